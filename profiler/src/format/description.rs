@@ -1,0 +1,424 @@
+//! What a run is, said once, when sampling starts.
+//!
+//! The kernel writes a [`Description`] to the header page before the page's
+//! magic; the host tool reads it there and carries it into the profile.
+
+use core::fmt;
+
+use crate::address::{CodeAddress, CodeRange};
+
+/// Bytes of an encoded [`Description`], padding included.
+pub const DESCRIPTION_BYTES: usize = 2560;
+
+/// The most task names that a description carries.
+pub const MAX_TASKS: usize = 32;
+
+/// Makes a closed set of values with a number and a name each.
+macro_rules! named {
+    (
+        $(#[$meta:meta])*
+        $type:ident: $names:literal {
+            $($(#[$value_meta:meta])* $value:ident = $number:literal, $name:literal;)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum $type {
+            $($(#[$value_meta])* $value = $number,)+
+        }
+
+        impl $type {
+            /// The names of all values, for messages.
+            pub const NAMES: &'static str = $names;
+
+            /// The value's name.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$value => $name,)+ }
+            }
+
+            /// The value with this name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$value),)+ _ => None }
+            }
+
+            const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$value),)+ _ => None }
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+named! {
+    /// Where overflows come from.
+    Source: "pmu, apic-timer, hpet, ipi" {
+        /// A performance counter of the core.
+        Pmu = 1, "pmu";
+        /// The timer of the core's local APIC.
+        ApicTimer = 2, "apic-timer";
+        /// A timer of the HPET, by a message to the core.
+        Hpet = 3, "hpet";
+        /// Another core, by an inter-processor interrupt.
+        Ipi = 4, "ipi";
+    }
+}
+
+named! {
+    /// How an overflow interrupts.
+    Delivery: "nmi, irq" {
+        /// As a non-maskable interrupt: code with interrupts off is seen.
+        Nmi = 1, "nmi";
+        /// As a maskable interrupt: code with interrupts off is seen late, where
+        /// it turns them on.
+        Irq = 2, "irq";
+    }
+}
+
+named! {
+    /// What a tick is.
+    Clock: "instructions, time" {
+        /// One instruction: the machine counts them (an emulator's instruction
+        /// counting), and a run repeats exactly.
+        Instructions = 1, "instructions";
+        /// One tick of the time stamp counter; periods are in ticks of the
+        /// source, nanoseconds where it says nothing else.
+        Time = 2, "time";
+    }
+}
+
+/// A short text in a fixed place. What does not fit is cut at a character.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Text<const N: usize> {
+    bytes: [u8; N],
+    len: u16,
+}
+
+impl<const N: usize> Text<N> {
+    /// A text without a character.
+    pub const EMPTY: Self = Self {
+        bytes: [0; N],
+        len: 0,
+    };
+
+    /// As much of `text` as fits.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        let mut made = Self::EMPTY;
+        made.append(text);
+        made
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only whole characters are ever appended.
+        core::str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or_default()
+    }
+
+    fn append(&mut self, text: &str) {
+        let start = usize::from(self.len);
+        let kept = text.floor_char_boundary(text.len().min(N - start));
+        self.bytes[start..start + kept].copy_from_slice(&text.as_bytes()[..kept]);
+        // At most N, which is far below 65,536 wherever the type is used.
+        #[allow(clippy::cast_possible_truncation)]
+        {
+            self.len = (start + kept) as u16;
+        }
+    }
+}
+
+impl<const N: usize> fmt::Write for Text<N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.append(text);
+        Ok(())
+    }
+}
+
+impl<const N: usize> fmt::Debug for Text<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
+
+/// A run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// The kernel's GNU build-id.
+    pub build_id: [u8; 20],
+    /// Cores online, each with a ring.
+    pub cores: u32,
+    /// 64-bit words of each core's ring, a power of two.
+    pub ring_words: u64,
+    /// Where overflows come from.
+    pub source: Source,
+    /// How they interrupt.
+    pub delivery: Delivery,
+    /// What a tick is.
+    pub clock: Clock,
+    /// Whether the cores take turns, each running alone from one of its samples
+    /// to its next.
+    pub turns: bool,
+    /// The requested period, in ticks.
+    pub period: u64,
+    /// The shortest period that progresses, in ticks, as measured at start.
+    pub period_floor: u64,
+    /// What an overflow costs beside the handler's own measure (entry, exit and
+    /// the re-arming), in ticks, as calibrated at start.
+    pub overhead: u64,
+    /// Ticks a second, 0 where there is no such measure.
+    pub ticks_per_second: u64,
+    /// Samples to take, all cores together.
+    pub samples: u64,
+    /// The kernel's text.
+    pub text: CodeRange,
+    /// Why this source: what was tried before it and what came of that.
+    pub reason: Text<512>,
+    /// Who loaded the kernel.
+    pub bootloader: Text<64>,
+    /// The workload's name.
+    pub workload: Text<32>,
+    /// The command line that the kernel was given.
+    pub command_line: Text<512>,
+    /// The names of the tasks that samples tell by number; empty ones are not
+    /// used.
+    pub tasks: [Text<32>; MAX_TASKS],
+}
+
+/// A description that cannot be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadDescription(
+    /// The field that makes no sense.
+    pub &'static str,
+);
+
+impl fmt::Display for BadDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the run's description has no valid {}", self.0)
+    }
+}
+
+impl core::error::Error for BadDescription {}
+
+impl Description {
+    /// The description's bytes. The order of the fields is the format.
+    #[must_use]
+    pub fn encode(&self) -> [u8; DESCRIPTION_BYTES] {
+        let mut out = Output {
+            bytes: [0; DESCRIPTION_BYTES],
+            at: 0,
+        };
+        out.put(&self.build_id);
+        out.put(&self.cores.to_le_bytes());
+        out.put(&[
+            self.source as u8,
+            self.delivery as u8,
+            self.clock as u8,
+            u8::from(self.turns),
+        ]);
+        for number in [
+            self.ring_words,
+            self.period,
+            self.period_floor,
+            self.overhead,
+            self.ticks_per_second,
+            self.samples,
+            self.text.start.0,
+            self.text.end.0,
+        ] {
+            out.put(&number.to_le_bytes());
+        }
+        out.put_text(&self.reason);
+        out.put_text(&self.bootloader);
+        out.put_text(&self.workload);
+        out.put_text(&self.command_line);
+        for task in &self.tasks {
+            out.put_text(task);
+        }
+        out.bytes
+    }
+
+    /// Reads a description.
+    ///
+    /// # Errors
+    ///
+    /// The first field that makes no sense.
+    pub fn decode(bytes: &[u8; DESCRIPTION_BYTES]) -> Result<Self, BadDescription> {
+        let mut input = Input { bytes, at: 0 };
+        let build_id = input.take();
+        let cores = u32::from_le_bytes(input.take());
+        let [source, delivery, clock, turns] = input.take();
+        let [
+            ring_words,
+            period,
+            period_floor,
+            overhead,
+            ticks_per_second,
+            samples,
+            text_start,
+            text_end,
+        ] = core::array::from_fn(|_| u64::from_le_bytes(input.take()));
+        let description = Self {
+            build_id,
+            cores,
+            ring_words,
+            source: Source::from_number(source).ok_or(BadDescription("source"))?,
+            delivery: Delivery::from_number(delivery).ok_or(BadDescription("delivery"))?,
+            clock: Clock::from_number(clock).ok_or(BadDescription("clock"))?,
+            turns: turns != 0,
+            period,
+            period_floor,
+            overhead,
+            ticks_per_second,
+            samples,
+            text: CodeRange {
+                start: CodeAddress(text_start),
+                end: CodeAddress(text_end),
+            },
+            reason: input.take_text("reason")?,
+            bootloader: input.take_text("bootloader name")?,
+            workload: input.take_text("workload name")?,
+            command_line: input.take_text("command line")?,
+            tasks: {
+                let mut tasks = [Text::EMPTY; MAX_TASKS];
+                for task in &mut tasks {
+                    *task = input.take_text("task name")?;
+                }
+                tasks
+            },
+        };
+        if !ring_words.is_power_of_two() {
+            return Err(BadDescription("ring size"));
+        }
+        if cores == 0 {
+            return Err(BadDescription("number of cores"));
+        }
+        Ok(description)
+    }
+}
+
+struct Output {
+    bytes: [u8; DESCRIPTION_BYTES],
+    at: usize,
+}
+
+impl Output {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.at..self.at + bytes.len()].copy_from_slice(bytes);
+        self.at += bytes.len();
+    }
+
+    fn put_text<const N: usize>(&mut self, text: &Text<N>) {
+        self.put(&text.len.to_le_bytes());
+        self.put(&text.bytes);
+    }
+}
+
+struct Input<'a> {
+    bytes: &'a [u8; DESCRIPTION_BYTES],
+    at: usize,
+}
+
+impl Input<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let mut taken = [0; N];
+        taken.copy_from_slice(&self.bytes[self.at..self.at + N]);
+        self.at += N;
+        taken
+    }
+
+    fn take_text<const N: usize>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Text<N>, BadDescription> {
+        let len = u16::from_le_bytes(self.take());
+        let bytes: [u8; N] = self.take();
+        let valid = bytes
+            .get(..usize::from(len))
+            .is_some_and(|text| core::str::from_utf8(text).is_ok());
+        valid
+            .then_some(Text { bytes, len })
+            .ok_or(BadDescription(field))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use core::fmt::Write as _;
+    use proptest::prelude::*;
+
+    pub(crate) fn example() -> Description {
+        let mut tasks = [Text::EMPTY; MAX_TASKS];
+        tasks[1] = Text::new("hash");
+        Description {
+            build_id: [7; 20],
+            cores: 4,
+            ring_words: 1 << 10,
+            source: Source::ApicTimer,
+            delivery: Delivery::Nmi,
+            clock: Clock::Instructions,
+            turns: true,
+            period: 1000,
+            period_floor: 1,
+            overhead: 60,
+            ticks_per_second: 1_000_000_000,
+            samples: 100_000,
+            text: CodeRange {
+                start: CodeAddress(0xffff_ffff_8000_0000),
+                end: CodeAddress(0xffff_ffff_8010_0000),
+            },
+            reason: Text::new("no PMU here"),
+            bootloader: Text::new("Limine 8.2.0"),
+            workload: Text::new("mix"),
+            command_line: Text::new("period=1000"),
+            tasks,
+        }
+    }
+
+    #[test]
+    fn what_was_encoded_is_decoded() {
+        assert_eq!(Description::decode(&example().encode()), Ok(example()));
+    }
+
+    #[test]
+    fn impossible_fields_are_named() {
+        for (spoil, field) in [
+            ((|d| d.cores = 0) as fn(&mut Description), "number of cores"),
+            (|d| d.ring_words = 1000, "ring size"),
+        ] {
+            let mut description = example();
+            spoil(&mut description);
+            let decoded = Description::decode(&description.encode());
+            assert_eq!(decoded, Err(BadDescription(field)));
+        }
+        let mut bytes = example().encode();
+        bytes[24] = 99;
+        assert_eq!(Description::decode(&bytes), Err(BadDescription("source")));
+    }
+
+    #[test]
+    fn a_text_is_cut_at_a_character() {
+        let mut text = Text::<5>::new("äöü");
+        assert_eq!(text.as_str(), "äö");
+        write!(text, "xyz").unwrap();
+        assert_eq!(text.as_str(), "äöx");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_say_why_not(seed in prop::collection::vec(any::<u8>(), DESCRIPTION_BYTES)) {
+            let bytes: [u8; DESCRIPTION_BYTES] = seed.try_into().unwrap();
+            if let Ok(description) = Description::decode(&bytes) {
+                prop_assert!(description.cores > 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What the kernel and the host tool share, byte by byte: one definition for
+//! the writer and the reader.
+//!
+//! * [`sample`]: the record that an overflow leaves in the ring.
+//! * [`description`]: what a run is, said once, when sampling starts.
+//!
+//! Everything is made of little-endian 64-bit words, because a ring is.
+
+pub mod description;
+pub mod sample;
+
+pub use description::{Clock, Delivery, Description, Source, Text};
+pub use sample::{ChainEnd, ChainEntry, Sample, State};
+
+/// The version of everything in this module and in [`crate::shared`]. A reader
+/// refuses another one.
+pub const VERSION: u32 = 1;
+
+/// A record's first word says what it is and how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordHead {
+    /// What the record is; see [`kind`].
+    pub kind: u8,
+    /// The record's length in words, the first included.
+    pub words: u16,
+}
+
+/// What a record can be.
+pub mod kind {
+    /// A [`super::Sample`].
+    pub const SAMPLE: u8 = 1;
+}
+
+impl RecordHead {
+    /// Reads the head out of a record's first word.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // the fields are cut out
+    pub const fn from_word(word: u64) -> Self {
+        Self {
+            words: word as u16,
+            kind: (word >> 16) as u8,
+        }
+    }
+
+    /// The head as the low 24 bits of a record's first word; the other bits are
+    /// the record kind's own.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        self.words as u64 | (self.kind as u64) << 16
+    }
+}
+
+/// The length in words of the record whose first word is `word`, for
+/// [`crate::ring::Reader::read`].
+#[must_use]
+pub fn record_words(word: u64) -> usize {
+    usize::from(RecordHead::from_word(word).words)
+}

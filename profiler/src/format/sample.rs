@@ -1,0 +1,438 @@
+//! The sample: what one overflow leaves in the ring.
+//!
+//! ```text
+//! word 0   0..16 length in words   16..24 kind   24..32 chain end
+//!          32..40 state            40..48 event  48..64 task
+//! word 1   0..32 sequence number   32..64 cost of the handler before, ticks
+//! word 2   time stamp, ticks since sampling began
+//! word 3   ticks that the interrupted code ran since it was last interrupted
+//! word 4   the word on top of the interrupted stack
+//! word 5   the word below it
+//! word 6   the program counter
+//! word 7…  the chain: callers, innermost first
+//! ```
+//!
+//! A *tick* is what the run's clock counts: one instruction under instruction
+//! counting, one tick of the time stamp counter otherwise (see
+//! [`super::Clock`]).
+//!
+//! The chain holds return addresses. Where it crosses an interrupt there are
+//! three words: the return address into the entry stub, a marker that no kernel
+//! address can equal, and the *program counter* of the code that was interrupted
+//! there; then return addresses follow again.
+
+use super::{RecordHead, kind};
+use crate::address::CodeAddress;
+
+/// Words before the chain.
+pub const FIXED_WORDS: usize = 7;
+
+/// The most words that a chain can have.
+pub const MAX_CHAIN: usize = 64;
+
+/// The most words that a sample can have.
+pub const MAX_WORDS: usize = FIXED_WORDS + MAX_CHAIN;
+
+/// A chain word that marks a crossing: not canonical, so never an address. Its
+/// low byte is the vector of the interrupt or exception that was crossed.
+const CROSSING: u64 = 0x0100_c055_0000_0000;
+
+/// How a walk ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum ChainEnd {
+    /// It reached the root of the stack.
+    Complete = 0,
+    /// The chain has more than the words that a record holds.
+    DepthLimit = 1,
+    /// The stack pointer lies on no stack that the core knows.
+    UnknownStack = 2,
+    /// A frame pointer is zero before the root.
+    FrameNull = 3,
+    /// A frame pointer is no multiple of 8.
+    FrameMisaligned = 4,
+    /// A frame pointer lies below the stack pointer, or not above the frame
+    /// before it.
+    FrameBelow = 5,
+    /// A frame pointer lies past the top of the stack, or so near that its frame
+    /// does.
+    FrameAbove = 6,
+    /// A return address lies outside the kernel's text.
+    ReturnOutsideText = 7,
+    /// The program counter that an interrupt saved lies outside the kernel's
+    /// text.
+    InterruptedOutsideText = 8,
+}
+
+impl ChainEnd {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 9] = [
+        Self::Complete,
+        Self::DepthLimit,
+        Self::UnknownStack,
+        Self::FrameNull,
+        Self::FrameMisaligned,
+        Self::FrameBelow,
+        Self::FrameAbove,
+        Self::ReturnOutsideText,
+        Self::InterruptedOutsideText,
+    ];
+
+    /// The name under which reports show it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::DepthLimit => "depth limit",
+            Self::UnknownStack => "unknown stack",
+            Self::FrameNull => "frame pointer null",
+            Self::FrameMisaligned => "frame pointer misaligned",
+            Self::FrameBelow => "frame pointer below the frame",
+            Self::FrameAbove => "frame pointer above the stack",
+            Self::ReturnOutsideText => "return address outside text",
+            Self::InterruptedOutsideText => "interrupted code outside text",
+        }
+    }
+
+    fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
+}
+
+/// What the processor was doing, as bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct State(pub u8);
+
+impl State {
+    /// The privilege level (ring) of the interrupted code: 0 to 3.
+    pub const RING: u8 = 0b11;
+    /// Maskable interrupts were on (RFLAGS.IF).
+    pub const INTERRUPTS_ON: u8 = 1 << 2;
+    /// The overflow came as an NMI (else as an IRQ).
+    pub const NMI: u8 = 1 << 3;
+    /// The core was halted, waiting for an interrupt.
+    pub const IDLE: u8 = 1 << 4;
+
+    /// Whether all bits of `mask` are set.
+    #[must_use]
+    pub const fn has(self, mask: u8) -> bool {
+        self.0 & mask == mask
+    }
+}
+
+/// One entry of a chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChainEntry {
+    /// A return address: the call is the instruction *before* it.
+    Return(CodeAddress),
+    /// The chain crosses an interrupt or exception with this vector; the code
+    /// that it interrupted was about to execute `pc`.
+    Crossing {
+        /// The vector of the interrupt or exception.
+        vector: u8,
+        /// The program counter that the interrupt saved.
+        pc: CodeAddress,
+    },
+}
+
+/// A chain under construction: [`MAX_CHAIN`] words, no allocation.
+pub struct Chain {
+    words: [u64; MAX_CHAIN],
+    len: usize,
+}
+
+impl Chain {
+    /// A chain without an entry.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            words: [0; MAX_CHAIN],
+            len: 0,
+        }
+    }
+
+    /// Appends an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainEnd::DepthLimit`] if there is no room for all of it.
+    pub fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd> {
+        match entry {
+            ChainEntry::Return(address) => self.push_words([address.0]),
+            ChainEntry::Crossing { vector, pc } => {
+                self.push_words([CROSSING | u64::from(vector), pc.0])
+            }
+        }
+    }
+
+    fn push_words<const N: usize>(&mut self, words: [u64; N]) -> Result<(), ChainEnd> {
+        let room = self.words.get_mut(self.len..self.len + N);
+        room.ok_or(ChainEnd::DepthLimit)?.copy_from_slice(&words);
+        self.len += N;
+        Ok(())
+    }
+
+    /// The words, as they stand in a record.
+    #[must_use]
+    pub fn words(&self) -> &[u64] {
+        // `len` never exceeds the array: `push_words` keeps it.
+        &self.words[..self.len]
+    }
+}
+
+impl Default for Chain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A sample, with its chain still in the record's words.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample<'chain> {
+    /// The number of this overflow on its core, from 0, modulo 2³². A gap says
+    /// how many samples were lost there.
+    pub sequence: u32,
+    /// What the handler of the overflow before this one cost, in ticks, from the
+    /// first instruction of the entry to the last of the exit; 0 in a core's
+    /// first sample.
+    pub handler_cost: u32,
+    /// The event whose counter overflowed: an index into the run's events.
+    pub event: u8,
+    /// The task that ran: an index into the run's task names.
+    pub task: u16,
+    /// What the processor was doing.
+    pub state: State,
+    /// When the handler was entered, in ticks since sampling began.
+    pub time: u64,
+    /// The ticks that the interrupted code ran since the overflow before: the
+    /// achieved period.
+    pub period: u64,
+    /// The two words on top of the interrupted stack, lowest address first; 0
+    /// where the stack has none.
+    pub stack_top: [u64; 2],
+    /// The instruction that was about to execute.
+    pub pc: CodeAddress,
+    /// How the walk ended.
+    pub end: ChainEnd,
+    /// The chain's words; [`Self::chain`] decodes them.
+    pub chain_words: &'chain [u64],
+}
+
+/// Why the words of a record are no sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoSample {
+    /// The record is of another kind: a later version's, to be skipped.
+    OtherKind(u8),
+    /// The record is shorter than a sample, longer than one can be, or not as
+    /// long as its first word says.
+    Length(usize),
+    /// The chain ends for a reason that this version does not know.
+    ChainEnd(u8),
+}
+
+impl<'chain> Sample<'chain> {
+    /// Writes the record to `record` and gives its length in words.
+    ///
+    /// # Panics
+    ///
+    /// If the chain has more than [`MAX_CHAIN`] words; a [`Chain`] never has.
+    pub fn encode(&self, record: &mut [u64; MAX_WORDS]) -> usize {
+        let words = FIXED_WORDS + self.chain_words.len();
+        // At most `MAX_WORDS`, or the slice below panics.
+        #[allow(clippy::cast_possible_truncation)]
+        let head = RecordHead {
+            kind: kind::SAMPLE,
+            words: words as u16,
+        };
+        record[0] = head.to_bits()
+            | u64::from(self.end as u8) << 24
+            | u64::from(self.state.0) << 32
+            | u64::from(self.event) << 40
+            | u64::from(self.task) << 48;
+        record[1] = u64::from(self.sequence) | u64::from(self.handler_cost) << 32;
+        record[2] = self.time;
+        record[3] = self.period;
+        record[4] = self.stack_top[0];
+        record[5] = self.stack_top[1];
+        record[6] = self.pc.0;
+        record[FIXED_WORDS..words].copy_from_slice(self.chain_words);
+        words
+    }
+
+    /// Reads a sample out of a whole record.
+    ///
+    /// # Errors
+    ///
+    /// [`NoSample`] says what the words are instead.
+    #[allow(clippy::cast_possible_truncation)] // the fields are cut out
+    pub fn decode(record: &'chain [u64]) -> Result<Self, NoSample> {
+        let &[
+            first,
+            second,
+            time,
+            period,
+            top0,
+            top1,
+            pc,
+            ref chain_words @ ..,
+        ] = record
+        else {
+            return Err(NoSample::Length(record.len()));
+        };
+        let head = RecordHead::from_word(first);
+        if head.kind != kind::SAMPLE {
+            return Err(NoSample::OtherKind(head.kind));
+        }
+        if usize::from(head.words) != record.len() || chain_words.len() > MAX_CHAIN {
+            return Err(NoSample::Length(record.len()));
+        }
+        let end = (first >> 24) as u8;
+        Ok(Self {
+            sequence: second as u32,
+            handler_cost: (second >> 32) as u32,
+            event: (first >> 40) as u8,
+            task: (first >> 48) as u16,
+            state: State((first >> 32) as u8),
+            time,
+            period,
+            stack_top: [top0, top1],
+            pc: CodeAddress(pc),
+            end: ChainEnd::from_number(end).ok_or(NoSample::ChainEnd(end))?,
+            chain_words,
+        })
+    }
+
+    /// The chain, innermost caller first. Every word is either a marker, which
+    /// takes the next word along, or a return address; a marker without a next
+    /// word (a record that something else wrote) ends the chain.
+    pub fn chain(&self) -> impl Iterator<Item = ChainEntry> + use<'chain> {
+        let mut words = self.chain_words.iter().copied();
+        core::iter::from_fn(move || {
+            let word = words.next()?;
+            if word & !0xff == CROSSING {
+                #[allow(clippy::cast_possible_truncation)] // the low byte
+                let vector = word as u8;
+                let pc = CodeAddress(words.next()?);
+                Some(ChainEntry::Crossing { vector, pc })
+            } else {
+                Some(ChainEntry::Return(CodeAddress(word)))
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn entries() -> impl Strategy<Value = Vec<ChainEntry>> {
+        // Canonical kernel addresses: what the walk lets through.
+        let address = (0xffff_8000_0000_0000_u64..).prop_map(CodeAddress);
+        let entry = prop_oneof![
+            4 => address.clone().prop_map(ChainEntry::Return),
+            1 => (any::<u8>(), address).prop_map(|(vector, pc)| ChainEntry::Crossing { vector, pc }),
+        ];
+        prop::collection::vec(entry, 0..80)
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(
+            entries in entries(),
+            numbers in any::<(u32, u32, u8, u16, u8, u64, u64, [u64; 2], u64)>(),
+            end in 0..ChainEnd::ALL.len(),
+        ) {
+            let mut chain = Chain::new();
+            let kept: Vec<_> = entries
+                .iter()
+                .take_while(|&&entry| chain.push(entry).is_ok())
+                .copied()
+                .collect();
+            let (sequence, handler_cost, event, task, state, time, period, stack_top, pc) = numbers;
+            let sample = Sample {
+                sequence, handler_cost, event, task, time, period, stack_top,
+                state: State(state),
+                pc: CodeAddress(pc),
+                end: ChainEnd::ALL[end],
+                chain_words: chain.words(),
+            };
+            let mut record = [0; MAX_WORDS];
+            let words = sample.encode(&mut record);
+            prop_assert_eq!(crate::format::record_words(record[0]), words);
+            let decoded = Sample::decode(&record[..words]).unwrap();
+            prop_assert_eq!(decoded, sample);
+            prop_assert_eq!(decoded.chain().collect::<Vec<_>>(), kept);
+        }
+
+        #[test]
+        fn any_words_decode_or_say_why_not(record in prop::collection::vec(any::<u64>(), 0..100)) {
+            if let Ok(sample) = Sample::decode(&record) {
+                prop_assert!(sample.chain().count() <= MAX_CHAIN);
+            }
+        }
+
+        #[test]
+        fn random_words_with_a_samples_head_decode(
+            mut record in prop::collection::vec(any::<u64>(), FIXED_WORDS..=MAX_WORDS),
+        ) {
+            record[0] = record[0] & !0xffff_ffff
+                | RecordHead { kind: kind::SAMPLE, words: u16::try_from(record.len()).unwrap() }.to_bits();
+            let sample = Sample::decode(&record).unwrap();
+            prop_assert!(sample.chain().count() <= record.len() - FIXED_WORDS);
+        }
+    }
+
+    #[test]
+    fn a_full_chain_refuses_an_entry_and_keeps_what_it_has() {
+        let mut chain = Chain::new();
+        let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_1000));
+        for _ in 0..MAX_CHAIN - 1 {
+            chain.push(entry).unwrap();
+        }
+        let crossing = ChainEntry::Crossing {
+            vector: 2,
+            pc: CodeAddress(1),
+        };
+        assert_eq!(chain.push(crossing), Err(ChainEnd::DepthLimit));
+        assert_eq!(chain.words().len(), MAX_CHAIN - 1);
+        chain.push(entry).unwrap();
+        assert_eq!(chain.push(entry), Err(ChainEnd::DepthLimit));
+    }
+
+    #[test]
+    fn a_record_that_is_cut_or_of_another_kind_is_refused() {
+        let sample = Sample {
+            sequence: 1,
+            handler_cost: 2,
+            event: 0,
+            task: 3,
+            state: State(State::NMI),
+            time: 4,
+            period: 5,
+            stack_top: [6, 7],
+            pc: CodeAddress(8),
+            end: ChainEnd::Complete,
+            chain_words: &[9, 10],
+        };
+        let mut record = [0; MAX_WORDS];
+        let words = sample.encode(&mut record);
+        assert_eq!(Sample::decode(&record[..3]), Err(NoSample::Length(3)));
+        assert_eq!(
+            Sample::decode(&record[..words - 1]),
+            Err(NoSample::Length(words - 1))
+        );
+        let mut other = record;
+        other[0] ^= 0xff << 16;
+        assert_eq!(
+            Sample::decode(&other[..words]),
+            Err(NoSample::OtherKind(0xff ^ kind::SAMPLE))
+        );
+        let mut unknown = record;
+        unknown[0] |= 0xff << 24;
+        assert_eq!(
+            Sample::decode(&unknown[..words]),
+            Err(NoSample::ChainEnd(0xff))
+        );
+    }
+}

@@ -1,0 +1,348 @@
+//! The block of memory that the kernel and the host tool share: one header page,
+//! then a ring for each core.
+//!
+//! ```text
+//! 0         header page: magic, version, state, the run's description
+//! 4096      ring of core 0: one page of control, then its words
+//! …         ring of core 1, and so on, each as long
+//! ```
+//!
+//! The kernel makes the block, physically contiguous and page-aligned; the host
+//! finds it by its magic in the file that backs the guest's memory, in a core
+//! dump, or in any other image of that memory.
+//!
+//! Every word that both sides may touch at a time is an atomic; the description
+//! is written before the magic, and the magic is written once.
+
+use core::fmt;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as PlainOrdering};
+
+use crate::format::description::{BadDescription, DESCRIPTION_BYTES};
+use crate::format::{Description, VERSION};
+use crate::ring;
+use crate::sync::AtomicU64;
+
+/// Bytes of a page, to which the block is aligned.
+pub const PAGE: usize = 4096;
+
+/// What the header page starts with.
+pub const MAGIC: [u8; 16] = *b"\x93pmiscope rings\n";
+
+/// Where a run stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum RunState {
+    /// Sampling has not begun on every core.
+    Starting = 0,
+    /// The cores sample.
+    Sampling = 1,
+    /// Every core has stopped sampling, as it was asked to.
+    Finished = 2,
+    /// The kernel met a fault or a panic; what the rings hold is still true.
+    Failed = 3,
+}
+
+/// The header page.
+#[repr(C, align(4096))]
+struct HeaderPage {
+    /// [`MAGIC`], written last.
+    magic: [PlainAtomicU64; 2],
+    /// [`VERSION`].
+    version: AtomicU32,
+    /// A [`RunState`].
+    state: AtomicU32,
+    /// An encoded [`Description`].
+    description: [PlainAtomicU64; DESCRIPTION_BYTES / 8],
+}
+
+/// What a core tells of itself beside its samples.
+#[repr(C, align(64))]
+pub struct CoreCounters {
+    /// The id of the core's local APIC.
+    pub apic_id: PlainAtomicU64,
+    /// Overflow interrupts that the core has taken, whatever came of them.
+    pub taken: PlainAtomicU64,
+    /// Records that are, or were, in the ring.
+    pub stored: PlainAtomicU64,
+    /// Interrupts that found no overflow to account for.
+    pub unclaimed: PlainAtomicU64,
+    /// Interrupts that came while the handler of another one ran.
+    pub nested: PlainAtomicU64,
+}
+
+/// The control page of a core's ring.
+#[repr(C, align(4096))]
+struct RingPage {
+    control: ring::Control,
+    counters: CoreCounters,
+}
+
+/// Pages fit what they hold.
+const _: () = assert!(size_of::<HeaderPage>() == PAGE);
+#[cfg(not(loom))] // loom's atomics are larger
+const _: () = assert!(size_of::<RingPage>() == PAGE);
+
+/// How long a block is and where in it the rings lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Cores, each with a ring.
+    pub cores: u32,
+    /// Words of each ring, a power of two.
+    pub ring_words: u64,
+}
+
+impl Layout {
+    /// The bytes of the whole block, a multiple of [`PAGE`], or `None` where the
+    /// number is too large for the machine.
+    #[must_use]
+    pub fn bytes(&self) -> Option<usize> {
+        self.ring_offset(self.cores)
+    }
+
+    /// Where the ring of `core` begins, in bytes.
+    fn ring_offset(&self, core: u32) -> Option<usize> {
+        let data = usize::try_from(self.ring_words).ok()?.checked_mul(8)?;
+        let stride = data.checked_next_multiple_of(PAGE)?.checked_add(PAGE)?;
+        let core = usize::try_from(core).ok()?;
+        stride.checked_mul(core)?.checked_add(PAGE)
+    }
+}
+
+/// A block.
+#[derive(Clone, Copy)]
+pub struct Shared<'block> {
+    header: &'block HeaderPage,
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: everything behind the references and the pointer is atomics, valid for
+// `'block` on every core (conditions 1 and 2 of the constructors).
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+/// Why memory is not a block that can be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotShared {
+    /// It does not start with the magic.
+    Magic,
+    /// It is of another version.
+    Version(u32),
+    /// Its description makes no sense.
+    Description(BadDescription),
+    /// It is shorter than its description says: so many bytes are needed.
+    Truncated(usize),
+}
+
+impl fmt::Display for NotShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Magic => f.write_str("no magic"),
+            Self::Version(found) => write!(
+                f,
+                "the kernel writes version {found} of the rings and this tool reads version {VERSION}: use a tool and a kernel of the same release"
+            ),
+            Self::Description(bad) => bad.fmt(f),
+            Self::Truncated(needed) => {
+                write!(f, "the rings need {needed} bytes, the memory ends before")
+            }
+        }
+    }
+}
+
+impl core::error::Error for NotShared {}
+
+impl<'block> Shared<'block> {
+    /// Makes a block out of zeroed memory: the description and empty rings; then
+    /// the magic, which lets a reader in.
+    ///
+    /// # Panics
+    ///
+    /// If the memory is shorter than the description's layout needs, or not
+    /// aligned to a page.
+    ///
+    /// # Safety
+    ///
+    /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
+    /// 2. All of it is zero, and until the block ends it is accessed through
+    ///    `Shared` only, by this program and by any other that maps it.
+    #[must_use]
+    pub unsafe fn create(memory: NonNull<[u8]>, description: &Description) -> Self {
+        let layout = Layout {
+            cores: description.cores,
+            ring_words: description.ring_words,
+        };
+        let base = memory.cast::<u8>();
+        assert!(base.addr().get().is_multiple_of(PAGE), "block not aligned");
+        assert!(
+            layout.bytes().is_some_and(|bytes| bytes <= memory.len()),
+            "block too short"
+        );
+        // SAFETY: the block is aligned and long enough (asserted); zeroes are
+        // valid atomics; it is valid for `'block` (1).
+        let header = unsafe { base.cast::<HeaderPage>().as_ref() };
+        let bytes = description.encode();
+        for (word, bytes) in header.description.iter().zip(bytes.as_chunks().0) {
+            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
+        }
+        header.version.store(VERSION, PlainOrdering::Relaxed);
+        for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
+            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Release);
+        }
+        Self {
+            header,
+            base,
+            layout,
+        }
+    }
+
+    /// Opens a block that a kernel made.
+    ///
+    /// # Errors
+    ///
+    /// [`NotShared`] says why the memory is none.
+    ///
+    /// # Panics
+    ///
+    /// If the memory is not aligned to a page.
+    ///
+    /// # Safety
+    ///
+    /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
+    /// 2. While it does, no reference to any of it exists in this program other
+    ///    than through `Shared`. (Another program, the guest, may write anything
+    ///    to it at any time: every access is atomic and every value is checked.)
+    pub unsafe fn open(memory: NonNull<[u8]>) -> Result<(Self, Description), NotShared> {
+        let base = memory.cast::<u8>();
+        assert!(base.addr().get().is_multiple_of(PAGE), "block not aligned");
+        if memory.len() < PAGE {
+            return Err(NotShared::Truncated(PAGE));
+        }
+        // SAFETY: aligned, a page long (checked), valid for `'block` (1), and any
+        // bytes are valid atomics.
+        let header = unsafe { base.cast::<HeaderPage>().as_ref() };
+        for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
+            if word.load(PlainOrdering::Acquire) != u64::from_le_bytes(*bytes) {
+                return Err(NotShared::Magic);
+            }
+        }
+        let version = header.version.load(PlainOrdering::Relaxed);
+        if version != VERSION {
+            return Err(NotShared::Version(version));
+        }
+        let mut bytes = [0; DESCRIPTION_BYTES];
+        for (word, bytes) in header.description.iter().zip(bytes.as_chunks_mut().0) {
+            *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
+        }
+        let description = Description::decode(&bytes).map_err(NotShared::Description)?;
+        let layout = Layout {
+            cores: description.cores,
+            ring_words: description.ring_words,
+        };
+        let needed = layout.bytes().unwrap_or(usize::MAX);
+        if needed > memory.len() {
+            return Err(NotShared::Truncated(needed));
+        }
+        let shared = Self {
+            header,
+            base,
+            layout,
+        };
+        Ok((shared, description))
+    }
+
+    /// Where the run stands. An unknown value counts as failed.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        match self.header.state.load(PlainOrdering::Acquire) {
+            0 => RunState::Starting,
+            1 => RunState::Sampling,
+            2 => RunState::Finished,
+            _ => RunState::Failed,
+        }
+    }
+
+    /// Says where the run stands; what was written before is visible first.
+    pub fn set_state(&self, state: RunState) {
+        self.header
+            .state
+            .store(state as u32, PlainOrdering::Release);
+    }
+
+    /// Cores, each with a ring.
+    #[must_use]
+    pub fn cores(&self) -> u32 {
+        self.layout.cores
+    }
+
+    /// The counters of `core`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn counters(&self, core: u32) -> &'block CoreCounters {
+        &self.ring_page(core).counters
+    }
+
+    /// The control block of the ring of `core`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn control(&self, core: u32) -> &'block ring::Control {
+        &self.ring_page(core).control
+    }
+
+    /// The writing end of the ring of `core`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    ///
+    /// # Safety
+    ///
+    /// 1. The writer, with all its copies, is used on one core only (any context
+    ///    of it: a use may interrupt another, but then ends before that goes on).
+    #[must_use]
+    pub unsafe fn writer(&self, core: u32) -> ring::Writer<'block> {
+        ring::Writer::new(self.control(core), self.ring_data(core))
+    }
+
+    /// The reading end of the ring of `core`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn reader(&self, core: u32) -> ring::Reader<'block> {
+        ring::Reader::new(self.control(core), self.ring_data(core))
+    }
+
+    fn ring_start(&self, core: u32) -> NonNull<u8> {
+        assert!(core < self.layout.cores, "no core {core}");
+        let offset = self.layout.ring_offset(core);
+        let offset = offset.expect("the layout was computed before");
+        // SAFETY: the offset is below the layout's length, which the constructors
+        // have compared with the memory's.
+        unsafe { self.base.add(offset) }
+    }
+
+    fn ring_page(&self, core: u32) -> &'block RingPage {
+        let page = self.ring_start(core).cast::<RingPage>();
+        // SAFETY: page-aligned (the base is, the offset is a multiple of PAGE), in
+        // the block, valid for `'block`; any bytes are valid atomics.
+        unsafe { page.as_ref() }
+    }
+
+    fn ring_data(&self, core: u32) -> &'block [AtomicU64] {
+        // SAFETY: the page and `ring_words` words behind it are in the block.
+        let words = unsafe { self.ring_start(core).add(PAGE) }.cast::<AtomicU64>();
+        let len = usize::try_from(self.layout.ring_words).expect("fits: the block is in memory");
+        // SAFETY: as above; aligned to a page; any bytes are valid atomics.
+        unsafe { NonNull::slice_from_raw_parts(words, len).as_ref() }
+    }
+}
