@@ -317,3 +317,6 @@ impl<'ring> Reader<'ring> {
         self.data[place].load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -288,7 +288,8 @@ mod tests {
                 ring_bytes: 1 << ring,
                 test: test.as_deref(),
             };
-            prop_assert_eq!(Settings::parse(&settings.to_string()), Ok(settings));
+            let line = settings.to_string();
+            prop_assert_eq!(Settings::parse(&line), Ok(settings));
         }
 
         #[test]

@@ -346,3 +346,6 @@ impl<'block> Shared<'block> {
         unsafe { NonNull::slice_from_raw_parts(words, len).as_ref() }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -240,3 +240,6 @@ pub fn stack_top(sp: StackAddress, kernel: &impl Kernel) -> [u64; 2] {
         stack.slot(word, 1, sp).map_or(0, |slot| kernel.load(slot))
     })
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

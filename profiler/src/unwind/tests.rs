@@ -1,0 +1,359 @@
+//! The walk over stacks that are right, wrong in each way there is, and random.
+
+use super::*;
+use crate::format::sample::MAX_CHAIN;
+use proptest::prelude::*;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+
+const TEXT: CodeRange = CodeRange {
+    start: CodeAddress(0xffff_ffff_8000_0000),
+    end: CodeAddress(0xffff_ffff_8000_1000),
+};
+/// The first function of every stack returns here.
+const ROOT: u64 = TEXT.start.0 + 0x10;
+/// The call of the dispatcher returns here.
+const TRAP_RETURN: u64 = TEXT.start.0 + 0x20;
+const LAYOUT: TrapFrameLayout = TrapFrameLayout {
+    fp: 0,
+    vector: 1,
+    pc: 2,
+    sp: 3,
+    words: 4,
+};
+
+/// A machine with two stacks, apart from each other.
+struct Machine {
+    stacks: [(u64, Vec<u64>); 2],
+    loads: Cell<usize>,
+}
+
+const TASK: u64 = 0xffff_a000_0000_0000;
+const NMI: u64 = 0xffff_b000_0000_0000;
+const WORDS: usize = 32;
+
+impl Machine {
+    fn new() -> Self {
+        Self {
+            stacks: [(TASK, vec![0; WORDS]), (NMI, vec![0; WORDS])],
+            loads: Cell::new(0),
+        }
+    }
+
+    fn set(&mut self, address: u64, words: &[u64]) {
+        let (low, memory) = self
+            .stacks
+            .iter_mut()
+            .find(|(low, memory)| (*low..*low + 8 * memory.len() as u64).contains(&address))
+            .expect("the test writes to a stack");
+        let at = usize::try_from((address - *low) / 8).unwrap();
+        memory[at..at + words.len()].copy_from_slice(words);
+    }
+
+    fn walk(&self, pc: u64, sp: u64, fp: u64) -> (ChainEnd, Vec<ChainEntry>) {
+        let mut chain = Chain::new();
+        let registers = Registers {
+            pc: CodeAddress(pc),
+            sp: StackAddress(sp),
+            fp: StackAddress(fp),
+        };
+        let end = walk(registers, self, &mut chain);
+        (end, entries(&chain))
+    }
+}
+
+fn entries(chain: &Chain) -> Vec<ChainEntry> {
+    crate::format::Sample {
+        sequence: 0,
+        handler_cost: 0,
+        event: 0,
+        task: 0,
+        state: crate::format::State(0),
+        time: 0,
+        period: 0,
+        stack_top: [0; 2],
+        pc: CodeAddress(0),
+        end: ChainEnd::Complete,
+        chain_words: chain.words(),
+    }
+    .chain()
+    .collect()
+}
+
+impl Kernel for Machine {
+    fn text(&self) -> CodeRange {
+        TEXT
+    }
+
+    fn is_root(&self, address: CodeAddress) -> bool {
+        address.0 == ROOT
+    }
+
+    fn trap_frame_live(&self, address: CodeAddress) -> bool {
+        address.0 == TRAP_RETURN
+    }
+
+    fn trap_frame_layout(&self) -> TrapFrameLayout {
+        LAYOUT
+    }
+
+    fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
+        self.stacks
+            .iter()
+            .map(|(low, memory)| StackBounds {
+                low: *low,
+                high: low + 8 * memory.len() as u64,
+            })
+            .find(|stack| stack.holds_pointer(sp))
+    }
+
+    fn load(&self, slot: Slot) -> u64 {
+        self.loads.set(self.loads.get() + 1);
+        let address = slot.address();
+        let (low, memory) = self
+            .stacks
+            .iter()
+            .find(|(low, memory)| (*low..*low + 8 * memory.len() as u64).contains(&address))
+            .unwrap_or_else(|| panic!("load outside every stack: {address:#x}"));
+        assert!(address.is_multiple_of(8), "unaligned load: {address:#x}");
+        memory[usize::try_from((address - low) / 8).unwrap()]
+    }
+}
+
+fn code(offset: u64) -> u64 {
+    TEXT.start.0 + offset
+}
+
+fn returns(addresses: &[u64]) -> Vec<ChainEntry> {
+    addresses
+        .iter()
+        .map(|&address| ChainEntry::Return(CodeAddress(address)))
+        .collect()
+}
+
+/// Three frames on the task's stack: main called middle called leaf.
+fn three_frames() -> Machine {
+    let mut machine = Machine::new();
+    machine.set(TASK + 0xf0, &[0, ROOT]);
+    machine.set(TASK + 0xc0, &[TASK + 0xf0, code(0x100)]);
+    machine.set(TASK + 0x80, &[TASK + 0xc0, code(0x200)]);
+    machine
+}
+
+#[test]
+fn a_whole_stack_is_walked_to_its_root() {
+    let machine = three_frames();
+    let expected = (
+        ChainEnd::Complete,
+        returns(&[code(0x200), code(0x100), ROOT]),
+    );
+    assert_eq!(
+        machine.walk(code(0x300), TASK + 0x70, TASK + 0x80),
+        expected
+    );
+    // The frame may lie right at the stack pointer.
+    assert_eq!(
+        machine.walk(code(0x300), TASK + 0x80, TASK + 0x80),
+        expected
+    );
+}
+
+#[test]
+fn the_root_itself_is_complete_and_has_no_caller() {
+    let machine = Machine::new();
+    assert_eq!(
+        machine.walk(ROOT, TASK + 0x100, 0),
+        (ChainEnd::Complete, vec![])
+    );
+}
+
+#[test]
+fn each_bad_frame_pointer_ends_the_walk_with_its_reason() {
+    for (saved, end) in [
+        (0, ChainEnd::FrameNull),
+        (TASK + 0xc1, ChainEnd::FrameMisaligned),
+        (TASK + 0x40, ChainEnd::FrameBelow), // below the stack pointer
+        (TASK + 0x80, ChainEnd::FrameBelow), // its own address
+        (TASK + 0x88, ChainEnd::FrameBelow), // inside the frame before
+        (TASK - 8, ChainEnd::FrameBelow),    // the guard page
+        (TASK + 0xf8, ChainEnd::FrameAbove), // the pair's second word past the top
+        (TASK + 0x100, ChainEnd::FrameAbove), // the top
+        (NMI + 0x80, ChainEnd::FrameAbove),  // another stack
+        (0x7fff_f000, ChainEnd::FrameBelow), // the user half
+        (0xfee0_0000, ChainEnd::FrameBelow), // device memory
+        (0x8000_0000_0000_0000, ChainEnd::FrameBelow), // not canonical
+        (u64::MAX - 7, ChainEnd::FrameAbove), // would wrap
+        (u64::MAX, ChainEnd::FrameMisaligned),
+    ] {
+        let mut machine = three_frames();
+        machine.set(TASK + 0x80, &[saved]);
+        let (found, chain) = machine.walk(code(0x300), TASK + 0x70, TASK + 0x80);
+        assert_eq!(found, end, "saved frame pointer {saved:#x}");
+        assert_eq!(chain, returns(&[code(0x200)]), "{saved:#x}");
+        assert!(machine.loads.get() <= 2, "{saved:#x} was followed");
+    }
+}
+
+#[test]
+fn a_return_address_outside_text_ends_the_walk() {
+    for wild in [0, 1, TEXT.start.0 - 1, TEXT.end.0, TASK + 0x80, u64::MAX] {
+        let mut machine = three_frames();
+        machine.set(TASK + 0xc8, &[wild]);
+        assert_eq!(
+            machine.walk(code(0x300), TASK + 0x70, TASK + 0x80),
+            (ChainEnd::ReturnOutsideText, returns(&[code(0x200)])),
+            "{wild:#x}"
+        );
+    }
+}
+
+#[test]
+fn a_stack_pointer_on_no_stack_reads_nothing() {
+    let machine = three_frames();
+    for sp in [0, TASK - 8, TASK + 0x101, NMI - 1, u64::MAX] {
+        let (end, chain) = machine.walk(code(0x300), sp, TASK + 0x80);
+        assert_eq!((end, chain), (ChainEnd::UnknownStack, vec![]), "{sp:#x}");
+        assert_eq!(stack_top(StackAddress(sp), &machine), [0; 2]);
+    }
+    assert_eq!(machine.loads.get(), 0);
+}
+
+/// An interrupt handler on the other stack, over the task's three frames.
+fn interrupted_task(pc: u64, sp: u64, fp: u64) -> Machine {
+    let mut machine = three_frames();
+    machine.set(NMI + 0xe0, &[fp, 0x40, pc, sp]);
+    machine.set(NMI + 0x80, &[NMI + 0xe0, TRAP_RETURN]);
+    machine
+}
+
+#[test]
+fn the_walk_crosses_a_trap_frame_to_the_interrupted_stack() {
+    let machine = interrupted_task(code(0x300), TASK + 0x70, TASK + 0x80);
+    let crossing = ChainEntry::Crossing {
+        vector: 0x40,
+        pc: CodeAddress(code(0x300)),
+    };
+    let outer = returns(&[code(0x200), code(0x100), ROOT]);
+    let mut expected = returns(&[TRAP_RETURN]);
+    expected.push(crossing);
+    expected.extend(outer.clone());
+    assert_eq!(
+        machine.walk(code(0x500), NMI + 0x60, NMI + 0x80),
+        (ChainEnd::Complete, expected)
+    );
+    // In the stub itself, the frame pointer is the trap frame.
+    let mut expected = vec![crossing];
+    expected.extend(outer);
+    assert_eq!(
+        machine.walk(TRAP_RETURN, NMI + 0xe0, NMI + 0xe0),
+        (ChainEnd::Complete, expected)
+    );
+}
+
+#[test]
+fn a_bad_trap_frame_ends_the_walk_with_its_reason() {
+    let at_stub = returns(&[TRAP_RETURN]);
+    let walk = |machine: &Machine| machine.walk(code(0x500), NMI + 0x60, NMI + 0x80);
+
+    let machine = interrupted_task(TEXT.end.0, TASK + 0x70, TASK + 0x80);
+    assert_eq!(
+        walk(&machine),
+        (ChainEnd::InterruptedOutsideText, at_stub.clone())
+    );
+
+    let mut machine = interrupted_task(code(0x300), TASK + 0x70, TASK + 0x80);
+    machine.set(NMI + 0x80, &[NMI + 0xe8]); // its last word lies past the top
+    assert_eq!(walk(&machine), (ChainEnd::FrameAbove, at_stub.clone()));
+
+    let machine = interrupted_task(code(0x300), 0x1000, TASK + 0x80);
+    let (end, chain) = walk(&machine);
+    assert_eq!((end, chain.len()), (ChainEnd::UnknownStack, 2));
+}
+
+#[test]
+fn a_trap_frame_that_leads_back_to_itself_ends_at_the_depth_limit() {
+    let machine = interrupted_task(code(0x300), NMI + 0x60, NMI + 0x80);
+    let (end, chain) = machine.walk(code(0x500), NMI + 0x60, NMI + 0x80);
+    assert_eq!(end, ChainEnd::DepthLimit);
+    assert!(chain.len() <= MAX_CHAIN);
+}
+
+#[test]
+fn the_stack_top_has_as_many_words_as_the_stack() {
+    let mut machine = Machine::new();
+    machine.set(TASK + 0xf0, &[11, 22]);
+    let top = |sp| stack_top(StackAddress(sp), &machine);
+    assert_eq!(top(TASK + 0xf0), [11, 22]);
+    assert_eq!(top(TASK + 0xf8), [22, 0]);
+    assert_eq!(top(TASK + 0x100), [0, 0]);
+    assert_eq!(top(TASK + 0xf1), [0, 0]); // misaligned
+}
+
+/// Words that look like what a stack holds, more often than chance would.
+fn stack_word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        3 => (0..WORDS as u64 + 4).prop_map(|word| TASK - 16 + 8 * word),
+        3 => (0..WORDS as u64 + 4).prop_map(|word| NMI - 16 + 8 * word),
+        4 => (0..0x40_u64).prop_map(|at| code(0x10 * at)),
+        1 => Just(TRAP_RETURN),
+        1 => Just(ROOT),
+        1 => Just(0),
+        1 => any::<u64>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    /// `Machine::load` panics at any load outside the two stacks.
+    #[test]
+    fn over_random_memory_the_walk_stays_in_bounds_and_ends(
+        task in prop::collection::vec(stack_word(), WORDS),
+        nmi in prop::collection::vec(stack_word(), WORDS),
+        pc in stack_word(),
+        sp in stack_word(),
+        fp in stack_word(),
+    ) {
+        let machine = Machine {
+            stacks: [(TASK, task), (NMI, nmi)],
+            loads: Cell::new(0),
+        };
+        let (end, chain) = machine.walk(pc, sp, fp);
+        // Two loads a frame, four a trap frame, none twice in a turn.
+        prop_assert!(machine.loads.get() <= 4 * MAX_CHAIN + 4);
+        prop_assert!(chain.len() <= MAX_CHAIN);
+        if end == ChainEnd::Complete && !chain.is_empty() {
+            let last = match chain[chain.len() - 1] {
+                ChainEntry::Return(address) => address,
+                ChainEntry::Crossing { pc, .. } => pc,
+            };
+            prop_assert_eq!(last.0, ROOT);
+        }
+        for entry in &chain {
+            let (ChainEntry::Return(address) | ChainEntry::Crossing { pc: address, .. }) = *entry;
+            prop_assert!(TEXT.contains(address));
+        }
+    }
+
+    /// However frames are laid out, a stack that is right is walked whole.
+    #[test]
+    fn every_well_formed_stack_is_walked_whole(
+        places in prop::collection::btree_set(0..WORDS as u64 / 2, 1..16),
+        seed in 0..0x40_u64,
+    ) {
+        let mut machine = Machine::new();
+        let frames: BTreeSet<_> = places.iter().map(|place| TASK + 16 * place).collect();
+        let mut next = 0;
+        let mut callers = vec![];
+        for (index, &frame) in frames.iter().rev().enumerate() {
+            let caller = if index == 0 { ROOT } else { code(0x100 + 8 * (seed + index as u64)) };
+            machine.set(frame, &[next, caller]);
+            callers.insert(0, caller);
+            next = frame;
+        }
+        prop_assert_eq!(
+            machine.walk(code(0x80), TASK, next),
+            (ChainEnd::Complete, returns(&callers))
+        );
+    }
+}
