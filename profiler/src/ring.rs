@@ -39,8 +39,8 @@ pub struct WriterState {
     reserved: AtomicU64,
     /// Words of whole records since the start: what a reader may read up to.
     head: AtomicU64,
-    /// Writes that are under way: 0, or 1 and one more for each nested one.
-    nesting: AtomicU64,
+    /// 1 while a write is under way, those nested in it included; else 0.
+    writing: AtomicU64,
     /// Records that did not fit.
     lost: AtomicU64,
 }
@@ -70,7 +70,7 @@ impl Control {
             writer: WriterState {
                 reserved: AtomicU64::new(0),
                 head: AtomicU64::new(0),
-                nesting: AtomicU64::new(0),
+                writing: AtomicU64::new(0),
                 lost: AtomicU64::new(0),
             },
             reader: ReaderState {
@@ -161,10 +161,12 @@ impl<'ring> Writer<'ring> {
         let writer = &self.control.writer;
         // A nested write between this load and this store leaves the value as it
         // found it, so the two need not be one instruction.
-        let outer = writer.nesting.load(Ordering::Relaxed);
+        let outermost = writer.writing.load(Ordering::Relaxed) == 0;
         interrupts.here();
-        writer.nesting.store(outer + 1, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
+        if outermost {
+            writer.writing.store(1, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+        }
         interrupts.here();
 
         let outcome = self.reserve(record.len() as u64, interrupts);
@@ -178,7 +180,9 @@ impl<'ring> Writer<'ring> {
                 interrupts.here();
             }
         }
-        self.leave(outer, interrupts);
+        if outermost {
+            self.publish(interrupts);
+        }
         outcome.map(|_| ())
     }
 
@@ -212,23 +216,18 @@ impl<'ring> Writer<'ring> {
         Err(Lost)
     }
 
-    /// Leaves a write; the outermost one publishes what it and those nested in
-    /// it have written.
+    /// Publishes what the outermost write and those nested in it have written,
+    /// and leaves it.
     #[inline]
-    fn leave(&self, outer: u64, interrupts: &impl InterruptPoint) {
+    fn publish(&self, interrupts: &impl InterruptPoint) {
         let writer = &self.control.writer;
         interrupts.here();
-        if outer != 0 {
-            compiler_fence(Ordering::SeqCst);
-            writer.nesting.store(outer, Ordering::Relaxed);
-            return;
-        }
         for _ in 0..MAX_RETRIES {
             let whole = writer.reserved.load(Ordering::Relaxed);
             interrupts.here();
             writer.head.store(whole, Ordering::Release);
             interrupts.here();
-            writer.nesting.store(0, Ordering::Release);
+            writer.writing.store(0, Ordering::Release);
             compiler_fence(Ordering::SeqCst);
             interrupts.here();
             // A write that came after `whole` was read took itself for a nested
@@ -237,11 +236,11 @@ impl<'ring> Writer<'ring> {
                 return;
             }
             interrupts.here();
-            writer.nesting.store(1, Ordering::Relaxed);
+            writer.writing.store(1, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
         }
         // The storm goes on: the next write publishes what this one could not.
-        writer.nesting.store(0, Ordering::Release);
+        writer.writing.store(0, Ordering::Release);
     }
 }
 

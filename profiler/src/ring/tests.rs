@@ -98,7 +98,7 @@ mod one_thread {
                 for inner in std::iter::once(None).chain((0..POINTS).map(Some)) {
                     let (control, data) = (Control::new(), data(words));
                     let stored = write_with_nmis(Writer::new(&control, &data), at, inner);
-                    assert_eq!(control.writer.nesting.load(Ordering::Relaxed), 0);
+                    assert_eq!(control.writer.writing.load(Ordering::Relaxed), 0);
                     let mut reader = Reader::new(&control, &data);
                     let tags: Vec<_> = std::iter::from_fn(|| read_tag(&mut reader)).collect();
                     // All that was stored is visible now, once each.
