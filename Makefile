@@ -1,0 +1,54 @@
+# `make` alone lists the commands. ARGS is passed on, for example:
+#   make run ARGS="--smp 16 --period 100"
+
+out := $(or $(CARGO_TARGET_DIR),target)
+# rustup's directory, for shells that did not read ~/.profile.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help run test miri bench iso limine build setup lint clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: build ## boot the kernel in QEMU, profile it, show where the time went
+	$(out)/release/pmiscope run $(ARGS)
+
+test: build lint ## lints, tests of all parts, model checks, tests in QEMU; Miri if it is there
+	cargo test --locked --lib -p pmiscope-kernel -p pmiscope-loader
+	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib -p pmiscope-profiler --target-dir $(out)/loom
+	@$(MAKE) --no-print-directory miri
+	cargo test --locked $(ARGS)
+
+# Left out here: two tests of thousands of cases, which take Miri minutes.
+miri:
+	@if cargo +nightly miri --version >/dev/null 2>&1; then set -x; \
+		PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --lib -p pmiscope-profiler \
+			--target-dir $(out)/miri -- --skip over_random_memory --skip a_write_nested_at_any_point; \
+	else echo "miri: skipped, there is no nightly toolchain with the component miri"; fi
+
+bench: build ## measure the library and the host tool
+	cargo bench --locked $(ARGS)
+
+iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked release of Limine 7 or 8
+	@tools/setup.sh iso
+	@tools/iso.sh "$(LIMINE_DIR)" $(out)/x86_64-unknown-none/release/kernel $(out)/pmiscope.iso
+
+limine:
+	@tools/iso.sh "$(LIMINE_DIR)"
+
+build: setup ## the kernel, its loader and the host tool
+	tools/freestanding.sh build
+	cargo build --locked --release -p pmiscope
+
+setup: ## install what is missing (what builds does it first)
+	@tools/setup.sh
+
+lint: ## format and clippy, warnings are errors
+	@tools/setup.sh test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --lib --tests -p pmiscope-kernel -p pmiscope-loader -- -D warnings
+	tools/freestanding.sh clippy -- -D warnings
+
+clean: ## remove what was built
+	cargo clean

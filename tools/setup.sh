@@ -1,0 +1,250 @@
+#!/bin/sh
+# Makes a fresh Debian 12 machine able to build and run pmiscope. It installs
+# only what is missing, asks nothing, and is quick when all is there, because
+# every `make` calls it first. POSIX shell: it has to run before Rust can link.
+#
+# usage: tools/setup.sh              what `make build` and `make run` need
+#        tools/setup.sh test         and what `make test` needs besides
+#        tools/setup.sh iso          and what `make iso` needs besides
+#        tools/setup.sh std-source   installs nothing; prints where the source of
+#                                    the standard library is
+set -eu
+cd "$(dirname "$0")/.."
+PATH=$PATH:${HOME:?}/.cargo/bin # rustup's, for shells that did not read ~/.profile
+
+rust=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pmiscope/rust-src-$rust
+work= # a temporary directory, once there is a reason for one
+
+say() { echo "setup: $*"; }
+die() {
+    echo "setup: $*" >&2
+    exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+trap '[ -z "$work" ] || rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+# Runs a command without its chatter, which is in $work/log if it matters.
+quietly() { "$@" >>"$work/log" 2>&1 </dev/null; }
+
+make_work() {
+    [ -z "$work" ] || return 0
+    work=$(mktemp -d)
+    chmod 755 "$work" # apt downloads as its own user
+}
+
+# --- Debian packages ---------------------------------------------------------
+
+qemu_version() { qemu-system-x86_64 --version 2>/dev/null | sed -n '1s/.*version \([0-9.]*\).*/\1/p'; }
+# QEMU 7.2 is Debian 12's. An older one has other timers under -icount.
+qemu_is_old() { qemu_version | awk -F. '{ exit !($1 < 7 || $1 == 7 && $2 < 2) }'; }
+
+# Rust links host programs with cc, against the C library's start files.
+cc_links() { have cc && case $(cc -print-file-name=crt1.o) in /*) ;; *) false ;; esac }
+
+install_packages() {
+    have apt-get || die "no apt-get here; please install what Debian calls: $*"
+    if [ "$(id -u)" -eq 0 ]; then
+        as_root=
+    elif have sudo && sudo -n true 2>/dev/null; then
+        as_root='sudo -n'
+    else
+        die "not root, and sudo wants a password; please run: sudo apt-get install --no-install-recommends $*"
+    fi
+    say "installing by apt-get: $*"
+    make_work
+    # The lists of a fresh machine are empty, those of an old one are stale: both
+    # show as a failure to install.
+    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300"
+    # shellcheck disable=SC2086 # $apt is words
+    quietly $apt install --no-install-recommends "$@" || {
+        quietly $apt update || true
+        quietly $apt install --no-install-recommends "$@"
+    } || {
+        tail -n 20 "$work/log" >&2
+        die "apt-get could not install: $*"
+    }
+}
+
+setup_packages() {
+    wanted=
+    cc_links || wanted="gcc libc6-dev"
+    have qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
+    [ "$1" != iso ] || have xorriso || wanted="$wanted xorriso"
+    # shellcheck disable=SC2086 # words
+    [ -z "$wanted" ] || install_packages $wanted
+    ! qemu_is_old || die "QEMU $(qemu_version) is too old: 7.2 or newer is needed (Debian 12's qemu-system-x86)"
+}
+
+# --- The Rust toolchain ------------------------------------------------------
+
+# Without RUSTUP_AUTO_INSTALL=0 the question alone would install, unannounced.
+rust_version() { RUSTUP_AUTO_INSTALL=0 rustc --version 2>/dev/null | cut -d' ' -f2; }
+
+setup_rust() {
+    have cargo || die "Rust is missing; please install rustup, then: rustup toolchain install $rust"
+    [ "$(rust_version)" != "$rust" ] || return 0
+    [ -z "${RUSTUP_TOOLCHAIN:-}" ] ||
+        die "RUSTUP_TOOLCHAIN=$RUSTUP_TOOLCHAIN is not Rust $rust, which pmiscope is pinned to; please unset it"
+    have rustup || die "Rust $rust is needed and this is $(rust_version); please install it (rustup toolchain install $rust)"
+    say "installing Rust $rust by rustup"
+    make_work
+    quietly timeout 900 rustup toolchain install "$rust" --no-self-update --profile minimal \
+        --component clippy --component rustfmt --component rust-src || true
+    [ "$(rust_version)" != "$rust" ] || return 0
+    tail -n 5 "$work/log" >&2
+    other=
+    [ "$(RUSTUP_TOOLCHAIN=stable rust_version)" != "$rust" ] ||
+        other=" (or, as your stable is that version: export RUSTUP_TOOLCHAIN=stable)"
+    die "rustup could not install Rust $rust; please run: rustup toolchain install $rust$other"
+}
+
+# --- The source of the standard library --------------------------------------
+#
+# The kernel's core and alloc are built from source, for frame pointers
+# (-Zbuild-std), and the source must be the compiler's own version to the letter.
+# It is looked for in three places:
+#  1. the toolchain, where `rustup component add rust-src` puts it;
+#  2. rustup, if it can still download for this toolchain;
+#  3. Debian's package rust-src of the same upstream version. It differs from
+#     rustup's in tests, licence files, a vendor folder and a dependency on
+#     Windows: core, alloc, compiler_builtins and Cargo.lock are the same to the
+#     byte. It goes to the user's cache and not into the toolchain, which is
+#     rustup's and where a later `rustup component add` would stumble over it;
+#     tools/freestanding.sh tells cargo about it.
+
+in_toolchain() { echo "$(rustc --print sysroot)/lib/rustlib/src/rust/library"; }
+
+std_source() {
+    for dir in "$(in_toolchain)" "$cache/library"; do
+        if [ -f "$dir/Cargo.lock" ]; then
+            echo "$dir"
+            return
+        fi
+    done
+    return 1
+}
+
+# Debian's suites that may carry it, the likeliest first.
+suites="trixie-backports forky-backports forky sid experimental"
+
+# Prints the Debian archive's entries of this machine's apt configuration, with
+# suite $1 in the place of theirs: one-line style from *.list, to $2.list, and
+# stanzas from *.sources, to $2.sources. Addresses, keys and options stay.
+# An entry is the Debian archive's if it has this release in the component main
+# (the security archive's suites have another suffix).
+write_sources() {
+    list=/etc/apt/sources.list parts=/etc/apt/sources.list.d
+    eval "$(apt-config shell list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d)"
+    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
+    ours="^(${release:-stable}|oldstable|stable|testing|unstable|sid)(-updates|-backports)?/?\$"
+
+    cat "$list" "$parts"/*.list 2>/dev/null | awk -v ours="$ours" -v suite="$1" '
+        $1 != "deb" || /cdrom:/ { next }
+        {
+            sub(/#.*/, "")
+            options = ""
+            if (match($0, /^[ \t]*deb[ \t]+\[[^]]*\]/)) {
+                options = substr($0, 1, RLENGTH)
+                sub(/^[ \t]*deb[ \t]+/, "", options)
+                $0 = "deb " substr($0, RLENGTH + 1)
+            }
+            for (i = 4; i <= NF; i++)
+                if ($3 ~ ours && $i == "main")
+                    print "deb", options, $2, suite, "main"
+        }' | sort -u >"$2.list"
+
+    for file in "$parts"/*.sources; do
+        [ ! -f "$file" ] || { cat "$file" && echo; }
+    done | awk -v ours="$ours" -v suite="$1" '
+        function finish() {
+            if (kept != "" && binary && release && main && !disabled)
+                printf "Types: deb\nSuites: %s\nComponents: main\n%s\n", suite, kept
+            kept = ""; binary = release = main = disabled = 0
+        }
+        /^#/ { next }
+        /^[ \t]*$/ { finish(); next }
+        /^[^ \t]/ { field = tolower(substr($0, 1, index($0, ":") - 1)) }
+        {
+            value = $0
+            if (value ~ /^[^ \t]/) sub(/^[^:]*:/, "", value)
+            n = split(value, word)
+            for (i = 1; i <= n; i++) {
+                if (field == "types" && word[i] == "deb") binary = 1
+                if (field == "suites" && word[i] ~ ours) release = 1
+                if (field == "components" && word[i] == "main") main = 1
+                if (field == "enabled" && word[i] ~ /^(no|false|off|0|without|disable)$/) disabled = 1
+            }
+            if (field !~ /^(types|suites|components|enabled)$/) kept = kept $0 "\n"
+        }
+        END { finish() }' >"$2.sources"
+}
+
+std_source_from_debian() {
+    have apt-get && have dpkg-deb || return 1
+    mkdir -p "$work/sources" "$work/lists" "$work/apt"
+    # apt with lists and sources of its own: the machine's are not touched.
+    set -- -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$work/sources" \
+        -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/apt" \
+        -o Acquire::Languages=none
+    for suite in $suites; do
+        write_sources "$suite" "$work/sources/debian"
+        # It fails when one archive of several does not have the suite.
+        quietly apt-get "$@" update || true
+        package=$(apt-cache "$@" madison rust-src 2>/dev/null |
+            awk -v want="$rust" '$3 == want || index($3, want "+") == 1 || index($3, want "-") == 1 { print $3; exit }')
+        [ -n "$package" ] || continue
+        say "taking rust-src $package from Debian's $suite into $cache"
+        # apt checks the package against the archive's signature.
+        (cd "$work/apt" && quietly apt-get "$@" download "rust-src=$package") || continue
+        new=$cache.$$
+        mkdir -p "$new"
+        dpkg-deb --fsys-tarfile "$work"/apt/rust-src_*.deb |
+            tar -x -C "$new" --strip-components=4 --wildcards --no-wildcards-match-slash \
+                --exclude './usr/src/*/library/vendor' './usr/src/*/library' &&
+            [ -f "$new/library/Cargo.lock" ] && mv -T "$new" "$cache" 2>/dev/null && return
+        rm -rf "$new"
+        # Another setup at the same time may have been first.
+        [ ! -f "$cache/library/Cargo.lock" ] || return 0
+    done
+    return 1
+}
+
+setup_std_source() {
+    ! std_source >/dev/null || return 0
+    make_work
+    if have rustup; then
+        say "rust-src is missing: asking rustup for it"
+        # A time limit: behind a closed network rustup tries for minutes.
+        quietly timeout 90 rustup component add rust-src || say "rustup could not get it"
+        ! std_source >/dev/null || return 0
+    fi
+    std_source_from_debian || {
+        tail -n 5 "$work/log" >&2
+        die "no source of Rust $rust's standard library to be had; please run: rustup component add rust-src --toolchain $rust"
+    }
+}
+
+# `make test` checks the lints and the format too.
+setup_lints() {
+    bin=$(rustc --print sysroot)/bin
+    [ ! -x "$bin/cargo-clippy" ] || [ ! -x "$bin/rustfmt" ] || return 0
+    say "installing clippy and rustfmt by rustup"
+    make_work
+    quietly timeout 300 rustup component add clippy rustfmt ||
+        die "clippy and rustfmt are missing; please run: rustup component add clippy rustfmt --toolchain $rust"
+}
+
+purpose=${1:-run}
+case $purpose in
+std-source) std_source ;;
+run | test | iso)
+    setup_packages "$purpose"
+    setup_rust
+    setup_std_source
+    [ "$purpose" != test ] || setup_lints
+    say "ready: Rust $rust, QEMU $(qemu_version), standard library from $(std_source)"
+    ;;
+*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|std-source]" ;;
+esac
