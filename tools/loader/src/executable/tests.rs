@@ -1,0 +1,162 @@
+//! Small ELF files, right and wrong.
+
+use super::*;
+
+const LOW: u64 = 0xffff_ffff_8000_0000;
+const HEADERS: usize = 64;
+const CONTENT: usize = 0x400;
+
+struct Header {
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    address: u64,
+    file_size: u64,
+    memory_size: u64,
+}
+
+/// Loads `file_size` bytes of 0xcc.
+fn load(flags: u32, address: u64, file_size: u64, memory_size: u64) -> Header {
+    Header {
+        kind: 1,
+        flags,
+        offset: CONTENT as u64,
+        address,
+        file_size,
+        memory_size,
+    }
+}
+
+fn put(file: &mut [u8], offset: usize, bytes: &[u8]) {
+    file[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+fn elf(headers: &[Header]) -> Vec<u8> {
+    let mut file = vec![0; HEADERS + 56 * headers.len()];
+    put(&mut file, 0, b"\x7fELF\x02\x01\x01"); // 64 bits, little-endian, version 1
+    put(&mut file, 16, &2_u16.to_le_bytes()); // executable
+    put(&mut file, 18, &62_u16.to_le_bytes()); // x86-64
+    put(&mut file, 20, &1_u32.to_le_bytes());
+    put(&mut file, 24, &(LOW + 0x123).to_le_bytes()); // entry
+    put(&mut file, 32, &(HEADERS as u64).to_le_bytes());
+    put(&mut file, 52, &64_u16.to_le_bytes());
+    put(&mut file, 54, &56_u16.to_le_bytes());
+    put(
+        &mut file,
+        56,
+        &u16::try_from(headers.len()).unwrap().to_le_bytes(),
+    );
+    for (n, header) in headers.iter().enumerate() {
+        let at = HEADERS + 56 * n;
+        put(&mut file, at, &header.kind.to_le_bytes());
+        put(&mut file, at + 4, &header.flags.to_le_bytes());
+        put(&mut file, at + 8, &header.offset.to_le_bytes());
+        put(&mut file, at + 16, &header.address.to_le_bytes());
+        put(&mut file, at + 32, &header.file_size.to_le_bytes());
+        put(&mut file, at + 40, &header.memory_size.to_le_bytes());
+    }
+    file.resize(CONTENT, 0);
+    file.resize(CONTENT + 0x100, 0xcc);
+    file
+}
+
+#[test]
+fn a_kernel_is_loaded() {
+    let file = elf(&[
+        load(6, LOW + 0x3010, 0x20, 0x2000),
+        Header {
+            kind: 4,
+            ..load(4, 0, 4, 4)
+        }, // a note
+        load(5, LOW + 0x1000, 0x100, 0x100),
+        load(4, LOW + 0x9000, 0, 0), // empty
+    ]);
+    let kernel = Executable::parse(&file).unwrap();
+    assert_eq!(kernel.entry, LOW + 0x123);
+    assert_eq!(
+        (kernel.start().as_u64(), kernel.size()),
+        (LOW + 0x1000, 0x5000)
+    );
+    let flags: Vec<_> = kernel
+        .segments()
+        .iter()
+        .map(|s| (s.writable, s.executable))
+        .collect();
+    assert_eq!(flags, [(false, true), (true, false)]);
+
+    let mut image = vec![0xff; 0x5000];
+    assert_eq!(kernel.load(&mut image), 0x2030);
+    let expected = |at: usize| at < 0x100 || (0x2010..0x2030).contains(&at);
+    for (at, &byte) in image.iter().enumerate() {
+        assert_eq!(byte, if expected(at) { 0xcc } else { 0 }, "at {at:#x}");
+    }
+}
+
+#[test]
+fn what_is_no_kernel_is_named() {
+    let good = elf(&[load(5, LOW, 0x100, 0x100)]);
+    assert!(Executable::parse(&good).is_ok());
+    let with = |offset: usize, byte: u8| {
+        let mut file = good.clone();
+        file[offset] = byte;
+        file
+    };
+    for (file, error) in [
+        (vec![], Error::NotElf),
+        (good[..63].to_vec(), Error::CutShort),
+        (with(0, 0), Error::NotElf),
+        (with(4, 1), Error::NotElf),         // 32 bits
+        (with(5, 2), Error::NotX86_64),      // big-endian
+        (with(18, 183), Error::NotX86_64),   // aarch64
+        (with(16, 3), Error::NotExecutable), // a shared object
+        (good[..100].to_vec(), Error::CutShort),
+        (good[..good.len() - 1].to_vec(), Error::CutShort),
+        (elf(&[]), Error::NoSegments),
+        (elf(&[load(5, LOW, 0x100, 0xff)]), Error::CutShort),
+        (
+            elf(&[load(5, LOW - 1, 1, 1)]),
+            Error::SegmentOutside(VirtAddr::new(LOW - 1)),
+        ),
+        (
+            elf(&[load(5, 0x10_0000, 1, 1)]),
+            Error::SegmentOutside(VirtAddr::new(0x10_0000)),
+        ),
+        (
+            elf(&[load(5, LOW, 1, u64::MAX)]),
+            Error::SegmentOutside(VirtAddr::new(LOW)),
+        ),
+        (
+            elf(&[load(5, LOW, 1, 0x7fff_f001)]),
+            Error::SegmentOutside(VirtAddr::new(LOW)),
+        ),
+    ] {
+        assert_eq!(Executable::parse(&file), Err(error));
+    }
+    assert!(Executable::parse(&elf(&[load(5, LOW, 1, 0x7fff_f000)])).is_ok());
+}
+
+#[test]
+fn segments_may_not_share_a_page() {
+    let pair = |second| elf(&[load(6, second, 1, 1), load(5, LOW, 0x100, 0x1001)]);
+    let overlap = |address| Err(Error::SegmentsOverlap(VirtAddr::new(address)));
+    assert_eq!(
+        Executable::parse(&pair(LOW + 0x1fff)),
+        overlap(LOW + 0x1000)
+    );
+    assert_eq!(Executable::parse(&pair(LOW + 0x800)), overlap(LOW));
+    assert!(Executable::parse(&pair(LOW + 0x2000)).is_ok());
+}
+
+#[test]
+fn too_many_segments_are_an_error() {
+    let headers = |n| {
+        (0..n)
+            .map(|i| load(4, LOW + i * 0x1000, 1, 1))
+            .collect::<Vec<_>>()
+    };
+    assert!(Executable::parse(&elf(&headers(16))).is_ok());
+    assert_eq!(
+        Executable::parse(&elf(&headers(17))),
+        Err(Error::TooManySegments)
+    );
+}

@@ -1,0 +1,40 @@
+//! A loader that starts a kernel as stock Limine does, for the daily loop:
+//! `qemu-system-x86_64 -kernel loader -initrd kernel -append "command line"`.
+//!
+//! QEMU loads this program and enters it by PVH (32-bit protected mode, a
+//! structure that tells what else was loaded); it enters long mode, loads the
+//! kernel as its program headers say, answers the kernel's requests, starts the
+//! other cores, and enters the kernel in the state that the Limine boot protocol
+//! prescribes, base revisions 0 to 2. Next to a real boot loader it has no disk,
+//! no menu, no drivers, and saves the time of finding them missing.
+//!
+//! The library is what can be decided without the machine, and it has no
+//! `unsafe`: it works on bytes that it is given. The binary (`main.rs`, and
+//! `machine/` for what needs assembly, registers or raw memory) is the order of
+//! the steps.
+
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod acpi;
+pub mod answers;
+mod bytes;
+pub mod error;
+pub mod executable;
+pub mod memory_map;
+pub mod pvh;
+pub mod requests;
+
+pub use error::{Error, Result};
+
+use x86_64::{PhysAddr, VirtAddr};
+
+/// Where physical address zero is in the direct map, which covers all memory.
+/// Limine takes the beginning of the higher half under 4-level paging, too.
+pub const DIRECT_MAP: VirtAddr = VirtAddr::new(0xffff_8000_0000_0000);
+
+/// Where the kernel sees a physical address.
+#[must_use]
+pub fn direct_map(address: PhysAddr) -> VirtAddr {
+    DIRECT_MAP + address.as_u64()
+}

@@ -1,0 +1,208 @@
+//! From QEMU's entry to the kernel's.
+
+use core::convert::Infallible;
+use core::panic::PanicInfo;
+
+use arrayvec::ArrayVec;
+use loader::answers::{self, Cores, Facts, File, MAX_MODULES, id};
+use loader::executable::Executable;
+use loader::memory_map::{Kind, MemoryMap, PAGE};
+use loader::pvh::{self, Block, Module, StartInfo};
+use loader::requests::Requests;
+use loader::{Error, Result, acpi, direct_map};
+use x86_64::PhysAddr;
+use x86_64::structures::paging::{PageSize, Size2MiB};
+
+use crate::machine::apic::{LocalApic, mask_io_apic};
+use crate::machine::cores::{self, MAX_CORES};
+use crate::machine::memory::{Memory, is_mapped, left_by_others, string_left_by_others};
+use crate::machine::{Features, console, entry, mask_pic, paging};
+
+/// What the first core runs, interrupts off, on the loader's stack.
+pub extern "C" fn first_core(start_info: u32) -> ! {
+    match start(PhysAddr::new(start_info.into())) {
+        Ok(never) => match never {},
+        Err(error) => console::fail(error),
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    console::fail(format_args!(
+        "an error of the loader itself, please report it: {info}"
+    ))
+}
+
+fn start(start_info: PhysAddr) -> Result<Infallible> {
+    let features = Features::read();
+    features.enable();
+
+    let info = StartInfo::parse(left(Block {
+        start: start_info,
+        size: StartInfo::SIZE,
+    })?)?;
+    let modules: ArrayVec<Module, { MAX_MODULES + 1 }> = pvh::modules(left(info.modules)?)
+        .take(MAX_MODULES + 1)
+        .collect();
+    let (kernel, modules) = modules.split_first().ok_or(Error::NoModule)?;
+    let mut map = MemoryMap::new(pvh::memory_map(left(info.memory_map)?))?;
+    claim_what_is_in_use(&mut map, start_info, &info, kernel, modules)?;
+    // SAFETY: that was all that is in use and does not lie in the loader's image;
+    // this runs once.
+    let mut memory = unsafe { Memory::new(map) };
+
+    let executable = Executable::parse(module(kernel)?)?;
+    let image = memory.allocate(
+        executable.size(),
+        Size2MiB::SIZE,
+        Kind::ExecutableAndModules,
+    )?;
+    let from_file = executable.load(image.bytes);
+    let mut requests = Requests::scan(image.bytes, from_file)?;
+    answers::check_paging_mode(&requests)?;
+
+    let page_tables = paging::build(
+        &mut memory,
+        features,
+        requests.base_revision(),
+        &executable,
+        image.start,
+    )?;
+    let stack_size = answers::stack_size(&requests);
+    let stack = memory.allocate(stack_size, PAGE, Kind::BootloaderReclaimable)?;
+    let stack_top = direct_map(stack.start) + stack_size.next_multiple_of(PAGE);
+
+    let madt = info.rsdp.and_then(|rsdp| acpi::madt(rsdp, table));
+    let mut places = ArrayVec::new();
+    let mut cores = None;
+    if let Some(madt) = madt
+        && let Some(flags) = requests.member(id::MP, 0)
+    {
+        let apic = LocalApic::new(flags & 1 != 0 && features.x2apic);
+        let known: ArrayVec<_, MAX_CORES> = acpi::cores(madt, apic.is_x2apic())
+            .take(MAX_CORES)
+            .collect();
+        places = cores::start(
+            &mut memory,
+            &known,
+            &apic,
+            features,
+            page_tables,
+            stack_size,
+        )?;
+        cores = Some((apic.is_x2apic(), apic.id()));
+    }
+
+    let files: ArrayVec<_, MAX_MODULES> = modules.iter().map(file).collect();
+    let command_line = string(info.command_line);
+    let facts = Facts {
+        executable: File {
+            content: kernel.content,
+            command_line,
+        },
+        image: (image.start, executable.start()),
+        modules: &files,
+        rsdp: info.rsdp,
+        cores: cores.map(|(x2apic, first)| Cores {
+            x2apic,
+            first,
+            places: &places,
+        }),
+    };
+    let answers = memory.allocate(facts.room(), PAGE, Kind::BootloaderReclaimable)?;
+    answers::write(
+        &mut requests,
+        &facts,
+        memory.map(),
+        answers.bytes,
+        answers.start,
+    );
+
+    mask_pic();
+    madt.into_iter()
+        .flat_map(acpi::io_apics)
+        .for_each(mask_io_apic);
+    let entry = requests
+        .member(id::ENTRY_POINT, 0)
+        .unwrap_or(executable.entry);
+    // SAFETY: the page tables were built for this kernel and this core was set up
+    // first of all; the stack was allocated for this; the kernel says where to enter.
+    unsafe { entry::enter_kernel(stack_top, entry, page_tables, 0) }
+}
+
+/// Takes out of the map what is in memory that the firmware calls usable. The
+/// loader's part and what it reads stay for the kernel to reclaim.
+fn claim_what_is_in_use(
+    map: &mut MemoryMap,
+    start_info: PhysAddr,
+    info: &StartInfo,
+    kernel: &Module,
+    modules: &[Module],
+) -> Result<()> {
+    map.claim(entry::image(), Kind::BootloaderReclaimable)?;
+    let tables = [
+        Block {
+            start: start_info,
+            size: StartInfo::SIZE,
+        },
+        info.modules,
+        info.memory_map,
+    ];
+    for block in tables {
+        map.claim(
+            block.start..block.start + block.size as u64,
+            Kind::BootloaderReclaimable,
+        )?;
+    }
+    for module in modules.iter().chain([kernel]) {
+        let Block { start, size } = module.content;
+        map.claim(start..start + size as u64, Kind::ExecutableAndModules)?;
+    }
+    let lines = modules
+        .iter()
+        .chain([kernel])
+        .map(|module| module.command_line);
+    for start in lines.chain([info.command_line]).flatten() {
+        let size = string(Some(start)).len() as u64 + 1;
+        map.claim(start..start + size, Kind::BootloaderReclaimable)?;
+    }
+    Ok(())
+}
+
+fn file(module: &Module) -> File<'static> {
+    File {
+        content: module.content,
+        command_line: string(module.command_line),
+    }
+}
+
+/// A module's content, once it was checked where it is.
+fn module(module: &Module) -> Result<&'static [u8]> {
+    let Block { start, size } = module.content;
+    if !start.is_aligned(PAGE) || !is_mapped(start, size) {
+        return Err(Error::ModuleMisplaced);
+    }
+    left(module.content)
+}
+
+fn left(block: Block) -> Result<&'static [u8]> {
+    if !is_mapped(block.start, block.size) {
+        return Err(Error::NotPvh);
+    }
+    // SAFETY: checked above; QEMU does not write once it has entered the loader, and
+    // the loader claims all such blocks before it takes memory for itself.
+    Ok(unsafe { left_by_others(block.start, block.size) })
+}
+
+fn table(start: PhysAddr, size: usize) -> &'static [u8] {
+    if !is_mapped(start, size) {
+        return &[];
+    }
+    // SAFETY: checked; ACPI's tables are in memory that the firmware reserved.
+    unsafe { left_by_others(start, size) }
+}
+
+fn string(start: Option<PhysAddr>) -> &'static [u8] {
+    // SAFETY: PVH promises strings that a zero ends; for writers, see `left`.
+    unsafe { string_left_by_others(start) }
+}
