@@ -191,7 +191,7 @@ std_source_from_debian() {
     for suite in $suites; do
         write_sources "$suite" "$work/sources/debian"
         # It fails when one archive of several does not have the suite.
-        quietly apt-get "$@" update || true
+        quietly apt-get -qq "$@" update || true
         package=$(apt-cache "$@" madison rust-src 2>/dev/null |
             awk -v want="$rust" '$3 == want || index($3, want "+") == 1 || index($3, want "-") == 1 { print $3; exit }')
         [ -n "$package" ] || continue
@@ -217,8 +217,9 @@ setup_std_source() {
     if have rustup; then
         say "rust-src is missing: asking rustup for it"
         # A time limit: behind a closed network rustup tries for minutes.
-        quietly timeout 90 rustup component add rust-src || say "rustup could not get it"
+        quietly timeout 90 rustup component add rust-src || true
         ! std_source >/dev/null || return 0
+        say "rustup could not get it"
     fi
     std_source_from_debian || {
         tail -n 5 "$work/log" >&2
