@@ -1,0 +1,164 @@
+//! Hand-made tables, whole and damaged.
+
+use super::*;
+
+/// Pieces of memory, each at its address.
+#[derive(Clone, Default)]
+struct Memory(Vec<(u64, Vec<u8>)>);
+
+impl PhysicalMemory for Memory {
+    fn bytes(&self, address: u64, length: usize) -> Option<&[u8]> {
+        self.0.iter().find_map(|(start, bytes)| {
+            let from = usize::try_from(address.checked_sub(*start)?).ok()?;
+            bytes.get(from..from.checked_add(length)?)
+        })
+    }
+}
+
+impl Memory {
+    fn piece(&mut self, address: u64) -> &mut Vec<u8> {
+        let piece = self.0.iter_mut().find(|(start, _)| *start == address);
+        &mut piece.unwrap().1
+    }
+}
+
+/// Makes `bytes` sum to zero by the one at `at`.
+fn fix(bytes: &mut [u8], at: usize) {
+    bytes[at] = 0;
+    bytes[at] = 0_u8.wrapping_sub(sum(bytes));
+}
+
+fn sdt(name: &str, body: &[u8]) -> Vec<u8> {
+    let mut table = vec![0; HEADER];
+    table[..4].copy_from_slice(name.as_bytes());
+    table.extend(body);
+    let length = u32::try_from(table.len()).unwrap();
+    table[4..8].copy_from_slice(&length.to_le_bytes());
+    fix(&mut table, 9);
+    table
+}
+
+fn hpet(space: u8, address: u64) -> Vec<u8> {
+    let mut body = vec![0x01, 0xa2, 0x86, 0x80, space, 64, 0, 0];
+    body.extend(address.to_le_bytes());
+    body.extend([0; 4]);
+    sdt("HPET", &body)
+}
+
+const RSDP: u64 = 0xf_59e0;
+const ROOT: u64 = 0x7fe_2000;
+const FADT: u64 = 0x7fe_3000;
+const TABLE: u64 = 0x7fe_4000;
+const REGISTERS: u64 = 0xfed0_0000;
+
+fn rsdp(revision: u8, rsdt: u64, xsdt: u64) -> Vec<u8> {
+    let mut rsdp = b"RSD PTR \0BOCHS \0".to_vec();
+    rsdp[15] = revision;
+    rsdp.extend(u32::try_from(rsdt).unwrap().to_le_bytes());
+    fix(&mut rsdp, 8);
+    rsdp.extend(36_u32.to_le_bytes());
+    rsdp.extend(xsdt.to_le_bytes());
+    rsdp.extend([0; 4]);
+    fix(&mut rsdp, 32);
+    rsdp
+}
+
+/// A machine with an RSDT (revision 0) or an XSDT (revision 2).
+fn machine(revision: u8) -> Memory {
+    let root = if revision < 2 {
+        let entries = [FADT, TABLE].map(|entry| u32::try_from(entry).unwrap());
+        sdt("RSDT", &entries.map(u32::to_le_bytes).concat())
+    } else {
+        sdt("XSDT", &[FADT, TABLE].map(u64::to_le_bytes).concat())
+    };
+    let (rsdt, xsdt) = if revision < 2 { (ROOT, 0) } else { (0, ROOT) };
+    Memory(vec![
+        (RSDP, rsdp(revision, rsdt, xsdt)),
+        (ROOT, root),
+        (FADT, sdt("FACP", &[0; 80])),
+        (TABLE, hpet(0, REGISTERS)),
+    ])
+}
+
+#[test]
+fn the_hpet_is_found_through_either_root() {
+    for revision in [0, 2] {
+        assert_eq!(hpet_address(&machine(revision), RSDP), Ok(REGISTERS));
+    }
+}
+
+#[test]
+fn a_revision_2_pointer_without_an_xsdt_leads_to_the_rsdt() {
+    let mut memory = machine(0);
+    *memory.piece(RSDP) = rsdp(2, ROOT, 0);
+    assert_eq!(hpet_address(&memory, RSDP), Ok(REGISTERS));
+}
+
+#[test]
+fn the_first_byte_that_is_wrong_is_what_is_reported() {
+    let broken = |change: &dyn Fn(&mut Memory)| {
+        let mut memory = machine(2);
+        change(&mut memory);
+        hpet_address(&memory, RSDP).unwrap_err()
+    };
+    let flip = |at, byte: usize| broken(&|memory| memory.piece(at)[byte] ^= 1);
+    assert_eq!(flip(RSDP, 0), Error::Signature(RSDP, "RSD PTR "));
+    assert_eq!(flip(RSDP, 9), Error::Checksum(RSDP));
+    assert_eq!(flip(RSDP, 33), Error::Checksum(RSDP));
+    assert_eq!(flip(ROOT, 0), Error::Signature(ROOT, "XSDT"));
+    assert_eq!(flip(ROOT, 20), Error::Checksum(ROOT));
+    assert_eq!(flip(TABLE, 0), Error::NoTable("HPET"));
+    assert_eq!(flip(TABLE, 50), Error::Checksum(TABLE));
+}
+
+#[test]
+fn impossible_lengths_are_refused() {
+    for length in [0, 35, u32::MAX] {
+        let mut memory = machine(2);
+        let table = memory.piece(TABLE);
+        table[4..8].copy_from_slice(&length.to_le_bytes());
+        fix(table, 9);
+        assert_eq!(hpet_address(&memory, RSDP), Err(Error::Length(TABLE)));
+    }
+}
+
+#[test]
+fn a_table_that_ends_early_has_no_registers() {
+    let mut memory = machine(0);
+    *memory.piece(TABLE) = sdt("HPET", &[0; 15]);
+    assert_eq!(hpet_address(&memory, RSDP), Err(Error::NoRegisters));
+}
+
+#[test]
+fn registers_must_be_in_memory() {
+    for table in [hpet(1, REGISTERS), hpet(0, 0)] {
+        let mut memory = machine(0);
+        *memory.piece(TABLE) = table;
+        assert_eq!(hpet_address(&memory, RSDP), Err(Error::NoRegisters));
+    }
+}
+
+#[test]
+fn without_the_table_it_says_so() {
+    let mut memory = machine(0);
+    *memory.piece(TABLE) = sdt("APIC", &[0; 60]);
+    assert_eq!(hpet_address(&memory, RSDP), Err(Error::NoTable("HPET")));
+}
+
+/// Whatever is missing from memory or cut short: an error, and never a panic.
+#[test]
+fn memory_that_is_not_there_is_an_error() {
+    for revision in [0, 2] {
+        let whole = machine(revision);
+        for (at, bytes) in &whole.0 {
+            let needed = if *at == FADT { 0 } else { bytes.len() };
+            for length in 0..needed {
+                // The pointer of revision 0 is only 20 bytes long.
+                let suffices = *at == RSDP && revision == 0 && length >= 20;
+                let mut memory = whole.clone();
+                memory.piece(*at).truncate(length);
+                assert_eq!(hpet_address(&memory, RSDP).is_ok(), suffices);
+            }
+        }
+    }
+}

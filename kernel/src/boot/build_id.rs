@@ -1,0 +1,26 @@
+//! The kernel's own build-id: what a profile names the kernel by.
+
+use core::fmt;
+
+use crate::memory::image;
+use crate::note;
+
+/// The hash that the linker made of the whole file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BuildId(pub &'static [u8]);
+
+/// This kernel's build-id.
+///
+/// # Panics
+///
+/// If the linker was not told to make one.
+#[must_use]
+pub fn build_id() -> BuildId {
+    BuildId(note::build_id(image::build_id_notes()).expect("the kernel has no build-id"))
+}
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

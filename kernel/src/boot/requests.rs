@@ -1,0 +1,58 @@
+//! What the kernel asks of a boot loader that speaks the Limine protocol.
+//!
+//! The loader finds these between the two markers in the loaded image and writes
+//! a pointer to its answer into each. Base revision 2 is the newest that Limine
+//! 7 and 8 know; its direct map covers the first 4 GiB and all usable memory.
+
+use limine::mp::MP_FLAG_X2APIC;
+use limine::request::{
+    BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest,
+    ExecutableFileRequest, HhdmRequest, MemmapRequest, MpRequest, RsdpRequest,
+};
+use limine::{BaseRevision, RequestsEndMarker, RequestsStartMarker};
+
+#[used]
+#[unsafe(link_section = ".limine_requests_start")]
+static START: RequestsStartMarker = RequestsStartMarker::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static BASE_REVISION: BaseRevision = BaseRevision::with_revision(2);
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static BOOTLOADER: BootloaderInfoRequest = BootloaderInfoRequest::new();
+
+/// Limine 8 and later; before, the command line came with the file.
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static COMMAND_LINE: ExecutableCmdlineRequest = ExecutableCmdlineRequest::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static EXECUTABLE_FILE: ExecutableFileRequest = ExecutableFileRequest::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static EXECUTABLE_ADDRESS: ExecutableAddressRequest = ExecutableAddressRequest::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static DIRECT_MAP: HhdmRequest = HhdmRequest::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static MEMORY_MAP: MemmapRequest = MemmapRequest::new();
+
+/// With x2APIC where the machine has it: without, core numbers end at 254.
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static CORES: MpRequest = MpRequest::new(MP_FLAG_X2APIC);
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static RSDP: RsdpRequest = RsdpRequest::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests_end")]
+static END: RequestsEndMarker = RequestsEndMarker::new();

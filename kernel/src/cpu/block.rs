@@ -1,0 +1,72 @@
+//! What each core has for itself.
+
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicBool, AtomicU64};
+
+use x86_64::VirtAddr;
+
+use super::descriptors::Descriptors;
+use crate::memory::stacks::{self, Stack, StackKind};
+use crate::smp::{Mailbox, Ping};
+
+/// A core's own state. Other cores may read all of it; what changes is atomic.
+///
+/// Assembly knows two fields by their offsets: [`CoreBlock::this`], and
+/// [`CoreBlock::entry_stack`].
+#[repr(C)]
+pub struct CoreBlock {
+    /// The block's own address, at offset 0, so that `gs:[0]` is a pointer to it.
+    pub this: VirtAddr,
+    /// Where the stack pointer starts when the core enters the kernel.
+    pub entry_stack: VirtAddr,
+    /// Dense, from 0; the first core is 0.
+    pub index: u32,
+    /// The core's local APIC id.
+    pub apic_id: u32,
+    /// All stacks of the core, in the order of [`StackKind::ALL`].
+    pub stacks: [Stack; StackKind::ALL.len()],
+    /// Segments and interrupt stacks.
+    pub descriptors: Descriptors,
+    /// The core is up: interrupts on, answering.
+    pub online: AtomicBool,
+    /// The core obeyed a request to stop, and will do nothing ever again.
+    pub stopped: AtomicBool,
+    /// NMIs that nobody claimed. A source that was just switched off can still
+    /// deliver one, so they are counted, not fatal.
+    pub unclaimed_nmis: AtomicU64,
+    /// Pings that the core got.
+    pub ping: Ping,
+    /// Work that another core left for it.
+    pub mailbox: Mailbox,
+}
+
+impl CoreBlock {
+    /// The block of core `index`, for ever, with its stacks.
+    pub(super) fn create(index: u32, apic_id: u32) -> &'static Self {
+        let stacks = stacks::create(index);
+        let block = Box::leak(Box::new(Self {
+            this: VirtAddr::zero(),
+            entry_stack: stacks[StackKind::Kernel as usize].entry(),
+            index,
+            apic_id,
+            stacks,
+            descriptors: Descriptors::create(&stacks),
+            online: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
+            unclaimed_nmis: AtomicU64::new(0),
+            ping: Ping::new(),
+            mailbox: Mailbox::new(),
+        }));
+        block.this = VirtAddr::from_ptr(block);
+        for stack in &stacks {
+            stacks::write_owner(stack, block);
+        }
+        block
+    }
+
+    /// The core's stack of this kind.
+    #[must_use]
+    pub fn stack(&self, kind: StackKind) -> &Stack {
+        &self.stacks[kind as usize]
+    }
+}

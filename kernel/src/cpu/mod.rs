@@ -1,0 +1,96 @@
+//! What each core owns, and how it is found.
+//!
+//! The first core makes a [`CoreBlock`] for every core before any other starts.
+//! From then on the set is fixed: core `n` is `cores()[n]` for good, and each
+//! core's GS base points to its own block.
+
+pub mod apic;
+pub mod block;
+pub mod control;
+pub mod descriptors;
+pub mod features;
+pub mod hpet;
+pub mod idt;
+pub mod msr;
+
+pub use block::CoreBlock;
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use spin::Once;
+
+use crate::boot::BootInfo;
+use features::Features;
+
+static CORES: Once<Vec<&'static CoreBlock>> = Once::new();
+/// Whether the first core's GS base is set; the others set theirs before they
+/// do anything that could ask.
+static KNOWS_ITSELF: AtomicBool = AtomicBool::new(false);
+
+/// The most cores that there is room for: xAPIC identifiers end at 254.
+pub const MAX_CORES: usize = 255;
+
+/// Makes the blocks of all cores, stacks and descriptor tables included.
+///
+/// # Panics
+///
+/// If there are more than [`MAX_CORES`], or memory is used up.
+pub fn create_blocks(boot: &BootInfo) {
+    let blocks = (0..).zip(boot.apic_ids()).map(|(index, apic_id)| {
+        assert!(
+            (index as usize) < MAX_CORES,
+            "there are more than {MAX_CORES} cores"
+        );
+        CoreBlock::create(index, apic_id)
+    });
+    CORES.call_once(|| blocks.collect());
+}
+
+/// Makes the running core this block's: descriptor tables, control registers,
+/// per-core pointer, APIC.
+pub fn adopt(core: &'static CoreBlock, features: &Features) {
+    msr::gs::set_base(core);
+    core.descriptors.load();
+    KNOWS_ITSELF.store(true, Ordering::Relaxed);
+    idt::load();
+    control::set(features);
+    apic::start(core);
+}
+
+/// All cores, the first core first.
+#[must_use]
+pub fn cores() -> &'static [&'static CoreBlock] {
+    CORES.get().map_or(&[], Vec::as_slice)
+}
+
+/// The core with this index.
+///
+/// # Panics
+///
+/// If there are fewer cores.
+#[must_use]
+pub fn core(index: u32) -> &'static CoreBlock {
+    cores()[index as usize]
+}
+
+/// The running core's block.
+///
+/// Only once the core [`adopt`]ed it, which is before it runs anything else.
+#[must_use]
+#[inline]
+pub fn current() -> &'static CoreBlock {
+    debug_assert!(KNOWS_ITSELF.load(Ordering::Relaxed));
+    msr::gs::block()
+}
+
+/// The running core's index; 0 as long as only the first core runs and does not
+/// know itself.
+#[must_use]
+pub fn current_index() -> u32 {
+    if KNOWS_ITSELF.load(Ordering::Relaxed) {
+        msr::gs::block().index
+    } else {
+        0
+    }
+}

@@ -1,0 +1,29 @@
+//! `IA32_GS_BASE`: where a core finds its block.
+//!
+//! The kernel runs in ring 0 only, so there is no `swapgs`, and the base, once
+//! set, is right at every instruction but in code that an NMI finds before.
+
+use core::arch::asm;
+
+use x86_64::registers::model_specific::GsBase;
+
+use crate::cpu::CoreBlock;
+
+/// Points the running core's GS base to its block.
+pub(in crate::cpu) fn set_base(core: &'static CoreBlock) {
+    GsBase::write(core.this);
+}
+
+/// The running core's block, by its GS base.
+#[inline]
+pub(in crate::cpu) fn block() -> &'static CoreBlock {
+    let block: *const CoreBlock;
+    // SAFETY: the block's first word is its own address. The base was set before
+    // anyone asks. A core never runs another core's code path midway, so the value
+    // cannot change under the caller: `pure`.
+    unsafe {
+        asm!("mov {}, gs:[0]", out(reg) block, options(pure, readonly, nostack, preserves_flags));
+    };
+    // SAFETY: it lives for ever, and what of it changes is atomic.
+    unsafe { &*block }
+}

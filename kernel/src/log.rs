@@ -1,0 +1,99 @@
+//! Log lines on the serial port: `[LEVEL coreN] message`.
+//!
+//! One core at a time writes. A core that wants to write while it holds the port
+//! (a trap in the middle of a line) starts a new line and writes at once; one
+//! that waits too long for another, which may have died, does the same. So a
+//! message may be torn, but none is lost and nobody waits for ever.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+use crate::cpu;
+use crate::serial::{self, Serial};
+use crate::time::Deadline;
+
+const NOBODY: u32 = u32::MAX;
+
+/// The core that writes.
+static WRITER: AtomicU32 = AtomicU32::new(NOBODY);
+
+struct SerialLog;
+
+impl Log for SerialLog {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        line(record.level().as_str(), *record.args());
+    }
+
+    fn flush(&self) {
+        serial::drain();
+    }
+}
+
+/// Sets the port up and makes it the backend of the `log` crate.
+///
+/// # Panics
+///
+/// On the second call.
+pub fn start() {
+    serial::start();
+    log::set_logger(&SerialLog).expect("the log was started before");
+    log::set_max_level(LevelFilter::Debug);
+}
+
+/// The message with which a run ends; any core, at any time.
+pub fn last_words(message: fmt::Arguments<'_>) {
+    line("ERROR", message);
+}
+
+/// Bytes, at once, without a lock or formatting.
+pub fn raw(text: &str) {
+    // The port takes what it is given.
+    let _ = Serial.write_str(text);
+}
+
+fn line(level: &str, message: fmt::Arguments<'_>) {
+    let me = cpu::current_index();
+    let turn = Turn::take(me);
+    if turn.is_borrowed {
+        raw("\n");
+    }
+    // An error can only come from what is formatted; the line then ends early.
+    let _ = writeln!(Serial, "[{level} core{me}] {message}");
+    drop(turn);
+}
+
+/// The right to write a line.
+struct Turn {
+    /// Taken without the holder's leave: not given back.
+    is_borrowed: bool,
+}
+
+impl Turn {
+    fn take(me: u32) -> Self {
+        // Some 1 s of the fastest time stamp counters; a line takes milliseconds.
+        let deadline = Deadline::after(1 << 32);
+        loop {
+            match WRITER.compare_exchange(NOBODY, me, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Self { is_borrowed: false },
+                Err(holder) if holder == me || deadline.is_over() => {
+                    return Self { is_borrowed: true };
+                }
+                Err(_) => core::hint::spin_loop(),
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_borrowed {
+            WRITER.store(NOBODY, Ordering::Release);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The machine's frames: [`Bitmap`] behind a lock, made from the memory map.
+
+use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::bitmap::Bitmap;
+use crate::boot::{BootInfo, RegionKind};
+use crate::memory::paging;
+use crate::sync::Lock;
+
+/// The bytes of a frame.
+pub const FRAME: u64 = 4096;
+
+/// Firmware and boot loaders keep things below here that no memory map mentions
+/// (real-mode vectors, start-up code of other cores), and it is next to nothing.
+const LOWEST: u64 = 1 << 20;
+
+static FRAMES: Lock<Option<Bitmap<'static>>> = Lock::new(None);
+
+fn number(address: PhysAddr) -> usize {
+    // A physical address has 52 bits, `usize` 64.
+    (address.as_u64() / FRAME) as usize
+}
+
+fn address(frame: usize) -> PhysAddr {
+    PhysAddr::new(frame as u64 * FRAME)
+}
+
+/// Takes over what the memory map calls usable.
+///
+/// # Panics
+///
+/// If no region has room for the bitmap.
+pub(in crate::memory) fn start(boot: &'static BootInfo) {
+    let usable = boot.regions().filter_map(|region| {
+        let start = region.start.max(PhysAddr::new(LOWEST));
+        (region.kind == RegionKind::Usable && start < region.end).then_some(start..region.end)
+    });
+    let top = usable.clone().map(|region| region.end).max();
+    let words = Bitmap::words_for(number(top.expect("the memory map has no usable region")));
+    let bytes = (words as u64 * 8).next_multiple_of(FRAME);
+    let home = usable
+        .clone()
+        .find(|region| region.end - region.start >= bytes);
+    let home = home.expect("no region has room for a bit per frame").start;
+    let pointer: *mut u64 = (boot.direct_map + home.as_u64()).as_mut_ptr();
+    // SAFETY: usable memory, mapped by the boot loader's direct map as later by
+    // ours, large enough, page-aligned, and below not given to the allocator. Any
+    // bytes are numbers.
+    let words = unsafe { core::slice::from_raw_parts_mut(pointer, words) };
+    let mut bitmap = Bitmap::new(words);
+    for region in usable {
+        let start = if region.start == home {
+            home + bytes
+        } else {
+            region.start
+        };
+        bitmap.release(number(start)..number(region.end));
+    }
+    FRAMES.with(|frames| *frames = Some(bitmap));
+}
+
+fn with<R>(action: impl FnOnce(&mut Bitmap<'static>) -> R) -> R {
+    FRAMES.with(|frames| action(frames.as_mut().expect("frames are asked for too early")))
+}
+
+/// How many bytes are free.
+#[must_use]
+pub fn free_bytes() -> u64 {
+    with(|bitmap| bitmap.free_frames()) as u64 * FRAME
+}
+
+/// Takes one frame. Its contents are whatever was there.
+#[must_use]
+pub fn take() -> Option<PhysFrame> {
+    let frame = with(Bitmap::take_one)?;
+    Some(PhysFrame::containing_address(address(frame)))
+}
+
+/// A block of physical memory without gaps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Block {
+    /// The first address.
+    pub start: PhysAddr,
+    /// How many bytes; whole frames.
+    pub bytes: u64,
+}
+
+impl Block {
+    /// Where the block lies in the direct map: read and written there by all
+    /// cores, cached.
+    #[must_use]
+    pub fn virtual_start(&self) -> VirtAddr {
+        paging::direct(self.start)
+    }
+}
+
+/// Takes `bytes` (rounded up to frames) in a row, aligned to `align`, a power of
+/// two; all of it below the address `below`, if one is given. The contents are
+/// whatever was there.
+///
+/// A RAM file begins with the memory at physical address zero, without a gap up
+/// to where the machine's device window begins: for memory that a host is to
+/// find, ask for `below` 2 GiB first.
+#[must_use]
+pub fn take_block(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Block> {
+    let count = bytes.div_ceil(FRAME);
+    let align = align.max(FRAME) / FRAME;
+    let below = below.map_or(usize::MAX, number);
+    let frame = with(|bitmap| bitmap.take_block(count as usize, align as usize, below))?;
+    Some(Block {
+        start: address(frame),
+        bytes: count * FRAME,
+    })
+}
+
+/// Gives a block back.
+///
+/// # Safety
+///
+/// 1. `block` is the result of [`take_block`] and was not given back before.
+/// 2. Nothing refers to its memory any more.
+pub unsafe fn give_back(block: Block) {
+    let first = number(block.start);
+    with(|bitmap| bitmap.release(first..first + number(PhysAddr::new(block.bytes))));
+}
+
+/// The allocator as the page-table code of the `x86_64` crate wants it.
+pub(in crate::memory) struct ForPageTables;
+
+// SAFETY: `take` hands out each frame once.
+unsafe impl FrameAllocator<Size4KiB> for ForPageTables {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        take()
+    }
+}

@@ -1,0 +1,146 @@
+//! The kernel's own page tables: four levels, made once, shared by all cores.
+//!
+//! Nothing is both written and executed: the image follows the ELF, all else does
+//! not execute. The image's frames are seen through the direct map too; the
+//! read-only parts are read-only there as well ([`audit`] proves both at boot).
+//! There is no identity mapping, so a null pointer faults.
+
+mod audit;
+mod map;
+
+pub use audit::{Report, audit};
+
+use spin::Once;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+use x86_64::structures::paging::{
+    Mapper, OffsetPageTable, Page, PageTable, PageTableFlags, PhysFrame, Size4KiB,
+};
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::frames::{self, ForPageTables};
+use crate::boot::BootInfo;
+use crate::cpu::control;
+use crate::cpu::features::Features;
+use crate::sync::Lock;
+
+/// Where device registers are mapped.
+const DEVICES: VirtAddr = VirtAddr::new_truncate(0xffff_fd00_0000_0000);
+
+/// Data: written, not executed, the same on all cores.
+pub(super) const DATA: PageTableFlags = PageTableFlags::PRESENT
+    .union(PageTableFlags::WRITABLE)
+    .union(PageTableFlags::NO_EXECUTE)
+    .union(PageTableFlags::GLOBAL);
+
+/// The direct map's offset and the root of the page tables.
+struct Space {
+    direct_map: VirtAddr,
+    root: PhysFrame,
+}
+
+static SPACE: Once<Space> = Once::new();
+/// Held while page tables change. The value: where the next device goes.
+static TABLES: Lock<VirtAddr> = Lock::new(DEVICES);
+
+/// Makes the page tables and loads them.
+pub(super) fn start(boot: &'static BootInfo, features: &Features) {
+    // Bits that the tables below are about to use.
+    control::allow_no_execute(features.no_execute);
+    let root = frames::take().expect("no frame for page tables");
+    SPACE.call_once(|| Space {
+        direct_map: boot.direct_map,
+        root,
+    });
+    let table: *mut PageTable = direct(root.start_address()).as_mut_ptr();
+    // SAFETY: the frame is ours, and the boot loader's direct map knows it.
+    unsafe { table.write(PageTable::new()) };
+    with_tables(|tables, _| {
+        map::image(boot, tables);
+        map::direct_map(boot, features, tables);
+    });
+    // SAFETY: the image, this stack (in the direct map) and all that the boot
+    // loader's answers refer to are mapped where they were.
+    unsafe { Cr3::write(root, Cr3Flags::empty()) };
+}
+
+fn space() -> &'static Space {
+    SPACE.get().expect("page tables are asked for too early")
+}
+
+fn with_tables<R>(action: impl FnOnce(&mut OffsetPageTable<'_>, &mut VirtAddr) -> R) -> R {
+    let space = space();
+    TABLES.with(|next_device| {
+        let root: *mut PageTable = direct(space.root.start_address()).as_mut_ptr();
+        // SAFETY: the frame holds the root table, and the lock makes us its only user.
+        let root = unsafe { &mut *root };
+        // SAFETY: the direct map maps every frame, tables included, at this offset.
+        let mut tables = unsafe { OffsetPageTable::new(root, space.direct_map) };
+        action(&mut tables, next_device)
+    })
+}
+
+/// The root table's frame, as every core loads it.
+#[must_use]
+pub fn root() -> PhysFrame {
+    space().root
+}
+
+/// Where the direct map has this physical address.
+#[must_use]
+pub fn direct(address: PhysAddr) -> VirtAddr {
+    space().direct_map + address.as_u64()
+}
+
+/// The physical address of memory that is seen through the direct map.
+///
+/// # Panics
+///
+/// If `pointer` is not in the direct map.
+#[must_use]
+pub fn physical<T>(pointer: *const T) -> PhysAddr {
+    let address = VirtAddr::from_ptr(pointer).as_u64();
+    let offset = address.checked_sub(space().direct_map.as_u64());
+    PhysAddr::new(offset.expect("an address below the direct map"))
+}
+
+/// Maps a page of device registers, uncached, and returns where `address` is.
+///
+/// `PCD` and `PWT` select entry 3 of the page attribute table, which is
+/// uncacheable after reset and in the table that Limine writes (SDM vol. 3, 13.12).
+///
+/// # Panics
+///
+/// If there is no frame for a page table.
+pub fn map_device(address: PhysAddr) -> VirtAddr {
+    let flags = DATA | PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH;
+    let frame = PhysFrame::<Size4KiB>::containing_address(address);
+    with_tables(|tables, next| {
+        let page = Page::containing_address(*next);
+        *next += frames::FRAME;
+        map_page(tables, page, frame, flags);
+        page.start_address() + (address - frame.start_address())
+    })
+}
+
+/// Backs a page of a stack with memory.
+///
+/// # Panics
+///
+/// If memory is used up, or the page is mapped already.
+pub(super) fn map_stack_page(page: Page) {
+    let frame = frames::take().expect("no memory for a stack");
+    with_tables(|tables, _| map_page(tables, page, frame, DATA));
+}
+
+/// Maps one page. It was not mapped before, so no core has to forget it.
+fn map_page(tables: &mut OffsetPageTable<'_>, page: Page, frame: PhysFrame, flags: PageTableFlags) {
+    // SAFETY: callers map frames that nothing in Rust's view owns: fresh memory,
+    // device registers, or what the boot loader had mapped in the same place.
+    let mapped = unsafe {
+        tables.map_to_with_table_flags(page, frame, flags, map::TABLE, &mut ForPageTables)
+    };
+    match mapped {
+        Ok(flush) => flush.ignore(),
+        Err(error) => panic!("cannot map {page:?}: {error:?}"),
+    }
+}

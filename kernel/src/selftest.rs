@@ -1,0 +1,108 @@
+//! Ways to go wrong on purpose, for the tests that watch how the kernel ends:
+//! `test=NAME` on the command line runs one of them in place of a workload.
+
+use core::arch::asm;
+use core::hint::black_box;
+
+use x86_64::instructions::{self, hlt};
+
+use crate::cpu;
+use crate::exit::{self, ExitCode};
+use crate::memory::{image, stacks};
+use crate::smp;
+
+/// A self-test, and what it is called.
+type Test = (&'static str, fn());
+
+const TESTS: &[Test] = &[
+    ("nothing", || {}),
+    ("panic", || panic!("this panic was asked for")),
+    ("panic-in-panic", panic_in_panic),
+    ("page-fault", page_fault),
+    ("write-text", write_text),
+    ("execute-data", execute_data),
+    ("stack-overflow", stack_overflow),
+    ("canary", overwrite_canary),
+    ("double-fault", double_fault),
+    ("breakpoint", instructions::interrupts::int3),
+    ("breakpoint-elsewhere", breakpoint_elsewhere),
+    ("hang", hang),
+];
+
+/// Runs the self-test called `name`. If there is none, ends the run and says which
+/// there are.
+pub fn run_or_refuse(name: &str) {
+    let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else {
+        log::error!("command line: `test={name}`: no such test; there are:");
+        TESTS.iter().for_each(|(known, _)| log::error!("  {known}"));
+        exit::exit(ExitCode::BadCommandLine)
+    };
+    log::info!("self-test: {name}");
+    test();
+}
+
+struct PanicsWhenShown;
+
+impl core::fmt::Display for PanicsWhenShown {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        panic!("this panic in a panic was asked for")
+    }
+}
+
+fn panic_in_panic() {
+    panic!("{PanicsWhenShown}");
+}
+
+fn page_fault() {
+    let nowhere: *const u64 = core::ptr::without_provenance(0xdead_0000);
+    // SAFETY: not safe at all: nothing is mapped there, which is the test.
+    black_box(unsafe { nowhere.read_volatile() });
+}
+
+fn write_text() {
+    let text: *mut u8 = image::text().start.as_mut_ptr();
+    // SAFETY: not safe at all: read-only pages, which is the test.
+    unsafe { text.write_volatile(0xcc) };
+}
+
+fn execute_data() {
+    /// `ret`, if it were executed.
+    static DATA: u8 = 0xc3;
+    // SAFETY: not safe at all: the byte is not executable, which is the test.
+    unsafe { asm!("call {}", in(reg) &raw const DATA, clobber_abi("C")) };
+}
+
+fn stack_overflow() {
+    #[expect(unconditional_recursion, reason = "it is the test")]
+    fn deeper(depth: u64) -> u64 {
+        let frame = black_box([depth; 16]);
+        deeper(depth + 1) + frame[0]
+    }
+    black_box(deeper(0));
+}
+
+fn overwrite_canary() {
+    let stack = cpu::current().stack(stacks::StackKind::Debug);
+    let low: *mut u64 = stack.low.as_mut_ptr();
+    // SAFETY: mapped, and nothing but the canary is there.
+    unsafe { low.write_volatile(0) };
+}
+
+/// A breakpoint with nowhere to push its frame: the stack pointer is no address.
+fn double_fault() {
+    // SAFETY: not safe at all: the stack is gone, which is the test.
+    unsafe { asm!("mov rsp, {}", "int3", in(reg) 0x0dea_d000_0000_0000_u64, options(noreturn)) };
+}
+
+/// On the last core, so that the report has to name another than the first.
+fn breakpoint_elsewhere() {
+    let last = cpu::cores().last().expect("there is a first core");
+    smp::give(last, instructions::interrupts::int3);
+    smp::idle();
+}
+
+fn hang() {
+    loop {
+        hlt();
+    }
+}

@@ -1,0 +1,241 @@
+//! More than one core: starting them, proving that they answer, giving them
+//! work, stopping them.
+
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::{mem, ptr};
+
+use x86_64::instructions::{hlt, interrupts};
+
+use crate::boot::{self, BootInfo};
+use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::{self, CoreBlock};
+use crate::time::Deadline;
+use crate::trap::{TrapFrame, vector};
+
+/// How long a core may take to start or answer, in ticks of the time stamp
+/// counter: some ten seconds. An emulator runs 255 cores in turns.
+const PATIENCE: u64 = 40_000_000_000;
+
+/// The first core.
+const FIRST: u32 = 0;
+
+/// What a core knows of the pings it got.
+pub struct Ping {
+    /// How many calls from the first core asked for an answer.
+    received: AtomicU64,
+    /// What the core that received the last one is, by its own APIC.
+    apic_id: AtomicU32,
+    /// Whether the next call is a ping.
+    asked: AtomicBool,
+}
+
+impl Ping {
+    /// None so far.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            received: AtomicU64::new(0),
+            apic_id: AtomicU32::new(u32::MAX),
+            asked: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Default for Ping {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Answers that the first core got.
+static ANSWERS: AtomicU64 = AtomicU64::new(0);
+
+/// Starts all other cores, which continue in `main`, and waits until each is
+/// [`online`].
+///
+/// # Panics
+///
+/// If one does not come up in time: the message names it.
+pub fn start_others(boot: &BootInfo, main: boot::entry::CoreMain) {
+    let others = &cpu::cores()[1..];
+    for core in others {
+        boot::entry::start_core(boot, core, main);
+    }
+    let deadline = Deadline::after(PATIENCE);
+    for core in others {
+        let came = deadline.wait_for(|| core.online.load(Ordering::Acquire));
+        assert!(
+            came,
+            "core {} (APIC id {}) did not start",
+            core.index, core.apic_id
+        );
+    }
+}
+
+/// The running core is ready for interrupts from others: switches them on.
+pub fn online() {
+    interrupts::enable();
+    cpu::current().online.store(true, Ordering::Release);
+}
+
+/// Calls each other core in turn and waits for its call back: interrupts work
+/// in both directions, and the core that answers is the one that was called.
+///
+/// # Panics
+///
+/// If one does not answer in time, or another does: the message names it.
+pub fn ping_others() {
+    for (before, core) in (0..).zip(&cpu::cores()[1..]) {
+        core.ping.asked.store(true, Ordering::Release);
+        call(core);
+        let answered =
+            Deadline::after(PATIENCE).wait_for(|| ANSWERS.load(Ordering::Acquire) > before);
+        let (index, id) = (core.index, core.apic_id);
+        assert!(
+            answered,
+            "core {index} (APIC id {id}) did not answer a ping"
+        );
+        let received = core.ping.received.load(Ordering::Acquire);
+        let answers = ANSWERS.load(Ordering::Acquire);
+        let by = core.ping.apic_id.load(Ordering::Acquire);
+        assert!(
+            (received, answers, by) == (1, before + 1, id),
+            "core {index} (APIC id {id}): 1 ping arrived {received} times, \
+             last at APIC id {by}; {answers} answers to {} pings",
+            before + 1,
+        );
+    }
+}
+
+/// Interrupts another core so that it looks for what was left for it.
+pub fn call(core: &CoreBlock) {
+    // SAFETY: `trap::start` registered the vector before any core was started.
+    unsafe {
+        apic::registers().send(
+            Message::Fixed(vector::CALL),
+            Destination::Core(core.apic_id),
+        )
+    };
+}
+
+/// What the vector of [`call`] does. Work in the mailbox needs nothing: the idle
+/// loop looks there once the interrupt has ended its halt.
+pub(crate) fn on_call(_: &mut TrapFrame) {
+    let core = cpu::current();
+    let registers = apic::registers();
+    registers.end_of_interrupt();
+    if core.index == FIRST {
+        ANSWERS.fetch_add(1, Ordering::AcqRel);
+    } else if core.ping.asked.swap(false, Ordering::AcqRel) {
+        core.ping.apic_id.store(registers.id(), Ordering::Release);
+        core.ping.received.fetch_add(1, Ordering::AcqRel);
+        call(cpu::core(FIRST));
+    }
+}
+
+/// What a core does on another's behalf, on its own stack, interrupts on.
+pub type Work = fn();
+
+/// Where work for a core is left: one piece at a time.
+pub struct Mailbox(AtomicPtr<()>);
+
+impl Mailbox {
+    /// No work.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    fn put(&self, work: Work) -> bool {
+        let work = work as *mut ();
+        let empty = ptr::null_mut();
+        let put = self
+            .0
+            .compare_exchange(empty, work, Ordering::AcqRel, Ordering::Relaxed);
+        put.is_ok()
+    }
+
+    fn take(&self) -> Option<Work> {
+        let work = self.0.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: null, which is `None`, or what `put` stored.
+        unsafe { mem::transmute::<*mut (), Option<Work>>(work) }
+    }
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Lets another core run `work` as soon as it is idle.
+///
+/// # Panics
+///
+/// If it has not begun the work that it was given last.
+pub fn give(core: &CoreBlock, work: Work) {
+    assert!(
+        core.mailbox.put(work),
+        "core {} has not begun its last work",
+        core.index
+    );
+    call(core);
+}
+
+/// Runs what others give to this core, and halts between. Interrupts are on.
+pub fn idle() -> ! {
+    let mailbox = &cpu::current().mailbox;
+    loop {
+        // Off, so that a call after the look does not end a halt that has not begun.
+        interrupts::disable();
+        match mailbox.take() {
+            Some(work) => {
+                interrupts::enable();
+                work();
+            }
+            None => interrupts::enable_and_hlt(),
+        }
+    }
+}
+
+/// Set for good once the run is ending.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Stops all other cores, by NMI so that interrupts may be off there. Returns
+/// when all have stopped, or when one has not for too long.
+pub fn stop_others() {
+    STOP.store(true, Ordering::Release);
+    if !apic::is_started() {
+        return;
+    }
+    let me = cpu::current_index();
+    // Each by itself: those that still wait in the boot loader have no gates.
+    let cores = cpu::cores().iter();
+    let others = cores.filter(|core| core.index != me && core.online.load(Ordering::Acquire));
+    for core in others.clone() {
+        // SAFETY: a core that is online has a gate for NMIs, on a stack of its own.
+        unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+    }
+    // One deadline for all: who hangs with NMIs blocked is left as it is.
+    let deadline = Deadline::after(PATIENCE / 16);
+    for core in others {
+        let _ = deadline.wait_for(|| core.stopped.load(Ordering::Acquire));
+    }
+}
+
+/// Does not return if the run is ending. For NMI handlers: first of all.
+#[inline]
+pub fn stop_if_asked() {
+    if STOP.load(Ordering::Acquire) {
+        stop_here();
+    }
+}
+
+/// Stops this core for good.
+pub fn stop_here() -> ! {
+    interrupts::disable();
+    cpu::current().stopped.store(true, Ordering::Release);
+    loop {
+        hlt();
+    }
+}

@@ -1,0 +1,42 @@
+//! What the log says once everything is up.
+
+use kernel::boot::{BootInfo, build_id};
+use kernel::cpu::apic::{self, Registers};
+use kernel::cpu::features::Features;
+use kernel::cpu::{self, hpet};
+use kernel::memory::{frames, paging};
+
+/// Logs what was found and what was made of it.
+///
+/// # Panics
+///
+/// If the page tables allow anything that they should not.
+pub fn log(boot: &BootInfo) {
+    let (loader, version) = (boot.bootloader, boot.bootloader_version);
+    log::info!("pmiscope kernel, build-id {}", build_id::build_id());
+    log::info!(
+        "boot loader: {loader} {version}; command line: `{}`",
+        boot.command_line
+    );
+    let apic = match apic::registers() {
+        Registers::XApic(_) => "xAPIC",
+        Registers::X2Apic => "x2APIC",
+    };
+    let cores = cpu::cores().len();
+    log::info!("cores: {cores} online, every one answered a ping; {apic}");
+    log::info!("features: {}", Features::get());
+    match (hpet::get(), boot.hpet) {
+        (Some(hpet), _) => {
+            let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
+            log::info!("HPET: {timers} timers, {period} fs per tick");
+        }
+        (None, problem) => log::info!("HPET: none: {problem:?}"),
+    }
+    let audit = paging::audit(boot);
+    log::info!(
+        "memory: {} MiB free; {} KiB of text, mapped once and read-only; {} mappings",
+        frames::free_bytes() >> 20,
+        audit.executable >> 10,
+        audit.mappings,
+    );
+}

@@ -1,0 +1,54 @@
+//! The time stamp counter, as a measure that every core has at hand.
+//!
+//! It counts at a rate that is not known here: 1 to 5 GHz on real machines, the
+//! instructions of all cores under QEMU's instruction counting. Good for "long
+//! enough that something must be wrong", and for differences.
+
+/// The time stamp counter, read in program order or nearly so.
+#[must_use]
+#[inline]
+pub fn ticks() -> u64 {
+    // SAFETY: every x86-64 processor has it, and CR4.TSD restricts ring 3 only.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// A moment after which one stops to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    start: u64,
+    ticks: u64,
+}
+
+impl Deadline {
+    /// `ticks` of the time stamp counter from now.
+    #[must_use]
+    pub fn after(ticks: u64) -> Self {
+        Self {
+            start: self::ticks(),
+            ticks,
+        }
+    }
+
+    /// Whether the moment has passed.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        // Another core's counter may be a little behind: that is no time at all.
+        let passed = ticks().wrapping_sub(self.start).cast_signed();
+        passed > 0 && passed.cast_unsigned() > self.ticks
+    }
+
+    /// Waits for `condition`; whether it came true in time.
+    #[must_use]
+    pub fn wait_for(&self, condition: impl Fn() -> bool) -> bool {
+        loop {
+            if condition() {
+                return true;
+            }
+            if self.is_over() {
+                return false;
+            }
+            // Under instruction counting this is also what lets other cores run.
+            core::hint::spin_loop();
+        }
+    }
+}

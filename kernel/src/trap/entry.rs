@@ -1,0 +1,141 @@
+//! The entry stubs: from the processor's trap to [`super::dispatch`] and back.
+//!
+//! Every vector has a stub of 16 bytes that makes all traps look alike (an error
+//! code where the processor pushes none, then the vector) and goes to one common
+//! path, which pushes the registers to form a [`TrapFrame`].
+//!
+//! For whoever walks the stack:
+//! - `rbp` is pushed last and then set to the frame's address. Until that one
+//!   instruction it is the interrupted code's frame pointer, so a walk that
+//!   starts in the stub continues there; from then on it points to the
+//!   [`TrapFrame`], whose first word is the interrupted frame pointer.
+//! - The word above that one is not a return address. A walk knows the frame by
+//!   the return address *into* the common path, `trap_return_site`, and hops to
+//!   the registers in the frame.
+//! - Call-frame information holds at every instruction. The frame is a signal
+//!   frame: its return address is the interrupted instruction, not one past a
+//!   call.
+//!
+//! The processor aligns the stack to 16 before it pushes (SDM vol. 3, 7.14.2);
+//! 22 words later it is aligned still, as the ABI wants it at a call.
+
+use core::arch::global_asm;
+use core::mem::size_of;
+
+use x86_64::VirtAddr;
+
+use super::frame::TrapFrame;
+
+const STUB_BYTES: u64 = 16;
+
+const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16));
+
+unsafe extern "C" {
+    static trap_entry_start: u8;
+}
+
+/// The entry stub of a vector.
+#[must_use]
+pub fn stub(vector: u8) -> VirtAddr {
+    VirtAddr::from_ptr(&raw const trap_entry_start) + u64::from(vector) * STUB_BYTES
+}
+
+global_asm!(
+    r#"
+    .section .text.trap, "ax", @progbits
+
+    # Where the processor left the interrupted registers, from the frame's end.
+    .macro TRAP_CFI cfa
+    .cfi_startproc simple
+    .cfi_signal_frame
+    .cfi_def_cfa %rsp, \cfa
+    .cfi_offset %rip, -40
+    .cfi_offset %rsp, -16
+    .endm
+
+    .macro TRAP_PUSH register
+    pushq %\register
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset %\register, 0
+    .endm
+
+    .macro TRAP_POP register
+    popq %\register
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore %\register
+    .endm
+
+    .balign 4096
+    .global trap_stubs
+    .type trap_stubs, @function
+trap_stubs:
+    .set vector, 0
+    .rept 256
+    .balign 16
+    # Exceptions that push an error code (SDM vol. 3, table 7-1; 28 to 30 are AMD's).
+    .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
+    TRAP_CFI 48
+    .else
+    TRAP_CFI 40
+    pushq $0
+    .cfi_adjust_cfa_offset 8
+    .endif
+    pushq $vector
+    .cfi_adjust_cfa_offset 8
+    jmp trap_common
+    .cfi_endproc
+    .set vector, vector + 1
+    .endr
+    .size trap_stubs, . - trap_stubs
+
+    .balign 16
+    .global trap_common
+    .type trap_common, @function
+trap_common:
+    TRAP_CFI 56
+    TRAP_PUSH r15
+    TRAP_PUSH r14
+    TRAP_PUSH r13
+    TRAP_PUSH r12
+    TRAP_PUSH r11
+    TRAP_PUSH r10
+    TRAP_PUSH r9
+    TRAP_PUSH r8
+    TRAP_PUSH rdi
+    TRAP_PUSH rsi
+    TRAP_PUSH rdx
+    TRAP_PUSH rcx
+    TRAP_PUSH rbx
+    TRAP_PUSH rax
+    TRAP_PUSH rbp
+    cld
+    movq %rsp, %rdi
+    movq %rsp, %rbp
+    call {dispatch}
+    .global trap_return_site
+trap_return_site:
+    TRAP_POP rbp
+    TRAP_POP rax
+    TRAP_POP rbx
+    TRAP_POP rcx
+    TRAP_POP rdx
+    TRAP_POP rsi
+    TRAP_POP rdi
+    TRAP_POP r8
+    TRAP_POP r9
+    TRAP_POP r10
+    TRAP_POP r11
+    TRAP_POP r12
+    TRAP_POP r13
+    TRAP_POP r14
+    TRAP_POP r15
+    addq $16, %rsp
+    .cfi_adjust_cfa_offset -16
+    iretq
+    .cfi_endproc
+    .size trap_common, . - trap_common
+    .text
+    "#,
+    dispatch = sym super::dispatch,
+    options(att_syntax),
+);

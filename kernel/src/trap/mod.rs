@@ -1,0 +1,62 @@
+//! Traps: exceptions and interrupts, from the entry stubs to who handles them.
+//!
+//! A handler is registered for its vector once, before the vector is used. A trap
+//! that has none ends the run, with all that is known about it.
+
+pub mod entry;
+pub mod frame;
+mod report;
+pub mod vector;
+
+use core::sync::atomic::Ordering;
+
+use spin::Once;
+
+use crate::cpu;
+use crate::smp;
+pub use frame::TrapFrame;
+
+/// What handles a trap. It runs with interrupts off.
+pub type Handler = fn(&mut TrapFrame);
+
+static HANDLERS: [Once<Handler>; 256] = [const { Once::new() }; 256];
+
+/// Lets `handler` handle the traps of `vector`, on all cores, from now on.
+///
+/// # Panics
+///
+/// If the vector has a handler already.
+pub fn register(vector: u8, handler: Handler) {
+    let slot = &HANDLERS[usize::from(vector)];
+    let mut is_new = false;
+    slot.call_once(|| {
+        is_new = true;
+        handler
+    });
+    assert!(is_new, "vector {vector:#x} has a handler already");
+}
+
+/// Registers what the kernel itself needs.
+pub fn start() {
+    register(vector::NMI, unclaimed_nmi);
+    register(vector::SPURIOUS, |_| {});
+    register(vector::CALL, smp::on_call);
+}
+
+/// What the entry stubs call.
+extern "C" fn dispatch(frame: &mut TrapFrame) {
+    let vector = frame.vector.to_le_bytes()[0];
+    match HANDLERS[usize::from(vector)].get() {
+        Some(handler) => handler(frame),
+        None => report::unhandled(vector, frame),
+    }
+}
+
+/// An NMI that no sampling source claims: another core wants this one to stop,
+/// or a source delivered one more after it was switched off.
+fn unclaimed_nmi(_: &mut TrapFrame) {
+    smp::stop_if_asked();
+    cpu::current()
+        .unclaimed_nmis
+        .fetch_add(1, Ordering::Relaxed);
+}

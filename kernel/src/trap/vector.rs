@@ -1,0 +1,52 @@
+//! Which vector is what.
+
+/// #DB.
+pub const DEBUG: u8 = 1;
+/// The non-maskable interrupt.
+pub const NMI: u8 = 2;
+/// #BP.
+pub const BREAKPOINT: u8 = 3;
+/// #DF.
+pub const DOUBLE_FAULT: u8 = 8;
+/// #PF.
+pub const PAGE_FAULT: u8 = 14;
+/// #MC.
+pub const MACHINE_CHECK: u8 = 18;
+/// Another core wants attention: see [`crate::smp`].
+pub const CALL: u8 = 0x40;
+/// The local APIC found an error.
+pub const APIC_ERROR: u8 = 0xfe;
+/// An interrupt that went away before the core took it. It is not to be ended.
+pub const SPURIOUS: u8 = 0xff;
+
+/// What the vector is called.
+#[must_use]
+pub const fn name(vector: u8) -> &'static str {
+    match vector {
+        0 => "divide error",
+        DEBUG => "debug exception",
+        NMI => "NMI",
+        BREAKPOINT => "breakpoint",
+        4 => "overflow",
+        5 => "bound range exceeded",
+        6 => "invalid opcode",
+        7 => "device not available",
+        DOUBLE_FAULT => "double fault",
+        10 => "invalid TSS",
+        11 => "segment not present",
+        12 => "stack fault",
+        13 => "general protection fault",
+        PAGE_FAULT => "page fault",
+        16 => "x87 error",
+        17 => "alignment check",
+        MACHINE_CHECK => "machine check",
+        19 => "SIMD error",
+        20 => "virtualization exception",
+        21 => "control protection exception",
+        0..32 => "reserved exception",
+        CALL => "call from another core",
+        APIC_ERROR => "local APIC error",
+        SPURIOUS => "spurious interrupt",
+        _ => "interrupt",
+    }
+}
