@@ -38,6 +38,8 @@ pub mod log;
 #[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
+pub mod sampling;
+#[cfg(target_os = "none")]
 pub mod selftest;
 #[cfg(target_os = "none")]
 mod serial;
@@ -49,3 +51,5 @@ pub mod sync;
 pub mod time;
 #[cfg(target_os = "none")]
 pub mod trap;
+#[cfg(target_os = "none")]
+pub mod workload;

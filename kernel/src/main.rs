@@ -8,7 +8,7 @@
 
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
-use kernel::{boot, config, cpu, exit, log, memory, selftest, smp, trap};
+use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap};
 
 /// The first core, on the boot loader's stack.
 #[unsafe(no_mangle)]
@@ -33,11 +33,10 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     summary::log(boot);
 
     let settings = config::parse(boot.command_line);
-    if let Some(test) = settings.test {
-        selftest::run_or_refuse(test);
+    match settings.test {
+        Some(test) => selftest::run_or_refuse(test),
+        None => sampling::start(boot, &settings),
     }
-    memory::stacks::assert_canaries();
-    exit::exit(exit::ExitCode::Success)
 }
 
 /// Every other core, on its own stack.

@@ -31,7 +31,7 @@ const TESTS: &[Test] = &[
 
 /// Runs the self-test called `name`. If there is none, ends the run and says which
 /// there are.
-pub fn run_or_refuse(name: &str) {
+pub fn run_or_refuse(name: &str) -> ! {
     let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else {
         log::error!("command line: `test={name}`: no such test; there are:");
         TESTS.iter().for_each(|(known, _)| log::error!("  {known}"));
@@ -39,6 +39,8 @@ pub fn run_or_refuse(name: &str) {
     };
     log::info!("self-test: {name}");
     test();
+    stacks::assert_canaries();
+    exit::exit(ExitCode::Success)
 }
 
 struct PanicsWhenShown;

@@ -14,7 +14,7 @@ use crate::trap::{TrapFrame, vector};
 
 /// How long a core may take to start or answer, in ticks of the time stamp
 /// counter: some ten seconds. An emulator runs 255 cores in turns.
-const PATIENCE: u64 = 40_000_000_000;
+pub(crate) const PATIENCE: u64 = 40_000_000_000;
 
 /// The first core.
 const FIRST: u32 = 0;

@@ -155,8 +155,8 @@ impl fmt::Display for NotShared {
 impl core::error::Error for NotShared {}
 
 impl<'block> Shared<'block> {
-    /// Makes a block out of zeroed memory: the description and empty rings; then
-    /// the magic, which lets a reader in.
+    /// Makes a block out of memory that holds anything: the description and empty
+    /// rings; then the magic, which lets a reader in.
     ///
     /// # Panics
     ///
@@ -166,8 +166,8 @@ impl<'block> Shared<'block> {
     /// # Safety
     ///
     /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
-    /// 2. All of it is zero, and until the block ends it is accessed through
-    ///    `Shared` only, by this program and by any other that maps it.
+    /// 2. From now on it is accessed through `Shared` only, by this program and by
+    ///    any other that maps it.
     #[must_use]
     pub unsafe fn create(memory: NonNull<[u8]>, description: &Description) -> Self {
         let layout = Layout {
@@ -180,9 +180,19 @@ impl<'block> Shared<'block> {
             layout.bytes().is_some_and(|bytes| bytes <= memory.len()),
             "block too short"
         );
-        // SAFETY: the block is aligned and long enough (asserted); zeroes are
-        // valid atomics; it is valid for `'block` (1).
+        // SAFETY: the block is aligned and long enough (asserted), valid for
+        // `'block` (1), and any bytes are valid atomics.
         let header = unsafe { base.cast::<HeaderPage>().as_ref() };
+        let shared = Self {
+            header,
+            base,
+            layout,
+        };
+        header.magic[0].store(0, PlainOrdering::Relaxed);
+        shared.set_state(RunState::Starting);
+        for core in 0..layout.cores {
+            shared.clear_ring_page(core);
+        }
         let bytes = description.encode();
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks().0) {
             word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
@@ -191,11 +201,7 @@ impl<'block> Shared<'block> {
         for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
             word.store(u64::from_le_bytes(*bytes), PlainOrdering::Release);
         }
-        Self {
-            header,
-            base,
-            layout,
-        }
+        shared
     }
 
     /// Opens a block that a kernel made.
@@ -336,6 +342,16 @@ impl<'block> Shared<'block> {
         // SAFETY: page-aligned (the base is, the offset is a multiple of PAGE), in
         // the block, valid for `'block`; any bytes are valid atomics.
         unsafe { page.as_ref() }
+    }
+
+    /// Empties the ring of `core` and zeroes its counters.
+    fn clear_ring_page(&self, core: u32) {
+        let page = self.ring_start(core).cast::<[PlainAtomicU64; PAGE / 8]>();
+        // SAFETY: as in `ring_page`; `RingPage` is made of such words.
+        let words = unsafe { page.as_ref() };
+        words
+            .iter()
+            .for_each(|word| word.store(0, PlainOrdering::Relaxed));
     }
 
     fn ring_data(&self, core: u32) -> &'block [AtomicU64] {

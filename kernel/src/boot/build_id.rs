@@ -19,6 +19,19 @@ pub fn build_id() -> BuildId {
     BuildId(note::build_id(image::build_id_notes()).expect("the kernel has no build-id"))
 }
 
+impl BuildId {
+    /// The first 20 bytes: all of it, as SHA-1 makes them.
+    #[must_use]
+    pub fn bytes(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes
+            .iter_mut()
+            .zip(self.0)
+            .for_each(|(to, from)| *to = *from);
+        bytes
+    }
+}
+
 impl fmt::Display for BuildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))

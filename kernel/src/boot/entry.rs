@@ -1,8 +1,9 @@
 //! How cores come from the boot loader's stacks and page tables onto our own.
 //!
-//! A core's first frame on a stack of ours has a zero frame pointer and a zero
-//! return address: there every walk ends, and the call-frame information says so
-//! as well (`.cfi_undefined rip`). The frame pointer is zeroed before the stack
+//! What a core runs first on a stack of ours is called from here with a zero frame
+//! pointer: there every walk ends (the linker script keeps this code together, as
+//! the roots of stacks), and the call-frame information says so as well
+//! (`.cfi_undefined rip`). The frame pointer is zeroed before the stack
 //! pointer moves, interrupts off, so that no instant exists at which one belongs
 //! to the new stack and the other to the old.
 
@@ -12,10 +13,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use limine::mp::MpInfo;
 use x86_64::VirtAddr;
+use x86_64::registers::rflags::RFlags;
 
 use super::BootInfo;
 use crate::cpu::CoreBlock;
 use crate::memory::paging;
+use crate::trap::TrapFrame;
 
 /// The page tables that other cores load: a physical address.
 static ROOT: AtomicU64 = AtomicU64::new(0);
@@ -36,7 +39,7 @@ unsafe extern "C" {
 
 global_asm!(
     r#"
-    .section .text.boot, "ax", @progbits
+    .section .text.roots, "ax", @progbits
 
     .global enter_stack
     .type enter_stack, @function
@@ -45,8 +48,8 @@ enter_stack:
     .cfi_undefined rip
     xor ebp, ebp
     mov rsp, rsi
-    push 0
-    jmp rdx
+    call rdx
+    ud2
     .cfi_endproc
     .size enter_stack, . - enter_stack
 
@@ -69,8 +72,8 @@ other_core_entry:
     xor ebp, ebp
     mov cr3, rax
     mov rsp, [rdi + {entry_stack}]
-    push 0
-    jmp rdx
+    call rdx
+    ud2
     .cfi_endproc
     .size other_core_entry, . - other_core_entry
     .text
@@ -90,6 +93,16 @@ other_core_entry:
 pub fn enter_first_core(core: &'static CoreBlock, main: CoreMain) -> ! {
     // SAFETY: the stack is mapped, this core's, and nothing is on it yet.
     unsafe { enter_stack(core.this.as_u64(), core.entry_stack.as_u64(), main) }
+}
+
+/// Lets the handler of the trap `frame` return into `main` at the top of the
+/// core's own stack, interrupts off, in place of the interrupted code.
+pub fn divert_to_stack(frame: &mut TrapFrame, core: &'static CoreBlock, main: CoreMain) {
+    frame.rip = VirtAddr::from_ptr(enter_stack as *const ()).as_u64();
+    frame.rdi = VirtAddr::from_ptr(core).as_u64();
+    frame.rsi = core.entry_stack.as_u64();
+    frame.rdx = VirtAddr::from_ptr(main as *const ()).as_u64();
+    frame.rflags &= !RFlags::INTERRUPT_FLAG.bits();
 }
 
 /// Lets another core run `main` on its own stack, under the kernel's page tables.

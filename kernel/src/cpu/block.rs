@@ -7,12 +7,13 @@ use x86_64::VirtAddr;
 
 use super::descriptors::Descriptors;
 use crate::memory::stacks::{self, Stack, StackKind};
+use crate::sampling::CoreState;
 use crate::smp::{Mailbox, Ping};
 
 /// A core's own state. Other cores may read all of it; what changes is atomic.
 ///
-/// Assembly knows two fields by their offsets: [`CoreBlock::this`], and
-/// [`CoreBlock::entry_stack`].
+/// Assembly knows some fields by their offsets: [`CoreBlock::this`],
+/// [`CoreBlock::entry_stack`], and what the NMI's entry needs.
 #[repr(C)]
 pub struct CoreBlock {
     /// The block's own address, at offset 0, so that `gs:[0]` is a pointer to it.
@@ -34,6 +35,13 @@ pub struct CoreBlock {
     /// NMIs that nobody claimed. A source that was just switched off can still
     /// deliver one, so they are counted, not fatal.
     pub unclaimed_nmis: AtomicU64,
+    /// NMIs that came in so many NMI handlers at a time that there was no room for
+    /// one more.
+    pub nmis_without_room: AtomicU64,
+    /// The core waits for a run to take part in.
+    pub joined: AtomicBool,
+    /// What its sampling needs.
+    pub sampling: CoreState,
     /// Pings that the core got.
     pub ping: Ping,
     /// Work that another core left for it.
@@ -54,6 +62,9 @@ impl CoreBlock {
             online: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             unclaimed_nmis: AtomicU64::new(0),
+            nmis_without_room: AtomicU64::new(0),
+            joined: AtomicBool::new(false),
+            sampling: CoreState::default(),
             ping: Ping::new(),
             mailbox: Mailbox::new(),
         }));

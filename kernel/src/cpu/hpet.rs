@@ -43,6 +43,9 @@ impl Register {
     }
 }
 
+/// In the configuration: the main counter counts.
+const COUNTING: u64 = 1;
+
 /// The machine's HPET, mapped.
 #[derive(Clone, Copy, Debug)]
 pub struct Hpet {
@@ -88,6 +91,13 @@ impl Hpet {
         let address: *mut u64 = (self.base + register.offset()).as_mut_ptr();
         // SAFETY: within the mapped page of registers; the caller's conditions.
         unsafe { address.write_volatile(value) };
+    }
+
+    /// Lets the main counter count. Firmware may have done so.
+    pub fn count(self) {
+        let configuration = self.read(Register::Configuration);
+        // SAFETY: the other bits as they were; no timer interrupts yet.
+        unsafe { self.write(Register::Configuration, configuration | COUNTING) };
     }
 
     /// Femtoseconds per tick of the main counter.

@@ -12,7 +12,8 @@ use x86_64::registers::segmentation::{CS, Segment};
 use x86_64::structures::DescriptorTablePointer;
 
 use super::descriptors::InterruptStack;
-use crate::trap::{entry, vector};
+use crate::sampling::turns;
+use crate::trap::{entry, nmi, vector};
 
 /// An interrupt gate of long mode (SDM vol. 3, figure 7-8).
 #[derive(Clone, Copy)]
@@ -38,7 +39,12 @@ fn table(stack: impl Fn(u8) -> Option<InterruptStack>) -> Table {
     let selector = CS::get_reg().0;
     let mut vector = 0;
     [(); 256].map(|()| {
-        let bytes = entry::stub(vector).as_u64().to_le_bytes();
+        let stub = match vector {
+            vector::NMI if stack(vector).is_some() => nmi::entry(),
+            vector::TURN => turns::entry(),
+            _ => entry::stub(vector),
+        };
+        let bytes = stub.as_u64().to_le_bytes();
         let [a, b, c, d, e, f, g, h] = bytes;
         let gate = Gate {
             offset_low: u16::from_le_bytes([a, b]),

@@ -10,6 +10,7 @@ pub mod control;
 pub mod descriptors;
 pub mod features;
 pub mod hpet;
+pub mod idle;
 pub mod idt;
 pub mod msr;
 

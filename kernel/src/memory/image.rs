@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use profiler::address::{CodeAddress, CodeRange};
 use x86_64::VirtAddr;
 
 unsafe extern "C" {
@@ -11,6 +12,8 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __data_start: u8;
     static __data_end: u8;
+    static __stack_roots_start: u8;
+    static __stack_roots_end: u8;
     static __build_id_start: u8;
     static __build_id_end: u8;
 }
@@ -23,6 +26,28 @@ fn between(start: *const u8, end: *const u8) -> Range<VirtAddr> {
 #[must_use]
 pub fn text() -> Range<VirtAddr> {
     between(&raw const __text_start, &raw const __text_end)
+}
+
+/// The code, as the walk over stacks knows it.
+#[must_use]
+#[inline]
+pub fn code() -> CodeRange {
+    code_between(&raw const __text_start, &raw const __text_end)
+}
+
+/// The code at the bottom of every stack, which has zeroed the frame pointer.
+#[must_use]
+#[inline]
+pub fn stack_roots() -> CodeRange {
+    code_between(&raw const __stack_roots_start, &raw const __stack_roots_end)
+}
+
+#[inline]
+fn code_between(start: *const u8, end: *const u8) -> CodeRange {
+    CodeRange {
+        start: CodeAddress(start.addr() as u64),
+        end: CodeAddress(end.addr() as u64),
+    }
 }
 
 /// The constants; whole pages.

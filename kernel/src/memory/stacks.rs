@@ -34,8 +34,10 @@ const CORE_BYTES: u64 = SLOT * SLOTS_PER_CORE;
 pub enum StackKind {
     /// What the core runs on, interrupts included.
     Kernel,
-    /// Non-maskable interrupts.
+    /// Where NMIs land.
     Nmi,
+    /// Where NMIs are handled, one in another if need be: see `trap::nmi`.
+    NmiHandler,
     /// #DF: the stack that was in use may be what is broken.
     DoubleFault,
     /// #DB: may come between any two instructions.
@@ -46,9 +48,10 @@ pub enum StackKind {
 
 impl StackKind {
     /// All of them, in the order in which they lie in memory.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Kernel,
         Self::Nmi,
+        Self::NmiHandler,
         Self::DoubleFault,
         Self::Debug,
         Self::MachineCheck,
@@ -59,6 +62,7 @@ impl StackKind {
     pub const fn bytes(self) -> u64 {
         match self {
             Self::Kernel => 64 << 10,
+            Self::NmiHandler => 32 << 10,
             _ => 16 << 10,
         }
     }
@@ -69,6 +73,7 @@ impl StackKind {
         match self {
             Self::Kernel => "kernel",
             Self::Nmi => "NMI",
+            Self::NmiHandler => "NMI handler",
             Self::DoubleFault => "double fault",
             Self::Debug => "debug",
             Self::MachineCheck => "machine check",
@@ -78,6 +83,7 @@ impl StackKind {
 
 /// A stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Stack {
     /// What it is for.
     pub kind: StackKind,

@@ -10,7 +10,7 @@
 //!   starts in the stub continues there; from then on it points to the
 //!   [`TrapFrame`], whose first word is the interrupted frame pointer.
 //! - The word above that one is not a return address. A walk knows the frame by
-//!   the return address *into* the common path, `trap_return_site`, and hops to
+//!   the return address *into* the common path ([`trap_frame_live`]), and hops to
 //!   the registers in the frame.
 //! - Call-frame information holds at every instruction. The frame is a signal
 //!   frame: its return address is the interrupted instruction, not one past a
@@ -22,6 +22,7 @@
 use core::arch::global_asm;
 use core::mem::size_of;
 
+use profiler::address::{CodeAddress, CodeRange};
 use x86_64::VirtAddr;
 
 use super::frame::TrapFrame;
@@ -32,12 +33,24 @@ const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16));
 
 unsafe extern "C" {
     static trap_entry_start: u8;
+    static trap_frame_live_start: u8;
+    static trap_frame_live_end: u8;
 }
 
 /// The entry stub of a vector.
 #[must_use]
 pub fn stub(vector: u8) -> VirtAddr {
     VirtAddr::from_ptr(&raw const trap_entry_start) + u64::from(vector) * STUB_BYTES
+}
+
+/// The code of the common path in which `rbp` points to the [`TrapFrame`].
+#[must_use]
+#[inline]
+pub fn trap_frame_live() -> CodeRange {
+    CodeRange {
+        start: CodeAddress((&raw const trap_frame_live_start).addr() as u64),
+        end: CodeAddress((&raw const trap_frame_live_end).addr() as u64),
+    }
 }
 
 global_asm!(
@@ -111,10 +124,12 @@ trap_common:
     cld
     movq %rsp, %rdi
     movq %rsp, %rbp
+    .global trap_frame_live_start
+trap_frame_live_start:
     call {dispatch}
-    .global trap_return_site
-trap_return_site:
     TRAP_POP rbp
+    .global trap_frame_live_end
+trap_frame_live_end:
     TRAP_POP rax
     TRAP_POP rbx
     TRAP_POP rcx

@@ -5,14 +5,12 @@
 
 pub mod entry;
 pub mod frame;
+pub mod nmi;
 mod report;
 pub mod vector;
 
-use core::sync::atomic::Ordering;
-
 use spin::Once;
 
-use crate::cpu;
 use crate::smp;
 pub use frame::TrapFrame;
 
@@ -38,7 +36,6 @@ pub fn register(vector: u8, handler: Handler) {
 
 /// Registers what the kernel itself needs.
 pub fn start() {
-    register(vector::NMI, unclaimed_nmi);
     register(vector::SPURIOUS, |_| {});
     register(vector::CALL, smp::on_call);
 }
@@ -50,13 +47,4 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
         Some(handler) => handler(frame),
         None => report::unhandled(vector, frame),
     }
-}
-
-/// An NMI that no sampling source claims: another core wants this one to stop,
-/// or a source delivered one more after it was switched off.
-fn unclaimed_nmi(_: &mut TrapFrame) {
-    smp::stop_if_asked();
-    cpu::current()
-        .unclaimed_nmis
-        .fetch_add(1, Ordering::Relaxed);
 }

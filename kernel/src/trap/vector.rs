@@ -14,6 +14,10 @@ pub const PAGE_FAULT: u8 = 14;
 pub const MACHINE_CHECK: u8 = 18;
 /// Another core wants attention: see [`crate::smp`].
 pub const CALL: u8 = 0x40;
+/// An overflow, where overflows come as maskable interrupts.
+pub const SAMPLING: u8 = 0xf0;
+/// The core's turn has come: see [`crate::sampling::turns`].
+pub const TURN: u8 = 0xf1;
 /// The local APIC found an error.
 pub const APIC_ERROR: u8 = 0xfe;
 /// An interrupt that went away before the core took it. It is not to be ended.
@@ -45,6 +49,8 @@ pub const fn name(vector: u8) -> &'static str {
         21 => "control protection exception",
         0..32 => "reserved exception",
         CALL => "call from another core",
+        SAMPLING => "overflow",
+        TURN => "wake-up of a parked core",
         APIC_ERROR => "local APIC error",
         SPURIOUS => "spurious interrupt",
         _ => "interrupt",

@@ -88,8 +88,7 @@ named! {
         /// One instruction: the machine counts them (an emulator's instruction
         /// counting), and a run repeats exactly.
         Instructions = 1, "instructions";
-        /// One tick of the time stamp counter; periods are in ticks of the
-        /// source, nanoseconds where it says nothing else.
+        /// One nanosecond, by the time stamp counter.
         Time = 2, "time";
     }
 }
@@ -107,6 +106,15 @@ impl<const N: usize> Text<N> {
         bytes: [0; N],
         len: 0,
     };
+
+    /// As much of the formatted text as fits.
+    #[must_use]
+    pub fn formatted(text: fmt::Arguments<'_>) -> Self {
+        let mut made = Self::EMPTY;
+        // What does not fit is cut: no error.
+        let _ = fmt::Write::write_fmt(&mut made, text);
+        made
+    }
 
     /// As much of `text` as fits.
     #[must_use]
@@ -173,8 +181,6 @@ pub struct Description {
     /// What an overflow costs beside the handler's own measure (entry, exit and
     /// the re-arming), in ticks, as calibrated at start.
     pub overhead: u64,
-    /// Ticks a second, 0 where there is no such measure.
-    pub ticks_per_second: u64,
     /// Samples to take, all cores together.
     pub samples: u64,
     /// The kernel's text.
@@ -228,7 +234,6 @@ impl Description {
             self.period,
             self.period_floor,
             self.overhead,
-            self.ticks_per_second,
             self.samples,
             self.text.start.0,
             self.text.end.0,
@@ -260,7 +265,6 @@ impl Description {
             period,
             period_floor,
             overhead,
-            ticks_per_second,
             samples,
             text_start,
             text_end,
@@ -276,7 +280,6 @@ impl Description {
             period,
             period_floor,
             overhead,
-            ticks_per_second,
             samples,
             text: CodeRange {
                 start: CodeAddress(text_start),
@@ -369,7 +372,6 @@ pub(crate) mod tests {
             period: 1000,
             period_floor: 1,
             overhead: 60,
-            ticks_per_second: 1_000_000_000,
             samples: 100_000,
             text: CodeRange {
                 start: CodeAddress(0xffff_ffff_8000_0000),

@@ -1,5 +1,7 @@
 //! The machine's frames: [`Bitmap`] behind a lock, made from the memory map.
 
+use core::ptr::NonNull;
+
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -92,6 +94,18 @@ impl Block {
     #[must_use]
     pub fn virtual_start(&self) -> VirtAddr {
         paging::direct(self.start)
+    }
+
+    /// The block's bytes in the direct map.
+    ///
+    /// # Panics
+    ///
+    /// If the direct map is not in the upper half of the address space.
+    #[must_use]
+    pub fn bytes(&self) -> NonNull<[u8]> {
+        let start = NonNull::new(self.virtual_start().as_mut_ptr::<u8>());
+        let start = start.expect("the direct map does not begin at zero");
+        NonNull::slice_from_raw_parts(start, self.bytes as usize)
     }
 }
 

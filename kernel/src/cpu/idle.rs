@@ -1,0 +1,47 @@
+//! Halting until something happens, in a way that a sample can tell.
+
+use core::arch::global_asm;
+
+unsafe extern "C" {
+    /// Turns interrupts on and halts until one was taken.
+    safe fn halt_until_interrupt();
+    static halted: u8;
+}
+
+global_asm!(
+    r#"
+    .section .text.idle, "ax", @progbits
+
+    # No interrupt is recognized between `sti` and `hlt` (SDM vol. 2, STI): one that
+    # is pending ends the halt at once.
+    .global halt_until_interrupt
+    .type halt_until_interrupt, @function
+halt_until_interrupt:
+    .cfi_startproc
+    sti
+    hlt
+    .global halted
+halted:
+    ret
+    .cfi_endproc
+    .size halt_until_interrupt, . - halt_until_interrupt
+    .text
+    "#
+);
+
+/// Turns interrupts on and halts until one was taken, an NMI included.
+///
+/// Interrupts are off when it is called, so that what the caller looked for
+/// cannot come unseen before the halt.
+#[inline]
+pub fn wait() {
+    halt_until_interrupt();
+}
+
+/// Whether a core that is about to execute `pc` was halted: a halt is over when
+/// an interrupt is taken, and returns behind itself.
+#[must_use]
+#[inline]
+pub fn is_halted_at(pc: u64) -> bool {
+    (&raw const halted).addr() as u64 == pc
+}

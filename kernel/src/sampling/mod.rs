@@ -1,0 +1,357 @@
+//! Sampling: every core interrupted each so many events, and what it was doing
+//! written to its ring.
+//!
+//! * [`clock`]: what a tick is on this machine.
+//! * [`source`]: where overflows come from.
+//! * [`calibration`]: what an overflow costs beside its handler.
+//! * [`overflow`]: the handler, from the interrupt to the record.
+//! * [`walk`]: the stacks and the code that the walk may look at.
+//! * [`turns`]: one core at a time, where instructions are counted.
+//!
+//! A run begins on the first core, which chooses the source, calibrates it while
+//! all others are halted, and makes the shared block; then every core arms its
+//! source and goes to work. A core that has taken its share of samples stops
+//! where it is, in its last handler, for good; when all have, the first core
+//! comes back to [`end`]. So the end needs nothing from the code that is sampled,
+//! which may loop for ever with interrupts off.
+
+pub mod calibration;
+pub mod clock;
+pub mod overflow;
+pub mod source;
+pub mod turns;
+pub mod walk;
+
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+use profiler::format::description::MAX_TASKS;
+use profiler::format::{Clock, Delivery, Description, Text};
+use profiler::settings::Settings;
+use profiler::shared::{Layout, PAGE, RunState, Shared};
+use spin::Once;
+use x86_64::PhysAddr;
+use x86_64::instructions::interrupts;
+
+use crate::boot::{self, BootInfo, build_id};
+use crate::cpu::{self, CoreBlock};
+use crate::exit::{self, ExitCode};
+use crate::memory::{frames, image, stacks};
+use crate::trap::{self, TrapFrame, vector};
+use crate::workload::{self, Workload};
+use crate::{smp, time};
+use calibration::Calibration;
+use clock::RunClock;
+pub use overflow::CoreState;
+use source::Source;
+use turns::Turns;
+
+/// The period where the command line says none, in ticks of each clock.
+const DEFAULT_INSTRUCTIONS: u64 = 1000;
+const DEFAULT_NANOSECONDS: u64 = 1_000_000;
+
+/// A run, once everything about it is known.
+pub struct Run {
+    shared: Shared<'static>,
+    source: Source,
+    clock: RunClock,
+    calibration: Calibration,
+    /// What the source is armed with.
+    count: u32,
+    /// The requested period, in ticks of the run.
+    period: u64,
+    /// The time stamp counter when sampling began.
+    began: AtomicU64,
+    turns: Option<Turns>,
+    workload: &'static Workload,
+    /// Cores that have not taken their last sample.
+    active: AtomicU32,
+}
+
+static RUN: Once<Run> = Once::new();
+static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
+/// The sources that were probed, by their numbers, and the number of the one
+/// that is being probed or used.
+static SOURCES: [Once<Source>; 5] = [const { Once::new() }; 5];
+static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
+
+/// What an overflow interrupt means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum Phase {
+    /// Nothing: none is due.
+    Off,
+    /// A trial, on the first core.
+    Probing,
+    /// A sample.
+    Sampling,
+}
+
+#[inline]
+fn phase() -> Phase {
+    match PHASE.load(Ordering::Acquire) {
+        1 => Phase::Probing,
+        2 => Phase::Sampling,
+        _ => Phase::Off,
+    }
+}
+
+fn set_phase(phase: Phase) {
+    PHASE.store(phase as u8, Ordering::Release);
+}
+
+#[inline]
+fn run() -> Option<&'static Run> {
+    RUN.get()
+}
+
+/// The source in use.
+#[inline]
+fn source() -> Option<&'static Source> {
+    SOURCES[usize::from(CURRENT_SOURCE.load(Ordering::Relaxed))].get()
+}
+
+/// Makes `source` the one in use.
+fn offer(source: Source) {
+    let number = source.kind() as u8;
+    SOURCES[usize::from(number)].call_once(|| source);
+    CURRENT_SOURCE.store(number, Ordering::Release);
+}
+
+/// Samples a run, as `settings` describe it: the first core. All others are idle.
+pub fn start(boot: &BootInfo, settings: &Settings<'_>) -> ! {
+    let workload = workload::find(settings.workload).unwrap_or_else(|| {
+        let (name, names) = (settings.workload, workload::names());
+        let names = names.as_str();
+        log::error!("command line: `workload={name}`: must be one of {names}");
+        exit::exit(ExitCode::BadCommandLine)
+    });
+    trap::register(vector::SAMPLING, overflow::irq);
+    trap::register(vector::TURN, turns::late);
+    let run = RUN.call_once(|| prepare(boot, settings, workload));
+    let Run {
+        period,
+        count,
+        calibration,
+        ..
+    } = run;
+    log::info!("sampling: period {period}, count {count}, {calibration:?}");
+    set_phase(Phase::Sampling);
+    run.began.store(time::ticks(), Ordering::Relaxed);
+    run.shared.set_state(RunState::Sampling);
+    if run.turns.is_none() {
+        cpu::cores()[1..].iter().for_each(|&core| turns::wake(core));
+    }
+    begin(cpu::current(), run)
+}
+
+/// Every other core, as work that the first gives it: waits for the run to start,
+/// then takes part.
+fn join() {
+    let core = cpu::current();
+    interrupts::disable();
+    core.joined.store(true, Ordering::Release);
+    let run = turns::wait_until(|| {
+        let run = run().filter(|_| phase() == Phase::Sampling)?;
+        let turn = run.turns.as_ref();
+        turn.is_none_or(|turns| turns.is_turn_of(core))
+            .then_some(run)
+    });
+    begin(core, run)
+}
+
+/// Arms the running core's source and goes to work.
+fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
+    run.source.enable(core);
+    interrupts::enable();
+    overflow::arm(core, run.count);
+    if let Source::Ipi(driver) = run.source
+        && core.index == 0
+    {
+        driver.drive(u64::from(run.count));
+    }
+    workload::run(run.workload)
+}
+
+/// Says what the running core works on, for its samples.
+pub fn set_task(task: u16) {
+    cpu::current().sampling.task.store(task, Ordering::Relaxed);
+}
+
+/// Chooses and calibrates the source, and makes the rings.
+fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> Run {
+    halt_others();
+    let refuse = |problem: core::fmt::Arguments<'_>| -> ! {
+        log::error!("sampling: {problem}");
+        exit::exit(ExitCode::SamplingUnavailable)
+    };
+    let clock = RunClock::detect().unwrap_or_else(|problem| refuse(format_args!("{problem}")));
+    set_phase(Phase::Probing);
+    let (source, reason) = Source::choose(settings.source, settings.delivery, &clock)
+        .unwrap_or_else(|story| refuse(format_args!("no source works: {}", story.as_str())));
+    offer(source);
+    let calibration = calibration::measure(&source, settings.delivery, &clock)
+        .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
+    set_phase(Phase::Off);
+    source.disarm(cpu::current());
+
+    let period = settings.period.unwrap_or(match clock.clock {
+        Clock::Instructions => DEFAULT_INSTRUCTIONS,
+        Clock::Time => DEFAULT_NANOSECONDS,
+    });
+    let floor = calibration.floor;
+    if period < floor {
+        refuse(format_args!(
+            "a period of {period} makes no progress here: the smallest that does is {floor}"
+        ));
+    }
+    let count = source.counts(period) + calibration.lead;
+    let Ok(count) = u32::try_from(count) else {
+        refuse(format_args!(
+            "a period of {period} is more than the source can count"
+        ))
+    };
+    let turns = clock.clock == Clock::Instructions
+        && settings.delivery == Delivery::Nmi
+        && source.is_per_core();
+    let cores = u32::try_from(cpu::cores().len()).unwrap_or(u32::MAX);
+    let description = Description {
+        build_id: build_id::build_id().bytes(),
+        cores,
+        ring_words: settings.ring_bytes / 8,
+        source: source.kind(),
+        delivery: settings.delivery,
+        clock: clock.clock,
+        turns,
+        period,
+        period_floor: floor,
+        overhead: clock.ticks(calibration.passage),
+        samples: settings.samples,
+        text: image::code(),
+        reason,
+        bootloader: Text::formatted(format_args!(
+            "{} {}",
+            boot.bootloader, boot.bootloader_version
+        )),
+        workload: Text::new(workload.name),
+        command_line: Text::new(boot.command_line),
+        tasks: task_names(),
+    };
+    let run = Run {
+        shared: shared_block(&description),
+        source,
+        clock,
+        calibration,
+        count,
+        period,
+        began: AtomicU64::new(0),
+        turns: turns.then(Turns::new),
+        workload,
+        active: AtomicU32::new(cores),
+    };
+    for core in cpu::cores() {
+        // The first cores take one more each where it does not come out even.
+        let share = settings.samples / u64::from(cores);
+        let one_more = u64::from(core.index) < settings.samples % u64::from(cores);
+        let quota = share + u64::from(one_more);
+        core.sampling.quota.store(quota.max(1), Ordering::Relaxed);
+        core.sampling.sequence.store(0, Ordering::Relaxed);
+        run.shared
+            .counters(core.index)
+            .apic_id
+            .store(core.apic_id.into(), Ordering::Relaxed);
+    }
+    run
+}
+
+/// Sends each other core to [`join`]. It halts there within a few
+/// instructions; they are waited for as well, since under instruction counting
+/// everything that another core executes would be measured here.
+fn halt_others() {
+    let others = &cpu::cores()[1..];
+    others.iter().for_each(|core| smp::give(core, join));
+    let all = || {
+        others
+            .iter()
+            .all(|core| core.joined.load(Ordering::Acquire))
+    };
+    let came = time::Deadline::after(smp::PATIENCE).wait_for(all);
+    assert!(came, "a core did not come to sample");
+    let _ = time::Deadline::after(SETTLING).wait_for(|| false);
+}
+
+/// More than another core executes between joining and halting, however the
+/// emulator lets them take turns, in ticks.
+const SETTLING: u64 = 200_000;
+
+fn task_names() -> [Text<32>; MAX_TASKS] {
+    let mut names = [Text::EMPTY; MAX_TASKS];
+    for (name, workload) in names[1..].iter_mut().zip(workload::ALL) {
+        *name = Text::new(workload.name);
+    }
+    names
+}
+
+/// Below it a machine's memory has no gap, so that a place in the file behind it
+/// is an address.
+const HOST_FINDS_BELOW: PhysAddr = PhysAddr::new(2 << 30);
+
+/// Frames in a row, made into the block that the host looks for.
+fn shared_block(description: &Description) -> Shared<'static> {
+    let Description {
+        cores, ring_words, ..
+    } = *description;
+    let bytes = Layout { cores, ring_words }.bytes();
+    let bytes = bytes.map_or(u64::MAX, |bytes| bytes as u64);
+    let block = [Some(HOST_FINDS_BELOW), None]
+        .into_iter()
+        .find_map(|below| frames::take_block(bytes, PAGE as u64, below));
+    let memory = block.unwrap_or_else(|| {
+        let mib = bytes >> 20;
+        log::error!("sampling: no {mib} MiB of memory in a row for the rings: give the machine more, or the rings less (ring=)");
+        exit::exit(ExitCode::SamplingUnavailable)
+    });
+    // SAFETY: frames that are ours for ever, mapped in the direct map; nobody else
+    // knows them.
+    unsafe { Shared::create(memory.bytes(), description) }
+}
+
+/// The running core has taken its last sample: it stops here for good, in its
+/// handler. Only the first core returns, when all have: to [`end`].
+fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
+    if let Some(turns) = &run.turns {
+        turns.leave(core);
+    }
+    let first = cpu::core(0);
+    if run.active.fetch_sub(1, Ordering::AcqRel) == 1 {
+        turns::wake(first);
+    }
+    if core.index != first.index {
+        turns::wait_until(|| None::<core::convert::Infallible>);
+    }
+    turns::wait_until(|| (run.active.load(Ordering::Acquire) == 0).then_some(()));
+    // The interrupted code is never gone on with: the core starts anew on its own
+    // stack, as it did at boot.
+    boot::entry::divert_to_stack(frame, core, end);
+}
+
+/// The first core, when every core has taken its last sample.
+extern "C" fn end(_: &'static CoreBlock) -> ! {
+    set_phase(Phase::Off);
+    if let Some(run) = run() {
+        for core in cpu::cores() {
+            let counters = run.shared.counters(core.index);
+            let [taken, stored, unclaimed] =
+                [&counters.taken, &counters.stored, &counters.unclaimed]
+                    .map(|counter| counter.load(Ordering::Relaxed));
+            let lost = run.shared.control(core.index).lost();
+            log::debug!(
+                "core {}: {taken} overflows: {stored} samples stored, {lost} lost; {unclaimed} unclaimed",
+                core.index
+            );
+        }
+        stacks::assert_canaries();
+        run.shared.set_state(RunState::Finished);
+    }
+    log::info!("sampling: done");
+    exit::exit(ExitCode::Success)
+}

@@ -1,0 +1,222 @@
+//! From an overflow interrupt to a record in the ring, and back.
+//!
+//! Nothing here allocates, locks, logs or can fault, and every loop has a bound:
+//! this code runs on top of anything, code that holds every lock included.
+//!
+//! # What a period counts
+//!
+//! The source is re-armed as the handler's last step, so a period counts what
+//! the interrupted code executes and nothing of the handler, however long that
+//! takes. Between the reading of the clock beside the re-arming and the next one
+//! in the entry lie, apart from the interrupted code, only the exit and the entry
+//! themselves. They are calibrated at start and taken off
+//! ([`super::calibration`]).
+
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+
+use profiler::address::{CodeAddress, StackAddress};
+use profiler::format::sample::{Chain, MAX_WORDS};
+use profiler::format::{Delivery, Sample, State};
+use profiler::unwind::{self, Registers};
+use x86_64::registers::rflags::RFlags;
+
+use super::walk::Walkable;
+use super::{Phase, Run, calibration, phase, run};
+use crate::cpu::{self, CoreBlock, apic};
+use crate::time;
+use crate::trap::TrapFrame;
+
+/// What a core knows of its own sampling. Written by that core, in its handler
+/// or before its source is armed.
+#[derive(Default)]
+pub struct CoreState {
+    /// The time stamp counter beside the last re-arming.
+    pub(super) armed_at: AtomicU64,
+    /// The time stamp counter at the last entry.
+    pub(super) entered: AtomicU64,
+    /// Ticks of the time stamp counter that the last handler spent waiting for
+    /// the core's turn.
+    pub(super) waited: AtomicU64,
+    /// Overflows taken so far.
+    pub(super) sequence: AtomicU64,
+    /// Overflows to take.
+    pub(super) quota: AtomicU64,
+    /// The source is armed, and its next interrupt is an overflow.
+    pub(super) armed: AtomicBool,
+    /// For the source `ipi`: another core asked for a sample.
+    pub(super) asked: AtomicBool,
+    /// What the core works on: an index into the run's task names.
+    pub(super) task: AtomicU16,
+    /// Overflows that came while calibrating.
+    pub(super) trials: AtomicU64,
+}
+
+/// How the handler ends.
+enum Next {
+    /// Re-arm the source with this count and go back.
+    Arm(u32),
+    /// Go back.
+    Return,
+}
+
+/// An NMI. It may be an overflow, or nobody's.
+#[inline]
+pub fn nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entered: u64) {
+    let next = taken(frame, core, entered, Delivery::Nmi);
+    resume(core, next);
+}
+
+/// The sampling interrupt, where overflows come as maskable interrupts.
+pub fn irq(frame: &mut TrapFrame) {
+    let entered = time::ticks();
+    let core = cpu::current();
+    apic::registers().end_of_interrupt();
+    let next = taken(frame, core, entered, Delivery::Irq);
+    resume(core, next);
+}
+
+/// The last step of the handler. What follows is the way back to the interrupted
+/// code, the same instructions each time.
+#[inline]
+fn resume(core: &CoreBlock, next: Next) {
+    if let Next::Arm(count) = next {
+        arm(core, count);
+    }
+}
+
+/// Arms the source and notes when.
+#[inline]
+pub(super) fn arm(core: &CoreBlock, count: u32) {
+    core.sampling.armed.store(true, Relaxed);
+    core.sampling.armed_at.store(time::ticks(), Relaxed);
+    if let Some(source) = super::source() {
+        source.arm(core, count);
+    }
+}
+
+fn taken(
+    frame: &mut TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+) -> Next {
+    match (phase(), run()) {
+        (Phase::Probing, _) => calibration::overflow(core, entered).map_or(Next::Return, Next::Arm),
+        (Phase::Sampling, Some(run)) => sampled(frame, core, entered, delivery, run),
+        _ => {
+            core.unclaimed_nmis.fetch_add(1, Relaxed);
+            Next::Return
+        }
+    }
+}
+
+fn sampled(
+    frame: &mut TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+    run: &'static Run,
+) -> Next {
+    let state = &core.sampling;
+    let counters = run.shared.counters(core.index);
+    counters.taken.fetch_add(1, Relaxed);
+    if !(state.armed.load(Relaxed) && run.source.has_fired(core)) {
+        counters.unclaimed.fetch_add(1, Relaxed);
+        // What this took is not the interrupted code's. The source goes on counting,
+        // so its overflow comes early by that much, and the record will say so.
+        let taken = time::ticks() - entered + run.calibration.passage;
+        state.armed_at.fetch_add(taken, Relaxed);
+        return Next::Return;
+    }
+    state.armed.store(false, Relaxed);
+    record(frame, core, entered, delivery, run);
+
+    let sequence = state.sequence.fetch_add(1, Relaxed) + 1;
+    state.entered.store(entered, Relaxed);
+    let done = time::ticks();
+    if sequence >= state.quota.load(Relaxed) {
+        super::leave(frame, core, run);
+        return Next::Return;
+    }
+    if let Some(turns) = &run.turns {
+        turns.next(core);
+    }
+    state.waited.store(time::ticks() - done, Relaxed);
+    Next::Arm(run.count)
+}
+
+/// Walks the stack and writes the sample.
+fn record(
+    frame: &TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+    run: &Run,
+) {
+    let state = &core.sampling;
+    let interrupted = Registers {
+        pc: CodeAddress(frame.rip),
+        sp: StackAddress(frame.rsp),
+        fp: StackAddress(frame.rbp),
+    };
+    let walkable = Walkable::new(core);
+    let mut chain = Chain::new();
+    let end = unwind::walk(interrupted, &walkable, &mut chain);
+
+    let armed_at = state.armed_at.load(Relaxed);
+    let between = entered.wrapping_sub(armed_at);
+    let sequence = state.sequence.load(Relaxed);
+    let handler_cost = match sequence {
+        0 => 0,
+        _ => {
+            let before = armed_at.wrapping_sub(state.entered.load(Relaxed));
+            let own = before.wrapping_sub(state.waited.load(Relaxed));
+            run.clock.ticks(own + run.calibration.passage)
+        }
+    };
+    // Counts that are cut to their fields: a sequence number wraps, and a handler
+    // that takes 2³² ticks is not to be had.
+    #[allow(clippy::cast_possible_truncation)]
+    let sample = Sample {
+        sequence: sequence as u32,
+        handler_cost: handler_cost as u32,
+        event: 0,
+        task: state.task.load(Relaxed),
+        state: processor_state(frame, delivery),
+        time: run
+            .clock
+            .ticks(entered.wrapping_sub(run.began.load(Relaxed))),
+        period: run
+            .clock
+            .ticks(between.saturating_sub(run.calibration.passage)),
+        stack_top: unwind::stack_top(interrupted.sp, &walkable),
+        pc: interrupted.pc,
+        end,
+        chain_words: chain.words(),
+    };
+    let mut words = [0; MAX_WORDS];
+    let len = sample.encode(&mut words);
+    // SAFETY: the ring of the running core; NMIs on top of this end before it
+    // goes on.
+    let writer = unsafe { run.shared.writer(core.index) };
+    // A loss is counted in the ring.
+    if writer.write(&words[..len]).is_ok() {
+        let counters = run.shared.counters(core.index);
+        counters.stored.fetch_add(1, Relaxed);
+    }
+}
+
+fn processor_state(frame: &TrapFrame, delivery: Delivery) -> State {
+    // The low two bits of a code selector are the privilege level.
+    let mut state = frame.cs.to_le_bytes()[0] & State::RING;
+    if frame.rflags & RFlags::INTERRUPT_FLAG.bits() != 0 {
+        state |= State::INTERRUPTS_ON;
+    }
+    if delivery == Delivery::Nmi {
+        state |= State::NMI;
+    }
+    if cpu::idle::is_halted_at(frame.rip) {
+        state |= State::IDLE;
+    }
+    State(state)
+}

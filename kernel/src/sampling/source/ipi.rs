@@ -1,0 +1,73 @@
+//! The source `ipi`: the first core interrupts all others, and itself, by
+//! inter-processor NMIs.
+//!
+//! It needs nothing of the machine but a second core, so it works everywhere, and
+//! is the last choice: the first core does nothing else, and a period is no
+//! shorter than what it takes to interrupt every core and see that each took its
+//! sample. (NMIs that are sent faster than they are taken merge.)
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::Unavailable;
+use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::{self, CoreBlock};
+use crate::time::{self, Deadline};
+
+/// How long a core may take to take an NMI, in ticks of the time stamp counter.
+const PATIENCE: u64 = 1_000_000_000;
+
+/// The first core, as the source of overflows of all.
+#[derive(Clone, Copy, Debug)]
+pub struct Driver(());
+
+impl Driver {
+    /// Looks whether there is a second core.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn probe() -> Result<Self, Unavailable> {
+        let several = cpu::cores().len() > 1;
+        several.then_some(Self(())).ok_or(Unavailable::OneCore)
+    }
+
+    /// Whether the running core was asked for a sample.
+    #[inline]
+    #[must_use]
+    pub fn has_fired(&self, core: &CoreBlock) -> bool {
+        core.sampling.asked.swap(false, Relaxed)
+    }
+
+    /// What the first core does from now on: every `period` ticks of the time
+    /// stamp counter a sample of each core, the others first.
+    ///
+    /// It ends by its own last sample, which does not return here.
+    pub fn drive(&self, period: u64) -> ! {
+        let (first, others) = cpu::cores().split_first().expect("there is a first core");
+        let mut due = time::ticks();
+        loop {
+            due = due.wrapping_add(period);
+            while time::ticks().wrapping_sub(due).cast_signed() < 0 {
+                core::hint::spin_loop();
+            }
+            for core in others {
+                Self::sample(core);
+            }
+            Self::sample(first);
+        }
+    }
+
+    /// Asks `core` for a sample, and waits until it took it. One that does not in
+    /// time is asked again in the next period; a core that has left is not asked.
+    fn sample(core: &CoreBlock) {
+        let state = &core.sampling;
+        let before = state.sequence.load(Relaxed);
+        if before >= state.quota.load(Relaxed) {
+            return;
+        }
+        state.asked.store(true, Relaxed);
+        // SAFETY: every core has a gate for NMIs.
+        unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+        let _ = Deadline::after(PATIENCE).wait_for(|| state.sequence.load(Relaxed) != before);
+    }
+}

@@ -1,0 +1,221 @@
+//! Where overflows come from: a choice of sources, each of which is a value.
+//!
+//! A source is *probed* before it is used, on the first core: the hardware has
+//! to say that it can, and then an overflow has to arrive. The first that passes
+//! is taken, in the order of [`Source`]'s variants, and what came of those before
+//! it goes into the report.
+
+pub mod apic_timer;
+pub mod hpet;
+pub mod ipi;
+
+use core::fmt::{self, Write as _};
+
+use profiler::format::{self, Delivery, Text};
+use profiler::settings::SourceChoice;
+
+use super::calibration;
+use super::clock::RunClock;
+use crate::cpu::CoreBlock;
+use apic_timer::ApicTimer;
+use hpet::HpetTimers;
+use ipi::Driver;
+
+/// When the interrupt that a probe waits for is due, in ticks.
+const ARRIVAL: u64 = 100_000;
+
+/// A source that passed its probe.
+#[derive(Clone, Copy, Debug)]
+pub enum Source {
+    /// The core's own APIC timer.
+    ApicTimer(ApicTimer),
+    /// A timer of the HPET for each core.
+    Hpet(HpetTimers),
+    /// Another core.
+    Ipi(Driver),
+}
+
+/// Why a source cannot be used here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unavailable {
+    /// CPUID announces no performance counters.
+    NoPmu,
+    /// It has counters, but this kernel does not program them.
+    PmuUnsupported,
+    /// The timer's entry does not keep the NMI delivery mode.
+    TimerIgnoresNmi,
+    /// Nothing arrived within the time.
+    NoArrival,
+    /// There is no HPET, or firmware hides it.
+    NoHpet,
+    /// The HPET cannot send messages.
+    HpetWithoutMessages,
+    /// So many cores can be served, and there are so many.
+    TooManyCores {
+        /// The cores that the source can serve.
+        served: u32,
+        /// The cores that there are.
+        cores: u32,
+    },
+    /// A single core has nobody to interrupt it.
+    OneCore,
+    /// The source delivers NMIs only.
+    NmiOnly,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPmu => f.write_str("no PMU here (CPUID announces no counters)"),
+            Self::PmuUnsupported => f.write_str("there are counters, but no driver for them yet"),
+            Self::TimerIgnoresNmi => f.write_str("the timer does not keep the NMI delivery mode"),
+            Self::NoArrival => f.write_str("no interrupt arrived"),
+            Self::NoHpet => f.write_str("no HPET here"),
+            Self::HpetWithoutMessages => f.write_str("the HPET sends no messages to cores"),
+            Self::TooManyCores { served, cores } => {
+                write!(f, "it can serve {served} cores and there are {cores}")
+            }
+            Self::OneCore => f.write_str("a single core has nobody to interrupt it"),
+            Self::NmiOnly => f.write_str("it delivers NMIs only"),
+        }
+    }
+}
+
+impl Source {
+    /// The source that `choice` means on this machine, probed on the running
+    /// core, and why it was taken.
+    ///
+    /// # Errors
+    ///
+    /// No source that `choice` allows works: what came of each.
+    pub fn choose(
+        choice: SourceChoice,
+        delivery: Delivery,
+        clock: &RunClock,
+    ) -> Result<(Self, Text<512>), Text<512>> {
+        let mut story = Text::EMPTY;
+        for kind in [
+            format::Source::Pmu,
+            format::Source::ApicTimer,
+            format::Source::Hpet,
+            format::Source::Ipi,
+        ] {
+            match choice {
+                SourceChoice::Only(asked) if asked != kind => continue,
+                _ => {}
+            }
+            match Self::probe(kind, delivery, clock) {
+                Ok(source) => {
+                    let said = match choice {
+                        SourceChoice::Auto => write!(story, "{kind}: the first that works"),
+                        SourceChoice::Only(_) => write!(story, "{kind}: asked for by name"),
+                    };
+                    // A text takes what fits.
+                    let _ = said;
+                    return Ok((source, story));
+                }
+                Err(problem) => {
+                    // As above.
+                    let _ = write!(story, "{kind}: {problem}; ");
+                }
+            }
+        }
+        Err(story)
+    }
+
+    fn probe(
+        kind: format::Source,
+        delivery: Delivery,
+        clock: &RunClock,
+    ) -> Result<Self, Unavailable> {
+        let source = match kind {
+            format::Source::Pmu => return Err(no_pmu()),
+            format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
+            format::Source::Hpet => Self::Hpet(HpetTimers::probe(delivery)?),
+            format::Source::Ipi if delivery == Delivery::Irq => return Err(Unavailable::NmiOnly),
+            format::Source::Ipi => return Driver::probe().map(Self::Ipi),
+        };
+        // What the hardware says of itself is one thing; an interrupt is another.
+        super::offer(source);
+        let count = u32::try_from(source.counts(ARRIVAL)).unwrap_or(u32::MAX);
+        calibration::arrival(count)?;
+        Ok(source)
+    }
+
+    /// What the source is.
+    #[must_use]
+    pub const fn kind(&self) -> format::Source {
+        match self {
+            Self::ApicTimer(_) => format::Source::ApicTimer,
+            Self::Hpet(_) => format::Source::Hpet,
+            Self::Ipi(_) => format::Source::Ipi,
+        }
+    }
+
+    /// Whether each core has a source of its own that it arms itself, so that
+    /// cores can take turns.
+    #[must_use]
+    pub const fn is_per_core(&self) -> bool {
+        matches!(self, Self::ApicTimer(_) | Self::Hpet(_))
+    }
+
+    /// Prepares the source for the running core, `core`.
+    pub fn enable(&self, core: &CoreBlock) {
+        match self {
+            Self::ApicTimer(timer) => timer.enable(),
+            Self::Hpet(timers) => timers.enable(core),
+            Self::Ipi(_) => {}
+        }
+    }
+
+    /// Lets the running core, `core`, have its next overflow after `count` counts.
+    #[inline]
+    pub fn arm(&self, core: &CoreBlock, count: u32) {
+        match self {
+            Self::ApicTimer(timer) => timer.arm(count),
+            Self::Hpet(timers) => timers.arm(core, count),
+            Self::Ipi(_) => {}
+        }
+    }
+
+    /// Takes that back. An overflow may be on its way all the same.
+    pub fn disarm(&self, core: &CoreBlock) {
+        match self {
+            Self::ApicTimer(timer) => timer.arm(0),
+            Self::Hpet(timers) => timers.disarm(core),
+            Self::Ipi(_) => {}
+        }
+    }
+
+    /// Whether the running core, `core`, has an overflow to account for.
+    #[inline]
+    #[must_use]
+    pub fn has_fired(&self, core: &CoreBlock) -> bool {
+        match self {
+            Self::ApicTimer(timer) => timer.has_fired(),
+            Self::Hpet(timers) => timers.has_fired(core),
+            Self::Ipi(driver) => driver.has_fired(core),
+        }
+    }
+
+    /// Counts of the source in so many ticks of the run.
+    #[must_use]
+    pub fn counts(&self, ticks: u64) -> u64 {
+        match self {
+            Self::ApicTimer(timer) => timer.counts(ticks),
+            Self::Hpet(timers) => timers.counts(ticks),
+            Self::Ipi(_) => ticks,
+        }
+    }
+}
+
+/// Why there is no PMU to use.
+fn no_pmu() -> Unavailable {
+    // The crate asks for the maximum leaf first: an emulator answers any leaf
+    // above it with garbage.
+    let monitoring = raw_cpuid::CpuId::new().get_performance_monitoring_info();
+    match monitoring {
+        Some(info) if info.version_id() > 0 => Unavailable::PmuUnsupported,
+        _ => Unavailable::NoPmu,
+    }
+}

@@ -1,0 +1,196 @@
+//! The entry of non-maskable interrupts: at any instruction, on any stack, with
+//! any GS base, an NMI included.
+//!
+//! The processor switches to a stack of its own for the NMI and pushes five
+//! words at its top. It takes no further NMI until an `iret`; but *any* `iret`
+//! does, that of an exception in the handler too. The next NMI would then push
+//! its five words over those of the first, which could never return.
+//!
+//! So there are two stacks. On the first, the *landing*, an NMI stays for the few
+//! instructions up to `nmi_landed`, in which nothing can trap; they copy what the
+//! processor pushed to the second, the *handler stack*. Where there? At its top;
+//! or, if the interrupted code was on the handler stack itself, below what that
+//! has pushed. From then on an NMI in the NMI handler is an interrupt like any
+//! other. No flag says how deep we are, so there is no instruction at which such
+//! a flag is wrong.
+//!
+//! The GS base is not needed: the landing's top word is the core's block.
+//!
+//! The code from the entry to the call has no branch that depends on anything,
+//! and so does the code from the return to `iret`: under instruction counting,
+//! what an NMI costs beside its handler is a constant that can be calibrated.
+
+use core::arch::global_asm;
+use core::mem::{offset_of, size_of};
+
+use profiler::address::{CodeAddress, CodeRange};
+
+use super::TrapFrame;
+use crate::cpu::CoreBlock;
+use crate::memory::stacks::{Stack, StackKind};
+use crate::sampling;
+use crate::smp;
+
+/// Bytes of the handler stack that an NMI must find free, or it is only counted:
+/// more than the handler ever uses.
+const ROOM: u64 = 4096;
+
+const HANDLER_STACK: usize =
+    offset_of!(CoreBlock, stacks) + StackKind::NmiHandler as usize * size_of::<Stack>();
+
+unsafe extern "C" {
+    /// The gate of the NMI.
+    fn nmi_entry();
+    static nmi_trap_frame_live: u8;
+    static nmi_trap_frame_dead: u8;
+}
+
+global_asm!(
+    r#"
+    .section .text.trap, "ax", @progbits
+
+    # On the landing: [rsp] rip, cs, rflags, rsp, ss, a free word, the block.
+    .balign 16
+    .global nmi_entry
+    .type nmi_entry, @function
+nmi_entry:
+    TRAP_CFI 40
+    TRAP_PUSH rax
+    TRAP_PUSH rcx
+    TRAP_PUSH rdx
+    movq 72(%rsp), %rcx
+    # The interrupted stack pointer if it is on the handler stack, else its top.
+    movq 48(%rsp), %rax
+    movq {stack_high}(%rcx), %rdx
+    subq {stack_low}(%rcx), %rax
+    cmpq ${stack_bytes}, %rax
+    movq 48(%rsp), %rax
+    cmovbe %rax, %rdx
+    andq $-16, %rdx
+    # Room for one more handler?
+    leaq -{room}(%rdx), %rax
+    cmpq {stack_low}(%rcx), %rax
+    jb nmi_no_room
+    movq %rsp, %rax
+    movq %rdx, %rsp
+    # From here the frame is on the handler stack, and rax points to the landing.
+    .cfi_def_cfa %rax, 64
+    pushq 56(%rax)
+    pushq 48(%rax)
+    pushq 40(%rax)
+    pushq 32(%rax)
+    pushq 24(%rax)
+    pushq $0
+    pushq $2
+    pushq %r15
+    pushq %r14
+    pushq %r13
+    pushq %r12
+    pushq %r11
+    pushq %r10
+    pushq %r9
+    pushq %r8
+    pushq %rdi
+    pushq %rsi
+    pushq 0(%rax)
+    pushq 8(%rax)
+    pushq %rbx
+    pushq 16(%rax)
+    pushq %rbp
+    # A frame like that of every other trap: see entry.rs.
+    .cfi_def_cfa %rsp, {frame_bytes}
+    .cfi_offset %r15, -64
+    .cfi_offset %r14, -72
+    .cfi_offset %r13, -80
+    .cfi_offset %r12, -88
+    .cfi_offset %r11, -96
+    .cfi_offset %r10, -104
+    .cfi_offset %r9, -112
+    .cfi_offset %r8, -120
+    .cfi_offset %rdi, -128
+    .cfi_offset %rsi, -136
+    .cfi_offset %rdx, -144
+    .cfi_offset %rcx, -152
+    .cfi_offset %rbx, -160
+    .cfi_offset %rax, -168
+    .cfi_offset %rbp, -176
+nmi_landed:
+    cld
+    movq %rsp, %rdi
+    movq %rcx, %rsi
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    movq %rsp, %rbp
+    .global nmi_trap_frame_live
+nmi_trap_frame_live:
+    call {taken}
+    TRAP_POP rbp
+    .global nmi_trap_frame_dead
+nmi_trap_frame_dead:
+    TRAP_POP rax
+    TRAP_POP rbx
+    TRAP_POP rcx
+    TRAP_POP rdx
+    TRAP_POP rsi
+    TRAP_POP rdi
+    TRAP_POP r8
+    TRAP_POP r9
+    TRAP_POP r10
+    TRAP_POP r11
+    TRAP_POP r12
+    TRAP_POP r13
+    TRAP_POP r14
+    TRAP_POP r15
+    addq $16, %rsp
+    .cfi_adjust_cfa_offset -16
+    iretq
+
+    # Still on the landing: count it and go back. The increment is one instruction
+    # on a word that only this core writes.
+nmi_no_room:
+    .cfi_def_cfa %rsp, 64
+    .cfi_offset %rax, -48
+    .cfi_offset %rcx, -56
+    .cfi_offset %rdx, -64
+    incq {no_room}(%rcx)
+    TRAP_POP rdx
+    TRAP_POP rcx
+    TRAP_POP rax
+    iretq
+    .cfi_endproc
+    .size nmi_entry, . - nmi_entry
+    .text
+    "#,
+    stack_low = const HANDLER_STACK + offset_of!(Stack, low),
+    stack_high = const HANDLER_STACK + offset_of!(Stack, high),
+    stack_bytes = const StackKind::NmiHandler.bytes(),
+    room = const ROOM,
+    frame_bytes = const size_of::<TrapFrame>(),
+    no_room = const offset_of!(CoreBlock, nmis_without_room),
+    taken = sym taken,
+    options(att_syntax),
+);
+
+/// The gate of the NMI.
+#[must_use]
+pub fn entry() -> x86_64::VirtAddr {
+    x86_64::VirtAddr::from_ptr(nmi_entry as *const ())
+}
+
+/// The code of the entry in which `rbp` points to the [`TrapFrame`].
+#[must_use]
+#[inline]
+pub fn trap_frame_live() -> CodeRange {
+    CodeRange {
+        start: CodeAddress((&raw const nmi_trap_frame_live).addr() as u64),
+        end: CodeAddress((&raw const nmi_trap_frame_dead).addr() as u64),
+    }
+}
+
+/// What the entry calls: `entered` is the time stamp counter there.
+extern "C" fn taken(frame: &mut TrapFrame, core: &'static CoreBlock, entered: u64) {
+    // Another core ends the run, and asks everyone to stop by NMI.
+    smp::stop_if_asked();
+    sampling::overflow::nmi(frame, core, entered);
+}
