@@ -1,0 +1,350 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use profiler::format::{Delivery, Source};
+use profiler::settings::{Settings, SourceChoice};
+
+use crate::exit;
+use crate::flame::Root;
+use crate::profile::Mode;
+use crate::report::SortBy;
+use crate::units::parse_size;
+
+/// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
+/// time went.
+#[derive(Parser, Debug)]
+#[command(name = "pmiscope", version, after_help = exit::HELP, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Boot the kernel, collect its samples into a profile, and report
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Show what a profile says
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Draw a profile as a flame graph (SVG, for a browser)
+    #[command(after_help = "Example:\n  pmiscope flamegraph profile.pmi -o profile.svg --by task")]
+    Flamegraph(FlamegraphArgs),
+    /// Write a profile in a form that other tools read
+    #[command(
+        after_help = "Example:\n  pmiscope export profile.pmi --format folded -o - | sort -t' ' -k2 | tail"
+    )]
+    Export(ExportArgs),
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  pmiscope run                                   4 cores, a sample every 1000 instructions
+  pmiscope run --period 100 --samples 200000     ten times as many samples for the same work
+  pmiscope run --smp 16 --mode realtime          16 cores in parallel, by the clock
+  pmiscope run --iso pmiscope.iso                as a stock Limine boots it
+
+A second ^C ends at once, without a report. Exit status: see pmiscope --help.";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  pmiscope report profile.pmi --sort total --top 10
+  pmiscope report profile.pmi --core 2
+  pmiscope report profile.pmi --format json | jq .period.median";
+
+/// How a report is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ReportFormat {
+    /// For people, 100 columns.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// The forms of `export`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ExportFormat {
+    /// A line per stack: frames from the outermost in, between semicolons, then the
+    /// number of samples
+    Folded,
+}
+
+/// What `run` takes.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Cores of the machine, 1 to 255
+    #[arg(long, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub smp: u32,
+
+    /// What the interrupted code runs between two samples: instructions in
+    /// deterministic mode (default 1000), nanoseconds in realtime mode (default
+    /// 1000000)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(range(&Settings::PERIODS)))]
+    pub period: Option<u64>,
+
+    /// Where overflows come from; auto takes the first that works
+    #[arg(long, value_name = SourceChoice::NAMES, default_value_t, value_parser = source)]
+    pub source: SourceChoice,
+
+    /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
+    #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
+    pub delivery: Delivery,
+
+    /// What runs; mix runs all there is
+    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
+    pub workload: String,
+
+    /// Samples to take, all cores together
+    #[arg(long, value_name = "N", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
+    pub samples: u64,
+
+    /// How the machine's time runs: by a count of instructions, so that a run
+    /// repeats exactly, or by the clock, with the cores in parallel
+    #[arg(long, value_enum, default_value_t = Mode::Deterministic)]
+    pub mode: Mode,
+
+    /// The machine's memory, such as 512M or 2G [default: what the cores and their
+    /// rings need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+
+    /// Each core's ring, a power of two, such as 8M [default: what holds all its
+    /// samples, from 256K to 64M]
+    #[arg(long, value_name = "SIZE", value_parser = ring)]
+    pub ring: Option<u64>,
+
+    /// The kernel, an ELF file with a build-id [default: the one that was built]
+    #[arg(long, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+
+    /// The loader [default: the one that was built]
+    #[arg(long, value_name = "ELF")]
+    pub loader: Option<PathBuf>,
+
+    /// Boot this disc image, with a boot loader, a kernel and its command line on
+    /// it, and not the loader. --kernel must be the kernel that is on it
+    #[arg(long, value_name = "FILE", conflicts_with_all =
+          ["period", "source", "delivery", "workload", "samples", "ring", "loader", "self_test"])]
+    pub iso: Option<PathBuf>,
+
+    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS
+    #[arg(long, value_name = "FILE", requires = "iso")]
+    pub firmware: Option<PathBuf>,
+
+    /// The QEMU to use [default: qemu-system-x86_64 in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
+
+    /// End a guest that hangs: that gave neither a sample nor a line of its log for
+    /// so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub timeout: u64,
+
+    /// End the run after so many seconds, whatever it does [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub time_limit: Option<u64>,
+
+    /// The profile to write; the flame graph goes beside it, with the ending svg
+    /// [default: profile.pmi in the build directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// Show QEMU's command line and the guest's log
+    #[arg(long)]
+    pub verbose: bool,
+
+    /// Run a self-test of the kernel in place of the workload
+    #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
+    pub self_test: Option<String>,
+}
+
+/// What the commands that read a profile take.
+#[derive(Args, Debug)]
+pub struct ProfileArgs {
+    /// The profile
+    #[arg(value_name = "FILE")]
+    pub profile: PathBuf,
+
+    /// Take the symbols from this ELF file and not from the profile; it must have
+    /// the profile's build-id
+    #[arg(long, value_name = "KERNEL")]
+    pub elf: Option<PathBuf>,
+
+    /// Take the symbols of --elf even if its build-id is another
+    #[arg(long, requires = "elf")]
+    pub force: bool,
+}
+
+/// What `report` takes.
+#[derive(Args, Debug)]
+pub struct ReportArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+
+    /// How the report is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// Count only this core's samples (the hash stays that of all cores)
+    #[arg(long, value_name = "N")]
+    pub core: Option<u32>,
+
+    /// The order of the functions: by the samples in which a function was executing
+    /// itself, or was anywhere on the stack
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: SortBy,
+
+    /// The most functions to show [default: 30 as text, all as JSON]
+    #[arg(long, value_name = "N")]
+    pub top: Option<usize>,
+}
+
+/// What `flamegraph` takes.
+#[derive(Args, Debug)]
+pub struct FlamegraphArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+
+    /// The picture to write; - is the standard output
+    #[arg(short, long, value_name = "OUT.svg")]
+    pub output: PathBuf,
+
+    /// Stand the stacks on the cores or on the tasks that they belong to
+    #[arg(long, value_enum)]
+    pub by: Option<Root>,
+}
+
+/// What `export` takes.
+#[derive(Args, Debug)]
+pub struct ExportArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+
+    /// The form
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+
+    /// The file to write; - is the standard output
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+
+    /// Stand the stacks on the cores or on the tasks that they belong to
+    #[arg(long, value_enum)]
+    pub by: Option<Root>,
+}
+
+fn range(range: &std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<u64> {
+    range.clone()
+}
+
+fn source(name: &str) -> Result<SourceChoice, String> {
+    SourceChoice::from_name(name).ok_or_else(|| {
+        let names = SourceChoice::NAMES;
+        debug_assert!(names.contains(Source::NAMES));
+        format!("must be one of {names}")
+    })
+}
+
+fn delivery(name: &str) -> Result<Delivery, String> {
+    Delivery::from_name(name).ok_or_else(|| format!("must be one of {}", Delivery::NAMES))
+}
+
+/// A value of the kernel's command line, which is words between spaces.
+fn word(text: &str) -> Result<String, String> {
+    let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
+    is_word
+        .then(|| text.to_owned())
+        .ok_or_else(|| "must be one word".into())
+}
+
+fn ring(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if !Settings::RING_BYTES.contains(&bytes) || !bytes.is_power_of_two() {
+        return Err("must be a power of two from 64K to 1G".into());
+    }
+    Ok(bytes)
+}
+
+/// What clap says of a command line that it cannot take, in one line.
+#[must_use]
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let line = said.collect::<Vec<_>>().join(" ");
+    line.strip_prefix("error: ").unwrap_or(&line).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_said_in_one_line() {
+        for (line, says) in [
+            (
+                "run --smp 0",
+                "invalid value '0' for '--smp <N>': 0 is not in 1..=255",
+            ),
+            ("run --smp 300", "300 is not in 1..=255"),
+            ("run --smp four", "invalid digit"),
+            ("run --period 0", "0 is not in 1..=1000000000"),
+            ("run --samples 0", "0 is not in 1..=1000000000"),
+            (
+                "run --source rdtsc",
+                "must be one of auto, pmu, apic-timer, hpet, ipi",
+            ),
+            ("run --delivery smi", "must be one of nmi, irq"),
+            (
+                "run --mode fast",
+                "[possible values: deterministic, realtime]",
+            ),
+            ("run --ring 100K", "must be a power of two from 64K to 1G"),
+            ("run --memory 64", "expected a number and a unit"),
+            (
+                "run --workload",
+                "a value is required for '--workload <NAME>'",
+            ),
+            ("run --iso x.iso --period 5", "cannot be used with"),
+            ("run --firmware x.fd", "not provided: --iso <FILE>"),
+            ("run --fast", "unexpected argument '--fast' found"),
+            ("report", "not provided: <FILE>"),
+            ("report x.pmi --force", "not provided: --elf <KERNEL>"),
+            ("export x.pmi --format pprof -o y", "invalid value 'pprof'"),
+            ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
+            ("profile", "unrecognized subcommand 'profile'"),
+        ] {
+            let words = std::iter::once("pmiscope").chain(line.split(' '));
+            let said = one_line(&Cli::try_parse_from(words).unwrap_err());
+            assert!(said.contains(says), "{line}: {said}");
+            assert!(
+                !said.contains('\n') && !said.starts_with("error"),
+                "{line}: {said}"
+            );
+        }
+        let two_words = ["pmiscope", "run", "--workload", "a b=c"];
+        let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
+        assert!(said.contains("must be one word"), "{said}");
+    }
+}

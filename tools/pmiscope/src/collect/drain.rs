@@ -1,0 +1,151 @@
+//! Moves records from the rings to the profile.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use profiler::format::record_words;
+use profiler::format::sample::MAX_WORDS;
+use profiler::ring::Reader;
+use profiler::shared::{RunState, Shared};
+use std::sync::atomic::Ordering;
+
+use crate::profile::{CoreEnd, Writer};
+
+/// Words that a core's records may take here before they become a chunk.
+const CHUNK_WORDS: usize = 64 << 10;
+
+/// How long records wait here before they become a chunk, however few they are:
+/// what a tool that is killed loses.
+const CHUNK_AGE: Duration = Duration::from_millis(500);
+
+/// Follows the rings of all cores.
+pub struct Collector<'memory> {
+    shared: Shared<'memory>,
+    cores: Vec<Core<'memory>>,
+    samples: u64,
+    flushed: Instant,
+}
+
+struct Core<'memory> {
+    reader: Reader<'memory>,
+    words: Vec<u64>,
+    corrupt_at: Option<u64>,
+}
+
+impl<'memory> Collector<'memory> {
+    /// Follows the rings of `shared`.
+    #[must_use]
+    pub fn new(shared: Shared<'memory>) -> Self {
+        let cores = (0..shared.cores()).map(|core| Core {
+            reader: shared.reader(core),
+            words: Vec::new(),
+            corrupt_at: None,
+        });
+        Self {
+            cores: cores.collect(),
+            shared,
+            samples: 0,
+            flushed: Instant::now(),
+        }
+    }
+
+    /// Takes what is whole in the rings, and writes what has become enough for
+    /// a chunk; gives how many records it took.
+    ///
+    /// # Errors
+    ///
+    /// Those of the profile's output.
+    pub fn drain(&mut self, profile: &mut Writer<impl Write>) -> io::Result<u64> {
+        let mut taken = 0;
+        for (number, core) in (0..).zip(&mut self.cores) {
+            taken += core.drain();
+            if core.words.len() >= CHUNK_WORDS {
+                core.write(number, profile)?;
+            }
+        }
+        self.samples += taken;
+        if self.flushed.elapsed() >= CHUNK_AGE {
+            self.flush(profile)?;
+        }
+        Ok(taken)
+    }
+
+    /// Writes all that was taken.
+    ///
+    /// # Errors
+    ///
+    /// Those of the profile's output.
+    pub fn flush(&mut self, profile: &mut Writer<impl Write>) -> io::Result<()> {
+        self.flushed = Instant::now();
+        (0..)
+            .zip(&mut self.cores)
+            .try_for_each(|(number, core)| core.write(number, profile))
+    }
+
+    /// The records that were taken so far.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.samples
+    }
+
+    /// The records that did not fit into the rings so far.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        let cores = 0..self.shared.cores();
+        cores.map(|core| self.shared.control(core).lost()).sum()
+    }
+
+    /// Where the run stands, as the kernel says.
+    #[must_use]
+    pub fn state(&self) -> RunState {
+        self.shared.state()
+    }
+
+    /// Each core's counters.
+    #[must_use]
+    pub fn counters(&self) -> Vec<CoreEnd> {
+        let ends = (0..).zip(&self.cores).map(|(number, core)| {
+            let counters = self.shared.counters(number);
+            CoreEnd {
+                apic_id: counters.apic_id.load(Ordering::Relaxed),
+                taken: counters.taken.load(Ordering::Relaxed),
+                stored: counters.stored.load(Ordering::Relaxed),
+                lost: self.shared.control(number).lost(),
+                unclaimed: counters.unclaimed.load(Ordering::Relaxed),
+                nested: counters.nested.load(Ordering::Relaxed),
+                corrupt_at: core.corrupt_at,
+            }
+        });
+        ends.collect()
+    }
+}
+
+impl Core<'_> {
+    /// Takes records until there is none or until they are enough for a chunk:
+    /// a fast core does not keep the others waiting.
+    fn drain(&mut self) -> u64 {
+        let mut record = [0; MAX_WORDS];
+        let mut taken = 0;
+        while self.corrupt_at.is_none() && self.words.len() < CHUNK_WORDS {
+            match self.reader.read(&mut record, record_words) {
+                Ok(Some(words)) => self.words.extend_from_slice(&record[..words]),
+                Ok(None) => break,
+                // What follows cannot be told apart any more: this ring is over.
+                Err(corrupt) => {
+                    self.corrupt_at = Some(corrupt.position);
+                    break;
+                }
+            }
+            taken += 1;
+        }
+        taken
+    }
+
+    fn write(&mut self, number: u32, profile: &mut Writer<impl Write>) -> io::Result<()> {
+        if !self.words.is_empty() {
+            profile.samples(number, &self.words)?;
+            self.words.clear();
+        }
+        Ok(())
+    }
+}

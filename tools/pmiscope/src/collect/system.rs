@@ -1,0 +1,62 @@
+//! What needs `unsafe`: shared memory, and the moment between fork and exec.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::ptr::NonNull;
+
+use memmap2::{MmapOptions, MmapRaw};
+use profiler::format::Description;
+use profiler::shared::{NotShared, Shared};
+
+/// The guest's memory, as the tool sees it.
+///
+/// The guest writes to it at any time. So there is never a reference to its
+/// bytes: it is read through [`Shared`] only, whose every access is atomic.
+pub struct Mapping(MmapRaw);
+
+impl Mapping {
+    /// Maps `bytes` bytes of a file, which must have that length and keep it.
+    ///
+    /// # Errors
+    ///
+    /// Those of mapping a file.
+    pub fn new(file: &File, bytes: usize) -> io::Result<Self> {
+        MmapOptions::new().len(bytes).map_raw(file).map(Self)
+    }
+
+    /// The block of rings at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`NotShared`] if there is none.
+    ///
+    /// # Panics
+    ///
+    /// If the offset is no multiple of a page, or not within the memory.
+    pub fn open(&self, offset: usize) -> Result<(Shared<'_>, Description), NotShared> {
+        let rest = self.0.len().checked_sub(offset).expect("offset in memory");
+        let start = self.0.as_mut_ptr().wrapping_add(offset);
+        let start = NonNull::new(start).expect("a mapping is not at address 0");
+        let memory = NonNull::slice_from_raw_parts(start, rest);
+        // SAFETY: condition 1: `start` and the `rest` bytes behind it lie in the
+        // mapping, which is readable and writable and lives as long as `self`, so
+        // as long as what is returned; the file has no name, so that nobody but
+        // this tool and its QEMU can shorten it, and neither does. Condition 2:
+        // this module gives out no reference to the bytes other than this.
+        unsafe { Shared::open(memory) }
+    }
+}
+
+/// Has the kernel kill the command's process when the thread that starts it
+/// ends: a tool that is killed leaves no guest behind.
+pub fn die_with_parent(command: &mut Command) {
+    let set = || {
+        let kill = Some(rustix::process::Signal::KILL);
+        rustix::process::set_parent_process_death_signal(kill).map_err(io::Error::from)
+    };
+    // SAFETY: between fork and exec only async-signal-safe functions may be
+    // called: this one makes a single system call and neither allocates nor locks.
+    unsafe { command.pre_exec(set) };
+}

@@ -1,0 +1,33 @@
+//! The subcommands.
+
+mod run;
+mod show;
+
+use std::io::{self, Write as _};
+
+use crate::cli::Command;
+use crate::exit::Exit;
+
+/// Executes a subcommand.
+///
+/// # Errors
+///
+/// What could not be done, with what to do about it.
+pub fn execute(command: &Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Report(arguments) => show::report(arguments),
+        Command::Flamegraph(arguments) => show::flamegraph(arguments),
+        Command::Export(arguments) => show::export(arguments),
+    }
+}
+
+/// Prints to the standard output. A reader that has seen enough (`| head`) is no
+/// error.
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}

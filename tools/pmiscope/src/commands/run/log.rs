@@ -1,0 +1,159 @@
+//! The guest's log, read while it is written.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+/// Lines that are kept for the end.
+const KEPT: usize = 12;
+
+/// Columns of a line that are kept: a guest that prints without end of line is
+/// not to fill the memory.
+const LINE_LIMIT: usize = 1000;
+
+/// A log that grows.
+pub(super) struct Log<'file> {
+    file: &'file File,
+    position: u64,
+    /// What came after the last end of line.
+    unfinished: Vec<u8>,
+    tail: VecDeque<String>,
+    error: Option<String>,
+    /// Whether the lines that come next may belong to `error`.
+    in_error: bool,
+    loader_error: Option<String>,
+}
+
+impl<'file> Log<'file> {
+    pub(super) fn new(file: &'file File) -> Self {
+        Self {
+            file,
+            position: 0,
+            unfinished: Vec::new(),
+            tail: VecDeque::new(),
+            error: None,
+            in_error: false,
+            loader_error: None,
+        }
+    }
+
+    /// Reads what has come, and gives the lines that were finished by it.
+    pub(super) fn poll(&mut self) -> io::Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut buffer = [0; 4096];
+        loop {
+            let read = self.file.read_at(&mut buffer, self.position)?;
+            if read == 0 {
+                return Ok(lines);
+            }
+            self.position += read as u64;
+            for &byte in &buffer[..read] {
+                match byte {
+                    b'\n' => lines.push(self.finish_line()),
+                    b'\r' => {}
+                    _ if self.unfinished.len() < LINE_LIMIT => self.unfinished.push(byte),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Counts what came without an end of line as a line: nothing more will come.
+    pub(super) fn finish(&mut self) -> Option<String> {
+        (!self.unfinished.is_empty()).then(|| self.finish_line())
+    }
+
+    fn finish_line(&mut self) -> String {
+        // Control characters could reprogram the terminal that shows them.
+        let line: String = String::from_utf8_lossy(&self.unfinished)
+            .chars()
+            .filter(|c| !c.is_control() || *c == '\t')
+            .collect();
+        self.unfinished.clear();
+        self.note(&line);
+        self.tail.push_back(line.clone());
+        if self.tail.len() > KEPT {
+            self.tail.pop_front();
+        }
+        line
+    }
+
+    fn note(&mut self, line: &str) {
+        if let Some(message) = line.strip_prefix("loader: ") {
+            self.loader_error = Some(message.to_owned());
+        }
+        let is_error = line.starts_with("[ERROR ");
+        match &mut self.error {
+            None if is_error => {
+                let (_, message) = line.split_once("] ").unwrap_or_default();
+                self.error = Some(message.to_owned());
+                self.in_error = true;
+            }
+            // A panic's message comes on the line after its place.
+            Some(error) if self.in_error && error.ends_with(':') && !line.starts_with('[') => {
+                *error += " ";
+                *error += line.trim();
+                self.in_error = false;
+            }
+            _ => self.in_error = false,
+        }
+    }
+
+    /// The first error that the kernel logged.
+    pub(super) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// The last line that the loader wrote.
+    pub(super) fn loader_error(&self) -> Option<&str> {
+        self.loader_error.as_deref()
+    }
+
+    /// The last lines.
+    pub(super) fn tail(&self) -> impl Iterator<Item = &str> {
+        self.tail.iter().map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Log;
+    use std::io::Write as _;
+
+    #[test]
+    fn lines_are_found_as_they_are_finished() {
+        let mut file = tempfile::tempfile().unwrap();
+        let reading = file.try_clone().unwrap();
+        let mut log = Log::new(&reading);
+        assert_eq!(log.poll().unwrap(), [""; 0]);
+        file.write_all(b"loader: no kernel\r\n[INFO core0] o")
+            .unwrap();
+        assert_eq!(log.poll().unwrap(), ["loader: no kernel"]);
+        file.write_all(b"ne\n\x1b[31m[ERROR core1] x\n").unwrap();
+        assert_eq!(
+            log.poll().unwrap(),
+            ["[INFO core0] one", "[31m[ERROR core1] x"]
+        );
+        assert_eq!(log.error(), None);
+        file.write_all(b"[ERROR core2] panicked at a.rs:1:2:\nno ] reason\nmore")
+            .unwrap();
+        assert_eq!(log.poll().unwrap().len(), 2);
+        assert_eq!(log.finish().as_deref(), Some("more"));
+        assert_eq!(log.finish(), None);
+        assert_eq!(log.error(), Some("panicked at a.rs:1:2: no ] reason"));
+        assert_eq!(log.loader_error(), Some("no kernel"));
+        assert_eq!(log.tail().last(), Some("more"));
+    }
+
+    #[test]
+    fn a_guest_that_prints_without_end_is_bounded() {
+        let mut file = tempfile::tempfile().unwrap();
+        let reading = file.try_clone().unwrap();
+        file.write_all(&vec![b'x'; 100_000]).unwrap();
+        file.write_all("\nlast\n".repeat(50).as_bytes()).unwrap();
+        let mut log = Log::new(&reading);
+        assert_eq!(log.poll().unwrap()[0].len(), super::LINE_LIMIT);
+        assert_eq!(log.tail().count(), super::KEPT);
+    }
+}

@@ -1,0 +1,134 @@
+//! `run`: boots a guest, collects its samples and shows them.
+
+mod log;
+mod plan;
+mod progress;
+mod session;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context as _, Result, anyhow};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::show;
+use crate::cli::RunArgs;
+use crate::collect::{Mapping, guest_memory, log_file};
+use crate::exit::Exit;
+use crate::profile::{Host, Outcome};
+use crate::qemu::{Machine, Process};
+use crate::report::text::outcome_name;
+use log::Log;
+use plan::Plan;
+use progress::Progress;
+use session::{Ended, Session};
+
+/// `pmiscope run`.
+pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
+    let plan = Plan::new(arguments)?;
+    let ended = boot_and_follow(&plan)?;
+    let took_no_samples = !ended.has_profile && arguments.self_test.is_none();
+    if ended.outcome == Outcome::Finished && took_no_samples {
+        return Err(anyhow!(
+            "the guest ended without having sampled{}",
+            because(&ended.message)
+        ));
+    }
+    if ended.outcome != Outcome::Finished {
+        explain(&ended);
+    }
+    if ended.has_profile {
+        let picture = show::show_run(&plan.output, arguments.format)?;
+        eprintln!("pmiscope: profile      {}", plan.output.display());
+        if let Some(picture) = picture {
+            eprintln!("pmiscope: flame graph  {}", picture.display());
+        }
+    }
+    Ok(ended.outcome.into())
+}
+
+fn boot_and_follow(plan: &Plan) -> Result<Ended> {
+    let memory_file = guest_memory(plan.memory)?;
+    let serial = log_file().context("cannot make a file for the guest's log")?;
+    let messages = log_file().context("cannot make a file for QEMU's messages")?;
+    let length = usize::try_from(plan.memory).context("too much memory")?;
+    let memory =
+        Mapping::new(&memory_file.file, length).context("cannot map the guest's memory")?;
+    let machine = Machine {
+        mode: plan.mode,
+        cores: plan.cores,
+        memory: plan.memory,
+        memory_file: memory_file.path.clone(),
+        serial_file: serial.path.clone(),
+        boot: plan.boot.clone(),
+        firmware: plan.firmware.clone(),
+        hpet: plan.hpet,
+    };
+    let qemu_arguments = machine.arguments();
+    let shown: Vec<String> = qemu_arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    if plan.verbose {
+        eprintln!(
+            "pmiscope: {} {}",
+            plan.qemu.program.display(),
+            shown.join(" ")
+        );
+    }
+    let interrupted = on_signals().context("cannot catch signals")?;
+    let process = Process::start(&plan.qemu, &qemu_arguments, &messages.file)
+        .with_context(|| format!("cannot start {}", plan.qemu.program.display()))?;
+    let session = Session {
+        plan,
+        host: Host {
+            pmiscope: env!("CARGO_PKG_VERSION").into(),
+            qemu: plan.qemu.version.to_string(),
+            mode: plan.mode,
+            arguments: shown,
+        },
+        memory_file: &memory_file,
+        memory: &memory,
+        log: Log::new(&serial.file),
+        messages: &messages.file,
+        interrupted,
+        progress: Progress::new(),
+        not_shared: None,
+    };
+    session.follow(process)
+}
+
+/// A flag that ^C and SIGTERM set. A second one ends the tool at once, and QEMU
+/// with it.
+fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        let status = Exit::Interrupted as i32;
+        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&flag))?;
+        signal_hook::flag::register(signal, Arc::clone(&flag))?;
+    }
+    Ok(flag)
+}
+
+/// Says why a run ended before its time, with the end of the guest's log.
+fn explain(ended: &Ended) {
+    eprintln!(
+        "pmiscope: {}{}",
+        outcome_name(ended.outcome),
+        because(&ended.message)
+    );
+    if ended.outcome != Outcome::Interrupted && !ended.log.is_empty() {
+        eprintln!("pmiscope: the guest's log ends with:");
+        ended.log.iter().for_each(|line| eprintln!("  {line}"));
+    }
+    if !ended.has_profile {
+        eprintln!("pmiscope: no profile was written: the guest had not begun to sample");
+    }
+}
+
+fn because(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(": {message}"),
+    }
+}

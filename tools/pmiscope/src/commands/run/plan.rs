@@ -1,0 +1,184 @@
+//! What a run is going to be: everything is checked before the guest starts.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use profiler::settings::Settings;
+
+use crate::cli::RunArgs;
+use crate::profile::Mode;
+use crate::qemu::{Boot, Qemu};
+use crate::symbols::{self, BuildId};
+
+/// Bytes of a ring for each sample that it is to hold: with its fixed words and
+/// a chain of 25.
+const SAMPLE_BYTES: u64 = 256;
+/// The sizes of a ring that are chosen here.
+const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
+/// Memory that the kernel needs beside the cores: its image, twice while it is
+/// loaded, its heap, the page tables, the firmware.
+const BASE_MEMORY: u64 = 64 << 20;
+/// Memory that each core needs beside its ring: its stacks.
+const CORE_MEMORY: u64 = 1 << 20;
+/// What the kernel takes for a ring if its command line does not say.
+const DEFAULT_RING: u64 = 8 << 20;
+/// Nanoseconds between samples in realtime mode; an emulated timer keeps up with
+/// that on every host.
+const REALTIME_PERIOD: u64 = 1_000_000;
+/// Instructions between samples in deterministic mode.
+const DETERMINISTIC_PERIOD: u64 = 1000;
+
+/// A run.
+pub(super) struct Plan {
+    pub(super) qemu: Qemu,
+    pub(super) mode: Mode,
+    pub(super) cores: u32,
+    pub(super) memory: u64,
+    pub(super) boot: Boot,
+    pub(super) firmware: Option<PathBuf>,
+    /// Whether the kernel may choose the HPET.
+    pub(super) hpet: bool,
+    /// The ELF file of the kernel, for its symbols.
+    pub(super) kernel: Vec<u8>,
+    pub(super) build_id: BuildId,
+    pub(super) output: PathBuf,
+    /// How long a guest may be silent.
+    pub(super) patience: Duration,
+    /// How long the run may take.
+    pub(super) time_limit: Option<Duration>,
+    pub(super) verbose: bool,
+}
+
+impl Plan {
+    /// Makes the plan that `arguments` ask for.
+    pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
+        let kernel_path = built(arguments.kernel.as_deref(), "kernel")?;
+        let kernel = fs::read(&kernel_path)
+            .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
+        let build_id = symbols::build_id(&kernel)
+            .with_context(|| format!("the kernel {}", kernel_path.display()))?;
+        let qemu = Qemu::find(arguments.qemu.as_deref())?;
+        let settings = settings(arguments);
+        let ring = match arguments.iso {
+            None => settings.ring_bytes,
+            Some(_) => DEFAULT_RING,
+        };
+        let memory = arguments
+            .memory
+            .unwrap_or(BASE_MEMORY + u64::from(arguments.smp) * (ring + CORE_MEMORY));
+        let boot = match &arguments.iso {
+            Some(image) => Boot::Iso(readable(image)?),
+            None => Boot::Loader {
+                loader: built(arguments.loader.as_deref(), "loader")?,
+                kernel: kernel_path,
+                command_line: settings.to_string(),
+            },
+        };
+        let firmware = arguments.firmware.as_deref().map(readable).transpose()?;
+        Ok(Self {
+            qemu,
+            mode: arguments.mode,
+            cores: arguments.smp,
+            memory,
+            boot,
+            firmware,
+            hpet: arguments.iso.is_some() || may_use_hpet(&settings),
+            kernel,
+            build_id,
+            output: match &arguments.output {
+                Some(path) => path.clone(),
+                None => build_directory()?.join("profile.pmi"),
+            },
+            patience: Duration::from_secs(arguments.timeout),
+            time_limit: arguments.time_limit.map(Duration::from_secs),
+            verbose: arguments.verbose,
+        })
+    }
+}
+
+/// The kernel's settings.
+fn settings(arguments: &RunArgs) -> Settings<'_> {
+    let period = arguments.period.unwrap_or(match arguments.mode {
+        Mode::Deterministic => DETERMINISTIC_PERIOD,
+        Mode::Realtime => REALTIME_PERIOD,
+    });
+    Settings {
+        source: arguments.source,
+        delivery: arguments.delivery,
+        period: Some(period),
+        workload: &arguments.workload,
+        samples: arguments.samples,
+        ring_bytes: arguments
+            .ring
+            .unwrap_or_else(|| ring_for(arguments.samples, arguments.smp)),
+        test: arguments.self_test.as_deref(),
+    }
+}
+
+/// A ring that holds a core's share of the samples even if it is never drained.
+fn ring_for(samples: u64, cores: u32) -> u64 {
+    let bytes = samples.div_ceil(cores.into()).saturating_mul(SAMPLE_BYTES);
+    let (low, high) = RING_BYTES.into_inner();
+    bytes.clamp(low, high).next_power_of_two()
+}
+
+fn may_use_hpet(settings: &Settings<'_>) -> bool {
+    use profiler::format::Source;
+    use profiler::settings::SourceChoice;
+    matches!(
+        settings.source,
+        SourceChoice::Auto | SourceChoice::Only(Source::Hpet)
+    )
+}
+
+/// A file of the build: the one that was named, else where `make build` puts it.
+fn built(named: Option<&Path>, name: &str) -> Result<PathBuf> {
+    if let Some(path) = named {
+        return readable(path);
+    }
+    let path = build_directory()?
+        .join("x86_64-unknown-none/release")
+        .join(name);
+    if !path.is_file() {
+        bail!(
+            "no {name} at {}: run `make build`, or say where it is by --{name} ELF",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// Where the build puts things: the executable is in a folder of it.
+fn build_directory() -> Result<PathBuf> {
+    let executable = env::current_exe().context("cannot tell where this program is")?;
+    let directory = executable.parent().and_then(Path::parent);
+    Ok(directory
+        .context("this program is in no build directory")?
+        .to_owned())
+}
+
+/// The path, if it is that of a file that can be read.
+fn readable(path: &Path) -> Result<PathBuf> {
+    let problem = match fs::File::open(path).and_then(|file| file.metadata()) {
+        Ok(file) if file.is_file() => return Ok(path.to_owned()),
+        Ok(_) => "not a file".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    bail!("cannot read {}: {problem}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ring_for;
+
+    #[test]
+    fn a_ring_holds_a_cores_share_within_limits() {
+        assert_eq!(ring_for(100_000, 4), 8 << 20);
+        assert_eq!(ring_for(1, 64), 256 << 10);
+        assert_eq!(ring_for(1_000_000_000, 1), 64 << 20);
+        assert!(ring_for(12_345, 3) >= 12_345 / 3 * 256);
+    }
+}

@@ -1,0 +1,183 @@
+//! `report`, `flamegraph` and `export`: what reads a profile.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::print;
+use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
+use crate::exit::Exit;
+use crate::flame::{self, Root};
+use crate::profile::Profile;
+use crate::report::{self, Options, Report, SortBy};
+use crate::symbols::{self, BuildId, Symbols};
+
+/// Functions in a text report, unless asked otherwise.
+const TOP: usize = 30;
+
+/// A profile with its symbols.
+struct Opened {
+    profile: Profile,
+    symbols: Symbols,
+}
+
+impl Opened {
+    /// Reads a profile and its symbols; says what is not whole.
+    fn new(arguments: &ProfileArgs) -> Result<Self> {
+        let path = &arguments.profile;
+        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let profile = Profile::read(bytes).with_context(|| format!("{}", path.display()))?;
+        let symbols = match &arguments.elf {
+            Some(elf) => symbols_of(elf, &profile, arguments.force)?,
+            None => embedded_symbols(&profile)
+                .with_context(|| format!("{}: the kernel in it", path.display()))?,
+        };
+        if let Some(incomplete) = profile.incomplete() {
+            eprintln!("pmiscope: {} is incomplete: {incomplete}", path.display());
+        }
+        Ok(Self { profile, symbols })
+    }
+
+    fn exit(&self) -> Exit {
+        match self.profile.incomplete() {
+            None => Exit::Success,
+            Some(_) => Exit::Incomplete,
+        }
+    }
+}
+
+/// The symbols that are in the profile itself.
+fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::BadElf> {
+    match &profile.kernel {
+        Some(elf) => Symbols::new(elf),
+        None => Ok(Symbols::without_elf()),
+    }
+}
+
+/// The symbols of another file, if it is the profile's kernel.
+fn symbols_of(elf: &Path, profile: &Profile, force: bool) -> Result<Symbols> {
+    let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let wanted = BuildId(profile.description.build_id);
+    let found = symbols::build_id(&bytes);
+    if !force {
+        let found = found.with_context(|| format!("{}", elf.display()))?;
+        if found != wanted {
+            bail!(
+                "{} has build-id {found} and the profile's kernel {wanted}: its names would be wrong; give that kernel, or --force to take them all the same",
+                elf.display()
+            );
+        }
+    }
+    Symbols::new(&bytes).with_context(|| format!("{}", elf.display()))
+}
+
+/// `pmiscope report`.
+pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
+    let mut opened = Opened::new(&arguments.profile)?;
+    let cores = opened.profile.cores();
+    if let Some(core) = arguments.core.filter(|&core| core >= cores) {
+        bail!(
+            "there is no core {core}: the profile has cores 0 to {}",
+            cores - 1
+        );
+    }
+    let options = Options {
+        core: arguments.core,
+        sort: arguments.sort,
+        top: arguments.top,
+    };
+    print_report(
+        &opened.profile,
+        &mut opened.symbols,
+        arguments.format,
+        options,
+    )?;
+    Ok(opened.exit())
+}
+
+fn print_report(
+    profile: &Profile,
+    symbols: &mut Symbols,
+    format: ReportFormat,
+    mut options: Options,
+) -> Result<()> {
+    if format == ReportFormat::Text {
+        options.top = Some(options.top.unwrap_or(TOP));
+    }
+    let report = Report::new(profile, symbols, options);
+    let text = match format {
+        ReportFormat::Text => report::text::text(&report, options.sort),
+        ReportFormat::Json => report::json(&report)?,
+    };
+    print(&text).context("cannot write the report")
+}
+
+/// `pmiscope flamegraph`.
+pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
+    let mut opened = Opened::new(&arguments.profile)?;
+    draw(
+        &opened.profile,
+        &mut opened.symbols,
+        arguments.by,
+        &arguments.output,
+    )?;
+    Ok(opened.exit())
+}
+
+fn draw(profile: &Profile, symbols: &mut Symbols, by: Option<Root>, output: &Path) -> Result<()> {
+    let folded = flame::folded(profile, symbols, by);
+    if folded.is_empty() {
+        bail!("the profile has no samples to draw");
+    }
+    let mut picture = Vec::new();
+    flame::draw(profile, &folded, &mut picture).context("cannot draw the flame graph")?;
+    write(
+        output,
+        &String::from_utf8(picture).context("the flame graph is no text")?,
+    )
+}
+
+/// `pmiscope export`.
+pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
+    let mut opened = Opened::new(&arguments.profile)?;
+    let text = match arguments.format {
+        ExportFormat::Folded => {
+            let lines = flame::folded(&opened.profile, &mut opened.symbols, arguments.by);
+            lines
+                .into_iter()
+                .map(|line| line + "\n")
+                .collect::<String>()
+        }
+    };
+    write(&arguments.output, &text)?;
+    Ok(opened.exit())
+}
+
+/// Writes a file, or to the standard output for `-`.
+fn write(output: &Path, text: &str) -> Result<()> {
+    if output == "-" {
+        return print(text).context("cannot write to the standard output");
+    }
+    fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))
+}
+
+/// What `run` shows at its end: the report, and the flame graph beside it, whose
+/// path is given if there was anything to draw.
+pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<Option<std::path::PathBuf>> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let profile = Profile::read(bytes).with_context(|| format!("{}", path.display()))?;
+    let mut symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
+    let options = Options {
+        core: None,
+        sort: SortBy::Own,
+        top: None,
+    };
+    print_report(&profile, &mut symbols, format, options)?;
+    let picture = path.with_extension("svg");
+    if report::tally::is_empty(&profile) {
+        return Ok(None);
+    }
+    draw(&profile, &mut symbols, None, &picture)?;
+    Ok(Some(picture))
+}

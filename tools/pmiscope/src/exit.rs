@@ -1,0 +1,58 @@
+//! What the tool's exit status says.
+
+use crate::profile::Outcome;
+
+/// An exit status.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Success = 0,
+    /// It could not be done; the message says why.
+    Failure = 1,
+    /// The command line cannot be taken.
+    Usage = 2,
+    /// The profile is incomplete; what is whole was shown.
+    Incomplete = 3,
+    /// The guest failed: a panic, an exception, or QEMU itself.
+    GuestFailed = 4,
+    /// The guest refused the run: no such source here, or too short a period.
+    Refused = 5,
+    /// The guest hung, or took too long.
+    Hung = 6,
+    /// The user ended the run.
+    Interrupted = 130,
+}
+
+/// The table of [`Exit`] for `--help`.
+pub const HELP: &str = "\
+Exit status:
+  0    done
+  1    not done: the message says why
+  2    the command line cannot be taken
+  3    the profile is incomplete: what is whole was shown
+  4    the guest failed (panic, exception, QEMU): samples until then were shown
+  5    the guest refused: no such sampling source here, or too short a period
+  6    the guest hung or took too long: samples until then were shown
+  130  interrupted: samples until then were shown";
+
+impl From<Outcome> for Exit {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Finished => Self::Success,
+            Outcome::BadCommandLine | Outcome::SamplingUnavailable => Self::Refused,
+            Outcome::Panic | Outcome::Exception | Outcome::LoaderFailed | Outcome::QemuFailed => {
+                Self::GuestFailed
+            }
+            Outcome::WrongKernel => Self::Failure,
+            Outcome::Hung | Outcome::TimeLimit => Self::Hung,
+            Outcome::Interrupted => Self::Interrupted,
+        }
+    }
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}

@@ -1,0 +1,104 @@
+//! Folded stacks and flame graphs.
+//!
+//! The folded form is one line per stack: the frames outermost first, between
+//! semicolons, then the number of samples. Many tools read it; the flame graph
+//! is drawn from it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use inferno::flamegraph;
+use profiler::format::{ChainEnd, Clock};
+
+use crate::profile::Profile;
+use crate::report::model::task_name;
+use crate::report::{Stack, Step, Tally};
+use crate::symbols::Symbols;
+use crate::units::counted;
+
+/// What stands below the stacks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Root {
+    /// The core that took the sample.
+    Core,
+    /// The task that ran.
+    Task,
+}
+
+/// The folded stacks of a profile, sorted, one line each.
+#[must_use]
+pub fn folded(profile: &Profile, symbols: &mut Symbols, root: Option<Root>) -> Vec<String> {
+    let tally = Tally::new(profile, None);
+    symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
+    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
+    for stack in &tally.stacks {
+        let mut frames = Vec::new();
+        match root {
+            Some(Root::Core) => frames.push(format!("core {}", stack.core)),
+            Some(Root::Task) => frames.push(plain(&task_name(&profile.description, stack.task))),
+            None => {}
+        }
+        frames.extend(fold(stack, symbols));
+        *lines.entry(frames.join(";")).or_default() += stack.samples;
+    }
+    let line = |(frames, samples)| format!("{frames} {samples}");
+    lines.into_iter().map(line).collect()
+}
+
+/// A stack's frames, outermost first.
+fn fold(stack: &Stack, symbols: &Symbols) -> Vec<String> {
+    let mut frames: Vec<_> = stack
+        .steps(symbols)
+        .map(|step| match step {
+            Step::Frame(frame) => plain(&symbols.function(frame.function).name),
+            Step::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]"),
+            Step::Interrupt(vector) => format!("[interrupt {vector:#04x}]"),
+        })
+        .collect();
+    if stack.end != ChainEnd::Complete {
+        frames.push(format!("[cut: {}]", stack.end.name()));
+    }
+    frames.reverse();
+    frames
+}
+
+/// A name that cannot be taken for two: semicolons stand between frames, and a
+/// type such as `[u8; 4]` has one.
+fn plain(name: &str) -> String {
+    name.replace(';', ":").replace(['\n', '\r'], " ")
+}
+
+/// Draws a flame graph, as SVG, from folded stacks.
+///
+/// # Errors
+///
+/// Those of `out`; no stack to draw.
+pub fn draw(profile: &Profile, folded: &[String], out: impl Write) -> std::io::Result<()> {
+    let run = &profile.description;
+    let host = &profile.host;
+    let samples = folded
+        .iter()
+        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
+        .sum();
+    let mut options = flamegraph::Options::default();
+    options.title = format!("pmiscope: {}", run.workload.as_str());
+    options.subtitle = Some(format!(
+        "{} on {} · {} every {} {} · QEMU {}, {}",
+        counted(samples, "sample"),
+        counted(run.cores.into(), "core"),
+        run.source,
+        crate::units::grouped(run.period),
+        match run.clock {
+            Clock::Instructions => "instructions",
+            Clock::Time => "ns",
+        },
+        host.qemu,
+        host.mode,
+    ));
+    options.count_name = "samples".into();
+    options.colors = flamegraph::Palette::Multi(flamegraph::color::MultiPalette::Rust);
+    // The same profile gives the same picture.
+    options.hash = true;
+    options.deterministic = true;
+    flamegraph::from_lines(&mut options, folded.iter().map(String::as_str), out)
+}

@@ -1,0 +1,153 @@
+//! The profile: a file that has all that a report needs, the kernel's symbols
+//! included, and that can be read however it ends.
+//!
+//! ```text
+//! 0    magic        16 bytes
+//! 16   version      u32, then four zero bytes
+//! 24   chunks       to the end of the file
+//!
+//! chunk
+//! 0    marker       4 bytes
+//! 4    kind         u32
+//! 8    ordinal      u32: 0, 1, 2, … in the order of the file
+//! 12   core         u32: whose samples; 0 in other chunks
+//! 16   raw length   u32: bytes of the payload when inflated
+//! 20   length       u32: bytes of the payload in the file
+//! 24   checksum     CRC-32 of bytes 4..24 and the payload
+//! 28   payload      deflated (RFC 1951)
+//! ```
+//!
+//! All numbers are little-endian. The kinds, in the order of the file:
+//!
+//! * *head*: the run's [`Description`], as the kernel encoded it, then [`Host`]
+//!   as JSON. Without it nothing else has a meaning.
+//! * *kernel*: the ELF that was booted.
+//! * *samples*, any number: whole records of one core, as they stood in its
+//!   ring, oldest first.
+//! * *end*: [`RunEnd`] as JSON.
+//!
+//! The file grows by whole chunks while the guest runs. So a tool that is killed
+//! leaves a profile without an end; a file that was cut has a last chunk that is
+//! not whole; and where bytes were damaged, the marker and the checksum find the
+//! next chunk that is whole. In each case the chunks that are whole are read,
+//! and [`Profile::incomplete`] says what is not.
+
+mod chunk;
+mod read;
+mod write;
+
+pub use read::{NoProfile, Profile};
+pub use write::Writer;
+
+use profiler::format::Description;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What a profile starts with. The line ends make a transfer as text show.
+pub const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
+
+/// The version of the format; a reader refuses another one.
+pub const VERSION: u32 = 1;
+
+/// Bytes before the first chunk.
+const FILE_HEADER: usize = 24;
+
+/// Everything that a profile says beside its samples, as the writer is given it.
+pub struct Head<'a> {
+    /// What the kernel says of the run.
+    pub description: &'a Description,
+    /// What the host knows of it.
+    pub host: &'a Host,
+    /// The ELF file of the kernel.
+    pub kernel: &'a [u8],
+}
+
+/// How the machine's time runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Cores in turn, by a count of instructions: a run repeats exactly.
+    Deterministic,
+    /// Cores in parallel, by the host's clock.
+    Realtime,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deterministic => "deterministic",
+            Self::Realtime => "realtime",
+        })
+    }
+}
+
+/// What the host knows of a run when it starts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Host {
+    /// The version of this tool.
+    pub pmiscope: String,
+    /// QEMU's version, such as `7.2.22`.
+    pub qemu: String,
+    /// How the machine's time runs.
+    pub mode: Mode,
+    /// The arguments that QEMU was started with.
+    pub arguments: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RunEnd {
+    /// What ended it.
+    pub outcome: Outcome,
+    /// What the guest or QEMU said about that; empty if nothing.
+    pub message: String,
+    /// Each core's counters, in the order of the cores.
+    pub cores: Vec<CoreEnd>,
+}
+
+/// What ended a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The kernel took all its samples and left.
+    Finished,
+    /// The kernel could not take its command line.
+    BadCommandLine,
+    /// The kernel has no such sampling source here, or the period is too short.
+    SamplingUnavailable,
+    /// The kernel panicked.
+    Panic,
+    /// The kernel met an exception.
+    Exception,
+    /// The loader could not load the kernel.
+    LoaderFailed,
+    /// The kernel that ran is not the one that it should have been.
+    WrongKernel,
+    /// Neither a sample nor a line of the log came for too long.
+    Hung,
+    /// The run took longer than it was allowed to.
+    TimeLimit,
+    /// The user ended it.
+    Interrupted,
+    /// QEMU ended for a reason of its own.
+    QemuFailed,
+}
+
+/// A core's counters at the end of a run.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CoreEnd {
+    /// The id of its local APIC.
+    pub apic_id: u64,
+    /// Overflow interrupts that it took.
+    pub taken: u64,
+    /// Records that were in its ring.
+    pub stored: u64,
+    /// Records that did not fit into its ring.
+    pub lost: u64,
+    /// Interrupts that found no overflow to account for.
+    pub unclaimed: u64,
+    /// Interrupts that came while the handler of another one ran.
+    pub nested: u64,
+    /// Where its ring made no sense any more, in words since the start.
+    pub corrupt_at: Option<u64>,
+}

@@ -1,0 +1,227 @@
+//! Reads a profile: the chunks that are whole, and what is not.
+
+use profiler::format::description::DESCRIPTION_BYTES;
+use profiler::format::{Description, record_words};
+use thiserror::Error;
+
+use super::chunk::{Chunk, Kind};
+use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION};
+use crate::units::{counted, grouped};
+
+/// Why a file is no profile that can be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum NoProfile {
+    /// It does not begin as one.
+    #[error("not a pmiscope profile")]
+    Magic,
+    /// It is of another version.
+    #[error(
+        "a profile of format version {0}, and this pmiscope reads version {VERSION}: use the one that wrote it"
+    )]
+    Version(u32),
+    /// What every profile starts with is damaged or missing.
+    #[error("cut off or damaged before the run's description: nothing in it can be reported")]
+    NoHead,
+}
+
+/// A profile, as far as it is whole.
+#[derive(Debug)]
+pub struct Profile {
+    file: Vec<u8>,
+    /// What the kernel said of the run.
+    pub description: Description,
+    /// What the host knew of it.
+    pub host: Host,
+    /// The kernel's ELF file; `None` if it is damaged.
+    pub kernel: Option<Vec<u8>>,
+    /// How the run ended; `None` if the end is missing.
+    pub end: Option<RunEnd>,
+    /// The chunks of each core.
+    cores: Vec<Vec<Chunk>>,
+    incomplete: Vec<String>,
+}
+
+impl Profile {
+    /// Reads a profile out of a file's bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`NoProfile`] if there is nothing to report.
+    pub fn read(file: Vec<u8>) -> Result<Self, NoProfile> {
+        let magic = &file[..MAGIC.len().min(file.len())];
+        if magic.is_empty() || !MAGIC.starts_with(magic) {
+            return Err(NoProfile::Magic);
+        }
+        let header = file.get(..FILE_HEADER).ok_or(NoProfile::NoHead)?;
+        let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
+        if version != VERSION {
+            return Err(NoProfile::Version(version));
+        }
+        let first = Chunk::at(&file, FILE_HEADER).filter(|chunk| chunk.kind == Kind::Head);
+        let first = first.ok_or(NoProfile::NoHead)?;
+        let (description, host) = first
+            .payload(&file)
+            .and_then(|payload| decode_head(&payload))
+            .ok_or(NoProfile::NoHead)?;
+        let mut profile = Self {
+            cores: vec![Vec::new(); usize::try_from(description.cores).unwrap_or(0)],
+            file,
+            description,
+            host,
+            kernel: None,
+            end: None,
+            incomplete: Vec::new(),
+        };
+        profile.read_chunks(first.end());
+        Ok(profile)
+    }
+
+    fn read_chunks(&mut self, mut at: usize) {
+        let mut next_ordinal = 1;
+        while at < self.file.len() {
+            let Some((start, chunk)) = Chunk::find(&self.file, at) else {
+                let rest = (self.file.len() - at) as u64;
+                self.incomplete.push(format!(
+                    "the last {} (from byte {at} on) are no whole part",
+                    counted(rest, "byte")
+                ));
+                break;
+            };
+            if start != at {
+                self.incomplete
+                    .push(format!("bytes {at} to {} are damaged", start - 1));
+            }
+            at = chunk.end();
+            if chunk.ordinal < next_ordinal {
+                self.incomplete
+                    .push(format!("the part at byte {start} is out of order"));
+                continue;
+            }
+            if chunk.ordinal > next_ordinal {
+                let missing = u64::from(chunk.ordinal - next_ordinal);
+                self.incomplete.push(format!(
+                    "{} missing before byte {start}",
+                    counted(missing, "part")
+                ));
+            }
+            next_ordinal = chunk.ordinal.saturating_add(1);
+            if self.take(chunk).is_none() {
+                self.incomplete
+                    .push(format!("the part at byte {start} makes no sense"));
+            }
+        }
+        if self.kernel.is_none() {
+            self.incomplete
+                .push("the kernel's symbols are missing".into());
+        }
+        match &self.end {
+            None => self
+                .incomplete
+                .push("the end is missing, and with it the final counters".into()),
+            Some(end) => {
+                let end = end.clone();
+                self.check_end(&end);
+            }
+        }
+    }
+
+    /// Takes a chunk's content, or gives `None` if it has none that it should.
+    fn take(&mut self, chunk: Chunk) -> Option<()> {
+        let payload = chunk.payload(&self.file)?;
+        match chunk.kind {
+            Kind::Head => None,
+            Kind::Kernel => {
+                self.kernel = Some(payload);
+                Some(())
+            }
+            Kind::Samples => {
+                if payload.len() % 8 != 0 {
+                    return None;
+                }
+                let core = usize::try_from(chunk.core).ok()?;
+                self.cores.get_mut(core)?.push(chunk);
+                Some(())
+            }
+            Kind::End => {
+                let end: RunEnd = serde_json::from_slice(&payload).ok()?;
+                (end.cores.len() == self.cores.len()).then_some(())?;
+                self.end = Some(end);
+                Some(())
+            }
+        }
+    }
+
+    /// Compares the records that are there with what the cores have counted.
+    fn check_end(&mut self, end: &RunEnd) {
+        let mut missing = 0;
+        for (core, end) in (0..).zip(&end.cores) {
+            let mut records = 0;
+            self.for_each_record(core, |_| records += 1);
+            missing += end.stored.saturating_sub(records);
+            if let Some(word) = end.corrupt_at {
+                self.incomplete.push(format!(
+                    "the ring of core {core} made no sense from word {word} on"
+                ));
+            }
+        }
+        if missing > 0 {
+            self.incomplete
+                .push(format!("{} of the run missing", counted(missing, "sample")));
+        }
+    }
+
+    /// The number of cores of the run.
+    #[must_use]
+    pub fn cores(&self) -> u32 {
+        self.description.cores
+    }
+
+    /// Calls `take` with every whole record of `core`, oldest first.
+    pub fn for_each_record(&self, core: u32, mut take: impl FnMut(&[u64])) {
+        let chunks = usize::try_from(core)
+            .ok()
+            .and_then(|core| self.cores.get(core));
+        for chunk in chunks.into_iter().flatten() {
+            // Inflated before, when the file was read: it does again.
+            let payload = chunk.payload(&self.file).unwrap_or_default();
+            let words: Vec<u64> = payload
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&b| u64::from_le_bytes(b))
+                .collect();
+            let mut rest = &words[..];
+            while let Some(&first) = rest.first() {
+                let Some((record, others)) = rest.split_at_checked(record_words(first).max(1))
+                else {
+                    break;
+                };
+                take(record);
+                rest = others;
+            }
+        }
+    }
+
+    /// What is not whole, in one line, if anything is not.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<String> {
+        const SHOWN: usize = 4;
+        let what = &self.incomplete;
+        if what.is_empty() {
+            return None;
+        }
+        let mut line = what[..what.len().min(SHOWN)].join("; ");
+        if what.len() > SHOWN {
+            line += &format!("; and {} more", grouped((what.len() - SHOWN) as u64));
+        }
+        Some(line)
+    }
+}
+
+fn decode_head(payload: &[u8]) -> Option<(Description, Host)> {
+    let (description, host) = payload.split_first_chunk::<DESCRIPTION_BYTES>()?;
+    let description = Description::decode(description).ok()?;
+    // A profile has a list for each core: a bound on what a crafted file can ask.
+    (description.cores <= 1 << 16).then_some(())?;
+    Some((description, serde_json::from_slice(host).ok()?))
+}

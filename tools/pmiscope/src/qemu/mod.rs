@@ -1,0 +1,28 @@
+//! QEMU: which one, how it is started, how it ends.
+
+mod machine;
+mod process;
+mod version;
+
+pub use machine::{Boot, Machine};
+pub use process::{Process, WhenEnded};
+pub use version::{BadQemu, Qemu, Version};
+
+/// The port through which the guest ends QEMU, and the statuses that come of
+/// that: a guest's value `v` makes `2v + 1`.
+pub mod status {
+    /// The port of the device isa-debug-exit.
+    pub const PORT: u16 = 0xf4;
+    /// The kernel has done what it was asked to.
+    pub const SUCCESS: i32 = 33;
+    /// The kernel cannot take its command line.
+    pub const BAD_COMMAND_LINE: i32 = 35;
+    /// The kernel panicked.
+    pub const PANIC: i32 = 37;
+    /// The kernel met an exception.
+    pub const EXCEPTION: i32 = 39;
+    /// The kernel cannot sample as it was asked to.
+    pub const SAMPLING_UNAVAILABLE: i32 = 41;
+    /// The loader could not load the kernel.
+    pub const LOADER_FAILED: i32 = 65;
+}

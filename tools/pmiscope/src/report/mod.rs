@@ -1,0 +1,22 @@
+//! What a profile says: counted by [`tally`], named by [`model`], shown by
+//! [`text`] or as JSON.
+
+pub mod model;
+pub mod stack;
+pub mod tally;
+pub mod text;
+
+pub use model::{Options, Report, SortBy};
+pub use stack::{Stack, Step};
+pub use tally::Tally;
+
+/// The report as JSON: the keys that are promised first, then the others.
+///
+/// # Errors
+///
+/// None that a report can cause.
+pub fn json(report: &Report) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(report)?;
+    text.push('\n');
+    Ok(text)
+}

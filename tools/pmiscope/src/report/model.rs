@@ -1,0 +1,341 @@
+//! The report, as values: what JSON shows and the text is made of.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use profiler::format::{ChainEnd, Clock, Description, State};
+use serde::{Serialize, Serializer};
+
+use super::{Step, Tally};
+use crate::profile::{Mode, Outcome, Profile};
+use crate::symbols::{BuildId, FunctionId, Symbols};
+
+/// What a report is to show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Only this core's samples.
+    pub core: Option<u32>,
+    /// The order of the functions.
+    pub sort: SortBy,
+    /// The most functions to show; all if `None`.
+    pub top: Option<usize>,
+}
+
+/// The order of a report's functions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum SortBy {
+    /// By the samples in which the function itself was executing.
+    #[default]
+    #[value(name = "self")]
+    Own,
+    /// By the samples in which the function was anywhere on the stack.
+    Total,
+}
+
+/// A report. The keys from `build_id` to `functions` are promised to scripts.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// Where overflows came from.
+    pub source: &'static str,
+    /// How the machine's time ran.
+    pub mode: Mode,
+    /// The period, in ticks (see `clock`).
+    pub period: Period,
+    /// Samples, all cores together.
+    pub samples: u64,
+    /// Samples that did not fit into a ring.
+    pub lost: u64,
+    /// Interrupts that found no overflow; `null` if the profile's end is missing.
+    pub unclaimed: Option<u64>,
+    /// The hash of every sample of every core, in order.
+    pub sample_hash: String,
+    /// The cost of a sample's handler; `null` if a tick is not an instruction.
+    pub handler_instructions: Option<Cost>,
+    /// Each core.
+    pub cores: Vec<Core>,
+    /// Samples by how their chains ended.
+    #[serde(serialize_with = "as_map")]
+    pub chain_ends: Vec<(&'static str, u64)>,
+    /// The functions, in the order that was asked for.
+    pub functions: Vec<FunctionRow>,
+
+    /// What a tick is: `instructions`, or `time` for nanoseconds.
+    pub clock: &'static str,
+    /// The cost of a sample's handler in ticks; `null` without samples.
+    pub handler_ticks: Option<Cost>,
+    /// The calibrated cost of an overflow beside the handler, in ticks.
+    pub overhead_ticks: u64,
+    /// The shortest period that progresses, in ticks.
+    pub period_floor: u64,
+    /// How overflows interrupted.
+    pub delivery: &'static str,
+    /// Why this source.
+    pub source_reason: String,
+    /// Whether the cores took turns.
+    pub turns: bool,
+    /// QEMU's version.
+    pub qemu: String,
+    /// Cores online, whether their samples are counted here or not.
+    pub cores_online: u32,
+    /// Who loaded the kernel.
+    pub bootloader: String,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// The workload.
+    pub workload: String,
+    /// Samples by the task that ran, most first.
+    pub tasks: Vec<TaskRow>,
+    /// Samples of code that ran with interrupts off.
+    pub interrupts_off: u64,
+    /// Samples of cores that were halted.
+    pub idle: u64,
+    /// How many functions there are, shown or not.
+    pub functions_in_all: usize,
+    /// The only core that is counted, if not all are.
+    pub only_core: Option<u32>,
+    /// What ended the run; `null` if the profile's end is missing.
+    pub outcome: Option<Outcome>,
+    /// What the guest said about that.
+    pub message: String,
+    /// What of the profile is not whole; `null` if all is.
+    pub incomplete: Option<String>,
+}
+
+/// The period, in ticks.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Period {
+    /// As it was asked for.
+    pub requested: u64,
+    /// The shortest that was achieved; like the next ones of all samples but
+    /// each core's first, `null` without any.
+    pub min: Option<u64>,
+    /// The median.
+    pub median: Option<u64>,
+    /// The longest.
+    pub max: Option<u64>,
+}
+
+/// The cost of a sample.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Cost {
+    /// The median.
+    pub median: u64,
+    /// The most.
+    pub max: u64,
+}
+
+/// A core.
+#[derive(Clone, Debug, Serialize)]
+pub struct Core {
+    /// Its number, from 0.
+    pub id: u32,
+    /// The id of its local APIC; `null` if the profile's end is missing.
+    pub apic_id: Option<u64>,
+    /// Its samples.
+    pub samples: u64,
+    /// Samples that did not fit into its ring.
+    pub lost: u64,
+    /// Interrupts that found no overflow; `null` if the profile's end is missing.
+    pub unclaimed: Option<u64>,
+    /// Overflows during the handler of another; `null` likewise.
+    pub nested: Option<u64>,
+}
+
+/// A task.
+#[derive(Clone, Debug, Serialize)]
+pub struct TaskRow {
+    /// Its name.
+    pub name: String,
+    /// The samples in which it ran.
+    pub samples: u64,
+}
+
+/// A function.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FunctionRow {
+    /// Its name, demangled.
+    pub name: String,
+    /// The file that declares it.
+    pub file: Option<String>,
+    /// The line there.
+    pub line: Option<u32>,
+    /// Samples in which it was executing itself.
+    #[serde(rename = "self")]
+    pub own: u64,
+    /// Samples in which it was on the stack, once each.
+    pub total: u64,
+    /// Whether it was inlined wherever it was seen.
+    pub inlined: bool,
+}
+
+fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(pairs.iter().copied())
+}
+
+impl Report {
+    /// Makes the report of a profile. `symbols` are those of the profile's
+    /// kernel; the addresses are resolved here.
+    #[must_use]
+    pub fn new(profile: &Profile, symbols: &mut Symbols, options: Options) -> Self {
+        let tally = Tally::new(profile, options.core);
+        symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
+        let mut functions = functions(&tally, symbols);
+        sort(&mut functions, options.sort);
+        let functions_in_all = functions.len();
+        functions.truncate(options.top.unwrap_or(usize::MAX));
+
+        let cores = cores(profile, &tally);
+        let run = &profile.description;
+        let periods = tally.periods.summary();
+        let handler = tally.handler.summary();
+        let handler = handler.map(|[_, median, max]| Cost { median, max });
+        let end = profile.end.as_ref();
+        let mut incomplete: Vec<_> = profile.incomplete().into_iter().collect();
+        if tally.unreadable > 0 {
+            let count = crate::units::counted(tally.unreadable, "record");
+            incomplete.push(format!("{count} cannot be read"));
+        }
+        Self {
+            build_id: BuildId(run.build_id).to_string(),
+            source: run.source.name(),
+            mode: profile.host.mode,
+            period: Period {
+                requested: run.period,
+                min: periods.map(|[min, ..]| min),
+                median: periods.map(|[_, median, _]| median),
+                max: periods.map(|[.., max]| max),
+            },
+            samples: tally.samples(),
+            lost: cores.iter().map(|core| core.lost).sum(),
+            unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
+            sample_hash: tally.hash.clone(),
+            handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
+            cores,
+            chain_ends: chain_ends(&tally),
+            functions,
+            clock: run.clock.name(),
+            handler_ticks: handler,
+            overhead_ticks: run.overhead,
+            period_floor: run.period_floor,
+            delivery: run.delivery.name(),
+            source_reason: run.reason.as_str().to_owned(),
+            turns: run.turns,
+            qemu: profile.host.qemu.clone(),
+            cores_online: run.cores,
+            bootloader: run.bootloader.as_str().to_owned(),
+            command_line: run.command_line.as_str().to_owned(),
+            workload: run.workload.as_str().to_owned(),
+            tasks: tasks(&tally, run),
+            interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
+            idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
+            functions_in_all,
+            only_core: options.core,
+            outcome: end.map(|end| end.outcome),
+            message: end.map(|end| end.message.clone()).unwrap_or_default(),
+            incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
+        }
+    }
+}
+
+fn cores(profile: &Profile, tally: &Tally) -> Vec<Core> {
+    let row = |core: &super::tally::CoreTally| {
+        let end = profile.end.as_ref();
+        let end = end.and_then(|end| end.cores.get(usize::try_from(core.core).ok()?));
+        Core {
+            id: core.core,
+            apic_id: end.map(|end| end.apic_id),
+            samples: core.samples,
+            lost: end.map_or(core.gaps, |end| end.lost),
+            unclaimed: end.map(|end| end.unclaimed),
+            nested: end.map(|end| end.nested),
+        }
+    };
+    tally.cores.iter().map(row).collect()
+}
+
+/// How chains ended: the complete ones in any case, others where there are any.
+fn chain_ends(tally: &Tally) -> Vec<(&'static str, u64)> {
+    let ends = tally.chain_ends().into_iter();
+    ends.filter(|&(end, samples)| end == ChainEnd::Complete || samples > 0)
+        .map(|(end, samples)| (end.name(), samples))
+        .collect()
+}
+
+/// The name of a task.
+#[must_use]
+pub fn task_name(run: &Description, task: u16) -> String {
+    match run.tasks.get(usize::from(task)).map(|name| name.as_str()) {
+        Some(name) if !name.is_empty() => name.to_owned(),
+        _ => format!("task {task}"),
+    }
+}
+
+fn tasks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
+    let mut samples = BTreeMap::new();
+    for stack in &tally.stacks {
+        *samples.entry(stack.task).or_insert(0) += stack.samples;
+    }
+    let rows = samples.into_iter().map(|(task, samples)| TaskRow {
+        name: task_name(run, task),
+        samples,
+    });
+    let mut rows: Vec<_> = rows.collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.samples));
+    rows
+}
+
+fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
+    #[derive(Default)]
+    struct Count {
+        own: u64,
+        total: u64,
+        has_code: bool,
+    }
+    let mut counts: HashMap<FunctionId, Count> = HashMap::new();
+    let mut seen = HashSet::new();
+    for stack in &tally.stacks {
+        seen.clear();
+        let frames = stack.steps(symbols).filter_map(|step| match step {
+            Step::Frame(frame) => Some(frame),
+            Step::Interrupt(_) => None,
+        });
+        for (depth, frame) in frames.enumerate() {
+            let count = counts.entry(frame.function).or_default();
+            count.has_code |= !frame.inlined;
+            if depth == 0 {
+                count.own += stack.samples;
+            }
+            // A recursive function is on the stack more than once.
+            if seen.insert(frame.function) {
+                count.total += stack.samples;
+            }
+        }
+    }
+    let row = |(id, count): (FunctionId, Count)| {
+        let function = symbols.function(id);
+        FunctionRow {
+            name: function.name.clone(),
+            file: function.file.clone(),
+            line: function.line,
+            own: count.own,
+            total: count.total,
+            inlined: !count.has_code,
+        }
+    };
+    counts.into_iter().map(row).collect()
+}
+
+/// Most samples first; equal ones by their names, so that the order repeats.
+fn sort(functions: &mut [FunctionRow], by: SortBy) {
+    functions.sort_by(|a, b| {
+        let samples = |row: &FunctionRow| match by {
+            SortBy::Own => (row.own, row.total),
+            SortBy::Total => (row.total, row.own),
+        };
+        let names = |row: &FunctionRow| (row.name.clone(), row.file.clone(), row.line);
+        samples(b)
+            .cmp(&samples(a))
+            .then_with(|| names(a).cmp(&names(b)))
+    });
+}

@@ -1,0 +1,176 @@
+//! Counts a profile's samples, in one pass over each core's records.
+
+use std::collections::HashMap;
+
+use profiler::format::{ChainEnd, Sample, record_words};
+use sha2::{Digest, Sha256};
+
+use super::Stack;
+use crate::profile::Profile;
+use crate::units::hex;
+
+/// A profile's samples, counted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    /// Each core that was asked for.
+    pub cores: Vec<CoreTally>,
+    /// Every different stack, in the order in which they were first seen.
+    pub stacks: Vec<Stack>,
+    /// The achieved periods, in ticks, of all samples but each core's first,
+    /// whose period began when the core was armed.
+    pub periods: Distribution,
+    /// What the handler of each sample cost, in ticks, known by the sample after.
+    pub handler: Distribution,
+    /// Records that are no samples that this version can read.
+    pub unreadable: u64,
+    /// The hash of every core's records, see [`sample_hash`].
+    pub hash: String,
+}
+
+/// A core's samples, counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CoreTally {
+    /// Which core.
+    pub core: u32,
+    /// Its samples.
+    pub samples: u64,
+    /// Samples that its sequence numbers say are missing between those that are
+    /// there.
+    pub gaps: u64,
+}
+
+/// A list of numbers of which the smallest, the median and the largest are
+/// wanted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Distribution(Vec<u64>);
+
+impl Distribution {
+    /// Smallest, median and largest; `None` without any numbers. The median of
+    /// an even number of them is the lower one of the two in the middle.
+    #[must_use]
+    pub fn summary(&self) -> Option<[u64; 3]> {
+        let mut numbers = self.0.clone();
+        let middle = numbers.len().checked_sub(1)? / 2;
+        let (low, &mut median, high) = numbers.select_nth_unstable(middle);
+        let min = low.iter().copied().min().unwrap_or(median);
+        let max = high.iter().copied().max().unwrap_or(median);
+        Some([min, median, max])
+    }
+}
+
+impl Tally {
+    /// Counts the samples of `core`, or of all cores. The hash is that of all
+    /// cores in any case.
+    #[must_use]
+    pub fn new(profile: &Profile, core: Option<u32>) -> Self {
+        let mut tally = Self {
+            hash: sample_hash(profile),
+            ..Self::default()
+        };
+        let mut known = HashMap::new();
+        for core in (0..profile.cores()).filter(|&id| core.is_none_or(|core| core == id)) {
+            tally.count_core(profile, core, &mut known);
+        }
+        tally
+    }
+
+    fn count_core(&mut self, profile: &Profile, core: u32, known: &mut HashMap<Box<[u64]>, usize>) {
+        let mut counted = CoreTally {
+            core,
+            samples: 0,
+            gaps: 0,
+        };
+        let mut expected = 0;
+        let mut key = Vec::new();
+        profile.for_each_record(core, |record| {
+            let Ok(sample) = Sample::decode(record) else {
+                self.unreadable += 1;
+                return;
+            };
+            counted.samples += 1;
+            // Sequence numbers are modulo 2³²: half of them lie ahead.
+            let ahead = sample.sequence.wrapping_sub(expected);
+            if ahead < 1 << 31 {
+                counted.gaps += u64::from(ahead);
+                expected = sample.sequence.wrapping_add(1);
+            }
+            if sample.sequence != 0 {
+                self.periods.0.push(sample.period);
+                self.handler.0.push(u64::from(sample.handler_cost));
+            }
+            key.clear();
+            key.push(u64::from(core) | u64::from(sample.task) << 32);
+            key.push(u64::from(sample.state.0) | u64::from(sample.end as u8) << 8);
+            key.push(sample.pc.0);
+            key.extend_from_slice(sample.chain_words);
+            match known.get(&key[..]) {
+                Some(&index) => self.stacks[index].samples += 1,
+                None => {
+                    known.insert(key.as_slice().into(), self.stacks.len());
+                    self.stacks.push(stack(core, &sample));
+                }
+            }
+        });
+        self.cores.push(counted);
+    }
+
+    /// The samples of all cores that were asked for.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.cores.iter().map(|core| core.samples).sum()
+    }
+
+    /// Samples by how their chains ended, in the order of [`ChainEnd::ALL`].
+    #[must_use]
+    pub fn chain_ends(&self) -> [(ChainEnd, u64); ChainEnd::ALL.len()] {
+        ChainEnd::ALL.map(|end| (end, self.samples_where(|stack| stack.end == end)))
+    }
+
+    /// The samples whose stack has a property.
+    pub fn samples_where(&self, has: impl Fn(&Stack) -> bool) -> u64 {
+        let having = self.stacks.iter().filter(|stack| has(stack));
+        having.map(|stack| stack.samples).sum()
+    }
+}
+
+/// Whether a profile has no record at all.
+#[must_use]
+pub fn is_empty(profile: &Profile) -> bool {
+    let mut empty = true;
+    (0..profile.cores()).for_each(|core| profile.for_each_record(core, |_| empty = false));
+    empty
+}
+
+fn stack(core: u32, sample: &Sample<'_>) -> Stack {
+    Stack {
+        core,
+        task: sample.task,
+        state: sample.state,
+        pc: sample.pc,
+        chain: sample.chain().collect(),
+        end: sample.end,
+        samples: 1,
+    }
+}
+
+/// The hash by which two runs are compared: SHA-256 over, for each core in
+/// order, its number, the count of its records (each 8 bytes, little-endian) and
+/// the records' words (likewise), of which the first 16 bytes are given, in
+/// hexadecimal.
+#[must_use]
+pub fn sample_hash(profile: &Profile) -> String {
+    let mut hash = Sha256::new();
+    for core in 0..profile.cores() {
+        let mut words = Vec::new();
+        let mut records = 0_u64;
+        profile.for_each_record(core, |record| {
+            debug_assert_eq!(record_words(record[0]), record.len());
+            records += 1;
+            words.extend(record.iter().flat_map(|word| word.to_le_bytes()));
+        });
+        hash.update(u64::from(core).to_le_bytes());
+        hash.update(records.to_le_bytes());
+        hash.update(&words);
+    }
+    hex(&hash.finalize()[..16])
+}

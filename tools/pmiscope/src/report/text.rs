@@ -1,0 +1,335 @@
+//! The report for people: 100 columns, aligned, what matters first.
+
+use std::fmt::Write as _;
+
+use super::model::{Core, FunctionRow, Report, SortBy};
+use crate::profile::{Mode, Outcome};
+use crate::units::{counted, grouped, percent};
+
+/// The columns that a line may have.
+const WIDTH: usize = 100;
+/// The columns of a label and what follows it.
+const LABEL: usize = 12;
+
+/// The report as text.
+#[must_use]
+pub fn text(report: &Report, sort: SortBy) -> String {
+    let mut out = Out::default();
+    out.facts(report);
+    out.cores(&report.cores);
+    out.chains(report);
+    out.tasks(report);
+    out.functions(report, sort);
+    out.0
+}
+
+#[derive(Default)]
+struct Out(String);
+
+impl Out {
+    fn line(&mut self, text: &str) {
+        self.0.push_str(text.trim_end());
+        self.0.push('\n');
+    }
+
+    /// A label and what it says, wrapped beside it.
+    fn fact(&mut self, label: &str, text: &str) {
+        let mut label = label;
+        for line in wrap(text, WIDTH - LABEL) {
+            self.line(&format!("{label:<LABEL$}{line}"));
+            label = "";
+        }
+    }
+
+    fn facts(&mut self, report: &Report) {
+        let unit = unit(report);
+        self.fact("kernel", &format!("build-id {}", report.build_id));
+        self.fact("booted by", &report.bootloader);
+        self.fact(
+            "machine",
+            &format!(
+                "QEMU {}, {}, {} online",
+                report.qemu,
+                match report.mode {
+                    Mode::Deterministic => "deterministic (counted instructions; cores in turn)",
+                    Mode::Realtime => "realtime (cores in parallel)",
+                },
+                counted(report.cores_online.into(), "core")
+            ),
+        );
+        self.fact("workload", &report.workload);
+        let delivery = report.delivery.to_uppercase();
+        self.fact("source", &format!("{} as {delivery}", report.source));
+        if !report.source_reason.is_empty() {
+            self.fact("", &report.source_reason);
+        }
+        let period = &report.period;
+        let mut achieved = format!("{} {unit} requested", grouped(period.requested));
+        if let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) {
+            let _ = write!(
+                achieved,
+                "; achieved {} minimum, {} median, {} maximum",
+                grouped(min),
+                grouped(median),
+                grouped(max)
+            );
+        }
+        self.fact("period", &achieved);
+        if let Some(cost) = report.handler_ticks {
+            self.fact(
+                "handler",
+                &format!(
+                    "{} {unit} a sample (median), {} at most",
+                    grouped(cost.median),
+                    grouped(cost.max)
+                ),
+            );
+            if let Some(median) = period.median {
+                self.fact(
+                    "progress",
+                    &format!(
+                        "the workload ran {} {unit} between samples, the handler {}",
+                        grouped(median),
+                        grouped(cost.median)
+                    ),
+                );
+            }
+        }
+        let mut samples = format!("{}, {} lost", grouped(report.samples), grouped(report.lost));
+        match report.unclaimed {
+            Some(unclaimed) => {
+                let _ = write!(samples, ", {} unclaimed", counted(unclaimed, "interrupt"));
+            }
+            None => samples += ", unclaimed interrupts not known",
+        }
+        if let Some(core) = report.only_core {
+            let _ = write!(samples, " (core {core} only)");
+        }
+        self.fact("samples", &samples);
+        self.fact("hash", &report.sample_hash);
+        self.fact("run", &outcome(report));
+        if let Some(incomplete) = &report.incomplete {
+            self.fact("incomplete", incomplete);
+        }
+    }
+
+    /// A table of the cores, as many side by side as fit when there are many.
+    fn cores(&mut self, cores: &[Core]) {
+        const BESIDE: usize = 8;
+        self.line("");
+        if cores.len() <= BESIDE {
+            self.line("core  APIC id      samples         lost    unclaimed       nested");
+            for core in cores {
+                self.line(&format!(
+                    "{:>4}  {:>7} {:>12} {:>12} {:>12} {:>12}",
+                    core.id,
+                    known(core.apic_id),
+                    grouped(core.samples),
+                    grouped(core.lost),
+                    known(core.unclaimed),
+                    known(core.nested),
+                ));
+            }
+            return;
+        }
+        const COLUMNS: usize = 3;
+        let rows = cores.len().div_ceil(COLUMNS);
+        let block = |text: String| format!("{text:<34}");
+        let head = "core  APIC     samples      lost";
+        self.line(&block(head.into()).repeat(COLUMNS));
+        for row in 0..rows {
+            let in_row = cores.iter().skip(row).step_by(rows);
+            let line: String = in_row
+                .map(|core| {
+                    block(format!(
+                        "{:>4}  {:>4} {:>11} {:>9}",
+                        core.id,
+                        known(core.apic_id),
+                        grouped(core.samples),
+                        grouped(core.lost)
+                    ))
+                })
+                .collect();
+            self.line(&line);
+        }
+    }
+
+    fn chains(&mut self, report: &Report) {
+        self.line("");
+        self.line("      share      samples  chains");
+        for &(end, samples) in &report.chain_ends {
+            self.share(samples, report.samples, end);
+        }
+    }
+
+    fn tasks(&mut self, report: &Report) {
+        self.line("");
+        self.line("      share      samples  tasks and states");
+        for task in &report.tasks {
+            self.share(task.samples, report.samples, &task.name);
+        }
+        self.share(report.interrupts_off, report.samples, "(interrupts off)");
+        self.share(report.idle, report.samples, "(halted)");
+    }
+
+    fn share(&mut self, samples: u64, of: u64, what: &str) {
+        let share = percent(samples, of);
+        self.line(&format!("{share:>10.2}% {:>12}  {what}", grouped(samples)));
+    }
+
+    fn functions(&mut self, report: &Report, sort: SortBy) {
+        let rows = &report.functions;
+        self.line("");
+        if rows.is_empty() {
+            self.line("no functions: no samples");
+            return;
+        }
+        let by = match sort {
+            SortBy::Own => "self",
+            SortBy::Total => "total",
+        };
+        self.line(&format!(
+            "{} of {} by {by} share; i: inlined wherever it was seen",
+            grouped(rows.len() as u64),
+            counted(report.functions_in_all as u64, "function"),
+        ));
+        // Percentages and the mark take 20 columns; two stand between the others.
+        let room = WIDTH - 22;
+        let widest = |texts: &[String]| texts.iter().map(|text| width(text)).max().unwrap_or(0);
+        let names: Vec<_> = rows.iter().map(|row| row.name.clone()).collect();
+        let places: Vec<_> = rows.iter().map(place).collect();
+        // Where not all fits, names get three fifths, or what the places leave.
+        let places_room = (room * 2 / 5).max(room.saturating_sub(widest(&names)));
+        let places: Vec<_> = places
+            .iter()
+            .map(|place| keep_end(place, places_room))
+            .collect();
+        let names_room = room - widest(&places);
+        let names: Vec<_> = names
+            .iter()
+            .map(|name| keep_ends(name, names_room))
+            .collect();
+        let names_width = widest(&names);
+        self.line(&format!(
+            "   self    total    {:<names_width$}  declared in",
+            "function"
+        ));
+        for ((row, name), place) in rows.iter().zip(&names).zip(&places) {
+            self.line(&format!(
+                "{:>6.2}%  {:>6.2}%  {} {name:<names_width$}  {place}",
+                percent(row.own, report.samples),
+                percent(row.total, report.samples),
+                if row.inlined { 'i' } else { ' ' },
+            ));
+        }
+    }
+}
+
+/// What a tick is called.
+fn unit(report: &Report) -> &'static str {
+    match report.clock {
+        "instructions" => "instructions",
+        _ => "ns",
+    }
+}
+
+fn outcome(report: &Report) -> String {
+    let Some(outcome) = report.outcome else {
+        return "how it ended is not known: the profile's end is missing".into();
+    };
+    match report.message.as_str() {
+        "" => outcome_name(outcome).into(),
+        message => format!("{}: {message}", outcome_name(outcome)),
+    }
+}
+
+/// What ended a run, in words.
+#[must_use]
+pub fn outcome_name(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Finished => "finished",
+        Outcome::BadCommandLine => "the kernel refused its command line",
+        Outcome::SamplingUnavailable => "the kernel could not sample",
+        Outcome::Panic => "the kernel panicked",
+        Outcome::Exception => "the kernel met an exception",
+        Outcome::LoaderFailed => "the loader could not load the kernel",
+        Outcome::WrongKernel => "another kernel ran than the one that was given",
+        Outcome::Hung => "the guest hung and was ended",
+        Outcome::TimeLimit => "ended at the time limit",
+        Outcome::Interrupted => "interrupted by the user",
+        Outcome::QemuFailed => "QEMU failed",
+    }
+}
+
+fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "?".into(), grouped)
+}
+
+/// Where a function is declared.
+fn place(row: &FunctionRow) -> String {
+    match (&row.file, row.line) {
+        (Some(file), Some(line)) => format!("{file}:{line}"),
+        (Some(file), None) => file.clone(),
+        (None, _) => String::new(),
+    }
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// At most `room` columns of `text`, its end rather than its beginning.
+fn keep_end(text: &str, room: usize) -> String {
+    let excess = width(text).saturating_sub(room);
+    if excess == 0 {
+        return text.into();
+    }
+    let kept: String = text.chars().skip(excess + 1).collect();
+    format!("…{kept}")
+}
+
+/// At most `room` columns of `text`, its beginning and its end.
+fn keep_ends(text: &str, room: usize) -> String {
+    let length = width(text);
+    if length <= room {
+        return text.into();
+    }
+    let end = room / 2;
+    let beginning: String = text.chars().take(room - end - 1).collect();
+    let end: String = text.chars().skip(length - end).collect();
+    format!("{beginning}…{end}")
+}
+
+/// Lines of at most `room` columns, broken between words.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is one from the start");
+        if !line.is_empty() && width(line) + 1 + width(word) > room {
+            lines.push(word.to_owned());
+            continue;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_shortened_where_it_hurts_least() {
+        assert_eq!(
+            keep_end("kernel/src/workload/hash.rs:12", 11),
+            "…hash.rs:12"
+        );
+        assert_eq!(keep_ends("abcdefghij", 7), "abc…hij");
+        assert_eq!(keep_ends("abc", 7), "abc");
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("", 7), [""]);
+    }
+}

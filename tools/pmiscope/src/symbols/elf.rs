@@ -1,0 +1,129 @@
+//! What is taken out of an ELF file: its build-id, its symbol table and its
+//! DWARF sections.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use gimli::{self, Dwarf, EndianArcSlice, LittleEndian};
+use object::read::elf::ElfFile64;
+use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SymbolKind};
+use profiler::address::CodeAddress;
+use thiserror::Error;
+
+use super::Bytes;
+use crate::units::hex;
+
+/// Why a file is no kernel whose symbols can be read.
+#[derive(Debug, Error)]
+pub enum BadElf {
+    /// It cannot be parsed as a 64-bit little-endian ELF file.
+    #[error("not a 64-bit ELF file ({0})")]
+    Elf(#[from] object::Error),
+    /// Its debug information cannot be parsed.
+    #[error("its debug information cannot be read ({0})")]
+    Dwarf(#[from] gimli::Error),
+    /// It has no GNU build-id of 20 bytes.
+    #[error("it has no GNU build-id: link it with --build-id=sha1")]
+    NoBuildId,
+}
+
+/// The GNU build-id, SHA-1 of what was linked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BuildId(pub [u8; 20]);
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+pub(super) type Elf<'data> = ElfFile64<'data, object::LittleEndian>;
+
+pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, BadElf> {
+    Ok(Elf::parse(elf)?)
+}
+
+/// The build-id of an ELF file.
+///
+/// # Errors
+///
+/// [`BadElf`] if it has none, or is no ELF file.
+pub fn build_id(elf: &[u8]) -> Result<BuildId, BadElf> {
+    let id = parse(elf)?.build_id()?.ok_or(BadElf::NoBuildId)?;
+    id.try_into().map(BuildId).map_err(|_| BadElf::NoBuildId)
+}
+
+/// The DWARF sections of an ELF file; those that it has not are empty.
+pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, BadElf> {
+    Dwarf::load(|id| {
+        let section = elf.section_by_name(id.name());
+        let data = match section {
+            Some(section) => section.uncompressed_data()?,
+            None => Cow::Borrowed(&[][..]),
+        };
+        Ok(EndianArcSlice::new(Arc::from(&*data), LittleEndian))
+    })
+}
+
+/// The functions of the symbol table, by their addresses.
+#[derive(Default)]
+pub(super) struct SymbolTable(Vec<Symbol>);
+
+struct Symbol {
+    start: u64,
+    /// The first address past it.
+    end: u64,
+    name: String,
+}
+
+impl SymbolTable {
+    pub(super) fn new(elf: &Elf<'_>) -> Self {
+        let mut code: Vec<_> = elf
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
+            .filter_map(|symbol| {
+                Some((
+                    symbol.address(),
+                    symbol.size(),
+                    symbol.name().ok()?,
+                    symbol.section_index()?,
+                ))
+            })
+            .collect();
+        // Of several names for one address the one that says its size.
+        code.sort_by_key(|&(address, size, ..)| (address, std::cmp::Reverse(size)));
+        code.dedup_by_key(|&mut (address, ..)| address);
+        let section_end = |index: SectionIndex| {
+            let section = elf.section_by_index(index).ok();
+            section.map_or(u64::MAX, |section| {
+                section.address().saturating_add(section.size())
+            })
+        };
+        let next_starts = code
+            .iter()
+            .skip(1)
+            .map(|&(address, ..)| address)
+            .chain([u64::MAX]);
+        let symbols = code
+            .iter()
+            .zip(next_starts)
+            .map(|(&(start, size, name, section), next)| Symbol {
+                start,
+                // A label without a size reaches to the next one of its section.
+                end: match size {
+                    0 => next.min(section_end(section)),
+                    _ => start.saturating_add(size),
+                },
+                name: name.to_owned(),
+            });
+        Self(symbols.collect())
+    }
+
+    /// The name of the function at `address`.
+    pub(super) fn name(&self, address: CodeAddress) -> Option<&str> {
+        let after = self.0.partition_point(|symbol| symbol.start <= address.0);
+        let symbol = self.0[..after].last()?;
+        (address.0 < symbol.end).then_some(&symbol.name)
+    }
+}

@@ -1,0 +1,96 @@
+//! Names of source files, as short as they can be and still be told apart.
+
+use std::path::{Path, PathBuf};
+
+/// The name of a file out of the directory that it was compiled in, its own
+/// directory and its name, each relative to the one before if it is not
+/// absolute.
+///
+/// A package from a registry begins with the package's folder, the standard
+/// library with `library/`, and a file below the directory that it was compiled
+/// in (the kernel's workspace) is relative to that.
+pub(super) fn shorten(parts: [Option<&str>; 3]) -> String {
+    let path = parts
+        .iter()
+        .flatten()
+        .fold(PathBuf::new(), |path, part| path.join(part));
+    let text = path.to_string_lossy();
+    if let Some((_, package)) = text.split_once("/registry/src/")
+        && let Some((_registry, rest)) = package.split_once('/')
+    {
+        return rest.to_owned();
+    }
+    for root in ["/rustc/", "/lib/rustlib/src/rust/", "/rust-src-"] {
+        if let Some((_, rest)) = text.split_once(root)
+            && let Some(at) = rest.find("library/")
+        {
+            return rest[at..].to_owned();
+        }
+    }
+    let compiled_in = Path::new(parts[0].unwrap_or_default());
+    let relative = path.strip_prefix(compiled_in).unwrap_or(&path);
+    relative.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shorten;
+
+    #[test]
+    fn names_keep_what_tells_them_apart() {
+        for (parts, name) in [
+            (
+                [
+                    Some("/home/me/pmiscope"),
+                    Some("kernel/src/cpu"),
+                    Some("gdt.rs"),
+                ],
+                "kernel/src/cpu/gdt.rs",
+            ),
+            (
+                [
+                    Some("/home/me/pmiscope"),
+                    Some("/home/me/pmiscope/kernel/src"),
+                    Some("main.rs"),
+                ],
+                "kernel/src/main.rs",
+            ),
+            (
+                [
+                    Some("/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/spin-0.12.0"),
+                    Some("src"),
+                    Some("once.rs"),
+                ],
+                "spin-0.12.0/src/once.rs",
+            ),
+            (
+                [
+                    Some("/x"),
+                    Some("/rustc/0123abcd/library/core/src/num"),
+                    Some("mod.rs"),
+                ],
+                "library/core/src/num/mod.rs",
+            ),
+            (
+                [
+                    Some("/root/.rustup/toolchains/1.95.0/lib/rustlib/src/rust/library"),
+                    Some("core/src/iter"),
+                    Some("range.rs"),
+                ],
+                "library/core/src/iter/range.rs",
+            ),
+            (
+                [
+                    Some("/root/.cache/pmiscope/rust-src-1.95.0/library"),
+                    Some("alloc/src"),
+                    Some("lib.rs"),
+                ],
+                "library/alloc/src/lib.rs",
+            ),
+            ([Some("/x"), Some("/y"), Some("z.rs")], "/y/z.rs"),
+            ([None, None, Some("z.rs")], "z.rs"),
+        ] {
+            assert_eq!(shorten(parts), name);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! How numbers are written for people, and read from them.
+
+use std::fmt::Write as _;
+
+/// `bytes` in lower-case hexadecimal digits.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// `number` with a comma between groups of three digits.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index != 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `number` of `noun`s: "1 sample", "2 samples".
+#[must_use]
+pub fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// `part` of `whole` in percent.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // shown with two digits
+pub fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    100.0 * part as f64 / whole as f64
+}
+
+/// A number of bytes in the largest binary unit that keeps it short.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // shown with one digit
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let digits = usize::from(value.fract() > 0.05 && value < 100.0);
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
+/// Reads a number of bytes such as `512K`, `64M` or `2G` (binary units).
+///
+/// # Errors
+///
+/// A message that says what is wrong.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    const EXPECTED: &str = "expected a number and a unit, such as 512K, 64M or 2G";
+    let (number, unit) = text
+        .split_at_checked(text.len().saturating_sub(1))
+        .ok_or(EXPECTED)?;
+    let shift = match unit {
+        "K" | "k" => 10,
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        "T" | "t" => 40,
+        _ => return Err(EXPECTED.into()),
+    };
+    let number: u64 = number.parse().map_err(|_| EXPECTED)?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|&bytes| bytes > 0)
+        .ok_or_else(|| "no size that a machine can have".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        let groups = [0, 12, 999, 1000, 25_000, 1_234_567].map(grouped);
+        assert_eq!(groups, ["0", "12", "999", "1,000", "25,000", "1,234,567"]);
+        assert_eq!(counted(1, "sample"), "1 sample");
+        assert_eq!(counted(2000, "sample"), "2,000 samples");
+    }
+
+    #[test]
+    fn sizes_are_read_and_shown() {
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("2g"), Ok(2 << 30));
+        for bad in ["", "M", "64", "0M", "-1M", "1.5G", "99999999999T", "6é"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+        assert_eq!(size(100), "100 bytes");
+        assert_eq!(size(8 << 20), "8 MiB");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(1 << 60), "1024 PiB");
+    }
+
+    #[test]
+    fn shares_of_nothing_are_nothing() {
+        assert!(percent(1, 0) == 0.0);
+        assert!((percent(1, 4) - 25.0).abs() < 1e-9);
+    }
+}
