@@ -32,9 +32,9 @@ pub enum Kind {
     AcpiNvs = 3,
     /// Broken.
     Bad = 4,
-    /// The loader, its answers, page tables and stacks.
+    /// The loader, its answers, page tables and stacks, and the kernel's file.
     BootloaderReclaimable = 5,
-    /// The kernel's image and what QEMU loaded.
+    /// The kernel's image and the modules.
     ExecutableAndModules = 6,
 }
 

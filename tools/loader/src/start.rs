@@ -47,8 +47,8 @@ fn start(start_info: PhysAddr) -> Result<Infallible> {
     let (kernel, modules) = modules.split_first().ok_or(Error::NoModule)?;
     let mut map = MemoryMap::new(pvh::memory_map(left(info.memory_map)?))?;
     claim_what_is_in_use(&mut map, start_info, &info, kernel, modules)?;
-    // SAFETY: that was all that is in use and does not lie in the loader's image;
-    // this runs once.
+    // SAFETY: nothing else that is in use lies in memory called usable, and this
+    // runs once.
     let mut memory = unsafe { Memory::new(map) };
 
     let executable = Executable::parse(module(kernel)?)?;
@@ -131,7 +131,7 @@ fn start(start_info: PhysAddr) -> Result<Infallible> {
 }
 
 /// Takes out of the map what is in memory that the firmware calls usable. The
-/// loader's part and what it reads stay for the kernel to reclaim.
+/// kernel may reclaim all but the modules, its own file too: so it is in Limine.
 fn claim_what_is_in_use(
     map: &mut MemoryMap,
     start_info: PhysAddr,
@@ -140,23 +140,22 @@ fn claim_what_is_in_use(
     modules: &[Module],
 ) -> Result<()> {
     map.claim(entry::image(), Kind::BootloaderReclaimable)?;
-    let tables = [
-        Block {
-            start: start_info,
-            size: StartInfo::SIZE,
-        },
-        info.modules,
-        info.memory_map,
-    ];
-    for block in tables {
+    let start_info = Block {
+        start: start_info,
+        size: StartInfo::SIZE,
+    };
+    for block in [start_info, info.modules, info.memory_map, kernel.content] {
         map.claim(
             block.start..block.start + block.size as u64,
             Kind::BootloaderReclaimable,
         )?;
     }
-    for module in modules.iter().chain([kernel]) {
-        let Block { start, size } = module.content;
-        map.claim(start..start + size as u64, Kind::ExecutableAndModules)?;
+    for Module {
+        content: Block { start, size },
+        ..
+    } in modules
+    {
+        map.claim(*start..*start + *size as u64, Kind::ExecutableAndModules)?;
     }
     let lines = modules
         .iter()

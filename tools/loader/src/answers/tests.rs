@@ -64,17 +64,15 @@ struct Answered {
 
 impl Answered {
     fn new(ids: &[Id], facts: &Facts<'_>) -> Self {
+        Self::with_map(ids, facts, &map())
+    }
+
+    fn with_map(ids: &[Id], facts: &Facts<'_>, map: &MemoryMap) -> Self {
         let mut image = image(ids);
         let size = image.len();
         let mut requests = Requests::scan(&mut image, size).unwrap();
         let mut memory = vec![0xee; usize::try_from(facts.room()).unwrap()];
-        write(
-            &mut requests,
-            facts,
-            &map(),
-            &mut memory,
-            PhysAddr::new(START),
-        );
+        write(&mut requests, facts, map, &mut memory, PhysAddr::new(START));
         Self { image, memory }
     }
 
@@ -185,21 +183,43 @@ fn what_is_not_there_or_not_known_stays_unanswered() {
 
 #[test]
 fn the_room_is_enough_for_all() {
-    let long = [b'x'; 5000];
-    let modules = [file(0x1000, &long); MAX_MODULES];
-    let places = [PhysAddr::zero(); 4096];
-    let facts = Facts {
-        executable: file(0x1000, &long),
-        modules: &modules,
-        rsdp: Some(PhysAddr::zero()),
-        cores: Some(Cores {
-            x2apic: false,
-            first: 0,
-            places: &places,
-        }),
-        ..facts()
+    let region = |n: u64| Region {
+        start: PhysAddr::new(n * 0x2000 + 0x1000),
+        end: PhysAddr::new(n * 0x2000 + 0x2000),
+        kind: Kind::Usable,
     };
-    Answered::new(&ALL, &facts); // panics if not
+    let map = MemoryMap::new((0..256).map(region)).unwrap();
+    let places = [PhysAddr::zero(); 4096];
+    for (line, cores) in [(&[b'x'; 5000][..], 4096), (b"", 1)] {
+        let modules = [file(0x1000, line); MAX_MODULES];
+        let facts = Facts {
+            executable: file(0x1000, line),
+            modules: &modules,
+            rsdp: Some(PhysAddr::zero()),
+            cores: Some(Cores {
+                x2apic: false,
+                first: 0,
+                places: &places[..cores],
+            }),
+            ..facts()
+        };
+        Answered::with_map(&ALL, &facts, &map); // panics if not
+    }
+}
+
+#[test]
+fn what_is_placed_has_an_end() {
+    let mut memory = [0xee; 256];
+    let start = direct_map(PhysAddr::new(START));
+    let mut arena = Arena {
+        free: &mut memory,
+        next: start,
+    };
+    arena.place_string(b"12345678");
+    let file = arena.place_file(&file(0x1000, b"abc"), "/kernel");
+    assert_eq!(file - start, 16 + 8 + 8, "behind the strings");
+    assert_eq!(arena.place([]) - file, 112, "the size of limine_file");
+    assert_eq!(memory[..24], *b"12345678\0\0\0\0\0\0\0\0/kernel\0");
 }
 
 #[test]

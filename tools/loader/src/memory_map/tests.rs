@@ -173,6 +173,22 @@ proptest! {
 }
 
 #[test]
+fn page_zero_is_not_usable() {
+    let low = Region {
+        start: PhysAddr::zero(),
+        end: PhysAddr::new(0x9fc00),
+        kind: Kind::Usable,
+    };
+    let map = MemoryMap::new([low].into_iter()).unwrap();
+    let expected = Region {
+        start: PhysAddr::new(PAGE),
+        end: PhysAddr::new(0x9f000),
+        kind: Kind::Usable,
+    };
+    assert_eq!(map.regions(), [expected]);
+}
+
+#[test]
 fn too_many_regions_are_an_error() {
     let region = |n: u64| Region {
         start: PhysAddr::new(n * 0x2000 + 0x1000),

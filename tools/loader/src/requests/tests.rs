@@ -87,6 +87,13 @@ fn markers_are_honoured() {
     assert_eq!(requests.revision(A), Some(3));
     assert_eq!(requests.revision(B), None);
     assert_eq!(requests.base_revision(), 0);
+
+    let mut bytes = image(&[request(A, 1, &[]), END.to_vec(), START.to_vec(), tag(1)]);
+    assert_eq!(
+        scan(&mut bytes).unwrap().revision(A),
+        Some(1),
+        "a start behind the end"
+    );
 }
 
 #[test]
