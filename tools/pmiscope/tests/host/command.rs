@@ -1,0 +1,591 @@
+//! The command as its users meet it: what it refuses, and in which words.
+//!
+//! Runs are against a QEMU that is a shell script: it answers `--version`, and
+//! "boots" by copying a memory image with rings in it to the guest's memory.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use assert_cmd::assert::Assert;
+use pmiscope::profile::Profile;
+
+use crate::fixture::{file, folder, image, kernel, other_kernel, profile};
+
+fn pmiscope(arguments: &[&str]) -> Assert {
+    Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(arguments)
+        .timeout(Duration::from_secs(60))
+        .assert()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn stdout(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stdout.clone()).unwrap()
+}
+
+fn stderr(assert: &Assert) -> String {
+    String::from_utf8(assert.get_output().stderr.clone()).unwrap()
+}
+
+/// That the command failed with this status and one line, which says this.
+fn refused(assert: Assert, status: i32, says: &[&str]) {
+    let assert = assert.code(status);
+    let said = stderr(&assert);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("pmiscope: "), "{said}");
+    for part in says {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
+    assert_eq!(stdout(&assert), "");
+}
+
+/// Arguments of a run that has a kernel, whatever else.
+fn run(more: &[&str]) -> Assert {
+    let kernel = text(&kernel().path);
+    let mut arguments = vec!["run", "--kernel", kernel, "--loader", kernel];
+    arguments.extend(more);
+    pmiscope(&arguments)
+}
+
+/// A program that claims to be QEMU; `does` is what it does when it is to boot,
+/// with $memory and $serial set to the files.
+fn qemu(name: &str, version: &str, does: &str) -> PathBuf {
+    let script = format!(
+        r#"#!/bin/sh
+[ "$1" != --version ] || {{ echo "{version}"; exit; }}
+for word; do
+    case $word in
+    memory-backend-file*) memory=${{word##*mem-path=}} ;;
+    file,id=serial,path=*) serial=${{word##*path=}} ;;
+    esac
+done
+boot() {{ dd if={image} of="$memory" bs=4096 conv=notrunc,sparse status=none; }}
+{does}
+"#,
+        image = image().display()
+    );
+    let source = file(&format!("{name}.source"), script.as_bytes());
+    executable(&source, name)
+}
+
+/// A copy of a file as a program. Another process makes it: were it open for
+/// writing here, a child that another test is just starting could have it still
+/// open, and a program that is open for writing does not start.
+fn executable(source: &Path, name: &str) -> PathBuf {
+    let path = folder().join(name);
+    let installed = Process::new("install")
+        .args(["-D", "-m", "755"])
+        .args([source, &path])
+        .status();
+    assert!(installed.unwrap().success());
+    path
+}
+
+const VERSION: &str = "QEMU emulator version 9.9.1 (a script)";
+
+/// A run on a QEMU that does this; the profile's path.
+fn run_on(name: &str, does: &str, more: &[&str]) -> (Assert, PathBuf) {
+    let qemu = qemu(&format!("{name}.sh"), VERSION, does);
+    let output = folder().join(format!("{name}.pmi"));
+    let mut arguments = vec!["--qemu", text(&qemu), "-o", text(&output)];
+    arguments.extend(more);
+    (run(&arguments), output)
+}
+
+#[test]
+fn numbers_that_no_machine_has_are_refused() {
+    refused(run(&["--smp", "0"]), 2, &["--smp", "0 is not in 1..=255"]);
+    refused(
+        run(&["--smp", "300"]),
+        2,
+        &["--smp", "300 is not in 1..=255"],
+    );
+    refused(run(&["--period", "0"]), 2, &["--period", "0 is not in 1.."]);
+    refused(
+        run(&["--samples", "0"]),
+        2,
+        &["--samples", "0 is not in 1.."],
+    );
+    refused(run(&["--source", "luck"]), 2, &["must be one of auto, pmu"]);
+    refused(run(&["--fast"]), 2, &["unexpected argument '--fast'"]);
+    refused(pmiscope(&["walk"]), 2, &["unrecognized subcommand 'walk'"]);
+}
+
+#[test]
+fn help_explains_itself() {
+    let help = stdout(&pmiscope(&["--help"]).success());
+    for word in [
+        "run",
+        "report",
+        "flamegraph",
+        "export",
+        "Exit status:",
+        "130",
+    ] {
+        assert!(help.contains(word), "`{word}` is not in:\n{help}");
+    }
+    for command in ["run", "report", "flamegraph", "export"] {
+        let help = stdout(&pmiscope(&[command, "--help"]).success());
+        assert!(help.contains("Example"), "{help}");
+    }
+}
+
+#[test]
+fn a_machine_without_qemu_is_told_how_to_get_it() {
+    let kernel = text(&kernel().path);
+    let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["run", "--kernel", kernel, "--loader", kernel])
+        .env("PATH", folder().join("nothing"))
+        .assert();
+    refused(
+        assert,
+        1,
+        &["qemu-system-x86_64 is not in PATH", "apt-get install"],
+    );
+    refused(
+        run(&["--qemu", "/no/qemu"]),
+        1,
+        &["/no/qemu cannot be started", "install"],
+    );
+    refused(
+        run(&["--qemu", "/bin/true"]),
+        1,
+        &["does not answer as QEMU does"],
+    );
+}
+
+#[test]
+fn an_old_qemu_is_refused() {
+    let old = qemu(
+        "old.sh",
+        "QEMU emulator version 5.2.0 (Debian 1:5.2)",
+        "exit 33",
+    );
+    refused(
+        run(&["--qemu", text(&old)]),
+        1,
+        &["is QEMU 5.2.0, which is too old", "7.2 or newer"],
+    );
+}
+
+#[test]
+fn without_room_for_the_guests_memory_the_places_are_named() {
+    let qemu = qemu("room.sh", VERSION, "exit 33");
+    refused(
+        run(&["--qemu", text(&qemu), "--memory", "8192T"]),
+        1,
+        &[
+            "no room for a file of 8 PiB",
+            "/dev/shm has",
+            "TMPDIR",
+            "--memory",
+        ],
+    );
+}
+
+#[test]
+fn kernels_that_are_none_are_refused() {
+    let run = |kernel: &Path| pmiscope(&["run", "--kernel", text(kernel)]);
+    refused(run(Path::new("/no/kernel")), 1, &["cannot read /no/kernel"]);
+    refused(run(folder()), 1, &["not a file"]);
+    let script = file("script", b"#!/bin/sh\n");
+    refused(run(&script), 1, &["not a 64-bit ELF file"]);
+    let disc = run_on("disc", "exit 33", &["--iso", "/no/image.iso"]).0;
+    refused(disc, 2, &["--iso", "cannot be used with"]); // there is a --loader
+}
+
+#[test]
+fn a_tool_beside_no_kernel_says_how_to_build_one() {
+    let tool = executable(
+        Path::new(env!("CARGO_BIN_EXE_pmiscope")),
+        "lonely/release/pmiscope",
+    );
+    let assert = Command::new(tool).arg("run").assert();
+    refused(
+        assert,
+        1,
+        &[
+            "no kernel at",
+            "lonely/x86_64-unknown-none/release/kernel",
+            "make build",
+        ],
+    );
+}
+
+#[test]
+fn a_run_reports_and_writes_profile_and_picture() {
+    let (assert, output) = run_on("good", "boot; exit 33", &["--format", "json"]);
+    let assert = assert.success();
+    let report: serde_json::Value = serde_json::from_str(&stdout(&assert)).unwrap();
+    assert_eq!(report["samples"], 6);
+    assert_eq!(report["qemu"], "9.9.1");
+    assert_eq!(report["outcome"], "finished");
+    let said = stderr(&assert);
+    assert!(
+        said.contains(text(&output)) && said.contains("good.svg"),
+        "{said}"
+    );
+    let picture = fs::read_to_string(output.with_extension("svg")).unwrap();
+    assert!(picture.contains("kernel::workload::hash::run"));
+    let profile = Profile::read(fs::read(output).unwrap()).unwrap();
+    assert_eq!(profile.incomplete(), None);
+}
+
+#[test]
+fn the_kernel_is_told_what_was_asked_for() {
+    let does = r#"printf '%s\n' "$@" >"$0.words"; boot; exit 33"#;
+    let (assert, output) = run_on(
+        "words",
+        does,
+        &[
+            "--smp",
+            "3",
+            "--period",
+            "77",
+            "--source",
+            "hpet",
+            "--delivery",
+            "irq",
+            "--workload",
+            "hash",
+            "--samples",
+            "9",
+            "--mode",
+            "realtime",
+        ],
+    );
+    assert.success();
+    let words = fs::read_to_string(output.with_extension("sh.words")).unwrap();
+    for line in [
+        "source=hpet delivery=irq period=77 workload=hash samples=9 ring=262144",
+        "tcg,thread=multi",
+        "hpet.msi=on",
+        "3",
+    ] {
+        assert!(
+            words.lines().any(|word| word == line),
+            "`{line}` is not in:\n{words}"
+        );
+    }
+}
+
+#[test]
+fn a_kernel_that_panics_midway_leaves_its_samples_and_its_message() {
+    let does = r#"boot
+printf '[INFO core0] up\n[ERROR core1] panicked at kernel/src/x.rs:1:2:\nout of luck\n' >"$serial"
+exit 37"#;
+    let (assert, output) = run_on("panic", does, &[]);
+    let assert = assert.code(4);
+    let said = stderr(&assert);
+    assert!(
+        said.contains("the kernel panicked: panicked at kernel/src/x.rs:1:2: out of luck"),
+        "{said}"
+    );
+    assert!(said.contains("[INFO core0] up"), "{said}");
+    let report = stdout(&assert);
+    assert!(
+        report.contains("6, 2 lost") && report.contains("out of luck"),
+        "{report}"
+    );
+    let again = pmiscope(&["report", text(&output)]).success();
+    assert_eq!(stdout(&again), report);
+}
+
+#[test]
+fn a_guest_that_hangs_midway_is_ended_and_its_samples_are_shown() {
+    let started = Instant::now();
+    let (assert, _) = run_on("hang", "boot; exec sleep 600", &["--timeout", "1"]);
+    let assert = assert.code(6);
+    assert!(started.elapsed() < Duration::from_secs(30));
+    assert!(
+        stderr(&assert)
+            .contains("the guest hung and was ended: no sample and no line of the log for 1 s")
+    );
+    assert!(stdout(&assert).contains("6, 2 lost"));
+}
+
+#[test]
+fn the_time_limit_holds_for_a_guest_that_is_busy() {
+    let does = r#"boot; while :; do echo busy >>"$serial"; sleep 0.1; done"#;
+    let (assert, _) = run_on("limit", does, &["--time-limit", "2", "--timeout", "60"]);
+    let assert = assert.code(6);
+    assert!(stderr(&assert).contains("ended at the time limit: 2 s"));
+    assert!(stdout(&assert).contains("6, 2 lost"));
+}
+
+#[test]
+fn what_ends_a_guest_early_has_a_status_and_a_reason() {
+    let refusal =
+        r#"echo '[ERROR core0] command line: `x=1`: no such setting' >"$serial"; exit 35"#;
+    let too_short = r#"echo '[ERROR core0] period 5 is below 20' >"$serial"; exit 41"#;
+    let loader = r#"echo 'loader: the kernel is no ELF file' >"$serial"; exit 65"#;
+    for (name, does, status, says) in [
+        (
+            "refusal",
+            refusal,
+            5,
+            "the kernel refused its command line: command line: `x=1`: no such setting",
+        ),
+        (
+            "short",
+            too_short,
+            5,
+            "the kernel could not sample: period 5 is below 20",
+        ),
+        (
+            "loader",
+            loader,
+            4,
+            "the loader could not load the kernel: the kernel is no ELF file",
+        ),
+        (
+            "qemu",
+            "echo 'qemu: no such machine' >&2; exit 1",
+            4,
+            "QEMU failed: exit status 1; qemu: no such machine",
+        ),
+        (
+            "reset",
+            "exit 0",
+            4,
+            "QEMU failed: the guest reset or switched off",
+        ),
+        (
+            "silent",
+            "exit 33",
+            1,
+            "the guest ended without having sampled",
+        ),
+    ] {
+        let (assert, output) = run_on(name, does, &[]);
+        let assert = assert.code(status);
+        assert!(
+            stderr(&assert).contains(says),
+            "{name}: {}",
+            stderr(&assert)
+        );
+        assert_eq!(stdout(&assert), "");
+        assert!(!output.exists(), "{name}: a profile without samples");
+    }
+}
+
+#[test]
+fn a_guest_with_another_kernel_is_refused() {
+    let qemu = qemu("other.sh", VERSION, "boot; exec sleep 600");
+    let other = text(&other_kernel().path);
+    let output = folder().join("other.pmi");
+    let assert = pmiscope(&[
+        "run",
+        "--kernel",
+        other,
+        "--loader",
+        other,
+        "--qemu",
+        text(&qemu),
+        "-o",
+        text(&output),
+    ]);
+    let said = stderr(&assert.code(1));
+    assert!(
+        said.contains("another kernel ran") && said.contains("give the kernel that it boots"),
+        "{said}"
+    );
+}
+
+/// A running tool whose guest never ends, and the guest's process.
+fn endless(name: &str) -> (std::process::Child, PathBuf, PathBuf) {
+    let qemu = qemu(
+        &format!("{name}.sh"),
+        VERSION,
+        r#"echo $$ >"$0.pid"; boot; exec sleep 600"#,
+    );
+    let output = folder().join(format!("{name}.pmi"));
+    let kernel = text(&kernel().path);
+    let tool = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["run", "--kernel", kernel, "--loader", kernel])
+        .args(["--qemu", text(&qemu), "-o", text(&output)])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let samples = || {
+        fs::read(&output).is_ok_and(|bytes| {
+            Profile::read(bytes).is_ok_and(|profile| !pmiscope::report::tally::is_empty(&profile))
+        })
+    };
+    wait_until(samples);
+    let pid = fs::read_to_string(qemu.with_extension("sh.pid")).unwrap();
+    (tool, output, Path::new("/proc").join(pid.trim()))
+}
+
+fn wait_until(happened: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !happened() {
+        assert!(
+            started.elapsed() < Duration::from_secs(30),
+            "it never happened"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn signal(tool: &std::process::Child, signal: &str) {
+    let sent = Process::new("kill")
+        .args([signal, &tool.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn an_interrupted_run_keeps_its_samples_and_leaves_no_guest() {
+    for (name, how) in [("int", "-INT"), ("term", "-TERM")] {
+        let (mut tool, output, guest) = endless(name);
+        signal(&tool, how);
+        assert_eq!(tool.wait().unwrap().code(), Some(130));
+        assert!(!guest.exists());
+        let profile = Profile::read(fs::read(output).unwrap()).unwrap();
+        assert_eq!(
+            profile.incomplete(),
+            None,
+            "its end says that it was interrupted"
+        );
+    }
+}
+
+#[test]
+fn a_tool_that_is_killed_leaves_no_guest_and_a_profile() {
+    let (mut tool, output, guest) = endless("kill");
+    signal(&tool, "-KILL");
+    tool.wait().unwrap();
+    wait_until(|| !guest.exists());
+    let assert = pmiscope(&["report", text(&output)]).code(3);
+    assert!(stderr(&assert).contains("is incomplete: the end is missing"));
+    assert!(stdout(&assert).contains("6, 2 lost"));
+}
+
+#[test]
+fn files_that_are_no_profiles_are_refused() {
+    let script = file("script.pmi", b"#!/bin/sh\n");
+    refused(
+        pmiscope(&["report", text(&script)]),
+        1,
+        &["script.pmi: not a pmiscope profile"],
+    );
+    refused(
+        pmiscope(&["report", "/no/profile"]),
+        1,
+        &["cannot read /no/profile"],
+    );
+    let empty = file("empty.pmi", b"");
+    refused(
+        pmiscope(&["report", text(&empty)]),
+        1,
+        &["not a pmiscope profile"],
+    );
+    let head = file("head.pmi", &profile()[..100]);
+    refused(
+        pmiscope(&["report", text(&head)]),
+        1,
+        &["nothing in it can be reported"],
+    );
+}
+
+#[test]
+fn a_profile_that_was_cut_is_reported_as_far_as_it_goes() {
+    let whole = profile();
+    let cut = file("cut.pmi", &whole[..whole.len() - 10]);
+    let picture = folder().join("cut.svg");
+    let assert = pmiscope(&["report", text(&cut)]).code(3);
+    let said = stderr(&assert);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("cut.pmi is incomplete: the last"), "{said}");
+    assert!(stdout(&assert).contains("kernel::workload::hash::run"));
+    pmiscope(&["flamegraph", text(&cut), "-o", text(&picture)]).code(3);
+    assert!(fs::read_to_string(picture).unwrap().contains("<svg"));
+}
+
+#[test]
+fn symbols_of_another_kernel_need_force() {
+    let good = file("elf.pmi", &profile());
+    let other = text(&other_kernel().path);
+    refused(
+        pmiscope(&["report", text(&good), "--elf", other]),
+        1,
+        &["has build-id", "names would be wrong", "--force"],
+    );
+    let forced = pmiscope(&["report", text(&good), "--elf", other, "--force"]).success();
+    let own = pmiscope(&["report", text(&good), "--elf", text(&kernel().path)]).success();
+    let plain = pmiscope(&["report", text(&good)]).success();
+    assert!(stdout(&forced).contains("kernel::workload::hash::run"));
+    assert_eq!(stdout(&own), stdout(&plain));
+    refused(
+        pmiscope(&["report", text(&good), "--elf", "/no/elf"]),
+        1,
+        &["cannot read /no/elf"],
+    );
+    refused(
+        pmiscope(&[
+            "export",
+            text(&good),
+            "--elf",
+            text(&good),
+            "--format",
+            "folded",
+            "-o",
+            "-",
+        ]),
+        1,
+        &["not a 64-bit ELF file"],
+    );
+}
+
+#[test]
+fn a_core_that_is_not_there_is_refused() {
+    let good = file("cores.pmi", &profile());
+    refused(
+        pmiscope(&["report", text(&good), "--core", "2"]),
+        1,
+        &["there is no core 2", "cores 0 to 1"],
+    );
+}
+
+#[test]
+fn exports_go_where_they_are_told() {
+    let good = file("export.pmi", &profile());
+    let to_file = folder().join("folded.txt");
+    pmiscope(&[
+        "export",
+        text(&good),
+        "--format",
+        "folded",
+        "-o",
+        text(&to_file),
+    ])
+    .success();
+    let assert = pmiscope(&["export", text(&good), "--format", "folded", "-o", "-"]).success();
+    assert_eq!(fs::read_to_string(&to_file).unwrap(), stdout(&assert));
+    assert!(stdout(&assert).contains("idle;kernel::workload::hash::run;middle;innermost 2\n"));
+    refused(
+        pmiscope(&["flamegraph", text(&good), "-o", "/no/folder/x.svg"]),
+        1,
+        &["cannot write /no/folder/x.svg"],
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let good = file("pipe.pmi", &profile());
+    let mut tool = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["report", text(&good)])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(tool.stdout.take());
+    assert!(tool.wait().unwrap().success());
+}

@@ -1,0 +1,52 @@
+/* A small "kernel" whose frames are known: compiled by the tests, never run.
+   The labels are places to look up; having no type they name no function. */
+
+#define LABEL(name) __asm__ volatile(".globl " #name "\n" #name ": nop")
+
+/* A mangled name, as rustc makes them. */
+void hash(void) __asm__("_RNvNtNtCs1234_6kernel8workload4hash3run");
+void idle(void) __attribute__((noreturn));
+void never_returns(void) __attribute__((noreturn, noinline));
+
+static inline __attribute__((always_inline)) void innermost(void) {
+  LABEL(in_innermost);
+}
+
+static inline __attribute__((always_inline)) void middle(void) {
+  innermost();
+  LABEL(in_middle);
+}
+
+void hash(void) {
+  middle();
+  LABEL(in_hash);
+}
+
+void never_returns(void) {
+  LABEL(in_never_returns);
+  for (;;) {
+  }
+}
+
+/* Its last instruction is the call: the return address is the next function's. */
+void idle(void) {
+  LABEL(in_idle);
+  never_returns();
+}
+
+/* What DWARF does not know: assembly, with a size and without. */
+__asm__(".text\n"
+        ".globl stub\n.type stub, @function\n"
+        "stub: nop\nnop\n.size stub, . - stub\n"
+        "nop\n"
+        ".globl unsized\n.type unsized, @function\n"
+        "unsized: nop\nnop\n");
+
+#ifdef OTHER
+int another_kernel;
+#endif
+
+void _start(void) {
+  hash();
+  idle();
+}

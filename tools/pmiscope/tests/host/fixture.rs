@@ -1,0 +1,328 @@
+//! A small kernel with known frames, and profiles of it.
+
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use memmap2::MmapOptions;
+use object::{Object as _, ObjectSymbol as _};
+use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::symbols::build_id;
+use profiler::address::{CodeAddress, CodeRange};
+use profiler::format::description::MAX_TASKS;
+use profiler::format::sample::{Chain, MAX_WORDS};
+use profiler::format::{
+    ChainEnd, ChainEntry, Clock, Delivery, Description, Sample, Source, State, Text,
+};
+use profiler::shared::{Layout, PAGE, Shared};
+
+/// The compiled `fixture.c`.
+pub struct Kernel {
+    pub path: PathBuf,
+    pub elf: Vec<u8>,
+}
+
+/// The kernel of the tests.
+pub fn kernel() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("kernel", &[]))
+}
+
+/// One that differs only in its build-id and an unused variable.
+pub fn other_kernel() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("other", &["-DOTHER"]))
+}
+
+/// A folder of this process for files.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
+impl Kernel {
+    fn compile(name: &str, flags: &[&str]) -> Self {
+        let path = folder().join(name);
+        let compiled = Command::new("cc")
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host"))
+            .args([
+                "-g",
+                "-O1",
+                "-ffreestanding",
+                "-nostdlib",
+                "-static",
+                "-no-pie",
+            ])
+            .args([
+                "-fno-pie",
+                "-mcmodel=kernel",
+                "-fno-asynchronous-unwind-tables",
+            ])
+            .args(["-fno-toplevel-reorder", "-fno-reorder-functions"])
+            .args(["-Wl,--build-id=sha1", "-Wl,-Ttext=0xffffffff80100000"])
+            .args(flags)
+            .arg("fixture.c")
+            .arg("-o")
+            .arg(&path)
+            .output()
+            .expect("cc, which Rust links with");
+        let said = String::from_utf8_lossy(&compiled.stderr);
+        assert!(compiled.status.success(), "{said}");
+        let elf = std::fs::read(&path).unwrap();
+        Self { path, elf }
+    }
+
+    /// The address of a symbol.
+    pub fn at(&self, name: &str) -> CodeAddress {
+        let file = object::File::parse(&*self.elf).unwrap();
+        let mut symbols = file.symbols();
+        let symbol = symbols.find(|symbol| symbol.name() == Ok(name));
+        CodeAddress(
+            symbol
+                .unwrap_or_else(|| panic!("no symbol {name}"))
+                .address(),
+        )
+    }
+
+    /// What a call leaves on the stack if `name` labels its last byte.
+    pub fn return_to(&self, name: &str) -> ChainEntry {
+        ChainEntry::Return(CodeAddress(self.at(name).0 + 1))
+    }
+}
+
+/// A run on two cores.
+pub fn description() -> Description {
+    let mut tasks = [Text::EMPTY; MAX_TASKS];
+    tasks[1] = Text::new("hash");
+    tasks[2] = Text::new("idle");
+    Description {
+        build_id: build_id(&kernel().elf).unwrap().0,
+        cores: 2,
+        ring_words: 1 << 10,
+        source: Source::ApicTimer,
+        delivery: Delivery::Nmi,
+        clock: Clock::Instructions,
+        turns: true,
+        period: 100,
+        period_floor: 20,
+        overhead: 60,
+        samples: 6,
+        text: CodeRange {
+            start: CodeAddress(0xffff_ffff_8010_0000),
+            end: CodeAddress(0xffff_ffff_8020_0000),
+        },
+        reason: Text::new("no PMU here"),
+        bootloader: Text::new("fixture 1.0"),
+        workload: Text::new("mix"),
+        command_line: Text::new("period=100"),
+        tasks,
+    }
+}
+
+pub fn host() -> Host {
+    Host {
+        pmiscope: "0.1.0".into(),
+        qemu: "7.2.22".into(),
+        mode: Mode::Deterministic,
+        arguments: vec!["-smp".into(), "2".into()],
+    }
+}
+
+/// A sample, with fewer fields.
+#[derive(Clone)]
+pub struct Seen {
+    pub sequence: u32,
+    pub task: u16,
+    pub state: u8,
+    pub period: u64,
+    pub handler_cost: u32,
+    pub pc: CodeAddress,
+    pub chain: Vec<ChainEntry>,
+    pub end: ChainEnd,
+}
+
+impl Seen {
+    pub fn new(sequence: u32, pc: CodeAddress, chain: &[ChainEntry]) -> Self {
+        Self {
+            sequence,
+            task: 1,
+            state: State::NMI | State::INTERRUPTS_ON,
+            period: 100,
+            handler_cost: 300,
+            pc,
+            chain: chain.to_vec(),
+            end: ChainEnd::Complete,
+        }
+    }
+
+    pub fn record(&self) -> Vec<u64> {
+        let mut chain = Chain::new();
+        self.chain
+            .iter()
+            .for_each(|&entry| chain.push(entry).unwrap());
+        let sample = Sample {
+            sequence: self.sequence,
+            handler_cost: self.handler_cost,
+            event: 0,
+            task: self.task,
+            state: State(self.state),
+            time: u64::from(self.sequence) * 1000,
+            period: self.period,
+            stack_top: [1, 2],
+            pc: self.pc,
+            end: self.end,
+            chain_words: chain.words(),
+        };
+        let mut record = [0; MAX_WORDS];
+        let words = sample.encode(&mut record);
+        record[..words].to_vec()
+    }
+}
+
+/// Samples of the two cores: what each test knows the answer to.
+pub fn samples() -> [Vec<Seen>; 2] {
+    let kernel = kernel();
+    let root = kernel.return_to("in_idle");
+    let hash = Seen::new(0, kernel.at("in_innermost"), &[root]);
+    let again = Seen {
+        sequence: 1,
+        ..hash.clone()
+    };
+    let recursive = Seen::new(
+        2,
+        kernel.at("in_hash"),
+        &[
+            kernel.return_to("in_hash"),
+            kernel.return_to("in_middle"),
+            root,
+        ],
+    );
+    let interrupted = Seen {
+        task: 2,
+        state: State::NMI | State::IDLE,
+        period: 104,
+        handler_cost: 310,
+        ..Seen::new(
+            0,
+            kernel.at("stub"),
+            &[
+                kernel.return_to("stub"),
+                ChainEntry::Crossing {
+                    vector: 0x40,
+                    pc: kernel.at("in_never_returns"),
+                },
+                // Behind the last instruction of `idle`: the next function's first.
+                ChainEntry::Return(kernel.at("stub")),
+            ],
+        )
+    };
+    let cut = Seen {
+        sequence: 1,
+        end: ChainEnd::FrameBelow,
+        period: 90,
+        ..interrupted.clone()
+    };
+    let unnamed = Seen {
+        sequence: 4, // 2 and 3 were lost
+        task: 7,
+        period: 101,
+        handler_cost: 280,
+        ..Seen::new(0, CodeAddress(0xffff_ffff_8fff_0000), &[])
+    };
+    [
+        vec![hash, again, recursive],
+        vec![interrupted, cut, unnamed],
+    ]
+}
+
+pub fn run_end() -> RunEnd {
+    let core = |apic_id, lost| CoreEnd {
+        apic_id,
+        taken: 3 + lost,
+        stored: 3,
+        lost,
+        unclaimed: 1,
+        nested: 0,
+        corrupt_at: None,
+    };
+    RunEnd {
+        outcome: Outcome::Finished,
+        message: String::new(),
+        cores: vec![core(0, 0), core(4, 2)],
+    }
+}
+
+/// A profile without its end.
+pub fn unfinished() -> Writer<Vec<u8>> {
+    let description = description();
+    let host = host();
+    let head = Head {
+        description: &description,
+        host: &host,
+        kernel: &kernel().elf,
+    };
+    Writer::new(Vec::new(), &head).unwrap()
+}
+
+/// A whole profile; one sample a chunk, the cores in turn.
+pub fn profile() -> Vec<u8> {
+    let mut writer = unfinished();
+    let [first, second] = samples();
+    for (a, b) in first.iter().zip(&second) {
+        writer.samples(0, &a.record()).unwrap();
+        writer.samples(1, &b.record()).unwrap();
+    }
+    writer.finish(&run_end()).unwrap()
+}
+
+/// A file of the test with this content.
+pub fn file(name: &str, content: &[u8]) -> PathBuf {
+    let path = folder().join(name);
+    std::fs::write(&path, content).unwrap();
+    path
+}
+
+/// The memory of a guest whose kernel has written [`samples`] to its rings, as a
+/// file.
+pub fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let description = description();
+        let layout = Layout {
+            cores: description.cores,
+            ring_words: description.ring_words,
+        };
+        let start = 64 * PAGE;
+        let bytes = layout.bytes().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        file.set_len((start + bytes) as u64).unwrap();
+        let memory = MmapOptions::new().map_raw(&file).unwrap();
+        let rings = NonNull::new(memory.as_mut_ptr().wrapping_add(start)).unwrap();
+        let rings = NonNull::slice_from_raw_parts(rings, bytes);
+        // SAFETY: in the mapping, which outlives its use here; nothing else uses it.
+        let shared = unsafe { Shared::create(rings, &description) };
+        for (core, (samples, end)) in (0..).zip(samples().iter().zip(run_end().cores)) {
+            // SAFETY: one thread.
+            let writer = unsafe { shared.writer(core) };
+            for seen in samples {
+                writer.write(&seen.record()).unwrap();
+            }
+            for _ in 0..end.lost {
+                // Longer than the ring: does not fit.
+                let too_long = vec![0; usize::try_from(description.ring_words).unwrap() + 1];
+                writer.write(&too_long).unwrap_err();
+            }
+            let counters = shared.counters(core);
+            counters.apic_id.store(end.apic_id, Ordering::Relaxed);
+            counters.taken.store(end.taken, Ordering::Relaxed);
+            counters.stored.store(end.stored, Ordering::Relaxed);
+            counters.unclaimed.store(end.unclaimed, Ordering::Relaxed);
+        }
+        let mut content = vec![0; start + bytes];
+        file.read_exact_at(&mut content, 0).unwrap();
+        self::file("memory.image", &content)
+    })
+}

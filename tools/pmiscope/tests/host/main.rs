@@ -1,0 +1,9 @@
+//! Tests of the host tool that need no guest: profiles are made by the library's
+//! own writer, the kernel in them is a few lines of C.
+
+mod collect;
+mod command;
+mod fixture;
+mod profile;
+mod report;
+mod symbols;

@@ -1,0 +1,286 @@
+//! Reports and flame graphs of a profile whose every sample is known.
+
+use pmiscope::flame::{self, Root};
+use pmiscope::profile::Profile;
+use pmiscope::report::{self, Options, Report, SortBy, model};
+use pmiscope::symbols::Symbols;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::fixture::{kernel, profile, samples};
+
+fn report_of(bytes: Vec<u8>, options: Options) -> Report {
+    let profile = Profile::read(bytes).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    Report::new(&profile, &mut symbols, options)
+}
+
+fn json_of(options: Options) -> Value {
+    let report = report_of(profile(), options);
+    serde_json::from_str(&report::json(&report).unwrap()).unwrap()
+}
+
+#[test]
+fn json_has_the_promised_keys_with_the_right_numbers() {
+    let json = json_of(Options::default());
+    assert_eq!(json["source"], "apic-timer");
+    assert_eq!(json["mode"], "deterministic");
+    // The first sample of each core does not count.
+    assert_eq!(
+        json["period"],
+        json!({"requested": 100, "min": 90, "median": 100, "max": 101})
+    );
+    assert_eq!(json["samples"], 6);
+    assert_eq!(json["lost"], 2);
+    assert_eq!(json["unclaimed"], 2);
+    assert_eq!(
+        json["handler_instructions"],
+        json!({"median": 300, "max": 310})
+    );
+    let cores = json["cores"].as_array().unwrap();
+    assert_eq!(cores.len(), 2);
+    for (key, values) in [
+        ("id", [0, 1]),
+        ("apic_id", [0, 4]),
+        ("samples", [3, 3]),
+        ("lost", [0, 2]),
+    ] {
+        assert_eq!([&cores[0][key], &cores[1][key]], values, "{key}");
+    }
+    assert_eq!(
+        json["chain_ends"],
+        json!({"complete": 5, "frame pointer below the frame": 1})
+    );
+    assert_eq!(json["interrupts_off"], 2);
+    assert_eq!(json["idle"], 2);
+    assert_eq!(
+        json["tasks"],
+        json!([
+            {"name": "hash", "samples": 3},
+            {"name": "idle", "samples": 2},
+            {"name": "task 7", "samples": 1},
+        ])
+    );
+    assert_eq!(json["incomplete"], Value::Null);
+    assert_eq!(json["outcome"], "finished");
+}
+
+#[test]
+fn the_promised_keys_come_first_and_in_order() {
+    let text = report::json(&report_of(profile(), Options::default())).unwrap();
+    let keys: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("  \"")?.split_once('"'))
+        .map(|(key, _)| key)
+        .collect();
+    assert_eq!(
+        keys[..12],
+        [
+            "build_id",
+            "source",
+            "mode",
+            "period",
+            "samples",
+            "lost",
+            "unclaimed",
+            "sample_hash",
+            "handler_instructions",
+            "cores",
+            "chain_ends",
+            "functions"
+        ]
+    );
+}
+
+/// Name, self and total of each function.
+fn functions(options: Options) -> Vec<(String, u64, u64)> {
+    let rows = report_of(profile(), options).functions;
+    rows.into_iter()
+        .map(|row| (row.name, row.own, row.total))
+        .collect()
+}
+
+fn row(name: &str, own: u64, total: u64) -> (String, u64, u64) {
+    (name.into(), own, total)
+}
+
+#[test]
+fn a_function_counts_once_a_sample_however_often_it_is_on_the_stack() {
+    let expected = [
+        row("innermost", 2, 2),
+        row("stub", 2, 2),
+        row("kernel::workload::hash::run", 1, 3),
+        row("0xffffffff8fff0000", 1, 1),
+        row("idle", 0, 5),
+        row("middle", 0, 3),
+        row("never_returns", 0, 2),
+    ];
+    assert_eq!(functions(Options::default()), expected);
+    let by_total = Options {
+        sort: SortBy::Total,
+        top: Some(2),
+        ..Options::default()
+    };
+    assert_eq!(
+        functions(by_total),
+        [row("idle", 0, 5), row("kernel::workload::hash::run", 1, 3)]
+    );
+}
+
+#[test]
+fn inlined_functions_are_marked() {
+    let report = report_of(profile(), Options::default());
+    let inlined: Vec<_> = report
+        .functions
+        .iter()
+        .filter(|row| row.inlined)
+        .map(|row| row.name.as_str())
+        .collect();
+    assert_eq!(inlined, ["innermost", "middle"]);
+}
+
+#[test]
+fn one_core_alone_is_counted_and_the_hash_stays() {
+    let all = json_of(Options::default());
+    let second = json_of(Options {
+        core: Some(1),
+        ..Options::default()
+    });
+    assert_eq!(second["samples"], 3);
+    assert_eq!(second["cores"].as_array().unwrap().len(), 1);
+    assert_eq!(second["cores"][0]["id"], 1);
+    assert_eq!(second["sample_hash"], all["sample_hash"]);
+    assert_eq!(second["functions"][0]["name"], "stub");
+}
+
+#[test]
+fn the_hash_is_what_its_definition_says() {
+    let mut hash = Sha256::new();
+    for (core, samples) in samples().iter().enumerate() {
+        hash.update((core as u64).to_le_bytes());
+        hash.update((samples.len() as u64).to_le_bytes());
+        for word in samples.iter().flat_map(|seen| seen.record()) {
+            hash.update(word.to_le_bytes());
+        }
+    }
+    let hash: String = hash.finalize()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    assert_eq!(json_of(Options::default())["sample_hash"], hash);
+}
+
+#[test]
+fn without_an_end_losses_are_what_the_sequence_numbers_say() {
+    let whole = profile();
+    let end = whole
+        .windows(4)
+        .rposition(|window| window == b"\x93PMI")
+        .unwrap();
+    let report = report_of(whole[..end].to_vec(), Options::default());
+    let lost: Vec<_> = report.cores.iter().map(|core| core.lost).collect();
+    assert_eq!(lost, [0, 2]);
+    assert_eq!(report.unclaimed, None);
+    assert!(report.incomplete.unwrap().contains("the end is missing"));
+}
+
+#[test]
+fn the_text_says_it_all_in_100_columns() {
+    let report = report_of(profile(), Options::default());
+    let text = report::text::text(&report, SortBy::Own);
+    for part in [
+        "QEMU 7.2.22, deterministic",
+        "2 cores online",
+        "fixture 1.0",
+        "apic-timer as NMI",
+        "no PMU here",
+        "100 instructions requested; achieved 90 minimum, 100 median, 101 maximum",
+        "the workload ran 100 instructions between samples, the handler 300",
+        "6, 2 lost, 2 interrupts unclaimed",
+        "83.33%            5  complete",
+        "16.67%            1  frame pointer below the frame",
+        "50.00%            3  hash",
+        "33.33%            2  (interrupts off)",
+        "33.33%   33.33%  i innermost",
+        "fixture.c:11",
+        &report.build_id,
+        &report.sample_hash,
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= 100 && line == line.trim_end(),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn many_cores_and_long_names_stay_in_100_columns() {
+    let mut report = report_of(profile(), Options::default());
+    let mut core = report.cores[0].clone();
+    (core.samples, core.lost) = (12_345_678, 1_234_567);
+    report.cores = (0..255)
+        .map(|id| model::Core { id, ..core.clone() })
+        .collect();
+    report.functions[0].name = "very::long::".repeat(20);
+    report.functions[1].file = Some("a/long/folder".repeat(20));
+    let text = report::text::text(&report, SortBy::Own);
+    for line in text.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+    let shown = (0..255).filter(|id| text.split_whitespace().any(|word| word == id.to_string()));
+    assert_eq!(shown.count(), 255);
+}
+
+#[test]
+fn folded_stacks_are_outermost_first() {
+    let profile = Profile::read(profile()).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let hash = "kernel::workload::hash::run";
+    let crossed = "idle;never_returns;[interrupt 0x40];stub;stub";
+    assert_eq!(
+        flame::folded(&profile, &mut symbols, None),
+        [
+            "0xffffffff8fff0000 1".to_owned(),
+            format!("[cut: frame pointer below the frame];{crossed} 1"),
+            format!("idle;{hash};middle;innermost 2"),
+            format!("idle;{hash};middle;{hash};{hash} 1"),
+            format!("{crossed} 1"),
+        ]
+    );
+    let by_core = flame::folded(&profile, &mut symbols, Some(Root::Core));
+    assert!(
+        by_core.contains(&format!("core 1;{crossed} 1")),
+        "{by_core:?}"
+    );
+    let by_task = flame::folded(&profile, &mut symbols, Some(Root::Task));
+    assert!(
+        by_task.contains(&format!("idle;{crossed} 1")),
+        "{by_task:?}"
+    );
+    assert!(
+        by_task.contains(&"task 7;0xffffffff8fff0000 1".to_owned()),
+        "{by_task:?}"
+    );
+}
+
+#[test]
+fn the_flame_graph_is_a_picture_of_them() {
+    let profile = Profile::read(profile()).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let folded = flame::folded(&profile, &mut symbols, None);
+    let draw = || {
+        let mut picture = Vec::new();
+        flame::draw(&profile, &folded, &mut picture).unwrap();
+        String::from_utf8(picture).unwrap()
+    };
+    let picture = draw();
+    assert!(
+        picture.contains("<svg")
+            && picture.contains("kernel::workload::hash::run (3 samples, 50.00%)")
+    );
+    assert!(picture.contains("6 samples on 2 cores"));
+    assert_eq!(picture, draw(), "the same profile gives the same picture");
+}
