@@ -19,7 +19,6 @@ use core::sync::atomic::Ordering::Relaxed;
 use profiler::format::{Clock, Delivery};
 
 use super::clock::RunClock;
-use super::overflow;
 use super::source::{Source, Unavailable};
 use crate::cpu::{self, CoreBlock};
 use crate::time::Deadline;
@@ -59,16 +58,17 @@ pub(super) fn overflow(core: &CoreBlock, entered: u64) -> Option<u32> {
     u32::try_from(count).ok().filter(|&count| count != 0)
 }
 
-/// Whether an overflow arrives within the time if the source is armed with
-/// `count`.
+/// Whether an overflow arrives within the time once `provoke` has asked the
+/// source for one.
 ///
 /// # Errors
 ///
 /// None did.
-pub(super) fn arrival(count: u32) -> Result<(), Unavailable> {
-    let state = &cpu::current().sampling;
+pub(super) fn arrival(provoke: impl FnOnce(&CoreBlock)) -> Result<(), Unavailable> {
+    let core = cpu::current();
+    let state = &core.sampling;
     let before = state.trials.load(Relaxed);
-    overflow::arm(cpu::current(), count);
+    provoke(core);
     let arrived = Deadline::after(PATIENCE).wait_for(|| state.trials.load(Relaxed) != before);
     arrived.then_some(()).ok_or(Unavailable::NoArrival)
 }
@@ -85,6 +85,14 @@ pub(super) fn measure(
 ) -> Result<Calibration, Unavailable> {
     let passages = (0..TRIALS).map(|_| passage(source, delivery));
     let passage = passages.min().unwrap_or(0);
+    if !source.is_per_core() {
+        // Another core's clock decides when.
+        return Ok(Calibration {
+            passage,
+            lead: 0,
+            floor: 1,
+        });
+    }
     match clock.clock {
         Clock::Instructions => {
             let got = trial(source.counts(TRIAL), delivery)?.saturating_sub(passage);

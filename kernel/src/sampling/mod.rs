@@ -25,7 +25,7 @@ pub mod walk;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use profiler::format::description::MAX_TASKS;
-use profiler::format::{Clock, Delivery, Description, Text};
+use profiler::format::{Clock, Description, Text};
 use profiler::settings::Settings;
 use profiler::shared::{Layout, PAGE, RunState, Shared};
 use spin::Once;
@@ -57,6 +57,8 @@ pub struct Run {
     calibration: Calibration,
     /// What the source is armed with.
     count: u32,
+    /// The count after which a core that waits for its turn takes it.
+    patience: u32,
     /// The requested period, in ticks of the run.
     period: u64,
     /// The time stamp counter when sampling began.
@@ -73,6 +75,11 @@ static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
 /// that is being probed or used.
 static SOURCES: [Once<Source>; 5] = [const { Once::new() }; 5];
 static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
+
+/// How many periods of every core a core waits for its turn where it may not
+/// come; and no shorter than this count, which is longer than any handler.
+const PATIENCE: u32 = 4;
+const LEAST_PATIENCE: u32 = 100_000;
 
 /// What an overflow interrupt means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,9 +217,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
             "a period of {period} is more than the source can count"
         ))
     };
-    let turns = clock.clock == Clock::Instructions
-        && settings.delivery == Delivery::Nmi
-        && source.is_per_core();
+    let turns = clock.clock == Clock::Instructions && source.is_per_core();
     let cores = u32::try_from(cpu::cores().len()).unwrap_or(u32::MAX);
     let description = Description {
         build_id: build_id::build_id().bytes(),
@@ -242,6 +247,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         clock,
         calibration,
         count,
+        patience: count.saturating_mul(PATIENCE * cores).max(LEAST_PATIENCE),
         period,
         began: AtomicU64::new(0),
         turns: turns.then(Turns::new),
@@ -326,7 +332,7 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
         turns::wake(first);
     }
     if core.index != first.index {
-        turns::wait_until(|| None::<core::convert::Infallible>);
+        smp::stop_here();
     }
     turns::wait_until(|| (run.active.load(Ordering::Acquire) == 0).then_some(()));
     // The interrupted code is never gone on with: the core starts anew on its own

@@ -47,6 +47,10 @@ pub struct CoreState {
     pub(super) asked: AtomicBool,
     /// What the core works on: an index into the run's task names.
     pub(super) task: AtomicU16,
+    /// The core waits for its turn, and a maskable overflow is its watchdog's.
+    pub(super) parked: AtomicBool,
+    /// The watchdog has interrupted the wait.
+    pub(super) barked: AtomicBool,
     /// Overflows that came while calibrating.
     pub(super) trials: AtomicU64,
 }
@@ -71,6 +75,10 @@ pub fn irq(frame: &mut TrapFrame) {
     let entered = time::ticks();
     let core = cpu::current();
     apic::registers().end_of_interrupt();
+    if core.sampling.parked.load(Relaxed) {
+        core.sampling.barked.store(true, Relaxed);
+        return;
+    }
     let next = taken(frame, core, entered, Delivery::Irq);
     resume(core, next);
 }
@@ -138,8 +146,12 @@ fn sampled(
         super::leave(frame, core, run);
         return Next::Return;
     }
-    if let Some(turns) = &run.turns {
-        turns.next(core);
+    match (&run.turns, delivery) {
+        (Some(turns), Delivery::Nmi) => turns.next(core),
+        (Some(turns), Delivery::Irq) => {
+            turns.next_or_take(core, || run.source.arm(core, run.patience));
+        }
+        (None, _) => {}
     }
     state.waited.store(time::ticks() - done, Relaxed);
     Next::Arm(run.count)

@@ -22,6 +22,13 @@
 //! The wait is bounded: the core whose turn it is has its source armed, and its
 //! next overflow hands the turn on, whatever it executes. A core that has taken
 //! its last sample leaves the circle.
+//!
+//! Where overflows are maskable interrupts that is not so: the core may have
+//! interrupts off, and wait for a lock that a halted one holds. There a core
+//! that waits arms its own source, as a watchdog, and takes the turn when the
+//! circle has not come round in time; two cores then run at once, until the one
+//! that was robbed of the turn has its overflow and finds that it has none to
+//! hand on.
 
 use core::arch::global_asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -122,6 +129,25 @@ impl Turns {
     pub(super) fn next(&self, core: &CoreBlock) {
         self.hand_on(core);
         wait_until(|| self.is_turn_of(core).then_some(()));
+    }
+
+    /// The same, but takes the turn if it has not come back when `watchdog`, to
+    /// which the source is armed, has interrupted the wait.
+    pub(super) fn next_or_take(&self, core: &CoreBlock, watchdog: impl Fn()) {
+        if self.is_turn_of(core) {
+            self.hand_on(core);
+        }
+        let state = &core.sampling;
+        state.barked.store(false, Ordering::Relaxed);
+        state.parked.store(true, Ordering::Relaxed);
+        watchdog();
+        wait_until(|| {
+            if state.barked.load(Ordering::Relaxed) {
+                self.holder.store(core.index, Ordering::Release);
+            }
+            self.is_turn_of(core).then_some(())
+        });
+        state.parked.store(false, Ordering::Relaxed);
     }
 
     /// Hands the turn of the running core, `core`, on for good.

@@ -57,6 +57,12 @@ impl Driver {
         }
     }
 
+    /// Sends an NMI to `core`.
+    pub(super) fn interrupt(core: &CoreBlock) {
+        // SAFETY: every core has a gate for NMIs.
+        unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+    }
+
     /// Asks `core` for a sample, and waits until it took it. One that does not in
     /// time is asked again in the next period; a core that has left is not asked.
     fn sample(core: &CoreBlock) {
@@ -66,8 +72,7 @@ impl Driver {
             return;
         }
         state.asked.store(true, Relaxed);
-        // SAFETY: every core has a gate for NMIs.
-        unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+        Self::interrupt(core);
         let _ = Deadline::after(PATIENCE).wait_for(|| state.sequence.load(Relaxed) != before);
     }
 }

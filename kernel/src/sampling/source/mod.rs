@@ -14,8 +14,8 @@ use core::fmt::{self, Write as _};
 use profiler::format::{self, Delivery, Text};
 use profiler::settings::SourceChoice;
 
-use super::calibration;
 use super::clock::RunClock;
+use super::{calibration, overflow};
 use crate::cpu::CoreBlock;
 use apic_timer::ApicTimer;
 use hpet::HpetTimers;
@@ -133,12 +133,15 @@ impl Source {
             format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
             format::Source::Hpet => Self::Hpet(HpetTimers::probe(delivery)?),
             format::Source::Ipi if delivery == Delivery::Irq => return Err(Unavailable::NmiOnly),
-            format::Source::Ipi => return Driver::probe().map(Self::Ipi),
+            format::Source::Ipi => Self::Ipi(Driver::probe()?),
         };
         // What the hardware says of itself is one thing; an interrupt is another.
         super::offer(source);
         let count = u32::try_from(source.counts(ARRIVAL)).unwrap_or(u32::MAX);
-        calibration::arrival(count)?;
+        calibration::arrival(|core| match source {
+            Self::Ipi(_) => Driver::interrupt(core),
+            _ => overflow::arm(core, count),
+        })?;
         Ok(source)
     }
 
