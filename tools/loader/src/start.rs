@@ -13,10 +13,9 @@ use loader::{Error, Result, acpi, direct_map};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{PageSize, Size2MiB};
 
-use crate::machine::apic::{LocalApic, mask_io_apic};
-use crate::machine::cores::{self, MAX_CORES};
+use crate::machine::apic::mask_io_apic;
 use crate::machine::memory::{Memory, is_mapped, left_by_others, string_left_by_others};
-use crate::machine::{Features, console, entry, mask_pic, paging};
+use crate::machine::{Features, console, cores, entry, mask_pic, paging};
 
 /// What the first core runs, interrupts off, on the loader's stack.
 pub extern "C" fn first_core(start_info: u32) -> ! {
@@ -73,25 +72,13 @@ fn start(start_info: PhysAddr) -> Result<Infallible> {
     let stack_top = direct_map(stack.start) + stack_size.next_multiple_of(PAGE);
 
     let madt = info.rsdp.and_then(|rsdp| acpi::madt(rsdp, table));
-    let mut places = ArrayVec::new();
-    let mut cores = None;
-    if let Some(madt) = madt
-        && let Some(flags) = requests.member(id::MP, 0)
-    {
-        let apic = LocalApic::new(flags & 1 != 0 && features.x2apic);
-        let known: ArrayVec<_, MAX_CORES> = acpi::cores(madt, apic.is_x2apic())
-            .take(MAX_CORES)
-            .collect();
-        places = cores::start(
-            &mut memory,
-            &known,
-            &apic,
-            features,
-            page_tables,
-            stack_size,
-        )?;
-        cores = Some((apic.is_x2apic(), apic.id()));
-    }
+    let cores = match (madt, requests.member(id::MP, 0)) {
+        (Some(madt), Some(flags)) => {
+            let x2apic = flags & 1 != 0;
+            cores::start(&mut memory, madt, x2apic, features, page_tables, stack_size)?
+        }
+        _ => None,
+    };
 
     let files: ArrayVec<_, MAX_MODULES> = modules.iter().map(file).collect();
     let command_line = string(info.command_line);
@@ -103,10 +90,10 @@ fn start(start_info: PhysAddr) -> Result<Infallible> {
         image: (image.start, executable.start()),
         modules: &files,
         rsdp: info.rsdp,
-        cores: cores.map(|(x2apic, first)| Cores {
-            x2apic,
-            first,
-            places: &places,
+        cores: cores.as_ref().map(|cores| Cores {
+            x2apic: cores.x2apic,
+            first: cores.first,
+            places: &cores.places,
         }),
     };
     let answers = memory.allocate(facts.room(), PAGE, Kind::BootloaderReclaimable)?;

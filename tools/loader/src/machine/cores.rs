@@ -10,7 +10,7 @@ use core::hint::spin_loop;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
-use loader::acpi::Core;
+use loader::acpi::{self, Core};
 use loader::memory_map::{Kind, PAGE};
 use loader::{Result, direct_map};
 use spin::Once;
@@ -73,19 +73,34 @@ struct Shared {
     x2apic: bool,
 }
 
-/// Starts all cores of `cores` but the one that this runs on; they wait, each on a
-/// stack of `stack_size` bytes, and will enter the kernel on `page_tables`. Returns
-/// where the structures are of those that came, and of the core that this runs on.
+/// The cores that wait, and the one that this runs on.
+pub struct Started {
+    /// Whether their local APICs are in x2APIC mode.
+    pub x2apic: bool,
+    /// The APIC id of the core that this runs on.
+    pub first: u32,
+    /// Where the structure of each is.
+    pub places: ArrayVec<PhysAddr, MAX_CORES>,
+}
+
+/// Starts all cores that an MADT names, in x2APIC mode if that is `wanted` and the
+/// processor has it; they wait, each on a stack of `stack_size` bytes, and will
+/// enter the kernel on `page_tables`. None, if the MADT names no cores.
 pub fn start(
     memory: &mut Memory,
-    cores: &[Core],
-    apic: &LocalApic,
+    madt: &[u8],
+    wanted: bool,
     features: Features,
     page_tables: PhysAddr,
     stack_size: u64,
-) -> Result<ArrayVec<PhysAddr, MAX_CORES>> {
-    let first = apic.id();
-    let (infos, start) = allocate_infos(memory, cores)?;
+) -> Result<Option<Started>> {
+    let apic = LocalApic::new(wanted && features.x2apic);
+    let (x2apic, first) = (apic.is_x2apic(), apic.id());
+    let cores: ArrayVec<Core, MAX_CORES> = acpi::cores(madt, x2apic).take(MAX_CORES).collect();
+    if cores.is_empty() {
+        return Ok(None);
+    }
+    let (infos, start) = allocate_infos(memory, &cores)?;
     let others = infos
         .iter()
         .filter(|info| info.apic_id.load(Ordering::Relaxed) != first);
@@ -105,14 +120,15 @@ pub fn start(
             memory_types: features
                 .memory_types
                 .then(|| unsafe { MemoryTypes::read() }),
-            x2apic: apic.is_x2apic(),
+            x2apic,
         });
         let code = trampoline_code();
         let page = memory.allocate_low(PAGE)?;
         page.bytes[..code.len()].copy_from_slice(code);
 
         // SDM vol. 3, 9.4.4.1, without its delays, which are for chips of 1996: what
-        // this runs on takes INIT at once, and what does not is told again.
+        // this runs on takes INIT at once, and a core that missed its start is told
+        // again.
         for info in others.clone() {
             apic.init(info.apic_id.load(Ordering::Relaxed));
         }
@@ -142,7 +158,11 @@ pub fn start(
             ));
         }
     }
-    Ok(places)
+    Ok(Some(Started {
+        x2apic,
+        first,
+        places,
+    }))
 }
 
 fn allocate_infos(memory: &mut Memory, cores: &[Core]) -> Result<(&'static [CoreInfo], PhysAddr)> {

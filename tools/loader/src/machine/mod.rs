@@ -16,7 +16,7 @@ use raw_cpuid::CpuId;
 use x86_64::instructions::port::Port;
 use x86_64::registers::model_specific::{Efer, EferFlags, Msr};
 
-/// What of the processor decides how memory is mapped.
+/// What the processor has of what the loader can do without.
 #[derive(Clone, Copy)]
 pub struct Features {
     /// Pages may be marked as not executable.
