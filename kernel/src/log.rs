@@ -27,7 +27,7 @@ impl Log for SerialLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        line(record.level().as_str(), *record.args());
+        line(record.level().as_str(), *record.args(), PATIENCE);
     }
 
     fn flush(&self) {
@@ -46,9 +46,10 @@ pub fn start() {
     log::set_max_level(LevelFilter::Debug);
 }
 
-/// The message with which a run ends; any core, at any time.
+/// The message with which a run ends. The other cores have been stopped, maybe in
+/// the middle of a line, so there is nobody to wait for.
 pub fn last_words(message: fmt::Arguments<'_>) {
-    line("ERROR", message);
+    line("ERROR", message, 0);
 }
 
 /// Bytes, at once, without a lock or formatting.
@@ -57,9 +58,12 @@ pub fn raw(text: &str) {
     let _ = Serial.write_str(text);
 }
 
-fn line(level: &str, message: fmt::Arguments<'_>) {
+/// Half a second of the fastest time stamp counters; a line takes milliseconds.
+const PATIENCE: u64 = 1 << 31;
+
+fn line(level: &str, message: fmt::Arguments<'_>, patience: u64) {
     let me = cpu::current_index();
-    let turn = Turn::take(me);
+    let turn = Turn::take(me, patience);
     if turn.is_borrowed {
         raw("\n");
     }
@@ -75,17 +79,16 @@ struct Turn {
 }
 
 impl Turn {
-    fn take(me: u32) -> Self {
-        // Some 1 s of the fastest time stamp counters; a line takes milliseconds.
-        let deadline = Deadline::after(1 << 32);
-        loop {
-            match WRITER.compare_exchange(NOBODY, me, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return Self { is_borrowed: false },
-                Err(holder) if holder == me || deadline.is_over() => {
-                    return Self { is_borrowed: true };
-                }
-                Err(_) => core::hint::spin_loop(),
-            }
+    /// For core `me`, after at most so many ticks of the time stamp counter.
+    fn take(me: u32, patience: u64) -> Self {
+        let free = || {
+            WRITER
+                .compare_exchange(NOBODY, me, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        };
+        let nested = WRITER.load(Ordering::Relaxed) == me;
+        Self {
+            is_borrowed: nested || !Deadline::after(patience).wait_for(free),
         }
     }
 }

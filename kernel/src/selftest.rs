@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 use core::hint::black_box;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::{self, hlt};
 
@@ -18,6 +19,9 @@ const TESTS: &[Test] = &[
     ("nothing", || {}),
     ("panic", || panic!("this panic was asked for")),
     ("panic-in-panic", panic_in_panic),
+    ("trap-in-panic", trap_in_panic),
+    ("trap-in-log", trap_in_log),
+    ("stuck-log", stuck_log),
     ("page-fault", page_fault),
     ("write-text", write_text),
     ("execute-data", execute_data),
@@ -53,6 +57,48 @@ impl core::fmt::Display for PanicsWhenShown {
 
 fn panic_in_panic() {
     panic!("{PanicsWhenShown}");
+}
+
+struct FaultsWhenShown;
+
+impl core::fmt::Display for FaultsWhenShown {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        page_fault();
+        Ok(())
+    }
+}
+
+fn trap_in_panic() {
+    panic!("{FaultsWhenShown}");
+}
+
+/// The core that reports the trap is the one that holds the serial port.
+fn trap_in_log() {
+    log::info!("{FaultsWhenShown}");
+}
+
+/// Whether a core hangs while it writes a line.
+static HANGS: AtomicBool = AtomicBool::new(false);
+
+struct HangsWhenShown;
+
+impl core::fmt::Display for HangsWhenShown {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        HANGS.store(true, Ordering::Release);
+        hang();
+        Ok(())
+    }
+}
+
+/// The last core, of two or more, dies with the serial port in its hands; this one
+/// has something to say.
+fn stuck_log() {
+    let last = cpu::cores().last().expect("there is a first core");
+    smp::give(last, || log::info!("{HangsWhenShown}"));
+    while !HANGS.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+    log::info!("said all the same");
 }
 
 fn page_fault() {

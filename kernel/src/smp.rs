@@ -9,6 +9,7 @@ use x86_64::instructions::{hlt, interrupts};
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
+use crate::exit;
 use crate::time::Deadline;
 use crate::trap::{TrapFrame, vector};
 
@@ -223,10 +224,11 @@ pub fn stop_others() {
     }
 }
 
-/// Does not return if the run is ending. For NMI handlers: first of all.
+/// Does not return if another core is ending the run. For NMI handlers: first of
+/// all. The core that ends the run goes on, though NMIs still reach it.
 #[inline]
 pub fn stop_if_asked() {
-    if STOP.load(Ordering::Acquire) {
+    if STOP.load(Ordering::Acquire) && !exit::is_ending_here() {
         stop_here();
     }
 }

@@ -20,17 +20,17 @@ pub fn log(boot: &BootInfo) {
     );
     let apic = match apic::registers() {
         Registers::XApic(_) => "xAPIC",
-        Registers::X2Apic => "x2APIC",
+        Registers::X2Apic(_) => "x2APIC",
     };
     let cores = cpu::cores().len();
     log::info!("cores: {cores} online, every one answered a ping; {apic}");
     log::info!("features: {}", Features::get());
-    match (hpet::get(), boot.hpet) {
-        (Some(hpet), _) => {
-            let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
-            log::info!("HPET: {timers} timers, {period} fs per tick");
-        }
-        (None, problem) => log::info!("HPET: none: {problem:?}"),
+    if let Some(hpet) = hpet::get() {
+        let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
+        log::info!("HPET: {timers} timers, {period} fs per tick");
+    }
+    if let Err(problem) = boot.hpet {
+        log::info!("no HPET: {problem}");
     }
     let audit = paging::audit(boot);
     log::info!(

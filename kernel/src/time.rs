@@ -38,8 +38,15 @@ impl Deadline {
     }
 
     /// Waits for `condition`; whether it came true in time.
+    ///
+    /// Under instruction counting a `pause` lets another core run, but takes an
+    /// emulator so long that a deadline of many ticks would hardly ever come. So
+    /// once a wait has become long, most of it is spent in plain instructions.
     #[must_use]
     pub fn wait_for(&self, condition: impl Fn() -> bool) -> bool {
+        const SHORT_WAIT: u32 = 100_000;
+        const INSTRUCTIONS: u32 = 20_000;
+        let mut looks = 0_u32;
         loop {
             if condition() {
                 return true;
@@ -47,7 +54,10 @@ impl Deadline {
             if self.is_over() {
                 return false;
             }
-            // Under instruction counting this is also what lets other cores run.
+            looks = looks.saturating_add(1);
+            if looks > SHORT_WAIT {
+                (0..INSTRUCTIONS).for_each(|n| _ = core::hint::black_box(n));
+            }
             core::hint::spin_loop();
         }
     }

@@ -1,4 +1,4 @@
-//! Hand-made tables, whole and damaged.
+//! Hand-made tables, whole and damaged, and captured ones.
 
 use super::*;
 
@@ -161,4 +161,28 @@ fn memory_that_is_not_there_is_an_error() {
             }
         }
     }
+}
+
+/// What SeaBIOS left in the memory of a QEMU q35 machine.
+mod captured {
+    pub(super) const RSDP: &[u8] = b"RSD PTR \x58BOCHS \0\xcb\x22\xfe\x0f";
+
+    pub(super) const RSDT: &[u8] = b"RSDT\x38\0\0\0\x01\x94BOCHS BXPC    \
+        \x01\0\0\0BXPC\x01\0\0\0\
+        \xbb\x20\xfe\x0f\xaf\x21\xfe\x0f\x2f\x22\xfe\x0f\x67\x22\xfe\x0f\xa3\x22\xfe\x0f";
+
+    pub(super) const HPET: &[u8] = b"HPET\x38\0\0\0\x01\xb4BOCHS BXPC    \
+        \x01\0\0\0BXPC\x01\0\0\0\
+        \x01\xa2\x86\x80\0\0\0\0\0\0\xd0\xfe\0\0\0\0\0\0\0\0";
+}
+
+#[test]
+fn captured_tables_are_understood() {
+    // The other tables, at the addresses before the HPET's, were not captured.
+    let memory = Memory(vec![
+        (0xf_59e0, captured::RSDP.to_vec()),
+        (0xffe_22cb, captured::RSDT.to_vec()),
+        (0xffe_222f, captured::HPET.to_vec()),
+    ]);
+    assert_eq!(hpet_address(&memory, 0xf_59e0), Ok(REGISTERS));
 }

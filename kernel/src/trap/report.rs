@@ -12,13 +12,19 @@ use crate::memory::stacks;
 
 /// Says what happened, where, and on which stack; then exits.
 pub(super) fn unhandled(vector: u8, frame: &TrapFrame) -> ! {
+    // While this core was already saying why the run ends: what was to be shown is
+    // not to be trusted, so nothing is.
+    if exit::is_ending_here() {
+        log::raw("\ntrap while ending the run\n");
+        exit::exit(ExitCode::Exception);
+    }
     exit::begin();
     let name = vector::name(vector);
     let rip = frame.rip;
     log::last_words(format_args!(
         "{name} (vector {vector}) at {rip:#018x}\n{frame}\n{}{}",
         Accessed { vector, frame },
-        OnStack(VirtAddr::new_truncate(frame.rsp)),
+        OnStack(frame.rsp),
     ));
     exit::exit(ExitCode::Exception)
 }
@@ -54,14 +60,15 @@ impl fmt::Display for Accessed<'_> {
 }
 
 /// The stack that was in use.
-struct OnStack(VirtAddr);
+struct OnStack(u64);
 
 impl fmt::Display for OnStack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A full descending stack: the pointer may equal the upper end.
-        match stacks::locate(self.0 - 1) {
-            Some(place) => write!(f, "  on {place}"),
-            None => f.write_str("  on no stack of the kernel"),
+        let last_pushed = VirtAddr::new_truncate(self.0.wrapping_sub(1));
+        match stacks::locate(last_pushed) {
+            Some(place) => write!(f, "  stack pointer: {place}"),
+            None => f.write_str("  stack pointer: on no stack of the kernel"),
         }
     }
 }

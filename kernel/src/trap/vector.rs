@@ -47,7 +47,7 @@ pub const fn name(vector: u8) -> &'static str {
         19 => "SIMD error",
         20 => "virtualization exception",
         21 => "control protection exception",
-        0..32 => "reserved exception",
+        9 | 15 | 22..=31 => "reserved exception",
         CALL => "call from another core",
         SAMPLING => "overflow",
         TURN => "wake-up of a parked core",

@@ -48,7 +48,7 @@ pub fn is_started() -> bool {
 /// If the APIC's id is not the one that the boot loader told.
 pub(super) fn start(core: &CoreBlock) {
     let registers = *REGISTERS.call_once(|| match Features::get().x2apic {
-        Some(_) => Registers::X2Apic,
+        Some(proof) => Registers::X2Apic(proof),
         None => Registers::XApic(paging::map_device(apic_base::address())),
     });
     let mut builder = LocalApicBuilder::new();

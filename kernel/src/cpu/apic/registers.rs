@@ -8,6 +8,8 @@
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::Msr;
 
+use crate::cpu::features::X2Apic;
+
 /// A register, by its memory offset.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
@@ -95,8 +97,8 @@ impl Message {
 pub enum Registers {
     /// Memory at this address, the same on each core.
     XApic(VirtAddr),
-    /// MSRs.
-    X2Apic,
+    /// MSRs, which exist only in x2APIC mode: hence the proof that there is one.
+    X2Apic(X2Apic),
 }
 
 impl Registers {
@@ -110,12 +112,13 @@ impl Registers {
                 // SAFETY: a register of the mapped APIC page.
                 unsafe { address.read_volatile() }
             }
-            Self::X2Apic => {
+            Self::X2Apic(_) => {
                 // SAFETY: x2APIC mode is on, so the register is there; but for the
                 // command's upper half, which only the xAPIC branches name.
                 let value = unsafe { Msr::new(msr(register)).read() };
                 // The upper half exists in the command register alone.
-                (value & u64::from(u32::MAX)) as u32
+                let [a, b, c, d, ..] = value.to_le_bytes();
+                u32::from_le_bytes([a, b, c, d])
             }
         }
     }
@@ -136,7 +139,7 @@ impl Registers {
                 unsafe { address.write_volatile(value) };
             }
             // SAFETY: x2APIC mode is on; the caller's conditions.
-            Self::X2Apic => unsafe { Msr::new(msr(register)).write(u64::from(value)) },
+            Self::X2Apic(_) => unsafe { Msr::new(msr(register)).write(u64::from(value)) },
         }
     }
 
@@ -153,7 +156,7 @@ impl Registers {
         let value = self.read(Register::Id);
         match self {
             Self::XApic(_) => value >> 24,
-            Self::X2Apic => value,
+            Self::X2Apic(_) => value,
         }
     }
 
@@ -187,7 +190,7 @@ impl Registers {
                 // SAFETY: what stood there before.
                 unsafe { self.write(Register::InterruptCommandHigh, found) };
             }
-            Self::X2Apic => {
+            Self::X2Apic(_) => {
                 let command = u64::from(id) << 32 | u64::from(command);
                 // SAFETY: a valid command in one write (SDM vol. 3, 12.12.9); the caller
                 // vouches for the receivers.

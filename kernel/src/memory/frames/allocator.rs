@@ -105,7 +105,8 @@ impl Block {
     pub fn bytes(&self) -> NonNull<[u8]> {
         let start = NonNull::new(self.virtual_start().as_mut_ptr::<u8>());
         let start = start.expect("the direct map does not begin at zero");
-        NonNull::slice_from_raw_parts(start, self.bytes as usize)
+        let bytes = usize::try_from(self.bytes).expect("an address has 64 bits");
+        NonNull::slice_from_raw_parts(start, bytes)
     }
 }
 
@@ -118,14 +119,13 @@ impl Block {
 /// find, ask for `below` 2 GiB first.
 #[must_use]
 pub fn take_block(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Block> {
-    let count = bytes.div_ceil(FRAME);
-    let align = align.max(FRAME) / FRAME;
+    let bytes = bytes.checked_next_multiple_of(FRAME)?;
+    let count = usize::try_from(bytes / FRAME).ok()?;
+    let align = usize::try_from(align.max(FRAME) / FRAME).ok()?;
     let below = below.map_or(usize::MAX, number);
-    let frame = with(|bitmap| bitmap.take_block(count as usize, align as usize, below))?;
-    Some(Block {
-        start: address(frame),
-        bytes: count * FRAME,
-    })
+    let frame = with(|bitmap| bitmap.take_block(count, align, below))?;
+    let start = address(frame);
+    Some(Block { start, bytes })
 }
 
 /// Gives a block back.
