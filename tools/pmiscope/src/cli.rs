@@ -99,10 +99,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
     pub workload: String,
 
-    /// Samples to take, all cores together
-    #[arg(long, value_name = "N", default_value_t = 100_000,
+    /// Samples to take, all cores together [default: 100000 in deterministic mode,
+    /// 10000 in realtime mode]
+    #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
-    pub samples: u64,
+    pub samples: Option<u64>,
 
     /// How the machine's time runs: by a count of instructions, so that a run
     /// repeats exactly, or by the clock, with the cores in parallel

@@ -42,6 +42,26 @@ pub fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
+/// A time in the largest unit that keeps it short, with three digits.
+#[must_use]
+#[allow(clippy::cast_precision_loss)] // shown with three digits
+pub fn duration(nanoseconds: u64) -> String {
+    const UNITS: [&str; 4] = ["ns", "µs", "ms", "s"];
+    let mut value = nanoseconds as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = match value {
+        _ if unit == 0 => 0,
+        99.95.. => 0,
+        9.995.. => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$} {}", UNITS[unit])
+}
+
 /// A number of bytes in the largest binary unit that keeps it short.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // shown with one digit
@@ -107,6 +127,26 @@ mod tests {
         assert_eq!(size(8 << 20), "8 MiB");
         assert_eq!(size(1536), "1.5 KiB");
         assert_eq!(size(1 << 60), "1024 PiB");
+    }
+
+    #[test]
+    fn times_have_three_digits() {
+        let times = [
+            0,
+            999,
+            1000,
+            12_345,
+            999_600,
+            31_870_687,
+            9_037_264_190,
+            3_600_000_000_000,
+        ];
+        assert_eq!(
+            times.map(duration),
+            [
+                "0 ns", "999 ns", "1.00 µs", "12.3 µs", "1.00 ms", "31.9 ms", "9.04 s", "3600 s"
+            ]
+        );
     }
 
     #[test]

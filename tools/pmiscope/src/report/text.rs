@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::model::{Core, FunctionRow, Report, SortBy};
 use crate::profile::{Mode, Outcome};
-use crate::units::{counted, grouped, percent};
+use crate::units::{counted, duration, grouped, percent};
 
 /// The columns that a line may have.
 const WIDTH: usize = 100;
@@ -42,7 +42,6 @@ impl Out {
     }
 
     fn facts(&mut self, report: &Report) {
-        let unit = unit(report);
         self.fact("kernel", &format!("build-id {}", report.build_id));
         self.fact("booted by", &report.bootloader);
         self.fact(
@@ -63,38 +62,7 @@ impl Out {
         if !report.source_reason.is_empty() {
             self.fact("", &report.source_reason);
         }
-        let period = &report.period;
-        let mut achieved = format!("{} {unit} requested", grouped(period.requested));
-        if let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) {
-            let _ = write!(
-                achieved,
-                "; achieved {} minimum, {} median, {} maximum",
-                grouped(min),
-                grouped(median),
-                grouped(max)
-            );
-        }
-        self.fact("period", &achieved);
-        if let Some(cost) = report.handler_ticks {
-            self.fact(
-                "handler",
-                &format!(
-                    "{} {unit} a sample (median), {} at most",
-                    grouped(cost.median),
-                    grouped(cost.max)
-                ),
-            );
-            if let Some(median) = period.median {
-                self.fact(
-                    "progress",
-                    &format!(
-                        "the workload ran {} {unit} between samples, the handler {}",
-                        grouped(median),
-                        grouped(cost.median)
-                    ),
-                );
-            }
-        }
+        self.period(report);
         let mut samples = format!("{}, {} lost", grouped(report.samples), grouped(report.lost));
         match report.unclaimed {
             Some(unclaimed) => {
@@ -111,6 +79,33 @@ impl Out {
         if let Some(incomplete) = &report.incomplete {
             self.fact("incomplete", incomplete);
         }
+    }
+
+    fn period(&mut self, report: &Report) {
+        let (number, unit): (fn(u64) -> String, _) = match report.clock {
+            "instructions" => (grouped, " instructions"),
+            _ => (duration, ""),
+        };
+        let period = &report.period;
+        let mut line = format!("{}{unit} requested", number(period.requested));
+        if let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) {
+            let [min, median, max] = [min, median, max].map(number);
+            let _ = write!(
+                line,
+                "; achieved: minimum {min}, median {median}, maximum {max}"
+            );
+        }
+        self.fact("period", &line);
+        let (Some(cost), Some(median)) = (report.handler_ticks, period.median) else {
+            return;
+        };
+        let [cost, at_most, median] = [cost.median, cost.max, median].map(number);
+        self.fact(
+            "handler",
+            &format!("{cost}{unit} a sample (median), at most {at_most}"),
+        );
+        let ran = format!("the workload ran {median}{unit} between samples, the handler {cost}");
+        self.fact("progress", &ran);
     }
 
     /// A table of the cores, as many side by side as fit when there are many.
@@ -222,14 +217,6 @@ impl Out {
                 if row.inlined { 'i' } else { ' ' },
             ));
         }
-    }
-}
-
-/// What a tick is called.
-fn unit(report: &Report) -> &'static str {
-    match report.clock {
-        "instructions" => "instructions",
-        _ => "ns",
     }
 }
 

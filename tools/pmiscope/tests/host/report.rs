@@ -194,7 +194,8 @@ fn the_text_says_it_all_in_100_columns() {
         "fixture 1.0",
         "apic-timer as NMI",
         "no PMU here",
-        "100 instructions requested; achieved 90 minimum, 100 median, 101 maximum",
+        "100 instructions requested; achieved: minimum 90, median 100, maximum 101",
+        "300 instructions a sample (median), at most 310",
         "the workload ran 100 instructions between samples, the handler 300",
         "6, 2 lost, 2 interrupts unclaimed",
         "83.33%            5  complete",
@@ -214,6 +215,19 @@ fn the_text_says_it_all_in_100_columns() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn times_have_their_units() {
+    let mut report = report_of(profile(), Options::default());
+    report.clock = "time";
+    report.period.requested = 1_000_000;
+    let text = report::text::text(&report, SortBy::Own);
+    assert!(
+        text.contains("1.00 ms requested; achieved: minimum 90 ns, median 100 ns"),
+        "{text}"
+    );
+    assert!(text.contains("300 ns a sample"), "{text}");
 }
 
 #[test]

@@ -28,8 +28,12 @@ const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode; an emulated timer keeps up with
 /// that on every host.
 const REALTIME_PERIOD: u64 = 1_000_000;
+/// Samples in realtime mode: 10 s of one core's time.
+const REALTIME_SAMPLES: u64 = 10_000;
 /// Instructions between samples in deterministic mode.
 const DETERMINISTIC_PERIOD: u64 = 1000;
+/// Samples in deterministic mode: a second or two.
+const DETERMINISTIC_SAMPLES: u64 = 100_000;
 
 /// A run.
 pub(super) struct Plan {
@@ -105,15 +109,19 @@ fn settings(arguments: &RunArgs) -> Settings<'_> {
         Mode::Deterministic => DETERMINISTIC_PERIOD,
         Mode::Realtime => REALTIME_PERIOD,
     });
+    let samples = arguments.samples.unwrap_or(match arguments.mode {
+        Mode::Deterministic => DETERMINISTIC_SAMPLES,
+        Mode::Realtime => REALTIME_SAMPLES,
+    });
     Settings {
         source: arguments.source,
         delivery: arguments.delivery,
         period: Some(period),
         workload: &arguments.workload,
-        samples: arguments.samples,
+        samples,
         ring_bytes: arguments
             .ring
-            .unwrap_or_else(|| ring_for(arguments.samples, arguments.smp)),
+            .unwrap_or_else(|| ring_for(samples, arguments.smp)),
         test: arguments.self_test.as_deref(),
     }
 }
