@@ -13,9 +13,9 @@ use crate::exit;
 use crate::time::Deadline;
 use crate::trap::{TrapFrame, vector};
 
-/// How long a core may take to start or answer, in ticks of the time stamp
-/// counter: some ten seconds. An emulator runs 255 cores in turns.
-pub(crate) const PATIENCE: u64 = 40_000_000_000;
+/// How long nothing may happen while cores start or answer, in ticks of the time
+/// stamp counter: some seconds. An emulator runs 255 cores in turns.
+pub(crate) const PATIENCE: u64 = 10_000_000_000;
 
 /// The first core.
 const FIRST: u32 = 0;
@@ -62,9 +62,8 @@ pub fn start_others(boot: &BootInfo, main: boot::entry::CoreMain) {
     for core in others {
         boot::entry::start_core(boot, core, main);
     }
-    let deadline = Deadline::after(PATIENCE);
     for core in others {
-        let came = deadline.wait_for(|| core.online.load(Ordering::Acquire));
+        let came = Deadline::after(PATIENCE).wait_for(|| core.online.load(Ordering::Acquire));
         assert!(
             came,
             "core {} (APIC id {}) did not start",
@@ -218,7 +217,7 @@ pub fn stop_others() {
         unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
     }
     // One deadline for all: who hangs with NMIs blocked is left as it is.
-    let deadline = Deadline::after(PATIENCE / 16);
+    let deadline = Deadline::after(PATIENCE / 4);
     for core in others {
         let _ = deadline.wait_for(|| core.stopped.load(Ordering::Acquire));
     }
