@@ -145,6 +145,22 @@ fn without_the_table_it_says_so() {
     assert_eq!(hpet_address(&memory, RSDP), Err(Error::NoTable("HPET")));
 }
 
+#[test]
+fn a_pointer_of_revision_0_has_its_own_checksum() {
+    let mut memory = machine(0);
+    memory.piece(RSDP)[9] ^= 1;
+    assert_eq!(hpet_address(&memory, RSDP), Err(Error::Checksum(RSDP)));
+}
+
+#[test]
+fn an_xsdt_points_above_4_gib() {
+    const HIGH: u64 = TABLE + (1 << 32);
+    let mut memory = machine(2);
+    *memory.piece(ROOT) = sdt("XSDT", &HIGH.to_le_bytes());
+    memory.0.push((HIGH, hpet(0, REGISTERS + 0x1000)));
+    assert_eq!(hpet_address(&memory, RSDP), Ok(REGISTERS + 0x1000));
+}
+
 /// Whatever is missing from memory or cut short: an error, and never a panic.
 #[test]
 fn memory_that_is_not_there_is_an_error() {
