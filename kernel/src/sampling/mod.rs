@@ -22,12 +22,14 @@ pub mod source;
 pub mod turns;
 pub mod walk;
 
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use profiler::format::description::MAX_TASKS;
 use profiler::format::{Clock, Description, Text};
+use profiler::ring::Writer;
 use profiler::settings::Settings;
-use profiler::shared::{Layout, PAGE, RunState, Shared};
+use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
 use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
@@ -52,6 +54,8 @@ const DEFAULT_NANOSECONDS: u64 = 1_000_000;
 /// A run, once everything about it is known.
 pub struct Run {
     shared: Shared<'static>,
+    /// By core index.
+    rings: Vec<CoreRing>,
     source: Source,
     clock: RunClock,
     calibration: Calibration,
@@ -67,6 +71,21 @@ pub struct Run {
     workload: &'static Workload,
     /// Cores that have not taken their last sample.
     active: AtomicU32,
+}
+
+/// What a core writes to.
+struct CoreRing {
+    /// Used on that core alone.
+    writer: Writer<'static>,
+    counters: &'static CoreCounters,
+}
+
+impl Run {
+    /// What `core`, the running core, writes to.
+    #[inline]
+    fn ring(&self, core: &CoreBlock) -> &CoreRing {
+        &self.rings[core.index as usize]
+    }
 }
 
 static RUN: Once<Run> = Once::new();
@@ -241,8 +260,16 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         command_line: Text::new(boot.command_line),
         tasks: task_names(),
     };
+    let shared = shared_block(&description);
+    let rings = (0..cores).map(|core| CoreRing {
+        // SAFETY: `Run::ring` gives it to that core only, whose handlers end before
+        // what they interrupted goes on.
+        writer: unsafe { shared.writer(core) },
+        counters: shared.counters(core),
+    });
     let run = Run {
-        shared: shared_block(&description),
+        shared,
+        rings: rings.collect(),
         source,
         clock,
         calibration,

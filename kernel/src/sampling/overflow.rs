@@ -15,7 +15,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use profiler::address::{CodeAddress, StackAddress};
-use profiler::format::sample::{Chain, MAX_WORDS};
+use profiler::format::sample::Chain;
 use profiler::format::{Delivery, Sample, State};
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
@@ -126,7 +126,7 @@ fn sampled(
     run: &'static Run,
 ) -> Next {
     let state = &core.sampling;
-    let counters = run.shared.counters(core.index);
+    let counters = run.ring(core).counters;
     counters.taken.fetch_add(1, Relaxed);
     if !(state.armed.load(Relaxed) && run.source.has_fired(core)) {
         counters.unclaimed.fetch_add(1, Relaxed);
@@ -204,17 +204,13 @@ fn record(
         stack_top: unwind::stack_top(interrupted.sp, &walkable),
         pc: interrupted.pc,
         end,
-        chain_words: chain.words(),
+        // Those of `chain`, where they stand.
+        chain_words: &[],
     };
-    let mut words = [0; MAX_WORDS];
-    let len = sample.encode(&mut words);
-    // SAFETY: the ring of the running core; NMIs on top of this end before it
-    // goes on.
-    let writer = unsafe { run.shared.writer(core.index) };
+    let ring = run.ring(core);
     // A loss is counted in the ring.
-    if writer.write(&words[..len]).is_ok() {
-        let counters = run.shared.counters(core.index);
-        counters.stored.fetch_add(1, Relaxed);
+    if ring.writer.write(chain.record(&sample)).is_ok() {
+        ring.counters.stored.fetch_add(1, Relaxed);
     }
 }
 

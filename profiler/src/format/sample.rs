@@ -136,8 +136,12 @@ pub enum ChainEntry {
 }
 
 /// A chain under construction: [`MAX_CHAIN`] words, no allocation.
+///
+/// It grows where it will stand in the record, behind room for the words before
+/// it, so that nothing is copied when the record is made.
 pub struct Chain {
-    words: [u64; MAX_CHAIN],
+    record: [u64; MAX_WORDS],
+    /// Words of the record so far, those before the chain included.
     len: usize,
 }
 
@@ -146,8 +150,8 @@ impl Chain {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            words: [0; MAX_CHAIN],
-            len: 0,
+            record: [0; MAX_WORDS],
+            len: FIXED_WORDS,
         }
     }
 
@@ -166,7 +170,7 @@ impl Chain {
     }
 
     fn push_words<const N: usize>(&mut self, words: [u64; N]) -> Result<(), ChainEnd> {
-        let room = self.words.get_mut(self.len..self.len + N);
+        let room = self.record.get_mut(self.len..self.len + N);
         room.ok_or(ChainEnd::DepthLimit)?.copy_from_slice(&words);
         self.len += N;
         Ok(())
@@ -176,7 +180,14 @@ impl Chain {
     #[must_use]
     pub fn words(&self) -> &[u64] {
         // `len` never exceeds the array: `push_words` keeps it.
-        &self.words[..self.len]
+        &self.record[FIXED_WORDS..self.len]
+    }
+
+    /// Makes the record of `sample` with this chain, in place of the one that the
+    /// sample has.
+    pub fn record(&mut self, sample: &Sample<'_>) -> &[u64] {
+        self.record[..FIXED_WORDS].copy_from_slice(&sample.fixed_words(self.len));
+        &self.record[..self.len]
     }
 }
 
@@ -238,25 +249,33 @@ impl<'chain> Sample<'chain> {
     /// If the chain has more than [`MAX_CHAIN`] words; a [`Chain`] never has.
     pub fn encode(&self, record: &mut [u64; MAX_WORDS]) -> usize {
         let words = FIXED_WORDS + self.chain_words.len();
-        // At most `MAX_WORDS`, or the slice below panics.
+        record[..FIXED_WORDS].copy_from_slice(&self.fixed_words(words));
+        record[FIXED_WORDS..words].copy_from_slice(self.chain_words);
+        words
+    }
+
+    /// The words before the chain, in a record of `words` words.
+    #[inline]
+    fn fixed_words(&self, words: usize) -> [u64; FIXED_WORDS] {
+        // At most `MAX_WORDS`: no longer record can be made.
         #[allow(clippy::cast_possible_truncation)]
         let head = RecordHead {
             kind: kind::SAMPLE,
             words: words as u16,
         };
-        record[0] = head.to_bits()
-            | u64::from(self.end as u8) << 24
-            | u64::from(self.state.0) << 32
-            | u64::from(self.event) << 40
-            | u64::from(self.task) << 48;
-        record[1] = u64::from(self.sequence) | u64::from(self.handler_cost) << 32;
-        record[2] = self.time;
-        record[3] = self.period;
-        record[4] = self.stack_top[0];
-        record[5] = self.stack_top[1];
-        record[6] = self.pc.0;
-        record[FIXED_WORDS..words].copy_from_slice(self.chain_words);
-        words
+        [
+            head.to_bits()
+                | u64::from(self.end as u8) << 24
+                | u64::from(self.state.0) << 32
+                | u64::from(self.event) << 40
+                | u64::from(self.task) << 48,
+            u64::from(self.sequence) | u64::from(self.handler_cost) << 32,
+            self.time,
+            self.period,
+            self.stack_top[0],
+            self.stack_top[1],
+            self.pc.0,
+        ]
     }
 
     /// Reads a sample out of a whole record.
@@ -336,6 +355,18 @@ mod tests {
         prop::collection::vec(entry, 0..80)
     }
 
+    impl Chain {
+        /// The same chain anew, to make a record of.
+        fn record_of(&self, sample: &Sample<'_>) -> Self {
+            let mut chain = Self::new();
+            for entry in sample.chain() {
+                chain.push(entry).unwrap();
+            }
+            assert_eq!(chain.words(), self.words());
+            chain
+        }
+    }
+
     proptest! {
         #[test]
         fn what_was_encoded_is_decoded(
@@ -360,6 +391,9 @@ mod tests {
             let mut record = [0; MAX_WORDS];
             let words = sample.encode(&mut record);
             prop_assert_eq!(crate::format::record_words(record[0]), words);
+            // What the handler does, which has no chain words to hand.
+            let mut in_place = chain.record_of(&sample);
+            prop_assert_eq!(in_place.record(&Sample { chain_words: &[], ..sample }), &record[..words]);
             let decoded = Sample::decode(&record[..words]).unwrap();
             prop_assert_eq!(decoded, sample);
             prop_assert_eq!(decoded.chain().collect::<Vec<_>>(), kept);
