@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use x86_64::instructions::{hlt, interrupts, port::PortWriteOnly};
 
 use crate::cpu;
+use crate::sampling;
 use crate::serial;
 use crate::smp;
 
@@ -37,6 +38,8 @@ static ENDING: AtomicU32 = AtomicU32::new(NOBODY);
 /// panic, say), it goes on.
 pub fn begin() {
     interrupts::disable();
+    // No sample from here on: its handler could wait for a core that is stopped.
+    sampling::cease();
     let me = cpu::current_index();
     match ENDING.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => smp::stop_others(),
@@ -55,6 +58,9 @@ pub fn is_ending_here() -> bool {
 /// core halts for ever, as the others do by then.
 pub fn exit(code: ExitCode) -> ! {
     begin();
+    if code != ExitCode::Success {
+        sampling::fail();
+    }
     serial::drain();
     // SAFETY: with the device QEMU ends; without it nothing listens at this port
     // on a PC.

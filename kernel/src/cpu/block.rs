@@ -30,7 +30,8 @@ pub struct CoreBlock {
     pub descriptors: Descriptors,
     /// The core is up: interrupts on, answering.
     pub online: AtomicBool,
-    /// The core obeyed a request to stop, and will do nothing ever again.
+    /// The core is at rest: it obeyed a request to stop, and will do nothing ever
+    /// again; or it waits for its turn, which only a running core can give it.
     pub stopped: AtomicBool,
     /// NMIs that nobody claimed. A source that was just switched off can still
     /// deliver one, so they are counted, not fatal.

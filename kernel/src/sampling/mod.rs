@@ -198,6 +198,18 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
     workload::run(run.workload)
 }
 
+/// No interrupt is a sample any more.
+pub fn cease() {
+    set_phase(Phase::Off);
+}
+
+/// Tells the host that the run has failed; what the rings hold is true.
+pub fn fail() {
+    if let Some(run) = run() {
+        run.shared.set_state(RunState::Failed);
+    }
+}
+
 /// Says what the running core works on, for its samples.
 pub fn set_task(task: u16) {
     cpu::current().sampling.task.store(task, Ordering::Relaxed);
@@ -369,10 +381,16 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
 
 /// The first core, when every core has taken its last sample.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
-    set_phase(Phase::Off);
+    cease();
     if let Some(run) = run() {
         for core in cpu::cores() {
             let counters = run.shared.counters(core.index);
+            // NMIs that could not even be looked at.
+            let without_room = core.nmis_without_room.load(Ordering::Relaxed);
+            counters.taken.fetch_add(without_room, Ordering::Relaxed);
+            counters
+                .unclaimed
+                .fetch_add(without_room, Ordering::Relaxed);
             let [taken, stored, unclaimed] =
                 [&counters.taken, &counters.stored, &counters.unclaimed]
                     .map(|counter| counter.load(Ordering::Relaxed));

@@ -23,6 +23,7 @@ use x86_64::registers::rflags::RFlags;
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
+use crate::memory::stacks::StackKind;
 use crate::time;
 use crate::trap::TrapFrame;
 
@@ -128,6 +129,10 @@ fn sampled(
     let state = &core.sampling;
     let counters = run.ring(core).counters;
     counters.taken.fetch_add(1, Relaxed);
+    let handlers = core.stack(StackKind::NmiHandler);
+    if handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64() {
+        counters.nested.fetch_add(1, Relaxed);
+    }
     if !(state.armed.load(Relaxed) && run.source.has_fired(core)) {
         counters.unclaimed.fetch_add(1, Relaxed);
         // What this took is not the interrupted code's. The source goes on counting,

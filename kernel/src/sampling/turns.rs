@@ -182,6 +182,8 @@ pub(super) fn wake(core: &CoreBlock) {
 /// Halts until `condition` gives something, looking at it whenever the core was
 /// woken. Interrupts are off, and nothing but a wake-up is let in meanwhile.
 pub(super) fn wait_until<T>(condition: impl Fn() -> Option<T>) -> T {
+    let resting = &cpu::current().stopped;
+    resting.store(true, Ordering::Release);
     let before = control::task_priority();
     // Interrupts of the priority class of the wake-up only.
     control::set_task_priority((vector::TURN >> 4) - 1);
@@ -193,6 +195,7 @@ pub(super) fn wait_until<T>(condition: impl Fn() -> Option<T>) -> T {
         apic::registers().end_of_interrupt();
     };
     control::set_task_priority(before);
+    resting.store(false, Ordering::Release);
     outcome
 }
 
