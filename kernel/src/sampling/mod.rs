@@ -224,8 +224,10 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     };
     let clock = RunClock::detect().unwrap_or_else(|problem| refuse(format_args!("{problem}")));
     set_phase(Phase::Probing);
-    let (source, reason) = Source::choose(settings.source, settings.delivery, &clock)
-        .unwrap_or_else(|story| refuse(format_args!("no source works: {}", story.as_str())));
+    let mut reason = Text::EMPTY;
+    let source = Source::choose(settings.source, settings.delivery, &clock, &mut reason);
+    let source =
+        source.unwrap_or_else(|| refuse(format_args!("no source works: {}", reason.as_str())));
     offer(source);
     let calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));

@@ -83,17 +83,14 @@ impl fmt::Display for Unavailable {
 
 impl Source {
     /// The source that `choice` means on this machine, probed on the running
-    /// core, and why it was taken.
-    ///
-    /// # Errors
-    ///
-    /// No source that `choice` allows works: what came of each.
+    /// core; none if none works. `story` tells what came of each, and why this one
+    /// was taken.
     pub fn choose(
         choice: SourceChoice,
         delivery: Delivery,
         clock: &RunClock,
-    ) -> Result<(Self, Text<512>), Text<512>> {
-        let mut story = Text::EMPTY;
+        story: &mut Text<512>,
+    ) -> Option<Self> {
         for kind in [
             format::Source::Pmu,
             format::Source::ApicTimer,
@@ -112,7 +109,7 @@ impl Source {
                     };
                     // A text takes what fits.
                     let _ = said;
-                    return Ok((source, story));
+                    return Some(source);
                 }
                 Err(problem) => {
                     // As above.
@@ -120,7 +117,7 @@ impl Source {
                 }
             }
         }
-        Err(story)
+        None
     }
 
     fn probe(
