@@ -134,7 +134,8 @@ pub struct RunArgs {
           ["period", "source", "delivery", "workload", "samples", "ring", "loader", "self_test"])]
     pub iso: Option<PathBuf>,
 
-    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS
+    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
+    /// minutes if instructions are counted (raise --timeout), seconds in realtime
     #[arg(long, value_name = "FILE", requires = "iso")]
     pub firmware: Option<PathBuf>,
 

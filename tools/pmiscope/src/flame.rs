@@ -102,3 +102,13 @@ pub fn draw(profile: &Profile, folded: &[String], out: impl Write) -> std::io::R
     options.deterministic = true;
     flamegraph::from_lines(&mut options, folded.iter().map(String::as_str), out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_name_is_one_frame() {
+        assert_eq!(plain("<[u8; 4] as Hash>::hash"), "<[u8: 4] as Hash>::hash");
+    }
+}

@@ -123,19 +123,6 @@ impl Machine {
     }
 }
 
-impl Machine {
-    /// The processor: all that QEMU has. But under instruction counting without
-    /// x2APIC: to read or write its timer by MSR ends QEMU (9 and newer) with "Bad
-    /// icount read", as only memory accesses are known to look at the clock. And
-    /// older ones have none, so that a run is the same on all of them.
-    fn processor(&self) -> &'static str {
-        match self.mode {
-            Mode::Deterministic => "max,-x2apic",
-            Mode::Realtime => "max",
-        }
-    }
-}
-
 /// A path as the value of a property: there a comma is written twice.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace(',', ",,")

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 /// directory and its name, each relative to the one before if it is not
 /// absolute.
 ///
-/// A package from a registry begins with the package's folder, the standard
-/// library with `library/`, and a file below the directory that it was compiled
+/// A package from a registry begins with the package's folder, a part of the
+/// standard library with its name (`core/`), and a file below the directory that it was compiled
 /// in (the kernel's workspace) is relative to that.
 pub(super) fn shorten(parts: [Option<&str>; 3]) -> String {
     let path = parts
@@ -22,9 +22,9 @@ pub(super) fn shorten(parts: [Option<&str>; 3]) -> String {
     }
     for root in ["/rustc/", "/lib/rustlib/src/rust/", "/rust-src-"] {
         if let Some((_, rest)) = text.split_once(root)
-            && let Some(at) = rest.find("library/")
+            && let Some((_version, file)) = rest.split_once("library/")
         {
-            return rest[at..].to_owned();
+            return file.to_owned();
         }
     }
     let compiled_in = Path::new(parts[0].unwrap_or_default());
@@ -69,7 +69,7 @@ mod tests {
                     Some("/rustc/0123abcd/library/core/src/num"),
                     Some("mod.rs"),
                 ],
-                "library/core/src/num/mod.rs",
+                "core/src/num/mod.rs",
             ),
             (
                 [
@@ -77,7 +77,7 @@ mod tests {
                     Some("core/src/iter"),
                     Some("range.rs"),
                 ],
-                "library/core/src/iter/range.rs",
+                "core/src/iter/range.rs",
             ),
             (
                 [
@@ -85,7 +85,7 @@ mod tests {
                     Some("alloc/src"),
                     Some("lib.rs"),
                 ],
-                "library/alloc/src/lib.rs",
+                "alloc/src/lib.rs",
             ),
             ([Some("/x"), Some("/y"), Some("z.rs")], "/y/z.rs"),
             ([None, None, Some("z.rs")], "z.rs"),

@@ -19,8 +19,10 @@ const SAMPLE_BYTES: u64 = 256;
 /// The sizes of a ring that are chosen here.
 const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 /// Memory that the kernel needs beside the cores: its image, twice while it is
-/// loaded, its heap, the page tables, the firmware.
+/// loaded, its heap, the page tables.
 const BASE_MEMORY: u64 = 64 << 20;
+/// The same where a firmware and a boot loader come before it.
+const FIRMWARE_MEMORY: u64 = 256 << 20;
 /// Memory that each core needs beside its ring: its stacks.
 const CORE_MEMORY: u64 = 1 << 20;
 /// What the kernel takes for a ring if its command line does not say.
@@ -66,13 +68,12 @@ impl Plan {
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
         let qemu = Qemu::find(arguments.qemu.as_deref())?;
         let settings = settings(arguments);
-        let ring = match arguments.iso {
-            None => settings.ring_bytes,
-            Some(_) => DEFAULT_RING,
+        let (base, ring) = match arguments.iso {
+            None => (BASE_MEMORY, settings.ring_bytes),
+            Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
         };
-        let memory = arguments
-            .memory
-            .unwrap_or(BASE_MEMORY + u64::from(arguments.smp) * (ring + CORE_MEMORY));
+        let needed = base + u64::from(arguments.smp) * (ring + CORE_MEMORY);
+        let memory = arguments.memory.unwrap_or(needed);
         let boot = match &arguments.iso {
             Some(image) => Boot::Iso(readable(image)?),
             None => Boot::Loader {
