@@ -18,10 +18,19 @@ global_asm!(
     .type halt_until_interrupt, @function
 halt_until_interrupt:
     .cfi_startproc
+    # A frame, or a sample of the halt would not tell who waits.
+    push rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset rbp, 0
+    mov rbp, rsp
+    .cfi_def_cfa_register rbp
     sti
     hlt
     .global halted
 halted:
+    pop rbp
+    .cfi_def_cfa rsp, 8
+    .cfi_restore rbp
     ret
     .cfi_endproc
     .size halt_until_interrupt, . - halt_until_interrupt
