@@ -18,12 +18,12 @@
 
 #![cfg_attr(not(test), no_std)]
 
-#[cfg(target_os = "none")]
 extern crate alloc;
 
 pub mod acpi;
 pub mod memory;
 pub mod note;
+pub mod workload;
 
 #[cfg(target_os = "none")]
 pub mod boot;
@@ -51,5 +51,3 @@ pub mod sync;
 pub mod time;
 #[cfg(target_os = "none")]
 pub mod trap;
-#[cfg(target_os = "none")]
-pub mod workload;

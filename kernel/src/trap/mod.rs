@@ -11,7 +11,7 @@ pub mod vector;
 
 use spin::Once;
 
-use crate::smp;
+use crate::{smp, workload};
 pub use frame::TrapFrame;
 
 /// What handles a trap. It runs with interrupts off.
@@ -34,10 +34,12 @@ pub fn register(vector: u8, handler: Handler) {
     assert!(is_new, "vector {vector:#x} has a handler already");
 }
 
-/// Registers what the kernel itself needs.
+/// Registers what the kernel itself and its workloads need.
 pub fn start() {
     register(vector::SPURIOUS, |_| {});
     register(vector::CALL, smp::on_call);
+    register(vector::PING, workload::on_ping);
+    register(vector::NUDGE, workload::on_nudge);
 }
 
 /// What the entry stubs call.

@@ -14,6 +14,10 @@ pub const PAGE_FAULT: u8 = 14;
 pub const MACHINE_CHECK: u8 = 18;
 /// Another core wants attention: see [`crate::smp`].
 pub const CALL: u8 = 0x40;
+/// A ball in the workload `ping-pong`.
+pub const PING: u8 = 0x41;
+/// What a core wakes itself with in the workload `idle`.
+pub const NUDGE: u8 = 0x42;
 /// An overflow, where overflows come as maskable interrupts.
 pub const SAMPLING: u8 = 0xf0;
 /// The core's turn has come: see [`crate::sampling::turns`].
@@ -49,6 +53,8 @@ pub const fn name(vector: u8) -> &'static str {
         21 => "control protection exception",
         9 | 15 | 22..=31 => "reserved exception",
         CALL => "call from another core",
+        PING => "ping-pong",
+        NUDGE => "nudge from itself",
         SAMPLING => "overflow",
         TURN => "wake-up of a parked core",
         APIC_ERROR => "local APIC error",

@@ -1,0 +1,97 @@
+//! Which workloads there are, and running one for ever.
+
+use core::fmt;
+
+use profiler::format::Text;
+
+use super::{
+    Scratch, arithmetic, contention, copy, hash, heap, idle, interrupts_off, ping_pong, recursion,
+};
+use crate::{cpu, sampling};
+
+/// Something to profile.
+pub struct Workload {
+    /// What the command line calls it.
+    pub name: &'static str,
+    unit: fn(&mut Scratch),
+    /// The mix runs it in one of so many rounds.
+    one_in: u64,
+}
+
+impl Workload {
+    const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+        let one_in = 1;
+        Self { name, unit, one_in }
+    }
+
+    /// One that mostly halts: by the clock a halt is much longer than all other
+    /// units together.
+    const fn halting(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+        let one_in = 8;
+        Self { name, unit, one_in }
+    }
+}
+
+/// All but `mix`, which runs them in this order. A sample's task is a workload's
+/// place here, from 1.
+pub static ALL: &[Workload] = &[
+    Workload::new("arithmetic", arithmetic::unit),
+    Workload::new("hash", hash::unit),
+    Workload::new("recursion", recursion::unit),
+    Workload::new("contention", contention::unit),
+    Workload::new("copy", copy::unit),
+    Workload::new("interrupts-off", interrupts_off::unit),
+    Workload::halting("ping-pong", ping_pong::unit),
+    Workload::new("heap", heap::unit),
+    Workload::halting("idle", idle::unit),
+];
+
+static MIX: Workload = Workload::new("mix", mix);
+
+/// A unit of each, those that halt in some rounds only. All cores start with the
+/// same one, so that those that want company have it.
+fn mix(scratch: &mut Scratch) {
+    for (task, workload) in (1..).zip(ALL) {
+        if scratch.round.is_multiple_of(workload.one_in) {
+            sampling::set_task(task);
+            (workload.unit)(scratch);
+        }
+    }
+}
+
+fn each() -> impl Iterator<Item = &'static Workload> {
+    core::iter::once(&MIX).chain(ALL)
+}
+
+/// The workload with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Workload> {
+    each().find(|workload| workload.name == name)
+}
+
+/// All names, for a message.
+#[must_use]
+pub fn names() -> Text<256> {
+    struct Names;
+    impl fmt::Display for Names {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            each().enumerate().try_for_each(|(index, workload)| {
+                let comma = if index == 0 { "" } else { ", " };
+                write!(f, "{comma}{}", workload.name)
+            })
+        }
+    }
+    Text::formatted(format_args!("{Names}"))
+}
+
+/// Runs it on this core, for ever.
+pub fn run(workload: &'static Workload) -> ! {
+    let task = (1..).zip(ALL).find(|(_, each)| each.name == workload.name);
+    // The mix goes on from its first task.
+    sampling::set_task(task.map_or(1, |(task, _)| task));
+    let mut scratch = Scratch::new(cpu::current_index());
+    loop {
+        (workload.unit)(&mut scratch);
+        scratch.round += 1;
+    }
+}
