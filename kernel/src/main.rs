@@ -8,7 +8,7 @@
 
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
-use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap};
+use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap, workload};
 
 /// The first core, on the boot loader's stack.
 #[unsafe(no_mangle)]
@@ -33,10 +33,11 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     summary::log(boot);
 
     let settings = config::parse(boot.command_line);
-    match settings.test {
+    let workload = match settings.test {
         Some(test) => selftest::run_or_refuse(test),
-        None => sampling::start(boot, &settings),
-    }
+        None => workload::find_or_refuse(settings.workload),
+    };
+    sampling::start(boot, &settings, workload)
 }
 
 /// Every other core, on its own stack.

@@ -1,5 +1,8 @@
 //! Ways to go wrong on purpose, for the tests that watch how the kernel ends:
 //! `test=NAME` on the command line runs one of them in place of a workload.
+//!
+//! Most do it before sampling begins; those called `…-midway` are workloads that
+//! are sampled for a while first.
 
 use core::arch::asm;
 use core::hint::black_box;
@@ -8,12 +11,28 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use x86_64::instructions::{self, hlt};
 
 use crate::cpu;
+use crate::cpu::apic::{self, LVT_MASKED, Register};
 use crate::exit::{self, ExitCode};
 use crate::memory::{image, stacks};
 use crate::smp;
+use crate::workload::{Scratch, Workload, arithmetic};
 
 /// A self-test, and what it is called.
 type Test = (&'static str, fn());
+
+/// Tests that are sampled before they go wrong.
+static MIDWAY: [Workload; 3] = [
+    Workload::new("panic-midway", |scratch| {
+        midway(scratch, || panic!("this panic was asked for"));
+    }),
+    Workload::new("stack-overflow-midway", |scratch| {
+        midway(scratch, stack_overflow)
+    }),
+    Workload::new("hang-midway", |scratch| midway(scratch, hang_unsampled)),
+];
+
+/// Units of a test that is sampled before it goes wrong.
+const HALF_WAY: u64 = 20;
 
 const TESTS: &[Test] = &[
     ("nothing", || {}),
@@ -33,18 +52,41 @@ const TESTS: &[Test] = &[
     ("hang", hang),
 ];
 
-/// Runs the self-test called `name`. If there is none, ends the run and says which
-/// there are.
-pub fn run_or_refuse(name: &str) -> ! {
+/// Runs the self-test called `name`, or gives it if it is to be sampled. If there
+/// is none, ends the run and says which there are.
+pub fn run_or_refuse(name: &str) -> &'static Workload {
+    if let Some(test) = MIDWAY.iter().find(|test| test.name == name) {
+        return test;
+    }
     let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else {
         log::error!("command line: `test={name}`: no such test; there are:");
         TESTS.iter().for_each(|(known, _)| log::error!("  {known}"));
+        MIDWAY
+            .iter()
+            .for_each(|test| log::error!("  {}", test.name));
         exit::exit(ExitCode::BadCommandLine)
     };
     log::info!("self-test: {name}");
     test();
     stacks::assert_canaries();
     exit::exit(ExitCode::Success)
+}
+
+/// A unit of ordinary work; the last core goes wrong after [`HALF_WAY`] of them.
+fn midway(scratch: &mut Scratch, go_wrong: fn()) {
+    arithmetic::unit(scratch);
+    let is_last = scratch.core as usize == cpu::cores().len() - 1;
+    if is_last && scratch.round == HALF_WAY {
+        go_wrong();
+    }
+}
+
+/// A core that nothing interrupts any more: its source is off, as are interrupts.
+fn hang_unsampled() {
+    instructions::interrupts::disable();
+    // SAFETY: a masked entry delivers nothing.
+    unsafe { apic::registers().write(Register::LvtTimer, LVT_MASKED) };
+    hang();
 }
 
 struct PanicsWhenShown;

@@ -176,6 +176,10 @@ fn walk_stack(
     let mut last = at.pc;
     let mut fp = at.fp;
     let mut floor = at.sp;
+    if let Some(call) = trap_call(at, stack, kernel) {
+        chain.push(ChainEntry::Return(call))?;
+        return cross(fp, floor, stack, kernel, chain);
+    }
     // A chain holds a bounded number of words and each turn appends one.
     while !kernel.trap_frame_live(last) {
         if fp.0 == 0 && kernel.is_root(last) {
@@ -193,6 +197,22 @@ fn walk_stack(
         last = return_address;
     }
     cross(fp, floor, stack, kernel, chain)
+}
+
+/// The return address into an entry stub, if `at` is in the first or last
+/// instructions of the dispatcher that the stub has called: the frame pointer is
+/// still, or again, the trap frame's address, and the call has left its return
+/// address right below. Between that and the stack pointer lies nothing, or the
+/// frame pointer that the dispatcher has just saved.
+fn trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> Option<CodeAddress> {
+    let below = at.fp.0.wrapping_sub(WORD);
+    let saved = below.wrapping_sub(WORD);
+    if at.sp.0 != below && at.sp.0 != saved {
+        return None;
+    }
+    let slot = stack.slot(StackAddress(below), 1, at.sp).ok()?;
+    let call = CodeAddress(kernel.load(slot));
+    kernel.trap_frame_live(call).then_some(call)
 }
 
 /// Crosses the trap frame that `fp` alleges.

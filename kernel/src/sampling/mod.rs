@@ -143,14 +143,8 @@ fn offer(source: Source) {
     CURRENT_SOURCE.store(number, Ordering::Release);
 }
 
-/// Samples a run, as `settings` describe it: the first core. All others are idle.
-pub fn start(boot: &BootInfo, settings: &Settings<'_>) -> ! {
-    let workload = workload::find(settings.workload).unwrap_or_else(|| {
-        let (name, names) = (settings.workload, workload::names());
-        let names = names.as_str();
-        log::error!("command line: `workload={name}`: must be one of {names}");
-        exit::exit(ExitCode::BadCommandLine)
-    });
+/// Samples `workload` as `settings` say: the first core. All others are idle.
+pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> ! {
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
     let run = RUN.call_once(|| prepare(boot, settings, workload));

@@ -59,7 +59,7 @@ pub use idle::on_nudge;
 #[cfg(target_os = "none")]
 pub use ping_pong::on_ping;
 #[cfg(target_os = "none")]
-pub use run::{ALL, Workload, find, names, run};
+pub use run::{ALL, Workload, find_or_refuse, run};
 
 /// The bytes of each of a [`Scratch`]'s buffers.
 pub const BUFFER_BYTES: usize = 4096;

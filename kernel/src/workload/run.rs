@@ -7,6 +7,7 @@ use profiler::format::Text;
 use super::{
     Scratch, arithmetic, contention, copy, hash, heap, idle, interrupts_off, ping_pong, recursion,
 };
+use crate::exit::{self, ExitCode};
 use crate::{cpu, sampling};
 
 /// Something to profile.
@@ -19,7 +20,8 @@ pub struct Workload {
 }
 
 impl Workload {
-    const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+    /// One that the mix runs in every round.
+    pub(crate) const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
         let one_in = 1;
         Self { name, unit, one_in }
     }
@@ -64,14 +66,23 @@ fn each() -> impl Iterator<Item = &'static Workload> {
 }
 
 /// The workload with this name.
-#[must_use]
-pub fn find(name: &str) -> Option<&'static Workload> {
+fn find(name: &str) -> Option<&'static Workload> {
     each().find(|workload| workload.name == name)
 }
 
+/// The workload with this name. If there is none, ends the run and says which
+/// there are.
+pub fn find_or_refuse(name: &str) -> &'static Workload {
+    find(name).unwrap_or_else(|| {
+        let names = names();
+        let names = names.as_str();
+        log::error!("command line: `workload={name}`: must be one of {names}");
+        exit::exit(ExitCode::BadCommandLine)
+    })
+}
+
 /// All names, for a message.
-#[must_use]
-pub fn names() -> Text<256> {
+fn names() -> Text<256> {
     struct Names;
     impl fmt::Display for Names {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -187,7 +187,7 @@ fn each_bad_frame_pointer_ends_the_walk_with_its_reason() {
     ] {
         let mut machine = three_frames();
         machine.set(TASK + 0x80, &[saved]);
-        let (found, chain) = machine.walk(code(0x300), TASK + 0x70, TASK + 0x80);
+        let (found, chain) = machine.walk(code(0x300), TASK + 0x60, TASK + 0x80);
         assert_eq!(found, end, "saved frame pointer {saved:#x}");
         assert_eq!(chain, returns(&[code(0x200)]), "{saved:#x}");
         assert!(machine.loads.get() <= 2, "{saved:#x} was followed");
@@ -248,6 +248,22 @@ fn the_walk_crosses_a_trap_frame_to_the_interrupted_stack() {
         machine.walk(TRAP_RETURN, NMI + 0xe0, NMI + 0xe0),
         (ChainEnd::Complete, expected)
     );
+}
+
+#[test]
+fn the_dispatchers_first_and_last_instructions_lead_to_the_trap_frame() {
+    let machine = interrupted_task(code(0x300), TASK + 0x70, TASK + 0x80);
+    let whole = machine.walk(code(0x500), NMI + 0x60, NMI + 0x80);
+    // The call's return address right below the trap frame, as a call leaves it.
+    let mut machine = interrupted_task(code(0x300), TASK + 0x70, TASK + 0x80);
+    machine.set(NMI + 0xd0, &[NMI + 0xe0, TRAP_RETURN]);
+    // Before the frame pointer is saved, and after.
+    assert_eq!(machine.walk(code(0x500), NMI + 0xd8, NMI + 0xe0), whole);
+    assert_eq!(machine.walk(code(0x500), NMI + 0xd0, NMI + 0xe0), whole);
+    // Any other word there is no such call.
+    machine.set(NMI + 0xd8, &[code(0x700)]);
+    let (end, _) = machine.walk(code(0x500), NMI + 0xd8, NMI + 0xe0);
+    assert_eq!(end, ChainEnd::ReturnOutsideText);
 }
 
 #[test]
