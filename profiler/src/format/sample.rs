@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A *tick* is what the run's clock counts: one instruction under instruction
-//! counting, one tick of the time stamp counter otherwise (see
+//! counting, a nanosecond otherwise (see
 //! [`super::Clock`]).
 //!
 //! The chain holds return addresses. Where it crosses an interrupt there are

@@ -4,6 +4,8 @@
 //! They need the kernel and its loader where `make build` puts them, beside this
 //! test's own build, and fail without.
 
+mod midway;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
