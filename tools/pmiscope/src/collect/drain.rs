@@ -1,13 +1,13 @@
 //! Moves records from the rings to the profile.
 
 use std::io::{self, Write};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use profiler::format::record_words;
 use profiler::format::sample::MAX_WORDS;
 use profiler::ring::Reader;
-use profiler::shared::{RunState, Shared};
-use std::sync::atomic::Ordering;
+use profiler::shared::Shared;
 
 use crate::profile::{CoreEnd, Writer};
 
@@ -93,12 +93,6 @@ impl<'memory> Collector<'memory> {
     pub fn lost(&self) -> u64 {
         let cores = 0..self.shared.cores();
         cores.map(|core| self.shared.control(core).lost()).sum()
-    }
-
-    /// Where the run stands, as the kernel says.
-    #[must_use]
-    pub fn state(&self) -> RunState {
-        self.shared.state()
     }
 
     /// Each core's counters.
