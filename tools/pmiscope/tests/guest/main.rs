@@ -183,40 +183,6 @@ fn a_kernel_that_panics_says_where() {
     assert!(!output.exists());
 }
 
-/// That a run that failed midway kept and showed the samples until then.
-fn assert_kept(assert: &Assert, output: &Path, outcome: &str) {
-    let shown = json(assert);
-    assert!(number(&shown["samples"]) > 0);
-    assert_eq!(shown["outcome"], outcome);
-    assert_eq!(shown["incomplete"], Value::Null);
-    let again = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-        .args(["report", "--format", "json"])
-        .arg(output)
-        .assert()
-        .success();
-    assert_eq!(json(&again), shown);
-}
-
-#[test]
-fn a_kernel_that_fails_midway_leaves_its_samples() {
-    let (assert, output) = run("panics", &["--self-test", "panic-midway"]);
-    let assert = assert.code(4);
-    assert!(stderr(&assert).contains("this panic was asked for"));
-    assert_kept(&assert, &output, "panic");
-    let (assert, output) = run("overflows", &["--self-test", "stack-overflow-midway"]);
-    let assert = assert.code(4);
-    assert!(stderr(&assert).contains("the kernel met an exception: double fault"));
-    assert_kept(&assert, &output, "exception");
-}
-
-#[test]
-fn a_kernel_that_hangs_midway_leaves_its_samples() {
-    let (assert, output) = run("hangs", &["--self-test", "hang-midway", "--timeout", "15"]);
-    let assert = assert.code(6);
-    assert!(stderr(&assert).contains("the guest hung and was ended"));
-    assert_kept(&assert, &output, "hung");
-}
-
 #[test]
 fn a_kernel_that_hangs_is_ended() {
     let (assert, _) = run("hang", &["--self-test", "hang", "--timeout", "15"]);
