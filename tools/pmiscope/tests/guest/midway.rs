@@ -1,52 +1,74 @@
-//! Kernels that go wrong while they are sampled: what was sampled until then is
-//! kept and shown, the command says what happened, and fails.
+//! Kernels that go wrong on the last core while they are sampled: what was
+//! sampled until then is kept and shown, the command says what happened, and
+//! fails.
 
-use super::{json, number, run, stderr};
+use assert_cmd::Command;
+use serde_json::Value;
 
-/// Runs a self-test that goes wrong on the last of four cores; what the command
-/// said.
-fn goes_wrong(test: &str, code: i32, more: &[&str]) -> String {
-    let samples = 200_000;
-    let mut arguments = vec!["--self-test", test, "--samples", "200000"];
-    arguments.extend(more);
-    let (assert, output) = run(test, &arguments);
-    let assert = assert.code(code);
-    let said = stderr(&assert);
-    assert!(output.exists(), "no profile was kept: {said}");
-    let report = json(&assert);
-    let kept = number(&report["samples"]);
-    assert!(
-        (1000..samples).contains(&kept),
-        "{kept} samples were kept: {said}"
-    );
+use crate::fixture::run;
+
+/// Runs such a self-test, which ends with this status and outcome, and says this.
+#[track_caller]
+fn goes_wrong(arguments: &str, status: i32, outcome: &str, says: &[&str]) {
+    let run = run(&format!("--samples 200000 --self-test {arguments}"));
+    let run = run.ended_with(status).saying(says);
+    let samples = run.samples();
+    samples.assert_exact(1000);
+    for (core, counters) in samples.counters.iter().enumerate() {
+        assert!(counters.stored > 1000, "core {core}: {counters:?}");
+        assert_eq!(counters.taken, counters.stored, "core {core}");
+        assert_eq!(
+            samples.cores[core].len() as u64,
+            counters.stored,
+            "core {core}: samples that were kept"
+        );
+    }
     // Cores take turns: none is more than a sample ahead of another.
-    let cores = report["cores"].as_array().unwrap().iter();
-    let of_core: Vec<_> = cores.map(|core| number(&core["samples"])).collect();
-    let (least, most) = (of_core.iter().min().unwrap(), of_core.iter().max().unwrap());
-    assert!(of_core.len() == 4 && most - least <= 1, "{of_core:?}");
-    assert_eq!(report["lost"], 0);
-    assert_eq!(report["period"]["median"], 1000);
-    said
+    let stored = || samples.counters.iter().map(|core| core.stored);
+    let ahead = stored().max().unwrap() - stored().min().unwrap();
+    assert!(ahead <= 1, "{:?}", samples.counters);
+
+    let shown = run.report();
+    assert_eq!(shown["outcome"], outcome);
+    assert_eq!(shown["incomplete"], Value::Null);
+    let again = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["report", "--format", "json"])
+        .arg(&run.profile)
+        .assert()
+        .success();
+    let again: Value = serde_json::from_slice(&again.get_output().stdout).unwrap();
+    assert_eq!(again, shown);
 }
 
 #[test]
 fn a_panic() {
-    let said = goes_wrong("panic-midway", 4, &[]);
-    assert!(said.contains("this panic was asked for"), "{said}");
+    goes_wrong(
+        "panic-midway",
+        4,
+        "panic",
+        &["[ERROR core3] panicked at ", ": this panic was asked for\n"],
+    );
 }
 
 #[test]
 fn a_stack_that_overflows_into_its_guard_page() {
-    let said = goes_wrong("stack-overflow-midway", 4, &[]);
-    assert!(said.contains("double fault"), "{said}");
-    assert!(
-        said.contains("guard page of core 3's kernel stack"),
-        "{said}"
+    goes_wrong(
+        "stack-overflow-midway",
+        4,
+        "exception",
+        &[
+            "the kernel met an exception: double fault",
+            "cr2 fffffe000030fff8: guard page of core 3's kernel stack",
+        ],
     );
 }
 
 #[test]
 fn a_core_that_nothing_interrupts_any_more() {
-    let said = goes_wrong("hang-midway", 6, &["--timeout", "10"]);
-    assert!(said.contains("the guest hung and was ended"), "{said}");
+    goes_wrong(
+        "hang-midway --timeout 5",
+        6,
+        "hung",
+        &["the guest hung and was ended"],
+    );
 }

@@ -1,0 +1,145 @@
+//! Ends other than the good one, before sampling begins: each with its status, and a message that says
+//! what happened, on which core.
+
+use pmiscope::profile::Outcome::{
+    self, BadCommandLine, Exception, Finished, LoaderFailed, Panic, SamplingUnavailable,
+};
+
+use crate::fixture::{Guest, run};
+
+/// What a self-test must end with, and what the log must say.
+const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
+    ("nothing", Finished, &["self-test: nothing"]),
+    (
+        "panic",
+        Panic,
+        &[
+            "[ERROR core0] panicked at kernel/src/selftest.rs:",
+            "this panic was asked for",
+        ],
+    ),
+    ("panic-in-panic", Panic, &["\npanic while ending the run\n"]),
+    (
+        "trap-in-panic",
+        Exception,
+        &["\ntrap while ending the run\n"],
+    ),
+    (
+        "trap-in-log",
+        Exception,
+        &["[ERROR core0] page fault (vector 14)"],
+    ),
+    ("stuck-log", Finished, &["[INFO core0] said all the same"]),
+    (
+        "page-fault",
+        Exception,
+        &[
+            "[ERROR core0] page fault (vector 14)",
+            "cr2 00000000dead0000 (reading, not mapped)",
+            "stack pointer: core 0's kernel stack",
+        ],
+    ),
+    (
+        "write-text",
+        Exception,
+        &["cr2 ffffffff80000000 (writing, not allowed)"],
+    ),
+    ("execute-data", Exception, &["(executing, not allowed)"]),
+    (
+        "stack-overflow",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's kernel stack",
+        ],
+    ),
+    (
+        "canary",
+        Panic,
+        &["the canary of core 0's debug stack is overwritten"],
+    ),
+    (
+        "double-fault",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            "stack pointer: on no stack of the kernel",
+        ],
+    ),
+    (
+        "breakpoint",
+        Exception,
+        &["[ERROR core0] breakpoint (vector 3)"],
+    ),
+    (
+        "breakpoint-elsewhere",
+        Exception,
+        &[
+            "[ERROR core2] breakpoint (vector 3)",
+            "stack pointer: core 2's kernel stack",
+        ],
+    ),
+    (
+        "leisure",
+        BadCommandLine,
+        &[
+            "`test=leisure`: no such test; there are:",
+            "  double-fault\n",
+        ],
+    ),
+];
+
+#[test]
+fn each_self_test_ends_as_it_should() {
+    for &(test, outcome, says) in SELF_TESTS {
+        Guest::boot(3, 64, &format!("test={test}"), None).ended_with(outcome, says);
+    }
+}
+
+#[test]
+fn a_word_that_is_not_known_ends_the_run() {
+    for (line, says) in [
+        ("frequency=3", "`frequency=3`: no such setting"),
+        ("period=0", "`period=0`: must be a number from 1"),
+        ("source=rdtsc", "`source=rdtsc`: must be one of auto, pmu"),
+        ("samples=5 samples=5", "`samples=5`: set before"),
+        ("workload=leisure", "`workload=leisure`: must be one of mix"),
+    ] {
+        let says = format!("[ERROR core0] command line: {says}");
+        Guest::boot(1, 64, line, None).ended_with(BadCommandLine, &[&says]);
+    }
+}
+
+#[test]
+fn too_little_memory_is_said() {
+    let line = "samples=100 ring=67108864";
+    let says = "no 64 MiB of memory in a row for the rings";
+    Guest::boot(1, 64, line, None).ended_with(SamplingUnavailable, &[says]);
+    let says = "loader: no free block of";
+    Guest::boot(1, 5, line, None).ended_with(LoaderFailed, &[says]);
+}
+
+#[test]
+fn the_command_says_what_the_kernel_refused() {
+    run("--workload leisure").ended_with(5).saying(&[
+        "the kernel refused its command line",
+        "`workload=leisure`: must be one of mix, arithmetic",
+        "no profile was written",
+    ]);
+}
+
+#[test]
+fn a_kernel_that_panics_says_where() {
+    let run = run("--self-test panic").ended_with(4).saying(&[
+        "the kernel panicked: panicked at kernel/src/selftest.rs:",
+        ": this panic was asked for\n",
+    ]);
+    assert!(!run.profile.exists(), "a profile of nothing");
+}
+
+#[test]
+fn a_kernel_that_hangs_is_ended() {
+    run("--self-test hang --timeout 5")
+        .ended_with(6)
+        .saying(&["the guest hung and was ended", "self-test: hang"]);
+}

@@ -1,0 +1,433 @@
+//! Runs the kernel that was built, through the command or by hand, and reads
+//! what came of it.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use assert_cmd::Command;
+use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
+use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
+use pmiscope::qemu::{Boot, Machine, Process, Qemu, WhenEnded};
+use profiler::address::CodeAddress;
+use profiler::format::{ChainEnd, ChainEntry, Description, Sample, State, record_words};
+use serde_json::Value;
+
+/// A guest that takes longer hangs: the slowest takes seconds.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A file of the build that the tests boot.
+pub fn built(name: &str) -> PathBuf {
+    let executable = Path::new(env!("CARGO_BIN_EXE_pmiscope"));
+    let build = executable.parent().and_then(Path::parent).unwrap();
+    let path = build.join("x86_64-unknown-none/release").join(name);
+    assert!(
+        path.is_file(),
+        "no {name} at {}: run `make build` first",
+        path.display()
+    );
+    path
+}
+
+/// The right to run a guest. Tests run in parallel; more than two guests at a time
+/// would only slow each other down, up to their time-outs.
+struct Slot;
+
+static RUNNING: Mutex<u32> = Mutex::new(0);
+static ENDED: Condvar = Condvar::new();
+
+impl Slot {
+    const ALL: u32 = 2;
+
+    fn take() -> Self {
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = ENDED.wait_while(running, |running| *running >= Self::ALL);
+        *wait.unwrap_or_else(PoisonError::into_inner) += 1;
+        Self
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
+    }
+}
+
+fn folder() -> &'static Path {
+    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
+}
+
+/// `pmiscope run`, ended.
+pub struct Run {
+    arguments: String,
+    output: Output,
+    /// Where the profile is, if there is one.
+    pub profile: PathBuf,
+}
+
+/// Runs `pmiscope run` with these arguments, words between spaces, and the kernel
+/// and the loader that were built.
+pub fn run(arguments: &str) -> Run {
+    let [kernel, loader] = ["kernel", "loader"].map(built);
+    let files = [
+        "--kernel".into(),
+        kernel.into_os_string(),
+        "--loader".into(),
+        loader.into_os_string(),
+    ];
+    start(arguments, &files)
+}
+
+/// The same without naming a kernel.
+pub fn start(arguments: &str, more: &[std::ffi::OsString]) -> Run {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let profile = folder().join(format!("{number}.pmi"));
+    let _slot = Slot::take();
+    let command = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["run", "--format", "json", "-o"])
+        .arg(&profile)
+        .args(arguments.split_ascii_whitespace())
+        .args(more)
+        .timeout(LIMIT)
+        .output();
+    let output = command.unwrap_or_else(|error| panic!("pmiscope run {arguments}: {error}"));
+    Run {
+        arguments: arguments.into(),
+        output,
+        profile,
+    }
+}
+
+impl Run {
+    /// What it said beside the report.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Asserts how it ended.
+    #[track_caller]
+    pub fn ended_with(self, status: i32) -> Self {
+        let code = self.output.status.code();
+        assert_eq!(
+            code,
+            Some(status),
+            "the exit status of `pmiscope run {}`, which said:\n{}",
+            self.arguments,
+            self.said()
+        );
+        self
+    }
+
+    /// Asserts that it said each of these.
+    #[track_caller]
+    pub fn saying(self, parts: &[&str]) -> Self {
+        let said = self.said();
+        for part in parts {
+            assert!(
+                said.contains(part),
+                "`pmiscope run {}` did not say `{part}` but:\n{said}",
+                self.arguments
+            );
+        }
+        self
+    }
+
+    /// The report.
+    #[track_caller]
+    pub fn report(&self) -> Value {
+        let report = serde_json::from_slice(&self.output.stdout);
+        report.unwrap_or_else(|error| panic!("no report ({error}): {}", self.said()))
+    }
+
+    /// The profile, and each core's samples.
+    #[track_caller]
+    pub fn samples(&self) -> Samples {
+        let file = std::fs::read(&self.profile);
+        let file = file.unwrap_or_else(|error| panic!("no profile ({error}): {}", self.said()));
+        let profile = Profile::read(file).unwrap();
+        let cores = (0..profile.cores()).map(|core| {
+            let mut records = Vec::new();
+            profile.for_each_record(core, |record| records.push(record.to_vec()));
+            records
+        });
+        Samples {
+            what: format!("pmiscope run {}", self.arguments),
+            cores: cores.collect(),
+            description: profile.description.clone(),
+            counters: profile
+                .end
+                .as_ref()
+                .expect("the profile's end")
+                .cores
+                .clone(),
+            incomplete: profile.incomplete(),
+        }
+    }
+}
+
+/// Runs that are to succeed: the samples.
+#[track_caller]
+pub fn sample(arguments: &str) -> Samples {
+    run(arguments).ended_with(0).samples()
+}
+
+/// What a guest has sampled.
+pub struct Samples {
+    /// What made them, for messages.
+    pub what: String,
+    /// What the kernel said of the run.
+    pub description: Description,
+    /// The records of each core.
+    pub cores: Vec<Vec<Vec<u64>>>,
+    /// The counters of each core.
+    pub counters: Vec<CoreEnd>,
+    incomplete: Option<String>,
+}
+
+/// A sample, with its chain decoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seen {
+    pub sequence: u32,
+    pub task: u16,
+    pub state: State,
+    pub time: u64,
+    pub period: u64,
+    pub stack_top: [u64; 2],
+    pub pc: CodeAddress,
+    pub chain: Vec<ChainEntry>,
+    pub end: ChainEnd,
+}
+
+impl Samples {
+    /// The samples of `core`, in order.
+    pub fn of(&self, core: usize) -> impl Iterator<Item = Seen> {
+        self.cores[core].iter().map(|record| {
+            let sample = Sample::decode(record).expect("every record is a sample");
+            Seen {
+                sequence: sample.sequence,
+                task: sample.task,
+                state: sample.state,
+                time: sample.time,
+                period: sample.period,
+                stack_top: sample.stack_top,
+                pc: sample.pc,
+                chain: sample.chain().collect(),
+                end: sample.end,
+            }
+        })
+    }
+
+    /// The samples of all cores.
+    pub fn all(&self) -> impl Iterator<Item = Seen> {
+        (0..self.cores.len()).flat_map(|core| self.of(core))
+    }
+
+    /// The name of a sample's task.
+    pub fn task(&self, seen: &Seen) -> &str {
+        self.description.tasks[usize::from(seen.task)].as_str()
+    }
+
+    /// The achieved periods in order of size, those of each core's first sample
+    /// left out: they began when the core was armed.
+    pub fn periods(&self) -> Vec<u64> {
+        let later = self.all().filter(|seen| seen.sequence != 0);
+        let mut periods: Vec<_> = later.map(|seen| seen.period).collect();
+        periods.sort_unstable();
+        periods
+    }
+
+    /// Asserts that each core has taken its share of all samples and that each of
+    /// them is there: nothing lost, unclaimed or nested, in order.
+    #[track_caller]
+    pub fn assert_whole(&self, cores: u64, samples: u64) {
+        let what = &self.what;
+        assert_eq!(self.incomplete, None, "{what}: incomplete");
+        assert_eq!(self.cores.len() as u64, cores, "{what}: cores");
+        for (core, counters) in self.counters.iter().enumerate() {
+            let share = samples / cores + u64::from((core as u64) < samples % cores);
+            let expected = CoreEnd {
+                apic_id: counters.apic_id,
+                taken: share,
+                stored: share,
+                lost: 0,
+                unclaimed: 0,
+                nested: 0,
+                corrupt_at: None,
+            };
+            assert_eq!(*counters, expected, "{what}: the counters of core {core}");
+            assert_eq!(
+                self.cores[core].len() as u64,
+                share,
+                "{what}: samples of core {core}"
+            );
+            self.assert_in_order(core);
+        }
+    }
+
+    /// Asserts that a core's sequence numbers have no gap and that its time goes
+    /// on.
+    #[track_caller]
+    fn assert_in_order(&self, core: usize) {
+        let mut before = None;
+        for (number, seen) in (0..).zip(self.of(core)) {
+            let what = &self.what;
+            assert_eq!(
+                seen.sequence, number,
+                "{what}: sequence number of sample {number} of core {core}"
+            );
+            assert!(
+                before < Some(seen.time),
+                "{what}: sample {number} of core {core} is of {}, the one before of {before:?}",
+                seen.time
+            );
+            before = Some(seen.time);
+        }
+    }
+
+    /// Asserts that the interrupted code ran `period` instructions between any two
+    /// samples of a core: not one more, not one less.
+    #[track_caller]
+    pub fn assert_exact(&self, period: u64) {
+        let periods = self.periods();
+        let (min, max) = (periods[0], periods[periods.len() - 1]);
+        let median = periods[periods.len() / 2];
+        assert_eq!(
+            [min, median, max],
+            [period; 3],
+            "{}: least, median and greatest period",
+            self.what
+        );
+    }
+
+    /// Asserts that two runs have the same samples, to the bit.
+    #[track_caller]
+    pub fn assert_same(&self, other: &Self) {
+        for (core, (own, others)) in self.cores.iter().zip(&other.cores).enumerate() {
+            let differ = own.iter().zip(others).position(|(a, b)| a != b);
+            assert_eq!(
+                differ,
+                None,
+                "{}: two runs differ in this sample of core {core}: {:#x?} and {:#x?}",
+                self.what,
+                differ.map(|at| self.of(core).nth(at)),
+                differ.map(|at| other.of(core).nth(at)),
+            );
+        }
+        assert!(self.cores == other.cores, "{}: other counts", self.what);
+    }
+}
+
+/// A guest that was booted by hand, with nobody reading its rings, and ended.
+pub struct Guest {
+    file: GuestFile,
+    memory: Mapping,
+    /// What it logged.
+    pub log: String,
+    /// How it ended, by itself; `None` if it had to be ended.
+    pub ended: Option<WhenEnded>,
+}
+
+impl Guest {
+    /// Boots a machine of `cores` cores and `mib` MiB whose kernel gets this command
+    /// line, and waits for its end, or until it has logged `until`.
+    pub fn boot(cores: u32, mib: u64, command_line: &str, until: Option<&str>) -> Self {
+        let _slot = Slot::take();
+        let qemu = Qemu::find(None).unwrap_or_else(|problem| panic!("{problem}"));
+        let bytes = mib << 20;
+        let file = guest_memory(bytes).unwrap_or_else(|problem| panic!("{problem}"));
+        let memory = Mapping::new(&file.file, usize::try_from(bytes).unwrap()).unwrap();
+        let mut serial = log_file().unwrap();
+        let machine = Machine {
+            mode: Mode::Deterministic,
+            cores,
+            memory: bytes,
+            memory_file: file.path.clone(),
+            serial_file: serial.path.clone(),
+            boot: Boot::Loader {
+                loader: built("loader"),
+                kernel: built("kernel"),
+                command_line: command_line.into(),
+            },
+            firmware: None,
+            hpet: false,
+        };
+        let mut messages = tempfile::tempfile().unwrap();
+        let mut process = Process::start(&qemu, &machine.arguments(), &messages).unwrap();
+        let started = Instant::now();
+        let mut log = String::new();
+        let ended = loop {
+            let ended = process.ended().unwrap();
+            log.clear();
+            serial.file.rewind().unwrap();
+            serial.file.read_to_string(&mut log).unwrap();
+            let is_over = until.is_some_and(|until| log.contains(until));
+            if ended.is_some() || is_over || started.elapsed() > LIMIT {
+                break ended;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        process.kill();
+        messages.rewind().unwrap();
+        messages.read_to_string(&mut log).unwrap();
+        Self {
+            file,
+            memory,
+            log,
+            ended,
+        }
+    }
+
+    /// Asserts how it ended, and that it logged each of these.
+    #[track_caller]
+    pub fn ended_with(self, outcome: Outcome, parts: &[&str]) -> Self {
+        let Self { log, ended, .. } = &self;
+        let how = ended.as_ref().map(|ended| ended.outcome);
+        assert_eq!(how, Some(outcome), "{ended:?}; the log: {log}");
+        for part in parts {
+            assert!(log.contains(part), "`{part}` is not in the log: {log}");
+        }
+        self
+    }
+
+    /// What the rings have.
+    #[track_caller]
+    pub fn samples(&self, what: &str) -> Samples {
+        let found = find(&self.file.file, &self.memory).unwrap().unwrap();
+        let (shared, description) = found.unwrap_or_else(|| panic!("no rings; {}", self.log));
+        let counters = Collector::new(shared).counters();
+        let cores = (0..shared.cores()).map(|core| {
+            let mut reader = shared.reader(core);
+            let mut record = [0; profiler::format::sample::MAX_WORDS];
+            let next = || {
+                let read = reader.read(&mut record, record_words);
+                let words = read.expect("the ring is whole")?;
+                Some(record[..words].to_vec())
+            };
+            std::iter::from_fn(next).collect()
+        });
+        Samples {
+            what: what.into(),
+            cores: cores.collect(),
+            counters,
+            description,
+            incomplete: None,
+        }
+    }
+}
+
+/// Some of a list, for a message.
+pub fn listed<T: std::fmt::Debug>(items: impl Iterator<Item = T>) -> String {
+    let mut text = String::new();
+    for item in items.take(8) {
+        writeln!(text, "  {item:x?}").unwrap();
+    }
+    text
+}

@@ -1,0 +1,132 @@
+//! Where overflows come from, and how they interrupt.
+
+use profiler::format::{ChainEnd, Clock, Source, State};
+
+use crate::fixture::{Samples, listed, run, sample};
+
+/// How many samples saw interrupts off.
+fn masked(samples: &Samples) -> usize {
+    let masked = |seen: &crate::fixture::Seen| !seen.state.has(State::INTERRUPTS_ON);
+    samples.all().filter(masked).count()
+}
+
+fn median(samples: &Samples) -> u64 {
+    let periods = samples.periods();
+    periods[periods.len() / 2]
+}
+
+#[test]
+fn maskable_overflows_are_as_exact_where_nothing_masks_them() {
+    let samples = sample("--delivery irq --workload arithmetic --samples 4000 --period 1000");
+    samples.assert_whole(4, 4000);
+    samples.assert_exact(1000);
+    for seen in samples.all() {
+        assert!(
+            seen.state.has(State::INTERRUPTS_ON) && !seen.state.has(State::NMI),
+            "an interrupt came as {seen:x?}"
+        );
+        assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
+    }
+}
+
+#[test]
+fn maskable_overflows_do_not_see_interrupts_off() {
+    let samples = sample("--delivery irq --workload interrupts-off --samples 4000");
+    samples.assert_whole(4, 4000);
+    assert_eq!(masked(&samples), 0, "samples with interrupts off, by IRQ");
+    let periods = samples.periods();
+    assert_eq!(median(&samples), 1000);
+    assert!(
+        periods[0] == 1000 && periods[periods.len() - 1] > 1000,
+        "no period was stretched by a section with interrupts off"
+    );
+}
+
+#[test]
+fn nmis_see_interrupts_off() {
+    let samples = sample("--delivery nmi --workload interrupts-off --samples 4000");
+    samples.assert_whole(4, 4000);
+    samples.assert_exact(1000);
+    assert!(samples.all().all(|seen| seen.state.has(State::NMI)));
+    // Half of the workload.
+    let masked = masked(&samples);
+    assert!((1600..=2400).contains(&masked), "{masked} of 4000");
+}
+
+#[test]
+fn the_hpet_repeats_to_the_bit() {
+    let [first, second] = [(), ()].map(|()| sample("--source hpet --samples 4000"));
+    assert_eq!(first.description.source, Source::Hpet);
+    first.assert_whole(4, 4000);
+    first.assert_same(&second);
+    // It counts in units of ten instructions.
+    let periods = first.periods();
+    let off = |period: &&u64| period.abs_diff(1000) > 10;
+    assert_eq!(listed(periods.iter().filter(off)), "", "periods");
+    assert_eq!(median(&first), 1000);
+}
+
+#[test]
+fn another_core_can_ask_for_samples() {
+    let samples = sample("--source ipi --samples 400");
+    assert_eq!(samples.description.source, Source::Ipi);
+    samples.assert_whole(4, 400);
+    assert!(
+        samples.periods()[0] >= 1000,
+        "a period below the requested one"
+    );
+}
+
+#[test]
+fn a_source_that_is_not_there_is_refused() {
+    for (arguments, reason) in [
+        (
+            "--source pmu",
+            "pmu: no PMU here (CPUID announces no counters)",
+        ),
+        (
+            "--source ipi --smp 1",
+            "ipi: a single core has nobody to interrupt it",
+        ),
+        ("--source ipi --delivery irq", "ipi: it delivers NMIs only"),
+        (
+            "--source hpet --smp 25",
+            "hpet: it can serve 24 cores and there are 25",
+        ),
+    ] {
+        let run = run(arguments).ended_with(5);
+        let run = run.saying(&["the kernel could not sample", reason]);
+        assert!(!run.profile.exists(), "a profile of nothing: {arguments}");
+    }
+}
+
+/// By the clock nothing is exact, but everything is accounted for.
+#[track_caller]
+fn assert_by_the_clock(cores: usize) {
+    let samples = sample(&format!("--mode realtime --smp {cores} --samples 800"));
+    assert_eq!(samples.description.clock, Clock::Time);
+    assert_eq!(samples.cores.len(), cores);
+    for (core, counters) in samples.counters.iter().enumerate() {
+        assert!(!samples.cores[core].is_empty(), "core {core} has no sample");
+        assert_eq!(
+            counters.taken,
+            counters.stored + counters.lost + counters.unclaimed,
+            "core {core}: {counters:?}"
+        );
+        let produced = counters.stored + counters.lost;
+        assert_eq!(produced, 800 / cores as u64, "core {core}'s share");
+        assert_eq!(samples.cores[core].len() as u64, counters.stored);
+    }
+    // A loaded host delays, it does not hurry.
+    assert!(median(&samples) >= 900_000, "{} ns", median(&samples));
+}
+
+#[test]
+fn four_cores_in_parallel_sample_by_the_clock() {
+    assert_by_the_clock(4);
+}
+
+#[test]
+fn sixteen_cores_in_parallel_sample_by_the_clock() {
+    assert_by_the_clock(16);
+}
