@@ -106,6 +106,9 @@ turn_entry:
     late = const LATE_STUB,
 );
 
+/// How often a core that was woken lets others go on before it does.
+const YIELDS: u32 = 4;
+
 /// What the gate's stub goes to when the core was not parked.
 const LATE_STUB: u32 = vector::TURN as u32 * 16;
 
@@ -194,6 +197,12 @@ pub(super) fn wait_until<T>(condition: impl Fn() -> Option<T>) -> T {
         turn_park();
         apic::registers().end_of_interrupt();
     };
+    // The core that sent the wake-up may be on its last instructions before its own
+    // halt still. Under instruction counting a pause ends an emulator's time slice:
+    // it gets there now, and not while this core's clock runs.
+    for _ in 0..YIELDS {
+        core::hint::spin_loop();
+    }
     control::set_task_priority(before);
     resting.store(false, Ordering::Release);
     outcome
