@@ -59,7 +59,8 @@ impl Drop for Slot {
     }
 }
 
-fn folder() -> &'static Path {
+/// A folder of this process for files.
+pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
     FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }

@@ -4,10 +4,12 @@
 //! They need the kernel and its loader where `make build` puts them, beside this
 //! test's own build, and fail without.
 
+mod elsewhere;
 mod ends;
 mod exact;
 mod fixture;
 mod midway;
+mod oracle;
 mod report;
 mod ring;
 mod sources;

@@ -1,0 +1,102 @@
+//! What needs something that not every machine has: each test says what, and is
+//! run by naming it.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use profiler::format::Clock;
+
+use crate::fixture::{Run, Samples, Seen, built, folder, run, sample, start};
+
+/// The value of an environment variable that a test cannot do without.
+#[track_caller]
+fn variable(name: &str) -> OsString {
+    env::var_os(name).unwrap_or_else(|| panic!("this test needs the variable {name}"))
+}
+
+/// An image of the kernel with the stock Limine in `LIMINE_DIR`.
+fn image(name: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../iso.sh");
+    let image = folder().join(name);
+    let made = Command::new(script)
+        .arg(variable("LIMINE_DIR"))
+        .args([built("kernel"), image.clone()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    image
+}
+
+/// Boots the image.
+fn boot(image: &Path, arguments: &str, more: &[OsString]) -> Samples {
+    let files = ["--kernel".into(), built("kernel").into_os_string()];
+    let iso = ["--iso".into(), image.as_os_str().to_owned()];
+    let more = [&files[..], &iso[..], more].concat();
+    let run: Run = start(arguments, &more).ended_with(0);
+    let samples = run.samples();
+    let bootloader = samples.description.bootloader.as_str();
+    assert!(bootloader.starts_with("Limine "), "booted by {bootloader}");
+    samples
+}
+
+/// What a boot loader has no part in: not where things lie in memory.
+fn code(samples: &Samples, core: usize) -> impl Iterator<Item = impl PartialEq + std::fmt::Debug> {
+    samples.of(core).map(|seen: Seen| {
+        let Seen {
+            task,
+            state,
+            period,
+            pc,
+            chain,
+            end,
+            ..
+        } = seen;
+        (task, state, period, pc, chain, end)
+    })
+}
+
+#[test]
+#[ignore = "needs LIMINE_DIR, an unpacked binary release of Limine 7 or 8, and xorriso"]
+fn stock_limine_gives_the_profile_that_the_loader_gives() {
+    let limine = boot(&image("bios.iso"), "--smp 4", &[]);
+    limine.assert_whole(4, 20_000);
+    limine.assert_exact(1000);
+    let loader = sample("--smp 4 --samples 20000");
+    for core in 0..4 {
+        let differ = code(&limine, core).zip(code(&loader, core));
+        let differ = differ
+            .enumerate()
+            .find(|(_, (limine, loader))| limine != loader);
+        assert!(differ.is_none(), "core {core}: {differ:x?}");
+    }
+}
+
+#[test]
+#[ignore = "needs LIMINE_DIR, as above, and OVMF, the path of a UEFI firmware image"]
+fn stock_limine_boots_by_uefi() {
+    let firmware = ["--firmware".into(), variable("OVMF")];
+    let arguments = "--smp 4 --mode realtime";
+    let samples = boot(&image("uefi.iso"), arguments, &firmware);
+    assert_eq!(samples.description.clock, Clock::Time);
+    for (core, counters) in samples.counters.iter().enumerate() {
+        assert_eq!(counters.stored + counters.lost, 5000, "core {core}");
+    }
+}
+
+#[test]
+#[ignore = "needs PMISCOPE_QEMU_NEWER, the path of a QEMU newer than the one in PATH"]
+fn a_newer_qemu_gives_the_same_samples() {
+    let newer = variable("PMISCOPE_QEMU_NEWER");
+    let newer = newer.to_str().expect("a path in UTF-8");
+    for arguments in ["--smp 4 --period 1000", "--smp 2 --period 1"] {
+        let arguments = format!("{arguments} --samples 4000");
+        let theirs = run(&format!("{arguments} --qemu {newer}")).ended_with(0);
+        let ours = run(&arguments).ended_with(0);
+        let version = |run: &Run| run.report()["qemu"].as_str().unwrap().to_owned();
+        assert_ne!(version(&theirs), version(&ours), "the same QEMU twice");
+        theirs.samples().assert_same(&ours.samples());
+    }
+}
