@@ -175,7 +175,7 @@ pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<Option<std::
     };
     print_report(&profile, &mut symbols, format, options)?;
     let picture = path.with_extension("svg");
-    if report::tally::is_empty(&profile) {
+    if profile.records() == 0 {
         return Ok(None);
     }
     draw(&profile, &mut symbols, None, &picture)?;

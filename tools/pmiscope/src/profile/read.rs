@@ -36,9 +36,16 @@ pub struct Profile {
     pub kernel: Option<Vec<u8>>,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
-    /// The chunks of each core.
-    cores: Vec<Vec<Chunk>>,
+    cores: Vec<Core>,
     incomplete: Vec<String>,
+}
+
+/// What there is of a core.
+#[derive(Clone, Debug, Default)]
+struct Core {
+    chunks: Vec<Chunk>,
+    /// The whole records in them.
+    records: u64,
 }
 
 impl Profile {
@@ -64,7 +71,7 @@ impl Profile {
             .and_then(|payload| decode_head(&payload))
             .ok_or(NoProfile::NoHead)?;
         let mut profile = Self {
-            cores: vec![Vec::new(); usize::try_from(description.cores).unwrap_or(0)],
+            cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
             file,
             description,
             host,
@@ -138,8 +145,9 @@ impl Profile {
                 if payload.len() % 8 != 0 {
                     return None;
                 }
-                let core = usize::try_from(chunk.core).ok()?;
-                self.cores.get_mut(core)?.push(chunk);
+                let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
+                core.chunks.push(chunk);
+                for_each_record_in(&payload, |_| core.records += 1);
                 Some(())
             }
             Kind::End => {
@@ -154,13 +162,11 @@ impl Profile {
     /// Compares the records that are there with what the cores have counted.
     fn check_end(&mut self, end: &RunEnd) {
         let mut missing = 0;
-        for (core, end) in (0..).zip(&end.cores) {
-            let mut records = 0;
-            self.for_each_record(core, |_| records += 1);
-            missing += end.stored.saturating_sub(records);
+        for (number, (core, end)) in self.cores.iter().zip(&end.cores).enumerate() {
+            missing += end.stored.saturating_sub(core.records);
             if let Some(word) = end.corrupt_at {
                 self.incomplete.push(format!(
-                    "the ring of core {core} made no sense from word {word} on"
+                    "the ring of core {number} made no sense from word {word} on"
                 ));
             }
         }
@@ -176,29 +182,21 @@ impl Profile {
         self.description.cores
     }
 
+    /// The whole records of all cores.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.cores.iter().map(|core| core.records).sum()
+    }
+
     /// Calls `take` with every whole record of `core`, oldest first.
     pub fn for_each_record(&self, core: u32, mut take: impl FnMut(&[u64])) {
-        let chunks = usize::try_from(core)
+        let core = usize::try_from(core)
             .ok()
             .and_then(|core| self.cores.get(core));
-        for chunk in chunks.into_iter().flatten() {
+        for chunk in core.into_iter().flat_map(|core| &core.chunks) {
             // Inflated before, when the file was read: it does again.
             let payload = chunk.payload(&self.file).unwrap_or_default();
-            let words: Vec<u64> = payload
-                .as_chunks()
-                .0
-                .iter()
-                .map(|&b| u64::from_le_bytes(b))
-                .collect();
-            let mut rest = &words[..];
-            while let Some(&first) = rest.first() {
-                let Some((record, others)) = rest.split_at_checked(record_words(first).max(1))
-                else {
-                    break;
-                };
-                take(record);
-                rest = others;
-            }
+            for_each_record_in(&payload, &mut take);
         }
     }
 
@@ -215,6 +213,23 @@ impl Profile {
             line += &format!("; and {} more", grouped((what.len() - SHOWN) as u64));
         }
         Some(line)
+    }
+}
+
+fn for_each_record_in(payload: &[u8], mut take: impl FnMut(&[u64])) {
+    let words: Vec<u64> = payload
+        .as_chunks()
+        .0
+        .iter()
+        .map(|&b| u64::from_le_bytes(b))
+        .collect();
+    let mut rest = &words[..];
+    while let Some(&first) = rest.first() {
+        let Some((record, others)) = rest.split_at_checked(record_words(first).max(1)) else {
+            break;
+        };
+        take(record);
+        rest = others;
     }
 }
 

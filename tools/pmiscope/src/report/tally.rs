@@ -133,14 +133,6 @@ impl Tally {
     }
 }
 
-/// Whether a profile has no record at all.
-#[must_use]
-pub fn is_empty(profile: &Profile) -> bool {
-    let mut empty = true;
-    (0..profile.cores()).for_each(|core| profile.for_each_record(core, |_| empty = false));
-    empty
-}
-
 fn stack(core: u32, sample: &Sample<'_>) -> Stack {
     Stack {
         core,

@@ -415,9 +415,8 @@ fn endless(name: &str) -> (std::process::Child, PathBuf, PathBuf) {
         .spawn()
         .unwrap();
     let samples = || {
-        fs::read(&output).is_ok_and(|bytes| {
-            Profile::read(bytes).is_ok_and(|profile| !pmiscope::report::tally::is_empty(&profile))
-        })
+        fs::read(&output)
+            .is_ok_and(|bytes| Profile::read(bytes).is_ok_and(|profile| profile.records() > 0))
     };
     wait_until(samples);
     let pid = fs::read_to_string(qemu.with_extension("sh.pid")).unwrap();
