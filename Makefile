@@ -26,7 +26,7 @@ miri:
 			--target-dir $(out)/miri -- --skip over_random_memory --skip a_write_nested_at_any_point; \
 	else echo "miri: skipped, there is no nightly toolchain with the component miri"; fi
 
-bench: build ## measure the library and the host tool
+bench: build ## measure a sample in the guest, the library and the host tool
 	cargo bench --locked $(ARGS)
 
 iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked release of Limine 7 or 8

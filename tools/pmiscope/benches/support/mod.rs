@@ -1,0 +1,25 @@
+//! Runs of the guest, for the benches.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Whether this is `cargo bench`. `cargo test --all-targets` calls the benches,
+/// too, to see that they are built.
+pub fn is_bench() -> bool {
+    std::env::args().any(|argument| argument == "--bench")
+}
+
+/// Runs the guest with the kernel that `make build` made; gives the report.
+pub fn run(arguments: &[&str], output: &Path) -> Value {
+    let run = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["run", "--format", "json", "--output"])
+        .arg(output)
+        .args(arguments)
+        .output()
+        .expect("the command was built for this bench");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{arguments:?}: {said}");
+    serde_json::from_slice(&run.stdout).expect("a report")
+}
