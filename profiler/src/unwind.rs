@@ -36,6 +36,9 @@ use crate::format::sample::{Chain, ChainEnd, ChainEntry};
 /// Bytes in a word.
 const WORD: u64 = 8;
 
+/// The vectors that there are.
+const VECTORS: u64 = 256;
+
 /// A word on a stack: aligned and within the bounds of a stack that the core
 /// knows. It cannot be made in any other way than by [`StackBounds::slot`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -212,7 +215,16 @@ fn trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> Option<
     }
     let slot = stack.slot(StackAddress(below), 1, at.sp).ok()?;
     let call = CodeAddress(kernel.load(slot));
-    kernel.trap_frame_live(call).then_some(call)
+    if !kernel.trap_frame_live(call) {
+        return None;
+    }
+    // Below the frame of any other function the word may be left over from a trap
+    // before. Then what the frame pointer leads to is no trap frame.
+    let layout = kernel.trap_frame_layout();
+    let frame = stack.slot(at.fp, layout.words, at.sp).ok()?;
+    let vector = kernel.load(Slot(frame.0 + layout.vector * WORD));
+    let pc = CodeAddress(kernel.load(Slot(frame.0 + layout.pc * WORD)));
+    (vector < VECTORS && kernel.text().contains(pc)).then_some(call)
 }
 
 /// Crosses the trap frame that `fp` alleges.

@@ -16,9 +16,9 @@ const ROOT: u64 = TEXT.start.0 + 0x10;
 const TRAP_RETURN: u64 = TEXT.start.0 + 0x20;
 const LAYOUT: TrapFrameLayout = TrapFrameLayout {
     fp: 0,
-    vector: 1,
+    sp: 1,
     pc: 2,
-    sp: 3,
+    vector: 3,
     words: 4,
 };
 
@@ -221,7 +221,7 @@ fn a_stack_pointer_on_no_stack_reads_nothing() {
 /// An interrupt handler on the other stack, over the task's three frames.
 fn interrupted_task(pc: u64, sp: u64, fp: u64) -> Machine {
     let mut machine = three_frames();
-    machine.set(NMI + 0xe0, &[fp, 0x40, pc, sp]);
+    machine.set(NMI + 0xe0, &[fp, sp, pc, 0x40]);
     machine.set(NMI + 0x80, &[NMI + 0xe0, TRAP_RETURN]);
     machine
 }
@@ -264,6 +264,22 @@ fn the_dispatchers_first_and_last_instructions_lead_to_the_trap_frame() {
     machine.set(NMI + 0xd8, &[code(0x700)]);
     let (end, _) = machine.walk(code(0x500), NMI + 0xd8, NMI + 0xe0);
     assert_eq!(end, ChainEnd::ReturnOutsideText);
+}
+
+#[test]
+fn what_a_trap_left_below_a_frame_is_no_call() {
+    // In a leaf with two words of its own, which it has not written to yet: there
+    // is still what the dispatcher's call and first instruction pushed in a trap
+    // before.
+    let mut machine = three_frames();
+    machine.set(TASK + 0x70, &[TASK + 0x80, TRAP_RETURN]);
+    let callers = returns(&[code(0x200), code(0x100), ROOT]);
+    // Where a trap frame has its program counter and its vector.
+    for stale in [[0x400, 0x40], [code(0x400), 1 << 8]] {
+        machine.set(TASK + 0x90, &stale);
+        let walked = machine.walk(code(0x300), TASK + 0x70, TASK + 0x80);
+        assert_eq!(walked, (ChainEnd::Complete, callers.clone()), "{stale:#x?}");
+    }
 }
 
 #[test]
