@@ -57,7 +57,7 @@ mod tests {
             ),
             (
                 [
-                    Some("/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/spin-0.12.0"),
+                    Some("/home/me/.cargo/registry/src/registry-0123456789abcdef/spin-0.12.0"),
                     Some("src"),
                     Some("once.rs"),
                 ],
