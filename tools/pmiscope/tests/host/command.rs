@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
 use pmiscope::profile::Profile;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{file, folder, image, kernel, other_kernel, profile};
 
@@ -434,16 +435,14 @@ fn wait_until(happened: impl Fn() -> bool) {
     }
 }
 
-fn signal(tool: &std::process::Child, signal: &str) {
-    let sent = Process::new("kill")
-        .args([signal, &tool.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
+fn signal(tool: &std::process::Child, signal: Signal) {
+    let tool = i32::try_from(tool.id()).unwrap();
+    kill_process(Pid::from_raw(tool).unwrap(), signal).unwrap();
 }
 
 #[test]
 fn an_interrupted_run_keeps_its_samples_and_leaves_no_guest() {
-    for (name, how) in [("int", "-INT"), ("term", "-TERM")] {
+    for (name, how) in [("int", Signal::INT), ("term", Signal::TERM)] {
         let (mut tool, output, guest) = endless(name);
         signal(&tool, how);
         assert_eq!(tool.wait().unwrap().code(), Some(130));
@@ -460,7 +459,7 @@ fn an_interrupted_run_keeps_its_samples_and_leaves_no_guest() {
 #[test]
 fn a_tool_that_is_killed_leaves_no_guest_and_a_profile() {
     let (mut tool, output, guest) = endless("kill");
-    signal(&tool, "-KILL");
+    signal(&tool, Signal::KILL);
     tool.wait().unwrap();
     wait_until(|| !guest.exists());
     let assert = pmiscope(&["report", text(&output)]).code(3);
