@@ -76,7 +76,7 @@ fn records(criterion: &mut Criterion) {
             let sample = Sample::decode(black_box(&record)).expect("a sample");
             sample.chain().fold(sample.pc.0, |sum, entry| match entry {
                 ChainEntry::Return(address) => sum ^ address.0,
-                ChainEntry::Crossing { vector, pc } => sum ^ pc.0 ^ u64::from(vector),
+                ChainEntry::Crossing { vector, pc, .. } => sum ^ pc.0 ^ u64::from(vector),
             })
         });
     });
@@ -201,6 +201,7 @@ fn sample() -> Sample<'static> {
         state: State(State::NMI | State::INTERRUPTS_ON),
         time: 123_456,
         period: 1000,
+        sp: StackAddress(0),
         stack_top: [1, 2],
         pc: CodeAddress(code(0)),
         end: ChainEnd::Complete,
@@ -227,6 +228,7 @@ fn description() -> Description {
         period: 1000,
         period_floor: 1,
         overhead: 0,
+        stack_slot: 1 << 17,
         samples: 1,
         text: TEXT,
         reason: Text::EMPTY,

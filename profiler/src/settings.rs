@@ -21,7 +21,7 @@ pub enum SourceChoice {
 
 impl SourceChoice {
     /// What the word `source=` takes.
-    pub const NAMES: &'static str = "auto, pmu, apic-timer, hpet, ipi";
+    pub const NAMES: &'static str = "auto, pmu, apic-timer, hpet, ipi, step";
 
     /// The choice with this name.
     #[must_use]
@@ -270,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_displayed_is_parsed(
-            source in 0..5_usize,
+            source in 0..6_usize,
             irq in any::<bool>(),
             period in proptest::option::of(Settings::PERIODS),
             samples in Settings::SAMPLES,

@@ -16,19 +16,24 @@
 //!
 //! [`MAX_CHAIN`]: crate::format::sample::MAX_CHAIN
 //!
-//! # Interrupts on the way
+//! # Code without a frame of its own
+//!
+//! A kernel has some code in assembly that no frame pointer describes: the entry
+//! stubs of interrupts, the switch from one stack to another, the bottom of a
+//! stack. For each of its instructions the kernel knows where the caller is, and
+//! says so by a [`Rule`].
 //!
 //! An entry stub saves the interrupted registers as a *trap frame*, points `rbp`
 //! at it and calls the dispatcher. A return address right behind that call
 //! therefore means that the frame pointer stored next to it leads to a trap
-//! frame ([`Kernel::trap_frame_live`]). There the walk crosses to the code that
-//! was interrupted, on whatever stack that was.
-//!
-//! # The root
+//! frame ([`Rule::TrapFrame`]). There the walk crosses to the code that was
+//! interrupted, on whatever stack that was. Before and after that, what the
+//! processor pushed lies so many words above the stack pointer
+//! ([`Rule::Interrupted`]).
 //!
 //! The bottom of every stack is a piece of assembly that zeroes `rbp` and calls
-//! the first function ([`Kernel::is_root`]). A zero frame pointer ends the walk;
-//! the chain is complete if the address before it lies in such a root.
+//! the first function ([`Rule::Root`]). A zero frame pointer ends the walk; the
+//! chain is complete if the address before it lies in such a root.
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::sample::{Chain, ChainEnd, ChainEntry};
@@ -126,23 +131,47 @@ pub struct TrapFrameLayout {
     pub words: u64,
 }
 
+/// How the code at an address keeps its caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rule {
+    /// By a frame pointer, except in the first and last instructions: compiled
+    /// code.
+    FramePointer,
+    /// The frame pointer leads to a trap frame, not to a pair of words.
+    TrapFrame,
+    /// The code was entered by an interrupt. What the processor pushed lies
+    /// `words` words above the stack pointer, lowest the program counter; the
+    /// frame pointer is still, or again, the interrupted code's.
+    Interrupted {
+        /// From the stack pointer to the interrupted program counter.
+        words: u64,
+        /// The vector, if it does not stand where a trap frame has it.
+        vector: Option<u8>,
+    },
+    /// The stack was just switched, and the frame pointer is not of this one: the
+    /// one that is lies `words` words above the stack pointer, with its return
+    /// address behind it.
+    Saved {
+        /// From the stack pointer to the saved frame pointer.
+        words: u64,
+    },
+    /// It has no caller: the root of a stack.
+    Root,
+}
+
 /// What the walk needs to know of the kernel and of the core that it runs on.
 pub trait Kernel {
     /// The kernel's text.
     fn text(&self) -> CodeRange;
 
-    /// Whether `address` lies in the root of a stack: the assembly that zeroed
-    /// the frame pointer before it called the stack's first function.
-    fn is_root(&self, address: CodeAddress) -> bool;
-
-    /// Whether the frame pointer leads to a trap frame, not to a pair of words,
-    /// while the instruction at `address` has not been executed.
-    fn trap_frame_live(&self, address: CodeAddress) -> bool;
+    /// How code keeps its caller while the instruction at `address` has not been
+    /// executed.
+    fn rule(&self, address: CodeAddress) -> Rule;
 
     /// What a trap frame looks like.
     fn trap_frame_layout(&self) -> TrapFrameLayout;
 
-    /// The stack of this core that a stack pointer is on.
+    /// The stack that a stack pointer is on, if this core may look at it.
     fn stack_of(&self, sp: StackAddress) -> Option<StackBounds>;
 
     /// Loads a word. The slot lies on a stack that [`Self::stack_of`] gave.
@@ -167,76 +196,111 @@ pub fn walk(interrupted: Registers, kernel: &impl Kernel, chain: &mut Chain) -> 
     }
 }
 
-/// Walks the frames of one stack, down to its root or to a trap frame; gives the
-/// registers that the trap frame holds.
+/// Walks the frames of one stack, down to its root or to an interrupt; gives the
+/// registers of what that interrupted.
 fn walk_stack(
     at: Registers,
     stack: StackBounds,
     kernel: &impl Kernel,
     chain: &mut Chain,
 ) -> Result<Registers, ChainEnd> {
-    let text = kernel.text();
-    let mut last = at.pc;
-    let mut fp = at.fp;
-    let mut floor = at.sp;
-    if let Some(call) = trap_call(at, stack, kernel) {
-        chain.push(ChainEntry::Return(call))?;
-        return cross(fp, floor, stack, kernel, chain);
+    let mut frame = Frame {
+        code: at.pc,
+        fp: at.fp,
+        floor: at.sp,
+    };
+    match kernel.rule(at.pc) {
+        Rule::FramePointer if is_trap_call(at, stack, kernel) => {
+            return cross(frame, stack, kernel, chain);
+        }
+        Rule::FramePointer => {}
+        Rule::TrapFrame => return cross(frame, stack, kernel, chain),
+        Rule::Interrupted { words, vector } => {
+            return cross_pushed(at, words, vector, stack, kernel, chain);
+        }
+        Rule::Saved { words } => {
+            let saved = StackAddress(at.sp.0.wrapping_add(words * WORD));
+            frame = caller(saved, at.sp, stack, kernel, chain)?;
+        }
+        Rule::Root => return Err(ChainEnd::Complete),
     }
     // A chain holds a bounded number of words and each turn appends one.
-    while !kernel.trap_frame_live(last) {
-        if fp.0 == 0 && kernel.is_root(last) {
-            return Err(ChainEnd::Complete);
+    loop {
+        match kernel.rule(frame.code) {
+            Rule::TrapFrame => return cross(frame, stack, kernel, chain),
+            Rule::Root if frame.fp.0 == 0 => return Err(ChainEnd::Complete),
+            _ => frame = caller(frame.fp, frame.floor, stack, kernel, chain)?,
         }
-        let pair = stack.slot(fp, 2, floor)?;
-        let saved_fp = kernel.load(pair);
-        let return_address = CodeAddress(kernel.load(Slot(pair.0 + WORD)));
-        if !text.contains(return_address) {
-            return Err(ChainEnd::ReturnOutsideText);
-        }
-        chain.push(ChainEntry::Return(return_address))?;
-        floor = StackAddress(pair.0 + 2 * WORD);
-        fp = StackAddress(saved_fp);
-        last = return_address;
     }
-    cross(fp, floor, stack, kernel, chain)
 }
 
-/// The return address into an entry stub, if `at` is in the first or last
-/// instructions of the dispatcher that the stub has called: the frame pointer is
-/// still, or again, the trap frame's address, and the call has left its return
-/// address right below. Between that and the stack pointer lies nothing, or the
-/// frame pointer that the dispatcher has just saved.
-fn trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> Option<CodeAddress> {
+/// A function on the way.
+#[derive(Clone, Copy)]
+struct Frame {
+    /// The instruction that it is at, or returns to.
+    code: CodeAddress,
+    /// Its frame pointer.
+    fp: StackAddress,
+    /// Below this nothing is its own.
+    floor: StackAddress,
+}
+
+/// The caller that the pair of words at `pair` leads to.
+fn caller(
+    pair: StackAddress,
+    floor: StackAddress,
+    stack: StackBounds,
+    kernel: &impl Kernel,
+    chain: &mut Chain,
+) -> Result<Frame, ChainEnd> {
+    let pair = stack.slot(pair, 2, floor)?;
+    let fp = StackAddress(kernel.load(pair));
+    let code = CodeAddress(kernel.load(Slot(pair.0 + WORD)));
+    if !kernel.text().contains(code) {
+        return Err(ChainEnd::ReturnOutsideText);
+    }
+    chain.push(ChainEntry::Return(code))?;
+    let floor = StackAddress(pair.0 + 2 * WORD);
+    Ok(Frame { code, fp, floor })
+}
+
+/// Whether `at` is in the first or last instructions of the dispatcher that an
+/// entry stub has called: the frame pointer is still, or again, the trap frame's
+/// address, and the call has left its return address right below. Between that
+/// and the stack pointer lies nothing, or the frame pointer that the dispatcher
+/// has just saved.
+fn is_trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> bool {
     let below = at.fp.0.wrapping_sub(WORD);
     let saved = below.wrapping_sub(WORD);
     if at.sp.0 != below && at.sp.0 != saved {
-        return None;
+        return false;
     }
-    let slot = stack.slot(StackAddress(below), 1, at.sp).ok()?;
-    let call = CodeAddress(kernel.load(slot));
-    if !kernel.trap_frame_live(call) {
-        return None;
+    let Ok(slot) = stack.slot(StackAddress(below), 1, at.sp) else {
+        return false;
+    };
+    if kernel.rule(CodeAddress(kernel.load(slot))) != Rule::TrapFrame {
+        return false;
     }
     // Below the frame of any other function the word may be left over from a trap
     // before. Then what the frame pointer leads to is no trap frame.
     let layout = kernel.trap_frame_layout();
-    let frame = stack.slot(at.fp, layout.words, at.sp).ok()?;
+    let Ok(frame) = stack.slot(at.fp, layout.words, at.sp) else {
+        return false;
+    };
     let vector = kernel.load(Slot(frame.0 + layout.vector * WORD));
     let pc = CodeAddress(kernel.load(Slot(frame.0 + layout.pc * WORD)));
-    (vector < VECTORS && kernel.text().contains(pc)).then_some(call)
+    vector < VECTORS && kernel.text().contains(pc)
 }
 
-/// Crosses the trap frame that `fp` alleges.
+/// Crosses the trap frame that a frame pointer alleges.
 fn cross(
-    fp: StackAddress,
-    floor: StackAddress,
+    at: Frame,
     stack: StackBounds,
     kernel: &impl Kernel,
     chain: &mut Chain,
 ) -> Result<Registers, ChainEnd> {
     let layout = kernel.trap_frame_layout();
-    let frame = stack.slot(fp, layout.words, floor)?;
+    let frame = stack.slot(at.fp, layout.words, at.floor)?;
     // Within the frame, so proven with it.
     let field = |words: u64| kernel.load(Slot(frame.0 + words * WORD));
     let interrupted = Registers {
@@ -244,17 +308,67 @@ fn cross(
         sp: StackAddress(field(layout.sp)),
         fp: StackAddress(field(layout.fp)),
     };
+    push_crossing(field(layout.vector), interrupted, kernel, chain)
+}
+
+/// Crosses the words that the processor pushed, `words` words above the stack
+/// pointer, where no stub has made a trap frame of them, or has taken it down.
+fn cross_pushed(
+    at: Registers,
+    words: u64,
+    vector: Option<u8>,
+    stack: StackBounds,
+    kernel: &impl Kernel,
+    chain: &mut Chain,
+) -> Result<Registers, ChainEnd> {
+    // Program counter, code segment, flags, stack pointer, stack segment (SDM vol.
+    // 3, figure 7-8).
+    let pushed = StackAddress(at.sp.0.wrapping_add(words * WORD));
+    let pushed = stack.slot(pushed, 5, at.sp)?;
+    let interrupted = Registers {
+        pc: CodeAddress(kernel.load(pushed)),
+        sp: StackAddress(kernel.load(Slot(pushed.0 + 3 * WORD))),
+        fp: at.fp,
+    };
+    let vector = match vector {
+        Some(vector) => u64::from(vector),
+        // Where the stub has it. It may have been popped off just now, so it can
+        // lie below the stack pointer.
+        None => {
+            let layout = kernel.trap_frame_layout();
+            let distance = layout.pc.wrapping_sub(layout.vector).wrapping_mul(WORD);
+            let address = StackAddress(pushed.0.wrapping_sub(distance));
+            kernel.load(stack.slot(address, 1, StackAddress(stack.low))?)
+        }
+    };
+    push_crossing(vector, interrupted, kernel, chain)
+}
+
+/// Appends a crossing to `interrupted`.
+fn push_crossing(
+    vector: u64,
+    interrupted: Registers,
+    kernel: &impl Kernel,
+    chain: &mut Chain,
+) -> Result<Registers, ChainEnd> {
     if !kernel.text().contains(interrupted.pc) {
         return Err(ChainEnd::InterruptedOutsideText);
     }
-    // The vector was pushed by the stub as a byte's worth.
-    #[allow(clippy::cast_possible_truncation)]
-    let vector = field(layout.vector) as u8;
     chain.push(ChainEntry::Crossing {
-        vector,
+        // The stub pushed it as a byte's worth.
+        #[allow(clippy::cast_possible_truncation)]
+        vector: vector as u8,
         pc: interrupted.pc,
+        caller_known: is_caller_known(interrupted.pc, kernel),
+        stack_top: stack_top(interrupted.sp, kernel),
     })?;
     Ok(interrupted)
+}
+
+/// Whether the walk from `pc` lacks no caller, whatever is on top of the stack:
+/// the kernel has a rule for it.
+pub fn is_caller_known(pc: CodeAddress, kernel: &impl Kernel) -> bool {
+    kernel.rule(pc) != Rule::FramePointer
 }
 
 /// The two words on top of the stack that `sp` points to, lowest first; 0 where

@@ -24,7 +24,7 @@ use crate::cpu::{self, CoreBlock};
 
 const AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe00_0000_0000);
 /// Address space for one stack and the hole below it, in bytes.
-const SLOT: u64 = 128 << 10;
+pub const SLOT: u64 = 128 << 10;
 const SLOTS_PER_CORE: u64 = 8;
 const CORE_BYTES: u64 = SLOT * SLOTS_PER_CORE;
 

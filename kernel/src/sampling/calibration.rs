@@ -19,7 +19,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use profiler::format::{Clock, Delivery};
 
 use super::clock::RunClock;
-use super::source::{Source, Unavailable};
+use super::source::{Source, Unavailable, step};
 use crate::cpu::{self, CoreBlock};
 use crate::time::Deadline;
 use crate::trap::vector;
@@ -83,6 +83,14 @@ pub(super) fn measure(
     delivery: Delivery,
     clock: &RunClock,
 ) -> Result<Calibration, Unavailable> {
+    if let Source::Step = source {
+        let passage = (0..TRIALS).map(|_| step_passage()).min().unwrap_or(0);
+        return Ok(Calibration {
+            passage,
+            lead: 0,
+            floor: 1,
+        });
+    }
     let passages = (0..TRIALS).map(|_| passage(source, delivery));
     let passage = passages.min().unwrap_or(0);
     if !source.is_per_core() {
@@ -133,13 +141,24 @@ fn passage(source: &Source, delivery: Delivery) -> u64 {
         },
     }
     source.disarm(core);
-    let state = &core.sampling;
-    let between = state
-        .entered
-        .load(Relaxed)
-        .wrapping_sub(state.armed_at.load(Relaxed));
     // The second `int` itself.
-    between.saturating_sub(1)
+    between(core).saturating_sub(1)
+}
+
+/// The same, of two steps.
+fn step_passage() -> u64 {
+    let core = cpu::current();
+    core.sampling.quota.store(NEVER, Relaxed);
+    step::twice();
+    // The instruction between them.
+    between(core).saturating_sub(1)
+}
+
+/// From the last re-arming to the last entry, in ticks of the time stamp counter.
+fn between(core: &CoreBlock) -> u64 {
+    let state = &core.sampling;
+    let armed_at = state.armed_at.load(Relaxed);
+    state.entered.load(Relaxed).wrapping_sub(armed_at)
 }
 
 /// Lets the source overflow once, armed with `count` by the handler's own last
@@ -159,8 +178,5 @@ fn trial(count: u64, delivery: Delivery) -> Result<u64, Unavailable> {
     if !arrived {
         return Err(Unavailable::NoArrival);
     }
-    Ok(state
-        .entered
-        .load(Relaxed)
-        .wrapping_sub(state.armed_at.load(Relaxed)))
+    Ok(between(core))
 }

@@ -44,7 +44,7 @@ use crate::{smp, time};
 use calibration::Calibration;
 use clock::RunClock;
 pub use overflow::CoreState;
-use source::Source;
+use source::{Source, step};
 use turns::Turns;
 
 /// The period where the command line says none, in ticks of each clock.
@@ -92,7 +92,7 @@ static RUN: Once<Run> = Once::new();
 static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
 /// The sources that were probed, by their numbers, and the number of the one
 /// that is being probed or used.
-static SOURCES: [Once<Source>; 5] = [const { Once::new() }; 5];
+static SOURCES: [Once<Source>; 6] = [const { Once::new() }; 6];
 static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
 
 /// How many periods of every core a core waits for its turn where it may not
@@ -147,6 +147,7 @@ fn offer(source: Source) {
 pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> ! {
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
+    trap::register(vector::DEBUG, overflow::step);
     let run = RUN.call_once(|| prepare(boot, settings, workload));
     let Run {
         period,
@@ -189,6 +190,9 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
     {
         driver.drive(u64::from(run.count));
     }
+    if let Source::Step = run.source {
+        step::begin();
+    }
     workload::run(run.workload)
 }
 
@@ -228,11 +232,19 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     set_phase(Phase::Off);
     source.disarm(cpu::current());
 
-    let period = settings.period.unwrap_or(match clock.clock {
-        Clock::Instructions => DEFAULT_INSTRUCTIONS,
-        Clock::Time => DEFAULT_NANOSECONDS,
+    let period = settings.period.unwrap_or(match (source, clock.clock) {
+        (Source::Step, _) => 1,
+        (_, Clock::Instructions) => DEFAULT_INSTRUCTIONS,
+        (_, Clock::Time) => DEFAULT_NANOSECONDS,
     });
     let floor = calibration.floor;
+    if let Source::Step = source
+        && settings.period.is_some_and(|period| period != 1)
+    {
+        refuse(format_args!(
+            "step: every instruction is a sample: leave out period="
+        ))
+    }
     if period < floor {
         refuse(format_args!(
             "a period of {period} makes no progress here: the smallest that does is {floor}"
@@ -259,6 +271,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         overhead: clock.ticks(calibration.passage),
         samples: settings.samples,
         text: image::code(),
+        stack_slot: stacks::SLOT,
         reason,
         bootloader: Text::formatted(format_args!(
             "{} {}",

@@ -20,12 +20,14 @@ use profiler::format::{Delivery, Sample, State};
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
+use super::source::step;
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
 use crate::memory::stacks::StackKind;
+use crate::smp;
 use crate::time;
-use crate::trap::TrapFrame;
+use crate::trap::{TrapFrame, vector};
 
 /// What a core knows of its own sampling. Written by that core, in its handler
 /// or before its source is armed.
@@ -81,6 +83,15 @@ pub fn irq(frame: &mut TrapFrame) {
         return;
     }
     let next = taken(frame, core, entered, Delivery::Irq);
+    resume(core, next);
+}
+
+/// The debug exception: a step, where overflows are the trap flag's.
+pub fn step(frame: &mut TrapFrame) {
+    let entered = time::ticks();
+    let core = cpu::current();
+    smp::stop_if_asked();
+    let next = taken(frame, core, entered, Delivery::Nmi);
     resume(core, next);
 }
 
@@ -148,6 +159,7 @@ fn sampled(
     state.entered.store(entered, Relaxed);
     let done = time::ticks();
     if sequence >= state.quota.load(Relaxed) {
+        step::end(frame);
         super::leave(frame, core, run);
         return Next::Return;
     }
@@ -194,18 +206,23 @@ fn record(
     // Counts that are cut to their fields: a sequence number wraps, and a handler
     // that takes 2³² ticks is not to be had.
     #[allow(clippy::cast_possible_truncation)]
+    let mut processor = processor_state(frame, delivery);
+    if unwind::is_caller_known(interrupted.pc, &walkable) {
+        processor.0 |= State::CALLER_KNOWN;
+    }
     let sample = Sample {
         sequence: sequence as u32,
         handler_cost: handler_cost as u32,
         event: 0,
         task: state.task.load(Relaxed),
-        state: processor_state(frame, delivery),
+        state: processor,
         time: run
             .clock
             .ticks(entered.wrapping_sub(run.began.load(Relaxed))),
         period: run
             .clock
             .ticks(between.saturating_sub(run.calibration.passage)),
+        sp: interrupted.sp,
         stack_top: unwind::stack_top(interrupted.sp, &walkable),
         pc: interrupted.pc,
         end,
@@ -225,7 +242,7 @@ fn processor_state(frame: &TrapFrame, delivery: Delivery) -> State {
     if frame.rflags & RFlags::INTERRUPT_FLAG.bits() != 0 {
         state |= State::INTERRUPTS_ON;
     }
-    if delivery == Delivery::Nmi {
+    if delivery == Delivery::Nmi && frame.vector == vector::NMI.into() {
         state |= State::NMI;
     }
     if cpu::idle::is_halted_at(frame.rip) {

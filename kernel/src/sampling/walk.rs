@@ -2,7 +2,7 @@
 //! and which stacks the running core.
 
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
-use profiler::unwind::{Kernel, Slot, StackBounds, TrapFrameLayout};
+use profiler::unwind::{Kernel, Rule, Slot, StackBounds, TrapFrameLayout};
 
 use crate::cpu::CoreBlock;
 use crate::memory::image;
@@ -31,13 +31,14 @@ impl Kernel for Walkable {
     }
 
     #[inline]
-    fn is_root(&self, address: CodeAddress) -> bool {
-        image::stack_roots().contains(address)
-    }
-
-    #[inline]
-    fn trap_frame_live(&self, address: CodeAddress) -> bool {
-        entry::trap_frame_live().contains(address) || nmi::trap_frame_live().contains(address)
+    fn rule(&self, address: CodeAddress) -> Rule {
+        if entry::trap_frame_live().contains(address) || nmi::trap_frame_live().contains(address) {
+            return Rule::TrapFrame;
+        }
+        if image::stack_roots().contains(address) {
+            return Rule::Root;
+        }
+        Rule::FramePointer
     }
 
     #[inline]

@@ -11,6 +11,7 @@ pub mod vector;
 
 use spin::Once;
 
+use crate::sampling::source::step;
 use crate::{smp, workload};
 pub use frame::TrapFrame;
 
@@ -45,6 +46,11 @@ pub fn start() {
 /// What the entry stubs call.
 extern "C" fn dispatch(frame: &mut TrapFrame) {
     let vector = frame.vector.to_le_bytes()[0];
+    // The processor has taken the trap flag away. The handler of the trap itself
+    // must go without.
+    if step::is_stepped(frame) && vector != vector::DEBUG {
+        step::begin();
+    }
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),
         None => report::unhandled(vector, frame),

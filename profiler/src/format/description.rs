@@ -59,7 +59,7 @@ macro_rules! named {
 
 named! {
     /// Where overflows come from.
-    Source: "pmu, apic-timer, hpet, ipi" {
+    Source: "pmu, apic-timer, hpet, ipi, step" {
         /// A performance counter of the core.
         Pmu = 1, "pmu";
         /// The timer of the core's local APIC.
@@ -68,6 +68,8 @@ named! {
         Hpet = 3, "hpet";
         /// Another core, by an inter-processor interrupt.
         Ipi = 4, "ipi";
+        /// The trap flag: every instruction.
+        Step = 5, "step";
     }
 }
 
@@ -185,6 +187,10 @@ pub struct Description {
     pub samples: u64,
     /// The kernel's text.
     pub text: CodeRange,
+    /// Bytes of address space that each stack has for itself, a power of two, and
+    /// the alignment of that: stack pointers are on one stack if they are in the
+    /// same slot (an empty stack's pointer may be the end of its slot).
+    pub stack_slot: u64,
     /// Why this source: what was tried before it and what came of that.
     pub reason: Text<512>,
     /// Who loaded the kernel.
@@ -237,6 +243,7 @@ impl Description {
             self.samples,
             self.text.start.0,
             self.text.end.0,
+            self.stack_slot,
         ] {
             out.put(&number.to_le_bytes());
         }
@@ -268,6 +275,7 @@ impl Description {
             samples,
             text_start,
             text_end,
+            stack_slot,
         ] = core::array::from_fn(|_| u64::from_le_bytes(input.take()));
         let description = Self {
             build_id,
@@ -285,6 +293,7 @@ impl Description {
                 start: CodeAddress(text_start),
                 end: CodeAddress(text_end),
             },
+            stack_slot,
             reason: input.take_text("reason")?,
             bootloader: input.take_text("bootloader name")?,
             workload: input.take_text("workload name")?,
@@ -302,6 +311,9 @@ impl Description {
         }
         if cores == 0 {
             return Err(BadDescription("number of cores"));
+        }
+        if !stack_slot.is_power_of_two() {
+            return Err(BadDescription("size of a stack's slot"));
         }
         Ok(description)
     }
@@ -377,6 +389,7 @@ pub(crate) mod tests {
                 start: CodeAddress(0xffff_ffff_8000_0000),
                 end: CodeAddress(0xffff_ffff_8010_0000),
             },
+            stack_slot: 128 << 10,
             reason: Text::new("no PMU here"),
             bootloader: Text::new("Limine 8.2.0"),
             workload: Text::new("mix"),
@@ -395,6 +408,7 @@ pub(crate) mod tests {
         for (spoil, field) in [
             ((|d| d.cores = 0) as fn(&mut Description), "number of cores"),
             (|d| d.ring_words = 1000, "ring size"),
+            (|d| d.stack_slot = 0, "size of a stack's slot"),
         ] {
             let mut description = example();
             spoil(&mut description);

@@ -14,7 +14,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module and in [`crate::shared`]. A reader
 /// refuses another one.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A record's first word says what it is and how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,10 +6,11 @@
 //! word 1   0..32 sequence number   32..64 cost of the handler before, ticks
 //! word 2   time stamp, ticks since sampling began
 //! word 3   ticks that the interrupted code ran since it was last interrupted
-//! word 4   the word on top of the interrupted stack
-//! word 5   the word below it
-//! word 6   the program counter
-//! word 7…  the chain: callers, innermost first
+//! word 4   the stack pointer
+//! word 5   the word on top of the interrupted stack
+//! word 6   the word below it
+//! word 7   the program counter
+//! word 8…  the chain: callers, innermost first
 //! ```
 //!
 //! A *tick* is what the run's clock counts: one instruction under instruction
@@ -17,15 +18,25 @@
 //! [`super::Clock`]).
 //!
 //! The chain holds return addresses. Where it crosses an interrupt there are
-//! three words: the return address into the entry stub, a marker that no kernel
-//! address can equal, and the *program counter* of the code that was interrupted
-//! there; then return addresses follow again.
+//! four words: a marker that no kernel address can equal, the *program counter*
+//! of the code that was interrupted there, and the two words on top of its stack;
+//! then return addresses follow again.
+//!
+//! # The caller that a frame pointer does not show
+//!
+//! In a function's first and last instructions the frame pointer is still, or
+//! again, the caller's, and the chain lacks the caller itself. Its return address
+//! is then one of the two words on top of the stack; which one, if any, the host
+//! tells from the call-frame information of the program counter. That goes for a
+//! sample and for each crossing. Where the kernel itself knew how the code keeps
+//! its caller ([`State::CALLER_KNOWN`], [`ChainEntry::Crossing::caller_known`])
+//! nothing is missing.
 
 use super::{RecordHead, kind};
-use crate::address::CodeAddress;
+use crate::address::{CodeAddress, StackAddress};
 
 /// Words before the chain.
-pub const FIXED_WORDS: usize = 7;
+pub const FIXED_WORDS: usize = 8;
 
 /// The most words that a chain can have.
 pub const MAX_CHAIN: usize = 64;
@@ -34,8 +45,11 @@ pub const MAX_CHAIN: usize = 64;
 pub const MAX_WORDS: usize = FIXED_WORDS + MAX_CHAIN;
 
 /// A chain word that marks a crossing: not canonical, so never an address. Its
-/// low byte is the vector of the interrupt or exception that was crossed.
+/// low byte is the vector of the interrupt or exception that was crossed; the bit
+/// above it says that the caller is known.
 const CROSSING: u64 = 0x0100_c055_0000_0000;
+const CROSSING_CALLER_KNOWN: u64 = 1 << 8;
+const CROSSING_FIELDS: u64 = CROSSING_CALLER_KNOWN | 0xff;
 
 /// How a walk ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +126,9 @@ impl State {
     pub const NMI: u8 = 1 << 3;
     /// The core was halted, waiting for an interrupt.
     pub const IDLE: u8 = 1 << 4;
+    /// The kernel knew how the interrupted code keeps its caller: the chain lacks
+    /// none, whatever the words on top of the stack are.
+    pub const CALLER_KNOWN: u8 = 1 << 5;
 
     /// Whether all bits of `mask` are set.
     #[must_use]
@@ -132,6 +149,10 @@ pub enum ChainEntry {
         vector: u8,
         /// The program counter that the interrupt saved.
         pc: CodeAddress,
+        /// As [`State::CALLER_KNOWN`], of the code that was interrupted.
+        caller_known: bool,
+        /// The two words on top of its stack, as [`Sample::stack_top`].
+        stack_top: [u64; 2],
     },
 }
 
@@ -163,8 +184,14 @@ impl Chain {
     pub fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd> {
         match entry {
             ChainEntry::Return(address) => self.push_words([address.0]),
-            ChainEntry::Crossing { vector, pc } => {
-                self.push_words([CROSSING | u64::from(vector), pc.0])
+            ChainEntry::Crossing {
+                vector,
+                pc,
+                caller_known,
+                stack_top: [top, below],
+            } => {
+                let known = u64::from(caller_known) * CROSSING_CALLER_KNOWN;
+                self.push_words([CROSSING | known | u64::from(vector), pc.0, top, below])
             }
         }
     }
@@ -218,6 +245,8 @@ pub struct Sample<'chain> {
     /// The ticks that the interrupted code ran since the overflow before: the
     /// achieved period.
     pub period: u64,
+    /// The interrupted stack pointer.
+    pub sp: StackAddress,
     /// The two words on top of the interrupted stack, lowest address first; 0
     /// where the stack has none.
     pub stack_top: [u64; 2],
@@ -272,6 +301,7 @@ impl<'chain> Sample<'chain> {
             u64::from(self.sequence) | u64::from(self.handler_cost) << 32,
             self.time,
             self.period,
+            self.sp.0,
             self.stack_top[0],
             self.stack_top[1],
             self.pc.0,
@@ -290,6 +320,7 @@ impl<'chain> Sample<'chain> {
             second,
             time,
             period,
+            sp,
             top0,
             top1,
             pc,
@@ -314,6 +345,7 @@ impl<'chain> Sample<'chain> {
             state: State((first >> 32) as u8),
             time,
             period,
+            sp: StackAddress(sp),
             stack_top: [top0, top1],
             pc: CodeAddress(pc),
             end: ChainEnd::from_number(end).ok_or(NoSample::ChainEnd(end))?,
@@ -322,17 +354,20 @@ impl<'chain> Sample<'chain> {
     }
 
     /// The chain, innermost caller first. Every word is either a marker, which
-    /// takes the next word along, or a return address; a marker without a next
-    /// word (a record that something else wrote) ends the chain.
+    /// takes the next three words along, or a return address; a marker without
+    /// them (a record that something else wrote) ends the chain.
     pub fn chain(&self) -> impl Iterator<Item = ChainEntry> + use<'chain> {
         let mut words = self.chain_words.iter().copied();
         core::iter::from_fn(move || {
             let word = words.next()?;
-            if word & !0xff == CROSSING {
-                #[allow(clippy::cast_possible_truncation)] // the low byte
-                let vector = word as u8;
-                let pc = CodeAddress(words.next()?);
-                Some(ChainEntry::Crossing { vector, pc })
+            if word & !CROSSING_FIELDS == CROSSING {
+                Some(ChainEntry::Crossing {
+                    #[allow(clippy::cast_possible_truncation)] // the low byte
+                    vector: word as u8,
+                    caller_known: word & CROSSING_CALLER_KNOWN != 0,
+                    pc: CodeAddress(words.next()?),
+                    stack_top: [words.next()?, words.next()?],
+                })
             } else {
                 Some(ChainEntry::Return(CodeAddress(word)))
             }
@@ -350,7 +385,14 @@ mod tests {
         let address = (0xffff_8000_0000_0000_u64..).prop_map(CodeAddress);
         let entry = prop_oneof![
             4 => address.clone().prop_map(ChainEntry::Return),
-            1 => (any::<u8>(), address).prop_map(|(vector, pc)| ChainEntry::Crossing { vector, pc }),
+            1 => (any::<u8>(), address, any::<bool>(), any::<[u64; 2]>()).prop_map(
+                |(vector, pc, caller_known, stack_top)| ChainEntry::Crossing {
+                    vector,
+                    pc,
+                    caller_known,
+                    stack_top,
+                },
+            ),
         ];
         prop::collection::vec(entry, 0..80)
     }
@@ -371,7 +413,7 @@ mod tests {
         #[test]
         fn what_was_encoded_is_decoded(
             entries in entries(),
-            numbers in any::<(u32, u32, u8, u16, u8, u64, u64, [u64; 2], u64)>(),
+            numbers in any::<(u32, u32, u8, u16, u8, u64, u64, [u64; 3], u64)>(),
             end in 0..ChainEnd::ALL.len(),
         ) {
             let mut chain = Chain::new();
@@ -380,9 +422,11 @@ mod tests {
                 .take_while(|&&entry| chain.push(entry).is_ok())
                 .copied()
                 .collect();
-            let (sequence, handler_cost, event, task, state, time, period, stack_top, pc) = numbers;
+            let (sequence, handler_cost, event, task, state, time, period, stack, pc) = numbers;
             let sample = Sample {
-                sequence, handler_cost, event, task, time, period, stack_top,
+                sequence, handler_cost, event, task, time, period,
+                sp: StackAddress(stack[0]),
+                stack_top: [stack[1], stack[2]],
                 state: State(state),
                 pc: CodeAddress(pc),
                 end: ChainEnd::ALL[end],
@@ -421,16 +465,20 @@ mod tests {
     fn a_full_chain_refuses_an_entry_and_keeps_what_it_has() {
         let mut chain = Chain::new();
         let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_1000));
-        for _ in 0..MAX_CHAIN - 1 {
+        for _ in 0..MAX_CHAIN - 3 {
             chain.push(entry).unwrap();
         }
         let crossing = ChainEntry::Crossing {
             vector: 2,
             pc: CodeAddress(1),
+            caller_known: true,
+            stack_top: [3, 4],
         };
         assert_eq!(chain.push(crossing), Err(ChainEnd::DepthLimit));
-        assert_eq!(chain.words().len(), MAX_CHAIN - 1);
-        chain.push(entry).unwrap();
+        assert_eq!(chain.words().len(), MAX_CHAIN - 3);
+        for _ in 0..3 {
+            chain.push(entry).unwrap();
+        }
         assert_eq!(chain.push(entry), Err(ChainEnd::DepthLimit));
     }
 
@@ -444,6 +492,7 @@ mod tests {
             state: State(State::NMI),
             time: 4,
             period: 5,
+            sp: StackAddress(11),
             stack_top: [6, 7],
             pc: CodeAddress(8),
             end: ChainEnd::Complete,

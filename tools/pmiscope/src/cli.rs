@@ -315,7 +315,7 @@ mod tests {
             ("run --samples 0", "0 is not in 1..=1000000000"),
             (
                 "run --source rdtsc",
-                "must be one of auto, pmu, apic-timer, hpet, ipi",
+                "must be one of auto, pmu, apic-timer, hpet, ipi, step",
             ),
             ("run --delivery smi", "must be one of nmi, irq"),
             (

@@ -2,12 +2,13 @@
 //!
 //! A source is *probed* before it is used, on the first core: the hardware has
 //! to say that it can, and then an overflow has to arrive. The first that passes
-//! is taken, in the order of [`Source`]'s variants, and what came of those before
-//! it goes into the report.
+//! is taken, in the order of [`Source`]'s variants but for [`Source::Step`], which
+//! is taken by name only, and what came of those before it goes into the report.
 
 pub mod apic_timer;
 pub mod hpet;
 pub mod ipi;
+pub mod step;
 
 use core::fmt::{self, Write as _};
 
@@ -33,6 +34,8 @@ pub enum Source {
     Hpet(HpetTimers),
     /// Another core.
     Ipi(Driver),
+    /// The trap flag.
+    Step,
 }
 
 /// Why a source cannot be used here.
@@ -61,6 +64,8 @@ pub enum Unavailable {
     OneCore,
     /// The source delivers NMIs only.
     NmiOnly,
+    /// The source's interrupts are not maskable.
+    NoIrq,
 }
 
 impl fmt::Display for Unavailable {
@@ -77,6 +82,7 @@ impl fmt::Display for Unavailable {
             }
             Self::OneCore => f.write_str("a single core has nobody to interrupt it"),
             Self::NmiOnly => f.write_str("it delivers NMIs only"),
+            Self::NoIrq => f.write_str("its traps cannot be masked: leave out delivery=irq"),
         }
     }
 }
@@ -96,8 +102,10 @@ impl Source {
             format::Source::ApicTimer,
             format::Source::Hpet,
             format::Source::Ipi,
+            format::Source::Step,
         ] {
             match choice {
+                SourceChoice::Auto if kind == format::Source::Step => continue,
                 SourceChoice::Only(asked) if asked != kind => continue,
                 _ => {}
             }
@@ -130,6 +138,8 @@ impl Source {
             format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
             format::Source::Hpet => Self::Hpet(HpetTimers::probe(delivery)?),
             format::Source::Ipi if delivery == Delivery::Irq => return Err(Unavailable::NmiOnly),
+            format::Source::Step if delivery == Delivery::Irq => return Err(Unavailable::NoIrq),
+            format::Source::Step => Self::Step,
             format::Source::Ipi => Self::Ipi(Driver::probe()?),
         };
         // What the hardware says of itself is one thing; an interrupt is another.
@@ -137,6 +147,7 @@ impl Source {
         let count = u32::try_from(source.counts(ARRIVAL)).unwrap_or(u32::MAX);
         calibration::arrival(|core| match source {
             Self::Ipi(_) => Driver::interrupt(core),
+            Self::Step => step::twice(),
             _ => overflow::arm(core, count),
         })?;
         Ok(source)
@@ -149,6 +160,7 @@ impl Source {
             Self::ApicTimer(_) => format::Source::ApicTimer,
             Self::Hpet(_) => format::Source::Hpet,
             Self::Ipi(_) => format::Source::Ipi,
+            Self::Step => format::Source::Step,
         }
     }
 
@@ -156,7 +168,7 @@ impl Source {
     /// cores can take turns.
     #[must_use]
     pub const fn is_per_core(&self) -> bool {
-        matches!(self, Self::ApicTimer(_) | Self::Hpet(_))
+        matches!(self, Self::ApicTimer(_) | Self::Hpet(_) | Self::Step)
     }
 
     /// Prepares the source for the running core, `core`.
@@ -164,7 +176,7 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => timer.enable(),
             Self::Hpet(timers) => timers.enable(core),
-            Self::Ipi(_) => {}
+            Self::Ipi(_) | Self::Step => {}
         }
     }
 
@@ -174,7 +186,7 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => timer.arm(count),
             Self::Hpet(timers) => timers.arm(core, count),
-            Self::Ipi(_) => {}
+            Self::Ipi(_) | Self::Step => {}
         }
     }
 
@@ -183,7 +195,7 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => timer.arm(0),
             Self::Hpet(timers) => timers.disarm(core),
-            Self::Ipi(_) => {}
+            Self::Ipi(_) | Self::Step => {}
         }
     }
 
@@ -195,6 +207,7 @@ impl Source {
             Self::ApicTimer(timer) => timer.has_fired(),
             Self::Hpet(timers) => timers.has_fired(core),
             Self::Ipi(driver) => driver.has_fired(core),
+            Self::Step => true,
         }
     }
 
@@ -204,7 +217,7 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => timer.counts(ticks),
             Self::Hpet(timers) => timers.counts(ticks),
-            Self::Ipi(_) => ticks,
+            Self::Ipi(_) | Self::Step => ticks,
         }
     }
 }

@@ -11,7 +11,7 @@ use memmap2::MmapOptions;
 use object::{Object as _, ObjectSymbol as _};
 use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
 use pmiscope::symbols::build_id;
-use profiler::address::{CodeAddress, CodeRange};
+use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
@@ -109,6 +109,7 @@ pub fn description() -> Description {
         period: 100,
         period_floor: 20,
         overhead: 60,
+        stack_slot: 1 << 17,
         samples: 6,
         text: CodeRange {
             start: CodeAddress(0xffff_ffff_8010_0000),
@@ -171,6 +172,7 @@ impl Seen {
             state: State(self.state),
             time: u64::from(self.sequence) * 1000,
             period: self.period,
+            sp: StackAddress(0),
             stack_top: [1, 2],
             pc: self.pc,
             end: self.end,
@@ -213,6 +215,8 @@ pub fn samples() -> [Vec<Seen>; 2] {
                 ChainEntry::Crossing {
                     vector: 0x40,
                     pc: kernel.at("in_never_returns"),
+                    caller_known: false,
+                    stack_top: [0; 2],
                 },
                 // Behind the last instruction of `idle`: the next function's first.
                 ChainEntry::Return(kernel.at("stub")),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use profiler::settings::Settings;
+use profiler::format::Source;
+use profiler::settings::{Settings, SourceChoice};
 
 use crate::cli::RunArgs;
 use crate::profile::Mode;
@@ -106,10 +107,13 @@ impl Plan {
 
 /// The kernel's settings.
 fn settings(arguments: &RunArgs) -> Settings<'_> {
-    let period = arguments.period.unwrap_or(match arguments.mode {
-        Mode::Deterministic => DETERMINISTIC_PERIOD,
-        Mode::Realtime => REALTIME_PERIOD,
-    });
+    let period = arguments
+        .period
+        .unwrap_or(match (arguments.source, arguments.mode) {
+            (SourceChoice::Only(Source::Step), _) => 1,
+            (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
+            (_, Mode::Realtime) => REALTIME_PERIOD,
+        });
     let samples = arguments.samples.unwrap_or(match arguments.mode {
         Mode::Deterministic => DETERMINISTIC_SAMPLES,
         Mode::Realtime => REALTIME_SAMPLES,
@@ -135,8 +139,6 @@ fn ring_for(samples: u64, cores: u32) -> u64 {
 }
 
 fn may_use_hpet(settings: &Settings<'_>) -> bool {
-    use profiler::format::Source;
-    use profiler::settings::SourceChoice;
     matches!(
         settings.source,
         SourceChoice::Auto | SourceChoice::Only(Source::Hpet)
