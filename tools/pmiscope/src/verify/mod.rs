@@ -12,6 +12,7 @@
 //! instruction: they are taken from its chain ([`Assumed`]).
 
 mod code;
+mod compare;
 mod difference;
 mod replay;
 pub mod report;
@@ -31,8 +32,8 @@ use crate::symbols::{BadElf, Symbols};
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
-pub use replay::Assumed;
 use replay::Replay;
+pub use replay::{Assumed, Executed};
 
 /// Why a profile cannot be verified.
 #[derive(Debug, Error)]
@@ -80,6 +81,8 @@ pub struct Verification {
     pub differences: BTreeMap<Kind, Differences>,
     /// What was not seen.
     pub assumed: Assumed,
+    /// What makes the true chains.
+    pub executed: Executed,
     /// Records that are no samples that this version can read.
     pub unreadable: u64,
 }
@@ -171,5 +174,6 @@ impl Verification {
             }
         });
         self.assumed += replay.assumed;
+        self.executed += replay.executed;
     }
 }

@@ -6,14 +6,10 @@ use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::{ChainEnd, Sample};
 
 use super::code::{Code, Flow, Instruction};
-use super::difference::{Difference, Kind, Verdict};
-use super::shadow::{Bottom, Shadow};
+use super::difference::{Kind, Verdict};
+use super::shadow::Shadow;
 use crate::chain::{Link, Repair};
 use crate::symbols::callframe::Callers;
-
-/// Words of a record's chain for a link.
-const RETURN_WORDS: usize = 1;
-const CROSSING_WORDS: usize = 4;
 
 /// What was not seen, and therefore taken from the chains that are to be verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,6 +30,28 @@ pub struct Assumed {
     /// First callers of a stack that nobody has called: the root that a new stack
     /// returns to.
     pub roots: u64,
+}
+
+/// What instructions did, as far as it makes chains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Executed {
+    /// Calls that were made.
+    pub calls: u64,
+    /// Returns from them.
+    pub returns: u64,
+    /// Interrupts and exceptions that were taken.
+    pub interrupts: u64,
+    /// String instructions that were interrupted between two of their steps.
+    pub repeated: u64,
+}
+
+impl AddAssign for Executed {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.returns += other.returns;
+        self.interrupts += other.interrupts;
+        self.repeated += other.repeated;
+    }
 }
 
 impl AddAssign for Assumed {
@@ -58,19 +76,20 @@ struct Before {
 
 /// A core that is replayed.
 pub(super) struct Replay<'a> {
-    callers: &'a Callers,
+    pub(super) callers: &'a Callers,
     text: CodeRange,
     /// Whether entries of interrupts are not seen.
     is_stepped: bool,
     code: &'a mut Code,
-    shadow: Shadow,
+    pub(super) shadow: Shadow,
     before: Option<Before>,
     /// The instruction before that.
-    came_from: Option<CodeAddress>,
+    pub(super) came_from: Option<CodeAddress>,
     /// The chain of the record that was replayed last, repaired, and its end.
-    reported: Vec<Link>,
-    end: ChainEnd,
+    pub(super) reported: Vec<Link>,
+    pub(super) end: ChainEnd,
     pub(super) assumed: Assumed,
+    pub(super) executed: Executed,
 }
 
 impl<'a> Replay<'a> {
@@ -94,6 +113,7 @@ impl<'a> Replay<'a> {
             reported: Vec::new(),
             end: ChainEnd::Complete,
             assumed: Assumed::default(),
+            executed: Executed::default(),
         }
     }
 
@@ -220,6 +240,7 @@ impl<'a> Replay<'a> {
         let pushed = StackAddress(sample.sp.0.wrapping_add(8 * words as u64));
         self.shadow
             .interrupt(pushed, Link::Interrupted { vector, pc }, sp);
+        self.executed.interrupts += 1;
         true
     }
 
@@ -243,10 +264,12 @@ impl<'a> Replay<'a> {
             Flow::Call(_) => {
                 let pushed = StackAddress(sp.0.wrapping_sub(8));
                 self.shadow.call(pushed, instruction.next);
+                self.executed.calls += 1;
                 Some(pushed)
             }
             Flow::Return(bytes) => {
                 self.shadow.return_at(sp);
+                self.executed.returns += 1;
                 Some(StackAddress(sp.0.wrapping_add(bytes)))
             }
             Flow::InterruptReturn => match self.shadow.interrupted_at(sp)? {
@@ -274,11 +297,13 @@ impl<'a> Replay<'a> {
                     return false;
                 }
                 self.shadow.call(pushed, instruction.next);
+                self.executed.calls += 1;
             }
             Flow::Return(bytes) => {
                 if sample.sp.0 != before.sp.0.wrapping_add(bytes) {
                     return false;
                 }
+                self.executed.returns += 1;
                 if !self.shadow.return_at(before.sp) {
                     self.start(sample);
                 }
@@ -294,6 +319,7 @@ impl<'a> Replay<'a> {
                 None => self.shadow.begun(sample.sp),
             },
             Flow::Trap => return false,
+            Flow::Repeat if sample.pc == before.pc => self.executed.repeated += 1,
             _ if sample.sp != before.sp => self.shadow.moved(before.sp, sample.sp),
             _ => {}
         }
@@ -319,106 +345,11 @@ impl<'a> Replay<'a> {
             let links = &self.reported[..=index];
             self.shadow.interrupt_unseen(sample.sp, links, sp);
             self.assumed.entries += 1;
+            self.executed.interrupts += 1;
             return true;
         }
         false
     }
-
-    /// Compares the reported chain with the true one.
-    fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
-        let end = self.end;
-        if self.callers.is_root_at(sample.pc) {
-            return match (self.reported.is_empty(), end) {
-                (true, ChainEnd::Complete) => Verdict::Exact,
-                (true, _) => Verdict::Different(Kind::End),
-                (false, _) => Verdict::Different(Kind::Additional),
-            };
-        }
-        let mut truth = self.shadow.chain(sample.sp);
-        let mut at_root = false;
-        for (index, &reported) in self.reported.iter().enumerate() {
-            let expected = if at_root { None } else { truth.next() };
-            match expected {
-                Some(expected) if expected == reported => {
-                    at_root = is_root(self.callers, expected);
-                }
-                Some(Link::Return(_)) => {
-                    // Only a missing one leaves the chains the same further out.
-                    let kind = match truth.next() == Some(reported) {
-                        true => Kind::CallerMissing,
-                        false => Kind::OtherLink,
-                    };
-                    return Verdict::Different(kind);
-                }
-                Some(Link::Interrupted { .. }) => {
-                    let kind = match reported {
-                        Link::Interrupted { .. } => Kind::OtherInterrupt,
-                        Link::Return(_) => Kind::InterruptMissing,
-                    };
-                    return Verdict::Different(kind);
-                }
-                None if !at_root && truth.bottom == Bottom::Cut => {
-                    return Verdict::Cut;
-                }
-                None => {
-                    let is_last = index + 1 == self.reported.len();
-                    let is_root = is_root(self.callers, reported);
-                    if at_root || !is_last || !is_root || end != ChainEnd::Complete {
-                        return Verdict::Different(Kind::Additional);
-                    }
-                    let sp = truth.sp;
-                    self.shadow.add_outermost(sp, reported);
-                    self.assumed.roots += 1;
-                    return Verdict::Exact;
-                }
-            }
-        }
-        let next = if at_root { None } else { truth.next() };
-        match (next, end) {
-            (None, ChainEnd::Complete) if at_root => Verdict::Exact,
-            (None, ChainEnd::DepthLimit) if !at_root && truth.bottom == Bottom::Cut => Verdict::Cut,
-            (None, _) => Verdict::Different(Kind::End),
-            (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,
-            (Some(_), ChainEnd::DepthLimit) => Verdict::Different(Kind::End),
-            (Some(Link::Return(_)), _) => Verdict::Different(Kind::CallerMissing),
-            (Some(Link::Interrupted { .. }), _) => Verdict::Different(Kind::InterruptMissing),
-        }
-    }
-
-    /// How the chain of the record that was replayed last, `sample`, differs.
-    pub(super) fn difference(&self, kind: Kind, sample: &Sample<'_>) -> Difference {
-        // Somewhat more than was reported: a recursion may be thousands deep.
-        const MORE: usize = 4;
-        let most = self.reported.len() + MORE;
-        let truth = self.shadow.chain(sample.sp).take(most);
-        let root = self.callers.is_root_at(sample.pc);
-        Difference {
-            kind,
-            sequence: sample.sequence,
-            pc: sample.pc,
-            before: self.came_from,
-            expected: truth.take(if root { 0 } else { most }).collect(),
-            reported: self.reported.clone(),
-            end: self.end,
-        }
-    }
-}
-
-/// Whether a chain ends with this link.
-fn is_root(callers: &Callers, link: Link) -> bool {
-    match link {
-        Link::Return(address) => callers.is_root(address),
-        Link::Interrupted { pc, .. } => callers.is_root_at(pc),
-    }
-}
-
-/// Whether the record has no room for one more link.
-fn has_no_room(sample: &Sample<'_>, link: Link) -> bool {
-    let words = match link {
-        Link::Return(_) => RETURN_WORDS,
-        Link::Interrupted { .. } => CROSSING_WORDS,
-    };
-    sample.chain_words.len() + words > profiler::format::sample::MAX_CHAIN
 }
 
 /// Whether executing the instruction can lead to `pc`.

@@ -9,7 +9,7 @@ mod ends;
 mod exact;
 mod fixture;
 mod midway;
-mod oracle;
 mod report;
 mod ring;
 mod sources;
+mod verify;
