@@ -26,6 +26,8 @@ pub mod note;
 pub mod workload;
 
 #[cfg(target_os = "none")]
+pub mod assembly;
+#[cfg(target_os = "none")]
 pub mod boot;
 #[cfg(target_os = "none")]
 pub mod config;

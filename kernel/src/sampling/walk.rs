@@ -4,9 +4,10 @@
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::unwind::{Kernel, Rule, Slot, StackBounds, TrapFrameLayout};
 
+use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::image;
-use crate::trap::{entry, frame::TrapFrame, nmi};
+use crate::trap::TrapFrame;
 
 /// The running core, as the walk sees it.
 #[derive(Clone, Copy)]
@@ -32,13 +33,7 @@ impl Kernel for Walkable {
 
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
-        if entry::trap_frame_live().contains(address) || nmi::trap_frame_live().contains(address) {
-            return Rule::TrapFrame;
-        }
-        if image::stack_roots().contains(address) {
-            return Rule::Root;
-        }
-        Rule::FramePointer
+        assembly::rule(address)
     }
 
     #[inline]

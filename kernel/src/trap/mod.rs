@@ -12,7 +12,7 @@ pub mod vector;
 use spin::Once;
 
 use crate::sampling::source::step;
-use crate::{smp, workload};
+use crate::{assembly, smp, workload};
 pub use frame::TrapFrame;
 
 /// What handles a trap. It runs with interrupts off.
@@ -37,6 +37,7 @@ pub fn register(vector: u8, handler: Handler) {
 
 /// Registers what the kernel itself and its workloads need.
 pub fn start() {
+    assembly::assert_sorted();
     register(vector::SPURIOUS, |_| {});
     register(vector::CALL, smp::on_call);
     register(vector::PING, workload::on_ping);
