@@ -50,6 +50,9 @@ pub mod smp;
 #[cfg(target_os = "none")]
 pub mod sync;
 #[cfg(target_os = "none")]
+pub mod task;
+#[cfg(target_os = "none")]
 pub mod time;
+
 #[cfg(target_os = "none")]
 pub mod trap;

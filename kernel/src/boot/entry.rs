@@ -42,9 +42,11 @@ assembly!(
     .type enter_stack, @function
 enter_stack:
     .cfi_startproc
+    RULE FRAME
+    cli
+    xor ebp, ebp
     .cfi_undefined rip
     RULE ROOT
-    xor ebp, ebp
     mov rsp, rsi
     call rdx
     ud2
@@ -89,7 +91,13 @@ other_core_entry:
 ///
 /// Interrupts must be off; they are since the boot loader.
 pub fn enter_first_core(core: &'static CoreBlock, main: CoreMain) -> ! {
-    // SAFETY: the stack is mapped, this core's, and nothing is on it yet.
+    restart_stack(core, main)
+}
+
+/// Throws the running stack away, wherever it is, and runs `main` at the top of
+/// the core's own.
+pub fn restart_stack(core: &'static CoreBlock, main: CoreMain) -> ! {
+    // SAFETY: the stack is mapped and this core's, and nobody goes on on it.
     unsafe { enter_stack(core.this.as_u64(), core.entry_stack.as_u64(), main) }
 }
 

@@ -193,7 +193,7 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
     if let Source::Step = run.source {
         step::begin();
     }
-    workload::run(run.workload)
+    workload::start(core, run.workload)
 }
 
 /// No interrupt is a sample any more.
@@ -208,9 +208,17 @@ pub fn fail() {
     }
 }
 
-/// Says what the running core works on, for its samples.
-pub fn set_task(task: u16) {
-    cpu::current().sampling.task.store(task, Ordering::Relaxed);
+/// Says what `core` works on, for its samples: the number of a task's name.
+#[inline]
+pub fn set_task_of(core: &CoreBlock, task: u16) {
+    core.sampling.task.store(task, Ordering::Relaxed);
+}
+
+/// Whether the source is armed on `core`, the running core, so that an interrupt
+/// will come.
+#[must_use]
+pub fn is_armed(core: &CoreBlock) -> bool {
+    core.sampling.armed.load(Ordering::Relaxed)
 }
 
 /// Chooses and calibrates the source, and makes the rings.
@@ -338,11 +346,8 @@ fn halt_others() {
 const SETTLING: u64 = 200_000;
 
 fn task_names() -> [Text<32>; MAX_TASKS] {
-    let mut names = [Text::EMPTY; MAX_TASKS];
-    for (name, workload) in names[1..].iter_mut().zip(workload::ALL) {
-        *name = Text::new(workload.name);
-    }
-    names
+    let mut numbers = 0..;
+    [(); MAX_TASKS].map(|()| Text::new(numbers.next().map_or("", workload::task_name)))
 }
 
 /// Below it a machine's memory has no gap, so that a place in the file behind it

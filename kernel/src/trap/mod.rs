@@ -12,7 +12,7 @@ pub mod vector;
 use spin::Once;
 
 use crate::sampling::source::step;
-use crate::{assembly, smp, workload};
+use crate::{assembly, smp, task, workload};
 pub use frame::TrapFrame;
 
 /// What handles a trap. It runs with interrupts off.
@@ -42,6 +42,8 @@ pub fn start() {
     register(vector::CALL, smp::on_call);
     register(vector::PING, workload::on_ping);
     register(vector::NUDGE, workload::on_nudge);
+    register(vector::RESCHEDULE, task::on_reschedule);
+    register(vector::SYSTEM_CALL, task::syscall::on_system_call);
 }
 
 /// What the entry stubs call.

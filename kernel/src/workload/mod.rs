@@ -12,6 +12,7 @@
 //! | `ping-pong`      | interrupts from core to core      | chains across handlers      |
 //! | `heap`           | the allocator and its lock        | a broad, flat profile       |
 //! | `idle`           | halting                           | halted samples              |
+//! | `yield-storm`    | switches of stacks, the idle loop | shallow and deep switches   |
 //! | `mix`            | all of them, in turn              | all of it, by task          |
 //!
 //! # Rules for a workload
@@ -53,13 +54,15 @@ mod interrupts_off;
 mod ping_pong;
 #[cfg(target_os = "none")]
 mod run;
+#[cfg(target_os = "none")]
+mod yield_storm;
 
 #[cfg(target_os = "none")]
 pub use idle::on_nudge;
 #[cfg(target_os = "none")]
 pub use ping_pong::on_ping;
 #[cfg(target_os = "none")]
-pub use run::{ALL, Workload, find_or_refuse, run};
+pub use run::{ALL, NO_TASK, Workload, find_or_refuse, start, task_name};
 
 /// The bytes of each of a [`Scratch`]'s buffers.
 pub const BUFFER_BYTES: usize = 4096;
