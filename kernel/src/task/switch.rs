@@ -143,7 +143,7 @@ task_root:
     .cfi_endproc
     .size task_root, . - task_root
     "#,
-    first = sym super::first,
+    first = sym super::scheduler::first,
 );
 
 /// Lays out a new task's stack so that resuming it starts at its root, with a zero
