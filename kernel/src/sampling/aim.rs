@@ -83,12 +83,13 @@ aim_sled:
 );
 
 /// Stops the running core before the instruction, from now on.
-pub(super) fn enable(address: CodeAddress) {
+pub fn enable(address: CodeAddress) {
     Dr0::write(address.0);
     Dr7::write_raw(BREAK_ON_DR0);
 }
 
-fn disable() {
+/// Takes that back.
+pub fn disable() {
     Dr7::write_raw(BREAK_NEVER);
 }
 
