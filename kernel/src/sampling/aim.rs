@@ -10,8 +10,10 @@
 //! an aim inside the NMI handler lets the next one come at any instruction of the
 //! handler itself, as an exception there would.
 //!
-//! While an aimed overflow is under way, the same instruction may come again (in
-//! the handler that it interrupts). It is let go by.
+//! While an aimed overflow is under way, the same instruction may come again, and
+//! the handler of one that came in a handler has that instruction as well: an aim
+//! there would lead to one more, each time. Those are let go by, up to the next
+//! overflow that interrupts no handler.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -30,6 +32,8 @@ pub struct CoreAim {
     times: AtomicU32,
     /// An aimed overflow is under way.
     under_way: AtomicBool,
+    /// The last one came in a handler, and none since that did not.
+    in_handler: AtomicBool,
     /// Where the code that the last overflow of a calibration interrupted was.
     pub(super) found_at: AtomicU64,
 }
@@ -115,7 +119,7 @@ fn clear_status() {
 /// interrupted code goes on.
 pub(super) fn hit(core: &CoreBlock, aimed: &Aimed) -> Option<u32> {
     let state = &core.sampling.aim;
-    if state.under_way.swap(true, Relaxed) {
+    if state.in_handler.load(Relaxed) || state.under_way.swap(true, Relaxed) {
         return None;
     }
     let Aim { first, end, .. } = aimed.aim;
@@ -123,12 +127,19 @@ pub(super) fn hit(core: &CoreBlock, aimed: &Aimed) -> Option<u32> {
     Some(aimed.lead + first + times % (end - first))
 }
 
-/// Whether the overflow that is being handled was aimed.
+/// Whether the overflow that is being handled was aimed; `in_handler` says that it
+/// interrupts the handler of another one.
 #[inline]
-pub(super) fn take(core: &CoreBlock) -> bool {
-    let under_way = &core.sampling.aim.under_way;
-    // Written only where there is an aim.
-    under_way.load(Relaxed) && under_way.swap(false, Relaxed)
+pub(super) fn take(core: &CoreBlock, in_handler: bool) -> bool {
+    let state = &core.sampling.aim;
+    let is_aimed = state.under_way.load(Relaxed);
+    if is_aimed {
+        state.under_way.store(false, Relaxed);
+    }
+    if is_aimed || !in_handler {
+        state.in_handler.store(in_handler, Relaxed);
+    }
+    is_aimed
 }
 
 /// Calibrates the way to an aim on the running core, by a trial in code that does

@@ -187,6 +187,9 @@ fn join() {
 
 /// Arms the running core's source and goes to work.
 fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
+    if let Some(aim) = run.aimed.map(|aimed| aimed.address()) {
+        aim::enable(aim);
+    }
     run.source.enable(core);
     interrupts::enable();
     overflow::arm(core, run.count);
@@ -194,9 +197,6 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
         && core.index == 0
     {
         driver.drive(u64::from(run.count));
-    }
-    if let Some(aim) = run.aimed.map(|aimed| aimed.address()) {
-        aim::enable(aim);
     }
     if let Source::Step = run.source {
         step::begin();

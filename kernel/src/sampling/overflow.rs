@@ -180,7 +180,8 @@ fn sampled(
     let counters = run.ring(core).counters;
     counters.taken.fetch_add(1, Relaxed);
     let handlers = core.stack(StackKind::NmiHandler);
-    if handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64() {
+    let is_nested = handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64();
+    if is_nested {
         counters.nested.fetch_add(1, Relaxed);
     }
     let has_fired = state.armed.load(Relaxed) && run.source.has_fired(core);
@@ -200,7 +201,8 @@ fn sampled(
     // fire before the outer handler has got anywhere.
     let is_within_another = state.handling.swap(true, Relaxed);
     let sequence = state.sequence.fetch_add(1, Relaxed);
-    record(frame, core, entered, delivery, sequence, run);
+    let event = u8::from(aim::take(core, is_nested));
+    record(frame, core, entered, delivery, (sequence, event), run);
     if is_within_another {
         return Next::Return;
     }
@@ -229,7 +231,7 @@ fn record(
     core: &'static CoreBlock,
     entered: u64,
     delivery: Delivery,
-    sequence: u64,
+    (sequence, event): (u64, u8),
     run: &Run,
 ) {
     let state = &core.sampling;
@@ -263,7 +265,7 @@ fn record(
     let sample = Sample {
         sequence: sequence as u32,
         handler_cost: handler_cost as u32,
-        event: u8::from(aim::take(core)),
+        event,
         task: state.task.load(Relaxed),
         state: processor,
         time: run
