@@ -353,3 +353,23 @@ fn the_stack_top_has_as_many_words_as_the_stack() {
     assert_eq!(top(TASK + 0x100), [0, 0]);
     assert_eq!(top(TASK + 0xf1), [0, 0]); // misaligned
 }
+
+#[test]
+fn a_slot_lies_on_the_stack_whatever_the_floor() {
+    let stack = StackBounds {
+        low: TASK,
+        high: TASK + 0x100,
+    };
+    let slot =
+        |address, words, floor| stack.slot(StackAddress(address), words, StackAddress(floor));
+    // A floor below the stack lets nothing through that is not on it.
+    assert_eq!(slot(TASK - 8, 2, 0), Err(ChainEnd::FrameBelow));
+    assert_eq!(slot(TASK, 2, 0), Ok(Slot(TASK)));
+    assert_eq!(slot(TASK + 0xf0, 2, 0), Ok(Slot(TASK + 0xf0)));
+    assert_eq!(slot(TASK + 0xf8, 2, 0), Err(ChainEnd::FrameAbove));
+    // Nor does one above it.
+    assert_eq!(
+        slot(TASK + 0x100, 1, TASK + 0x200),
+        Err(ChainEnd::FrameBelow)
+    );
+}
