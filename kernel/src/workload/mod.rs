@@ -13,7 +13,8 @@
 //! | `heap`           | the allocator and its lock        | a broad, flat profile       |
 //! | `idle`           | halting                           | halted samples              |
 //! | `yield-storm`    | switches of stacks, the idle loop | shallow and deep switches   |
-//! | `mix`            | all of them, in turn              | all of it, by task          |
+//! | `corruption`     | the walk, by words gone wrong     | chains cut, each by reason  |
+//! | `mix`            | all but `corruption`, in turn     | all of it, by task          |
 //!
 //! # Rules for a workload
 //!
@@ -42,6 +43,7 @@
 pub mod arithmetic;
 pub mod contention;
 pub mod copy;
+pub mod corruption;
 pub mod hash;
 pub mod heap;
 pub mod recursion;

@@ -6,8 +6,8 @@ use profiler::format::Text;
 use x86_64::VirtAddr;
 
 use super::{
-    Scratch, arithmetic, contention, copy, hash, heap, idle, interrupts_off, ping_pong, recursion,
-    yield_storm,
+    Scratch, arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, ping_pong,
+    recursion, yield_storm,
 };
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
@@ -18,21 +18,27 @@ pub struct Workload {
     /// What the command line calls it.
     pub name: &'static str,
     unit: fn(&mut Scratch),
-    /// The mix runs it in one of so many rounds.
-    one_in: u64,
+    /// The mix runs it in one of so many rounds; not at all if there is no number.
+    one_in: Option<u64>,
 }
 
 impl Workload {
     /// One that the mix runs in every round.
     pub(crate) const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = 1;
+        let one_in = Some(1);
         Self { name, unit, one_in }
     }
 
     /// One that mostly halts: by the clock a halt is much longer than all other
     /// units together.
     const fn halting(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = 8;
+        let one_in = Some(8);
+        Self { name, unit, one_in }
+    }
+
+    /// One that is not for the mix, whose chains are to be whole.
+    const fn alone(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+        let one_in = None;
         Self { name, unit, one_in }
     }
 }
@@ -50,6 +56,7 @@ pub static ALL: &[Workload] = &[
     Workload::new("heap", heap::unit),
     Workload::halting("idle", idle::unit),
     Workload::new("yield-storm", yield_storm::unit),
+    Workload::alone("corruption", corruption::unit),
 ];
 
 static MIX: Workload = Workload::new("mix", mix);
@@ -66,11 +73,12 @@ pub fn task_name(number: u16) -> &'static str {
     }
 }
 
-/// A unit of each, those that halt in some rounds only. All cores start with the
+/// A unit of each that is for it, those that halt in some rounds only. All cores start with the
 /// same one, so that those that want company have it.
 fn mix(scratch: &mut Scratch) {
     for (task, workload) in (1..).zip(ALL) {
-        if scratch.round.is_multiple_of(workload.one_in) {
+        let one_in = workload.one_in;
+        if one_in.is_some_and(|one_in| scratch.round.is_multiple_of(one_in)) {
             task::set_name(task);
             (workload.unit)(scratch);
         }
