@@ -23,8 +23,11 @@ extern crate alloc;
 pub mod acpi;
 pub mod memory;
 pub mod note;
+pub mod task;
 pub mod workload;
 
+#[cfg(target_os = "none")]
+pub mod assembly;
 #[cfg(target_os = "none")]
 pub mod boot;
 #[cfg(target_os = "none")]
@@ -49,5 +52,6 @@ pub mod smp;
 pub mod sync;
 #[cfg(target_os = "none")]
 pub mod time;
+
 #[cfg(target_os = "none")]
 pub mod trap;

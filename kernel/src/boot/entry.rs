@@ -1,13 +1,11 @@
 //! How cores come from the boot loader's stacks and page tables onto our own.
 //!
 //! What a core runs first on a stack of ours is called from here with a zero frame
-//! pointer: there every walk ends (the linker script keeps this code together, as
-//! the roots of stacks), and the call-frame information says so as well
-//! (`.cfi_undefined rip`). The frame pointer is zeroed before the stack
+//! pointer: there every walk ends (`RULE ROOT`), and the call-frame information
+//! says so as well (`.cfi_undefined rip`). The frame pointer is zeroed before the stack
 //! pointer moves, interrupts off, so that no instant exists at which one belongs
 //! to the new stack and the other to the old.
 
-use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,6 +14,7 @@ use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
 
 use super::BootInfo;
+use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::paging;
 use crate::trap::TrapFrame;
@@ -37,16 +36,17 @@ unsafe extern "C" {
     fn enter_stack(core: u64, stack_top: u64, main: CoreMain) -> !;
 }
 
-global_asm!(
+assembly!(
     r#"
-    .section .text.roots, "ax", @progbits
-
     .global enter_stack
     .type enter_stack, @function
 enter_stack:
     .cfi_startproc
-    .cfi_undefined rip
+    RULE FRAME
+    cli
     xor ebp, ebp
+    .cfi_undefined rip
+    RULE ROOT
     mov rsp, rsi
     call rdx
     ud2
@@ -62,6 +62,7 @@ enter_stack:
 other_core_entry:
     .cfi_startproc
     .cfi_undefined rip
+    RULE ROOT
     mov rdi, [rdi + {extra_argument}]
     mov ecx, {efer}
     rdmsr
@@ -76,7 +77,6 @@ other_core_entry:
     ud2
     .cfi_endproc
     .size other_core_entry, . - other_core_entry
-    .text
     "#,
     // The protocol's `extra_argument`; the crate keeps the field to itself.
     extra_argument = const 24,
@@ -91,7 +91,13 @@ other_core_entry:
 ///
 /// Interrupts must be off; they are since the boot loader.
 pub fn enter_first_core(core: &'static CoreBlock, main: CoreMain) -> ! {
-    // SAFETY: the stack is mapped, this core's, and nothing is on it yet.
+    restart_stack(core, main)
+}
+
+/// Throws the running stack away, wherever it is, and runs `main` at the top of
+/// the core's own.
+pub fn restart_stack(core: &'static CoreBlock, main: CoreMain) -> ! {
+    // SAFETY: the stack is mapped and this core's, and nobody goes on on it.
     unsafe { enter_stack(core.this.as_u64(), core.entry_stack.as_u64(), main) }
 }
 

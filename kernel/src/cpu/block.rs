@@ -9,6 +9,7 @@ use super::descriptors::Descriptors;
 use crate::memory::stacks::{self, Stack, StackKind};
 use crate::sampling::CoreState;
 use crate::smp::{Mailbox, Ping};
+use crate::task::CoreTasks;
 
 /// A core's own state. Other cores may read all of it; what changes is atomic.
 ///
@@ -47,6 +48,8 @@ pub struct CoreBlock {
     pub ping: Ping,
     /// Work that another core left for it.
     pub mailbox: Mailbox,
+    /// Its tasks.
+    pub tasks: CoreTasks,
 }
 
 impl CoreBlock {
@@ -68,6 +71,7 @@ impl CoreBlock {
             sampling: CoreState::default(),
             ping: Ping::new(),
             mailbox: Mailbox::new(),
+            tasks: CoreTasks::new(),
         }));
         block.this = VirtAddr::from_ptr(block);
         for stack in &stacks {

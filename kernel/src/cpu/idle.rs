@@ -1,6 +1,6 @@
 //! Halting until something happens, in a way that a sample can tell.
 
-use core::arch::global_asm;
+use crate::assembly;
 
 unsafe extern "C" {
     /// Turns interrupts on and halts until one was taken.
@@ -8,16 +8,15 @@ unsafe extern "C" {
     static halted: u8;
 }
 
-global_asm!(
+assembly!(
     r#"
-    .section .text.idle, "ax", @progbits
-
     # No interrupt is recognized between `sti` and `hlt` (SDM vol. 2, STI): one that
     # is pending ends the halt at once.
     .global halt_until_interrupt
     .type halt_until_interrupt, @function
 halt_until_interrupt:
     .cfi_startproc
+    RULE FRAME
     # A frame, or a sample of the halt would not tell who waits.
     push rbp
     .cfi_adjust_cfa_offset 8
@@ -34,8 +33,7 @@ halted:
     ret
     .cfi_endproc
     .size halt_until_interrupt, . - halt_until_interrupt
-    .text
-    "#
+    "#,
 );
 
 /// Turns interrupts on and halts until one was taken, an NMI included.

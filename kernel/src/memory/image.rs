@@ -12,8 +12,6 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __data_start: u8;
     static __data_end: u8;
-    static __stack_roots_start: u8;
-    static __stack_roots_end: u8;
     static __build_id_start: u8;
     static __build_id_end: u8;
 }
@@ -33,13 +31,6 @@ pub fn text() -> Range<VirtAddr> {
 #[inline]
 pub fn code() -> CodeRange {
     code_between(&raw const __text_start, &raw const __text_end)
-}
-
-/// The code at the bottom of every stack, which has zeroed the frame pointer.
-#[must_use]
-#[inline]
-pub fn stack_roots() -> CodeRange {
-    code_between(&raw const __stack_roots_start, &raw const __stack_roots_end)
 }
 
 #[inline]

@@ -6,21 +6,26 @@
 //! from an address alone it is known which core's which stack it belongs to, or
 //! into which one's guard it fell.
 //!
+//! Tasks have stacks like that as well, in an area behind, by their numbers. They
+//! stay mapped when a task ends, and serve the next one with its number: whatever
+//! a walk finds, it may look at.
+//!
 //! A stack's size is a power of two that divides its address. Its top 16 bytes
-//! hold, in the upper word, the address of the core's block, for code that
+//! hold, in the upper word of a core's stack, the address of the core's block, for code that
 //! cannot trust the GS base; the first push goes below them. Its lowest
 //! words hold a canary: a guard page catches what runs into it, the canary what
 //! came close or jumped over.
 
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 
-use super::frames::FRAME;
 use super::paging;
 use crate::cpu::{self, CoreBlock};
+use crate::task;
 
 const AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe00_0000_0000);
 /// Address space for one stack and the hole below it, in bytes.
@@ -28,11 +33,19 @@ pub const SLOT: u64 = 128 << 10;
 const SLOTS_PER_CORE: u64 = 8;
 const CORE_BYTES: u64 = SLOT * SLOTS_PER_CORE;
 
+/// Where the stacks of tasks lie, a slot each, by the tasks' numbers.
+const TASK_AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe01_0000_0000);
+/// The size of a task's stack, in bytes.
+const TASK_STACK: u64 = 64 << 10;
+
+/// Slots of tasks whose stacks are mapped: those below.
+static TASK_STACKS: AtomicU16 = AtomicU16::new(0);
+
 /// What a stack is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum StackKind {
-    /// What the core runs on, interrupts included.
+    /// What the core starts on, and idles on.
     Kernel,
     /// Where NMIs land.
     Nmi,
@@ -44,10 +57,12 @@ pub enum StackKind {
     Debug,
     /// #MC: likewise.
     MachineCheck,
+    /// A task's own, interrupts included.
+    Task,
 }
 
 impl StackKind {
-    /// All of them, in the order in which they lie in memory.
+    /// Those that each core has, in the order in which they lie in memory.
     pub const ALL: [Self; 6] = [
         Self::Kernel,
         Self::Nmi,
@@ -63,6 +78,7 @@ impl StackKind {
         match self {
             Self::Kernel => 64 << 10,
             Self::NmiHandler => 32 << 10,
+            Self::Task => TASK_STACK,
             _ => 16 << 10,
         }
     }
@@ -77,6 +93,7 @@ impl StackKind {
             Self::DoubleFault => "double fault",
             Self::Debug => "debug",
             Self::MachineCheck => "machine check",
+            Self::Task => "task",
         }
     }
 }
@@ -109,6 +126,51 @@ impl Stack {
         }
     }
 
+    /// The stack of the task with this number, made or not.
+    #[must_use]
+    pub fn of_task(number: u16) -> Self {
+        let high = TASK_AREA + (u64::from(number) + 1) * SLOT;
+        Self {
+            kind: StackKind::Task,
+            low: high - TASK_STACK,
+            high,
+        }
+    }
+
+    /// Maps the stack and writes its canary. Whether there was memory for it.
+    fn map(&self) -> bool {
+        let pages = Page::range(
+            Page::containing_address(self.low),
+            Page::containing_address(self.high),
+        );
+        if !pages.into_iter().all(paging::map_stack_page) {
+            return false;
+        }
+        let canary = self.canary();
+        let mut at = canary.start;
+        while at < canary.end {
+            // SAFETY: the stack's lowest bytes, mapped above and not in use.
+            unsafe { at.write_volatile(canary_word(at)) };
+            at = at.wrapping_add(1);
+        }
+        true
+    }
+
+    /// Whether the canary is as it was written.
+    fn is_canary_whole(&self) -> bool {
+        let canary = self.canary();
+        let mut at = canary.start;
+        while at < canary.end {
+            // SAFETY: callers have a stack that is mapped, and stays so for ever.
+            let word = unsafe { at.read_volatile() };
+            if word != canary_word(at) {
+                return false;
+            }
+            at = at.wrapping_add(1);
+        }
+        true
+    }
+
     fn canary(&self) -> Range<*mut u64> {
         let low: *mut u64 = self.low.as_mut_ptr();
         low..low.wrapping_add(CANARY_WORDS)
@@ -130,18 +192,30 @@ fn canary_word(at: *const u64) -> u64 {
 pub fn create(core: u32) -> [Stack; StackKind::ALL.len()] {
     StackKind::ALL.map(|kind| {
         let stack = Stack::place(core, kind);
-        for page in 0..kind.bytes() / FRAME {
-            paging::map_stack_page(Page::containing_address(stack.low + page * FRAME));
-        }
-        let canary = stack.canary();
-        let mut at = canary.start;
-        while at < canary.end {
-            // SAFETY: the stack's lowest bytes, mapped above and not in use.
-            unsafe { at.write_volatile(canary_word(at)) };
-            at = at.wrapping_add(1);
-        }
+        assert!(stack.map(), "no memory for a stack");
         stack
     })
+}
+
+/// Maps the stack of the task with this number, which is one more than the last.
+/// Whether there was memory for it; if not, that number has none for ever.
+#[must_use]
+pub fn create_for_task(number: u16) -> bool {
+    let made = Stack::of_task(number).map();
+    if made {
+        TASK_STACKS.store(number + 1, Ordering::Release);
+    }
+    made
+}
+
+/// The task's stack that a stack pointer is on, if it is mapped.
+#[must_use]
+#[inline]
+pub fn of_task_at(sp: u64) -> Option<Stack> {
+    // A full descending stack: the pointer may equal the upper end.
+    let offset = sp.wrapping_sub(TASK_AREA.as_u64()).wrapping_sub(1);
+    let number = u16::try_from(offset / SLOT).ok()?;
+    (number < TASK_STACKS.load(Ordering::Acquire)).then(|| Stack::of_task(number))
 }
 
 /// Writes the address of the core's block to the top of a stack.
@@ -151,27 +225,27 @@ pub fn write_owner(stack: &Stack, core: &'static CoreBlock) {
     unsafe { at.write_volatile(VirtAddr::from_ptr(core).as_u64()) };
 }
 
-/// Looks at the canaries of all stacks of all cores.
+/// Looks at the canaries of all stacks.
 ///
 /// # Errors
 ///
-/// The core and kind of the first stack whose canary was overwritten.
-pub fn check_all_canaries() -> Result<(), (u32, StackKind)> {
+/// Whose is the first that was overwritten.
+pub fn check_all_canaries() -> Result<(), Owner> {
     for core in cpu::cores() {
         for stack in &core.stacks {
-            let canary = stack.canary();
-            let mut at = canary.start;
-            while at < canary.end {
-                // SAFETY: stacks stay mapped for ever once they are in a block.
-                let word = unsafe { at.read_volatile() };
-                if word != canary_word(at) {
-                    return Err((core.index, stack.kind));
-                }
-                at = at.wrapping_add(1);
+            if !stack.is_canary_whole() {
+                return Err(Owner::Core(core.index, stack.kind));
             }
         }
     }
-    Ok(())
+    let tasks = 0..TASK_STACKS.load(Ordering::Acquire);
+    match tasks
+        .into_iter()
+        .find(|&number| !Stack::of_task(number).is_canary_whole())
+    {
+        Some(number) => Err(Owner::Task(number)),
+        None => Ok(()),
+    }
 }
 
 /// Ends the run if a canary was overwritten.
@@ -180,21 +254,25 @@ pub fn check_all_canaries() -> Result<(), (u32, StackKind)> {
 ///
 /// The message names the stack.
 pub fn assert_canaries() {
-    if let Err((core, kind)) = check_all_canaries() {
-        panic!(
-            "the canary of core {core}'s {} stack is overwritten",
-            kind.name()
-        );
+    if let Err(owner) = check_all_canaries() {
+        panic!("the canary of {owner} is overwritten");
     }
+}
+
+/// Whose a stack is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// A core's, and which of its stacks.
+    Core(u32, StackKind),
+    /// The task's with this number.
+    Task(u16),
 }
 
 /// What an address in the stack area is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// The core whose stack it is.
-    pub core: u32,
-    /// Which of its stacks.
-    pub kind: StackKind,
+    /// Whose stack it is.
+    pub owner: Owner,
     /// Whether the address lies below the stack, where nothing is mapped.
     pub in_guard: bool,
 }
@@ -202,22 +280,47 @@ pub struct Place {
 /// Whose stack `address` lies on, or in whose guard.
 #[must_use]
 pub fn locate(address: VirtAddr) -> Option<Place> {
+    let owner = task_at(address).or_else(|| core_at(address))?;
+    let stack = match owner {
+        Owner::Core(core, kind) => Stack::place(core, kind),
+        Owner::Task(number) => Stack::of_task(number),
+    };
+    Some(Place {
+        owner,
+        in_guard: address < stack.low,
+    })
+}
+
+fn task_at(address: VirtAddr) -> Option<Owner> {
+    let offset = address.as_u64().checked_sub(TASK_AREA.as_u64())?;
+    let number = u16::try_from(offset / SLOT).ok()?;
+    (number < TASK_STACKS.load(Ordering::Acquire)).then_some(Owner::Task(number))
+}
+
+fn core_at(address: VirtAddr) -> Option<Owner> {
     let offset = address.as_u64().checked_sub(AREA.as_u64())?;
     let core = u32::try_from(offset / CORE_BYTES).ok()?;
     let slot = usize::try_from(offset % CORE_BYTES / SLOT).ok()?;
     let kind = *StackKind::ALL.get(slot)?;
     let exists = usize::try_from(core).is_ok_and(|core| core < cpu::cores().len());
-    exists.then(|| Place {
-        core,
-        kind,
-        in_guard: address < Stack::place(core, kind).low,
-    })
+    exists.then_some(Owner::Core(core, kind))
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Core(core, kind) => write!(f, "core {core}'s {} stack", kind.name()),
+            Self::Task(number) => {
+                let name = task::name_of(number);
+                write!(f, "the stack of task {number} ({})", name.as_str())
+            }
+        }
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { core, kind, .. } = self;
         let guard = if self.in_guard { "guard page of " } else { "" };
-        write!(f, "{guard}core {core}'s {} stack", kind.name())
+        write!(f, "{guard}{}", self.owner)
     }
 }

@@ -6,6 +6,7 @@
 //! * [`calibration`]: what an overflow costs beside its handler.
 //! * [`overflow`]: the handler, from the interrupt to the record.
 //! * [`walk`]: the stacks and the code that the walk may look at.
+//! * [`aim`]: single overflows at certain instructions.
 //! * [`turns`]: one core at a time, where instructions are counted.
 //!
 //! A run begins on the first core, which chooses the source, calibrates it while
@@ -15,6 +16,7 @@
 //! comes back to [`end`]. So the end needs nothing from the code that is sampled,
 //! which may loop for ever with interrupts off.
 
+pub mod aim;
 pub mod calibration;
 pub mod clock;
 pub mod overflow;
@@ -41,6 +43,7 @@ use crate::memory::{frames, image, stacks};
 use crate::trap::{self, TrapFrame, vector};
 use crate::workload::{self, Workload};
 use crate::{smp, time};
+use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
 pub use overflow::CoreState;
@@ -61,6 +64,8 @@ pub struct Run {
     calibration: Calibration,
     /// What the source is armed with.
     count: u32,
+    /// Overflows beside those of the period.
+    aimed: Option<Aimed>,
     /// The count after which a core that waits for its turn takes it.
     patience: u32,
     /// The requested period, in ticks of the run.
@@ -147,7 +152,7 @@ fn offer(source: Source) {
 pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> ! {
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
-    trap::register(vector::DEBUG, overflow::step);
+    trap::register(vector::DEBUG, overflow::debug);
     let run = RUN.call_once(|| prepare(boot, settings, workload));
     let Run {
         period,
@@ -182,6 +187,9 @@ fn join() {
 
 /// Arms the running core's source and goes to work.
 fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
+    if let Some(aim) = run.aimed.map(|aimed| aimed.address()) {
+        aim::enable(aim);
+    }
     run.source.enable(core);
     interrupts::enable();
     overflow::arm(core, run.count);
@@ -193,7 +201,7 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
     if let Source::Step = run.source {
         step::begin();
     }
-    workload::run(run.workload)
+    workload::start(core, run.workload)
 }
 
 /// No interrupt is a sample any more.
@@ -208,9 +216,17 @@ pub fn fail() {
     }
 }
 
-/// Says what the running core works on, for its samples.
-pub fn set_task(task: u16) {
-    cpu::current().sampling.task.store(task, Ordering::Relaxed);
+/// Says what `core` works on, for its samples: the number of a task's name.
+#[inline]
+pub fn set_task_of(core: &CoreBlock, task: u16) {
+    core.sampling.task.store(task, Ordering::Relaxed);
+}
+
+/// Whether the source is armed on `core`, the running core, so that an interrupt
+/// will come.
+#[must_use]
+pub fn is_armed(core: &CoreBlock) -> bool {
+    core.sampling.armed.load(Ordering::Relaxed)
 }
 
 /// Chooses and calibrates the source, and makes the rings.
@@ -229,6 +245,17 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     offer(source);
     let calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
+    let aimed = settings.aim.map(|aim| {
+        let counted = clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
+        counted
+            .then(|| aim::calibrate(aim, &source, cpu::current()))
+            .flatten()
+            .unwrap_or_else(|| {
+                refuse(format_args!(
+                    "aim= needs counted instructions and source=apic-timer as NMI"
+                ))
+            })
+    });
     set_phase(Phase::Off);
     source.disarm(cpu::current());
 
@@ -295,6 +322,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         clock,
         calibration,
         count,
+        aimed,
         patience: count.saturating_mul(PATIENCE * cores).max(LEAST_PATIENCE),
         period,
         began: AtomicU64::new(0),
@@ -338,11 +366,8 @@ fn halt_others() {
 const SETTLING: u64 = 200_000;
 
 fn task_names() -> [Text<32>; MAX_TASKS] {
-    let mut names = [Text::EMPTY; MAX_TASKS];
-    for (name, workload) in names[1..].iter_mut().zip(workload::ALL) {
-        *name = Text::new(workload.name);
-    }
-    names
+    let mut numbers = 0..;
+    [(); MAX_TASKS].map(|()| Text::new(numbers.next().map_or("", workload::task_name)))
 }
 
 /// Below it a machine's memory has no gap, so that a place in the file behind it

@@ -30,9 +30,9 @@
 //! that was robbed of the turn has its overflow and finds that it has none to
 //! hand on.
 
-use core::arch::global_asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::assembly;
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock, control};
 use crate::trap::{TrapFrame, vector};
@@ -53,16 +53,15 @@ unsafe extern "C" {
     fn turn_entry();
 }
 
-global_asm!(
+assembly!(
     r#"
-    .section .text.turns, "ax", @progbits
-
     # An interrupt is recognized only after the instruction behind `sti`, so none
     # can come between it and `hlt` and leave the core halted (SDM vol. 2, STI).
     .global turn_park
     .type turn_park, @function
 turn_park:
     .cfi_startproc
+    RULE FRAME
     sti
     hlt
     # Where the interrupt returns to, or its stub jumps.
@@ -82,8 +81,10 @@ turn_entry:
     .cfi_def_cfa rsp, 40
     .cfi_offset rip, -40
     .cfi_offset rsp, -16
+    RULE INTERRUPTED, 0, {vector}
     push rax
     .cfi_adjust_cfa_offset 8
+    RULE INTERRUPTED, 1, {vector}
     lea rax, [rip + turn_parked]
     cmp [rsp + 8], rax
     jne 2f
@@ -92,17 +93,20 @@ turn_entry:
     .cfi_remember_state
     .cfi_def_cfa rsp, 8
     .cfi_offset rip, -8
+    RULE FRAME
     jmp turn_parked
     .cfi_restore_state
     # It came late: the core is not parked any more. An interrupt like others.
 2:
+    RULE INTERRUPTED, 1, {vector}
     pop rax
     .cfi_adjust_cfa_offset -8
+    RULE INTERRUPTED, 0, {vector}
     jmp trap_stubs + {late}
     .cfi_endproc
     .size turn_entry, . - turn_entry
-    .text
     "#,
+    vector = const vector::TURN,
     late = const LATE_STUB,
 );
 

@@ -4,9 +4,11 @@
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::unwind::{Kernel, Rule, Slot, StackBounds, TrapFrameLayout};
 
+use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::image;
-use crate::trap::{entry, frame::TrapFrame, nmi};
+use crate::memory::stacks::{self, Stack};
+use crate::trap::TrapFrame;
 
 /// The running core, as the walk sees it.
 #[derive(Clone, Copy)]
@@ -24,6 +26,14 @@ impl Walkable {
 
 const WORD: usize = 8;
 
+#[inline]
+fn bounds(stack: &Stack) -> StackBounds {
+    StackBounds {
+        low: stack.low.as_u64(),
+        high: stack.high.as_u64(),
+    }
+}
+
 impl Kernel for Walkable {
     #[inline]
     fn text(&self) -> CodeRange {
@@ -32,13 +42,7 @@ impl Kernel for Walkable {
 
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
-        if entry::trap_frame_live().contains(address) || nmi::trap_frame_live().contains(address) {
-            return Rule::TrapFrame;
-        }
-        if image::stack_roots().contains(address) {
-            return Rule::Root;
-        }
-        Rule::FramePointer
+        assembly::rule(address)
     }
 
     #[inline]
@@ -60,20 +64,19 @@ impl Kernel for Walkable {
         self.core
             .stacks
             .iter()
-            .map(|stack| StackBounds {
-                low: stack.low.as_u64(),
-                high: stack.high.as_u64(),
-            })
+            .map(bounds)
             .find(|stack| stack.holds_pointer(sp))
+            .or_else(|| stacks::of_task_at(sp.0).map(|stack| bounds(&stack)))
     }
 
     #[inline]
     fn load(&self, slot: Slot) -> u64 {
         let word = slot.address() as *const u64;
         // SAFETY: the slot is aligned and lies on a stack that `stack_of` gave: one
-        // of this core's, all of which stay mapped for ever. Only this core writes
-        // to them, and it is here; volatile, because the compiler does not know what
-        // lies there.
+        // of this core's or a task's, all of which stay mapped for ever. Volatile,
+        // because the compiler does not know what lies there, and because a frame
+        // that was forged may lead to the stack of a task that runs elsewhere; any
+        // value will do then.
         unsafe { word.read_volatile() }
     }
 }

@@ -10,8 +10,9 @@
 //!   starts in the stub continues there; from then on it points to the
 //!   [`TrapFrame`], whose first word is the interrupted frame pointer.
 //! - The word above that one is not a return address. A walk knows the frame by
-//!   the return address *into* the common path ([`trap_frame_live`]), and hops to
-//!   the registers in the frame.
+//!   the return address *into* the common path, whose rule is `TRAP_FRAME`, and
+//!   hops to the registers in the frame. Before and after, it knows how far above
+//!   the stack pointer the processor's words lie (see [`crate::assembly`]).
 //! - Call-frame information holds at every instruction. The frame is a signal
 //!   frame: its return address is the interrupted instruction, not one past a
 //!   call.
@@ -19,44 +20,57 @@
 //! The processor aligns the stack to 16 before it pushes (SDM vol. 3, 7.14.2);
 //! 22 words later it is aligned still, as the ABI wants it at a call.
 
-use core::arch::global_asm;
 use core::mem::size_of;
 
-use profiler::address::{CodeAddress, CodeRange};
+use profiler::address::CodeAddress;
+use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
 use super::frame::TrapFrame;
+use crate::assembly;
 
 const STUB_BYTES: u64 = 16;
 
 const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16));
 
 unsafe extern "C" {
-    static trap_entry_start: u8;
-    static trap_frame_live_start: u8;
-    static trap_frame_live_end: u8;
+    static trap_stubs: u8;
 }
 
 /// The entry stub of a vector.
 #[must_use]
 pub fn stub(vector: u8) -> VirtAddr {
-    VirtAddr::from_ptr(&raw const trap_entry_start) + u64::from(vector) * STUB_BYTES
+    VirtAddr::from_ptr(&raw const trap_stubs) + u64::from(vector) * STUB_BYTES
 }
 
-/// The code of the common path in which `rbp` points to the [`TrapFrame`].
+/// Exceptions that push an error code (SDM vol. 3, table 7-1; 28 to 30 are AMD's).
+const fn has_error_code(vector: u8) -> bool {
+    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
+}
+
+/// Bytes of `pushq $0`.
+const PUSH_ZERO_BYTES: u64 = 2;
+
+/// How the stubs keep what they interrupt, by which instruction of a stub it is:
+/// the stubs are alike, so a table would say the same 256 times.
 #[must_use]
-#[inline]
-pub fn trap_frame_live() -> CodeRange {
-    CodeRange {
-        start: CodeAddress((&raw const trap_frame_live_start).addr() as u64),
-        end: CodeAddress((&raw const trap_frame_live_end).addr() as u64),
-    }
+pub(crate) fn stub_rule(address: CodeAddress) -> Option<Rule> {
+    let offset = address
+        .0
+        .checked_sub((&raw const trap_stubs).addr() as u64)?;
+    let vector = u8::try_from(offset / STUB_BYTES).ok()?;
+    let first = u64::from(has_error_code(vector));
+    let words = match offset % STUB_BYTES {
+        0 => first,
+        PUSH_ZERO_BYTES if first == 0 => 1,
+        _ => 2,
+    };
+    let vector = Some(vector);
+    Some(Rule::Interrupted { words, vector })
 }
 
-global_asm!(
+assembly!(
     r#"
-    .section .text.trap, "ax", @progbits
-
     # Where the processor left the interrupted registers, from the frame's end.
     .macro TRAP_CFI cfa
     .cfi_startproc simple
@@ -66,16 +80,21 @@ global_asm!(
     .cfi_offset %rsp, -16
     .endm
 
+    # `depth` counts the words above which the interrupted rip lies.
     .macro TRAP_PUSH register
     pushq %\register
     .cfi_adjust_cfa_offset 8
     .cfi_rel_offset %\register, 0
+    .set depth, depth + 1
+    RULE INTERRUPTED, depth
     .endm
 
     .macro TRAP_POP register
     popq %\register
     .cfi_adjust_cfa_offset -8
     .cfi_restore %\register
+    .set depth, depth - 1
+    RULE INTERRUPTED, depth
     .endm
 
     .balign 4096
@@ -85,7 +104,7 @@ trap_stubs:
     .set vector, 0
     .rept 256
     .balign 16
-    # Exceptions that push an error code (SDM vol. 3, table 7-1; 28 to 30 are AMD's).
+    # As in `has_error_code`.
     .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
     TRAP_CFI 48
     .else
@@ -106,6 +125,8 @@ trap_stubs:
     .type trap_common, @function
 trap_common:
     TRAP_CFI 56
+    .set depth, 2
+    RULE INTERRUPTED, depth
     TRAP_PUSH r15
     TRAP_PUSH r14
     TRAP_PUSH r13
@@ -124,12 +145,9 @@ trap_common:
     cld
     movq %rsp, %rdi
     movq %rsp, %rbp
-    .global trap_frame_live_start
-trap_frame_live_start:
+    RULE TRAP_FRAME
     call {dispatch}
     TRAP_POP rbp
-    .global trap_frame_live_end
-trap_frame_live_end:
     TRAP_POP rax
     TRAP_POP rbx
     TRAP_POP rcx
@@ -146,10 +164,10 @@ trap_frame_live_end:
     TRAP_POP r15
     addq $16, %rsp
     .cfi_adjust_cfa_offset -16
+    RULE INTERRUPTED, 0
     iretq
     .cfi_endproc
     .size trap_common, . - trap_common
-    .text
     "#,
     dispatch = sym super::dispatch,
     options(att_syntax),

@@ -12,7 +12,7 @@ pub mod vector;
 use spin::Once;
 
 use crate::sampling::source::step;
-use crate::{smp, workload};
+use crate::{assembly, smp, task, workload};
 pub use frame::TrapFrame;
 
 /// What handles a trap. It runs with interrupts off.
@@ -37,10 +37,13 @@ pub fn register(vector: u8, handler: Handler) {
 
 /// Registers what the kernel itself and its workloads need.
 pub fn start() {
+    assembly::assert_sorted();
     register(vector::SPURIOUS, |_| {});
     register(vector::CALL, smp::on_call);
     register(vector::PING, workload::on_ping);
     register(vector::NUDGE, workload::on_nudge);
+    register(vector::RESCHEDULE, task::on_reschedule);
+    register(vector::SYSTEM_CALL, task::syscall::on_system_call);
 }
 
 /// What the entry stubs call.

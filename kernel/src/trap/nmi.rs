@@ -14,18 +14,23 @@
 //! other. No flag says how deep we are, so there is no instruction at which such
 //! a flag is wrong.
 //!
+//! CR2 is kept over the handler. Nothing in it can fault; but an exception that it
+//! meets all the same, and that is survived, must not change what a page fault's
+//! handler that was interrupted is about to read.
+//!
 //! The GS base is not needed: the landing's top word is the core's block.
 //!
-//! The code from the entry to the call has no branch that depends on anything,
-//! and so does the code from the return to `iret`: under instruction counting,
-//! what an NMI costs beside its handler is a constant that can be calibrated.
+//! The code from the entry to the call has no branch that depends on anything but
+//! the room, and the code from the return to `iret` none but on CR2: under
+//! instruction counting, what an NMI costs beside its handler is a constant that
+//! can be calibrated.
 
-use core::arch::global_asm;
 use core::mem::{offset_of, size_of};
 
-use profiler::address::{CodeAddress, CodeRange};
+use profiler::address::CodeAddress;
 
 use super::TrapFrame;
+use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::stacks::{Stack, StackKind};
 use crate::sampling;
@@ -41,20 +46,19 @@ const HANDLER_STACK: usize =
 unsafe extern "C" {
     /// The gate of the NMI.
     fn nmi_entry();
-    static nmi_trap_frame_live: u8;
-    static nmi_trap_frame_dead: u8;
+    static nmi_call: u8;
 }
 
-global_asm!(
+assembly!(
     r#"
-    .section .text.trap, "ax", @progbits
-
     # On the landing: [rsp] rip, cs, rflags, rsp, ss, a free word, the block.
     .balign 16
     .global nmi_entry
     .type nmi_entry, @function
 nmi_entry:
     TRAP_CFI 40
+    .set depth, 0
+    RULE INTERRUPTED, depth, {vector}
     TRAP_PUSH rax
     TRAP_PUSH rcx
     TRAP_PUSH rdx
@@ -73,6 +77,8 @@ nmi_entry:
     jb nmi_no_room
     movq %rsp, %rax
     movq %rdx, %rsp
+    # No rule tells the walk about the next few instructions: nothing can interrupt
+    # them that takes samples.
     # From here the frame is on the handler stack, and rax points to the landing.
     .cfi_def_cfa %rax, 64
     pushq 56(%rax)
@@ -115,19 +121,27 @@ nmi_entry:
     .cfi_offset %rax, -168
     .cfi_offset %rbp, -176
 nmi_landed:
+    .set depth, 17
+    RULE INTERRUPTED, depth
     cld
+    movq %cr2, %rbx
     movq %rsp, %rdi
     movq %rcx, %rsi
     rdtsc
     shlq $32, %rdx
     orq %rax, %rdx
     movq %rsp, %rbp
-    .global nmi_trap_frame_live
-nmi_trap_frame_live:
+    RULE TRAP_FRAME
+    .global nmi_call
+nmi_call:
     call {taken}
+    # `rbx` is as it was. A write of CR2 waits for all before it, so only if need be.
+    movq %cr2, %rax
+    cmpq %rax, %rbx
+    je nmi_leave
+    movq %rbx, %cr2
+nmi_leave:
     TRAP_POP rbp
-    .global nmi_trap_frame_dead
-nmi_trap_frame_dead:
     TRAP_POP rax
     TRAP_POP rbx
     TRAP_POP rcx
@@ -144,6 +158,7 @@ nmi_trap_frame_dead:
     TRAP_POP r15
     addq $16, %rsp
     .cfi_adjust_cfa_offset -16
+    RULE INTERRUPTED, 0
     iretq
 
     # Still on the landing: count it and go back. The increment is one instruction
@@ -153,6 +168,8 @@ nmi_no_room:
     .cfi_offset %rax, -48
     .cfi_offset %rcx, -56
     .cfi_offset %rdx, -64
+    .set depth, 3
+    RULE INTERRUPTED, depth, {vector}
     incq {no_room}(%rcx)
     TRAP_POP rdx
     TRAP_POP rcx
@@ -160,8 +177,8 @@ nmi_no_room:
     iretq
     .cfi_endproc
     .size nmi_entry, . - nmi_entry
-    .text
     "#,
+    vector = const super::vector::NMI,
     stack_low = const HANDLER_STACK + offset_of!(Stack, low),
     stack_high = const HANDLER_STACK + offset_of!(Stack, high),
     stack_bytes = const StackKind::NmiHandler.bytes(),
@@ -178,14 +195,10 @@ pub fn entry() -> x86_64::VirtAddr {
     x86_64::VirtAddr::from_ptr(nmi_entry as *const ())
 }
 
-/// The code of the entry in which `rbp` points to the [`TrapFrame`].
+/// The call of the handler, in the entry.
 #[must_use]
-#[inline]
-pub fn trap_frame_live() -> CodeRange {
-    CodeRange {
-        start: CodeAddress((&raw const nmi_trap_frame_live).addr() as u64),
-        end: CodeAddress((&raw const nmi_trap_frame_dead).addr() as u64),
-    }
+pub fn call() -> CodeAddress {
+    CodeAddress((&raw const nmi_call).addr() as u64)
 }
 
 /// What the entry calls: `entered` is the time stamp counter there.

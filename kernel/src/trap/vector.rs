@@ -18,6 +18,10 @@ pub const CALL: u8 = 0x40;
 pub const PING: u8 = 0x41;
 /// What a core wakes itself with in the workload `idle`.
 pub const NUDGE: u8 = 0x42;
+/// A core has a task to run: see [`crate::task`].
+pub const RESCHEDULE: u8 = 0x43;
+/// A request to the kernel: see [`crate::task::syscall`].
+pub const SYSTEM_CALL: u8 = 0x80;
 /// An overflow, where overflows come as maskable interrupts.
 pub const SAMPLING: u8 = 0xf0;
 /// The core's turn has come: see [`crate::sampling::turns`].
@@ -55,6 +59,8 @@ pub const fn name(vector: u8) -> &'static str {
         CALL => "call from another core",
         PING => "ping-pong",
         NUDGE => "nudge from itself",
+        RESCHEDULE => "reschedule",
+        SYSTEM_CALL => "system call",
         SAMPLING => "overflow",
         TURN => "wake-up of a parked core",
         APIC_ERROR => "local APIC error",

@@ -12,7 +12,10 @@
 //! | `ping-pong`      | interrupts from core to core      | chains across handlers      |
 //! | `heap`           | the allocator and its lock        | a broad, flat profile       |
 //! | `idle`           | halting                           | halted samples              |
-//! | `mix`            | all of them, in turn              | all of it, by task          |
+//! | `yield-storm`    | switches of stacks, the idle loop | shallow and deep switches   |
+//! | `corruption`     | the walk, by words gone wrong     | chains cut, each by reason  |
+//! | `nmi-storm`      | NMIs from all cores to all        | the same, in parallel       |
+//! | `mix`            | all but those two, in turn        | all of it, by task          |
 //!
 //! # Rules for a workload
 //!
@@ -41,6 +44,7 @@
 pub mod arithmetic;
 pub mod contention;
 pub mod copy;
+pub mod corruption;
 pub mod hash;
 pub mod heap;
 pub mod recursion;
@@ -50,16 +54,20 @@ mod idle;
 #[cfg(target_os = "none")]
 mod interrupts_off;
 #[cfg(target_os = "none")]
+mod nmi_storm;
+#[cfg(target_os = "none")]
 mod ping_pong;
 #[cfg(target_os = "none")]
 mod run;
+#[cfg(target_os = "none")]
+mod yield_storm;
 
 #[cfg(target_os = "none")]
 pub use idle::on_nudge;
 #[cfg(target_os = "none")]
 pub use ping_pong::on_ping;
 #[cfg(target_os = "none")]
-pub use run::{ALL, Workload, find_or_refuse, run};
+pub use run::{ALL, NO_TASK, Workload, find_or_refuse, start, task_name};
 
 /// The bytes of each of a [`Scratch`]'s buffers.
 pub const BUFFER_BYTES: usize = 4096;

@@ -1,35 +1,44 @@
 //! Which workloads there are, and running one for ever.
 
-use core::fmt;
+use core::{fmt, ptr};
 
 use profiler::format::Text;
+use x86_64::VirtAddr;
 
 use super::{
-    Scratch, arithmetic, contention, copy, hash, heap, idle, interrupts_off, ping_pong, recursion,
+    Scratch, arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, nmi_storm,
+    ping_pong, recursion, yield_storm,
 };
+use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
-use crate::{cpu, sampling};
+use crate::task;
 
 /// Something to profile.
 pub struct Workload {
     /// What the command line calls it.
     pub name: &'static str,
     unit: fn(&mut Scratch),
-    /// The mix runs it in one of so many rounds.
-    one_in: u64,
+    /// The mix runs it in one of so many rounds; not at all if there is no number.
+    one_in: Option<u64>,
 }
 
 impl Workload {
     /// One that the mix runs in every round.
     pub(crate) const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = 1;
+        let one_in = Some(1);
         Self { name, unit, one_in }
     }
 
     /// One that mostly halts: by the clock a halt is much longer than all other
     /// units together.
     const fn halting(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = 8;
+        let one_in = Some(8);
+        Self { name, unit, one_in }
+    }
+
+    /// One that is not for the mix, whose chains are to be whole.
+    const fn alone(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+        let one_in = None;
         Self { name, unit, one_in }
     }
 }
@@ -46,16 +55,32 @@ pub static ALL: &[Workload] = &[
     Workload::halting("ping-pong", ping_pong::unit),
     Workload::new("heap", heap::unit),
     Workload::halting("idle", idle::unit),
+    Workload::new("yield-storm", yield_storm::unit),
+    Workload::alone("corruption", corruption::unit),
+    Workload::alone("nmi-storm", nmi_storm::unit),
 ];
 
 static MIX: Workload = Workload::new("mix", mix);
 
-/// A unit of each, those that halt in some rounds only. All cores start with the
+/// The number of the task name that is no workload's: starting and idling.
+pub const NO_TASK: u16 = 0;
+
+/// The task name with this number; empty if there is none.
+#[must_use]
+pub fn task_name(number: u16) -> &'static str {
+    match usize::from(number).checked_sub(1) {
+        None => "kernel",
+        Some(place) => ALL.get(place).map_or("", |workload| workload.name),
+    }
+}
+
+/// A unit of each that is for it, those that halt in some rounds only. All cores start with the
 /// same one, so that those that want company have it.
 fn mix(scratch: &mut Scratch) {
     for (task, workload) in (1..).zip(ALL) {
-        if scratch.round.is_multiple_of(workload.one_in) {
-            sampling::set_task(task);
+        let one_in = workload.one_in;
+        if one_in.is_some_and(|one_in| scratch.round.is_multiple_of(one_in)) {
+            task::set_name(task);
             (workload.unit)(scratch);
         }
     }
@@ -95,11 +120,29 @@ fn names() -> Text<256> {
     Text::formatted(format_args!("{Names}"))
 }
 
-/// Runs it on this core, for ever.
-pub fn run(workload: &'static Workload) -> ! {
-    let task = (1..).zip(ALL).find(|(_, each)| each.name == workload.name);
-    // The mix goes on from its first task.
-    sampling::set_task(task.map_or(1, |(task, _)| task));
+/// The number of a workload's name. The mix goes on from its first.
+pub(super) fn number_of(name: &str) -> u16 {
+    let number = (1..).zip(ALL).find(|(_, each)| each.name == name);
+    number.map_or(1, |(number, _)| number)
+}
+
+/// Lets this core run a task that runs the workload, for ever.
+///
+/// # Panics
+///
+/// If there is no memory for the task.
+pub fn start(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+    let argument = ptr::from_ref(workload).addr() as u64;
+    let task = task::spawn(number_of(workload.name), core, run, argument);
+    task.expect("no memory for the workload's task");
+    task::start(core)
+}
+
+/// Runs the workload at this address on this core, for ever.
+fn run(workload: u64) {
+    let workload = VirtAddr::new_truncate(workload).as_ptr::<Workload>();
+    // SAFETY: `start` made the address of a reference that lives for ever.
+    let workload = unsafe { &*workload };
     let mut scratch = Scratch::new(cpu::current_index());
     loop {
         (workload.unit)(&mut scratch);

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::format::sample::MAX_CHAIN;
-use proptest::prelude::*;
 use std::cell::Cell;
-use std::collections::BTreeSet;
+
+mod corruption;
+mod random;
+mod rules;
 
 const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8000_0000),
@@ -22,10 +24,21 @@ const LAYOUT: TrapFrameLayout = TrapFrameLayout {
     words: 4,
 };
 
-/// A machine with two stacks, apart from each other.
+/// Code of each of the other rules, for as many words as the code's place in its row
+/// of [`RULE_CODES`].
+const INTERRUPTED: u64 = TEXT.start.0 + 0x800;
+const INTERRUPTED_BY_NMI: u64 = TEXT.start.0 + 0x900;
+const SAVED: u64 = TEXT.start.0 + 0xa00;
+const RULE_CODES: u64 = 16;
+/// The vector that code at [`INTERRUPTED_BY_NMI`] was entered by.
+const NMI_VECTOR: u8 = 2;
+
+/// A machine with two stacks, apart from each other. It counts what the walk asks.
 struct Machine {
     stacks: [(u64, Vec<u64>); 2],
     loads: Cell<usize>,
+    rules: Cell<usize>,
+    searches: Cell<usize>,
 }
 
 const TASK: u64 = 0xffff_a000_0000_0000;
@@ -34,9 +47,15 @@ const WORDS: usize = 32;
 
 impl Machine {
     fn new() -> Self {
+        Self::with(vec![0; WORDS], vec![0; WORDS])
+    }
+
+    fn with(task: Vec<u64>, nmi: Vec<u64>) -> Self {
         Self {
-            stacks: [(TASK, vec![0; WORDS]), (NMI, vec![0; WORDS])],
+            stacks: [(TASK, task), (NMI, nmi)],
             loads: Cell::new(0),
+            rules: Cell::new(0),
+            searches: Cell::new(0),
         }
     }
 
@@ -87,6 +106,22 @@ impl Kernel for Machine {
     }
 
     fn rule(&self, address: CodeAddress) -> Rule {
+        self.rules.set(self.rules.get() + 1);
+        let row = |start: u64| {
+            let place = address.0.wrapping_sub(start);
+            (place < RULE_CODES).then_some(place)
+        };
+        if let Some(words) = row(INTERRUPTED) {
+            let vector = None;
+            return Rule::Interrupted { words, vector };
+        }
+        if let Some(words) = row(INTERRUPTED_BY_NMI) {
+            let vector = Some(NMI_VECTOR);
+            return Rule::Interrupted { words, vector };
+        }
+        if let Some(words) = row(SAVED) {
+            return Rule::Saved { words };
+        }
         match address.0 {
             ROOT => Rule::Root,
             TRAP_RETURN => Rule::TrapFrame,
@@ -99,6 +134,7 @@ impl Kernel for Machine {
     }
 
     fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
+        self.searches.set(self.searches.get() + 1);
         self.stacks
             .iter()
             .map(|(low, memory)| StackBounds {
@@ -156,15 +192,6 @@ fn a_whole_stack_is_walked_to_its_root() {
     assert_eq!(
         machine.walk(code(0x300), TASK + 0x80, TASK + 0x80),
         expected
-    );
-}
-
-#[test]
-fn the_root_itself_is_complete_and_has_no_caller() {
-    let machine = Machine::new();
-    assert_eq!(
-        machine.walk(ROOT, TASK + 0x100, 0),
-        (ChainEnd::Complete, vec![])
     );
 }
 
@@ -327,72 +354,22 @@ fn the_stack_top_has_as_many_words_as_the_stack() {
     assert_eq!(top(TASK + 0xf1), [0, 0]); // misaligned
 }
 
-/// Words that look like what a stack holds, more often than chance would.
-fn stack_word() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        3 => (0..WORDS as u64 + 4).prop_map(|word| TASK - 16 + 8 * word),
-        3 => (0..WORDS as u64 + 4).prop_map(|word| NMI - 16 + 8 * word),
-        4 => (0..0x40_u64).prop_map(|at| code(0x10 * at)),
-        1 => Just(TRAP_RETURN),
-        1 => Just(ROOT),
-        1 => Just(0),
-        1 => any::<u64>(),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4000))]
-
-    /// `Machine::load` panics at any load outside the two stacks.
-    #[test]
-    fn over_random_memory_the_walk_stays_in_bounds_and_ends(
-        task in prop::collection::vec(stack_word(), WORDS),
-        nmi in prop::collection::vec(stack_word(), WORDS),
-        pc in stack_word(),
-        sp in stack_word(),
-        fp in stack_word(),
-    ) {
-        let machine = Machine {
-            stacks: [(TASK, task), (NMI, nmi)],
-            loads: Cell::new(0),
-        };
-        let (end, chain) = machine.walk(pc, sp, fp);
-        // Two loads a frame; for a crossing, of four words, four of the trap frame, two
-        // of the stack's top, three that look for a trap call.
-        prop_assert!(machine.loads.get() <= 3 * MAX_CHAIN + 9);
-        prop_assert!(chain.len() <= MAX_CHAIN);
-        if end == ChainEnd::Complete && !chain.is_empty() {
-            let last = match chain[chain.len() - 1] {
-                ChainEntry::Return(address) => address,
-                ChainEntry::Crossing { pc, .. } => pc,
-            };
-            prop_assert_eq!(last.0, ROOT);
-        }
-        for entry in &chain {
-            let (ChainEntry::Return(address) | ChainEntry::Crossing { pc: address, .. }) = *entry;
-            prop_assert!(TEXT.contains(address));
-        }
-    }
-
-    /// However frames are laid out, a stack that is right is walked whole.
-    #[test]
-    fn every_well_formed_stack_is_walked_whole(
-        places in prop::collection::btree_set(0..WORDS as u64 / 2, 1..16),
-        seed in 0..0x40_u64,
-    ) {
-        let mut machine = Machine::new();
-        let frames: BTreeSet<_> = places.iter().map(|place| TASK + 16 * place).collect();
-        let mut next = 0;
-        let mut callers = vec![];
-        for (index, &frame) in frames.iter().rev().enumerate() {
-            let caller = if index == 0 { ROOT } else { code(0x100 + 8 * (seed + index as u64)) };
-            machine.set(frame, &[next, caller]);
-            callers.insert(0, caller);
-            next = frame;
-        }
-        prop_assert_eq!(
-            machine.walk(code(0x80), TASK, next),
-            (ChainEnd::Complete, returns(&callers))
-        );
-    }
+#[test]
+fn a_slot_lies_on_the_stack_whatever_the_floor() {
+    let stack = StackBounds {
+        low: TASK,
+        high: TASK + 0x100,
+    };
+    let slot =
+        |address, words, floor| stack.slot(StackAddress(address), words, StackAddress(floor));
+    // A floor below the stack lets nothing through that is not on it.
+    assert_eq!(slot(TASK - 8, 2, 0), Err(ChainEnd::FrameBelow));
+    assert_eq!(slot(TASK, 2, 0), Ok(Slot(TASK)));
+    assert_eq!(slot(TASK + 0xf0, 2, 0), Ok(Slot(TASK + 0xf0)));
+    assert_eq!(slot(TASK + 0xf8, 2, 0), Err(ChainEnd::FrameAbove));
+    // Nor does one above it.
+    assert_eq!(
+        slot(TASK + 0x100, 1, TASK + 0x200),
+        Err(ChainEnd::FrameBelow)
+    );
 }

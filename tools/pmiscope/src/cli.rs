@@ -141,7 +141,7 @@ pub struct RunArgs {
     /// Boot this disc image, with a boot loader, a kernel and its command line on
     /// it, and not the loader. --kernel must be the kernel that is on it
     #[arg(long, value_name = "FILE", conflicts_with_all =
-          ["period", "source", "delivery", "workload", "samples", "ring", "loader", "self_test"])]
+          ["period", "source", "delivery", "workload", "samples", "ring", "loader", "aim", "self_test"])]
     pub iso: Option<PathBuf>,
 
     /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
@@ -175,6 +175,11 @@ pub struct RunArgs {
     /// Show QEMU's command line and the guest's log
     #[arg(long)]
     pub verbose: bool,
+
+    /// Let single overflows come, beside those of the period, N instructions after
+    /// each time that FUNCTION is entered; with N..M, one instruction later each time
+    #[arg(long, value_name = "FUNCTION:N[..M]")]
+    pub aim: Option<String>,
 
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]

@@ -19,8 +19,8 @@ pub(in crate::cpu) fn set_base(core: &'static CoreBlock) {
 pub(in crate::cpu) fn block() -> &'static CoreBlock {
     let block: *const CoreBlock;
     // SAFETY: the block's first word is its own address. The base was set before
-    // anyone asks. A core never runs another core's code path midway, so the value
-    // cannot change under the caller: `pure`.
+    // anyone asks. Code goes on on another core only behind a switch of stacks, a call
+    // that writes to memory, and `readonly` says that this depends on memory.
     unsafe {
         asm!("mov {}, gs:[0]", out(reg) block, options(pure, readonly, nostack, preserves_flags));
     };

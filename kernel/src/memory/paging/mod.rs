@@ -127,9 +127,12 @@ pub fn map_device(address: PhysAddr) -> VirtAddr {
 /// # Panics
 ///
 /// If memory is used up, or the page is mapped already.
-pub(super) fn map_stack_page(page: Page) {
-    let frame = frames::take().expect("no memory for a stack");
-    with_tables(|tables, _| map_page(tables, page, frame, DATA));
+pub(super) fn map_stack_page(page: Page) -> bool {
+    let frame = frames::take();
+    if let Some(frame) = frame {
+        with_tables(|tables, _| map_page(tables, page, frame, DATA));
+    }
+    frame.is_some()
 }
 
 /// Maps one page. It was not mapped before, so no core has to forget it.

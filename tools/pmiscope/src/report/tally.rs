@@ -97,7 +97,10 @@ impl Tally {
             samples: 0,
             gaps: 0,
         };
-        let mut expected = 0;
+        // How many numbers were given out, as far as the records tell. They are modulo
+        // 2³²: half of them lie ahead. An overflow in the handler of another one is
+        // recorded before it, and has the higher number.
+        let mut numbers = 0_u64;
         let mut key = Vec::new();
         let mut chain = Vec::new();
         profile.for_each_record(core, |record| {
@@ -106,11 +109,10 @@ impl Tally {
                 return;
             };
             counted.samples += 1;
-            // Sequence numbers are modulo 2³²: half of them lie ahead.
-            let ahead = sample.sequence.wrapping_sub(expected);
+            #[allow(clippy::cast_possible_truncation)] // modulo 2³²
+            let ahead = sample.sequence.wrapping_sub(numbers as u32);
             if ahead < 1 << 31 {
-                counted.gaps += u64::from(ahead);
-                expected = sample.sequence.wrapping_add(1);
+                numbers += u64::from(ahead) + 1;
             }
             if sample.sequence != 0 {
                 self.periods.0.push(sample.period);
@@ -126,6 +128,7 @@ impl Tally {
                 }
             }
         });
+        counted.gaps = numbers.saturating_sub(counted.samples);
         self.cores.push(counted);
     }
 

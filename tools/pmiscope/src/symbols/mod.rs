@@ -13,7 +13,7 @@ mod declaration;
 mod elf;
 mod path;
 
-pub use elf::{BadElf, BuildId, build_id};
+pub use elf::{BadElf, BuildId, NoFunction, build_id, entry_of};
 
 use std::collections::HashMap;
 

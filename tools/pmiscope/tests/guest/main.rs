@@ -4,12 +4,15 @@
 //! They need the kernel and its loader where `make build` puts them, beside this
 //! test's own build, and fail without.
 
+mod corruption;
 mod elsewhere;
 mod ends;
 mod exact;
 mod fixture;
 mod midway;
+mod nested;
 mod report;
 mod ring;
 mod sources;
+mod tasks;
 mod verify;
