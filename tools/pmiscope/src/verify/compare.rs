@@ -70,6 +70,7 @@ impl Replay<'_> {
             (None, _) => Verdict::Different(Kind::End),
             (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,
             (Some(_), ChainEnd::DepthLimit) => Verdict::Different(Kind::End),
+            (Some(_), end) if end != ChainEnd::Complete => Verdict::Different(Kind::Incomplete),
             (Some(Link::Return(_)), _) => Verdict::Different(Kind::CallerMissing),
             (Some(Link::Interrupted { .. }), _) => Verdict::Different(Kind::InterruptMissing),
         }

@@ -1,22 +1,25 @@
-//! Replays a core: from each instruction that was about to execute to the next.
-
-use std::ops::AddAssign;
+//! Replays cores: from each instruction that was about to execute to the next one of
+//! the same core, all cores in the order of time, as a task can go from one core to
+//! another.
 
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::{ChainEnd, Sample};
 
 use super::code::{Code, Flow, Instruction};
 use super::difference::{Kind, Verdict};
-use super::shadow::Shadow;
+use super::shadow::{Returned, Shadow};
 use crate::chain::{Link, Repair};
 use crate::symbols::callframe::Callers;
 
 /// What was not seen, and therefore taken from the chains that are to be verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Assumed {
-    /// Times that a core was taken up anew: at its first instruction, behind lost
-    /// ones, and behind a step that no instruction can make.
+    /// Times that a core was taken up anew: at its first instruction, and whenever
+    /// instructions were lost or one did not follow from the one before, on any core.
     pub starts: u64,
+    /// Stacks that were switched to and had not been seen since: those of tasks, at
+    /// their first instruction.
+    pub stacks: u64,
     /// Links that were taken for true then.
     pub links: u64,
     /// Instructions that are not in the profile, as far as the sequence numbers say.
@@ -45,27 +48,7 @@ pub struct Executed {
     pub repeated: u64,
 }
 
-impl AddAssign for Executed {
-    fn add_assign(&mut self, other: Self) {
-        self.calls += other.calls;
-        self.returns += other.returns;
-        self.interrupts += other.interrupts;
-        self.repeated += other.repeated;
-    }
-}
-
-impl AddAssign for Assumed {
-    fn add_assign(&mut self, other: Self) {
-        self.starts += other.starts;
-        self.links += other.links;
-        self.lost += other.lost;
-        self.entries += other.entries;
-        self.unseen += other.unseen;
-        self.roots += other.roots;
-    }
-}
-
-/// The record before.
+/// A core's record before.
 #[derive(Clone, Copy)]
 struct Before {
     sequence: u32,
@@ -74,7 +57,14 @@ struct Before {
     stack_top: [u64; 2],
 }
 
-/// A core that is replayed.
+impl Before {
+    /// Whether the sample is at the same instruction, with the same stack.
+    fn is_at(&self, sample: &Sample<'_>) -> bool {
+        (self.pc, self.sp) == (sample.pc, sample.sp)
+    }
+}
+
+/// The cores, as they are replayed.
 pub(super) struct Replay<'a> {
     pub(super) callers: &'a Callers,
     text: CodeRange,
@@ -82,8 +72,11 @@ pub(super) struct Replay<'a> {
     is_stepped: bool,
     code: &'a mut Code,
     pub(super) shadow: Shadow,
-    before: Option<Before>,
-    /// The instruction before that.
+    /// By core; `None` if it is to be taken up anew.
+    before: Vec<Option<Before>>,
+    /// Whether a return contradicts what was assumed.
+    is_contradicted: bool,
+    /// The instruction before the one that was replayed last, on the same core.
     pub(super) came_from: Option<CodeAddress>,
     /// The chain of the record that was replayed last, repaired, and its end.
     pub(super) reported: Vec<Link>,
@@ -93,7 +86,7 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// `is_stepped` says that the source is the trap flag; `stack_slot` is what the
+    /// For so many cores. `is_stepped` says that the source is the trap flag; `stack_slot` is what the
     /// run says of its stacks.
     pub(super) fn new(
         callers: &'a Callers,
@@ -101,6 +94,7 @@ impl<'a> Replay<'a> {
         text: CodeRange,
         stack_slot: u64,
         is_stepped: bool,
+        cores: usize,
     ) -> Self {
         Self {
             callers,
@@ -108,7 +102,8 @@ impl<'a> Replay<'a> {
             is_stepped,
             code,
             shadow: Shadow::new(stack_slot),
-            before: None,
+            before: vec![None; cores],
+            is_contradicted: false,
             came_from: None,
             reported: Vec::new(),
             end: ChainEnd::Complete,
@@ -117,8 +112,9 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Goes on to the next record, and compares its chain with the true one.
-    pub(super) fn step(&mut self, sample: &Sample<'_>) -> Verdict {
+    /// Goes on to the next record, of `core`, and compares its chain with the true
+    /// one.
+    pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> Verdict {
         let repair = Repair {
             callers: self.callers,
             text: self.text,
@@ -126,12 +122,15 @@ impl<'a> Replay<'a> {
         let mut reported = std::mem::take(&mut self.reported);
         self.end = repair.chain(sample, &mut reported).end;
         self.reported = reported;
-        self.came_from = self.before.map(|before| before.pc);
-        let verdict = match self.advance(sample) {
+        let before = self.before[core];
+        self.came_from = before.map(|before| before.pc);
+        self.is_contradicted = false;
+        let verdict = match self.advance(before, sample) {
+            true if self.is_contradicted => Verdict::Different(Kind::AssumedWrong),
             true => self.compare(sample),
             false => Verdict::Different(Kind::NotASuccessor),
         };
-        self.before = Some(Before {
+        self.before[core] = Some(Before {
             sequence: sample.sequence,
             pc: sample.pc,
             sp: sample.sp,
@@ -142,8 +141,8 @@ impl<'a> Replay<'a> {
 
     /// Does to the shadow what the instruction before has done. Tells whether that
     /// can have led here.
-    fn advance(&mut self, sample: &Sample<'_>) -> bool {
-        let Some(before) = self.before else {
+    fn advance(&mut self, before: Option<Before>, sample: &Sample<'_>) -> bool {
+        let Some(before) = before else {
             self.start(sample);
             return true;
         };
@@ -153,7 +152,11 @@ impl<'a> Replay<'a> {
             .wrapping_sub(1);
         if missing != 0 {
             self.assumed.lost += u64::from(missing);
-            self.start(sample);
+            self.restart(sample);
+            return true;
+        }
+        if sample.period == 0 && !self.is_stepped && before.is_at(sample) {
+            // The interrupts of another core: nothing was executed.
             return true;
         }
         let is_successor = match self.code.at(before.pc) {
@@ -168,7 +171,7 @@ impl<'a> Replay<'a> {
         if is_successor {
             self.shadow.settle(sample.sp);
         } else {
-            self.start(sample);
+            self.restart(sample);
         }
         is_successor
     }
@@ -199,12 +202,49 @@ impl<'a> Replay<'a> {
         follows
     }
 
-    /// Takes the reported chain for true.
+    /// Takes a core up: takes its chain for true.
     fn start(&mut self, sample: &Sample<'_>) {
+        self.assume(sample);
+        self.assumed.starts += 1;
+    }
+
+    /// Forgets all that is known of any stack and core, as what was not seen may have
+    /// changed it, and takes a core up.
+    fn restart(&mut self, sample: &Sample<'_>) {
+        self.shadow.forget();
+        self.before.fill(None);
+        self.start(sample);
+    }
+
+    /// Takes the reported chain for true.
+    fn assume(&mut self, sample: &Sample<'_>) {
         let is_cut = self.end == ChainEnd::DepthLimit;
         self.shadow.assume(sample.sp, &self.reported, is_cut);
-        self.assumed.starts += 1;
         self.assumed.links += self.reported.len() as u64;
+    }
+
+    /// The stack pointer was moved, by other than a call or a return.
+    fn moved(&mut self, before: &Before, sample: &Sample<'_>) {
+        if self.shadow.knows(sample.sp) {
+            self.shadow.moved(before.sp, sample.sp);
+        } else {
+            self.shadow.moved(before.sp, sample.sp);
+            self.assume(sample);
+            self.assumed.stacks += 1;
+        }
+    }
+
+    /// A return at `sp` has led to `pc`. Tells whether it is known what is left.
+    fn returned(&mut self, sp: StackAddress, pc: CodeAddress) -> bool {
+        self.executed.returns += 1;
+        match self.shadow.return_at(sp) {
+            Returned::Seen => true,
+            Returned::Assumed(link) => {
+                self.is_contradicted |= link != Link::Return(pc);
+                true
+            }
+            Returned::Cut => false,
+        }
     }
 
     /// The instruction was followed by the entry of an interrupt.
@@ -268,8 +308,7 @@ impl<'a> Replay<'a> {
                 Some(pushed)
             }
             Flow::Return(bytes) => {
-                self.shadow.return_at(sp);
-                self.executed.returns += 1;
+                self.returned(sp, pc);
                 Some(StackAddress(sp.0.wrapping_add(bytes)))
             }
             Flow::InterruptReturn => match self.shadow.interrupted_at(sp)? {
@@ -303,9 +342,8 @@ impl<'a> Replay<'a> {
                 if sample.sp.0 != before.sp.0.wrapping_add(bytes) {
                     return false;
                 }
-                self.executed.returns += 1;
-                if !self.shadow.return_at(before.sp) {
-                    self.start(sample);
+                if !self.returned(before.sp, sample.pc) {
+                    self.assume(sample);
                 }
             }
             Flow::InterruptReturn => match self.shadow.interrupted_at(before.sp) {
@@ -320,7 +358,7 @@ impl<'a> Replay<'a> {
             },
             Flow::Trap => return false,
             Flow::Repeat if sample.pc == before.pc => self.executed.repeated += 1,
-            _ if sample.sp != before.sp => self.shadow.moved(before.sp, sample.sp),
+            _ if sample.sp != before.sp => self.moved(before, sample),
             _ => {}
         }
         true

@@ -50,6 +50,7 @@ pub struct Report {
 #[expect(missing_docs, reason = "they are those of `Assumed`")]
 pub struct AssumedRow {
     pub starts: u64,
+    pub stacks: u64,
     pub links: u64,
     pub instructions_lost: u64,
     pub entries_not_stepped: u64,
@@ -106,6 +107,7 @@ impl Report {
         let run = &profile.description;
         let Assumed {
             starts,
+            stacks,
             links,
             lost,
             entries,
@@ -152,6 +154,7 @@ impl Report {
             },
             assumed: AssumedRow {
                 starts,
+                stacks,
                 links,
                 instructions_lost: lost,
                 entries_not_stepped: entries,
@@ -223,9 +226,10 @@ impl Report {
         let assumed = &self.assumed;
         writeln!(
             out,
-            "assumed     {} at {}",
+            "assumed     {} at {} and on {} not seen before",
             counted(assumed.links, "caller"),
-            counted(assumed.starts, "start")
+            counted(assumed.starts, "start"),
+            counted(assumed.stacks, "stack")
         )?;
         for (count, noun, what) in [
             (assumed.roots, "root", " that a new stack returns to"),

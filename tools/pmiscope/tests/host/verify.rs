@@ -41,7 +41,7 @@ fn right_chains_are_found_right() {
     let path = written("right.pmi", &followed());
     let said = stdout(&pmiscope(&["verify", &path]).success());
     for line in [
-        "assumed     1 caller at 1 start",
+        "assumed     1 caller at 1 start and on 0 stacks not seen before",
         "  100.0000%            3  exact\n",
         "    0.0000%            0  different\n",
     ] {
@@ -69,7 +69,7 @@ fn wrong_chains_are_shown_and_fail() {
     let to_root = kernel().at("in_root").0 + 1;
     for line in [
         "   33.3333%            1  exact\n".to_owned(),
-        "   33.3333%            1  a caller is missing\n".to_owned(),
+        "   33.3333%            1  true as far as it goes, and said to be incomplete\n".to_owned(),
         "   33.3333%            1  not a successor of the instruction before\n".to_owned(),
         "1  in kernel::workload::hash::run\n".to_owned(),
         "  core 0, sample 1: ".to_owned(),
