@@ -226,12 +226,16 @@ impl Report {
         let assumed = &self.assumed;
         writeln!(
             out,
-            "assumed     {} at {} and on {} not seen before",
+            "assumed     {} at {}",
             counted(assumed.links, "caller"),
-            counted(assumed.starts, "start"),
-            counted(assumed.stacks, "stack")
+            counted(assumed.starts, "start")
         )?;
         for (count, noun, what) in [
+            (
+                assumed.stacks,
+                "stack",
+                " not seen before, its callers among these",
+            ),
             (assumed.roots, "root", " that a new stack returns to"),
             (assumed.instructions_lost, "instruction", " lost"),
             (

@@ -1,0 +1,187 @@
+//! A few instructions to replay, and what a core would have sampled of them.
+
+use profiler::address::{CodeAddress, CodeRange, StackAddress};
+use profiler::format::sample::Chain;
+use profiler::format::{ChainEnd, ChainEntry, Sample, State};
+
+use crate::chain::Link;
+use crate::symbols::callframe::{Caller, Callers};
+use crate::verify::code::Code;
+use crate::verify::difference::{Kind, Verdict};
+use crate::verify::replay::{Assumed, Replay};
+
+/// Where the code is, each function by its instructions.
+pub(super) const ROOT_CALL: u64 = 0x1000; // call outer
+pub(super) const TO_ROOT: u64 = 0x1005;
+/// What a new stack returns to: a root that nobody has called.
+pub(super) const NEW: Link = Link::Return(CodeAddress(ROOT_CALL));
+pub(super) const OUTER: u64 = 0x1100; // push rbp
+pub(super) const OUTER_MOV: u64 = 0x1101; // mov rbp, rsp
+pub(super) const OUTER_CALL: u64 = 0x1104; // call inner
+pub(super) const TO_OUTER: u64 = 0x1109; // sti
+pub(super) const OUTER_NOP: u64 = 0x110a; // nop
+pub(super) const OUTER_POP: u64 = 0x110b; // pop rbp
+pub(super) const OUTER_RET: u64 = 0x110c;
+pub(super) const INNER: u64 = 0x1200; // nop
+pub(super) const INNER_RET: u64 = 0x1201;
+pub(super) const ENTRY: u64 = 0x1300; // push 0
+pub(super) const ENTRY_PUSH: u64 = 0x1302; // push 0x41
+pub(super) const ENTRY_JMP: u64 = 0x1304; // jmp handler
+pub(super) const HANDLER: u64 = 0x1400; // add rsp, 16
+pub(super) const HANDLER_IRET: u64 = 0x1404;
+pub(super) const SWITCH: u64 = 0x1500; // mov rsp, rsi
+pub(super) const SWITCH_RET: u64 = 0x1503;
+pub(super) const CALLER: u64 = 0x1520; // call rax
+pub(super) const TO_CALLER: u64 = 0x1522;
+pub(super) const UNWIND: u64 = 0x1530; // mov rsp, rsi
+pub(super) const UNWIND_SUB: u64 = 0x1533; // sub rsp, 16
+pub(super) const UNWIND_NOP: u64 = 0x1537;
+
+/// The vector that the entry pushes.
+pub(super) const VECTOR: u8 = 0x41;
+
+/// Bytes of a stack.
+pub(super) const SLOT: u64 = 0x1_0000;
+/// The ends of three stacks.
+pub(super) const STACK: u64 = 0x20_0000;
+pub(super) const HANDLER_STACK: u64 = 0x21_0000;
+pub(super) const OTHER_STACK: u64 = 0x22_0000;
+
+pub(super) fn code() -> Code {
+    let mut bytes = vec![0xcc; 0x600];
+    let mut put = |at: u64, instructions: &[u8]| {
+        let at = usize::try_from(at - 0x1000).unwrap();
+        bytes[at..at + instructions.len()].copy_from_slice(instructions);
+    };
+    put(ROOT_CALL, &[0xe8, 0xfb, 0, 0, 0, 0x0f, 0x0b]);
+    put(OUTER, &[0x55, 0x48, 0x89, 0xe5]);
+    put(OUTER_CALL, &[0xe8, 0xf7, 0, 0, 0, 0xfb, 0x90, 0x5d, 0xc3]);
+    put(INNER, &[0x90, 0xc3]);
+    put(ENTRY, &[0x6a, 0, 0x6a, VECTOR, 0xe9, 0xf7, 0, 0, 0]);
+    put(HANDLER, &[0x48, 0x83, 0xc4, 0x10, 0x48, 0xcf]);
+    put(SWITCH, &[0x48, 0x89, 0xf4, 0xc3]);
+    put(CALLER, &[0xff, 0xd0]);
+    put(UNWIND, &[0x48, 0x89, 0xf4, 0x48, 0x83, 0xec, 0x10, 0x90]);
+    Code::of_bytes(0x1000, bytes)
+}
+
+/// Chains come complete here: nothing needs to be repaired.
+pub(super) fn callers() -> Callers {
+    Callers::of_functions(&[
+        &[(ROOT_CALL - 1, Caller::None), (0x1010, Caller::Unknown)],
+        &[(OUTER, Caller::InFrame), (0x1110, Caller::Unknown)],
+        &[(INNER, Caller::InFrame), (0x1210, Caller::Unknown)],
+        &[
+            (ENTRY, Caller::Pushed(0)),
+            (ENTRY_PUSH, Caller::Pushed(1)),
+            (ENTRY_JMP, Caller::Pushed(2)),
+            (0x1310, Caller::Unknown),
+        ],
+        &[
+            (HANDLER, Caller::Pushed(2)),
+            (HANDLER_IRET, Caller::Pushed(0)),
+            (0x1410, Caller::Unknown),
+        ],
+    ])
+}
+
+pub(super) fn to(address: u64) -> Link {
+    Link::Return(CodeAddress(address))
+}
+
+pub(super) fn interrupted(pc: u64) -> Link {
+    Link::Interrupted {
+        vector: VECTOR,
+        pc: CodeAddress(pc),
+    }
+}
+
+/// Cores that are replayed, one at a time.
+pub(super) struct Core<'a> {
+    replay: Replay<'a>,
+    /// Which one it is now.
+    pub(super) number: usize,
+    pub(super) sequence: u32,
+}
+
+impl Core<'_> {
+    /// Replays a sample: what came of it.
+    pub(super) fn see(
+        &mut self,
+        pc: u64,
+        sp: u64,
+        top: [u64; 2],
+        chain: &[Link],
+        end: ChainEnd,
+    ) -> Verdict {
+        let mut words = Chain::new();
+        for &link in chain {
+            let entry = match link {
+                Link::Return(address) => ChainEntry::Return(address),
+                Link::Interrupted { vector, pc } => ChainEntry::Crossing {
+                    vector,
+                    pc,
+                    caller_known: true,
+                    stack_top: [0; 2],
+                },
+            };
+            words.push(entry).unwrap();
+        }
+        let sample = Sample {
+            sequence: self.sequence,
+            handler_cost: 0,
+            event: 0,
+            task: 0,
+            state: State::default(),
+            time: 0,
+            period: 1,
+            sp: StackAddress(sp),
+            stack_top: top,
+            pc: CodeAddress(pc),
+            end,
+            chain_words: words.words(),
+        };
+        self.sequence += 1;
+        self.replay.step(self.number, &sample)
+    }
+
+    /// The same of a chain that is said to be complete and has to be right.
+    #[track_caller]
+    pub(super) fn right(&mut self, pc: u64, sp: u64, top: [u64; 2], chain: &[Link]) {
+        let verdict = self.see(pc, sp, top, chain, ChainEnd::Complete);
+        assert_eq!(verdict, Verdict::Exact, "{pc:#x}");
+    }
+
+    /// The same of one that has to be found wrong.
+    #[track_caller]
+    pub(super) fn wrong(&mut self, pc: u64, sp: u64, top: [u64; 2], chain: &[Link], kind: Kind) {
+        let verdict = self.see(pc, sp, top, chain, ChainEnd::Complete);
+        assert_eq!(verdict, Verdict::Different(kind), "{pc:#x}");
+    }
+
+    /// From the root's call into `inner`.
+    pub(super) fn run_to_inner(&mut self) {
+        self.right(ROOT_CALL, STACK - 16, [0; 2], &[]);
+        self.right(OUTER, STACK - 24, [TO_ROOT, 0], &[to(TO_ROOT)]);
+        self.right(OUTER_MOV, STACK - 32, [0, TO_ROOT], &[to(TO_ROOT)]);
+        self.right(OUTER_CALL, STACK - 32, [0, TO_ROOT], &[to(TO_ROOT)]);
+        let inner = [to(TO_OUTER), to(TO_ROOT)];
+        self.right(INNER, STACK - 40, [TO_OUTER, 0], &inner);
+    }
+}
+
+/// Replays what `run` sees; gives what had to be assumed.
+pub(super) fn replay(is_stepped: bool, run: impl FnOnce(&mut Core<'_>)) -> Assumed {
+    let (callers, mut code) = (callers(), code());
+    let text = CodeRange {
+        start: CodeAddress(0x1000),
+        end: CodeAddress(0x2000),
+    };
+    let mut core = Core {
+        replay: Replay::new(&callers, &mut code, text, SLOT, is_stepped, 2),
+        number: 0,
+        sequence: 7,
+    };
+    run(&mut core);
+    core.replay.assumed
+}
