@@ -122,6 +122,7 @@ fn every_chain_of_every_workload_is_exact() {
         ("contention", 2),
         ("ping-pong", 2),
         ("idle", 2),
+        ("layers", 1),
         ("yield-storm", 4),
         ("mix", 4),
     ];
