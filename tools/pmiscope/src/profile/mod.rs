@@ -36,7 +36,7 @@ mod chunk;
 mod read;
 mod write;
 
-pub use read::{NoProfile, Profile};
+pub use read::{NoProfile, Profile, Records};
 pub use write::Writer;
 
 use profiler::format::Description;

@@ -147,7 +147,7 @@ impl Profile {
                 }
                 let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
                 core.chunks.push(chunk);
-                for_each_record_in(&payload, |_| core.records += 1);
+                core.records += count_records(&payload);
                 Some(())
             }
             Kind::End => {
@@ -188,15 +188,25 @@ impl Profile {
         self.cores.iter().map(|core| core.records).sum()
     }
 
-    /// Calls `take` with every whole record of `core`, oldest first.
-    pub fn for_each_record(&self, core: u32, mut take: impl FnMut(&[u64])) {
+    /// The whole records of `core`, oldest first.
+    #[must_use]
+    pub fn records_of(&self, core: u32) -> Records<'_> {
         let core = usize::try_from(core)
             .ok()
             .and_then(|core| self.cores.get(core));
-        for chunk in core.into_iter().flat_map(|core| &core.chunks) {
-            // Inflated before, when the file was read: it does again.
-            let payload = chunk.payload(&self.file).unwrap_or_default();
-            for_each_record_in(&payload, &mut take);
+        Records {
+            file: &self.file,
+            chunks: core.map_or(&[][..], |core| &core.chunks).iter(),
+            words: Vec::new(),
+            at: 0,
+        }
+    }
+
+    /// Calls `take` with every whole record of `core`, oldest first.
+    pub fn for_each_record(&self, core: u32, mut take: impl FnMut(&[u64])) {
+        let mut records = self.records_of(core);
+        while let Some(record) = records.read() {
+            take(record);
         }
     }
 
@@ -216,21 +226,57 @@ impl Profile {
     }
 }
 
-fn for_each_record_in(payload: &[u8], mut take: impl FnMut(&[u64])) {
-    let words: Vec<u64> = payload
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&b| u64::from_le_bytes(b))
-        .collect();
-    let mut rest = &words[..];
-    while let Some(&first) = rest.first() {
-        let Some((record, others)) = rest.split_at_checked(record_words(first).max(1)) else {
-            break;
-        };
-        take(record);
-        rest = others;
+/// The records of a core, one part of the file at a time.
+#[derive(Debug)]
+pub struct Records<'a> {
+    file: &'a [u8],
+    /// The parts that come next.
+    chunks: std::slice::Iter<'a, Chunk>,
+    /// The part that is being read, and how far.
+    words: Vec<u64>,
+    at: usize,
+}
+
+impl Records<'_> {
+    /// The next record; `None` at the end.
+    pub fn read(&mut self) -> Option<&[u64]> {
+        while !has_record(&self.words[self.at..]) {
+            let chunk = self.chunks.next()?;
+            // Inflated before, when the file was read: it does again.
+            self.words = words(&chunk.payload(self.file).unwrap_or_default());
+            self.at = 0;
+        }
+        let start = self.at;
+        self.at += record_length(self.words[start]);
+        Some(&self.words[start..self.at])
     }
+}
+
+fn words(payload: &[u8]) -> Vec<u64> {
+    let words = payload.as_chunks().0.iter();
+    words.map(|&bytes| u64::from_le_bytes(bytes)).collect()
+}
+
+/// The words of the record that begins with `first`, one or more.
+fn record_length(first: u64) -> usize {
+    record_words(first).max(1)
+}
+
+/// Whether words begin with a whole record.
+fn has_record(words: &[u64]) -> bool {
+    let first = words.first();
+    first.is_some_and(|&first| record_length(first) <= words.len())
+}
+
+fn count_records(payload: &[u8]) -> u64 {
+    let words = words(payload);
+    let mut rest = &words[..];
+    let mut count = 0;
+    while has_record(rest) {
+        rest = &rest[record_length(rest[0])..];
+        count += 1;
+    }
+    count
 }
 
 fn decode_head(payload: &[u8]) -> Option<(Description, Host)> {

@@ -13,6 +13,11 @@ pub enum Kind {
     /// No instruction leads from the one before to this one. What is true from
     /// here on was taken from the chain itself.
     NotASuccessor,
+    /// What was taken for true, because it was not seen, turned out to be wrong: the
+    /// code returned to somewhere else.
+    AssumedWrong,
+    /// The chain is true as far as it goes, and says that it is not complete.
+    Incomplete,
     /// A caller is missing.
     CallerMissing,
     /// An interrupt is missing.
@@ -33,6 +38,8 @@ impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotASuccessor => "not a successor of the instruction before",
+            Self::AssumedWrong => "what was assumed turned out to be wrong",
+            Self::Incomplete => "true as far as it goes, and said to be incomplete",
             Self::CallerMissing => "a caller is missing",
             Self::InterruptMissing => "an interrupt is missing",
             Self::OtherInterrupt => "another interrupt",

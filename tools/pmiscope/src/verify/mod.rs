@@ -12,6 +12,7 @@
 //! instruction: they are taken from its chain ([`Assumed`]).
 
 mod code;
+mod compare;
 mod difference;
 mod replay;
 pub mod report;
@@ -25,14 +26,13 @@ use profiler::address::CodeAddress;
 use profiler::format::{Clock, Delivery, Description, Sample, Source};
 use thiserror::Error;
 
-use crate::profile::Profile;
-use crate::symbols::callframe::Callers;
+use crate::profile::{Profile, Records};
 use crate::symbols::{BadElf, Symbols};
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
-pub use replay::Assumed;
 use replay::Replay;
+pub use replay::{Assumed, Executed};
 
 /// Why a profile cannot be verified.
 #[derive(Debug, Error)]
@@ -80,6 +80,8 @@ pub struct Verification {
     pub differences: BTreeMap<Kind, Differences>,
     /// What was not seen.
     pub assumed: Assumed,
+    /// What makes the true chains.
+    pub executed: Executed,
     /// Records that are no samples that this version can read.
     pub unreadable: u64,
 }
@@ -114,10 +116,19 @@ pub fn verify(
         return Err(NotVerifiable::NoCallFrames);
     }
     let mut code = Code::new(elf)?;
+    let run = &profile.description;
+    let is_stepped = run.source == Source::Step;
+    let cores = usize::try_from(run.cores).unwrap_or(usize::MAX);
+    let mut replay = Replay::new(
+        callers,
+        &mut code,
+        run.text,
+        run.stack_slot,
+        is_stepped,
+        cores,
+    );
     let mut verification = Verification::default();
-    for core in 0..profile.cores() {
-        verification.core(profile, core, callers, &mut code, examples);
-    }
+    verification.replay(profile, &mut replay, examples);
     Ok(verification)
 }
 
@@ -133,43 +144,83 @@ fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
     Err(NotVerifiable::NotEveryInstruction(why))
 }
 
+/// The records of a core, with the next one at hand.
+struct Ahead<'a> {
+    records: Records<'a>,
+    record: Vec<u64>,
+    /// When it was taken; `None` behind the last one.
+    time: Option<u64>,
+}
+
+impl<'a> Ahead<'a> {
+    fn new(records: Records<'a>) -> Self {
+        let mut ahead = Self {
+            records,
+            record: Vec::new(),
+            time: None,
+        };
+        ahead.advance();
+        ahead
+    }
+
+    fn advance(&mut self) {
+        self.record.clear();
+        self.time = self.records.read().map(|record| {
+            self.record.extend_from_slice(record);
+            // One that cannot be read comes at once.
+            Sample::decode(record).map_or(0, |sample| sample.time)
+        });
+    }
+}
+
 impl Verification {
-    fn core(
+    /// Replays all cores in the order of time.
+    fn replay(&mut self, profile: &Profile, replay: &mut Replay<'_>, examples: usize) {
+        let cores = 0..profile.cores();
+        let mut cores: Vec<_> = cores
+            .map(|core| (core, Ahead::new(profile.records_of(core))))
+            .collect();
+        while let Some((index, _)) = cores
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (_, ahead))| Some((index, ahead.time?)))
+            .min_by_key(|&(_, time)| time)
+        {
+            let (core, ahead) = &mut cores[index];
+            match Sample::decode(&ahead.record) {
+                Ok(sample) => {
+                    let verdict = replay.step(index, &sample);
+                    self.count(verdict, *core, &sample, replay, examples);
+                }
+                Err(_) => self.unreadable += 1,
+            }
+            ahead.advance();
+        }
+        self.assumed = replay.assumed;
+        self.executed = replay.executed;
+    }
+
+    fn count(
         &mut self,
-        profile: &Profile,
+        verdict: Verdict,
         core: u32,
-        callers: &Callers,
-        code: &mut Code,
+        sample: &Sample<'_>,
+        replay: &Replay<'_>,
         examples: usize,
     ) {
-        let run = &profile.description;
-        let mut replay = Replay::new(
-            callers,
-            code,
-            run.text,
-            run.stack_slot,
-            run.source == Source::Step,
-        );
-        profile.for_each_record(core, |record| {
-            let Ok(sample) = Sample::decode(record) else {
-                self.unreadable += 1;
-                return;
-            };
-            self.instructions += 1;
-            match replay.step(&sample) {
-                Verdict::Exact => self.exact += 1,
-                Verdict::Cut => self.cut += 1,
-                Verdict::Different(kind) => {
-                    let differences = self.differences.entry(kind).or_default();
-                    differences.count += 1;
-                    *differences.places.entry(sample.pc).or_default() += 1;
-                    if differences.examples.len() < examples {
-                        let difference = replay.difference(kind, &sample);
-                        differences.examples.push((core, difference));
-                    }
+        self.instructions += 1;
+        match verdict {
+            Verdict::Exact => self.exact += 1,
+            Verdict::Cut => self.cut += 1,
+            Verdict::Different(kind) => {
+                let differences = self.differences.entry(kind).or_default();
+                differences.count += 1;
+                *differences.places.entry(sample.pc).or_default() += 1;
+                if differences.examples.len() < examples {
+                    let difference = replay.difference(kind, sample);
+                    differences.examples.push((core, difference));
                 }
             }
-        });
-        self.assumed += replay.assumed;
+        }
     }
 }

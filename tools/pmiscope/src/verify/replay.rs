@@ -1,26 +1,25 @@
-//! Replays a core: from each instruction that was about to execute to the next.
-
-use std::ops::AddAssign;
+//! Replays cores: from each instruction that was about to execute to the next one of
+//! the same core, all cores in the order of time, as a task can go from one core to
+//! another.
 
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::{ChainEnd, Sample};
 
 use super::code::{Code, Flow, Instruction};
-use super::difference::{Difference, Kind, Verdict};
-use super::shadow::{Bottom, Shadow};
+use super::difference::{Kind, Verdict};
+use super::shadow::{Returned, Shadow};
 use crate::chain::{Link, Repair};
 use crate::symbols::callframe::Callers;
-
-/// Words of a record's chain for a link.
-const RETURN_WORDS: usize = 1;
-const CROSSING_WORDS: usize = 4;
 
 /// What was not seen, and therefore taken from the chains that are to be verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Assumed {
-    /// Times that a core was taken up anew: at its first instruction, behind lost
-    /// ones, and behind a step that no instruction can make.
+    /// Times that a core was taken up anew: at its first instruction, and whenever
+    /// instructions were lost or one did not follow from the one before, on any core.
     pub starts: u64,
+    /// Stacks that were switched to and had not been seen since: those of tasks, at
+    /// their first instruction.
+    pub stacks: u64,
     /// Links that were taken for true then.
     pub links: u64,
     /// Instructions that are not in the profile, as far as the sequence numbers say.
@@ -36,18 +35,20 @@ pub struct Assumed {
     pub roots: u64,
 }
 
-impl AddAssign for Assumed {
-    fn add_assign(&mut self, other: Self) {
-        self.starts += other.starts;
-        self.links += other.links;
-        self.lost += other.lost;
-        self.entries += other.entries;
-        self.unseen += other.unseen;
-        self.roots += other.roots;
-    }
+/// What instructions did, as far as it makes chains.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Executed {
+    /// Calls that were made.
+    pub calls: u64,
+    /// Returns from them.
+    pub returns: u64,
+    /// Interrupts and exceptions that were taken.
+    pub interrupts: u64,
+    /// String instructions that were interrupted between two of their steps.
+    pub repeated: u64,
 }
 
-/// The record before.
+/// A core's record before.
 #[derive(Clone, Copy)]
 struct Before {
     sequence: u32,
@@ -56,25 +57,36 @@ struct Before {
     stack_top: [u64; 2],
 }
 
-/// A core that is replayed.
+impl Before {
+    /// Whether the sample is at the same instruction, with the same stack.
+    fn is_at(&self, sample: &Sample<'_>) -> bool {
+        (self.pc, self.sp) == (sample.pc, sample.sp)
+    }
+}
+
+/// The cores, as they are replayed.
 pub(super) struct Replay<'a> {
-    callers: &'a Callers,
+    pub(super) callers: &'a Callers,
     text: CodeRange,
     /// Whether entries of interrupts are not seen.
     is_stepped: bool,
     code: &'a mut Code,
-    shadow: Shadow,
-    before: Option<Before>,
-    /// The instruction before that.
-    came_from: Option<CodeAddress>,
+    pub(super) shadow: Shadow,
+    /// By core; `None` if it is to be taken up anew.
+    before: Vec<Option<Before>>,
+    /// Whether a return contradicts what was assumed.
+    is_contradicted: bool,
+    /// The instruction before the one that was replayed last, on the same core.
+    pub(super) came_from: Option<CodeAddress>,
     /// The chain of the record that was replayed last, repaired, and its end.
-    reported: Vec<Link>,
-    end: ChainEnd,
+    pub(super) reported: Vec<Link>,
+    pub(super) end: ChainEnd,
     pub(super) assumed: Assumed,
+    pub(super) executed: Executed,
 }
 
 impl<'a> Replay<'a> {
-    /// `is_stepped` says that the source is the trap flag; `stack_slot` is what the
+    /// For so many cores. `is_stepped` says that the source is the trap flag; `stack_slot` is what the
     /// run says of its stacks.
     pub(super) fn new(
         callers: &'a Callers,
@@ -82,6 +94,7 @@ impl<'a> Replay<'a> {
         text: CodeRange,
         stack_slot: u64,
         is_stepped: bool,
+        cores: usize,
     ) -> Self {
         Self {
             callers,
@@ -89,16 +102,19 @@ impl<'a> Replay<'a> {
             is_stepped,
             code,
             shadow: Shadow::new(stack_slot),
-            before: None,
+            before: vec![None; cores],
+            is_contradicted: false,
             came_from: None,
             reported: Vec::new(),
             end: ChainEnd::Complete,
             assumed: Assumed::default(),
+            executed: Executed::default(),
         }
     }
 
-    /// Goes on to the next record, and compares its chain with the true one.
-    pub(super) fn step(&mut self, sample: &Sample<'_>) -> Verdict {
+    /// Goes on to the next record, of `core`, and compares its chain with the true
+    /// one.
+    pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> Verdict {
         let repair = Repair {
             callers: self.callers,
             text: self.text,
@@ -106,12 +122,15 @@ impl<'a> Replay<'a> {
         let mut reported = std::mem::take(&mut self.reported);
         self.end = repair.chain(sample, &mut reported).end;
         self.reported = reported;
-        self.came_from = self.before.map(|before| before.pc);
-        let verdict = match self.advance(sample) {
+        let before = self.before[core];
+        self.came_from = before.map(|before| before.pc);
+        self.is_contradicted = false;
+        let verdict = match self.advance(before, sample) {
+            true if self.is_contradicted => Verdict::Different(Kind::AssumedWrong),
             true => self.compare(sample),
             false => Verdict::Different(Kind::NotASuccessor),
         };
-        self.before = Some(Before {
+        self.before[core] = Some(Before {
             sequence: sample.sequence,
             pc: sample.pc,
             sp: sample.sp,
@@ -122,8 +141,8 @@ impl<'a> Replay<'a> {
 
     /// Does to the shadow what the instruction before has done. Tells whether that
     /// can have led here.
-    fn advance(&mut self, sample: &Sample<'_>) -> bool {
-        let Some(before) = self.before else {
+    fn advance(&mut self, before: Option<Before>, sample: &Sample<'_>) -> bool {
+        let Some(before) = before else {
             self.start(sample);
             return true;
         };
@@ -133,7 +152,11 @@ impl<'a> Replay<'a> {
             .wrapping_sub(1);
         if missing != 0 {
             self.assumed.lost += u64::from(missing);
-            self.start(sample);
+            self.restart(sample);
+            return true;
+        }
+        if sample.period == 0 && !self.is_stepped && before.is_at(sample) {
+            // The interrupts of another core: nothing was executed.
             return true;
         }
         let is_successor = match self.code.at(before.pc) {
@@ -148,7 +171,7 @@ impl<'a> Replay<'a> {
         if is_successor {
             self.shadow.settle(sample.sp);
         } else {
-            self.start(sample);
+            self.restart(sample);
         }
         is_successor
     }
@@ -179,12 +202,49 @@ impl<'a> Replay<'a> {
         follows
     }
 
-    /// Takes the reported chain for true.
+    /// Takes a core up: takes its chain for true.
     fn start(&mut self, sample: &Sample<'_>) {
+        self.assume(sample);
+        self.assumed.starts += 1;
+    }
+
+    /// Forgets all that is known of any stack and core, as what was not seen may have
+    /// changed it, and takes a core up.
+    fn restart(&mut self, sample: &Sample<'_>) {
+        self.shadow.forget();
+        self.before.fill(None);
+        self.start(sample);
+    }
+
+    /// Takes the reported chain for true.
+    fn assume(&mut self, sample: &Sample<'_>) {
         let is_cut = self.end == ChainEnd::DepthLimit;
         self.shadow.assume(sample.sp, &self.reported, is_cut);
-        self.assumed.starts += 1;
         self.assumed.links += self.reported.len() as u64;
+    }
+
+    /// The stack pointer was moved, by other than a call or a return.
+    fn moved(&mut self, before: &Before, sample: &Sample<'_>) {
+        if self.shadow.knows(sample.sp) {
+            self.shadow.moved(before.sp, sample.sp);
+        } else {
+            self.shadow.moved(before.sp, sample.sp);
+            self.assume(sample);
+            self.assumed.stacks += 1;
+        }
+    }
+
+    /// A return at `sp` has led to `pc`. Tells whether it is known what is left.
+    fn returned(&mut self, sp: StackAddress, pc: CodeAddress) -> bool {
+        self.executed.returns += 1;
+        match self.shadow.return_at(sp) {
+            Returned::Seen => true,
+            Returned::Assumed(link) => {
+                self.is_contradicted |= link != Link::Return(pc);
+                true
+            }
+            Returned::Cut => false,
+        }
     }
 
     /// The instruction was followed by the entry of an interrupt.
@@ -220,6 +280,7 @@ impl<'a> Replay<'a> {
         let pushed = StackAddress(sample.sp.0.wrapping_add(8 * words as u64));
         self.shadow
             .interrupt(pushed, Link::Interrupted { vector, pc }, sp);
+        self.executed.interrupts += 1;
         true
     }
 
@@ -243,10 +304,11 @@ impl<'a> Replay<'a> {
             Flow::Call(_) => {
                 let pushed = StackAddress(sp.0.wrapping_sub(8));
                 self.shadow.call(pushed, instruction.next);
+                self.executed.calls += 1;
                 Some(pushed)
             }
             Flow::Return(bytes) => {
-                self.shadow.return_at(sp);
+                self.returned(sp, pc);
                 Some(StackAddress(sp.0.wrapping_add(bytes)))
             }
             Flow::InterruptReturn => match self.shadow.interrupted_at(sp)? {
@@ -274,13 +336,14 @@ impl<'a> Replay<'a> {
                     return false;
                 }
                 self.shadow.call(pushed, instruction.next);
+                self.executed.calls += 1;
             }
             Flow::Return(bytes) => {
                 if sample.sp.0 != before.sp.0.wrapping_add(bytes) {
                     return false;
                 }
-                if !self.shadow.return_at(before.sp) {
-                    self.start(sample);
+                if !self.returned(before.sp, sample.pc) {
+                    self.assume(sample);
                 }
             }
             Flow::InterruptReturn => match self.shadow.interrupted_at(before.sp) {
@@ -294,7 +357,8 @@ impl<'a> Replay<'a> {
                 None => self.shadow.begun(sample.sp),
             },
             Flow::Trap => return false,
-            _ if sample.sp != before.sp => self.shadow.moved(before.sp, sample.sp),
+            Flow::Repeat if sample.pc == before.pc => self.executed.repeated += 1,
+            _ if sample.sp != before.sp => self.moved(before, sample),
             _ => {}
         }
         true
@@ -319,106 +383,11 @@ impl<'a> Replay<'a> {
             let links = &self.reported[..=index];
             self.shadow.interrupt_unseen(sample.sp, links, sp);
             self.assumed.entries += 1;
+            self.executed.interrupts += 1;
             return true;
         }
         false
     }
-
-    /// Compares the reported chain with the true one.
-    fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
-        let end = self.end;
-        if self.callers.is_root_at(sample.pc) {
-            return match (self.reported.is_empty(), end) {
-                (true, ChainEnd::Complete) => Verdict::Exact,
-                (true, _) => Verdict::Different(Kind::End),
-                (false, _) => Verdict::Different(Kind::Additional),
-            };
-        }
-        let mut truth = self.shadow.chain(sample.sp);
-        let mut at_root = false;
-        for (index, &reported) in self.reported.iter().enumerate() {
-            let expected = if at_root { None } else { truth.next() };
-            match expected {
-                Some(expected) if expected == reported => {
-                    at_root = is_root(self.callers, expected);
-                }
-                Some(Link::Return(_)) => {
-                    // Only a missing one leaves the chains the same further out.
-                    let kind = match truth.next() == Some(reported) {
-                        true => Kind::CallerMissing,
-                        false => Kind::OtherLink,
-                    };
-                    return Verdict::Different(kind);
-                }
-                Some(Link::Interrupted { .. }) => {
-                    let kind = match reported {
-                        Link::Interrupted { .. } => Kind::OtherInterrupt,
-                        Link::Return(_) => Kind::InterruptMissing,
-                    };
-                    return Verdict::Different(kind);
-                }
-                None if !at_root && truth.bottom == Bottom::Cut => {
-                    return Verdict::Cut;
-                }
-                None => {
-                    let is_last = index + 1 == self.reported.len();
-                    let is_root = is_root(self.callers, reported);
-                    if at_root || !is_last || !is_root || end != ChainEnd::Complete {
-                        return Verdict::Different(Kind::Additional);
-                    }
-                    let sp = truth.sp;
-                    self.shadow.add_outermost(sp, reported);
-                    self.assumed.roots += 1;
-                    return Verdict::Exact;
-                }
-            }
-        }
-        let next = if at_root { None } else { truth.next() };
-        match (next, end) {
-            (None, ChainEnd::Complete) if at_root => Verdict::Exact,
-            (None, ChainEnd::DepthLimit) if !at_root && truth.bottom == Bottom::Cut => Verdict::Cut,
-            (None, _) => Verdict::Different(Kind::End),
-            (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,
-            (Some(_), ChainEnd::DepthLimit) => Verdict::Different(Kind::End),
-            (Some(Link::Return(_)), _) => Verdict::Different(Kind::CallerMissing),
-            (Some(Link::Interrupted { .. }), _) => Verdict::Different(Kind::InterruptMissing),
-        }
-    }
-
-    /// How the chain of the record that was replayed last, `sample`, differs.
-    pub(super) fn difference(&self, kind: Kind, sample: &Sample<'_>) -> Difference {
-        // Somewhat more than was reported: a recursion may be thousands deep.
-        const MORE: usize = 4;
-        let most = self.reported.len() + MORE;
-        let truth = self.shadow.chain(sample.sp).take(most);
-        let root = self.callers.is_root_at(sample.pc);
-        Difference {
-            kind,
-            sequence: sample.sequence,
-            pc: sample.pc,
-            before: self.came_from,
-            expected: truth.take(if root { 0 } else { most }).collect(),
-            reported: self.reported.clone(),
-            end: self.end,
-        }
-    }
-}
-
-/// Whether a chain ends with this link.
-fn is_root(callers: &Callers, link: Link) -> bool {
-    match link {
-        Link::Return(address) => callers.is_root(address),
-        Link::Interrupted { pc, .. } => callers.is_root_at(pc),
-    }
-}
-
-/// Whether the record has no room for one more link.
-fn has_no_room(sample: &Sample<'_>, link: Link) -> bool {
-    let words = match link {
-        Link::Return(_) => RETURN_WORDS,
-        Link::Interrupted { .. } => CROSSING_WORDS,
-    };
-    sample.chain_words.len() + words > profiler::format::sample::MAX_CHAIN
 }
 
 /// Whether executing the instruction can lead to `pc`.

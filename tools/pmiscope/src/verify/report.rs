@@ -7,7 +7,7 @@ use profiler::address::CodeAddress;
 use profiler::format::ChainEnd;
 use serde::Serialize;
 
-use super::{Assumed, Difference, Verification};
+use super::{Assumed, Difference, Executed, Verification};
 use crate::chain::Link;
 use crate::profile::Profile;
 use crate::symbols::Symbols;
@@ -35,6 +35,8 @@ pub struct Report {
     pub cut_at_depth_limit: u64,
     /// Those whose chain is not the true one.
     pub different: u64,
+    /// What instructions did that makes the true chains.
+    pub executed: ExecutedRow,
     /// What was not seen, and taken for true.
     pub assumed: AssumedRow,
     /// The kinds of differences.
@@ -48,11 +50,22 @@ pub struct Report {
 #[expect(missing_docs, reason = "they are those of `Assumed`")]
 pub struct AssumedRow {
     pub starts: u64,
+    pub stacks: u64,
     pub links: u64,
     pub instructions_lost: u64,
     pub entries_not_stepped: u64,
     pub instructions_not_stepped: u64,
     pub roots: u64,
+}
+
+/// See [`Executed`].
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "they are those of `Executed`")]
+pub struct ExecutedRow {
+    pub calls: u64,
+    pub returns: u64,
+    pub interrupts: u64,
+    pub repeated: u64,
 }
 
 /// A kind of difference.
@@ -94,12 +107,19 @@ impl Report {
         let run = &profile.description;
         let Assumed {
             starts,
+            stacks,
             links,
             lost,
             entries,
             unseen,
             roots,
         } = found.assumed;
+        let Executed {
+            calls,
+            returns,
+            interrupts,
+            repeated,
+        } = found.executed;
         let row = |(kind, differences): (&super::Kind, &super::Differences)| {
             let mut functions = BTreeMap::new();
             for (&pc, count) in &differences.places {
@@ -126,8 +146,15 @@ impl Report {
             exact: found.exact,
             cut_at_depth_limit: found.cut,
             different: found.different(),
+            executed: ExecutedRow {
+                calls,
+                returns,
+                interrupts,
+                repeated,
+            },
             assumed: AssumedRow {
                 starts,
+                stacks,
                 links,
                 instructions_lost: lost,
                 entries_not_stepped: entries,
@@ -164,6 +191,13 @@ impl Report {
         let workload = &self.workload;
         writeln!(out, "kernel      build-id {}", self.build_id)?;
         writeln!(out, "workload    {workload}, {cores}, by {}", self.source)?;
+        let [calls, returns, interrupts] = [
+            (self.executed.calls, "call"),
+            (self.executed.returns, "return"),
+            (self.executed.interrupts, "interrupt"),
+        ]
+        .map(|(count, noun)| counted(count, noun));
+        writeln!(out, "executed    {calls}, {returns}, {interrupts}")?;
         self.write_assumed(out)?;
         writeln!(out, "\n      share instructions  chains")?;
         let share = |out: &mut String, count, what: &str| {
@@ -192,9 +226,10 @@ impl Report {
         let assumed = &self.assumed;
         writeln!(
             out,
-            "assumed     {} at {}",
+            "assumed     {} at {} and on {} not seen before",
             counted(assumed.links, "caller"),
-            counted(assumed.starts, "start")
+            counted(assumed.starts, "start"),
+            counted(assumed.stacks, "stack")
         )?;
         for (count, noun, what) in [
             (assumed.roots, "root", " that a new stack returns to"),

@@ -1,5 +1,5 @@
-//! The true stacks of calls of a core: a *shadow* of each of its stacks, kept by
-//! what its instructions do.
+//! The true stacks of calls: a *shadow* of each stack, kept by what instructions do
+//! that run on it, on whichever core.
 //!
 //! A shadow has an entry for each call that has not returned and each interrupt
 //! that has not ended, by the address of the word that was pushed. Whatever the
@@ -8,8 +8,8 @@
 //! stacks than the one that the stack pointer is on stand still, until it is back
 //! on them, or an interrupt is crossed to them.
 //!
-//! What was called before the first instruction that was seen is *assumed*: an
-//! entry without an address, over when a return finds no other entry.
+//! What was called before the first instruction that was seen on a stack is
+//! *assumed*: an entry without an address, over when a return finds no other entry.
 
 use std::collections::HashMap;
 
@@ -38,6 +38,17 @@ enum What {
     Cut,
 }
 
+/// What a return has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Returned {
+    /// A call that was seen, or none at all.
+    Seen,
+    /// One that was assumed.
+    Assumed(Link),
+    /// Something that is not known.
+    Cut,
+}
+
 /// Where a true chain ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Bottom {
@@ -61,7 +72,7 @@ fn left(stack: &[Entry], sp: StackAddress) -> usize {
     left
 }
 
-/// The shadows of all stacks of a core.
+/// The shadows of all stacks.
 #[derive(Debug)]
 pub(super) struct Shadow {
     /// Bytes of address space of a stack, a power of two.
@@ -178,9 +189,8 @@ impl Shadow {
         }
     }
 
-    /// A return has popped its address at `sp`. Tells whether it is known what is
-    /// left: not where the rest was cut.
-    pub(super) fn return_at(&mut self, sp: StackAddress) -> bool {
+    /// A return has popped its address at `sp`.
+    pub(super) fn return_at(&mut self, sp: StackAddress) -> Returned {
         self.settle(sp);
         let stack = self.stack(sp);
         match stack.last() {
@@ -188,15 +198,22 @@ impl Shadow {
             Some(&Entry {
                 address: Some(address),
                 ..
-            }) if address != sp => {}
+            }) if address != sp => Returned::Seen,
             Some(&Entry {
                 what: What::Cut, ..
-            }) => return false,
+            }) => Returned::Cut,
+            Some(&Entry {
+                address: None,
+                what: What::Link(link),
+            }) => {
+                stack.pop();
+                Returned::Assumed(link)
+            }
             _ => {
                 stack.pop();
+                Returned::Seen
             }
         }
-        true
     }
 
     /// What an interrupt return at `sp` returns to: the program counter, and the
@@ -246,11 +263,21 @@ impl Shadow {
         }
     }
 
-    /// Forgets everything, and takes `links`, of code whose stack pointer is `sp`,
-    /// for true. `is_cut` says that there is more beyond.
-    pub(super) fn assume(&mut self, sp: StackAddress, links: &[Link], is_cut: bool) {
+    /// Forgets everything.
+    pub(super) fn forget(&mut self) {
         self.stacks.clear();
         self.left_at.clear();
+    }
+
+    /// Whether something is known of the stack that `sp` is on, and be it that it is
+    /// empty.
+    pub(super) fn knows(&self, sp: StackAddress) -> bool {
+        self.stacks.contains_key(&self.number(sp))
+    }
+
+    /// Takes `links`, of code whose stack pointer is `sp`, for true. `is_cut` says
+    /// that there is more beyond.
+    pub(super) fn assume(&mut self, sp: StackAddress, links: &[Link], is_cut: bool) {
         let assumed = |what| Entry {
             address: None,
             what,

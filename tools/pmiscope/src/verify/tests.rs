@@ -13,6 +13,8 @@ use crate::symbols::callframe::{Caller, Callers};
 /// Where the code is, each function by its instructions.
 const ROOT_CALL: u64 = 0x1000; // call outer
 const TO_ROOT: u64 = 0x1005;
+/// What a new stack returns to: a root that nobody has called.
+const NEW: Link = Link::Return(CodeAddress(ROOT_CALL));
 const OUTER: u64 = 0x1100; // push rbp
 const OUTER_MOV: u64 = 0x1101; // mov rbp, rsp
 const OUTER_CALL: u64 = 0x1104; // call inner
@@ -66,7 +68,7 @@ fn code() -> Code {
 /// Chains come complete here: nothing needs to be repaired.
 fn callers() -> Callers {
     Callers::of_functions(&[
-        &[(ROOT_CALL, Caller::None), (0x1010, Caller::Unknown)],
+        &[(ROOT_CALL - 1, Caller::None), (0x1010, Caller::Unknown)],
         &[(OUTER, Caller::InFrame), (0x1110, Caller::Unknown)],
         &[(INNER, Caller::InFrame), (0x1210, Caller::Unknown)],
         &[
@@ -94,9 +96,11 @@ fn interrupted(pc: u64) -> Link {
     }
 }
 
-/// A core that is replayed.
+/// Cores that are replayed, one at a time.
 struct Core<'a> {
     replay: Replay<'a>,
+    /// Which one it is now.
+    number: usize,
     sequence: u32,
 }
 
@@ -131,7 +135,7 @@ impl Core<'_> {
             chain_words: words.words(),
         };
         self.sequence += 1;
-        self.replay.step(&sample)
+        self.replay.step(self.number, &sample)
     }
 
     /// The same of a chain that is said to be complete and has to be right.
@@ -167,7 +171,8 @@ fn replay(is_stepped: bool, run: impl FnOnce(&mut Core<'_>)) -> Assumed {
         end: CodeAddress(0x2000),
     };
     let mut core = Core {
-        replay: Replay::new(&callers, &mut code, text, SLOT, is_stepped),
+        replay: Replay::new(&callers, &mut code, text, SLOT, is_stepped, 2),
+        number: 0,
         sequence: 7,
     };
     run(&mut core);
@@ -204,7 +209,7 @@ fn each_kind_of_difference_is_found() {
     for (chain, end, kind) in [
         (&[to(TO_ROOT)][..], ChainEnd::Complete, CallerMissing),
         (&[to(TO_OUTER)], ChainEnd::Complete, CallerMissing),
-        (&[], ChainEnd::FrameNull, CallerMissing),
+        (&[], ChainEnd::FrameNull, Incomplete),
         (&[to(0x1234), to(TO_ROOT)], ChainEnd::Complete, OtherLink),
         (
             &[interrupted(INNER), to(TO_ROOT)],
@@ -410,11 +415,11 @@ fn stacks_that_are_switched_stand_still() {
             &[to(TO_OUTER), to(TO_ROOT)],
         );
         // A new one, that returns to a root that nobody has called.
-        core.right(SWITCH_RET, OTHER_STACK - 24, [ROOT_CALL, 0], &[to(TO_ROOT)]);
+        core.right(SWITCH_RET, OTHER_STACK - 24, [ROOT_CALL, 0], &[NEW]);
         core.right(ROOT_CALL, OTHER_STACK - 16, [0; 2], &[]);
         core.right(OUTER, OTHER_STACK - 24, [TO_ROOT, 0], &[to(TO_ROOT)]);
     });
-    assert_eq!(assumed.roots, 1);
+    assert_eq!((assumed.starts, assumed.stacks), (1, 1));
     replay(false, |core| {
         core.run_to_inner();
         // Away by an interrupt, and from its handler to where nothing is known.
@@ -434,7 +439,7 @@ fn a_stack_is_taken_up_where_it_was_left_or_begins_anew() {
         replay(false, |core| {
             core.right(CALLER, left_at + 8, [0; 2], &called[1..]);
             core.right(SWITCH, left_at, [TO_CALLER, 0], &called);
-            core.right(SWITCH_RET, STACK - 24, [ROOT_CALL, 0], &[to(TO_ROOT)]);
+            core.right(SWITCH_RET, STACK - 24, [ROOT_CALL, 0], &[NEW]);
             core.run_to_inner();
             let top = [SWITCH, 0];
             core.right(INNER_RET, STACK - 40, top, &[to(TO_OUTER), to(TO_ROOT)]);
@@ -446,7 +451,61 @@ fn a_stack_is_taken_up_where_it_was_left_or_begins_anew() {
     replay(false, |core| {
         let chain = [to(TO_OUTER), to(TO_ROOT)];
         core.right(SWITCH, STACK - 40, [TO_OUTER, 0], &chain);
-        core.right(SWITCH_RET, STACK - 16, [ROOT_CALL, 0], &chain[1..]);
+        core.right(SWITCH_RET, STACK - 16, [ROOT_CALL, 0], &[NEW]);
+    });
+}
+
+#[test]
+fn a_stack_goes_on_on_another_core() {
+    let left_at = OTHER_STACK - 72;
+    let called = [to(TO_CALLER), to(TO_OUTER), to(TO_ROOT)];
+    let leave = |core: &mut Core<'_>| {
+        core.right(CALLER, left_at + 8, [0; 2], &called[1..]);
+        core.right(SWITCH, left_at, [TO_CALLER, 0], &called);
+        core.right(SWITCH_RET, STACK - 24, [ROOT_CALL, 0], &[NEW]);
+        // Each core has its own numbers.
+        (core.number, core.sequence) = (1, 70);
+        core.right(SWITCH, HANDLER_STACK - 40, [TO_OUTER, 0], &called[1..]);
+    };
+    let assumed = replay(false, |core| {
+        leave(core);
+        core.right(SWITCH_RET, left_at, [TO_CALLER, 0], &called);
+        core.right(TO_CALLER, left_at + 8, [0; 2], &called[1..]);
+    });
+    assert_eq!((assumed.starts, assumed.stacks), (2, 1));
+    // It is known there.
+    replay(false, |core| {
+        leave(core);
+        core.wrong(
+            SWITCH_RET,
+            left_at,
+            [TO_CALLER, 0],
+            &called[1..],
+            Kind::CallerMissing,
+        );
+    });
+    // Not if something was lost meanwhile, on any core.
+    let assumed = replay(false, |core| {
+        leave(core);
+        (core.number, core.sequence) = (0, 12);
+        core.right(ROOT_CALL, STACK - 16, [0; 2], &[]);
+        (core.number, core.sequence) = (1, 71);
+        core.right(SWITCH_RET, left_at, [TO_CALLER, 0], &called[1..]);
+    });
+    assert_eq!((assumed.starts, assumed.lost), (4, 2));
+}
+
+#[test]
+fn a_return_shows_what_was_assumed_wrongly() {
+    replay(false, |core| {
+        core.right(INNER_RET, STACK - 40, [TO_OUTER, 0], &[to(TO_ROOT)]);
+        core.wrong(
+            TO_OUTER,
+            STACK - 32,
+            [0, TO_ROOT],
+            &[to(TO_ROOT)],
+            Kind::AssumedWrong,
+        );
     });
 }
 

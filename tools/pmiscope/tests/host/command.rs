@@ -15,27 +15,27 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{file, folder, image, kernel, other_kernel, profile};
 
-fn pmiscope(arguments: &[&str]) -> Assert {
+pub fn pmiscope(arguments: &[&str]) -> Assert {
     Command::new(env!("CARGO_BIN_EXE_pmiscope"))
         .args(arguments)
         .timeout(Duration::from_secs(60))
         .assert()
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-fn stdout(assert: &Assert) -> String {
+pub fn stdout(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stdout.clone()).unwrap()
 }
 
-fn stderr(assert: &Assert) -> String {
+pub fn stderr(assert: &Assert) -> String {
     String::from_utf8(assert.get_output().stderr.clone()).unwrap()
 }
 
 /// That the command failed with this status and one line, which says this.
-fn refused(assert: Assert, status: i32, says: &[&str]) {
+pub fn refused(assert: Assert, status: i32, says: &[&str]) {
     let assert = assert.code(status);
     let said = stderr(&assert);
     assert_eq!(said.lines().count(), 1, "{said}");
@@ -126,12 +126,13 @@ fn help_explains_itself() {
         "report",
         "flamegraph",
         "export",
+        "verify",
         "Exit status:",
         "130",
     ] {
         assert!(help.contains(word), "`{word}` is not in:\n{help}");
     }
-    for command in ["run", "report", "flamegraph", "export"] {
+    for command in ["run", "report", "flamegraph", "export", "verify"] {
         let help = stdout(&pmiscope(&[command, "--help"]).success());
         assert!(help.contains("Example"), "{help}");
     }

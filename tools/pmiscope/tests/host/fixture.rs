@@ -37,6 +37,12 @@ pub fn other_kernel() -> &'static Kernel {
     KERNEL.get_or_init(|| Kernel::compile("other", &["-DOTHER"]))
 }
 
+/// One without call-frame information.
+pub fn bare_kernel() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("bare", &["-g0", "-DBARE"]))
+}
+
 /// A folder of this process for files.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();

@@ -7,3 +7,4 @@ mod fixture;
 mod profile;
 mod report;
 mod symbols;
+mod verify;

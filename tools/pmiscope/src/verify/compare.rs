@@ -1,0 +1,113 @@
+//! Compares a reported chain with the true one.
+
+use profiler::format::sample::MAX_CHAIN;
+use profiler::format::{ChainEnd, Sample};
+
+use super::difference::{Difference, Kind, Verdict};
+use super::replay::Replay;
+use super::shadow::Bottom;
+use crate::chain::Link;
+use crate::symbols::callframe::Callers;
+
+/// Words of a record's chain for a link.
+const RETURN_WORDS: usize = 1;
+const CROSSING_WORDS: usize = 4;
+
+impl Replay<'_> {
+    /// Compares the reported chain with the true one.
+    pub(super) fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
+        let end = self.end;
+        if self.callers.is_root_at(sample.pc) {
+            return match (self.reported.is_empty(), end) {
+                (true, ChainEnd::Complete) => Verdict::Exact,
+                (true, _) => Verdict::Different(Kind::End),
+                (false, _) => Verdict::Different(Kind::Additional),
+            };
+        }
+        let mut truth = self.shadow.chain(sample.sp);
+        let mut at_root = false;
+        for (index, &reported) in self.reported.iter().enumerate() {
+            let expected = if at_root { None } else { truth.next() };
+            match expected {
+                Some(expected) if expected == reported => {
+                    at_root = is_root(self.callers, expected);
+                }
+                Some(Link::Return(_)) => {
+                    // Only a missing one leaves the chains the same further out.
+                    let kind = match truth.next() == Some(reported) {
+                        true => Kind::CallerMissing,
+                        false => Kind::OtherLink,
+                    };
+                    return Verdict::Different(kind);
+                }
+                Some(Link::Interrupted { .. }) => {
+                    let kind = match reported {
+                        Link::Interrupted { .. } => Kind::OtherInterrupt,
+                        Link::Return(_) => Kind::InterruptMissing,
+                    };
+                    return Verdict::Different(kind);
+                }
+                None if !at_root && truth.bottom == Bottom::Cut => {
+                    return Verdict::Cut;
+                }
+                None => {
+                    let is_last = index + 1 == self.reported.len();
+                    let is_root = is_root(self.callers, reported);
+                    if at_root || !is_last || !is_root || end != ChainEnd::Complete {
+                        return Verdict::Different(Kind::Additional);
+                    }
+                    let sp = truth.sp;
+                    self.shadow.add_outermost(sp, reported);
+                    self.assumed.roots += 1;
+                    return Verdict::Exact;
+                }
+            }
+        }
+        let next = if at_root { None } else { truth.next() };
+        match (next, end) {
+            (None, ChainEnd::Complete) if at_root => Verdict::Exact,
+            (None, ChainEnd::DepthLimit) if !at_root && truth.bottom == Bottom::Cut => Verdict::Cut,
+            (None, _) => Verdict::Different(Kind::End),
+            (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,
+            (Some(_), ChainEnd::DepthLimit) => Verdict::Different(Kind::End),
+            (Some(_), end) if end != ChainEnd::Complete => Verdict::Different(Kind::Incomplete),
+            (Some(Link::Return(_)), _) => Verdict::Different(Kind::CallerMissing),
+            (Some(Link::Interrupted { .. }), _) => Verdict::Different(Kind::InterruptMissing),
+        }
+    }
+
+    /// How the chain of the record that was replayed last, `sample`, differs.
+    pub(super) fn difference(&self, kind: Kind, sample: &Sample<'_>) -> Difference {
+        // Somewhat more than was reported: a recursion may be thousands deep.
+        const MORE: usize = 4;
+        let most = self.reported.len() + MORE;
+        let truth = self.shadow.chain(sample.sp).take(most);
+        let root = self.callers.is_root_at(sample.pc);
+        Difference {
+            kind,
+            sequence: sample.sequence,
+            pc: sample.pc,
+            before: self.came_from,
+            expected: truth.take(if root { 0 } else { most }).collect(),
+            reported: self.reported.clone(),
+            end: self.end,
+        }
+    }
+}
+
+/// Whether a chain ends with this link.
+fn is_root(callers: &Callers, link: Link) -> bool {
+    match link {
+        Link::Return(address) => callers.is_root(address),
+        Link::Interrupted { pc, .. } => callers.is_root_at(pc),
+    }
+}
+
+/// Whether the record has no room for one more link.
+fn has_no_room(sample: &Sample<'_>, link: Link) -> bool {
+    let words = match link {
+        Link::Return(_) => RETURN_WORDS,
+        Link::Interrupted { .. } => CROSSING_WORDS,
+    };
+    sample.chain_words.len() + words > MAX_CHAIN
+}
