@@ -23,6 +23,7 @@ extern crate alloc;
 pub mod acpi;
 pub mod memory;
 pub mod note;
+pub mod task;
 pub mod workload;
 
 #[cfg(target_os = "none")]
@@ -49,8 +50,6 @@ mod serial;
 pub mod smp;
 #[cfg(target_os = "none")]
 pub mod sync;
-#[cfg(target_os = "none")]
-pub mod task;
 #[cfg(target_os = "none")]
 pub mod time;
 

@@ -10,6 +10,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
+use x86_64::registers::control::Cr2;
+use x86_64::registers::rflags::RFlags;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::boot::entry::CoreMain;
@@ -18,7 +20,9 @@ use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
 use crate::memory::stacks::{self, StackKind};
+use crate::sampling::aim;
 use crate::smp;
+use crate::trap::{self, vector};
 use crate::workload::{Scratch, Workload, arithmetic};
 
 /// A self-test, and what it is called.
@@ -69,6 +73,8 @@ const TESTS: &[Test] = &[
     ("triple-fault", triple_fault),
     ("breakpoint", instructions::interrupts::int3),
     ("breakpoint-elsewhere", breakpoint_elsewhere),
+    ("nmi-keeps-cr2", nmi_keeps_cr2),
+    ("nmi-anywhere", nmi_anywhere),
     ("hang", hang),
 ];
 
@@ -252,6 +258,55 @@ fn breakpoint_elsewhere() {
     let last = cpu::cores().last().expect("there is a first core");
     smp::give(last, instructions::interrupts::int3);
     smp::idle();
+}
+
+/// An exception in the NMI handler changes CR2, as a page fault there would.
+fn nmi_keeps_cr2() {
+    const BEFORE: u64 = 0x1234_5000;
+    static HIT: AtomicBool = AtomicBool::new(false);
+    trap::register(vector::DEBUG, |frame| {
+        HIT.store(true, Ordering::Relaxed);
+        write_cr2(0xdead_0000);
+        frame.rflags |= RFlags::RESUME_FLAG.bits();
+    });
+    write_cr2(BEFORE);
+    aim::enable(trap::nmi::call());
+    // SAFETY: the gate's handler returns.
+    unsafe { asm!("int 2") };
+    aim::disable();
+    assert!(HIT.load(Ordering::Relaxed), "no exception in the handler");
+    assert_eq!(Cr2::read_raw(), BEFORE, "CR2 after an NMI");
+}
+
+fn write_cr2(value: u64) {
+    // SAFETY: no page fault is being handled: nobody reads it.
+    unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// An NMI, and the interrupts that follow it, while the stack pointer is no
+/// address: as in code that switches stacks, only longer.
+fn nmi_anywhere() {
+    let me = cpu::current();
+    let before = me.unclaimed_nmis.load(Ordering::Relaxed);
+    instructions::interrupts::without_interrupts(|| {
+        // SAFETY: nothing uses the stack in between, and the NMI has one of its own.
+        unsafe {
+            asm!(
+                "mov {stack}, rsp",
+                "mov {frame}, rbp",
+                "mov rsp, {nowhere}",
+                "mov rbp, rsp",
+                "int 2",
+                "mov rsp, {stack}",
+                "mov rbp, {frame}",
+                stack = out(reg) _,
+                frame = out(reg) _,
+                nowhere = in(reg) 0x0dea_d000_0000_0000_u64,
+            );
+        };
+    });
+    let taken = me.unclaimed_nmis.load(Ordering::Relaxed) - before;
+    assert_eq!(taken, 1, "NMIs that were counted");
 }
 
 fn hang() {

@@ -7,6 +7,7 @@
 
 use core::fmt;
 
+use crate::address::CodeAddress;
 use crate::format::Delivery;
 
 /// Which source of overflows a run asks for.
@@ -42,6 +43,61 @@ impl fmt::Display for SourceChoice {
     }
 }
 
+/// Where to aim single overflows at: so many instructions after each time that an
+/// instruction is about to be executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Aim {
+    /// The instruction.
+    pub address: CodeAddress,
+    /// Instructions from there, the first time.
+    pub first: u32,
+    /// Each further time one more, up to here (not included), then from the first
+    /// again.
+    pub end: u32,
+}
+
+impl Aim {
+    /// The most instructions that an aim can be behind its address.
+    pub const MAX: u32 = 1_000_000;
+
+    /// Reads `ADDRESS:N` or `ADDRESS:N..M`, the address in hexadecimal.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, behind) = text.split_once(':')?;
+        let address = CodeAddress(u64::from_str_radix(address.strip_prefix("0x")?, 16).ok()?);
+        let (first, end) = Self::parse_behind(behind)?;
+        Some(Self {
+            address,
+            first,
+            end,
+        })
+    }
+
+    /// Reads `N` or `N..M`: the first one and the end.
+    #[must_use]
+    pub fn parse_behind(text: &str) -> Option<(u32, u32)> {
+        let (first, end) = match text.split_once("..") {
+            Some((first, end)) => (first.parse().ok()?, end.parse().ok()?),
+            None => {
+                let first: u32 = text.parse().ok()?;
+                (first, first.checked_add(1)?)
+            }
+        };
+        (first < end && end <= Self::MAX).then_some((first, end))
+    }
+}
+
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            address,
+            first,
+            end,
+        } = self;
+        write!(f, "{:#x}:{first}..{end}", address.0)
+    }
+}
+
 /// A run, as its command line describes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings<'a> {
@@ -58,6 +114,8 @@ pub struct Settings<'a> {
     pub samples: u64,
     /// `ring=`: the bytes of each core's ring, a power of two.
     pub ring_bytes: u64,
+    /// `aim=`: overflows beside those of the period. Where instructions are counted.
+    pub aim: Option<Aim>,
     /// `test=`: a self-test to run in place of the workload.
     pub test: Option<&'a str>,
 }
@@ -81,6 +139,7 @@ impl Default for Settings<'_> {
             workload: "mix",
             samples: 100_000,
             ring_bytes: 8 << 20,
+            aim: None,
             test: None,
         }
     }
@@ -108,6 +167,8 @@ pub enum Problem {
     NotInRange(u64, u64),
     /// The value is not a power of two.
     NotPowerOfTwo,
+    /// The value is no address and number of instructions.
+    NotAnAim,
     /// There is no value.
     Empty,
 }
@@ -117,12 +178,17 @@ impl fmt::Display for BadWord<'_> {
         write!(f, "`{}`: ", self.word)?;
         match self.problem {
             Problem::Unknown => f.write_str(
-                "no such setting; there are source=, delivery=, period=, workload=, samples=, ring=, test=",
+                "no such setting; there are source=, delivery=, period=, workload=, samples=, ring=, aim=, test=",
             ),
             Problem::Twice => f.write_str("set before; say it once"),
             Problem::NotOneOf(names) => write!(f, "must be one of {names}"),
             Problem::NotInRange(low, high) => write!(f, "must be a number from {low} to {high}"),
             Problem::NotPowerOfTwo => f.write_str("must be a power of two"),
+            Problem::NotAnAim => write!(
+                f,
+                "must be ADDRESS:N or ADDRESS:N..M, such as 0xffffffff80001000:0..20, at most {}",
+                Aim::MAX
+            ),
             Problem::Empty => f.write_str("needs a value"),
         }
     }
@@ -137,8 +203,8 @@ impl<'a> Settings<'a> {
     ///
     /// The first word that cannot be taken.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
-        const KEYS: [&str; 7] = [
-            "source", "delivery", "period", "workload", "samples", "ring", "test",
+        const KEYS: [&str; 8] = [
+            "source", "delivery", "period", "workload", "samples", "ring", "aim", "test",
         ];
         let mut settings = Self::default();
         let mut seen = [false; KEYS.len()];
@@ -178,6 +244,7 @@ impl<'a> Settings<'a> {
                 }
                 self.ring_bytes = bytes;
             }
+            "aim" => self.aim = Some(Aim::parse(value).ok_or(Problem::NotAnAim)?),
             _ => self.test = Some(value),
         }
         Ok(())
@@ -199,6 +266,9 @@ impl fmt::Display for Settings<'_> {
         }
         write!(f, " workload={} samples={}", self.workload, self.samples)?;
         write!(f, " ring={}", self.ring_bytes)?;
+        if let Some(aim) = self.aim {
+            write!(f, " aim={aim}")?;
+        }
         match self.test {
             Some(test) => write!(f, " test={test}"),
             None => Ok(()),
@@ -219,8 +289,7 @@ mod tests {
 
     #[test]
     fn every_word_is_taken() {
-        let line =
-            "source=hpet delivery=irq period=100 workload=hash samples=5 ring=65536 test=hang";
+        let line = "source=hpet delivery=irq period=100 workload=hash samples=5 ring=65536 aim=0x12:3 test=hang";
         let settings = Settings {
             source: SourceChoice::Only(Source::Hpet),
             delivery: Delivery::Irq,
@@ -228,6 +297,11 @@ mod tests {
             workload: "hash",
             samples: 5,
             ring_bytes: 65536,
+            aim: Some(Aim {
+                address: CodeAddress(0x12),
+                first: 3,
+                end: 4,
+            }),
             test: Some("hang"),
         };
         assert_eq!(Settings::parse(line), Ok(settings));
@@ -258,6 +332,13 @@ mod tests {
             ("delivery=smi", "delivery=smi", "one of nmi, irq"),
             ("ring=100000", "ring=100000", "a power of two"),
             ("ring=4096", "ring=4096", "a number from 65536"),
+            ("aim=start:5", "aim=start:5", "must be ADDRESS:N or"),
+            ("aim=0x10:5..5", "aim=0x10:5..5", "must be ADDRESS:N or"),
+            (
+                "aim=0x10:4294967295",
+                "aim=0x10:4294967295",
+                "at most 1000000",
+            ),
             ("workload=", "workload=", "needs a value"),
             ("period=5 period=5", "period=5", "set before"),
         ] {
@@ -276,6 +357,7 @@ mod tests {
             samples in Settings::SAMPLES,
             ring in 16..=30_u32,
             workload in "[a-z-]{1,12}",
+            aim in proptest::option::of((any::<u64>(), 0..1000_u32, 1..1000_u32)),
             test in proptest::option::of("[a-z-]{1,12}"),
         ) {
             let names: Vec<_> = SourceChoice::NAMES.split(", ").collect();
@@ -286,6 +368,11 @@ mod tests {
                 workload: &workload,
                 samples,
                 ring_bytes: 1 << ring,
+                aim: aim.map(|(address, first, count)| Aim {
+                    address: CodeAddress(address),
+                    first,
+                    end: first + count,
+                }),
                 test: test.as_deref(),
             };
             let line = settings.to_string();

@@ -6,6 +6,7 @@
 //! * [`calibration`]: what an overflow costs beside its handler.
 //! * [`overflow`]: the handler, from the interrupt to the record.
 //! * [`walk`]: the stacks and the code that the walk may look at.
+//! * [`aim`]: single overflows at certain instructions.
 //! * [`turns`]: one core at a time, where instructions are counted.
 //!
 //! A run begins on the first core, which chooses the source, calibrates it while
@@ -15,6 +16,7 @@
 //! comes back to [`end`]. So the end needs nothing from the code that is sampled,
 //! which may loop for ever with interrupts off.
 
+pub mod aim;
 pub mod calibration;
 pub mod clock;
 pub mod overflow;
@@ -41,6 +43,7 @@ use crate::memory::{frames, image, stacks};
 use crate::trap::{self, TrapFrame, vector};
 use crate::workload::{self, Workload};
 use crate::{smp, time};
+use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
 pub use overflow::CoreState;
@@ -61,6 +64,8 @@ pub struct Run {
     calibration: Calibration,
     /// What the source is armed with.
     count: u32,
+    /// Overflows beside those of the period.
+    aimed: Option<Aimed>,
     /// The count after which a core that waits for its turn takes it.
     patience: u32,
     /// The requested period, in ticks of the run.
@@ -147,7 +152,7 @@ fn offer(source: Source) {
 pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> ! {
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
-    trap::register(vector::DEBUG, overflow::step);
+    trap::register(vector::DEBUG, overflow::debug);
     let run = RUN.call_once(|| prepare(boot, settings, workload));
     let Run {
         period,
@@ -182,6 +187,9 @@ fn join() {
 
 /// Arms the running core's source and goes to work.
 fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
+    if let Some(aim) = run.aimed.map(|aimed| aimed.address()) {
+        aim::enable(aim);
+    }
     run.source.enable(core);
     interrupts::enable();
     overflow::arm(core, run.count);
@@ -237,6 +245,17 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     offer(source);
     let calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
+    let aimed = settings.aim.map(|aim| {
+        let counted = clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
+        counted
+            .then(|| aim::calibrate(aim, &source, cpu::current()))
+            .flatten()
+            .unwrap_or_else(|| {
+                refuse(format_args!(
+                    "aim= needs counted instructions and source=apic-timer as NMI"
+                ))
+            })
+    });
     set_phase(Phase::Off);
     source.disarm(cpu::current());
 
@@ -303,6 +322,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         clock,
         calibration,
         count,
+        aimed,
         patience: count.saturating_mul(PATIENCE * cores).max(LEAST_PATIENCE),
         period,
         began: AtomicU64::new(0),

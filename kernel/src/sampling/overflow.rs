@@ -20,6 +20,7 @@ use profiler::format::{Delivery, Sample, State};
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
+use super::aim::{self, CoreAim};
 use super::source::step;
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, phase, run};
@@ -46,6 +47,11 @@ pub struct CoreState {
     pub(super) quota: AtomicU64,
     /// The source is armed, and its next interrupt is an overflow.
     pub(super) armed: AtomicBool,
+    /// A handler has claimed an overflow and not armed the source again.
+    pub(super) handling: AtomicBool,
+    /// The source has fired, and was armed anew for an aim before its overflow was
+    /// accounted for.
+    pub(super) owed: AtomicBool,
     /// For the source `ipi`: another core asked for a sample.
     pub(super) asked: AtomicBool,
     /// What the core works on: an index into the run's task names.
@@ -54,6 +60,8 @@ pub struct CoreState {
     pub(super) parked: AtomicBool,
     /// The watchdog has interrupted the wait.
     pub(super) barked: AtomicBool,
+    /// What it knows of the run's aim.
+    pub(super) aim: CoreAim,
     /// Overflows that came while calibrating.
     pub(super) trials: AtomicU64,
 }
@@ -86,13 +94,39 @@ pub fn irq(frame: &mut TrapFrame) {
     resume(core, next);
 }
 
-/// The debug exception: a step, where overflows are the trap flag's.
-pub fn step(frame: &mut TrapFrame) {
+/// The debug exception: a step, where overflows are the trap flag's, or an aim.
+pub fn debug(frame: &mut TrapFrame) {
     let entered = time::ticks();
     let core = cpu::current();
     smp::stop_if_asked();
-    let next = taken(frame, core, entered, Delivery::Nmi);
-    resume(core, next);
+    if aim::is_hit() {
+        // Perhaps in the middle of another handler, which goes on as if nothing were.
+        if let Some(count) = aim_hit(frame, core) {
+            arm(core, count);
+        }
+    } else {
+        let next = taken(frame, core, entered, Delivery::Nmi);
+        resume(core, next);
+    }
+}
+
+/// The instruction that was aimed at is about to be executed.
+fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
+    let state = &core.sampling;
+    if let Some(source) = super::source()
+        && state.armed.load(Relaxed)
+        && source.has_fired(core)
+    {
+        state.owed.store(true, Relaxed);
+    }
+    // It is executed this time, whatever comes of it.
+    frame.rflags |= RFlags::RESUME_FLAG.bits();
+    match (phase(), run().and_then(|run| run.aimed.as_ref())) {
+        // The trial of the aim's own calibration.
+        (Phase::Probing, _) => u32::try_from(core.sampling.quota.swap(0, Relaxed)).ok(),
+        (Phase::Sampling, Some(aimed)) => aim::hit(core, aimed),
+        _ => None,
+    }
 }
 
 /// The last step of the handler. What follows is the way back to the interrupted
@@ -100,6 +134,7 @@ pub fn step(frame: &mut TrapFrame) {
 #[inline]
 fn resume(core: &CoreBlock, next: Next) {
     if let Next::Arm(count) = next {
+        core.sampling.handling.store(false, Relaxed);
         arm(core, count);
     }
 }
@@ -121,7 +156,11 @@ fn taken(
     delivery: Delivery,
 ) -> Next {
     match (phase(), run()) {
-        (Phase::Probing, _) => calibration::overflow(core, entered).map_or(Next::Return, Next::Arm),
+        (Phase::Probing, _) => {
+            let found_at = &core.sampling.aim.found_at;
+            found_at.store(frame.rip, Relaxed);
+            calibration::overflow(core, entered).map_or(Next::Return, Next::Arm)
+        }
         (Phase::Sampling, Some(run)) => sampled(frame, core, entered, delivery, run),
         _ => {
             core.unclaimed_nmis.fetch_add(1, Relaxed);
@@ -141,10 +180,12 @@ fn sampled(
     let counters = run.ring(core).counters;
     counters.taken.fetch_add(1, Relaxed);
     let handlers = core.stack(StackKind::NmiHandler);
-    if handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64() {
+    let is_nested = handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64();
+    if is_nested {
         counters.nested.fetch_add(1, Relaxed);
     }
-    if !(state.armed.load(Relaxed) && run.source.has_fired(core)) {
+    let has_fired = state.armed.load(Relaxed) && run.source.has_fired(core);
+    if !has_fired && !state.owed.swap(false, Relaxed) {
         counters.unclaimed.fetch_add(1, Relaxed);
         // What this took is not the interrupted code's. The source goes on counting,
         // so its overflow comes early by that much, and the record will say so.
@@ -152,13 +193,23 @@ fn sampled(
         state.armed_at.fetch_add(taken, Relaxed);
         return Next::Return;
     }
-    state.armed.store(false, Relaxed);
-    record(frame, core, entered, delivery, run);
+    if has_fired {
+        state.armed.store(false, Relaxed);
+    }
+    // If the handler that was interrupted will arm the source still, it is for that
+    // one to do, and to hand on the turn: a source that is armed from in here would
+    // fire before the outer handler has got anywhere.
+    let is_within_another = state.handling.swap(true, Relaxed);
+    let sequence = state.sequence.fetch_add(1, Relaxed);
+    let event = u8::from(aim::take(core, is_nested));
+    record(frame, core, entered, delivery, (sequence, event), run);
+    if is_within_another {
+        return Next::Return;
+    }
 
-    let sequence = state.sequence.fetch_add(1, Relaxed) + 1;
     state.entered.store(entered, Relaxed);
     let done = time::ticks();
-    if sequence >= state.quota.load(Relaxed) {
+    if state.sequence.load(Relaxed) >= state.quota.load(Relaxed) {
         step::end(frame);
         super::leave(frame, core, run);
         return Next::Return;
@@ -180,6 +231,7 @@ fn record(
     core: &'static CoreBlock,
     entered: u64,
     delivery: Delivery,
+    (sequence, event): (u64, u8),
     run: &Run,
 ) {
     let state = &core.sampling;
@@ -193,13 +245,13 @@ fn record(
     let end = unwind::walk(interrupted, &walkable, &mut chain);
 
     let armed_at = state.armed_at.load(Relaxed);
-    let between = entered.wrapping_sub(armed_at);
-    let sequence = state.sequence.load(Relaxed);
+    // Saturating: an overflow in this handler has armed the source behind our back.
+    let between = entered.saturating_sub(armed_at);
     let handler_cost = match sequence {
         0 => 0,
         _ => {
-            let before = armed_at.wrapping_sub(state.entered.load(Relaxed));
-            let own = before.wrapping_sub(state.waited.load(Relaxed));
+            let before = armed_at.saturating_sub(state.entered.load(Relaxed));
+            let own = before.saturating_sub(state.waited.load(Relaxed));
             run.clock.ticks(own + run.calibration.passage)
         }
     };
@@ -213,7 +265,7 @@ fn record(
     let sample = Sample {
         sequence: sequence as u32,
         handler_cost: handler_cost as u32,
-        event: 0,
+        event,
         task: state.task.load(Relaxed),
         state: processor,
         time: run

@@ -12,7 +12,8 @@ use core::sync::atomic::AtomicU64;
 
 use x86_64::instructions::interrupts;
 
-use super::{finish, set_current, switch, task};
+use super::scheduler::{finish, set_current, task};
+use super::switch;
 use crate::cpu::{self, CoreBlock};
 use crate::sampling;
 
@@ -59,7 +60,7 @@ extern "C" fn main(core: &'static CoreBlock) -> ! {
                 #[cfg(not(feature = "idle-stack-reset"))]
                 {
                     switch::to_task(&core.tasks.idle_sp, &task(next).sp);
-                    super::set_idle(core);
+                    super::scheduler::set_idle(core);
                 }
             }
             None => wait(core),

@@ -28,8 +28,8 @@ unsafe extern "C" {
     /// Saves the running task, its stack pointer to `save`, and calls `main` at the
     /// stack pointer `top`.
     fn leave_task(save: *mut u64, core: u64, top: u64, main: OnCoreStack);
-    /// The root of every task's stack.
-    static task_root: u8;
+    /// In the root of every task's stack.
+    static task_start: u8;
 }
 
 /// Words that [`switch_task`] leaves on a stack: r15, r14, r13, r12, rbx, rbp and
@@ -133,17 +133,22 @@ leave_task:
 
     .balign 16
     .global task_root
+    .global task_start
     .type task_root, @function
 task_root:
     .cfi_startproc
     .cfi_undefined rip
     RULE ROOT
+    # Nobody calls this; the first switch to a task returns here, behind a byte that
+    # is looked up as the call would be.
+    nop
+task_start:
     call {first}
     ud2
     .cfi_endproc
     .size task_root, . - task_root
     "#,
-    first = sym super::first,
+    first = sym super::scheduler::first,
 );
 
 /// Lays out a new task's stack so that resuming it starts at its root, with a zero
@@ -151,7 +156,7 @@ task_root:
 pub(super) fn prepare(stack: &Stack) -> VirtAddr {
     let sp = stack.entry() - SAVED_WORDS * 8;
     let words: *mut u64 = sp.as_mut_ptr();
-    let root = (&raw const task_root).addr() as u64;
+    let root = (&raw const task_start).addr() as u64;
     for (at, word) in [0, 0, 0, 0, 0, 0, root].into_iter().enumerate() {
         // SAFETY: within the stack, which is mapped, aligned, and no task's yet.
         unsafe { words.add(at).write(word) };

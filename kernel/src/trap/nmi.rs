@@ -14,13 +14,20 @@
 //! other. No flag says how deep we are, so there is no instruction at which such
 //! a flag is wrong.
 //!
+//! CR2 is kept over the handler. Nothing in it can fault; but an exception that it
+//! meets all the same, and that is survived, must not change what a page fault's
+//! handler that was interrupted is about to read.
+//!
 //! The GS base is not needed: the landing's top word is the core's block.
 //!
-//! The code from the entry to the call has no branch that depends on anything,
-//! and so does the code from the return to `iret`: under instruction counting,
-//! what an NMI costs beside its handler is a constant that can be calibrated.
+//! The code from the entry to the call has no branch that depends on anything but
+//! the room, and the code from the return to `iret` none but on CR2: under
+//! instruction counting, what an NMI costs beside its handler is a constant that
+//! can be calibrated.
 
 use core::mem::{offset_of, size_of};
+
+use profiler::address::CodeAddress;
 
 use super::TrapFrame;
 use crate::assembly;
@@ -39,6 +46,7 @@ const HANDLER_STACK: usize =
 unsafe extern "C" {
     /// The gate of the NMI.
     fn nmi_entry();
+    static nmi_call: u8;
 }
 
 assembly!(
@@ -116,6 +124,7 @@ nmi_landed:
     .set depth, 17
     RULE INTERRUPTED, depth
     cld
+    movq %cr2, %rbx
     movq %rsp, %rdi
     movq %rcx, %rsi
     rdtsc
@@ -123,7 +132,15 @@ nmi_landed:
     orq %rax, %rdx
     movq %rsp, %rbp
     RULE TRAP_FRAME
+    .global nmi_call
+nmi_call:
     call {taken}
+    # `rbx` is as it was. A write of CR2 waits for all before it, so only if need be.
+    movq %cr2, %rax
+    cmpq %rax, %rbx
+    je nmi_leave
+    movq %rbx, %cr2
+nmi_leave:
     TRAP_POP rbp
     TRAP_POP rax
     TRAP_POP rbx
@@ -176,6 +193,12 @@ nmi_no_room:
 #[must_use]
 pub fn entry() -> x86_64::VirtAddr {
     x86_64::VirtAddr::from_ptr(nmi_entry as *const ())
+}
+
+/// The call of the handler, in the entry.
+#[must_use]
+pub fn call() -> CodeAddress {
+    CodeAddress((&raw const nmi_call).addr() as u64)
 }
 
 /// What the entry calls: `entered` is the time stamp counter there.

@@ -43,6 +43,7 @@ fn main() {
     let file = fs::read(&path).expect("the profile that was just written");
     let profile = Profile::read(file.clone()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");
+    let symbols = Symbols::new(kernel).expect("the kernel is an ELF file");
     let chunks = chunks(&profile);
     let raw = 8 * chunks.iter().map(|(_, words)| words.len()).sum::<usize>();
 
@@ -55,7 +56,7 @@ fn main() {
     row("write the profile", write, &rate(raw, write));
     let read = best(|| Profile::read(file.clone()));
     row("read and check it", read, &rate(raw, read));
-    let count = best(|| Tally::new(&profile, None));
+    let count = best(|| Tally::new(&profile, symbols.callers(), None));
     row("hash and count its samples", count, &rate(raw, count));
     let report = best(|| report(&file));
     row("all of a report, as text", report, "");
@@ -68,7 +69,8 @@ fn main() {
 /// the tool does it, each different one once.
 fn look_up(profile: &Profile, kernel: &[u8]) {
     let mut addresses = Vec::new();
-    let tally = Tally::new(profile, None);
+    let symbols = Symbols::new(kernel).expect("the kernel is an ELF file");
+    let tally = Tally::new(profile, symbols.callers(), None);
     // A stack that was seen twice is looked up twice.
     for stack in &tally.stacks {
         for _ in 0..stack.samples {

@@ -39,6 +39,9 @@ pub enum Command {
         after_help = "Example:\n  pmiscope export profile.pmi --format folded -o - | sort -t' ' -k2 | tail"
     )]
     Export(ExportArgs),
+    /// Compare every chain with the true one, where every instruction is a sample
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(VerifyArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -55,6 +58,13 @@ Examples:
   pmiscope report profile.pmi --sort total --top 10
   pmiscope report profile.pmi --core 2
   pmiscope report profile.pmi --format json | jq .period.median";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  pmiscope run --period 1 --samples 400000 --workload recursion -o all.pmi
+  pmiscope verify all.pmi
+
+Exit status 1 if a chain differs.";
 
 /// How a report is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -131,7 +141,7 @@ pub struct RunArgs {
     /// Boot this disc image, with a boot loader, a kernel and its command line on
     /// it, and not the loader. --kernel must be the kernel that is on it
     #[arg(long, value_name = "FILE", conflicts_with_all =
-          ["period", "source", "delivery", "workload", "samples", "ring", "loader", "self_test"])]
+          ["period", "source", "delivery", "workload", "samples", "ring", "loader", "aim", "self_test"])]
     pub iso: Option<PathBuf>,
 
     /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
@@ -165,6 +175,11 @@ pub struct RunArgs {
     /// Show QEMU's command line and the guest's log
     #[arg(long)]
     pub verbose: bool,
+
+    /// Let single overflows come, beside those of the period, N instructions after
+    /// each time that FUNCTION is entered; with N..M, one instruction later each time
+    #[arg(long, value_name = "FUNCTION:N[..M]")]
+    pub aim: Option<String>,
 
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
@@ -247,6 +262,22 @@ pub struct ExportArgs {
     /// Stand the stacks on the cores or on the tasks that they belong to
     #[arg(long, value_enum)]
     pub by: Option<Root>,
+}
+
+/// What `verify` takes.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The profile.
+    #[command(flatten)]
+    pub profile: ProfileArgs,
+
+    /// How the outcome is written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// The most examples of each kind of difference to show
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub examples: usize,
 }
 
 fn range(range: &std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<u64> {

@@ -28,7 +28,7 @@ pub enum Root {
 /// The folded stacks of a profile, sorted, one line each.
 #[must_use]
 pub fn folded(profile: &Profile, symbols: &mut Symbols, root: Option<Root>) -> Vec<String> {
-    let tally = Tally::new(profile, None);
+    let tally = Tally::new(profile, symbols.callers(), None);
     symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for stack in &tally.stacks {

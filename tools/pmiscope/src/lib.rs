@@ -6,10 +6,11 @@
 //!
 //! [`qemu`] starts the machine on a memory file; [`collect`] finds the rings in
 //! that file and moves their records, while the guest runs, into a [`profile`];
-//! [`report`] and [`flame`] read the profile, look its addresses up by
-//! [`symbols`], and show it. [`commands`] are the subcommands that tie these
-//! together.
+//! [`report`] and [`flame`] read the profile, complete its chains ([`chain`]), look
+//! its addresses up by [`symbols`], and show it. [`verify`] compares every chain
+//! with the true one. [`commands`] are the subcommands that tie these together.
 
+pub mod chain;
 pub mod cli;
 pub mod collect;
 pub mod commands;
@@ -20,3 +21,4 @@ pub mod qemu;
 pub mod report;
 pub mod symbols;
 pub mod units;
+pub mod verify;

@@ -2,6 +2,7 @@
 
 mod run;
 mod show;
+mod verify;
 
 use std::io::{self, Write as _};
 
@@ -19,6 +20,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),
+        Command::Verify(arguments) => verify::run(arguments),
     }
 }
 

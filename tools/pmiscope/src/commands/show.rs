@@ -29,13 +29,12 @@ impl Opened {
         let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let profile = Profile::read(bytes).with_context(|| format!("{}", path.display()))?;
         let symbols = match &arguments.elf {
-            Some(elf) => symbols_of(elf, &profile, arguments.force)?,
+            Some(elf) => Symbols::new(&checked_elf(elf, &profile, arguments.force)?)
+                .with_context(|| format!("{}", elf.display()))?,
             None => embedded_symbols(&profile)
                 .with_context(|| format!("{}: the kernel in it", path.display()))?,
         };
-        if let Some(incomplete) = profile.incomplete() {
-            eprintln!("pmiscope: {} is incomplete: {incomplete}", path.display());
-        }
+        say_incomplete(&profile, path);
         Ok(Self { profile, symbols })
     }
 
@@ -47,6 +46,13 @@ impl Opened {
     }
 }
 
+/// Says what of a profile is not whole, if anything is not.
+pub(super) fn say_incomplete(profile: &Profile, path: &Path) {
+    if let Some(incomplete) = profile.incomplete() {
+        eprintln!("pmiscope: {} is incomplete: {incomplete}", path.display());
+    }
+}
+
 /// The symbols that are in the profile itself.
 fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::BadElf> {
     match &profile.kernel {
@@ -55,8 +61,8 @@ fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::BadElf> {
     }
 }
 
-/// The symbols of another file, if it is the profile's kernel.
-fn symbols_of(elf: &Path, profile: &Profile, force: bool) -> Result<Symbols> {
+/// The content of another file, if it is the profile's kernel.
+pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<Vec<u8>> {
     let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let wanted = BuildId(profile.description.build_id);
     let found = symbols::build_id(&bytes);
@@ -69,7 +75,7 @@ fn symbols_of(elf: &Path, profile: &Profile, force: bool) -> Result<Symbols> {
             );
         }
     }
-    Symbols::new(&bytes).with_context(|| format!("{}", elf.display()))
+    Ok(bytes)
 }
 
 /// `pmiscope report`.

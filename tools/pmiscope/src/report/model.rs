@@ -86,6 +86,11 @@ pub struct Report {
     pub workload: String,
     /// Samples by the task that ran, most first.
     pub tasks: Vec<TaskRow>,
+    /// Samples whose chain has a caller that was on top of the stack only, in a
+    /// function's first or last instructions.
+    pub callers_from_stack_top: u64,
+    /// Samples whose chain may lack a caller there still.
+    pub callers_doubtful: u64,
     /// Samples of code that ran with interrupts off.
     pub interrupts_off: u64,
     /// Samples of cores that were halted.
@@ -178,7 +183,7 @@ impl Report {
     /// kernel; the addresses are resolved here.
     #[must_use]
     pub fn new(profile: &Profile, symbols: &mut Symbols, options: Options) -> Self {
-        let tally = Tally::new(profile, options.core);
+        let tally = Tally::new(profile, symbols.callers(), options.core);
         symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
         let mut functions = functions(&tally, symbols);
         sort(&mut functions, options.sort);
@@ -227,6 +232,8 @@ impl Report {
             command_line: run.command_line.as_str().to_owned(),
             workload: run.workload.as_str().to_owned(),
             tasks: tasks(&tally, run),
+            callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
+            callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
             interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
             idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
             functions_in_all,

@@ -1,8 +1,9 @@
 //! A chain of calls that was seen, and how often.
 
 use profiler::address::CodeAddress;
-use profiler::format::{ChainEnd, ChainEntry, State};
+use profiler::format::{ChainEnd, State};
 
+use crate::chain::Link;
 use crate::symbols::{Frame, Symbols};
 
 /// Samples that are the same in all but their times.
@@ -17,9 +18,13 @@ pub struct Stack {
     /// The instruction that was about to execute.
     pub pc: CodeAddress,
     /// The callers, innermost first.
-    pub chain: Vec<ChainEntry>,
+    pub chain: Vec<Link>,
     /// How the walk ended.
     pub end: ChainEnd,
+    /// Whether some of the callers were on top of the stack only.
+    pub is_repaired: bool,
+    /// Whether a caller may be missing.
+    pub is_doubtful: bool,
     /// How many samples.
     pub samples: u64,
 }
@@ -33,13 +38,13 @@ pub enum Step {
     Interrupt(u8),
 }
 
-/// Where to look a chain's entry up. A return address is the instruction *after*
+/// Where to look a link up. A return address is the instruction *after*
 /// the call, perhaps the first one of another function: the call is found one
 /// byte before it. A program counter is looked up as it is.
-fn lookup(entry: ChainEntry) -> CodeAddress {
-    match entry {
-        ChainEntry::Return(address) => CodeAddress(address.0.wrapping_sub(1)),
-        ChainEntry::Crossing { pc, .. } => pc,
+fn lookup(link: Link) -> CodeAddress {
+    match link {
+        Link::Return(address) => CodeAddress(address.0.wrapping_sub(1)),
+        Link::Interrupted { pc, .. } => pc,
     }
 }
 
@@ -53,12 +58,12 @@ impl Stack {
     /// addresses must have been resolved.
     pub fn steps(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
         let frames = |address| symbols.frames(address).iter().copied().map(Step::Frame);
-        let callers = self.chain.iter().flat_map(move |&entry| {
-            let crossed = match entry {
-                ChainEntry::Return(_) => None,
-                ChainEntry::Crossing { vector, .. } => Some(Step::Interrupt(vector)),
+        let callers = self.chain.iter().flat_map(move |&link| {
+            let crossed = match link {
+                Link::Return(_) => None,
+                Link::Interrupted { vector, .. } => Some(Step::Interrupt(vector)),
             };
-            crossed.into_iter().chain(frames(lookup(entry)))
+            crossed.into_iter().chain(frames(lookup(link)))
         });
         frames(self.pc).chain(callers)
     }

@@ -1,4 +1,5 @@
-//! Counts a profile's samples, in one pass over each core's records.
+//! Counts a profile's samples, in one pass over each core's records, which
+//! completes their chains.
 
 use std::collections::HashMap;
 
@@ -6,8 +7,14 @@ use profiler::format::{ChainEnd, Sample, record_words};
 use sha2::{Digest, Sha256};
 
 use super::Stack;
+use crate::chain::{Link, Repair, Repaired};
 use crate::profile::Profile;
+use crate::symbols::callframe::Callers;
 use crate::units::hex;
+
+/// What tells an interrupt's link from a return address in a stack's key: no
+/// address of code has this in its upper half.
+const INTERRUPTED: u64 = 0x0100_c055_0000_0000;
 
 /// A profile's samples, counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -60,57 +67,68 @@ impl Distribution {
 
 impl Tally {
     /// Counts the samples of `core`, or of all cores. The hash is that of all
-    /// cores in any case.
+    /// cores in any case. `callers` are those of the profile's kernel.
     #[must_use]
-    pub fn new(profile: &Profile, core: Option<u32>) -> Self {
+    pub fn new(profile: &Profile, callers: &Callers, core: Option<u32>) -> Self {
         let mut tally = Self {
             hash: sample_hash(profile),
             ..Self::default()
         };
         let mut known = HashMap::new();
         for core in (0..profile.cores()).filter(|&id| core.is_none_or(|core| core == id)) {
-            tally.count_core(profile, core, &mut known);
+            tally.count_core(profile, callers, core, &mut known);
         }
         tally
     }
 
-    fn count_core(&mut self, profile: &Profile, core: u32, known: &mut HashMap<Box<[u64]>, usize>) {
+    fn count_core(
+        &mut self,
+        profile: &Profile,
+        callers: &Callers,
+        core: u32,
+        known: &mut HashMap<Box<[u64]>, usize>,
+    ) {
+        let repair = Repair {
+            callers,
+            text: profile.description.text,
+        };
         let mut counted = CoreTally {
             core,
             samples: 0,
             gaps: 0,
         };
-        let mut expected = 0;
+        // How many numbers were given out, as far as the records tell. They are modulo
+        // 2³²: half of them lie ahead. An overflow in the handler of another one is
+        // recorded before it, and has the higher number.
+        let mut numbers = 0_u64;
         let mut key = Vec::new();
+        let mut chain = Vec::new();
         profile.for_each_record(core, |record| {
             let Ok(sample) = Sample::decode(record) else {
                 self.unreadable += 1;
                 return;
             };
             counted.samples += 1;
-            // Sequence numbers are modulo 2³²: half of them lie ahead.
-            let ahead = sample.sequence.wrapping_sub(expected);
+            #[allow(clippy::cast_possible_truncation)] // modulo 2³²
+            let ahead = sample.sequence.wrapping_sub(numbers as u32);
             if ahead < 1 << 31 {
-                counted.gaps += u64::from(ahead);
-                expected = sample.sequence.wrapping_add(1);
+                numbers += u64::from(ahead) + 1;
             }
             if sample.sequence != 0 {
                 self.periods.0.push(sample.period);
                 self.handler.0.push(u64::from(sample.handler_cost));
             }
-            key.clear();
-            key.push(u64::from(core) | u64::from(sample.task) << 32);
-            key.push(u64::from(sample.state.0) | u64::from(sample.end as u8) << 8);
-            key.push(sample.pc.0);
-            key.extend_from_slice(sample.chain_words);
+            let repaired = repair.chain(&sample, &mut chain);
+            make_key(core, &sample, &chain, repaired, &mut key);
             match known.get(&key[..]) {
                 Some(&index) => self.stacks[index].samples += 1,
                 None => {
                     known.insert(key.as_slice().into(), self.stacks.len());
-                    self.stacks.push(stack(core, &sample));
+                    self.stacks.push(stack(core, &sample, &chain, repaired));
                 }
             }
         });
+        counted.gaps = numbers.saturating_sub(counted.samples);
         self.cores.push(counted);
     }
 
@@ -133,14 +151,37 @@ impl Tally {
     }
 }
 
-fn stack(core: u32, sample: &Sample<'_>) -> Stack {
+/// Puts what tells a stack from others into `key`.
+fn make_key(
+    core: u32,
+    sample: &Sample<'_>,
+    chain: &[Link],
+    repaired: Repaired,
+    key: &mut Vec<u64>,
+) {
+    key.clear();
+    key.push(u64::from(core) | u64::from(sample.task) << 32);
+    key.push(u64::from(sample.state.0) | u64::from(repaired.end as u8) << 8);
+    key.push(u64::from(repaired.added) | u64::from(repaired.doubtful) << 32);
+    key.push(sample.pc.0);
+    for link in chain {
+        match *link {
+            Link::Return(address) => key.push(address.0),
+            Link::Interrupted { vector, pc } => key.extend([INTERRUPTED | u64::from(vector), pc.0]),
+        }
+    }
+}
+
+fn stack(core: u32, sample: &Sample<'_>, chain: &[Link], repaired: Repaired) -> Stack {
     Stack {
         core,
         task: sample.task,
         state: sample.state,
         pc: sample.pc,
-        chain: sample.chain().collect(),
-        end: sample.end,
+        chain: chain.to_vec(),
+        end: repaired.end,
+        is_repaired: repaired.added > 0,
+        is_doubtful: repaired.doubtful > 0,
         samples: 1,
     }
 }

@@ -155,6 +155,17 @@ impl Out {
         for &(end, samples) in &report.chain_ends {
             self.share(samples, report.samples, end);
         }
+        for (samples, what) in [
+            (
+                report.callers_from_stack_top,
+                "(caller from the top of the stack)",
+            ),
+            (report.callers_doubtful, "(caller doubtful)"),
+        ] {
+            if samples > 0 {
+                self.share(samples, report.samples, what);
+            }
+        }
     }
 
     fn tasks(&mut self, report: &Report) {

@@ -54,6 +54,61 @@ pub fn build_id(elf: &[u8]) -> Result<BuildId, BadElf> {
     id.try_into().map(BuildId).map_err(|_| BadElf::NoBuildId)
 }
 
+/// Where a function begins: the one whose name, as it is linked or as a person
+/// reads it, is `name` or ends with `::` and `name`.
+///
+/// # Errors
+///
+/// [`NoFunction`] if there is none, or more than one.
+pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
+    let elf = parse(elf)?;
+    let mut found = Vec::new();
+    for symbol in elf.symbols().filter(|symbol| symbol.is_definition()) {
+        let Ok(linked) = symbol.name() else { continue };
+        let read = super::demangle(linked);
+        let is_tail = read
+            .strip_suffix(name)
+            .is_some_and(|before| before.ends_with("::"));
+        // Assembly may leave out to say that a label is a function.
+        let is_code = matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown);
+        if is_code && (linked == name || read == name || is_tail) {
+            found.push((symbol.address(), read));
+        }
+    }
+    found.sort_unstable();
+    found.dedup_by_key(|&mut (address, _)| address);
+    match &found[..] {
+        [(address, _)] => Ok(CodeAddress(*address)),
+        [] => Err(NoFunction::None(name.to_owned())),
+        [(_, first), .., (_, last)] => Err(NoFunction::Several {
+            name: name.to_owned(),
+            first: first.clone(),
+            last: last.clone(),
+        }),
+    }
+}
+
+/// Why a function is not found.
+#[derive(Debug, Error)]
+pub enum NoFunction {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Elf(#[from] BadElf),
+    /// None is called so.
+    #[error("the kernel has no function {0}: it may be inlined everywhere")]
+    None(String),
+    /// More than one is.
+    #[error("{name} can be {first} or {last}: write more of it")]
+    Several {
+        /// What was looked for.
+        name: String,
+        /// The first of them.
+        first: String,
+        /// The last of them.
+        last: String,
+    },
+}
+
 /// The DWARF sections of an ELF file; those that it has not are empty.
 pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, BadElf> {
     Dwarf::load(|id| {

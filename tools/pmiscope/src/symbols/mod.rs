@@ -8,11 +8,12 @@
 //! Functions come from DWARF; what it does not know (assembly stubs) from the
 //! ELF's symbol table; what is in neither stays an address.
 
+pub mod callframe;
 mod declaration;
 mod elf;
 mod path;
 
-pub use elf::{BadElf, BuildId, build_id};
+pub use elf::{BadElf, BuildId, NoFunction, build_id, entry_of};
 
 use std::collections::HashMap;
 
@@ -20,6 +21,7 @@ use addr2line::Context;
 use gimli::{DebugInfoOffset, EndianArcSlice, LittleEndian};
 use profiler::address::CodeAddress;
 
+use callframe::Callers;
 use elf::SymbolTable;
 
 type Bytes = EndianArcSlice<LittleEndian>;
@@ -53,6 +55,7 @@ pub struct Frame {
 pub struct Symbols {
     dwarf: Option<Context<Bytes>>,
     table: SymbolTable,
+    callers: Callers,
     functions: Vec<Function>,
     ids: HashMap<Function, FunctionId>,
     declared: HashMap<(DebugInfoOffset, usize), FunctionId>,
@@ -69,6 +72,7 @@ impl Symbols {
         let file = elf::parse(elf)?;
         let mut symbols = Self::without_elf();
         symbols.table = SymbolTable::new(&file);
+        symbols.callers = Callers::new(&file);
         symbols.dwarf = Some(Context::from_dwarf(elf::dwarf(&file)?)?);
         Ok(symbols)
     }
@@ -79,6 +83,7 @@ impl Symbols {
         Self {
             dwarf: None,
             table: SymbolTable::default(),
+            callers: Callers::default(),
             functions: Vec::new(),
             ids: HashMap::new(),
             declared: HashMap::new(),
@@ -107,6 +112,12 @@ impl Symbols {
     #[must_use]
     pub fn frames(&self, address: CodeAddress) -> &[Frame] {
         &self.frames[&address]
+    }
+
+    /// The kernel's call-frame information.
+    #[must_use]
+    pub fn callers(&self) -> &Callers {
+        &self.callers
     }
 
     /// The function with this id.

@@ -29,6 +29,8 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
         Exception,
         &["[ERROR core0] page fault (vector 14)"],
     ),
+    ("nmi-keeps-cr2", Finished, &["self-test: nmi-keeps-cr2"]),
+    ("nmi-anywhere", Finished, &["self-test: nmi-anywhere"]),
     ("stuck-log", Finished, &["[INFO core0] said all the same"]),
     (
         "page-fault",

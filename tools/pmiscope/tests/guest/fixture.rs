@@ -14,7 +14,7 @@ use assert_cmd::Command;
 use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
 use pmiscope::qemu::{Boot, Machine, Process, Qemu, WhenEnded};
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, State, record_words};
 use serde_json::Value;
 
@@ -57,6 +57,14 @@ impl Drop for Slot {
         *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
         ENDED.notify_one();
     }
+}
+
+/// Where a function of the kernel begins, or a label of its assembly.
+#[track_caller]
+pub fn function(name: &str) -> CodeAddress {
+    static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+    let kernel = KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap());
+    pmiscope::symbols::entry_of(kernel, name).unwrap()
 }
 
 /// A folder of this process for files.
@@ -197,10 +205,12 @@ pub struct Samples {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seen {
     pub sequence: u32,
+    pub event: u8,
     pub task: u16,
     pub state: State,
     pub time: u64,
     pub period: u64,
+    pub sp: StackAddress,
     pub stack_top: [u64; 2],
     pub pc: CodeAddress,
     pub chain: Vec<ChainEntry>,
@@ -214,10 +224,12 @@ impl Samples {
             let sample = Sample::decode(record).expect("every record is a sample");
             Seen {
                 sequence: sample.sequence,
+                event: sample.event,
                 task: sample.task,
                 state: sample.state,
                 time: sample.time,
                 period: sample.period,
+                sp: sample.sp,
                 stack_top: sample.stack_top,
                 pc: sample.pc,
                 chain: sample.chain().collect(),

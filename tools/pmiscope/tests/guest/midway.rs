@@ -58,7 +58,8 @@ fn a_stack_that_overflows_into_its_guard_page() {
         "exception",
         &[
             "the kernel met an exception: double fault",
-            "cr2 fffffe000030fff8: guard page of core 3's kernel stack",
+            "[ERROR core3] double fault",
+            "guard page of the stack of task 3 (arithmetic)",
         ],
     );
 }

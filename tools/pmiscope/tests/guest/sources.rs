@@ -63,7 +63,6 @@ fn the_hpet_repeats_to_the_bit() {
     let periods = first.periods();
     let off = |period: &&u64| period.abs_diff(1000) > 10;
     assert_eq!(listed(periods.iter().filter(off)), "", "periods");
-    assert_eq!(median(&first), 1000);
 }
 
 #[test]

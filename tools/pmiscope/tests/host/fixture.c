@@ -40,7 +40,11 @@ __asm__(".text\n"
         "stub: nop\nnop\n.size stub, . - stub\n"
         "nop\n"
         ".globl unsized\n.type unsized, @function\n"
-        "unsized: nop\nnop\n");
+        "unsized: nop\nnop\n"
+        ".globl root\n.type root, @function\n"
+        "root: .cfi_startproc\n.cfi_undefined rip\nnop\n"
+        ".globl in_root\nin_root: nop\nud2\n"
+        ".cfi_endproc\n.size root, . - root\n");
 
 #ifdef OTHER
 int another_kernel;

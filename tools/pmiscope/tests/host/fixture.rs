@@ -140,6 +140,7 @@ pub struct Seen {
     pub state: u8,
     pub period: u64,
     pub handler_cost: u32,
+    pub stack_top: [u64; 2],
     pub pc: CodeAddress,
     pub chain: Vec<ChainEntry>,
     pub end: ChainEnd,
@@ -153,6 +154,7 @@ impl Seen {
             state: State::NMI | State::INTERRUPTS_ON,
             period: 100,
             handler_cost: 300,
+            stack_top: [1, 2],
             pc,
             chain: chain.to_vec(),
             end: ChainEnd::Complete,
@@ -173,7 +175,7 @@ impl Seen {
             time: u64::from(self.sequence) * 1000,
             period: self.period,
             sp: StackAddress(0),
-            stack_top: [1, 2],
+            stack_top: self.stack_top,
             pc: self.pc,
             end: self.end,
             chain_words: chain.words(),
@@ -269,6 +271,26 @@ pub fn unfinished() -> Writer<Vec<u8>> {
         kernel: &kernel().elf,
     };
     Writer::new(Vec::new(), &head).unwrap()
+}
+
+/// A whole profile of these samples of the first core.
+pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
+    let host = host();
+    let head = Head {
+        description,
+        host: &host,
+        kernel: &kernel().elf,
+    };
+    let mut writer = Writer::new(Vec::new(), &head).unwrap();
+    for seen in samples {
+        writer.samples(0, &seen.record()).unwrap();
+    }
+    let mut end = run_end();
+    end.cores.truncate(description.cores as usize);
+    for core in &mut end.cores {
+        core.stored = samples.len() as u64;
+    }
+    writer.finish(&end).unwrap()
 }
 
 /// A whole profile; one sample a chunk, the cores in turn.

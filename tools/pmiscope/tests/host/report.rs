@@ -4,10 +4,11 @@ use pmiscope::flame::{self, Root};
 use pmiscope::profile::Profile;
 use pmiscope::report::{self, Options, Report, SortBy, model};
 use pmiscope::symbols::Symbols;
+use profiler::format::{ChainEnd, ChainEntry, Description, State};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::fixture::{kernel, profile, samples};
+use crate::fixture::{Seen, description, kernel, profile, profile_of, samples};
 
 fn report_of(bytes: Vec<u8>, options: Options) -> Report {
     let profile = Profile::read(bytes).unwrap();
@@ -278,6 +279,64 @@ fn folded_stacks_are_outermost_first() {
         by_task.contains(&"task 7;0xffffffff8fff0000 1".to_owned()),
         "{by_task:?}"
     );
+}
+
+/// A function without a frame has its caller on top of the stack.
+#[test]
+fn callers_on_top_of_the_stack_are_shown_and_counted() {
+    let kernel = kernel();
+    let one_core = Description {
+        cores: 1,
+        ..description()
+    };
+    let address = |entry| match entry {
+        ChainEntry::Return(address) => address.0,
+        ChainEntry::Crossing { .. } => unreachable!(),
+    };
+    let at = |sequence, caller, chain: &[ChainEntry]| Seen {
+        stack_top: [caller, 0],
+        ..Seen::new(sequence, kernel.at("in_hash"), chain)
+    };
+    let idle = kernel.return_to("in_idle");
+    let to_stub = address(kernel.return_to("stub"));
+    let mut known = at(2, to_stub, &[idle]);
+    known.state |= State::CALLER_KNOWN;
+    let samples = [
+        at(0, to_stub, &[idle]),
+        // What else is on the stack makes no other stack.
+        Seen {
+            stack_top: [to_stub, 3],
+            ..at(1, to_stub, &[idle])
+        },
+        known,
+        at(3, 1, &[idle]),
+        Seen {
+            end: ChainEnd::FrameNull,
+            ..at(4, address(kernel.return_to("in_root")), &[])
+        },
+    ];
+    let bytes = profile_of(&one_core, &samples);
+    let profile = Profile::read(bytes.clone()).unwrap();
+    let mut symbols = Symbols::new(&kernel.elf).unwrap();
+    assert_eq!(
+        flame::folded(&profile, &mut symbols, None),
+        [
+            "idle;kernel::workload::hash::run 2",
+            "idle;stub;kernel::workload::hash::run 2",
+            "root;kernel::workload::hash::run 1",
+        ]
+    );
+    let report = report_of(bytes, Options::default());
+    assert_eq!(report.callers_from_stack_top, 3);
+    assert_eq!(report.callers_doubtful, 1);
+    assert_eq!(report.chain_ends, [("complete", 5)]);
+    let text = report::text::text(&report, SortBy::Own);
+    for line in [
+        "60.00%            3  (caller from the top of the stack)",
+        "20.00%            1  (caller doubtful)",
+    ] {
+        assert!(text.contains(line), "`{line}` is not in:\n{text}");
+    }
 }
 
 #[test]

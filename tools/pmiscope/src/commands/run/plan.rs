@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use profiler::format::Source;
-use profiler::settings::{Settings, SourceChoice};
+use profiler::settings::{Aim, Settings, SourceChoice};
 
 use crate::cli::RunArgs;
 use crate::profile::Mode;
@@ -68,7 +68,8 @@ impl Plan {
         let build_id = symbols::build_id(&kernel)
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
         let qemu = Qemu::find(arguments.qemu.as_deref())?;
-        let settings = settings(arguments);
+        let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
+        let settings = settings(arguments, aim.transpose()?);
         let (base, ring) = match arguments.iso {
             None => (BASE_MEMORY, settings.ring_bytes),
             Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
@@ -106,7 +107,7 @@ impl Plan {
 }
 
 /// The kernel's settings.
-fn settings(arguments: &RunArgs) -> Settings<'_> {
+fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
     let period = arguments
         .period
         .unwrap_or(match (arguments.source, arguments.mode) {
@@ -124,11 +125,31 @@ fn settings(arguments: &RunArgs) -> Settings<'_> {
         period: Some(period),
         workload: &arguments.workload,
         samples,
+        aim,
         ring_bytes: arguments
             .ring
             .unwrap_or_else(|| ring_for(samples, arguments.smp)),
         test: arguments.self_test.as_deref(),
     }
+}
+
+/// What `--aim` means in this kernel.
+fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
+    let parsed = text
+        .rsplit_once(':')
+        .and_then(|(function, behind)| Some((function, Aim::parse_behind(behind)?)));
+    let Some((function, (first, end))) = parsed else {
+        bail!(
+            "--aim {text}: must be FUNCTION:N or FUNCTION:N..M, at most {}",
+            Aim::MAX
+        );
+    };
+    let address = symbols::entry_of(kernel, function).context("--aim")?;
+    Ok(Aim {
+        address,
+        first,
+        end,
+    })
 }
 
 /// A ring that holds a core's share of the samples even if it is never drained.

@@ -1,0 +1,284 @@
+//! Chains as they are shown: with the caller that a frame pointer cannot tell.
+//!
+//! In a function's first and last instructions the frame pointer is still, or
+//! again, the caller's, so a walk over frame pointers skips the caller itself
+//! (see [`profiler::format::sample`]). Its return address is then one of the two
+//! words on top of the stack; the call-frame information says which. That holds
+//! for the sample, and for the code that each interrupt of its chain interrupted.
+
+use profiler::address::{CodeAddress, CodeRange};
+use profiler::format::{ChainEnd, ChainEntry, Sample, State};
+
+use crate::symbols::callframe::{Caller, Callers};
+
+/// A link outwards: whoever is next further out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Link {
+    /// It made a call that returns here: the call is the instruction *before*.
+    Return(CodeAddress),
+    /// It was interrupted.
+    Interrupted {
+        /// By an interrupt or exception with this vector.
+        vector: u8,
+        /// The instruction that it was about to execute.
+        pc: CodeAddress,
+    },
+}
+
+/// What became of a sample's chain.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Repaired {
+    /// How the walk ended, the callers that were added taken into account.
+    pub end: ChainEnd,
+    /// Callers that the words on top of the stack have added.
+    pub added: u32,
+    /// Places at which a caller may be missing still: the call-frame information
+    /// says that the frame pointer does not lead to it, and the words on top of the
+    /// stack do not have it.
+    pub doubtful: u32,
+}
+
+/// Repairs chains.
+#[derive(Clone, Copy, Debug)]
+pub struct Repair<'a> {
+    /// The kernel's call-frame information; where it has none, chains stay as they
+    /// are.
+    pub callers: &'a Callers,
+    /// The kernel's text: an address outside is no return address.
+    pub text: CodeRange,
+}
+
+impl Repair<'_> {
+    /// Puts the links of a sample's chain into `links`, innermost first, in place
+    /// of what those hold.
+    pub fn chain(&self, sample: &Sample<'_>, links: &mut Vec<Link>) -> Repaired {
+        links.clear();
+        let mut repaired = Repaired {
+            end: sample.end,
+            added: 0,
+            doubtful: 0,
+        };
+        let mut is_last_added = false;
+        if !sample.state.has(State::CALLER_KNOWN) {
+            is_last_added = self.add(sample.pc, sample.stack_top, links, &mut repaired);
+        }
+        for entry in sample.chain() {
+            is_last_added = false;
+            match entry {
+                ChainEntry::Return(address) => links.push(Link::Return(address)),
+                ChainEntry::Crossing {
+                    vector,
+                    pc,
+                    caller_known,
+                    stack_top,
+                } => {
+                    links.push(Link::Interrupted { vector, pc });
+                    if !caller_known {
+                        is_last_added = self.add(pc, stack_top, links, &mut repaired);
+                    }
+                }
+            }
+        }
+        // The walk met the root's zero frame pointer in a function that the root
+        // called and that had not yet saved it.
+        if sample.end == ChainEnd::FrameNull
+            && is_last_added
+            && let Some(&Link::Return(address)) = links.last()
+            && self.callers.is_root(address)
+        {
+            repaired.end = ChainEnd::Complete;
+        }
+        repaired
+    }
+
+    /// Adds the caller of the code at `pc` if it is on top of the stack only; tells
+    /// whether it did.
+    fn add(
+        &self,
+        pc: CodeAddress,
+        stack_top: [u64; 2],
+        links: &mut Vec<Link>,
+        repaired: &mut Repaired,
+    ) -> bool {
+        match self.callers.of(pc) {
+            Caller::InFrame | Caller::None | Caller::Unknown => return false,
+            Caller::OnTop(index) => {
+                let address = CodeAddress(stack_top[index]);
+                if self.text.contains(address) {
+                    links.push(Link::Return(address));
+                    repaired.added += 1;
+                    return true;
+                }
+            }
+            Caller::Pushed(_) | Caller::OutOfReach => {}
+        }
+        repaired.doubtful += 1;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler::address::StackAddress;
+    use profiler::format::sample::Chain;
+
+    use super::*;
+
+    const ROOT: u64 = 0x1000;
+    const FUNCTION: u64 = 0x1010;
+    const ENTRY: u64 = 0x1020;
+    /// Return addresses.
+    const TO_ROOT: u64 = 0x1005;
+    const TO_FUNCTION: u64 = 0x1018;
+
+    fn returns(address: u64) -> ChainEntry {
+        ChainEntry::Return(CodeAddress(address))
+    }
+
+    fn crossing(pc: u64, caller_known: bool, stack_top: [u64; 2]) -> ChainEntry {
+        ChainEntry::Crossing {
+            vector: 0x41,
+            pc: CodeAddress(pc),
+            caller_known,
+            stack_top,
+        }
+    }
+
+    /// The chain of a sample at `pc`, repaired: the links' addresses, and the rest.
+    fn repaired(
+        pc: u64,
+        state: u8,
+        stack_top: [u64; 2],
+        chain: &[ChainEntry],
+        end: ChainEnd,
+    ) -> (Vec<u64>, Repaired) {
+        let callers = Callers::of_functions(&[
+            &[(ROOT, Caller::None), (0x1010, Caller::Unknown)],
+            &[
+                (FUNCTION, Caller::OnTop(0)),
+                (0x1011, Caller::OnTop(1)),
+                (0x1014, Caller::InFrame),
+                (0x1020, Caller::Unknown),
+            ],
+            &[(ENTRY, Caller::Pushed(0)), (0x1030, Caller::Unknown)],
+        ]);
+        let text = CodeRange {
+            start: CodeAddress(0x1000),
+            end: CodeAddress(0x2000),
+        };
+        let mut words = Chain::new();
+        chain.iter().for_each(|&entry| words.push(entry).unwrap());
+        let sample = Sample {
+            sequence: 0,
+            handler_cost: 0,
+            event: 0,
+            task: 0,
+            state: State(state),
+            time: 0,
+            period: 1,
+            sp: StackAddress(0),
+            stack_top,
+            pc: CodeAddress(pc),
+            end,
+            chain_words: words.words(),
+        };
+        let repair = Repair {
+            callers: &callers,
+            text,
+        };
+        let mut links = vec![Link::Return(CodeAddress(7))];
+        let repaired = repair.chain(&sample, &mut links);
+        let address = |link: &Link| match *link {
+            Link::Return(address) => address.0,
+            Link::Interrupted { vector, pc } => {
+                assert_eq!(vector, 0x41);
+                pc.0
+            }
+        };
+        (links.iter().map(address).collect(), repaired)
+    }
+
+    const COMPLETE: Repaired = Repaired {
+        end: ChainEnd::Complete,
+        added: 0,
+        doubtful: 0,
+    };
+
+    #[test]
+    fn the_caller_is_taken_from_where_the_call_frame_information_says() {
+        let added = Repaired {
+            added: 1,
+            ..COMPLETE
+        };
+        for (pc, state, stack_top, first, expected) in [
+            (FUNCTION, 0, [TO_FUNCTION, 0], Some(TO_FUNCTION), added),
+            (FUNCTION + 1, 0, [0, TO_FUNCTION], Some(TO_FUNCTION), added),
+            (FUNCTION + 4, 0, [TO_FUNCTION; 2], None, COMPLETE),
+            // The guest knew.
+            (
+                FUNCTION,
+                State::CALLER_KNOWN,
+                [TO_FUNCTION; 2],
+                None,
+                COMPLETE,
+            ),
+            // Nobody knows.
+            (0x1800, 0, [TO_FUNCTION; 2], None, COMPLETE),
+        ] {
+            let chain = [returns(TO_ROOT)];
+            let (links, repaired) = repaired(pc, state, stack_top, &chain, ChainEnd::Complete);
+            let links_expected: Vec<_> = first.into_iter().chain([TO_ROOT]).collect();
+            assert_eq!((links, repaired), (links_expected, expected), "{pc:#x}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_return_address_is_left_and_counted() {
+        let doubtful = Repaired {
+            doubtful: 1,
+            ..COMPLETE
+        };
+        for (pc, stack_top) in [
+            (FUNCTION, [0x2000, TO_FUNCTION]),
+            (FUNCTION + 1, [TO_FUNCTION, 0xfff]),
+            (ENTRY, [TO_FUNCTION; 2]),
+        ] {
+            let chain = [returns(TO_ROOT)];
+            let (links, repaired) = repaired(pc, 0, stack_top, &chain, ChainEnd::Complete);
+            assert_eq!((links, repaired), (vec![TO_ROOT], doubtful), "{pc:#x}");
+        }
+    }
+
+    #[test]
+    fn what_an_interrupt_interrupted_is_repaired_as_well() {
+        let chain = [
+            returns(TO_FUNCTION),
+            crossing(FUNCTION, false, [TO_FUNCTION, 0]),
+            crossing(FUNCTION, true, [TO_FUNCTION, 0]),
+            returns(TO_ROOT),
+        ];
+        let (links, repaired) = repaired(FUNCTION + 4, 0, [0; 2], &chain, ChainEnd::Complete);
+        assert_eq!(
+            links,
+            [TO_FUNCTION, FUNCTION, TO_FUNCTION, FUNCTION, TO_ROOT]
+        );
+        assert_eq!(repaired.added, 1);
+    }
+
+    #[test]
+    fn a_chain_whose_last_caller_is_the_root_is_complete() {
+        let end_of = |stack_top: u64, chain: &[ChainEntry], end| {
+            repaired(FUNCTION, 0, [stack_top, 0], chain, end).1.end
+        };
+        let null = ChainEnd::FrameNull;
+        assert_eq!(end_of(TO_ROOT, &[], null), ChainEnd::Complete);
+        assert_eq!(end_of(TO_FUNCTION, &[], null), null);
+        assert_eq!(end_of(TO_ROOT, &[returns(TO_FUNCTION)], null), null);
+        assert_eq!(
+            end_of(TO_ROOT, &[], ChainEnd::FrameBelow),
+            ChainEnd::FrameBelow
+        );
+        let crossed = [crossing(FUNCTION, false, [TO_ROOT, 0])];
+        assert_eq!(end_of(TO_FUNCTION, &crossed, null), ChainEnd::Complete);
+    }
+}

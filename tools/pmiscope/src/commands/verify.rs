@@ -1,0 +1,51 @@
+//! `verify`: whether the chains of a profile are the true ones.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::print;
+use super::show::{checked_elf, say_incomplete};
+use crate::cli::{ReportFormat, VerifyArgs};
+use crate::exit::Exit;
+use crate::profile::Profile;
+use crate::symbols::Symbols;
+use crate::units::grouped;
+use crate::verify::report::Report;
+use crate::verify::{NotVerifiable, verify};
+
+/// `pmiscope verify`.
+pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
+    let path = &arguments.profile.profile;
+    let name = || path.display().to_string();
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut profile = Profile::read(bytes).with_context(name)?;
+    let elf = match &arguments.profile.elf {
+        Some(elf) => checked_elf(elf, &profile, arguments.profile.force)?,
+        None => profile
+            .kernel
+            .take()
+            .ok_or(NotVerifiable::NoKernel)
+            .with_context(name)?,
+    };
+    let mut symbols = Symbols::new(&elf).with_context(name)?;
+    let found = verify(&profile, &elf, &symbols, arguments.examples).with_context(name)?;
+    say_incomplete(&profile, path);
+    let report = Report::new(&profile, &found, &mut symbols);
+    let text = match arguments.format {
+        ReportFormat::Text => report.text(),
+        ReportFormat::Json => report.json()?,
+    };
+    print(&text).context("cannot write the report")?;
+    if report.different > 0 {
+        bail!(
+            "{} of {} instructions have another chain than the true one",
+            grouped(report.different),
+            grouped(report.instructions)
+        );
+    }
+    Ok(match profile.incomplete() {
+        None => Exit::Success,
+        Some(_) => Exit::Incomplete,
+    })
+}

@@ -1,0 +1,290 @@
+//! Where the code at an address keeps its return address, according to DWARF
+//! call-frame information (`.debug_frame`, `.eh_frame`).
+//!
+//! A walk over frame pointers finds the caller of every function that is past its
+//! first instructions. For the others the *canonical frame address* (CFA, the
+//! stack pointer before the call) is known relative to the stack pointer, and
+//! the return address is the word below it.
+
+use gimli::{
+    self, BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EndianSlice, LittleEndian,
+    RegisterRule, UnwindContext, UnwindSection, X86_64,
+};
+use object::{Object as _, ObjectSection as _};
+use profiler::address::CodeAddress;
+
+use super::elf::Elf;
+
+/// Bytes in a word.
+const WORD: i64 = 8;
+
+/// Words that the processor pushes when an interrupt is taken, an error code not
+/// among them (SDM vol. 3, figure 7-8): the CFA lies above them.
+const PUSHED_WORDS: i64 = 5;
+
+/// Words on top of the stack that a sample has.
+const TOP_WORDS: usize = 2;
+
+/// Where the return address of the code at an address is, before the instruction
+/// there has been executed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// Where the frame pointer says.
+    InFrame,
+    /// On top of the stack: the word with this index, 0 or 1, of those that a
+    /// sample has.
+    OnTop(usize),
+    /// Nowhere: the code is the root of a stack.
+    None,
+    /// The code was entered by an interrupt: what the processor pushed, lowest
+    /// the interrupted program counter, lies so many words above the stack
+    /// pointer.
+    Pushed(u64),
+    /// Relative to the stack pointer, but not among the words of a sample, or by a
+    /// rule that is not followed here.
+    OutOfReach,
+    /// Not known: no call-frame information covers the address.
+    Unknown,
+}
+
+/// A range of addresses at which the answer is the same.
+#[derive(Clone, Copy, Debug)]
+struct Range {
+    start: u64,
+    /// The first address past it.
+    end: u64,
+    caller: Caller,
+}
+
+/// The call-frame information of a kernel.
+#[derive(Debug, Default)]
+pub struct Callers {
+    /// By their starts; they do not overlap.
+    ranges: Vec<Range>,
+    /// Where functions start, in order.
+    starts: Vec<u64>,
+}
+
+impl Callers {
+    /// What an ELF file says. Sections that are missing or damaged say as much as
+    /// can be read of them.
+    pub(super) fn new(elf: &Elf<'_>) -> Self {
+        let section = |name: &str| {
+            let section = elf.section_by_name(name)?;
+            Some((section.address(), section.uncompressed_data().ok()?))
+        };
+        let mut callers = Self::default();
+        let bases = BaseAddresses::default();
+        if let Some((_, data)) = section(".debug_frame") {
+            let mut frames = DebugFrame::from(EndianSlice::new(&data, LittleEndian));
+            frames.set_address_size(8);
+            callers.read(&frames, &bases);
+        }
+        if let Some((address, data)) = section(".eh_frame") {
+            let mut frames = EhFrame::from(EndianSlice::new(&data, LittleEndian));
+            frames.set_address_size(8);
+            callers.read(&frames, &bases.set_eh_frame(address));
+        }
+        callers.ranges.sort_by_key(|range| range.start);
+        // Of two that overlap (what both sections have) the first one stays.
+        let mut end = 0;
+        callers.ranges.retain(|range| {
+            let is_new = range.start >= end;
+            if is_new {
+                end = range.end;
+            }
+            is_new
+        });
+        callers.starts.sort_unstable();
+        callers
+    }
+
+    fn read<'a, S: UnwindSection<EndianSlice<'a, LittleEndian>>>(
+        &mut self,
+        frames: &S,
+        bases: &BaseAddresses,
+    ) {
+        let mut context = UnwindContext::new();
+        // An entry that cannot be read ends the section: where the next one starts
+        // is not known then.
+        for entry in frames.entries(bases).map_while(Result::ok) {
+            let CieOrFde::Fde(partial) = entry else {
+                continue;
+            };
+            let fde = partial.parse(|_, bases, offset| frames.cie_from_offset(bases, offset));
+            let Ok(fde) = fde else { continue };
+            let Ok(mut rows) = fde.rows(frames, bases, &mut context) else {
+                continue;
+            };
+            self.starts.push(fde.initial_address());
+            let return_address = fde.cie().return_address_register();
+            while let Ok(Some(row)) = rows.next_row() {
+                let range = Range {
+                    start: row.start_address(),
+                    end: row.end_address(),
+                    caller: caller(row.cfa(), row.register(return_address)),
+                };
+                if range.start < range.end {
+                    self.ranges.push(range);
+                }
+            }
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Where the code that is about to execute `pc` keeps its return address.
+    #[must_use]
+    pub fn of(&self, pc: CodeAddress) -> Caller {
+        let after = self.ranges.partition_point(|range| range.start <= pc.0);
+        match self.ranges[..after].last() {
+            Some(range) if pc.0 < range.end => range.caller,
+            _ => Caller::Unknown,
+        }
+    }
+
+    /// Whether the code at `pc` is the root of a stack: it has no caller.
+    #[must_use]
+    pub fn is_root_at(&self, pc: CodeAddress) -> bool {
+        self.of(pc) == Caller::None
+    }
+
+    /// Whether `return_address` is the root of a stack: the call before it is made
+    /// by code that has no caller.
+    #[must_use]
+    pub fn is_root(&self, return_address: CodeAddress) -> bool {
+        self.is_root_at(CodeAddress(return_address.0.wrapping_sub(1)))
+    }
+
+    /// If `pc` is in code that interrupts enter, where a sample's words have the
+    /// interrupted program counter: the first instruction of that code, and the
+    /// word's index. It is 1 where something was pushed since, such as an error
+    /// code by the processor.
+    #[must_use]
+    pub fn entry(&self, pc: CodeAddress) -> Option<(CodeAddress, usize)> {
+        let Caller::Pushed(words) = self.of(pc) else {
+            return None;
+        };
+        let words = usize::try_from(words).ok();
+        let words = words.filter(|&words| words < TOP_WORDS)?;
+        let after = self.starts.partition_point(|&start| start <= pc.0);
+        let start = self.starts[..after].last()?;
+        Some((CodeAddress(*start), words))
+    }
+}
+
+#[cfg(test)]
+impl Callers {
+    /// That of functions, in order: for each the addresses from which on an answer
+    /// holds, the last one being its end.
+    pub(crate) fn of_functions(functions: &[&[(u64, Caller)]]) -> Self {
+        let ranges = functions.iter().flat_map(|function| {
+            function.windows(2).map(|pair| Range {
+                start: pair[0].0,
+                end: pair[1].0,
+                caller: pair[0].1,
+            })
+        });
+        Self {
+            ranges: ranges.collect(),
+            starts: functions.iter().map(|function| function[0].0).collect(),
+        }
+    }
+}
+
+fn caller<T: gimli::ReaderOffset>(
+    cfa: &CfaRule<T>,
+    return_address: Option<RegisterRule<T>>,
+) -> Caller {
+    let saved = match return_address {
+        None | Some(RegisterRule::Undefined) => return Caller::None,
+        Some(RegisterRule::Offset(saved)) => saved,
+        Some(_) => return Caller::OutOfReach,
+    };
+    let &CfaRule::RegisterAndOffset { register, offset } = cfa else {
+        return Caller::OutOfReach;
+    };
+    if register == X86_64::RBP {
+        return Caller::InFrame;
+    }
+    let above = offset.saturating_add(saved);
+    if register != X86_64::RSP || above < 0 || above % WORD != 0 {
+        return Caller::OutOfReach;
+    }
+    let words = (above / WORD).unsigned_abs();
+    if saved == -WORD * PUSHED_WORDS {
+        return Caller::Pushed(words);
+    }
+    match usize::try_from(words) {
+        Ok(index) if saved == -WORD && index < TOP_WORDS => Caller::OnTop(index),
+        _ => Caller::OutOfReach,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gimli::Register;
+
+    use super::*;
+
+    fn based(register: Register, offset: i64) -> CfaRule<usize> {
+        CfaRule::RegisterAndOffset { register, offset }
+    }
+
+    #[test]
+    fn rules_say_where_the_return_address_is() {
+        let (rsp, rbp) = (X86_64::RSP, X86_64::RBP);
+        let below = Some(RegisterRule::Offset(-8));
+        let pushed = Some(RegisterRule::Offset(-40));
+        for (cfa, saved, expected) in [
+            (based(rsp, 8), below.clone(), Caller::OnTop(0)),
+            (based(rsp, 16), below.clone(), Caller::OnTop(1)),
+            (based(rsp, 24), below.clone(), Caller::OutOfReach),
+            (based(rsp, 0), below.clone(), Caller::OutOfReach),
+            (based(rsp, 12), below.clone(), Caller::OutOfReach),
+            (based(rbp, 16), below.clone(), Caller::InFrame),
+            (based(X86_64::RAX, 16), below, Caller::OutOfReach),
+            (based(rsp, 40), pushed.clone(), Caller::Pushed(0)),
+            (based(rsp, 56), pushed, Caller::Pushed(2)),
+            (based(rsp, 8), Some(RegisterRule::Undefined), Caller::None),
+            (
+                based(rsp, 8),
+                Some(RegisterRule::SameValue),
+                Caller::OutOfReach,
+            ),
+        ] {
+            assert_eq!(caller(&cfa, saved), expected, "{cfa:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_that_nothing_covers_are_unknown() {
+        let callers = Callers::of_functions(&[
+            &[
+                (0x10, Caller::OnTop(0)),
+                (0x14, Caller::InFrame),
+                (0x20, Caller::Unknown),
+            ],
+            &[(0x30, Caller::None), (0x38, Caller::Unknown)],
+            &[
+                (0x40, Caller::Pushed(1)),
+                (0x42, Caller::Pushed(3)),
+                (0x50, Caller::Unknown),
+            ],
+        ]);
+        let of = |pc| callers.of(CodeAddress(pc));
+        assert_eq!(of(0xf), Caller::Unknown);
+        assert_eq!(of(0x13), Caller::OnTop(0));
+        assert_eq!(of(0x14), Caller::InFrame);
+        assert_eq!(of(0x20), Caller::Unknown);
+        assert!(callers.is_root(CodeAddress(0x38)) && !callers.is_root(CodeAddress(0x30)));
+        let entry = CodeAddress(0x40);
+        assert_eq!(callers.entry(CodeAddress(0x41)), Some((entry, 1)));
+        assert_eq!(callers.entry(CodeAddress(0x42)), None);
+        assert_eq!(callers.entry(CodeAddress(0x10)), None);
+    }
+}

@@ -1,0 +1,175 @@
+//! Verifies a profile in which every instruction is a sample.
+//!
+//! Where nothing is left out, the instructions themselves say which calls are
+//! open: a call opens one, whatever moves the stack pointer past its return
+//! address ends it, an interrupt opens what its end closes. So the true chain of
+//! every sample is known ([`shadow`]), and each chain that the guest has found by
+//! frame pointers, repaired as reports show it ([`crate::chain`]), is compared
+//! with that, to the last link. It is as well checked that each instruction can
+//! follow the one before.
+//!
+//! Known without having been seen are only the callers of a core's first
+//! instruction: they are taken from its chain ([`Assumed`]).
+
+mod code;
+mod difference;
+mod replay;
+pub mod report;
+mod shadow;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+
+use profiler::address::CodeAddress;
+use profiler::format::{Clock, Delivery, Description, Sample, Source};
+use thiserror::Error;
+
+use crate::profile::Profile;
+use crate::symbols::callframe::Callers;
+use crate::symbols::{BadElf, Symbols};
+use code::Code;
+use difference::Verdict;
+pub use difference::{Difference, Kind};
+pub use replay::Assumed;
+use replay::Replay;
+
+/// Why a profile cannot be verified.
+#[derive(Debug, Error)]
+pub enum NotVerifiable {
+    /// Not every instruction is a sample.
+    #[error(
+        "not every instruction of it is a sample ({0}): record one with `pmiscope run --period 1` or `--source step`"
+    )]
+    NotEveryInstruction(String),
+    /// It has no samples.
+    #[error("it has no samples")]
+    Empty,
+    /// The kernel in it is damaged.
+    #[error("the kernel in it is missing: give it by --elf")]
+    NoKernel,
+    /// The kernel cannot be read.
+    #[error("the kernel: {0}")]
+    BadElf(#[from] BadElf),
+    /// The kernel does not say where its functions keep their return addresses.
+    #[error("the kernel has no call-frame information (.debug_frame or .eh_frame)")]
+    NoCallFrames,
+}
+
+/// Differences of one kind.
+#[derive(Clone, Debug, Default)]
+pub struct Differences {
+    /// How many.
+    pub count: u64,
+    /// At which instructions, how many.
+    pub places: HashMap<CodeAddress, u64>,
+    /// The first ones: core and difference.
+    pub examples: Vec<(u32, Difference)>,
+}
+
+/// What came of verifying a profile.
+#[derive(Clone, Debug, Default)]
+pub struct Verification {
+    /// Instructions, which is samples.
+    pub instructions: u64,
+    /// Those whose chain is the true one.
+    pub exact: u64,
+    /// Those whose chain is the true one as far as a record can hold it.
+    pub cut: u64,
+    /// The others.
+    pub differences: BTreeMap<Kind, Differences>,
+    /// What was not seen.
+    pub assumed: Assumed,
+    /// Records that are no samples that this version can read.
+    pub unreadable: u64,
+}
+
+impl Verification {
+    /// Instructions whose chain is not the true one.
+    #[must_use]
+    pub fn different(&self) -> u64 {
+        self.differences.values().map(|kind| kind.count).sum()
+    }
+}
+
+/// Verifies a profile by its kernel's ELF file, whose symbols are `symbols`; keeps
+/// as many examples of each kind of difference.
+///
+/// # Errors
+///
+/// [`NotVerifiable`] if the profile does not have every instruction, or the kernel
+/// cannot be read.
+pub fn verify(
+    profile: &Profile,
+    elf: &[u8],
+    symbols: &Symbols,
+    examples: usize,
+) -> Result<Verification, NotVerifiable> {
+    has_every_instruction(&profile.description)?;
+    if profile.records() == 0 {
+        return Err(NotVerifiable::Empty);
+    }
+    let callers = symbols.callers();
+    if callers.is_empty() {
+        return Err(NotVerifiable::NoCallFrames);
+    }
+    let mut code = Code::new(elf)?;
+    let mut verification = Verification::default();
+    for core in 0..profile.cores() {
+        verification.core(profile, core, callers, &mut code, examples);
+    }
+    Ok(verification)
+}
+
+/// Whether every instruction is a sample, by what the run says of itself.
+fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
+    let why = match (run.source, run.clock, run.delivery) {
+        (Source::Step, ..) => return Ok(()),
+        (_, Clock::Time, _) => "its clock does not count instructions".to_owned(),
+        _ if run.period != 1 => format!("its period is {}", run.period),
+        (.., Delivery::Irq) => "code with interrupts off is left out".to_owned(),
+        (.., Delivery::Nmi) => return Ok(()),
+    };
+    Err(NotVerifiable::NotEveryInstruction(why))
+}
+
+impl Verification {
+    fn core(
+        &mut self,
+        profile: &Profile,
+        core: u32,
+        callers: &Callers,
+        code: &mut Code,
+        examples: usize,
+    ) {
+        let run = &profile.description;
+        let mut replay = Replay::new(
+            callers,
+            code,
+            run.text,
+            run.stack_slot,
+            run.source == Source::Step,
+        );
+        profile.for_each_record(core, |record| {
+            let Ok(sample) = Sample::decode(record) else {
+                self.unreadable += 1;
+                return;
+            };
+            self.instructions += 1;
+            match replay.step(&sample) {
+                Verdict::Exact => self.exact += 1,
+                Verdict::Cut => self.cut += 1,
+                Verdict::Different(kind) => {
+                    let differences = self.differences.entry(kind).or_default();
+                    differences.count += 1;
+                    *differences.places.entry(sample.pc).or_default() += 1;
+                    if differences.examples.len() < examples {
+                        let difference = replay.difference(kind, &sample);
+                        differences.examples.push((core, difference));
+                    }
+                }
+            }
+        });
+        self.assumed += replay.assumed;
+    }
+}

@@ -1,0 +1,296 @@
+//! What came of verifying a profile, named and shown.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use profiler::address::CodeAddress;
+use profiler::format::ChainEnd;
+use serde::Serialize;
+
+use super::{Assumed, Difference, Verification};
+use crate::chain::Link;
+use crate::profile::Profile;
+use crate::symbols::Symbols;
+use crate::units::{counted, grouped, percent};
+
+/// Links of a chain that an example shows.
+const SHOWN: usize = 12;
+
+/// What `pmiscope verify` says.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// Where overflows came from.
+    pub source: &'static str,
+    /// The workload.
+    pub workload: String,
+    /// Cores.
+    pub cores: u32,
+    /// Instructions, each of which is a sample.
+    pub instructions: u64,
+    /// Those whose chain is the true one.
+    pub exact: u64,
+    /// Those whose chain is the true one as far as a record can hold it.
+    pub cut_at_depth_limit: u64,
+    /// Those whose chain is not the true one.
+    pub different: u64,
+    /// What was not seen, and taken for true.
+    pub assumed: AssumedRow,
+    /// The kinds of differences.
+    pub differences: Vec<Row>,
+    /// Records that cannot be read.
+    pub unreadable: u64,
+}
+
+/// See [`Assumed`].
+#[derive(Clone, Copy, Debug, Serialize)]
+#[expect(missing_docs, reason = "they are those of `Assumed`")]
+pub struct AssumedRow {
+    pub starts: u64,
+    pub links: u64,
+    pub instructions_lost: u64,
+    pub entries_not_stepped: u64,
+    pub instructions_not_stepped: u64,
+    pub roots: u64,
+}
+
+/// A kind of difference.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Which.
+    pub kind: &'static str,
+    /// How many instructions.
+    pub count: u64,
+    /// In which functions, how many of them; most first.
+    pub functions: Vec<(String, u64)>,
+    /// The first ones.
+    pub examples: Vec<Example>,
+}
+
+/// An instruction with a wrong chain.
+#[derive(Clone, Debug, Serialize)]
+pub struct Example {
+    /// The core.
+    pub core: u32,
+    /// The number of the sample on it.
+    pub sequence: u32,
+    /// The instruction, in words.
+    pub at: String,
+    /// The one before.
+    pub before: Option<String>,
+    /// The true links, innermost first.
+    pub expected: Vec<String>,
+    /// The reported ones.
+    pub reported: Vec<String>,
+    /// The reported end.
+    pub end: &'static str,
+}
+
+impl Report {
+    /// Names what a verification found. Addresses are resolved here.
+    #[must_use]
+    pub fn new(profile: &Profile, found: &Verification, symbols: &mut Symbols) -> Self {
+        let run = &profile.description;
+        let Assumed {
+            starts,
+            links,
+            lost,
+            entries,
+            unseen,
+            roots,
+        } = found.assumed;
+        let row = |(kind, differences): (&super::Kind, &super::Differences)| {
+            let mut functions = BTreeMap::new();
+            for (&pc, count) in &differences.places {
+                *functions.entry(function(pc, symbols)).or_insert(0) += count;
+            }
+            let mut functions: Vec<_> = functions.into_iter().collect();
+            functions.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+            let examples = differences.examples.iter();
+            Row {
+                kind: kind.name(),
+                count: differences.count,
+                functions,
+                examples: examples
+                    .map(|(core, difference)| example(*core, difference, symbols))
+                    .collect(),
+            }
+        };
+        Self {
+            build_id: crate::symbols::BuildId(run.build_id).to_string(),
+            source: run.source.name(),
+            workload: run.workload.as_str().to_owned(),
+            cores: run.cores,
+            instructions: found.instructions,
+            exact: found.exact,
+            cut_at_depth_limit: found.cut,
+            different: found.different(),
+            assumed: AssumedRow {
+                starts,
+                links,
+                instructions_lost: lost,
+                entries_not_stepped: entries,
+                instructions_not_stepped: unseen,
+                roots,
+            },
+            differences: found.differences.iter().map(row).collect(),
+            unreadable: found.unreadable,
+        }
+    }
+
+    /// As JSON.
+    ///
+    /// # Errors
+    ///
+    /// None that a report can cause.
+    pub fn json(&self) -> serde_json::Result<String> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        Ok(text)
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let cores = counted(self.cores.into(), "core");
+        let workload = &self.workload;
+        writeln!(out, "kernel      build-id {}", self.build_id)?;
+        writeln!(out, "workload    {workload}, {cores}, by {}", self.source)?;
+        self.write_assumed(out)?;
+        writeln!(out, "\n      share instructions  chains")?;
+        let share = |out: &mut String, count, what: &str| {
+            let share = percent(count, self.instructions);
+            writeln!(out, "{share:>10.4}% {:>12}  {what}", grouped(count))
+        };
+        share(out, self.instructions, "all")?;
+        share(out, self.exact, "exact")?;
+        if self.cut_at_depth_limit > 0 {
+            let what = "exact up to the depth limit";
+            share(out, self.cut_at_depth_limit, what)?;
+        }
+        share(out, self.different, "different")?;
+        for row in &self.differences {
+            writeln!(out)?;
+            share(out, row.count, row.kind)?;
+            self.write_functions(out, row)?;
+            for example in &row.examples {
+                example.write(out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_assumed(&self, out: &mut String) -> std::fmt::Result {
+        let assumed = &self.assumed;
+        writeln!(
+            out,
+            "assumed     {} at {}",
+            counted(assumed.links, "caller"),
+            counted(assumed.starts, "start")
+        )?;
+        for (count, noun, what) in [
+            (assumed.roots, "root", " that a new stack returns to"),
+            (assumed.instructions_lost, "instruction", " lost"),
+            (
+                assumed.entries_not_stepped,
+                "interrupt",
+                "'s entry not stepped",
+            ),
+            (
+                assumed.instructions_not_stepped,
+                "instruction",
+                " not stepped",
+            ),
+            (self.unreadable, "record", " not readable"),
+        ] {
+            if count > 0 {
+                writeln!(out, "            {}{what}", counted(count, noun))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_functions(&self, out: &mut String, row: &Row) -> std::fmt::Result {
+        for (name, count) in row.functions.iter().take(SHOWN) {
+            writeln!(out, "            {:>12}  in {name}", grouped(*count))?;
+        }
+        let more = row.functions.len().saturating_sub(SHOWN);
+        if more > 0 {
+            let more = counted(more as u64, "function");
+            writeln!(out, "            {:>12}  and {more} more", "")?;
+        }
+        Ok(())
+    }
+}
+
+impl Example {
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        let Self { core, sequence, .. } = self;
+        writeln!(out, "  core {core}, sample {sequence}: {}", self.at)?;
+        if let Some(before) = &self.before {
+            writeln!(out, "    after     {before}")?;
+        }
+        let mut chain = |label: &str, links: &[String], end: Option<&str>| {
+            let mut label = label;
+            for link in links.iter().take(SHOWN) {
+                writeln!(out, "    {label:<9} {link}")?;
+                label = "";
+            }
+            match end {
+                _ if links.len() > SHOWN => writeln!(out, "    {label:<9} …"),
+                Some(end) => writeln!(out, "    {label:<9} [{end}]"),
+                None if links.is_empty() => writeln!(out, "    {label:<9} nothing"),
+                None => Ok(()),
+            }
+        };
+        chain("expected", &self.expected, None)?;
+        chain("reported", &self.reported, Some(self.end))
+    }
+}
+
+fn example(core: u32, difference: &Difference, symbols: &mut Symbols) -> Example {
+    let mut links = |links: &[Link]| links.iter().map(|&it| link(it, symbols)).collect();
+    let expected = links(&difference.expected);
+    let reported = links(&difference.reported);
+    Example {
+        core,
+        sequence: difference.sequence,
+        at: place(difference.pc, symbols),
+        before: difference.before.map(|pc| place(pc, symbols)),
+        expected,
+        reported,
+        end: ChainEnd::name(difference.end),
+    }
+}
+
+fn link(link: Link, symbols: &mut Symbols) -> String {
+    match link {
+        Link::Return(address) => {
+            let name = function(CodeAddress(address.0.wrapping_sub(1)), symbols);
+            format!("{:#x} in {name}", address.0)
+        }
+        Link::Interrupted { vector, pc } => {
+            format!("[interrupt {vector:#04x}] {}", place(pc, symbols))
+        }
+    }
+}
+
+fn place(pc: CodeAddress, symbols: &mut Symbols) -> String {
+    format!("{:#x} in {}", pc.0, function(pc, symbols))
+}
+
+/// The function that has the code at `pc`, not one that was inlined there.
+fn function(pc: CodeAddress, symbols: &mut Symbols) -> String {
+    symbols.resolve([pc]);
+    // There is at least one frame.
+    let outermost = symbols.frames(pc).last().map(|frame| frame.function);
+    outermost.map_or_else(String::new, |id| symbols.function(id).name.clone())
+}

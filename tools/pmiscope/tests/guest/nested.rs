@@ -1,0 +1,133 @@
+//! Overflows in the handler of an overflow: they come if something in the handler
+//! returns from an exception, which lets NMIs in. An aim does exactly that, and then
+//! lets one come at each instruction of the handler in turn.
+
+use std::collections::BTreeSet;
+
+use profiler::format::{ChainEnd, ChainEntry, State};
+
+use crate::fixture::{Samples, Seen, function, sample};
+
+/// More than the instructions of a handler with arithmetic under it.
+const HANDLER: u32 = 1500;
+
+/// The vector of the NMI.
+const NMI: u8 = 2;
+
+fn aimed(seen: &Seen) -> bool {
+    seen.event == 1
+}
+
+/// Whether the sample is of an NMI's handler, and not of the code below.
+fn is_nested(seen: &Seen) -> bool {
+    seen.chain
+        .iter()
+        .any(|entry| matches!(entry, ChainEntry::Crossing { vector: NMI, .. }))
+}
+
+/// Asserts that every overflow is there and that the chains are whole.
+#[track_caller]
+fn assert_accounted_for(samples: &Samples) {
+    for (core, counters) in samples.counters.iter().enumerate() {
+        assert_eq!(
+            (counters.taken, counters.lost, counters.unclaimed),
+            (counters.stored, 0, 0),
+            "core {core}: {counters:?}"
+        );
+        assert_eq!(samples.cores[core].len() as u64, counters.stored);
+        let nested = samples.of(core).filter(is_nested).count() as u64;
+        assert_eq!(nested, counters.nested, "core {core}: nested");
+        // Each number was given once, though the inner ones come first.
+        let numbers: BTreeSet<_> = samples.of(core).map(|seen| seen.sequence).collect();
+        assert_eq!(numbers.len(), samples.cores[core].len(), "core {core}");
+        assert_eq!(numbers.last(), Some(&(numbers.len() as u32 - 1)));
+    }
+    for seen in samples.all() {
+        assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
+    }
+}
+
+#[test]
+fn an_nmi_at_every_instruction_of_the_handler_corrupts_nothing() {
+    let run = "--smp 1 --workload arithmetic";
+    let storm = sample(&format!(
+        "{run} --samples 6000 --aim nmi_landed:0..{HANDLER}"
+    ));
+    assert_accounted_for(&storm);
+    // One nested handler in every other handler, until the aim was beyond its end.
+    let nested: Vec<_> = storm.all().filter(is_nested).collect();
+    assert!(
+        nested
+            .iter()
+            .all(|seen| !seen.state.has(State::INTERRUPTS_ON)),
+        "a handler with interrupts on"
+    );
+    assert!(nested.len() > 2000, "{} nested", nested.len());
+    // At each instruction of the handler that a handler without nested ones comes by,
+    // in order: the first round of the aim is one pass over it, instruction by
+    // instruction.
+    let places: BTreeSet<_> = nested.iter().map(|seen| seen.pc).collect();
+    assert!(places.len() > 300, "at {} instructions only", places.len());
+    let landed = function("nmi_landed");
+    assert_eq!(nested[0].pc, landed, "the first one");
+
+    // The interrupted code has noticed nothing: its samples are those that it has
+    // when nobody aims.
+    let outer: Vec<_> = storm.all().filter(|seen| !is_nested(seen)).collect();
+    let calm = sample(&format!("{run} --samples {}", outer.len()));
+    for (number, (outer, calm)) in outer.iter().zip(calm.all()).enumerate() {
+        let of = |seen: &Seen| (seen.pc, seen.sp, seen.stack_top, seen.chain.clone());
+        assert_eq!(of(outer), of(&calm), "sample {number} of the arithmetic");
+    }
+}
+
+#[test]
+fn nmis_in_handlers_leave_two_cores_and_all_workloads_whole() {
+    // Recursion is left out: its chains are longer than a record.
+    for workload in ["yield-storm", "ping-pong", "interrupts-off", "idle"] {
+        let storm = sample(&format!(
+            "--smp 2 --workload {workload} --samples 6000 --aim nmi_landed:0..{HANDLER}"
+        ));
+        for counters in &storm.counters {
+            assert!(counters.nested > 500, "{workload}: {counters:?}");
+            assert_eq!(counters.lost, 0, "{workload}: {counters:?}");
+            assert_eq!(
+                counters.taken,
+                counters.stored + counters.unclaimed,
+                "{workload}: {counters:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_nmi_at_every_instruction_of_the_handlers_exit_corrupts_nothing() {
+    let storm = sample("--smp 1 --workload arithmetic --samples 3000 --aim nmi_leave:0..18");
+    for counters in &storm.counters {
+        assert_eq!(counters.taken, counters.stored, "{counters:?}");
+    }
+    let exit: BTreeSet<_> = storm.all().filter(aimed).map(|seen| seen.pc).collect();
+    // Fifteen pops, the removal of two words, the return, and what was interrupted.
+    assert!(exit.len() >= 17, "{exit:x?}");
+    for seen in storm.all() {
+        assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
+    }
+}
+
+#[test]
+fn an_aim_comes_as_many_instructions_behind_a_function_as_it_says() {
+    let entry = function("switch_task");
+    for behind in [0_u64, 1, 7, 15] {
+        let aim = format!("switch_task:{behind}");
+        let samples = sample(&format!(
+            "--smp 1 --workload yield-storm --samples 2000 --aim {aim}"
+        ));
+        samples.assert_whole(1, 2000);
+        let at: BTreeSet<_> = samples.all().filter(aimed).map(|seen| seen.pc).collect();
+        assert_eq!(at.len(), 1, "{aim}: {at:x?}");
+        let at = at.first().unwrap().0;
+        // None of its instructions is longer than four bytes.
+        let bytes = behind..=4 * behind;
+        assert!(bytes.contains(&(at - entry.0)), "{aim}: at {at:#x}");
+    }
+}

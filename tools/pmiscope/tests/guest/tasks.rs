@@ -1,0 +1,108 @@
+//! Tasks that yield, block, sleep, move and end while they are sampled, and the
+//! idle loop that throws its stack away.
+
+use std::collections::BTreeSet;
+
+use profiler::format::{ChainEntry, State};
+
+use crate::fixture::{Samples, Seen, function, sample};
+
+/// Cores at every instruction of a storm of yields.
+fn storm(cores: u64) -> Samples {
+    // The first 50,000 of each core make the first tasks.
+    let samples = 100_000 * cores;
+    let storm = sample(&format!(
+        "--workload yield-storm --period 1 --smp {cores} --samples {samples}"
+    ));
+    storm.assert_whole(cores, samples);
+    storm.assert_exact(1);
+    storm
+}
+
+/// The samples whose program counter is from one label of the assembly up to
+/// another.
+fn between<'a>(
+    samples: &'a Samples,
+    [start, end]: [&str; 2],
+) -> impl Iterator<Item = Seen> + use<'a> {
+    let code = function(start)..function(end);
+    samples.all().filter(move |seen| code.contains(&seen.pc))
+}
+
+#[test]
+fn idling_resets_its_stack_with_interrupts_off_and_no_frame() {
+    let storm = storm(2);
+    let leaving: Vec<_> = between(&storm, ["leave_task", "task_root"]).collect();
+    let places: BTreeSet<_> = leaving.iter().map(|seen| seen.pc).collect();
+    assert_eq!(places.len(), 13, "its instructions: {places:x?}");
+    for seen in &leaving {
+        assert!(
+            !seen.state.has(State::INTERRUPTS_ON),
+            "interrupts are on while the stack is reset: {seen:x?}"
+        );
+    }
+    // Once the frame pointer is null there is no caller: of the two instructions that
+    // are left, one is on the task's stack, the call on the core's.
+    let slot = storm.description.stack_slot;
+    let rootless: Vec<_> = leaving
+        .iter()
+        .filter(|seen| seen.chain.is_empty())
+        .collect();
+    let stacks: BTreeSet<_> = rootless
+        .iter()
+        .map(|seen| {
+            (
+                seen.pc,
+                seen.sp.0.is_multiple_of(slot) || seen.sp.0 % slot == slot - 16,
+            )
+        })
+        .collect();
+    assert_eq!(
+        stacks.iter().map(|(_, at_top)| *at_top).collect::<Vec<_>>(),
+        [false, true],
+        "{rootless:x?}"
+    );
+}
+
+#[test]
+fn tasks_run_on_stacks_of_their_own_and_on_other_cores() {
+    let storm = storm(2);
+    let slot = storm.description.stack_slot;
+    let stacks =
+        |core| -> BTreeSet<u64> { storm.of(core).map(|seen| (seen.sp.0 - 1) / slot).collect() };
+    let [first, second] = [stacks(0), stacks(1)];
+    // The core's own, the workload's task, its partner, and wanderers.
+    assert!(
+        first.len() >= 4 && second.len() >= 4,
+        "{first:x?} {second:x?}"
+    );
+    let both = first.intersection(&second).count();
+    assert!(
+        both >= 1,
+        "no task was on both cores: {first:x?} {second:x?}"
+    );
+}
+
+#[test]
+fn a_system_call_shows_who_made_it() {
+    let storm = storm(1);
+    let crossed = |seen: &Seen| {
+        let mut crossings = seen.chain.iter().filter_map(|entry| match entry {
+            ChainEntry::Crossing { vector, .. } => Some(*vector),
+            ChainEntry::Return(_) => None,
+        });
+        crossings.next() == Some(0x80)
+    };
+    let switching = between(&storm, ["switch_task", "resume_task"]);
+    assert!(
+        switching.filter(crossed).count() > 100,
+        "no switch below a system call"
+    );
+    assert!(
+        storm
+            .all()
+            .filter(crossed)
+            .all(|seen| seen.end == profiler::format::ChainEnd::Complete
+                || seen.end == profiler::format::ChainEnd::FrameNull),
+    );
+}
