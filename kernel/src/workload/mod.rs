@@ -14,7 +14,8 @@
 //! | `idle`           | halting                           | halted samples              |
 //! | `yield-storm`    | switches of stacks, the idle loop | shallow and deep switches   |
 //! | `corruption`     | the walk, by words gone wrong     | chains cut, each by reason  |
-//! | `mix`            | all but `corruption`, in turn     | all of it, by task          |
+//! | `nmi-storm`      | NMIs from all cores to all        | the same, in parallel       |
+//! | `mix`            | all but those two, in turn        | all of it, by task          |
 //!
 //! # Rules for a workload
 //!
@@ -52,6 +53,8 @@ pub mod recursion;
 mod idle;
 #[cfg(target_os = "none")]
 mod interrupts_off;
+#[cfg(target_os = "none")]
+mod nmi_storm;
 #[cfg(target_os = "none")]
 mod ping_pong;
 #[cfg(target_os = "none")]

@@ -63,6 +63,13 @@ impl Driver {
         unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
     }
 
+    /// Asks `core` for a sample, from any core: it takes it if this is the run's
+    /// source, and if no other one has asked for it meanwhile.
+    pub fn ask(core: &CoreBlock) {
+        core.sampling.asked.store(true, Relaxed);
+        Self::interrupt(core);
+    }
+
     /// Asks `core` for a sample, and waits until it took it. One that does not in
     /// time is asked again in the next period; a core that has left is not asked.
     fn sample(core: &CoreBlock) {
@@ -71,8 +78,7 @@ impl Driver {
         if before >= state.quota.load(Relaxed) {
             return;
         }
-        state.asked.store(true, Relaxed);
-        Self::interrupt(core);
+        Self::ask(core);
         let _ = Deadline::after(PATIENCE).wait_for(|| state.sequence.load(Relaxed) != before);
     }
 }

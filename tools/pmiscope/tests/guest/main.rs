@@ -15,4 +15,5 @@ mod oracle;
 mod report;
 mod ring;
 mod sources;
+mod stress;
 mod tasks;

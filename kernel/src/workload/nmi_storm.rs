@@ -1,0 +1,20 @@
+//! A storm of NMIs: every core interrupts every other one by NMIs, all the time,
+//! while all of them yield, switch and idle as in `yield-storm`.
+//!
+//! For cores that run in parallel. With the source `ipi` each of these NMIs asks for
+//! a sample, and most of those that come while another one is handled are one with
+//! it; with other sources they are nobody's. Whatever comes, a core's interrupts are
+//! samples that were stored, samples that were lost, or unclaimed.
+
+use super::{Scratch, yield_storm};
+use crate::cpu;
+use crate::sampling::source::ipi::Driver;
+
+/// A unit of work.
+pub fn unit(scratch: &mut Scratch) {
+    yield_storm::unit(scratch);
+    let me = cpu::current_index();
+    for core in cpu::cores().iter().filter(|core| core.index != me) {
+        Driver::ask(core);
+    }
+}
