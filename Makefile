@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test miri bench iso limine build setup lint clean
+.PHONY: help run test miri mutants stress bench iso limine build setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,12 @@ miri:
 		PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --lib -p pmiscope-profiler \
 			--target-dir $(out)/miri -- --skip over_random_memory --skip a_write_nested_at_any_point; \
 	else echo "miri: skipped, there is no nightly toolchain with the component miri"; fi
+
+mutants: setup ## break the code in known places: a test must fail for each (ARGS: names of some)
+	tools/mutants.sh $(ARGS)
+
+stress: build ## what takes long: 40 million samples of storms, every chain of 60 million instructions
+	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 
 bench: build ## measure a sample in the guest, the library and the host tool
 	cargo bench --locked $(ARGS)

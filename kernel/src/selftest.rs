@@ -8,14 +8,18 @@ use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
 use x86_64::registers::control::Cr2;
 use x86_64::registers::rflags::RFlags;
+use x86_64::structures::DescriptorTablePointer;
 
-use crate::cpu;
+use crate::boot::entry::CoreMain;
 use crate::cpu::apic::{self, LVT_MASKED, Register};
+use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
-use crate::memory::{image, stacks};
+use crate::memory::image;
+use crate::memory::stacks::{self, StackKind};
 use crate::sampling::aim;
 use crate::smp;
 use crate::trap::{self, vector};
@@ -25,12 +29,18 @@ use crate::workload::{Scratch, Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled before they go wrong.
-static MIDWAY: [Workload; 3] = [
+static MIDWAY: [Workload; 5] = [
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),
     Workload::new("stack-overflow-midway", |scratch| {
         midway(scratch, stack_overflow)
+    }),
+    Workload::new("overflow-kernel-midway", |scratch| {
+        midway(scratch, || overflow(StackKind::Kernel));
+    }),
+    Workload::new("overflow-nmi-handler-midway", |scratch| {
+        midway(scratch, || overflow(StackKind::NmiHandler));
     }),
     Workload::new("hang-midway", |scratch| midway(scratch, hang_unsampled)),
 ];
@@ -49,8 +59,18 @@ const TESTS: &[Test] = &[
     ("write-text", write_text),
     ("execute-data", execute_data),
     ("stack-overflow", stack_overflow),
+    ("overflow-kernel", || overflow(StackKind::Kernel)),
+    ("overflow-nmi", || overflow(StackKind::Nmi)),
+    ("overflow-nmi-handler", || overflow(StackKind::NmiHandler)),
+    ("overflow-debug", || overflow(StackKind::Debug)),
+    ("overflow-machine-check", || {
+        overflow(StackKind::MachineCheck)
+    }),
+    ("overflow-double-fault", || overflow(StackKind::DoubleFault)),
+    ("overflow-elsewhere", overflow_elsewhere),
     ("canary", overwrite_canary),
     ("double-fault", double_fault),
+    ("triple-fault", triple_fault),
     ("breakpoint", instructions::interrupts::int3),
     ("breakpoint-elsewhere", breakpoint_elsewhere),
     ("nmi-keeps-cr2", nmi_keeps_cr2),
@@ -177,8 +197,51 @@ fn stack_overflow() {
     black_box(deeper(0));
 }
 
+unsafe extern "C" {
+    /// The root of stacks: see [`crate::boot::entry`].
+    fn enter_stack(core: u64, stack_top: u64, main: CoreMain) -> !;
+}
+
+/// Goes on at the top of another of the core's stacks, as code does that an
+/// interrupt has put there, and overflows that.
+///
+/// For the double fault's that works as well: each double fault begins at the top of
+/// its stack again, whatever was on it. What no handler sees is a double fault that
+/// finds no stack at all, see [`triple_fault`].
+fn overflow(kind: StackKind) {
+    extern "C" fn main(_: &'static CoreBlock) -> ! {
+        stack_overflow();
+        unreachable!("a stack without an end");
+    }
+    let core = cpu::current();
+    instructions::interrupts::disable();
+    let top = core.stack(kind).entry().as_u64();
+    // SAFETY: not safe at all, which is the test; but only once the stack has
+    // overflowed. Until then: it is mapped and this core's, and what was on it or on
+    // the running one is not gone on with. Maskable interrupts are off; an NMI finds
+    // its place below what is in use, as in an NMI's handler.
+    unsafe { enter_stack(core.this.as_u64(), top, main) }
+}
+
+/// On the last core, so that the report has to name another than the first.
+fn overflow_elsewhere() {
+    let last = cpu::cores().last().expect("there is a first core");
+    smp::give(last, || overflow(StackKind::NmiHandler));
+    smp::idle();
+}
+
+/// No trap finds its gate: the processor gives up, and the machine is reset.
+fn triple_fault() {
+    let none = DescriptorTablePointer {
+        limit: 0,
+        base: VirtAddr::zero(),
+    };
+    // SAFETY: not safe at all: no trap can be handled any more, which is the test.
+    unsafe { asm!("lidt [{}]", "int3", in(reg) &raw const none, options(noreturn)) };
+}
+
 fn overwrite_canary() {
-    let stack = cpu::current().stack(stacks::StackKind::Debug);
+    let stack = cpu::current().stack(StackKind::Debug);
     let low: *mut u64 = stack.low.as_mut_ptr();
     // SAFETY: mapped, and nothing but the canary is there.
     unsafe { low.write_volatile(0) };

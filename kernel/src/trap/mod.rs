@@ -42,6 +42,8 @@ pub fn start() {
     register(vector::CALL, smp::on_call);
     register(vector::PING, workload::on_ping);
     register(vector::NUDGE, workload::on_nudge);
+    register(vector::OVERFLOW_EXCEPTION, workload::on_exception);
+    register(vector::LAYER, workload::on_interrupt);
     register(vector::RESCHEDULE, task::on_reschedule);
     register(vector::SYSTEM_CALL, task::syscall::on_system_call);
 }

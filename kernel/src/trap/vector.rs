@@ -6,6 +6,8 @@ pub const DEBUG: u8 = 1;
 pub const NMI: u8 = 2;
 /// #BP.
 pub const BREAKPOINT: u8 = 3;
+/// #OF. No instruction of 64-bit code raises it, but `int 4`.
+pub const OVERFLOW_EXCEPTION: u8 = 4;
 /// #DF.
 pub const DOUBLE_FAULT: u8 = 8;
 /// #PF.
@@ -18,6 +20,8 @@ pub const CALL: u8 = 0x40;
 pub const PING: u8 = 0x41;
 /// What a core wakes itself with in the workload `idle`.
 pub const NUDGE: u8 = 0x42;
+/// What interrupts the handler of an exception in the workload `layers`.
+pub const LAYER: u8 = 0x44;
 /// A core has a task to run: see [`crate::task`].
 pub const RESCHEDULE: u8 = 0x43;
 /// A request to the kernel: see [`crate::task::syscall`].
@@ -39,7 +43,7 @@ pub const fn name(vector: u8) -> &'static str {
         DEBUG => "debug exception",
         NMI => "NMI",
         BREAKPOINT => "breakpoint",
-        4 => "overflow",
+        OVERFLOW_EXCEPTION => "overflow exception",
         5 => "bound range exceeded",
         6 => "invalid opcode",
         7 => "device not available",
@@ -59,6 +63,7 @@ pub const fn name(vector: u8) -> &'static str {
         CALL => "call from another core",
         PING => "ping-pong",
         NUDGE => "nudge from itself",
+        LAYER => "layer",
         RESCHEDULE => "reschedule",
         SYSTEM_CALL => "system call",
         SAMPLING => "overflow",

@@ -13,6 +13,7 @@
 //! | `heap`           | the allocator and its lock        | a broad, flat profile       |
 //! | `idle`           | halting                           | halted samples              |
 //! | `yield-storm`    | switches of stacks, the idle loop | shallow and deep switches   |
+//! | `layers`         | interrupts in exceptions          | chains across both          |
 //! | `corruption`     | the walk, by words gone wrong     | chains cut, each by reason  |
 //! | `nmi-storm`      | NMIs from all cores to all        | the same, in parallel       |
 //! | `mix`            | all but those two, in turn        | all of it, by task          |
@@ -54,6 +55,8 @@ mod idle;
 #[cfg(target_os = "none")]
 mod interrupts_off;
 #[cfg(target_os = "none")]
+mod layers;
+#[cfg(target_os = "none")]
 mod nmi_storm;
 #[cfg(target_os = "none")]
 mod ping_pong;
@@ -64,6 +67,8 @@ mod yield_storm;
 
 #[cfg(target_os = "none")]
 pub use idle::on_nudge;
+#[cfg(target_os = "none")]
+pub use layers::{on_exception, on_interrupt};
 #[cfg(target_os = "none")]
 pub use ping_pong::on_ping;
 #[cfg(target_os = "none")]

@@ -6,8 +6,8 @@ use profiler::format::Text;
 use x86_64::VirtAddr;
 
 use super::{
-    Scratch, arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, nmi_storm,
-    ping_pong, recursion, yield_storm,
+    Scratch, arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers,
+    nmi_storm, ping_pong, recursion, yield_storm,
 };
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
@@ -56,6 +56,7 @@ pub static ALL: &[Workload] = &[
     Workload::new("heap", heap::unit),
     Workload::halting("idle", idle::unit),
     Workload::new("yield-storm", yield_storm::unit),
+    Workload::new("layers", layers::unit),
     Workload::alone("corruption", corruption::unit),
     Workload::alone("nmi-storm", nmi_storm::unit),
 ];

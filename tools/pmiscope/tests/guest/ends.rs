@@ -2,7 +2,7 @@
 //! what happened, on which core.
 
 use pmiscope::profile::Outcome::{
-    self, BadCommandLine, Exception, Finished, LoaderFailed, Panic, SamplingUnavailable,
+    self, BadCommandLine, Exception, Finished, LoaderFailed, Panic, QemuFailed, SamplingUnavailable,
 };
 
 use crate::fixture::{Guest, run};
@@ -56,6 +56,63 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
         ],
     ),
     (
+        "overflow-kernel",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's kernel stack",
+        ],
+    ),
+    (
+        "overflow-nmi",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's NMI stack",
+        ],
+    ),
+    (
+        "overflow-nmi-handler",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's NMI handler stack",
+        ],
+    ),
+    (
+        "overflow-debug",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's debug stack",
+        ],
+    ),
+    (
+        "overflow-machine-check",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's machine check stack",
+        ],
+    ),
+    // A double fault begins at the top of this stack again, so it can be reported.
+    (
+        "overflow-double-fault",
+        Exception,
+        &[
+            "[ERROR core0] double fault (vector 8)",
+            ": guard page of core 0's double fault stack",
+        ],
+    ),
+    (
+        "overflow-elsewhere",
+        Exception,
+        &[
+            "[ERROR core2] double fault (vector 8)",
+            ": guard page of core 2's NMI handler stack",
+        ],
+    ),
+    (
         "canary",
         Panic,
         &["the canary of core 0's debug stack is overwritten"],
@@ -68,6 +125,8 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
             "stack pointer: on no stack of the kernel",
         ],
     ),
+    // Nobody is left to say anything: that the machine was reset is all there is.
+    ("triple-fault", QemuFailed, &["self-test: triple-fault"]),
     (
         "breakpoint",
         Exception,
@@ -135,6 +194,15 @@ fn a_kernel_that_panics_says_where() {
     let run = run("--self-test panic").ended_with(4).saying(&[
         "the kernel panicked: panicked at kernel/src/selftest.rs:",
         ": this panic was asked for\n",
+    ]);
+    assert!(!run.profile.exists(), "a profile of nothing");
+}
+
+#[test]
+fn a_machine_that_is_reset_is_a_failure() {
+    let run = run("--self-test triple-fault").ended_with(4).saying(&[
+        "the guest reset or switched off the machine",
+        "self-test: triple-fault",
     ]);
     assert!(!run.profile.exists(), "a profile of nothing");
 }

@@ -84,6 +84,11 @@ pub struct Run {
 /// Runs `pmiscope run` with these arguments, words between spaces, and the kernel
 /// and the loader that were built.
 pub fn run(arguments: &str) -> Run {
+    run_within(arguments, LIMIT)
+}
+
+/// The same, within another time.
+pub fn run_within(arguments: &str, limit: Duration) -> Run {
     let [kernel, loader] = ["kernel", "loader"].map(built);
     let files = [
         "--kernel".into(),
@@ -91,11 +96,15 @@ pub fn run(arguments: &str) -> Run {
         "--loader".into(),
         loader.into_os_string(),
     ];
-    start(arguments, &files)
+    start_within(arguments, &files, limit)
 }
 
 /// The same without naming a kernel.
 pub fn start(arguments: &str, more: &[std::ffi::OsString]) -> Run {
+    start_within(arguments, more, LIMIT)
+}
+
+fn start_within(arguments: &str, more: &[std::ffi::OsString], limit: Duration) -> Run {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let profile = folder().join(format!("{number}.pmi"));
@@ -105,7 +114,7 @@ pub fn start(arguments: &str, more: &[std::ffi::OsString]) -> Run {
         .arg(&profile)
         .args(arguments.split_ascii_whitespace())
         .args(more)
-        .timeout(LIMIT)
+        .timeout(limit)
         .output();
     let output = command.unwrap_or_else(|error| panic!("pmiscope run {arguments}: {error}"));
     Run {

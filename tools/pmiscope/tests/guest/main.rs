@@ -14,5 +14,6 @@ mod nested;
 mod report;
 mod ring;
 mod sources;
+mod stress;
 mod tasks;
 mod verify;

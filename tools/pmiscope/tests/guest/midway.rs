@@ -65,6 +65,32 @@ fn a_stack_that_overflows_into_its_guard_page() {
 }
 
 #[test]
+fn a_cores_own_stack_that_overflows() {
+    goes_wrong(
+        "overflow-kernel-midway",
+        4,
+        "exception",
+        &[
+            "the kernel met an exception: double fault",
+            ": guard page of core 3's kernel stack",
+        ],
+    );
+}
+
+#[test]
+fn the_stack_of_nmi_handlers_that_overflows_below_them() {
+    goes_wrong(
+        "overflow-nmi-handler-midway",
+        4,
+        "exception",
+        &[
+            "the kernel met an exception: double fault",
+            ": guard page of core 3's NMI handler stack",
+        ],
+    );
+}
+
+#[test]
 fn a_core_that_nothing_interrupts_any_more() {
     goes_wrong(
         "hang-midway --timeout 5",

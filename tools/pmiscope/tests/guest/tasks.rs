@@ -1,9 +1,9 @@
 //! Tasks that yield, block, sleep, move and end while they are sampled, and the
 //! idle loop that throws its stack away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use profiler::format::{ChainEntry, State};
+use profiler::format::{ChainEnd, ChainEntry, State};
 
 use crate::fixture::{Samples, Seen, function, sample};
 
@@ -27,6 +27,15 @@ fn between<'a>(
 ) -> impl Iterator<Item = Seen> + use<'a> {
     let code = function(start)..function(end);
     samples.all().filter(move |seen| code.contains(&seen.pc))
+}
+
+/// The vectors of the interrupts that a chain crosses, innermost first.
+fn crossed(seen: &Seen) -> Vec<u8> {
+    let vectors = seen.chain.iter().filter_map(|entry| match entry {
+        ChainEntry::Crossing { vector, .. } => Some(*vector),
+        ChainEntry::Return(_) => None,
+    });
+    vectors.collect()
 }
 
 #[test]
@@ -86,23 +95,38 @@ fn tasks_run_on_stacks_of_their_own_and_on_other_cores() {
 #[test]
 fn a_system_call_shows_who_made_it() {
     let storm = storm(1);
-    let crossed = |seen: &Seen| {
-        let mut crossings = seen.chain.iter().filter_map(|entry| match entry {
-            ChainEntry::Crossing { vector, .. } => Some(*vector),
-            ChainEntry::Return(_) => None,
-        });
-        crossings.next() == Some(0x80)
-    };
+    let called = |seen: &Seen| crossed(seen).first() == Some(&0x80);
     let switching = between(&storm, ["switch_task", "resume_task"]);
     assert!(
-        switching.filter(crossed).count() > 100,
+        switching.filter(called).count() > 100,
         "no switch below a system call"
     );
-    assert!(
-        storm
-            .all()
-            .filter(crossed)
-            .all(|seen| seen.end == profiler::format::ChainEnd::Complete
-                || seen.end == profiler::format::ChainEnd::FrameNull),
-    );
+}
+
+#[test]
+fn the_walk_goes_through_an_nmi_over_an_interrupt_over_an_exception_over_a_task() {
+    const NMI: u8 = 2;
+    const EXCEPTION: u8 = 4;
+    const INTERRUPT: u8 = 0x44;
+    let layers = sample("--workload layers --smp 1 --samples 20000 --aim nmi_landed:0..1500");
+    let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for sample in layers.all() {
+        assert_eq!(sample.end, ChainEnd::Complete, "{sample:x?}");
+        let mut layers = crossed(&sample);
+        // Any number of NMIs in NMIs is one layer here.
+        layers.dedup_by(|outer, inner| *outer == NMI && *inner == NMI);
+        *seen.entry(layers).or_default() += 1;
+    }
+    for layers in [
+        &[][..],
+        &[EXCEPTION],
+        &[INTERRUPT, EXCEPTION],
+        &[NMI],
+        &[NMI, EXCEPTION],
+        &[NMI, INTERRUPT, EXCEPTION],
+    ] {
+        let count = seen.remove(layers).unwrap_or(0);
+        assert!(count > 100, "{layers:?} {count} times, and {seen:?}");
+    }
+    assert!(seen.is_empty(), "other layers: {seen:?}");
 }

@@ -1,0 +1,128 @@
+#!/bin/sh
+# Breaks the code on purpose, one patch at a time, and demands that a test sees it: a
+# mechanism whose loss no test notices is not tested.
+#
+# usage: tools/mutants.sh [names of patches, without .patch; all if there are none]
+#
+# Each of tools/mutants/*.patch is what `git diff` prints, below lines that say
+#
+#   # breaks: what no longer holds
+#   # built by: a command that builds what the test runs, if `cargo test` does not
+#   # caught by: a command that runs tests, `cargo test …`
+#
+# The tree with the patch must build, and then the tests must fail, by themselves and
+# not by a time-out. Without any patch they must pass. All that happens in a copy of
+# the tree in the build directory. To change a patch, or to mend one that no longer
+# applies: make the change in the tree, `git diff` it below the patch's first lines,
+# and take it back.
+set -eu
+cd "$(dirname "$0")/.."
+
+limit=900 # seconds, for one command
+patches=$PWD/tools/mutants
+out=${CARGO_TARGET_DIR:-target}
+mkdir -p "$out/mutants"
+scratch=$(cd "$out/mutants" && pwd)
+tree=$scratch/tree
+log=$scratch/log
+# One for all patches: only what a patch changes is built again.
+export CARGO_TARGET_DIR="$scratch/target"
+
+die() {
+    echo "mutants: $*" >&2
+    exit 1
+}
+
+# What a patch says in its lines `# KEY: …`.
+told() { sed -n "s/^# $1: //p" "$2"; }
+
+# Runs a command of a patch in the copy.
+in_tree() { (cd "$tree" && timeout "$limit" sh -c "$1") >"$log" 2>&1 </dev/null; }
+
+# Builds what the tests of a patch need, and the tests.
+built() {
+    told "built by" "$1" >"$scratch/commands"
+    told "caught by" "$1" | sed 's/cargo test/cargo test --no-run/' >>"$scratch/commands"
+    while read -r command; do
+        in_tree "$command" || return 1
+    done <"$scratch/commands"
+}
+
+# The copy as it was: the index has it.
+restore() {
+    git -C "$tree" checkout -q -- .
+    git -C "$tree" clean -qfd
+}
+
+report() { printf '%-9s %-34s %s\n' "$@"; }
+
+names=$*
+if [ -z "$names" ]; then
+    names=$(cd "$patches" && ls -- *.patch | sed 's/\.patch$//')
+fi
+for name in $names; do
+    patch=$patches/$name.patch
+    [ -f "$patch" ] || die "there is no $patch"
+    for key in breaks "caught by"; do
+        [ "$(told "$key" "$patch" | wc -l)" = 1 ] || die "$patch: needs one line '# $key: …'"
+    done
+    case $(told "caught by" "$patch") in
+    *"cargo test "*) ;;
+    *) die "$patch: '# caught by:' must be a 'cargo test …'" ;;
+    esac
+done
+
+rm -rf "$tree"
+mkdir "$tree"
+git ls-files -z --cached --others --exclude-standard |
+    tar --null -T - --ignore-failed-read -cf - 2>/dev/null | tar -xf - -C "$tree"
+git -C "$tree" init -q
+git -C "$tree" add -A
+
+# Tests that fail without a patch catch nothing.
+: >"$scratch/passed"
+for name in $names; do
+    patch=$patches/$name.patch
+    command=$(told "caught by" "$patch")
+    grep -qxF "$command" "$scratch/passed" && continue
+    built "$patch" && in_tree "$command" || {
+        tail -n 30 "$log" >&2
+        die "without any patch this fails: $command"
+    }
+    echo "$command" >>"$scratch/passed"
+    restore
+done
+
+bad=0
+report result patch "what is broken"
+for name in $names; do
+    patch=$patches/$name.patch
+    breaks=$(told breaks "$patch")
+    status=0
+    if ! git -C "$tree" apply "$patch" 2>"$log"; then
+        result=STALE why="the patch does not apply: $(head -n 1 "$log")"
+    elif ! built "$patch"; then
+        result=UNBUILT why="with the patch the build fails: $(grep -m 1 '^error' "$log" || :)"
+    else
+        in_tree "$(told "caught by" "$patch")" || status=$?
+        failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
+        if [ "$status" = 0 ]; then
+            result=SURVIVED why="no test fails: $(told "caught by" "$patch")"
+        elif [ "$status" = 124 ]; then
+            result=HUNG why="the tests did not end in $limit seconds"
+        elif [ -z "$failed" ]; then
+            result=UNCLEAR why="it failed, but no test did: $(tail -n 1 "$log")"
+        else
+            result=caught
+        fi
+    fi
+    report "$result" "$name" "$breaks"
+    if [ "$result" = caught ]; then
+        echo "$failed" | sed 's/^/          by /'
+    else
+        bad=1
+        report "" "" "$why"
+    fi
+    restore
+done
+exit $bad

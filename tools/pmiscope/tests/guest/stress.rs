@@ -1,0 +1,148 @@
+//! What takes long: `make stress`. Nothing here is small, and nothing may be left
+//! over: no panic, every canary whole (the kernel looks at them before it says that
+//! it has finished), every chain complete or cut where a record ends, and on each
+//! core as many interrupts as samples stored, samples lost and interrupts unclaimed.
+//!
+//! `PMISCOPE_STRESS=5` takes five hundredths of the samples, to try it out.
+
+use std::env;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use pmiscope::profile::Profile;
+use serde_json::Value;
+
+use crate::fixture::{Run, run_within};
+
+/// A run may take so long.
+const LIMIT: Duration = Duration::from_hours(3);
+
+fn scaled(samples: u64) -> u64 {
+    let percent = env::var("PMISCOPE_STRESS").map_or(100, |percent| {
+        percent.parse().expect("PMISCOPE_STRESS is no number")
+    });
+    samples * percent / 100
+}
+
+/// Runs, and asserts that every interrupt is accounted for.
+#[track_caller]
+fn storm(arguments: &str, samples: u64) -> Run {
+    let run = run_within(&format!("{arguments} --samples {samples}"), LIMIT).ended_with(0);
+    let profile = Profile::read(std::fs::read(&run.profile).unwrap()).unwrap();
+    let end = profile.end.as_ref().expect("the profile's end");
+    for (core, counters) in end.cores.iter().enumerate() {
+        assert_eq!(
+            counters.taken,
+            counters.stored + counters.lost + counters.unclaimed,
+            "core {core}: {counters:?}"
+        );
+    }
+    let produced: u64 = end.cores.iter().map(|core| core.stored + core.lost).sum();
+    assert!(produced >= samples, "{produced} of {samples} samples");
+    assert_eq!(profile.incomplete(), None);
+    let report = run.report();
+    println!(
+        "{arguments}: {} samples, {} lost, {} unclaimed, chains {}",
+        report["samples"], report["lost"], report["unclaimed"], report["chain_ends"]
+    );
+    run
+}
+
+/// Asserts that no chain has ended but for these reasons.
+#[track_caller]
+fn assert_ends(run: &Run, reasons: &[&str]) {
+    let report = run.report();
+    let ends = report["chain_ends"].as_object().unwrap();
+    let other: Vec<_> = ends
+        .iter()
+        .filter(|(end, _)| !reasons.contains(&end.as_str()))
+        .collect();
+    assert!(other.is_empty(), "{other:?}");
+}
+
+#[test]
+#[ignore = "make stress"]
+fn sixteen_cores_are_sampled_every_hundred_instructions() {
+    for (workload, ends) in [
+        ("yield-storm", &["complete"][..]),
+        ("mix", &["complete", "depth limit"]),
+    ] {
+        let storm = storm(
+            &format!("--smp 16 --period 100 --workload {workload}"),
+            scaled(10_000_000),
+        );
+        assert_ends(&storm, ends);
+        assert_eq!(storm.report()["lost"], 0);
+        assert_eq!(storm.report()["period"]["max"], 100);
+    }
+}
+
+#[test]
+#[ignore = "make stress"]
+fn all_cores_interrupt_all_others_in_real_time() {
+    for source in ["ipi", "apic-timer"] {
+        let storm = storm(
+            &format!(
+                "--smp 16 --mode realtime --source {source} --period 1000000 --workload nmi-storm"
+            ),
+            scaled(500_000),
+        );
+        assert_ends(&storm, &["complete"]);
+    }
+}
+
+#[test]
+#[ignore = "make stress"]
+fn frames_are_overwritten_a_million_times() {
+    let storm = storm(
+        "--smp 4 --period 7 --workload corruption",
+        scaled(4_000_000),
+    );
+    let ends = &storm.report()["chain_ends"];
+    let cut: u64 = ends
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(end, _)| *end != "complete")
+        .map(|(_, samples)| samples.as_u64().unwrap())
+        .sum();
+    assert!(cut >= scaled(1_000_000), "{cut} cut chains: {ends}");
+}
+
+#[test]
+#[ignore = "make stress"]
+fn every_chain_of_every_workload_is_exact() {
+    let workloads = [
+        ("arithmetic", 1),
+        ("hash", 1),
+        ("recursion", 1),
+        ("copy", 1),
+        ("interrupts-off", 1),
+        ("heap", 2),
+        ("contention", 2),
+        ("ping-pong", 2),
+        ("idle", 2),
+        ("layers", 1),
+        ("yield-storm", 4),
+        ("mix", 4),
+    ];
+    let by_nmi = workloads.map(|workload| ("--period 1", workload));
+    let by_step =
+        [("yield-storm", 2), ("ping-pong", 2)].map(|workload| ("--source step", workload));
+    for (source, (workload, cores)) in by_nmi.into_iter().chain(by_step) {
+        let storm = storm(
+            &format!("{source} --smp {cores} --workload {workload}"),
+            scaled(5_000_000),
+        );
+        let verified = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args(["verify", "--format", "json"])
+            .arg(&storm.profile)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&verified.stderr);
+        let shown: Value = serde_json::from_slice(&verified.stdout).unwrap();
+        assert!(verified.status.success(), "{workload}: {said}\n{shown:#}");
+        println!("{source} {workload}: {shown}");
+        std::fs::remove_file(&storm.profile).unwrap();
+    }
+}
