@@ -39,7 +39,8 @@ pub(super) struct Instruction {
     pub next: CodeAddress,
     pub flow: Flow,
     /// Whether it can hold the trap of the trap flag off for one instruction, as it
-    /// does interrupts (SDM vol. 3, 7.8.3).
+    /// does interrupts (SDM vol. 3, 7.8.3), or does in QEMU, which leaves `pause` in a
+    /// way of its own.
     pub holds_traps_off: bool,
 }
 
@@ -147,7 +148,7 @@ fn is_entry(pc: CodeAddress, callers: &Callers) -> bool {
 
 fn holds_traps_off(raw: &iced_x86::Instruction) -> bool {
     match raw.mnemonic() {
-        Mnemonic::Sti => true,
+        Mnemonic::Sti | Mnemonic::Pause => true,
         Mnemonic::Mov | Mnemonic::Pop => raw.op0_register() == Register::SS,
         _ => false,
     }
@@ -213,6 +214,7 @@ mod tests {
         }
         assert!(decoded(&[0xfb]).unwrap().holds_traps_off); // sti
         assert!(decoded(&[0x8e, 0xd0]).unwrap().holds_traps_off); // mov ss, eax
+        assert!(decoded(&[0xf3, 0x90]).unwrap().holds_traps_off); // pause
         assert!(!decoded(&[0x90]).unwrap().holds_traps_off);
         assert_eq!(decoded(&[0x06]), None); // no instruction in 64-bit mode
         assert_eq!(decoded(&[]), None);
