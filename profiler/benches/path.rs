@@ -17,7 +17,7 @@ use profiler::format::{
     ChainEnd, ChainEntry, Clock, Delivery, Description, Sample, Source, State, Text, record_words,
 };
 use profiler::shared::{PAGE, Shared};
-use profiler::unwind::{Kernel, Registers, Slot, StackBounds, TrapFrameLayout, walk};
+use profiler::unwind::{Kernel, Registers, Rule, Slot, StackBounds, TrapFrameLayout, walk};
 
 const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8000_0000),
@@ -146,12 +146,12 @@ impl Kernel for Stack {
         TEXT
     }
 
-    fn is_root(&self, address: CodeAddress) -> bool {
-        address.0 == ROOT
-    }
-
-    fn trap_frame_live(&self, address: CodeAddress) -> bool {
-        address.0 == TEXT.start.0
+    fn rule(&self, address: CodeAddress) -> Rule {
+        match address.0 {
+            ROOT => Rule::Root,
+            start if start == TEXT.start.0 => Rule::TrapFrame,
+            _ => Rule::FramePointer,
+        }
     }
 
     fn trap_frame_layout(&self) -> TrapFrameLayout {

@@ -40,7 +40,8 @@ fn assert_accounted_for(samples: &Samples) {
         // Each number was given once, though the inner ones come first.
         let numbers: BTreeSet<_> = samples.of(core).map(|seen| seen.sequence).collect();
         assert_eq!(numbers.len(), samples.cores[core].len(), "core {core}");
-        assert_eq!(numbers.last(), Some(&(numbers.len() as u32 - 1)));
+        let last = numbers.last().map(|&last| last as usize);
+        assert_eq!(last, Some(numbers.len() - 1));
     }
     for seen in samples.all() {
         assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
