@@ -3,7 +3,7 @@
 //! Where nothing is left out, the instructions themselves say which calls are
 //! open: a call opens one, whatever moves the stack pointer past its return
 //! address ends it, an interrupt opens what its end closes. So the true chain of
-//! every sample is known ([`shadow`]), and each chain that the guest has found by
+//! every sample is known (`shadow.rs`), and each chain that the guest has found by
 //! frame pointers, repaired as reports show it ([`crate::chain`]), is compared
 //! with that, to the last link. It is as well checked that each instruction can
 //! follow the one before.

@@ -231,17 +231,13 @@ impl Report {
             counted(assumed.starts, "start")
         )?;
         for (count, noun, what) in [
-            (
-                assumed.stacks,
-                "stack",
-                " not seen before, its callers among these",
-            ),
+            (assumed.stacks, "stack", " taken up for the first time"),
             (assumed.roots, "root", " that a new stack returns to"),
             (assumed.instructions_lost, "instruction", " lost"),
             (
                 assumed.entries_not_stepped,
                 "interrupt",
-                "'s entry not stepped",
+                " entered without a step",
             ),
             (
                 assumed.instructions_not_stepped,
