@@ -1,5 +1,9 @@
 //! Halting until something happens, in a way that a sample can tell.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use x86_64::instructions::interrupts;
+
 use crate::assembly;
 
 unsafe extern "C" {
@@ -36,13 +40,28 @@ halted:
     "#,
 );
 
-/// Turns interrupts on and halts until one was taken, an NMI included.
+/// Waiting looks again at once, and does not halt.
+static POLLS: AtomicBool = AtomicBool::new(false);
+
+/// From now on [`wait`] does not halt: for a source of samples that does not end a
+/// halt, as the trap flag's (an emulator has no trap behind `hlt`).
+pub fn poll_from_now_on() {
+    POLLS.store(true, Ordering::Relaxed);
+}
+
+/// Turns interrupts on and halts until one was taken, an NMI included. It may as
+/// well come back without: the caller looks again at what it waits for.
 ///
 /// Interrupts are off when it is called, so that what the caller looked for
 /// cannot come unseen before the halt.
 #[inline]
 pub fn wait() {
-    halt_until_interrupt();
+    if POLLS.load(Ordering::Relaxed) {
+        interrupts::enable();
+        core::hint::spin_loop();
+    } else {
+        halt_until_interrupt();
+    }
 }
 
 /// Whether a core that is about to execute `pc` was halted: a halt is over when

@@ -199,6 +199,7 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
         driver.drive(u64::from(run.count));
     }
     if let Source::Step = run.source {
+        cpu::idle::poll_from_now_on();
         step::begin();
     }
     workload::start(core, run.workload)

@@ -255,13 +255,13 @@ fn record(
             run.clock.ticks(own + run.calibration.passage)
         }
     };
-    // Counts that are cut to their fields: a sequence number wraps, and a handler
-    // that takes 2³² ticks is not to be had.
-    #[allow(clippy::cast_possible_truncation)]
     let mut processor = processor_state(frame, delivery);
     if unwind::is_caller_known(interrupted.pc, &walkable) {
         processor.0 |= State::CALLER_KNOWN;
     }
+    // Counts that are cut to their fields: a sequence number wraps, and a handler
+    // that takes 2³² ticks is not to be had.
+    #[allow(clippy::cast_possible_truncation)]
     let sample = Sample {
         sequence: sequence as u32,
         handler_cost: handler_cost as u32,

@@ -158,8 +158,9 @@ pub(super) fn prepare(stack: &Stack) -> VirtAddr {
     let words: *mut u64 = sp.as_mut_ptr();
     let root = (&raw const task_start).addr() as u64;
     for (at, word) in [0, 0, 0, 0, 0, 0, root].into_iter().enumerate() {
+        let word_on_stack = words.wrapping_add(at);
         // SAFETY: within the stack, which is mapped, aligned, and no task's yet.
-        unsafe { words.add(at).write(word) };
+        unsafe { word_on_stack.write(word) };
     }
     sp
 }

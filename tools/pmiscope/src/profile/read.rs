@@ -188,6 +188,14 @@ impl Profile {
         self.cores.iter().map(|core| core.records).sum()
     }
 
+    /// How many whole records `core` has.
+    #[must_use]
+    pub fn records_of_core(&self, core: u32) -> u64 {
+        let core = usize::try_from(core).ok();
+        core.and_then(|core| self.cores.get(core))
+            .map_or(0, |core| core.records)
+    }
+
     /// The whole records of `core`, oldest first.
     #[must_use]
     pub fn records_of(&self, core: u32) -> Records<'_> {

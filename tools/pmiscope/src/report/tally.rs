@@ -194,16 +194,15 @@ fn stack(core: u32, sample: &Sample<'_>, chain: &[Link], repaired: Repaired) -> 
 pub fn sample_hash(profile: &Profile) -> String {
     let mut hash = Sha256::new();
     for core in 0..profile.cores() {
-        let mut words = Vec::new();
-        let mut records = 0_u64;
+        hash.update(u64::from(core).to_le_bytes());
+        hash.update(profile.records_of_core(core).to_le_bytes());
+        let mut bytes = Vec::new();
         profile.for_each_record(core, |record| {
             debug_assert_eq!(record_words(record[0]), record.len());
-            records += 1;
-            words.extend(record.iter().flat_map(|word| word.to_le_bytes()));
+            bytes.clear();
+            bytes.extend(record.iter().flat_map(|word| word.to_le_bytes()));
+            hash.update(&bytes);
         });
-        hash.update(u64::from(core).to_le_bytes());
-        hash.update(records.to_le_bytes());
-        hash.update(&words);
     }
     hex(&hash.finalize()[..16])
 }
