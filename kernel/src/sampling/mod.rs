@@ -408,6 +408,10 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
     if core.index != first.index {
         smp::stop_here();
     }
+    if let Source::Ipi(driver) = run.source {
+        let all_done = || run.active.load(Ordering::Acquire) == 0;
+        driver.drive_others(u64::from(run.count), all_done);
+    }
     turns::wait_until(|| (run.active.load(Ordering::Acquire) == 0).then_some(()));
     // The interrupted code is never gone on with: the core starts anew on its own
     // stack, as it did at boot.

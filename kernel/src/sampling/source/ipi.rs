@@ -43,9 +43,20 @@ impl Driver {
     ///
     /// It ends by its own last sample, which does not return here.
     pub fn drive(&self, period: u64) -> ! {
+        self.rounds(period, || false);
+        unreachable!("rounds without an end have ended")
+    }
+
+    /// What the first core does when it has taken its own last sample: the same,
+    /// until `all_done`. Others may have asked it for samples, so that it is ahead.
+    pub fn drive_others(&self, period: u64, all_done: impl Fn() -> bool) {
+        self.rounds(period, all_done);
+    }
+
+    fn rounds(&self, period: u64, is_over: impl Fn() -> bool) {
         let (first, others) = cpu::cores().split_first().expect("there is a first core");
         let mut due = time::ticks();
-        loop {
+        while !is_over() {
             due = due.wrapping_add(period);
             while time::ticks().wrapping_sub(due).cast_signed() < 0 {
                 core::hint::spin_loop();
