@@ -20,6 +20,9 @@
 //! * `RULE SAVED, words`: the stack was switched; the frame pointer that is of this
 //!   one lies `words` words above the stack pointer, its return address behind it.
 //! * `RULE ROOT`: there is no caller.
+//! * `TRAP_CFI`, `TRAP_PUSH` and `TRAP_POP`, for the entries of interrupts in AT&T
+//!   syntax: what the processor has pushed, and registers above it, with their
+//!   call-frame information and their rule.
 
 use core::slice;
 
@@ -61,6 +64,32 @@ macro_rules! assembly {
     .short \vector
     .long 0
     .popsection
+    .endm
+
+    # Where the processor left the interrupted registers, from the frame's end.
+    .macro TRAP_CFI cfa
+    .cfi_startproc simple
+    .cfi_signal_frame
+    .cfi_def_cfa %rsp, \cfa
+    .cfi_offset %rip, -40
+    .cfi_offset %rsp, -16
+    .endm
+
+    # `depth` counts the words above which the interrupted rip lies.
+    .macro TRAP_PUSH register
+    pushq %\register
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset %\register, 0
+    .set depth, depth + 1
+    RULE INTERRUPTED, depth
+    .endm
+
+    .macro TRAP_POP register
+    popq %\register
+    .cfi_adjust_cfa_offset -8
+    .cfi_restore %\register
+    .set depth, depth - 1
+    RULE INTERRUPTED, depth
     .endm
     .endif
     .section .text.assembly, "ax", @progbits

@@ -13,7 +13,7 @@ use x86_64::structures::DescriptorTablePointer;
 
 use super::descriptors::InterruptStack;
 use crate::sampling::turns;
-use crate::trap::{entry, nmi, vector};
+use crate::trap::{debug, entry, nmi, vector};
 
 /// An interrupt gate of long mode (SDM vol. 3, figure 7-8).
 #[derive(Clone, Copy)]
@@ -41,6 +41,7 @@ fn table(stack: impl Fn(u8) -> Option<InterruptStack>) -> Table {
     [(); 256].map(|()| {
         let stub = match vector {
             vector::NMI if stack(vector).is_some() => nmi::entry(),
+            vector::DEBUG if stack(vector).is_some() => debug::entry(),
             vector::TURN => turns::entry(),
             _ => entry::stub(vector),
         };

@@ -40,7 +40,7 @@ use crate::boot::{self, BootInfo, build_id};
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};
-use crate::trap::{self, TrapFrame, vector};
+use crate::trap::{self, TrapFrame, debug, vector};
 use crate::workload::{self, Workload};
 use crate::{smp, time};
 use aim::Aimed;
@@ -247,6 +247,11 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     let calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
     let aimed = settings.aim.map(|aim| {
+        if debug::code().contains(aim.address) {
+            refuse(format_args!(
+                "aim=: the entry of debug exceptions is what aims are made of"
+            ))
+        }
         let counted = clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
         counted
             .then(|| aim::calibrate(aim, &source, cpu::current()))

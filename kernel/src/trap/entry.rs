@@ -71,32 +71,6 @@ pub(crate) fn stub_rule(address: CodeAddress) -> Option<Rule> {
 
 assembly!(
     r#"
-    # Where the processor left the interrupted registers, from the frame's end.
-    .macro TRAP_CFI cfa
-    .cfi_startproc simple
-    .cfi_signal_frame
-    .cfi_def_cfa %rsp, \cfa
-    .cfi_offset %rip, -40
-    .cfi_offset %rsp, -16
-    .endm
-
-    # `depth` counts the words above which the interrupted rip lies.
-    .macro TRAP_PUSH register
-    pushq %\register
-    .cfi_adjust_cfa_offset 8
-    .cfi_rel_offset %\register, 0
-    .set depth, depth + 1
-    RULE INTERRUPTED, depth
-    .endm
-
-    .macro TRAP_POP register
-    popq %\register
-    .cfi_adjust_cfa_offset -8
-    .cfi_restore %\register
-    .set depth, depth - 1
-    RULE INTERRUPTED, depth
-    .endm
-
     .balign 4096
     .global trap_stubs
     .type trap_stubs, @function
@@ -147,6 +121,7 @@ trap_common:
     movq %rsp, %rbp
     RULE TRAP_FRAME
     call {dispatch}
+trap_leave:
     TRAP_POP rbp
     TRAP_POP rax
     TRAP_POP rbx

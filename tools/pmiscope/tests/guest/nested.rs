@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use profiler::format::{ChainEnd, ChainEntry, State};
 
-use crate::fixture::{Samples, Seen, function, sample};
+use crate::fixture::{Samples, Seen, function, run, sample};
 
 /// More than the instructions of a handler with arithmetic under it.
 const HANDLER: u32 = 1500;
@@ -112,6 +112,52 @@ fn an_nmi_at_every_instruction_of_the_handlers_exit_corrupts_nothing() {
     assert!(exit.len() >= 17, "{exit:x?}");
     for seen in storm.all() {
         assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
+    }
+}
+
+/// Where a kernel's stack is not yet, or no longer, what it should be: each with the
+/// instructions behind it at which an overflow is to come, and the least number of
+/// places at which that is.
+const DELICATE: &[(&str, u32, usize)] = &[
+    ("switch_task", 16, 16),
+    ("resume_task", 10, 10),
+    ("leave_task", 13, 13),
+    ("halt_until_interrupt", 3, 3),
+    ("trap_common", 40, 40),
+    ("trap_leave", 17, 17),
+    ("on_system_call", 60, 30),
+    ("first", 60, 30),
+    ("nmi_leave", 17, 17),
+    // The handler's own copy into the ring is in there.
+    ("nmi_landed", HANDLER, 300),
+];
+
+#[test]
+fn an_overflow_at_each_instruction_of_delicate_code_leaves_every_chain_whole() {
+    for &(function, instructions, places) in DELICATE {
+        let what = format!("--aim {function}:0..{instructions}");
+        let run = run(&format!(
+            "--smp 2 --workload yield-storm --samples 20000 {what}"
+        ))
+        .ended_with(0);
+        let samples = run.samples();
+        for counters in &samples.counters {
+            assert_eq!(
+                counters.taken,
+                counters.stored + counters.unclaimed,
+                "{what}: {counters:?}"
+            );
+        }
+        let aimed: BTreeSet<_> = samples.all().filter(aimed).map(|seen| seen.pc).collect();
+        assert!(
+            aimed.len() >= places,
+            "{what}: at {} instructions only",
+            aimed.len()
+        );
+        // As the report has them: with the callers that are on top of the stack.
+        let ends = run.report()["chain_ends"].clone();
+        let ends: Vec<_> = ends.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(ends, ["complete"], "{what}");
     }
 }
 
