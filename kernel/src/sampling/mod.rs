@@ -42,7 +42,7 @@ use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};
 use crate::trap::{self, TrapFrame, debug, vector};
 use crate::workload::{self, Workload};
-use crate::{smp, time};
+use crate::{smp, task, time};
 use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
@@ -100,6 +100,11 @@ static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
 static SOURCES: [Once<Source>; 6] = [const { Once::new() }; 6];
 static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
 
+/// The tasks that most workloads have on a core at a time. Their stacks are made
+/// before sampling begins: how long that takes depends on the memory map, and with
+/// it on the boot loader.
+const TASKS_A_CORE: usize = 5;
+
 /// How many periods of every core a core waits for its turn where it may not
 /// come; and no shorter than this count, which is longer than any handler.
 const PATIENCE: u32 = 4;
@@ -153,6 +158,7 @@ pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Worklo
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
     trap::register(vector::DEBUG, overflow::debug);
+    task::make_stacks(cpu::cores().len() * TASKS_A_CORE);
     let run = RUN.call_once(|| prepare(boot, settings, workload));
     let Run {
         period,

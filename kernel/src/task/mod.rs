@@ -34,6 +34,6 @@ pub mod syscall;
 pub use idle::start;
 #[cfg(target_os = "none")]
 pub use scheduler::{
-    CoreTasks, MAX_TASKS, TaskId, block, current, exit, move_to, name_of, on_reschedule, set_name,
-    sleep, spawn, wake, yield_now,
+    CoreTasks, MAX_TASKS, TaskId, block, current, exit, make_stacks, move_to, name_of,
+    on_reschedule, set_name, sleep, spawn, wake, yield_now,
 };

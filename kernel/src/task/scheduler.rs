@@ -217,11 +217,26 @@ pub fn spawn(name: u16, core: &'static CoreBlock, entry: Entry, argument: u64) -
     Some(TaskId { number, generation })
 }
 
+/// Makes stacks for so many tasks, so that spawning them takes the same time
+/// wherever memory is found. Fewer if there is no memory.
+pub fn make_stacks(tasks: usize) {
+    NUMBERS.with(|numbers| {
+        let have = usize::from(numbers.made);
+        // Those that are free were made before: the next ones are new.
+        let made = (have..tasks.min(MAX_TASKS)).map_while(|_| numbers.make());
+        let made: Vec<_> = made.collect();
+        // The first one is to be used first.
+        numbers.free.extend(made.into_iter().rev());
+    });
+}
+
 impl Numbers {
     fn take(&mut self) -> Option<u16> {
-        if let Some(number) = self.free.pop() {
-            return Some(number);
-        }
+        self.free.pop().or_else(|| self.make())
+    }
+
+    /// A number that was not used before, with a stack.
+    fn make(&mut self) -> Option<u16> {
         let number = self.made;
         if usize::from(number) == MAX_TASKS {
             return None;
