@@ -44,7 +44,8 @@ halted:
 static POLLS: AtomicBool = AtomicBool::new(false);
 
 /// From now on [`wait`] does not halt: for a source of samples that does not end a
-/// halt, as the trap flag's (an emulator has no trap behind `hlt`).
+/// halt, as the trap flag's (an emulator has no trap behind `hlt`). No sample is then
+/// of a halt.
 pub fn poll_from_now_on() {
     POLLS.store(true, Ordering::Relaxed);
 }

@@ -197,8 +197,8 @@ pub fn create(core: u32) -> [Stack; StackKind::ALL.len()] {
     })
 }
 
-/// Maps the stack of the task with this number, which is one more than the last.
-/// Whether there was memory for it; if not, that number has none for ever.
+/// Maps the stack of the task with this number, which is one more than the last one
+/// that was made. Whether there was memory for it; if not, no more are to be made.
 #[must_use]
 pub fn create_for_task(number: u16) -> bool {
     let made = Stack::of_task(number).map();
@@ -215,7 +215,8 @@ pub fn of_task_at(sp: u64) -> Option<Stack> {
     // A full descending stack: the pointer may equal the upper end.
     let offset = sp.wrapping_sub(TASK_AREA.as_u64()).wrapping_sub(1);
     let number = u16::try_from(offset / SLOT).ok()?;
-    (number < TASK_STACKS.load(Ordering::Acquire)).then(|| Stack::of_task(number))
+    let stack = (number < TASK_STACKS.load(Ordering::Acquire)).then(|| Stack::of_task(number));
+    stack.filter(|stack| stack.low.as_u64() <= sp)
 }
 
 /// Writes the address of the core's block to the top of a stack.

@@ -6,7 +6,8 @@
 //! more instructions were executed. That is the same number each time, so it works
 //! where instructions are counted.
 //!
-//! It reaches what no period can. The `iret` of the debug exception lets NMIs in:
+//! Not on the NMI's landing, which the next NMI would overwrite. Elsewhere it
+//! reaches what no period can. The `iret` of the debug exception lets NMIs in:
 //! an aim inside the NMI handler lets the next one come at any instruction of the
 //! handler itself, as an exception there would.
 //!
@@ -119,12 +120,24 @@ fn clear_status() {
 /// interrupted code goes on.
 pub(super) fn hit(core: &CoreBlock, aimed: &Aimed) -> Option<u32> {
     let state = &core.sampling.aim;
-    if state.in_handler.load(Relaxed) || state.under_way.swap(true, Relaxed) {
+    if state.in_handler.load(Relaxed) || state.under_way.load(Relaxed) {
         return None;
     }
     let Aim { first, end, .. } = aimed.aim;
     let times = state.times.fetch_add(1, Relaxed);
     Some(aimed.lead + first + times % (end - first))
+}
+
+/// An aimed overflow is under way: the source is about to be armed for it.
+#[inline]
+pub(super) fn begin(core: &CoreBlock) {
+    core.sampling.aim.under_way.store(true, Relaxed);
+}
+
+/// No aimed overflow is under way any more: the source was armed for another one.
+#[inline]
+pub(super) fn forget(core: &CoreBlock) {
+    core.sampling.aim.under_way.store(false, Relaxed);
 }
 
 /// Whether the overflow that is being handled was aimed; `in_handler` says that it
@@ -152,6 +165,7 @@ pub(super) fn calibrate(aim: Aim, source: &Source, core: &CoreBlock) -> Option<A
     aim_sled();
     disable();
     source.disarm(core);
+    forget(core);
     let found = core.sampling.aim.found_at.load(Relaxed).checked_sub(sled)?;
     // An instruction of the sled is a byte.
     let late = u32::try_from(found).ok().filter(|&late| late < SLED)?;

@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use profiler::format::description::MAX_TASKS;
-use profiler::format::{Clock, Description, Text};
+use profiler::format::{Clock, Delivery, Description, Text};
 use profiler::ring::Writer;
 use profiler::settings::Settings;
 use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
@@ -40,7 +40,7 @@ use crate::boot::{self, BootInfo, build_id};
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};
-use crate::trap::{self, TrapFrame, debug, vector};
+use crate::trap::{self, TrapFrame, debug, nmi, vector};
 use crate::workload::{self, Workload};
 use crate::{smp, task, time};
 use aim::Aimed;
@@ -60,6 +60,7 @@ pub struct Run {
     /// By core index.
     rings: Vec<CoreRing>,
     source: Source,
+    delivery: Delivery,
     clock: RunClock,
     calibration: Calibration,
     /// What the source is armed with.
@@ -258,6 +259,11 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
                 "aim=: the entry of debug exceptions is what aims are made of"
             ))
         }
+        if nmi::is_landing(aim.address) {
+            refuse(format_args!(
+                "aim=: no NMI can come where one has just landed; nmi_landed is the first instruction"
+            ))
+        }
         let counted = clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
         counted
             .then(|| aim::calibrate(aim, &source, cpu::current()))
@@ -331,6 +337,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         shared,
         rings: rings.collect(),
         source,
+        delivery: settings.delivery,
         clock,
         calibration,
         count,

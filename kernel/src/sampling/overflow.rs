@@ -21,7 +21,7 @@ use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
 use super::aim::{self, CoreAim};
-use super::source::step;
+use super::source::{Source, step};
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
@@ -102,6 +102,7 @@ pub fn debug(frame: &mut TrapFrame) {
     if aim::is_hit() {
         // Perhaps in the middle of another handler, which goes on as if nothing were.
         if let Some(count) = aim_hit(frame, core) {
+            aim::begin(core);
             arm(core, count);
         }
     } else {
@@ -112,19 +113,23 @@ pub fn debug(frame: &mut TrapFrame) {
 
 /// The instruction that was aimed at is about to be executed.
 fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
-    let state = &core.sampling;
-    if let Some(source) = super::source()
-        && state.armed.load(Relaxed)
-        && source.has_fired(core)
-    {
-        state.owed.store(true, Relaxed);
-    }
     // It is executed this time, whatever comes of it.
     frame.rflags |= RFlags::RESUME_FLAG.bits();
     match (phase(), run().and_then(|run| run.aimed.as_ref())) {
         // The trial of the aim's own calibration.
         (Phase::Probing, _) => u32::try_from(core.sampling.quota.swap(0, Relaxed)).ok(),
-        (Phase::Sampling, Some(aimed)) => aim::hit(core, aimed),
+        (Phase::Sampling, Some(aimed)) => {
+            let state = &core.sampling;
+            let count = aim::hit(core, aimed)?;
+            let source = super::source()?;
+            // The source is armed anew, and forgets that.
+            if state.armed.load(Relaxed) && source.has_fired(core) {
+                state.owed.store(true, Relaxed);
+            }
+            // No overflow of the period from here on: it would be taken for the aimed one.
+            source.disarm(core);
+            Some(count)
+        }
         _ => None,
     }
 }
@@ -135,6 +140,8 @@ fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
 fn resume(core: &CoreBlock, next: Next) {
     if let Next::Arm(count) = next {
         core.sampling.handling.store(false, Relaxed);
+        // What was aimed beyond the handler's end is armed over.
+        aim::forget(core);
         arm(core, count);
     }
 }
@@ -181,16 +188,27 @@ fn sampled(
     counters.taken.fetch_add(1, Relaxed);
     let handlers = core.stack(StackKind::NmiHandler);
     let is_nested = handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64();
+    // (In the handler of a debug exception over an NMI it counts as not nested.)
     if is_nested {
         counters.nested.fetch_add(1, Relaxed);
     }
-    let has_fired = state.armed.load(Relaxed) && run.source.has_fired(core);
+    // An NMI that another core sent does not come as this run's overflows do, though
+    // one may be due.
+    let is_step = frame.vector == vector::DEBUG.into();
+    let comes_right = delivery == run.delivery && is_step == matches!(run.source, Source::Step);
+    let has_fired = comes_right && state.armed.load(Relaxed) && run.source.has_fired(core);
+    // Two are due where an aim came before the overflow of its handler was claimed, and
+    // two interrupts come: whichever is first takes the one that the source shows, and
+    // the other what is owed.
     if !has_fired && !state.owed.swap(false, Relaxed) {
         counters.unclaimed.fetch_add(1, Relaxed);
         // What this took is not the interrupted code's. The source goes on counting,
-        // so its overflow comes early by that much, and the record will say so.
-        let taken = time::ticks() - entered + run.calibration.passage;
-        state.armed_at.fetch_add(taken, Relaxed);
+        // so its overflow comes early by that much, and the record will say so. Not
+        // if a handler was interrupted: its sample's period is over.
+        if state.armed.load(Relaxed) && !state.handling.load(Relaxed) {
+            let taken = time::ticks() - entered + run.calibration.passage;
+            state.armed_at.fetch_add(taken, Relaxed);
+        }
         return Next::Return;
     }
     if has_fired {
@@ -201,7 +219,7 @@ fn sampled(
     // fire before the outer handler has got anywhere.
     let is_within_another = state.handling.swap(true, Relaxed);
     let sequence = state.sequence.fetch_add(1, Relaxed);
-    let event = u8::from(aim::take(core, is_nested));
+    let event = u8::from(has_fired && aim::take(core, is_nested));
     record(frame, core, entered, delivery, (sequence, event), run);
     if is_within_another {
         return Next::Return;

@@ -21,6 +21,7 @@ use crate::sampling;
 /// later. What is on the core's stack is thrown away.
 pub fn start(core: &'static CoreBlock) -> ! {
     interrupts::disable();
+    core.tasks.set_running();
     crate::boot::entry::restart_stack(core, main)
 }
 

@@ -12,7 +12,7 @@
 //!
 //! Tasks are numbered, and their stacks lie by their numbers. A number is used
 //! again once its task has ended; a `TaskId` is not.
-
+//!
 //! * `scheduler`: who runs, who waits.
 //! * [`ready`]: a core's queue.
 //! * `switch`: from one stack to another.

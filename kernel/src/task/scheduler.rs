@@ -22,6 +22,10 @@ use super::{idle, switch};
 /// The most tasks at a time: one for the workload of each core, and as many more.
 pub const MAX_TASKS: usize = 512;
 
+/// The first number that no task can have.
+#[allow(clippy::cast_possible_truncation)] // some hundred
+const NUMBERS_END: u16 = MAX_TASKS as u16;
+
 /// What a task runs. It gets the number that it was spawned with.
 pub type Entry = fn(u64);
 
@@ -107,6 +111,8 @@ pub struct CoreTasks {
     /// Until when, if it sleeps, as the time stamp counter says.
     wake_at: AtomicU64,
     ready: Lock<Ready>,
+    /// The core runs tasks.
+    runs: AtomicBool,
     /// The idle loop's stack pointer while a task runs, where idling keeps its
     /// stack.
     pub(super) idle_sp: AtomicU64,
@@ -141,9 +147,21 @@ impl CoreTasks {
             previous: AtomicU16::new(NONE),
             wish: AtomicU8::new(0),
             wake_at: AtomicU64::new(0),
+            runs: AtomicBool::new(false),
             ready: Lock::new(Ready::with_room(MAX_TASKS)),
             idle_sp: AtomicU64::new(0),
         }
+    }
+
+    /// The core runs tasks, from now on.
+    pub(super) fn set_running(&self) {
+        self.runs.store(true, Ordering::Release);
+    }
+
+    /// Whether tasks that are sent to the core will be run.
+    #[must_use]
+    pub fn are_run(&self) -> bool {
+        self.runs.load(Ordering::Acquire)
     }
 
     fn current(&self) -> Option<u16> {
@@ -221,6 +239,8 @@ pub fn spawn(name: u16, core: &'static CoreBlock, entry: Entry, argument: u64) -
 /// wherever memory is found. Fewer if there is no memory.
 pub fn make_stacks(tasks: usize) {
     NUMBERS.with(|numbers| {
+        // Giving a number back, behind a switch, then never allocates.
+        numbers.free.reserve_exact(MAX_TASKS);
         let have = usize::from(numbers.made);
         // Those that are free were made before: the next ones are new.
         let made = (have..tasks.min(MAX_TASKS)).map_while(|_| numbers.make());
@@ -238,13 +258,17 @@ impl Numbers {
     /// A number that was not used before, with a stack.
     fn make(&mut self) -> Option<u16> {
         let number = self.made;
-        if usize::from(number) == MAX_TASKS {
+        if number == NUMBERS_END {
             return None;
         }
-        // A number whose stack cannot be made is left out for good: it may have been
-        // made in part.
-        self.made += 1;
-        stacks::create_for_task(number).then_some(number)
+        if stacks::create_for_task(number) {
+            self.made += 1;
+            return Some(number);
+        }
+        // Memory is used up, and this stack may have been made in part: it and those
+        // behind it are never made, so that all below the last one are whole.
+        self.made = NUMBERS_END;
+        None
     }
 
     fn give_back(&mut self, number: u16) {
@@ -275,7 +299,9 @@ pub fn move_to(core: &CoreBlock) {
     });
 }
 
-/// Waits to be woken; not at all if the task was woken since it last blocked.
+/// Waits to be woken; not at all if the task was woken since it last blocked. It may
+/// come back without (a wake of the task that had its number before, just ended), so
+/// whoever waits for something looks again.
 pub fn block() {
     give_up(Wish::Block);
 }
@@ -363,7 +389,9 @@ fn give_up(wish: Wish) {
         let core = cpu::current();
         finish(core);
         if wish == Wish::Block {
-            me.woken.store(false, Ordering::SeqCst);
+            // Those that came up to here are one. A swap: what was written before any of
+            // them is seen from here on.
+            me.woken.swap(false, Ordering::SeqCst);
         }
     });
 }

@@ -172,7 +172,8 @@ pub(super) fn to_task(from: &AtomicU64, to: &AtomicU64) {
     // SAFETY:
     // 1. `sp` is the stack pointer of a task that was saved by this assembly, or was
     //    prepared like one, and that no other core resumes: it was taken out of a
-    //    queue, into which it came only when its stack was at rest.
+    //    queue, into which it came only when its stack was at rest; or it is that of
+    //    this core's own idle loop, which only this core saves and resumes.
     // 2. What is written to `from` is this core's alone until `finish`.
     unsafe { switch_task(from.as_ptr(), sp) };
 }
@@ -189,7 +190,8 @@ pub(super) fn resume(to: &AtomicU64) -> ! {
 /// stack. Returns when somebody resumes the task. Interrupts are off.
 pub(super) fn to_core_stack(core: &'static CoreBlock, from: &AtomicU64, main: OnCoreStack) {
     let top = core.entry_stack.as_u64();
-    // SAFETY: nobody needs what is on the core's own stack: it is left by `resume`
-    // only, or was never used. 2 of `to_task`.
+    // SAFETY: a task is running, as `give_up` has seen, so the core is on that task's
+    // stack; and what is on the core's own was given up when the first task was
+    // resumed, by `resume`. 2 of `to_task`.
     unsafe { leave_task(from.as_ptr(), core.this.as_u64(), top, main) };
 }

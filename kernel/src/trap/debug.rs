@@ -3,8 +3,9 @@
 //! It shares no code with the entries of other traps. A breakpoint stops the core
 //! wherever it is met, in this exception's own handler too, and the second
 //! exception would start at the top of the same stack. So breakpoints are off from
-//! the first instructions here to the last, and there can be one anywhere else: in
-//! the other entries, in the dispatcher, in what arms the source.
+//! the first instructions here to the last, and there can be one anywhere but
+//! here and on the NMI's landing: in the other entries, in the dispatcher, in what
+//! arms the source.
 
 use profiler::address::{CodeAddress, CodeRange};
 use x86_64::VirtAddr;

@@ -46,7 +46,10 @@ const HANDLER_STACK: usize =
 unsafe extern "C" {
     /// The gate of the NMI.
     fn nmi_entry();
+    static nmi_landed: u8;
     static nmi_call: u8;
+    static nmi_no_room: u8;
+    static nmi_entry_end: u8;
 }
 
 assembly!(
@@ -77,8 +80,8 @@ nmi_entry:
     jb nmi_no_room
     movq %rsp, %rax
     movq %rdx, %rsp
-    # No rule tells the walk about the next few instructions: nothing can interrupt
-    # them that takes samples.
+    # The rule is not right for the next few instructions, and nobody asks: nothing
+    # interrupts the landing.
     # From here the frame is on the handler stack, and rax points to the landing.
     .cfi_def_cfa %rax, 64
     pushq 56(%rax)
@@ -120,6 +123,7 @@ nmi_entry:
     .cfi_offset %rbx, -160
     .cfi_offset %rax, -168
     .cfi_offset %rbp, -176
+    .global nmi_landed
 nmi_landed:
     .set depth, 17
     RULE INTERRUPTED, depth
@@ -163,6 +167,7 @@ nmi_leave:
 
     # Still on the landing: count it and go back. The increment is one instruction
     # on a word that only this core writes.
+    .global nmi_no_room
 nmi_no_room:
     .cfi_def_cfa %rsp, 64
     .cfi_offset %rax, -48
@@ -177,6 +182,8 @@ nmi_no_room:
     iretq
     .cfi_endproc
     .size nmi_entry, . - nmi_entry
+    .global nmi_entry_end
+nmi_entry_end:
     "#,
     vector = const super::vector::NMI,
     stack_low = const HANDLER_STACK + offset_of!(Stack, low),
@@ -193,6 +200,16 @@ nmi_no_room:
 #[must_use]
 pub fn entry() -> x86_64::VirtAddr {
     x86_64::VirtAddr::from_ptr(nmi_entry as *const ())
+}
+
+/// Whether the instruction is one of the landing. An exception there would let the
+/// next NMI in, over the words that this one has pushed.
+#[must_use]
+pub fn is_landing(address: CodeAddress) -> bool {
+    let at = |label: *const u8| CodeAddress(label.addr() as u64);
+    let landing = CodeAddress(entry().as_u64())..at(&raw const nmi_landed);
+    let no_room = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);
+    landing.contains(&address) || no_room.contains(&address)
 }
 
 /// The call of the handler, in the entry.

@@ -26,9 +26,10 @@
 //! 1. **No end.** A core stops for good where its last sample found it, while
 //!    others still run. So a unit that waits for another core gives up after a
 //!    bounded number of tries, and shared state is whole whenever it is not
-//!    locked. Bounds are small: where cores take turns, waiting costs turns. One
-//!    wait is not a workload's own and has no bound, that for the kernel heap's
-//!    lock: it is held with interrupts off.
+//!    locked. Bounds are small: where cores take turns, waiting costs turns. The
+//!    waits for the kernel's own locks, the heap's and the scheduler's, have no
+//!    bound; they are held with interrupts off, and a core that stops while it holds
+//!    one leaves those that want it spinning through the rest of their samples.
 //! 2. **Repeatable.** What a unit does follows from the core's index and the
 //!    number of the round; nothing reads a clock.
 //! 3. **Seen by name.** Functions that a profile should show are not inlined, and

@@ -91,7 +91,11 @@ fn wander(from: u64) {
     for hop in 1..=3 {
         let cores = cpu::cores();
         let here = cpu::current().index as usize;
-        task::move_to(cores[(here + hop) % cores.len()]);
+        let next = cores[(here + hop) % cores.len()];
+        // Not to one that does other things: with the source `ipi` the first core sends.
+        if next.tasks.are_run() {
+            task::move_to(next);
+        }
         black_box(deeper(1, hop as u64));
     }
     if let Some(under_way) = usize::try_from(from)

@@ -122,11 +122,12 @@ pub fn map_device(address: PhysAddr) -> VirtAddr {
     })
 }
 
-/// Backs a page of a stack with memory.
+/// Backs a page of a stack with memory. Whether there was any.
 ///
 /// # Panics
 ///
-/// If memory is used up, or the page is mapped already.
+/// If there is none for the page tables themselves, or the page is mapped already.
+#[must_use]
 pub(super) fn map_stack_page(page: Page) -> bool {
     let frame = frames::take();
     if let Some(frame) = frame {

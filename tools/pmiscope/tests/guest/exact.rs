@@ -102,6 +102,5 @@ fn a_workload_by_itself_is_the_only_task() {
                 .to_owned()
         })
         .collect();
-    // Its start is the kernel's own.
-    assert_eq!(names, ["kernel", "hash"]);
+    assert_eq!(names, ["hash"]);
 }
