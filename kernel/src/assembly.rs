@@ -20,9 +20,9 @@
 //! * `RULE SAVED, words`: the stack was switched; the frame pointer that is of this
 //!   one lies `words` words above the stack pointer, its return address behind it.
 //! * `RULE ROOT`: there is no caller.
-//! * `TRAP_CFI`, `TRAP_PUSH` and `TRAP_POP`, for the entries of interrupts in AT&T
-//!   syntax: what the processor has pushed, and registers above it, with their
-//!   call-frame information and their rule.
+//! * `TRAP_CFI`, `TRAP_PUSH`, `TRAP_POP`, `TRAP_PUSH_ALL` and `TRAP_POP_ALL`, for the
+//!   entries of interrupts in AT&T syntax: what the processor has pushed, and
+//!   registers above it, with their call-frame information and their rule.
 
 use core::slice;
 
@@ -90,6 +90,46 @@ macro_rules! assembly {
     .cfi_restore %\register
     .set depth, depth - 1
     RULE INTERRUPTED, depth
+    .endm
+
+    # The registers of a trap frame, above what its stub has pushed.
+    .macro TRAP_PUSH_ALL
+    TRAP_PUSH r15
+    TRAP_PUSH r14
+    TRAP_PUSH r13
+    TRAP_PUSH r12
+    TRAP_PUSH r11
+    TRAP_PUSH r10
+    TRAP_PUSH r9
+    TRAP_PUSH r8
+    TRAP_PUSH rdi
+    TRAP_PUSH rsi
+    TRAP_PUSH rdx
+    TRAP_PUSH rcx
+    TRAP_PUSH rbx
+    TRAP_PUSH rax
+    TRAP_PUSH rbp
+    .endm
+
+    # The same back, and what the stub has pushed off.
+    .macro TRAP_POP_ALL
+    TRAP_POP rbp
+    TRAP_POP rax
+    TRAP_POP rbx
+    TRAP_POP rcx
+    TRAP_POP rdx
+    TRAP_POP rsi
+    TRAP_POP rdi
+    TRAP_POP r8
+    TRAP_POP r9
+    TRAP_POP r10
+    TRAP_POP r11
+    TRAP_POP r12
+    TRAP_POP r13
+    TRAP_POP r14
+    TRAP_POP r15
+    addq $16, %rsp
+    .cfi_adjust_cfa_offset -16
     .endm
     .endif
     .section .text.assembly, "ax", @progbits

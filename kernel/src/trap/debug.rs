@@ -34,21 +34,7 @@ debug_entry:
     pushq ${vector}
     .cfi_adjust_cfa_offset 8
     RULE INTERRUPTED, depth
-    TRAP_PUSH r15
-    TRAP_PUSH r14
-    TRAP_PUSH r13
-    TRAP_PUSH r12
-    TRAP_PUSH r11
-    TRAP_PUSH r10
-    TRAP_PUSH r9
-    TRAP_PUSH r8
-    TRAP_PUSH rdi
-    TRAP_PUSH rsi
-    TRAP_PUSH rdx
-    TRAP_PUSH rcx
-    TRAP_PUSH rbx
-    TRAP_PUSH rax
-    TRAP_PUSH rbp
+    TRAP_PUSH_ALL
     cld
     # DR7: is a breakpoint on? (SDM vol. 3, 19.2.4: bit 10 is always set.)
     movq %dr7, %rbx
@@ -65,23 +51,7 @@ debug_call:
     jz debug_leave
     movq %rbx, %dr7
 debug_leave:
-    TRAP_POP rbp
-    TRAP_POP rax
-    TRAP_POP rbx
-    TRAP_POP rcx
-    TRAP_POP rdx
-    TRAP_POP rsi
-    TRAP_POP rdi
-    TRAP_POP r8
-    TRAP_POP r9
-    TRAP_POP r10
-    TRAP_POP r11
-    TRAP_POP r12
-    TRAP_POP r13
-    TRAP_POP r14
-    TRAP_POP r15
-    addq $16, %rsp
-    .cfi_adjust_cfa_offset -16
+    TRAP_POP_ALL
     RULE INTERRUPTED, 0, {vector}
     iretq
     .cfi_endproc

@@ -101,44 +101,14 @@ trap_common:
     TRAP_CFI 56
     .set depth, 2
     RULE INTERRUPTED, depth
-    TRAP_PUSH r15
-    TRAP_PUSH r14
-    TRAP_PUSH r13
-    TRAP_PUSH r12
-    TRAP_PUSH r11
-    TRAP_PUSH r10
-    TRAP_PUSH r9
-    TRAP_PUSH r8
-    TRAP_PUSH rdi
-    TRAP_PUSH rsi
-    TRAP_PUSH rdx
-    TRAP_PUSH rcx
-    TRAP_PUSH rbx
-    TRAP_PUSH rax
-    TRAP_PUSH rbp
+    TRAP_PUSH_ALL
     cld
     movq %rsp, %rdi
     movq %rsp, %rbp
     RULE TRAP_FRAME
     call {dispatch}
 trap_leave:
-    TRAP_POP rbp
-    TRAP_POP rax
-    TRAP_POP rbx
-    TRAP_POP rcx
-    TRAP_POP rdx
-    TRAP_POP rsi
-    TRAP_POP rdi
-    TRAP_POP r8
-    TRAP_POP r9
-    TRAP_POP r10
-    TRAP_POP r11
-    TRAP_POP r12
-    TRAP_POP r13
-    TRAP_POP r14
-    TRAP_POP r15
-    addq $16, %rsp
-    .cfi_adjust_cfa_offset -16
+    TRAP_POP_ALL
     RULE INTERRUPTED, 0
     iretq
     .cfi_endproc

@@ -145,23 +145,7 @@ nmi_call:
     je nmi_leave
     movq %rbx, %cr2
 nmi_leave:
-    TRAP_POP rbp
-    TRAP_POP rax
-    TRAP_POP rbx
-    TRAP_POP rcx
-    TRAP_POP rdx
-    TRAP_POP rsi
-    TRAP_POP rdi
-    TRAP_POP r8
-    TRAP_POP r9
-    TRAP_POP r10
-    TRAP_POP r11
-    TRAP_POP r12
-    TRAP_POP r13
-    TRAP_POP r14
-    TRAP_POP r15
-    addq $16, %rsp
-    .cfi_adjust_cfa_offset -16
+    TRAP_POP_ALL
     RULE INTERRUPTED, 0
     iretq
 
