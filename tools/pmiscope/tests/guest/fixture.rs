@@ -10,6 +10,7 @@ use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use crate::folder::folder;
 use assert_cmd::Command;
 use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
@@ -65,12 +66,6 @@ pub fn function(name: &str) -> CodeAddress {
     static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
     let kernel = KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap());
     pmiscope::symbols::entry_of(kernel, name).unwrap()
-}
-
-/// A folder of this process for files.
-pub fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
 /// `pmiscope run`, ended.

@@ -9,6 +9,8 @@ mod elsewhere;
 mod ends;
 mod exact;
 mod fixture;
+#[path = "../folder.rs"]
+mod folder;
 mod midway;
 mod nested;
 mod report;

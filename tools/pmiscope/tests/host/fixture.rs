@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
+pub use crate::folder::folder;
 use memmap2::MmapOptions;
 use object::{Object as _, ObjectSymbol as _};
 use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
@@ -41,12 +42,6 @@ pub fn other_kernel() -> &'static Kernel {
 pub fn bare_kernel() -> &'static Kernel {
     static KERNEL: OnceLock<Kernel> = OnceLock::new();
     KERNEL.get_or_init(|| Kernel::compile("bare", &["-g0", "-DBARE"]))
-}
-
-/// A folder of this process for files.
-pub fn folder() -> &'static Path {
-    static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
-    FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path()
 }
 
 impl Kernel {

@@ -4,6 +4,8 @@
 mod collect;
 mod command;
 mod fixture;
+#[path = "../folder.rs"]
+mod folder;
 mod profile;
 mod report;
 mod symbols;
