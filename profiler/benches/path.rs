@@ -154,6 +154,10 @@ impl Kernel for Stack {
         }
     }
 
+    fn is_called_by_stub(&self, _: CodeAddress) -> bool {
+        false
+    }
+
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         TrapFrameLayout {
             fp: 0,

@@ -168,6 +168,10 @@ pub trait Kernel {
     /// executed.
     fn rule(&self, address: CodeAddress) -> Rule;
 
+    /// Whether the instruction at `address` is of a function that entry stubs call.
+    /// Such a function calls no other one as its last step (by a jump).
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool;
+
     /// What a trap frame looks like.
     fn trap_frame_layout(&self) -> TrapFrameLayout;
 
@@ -271,6 +275,9 @@ fn caller(
 /// and the stack pointer lies nothing, or the frame pointer that the dispatcher
 /// has just saved.
 fn is_trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> bool {
+    if !kernel.is_called_by_stub(at.pc) {
+        return false;
+    }
     let below = at.fp.0.wrapping_sub(WORD);
     let saved = below.wrapping_sub(WORD);
     if at.sp.0 != below && at.sp.0 != saved {
@@ -282,8 +289,8 @@ fn is_trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> bool
     if kernel.rule(CodeAddress(kernel.load(slot))) != Rule::TrapFrame {
         return false;
     }
-    // Below the frame of any other function the word may be left over from a trap
-    // before. Then what the frame pointer leads to is no trap frame.
+    // Later in the function the word may be left over from a trap before. Then what
+    // the frame pointer leads to is no trap frame.
     let layout = kernel.trap_frame_layout();
     let Ok(frame) = stack.slot(at.fp, layout.words, at.sp) else {
         return false;

@@ -12,6 +12,8 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __data_start: u8;
     static __data_end: u8;
+    static __trap_calls_start: u8;
+    static __trap_calls_end: u8;
     static __build_id_start: u8;
     static __build_id_end: u8;
 }
@@ -31,6 +33,13 @@ pub fn text() -> Range<VirtAddr> {
 #[inline]
 pub fn code() -> CodeRange {
     code_between(&raw const __text_start, &raw const __text_end)
+}
+
+/// The functions that entry stubs call: those in the section `.text.trap_calls`.
+#[must_use]
+#[inline]
+pub fn trap_calls() -> CodeRange {
+    code_between(&raw const __trap_calls_start, &raw const __trap_calls_end)
 }
 
 #[inline]

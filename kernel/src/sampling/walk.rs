@@ -46,6 +46,11 @@ impl Kernel for Walkable {
     }
 
     #[inline]
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        image::trap_calls().contains(address)
+    }
+
+    #[inline]
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         use core::mem::{offset_of, size_of};
         const {

@@ -80,6 +80,8 @@ pub fn code() -> CodeRange {
 }
 
 /// What the entry calls.
+#[unsafe(link_section = ".text.trap_calls")]
 extern "C" fn taken(frame: &mut TrapFrame) {
     super::dispatch(frame);
+    super::end_of_trap_call();
 }

@@ -203,8 +203,10 @@ pub fn call() -> CodeAddress {
 }
 
 /// What the entry calls: `entered` is the time stamp counter there.
+#[unsafe(link_section = ".text.trap_calls")]
 extern "C" fn taken(frame: &mut TrapFrame, core: &'static CoreBlock, entered: u64) {
     // Another core ends the run, and asks everyone to stop by NMI.
     smp::stop_if_asked();
     sampling::overflow::nmi(frame, core, entered);
+    super::end_of_trap_call();
 }

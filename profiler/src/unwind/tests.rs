@@ -16,6 +16,8 @@ const TEXT: CodeRange = CodeRange {
 const ROOT: u64 = TEXT.start.0 + 0x10;
 /// The call of the dispatcher returns here.
 const TRAP_RETURN: u64 = TEXT.start.0 + 0x20;
+/// Code that no entry stub calls.
+const ELSEWHERE: u64 = TEXT.start.0 + 0x3f8;
 const LAYOUT: TrapFrameLayout = TrapFrameLayout {
     fp: 0,
     sp: 1,
@@ -127,6 +129,10 @@ impl Kernel for Machine {
             TRAP_RETURN => Rule::TrapFrame,
             _ => Rule::FramePointer,
         }
+    }
+
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        address.0 != ELSEWHERE
     }
 
     fn trap_frame_layout(&self) -> TrapFrameLayout {
@@ -293,6 +299,9 @@ fn the_dispatchers_first_and_last_instructions_lead_to_the_trap_frame() {
     // Before the frame pointer is saved, and after.
     assert_eq!(machine.walk(code(0x500), NMI + 0xd8, NMI + 0xe0), whole);
     assert_eq!(machine.walk(code(0x500), NMI + 0xd0, NMI + 0xe0), whole);
+    // In a function that no stub calls, the same words are left over.
+    let (end, _) = machine.walk(ELSEWHERE, NMI + 0xd0, NMI + 0xe0);
+    assert_eq!(end, ChainEnd::ReturnOutsideText);
     // Any other word there is no such call.
     machine.set(NMI + 0xd8, &[code(0x700)]);
     let (end, _) = machine.walk(code(0x500), NMI + 0xd8, NMI + 0xe0);

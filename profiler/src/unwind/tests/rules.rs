@@ -58,6 +58,9 @@ impl Kernel for VectorBelow {
     fn rule(&self, address: CodeAddress) -> Rule {
         self.0.rule(address)
     }
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        self.0.is_called_by_stub(address)
+    }
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         TrapFrameLayout {
             fp: 0,
