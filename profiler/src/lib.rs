@@ -29,6 +29,7 @@
 
 pub mod address;
 pub mod format;
+pub mod pmu;
 pub mod ring;
 pub mod settings;
 pub mod shared;

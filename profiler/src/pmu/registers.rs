@@ -1,0 +1,273 @@
+//! The registers of a core's PMU: their numbers, what their bits mean, and the
+//! trait by which they are reached.
+//!
+//! Names and numbers: SDM vol. 3, chapter "Performance Monitoring", and vol. 4;
+//! AMD64 APM vol. 2, 13.2, and appendix A.
+
+use core::fmt;
+
+/// A model-specific register of the PMU.
+///
+/// Only this module makes one, and no other register is one: so writing any value
+/// to any of them may stop counting, or be refused by the processor (#GP), but
+/// touches neither memory nor control flow.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Msr(u32);
+
+impl Msr {
+    /// The register's number, as `rdmsr` takes it.
+    #[must_use]
+    #[inline]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The register `steps` of `stride` registers behind this one.
+    #[inline]
+    const fn nth(self, steps: u8, stride: u32) -> Self {
+        Self(self.0 + steps as u32 * stride)
+    }
+}
+
+impl fmt::Debug for Msr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MSR {:#x}", self.0)
+    }
+}
+
+/// The processor refused an access: #GP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused(
+    /// The register that it refused.
+    pub Msr,
+);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the processor refuses {:?}", self.0)
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// How the PMU of the running core is reached.
+///
+/// An implementation executes `rdmsr` and `wrmsr` with the given number, and reads
+/// and writes the performance counters' entry of the core's local vector table.
+pub trait Registers {
+    /// Reads a register that is known to be there.
+    fn read(&self, register: Msr) -> u64;
+
+    /// Writes a register that is known to be there, a value that it is known to
+    /// take.
+    fn write(&self, register: Msr, value: u64);
+
+    /// Reads a register of which CPUID says that it is there. Hypervisors err.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses it.
+    fn try_read(&self, register: Msr) -> Result<u64, Refused>;
+
+    /// Writes such a register.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses it.
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused>;
+
+    /// The entry for performance counters of the core's local vector table (LVTPC;
+    /// SDM vol. 3, "Local Vector Table").
+    fn read_lvtpc(&self) -> u32;
+
+    /// Writes that entry.
+    fn write_lvtpc(&self, entry: u32);
+}
+
+/// Entries of a local vector table.
+pub mod lvt {
+    /// Deliver as an NMI.
+    pub const NMI: u32 = 0b100 << 8;
+    /// Deliver nothing. Hardware sets it in LVTPC when it delivers an overflow.
+    pub const MASKED: u32 = 1 << 16;
+}
+
+/// Event selects: IA32_PERFEVTSELn and PERF_CTLn, which agree in these bits.
+pub mod select {
+    /// The event's number, its low eight bits.
+    pub const EVENT: u64 = 0xff;
+    /// Which of the event's conditions are counted.
+    pub const UNIT_MASK: u64 = 0xff << 8;
+    /// Count at privilege levels 1 to 3.
+    pub const USER: u64 = 1 << 16;
+    /// Count at privilege level 0.
+    pub const KERNEL: u64 = 1 << 17;
+    /// Count when the condition begins.
+    pub const EDGE: u64 = 1 << 18;
+    /// Interrupt at an overflow.
+    pub const INTERRUPT: u64 = 1 << 20;
+    /// Count.
+    pub const ENABLE: u64 = 1 << 22;
+    /// Count the cycles with fewer than the counter mask says.
+    pub const INVERT: u64 = 1 << 23;
+    /// Count the cycles with so many or more.
+    pub const COUNTER_MASK: u64 = 0xff << 24;
+    /// AMD: bits 8 to 11 of the event's number.
+    pub const EVENT_HIGH: u64 = 0xf << 32;
+    /// Intel, where CPUID leaf 0x23 has them: the second unit mask, and "equal".
+    pub const UNIT_MASK_2: u64 = 0xff << 40;
+    /// As above.
+    pub const EQUAL: u64 = 1 << 36;
+}
+
+/// IA32_FIXED_CTR_CTRL: four bits a fixed counter.
+pub mod fixed {
+    /// Count at privilege level 0.
+    pub const KERNEL: u64 = 1 << 0;
+    /// Count at privilege levels 1 to 3.
+    pub const USER: u64 = 1 << 1;
+    /// Interrupt at an overflow.
+    pub const INTERRUPT: u64 = 1 << 3;
+    /// All four.
+    pub const FIELD: u64 = 0xf;
+}
+
+/// Intel (SDM vol. 4, table 2-2).
+pub mod intel {
+    use super::Msr;
+
+    /// IA32_PERF_CAPABILITIES.
+    pub const CAPABILITIES: Msr = Msr(0x345);
+    /// In it: counters take writes of their full width, by other registers.
+    pub const FULL_WIDTH_WRITE: u64 = 1 << 13;
+    /// IA32_FIXED_CTR_CTRL.
+    pub const FIXED_CONTROL: Msr = Msr(0x38d);
+    /// IA32_PERF_GLOBAL_STATUS.
+    pub const GLOBAL_STATUS: Msr = Msr(0x38e);
+    /// IA32_PERF_GLOBAL_CTRL.
+    pub const GLOBAL_CONTROL: Msr = Msr(0x38f);
+    /// IA32_PERF_GLOBAL_OVF_CTRL; from version 4 on IA32_PERF_GLOBAL_STATUS_RESET.
+    pub const GLOBAL_STATUS_RESET: Msr = Msr(0x390);
+    /// IA32_PERF_GLOBAL_INUSE, from version 4 on.
+    pub const GLOBAL_IN_USE: Msr = Msr(0x392);
+    /// In it: somebody uses the interrupt.
+    pub const INTERRUPT_IN_USE: u64 = 1 << 63;
+    /// IA32_DEBUGCTL.
+    pub const DEBUG_CONTROL: Msr = Msr(0x1d9);
+    /// In it: counters freeze when they interrupt.
+    pub const FREEZE_ON_INTERRUPT: u64 = 1 << 12;
+
+    /// IA32_PERFEVTSELn.
+    #[must_use]
+    #[inline]
+    pub const fn event_select(counter: u8) -> Msr {
+        Msr(0x186).nth(counter, 1)
+    }
+
+    /// IA32_PMCn. A write takes 32 bits and extends their sign.
+    #[must_use]
+    #[inline]
+    pub const fn counter(counter: u8) -> Msr {
+        Msr(0xc1).nth(counter, 1)
+    }
+
+    /// IA32_A_PMCn, which takes writes of the full width.
+    #[must_use]
+    #[inline]
+    pub const fn full_width_counter(counter: u8) -> Msr {
+        Msr(0x4c1).nth(counter, 1)
+    }
+
+    /// IA32_FIXED_CTRn.
+    #[must_use]
+    #[inline]
+    pub const fn fixed_counter(counter: u8) -> Msr {
+        Msr(0x309).nth(counter, 1)
+    }
+
+    /// The registers of version 6, four a counter (SDM vol. 3, "Architectural
+    /// Performance Monitoring Version 6").
+    pub mod v6 {
+        use super::Msr;
+
+        /// IA32_PMC_GPn_CFG_A.
+        #[must_use]
+        #[inline]
+        pub const fn event_select(counter: u8) -> Msr {
+            Msr(0x1901).nth(counter, 4)
+        }
+
+        /// IA32_PMC_GPn_CTR, which takes writes of the full width.
+        #[must_use]
+        #[inline]
+        pub const fn counter(counter: u8) -> Msr {
+            Msr(0x1900).nth(counter, 4)
+        }
+
+        /// IA32_PMC_FXm_CTR.
+        #[must_use]
+        #[inline]
+        pub const fn fixed_counter(counter: u8) -> Msr {
+            Msr(0x1980).nth(counter, 4)
+        }
+    }
+
+    /// Bits of the global registers that are no counter's (SDM vol. 3, "Full-Width
+    /// Writes" to "Global Status").
+    pub mod status {
+        /// The first fixed counter's bit; general counters have those below.
+        pub const FIXED_SHIFT: u8 = 32;
+        /// Intel PT filled its output (version 3 on, if there is PT).
+        pub const TRACE: u64 = 1 << 55;
+        /// LBRs are frozen (version 4 on).
+        pub const LBR_FROZEN: u64 = 1 << 58;
+        /// The counters are frozen (version 4 on).
+        pub const FROZEN: u64 = 1 << 59;
+        /// A counter outside the core (version 3 on).
+        pub const UNCORE: u64 = 1 << 61;
+        /// The debug store is full.
+        pub const DEBUG_STORE: u64 = 1 << 62;
+        /// The state of the counters has changed.
+        pub const CONDITION_CHANGED: u64 = 1 << 63;
+    }
+}
+
+/// AMD (APM vol. 2, 13.2; PPR for family 19h model 11h, "PerfMonV2").
+pub mod amd {
+    use super::Msr;
+
+    /// PerfCntrGlobalStatus.
+    pub const GLOBAL_STATUS: Msr = Msr(0xc000_0300);
+    /// PerfCntrGlobalCtl.
+    pub const GLOBAL_CONTROL: Msr = Msr(0xc000_0301);
+    /// PerfCntrGlobalStatusClr.
+    pub const GLOBAL_STATUS_CLEAR: Msr = Msr(0xc000_0302);
+
+    /// PerfEvtSeln, of four.
+    #[must_use]
+    #[inline]
+    pub const fn legacy_event_select(counter: u8) -> Msr {
+        Msr(0xc001_0000).nth(counter, 1)
+    }
+
+    /// PerfCtrn, of four.
+    #[must_use]
+    #[inline]
+    pub const fn legacy_counter(counter: u8) -> Msr {
+        Msr(0xc001_0004).nth(counter, 1)
+    }
+
+    /// PERF_CTLn, of six and more.
+    #[must_use]
+    #[inline]
+    pub const fn event_select(counter: u8) -> Msr {
+        Msr(0xc001_0200).nth(counter, 2)
+    }
+
+    /// PERF_CTRn, of six and more.
+    #[must_use]
+    #[inline]
+    pub const fn counter(counter: u8) -> Msr {
+        Msr(0xc001_0201).nth(counter, 2)
+    }
+}
