@@ -8,7 +8,8 @@
 use core::fmt;
 
 use crate::address::CodeAddress;
-use crate::format::Delivery;
+use crate::format::{Delivery, Source};
+use crate::pmu::event::{BadEvent, Event, EventList, EventProblem};
 
 /// Which source of overflows a run asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -17,7 +18,7 @@ pub enum SourceChoice {
     #[default]
     Auto,
     /// This one, or none.
-    Only(crate::format::Source),
+    Only(Source),
 }
 
 impl SourceChoice {
@@ -30,7 +31,13 @@ impl SourceChoice {
         if name == "auto" {
             return Some(Self::Auto);
         }
-        crate::format::Source::from_name(name).map(Self::Only)
+        Source::from_name(name).map(Self::Only)
+    }
+
+    /// Whether it may be a performance counter, which alone counts events.
+    #[must_use]
+    pub const fn may_be_pmu(self) -> bool {
+        matches!(self, Self::Auto | Self::Only(Source::Pmu))
     }
 }
 
@@ -98,6 +105,40 @@ impl fmt::Display for Aim {
     }
 }
 
+/// What a run takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Take {
+    /// Samples, one each so many events or ticks.
+    #[default]
+    Samples,
+    /// How many events there are while the workload runs, and no samples.
+    Counts,
+}
+
+impl Take {
+    /// What the word `take=` takes.
+    pub const NAMES: &'static str = "samples, counts";
+
+    /// The one with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "samples" => Some(Self::Samples),
+            "counts" => Some(Self::Counts),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Take {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Samples => "samples",
+            Self::Counts => "counts",
+        })
+    }
+}
+
 /// A run, as its command line describes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings<'a> {
@@ -106,8 +147,19 @@ pub struct Settings<'a> {
     /// `delivery=`: how they interrupt.
     pub delivery: Delivery,
     /// `period=`: the ticks that interrupted code runs between two samples.
-    /// `None`: what suits the machine's clock.
+    /// `None`: what suits the machine's clock. Where events are counted, the events
+    /// between two samples of each that has no period of its own.
     pub period: Option<u64>,
+    /// `event=`: what the performance counters count. `None`: what suits the machine.
+    pub events: Option<EventList>,
+    /// `take=`: samples, or counts of events.
+    pub take: Take,
+    /// `jitter=`: by how much of its period, in percent, each of a counter's
+    /// overflows may come earlier or later, at random, so that it does not keep step
+    /// with what it samples.
+    pub jitter: u8,
+    /// `seed=`: where the random numbers of `jitter=` begin.
+    pub seed: u64,
     /// `workload=`: what runs. The kernel knows which there are.
     pub workload: &'a str,
     /// `samples=`: how many samples to take, all cores together.
@@ -123,7 +175,9 @@ pub struct Settings<'a> {
 impl Settings<'_> {
     /// The periods that `period=` takes. Whether a short one makes progress on
     /// the machine at hand is measured there.
-    pub const PERIODS: core::ops::RangeInclusive<u64> = 1..=1_000_000_000;
+    pub const PERIODS: core::ops::RangeInclusive<u64> = Event::PERIODS;
+    /// The percentages that `jitter=` takes.
+    pub const JITTER: core::ops::RangeInclusive<u8> = 0..=50;
     /// The sample counts that `samples=` takes.
     pub const SAMPLES: core::ops::RangeInclusive<u64> = 1..=1_000_000_000;
     /// The ring sizes that `ring=` takes.
@@ -136,6 +190,10 @@ impl Default for Settings<'_> {
             source: SourceChoice::Auto,
             delivery: Delivery::Nmi,
             period: None,
+            events: None,
+            take: Take::Samples,
+            jitter: 0,
+            seed: 0,
             workload: "mix",
             samples: 100_000,
             ring_bytes: 8 << 20,
@@ -148,7 +206,8 @@ impl Default for Settings<'_> {
 /// A word of the command line that cannot be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadWord<'a> {
-    /// The word, as it was written.
+    /// The word, as it was written; the part of it that is wrong, if
+    /// [`Problem::Event`] is what is wrong.
     pub word: &'a str,
     /// What is wrong with it.
     pub problem: Problem,
@@ -169,16 +228,29 @@ pub enum Problem {
     NotPowerOfTwo,
     /// The value is no address and number of instructions.
     NotAnAim,
+    /// The list of events has a part that cannot be taken.
+    Event {
+        /// Where in the list, in bytes.
+        at: usize,
+        /// What is wrong with it.
+        problem: EventProblem,
+    },
+    /// Only performance counters do that, and another source is asked for.
+    NeedsPmu,
     /// There is no value.
     Empty,
 }
 
 impl fmt::Display for BadWord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}`: ", self.word)?;
+        let word = self.word;
+        if let Problem::Event { at, problem } = self.problem {
+            return write!(f, "event=: {}", BadEvent { word, at, problem });
+        }
+        write!(f, "`{word}`: ")?;
         match self.problem {
             Problem::Unknown => f.write_str(
-                "no such setting; there are source=, delivery=, period=, workload=, samples=, ring=, aim=, test=",
+                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, ring=, aim=, test=",
             ),
             Problem::Twice => f.write_str("set before; say it once"),
             Problem::NotOneOf(names) => write!(f, "must be one of {names}"),
@@ -189,6 +261,8 @@ impl fmt::Display for BadWord<'_> {
                 "must be ADDRESS:N or ADDRESS:N..M, such as 0xffffffff80001000:0..20, at most {}",
                 Aim::MAX
             ),
+            Problem::Event { .. } => Ok(()),
+            Problem::NeedsPmu => f.write_str("only source=pmu counts events (auto may take it)"),
             Problem::Empty => f.write_str("needs a value"),
         }
     }
@@ -203,11 +277,13 @@ impl<'a> Settings<'a> {
     ///
     /// The first word that cannot be taken.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
-        const KEYS: [&str; 8] = [
-            "source", "delivery", "period", "workload", "samples", "ring", "aim", "test",
+        const KEYS: [&str; 12] = [
+            "source", "delivery", "period", "event", "take", "jitter", "seed", "workload",
+            "samples", "ring", "aim", "test",
         ];
         let mut settings = Self::default();
         let mut seen = [false; KEYS.len()];
+        let mut of_pmu = None;
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let (key, value) = word.split_once('=').ok_or(bad(Problem::Unknown))?;
@@ -219,9 +295,26 @@ impl<'a> Settings<'a> {
             if value.is_empty() {
                 return Err(bad(Problem::Empty));
             }
-            settings.set(key, value).map_err(bad)?;
+            if key == "event" {
+                let events = EventList::parse(value).map_err(|BadEvent { word, at, problem }| {
+                    let problem = Problem::Event { at, problem };
+                    BadWord { word, problem }
+                });
+                settings.events = Some(events?);
+            } else {
+                settings.set(key, value).map_err(bad)?;
+            }
+            if matches!(key, "event" | "jitter" | "seed") || settings.take == Take::Counts {
+                of_pmu = of_pmu.or(Some(word));
+            }
         }
-        Ok(settings)
+        match of_pmu {
+            Some(word) if !settings.source.may_be_pmu() => Err(BadWord {
+                word,
+                problem: Problem::NeedsPmu,
+            }),
+            _ => Ok(settings),
+        }
     }
 
     fn set(&mut self, key: &str, value: &'a str) -> Result<(), Problem> {
@@ -235,6 +328,9 @@ impl<'a> Settings<'a> {
                     Delivery::from_name(value).ok_or(Problem::NotOneOf(Delivery::NAMES))?;
             }
             "period" => self.period = Some(number(value, Self::PERIODS)?),
+            "take" => self.take = Take::from_name(value).ok_or(Problem::NotOneOf(Take::NAMES))?,
+            "jitter" => self.jitter = number(value, Self::JITTER)?,
+            "seed" => self.seed = number(value, 0..=u64::MAX)?,
             "workload" => self.workload = value,
             "samples" => self.samples = number(value, Self::SAMPLES)?,
             "ring" => {
@@ -251,9 +347,15 @@ impl<'a> Settings<'a> {
     }
 }
 
-fn number(value: &str, range: core::ops::RangeInclusive<u64>) -> Result<u64, Problem> {
+fn number<N>(value: &str, range: core::ops::RangeInclusive<N>) -> Result<N, Problem>
+where
+    N: core::str::FromStr + PartialOrd + Copy + Into<u64>,
+{
     let number = value.parse().ok().filter(|number| range.contains(number));
-    number.ok_or(Problem::NotInRange(*range.start(), *range.end()))
+    number.ok_or(Problem::NotInRange(
+        (*range.start()).into(),
+        (*range.end()).into(),
+    ))
 }
 
 impl fmt::Display for Settings<'_> {
@@ -263,6 +365,18 @@ impl fmt::Display for Settings<'_> {
         write!(f, " delivery={}", self.delivery.name())?;
         if let Some(period) = self.period {
             write!(f, " period={period}")?;
+        }
+        if let Some(events) = &self.events {
+            write!(f, " event={events}")?;
+        }
+        if self.take != Take::Samples {
+            write!(f, " take={}", self.take)?;
+        }
+        if self.jitter != 0 {
+            write!(f, " jitter={}", self.jitter)?;
+        }
+        if self.seed != 0 {
+            write!(f, " seed={}", self.seed)?;
         }
         write!(f, " workload={} samples={}", self.workload, self.samples)?;
         write!(f, " ring={}", self.ring_bytes)?;
@@ -277,111 +391,4 @@ impl fmt::Display for Settings<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::format::Source;
-    use proptest::prelude::*;
-
-    #[test]
-    fn an_empty_line_gives_the_defaults() {
-        assert_eq!(Settings::parse(" \t "), Ok(Settings::default()));
-    }
-
-    #[test]
-    fn every_word_is_taken() {
-        let line = "source=hpet delivery=irq period=100 workload=hash samples=5 ring=65536 aim=0x12:3 test=hang";
-        let settings = Settings {
-            source: SourceChoice::Only(Source::Hpet),
-            delivery: Delivery::Irq,
-            period: Some(100),
-            workload: "hash",
-            samples: 5,
-            ring_bytes: 65536,
-            aim: Some(Aim {
-                address: CodeAddress(0x12),
-                first: 3,
-                end: 4,
-            }),
-            test: Some("hang"),
-        };
-        assert_eq!(Settings::parse(line), Ok(settings));
-    }
-
-    #[test]
-    fn a_bad_word_is_named_with_what_would_be_right() {
-        for (line, word, says) in [
-            (
-                "samples=5 frequency=3",
-                "frequency=3",
-                "no such setting; there are source=",
-            ),
-            ("nmi", "nmi", "no such setting"),
-            ("period=0", "period=0", "a number from 1 to 1000000000"),
-            ("period=-1", "period=-1", "a number from 1"),
-            ("period=many", "period=many", "a number from 1"),
-            (
-                "samples=99999999999999999999",
-                "samples=99999999999999999999",
-                "a number from",
-            ),
-            (
-                "source=rdtsc",
-                "source=rdtsc",
-                "one of auto, pmu, apic-timer",
-            ),
-            ("delivery=smi", "delivery=smi", "one of nmi, irq"),
-            ("ring=100000", "ring=100000", "a power of two"),
-            ("ring=4096", "ring=4096", "a number from 65536"),
-            ("aim=start:5", "aim=start:5", "must be ADDRESS:N or"),
-            ("aim=0x10:5..5", "aim=0x10:5..5", "must be ADDRESS:N or"),
-            (
-                "aim=0x10:4294967295",
-                "aim=0x10:4294967295",
-                "at most 1000000",
-            ),
-            ("workload=", "workload=", "needs a value"),
-            ("period=5 period=5", "period=5", "set before"),
-        ] {
-            let bad = Settings::parse(line).unwrap_err();
-            assert_eq!(bad.word, word, "{line}");
-            assert!(bad.to_string().contains(says), "{line}: {bad}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_displayed_is_parsed(
-            source in 0..6_usize,
-            irq in any::<bool>(),
-            period in proptest::option::of(Settings::PERIODS),
-            samples in Settings::SAMPLES,
-            ring in 16..=30_u32,
-            workload in "[a-z-]{1,12}",
-            aim in proptest::option::of((any::<u64>(), 0..1000_u32, 1..1000_u32)),
-            test in proptest::option::of("[a-z-]{1,12}"),
-        ) {
-            let names: Vec<_> = SourceChoice::NAMES.split(", ").collect();
-            let settings = Settings {
-                source: SourceChoice::from_name(names[source]).unwrap(),
-                delivery: if irq { Delivery::Irq } else { Delivery::Nmi },
-                period,
-                workload: &workload,
-                samples,
-                ring_bytes: 1 << ring,
-                aim: aim.map(|(address, first, count)| Aim {
-                    address: CodeAddress(address),
-                    first,
-                    end: first + count,
-                }),
-                test: test.as_deref(),
-            };
-            let line = settings.to_string();
-            prop_assert_eq!(Settings::parse(&line), Ok(settings));
-        }
-
-        #[test]
-        fn any_line_is_taken_or_refused(line in ".*") {
-            let _ = Settings::parse(&line);
-        }
-    }
-}
+mod tests;

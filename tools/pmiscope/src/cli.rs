@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::format::{Delivery, Source};
+use profiler::pmu::event::EventList;
 use profiler::settings::{Settings, SourceChoice};
 
 use crate::exit;
@@ -48,6 +49,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   pmiscope run                                   4 cores, a sample every 1000 instructions
   pmiscope run --period 100 --samples 200000     ten times as many samples for the same work
+  pmiscope run --event cycles:k,cache-misses     by performance counters, if there are any
   pmiscope run --smp 16 --mode realtime          16 cores in parallel, by the clock
   pmiscope run --iso pmiscope.iso                as a stock Limine boots it
 
@@ -101,6 +103,21 @@ pub struct RunArgs {
     #[arg(long, value_name = SourceChoice::NAMES, default_value_t, value_parser = source)]
     pub source: SourceChoice,
 
+    /// What the performance counters count, as perf names it: cycles:k,instructions or
+    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. Not with another source
+    #[arg(long, value_name = "LIST", value_parser = events)]
+    pub event: Option<EventList>,
+
+    /// Let each counter overflow up to so many percent of its period earlier or later,
+    /// at random, so that it does not keep step with what it samples: 0 to 50
+    #[arg(long, value_name = "PERCENT",
+          value_parser = jitter)]
+    pub jitter: Option<u8>,
+
+    /// Where the random numbers of --jitter begin
+    #[arg(long, value_name = "N", requires = "jitter")]
+    pub seed: Option<u64>,
+
     /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
     #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
     pub delivery: Delivery,
@@ -141,7 +158,8 @@ pub struct RunArgs {
     /// Boot this disc image, with a boot loader, a kernel and its command line on
     /// it, and not the loader. --kernel must be the kernel that is on it
     #[arg(long, value_name = "FILE", conflicts_with_all =
-          ["period", "source", "delivery", "workload", "samples", "ring", "loader", "aim", "self_test"])]
+          ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
+           "loader", "aim", "self_test"])]
     pub iso: Option<PathBuf>,
 
     /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
@@ -292,6 +310,20 @@ fn source(name: &str) -> Result<SourceChoice, String> {
     })
 }
 
+fn events(list: &str) -> Result<EventList, String> {
+    EventList::parse(list).map_err(|bad| bad.to_string())
+}
+
+fn jitter(text: &str) -> Result<u8, String> {
+    let percent = text.parse().ok();
+    percent
+        .filter(|&percent: &u8| Settings::JITTER.contains(&percent))
+        .ok_or_else(|| {
+            let (low, high) = (Settings::JITTER.start(), Settings::JITTER.end());
+            format!("must be a number from {low} to {high}")
+        })
+}
+
 fn delivery(name: &str) -> Result<Delivery, String> {
     Delivery::from_name(name).ok_or_else(|| format!("must be one of {}", Delivery::NAMES))
 }
@@ -349,6 +381,14 @@ mod tests {
                 "must be one of auto, pmu, apic-timer, hpet, ipi, step",
             ),
             ("run --delivery smi", "must be one of nmi, irq"),
+            (
+                "run --event slots,cycels:k",
+                "`cycels`: no such event; did you mean `cycles`?",
+            ),
+            ("run --event cycles,", "nothing at byte 7 of the events"),
+            ("run --jitter 51", "must be a number from 0 to 50"),
+            ("run --seed 5", "not provided: --jitter <PERCENT>"),
+            ("run --iso x.iso --event slots", "cannot be used with"),
             (
                 "run --mode fast",
                 "[possible values: deterministic, realtime]",

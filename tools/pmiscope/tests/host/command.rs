@@ -119,6 +119,28 @@ fn numbers_that_no_machine_has_are_refused() {
 }
 
 #[test]
+fn events_are_refused_by_the_word() {
+    refused(
+        run(&["--event", "slots,branch-mises:k"]),
+        2,
+        &[
+            "--event",
+            "`branch-mises`: no such event; did you mean `branch-misses`?",
+        ],
+    );
+    refused(
+        run(&["--event", "cycles:k,slots", "--source", "hpet"]),
+        1,
+        &["--event cycles:k,slots: only the source pmu counts", "hpet"],
+    );
+    refused(
+        run(&["--jitter", "5", "--source", "step"]),
+        1,
+        &["--jitter 5: only the source pmu", "--source is step"],
+    );
+}
+
+#[test]
 fn help_explains_itself() {
     let help = stdout(&pmiscope(&["--help"]).success());
     for word in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use profiler::format::Source;
-use profiler::settings::{Aim, Settings, SourceChoice};
+use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
 use crate::cli::RunArgs;
 use crate::profile::Mode;
@@ -62,6 +62,7 @@ pub(super) struct Plan {
 impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
+        may_count(arguments)?;
         let kernel_path = built(arguments.kernel.as_deref(), "kernel")?;
         let kernel = fs::read(&kernel_path)
             .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
@@ -123,6 +124,10 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         source: arguments.source,
         delivery: arguments.delivery,
         period: Some(period),
+        events: arguments.event,
+        take: Take::Samples,
+        jitter: arguments.jitter.unwrap_or_default(),
+        seed: arguments.seed.unwrap_or_default(),
         workload: &arguments.workload,
         samples,
         aim,
@@ -131,6 +136,22 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
             .unwrap_or_else(|| ring_for(samples, arguments.smp)),
         test: arguments.self_test.as_deref(),
     }
+}
+
+/// Refuses what only a performance counter does, where another source is asked for.
+fn may_count(arguments: &RunArgs) -> Result<()> {
+    let option = match (arguments.event, arguments.jitter) {
+        (Some(events), _) => format!("--event {events}"),
+        (None, Some(jitter)) => format!("--jitter {jitter}"),
+        (None, None) => return Ok(()),
+    };
+    let source = arguments.source;
+    if !source.may_be_pmu() {
+        bail!(
+            "{option}: only the source pmu counts events, and --source is {source}: say --source pmu, or leave one of them out"
+        );
+    }
+    Ok(())
 }
 
 /// What `--aim` means in this kernel.
@@ -204,7 +225,30 @@ fn readable(path: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::ring_for;
+    use clap::Parser as _;
+
+    use super::{ring_for, settings};
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn events_are_handed_to_the_kernel() {
+        for (line, given) in [
+            ("", ""),
+            (
+                "--source pmu --event cpu-cycles:k,r1a8 --jitter 5 --seed 9",
+                " event=cycles:k,cpu/event=0xa8,umask=0x1/ jitter=5 seed=9",
+            ),
+        ] {
+            let words = ["pmiscope", "run"].into_iter();
+            let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).unwrap();
+            let Command::Run(arguments) = cli.command else {
+                unreachable!()
+            };
+            let line = settings(&arguments, None).to_string();
+            let expected = format!(" period=1000{given} workload=mix");
+            assert!(line.contains(&expected), "{line}");
+        }
+    }
 
     #[test]
     fn a_ring_holds_a_cores_share_within_limits() {

@@ -1,0 +1,151 @@
+//! Command lines that are taken, and those that are refused.
+
+use super::*;
+use crate::format::Source;
+use crate::pmu::event::tests::lists;
+use proptest::prelude::*;
+
+#[test]
+fn an_empty_line_gives_the_defaults() {
+    assert_eq!(Settings::parse(" \t "), Ok(Settings::default()));
+}
+
+#[test]
+fn every_word_is_taken() {
+    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 ring=65536 aim=0x12:3 test=hang";
+    let settings = Settings {
+        source: SourceChoice::Only(Source::Pmu),
+        delivery: Delivery::Irq,
+        period: Some(100),
+        events: EventList::parse("cycles:k,slots").ok(),
+        take: Take::Counts,
+        jitter: 10,
+        seed: 7,
+        workload: "hash",
+        samples: 5,
+        ring_bytes: 65536,
+        aim: Some(Aim {
+            address: CodeAddress(0x12),
+            first: 3,
+            end: 4,
+        }),
+        test: Some("hang"),
+    };
+    assert_eq!(Settings::parse(line), Ok(settings));
+}
+
+#[test]
+fn a_bad_word_is_named_with_what_would_be_right() {
+    for (line, word, says) in [
+        (
+            "samples=5 frequency=3",
+            "frequency=3",
+            "no such setting; there are source=",
+        ),
+        ("nmi", "nmi", "no such setting"),
+        ("period=0", "period=0", "a number from 1 to 1000000000"),
+        ("period=-1", "period=-1", "a number from 1"),
+        ("period=many", "period=many", "a number from 1"),
+        (
+            "samples=99999999999999999999",
+            "samples=99999999999999999999",
+            "a number from",
+        ),
+        (
+            "source=rdtsc",
+            "source=rdtsc",
+            "one of auto, pmu, apic-timer",
+        ),
+        ("delivery=smi", "delivery=smi", "one of nmi, irq"),
+        ("ring=100000", "ring=100000", "a power of two"),
+        ("ring=4096", "ring=4096", "a number from 65536"),
+        ("aim=start:5", "aim=start:5", "must be ADDRESS:N or"),
+        ("aim=0x10:5..5", "aim=0x10:5..5", "must be ADDRESS:N or"),
+        (
+            "aim=0x10:4294967295",
+            "aim=0x10:4294967295",
+            "at most 1000000",
+        ),
+        ("workload=", "workload=", "needs a value"),
+        ("jitter=51", "jitter=51", "a number from 0 to 50"),
+        ("seed=-1", "seed=-1", "a number from 0"),
+        ("take=all", "take=all", "one of samples, counts"),
+        ("event=", "event=", "needs a value"),
+        (
+            "event=slots,cycels:k",
+            "cycels",
+            "event=: `cycels`: no such event; did you mean `cycles`?",
+        ),
+        (
+            "event=slots,,cycles",
+            "",
+            "event=: nothing at byte 6 of the events",
+        ),
+        ("event=cycles:p", "p", "event=: `p`: precise samples"),
+        (
+            "event=cycles jitter=1 source=hpet",
+            "event=cycles",
+            "only source=pmu counts events",
+        ),
+        ("source=step jitter=1", "jitter=1", "only source=pmu"),
+        ("seed=1 source=ipi", "seed=1", "only source=pmu"),
+        (
+            "take=counts source=apic-timer",
+            "take=counts",
+            "only source=pmu",
+        ),
+        ("period=5 period=5", "period=5", "set before"),
+    ] {
+        let bad = Settings::parse(line).unwrap_err();
+        assert_eq!(bad.word, word, "{line}");
+        assert!(bad.to_string().contains(says), "{line}: {bad}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_is_displayed_is_parsed(
+        source in 0..6_usize,
+        irq in any::<bool>(),
+        period in proptest::option::of(Settings::PERIODS),
+        counting in proptest::option::of((lists(), any::<bool>(), Settings::JITTER, any::<u64>())),
+        samples in Settings::SAMPLES,
+        ring in 16..=30_u32,
+        workload in "[a-z-]{1,12}",
+        aim in proptest::option::of((any::<u64>(), 0..1000_u32, 1..1000_u32)),
+        test in proptest::option::of("[a-z-]{1,12}"),
+    ) {
+        let names: Vec<_> = SourceChoice::NAMES.split(", ").collect();
+        // The first two may be a performance counter.
+        let source = if counting.is_some() { source % 2 } else { source };
+        let take = match counting {
+            Some((_, true, ..)) => Take::Counts,
+            _ => Take::Samples,
+        };
+        let settings = Settings {
+            source: SourceChoice::from_name(names[source]).unwrap(),
+            delivery: if irq { Delivery::Irq } else { Delivery::Nmi },
+            period,
+            events: counting.map(|(events, ..)| events),
+            take,
+            jitter: counting.map_or(0, |(_, _, jitter, _)| jitter),
+            seed: counting.map_or(0, |(.., seed)| seed),
+            workload: &workload,
+            samples,
+            ring_bytes: 1 << ring,
+            aim: aim.map(|(address, first, count)| Aim {
+                address: CodeAddress(address),
+                first,
+                end: first + count,
+            }),
+            test: test.as_deref(),
+        };
+        let line = settings.to_string();
+        prop_assert_eq!(Settings::parse(&line), Ok(settings));
+    }
+
+    #[test]
+    fn any_line_is_taken_or_refused(line in ".*") {
+        let _ = Settings::parse(&line);
+    }
+}
