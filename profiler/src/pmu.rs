@@ -1,8 +1,25 @@
 //! Performance counters of Intel and AMD processors: what there is, what is to be
 //! counted, and how a core is made to interrupt every so many events.
 //!
-//! * [`event`]: events, and how a list of them is written.
 //! * [`registers`]: the registers, and how they are reached.
+//! * [`detect`]: which PMU the running core has, by CPUID.
+//! * [`event`]: what can be counted, and how it is written.
+//! * [`encode`]: from an event to the bits of an event select.
+//! * [`allocate`]: which counter counts which event.
+//! * [`plan`]: what is counted on a core; the PMU as it was found.
+//! * [`unit`]: a core's PMU at work.
+//!
+//! A kernel detects, looks, plans and starts on each core, and calls
+//! [`unit::Unit::enter`] and [`unit::Unit::leave`] in its handler.
 
+pub mod allocate;
+pub mod bank;
+pub mod counters;
+pub mod detect;
+pub mod encode;
 pub mod event;
+pub mod plan;
 pub mod registers;
+#[cfg(test)]
+mod tests;
+pub mod unit;

@@ -1,0 +1,117 @@
+//! Which counter counts which event: all of them, or none.
+//!
+//! A fixed counter is taken where it fits, to leave the general ones to events that
+//! need them; an event that must have a certain counter gets it, if need be by
+//! moving another one away (bipartite matching by augmenting paths, which is exact).
+
+use core::fmt;
+
+use super::counters::{Counter, Counters};
+use super::event::MAX_EVENTS;
+
+/// Not all events have a counter: this many have.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TooMany {
+    /// The first event for which there is no counter, by its place in the list.
+    pub event: usize,
+    /// The counters that are free.
+    pub free: Counters,
+}
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, free } = self;
+        let (number, count) = (event + 1, free.len());
+        match count {
+            0 => f.write_str("no counter is free"),
+            _ => write!(
+                f,
+                "event {number} finds no counter beside those before it: there are {count} ({free})"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for TooMany {}
+
+/// Counters are numbered through here, general ones first.
+const ALL: usize = (Counters::MOST_GENERAL + Counters::MOST_FIXED) as usize;
+
+/// Gives each event a counter out of `free`, one of those that it allows.
+///
+/// # Errors
+///
+/// [`TooMany`]: there is no way to do that.
+///
+/// # Panics
+///
+/// If there are more than [`MAX_EVENTS`] events.
+pub fn allocate(
+    allowed: &[Counters],
+    free: Counters,
+) -> Result<[Option<Counter>; MAX_EVENTS], TooMany> {
+    assert!(allowed.len() <= MAX_EVENTS, "more than {MAX_EVENTS} events");
+    let mut matching = Matching {
+        allowed,
+        free,
+        holder: [None; ALL],
+    };
+    for event in 0..allowed.len() {
+        let mut visited = [false; ALL];
+        if !matching.place(event, &mut visited) {
+            return Err(TooMany { event, free });
+        }
+    }
+    let mut counters = [None; MAX_EVENTS];
+    for (index, holder) in matching.holder.iter().enumerate() {
+        if let Some(event) = *holder {
+            counters[event] = Some(counter(index));
+        }
+    }
+    Ok(counters)
+}
+
+struct Matching<'a> {
+    allowed: &'a [Counters],
+    free: Counters,
+    /// By counter: the event that has it.
+    holder: [Option<usize>; ALL],
+}
+
+impl Matching<'_> {
+    /// Finds a counter for `event`, moving others if need be. Each counter is looked
+    /// at once, so it ends.
+    fn place(&mut self, event: usize, visited: &mut [bool; ALL]) -> bool {
+        for index in fixed_first() {
+            let is_allowed =
+                self.free.contains(counter(index)) && self.allowed[event].contains(counter(index));
+            if !is_allowed || core::mem::replace(&mut visited[index], true) {
+                continue;
+            }
+            let is_free = match self.holder[index] {
+                None => true,
+                Some(other) => self.place(other, visited),
+            };
+            if is_free {
+                self.holder[index] = Some(event);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn fixed_first() -> impl Iterator<Item = usize> {
+    let general = usize::from(Counters::MOST_GENERAL);
+    (general..ALL).chain(0..general)
+}
+
+fn counter(index: usize) -> Counter {
+    // Below 32.
+    #[allow(clippy::cast_possible_truncation)]
+    let number = index as u8;
+    match number.checked_sub(Counters::MOST_GENERAL) {
+        None => Counter::General(number),
+        Some(fixed) => Counter::Fixed(fixed),
+    }
+}

@@ -1,0 +1,226 @@
+//! From an event to what the registers of this processor take, and which of its
+//! counters can count it.
+//!
+//! Named events: Intel's architectural ones (SDM vol. 3, table "Architectural
+//! Performance Events"), by the bits with which leaf 0xa announces them, and AMD's
+//! by family (PPRs: PMCx076, PMCx0C0, PMCx060, PMCx064, PMCx0C2, PMCx0C3, PMCx120;
+//! before family 17h the BKDGs: PMCx07D, PMCx07E).
+
+use core::fmt;
+
+use super::counters::Counters;
+use super::detect::{Capabilities, Interface};
+use super::event::{Event, Named, What};
+use super::registers::{fixed, select};
+
+/// An event as the registers take it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Encoding {
+    /// The event select of a general counter, without the bits that let it count and
+    /// interrupt.
+    pub select: u64,
+    /// The bits of a fixed counter in its control register, likewise.
+    pub fixed: u64,
+    /// The counters that can count it.
+    pub counters: Counters,
+    /// The least number of events after which an overflow comes reliably.
+    pub least: u64,
+}
+
+/// Why an event cannot be counted on this core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoEncoding {
+    /// The processor does not have the event.
+    NotHere,
+    /// It has it on a fixed counter only, which takes no edge, inversion, counter
+    /// mask.
+    PlainOnly,
+    /// The event's number or unit mask has bits that this processor does not take.
+    Bits(u64),
+    /// None of the counters that it was restricted to is there.
+    NoSuchCounter(u32),
+}
+
+impl fmt::Display for NoEncoding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotHere => f.write_str("this processor does not have the event"),
+            Self::PlainOnly => {
+                f.write_str("a fixed counter counts it, which has no edge, inv and cmask")
+            }
+            Self::Bits(bits) => {
+                write!(
+                    f,
+                    "this processor takes no bits {bits:#x} in an event select"
+                )
+            }
+            Self::NoSuchCounter(mask) => write!(f, "none of the counters {mask:#x} is here"),
+        }
+    }
+}
+
+impl core::error::Error for NoEncoding {}
+
+/// An event of a maker's table: its select, and the fixed counter that has it.
+#[derive(Clone, Copy)]
+struct Native {
+    select: Option<u64>,
+    fixed: Option<u8>,
+}
+
+impl Capabilities {
+    /// What counts `event` on this core.
+    ///
+    /// # Errors
+    ///
+    /// [`NoEncoding`] says why nothing does.
+    pub fn encode(&self, event: &Event) -> Result<Encoding, NoEncoding> {
+        let native = match event.what {
+            What::Named(named) => self.named(named).ok_or(NoEncoding::NotHere)?,
+            What::Raw { event, unit_mask } => self.raw(event, unit_mask),
+        };
+        let is_plain = !event.edge && !event.invert && event.counter_mask == 0;
+        let mut counters = Counters::NONE;
+        if let Some(bits) = native.select {
+            let foreign = bits & !self.select_bits();
+            if foreign != 0 {
+                return Err(NoEncoding::Bits(foreign));
+            }
+            counters.general = self.counters.general;
+        }
+        if let Some(number) = native.fixed.filter(|_| is_plain) {
+            counters.fixed = self.counters.fixed & 1 << number;
+        }
+        if counters.is_empty() {
+            return Err(NoEncoding::PlainOnly);
+        }
+        if let Some(mask) = event.counters {
+            // Counters that are named by number are general ones.
+            counters = Counters {
+                general: counters.general & mask,
+                fixed: 0,
+            };
+            if counters.is_empty() {
+                return Err(NoEncoding::NoSuchCounter(mask));
+            }
+        }
+        let flag = |is_set: bool, bit: u64| if is_set { bit } else { 0 };
+        Ok(Encoding {
+            select: native.select.unwrap_or(0)
+                | flag(event.user, select::USER)
+                | flag(event.kernel, select::KERNEL)
+                | flag(event.edge, select::EDGE)
+                | flag(event.invert, select::INVERT)
+                | u64::from(event.counter_mask) << 24,
+            fixed: flag(event.user, fixed::USER) | flag(event.kernel, fixed::KERNEL),
+            counters,
+            least: self.least_count(native),
+        })
+    }
+
+    /// The bits by which an event select names an event here.
+    const fn select_bits(&self) -> u64 {
+        let common = select::EVENT | select::UNIT_MASK;
+        match self.interface {
+            Interface::Intel(_) if self.has_unit_mask_2 => common | select::UNIT_MASK_2,
+            Interface::Intel(_) => common,
+            _ => common | select::EVENT_HIGH,
+        }
+    }
+
+    fn named(&self, named: Named) -> Option<Native> {
+        match self.interface {
+            Interface::Intel(_) => self.intel_named(named),
+            _ => self.amd_named(named).map(|select| Native {
+                select: Some(select),
+                fixed: None,
+            }),
+        }
+    }
+
+    /// SDM vol. 3, "Pre-defined Architectural Performance Events" and "Fixed-function
+    /// Performance Counters".
+    fn intel_named(&self, named: Named) -> Option<Native> {
+        // The bit of leaf 0xa, event and unit mask, and the fixed counter.
+        let (bit, select, fixed) = match named {
+            Named::Cycles => (0, 0x003c, Some(1)),
+            Named::Instructions => (1, 0x00c0, Some(0)),
+            // What a general counter counts as reference cycles are those of the bus,
+            // the fixed one those of the time stamp counter.
+            Named::ReferenceCycles => (32, 0, Some(2)),
+            Named::BusCycles => (2, 0x013c, None),
+            Named::CacheReferences => (3, 0x4f2e, None),
+            Named::CacheMisses => (4, 0x412e, None),
+            Named::Branches => (5, 0x00c4, None),
+            Named::BranchMisses => (6, 0x00c5, None),
+            Named::Slots => (7, 0x01a4, Some(3)),
+            Named::StalledFrontend | Named::StalledBackend => return None,
+        };
+        let is_general = bit < 32 && self.architectural >> bit & 1 != 0;
+        let native = Native {
+            select: is_general.then_some(select),
+            fixed: fixed.filter(|number| self.counters.fixed >> number & 1 != 0),
+        };
+        (native.select.is_some() || native.fixed.is_some()).then_some(native)
+    }
+
+    fn amd_named(&self, named: Named) -> Option<u64> {
+        let is_zen = self.family >= 0x17;
+        // Zen 2 has models 30h and up of family 17h; Hygon's family 18h is Zen 1.
+        let is_zen2 = self.family >= 0x19 || self.family == 0x17 && self.model >= 0x30;
+        let is_zen4 = self.family >= 0x1a || self.interface == Interface::AmdV2;
+        Some(match named {
+            Named::Cycles => 0x0076,
+            Named::Instructions => 0x00c0,
+            Named::CacheReferences if is_zen => 0xff60,
+            Named::CacheReferences => 0x077d,
+            Named::CacheMisses if is_zen => 0x0964,
+            Named::CacheMisses => 0x077e,
+            Named::Branches => 0x00c2,
+            Named::BranchMisses => 0x00c3,
+            // Bits 8 to 11 of the event's number stand above the others.
+            Named::ReferenceCycles if is_zen4 => 0x1_0000_0120,
+            Named::StalledFrontend if is_zen2 => 0x00a9,
+            Named::StalledFrontend if is_zen => 0x0287,
+            Named::StalledFrontend => 0x00d0,
+            Named::StalledBackend if is_zen2 => return None,
+            Named::StalledBackend if is_zen => 0x0187,
+            Named::StalledBackend => 0x00d1,
+            Named::ReferenceCycles | Named::BusCycles | Named::Slots => return None,
+        })
+    }
+
+    /// An event by its number. One that is also a fixed counter's is that one's too.
+    fn raw(&self, event: u16, unit_mask: u16) -> Native {
+        let [event_low, event_high] = event.to_le_bytes();
+        let [mask_low, mask_high] = unit_mask.to_le_bytes();
+        let select = u64::from(event_low)
+            | u64::from(mask_low) << 8
+            | u64::from(event_high) << 32
+            | u64::from(mask_high) << 40;
+        let is_intel = !self.interface.is_amd();
+        let same = |number: u8| (self.counters.fixed >> number & 1 != 0).then_some(number);
+        Native {
+            select: Some(select),
+            fixed: match select {
+                0x00c0 if is_intel => same(0),
+                0x003c if is_intel => same(1),
+                _ => None,
+            },
+        }
+    }
+
+    /// Errata of certain processors: an overflow that is due after fewer may not
+    /// come, or come late.
+    fn least_count(&self, native: Native) -> u64 {
+        // One that is due at the very next event may be missed (Linux, "quirk: some
+        // CPUs don't like a period of 1").
+        const LEAST: u64 = 2;
+        let is_intel_6 = !self.interface.is_amd() && self.family == 6;
+        match (self.model, native.select) {
+            // Broadwell (BDM11, BDE11): INST_RETIRED.
+            (0x3d | 0x47 | 0x4f | 0x56, Some(0x00c0 | 0x01c0)) if is_intel_6 => 128,
+            _ => LEAST,
+        }
+    }
+}

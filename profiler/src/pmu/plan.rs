@@ -1,0 +1,277 @@
+//! What is counted on a core: the PMU as it was found, and for each event its counter,
+//! its period, and what an interrupt costs in it.
+
+use core::fmt;
+
+use super::allocate::{self, TooMany};
+use super::bank::Bank;
+use super::counters::{Counter, Counters};
+use super::detect::{Capabilities, Interface};
+use super::encode::NoEncoding;
+use super::event::{Event, EventList, MAX_EVENTS};
+use super::registers::{Refused, Registers, intel, select};
+
+/// A core's PMU as it was found, by looking at its registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// What CPUID says.
+    pub capabilities: Capabilities,
+    /// How it is reached.
+    pub bank: Bank,
+    /// Counters that nobody uses, and that work.
+    pub free: Counters,
+    /// Counters that somebody uses: firmware, or who had the machine before.
+    pub busy: Counters,
+    /// Counters that do not keep what is written to them.
+    pub dead: Counters,
+}
+
+impl Found {
+    /// Looks at the running core's PMU, and leaves it as it was.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses a register that CPUID announces: a hypervisor's mistake.
+    pub fn look<R: Registers>(registers: &R, capabilities: &Capabilities) -> Result<Self, Refused> {
+        let full_width = match capabilities.interface {
+            Interface::Intel(_) if capabilities.has_capabilities => {
+                registers.try_read(intel::CAPABILITIES)? & intel::FULL_WIDTH_WRITE != 0
+            }
+            _ => false,
+        };
+        let bank = Bank::new(capabilities, full_width);
+        // All that is written later is written once here, or read at least.
+        bank.try_control(registers)?;
+        let fixed_control = match capabilities.counters.fixed {
+            0 => 0,
+            _ => registers.try_read(intel::FIXED_CONTROL)?,
+        };
+        let mut found = Self {
+            capabilities: *capabilities,
+            bank,
+            free: Counters::NONE,
+            busy: Counters::NONE,
+            dead: Counters::NONE,
+        };
+        for counter in capabilities.counters.iter() {
+            let is_busy = match counter {
+                Counter::General(number) => {
+                    registers.try_read(bank.event_select(number))? & select::ENABLE != 0
+                }
+                Counter::Fixed(number) => fixed_control & Bank::fixed_field(number) != 0,
+            };
+            let set = if is_busy {
+                &mut found.busy
+            } else if keeps_what_is_written(registers, &bank, counter)? {
+                &mut found.free
+            } else {
+                &mut found.dead
+            };
+            set.insert(counter);
+        }
+        Ok(found)
+    }
+}
+
+/// Whether `counter`, which stands still, can be written to. Its value is as before.
+fn keeps_what_is_written<R: Registers>(
+    registers: &R,
+    bank: &Bank,
+    counter: Counter,
+) -> Result<bool, Refused> {
+    // Not negative in any width, and not what an emulator answers that knows no such
+    // register.
+    const PATTERN: u64 = 0x2bcd;
+    let before = registers.try_read(bank.counter(counter))?;
+    let probe = before & 0xffff ^ PATTERN;
+    bank.try_set(registers, counter, probe)?;
+    let kept = registers.try_read(bank.counter(counter))?;
+    bank.try_set(registers, counter, before)?;
+    Ok(kept == probe)
+}
+
+/// How an event is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Slot {
+    /// The event.
+    pub event: Event,
+    /// Its counter.
+    pub counter: Counter,
+    /// What goes into the counter's event select, or its field of the fixed counters'
+    /// control register.
+    pub control: u64,
+    /// Events of the interrupted code from one overflow to the next; `None` where it
+    /// is counted and not sampled.
+    pub period: Option<u64>,
+    /// By how much an overflow may be displaced at random, either way.
+    pub jitter: u64,
+    /// The events of an interrupt's entry and exit, while the counters run: they are
+    /// not the interrupted code's.
+    pub passage: u64,
+    /// The fewest events after which an overflow comes reliably.
+    pub least: u64,
+}
+
+/// What is counted on a core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// How the counters are reached.
+    pub bank: Bank,
+    /// By event.
+    slots: [Option<Slot>; MAX_EVENTS],
+    /// The counters that it uses.
+    pub counters: Counters,
+    /// For the random displacement of overflows.
+    pub seed: u64,
+}
+
+/// Why events cannot be counted on a core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unplanned {
+    /// One of them cannot be counted at all.
+    Event {
+        /// Its place in the list.
+        event: usize,
+        /// Why.
+        problem: NoEncoding,
+    },
+    /// There are not enough counters.
+    TooMany {
+        /// Which event has none.
+        problem: TooMany,
+        /// Counters that somebody else uses.
+        busy: Counters,
+        /// Counters that do not work.
+        dead: Counters,
+    },
+}
+
+impl fmt::Display for Unplanned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event { event, problem } => write!(f, "event {}: {problem}", event + 1),
+            Self::TooMany {
+                problem,
+                busy,
+                dead,
+            } => {
+                problem.fmt(f)?;
+                if !busy.is_empty() {
+                    write!(f, "; in use by firmware or a hypervisor: {busy}")?;
+                }
+                if !dead.is_empty() {
+                    write!(f, "; not working: {dead}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl core::error::Error for Unplanned {}
+
+impl Plan {
+    /// Gives each event a counter; events without a period of their own get `period`.
+    ///
+    /// # Errors
+    ///
+    /// [`Unplanned`] says which event cannot be counted, and why. Nothing is counted
+    /// then.
+    pub fn make(found: &Found, events: &EventList, period: Option<u64>) -> Result<Self, Unplanned> {
+        let mut allowed = [Counters::NONE; MAX_EVENTS];
+        let mut encodings = [None; MAX_EVENTS];
+        for (index, event) in events.iter().enumerate() {
+            let encoding =
+                found
+                    .capabilities
+                    .encode(event)
+                    .map_err(|problem| Unplanned::Event {
+                        event: index,
+                        problem,
+                    })?;
+            allowed[index] = encoding.counters;
+            encodings[index] = Some(encoding);
+        }
+        let counters = allocate::allocate(&allowed[..events.as_slice().len()], found.free)
+            .map_err(|problem| Unplanned::TooMany {
+                problem,
+                busy: found.busy,
+                dead: found.dead,
+            })?;
+        let mut plan = Self {
+            bank: found.bank,
+            slots: [None; MAX_EVENTS],
+            counters: Counters::NONE,
+            seed: 0,
+        };
+        for (index, event) in events.iter().enumerate() {
+            let (Some(encoding), Some(counter)) = (encodings[index], counters[index]) else {
+                continue;
+            };
+            let control = match counter {
+                Counter::General(_) => encoding.select | select::ENABLE | select::INTERRUPT,
+                Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,
+            };
+            plan.counters.insert(counter);
+            plan.slots[index] = Some(Slot {
+                event: *event,
+                counter,
+                control,
+                period: event.period.or(period),
+                jitter: 0,
+                passage: 0,
+                least: encoding.least,
+            });
+        }
+        Ok(plan)
+    }
+
+    /// How each event is counted, by its place in the list.
+    #[inline]
+    pub fn slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    }
+
+    /// How the event at `index` is counted.
+    #[must_use]
+    #[inline]
+    pub fn slot(&self, index: usize) -> Option<&Slot> {
+        self.slots.get(index)?.as_ref()
+    }
+
+    /// The same, to be changed before counting starts.
+    pub fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
+        self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// Stops its counters. Those of `others`, by their bits in the global control
+    /// register, go on.
+    #[inline]
+    pub(super) fn stop<R: Registers>(&self, registers: &R, others: u64) {
+        if self.bank.interface().is_global() {
+            self.bank.set_control(registers, others);
+        } else {
+            self.write_selects(registers, !select::ENABLE);
+        }
+    }
+
+    /// Lets its counters count.
+    #[inline]
+    pub(super) fn go<R: Registers>(&self, registers: &R, others: u64) {
+        if self.bank.interface().is_global() {
+            let all = self.counters.global_bits() | others;
+            self.bank.set_control(registers, all);
+        } else {
+            self.write_selects(registers, u64::MAX);
+        }
+    }
+
+    fn write_selects<R: Registers>(&self, registers: &R, mask: u64) {
+        for (_, slot) in self.slots() {
+            if let Counter::General(number) = slot.counter {
+                registers.write(self.bank.event_select(number), slot.control & mask);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Tests of the parts that touch no register, and of the whole against the model.
+
+mod allocate;
+mod detect;
+mod encode;

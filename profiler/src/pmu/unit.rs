@@ -1,0 +1,527 @@
+//! A core's PMU at work: started, interrupted, stopped.
+//!
+//! # What a period counts
+//!
+//! A period is so many events *of the interrupted code*. The counters are stopped
+//! while the handler works, and what they count on the way into it and out of it, the
+//! *passage*, is taken off. So each event has a position: how many of it the
+//! interrupted code has had since the start.
+//!
+//! Overflows are due at positions that are fixed from the start on: at the period, at
+//! twice the period, and so on. A counter is loaded with what is left to the next of
+//! them. However late an interrupt comes, and however far the counter is past zero by
+//! then, the mean of the distances is the period, to the last event. And the
+//! interrupted code progresses: the handler's own events do not bring it nearer to
+//! where the next overflow is due.
+//!
+//! # What is believed
+//!
+//! An event has overflowed if its counter has counted what it was loaded with. The
+//! status register is acknowledged, for the next interrupt depends on it, and otherwise
+//! not believed: it may show an overflow late, an older one, or somebody else's.
+//!
+//! # Nested handlers
+//!
+//! All state is in atomics which the core alone writes, and any of the functions may
+//! be interrupted by an NMI whose handler calls them. While one of them is at work,
+//! [`Unit::enter`] says so and touches nothing; the one that was interrupted sees
+//! what the NMI came for, as it looks at the counters itself.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, compiler_fence};
+
+use super::bank::Bank;
+use super::counters::{Counter, Counters};
+use super::event::MAX_EVENTS;
+use super::plan::{Plan, Slot};
+use super::registers::{Refused, Registers, intel, lvt};
+
+/// Where an event stands.
+#[derive(Default)]
+struct Progress {
+    /// What its counter was loaded with: it overflows after so many.
+    loaded: AtomicU64,
+    /// Those of them that it has counted.
+    counted: AtomicU64,
+    /// What it read when it was looked at last.
+    raw: AtomicU64,
+    /// Events of the interrupted code since the start.
+    position: AtomicU64,
+    /// Where the next overflow is due, jitter left aside.
+    due: AtomicU64,
+    /// Events that are left to it beyond `loaded`: a counter does not take any period.
+    rest: AtomicU64,
+    /// The position at the last overflow.
+    last: AtomicU64,
+    /// Events of the interrupted code between the last two overflows.
+    ran: AtomicU64,
+    /// Overflows that were due before the last one was handled, and are not to be had
+    /// any more.
+    missed: AtomicU64,
+}
+
+/// What the registers held before the start.
+#[derive(Default)]
+struct Saved {
+    control: AtomicU64,
+    fixed_control: AtomicU64,
+    debug_control: AtomicU64,
+    lvtpc: AtomicU64,
+    /// By event: its counter, and its event select.
+    counters: [AtomicU64; MAX_EVENTS],
+    selects: [AtomicU64; MAX_EVENTS],
+}
+
+/// A core's PMU. Used on that core alone; a use may interrupt another, but then ends
+/// before that goes on.
+#[derive(Default)]
+pub struct Unit {
+    running: AtomicBool,
+    /// One of the functions is at work on the registers.
+    busy: AtomicBool,
+    /// A handler has found an overflow, and none since has found nothing.
+    may_follow: AtomicBool,
+    /// In the global control register, the bits of counters that are not ours.
+    others: AtomicU64,
+    /// For the displacement of overflows.
+    random: AtomicU64,
+    progress: [Progress; MAX_EVENTS],
+    saved: Saved,
+}
+
+/// What an interrupt is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entered {
+    /// Nothing is counted.
+    Off,
+    /// It came while the PMU was being worked on, by what it has interrupted.
+    Busy,
+    /// These events have overflowed; there may be none. Counters are stopped, until
+    /// [`Unit::leave`].
+    Stopped(Overflows),
+}
+
+/// Events that have overflowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Overflows {
+    /// By place in the plan's list.
+    bits: u16,
+    /// There are none, but the interrupt may have been on its way since an overflow
+    /// that was handled before.
+    pub is_late: bool,
+}
+
+impl Overflows {
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.bits == 0
+    }
+
+    /// The places of the events in the plan's list, the first one first.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_EVENTS).filter(move |event| self.bits >> event & 1 != 0)
+    }
+}
+
+/// An event's overflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Overflow {
+    /// Events of the interrupted code since the overflow before.
+    pub ran: u64,
+    /// Overflows before this one that were due and came too close to be told apart.
+    pub missed: u64,
+}
+
+/// How often an acknowledged status may show something anew.
+const ROUNDS: u32 = 8;
+
+impl Unit {
+    /// Programs the running core by `plan` and starts it. Interrupts are delivered as
+    /// the entry `lvtpc` of the local vector table says.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses a value. Everything is as it was before.
+    pub fn start<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        lvtpc: u32,
+    ) -> Result<(), Refused> {
+        self.busy.store(true, Relaxed);
+        let outcome = self.save(registers, plan).and_then(|()| {
+            self.program(registers, plan)
+                .inspect_err(|_| self.restore(registers, plan))
+        });
+        if outcome.is_err() {
+            self.busy.store(false, Relaxed);
+            return outcome;
+        }
+        // An old overflow that is shown still would keep the first new one from
+        // interrupting.
+        self.settle(registers, plan);
+        registers.write_lvtpc(lvtpc);
+        self.may_follow.store(false, Relaxed);
+        self.running.store(true, Relaxed);
+        self.go(registers, plan);
+        Ok(())
+    }
+
+    /// Stops counting, and brings all registers back to what they held before the
+    /// start. What was counted can be read still.
+    pub fn stop<R: Registers>(&self, registers: &R, plan: &Plan) {
+        if !self.running.load(Relaxed) {
+            return;
+        }
+        self.busy.store(true, Relaxed);
+        plan.stop(registers, self.others.load(Relaxed));
+        for (index, slot) in plan.slots() {
+            self.advance(registers, plan, index, slot, 0);
+        }
+        self.settle(registers, plan);
+        self.restore(registers, plan);
+        self.running.store(false, Relaxed);
+        self.busy.store(false, Relaxed);
+    }
+
+    /// The first step of an interrupt's handler: stops the counters, finds the events
+    /// that have overflowed, and says what is due next. The same for an NMI that is
+    /// not the PMU's, or may not be.
+    #[inline]
+    pub fn enter<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
+        if !self.running.load(Relaxed) {
+            return Entered::Off;
+        }
+        if self.busy.load(Relaxed) {
+            return Entered::Busy;
+        }
+        self.busy.store(true, Relaxed);
+        plan.stop(registers, self.others.load(Relaxed));
+        let mut overflows = Overflows::default();
+        let mut is_ours = false;
+        for (index, slot) in plan.slots() {
+            if !self.advance(registers, plan, index, slot, slot.passage) {
+                continue;
+            }
+            is_ours = true;
+            if self.schedule(plan, index, slot) {
+                overflows.bits |= 1 << index;
+            }
+            self.load(registers, plan, index, slot);
+        }
+        // Counters interrupt once each, and an interrupt that is on its way when a
+        // handler has seen its reason already finds nothing. At most one is: they merge.
+        let was_ours = self.may_follow.swap(is_ours, Relaxed);
+        overflows.is_late = !is_ours && was_ours;
+        Entered::Stopped(overflows)
+    }
+
+    /// What is known of an overflow that [`Self::enter`] has found.
+    #[must_use]
+    #[inline]
+    pub fn overflow(&self, event: usize) -> Overflow {
+        let progress = &self.progress[event];
+        Overflow {
+            ran: progress.ran.load(Relaxed),
+            missed: progress.missed.load(Relaxed),
+        }
+    }
+
+    /// The last step of the handler: the counters go on. `lvtpc` is as at the start.
+    #[inline]
+    pub fn leave<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: u32) {
+        if !self.running.load(Relaxed) {
+            // The handler has stopped it.
+            return;
+        }
+        self.settle(registers, plan);
+        // Hardware masks the entry when it delivers, some hypervisors do not. Before
+        // the counters go on: an overflow would find it masked, and be the last.
+        registers.write_lvtpc(lvtpc);
+        self.go(registers, plan);
+    }
+
+    /// Events of the interrupted code since the start.
+    ///
+    /// Where the counters run, it is as of some instruction in here.
+    pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
+        let progress = &self.progress[event];
+        let Some(slot) = plan.slot(event) else {
+            return 0;
+        };
+        if !self.running.load(Relaxed) {
+            return progress.position.load(Relaxed);
+        }
+        // A handler in between moves all of it on. It does not come each time.
+        let mut position = 0;
+        for _ in 0..ROUNDS {
+            let (before, raw) = (progress.position.load(Relaxed), progress.raw.load(Relaxed));
+            compiler_fence(core::sync::atomic::Ordering::SeqCst);
+            let now = registers.read(plan.bank.counter(slot.counter));
+            compiler_fence(core::sync::atomic::Ordering::SeqCst);
+            position = before + (now.wrapping_sub(raw) & plan.bank.mask(slot.counter));
+            if progress.raw.load(Relaxed) == raw && progress.position.load(Relaxed) == before {
+                break;
+            }
+        }
+        position
+    }
+
+    /// The distance of the next overflow of `event`, counted from its last one.
+    #[must_use]
+    pub fn left(&self, event: usize) -> u64 {
+        let progress = &self.progress[event];
+        progress.loaded.load(Relaxed) + progress.rest.load(Relaxed)
+    }
+
+    /// Notes what the counter of an event has counted, `passage` of it in the handler
+    /// of interrupts. Gives whether it has overflowed.
+    #[inline]
+    fn advance<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        index: usize,
+        slot: &Slot,
+        passage: u64,
+    ) -> bool {
+        let progress = &self.progress[index];
+        let raw = registers.read(plan.bank.counter(slot.counter));
+        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & plan.bank.mask(slot.counter);
+        progress.raw.store(raw, Relaxed);
+        let position = progress.position.load(Relaxed);
+        let own = counted.saturating_sub(passage);
+        progress.position.store(position + own, Relaxed);
+        let counted = progress.counted.load(Relaxed) + counted;
+        progress.counted.store(counted, Relaxed);
+        counted >= progress.loaded.load(Relaxed)
+    }
+
+    /// What was loaded has been counted: says what is next. Gives whether an overflow
+    /// was due, and not a part of a period only.
+    #[inline]
+    fn schedule(&self, plan: &Plan, index: usize, slot: &Slot) -> bool {
+        let progress = &self.progress[index];
+        let most = plan.bank.most(slot.counter);
+        let Some(period) = slot.period else {
+            // Only counted: it overflows so that nothing is lost when it goes round.
+            progress.loaded.store(most, Relaxed);
+            return false;
+        };
+        let rest = progress.rest.load(Relaxed);
+        if rest != 0 {
+            let next = rest.min(most);
+            progress.loaded.store(next, Relaxed);
+            progress.rest.store(rest - next, Relaxed);
+            return false;
+        }
+        let position = progress.position.load(Relaxed);
+        progress
+            .ran
+            .store(position - progress.last.load(Relaxed), Relaxed);
+        progress.last.store(position, Relaxed);
+
+        // The first that has not been passed yet.
+        let mut due = progress.due.load(Relaxed) + period;
+        let missed = match position.checked_sub(due) {
+            None => 0,
+            Some(behind) => behind / period + 1,
+        };
+        due += missed * period;
+        progress.missed.store(missed, Relaxed);
+        progress.due.store(due, Relaxed);
+        let left = self.displaced(due, slot).saturating_sub(position);
+        let left = left.max(slot.least);
+        let next = left.min(most);
+        progress.loaded.store(next, Relaxed);
+        progress.rest.store(left - next, Relaxed);
+        true
+    }
+
+    /// Loads the counter of an event, which stands still, with what is next.
+    #[inline]
+    fn load<R: Registers>(&self, registers: &R, plan: &Plan, index: usize, slot: &Slot) {
+        let progress = &self.progress[index];
+        let (register, value) = plan.bank.load(slot.counter, progress.loaded.load(Relaxed));
+        registers.write(register, value);
+        let raw = progress.loaded.load(Relaxed).wrapping_neg() & plan.bank.mask(slot.counter);
+        progress.raw.store(raw, Relaxed);
+        progress.counted.store(0, Relaxed);
+    }
+
+    /// A position near `due`, at random if the event has jitter.
+    #[inline]
+    fn displaced(&self, due: u64, slot: &Slot) -> u64 {
+        if slot.jitter == 0 {
+            return due;
+        }
+        // xorshift64 (Marsaglia, "Xorshift RNGs"): never 0 if it did not start there.
+        let mut random = self.random.load(Relaxed);
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random.store(random, Relaxed);
+        due - slot.jitter + random % (2 * slot.jitter + 1)
+    }
+
+    /// Acknowledges what the status shows of our counters, which stand still, until it
+    /// shows nothing more.
+    #[inline]
+    fn settle<R: Registers>(&self, registers: &R, plan: &Plan) {
+        for _ in 0..ROUNDS {
+            if !plan.bank.acknowledge(registers, plan.counters) {
+                break;
+            }
+        }
+    }
+
+    /// Lets the counters go on. An overflow may interrupt from there on, even within.
+    #[inline]
+    fn go<R: Registers>(&self, registers: &R, plan: &Plan) {
+        self.busy.store(false, Relaxed);
+        compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        plan.go(registers, self.others.load(Relaxed));
+    }
+
+    /// Notes what the registers hold that `plan` changes.
+    fn save<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
+        let saved = &self.saved;
+        let bank = &plan.bank;
+        let control = bank.try_control(registers)?;
+        saved.control.store(control, Relaxed);
+        self.others
+            .store(control & !plan.counters.global_bits(), Relaxed);
+        saved
+            .lvtpc
+            .store(u64::from(registers.read_lvtpc()), Relaxed);
+        if plan.counters.fixed != 0 {
+            let fixed = registers.try_read(intel::FIXED_CONTROL)?;
+            saved.fixed_control.store(fixed, Relaxed);
+        }
+        if bank.has_freeze() {
+            let debug = registers.try_read(intel::DEBUG_CONTROL)?;
+            saved.debug_control.store(debug, Relaxed);
+        }
+        for (index, slot) in plan.slots() {
+            let counter = registers.try_read(bank.counter(slot.counter))?;
+            saved.counters[index].store(counter, Relaxed);
+            if let Counter::General(number) = slot.counter {
+                let select = registers.try_read(bank.event_select(number))?;
+                saved.selects[index].store(select, Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Programs the counters, which do not count yet.
+    fn program<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
+        let bank = &plan.bank;
+        // Stopped first, and nothing delivered: a select that is written counts at once
+        // where the global control has its bit set, as it has after a reset.
+        registers.write_lvtpc(lvt::MASKED | lvt::NMI);
+        bank.set_control(registers, self.others.load(Relaxed));
+        self.random.store(plan.seed | 1, Relaxed);
+        let mut fixed_control = self.saved.fixed_control.load(Relaxed);
+        for (index, slot) in plan.slots() {
+            let progress = &self.progress[index];
+            for zero in [
+                &progress.position,
+                &progress.last,
+                &progress.due,
+                &progress.rest,
+                &progress.missed,
+                &progress.ran,
+            ] {
+                zero.store(0, Relaxed);
+            }
+            self.schedule_first(plan, index, slot);
+            let loaded = progress.loaded.load(Relaxed);
+            let (register, value) = bank.load(slot.counter, loaded);
+            registers.try_write(register, value)?;
+            self.load(registers, plan, index, slot);
+            match slot.counter {
+                Counter::General(number) => {
+                    let control = match bank.interface().is_global() {
+                        true => slot.control,
+                        // By itself it would count from here on.
+                        false => slot.control & !super::registers::select::ENABLE,
+                    };
+                    registers.try_write(bank.event_select(number), control)?;
+                }
+                Counter::Fixed(number) => {
+                    fixed_control &= !Bank::fixed_field(number);
+                    fixed_control |= slot.control << (4 * number);
+                }
+            }
+        }
+        if plan.counters.fixed != 0 {
+            registers.try_write(intel::FIXED_CONTROL, fixed_control)?;
+        }
+        if bank.has_freeze() {
+            let debug = self.saved.debug_control.load(Relaxed);
+            if debug & intel::FREEZE_ON_INTERRUPT != 0 {
+                registers.try_write(intel::DEBUG_CONTROL, debug & !intel::FREEZE_ON_INTERRUPT)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first overflow is due after the period.
+    fn schedule_first(&self, plan: &Plan, index: usize, slot: &Slot) {
+        let progress = &self.progress[index];
+        let most = plan.bank.most(slot.counter);
+        let left = match slot.period {
+            None => most,
+            Some(period) => {
+                progress.due.store(period, Relaxed);
+                self.displaced(period, slot).max(slot.least)
+            }
+        };
+        let next = left.min(most);
+        progress.loaded.store(next, Relaxed);
+        let rest = if slot.period.is_some() {
+            left - next
+        } else {
+            0
+        };
+        progress.rest.store(rest, Relaxed);
+    }
+
+    /// Brings back what [`Self::save`] has noted. Counters stand still.
+    fn restore<R: Registers>(&self, registers: &R, plan: &Plan) {
+        let saved = &self.saved;
+        let bank = &plan.bank;
+        // What was taken before cannot be refused now; and there is nothing to be done
+        // if it is.
+        for (index, slot) in plan.slots() {
+            if let Counter::General(number) = slot.counter {
+                let select = saved.selects[index].load(Relaxed);
+                let _ = registers.try_write(bank.event_select(number), select);
+            }
+            let counter = saved.counters[index].load(Relaxed);
+            let _ = bank.try_set(registers, slot.counter, counter);
+        }
+        if plan.counters.fixed != 0 {
+            let fixed = saved.fixed_control.load(Relaxed);
+            let _ = registers.try_write(intel::FIXED_CONTROL, fixed);
+        }
+        if bank.has_freeze() {
+            let debug = saved.debug_control.load(Relaxed);
+            if debug & intel::FREEZE_ON_INTERRUPT != 0 {
+                let _ = registers.try_write(intel::DEBUG_CONTROL, debug);
+            }
+        }
+        bank.set_control(registers, saved.control.load(Relaxed));
+        #[allow(clippy::cast_possible_truncation)] // an entry has 32 bits
+        registers.write_lvtpc(saved.lvtpc.load(Relaxed) as u32);
+    }
+
+    /// The counters of `plan` that count at the moment, for checks.
+    #[must_use]
+    pub fn running_counters(&self, plan: &Plan) -> Counters {
+        match self.running.load(Relaxed) {
+            true => plan.counters,
+            false => Counters::NONE,
+        }
+    }
+}
