@@ -91,9 +91,17 @@ pub(super) fn measure(
             floor: 1,
         });
     }
+    if let Source::Pmu(_) = source {
+        // It measures that itself, beside its events.
+        return Ok(Calibration {
+            passage: 0,
+            lead: 0,
+            floor: 1,
+        });
+    }
     let passages = (0..TRIALS).map(|_| passage(source, delivery));
     let passage = passages.min().unwrap_or(0);
-    if !source.is_per_core() {
+    if !source.is_one_shot() {
         // Another core's clock decides when.
         return Ok(Calibration {
             passage,
@@ -131,6 +139,14 @@ fn passage(source: &Source, delivery: Delivery) -> u64 {
     let core = cpu::current();
     // The first one re-arms, the second does not.
     core.sampling.quota.store(NEVER, Relaxed);
+    raise_two(delivery);
+    source.disarm(core);
+    // The second `int` itself.
+    between(core).saturating_sub(1)
+}
+
+/// Raises two sampling interrupts by software, one right behind the other.
+pub(super) fn raise_two(delivery: Delivery) {
     match delivery {
         // SAFETY: the gates' handlers return. (`int 2` does not block NMIs, and
         // none is due.)
@@ -140,9 +156,6 @@ fn passage(source: &Source, delivery: Delivery) -> u64 {
             asm!("int {v}", "int {v}", v = const vector::SAMPLING);
         },
     }
-    source.disarm(core);
-    // The second `int` itself.
-    between(core).saturating_sub(1)
 }
 
 /// The same, of two steps.
@@ -155,7 +168,7 @@ fn step_passage() -> u64 {
 }
 
 /// From the last re-arming to the last entry, in ticks of the time stamp counter.
-fn between(core: &CoreBlock) -> u64 {
+pub(super) fn between(core: &CoreBlock) -> u64 {
     let state = &core.sampling;
     let armed_at = state.armed_at.load(Relaxed);
     state.entered.load(Relaxed).wrapping_sub(armed_at)

@@ -47,12 +47,14 @@ use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
 pub use overflow::CoreState;
-use source::{Source, step};
+use source::{Source, Wanted, pmu, step};
 use turns::Turns;
 
 /// The period where the command line says none, in ticks of each clock.
 const DEFAULT_INSTRUCTIONS: u64 = 1000;
 const DEFAULT_NANOSECONDS: u64 = 1_000_000;
+/// The same, of a counter where the clock is time, in its events.
+const DEFAULT_EVENTS_APART: u64 = 100_000;
 
 /// A run, once everything about it is known.
 pub struct Run {
@@ -239,6 +241,9 @@ pub fn is_armed(core: &CoreBlock) -> bool {
 
 /// Chooses and calibrates the source, and makes the rings.
 fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> Run {
+    if settings.source.may_be_pmu() {
+        pmu::survey(settings.events.unwrap_or(pmu::DEFAULT_EVENTS));
+    }
     halt_others();
     let refuse = |problem: core::fmt::Arguments<'_>| -> ! {
         log::error!("sampling: {problem}");
@@ -247,11 +252,16 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     let clock = RunClock::detect().unwrap_or_else(|problem| refuse(format_args!("{problem}")));
     set_phase(Phase::Probing);
     let mut reason = Text::EMPTY;
-    let source = Source::choose(settings.source, settings.delivery, &clock, &mut reason);
+    let wanted = Wanted {
+        delivery: settings.delivery,
+        clock: &clock,
+        has_events: settings.events.is_some(),
+    };
+    let source = Source::choose(settings.source, &wanted, &mut reason);
     let source =
         source.unwrap_or_else(|| refuse(format_args!("no source works: {}", reason.as_str())));
     offer(source);
-    let calibration = calibration::measure(&source, settings.delivery, &clock)
+    let mut calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
     let aimed = settings.aim.map(|aim| {
         if debug::code().contains(aim.address) {
@@ -274,15 +284,20 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
                 ))
             })
     });
-    set_phase(Phase::Off);
-    source.disarm(cpu::current());
-
     let period = settings.period.unwrap_or(match (source, clock.clock) {
         (Source::Step, _) => 1,
+        (Source::Pmu(_), Clock::Time) => DEFAULT_EVENTS_APART,
         (_, Clock::Instructions) => DEFAULT_INSTRUCTIONS,
         (_, Clock::Time) => DEFAULT_NANOSECONDS,
     });
-    let floor = calibration.floor;
+    let mut floor = calibration.floor;
+    if let Source::Pmu(pmu) = source {
+        let measured = pmu.measure(clock.clock, period);
+        calibration.passage = measured.passage;
+        floor = measured.floors[0];
+    }
+    set_phase(Phase::Off);
+    source.disarm(cpu::current());
     if let Source::Step = source
         && settings.period.is_some_and(|period| period != 1)
     {
@@ -290,7 +305,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
             "step: every instruction is a sample: leave out period="
         ))
     }
-    if period < floor {
+    if period < floor && !matches!(source, Source::Pmu(_)) {
         refuse(format_args!(
             "a period of {period} makes no progress here: the smallest that does is {floor}"
         ));
@@ -301,7 +316,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
             "a period of {period} is more than the source can count"
         ))
     };
-    let turns = clock.clock == Clock::Instructions && source.is_per_core();
+    let turns = clock.clock == Clock::Instructions && source.is_one_shot();
     let cores = u32::try_from(cpu::cores().len()).unwrap_or(u32::MAX);
     let description = Description {
         build_id: build_id::build_id().bytes(),

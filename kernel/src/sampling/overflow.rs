@@ -17,10 +17,12 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::sample::Chain;
 use profiler::format::{Delivery, Sample, State};
+use profiler::pmu::unit::Entered;
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
 use super::aim::{self, CoreAim};
+use super::source::pmu::{CorePmu, Pmu};
 use super::source::{Source, step};
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, phase, run};
@@ -64,14 +66,29 @@ pub struct CoreState {
     pub(super) aim: CoreAim,
     /// Overflows that came while calibrating.
     pub(super) trials: AtomicU64,
+    /// Its performance counters.
+    pub(super) pmu: CorePmu,
 }
 
 /// How the handler ends.
 enum Next {
     /// Re-arm the source with this count and go back.
     Arm(u32),
+    /// Let the source go on as if nothing had been, and go back.
+    GoOn,
     /// Go back.
     Return,
+}
+
+/// An overflow that is to be recorded.
+#[derive(Clone, Copy)]
+struct Taken {
+    /// Its number on this core.
+    sequence: u64,
+    /// Whose it is.
+    event: u8,
+    /// What the interrupted code ran since the one before.
+    period: u64,
 }
 
 /// An NMI. It may be an overflow, or nobody's.
@@ -138,11 +155,19 @@ fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
 /// code, the same instructions each time.
 #[inline]
 fn resume(core: &CoreBlock, next: Next) {
-    if let Next::Arm(count) = next {
-        core.sampling.handling.store(false, Relaxed);
-        // What was aimed beyond the handler's end is armed over.
-        aim::forget(core);
-        arm(core, count);
+    match next {
+        Next::Arm(count) => {
+            core.sampling.handling.store(false, Relaxed);
+            // What was aimed beyond the handler's end is armed over.
+            aim::forget(core);
+            arm(core, count);
+        }
+        Next::GoOn => {
+            if let Some(source) = super::source() {
+                source.arm(core, 0);
+            }
+        }
+        Next::Return => {}
     }
 }
 
@@ -163,6 +188,15 @@ fn taken(
     delivery: Delivery,
 ) -> Next {
     match (phase(), run()) {
+        (Phase::Probing, _) if let Some(Source::Pmu(pmu)) = super::source() => {
+            let is_counting = pmu.trial(core);
+            calibration::overflow(core, entered);
+            if is_counting {
+                Next::Arm(0)
+            } else {
+                Next::Return
+            }
+        }
         (Phase::Probing, _) => {
             let found_at = &core.sampling.aim.found_at;
             found_at.store(frame.rip, Relaxed);
@@ -183,7 +217,6 @@ fn sampled(
     delivery: Delivery,
     run: &'static Run,
 ) -> Next {
-    let state = &core.sampling;
     let counters = run.ring(core).counters;
     counters.taken.fetch_add(1, Relaxed);
     let handlers = core.stack(StackKind::NmiHandler);
@@ -192,6 +225,74 @@ fn sampled(
     if is_nested {
         counters.nested.fetch_add(1, Relaxed);
     }
+    match run.source {
+        Source::Pmu(pmu) => counted(frame, core, entered, delivery, &pmu, run),
+        _ => timed(frame, core, entered, delivery, is_nested, run),
+    }
+}
+
+/// An interrupt of a run whose overflows are performance counters': each of those
+/// that have overflowed is a sample.
+fn counted(
+    frame: &mut TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+    pmu: &Pmu,
+    run: &'static Run,
+) -> Next {
+    let state = &core.sampling;
+    let counters = run.ring(core).counters;
+    // They are what the counters were programmed to interrupt by; but an NMI that
+    // comes first may be another's, and then leaves everything as it was.
+    let overflows = match pmu.enter(core) {
+        Entered::Stopped(overflows) => overflows,
+        Entered::Busy | Entered::Off => {
+            counters.unclaimed.fetch_add(1, Relaxed);
+            return Next::Return;
+        }
+    };
+    if overflows.is_empty() {
+        counters.unclaimed.fetch_add(1, Relaxed);
+        return Next::GoOn;
+    }
+    for event in overflows.iter() {
+        let overflow = pmu.overflow(core, event);
+        let sample = Taken {
+            sequence: state.sequence.fetch_add(1, Relaxed),
+            // An event's number is its place among 16.
+            event: event.to_le_bytes()[0],
+            period: overflow.ran,
+        };
+        record(frame, core, entered, delivery, sample, run);
+    }
+    state.entered.store(entered, Relaxed);
+    if is_last(core) {
+        pmu.disarm(core);
+        super::leave(frame, core, run);
+        return Next::Return;
+    }
+    Next::Arm(0)
+}
+
+/// Whether `core` has taken its share of samples.
+fn is_last(core: &CoreBlock) -> bool {
+    let state = &core.sampling;
+    state.sequence.load(Relaxed) >= state.quota.load(Relaxed)
+}
+
+/// An interrupt of a run whose overflows are a timer's, another core's or the trap
+/// flag's.
+fn timed(
+    frame: &mut TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+    is_nested: bool,
+    run: &'static Run,
+) -> Next {
+    let state = &core.sampling;
+    let counters = run.ring(core).counters;
     // An NMI that another core sent does not come as this run's overflows do, though
     // one may be due.
     let is_step = frame.vector == vector::DEBUG.into();
@@ -219,15 +320,23 @@ fn sampled(
     // fire before the outer handler has got anywhere.
     let is_within_another = state.handling.swap(true, Relaxed);
     let sequence = state.sequence.fetch_add(1, Relaxed);
-    let event = u8::from(has_fired && aim::take(core, is_nested));
-    record(frame, core, entered, delivery, (sequence, event), run);
+    let between = entered.saturating_sub(state.armed_at.load(Relaxed));
+    let sample = Taken {
+        sequence,
+        event: u8::from(has_fired && aim::take(core, is_nested)),
+        // Saturating: an overflow in this handler has armed the source behind our back.
+        period: run
+            .clock
+            .ticks(between.saturating_sub(run.calibration.passage)),
+    };
+    record(frame, core, entered, delivery, sample, run);
     if is_within_another {
         return Next::Return;
     }
 
     state.entered.store(entered, Relaxed);
     let done = time::ticks();
-    if state.sequence.load(Relaxed) >= state.quota.load(Relaxed) {
+    if is_last(core) {
         step::end(frame);
         super::leave(frame, core, run);
         return Next::Return;
@@ -249,9 +358,14 @@ fn record(
     core: &'static CoreBlock,
     entered: u64,
     delivery: Delivery,
-    (sequence, event): (u64, u8),
+    taken: Taken,
     run: &Run,
 ) {
+    let Taken {
+        sequence,
+        event,
+        period,
+    } = taken;
     let state = &core.sampling;
     let interrupted = Registers {
         pc: CodeAddress(frame.rip),
@@ -263,8 +377,6 @@ fn record(
     let end = unwind::walk(interrupted, &walkable, &mut chain);
 
     let armed_at = state.armed_at.load(Relaxed);
-    // Saturating: an overflow in this handler has armed the source behind our back.
-    let between = entered.saturating_sub(armed_at);
     let handler_cost = match sequence {
         0 => 0,
         _ => {
@@ -289,9 +401,7 @@ fn record(
         time: run
             .clock
             .ticks(entered.wrapping_sub(run.began.load(Relaxed))),
-        period: run
-            .clock
-            .ticks(between.saturating_sub(run.calibration.passage)),
+        period,
         sp: interrupted.sp,
         stack_top: unwind::stack_top(interrupted.sp, &walkable),
         pc: interrupted.pc,

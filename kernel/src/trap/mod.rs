@@ -12,6 +12,7 @@ pub mod vector;
 
 use spin::Once;
 
+use crate::cpu::msr::checked;
 use crate::sampling::source::step;
 use crate::{assembly, smp, task, workload};
 pub use frame::TrapFrame;
@@ -40,6 +41,11 @@ pub fn register(vector: u8, handler: Handler) {
 pub fn start() {
     assembly::assert_sorted();
     register(vector::SPURIOUS, |_| {});
+    register(vector::GENERAL_PROTECTION, |frame| {
+        if !checked::is_answer(frame) {
+            report::unhandled(vector::GENERAL_PROTECTION, frame);
+        }
+    });
     register(vector::CALL, smp::on_call);
     register(vector::PING, workload::on_ping);
     register(vector::NUDGE, workload::on_nudge);

@@ -10,6 +10,8 @@ pub const BREAKPOINT: u8 = 3;
 pub const OVERFLOW_EXCEPTION: u8 = 4;
 /// #DF.
 pub const DOUBLE_FAULT: u8 = 8;
+/// #GP.
+pub const GENERAL_PROTECTION: u8 = 13;
 /// #PF.
 pub const PAGE_FAULT: u8 = 14;
 /// #MC.
@@ -51,7 +53,7 @@ pub const fn name(vector: u8) -> &'static str {
         10 => "invalid TSS",
         11 => "segment not present",
         12 => "stack fault",
-        13 => "general protection fault",
+        GENERAL_PROTECTION => "general protection fault",
         PAGE_FAULT => "page fault",
         16 => "x87 error",
         17 => "alignment check",

@@ -155,6 +155,10 @@ impl fmt::Display for Unplanned {
                 busy,
                 dead,
             } => {
+                if problem.free.is_empty() && busy.is_empty() {
+                    // An emulator or a hypervisor that drops writes.
+                    return write!(f, "no counter keeps what is written to it ({dead})");
+                }
                 problem.fmt(f)?;
                 if !busy.is_empty() {
                     write!(f, "; in use by firmware or a hypervisor: {busy}")?;
@@ -243,6 +247,15 @@ impl Plan {
     /// The same, to be changed before counting starts.
     pub fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
         self.slots.get_mut(index)?.as_mut()
+    }
+
+    /// The same, but nothing is sampled.
+    #[must_use]
+    pub fn without_periods(mut self) -> Self {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.period = None;
+        }
+        self
     }
 
     /// Stops its counters. Those of `others`, by their bits in the global control

@@ -30,7 +30,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, compiler_fence};
 
 use super::bank::Bank;
-use super::counters::{Counter, Counters};
+use super::counters::Counter;
 use super::event::MAX_EVENTS;
 use super::plan::{Plan, Slot};
 use super::registers::{Refused, Registers, intel, lvt};
@@ -267,11 +267,19 @@ impl Unit {
         position
     }
 
-    /// The distance of the next overflow of `event`, counted from its last one.
+    /// Events of the interrupted code up to the interrupt that is being handled, or
+    /// the last one.
     #[must_use]
-    pub fn left(&self, event: usize) -> u64 {
-        let progress = &self.progress[event];
-        progress.loaded.load(Relaxed) + progress.rest.load(Relaxed)
+    #[inline]
+    pub fn position(&self, event: usize) -> u64 {
+        self.progress[event].position.load(Relaxed)
+    }
+
+    /// Whether it was started, and not stopped.
+    #[must_use]
+    #[inline]
+    pub fn is_running(&self) -> bool {
+        self.running.load(Relaxed)
     }
 
     /// Notes what the counter of an event has counted, `passage` of it in the handler
@@ -514,14 +522,5 @@ impl Unit {
         bank.set_control(registers, saved.control.load(Relaxed));
         #[allow(clippy::cast_possible_truncation)] // an entry has 32 bits
         registers.write_lvtpc(saved.lvtpc.load(Relaxed) as u32);
-    }
-
-    /// The counters of `plan` that count at the moment, for checks.
-    #[must_use]
-    pub fn running_counters(&self, plan: &Plan) -> Counters {
-        match self.running.load(Relaxed) {
-            true => plan.counters,
-            false => Counters::NONE,
-        }
     }
 }

@@ -8,6 +8,7 @@
 pub mod apic_timer;
 pub mod hpet;
 pub mod ipi;
+pub mod pmu;
 pub mod step;
 
 use core::fmt::{self, Write as _};
@@ -21,13 +22,36 @@ use crate::cpu::CoreBlock;
 use apic_timer::ApicTimer;
 use hpet::HpetTimers;
 use ipi::Driver;
+use pmu::Pmu;
 
 /// When the interrupt that a probe waits for is due, in ticks.
 const ARRIVAL: u64 = 100_000;
 
+/// All sources, in the order in which they are probed.
+const KINDS: [format::Source; 5] = [
+    format::Source::Pmu,
+    format::Source::ApicTimer,
+    format::Source::Hpet,
+    format::Source::Ipi,
+    format::Source::Step,
+];
+
+/// What a source is wanted for.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// How it is to interrupt.
+    pub delivery: Delivery,
+    /// The machine's clock.
+    pub clock: &'a RunClock,
+    /// Events were named: only counters count those.
+    pub has_events: bool,
+}
+
 /// A source that passed its probe.
 #[derive(Clone, Copy, Debug)]
 pub enum Source {
+    /// Performance counters of the core.
+    Pmu(Pmu),
     /// The core's own APIC timer.
     ApicTimer(ApicTimer),
     /// A timer of the HPET for each core.
@@ -41,10 +65,17 @@ pub enum Source {
 /// Why a source cannot be used here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unavailable {
-    /// CPUID announces no performance counters.
+    /// Nobody has looked whether there are performance counters.
     NoPmu,
-    /// It has counters, but this kernel does not program them.
-    PmuUnsupported,
+    /// A core's counters cannot count what was asked for.
+    Pmu {
+        /// The core.
+        core: u32,
+        /// Why.
+        problem: pmu::Problem,
+    },
+    /// Counters are what events are counted by.
+    NoEvents,
     /// The timer's entry does not keep the NMI delivery mode.
     TimerIgnoresNmi,
     /// Nothing arrived within the time.
@@ -71,8 +102,11 @@ pub enum Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoPmu => f.write_str("no PMU here (CPUID announces no counters)"),
-            Self::PmuUnsupported => f.write_str("there are counters, but no driver for them yet"),
+            Self::NoPmu => f.write_str("not looked for"),
+            // What is so on the first core is so on the others, mostly.
+            Self::Pmu { core: 0, problem } => problem.fmt(f),
+            Self::Pmu { core, problem } => write!(f, "core {core}: {problem}"),
+            Self::NoEvents => f.write_str("it counts no events"),
             Self::TimerIgnoresNmi => f.write_str("the timer does not keep the NMI delivery mode"),
             Self::NoArrival => f.write_str("no interrupt arrived"),
             Self::NoHpet => f.write_str("no HPET here"),
@@ -90,26 +124,19 @@ impl fmt::Display for Unavailable {
 impl Source {
     /// The source that `choice` means on this machine, probed on the running
     /// core; none if none works. `story` tells what came of each, and why this one
-    /// was taken.
+    /// was taken, or which there are instead of the one that was asked for.
     pub fn choose(
         choice: SourceChoice,
-        delivery: Delivery,
-        clock: &RunClock,
+        wanted: &Wanted<'_>,
         story: &mut Text<512>,
     ) -> Option<Self> {
-        for kind in [
-            format::Source::Pmu,
-            format::Source::ApicTimer,
-            format::Source::Hpet,
-            format::Source::Ipi,
-            format::Source::Step,
-        ] {
+        for kind in KINDS {
             match choice {
                 SourceChoice::Auto if kind == format::Source::Step => continue,
                 SourceChoice::Only(asked) if asked != kind => continue,
                 _ => {}
             }
-            match Self::probe(kind, delivery, clock) {
+            match Self::probe(kind, wanted) {
                 Ok(source) => {
                     let said = match choice {
                         SourceChoice::Auto => write!(story, "{kind}: the first that works"),
@@ -117,6 +144,10 @@ impl Source {
                     };
                     // A text takes what fits.
                     let _ = said;
+                    if let Self::Pmu(pmu) = source {
+                        // As above.
+                        let _ = write!(story, " ({pmu})");
+                    }
                     return Some(source);
                 }
                 Err(problem) => {
@@ -125,16 +156,29 @@ impl Source {
                 }
             }
         }
+        if let SourceChoice::Only(asked) = choice {
+            let others = KINDS.into_iter().filter(|&kind| kind != asked);
+            let mut before = "there are ";
+            for kind in others.filter(|&kind| Self::probe(kind, wanted).is_ok()) {
+                // As above.
+                let _ = write!(story, "{before}{kind}");
+                before = ", ";
+            }
+        }
         None
     }
 
-    fn probe(
-        kind: format::Source,
-        delivery: Delivery,
-        clock: &RunClock,
-    ) -> Result<Self, Unavailable> {
+    fn probe(kind: format::Source, wanted: &Wanted<'_>) -> Result<Self, Unavailable> {
+        let Wanted {
+            delivery,
+            clock,
+            has_events,
+        } = *wanted;
+        if has_events && kind != format::Source::Pmu {
+            return Err(Unavailable::NoEvents);
+        }
         let source = match kind {
-            format::Source::Pmu => return Err(no_pmu()),
+            format::Source::Pmu => Self::Pmu(Pmu::probe(delivery)?),
             format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
             format::Source::Hpet => Self::Hpet(HpetTimers::probe(delivery)?),
             format::Source::Ipi if delivery == Delivery::Irq => return Err(Unavailable::NmiOnly),
@@ -144,6 +188,10 @@ impl Source {
         };
         // What the hardware says of itself is one thing; an interrupt is another.
         super::offer(source);
+        if let Self::Pmu(pmu) = source {
+            pmu.try_out()?;
+            return Ok(source);
+        }
         let count = u32::try_from(source.counts(ARRIVAL)).unwrap_or(u32::MAX);
         calibration::arrival(|core| match source {
             Self::Ipi(_) => Driver::interrupt(core),
@@ -157,6 +205,7 @@ impl Source {
     #[must_use]
     pub const fn kind(&self) -> format::Source {
         match self {
+            Self::Pmu(_) => format::Source::Pmu,
             Self::ApicTimer(_) => format::Source::ApicTimer,
             Self::Hpet(_) => format::Source::Hpet,
             Self::Ipi(_) => format::Source::Ipi,
@@ -164,10 +213,10 @@ impl Source {
         }
     }
 
-    /// Whether each core has a source of its own that it arms itself, so that
-    /// cores can take turns.
+    /// Whether each core arms a source of its own for one overflow at a time, which
+    /// counts what the clock counts: so cores can take turns.
     #[must_use]
-    pub const fn is_per_core(&self) -> bool {
+    pub const fn is_one_shot(&self) -> bool {
         matches!(self, Self::ApicTimer(_) | Self::Hpet(_) | Self::Step)
     }
 
@@ -176,14 +225,16 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => timer.enable(),
             Self::Hpet(timers) => timers.enable(core),
-            Self::Ipi(_) | Self::Step => {}
+            Self::Pmu(_) | Self::Ipi(_) | Self::Step => {}
         }
     }
 
-    /// Lets the running core, `core`, have its next overflow after `count` counts.
+    /// Lets the running core, `core`, have its next overflow after `count` counts; the
+    /// counters of a PMU know by themselves when.
     #[inline]
     pub fn arm(&self, core: &CoreBlock, count: u32) {
         match self {
+            Self::Pmu(pmu) => pmu.arm(core),
             Self::ApicTimer(timer) => timer.arm(count),
             Self::Hpet(timers) => timers.arm(core, count),
             Self::Ipi(_) | Self::Step => {}
@@ -193,6 +244,7 @@ impl Source {
     /// Takes that back. An overflow may be on its way all the same.
     pub fn disarm(&self, core: &CoreBlock) {
         match self {
+            Self::Pmu(pmu) => pmu.disarm(core),
             Self::ApicTimer(timer) => timer.arm(0),
             Self::Hpet(timers) => timers.disarm(core),
             Self::Ipi(_) | Self::Step => {}
@@ -208,6 +260,8 @@ impl Source {
             Self::Hpet(timers) => timers.has_fired(core),
             Self::Ipi(driver) => driver.has_fired(core),
             Self::Step => true,
+            // It says itself what has; see `Pmu::enter`.
+            Self::Pmu(_) => false,
         }
     }
 
@@ -217,18 +271,7 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => timer.counts(ticks),
             Self::Hpet(timers) => timers.counts(ticks),
-            Self::Ipi(_) | Self::Step => ticks,
+            Self::Pmu(_) | Self::Ipi(_) | Self::Step => ticks,
         }
-    }
-}
-
-/// Why there is no PMU to use.
-fn no_pmu() -> Unavailable {
-    // The crate asks for the maximum leaf first: an emulator answers any leaf
-    // above it with garbage.
-    let monitoring = raw_cpuid::CpuId::new().get_performance_monitoring_info();
-    match monitoring {
-        Some(info) if info.version_id() > 0 => Unavailable::PmuUnsupported,
-        _ => Unavailable::NoPmu,
     }
 }
