@@ -28,7 +28,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use profiler::format::description::MAX_TASKS;
-use profiler::format::{Clock, Delivery, Description, Text};
+use profiler::format::{Clock, Delivery, Description, EventDescription, Text};
+use profiler::pmu::event::MAX_EVENTS;
 use profiler::ring::Writer;
 use profiler::settings::Settings;
 use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
@@ -325,6 +326,8 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         workload: Text::new(workload.name),
         command_line: Text::new(boot.command_line),
         tasks: task_names(),
+        event_table: [EventDescription::EMPTY; MAX_EVENTS],
+        event_count: 0,
     };
     let shared = shared_block(&description);
     let rings = (0..cores).map(|core| CoreRing {

@@ -219,7 +219,10 @@ fn sampled(
     // fire before the outer handler has got anywhere.
     let is_within_another = state.handling.swap(true, Relaxed);
     let sequence = state.sequence.fetch_add(1, Relaxed);
-    let event = u8::from(has_fired && aim::take(core, is_nested));
+    let event = match has_fired && aim::take(core, is_nested) {
+        true => Sample::AIMED,
+        false => 0,
+    };
     record(frame, core, entered, delivery, (sequence, event), run);
     if is_within_another {
         return Next::Return;
