@@ -14,8 +14,10 @@ use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    ChainEnd, ChainEntry, Clock, Delivery, Description, Sample, Source, State, Text, record_words,
+    ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
+    Text, record_words,
 };
+use profiler::pmu::event::MAX_EVENTS;
 use profiler::shared::{PAGE, Shared};
 use profiler::unwind::{Kernel, Registers, Rule, Slot, StackBounds, TrapFrameLayout, walk};
 
@@ -240,5 +242,7 @@ fn description() -> Description {
         workload: Text::EMPTY,
         command_line: Text::EMPTY,
         tasks: [Text::EMPTY; MAX_TASKS],
+        event_table: [EventDescription::EMPTY; MAX_EVENTS],
+        event_count: 0,
     }
 }

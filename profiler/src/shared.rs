@@ -80,6 +80,12 @@ struct RingPage {
 
 /// Pages fit what they hold.
 const _: () = assert!(size_of::<HeaderPage>() == PAGE);
+/// There is room behind the description for words that both sides write.
+const _: () = {
+    const CONTROL_BYTES: usize = 256;
+    let end = core::mem::offset_of!(HeaderPage, description) + DESCRIPTION_BYTES;
+    assert!(end + CONTROL_BYTES <= PAGE);
+};
 #[cfg(not(loom))] // loom's atomics are larger
 const _: () = assert!(size_of::<RingPage>() == PAGE);
 

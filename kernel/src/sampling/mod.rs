@@ -28,7 +28,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use profiler::format::description::MAX_TASKS;
-use profiler::format::{Clock, Delivery, Description, Text};
+use profiler::format::{Clock, Delivery, Description, EventDescription, Text};
+use profiler::pmu::event::MAX_EVENTS;
 use profiler::ring::Writer;
 use profiler::settings::Settings;
 use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
@@ -47,7 +48,8 @@ use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
 pub use overflow::CoreState;
-use source::{Source, Wanted, pmu, step};
+use source::pmu::{self, Jitter};
+use source::{Source, Wanted, step};
 use turns::Turns;
 
 /// The period where the command line says none, in ticks of each clock.
@@ -290,12 +292,20 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         (_, Clock::Instructions) => DEFAULT_INSTRUCTIONS,
         (_, Clock::Time) => DEFAULT_NANOSECONDS,
     });
-    let mut floor = calibration.floor;
-    if let Source::Pmu(pmu) = source {
-        let measured = pmu.measure(clock.clock, period);
-        calibration.passage = measured.passage;
-        floor = measured.floors[0];
-    }
+    let jitter = Jitter {
+        percent: settings.jitter,
+        seed: settings.seed,
+    };
+    let (event_table, event_count) = match source {
+        Source::Pmu(pmu) => {
+            let measured = pmu.measure(clock.clock, period, jitter);
+            calibration.passage = measured.passage;
+            calibration.floor = measured.events[0].floor;
+            (measured.events, measured.event_count)
+        }
+        _ => ([EventDescription::EMPTY; MAX_EVENTS], 0),
+    };
+    let floor = calibration.floor;
     set_phase(Phase::Off);
     source.disarm(cpu::current());
     if let Source::Step = source
@@ -340,6 +350,8 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         workload: Text::new(workload.name),
         command_line: Text::new(boot.command_line),
         tasks: task_names(),
+        event_table,
+        event_count,
     };
     let shared = shared_block(&description);
     let rings = (0..cores).map(|core| CoreRing {

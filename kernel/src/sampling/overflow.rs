@@ -320,14 +320,18 @@ fn timed(
     // fire before the outer handler has got anywhere.
     let is_within_another = state.handling.swap(true, Relaxed);
     let sequence = state.sequence.fetch_add(1, Relaxed);
+    let event = match has_fired && aim::take(core, is_nested) {
+        true => Sample::AIMED,
+        false => 0,
+    };
+    // Saturating: an overflow in this handler has armed the source behind our back.
     let between = entered.saturating_sub(state.armed_at.load(Relaxed));
+    let own = between.saturating_sub(run.calibration.passage);
+    let period = run.clock.ticks(own);
     let sample = Taken {
         sequence,
-        event: u8::from(has_fired && aim::take(core, is_nested)),
-        // Saturating: an overflow in this handler has armed the source behind our back.
-        period: run
-            .clock
-            .ticks(between.saturating_sub(run.calibration.passage)),
+        event,
+        period,
     };
     record(frame, core, entered, delivery, sample, run);
     if is_within_another {

@@ -6,9 +6,10 @@
 use core::fmt;
 
 use crate::address::{CodeAddress, CodeRange};
+use crate::pmu::event::MAX_EVENTS;
 
 /// Bytes of an encoded [`Description`], padding included.
-pub const DESCRIPTION_BYTES: usize = 2560;
+pub const DESCRIPTION_BYTES: usize = 3776;
 
 /// The most task names that a description carries.
 pub const MAX_TASKS: usize = 32;
@@ -158,6 +159,30 @@ impl<const N: usize> fmt::Debug for Text<N> {
     }
 }
 
+/// An event that a run samples by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EventDescription {
+    /// What is counted, as [`crate::pmu::event::Event::counted`] displays it.
+    pub name: Text<64>,
+    /// The requested period, in events.
+    pub requested_period: u64,
+    /// The period that was set, in events: the requested one, or the floor if that is
+    /// longer.
+    pub period: u64,
+    /// The shortest period that progresses, in events, as measured at start.
+    pub floor: u64,
+}
+
+impl EventDescription {
+    /// What stands where there is no event.
+    pub const EMPTY: Self = Self {
+        name: Text::EMPTY,
+        requested_period: 0,
+        period: 0,
+        floor: 0,
+    };
+}
+
 /// A run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
@@ -202,6 +227,11 @@ pub struct Description {
     /// The names of the tasks that samples tell by number; empty ones are not
     /// used.
     pub tasks: [Text<32>; MAX_TASKS],
+    /// The events that samples tell by number, [`Self::events`] and behind them
+    /// [`EventDescription::EMPTY`].
+    pub event_table: [EventDescription; MAX_EVENTS],
+    /// How many there are; 0 where ticks are sampled and not events.
+    pub event_count: u8,
 }
 
 /// A description that cannot be read.
@@ -220,6 +250,12 @@ impl fmt::Display for BadDescription {
 impl core::error::Error for BadDescription {}
 
 impl Description {
+    /// The events that samples tell by number; none where ticks are sampled.
+    #[must_use]
+    pub fn events(&self) -> &[EventDescription] {
+        &self.event_table[..usize::from(self.event_count).min(MAX_EVENTS)]
+    }
+
     /// The description's bytes. The order of the fields is the format.
     #[must_use]
     pub fn encode(&self) -> [u8; DESCRIPTION_BYTES] {
@@ -254,6 +290,13 @@ impl Description {
         for task in &self.tasks {
             out.put_text(task);
         }
+        for event in &self.event_table {
+            out.put_text(&event.name);
+            for number in [event.requested_period, event.period, event.floor] {
+                out.put(&number.to_le_bytes());
+            }
+        }
+        out.put(&[self.event_count]);
         out.bytes
     }
 
@@ -305,12 +348,29 @@ impl Description {
                 }
                 tasks
             },
+            event_table: {
+                let mut events = [EventDescription::EMPTY; MAX_EVENTS];
+                for event in &mut events {
+                    event.name = input.take_text("event name")?;
+                    event.requested_period = u64::from_le_bytes(input.take());
+                    event.period = u64::from_le_bytes(input.take());
+                    event.floor = u64::from_le_bytes(input.take());
+                }
+                events
+            },
+            event_count: {
+                let [count] = input.take();
+                count
+            },
         };
         if !ring_words.is_power_of_two() {
             return Err(BadDescription("ring size"));
         }
         if cores == 0 {
             return Err(BadDescription("number of cores"));
+        }
+        if usize::from(description.event_count) > MAX_EVENTS {
+            return Err(BadDescription("number of events"));
         }
         if !stack_slot.is_power_of_two() {
             return Err(BadDescription("size of a stack's slot"));
@@ -365,76 +425,4 @@ impl Input<'_> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use core::fmt::Write as _;
-    use proptest::prelude::*;
-
-    pub(crate) fn example() -> Description {
-        let mut tasks = [Text::EMPTY; MAX_TASKS];
-        tasks[1] = Text::new("hash");
-        Description {
-            build_id: [7; 20],
-            cores: 4,
-            ring_words: 1 << 10,
-            source: Source::ApicTimer,
-            delivery: Delivery::Nmi,
-            clock: Clock::Instructions,
-            turns: true,
-            period: 1000,
-            period_floor: 1,
-            overhead: 60,
-            samples: 100_000,
-            text: CodeRange {
-                start: CodeAddress(0xffff_ffff_8000_0000),
-                end: CodeAddress(0xffff_ffff_8010_0000),
-            },
-            stack_slot: 128 << 10,
-            reason: Text::new("no PMU here"),
-            bootloader: Text::new("Limine 8.2.0"),
-            workload: Text::new("mix"),
-            command_line: Text::new("period=1000"),
-            tasks,
-        }
-    }
-
-    #[test]
-    fn what_was_encoded_is_decoded() {
-        assert_eq!(Description::decode(&example().encode()), Ok(example()));
-    }
-
-    #[test]
-    fn impossible_fields_are_named() {
-        for (spoil, field) in [
-            ((|d| d.cores = 0) as fn(&mut Description), "number of cores"),
-            (|d| d.ring_words = 1000, "ring size"),
-            (|d| d.stack_slot = 0, "size of a stack's slot"),
-        ] {
-            let mut description = example();
-            spoil(&mut description);
-            let decoded = Description::decode(&description.encode());
-            assert_eq!(decoded, Err(BadDescription(field)));
-        }
-        let mut bytes = example().encode();
-        bytes[24] = 99;
-        assert_eq!(Description::decode(&bytes), Err(BadDescription("source")));
-    }
-
-    #[test]
-    fn a_text_is_cut_at_a_character() {
-        let mut text = Text::<5>::new("äöü");
-        assert_eq!(text.as_str(), "äö");
-        write!(text, "xyz").unwrap();
-        assert_eq!(text.as_str(), "äöx");
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_decode_or_say_why_not(seed in prop::collection::vec(any::<u8>(), DESCRIPTION_BYTES)) {
-            let bytes: [u8; DESCRIPTION_BYTES] = seed.try_into().unwrap();
-            if let Ok(description) = Description::decode(&bytes) {
-                prop_assert!(description.cores > 0);
-            }
-        }
-    }
-}
+pub(crate) mod tests;

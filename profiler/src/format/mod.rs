@@ -9,12 +9,12 @@
 pub mod description;
 pub mod sample;
 
-pub use description::{Clock, Delivery, Description, Source, Text};
+pub use description::{Clock, Delivery, Description, EventDescription, Source, Text};
 pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module and in [`crate::shared`]. A reader
 /// refuses another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// A record's first word says what it is and how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,7 +5,8 @@
 //!          32..40 state            40..48 event  48..64 task
 //! word 1   0..32 sequence number   32..64 cost of the handler before, ticks
 //! word 2   time stamp, ticks since sampling began
-//! word 3   ticks that the interrupted code ran since it was last interrupted
+//! word 3   ticks that the interrupted code ran since it was last interrupted, or
+//!          events since the event last overflowed
 //! word 4   the stack pointer
 //! word 5   the word on top of the interrupted stack
 //! word 6   the word below it
@@ -16,6 +17,10 @@
 //! A *tick* is what the run's clock counts: one instruction under instruction
 //! counting, a nanosecond otherwise (see
 //! [`super::Clock`]).
+//!
+//! A run that counts events with performance counters names them in its description,
+//! and the *event* is an index there. In other runs it is 0. Either may have aimed
+//! overflows beside those, whose event is [`Sample::AIMED`].
 //!
 //! The chain holds return addresses. Where it crosses an interrupt there are
 //! four words: a marker that no kernel address can equal, the *program counter*
@@ -234,7 +239,8 @@ pub struct Sample<'chain> {
     /// first instruction of the entry to the last of the exit; 0 in a core's
     /// first sample.
     pub handler_cost: u32,
-    /// The event whose counter overflowed: an index into the run's events.
+    /// The event whose counter overflowed: an index into
+    /// [`super::Description::events`]; 0 if there are none; or [`Self::AIMED`].
     pub event: u8,
     /// The task that ran: an index into the run's task names.
     pub task: u16,
@@ -242,8 +248,9 @@ pub struct Sample<'chain> {
     pub state: State,
     /// When the handler was entered, in ticks since sampling began.
     pub time: u64,
-    /// The ticks that the interrupted code ran since the overflow before: the
-    /// achieved period.
+    /// The achieved period: the ticks that the interrupted code ran since the overflow
+    /// before. Where the run has events: how often the event happened since its
+    /// overflow before.
     pub period: u64,
     /// The interrupted stack pointer.
     pub sp: StackAddress,
@@ -271,6 +278,10 @@ pub enum NoSample {
 }
 
 impl<'chain> Sample<'chain> {
+    /// The event of an overflow that was aimed at an instruction, and is none of the
+    /// period.
+    pub const AIMED: u8 = 0xff;
+
     /// Writes the record to `record` and gives its length in words.
     ///
     /// # Panics

@@ -17,7 +17,7 @@ use gimli::{Dwarf, EndianSlice, LittleEndian};
 use object::{Object as _, ObjectSection as _};
 use pmiscope::flame;
 use pmiscope::profile::{Head, Profile, Writer};
-use pmiscope::report::{Options, Report, SortBy, Tally, text};
+use pmiscope::report::{Options, Report, Selection, SortBy, Tally, text};
 use pmiscope::symbols::Symbols;
 use pmiscope::units::{duration, grouped, size};
 use profiler::address::CodeAddress;
@@ -56,7 +56,7 @@ fn main() {
     row("write the profile", write, &rate(raw, write));
     let read = best(|| Profile::read(file.clone()));
     row("read and check it", read, &rate(raw, read));
-    let count = best(|| Tally::new(&profile, symbols.callers(), None));
+    let count = best(|| Tally::new(&profile, symbols.callers(), Selection::default()));
     row("hash and count its samples", count, &rate(raw, count));
     let report = best(|| report(&file));
     row("all of a report, as text", report, "");
@@ -70,7 +70,7 @@ fn main() {
 fn look_up(profile: &Profile, kernel: &[u8]) {
     let mut addresses = Vec::new();
     let symbols = Symbols::new(kernel).expect("the kernel is an ELF file");
-    let tally = Tally::new(profile, symbols.callers(), None);
+    let tally = Tally::new(profile, symbols.callers(), Selection::default());
     // A stack that was seen twice is looked up twice.
     for stack in &tally.stacks {
         for _ in 0..stack.samples {
@@ -176,9 +176,9 @@ fn report(file: &[u8]) -> String {
 
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let folded = flame::folded(profile, &mut symbols, None);
+    let folded = flame::folded(profile, &mut symbols, None, None);
     let mut picture = Vec::new();
-    flame::draw(profile, &folded, &mut picture).expect("memory takes all");
+    flame::draw(profile, &folded, None, &mut picture).expect("memory takes all");
     picture
 }
 

@@ -59,6 +59,7 @@ const REPORT_EXAMPLES: &str = "\
 Examples:
   pmiscope report profile.pmi --sort total --top 10
   pmiscope report profile.pmi --core 2
+  pmiscope report profile.pmi --event cache-misses
   pmiscope report profile.pmi --format json | jq .period.median";
 
 const VERIFY_EXAMPLES: &str = "\
@@ -236,6 +237,10 @@ pub struct ReportArgs {
     #[arg(long, value_name = "N")]
     pub core: Option<u32>,
 
+    /// Count only this event's samples, by its name or number
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub event: Option<String>,
+
     /// The order of the functions: by the samples in which a function was executing
     /// itself, or was anywhere on the stack
     #[arg(long, value_enum, default_value_t)]
@@ -260,6 +265,10 @@ pub struct FlamegraphArgs {
     /// Stand the stacks on the cores or on the tasks that they belong to
     #[arg(long, value_enum)]
     pub by: Option<Root>,
+
+    /// Take only this event's samples, by its name or number
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub event: Option<String>,
 }
 
 /// What `export` takes.
@@ -280,6 +289,10 @@ pub struct ExportArgs {
     /// Stand the stacks on the cores or on the tasks that they belong to
     #[arg(long, value_enum)]
     pub by: Option<Root>,
+
+    /// Take only this event's samples, by its name or number
+    #[arg(long, value_name = "NAME|INDEX")]
+    pub event: Option<String>,
 }
 
 /// What `verify` takes.

@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use inferno::flamegraph;
-use profiler::format::{ChainEnd, Clock};
+use profiler::format::{ChainEnd, Clock, Description};
 
 use crate::profile::Profile;
 use crate::report::model::task_name;
-use crate::report::{Stack, Step, Tally};
+use crate::report::{Selection, Stack, Step, Tally};
 use crate::symbols::Symbols;
-use crate::units::counted;
+use crate::units::{counted, grouped};
 
 /// What stands below the stacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -25,10 +25,16 @@ pub enum Root {
     Task,
 }
 
-/// The folded stacks of a profile, sorted, one line each.
+/// The folded stacks of a profile, or only those of one event, sorted, one line each.
 #[must_use]
-pub fn folded(profile: &Profile, symbols: &mut Symbols, root: Option<Root>) -> Vec<String> {
-    let tally = Tally::new(profile, symbols.callers(), None);
+pub fn folded(
+    profile: &Profile,
+    symbols: &mut Symbols,
+    root: Option<Root>,
+    event: Option<u8>,
+) -> Vec<String> {
+    let selection = Selection { core: None, event };
+    let tally = Tally::new(profile, symbols.callers(), selection);
     symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for stack in &tally.stacks {
@@ -68,12 +74,17 @@ fn plain(name: &str) -> String {
     name.replace(';', ":").replace(['\n', '\r'], " ")
 }
 
-/// Draws a flame graph, as SVG, from folded stacks.
+/// Draws a flame graph, as SVG, from folded stacks: those of this event, if it says so.
 ///
 /// # Errors
 ///
 /// Those of `out`; no stack to draw.
-pub fn draw(profile: &Profile, folded: &[String], out: impl Write) -> std::io::Result<()> {
+pub fn draw(
+    profile: &Profile,
+    folded: &[String],
+    event: Option<u8>,
+    out: impl Write,
+) -> std::io::Result<()> {
     let run = &profile.description;
     let host = &profile.host;
     let samples = folded
@@ -83,15 +94,11 @@ pub fn draw(profile: &Profile, folded: &[String], out: impl Write) -> std::io::R
     let mut options = flamegraph::Options::default();
     options.title = format!("pmiscope: {}", run.workload.as_str());
     options.subtitle = Some(format!(
-        "{} on {} · {} every {} {} · QEMU {}, {}",
+        "{} on {} · {} every {} · QEMU {}, {}",
         counted(samples, "sample"),
         counted(run.cores.into(), "core"),
         run.source,
-        crate::units::grouped(run.period),
-        match run.clock {
-            Clock::Instructions => "instructions",
-            Clock::Time => "ns",
-        },
+        every(run, event),
         host.qemu,
         host.mode,
     ));
@@ -101,6 +108,28 @@ pub fn draw(profile: &Profile, folded: &[String], out: impl Write) -> std::io::R
     options.hash = true;
     options.deterministic = true;
     flamegraph::from_lines(&mut options, folded.iter().map(String::as_str), out)
+}
+
+/// What lies between two samples.
+fn every(run: &Description, event: Option<u8>) -> String {
+    let events = run.events();
+    let counted = match event {
+        Some(event) => events
+            .get(usize::from(event))
+            .map_or(&[][..], std::slice::from_ref),
+        None => events,
+    };
+    if events.is_empty() {
+        let unit = match run.clock {
+            Clock::Instructions => "instructions",
+            Clock::Time => "ns",
+        };
+        return format!("{} {unit}", grouped(run.period));
+    }
+    let counted = counted
+        .iter()
+        .map(|event| format!("{} {}", grouped(event.period), event.name.as_str()));
+    counted.collect::<Vec<_>>().join(" or ")
 }
 
 #[cfg(test)]

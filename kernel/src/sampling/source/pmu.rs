@@ -11,11 +11,11 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, Ordering::Relaxed};
 
-use profiler::format::{Clock, Delivery};
+use profiler::format::{Clock, Delivery, EventDescription, Text};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{self, Interface, NoPmu};
 use profiler::pmu::event::{Event, EventList, MAX_EVENTS, Named, What};
-use profiler::pmu::plan::{Found, Plan, Unplanned};
+use profiler::pmu::plan::{Found, Plan, Slot, Unplanned};
 use profiler::pmu::registers::{Refused, lvt};
 use profiler::pmu::unit::{Entered, Unit};
 use raw_cpuid::native_cpuid;
@@ -144,14 +144,49 @@ fn survey_here() {
     });
 }
 
-/// What an interrupt costs.
+/// What an interrupt costs, and what comes of that.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
     /// Ticks of the time stamp counter that are neither the handler's nor the
     /// interrupted code's.
     pub passage: u64,
-    /// By event: the shortest period that progresses.
-    pub floors: [u64; MAX_EVENTS],
+    /// How each event is sampled.
+    pub events: [EventDescription; MAX_EVENTS],
+    /// How many there are.
+    pub event_count: u8,
+}
+
+/// How overflows are displaced at random.
+#[derive(Clone, Copy, Debug)]
+pub struct Jitter {
+    /// By up to so much of the period, either way.
+    pub percent: u8,
+    /// Where the random numbers begin.
+    pub seed: u64,
+}
+
+/// Fills in what is known by measuring: an interrupt costs from the first to the
+/// second of `span` events. Gives the shortest period that progresses.
+fn settle_slot(
+    slot: &mut Slot,
+    (least, most): (u64, u64),
+    clock: Clock,
+    period: u64,
+    jitter: Jitter,
+) -> u64 {
+    // The second `int` itself: an instruction, and where instructions are the clock, a
+    // cycle.
+    let is_counted = match slot.event.what {
+        What::Named(Named::Instructions) => true,
+        _ => clock == Clock::Instructions && least > 0,
+    };
+    slot.passage = least.saturating_sub(u64::from(is_counted));
+    // More than the passage varies by.
+    let floor = (2 * (most - least)).max(slot.least);
+    let period = slot.event.period.unwrap_or(period).max(floor);
+    slot.period = Some(period);
+    slot.jitter = period * u64::from(jitter.percent) / 100;
+    floor
 }
 
 /// The PMUs of all cores.
@@ -223,12 +258,13 @@ impl Pmu {
     /// Measures what an interrupt costs in each event on the running core, and plans
     /// by that for all cores: events that have no period of their own get `period`, and
     /// one that is too short to progress is lengthened.
-    pub fn measure(&self, clock: Clock, period: u64) -> Measured {
+    pub fn measure(&self, clock: Clock, period: u64, jitter: Jitter) -> Measured {
         let core = cpu::current();
         let pmu = &core.sampling.pmu;
         let mut measured = Measured {
             passage: u64::MAX,
-            floors: [0; MAX_EVENTS],
+            events: [EventDescription::EMPTY; MAX_EVENTS],
+            event_count: 0,
         };
         let Some(asked) = pmu.plan() else {
             return measured;
@@ -247,29 +283,28 @@ impl Pmu {
             }
         }
         self.disarm(core);
+        pmu.set_plan(*asked);
         for core in cpu::cores() {
             let Some(plan) = core.sampling.pmu.plan() else {
                 continue;
             };
-            let mut plan = match core.index {
-                0 => *asked,
-                _ => *plan,
-            };
-            for (index, &(least, most)) in spans.iter().enumerate() {
+            let mut plan = *plan;
+            // The cores would keep step with each other.
+            plan.seed = jitter.seed ^ u64::from(core.index) << 32;
+            for (index, &span) in spans.iter().enumerate() {
                 let Some(slot) = plan.slot_mut(index) else {
                     continue;
                 };
-                // The second `int` itself: an instruction, and where instructions are
-                // the clock, a cycle.
-                let is_counted = match slot.event.what {
-                    What::Named(Named::Instructions) => true,
-                    _ => clock == Clock::Instructions && least > 0,
-                };
-                slot.passage = least.saturating_sub(u64::from(is_counted));
-                // More than the passage varies by.
-                let floor = (2 * (most - least)).max(slot.least);
-                slot.period = Some(slot.event.period.unwrap_or(period).max(floor));
-                measured.floors[index] = floor;
+                let floor = settle_slot(slot, span, clock, period, jitter);
+                if core.index == 0 {
+                    measured.events[index] = EventDescription {
+                        name: Text::formatted(format_args!("{}", slot.event.counted())),
+                        requested_period: slot.event.period.unwrap_or(period),
+                        period: slot.period.unwrap_or(0),
+                        floor,
+                    };
+                    measured.event_count += 1;
+                }
             }
             core.sampling.pmu.set_plan(plan);
         }

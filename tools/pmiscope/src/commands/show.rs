@@ -10,7 +10,7 @@ use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportAr
 use crate::exit::Exit;
 use crate::flame::{self, Root};
 use crate::profile::Profile;
-use crate::report::{self, Options, Report, SortBy};
+use crate::report::{self, Options, Report, Selection};
 use crate::symbols::{self, BuildId, Symbols};
 
 /// Functions in a text report, unless asked otherwise.
@@ -36,6 +36,13 @@ impl Opened {
         };
         say_incomplete(&profile, path);
         Ok(Self { profile, symbols })
+    }
+
+    /// The number of the event that is asked for.
+    fn event(&self, asked_for: Option<&str>) -> Result<Option<u8>> {
+        asked_for
+            .map(|text| report::event::find(&self.profile.description, text))
+            .transpose()
     }
 
     fn exit(&self) -> Exit {
@@ -88,8 +95,12 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
             cores - 1
         );
     }
+    let event = opened.event(arguments.event.as_deref())?;
     let options = Options {
-        core: arguments.core,
+        selection: Selection {
+            core: arguments.core,
+            event,
+        },
         sort: arguments.sort,
         top: arguments.top,
     };
@@ -122,22 +133,31 @@ fn print_report(
 /// `pmiscope flamegraph`.
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let mut opened = Opened::new(&arguments.profile)?;
+    let event = opened.event(arguments.event.as_deref())?;
     draw(
         &opened.profile,
         &mut opened.symbols,
-        arguments.by,
+        (arguments.by, event),
         &arguments.output,
     )?;
     Ok(opened.exit())
 }
 
-fn draw(profile: &Profile, symbols: &mut Symbols, by: Option<Root>, output: &Path) -> Result<()> {
-    let folded = flame::folded(profile, symbols, by);
+fn draw(
+    profile: &Profile,
+    symbols: &mut Symbols,
+    (by, event): (Option<Root>, Option<u8>),
+    output: &Path,
+) -> Result<()> {
+    let folded = flame::folded(profile, symbols, by, event);
     if folded.is_empty() {
-        bail!("the profile has no samples to draw");
+        match event {
+            None => bail!("the profile has no samples to draw"),
+            Some(_) => bail!("the event has no samples to draw"),
+        }
     }
     let mut picture = Vec::new();
-    flame::draw(profile, &folded, &mut picture).context("cannot draw the flame graph")?;
+    flame::draw(profile, &folded, event, &mut picture).context("cannot draw the flame graph")?;
     write(
         output,
         &String::from_utf8(picture).context("the flame graph is no text")?,
@@ -147,9 +167,10 @@ fn draw(profile: &Profile, symbols: &mut Symbols, by: Option<Root>, output: &Pat
 /// `pmiscope export`.
 pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
     let mut opened = Opened::new(&arguments.profile)?;
+    let event = opened.event(arguments.event.as_deref())?;
     let text = match arguments.format {
         ExportFormat::Folded => {
-            let lines = flame::folded(&opened.profile, &mut opened.symbols, arguments.by);
+            let lines = flame::folded(&opened.profile, &mut opened.symbols, arguments.by, event);
             lines
                 .into_iter()
                 .map(|line| line + "\n")
@@ -174,16 +195,11 @@ pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<Option<std::
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let profile = Profile::read(bytes).with_context(|| format!("{}", path.display()))?;
     let mut symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
-    let options = Options {
-        core: None,
-        sort: SortBy::Own,
-        top: None,
-    };
-    print_report(&profile, &mut symbols, format, options)?;
+    print_report(&profile, &mut symbols, format, Options::default())?;
     let picture = path.with_extension("svg");
     if profile.records() == 0 {
         return Ok(None);
     }
-    draw(&profile, &mut symbols, None, &picture)?;
+    draw(&profile, &mut symbols, (None, None), &picture)?;
     Ok(Some(picture))
 }

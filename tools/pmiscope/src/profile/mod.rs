@@ -47,7 +47,7 @@ use std::fmt;
 pub const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
 /// The version of the format; a reader refuses another one.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;

@@ -1,6 +1,7 @@
 //! What a profile says: counted by [`tally`], named by [`model`], shown by
 //! [`text`] or as JSON.
 
+pub mod event;
 pub mod model;
 pub mod stack;
 pub mod tally;
@@ -8,7 +9,7 @@ pub mod text;
 
 pub use model::{Options, Report, SortBy};
 pub use stack::{Stack, Step};
-pub use tally::Tally;
+pub use tally::{Selection, Tally};
 
 /// The report as JSON: the keys that are promised first, then the others.
 ///

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use profiler::format::{ChainEnd, Clock, Description, State};
 use serde::{Serialize, Serializer};
 
-use super::{Step, Tally};
+use super::event::{self, EventRow};
+use super::{Selection, Step, Tally};
 use crate::profile::{Mode, Outcome, Profile};
 use crate::symbols::{BuildId, FunctionId, Symbols};
 
 /// What a report is to show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Only this core's samples.
-    pub core: Option<u32>,
+    /// Which samples are counted.
+    pub selection: Selection,
     /// The order of the functions.
     pub sort: SortBy,
     /// The most functions to show; all if `None`.
@@ -40,7 +41,8 @@ pub struct Report {
     pub source: &'static str,
     /// How the machine's time ran.
     pub mode: Mode,
-    /// The period, in ticks (see `clock`).
+    /// The period, in ticks (see `clock`). Where `events` has one, that one's; where it
+    /// has several, nothing but what was asked for.
     pub period: Period,
     /// Samples, all cores together.
     pub samples: u64,
@@ -60,6 +62,12 @@ pub struct Report {
     /// The functions, in the order that was asked for.
     pub functions: Vec<FunctionRow>,
 
+    /// The events that are counted; left out where ticks are sampled and not events.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventRow>,
+    /// The only event that is counted, if not all are; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_event: Option<String>,
     /// What a tick is: `instructions`, or `time` for nanoseconds.
     pub clock: &'static str,
     /// The cost of a sample's handler in ticks; `null` without samples.
@@ -107,13 +115,13 @@ pub struct Report {
     pub incomplete: Option<String>,
 }
 
-/// The period, in ticks.
+/// A period, in ticks or events.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Period {
     /// As it was asked for.
     pub requested: u64,
     /// The shortest that was achieved; like the next ones of all samples but
-    /// each core's first, `null` without any.
+    /// each core's first (each event's first on it), `null` without any.
     pub min: Option<u64>,
     /// The median.
     pub median: Option<u64>,
@@ -183,7 +191,7 @@ impl Report {
     /// kernel; the addresses are resolved here.
     #[must_use]
     pub fn new(profile: &Profile, symbols: &mut Symbols, options: Options) -> Self {
-        let tally = Tally::new(profile, symbols.callers(), options.core);
+        let tally = Tally::new(profile, symbols.callers(), options.selection);
         symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
         let mut functions = functions(&tally, symbols);
         sort(&mut functions, options.sort);
@@ -192,7 +200,12 @@ impl Report {
 
         let cores = cores(profile, &tally);
         let run = &profile.description;
-        let periods = tally.periods.summary();
+        let only_event = options.selection.event;
+        let events = event::rows(run, &tally, only_event);
+        let period = match &events[..] {
+            [event] => event.period,
+            _ => Period::new(run.period, &tally.periods),
+        };
         let handler = tally.handler.summary();
         let handler = handler.map(|[_, median, max]| Cost { median, max });
         let end = profile.end.as_ref();
@@ -205,12 +218,7 @@ impl Report {
             build_id: BuildId(run.build_id).to_string(),
             source: run.source.name(),
             mode: profile.host.mode,
-            period: Period {
-                requested: run.period,
-                min: periods.map(|[min, ..]| min),
-                median: periods.map(|[_, median, _]| median),
-                max: periods.map(|[.., max]| max),
-            },
+            period,
             samples: tally.samples(),
             lost: cores.iter().map(|core| core.lost).sum(),
             unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
@@ -219,6 +227,10 @@ impl Report {
             cores,
             chain_ends: chain_ends(&tally),
             functions,
+            only_event: only_event
+                .and(events.first())
+                .map(|event| event.name.clone()),
+            events,
             clock: run.clock.name(),
             handler_ticks: handler,
             overhead_ticks: run.overhead,
@@ -237,7 +249,7 @@ impl Report {
             interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
             idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
             functions_in_all,
-            only_core: options.core,
+            only_core: options.selection.core,
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),

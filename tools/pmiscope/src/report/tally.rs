@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use profiler::format::{ChainEnd, Sample, record_words};
+use profiler::pmu::event::MAX_EVENTS;
 use sha2::{Digest, Sha256};
 
 use super::Stack;
@@ -24,14 +25,35 @@ pub struct Tally {
     /// Every different stack, in the order in which they were first seen.
     pub stacks: Vec<Stack>,
     /// The achieved periods, in ticks, of all samples but each core's first,
-    /// whose period began when the core was armed.
+    /// whose period began when the core was armed. None where the run has events.
     pub periods: Distribution,
-    /// What the handler of each sample cost, in ticks, known by the sample after.
+    /// Each of the run's events, in their order.
+    pub events: Vec<EventTally>,
+    /// What the handler of each sample cost, in ticks, known by the sample after; of
+    /// all events, whichever are counted.
     pub handler: Distribution,
     /// Records that are no samples that this version can read.
     pub unreadable: u64,
     /// The hash of every core's records, see [`sample_hash`].
     pub hash: String,
+}
+
+/// Which of a profile's samples are counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// Only this core's.
+    pub core: Option<u32>,
+    /// Only this event's, by its number.
+    pub event: Option<u8>,
+}
+
+/// An event's samples, counted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EventTally {
+    /// Its samples.
+    pub samples: u64,
+    /// Its achieved periods, in events, but the first of each core.
+    pub periods: Distribution,
 }
 
 /// A core's samples, counted.
@@ -66,17 +88,19 @@ impl Distribution {
 }
 
 impl Tally {
-    /// Counts the samples of `core`, or of all cores. The hash is that of all
-    /// cores in any case. `callers` are those of the profile's kernel.
+    /// Counts the samples of `selection`. The hash is that of all samples in any case.
+    /// `callers` are those of the profile's kernel.
     #[must_use]
-    pub fn new(profile: &Profile, callers: &Callers, core: Option<u32>) -> Self {
+    pub fn new(profile: &Profile, callers: &Callers, selection: Selection) -> Self {
         let mut tally = Self {
             hash: sample_hash(profile),
+            events: vec![EventTally::default(); profile.description.events().len()],
             ..Self::default()
         };
         let mut known = HashMap::new();
-        for core in (0..profile.cores()).filter(|&id| core.is_none_or(|core| core == id)) {
-            tally.count_core(profile, callers, core, &mut known);
+        let is_selected = |&id: &u32| selection.core.is_none_or(|core| core == id);
+        for core in (0..profile.cores()).filter(is_selected) {
+            tally.count_core(profile, callers, core, selection.event, &mut known);
         }
         tally
     }
@@ -86,6 +110,7 @@ impl Tally {
         profile: &Profile,
         callers: &Callers,
         core: u32,
+        only_event: Option<u8>,
         known: &mut HashMap<Box<[u64]>, usize>,
     ) {
         let repair = Repair {
@@ -101,6 +126,8 @@ impl Tally {
         // 2³²: half of them lie ahead. An overflow in the handler of another one is
         // recorded before it, and has the higher number.
         let mut numbers = 0_u64;
+        let mut others = 0;
+        let mut had_event = [false; MAX_EVENTS];
         let mut key = Vec::new();
         let mut chain = Vec::new();
         profile.for_each_record(core, |record| {
@@ -108,15 +135,27 @@ impl Tally {
                 self.unreadable += 1;
                 return;
             };
-            counted.samples += 1;
             #[allow(clippy::cast_possible_truncation)] // modulo 2³²
             let ahead = sample.sequence.wrapping_sub(numbers as u32);
             if ahead < 1 << 31 {
                 numbers += u64::from(ahead) + 1;
             }
             if sample.sequence != 0 {
-                self.periods.0.push(sample.period);
                 self.handler.0.push(u64::from(sample.handler_cost));
+            }
+            if only_event.is_some_and(|event| event != sample.event) {
+                others += 1;
+                return;
+            }
+            counted.samples += 1;
+            let event = usize::from(sample.event);
+            if let Some(tally) = self.events.get_mut(event) {
+                tally.samples += 1;
+                if std::mem::replace(&mut had_event[event], true) {
+                    tally.periods.0.push(sample.period);
+                }
+            } else if self.events.is_empty() && sample.sequence != 0 {
+                self.periods.0.push(sample.period);
             }
             let repaired = repair.chain(&sample, &mut chain);
             make_key(core, &sample, &chain, repaired, &mut key);
@@ -128,7 +167,7 @@ impl Tally {
                 }
             }
         });
-        counted.gaps = numbers.saturating_sub(counted.samples);
+        counted.gaps = numbers.saturating_sub(counted.samples + others);
         self.cores.push(counted);
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Core, FunctionRow, Report, SortBy};
+use super::model::{Core, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
 use crate::units::{counted, duration, grouped, percent};
 
@@ -70,8 +70,13 @@ impl Out {
             }
             None => samples += ", unclaimed interrupts not known",
         }
-        if let Some(core) = report.only_core {
-            let _ = write!(samples, " (core {core} only)");
+        let only_core = report.only_core.map(|core| format!("core {core}"));
+        let only: Vec<_> = only_core
+            .into_iter()
+            .chain(report.only_event.clone())
+            .collect();
+        if !only.is_empty() {
+            let _ = write!(samples, " ({} only)", only.join(", "));
         }
         self.fact("samples", &samples);
         self.fact("hash", &report.sample_hash);
@@ -86,26 +91,46 @@ impl Out {
             "instructions" => (grouped, " instructions"),
             _ => (duration, ""),
         };
-        let period = &report.period;
-        let mut line = format!("{}{unit} requested", number(period.requested));
-        if let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) {
-            let [min, median, max] = [min, median, max].map(number);
-            let _ = write!(
-                line,
-                "; achieved: minimum {min}, median {median}, maximum {max}"
-            );
+        if !report.events.is_empty() {
+            self.events(report);
+            if let Some(cost) = report.handler_ticks {
+                self.handler(&number(cost.median), unit, &number(cost.max));
+            }
+            return;
         }
+        let period = &report.period;
+        let line = format!("{}{unit} requested", number(period.requested));
+        let line = line + &achieved(period, number);
         self.fact("period", &line);
         let (Some(cost), Some(median)) = (report.handler_ticks, period.median) else {
             return;
         };
         let [cost, at_most, median] = [cost.median, cost.max, median].map(number);
-        self.fact(
-            "handler",
-            &format!("{cost}{unit} a sample (median), at most {at_most}"),
-        );
+        self.handler(&cost, unit, &at_most);
         let ran = format!("the workload ran {median}{unit} between samples, the handler {cost}");
         self.fact("progress", &ran);
+    }
+
+    fn handler(&mut self, median: &str, unit: &str, at_most: &str) {
+        let line = format!("{median}{unit} a sample (median), at most {at_most}");
+        self.fact("handler", &line);
+    }
+
+    fn events(&mut self, report: &Report) {
+        for event in &report.events {
+            let samples = counted(event.samples, "sample");
+            let share = percent(event.samples, report.samples);
+            self.fact(
+                &format!("event {}", event.index),
+                &format!("{}: {samples}, {share:.2}%", event.name),
+            );
+            let mut period = grouped(event.period.requested) + " requested";
+            if event.period_set != event.period.requested {
+                let set = grouped(event.period_set);
+                let _ = write!(period, ", {set} set: no shorter one makes progress here");
+            }
+            self.fact("", &(period + &achieved(&event.period, grouped)));
+        }
     }
 
     /// A table of the cores, as many side by side as fit when there are many.
@@ -229,6 +254,15 @@ impl Out {
             ));
         }
     }
+}
+
+/// What was achieved of a period, if anything was, behind what was requested.
+fn achieved(period: &Period, number: fn(u64) -> String) -> String {
+    let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) else {
+        return String::new();
+    };
+    let [min, median, max] = [min, median, max].map(number);
+    format!("; achieved: minimum {min}, median {median}, maximum {max}")
 }
 
 fn outcome(report: &Report) -> String {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use profiler::format::{ChainEnd, ChainEntry, State};
+use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
 use crate::fixture::{Samples, Seen, function, run, sample};
 
@@ -15,7 +15,7 @@ const HANDLER: u32 = 1500;
 const NMI: u8 = 2;
 
 fn aimed(seen: &Seen) -> bool {
-    seen.event == 1
+    seen.event == Sample::AIMED
 }
 
 /// Whether the sample is of an NMI's handler, and not of the code below.

@@ -16,8 +16,10 @@ use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    ChainEnd, ChainEntry, Clock, Delivery, Description, Sample, Source, State, Text,
+    ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
+    Text,
 };
+use profiler::pmu::event::MAX_EVENTS;
 use profiler::shared::{Layout, PAGE, Shared};
 
 /// The compiled `fixture.c`.
@@ -121,7 +123,30 @@ pub fn description() -> Description {
         workload: Text::new("mix"),
         command_line: Text::new("period=100"),
         tasks,
+        event_table: [EventDescription::EMPTY; MAX_EVENTS],
+        event_count: 0,
     }
+}
+
+/// The same run, by performance counters: two events, one more frequent than makes
+/// progress.
+pub fn two_events() -> Description {
+    let event = |name, requested_period, period| EventDescription {
+        name: Text::new(name),
+        requested_period,
+        period,
+        floor: 50,
+    };
+    let mut description = Description {
+        source: Source::Pmu,
+        turns: false,
+        clock: Clock::Time,
+        event_count: 2,
+        ..description()
+    };
+    description.event_table[0] = event("cycles:k", 100, 100);
+    description.event_table[1] = event("cpu/event=0xc4,umask=0x20/u", 10, 50);
+    description
 }
 
 pub fn host() -> Host {
@@ -137,6 +162,7 @@ pub fn host() -> Host {
 #[derive(Clone)]
 pub struct Seen {
     pub sequence: u32,
+    pub event: u8,
     pub task: u16,
     pub state: u8,
     pub period: u64,
@@ -151,6 +177,7 @@ impl Seen {
     pub fn new(sequence: u32, pc: CodeAddress, chain: &[ChainEntry]) -> Self {
         Self {
             sequence,
+            event: 0,
             task: 1,
             state: State::NMI | State::INTERRUPTS_ON,
             period: 100,
@@ -170,7 +197,7 @@ impl Seen {
         let sample = Sample {
             sequence: self.sequence,
             handler_cost: self.handler_cost,
-            event: 0,
+            event: self.event,
             task: self.task,
             state: State(self.state),
             time: u64::from(self.sequence) * 1000,
@@ -264,10 +291,13 @@ pub fn run_end() -> RunEnd {
 
 /// A profile without its end.
 pub fn unfinished() -> Writer<Vec<u8>> {
-    let description = description();
+    unfinished_of(&description())
+}
+
+fn unfinished_of(description: &Description) -> Writer<Vec<u8>> {
     let host = host();
     let head = Head {
-        description: &description,
+        description,
         host: &host,
         kernel: &kernel().elf,
     };
@@ -296,8 +326,20 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
 
 /// A whole profile; one sample a chunk, the cores in turn.
 pub fn profile() -> Vec<u8> {
-    let mut writer = unfinished();
-    let [first, second] = samples();
+    profile_of_both(unfinished(), samples())
+}
+
+/// A whole profile of two events. The second core's first and last samples are of the
+/// second event, and an aimed overflow is among the first core's.
+pub fn profile_of_events() -> Vec<u8> {
+    let mut samples = samples();
+    samples[0][1].event = Sample::AIMED;
+    samples[1][0].event = 1;
+    samples[1][2].event = 1;
+    profile_of_both(unfinished_of(&two_events()), samples)
+}
+
+fn profile_of_both(mut writer: Writer<Vec<u8>>, [first, second]: [Vec<Seen>; 2]) -> Vec<u8> {
     for (a, b) in first.iter().zip(&second) {
         writer.samples(0, &a.record()).unwrap();
         writer.samples(1, &b.record()).unwrap();

@@ -2,7 +2,7 @@
 
 use pmiscope::flame::{self, Root};
 use pmiscope::profile::Profile;
-use pmiscope::report::{self, Options, Report, SortBy, model};
+use pmiscope::report::{self, Options, Report, Selection, SortBy, model};
 use pmiscope::symbols::Symbols;
 use profiler::format::{ChainEnd, ChainEntry, Description, State};
 use serde_json::{Value, json};
@@ -14,6 +14,10 @@ fn report_of(bytes: Vec<u8>, options: Options) -> Report {
     let profile = Profile::read(bytes).unwrap();
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
     Report::new(&profile, &mut symbols, options)
+}
+
+fn only(core: Option<u32>, event: Option<u8>) -> Selection {
+    Selection { core, event }
 }
 
 fn json_of(options: Options) -> Value {
@@ -144,7 +148,7 @@ fn inlined_functions_are_marked() {
 fn one_core_alone_is_counted_and_the_hash_stays() {
     let all = json_of(Options::default());
     let second = json_of(Options {
-        core: Some(1),
+        selection: only(Some(1), None),
         ..Options::default()
     });
     assert_eq!(second["samples"], 3);
@@ -256,7 +260,7 @@ fn folded_stacks_are_outermost_first() {
     let hash = "kernel::workload::hash::run";
     let crossed = "idle;never_returns;[interrupt 0x40];stub;stub";
     assert_eq!(
-        flame::folded(&profile, &mut symbols, None),
+        flame::folded(&profile, &mut symbols, None, None),
         [
             "0xffffffff8fff0000 1".to_owned(),
             format!("[cut: frame pointer below the frame];{crossed} 1"),
@@ -265,12 +269,12 @@ fn folded_stacks_are_outermost_first() {
             format!("{crossed} 1"),
         ]
     );
-    let by_core = flame::folded(&profile, &mut symbols, Some(Root::Core));
+    let by_core = flame::folded(&profile, &mut symbols, Some(Root::Core), None);
     assert!(
         by_core.contains(&format!("core 1;{crossed} 1")),
         "{by_core:?}"
     );
-    let by_task = flame::folded(&profile, &mut symbols, Some(Root::Task));
+    let by_task = flame::folded(&profile, &mut symbols, Some(Root::Task), None);
     assert!(
         by_task.contains(&format!("idle;{crossed} 1")),
         "{by_task:?}"
@@ -319,7 +323,7 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
     let profile = Profile::read(bytes.clone()).unwrap();
     let mut symbols = Symbols::new(&kernel.elf).unwrap();
     assert_eq!(
-        flame::folded(&profile, &mut symbols, None),
+        flame::folded(&profile, &mut symbols, None, None),
         [
             "idle;kernel::workload::hash::run 2",
             "idle;stub;kernel::workload::hash::run 2",
@@ -343,10 +347,10 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
 fn the_flame_graph_is_a_picture_of_them() {
     let profile = Profile::read(profile()).unwrap();
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let folded = flame::folded(&profile, &mut symbols, None);
+    let folded = flame::folded(&profile, &mut symbols, None, None);
     let draw = || {
         let mut picture = Vec::new();
-        flame::draw(&profile, &folded, &mut picture).unwrap();
+        flame::draw(&profile, &folded, None, &mut picture).unwrap();
         String::from_utf8(picture).unwrap()
     };
     let picture = draw();

@@ -1,0 +1,108 @@
+//! The events of a run: what a report says of each, and which one is meant.
+
+use anyhow::{Result, bail};
+use profiler::format::Description;
+use profiler::pmu::event::Event;
+use serde::Serialize;
+
+use super::Tally;
+use super::model::Period;
+use super::tally::Distribution;
+use crate::units::counted;
+
+/// An event of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventRow {
+    /// Its number, from 0.
+    pub index: usize,
+    /// What is counted, as `--event` takes it.
+    pub name: String,
+    /// Its samples.
+    pub samples: u64,
+    /// Its period, in events.
+    pub period: Period,
+    /// The period that was set: longer than the requested one if that is below the
+    /// floor.
+    pub period_set: u64,
+    /// The shortest period that progresses, in events.
+    pub period_floor: u64,
+}
+
+impl Period {
+    /// This requested one, and those that were achieved.
+    pub(super) fn new(requested: u64, achieved: &Distribution) -> Self {
+        let achieved = achieved.summary();
+        Self {
+            requested,
+            min: achieved.map(|[min, ..]| min),
+            median: achieved.map(|[_, median, _]| median),
+            max: achieved.map(|[.., max]| max),
+        }
+    }
+}
+
+/// The events of `run`, or only this one.
+pub(super) fn rows(run: &Description, tally: &Tally, only: Option<u8>) -> Vec<EventRow> {
+    let rows = run.events().iter().zip(&tally.events).enumerate();
+    rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
+        .map(|(index, (event, tally))| EventRow {
+            index,
+            name: event.name.as_str().to_owned(),
+            samples: tally.samples,
+            period: Period::new(event.requested_period, &tally.periods),
+            period_set: event.period,
+            period_floor: event.floor,
+        })
+        .collect()
+}
+
+/// The number of the event of `run` that `text` means: its number, or what it counts,
+/// by any of its names.
+///
+/// # Errors
+///
+/// There is none, or there are several; and which there are.
+pub fn find(run: &Description, text: &str) -> Result<u8> {
+    let events = run.events();
+    if events.is_empty() {
+        bail!(
+            "--event {text}: the profile has no events: its samples are by the source {}",
+            run.source
+        );
+    }
+    let is_meant = |name: &str| {
+        let counted = |text| Some(Event::parse(text).ok()?.counted());
+        name == text || counted(text).is_some_and(|event| Some(event) == counted(name))
+    };
+    let found: Vec<_> = match text.parse() {
+        Ok(index) => (index..=index)
+            .filter(|&index| usize::from(index) < events.len())
+            .collect(),
+        Err(_) => (0..)
+            .zip(events)
+            .filter(|(_, event)| is_meant(event.name.as_str()))
+            .map(|(index, _)| index)
+            .collect(),
+    };
+    match found[..] {
+        [index] => Ok(index),
+        [] => {
+            let all = (0..).zip(events);
+            let all: Vec<_> = all
+                .map(|(index, event): (usize, _)| format!("{index} {}", event.name.as_str()))
+                .collect();
+            bail!(
+                "--event {text}: the profile has no such event; it has {}",
+                all.join(", ")
+            )
+        }
+        _ => {
+            let all: Vec<_> = found.iter().map(u8::to_string).collect();
+            bail!(
+                "--event {text}: the profile has {} of that name: say {}",
+                counted(found.len() as u64, "event"),
+                all.join(" or ")
+            )
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Profiles of runs by performance counters: samples of several events.
+
+use pmiscope::flame;
+use pmiscope::profile::Profile;
+use pmiscope::report::{self, Options, Report, Selection, SortBy};
+use pmiscope::symbols::Symbols;
+use profiler::format::{Description, Text};
+use serde_json::{Value, json};
+
+use crate::command::{pmiscope, refused, stdout, text};
+use crate::fixture::{
+    Seen, file, kernel, profile, profile_of, profile_of_events, samples, two_events,
+};
+
+fn report_of(event: Option<u8>) -> Report {
+    let profile = Profile::read(profile_of_events()).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let selection = Selection { core: None, event };
+    let options = Options {
+        selection,
+        ..Options::default()
+    };
+    Report::new(&profile, &mut symbols, options)
+}
+
+fn json_of(event: Option<u8>) -> Value {
+    serde_json::from_str(&report::json(&report_of(event)).unwrap()).unwrap()
+}
+
+#[test]
+fn each_event_has_its_samples_and_periods() {
+    let json = json_of(None);
+    // An event's first sample on a core has no period, and an aimed one is no event's.
+    assert_eq!(
+        json["events"],
+        json!([
+            {
+                "index": 0,
+                "name": "cycles:k",
+                "samples": 3,
+                "period": {"requested": 100, "min": 100, "median": 100, "max": 100},
+                "period_set": 100,
+                "period_floor": 50,
+            },
+            {
+                "index": 1,
+                "name": "cpu/event=0xc4,umask=0x20/u",
+                "samples": 2,
+                "period": {"requested": 10, "min": 101, "median": 101, "max": 101},
+                "period_set": 50,
+                "period_floor": 50,
+            },
+        ])
+    );
+    assert_eq!(json["samples"], 6);
+    assert_eq!(
+        json["period"],
+        json!({"requested": 100, "min": null, "median": null, "max": null})
+    );
+    assert_eq!(json.get("only_event"), None);
+}
+
+#[test]
+fn one_event_alone_is_counted() {
+    let [all, second] = [None, Some(1)].map(json_of);
+    assert_eq!(second["samples"], 2);
+    assert_eq!(second["only_event"], "cpu/event=0xc4,umask=0x20/u");
+    assert_eq!(second["events"], json!([all["events"][1]]));
+    assert_eq!(second["period"], all["events"][1]["period"]);
+    assert_eq!(second["sample_hash"], all["sample_hash"]);
+    assert_eq!(second["lost"], all["lost"]);
+    let names = second["functions"].as_array().unwrap().iter();
+    let names: Vec<_> = names.map(|row| row["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"never_returns") && !names.contains(&"middle"));
+}
+
+/// What other events' samples take of a core's sequence numbers is no gap.
+#[test]
+fn samples_of_other_events_are_not_lost() {
+    let [first, _] = samples();
+    let description = Description {
+        cores: 1,
+        ..two_events()
+    };
+    let seen = |seen: &Seen| Seen {
+        event: u8::from(seen.sequence == 1),
+        ..seen.clone()
+    };
+    let first: Vec<_> = first.iter().map(seen).collect();
+    let profile = Profile::read(profile_of(&description, &first)).unwrap();
+    let symbols = Symbols::new(&kernel().elf).unwrap();
+    let selection = Selection {
+        core: None,
+        event: Some(1),
+    };
+    let tally = report::Tally::new(&profile, symbols.callers(), selection);
+    assert_eq!((tally.samples(), tally.cores[0].gaps), (1, 0));
+}
+
+#[test]
+fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
+    let text = report::text::text(&report_of(None), SortBy::Own);
+    for part in [
+        "source      pmu as NMI",
+        "event 0     cycles:k: 3 samples, 50.00%\n",
+        "            100 requested; achieved: minimum 100, median 100, maximum 100\n",
+        "event 1     cpu/event=0xc4,umask=0x20/u: 2 samples, 33.33%\n",
+        "            10 requested, 50 set: no shorter one makes progress here; achieved: minimum 101,",
+        "handler     300 ns a sample",
+        "samples     6, 2 lost, 2 interrupts unclaimed\n",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!text.contains("\nperiod ") && !text.contains("\nprogress "));
+    assert!(text.lines().all(|line| line.chars().count() <= 100));
+    let second = report::text::text(&report_of(Some(1)), SortBy::Own);
+    assert!(!second.contains("event 0") && second.contains("event 1"));
+    assert!(
+        second.contains("2 interrupts unclaimed (cpu/event=0xc4,umask=0x20/u only)"),
+        "{second}"
+    );
+}
+
+#[test]
+fn a_run_without_events_says_nothing_of_them() {
+    let path = file("no-events.pmi", &profile());
+    let said = stdout(&pmiscope(&["report", text(&path)]).success());
+    let json = stdout(&pmiscope(&["report", text(&path), "--format", "json"]).success());
+    assert!(
+        !said.contains("event") && !json.contains("event"),
+        "{said}{json}"
+    );
+    refused(
+        pmiscope(&["report", text(&path), "--event", "0"]),
+        1,
+        &["--event 0: the profile has no events: its samples are by the source apic-timer"],
+    );
+}
+
+#[test]
+fn an_event_is_found_by_name_or_number() {
+    let path = file("events.pmi", &profile_of_events());
+    let export = |event: &str| {
+        let arguments = ["export", text(&path), "--format", "folded", "-o", "-"];
+        stdout(&pmiscope(&[&arguments[..], &["--event", event]].concat()).success())
+    };
+    let by_number = export("1");
+    assert_eq!(by_number.lines().count(), 2, "{by_number}");
+    for name in [
+        "cpu/event=0xc4,umask=0x20/u",
+        "r20c4:u",
+        "cpu/umask=32,event=196/u",
+    ] {
+        assert_eq!(export(name), by_number, "{name}");
+    }
+    assert_eq!(export("cpu-cycles:k"), export("0"));
+    assert_ne!(export("0"), by_number);
+    for event in ["cycles", "2", "256", "cycels:k"] {
+        refused(
+            pmiscope(&["report", text(&path), "--event", event]),
+            1,
+            &[
+                &format!("--event {event}: the profile has no such event"),
+                "it has 0 cycles:k, 1 cpu/event=0xc4,umask=0x20/u",
+            ],
+        );
+    }
+    let mut twice = two_events();
+    twice.event_table[1].name = Text::new("cycles:k");
+    let path = file("twice.pmi", &profile_of(&twice, &[]));
+    refused(
+        pmiscope(&["report", text(&path), "--event", "cycles:k"]),
+        1,
+        &["has 2 events of that name: say 0 or 1"],
+    );
+}
+
+#[test]
+fn the_flame_graph_says_which_event_it_is_of() {
+    let profile = Profile::read(profile_of_events()).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    for (event, says) in [
+        (
+            None,
+            "pmu every 100 cycles:k or 50 cpu/event=0xc4,umask=0x20/u",
+        ),
+        (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
+    ] {
+        let folded = flame::folded(&profile, &mut symbols, None, event);
+        let mut picture = Vec::new();
+        flame::draw(&profile, &folded, event, &mut picture).unwrap();
+        let picture = String::from_utf8(picture).unwrap();
+        assert!(picture.contains(says), "{says}");
+    }
+}
