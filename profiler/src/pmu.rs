@@ -8,6 +8,7 @@
 //! * [`allocate`]: which counter counts which event.
 //! * [`plan`]: what is counted on a core; the PMU as it was found.
 //! * [`unit`]: a core's PMU at work.
+//! * `model`: a core with a PMU, for tests on the host.
 //!
 //! A kernel detects, looks, plans and starts on each core, and calls
 //! [`unit::Unit::enter`] and [`unit::Unit::leave`] in its handler.
@@ -18,6 +19,8 @@ pub mod counters;
 pub mod detect;
 pub mod encode;
 pub mod event;
+#[cfg(test)]
+mod model;
 pub mod plan;
 pub mod registers;
 #[cfg(test)]

@@ -108,6 +108,13 @@ pub struct Slot {
     /// The events of an interrupt's entry and exit, while the counters run: they are
     /// not the interrupted code's.
     pub passage: u64,
+    /// Events that go by from the counters' start until the interrupted code is
+    /// reached, less those by which an interrupt is late: what an overflow is put off
+    /// by, so that it interrupts where it is due.
+    pub lead: u64,
+    /// By how many events an overflow may interrupt too early and be taken all the
+    /// same. What is lacking is made up for by the next.
+    pub tolerance: u64,
     /// The fewest events after which an overflow comes reliably.
     pub least: u64,
 }
@@ -224,6 +231,8 @@ impl Plan {
                 period: event.period.or(period),
                 jitter: 0,
                 passage: 0,
+                lead: 0,
+                tolerance: 0,
                 least: encoding.least,
             });
         }

@@ -3,3 +3,4 @@
 mod allocate;
 mod detect;
 mod encode;
+mod schedule;

@@ -10,13 +10,17 @@
 //! Overflows are due at positions that are fixed from the start on: at the period, at
 //! twice the period, and so on. A counter is loaded with what is left to the next of
 //! them. However late an interrupt comes, and however far the counter is past zero by
-//! then, the mean of the distances is the period, to the last event. And the
-//! interrupted code progresses: the handler's own events do not bring it nearer to
-//! where the next overflow is due.
+//! then, the mean of the distances is the period, to the last event.
+//!
+//! A counter that goes round before its event is where it was due (it has counted
+//! other events' handlers) is loaded with what is left still, and that is no sample. If
+//! the interrupted code has not moved at all it is loaded with more, each time. So
+//! samples are the interrupted code's alone, and it progresses, whatever an interrupt
+//! costs and however short the period.
 //!
 //! # What is believed
 //!
-//! An event has overflowed if its counter has counted what it was loaded with. The
+//! A counter has gone round if it has counted what it was loaded with. The
 //! status register is acknowledged, for the next interrupt depends on it, and otherwise
 //! not believed: it may show an overflow late, an older one, or somebody else's.
 //!
@@ -36,7 +40,7 @@ use super::plan::{Plan, Slot};
 use super::registers::{Refused, Registers, intel, lvt};
 
 /// Where an event stands.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Progress {
     /// What its counter was loaded with: it overflows after so many.
     loaded: AtomicU64,
@@ -48,8 +52,15 @@ struct Progress {
     position: AtomicU64,
     /// Where the next overflow is due, jitter left aside.
     due: AtomicU64,
+    /// Where it is due, jitter included.
+    target: AtomicU64,
     /// Events that are left to it beyond `loaded`: a counter does not take any period.
     rest: AtomicU64,
+    /// The position when the counter was loaded last.
+    loaded_at: AtomicU64,
+    /// What it was loaded with beyond that, as the interrupted code did not get to
+    /// anything without.
+    push: AtomicU64,
     /// The position at the last overflow.
     last: AtomicU64,
     /// Events of the interrupted code between the last two overflows.
@@ -60,7 +71,7 @@ struct Progress {
 }
 
 /// What the registers held before the start.
-#[derive(Default)]
+#[derive(Default, Debug)]
 struct Saved {
     control: AtomicU64,
     fixed_control: AtomicU64,
@@ -73,7 +84,7 @@ struct Saved {
 
 /// A core's PMU. Used on that core alone; a use may interrupt another, but then ends
 /// before that goes on.
-#[derive(Default)]
+#[derive(Default, Debug)]
 pub struct Unit {
     running: AtomicBool,
     /// One of the functions is at work on the registers.
@@ -306,13 +317,13 @@ impl Unit {
     }
 
     /// What was loaded has been counted: says what is next. Gives whether an overflow
-    /// was due, and not a part of a period only.
+    /// was due.
     #[inline]
     fn schedule(&self, plan: &Plan, index: usize, slot: &Slot) -> bool {
         let progress = &self.progress[index];
         let most = plan.bank.most(slot.counter);
         let Some(period) = slot.period else {
-            // Only counted: it overflows so that nothing is lost when it goes round.
+            // Only counted: it goes round so that nothing is lost when it overflows.
             progress.loaded.store(most, Relaxed);
             return false;
         };
@@ -324,10 +335,20 @@ impl Unit {
             return false;
         }
         let position = progress.position.load(Relaxed);
-        progress
-            .ran
-            .store(position - progress.last.load(Relaxed), Relaxed);
-        progress.last.store(position, Relaxed);
+        let target = progress.target.load(Relaxed);
+        if position.saturating_add(slot.tolerance) < target {
+            let has_moved = position != progress.loaded_at.load(Relaxed);
+            let push = match has_moved {
+                true => 0,
+                false => 2 * progress.push.load(Relaxed) + slot.passage + 1,
+            };
+            progress.push.store(push, Relaxed);
+            self.aim(plan, index, slot, push);
+            return false;
+        }
+        let last = progress.last.swap(position, Relaxed);
+        progress.ran.store(position - last, Relaxed);
+        progress.push.store(0, Relaxed);
 
         // The first that has not been passed yet.
         let mut due = progress.due.load(Relaxed) + period;
@@ -338,12 +359,24 @@ impl Unit {
         due += missed * period;
         progress.missed.store(missed, Relaxed);
         progress.due.store(due, Relaxed);
-        let left = self.displaced(due, slot).saturating_sub(position);
+        progress.target.store(self.displaced(due, slot), Relaxed);
+        self.aim(plan, index, slot, 0);
+        true
+    }
+
+    /// Says what to load so that the next overflow interrupts at its target; `push`
+    /// later if the interrupted code has to be got going.
+    #[inline]
+    fn aim(&self, plan: &Plan, index: usize, slot: &Slot, push: u64) {
+        let progress = &self.progress[index];
+        let position = progress.position.load(Relaxed);
+        let left = progress.target.load(Relaxed).saturating_sub(position);
+        let left = left.max(1) + slot.lead + push;
         let left = left.max(slot.least);
-        let next = left.min(most);
+        let next = left.min(plan.bank.most(slot.counter));
         progress.loaded.store(next, Relaxed);
         progress.rest.store(left - next, Relaxed);
-        true
+        progress.loaded_at.store(position, Relaxed);
     }
 
     /// Loads the counter of an event, which stands still, with what is next.
@@ -437,6 +470,7 @@ impl Unit {
                 &progress.last,
                 &progress.due,
                 &progress.rest,
+                &progress.push,
                 &progress.missed,
                 &progress.ran,
             ] {
@@ -477,22 +511,14 @@ impl Unit {
     /// The first overflow is due after the period.
     fn schedule_first(&self, plan: &Plan, index: usize, slot: &Slot) {
         let progress = &self.progress[index];
-        let most = plan.bank.most(slot.counter);
-        let left = match slot.period {
-            None => most,
-            Some(period) => {
-                progress.due.store(period, Relaxed);
-                self.displaced(period, slot).max(slot.least)
-            }
+        let Some(period) = slot.period else {
+            let most = plan.bank.most(slot.counter);
+            progress.loaded.store(most, Relaxed);
+            return;
         };
-        let next = left.min(most);
-        progress.loaded.store(next, Relaxed);
-        let rest = if slot.period.is_some() {
-            left - next
-        } else {
-            0
-        };
-        progress.rest.store(rest, Relaxed);
+        progress.due.store(period, Relaxed);
+        progress.target.store(self.displaced(period, slot), Relaxed);
+        self.aim(plan, index, slot, 0);
     }
 
     /// Brings back what [`Self::save`] has noted. Counters stand still.

@@ -1,0 +1,543 @@
+//! The driver against the model of the hardware: random processors, events, programs
+//! and disturbances, and what has to hold whatever they are.
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+
+use crate::pmu::counters::{Counter, Counters};
+use crate::pmu::detect;
+use crate::pmu::event::{Event, EventList, Named, What};
+use crate::pmu::model::{
+    AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Interrupt, Latency, Machine,
+    Model, Privilege,
+};
+use crate::pmu::plan::{Found, Plan};
+use crate::pmu::registers::lvt;
+use crate::pmu::unit::{Entered, Unit};
+
+/// A run of the driver on a machine.
+#[derive(Debug)]
+pub struct Rig {
+    pub machine: Machine,
+    pub plan: Plan,
+    pub unit: Unit,
+    pub lvtpc: u32,
+    pub seen: RefCell<Seen>,
+}
+
+/// What the handler has seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// By event: for each sample, what had run since the one before, and how many were
+    /// missed.
+    pub samples: Vec<Vec<(u64, u64)>>,
+    pub claimed: u64,
+    pub late: u64,
+    pub unclaimed: u64,
+}
+
+/// The vector of interrupts that are not NMIs.
+const VECTOR: u32 = 0xf0;
+
+impl Rig {
+    pub fn new(machine: Machine, events: &EventList, is_nmi: bool) -> Self {
+        let core = &machine.core;
+        let capabilities = detect::detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
+        let before = core.snapshot();
+        let found = Found::look(core, &capabilities.unwrap()).unwrap();
+        assert_eq!(core.snapshot(), before, "looking changes nothing");
+        let mut plan = Plan::make(&found, events, Some(1000)).unwrap();
+        plan.seed = 42;
+        for (index, (passage, lead)) in costs(&machine, &plan).into_iter().enumerate() {
+            let slot = plan.slot_mut(index).unwrap();
+            (slot.passage, slot.lead) = (passage, lead);
+        }
+        Self {
+            seen: RefCell::new(Seen {
+                samples: vec![Vec::new(); events.as_slice().len()],
+                ..Seen::default()
+            }),
+            machine,
+            plan,
+            unit: Unit::default(),
+            lvtpc: if is_nmi { lvt::NMI } else { VECTOR },
+        }
+    }
+
+    /// Starts as a kernel does: in a handler, so that the way out of it is as each
+    /// time.
+    pub fn start(&self) {
+        self.in_handler(|machine| {
+            let started = self.unit.start(machine, &self.plan, self.lvtpc);
+            started.unwrap();
+        });
+    }
+
+    /// Stops in a handler: counters stand still when the driver comes to it.
+    pub fn stop(&self) {
+        self.in_handler(|machine| {
+            let _ = self.unit.enter(machine, &self.plan);
+            self.unit.stop(machine, &self.plan);
+            self.unit.leave(machine, &self.plan, self.lvtpc);
+        });
+    }
+
+    /// Stops outside of one.
+    pub fn stop_outside(&self) {
+        self.unit.stop(&self.machine, &self.plan);
+    }
+
+    fn in_handler(&self, action: impl FnOnce(&Machine)) {
+        self.machine.core.send_nmi();
+        let mut action = Some(action);
+        self.machine
+            .take_all(false, |machine, interrupt| match action.take() {
+                Some(action) => action(machine),
+                None => self.handle(interrupt),
+            });
+    }
+
+    pub fn handle(&self, _: Interrupt) {
+        let mut seen = self.seen.borrow_mut();
+        match self.unit.enter(&self.machine, &self.plan) {
+            Entered::Stopped(overflows) => {
+                for event in overflows.iter() {
+                    let overflow = self.unit.overflow(event);
+                    seen.samples[event].push((overflow.ran, overflow.missed));
+                }
+                match (overflows.is_empty(), overflows.is_late) {
+                    (false, _) => seen.claimed += 1,
+                    (true, true) => seen.late += 1,
+                    (true, false) => seen.unclaimed += 1,
+                }
+                self.unit.leave(&self.machine, &self.plan, self.lvtpc);
+            }
+            Entered::Off => seen.unclaimed += 1,
+            Entered::Busy => panic!("no handler interrupts another here"),
+        }
+    }
+
+    pub fn run<'a>(&self, program: impl IntoIterator<Item = (Cycle<'a>, u64)>) {
+        self.machine
+            .run(program, |_, interrupt| self.handle(interrupt));
+    }
+
+    /// How often the event at `index` happened in the program.
+    pub fn happened(&self, index: usize) -> u64 {
+        let slot = self.plan.slot(index).unwrap();
+        let happening = happening(&slot.event);
+        let levels = [
+            (slot.event.kernel, Privilege::Kernel),
+            (slot.event.user, Privilege::User),
+        ];
+        let counted = levels.into_iter().filter(|(is_counted, _)| *is_counted);
+        counted
+            .map(|(_, level)| {
+                self.machine
+                    .core
+                    .occurred(happening, level, Context::Program)
+            })
+            .sum()
+    }
+
+    pub fn counted(&self, index: usize) -> u64 {
+        self.unit.position(index)
+    }
+
+    pub fn counter(&self, index: usize) -> Id {
+        match self.plan.slot(index).unwrap().counter {
+            Counter::General(number) => Id::General(number),
+            Counter::Fixed(number) => Id::Fixed(number),
+        }
+    }
+}
+
+pub fn happening(event: &Event) -> Happening {
+    match event.what {
+        What::Named(Named::Cycles) => Happening::Cycles,
+        What::Named(Named::Instructions) => Happening::Instructions,
+        What::Named(Named::Branches) => Happening::Branches,
+        What::Named(Named::CacheMisses) => Happening::CacheMisses,
+        What::Named(Named::Slots) => Happening::Slots,
+        What::Raw { event, unit_mask } => {
+            Happening::Raw(u64::from(event) | u64::from(unit_mask) << 8)
+        }
+        other => panic!("not used here: {other:?}"),
+    }
+}
+
+/// What each event counts on the way into the handler and out of it, and on the way
+/// out: known from what things cost on this machine.
+fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
+    let costs = machine.costs.borrow();
+    let selects = plan.slots().count() as u64;
+    plan.slots()
+        .map(|(index, slot)| {
+            // The accesses that it counts: up to the one that stops it, and from behind
+            // the one that starts it.
+            let index = index as u64;
+            let (before, behind) = match plan.bank.interface().is_global() {
+                true => (1, 0),
+                false => (index + 1, selects - 1 - index),
+            };
+            let entry = costs.entry + before * costs.access;
+            let exit = costs.exit + behind * costs.access;
+            let its = |(it, _): &&(Happening, u32)| *it == happening(&slot.event);
+            let each = match costs.events.iter().find(its) {
+                Some((_, count)) if slot.event.kernel => u64::from(*count),
+                _ => 0,
+            };
+            ((entry + exit) * each, exit * each)
+        })
+        .collect()
+}
+
+/// A processor and what is wrong with it, a program, and what happens meanwhile.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub model: Model,
+    events: Vec<(Named, u8, u64, u8)>,
+    is_nmi: bool,
+    costs: (u64, u64, u64),
+    stops_outside: bool,
+    /// Privilege, interrupts, what happens in each cycle, cycles, what comes before.
+    program: Vec<(bool, bool, [u32; 4], u64, Disturbance)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Disturbance {
+    None,
+    ForeignNmi,
+    /// Bits of the status that are nobody's counter.
+    Status(u64),
+}
+
+impl Schedule {
+    fn events(&self) -> EventList {
+        let mut events = self.events.iter().map(|&(named, levels, period, _)| Event {
+            user: levels & 1 != 0,
+            kernel: levels & 2 != 0,
+            period: Some(period),
+            ..Event::new(What::Named(named))
+        });
+        let first = EventList::of(events.next().unwrap());
+        events.fold(first, |list, event| list.and(event).unwrap())
+    }
+
+    fn rig(&self) -> Rig {
+        let (access, entry, exit) = self.costs;
+        let machine = Machine::new(
+            Core::new(self.model.clone()),
+            Costs::of(access, entry, exit),
+        );
+        let mut rig = Rig::new(machine, &self.events(), self.is_nmi);
+        for (index, &(.., period, jitter)) in self.events.iter().enumerate() {
+            let slot = rig.plan.slot_mut(index).unwrap();
+            slot.jitter = period * u64::from(jitter) / 100;
+        }
+        rig
+    }
+
+    /// By how many cycles an overflow may be seen late, and NMIs that may be for
+    /// nothing are allowed.
+    fn latency(&self) -> u64 {
+        let quirks = &self.model.quirks;
+        let late = quirks.late.map_or(0, |late| late.most);
+        u64::from(quirks.status.most + quirks.interrupt.most + late)
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let rig = self.rig();
+        let core = &rig.machine.core;
+        let before = core.snapshot();
+        rig.start();
+        for &(is_user, interrupts, counts, cycles, disturbance) in &self.program {
+            match disturbance {
+                Disturbance::None => {}
+                Disturbance::ForeignNmi => core.send_nmi(),
+                Disturbance::Status(bits) => core.set_status(bits, false),
+            }
+            let events = [
+                (Happening::Cycles, 1),
+                (Happening::Instructions, counts[0]),
+                (Happening::Branches, counts[1]),
+                (Happening::CacheMisses, counts[2]),
+                (Happening::Slots, counts[3]),
+            ];
+            let cycle = Cycle {
+                privilege: if is_user {
+                    Privilege::User
+                } else {
+                    Privilege::Kernel
+                },
+                interrupts: interrupts || self.is_nmi,
+                events: &events,
+            };
+            rig.run([(cycle, cycles)]);
+        }
+        // What is on its way arrives, and is handled.
+        let idle = Cycle {
+            privilege: Privilege::User,
+            interrupts: true,
+            events: &[],
+        };
+        rig.run([(idle, self.latency() + 1)]);
+        self.check_samples(&rig)?;
+        if self.stops_outside {
+            rig.stop_outside();
+        } else {
+            rig.stop();
+        }
+        self.check_counts(&rig)?;
+
+        let mut after = core.snapshot();
+        // It is not to be written as a whole, and what was late has come.
+        for status in [0x38e, 0xc000_0300] {
+            let mut before = before.msrs.get(&status);
+            if let (Some(after), Some(before)) = (after.msrs.get_mut(&status), before.take()) {
+                *after = *before;
+            }
+        }
+        prop_assert_eq!(after, before, "stopping brings back what was before");
+        let ids: Vec<_> = (0..self.events.len()).map(|it| rig.counter(it)).collect();
+        let counted = || ids.iter().map(|&id| core.counted(id)).collect::<Vec<_>>();
+        let stopped = counted();
+        let busy = Cycle {
+            events: &[(Happening::Cycles, 1), (Happening::Instructions, 3)],
+            ..idle
+        };
+        rig.run([(busy, 5000)]);
+        prop_assert_eq!(counted(), stopped, "nothing counts after the stop");
+        Ok(())
+    }
+
+    /// Every overflow that was due is a sample, or is known to be missed.
+    fn check_samples(&self, rig: &Rig) -> Result<(), TestCaseError> {
+        let seen = rig.seen.borrow();
+        // The most events that can happen until an overflow is seen.
+        let burst = 8 * (self.latency() + 1);
+        // With interrupts off it is seen when they are on again.
+        let is_delayed = !self.is_nmi && self.program.iter().any(|it| !it.1);
+        for (index, samples) in seen.samples.iter().enumerate() {
+            let slot = rig.plan.slot(index).unwrap();
+            let period = slot.period.unwrap();
+            let count = rig.happened(index);
+            let missed: u64 = samples.iter().map(|it| it.1).sum();
+            let taken = samples.len() as u64 + missed;
+            let slack = slot.jitter + burst;
+            prop_assert!(
+                taken * period <= count + period + slot.jitter,
+                "event {index}: {taken} overflows of period {period} in {count} events"
+            );
+            // The last one may be seen later than it is due.
+            let due = count.saturating_sub(slack + slot.least) / period;
+            let delay = if is_delayed { taken } else { 0 };
+            prop_assert!(
+                taken + 1 + delay >= due,
+                "event {index}: only {taken} of {due} overflows of period {period} in {count} events"
+            );
+            let mut position = 0;
+            let mut number = 0;
+            for &(ran, missed) in samples {
+                position += ran;
+                number += 1;
+                // It comes for the one that was due, which was told apart from those
+                // before by what is missed.
+                prop_assert!(
+                    position + slot.jitter >= number * period,
+                    "event {index}: overflow {number} of period {period} at {position}"
+                );
+                if !is_delayed {
+                    prop_assert!(
+                        position <= number * period + slot.least + slack,
+                        "event {index}: overflow {number} of period {period} at {position}"
+                    );
+                }
+                number += missed;
+            }
+        }
+        // Interrupts with nothing to do: those of others, and one for each that was
+        // on its way when its reason had been seen already.
+        let deliveries = rig.machine.core.deliveries();
+        prop_assert!(
+            seen.unclaimed <= deliveries.foreign,
+            "{seen:?} {deliveries:?}"
+        );
+        prop_assert!(seen.late <= seen.claimed, "{seen:?}");
+        if self.latency() == 0 {
+            prop_assert!(seen.late + seen.unclaimed <= deliveries.foreign, "{seen:?}");
+        }
+        Ok(())
+    }
+
+    /// Every event of the program was counted once, and nothing else.
+    fn check_counts(&self, rig: &Rig) -> Result<(), TestCaseError> {
+        let costs = rig.machine.costs.borrow();
+        for index in 0..self.events.len() {
+            let slot = rig.plan.slot(index).unwrap();
+            // Until the stop takes effect, the driver is a program like others; and the
+            // way out of the last handler is known to be one in the next handler only.
+            let its = |(it, _): &(Happening, u32)| *it == happening(&slot.event);
+            let before = match rig.plan.bank.interface().is_global() {
+                true => 1,
+                false => index as u64 + 1,
+            };
+            let own = match self.stops_outside && slot.event.kernel {
+                true if costs.events.iter().any(its) => before * costs.access + slot.lead,
+                _ => 0,
+            };
+            prop_assert_eq!(
+                rig.counted(index),
+                rig.happened(index) + own,
+                "event {} on {:?}",
+                index,
+                slot.counter
+            );
+        }
+        Ok(())
+    }
+}
+
+fn latency() -> impl Strategy<Value = Latency> {
+    prop_oneof![
+        3 => Just(Latency::fixed(0)),
+        1 => (0..40_u32, 0..40_u32).prop_map(|(least, more)| Latency::random(least, least + more)),
+    ]
+}
+
+fn intel() -> impl Strategy<Value = Model> {
+    (1..=6_u8, any::<[bool; 5]>(), 33..48_u8).prop_map(|(version, flags, width)| {
+        let mut model = Model::intel(version);
+        let intel = model.as_intel();
+        if flags[0] {
+            intel.full_width_writes = false;
+        }
+        if flags[1] && version < 6 {
+            intel.general_width = width;
+            intel.fixed_width = if version > 1 {
+                width
+            } else {
+                intel.fixed_width
+            };
+        }
+        if flags[2] {
+            // A hypervisor that lacks the bit of the uncore.
+            intel.uncore = false;
+            intel.trace = false;
+        }
+        model.quirks.masks_on_delivery = flags[3];
+        model.quirks.needs_clear_status = flags[4];
+        model
+    })
+}
+
+fn amd() -> impl Strategy<Value = Model> {
+    use AmdInterface::{Core, Legacy, V2};
+    (
+        prop::sample::select(vec![Legacy, Core, V2]),
+        any::<[bool; 2]>(),
+    )
+        .prop_map(|(interface, flags)| {
+            let mut model = Model::amd(interface);
+            model.quirks.masks_on_delivery = flags[0];
+            model.quirks.needs_clear_status = flags[1];
+            model
+        })
+}
+
+fn with_latencies(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Model> {
+    let late = prop::option::weighted(0.25, latency());
+    (model, latency(), latency(), late, 1..u64::MAX).prop_map(
+        |(mut model, status, interrupt, late, seed)| {
+            let quirks = &mut model.quirks;
+            (quirks.status, quirks.interrupt) = (status, interrupt);
+            (quirks.late, quirks.seed) = (late, seed);
+            model
+        },
+    )
+}
+
+fn schedule(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Schedule> {
+    let named = prop::sample::select(vec![
+        Named::Cycles,
+        Named::Instructions,
+        Named::Branches,
+        Named::CacheMisses,
+    ]);
+    let period = prop_oneof![2..20_u64, 100..2000_u64, 2000..20_000_u64];
+    let jitter = prop_oneof![3 => Just(0_u8), 1 => 1..=50_u8];
+    let event = (named, 1..=3_u8, period, jitter);
+    let counts = [0..5_u32, 0..3_u32, 0..2_u32, 0..5_u32];
+    let disturbance = prop_oneof![
+        8 => Just(Disturbance::None),
+        1 => Just(Disturbance::ForeignNmi),
+        1 => prop::sample::select(vec![1 << 63, 1 << 62, 1 << 61]).prop_map(Disturbance::Status),
+    ];
+    let step = (
+        any::<bool>(),
+        any::<bool>(),
+        counts,
+        1..2000_u64,
+        disturbance,
+    );
+    (
+        with_latencies(model),
+        prop::collection::vec(event, 1..5),
+        any::<(bool, bool)>(),
+        (0..4_u64, 0..60_u64, 0..40_u64),
+        prop::collection::vec(step, 1..12),
+    )
+        .prop_map(
+            |(model, mut events, (is_nmi, stops_outside), costs, mut program)| {
+                let counters = counters(&model);
+                events.truncate(counters.general.count_ones() as usize);
+                for step in &mut program {
+                    if let Disturbance::Status(_) = step.4
+                        && !has_sticky_bits(&model)
+                    {
+                        step.4 = Disturbance::None;
+                    }
+                }
+                Schedule {
+                    model,
+                    events,
+                    is_nmi,
+                    costs,
+                    stops_outside,
+                    program,
+                }
+            },
+        )
+}
+
+fn counters(model: &Model) -> Counters {
+    let capabilities = detect::detect(|leaf, subleaf| model.cpuid(leaf, subleaf));
+    capabilities.unwrap().counters
+}
+
+fn has_sticky_bits(model: &Model) -> bool {
+    let capabilities = detect::detect(|leaf, subleaf| model.cpuid(leaf, subleaf)).unwrap();
+    !capabilities.interface.is_amd() && capabilities.interface.is_global()
+}
+
+/// Schedules for each vendor.
+const SCHEDULES: u32 = 10_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(SCHEDULES))]
+
+    #[test]
+    fn whatever_happens_on_intel_no_overflow_is_unseen_and_every_count_is_exact(
+        schedule in schedule(intel()),
+    ) {
+        schedule.check()?;
+    }
+
+    #[test]
+    fn whatever_happens_on_amd_no_overflow_is_unseen_and_every_count_is_exact(
+        schedule in schedule(amd()),
+    ) {
+        schedule.check()?;
+    }
+}
