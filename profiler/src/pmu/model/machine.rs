@@ -1,0 +1,232 @@
+//! Runs code on a core, and a handler whenever the core is interrupted.
+
+use std::cell::{Cell, RefCell};
+
+use super::apic::Interrupt;
+use super::events::{Cycle, Event, Privilege};
+use super::processor::Core;
+use super::truth::Context;
+use crate::pmu::registers::{Msr, Refused, Registers};
+
+/// What of the driver's costs time, in cycles of the kernel.
+#[derive(Clone, Debug)]
+pub struct Costs {
+    /// An access to a register. They pass before it takes effect.
+    pub access: u64,
+    /// From the interrupt to the handler.
+    pub entry: u64,
+    /// From the handler to the code that was interrupted.
+    pub exit: u64,
+    /// What happens in each of these cycles.
+    pub events: Vec<(Event, u32)>,
+}
+
+impl Costs {
+    /// Nothing.
+    pub const FREE: Self = Self {
+        access: 0,
+        entry: 0,
+        exit: 0,
+        events: Vec::new(),
+    };
+
+    /// So many cycles, each with an instruction.
+    #[must_use]
+    pub fn of(access: u64, entry: u64, exit: u64) -> Self {
+        Self {
+            access,
+            entry,
+            exit,
+            events: vec![(Event::Cycles, 1), (Event::Instructions, 1)],
+        }
+    }
+}
+
+/// A core that executes code. As [`Registers`] it is the core, at a cost.
+#[derive(Debug)]
+pub struct Machine {
+    /// The core.
+    pub core: Core,
+    /// What the driver's accesses cost.
+    pub costs: RefCell<Costs>,
+    /// After so many interrupts with nothing between them it is said that the
+    /// interrupted code makes no progress.
+    pub most_in_a_row: Cell<u64>,
+}
+
+impl Machine {
+    /// A machine with that core.
+    #[must_use]
+    pub const fn new(core: Core, costs: Costs) -> Self {
+        Self {
+            core,
+            costs: RefCell::new(costs),
+            most_in_a_row: Cell::new(1000),
+        }
+    }
+
+    /// Executes a program: each cycle so many times. Interrupts are taken between
+    /// cycles, also before the first and after the last.
+    ///
+    /// Panics if the program makes no progress for interrupts.
+    pub fn run<'a>(
+        &self,
+        program: impl IntoIterator<Item = (Cycle<'a>, u64)>,
+        mut handler: impl FnMut(&Self, Interrupt),
+    ) {
+        for (cycle, cycles) in program {
+            let mut left = cycles;
+            loop {
+                self.take_all(cycle.interrupts, &mut handler);
+                if left == 0 {
+                    break;
+                }
+                left -= self.core.execute_until_interrupt(&cycle, left);
+            }
+        }
+    }
+
+    /// Takes all interrupts that can be taken.
+    ///
+    /// Panics if there is no end of them.
+    pub fn take_all(&self, interrupts: bool, mut handler: impl FnMut(&Self, Interrupt)) {
+        let mut in_a_row = 0;
+        while let Some(interrupt) = self.core.take(interrupts) {
+            in_a_row += 1;
+            assert!(
+                in_a_row <= self.most_in_a_row.get(),
+                "no progress: {in_a_row} interrupts in a row, now {interrupt:?}"
+            );
+            self.dispatch(interrupt, &mut handler);
+        }
+    }
+
+    /// The registers for code of the driver outside of its handler, which can be
+    /// interrupted before each access and after it. An NMI that comes while the
+    /// machine itself is used there waits for [`Self::run`].
+    pub const fn interruptible<H: Fn(&Self, Interrupt)>(
+        &self,
+        interrupts: bool,
+        handler: H,
+    ) -> Interruptible<'_, H> {
+        Interruptible {
+            machine: self,
+            interrupts,
+            handler,
+        }
+    }
+
+    /// Entry, handler, exit.
+    fn dispatch(&self, interrupt: Interrupt, handler: &mut impl FnMut(&Self, Interrupt)) {
+        let before = self.core.set_context(Context::Handler);
+        let Costs { entry, exit, .. } = *self.costs.borrow();
+        self.spend(entry);
+        handler(self, interrupt);
+        self.spend(exit);
+        if let Interrupt::Vector { .. } = interrupt {
+            self.core.end_of_interrupt();
+        }
+        self.core.set_context(before);
+        self.core.iret();
+    }
+
+    /// Executes so many cycles of the kernel, interrupts off.
+    pub fn spend(&self, cycles: u64) {
+        let costs = self.costs.borrow();
+        let cycle = Cycle {
+            privilege: Privilege::Kernel,
+            interrupts: false,
+            events: &costs.events,
+        };
+        self.core.execute(&cycle, cycles);
+    }
+
+    /// What an access costs. Outside of a handler it is the driver's.
+    fn pay(&self) {
+        let context = self.core.context();
+        if context == Context::Program {
+            self.core.set_context(Context::Driver);
+        }
+        let access = self.costs.borrow().access;
+        self.spend(access);
+        self.core.set_context(context);
+    }
+}
+
+impl Registers for Machine {
+    fn read(&self, register: Msr) -> u64 {
+        self.pay();
+        self.core.read(register)
+    }
+
+    fn write(&self, register: Msr, value: u64) {
+        self.pay();
+        self.core.write(register, value);
+    }
+
+    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+        self.pay();
+        self.core.try_read(register)
+    }
+
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+        self.pay();
+        self.core.try_write(register, value)
+    }
+
+    fn read_lvtpc(&self) -> u32 {
+        self.pay();
+        self.core.read_lvtpc()
+    }
+
+    fn write_lvtpc(&self, entry: u32) {
+        self.pay();
+        self.core.write_lvtpc(entry);
+    }
+}
+
+/// A machine whose code is interrupted between its accesses to registers.
+#[derive(Debug)]
+pub struct Interruptible<'a, H> {
+    machine: &'a Machine,
+    interrupts: bool,
+    handler: H,
+}
+
+impl<H: Fn(&Machine, Interrupt)> Interruptible<'_, H> {
+    /// Makes an access. Its cycles pass before interrupts are taken, so that they can
+    /// come right before it takes effect, and right after.
+    fn access<T>(&self, access: impl FnOnce(&Core) -> T) -> T {
+        self.machine.pay();
+        self.machine.take_all(self.interrupts, &self.handler);
+        let result = access(&self.machine.core);
+        self.machine.take_all(self.interrupts, &self.handler);
+        result
+    }
+}
+
+impl<H: Fn(&Machine, Interrupt)> Registers for Interruptible<'_, H> {
+    fn read(&self, register: Msr) -> u64 {
+        self.access(|core| core.read(register))
+    }
+
+    fn write(&self, register: Msr, value: u64) {
+        self.access(|core| core.write(register, value));
+    }
+
+    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+        self.access(|core| core.try_read(register))
+    }
+
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+        self.access(|core| core.try_write(register, value))
+    }
+
+    fn read_lvtpc(&self) -> u32 {
+        self.access(Core::read_lvtpc)
+    }
+
+    fn write_lvtpc(&self, entry: u32) {
+        self.access(|core| core.write_lvtpc(entry));
+    }
+}

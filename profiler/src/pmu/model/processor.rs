@@ -1,0 +1,320 @@
+//! A core, as code on it and its surroundings see it.
+
+use core::fmt;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::apic::Interrupt;
+use super::events::{Cycle, Event, Privilege};
+use super::kinds::Model;
+use super::map::Register;
+use super::state::State;
+use super::truth::{Context, Deliveries, Id};
+use crate::pmu::registers::{Msr, Refused, Registers};
+
+/// #GP, and what for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fault(pub String);
+
+/// What the registers hold, by their numbers; under two numbers, by the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Snapshot {
+    /// The model-specific registers.
+    pub msrs: BTreeMap<u32, u64>,
+    /// LVTPC.
+    pub lvtpc: u32,
+}
+
+/// A core.
+#[derive(Debug)]
+pub struct Core {
+    model: Model,
+    state: RefCell<State>,
+}
+
+impl Core {
+    /// A core as after a reset.
+    ///
+    /// Panics if there is no such processor.
+    #[must_use]
+    pub fn new(model: Model) -> Self {
+        model.check();
+        let state = State::reset(&model);
+        Self {
+            model,
+            state: RefCell::new(state),
+        }
+    }
+
+    /// Which processor it is.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Executes `cycles` cycles like this one. Interrupts stay pending.
+    pub fn execute(&self, cycle: &Cycle<'_>, cycles: u64) {
+        let mut left = cycles;
+        while left > 0 {
+            left -= self.state.borrow_mut().advance(&self.model, cycle, left);
+        }
+    }
+
+    /// The same, until an interrupt can be taken; gives the number of cycles.
+    pub fn execute_until_interrupt(&self, cycle: &Cycle<'_>, cycles: u64) -> u64 {
+        let mut left = cycles;
+        while left > 0 && self.pending(cycle.interrupts).is_none() {
+            left -= self.state.borrow_mut().advance(&self.model, cycle, left);
+        }
+        cycles - left
+    }
+
+    /// The cycles that were executed.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.state.borrow().now
+    }
+
+    /// Whose code executes from now on.
+    pub fn set_context(&self, context: Context) -> Context {
+        core::mem::replace(&mut self.state.borrow_mut().context, context)
+    }
+
+    /// Whose code executes.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        self.state.borrow().context
+    }
+
+    /// The interrupt that the core would take, if interrupts are on or off.
+    #[must_use]
+    pub fn pending(&self, interrupts: bool) -> Option<Interrupt> {
+        self.state.borrow().apic.pending(interrupts)
+    }
+
+    /// Whether there is an NMI to be taken.
+    #[must_use]
+    pub fn pending_nmi(&self) -> bool {
+        self.pending(false).is_some()
+    }
+
+    /// Takes the interrupt that is pending, if one can be taken.
+    pub fn take(&self, interrupts: bool) -> Option<Interrupt> {
+        let state = &mut *self.state.borrow_mut();
+        state.apic.take(interrupts, &mut state.truth.deliveries)
+    }
+
+    /// Takes the NMI that is pending. Panics if there is none or NMIs are blocked.
+    pub fn take_nmi(&self) -> Interrupt {
+        let nmi = self.take(false);
+        nmi.unwrap_or_else(|| self.die("there is no NMI to be taken"))
+    }
+
+    /// IRET, from whatever: NMIs can be taken again.
+    pub fn iret(&self) {
+        self.state.borrow_mut().apic.iret();
+    }
+
+    /// The end of an interrupt by a vector is written to the APIC.
+    pub fn end_of_interrupt(&self) {
+        self.state.borrow_mut().apic.end_of_interrupt();
+    }
+
+    /// Somebody else sends an NMI.
+    pub fn send_nmi(&self) {
+        let state = &mut *self.state.borrow_mut();
+        state.apic.send_nmi(&mut state.truth.deliveries);
+    }
+
+    /// Something outside this model sets bits of the global status: the uncore, the
+    /// debug store, a change of condition, another's freezing; it may interrupt.
+    pub fn set_status(&self, bits: u64, interrupts: bool) {
+        assert!(self.model.has_global(), "there is no global status");
+        let state = &mut *self.state.borrow_mut();
+        state.status |= bits;
+        state.refresh(&self.model);
+        if interrupts {
+            state.raise(&self.model, bits);
+        }
+    }
+
+    /// The firmware has set up a counter and lets it count in both privileges, from
+    /// `value` on.
+    pub fn firmware_owns(&self, counter: Id, event: Event, value: u64, interrupts: bool) {
+        let state = &mut *self.state.borrow_mut();
+        match counter {
+            Id::General(number) => {
+                let code = self.model.code(event).expect("an event that there is");
+                let interrupt = u64::from(interrupts) << 20;
+                state.selects[usize::from(number)] = code | 0b11 << 16 | 1 << 22 | interrupt;
+            }
+            Id::Fixed(number) => {
+                assert_eq!(Model::fixed_event(number), event);
+                let field = 0b11 | u64::from(interrupts) << 3;
+                state.fixed_control |= field << (number * 4);
+            }
+        }
+        state.control |= 1 << counter.bit();
+        state.counters[usize::from(counter.bit())].value = value;
+        state.refresh(&self.model);
+    }
+
+    /// What all registers hold.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.state.borrow();
+        let numbers = self.model.numbers();
+        let msrs = numbers.map(|number| {
+            let register = self.model.register(number).unwrap();
+            (number, state.get(&self.model, register))
+        });
+        Snapshot {
+            msrs: msrs.collect(),
+            lvtpc: state.apic.lvtpc(),
+        }
+    }
+
+    /// How often `event` occurred.
+    #[must_use]
+    pub fn occurred(&self, event: Event, privilege: Privilege, context: Context) -> u64 {
+        self.state.borrow().truth.events(event, privilege, context)
+    }
+
+    /// How much a counter has counted since the reset, whatever was written to it.
+    #[must_use]
+    pub fn counted(&self, counter: Id) -> u64 {
+        self.state.borrow().counters[usize::from(counter.bit())].counted
+    }
+
+    /// How often a counter wrapped.
+    #[must_use]
+    pub fn wraps(&self, counter: Id) -> u64 {
+        self.state.borrow().counters[usize::from(counter.bit())].wraps
+    }
+
+    /// How often a counter interrupted, delivered or not.
+    #[must_use]
+    pub fn raised(&self, counter: Id) -> u64 {
+        self.state.borrow().truth.raised(counter.bit())
+    }
+
+    /// What became of the PMU's interrupts.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        self.state.borrow().truth.deliveries
+    }
+
+    /// The counters that overflowed and whose status or interrupt is on its way.
+    #[must_use]
+    pub fn on_their_way(&self) -> Vec<Id> {
+        let bits = self.state.borrow().on_their_way();
+        bits.into_iter().map(Id::from_bit).collect()
+    }
+
+    /// Reads a model-specific register.
+    ///
+    /// # Errors
+    ///
+    /// #GP.
+    pub fn rdmsr(&self, number: u32) -> Result<u64, Fault> {
+        let mut state = self.state.borrow_mut();
+        let result = self
+            .announced(number)
+            .map(|register| register.map_or(0, |register| state.get(&self.model, register)));
+        state.record("rdmsr", number, result.clone());
+        result
+    }
+
+    /// Writes a model-specific register.
+    ///
+    /// # Errors
+    ///
+    /// #GP.
+    pub fn wrmsr(&self, number: u32, value: u64) -> Result<(), Fault> {
+        let mut state = self.state.borrow_mut();
+        let result = self.accepted(number, value).map(|accepted| {
+            if let Some((register, value)) = accepted {
+                state.write(&self.model, register, value);
+            }
+        });
+        state.record("wrmsr", number, result.clone().map(|()| value));
+        result
+    }
+
+    /// The register with that number; `None`: it is not there, and that is ignored.
+    fn announced(&self, number: u32) -> Result<Option<Register>, Fault> {
+        let quirks = &self.model.quirks;
+        let register = self.model.register(number);
+        if quirks.refused.contains(&number) {
+            Err(Fault("the hypervisor refuses it".into()))
+        } else if register.is_none() && !quirks.ignores_unknown {
+            Err(Fault("there is no such register".into()))
+        } else {
+            Ok(register)
+        }
+    }
+
+    /// The register, and what a write of `value` would put there.
+    fn accepted(&self, number: u32, value: u64) -> Result<Option<(Register, u64)>, Fault> {
+        let Some(register) = self.announced(number)? else {
+            return Ok(None);
+        };
+        let writable = self.model.writable(register);
+        let reserved = value & !writable.unwrap_or(0);
+        match writable {
+            Some(bits) if reserved == 0 || self.model.quirks.drops_reserved => {
+                Ok(Some((register, value & bits)))
+            }
+            Some(_) => Err(Fault(format!("reserved bits {reserved:#x}"))),
+            None if self.model.quirks.drops_reserved => Ok(None),
+            None => Err(Fault("the register is read-only".into())),
+        }
+    }
+
+    /// Panics, with what was done before.
+    fn die(&self, why: impl fmt::Display) -> ! {
+        let log = self.state.borrow().history();
+        panic!("{why}; the accesses before, by cycle:\n{log}")
+    }
+}
+
+impl Registers for Core {
+    fn read(&self, register: Msr) -> u64 {
+        let number = register.number();
+        let read = self.rdmsr(number);
+        read.unwrap_or_else(|Fault(why)| self.die(format_args!("#GP: rdmsr {number:#x}: {why}")))
+    }
+
+    fn write(&self, register: Msr, value: u64) {
+        let number = register.number();
+        if let Err(Fault(why)) = self.wrmsr(number, value) {
+            self.die(format_args!("#GP: wrmsr {number:#x} {value:#x}: {why}"));
+        }
+    }
+
+    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+        self.rdmsr(register.number()).map_err(|_| Refused(register))
+    }
+
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+        let written = self.wrmsr(register.number(), value);
+        written.map_err(|_| Refused(register))
+    }
+
+    fn read_lvtpc(&self) -> u32 {
+        let mut state = self.state.borrow_mut();
+        let entry = state.apic.lvtpc();
+        state.record("read LVTPC", 0x834, Ok(entry.into()));
+        entry
+    }
+
+    fn write_lvtpc(&self, entry: u32) {
+        let mut state = self.state.borrow_mut();
+        state.record("write LVTPC", 0x834, Ok(entry.into()));
+        let written = state.apic.write_lvtpc(entry);
+        drop(state);
+        if let Err(why) = written {
+            self.die(format_args!("{entry:#x} sets {why}"));
+        }
+    }
+}
