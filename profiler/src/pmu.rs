@@ -19,10 +19,10 @@ pub mod counters;
 pub mod detect;
 pub mod encode;
 pub mod event;
-#[cfg(test)]
-mod model;
+#[cfg(all(test, not(loom)))]
+pub mod model;
 pub mod plan;
 pub mod registers;
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
 pub mod unit;

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::sample::Chain;
 use profiler::format::{Delivery, Sample, State};
-use profiler::pmu::unit::Entered;
+use profiler::pmu::unit::{Cause, Entered};
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
@@ -246,14 +246,17 @@ fn counted(
     // They are what the counters were programmed to interrupt by; but an NMI that
     // comes first may be another's, and then leaves everything as it was.
     let overflows = match pmu.enter(core) {
-        Entered::Stopped(overflows) => overflows,
+        Entered::Stopped(overflows, Cause::Counter) => overflows,
+        Entered::Stopped(..) => {
+            counters.unclaimed.fetch_add(1, Relaxed);
+            return Next::GoOn;
+        }
         Entered::Busy | Entered::Off => {
             counters.unclaimed.fetch_add(1, Relaxed);
             return Next::Return;
         }
     };
     if overflows.is_empty() {
-        counters.unclaimed.fetch_add(1, Relaxed);
         return Next::GoOn;
     }
     for event in overflows.iter() {

@@ -19,7 +19,7 @@
 //! | event selects, fixed counters, global registers | SDM vol. 3, "Architectural Performance Monitoring Version 1" to "Version 6" |
 //! | sign extension, full width | SDM vol. 3, "Full-Width Writes to Performance Counter Registers" |
 //! | bits, and when they are there | SDM vol. 4, table 2-2 |
-//! | freezing | SDM vol. 3, "Freezing LBR and Performance Counters on PMI", and version 4's "Streamlined Freeze_PerfMon_On_PMI" |
+//! | freezing | SDM vol. 3, "Freezing LBR and Performance Counters on PMI", legacy and streamlined |
 //! | state at reset | SDM vol. 3, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT" |
 //! | LVTPC | SDM vol. 3, "Local Vector Table", "Valid Interrupt Vectors" |
 //! | NMIs | SDM vol. 3, "Handling Multiple NMIs"; APM vol. 2, 8.2.3 |

@@ -12,11 +12,12 @@
 //! them. However late an interrupt comes, and however far the counter is past zero by
 //! then, the mean of the distances is the period, to the last event.
 //!
-//! A counter that goes round before its event is where it was due (it has counted
-//! other events' handlers) is loaded with what is left still, and that is no sample. If
-//! the interrupted code has not moved at all it is loaded with more, each time. So
-//! samples are the interrupted code's alone, and it progresses, whatever an interrupt
-//! costs and however short the period.
+//! Whatever a handler came for, it loads all counters anew with what is left, so that
+//! what they have counted on its way is none of it. A counter that goes round all the
+//! same before its event is where it is due makes no sample; and if the interrupted
+//! code has not moved at all, it is loaded with more, each time. So samples are the
+//! interrupted code's alone, and it progresses, whatever an interrupt costs and however
+//! short the period.
 //!
 //! # What is believed
 //!
@@ -31,7 +32,7 @@
 //! [`Unit::enter`] says so and touches nothing; the one that was interrupted sees
 //! what the NMI came for, as it looks at the counters itself.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, compiler_fence};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence};
 
 use super::bank::Bank;
 use super::counters::Counter;
@@ -54,13 +55,6 @@ struct Progress {
     due: AtomicU64,
     /// Where it is due, jitter included.
     target: AtomicU64,
-    /// Events that are left to it beyond `loaded`: a counter does not take any period.
-    rest: AtomicU64,
-    /// The position when the counter was loaded last.
-    loaded_at: AtomicU64,
-    /// What it was loaded with beyond that, as the interrupted code did not get to
-    /// anything without.
-    push: AtomicU64,
     /// The position at the last overflow.
     last: AtomicU64,
     /// Events of the interrupted code between the last two overflows.
@@ -89,8 +83,10 @@ pub struct Unit {
     running: AtomicBool,
     /// One of the functions is at work on the registers.
     busy: AtomicBool,
-    /// A handler has found an overflow, and none since has found nothing.
-    may_follow: AtomicBool,
+    /// Interrupts that may be on their way though what they come for was seen.
+    owed: AtomicU32,
+    /// Handlers that found a counter gone round, since the interrupted code has moved.
+    stalls: AtomicU32,
     /// In the global control register, the bits of counters that are not ours.
     others: AtomicU64,
     /// For the displacement of overflows.
@@ -108,29 +104,39 @@ pub enum Entered {
     Busy,
     /// These events have overflowed; there may be none. Counters are stopped, until
     /// [`Unit::leave`].
-    Stopped(Overflows),
+    Stopped(Overflows, Cause),
+}
+
+/// What an interrupt came for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// A counter has gone round: an overflow, if one was due there, or a part of the
+    /// way to it.
+    Counter,
+    /// Nothing any more, but it may have been on its way since an overflow that was
+    /// handled before.
+    Late,
+    /// Somebody else.
+    Other,
 }
 
 /// Events that have overflowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Overflows {
+pub struct Overflows(
     /// By place in the plan's list.
-    bits: u16,
-    /// There are none, but the interrupt may have been on its way since an overflow
-    /// that was handled before.
-    pub is_late: bool,
-}
+    u16,
+);
 
 impl Overflows {
     /// Whether there is none.
     #[must_use]
     pub const fn is_empty(self) -> bool {
-        self.bits == 0
+        self.0 == 0
     }
 
     /// The places of the events in the plan's list, the first one first.
     pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_EVENTS).filter(move |event| self.bits >> event & 1 != 0)
+        (0..MAX_EVENTS).filter(move |event| self.0 >> event & 1 != 0)
     }
 }
 
@@ -143,6 +149,10 @@ pub struct Overflow {
     pub missed: u64,
 }
 
+/// How many of those handlers are more than a coincidence.
+const ROUNDS_AT_REST: u32 = 2;
+/// How often what a counter is loaded with beyond what is left is doubled at most.
+const MOST_DOUBLINGS: u32 = 6;
 /// How often an acknowledged status may show something anew.
 const ROUNDS: u32 = 8;
 
@@ -168,11 +178,11 @@ impl Unit {
             self.busy.store(false, Relaxed);
             return outcome;
         }
+        registers.write_lvtpc(lvtpc);
         // An old overflow that is shown still would keep the first new one from
         // interrupting.
         self.settle(registers, plan);
-        registers.write_lvtpc(lvtpc);
-        self.may_follow.store(false, Relaxed);
+        self.owed.store(0, Relaxed);
         self.running.store(true, Relaxed);
         self.go(registers, plan);
         Ok(())
@@ -187,7 +197,7 @@ impl Unit {
         self.busy.store(true, Relaxed);
         plan.stop(registers, self.others.load(Relaxed));
         for (index, slot) in plan.slots() {
-            self.advance(registers, plan, index, slot, 0);
+            self.advance(registers, plan, index, slot.counter, 0);
         }
         self.settle(registers, plan);
         self.restore(registers, plan);
@@ -208,23 +218,37 @@ impl Unit {
         }
         self.busy.store(true, Relaxed);
         plan.stop(registers, self.others.load(Relaxed));
-        let mut overflows = Overflows::default();
-        let mut is_ours = false;
+        let mut rounds = Overflows::default();
+        let mut has_moved = false;
         for (index, slot) in plan.slots() {
-            if !self.advance(registers, plan, index, slot, slot.passage) {
-                continue;
-            }
-            is_ours = true;
-            if self.schedule(plan, index, slot) {
-                overflows.bits |= 1 << index;
-            }
-            self.load(registers, plan, index, slot);
+            let (own, is_round) = self.advance(registers, plan, index, slot.counter, slot.passage);
+            has_moved |= own != 0;
+            rounds.0 |= u16::from(is_round) << index;
         }
-        // Counters interrupt once each, and an interrupt that is on its way when a
-        // handler has seen its reason already finds nothing. At most one is: they merge.
-        let was_ours = self.may_follow.swap(is_ours, Relaxed);
-        overflows.is_late = !is_ours && was_ours;
-        Entered::Stopped(overflows)
+        let has_gone_round = !rounds.is_empty();
+        let push = self.push(has_moved, has_gone_round);
+        let mut overflows = Overflows::default();
+        for (index, slot) in plan.slots() {
+            let is_round = rounds.0 >> index & 1 != 0;
+            if is_round && self.is_due(index, slot) {
+                overflows.0 |= 1 << index;
+            }
+            if is_round || slot.passage != 0 {
+                self.aim(plan, index, slot, push);
+                self.load(registers, plan, index, slot);
+            }
+        }
+        // Each counter that has gone round interrupts, and this interrupt is one of them.
+        // What is on its way still finds nothing. They may merge, so it is not a sum.
+        let owed = self.owed.load(Relaxed);
+        let cause = match (has_gone_round, owed) {
+            (true, _) => Cause::Counter,
+            (false, 1..) => Cause::Late,
+            (false, 0) => Cause::Other,
+        };
+        let owed = owed.saturating_sub(1).max(rounds.0.count_ones());
+        self.owed.store(owed, Relaxed);
+        Entered::Stopped(overflows, cause)
     }
 
     /// What is known of an overflow that [`Self::enter`] has found.
@@ -245,10 +269,11 @@ impl Unit {
             // The handler has stopped it.
             return;
         }
-        self.settle(registers, plan);
-        // Hardware masks the entry when it delivers, some hypervisors do not. Before
-        // the counters go on: an overflow would find it masked, and be the last.
+        // Hardware masks the entry when it delivers, some hypervisors do not. First: an
+        // overflow that shows late would find it masked, and stay in the status for good,
+        // where it keeps all others from interrupting.
         registers.write_lvtpc(lvtpc);
+        self.settle(registers, plan);
         self.go(registers, plan);
     }
 
@@ -293,62 +318,65 @@ impl Unit {
         self.running.load(Relaxed)
     }
 
-    /// Notes what the counter of an event has counted, `passage` of it in the handler
-    /// of interrupts. Gives whether it has overflowed.
+    /// Whether counters are to be loaded with more than what is left, and how often that
+    /// is to be doubled: the interrupted code has moved or not, a counter has gone round
+    /// or not.
+    ///
+    /// Without a move, counters went round on the way to the handler, and they would
+    /// again: each brings the next interrupt. One more handler comes of the last round
+    /// and puts things right, unless interrupts are so slow that more are on their way.
+    #[inline]
+    fn push(&self, has_moved: bool, has_gone_round: bool) -> u32 {
+        let stalls = match has_moved {
+            true => 0,
+            false => self.stalls.load(Relaxed) + u32::from(has_gone_round),
+        };
+        self.stalls.store(stalls, Relaxed);
+        match has_gone_round || stalls > ROUNDS_AT_REST {
+            true => stalls,
+            false => 0,
+        }
+    }
+
+    /// Notes what the counter of an event has counted, `passage` of it on the way from
+    /// and to the handler. Gives what of it is the interrupted code's, and whether the
+    /// counter has gone round.
     #[inline]
     fn advance<R: Registers>(
         &self,
         registers: &R,
         plan: &Plan,
         index: usize,
-        slot: &Slot,
+        counter: Counter,
         passage: u64,
-    ) -> bool {
+    ) -> (u64, bool) {
         let progress = &self.progress[index];
-        let raw = registers.read(plan.bank.counter(slot.counter));
-        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & plan.bank.mask(slot.counter);
+        let raw = registers.read(plan.bank.counter(counter));
+        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & plan.bank.mask(counter);
         progress.raw.store(raw, Relaxed);
         let position = progress.position.load(Relaxed);
         let own = counted.saturating_sub(passage);
         progress.position.store(position + own, Relaxed);
         let counted = progress.counted.load(Relaxed) + counted;
         progress.counted.store(counted, Relaxed);
-        counted >= progress.loaded.load(Relaxed)
+        (own, counted >= progress.loaded.load(Relaxed))
     }
 
-    /// What was loaded has been counted: says what is next. Gives whether an overflow
-    /// was due.
+    /// The counter of an event has gone round: gives whether an overflow was due, and
+    /// says where the next one is.
     #[inline]
-    fn schedule(&self, plan: &Plan, index: usize, slot: &Slot) -> bool {
+    fn is_due(&self, index: usize, slot: &Slot) -> bool {
         let progress = &self.progress[index];
-        let most = plan.bank.most(slot.counter);
         let Some(period) = slot.period else {
-            // Only counted: it goes round so that nothing is lost when it overflows.
-            progress.loaded.store(most, Relaxed);
             return false;
         };
-        let rest = progress.rest.load(Relaxed);
-        if rest != 0 {
-            let next = rest.min(most);
-            progress.loaded.store(next, Relaxed);
-            progress.rest.store(rest - next, Relaxed);
-            return false;
-        }
         let position = progress.position.load(Relaxed);
         let target = progress.target.load(Relaxed);
         if position.saturating_add(slot.tolerance) < target {
-            let has_moved = position != progress.loaded_at.load(Relaxed);
-            let push = match has_moved {
-                true => 0,
-                false => 2 * progress.push.load(Relaxed) + slot.passage + 1,
-            };
-            progress.push.store(push, Relaxed);
-            self.aim(plan, index, slot, push);
             return false;
         }
         let last = progress.last.swap(position, Relaxed);
         progress.ran.store(position - last, Relaxed);
-        progress.push.store(0, Relaxed);
 
         // The first that has not been passed yet.
         let mut due = progress.due.load(Relaxed) + period;
@@ -360,23 +388,31 @@ impl Unit {
         progress.missed.store(missed, Relaxed);
         progress.due.store(due, Relaxed);
         progress.target.store(self.displaced(due, slot), Relaxed);
-        self.aim(plan, index, slot, 0);
         true
     }
 
-    /// Says what to load so that the next overflow interrupts at its target; `push`
-    /// later if the interrupted code has to be got going.
+    /// Says what to load so that the next overflow interrupts at its target; no further
+    /// than the counter counts, and later if the interrupted code does not move.
     #[inline]
-    fn aim(&self, plan: &Plan, index: usize, slot: &Slot, push: u64) {
+    fn aim(&self, plan: &Plan, index: usize, slot: &Slot, push: u32) {
         let progress = &self.progress[index];
         let position = progress.position.load(Relaxed);
-        let left = progress.target.load(Relaxed).saturating_sub(position);
-        let left = left.max(1) + slot.lead + push;
-        let left = left.max(slot.least);
-        let next = left.min(plan.bank.most(slot.counter));
-        progress.loaded.store(next, Relaxed);
-        progress.rest.store(left - next, Relaxed);
-        progress.loaded_at.store(position, Relaxed);
+        let most = plan.bank.most(slot.counter);
+        let events = match slot.period {
+            None => most,
+            Some(_) => {
+                let left = progress.target.load(Relaxed).saturating_sub(position);
+                let more = match push {
+                    0 => 0,
+                    // At first as much as keeps it from going round on the way to the
+                    // next handler.
+                    doublings => (slot.passage + 1) << doublings.min(MOST_DOUBLINGS) >> 1,
+                };
+                let events = left.max(1) + slot.lead + more;
+                events.max(slot.least).min(most)
+            }
+        };
+        progress.loaded.store(events, Relaxed);
     }
 
     /// Loads the counter of an event, which stands still, with what is next.
@@ -462,6 +498,7 @@ impl Unit {
         registers.write_lvtpc(lvt::MASKED | lvt::NMI);
         bank.set_control(registers, self.others.load(Relaxed));
         self.random.store(plan.seed | 1, Relaxed);
+        self.stalls.store(0, Relaxed);
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, slot) in plan.slots() {
             let progress = &self.progress[index];
@@ -469,8 +506,6 @@ impl Unit {
                 &progress.position,
                 &progress.last,
                 &progress.due,
-                &progress.rest,
-                &progress.push,
                 &progress.missed,
                 &progress.ran,
             ] {
@@ -511,13 +546,10 @@ impl Unit {
     /// The first overflow is due after the period.
     fn schedule_first(&self, plan: &Plan, index: usize, slot: &Slot) {
         let progress = &self.progress[index];
-        let Some(period) = slot.period else {
-            let most = plan.bank.most(slot.counter);
-            progress.loaded.store(most, Relaxed);
-            return;
-        };
+        let period = slot.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
-        progress.target.store(self.displaced(period, slot), Relaxed);
+        let target = self.displaced(period, slot);
+        progress.target.store(target, Relaxed);
         self.aim(plan, index, slot, 0);
     }
 

@@ -363,7 +363,7 @@ impl Pmu {
         let Some(plan) = pmu.plan() else {
             return false;
         };
-        let Entered::Stopped(_) = pmu.unit.enter(&ThisCore, plan) else {
+        let Entered::Stopped(..) = pmu.unit.enter(&ThisCore, plan) else {
             return false;
         };
         for (index, _) in plan.slots() {

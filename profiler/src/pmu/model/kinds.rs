@@ -153,8 +153,8 @@ pub struct Quirks {
     ///
     /// AMD: late NMIs. Intel: status that is posted after the stop.
     pub late: Option<Latency>,
-    /// A delivery masks LVTPC. Intel does, and KVM for Intel does since 6.6; before
-    /// it did not, and AMD does not.
+    /// A delivery masks LVTPC. Intel's does. KVM's did not, and later does for Intel
+    /// and not for AMD.
     pub masks_on_delivery: bool,
     /// There is an APIC that gets the interrupts. A vPMU without an in-kernel APIC
     /// has none.
@@ -169,8 +169,8 @@ pub struct Quirks {
     /// Registers that are not there read 0 and ignore writes: QEMU's TCG, and KVM
     /// with `ignore_msrs`.
     pub ignores_unknown: bool,
-    /// AMD: reserved bits are dropped and read-only registers ignore writes, as on
-    /// the processors, in place of #GP, as KVM had it until 5.18.
+    /// AMD: reserved bits are dropped and read-only registers ignore writes, which
+    /// the processors are said to do, in place of #GP, which older KVM gives.
     pub drops_reserved: bool,
 }
 
