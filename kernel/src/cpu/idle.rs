@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts;
 
+use super::tick;
 use crate::assembly;
 
 unsafe extern "C" {
@@ -61,6 +62,7 @@ pub fn wait() {
         interrupts::enable();
         core::hint::spin_loop();
     } else {
+        tick::arm();
         halt_until_interrupt();
     }
 }

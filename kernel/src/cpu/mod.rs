@@ -13,6 +13,7 @@ pub mod hpet;
 pub mod idle;
 pub mod idt;
 pub mod msr;
+pub mod tick;
 
 pub use block::CoreBlock;
 

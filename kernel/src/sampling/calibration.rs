@@ -145,7 +145,17 @@ fn passage(source: &Source, delivery: Delivery) -> u64 {
     between(core).saturating_sub(1)
 }
 
-/// Raises two sampling interrupts by software, one right behind the other.
+/// Raises a sampling interrupt by software.
+pub(super) fn raise(delivery: Delivery) {
+    match delivery {
+        // SAFETY: the gate's handler returns. (`int 2` does not block NMIs.)
+        Delivery::Nmi => unsafe { asm!("int 2") },
+        // SAFETY: likewise; the handler's end of interrupt finds nothing to end.
+        Delivery::Irq => unsafe { asm!("int {v}", v = const vector::SAMPLING) },
+    }
+}
+
+/// Raises two, one right behind the other.
 pub(super) fn raise_two(delivery: Delivery) {
     match delivery {
         // SAFETY: the gates' handlers return. (`int 2` does not block NMIs, and
@@ -168,7 +178,7 @@ fn step_passage() -> u64 {
 }
 
 /// From the last re-arming to the last entry, in ticks of the time stamp counter.
-pub(super) fn between(core: &CoreBlock) -> u64 {
+fn between(core: &CoreBlock) -> u64 {
     let state = &core.sampling;
     let armed_at = state.armed_at.load(Relaxed);
     state.entered.load(Relaxed).wrapping_sub(armed_at)
@@ -181,12 +191,7 @@ fn trial(count: u64, delivery: Delivery) -> Result<u64, Unavailable> {
     let state = &core.sampling;
     let before = state.trials.load(Relaxed);
     state.quota.store(count, Relaxed);
-    match delivery {
-        // SAFETY: as in `passage`.
-        Delivery::Nmi => unsafe { asm!("int 2") },
-        // SAFETY: as in `passage`.
-        Delivery::Irq => unsafe { asm!("int {v}", v = const vector::SAMPLING) },
-    }
+    raise(delivery);
     let arrived = Deadline::after(PATIENCE).wait_for(|| state.trials.load(Relaxed) > before + 1);
     if !arrived {
         return Err(Unavailable::NoArrival);

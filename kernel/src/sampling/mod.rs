@@ -5,6 +5,7 @@
 //! * [`source`]: where overflows come from.
 //! * [`calibration`]: what an overflow costs beside its handler.
 //! * [`overflow`]: the handler, from the interrupt to the record.
+//! * [`counted`]: the same, where overflows are performance counters'.
 //! * [`walk`]: the stacks and the code that the walk may look at.
 //! * [`aim`]: single overflows at certain instructions.
 //! * [`turns`]: one core at a time, where instructions are counted.
@@ -19,6 +20,7 @@
 pub mod aim;
 pub mod calibration;
 pub mod clock;
+mod counted;
 pub mod overflow;
 pub mod source;
 pub mod turns;
@@ -38,7 +40,7 @@ use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
 
 use crate::boot::{self, BootInfo, build_id};
-use crate::cpu::{self, CoreBlock};
+use crate::cpu::{self, CoreBlock, tick};
 use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};
 use crate::trap::{self, TrapFrame, debug, nmi, vector};
@@ -49,7 +51,7 @@ use calibration::Calibration;
 use clock::RunClock;
 pub use overflow::CoreState;
 use source::pmu::{self, Jitter};
-use source::{Source, Wanted, step};
+use source::{Source, Wanted, apic_timer, step};
 use turns::Turns;
 
 /// The period where the command line says none, in ticks of each clock.
@@ -104,6 +106,11 @@ static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
 /// that is being probed or used.
 static SOURCES: [Once<Source>; 6] = [const { Once::new() }; 6];
 static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
+
+/// How long a halt lasts at most where counters are the source, which count nothing
+/// meanwhile.
+const HALT_INSTRUCTIONS: u64 = 10_000;
+const HALT_NANOSECONDS: u64 = 1_000_000;
 
 /// The tasks that most workloads have on a core at a time. Their stacks are made
 /// before sampling begins: how long that takes depends on the memory map, and with
@@ -203,7 +210,13 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
     }
     run.source.enable(core);
     interrupts::enable();
-    overflow::arm(core, run.count);
+    match run.source {
+        Source::Pmu(pmu) => {
+            tick::enable();
+            pmu.start(core);
+        }
+        _ => overflow::arm(core, run.count),
+    }
     if let Source::Ipi(driver) = run.source
         && core.index == 0
     {
@@ -306,8 +319,16 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         _ => ([EventDescription::EMPTY; MAX_EVENTS], 0),
     };
     let floor = calibration.floor;
-    set_phase(Phase::Off);
     source.disarm(cpu::current());
+    set_phase(Phase::Off);
+    if let Source::Pmu(_) = source {
+        let ticks = match clock.clock {
+            Clock::Instructions => HALT_INSTRUCTIONS,
+            Clock::Time => HALT_NANOSECONDS,
+        };
+        tick::enable();
+        tick::start(apic_timer::counts_in(ticks, &clock));
+    }
     if let Source::Step = source
         && settings.period.is_some_and(|period| period != 1)
     {

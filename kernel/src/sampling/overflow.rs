@@ -17,15 +17,15 @@ use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::sample::Chain;
 use profiler::format::{Delivery, Sample, State};
-use profiler::pmu::unit::{Cause, Entered};
+use profiler::shared::CoreCounters;
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
 use super::aim::{self, CoreAim};
-use super::source::pmu::{CorePmu, Pmu};
+use super::source::pmu::CorePmu;
 use super::source::{Source, step};
 use super::walk::Walkable;
-use super::{Phase, Run, calibration, phase, run};
+use super::{Phase, Run, calibration, counted, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
 use crate::memory::stacks::StackKind;
 use crate::smp;
@@ -71,7 +71,7 @@ pub struct CoreState {
 }
 
 /// How the handler ends.
-enum Next {
+pub(super) enum Next {
     /// Re-arm the source with this count and go back.
     Arm(u32),
     /// Let the source go on as if nothing had been, and go back.
@@ -82,13 +82,13 @@ enum Next {
 
 /// An overflow that is to be recorded.
 #[derive(Clone, Copy)]
-struct Taken {
+pub(super) struct Taken {
     /// Its number on this core.
-    sequence: u64,
+    pub sequence: u64,
     /// Whose it is.
-    event: u8,
+    pub event: u8,
     /// What the interrupted code ran since the one before.
-    period: u64,
+    pub period: u64,
 }
 
 /// An NMI. It may be an overflow, or nobody's.
@@ -155,30 +155,35 @@ fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
 /// code, the same instructions each time.
 #[inline]
 fn resume(core: &CoreBlock, next: Next) {
-    match next {
+    let count = match next {
         Next::Arm(count) => {
             core.sampling.handling.store(false, Relaxed);
             // What was aimed beyond the handler's end is armed over.
             aim::forget(core);
-            arm(core, count);
+            note_armed(core);
+            count
         }
-        Next::GoOn => {
-            if let Some(source) = super::source() {
-                source.arm(core, 0);
-            }
-        }
-        Next::Return => {}
+        Next::GoOn => 0,
+        Next::Return => return,
+    };
+    if let Some(source) = super::source() {
+        source.arm(core, count);
     }
 }
 
 /// Arms the source and notes when.
 #[inline]
 pub(super) fn arm(core: &CoreBlock, count: u32) {
-    core.sampling.armed.store(true, Relaxed);
-    core.sampling.armed_at.store(time::ticks(), Relaxed);
+    note_armed(core);
     if let Some(source) = super::source() {
         source.arm(core, count);
     }
+}
+
+#[inline]
+fn note_armed(core: &CoreBlock) {
+    core.sampling.armed.store(true, Relaxed);
+    core.sampling.armed_at.store(time::ticks(), Relaxed);
 }
 
 fn taken(
@@ -187,16 +192,10 @@ fn taken(
     entered: u64,
     delivery: Delivery,
 ) -> Next {
+    if let Some(Source::Pmu(pmu)) = super::source() {
+        return counted::interrupt(frame, core, entered, delivery, pmu);
+    }
     match (phase(), run()) {
-        (Phase::Probing, _) if let Some(Source::Pmu(pmu)) = super::source() => {
-            let is_counting = pmu.trial(core);
-            calibration::overflow(core, entered);
-            if is_counting {
-                Next::Arm(0)
-            } else {
-                Next::Return
-            }
-        }
         (Phase::Probing, _) => {
             let found_at = &core.sampling.aim.found_at;
             found_at.store(frame.rip, Relaxed);
@@ -210,14 +209,9 @@ fn taken(
     }
 }
 
-fn sampled(
-    frame: &mut TrapFrame,
-    core: &'static CoreBlock,
-    entered: u64,
-    delivery: Delivery,
-    run: &'static Run,
-) -> Next {
-    let counters = run.ring(core).counters;
+/// Accounts for an interrupt of `core` in a run, of whatever it comes. Gives whether it
+/// interrupts the handler of another one.
+pub(super) fn note(frame: &TrapFrame, core: &CoreBlock, counters: &CoreCounters) -> bool {
     counters.taken.fetch_add(1, Relaxed);
     let handlers = core.stack(StackKind::NmiHandler);
     let is_nested = handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64();
@@ -225,77 +219,25 @@ fn sampled(
     if is_nested {
         counters.nested.fetch_add(1, Relaxed);
     }
-    match run.source {
-        Source::Pmu(pmu) => counted(frame, core, entered, delivery, &pmu, run),
-        _ => timed(frame, core, entered, delivery, is_nested, run),
-    }
-}
-
-/// An interrupt of a run whose overflows are performance counters': each of those
-/// that have overflowed is a sample.
-fn counted(
-    frame: &mut TrapFrame,
-    core: &'static CoreBlock,
-    entered: u64,
-    delivery: Delivery,
-    pmu: &Pmu,
-    run: &'static Run,
-) -> Next {
-    let state = &core.sampling;
-    let counters = run.ring(core).counters;
-    // They are what the counters were programmed to interrupt by; but an NMI that
-    // comes first may be another's, and then leaves everything as it was.
-    let overflows = match pmu.enter(core) {
-        Entered::Stopped(overflows, Cause::Counter) => overflows,
-        Entered::Stopped(..) => {
-            counters.unclaimed.fetch_add(1, Relaxed);
-            return Next::GoOn;
-        }
-        Entered::Busy | Entered::Off => {
-            counters.unclaimed.fetch_add(1, Relaxed);
-            return Next::Return;
-        }
-    };
-    if overflows.is_empty() {
-        return Next::GoOn;
-    }
-    for event in overflows.iter() {
-        let overflow = pmu.overflow(core, event);
-        let sample = Taken {
-            sequence: state.sequence.fetch_add(1, Relaxed),
-            // An event's number is its place among 16.
-            event: event.to_le_bytes()[0],
-            period: overflow.ran,
-        };
-        record(frame, core, entered, delivery, sample, run);
-    }
-    state.entered.store(entered, Relaxed);
-    if is_last(core) {
-        pmu.disarm(core);
-        super::leave(frame, core, run);
-        return Next::Return;
-    }
-    Next::Arm(0)
+    is_nested
 }
 
 /// Whether `core` has taken its share of samples.
-fn is_last(core: &CoreBlock) -> bool {
+pub(super) fn is_last(core: &CoreBlock) -> bool {
     let state = &core.sampling;
     state.sequence.load(Relaxed) >= state.quota.load(Relaxed)
 }
 
-/// An interrupt of a run whose overflows are a timer's, another core's or the trap
-/// flag's.
-fn timed(
+fn sampled(
     frame: &mut TrapFrame,
     core: &'static CoreBlock,
     entered: u64,
     delivery: Delivery,
-    is_nested: bool,
     run: &'static Run,
 ) -> Next {
     let state = &core.sampling;
     let counters = run.ring(core).counters;
+    let is_nested = note(frame, core, counters);
     // An NMI that another core sent does not come as this run's overflows do, though
     // one may be due.
     let is_step = frame.vector == vector::DEBUG.into();
@@ -360,7 +302,7 @@ fn timed(
 }
 
 /// Walks the stack and writes the sample.
-fn record(
+pub(super) fn record(
     frame: &TrapFrame,
     core: &'static CoreBlock,
     entered: u64,

@@ -26,6 +26,8 @@ pub const NUDGE: u8 = 0x42;
 pub const LAYER: u8 = 0x44;
 /// A core has a task to run: see [`crate::task`].
 pub const RESCHEDULE: u8 = 0x43;
+/// The core's own timer, which ends its halts: see [`crate::cpu::tick`].
+pub const TICK: u8 = 0x45;
 /// A request to the kernel: see [`crate::task::syscall`].
 pub const SYSTEM_CALL: u8 = 0x80;
 /// An overflow, where overflows come as maskable interrupts.
@@ -66,6 +68,7 @@ pub const fn name(vector: u8) -> &'static str {
         PING => "ping-pong",
         NUDGE => "nudge from itself",
         LAYER => "layer",
+        TICK => "tick",
         RESCHEDULE => "reschedule",
         SYSTEM_CALL => "system call",
         SAMPLING => "overflow",

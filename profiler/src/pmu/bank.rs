@@ -89,27 +89,58 @@ impl Bank {
         }
     }
 
-    /// What to write, and where, so that `counter` overflows after `events` events:
-    /// from one to [`Self::most`].
-    #[must_use]
-    #[inline]
-    pub const fn load(&self, counter: Counter, events: u64) -> (Msr, u64) {
-        self.value(counter, events.wrapping_neg())
-    }
-
-    /// What to write, and where, so that `counter` reads as `value`.
-    #[inline]
-    const fn value(&self, counter: Counter, value: u64) -> (Msr, u64) {
-        let low_half = u32::MAX as u64;
+    /// Where `counter` is written, and the bits that a write takes.
+    const fn write(&self, counter: Counter) -> (Msr, u64) {
         match counter {
             Counter::General(_) if self.takes_32_bits(counter) => {
-                (self.counter(counter), value & low_half)
+                (self.counter(counter), u32::MAX as u64)
             }
-            Counter::General(number) if matches!(self.interface, Interface::Intel(..6)) => (
-                intel::full_width_counter(number),
-                value & self.mask(counter),
-            ),
-            _ => (self.counter(counter), value & self.mask(counter)),
+            Counter::General(number) if matches!(self.interface, Interface::Intel(..6)) => {
+                (intel::full_width_counter(number), self.mask(counter))
+            }
+            _ => (self.counter(counter), self.mask(counter)),
+        }
+    }
+
+    /// All that a handler has to know of `counter`.
+    #[must_use]
+    pub const fn registers(&self, counter: Counter) -> CounterRegisters {
+        let (write, written) = self.write(counter);
+        CounterRegisters {
+            select: match counter {
+                Counter::General(number) => Some(self.event_select(number)),
+                Counter::Fixed(_) => None,
+            },
+            read: self.counter(counter),
+            mask: self.mask(counter),
+            write,
+            written,
+            most: self.most(counter),
+        }
+    }
+
+    /// The registers that are for all counters, if there are any.
+    #[must_use]
+    pub const fn global(&self) -> Option<GlobalRegisters> {
+        match self.interface {
+            Interface::Intel(version @ 2..) => Some(GlobalRegisters {
+                control: intel::GLOBAL_CONTROL,
+                status: intel::GLOBAL_STATUS,
+                reset: intel::GLOBAL_STATUS_RESET,
+                // Counters that froze count again when the bit is cleared (SDM vol. 3,
+                // "Freeze_PerfMon_On_PMI"); we do not let them, somebody else may have.
+                frozen: match version {
+                    4.. => intel::status::FROZEN | intel::status::LBR_FROZEN,
+                    _ => 0,
+                },
+            }),
+            Interface::AmdV2 => Some(GlobalRegisters {
+                control: amd::GLOBAL_CONTROL,
+                status: amd::GLOBAL_STATUS,
+                reset: amd::GLOBAL_STATUS_CLEAR,
+                frozen: 0,
+            }),
+            _ => None,
         }
     }
 
@@ -124,31 +155,8 @@ impl Bank {
         counter: Counter,
         value: u64,
     ) -> Result<(), Refused> {
-        let (register, value) = self.value(counter, value);
-        registers.try_write(register, value)
-    }
-
-    /// The global control register, where there is one.
-    ///
-    /// # Errors
-    ///
-    /// The processor refuses it.
-    pub fn try_control<R: Registers>(&self, registers: &R) -> Result<u64, Refused> {
-        match self.interface {
-            Interface::Intel(2..) => registers.try_read(intel::GLOBAL_CONTROL),
-            Interface::AmdV2 => registers.try_read(amd::GLOBAL_CONTROL),
-            _ => Ok(0),
-        }
-    }
-
-    /// Writes it, where there is one.
-    #[inline]
-    pub fn set_control<R: Registers>(&self, registers: &R, value: u64) {
-        match self.interface {
-            Interface::Intel(2..) => registers.write(intel::GLOBAL_CONTROL, value),
-            Interface::AmdV2 => registers.write(amd::GLOBAL_CONTROL, value),
-            _ => {}
-        }
+        let (register, written) = self.write(counter);
+        registers.try_write(register, value & written)
     }
 
     /// Whether counters can be made to freeze at an interrupt: IA32_DEBUGCTL has a bit
@@ -158,41 +166,67 @@ impl Bank {
         matches!(self.interface, Interface::Intel(2..))
     }
 
-    /// Acknowledges what the status register shows of `counters`; gives whether there
-    /// was anything. What it shows of others is left to them. A bit that does not show
-    /// is not written: it may be a reserved one, or come up in between.
-    #[inline]
-    pub fn acknowledge<R: Registers>(&self, registers: &R, counters: Counters) -> bool {
-        let (status, reset, ours) = match self.interface {
-            // Counters that froze count again when the bit is cleared (SDM vol. 3,
-            // "Freeze_PerfMon_On_PMI"); we do not let them, somebody else may have.
-            Interface::Intel(4..) => (
-                intel::GLOBAL_STATUS,
-                intel::GLOBAL_STATUS_RESET,
-                counters.global_bits() | intel::status::FROZEN | intel::status::LBR_FROZEN,
-            ),
-            Interface::Intel(2..) => (
-                intel::GLOBAL_STATUS,
-                intel::GLOBAL_STATUS_RESET,
-                counters.global_bits(),
-            ),
-            Interface::AmdV2 => (
-                amd::GLOBAL_STATUS,
-                amd::GLOBAL_STATUS_CLEAR,
-                counters.global_bits(),
-            ),
-            _ => return false,
-        };
-        let seen = registers.read(status) & ours;
-        if seen != 0 {
-            registers.write(reset, seen);
-        }
-        seen != 0
-    }
-
     /// The bits of the fixed counters' control register that are those of `number`.
     #[must_use]
     pub const fn fixed_field(number: u8) -> u64 {
         fixed::FIELD << (4 * number)
+    }
+}
+
+/// Where a counter is, and how far it counts.
+///
+/// A handler takes all of it from here: what it executes is the same for every core and
+/// every interrupt, whatever the interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CounterRegisters {
+    /// Its event select, if it is a general one.
+    pub select: Option<Msr>,
+    /// What it is read from.
+    pub read: Msr,
+    /// Its bits, all set.
+    pub mask: u64,
+    /// What it is written to.
+    write: Msr,
+    /// The bits that a write takes.
+    written: u64,
+    /// As [`Bank::most`].
+    pub most: u64,
+}
+
+impl CounterRegisters {
+    /// What to write, and where, so that the counter overflows after `events` events:
+    /// from one to [`Self::most`].
+    #[must_use]
+    #[inline]
+    pub const fn load(&self, events: u64) -> (Msr, u64) {
+        (self.write, events.wrapping_neg() & self.written)
+    }
+}
+
+/// The registers of all counters together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GlobalRegisters {
+    /// Starts and stops them.
+    pub control: Msr,
+    /// Shows which have overflowed.
+    status: Msr,
+    /// Takes that back.
+    reset: Msr,
+    /// Bits of the status by which counters are frozen.
+    frozen: u64,
+}
+
+impl GlobalRegisters {
+    /// Acknowledges what the status shows of `counters`; gives whether there was
+    /// anything. What it shows of others is left to them. A bit that does not show is not
+    /// written: it may be a reserved one, or come up in between.
+    #[inline]
+    pub fn acknowledge<R: Registers>(&self, registers: &R, counters: Counters) -> bool {
+        let ours = counters.global_bits() | self.frozen;
+        let seen = registers.read(self.status) & ours;
+        if seen != 0 {
+            registers.write(self.reset, seen);
+        }
+        seen != 0
     }
 }

@@ -4,7 +4,7 @@
 use core::fmt;
 
 use super::allocate::{self, TooMany};
-use super::bank::Bank;
+use super::bank::{Bank, CounterRegisters, GlobalRegisters};
 use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
 use super::encode::NoEncoding;
@@ -41,7 +41,9 @@ impl Found {
         };
         let bank = Bank::new(capabilities, full_width);
         // All that is written later is written once here, or read at least.
-        bank.try_control(registers)?;
+        if let Some(global) = bank.global() {
+            registers.try_read(global.control)?;
+        }
         let fixed_control = match capabilities.counters.fixed {
             0 => 0,
             _ => registers.try_read(intel::FIXED_CONTROL)?,
@@ -97,6 +99,8 @@ pub struct Slot {
     pub event: Event,
     /// Its counter.
     pub counter: Counter,
+    /// How that is reached.
+    pub registers: CounterRegisters,
     /// What goes into the counter's event select, or its field of the fixed counters'
     /// control register.
     pub control: u64,
@@ -124,8 +128,12 @@ pub struct Slot {
 pub struct Plan {
     /// How the counters are reached.
     pub bank: Bank,
+    /// What starts and stops them all, if there is such a thing.
+    pub global: Option<GlobalRegisters>,
     /// By event.
     slots: [Option<Slot>; MAX_EVENTS],
+    /// How many there are.
+    len: usize,
     /// The counters that it uses.
     pub counters: Counters,
     /// For the random displacement of overflows.
@@ -211,7 +219,9 @@ impl Plan {
             })?;
         let mut plan = Self {
             bank: found.bank,
+            global: found.bank.global(),
             slots: [None; MAX_EVENTS],
+            len: events.as_slice().len(),
             counters: Counters::NONE,
             seed: 0,
         };
@@ -227,6 +237,7 @@ impl Plan {
             plan.slots[index] = Some(Slot {
                 event: *event,
                 counter,
+                registers: found.bank.registers(counter),
                 control,
                 period: event.period.or(period),
                 jitter: 0,
@@ -242,7 +253,7 @@ impl Plan {
     /// How each event is counted, by its place in the list.
     #[inline]
     pub fn slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
-        let slots = self.slots.iter().enumerate();
+        let slots = self.slots.iter().take(self.len).enumerate();
         slots.filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
     }
 
@@ -271,28 +282,28 @@ impl Plan {
     /// register, go on.
     #[inline]
     pub(super) fn stop<R: Registers>(&self, registers: &R, others: u64) {
-        if self.bank.interface().is_global() {
-            self.bank.set_control(registers, others);
-        } else {
-            self.write_selects(registers, !select::ENABLE);
+        match &self.global {
+            Some(global) => registers.write(global.control, others),
+            None => self.write_selects(registers, !select::ENABLE),
         }
     }
 
     /// Lets its counters count.
     #[inline]
     pub(super) fn go<R: Registers>(&self, registers: &R, others: u64) {
-        if self.bank.interface().is_global() {
-            let all = self.counters.global_bits() | others;
-            self.bank.set_control(registers, all);
-        } else {
-            self.write_selects(registers, u64::MAX);
+        match &self.global {
+            Some(global) => {
+                registers.write(global.control, self.counters.global_bits() | others);
+            }
+            None => self.write_selects(registers, u64::MAX),
         }
     }
 
+    #[inline]
     fn write_selects<R: Registers>(&self, registers: &R, mask: u64) {
         for (_, slot) in self.slots() {
-            if let Counter::General(number) = slot.counter {
-                registers.write(self.bank.event_select(number), slot.control & mask);
+            if let Some(select) = slot.registers.select {
+                registers.write(select, slot.control & mask);
             }
         }
     }

@@ -157,35 +157,26 @@ const MOST_DOUBLINGS: u32 = 6;
 const ROUNDS: u32 = 8;
 
 impl Unit {
-    /// Programs the running core by `plan` and starts it. Interrupts are delivered as
-    /// the entry `lvtpc` of the local vector table says.
+    /// Programs the running core by `plan`. The counters stand still until
+    /// [`Self::leave`], which is to follow.
     ///
     /// # Errors
     ///
     /// The processor refuses a value. Everything is as it was before.
-    pub fn start<R: Registers>(
-        &self,
-        registers: &R,
-        plan: &Plan,
-        lvtpc: u32,
-    ) -> Result<(), Refused> {
+    pub fn start<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
         self.busy.store(true, Relaxed);
         let outcome = self.save(registers, plan).and_then(|()| {
             self.program(registers, plan)
                 .inspect_err(|_| self.restore(registers, plan))
         });
-        if outcome.is_err() {
-            self.busy.store(false, Relaxed);
-            return outcome;
+        match outcome {
+            Ok(()) => {
+                self.owed.store(0, Relaxed);
+                self.running.store(true, Relaxed);
+            }
+            Err(_) => self.busy.store(false, Relaxed),
         }
-        registers.write_lvtpc(lvtpc);
-        // An old overflow that is shown still would keep the first new one from
-        // interrupting.
-        self.settle(registers, plan);
-        self.owed.store(0, Relaxed);
-        self.running.store(true, Relaxed);
-        self.go(registers, plan);
-        Ok(())
+        outcome
     }
 
     /// Stops counting, and brings all registers back to what they held before the
@@ -197,7 +188,7 @@ impl Unit {
         self.busy.store(true, Relaxed);
         plan.stop(registers, self.others.load(Relaxed));
         for (index, slot) in plan.slots() {
-            self.advance(registers, plan, index, slot.counter, 0);
+            self.advance(registers, index, slot, 0);
         }
         self.settle(registers, plan);
         self.restore(registers, plan);
@@ -221,7 +212,7 @@ impl Unit {
         let mut rounds = Overflows::default();
         let mut has_moved = false;
         for (index, slot) in plan.slots() {
-            let (own, is_round) = self.advance(registers, plan, index, slot.counter, slot.passage);
+            let (own, is_round) = self.advance(registers, index, slot, slot.passage);
             has_moved |= own != 0;
             rounds.0 |= u16::from(is_round) << index;
         }
@@ -234,8 +225,8 @@ impl Unit {
                 overflows.0 |= 1 << index;
             }
             if is_round || slot.passage != 0 {
-                self.aim(plan, index, slot, push);
-                self.load(registers, plan, index, slot);
+                self.aim(index, slot, push);
+                self.load(registers, index, slot);
             }
         }
         // Each counter that has gone round interrupts, and this interrupt is one of them.
@@ -262,7 +253,8 @@ impl Unit {
         }
     }
 
-    /// The last step of the handler: the counters go on. `lvtpc` is as at the start.
+    /// The last step of the handler, and of the start: the counters go on. Interrupts
+    /// are delivered as the entry `lvtpc` of the local vector table says.
     #[inline]
     pub fn leave<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: u32) {
         if !self.running.load(Relaxed) {
@@ -273,6 +265,7 @@ impl Unit {
         // overflow that shows late would find it masked, and stay in the status for good,
         // where it keeps all others from interrupting.
         registers.write_lvtpc(lvtpc);
+        // At the start, one from before would.
         self.settle(registers, plan);
         self.go(registers, plan);
     }
@@ -293,9 +286,9 @@ impl Unit {
         for _ in 0..ROUNDS {
             let (before, raw) = (progress.position.load(Relaxed), progress.raw.load(Relaxed));
             compiler_fence(core::sync::atomic::Ordering::SeqCst);
-            let now = registers.read(plan.bank.counter(slot.counter));
+            let now = registers.read(slot.registers.read);
             compiler_fence(core::sync::atomic::Ordering::SeqCst);
-            position = before + (now.wrapping_sub(raw) & plan.bank.mask(slot.counter));
+            position = before + (now.wrapping_sub(raw) & slot.registers.mask);
             if progress.raw.load(Relaxed) == raw && progress.position.load(Relaxed) == before {
                 break;
             }
@@ -345,14 +338,13 @@ impl Unit {
     fn advance<R: Registers>(
         &self,
         registers: &R,
-        plan: &Plan,
         index: usize,
-        counter: Counter,
+        slot: &Slot,
         passage: u64,
     ) -> (u64, bool) {
         let progress = &self.progress[index];
-        let raw = registers.read(plan.bank.counter(counter));
-        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & plan.bank.mask(counter);
+        let raw = registers.read(slot.registers.read);
+        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & slot.registers.mask;
         progress.raw.store(raw, Relaxed);
         let position = progress.position.load(Relaxed);
         let own = counted.saturating_sub(passage);
@@ -394,10 +386,10 @@ impl Unit {
     /// Says what to load so that the next overflow interrupts at its target; no further
     /// than the counter counts, and later if the interrupted code does not move.
     #[inline]
-    fn aim(&self, plan: &Plan, index: usize, slot: &Slot, push: u32) {
+    fn aim(&self, index: usize, slot: &Slot, push: u32) {
         let progress = &self.progress[index];
         let position = progress.position.load(Relaxed);
-        let most = plan.bank.most(slot.counter);
+        let most = slot.registers.most;
         let events = match slot.period {
             None => most,
             Some(_) => {
@@ -417,11 +409,11 @@ impl Unit {
 
     /// Loads the counter of an event, which stands still, with what is next.
     #[inline]
-    fn load<R: Registers>(&self, registers: &R, plan: &Plan, index: usize, slot: &Slot) {
+    fn load<R: Registers>(&self, registers: &R, index: usize, slot: &Slot) {
         let progress = &self.progress[index];
-        let (register, value) = plan.bank.load(slot.counter, progress.loaded.load(Relaxed));
+        let (register, value) = slot.registers.load(progress.loaded.load(Relaxed));
         registers.write(register, value);
-        let raw = progress.loaded.load(Relaxed).wrapping_neg() & plan.bank.mask(slot.counter);
+        let raw = progress.loaded.load(Relaxed).wrapping_neg() & slot.registers.mask;
         progress.raw.store(raw, Relaxed);
         progress.counted.store(0, Relaxed);
     }
@@ -445,8 +437,11 @@ impl Unit {
     /// shows nothing more.
     #[inline]
     fn settle<R: Registers>(&self, registers: &R, plan: &Plan) {
+        let Some(global) = &plan.global else {
+            return;
+        };
         for _ in 0..ROUNDS {
-            if !plan.bank.acknowledge(registers, plan.counters) {
+            if !global.acknowledge(registers, plan.counters) {
                 break;
             }
         }
@@ -464,7 +459,10 @@ impl Unit {
     fn save<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
         let saved = &self.saved;
         let bank = &plan.bank;
-        let control = bank.try_control(registers)?;
+        let control = match &plan.global {
+            Some(global) => registers.try_read(global.control)?,
+            None => 0,
+        };
         saved.control.store(control, Relaxed);
         self.others
             .store(control & !plan.counters.global_bits(), Relaxed);
@@ -480,10 +478,10 @@ impl Unit {
             saved.debug_control.store(debug, Relaxed);
         }
         for (index, slot) in plan.slots() {
-            let counter = registers.try_read(bank.counter(slot.counter))?;
+            let counter = registers.try_read(slot.registers.read)?;
             saved.counters[index].store(counter, Relaxed);
-            if let Counter::General(number) = slot.counter {
-                let select = registers.try_read(bank.event_select(number))?;
+            if let Some(select) = slot.registers.select {
+                let select = registers.try_read(select)?;
                 saved.selects[index].store(select, Relaxed);
             }
         }
@@ -496,7 +494,9 @@ impl Unit {
         // Stopped first, and nothing delivered: a select that is written counts at once
         // where the global control has its bit set, as it has after a reset.
         registers.write_lvtpc(lvt::MASKED | lvt::NMI);
-        bank.set_control(registers, self.others.load(Relaxed));
+        if let Some(global) = &plan.global {
+            registers.write(global.control, self.others.load(Relaxed));
+        }
         self.random.store(plan.seed | 1, Relaxed);
         self.stalls.store(0, Relaxed);
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
@@ -511,14 +511,14 @@ impl Unit {
             ] {
                 zero.store(0, Relaxed);
             }
-            self.schedule_first(plan, index, slot);
+            self.schedule_first(index, slot);
             let loaded = progress.loaded.load(Relaxed);
-            let (register, value) = bank.load(slot.counter, loaded);
+            let (register, value) = slot.registers.load(loaded);
             registers.try_write(register, value)?;
-            self.load(registers, plan, index, slot);
+            self.load(registers, index, slot);
             match slot.counter {
                 Counter::General(number) => {
-                    let control = match bank.interface().is_global() {
+                    let control = match plan.global.is_some() {
                         true => slot.control,
                         // By itself it would count from here on.
                         false => slot.control & !super::registers::select::ENABLE,
@@ -544,13 +544,13 @@ impl Unit {
     }
 
     /// The first overflow is due after the period.
-    fn schedule_first(&self, plan: &Plan, index: usize, slot: &Slot) {
+    fn schedule_first(&self, index: usize, slot: &Slot) {
         let progress = &self.progress[index];
         let period = slot.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
         let target = self.displaced(period, slot);
         progress.target.store(target, Relaxed);
-        self.aim(plan, index, slot, 0);
+        self.aim(index, slot, 0);
     }
 
     /// Brings back what [`Self::save`] has noted. Counters stand still.
@@ -560,9 +560,9 @@ impl Unit {
         // What was taken before cannot be refused now; and there is nothing to be done
         // if it is.
         for (index, slot) in plan.slots() {
-            if let Counter::General(number) = slot.counter {
-                let select = saved.selects[index].load(Relaxed);
-                let _ = registers.try_write(bank.event_select(number), select);
+            if let Some(select) = slot.registers.select {
+                let before = saved.selects[index].load(Relaxed);
+                let _ = registers.try_write(select, before);
             }
             let counter = saved.counters[index].load(Relaxed);
             let _ = bank.try_set(registers, slot.counter, counter);
@@ -577,7 +577,9 @@ impl Unit {
                 let _ = registers.try_write(intel::DEBUG_CONTROL, debug);
             }
         }
-        bank.set_control(registers, saved.control.load(Relaxed));
+        if let Some(global) = &plan.global {
+            registers.write(global.control, saved.control.load(Relaxed));
+        }
         #[allow(clippy::cast_possible_truncation)] // an entry has 32 bits
         registers.write_lvtpc(saved.lvtpc.load(Relaxed) as u32);
     }

@@ -55,6 +55,8 @@ pub const LVT_MASKED: u32 = 1 << 16;
 pub const DELIVER_NMI: u32 = 0b100 << 8;
 /// The field of a local vector table entry that says how to deliver.
 pub const DELIVERY_MODE: u32 = 0b111 << 8;
+/// In the timer's divider: its clock as it is.
+pub const TIMER_DIVIDE_BY_1: u32 = 0b1011;
 /// In the timer's entry: start again at zero.
 pub const TIMER_PERIODIC: u32 = 1 << 17;
 

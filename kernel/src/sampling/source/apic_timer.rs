@@ -12,13 +12,11 @@
 use profiler::format::{Clock, Delivery};
 
 use super::Unavailable;
-use crate::cpu::apic::{self, DELIVER_NMI, DELIVERY_MODE, Register};
+use crate::cpu::apic::{self, DELIVER_NMI, DELIVERY_MODE, Register, TIMER_DIVIDE_BY_1};
 use crate::sampling::clock::{self, RunClock};
 use crate::time;
 use crate::trap::vector;
 
-/// Divides the timer's clock by one.
-const DIVIDE_BY_1: u32 = 0b1011;
 /// How long to compare the timer with the clock, in nanoseconds.
 const COMPARISON: u64 = 10_000_000;
 
@@ -61,7 +59,7 @@ impl ApicTimer {
         };
         let registers = apic::registers();
         // SAFETY: a valid divider; a stopped timer delivers nothing.
-        unsafe { registers.write(Register::TimerDivide, DIVIDE_BY_1) };
+        unsafe { registers.write(Register::TimerDivide, TIMER_DIVIDE_BY_1) };
         // SAFETY: one shot; both ways of delivery have a handler.
         unsafe { registers.write(Register::LvtTimer, entry) };
     }
@@ -90,6 +88,13 @@ impl ApicTimer {
     pub fn counts(&self, ticks: u64) -> u64 {
         clock::scaled(ticks, self.rate)
     }
+}
+
+/// How many counts the running core's timer, which is masked, makes in so many ticks of
+/// the run.
+pub fn counts_in(ticks: u64, run_clock: &RunClock) -> u32 {
+    let counts = clock::scaled(ticks, rate(run_clock));
+    u32::try_from(counts).unwrap_or(u32::MAX)
 }
 
 /// How many counts the timer makes in a tick of the run.

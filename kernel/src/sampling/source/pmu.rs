@@ -7,17 +7,19 @@
 //! arrives, and measures what an interrupt costs in each event ([`Pmu::measure`]).
 //! Counters count a core's own events, so the cores do not take turns.
 
+mod measure;
+
 use alloc::boxed::Box;
 use core::fmt;
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering, Ordering::Relaxed};
 
-use profiler::format::{Clock, Delivery, EventDescription, Text};
+use profiler::format::Delivery;
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{self, Interface, NoPmu};
-use profiler::pmu::event::{Event, EventList, MAX_EVENTS, Named, What};
-use profiler::pmu::plan::{Found, Plan, Slot, Unplanned};
+use profiler::pmu::event::{Event, EventList, Named, What};
+use profiler::pmu::plan::{Found, Plan, Unplanned};
 use profiler::pmu::registers::{Refused, lvt};
-use profiler::pmu::unit::{Entered, Unit};
+use profiler::pmu::unit::{Entered, Overflow, Unit};
 use raw_cpuid::native_cpuid;
 use spin::Once;
 
@@ -28,6 +30,7 @@ use crate::sampling::calibration;
 use crate::smp;
 use crate::time::Deadline;
 use crate::trap::vector;
+pub use measure::{Jitter, Measured};
 
 /// What is counted where nothing else is asked for.
 pub const DEFAULT_EVENTS: EventList = EventList::of(CYCLES);
@@ -35,8 +38,6 @@ const CYCLES: Event = Event::new(What::Named(Named::Cycles));
 
 /// The period of a probe: long enough for the handler, short enough to wait for.
 const PROBE: u64 = 100_000;
-/// How often the passage is measured; what is least is taken.
-const TRIALS: u32 = 32;
 
 /// What a core knows of its PMU. Written by that core.
 #[derive(Default)]
@@ -47,10 +48,18 @@ pub struct CorePmu {
     plan: AtomicPtr<Plan>,
     /// What came of its survey.
     survey: Once<Result<Found, Problem>>,
-    /// While calibrating, by event: the position at the last interrupt, and how far
-    /// that was from the one before.
-    positions: [AtomicU64; MAX_EVENTS],
-    distances: [AtomicU64; MAX_EVENTS],
+    /// What is asked of the core's next handler.
+    wanted: AtomicU8,
+    /// While calibrating.
+    trials: measure::Trials,
+}
+
+/// What a handler is asked for.
+#[repr(u8)]
+enum Wanted {
+    Nothing,
+    Start,
+    Stop,
 }
 
 /// Why a core's PMU cannot be used.
@@ -137,56 +146,11 @@ fn survey_here() {
         let found = Found::look(&ThisCore, &capabilities)?;
         let plan = Plan::make(&found, events, None)?;
         // All values that are written later are taken, or it is known here.
-        pmu.unit.start(&ThisCore, &plan, lvt::MASKED | lvt::NMI)?;
+        pmu.unit.start(&ThisCore, &plan)?;
         pmu.unit.stop(&ThisCore, &plan);
         pmu.set_plan(plan);
         Ok(found)
     });
-}
-
-/// What an interrupt costs, and what comes of that.
-#[derive(Clone, Copy, Debug)]
-pub struct Measured {
-    /// Ticks of the time stamp counter that are neither the handler's nor the
-    /// interrupted code's.
-    pub passage: u64,
-    /// How each event is sampled.
-    pub events: [EventDescription; MAX_EVENTS],
-    /// How many there are.
-    pub event_count: u8,
-}
-
-/// How overflows are displaced at random.
-#[derive(Clone, Copy, Debug)]
-pub struct Jitter {
-    /// By up to so much of the period, either way.
-    pub percent: u8,
-    /// Where the random numbers begin.
-    pub seed: u64,
-}
-
-/// Fills in what is known by measuring: an interrupt costs from the first to the
-/// second of `span` events. Gives the shortest period that progresses.
-fn settle_slot(
-    slot: &mut Slot,
-    (least, most): (u64, u64),
-    clock: Clock,
-    period: u64,
-    jitter: Jitter,
-) -> u64 {
-    // The second `int` itself: an instruction, and where instructions are the clock, a
-    // cycle.
-    let is_counted = match slot.event.what {
-        What::Named(Named::Instructions) => true,
-        _ => clock == Clock::Instructions && least > 0,
-    };
-    slot.passage = least.saturating_sub(u64::from(is_counted));
-    // More than the passage varies by.
-    let floor = (2 * (most - least)).max(slot.least);
-    let period = slot.event.period.unwrap_or(period).max(floor);
-    slot.period = Some(period);
-    slot.jitter = period * u64::from(jitter.percent) / 100;
-    floor
 }
 
 /// The PMUs of all cores.
@@ -249,66 +213,10 @@ impl Pmu {
         };
         let probe = Plan::make(&found, &DEFAULT_EVENTS, Some(PROBE));
         pmu.set_plan(probe.map_err(|problem| refused(problem.into()))?);
-        let outcome = calibration::arrival(|core| self.arm(core));
-        self.disarm(core);
+        let outcome = calibration::arrival(|core| self.start(core));
+        self.stop(core);
         pmu.plan.store(asked, Relaxed);
         outcome
-    }
-
-    /// Measures what an interrupt costs in each event on the running core, and plans
-    /// by that for all cores: events that have no period of their own get `period`, and
-    /// one that is too short to progress is lengthened.
-    pub fn measure(&self, clock: Clock, period: u64, jitter: Jitter) -> Measured {
-        let core = cpu::current();
-        let pmu = &core.sampling.pmu;
-        let mut measured = Measured {
-            passage: u64::MAX,
-            events: [EventDescription::EMPTY; MAX_EVENTS],
-            event_count: 0,
-        };
-        let Some(asked) = pmu.plan() else {
-            return measured;
-        };
-        pmu.set_plan(asked.without_periods());
-        self.arm(core);
-        let mut spans = [(u64::MAX, 0); MAX_EVENTS];
-        for _ in 0..TRIALS {
-            calibration::raise_two(self.delivery);
-            // The second `int` itself.
-            let passage = calibration::between(core).saturating_sub(1);
-            measured.passage = measured.passage.min(passage);
-            for (span, distance) in spans.iter_mut().zip(&pmu.distances) {
-                let distance = distance.load(Relaxed);
-                *span = (span.0.min(distance), span.1.max(distance));
-            }
-        }
-        self.disarm(core);
-        pmu.set_plan(*asked);
-        for core in cpu::cores() {
-            let Some(plan) = core.sampling.pmu.plan() else {
-                continue;
-            };
-            let mut plan = *plan;
-            // The cores would keep step with each other.
-            plan.seed = jitter.seed ^ u64::from(core.index) << 32;
-            for (index, &span) in spans.iter().enumerate() {
-                let Some(slot) = plan.slot_mut(index) else {
-                    continue;
-                };
-                let floor = settle_slot(slot, span, clock, period, jitter);
-                if core.index == 0 {
-                    measured.events[index] = EventDescription {
-                        name: Text::formatted(format_args!("{}", slot.event.counted())),
-                        requested_period: slot.event.period.unwrap_or(period),
-                        period: slot.period.unwrap_or(0),
-                        floor,
-                    };
-                    measured.event_count += 1;
-                }
-            }
-            core.sampling.pmu.set_plan(plan);
-        }
-        measured
     }
 
     /// The entry of the local vector table by which overflows interrupt.
@@ -320,24 +228,58 @@ impl Pmu {
         }
     }
 
+    /// Starts the counters of the running core, `core`. It raises the sampling interrupt
+    /// for that: the way out of a handler is what the counters' own start is calibrated
+    /// by.
+    pub fn start(&self, core: &CoreBlock) {
+        let wanted = &core.sampling.pmu.wanted;
+        wanted.store(Wanted::Start as u8, Relaxed);
+        calibration::raise(self.delivery);
+    }
+
+    /// Stops the counters of the running core, `core`, likewise. Its registers are then
+    /// as they were before the start.
+    pub fn stop(&self, core: &CoreBlock) {
+        let wanted = &core.sampling.pmu.wanted;
+        wanted.store(Wanted::Stop as u8, Relaxed);
+        calibration::raise(self.delivery);
+    }
+
+    /// Does in the handler of the running core, `core`, which has entered, what the core
+    /// is asked for. Gives whether it was, and if so whether the counters are to be
+    /// armed.
+    #[inline]
+    pub fn obey(&self, core: &CoreBlock) -> Option<bool> {
+        let wanted = &core.sampling.pmu.wanted;
+        let asked = wanted.load(Relaxed);
+        if asked == Wanted::Nothing as u8 {
+            return None;
+        }
+        wanted.store(Wanted::Nothing as u8, Relaxed);
+        let starts = asked == Wanted::Start as u8;
+        if !starts {
+            self.disarm(core);
+        }
+        Some(starts)
+    }
+
     /// Lets the counters of the running core, `core`, count: from the start, or on
-    /// from where [`Self::enter`] has stopped them.
+    /// from where [`Self::enter`] has stopped them. The last step of a handler.
     #[inline]
     pub fn arm(&self, core: &CoreBlock) {
         let pmu = &core.sampling.pmu;
         let Some(plan) = pmu.plan() else {
             return;
         };
-        if pmu.unit.is_running() {
-            pmu.unit.leave(&ThisCore, plan, self.lvtpc());
-        } else {
-            let started = pmu.unit.start(&ThisCore, plan, self.lvtpc());
+        if !pmu.unit.is_running() {
+            let started = pmu.unit.start(&ThisCore, plan);
             started.expect("the PMU has taken all of this before");
         }
+        // The way from here out of the handler is the same each time.
+        pmu.unit.leave(&ThisCore, plan, self.lvtpc());
     }
 
-    /// Stops the counters of the running core, `core`, for good; its registers are as
-    /// they were before.
+    /// Stops the counters of the running core, `core`, in a handler that has entered.
     pub fn disarm(&self, core: &CoreBlock) {
         let pmu = &core.sampling.pmu;
         if let Some(plan) = pmu.plan() {
@@ -356,27 +298,9 @@ impl Pmu {
         }
     }
 
-    /// An interrupt while calibrating: notes how far the events have come. Gives whether
-    /// counters have been stopped for that, and are to be armed again.
-    pub fn trial(&self, core: &CoreBlock) -> bool {
-        let pmu = &core.sampling.pmu;
-        let Some(plan) = pmu.plan() else {
-            return false;
-        };
-        let Entered::Stopped(..) = pmu.unit.enter(&ThisCore, plan) else {
-            return false;
-        };
-        for (index, _) in plan.slots() {
-            let position = pmu.unit.position(index);
-            let before = pmu.positions[index].swap(position, Relaxed);
-            pmu.distances[index].store(position.wrapping_sub(before), Relaxed);
-        }
-        true
-    }
-
     /// The overflow of the event at `index` that [`Self::enter`] has found.
     #[inline]
-    pub fn overflow(&self, core: &CoreBlock, index: usize) -> profiler::pmu::unit::Overflow {
+    pub fn overflow(&self, core: &CoreBlock, index: usize) -> Overflow {
         core.sampling.pmu.unit.overflow(index)
     }
 }

@@ -69,8 +69,8 @@ impl Rig {
     /// time.
     pub fn start(&self) {
         self.in_handler(|machine| {
-            let started = self.unit.start(machine, &self.plan, self.lvtpc);
-            started.unwrap();
+            self.unit.start(machine, &self.plan).unwrap();
+            self.unit.leave(machine, &self.plan, self.lvtpc);
         });
     }
 

@@ -1,0 +1,97 @@
+//! From an interrupt of the performance counters to the records of what has overflowed.
+//!
+//! It stops the counters before anything else and starts them as its last step: what
+//! they count on the way in and out is then the same each time, and calibrated
+//! ([`super::source::pmu`]). So nothing of the handler is in the events of the code
+//! that it interrupts.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use profiler::format::Delivery;
+use profiler::pmu::unit::{Cause, Entered, Overflows};
+
+use super::overflow::{self, Next, Taken};
+use super::source::pmu::Pmu;
+use super::{Phase, Run, calibration, phase, run};
+use crate::cpu::CoreBlock;
+use crate::trap::TrapFrame;
+
+/// An NMI, or the sampling interrupt. It may be the counters', what the core asks its
+/// own handler for, or nobody's.
+pub(super) fn interrupt(
+    frame: &mut TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+    pmu: &Pmu,
+) -> Next {
+    let entry = pmu.enter(core);
+    if entry == Entered::Busy {
+        // The handler that it interrupts sees what it comes for.
+        return unclaimed(frame, core, Next::Return);
+    }
+    if let Some(starts) = pmu.obey(core) {
+        return if starts { Next::Arm(0) } else { Next::Return };
+    }
+    let Entered::Stopped(overflows, cause) = entry else {
+        return unclaimed(frame, core, Next::Return);
+    };
+    match (phase(), run()) {
+        (Phase::Probing, _) => {
+            pmu.note_trial(core, entered, overflows);
+            calibration::overflow(core, entered);
+            Next::Arm(0)
+        }
+        (Phase::Sampling, Some(_)) if cause != Cause::Counter => unclaimed(frame, core, Next::GoOn),
+        (Phase::Sampling, Some(run)) => {
+            overflow::note(frame, core, run.ring(core).counters);
+            sample(frame, core, entered, delivery, (pmu, overflows), run)
+        }
+        // The run is over: they stand still from here on.
+        _ => unclaimed(frame, core, Next::Return),
+    }
+}
+
+/// An interrupt that no overflow came of.
+fn unclaimed(frame: &TrapFrame, core: &CoreBlock, next: Next) -> Next {
+    match (phase(), run()) {
+        (Phase::Sampling, Some(run)) => {
+            let counters = run.ring(core).counters;
+            overflow::note(frame, core, counters);
+            counters.unclaimed.fetch_add(1, Relaxed);
+        }
+        _ => _ = core.unclaimed_nmis.fetch_add(1, Relaxed),
+    }
+    next
+}
+
+/// Records a sample of each event that has overflowed: the same place, once for each.
+fn sample(
+    frame: &mut TrapFrame,
+    core: &'static CoreBlock,
+    entered: u64,
+    delivery: Delivery,
+    (pmu, overflows): (&Pmu, Overflows),
+    run: &'static Run,
+) -> Next {
+    if overflows.is_empty() {
+        return Next::GoOn;
+    }
+    let state = &core.sampling;
+    for event in overflows.iter() {
+        let taken = Taken {
+            sequence: state.sequence.fetch_add(1, Relaxed),
+            // Its place among 16.
+            event: event.to_le_bytes()[0],
+            period: pmu.overflow(core, event).ran,
+        };
+        overflow::record(frame, core, entered, delivery, taken, run);
+    }
+    state.entered.store(entered, Relaxed);
+    if overflow::is_last(core) {
+        pmu.disarm(core);
+        super::leave(frame, core, run);
+        return Next::Return;
+    }
+    Next::Arm(0)
+}
