@@ -5,10 +5,10 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test miri mutants stress bench iso limine build setup lint clean
+.PHONY: help run test miri mutants stress bench iso limine qemu-pmu qemu-pmu-test build setup lint clean
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
 
 run: build ## boot the kernel in QEMU, profile it, show where the time went
 	$(out)/release/pmiscope run $(ARGS)
@@ -41,6 +41,12 @@ iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked rele
 
 limine:
 	@tools/iso.sh "$(LIMINE_DIR)"
+
+qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minutes)
+	@tools/qemu-pmu/build.sh
+
+qemu-pmu-test: build qemu-pmu ## compare that PMU with code of known length
+	@tools/qemu-pmu/test.sh $(out)/x86_64-unknown-none/release
 
 build: setup ## the kernel, its loader and the host tool
 	tools/freestanding.sh build

@@ -14,58 +14,14 @@ PATH=$PATH:${HOME:?}/.cargo/bin # rustup's, for shells that did not read ~/.prof
 
 rust=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pmiscope/rust-src-$rust
-work= # a temporary directory, once there is a reason for one
-
-say() { echo "setup: $*"; }
-die() {
-    echo "setup: $*" >&2
-    exit 1
-}
-have() { command -v "$1" >/dev/null 2>&1; }
-trap '[ -z "$work" ] || rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
-
-# Runs a command without its chatter, which is in $work/log if it matters.
-quietly() { "$@" >>"$work/log" 2>&1 </dev/null; }
-
-make_work() {
-    [ -z "$work" ] || return 0
-    work=$(mktemp -d)
-    chmod 755 "$work" # apt downloads as its own user
-}
+me=setup
+. tools/apt.sh
 
 # --- Debian packages ---------------------------------------------------------
 
 qemu_version() { qemu-system-x86_64 --version 2>/dev/null | sed -n '1s/.*version \([0-9.]*\).*/\1/p'; }
 # QEMU 7.2 is Debian 12's. An older one has other timers under -icount.
 qemu_is_old() { qemu_version | awk -F. '{ exit !($1 < 7 || $1 == 7 && $2 < 2) }'; }
-
-# Rust links host programs with cc, against the C library's start files.
-cc_links() { have cc && case $(cc -print-file-name=crt1.o) in /*) ;; *) false ;; esac }
-
-install_packages() {
-    have apt-get || die "no apt-get here; please install what Debian calls: $*"
-    if [ "$(id -u)" -eq 0 ]; then
-        as_root=
-    elif have sudo && sudo -n true 2>/dev/null; then
-        as_root='sudo -n'
-    else
-        die "not root, and sudo wants a password; please run: sudo apt-get install --no-install-recommends $*"
-    fi
-    say "installing by apt-get: $*"
-    make_work
-    # The lists of a fresh machine are empty, those of an old one are stale: both
-    # show as a failure to install.
-    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300"
-    # shellcheck disable=SC2086 # $apt is words
-    quietly $apt install --no-install-recommends "$@" || {
-        quietly $apt update || true
-        quietly $apt install --no-install-recommends "$@"
-    } || {
-        tail -n 20 "$work/log" >&2
-        die "apt-get could not install: $*"
-    }
-}
 
 setup_packages() {
     wanted=
@@ -129,58 +85,6 @@ std_source() {
 # Debian's suites that may carry it, the likeliest first.
 suites="trixie-backports forky-backports forky sid experimental"
 
-# Prints the Debian archive's entries of this machine's apt configuration, with
-# suite $1 in the place of theirs: one-line style from *.list, to $2.list, and
-# stanzas from *.sources, to $2.sources. Addresses, keys and options stay.
-# An entry is the Debian archive's if it has this release in the component main
-# (the security archive's suites have another suffix).
-write_sources() {
-    list=/etc/apt/sources.list parts=/etc/apt/sources.list.d
-    eval "$(apt-config shell list Dir::Etc::sourcelist/f parts Dir::Etc::sourceparts/d)"
-    release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
-    ours="^(${release:-stable}|oldstable|stable|testing|unstable|sid)(-updates|-backports)?/?\$"
-
-    cat "$list" "$parts"/*.list 2>/dev/null | awk -v ours="$ours" -v suite="$1" '
-        $1 != "deb" || /cdrom:/ { next }
-        {
-            sub(/#.*/, "")
-            options = ""
-            if (match($0, /^[ \t]*deb[ \t]+\[[^]]*\]/)) {
-                options = substr($0, 1, RLENGTH)
-                sub(/^[ \t]*deb[ \t]+/, "", options)
-                $0 = "deb " substr($0, RLENGTH + 1)
-            }
-            for (i = 4; i <= NF; i++)
-                if ($3 ~ ours && $i == "main")
-                    print "deb", options, $2, suite, "main"
-        }' | sort -u >"$2.list"
-
-    for file in "$parts"/*.sources; do
-        [ ! -f "$file" ] || { cat "$file" && echo; }
-    done | awk -v ours="$ours" -v suite="$1" '
-        function finish() {
-            if (kept != "" && binary && release && main && !disabled)
-                printf "Types: deb\nSuites: %s\nComponents: main\n%s\n", suite, kept
-            kept = ""; binary = release = main = disabled = 0
-        }
-        /^#/ { next }
-        /^[ \t]*$/ { finish(); next }
-        /^[^ \t]/ { field = tolower(substr($0, 1, index($0, ":") - 1)) }
-        {
-            value = $0
-            if (value ~ /^[^ \t]/) sub(/^[^:]*:/, "", value)
-            n = split(value, word)
-            for (i = 1; i <= n; i++) {
-                if (field == "types" && word[i] == "deb") binary = 1
-                if (field == "suites" && word[i] ~ ours) release = 1
-                if (field == "components" && word[i] == "main") main = 1
-                if (field == "enabled" && word[i] ~ /^(no|false|off|0|without|disable)$/) disabled = 1
-            }
-            if (field !~ /^(types|suites|components|enabled)$/) kept = kept $0 "\n"
-        }
-        END { finish() }' >"$2.sources"
-}
-
 std_source_from_debian() {
     have apt-get && have dpkg-deb || return 1
     mkdir -p "$work/sources" "$work/lists" "$work/apt"
@@ -189,7 +93,7 @@ std_source_from_debian() {
         -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/apt" \
         -o Acquire::Languages=none
     for suite in $suites; do
-        write_sources "$suite" "$work/sources/debian"
+        write_sources "$suite" "$work/sources/debian" deb
         # It fails when one archive of several does not have the suite.
         quietly apt-get -qq "$@" update || true
         package=$(apt-cache "$@" madison rust-src 2>/dev/null |
