@@ -69,6 +69,13 @@ pub struct CoreCounters {
     pub unclaimed: PlainAtomicU64,
     /// Interrupts that came while the handler of another one ran.
     pub nested: PlainAtomicU64,
+    /// Of performance counters: interrupts whose overflow an earlier handler has seen
+    /// already.
+    pub late: PlainAtomicU64,
+    /// Interrupts that came before the event was where its overflow was due.
+    pub early: PlainAtomicU64,
+    /// Overflows that were due before the one before them was handled.
+    pub missed: PlainAtomicU64,
 }
 
 /// The control page of a core's ring.

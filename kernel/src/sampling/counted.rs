@@ -42,9 +42,18 @@ pub(super) fn interrupt(
             calibration::overflow(core, entered);
             Next::Arm(0)
         }
-        (Phase::Sampling, Some(_)) if cause != Cause::Counter => unclaimed(frame, core, Next::GoOn),
+        (Phase::Sampling, Some(_)) if cause == Cause::Other => unclaimed(frame, core, Next::GoOn),
         (Phase::Sampling, Some(run)) => {
-            overflow::note(frame, core, run.ring(core).counters);
+            let counters = run.ring(core).counters;
+            overflow::note(frame, core, counters);
+            if overflows.is_empty() {
+                let why = match cause {
+                    Cause::Late => &counters.late,
+                    _ => &counters.early,
+                };
+                why.fetch_add(1, Relaxed);
+                return Next::GoOn;
+            }
             sample(frame, core, entered, delivery, (pmu, overflows), run)
         }
         // The run is over: they stand still from here on.
@@ -74,16 +83,18 @@ fn sample(
     (pmu, overflows): (&Pmu, Overflows),
     run: &'static Run,
 ) -> Next {
-    if overflows.is_empty() {
-        return Next::GoOn;
-    }
     let state = &core.sampling;
+    let missed = &run.ring(core).counters.missed;
     for event in overflows.iter() {
+        let overflow = pmu.overflow(core, event);
+        if overflow.missed != 0 {
+            missed.fetch_add(overflow.missed, Relaxed);
+        }
         let taken = Taken {
             sequence: state.sequence.fetch_add(1, Relaxed),
             // Its place among 16.
             event: event.to_le_bytes()[0],
-            period: pmu.overflow(core, event).ran,
+            period: overflow.ran,
         };
         overflow::record(frame, core, entered, delivery, taken, run);
     }

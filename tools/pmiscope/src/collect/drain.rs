@@ -107,6 +107,9 @@ impl<'memory> Collector<'memory> {
                 lost: self.shared.control(number).lost(),
                 unclaimed: counters.unclaimed.load(Ordering::Relaxed),
                 nested: counters.nested.load(Ordering::Relaxed),
+                late: counters.late.load(Ordering::Relaxed),
+                early: counters.early.load(Ordering::Relaxed),
+                missed: counters.missed.load(Ordering::Relaxed),
                 corrupt_at: core.corrupt_at,
             }
         });

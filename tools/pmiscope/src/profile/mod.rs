@@ -148,6 +148,13 @@ pub struct CoreEnd {
     pub unclaimed: u64,
     /// Interrupts that came while the handler of another one ran.
     pub nested: u64,
+    /// Of performance counters: interrupts whose overflow an earlier handler has seen
+    /// already.
+    pub late: u64,
+    /// Interrupts that came before the event was where its overflow was due.
+    pub early: u64,
+    /// Overflows that were due before the one before them was handled.
+    pub missed: u64,
     /// Where its ring made no sense any more, in words since the start.
     pub corrupt_at: Option<u64>,
 }

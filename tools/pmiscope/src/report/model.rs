@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use profiler::format::{ChainEnd, Clock, Description, State};
+use profiler::format::{ChainEnd, Clock, Description, Source, State};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
 use super::{Selection, Step, Tally};
-use crate::profile::{Mode, Outcome, Profile};
+use crate::profile::{CoreEnd, Mode, Outcome, Profile, RunEnd};
 use crate::symbols::{BuildId, FunctionId, Symbols};
 
 /// What a report is to show.
@@ -50,6 +50,10 @@ pub struct Report {
     pub lost: u64,
     /// Interrupts that found no overflow; `null` if the profile's end is missing.
     pub unclaimed: Option<u64>,
+    /// What became of the counters' interrupts that made no sample; left out where
+    /// overflows are not performance counters', `null` if the profile's end is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters: Option<Option<Counters>>,
     /// The hash of every sample of every core, in order.
     pub sample_hash: String,
     /// The cost of a sample's handler; `null` if a tick is not an instruction.
@@ -155,6 +159,18 @@ pub struct Core {
     pub nested: Option<u64>,
 }
 
+/// What became of performance counters' interrupts that made no sample, all cores
+/// together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Counters {
+    /// Interrupts whose overflow an earlier handler had seen already.
+    pub late: u64,
+    /// Interrupts before the event was where its overflow was due.
+    pub early: u64,
+    /// Overflows that were due before the one before them was handled.
+    pub missed: u64,
+}
+
 /// A task.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskRow {
@@ -222,6 +238,7 @@ impl Report {
             samples: tally.samples(),
             lost: cores.iter().map(|core| core.lost).sum(),
             unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
+            counters: (run.source == Source::Pmu).then(|| end.map(counters)),
             sample_hash: tally.hash.clone(),
             handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
             cores,
@@ -254,6 +271,15 @@ impl Report {
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
         }
+    }
+}
+
+fn counters(end: &RunEnd) -> Counters {
+    let sum = |of: fn(&CoreEnd) -> u64| end.cores.iter().map(of).sum();
+    Counters {
+        late: sum(|core| core.late),
+        early: sum(|core| core.early),
+        missed: sum(|core| core.missed),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::model::{Core, FunctionRow, Period, Report, SortBy};
+use super::model::{Core, Counters, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
 use crate::units::{counted, duration, grouped, percent};
 
@@ -79,10 +79,34 @@ impl Out {
             let _ = write!(samples, " ({} only)", only.join(", "));
         }
         self.fact("samples", &samples);
+        if let Some(Some(counters)) = report.counters {
+            self.counters(counters);
+        }
         self.fact("hash", &report.sample_hash);
         self.fact("run", &outcome(report));
         if let Some(incomplete) = &report.incomplete {
             self.fact("incomplete", incomplete);
+        }
+    }
+
+    /// What became of counters' interrupts, as far as it is worth a word.
+    fn counters(&mut self, counters: Counters) {
+        let Counters {
+            late,
+            early,
+            missed,
+        } = counters;
+        let said: Vec<_> = [
+            (missed, "overflow", "due too soon after another and missed"),
+            (late, "interrupt", "for an overflow seen before"),
+            (early, "interrupt", "before the event was due"),
+        ]
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, what, how)| format!("{} {how}", counted(count, what)))
+        .collect();
+        if !said.is_empty() {
+            self.fact("", &said.join(", "));
         }
     }
 

@@ -277,6 +277,9 @@ impl Samples {
                 lost: 0,
                 unclaimed: 0,
                 nested: 0,
+                late: 0,
+                early: 0,
+                missed: 0,
                 corrupt_at: None,
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");

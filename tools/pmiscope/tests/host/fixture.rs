@@ -280,6 +280,9 @@ pub fn run_end() -> RunEnd {
         lost,
         unclaimed: 1,
         nested: 0,
+        late: 0,
+        early: 0,
+        missed: 0,
         corrupt_at: None,
     };
     RunEnd {
