@@ -14,6 +14,8 @@
 //! Every word that both sides may touch at a time is an atomic; the description
 //! is written before the magic, and the magic is written once.
 
+pub mod control;
+
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as PlainOrdering};
@@ -41,6 +43,8 @@ pub enum RunState {
     Finished = 2,
     /// The kernel met a fault or a panic; what the rings hold is still true.
     Failed = 3,
+    /// The cores sample nothing until the host asks for it.
+    Paused = 4,
 }
 
 /// The header page.
@@ -54,6 +58,8 @@ struct HeaderPage {
     state: AtomicU32,
     /// An encoded [`Description`].
     description: [PlainAtomicU64; DESCRIPTION_BYTES / 8],
+    /// What the host asks for meanwhile.
+    control: control::Control,
 }
 
 /// What a core tells of itself beside its samples.
@@ -87,12 +93,6 @@ struct RingPage {
 
 /// Pages fit what they hold.
 const _: () = assert!(size_of::<HeaderPage>() == PAGE);
-/// There is room behind the description for words that both sides write.
-const _: () = {
-    const CONTROL_BYTES: usize = 256;
-    let end = core::mem::offset_of!(HeaderPage, description) + DESCRIPTION_BYTES;
-    assert!(end + CONTROL_BYTES <= PAGE);
-};
 #[cfg(not(loom))] // loom's atomics are larger
 const _: () = assert!(size_of::<RingPage>() == PAGE);
 
@@ -202,6 +202,7 @@ impl<'block> Shared<'block> {
             layout,
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
+        header.control.clear();
         shared.set_state(RunState::Starting);
         for core in 0..layout.cores {
             shared.clear_ring_page(core);
@@ -279,6 +280,7 @@ impl<'block> Shared<'block> {
             0 => RunState::Starting,
             1 => RunState::Sampling,
             2 => RunState::Finished,
+            4 => RunState::Paused,
             _ => RunState::Failed,
         }
     }
@@ -288,6 +290,12 @@ impl<'block> Shared<'block> {
         self.header
             .state
             .store(state as u32, PlainOrdering::Release);
+    }
+
+    /// Where the host asks for things, and the kernel answers.
+    #[must_use]
+    pub fn requests(&self) -> &'block control::Control {
+        &self.header.control
     }
 
     /// Cores, each with a ring.

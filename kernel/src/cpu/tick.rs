@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::apic::{self, Register};
-use crate::trap::{TrapFrame, vector};
+use crate::trap::vector;
 
 /// The APIC timer's counts in a tick; 0: there are no ticks.
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -24,6 +24,16 @@ pub fn enable() {
     unsafe { registers.write(Register::LvtTimer, vector::TICK.into()) };
 }
 
+/// Lets ticks come one after the other on the running core, whether it halts or not,
+/// until it calls [`enable`].
+pub fn repeat() {
+    let registers = apic::registers();
+    let entry = apic::TIMER_PERIODIC | u32::from(vector::TICK);
+    // SAFETY: the vector has a handler.
+    unsafe { registers.write(Register::LvtTimer, entry) };
+    arm();
+}
+
 /// Lets an interrupt come a tick from now, if there are ticks.
 #[inline]
 pub(super) fn arm() {
@@ -33,9 +43,4 @@ pub(super) fn arm() {
         // it the entry is masked.
         unsafe { apic::registers().write(Register::TimerInitialCount, count) };
     }
-}
-
-/// The handler of [`vector::TICK`]: that it came is all.
-pub fn on_tick(_: &mut TrapFrame) {
-    apic::registers().end_of_interrupt();
 }

@@ -12,7 +12,7 @@ use profiler::pmu::unit::{Cause, Entered, Overflows};
 
 use super::overflow::{self, Next, Taken};
 use super::source::pmu::Pmu;
-use super::{Phase, Run, calibration, phase, run};
+use super::{Phase, Run, control, phase, run};
 use crate::cpu::CoreBlock;
 use crate::trap::TrapFrame;
 
@@ -39,7 +39,6 @@ pub(super) fn interrupt(
     match (phase(), run()) {
         (Phase::Probing, _) => {
             pmu.note_trial(core, entered, overflows);
-            calibration::overflow(core, entered);
             Next::Arm(0)
         }
         (Phase::Sampling, Some(_)) if cause == Cause::Other => unclaimed(frame, core, Next::GoOn),
@@ -84,6 +83,7 @@ fn sample(
     run: &'static Run,
 ) -> Next {
     let state = &core.sampling;
+    let first = run.control.first_event();
     let missed = &run.ring(core).counters.missed;
     for event in overflows.iter() {
         let overflow = pmu.overflow(core, event);
@@ -93,12 +93,13 @@ fn sample(
         let taken = Taken {
             sequence: state.sequence.fetch_add(1, Relaxed),
             // Its place among 16.
-            event: event.to_le_bytes()[0],
+            event: first + event.to_le_bytes()[0],
             period: overflow.ran,
         };
         overflow::record(frame, core, entered, delivery, taken, run);
     }
     state.entered.store(entered, Relaxed);
+    control::look(core, run);
     if overflow::is_last(core) {
         pmu.disarm(core);
         super::leave(frame, core, run);

@@ -8,6 +8,7 @@
 //! * [`counted`]: the same, where overflows are performance counters'.
 //! * [`walk`]: the stacks and the code that the walk may look at.
 //! * [`aim`]: single overflows at certain instructions.
+//! * [`control`]: what can be changed meanwhile.
 //! * [`turns`]: one core at a time, where instructions are counted.
 //!
 //! A run begins on the first core, which chooses the source, calibrates it while
@@ -20,6 +21,7 @@
 pub mod aim;
 pub mod calibration;
 pub mod clock;
+pub mod control;
 mod counted;
 pub mod overflow;
 pub mod source;
@@ -49,6 +51,7 @@ use crate::{smp, task, time};
 use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
+use control::Control;
 pub use overflow::CoreState;
 use source::pmu::{self, Jitter};
 use source::{Source, Wanted, apic_timer, step};
@@ -81,6 +84,7 @@ pub struct Run {
     began: AtomicU64,
     turns: Option<Turns>,
     workload: &'static Workload,
+    control: Control,
     /// Cores that have not taken their last sample.
     active: AtomicU32,
 }
@@ -395,6 +399,12 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         began: AtomicU64::new(0),
         turns: turns.then(Turns::new),
         workload,
+        control: Control::new(
+            settings.events.unwrap_or(pmu::DEFAULT_EVENTS),
+            event_count,
+            period,
+            settings,
+        ),
         active: AtomicU32::new(cores),
     };
     for core in cpu::cores() {

@@ -13,7 +13,7 @@ pub mod vector;
 use spin::Once;
 
 use crate::cpu::msr::checked;
-use crate::cpu::tick;
+use crate::sampling::control;
 use crate::sampling::source::step;
 use crate::{assembly, smp, task, workload};
 pub use frame::TrapFrame;
@@ -42,7 +42,8 @@ pub fn register(vector: u8, handler: Handler) {
 pub fn start() {
     assembly::assert_sorted();
     register(vector::SPURIOUS, |_| {});
-    register(vector::TICK, tick::on_tick);
+    register(vector::TICK, control::on_tick);
+    register(vector::CONTROL, control::on_control);
     register(vector::GENERAL_PROTECTION, |frame| {
         if !checked::is_answer(frame) {
             report::unhandled(vector::GENERAL_PROTECTION, frame);

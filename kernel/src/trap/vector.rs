@@ -28,6 +28,8 @@ pub const LAYER: u8 = 0x44;
 pub const RESCHEDULE: u8 = 0x43;
 /// The core's own timer, which ends its halts: see [`crate::cpu::tick`].
 pub const TICK: u8 = 0x45;
+/// The host may have asked for something: see [`crate::sampling::control`].
+pub const CONTROL: u8 = 0x46;
 /// A request to the kernel: see [`crate::task::syscall`].
 pub const SYSTEM_CALL: u8 = 0x80;
 /// An overflow, where overflows come as maskable interrupts.
@@ -69,6 +71,7 @@ pub const fn name(vector: u8) -> &'static str {
         NUDGE => "nudge from itself",
         LAYER => "layer",
         TICK => "tick",
+        CONTROL => "control",
         RESCHEDULE => "reschedule",
         SYSTEM_CALL => "system call",
         SAMPLING => "overflow",

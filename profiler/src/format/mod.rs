@@ -3,10 +3,12 @@
 //!
 //! * [`sample`]: the record that an overflow leaves in the ring.
 //! * [`description`]: what a run is, said once, when sampling starts.
+//! * [`event`]: an event that is counted from some later time on.
 //!
 //! Everything is made of little-endian 64-bit words, because a ring is.
 
 pub mod description;
+pub mod event;
 pub mod sample;
 
 pub use description::{Clock, Delivery, Description, EventDescription, Source, Text};
@@ -29,6 +31,8 @@ pub struct RecordHead {
 pub mod kind {
     /// A [`super::Sample`].
     pub const SAMPLE: u8 = 1;
+    /// A [`super::event::NewEvent`].
+    pub const EVENT: u8 = 3;
 }
 
 impl RecordHead {

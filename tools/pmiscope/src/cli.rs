@@ -43,6 +43,9 @@ pub enum Command {
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
+    /// Stop, start or change a run by performance counters while it goes on
+    #[command(after_help = CTL_EXAMPLES)]
+    Ctl(Box<CtlArgs>),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -54,6 +57,15 @@ Examples:
   pmiscope run --iso pmiscope.iso                as a stock Limine boots it
 
 A second ^C ends at once, without a report. Exit status: see pmiscope --help.";
+
+const CTL_EXAMPLES: &str = "\
+Examples:
+  pmiscope ctl stop                  nothing is counted any more, on any core
+  pmiscope ctl start
+  pmiscope ctl period 100            ten times as many samples as every 1000
+  pmiscope ctl event cycles:k,instructions
+
+What is sampled after a change is another event in the report, with its own period.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -433,4 +445,40 @@ mod tests {
         let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
         assert!(said.contains("must be one word"), "{said}");
     }
+}
+
+/// The arguments of `ctl`.
+#[derive(Args, Debug)]
+pub struct CtlArgs {
+    /// The run's process; the only one if there is only one
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
+    /// What it is to do.
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// What a run can be told to do.
+#[derive(Subcommand, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one
+pub enum CtlCommand {
+    /// Say how the run stands
+    Status,
+    /// Go on sampling
+    Start,
+    /// Sample and count nothing, until `start`
+    Stop,
+    /// Sample every so many events, those that have no period of their own
+    Period {
+        /// Events between two samples
+        #[arg(value_name = "EVENTS",
+              value_parser = clap::value_parser!(u64).range(range(&Settings::PERIODS)))]
+        events: u64,
+    },
+    /// Count and sample these events from now on
+    Event {
+        /// As `--event` of `pmiscope run` takes them
+        #[arg(value_name = "LIST", value_parser = events)]
+        list: EventList,
+    },
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use inferno::flamegraph;
-use profiler::format::{ChainEnd, Clock, Description};
+use profiler::format::{ChainEnd, Clock};
 
 use crate::profile::Profile;
 use crate::report::model::task_name;
@@ -98,7 +98,7 @@ pub fn draw(
         counted(samples, "sample"),
         counted(run.cores.into(), "core"),
         run.source,
-        every(run, event),
+        every(profile, event),
         host.qemu,
         host.mode,
     ));
@@ -111,8 +111,9 @@ pub fn draw(
 }
 
 /// What lies between two samples.
-fn every(run: &Description, event: Option<u8>) -> String {
-    let events = run.events();
+fn every(profile: &Profile, event: Option<u8>) -> String {
+    let run = &profile.description;
+    let events = profile.events();
     let counted = match event {
         Some(event) => events
             .get(usize::from(event))

@@ -14,6 +14,7 @@ pub mod chain;
 pub mod cli;
 pub mod collect;
 pub mod commands;
+pub mod control;
 pub mod exit;
 pub mod flame;
 pub mod profile;

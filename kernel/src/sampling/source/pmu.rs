@@ -24,6 +24,7 @@ use raw_cpuid::native_cpuid;
 use spin::Once;
 
 use super::Unavailable;
+use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::msr::pmu::ThisCore;
 use crate::cpu::{self, CoreBlock};
 use crate::sampling::calibration;
@@ -243,6 +244,58 @@ impl Pmu {
         let wanted = &core.sampling.pmu.wanted;
         wanted.store(Wanted::Stop as u8, Relaxed);
         calibration::raise(self.delivery);
+    }
+
+    /// Asks another core to start its counters.
+    pub fn ask_to_start(&self, core: &CoreBlock) {
+        self.ask(core, Wanted::Start);
+    }
+
+    /// Asks another core to stop its counters.
+    pub fn ask_to_stop(&self, core: &CoreBlock) {
+        self.ask(core, Wanted::Stop);
+    }
+
+    fn ask(&self, core: &CoreBlock, wanted: Wanted) {
+        core.sampling
+            .pmu
+            .wanted
+            .store(wanted as u8, Ordering::Release);
+        let message = match self.delivery {
+            Delivery::Nmi => Message::Nmi,
+            Delivery::Irq => Message::Fixed(vector::SAMPLING),
+        };
+        // SAFETY: both have a handler.
+        unsafe { apic::registers().send(message, Destination::Core(core.apic_id)) };
+    }
+
+    /// Whether the counters of `core` count.
+    #[must_use]
+    pub fn is_running(&self, core: &CoreBlock) -> bool {
+        core.sampling.pmu.unit.is_running()
+    }
+
+    /// Plans `events` on every core, none of which counts.
+    ///
+    /// # Errors
+    ///
+    /// A core cannot count them: all are left as they were planned before.
+    pub fn plan_all(&self, events: &EventList) -> Result<(), Unavailable> {
+        let plan = |core: &CoreBlock| {
+            let survey = core.sampling.pmu.survey.get().and_then(|it| it.ok());
+            let found = survey.ok_or(Unavailable::NoPmu)?;
+            Plan::make(&found, events, None).map_err(|problem| Unavailable::Pmu {
+                core: core.index,
+                problem: problem.into(),
+            })
+        };
+        for core in cpu::cores() {
+            plan(core)?;
+        }
+        for core in cpu::cores() {
+            core.sampling.pmu.set_plan(plan(core)?);
+        }
+        Ok(())
     }
 
     /// Does in the handler of the running core, `core`, which has entered, what the core

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use profiler::format::record_words;
 use profiler::format::sample::MAX_WORDS;
 use profiler::ring::Reader;
-use profiler::shared::Shared;
+use profiler::shared::{RunState, Shared, control};
 
 use crate::profile::{CoreEnd, Writer};
 
@@ -93,6 +93,18 @@ impl<'memory> Collector<'memory> {
     pub fn lost(&self) -> u64 {
         let cores = 0..self.shared.cores();
         cores.map(|core| self.shared.control(core).lost()).sum()
+    }
+
+    /// Whether the run was asked to stop, and can be started again.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.shared.state() == RunState::Paused
+    }
+
+    /// Where the kernel is asked for things.
+    #[must_use]
+    pub fn requests(&self) -> &control::Control {
+        self.shared.requests()
     }
 
     /// Each core's counters.

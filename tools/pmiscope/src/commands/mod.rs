@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod ctl;
 mod run;
 mod show;
 mod verify;
@@ -21,6 +22,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),
         Command::Verify(arguments) => verify::run(arguments),
+        Command::Ctl(arguments) => ctl::run(arguments),
     }
 }
 

@@ -41,7 +41,7 @@ impl Opened {
     /// The number of the event that is asked for.
     fn event(&self, asked_for: Option<&str>) -> Result<Option<u8>> {
         asked_for
-            .map(|text| report::event::find(&self.profile.description, text))
+            .map(|text| report::event::find(&self.profile, text))
             .transpose()
     }
 

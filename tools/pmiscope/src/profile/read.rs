@@ -1,7 +1,8 @@
 //! Reads a profile: the chunks that are whole, and what is not.
 
 use profiler::format::description::DESCRIPTION_BYTES;
-use profiler::format::{Description, record_words};
+use profiler::format::event::NewEvent;
+use profiler::format::{Description, EventDescription, record_words};
 use thiserror::Error;
 
 use super::chunk::{Chunk, Kind};
@@ -37,6 +38,8 @@ pub struct Profile {
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
     cores: Vec<Core>,
+    /// What samples mean by an event's number.
+    events: Vec<EventDescription>,
     incomplete: Vec<String>,
 }
 
@@ -73,6 +76,7 @@ impl Profile {
         let mut profile = Self {
             cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
             file,
+            events: description.events().to_vec(),
             description,
             host,
             kernel: None,
@@ -80,6 +84,7 @@ impl Profile {
             incomplete: Vec::new(),
         };
         profile.read_chunks(first.end());
+        profile.read_events();
         Ok(profile)
     }
 
@@ -130,6 +135,28 @@ impl Profile {
                 self.check_end(&end);
             }
         }
+    }
+
+    /// Finds the events that came later than the description.
+    fn read_events(&mut self) {
+        let mut later = Vec::new();
+        for core in 0..self.cores() {
+            self.for_each_record(core, |record| later.extend(NewEvent::decode(record)));
+        }
+        for NewEvent { number, event } in later {
+            let number = usize::from(number);
+            if number >= self.events.len() {
+                self.events.resize(number + 1, EventDescription::EMPTY);
+            }
+            self.events[number] = event;
+        }
+    }
+
+    /// What samples mean by an event's number: the events of the description, then those
+    /// that were asked for while the run went on. None where ticks are sampled.
+    #[must_use]
+    pub fn events(&self) -> &[EventDescription] {
+        &self.events
     }
 
     /// Takes a chunk's content, or gives `None` if it has none that it should.

@@ -1,13 +1,13 @@
 //! The events of a run: what a report says of each, and which one is meant.
 
 use anyhow::{Result, bail};
-use profiler::format::Description;
 use profiler::pmu::event::Event;
 use serde::Serialize;
 
 use super::Tally;
 use super::model::Period;
 use super::tally::Distribution;
+use crate::profile::Profile;
 use crate::units::counted;
 
 /// An event of a run.
@@ -41,9 +41,9 @@ impl Period {
     }
 }
 
-/// The events of `run`, or only this one.
-pub(super) fn rows(run: &Description, tally: &Tally, only: Option<u8>) -> Vec<EventRow> {
-    let rows = run.events().iter().zip(&tally.events).enumerate();
+/// The events of a profile, or only this one.
+pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<EventRow> {
+    let rows = profile.events().iter().zip(&tally.events).enumerate();
     rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
         .map(|(index, (event, tally))| EventRow {
             index,
@@ -56,18 +56,18 @@ pub(super) fn rows(run: &Description, tally: &Tally, only: Option<u8>) -> Vec<Ev
         .collect()
 }
 
-/// The number of the event of `run` that `text` means: its number, or what it counts,
+/// The number of the event of a profile that `text` means: its number, or what it counts,
 /// by any of its names.
 ///
 /// # Errors
 ///
 /// There is none, or there are several; and which there are.
-pub fn find(run: &Description, text: &str) -> Result<u8> {
-    let events = run.events();
+pub fn find(profile: &Profile, text: &str) -> Result<u8> {
+    let events = profile.events();
     if events.is_empty() {
         bail!(
             "--event {text}: the profile has no events: its samples are by the source {}",
-            run.source
+            profile.description.source
         );
     }
     let is_meant = |name: &str| {

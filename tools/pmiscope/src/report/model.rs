@@ -217,7 +217,7 @@ impl Report {
         let cores = cores(profile, &tally);
         let run = &profile.description;
         let only_event = options.selection.event;
-        let events = event::rows(run, &tally, only_event);
+        let events = event::rows(profile, &tally, only_event);
         let period = match &events[..] {
             [event] => event.period,
             _ => Period::new(run.period, &tally.periods),

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use profiler::format::{ChainEnd, Sample, record_words};
-use profiler::pmu::event::MAX_EVENTS;
+use profiler::format::sample::NoSample;
+use profiler::format::{ChainEnd, Sample, kind, record_words};
 use sha2::{Digest, Sha256};
 
 use super::Stack;
@@ -94,7 +94,7 @@ impl Tally {
     pub fn new(profile: &Profile, callers: &Callers, selection: Selection) -> Self {
         let mut tally = Self {
             hash: sample_hash(profile),
-            events: vec![EventTally::default(); profile.description.events().len()],
+            events: vec![EventTally::default(); profile.events().len()],
             ..Self::default()
         };
         let mut known = HashMap::new();
@@ -127,13 +127,17 @@ impl Tally {
         // recorded before it, and has the higher number.
         let mut numbers = 0_u64;
         let mut others = 0;
-        let mut had_event = [false; MAX_EVENTS];
+        let mut had_event = [false; 1 << u8::BITS];
         let mut key = Vec::new();
         let mut chain = Vec::new();
         profile.for_each_record(core, |record| {
-            let Ok(sample) = Sample::decode(record) else {
-                self.unreadable += 1;
-                return;
+            let sample = match Sample::decode(record) {
+                Ok(sample) => sample,
+                Err(NoSample::OtherKind(kind::EVENT)) => return,
+                Err(_) => {
+                    self.unreadable += 1;
+                    return;
+                }
             };
             #[allow(clippy::cast_possible_truncation)] // modulo 2³²
             let ahead = sample.sequence.wrapping_sub(numbers as u32);

@@ -177,6 +177,7 @@ impl Pmu {
         let armed_at = core.sampling.armed_at.load(Relaxed);
         let gap = entered.saturating_sub(armed_at);
         pmu.trials.gap.store(gap, Relaxed);
+        core.sampling.trials.fetch_add(1, Relaxed);
         for index in 0..MAX_EVENTS {
             let position = pmu.unit.position(index);
             let before = pmu.trials.positions[index].swap(position, Relaxed);

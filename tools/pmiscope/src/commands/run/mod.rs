@@ -14,6 +14,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::show;
 use crate::cli::RunArgs;
 use crate::collect::{Mapping, guest_memory, log_file};
+use crate::control::Server;
 use crate::exit::Exit;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Machine, Process};
@@ -94,8 +95,16 @@ fn boot_and_follow(plan: &Plan) -> Result<Ended> {
         interrupted,
         progress: Progress::new(),
         not_shared: None,
+        control: listen(),
     };
     session.follow(process)
+}
+
+/// Without a place to listen a run goes on all the same.
+fn listen() -> Option<Server> {
+    Server::new()
+        .inspect_err(|error| eprintln!("pmiscope: pmiscope ctl will not find this run: {error}"))
+        .ok()
 }
 
 /// A flag that ^C and SIGTERM set. A second one ends the tool at once, and QEMU

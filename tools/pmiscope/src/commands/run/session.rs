@@ -7,16 +7,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use profiler::format::Description;
+use profiler::format::{Description, Source};
 use profiler::shared::NotShared;
 
 use super::log::Log;
 use super::plan::Plan;
 use super::progress::Progress;
 use crate::collect::{Collector, GuestFile, Mapping, find};
+use crate::control::Server;
 use crate::profile::{Head, Host, Outcome, RunEnd, Writer};
 use crate::qemu::{Process, WhenEnded};
 use crate::symbols::BuildId;
+use crate::units::grouped;
 
 /// Between two looks at the rings. A ring holds some thousand samples; at the
 /// fastest (a sample every 4 µs) this is some hundred.
@@ -48,10 +50,13 @@ pub(super) struct Session<'run> {
     pub(super) progress: Progress,
     /// Why what looked like rings could not be read.
     pub(super) not_shared: Option<NotShared>,
+    /// Where `pmiscope ctl` is heard, if there is a place for that.
+    pub(super) control: Option<Server>,
 }
 
 /// The rings, and where their records go.
 struct Sampling<'run> {
+    source: Source,
     collector: Collector<'run>,
     profile: Writer<File>,
     total: u64,
@@ -80,7 +85,10 @@ impl<'run> Session<'run> {
             }
             if let Some(sampling) = &mut sampling {
                 is_active |= self.drain(sampling)? > 0;
+                // It was asked to be silent.
+                is_active |= sampling.collector.is_paused();
             }
+            self.serve(sampling.as_ref());
             if let Some(ended) = ended {
                 break self.by_itself(ended);
             }
@@ -130,6 +138,18 @@ impl<'run> Session<'run> {
         })
     }
 
+    /// Does what `pmiscope ctl` asks for.
+    fn serve(&mut self, sampling: Option<&Sampling<'_>>) {
+        let Some(control) = &mut self.control else {
+            return;
+        };
+        let run = sampling.map(|it| (it.source, it.collector.requests()));
+        control.serve(run, || match sampling {
+            None => "the guest has not begun to sample yet".into(),
+            Some(sampling) => status(sampling),
+        });
+    }
+
     /// Reads the guest's log; says whether there was anything new.
     fn follow_log(&mut self) -> Result<bool> {
         let lines = self.log.poll().context("cannot read the guest's log")?;
@@ -159,6 +179,7 @@ impl<'run> Session<'run> {
             collector: Collector::new(shared),
             profile: self.begin_profile(&description)?,
             total: description.samples,
+            source: description.source,
         }))
     }
 
@@ -239,6 +260,21 @@ impl<'run> Session<'run> {
         };
         (ended.outcome, said)
     }
+}
+
+/// How a run stands, in a line.
+fn status(sampling: &Sampling<'_>) -> String {
+    let collector = &sampling.collector;
+    let state = match collector.is_paused() {
+        true => "stopped",
+        false => "sampling",
+    };
+    format!(
+        "{state}; {} of {} samples, {} lost",
+        grouped(collector.samples()),
+        grouped(sampling.total),
+        grouped(collector.lost())
+    )
 }
 
 enum Search<'run> {

@@ -1,0 +1,259 @@
+//! Starting, stopping and changing a run while it goes on: asked for by the host,
+//! through the header page, or by kernel code. For runs by performance counters.
+//!
+//! All of it is done by the first core, in a maskable interrupt: it plans, which
+//! allocates, and measures, for which its own counters have to be free. It asks the other
+//! cores by the sampling interrupt, in whose handler each starts and stops its own.
+//!
+//! * While sampling, the first core's samples look whether there is a request.
+//! * While paused, its timer does.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use profiler::format::Text;
+use profiler::format::event::NewEvent;
+use profiler::pmu::event::EventList;
+use profiler::settings::Settings;
+use profiler::shared::RunState;
+use profiler::shared::control::{ControlText, Request};
+
+use super::source::Source;
+use super::source::pmu::{Jitter, Pmu};
+use super::{Phase, Run, run, set_phase};
+use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::{self, CoreBlock, tick};
+use crate::smp;
+use crate::sync::Lock;
+use crate::time::Deadline;
+use crate::trap::{TrapFrame, vector};
+
+/// What can be changed of a run.
+pub struct Control {
+    paused: AtomicBool,
+    events: Lock<EventList>,
+    /// Of events that have none of their own.
+    period: AtomicU64,
+    jitter: Jitter,
+    /// The number of the first event that is counted now.
+    first_event: AtomicU8,
+    /// How many are.
+    event_count: AtomicU8,
+}
+
+/// Why something could not be done, in a line.
+pub type Refusal = Box<ControlText>;
+
+fn refuse(why: fmt::Arguments<'_>) -> Refusal {
+    Box::new(Text::formatted(why))
+}
+
+impl Control {
+    pub(super) fn new(
+        events: EventList,
+        event_count: u8,
+        period: u64,
+        settings: &Settings<'_>,
+    ) -> Self {
+        Self {
+            paused: AtomicBool::new(false),
+            events: Lock::new(events),
+            period: AtomicU64::new(period),
+            jitter: Jitter {
+                percent: settings.jitter,
+                seed: settings.seed,
+            },
+            first_event: AtomicU8::new(0),
+            event_count: AtomicU8::new(event_count),
+        }
+    }
+
+    /// The number of the first event that is counted now.
+    #[inline]
+    pub(super) fn first_event(&self) -> u8 {
+        self.first_event.load(Ordering::Relaxed)
+    }
+}
+
+/// Goes on sampling on all cores.
+///
+/// # Errors
+///
+/// The run has no counters, or a core does not answer.
+pub fn start() -> Result<(), Refusal> {
+    let (run, pmu) = counters()?;
+    if !run.control.paused.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    start_all(run, &pmu)
+}
+
+/// Stops the counters of all cores, which are then as they were before the run.
+///
+/// # Errors
+///
+/// The run has no counters, or a core does not answer.
+pub fn stop() -> Result<(), Refusal> {
+    let (run, pmu) = counters()?;
+    stop_all(run, &pmu)
+}
+
+/// Samples every so many events from now on, those that have no period of their own.
+///
+/// # Errors
+///
+/// As [`set_events`].
+pub fn set_period(period: u64) -> Result<(), Refusal> {
+    let (run, pmu) = counters()?;
+    let events = run.control.events.with(|events| *events);
+    change(run, &pmu, events, period)
+}
+
+/// Counts and samples these events from now on.
+///
+/// # Errors
+///
+/// The run has no counters, a core cannot count them, or does not answer. It goes on as
+/// before.
+pub fn set_events(events: EventList) -> Result<(), Refusal> {
+    let (run, pmu) = counters()?;
+    let period = run.control.period.load(Ordering::Relaxed);
+    change(run, &pmu, events, period)
+}
+
+/// Lets the running core, if it is the first, look for a request as soon as it has
+/// interrupts on. For its NMI handler.
+#[inline]
+pub(super) fn look(core: &CoreBlock, run: &Run) {
+    if core.index == 0 && run.shared.requests().is_asked() {
+        // SAFETY: `trap::start` registered the vector.
+        unsafe { apic::registers().send(Message::Fixed(vector::CONTROL), Destination::This) };
+    }
+}
+
+/// The handler of [`vector::CONTROL`].
+pub fn on_control(_: &mut TrapFrame) {
+    apic::registers().end_of_interrupt();
+    answer();
+}
+
+/// The handler of [`vector::TICK`]: on a core that halts, that it came is all.
+pub fn on_tick(_: &mut TrapFrame) {
+    apic::registers().end_of_interrupt();
+    if cpu::current().index == 0 {
+        answer();
+    }
+}
+
+/// Does what the host asks for, if it does.
+fn answer() {
+    let Some(run) = run() else {
+        return;
+    };
+    let requests = run.shared.requests();
+    let Some((number, request)) = requests.take() else {
+        return;
+    };
+    let outcome = match request {
+        Ok(Request::Start) => start(),
+        Ok(Request::Stop) => stop(),
+        Ok(Request::Period(period)) => set_period(period),
+        Ok(Request::Events(events)) => set_events(events),
+        Err(problem) => Err(refuse(format_args!("{problem}"))),
+    };
+    requests.reply(
+        number,
+        outcome.as_ref().copied().map_err(|reason| &**reason),
+    );
+}
+
+/// The run and its counters.
+fn counters() -> Result<(&'static Run, Pmu), Refusal> {
+    match run().map(|run| (run, run.source)) {
+        Some((run, Source::Pmu(pmu))) => Ok((run, pmu)),
+        Some((_, other)) => Err(refuse(format_args!(
+            "a run by {} goes on as it began: only counters can be controlled",
+            other.kind()
+        ))),
+        None => Err(refuse(format_args!("nothing is sampled"))),
+    }
+}
+
+/// Plans anew, with all counters stopped meanwhile.
+fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Refusal> {
+    let control = &run.control;
+    let was_paused = control.paused.load(Ordering::Relaxed);
+    let count = u8::try_from(events.as_slice().len()).unwrap_or(u8::MAX);
+    let first = control.first_event() + control.event_count.load(Ordering::Relaxed);
+    if first.checked_add(count).is_none_or(|end| end == u8::MAX) {
+        return Err(refuse(format_args!(
+            "too many changes in one run: start another"
+        )));
+    }
+    stop_all(run, pmu)?;
+    let planned = pmu.plan_all(&events);
+    if planned.is_ok() {
+        // On this core alone.
+        set_phase(Phase::Probing);
+        let measured = pmu.measure(run.clock.clock, period, control.jitter);
+        set_phase(Phase::Sampling);
+        for (number, event) in (first..).zip(&measured.events[..count.into()]) {
+            let event = NewEvent {
+                number,
+                event: *event,
+            };
+            let ring = run.ring(cpu::core(0));
+            // One that does not fit is counted as lost; the report has its number.
+            if ring.writer.write(&event.encode()).is_ok() {
+                ring.counters.stored.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        control.events.with(|kept| *kept = events);
+        control.period.store(period, Ordering::Relaxed);
+        control.first_event.store(first, Ordering::Relaxed);
+        control.event_count.store(count, Ordering::Relaxed);
+    }
+    if !was_paused {
+        start_all(run, pmu)?;
+    }
+    planned.map_err(|problem| refuse(format_args!("{problem}")))
+}
+
+/// How long a core may take to answer, in ticks of the time stamp counter.
+const PATIENCE: u64 = smp::PATIENCE / 4;
+
+fn stop_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
+    run.control.paused.store(true, Ordering::Relaxed);
+    run.shared.set_state(RunState::Paused);
+    // The host may ask for more, and no sample comes to look for it.
+    tick::repeat();
+    let others = || cpu::cores()[1..].iter().filter(|core| pmu.is_running(core));
+    others().for_each(|core| pmu.ask_to_stop(core));
+    pmu.stop(cpu::current());
+    answered(|| others().next().map(|core| core.index))
+}
+
+fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
+    run.control.paused.store(false, Ordering::Relaxed);
+    run.shared.set_state(RunState::Sampling);
+    tick::enable();
+    let is_due = |core: &CoreBlock| !pmu.is_running(core) && !super::overflow::is_last(core);
+    let others = || cpu::cores()[1..].iter().filter(|core| is_due(core));
+    others().for_each(|core| pmu.ask_to_start(core));
+    if is_due(cpu::current()) {
+        pmu.start(cpu::current());
+    }
+    answered(|| others().next().map(|core| core.index))
+}
+
+/// Waits until `missing` gives no core any more.
+fn answered(missing: impl Fn() -> Option<u32>) -> Result<(), Refusal> {
+    let _ = Deadline::after(PATIENCE).wait_for(|| missing().is_none());
+    match missing() {
+        None => Ok(()),
+        Some(core) => Err(refuse(format_args!(
+            "core {core} does not answer: it may have interrupts off"
+        ))),
+    }
+}

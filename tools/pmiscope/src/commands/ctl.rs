@@ -1,0 +1,25 @@
+//! `ctl`: tells a run that goes on what to do.
+
+use anyhow::Result;
+use profiler::shared::control::Request;
+
+use super::print;
+use crate::cli::{CtlArgs, CtlCommand};
+use crate::control::{self, Command};
+use crate::exit::Exit;
+
+/// `pmiscope ctl`.
+pub(super) fn run(arguments: &CtlArgs) -> Result<Exit> {
+    let command = match &arguments.command {
+        CtlCommand::Status => Command::Status,
+        CtlCommand::Start => Command::Request(Request::Start),
+        CtlCommand::Stop => Command::Request(Request::Stop),
+        CtlCommand::Period { events } => Command::Request(Request::Period(*events)),
+        CtlCommand::Event { list } => Command::Request(Request::Events(*list)),
+    };
+    let said = control::send(arguments.pid, &command)?;
+    if !said.is_empty() {
+        print(&format!("{said}\n"))?;
+    }
+    Ok(Exit::Success)
+}

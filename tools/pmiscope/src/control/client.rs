@@ -1,0 +1,75 @@
+//! The side of `pmiscope ctl`.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{Command, directory};
+
+/// How long a run may take to answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Sends `command` to the run of process `pid`, or to the only one that there is. Gives
+/// what it says.
+///
+/// # Errors
+///
+/// There is no such run, there are several, or it refuses.
+pub fn send(pid: Option<u32>, command: &Command) -> Result<String> {
+    let (pid, mut stream) = connect(pid)?;
+    let answer = ask(&mut stream, command);
+    let answer = answer.with_context(|| format!("the run of process {pid} does not answer"))?;
+    let (word, rest) = answer.split_once(' ').unwrap_or((&answer, ""));
+    match word {
+        "ok" => Ok(rest.to_owned()),
+        "no" => bail!("{rest}"),
+        _ => bail!("the run of process {pid} has ended"),
+    }
+}
+
+fn ask(stream: &mut UnixStream, command: &Command) -> io::Result<String> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    writeln!(stream, "{command}")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.trim_end().to_owned())
+}
+
+fn connect(pid: Option<u32>) -> Result<(u32, UnixStream)> {
+    let directory = directory().context("cannot look for runs")?;
+    let mut runs = Vec::new();
+    for entry in fs::read_dir(&directory).context("cannot look for runs")? {
+        let path = entry.context("cannot look for runs")?.path();
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok());
+        let Some(number) = number.filter(|&number| pid.is_none_or(|pid| pid == number)) else {
+            continue;
+        };
+        match UnixStream::connect(&path) {
+            Ok(stream) => runs.push((number, stream)),
+            // Its process was killed.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(&path);
+            }
+            Err(_) => {}
+        }
+    }
+    match (runs.len(), pid) {
+        (1, _) => Ok(runs.remove(0)),
+        (0, Some(pid)) => bail!("process {pid} is no run of this user's that goes on"),
+        (0, None) => bail!("no run goes on; start one by pmiscope run, in another terminal"),
+        _ => {
+            let mut numbers: Vec<_> = runs.iter().map(|(number, _)| *number).collect();
+            numbers.sort_unstable();
+            let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
+            bail!(
+                "several runs go on: say --pid {}",
+                numbers.join(" or --pid ")
+            )
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Runs that go on: how `pmiscope ctl` finds one, and how `pmiscope run` listens.
+//!
+//! A run listens on a socket that is named by its process, in a directory that is the
+//! user's own. A client sends a line, [`Command`], and gets one back: `ok`, perhaps with
+//! words behind it, or `no` and why.
+
+mod client;
+mod server;
+
+pub use client::send;
+pub use server::Server;
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::PathBuf;
+
+use profiler::pmu::event::EventList;
+use profiler::settings::Settings;
+use profiler::shared::control::Request;
+
+/// What a client wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant)] // one at a time
+pub enum Command {
+    /// To know how the run stands.
+    Status,
+    /// Something that the kernel does.
+    Request(Request),
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status => f.write_str("status"),
+            Self::Request(Request::Start) => f.write_str("start"),
+            Self::Request(Request::Stop) => f.write_str("stop"),
+            Self::Request(Request::Period(period)) => write!(f, "period {period}"),
+            Self::Request(Request::Events(events)) => write!(f, "event {events}"),
+        }
+    }
+}
+
+impl Command {
+    /// Reads a line that [`fmt::Display`] has made.
+    #[must_use]
+    pub fn parse(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        Some(match (word, rest) {
+            ("status", "") => Self::Status,
+            ("start", "") => Self::Request(Request::Start),
+            ("stop", "") => Self::Request(Request::Stop),
+            ("period", number) => {
+                let period = number.parse().ok();
+                let period = period.filter(|period| Settings::PERIODS.contains(period))?;
+                Self::Request(Request::Period(period))
+            }
+            ("event", list) => Self::Request(Request::Events(EventList::parse(list).ok()?)),
+            _ => return None,
+        })
+    }
+}
+
+/// Where this user's runs listen; made if it is not there.
+fn directory() -> io::Result<PathBuf> {
+    let uid = rustix::process::getuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let directory = match runtime.filter(|runtime| runtime.is_dir()) {
+        Some(runtime) => runtime.join("pmiscope"),
+        None => std::env::temp_dir().join(format!("pmiscope-{uid}")),
+    };
+    match DirBuilder::new().mode(0o700).create(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    // Somebody else may have made it, for us to write there.
+    let found = fs::symlink_metadata(&directory)?;
+    if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} is not a directory of this user alone",
+            directory.display()
+        )));
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_displayed_is_parsed() {
+        let events = EventList::parse("cycles:k,cpu/event=0xc4,period=500/u").unwrap();
+        for command in [
+            Command::Status,
+            Command::Request(Request::Start),
+            Command::Request(Request::Stop),
+            Command::Request(Request::Period(128)),
+            Command::Request(Request::Events(events)),
+        ] {
+            assert_eq!(Command::parse(&command.to_string()), Some(command));
+        }
+        for line in [
+            "",
+            "go",
+            "period",
+            "period 0",
+            "period many",
+            "event",
+            "event nothing",
+            "stop now",
+        ] {
+            assert_eq!(Command::parse(line), None, "{line}");
+        }
+    }
+}
