@@ -1,5 +1,7 @@
 //! The command line.
 
+mod survey;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,6 +14,7 @@ use crate::flame::Root;
 use crate::profile::Mode;
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use survey::SurveyArgs;
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -43,6 +46,12 @@ pub enum Command {
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
+    /// List the events that can be counted in the machine, and the sources that work there
+    #[command(after_help = survey::LIST_EXAMPLES)]
+    List(SurveyArgs),
+    /// Say what there is to sample by, and what to change to have something better
+    #[command(after_help = survey::DOCTOR_EXAMPLES)]
+    Doctor(SurveyArgs),
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -1,7 +1,10 @@
 //! The subcommands.
 
+mod doctor;
+mod list;
 mod run;
 mod show;
+mod survey;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -21,6 +24,16 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),
         Command::Verify(arguments) => verify::run(arguments),
+        Command::List(arguments) => list::list(arguments),
+        Command::Doctor(arguments) => doctor::doctor(arguments),
+    }
+}
+
+/// A message behind what it explains, if there is one.
+fn because(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(": {message}"),
     }
 }
 
