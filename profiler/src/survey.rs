@@ -174,29 +174,32 @@ impl Pmu {
     }
 }
 
-/// The free counters of a core that can count `event`.
-///
-/// # Errors
-///
-/// None can, and why.
-pub fn counters_for(event: Named, found: &Found) -> Result<Counters, Why> {
-    let event = Event::new(What::Named(event));
-    let encoding = found.capabilities.encode(&event);
-    let able = encoding.map_err(|problem| Why::formatted(format_args!("{problem}")))?;
-    let able = able.counters;
-    let free = able.without(found.busy).without(found.dead);
-    if free.is_empty() {
-        let is_busy = !able.without(found.dead).is_empty();
-        return Err(Why::new(if is_busy {
-            "the counters that could are in use by firmware or a hypervisor"
-        } else {
-            "the counters that could do not keep what is written to them"
-        }));
-    }
-    Ok(free)
-}
-
 impl Line {
+    /// What counts `event` on a core whose PMU was found so: its free counters that can.
+    #[must_use]
+    pub fn event(core: u32, event: Named, found: &Found) -> Self {
+        let counters = match found.capabilities.encode(&Event::new(What::Named(event))) {
+            Err(problem) => Err(Why::formatted(format_args!("{problem}"))),
+            Ok(encoding) => {
+                let works = encoding.counters.without(found.dead);
+                match works.without(found.busy) {
+                    free if !free.is_empty() => Ok(free),
+                    _ if !works.is_empty() => Err(Why::new(
+                        "the counters that could are in use by firmware or a hypervisor",
+                    )),
+                    _ => Err(Why::new(
+                        "the counters that could do not keep what is written to them",
+                    )),
+                }
+            }
+        };
+        Self::Event {
+            core,
+            event,
+            counters,
+        }
+    }
+
     /// Reads a line, from [`PREFIX`] to its end.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
@@ -261,7 +264,7 @@ impl Line {
             "end" => Self::End,
             _ => return None,
         };
-        fields.is_at_end().then_some(parsed)
+        fields.have_ended().then_some(parsed)
     }
 }
 

@@ -105,11 +105,7 @@ fn say_pmu() {
                 pmu: Ok(survey::Pmu::new(&found)),
             });
             for event in Named::ALL {
-                say(&Line::Event {
-                    core,
-                    event,
-                    counters: survey::counters_for(event, &found),
-                });
+                say(&Line::event(core, event, &found));
             }
         }
     }

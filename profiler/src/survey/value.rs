@@ -88,7 +88,7 @@ impl<'line> Fields<'line> {
     }
 
     /// Whether nothing is left.
-    pub(super) fn is_at_end(mut self) -> bool {
+    pub(super) fn have_ended(&mut self) -> bool {
         self.words.next().is_none() && self.text.is_none()
     }
 }

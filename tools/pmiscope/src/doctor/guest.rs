@@ -151,41 +151,53 @@ fn another_pmu(host: &Host) -> String {
     }
 }
 
+/// What to do about an APIC's timer that is as the manuals say.
+const NOT_AN_NMI: &str = "only an emulated APIC's timer can be an NMI; the source hpet takes its place, or --delivery irq";
+
 /// A finding for each source, both ways to interrupt in one.
 fn sources(survey: &Survey) -> Vec<Finding> {
     let tried: Vec<Tried> = survey.tried().collect();
-    let works = |source: Source, wanted: Delivery| -> Option<Result<(), Why>> {
+    let by_irq = |source: Source| {
         let mut tried = tried.iter();
-        tried
-            .find(|tried| tried.source == source && tried.delivery == wanted)
-            .map(|tried| tried.works)
+        tried.find(|tried| tried.source == source && tried.delivery == Delivery::Irq)
     };
+    let is_alone = survey.machine().is_some_and(|machine| machine.cores == 1);
     let by_nmi = tried.iter().filter(|tried| tried.delivery == Delivery::Nmi);
     by_nmi
-        .map(|&Tried { source, works: nmi, .. }| {
-            let why = |why: &Why| why.as_str().to_owned();
-            let says = match (&nmi, &works(source, Delivery::Irq)) {
-                (Ok(()), None) => format!("{source} works as NMI"),
-                (Ok(()), Some(Ok(()))) => format!("{source} works as NMI and as IRQ"),
-                (Ok(()), Some(Err(irq))) => format!("{source} works as NMI; not as IRQ: {}", why(irq)),
-                (Err(nmi), Some(Ok(()))) => format!("{source} works as IRQ; not as NMI: {}", why(nmi)),
-                (Err(nmi), Some(Err(irq))) if nmi != irq => {
-                    format!("{source} does not work as NMI: {}; as IRQ: {}", why(nmi), why(irq))
+        .map(
+            |&Tried {
+                 source, works: nmi, ..
+             }| {
+                let why = |why: &Why| why.as_str().to_owned();
+                let says = match (&nmi, by_irq(source).map(|tried| &tried.works)) {
+                    (Ok(()), None) => format!("{source} works as NMI"),
+                    (Ok(()), Some(Ok(()))) => format!("{source} works as NMI and as IRQ"),
+                    (Ok(()), Some(Err(irq))) => {
+                        format!("{source} works as NMI; not as IRQ: {}", why(irq))
+                    }
+                    (Err(nmi), Some(Ok(()))) => {
+                        format!("{source} works as IRQ; not as NMI: {}", why(nmi))
+                    }
+                    (Err(nmi), Some(Err(irq))) if nmi != irq => {
+                        format!(
+                            "{source} does not work as NMI: {}; as IRQ: {}",
+                            why(nmi),
+                            why(irq)
+                        )
+                    }
+                    (Err(nmi), _) => format!("{source} does not work: {}", why(nmi)),
+                };
+                match (nmi, source) {
+                    (Ok(()), _) => Finding::ok("source", says),
+                    (Err(_), Source::Ipi) if is_alone => {
+                        Finding::note("source", says).with("--smp 2 or more, for the source ipi")
+                    }
+                    (Err(_), Source::ApicTimer) => Finding::note("source", says).with(NOT_AN_NMI),
+                    // What there is to do stands by the device.
+                    (Err(_), _) => Finding::note("source", says),
                 }
-                (Err(nmi), _) => format!("{source} does not work: {}", why(nmi)),
-            };
-            match (nmi, source) {
-                (Ok(()), _) => Finding::ok("source", says),
-                (Err(_), Source::Ipi) => {
-                    Finding::note("source", says).with("--smp 2 or more, for the source ipi")
-                }
-                (Err(_), Source::ApicTimer) => Finding::note("source", says).with(
-                    "only an emulated APIC's timer can be an NMI; the source hpet takes its place, or --delivery irq",
-                ),
-                // What there is to do stands by the device.
-                (Err(_), _) => Finding::note("source", says),
-            }
-        })
+            },
+        )
         .collect()
 }
 
