@@ -131,24 +131,19 @@ fn pmus(survey: &Survey, host: &Host) -> Vec<Finding> {
 /// How to have counters.
 fn another_pmu(host: &Host) -> String {
     let options = KVM_MACHINE.join(" ");
-    match host {
-        Host {
-            has_pmu: true,
-            has_kvm: true,
-        } => format!(
-            "QEMU's emulated processor has no counters; boot the image of `make iso` by QEMU with `{options}`, and it has this host's"
-        ),
-        _ => {
-            let lacks = match (host.has_pmu, host.has_kvm) {
-                (false, false) => "a PMU and a KVM that can do so",
-                (false, true) => "a PMU",
-                (true, _) => "a KVM that can do so",
-            };
-            format!(
-                "QEMU's emulated processor has no counters; with `{options}` it has the host's, and this host lacks {lacks}"
-            )
+    let emulated =
+        "`make qemu-pmu` builds a QEMU that emulates counters (tools/qemu-pmu/README.md)";
+    let lacks = match (host.has_pmu, host.has_kvm) {
+        (true, true) => {
+            return format!(
+                "{emulated}; QEMU with `{options}` has this host's own, for an image by `make iso`"
+            );
         }
-    }
+        (false, false) => "a PMU and a KVM that can do so",
+        (false, true) => "a PMU",
+        (true, false) => "a KVM that can do so",
+    };
+    format!("{emulated}; QEMU with `{options}` has the host's own, but this one lacks {lacks}")
 }
 
 /// What to do about an APIC's timer that is as the manuals say.

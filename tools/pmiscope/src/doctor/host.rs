@@ -104,6 +104,10 @@ pub enum Kvm {
 
 const DEVICE: &str = "/dev/kvm";
 
+/// What to do where KVM is there and does not do.
+const NESTED: &str =
+    "if this host is itself a virtual machine, its host has to offer nested virtualization";
+
 impl Kvm {
     /// Tries it.
     #[must_use]
@@ -141,8 +145,10 @@ impl Kvm {
             Self::Untried => Finding::ok("kvm", format!("{DEVICE} can be opened")),
             Self::Refused(said) => {
                 let says = format!("{DEVICE} can be opened, but QEMU with `{options}` ends: {said}");
-                Finding::note("kvm", says)
-                    .with("if this host is itself a virtual machine, its host has to offer nested virtualization")
+                Finding::note("kvm", says).with(match said.contains("invalid accelerator") {
+                    true => "this QEMU was built without KVM; say where another is by --qemu PATH",
+                    false => NESTED,
+                })
             }
             Self::Usable => Finding::ok("kvm", format!("QEMU runs with `{options}`")),
         }

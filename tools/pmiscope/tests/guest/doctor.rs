@@ -107,6 +107,7 @@ fn a_doctor_says_what_auto_takes() {
             "ok       hpet        4 timers, 4 with messages to cores; 4 cores",
             "ok       source      hpet works as NMI and as IRQ",
             "ok       auto        takes apic-timer as NMI; with --delivery irq it takes apic-timer",
+            "                     -> `make qemu-pmu` builds a QEMU that emulates counters",
             "sampling is possible; the notes say what could be better",
         ],
     );
