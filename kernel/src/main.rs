@@ -9,6 +9,7 @@
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
 use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap, workload};
+use profiler::settings::Take;
 
 /// The first core, on the boot loader's stack.
 #[unsafe(no_mangle)]
@@ -33,6 +34,9 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     summary::log(boot);
 
     let settings = config::parse(boot.command_line);
+    if settings.take == Take::Survey {
+        sampling::survey::run(boot)
+    }
     let workload = match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),

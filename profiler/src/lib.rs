@@ -23,7 +23,8 @@
 //!
 //! overflow → [`unwind`] → [`format::sample`] → [`ring`] → (host) decode →
 //! symbolize → show. [`shared`] is the block of memory that the rings lie in;
-//! [`settings`] are the words by which a run is described to the kernel.
+//! [`settings`] are the words by which a run is described to the kernel, and
+//! [`survey`] the lines by which a kernel says what a machine has to sample by.
 
 #![cfg_attr(not(any(test, loom)), no_std)]
 
@@ -33,5 +34,6 @@ pub mod pmu;
 pub mod ring;
 pub mod settings;
 pub mod shared;
+pub mod survey;
 mod sync;
 pub mod unwind;

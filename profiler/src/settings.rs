@@ -113,11 +113,13 @@ pub enum Take {
     Samples,
     /// How many events there are while the workload runs, and no samples.
     Counts,
+    /// What the machine has to sample by, and no samples: see [`crate::survey`].
+    Survey,
 }
 
 impl Take {
     /// What the word `take=` takes.
-    pub const NAMES: &'static str = "samples, counts";
+    pub const NAMES: &'static str = "samples, counts, survey";
 
     /// The one with this name.
     #[must_use]
@@ -125,6 +127,7 @@ impl Take {
         match name {
             "samples" => Some(Self::Samples),
             "counts" => Some(Self::Counts),
+            "survey" => Some(Self::Survey),
             _ => None,
         }
     }
@@ -135,6 +138,7 @@ impl fmt::Display for Take {
         f.write_str(match self {
             Self::Samples => "samples",
             Self::Counts => "counts",
+            Self::Survey => "survey",
         })
     }
 }
@@ -152,7 +156,7 @@ pub struct Settings<'a> {
     pub period: Option<u64>,
     /// `event=`: what the performance counters count. `None`: what suits the machine.
     pub events: Option<EventList>,
-    /// `take=`: samples, or counts of events.
+    /// `take=`: samples, counts of events, or a survey.
     pub take: Take,
     /// `jitter=`: by how much of its period, in percent, each of a counter's
     /// overflows may come earlier or later, at random, so that it does not keep step

@@ -3,6 +3,7 @@
 //!
 //! * [`clock`]: what a tick is on this machine.
 //! * [`source`]: where overflows come from.
+//! * [`survey`]: what this machine has to sample by, and no samples.
 //! * [`calibration`]: what an overflow costs beside its handler.
 //! * [`overflow`]: the handler, from the interrupt to the record.
 //! * [`counted`]: the same, where overflows are performance counters'.
@@ -25,6 +26,7 @@ pub mod control;
 mod counted;
 pub mod overflow;
 pub mod source;
+pub mod survey;
 pub mod turns;
 pub mod walk;
 
@@ -35,7 +37,7 @@ use profiler::format::description::MAX_TASKS;
 use profiler::format::{Clock, Delivery, Description, EventDescription, Text};
 use profiler::pmu::event::MAX_EVENTS;
 use profiler::ring::Writer;
-use profiler::settings::Settings;
+use profiler::settings::{Settings, SourceChoice};
 use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
 use spin::Once;
 use x86_64::PhysAddr;
@@ -106,9 +108,12 @@ impl Run {
 
 static RUN: Once<Run> = Once::new();
 static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
-/// The sources that were probed, by their numbers, and the number of the one
-/// that is being probed or used.
-static SOURCES: [Once<Source>; 6] = [const { Once::new() }; 6];
+/// The sources that were probed, by their numbers and how they interrupt, and the
+/// place of the one that is being probed or used.
+static SOURCES: [Once<Source>; 2 * KINDS_END as usize] =
+    [const { Once::new() }; 2 * KINDS_END as usize];
+/// Above the number of every source.
+const KINDS_END: u8 = 6;
 static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
 
 /// How long a halt lasts at most where counters are the source, which count nothing
@@ -162,18 +167,27 @@ fn source() -> Option<&'static Source> {
     SOURCES[usize::from(CURRENT_SOURCE.load(Ordering::Relaxed))].get()
 }
 
-/// Makes `source` the one in use.
-fn offer(source: Source) {
+/// Makes `source`, which interrupts by `delivery`, the one in use.
+fn offer(source: Source, delivery: Delivery) {
     let number = source.kind() as u8;
-    SOURCES[usize::from(number)].call_once(|| source);
-    CURRENT_SOURCE.store(number, Ordering::Release);
+    let place = match delivery {
+        Delivery::Nmi => number,
+        Delivery::Irq => number + KINDS_END,
+    };
+    SOURCES[usize::from(place)].call_once(|| source);
+    CURRENT_SOURCE.store(place, Ordering::Release);
+}
+
+/// Makes the interrupts that sampling has be taken.
+fn register_handlers() {
+    trap::register(vector::SAMPLING, overflow::irq);
+    trap::register(vector::TURN, turns::late);
+    trap::register(vector::DEBUG, overflow::debug);
 }
 
 /// Samples `workload` as `settings` say: the first core. All others are idle.
 pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> ! {
-    trap::register(vector::SAMPLING, overflow::irq);
-    trap::register(vector::TURN, turns::late);
-    trap::register(vector::DEBUG, overflow::debug);
+    register_handlers();
     task::make_stacks(cpu::cores().len() * TASKS_A_CORE);
     let run = RUN.call_once(|| prepare(boot, settings, workload));
     let Run {
@@ -277,9 +291,14 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         has_events: settings.events.is_some(),
     };
     let source = Source::choose(settings.source, &wanted, &mut reason);
-    let source =
-        source.unwrap_or_else(|| refuse(format_args!("no source works: {}", reason.as_str())));
-    offer(source);
+    let source = source.unwrap_or_else(|| {
+        let reason = reason.as_str();
+        match settings.source {
+            SourceChoice::Auto => refuse(format_args!("no source works: {reason}")),
+            SourceChoice::Only(_) => refuse(format_args!("{reason}")),
+        }
+    });
+    offer(source, settings.delivery);
     let mut calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
     let aimed = settings.aim.map(|aim| {

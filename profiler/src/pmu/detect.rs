@@ -63,6 +63,28 @@ pub enum CoreKind {
     Other(u8),
 }
 
+impl CoreKind {
+    /// The kind with this number in leaf 0x1a.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            0x20 => Self::Atom,
+            0x40 => Self::Core,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Its number in leaf 0x1a.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Atom => 0x20,
+            Self::Core => 0x40,
+            Self::Other(number) => number,
+        }
+    }
+}
+
 /// What a core's PMU can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Capabilities {
@@ -120,6 +142,25 @@ impl fmt::Display for NoPmu {
 
 impl core::error::Error for NoPmu {}
 
+/// Which processor a core is, and what it runs under.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// What its maker calls itself.
+    pub vendor: [u8; 12],
+    /// The family, the extended one added.
+    pub family: u32,
+    /// The model, the extended one included.
+    pub model: u32,
+    /// What the hypervisor calls itself, if there is one.
+    pub hypervisor: Option<[u8; 12]>,
+}
+
+/// Asks which processor the running core is; `cpuid` takes a leaf and a subleaf.
+#[must_use]
+pub fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
+    Limited::new(cpuid).identity()
+}
+
 /// Looks which PMU the running core has; `cpuid` takes a leaf and a subleaf.
 ///
 /// # Errors
@@ -127,12 +168,13 @@ impl core::error::Error for NoPmu {}
 /// [`NoPmu`] says why it has none.
 pub fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, NoPmu> {
     let cpuid = Limited::new(cpuid);
-    let [_, first, third, second] = cpuid.leaf(0, 0);
-    let vendor = signature([first, second, third]);
-    let [version, _, features, _] = cpuid.leaf(1, 0);
-    let (family, model) = family_and_model(version);
-    let has_hypervisor = features & 1 << 31 != 0;
-    let [_, first, second, third] = cpuid.hypervisor(has_hypervisor);
+    let Identity {
+        vendor,
+        family,
+        model,
+        hypervisor,
+    } = cpuid.identity();
+    let [_, _, features, _] = cpuid.leaf(1, 0);
     let capabilities = Capabilities {
         interface: Interface::AmdLegacy,
         family,
@@ -144,7 +186,7 @@ pub fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, NoPmu> {
         has_unit_mask_2: false,
         has_capabilities: features & 1 << 15 != 0,
         core_kind: cpuid.core_kind(),
-        hypervisor: has_hypervisor.then_some(signature([first, second, third])),
+        hypervisor,
     };
     match &vendor {
         b"GenuineIntel" => cpuid.intel(capabilities),
@@ -191,6 +233,21 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
         }
     }
 
+    fn identity(&self) -> Identity {
+        let [_, first, third, second] = self.leaf(0, 0);
+        let vendor = signature([first, second, third]);
+        let [version, _, features, _] = self.leaf(1, 0);
+        let (family, model) = family_and_model(version);
+        let has_hypervisor = features & 1 << 31 != 0;
+        let [_, first, second, third] = self.hypervisor(has_hypervisor);
+        Identity {
+            vendor,
+            family,
+            model,
+            hypervisor: has_hypervisor.then_some(signature([first, second, third])),
+        }
+    }
+
     /// The first leaf of a hypervisor, which is above the maximum of the basic ones.
     fn hypervisor(&self, is_there: bool) -> Leaf {
         match is_there {
@@ -203,11 +260,8 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
         let [_, _, _, features] = self.leaf(7, 0);
         let is_hybrid = features & 1 << 15 != 0;
         let [kind, ..] = self.leaf(0x1a, 0);
-        is_hybrid.then_some(match kind.to_be_bytes()[0] {
-            0x20 => CoreKind::Atom,
-            0x40 => CoreKind::Core,
-            other => CoreKind::Other(other),
-        })
+        let [kind, ..] = kind.to_be_bytes();
+        is_hybrid.then_some(CoreKind::from_number(kind))
     }
 
     /// SDM vol. 3, "Architectural Performance Monitoring"; vol. 2, CPUID leaf 0xa.

@@ -118,8 +118,10 @@ impl Capabilities {
         })
     }
 
-    /// The bits by which an event select names an event here.
-    const fn select_bits(&self) -> u64 {
+    /// The bits by which an event select names an event here: those that an event by
+    /// its number can have.
+    #[must_use]
+    pub const fn select_bits(&self) -> u64 {
         let common = select::EVENT | select::UNIT_MASK;
         match self.interface {
             Interface::Intel(_) if self.has_unit_mask_2 => common | select::UNIT_MASK_2,

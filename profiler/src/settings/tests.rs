@@ -69,7 +69,7 @@ fn a_bad_word_is_named_with_what_would_be_right() {
         ("workload=", "workload=", "needs a value"),
         ("jitter=51", "jitter=51", "a number from 0 to 50"),
         ("seed=-1", "seed=-1", "a number from 0"),
-        ("take=all", "take=all", "one of samples, counts"),
+        ("take=all", "take=all", "one of samples, counts, survey"),
         ("event=", "event=", "needs a value"),
         (
             "event=slots,cycels:k",

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod survey;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -12,6 +14,7 @@ use crate::flame::Root;
 use crate::profile::Mode;
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use survey::SurveyArgs;
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -46,6 +49,12 @@ pub enum Command {
     /// Stop, start or change a run by performance counters while it goes on
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(Box<CtlArgs>),
+    /// List the events that can be counted in the machine, and the sources that work there
+    #[command(after_help = survey::LIST_EXAMPLES)]
+    List(SurveyArgs),
+    /// Say what there is to sample by, and what to change to have something better
+    #[command(after_help = survey::DOCTOR_EXAMPLES)]
+    Doctor(SurveyArgs),
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -43,6 +43,14 @@ pub struct HpetTimers {
     rate: u64,
 }
 
+/// How many timers, from the first on, can interrupt by messages.
+#[must_use]
+pub fn message_timers(hpet: Hpet) -> u32 {
+    let capable = (0..hpet.timers())
+        .take_while(|&timer| hpet.read(Register::TimerConfiguration(timer)) & MESSAGE_CAPABLE != 0);
+    u32::try_from(capable.count()).unwrap_or(0)
+}
+
 /// By core: when its timer is due, by the main counter.
 static DUE: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
 
@@ -54,10 +62,7 @@ impl HpetTimers {
     /// There is none, or too few can.
     pub fn probe(delivery: Delivery) -> Result<Self, Unavailable> {
         let hpet = hpet::get().ok_or(Unavailable::NoHpet)?;
-        let capable = (0..hpet.timers()).take_while(|&timer| {
-            hpet.read(Register::TimerConfiguration(timer)) & MESSAGE_CAPABLE != 0
-        });
-        let served = u32::try_from(capable.count()).unwrap_or(0);
+        let served = message_timers(hpet);
         if served == 0 {
             return Err(Unavailable::HpetWithoutMessages);
         }

@@ -28,13 +28,19 @@ use pmu::Pmu;
 const ARRIVAL: u64 = 100_000;
 
 /// All sources, in the order in which they are probed.
-const KINDS: [format::Source; 5] = [
+pub(super) const KINDS: [format::Source; 5] = [
     format::Source::Pmu,
     format::Source::ApicTimer,
     format::Source::Hpet,
     format::Source::Ipi,
     format::Source::Step,
 ];
+
+/// Whether `source=auto` may take it.
+#[must_use]
+pub fn is_automatic(kind: format::Source) -> bool {
+    kind != format::Source::Step
+}
 
 /// What a source is wanted for.
 #[derive(Clone, Copy)]
@@ -132,7 +138,7 @@ impl Source {
     ) -> Option<Self> {
         for kind in KINDS {
             match choice {
-                SourceChoice::Auto if kind == format::Source::Step => continue,
+                SourceChoice::Auto if !is_automatic(kind) => continue,
                 SourceChoice::Only(asked) if asked != kind => continue,
                 _ => {}
             }
@@ -168,7 +174,13 @@ impl Source {
         None
     }
 
-    fn probe(kind: format::Source, wanted: &Wanted<'_>) -> Result<Self, Unavailable> {
+    /// Makes sure that the source of this kind works on the running core: an interrupt
+    /// arrives. It may be armed still.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or the machine does not have it.
+    pub(super) fn probe(kind: format::Source, wanted: &Wanted<'_>) -> Result<Self, Unavailable> {
         let Wanted {
             delivery,
             clock,
@@ -187,7 +199,7 @@ impl Source {
             format::Source::Ipi => Self::Ipi(Driver::probe()?),
         };
         // What the hardware says of itself is one thing; an interrupt is another.
-        super::offer(source);
+        super::offer(source, delivery);
         if let Self::Pmu(pmu) = source {
             pmu.try_out()?;
             return Ok(source);

@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering, Ordering::Relaxed};
 
 use profiler::format::Delivery;
 use profiler::pmu::counters::Counters;
-use profiler::pmu::detect::{self, Interface, NoPmu};
+use profiler::pmu::detect::{self, Interface, Leaf, NoPmu};
 use profiler::pmu::event::{Event, EventList, Named, What};
 use profiler::pmu::plan::{Found, Plan, Unplanned};
 use profiler::pmu::registers::{Refused, lvt};
@@ -140,11 +140,7 @@ fn survey_here() {
     let pmu = &cpu::current().sampling.pmu;
     pmu.survey.call_once(|| {
         let events = ASKED.get().ok_or(NoPmu::NoCounters)?;
-        let capabilities = detect::detect(|leaf, subleaf| {
-            let answer = native_cpuid::cpuid_count(leaf, subleaf);
-            [answer.eax, answer.ebx, answer.ecx, answer.edx]
-        })?;
-        let found = Found::look(&ThisCore, &capabilities)?;
+        let found = look()?;
         let plan = Plan::make(&found, events, None)?;
         // All values that are written later are taken, or it is known here.
         pmu.unit.start(&ThisCore, &plan)?;
@@ -152,6 +148,23 @@ fn survey_here() {
         pmu.set_plan(plan);
         Ok(found)
     });
+}
+
+/// Looks at the running core's PMU.
+///
+/// # Errors
+///
+/// It has none, or not what it announces.
+pub fn look() -> Result<Found, Problem> {
+    let capabilities = detect::detect(cpuid)?;
+    Ok(Found::look(&ThisCore, &capabilities)?)
+}
+
+/// What CPUID of the running core has in a leaf.
+#[must_use]
+pub fn cpuid(leaf: u32, subleaf: u32) -> Leaf {
+    let answer = native_cpuid::cpuid_count(leaf, subleaf);
+    [answer.eax, answer.ebx, answer.ecx, answer.edx]
 }
 
 /// The PMUs of all cores.

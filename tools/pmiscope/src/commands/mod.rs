@@ -1,8 +1,11 @@
 //! The subcommands.
 
 mod ctl;
+mod doctor;
+mod list;
 mod run;
 mod show;
+mod survey;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -23,6 +26,16 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Export(arguments) => show::export(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
+        Command::List(arguments) => list::list(arguments),
+        Command::Doctor(arguments) => doctor::doctor(arguments),
+    }
+}
+
+/// A message behind what it explains, if there is one.
+fn because(message: &str) -> String {
+    match message {
+        "" => String::new(),
+        message => format!(": {message}"),
     }
 }
 

@@ -46,7 +46,7 @@ pub struct Machine {
 
 /// The most timers of the HPET that the guest can reach: QEMU's register window
 /// has no more.
-const HPET_TIMERS: u32 = 24;
+pub const HPET_TIMERS: u32 = 24;
 
 impl Machine {
     /// The arguments that make this machine.

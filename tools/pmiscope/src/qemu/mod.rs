@@ -1,10 +1,12 @@
 //! QEMU: which one, how it is started, how it ends.
 
 mod machine;
+mod probe;
 mod process;
 mod version;
 
-pub use machine::{Boot, Machine};
+pub use machine::{Boot, HPET_TIMERS, Machine};
+pub use probe::KVM_MACHINE;
 pub use process::{Process, WhenEnded};
 pub use version::{BadQemu, Qemu, Version};
 

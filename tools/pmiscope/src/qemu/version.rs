@@ -27,6 +27,13 @@ impl Version {
         micro: 0,
     };
 
+    /// The first whose emulation has x2APIC.
+    pub const X2APIC: Self = Self {
+        major: 9,
+        minor: 0,
+        micro: 0,
+    };
+
     /// Reads the first line of what `--version` prints.
     fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("QEMU emulator version ")?;
@@ -88,6 +95,11 @@ pub enum BadQemu {
         /// What it answered.
         version: Version,
     },
+}
+
+impl BadQemu {
+    /// What to do; every message ends with it.
+    pub const REMEDY: &'static str = GET;
 }
 
 impl Qemu {

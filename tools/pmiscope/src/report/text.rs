@@ -7,7 +7,7 @@ use crate::profile::{Mode, Outcome};
 use crate::units::{counted, duration, grouped, percent};
 
 /// The columns that a line may have.
-const WIDTH: usize = 100;
+pub(crate) const WIDTH: usize = 100;
 /// The columns of a label and what follows it.
 const LABEL: usize = 12;
 
@@ -357,7 +357,7 @@ fn keep_ends(text: &str, room: usize) -> String {
 }
 
 /// Lines of at most `room` columns, broken between words.
-fn wrap(text: &str, room: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let line = lines.last_mut().expect("there is one from the start");

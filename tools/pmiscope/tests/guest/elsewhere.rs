@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use profiler::format::Clock;
+use serde_json::Value;
 
-use crate::fixture::{Run, Samples, Seen, built, folder, run, sample, start};
+use crate::fixture::{Run, Samples, Seen, built, folder, run, sample, start, tool};
 
 /// The value of an environment variable that a test cannot do without.
 #[track_caller]
@@ -98,5 +99,88 @@ fn a_newer_qemu_gives_the_same_samples() {
         let version = |run: &Run| run.report()["qemu"].as_str().unwrap().to_owned();
         assert_ne!(version(&theirs), version(&ours), "the same QEMU twice");
         theirs.samples().assert_same(&ours.samples());
+    }
+}
+
+/// A QEMU with an emulated PMU of this model.
+fn qemu_with(model: &str) -> PathBuf {
+    let qemu = variable("PMISCOPE_QEMU_PMU");
+    let qemu = Path::new(&qemu).display();
+    let script = format!(
+        r#"#!/bin/sh
+case "$*" in *icount*) set -- "$@" -global max-x86_64-cpu.x-pmu={model} ;; esac
+exec {qemu} "$@"
+"#
+    );
+    let source = folder().join(format!("{model}.source"));
+    std::fs::write(&source, script).unwrap();
+    // A program that is open for writing, in a child of another test, does not start.
+    let program = folder().join(model);
+    let installed = Command::new("install")
+        .args(["-m", "755"])
+        .args([&source, &program])
+        .status();
+    assert!(installed.unwrap().success());
+    program
+}
+
+#[test]
+#[ignore = "needs PMISCOPE_QEMU_PMU, the path of a QEMU by tools/qemu-pmu/build.sh"]
+fn an_emulated_pmu_is_found_and_taken() {
+    for (model, interface, counters, event, can) in [
+        (
+            "intel-v2",
+            "Intel version 2",
+            (2, 3),
+            "instructions",
+            [2, 1],
+        ),
+        ("intel-v5", "Intel version 5", (8, 4), "slots", [8, 1]),
+        (
+            "amd-legacy",
+            "AMD, four counters",
+            (4, 0),
+            "instructions",
+            [4, 0],
+        ),
+        ("amd-v2", "AMD PerfMonV2", (6, 0), "instructions", [6, 0]),
+    ] {
+        let arguments = format!("--json --smp 2 --qemu {}", qemu_with(model).display());
+        let (status, list) = tool("list", &arguments);
+        assert_eq!(status, Some(0), "{model}: {list}");
+        let list: Value = serde_json::from_str(&list).unwrap();
+        let count = |set: &Value, kind: &str| set[kind].as_array().unwrap().len();
+        let pmu = &list["pmus"][0];
+        assert_eq!(pmu["cores"].as_array().unwrap().len(), 2, "{model}");
+        assert_eq!(pmu["found"]["interface"], interface);
+        let free = &pmu["found"]["free"];
+        let (general, fixed) = counters;
+        assert_eq!(
+            (count(free, "general"), count(free, "fixed")),
+            (general, fixed)
+        );
+        let events = list["events"].as_array().unwrap().iter();
+        let event = events.into_iter().find(|one| one["name"] == event).unwrap();
+        let able = &event["counters"][0]["found"];
+        assert_eq!(
+            [count(able, "general"), count(able, "fixed")],
+            can,
+            "{model}"
+        );
+        // Both, one after the other, and the sources behind it as well.
+        for (nmi, name) in [
+            (true, "pmu"),
+            (true, "apic-timer"),
+            (false, "pmu"),
+            (false, "hpet"),
+        ] {
+            let delivery = if nmi { "nmi" } else { "irq" };
+            let tried = list["sources"].as_array().unwrap().iter();
+            let mut tried = tried.filter(|tried| tried["delivery"] == delivery);
+            let tried = tried.find(|tried| tried["name"] == name).unwrap();
+            assert_eq!(tried["works"], true, "{model}: {tried}");
+        }
+        assert_eq!(list["auto"]["nmi"], "pmu", "{model}");
+        assert_eq!(list["auto"]["irq"], "pmu", "{model}");
     }
 }

@@ -99,6 +99,27 @@ pub fn start(arguments: &str, more: &[std::ffi::OsString]) -> Run {
     start_within(arguments, more, LIMIT)
 }
 
+/// Another command that boots what was built: its status, and what it printed.
+pub fn tool(command: &str, arguments: &str) -> (Option<i32>, String) {
+    let _slot = Slot::take();
+    let output = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .arg(command)
+        .arg("--kernel")
+        .arg(built("kernel"))
+        .arg("--loader")
+        .arg(built("loader"))
+        .args(arguments.split_ascii_whitespace())
+        .timeout(LIMIT)
+        .output();
+    let output = output.unwrap_or_else(|error| panic!("pmiscope {command} {arguments}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(said, "", "pmiscope {command} {arguments}");
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
+}
+
 fn start_within(arguments: &str, more: &[std::ffi::OsString], limit: Duration) -> Run {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let number = RUNS.fetch_add(1, Ordering::Relaxed);

@@ -83,7 +83,7 @@ fn a_source_that_is_not_there_is_refused() {
     for (arguments, reason) in [
         (
             "--source pmu",
-            "pmu: no PMU here (CPUID announces no counters)",
+            "pmu: no counter keeps what is written to it (counter 0, counter 1, counter 2, counter 3); there are apic-timer, hpet, ipi, step (pmiscope doctor says what to change)",
         ),
         (
             "--source ipi --smp 1",
@@ -96,7 +96,8 @@ fn a_source_that_is_not_there_is_refused() {
         ),
     ] {
         let run = run(arguments).ended_with(5);
-        let run = run.saying(&["the kernel could not sample", reason]);
+        let run = run.saying(&[&format!("the kernel could not sample: {reason}")]);
+        assert_eq!(run.said().lines().count(), 1, "{}", run.said());
         assert!(!run.profile.exists(), "a profile of nothing: {arguments}");
     }
 }

@@ -56,7 +56,7 @@ fn run(more: &[&str]) -> Assert {
 
 /// A program that claims to be QEMU; `does` is what it does when it is to boot,
 /// with $memory and $serial set to the files.
-fn qemu(name: &str, version: &str, does: &str) -> PathBuf {
+pub fn qemu(name: &str, version: &str, does: &str) -> PathBuf {
     let script = format!(
         r#"#!/bin/sh
 [ "$1" != --version ] || {{ echo "{version}"; exit; }}
@@ -88,7 +88,7 @@ fn executable(source: &Path, name: &str) -> PathBuf {
     path
 }
 
-const VERSION: &str = "QEMU emulator version 9.9.1 (a script)";
+pub const VERSION: &str = "QEMU emulator version 9.9.1 (a script)";
 
 /// A run on a QEMU that does this; the profile's path.
 fn run_on(name: &str, does: &str, more: &[&str]) -> (Assert, PathBuf) {
@@ -149,12 +149,22 @@ fn help_explains_itself() {
         "flamegraph",
         "export",
         "verify",
+        "list",
+        "doctor",
         "Exit status:",
         "130",
     ] {
         assert!(help.contains(word), "`{word}` is not in:\n{help}");
     }
-    for command in ["run", "report", "flamegraph", "export", "verify"] {
+    for command in [
+        "run",
+        "report",
+        "flamegraph",
+        "export",
+        "verify",
+        "list",
+        "doctor",
+    ] {
         let help = stdout(&pmiscope(&[command, "--help"]).success());
         assert!(help.contains("Example"), "{help}");
     }

@@ -9,5 +9,6 @@ mod fixture;
 mod folder;
 mod profile;
 mod report;
+mod survey;
 mod symbols;
 mod verify;

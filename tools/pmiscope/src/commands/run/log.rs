@@ -13,7 +13,7 @@ const KEPT: usize = 12;
 const LINE_LIMIT: usize = 1000;
 
 /// A log that grows.
-pub(super) struct Log<'file> {
+pub(in crate::commands) struct Log<'file> {
     file: &'file File,
     position: u64,
     /// What came after the last end of line.
@@ -26,7 +26,7 @@ pub(super) struct Log<'file> {
 }
 
 impl<'file> Log<'file> {
-    pub(super) fn new(file: &'file File) -> Self {
+    pub(in crate::commands) fn new(file: &'file File) -> Self {
         Self {
             file,
             position: 0,
@@ -39,7 +39,7 @@ impl<'file> Log<'file> {
     }
 
     /// Reads what has come, and gives the lines that were finished by it.
-    pub(super) fn poll(&mut self) -> io::Result<Vec<String>> {
+    pub(in crate::commands) fn poll(&mut self) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
         let mut buffer = [0; 4096];
         loop {
@@ -60,7 +60,7 @@ impl<'file> Log<'file> {
     }
 
     /// Counts what came without an end of line as a line: nothing more will come.
-    pub(super) fn finish(&mut self) -> Option<String> {
+    pub(in crate::commands) fn finish(&mut self) -> Option<String> {
         (!self.unfinished.is_empty()).then(|| self.finish_line())
     }
 
@@ -101,19 +101,28 @@ impl<'file> Log<'file> {
     }
 
     /// The first error that the kernel logged.
-    pub(super) fn error(&self) -> Option<&str> {
+    pub(in crate::commands) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
     /// The last line that the loader wrote.
-    pub(super) fn loader_error(&self) -> Option<&str> {
+    pub(in crate::commands) fn loader_error(&self) -> Option<&str> {
         self.loader_error.as_deref()
     }
 
     /// The last lines.
-    pub(super) fn tail(&self) -> impl Iterator<Item = &str> {
+    pub(in crate::commands) fn tail(&self) -> impl Iterator<Item = &str> {
         self.tail.iter().map(String::as_str)
     }
+}
+
+/// The last line of a file that somebody writes messages to.
+pub(in crate::commands) fn last_line(messages: &File) -> String {
+    let mut log = Log::new(messages);
+    // What cannot be read is not said.
+    let _ = log.poll();
+    log.finish();
+    log.tail().last().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

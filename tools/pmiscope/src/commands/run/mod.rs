@@ -1,7 +1,7 @@
 //! `run`: boots a guest, collects its samples and shows them.
 
-mod log;
-mod plan;
+pub(super) mod log;
+pub(super) mod plan;
 mod progress;
 mod session;
 
@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::show;
+use super::{because, show};
 use crate::cli::RunArgs;
 use crate::collect::{Mapping, guest_memory, log_file};
 use crate::control::Server;
@@ -121,6 +121,17 @@ fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
 
 /// Says why a run ended before its time, with the end of the guest's log.
 fn explain(ended: &Ended) {
+    if ended.outcome == Outcome::SamplingUnavailable && !ended.has_profile {
+        // The log says no more than its last line does.
+        let message = ended.message.strip_prefix("sampling: ");
+        let message = message.unwrap_or(&ended.message);
+        eprintln!(
+            "pmiscope: {}{} (pmiscope doctor says what to change)",
+            outcome_name(ended.outcome),
+            because(message)
+        );
+        return;
+    }
     eprintln!(
         "pmiscope: {}{}",
         outcome_name(ended.outcome),
@@ -132,12 +143,5 @@ fn explain(ended: &Ended) {
     }
     if !ended.has_profile {
         eprintln!("pmiscope: no profile was written: the guest had not begun to sample");
-    }
-}
-
-fn because(message: &str) -> String {
-    match message {
-        "" => String::new(),
-        message => format!(": {message}"),
     }
 }

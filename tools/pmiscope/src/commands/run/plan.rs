@@ -21,11 +21,11 @@ const SAMPLE_BYTES: u64 = 256;
 const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 /// Memory that the kernel needs beside the cores: its image, twice while it is
 /// loaded, its heap, the page tables.
-const BASE_MEMORY: u64 = 64 << 20;
+pub(in crate::commands) const BASE_MEMORY: u64 = 64 << 20;
 /// The same where a firmware and a boot loader come before it.
 const FIRMWARE_MEMORY: u64 = 256 << 20;
 /// Memory that each core needs beside its ring: its stacks.
-const CORE_MEMORY: u64 = 1 << 20;
+pub(in crate::commands) const CORE_MEMORY: u64 = 1 << 20;
 /// What the kernel takes for a ring if its command line does not say.
 const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode; an emulated timer keeps up with
@@ -180,15 +180,16 @@ fn ring_for(samples: u64, cores: u32) -> u64 {
     bytes.clamp(low, high).next_power_of_two()
 }
 
+/// The kernel may choose it, or name it as what there is in place of a PMU.
 fn may_use_hpet(settings: &Settings<'_>) -> bool {
     matches!(
         settings.source,
-        SourceChoice::Auto | SourceChoice::Only(Source::Hpet)
+        SourceChoice::Auto | SourceChoice::Only(Source::Hpet | Source::Pmu)
     )
 }
 
 /// A file of the build: the one that was named, else where `make build` puts it.
-fn built(named: Option<&Path>, name: &str) -> Result<PathBuf> {
+pub(in crate::commands) fn built(named: Option<&Path>, name: &str) -> Result<PathBuf> {
     if let Some(path) = named {
         return readable(path);
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use profiler::format::{Description, Source};
 use profiler::shared::NotShared;
 
-use super::log::Log;
+use super::log::{Log, last_line};
 use super::plan::Plan;
 use super::progress::Progress;
 use crate::collect::{Collector, GuestFile, Mapping, find};
@@ -282,13 +282,4 @@ enum Search<'run> {
     Found(Sampling<'run>),
     /// Rings of another kernel.
     Other(BuildId),
-}
-
-/// The last line of what QEMU printed.
-fn last_line(messages: &File) -> String {
-    let mut log = Log::new(messages);
-    // What cannot be read is not said.
-    let _ = log.poll();
-    log.finish();
-    log.tail().last().unwrap_or_default().to_owned()
 }

@@ -1,0 +1,213 @@
+//! What is found in the guest, by its survey.
+
+use profiler::format::{Clock, Delivery, Source};
+use profiler::survey::{Hpet, Why};
+
+use super::Finding;
+use crate::qemu::{HPET_TIMERS, KVM_MACHINE};
+use crate::survey::list::{of_cores, state};
+use crate::survey::{Survey, Tried, name, pmu};
+use crate::units::counted;
+
+/// What the host could give to a guest.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    /// Its processor has counters.
+    pub has_pmu: bool,
+    /// KVM can run a guest.
+    pub has_kvm: bool,
+}
+
+/// Whether samples can be taken: a source is taken without being asked for by name.
+#[must_use]
+pub fn is_possible(survey: &Survey) -> bool {
+    let taken = |delivery| survey.auto(delivery).flatten().is_some();
+    taken(Delivery::Nmi) || taken(Delivery::Irq)
+}
+
+/// What the survey says, as far as it came, and what could be better.
+#[must_use]
+pub fn findings(survey: &Survey, host: &Host) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    findings.extend(cpu_model(survey));
+    findings.extend(apic(survey));
+    findings.extend(clock(survey));
+    findings.extend(hpet(survey));
+    findings.extend(pmus(survey, host));
+    findings.extend(sources(survey));
+    findings.extend(auto(survey));
+    findings
+}
+
+fn cpu_model(survey: &Survey) -> Option<Finding> {
+    let (identity, called) = survey.processor()?;
+    let mut says = format!("{}, {}", called.as_str(), name(identity.vendor));
+    if let Some(hypervisor) = identity.hypervisor {
+        says += &format!(", under {}", name(hypervisor));
+    }
+    Some(Finding::ok("cpu model", says))
+}
+
+fn apic(survey: &Survey) -> Option<Finding> {
+    let is_x2apic = survey.machine()?.is_x2apic;
+    let says = match is_x2apic {
+        true => "x2APIC: interrupts are controlled by MSRs",
+        false => "xAPIC: interrupts are controlled by memory",
+    };
+    Some(Finding::ok("apic", says))
+}
+
+fn clock(survey: &Survey) -> Option<Finding> {
+    let rate = match survey.machine()?.has_invariant_tsc {
+        true => "CPUID promises a constant rate",
+        false => "CPUID promises no constant rate",
+    };
+    Some(match survey.clock()? {
+        Ok(Clock::Instructions) => {
+            Finding::ok("clock", "instructions are counted: a run repeats exactly")
+        }
+        Ok(Clock::Time) => {
+            let says = format!("the time stamp counter, in nanoseconds by the HPET; {rate}");
+            Finding::note("clock", says)
+                .with("--mode deterministic counts instructions, and a run repeats exactly")
+        }
+        Err(why) => Finding::problem("clock", why.as_str())
+            .with("give the machine an HPET: leave out what takes it away (hpet=off)"),
+    })
+}
+
+fn hpet(survey: &Survey) -> Option<Finding> {
+    let cores = survey.machine()?.cores;
+    let Hpet {
+        timers, messages, ..
+    } = match survey.hpet()? {
+        Ok(hpet) => hpet,
+        Err(why) => return Some(Finding::note("hpet", format!("none: {}", why.as_str()))),
+    };
+    let says = format!(
+        "{}, {messages} with messages to cores; {}",
+        counted(timers.into(), "timer"),
+        counted(cores.into(), "core")
+    );
+    let remedy = if messages >= cores {
+        return Some(Finding::ok("hpet", says));
+    } else if messages < timers {
+        "QEMU's `-global hpet.msi=on` gives the timers messages".into()
+    } else if cores > HPET_TIMERS {
+        format!(
+            "QEMU's HPET has {HPET_TIMERS} timers that can be reached: --smp {HPET_TIMERS} or less, for the source hpet"
+        )
+    } else {
+        format!("QEMU's `-global hpet.timers={cores}` gives a timer to each core")
+    };
+    Some(Finding::note("hpet", says).with(remedy))
+}
+
+fn pmus(survey: &Survey, host: &Host) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for group in survey.pmus() {
+        let of = of_cores(&group.cores);
+        findings.push(match group.outcome {
+            Err(why) => {
+                let says = format!("none on {of}: {}", why.as_str());
+                Finding::note("pmu", says).with(another_pmu(host))
+            }
+            Ok(found) => {
+                let says = format!("{of}: {}; {}", pmu(&found), state(&found));
+                if found.free() == found.counters {
+                    Finding::ok("pmu", says)
+                } else if found.free().is_empty() && found.busy.is_empty() {
+                    Finding::note("pmu", says).with(another_pmu(host))
+                } else {
+                    Finding::note("pmu", says)
+                        .with("switch off the firmware's own use of performance counters")
+                }
+            }
+        });
+    }
+    findings
+}
+
+/// How to have counters.
+fn another_pmu(host: &Host) -> String {
+    let options = KVM_MACHINE.join(" ");
+    let emulated =
+        "`make qemu-pmu` builds a QEMU that emulates counters (tools/qemu-pmu/README.md)";
+    let lacks = match (host.has_pmu, host.has_kvm) {
+        (true, true) => {
+            return format!(
+                "{emulated}; QEMU with `{options}` has this host's own, for an image by `make iso`"
+            );
+        }
+        (false, false) => "a PMU and a KVM that can do so",
+        (false, true) => "a PMU",
+        (true, false) => "a KVM that can do so",
+    };
+    format!("{emulated}; QEMU with `{options}` has the host's own, but this one lacks {lacks}")
+}
+
+/// What to do about an APIC's timer that is as the manuals say.
+const NOT_AN_NMI: &str = "only an emulated APIC's timer can be an NMI; the source hpet takes its place, or --delivery irq";
+
+/// A finding for each source, both ways to interrupt in one.
+fn sources(survey: &Survey) -> Vec<Finding> {
+    let tried: Vec<Tried> = survey.tried().collect();
+    let by_irq = |source: Source| {
+        let mut tried = tried.iter();
+        tried.find(|tried| tried.source == source && tried.delivery == Delivery::Irq)
+    };
+    let is_alone = survey.machine().is_some_and(|machine| machine.cores == 1);
+    let by_nmi = tried.iter().filter(|tried| tried.delivery == Delivery::Nmi);
+    by_nmi
+        .map(
+            |&Tried {
+                 source, works: nmi, ..
+             }| {
+                let why = |why: &Why| why.as_str().to_owned();
+                let says = match (&nmi, by_irq(source).map(|tried| &tried.works)) {
+                    (Ok(()), None) => format!("{source} works as NMI"),
+                    (Ok(()), Some(Ok(()))) => format!("{source} works as NMI and as IRQ"),
+                    (Ok(()), Some(Err(irq))) => {
+                        format!("{source} works as NMI; not as IRQ: {}", why(irq))
+                    }
+                    (Err(nmi), Some(Ok(()))) => {
+                        format!("{source} works as IRQ; not as NMI: {}", why(nmi))
+                    }
+                    (Err(nmi), Some(Err(irq))) if nmi != irq => {
+                        format!(
+                            "{source} does not work as NMI: {}; as IRQ: {}",
+                            why(nmi),
+                            why(irq)
+                        )
+                    }
+                    (Err(nmi), _) => format!("{source} does not work: {}", why(nmi)),
+                };
+                match (nmi, source) {
+                    (Ok(()), _) => Finding::ok("source", says),
+                    (Err(_), Source::Ipi) if is_alone => {
+                        Finding::note("source", says).with("--smp 2 or more, for the source ipi")
+                    }
+                    (Err(_), Source::ApicTimer) => Finding::note("source", says).with(NOT_AN_NMI),
+                    // What there is to do stands by the device.
+                    (Err(_), _) => Finding::note("source", says),
+                }
+            },
+        )
+        .collect()
+}
+
+/// What is taken without being asked for by name.
+fn auto(survey: &Survey) -> Option<Finding> {
+    let nmi = survey.auto(Delivery::Nmi)?;
+    let irq = survey.auto(Delivery::Irq).flatten();
+    let by_irq = irq.map(|source| format!("with --delivery irq it takes {source}"));
+    Some(match (nmi, by_irq) {
+        (Some(source), None) => Finding::ok("auto", format!("takes {source} as NMI")),
+        (Some(source), Some(by_irq)) => {
+            Finding::ok("auto", format!("takes {source} as NMI; {by_irq}"))
+        }
+        (None, Some(by_irq)) => Finding::note("auto", format!("takes nothing as NMI; {by_irq}"))
+            .with("--delivery irq samples all but code with interrupts off"),
+        (None, None) => Finding::problem("auto", "no source works"),
+    })
+}

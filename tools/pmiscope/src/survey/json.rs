@@ -1,0 +1,275 @@
+//! A survey for programs. What is not known is null.
+
+use profiler::format::{Delivery, Source};
+use profiler::pmu::counters::Counters;
+use profiler::pmu::event::Named;
+use profiler::survey::{self, Why};
+use serde::Serialize;
+
+use super::{OfCores, Survey, bits, name};
+
+/// A survey: the keys of the JSON.
+#[derive(Clone, Debug, Serialize)]
+pub struct Surveyed {
+    /// What is missing in it, if anything is.
+    pub incomplete: Option<String>,
+    /// The first core's processor.
+    pub processor: Option<Processor>,
+    /// Cores online.
+    pub cores: Option<u32>,
+    /// `xapic` or `x2apic`.
+    pub apic: Option<&'static str>,
+    /// Whether the time stamp counter runs at a constant rate.
+    pub invariant_tsc: Option<bool>,
+    /// What a tick is: `instructions` or `time`.
+    pub clock: Option<Outcome<&'static str>>,
+    /// The HPET.
+    pub hpet: Option<Outcome<Hpet>>,
+    /// The PMUs, each with its cores.
+    pub pmus: Vec<Pmu>,
+    /// The events that have a name.
+    pub events: Vec<Event>,
+    /// What came of trying the sources.
+    pub sources: Vec<Tried>,
+    /// What `--source auto` takes.
+    pub auto: Auto,
+}
+
+/// What is there, or why it is not: one of the two is null.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome<T> {
+    /// What is there.
+    pub found: Option<T>,
+    /// Why it is not.
+    pub why: Option<String>,
+}
+
+impl<T> Outcome<T> {
+    fn new<U>(outcome: Result<U, Why>, found: impl FnOnce(U) -> T) -> Self {
+        match outcome {
+            Ok(value) => Self {
+                found: Some(found(value)),
+                why: None,
+            },
+            Err(why) => Self {
+                found: None,
+                why: Some(why.as_str().into()),
+            },
+        }
+    }
+}
+
+/// A processor.
+#[derive(Clone, Debug, Serialize)]
+pub struct Processor {
+    /// What it is called.
+    pub name: String,
+    /// Its maker, as CPUID has it.
+    pub vendor: String,
+    /// Its family.
+    pub family: u32,
+    /// Its model.
+    pub model: u32,
+    /// What the hypervisor or emulator calls itself.
+    pub hypervisor: Option<String>,
+}
+
+/// The HPET.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hpet {
+    /// Its timers.
+    pub timers: u32,
+    /// Those that can interrupt by messages.
+    pub messages: u32,
+    /// Femtoseconds of a count.
+    pub period_fs: u64,
+}
+
+/// Counters, by number.
+#[derive(Clone, Debug, Serialize)]
+pub struct Set {
+    /// The general ones.
+    pub general: Vec<u32>,
+    /// The fixed ones.
+    pub fixed: Vec<u32>,
+}
+
+impl From<Counters> for Set {
+    fn from(set: Counters) -> Self {
+        Self {
+            general: bits(set.general),
+            fixed: bits(set.fixed),
+        }
+    }
+}
+
+/// A PMU.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pmu {
+    /// The cores that have it.
+    pub cores: Vec<u32>,
+    /// What it is.
+    #[serde(flatten)]
+    pub pmu: Outcome<PmuFound>,
+}
+
+/// What a PMU is.
+#[derive(Clone, Debug, Serialize)]
+pub struct PmuFound {
+    /// How it is reached.
+    pub interface: String,
+    /// All counters.
+    pub counters: Set,
+    /// Those that nobody uses, and that work.
+    pub free: Set,
+    /// Those that somebody uses.
+    pub busy: Set,
+    /// Those that do not work.
+    pub dead: Set,
+    /// Bits of a general counter.
+    pub general_bits: u8,
+    /// Bits of a fixed counter.
+    pub fixed_bits: u8,
+    /// The bits of an event select that an event by its number can have.
+    pub raw_bits: u64,
+    /// On a hybrid processor, the core's kind in CPUID leaf 0x1a.
+    pub core_kind: Option<u8>,
+}
+
+/// An event.
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Its name.
+    pub name: &'static str,
+    /// Its other names.
+    pub aliases: &'static [&'static str],
+    /// What it counts.
+    pub description: &'static str,
+    /// Whether any core can count it.
+    pub is_here: bool,
+    /// What counts it, each with its cores; nothing where no core has a PMU.
+    pub counters: Vec<EventCounters>,
+}
+
+/// What counts an event.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventCounters {
+    /// On these cores.
+    pub cores: Vec<u32>,
+    /// The counters.
+    #[serde(flatten)]
+    pub counters: Outcome<Set>,
+}
+
+/// What came of trying a source.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tried {
+    /// The source.
+    pub name: &'static str,
+    /// How it was to interrupt.
+    pub delivery: &'static str,
+    /// Whether it works.
+    pub works: bool,
+    /// Why it does not.
+    pub why: Option<String>,
+}
+
+/// What `--source auto` takes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Auto {
+    /// With `--delivery nmi`.
+    pub nmi: Option<&'static str>,
+    /// With `--delivery irq`.
+    pub irq: Option<&'static str>,
+}
+
+impl From<&Survey> for Surveyed {
+    fn from(survey: &Survey) -> Self {
+        let machine = survey.machine();
+        let auto = |delivery| survey.auto(delivery).flatten().map(Source::name);
+        Self {
+            incomplete: survey.incomplete(),
+            processor: survey.processor().map(|(identity, called)| Processor {
+                name: called.as_str().into(),
+                vendor: name(identity.vendor),
+                family: identity.family,
+                model: identity.model,
+                hypervisor: identity.hypervisor.map(name),
+            }),
+            cores: machine.map(|machine| machine.cores),
+            apic: machine.map(|machine| match machine.is_x2apic {
+                true => "x2apic",
+                false => "xapic",
+            }),
+            invariant_tsc: machine.map(|machine| machine.has_invariant_tsc),
+            clock: survey
+                .clock()
+                .map(|clock| Outcome::new(clock, profiler::format::Clock::name)),
+            hpet: survey.hpet().map(|hpet| {
+                Outcome::new(hpet, |hpet| Hpet {
+                    timers: hpet.timers,
+                    messages: hpet.messages,
+                    period_fs: hpet.period,
+                })
+            }),
+            pmus: survey.pmus().into_iter().map(Into::into).collect(),
+            events: Named::ALL
+                .into_iter()
+                .map(|event| self::event(survey, event))
+                .collect(),
+            sources: survey.tried().map(Into::into).collect(),
+            auto: Auto {
+                nmi: auto(Delivery::Nmi),
+                irq: auto(Delivery::Irq),
+            },
+        }
+    }
+}
+
+fn event(survey: &Survey, event: Named) -> Event {
+    let groups = survey.event(event);
+    Event {
+        name: event.name(),
+        aliases: &event.names()[1..],
+        description: event.description(),
+        is_here: groups.iter().any(|group| group.outcome.is_ok()),
+        counters: groups
+            .into_iter()
+            .map(|OfCores { cores, outcome }| EventCounters {
+                cores,
+                counters: Outcome::new(outcome, Set::from),
+            })
+            .collect(),
+    }
+}
+
+impl From<OfCores<Result<survey::Pmu, Why>>> for Pmu {
+    fn from(OfCores { cores, outcome }: OfCores<Result<survey::Pmu, Why>>) -> Self {
+        let found = |pmu: survey::Pmu| PmuFound {
+            interface: pmu.interface.to_string(),
+            counters: pmu.counters.into(),
+            free: pmu.free().into(),
+            busy: pmu.busy.into(),
+            dead: pmu.dead.into(),
+            general_bits: pmu.general_bits,
+            fixed_bits: pmu.fixed_bits,
+            raw_bits: pmu.raw,
+            core_kind: pmu.kind.map(profiler::pmu::detect::CoreKind::number),
+        };
+        Self {
+            cores,
+            pmu: Outcome::new(outcome, found),
+        }
+    }
+}
+
+impl From<super::Tried> for Tried {
+    fn from(tried: super::Tried) -> Self {
+        Self {
+            name: tried.source.name(),
+            delivery: tried.delivery.name(),
+            works: tried.works.is_ok(),
+            why: tried.works.err().map(|why| why.as_str().into()),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! What a guest's survey of its machine says, put together from its lines
+//! ([`profiler::survey`]).
+//!
+//! [`list`] shows it as `pmiscope list` does, and [`json`] for programs; what is to be
+//! made of it is [`crate::doctor`]'s.
+
+pub mod json;
+pub mod list;
+
+use profiler::format::{Clock, Delivery, Source, Text};
+use profiler::pmu::counters::Counters;
+use profiler::pmu::detect::{CoreKind, Identity};
+use profiler::pmu::event::Named;
+use profiler::survey::{Hpet, Line, Machine, PREFIX, Pmu, Why};
+
+/// A survey, as far as it has come.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    lines: Vec<Line>,
+    /// The first line that could not be read, if any.
+    unread: Option<String>,
+}
+
+/// An outcome, and the cores that have it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OfCores<T> {
+    /// The cores, in order.
+    pub cores: Vec<u32>,
+    /// The outcome.
+    pub outcome: T,
+}
+
+/// What came of trying a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tried {
+    /// The source.
+    pub source: Source,
+    /// How it was to interrupt.
+    pub delivery: Delivery,
+    /// Whether the interrupt arrived.
+    pub works: Result<(), Why>,
+}
+
+impl Survey {
+    /// Takes a line of the guest's log, if it is one of a survey.
+    pub fn take(&mut self, log_line: &str) {
+        let Some((_, message)) = log_line.split_once("] ") else {
+            return;
+        };
+        if !message.starts_with(PREFIX) {
+            return;
+        }
+        match Line::parse(message) {
+            Some(line) => self.lines.push(line),
+            None => {
+                self.unread.get_or_insert_with(|| message.to_owned());
+            }
+        }
+    }
+
+    /// What is missing in it, if anything is.
+    #[must_use]
+    pub fn incomplete(&self) -> Option<String> {
+        if let Some(line) = &self.unread {
+            return Some(format!(
+                "`{line}` is no line of a survey: the kernel is of another version than the tool"
+            ));
+        }
+        let is_whole = self.lines.last() == Some(&Line::End);
+        (!is_whole).then(|| "the survey has no end".into())
+    }
+
+    fn find<T>(&self, wanted: impl Fn(&Line) -> Option<T>) -> Option<T> {
+        self.lines.iter().find_map(wanted)
+    }
+
+    /// The first core's processor, and its name.
+    #[must_use]
+    pub fn processor(&self) -> Option<(Identity, Text<48>)> {
+        self.find(|line| match line {
+            Line::Processor { identity, name } => Some((*identity, *name)),
+            _ => None,
+        })
+    }
+
+    /// What all cores have in common.
+    #[must_use]
+    pub fn machine(&self) -> Option<Machine> {
+        self.find(|line| match line {
+            Line::Machine(machine) => Some(*machine),
+            _ => None,
+        })
+    }
+
+    /// What a tick is, or why none.
+    #[must_use]
+    pub fn clock(&self) -> Option<Result<Clock, Why>> {
+        self.find(|line| match line {
+            Line::Clock(clock) => Some(*clock),
+            _ => None,
+        })
+    }
+
+    /// The HPET, or why none.
+    #[must_use]
+    pub fn hpet(&self) -> Option<Result<Hpet, Why>> {
+        self.find(|line| match line {
+            Line::Hpet(hpet) => Some(*hpet),
+            _ => None,
+        })
+    }
+
+    /// The PMUs that there are, each with its cores, or why none.
+    #[must_use]
+    pub fn pmus(&self) -> Vec<OfCores<Result<Pmu, Why>>> {
+        grouped(self.lines.iter().filter_map(|line| match line {
+            Line::Pmu { core, pmu } => Some((*core, *pmu)),
+            _ => None,
+        }))
+    }
+
+    /// What counts an event: the same for all cores, mostly. Nothing where no core has a
+    /// PMU.
+    #[must_use]
+    pub fn event(&self, wanted: Named) -> Vec<OfCores<Result<Counters, Why>>> {
+        grouped(self.lines.iter().filter_map(|line| match line {
+            Line::Event {
+                core,
+                event,
+                counters,
+            } if *event == wanted => Some((*core, *counters)),
+            _ => None,
+        }))
+    }
+
+    /// What came of trying the sources, in the order in which that was done.
+    pub fn tried(&self) -> impl Iterator<Item = Tried> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Source {
+                source,
+                delivery,
+                works,
+            } => Some(Tried {
+                source: *source,
+                delivery: *delivery,
+                works: *works,
+            }),
+            _ => None,
+        })
+    }
+
+    /// What `--source auto` takes for this delivery: nothing, if nothing works.
+    #[must_use]
+    pub fn auto(&self, wanted: Delivery) -> Option<Option<Source>> {
+        self.find(|line| match line {
+            Line::Auto { delivery, source } if *delivery == wanted => Some(*source),
+            _ => None,
+        })
+    }
+}
+
+/// The outcomes of cores, those that are equal together.
+fn grouped<T: PartialEq>(outcomes: impl Iterator<Item = (u32, T)>) -> Vec<OfCores<T>> {
+    let mut groups: Vec<OfCores<T>> = Vec::new();
+    for (core, outcome) in outcomes {
+        match groups.iter_mut().find(|group| group.outcome == outcome) {
+            Some(group) => group.cores.push(core),
+            None => groups.push(OfCores {
+                cores: vec![core],
+                outcome,
+            }),
+        }
+    }
+    groups
+}
+
+/// Numbers in order, in words: `0-3, 6`.
+#[must_use]
+pub fn numbers(numbers: &[u32]) -> String {
+    let runs = numbers.chunk_by(|before, after| before + 1 == *after);
+    let runs = runs.map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        [only] => only.to_string(),
+        [] => String::new(),
+    });
+    runs.collect::<Vec<_>>().join(", ")
+}
+
+/// The numbers of the bits that are set.
+fn bits(set: u32) -> Vec<u32> {
+    (0..32).filter(|bit| set >> bit & 1 != 0).collect()
+}
+
+/// Counters in words: `0-3, fixed 1`.
+#[must_use]
+pub fn counters(set: Counters) -> String {
+    let general = numbers(&bits(set.general));
+    let fixed = numbers(&bits(set.fixed));
+    match (general.as_str(), fixed.as_str()) {
+        ("", "") => "none".into(),
+        (_, "") => general,
+        ("", _) => format!("fixed {fixed}"),
+        _ => format!("{general}, fixed {fixed}"),
+    }
+}
+
+/// A name of CPUID's in words, without what cannot be shown.
+#[must_use]
+pub fn name(name: [u8; 12]) -> String {
+    let text = String::from_utf8_lossy(&name);
+    let text: String = text.chars().filter(|c| !c.is_control()).collect();
+    text.trim().to_owned()
+}
+
+/// A PMU in words.
+#[must_use]
+pub fn pmu(pmu: &Pmu) -> String {
+    let mut said = format!(
+        "{}, counters {} of {} bits",
+        pmu.interface,
+        counters(Counters {
+            fixed: 0,
+            ..pmu.counters
+        }),
+        pmu.general_bits
+    );
+    if pmu.counters.fixed != 0 {
+        let fixed = counters(Counters {
+            general: 0,
+            ..pmu.counters
+        });
+        said += &format!(", {fixed} of {} bits", pmu.fixed_bits);
+    }
+    if let Some(kind) = pmu.kind {
+        let kind = match kind {
+            CoreKind::Atom => "an efficient core".into(),
+            CoreKind::Core => "a performance core".into(),
+            CoreKind::Other(number) => format!("a core of kind {number:#x}"),
+        };
+        said += &format!(", on {kind}");
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_said_in_runs() {
+        assert_eq!(numbers(&[]), "");
+        assert_eq!(numbers(&[0, 1, 2, 3]), "0-3");
+        assert_eq!(numbers(&[0, 2, 3, 7]), "0, 2-3, 7");
+        let set = |general, fixed| counters(Counters { general, fixed });
+        assert_eq!(set(0xff, 0b10), "0-7, fixed 1");
+        assert_eq!(set(0, 0b101), "fixed 0, 2");
+        assert_eq!(set(0, 0), "none");
+    }
+
+    #[test]
+    fn a_survey_is_read_out_of_a_log() {
+        let mut survey = Survey::default();
+        for line in [
+            "survey: end",
+            "[INFO core0] memory: 5 MiB free",
+            "[INFO core0] survey: event core=0 name=slots none: no",
+            "[INFO core1] survey: event core=1 name=slots counters=0xf+0x8",
+            "[INFO core2] survey: event core=2 name=slots none: no",
+        ] {
+            survey.take(line);
+        }
+        let groups = survey.event(Named::Slots);
+        assert_eq!(groups[0].cores, [0, 2]);
+        assert_eq!(groups[1].cores, [1]);
+        assert!(survey.event(Named::Cycles).is_empty());
+        assert_eq!(survey.incomplete().unwrap(), "the survey has no end");
+        survey.take("[INFO core0] survey: end");
+        assert_eq!(survey.incomplete(), None);
+        survey.take("[INFO core0] survey: weather fine");
+        let said = survey.incomplete().unwrap();
+        assert!(said.contains("`survey: weather fine` is no line"), "{said}");
+    }
+}
