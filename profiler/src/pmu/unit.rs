@@ -149,7 +149,8 @@ pub struct Overflow {
     pub missed: u64,
 }
 
-/// How many of those handlers are more than a coincidence.
+/// How many handlers in a row may find a counter gone round, and the interrupted code
+/// where it was, by coincidence.
 const ROUNDS_AT_REST: u32 = 2;
 /// How often what a counter is loaded with beyond what is left is doubled at most.
 const MOST_DOUBLINGS: u32 = 6;

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use profiler::format::Delivery;
+
 use super::model::{Core, Counters, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
 use crate::units::{counted, duration, grouped, percent};
@@ -61,6 +63,12 @@ impl Out {
         self.fact("source", &format!("{} as {delivery}", report.source));
         if !report.source_reason.is_empty() {
             self.fact("", &report.source_reason);
+        }
+        if report.delivery == Delivery::Irq.name() {
+            self.fact(
+                "",
+                "maskable: code with interrupts off is seen late, where it turns them on",
+            );
         }
         self.period(report);
         let mut samples = format!("{}, {} lost", grouped(report.samples), grouped(report.lost));

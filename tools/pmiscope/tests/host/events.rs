@@ -4,12 +4,13 @@ use pmiscope::flame;
 use pmiscope::profile::Profile;
 use pmiscope::report::{self, Options, Report, Selection, SortBy};
 use pmiscope::symbols::Symbols;
-use profiler::format::{Description, Text};
+use profiler::format::{Delivery, Description, Text};
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stdout, text};
 use crate::fixture::{
-    Seen, file, kernel, profile, profile_of, profile_of_events, samples, two_events,
+    Seen, description, file, kernel, profile, profile_of, profile_of_events,
+    profile_of_later_event, samples, two_events,
 };
 
 fn report_of(event: Option<u8>) -> Report {
@@ -119,6 +120,60 @@ fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
         second.contains("2 interrupts unclaimed (cpu/event=0xc4,umask=0x20/u only)"),
         "{second}"
     );
+}
+
+#[test]
+fn an_event_that_came_later_is_known_by_its_record() {
+    let profile = Profile::read(profile_of_later_event()).unwrap();
+    assert_eq!(profile.incomplete(), None);
+    let names: Vec<_> = profile.events().iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["cycles:k", "cpu/event=0xc4,umask=0x20/u", "instructions:u"]
+    );
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let report = Report::new(&profile, &mut symbols, Options::default());
+    let samples: Vec<_> = report.events.iter().map(|event| event.samples).collect();
+    assert_eq!(samples, [1, 0, 2]);
+    let text = report::text::text(&report, SortBy::Own);
+    assert!(
+        text.contains("            7 requested, 9 set: no shorter one makes progress here"),
+        "{text}"
+    );
+    assert_eq!(report::event::find(&profile, "instructions:u").unwrap(), 2);
+}
+
+#[test]
+fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
+    let text = report::text::text(&report_of(None), SortBy::Own);
+    let line = "            2 overflows due too soon after another and missed, 4 interrupts for an overflow seen\n            before\n";
+    assert!(text.contains(line), "{text}");
+    assert_eq!(
+        json_of(None)["counters"],
+        json!({ "late": 4, "early": 0, "missed": 2 })
+    );
+    // Where overflows are a timer's there is no such thing.
+    let profile = Profile::read(profile()).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let report = Report::new(&profile, &mut symbols, Options::default());
+    assert_eq!(report.counters, None);
+}
+
+#[test]
+fn maskable_interrupts_are_said_to_see_some_code_late() {
+    let description = Description {
+        delivery: Delivery::Irq,
+        ..description()
+    };
+    let [first, _] = samples();
+    let profile = Profile::read(profile_of(&description, &first)).unwrap();
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let report = Report::new(&profile, &mut symbols, Options::default());
+    let text = report::text::text(&report, SortBy::Own);
+    let bias = "maskable: code with interrupts off is seen late, where it turns them on";
+    assert!(text.contains(bias), "{text}");
+    let with_nmis = report::text::text(&report_of(None), SortBy::Own);
+    assert!(!with_nmis.contains("maskable"), "{with_nmis}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
 use pmiscope::symbols::build_id;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
+use profiler::format::event::NewEvent;
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
     ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
@@ -280,9 +281,9 @@ pub fn run_end() -> RunEnd {
         lost,
         unclaimed: 1,
         nested: 0,
-        late: 0,
+        late: 2,
         early: 0,
-        missed: 0,
+        missed: lost,
         corrupt_at: None,
     };
     RunEnd {
@@ -330,6 +331,36 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
 /// A whole profile; one sample a chunk, the cores in turn.
 pub fn profile() -> Vec<u8> {
     profile_of_both(unfinished(), samples())
+}
+
+/// A whole profile of two events, to which a third was added behind the first core's
+/// first sample: those behind it are of that one.
+pub fn profile_of_later_event() -> Vec<u8> {
+    let [mut first, _] = samples();
+    let third = NewEvent {
+        number: 2,
+        event: EventDescription {
+            name: Text::new("instructions:u"),
+            requested_period: 7,
+            period: 9,
+            floor: 9,
+        },
+    };
+    let description = Description {
+        cores: 1,
+        ..two_events()
+    };
+    let mut writer = unfinished_of(&description);
+    writer.samples(0, &first[0].record()).unwrap();
+    writer.samples(0, &third.encode()).unwrap();
+    for seen in &mut first[1..] {
+        seen.event = 2;
+        writer.samples(0, &seen.record()).unwrap();
+    }
+    let mut end = run_end();
+    end.cores.truncate(1);
+    end.cores[0].stored = first.len() as u64 + 1;
+    writer.finish(&end).unwrap()
 }
 
 /// A whole profile of two events. The second core's first and last samples are of the
