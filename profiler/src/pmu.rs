@@ -8,6 +8,7 @@
 //! * [`allocate`]: which counter counts which event.
 //! * [`plan`]: what is counted on a core; the PMU as it was found.
 //! * [`unit`]: a core's PMU at work.
+//! * [`multiplex`]: counting more events than there are counters.
 //! * `model`: a core with a PMU, for tests on the host.
 //!
 //! A kernel detects, looks, plans and starts on each core, and calls
@@ -21,6 +22,7 @@ pub mod encode;
 pub mod event;
 #[cfg(all(test, not(loom)))]
 pub mod model;
+pub mod multiplex;
 pub mod plan;
 pub mod registers;
 #[cfg(all(test, not(loom)))]

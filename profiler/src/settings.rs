@@ -168,6 +168,9 @@ pub struct Settings<'a> {
     pub workload: &'a str,
     /// `samples=`: how many samples to take, all cores together.
     pub samples: u64,
+    /// `units=`: how many rounds of the workload each core is counted for, where
+    /// events are counted.
+    pub units: u64,
     /// `ring=`: the bytes of each core's ring, a power of two.
     pub ring_bytes: u64,
     /// `aim=`: overflows beside those of the period. Where instructions are counted.
@@ -184,6 +187,10 @@ impl Settings<'_> {
     pub const JITTER: core::ops::RangeInclusive<u8> = 0..=50;
     /// The sample counts that `samples=` takes.
     pub const SAMPLES: core::ops::RangeInclusive<u64> = 1..=1_000_000_000;
+    /// The rounds that `units=` takes.
+    pub const UNITS: core::ops::RangeInclusive<u64> = 1..=1_000_000_000;
+    /// How many there are if it does not say.
+    pub const DEFAULT_UNITS: u64 = 100;
     /// The ring sizes that `ring=` takes.
     pub const RING_BYTES: core::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
 }
@@ -200,6 +207,7 @@ impl Default for Settings<'_> {
             seed: 0,
             workload: "mix",
             samples: 100_000,
+            units: Self::DEFAULT_UNITS,
             ring_bytes: 8 << 20,
             aim: None,
             test: None,
@@ -241,6 +249,8 @@ pub enum Problem {
     },
     /// Only performance counters do that, and another source is asked for.
     NeedsPmu,
+    /// Only where events are counted has the work an end.
+    NeedsCounts,
     /// There is no value.
     Empty,
 }
@@ -254,7 +264,7 @@ impl fmt::Display for BadWord<'_> {
         write!(f, "`{word}`: ")?;
         match self.problem {
             Problem::Unknown => f.write_str(
-                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, ring=, aim=, test=",
+                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, ring=, aim=, test=",
             ),
             Problem::Twice => f.write_str("set before; say it once"),
             Problem::NotOneOf(names) => write!(f, "must be one of {names}"),
@@ -267,6 +277,7 @@ impl fmt::Display for BadWord<'_> {
             ),
             Problem::Event { .. } => Ok(()),
             Problem::NeedsPmu => f.write_str("only source=pmu counts events (auto may take it)"),
+            Problem::NeedsCounts => f.write_str("only take=counts counts units"),
             Problem::Empty => f.write_str("needs a value"),
         }
     }
@@ -281,13 +292,14 @@ impl<'a> Settings<'a> {
     ///
     /// The first word that cannot be taken.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
-        const KEYS: [&str; 12] = [
+        const KEYS: [&str; 13] = [
             "source", "delivery", "period", "event", "take", "jitter", "seed", "workload",
-            "samples", "ring", "aim", "test",
+            "samples", "units", "ring", "aim", "test",
         ];
         let mut settings = Self::default();
         let mut seen = [false; KEYS.len()];
         let mut of_pmu = None;
+        let mut of_counts = None;
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let (key, value) = word.split_once('=').ok_or(bad(Problem::Unknown))?;
@@ -311,11 +323,18 @@ impl<'a> Settings<'a> {
             if matches!(key, "event" | "jitter" | "seed") || settings.take == Take::Counts {
                 of_pmu = of_pmu.or(Some(word));
             }
+            if key == "units" {
+                of_counts = Some(word);
+            }
         }
-        match of_pmu {
-            Some(word) if !settings.source.may_be_pmu() => Err(BadWord {
+        match (of_pmu, of_counts) {
+            (Some(word), _) if !settings.source.may_be_pmu() => Err(BadWord {
                 word,
                 problem: Problem::NeedsPmu,
+            }),
+            (_, Some(word)) if settings.take != Take::Counts => Err(BadWord {
+                word,
+                problem: Problem::NeedsCounts,
             }),
             _ => Ok(settings),
         }
@@ -337,6 +356,7 @@ impl<'a> Settings<'a> {
             "seed" => self.seed = number(value, 0..=u64::MAX)?,
             "workload" => self.workload = value,
             "samples" => self.samples = number(value, Self::SAMPLES)?,
+            "units" => self.units = number(value, Self::UNITS)?,
             "ring" => {
                 let bytes = number(value, Self::RING_BYTES)?;
                 if !bytes.is_power_of_two() {
@@ -383,6 +403,9 @@ impl fmt::Display for Settings<'_> {
             write!(f, " seed={}", self.seed)?;
         }
         write!(f, " workload={} samples={}", self.workload, self.samples)?;
+        if self.take == Take::Counts {
+            write!(f, " units={}", self.units)?;
+        }
         write!(f, " ring={}", self.ring_bytes)?;
         if let Some(aim) = self.aim {
             write!(f, " aim={aim}")?;

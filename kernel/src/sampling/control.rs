@@ -171,6 +171,9 @@ fn answer() {
 /// The run and its counters.
 fn counters() -> Result<(&'static Run, Pmu), Refusal> {
     match run().map(|run| (run, run.source)) {
+        Some((run, _)) if run.counting.is_some() => Err(refuse(format_args!(
+            "a run that counts goes on as it began"
+        ))),
         Some((run, Source::Pmu(pmu))) => Ok((run, pmu)),
         Some((_, other)) => Err(refuse(format_args!(
             "a run by {} goes on as it began: only counters can be controlled",

@@ -8,6 +8,7 @@
 //! * [`overflow`]: the handler, from the interrupt to the record.
 //! * [`counted`]: the same, where overflows are performance counters'.
 //! * [`walk`]: the stacks and the code that the walk may look at.
+//! * [`counting`]: how often events happen, in place of samples.
 //! * [`aim`]: single overflows at certain instructions.
 //! * [`control`]: what can be changed meanwhile.
 //! * [`turns`]: one core at a time, where instructions are counted.
@@ -24,6 +25,7 @@ pub mod calibration;
 pub mod clock;
 pub mod control;
 mod counted;
+pub mod counting;
 pub mod overflow;
 pub mod source;
 pub mod survey;
@@ -37,7 +39,7 @@ use profiler::format::description::MAX_TASKS;
 use profiler::format::{Clock, Delivery, Description, EventDescription, Text};
 use profiler::pmu::event::MAX_EVENTS;
 use profiler::ring::Writer;
-use profiler::settings::{Settings, SourceChoice};
+use profiler::settings::{Settings, SourceChoice, Take};
 use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
 use spin::Once;
 use x86_64::PhysAddr;
@@ -54,6 +56,7 @@ use aim::Aimed;
 use calibration::Calibration;
 use clock::RunClock;
 use control::Control;
+use counting::Counting;
 pub use overflow::CoreState;
 use source::pmu::{self, Jitter};
 use source::{Source, Wanted, apic_timer, step};
@@ -85,9 +88,11 @@ pub struct Run {
     /// The time stamp counter when sampling began.
     began: AtomicU64,
     turns: Option<Turns>,
+    /// Events are counted, and not sampled.
+    counting: Option<Counting>,
     workload: &'static Workload,
     control: Control,
-    /// Cores that have not taken their last sample.
+    /// Cores that have not taken their last sample, or done their last unit.
     active: AtomicU32,
 }
 
@@ -141,6 +146,8 @@ enum Phase {
     Probing,
     /// A sample.
     Sampling,
+    /// Nothing: events are counted.
+    Counting,
 }
 
 #[inline]
@@ -148,6 +155,7 @@ fn phase() -> Phase {
     match PHASE.load(Ordering::Acquire) {
         1 => Phase::Probing,
         2 => Phase::Sampling,
+        3 => Phase::Counting,
         _ => Phase::Off,
     }
 }
@@ -197,7 +205,10 @@ pub fn start(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Worklo
         ..
     } = run;
     log::info!("sampling: period {period}, count {count}, {calibration:?}");
-    set_phase(Phase::Sampling);
+    set_phase(match run.counting {
+        None => Phase::Sampling,
+        Some(_) => Phase::Counting,
+    });
     run.began.store(time::ticks(), Ordering::Relaxed);
     run.shared.set_state(RunState::Sampling);
     if run.turns.is_none() {
@@ -213,7 +224,8 @@ fn join() {
     interrupts::disable();
     core.joined.store(true, Ordering::Release);
     let run = turns::wait_until(|| {
-        let run = run().filter(|_| phase() == Phase::Sampling)?;
+        let has_begun = matches!(phase(), Phase::Sampling | Phase::Counting);
+        let run = run().filter(|_| has_begun)?;
         let turn = run.turns.as_ref();
         turn.is_none_or(|turns| turns.is_turn_of(core))
             .then_some(run)
@@ -223,6 +235,9 @@ fn join() {
 
 /// Arms the running core's source and goes to work.
 fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
+    if let Some(counting) = &run.counting {
+        counting.start(core, run)
+    }
     if let Some(aim) = run.aimed.map(|aimed| aimed.address()) {
         aim::enable(aim);
     }
@@ -274,12 +289,16 @@ pub fn is_armed(core: &CoreBlock) -> bool {
 
 /// Chooses and calibrates the source, and makes the rings.
 fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> Run {
+    let is_counting = settings.take == Take::Counts;
     if settings.source.may_be_pmu() {
-        pmu::survey(settings.events.unwrap_or(pmu::DEFAULT_EVENTS));
+        // What is counted need not fit the counters at once.
+        let events = settings.events.filter(|_| !is_counting);
+        pmu::survey(events.unwrap_or(pmu::DEFAULT_EVENTS));
     }
     halt_others();
     let refuse = |problem: core::fmt::Arguments<'_>| -> ! {
-        log::error!("sampling: {problem}");
+        let what = if is_counting { "counting" } else { "sampling" };
+        log::error!("{what}: {problem}");
         exit::exit(ExitCode::SamplingUnavailable)
     };
     let clock = RunClock::detect().unwrap_or_else(|problem| refuse(format_args!("{problem}")));
@@ -288,12 +307,18 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     let wanted = Wanted {
         delivery: settings.delivery,
         clock: &clock,
-        has_events: settings.events.is_some(),
+        has_events: settings.events.is_some() && !is_counting,
     };
-    let source = Source::choose(settings.source, &wanted, &mut reason);
+    // Only counters count.
+    let choice = match is_counting {
+        false => settings.source,
+        true => SourceChoice::Only(profiler::format::Source::Pmu),
+    };
+    let source = Source::choose(choice, &wanted, &mut reason);
     let source = source.unwrap_or_else(|| {
         let reason = reason.as_str();
-        match settings.source {
+        match choice {
+            _ if is_counting => refuse(format_args!("it needs performance counters: {reason}")),
             SourceChoice::Auto => refuse(format_args!("no source works: {reason}")),
             SourceChoice::Only(_) => refuse(format_args!("{reason}")),
         }
@@ -322,7 +347,9 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
                 ))
             })
     });
+    let counting = is_counting.then(|| counting::prepare(settings, &clock));
     let period = settings.period.unwrap_or(match (source, clock.clock) {
+        _ if is_counting => 0,
         (Source::Step, _) => 1,
         (Source::Pmu(_), Clock::Time) => DEFAULT_EVENTS_APART,
         (_, Clock::Instructions) => DEFAULT_INSTRUCTIONS,
@@ -332,8 +359,9 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         percent: settings.jitter,
         seed: settings.seed,
     };
-    let (event_table, event_count) = match source {
-        Source::Pmu(pmu) => {
+    let (event_table, event_count) = match (source, &counting) {
+        (_, Some(counting)) => counting.describe(),
+        (Source::Pmu(pmu), None) => {
             let measured = pmu.measure(clock.clock, period, jitter);
             calibration.passage = measured.passage;
             calibration.floor = measured.events[0].floor;
@@ -344,7 +372,9 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     let floor = calibration.floor;
     source.disarm(cpu::current());
     set_phase(Phase::Off);
-    if let Source::Pmu(_) = source {
+    if let Source::Pmu(_) = source
+        && !is_counting
+    {
         let ticks = match clock.clock {
             Clock::Instructions => HALT_INSTRUCTIONS,
             Clock::Time => HALT_NANOSECONDS,
@@ -383,7 +413,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         period,
         period_floor: floor,
         overhead: clock.ticks(calibration.passage),
-        samples: settings.samples,
+        samples: if is_counting { 0 } else { settings.samples },
         text: image::code(),
         stack_slot: stacks::SLOT,
         reason,
@@ -417,6 +447,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         period,
         began: AtomicU64::new(0),
         turns: turns.then(Turns::new),
+        counting,
         workload,
         control: Control::new(
             settings.events.unwrap_or(pmu::DEFAULT_EVENTS),

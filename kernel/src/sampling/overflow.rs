@@ -22,6 +22,7 @@ use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 
 use super::aim::{self, CoreAim};
+use super::counting::CoreCounting;
 use super::source::pmu::CorePmu;
 use super::source::{Source, step};
 use super::walk::Walkable;
@@ -68,6 +69,8 @@ pub struct CoreState {
     pub(super) trials: AtomicU64,
     /// Its performance counters.
     pub(super) pmu: CorePmu,
+    /// What it counts, where events are counted.
+    pub(super) counting: CoreCounting,
 }
 
 /// How the handler ends.

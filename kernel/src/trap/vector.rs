@@ -36,6 +36,17 @@ pub const SYSTEM_CALL: u8 = 0x80;
 pub const SAMPLING: u8 = 0xf0;
 /// The core's turn has come: see [`crate::sampling::turns`].
 pub const TURN: u8 = 0xf1;
+/// A group of events has had its turn: see [`crate::sampling::counting`], as for the
+/// four that follow.
+pub const COUNT_TIMER: u8 = 0xf2;
+/// A counter has gone round.
+pub const COUNT_OVERFLOW: u8 = 0xf3;
+/// What a core begins to count itself by.
+pub const COUNT_BEGIN: u8 = 0xf4;
+/// What it ends by.
+pub const COUNT_END: u8 = 0xf5;
+/// The last core has done its work.
+pub const COUNT_DONE: u8 = 0xf6;
 /// The local APIC found an error.
 pub const APIC_ERROR: u8 = 0xfe;
 /// An interrupt that went away before the core took it. It is not to be ended.
@@ -76,6 +87,11 @@ pub const fn name(vector: u8) -> &'static str {
         SYSTEM_CALL => "system call",
         SAMPLING => "overflow",
         TURN => "wake-up of a parked core",
+        COUNT_TIMER => "end of a group's turn",
+        COUNT_OVERFLOW => "overflow of what is counted",
+        COUNT_BEGIN => "begin of counting",
+        COUNT_END => "end of counting",
+        COUNT_DONE => "end of all counting",
         APIC_ERROR => "local APIC error",
         SPURIOUS => "spurious interrupt",
         _ => "interrupt",

@@ -73,7 +73,7 @@ pub use layers::{on_exception, on_interrupt};
 #[cfg(target_os = "none")]
 pub use ping_pong::on_ping;
 #[cfg(target_os = "none")]
-pub use run::{ALL, NO_TASK, Workload, find_or_refuse, start, task_name};
+pub use run::{ALL, NO_TASK, Workload, find_or_refuse, start, start_counted, task_name};
 
 /// The bytes of each of a [`Scratch`]'s buffers.
 pub const BUFFER_BYTES: usize = 4096;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
+use crate::sampling::counting;
 use crate::task;
 
 /// Something to profile.
@@ -34,6 +35,13 @@ impl Workload {
     const fn halting(name: &'static str, unit: fn(&mut Scratch)) -> Self {
         let one_in = Some(8);
         Self { name, unit, one_in }
+    }
+
+    /// A round of it.
+    #[inline(always)]
+    fn run_unit(&self, scratch: &mut Scratch) {
+        (self.unit)(scratch);
+        scratch.round += 1;
     }
 
     /// One that is not for the mix, whose chains are to be whole.
@@ -133,20 +141,52 @@ pub(super) fn number_of(name: &str) -> u16 {
 ///
 /// If there is no memory for the task.
 pub fn start(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+    start_task(core, workload, run)
+}
+
+/// The same, but events of so many rounds are counted ([`counting`]).
+///
+/// # Panics
+///
+/// As [`start`].
+pub fn start_counted(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+    start_task(core, workload, run_counted)
+}
+
+fn start_task(core: &'static CoreBlock, workload: &'static Workload, entry: fn(u64)) -> ! {
     let argument = ptr::from_ref(workload).addr() as u64;
-    let task = task::spawn(number_of(workload.name), core, run, argument);
+    let task = task::spawn(number_of(workload.name), core, entry, argument);
     task.expect("no memory for the workload's task");
     task::start(core)
 }
 
 /// Runs the workload at this address on this core, for ever.
 fn run(workload: u64) {
-    let workload = VirtAddr::new_truncate(workload).as_ptr::<Workload>();
-    // SAFETY: `start` made the address of a reference that lives for ever.
-    let workload = unsafe { &*workload };
+    let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
     loop {
-        (workload.unit)(&mut scratch);
-        scratch.round += 1;
+        workload.run_unit(&mut scratch);
     }
+}
+
+/// The same; the first rounds are counted.
+fn run_counted(workload: u64) {
+    let workload = at(workload);
+    let mut scratch = Scratch::new(cpu::current_index());
+    let units = counting::units();
+    counting::begin();
+    for _ in 0..units {
+        workload.run_unit(&mut scratch);
+    }
+    counting::finish();
+    loop {
+        workload.run_unit(&mut scratch);
+    }
+}
+
+/// The workload at this address.
+fn at(workload: u64) -> &'static Workload {
+    let workload = VirtAddr::new_truncate(workload).as_ptr::<Workload>();
+    // SAFETY: `start_task` made the address of a reference that lives for ever.
+    unsafe { &*workload }
 }

@@ -208,7 +208,8 @@ pub struct Description {
     /// What an overflow costs beside the handler's own measure (entry, exit and
     /// the re-arming), in ticks, as calibrated at start.
     pub overhead: u64,
-    /// Samples to take, all cores together.
+    /// Samples to take, all cores together; 0 where events are counted and not sampled,
+    /// whose periods are 0 likewise.
     pub samples: u64,
     /// The kernel's text.
     pub text: CodeRange,

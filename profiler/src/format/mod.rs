@@ -2,15 +2,18 @@
 //! the writer and the reader.
 //!
 //! * [`sample`]: the record that an overflow leaves in the ring.
+//! * [`count`]: the record that a core leaves of each event, where events are counted.
 //! * [`description`]: what a run is, said once, when sampling starts.
 //! * [`event`]: an event that is counted from some later time on.
 //!
 //! Everything is made of little-endian 64-bit words, because a ring is.
 
+pub mod count;
 pub mod description;
 pub mod event;
 pub mod sample;
 
+pub use count::Count;
 pub use description::{Clock, Delivery, Description, EventDescription, Source, Text};
 pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
@@ -31,6 +34,8 @@ pub struct RecordHead {
 pub mod kind {
     /// A [`super::Sample`].
     pub const SAMPLE: u8 = 1;
+    /// A [`super::Count`].
+    pub const COUNT: u8 = 2;
     /// A [`super::event::NewEvent`].
     pub const EVENT: u8 = 3;
 }

@@ -12,7 +12,7 @@ fn an_empty_line_gives_the_defaults() {
 
 #[test]
 fn every_word_is_taken() {
-    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 ring=65536 aim=0x12:3 test=hang";
+    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 ring=65536 aim=0x12:3 test=hang";
     let settings = Settings {
         source: SourceChoice::Only(Source::Pmu),
         delivery: Delivery::Irq,
@@ -23,6 +23,7 @@ fn every_word_is_taken() {
         seed: 7,
         workload: "hash",
         samples: 5,
+        units: 6,
         ring_bytes: 65536,
         aim: Some(Aim {
             address: CodeAddress(0x12),
@@ -94,6 +95,8 @@ fn a_bad_word_is_named_with_what_would_be_right() {
             "take=counts",
             "only source=pmu",
         ),
+        ("take=counts units=0", "units=0", "a number from 1 to"),
+        ("units=5", "units=5", "only take=counts counts units"),
         ("period=5 period=5", "period=5", "set before"),
     ] {
         let bad = Settings::parse(line).unwrap_err();
@@ -110,6 +113,7 @@ proptest! {
         period in proptest::option::of(Settings::PERIODS),
         counting in proptest::option::of((lists(), any::<bool>(), Settings::JITTER, any::<u64>())),
         samples in Settings::SAMPLES,
+        units in Settings::UNITS,
         ring in 16..=30_u32,
         workload in "[a-z-]{1,12}",
         aim in proptest::option::of((any::<u64>(), 0..1000_u32, 1..1000_u32)),
@@ -132,6 +136,10 @@ proptest! {
             seed: counting.map_or(0, |(.., seed)| seed),
             workload: &workload,
             samples,
+            units: match take {
+                Take::Counts => units,
+                _ => Settings::DEFAULT_UNITS,
+            },
             ring_bytes: 1 << ring,
             aim: aim.map(|(address, first, count)| Aim {
                 address: CodeAddress(address),

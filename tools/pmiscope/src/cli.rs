@@ -1,5 +1,6 @@
 //! The command line.
 
+mod stat;
 mod survey;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use crate::flame::Root;
 use crate::profile::Mode;
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use stat::StatArgs;
 pub use survey::SurveyArgs;
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
@@ -32,6 +34,9 @@ pub enum Command {
     /// Boot the kernel, collect its samples into a profile, and report
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Boot the kernel and count events, each core for so many units of a workload
+    #[command(after_help = stat::EXAMPLES)]
+    Stat(Box<StatArgs>),
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -114,6 +119,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(1..=255))]
     pub smp: u32,
+
+    /// Count events of so many rounds of the workload, and take no samples: `stat`
+    #[arg(skip)]
+    pub units: Option<u64>,
 
     /// What the interrupted code runs between two samples: instructions in
     /// deterministic mode (default 1000), nanoseconds in realtime mode (default
@@ -261,6 +270,10 @@ pub struct ReportArgs {
     /// Count only this event's samples, by its name or number
     #[arg(long, value_name = "NAME|INDEX")]
     pub event: Option<String>,
+
+    /// Show each core's counts, where events were counted (stat)
+    #[arg(long)]
+    pub per_core: bool,
 
     /// The order of the functions: by the samples in which a function was executing
     /// itself, or was anywhere on the stack

@@ -110,6 +110,11 @@ impl CorePmu {
         unsafe { self.plan.load(Ordering::Acquire).as_ref() }
     }
 
+    /// The PMU, as the core's survey found it.
+    pub fn found(&self) -> Option<&Found> {
+        self.survey.get()?.as_ref().ok()
+    }
+
     fn set_plan(&self, plan: Plan) {
         let plan: *mut Plan = Box::leak(Box::new(plan));
         self.plan.store(plan, Ordering::Release);

@@ -158,6 +158,8 @@ pub fn happening(event: &Event) -> Happening {
         What::Named(Named::Cycles) => Happening::Cycles,
         What::Named(Named::Instructions) => Happening::Instructions,
         What::Named(Named::Branches) => Happening::Branches,
+        What::Named(Named::BranchMisses) => Happening::BranchMisses,
+        What::Named(Named::CacheReferences) => Happening::CacheReferences,
         What::Named(Named::CacheMisses) => Happening::CacheMisses,
         What::Named(Named::Slots) => Happening::Slots,
         What::Raw { event, unit_mask } => {
@@ -169,7 +171,7 @@ pub fn happening(event: &Event) -> Happening {
 
 /// What each event counts on the way into the handler and out of it, and on the way
 /// out: known from what things cost on this machine.
-fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
+pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
     let costs = machine.costs.borrow();
     let selects = plan.slots().count() as u64;
     plan.slots()
@@ -429,7 +431,7 @@ fn latency() -> impl Strategy<Value = Latency> {
     ]
 }
 
-fn intel() -> impl Strategy<Value = Model> {
+pub fn intel() -> impl Strategy<Value = Model> {
     (1..=6_u8, any::<[bool; 5]>(), 33..48_u8).prop_map(|(version, flags, width)| {
         let mut model = Model::intel(version);
         let intel = model.as_intel();
@@ -455,7 +457,7 @@ fn intel() -> impl Strategy<Value = Model> {
     })
 }
 
-fn amd() -> impl Strategy<Value = Model> {
+pub fn amd() -> impl Strategy<Value = Model> {
     use AmdInterface::{Core, Legacy, V2};
     (
         prop::sample::select(vec![Legacy, Core, V2]),
@@ -469,7 +471,7 @@ fn amd() -> impl Strategy<Value = Model> {
         })
 }
 
-fn with_latencies(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Model> {
+pub fn with_latencies(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Model> {
     let late = prop::option::weighted(0.25, latency());
     (model, latency(), latency(), late, 1..u64::MAX).prop_map(
         |(mut model, status, interrupt, late, seed)| {

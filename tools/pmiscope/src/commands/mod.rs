@@ -21,6 +21,7 @@ use crate::exit::Exit;
 pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Stat(arguments) => run::stat::stat(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),

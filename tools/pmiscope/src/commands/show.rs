@@ -10,6 +10,7 @@ use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportAr
 use crate::exit::Exit;
 use crate::flame::{self, Root};
 use crate::profile::Profile;
+use crate::report::counts::{self, Counts};
 use crate::report::{self, Options, Report, Selection};
 use crate::symbols::{self, BuildId, Symbols};
 
@@ -26,8 +27,7 @@ impl Opened {
     /// Reads a profile and its symbols; says what is not whole.
     fn new(arguments: &ProfileArgs) -> Result<Self> {
         let path = &arguments.profile;
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let profile = Profile::read(bytes).with_context(|| format!("{}", path.display()))?;
+        let profile = open(path)?;
         let symbols = match &arguments.elf {
             Some(elf) => Symbols::new(&checked_elf(elf, &profile, arguments.force)?)
                 .with_context(|| format!("{}", elf.display()))?,
@@ -96,6 +96,15 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
         );
     }
     let event = opened.event(arguments.event.as_deref())?;
+    if Counts::are_in(&opened.profile.description) {
+        let selection = counts::Selection {
+            core: arguments.core,
+            event,
+            per_core: arguments.per_core,
+        };
+        print_counts(&opened.profile, arguments.format, selection)?;
+        return Ok(opened.exit());
+    }
     let options = Options {
         selection: Selection {
             core: arguments.core,
@@ -126,6 +135,20 @@ fn print_report(
     let text = match format {
         ReportFormat::Text => report::text::text(&report, options.sort),
         ReportFormat::Json => report::json(&report)?,
+    };
+    print(&text).context("cannot write the report")
+}
+
+/// Prints what a run has counted.
+pub(super) fn print_counts(
+    profile: &Profile,
+    format: ReportFormat,
+    selection: counts::Selection,
+) -> Result<()> {
+    let counts = Counts::new(profile, selection);
+    let text = match format {
+        ReportFormat::Text => counts::text::text(&counts, selection.per_core),
+        ReportFormat::Json => counts::json(&counts)?,
     };
     print(&text).context("cannot write the report")
 }
@@ -189,11 +212,16 @@ fn write(output: &Path, text: &str) -> Result<()> {
     fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))
 }
 
+/// The profile in a file.
+pub(super) fn open(path: &Path) -> Result<Profile> {
+    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Profile::read(bytes).with_context(|| format!("{}", path.display()))
+}
+
 /// What `run` shows at its end: the report, and the flame graph beside it, whose
 /// path is given if there was anything to draw.
 pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<Option<std::path::PathBuf>> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let profile = Profile::read(bytes).with_context(|| format!("{}", path.display()))?;
+    let profile = open(path)?;
     let mut symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
     print_report(&profile, &mut symbols, format, Options::default())?;
     let picture = path.with_extension("svg");

@@ -1,6 +1,7 @@
 //! What a profile says: counted by [`tally`], named by [`model`], shown by
-//! [`text`] or as JSON.
+//! [`text`] or as JSON. [`counts`] are those of a run that takes no samples.
 
+pub mod counts;
 pub mod event;
 pub mod model;
 pub mod stack;

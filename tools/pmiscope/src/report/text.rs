@@ -25,17 +25,18 @@ pub fn text(report: &Report, sort: SortBy) -> String {
     out.0
 }
 
+/// Text that grows.
 #[derive(Default)]
-struct Out(String);
+pub(super) struct Out(pub(super) String);
 
 impl Out {
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         self.0.push_str(text.trim_end());
         self.0.push('\n');
     }
 
     /// A label and what it says, wrapped beside it.
-    fn fact(&mut self, label: &str, text: &str) {
+    pub(super) fn fact(&mut self, label: &str, text: &str) {
         let mut label = label;
         for line in wrap(text, WIDTH - LABEL) {
             self.line(&format!("{label:<LABEL$}{line}"));
@@ -48,15 +49,7 @@ impl Out {
         self.fact("booted by", &report.bootloader);
         self.fact(
             "machine",
-            &format!(
-                "QEMU {}, {}, {} online",
-                report.qemu,
-                match report.mode {
-                    Mode::Deterministic => "deterministic (counted instructions; cores in turn)",
-                    Mode::Realtime => "realtime (cores in parallel)",
-                },
-                counted(report.cores_online.into(), "core")
-            ),
+            &machine(&report.qemu, report.mode, report.cores_online),
         );
         self.fact("workload", &report.workload);
         let delivery = report.delivery.to_uppercase();
@@ -91,7 +84,7 @@ impl Out {
             self.counters(counters);
         }
         self.fact("hash", &report.sample_hash);
-        self.fact("run", &outcome(report));
+        self.fact("run", &outcome(report.outcome, &report.message));
         if let Some(incomplete) = &report.incomplete {
             self.fact("incomplete", incomplete);
         }
@@ -297,11 +290,22 @@ fn achieved(period: &Period, number: fn(u64) -> String) -> String {
     format!("; achieved: minimum {min}, median {median}, maximum {max}")
 }
 
-fn outcome(report: &Report) -> String {
-    let Some(outcome) = report.outcome else {
+/// What a run ran on.
+pub(super) fn machine(qemu: &str, mode: Mode, cores: u32) -> String {
+    let mode = match mode {
+        Mode::Deterministic => "deterministic (counted instructions; cores in turn)",
+        Mode::Realtime => "realtime (cores in parallel)",
+    };
+    let cores = counted(cores.into(), "core");
+    format!("QEMU {qemu}, {mode}, {cores} online")
+}
+
+/// How a run ended, and what was said about that.
+pub(super) fn outcome(outcome: Option<Outcome>, message: &str) -> String {
+    let Some(outcome) = outcome else {
         return "how it ended is not known: the profile's end is missing".into();
     };
-    match report.message.as_str() {
+    match message {
         "" => outcome_name(outcome).into(),
         message => format!("{}: {message}", outcome_name(outcome)),
     }

@@ -84,19 +84,27 @@ pub fn run(arguments: &str) -> Run {
 
 /// The same, within another time.
 pub fn run_within(arguments: &str, limit: Duration) -> Run {
+    start_within("run", arguments, &built_files(), limit)
+}
+
+/// `pmiscope stat` with these arguments.
+pub fn stat(arguments: &str) -> Run {
+    start_within("stat", arguments, &built_files(), LIMIT)
+}
+
+fn built_files() -> [std::ffi::OsString; 4] {
     let [kernel, loader] = ["kernel", "loader"].map(built);
-    let files = [
+    [
         "--kernel".into(),
         kernel.into_os_string(),
         "--loader".into(),
         loader.into_os_string(),
-    ];
-    start_within(arguments, &files, limit)
+    ]
 }
 
 /// The same without naming a kernel.
 pub fn start(arguments: &str, more: &[std::ffi::OsString]) -> Run {
-    start_within(arguments, more, LIMIT)
+    start_within("run", arguments, more, LIMIT)
 }
 
 /// Another command that boots what was built: its status, and what it printed.
@@ -120,19 +128,24 @@ pub fn tool(command: &str, arguments: &str) -> (Option<i32>, String) {
     )
 }
 
-fn start_within(arguments: &str, more: &[std::ffi::OsString], limit: Duration) -> Run {
+fn start_within(
+    command: &str,
+    arguments: &str,
+    more: &[std::ffi::OsString],
+    limit: Duration,
+) -> Run {
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let profile = folder().join(format!("{number}.pmi"));
     let _slot = Slot::take();
-    let command = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-        .args(["run", "--format", "json", "-o"])
+    let ended = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args([command, "--format", "json", "-o"])
         .arg(&profile)
         .args(arguments.split_ascii_whitespace())
         .args(more)
         .timeout(limit)
         .output();
-    let output = command.unwrap_or_else(|error| panic!("pmiscope run {arguments}: {error}"));
+    let output = ended.unwrap_or_else(|error| panic!("pmiscope {command} {arguments}: {error}"));
     Run {
         arguments: arguments.into(),
         output,

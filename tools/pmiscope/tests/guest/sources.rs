@@ -2,7 +2,7 @@
 
 use profiler::format::{ChainEnd, Clock, Source, State};
 
-use crate::fixture::{Samples, listed, run, sample};
+use crate::fixture::{Samples, listed, run, sample, stat};
 
 /// How many samples saw interrupts off.
 fn masked(samples: &Samples) -> usize {
@@ -99,6 +99,20 @@ fn a_source_that_is_not_there_is_refused() {
         let run = run.saying(&[&format!("the kernel could not sample: {reason}")]);
         assert_eq!(run.said().lines().count(), 1, "{}", run.said());
         assert!(!run.profile.exists(), "a profile of nothing: {arguments}");
+    }
+}
+
+#[test]
+fn counting_without_counters_is_refused() {
+    for arguments in [
+        "",
+        "--event instructions:k --workload hash --smp 1 --units 3",
+    ] {
+        let stat = stat(arguments).ended_with(5).saying(&[
+            "the kernel could not count: it needs performance counters: pmu: ",
+            "; there are apic-timer, hpet",
+        ]);
+        assert!(!stat.profile.exists(), "a profile of nothing: {arguments}");
     }
 }
 

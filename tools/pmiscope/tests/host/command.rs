@@ -145,6 +145,7 @@ fn help_explains_itself() {
     let help = stdout(&pmiscope(&["--help"]).success());
     for word in [
         "run",
+        "stat",
         "report",
         "flamegraph",
         "export",
@@ -158,6 +159,7 @@ fn help_explains_itself() {
     }
     for command in [
         "run",
+        "stat",
         "report",
         "flamegraph",
         "export",

@@ -3,6 +3,7 @@
 
 mod collect;
 mod command;
+mod counts;
 mod events;
 mod fixture;
 #[path = "../folder.rs"]

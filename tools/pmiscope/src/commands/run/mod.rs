@@ -4,6 +4,7 @@ pub(super) mod log;
 pub(super) mod plan;
 mod progress;
 mod session;
+pub(super) mod stat;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -36,7 +37,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
         ));
     }
     if ended.outcome != Outcome::Finished {
-        explain(&ended);
+        explain(&ended, false);
     }
     if ended.has_profile {
         let picture = show::show_run(&plan.output, arguments.format)?;
@@ -120,28 +121,31 @@ fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
 }
 
 /// Says why a run ended before its time, with the end of the guest's log.
-fn explain(ended: &Ended) {
+fn explain(ended: &Ended, is_counting: bool) {
+    let name = match ended.outcome {
+        Outcome::SamplingUnavailable if is_counting => "the kernel could not count",
+        other => outcome_name(other),
+    };
     if ended.outcome == Outcome::SamplingUnavailable && !ended.has_profile {
         // The log says no more than its last line does.
-        let message = ended.message.strip_prefix("sampling: ");
-        let message = message.unwrap_or(&ended.message);
+        let message = ended.message.split_once(": ");
+        let message = match message {
+            Some(("sampling" | "counting", why)) => why,
+            _ => &ended.message,
+        };
         eprintln!(
-            "pmiscope: {}{} (pmiscope doctor says what to change)",
-            outcome_name(ended.outcome),
+            "pmiscope: {name}{} (pmiscope doctor says what to change)",
             because(message)
         );
         return;
     }
-    eprintln!(
-        "pmiscope: {}{}",
-        outcome_name(ended.outcome),
-        because(&ended.message)
-    );
+    eprintln!("pmiscope: {name}{}", because(&ended.message));
     if ended.outcome != Outcome::Interrupted && !ended.log.is_empty() {
         eprintln!("pmiscope: the guest's log ends with:");
         ended.log.iter().for_each(|line| eprintln!("  {line}"));
     }
     if !ended.has_profile {
-        eprintln!("pmiscope: no profile was written: the guest had not begun to sample");
+        let begun = if is_counting { "count" } else { "sample" };
+        eprintln!("pmiscope: no profile was written: the guest had not begun to {begun}");
     }
 }

@@ -98,7 +98,10 @@ impl Plan {
             build_id,
             output: match &arguments.output {
                 Some(path) => path.clone(),
-                None => build_directory()?.join("profile.pmi"),
+                None => build_directory()?.join(match arguments.units {
+                    None => "profile.pmi",
+                    Some(_) => "stat.pmi",
+                }),
             },
             patience: Duration::from_secs(arguments.timeout),
             time_limit: arguments.time_limit.map(Duration::from_secs),
@@ -109,13 +112,15 @@ impl Plan {
 
 /// The kernel's settings.
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
-    let period = arguments
-        .period
-        .unwrap_or(match (arguments.source, arguments.mode) {
-            (SourceChoice::Only(Source::Step), _) => 1,
-            (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
-            (_, Mode::Realtime) => REALTIME_PERIOD,
-        });
+    let default = match (arguments.source, arguments.mode) {
+        (SourceChoice::Only(Source::Step), _) => 1,
+        (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
+        (_, Mode::Realtime) => REALTIME_PERIOD,
+    };
+    let period = match arguments.units {
+        None => Some(arguments.period.unwrap_or(default)),
+        Some(_) => None,
+    };
     let samples = arguments.samples.unwrap_or(match arguments.mode {
         Mode::Deterministic => DETERMINISTIC_SAMPLES,
         Mode::Realtime => REALTIME_SAMPLES,
@@ -123,13 +128,17 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
     Settings {
         source: arguments.source,
         delivery: arguments.delivery,
-        period: Some(period),
+        period,
         events: arguments.event,
-        take: Take::Samples,
+        take: match arguments.units {
+            None => Take::Samples,
+            Some(_) => Take::Counts,
+        },
         jitter: arguments.jitter.unwrap_or_default(),
         seed: arguments.seed.unwrap_or_default(),
         workload: &arguments.workload,
         samples,
+        units: arguments.units.unwrap_or(Settings::DEFAULT_UNITS),
         aim,
         ring_bytes: arguments
             .ring
@@ -248,6 +257,25 @@ mod tests {
             let line = settings(&arguments, None).to_string();
             let expected = format!(" period=1000{given} workload=mix");
             assert!(line.contains(&expected), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_counted_is_handed_to_the_kernel() {
+        for (line, given) in [
+            ("", "take=counts workload=mix samples=100000 units=100"),
+            (
+                "--event cpu-cycles:k --units 7 --workload heap",
+                "event=cycles:k take=counts workload=heap samples=100000 units=7",
+            ),
+        ] {
+            let words = ["pmiscope", "stat"].into_iter();
+            let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).unwrap();
+            let Command::Stat(arguments) = cli.command else {
+                unreachable!()
+            };
+            let line = settings(&arguments.run(), None).to_string();
+            assert_eq!(line, format!("source=auto delivery=nmi {given} ring=65536"));
         }
     }
 

@@ -35,6 +35,11 @@ impl Progress {
     pub(super) fn begin(&mut self, total: u64) {
         self.started = Instant::now();
         if let Some(bar) = &self.bar {
+            if total == 0 {
+                // It counts, and says nothing until it has.
+                bar.set_message("counting");
+                return;
+            }
             let style =
                 ProgressStyle::with_template("sampling {bar:32} {human_pos} of {human_len}, {msg}");
             bar.set_style(style.expect("the template is a constant"));
@@ -43,6 +48,9 @@ impl Progress {
     }
 
     pub(super) fn update(&mut self, samples: u64, total: u64, lost: u64) {
+        if total == 0 {
+            return;
+        }
         let message = || {
             let milliseconds = self.started.elapsed().as_millis().max(1);
             let rate = u128::from(samples) * 1000 / milliseconds;

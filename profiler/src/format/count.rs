@@ -1,0 +1,166 @@
+//! The count: what a core says of an event when it has done its work, where events
+//! are counted and not sampled.
+//!
+//! ```text
+//! word 0   0..16 length in words   16..24 kind   24..32 flags   32..40 event
+//! word 1   how often the event happened while it was counted
+//! word 2   ticks that the work ran on the core
+//! word 3   ticks of these in which the event was counted
+//! ```
+//!
+//! A *tick* is what the run's clock counts (see [`super::Clock`]), and the *event* an
+//! index into [`super::Description::events`].
+
+use super::{RecordHead, kind};
+use crate::pmu::multiplex::Reading;
+
+/// The words of a count.
+pub const WORDS: usize = 4;
+
+/// The event has no count, and never will on this core.
+const NOT_SUPPORTED: u64 = 1 << 24;
+
+/// What a core counted of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Count {
+    /// The event: an index into [`super::Description::events`].
+    pub event: u8,
+    /// Whether the core can count it at all.
+    pub is_supported: bool,
+    /// How often it happened. Where it had a counter never, the event is *not
+    /// counted*, which is another thing than 0.
+    pub reading: Reading,
+}
+
+/// Why the words of a record are no count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoCount {
+    /// The record is of another kind.
+    OtherKind(u8),
+    /// The record is not as long as a count, or not as long as its first word says.
+    Length(usize),
+}
+
+impl Count {
+    /// The record.
+    #[must_use]
+    pub fn encode(&self) -> [u64; WORDS] {
+        let head = RecordHead {
+            kind: kind::COUNT,
+            words: 4,
+        };
+        let flags = match self.is_supported {
+            true => 0,
+            false => NOT_SUPPORTED,
+        };
+        let Reading {
+            count,
+            enabled,
+            running,
+        } = self.reading;
+        [
+            head.to_bits() | flags | u64::from(self.event) << 32,
+            count,
+            enabled,
+            running,
+        ]
+    }
+
+    /// Reads a count out of a whole record. Flags that this version does not know
+    /// are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`NoCount`] says what the words are instead.
+    #[allow(clippy::cast_possible_truncation)] // the field is cut out
+    pub fn decode(record: &[u64]) -> Result<Self, NoCount> {
+        let Some(&first) = record.first() else {
+            return Err(NoCount::Length(0));
+        };
+        let head = RecordHead::from_word(first);
+        if head.kind != kind::COUNT {
+            return Err(NoCount::OtherKind(head.kind));
+        }
+        match *record {
+            [_, count, enabled, running] if usize::from(head.words) == WORDS => Ok(Self {
+                event: (first >> 32) as u8,
+                is_supported: first & NOT_SUPPORTED == 0,
+                reading: Reading {
+                    count,
+                    enabled,
+                    running,
+                },
+            }),
+            _ => Err(NoCount::Length(record.len())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::format::Sample;
+
+    #[test]
+    fn the_words_are_where_they_are_said_to_be() {
+        let count = Count {
+            event: 5,
+            is_supported: false,
+            reading: Reading {
+                count: 7,
+                enabled: 9,
+                running: 8,
+            },
+        };
+        assert_eq!(count.encode(), [0x5_0102_0004, 7, 9, 8]);
+        // A reader that knows samples only passes it over.
+        assert!(Sample::decode(&count.encode()).is_err());
+    }
+
+    #[test]
+    fn a_record_of_another_kind_is_none() {
+        let record = [0x5_0001_0004, 7, 9, 8];
+        assert_eq!(Count::decode(&record), Err(NoCount::OtherKind(1)));
+    }
+
+    #[test]
+    fn a_flag_of_a_later_version_is_passed_over() {
+        let record = [0x80_0002_0004 | 1 << 30, 1, 2, 2];
+        let count = Count::decode(&record).unwrap();
+        assert!(count.is_supported && count.event == 0x80);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_is_decoded(
+            event in any::<u8>(),
+            is_supported in any::<bool>(),
+            [count, enabled, running] in any::<[u64; 3]>(),
+        ) {
+            let reading = Reading { count, enabled, running };
+            let count = Count { event, is_supported, reading };
+            prop_assert_eq!(Count::decode(&count.encode()), Ok(count));
+        }
+
+        #[test]
+        fn any_words_are_taken_or_refused(record in prop::collection::vec(any::<u64>(), 0..8)) {
+            match Count::decode(&record) {
+                Ok(_) => prop_assert_eq!(record.len(), WORDS),
+                Err(NoCount::Length(length)) => prop_assert_eq!(length, record.len()),
+                Err(NoCount::OtherKind(kind)) => prop_assert_ne!(kind, super::kind::COUNT),
+            }
+        }
+
+        #[test]
+        fn a_count_of_another_length_is_none(words in 0..9_usize, length in 0..9_u64) {
+            prop_assume!(words != WORDS || length != WORDS as u64);
+            let mut record = vec![0; words];
+            if let Some(first) = record.first_mut() {
+                *first = length | 2 << 16;
+            }
+            prop_assert_eq!(Count::decode(&record), Err(NoCount::Length(words)));
+        }
+    }
+}

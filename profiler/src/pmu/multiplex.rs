@@ -1,0 +1,368 @@
+//! More events than counters: they are counted in groups, one group at a time.
+//!
+//! [`Groups::split`] makes groups each of which fits the counters that are free.
+//! A [`Multiplexer`] lets a core's counters count one of them, then the next, and
+//! keeps for each event how often it happened while it was counted, and for how
+//! long that was:
+//!
+//! * *enabled*: the time for which the interrupted code ran since the begin;
+//! * *running*: that part of it in which the event had a counter.
+//!
+//! What the event's count would have been is then the count times enabled by running
+//! ([`Reading::scaled`]): an estimate, which is as good as the code is uniform over
+//! many rounds of the groups. If there is only one group, running is enabled, and the
+//! count is exact.
+//!
+//! # What is counted
+//!
+//! The interrupted code's events alone, as with samples (see [`super::unit`]):
+//! counters stand still from [`Multiplexer::pause`] to [`Multiplexer::resume`], which
+//! are a handler's first and last steps, and the passage is taken off, of the times as
+//! well. So counting begins and ends in a handler, too, which the code calls by an
+//! instruction; that one instruction is known as well ([`Cost`]).
+//!
+//! Wrapped values are never seen: a counter interrupts when it has gone round, and
+//! [`Unit`] adds up what it has counted in 64 bits.
+
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use super::event::{EventList, MAX_EVENTS};
+use super::plan::{Found, Plan, Unplanned};
+use super::registers::{Refused, Registers};
+use super::unit::{Entered, Unit};
+
+/// Which events of a list are counted at the same time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Groups {
+    /// By group: its events, a bit each, by their places in the list.
+    members: [u16; MAX_EVENTS],
+    len: usize,
+    /// By event: why no group has it.
+    problems: [Option<Unplanned>; MAX_EVENTS],
+}
+
+impl Groups {
+    /// Puts each of `events` into the first group beside whose events it finds a
+    /// counter, or into a new one. Events that stand beside each other stay together
+    /// where they can.
+    #[must_use]
+    pub fn split(found: &Found, events: &EventList) -> Self {
+        let mut groups = Self {
+            members: [0; MAX_EVENTS],
+            len: 0,
+            problems: [None; MAX_EVENTS],
+        };
+        for (index, event) in events.iter().enumerate() {
+            let alone = EventList::of(*event);
+            if let Err(problem) = Plan::make(found, &alone, None) {
+                groups.problems[index] = Some(at(problem, index));
+                continue;
+            }
+            let fits = |&members: &u16| {
+                let list = chosen(events, members | 1 << index);
+                list.is_some_and(|list| Plan::make(found, &list, None).is_ok())
+            };
+            let group = groups.members[..groups.len].iter().position(fits);
+            let group = group.unwrap_or_else(|| {
+                groups.len += 1;
+                groups.len - 1
+            });
+            groups.members[group] |= 1 << index;
+        }
+        groups
+    }
+
+    /// How many groups there are; none if no event can be counted.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether no event can be counted.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Why the event at `index` cannot be counted, if it cannot, even alone.
+    #[must_use]
+    pub fn problem(&self, index: usize) -> Option<&Unplanned> {
+        self.problems.get(index)?.as_ref()
+    }
+
+    /// The group with this number, of those that [`Self::split`] made of `events`.
+    #[must_use]
+    pub fn group(&self, found: &Found, events: &EventList, number: usize) -> Option<Group> {
+        let members = *self.members[..self.len].get(number)?;
+        let list = chosen(events, members)?;
+        Some(Group {
+            plan: Plan::make(found, &list, None).ok()?,
+            members,
+            calls: [0; MAX_EVENTS],
+            time: Cost::default(),
+        })
+    }
+}
+
+/// The same problem, of the event at `index`.
+fn at(problem: Unplanned, index: usize) -> Unplanned {
+    match problem {
+        Unplanned::Event { problem, .. } => Unplanned::Event {
+            event: index,
+            problem,
+        },
+        Unplanned::TooMany {
+            mut problem,
+            busy,
+            dead,
+        } => {
+            problem.event = index;
+            Unplanned::TooMany {
+                problem,
+                busy,
+                dead,
+            }
+        }
+    }
+}
+
+/// Those of `events` whose bits are set in `members`; `None` if there are none.
+fn chosen(events: &EventList, members: u16) -> Option<EventList> {
+    let mut list: Option<EventList> = None;
+    for (index, event) in events.iter().enumerate() {
+        if members >> index & 1 != 0 {
+            list = match list {
+                None => Some(EventList::of(*event)),
+                Some(list) => list.and(*event),
+            };
+        }
+    }
+    list
+}
+
+/// What it costs to come through the handler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cost {
+    /// An interrupt, from where the handler lets the code go on to where it stops it
+    /// the next time ([`super::plan::Slot::passage`]).
+    pub passage: u64,
+    /// The instruction by which code itself calls the handler.
+    pub call: u64,
+}
+
+/// Events that are counted at the same time.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Group {
+    /// How they are counted; its slots are the group's events, in order.
+    plan: Plan,
+    /// Its events, a bit each, by their places in the whole list.
+    members: u16,
+    /// By slot: events of the instruction by which code calls the handler.
+    calls: [u64; MAX_EVENTS],
+    /// In ticks.
+    time: Cost,
+}
+
+impl Group {
+    /// The group's events: each one's slot in the group's plan, and its place in the
+    /// whole list.
+    pub fn events(&self) -> impl Iterator<Item = (usize, usize)> {
+        let members = self.members;
+        let places = (0..MAX_EVENTS).filter(move |place| members >> place & 1 != 0);
+        places.enumerate()
+    }
+
+    /// How its events are counted.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What it costs to come through the handler, in the event of `slot`.
+    pub fn set_cost(&mut self, slot: usize, cost: Cost) {
+        if let Some(slot) = self.plan.slot_mut(slot) {
+            slot.passage = cost.passage;
+        }
+        self.calls[slot] = cost.call;
+    }
+
+    /// The same in ticks, from the time that [`Multiplexer::resume`] is given to the
+    /// one that [`Multiplexer::pause`] is.
+    pub const fn set_time(&mut self, cost: Cost) {
+        self.time = cost;
+    }
+}
+
+/// How often an event happened, as far as that was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reading {
+    /// How often, while it was counted.
+    pub count: u64,
+    /// How long the code ran, in ticks.
+    pub enabled: u64,
+    /// For how long of that the event was counted.
+    pub running: u64,
+}
+
+impl Reading {
+    /// Whether the event was counted a part of the time only, so that how often it
+    /// happened is an estimate.
+    #[must_use]
+    pub const fn is_scaled(&self) -> bool {
+        self.running < self.enabled
+    }
+
+    /// How often it happened in all that time, rounded; `None` if it was never counted.
+    #[must_use]
+    pub fn scaled(&self) -> Option<u64> {
+        if self.running == 0 {
+            return None;
+        }
+        if !self.is_scaled() {
+            return Some(self.count);
+        }
+        let [count, enabled, running] = [self.count, self.enabled, self.running].map(u128::from);
+        let scaled = (count * enabled + running / 2) / running;
+        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
+    }
+}
+
+/// What is known of an event.
+#[derive(Default, Debug)]
+struct Account {
+    /// What was counted of it while its group was on, up to when that went off.
+    count: AtomicU64,
+    /// For how long it was on.
+    running: AtomicU64,
+}
+
+/// Counts the events of several groups on a core, one group at a time.
+///
+/// Used on that core alone, in its handler, which nothing interrupts that uses it too:
+/// a maskable interrupt's, for the counters' overflows as for everything else. All
+/// functions are given the same groups, one at least.
+#[derive(Default, Debug)]
+pub struct Multiplexer {
+    unit: Unit,
+    /// The number of the group that is on.
+    current: AtomicUsize,
+    accounts: [Account; MAX_EVENTS],
+    enabled: AtomicU64,
+    /// When the code went on.
+    resumed: AtomicU64,
+}
+
+impl Multiplexer {
+    /// Begins to count, with the first group: from [`Self::resume`] on.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses a value. Everything is as it was before.
+    pub fn begin<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), Refused> {
+        for account in &self.accounts {
+            account.count.store(0, Relaxed);
+            account.running.store(0, Relaxed);
+        }
+        self.enabled.store(0, Relaxed);
+        self.turn_on(registers, groups, 0)
+    }
+
+    /// The first step of a handler: counters stand still. It is `now`, in ticks. Gives
+    /// whether anything was counted until now; if so, the handler ends by
+    /// [`Self::resume`].
+    #[inline]
+    pub fn pause<R: Registers>(&self, registers: &R, groups: &[Group], now: u64) -> bool {
+        let Some(group) = groups.get(self.current.load(Relaxed)) else {
+            return false;
+        };
+        // Whatever it came for, where the events stand is known by now.
+        let Entered::Stopped(..) = self.unit.enter(registers, &group.plan) else {
+            return false;
+        };
+        let ran = now.wrapping_sub(self.resumed.load(Relaxed));
+        let ran = ran.saturating_sub(group.time.passage);
+        add(&self.enabled, ran);
+        for (_, event) in group.events() {
+            add(&self.accounts[event].running, ran);
+        }
+        true
+    }
+
+    /// The last step of the handler: the code goes on, and the counters with it, which
+    /// interrupt as the entry `lvtpc` of the local vector table says. It is `now`, in
+    /// ticks.
+    #[inline]
+    pub fn resume<R: Registers>(&self, registers: &R, groups: &[Group], lvtpc: u32, now: u64) {
+        if let Some(group) = groups.get(self.current.load(Relaxed)) {
+            self.resumed.store(now, Relaxed);
+            self.unit.leave(registers, &group.plan, lvtpc);
+        }
+    }
+
+    /// Between the two: it is the next group's turn.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses a value; nothing is counted any more.
+    pub fn rotate<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), Refused> {
+        self.end(registers, groups, false);
+        let next = (self.current.load(Relaxed) + 1) % groups.len().max(1);
+        self.turn_on(registers, groups, next)
+    }
+
+    /// After [`Self::pause`]: ends counting. All registers are as they were before.
+    /// `is_called` says whether the handler was called by the code's own instruction.
+    pub fn end<R: Registers>(&self, registers: &R, groups: &[Group], is_called: bool) {
+        let Some(group) = groups.get(self.current.load(Relaxed)) else {
+            return;
+        };
+        for (slot, event) in group.events() {
+            let account = &self.accounts[event];
+            let call = if is_called { group.calls[slot] } else { 0 };
+            let counted = self.unit.position(slot).saturating_sub(call);
+            add(&account.count, counted);
+            if is_called {
+                take_off(&account.running, group.time.call);
+            }
+        }
+        if is_called {
+            take_off(&self.enabled, group.time.call);
+        }
+        self.unit.stop(registers, &group.plan);
+    }
+
+    /// What is known of the event at `index` of the whole list, once counting has ended.
+    #[must_use]
+    pub fn reading(&self, index: usize) -> Reading {
+        let account = &self.accounts[index];
+        Reading {
+            count: account.count.load(Relaxed),
+            enabled: self.enabled.load(Relaxed),
+            running: account.running.load(Relaxed),
+        }
+    }
+
+    /// Programs a group's counters, which stand still.
+    fn turn_on<R: Registers>(
+        &self,
+        registers: &R,
+        groups: &[Group],
+        number: usize,
+    ) -> Result<(), Refused> {
+        let Some(group) = groups.get(number) else {
+            return Ok(());
+        };
+        self.current.store(number, Relaxed);
+        self.unit.start(registers, &group.plan)
+    }
+}
+
+/// Only the core itself writes, here and below.
+fn take_off(from: &AtomicU64, less: u64) {
+    from.store(from.load(Relaxed).saturating_sub(less), Relaxed);
+}
+
+#[inline]
+fn add(to: &AtomicU64, more: u64) {
+    to.store(to.load(Relaxed) + more, Relaxed);
+}

@@ -1,0 +1,143 @@
+//! What `stat` takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use profiler::format::Delivery;
+use profiler::pmu::event::EventList;
+use profiler::settings::{Settings, SourceChoice};
+
+use super::{ReportFormat, RunArgs, events, range, word};
+use crate::profile::Mode;
+use crate::units::parse_size;
+
+/// Examples of it.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  pmiscope stat                                  100 units of the mix on each of 4 cores
+  pmiscope stat --event instructions:k,cycles --workload heap --units 1000
+  pmiscope stat --per-core --smp 2
+  pmiscope stat --format json | jq .events[0].count
+
+A count is exact if its event had a counter all the time. If there are more events than
+counters, they take turns, and what is then an estimate is marked as scaled.";
+
+/// What `stat` takes.
+#[derive(Args, Debug)]
+pub struct StatArgs {
+    /// What is counted, as perf names it: cycles:k,instructions or
+    /// cpu/event=0xc4,umask=0x20/u [default: cycles, instructions, branches,
+    /// branch-misses, cache-references, cache-misses, as far as the machine has them]
+    #[arg(long, value_name = "LIST", value_parser = events)]
+    pub event: Option<EventList>,
+
+    /// What runs; mix runs all there is
+    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
+    pub workload: String,
+
+    /// Rounds of the workload that each core is counted for
+    #[arg(long, value_name = "N", default_value_t = Settings::DEFAULT_UNITS,
+          value_parser = clap::value_parser!(u64).range(range(&Settings::UNITS)))]
+    pub units: u64,
+
+    /// Cores of the machine, 1 to 255
+    #[arg(long, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub smp: u32,
+
+    /// How the machine's time runs: by a count of instructions, so that a run
+    /// repeats exactly, or by the clock, with the cores in parallel
+    #[arg(long, value_enum, default_value_t = Mode::Deterministic)]
+    pub mode: Mode,
+
+    /// Show each core's counts beside those of all
+    #[arg(long)]
+    pub per_core: bool,
+
+    /// How the counts are written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+
+    /// The machine's memory, such as 512M or 2G [default: what the cores need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub memory: Option<u64>,
+
+    /// The kernel, an ELF file with a build-id [default: the one that was built]
+    #[arg(long, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+
+    /// The loader [default: the one that was built]
+    #[arg(long, value_name = "ELF")]
+    pub loader: Option<PathBuf>,
+
+    /// The QEMU to use [default: qemu-system-x86_64 in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub qemu: Option<PathBuf>,
+
+    /// End a guest that hangs: that has not written a line of its log, nor its counts,
+    /// for so many seconds. While it counts it writes nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub timeout: u64,
+
+    /// End the run after so many seconds, whatever it does [default: no limit]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub time_limit: Option<u64>,
+
+    /// The profile to write, which report shows as well [default: stat.pmi in the build
+    /// directory]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Show QEMU's command line and the guest's log
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+impl StatArgs {
+    /// How the counts are written.
+    #[must_use]
+    pub fn format(&self) -> ReportFormat {
+        match self.json {
+            true => ReportFormat::Json,
+            false => self.format,
+        }
+    }
+
+    /// The run that counts so.
+    #[must_use]
+    pub fn run(&self) -> RunArgs {
+        RunArgs {
+            smp: self.smp,
+            units: Some(self.units),
+            period: None,
+            source: SourceChoice::Auto,
+            event: self.event,
+            jitter: None,
+            seed: None,
+            delivery: Delivery::Nmi,
+            workload: self.workload.clone(),
+            samples: None,
+            mode: self.mode,
+            memory: self.memory,
+            // What it holds is a few words for each event.
+            ring: Some(*Settings::RING_BYTES.start()),
+            kernel: self.kernel.clone(),
+            loader: self.loader.clone(),
+            iso: None,
+            firmware: None,
+            qemu: self.qemu.clone(),
+            timeout: self.timeout,
+            time_limit: self.time_limit,
+            output: self.output.clone(),
+            format: self.format(),
+            verbose: self.verbose,
+            aim: None,
+            self_test: None,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What a run says that counts events and takes no samples: as values, which JSON shows
+//! and the [`text`] is made of.
+
+mod ratio;
+pub mod text;
+
+use profiler::format::{Count, Description};
+use profiler::pmu::multiplex::Reading;
+use profiler::settings::Settings;
+use serde::Serialize;
+
+pub use ratio::Ratio;
+
+use crate::profile::{Mode, Outcome, Profile};
+use crate::symbols::BuildId;
+
+/// What is to be shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Selection {
+    /// Only this core's counts.
+    pub core: Option<u32>,
+    /// Only this event's, by its number.
+    pub event: Option<u8>,
+    /// As text, each core's counts too.
+    pub per_core: bool,
+}
+
+/// The counts of a run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Counts {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// How the machine's time ran.
+    pub mode: Mode,
+    /// The workload.
+    pub workload: String,
+    /// Its rounds that each core was counted for; `null` if that is not known.
+    pub units: Option<u64>,
+    /// For how long the core ran that took longest, in ticks; `null` without counts.
+    pub elapsed_ticks: Option<u64>,
+    /// What a tick is: `instructions` (of all cores), or `time` for nanoseconds.
+    pub clock: &'static str,
+    /// The events, in the order in which they were asked for.
+    pub events: Vec<EventCount>,
+    /// What two events say together.
+    pub ratios: Vec<Ratio>,
+    /// Cores online, whether their counts are here or not.
+    pub cores_online: u32,
+    /// The only core whose counts these are, if not all are.
+    pub only_core: Option<u32>,
+    /// QEMU's version.
+    pub qemu: String,
+    /// Who loaded the kernel.
+    pub bootloader: String,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// The counters, and why they were used.
+    pub source_reason: String,
+    /// What ended the run; `null` if the profile's end is missing.
+    pub outcome: Option<Outcome>,
+    /// What the guest said about that.
+    pub message: String,
+    /// What of the profile is not whole; `null` if all is.
+    pub incomplete: Option<String>,
+}
+
+/// How often an event happened.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventCount {
+    /// Its number, from 0.
+    pub index: usize,
+    /// What is counted, as `--event` takes it.
+    pub name: String,
+    /// On all cores that counted it.
+    #[serde(flatten)]
+    pub all: Total,
+    /// Cores that counted it; where it is not all of them, the count lacks the others'.
+    pub cores_counted: usize,
+    /// On each core.
+    pub cores: Vec<CoreCount>,
+}
+
+/// How often an event happened on a core.
+#[derive(Clone, Debug, Serialize)]
+pub struct CoreCount {
+    /// Its number, from 0.
+    pub core: u32,
+    /// How often.
+    #[serde(flatten)]
+    pub count: Total,
+}
+
+/// A count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Total {
+    /// Whether there is one, and what it is.
+    pub status: Status,
+    /// How often the event happened, scaled if its counter was another's part of the time;
+    /// `null` if it is not known.
+    pub count: Option<u64>,
+    /// How often it happened while it had a counter.
+    pub count_raw: u64,
+    /// Ticks that the work ran.
+    pub enabled_ticks: u64,
+    /// Ticks of these in which the event had a counter.
+    pub running_ticks: u64,
+}
+
+/// What a count is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Exact: the event had a counter all the time.
+    Exact,
+    /// An estimate: it had one a part of the time.
+    Scaled,
+    /// There is none: it never had a counter, or the run ended before.
+    NotCounted,
+    /// There is none: the machine lacks the event.
+    NotSupported,
+}
+
+impl Counts {
+    /// Whether a run counts events, and takes no samples.
+    #[must_use]
+    pub const fn are_in(run: &Description) -> bool {
+        run.samples == 0
+    }
+
+    /// The counts in a profile.
+    #[must_use]
+    pub fn new(profile: &Profile, selection: Selection) -> Self {
+        let run = &profile.description;
+        let is_selected = |&core: &u32| selection.core.is_none_or(|only| only == core);
+        let cores: Vec<_> = (0..profile.cores()).filter(is_selected).collect();
+        let found: Vec<_> = cores.iter().map(|&core| of_core(profile, core)).collect();
+        let rows = run.events().iter().enumerate();
+        let events: Vec<_> = rows
+            .filter(|&(index, _)| {
+                let only = selection.event.map(usize::from);
+                only.is_none_or(|only| only == index)
+            })
+            .map(|(index, event)| {
+                let of_event = |counts: &Vec<Count>| {
+                    let mut counts = counts.iter();
+                    Total::new(counts.find(|count| usize::from(count.event) == index))
+                };
+                let cores = cores.iter().zip(&found);
+                let cores: Vec<_> = cores
+                    .map(|(&core, counts)| CoreCount {
+                        core,
+                        count: of_event(counts),
+                    })
+                    .collect();
+                let counted = cores.iter().filter(|core| core.count.count.is_some());
+                EventCount {
+                    index,
+                    name: event.name.as_str().to_owned(),
+                    all: Total::sum(cores.iter().map(|core| core.count)),
+                    cores_counted: counted.count(),
+                    cores,
+                }
+            })
+            .collect();
+        let readings = found.iter().flatten().map(|count| count.reading.enabled);
+        let command_line = run.command_line.as_str();
+        let settings = Settings::parse(command_line).ok();
+        let end = profile.end.as_ref();
+        Self {
+            build_id: BuildId(run.build_id).to_string(),
+            mode: profile.host.mode,
+            workload: run.workload.as_str().to_owned(),
+            units: settings.map(|settings| settings.units),
+            elapsed_ticks: readings.max(),
+            clock: run.clock.name(),
+            ratios: ratio::all(&events),
+            events,
+            cores_online: run.cores,
+            only_core: selection.core,
+            qemu: profile.host.qemu.clone(),
+            bootloader: run.bootloader.as_str().to_owned(),
+            command_line: command_line.to_owned(),
+            source_reason: run.reason.as_str().to_owned(),
+            outcome: end.map(|end| end.outcome),
+            message: end.map(|end| end.message.clone()).unwrap_or_default(),
+            incomplete: profile.incomplete(),
+        }
+    }
+}
+
+/// What a core has counted. Records of other kinds are passed over.
+fn of_core(profile: &Profile, core: u32) -> Vec<Count> {
+    let mut counts = Vec::new();
+    profile.for_each_record(core, |record| counts.extend(Count::decode(record)));
+    counts
+}
+
+impl Total {
+    /// Nothing is known.
+    const NOTHING: Self = Self {
+        status: Status::NotCounted,
+        count: None,
+        count_raw: 0,
+        enabled_ticks: 0,
+        running_ticks: 0,
+    };
+
+    fn new(count: Option<&Count>) -> Self {
+        let Some(&Count {
+            is_supported,
+            reading,
+            ..
+        }) = count
+        else {
+            return Self::NOTHING;
+        };
+        let Reading {
+            count,
+            enabled,
+            running,
+        } = reading;
+        let scaled = reading.scaled().filter(|_| is_supported);
+        Self {
+            status: match (is_supported, scaled) {
+                (false, _) => Status::NotSupported,
+                (true, None) => Status::NotCounted,
+                (true, Some(_)) if reading.is_scaled() => Status::Scaled,
+                (true, Some(_)) => Status::Exact,
+            },
+            count: scaled,
+            count_raw: count,
+            enabled_ticks: enabled,
+            running_ticks: running,
+        }
+    }
+
+    /// The sum of those that there are.
+    fn sum(counts: impl Iterator<Item = Self> + Clone) -> Self {
+        let mut sum = Self::NOTHING;
+        let counted = counts.clone().filter(|count| count.count.is_some());
+        for core in counted {
+            sum.count = Some(
+                sum.count
+                    .unwrap_or(0)
+                    .saturating_add(core.count.unwrap_or(0)),
+            );
+            sum.count_raw = sum.count_raw.saturating_add(core.count_raw);
+            sum.enabled_ticks = sum.enabled_ticks.saturating_add(core.enabled_ticks);
+            sum.running_ticks = sum.running_ticks.saturating_add(core.running_ticks);
+            if sum.status != Status::Scaled {
+                sum.status = core.status;
+            }
+        }
+        let mut all = counts.peekable();
+        let is_any = all.peek().is_some();
+        if is_any && all.all(|core| core.status == Status::NotSupported) {
+            sum.status = Status::NotSupported;
+        }
+        sum
+    }
+}
+
+/// The counts as JSON.
+///
+/// # Errors
+///
+/// None that counts can cause.
+pub fn json(counts: &Counts) -> serde_json::Result<String> {
+    let mut text = serde_json::to_string_pretty(counts)?;
+    text.push('\n');
+    Ok(text)
+}

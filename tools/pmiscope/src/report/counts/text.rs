@@ -1,0 +1,117 @@
+//! Counts for people: 100 columns, aligned.
+
+use super::{Counts, EventCount, Ratio, Status, Total};
+use crate::report::text::{Out, WIDTH, machine, outcome};
+use crate::units::{duration, grouped, percent};
+
+/// The columns of a count.
+const COUNT: usize = 20;
+/// Those of the longest event's name: what stands behind shorter ones is aligned.
+const NAME: (usize, usize) = (20, 32);
+
+/// The counts as text; each core's too if `per_core`.
+#[must_use]
+pub fn text(counts: &Counts, per_core: bool) -> String {
+    let mut out = Out::default();
+    facts(&mut out, counts);
+    out.line("");
+    let names = counts.events.iter().map(|event| event.name.chars().count());
+    let width = names.max().unwrap_or(0).clamp(NAME.0, NAME.1);
+    if per_core {
+        out.line(&format!("core {:>COUNT$}  event", "count"));
+    } else {
+        out.line(&format!("{:>COUNT$}  event", "count"));
+    }
+    for event in &counts.events {
+        let mut row = |core: &str, total: &Total, behind: Vec<String>| {
+            let number = number(total);
+            let text = format!("{core}{number:>COUNT$}  {:<width$}", event.name);
+            let indent = core.len() + COUNT + 4;
+            out.wrapped(text, behind, indent);
+        };
+        if per_core {
+            for core in &event.cores {
+                let mark = scaled(&core.count).into_iter().collect();
+                row(&format!("{:>4} ", core.core), &core.count, mark);
+            }
+        }
+        let ratios = counts.ratios.iter();
+        let ratios = ratios.filter(|ratio| ratio.index == event.index).map(shown);
+        let marks = scaled(&event.all).into_iter().chain(some_cores(event));
+        let core = if per_core { " all " } else { "" };
+        row(core, &event.all, ratios.chain(marks).collect());
+    }
+    out.0
+}
+
+impl Out {
+    /// A line, and what stands behind it as far as there is room; the rest below.
+    fn wrapped(&mut self, mut line: String, behind: Vec<String>, indent: usize) {
+        for part in behind {
+            if line.chars().count() + 2 + part.chars().count() > WIDTH {
+                self.line(&line);
+                line = " ".repeat(indent) + &part;
+            } else {
+                line = format!("{line}  {part}");
+            }
+        }
+        self.line(&line);
+    }
+}
+
+fn facts(out: &mut Out, counts: &Counts) {
+    out.fact("kernel", &format!("build-id {}", counts.build_id));
+    out.fact("booted by", &counts.bootloader);
+    let cores = counts.cores_online;
+    out.fact("machine", &machine(&counts.qemu, counts.mode, cores));
+    let units = match counts.units {
+        None => String::new(),
+        Some(1) => ", 1 unit a core".into(),
+        Some(units) => format!(", {} units a core", grouped(units)),
+    };
+    out.fact("workload", &format!("{}{units}", counts.workload));
+    out.fact("counters", &counts.source_reason);
+    if let Some(core) = counts.only_core {
+        out.fact("counts", &format!("core {core} only"));
+    }
+    if let Some(ticks) = counts.elapsed_ticks {
+        let elapsed = match counts.clock {
+            "instructions" => format!("{} instructions of all cores", grouped(ticks)),
+            _ => duration(ticks),
+        };
+        out.fact("elapsed", &elapsed);
+    }
+    out.fact("run", &outcome(counts.outcome, &counts.message));
+    if let Some(incomplete) = &counts.incomplete {
+        out.fact("incomplete", incomplete);
+    }
+}
+
+fn number(total: &Total) -> String {
+    match (total.count, total.status) {
+        (Some(count), _) => grouped(count),
+        (None, Status::NotSupported) => "<not supported>".into(),
+        (None, _) => "<not counted>".into(),
+    }
+}
+
+fn shown(ratio: &Ratio) -> String {
+    match ratio.is_share {
+        true => format!("{:.2}% {}", 100.0 * ratio.value, ratio.name),
+        false => format!("{:.2} {}", ratio.value, ratio.name),
+    }
+}
+
+/// What says that a count is an estimate.
+fn scaled(total: &Total) -> Option<String> {
+    let ran = percent(total.running_ticks, total.enabled_ticks);
+    let is_scaled = total.status == Status::Scaled;
+    is_scaled.then(|| format!("(scaled, ran {ran:.1}% of the time)"))
+}
+
+/// What says that some cores' counts are not in the sum.
+fn some_cores(event: &EventCount) -> Option<String> {
+    let (counted, all) = (event.cores_counted, event.cores.len());
+    let is_part = counted != 0 && counted != all;
+    is_part.then(|| format!("(on {counted} of {all} cores)"))
+}

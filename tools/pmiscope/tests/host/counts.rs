@@ -1,0 +1,390 @@
+//! Profiles of runs that count: tables, JSON, and what the command refuses.
+
+use pmiscope::profile::{Head, Outcome, Profile, RunEnd, Writer};
+use pmiscope::report::counts::{Counts, Selection, json, text};
+use profiler::format::{Clock, Count, Description, EventDescription, Source, Text};
+use profiler::pmu::multiplex::Reading;
+use serde_json::{Value, json};
+
+use crate::command::{pmiscope, refused, stdout, text as path_text};
+use crate::fixture::{description, file, host, kernel, run_end};
+
+/// A run of two cores: an event of each kind of count.
+fn counting() -> Description {
+    counting_of(&[
+        "cycles",
+        "instructions",
+        "branches",
+        "branch-misses",
+        "cache-misses:k",
+        "slots",
+        "cpu/event=0xc4,umask=0x20/u",
+    ])
+}
+
+fn counting_of(names: &[&str]) -> Description {
+    let mut run = Description {
+        source: Source::Pmu,
+        turns: false,
+        clock: Clock::Instructions,
+        period: 0,
+        samples: 0,
+        reason: Text::new("pmu: asked for by name (Intel version 2, 2+3 counters)"),
+        command_line: Text::new("source=auto take=counts workload=mix samples=1 units=1200"),
+        event_count: u8::try_from(names.len()).unwrap(),
+        ..description()
+    };
+    for (row, name) in run.event_table.iter_mut().zip(names) {
+        *row = EventDescription {
+            name: Text::new(name),
+            ..EventDescription::EMPTY
+        };
+    }
+    run
+}
+
+const fn count(event: u8, count: u64, running: u64) -> Count {
+    Count {
+        event,
+        is_supported: true,
+        reading: Reading {
+            count,
+            enabled: 5000,
+            running,
+        },
+    }
+}
+
+const fn unsupported(event: u8) -> Count {
+    Count {
+        is_supported: false,
+        ..count(event, 0, 0)
+    }
+}
+
+/// The second core ran for longer, and lacks `branches`.
+fn counts() -> [Vec<Count>; 2] {
+    let first = vec![
+        count(0, 2_000_000, 5000),
+        count(1, 1_500_000, 5000),
+        count(2, 100_000, 2500),
+        count(3, 5000, 2500),
+        count(4, 0, 2500),
+        // What it says beside is not believed.
+        Count {
+            is_supported: false,
+            ..count(5, 3, 2500)
+        },
+        count(6, 0, 0),
+    ];
+    let mut second = vec![
+        count(0, 1_000_000, 5000),
+        count(1, 1_000_000, 5000),
+        unsupported(2),
+        count(3, 1000, 1250),
+        count(4, 7, 5000),
+        unsupported(5),
+        count(6, 0, 0),
+    ];
+    for count in &mut second {
+        count.reading.enabled = 1_234_567;
+        count.reading.running *= 1_234_567;
+        count.reading.running /= 5000;
+    }
+    [first, second]
+}
+
+fn profile_of(run: &Description, counts: &[Vec<Count>], end: Option<&RunEnd>) -> Vec<u8> {
+    let host = host();
+    let head = Head {
+        description: run,
+        host: &host,
+        kernel: &kernel().elf,
+    };
+    let mut writer = Writer::new(Vec::new(), &head).unwrap();
+    for (core, counts) in (0..).zip(counts) {
+        for count in counts {
+            writer.samples(core, &count.encode()).unwrap();
+        }
+        // A kind of a later version.
+        writer.samples(core, &[0xfe_0002, 1]).unwrap();
+    }
+    let end = end.expect("a test with an end");
+    writer.finish(end).unwrap()
+}
+
+fn ended(counts: &[Vec<Count>]) -> RunEnd {
+    let mut end = run_end();
+    for (core, counts) in end.cores.iter_mut().zip(counts) {
+        core.stored = counts.len() as u64;
+        core.lost = 0;
+    }
+    end
+}
+
+fn whole() -> Vec<u8> {
+    let counts = counts();
+    profile_of(&counting(), &counts, Some(&ended(&counts)))
+}
+
+fn table(selection: Selection) -> String {
+    let profile = Profile::read(whole()).unwrap();
+    let counts = Counts::new(&profile, selection);
+    let shown = text::text(&counts, selection.per_core);
+    assert!(shown.lines().all(|line| line.chars().count() <= 100));
+    let build_id = format!("build-id {}\n", counts.build_id);
+    shown.replace(&build_id, "build-id ID\n")
+}
+
+fn json_of(selection: Selection) -> Value {
+    let profile = Profile::read(whole()).unwrap();
+    let counts = Counts::new(&profile, selection);
+    serde_json::from_str(&json(&counts).unwrap()).unwrap()
+}
+
+#[test]
+fn the_table_has_counts_ratios_and_what_is_not_known() {
+    let expected = "\
+kernel      build-id ID
+booted by   fixture 1.0
+machine     QEMU 7.2.22, deterministic (counted instructions; cores in turn), 2 cores online
+workload    mix, 1,200 units a core
+counters    pmu: asked for by name (Intel version 2, 2+3 counters)
+elapsed     1,234,567 instructions of all cores
+run         finished
+
+               count  event
+           3,000,000  cycles
+           2,500,000  instructions                 0.83 instructions per cycle
+             200,000  branches                     (scaled, ran 50.0% of the time)
+                        (on 1 of 2 cores)
+              14,000  branch-misses                (scaled, ran 25.1% of the time)
+                   7  cache-misses:k               (scaled, ran 99.8% of the time)
+     <not supported>  slots
+       <not counted>  cpu/event=0xc4,umask=0x20/u
+";
+    assert_eq!(table(Selection::default()), expected);
+}
+
+#[test]
+fn each_core_has_a_line() {
+    let selection = Selection {
+        per_core: true,
+        ..Selection::default()
+    };
+    let (_, lines) = table(selection)
+        .split_once("\n\n")
+        .map(|(head, rest)| (head.to_owned(), rest.to_owned()))
+        .unwrap();
+    let expected = "\
+core                count  event
+   0            2,000,000  cycles
+   1            1,000,000  cycles
+ all            3,000,000  cycles
+   0            1,500,000  instructions
+   1            1,000,000  instructions
+ all            2,500,000  instructions                 0.83 instructions per cycle
+   0              200,000  branches                     (scaled, ran 50.0% of the time)
+   1      <not supported>  branches
+ all              200,000  branches                     (scaled, ran 50.0% of the time)
+                             (on 1 of 2 cores)
+   0               10,000  branch-misses                (scaled, ran 50.0% of the time)
+   1                4,000  branch-misses                (scaled, ran 25.0% of the time)
+ all               14,000  branch-misses                (scaled, ran 25.1% of the time)
+   0                    0  cache-misses:k               (scaled, ran 50.0% of the time)
+   1                    7  cache-misses:k
+ all                    7  cache-misses:k               (scaled, ran 99.8% of the time)
+   0      <not supported>  slots
+   1      <not supported>  slots
+ all      <not supported>  slots
+   0        <not counted>  cpu/event=0xc4,umask=0x20/u
+   1        <not counted>  cpu/event=0xc4,umask=0x20/u
+ all        <not counted>  cpu/event=0xc4,umask=0x20/u
+";
+    assert_eq!(lines, expected);
+}
+
+/// Where both events were counted on the same cores, and only there.
+#[test]
+fn ratios_need_both_events_on_the_same_cores() {
+    let names = |selection| {
+        let json = json_of(selection);
+        let ratios = json["ratios"].as_array().unwrap().clone();
+        let names = ratios.iter().map(|ratio| ratio["name"].clone());
+        names.collect::<Vec<_>>()
+    };
+    let of_core = |core| Selection {
+        core: Some(core),
+        ..Selection::default()
+    };
+    assert_eq!(names(Selection::default()), ["instructions per cycle"]);
+    assert_eq!(
+        names(of_core(0)),
+        ["instructions per cycle", "of all branches"]
+    );
+    assert_eq!(names(of_core(1)), ["instructions per cycle"]);
+    assert!(table(of_core(0)).contains(
+        "\n              10,000  branch-misses                5.00% of all branches\n                        (scaled, ran 50.0% of the time)\n"
+    ));
+    assert!(table(of_core(1)).contains("\ncounts      core 1 only\n"));
+}
+
+/// Both events are counted at the same levels, and as they happen.
+#[test]
+fn ratios_are_of_what_is_counted_alike() {
+    let run = counting_of(&[
+        "instructions:k",
+        "cycles:u",
+        "cycles",
+        "instructions",
+        "cycles:k",
+        "cache-misses/edge/",
+        "cache-references/edge/",
+    ]);
+    let counts = [(0..7).map(|event| count(event, 10, 5000)).collect(), vec![]];
+    let profile = Profile::read(profile_of(&run, &counts, Some(&ended(&counts)))).unwrap();
+    let ratios = Counts::new(&profile, Selection::default()).ratios;
+    let pairs: Vec<_> = ratios.iter().map(|ratio| (ratio.index, ratio.by)).collect();
+    assert_eq!(pairs, [(0, 4), (3, 2)]);
+}
+
+#[test]
+fn json_has_what_was_counted_and_what_that_means() {
+    let json = json_of(Selection::default());
+    for (key, value) in [
+        ("mode", json!("deterministic")),
+        ("workload", json!("mix")),
+        ("units", json!(1200)),
+        ("elapsed_ticks", json!(1_234_567)),
+        ("clock", json!("instructions")),
+        ("cores_online", json!(2)),
+        ("only_core", json!(null)),
+        ("outcome", json!("finished")),
+        ("incomplete", json!(null)),
+    ] {
+        assert_eq!(json[key], value, "{key}");
+    }
+    assert_eq!(
+        json["ratios"],
+        json!([{
+            "index": 1,
+            "by": 0,
+            "name": "instructions per cycle",
+            "value": 2.5 / 3.0,
+            "is_share": false,
+        }])
+    );
+    assert_eq!(
+        json["events"][2],
+        json!({
+            "index": 2,
+            "name": "branches",
+            "status": "scaled",
+            "count": 200_000,
+            "count_raw": 100_000,
+            "enabled_ticks": 5000,
+            "running_ticks": 2500,
+            "cores_counted": 1,
+            "cores": [
+                {
+                    "core": 0,
+                    "status": "scaled",
+                    "count": 200_000,
+                    "count_raw": 100_000,
+                    "enabled_ticks": 5000,
+                    "running_ticks": 2500,
+                },
+                {
+                    "core": 1,
+                    "status": "not-supported",
+                    "count": null,
+                    "count_raw": 0,
+                    "enabled_ticks": 1_234_567,
+                    "running_ticks": 0,
+                },
+            ],
+        })
+    );
+    let statuses = json["events"].as_array().unwrap().iter();
+    let statuses: Vec<_> = statuses.map(|event| event["status"].clone()).collect();
+    assert_eq!(
+        statuses,
+        [
+            "exact",
+            "exact",
+            "scaled",
+            "scaled",
+            "scaled",
+            "not-supported",
+            "not-counted"
+        ]
+    );
+}
+
+#[test]
+fn a_report_on_counts_is_their_table() {
+    let path = file("counts.pmi", &whole());
+    let path = path_text(&path);
+    let reported = stdout(&pmiscope(&["report", path]).success());
+    assert!(reported.contains("\n           3,000,000  cycles\n"));
+    let one = ["--event", "cycles", "--core", "1", "--per-core"];
+    let reported = stdout(&pmiscope(&[&["report", path], &one[..]].concat()).success());
+    assert!(
+        reported.ends_with(
+            "event\n   1            1,000,000  cycles\n all            1,000,000  cycles\n"
+        ),
+        "{reported}"
+    );
+    let json = stdout(&pmiscope(&["report", path, "--format", "json"]).success());
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["events"][0]["count"], 3_000_000);
+    refused(
+        pmiscope(&["flamegraph", path, "-o", "-"]),
+        1,
+        &["the profile has no samples to draw"],
+    );
+}
+
+/// A run that ended before its last core was done.
+#[test]
+fn counts_that_are_missing_are_not_zero() {
+    let [first, _] = counts();
+    let there = [first, Vec::new()];
+    let end = RunEnd {
+        outcome: Outcome::Hung,
+        message: "no line".into(),
+        ..ended(&there)
+    };
+    let profile = Profile::read(profile_of(&counting(), &there, Some(&end))).unwrap();
+    let shown = text::text(&Counts::new(&profile, Selection::default()), true);
+    for part in [
+        "\nrun         the guest hung and was ended: no line\n",
+        "\n   1        <not counted>  cycles\n",
+        "\n all            2,000,000  cycles                       (on 1 of 2 cores)\n",
+        // The second core might have it.
+        "\n all        <not counted>  slots\n",
+    ] {
+        assert!(shown.contains(part), "`{part}` is not in:\n{shown}");
+    }
+    let nothing = profile_of(&counting(), &[vec![], vec![]], Some(&ended(&[])));
+    let profile = Profile::read(nothing).unwrap();
+    let shown = text::text(&Counts::new(&profile, Selection::default()), false);
+    assert!(!shown.contains("elapsed") && shown.contains("       <not counted>  cycles\n"));
+}
+
+#[test]
+fn stat_refuses_by_the_word() {
+    let stat = |more: &[&str]| pmiscope(&[&["stat"], more].concat());
+    refused(stat(&["--units", "0"]), 2, &["--units", "0 is not in 1.."]);
+    refused(
+        stat(&["--event", "cycels"]),
+        2,
+        &["`cycels`: no such event; did you mean `cycles`?"],
+    );
+    refused(
+        stat(&["--json", "--format", "text"]),
+        2,
+        &["--json", "cannot be used with", "--format"],
+    );
+    refused(stat(&["--samples", "5"]), 2, &["unexpected argument"]);
+}
