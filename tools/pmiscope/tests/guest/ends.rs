@@ -177,7 +177,7 @@ fn too_little_memory_is_said() {
     let says = "no 64 MiB of memory in a row for the rings";
     Guest::boot(1, 64, line, None).ended_with(SamplingUnavailable, &[says]);
     let says = "loader: no free block of";
-    Guest::boot(1, 5, line, None).ended_with(LoaderFailed, &[says]);
+    Guest::boot(1, 6, line, None).ended_with(LoaderFailed, &[says]);
 }
 
 #[test]
