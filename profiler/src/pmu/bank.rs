@@ -138,7 +138,8 @@ impl Bank {
                 control: amd::GLOBAL_CONTROL,
                 status: amd::GLOBAL_STATUS,
                 reset: amd::GLOBAL_STATUS_CLEAR,
-                frozen: 0,
+                // The same (APM vol. 2, 13.2, "PerfCntrGlobalStatus").
+                frozen: intel::status::FROZEN | intel::status::LBR_FROZEN,
             }),
             _ => None,
         }
@@ -159,11 +160,11 @@ impl Bank {
         registers.try_write(register, value & written)
     }
 
-    /// Whether counters can be made to freeze at an interrupt: IA32_DEBUGCTL has a bit
-    /// for that from version 2 on.
+    /// Whether counters may freeze at an interrupt: IA32_DEBUGCTL has a bit for that,
+    /// from version 2 on, and with PerfMonV2.
     #[must_use]
     pub const fn has_freeze(&self) -> bool {
-        matches!(self.interface, Interface::Intel(2..))
+        matches!(self.interface, Interface::Intel(2..) | Interface::AmdV2)
     }
 
     /// The bits of the fixed counters' control register that are those of `number`.
