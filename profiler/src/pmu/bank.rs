@@ -218,6 +218,18 @@ pub struct GlobalRegisters {
 }
 
 impl GlobalRegisters {
+    /// Makes sure of all three, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses one of them.
+    pub fn try_out<R: Registers>(&self, registers: &R) -> Result<(), Refused> {
+        let control = registers.try_read(self.control)?;
+        registers.try_write(self.control, control)?;
+        registers.try_read(self.status)?;
+        registers.try_write(self.reset, 0)
+    }
+
     /// Acknowledges what the status shows of `counters`; gives whether there was
     /// anything. What it shows of others is left to them. A bit that does not show is not
     /// written: it may be a reserved one, or come up in between.
