@@ -3,4 +3,5 @@
 mod allocate;
 mod detect;
 mod encode;
+mod quirks;
 mod schedule;
