@@ -3,5 +3,6 @@
 mod allocate;
 mod detect;
 mod encode;
+mod jitter;
 mod quirks;
 mod schedule;
