@@ -138,7 +138,8 @@ impl Bank {
                 control: amd::GLOBAL_CONTROL,
                 status: amd::GLOBAL_STATUS,
                 reset: amd::GLOBAL_STATUS_CLEAR,
-                frozen: 0,
+                // The same (APM vol. 2, 13.2, "PerfCntrGlobalStatus").
+                frozen: intel::status::FROZEN | intel::status::LBR_FROZEN,
             }),
             _ => None,
         }
@@ -159,11 +160,11 @@ impl Bank {
         registers.try_write(register, value & written)
     }
 
-    /// Whether counters can be made to freeze at an interrupt: IA32_DEBUGCTL has a bit
-    /// for that from version 2 on.
+    /// Whether counters may freeze at an interrupt: IA32_DEBUGCTL has a bit for that,
+    /// from version 2 on, and with PerfMonV2.
     #[must_use]
     pub const fn has_freeze(&self) -> bool {
-        matches!(self.interface, Interface::Intel(2..))
+        matches!(self.interface, Interface::Intel(2..) | Interface::AmdV2)
     }
 
     /// The bits of the fixed counters' control register that are those of `number`.
@@ -217,6 +218,18 @@ pub struct GlobalRegisters {
 }
 
 impl GlobalRegisters {
+    /// Makes sure of all three, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses one of them.
+    pub fn try_out<R: Registers>(&self, registers: &R) -> Result<(), Refused> {
+        let control = registers.try_read(self.control)?;
+        registers.try_write(self.control, control)?;
+        registers.try_read(self.status)?;
+        registers.try_write(self.reset, 0)
+    }
+
     /// Acknowledges what the status shows of `counters`; gives whether there was
     /// anything. What it shows of others is left to them. A bit that does not show is not
     /// written: it may be a reserved one, or come up in between.

@@ -42,7 +42,7 @@ impl Found {
         let bank = Bank::new(capabilities, full_width);
         // All that is written later is written once here, or read at least.
         if let Some(global) = bank.global() {
-            registers.try_read(global.control)?;
+            global.try_out(registers)?;
         }
         let fixed_control = match capabilities.counters.fixed {
             0 => 0,

@@ -152,7 +152,7 @@ pub mod intel {
     pub const GLOBAL_IN_USE: Msr = Msr(0x392);
     /// In it: somebody uses the interrupt.
     pub const INTERRUPT_IN_USE: u64 = 1 << 63;
-    /// IA32_DEBUGCTL.
+    /// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and this bit.
     pub const DEBUG_CONTROL: Msr = Msr(0x1d9);
     /// In it: counters freeze when they interrupt.
     pub const FREEZE_ON_INTERRUPT: u64 = 1 << 12;

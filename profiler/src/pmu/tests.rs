@@ -3,5 +3,7 @@
 mod allocate;
 mod detect;
 mod encode;
+mod jitter;
 mod multiplex;
+mod quirks;
 mod schedule;

@@ -1,0 +1,335 @@
+//! What firmware, hypervisors and who had the machine before leave behind, keep for
+//! themselves, or announce and do not have.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::pmu::counters::{Counter, Counters};
+use crate::pmu::detect::{self, Capabilities, CoreKind};
+use crate::pmu::model::{Event, Freezing, Id};
+use crate::pmu::plan::{Found, Plan};
+use crate::pmu::unit::Unit;
+
+fn capabilities(model: &Model) -> Capabilities {
+    detect::detect(|leaf, subleaf| model.cpuid(leaf, subleaf)).unwrap()
+}
+
+/// The number of the status.
+fn status_of(model: &Model) -> u32 {
+    match capabilities(model).interface.is_amd() {
+        true => 0xc000_0300,
+        false => 0x38e,
+    }
+}
+
+#[test]
+fn firmware_left_freezing_on() {
+    // It stops the counters by the global control, or by a bit of the status that
+    // nobody takes back; on Skylake, now and then.
+    for mut model in all_global() {
+        for freezing in [Freezing::Always, Freezing::Sometimes, Freezing::Never] {
+            for seed in 1..5 {
+                model.quirks.freezing = freezing;
+                model.quirks.seed = seed;
+                let core = Core::new(model.clone());
+                core.wrmsr(0x1d9, 1 << 12 | 1 << 11 | 1).unwrap();
+                let rig = rig_on(core, "cycles,instructions:u");
+                let before = settled(&rig.machine.core);
+                rig.start();
+                run(&rig, 10_500);
+                assert_on_time(&rig);
+                rig.stop();
+                assert_exact(&rig);
+                assert_eq!(settled(&rig.machine.core), before);
+                assert_eq!(rig.machine.core.rdmsr(0x1d9), Ok(1 << 12 | 1 << 11 | 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn counters_were_frozen_before() {
+    for model in all_global() {
+        let core = Core::new(model.clone());
+        let has_frozen = !matches!(
+            capabilities(&model).interface,
+            detect::Interface::Intel(..4)
+        );
+        if has_frozen {
+            core.set_status(1 << 59 | 1 << 58, false);
+        }
+        let rig = rig_on(core, "cycles,instructions:u");
+        rig.start();
+        run(&rig, 3500);
+        assert_on_time(&rig);
+        rig.stop();
+        assert_exact(&rig);
+    }
+}
+
+#[test]
+fn stale_overflow_bits_do_not_keep_the_first_interrupt_away() {
+    for mut model in all_global() {
+        for needs_clear_status in [false, true] {
+            model.quirks.needs_clear_status = needs_clear_status;
+            let core = Core::new(model.clone());
+            let bits = capabilities(&model).counters.global_bits();
+            core.set_status(bits, false);
+            let rig = rig_on(core, "cycles,instructions:u");
+            let own = rig.plan.counters.global_bits();
+            rig.start();
+            let status = status_of(&model);
+            assert_eq!(rig.machine.core.rdmsr(status), Ok(bits & !own));
+            run(&rig, 2500);
+            assert_on_time(&rig);
+            rig.stop();
+            assert_exact(&rig);
+        }
+    }
+}
+
+#[test]
+fn a_hypervisor_of_version_4_lacks_the_bit_of_the_uncore() {
+    for version in 4..=6 {
+        let mut model = Model::intel(version);
+        let intel = model.as_intel();
+        (intel.uncore, intel.trace, intel.sgx) = (false, false, false);
+        model.hypervisor = Some(*b"KVMKVMKVM\0\0\0");
+        let rig = rig(model, "cycles,instructions:u");
+        // The model refuses reserved bits of the reset.
+        rig.start();
+        run(&rig, 5500);
+        assert_on_time(&rig);
+        rig.stop();
+        assert_exact(&rig);
+    }
+}
+
+#[test]
+fn somebody_elses_bits_of_the_status_are_left_to_him() {
+    for model in intel_global() {
+        let rig = rig(model, "cycles");
+        let others = 0b11 << 62;
+        rig.machine.core.set_status(others, false);
+        rig.start();
+        run(&rig, 2500);
+        rig.machine.core.set_status(others, true);
+        run(&rig, 2000);
+        rig.stop();
+        assert_eq!(rig.machine.core.rdmsr(0x38e), Ok(others));
+        assert_on_time(&rig);
+        assert_exact(&rig);
+    }
+}
+
+#[test]
+fn firmwares_counters_are_found_and_named_and_left_alone() {
+    for model in all() {
+        let number = 1;
+        let owned = Id::General(number);
+        let core = Core::new(model.clone());
+        // It goes round on the way, more than once if it were loaded anew.
+        let width = capabilities(&model).general_width;
+        core.firmware_owns(owned, Event::Branches, (1 << width) - 3000, false);
+        let mut busy = Counters::NONE;
+        busy.insert(Counter::General(number));
+        let has_fixed = capabilities(&model).counters.fixed != 0;
+        if has_fixed {
+            core.firmware_owns(Id::Fixed(0), Event::Instructions, 5, true);
+            busy.insert(Counter::Fixed(0));
+        }
+        let found = Found::look(&core, &capabilities(&model)).unwrap();
+        assert_eq!(found.busy, busy);
+        assert!(found.free.without(found.busy) == found.free && found.dead.is_empty());
+        let before = settled(&core);
+        let rig = rig_on(core, "cycles");
+        let core = &rig.machine.core;
+        rig.start();
+        run(&rig, 10_500);
+        assert_on_time(&rig);
+        rig.stop();
+        assert_exact(&rig);
+        // Theirs went on all the time, and goes on, and its overflow is theirs to see.
+        assert_eq!(core.counted(owned), 10_500);
+        let mut after = settled(core);
+        let counter = |it: u8| match found.bank.counter(Counter::General(it)).number() {
+            legacy @ 0xc001_0201.. => 0xc001_0004 + (legacy - 0xc001_0201) / 2,
+            version_6 @ 0x1900..0x2000 => 0xc1 + (version_6 - 0x1900) / 4,
+            other => other,
+        };
+        let counters = [counter(number), 0x309];
+        for counter in &counters[..if has_fixed { 2 } else { 1 }] {
+            let now = after.msrs[counter];
+            assert_ne!(now, before.msrs[counter], "{model:?}");
+            after.msrs.insert(*counter, before.msrs[counter]);
+        }
+        assert_eq!(after, before);
+        if found.bank.interface().is_global() {
+            let status = core.rdmsr(status_of(&model)).unwrap();
+            assert_eq!(status, 1 << number);
+        }
+        run(&rig, 500);
+        assert_eq!(core.counted(owned), 11_000);
+    }
+}
+
+#[test]
+fn where_all_counters_are_firmwares_they_are_named() {
+    for model in all() {
+        let core = Core::new(model.clone());
+        let counters = capabilities(&model).counters;
+        for counter in counters.iter() {
+            if let Counter::General(number) = counter {
+                core.firmware_owns(Id::General(number), Event::Branches, 0, false);
+            }
+        }
+        let before = core.snapshot();
+        let found = Found::look(&core, &capabilities(&model)).unwrap();
+        assert_eq!(core.snapshot(), before);
+        let error = Plan::make(&found, &list("branches"), None).unwrap_err();
+        let general = Counters {
+            fixed: 0,
+            ..counters
+        };
+        let text = error.to_string();
+        assert!(
+            text.ends_with(&format!("in use by firmware or a hypervisor: {general}")),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
+    for model in all() {
+        let mut numbers: Vec<u32> = Core::new(model.clone())
+            .snapshot()
+            .msrs
+            .into_keys()
+            .collect();
+        numbers.extend([0x345, 0x390, 0xc000_0302]);
+        numbers.extend((0..8).flat_map(|it| [0x186 + it, 0xc1 + it, 0x4c1 + it, 0x309 + it]));
+        numbers.extend((0..64).map(|it| 0x1900 + it));
+        numbers.extend((0..12).map(|it| 0xc001_0200 + it));
+        let mut refusals = Vec::new();
+        for number in numbers {
+            let mut model = model.clone();
+            model.quirks.refused = vec![number];
+            let core = Core::new(model.clone());
+            let before = core.snapshot();
+            let unit = Unit::default();
+            let started = Found::look(&core, &capabilities(&model)).and_then(|found| {
+                let plan = Plan::make(&found, &list("cycles,instructions"), None).unwrap();
+                unit.start(&core, &plan)?;
+                unit.leave(&core, &plan, 0xf0);
+                core.execute(&cycle(Privilege::User), 100);
+                assert_eq!(unit.count(&core, &plan, 0), 100, "{model:?}");
+                unit.stop(&core, &plan);
+                Ok(())
+            });
+            if let Err(refused) = started {
+                assert_eq!(refused.0.number(), number);
+                refusals.push(number);
+            }
+            assert_eq!(core.snapshot(), before, "{number:#x} on {model:?}");
+            assert!(!unit.is_running());
+        }
+        let globals = match capabilities(&model).interface {
+            detect::Interface::AmdV2 => [0xc000_0300, 0xc000_0301, 0xc000_0302].as_slice(),
+            detect::Interface::Intel(2..) => &[0x38d, 0x38e, 0x38f, 0x390, 0x1d9],
+            _ => &[],
+        };
+        for number in globals {
+            assert!(refusals.contains(number), "{number:#x} on {model:?}");
+        }
+        assert!(refusals.len() >= globals.len() + 4, "{refusals:x?}");
+    }
+}
+
+#[test]
+fn a_write_that_is_refused_is_all_taken_back() {
+    for model in all() {
+        for nth in 0.. {
+            let core = Core::new(model.clone());
+            let _ = core.wrmsr(0x1d9, 1 << 12);
+            let rig = rig_on(core, events(&model));
+            let core = &rig.machine.core;
+            let before = core.snapshot();
+            let writes = Cell::new(0);
+            let registers = Watched {
+                inner: core,
+                watch: |access, value| match access {
+                    Access::Try(register) => {
+                        writes.set(writes.get() + 1);
+                        match writes.get() == nth + 1 {
+                            true => Err(Refused(register)),
+                            false => Ok(value),
+                        }
+                    }
+                    _ => Ok(value),
+                },
+            };
+            let started = rig.unit.start(&registers, &rig.plan);
+            if started.is_ok() {
+                assert!(nth >= 4 && writes.get() == nth);
+                break;
+            }
+            assert_eq!(core.snapshot(), before, "write {nth} on {model:?}");
+            assert!(!rig.unit.is_running());
+            // And it can be tried again.
+            rig.start();
+            run(&rig, 2500);
+            assert_on_time(&rig);
+        }
+    }
+}
+
+#[test]
+fn an_emulator_that_ignores_unknown_registers_has_dead_counters() {
+    let mut nothing = Model::intel(0);
+    nothing.quirks.ignores_unknown = true;
+    for announced in all() {
+        let core = Core::new(nothing.clone());
+        let capabilities = capabilities(&announced);
+        let found = Found::look(&core, &capabilities).unwrap();
+        assert_eq!(found.free, Counters::NONE);
+        assert_eq!(found.busy, Counters::NONE);
+        assert_eq!(found.dead, capabilities.counters);
+        let error = Plan::make(&found, &list("cycles"), None).unwrap_err();
+        let text = error.to_string();
+        let dead = format!("no counter keeps what is written to it ({})", found.dead);
+        assert_eq!(text, dead);
+    }
+}
+
+#[test]
+fn cores_of_a_hybrid_processor_have_their_own() {
+    let mut performance = Model::intel(5);
+    performance.as_intel().core_type = Some(0x40);
+    let mut efficient = performance.clone();
+    let intel = efficient.as_intel();
+    intel.core_type = Some(0x20);
+    (intel.general, intel.fixed, intel.event_bits) = (0b11_1111, 0b111, 7);
+    let kinds = [&performance, &efficient].map(|it| capabilities(it).core_kind);
+    assert_eq!(kinds, [Some(CoreKind::Core), Some(CoreKind::Atom)]);
+    let plans = [&performance, &efficient].map(|model| {
+        let core = Core::new(model.clone());
+        let found = Found::look(&core, &capabilities(model)).unwrap();
+        Plan::make(&found, &list("slots"), None).map_err(|it| it.to_string())
+    });
+    assert!(plans[0].is_ok());
+    let why = "event 1: this processor does not have the event";
+    assert_eq!(plans[1].as_ref().err().map(String::as_str), Some(why));
+    // Seven are too many for the six of one and not for the eight of the other.
+    let many = "branches:u,branches:k,branches,branches:u,branches:k,branches,branches";
+    for (model, has_room) in [(performance, true), (efficient, false)] {
+        let found = Found::look(&Core::new(model.clone()), &capabilities(&model)).unwrap();
+        assert_eq!(Plan::make(&found, &list(many), None).is_ok(), has_room);
+        let rig = rig(model, "cycles,instructions,branches:u");
+        rig.start();
+        run(&rig, 5500);
+        assert_on_time(&rig);
+        rig.stop();
+        assert_exact(&rig);
+    }
+}

@@ -1,0 +1,240 @@
+//! NMIs in the midst of the driver's own functions.
+
+use std::cell::Cell;
+
+use super::*;
+use crate::pmu::model::{Context, Interrupt};
+use crate::pmu::unit::{Cause, Entered};
+
+/// The registers, for a function of the driver that an NMI interrupts right before its
+/// access number `nth`; and whether it came so far.
+fn interrupted<'a>(
+    rig: &'a Rig,
+    inner: &'a impl Registers,
+    nth: u32,
+    accesses: &'a Cell<u32>,
+) -> impl Registers + 'a {
+    Watched {
+        inner,
+        watch: move |_, value| {
+            accesses.set(accesses.get() + 1);
+            if accesses.get() == nth + 1 {
+                rig.machine.core.send_nmi();
+            }
+            Ok(value)
+        },
+    }
+}
+
+/// A handler in the midst of something.
+fn handle(rig: &Rig) -> Entered {
+    let entered = rig.unit.enter(&rig.machine, &rig.plan);
+    if let Entered::Stopped(overflows, cause) = entered {
+        let mut seen = rig.seen.borrow_mut();
+        for event in overflows.iter() {
+            let overflow = rig.unit.overflow(event);
+            seen.samples[event].push((overflow.ran, overflow.missed));
+        }
+        seen.claimed += u64::from(cause == Cause::Counter);
+        drop(seen);
+        rig.unit.leave(&rig.machine, &rig.plan, rig.lvtpc);
+    }
+    entered
+}
+
+#[test]
+fn the_start_is_interrupted_at_each_of_its_steps() {
+    for model in all() {
+        for nth in 0.. {
+            let rig = rig(model.clone(), events(&model));
+            let before = settled(&rig.machine.core);
+            let (accesses, entries) = (Cell::new(0), Cell::new(0));
+            let inner = rig.machine.interruptible(false, |_, _| {
+                entries.set(entries.get() + 1);
+                let entered = handle(&rig);
+                assert!(matches!(
+                    entered,
+                    Entered::Off | Entered::Busy | Entered::Stopped(..)
+                ));
+            });
+            let registers = interrupted(&rig, &inner, nth, &accesses);
+            rig.unit.start(&registers, &rig.plan).unwrap();
+            rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+            if accesses.get() <= nth {
+                break;
+            }
+            assert_eq!(entries.get(), 1);
+            run(&rig, 3500);
+            assert_on_time(&rig);
+            assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+            rig.stop();
+            assert_exact(&rig);
+            assert_eq!(settled(&rig.machine.core), before);
+        }
+    }
+}
+
+#[test]
+fn the_stop_is_interrupted_at_each_of_its_steps() {
+    for mut model in all() {
+        for masks in [false, true] {
+            model.quirks.masks_on_delivery = masks;
+            for nth in 0.. {
+                let rig = rig(model.clone(), events(&model));
+                let core = &rig.machine.core;
+                let before = settled(core);
+                rig.start();
+                run(&rig, 2750);
+                let accesses = Cell::new(0);
+                let inner = rig.machine.interruptible(false, |_, _| {
+                    assert_eq!(handle(&rig), Entered::Busy);
+                });
+                let registers = interrupted(&rig, &inner, nth, &accesses);
+                rig.unit.stop(&registers, &rig.plan);
+                if accesses.get() <= nth {
+                    break;
+                }
+                assert_exact(&rig);
+                assert_eq!(settled(core), before);
+                let counted = || rig.plan.slots().map(|it| core.counted(rig.counter(it.0)));
+                let stopped: Vec<_> = counted().collect();
+                run(&rig, 2000);
+                assert!(counted().eq(stopped), "nothing counts after the stop");
+                assert_eq!(settled(core), before);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_handler_is_interrupted_at_each_of_its_steps() {
+    // One of a maskable interrupt: nothing keeps NMIs away.
+    for mut model in all() {
+        for masks in [false, true] {
+            model.quirks.masks_on_delivery = masks;
+            let mut busy = 0;
+            for nth in 0.. {
+                let mut rig = rig(model.clone(), events(&model));
+                rig.lvtpc = 0xf0;
+                rig.start();
+                let (accesses, was_busy) = (Cell::new(0), Cell::new(false));
+                let inner = rig.machine.interruptible(false, |_, _| {
+                    was_busy.set(handle(&rig) == Entered::Busy);
+                });
+                let registers = interrupted(&rig, &inner, nth, &accesses);
+                let program = [(cycle(Privilege::User), 5750)];
+                rig.machine.run(program, |_, interrupt| match interrupt {
+                    Interrupt::Nmi { .. } => _ = handle(&rig),
+                    Interrupt::Vector { .. } => {
+                        let mut seen = rig.seen.borrow_mut();
+                        let entered = rig.unit.enter(&registers, &rig.plan);
+                        let Entered::Stopped(overflows, _) = entered else {
+                            panic!("{entered:?}");
+                        };
+                        for event in overflows.iter() {
+                            let overflow = rig.unit.overflow(event);
+                            seen.samples[event].push((overflow.ran, overflow.missed));
+                        }
+                        drop(seen);
+                        rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+                    }
+                });
+                assert_on_time(&rig);
+                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+                rig.stop();
+                assert_exact(&rig);
+                busy += u32::from(was_busy.get());
+                if accesses.get() <= nth || nth > 200 {
+                    break;
+                }
+            }
+            assert!(busy > 20, "{busy}");
+        }
+    }
+}
+
+#[test]
+fn overflows_come_while_the_start_is_not_done() {
+    // The first is due before the last counter is on.
+    for mut model in all() {
+        for masks in [false, true] {
+            model.quirks.masks_on_delivery = masks;
+            for period in 2..20 {
+                let mut rig = rig(model.clone(), "cycles:k,instructions:k");
+                for index in 0..2 {
+                    rig.plan.slot_mut(index).unwrap().period = Some(period);
+                }
+                let before = settled(&rig.machine.core);
+                let registers = rig.machine.interruptible(false, |_, _| _ = handle(&rig));
+                rig.unit.start(&registers, &rig.plan).unwrap();
+                rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+                rig.run([(cycle(Privilege::Kernel), 2000)]);
+                for (index, slot) in rig.plan.slots() {
+                    let last = positions(&rig, index).last().copied().unwrap_or(0);
+                    let since = rig.counted(index) - last;
+                    let put_off = (slot.passage + 1) << 6;
+                    assert!(since < period + put_off, "{since} on {model:?}");
+                    assert!(last > 1500, "{last} on {model:?}");
+                }
+                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+                rig.stop();
+                assert_eq!(settled(&rig.machine.core), before);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_count_is_read_while_it_is_interrupted() {
+    for model in all() {
+        for nth in 0.. {
+            let rig = rig(model.clone(), events(&model));
+            rig.start();
+            run(&rig, 2750);
+            let accesses = Cell::new(0);
+            let inner = rig.machine.interruptible(false, |_, _| _ = handle(&rig));
+            let registers = interrupted(&rig, &inner, nth, &accesses);
+            for (index, _) in rig.plan.slots() {
+                let count = rig.unit.count(&registers, &rig.plan, index);
+                assert_eq!(count, rig.happened(index), "event {index} on {model:?}");
+            }
+            if accesses.get() <= nth {
+                break;
+            }
+            run(&rig, 1000);
+            assert_on_time(&rig);
+            assert_eq!(rig.unit.count(&rig.machine, &rig.plan, 0), 3750);
+        }
+    }
+}
+
+#[test]
+fn a_count_is_as_of_an_instruction_in_its_reading() {
+    // It counts the kernel, and so the reading itself.
+    for model in all() {
+        for cycles in [1, 500, 999, 1000, 1001, 2345] {
+            let rig = rig(model.clone(), "cycles");
+            rig.start();
+            run(&rig, cycles);
+            let registers = rig.machine.interruptible(false, |_, _| _ = handle(&rig));
+            let driver = || {
+                let core = &rig.machine.core;
+                core.occurred(Happening::Cycles, Privilege::Kernel, Context::Driver)
+            };
+            // The way out of the last handler is known to be one in the next only.
+            let slot = rig.plan.slot(0).unwrap();
+            let before = cycles + driver();
+            let count = rig.unit.count(&registers, &rig.plan, 0);
+            let after = cycles + driver() + slot.passage;
+            let least = if cycles < 1000 {
+                before
+            } else {
+                before - slot.passage
+            };
+            assert!(
+                (least..=after).contains(&count),
+                "{count} in {least}..={after}"
+            );
+        }
+    }
+}
