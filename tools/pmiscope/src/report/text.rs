@@ -2,8 +2,11 @@
 
 use std::fmt::Write as _;
 
+use profiler::format::Source;
+
 use super::model::{Core, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
+use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
 
 /// The columns that a line may have.
@@ -47,8 +50,9 @@ impl Out {
         self.fact(
             "machine",
             &format!(
-                "QEMU {}, {}, {} online",
+                "QEMU {}{}, {}, {} online",
                 report.qemu,
+                counters(report),
                 match report.mode {
                     Mode::Deterministic => "deterministic (counted instructions; cores in turn)",
                     Mode::Realtime => "realtime (cores in parallel)",
@@ -61,6 +65,9 @@ impl Out {
         self.fact("source", &format!("{} as {delivery}", report.source));
         if !report.source_reason.is_empty() {
             self.fact("", &report.source_reason);
+        }
+        if lacks_counters(report) {
+            self.fact("", GET_COUNTERS);
         }
         self.period(report);
         let mut samples = format!("{}, {} lost", grouped(report.samples), grouped(report.lost));
@@ -253,6 +260,25 @@ impl Out {
                 if row.inlined { 'i' } else { ' ' },
             ));
         }
+    }
+}
+
+/// How to get what the stock QEMU does not have.
+const GET_COUNTERS: &str =
+    "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";
+
+/// Whether the kernel looked for performance counters in vain, on a QEMU that cannot
+/// have any.
+fn lacks_counters(report: &Report) -> bool {
+    let looked = report.source_reason.starts_with("pmu:") && report.source != Source::Pmu.name();
+    looked && report.mode == Mode::Deterministic && report.emulator == Emulator::Stock
+}
+
+/// The performance counters that QEMU has.
+fn counters(report: &Report) -> String {
+    match report.pmu {
+        None | Some(PmuModel::Off) => String::new(),
+        Some(model) => format!(" (PMU {model})"),
     }
 }
 

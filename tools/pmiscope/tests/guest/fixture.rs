@@ -14,7 +14,7 @@ pub use crate::folder::folder;
 use assert_cmd::Command;
 use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
-use pmiscope::qemu::{Boot, Machine, Process, Qemu, WhenEnded};
+use pmiscope::qemu::{Boot, Choice, Machine, Process, Qemu, WhenEnded};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, State, record_words};
 use serde_json::Value;
@@ -357,13 +357,14 @@ impl Guest {
     /// line, and waits for its end, or until it has logged `until`.
     pub fn boot(cores: u32, mib: u64, command_line: &str, until: Option<&str>) -> Self {
         let _slot = Slot::take();
-        let qemu = Qemu::find(None).unwrap_or_else(|problem| panic!("{problem}"));
+        let qemu = Qemu::find(&Choice::Stock).unwrap_or_else(|problem| panic!("{problem}"));
         let bytes = mib << 20;
         let file = guest_memory(bytes).unwrap_or_else(|problem| panic!("{problem}"));
         let memory = Mapping::new(&file.file, usize::try_from(bytes).unwrap()).unwrap();
         let mut serial = log_file().unwrap();
         let machine = Machine {
             mode: Mode::Deterministic,
+            pmu: None,
             cores,
             memory: bytes,
             memory_file: file.path.clone(),
