@@ -271,6 +271,8 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         delivery: settings.delivery,
         clock: &clock,
         has_events: settings.events.is_some(),
+        has_aim: settings.aim.is_some(),
+        period: settings.period,
     };
     let source = Source::choose(settings.source, &wanted, &mut reason);
     let source =
