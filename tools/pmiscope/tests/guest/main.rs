@@ -13,6 +13,7 @@ mod fixture;
 mod folder;
 mod midway;
 mod nested;
+mod pmu;
 mod report;
 mod ring;
 mod sources;

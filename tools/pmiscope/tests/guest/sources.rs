@@ -83,7 +83,7 @@ fn a_source_that_is_not_there_is_refused() {
     for (arguments, reason) in [
         (
             "--source pmu",
-            "pmu: no PMU here (CPUID announces no counters)",
+            "pmu: no counter keeps what is written to it",
         ),
         (
             "--source ipi --smp 1",
