@@ -5,6 +5,8 @@
 #
 # usage: tools/qemu-pmu/build.sh         builds it, if it is not there
 #        tools/qemu-pmu/build.sh path    builds nothing: prints the path, or fails
+#        tools/qemu-pmu/build.sh hash    prints the hash of these sources, by which the
+#                                        host tool knows what was built from them
 #
 # QEMU_SOURCE=DIR takes that unpacked source of QEMU in place of Debian's.
 set -eu
@@ -24,6 +26,7 @@ parts="$here/build.sh $here/x86-pmu.c $here/x86-pmu.h $here/icount-deadline.c $h
     $here/hooks/icount.patch $here/hooks/apic.patch $here/hooks/i386.patch"
 # shellcheck disable=SC2086 # words
 hash=$(cat $parts | sha256sum | cut -c1-12)
+[ "${1-}" != hash ] || { echo "$hash" && exit; }
 cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/pmiscope
 source=${QEMU_SOURCE:+$(cd "$QEMU_SOURCE" 2>/dev/null && pwd)} || die "no directory: QEMU_SOURCE=$QEMU_SOURCE"
 version='*'
@@ -43,7 +46,7 @@ path)
     echo "$emulator"
     exit
     ;;
-*) die "unknown word '$1'; usage: $here/build.sh [path]" ;;
+*) die "unknown word '$1'; usage: $here/build.sh [path|hash]" ;;
 esac
 if built; then
     echo "$emulator"

@@ -308,6 +308,8 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         delivery: settings.delivery,
         clock: &clock,
         has_events: settings.events.is_some() && !is_counting,
+        has_aim: settings.aim.is_some(),
+        period: settings.period,
     };
     // Only counters count.
     let choice = match is_counting {

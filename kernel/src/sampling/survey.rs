@@ -142,6 +142,8 @@ fn try_out(
     clock: &RunClock,
 ) -> Result<(), Unavailable> {
     let wanted = Wanted {
+        has_aim: false,
+        period: None,
         delivery,
         clock,
         has_events: false,

@@ -107,17 +107,20 @@ impl Groups {
 /// The same problem, of the event at `index`.
 fn at(problem: Unplanned, index: usize) -> Unplanned {
     match problem {
-        Unplanned::Event { problem, .. } => Unplanned::Event {
-            event: index,
+        Unplanned::Event { event, problem, .. } => Unplanned::Event {
+            place: index,
+            event,
             problem,
         },
         Unplanned::TooMany {
+            event,
             mut problem,
             busy,
             dead,
         } => {
             problem.event = index;
             Unplanned::TooMany {
+                event,
                 problem,
                 busy,
                 dead,

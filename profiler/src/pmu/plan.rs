@@ -146,13 +146,17 @@ pub enum Unplanned {
     /// One of them cannot be counted at all.
     Event {
         /// Its place in the list.
-        event: usize,
+        place: usize,
+        /// The event.
+        event: Event,
         /// Why.
         problem: NoEncoding,
     },
     /// There are not enough counters.
     TooMany {
-        /// Which event has none.
+        /// The first that has none.
+        event: Event,
+        /// Where it stands, and what there is.
         problem: TooMany,
         /// Counters that somebody else uses.
         busy: Counters,
@@ -164,8 +168,13 @@ pub enum Unplanned {
 impl fmt::Display for Unplanned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Event { event, problem } => write!(f, "event {}: {problem}", event + 1),
+            Self::Event {
+                place,
+                event,
+                problem,
+            } => write!(f, "event {}, {}: {problem}", place + 1, event.counted()),
             Self::TooMany {
+                event,
                 problem,
                 busy,
                 dead,
@@ -174,7 +183,7 @@ impl fmt::Display for Unplanned {
                     // An emulator or a hypervisor that drops writes.
                     return write!(f, "no counter keeps what is written to it ({dead})");
                 }
-                problem.fmt(f)?;
+                write!(f, "{}: {problem}", event.counted())?;
                 if !busy.is_empty() {
                     write!(f, "; in use by firmware or a hypervisor: {busy}")?;
                 }
@@ -205,7 +214,8 @@ impl Plan {
                     .capabilities
                     .encode(event)
                     .map_err(|problem| Unplanned::Event {
-                        event: index,
+                        place: index,
+                        event: *event,
                         problem,
                     })?;
             allowed[index] = encoding.counters;
@@ -213,6 +223,7 @@ impl Plan {
         }
         let counters = allocate::allocate(&allowed[..events.as_slice().len()], found.free)
             .map_err(|problem| Unplanned::TooMany {
+                event: events.as_slice()[problem.event],
                 problem,
                 busy: found.busy,
                 dead: found.dead,

@@ -5,6 +5,7 @@ mod survey;
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
@@ -13,6 +14,7 @@ use profiler::settings::{Settings, SourceChoice};
 use crate::exit;
 use crate::flame::Root;
 use crate::profile::Mode;
+use crate::qemu::{Choice, PmuModel};
 use crate::report::SortBy;
 use crate::units::parse_size;
 pub use stat::StatArgs;
@@ -198,9 +200,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE", requires = "iso")]
     pub firmware: Option<PathBuf>,
 
-    /// The QEMU to use [default: qemu-system-x86_64 in PATH]
-    #[arg(long, value_name = "PATH")]
-    pub qemu: Option<PathBuf>,
+    /// Which QEMU, and its counters.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
 
     /// End a guest that hangs: that gave neither a sample nor a line of its log for
     /// so many seconds
@@ -467,6 +469,21 @@ mod tests {
         let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
         assert!(said.contains("must be one word"), "{said}");
     }
+}
+
+/// Which QEMU is used.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EmulatorArgs {
+    /// The QEMU to use: stock is qemu-system-x86_64 in PATH; lab is the one that `make
+    /// qemu-pmu` builds, which has performance counters [default: lab in deterministic
+    /// mode, if it is built and --iso is not given; else stock]
+    #[arg(long, value_name = "stock|lab|PATH", value_parser = OsStringValueParser::new().map(Choice::parse))]
+    pub qemu: Option<Choice>,
+
+    /// The performance counters that the lab emulator's cores have, in deterministic mode
+    /// [default: intel-v5]
+    #[arg(long, value_name = "MODEL", value_enum)]
+    pub pmu: Option<PmuModel>,
 }
 
 /// The arguments of `ctl`.

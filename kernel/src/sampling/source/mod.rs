@@ -51,6 +51,28 @@ pub struct Wanted<'a> {
     pub clock: &'a RunClock,
     /// Events were named: only counters count those.
     pub has_events: bool,
+    /// Single overflows are aimed at instructions.
+    pub has_aim: bool,
+    /// The period, if it was named.
+    pub period: Option<u64>,
+}
+
+impl Wanted<'_> {
+    /// Makes sure that counters give what is wanted as well as the sources behind them
+    /// do, which exist for less.
+    fn fits(&self, kind: format::Source) -> Result<(), Unavailable> {
+        if kind != format::Source::Pmu || self.has_events {
+            return Ok(());
+        }
+        if self.has_aim {
+            return Err(Unavailable::NoAims);
+        }
+        let least = pmu::least_period();
+        match self.period {
+            Some(period) if period < least => Err(Unavailable::LeastPeriod(least)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A source that passed its probe.
@@ -82,6 +104,10 @@ pub enum Unavailable {
     },
     /// Counters are what events are counted by.
     NoEvents,
+    /// It does not come at an instruction that was aimed at.
+    NoAims,
+    /// No shorter period than this one comes out.
+    LeastPeriod(u64),
     /// The timer's entry does not keep the NMI delivery mode.
     TimerIgnoresNmi,
     /// Nothing arrived within the time.
@@ -113,6 +139,8 @@ impl fmt::Display for Unavailable {
             Self::Pmu { core: 0, problem } => problem.fmt(f),
             Self::Pmu { core, problem } => write!(f, "core {core}: {problem}"),
             Self::NoEvents => f.write_str("it counts no events"),
+            Self::NoAims => f.write_str("it takes no aim"),
+            Self::LeastPeriod(least) => write!(f, "no period is shorter than {least}"),
             Self::TimerIgnoresNmi => f.write_str("the timer does not keep the NMI delivery mode"),
             Self::NoArrival => f.write_str("no interrupt arrived"),
             Self::NoHpet => f.write_str("no HPET here"),
@@ -142,7 +170,11 @@ impl Source {
                 SourceChoice::Only(asked) if asked != kind => continue,
                 _ => {}
             }
-            match Self::probe(kind, wanted) {
+            let fits = match choice {
+                SourceChoice::Auto => wanted.fits(kind),
+                SourceChoice::Only(_) => Ok(()),
+            };
+            match fits.and_then(|()| Self::probe(kind, wanted)) {
                 Ok(source) => {
                     let said = match choice {
                         SourceChoice::Auto => write!(story, "{kind}: the first that works"),
@@ -185,6 +217,7 @@ impl Source {
             delivery,
             clock,
             has_events,
+            ..
         } = *wanted;
         if has_events && kind != format::Source::Pmu {
             return Err(Unavailable::NoEvents);

@@ -138,6 +138,14 @@ pub fn survey(events: EventList) {
     }
 }
 
+/// The shortest period that each of the events takes on the first core, as far as is
+/// known; 0 without counters.
+pub fn least_period() -> u64 {
+    let plan = cpu::core(0).sampling.pmu.plan();
+    let slots = plan.into_iter().flat_map(Plan::slots);
+    slots.map(|(_, slot)| slot.least).max().unwrap_or(0)
+}
+
 /// What [`survey`] was asked for.
 static ASKED: Once<EventList> = Once::new();
 

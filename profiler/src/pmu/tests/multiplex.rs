@@ -77,8 +77,8 @@ fn an_event_that_cannot_be_counted_is_in_no_group_and_named() {
     for (index, is_missing) in [(0, false), (1, true), (2, false), (3, true)] {
         let problem = groups.problem(index);
         assert_eq!(problem.is_some(), is_missing);
-        if let Some(&Unplanned::Event { event, .. }) = problem {
-            assert_eq!(event, index);
+        if let Some(&Unplanned::Event { place, .. }) = problem {
+            assert_eq!(place, index);
         }
     }
     let none = Groups::split(&found, &list("slots"));

@@ -7,7 +7,7 @@ use profiler::format::Delivery;
 use profiler::pmu::event::EventList;
 use profiler::settings::{Settings, SourceChoice};
 
-use super::{ReportFormat, RunArgs, events, range, word};
+use super::{EmulatorArgs, ReportFormat, RunArgs, events, range, word};
 use crate::profile::Mode;
 use crate::units::parse_size;
 
@@ -74,9 +74,9 @@ pub struct StatArgs {
     #[arg(long, value_name = "ELF")]
     pub loader: Option<PathBuf>,
 
-    /// The QEMU to use [default: qemu-system-x86_64 in PATH]
-    #[arg(long, value_name = "PATH")]
-    pub qemu: Option<PathBuf>,
+    /// Which QEMU, and its counters.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
 
     /// End a guest that hangs: that has not written a line of its log, nor its counts,
     /// for so many seconds. While it counts it writes nothing
@@ -130,7 +130,7 @@ impl StatArgs {
             loader: self.loader.clone(),
             iso: None,
             firmware: None,
-            qemu: self.qemu.clone(),
+            emulator: self.emulator.clone(),
             timeout: self.timeout,
             time_limit: self.time_limit,
             output: self.output.clone(),

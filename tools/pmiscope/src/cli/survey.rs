@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::EmulatorArgs;
 use crate::profile::Mode;
 
 /// Examples of `list`.
@@ -42,9 +43,9 @@ pub struct SurveyArgs {
     #[arg(long, value_name = "ELF")]
     pub loader: Option<PathBuf>,
 
-    /// The QEMU to use [default: qemu-system-x86_64 in PATH]
-    #[arg(long, value_name = "PATH")]
-    pub qemu: Option<PathBuf>,
+    /// Which QEMU, and its counters.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
 
     /// End a guest that hangs: that gave no line of its log for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60,

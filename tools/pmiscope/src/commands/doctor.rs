@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::survey::{Surveyed, boot, survey};
+use super::survey::{Surveyed, boot, emulator, survey};
 use super::{because, print};
 use crate::cli::SurveyArgs;
 use crate::doctor::{Diagnosis, Finding, guest, host};
@@ -13,7 +13,8 @@ use crate::survey::json;
 
 /// `pmiscope doctor`.
 pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
-    let qemu = Qemu::find(arguments.qemu.as_deref());
+    let (choice, pmu) = emulator(arguments)?;
+    let qemu = Qemu::find(&choice);
     let mut findings = host::qemu(&qemu);
     let processor = host::Processor::find();
     findings.push(processor.finding());
@@ -28,7 +29,7 @@ pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
         findings.push(Finding::problem("kernel", format!("{problem:#}")));
     }
     let surveyed = match (&qemu, boot) {
-        (Ok(qemu), Ok(boot)) => match survey(qemu, boot, arguments) {
+        (Ok(qemu), Ok(boot)) => match survey((qemu, pmu), boot, arguments) {
             Ok(surveyed) => Some(surveyed),
             Err(problem) => {
                 findings.push(Finding::problem("machine", format!("{problem:#}")));

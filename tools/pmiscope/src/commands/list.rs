@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
-use super::survey::{boot, survey};
+use super::survey::{boot, emulator, survey};
 use super::{because, print};
 use crate::cli::SurveyArgs;
 use crate::exit::Exit;
@@ -13,8 +13,9 @@ use crate::survey::{json, list};
 /// `pmiscope list`.
 pub(super) fn list(arguments: &SurveyArgs) -> Result<Exit> {
     let boot = boot(arguments)?;
-    let qemu = Qemu::find(arguments.qemu.as_deref())?;
-    let surveyed = survey(&qemu, boot, arguments)?;
+    let (choice, pmu) = emulator(arguments)?;
+    let qemu = Qemu::find(&choice)?;
+    let surveyed = survey((&qemu, pmu), boot, arguments)?;
     if !surveyed.is_whole() {
         eprintln!(
             "pmiscope: no list: {}{}; pmiscope doctor says what there is",

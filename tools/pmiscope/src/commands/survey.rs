@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result};
 use profiler::settings::{Settings, Take};
 
 use super::run::log::{Log, last_line};
-use super::run::plan::{BASE_MEMORY, CORE_MEMORY, built};
+use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};
 use crate::cli::SurveyArgs;
 use crate::collect::{guest_memory, log_file};
 use crate::profile::Outcome;
-use crate::qemu::{Boot, Machine, Process, Qemu, WhenEnded};
+use crate::qemu::{Boot, Choice, Machine, PmuModel, Process, Qemu, WhenEnded, has_lab};
 use crate::survey::Survey;
 
 /// Between two looks at the log.
@@ -53,12 +53,25 @@ pub(super) fn boot(arguments: &SurveyArgs) -> Result<Boot> {
     })
 }
 
+/// Which QEMU, and the counters that it is asked for.
+///
+/// # Errors
+///
+/// The QEMU that was named has no counters, or not in this mode.
+pub(super) fn emulator(arguments: &SurveyArgs) -> Result<(Choice, Option<PmuModel>)> {
+    plan::emulator(&arguments.emulator, arguments.mode, false, has_lab)
+}
+
 /// Boots the machine, and reads its survey.
 ///
 /// # Errors
 ///
 /// The guest cannot be started or followed. One that fails is none.
-pub(super) fn survey(qemu: &Qemu, boot: Boot, arguments: &SurveyArgs) -> Result<Surveyed> {
+pub(super) fn survey(
+    (qemu, pmu): (&Qemu, Option<PmuModel>),
+    boot: Boot,
+    arguments: &SurveyArgs,
+) -> Result<Surveyed> {
     // It needs no rings.
     let memory = BASE_MEMORY + u64::from(arguments.smp) * CORE_MEMORY;
     let memory_file = guest_memory(memory)?;
@@ -72,6 +85,7 @@ pub(super) fn survey(qemu: &Qemu, boot: Boot, arguments: &SurveyArgs) -> Result<
         serial_file: serial.path.clone(),
         boot,
         firmware: None,
+        pmu,
         // As a run has it whose source is chosen.
         hpet: true,
     };

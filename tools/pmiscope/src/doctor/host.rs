@@ -19,7 +19,9 @@ pub fn qemu(found: &Result<Qemu, BadQemu>) -> Vec<Finding> {
             return vec![Finding::problem("qemu", says).with(BadQemu::REMEDY)];
         }
     };
-    let Qemu { program, version } = qemu;
+    let Qemu {
+        program, version, ..
+    } = qemu;
     let x2apic = if *version >= Version::X2APIC {
         let says = format!("QEMU {version} emulates x2APIC; --mode realtime uses it");
         Finding::ok("x2apic", says)

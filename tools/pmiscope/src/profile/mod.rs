@@ -43,6 +43,8 @@ use profiler::format::Description;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::qemu::{Emulator, PmuModel};
+
 /// What a profile starts with. The line ends make a transfer as text show.
 pub const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
@@ -88,6 +90,12 @@ pub struct Host {
     pub pmiscope: String,
     /// QEMU's version, such as `7.2.22`.
     pub qemu: String,
+    /// Which QEMU it was.
+    #[serde(default)]
+    pub emulator: Emulator,
+    /// The performance counters that it was asked for.
+    #[serde(default)]
+    pub pmu: Option<PmuModel>,
     /// How the machine's time runs.
     pub mode: Mode,
     /// The arguments that QEMU was started with.

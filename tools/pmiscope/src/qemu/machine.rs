@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::status;
+use super::{PmuModel, status};
 use crate::profile::Mode;
 
 /// What the machine boots.
@@ -27,6 +27,9 @@ pub enum Boot {
 pub struct Machine {
     /// How its time runs.
     pub mode: Mode,
+    /// Its performance counters, if it is to be asked for any: instructions have to be
+    /// counted, and QEMU to be the lab emulator.
+    pub pmu: Option<PmuModel>,
     /// Its cores.
     pub cores: u32,
     /// Bytes of its memory.
@@ -56,21 +59,29 @@ impl Machine {
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         add(&["-machine", "q35,memory-backend=ram"]);
         add(&["-smp", &self.cores.to_string()]);
+        let counters = match self.pmu {
+            Some(model) => format!(",x-pmu={model}"),
+            None => String::new(),
+        };
         add(match self.mode {
             // shift=0: an instruction is a nanosecond of the guest's clock. sleep=off:
             // a halted machine's clock jumps ahead to the next event.
             // No x2APIC: from QEMU 9 on, which has it, reading its timer while
-            // instructions are counted ends QEMU ("Bad icount read").
+            // instructions are counted ends QEMU ("Bad icount read"). The lab emulator
+            // does not end, but lets that timer come two instructions early.
             Mode::Deterministic => &[
                 "-accel",
                 "tcg,thread=single",
                 "-icount",
                 "shift=0,sleep=off",
-                "-cpu",
-                "max,-x2apic",
             ],
-            Mode::Realtime => &["-accel", "tcg,thread=multi", "-cpu", "max"],
+            Mode::Realtime => &["-accel", "tcg,thread=multi"],
         });
+        let features = match self.mode {
+            Mode::Deterministic => ",-x2apic",
+            Mode::Realtime => "",
+        };
+        add(&["-cpu", &format!("max{features}{counters}")]);
         add(&["-m", &format!("{}K", self.memory >> 10)]);
         add(&[
             "-object",
@@ -135,6 +146,7 @@ mod tests {
     fn machine() -> Machine {
         Machine {
             mode: Mode::Deterministic,
+            pmu: None,
             cores: 4,
             memory: 96 << 20,
             memory_file: "/dev/shm/a,b".into(),
@@ -165,6 +177,19 @@ mod tests {
              -display none -nodefaults -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=1 \
              -chardev file,id=serial,path=/proc/self/fd/5 -serial chardev:serial \
              -kernel loader -initrd kernel -append period=1000"
+        );
+    }
+
+    #[test]
+    fn counters_are_the_processors() {
+        let machine = Machine {
+            pmu: Some(PmuModel::AmdCoreExt),
+            ..machine()
+        };
+        let line = line(&machine);
+        assert!(
+            line.contains("-cpu max,-x2apic,x-pmu=amd-core-ext -m"),
+            "{line}"
         );
     }
 

@@ -1,14 +1,16 @@
 //! QEMU: which one, how it is started, how it ends.
 
+mod emulator;
 mod machine;
 mod probe;
 mod process;
 mod version;
 
+pub use emulator::{BadQemu, Choice, Emulator, PmuModel, Qemu, has_lab};
 pub use machine::{Boot, HPET_TIMERS, Machine};
 pub use probe::KVM_MACHINE;
 pub use process::{Process, WhenEnded};
-pub use version::{BadQemu, Qemu, Version};
+pub use version::Version;
 
 /// The port through which the guest ends QEMU, and the statuses that come of
 /// that: a guest's value `v` makes `2v + 1`.

@@ -1,15 +1,6 @@
-//! Finds QEMU and asks for its version.
+//! Versions of QEMU.
 
-use std::env;
 use std::fmt;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use thiserror::Error;
-
-/// What the program is called.
-const NAME: &str = "qemu-system-x86_64";
 
 /// A version of QEMU.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -35,9 +26,13 @@ impl Version {
     };
 
     /// Reads the first line of what `--version` prints.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (_, rest) = text.split_once("QEMU emulator version ")?;
-        let word = rest.split_ascii_whitespace().next()?;
+        Self::parse_numbers(rest.split_ascii_whitespace().next()?)
+    }
+
+    /// Reads a version such as `7.2.22`.
+    pub(super) fn parse_numbers(word: &str) -> Option<Self> {
         let mut numbers = word.split('.').map(|number| {
             let digits = number
                 .find(|c: char| !c.is_ascii_digit())
@@ -56,86 +51,6 @@ impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
     }
-}
-
-/// A QEMU that can be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Qemu {
-    /// The program.
-    pub program: PathBuf,
-    /// Its version.
-    pub version: Version,
-}
-
-/// How to get one, for messages.
-const GET: &str = "install QEMU 7.2 or newer (Debian and Ubuntu: apt-get install qemu-system-x86), or say where it is by --qemu PATH";
-
-/// Why there is no QEMU that can be used.
-#[derive(Debug, Error)]
-pub enum BadQemu {
-    /// There is none in `PATH`.
-    #[error("{NAME} is not in PATH: {GET}")]
-    Missing,
-    /// It cannot be started.
-    #[error("{} cannot be started ({error}): {GET}", .program.display())]
-    Start {
-        /// What was started.
-        program: PathBuf,
-        /// What came of it.
-        error: io::Error,
-    },
-    /// It does not say a version that is understood.
-    #[error("{} --version does not answer as QEMU does: {GET}", .0.display())]
-    NoVersion(PathBuf),
-    /// It is too old.
-    #[error("{} is QEMU {version}, which is too old: {GET}", .program.display())]
-    TooOld {
-        /// What was asked.
-        program: PathBuf,
-        /// What it answered.
-        version: Version,
-    },
-}
-
-impl BadQemu {
-    /// What to do; every message ends with it.
-    pub const REMEDY: &'static str = GET;
-}
-
-impl Qemu {
-    /// The QEMU at `path`, else the first in `PATH`.
-    ///
-    /// # Errors
-    ///
-    /// [`BadQemu`] says why there is none.
-    pub fn find(path: Option<&Path>) -> Result<Self, BadQemu> {
-        let program = match path {
-            Some(path) => path.to_owned(),
-            None => in_path().ok_or(BadQemu::Missing)?,
-        };
-        let answer = Command::new(&program)
-            .arg("--version")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(BadQemu::Start { program, error }),
-        };
-        let Some(version) = Version::parse(&String::from_utf8_lossy(&answer.stdout)) else {
-            return Err(BadQemu::NoVersion(program));
-        };
-        if version < Version::OLDEST {
-            return Err(BadQemu::TooOld { program, version });
-        }
-        Ok(Self { program, version })
-    }
-}
-
-fn in_path() -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&path).map(|folder| folder.join(NAME));
-    candidates.find(|candidate| candidate.is_file())
 }
 
 #[cfg(test)]

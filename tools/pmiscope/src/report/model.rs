@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::event::{self, EventRow};
 use super::{Selection, Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile, RunEnd};
+use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Symbols};
 
 /// What a report is to show.
@@ -88,6 +89,10 @@ pub struct Report {
     pub turns: bool,
     /// QEMU's version.
     pub qemu: String,
+    /// Which QEMU it was.
+    pub emulator: Emulator,
+    /// The performance counters that QEMU was asked for; `null` if none.
+    pub pmu: Option<PmuModel>,
     /// Cores online, whether their samples are counted here or not.
     pub cores_online: u32,
     /// Who loaded the kernel.
@@ -256,6 +261,8 @@ impl Report {
             source_reason: run.reason.as_str().to_owned(),
             turns: run.turns,
             qemu: profile.host.qemu.clone(),
+            emulator: profile.host.emulator,
+            pmu: profile.host.pmu,
             cores_online: run.cores,
             bootloader: run.bootloader.as_str().to_owned(),
             command_line: run.command_line.as_str().to_owned(),

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use profiler::format::Delivery;
+use profiler::format::{Delivery, Source};
 
 use super::model::{Core, Counters, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
+use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
 
 /// The columns that a line may have.
@@ -49,7 +50,11 @@ impl Out {
         self.fact("booted by", &report.bootloader);
         self.fact(
             "machine",
-            &machine(&report.qemu, report.mode, report.cores_online),
+            &machine(
+                &format!("{}{}", report.qemu, counters(report)),
+                report.mode,
+                report.cores_online,
+            ),
         );
         self.fact("workload", &report.workload);
         let delivery = report.delivery.to_uppercase();
@@ -62,6 +67,9 @@ impl Out {
                 "",
                 "maskable: code with interrupts off is seen late, where it turns them on",
             );
+        }
+        if lacks_counters(report) {
+            self.fact("", GET_COUNTERS);
         }
         self.period(report);
         let mut samples = format!("{}, {} lost", grouped(report.samples), grouped(report.lost));
@@ -278,6 +286,25 @@ impl Out {
                 if row.inlined { 'i' } else { ' ' },
             ));
         }
+    }
+}
+
+/// How to get what the stock QEMU does not have.
+const GET_COUNTERS: &str =
+    "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";
+
+/// Whether the kernel looked for performance counters in vain, on a QEMU that cannot
+/// have any.
+fn lacks_counters(report: &Report) -> bool {
+    let looked = report.source_reason.starts_with("pmu:") && report.source != Source::Pmu.name();
+    looked && report.mode == Mode::Deterministic && report.emulator == Emulator::Stock
+}
+
+/// The performance counters that QEMU has.
+fn counters(report: &Report) -> String {
+    match report.pmu {
+        None | Some(PmuModel::Off) => String::new(),
+        Some(model) => format!(" (PMU {model})"),
     }
 }
 

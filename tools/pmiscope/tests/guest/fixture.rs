@@ -14,7 +14,7 @@ pub use crate::folder::folder;
 use assert_cmd::Command;
 use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
-use pmiscope::qemu::{Boot, Machine, Process, Qemu, WhenEnded};
+use pmiscope::qemu::{Boot, Choice, Machine, Process, Qemu, WhenEnded};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, State, record_words};
 use serde_json::Value;
@@ -77,7 +77,7 @@ pub struct Run {
 }
 
 /// Runs `pmiscope run` with these arguments, words between spaces, and the kernel
-/// and the loader that were built.
+/// and the loader that were built; on the stock QEMU, if they name no other.
 pub fn run(arguments: &str) -> Run {
     run_within(arguments, LIMIT)
 }
@@ -138,9 +138,15 @@ fn start_within(
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let profile = folder().join(format!("{number}.pmi"));
     let _slot = Slot::take();
+    // What a test sees is not to depend on whether the lab emulator is there.
+    let names_one = ["--qemu", "--pmu"]
+        .iter()
+        .any(|option| arguments.contains(option));
+    let qemu = ["--qemu", "stock"].into_iter().filter(|_| !names_one);
     let ended = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
         .args([command, "--format", "json", "-o"])
         .arg(&profile)
+        .args(qemu)
         .args(arguments.split_ascii_whitespace())
         .args(more)
         .timeout(limit)
@@ -394,13 +400,14 @@ impl Guest {
     /// line, and waits for its end, or until it has logged `until`.
     pub fn boot(cores: u32, mib: u64, command_line: &str, until: Option<&str>) -> Self {
         let _slot = Slot::take();
-        let qemu = Qemu::find(None).unwrap_or_else(|problem| panic!("{problem}"));
+        let qemu = Qemu::find(&Choice::Stock).unwrap_or_else(|problem| panic!("{problem}"));
         let bytes = mib << 20;
         let file = guest_memory(bytes).unwrap_or_else(|problem| panic!("{problem}"));
         let memory = Mapping::new(&file.file, usize::try_from(bytes).unwrap()).unwrap();
         let mut serial = log_file().unwrap();
         let machine = Machine {
             mode: Mode::Deterministic,
+            pmu: None,
             cores,
             memory: bytes,
             memory_file: file.path.clone(),

@@ -14,6 +14,7 @@ mod fixture;
 mod folder;
 mod midway;
 mod nested;
+mod pmu;
 mod report;
 mod ring;
 mod sources;

@@ -178,6 +178,7 @@ fn a_machine_without_qemu_is_told_how_to_get_it() {
     let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
         .args(["run", "--kernel", kernel, "--loader", kernel])
         .env("PATH", folder().join("nothing"))
+        .env("XDG_CACHE_HOME", folder().join("nothing"))
         .assert();
     refused(
         assert,
@@ -193,6 +194,32 @@ fn a_machine_without_qemu_is_told_how_to_get_it() {
         run(&["--qemu", "/bin/true"]),
         1,
         &["does not answer as QEMU does"],
+    );
+}
+
+#[test]
+fn a_machine_without_the_lab_emulator_is_told_how_to_get_it() {
+    let kernel = text(&kernel().path);
+    for option in [["--qemu", "lab"], ["--pmu", "amd-v2"]] {
+        let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args(["run", "--kernel", kernel, "--loader", kernel])
+            .args(option)
+            .env("XDG_CACHE_HOME", folder().join("nothing"))
+            .assert();
+        refused(
+            assert,
+            1,
+            &["the lab emulator is not built", "run `make qemu-pmu`"],
+        );
+    }
+    let stock = run(&["--qemu", "stock", "--pmu", "amd-v2"]);
+    refused(stock, 1, &["--pmu amd-v2: the stock QEMU has no"]);
+    let realtime = run(&["--mode", "realtime", "--pmu", "amd-v2"]);
+    refused(realtime, 1, &["--pmu amd-v2", "--mode realtime"]);
+    refused(
+        run(&["--pmu", "arm"]),
+        2,
+        &["invalid value 'arm' for '--pmu <MODEL>'"],
     );
 }
 

@@ -11,6 +11,7 @@ pub use crate::folder::folder;
 use memmap2::MmapOptions;
 use object::{Object as _, ObjectSymbol as _};
 use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::qemu::Emulator;
 use pmiscope::symbols::build_id;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
@@ -154,6 +155,8 @@ pub fn host() -> Host {
     Host {
         pmiscope: "0.1.0".into(),
         qemu: "7.2.22".into(),
+        emulator: Emulator::Stock,
+        pmu: None,
         mode: Mode::Deterministic,
         arguments: vec!["-smp".into(), "2".into()],
     }

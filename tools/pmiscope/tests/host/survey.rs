@@ -188,7 +188,9 @@ fn a_doctor_names_what_makes_sampling_impossible() {
 fn a_doctor_without_qemu_says_the_rest() {
     let kernel = text(&kernel().path);
     let missing = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-        .args(["doctor", "--kernel", kernel, "--loader", kernel])
+        .args([
+            "doctor", "--qemu", "stock", "--kernel", kernel, "--loader", kernel,
+        ])
         .env("PATH", folder().join("nothing"))
         .assert();
     let said = stdout(&missing.code(1));

@@ -58,6 +58,7 @@ fn boot_and_follow(plan: &Plan) -> Result<Ended> {
         Mapping::new(&memory_file.file, length).context("cannot map the guest's memory")?;
     let machine = Machine {
         mode: plan.mode,
+        pmu: plan.pmu,
         cores: plan.cores,
         memory: plan.memory,
         memory_file: memory_file.path.clone(),
@@ -86,6 +87,8 @@ fn boot_and_follow(plan: &Plan) -> Result<Ended> {
         host: Host {
             pmiscope: env!("CARGO_PKG_VERSION").into(),
             qemu: plan.qemu.version.to_string(),
+            emulator: plan.qemu.emulator,
+            pmu: plan.pmu,
             mode: plan.mode,
             arguments: shown,
         },

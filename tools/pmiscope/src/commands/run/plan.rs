@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use profiler::format::Source;
 use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
-use crate::cli::RunArgs;
+use crate::cli::{EmulatorArgs, RunArgs};
 use crate::profile::Mode;
-use crate::qemu::{Boot, Qemu};
+use crate::qemu::{Boot, Choice, PmuModel, Qemu, has_lab};
 use crate::symbols::{self, BuildId};
 
 /// Bytes of a ring for each sample that it is to hold: with its fixed words and
@@ -41,6 +41,8 @@ const DETERMINISTIC_SAMPLES: u64 = 100_000;
 /// A run.
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
+    /// The performance counters that QEMU is to have, if it has any.
+    pub(super) pmu: Option<PmuModel>,
     pub(super) mode: Mode,
     pub(super) cores: u32,
     pub(super) memory: u64,
@@ -68,7 +70,13 @@ impl Plan {
             .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
         let build_id = symbols::build_id(&kernel)
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
-        let qemu = Qemu::find(arguments.qemu.as_deref())?;
+        let (choice, pmu) = emulator(
+            &arguments.emulator,
+            arguments.mode,
+            arguments.iso.is_some(),
+            has_lab,
+        )?;
+        let qemu = Qemu::find(&choice)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
         let (base, ring) = match arguments.iso {
@@ -88,6 +96,7 @@ impl Plan {
         let firmware = arguments.firmware.as_deref().map(readable).transpose()?;
         Ok(Self {
             qemu,
+            pmu,
             mode: arguments.mode,
             cores: arguments.smp,
             memory,
@@ -163,6 +172,38 @@ fn may_count(arguments: &RunArgs) -> Result<()> {
     Ok(())
 }
 
+/// Which QEMU, and which performance counters it is asked for. By itself it is the lab
+/// emulator where that has something that the stock one has not.
+pub(in crate::commands) fn emulator(
+    arguments: &EmulatorArgs,
+    mode: Mode,
+    is_image: bool,
+    has_lab: impl FnOnce() -> bool,
+) -> Result<(Choice, Option<PmuModel>)> {
+    let counts = mode == Mode::Deterministic;
+    if let Some(model) = arguments.pmu.filter(|_| !counts) {
+        bail!(
+            "--pmu {model}: the lab emulator's counters are there in deterministic mode only: leave out --pmu or --mode {mode}"
+        );
+    }
+    let choice = match (&arguments.qemu, arguments.pmu) {
+        (Some(choice), _) => choice.clone(),
+        // What is missing is said then.
+        (None, Some(_)) => Choice::Lab,
+        (None, None) if counts && !is_image && has_lab() => Choice::Lab,
+        (None, None) => Choice::Stock,
+    };
+    let pmu = match (&choice, arguments.pmu) {
+        (Choice::Stock, Some(model)) => bail!(
+            "--pmu {model}: the stock QEMU has no performance counters: say --qemu lab (`make qemu-pmu` builds it)"
+        ),
+        (Choice::Lab, model) if counts => Some(model.unwrap_or_default()),
+        // A QEMU that nobody here knows takes the property or refuses it.
+        (_, model) => model,
+    };
+    Ok((choice, pmu))
+}
+
 /// What `--aim` means in this kernel.
 fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
     let parsed = text
@@ -235,10 +276,61 @@ fn readable(path: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Result;
     use clap::Parser as _;
 
-    use super::{ring_for, settings};
-    use crate::cli::{Cli, Command};
+    use super::{emulator, ring_for, settings};
+    use crate::cli::{Cli, Command, RunArgs};
+    use crate::qemu::{Choice, PmuModel};
+
+    fn run(line: &str) -> Box<RunArgs> {
+        let words = ["pmiscope", "run"].into_iter();
+        let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).unwrap();
+        match cli.command {
+            Command::Run(arguments) => arguments,
+            _ => unreachable!(),
+        }
+    }
+
+    fn choice(line: &str, has_lab: bool) -> Result<(Choice, Option<PmuModel>)> {
+        let run = run(line);
+        emulator(&run.emulator, run.mode, run.iso.is_some(), || has_lab)
+    }
+
+    #[test]
+    fn the_lab_emulator_is_taken_where_it_has_counters() {
+        use Choice::{Lab, Stock};
+        let path = || Choice::Path("./q".into());
+        let v5 = Some(PmuModel::IntelV5);
+        let amd = Some(PmuModel::AmdV2);
+        for (line, has_lab, expected) in [
+            ("", true, (Lab, v5)),
+            ("", false, (Stock, None)),
+            ("--mode realtime", true, (Stock, None)),
+            ("--iso x.iso", true, (Stock, None)),
+            ("--iso x.iso --qemu lab", true, (Lab, v5)),
+            ("--qemu stock", true, (Stock, None)),
+            ("--qemu lab", false, (Lab, v5)),
+            ("--qemu lab --mode realtime", true, (Lab, None)),
+            ("--pmu amd-v2", false, (Lab, amd)),
+            ("--pmu off", true, (Lab, Some(PmuModel::Off))),
+            ("--qemu ./q", true, (path(), None)),
+            ("--qemu ./q --pmu amd-v2", true, (path(), amd)),
+        ] {
+            let found = choice(line, has_lab).unwrap();
+            assert_eq!(found, expected, "{line}");
+        }
+        for (line, says) in [
+            ("--qemu stock --pmu intel-v2", "has no performance counters"),
+            (
+                "--mode realtime --pmu intel-v2",
+                "in deterministic mode only",
+            ),
+        ] {
+            let said = choice(line, true).unwrap_err().to_string();
+            assert!(said.contains(says), "{line}: {said}");
+        }
+    }
 
     #[test]
     fn events_are_handed_to_the_kernel() {
@@ -249,12 +341,7 @@ mod tests {
                 " event=cycles:k,cpu/event=0xa8,umask=0x1/ jitter=5 seed=9",
             ),
         ] {
-            let words = ["pmiscope", "run"].into_iter();
-            let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).unwrap();
-            let Command::Run(arguments) = cli.command else {
-                unreachable!()
-            };
-            let line = settings(&arguments, None).to_string();
+            let line = settings(&run(line), None).to_string();
             let expected = format!(" period=1000{given} workload=mix");
             assert!(line.contains(&expected), "{line}");
         }

@@ -1,0 +1,498 @@
+//! Performance counters, on the lab emulator, which has them. Where that is not built
+//! (`make qemu-pmu`) each test says so and is skipped.
+//!
+//! A period counts a core's own events, so under instruction counting all of this is
+//! exact: not one instruction more or less between two samples.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::Command as Process;
+use std::thread;
+
+use assert_cmd::Command;
+use pmiscope::qemu::{Choice, Qemu, has_lab};
+use profiler::format::{ChainEnd, Source, State};
+use serde_json::Value;
+
+use crate::fixture::{Run, Samples, Seen, folder, run, sample};
+
+/// The models of a PMU that the emulator has.
+const MODELS: [&str; 6] = [
+    "intel-v2",
+    "intel-v4",
+    "intel-v5",
+    "amd-legacy",
+    "amd-core-ext",
+    "amd-v2",
+];
+
+/// Whether the emulator is there. If not, says that the test is skipped, past what the
+/// test's harness keeps for itself.
+fn is_skipped() -> bool {
+    if has_lab() {
+        return false;
+    }
+    let test = thread::current().name().unwrap_or_default().to_owned();
+    let line = format!("{test}: skipped, there is no lab emulator (make qemu-pmu)\n");
+    // A test is not to fail of what it cannot print.
+    let _ = io::stderr().write_all(line.as_bytes());
+    true
+}
+
+fn number(value: &Value) -> u64 {
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Runs on `pmu` what is to succeed, on the source `pmu` by `auto`.
+#[track_caller]
+fn counted(arguments: &str) -> Run {
+    let run = run(arguments).ended_with(0);
+    let report = run.report();
+    assert_eq!(report["source"], "pmu", "{arguments}");
+    assert_eq!(number(&report["lost"]), 0, "{arguments}");
+    run
+}
+
+/// Asserts that each event's periods are what was asked for: least, median and greatest.
+#[track_caller]
+fn assert_events(report: &Value, periods: &[u64]) {
+    let events = report["events"].as_array().unwrap();
+    assert_eq!(events.len(), periods.len(), "{events:#?}");
+    for (event, &expected) in events.iter().zip(periods) {
+        let period = &event["period"];
+        for what in ["requested", "min", "median", "max"] {
+            assert_eq!(period[what], expected, "{what}: {event:#}");
+        }
+        assert_eq!(event["period_set"], expected, "{event:#}");
+    }
+}
+
+/// Asserts that on each core everything that was produced is accounted for: its share
+/// of the samples, no gap in their numbers. Events that overflow at the same instruction
+/// come by one interrupt, so there may be fewer of those, and a few samples more than
+/// asked for.
+///
+/// Counters that are stopped by one register have no interrupt that is nobody's. Those
+/// that are stopped one after the other may: what overflows meanwhile is taken off, but
+/// not its interrupt.
+#[track_caller]
+fn assert_accounted_for(samples: &Samples, asked: u64, are_stopped_at_once: bool) {
+    let what = &samples.what;
+    let cores = samples.cores.len() as u64;
+    let events = u64::from(samples.description.event_count);
+    for (core, counters) in (0..).zip(&samples.counters) {
+        let share = asked / cores + u64::from(core < asked % cores);
+        let produced = counters.stored + counters.lost;
+        assert!(
+            (share..share + events).contains(&produced),
+            "{what}: core {core} is to have {share}: {counters:?}"
+        );
+        assert!(
+            counters.unclaimed == 0 || !are_stopped_at_once,
+            "{what}: core {core}: {counters:?}"
+        );
+        assert!(counters.unclaimed < produced / 2, "{what}: {counters:?}");
+        let records = &samples.cores[usize::try_from(core).unwrap()];
+        assert_eq!(records.len() as u64, counters.stored, "{what}: core {core}");
+        let numbers = samples.of(usize::try_from(core).unwrap());
+        let numbers: Vec<_> = numbers.map(|seen| seen.sequence).collect();
+        let all: Vec<_> = (0..).take(numbers.len()).collect();
+        assert_eq!(numbers, all, "{what}: the numbers of core {core}");
+    }
+}
+
+/// Asserts that the mean period of an event is `period`, to the last count, on each
+/// core: what it has run up to its last sample is as many periods as samples, but for
+/// what that one sample is displaced by.
+#[track_caller]
+fn assert_mean(samples: &Samples, period: u64, displaced: u64) {
+    for core in 0..samples.cores.len() {
+        let (count, ran) = samples
+            .of(core)
+            .fold((0, 0), |(count, ran), seen| (count + 1, ran + seen.period));
+        let off = u64::abs_diff(ran, count * period);
+        let what = &samples.what;
+        assert!(
+            count > 0 && off <= displaced,
+            "{what}: core {core} has {count} samples in {ran}"
+        );
+    }
+}
+
+/// Asserts that chains end where the stack does, but where the workload's are longer
+/// than a record.
+#[track_caller]
+fn assert_chains(samples: &Samples) {
+    for seen in samples.all() {
+        let may_be_cut = samples.task(&seen) == "recursion";
+        assert!(
+            seen.end == ChainEnd::Complete || may_be_cut && seen.end == ChainEnd::DepthLimit,
+            "{}: {seen:x?}",
+            samples.what
+        );
+    }
+}
+
+#[test]
+fn every_model_samples_two_events_at_their_periods() {
+    if is_skipped() {
+        return;
+    }
+    for (cores, model) in [2, 3, 4].into_iter().cycle().zip(MODELS) {
+        let run = counted(&format!(
+            "--pmu {model} --smp {cores} --samples 3000 \
+             --event cycles/period=700/,instructions/period=1100/k"
+        ));
+        let report = run.report();
+        assert_events(&report, &[700, 1100]);
+        assert_eq!(report["pmu"], model);
+        let reason = report["source_reason"].as_str().unwrap();
+        let says = "pmu: the first that works";
+        assert!(reason.contains(says), "{model}: {reason}");
+        let samples = run.samples();
+        let is_at_once = !["amd-legacy", "amd-core-ext"].contains(&model);
+        assert_accounted_for(&samples, 3000, is_at_once);
+        assert_chains(&samples);
+    }
+}
+
+#[test]
+fn periods_are_exact_on_any_number_of_cores() {
+    if is_skipped() {
+        return;
+    }
+    for (model, cores, period) in [
+        ("intel-v5", 1, 100),
+        ("amd-legacy", 4, 100),
+        ("intel-v2", 4, 128),
+        ("amd-v2", 16, 128),
+        ("intel-v5", 16, 1000),
+        ("amd-core-ext", 1, 1000),
+        ("intel-v4", 4, 4096),
+    ] {
+        let samples = counted(&format!(
+            "--pmu {model} --smp {cores} --period {period} --samples 3200"
+        ))
+        .samples();
+        samples.assert_whole(cores, 3200);
+        samples.assert_exact(period);
+        assert_mean(&samples, period, 0);
+        assert_chains(&samples);
+    }
+}
+
+#[test]
+fn maskable_overflows_do_not_see_interrupts_off() {
+    if is_skipped() {
+        return;
+    }
+    for model in ["intel-v5", "amd-v2", "amd-legacy"] {
+        let of = |workload: &str| {
+            let run = counted(&format!(
+                "--pmu {model} --delivery irq --workload {workload} --samples 2000"
+            ));
+            let samples = run.samples();
+            samples.assert_whole(4, 2000);
+            let masked = |seen: &Seen| !seen.state.has(State::INTERRUPTS_ON);
+            assert_eq!(samples.all().filter(masked).count(), 0, "{model}");
+            samples
+        };
+        let open = of("arithmetic");
+        open.assert_exact(1000);
+        let off = of("interrupts-off");
+        // Those that were due in a section come at its end; the next one is due where it
+        // was all the same.
+        let periods = off.periods();
+        let (shortest, longest) = (periods[0], periods[periods.len() - 1]);
+        assert!(shortest < 1000 && longest > 1000, "{shortest}, {longest}");
+        for core in 0..4 {
+            let mut position = 0;
+            let due = off.of(core).filter(|seen| {
+                position += seen.period;
+                position % 1000 == 0
+            });
+            let due = due.count();
+            assert!((100..400).contains(&due), "{model}: {due} where due");
+        }
+    }
+    let off = "--pmu intel-v5 --workload interrupts-off --samples 2000";
+    let seen = counted(off).samples();
+    let masked = |seen: &Seen| !seen.state.has(State::INTERRUPTS_ON);
+    let masked = seen.all().filter(masked).count();
+    assert!((800..=1200).contains(&masked), "{masked} of 2000 by NMI");
+}
+
+#[test]
+fn two_runs_are_the_same_to_the_bit() {
+    if is_skipped() {
+        return;
+    }
+    for arguments in [
+        "--pmu intel-v5 --smp 4 --period 100",
+        "--pmu amd-v2 --smp 4 --event cycles,instructions:k --period 997",
+        "--pmu amd-legacy --smp 2 --delivery irq",
+        "--pmu amd-core-ext --smp 2 --jitter 10",
+    ] {
+        let [first, second] = [(), ()].map(|()| counted(&format!("{arguments} --samples 3000")));
+        assert_eq!(
+            first.report()["sample_hash"],
+            second.report()["sample_hash"],
+            "{arguments}"
+        );
+        first.samples().assert_same(&second.samples());
+    }
+}
+
+#[test]
+fn several_events_at_once_are_told_apart() {
+    if is_skipped() {
+        return;
+    }
+    let periods = [700, 500, 500, 1300, 300];
+    let run = counted(
+        "--pmu intel-v5 --smp 2 --samples 6000 --event cycles/period=700/,cycles/period=500/,\
+         instructions/period=500/k,ref-cycles/period=1300/,instructions/period=300/",
+    );
+    let report = run.report();
+    assert_events(&report, &periods);
+    let samples = run.samples();
+    assert_accounted_for(&samples, 6000, true);
+    for (index, period) in periods.into_iter().enumerate() {
+        let own = samples
+            .all()
+            .filter(|seen| usize::from(seen.event) == index);
+        let own = own.count() as u64;
+        assert_eq!(report["events"][index]["samples"], own);
+        // Both cores run as far as the other to half a period, or one has idled.
+        let share = report["samples"].as_u64().unwrap() * 1000 / period;
+        assert!(own > share / 20, "event {index}: {own}");
+
+        let output = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args(["report", "--format", "json", "--event", &index.to_string()])
+            .arg(&run.profile)
+            .output()
+            .unwrap();
+        let filtered: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(filtered["samples"], own, "only event {index}");
+        assert_eq!(filtered["period"]["requested"], period);
+        assert_eq!(filtered["period"]["median"], period);
+        assert_eq!(filtered["events"].as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn jitter_displaces_and_keeps_the_mean() {
+    if is_skipped() {
+        return;
+    }
+    let jittered = |model: &str, seed: u32| {
+        let run = counted(&format!(
+            "--pmu {model} --smp 2 --samples 4000 --period 500 --jitter 20 --seed {seed}"
+        ));
+        let hash = run.report()["sample_hash"].as_str().unwrap().to_owned();
+        let samples = run.samples();
+        samples.assert_whole(2, 4000);
+        (hash, samples)
+    };
+    for model in ["intel-v5", "amd-legacy"] {
+        let (hash, samples) = jittered(model, 7);
+        assert_mean(&samples, 500, 100);
+        // Each of two neighbours may be off by a fifth, either way.
+        let periods = samples.periods();
+        let (least, most) = (periods[0], periods[periods.len() - 1]);
+        assert!(
+            (300..=340).contains(&least) && (660..=700).contains(&most),
+            "{model}: from {least} to {most}"
+        );
+        let different: BTreeSet<_> = periods.iter().collect();
+        assert!(different.len() > 200, "{} periods", different.len());
+        assert_eq!(jittered(model, 7).0, hash, "the same seed");
+        assert_ne!(jittered(model, 8).0, hash, "another seed");
+    }
+}
+
+/// What of a sample does not depend on how it was taken.
+fn place(seen: &Seen) -> impl PartialEq + std::fmt::Debug {
+    let interrupts = seen.state.has(State::INTERRUPTS_ON);
+    (
+        seen.pc,
+        seen.sp,
+        seen.chain.clone(),
+        seen.end,
+        seen.task,
+        interrupts,
+    )
+}
+
+/// Chains of counters' interrupts against true ones: a profile of every instruction, which
+/// `pmiscope verify` has found right, has one sample at the very instruction. (Of workloads
+/// without interrupts: at which instruction the emulator lets one in depends on where its
+/// blocks end, and so on who samples.)
+#[test]
+fn chains_are_those_of_a_verified_profile_at_the_same_instruction() {
+    if is_skipped() {
+        return;
+    }
+    const SAMPLES: u32 = 20_000;
+    for (workload, model) in [
+        ("recursion", "intel-v5"),
+        ("heap", "amd-v2"),
+        ("copy", "intel-v2"),
+        ("interrupts-off", "amd-legacy"),
+    ] {
+        let what = format!("--pmu {model} --workload {workload} --smp 1");
+        let all = run(&format!(
+            "{what} --source apic-timer --period 1 --samples {SAMPLES} --ring 64M"
+        ))
+        .ended_with(0);
+        Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .arg("verify")
+            .arg(&all.profile)
+            .assert()
+            .success();
+        let all: Vec<_> = all.samples().of(0).collect();
+        // No divisor of what loops.
+        let period = 61;
+        let count = u64::from(SAMPLES) / period - 8;
+        let samples = sample(&format!(
+            "{what} --source pmu --event instructions --period {period} --samples {count}"
+        ));
+        samples.assert_whole(1, count);
+        samples.assert_exact(period);
+        // Both begin at the same code, a few instructions apart.
+        let at = |number: u64, offset: i64| {
+            let index = (number + 1) * period;
+            &all[usize::try_from(index.cast_signed() + offset).unwrap()]
+        };
+        let samples: Vec<_> = samples.of(0).collect();
+        let agree = |offset: i64| {
+            (0..)
+                .zip(&samples)
+                .position(|(number, seen)| place(seen) != place(at(number, offset)))
+        };
+        let offsets = -60..300;
+        let found = offsets.clone().find(|&offset| agree(offset).is_none());
+        if found.is_none() {
+            let best = offsets.max_by_key(|&offset| agree(offset)).unwrap();
+            let number = agree(best).unwrap();
+            panic!(
+                "{what}: sample {number} is {:x?}, and the instruction's is {:x?}",
+                samples[number],
+                at(number as u64, best)
+            );
+        }
+    }
+}
+
+/// The lab emulator with other properties of its processor.
+fn variant(name: &str, properties: &str) -> String {
+    let lab = Qemu::find(&Choice::Lab).unwrap().program;
+    let script = format!(
+        "#!/bin/sh\nexec '{}' \"$@\" -cpu 'max,{properties}'\n",
+        lab.display()
+    );
+    let source = folder().join(format!("{name}.source"));
+    fs::write(&source, script).unwrap();
+    // Another process makes the program: one that is open for writing does not start.
+    let path: PathBuf = folder().join(name);
+    let arguments: [&OsStr; 4] = [
+        "-m".as_ref(),
+        "755".as_ref(),
+        source.as_ref(),
+        path.as_ref(),
+    ];
+    assert!(
+        Process::new("install")
+            .args(arguments)
+            .status()
+            .unwrap()
+            .success()
+    );
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn late_interrupts_and_other_apics_are_as_exact() {
+    if is_skipped() {
+        return;
+    }
+    for (period, (name, properties)) in [100, 1000, 128].into_iter().cycle().zip([
+        ("skid-intel", "-x2apic,x-pmu=intel-v4,x-pmu-skid=7"),
+        ("skid-amd", "-x2apic,x-pmu=amd-v2,x-pmu-skid=7"),
+        ("skid-legacy", "-x2apic,x-pmu=amd-legacy,x-pmu-skid=7"),
+        ("open-intel", "-x2apic,x-pmu=intel-v5,x-pmu-lvtpc-mask=off"),
+        ("masked-amd", "-x2apic,x-pmu=amd-v2,x-pmu-lvtpc-mask=on"),
+        ("x2apic-intel", "x-pmu=intel-v5"),
+        ("x2apic-amd", "x-pmu=amd-core-ext"),
+    ]) {
+        let qemu = variant(name, properties);
+        let arguments = format!("--qemu {qemu} --smp 4 --samples 2000 --period {period}");
+        let samples = counted(&arguments).samples();
+        samples.assert_whole(4, 2000);
+        // The code that runs is not stretched by what is late: that is known.
+        samples.assert_exact(period);
+        assert_mean(&samples, period, 0);
+        assert_chains(&samples);
+        for core in 0..4 {
+            let places: BTreeSet<_> = samples.of(core).map(|seen| seen.pc).collect();
+            assert!(places.len() > 30, "{name}: core {core}: {places:x?}");
+        }
+    }
+}
+
+#[test]
+fn what_counters_cannot_do_falls_to_the_timer() {
+    if is_skipped() {
+        return;
+    }
+    for (arguments, reason) in [
+        ("--period 1", "pmu: no period is shorter than 2; apic-timer"),
+        ("--aim switch_task:3", "pmu: it takes no aim; apic-timer"),
+        ("--pmu off", "apic-timer: the first that works"),
+    ] {
+        let run = run(&format!("--qemu lab --smp 1 --samples 2000 {arguments}")).ended_with(0);
+        let said = run.report()["source_reason"].as_str().unwrap().to_owned();
+        assert!(said.contains(reason), "{arguments}: {said}");
+        assert_eq!(run.samples().description.source, Source::ApicTimer);
+    }
+    // By name it is as short as it can be, and that is said.
+    let run = counted("--qemu lab --smp 1 --samples 2000 --source pmu --period 1");
+    let event = run.report()["events"][0].clone();
+    assert_eq!(event["period"]["requested"], 1);
+    assert_eq!(event["period_set"], event["period_floor"]);
+    assert_eq!(event["period"]["median"], event["period_floor"]);
+}
+
+#[test]
+fn what_cannot_be_counted_is_refused_by_name() {
+    if is_skipped() {
+        return;
+    }
+    for (arguments, reason) in [
+        (
+            "--pmu intel-v5 --event cycles,branches",
+            "pmu: event 2, branches: this processor does not have the event",
+        ),
+        (
+            "--pmu amd-legacy --event slots",
+            "pmu: event 1, slots: this processor does not have the event",
+        ),
+        (
+            "--pmu intel-v2 --event cycles:k,cycles:u,cycles,instructions,instructions:k",
+            "pmu: instructions:k: event 5 finds no counter beside those before it: there are 5",
+        ),
+        (
+            "--pmu off --source pmu",
+            "pmu: no counter keeps what is written to it",
+        ),
+    ] {
+        let run = run(arguments).ended_with(5);
+        let run = run.saying(&["the kernel could not sample", reason]);
+        assert!(!run.profile.exists(), "a profile of nothing: {arguments}");
+    }
+}
