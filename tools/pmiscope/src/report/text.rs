@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use profiler::format::Source;
+use profiler::format::{Delivery, Source};
 
 use super::model::{Core, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
@@ -65,6 +65,9 @@ impl Out {
         self.fact("source", &format!("{} as {delivery}", report.source));
         if !report.source_reason.is_empty() {
             self.fact("", &report.source_reason);
+        }
+        if report.delivery == Delivery::Irq.name() {
+            self.fact("", BIAS_OF_IRQ);
         }
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
@@ -263,6 +266,9 @@ impl Out {
     }
 }
 
+/// What a maskable interrupt does to a profile.
+const BIAS_OF_IRQ: &str =
+    "(code with interrupts off is not seen: its samples come where they are on again)";
 /// How to get what the stock QEMU does not have.
 const GET_COUNTERS: &str =
     "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";
