@@ -14,7 +14,7 @@ pub fn is_bench() -> bool {
 /// Runs the guest with the kernel that `make build` made; gives the report.
 pub fn run(arguments: &[&str], output: &Path) -> Value {
     let run = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-        .args(["run", "--format", "json", "--output"])
+        .args(["run", "--qemu", "stock", "--format", "json", "--output"])
         .arg(output)
         .args(arguments)
         .output()

@@ -63,10 +63,7 @@ impl Out {
             self.fact("", &report.source_reason);
         }
         if report.delivery == Delivery::Irq.name() {
-            self.fact(
-                "",
-                "maskable: code with interrupts off is seen late, where it turns them on",
-            );
+            self.fact("", BIAS_OF_IRQ);
         }
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
@@ -289,6 +286,9 @@ impl Out {
     }
 }
 
+/// What a maskable interrupt does to a profile.
+const BIAS_OF_IRQ: &str =
+    "(code with interrupts off is not seen: its samples come where they are on again)";
 /// How to get what the stock QEMU does not have.
 const GET_COUNTERS: &str =
     "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";

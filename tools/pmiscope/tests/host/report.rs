@@ -1,7 +1,8 @@
 //! Reports and flame graphs of a profile whose every sample is known.
 
 use pmiscope::flame::{self, Root};
-use pmiscope::profile::Profile;
+use pmiscope::profile::{Mode, Profile};
+use pmiscope::qemu::{Emulator, PmuModel};
 use pmiscope::report::{self, Options, Report, Selection, SortBy, model};
 use pmiscope::symbols::Symbols;
 use profiler::format::{ChainEnd, ChainEntry, Description, State};
@@ -220,6 +221,33 @@ fn the_text_says_it_all_in_100_columns() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn the_text_says_what_another_machine_would_show() {
+    let says = |change: &dyn Fn(&mut Report), part: &str| {
+        let mut report = report_of(profile(), Options::default());
+        report.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
+        change(&mut report);
+        report::text::text(&report, SortBy::Own).contains(part)
+    };
+    let hint = "`make qemu-pmu`";
+    assert!(says(&|_| {}, hint));
+    // Not where it would not help, or was not missed.
+    for change in [
+        |report: &mut Report| report.emulator = Emulator::Lab,
+        |report: &mut Report| report.emulator = Emulator::Other,
+        |report: &mut Report| report.mode = Mode::Realtime,
+        |report: &mut Report| report.source = "pmu",
+        |report: &mut Report| report.source_reason = "hpet: asked for by name".into(),
+    ] {
+        assert!(!says(&change, hint));
+    }
+    let bias = "code with interrupts off is not seen";
+    assert!(!says(&|_| {}, bias));
+    assert!(says(&|report| report.delivery = "irq", bias));
+    let v5 = |report: &mut Report| report.pmu = Some(PmuModel::IntelV5);
+    assert!(says(&v5, "QEMU 7.2.22 (PMU intel-v5), deterministic"));
 }
 
 #[test]
