@@ -5,6 +5,7 @@
 //! test's own build, and fail without.
 
 mod corruption;
+mod ctl;
 mod doctor;
 mod elsewhere;
 mod ends;

@@ -1,0 +1,185 @@
+//! A run that is stopped, started and changed while it goes on.
+
+use std::io::Read as _;
+use std::process::{Child, Command as Process, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::fixture::{Slot, folder};
+use crate::pmu::is_skipped;
+
+/// A run that does not end by itself.
+struct Going {
+    child: Child,
+    _slot: Slot,
+}
+
+impl Going {
+    fn start(name: &str, arguments: &str) -> Self {
+        let _slot = Slot::take();
+        let child = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args([
+                "run",
+                "--format",
+                "json",
+                "--samples",
+                "1000000000",
+                "--smp",
+                "2",
+            ])
+            .args(["--ring", "4M", "--time-limit", "120", "-o"])
+            .arg(folder().join(format!("{name}.pmi")))
+            .args(arguments.split_ascii_whitespace())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the tool starts");
+        let going = Self { child, _slot };
+        going.wait_for("a sample", |it| it.samples() > 0);
+        going
+    }
+
+    /// What `pmiscope ctl` ends with and says of this run.
+    fn ctl(&self, command: &str) -> (Option<i32>, String) {
+        let output = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args(["ctl", "--pid", &self.child.id().to_string()])
+            .args(command.split_ascii_whitespace())
+            .output()
+            .expect("the tool starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(said).unwrap())
+    }
+
+    #[track_caller]
+    fn does(&self, command: &str) {
+        let (status, said) = self.ctl(command);
+        assert_eq!((status, said.as_str()), (Some(0), ""), "ctl {command}");
+    }
+
+    fn status(&self) -> String {
+        self.ctl("status").1
+    }
+
+    /// The samples that were taken so far.
+    fn samples(&self) -> u64 {
+        let status = self.status();
+        let count = status
+            .split("; ")
+            .nth(1)
+            .and_then(|it| it.split(' ').next());
+        count.map_or(0, |count| count.replace(',', "").parse().unwrap_or(0))
+    }
+
+    #[track_caller]
+    fn wait_for(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !condition(self) {
+            let is_late = started.elapsed() > Duration::from_secs(60);
+            assert!(!is_late, "{what} does not come: {}", self.status());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for so many samples more.
+    #[track_caller]
+    fn go_on(&self, more: u64) {
+        let before = self.samples();
+        self.wait_for("a sample", |it| it.samples() >= before + more);
+    }
+
+    /// Ends it as ^C does; gives its report.
+    fn end(mut self) -> Value {
+        let pid = self.child.id().to_string();
+        let sent = Process::new("kill").args(["-INT", &pid]).status();
+        assert!(sent.expect("kill runs").success());
+        let mut text = String::new();
+        let mut out = self.child.stdout.take().expect("it was piped");
+        out.read_to_string(&mut text).expect("the report is text");
+        assert_eq!(self.child.wait().unwrap().code(), Some(130));
+        serde_json::from_str(&text).expect("the report is JSON")
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_run_by_counters_is_stopped_changed_and_started() {
+    if is_skipped() {
+        return;
+    }
+    let going = Going::start("ctl", "--qemu lab --period 1000 --workload mix");
+    going.does("stop");
+    going.wait_for("the stop", |it| it.status().starts_with("stopped; "));
+    // The rings are drained still. If it has not stopped, there is no end of it.
+    going.wait_for("an end of the samples", |it| {
+        let before = it.samples();
+        thread::sleep(Duration::from_millis(500));
+        it.samples() == before
+    });
+    let stopped = going.samples();
+
+    going.does("period 700");
+    assert_eq!(going.samples(), stopped, "a change starts nothing");
+    going.does("start");
+    assert!(
+        going.status().starts_with("sampling; "),
+        "{}",
+        going.status()
+    );
+    going.go_on(1000);
+    // While it goes on.
+    going.does("event instructions:k,cycles/period=400/");
+    going.go_on(1000);
+    // What cannot be counted changes nothing.
+    let (status, said) = going.ctl("event branches");
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains("event 1, branches: this processor does not have the event"),
+        "{said}"
+    );
+    going.go_on(1000);
+
+    let report = going.end();
+    let events: Vec<_> = report["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| {
+            let period = &event["period"];
+            assert!(event["samples"].as_u64() > Some(0), "{event:#}");
+            assert_eq!(period["min"], period["requested"], "{event:#}");
+            assert_eq!(period["max"], period["requested"], "{event:#}");
+            let name = event["name"].as_str().unwrap();
+            (name, period["requested"].as_u64().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("cycles", 1000),
+        ("cycles", 700),
+        ("instructions:k", 700),
+        ("cycles", 400),
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(report["lost"], 0);
+}
+
+#[test]
+fn a_run_by_a_timer_refuses_and_goes_on() {
+    let going = Going::start("ctl-timer", "--qemu stock");
+    let (status, said) = going.ctl("stop");
+    assert_eq!(status, Some(1));
+    assert!(
+        said.contains("it samples by apic-timer; only runs by the source pmu"),
+        "{said}"
+    );
+    going.go_on(100);
+    going.end();
+}
