@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use profiler::format::record_words;
 use profiler::format::sample::MAX_WORDS;
+use profiler::format::{RecordHead, kind, record_words};
 use profiler::ring::Reader;
 use profiler::shared::{RunState, Shared, control};
 
@@ -22,13 +22,14 @@ const CHUNK_AGE: Duration = Duration::from_millis(500);
 pub struct Collector<'memory> {
     shared: Shared<'memory>,
     cores: Vec<Core<'memory>>,
-    samples: u64,
     flushed: Instant,
 }
 
 struct Core<'memory> {
     reader: Reader<'memory>,
     words: Vec<u64>,
+    /// Samples among the records so far.
+    samples: u64,
     corrupt_at: Option<u64>,
 }
 
@@ -39,12 +40,12 @@ impl<'memory> Collector<'memory> {
         let cores = (0..shared.cores()).map(|core| Core {
             reader: shared.reader(core),
             words: Vec::new(),
+            samples: 0,
             corrupt_at: None,
         });
         Self {
             cores: cores.collect(),
             shared,
-            samples: 0,
             flushed: Instant::now(),
         }
     }
@@ -63,7 +64,6 @@ impl<'memory> Collector<'memory> {
                 core.write(number, profile)?;
             }
         }
-        self.samples += taken;
         if self.flushed.elapsed() >= CHUNK_AGE {
             self.flush(profile)?;
         }
@@ -82,10 +82,10 @@ impl<'memory> Collector<'memory> {
             .try_for_each(|(number, core)| core.write(number, profile))
     }
 
-    /// The records that were taken so far.
+    /// The samples that were taken so far.
     #[must_use]
     pub fn samples(&self) -> u64 {
-        self.samples
+        self.cores.iter().map(|core| core.samples).sum()
     }
 
     /// The records that did not fit into the rings so far.
@@ -137,7 +137,11 @@ impl Core<'_> {
         let mut taken = 0;
         while self.corrupt_at.is_none() && self.words.len() < CHUNK_WORDS {
             match self.reader.read(&mut record, record_words) {
-                Ok(Some(words)) => self.words.extend_from_slice(&record[..words]),
+                Ok(Some(words)) => {
+                    let is_sample = RecordHead::from_word(record[0]).kind == kind::SAMPLE;
+                    self.samples += u64::from(is_sample);
+                    self.words.extend_from_slice(&record[..words]);
+                }
                 Ok(None) => break,
                 // What follows cannot be told apart any more: this ring is over.
                 Err(corrupt) => {
