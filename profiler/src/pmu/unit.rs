@@ -38,15 +38,13 @@ use super::bank::Bank;
 use super::counters::Counter;
 use super::event::MAX_EVENTS;
 use super::plan::{Plan, Slot};
-use super::registers::{Refused, Registers, intel, lvt};
+use super::registers::{Msr, Refused, Registers, intel, lvt};
 
 /// Where an event stands.
 #[derive(Default, Debug)]
 struct Progress {
     /// What its counter was loaded with: it overflows after so many.
     loaded: AtomicU64,
-    /// Those of them that it has counted.
-    counted: AtomicU64,
     /// What it read when it was looked at last.
     raw: AtomicU64,
     /// Events of the interrupted code since the start.
@@ -350,9 +348,10 @@ impl Unit {
         let position = progress.position.load(Relaxed);
         let own = counted.saturating_sub(passage);
         progress.position.store(position + own, Relaxed);
-        let counted = progress.counted.load(Relaxed) + counted;
-        progress.counted.store(counted, Relaxed);
-        (own, counted >= progress.loaded.load(Relaxed))
+        // It was loaded with that many below zero.
+        let loaded = progress.loaded.load(Relaxed);
+        let since = raw.wrapping_add(loaded) & slot.registers.mask;
+        (own, since >= loaded)
     }
 
     /// The counter of an event has gone round: gives whether an overflow was due, and
@@ -411,12 +410,19 @@ impl Unit {
     /// Loads the counter of an event, which stands still, with what is next.
     #[inline]
     fn load<R: Registers>(&self, registers: &R, index: usize, slot: &Slot) {
-        let progress = &self.progress[index];
-        let (register, value) = slot.registers.load(progress.loaded.load(Relaxed));
+        let (register, value) = self.loading(index, slot);
         registers.write(register, value);
-        let raw = progress.loaded.load(Relaxed).wrapping_neg() & slot.registers.mask;
+    }
+
+    /// The register that loads the counter, and the value: it is taken to have been
+    /// written.
+    #[inline]
+    fn loading(&self, index: usize, slot: &Slot) -> (Msr, u64) {
+        let progress = &self.progress[index];
+        let loaded = progress.loaded.load(Relaxed);
+        let raw = loaded.wrapping_neg() & slot.registers.mask;
         progress.raw.store(raw, Relaxed);
-        progress.counted.store(0, Relaxed);
+        slot.registers.load(loaded)
     }
 
     /// A position near `due`, at random if the event has jitter.
@@ -513,10 +519,8 @@ impl Unit {
                 zero.store(0, Relaxed);
             }
             self.schedule_first(index, slot);
-            let loaded = progress.loaded.load(Relaxed);
-            let (register, value) = slot.registers.load(loaded);
+            let (register, value) = self.loading(index, slot);
             registers.try_write(register, value)?;
-            self.load(registers, index, slot);
             match slot.counter {
                 Counter::General(number) => {
                     let control = match plan.global.is_some() {

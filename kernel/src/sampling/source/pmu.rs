@@ -10,6 +10,7 @@
 mod measure;
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering, Ordering::Relaxed};
 
@@ -115,10 +116,24 @@ impl CorePmu {
         self.survey.get()?.as_ref().ok()
     }
 
+    /// Asks the core's next handler for something.
+    fn want(&self, wanted: Wanted) {
+        self.wanted.store(wanted as u8, Ordering::Release);
+    }
+
     fn set_plan(&self, plan: Plan) {
         let plan: *mut Plan = Box::leak(Box::new(plan));
         self.plan.store(plan, Ordering::Release);
     }
+}
+
+/// Plans `events` for `core`, as its survey found its PMU.
+fn plan_on(core: &CoreBlock, events: &EventList, period: Option<u64>) -> Result<Plan, Unavailable> {
+    let found = core.sampling.pmu.found().ok_or(Unavailable::NoPmu)?;
+    Plan::make(found, events, period).map_err(|problem| Unavailable::Pmu {
+        core: core.index,
+        problem: problem.into(),
+    })
 }
 
 /// Lets every core look at its own PMU, and tries whether `events` can be counted
@@ -213,9 +228,8 @@ impl Pmu {
                 });
             }
         }
-        let core = cpu::current();
-        let survey = core.sampling.pmu.survey.get().and_then(|it| it.ok());
-        let found = survey.ok_or(Unavailable::NoPmu)?;
+        let found = cpu::current().sampling.pmu.found();
+        let found = found.ok_or(Unavailable::NoPmu)?;
         Ok(Self {
             delivery,
             interface: found.capabilities.interface,
@@ -231,15 +245,8 @@ impl Pmu {
     pub fn try_out(&self) -> Result<(), Unavailable> {
         let core = cpu::current();
         let pmu = &core.sampling.pmu;
-        let survey = pmu.survey.get().and_then(|it| it.ok());
-        let found = survey.ok_or(Unavailable::NoPmu)?;
         let asked = pmu.plan.load(Relaxed);
-        let refused = |problem| Unavailable::Pmu {
-            core: core.index,
-            problem,
-        };
-        let probe = Plan::make(&found, &DEFAULT_EVENTS, Some(PROBE));
-        pmu.set_plan(probe.map_err(|problem| refused(problem.into()))?);
+        pmu.set_plan(plan_on(core, &DEFAULT_EVENTS, Some(PROBE))?);
         let outcome = calibration::arrival(|core| self.start(core));
         self.stop(core);
         pmu.plan.store(asked, Relaxed);
@@ -259,16 +266,14 @@ impl Pmu {
     /// for that: the way out of a handler is what the counters' own start is calibrated
     /// by.
     pub fn start(&self, core: &CoreBlock) {
-        let wanted = &core.sampling.pmu.wanted;
-        wanted.store(Wanted::Start as u8, Relaxed);
+        core.sampling.pmu.want(Wanted::Start);
         calibration::raise(self.delivery);
     }
 
     /// Stops the counters of the running core, `core`, likewise. Its registers are then
     /// as they were before the start.
     pub fn stop(&self, core: &CoreBlock) {
-        let wanted = &core.sampling.pmu.wanted;
-        wanted.store(Wanted::Stop as u8, Relaxed);
+        core.sampling.pmu.want(Wanted::Stop);
         calibration::raise(self.delivery);
     }
 
@@ -283,10 +288,7 @@ impl Pmu {
     }
 
     fn ask(&self, core: &CoreBlock, wanted: Wanted) {
-        core.sampling
-            .pmu
-            .wanted
-            .store(wanted as u8, Ordering::Release);
+        core.sampling.pmu.want(wanted);
         let message = match self.delivery {
             Delivery::Nmi => Message::Nmi,
             Delivery::Irq => Message::Fixed(vector::SAMPLING),
@@ -307,19 +309,10 @@ impl Pmu {
     ///
     /// A core cannot count them: all are left as they were planned before.
     pub fn plan_all(&self, events: &EventList) -> Result<(), Unavailable> {
-        let plan = |core: &CoreBlock| {
-            let survey = core.sampling.pmu.survey.get().and_then(|it| it.ok());
-            let found = survey.ok_or(Unavailable::NoPmu)?;
-            Plan::make(&found, events, None).map_err(|problem| Unavailable::Pmu {
-                core: core.index,
-                problem: problem.into(),
-            })
-        };
-        for core in cpu::cores() {
-            plan(core)?;
-        }
-        for core in cpu::cores() {
-            core.sampling.pmu.set_plan(plan(core)?);
+        let plans = cpu::cores().iter().map(|core| plan_on(core, events, None));
+        let plans = plans.collect::<Result<Vec<_>, _>>()?;
+        for (core, plan) in cpu::cores().iter().zip(plans) {
+            core.sampling.pmu.set_plan(plan);
         }
         Ok(())
     }
