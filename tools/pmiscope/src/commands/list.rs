@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 
+use super::run::plan::may_accelerate;
 use super::survey::{boot, emulator, survey};
 use super::{because, print};
 use crate::cli::SurveyArgs;
@@ -15,6 +16,7 @@ pub(super) fn list(arguments: &SurveyArgs) -> Result<Exit> {
     let boot = boot(arguments)?;
     let (choice, pmu) = emulator(arguments)?;
     let qemu = Qemu::find(&choice)?;
+    may_accelerate(arguments.mode, &qemu)?;
     let surveyed = survey((&qemu, pmu), boot, arguments)?;
     if !surveyed.is_whole() {
         eprintln!(

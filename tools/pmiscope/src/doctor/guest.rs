@@ -4,7 +4,7 @@ use profiler::format::{Clock, Delivery, Source};
 use profiler::survey::{Hpet, Why};
 
 use super::Finding;
-use crate::qemu::{HPET_TIMERS, KVM_MACHINE};
+use crate::qemu::HPET_TIMERS;
 use crate::survey::list::{of_cores, state};
 use crate::survey::{Survey, Tried, name, pmu};
 use crate::units::counted;
@@ -130,20 +130,17 @@ fn pmus(survey: &Survey, host: &Host) -> Vec<Finding> {
 
 /// How to have counters.
 fn another_pmu(host: &Host) -> String {
-    let options = KVM_MACHINE.join(" ");
     let emulated =
         "`make qemu-pmu` builds a QEMU that emulates counters (tools/qemu-pmu/README.md)";
     let lacks = match (host.has_pmu, host.has_kvm) {
         (true, true) => {
-            return format!(
-                "{emulated}; QEMU with `{options}` has this host's own, for an image by `make iso`"
-            );
+            return format!("{emulated}; `--mode kvm` has this host's own");
         }
         (false, false) => "a PMU and a KVM that can do so",
         (false, true) => "a PMU",
         (true, false) => "a KVM that can do so",
     };
-    format!("{emulated}; QEMU with `{options}` has the host's own, but this one lacks {lacks}")
+    format!("{emulated}; `--mode kvm` has the host's own, but this one lacks {lacks}")
 }
 
 /// What to do about an APIC's timer that is as the manuals say.

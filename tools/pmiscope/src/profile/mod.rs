@@ -72,6 +72,8 @@ pub enum Mode {
     Deterministic,
     /// Cores in parallel, by the host's clock.
     Realtime,
+    /// The same on the host's own processor, with its performance counters, by KVM.
+    Kvm,
 }
 
 impl fmt::Display for Mode {
@@ -79,6 +81,7 @@ impl fmt::Display for Mode {
         f.write_str(match self {
             Self::Deterministic => "deterministic",
             Self::Realtime => "realtime",
+            Self::Kvm => "kvm",
         })
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::probe::KVM_MACHINE;
 use super::{PmuModel, status};
 use crate::profile::Mode;
 
@@ -63,25 +64,24 @@ impl Machine {
             Some(model) => format!(",x-pmu={model}"),
             None => String::new(),
         };
-        add(match self.mode {
+        match self.mode {
             // shift=0: an instruction is a nanosecond of the guest's clock. sleep=off:
             // a halted machine's clock jumps ahead to the next event.
             // No x2APIC: from QEMU 9 on, which has it, reading its timer while
             // instructions are counted ends QEMU ("Bad icount read"). The lab emulator
             // does not end, but lets that timer come two instructions early.
-            Mode::Deterministic => &[
-                "-accel",
-                "tcg,thread=single",
-                "-icount",
-                "shift=0,sleep=off",
-            ],
-            Mode::Realtime => &["-accel", "tcg,thread=multi"],
-        });
-        let features = match self.mode {
-            Mode::Deterministic => ",-x2apic",
-            Mode::Realtime => "",
-        };
-        add(&["-cpu", &format!("max{features}{counters}")]);
+            Mode::Deterministic => {
+                add(&[
+                    "-accel",
+                    "tcg,thread=single",
+                    "-icount",
+                    "shift=0,sleep=off",
+                ]);
+                add(&["-cpu", &format!("max,-x2apic{counters}")]);
+            }
+            Mode::Realtime => add(&["-accel", "tcg,thread=multi", "-cpu", "max"]),
+            Mode::Kvm => add(&KVM_MACHINE),
+        }
         add(&["-m", &format!("{}K", self.memory >> 10)]);
         add(&[
             "-object",
@@ -191,6 +191,20 @@ mod tests {
             line.contains("-cpu max,-x2apic,x-pmu=amd-core-ext -m"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn by_kvm_the_processor_is_the_hosts_with_its_counters() {
+        let machine = Machine {
+            mode: Mode::Kvm,
+            ..machine()
+        };
+        let line = line(&machine);
+        assert!(
+            line.contains("-smp 4 -accel kvm -cpu host,pmu=on -m"),
+            "{line}"
+        );
+        assert!(!line.contains("tcg"), "{line}");
     }
 
     #[test]

@@ -322,6 +322,7 @@ pub(super) fn machine(qemu: &str, mode: Mode, cores: u32) -> String {
     let mode = match mode {
         Mode::Deterministic => "deterministic (counted instructions; cores in turn)",
         Mode::Realtime => "realtime (cores in parallel)",
+        Mode::Kvm => "kvm (cores in parallel, on the host's processor)",
     };
     let cores = counted(cores.into(), "core");
     format!("QEMU {qemu}, {mode}, {cores} online")

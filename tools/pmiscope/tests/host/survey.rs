@@ -128,6 +128,20 @@ fn a_list_that_is_not_whole_is_none() {
     );
 }
 
+/// Whether there is no KVM, or none that may be opened, or none that this QEMU can.
+#[test]
+fn the_mode_kvm_is_refused_with_what_to_do_where_it_cannot_be() {
+    let qemu = surveying("no-kvm", COUNTERS, "exit 33");
+    for command in ["run", "list"] {
+        let refused = on(&qemu, command, &["--mode", "kvm"]).code(1);
+        let said = stderr(&refused);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("pmiscope: --mode kvm: "), "{said}");
+        assert!(said.contains("/dev/kvm"), "{said}");
+        assert!(said.matches(": ").count() >= 3, "no remedy: {said}");
+    }
+}
+
 #[test]
 fn a_doctor_says_what_is_well_and_what_to_change() {
     let qemu = surveying("doctor", COUNTERS, "exit 33");

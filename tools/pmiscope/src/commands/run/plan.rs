@@ -10,6 +10,8 @@ use profiler::format::Source;
 use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
 use crate::cli::{EmulatorArgs, RunArgs};
+use crate::doctor::Finding;
+use crate::doctor::host::Kvm;
 use crate::profile::Mode;
 use crate::qemu::{Boot, Choice, PmuModel, Qemu, has_lab};
 use crate::symbols::{self, BuildId};
@@ -28,8 +30,8 @@ const FIRMWARE_MEMORY: u64 = 256 << 20;
 pub(in crate::commands) const CORE_MEMORY: u64 = 1 << 20;
 /// What the kernel takes for a ring if its command line does not say.
 const DEFAULT_RING: u64 = 8 << 20;
-/// Nanoseconds between samples in realtime mode; an emulated timer keeps up with
-/// that on every host.
+/// Nanoseconds between samples in realtime mode, which an emulated timer keeps up with
+/// on every host; cycles, where KVM has counters.
 const REALTIME_PERIOD: u64 = 1_000_000;
 /// Samples in realtime mode: 10 s of one core's time.
 const REALTIME_SAMPLES: u64 = 10_000;
@@ -77,6 +79,7 @@ impl Plan {
             has_lab,
         )?;
         let qemu = Qemu::find(&choice)?;
+        may_accelerate(arguments.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
         let (base, ring) = match arguments.iso {
@@ -124,7 +127,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
     let default = match (arguments.source, arguments.mode) {
         (SourceChoice::Only(Source::Step), _) => 1,
         (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
-        (_, Mode::Realtime) => REALTIME_PERIOD,
+        (_, Mode::Realtime | Mode::Kvm) => REALTIME_PERIOD,
     };
     let period = match arguments.units {
         None => Some(arguments.period.unwrap_or(default)),
@@ -132,7 +135,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
     };
     let samples = arguments.samples.unwrap_or(match arguments.mode {
         Mode::Deterministic => DETERMINISTIC_SAMPLES,
-        Mode::Realtime => REALTIME_SAMPLES,
+        Mode::Realtime | Mode::Kvm => REALTIME_SAMPLES,
     });
     Settings {
         source: arguments.source,
@@ -202,6 +205,20 @@ pub(in crate::commands) fn emulator(
         (_, model) => model,
     };
     Ok((choice, pmu))
+}
+
+/// Refuses the mode kvm where QEMU cannot do it, before anything is made for it.
+pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()> {
+    if mode != Mode::Kvm {
+        return Ok(());
+    }
+    let kvm = Kvm::find(Some(qemu));
+    if kvm.is_usable() {
+        return Ok(());
+    }
+    let Finding { says, remedy, .. } = kvm.finding();
+    let remedy = remedy.unwrap_or_default();
+    bail!("--mode {mode}: {says}: {remedy}")
 }
 
 /// What `--aim` means in this kernel.
@@ -307,6 +324,7 @@ mod tests {
             ("", true, (Lab, v5)),
             ("", false, (Stock, None)),
             ("--mode realtime", true, (Stock, None)),
+            ("--mode kvm", true, (Stock, None)),
             ("--iso x.iso", true, (Stock, None)),
             ("--iso x.iso --qemu lab", true, (Lab, v5)),
             ("--qemu stock", true, (Stock, None)),
@@ -326,6 +344,7 @@ mod tests {
                 "--mode realtime --pmu intel-v2",
                 "in deterministic mode only",
             ),
+            ("--mode kvm --pmu intel-v2", "in deterministic mode only"),
         ] {
             let said = choice(line, true).unwrap_err().to_string();
             assert!(said.contains(says), "{line}: {said}");
