@@ -269,22 +269,26 @@ pub struct Seen {
 impl Samples {
     /// The samples of `core`, in order.
     pub fn of(&self, core: usize) -> impl Iterator<Item = Seen> {
-        self.cores[core].iter().map(|record| {
-            let sample = Sample::decode(record).expect("every record is a sample");
-            Seen {
-                sequence: sample.sequence,
-                event: sample.event,
-                task: sample.task,
-                state: sample.state,
-                time: sample.time,
-                period: sample.period,
-                sp: sample.sp,
-                stack_top: sample.stack_top,
-                pc: sample.pc,
-                chain: sample.chain().collect(),
-                end: sample.end,
-            }
-        })
+        (0..self.cores[core].len()).map(move |number| self.at(core, number))
+    }
+
+    /// One of them, by its place.
+    pub fn at(&self, core: usize, number: usize) -> Seen {
+        let record = &self.cores[core][number];
+        let sample = Sample::decode(record).expect("every record is a sample");
+        Seen {
+            sequence: sample.sequence,
+            event: sample.event,
+            task: sample.task,
+            state: sample.state,
+            time: sample.time,
+            period: sample.period,
+            sp: sample.sp,
+            stack_top: sample.stack_top,
+            pc: sample.pc,
+            chain: sample.chain().collect(),
+            end: sample.end,
+        }
     }
 
     /// The samples of all cores.

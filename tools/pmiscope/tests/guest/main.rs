@@ -21,4 +21,5 @@ mod ring;
 mod sources;
 mod stress;
 mod tasks;
+mod truth;
 mod verify;

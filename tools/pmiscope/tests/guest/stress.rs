@@ -13,6 +13,8 @@ use pmiscope::profile::Profile;
 use serde_json::Value;
 
 use crate::fixture::{Run, run_within};
+use crate::pmu::is_skipped;
+use crate::truth::EveryInstruction;
 
 /// A run may take so long.
 const LIMIT: Duration = Duration::from_hours(3);
@@ -152,4 +154,44 @@ fn every_chain_of_every_workload_is_exact() {
         println!("{source} {workload}: {shown}");
         std::fs::remove_file(&storm.profile).unwrap();
     }
+}
+
+/// A million interrupts of counters on four cores, a period of 100 in the mean, against
+/// the true chains. Each run finds other instructions, by its seed.
+#[test]
+#[ignore = "make stress"]
+fn a_million_chains_by_counters_are_exact() {
+    if is_skipped() {
+        return;
+    }
+    const RUNS: u64 = 13;
+    let mut total = 0;
+    for (workload, model) in [
+        ("recursion", "intel-v5"),
+        ("hash", "amd-v2"),
+        ("copy", "intel-v2"),
+        ("arithmetic", "amd-legacy"),
+    ] {
+        let machine = format!("--pmu {model} --workload {workload} --smp 4");
+        let all = storm(
+            &format!("{machine} --source apic-timer --period 1"),
+            scaled(2_000_000),
+        );
+        let truth = EveryInstruction::of(&all);
+        std::fs::remove_file(&all.profile).unwrap();
+        let samples = truth.room_for(100);
+        for seed in 0..RUNS {
+            let arguments = format!(
+                "{machine} --source pmu --event instructions --period 100 --jitter 20 --seed {seed}"
+            );
+            let run = run_within(&format!("{arguments} --samples {samples}"), LIMIT).ended_with(0);
+            let counted = run.samples();
+            counted.assert_whole(4, samples);
+            truth.assert_chains(&counted);
+            std::fs::remove_file(&run.profile).unwrap();
+        }
+        total += RUNS * samples;
+        println!("{machine}: {RUNS} runs of {samples} samples by counters, chains as verified");
+    }
+    println!("{total} samples by counters in all");
 }
