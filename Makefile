@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test miri mutants stress bench iso limine qemu-pmu qemu-pmu-test build setup lint clean
+.PHONY: help run test miri mutants stress bench iso limine lab qemu-pmu qemu-pmu-test build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -13,7 +13,7 @@ help: ## list these commands
 run: build ## boot the kernel in QEMU, profile it, show where the time went
 	$(out)/release/pmiscope run $(ARGS)
 
-test: build lint ## lints, tests of all parts, model checks, tests in QEMU; Miri if it is there
+test: kernel lint ## lints, tests of all parts, model checks, tests in QEMU; Miri if it is there
 	cargo test --locked --lib -p pmiscope-kernel -p pmiscope-loader
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib -p pmiscope-profiler --target-dir $(out)/loom
 	@$(MAKE) --no-print-directory miri
@@ -29,10 +29,10 @@ miri:
 mutants: setup ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)
 
-stress: build ## what takes long: 40 million samples of storms, every chain of 60 million instructions
+stress: kernel ## what takes long: 40 million samples of storms, every chain of 60 million instructions
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 
-bench: build ## measure a sample in the guest, the library and the host tool
+bench: kernel ## measure a sample in the guest, the library and the host tool
 	cargo bench --locked $(ARGS)
 
 iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked release of Limine 7 or 8
@@ -42,15 +42,20 @@ iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked rele
 limine:
 	@tools/iso.sh "$(LIMINE_DIR)"
 
+lab: qemu-pmu-test ## what needs a PMU: that emulator's own tests, then ours on it
+	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: ctl:: truth:: $(ARGS)
+
 qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minutes)
 	@tools/qemu-pmu/build.sh
 
-qemu-pmu-test: build qemu-pmu ## compare that PMU with code of known length
+qemu-pmu-test: kernel qemu-pmu ## compare that PMU with code of known length
 	@tools/qemu-pmu/test.sh $(out)/x86_64-unknown-none/release
 
-build: setup ## the kernel, its loader and the host tool
-	tools/freestanding.sh build
+build: kernel ## the kernel, its loader and the host tool
 	cargo build --locked --release -p pmiscope
+
+kernel: setup
+	tools/freestanding.sh build
 
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh

@@ -9,6 +9,8 @@
 #                                        host tool knows what was built from them
 #
 # QEMU_SOURCE=DIR takes that unpacked source of QEMU in place of Debian's.
+#
+# Exit status 75 if what is to be fetched cannot be had, else 1 if something fails.
 set -eu
 cd "$(dirname "$0")/../.."
 me=qemu-pmu
@@ -83,9 +85,17 @@ step() {
     child=$!
     wait "$child" || {
         tail -n 20 "$work/log" >&2
-        die "failed: $*"
+        echo "$me: failed: $*" >&2
+        exit "$failure"
     }
     child=
+}
+failure=1 # the exit status, if a step fails
+# The same of what has to be fetched.
+fetching() {
+    failure=75
+    step "$@"
+    failure=1
 }
 new= # what is being installed
 finish() {
@@ -112,11 +122,12 @@ fetch() {
         sed -n 's/^Version: //p' | grep -E "^([0-9]+:)?$series[.+]" | sort -V | tail -n 1) || true
     [ -n "$package" ] || {
         tail -n 5 "$work/log" >&2
-        die "this machine's Debian archive has no source of QEMU $series in its suite $suite; please unpack one and set QEMU_SOURCE to it"
+        say "this machine's Debian archive has no source of QEMU $series in its suite $suite; please unpack one and set QEMU_SOURCE to it" >&2
+        exit 75
     }
     say "fetching QEMU $package from Debian's $suite"
     # apt checks it against the archive's signature; dpkg-source need not.
-    (cd "$work/package" && step apt-get "$@" source --download-only "qemu=$package")
+    (cd "$work/package" && fetching apt-get "$@" source --download-only "qemu=$package")
     step dpkg-source --no-check --extract "$work"/package/qemu_*.dsc "$work/qemu"
 }
 
@@ -150,7 +161,7 @@ CONFIG_ISA_DEBUG=y
 END
 say "getting meson $meson by pip"
 step python3 -m venv "$work/venv"
-step "$work/venv/bin/pip" install --quiet --disable-pip-version-check "meson==$meson"
+fetching "$work/venv/bin/pip" install --quiet --disable-pip-version-check "meson==$meson"
 
 jobs=$(nproc)
 say "building QEMU $version with $jobs jobs: minutes"
