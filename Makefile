@@ -29,7 +29,7 @@ miri:
 mutants: setup ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)
 
-stress: kernel ## what takes long: 40 million samples of storms, every chain of 60 million instructions
+stress: kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 
 bench: kernel ## measure a sample in the guest, the library and the host tool
