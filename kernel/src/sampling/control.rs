@@ -194,7 +194,13 @@ fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Re
             "too many changes in one run: start another"
         )));
     }
-    stop_all(run, pmu)?;
+    if let Err(refusal) = stop_all(run, pmu) {
+        if !was_paused {
+            // As before. The core that did not answer goes on anyway.
+            let _ = start_all(run, pmu);
+        }
+        return Err(refusal);
+    }
     let planned = pmu.plan_all(&events);
     if planned.is_ok() {
         // On this core alone.
@@ -217,10 +223,12 @@ fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Re
         control.first_event.store(first, Ordering::Relaxed);
         control.event_count.store(count, Ordering::Relaxed);
     }
-    if !was_paused {
-        start_all(run, pmu)?;
-    }
-    planned.map_err(|problem| refuse(format_args!("{problem}")))
+    let started = match was_paused {
+        true => Ok(()),
+        false => start_all(run, pmu),
+    };
+    planned.map_err(|problem| refuse(format_args!("{problem}")))?;
+    started.map_err(|why| refuse(format_args!("it is changed, but {}", why.as_str())))
 }
 
 /// How long a core may take to answer, in ticks of the time stamp counter.
@@ -231,10 +239,11 @@ fn stop_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
     run.shared.set_state(RunState::Paused);
     // The host may ask for more, and no sample comes to look for it.
     tick::repeat();
-    let others = || cpu::cores()[1..].iter().filter(|core| pmu.is_running(core));
-    others().for_each(|core| pmu.ask_to_stop(core));
+    let others = || (cpu::cores()[1..].iter().copied()).filter(|core| pmu.is_running(core));
+    // All: one that starts only now is to stop as well.
+    (cpu::cores()[1..].iter()).for_each(|core| pmu.ask_to_stop(core));
     pmu.stop(cpu::current());
-    answered(|| others().next().map(|core| core.index))
+    answered(pmu, || others().next())
 }
 
 fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
@@ -242,21 +251,24 @@ fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
     run.shared.set_state(RunState::Sampling);
     tick::enable();
     let is_due = |core: &CoreBlock| !pmu.is_running(core) && !super::overflow::is_last(core);
-    let others = || cpu::cores()[1..].iter().filter(|core| is_due(core));
+    let others = || (cpu::cores()[1..].iter().copied()).filter(|core| is_due(core));
     others().for_each(|core| pmu.ask_to_start(core));
     if is_due(cpu::current()) {
         pmu.start(cpu::current());
     }
-    answered(|| others().next().map(|core| core.index))
+    answered(pmu, || others().next())
 }
 
-/// Waits until `missing` gives no core any more.
-fn answered(missing: impl Fn() -> Option<u32>) -> Result<(), Refusal> {
+/// Waits until `missing` gives no core any more. What one has not done by then it is not
+/// to do later.
+fn answered<'a>(pmu: &Pmu, missing: impl Fn() -> Option<&'a CoreBlock>) -> Result<(), Refusal> {
     let _ = Deadline::after(PATIENCE).wait_for(|| missing().is_none());
-    match missing() {
-        None => Ok(()),
-        Some(core) => Err(refuse(format_args!(
-            "core {core} does not answer: it may have interrupts off"
-        ))),
-    }
+    let Some(silent) = missing() else {
+        return Ok(());
+    };
+    (cpu::cores()[1..].iter()).for_each(|core| pmu.ask_nothing(core));
+    Err(refuse(format_args!(
+        "core {} does not answer: it may have interrupts off",
+        silent.index
+    )))
 }

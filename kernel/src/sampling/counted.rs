@@ -31,6 +31,13 @@ pub(super) fn interrupt(
         return unclaimed(frame, core, Next::Return);
     }
     if let Some(starts) = pmu.obey(core) {
+        if let (Entered::Stopped(overflows, _), Phase::Sampling, Some(run)) =
+            (entry, phase(), run())
+        {
+            // What came together with what is asked for is no sample any more.
+            let missed = &run.ring(core).counters.missed;
+            missed.fetch_add(overflows.iter().count() as u64, Relaxed);
+        }
         return if starts { Next::Arm(0) } else { Next::Return };
     }
     let Entered::Stopped(overflows, cause) = entry else {

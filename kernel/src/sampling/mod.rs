@@ -552,12 +552,12 @@ extern "C" fn end(_: &'static CoreBlock) -> ! {
     if let Some(run) = run() {
         for core in cpu::cores() {
             let counters = run.shared.counters(core.index);
-            // NMIs that could not even be looked at.
-            let without_room = core.nmis_without_room.load(Ordering::Relaxed);
-            counters.taken.fetch_add(without_room, Ordering::Relaxed);
-            counters
-                .unclaimed
-                .fetch_add(without_room, Ordering::Relaxed);
+            // NMIs that could not even be looked at, and those that came while nothing was
+            // sampled.
+            let nobodys = core.nmis_without_room.load(Ordering::Relaxed)
+                + core.unclaimed_nmis.load(Ordering::Relaxed);
+            counters.taken.fetch_add(nobodys, Ordering::Relaxed);
+            counters.unclaimed.fetch_add(nobodys, Ordering::Relaxed);
             let [taken, stored, unclaimed] =
                 [&counters.taken, &counters.stored, &counters.unclaimed]
                     .map(|counter| counter.load(Ordering::Relaxed));

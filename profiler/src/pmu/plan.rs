@@ -116,6 +116,9 @@ pub struct Slot {
     /// reached, less those by which an interrupt is late: what an overflow is put off
     /// by, so that it interrupts where it is due.
     pub lead: u64,
+    /// By how many events the passage varies: so few between two handlers do not show that
+    /// the interrupted code has moved.
+    pub noise: u64,
     /// By how many events an overflow may interrupt too early and be taken all the
     /// same. What is lacking is made up for by the next.
     pub tolerance: u64,
@@ -254,6 +257,7 @@ impl Plan {
                 jitter: 0,
                 passage: 0,
                 lead: 0,
+                noise: 0,
                 tolerance: 0,
                 least: encoding.least,
             });

@@ -155,6 +155,18 @@ const MOST_DOUBLINGS: u32 = 6;
 /// How often an acknowledged status may show something anew.
 const ROUNDS: u32 = 8;
 
+/// A seed as a state of the random numbers, which must not be zero: neighbours are far
+/// apart (the finalizer of `SplitMix64`).
+const fn scattered(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    match mixed ^ (mixed >> 31) {
+        0 => 1,
+        state => state,
+    }
+}
+
 impl Unit {
     /// Programs the running core by `plan`. The counters stand still until
     /// [`Self::leave`], which is to follow.
@@ -181,10 +193,11 @@ impl Unit {
     /// Stops counting, and brings all registers back to what they held before the
     /// start. What was counted can be read still.
     pub fn stop<R: Registers>(&self, registers: &R, plan: &Plan) {
+        let was_busy = self.occupy();
         if !self.running.load(Relaxed) {
+            self.busy.store(was_busy, Relaxed);
             return;
         }
-        self.busy.store(true, Relaxed);
         plan.stop(registers, self.others.load(Relaxed));
         for (index, slot) in plan.slots() {
             self.advance(registers, index, slot, 0);
@@ -200,19 +213,19 @@ impl Unit {
     /// not the PMU's, or may not be.
     #[inline]
     pub fn enter<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
-        if !self.running.load(Relaxed) {
-            return Entered::Off;
-        }
-        if self.busy.load(Relaxed) {
+        if self.occupy() {
             return Entered::Busy;
         }
-        self.busy.store(true, Relaxed);
+        if !self.running.load(Relaxed) {
+            self.busy.store(false, Relaxed);
+            return Entered::Off;
+        }
         plan.stop(registers, self.others.load(Relaxed));
         let mut rounds = Overflows::default();
         let mut has_moved = false;
         for (index, slot) in plan.slots() {
             let (own, is_round) = self.advance(registers, index, slot, slot.passage);
-            has_moved |= own != 0;
+            has_moved |= own > slot.noise;
             rounds.0 |= u16::from(is_round) << index;
         }
         let has_gone_round = !rounds.is_empty();
@@ -260,11 +273,13 @@ impl Unit {
             // The handler has stopped it.
             return;
         }
-        // Hardware masks the entry when it delivers, some hypervisors do not. First: an
-        // overflow that shows late would find it masked, and stay in the status for good,
-        // where it keeps all others from interrupting.
+        // An entry that is unmasked while the status shows an overflow interrupts for it
+        // anew (Haswell and later).
+        self.settle(registers, plan);
+        // Hardware masks the entry when it delivers, some hypervisors do not.
         registers.write_lvtpc(lvtpc);
-        // At the start, one from before would.
+        // An overflow that showed meanwhile has found it masked, and would stay in the
+        // status for good, where it keeps all others from interrupting.
         self.settle(registers, plan);
         self.go(registers, plan);
     }
@@ -454,12 +469,29 @@ impl Unit {
         }
     }
 
+    /// Keeps nested handlers from the registers. Gives whether they were kept already. What
+    /// is looked at before is not to be trusted: one may come in between.
+    #[inline]
+    fn occupy(&self) -> bool {
+        let was_busy = self.busy.load(Relaxed);
+        self.busy.store(true, Relaxed);
+        compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        was_busy
+    }
+
     /// Lets the counters go on. An overflow may interrupt from there on, even within.
     #[inline]
     fn go<R: Registers>(&self, registers: &R, plan: &Plan) {
         self.busy.store(false, Relaxed);
         compiler_fence(core::sync::atomic::Ordering::SeqCst);
         plan.go(registers, self.others.load(Relaxed));
+        if !self.running.load(Relaxed) {
+            // A nested handler has stopped it before it was let go.
+            self.busy.store(true, Relaxed);
+            plan.stop(registers, self.others.load(Relaxed));
+            self.restore(registers, plan);
+            self.busy.store(false, Relaxed);
+        }
     }
 
     /// Notes what the registers hold that `plan` changes.
@@ -504,7 +536,7 @@ impl Unit {
         if let Some(global) = &plan.global {
             registers.write(global.control, self.others.load(Relaxed));
         }
-        self.random.store(plan.seed | 1, Relaxed);
+        self.random.store(scattered(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, slot) in plan.slots() {

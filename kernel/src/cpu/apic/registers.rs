@@ -5,6 +5,8 @@
 //! once for the machine, so an access is a well-predicted branch and a load or
 //! store. Nothing here allocates or locks: NMI handlers use it.
 
+use core::arch::asm;
+
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::Msr;
 
@@ -194,6 +196,10 @@ impl Registers {
             }
             Self::X2Apic(_) => {
                 let command = u64::from(id) << 32 | u64::from(command);
+                // A write to an x2APIC register waits for nothing: what the receiver is to
+                // find in memory has to be there before (SDM vol. 3, 12.12.3).
+                // SAFETY: orders accesses, and nothing else.
+                unsafe { asm!("mfence", "lfence", options(nostack, preserves_flags)) };
                 // SAFETY: a valid command in one write (SDM vol. 3, 12.12.9); the caller
                 // vouches for the receivers.
                 unsafe { Msr::new(msr(Register::InterruptCommand)).write(command) };

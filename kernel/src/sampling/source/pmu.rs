@@ -287,6 +287,11 @@ impl Pmu {
         self.ask(core, Wanted::Stop);
     }
 
+    /// Takes back what another core was asked for and has not done.
+    pub fn ask_nothing(&self, core: &CoreBlock) {
+        core.sampling.pmu.want(Wanted::Nothing);
+    }
+
     fn ask(&self, core: &CoreBlock, wanted: Wanted) {
         core.sampling.pmu.want(wanted);
         let message = match self.delivery {
@@ -323,11 +328,10 @@ impl Pmu {
     #[inline]
     pub fn obey(&self, core: &CoreBlock) -> Option<bool> {
         let wanted = &core.sampling.pmu.wanted;
-        let asked = wanted.load(Relaxed);
-        if asked == Wanted::Nothing as u8 {
+        if wanted.load(Relaxed) == Wanted::Nothing as u8 {
             return None;
         }
-        wanted.store(Wanted::Nothing as u8, Relaxed);
+        let asked = wanted.swap(Wanted::Nothing as u8, Ordering::Acquire);
         let starts = asked == Wanted::Start as u8;
         if !starts {
             self.disarm(core);

@@ -79,6 +79,10 @@ impl Apic {
         self.lvtpc
     }
 
+    pub(super) const fn is_masked(&self) -> bool {
+        self.lvtpc & lvtpc::MASKED != 0
+    }
+
     /// Writes LVTPC, or says what is wrong with that.
     pub(super) fn write_lvtpc(&mut self, entry: u32) -> Result<(), &'static str> {
         if entry & !lvtpc::BITS != 0 {
@@ -98,7 +102,7 @@ impl Apic {
 
     /// A counter interrupts; the counters are named by their bits.
     pub(super) fn raise(&mut self, overflows: u64, masks: bool, counts: &mut Deliveries) {
-        if self.lvtpc & lvtpc::MASKED != 0 {
+        if self.is_masked() {
             counts.masked += 1;
             return;
         }

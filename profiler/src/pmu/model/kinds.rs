@@ -156,6 +156,9 @@ pub struct Quirks {
     /// A delivery masks LVTPC. Intel's does. KVM's did not, and later does for Intel
     /// and not for AMD.
     pub masks_on_delivery: bool,
+    /// An entry that is unmasked while the status shows an overflow interrupts: Haswell
+    /// and later.
+    pub unmasking_interrupts: bool,
     /// There is an APIC that gets the interrupts. A vPMU without an in-kernel APIC
     /// has none.
     pub delivers: bool,
@@ -184,6 +187,7 @@ impl Quirks {
             interrupt: Latency::fixed(0),
             late: None,
             masks_on_delivery,
+            unmasking_interrupts: false,
             delivers: true,
             needs_clear_status: true,
             freezing: Freezing::Always,

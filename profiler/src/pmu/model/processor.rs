@@ -311,7 +311,13 @@ impl Registers for Core {
     fn write_lvtpc(&self, entry: u32) {
         let mut state = self.state.borrow_mut();
         state.record("write LVTPC", 0x834, Ok(entry.into()));
+        let was_masked = state.apic.is_masked();
         let written = state.apic.write_lvtpc(entry);
+        let is_unmasked = was_masked && !state.apic.is_masked();
+        let shown = state.status & self.model.counter_bits();
+        if is_unmasked && shown != 0 && self.model.quirks.unmasking_interrupts {
+            state.raise(&self.model, shown);
+        }
         drop(state);
         if let Err(why) = written {
             self.die(format_args!("{entry:#x} sets {why}"));

@@ -77,7 +77,7 @@ impl Server {
             return;
         };
         let request = match (Command::parse(&line), run) {
-            (None, _) => return reply(client, "no such command"),
+            (None, _) => return reply(client, "no no such command"),
             (Some(Command::Status), _) => return reply(client, &format!("ok {}", status())),
             (Some(_), None) => return reply(client, "no the guest has not begun to sample yet"),
             (Some(Command::Request(request)), Some((source, control))) => {

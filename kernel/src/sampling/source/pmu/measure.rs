@@ -10,18 +10,25 @@
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use profiler::format::{Clock, EventDescription, Text};
+use profiler::format::{Clock, Delivery, EventDescription, Text};
 use profiler::pmu::event::{MAX_EVENTS, Named, What};
 use profiler::pmu::plan::{Plan, Slot};
 use profiler::pmu::unit::Overflows;
 
+use x86_64::instructions::interrupts;
+
 use super::Pmu;
-use crate::cpu::{self, CoreBlock};
+use crate::cpu::{self, CoreBlock, control};
 use crate::sampling::calibration;
 use crate::time::Deadline;
+use crate::trap::vector;
 
-/// How often the passage is measured; what is least is taken.
-const TRIALS: u32 = 32;
+/// How often the passage is measured; what is least is taken. The first time finds cold
+/// caches, and is left out.
+const TRIALS: usize = 32;
+/// How many of these may be longer than what the passage is said to vary by: something
+/// else came in between.
+const OUTLIERS: usize = 4;
 /// The period of the trial that finds the lead of the first event, in events.
 const TRIAL: u64 = 5000;
 /// How much longer that of the next is: another's interrupt must not come in between.
@@ -129,17 +136,22 @@ impl Pmu {
         pmu.set_plan(asked.without_periods());
         self.start(core);
         let mut passage = u64::MAX;
-        for _ in 0..TRIALS {
+        let mut distances = [[0; TRIALS]; MAX_EVENTS];
+        calibration::raise_two(self.delivery);
+        for trial in 0..TRIALS {
             calibration::raise_two(self.delivery);
             // Without the second `int` itself.
             passage = passage.min(pmu.trials.gap.load(Relaxed).saturating_sub(1));
-            for (cost, distance) in costs.iter_mut().zip(&pmu.trials.distances) {
-                let distance = distance.load(Relaxed);
-                cost.least = cost.least.min(distance);
-                cost.most = cost.most.max(distance);
+            for (all, distance) in distances.iter_mut().zip(&pmu.trials.distances) {
+                all[trial] = distance.load(Relaxed);
             }
         }
         self.stop(core);
+        for (cost, all) in costs.iter_mut().zip(&mut distances) {
+            all.sort_unstable();
+            cost.least = all[0];
+            cost.most = all[TRIALS - 1 - OUTLIERS];
+        }
         passage
     }
 
@@ -157,17 +169,33 @@ impl Pmu {
         pmu.set_plan(plan);
         let overflows = &pmu.trials.overflows;
         overflows.iter().for_each(|it| it.store(0, Relaxed));
-        self.start(core);
         let has_come = |index: usize| overflows[index].load(Relaxed) != 0;
         let all_have = || plan.slots().all(|(index, _)| has_come(index));
-        let _ = Deadline::after(PATIENCE).wait_for(all_have);
-        self.stop(core);
+        self.letting_in(|| {
+            self.start(core);
+            let _ = Deadline::after(PATIENCE).wait_for(all_have);
+            self.stop(core);
+        });
         for (index, cost) in costs.iter_mut().enumerate() {
             if has_come(index) {
                 let came_at = overflows[index].load(Relaxed);
                 cost.lead = trial(index).saturating_sub(came_at);
             }
         }
+    }
+
+    /// Does `work` with the sampling interrupt let in, and no other that can be kept out:
+    /// the core may be in the handler of one.
+    fn letting_in(&self, work: impl FnOnce()) {
+        if self.delivery == Delivery::Nmi || interrupts::are_enabled() {
+            return work();
+        }
+        let before = control::task_priority();
+        control::set_task_priority((vector::SAMPLING >> 4) - 1);
+        interrupts::enable();
+        work();
+        interrupts::disable();
+        control::set_task_priority(before);
     }
 
     /// An interrupt while calibrating, which has entered: notes how far the events have
@@ -212,6 +240,7 @@ fn settle(slot: &mut Slot, cost: &Cost, clock: Clock, period: u64, jitter: Jitte
     let spread = cost.most - cost.least;
     slot.passage = passage(slot, cost.least, clock);
     slot.lead = cost.lead;
+    slot.noise = spread;
     // An interrupt more for the last few events costs more than it is worth.
     slot.tolerance = spread;
     let floor = (2 * spread).max(slot.least);

@@ -186,6 +186,22 @@ fn status_is_posted_while_the_handler_of_another_is_about_to_leave() {
 }
 
 #[test]
+fn unmasking_over_an_overflow_that_shows_interrupts_anew() {
+    for mut model in all_global() {
+        model.quirks.masks_on_delivery = true;
+        model.quirks.unmasking_interrupts = true;
+        let rig = rig(model, "cycles:u");
+        rig.start();
+        run(&rig, 10_500);
+        let seen = rig.seen.borrow();
+        assert_eq!((seen.claimed, seen.late, seen.unclaimed), (10, 0, 0));
+        drop(seen);
+        rig.stop();
+        assert_exact(&rig);
+    }
+}
+
+#[test]
 fn a_status_that_never_clears_does_not_hold_the_handler() {
     for mut model in all_global() {
         model.quirks.needs_clear_status = false;
