@@ -83,3 +83,11 @@ proptest! {
         prop_assert_eq!(found, due);
     }
 }
+
+#[test]
+fn neighbouring_seeds_displace_in_other_ways() {
+    let of = |seed| positions(Model::intel(4), 1000, 100, seed);
+    for seed in [0, 6, 42] {
+        assert_ne!(of(seed), of(seed + 1), "{seed}");
+    }
+}

@@ -154,6 +154,38 @@ fn a_handler_is_interrupted_at_each_of_its_steps() {
 }
 
 #[test]
+fn a_handler_that_stops_while_another_leaves_has_the_last_word() {
+    for model in all() {
+        let mut stops = 0;
+        for nth in 0.. {
+            let rig = rig(model.clone(), events(&model));
+            let before = settled(&rig.machine.core);
+            rig.unit.start(&rig.machine, &rig.plan).unwrap();
+            let accesses = Cell::new(0);
+            let inner = rig.machine.interruptible(false, |_, _| {
+                if let Entered::Stopped(..) = rig.unit.enter(&rig.machine, &rig.plan) {
+                    rig.unit.stop(&rig.machine, &rig.plan);
+                }
+            });
+            let registers = interrupted(&rig, &inner, nth, &accesses);
+            rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+            if accesses.get() <= nth {
+                break;
+            }
+            if rig.unit.is_running() {
+                rig.stop();
+            } else {
+                stops += 1;
+            }
+            assert_eq!(settled(&rig.machine.core), before, "at {nth} on {model:?}");
+            run(&rig, 2000);
+            assert_eq!(settled(&rig.machine.core), before);
+        }
+        assert!(stops > 0, "{model:?}");
+    }
+}
+
+#[test]
 fn overflows_come_while_the_start_is_not_done() {
     // The first is due before the last counter is on.
     for mut model in all() {

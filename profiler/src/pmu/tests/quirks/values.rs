@@ -121,6 +121,25 @@ fn the_smallest_period_is_two() {
 }
 
 #[test]
+fn a_passage_that_varies_does_not_pass_for_progress() {
+    for model in all() {
+        let mut rig = rig(model, "cycles/period=10/");
+        rig.plan.slot_mut(0).unwrap().noise = 40;
+        rig.start();
+        let least = rig.machine.costs.borrow().entry;
+        let cycle = cycle(Privilege::User);
+        let mut interrupts = 0;
+        // The machine says so if the program does not get on.
+        rig.machine.run([(cycle, 2000)], |machine, interrupt| {
+            interrupts += 1;
+            rig.handle(interrupt);
+            machine.costs.borrow_mut().entry = least + 40 * (interrupts % 2);
+        });
+        rig.stop();
+    }
+}
+
+#[test]
 fn broadwells_instructions_overflow_after_128_at_least() {
     for number in [0x3d, 0x47, 0x4f, 0x56] {
         let mut model = Model::intel(3);
