@@ -170,6 +170,23 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     assert_eq!(events, expected);
 }
 
+/// What a change needs to measure comes by an interrupt that its own handler keeps out.
+#[test]
+fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
+    if is_skipped() {
+        return;
+    }
+    let arguments = "--qemu lab --delivery irq --period 1000 --workload arithmetic";
+    let going = Going::start("ctl-irq", arguments);
+    going.does("period 700");
+    going.go_on(1000);
+    let report = going.end();
+    let changed = &report["events"][1]["period"];
+    for what in ["requested", "min", "median", "max"] {
+        assert_eq!(changed[what], 700, "{what}: {:#}", report["events"]);
+    }
+}
+
 #[test]
 fn a_run_by_a_timer_refuses_and_goes_on() {
     let going = Going::start("ctl-timer", "--qemu stock");
