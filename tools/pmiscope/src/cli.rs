@@ -1,11 +1,11 @@
 //! The command line.
 
+mod machine;
 mod stat;
 mod survey;
 
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
@@ -13,10 +13,9 @@ use profiler::settings::{Settings, SourceChoice};
 
 use crate::exit;
 use crate::flame::Root;
-use crate::profile::Mode;
-use crate::qemu::{Choice, PmuModel};
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use machine::{EmulatorArgs, MachineArgs};
 pub use stat::StatArgs;
 pub use survey::SurveyArgs;
 
@@ -117,11 +116,6 @@ pub enum ExportFormat {
 /// What `run` takes.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Cores of the machine, 1 to 255
-    #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u32).range(1..=255))]
-    pub smp: u32,
-
     /// Count events of so many rounds of the workload, and take no samples: `stat`
     #[arg(skip)]
     pub units: Option<u64>,
@@ -165,14 +159,13 @@ pub struct RunArgs {
           value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
     pub samples: Option<u64>,
 
-    /// How the machine's time runs: by a count of instructions, so that a run
-    /// repeats exactly, or by the clock, with the cores in parallel
-    #[arg(long, value_enum, default_value_t = Mode::Deterministic)]
-    pub mode: Mode,
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 
     /// The machine's memory, such as 512M or 2G [default: what the cores and their
     /// rings need]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
     pub memory: Option<u64>,
 
     /// Each core's ring, a power of two, such as 8M [default: what holds all its
@@ -180,29 +173,17 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE", value_parser = ring)]
     pub ring: Option<u64>,
 
-    /// The kernel, an ELF file with a build-id [default: the one that was built]
-    #[arg(long, value_name = "ELF")]
-    pub kernel: Option<PathBuf>,
-
-    /// The loader [default: the one that was built]
-    #[arg(long, value_name = "ELF")]
-    pub loader: Option<PathBuf>,
-
     /// Boot this disc image, with a boot loader, a kernel and its command line on
     /// it, and not the loader. --kernel must be the kernel that is on it
-    #[arg(long, value_name = "FILE", conflicts_with_all =
+    #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
           ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
            "loader", "aim", "self_test"])]
     pub iso: Option<PathBuf>,
 
     /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
     /// minutes if instructions are counted (raise --timeout), seconds in realtime
-    #[arg(long, value_name = "FILE", requires = "iso")]
+    #[arg(long, value_name = "FILE", requires = "iso", help_heading = machine::HEADING)]
     pub firmware: Option<PathBuf>,
-
-    /// Which QEMU, and its counters.
-    #[command(flatten)]
-    pub emulator: EmulatorArgs,
 
     /// End a guest that hangs: that gave neither a sample nor a line of its log for
     /// so many seconds
@@ -222,10 +203,6 @@ pub struct RunArgs {
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
-
-    /// Show QEMU's command line and the guest's log
-    #[arg(long)]
-    pub verbose: bool,
 
     /// Let single overflows come, beside those of the period, N instructions after
     /// each time that FUNCTION is entered; with N..M, one instruction later each time
@@ -469,21 +446,6 @@ mod tests {
         let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
         assert!(said.contains("must be one word"), "{said}");
     }
-}
-
-/// Which QEMU is used.
-#[derive(Args, Clone, Debug, Default)]
-pub struct EmulatorArgs {
-    /// The QEMU to use: stock is qemu-system-x86_64 in PATH; lab is the one that `make
-    /// qemu-pmu` builds, which has performance counters [default: lab in deterministic
-    /// mode, if it is built and --iso is not given; else stock]
-    #[arg(long, value_name = "stock|lab|PATH", value_parser = OsStringValueParser::new().map(Choice::parse))]
-    pub qemu: Option<Choice>,
-
-    /// The performance counters that the lab emulator's cores have, in deterministic mode
-    /// [default: intel-v5]
-    #[arg(long, value_name = "MODEL", value_enum)]
-    pub pmu: Option<PmuModel>,
 }
 
 /// The arguments of `ctl`.

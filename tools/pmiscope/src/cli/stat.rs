@@ -7,8 +7,7 @@ use profiler::format::Delivery;
 use profiler::pmu::event::EventList;
 use profiler::settings::{Settings, SourceChoice};
 
-use super::{EmulatorArgs, ReportFormat, RunArgs, events, range, word};
-use crate::profile::Mode;
+use super::{MachineArgs, ReportFormat, RunArgs, events, machine, range, word};
 use crate::units::parse_size;
 
 /// Examples of it.
@@ -40,15 +39,9 @@ pub struct StatArgs {
           value_parser = clap::value_parser!(u64).range(range(&Settings::UNITS)))]
     pub units: u64,
 
-    /// Cores of the machine, 1 to 255
-    #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u32).range(1..=255))]
-    pub smp: u32,
-
-    /// How the machine's time runs: by a count of instructions, so that a run
-    /// repeats exactly, or by the clock, with the cores in parallel
-    #[arg(long, value_enum, default_value_t = Mode::Deterministic)]
-    pub mode: Mode,
+    /// The machine.
+    #[command(flatten)]
+    pub machine: MachineArgs,
 
     /// Show each core's counts beside those of all
     #[arg(long)]
@@ -63,20 +56,8 @@ pub struct StatArgs {
     pub json: bool,
 
     /// The machine's memory, such as 512M or 2G [default: what the cores need]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
     pub memory: Option<u64>,
-
-    /// The kernel, an ELF file with a build-id [default: the one that was built]
-    #[arg(long, value_name = "ELF")]
-    pub kernel: Option<PathBuf>,
-
-    /// The loader [default: the one that was built]
-    #[arg(long, value_name = "ELF")]
-    pub loader: Option<PathBuf>,
-
-    /// Which QEMU, and its counters.
-    #[command(flatten)]
-    pub emulator: EmulatorArgs,
 
     /// End a guest that hangs: that has not written a line of its log, nor its counts,
     /// for so many seconds. While it counts it writes nothing
@@ -92,10 +73,6 @@ pub struct StatArgs {
     /// directory]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-
-    /// Show QEMU's command line and the guest's log
-    #[arg(long)]
-    pub verbose: bool,
 }
 
 impl StatArgs {
@@ -112,7 +89,6 @@ impl StatArgs {
     #[must_use]
     pub fn run(&self) -> RunArgs {
         RunArgs {
-            smp: self.smp,
             units: Some(self.units),
             period: None,
             source: SourceChoice::Auto,
@@ -122,20 +98,16 @@ impl StatArgs {
             delivery: Delivery::Nmi,
             workload: self.workload.clone(),
             samples: None,
-            mode: self.mode,
+            machine: self.machine.clone(),
             memory: self.memory,
             // What it holds is a few words for each event.
             ring: Some(*Settings::RING_BYTES.start()),
-            kernel: self.kernel.clone(),
-            loader: self.loader.clone(),
             iso: None,
             firmware: None,
-            emulator: self.emulator.clone(),
             timeout: self.timeout,
             time_limit: self.time_limit,
             output: self.output.clone(),
             format: self.format(),
-            verbose: self.verbose,
             aim: None,
             self_test: None,
         }

@@ -1,11 +1,8 @@
 //! What `list` and `doctor` take.
 
-use std::path::PathBuf;
-
 use clap::Args;
 
-use super::EmulatorArgs;
-use crate::profile::Mode;
+use super::MachineArgs;
 
 /// Examples of `list`.
 pub(super) const LIST_EXAMPLES: &str = "\
@@ -26,26 +23,9 @@ Exit status 0 if sampling is possible, 1 if not.";
 /// The machine that is surveyed, and how that is shown.
 #[derive(Args, Debug)]
 pub struct SurveyArgs {
-    /// Cores of the machine, 1 to 255
-    #[arg(long, value_name = "N", default_value_t = 4,
-          value_parser = clap::value_parser!(u32).range(1..=255))]
-    pub smp: u32,
-
-    /// How the machine's time runs, as pmiscope run has it
-    #[arg(long, value_enum, default_value_t = Mode::Deterministic)]
-    pub mode: Mode,
-
-    /// The kernel, an ELF file [default: the one that was built]
-    #[arg(long, value_name = "ELF")]
-    pub kernel: Option<PathBuf>,
-
-    /// The loader [default: the one that was built]
-    #[arg(long, value_name = "ELF")]
-    pub loader: Option<PathBuf>,
-
-    /// Which QEMU, and its counters.
+    /// The machine.
     #[command(flatten)]
-    pub emulator: EmulatorArgs,
+    pub machine: MachineArgs,
 
     /// End a guest that hangs: that gave no line of its log for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60,
@@ -55,8 +35,4 @@ pub struct SurveyArgs {
     /// Write it for programs
     #[arg(long)]
     pub json: bool,
-
-    /// Show QEMU's command line and the guest's log
-    #[arg(long)]
-    pub verbose: bool,
 }

@@ -70,8 +70,11 @@ pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
 /// How the guest did.
 fn booted(surveyed: &Surveyed, arguments: &SurveyArgs) -> Finding {
     if surveyed.is_whole() {
-        let cores = crate::units::counted(arguments.smp.into(), "core");
-        let says = format!("the kernel boots, {cores}, --mode {}", arguments.mode);
+        let cores = crate::units::counted(arguments.machine.smp.into(), "core");
+        let says = format!(
+            "the kernel boots, {cores}, --mode {}",
+            arguments.machine.mode
+        );
         return Finding::ok("kernel", says);
     }
     let says = format!(

@@ -16,7 +16,7 @@ pub(super) fn list(arguments: &SurveyArgs) -> Result<Exit> {
     let boot = boot(arguments)?;
     let (choice, pmu) = emulator(arguments)?;
     let qemu = Qemu::find(&choice)?;
-    may_accelerate(arguments.mode, &qemu)?;
+    may_accelerate(arguments.machine.mode, &qemu)?;
     let surveyed = survey((&qemu, pmu), boot, arguments)?;
     if !surveyed.is_whole() {
         eprintln!(

@@ -46,9 +46,10 @@ pub(super) fn boot(arguments: &SurveyArgs) -> Result<Boot> {
         take: Take::Survey,
         ..Settings::default()
     };
+    let wanted = &arguments.machine;
     Ok(Boot::Loader {
-        kernel: built(arguments.kernel.as_deref(), "kernel")?,
-        loader: built(arguments.loader.as_deref(), "loader")?,
+        kernel: built(wanted.kernel.as_deref(), "kernel")?,
+        loader: built(wanted.loader.as_deref(), "loader")?,
         command_line: settings.to_string(),
     })
 }
@@ -59,7 +60,7 @@ pub(super) fn boot(arguments: &SurveyArgs) -> Result<Boot> {
 ///
 /// The QEMU that was named has no counters, or not in this mode.
 pub(super) fn emulator(arguments: &SurveyArgs) -> Result<(Choice, Option<PmuModel>)> {
-    plan::emulator(&arguments.emulator, arguments.mode, false, has_lab)
+    plan::emulator(&arguments.machine, false, has_lab)
 }
 
 /// Boots the machine, and reads its survey.
@@ -72,14 +73,15 @@ pub(super) fn survey(
     boot: Boot,
     arguments: &SurveyArgs,
 ) -> Result<Surveyed> {
+    let wanted = &arguments.machine;
     // It needs no rings.
-    let memory = BASE_MEMORY + u64::from(arguments.smp) * CORE_MEMORY;
+    let memory = BASE_MEMORY + u64::from(wanted.smp) * CORE_MEMORY;
     let memory_file = guest_memory(memory)?;
     let serial = log_file().context("cannot make a file for the guest's log")?;
     let messages = log_file().context("cannot make a file for QEMU's messages")?;
     let machine = Machine {
-        mode: arguments.mode,
-        cores: arguments.smp,
+        mode: wanted.mode,
+        cores: wanted.smp,
         memory,
         memory_file: memory_file.path.clone(),
         serial_file: serial.path.clone(),
@@ -90,7 +92,7 @@ pub(super) fn survey(
         hpet: true,
     };
     let words = machine.arguments();
-    if arguments.verbose {
+    if wanted.verbose {
         let shown: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         eprintln!("pmiscope: {} {}", qemu.program.display(), shown.join(" "));
     }
@@ -102,7 +104,7 @@ pub(super) fn survey(
         let lines = log.poll().context("cannot read the guest's log")?;
         for line in &lines {
             survey.take(line);
-            if arguments.verbose {
+            if wanted.verbose {
                 eprintln!("{line}");
             }
         }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use profiler::format::Source;
 use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
-use crate::cli::{EmulatorArgs, RunArgs};
+use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
@@ -67,31 +67,27 @@ impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
-        let kernel_path = built(arguments.kernel.as_deref(), "kernel")?;
+        let machine = &arguments.machine;
+        let kernel_path = built(machine.kernel.as_deref(), "kernel")?;
         let kernel = fs::read(&kernel_path)
             .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
         let build_id = symbols::build_id(&kernel)
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
-        let (choice, pmu) = emulator(
-            &arguments.emulator,
-            arguments.mode,
-            arguments.iso.is_some(),
-            has_lab,
-        )?;
+        let (choice, pmu) = emulator(machine, arguments.iso.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
-        may_accelerate(arguments.mode, &qemu)?;
+        may_accelerate(machine.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
         let (base, ring) = match arguments.iso {
             None => (BASE_MEMORY, settings.ring_bytes),
             Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
         };
-        let needed = base + u64::from(arguments.smp) * (ring + CORE_MEMORY);
+        let needed = base + u64::from(machine.smp) * (ring + CORE_MEMORY);
         let memory = arguments.memory.unwrap_or(needed);
         let boot = match &arguments.iso {
             Some(image) => Boot::Iso(readable(image)?),
             None => Boot::Loader {
-                loader: built(arguments.loader.as_deref(), "loader")?,
+                loader: built(machine.loader.as_deref(), "loader")?,
                 kernel: kernel_path,
                 command_line: settings.to_string(),
             },
@@ -100,8 +96,8 @@ impl Plan {
         Ok(Self {
             qemu,
             pmu,
-            mode: arguments.mode,
-            cores: arguments.smp,
+            mode: machine.mode,
+            cores: machine.smp,
             memory,
             boot,
             firmware,
@@ -117,14 +113,14 @@ impl Plan {
             },
             patience: Duration::from_secs(arguments.timeout),
             time_limit: arguments.time_limit.map(Duration::from_secs),
-            verbose: arguments.verbose,
+            verbose: machine.verbose,
         })
     }
 }
 
 /// The kernel's settings.
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
-    let default = match (arguments.source, arguments.mode) {
+    let default = match (arguments.source, arguments.machine.mode) {
         (SourceChoice::Only(Source::Step), _) => 1,
         (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
         (_, Mode::Realtime | Mode::Kvm) => REALTIME_PERIOD,
@@ -133,7 +129,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         None => Some(arguments.period.unwrap_or(default)),
         Some(_) => None,
     };
-    let samples = arguments.samples.unwrap_or(match arguments.mode {
+    let samples = arguments.samples.unwrap_or(match arguments.machine.mode {
         Mode::Deterministic => DETERMINISTIC_SAMPLES,
         Mode::Realtime | Mode::Kvm => REALTIME_SAMPLES,
     });
@@ -154,7 +150,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         aim,
         ring_bytes: arguments
             .ring
-            .unwrap_or_else(|| ring_for(samples, arguments.smp)),
+            .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
         test: arguments.self_test.as_deref(),
     }
 }
@@ -178,25 +174,25 @@ fn may_count(arguments: &RunArgs) -> Result<()> {
 /// Which QEMU, and which performance counters it is asked for. By itself it is the lab
 /// emulator where that has something that the stock one has not.
 pub(in crate::commands) fn emulator(
-    arguments: &EmulatorArgs,
-    mode: Mode,
+    machine: &MachineArgs,
     is_image: bool,
     has_lab: impl FnOnce() -> bool,
 ) -> Result<(Choice, Option<PmuModel>)> {
-    let counts = mode == Mode::Deterministic;
-    if let Some(model) = arguments.pmu.filter(|_| !counts) {
+    let MachineArgs { mode, emulator, .. } = machine;
+    let counts = *mode == Mode::Deterministic;
+    if let Some(model) = emulator.pmu.filter(|_| !counts) {
         bail!(
             "--pmu {model}: the lab emulator's counters are there in deterministic mode only: leave out --pmu or --mode {mode}"
         );
     }
-    let choice = match (&arguments.qemu, arguments.pmu) {
+    let choice = match (&emulator.qemu, emulator.pmu) {
         (Some(choice), _) => choice.clone(),
         // What is missing is said then.
         (None, Some(_)) => Choice::Lab,
         (None, None) if counts && !is_image && has_lab() => Choice::Lab,
         (None, None) => Choice::Stock,
     };
-    let pmu = match (&choice, arguments.pmu) {
+    let pmu = match (&choice, emulator.pmu) {
         (Choice::Stock, Some(model)) => bail!(
             "--pmu {model}: the stock QEMU has no performance counters: say --qemu lab (`make qemu-pmu` builds it)"
         ),
@@ -311,7 +307,7 @@ mod tests {
 
     fn choice(line: &str, has_lab: bool) -> Result<(Choice, Option<PmuModel>)> {
         let run = run(line);
-        emulator(&run.emulator, run.mode, run.iso.is_some(), || has_lab)
+        emulator(&run.machine, run.iso.is_some(), || has_lab)
     }
 
     #[test]

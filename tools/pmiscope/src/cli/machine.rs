@@ -1,0 +1,59 @@
+//! What every command takes that boots a guest.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
+
+use crate::profile::Mode;
+use crate::qemu::{Choice, PmuModel};
+
+/// The help's heading of what the machine is.
+pub(super) const HEADING: &str = "Machine";
+
+/// The machine, and what is booted in it. What only some commands can choose, such as
+/// its memory, they have themselves; so with limits of time, whose defaults differ.
+#[derive(Args, Clone, Debug)]
+pub struct MachineArgs {
+    /// Cores of the machine, 1 to 255
+    #[arg(long, help_heading = HEADING, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub smp: u32,
+
+    /// How the machine's time runs: by a count of instructions, so that a run
+    /// repeats exactly, or by the clock, with the cores in parallel
+    #[arg(long, help_heading = HEADING, value_enum, default_value_t = Mode::Deterministic)]
+    pub mode: Mode,
+
+    /// The kernel, an ELF file with a build-id [default: the one that was built]
+    #[arg(long, help_heading = HEADING, value_name = "ELF")]
+    pub kernel: Option<PathBuf>,
+
+    /// The loader [default: the one that was built]
+    #[arg(long, help_heading = HEADING, value_name = "ELF")]
+    pub loader: Option<PathBuf>,
+
+    /// Which QEMU, and its counters.
+    #[command(flatten)]
+    pub emulator: EmulatorArgs,
+
+    /// Show QEMU's command line and the guest's log
+    #[arg(long)]
+    pub verbose: bool,
+}
+
+/// Which QEMU is used.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EmulatorArgs {
+    /// The QEMU to use: stock is qemu-system-x86_64 in PATH; lab is the one that `make
+    /// qemu-pmu` builds, which has performance counters [default: lab in deterministic
+    /// mode, if it is built and --iso is not given; else stock]
+    #[arg(long, help_heading = HEADING, value_name = "stock|lab|PATH",
+          value_parser = OsStringValueParser::new().map(Choice::parse))]
+    pub qemu: Option<Choice>,
+
+    /// The performance counters that the lab emulator's cores have, in deterministic mode
+    /// [default: intel-v5]
+    #[arg(long, help_heading = HEADING, value_name = "MODEL", value_enum)]
+    pub pmu: Option<PmuModel>,
+}
