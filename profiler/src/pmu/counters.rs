@@ -102,13 +102,35 @@ impl Counters {
 }
 
 impl fmt::Display for Counters {
-    /// As `counters 0, 2 and fixed counter 1`.
+    /// As `counters 0-3, 6, fixed counter 1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut separator = "";
-        for counter in self.iter() {
-            write!(f, "{separator}{counter}")?;
+        for (kind, numbers) in [("counter", self.general), ("fixed counter", self.fixed)] {
+            let plural = match numbers.count_ones() {
+                0 => continue,
+                1 => "",
+                _ => "s",
+            };
+            write!(f, "{separator}{kind}{plural} ")?;
+            ranges(numbers, f)?;
             separator = ", ";
         }
         Ok(())
     }
+}
+
+/// The numbers of the bits that are set, those in a row as a range.
+fn ranges(mut bits: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut separator = "";
+    while bits != 0 {
+        let first = bits.trailing_zeros();
+        let count = (bits >> first).trailing_ones();
+        write!(f, "{separator}{first}")?;
+        if count > 1 {
+            write!(f, "-{}", first + count - 1)?;
+        }
+        separator = ", ";
+        bits &= !(u32::MAX >> (u32::BITS - count) << first);
+    }
+    Ok(())
 }

@@ -44,7 +44,7 @@ fn the_first_event_that_finds_no_counter_is_named() {
     assert_eq!(error, TooMany { event: 3, free });
     assert_eq!(
         error.to_string(),
-        "event 4 finds no counter beside those before it: there are 3 (counter 0, counter 1, counter 3)"
+        "event 4 finds no counter beside those before it: there are 3 (counters 0-1, 3)"
     );
     let error = allocate(&[general(1)], Counters::NONE).unwrap_err();
     assert_eq!(error.to_string(), "no counter is free");

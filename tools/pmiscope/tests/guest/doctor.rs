@@ -40,8 +40,7 @@ fn sources(list: &Value) -> Vec<String> {
         .collect()
 }
 
-const NO_COUNTER: &str =
-    "no counter keeps what is written to it (counter 0, counter 1, counter 2, counter 3)";
+const NO_COUNTER: &str = "no counter keeps what is written to it (counters 0-3)";
 
 #[test]
 fn a_list_says_why_no_event_can_be_counted() {

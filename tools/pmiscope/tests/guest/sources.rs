@@ -83,7 +83,7 @@ fn a_source_that_is_not_there_is_refused() {
     for (arguments, reason) in [
         (
             "--source pmu",
-            "pmu: no counter keeps what is written to it (counter 0, counter 1, counter 2, counter 3); there are apic-timer, hpet, ipi, step (pmiscope doctor says what to change)",
+            "pmu: no counter keeps what is written to it (counters 0-3); there are apic-timer, hpet, ipi, step (pmiscope doctor says what to change)",
         ),
         (
             "--source ipi --smp 1",
