@@ -164,11 +164,9 @@ pub(super) fn prepare(settings: &Settings<'_>, clock: &RunClock) -> Counting {
 
 /// Adds why `event` cannot be counted on `core`, as far as there is room.
 fn add_problem(text: &mut Text<512>, event: &Event, core: usize, problem: &Unplanned) {
-    let before = if text.as_str().is_empty() { "" } else { "; " };
+    text.append_item("; ", format_args!("`{event}`: "));
     // A text takes what fits: no error.
-    let _ = write!(text, "{before}`{event}`: ");
     if core != 0 {
-        // As above.
         let _ = write!(text, "core {core}: ");
     }
     // As above. The event is named already, and not by its number.

@@ -127,6 +127,15 @@ impl<const N: usize> Text<N> {
         made
     }
 
+    /// Appends as much of `item` as fits, behind `separator` if it is not the first.
+    pub fn append_item(&mut self, separator: &str, item: fmt::Arguments<'_>) {
+        if self.len > 0 {
+            self.append(separator);
+        }
+        // What does not fit is cut: no error.
+        let _ = fmt::Write::write_fmt(self, item);
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

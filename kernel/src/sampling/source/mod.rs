@@ -11,7 +11,7 @@ pub mod ipi;
 pub mod pmu;
 pub mod step;
 
-use core::fmt::{self, Write as _};
+use core::fmt;
 
 use profiler::format::{self, Delivery, Text};
 use profiler::settings::SourceChoice;
@@ -176,31 +176,29 @@ impl Source {
             };
             match fits.and_then(|()| Self::probe(kind, wanted)) {
                 Ok(source) => {
-                    let said = match choice {
-                        SourceChoice::Auto => write!(story, "{kind}: the first that works"),
-                        SourceChoice::Only(_) => write!(story, "{kind}: asked for by name"),
+                    let why = match choice {
+                        SourceChoice::Auto => "the first that works",
+                        SourceChoice::Only(_) => "asked for by name",
                     };
-                    // A text takes what fits.
-                    let _ = said;
-                    if let Self::Pmu(pmu) = source {
-                        // As above.
-                        let _ = write!(story, " ({pmu})");
+                    match source {
+                        Self::Pmu(pmu) => {
+                            story.append_item("; ", format_args!("{kind}: {why} ({pmu})"))
+                        }
+                        _ => story.append_item("; ", format_args!("{kind}: {why}")),
                     }
                     return Some(source);
                 }
-                Err(problem) => {
-                    // As above.
-                    let _ = write!(story, "{kind}: {problem}; ");
-                }
+                Err(problem) => story.append_item("; ", format_args!("{kind}: {problem}")),
             }
         }
         if let SourceChoice::Only(asked) = choice {
             let others = KINDS.into_iter().filter(|&kind| kind != asked);
-            let mut before = "there are ";
+            let mut working = Text::<64>::EMPTY;
             for kind in others.filter(|&kind| Self::probe(kind, wanted).is_ok()) {
-                // As above.
-                let _ = write!(story, "{before}{kind}");
-                before = ", ";
+                working.append_item(", ", format_args!("{kind}"));
+            }
+            if working != Text::EMPTY {
+                story.append_item("; ", format_args!("there are {}", working.as_str()));
             }
         }
         None

@@ -84,6 +84,20 @@ fn impossible_fields_are_named() {
 }
 
 #[test]
+fn items_are_separated_and_nothing_ends_with_a_separator() {
+    let mut text = Text::<10>::EMPTY;
+    for (item, so_far) in [
+        (1, "1"),
+        (22, "1; 22"),
+        (333, "1; 22; 333"),
+        (4, "1; 22; 333"),
+    ] {
+        text.append_item("; ", format_args!("{item}"));
+        assert_eq!(text.as_str(), so_far);
+    }
+}
+
+#[test]
 fn a_text_is_cut_at_a_character() {
     let mut text = Text::<5>::new("äöü");
     assert_eq!(text.as_str(), "äö");

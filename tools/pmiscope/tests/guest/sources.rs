@@ -103,6 +103,18 @@ fn a_source_that_is_not_there_is_refused() {
 }
 
 #[test]
+fn auto_says_of_each_source_why_none_works() {
+    let run = run("--event cycles").ended_with(5);
+    assert_eq!(
+        run.said(),
+        "pmiscope: the kernel could not sample: no source works: \
+         pmu: no counter keeps what is written to it (counters 0-3); \
+         apic-timer: it counts no events; hpet: it counts no events; ipi: it counts no events \
+         (pmiscope doctor says what to change)\n"
+    );
+}
+
+#[test]
 fn counting_without_counters_is_refused() {
     for arguments in [
         "",
