@@ -113,13 +113,6 @@ impl Run {
 
 static RUN: Once<Run> = Once::new();
 static PHASE: AtomicU8 = AtomicU8::new(Phase::Off as u8);
-/// The sources that were probed, by their numbers and how they interrupt, and the
-/// place of the one that is being probed or used.
-static SOURCES: [Once<Source>; 2 * KINDS_END as usize] =
-    [const { Once::new() }; 2 * KINDS_END as usize];
-/// Above the number of every source.
-const KINDS_END: u8 = 6;
-static CURRENT_SOURCE: AtomicU8 = AtomicU8::new(0);
 
 /// How long a halt lasts at most where counters are the source, which count nothing
 /// meanwhile.
@@ -167,23 +160,6 @@ fn set_phase(phase: Phase) {
 #[inline]
 fn run() -> Option<&'static Run> {
     RUN.get()
-}
-
-/// The source in use.
-#[inline]
-fn source() -> Option<&'static Source> {
-    SOURCES[usize::from(CURRENT_SOURCE.load(Ordering::Relaxed))].get()
-}
-
-/// Makes `source`, which interrupts by `delivery`, the one in use.
-fn offer(source: Source, delivery: Delivery) {
-    let number = source.kind() as u8;
-    let place = match delivery {
-        Delivery::Nmi => number,
-        Delivery::Irq => number + KINDS_END,
-    };
-    SOURCES[usize::from(place)].call_once(|| source);
-    CURRENT_SOURCE.store(place, Ordering::Release);
 }
 
 /// Makes the interrupts that sampling has be taken.
@@ -325,7 +301,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
             SourceChoice::Only(_) => refuse(format_args!("{reason}")),
         }
     });
-    offer(source, settings.delivery);
+    source::make_current(source, settings.delivery);
     let mut calibration = calibration::measure(&source, settings.delivery, &clock)
         .unwrap_or_else(|problem| refuse(format_args!("{}: {problem}", source.kind())));
     let aimed = settings.aim.map(|aim| {

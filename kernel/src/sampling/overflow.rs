@@ -24,7 +24,7 @@ use x86_64::registers::rflags::RFlags;
 use super::aim::{self, CoreAim};
 use super::counting::CoreCounting;
 use super::source::pmu::CorePmu;
-use super::source::{Source, step};
+use super::source::{self, Source, step};
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, counted, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
@@ -141,7 +141,7 @@ fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
         (Phase::Sampling, Some(aimed)) => {
             let state = &core.sampling;
             let count = aim::hit(core, aimed)?;
-            let source = super::source()?;
+            let source = source::current()?;
             // The source is armed anew, and forgets that.
             if state.armed.load(Relaxed) && source.has_fired(core) {
                 state.owed.store(true, Relaxed);
@@ -169,7 +169,7 @@ fn resume(core: &CoreBlock, next: Next) {
         Next::GoOn => 0,
         Next::Return => return,
     };
-    if let Some(source) = super::source() {
+    if let Some(source) = source::current() {
         source.arm(core, count);
     }
 }
@@ -178,7 +178,7 @@ fn resume(core: &CoreBlock, next: Next) {
 #[inline]
 pub(super) fn arm(core: &CoreBlock, count: u32) {
     note_armed(core);
-    if let Some(source) = super::source() {
+    if let Some(source) = source::current() {
         source.arm(core, count);
     }
 }
@@ -195,7 +195,7 @@ fn taken(
     entered: u64,
     delivery: Delivery,
 ) -> Next {
-    if let Some(Source::Pmu(pmu)) = super::source() {
+    if let Some(Source::Pmu(pmu)) = source::current() {
         return counted::interrupt(frame, core, entered, delivery, pmu);
     }
     match (phase(), run()) {

@@ -149,7 +149,7 @@ fn try_out(
         has_events: false,
     };
     let tried = Source::probe(kind, &wanted);
-    if let Some(source) = super::source() {
+    if let Some(source) = source::current() {
         source.disarm(cpu::current());
     }
     let _ = Deadline::after(SETTLING).wait_for(|| false);

@@ -12,9 +12,11 @@ pub mod pmu;
 pub mod step;
 
 use core::fmt;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use profiler::format::{self, Delivery, Text};
 use profiler::settings::SourceChoice;
+use spin::Once;
 
 use super::clock::RunClock;
 use super::{calibration, overflow};
@@ -26,6 +28,32 @@ use pmu::Pmu;
 
 /// When the interrupt that a probe waits for is due, in ticks.
 const ARRIVAL: u64 = 100_000;
+
+/// The sources that were probed, by their numbers and how they interrupt: handlers
+/// look at one without a lock, so it stays where it is while another is probed.
+static PROBED: [Once<Source>; 2 * KINDS_END as usize] =
+    [const { Once::new() }; 2 * KINDS_END as usize];
+/// Above the number of every source.
+const KINDS_END: u8 = 6;
+/// The place of the one that is being probed or used.
+static CURRENT: AtomicU8 = AtomicU8::new(0);
+
+/// The source that is being probed or used, whose interrupts are what is sampled.
+#[inline]
+pub(super) fn current() -> Option<&'static Source> {
+    PROBED[usize::from(CURRENT.load(Ordering::Relaxed))].get()
+}
+
+/// Makes `source`, which interrupts by `delivery`, the current one.
+pub(super) fn make_current(source: Source, delivery: Delivery) {
+    let number = source.kind() as u8;
+    let place = match delivery {
+        Delivery::Nmi => number,
+        Delivery::Irq => number + KINDS_END,
+    };
+    PROBED[usize::from(place)].call_once(|| source);
+    CURRENT.store(place, Ordering::Release);
+}
 
 /// All sources, in the order in which they are probed.
 pub(super) const KINDS: [format::Source; 5] = [
@@ -230,7 +258,7 @@ impl Source {
             format::Source::Ipi => Self::Ipi(Driver::probe()?),
         };
         // What the hardware says of itself is one thing; an interrupt is another.
-        super::offer(source, delivery);
+        make_current(source, delivery);
         if let Self::Pmu(pmu) = source {
             pmu.try_out()?;
             return Ok(source);
