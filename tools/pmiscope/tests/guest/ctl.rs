@@ -10,35 +10,40 @@ use serde_json::Value;
 use crate::fixture::{Slot, folder};
 use crate::pmu::is_skipped;
 
-/// A run that does not end by itself.
+/// A run that goes on.
 struct Going {
     child: Child,
     _slot: Slot,
 }
 
 impl Going {
-    fn start(name: &str, arguments: &str) -> Self {
+    /// A run that takes samples, and does not end by itself.
+    fn sampling(name: &str, arguments: &str) -> Self {
+        let endless = format!("--samples 1000000000 --ring 32M {arguments}");
+        let going = Self::start("run", name, &endless);
+        going.wait_for("a sample", |it| it.samples() > 0);
+        going
+    }
+
+    /// A run that counts, and ends when it has.
+    fn counting(name: &str, arguments: &str) -> Self {
+        let going = Self::start("stat", name, arguments);
+        going.wait_for("the counting", |it| it.status() == "counting\n");
+        going
+    }
+
+    fn start(command: &str, name: &str, arguments: &str) -> Self {
         let _slot = Slot::take();
         let child = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
-            .args([
-                "run",
-                "--format",
-                "json",
-                "--samples",
-                "1000000000",
-                "--smp",
-                "2",
-            ])
-            .args(["--ring", "32M", "--time-limit", "120", "-o"])
+            .args([command, "--format", "json", "--smp", "2"])
+            .args(["--time-limit", "120", "-o"])
             .arg(folder().join(format!("{name}.pmi")))
             .args(arguments.split_ascii_whitespace())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .expect("the tool starts");
-        let going = Self { child, _slot };
-        going.wait_for("a sample", |it| it.samples() > 0);
-        going
+        Self { child, _slot }
     }
 
     /// What `pmiscope ctl` ends with and says of this run.
@@ -90,14 +95,21 @@ impl Going {
     }
 
     /// Ends it as ^C does; gives its report.
-    fn end(mut self) -> Value {
+    #[track_caller]
+    fn end(self) -> Value {
         let pid = self.child.id().to_string();
         let sent = Process::new("kill").args(["-INT", &pid]).status();
         assert!(sent.expect("kill runs").success());
+        self.report(130)
+    }
+
+    /// Waits for its end; gives its report.
+    #[track_caller]
+    fn report(mut self, status: i32) -> Value {
         let mut text = String::new();
         let mut out = self.child.stdout.take().expect("it was piped");
         out.read_to_string(&mut text).expect("the report is text");
-        assert_eq!(self.child.wait().unwrap().code(), Some(130));
+        assert_eq!(self.child.wait().unwrap().code(), Some(status), "{text}");
         serde_json::from_str(&text).expect("the report is JSON")
     }
 }
@@ -115,7 +127,7 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     if is_skipped() {
         return;
     }
-    let going = Going::start("ctl", "--qemu lab --period 1000 --workload mix");
+    let going = Going::sampling("ctl", "--qemu lab --period 1000 --workload mix");
     going.does("stop");
     going.wait_for("the stop", |it| it.status().starts_with("stopped; "));
     // The rings are drained still. If it has not stopped, there is no end of it.
@@ -189,7 +201,7 @@ fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
 
 #[test]
 fn a_run_by_a_timer_refuses_and_goes_on() {
-    let going = Going::start("ctl-timer", "--qemu stock");
+    let going = Going::sampling("ctl-timer", "--qemu stock");
     let (status, said) = going.ctl("stop");
     assert_eq!(status, Some(1));
     assert!(
@@ -198,4 +210,28 @@ fn a_run_by_a_timer_refuses_and_goes_on() {
     );
     going.go_on(100);
     going.end();
+}
+
+#[test]
+fn a_run_that_counts_refuses_and_counts_on() {
+    if is_skipped() {
+        return;
+    }
+    const UNITS: u64 = 8000;
+    let going = Going::counting(
+        "ctl-counting",
+        &format!("--qemu lab --workload arithmetic --units {UNITS} --event instructions:k"),
+    );
+    for command in ["stop", "start", "period 700", "event cycles"] {
+        let (status, said) = going.ctl(command);
+        assert!(
+            status == Some(1) && said.contains("a run that counts goes on as it began"),
+            "ctl {command}: {status:?}, {said}"
+        );
+    }
+    assert_eq!(going.status(), "counting\n");
+    let report = going.report(0);
+    // A unit is tens of thousands of instructions.
+    let count = report["events"][0]["count"].as_u64();
+    assert!(count > Some(UNITS * 2 * 10_000), "{report:#}");
 }

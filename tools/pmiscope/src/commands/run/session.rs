@@ -265,6 +265,10 @@ impl<'run> Session<'run> {
 /// How a run stands, in a line.
 fn status(sampling: &Sampling<'_>) -> String {
     let collector = &sampling.collector;
+    // What is left of a run that counts comes at its end.
+    if sampling.total == 0 {
+        return "counting".into();
+    }
     let state = match collector.is_paused() {
         true => "stopped",
         false => "sampling",
