@@ -63,6 +63,15 @@ impl Going {
         assert_eq!((status, said.as_str()), (Some(0), ""), "ctl {command}");
     }
 
+    #[track_caller]
+    fn refuses(&self, command: &str, why: &str) {
+        let (status, said) = self.ctl(command);
+        assert!(
+            status == Some(1) && said.contains(why),
+            "ctl {command} was not refused because `{why}`, but ended with {status:?}: {said}"
+        );
+    }
+
     fn status(&self) -> String {
         self.ctl("status").1
     }
@@ -151,11 +160,9 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     going.does("event instructions:k,cycles/period=400/");
     going.go_on(1000);
     // What cannot be counted changes nothing.
-    let (status, said) = going.ctl("event branches");
-    assert_eq!(status, Some(1));
-    assert!(
-        said.contains("event 1, branches: this processor does not have the event"),
-        "{said}"
+    going.refuses(
+        "event branches",
+        "event 1, branches: this processor does not have the event",
     );
     going.go_on(1000);
 
@@ -202,11 +209,9 @@ fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
 #[test]
 fn a_run_by_a_timer_refuses_and_goes_on() {
     let going = Going::sampling("ctl-timer", "--qemu stock");
-    let (status, said) = going.ctl("stop");
-    assert_eq!(status, Some(1));
-    assert!(
-        said.contains("it samples by apic-timer; only runs by the source pmu"),
-        "{said}"
+    going.refuses(
+        "stop",
+        "it samples by apic-timer; only runs by the source pmu",
     );
     going.go_on(100);
     going.end();
@@ -223,11 +228,7 @@ fn a_run_that_counts_refuses_and_counts_on() {
         &format!("--qemu lab --workload arithmetic --units {UNITS} --event instructions:k"),
     );
     for command in ["stop", "start", "period 700", "event cycles"] {
-        let (status, said) = going.ctl(command);
-        assert!(
-            status == Some(1) && said.contains("a run that counts goes on as it began"),
-            "ctl {command}: {status:?}, {said}"
-        );
+        going.refuses(command, "a run that counts goes on as it began");
     }
     assert_eq!(going.status(), "counting\n");
     let report = going.report(0);

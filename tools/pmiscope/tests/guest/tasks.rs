@@ -94,12 +94,37 @@ fn tasks_run_on_stacks_of_their_own_and_on_other_cores() {
 
 #[test]
 fn a_system_call_shows_who_made_it() {
+    const SYSTEM_CALL: u8 = 0x80;
+    // More than there is of it behind its entry.
+    const CALLER_BYTES: u64 = 64;
     let storm = storm(1);
-    let called = |seen: &Seen| crossed(seen).first() == Some(&0x80);
-    let switching = between(&storm, ["switch_task", "resume_task"]);
+    let caller = function("syscall::system_call").0;
+    let (mut switching, mut called) = (0, 0);
+    for seen in between(&storm, ["switch_task", "resume_task"]) {
+        switching += 1;
+        let is_crossing = |entry: &ChainEntry| matches!(entry, ChainEntry::Crossing { .. });
+        let outer = seen.chain.iter().position(is_crossing);
+        let Some([ChainEntry::Crossing { vector, pc, .. }, callers @ ..]) =
+            outer.map(|at| &seen.chain[at..])
+        else {
+            continue;
+        };
+        if *vector != SYSTEM_CALL {
+            continue;
+        }
+        called += 1;
+        assert!(
+            (caller..caller + CALLER_BYTES).contains(&pc.0),
+            "a system call was made at {pc:x?}, and not in `system_call` at {caller:#x}: {seen:x?}"
+        );
+        assert!(
+            !callers.is_empty() && seen.end == ChainEnd::Complete,
+            "who called `system_call` is not in the chain: {seen:x?}"
+        );
+    }
     assert!(
-        switching.filter(called).count() > 100,
-        "no switch below a system call"
+        called > 100,
+        "{called} of {switching} samples in the switch are below a system call"
     );
 }
 
@@ -111,7 +136,11 @@ fn the_walk_goes_through_an_nmi_over_an_interrupt_over_an_exception_over_a_task(
     let layers = sample("--workload layers --smp 1 --samples 20000 --aim nmi_landed:0..1500");
     let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
     for sample in layers.all() {
-        assert_eq!(sample.end, ChainEnd::Complete, "{sample:x?}");
+        assert_eq!(
+            sample.end,
+            ChainEnd::Complete,
+            "how a chain ends: {sample:x?}"
+        );
         let mut layers = crossed(&sample);
         // Any number of NMIs in NMIs is one layer here.
         layers.dedup_by(|outer, inner| *outer == NMI && *inner == NMI);
@@ -126,7 +155,10 @@ fn the_walk_goes_through_an_nmi_over_an_interrupt_over_an_exception_over_a_task(
         &[NMI, INTERRUPT, EXCEPTION],
     ] {
         let count = seen.remove(layers).unwrap_or(0);
-        assert!(count > 100, "{layers:?} {count} times, and {seen:?}");
+        assert!(
+            count > 100,
+            "{count} samples cross {layers:?} (vectors, innermost first); the others: {seen:?}"
+        );
     }
-    assert!(seen.is_empty(), "other layers: {seen:?}");
+    assert!(seen.is_empty(), "samples cross other layers: {seen:?}");
 }

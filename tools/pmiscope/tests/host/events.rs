@@ -2,6 +2,7 @@
 
 use pmiscope::flame;
 use pmiscope::profile::Profile;
+use pmiscope::report::model::Counters;
 use pmiscope::report::{self, Options, Report, Selection, SortBy};
 use pmiscope::symbols::Symbols;
 use profiler::format::{Delivery, Description, Text};
@@ -26,6 +27,12 @@ fn report_of(event: Option<u8>) -> Report {
 
 fn json_of(event: Option<u8>) -> Value {
     serde_json::from_str(&report::json(&report_of(event)).unwrap()).unwrap()
+}
+
+#[track_caller]
+fn says(report: &Report, part: &str) {
+    let text = report::text::text(report, SortBy::Own);
+    assert!(text.contains(part), "`{part}` is not in:\n{text}");
 }
 
 #[test]
@@ -133,24 +140,36 @@ fn an_event_that_came_later_is_known_by_its_record() {
     );
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
     let report = Report::new(&profile, &mut symbols, Options::default());
+    // Its record is no sample, and none that cannot be read.
+    assert_eq!(report.incomplete, None);
     let samples: Vec<_> = report.events.iter().map(|event| event.samples).collect();
     assert_eq!(samples, [1, 0, 2]);
-    let text = report::text::text(&report, SortBy::Own);
-    assert!(
-        text.contains("            7 requested, 9 set: no shorter one makes progress here"),
-        "{text}"
+    says(
+        &report,
+        "            7 requested, 9 set: no shorter one makes progress here",
     );
     assert_eq!(report::event::find(&profile, "instructions:u").unwrap(), 2);
 }
 
 #[test]
 fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
-    let text = report::text::text(&report_of(None), SortBy::Own);
-    let line = "            2 overflows due too soon after another and missed, 4 interrupts for an overflow seen\n            before\n";
-    assert!(text.contains(line), "{text}");
     assert_eq!(
         json_of(None)["counters"],
         json!({ "late": 4, "early": 0, "missed": 2 })
+    );
+    let mut report = report_of(None);
+    says(
+        &report,
+        "            2 overflows due too soon after another and missed, 4 interrupts for an overflow seen\n            before\nhash",
+    );
+    report.counters = Some(Some(Counters {
+        late: 0,
+        early: 1,
+        missed: 0,
+    }));
+    says(
+        &report,
+        "unclaimed\n            1 interrupt before the event was due\nhash",
     );
     // Where overflows are a timer's there is no such thing.
     let profile = Profile::read(profile()).unwrap();
