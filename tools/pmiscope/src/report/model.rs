@@ -139,12 +139,15 @@ pub struct Period {
 }
 
 /// The cost of a sample.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Cost {
     /// The median.
     pub median: u64,
-    /// The most.
-    pub max: u64,
+    /// The most. `null` where it would be what other cores executed during a handler:
+    /// where one clock counts the instructions of several cores that do not take turns.
+    /// The median is one core's there, unless cores wake each other so often that most
+    /// handlers are interrupted by another: then it is too high.
+    pub max: Option<u64>,
 }
 
 /// A core.
@@ -228,7 +231,10 @@ impl Report {
             _ => Period::new(run.period, &tally.periods),
         };
         let handler = tally.handler.summary();
-        let handler = handler.map(|[_, median, max]| Cost { median, max });
+        let handler = handler.map(|[_, median, max]| Cost {
+            median,
+            max: (!counts_other_cores(run)).then_some(max),
+        });
         let end = profile.end.as_ref();
         let mut incomplete: Vec<_> = profile.incomplete().into_iter().collect();
         if tally.unreadable > 0 {
@@ -279,6 +285,11 @@ impl Report {
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
         }
     }
+}
+
+/// Whether the clock goes on by what other cores execute while one is in a handler.
+fn counts_other_cores(run: &Description) -> bool {
+    run.clock == Clock::Instructions && run.cores > 1 && !run.turns
 }
 
 fn counters(end: &RunEnd) -> Counters {

@@ -124,7 +124,7 @@ impl Out {
         if !report.events.is_empty() {
             self.events(report);
             if let Some(cost) = report.handler_ticks {
-                self.handler(&number(cost.median), unit, &number(cost.max));
+                self.handler(&number(cost.median), unit, cost.max.map(number));
             }
             return;
         }
@@ -135,14 +135,18 @@ impl Out {
         let (Some(cost), Some(median)) = (report.handler_ticks, period.median) else {
             return;
         };
-        let [cost, at_most, median] = [cost.median, cost.max, median].map(number);
-        self.handler(&cost, unit, &at_most);
+        let at_most = cost.max.map(number);
+        let [cost, median] = [cost.median, median].map(number);
+        self.handler(&cost, unit, at_most);
         let ran = format!("the workload ran {median}{unit} between samples, the handler {cost}");
         self.fact("progress", &ran);
     }
 
-    fn handler(&mut self, median: &str, unit: &str, at_most: &str) {
-        let line = format!("{median}{unit} a sample (median), at most {at_most}");
+    fn handler(&mut self, median: &str, unit: &str, at_most: Option<String>) {
+        let line = match at_most {
+            Some(at_most) => format!("{median}{unit} a sample (median), at most {at_most}"),
+            None => format!("{median}{unit} a sample (median; other cores' may be among them)"),
+        };
         self.fact("handler", &line);
     }
 

@@ -2,10 +2,10 @@
 
 use pmiscope::flame;
 use pmiscope::profile::Profile;
-use pmiscope::report::model::Counters;
+use pmiscope::report::model::{Cost, Counters};
 use pmiscope::report::{self, Options, Report, Selection, SortBy};
 use pmiscope::symbols::Symbols;
-use profiler::format::{Delivery, Description, Text};
+use profiler::format::{Clock, Delivery, Description, Text};
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stdout, text};
@@ -176,6 +176,46 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
     let report = Report::new(&profile, &mut symbols, Options::default());
     assert_eq!(report.counters, None);
+}
+
+/// Where one clock counts what all cores execute, and they do not wait for each other,
+/// the most that a handler took is theirs.
+#[test]
+fn what_others_executed_is_not_the_most_that_a_handler_took() {
+    let [mut first, _] = samples();
+    first[2].handler_cost = 310;
+    let report_of = |change: fn(&mut Description)| {
+        let mut description = Description {
+            clock: Clock::Instructions,
+            ..two_events()
+        };
+        change(&mut description);
+        let profile = Profile::read(profile_of(&description, &first)).unwrap();
+        let mut symbols = Symbols::new(&kernel().elf).unwrap();
+        Report::new(&profile, &mut symbols, Options::default())
+    };
+    let cost = |max| Some(Cost { median: 300, max });
+    let shared = report_of(|_| {});
+    assert_eq!(shared.handler_instructions, cost(None));
+    says(
+        &shared,
+        "handler     300 instructions a sample (median; other cores' may be among them)\n",
+    );
+    let json: Value = serde_json::from_str(&report::json(&shared).unwrap()).unwrap();
+    assert_eq!(json["handler_ticks"], json!({ "median": 300, "max": null }));
+    for (what, change) in [
+        ("one core", (|run| run.cores = 1) as fn(&mut Description)),
+        ("cores in turn", |run| run.turns = true),
+        ("clocks of time", |run| run.clock = Clock::Time),
+    ] {
+        let report = report_of(change);
+        assert_eq!(report.handler_ticks, cost(Some(310)), "{what}");
+        let text = report::text::text(&report, SortBy::Own);
+        assert!(
+            text.contains("a sample (median), at most 310"),
+            "{what}:\n{text}"
+        );
+    }
 }
 
 #[test]
