@@ -21,7 +21,8 @@ pub struct MachineArgs {
     pub smp: u32,
 
     /// How the machine's time runs: by a count of instructions, so that a run
-    /// repeats exactly, or by the clock, with the cores in parallel
+    /// repeats exactly, or by the clock, with the cores in parallel; by kvm on the
+    /// host's own processor
     #[arg(long, help_heading = HEADING, value_enum, default_value_t = Mode::Deterministic)]
     pub mode: Mode,
 

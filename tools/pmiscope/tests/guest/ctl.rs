@@ -196,7 +196,7 @@ fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
         return;
     }
     let arguments = "--qemu lab --delivery irq --period 1000 --workload arithmetic";
-    let going = Going::start("ctl-irq", arguments);
+    let going = Going::sampling("ctl-irq", arguments);
     going.does("period 700");
     going.go_on(1000);
     let report = going.end();
