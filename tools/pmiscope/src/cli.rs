@@ -417,7 +417,7 @@ mod tests {
             ("run --iso x.iso --event slots", "cannot be used with"),
             (
                 "run --mode fast",
-                "[possible values: deterministic, realtime]",
+                "[possible values: deterministic, realtime, kvm]",
             ),
             ("run --ring 100K", "must be a power of two from 64K to 1G"),
             ("run --memory 64", "expected a number and a unit"),
