@@ -279,9 +279,14 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
         pmu.architectural = !absent & low_bits(events);
         if version >= 2 {
             let mut number = more.to_le_bytes()[0] & 0x1f;
-            // The first processors of version 2 have three and say none.
+            let [mut width, ..] = (more >> 5).to_le_bytes();
+            // The first processors of version 2 have three and say none, and some of them
+            // do not say how wide those are: as wide as the general ones.
             if version == 2 && number == 0 && pmu.hypervisor.is_none() {
                 number = 3;
+                if width == 0 {
+                    width = pmu.general_width;
+                }
             }
             pmu.counters.fixed = low_bits(number);
             if version >= 5 {
@@ -289,7 +294,6 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
             }
             pmu.counters.fixed &= low_bits(Counters::MOST_FIXED);
             if pmu.counters.fixed != 0 {
-                let [width, ..] = (more >> 5).to_le_bytes();
                 pmu.fixed_width = checked_width(width)?;
             }
         }

@@ -136,10 +136,17 @@ fn fixed_counters_of_version_5_are_a_bitmap() {
 
 #[test]
 fn a_core_2_that_says_nothing_of_its_fixed_counters_has_three() {
-    let silent = Cpu::intel(0xa, 0x6f6, [0x0728_0202, 0, 0, 0x0500]);
-    assert_eq!(silent.detect().unwrap().counters.fixed, 0b111);
-    // A hypervisor that says none has none.
-    assert_eq!(silent.hypervisor().detect().unwrap().counters.fixed, 0);
+    // Some say how wide they are, others not even that.
+    for said in [0x0500, 0] {
+        let silent = Cpu::intel(0xa, 0x6f6, [0x0728_0202, 0, 0, said]);
+        let pmu = silent.detect().unwrap();
+        assert_eq!((pmu.counters.fixed, pmu.fixed_width), (0b111, 40));
+        // A hypervisor that says none has none.
+        assert_eq!(silent.hypervisor().detect().unwrap().counters.fixed, 0);
+    }
+    // One that has them and gives them no bits errs.
+    let wrong = Cpu::intel(0xa, 0x6f6, [0x0728_0202, 0, 0, 0x0003]);
+    assert_eq!(wrong.detect(), Err(NoPmu::Width(0)));
 }
 
 #[test]
