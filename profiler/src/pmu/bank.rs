@@ -230,6 +230,28 @@ impl GlobalRegisters {
         registers.try_write(self.reset, 0)
     }
 
+    /// Makes sure that the control takes the bits of `counters`, set and cleared, which a
+    /// handler writes. They are not enabled by their own controls, so nothing counts that
+    /// did not (SDM vol. 3, "IA32_PERF_GLOBAL_CTRL": both have to enable a counter, a
+    /// general one and a fixed one; APM vol. 2, 13.2, likewise). It is as before then.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses it.
+    pub fn try_counters<R: Registers>(
+        &self,
+        registers: &R,
+        counters: Counters,
+    ) -> Result<(), Refused> {
+        let before = registers.try_read(self.control)?;
+        let bits = counters.global_bits();
+        let outcome = [before | bits, before & !bits]
+            .into_iter()
+            .try_for_each(|control| registers.try_write(self.control, control));
+        registers.try_write(self.control, before)?;
+        outcome
+    }
+
     /// Acknowledges what the status shows of `counters`; gives whether there was
     /// anything. What it shows of others is left to them. A bit that does not show is not
     /// written: it may be a reserved one, or come up in between.

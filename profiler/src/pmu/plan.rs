@@ -71,6 +71,9 @@ impl Found {
             };
             set.insert(counter);
         }
+        if let Some(global) = bank.global() {
+            global.try_counters(registers, found.free)?;
+        }
         Ok(found)
     }
 }

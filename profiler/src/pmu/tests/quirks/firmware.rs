@@ -247,6 +247,67 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
 }
 
 #[test]
+fn a_global_control_that_does_not_take_a_counters_bit_is_named() {
+    for model in all_global() {
+        let control = match capabilities(&model).interface.is_amd() {
+            true => 0xc000_0301,
+            false => 0x38f,
+        };
+        for counter in capabilities(&model).counters.iter() {
+            let core = Core::new(model.clone());
+            // As from firmware that has cleared it.
+            core.wrmsr(control, 0).unwrap();
+            let mut refused = Counters::NONE;
+            refused.insert(counter);
+            let registers = Watched {
+                inner: &core,
+                watch: |access, value| match access {
+                    Access::Try(register)
+                        if register.number() == control && value & refused.global_bits() != 0 =>
+                    {
+                        Err(Refused(register))
+                    }
+                    _ => Ok(value),
+                },
+            };
+            let before = core.snapshot();
+            let looked = Found::look(&registers, &capabilities(&model));
+            assert_eq!(
+                looked.map_err(|it| it.0.number()),
+                Err(control),
+                "{counter} on {model:?}"
+            );
+            assert_eq!(core.snapshot(), before);
+        }
+    }
+}
+
+#[test]
+fn looking_lets_nothing_count() {
+    for model in all_global() {
+        let core = Core::new(model.clone());
+        // Somebody counts, and nobody else is to.
+        core.firmware_owns(Id::General(1), Event::Branches, 0, false);
+        let before = core.snapshot();
+        let registers = Watched {
+            inner: &core,
+            watch: |_, value| {
+                core.execute(&cycle(Privilege::Kernel), 10);
+                Ok(value)
+            },
+        };
+        let found = Found::look(&registers, &capabilities(&model)).unwrap();
+        let after = core.snapshot();
+        for counter in found.free.iter() {
+            let number = found.bank.counter(counter).number();
+            let value = |snapshot: &Snapshot| snapshot.msrs.get(&number).copied();
+            assert_eq!(value(&after), value(&before), "{counter} on {model:?}");
+        }
+        assert!(core.counted(Id::General(1)) > 0);
+    }
+}
+
+#[test]
 fn a_write_that_is_refused_is_all_taken_back() {
     for model in all() {
         for nth in 0.. {
