@@ -37,7 +37,7 @@ pub enum NoEncoding {
     PlainOnly,
     /// The event's number or unit mask has bits that this processor does not take.
     Bits(u64),
-    /// None of the counters that it was restricted to is there.
+    /// None of the counters that it was restricted to is there and counts it.
     NoSuchCounter(u32),
 }
 
@@ -54,7 +54,9 @@ impl fmt::Display for NoEncoding {
                     "this processor takes no bits {bits:#x} in an event select"
                 )
             }
-            Self::NoSuchCounter(mask) => write!(f, "none of the counters {mask:#x} is here"),
+            Self::NoSuchCounter(mask) => {
+                write!(f, "none of the counters {mask:#x} is here and counts it")
+            }
         }
     }
 }
@@ -86,13 +88,16 @@ impl Capabilities {
             if foreign != 0 {
                 return Err(NoEncoding::Bits(foreign));
             }
-            counters.general = self.counters.general;
+            counters.general = self.counters.general & self.counters_for(bits);
         }
         if let Some(number) = native.fixed.filter(|_| is_plain) {
             counters.fixed = self.counters.fixed & 1 << number;
         }
         if counters.is_empty() {
-            return Err(NoEncoding::PlainOnly);
+            return Err(match native.fixed {
+                Some(_) if !is_plain => NoEncoding::PlainOnly,
+                _ => NoEncoding::NotHere,
+            });
         }
         if let Some(mask) = event.counters {
             // Counters that are named by number are general ones.
@@ -212,6 +217,16 @@ impl Capabilities {
         }
     }
 
+    /// The general counters that count an event with these bits in its select, whether
+    /// they are there or not.
+    #[allow(clippy::cast_possible_truncation)] // twelve bits
+    const fn counters_for(&self, select: u64) -> u32 {
+        if !self.interface.is_amd() || self.family != 0x15 {
+            return u32::MAX;
+        }
+        family_15h_counters((select & select::EVENT | (select & select::EVENT_HIGH) >> 24) as u16)
+    }
+
     /// Errata of certain processors: an overflow that is due after fewer may not
     /// come, or come late.
     fn least_count(&self, native: Native) -> u64 {
@@ -224,5 +239,30 @@ impl Capabilities {
             (0x3d | 0x47 | 0x4f | 0x56, Some(0x00c0 | 0x01c0)) if is_intel_6 => 128,
             _ => LEAST,
         }
+    }
+}
+
+/// The counters of family 15h, a bit each, that count the event with this number: each
+/// unit of the core reaches some of them (BKDG for family 15h models 00h-0Fh, "Performance
+/// Counter Events", PERF_CTL of each; Linux, `amd_get_event_constraints_f15h`).
+const fn family_15h_counters(event: u16) -> u32 {
+    match event {
+        // Exceptions.
+        0x023 | 0x031 | 0x043 | 0x045 | 0x046 | 0x054 | 0x055 => 0b111,
+        // Two of these may have more, by their unit masks.
+        0x000 | 0x003 | 0x004 | 0x00b | 0x00d | 0x02d => 0b1000,
+        0x02e => 0b1001,
+        0x08f | 0x187 | 0x188 => 0b1,
+        0x0db..=0x0df | 0x1d6 | 0x1d8 => 0b11_1111,
+        0x1c0 => 0b11_1000,
+        _ => match event & 0xf0 {
+            // The floating-point unit.
+            0x00 | 0x10 => 0b11_1000,
+            // The cache that two cores share, fetching and decoding.
+            0x60..=0x90 | 0xd0 => 0b111,
+            // The northbridge, which has counters of its own.
+            0xe0 | 0xf0 => 0,
+            _ => 0b11_1111,
+        },
     }
 }

@@ -234,6 +234,67 @@ fn amds_events_by_family() {
 }
 
 #[test]
+fn events_of_family_15h_have_their_counters() {
+    let bulldozer = zen(0x0060_0f12, false);
+    for (event, general) in [
+        ("cycles", 0b111),
+        ("cache-references", 0b111),
+        ("cache-misses", 0b111),
+        ("stalled-cycles-frontend", 0b111),
+        ("stalled-cycles-backend", 0b111),
+        ("instructions", 0b11_1111),
+        ("branches", 0b11_1111),
+        ("branch-misses", 0b11_1111),
+        ("r0076", 0b111),
+        ("cpu/event=0x60/", 0b111),
+        ("cpu/event=0x9f/", 0b111),
+        ("cpu/event=0x40/", 0b11_1111),
+        ("cpu/event=0x43/", 0b111),
+        ("cpu/event=0xdb/", 0b11_1111),
+        ("cpu/event=0x1d6/", 0b11_1111),
+        ("cpu/event=0x10/", 0b11_1000),
+        ("cpu/event=0x1c0/", 0b11_1000),
+        ("cpu/event=0x03,umask=0xff/", 0b1000),
+        ("cpu/event=0x2d/", 0b1000),
+        ("cpu/event=0x2e/", 0b1001),
+        ("cpu/event=0x8f/", 0b1),
+        ("cpu/event=0x187/", 0b1),
+    ] {
+        let counters = encode(&bulldozer, event).unwrap().counters;
+        assert_eq!(counters, Counters { general, fixed: 0 }, "{event}");
+    }
+    // The northbridge has counters of its own.
+    assert_eq!(
+        encode(&bulldozer, "cpu/event=0xe0/"),
+        Err(NoEncoding::NotHere)
+    );
+    let elsewhere = encode(&bulldozer, "cpu/event=0x76,counters=0x8/");
+    assert_eq!(elsewhere, Err(NoEncoding::NoSuchCounter(0x8)));
+    // Before and after it each counter counts each event.
+    for (pmu, general) in [
+        (Cpu::amd(0x0010_0f42, 0).detect().unwrap(), 0xf),
+        (zen(0x0080_0f11, false), 0x3f),
+    ] {
+        for event in ["cycles", "stalled-cycles-backend", "cpu/event=0xe0/"] {
+            let counters = encode(&pmu, event).unwrap().counters;
+            assert_eq!(counters, Counters { general, fixed: 0 }, "{event}");
+        }
+    }
+}
+
+#[test]
+fn an_event_without_any_counter_is_not_here() {
+    // A leaf 0x23 without general counters.
+    let pmu = Capabilities {
+        counters: Counters::NONE,
+        ..skylake()
+    };
+    for event in ["branches", "r01c0", "branches/edge/"] {
+        assert_eq!(encode(&pmu, event), Err(NoEncoding::NotHere), "{event}");
+    }
+}
+
+#[test]
 fn broadwells_instructions_need_a_hundred_and_twenty_eight() {
     let broadwell = Cpu::intel(0x14, 0x306d4, [0x0730_0403, 0, 0, 0x0603])
         .detect()
