@@ -227,20 +227,64 @@ impl Capabilities {
         family_15h_counters((select & select::EVENT | (select & select::EVENT_HIGH) >> 24) as u16)
     }
 
-    /// Errata of certain processors: an overflow that is due after fewer may not
-    /// come, or come late.
+    /// The fewest events after which an overflow comes reliably.
     fn least_count(&self, native: Native) -> u64 {
         // One that is due at the very next event may be missed (Linux, "quirk: some
         // CPUs don't like a period of 1").
         const LEAST: u64 = 2;
-        let is_intel_6 = !self.interface.is_amd() && self.family == 6;
-        match (self.model, native.select) {
-            // Broadwell (BDM11, BDE11): INST_RETIRED.
-            (0x3d | 0x47 | 0x4f | 0x56, Some(0x00c0 | 0x01c0)) if is_intel_6 => 128,
-            _ => LEAST,
+        if self.interface.is_amd() || self.family != 6 {
+            return LEAST;
+        }
+        let is_instructions =
+            matches!(native.select, Some(0x00c0 | 0x01c0)) || native.fixed == Some(0);
+        let row = LEAST_COUNTS
+            .iter()
+            .find(|row| row.models.contains(&self.model));
+        match row {
+            Some(row) if is_instructions => row.instructions,
+            Some(row) => row.others,
+            None => LEAST,
         }
     }
 }
+
+/// On certain processors of Intel's family 6, an overflow that is due after fewer events
+/// may not come, or come late.
+struct LeastCount {
+    models: &'static [u32],
+    /// Of INST_RETIRED.
+    instructions: u64,
+    /// Of any other event.
+    others: u64,
+}
+
+/// From the specification updates, and from Linux, which found the others by trying
+/// (`nhm_limit_period`, `hsw_limit_period`, `bdw_limit_period`).
+///
+/// Linux also clears the low six bits of what INST_RETIRED is loaded with on Broadwell
+/// (BDM55). That is left out: rounded down, each overflow would come before its event is
+/// due, and the rest is less than the least, so that the sample would be late. What is
+/// counted is exact with or without it.
+const LEAST_COUNTS: [LeastCount; 3] = [
+    // Nehalem, and Westmere, which has the same counters and which Linux does not limit.
+    LeastCount {
+        models: &[0x1a, 0x1e, 0x1f, 0x2e, 0x25, 0x2c, 0x2f],
+        instructions: 32,
+        others: 32,
+    },
+    // Haswell (HSW11).
+    LeastCount {
+        models: &[0x3c, 0x3f, 0x45, 0x46],
+        instructions: 128,
+        others: 32,
+    },
+    // Broadwell (BDM11, BDE11).
+    LeastCount {
+        models: &[0x3d, 0x47, 0x4f, 0x56],
+        instructions: 128,
+        others: 2,
+    },
+];
 
 /// The counters of family 15h, a bit each, that count the event with this number: each
 /// unit of the core reaches some of them (BKDG for family 15h models 00h-0Fh, "Performance

@@ -295,12 +295,35 @@ fn an_event_without_any_counter_is_not_here() {
 }
 
 #[test]
-fn broadwells_instructions_need_a_hundred_and_twenty_eight() {
-    let broadwell = Cpu::intel(0x14, 0x306d4, [0x0730_0403, 0, 0, 0x0603])
-        .detect()
-        .unwrap();
-    assert_eq!(encode(&broadwell, "instructions").unwrap().least, 128);
-    assert_eq!(encode(&broadwell, "r01c0").unwrap().least, 128);
-    assert_eq!(encode(&broadwell, "cycles").unwrap().least, 2);
-    assert_eq!(encode(&skylake(), "instructions").unwrap().least, 2);
+fn short_periods_are_lengthened_by_the_model() {
+    let of = |version| {
+        Cpu::intel(0xd, version, [0x0730_0403, 0, 0, 0x0603])
+            .detect()
+            .unwrap()
+    };
+    for (name, versions, instructions, others) in [
+        ("Nehalem", &[0x106a5, 0x106e5, 0x106f0, 0x206e6][..], 32, 32),
+        ("Westmere", &[0x20652, 0x206c2, 0x206f2], 32, 32),
+        ("Sandy Bridge", &[0x206a7], 2, 2),
+        ("Haswell", &[0x306c3, 0x306f2, 0x40651, 0x40661], 128, 32),
+        ("Broadwell", &[0x306d4, 0x40671, 0x406f1, 0x50663], 128, 2),
+        ("Skylake", &[0x506e3], 2, 2),
+    ] {
+        for version in versions {
+            let pmu = of(*version);
+            for (event, least) in [
+                ("instructions", instructions),
+                ("rc0", instructions),
+                ("r01c0", instructions),
+                ("cycles", others),
+                ("ref-cycles", others),
+                ("r02c0", others),
+            ] {
+                let encoding = encode(&pmu, event).unwrap();
+                assert_eq!(encoding.least, least, "{event} on {name} {version:#x}");
+            }
+        }
+    }
+    // Another family with the same number.
+    assert_eq!(encode(&zen(0x0003_0fc3, false), "cycles").unwrap().least, 2);
 }

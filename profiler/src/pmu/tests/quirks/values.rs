@@ -135,6 +135,13 @@ fn a_passage_that_varies_does_not_pass_for_progress() {
 }
 
 #[test]
+fn nehalems_counters_are_loaded_with_32_at_least() {
+    let mut model = Model::intel(3);
+    model.model = 0x1a;
+    assert_eq!(shortest_load(model, "branches/period=20/u"), 32);
+}
+
+#[test]
 fn broadwells_instructions_overflow_after_128_at_least() {
     for number in [0x3d, 0x47, 0x4f, 0x56] {
         let mut model = Model::intel(3);
