@@ -16,18 +16,24 @@ pub struct TooMany {
     pub event: usize,
     /// The counters that are free.
     pub free: Counters,
+    /// Those of them that can count it.
+    pub able: Counters,
 }
 
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { event, free } = self;
+        let Self { event, free, able } = self;
         let (number, count) = (event + 1, free.len());
-        match count {
-            0 => f.write_str("no counter is free"),
-            _ => write!(
-                f,
-                "event {number} finds no counter beside those before it: there are {count} ({free})"
-            ),
+        if free.is_empty() {
+            return f.write_str("no counter is free");
+        }
+        write!(f, "event {number} finds no counter")?;
+        if able.is_empty() {
+            write!(f, ": what is free cannot count it ({free})")
+        } else if able == free {
+            write!(f, " beside those before it: there are {count} ({free})")
+        } else {
+            write!(f, " beside those before it: only {able} can count it")
         }
     }
 }
@@ -56,10 +62,14 @@ pub fn allocate(
         free,
         holder: [None; ALL],
     };
-    for event in 0..allowed.len() {
+    for (event, its) in allowed.iter().enumerate() {
         let mut visited = [false; ALL];
         if !matching.place(event, &mut visited) {
-            return Err(TooMany { event, free });
+            return Err(TooMany {
+                event,
+                free,
+                able: free.and(*its),
+            });
         }
     }
     let mut counters = [None; MAX_EVENTS];

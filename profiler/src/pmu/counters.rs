@@ -71,6 +71,15 @@ impl Counters {
         }
     }
 
+    /// Those that are in `others` too.
+    #[must_use]
+    pub const fn and(self, others: Self) -> Self {
+        Self {
+            general: self.general & others.general,
+            fixed: self.fixed & others.fixed,
+        }
+    }
+
     /// How many there are.
     #[must_use]
     pub const fn len(self) -> u32 {

@@ -1,6 +1,6 @@
 //! Allocation against a search through all ways.
 
-use crate::pmu::allocate::{TooMany, allocate};
+use crate::pmu::allocate::allocate;
 use crate::pmu::counters::{Counter, Counters};
 use proptest::prelude::*;
 
@@ -41,13 +41,36 @@ fn an_event_moves_away_for_one_that_has_no_choice() {
 fn the_first_event_that_finds_no_counter_is_named() {
     let free = general(0b1011);
     let error = allocate(&[general(0xf); 5], free).unwrap_err();
-    assert_eq!(error, TooMany { event: 3, free });
+    assert_eq!((error.event, error.free), (3, free));
     assert_eq!(
         error.to_string(),
         "event 4 finds no counter beside those before it: there are 3 (counters 0-1, 3)"
     );
     let error = allocate(&[general(1)], Counters::NONE).unwrap_err();
     assert_eq!(error.to_string(), "no counter is free");
+}
+
+#[test]
+fn an_event_that_few_counters_can_count_is_told_which() {
+    let free = Counters {
+        general: 0b1111,
+        fixed: 0b111,
+    };
+    let reference = Counters {
+        general: 0,
+        fixed: 0b100,
+    };
+    let error = allocate(&[reference; 2], free).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "event 2 finds no counter beside those before it: only fixed counter 2 can count it"
+    );
+    // Somebody else has it.
+    let error = allocate(&[reference], general(0b1)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "event 1 finds no counter: what is free cannot count it (counter 0)"
+    );
 }
 
 /// Whether there is any way at all.
