@@ -47,9 +47,11 @@ pub enum Named {
     ReferenceCycles,
     /// Cycles of the bus while the core is not halted.
     BusCycles,
-    /// Accesses to the last level of the cache.
+    /// Accesses to a level of the cache that the maker has chosen: Intel the last one
+    /// (SDM vol. 3, "LLC Reference"), AMD the second (PMCx060; before family 17h
+    /// PMCx07D).
     CacheReferences,
-    /// Those that it did not have.
+    /// Those that it did not have (likewise "LLC Misses"; PMCx064, PMCx07E).
     CacheMisses,
     /// Retired branches.
     Branches,
@@ -111,8 +113,10 @@ impl Named {
             Self::Instructions => "instructions retired",
             Self::ReferenceCycles => "cycles at a fixed rate while the core is not halted",
             Self::BusCycles => "cycles of the bus while the core is not halted",
-            Self::CacheReferences => "accesses to the last level of the cache",
-            Self::CacheMisses => "accesses that the last level of the cache did not have",
+            Self::CacheReferences => "accesses to the last level of the cache (AMD: to the second)",
+            Self::CacheMisses => {
+                "accesses that the last level of the cache (AMD: the second) did not have"
+            }
             Self::Branches => "branch instructions retired",
             Self::BranchMisses => "branch instructions retired that were predicted wrong",
             Self::Slots => "places for micro-operations: the core's width, each cycle",
