@@ -114,10 +114,8 @@ pub mod select {
     pub const COUNTER_MASK: u64 = 0xff << 24;
     /// AMD: bits 8 to 11 of the event's number.
     pub const EVENT_HIGH: u64 = 0xf << 32;
-    /// Intel, where CPUID leaf 0x23 has them: the second unit mask, and "equal".
+    /// Intel, where CPUID leaf 0x23 has it: the second unit mask.
     pub const UNIT_MASK_2: u64 = 0xff << 40;
-    /// As above.
-    pub const EQUAL: u64 = 1 << 36;
 }
 
 /// IA32_FIXED_CTR_CTRL: four bits a fixed counter.
@@ -148,10 +146,6 @@ pub mod intel {
     pub const GLOBAL_CONTROL: Msr = Msr(0x38f);
     /// IA32_PERF_GLOBAL_OVF_CTRL; from version 4 on IA32_PERF_GLOBAL_STATUS_RESET.
     pub const GLOBAL_STATUS_RESET: Msr = Msr(0x390);
-    /// IA32_PERF_GLOBAL_INUSE, from version 4 on.
-    pub const GLOBAL_IN_USE: Msr = Msr(0x392);
-    /// In it: somebody uses the interrupt.
-    pub const INTERRUPT_IN_USE: u64 = 1 << 63;
     /// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and this bit.
     pub const DEBUG_CONTROL: Msr = Msr(0x1d9);
     /// In it: counters freeze when they interrupt.
@@ -217,18 +211,10 @@ pub mod intel {
     pub mod status {
         /// The first fixed counter's bit; general counters have those below.
         pub const FIXED_SHIFT: u8 = 32;
-        /// Intel PT filled its output (version 3 on, if there is PT).
-        pub const TRACE: u64 = 1 << 55;
         /// LBRs are frozen (version 4 on).
         pub const LBR_FROZEN: u64 = 1 << 58;
         /// The counters are frozen (version 4 on).
         pub const FROZEN: u64 = 1 << 59;
-        /// A counter outside the core (version 3 on).
-        pub const UNCORE: u64 = 1 << 61;
-        /// The debug store is full.
-        pub const DEBUG_STORE: u64 = 1 << 62;
-        /// The state of the counters has changed.
-        pub const CONDITION_CHANGED: u64 = 1 << 63;
     }
 }
 

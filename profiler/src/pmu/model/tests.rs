@@ -257,7 +257,6 @@ fn the_registers_have_the_manuals_numbers() {
         (intel::GLOBAL_STATUS, Some(Register::Status)),
         (intel::GLOBAL_CONTROL, Some(Register::Control)),
         (intel::GLOBAL_STATUS_RESET, Some(Register::StatusReset)),
-        (intel::GLOBAL_IN_USE, Some(Register::InUse)),
         (intel::DEBUG_CONTROL, Some(Register::DebugControl)),
         (intel::event_select(3), Some(Register::Select(3))),
         (intel::counter(3), counter),
