@@ -293,7 +293,17 @@ mod tests {
                 word.store(value, Ordering::Relaxed);
             }
             control.requested.store(1, Ordering::Relaxed);
-            prop_assert!(control.take().is_some());
+            let (number, taken) = control.take().unwrap();
+            prop_assert_eq!(number, 1);
+            // What was taken can be asked for, and is the same then. A list as it is
+            // written anew may be too long.
+            if let Ok(request) = taken {
+                let again = words();
+                match again.request(&request) {
+                    Ok(number) => prop_assert_eq!(again.take(), Some((number, Ok(request)))),
+                    Err(_) => prop_assert!(matches!(request, Request::Events(_))),
+                }
+            }
         }
     }
 }
