@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test miri mutants stress bench iso limine lab qemu-pmu qemu-pmu-test build kernel setup lint clean
+.PHONY: help run test miri mutants stress bench iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -50,6 +50,9 @@ qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minu
 
 qemu-pmu-test: kernel qemu-pmu ## compare that PMU with code of known length
 	@tools/qemu-pmu/test.sh $(out)/x86_64-unknown-none/release
+
+lab-linux: kernel qemu-pmu ## let Linux judge that PMU: its driver, perf and perf's tests on each model; minutes
+	@tools/qemu-pmu/linux/test.sh $(out)/x86_64-unknown-none/release $(ARGS)
 
 build: kernel ## the kernel, its loader and the host tool
 	cargo build --locked --release -p pmiscope
