@@ -37,6 +37,7 @@ fn main() {
     for (workload, period) in RUNS {
         let started = Instant::now();
         let report = support::run(
+            "stock",
             &[
                 "--smp",
                 CORES,

@@ -39,7 +39,7 @@ fn main() {
     }
     let folder = tempfile::tempdir().expect("a folder for the profile");
     let path = folder.path().join("profile.pmi");
-    support::run(&["--samples", SAMPLES], &path);
+    support::run("stock", &["--samples", SAMPLES], &path);
     let file = fs::read(&path).expect("the profile that was just written");
     let profile = Profile::read(file.clone()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");

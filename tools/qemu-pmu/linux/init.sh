@@ -21,7 +21,7 @@ unthrottled() {
     echo 1000000000 >/proc/sys/kernel/perf_event_max_sample_rate
     echo 0 >/proc/sys/kernel/perf_cpu_time_max_percent
 }
-# records NAME FILE: how many records of that name perf finds in the file.
-records() {
-    perf report -i "$2" --stats 2>/dev/null | awk -v name="$1" '$1 == name && $2 == "events:" { n = $3 } END { print n + 0 }'
-}
+# statistics FILE: what perf finds in the file, for `records`.
+statistics() { perf report -i "$1" --stats >statistics 2>/dev/null; }
+# records NAME: how many records of that name those are.
+records() { awk -v name="$1" '$1 == name && $2 == "events:" { n = $3 } END { print n + 0 }' statistics; }

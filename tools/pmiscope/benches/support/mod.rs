@@ -11,10 +11,10 @@ pub fn is_bench() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
-/// Runs the guest with the kernel that `make build` made; gives the report.
-pub fn run(arguments: &[&str], output: &Path) -> Value {
+/// Runs the guest on that QEMU, with the kernel that `make build` made; gives the report.
+pub fn run(qemu: &str, arguments: &[&str], output: &Path) -> Value {
     let run = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-        .args(["run", "--qemu", "stock", "--format", "json", "--output"])
+        .args(["run", "--qemu", qemu, "--format", "json", "--output"])
         .arg(output)
         .args(arguments)
         .output()
