@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test miri mutants stress bench iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
+.PHONY: help run test miri mutants stress bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -33,7 +33,11 @@ stress: kernel ## what takes long: 24 million samples of storms, every chain of 
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 
 bench: kernel ## measure a sample in the guest, the library and the host tool
-	cargo bench --locked $(ARGS)
+	cargo bench --locked --bench path --bench guest --bench host $(ARGS)
+
+bench-perf: kernel qemu-pmu ## measure a sample of the same code by Linux's perf and by pmiscope; many minutes
+	@tools/qemu-pmu/linux/image.sh
+	cargo bench --locked -p pmiscope --bench perf
 
 iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked release of Limine 7 or 8
 	@tools/setup.sh iso
@@ -51,7 +55,7 @@ qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minu
 qemu-pmu-test: kernel qemu-pmu ## compare that PMU with code of known length
 	@tools/qemu-pmu/test.sh $(out)/x86_64-unknown-none/release
 
-lab-linux: kernel qemu-pmu ## let Linux judge that PMU: its driver, perf and perf's tests on each model; minutes
+lab-linux: kernel qemu-pmu ## let Linux judge that PMU, by its own driver, perf and perf's tests; minutes
 	@tools/qemu-pmu/linux/test.sh $(out)/x86_64-unknown-none/release $(ARGS)
 
 build: kernel ## the kernel, its loader and the host tool

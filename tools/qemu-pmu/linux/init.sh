@@ -11,11 +11,12 @@ parameters=
 # shellcheck disable=SC2086 # words
 set -- $parameters
 
-# end STATUS: 16 is good (QEMU doubles it and adds one).
+# end STATUS: ends QEMU; 16 is good (QEMU doubles it and adds one).
 end() {
     # shellcheck disable=SC2059 # an octal number
     printf "\\$(printf %o "$1")" | dd of=/dev/port bs=1 seek=244 conv=notrunc 2>/dev/null
 }
+trap 'end 17' EXIT # a script that goes wrong
 # Samples as often as asked. The rate first: with the other at 0 it cannot be set.
 unthrottled() {
     echo 1000000000 >/proc/sys/kernel/perf_event_max_sample_rate

@@ -15,16 +15,20 @@ note() { echo "#      $*"; }
 count() {
     events=$1
     shift
-    perf stat -x, -e "$events" "$@" 2>&1 | awk -F, 'NF >= 5 { print $1, $5 }'
+    perf stat -x, -e "$events" "$@" 2>&1 |
+        awk -F, 'NF >= 5 { print ($1 ~ /^[0-9]+$/ ? $1 : "none"), $5 }'
 }
-nth() { sed -n "$1p" counts | cut -d' ' -f"${2:-1}"; }
+nth() { awk -v line="$1" 'NR == line { count = $1 } END { print count == "" ? "none" : count }' counts; }
 
 driver=$(dmesg | sed -n 's/.*Performance Events: *//p')
 mask=$(dmesg | sed -n 's/.*\.\.\. event mask: *0*//p')
-note "$driver"
+note "${driver:-Linux has no driver for performance counters}"
 case $driver in
 *"$1 PMU driver."*) equal "the driver that takes the counters" "$1" "$1" ;;
-*) equal "the driver that takes the counters" "${driver:-none}" "$1" ;;
+*)
+    equal "the driver that takes the counters" none "$1"
+    end 16
+    ;;
 esac
 equal "which counters it finds (mask)" "${mask:-none}" "$2"
 watchdog=$(dmesg | grep -c 'NMI watchdog: Enabled. Permanently consumes one hw-PMU counter.')

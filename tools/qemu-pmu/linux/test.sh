@@ -37,16 +37,17 @@ for model; do
     *) die "no such model: $model" ;;
     esac
     echo "lab-linux: $model"
+    error=
     # shellcheck disable=SC2086 # words
-    if ! $here/boot.sh "$binaries" $here/judge.sh "$model" 2 $expected >"$work/said" 2>"$work/error"; then
-        cat "$work/said"
-        die "$(sed -n 's/^lab-linux: //; $p' "$work/error")"
-    fi
+    $here/boot.sh "$binaries" $here/judge.sh "$model" 2 $expected >"$work/said" 2>"$work/error" ||
+        error=$(sed -n 's/^lab-linux: //; $p' "$work/error")
     cat "$work/said"
     count=$(grep -c '^ok' "$work/said") || true
     planned=$(sed -n 's/^1\.\.\([0-9]*\).*/\1/p' "$work/said")
     wrong=$(sed -n 's/^not ok //p' "$work/said" | tr -s ' ' | head -n 1)
-    [ -z "$wrong" ] || die "$model differs: $wrong ($((planned - count)) of $planned checks)"
+    [ -z "$wrong" ] ||
+        die "$model differs: $wrong (and $(($(grep -c '^not ok' "$work/said") - 1)) more; $count agree)"
+    [ -z "$error" ] || die "$error"
     [ "$count" = "$planned" ] || die "$model: $count checks are there of ${planned:-an unknown number}"
     checks=$((checks + count))
     count=$(grep -c ': Skip' "$work/said") || true
