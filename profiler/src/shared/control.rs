@@ -282,15 +282,32 @@ mod tests {
     proptest! {
         #[test]
         fn any_words_are_a_request_or_none(
-            command in any::<u32>(),
-            period in any::<u64>(),
-            text in any::<[u64; TEXT_BYTES / 8]>(),
+            command in 0..6_u32,
+            period in prop_oneof![any::<u64>(), Settings::PERIODS],
+            text in prop_oneof![
+                any::<[u64; TEXT_BYTES / 8]>().prop_map(|words| {
+                    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+                }),
+                // What is a list, or is one but for a byte.
+                prop::sample::select(&[
+                    "cycles",
+                    "cycles:k,instructions:u",
+                    "cpu/event=0xc4,umask=0x20,edge,inv,cmask=9,period=500/u,ref-cycles",
+                    "rc0,branches/period=100,counters=0x3/k",
+                ][..]).prop_map(|list| list.as_bytes().to_vec()),
+                ("[a-z0-9:/=,]{0,12}", prop::bool::ANY).prop_map(|(more, is_first)| {
+                    let list = if is_first { "cycles:u," } else { "branches/period=9" };
+                    [list.as_bytes(), more.as_bytes()].concat()
+                }),
+            ],
         ) {
             let control = words();
-            control.command.store(command % 6, Ordering::Relaxed);
+            control.command.store(command, Ordering::Relaxed);
             control.period.store(period, Ordering::Relaxed);
-            for (word, value) in control.text.iter().zip(text) {
-                word.store(value, Ordering::Relaxed);
+            let mut bytes = [0; TEXT_BYTES];
+            bytes[..text.len()].copy_from_slice(&text);
+            for (word, bytes) in control.text.iter().zip(bytes.as_chunks().0) {
+                word.store(u64::from_le_bytes(*bytes), Ordering::Relaxed);
             }
             control.requested.store(1, Ordering::Relaxed);
             let (number, taken) = control.take().unwrap();
