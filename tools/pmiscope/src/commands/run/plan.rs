@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use profiler::format::Source;
+use profiler::format::sample::MAX_WORDS;
 use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
 use crate::cli::{MachineArgs, RunArgs};
@@ -16,9 +17,8 @@ use crate::profile::Mode;
 use crate::qemu::{Boot, Choice, PmuModel, Qemu, has_lab};
 use crate::symbols::{self, BuildId};
 
-/// Bytes of a ring for each sample that it is to hold: with its fixed words and
-/// a chain of 25.
-const SAMPLE_BYTES: u64 = 256;
+/// Bytes of a ring for each sample that it is to hold, with the longest chain.
+const SAMPLE_BYTES: u64 = 8 * MAX_WORDS as u64;
 /// The sizes of a ring that are chosen here.
 const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 /// Memory that the kernel needs beside the cores: its image, twice while it is
@@ -383,9 +383,9 @@ mod tests {
 
     #[test]
     fn a_ring_holds_a_cores_share_within_limits() {
-        assert_eq!(ring_for(100_000, 4), 8 << 20);
+        assert_eq!(ring_for(100_000, 4), 16 << 20);
         assert_eq!(ring_for(1, 64), 256 << 10);
         assert_eq!(ring_for(1_000_000_000, 1), 64 << 20);
-        assert!(ring_for(12_345, 3) >= 12_345 / 3 * 256);
+        assert!(ring_for(12_345, 3) >= 12_345 / 3 * 576);
     }
 }
