@@ -231,6 +231,11 @@ fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Re
     started.map_err(|why| refuse(format_args!("it is changed, but {}", why.as_str())))
 }
 
+/// All cores but the first, which asks them.
+fn others() -> impl Iterator<Item = &'static CoreBlock> {
+    cpu::cores()[1..].iter().copied()
+}
+
 /// How long a core may take to answer, in ticks of the time stamp counter.
 const PATIENCE: u64 = smp::PATIENCE / 4;
 
@@ -239,11 +244,10 @@ fn stop_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
     run.shared.set_state(RunState::Paused);
     // The host may ask for more, and no sample comes to look for it.
     tick::repeat();
-    let others = || (cpu::cores()[1..].iter().copied()).filter(|core| pmu.is_running(core));
     // All: one that starts only now is to stop as well.
-    (cpu::cores()[1..].iter()).for_each(|core| pmu.ask_to_stop(core));
+    others().for_each(|core| pmu.ask_to_stop(core));
     pmu.stop(cpu::current());
-    answered(pmu, || others().next())
+    answered(pmu, || others().find(|core| pmu.is_running(core)))
 }
 
 fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
@@ -251,22 +255,22 @@ fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
     run.shared.set_state(RunState::Sampling);
     tick::enable();
     let is_due = |core: &CoreBlock| !pmu.is_running(core) && !super::overflow::is_last(core);
-    let others = || (cpu::cores()[1..].iter().copied()).filter(|core| is_due(core));
-    others().for_each(|core| pmu.ask_to_start(core));
+    let due = || others().filter(|core| is_due(core));
+    due().for_each(|core| pmu.ask_to_start(core));
     if is_due(cpu::current()) {
         pmu.start(cpu::current());
     }
-    answered(pmu, || others().next())
+    answered(pmu, || due().next())
 }
 
 /// Waits until `missing` gives no core any more. What one has not done by then it is not
 /// to do later.
-fn answered<'a>(pmu: &Pmu, missing: impl Fn() -> Option<&'a CoreBlock>) -> Result<(), Refusal> {
+fn answered(pmu: &Pmu, missing: impl Fn() -> Option<&'static CoreBlock>) -> Result<(), Refusal> {
     let _ = Deadline::after(PATIENCE).wait_for(|| missing().is_none());
     let Some(silent) = missing() else {
         return Ok(());
     };
-    (cpu::cores()[1..].iter()).for_each(|core| pmu.ask_nothing(core));
+    others().for_each(|core| pmu.ask_nothing(core));
     Err(refuse(format_args!(
         "core {} does not answer: it may have interrupts off",
         silent.index

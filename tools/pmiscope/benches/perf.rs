@@ -166,14 +166,14 @@ fn freestanding() -> PathBuf {
     target.join("x86_64-unknown-none/release")
 }
 
-/// A run of pmiscope that takes as many samples, with a ring that holds them all, too.
+/// A run of pmiscope that takes as many samples. Its ring holds them all, too.
 fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) -> OwnRun {
     let path = folder.join("profile.pmi");
     let [period, samples] = [period, samples].map(|number| number.to_string());
     #[rustfmt::skip]
     let arguments = [
         "--pmu", model, "--smp", "1", "--workload", workload, "--event", "instructions",
-        "--period", &period, "--samples", &samples, "--ring", "16M",
+        "--period", &period, "--samples", &samples,
     ];
     let report = support::run("lab", &arguments, &path);
     let number = |pointer: &str| report.pointer(pointer).and_then(Value::as_u64);

@@ -8,11 +8,9 @@
 set -eu
 cd "$(dirname "$0")/../../.."
 here=tools/qemu-pmu/linux
+me=lab-linux
+. tools/apt.sh
 
-die() {
-    echo "lab-linux: $*" >&2
-    exit 1
-}
 [ $# -ge 4 ] || die "usage: $here/boot.sh DIRECTORY SCRIPT MODEL CORES [PARAMETERS...]"
 loop=$1/linux-loop script=$2 model=$3 cores=$4
 shift 4
@@ -20,9 +18,7 @@ shift 4
 qemu=$(tools/qemu-pmu/build.sh path)
 image=$($here/image.sh path)
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+make_work
 mkdir -p "$work/root/lab"
 cp "$loop" "$work/root/lab/"
 {

@@ -8,20 +8,16 @@
 set -eu
 cd "$(dirname "$0")/../../.."
 here=tools/qemu-pmu/linux
+me=lab-linux
+. tools/apt.sh
 
-die() {
-    echo "lab-linux: $*" >&2
-    exit 1
-}
 binaries=${1:-}
 [ -f "$binaries/linux-loop" ] || die "not built: $binaries/linux-loop; please run: make build"
 shift
 [ $# -gt 0 ] || set -- intel-v2 intel-v4 intel-v5 amd-legacy amd-core-ext amd-v2
 tools/qemu-pmu/build.sh path >/dev/null
 $here/image.sh
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+make_work
 
 checks=0 skipped=0
 for model; do

@@ -143,7 +143,7 @@ fn events_are_refused_by_the_word() {
 #[test]
 fn help_explains_itself() {
     let help = stdout(&pmiscope(&["--help"]).success());
-    for word in [
+    let commands = [
         "run",
         "stat",
         "report",
@@ -152,21 +152,12 @@ fn help_explains_itself() {
         "verify",
         "list",
         "doctor",
-        "Exit status:",
-        "130",
-    ] {
+        "ctl",
+    ];
+    for word in commands.into_iter().chain(["Exit status:", "130"]) {
         assert!(help.contains(word), "`{word}` is not in:\n{help}");
     }
-    for command in [
-        "run",
-        "stat",
-        "report",
-        "flamegraph",
-        "export",
-        "verify",
-        "list",
-        "doctor",
-    ] {
+    for command in commands {
         let help = stdout(&pmiscope(&[command, "--help"]).success());
         assert!(help.contains("Example"), "{help}");
     }
