@@ -6,6 +6,7 @@
 //! * [`event`]: what can be counted, and how it is written.
 //! * [`encode`]: from an event to the bits of an event select.
 //! * [`allocate`]: which counter counts which event.
+//! * [`cost`]: what an interrupt costs in events.
 //! * [`plan`]: what is counted on a core; the PMU as it was found.
 //! * [`unit`]: a core's PMU at work.
 //! * [`multiplex`]: counting more events than there are counters.
@@ -16,6 +17,7 @@
 
 pub mod allocate;
 pub mod bank;
+pub mod cost;
 pub mod counters;
 pub mod detect;
 pub mod encode;

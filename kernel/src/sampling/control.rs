@@ -9,6 +9,7 @@
 //! * While paused, its timer does.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
@@ -20,7 +21,7 @@ use profiler::shared::RunState;
 use profiler::shared::control::{ControlText, Request};
 
 use super::source::Source;
-use super::source::pmu::{Jitter, Pmu};
+use super::source::pmu::{Jitter, Pmu, plan_all};
 use super::{Phase, Run, run, set_phase};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock, tick};
@@ -201,12 +202,14 @@ fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Re
         }
         return Err(refusal);
     }
-    let planned = pmu.plan_all(&events);
-    if planned.is_ok() {
-        // On this core alone.
-        set_phase(Phase::Probing);
-        let measured = pmu.measure(run.clock.clock, period, control.jitter);
-        set_phase(Phase::Sampling);
+    // Those that have taken their last sample do not start again.
+    let goes_on = |core: &&CoreBlock| !super::overflow::is_last(core);
+    let cores: Vec<_> = cpu::cores().iter().copied().filter(goes_on).collect();
+    set_phase(Phase::Probing);
+    let measured = plan_all(&cores, &events)
+        .and_then(|plans| pmu.measure(&cores, plans, period, control.jitter));
+    set_phase(Phase::Sampling);
+    if let Ok(measured) = &measured {
         for (number, event) in (first..).zip(&measured.events[..count.into()]) {
             let event = NewEvent {
                 number,
@@ -227,7 +230,7 @@ fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Re
         true => Ok(()),
         false => start_all(run, pmu),
     };
-    planned.map_err(|problem| refuse(format_args!("{problem}")))?;
+    measured.map_err(|problem| refuse(format_args!("{problem}")))?;
     started.map_err(|why| refuse(format_args!("it is changed, but {}", why.as_str())))
 }
 

@@ -266,10 +266,13 @@ pub fn is_armed(core: &CoreBlock) -> bool {
 /// Chooses and calibrates the source, and makes the rings.
 fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> Run {
     let is_counting = settings.take == Take::Counts;
+    let events = settings.events.unwrap_or(pmu::DEFAULT_EVENTS);
     if settings.source.may_be_pmu() {
         // What is counted need not fit the counters at once.
-        let events = settings.events.filter(|_| !is_counting);
-        pmu::survey(events.unwrap_or(pmu::DEFAULT_EVENTS));
+        pmu::survey(match is_counting {
+            true => pmu::DEFAULT_EVENTS,
+            false => events,
+        });
     }
     halt_others();
     let refuse = |problem: core::fmt::Arguments<'_>| -> ! {
@@ -340,7 +343,9 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
     let (event_table, event_count) = match (source, &counting) {
         (_, Some(counting)) => counting.describe(),
         (Source::Pmu(pmu), None) => {
-            let measured = pmu.measure(clock.clock, period, jitter);
+            let measured = pmu::plan_all(cpu::cores(), &events)
+                .and_then(|plans| pmu.measure(cpu::cores(), plans, period, jitter))
+                .unwrap_or_else(|problem| refuse(format_args!("{problem}")));
             calibration.passage = measured.passage;
             calibration.floor = measured.events[0].floor;
             (measured.events, measured.event_count)
@@ -427,12 +432,7 @@ fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload
         turns: turns.then(Turns::new),
         counting,
         workload,
-        control: Control::new(
-            settings.events.unwrap_or(pmu::DEFAULT_EVENTS),
-            event_count,
-            period,
-            settings,
-        ),
+        control: Control::new(events, event_count, period, settings),
         active: AtomicU32::new(cores),
     };
     for core in cpu::cores() {

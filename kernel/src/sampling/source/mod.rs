@@ -140,6 +140,16 @@ pub enum Unavailable {
     TimerIgnoresNmi,
     /// Nothing arrived within the time.
     NoArrival,
+    /// No overflow of a core's counters interrupted it.
+    NoOverflow {
+        /// The core.
+        core: u32,
+    },
+    /// A core does not take the sampling interrupt.
+    NoAnswer {
+        /// The core.
+        core: u32,
+    },
     /// There is no HPET, or firmware hides it.
     NoHpet,
     /// The HPET cannot send messages.
@@ -170,7 +180,11 @@ impl fmt::Display for Unavailable {
             Self::NoAims => f.write_str("it takes no aim"),
             Self::LeastPeriod(least) => write!(f, "no period is shorter than {least}"),
             Self::TimerIgnoresNmi => f.write_str("the timer does not keep the NMI delivery mode"),
-            Self::NoArrival => f.write_str("no interrupt arrived"),
+            Self::NoArrival | Self::NoOverflow { core: 0 } => f.write_str("no interrupt arrived"),
+            Self::NoOverflow { core } => write!(f, "core {core}: no interrupt arrived"),
+            Self::NoAnswer { core } => {
+                write!(f, "core {core} does not answer: it may have interrupts off")
+            }
             Self::NoHpet => f.write_str("no HPET here"),
             Self::HpetWithoutMessages => f.write_str("the HPET sends no messages to cores"),
             Self::TooManyCores { served, cores } => {

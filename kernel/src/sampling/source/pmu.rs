@@ -4,14 +4,17 @@
 //! What they count and how they are programmed is [`profiler::pmu`]'s. Here is when:
 //! every core looks at its own PMU and plans before any is chosen as the source
 //! ([`survey`]), since cores may differ; then the first makes sure that an overflow
-//! arrives, and measures what an interrupt costs in each event ([`Pmu::measure`]).
-//! Counters count a core's own events, so the cores do not take turns.
+//! arrives on each ([`Pmu::try_out`]), and lets each measure what an interrupt costs in
+//! each event ([`Pmu::measure`]). Counters count a core's own events, so the cores do not
+//! take turns.
 
 mod measure;
+mod trial;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering, Ordering::Relaxed};
 
 use profiler::format::Delivery;
@@ -33,13 +36,11 @@ use crate::smp;
 use crate::time::Deadline;
 use crate::trap::vector;
 pub use measure::{Jitter, Measured};
+use trial::Trial;
 
 /// What is counted where nothing else is asked for.
 pub const DEFAULT_EVENTS: EventList = EventList::of(CYCLES);
 const CYCLES: Event = Event::new(What::Named(Named::Cycles));
-
-/// The period of a probe: long enough for the handler, short enough to wait for.
-const PROBE: u64 = 100_000;
 
 /// What a core knows of its PMU. Written by that core.
 #[derive(Default)]
@@ -52,8 +53,8 @@ pub struct CorePmu {
     survey: Once<Result<Found, Problem>>,
     /// What is asked of the core's next handler.
     wanted: AtomicU8,
-    /// While calibrating.
-    trials: measure::Trials,
+    /// What it tries before it samples.
+    trials: trial::Trials,
 }
 
 /// What a handler is asked for.
@@ -62,6 +63,20 @@ enum Wanted {
     Nothing,
     Start,
     Stop,
+    TryPassages,
+    TryOverflows,
+}
+
+impl Wanted {
+    const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Start,
+            2 => Self::Stop,
+            3 => Self::TryPassages,
+            4 => Self::TryOverflows,
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Why a core's PMU cannot be used.
@@ -122,8 +137,13 @@ impl CorePmu {
     }
 
     fn set_plan(&self, plan: Plan) {
-        let plan: *mut Plan = Box::leak(Box::new(plan));
-        self.plan.store(plan, Ordering::Release);
+        self.bring_back(Some(Box::leak(Box::new(plan))));
+    }
+
+    /// Plans again what was planned before.
+    fn bring_back(&self, plan: Option<&'static Plan>) {
+        let plan = plan.map_or(ptr::null(), ptr::from_ref);
+        self.plan.store(plan.cast_mut(), Ordering::Release);
     }
 }
 
@@ -134,6 +154,18 @@ fn plan_on(core: &CoreBlock, events: &EventList, period: Option<u64>) -> Result<
         core: core.index,
         problem: problem.into(),
     })
+}
+
+/// Plans `events` for each of `cores`.
+///
+/// # Errors
+///
+/// A core cannot count them.
+pub fn plan_all(cores: &[&CoreBlock], events: &EventList) -> Result<Vec<Plan>, Unavailable> {
+    cores
+        .iter()
+        .map(|core| plan_on(core, events, None))
+        .collect()
 }
 
 /// Lets every core look at its own PMU, and tries whether `events` can be counted
@@ -213,12 +245,11 @@ impl fmt::Display for Pmu {
 }
 
 impl Pmu {
-    /// Makes sure that every core can count, and that the running core's counters
-    /// interrupt it.
+    /// Makes sure that every core can count.
     ///
     /// # Errors
     ///
-    /// A core cannot, or no interrupt arrives.
+    /// A core cannot.
     pub fn probe(delivery: Delivery) -> Result<Self, Unavailable> {
         for core in cpu::cores() {
             if let Some(Err(problem)) = core.sampling.pmu.survey.get() {
@@ -235,22 +266,6 @@ impl Pmu {
             interface: found.capabilities.interface,
             counters: found.free,
         })
-    }
-
-    /// Lets an overflow happen on the running core.
-    ///
-    /// # Errors
-    ///
-    /// None arrives: a hypervisor whose virtual APIC does not deliver them.
-    pub fn try_out(&self) -> Result<(), Unavailable> {
-        let core = cpu::current();
-        let pmu = &core.sampling.pmu;
-        let asked = pmu.plan.load(Relaxed);
-        pmu.set_plan(plan_on(core, &DEFAULT_EVENTS, Some(PROBE))?);
-        let outcome = calibration::arrival(|core| self.start(core));
-        self.stop(core);
-        pmu.plan.store(asked, Relaxed);
-        outcome
     }
 
     /// The entry of the local vector table by which overflows interrupt.
@@ -294,6 +309,11 @@ impl Pmu {
 
     fn ask(&self, core: &CoreBlock, wanted: Wanted) {
         core.sampling.pmu.want(wanted);
+        self.interrupt(core);
+    }
+
+    /// Lets the sampling interrupt come to `core`.
+    fn interrupt(&self, core: &CoreBlock) {
         let message = match self.delivery {
             Delivery::Nmi => Message::Nmi,
             Delivery::Irq => Message::Fixed(vector::SAMPLING),
@@ -308,20 +328,6 @@ impl Pmu {
         core.sampling.pmu.unit.is_running()
     }
 
-    /// Plans `events` on every core, none of which counts.
-    ///
-    /// # Errors
-    ///
-    /// A core cannot count them: all are left as they were planned before.
-    pub fn plan_all(&self, events: &EventList) -> Result<(), Unavailable> {
-        let plans = cpu::cores().iter().map(|core| plan_on(core, events, None));
-        let plans = plans.collect::<Result<Vec<_>, _>>()?;
-        for (core, plan) in cpu::cores().iter().zip(plans) {
-            core.sampling.pmu.set_plan(plan);
-        }
-        Ok(())
-    }
-
     /// Does in the handler of the running core, `core`, which has entered, what the core
     /// is asked for. Gives whether it was, and if so whether the counters are to be
     /// armed.
@@ -332,11 +338,14 @@ impl Pmu {
             return None;
         }
         let asked = wanted.swap(Wanted::Nothing as u8, Ordering::Acquire);
-        let starts = asked == Wanted::Start as u8;
-        if !starts {
-            self.disarm(core);
+        match Wanted::from_number(asked) {
+            Wanted::Nothing => return None,
+            Wanted::Start => return Some(true),
+            Wanted::Stop => self.disarm(core),
+            Wanted::TryPassages => self.try_here(core, Trial::Passages),
+            Wanted::TryOverflows => self.try_here(core, Trial::Overflows),
         }
-        Some(starts)
+        Some(false)
     }
 
     /// Lets the counters of the running core, `core`, count: from the start, or on

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 
 use super::apic::Interrupt;
 use super::events::{Cycle, Event, Privilege};
+use super::kinds::Latency;
 use super::processor::Core;
+use super::state::pick;
 use super::truth::Context;
 use crate::pmu::registers::{Msr, Refused, Registers};
 
@@ -17,6 +19,8 @@ pub struct Costs {
     pub entry: u64,
     /// From the handler to the code that was interrupted.
     pub exit: u64,
+    /// By how much either may take longer, at random.
+    pub slack: u32,
     /// What happens in each of these cycles.
     pub events: Vec<(Event, u32)>,
 }
@@ -27,6 +31,7 @@ impl Costs {
         access: 0,
         entry: 0,
         exit: 0,
+        slack: 0,
         events: Vec::new(),
     };
 
@@ -37,6 +42,7 @@ impl Costs {
             access,
             entry,
             exit,
+            slack: 0,
             events: vec![(Event::Cycles, 1), (Event::Instructions, 1)],
         }
     }
@@ -52,6 +58,8 @@ pub struct Machine {
     /// After so many interrupts with nothing between them it is said that the
     /// interrupted code makes no progress.
     pub most_in_a_row: Cell<u64>,
+    /// What slack follows from.
+    random: Cell<u64>,
 }
 
 impl Machine {
@@ -62,6 +70,7 @@ impl Machine {
             core,
             costs: RefCell::new(costs),
             most_in_a_row: Cell::new(1000),
+            random: Cell::new(1),
         }
     }
 
@@ -120,14 +129,21 @@ impl Machine {
     fn dispatch(&self, interrupt: Interrupt, handler: &mut impl FnMut(&Self, Interrupt)) {
         let before = self.core.set_context(Context::Handler);
         let Costs { entry, exit, .. } = *self.costs.borrow();
-        self.spend(entry);
+        self.spend(entry + self.slack());
         handler(self, interrupt);
-        self.spend(exit);
+        self.spend(exit + self.slack());
         if let Interrupt::Vector { .. } = interrupt {
             self.core.end_of_interrupt();
         }
         self.core.set_context(before);
         self.core.iret();
+    }
+
+    fn slack(&self) -> u64 {
+        let mut random = self.random.get();
+        let slack = pick(&mut random, Latency::random(0, self.costs.borrow().slack));
+        self.random.set(random);
+        slack.into()
     }
 
     /// Executes so many cycles of the kernel, interrupts off.

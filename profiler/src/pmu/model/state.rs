@@ -369,7 +369,7 @@ impl State {
 }
 
 /// A random number of cycles (SplitMix64).
-fn pick(random: &mut u64, latency: Latency) -> u32 {
+pub(super) fn pick(random: &mut u64, latency: Latency) -> u32 {
     let Latency { least, most } = latency;
     if least == most {
         return least;

@@ -1,0 +1,208 @@
+//! What an interrupt costs, as a kernel measures it: on the model of the hardware.
+
+use proptest::prelude::*;
+
+use super::schedule::{Rig, amd, costs, intel};
+use crate::pmu::cost::Cost;
+use crate::pmu::event::{Event, EventList, Named, What};
+use crate::pmu::model::{
+    Core, Costs, Cycle, Event as Happening, Latency, Machine, Model, Privilege,
+};
+use crate::pmu::plan::Plan;
+use crate::pmu::unit::{Entered, Unit};
+
+#[test]
+fn costs_are_those_in_the_middle_and_outliers_are_not_believed() {
+    assert_eq!(Cost::of_passages(&mut []), Cost::default());
+    let alike = Cost::of_passages(&mut [70; 32]);
+    assert_eq!((alike.passage, alike.spread), (70, 0));
+
+    let mut passages: Vec<u64> = (0..32).map(|it| 100 + it).rev().collect();
+    // Caches were cold; firmware had something to do.
+    passages[..4].copy_from_slice(&[900, 400, 100_000, 300]);
+    let cost = Cost::of_passages(&mut passages);
+    assert_eq!((cost.passage, cost.spread), (116, 27));
+    assert_eq!(cost.floor(2), 108);
+    assert_eq!(cost.floor(200), 200);
+
+    let mut plan = rig(Model::intel(4), 0, 0, 0, 0).plan;
+    let slot = plan.slot_mut(0).unwrap();
+    let cost = Cost { lead: 9, ..cost };
+    cost.settle(slot, 3000, 5);
+    assert_eq!((slot.passage, slot.lead), (116, 9));
+    assert_eq!((slot.noise, slot.tolerance), (27, 27));
+    assert_eq!((slot.period, slot.jitter), (Some(3000), 150));
+}
+
+#[test]
+fn the_lead_is_that_of_the_overflow_that_came_first() {
+    let mut cost = Cost::default();
+    cost.note_overflow(5000, 5003);
+    assert_eq!(cost.lead, 0, "it was late by itself");
+    for position in [4990, 4985, 6000, 4988] {
+        cost.note_overflow(5000, position);
+    }
+    assert_eq!(cost.lead, 15);
+}
+
+/// Cycles of the kernel, interrupts on, in each of which so many of these happen.
+fn cycle(events: &[(Happening, u32)]) -> Cycle<'_> {
+    Cycle {
+        privilege: Privilege::Kernel,
+        interrupts: true,
+        events,
+    }
+}
+
+const WAITING: &[(Happening, u32)] = &[(Happening::Cycles, 1), (Happening::Instructions, 1)];
+
+/// Where an overflow is due that is tried.
+const TRIAL: u64 = 5000;
+
+/// Tries what a kernel tries.
+fn measured(rig: &Rig) -> Vec<Cost> {
+    let count = rig.plan.slots().count();
+    let mut passages = vec![Vec::new(); count];
+    let plan = rig.plan.without_periods();
+    let unit = Unit::default();
+    let mut before = vec![0; count];
+    let mut to_come = 34;
+    rig.machine.core.send_nmi();
+    rig.machine.take_all(false, |machine, _| {
+        match unit.enter(machine, &plan) {
+            Entered::Off => unit.start(machine, &plan).unwrap(),
+            _ => {
+                for (index, before) in before.iter_mut().enumerate() {
+                    let position = unit.position(index);
+                    passages[index].push(position - *before);
+                    *before = position;
+                }
+            }
+        }
+        to_come -= 1;
+        match to_come {
+            0 => unit.stop(machine, &plan),
+            _ => machine.core.send_nmi(),
+        }
+        unit.leave(machine, &plan, rig.lvtpc);
+    });
+    let mut costs: Vec<_> = passages
+        .iter_mut()
+        .map(|all| Cost::of_passages(&mut all[1..]))
+        .collect();
+    for _ in 0..8 {
+        for (index, position) in overflows(rig, &costs).into_iter().enumerate() {
+            if let Some(position) = position {
+                costs[index].note_overflow(TRIAL, position);
+            }
+        }
+    }
+    costs
+}
+
+/// Where each event overflows that is due after [`TRIAL`], if it does.
+fn overflows(rig: &Rig, costs: &[Cost]) -> Vec<Option<u64>> {
+    let mut plan: Plan = rig.plan;
+    for (index, cost) in costs.iter().enumerate() {
+        let slot = plan.slot_mut(index).unwrap();
+        Cost { lead: 0, ..*cost }.settle(slot, TRIAL, 0);
+        slot.tolerance = u64::MAX;
+    }
+    let unit = Unit::default();
+    let mut first = vec![None; costs.len()];
+    let mut handler = |machine: &Machine| {
+        if let Entered::Stopped(overflows, _) = unit.enter(machine, &plan) {
+            for index in overflows.iter() {
+                first[index].get_or_insert(unit.position(index));
+            }
+            unit.leave(machine, &plan, rig.lvtpc);
+        } else {
+            unit.start(machine, &plan).unwrap();
+            unit.leave(machine, &plan, rig.lvtpc);
+        }
+    };
+    rig.machine.core.send_nmi();
+    let wait = [(cycle(WAITING), TRIAL + 1000)];
+    rig.machine.run(wait, |machine, _| handler(machine));
+    unit.stop(&rig.machine, &plan);
+    first
+}
+
+/// A processor with these costs, and what is sampled on it.
+fn rig(model: Model, access: u64, entry: u64, exit: u64, slack: u32) -> Rig {
+    let costs = Costs {
+        slack,
+        ..Costs::of(access, entry, exit)
+    };
+    let events = [Named::Cycles, Named::CacheMisses].map(|named| Event {
+        user: false,
+        ..Event::new(What::Named(named))
+    });
+    let list = EventList::of(events[0]).and(events[1]).unwrap();
+    let mut rig = Rig::new(Machine::new(Core::new(model), costs), &list, true);
+    for index in 0..2 {
+        Cost::default().settle(rig.plan.slot_mut(index).unwrap(), 0, 0);
+    }
+    rig
+}
+
+/// A processor by whose interrupts overflows come so many cycles late.
+fn model() -> impl Strategy<Value = (Model, u32)> {
+    let skid = prop_oneof![Just(0), 1..60_u32];
+    (prop_oneof![intel(), amd()], skid, 1..u64::MAX).prop_map(|(mut model, skid, seed)| {
+        model.quirks.seed = seed;
+        model.quirks.interrupt = Latency::fixed(skid);
+        (model, skid)
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_does_not_vary_is_measured_exactly(
+        (model, skid) in model(),
+        (access, entry, exit) in (0..4_u64, 0..60_u64, 0..40_u64),
+    ) {
+        let rig = rig(model, access, entry, exit, 0);
+        let known = costs(&rig.machine, &rig.plan);
+        let measured = measured(&rig);
+        let (passage, lead) = known[0];
+        prop_assert_eq!((measured[0].passage, measured[0].spread), (passage, 0));
+        prop_assert_eq!(measured[0].lead, lead.saturating_sub(skid.into()));
+        // What never happens costs nothing.
+        prop_assert_eq!(measured[1], Cost::default());
+    }
+
+    #[test]
+    fn however_much_it_varies_positions_stay_true_and_no_interrupt_is_wasted(
+        (model, _) in model(),
+        (access, entry, exit) in (0..4_u64, 0..60_u64, 0..40_u64),
+        slack in 2..200_u32,
+        more in prop_oneof![Just(0_u64), 1..3000_u64],
+    ) {
+        let mut rig = rig(model, access, entry, exit, slack);
+        let cost = measured(&rig)[0];
+        let period = cost.floor(100) + more;
+        cost.settle(rig.plan.slot_mut(0).unwrap(), period, 0);
+        let before = rig.happened(0);
+        rig.start();
+        const SAMPLES: u64 = 200;
+        rig.run([(cycle(WAITING), SAMPLES * period)]);
+        {
+            let seen = rig.seen.borrow();
+            prop_assert_eq!(seen.claimed, seen.samples[0].len() as u64, "each interrupt is a sample");
+        }
+        // The way out of the last handler is known in the next one.
+        rig.machine.core.send_nmi();
+        rig.run([(cycle(&[]), 1)]);
+        let (happened, counted) = (rig.happened(0) - before, rig.counted(0));
+        let seen = rig.seen.borrow();
+        let samples = seen.samples[0].len() as u64;
+        let missed: u64 = seen.samples[0].iter().map(|it| it.1).sum();
+        prop_assert!(
+            happened.abs_diff(counted) <= SAMPLES * cost.spread / 3,
+            "{happened} events, {counted} counted, {cost:?}"
+        );
+        prop_assert_eq!(missed, 0);
+        prop_assert!(samples.abs_diff(counted / period) <= 1, "{} of {}", samples, counted / period);
+    }
+}
