@@ -512,6 +512,8 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
     if core.index != first.index {
         smp::stop_here();
     }
+    // It is the one that would answer: see `control`.
+    run.shared.requests().close();
     if let Source::Ipi(driver) = run.source {
         let all_done = || run.active.load(Ordering::Acquire) == 0;
         driver.drive_others(u64::from(run.count), all_done);

@@ -19,7 +19,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module and in [`crate::shared`]. A reader
 /// refuses another one.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// A record's first word says what it is and how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

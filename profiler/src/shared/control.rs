@@ -67,9 +67,14 @@ pub struct Control {
     command: AtomicU32,
     /// Whether the answer is a refusal, and the text its reason.
     refused: AtomicU32,
+    /// Nothing is answered any more.
+    closed: AtomicU32,
     period: AtomicU64,
     text: [AtomicU64; TEXT_BYTES / 8],
 }
+
+/// Why a request has no answer once the kernel takes none any more.
+const CLOSED: &str = "the core that takes requests has its last sample: the run is ending";
 
 mod command {
     pub(super) const START: u32 = 1;
@@ -86,6 +91,7 @@ impl Control {
             &self.answered,
             &self.command,
             &self.refused,
+            &self.closed,
         ] {
             word.store(0, Ordering::Relaxed);
         }
@@ -124,8 +130,13 @@ impl Control {
     /// Host: the answer to the request with this number, if it is there.
     #[must_use]
     pub fn answer(&self, number: u32) -> Option<Result<(), ControlText>> {
+        // First: what was answered before stays answered.
+        let is_closed = self.closed.load(Ordering::Acquire) != 0;
         if self.answered.load(Ordering::Acquire) != number {
-            return None;
+            return match is_closed {
+                true => Some(Err(Text::new(CLOSED))),
+                false => None,
+            };
         }
         Some(match self.refused.load(Ordering::Relaxed) {
             0 => Ok(()),
@@ -178,6 +189,12 @@ impl Control {
         self.answered.store(number, Ordering::Release);
     }
 
+    /// Kernel: takes no request any more, from now on. May be called wherever an NMI
+    /// comes.
+    pub fn close(&self) {
+        self.closed.store(1, Ordering::Release);
+    }
+
     fn set_text(&self, text: &ControlText) {
         let mut bytes = [0; TEXT_BYTES];
         let text = text.as_str().as_bytes();
@@ -222,6 +239,7 @@ mod tests {
             answered: AtomicU32::new(0),
             command: AtomicU32::new(0),
             refused: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
             period: AtomicU64::new(0),
             text: [const { AtomicU64::new(0) }; TEXT_BYTES / 8],
         }
@@ -257,6 +275,24 @@ mod tests {
         control.reply(number, Err(&Text::new("no such thing")));
         let reason = control.answer(number).unwrap().unwrap_err();
         assert_eq!(reason.as_str(), "no such thing");
+    }
+
+    #[test]
+    fn what_comes_after_the_end_is_refused_and_what_was_answered_before_is_not() {
+        let control = words();
+        let stop = control.request(&Request::Stop).unwrap();
+        control.reply(stop, Ok(()));
+        let start = control.request(&Request::Start).unwrap();
+        assert_eq!(control.answer(start), None);
+        control.close();
+        assert_eq!(control.answer(stop), Some(Ok(())));
+        let events = Request::Events(EventList::parse("cycles").unwrap());
+        for late in [start, control.request(&events).unwrap()] {
+            let reason = control.answer(late).unwrap().unwrap_err();
+            assert_eq!(reason.as_str(), CLOSED);
+        }
+        control.clear();
+        assert_eq!(control.answer(start), None);
     }
 
     #[test]
