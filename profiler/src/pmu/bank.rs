@@ -35,6 +35,11 @@ impl Bank {
     }
 
     /// The event select of a general counter.
+    ///
+    /// # Panics
+    ///
+    /// If the interface has no such counter. Those that [`super::detect::detect`] finds it
+    /// has.
     #[must_use]
     #[inline]
     pub const fn event_select(&self, number: u8) -> Msr {
@@ -47,6 +52,10 @@ impl Bank {
     }
 
     /// What `counter` is read from.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::event_select`].
     #[must_use]
     #[inline]
     pub const fn counter(&self, counter: Counter) -> Msr {

@@ -6,6 +6,8 @@
 
 use core::fmt;
 
+use super::counters::Counters;
+
 /// A model-specific register of the PMU.
 ///
 /// Only this module makes one, and no other register is one: so writing any value
@@ -22,10 +24,16 @@ impl Msr {
         self.0
     }
 
-    /// The register `steps` of `stride` registers behind this one.
+    /// The register of a counter, of `count` counters of which this is the first one's:
+    /// they are `stride` apart. What is behind the last one may be none of the PMU.
+    ///
+    /// # Panics
+    ///
+    /// If the counter is none of them.
     #[inline]
-    const fn nth(self, steps: u8, stride: u32) -> Self {
-        Self(self.0 + steps as u32 * stride)
+    const fn nth(self, counter: u8, stride: u32, count: u8) -> Self {
+        assert!(counter < count, "no such counter");
+        Self(self.0 + counter as u32 * stride)
     }
 }
 
@@ -130,9 +138,10 @@ pub mod fixed {
     pub const FIELD: u64 = 0xf;
 }
 
-/// Intel (SDM vol. 4, table 2-2).
+/// Intel (SDM vol. 4, table 2-2). For a counter that there cannot be, its register's
+/// function panics.
 pub mod intel {
-    use super::Msr;
+    use super::{Counters, Msr};
 
     /// IA32_PERF_CAPABILITIES.
     pub const CAPABILITIES: Msr = Msr(0x345);
@@ -155,54 +164,54 @@ pub mod intel {
     #[must_use]
     #[inline]
     pub const fn event_select(counter: u8) -> Msr {
-        Msr(0x186).nth(counter, 1)
+        Msr(0x186).nth(counter, 1, Counters::MOST_INTEL)
     }
 
     /// IA32_PMCn. A write takes 32 bits and extends their sign.
     #[must_use]
     #[inline]
     pub const fn counter(counter: u8) -> Msr {
-        Msr(0xc1).nth(counter, 1)
+        Msr(0xc1).nth(counter, 1, Counters::MOST_INTEL)
     }
 
     /// IA32_A_PMCn, which takes writes of the full width.
     #[must_use]
     #[inline]
     pub const fn full_width_counter(counter: u8) -> Msr {
-        Msr(0x4c1).nth(counter, 1)
+        Msr(0x4c1).nth(counter, 1, Counters::MOST_INTEL)
     }
 
     /// IA32_FIXED_CTRn.
     #[must_use]
     #[inline]
     pub const fn fixed_counter(counter: u8) -> Msr {
-        Msr(0x309).nth(counter, 1)
+        Msr(0x309).nth(counter, 1, Counters::MOST_FIXED)
     }
 
     /// The registers of version 6, four a counter (SDM vol. 3, "Architectural
     /// Performance Monitoring Version 6").
     pub mod v6 {
-        use super::Msr;
+        use super::{Counters, Msr};
 
         /// IA32_PMC_GPn_CFG_A.
         #[must_use]
         #[inline]
         pub const fn event_select(counter: u8) -> Msr {
-            Msr(0x1901).nth(counter, 4)
+            Msr(0x1901).nth(counter, 4, Counters::MOST_GENERAL)
         }
 
         /// IA32_PMC_GPn_CTR, which takes writes of the full width.
         #[must_use]
         #[inline]
         pub const fn counter(counter: u8) -> Msr {
-            Msr(0x1900).nth(counter, 4)
+            Msr(0x1900).nth(counter, 4, Counters::MOST_GENERAL)
         }
 
         /// IA32_PMC_FXm_CTR.
         #[must_use]
         #[inline]
         pub const fn fixed_counter(counter: u8) -> Msr {
-            Msr(0x1980).nth(counter, 4)
+            Msr(0x1980).nth(counter, 4, Counters::MOST_FIXED)
         }
     }
 
@@ -218,9 +227,10 @@ pub mod intel {
     }
 }
 
-/// AMD (APM vol. 2, 13.2; PPR for family 19h model 11h, "PerfMonV2").
+/// AMD (APM vol. 2, 13.2; PPR for family 19h model 11h, "PerfMonV2"). For a counter that
+/// there cannot be, its register's function panics.
 pub mod amd {
-    use super::Msr;
+    use super::{Counters, Msr};
 
     /// PerfCntrGlobalStatus.
     pub const GLOBAL_STATUS: Msr = Msr(0xc000_0300);
@@ -233,27 +243,27 @@ pub mod amd {
     #[must_use]
     #[inline]
     pub const fn legacy_event_select(counter: u8) -> Msr {
-        Msr(0xc001_0000).nth(counter, 1)
+        Msr(0xc001_0000).nth(counter, 1, 4)
     }
 
     /// PerfCtrn, of four.
     #[must_use]
     #[inline]
     pub const fn legacy_counter(counter: u8) -> Msr {
-        Msr(0xc001_0004).nth(counter, 1)
+        Msr(0xc001_0004).nth(counter, 1, 4)
     }
 
     /// PERF_CTLn, of six and more.
     #[must_use]
     #[inline]
     pub const fn event_select(counter: u8) -> Msr {
-        Msr(0xc001_0200).nth(counter, 2)
+        Msr(0xc001_0200).nth(counter, 2, Counters::MOST_GENERAL)
     }
 
     /// PERF_CTRn, of six and more.
     #[must_use]
     #[inline]
     pub const fn counter(counter: u8) -> Msr {
-        Msr(0xc001_0201).nth(counter, 2)
+        Msr(0xc001_0201).nth(counter, 2, Counters::MOST_GENERAL)
     }
 }

@@ -8,4 +8,5 @@ mod encode;
 mod jitter;
 mod multiplex;
 mod quirks;
+mod registers;
 mod schedule;
