@@ -8,11 +8,20 @@ use core::fmt;
 
 use super::counters::Counters;
 
-/// A model-specific register of the PMU.
+/// A model-specific register of the PMU: a counter, or one that says what counters can
+/// do, what they count, whether they do, and which have overflowed.
 ///
-/// Only this module makes one, and no other register is one: so writing any value
-/// to any of them may stop counting, or be refused by the processor (#GP), but
-/// touches neither memory nor control flow.
+/// Only this module makes one, and no other register is one. So writing any value to
+/// any of them, on a processor that has it, changes what is counted and what is known of
+/// that, or is refused (#GP). It touches neither memory nor control flow, but for what an
+/// overflow brings:
+///
+/// * an interrupt, as the performance counters' entry of the local vector table says;
+/// * a record in memory, if somebody has switched that on for the counter (PEBS). The
+///   registers by which it is done are none of these: IA32_PEBS_ENABLE, from version 6
+///   on IA32_PMC_GPn_CFG_C and IA32_PMC_FXm_CFG_C.
+///
+/// IA32_DEBUGCTL is none of them either: see [`debug_control`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Msr(u32);
 
@@ -45,14 +54,30 @@ impl fmt::Debug for Msr {
 
 /// The processor refused an access: #GP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused(
-    /// The register that it refused.
-    pub Msr,
-);
+pub struct Refused {
+    /// By its number: it need not be an [`Msr`].
+    register: u32,
+}
+
+impl Refused {
+    /// It refused that register.
+    #[must_use]
+    pub const fn of(register: Msr) -> Self {
+        Self {
+            register: register.0,
+        }
+    }
+
+    /// The number of the register that it refused.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.register
+    }
+}
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the processor refuses {:?}", self.0)
+        write!(f, "the processor refuses MSR {:#x}", self.register)
     }
 }
 
@@ -60,8 +85,9 @@ impl core::error::Error for Refused {}
 
 /// How the PMU of the running core is reached.
 ///
-/// An implementation executes `rdmsr` and `wrmsr` with the given number, and reads
-/// and writes the performance counters' entry of the core's local vector table.
+/// An implementation executes `rdmsr` and `wrmsr` with the given number, or
+/// [`debug_control::NUMBER`], and reads and writes the performance counters' entry of the
+/// core's local vector table.
 pub trait Registers {
     /// Reads a register that is known to be there.
     fn read(&self, register: Msr) -> u64;
@@ -84,12 +110,61 @@ pub trait Registers {
     /// The processor refuses it.
     fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused>;
 
+    /// Whether counters freeze when they interrupt, as IA32_DEBUGCTL says
+    /// ([`debug_control::freezes`]). CPUID says that it is there.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses the register.
+    fn try_freezes(&self) -> Result<bool, Refused>;
+
+    /// Lets them freeze or not. It reads the register and writes it back with that one
+    /// bit as asked for and all others as they were ([`debug_control::with_freezing`]).
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses the register, or the bit. Nothing is changed.
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused>;
+
     /// The entry for performance counters of the core's local vector table (LVTPC;
     /// SDM vol. 3, "Local Vector Table").
     fn read_lvtpc(&self) -> u32;
 
     /// Writes that entry.
     fn write_lvtpc(&self, entry: u32);
+}
+
+/// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and the same bit (SDM vol. 4,
+/// table 2-2; APM vol. 2, 13.2).
+///
+/// It is no [`Msr`]: by others of its bits the processor writes branches to memory or to
+/// the bus (BTS, TR), or traps at them (BTF). The driver is concerned with one bit, and
+/// changes no other.
+pub mod debug_control {
+    use super::Refused;
+
+    /// The register's number, as `rdmsr` takes it.
+    pub const NUMBER: u32 = 0x1d9;
+    /// The processor refused it.
+    pub const REFUSED: Refused = Refused { register: NUMBER };
+    /// FREEZE_PERFMON_ON_PMI.
+    const FREEZE: u64 = 1 << 12;
+
+    /// Whether counters freeze when they interrupt, where the register holds `value`.
+    #[must_use]
+    pub const fn freezes(value: u64) -> bool {
+        value & FREEZE != 0
+    }
+
+    /// What the register is to hold so that they freeze or do not: `value`, but for that
+    /// one bit.
+    #[must_use]
+    pub const fn with_freezing(value: u64, freezes: bool) -> u64 {
+        match freezes {
+            true => value | FREEZE,
+            false => value & !FREEZE,
+        }
+    }
 }
 
 /// Entries of a local vector table.
@@ -143,22 +218,18 @@ pub mod fixed {
 pub mod intel {
     use super::{Counters, Msr};
 
-    /// IA32_PERF_CAPABILITIES.
+    /// IA32_PERF_CAPABILITIES. Read-only.
     pub const CAPABILITIES: Msr = Msr(0x345);
     /// In it: counters take writes of their full width, by other registers.
     pub const FULL_WIDTH_WRITE: u64 = 1 << 13;
     /// IA32_FIXED_CTR_CTRL.
     pub const FIXED_CONTROL: Msr = Msr(0x38d);
-    /// IA32_PERF_GLOBAL_STATUS.
+    /// IA32_PERF_GLOBAL_STATUS. Read-only.
     pub const GLOBAL_STATUS: Msr = Msr(0x38e);
     /// IA32_PERF_GLOBAL_CTRL.
     pub const GLOBAL_CONTROL: Msr = Msr(0x38f);
     /// IA32_PERF_GLOBAL_OVF_CTRL; from version 4 on IA32_PERF_GLOBAL_STATUS_RESET.
     pub const GLOBAL_STATUS_RESET: Msr = Msr(0x390);
-    /// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and this bit.
-    pub const DEBUG_CONTROL: Msr = Msr(0x1d9);
-    /// In it: counters freeze when they interrupt.
-    pub const FREEZE_ON_INTERRUPT: u64 = 1 << 12;
 
     /// IA32_PERFEVTSELn.
     #[must_use]
@@ -232,7 +303,7 @@ pub mod intel {
 pub mod amd {
     use super::{Counters, Msr};
 
-    /// PerfCntrGlobalStatus.
+    /// PerfCntrGlobalStatus. Read-only.
     pub const GLOBAL_STATUS: Msr = Msr(0xc000_0300);
     /// PerfCntrGlobalCtl.
     pub const GLOBAL_CONTROL: Msr = Msr(0xc000_0301);

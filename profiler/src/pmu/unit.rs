@@ -67,7 +67,8 @@ struct Progress {
 struct Saved {
     control: AtomicU64,
     fixed_control: AtomicU64,
-    debug_control: AtomicU64,
+    /// Whether counters froze when they interrupted.
+    freezes: AtomicBool,
     lvtpc: AtomicU64,
     /// By event: its counter, and its event select.
     counters: [AtomicU64; MAX_EVENTS],
@@ -513,8 +514,7 @@ impl Unit {
             saved.fixed_control.store(fixed, Relaxed);
         }
         if bank.has_freeze() {
-            let debug = registers.try_read(intel::DEBUG_CONTROL)?;
-            saved.debug_control.store(debug, Relaxed);
+            saved.freezes.store(registers.try_freezes()?, Relaxed);
         }
         for (index, slot) in plan.slots() {
             let counter = registers.try_read(slot.registers.read)?;
@@ -571,11 +571,8 @@ impl Unit {
         if plan.counters.fixed != 0 {
             registers.try_write(intel::FIXED_CONTROL, fixed_control)?;
         }
-        if bank.has_freeze() {
-            let debug = self.saved.debug_control.load(Relaxed);
-            if debug & intel::FREEZE_ON_INTERRUPT != 0 {
-                registers.try_write(intel::DEBUG_CONTROL, debug & !intel::FREEZE_ON_INTERRUPT)?;
-            }
+        if bank.has_freeze() && self.saved.freezes.load(Relaxed) {
+            registers.try_set_freezing(false)?;
         }
         Ok(())
     }
@@ -608,11 +605,8 @@ impl Unit {
             let fixed = saved.fixed_control.load(Relaxed);
             let _ = registers.try_write(intel::FIXED_CONTROL, fixed);
         }
-        if bank.has_freeze() {
-            let debug = saved.debug_control.load(Relaxed);
-            if debug & intel::FREEZE_ON_INTERRUPT != 0 {
-                let _ = registers.try_write(intel::DEBUG_CONTROL, debug);
-            }
+        if bank.has_freeze() && saved.freezes.load(Relaxed) {
+            let _ = registers.try_set_freezing(true);
         }
         if let Some(global) = &plan.global {
             registers.write(global.control, saved.control.load(Relaxed));

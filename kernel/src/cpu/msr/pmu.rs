@@ -1,6 +1,6 @@
 //! The registers of the performance counters, for [`profiler::pmu`].
 
-use profiler::pmu::registers::{Msr, Refused, Registers};
+use profiler::pmu::registers::{Msr, Refused, Registers, debug_control};
 use x86_64::registers::model_specific;
 
 use super::checked;
@@ -9,6 +9,14 @@ use crate::cpu::apic::{self, Register};
 /// The PMU of the running core.
 #[derive(Clone, Copy, Debug)]
 pub struct ThisCore;
+
+impl ThisCore {
+    /// What IA32_DEBUGCTL holds.
+    fn debug_control(self) -> Result<u64, Refused> {
+        // SAFETY: reading IA32_DEBUGCTL changes nothing.
+        unsafe { checked::read(debug_control::NUMBER) }.map_err(|_| debug_control::REFUSED)
+    }
+}
 
 impl Registers for ThisCore {
     #[inline]
@@ -20,19 +28,35 @@ impl Registers for ThisCore {
 
     #[inline]
     fn write(&self, register: Msr, value: u64) {
-        // SAFETY: a register of the PMU, which `try_write` or `try_read` has found: no
-        // value of it touches memory. Interrupts that it brings have a handler.
+        // SAFETY: a register of the PMU, which `try_write` or `try_read` has found. As
+        // `Msr` says, no value of it touches memory or control flow but by an overflow:
+        // its interrupt has a handler, and nothing here switches on its records.
         unsafe { model_specific::Msr::new(register.number()).write(value) };
     }
 
     fn try_read(&self, register: Msr) -> Result<u64, Refused> {
         // SAFETY: reading a register of the PMU changes nothing.
-        unsafe { checked::read(register.number()) }.map_err(|_| Refused(register))
+        unsafe { checked::read(register.number()) }.map_err(|_| Refused::of(register))
     }
 
     fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
-        // SAFETY: no value of a register of the PMU touches memory.
-        unsafe { checked::write(register.number(), value) }.map_err(|_| Refused(register))
+        // SAFETY: as for `write`, and a refusal is an answer.
+        unsafe { checked::write(register.number(), value) }.map_err(|_| Refused::of(register))
+    }
+
+    fn try_freezes(&self) -> Result<bool, Refused> {
+        self.debug_control().map(debug_control::freezes)
+    }
+
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+        let before = self.debug_control()?;
+        let after = debug_control::with_freezing(before, freezes);
+        // SAFETY: `after` is what was just read, but for bit 12. So the bits by which the
+        // processor writes to memory or traps (TR, BTS, BTF) are written as they were, and
+        // nothing else here writes the register in between. Bit 12 is
+        // FREEZE_PERFMON_ON_PMI: counters stop when they interrupt, or go on, which
+        // touches neither memory nor control flow.
+        unsafe { checked::write(debug_control::NUMBER, after) }.map_err(|_| debug_control::REFUSED)
     }
 
     fn read_lvtpc(&self) -> u32 {

@@ -8,7 +8,7 @@ use super::kinds::Latency;
 use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
-use crate::pmu::registers::{Msr, Refused, Registers};
+use crate::pmu::registers::{Msr, Refused, Registers, debug_control};
 
 /// What of the driver's costs time, in cycles of the kernel.
 #[derive(Clone, Debug)]
@@ -190,6 +190,19 @@ impl Registers for Machine {
         self.core.try_write(register, value)
     }
 
+    fn try_freezes(&self) -> Result<bool, Refused> {
+        self.pay();
+        self.core.try_freezes()
+    }
+
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+        self.pay();
+        let before = self.core.debug_control()?;
+        self.pay();
+        let after = debug_control::with_freezing(before, freezes);
+        self.core.set_debug_control(after)
+    }
+
     fn read_lvtpc(&self) -> u32 {
         self.pay();
         self.core.read_lvtpc()
@@ -236,6 +249,16 @@ impl<H: Fn(&Machine, Interrupt)> Registers for Interruptible<'_, H> {
 
     fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
         self.access(|core| core.try_write(register, value))
+    }
+
+    fn try_freezes(&self) -> Result<bool, Refused> {
+        self.access(Core::try_freezes)
+    }
+
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+        let before = self.access(Core::debug_control)?;
+        let after = debug_control::with_freezing(before, freezes);
+        self.access(|core| core.set_debug_control(after))
     }
 
     fn read_lvtpc(&self) -> u32 {

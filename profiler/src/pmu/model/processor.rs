@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use super::apic::Interrupt;
 use super::events::{Cycle, Event, Privilege};
 use super::kinds::Model;
-use super::map::Register;
+use super::map::{Register, debug};
 use super::state::State;
 use super::truth::{Context, Deliveries, Id};
-use crate::pmu::registers::{Msr, Refused, Registers};
+use crate::pmu::registers::{Msr, Refused, Registers, debug_control};
 
 /// #GP, and what for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -271,6 +271,26 @@ impl Core {
         }
     }
 
+    /// What the driver reads of IA32_DEBUGCTL.
+    pub(super) fn debug_control(&self) -> Result<u64, Refused> {
+        let read = self.rdmsr(debug_control::NUMBER);
+        read.map_err(|_| debug_control::REFUSED)
+    }
+
+    /// The driver writes it, to let counters freeze or not: panics if another bit is not
+    /// as it is.
+    pub(super) fn set_debug_control(&self, value: u64) -> Result<(), Refused> {
+        let before = self.state.borrow().get(&self.model, Register::DebugControl);
+        let others = (before ^ value) & !debug::FREEZE;
+        if others != 0 {
+            self.die(format_args!(
+                "the driver changes bits {others:#x} of IA32_DEBUGCTL"
+            ));
+        }
+        let written = self.wrmsr(debug_control::NUMBER, value);
+        written.map_err(|_| debug_control::REFUSED)
+    }
+
     /// Panics, with what was done before.
     fn die(&self, why: impl fmt::Display) -> ! {
         let log = self.state.borrow().history();
@@ -293,12 +313,22 @@ impl Registers for Core {
     }
 
     fn try_read(&self, register: Msr) -> Result<u64, Refused> {
-        self.rdmsr(register.number()).map_err(|_| Refused(register))
+        let read = self.rdmsr(register.number());
+        read.map_err(|_| Refused::of(register))
     }
 
     fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
         let written = self.wrmsr(register.number(), value);
-        written.map_err(|_| Refused(register))
+        written.map_err(|_| Refused::of(register))
+    }
+
+    fn try_freezes(&self) -> Result<bool, Refused> {
+        self.debug_control().map(debug_control::freezes)
+    }
+
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+        let before = self.debug_control()?;
+        self.set_debug_control(debug_control::with_freezing(before, freezes))
     }
 
     fn read_lvtpc(&self) -> u32 {

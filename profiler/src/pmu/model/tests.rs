@@ -6,7 +6,7 @@ mod running;
 
 use super::map::Register;
 use super::*;
-use crate::pmu::registers::{amd, intel};
+use crate::pmu::registers::{amd, debug_control, intel};
 
 /// A cycle of the kernel with one of each of these.
 const KERNEL: Cycle<'static> = Cycle {
@@ -257,7 +257,6 @@ fn the_registers_have_the_manuals_numbers() {
         (intel::GLOBAL_STATUS, Some(Register::Status)),
         (intel::GLOBAL_CONTROL, Some(Register::Control)),
         (intel::GLOBAL_STATUS_RESET, Some(Register::StatusReset)),
-        (intel::DEBUG_CONTROL, Some(Register::DebugControl)),
         (intel::event_select(3), Some(Register::Select(3))),
         (intel::counter(3), counter),
         (intel::full_width_counter(3), Some(Register::Counter(3))),
@@ -281,6 +280,10 @@ fn the_registers_have_the_manuals_numbers() {
     ];
     for (msr, register) in pairs {
         assert_eq!(model.register(msr.number()), Some(register), "{msr:?}");
+    }
+    for model in all() {
+        let register = model.register(debug_control::NUMBER);
+        assert_eq!(register, Some(Register::DebugControl));
     }
 }
 

@@ -125,6 +125,10 @@ enum Access {
     Write(Msr),
     /// Likewise, and it may be refused.
     Try(Msr),
+    /// Whether counters freeze is read, as 0 or 1.
+    Freezes,
+    /// Likewise, it is written, and may be refused.
+    TryFreezing,
     Lvtpc,
 }
 
@@ -152,6 +156,16 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, Refused>> Registers for Wat
     fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
         let value = (self.watch)(Access::Try(register), value)?;
         self.inner.try_write(register, value)
+    }
+
+    fn try_freezes(&self) -> Result<bool, Refused> {
+        let freezes = self.inner.try_freezes()?;
+        Ok((self.watch)(Access::Freezes, freezes.into())? != 0)
+    }
+
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+        let freezes = (self.watch)(Access::TryFreezing, freezes.into())? != 0;
+        self.inner.try_set_freezing(freezes)
     }
 
     fn read_lvtpc(&self) -> u32 {

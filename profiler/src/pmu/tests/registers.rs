@@ -1,9 +1,11 @@
-//! Which registers the driver can write to.
+//! Which registers the driver can write to, and what of them.
 
 use std::ops::RangeInclusive;
 use std::panic::catch_unwind;
 
-use crate::pmu::registers::{Msr, amd, intel};
+use proptest::prelude::*;
+
+use crate::pmu::registers::{Msr, amd, debug_control, intel};
 
 /// Makes a counter's register.
 type OfCounter = fn(u8) -> Msr;
@@ -35,5 +37,19 @@ fn a_counter_that_there_is_not_has_no_register() {
         assert!(made[..count].iter().all(Option::is_some), "{numbers:x?}");
         assert_eq!(made[0], Some(*numbers.start()));
         assert_eq!(made[count - 1], Some(*numbers.end()));
+    }
+}
+
+proptest! {
+    #[test]
+    fn of_the_debug_control_freezing_alone_is_changed(
+        value in any::<u64>(),
+        freezes in any::<bool>(),
+    ) {
+        let after = debug_control::with_freezing(value, freezes);
+        prop_assert_eq!(debug_control::freezes(after), freezes);
+        let before = debug_control::with_freezing(after, debug_control::freezes(value));
+        prop_assert_eq!(before, value);
+        prop_assert_eq!((value ^ after) & !(1 << 12), 0);
     }
 }

@@ -8,6 +8,7 @@ use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect::{self, Capabilities, CoreKind};
 use crate::pmu::model::{Event, Freezing, Id};
 use crate::pmu::plan::{Found, Plan};
+use crate::pmu::registers::debug_control;
 use crate::pmu::unit::Unit;
 
 fn capabilities(model: &Model) -> Capabilities {
@@ -42,6 +43,31 @@ fn firmware_left_freezing_on() {
                 assert_exact(&rig);
                 assert_eq!(settled(&rig.machine.core), before);
                 assert_eq!(rig.machine.core.rdmsr(0x1d9), Ok(1 << 12 | 1 << 11 | 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_else_the_debug_control_holds_is_left_alone() {
+    // Some of it makes the processor write branches to memory, or trap at them.
+    const FREEZE: u64 = 1 << 12;
+    for model in all_global() {
+        let takes = |bit: &u64| Core::new(model.clone()).wrmsr(0x1d9, *bit).is_ok();
+        let bits: Vec<u64> = (0..64).map(|bit| 1 << bit).filter(takes).collect();
+        assert!(bits.contains(&FREEZE) && bits.contains(&0b10), "{bits:x?}");
+        let all: u64 = bits.iter().sum();
+        for others in bits.into_iter().chain([0, all]).map(|it| it & !FREEZE) {
+            for freeze in [0, FREEZE] {
+                let core = Core::new(model.clone());
+                core.wrmsr(0x1d9, others | freeze).unwrap();
+                let rig = rig_on(core, "cycles,instructions:u");
+                rig.start();
+                assert_eq!(rig.machine.core.rdmsr(0x1d9), Ok(others), "{model:?}");
+                run(&rig, 2500);
+                rig.stop();
+                let after = rig.machine.core.rdmsr(0x1d9);
+                assert_eq!(after, Ok(others | freeze), "{model:?}");
             }
         }
     }
@@ -228,7 +254,7 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
                 Ok(())
             });
             if let Err(refused) = started {
-                assert_eq!(refused.0.number(), number);
+                assert_eq!(refused.number(), number);
                 refusals.push(number);
             }
             assert_eq!(core.snapshot(), before, "{number:#x} on {model:?}");
@@ -265,7 +291,7 @@ fn a_global_control_that_does_not_take_a_counters_bit_is_named() {
                     Access::Try(register)
                         if register.number() == control && value & refused.global_bits() != 0 =>
                     {
-                        Err(Refused(register))
+                        Err(Refused::of(register))
                     }
                     _ => Ok(value),
                 },
@@ -273,7 +299,7 @@ fn a_global_control_that_does_not_take_a_counters_bit_is_named() {
             let before = core.snapshot();
             let looked = Found::look(&registers, &capabilities(&model));
             assert_eq!(
-                looked.map_err(|it| it.0.number()),
+                looked.map_err(Refused::number),
                 Err(control),
                 "{counter} on {model:?}"
             );
@@ -319,15 +345,17 @@ fn a_write_that_is_refused_is_all_taken_back() {
             let writes = Cell::new(0);
             let registers = Watched {
                 inner: core,
-                watch: |access, value| match access {
-                    Access::Try(register) => {
-                        writes.set(writes.get() + 1);
-                        match writes.get() == nth + 1 {
-                            true => Err(Refused(register)),
-                            false => Ok(value),
-                        }
+                watch: |access, value| {
+                    let refused = match access {
+                        Access::Try(register) => Refused::of(register),
+                        Access::TryFreezing => debug_control::REFUSED,
+                        _ => return Ok(value),
+                    };
+                    writes.set(writes.get() + 1);
+                    match writes.get() == nth + 1 {
+                        true => Err(refused),
+                        false => Ok(value),
                     }
-                    _ => Ok(value),
                 },
             };
             let started = rig.unit.start(&registers, &rig.plan);
