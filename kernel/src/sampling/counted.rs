@@ -25,10 +25,18 @@ pub(super) fn interrupt(
     delivery: Delivery,
     pmu: &Pmu,
 ) -> Next {
-    let entry = pmu.enter(core);
+    let entry = pmu.enter(core, delivery);
     if entry == Entered::Busy {
         // The handler that it interrupts sees what it comes for.
         return unclaimed(frame, core, Next::Return);
+    }
+    if delivery != pmu.delivery() {
+        // Somebody else's NMI. What is due comes as a maskable interrupt.
+        let next = match entry {
+            Entered::Stopped(..) => Next::GoOn,
+            _ => Next::Return,
+        };
+        return unclaimed(frame, core, next);
     }
     if let Some(starts) = pmu.obey(core) {
         if let (Entered::Stopped(overflows, _), Phase::Sampling, Some(run)) =

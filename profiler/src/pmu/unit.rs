@@ -32,7 +32,9 @@
 //! [`Unit::enter`] says so and touches nothing; the one that was interrupted sees
 //! what the NMI came for, as it looks at the counters itself.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence};
+use core::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence,
+};
 
 use super::bank::Bank;
 use super::counters::Counter;
@@ -86,6 +88,9 @@ pub struct Unit {
     owed: AtomicU32,
     /// Handlers that found a counter gone round, since the interrupted code has moved.
     stalls: AtomicU32,
+    /// Events whose counters [`Unit::pass`] has found gone round: their interrupt is on
+    /// its way.
+    passed: AtomicU16,
     /// In the global control register, the bits of counters that are not ours.
     others: AtomicU64,
     /// For the displacement of overflows.
@@ -214,6 +219,18 @@ impl Unit {
     /// not the PMU's, or may not be.
     #[inline]
     pub fn enter<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
+        self.come_in(registers, plan, true)
+    }
+
+    /// The same where overflows do not come by such an interrupt as this one: what has
+    /// overflowed stays due, for the one that does.
+    #[inline]
+    pub fn pass<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
+        self.come_in(registers, plan, false)
+    }
+
+    #[inline]
+    fn come_in<R: Registers>(&self, registers: &R, plan: &Plan, takes: bool) -> Entered {
         if self.occupy() {
             return Entered::Busy;
         }
@@ -229,12 +246,14 @@ impl Unit {
             has_moved |= own > slot.noise;
             rounds.0 |= u16::from(is_round) << index;
         }
+        let push = self.push(has_moved, !rounds.is_empty());
+        rounds.0 |= self.passed.load(Relaxed);
+        self.passed.store(if takes { 0 } else { rounds.0 }, Relaxed);
         let has_gone_round = !rounds.is_empty();
-        let push = self.push(has_moved, has_gone_round);
         let mut overflows = Overflows::default();
         for (index, slot) in plan.slots() {
             let is_round = rounds.0 >> index & 1 != 0;
-            if is_round && self.is_due(index, slot) {
+            if is_round && takes && self.is_due(index, slot) {
                 overflows.0 |= 1 << index;
             }
             if is_round || slot.passage != 0 {
@@ -245,12 +264,13 @@ impl Unit {
         // Each counter that has gone round interrupts, and this interrupt is one of them.
         // What is on its way still finds nothing. They may merge, so it is not a sum.
         let owed = self.owed.load(Relaxed);
-        let cause = match (has_gone_round, owed) {
-            (true, _) => Cause::Counter,
-            (false, 1..) => Cause::Late,
-            (false, 0) => Cause::Other,
+        let cause = match (takes, has_gone_round, owed) {
+            (true, true, _) => Cause::Counter,
+            (true, false, 1..) => Cause::Late,
+            (true, false, 0) | (false, ..) => Cause::Other,
         };
-        let owed = owed.saturating_sub(1).max(rounds.0.count_ones());
+        let owed = owed.saturating_sub(takes.into());
+        let owed = owed.max(rounds.0.count_ones());
         self.owed.store(owed, Relaxed);
         Entered::Stopped(overflows, cause)
     }
@@ -538,6 +558,7 @@ impl Unit {
         }
         self.random.store(scattered(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
+        self.passed.store(0, Relaxed);
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, slot) in plan.slots() {
             let progress = &self.progress[index];

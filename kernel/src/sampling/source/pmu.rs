@@ -268,6 +268,12 @@ impl Pmu {
         })
     }
 
+    /// How overflows interrupt.
+    #[inline]
+    pub const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
     /// The entry of the local vector table by which overflows interrupt.
     #[inline]
     fn lvtpc(&self) -> u32 {
@@ -373,12 +379,14 @@ impl Pmu {
     }
 
     /// Stops the counters of the running core, `core`, until it is armed again, and
-    /// finds which have overflowed.
+    /// finds which have overflowed; none if overflows do not come as the interrupt does
+    /// that has come by `delivery`.
     #[inline]
-    pub fn enter(&self, core: &CoreBlock) -> Entered {
+    pub fn enter(&self, core: &CoreBlock, delivery: Delivery) -> Entered {
         let pmu = &core.sampling.pmu;
         match pmu.plan() {
-            Some(plan) => pmu.unit.enter(&ThisCore, plan),
+            Some(plan) if delivery == self.delivery => pmu.unit.enter(&ThisCore, plan),
+            Some(plan) => pmu.unit.pass(&ThisCore, plan),
             None => Entered::Off,
         }
     }

@@ -286,6 +286,33 @@ fn somebody_elses_nmis_leave_everything_as_it_was() {
 }
 
 #[test]
+fn somebody_elses_nmi_takes_no_overflow_that_a_maskable_interrupt_comes_for() {
+    for model in all() {
+        let machine = Machine::new(Core::new(model), Costs::of(2, 20, 15));
+        let rig = Rig::new(machine, &list("cycles:u"), false);
+        let off = Cycle {
+            interrupts: false,
+            ..cycle(Privilege::User)
+        };
+        rig.start();
+        rig.run([(off, 1200)]);
+        for _ in 0..3 {
+            rig.run([(off, 10)]);
+            rig.machine.core.send_nmi();
+            rig.run([(off, 0)]);
+        }
+        assert_eq!(positions(&rig, 0), [], "it is due, and interrupts are off");
+        assert_eq!(rig.seen.borrow().unclaimed, 3);
+        rig.run([(cycle(Privilege::Kernel), 5)]);
+        assert_eq!(positions(&rig, 0), [1230], "as soon as they are on");
+        run(&rig, 2000);
+        assert_eq!(positions(&rig, 0), [1230, 2000, 3000]);
+        rig.stop();
+        assert_exact(&rig);
+    }
+}
+
+#[test]
 fn a_counter_that_goes_round_on_the_way_makes_no_sample_and_no_standstill() {
     // Each interrupt costs more than a period, so each brings the next.
     for model in all() {
