@@ -20,8 +20,8 @@ use profiler::settings::Settings;
 use profiler::shared::RunState;
 use profiler::shared::control::{ControlText, Request};
 
-use super::source::Source;
 use super::source::pmu::{Jitter, Pmu, plan_all};
+use super::source::{Source, Unavailable};
 use super::{Phase, Run, run, set_phase};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock, tick};
@@ -258,12 +258,14 @@ fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
     run.shared.set_state(RunState::Sampling);
     tick::enable();
     let is_due = |core: &CoreBlock| !pmu.is_running(core) && !super::overflow::is_last(core);
-    let due = || others().filter(|core| is_due(core));
-    due().for_each(|core| pmu.ask_to_start(core));
+    others()
+        .filter(|core| is_due(core))
+        .for_each(|core| pmu.ask_to_start(core));
     if is_due(cpu::current()) {
         pmu.start(cpu::current());
     }
-    answered(pmu, || due().next())
+    let cores = || cpu::cores().iter().copied();
+    answered(pmu, || cores().find(|core| is_due(core)))
 }
 
 /// Waits until `missing` gives no core any more. What one has not done by then it is not
@@ -274,8 +276,9 @@ fn answered(pmu: &Pmu, missing: impl Fn() -> Option<&'static CoreBlock>) -> Resu
         return Ok(());
     };
     others().for_each(|core| pmu.ask_nothing(core));
-    Err(refuse(format_args!(
-        "core {} does not answer: it may have interrupts off",
-        silent.index
-    )))
+    let index = silent.index;
+    Err(match silent.sampling.pmu.refusal() {
+        Some(problem) => refuse(format_args!("core {index}: {problem}")),
+        None => refuse(format_args!("{}", Unavailable::NoAnswer { core: index })),
+    })
 }

@@ -223,6 +223,10 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
         Source::Pmu(pmu) => {
             tick::enable();
             pmu.start(core);
+            if let Some(problem) = core.sampling.pmu.refusal() {
+                log::error!("sampling: core {}: {problem}", core.index);
+                exit::exit(ExitCode::SamplingUnavailable)
+            }
         }
         _ => overflow::arm(core, run.count),
     }

@@ -68,10 +68,19 @@ impl Refused {
         }
     }
 
-    /// The number of the register that it refused.
+    /// The number of the register that it refused; never 0.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.register
+    }
+
+    /// The refusal that has this [number](Self::number), which was kept; none for 0.
+    #[must_use]
+    pub const fn from_number(register: u32) -> Option<Self> {
+        match register {
+            0 => None,
+            _ => Some(Self { register }),
+        }
     }
 }
 

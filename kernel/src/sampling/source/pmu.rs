@@ -15,7 +15,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering, Ordering::Relaxed};
 
 use profiler::format::Delivery;
 use profiler::pmu::counters::Counters;
@@ -53,6 +53,8 @@ pub struct CorePmu {
     survey: Once<Result<Found, Problem>>,
     /// What is asked of the core's next handler.
     wanted: AtomicU8,
+    /// The number of the refusal that the last start met; 0: none.
+    refused: AtomicU32,
     /// What it tries before it samples.
     trials: trial::Trials,
 }
@@ -129,6 +131,11 @@ impl CorePmu {
     /// The PMU, as the core's survey found it.
     pub fn found(&self) -> Option<&Found> {
         self.survey.get()?.as_ref().ok()
+    }
+
+    /// Why the last start did not start anything.
+    pub fn refusal(&self) -> Option<Refused> {
+        Refused::from_number(self.refused.load(Relaxed))
     }
 
     /// Asks the core's next handler for something.
@@ -356,6 +363,9 @@ impl Pmu {
 
     /// Lets the counters of the running core, `core`, count: from the start, or on
     /// from where [`Self::enter`] has stopped them. The last step of a handler.
+    ///
+    /// If the processor refuses the start, nothing counts, and [`CorePmu::refusal`] says
+    /// why.
     #[inline]
     pub fn arm(&self, core: &CoreBlock) {
         let pmu = &core.sampling.pmu;
@@ -363,8 +373,9 @@ impl Pmu {
             return;
         };
         if !pmu.unit.is_running() {
-            let started = pmu.unit.start(&ThisCore, plan);
-            started.expect("the PMU has taken all of this before");
+            let outcome = pmu.unit.start(&ThisCore, plan);
+            let register = outcome.map_or_else(Refused::number, |()| 0);
+            pmu.refused.store(register, Relaxed);
         }
         // The way from here out of the handler is the same each time.
         pmu.unit.leave(&ThisCore, plan, self.lvtpc());

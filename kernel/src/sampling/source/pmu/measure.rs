@@ -83,7 +83,7 @@ impl Pmu {
     ///
     /// # Errors
     ///
-    /// A core does not answer. All are planned as they were.
+    /// As [`Self::try_on`]. All cores are planned as they were.
     pub fn measure(
         &self,
         cores: &[&CoreBlock],
@@ -178,19 +178,29 @@ impl Pmu {
     }
 
     /// Lets `core`, whose counters stand still, try something.
+    ///
+    /// # Errors
+    ///
+    /// It does not answer, or the processor refuses what is to be counted.
     fn try_on(&self, core: &CoreBlock, trial: Trial) -> Result<(), Unavailable> {
         let pmu = &core.sampling.pmu;
         pmu.trials.forget();
-        if core.index == cpu::current_index() {
+        let index = core.index;
+        if index == cpu::current_index() {
             self.try_here(core, trial);
-            return Ok(());
+        } else {
+            self.ask(core, trial.into());
+            if !Deadline::after(PATIENCE).wait_for(|| pmu.trials.is_done()) {
+                self.ask_nothing(core);
+                return Err(Unavailable::NoAnswer { core: index });
+            }
         }
-        self.ask(core, trial.into());
-        let is_done = Deadline::after(PATIENCE).wait_for(|| pmu.trials.is_done());
-        if !is_done {
-            self.ask_nothing(core);
-            return Err(Unavailable::NoAnswer { core: core.index });
-        }
-        Ok(())
+        let problem = pmu.refusal().map(Into::into);
+        problem.map_or(Ok(()), |problem| {
+            Err(Unavailable::Pmu {
+                core: index,
+                problem,
+            })
+        })
     }
 }
