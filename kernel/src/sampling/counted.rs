@@ -46,7 +46,12 @@ pub(super) fn interrupt(
             let missed = &run.ring(core).counters.missed;
             missed.fetch_add(overflows.iter().count() as u64, Relaxed);
         }
-        return if starts { Next::Arm(0) } else { Next::Return };
+        if !starts {
+            return Next::Return;
+        }
+        // What went by since the last sample is no handler's time.
+        core.sampling.entered.store(entered, Relaxed);
+        return Next::Arm(0);
     }
     let Entered::Stopped(overflows, cause) = entry else {
         return unclaimed(frame, core, Next::Return);

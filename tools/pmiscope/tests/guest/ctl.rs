@@ -35,7 +35,7 @@ impl Going {
     fn start(command: &str, name: &str, arguments: &str) -> Self {
         let _slot = Slot::take();
         let child = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
-            .args([command, "--format", "json", "--smp", "2"])
+            .args([command, "--format", "json"])
             .args(["--time-limit", "120", "-o"])
             .arg(folder().join(format!("{name}.pmi")))
             .args(arguments.split_ascii_whitespace())
@@ -136,7 +136,7 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     if is_skipped() {
         return;
     }
-    let going = Going::sampling("ctl", "--qemu lab --period 1000 --workload mix");
+    let going = Going::sampling("ctl", "--smp 2 --qemu lab --period 1000 --workload mix");
     going.does("stop");
     going.wait_for("the stop", |it| it.status().starts_with("stopped; "));
     // The rings are drained still. If it has not stopped, there is no end of it.
@@ -189,13 +189,35 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     assert_eq!(events, expected);
 }
 
+#[test]
+fn a_pause_and_what_a_change_measures_are_no_handlers_time() {
+    if is_skipped() {
+        return;
+    }
+    // The longest handler is told of a single core only.
+    let arguments = "--smp 1 --qemu lab --period 1000 --workload arithmetic";
+    let going = Going::sampling("ctl-pause", arguments);
+    going.does("stop");
+    going.does("start");
+    going.go_on(1000);
+    going.does("period 700");
+    going.go_on(1000);
+    let report = going.end();
+    let longest = report["handler_instructions"]["max"].as_u64();
+    assert!(
+        longest < Some(20_000),
+        "{:#}",
+        report["handler_instructions"]
+    );
+}
+
 /// What a change needs to measure comes by an interrupt that its own handler keeps out.
 #[test]
 fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
     if is_skipped() {
         return;
     }
-    let arguments = "--qemu lab --delivery irq --period 1000 --workload arithmetic";
+    let arguments = "--smp 2 --qemu lab --delivery irq --period 1000 --workload arithmetic";
     let going = Going::sampling("ctl-irq", arguments);
     going.does("period 700");
     going.go_on(1000);
@@ -210,7 +232,7 @@ fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
 
 #[test]
 fn a_run_by_a_timer_refuses_and_goes_on() {
-    let going = Going::sampling("ctl-timer", "--qemu stock");
+    let going = Going::sampling("ctl-timer", "--smp 2 --qemu stock");
     going.refuses(
         "stop",
         "it samples by apic-timer; only runs by the source pmu",
@@ -227,7 +249,7 @@ fn a_run_that_counts_refuses_and_counts_on() {
     const UNITS: u64 = 8000;
     let going = Going::counting(
         "ctl-counting",
-        &format!("--qemu lab --workload arithmetic --units {UNITS} --event instructions:k"),
+        &format!("--smp 2 --qemu lab --workload arithmetic --units {UNITS} --event instructions:k"),
     );
     for command in ["stop", "start", "period 700", "event cycles"] {
         going.refuses(command, "a run that counts goes on as it began");
