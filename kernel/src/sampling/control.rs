@@ -271,7 +271,8 @@ fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
 /// Waits until `missing` gives no core any more. What one has not done by then it is not
 /// to do later.
 fn answered(pmu: &Pmu, missing: impl Fn() -> Option<&'static CoreBlock>) -> Result<(), Refusal> {
-    let _ = Deadline::after(PATIENCE).wait_for(|| missing().is_none());
+    let has_refused = |core: &CoreBlock| core.sampling.pmu.refusal().is_some();
+    let _ = Deadline::after(PATIENCE).wait_for(|| missing().is_none_or(has_refused));
     let Some(silent) = missing() else {
         return Ok(());
     };

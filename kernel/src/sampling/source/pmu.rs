@@ -305,8 +305,9 @@ impl Pmu {
         calibration::raise(self.delivery);
     }
 
-    /// Asks another core to start its counters.
+    /// Asks another core to start its counters. [`CorePmu::refusal`] says if it could not.
     pub fn ask_to_start(&self, core: &CoreBlock) {
+        core.sampling.pmu.refused.store(0, Relaxed);
         self.ask(core, Wanted::Start);
     }
 

@@ -93,6 +93,8 @@ impl Pmu {
             self.start(core);
             let patience = Deadline::after(PATIENCE);
             let _ = match trial {
+                // The counters stand still.
+                _ if pmu.refusal().is_some() => false,
                 Trial::Passages => {
                     // The first comes from here, and not in a row.
                     trials.to_come.store(PASSAGES + 1, Relaxed);
