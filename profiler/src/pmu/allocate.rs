@@ -23,18 +23,24 @@ pub struct TooMany {
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { event, free, able } = self;
-        let (number, count) = (event + 1, free.len());
         if free.is_empty() {
             return f.write_str("no counter is free");
         }
-        write!(f, "event {number} finds no counter")?;
+        write!(f, "event {} finds no counter: only ", event + 1)?;
+        let is_one = |counters: &Counters| counters.len() == 1;
+        let are = if is_one(free) { "is" } else { "are" };
         if able.is_empty() {
-            write!(f, ": what is free cannot count it ({free})")
-        } else if able == free {
-            write!(f, " beside those before it: there are {count} ({free})")
-        } else {
-            write!(f, " beside those before it: only {able} can count it")
+            return write!(f, "{free} {are} free, and cannot count it");
         }
+        if able == free {
+            write!(f, "{free} {are} free")?;
+        } else {
+            write!(f, "{able} can count it")?;
+        }
+        f.write_str(match is_one(able) {
+            true => ", and an event before it needs that",
+            false => ", and events before it need those",
+        })
     }
 }
 

@@ -111,35 +111,51 @@ impl Counters {
 }
 
 impl fmt::Display for Counters {
-    /// As `counters 0-3, 6, fixed counter 1`.
+    /// As `counters 0-3 and 6, and fixed counter 1`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (kind, numbers) in [("counter", self.general), ("fixed counter", self.fixed)] {
-            let plural = match numbers.count_ones() {
-                0 => continue,
-                1 => "",
-                _ => "s",
-            };
-            write!(f, "{separator}{kind}{plural} ")?;
-            ranges(numbers, f)?;
-            separator = ", ";
-        }
-        Ok(())
+        kind("counter", self.general, f)?;
+        f.write_str(match (ranges(self.general).count(), self.fixed) {
+            (0, _) | (_, 0) => "",
+            (1, _) => " and ",
+            // Behind a list that has an "and" of its own.
+            _ => ", and ",
+        })?;
+        kind("fixed counter", self.fixed, f)
     }
 }
 
-/// The numbers of the bits that are set, those in a row as a range.
-fn ranges(mut bits: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut separator = "";
-    while bits != 0 {
-        let first = bits.trailing_zeros();
-        let count = (bits >> first).trailing_ones();
-        write!(f, "{separator}{first}")?;
-        if count > 1 {
-            write!(f, "-{}", first + count - 1)?;
+/// The counters of one kind that `numbers` has bits for.
+fn kind(name: &str, numbers: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let plural = match numbers.count_ones() {
+        0 => return Ok(()),
+        1 => "",
+        _ => "s",
+    };
+    write!(f, "{name}{plural} ")?;
+    let count = ranges(numbers).count();
+    for (index, (first, last)) in ranges(numbers).enumerate() {
+        f.write_str(match index {
+            0 => "",
+            _ if index == count - 1 => " and ",
+            _ => ", ",
+        })?;
+        write!(f, "{first}")?;
+        if last != first {
+            write!(f, "-{last}")?;
         }
-        separator = ", ";
-        bits &= !(u32::MAX >> (u32::BITS - count) << first);
     }
     Ok(())
+}
+
+/// The numbers of the bits that are set: the first and the last of each row.
+fn ranges(mut bits: u32) -> impl Iterator<Item = (u32, u32)> {
+    core::iter::from_fn(move || {
+        if bits == 0 {
+            return None;
+        }
+        let first = bits.trailing_zeros();
+        let count = (bits >> first).trailing_ones();
+        bits &= !(u32::MAX >> (u32::BITS - count) << first);
+        Some((first, first + count - 1))
+    })
 }

@@ -560,7 +560,7 @@ fn what_cannot_be_counted_is_refused_by_name() {
         ),
         (
             "--pmu intel-v2 --event cycles:k,cycles:u,cycles,instructions,instructions:k",
-            "pmu: instructions:k: event 5 finds no counter beside those before it: only counters 0-1, fixed counter 0 can count it",
+            "pmu: instructions:k: event 5 finds no counter: only counters 0-1 and fixed counter 0 can count it, and events before it need those",
         ),
         (
             "--pmu off --source pmu",
