@@ -57,6 +57,7 @@ impl fmt::Display for NoRequest {
 impl core::error::Error for NoRequest {}
 
 /// The words. All zero: nothing was asked for.
+#[derive(Default)]
 #[repr(C)]
 pub struct Control {
     /// The number of the newest request, written last; 0: there was none.
@@ -233,21 +234,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn words() -> Control {
-        Control {
-            requested: AtomicU32::new(0),
-            answered: AtomicU32::new(0),
-            command: AtomicU32::new(0),
-            refused: AtomicU32::new(0),
-            closed: AtomicU32::new(0),
-            period: AtomicU64::new(0),
-            text: [const { AtomicU64::new(0) }; TEXT_BYTES / 8],
-        }
-    }
-
     #[test]
     fn each_request_is_taken_once_and_answered() {
-        let control = words();
+        let control = Control::default();
         assert!(!control.is_asked());
         assert_eq!(control.take(), None);
         let events = EventList::parse("cycles:k,cpu/event=0xc4,umask=0x20,period=500/u").unwrap();
@@ -270,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_refusal_has_its_reason() {
-        let control = words();
+        let control = Control::default();
         let number = control.request(&Request::Stop).unwrap();
         control.reply(number, Err(&Text::new("no such thing")));
         let reason = control.answer(number).unwrap().unwrap_err();
@@ -279,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_end_is_refused_and_what_was_answered_before_is_not() {
-        let control = words();
+        let control = Control::default();
         let stop = control.request(&Request::Stop).unwrap();
         control.reply(stop, Ok(()));
         let start = control.request(&Request::Start).unwrap();
@@ -297,7 +286,7 @@ mod tests {
 
     #[test]
     fn words_that_are_no_request_are_refused() {
-        let control = words();
+        let control = Control::default();
         control.request(&Request::Period(0)).unwrap();
         assert_eq!(control.take().unwrap().1, Err(NoRequest::Period(0)));
         control.command.store(9, Ordering::Relaxed);
@@ -310,7 +299,7 @@ mod tests {
     fn a_list_that_does_not_fit_is_not_sent() {
         let one = "cpu/event=0x1c4,umask=0x20,edge,inv,cmask=255,period=1000000000/u";
         let long = EventList::parse(&[one; 8].join(",")).unwrap();
-        let control = words();
+        let control = Control::default();
         assert!(control.request(&Request::Events(long)).is_err());
         assert!(!control.is_asked());
     }
@@ -337,7 +326,7 @@ mod tests {
                 }),
             ],
         ) {
-            let control = words();
+            let control = Control::default();
             control.command.store(command, Ordering::Relaxed);
             control.period.store(period, Ordering::Relaxed);
             let mut bytes = [0; TEXT_BYTES];
@@ -351,7 +340,7 @@ mod tests {
             // What was taken can be asked for, and is the same then. A list as it is
             // written anew may be too long.
             if let Ok(request) = taken {
-                let again = words();
+                let again = Control::default();
                 match again.request(&request) {
                     Ok(number) => prop_assert_eq!(again.take(), Some((number, Ok(request)))),
                     Err(_) => prop_assert!(matches!(request, Request::Events(_))),

@@ -1,7 +1,11 @@
 //! The side of `pmiscope run`.
+//!
+//! Clients are served between two looks at the rings, which are not to wait for them:
+//! what one has said so far is kept from look to look until it is a whole line.
 
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,18 +18,32 @@ use super::{Command, directory};
 /// How long the kernel may take to answer.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a client may take to say what it wants.
-const CLIENT_PATIENCE: Duration = Duration::from_millis(200);
+const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+/// Clients that are heard at a time. Others wait until there is room.
+const MOST_CLIENTS: usize = 16;
+/// Bytes of a line that are read. No command has so many.
+const MOST_BYTES: usize = 4096;
 
 /// A run's ear. It is heard as long as this lives.
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    /// Those that have no answer, as they came.
+    clients: Vec<Client>,
+    /// The one that the kernel is to answer.
     waiting: Option<Waiting>,
+}
+
+/// A client that has not said what it wants, or whose turn it is not.
+struct Client {
+    stream: UnixStream,
+    since: Instant,
+    said: Vec<u8>,
 }
 
 /// A client whose request the kernel has not answered.
 struct Waiting {
-    client: UnixStream,
+    stream: UnixStream,
     number: u32,
     since: Instant,
 }
@@ -37,7 +55,10 @@ impl Server {
     ///
     /// There is no place for the socket.
     pub fn new() -> io::Result<Self> {
-        let path = directory()?.join(format!("{}.sock", std::process::id()));
+        Self::at(directory()?.join(format!("{}.sock", std::process::id())))
+    }
+
+    fn at(path: PathBuf) -> io::Result<Self> {
         // An earlier process of the number may have been killed.
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -48,6 +69,7 @@ impl Server {
         Ok(Self {
             listener,
             path,
+            clients: Vec::new(),
             waiting: None,
         })
     }
@@ -55,55 +77,114 @@ impl Server {
     /// Takes what clients want and hands on what the kernel answers. `run` is there as
     /// soon as the guest samples; `status` says how it stands.
     pub fn serve(&mut self, run: Option<(Source, &Control)>, status: impl Fn() -> String) {
-        if let Some(waiting) = &self.waiting {
-            let answer = run.and_then(|(_, control)| control.answer(waiting.number));
-            let said = match answer {
-                Some(Ok(())) => "ok".to_owned(),
-                Some(Err(reason)) => format!("no {}", reason.as_str()),
-                None if waiting.since.elapsed() < PATIENCE => return,
-                None => {
-                    "no the kernel does not answer: its first core may have interrupts off".into()
-                }
-            };
-            if let Some(waiting) = self.waiting.take() {
-                reply(waiting.client, &said);
-            }
+        self.hand_on(run);
+        self.hear(Instant::now());
+        for client in mem::take(&mut self.clients) {
+            let waits = self.answer(client, run, &status);
+            self.clients.extend(waits);
         }
-        // Without a client: nothing to do. With a broken one: it sees that itself.
-        let Ok((client, _)) = self.listener.accept() else {
+    }
+
+    /// Hands on what the kernel answers, or that it does not.
+    fn hand_on(&mut self, run: Option<(Source, &Control)>) {
+        let Some(waiting) = self.waiting.take() else {
             return;
         };
-        let Ok(line) = read_line(&client) else {
-            return;
-        };
-        let request = match (Command::parse(&line), run) {
-            (None, _) => return reply(client, "no no such command"),
-            (Some(Command::Status), _) => return reply(client, &format!("ok {}", status())),
-            (Some(_), None) => return reply(client, "no the guest has not begun to sample yet"),
-            (Some(Command::Request(request)), Some((source, control))) => {
-                if source != Source::Pmu {
-                    let said = format!(
-                        "no it samples by {source}; only runs by the source pmu can be controlled"
-                    );
-                    return reply(client, &said);
-                }
-                control.request(&request)
+        let answer = run.and_then(|(_, control)| control.answer(waiting.number));
+        let said = match answer {
+            Some(Ok(())) => "ok".to_owned(),
+            Some(Err(reason)) => format!("no {}", reason.as_str()),
+            None if waiting.since.elapsed() < PATIENCE => {
+                self.waiting = Some(waiting);
+                return;
             }
+            None => "no the kernel does not answer: its first core may have interrupts off".into(),
         };
-        match request {
-            Ok(number) => {
-                let since = Instant::now();
-                self.waiting = Some(Waiting {
-                    client,
-                    number,
-                    since,
+        reply(waiting.stream, &said);
+    }
+
+    /// Takes what clients have said by `now`, and forgets those that say nothing.
+    fn hear(&mut self, now: Instant) {
+        while self.clients.len() < MOST_CLIENTS
+            && let Ok((stream, _)) = self.listener.accept()
+        {
+            if stream.set_nonblocking(true).is_ok() {
+                self.clients.push(Client {
+                    stream,
+                    since: now,
+                    said: Vec::new(),
                 });
             }
-            Err(_) => reply(
-                client,
-                "no that list of events is too long: at most 240 characters",
-            ),
         }
+        self.clients.retain_mut(|client| client.hear(now));
+    }
+
+    /// Does what a client wants, if it has said that. Gives back one that has to wait.
+    fn answer(
+        &mut self,
+        client: Client,
+        run: Option<(Source, &Control)>,
+        status: impl Fn() -> String,
+    ) -> Option<Client> {
+        let Some(line) = client.line() else {
+            return Some(client);
+        };
+        let said = match (Command::parse(&line), run) {
+            (None, _) => {
+                "no it knows no such command: use the pmiscope that it was started by".into()
+            }
+            (Some(Command::Status), _) => format!("ok {}", status()),
+            (Some(_), None) => "no the guest has not begun to sample yet".into(),
+            (Some(Command::Request(_)), Some((source, _))) if source != Source::Pmu => {
+                format!("no it samples by {source}; only runs by the source pmu can be controlled")
+            }
+            // The kernel takes one request at a time.
+            (Some(Command::Request(_)), _) if self.waiting.is_some() => return Some(client),
+            (Some(Command::Request(request)), Some((_, control))) => {
+                match control.request(&request) {
+                    Ok(number) => {
+                        self.waiting = Some(Waiting {
+                            stream: client.stream,
+                            number,
+                            since: Instant::now(),
+                        });
+                        return None;
+                    }
+                    Err(_) => "no that list of events is too long: at most 240 characters".into(),
+                }
+            }
+        };
+        reply(client.stream, &said);
+        None
+    }
+}
+
+impl Client {
+    /// Takes what it has said by `now`; whether there is something to wait for.
+    fn hear(&mut self, now: Instant) -> bool {
+        if self.line().is_some() {
+            return true;
+        }
+        let mut bytes = [0; MOST_BYTES];
+        match self.stream.read(&mut bytes) {
+            Ok(0) => false,
+            Ok(count) => {
+                self.said.extend(&bytes[..count]);
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                now.duration_since(self.since) < CLIENT_PATIENCE
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What it wants, once that is a whole line, or too long for one.
+    fn line(&self) -> Option<String> {
+        let end = self.said.iter().position(|&byte| byte == b'\n');
+        let end = end.or((self.said.len() >= MOST_BYTES).then_some(MOST_BYTES))?;
+        let line = String::from_utf8_lossy(&self.said[..end]);
+        Some(line.trim_end().to_owned())
     }
 }
 
@@ -114,16 +195,187 @@ impl Drop for Server {
     }
 }
 
-fn read_line(client: &UnixStream) -> io::Result<String> {
-    client.set_nonblocking(false)?;
-    client.set_read_timeout(Some(CLIENT_PATIENCE))?;
-    client.set_write_timeout(Some(CLIENT_PATIENCE))?;
-    let mut line = String::new();
-    BufReader::new(client).read_line(&mut line)?;
-    Ok(line.trim_end().to_owned())
+/// Says it to a client, which may be gone.
+fn reply(mut stream: UnixStream, said: &str) {
+    let _ = writeln!(stream, "{said}");
 }
 
-/// Says it to a client, which may be gone.
-fn reply(mut client: UnixStream, said: &str) {
-    let _ = writeln!(client, "{said}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use profiler::shared::control::{ControlText, Request};
+    use rustix::fs::{OFlags, fcntl_getfl};
+    use tempfile::TempDir;
+
+    /// A server, and where it listens.
+    struct Run {
+        server: Server,
+        control: Control,
+        _folder: TempDir,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Self {
+                server: Server::at(folder.path().join("run.sock")).unwrap(),
+                control: Control::default(),
+                _folder: folder,
+            }
+        }
+
+        /// A client that has said this so far.
+        fn client(&self, said: &str) -> UnixStream {
+            let mut client = UnixStream::connect(&self.server.path).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client.write_all(said.as_bytes()).unwrap();
+            client
+        }
+
+        /// One look, as between two looks at the rings.
+        fn serve(&mut self) {
+            self.serve_by(Source::Pmu);
+        }
+
+        fn serve_by(&mut self, source: Source) {
+            self.server
+                .serve(Some((source, &self.control)), || "stands so".into());
+        }
+
+        /// What the kernel is asked for, and that it does that.
+        fn asked(&self) -> Option<Request> {
+            let (number, request) = self.control.take()?;
+            self.control.reply(number, Ok(()));
+            Some(request.unwrap())
+        }
+    }
+
+    /// What a client has been told; `None` if nothing yet.
+    fn told(mut client: &UnixStream) -> Option<String> {
+        let mut bytes = [0; 200];
+        match client.read(&mut bytes) {
+            Ok(count) => Some(String::from_utf8_lossy(&bytes[..count]).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    const STATUS: &str = "ok stands so\n";
+
+    #[test]
+    fn clients_that_say_nothing_delay_nobody() {
+        let mut run = Run::new();
+        let silent = run.client("");
+        let slow = run.client("sta");
+        let other = run.client("status\n");
+        run.serve();
+        assert_eq!(told(&other).as_deref(), Some(STATUS), "in the same look");
+        assert_eq!((told(&silent), told(&slow)), (None, None));
+        for client in &run.server.clients {
+            let flags = fcntl_getfl(&client.stream).unwrap();
+            assert!(flags.contains(OFlags::NONBLOCK), "a look would wait for it");
+        }
+        // What was said before is not forgotten.
+        (&slow).write_all(b"tus\n").unwrap();
+        (&silent).write_all(b"stop\n").unwrap();
+        run.serve();
+        assert_eq!(told(&slow).as_deref(), Some(STATUS));
+        assert_eq!(run.asked(), Some(Request::Stop));
+        run.serve();
+        assert_eq!(told(&silent).as_deref(), Some("ok\n"));
+    }
+
+    #[test]
+    fn there_is_an_end_of_waiting_for_those_that_say_nothing() {
+        let mut run = Run::new();
+        let silent = [(); MOST_CLIENTS].map(|()| run.client("st"));
+        let other = run.client("status\n");
+        let now = Instant::now();
+        run.server.hear(now);
+        let heard = run.server.clients.len();
+        assert_eq!(heard, MOST_CLIENTS, "clients that are heard");
+        // They have said something then. From there on they have not.
+        run.server
+            .hear(now + CLIENT_PATIENCE - Duration::from_millis(1));
+        assert_eq!(told(&silent[0]), None);
+        run.server.hear(now + CLIENT_PATIENCE);
+        for client in &silent {
+            assert_eq!(told(client).as_deref(), Some(""), "the end");
+        }
+        run.serve();
+        assert_eq!(told(&other).as_deref(), Some(STATUS));
+    }
+
+    #[test]
+    fn a_client_that_has_gone_leaves_its_place() {
+        let mut run = Run::new();
+        for said in ["", "stat", "status\n", "stop\n"] {
+            drop(run.client(said));
+        }
+        run.serve();
+        run.serve();
+        assert_eq!(run.server.clients.len(), 0, "clients that are heard");
+        // Its command was whole.
+        assert_eq!(run.asked(), Some(Request::Stop));
+    }
+
+    #[test]
+    fn requests_are_taken_one_by_one_and_a_look_at_the_run_at_once() {
+        let mut run = Run::new();
+        let [stop, period, status] =
+            ["stop\n", "period 700\n", "status\n"].map(|it| run.client(it));
+        run.serve();
+        assert_eq!((told(&stop), told(&period)), (None, None));
+        assert_eq!(told(&status).as_deref(), Some(STATUS));
+        let status = run.client("status\n");
+        run.serve();
+        assert_eq!(
+            told(&status).as_deref(),
+            Some(STATUS),
+            "while the kernel is asked"
+        );
+        let (number, request) = run.control.take().unwrap();
+        assert_eq!(request, Ok(Request::Stop));
+        let why = ControlText::new("not now");
+        run.control.reply(number, Err(&why));
+        run.serve();
+        assert_eq!(told(&stop).as_deref(), Some("no not now\n"));
+        assert_eq!(run.asked(), Some(Request::Period(700)));
+        run.serve();
+        assert_eq!(told(&period).as_deref(), Some("ok\n"));
+        assert_eq!(run.asked(), None);
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused() {
+        let mut run = Run::new();
+        let long = "x".repeat(MOST_BYTES);
+        for line in ["go\n", "\n", "period 0\n", "status now\n", &long] {
+            let client = run.client(line);
+            run.serve();
+            assert_eq!(
+                told(&client).as_deref(),
+                Some("no it knows no such command: use the pmiscope that it was started by\n"),
+                "{:.20}",
+                line.trim_end()
+            );
+        }
+        assert_eq!(run.asked(), None);
+    }
+
+    #[test]
+    fn a_run_that_cannot_do_it_says_why() {
+        let mut run = Run::new();
+        let client = run.client("stop\n");
+        run.server.serve(None, || unreachable!("not asked for"));
+        let said = told(&client).unwrap();
+        assert_eq!(said, "no the guest has not begun to sample yet\n");
+        let client = run.client("stop\n");
+        run.serve_by(Source::Hpet);
+        assert_eq!(
+            told(&client).unwrap(),
+            "no it samples by hpet; only runs by the source pmu can be controlled\n"
+        );
+        assert_eq!(run.asked(), None);
+    }
 }
