@@ -100,7 +100,7 @@ fn assert_accounted_for(samples: &Samples, asked: u64, is_masked: bool) {
         let produced = counters.stored + counters.lost;
         assert!(
             (share..share + events).contains(&produced),
-            "{what}: core {core} is to have {share}: {counters:?}"
+            "{what}: core {core} is to have {share} samples: {counters:?}"
         );
         assert!(
             counters.unclaimed + counters.late == 0 || !is_masked,
@@ -347,18 +347,32 @@ fn assert_counters_work(machine: &str) {
          --event cycles/period={cycles}/,instructions/period={instructions}/"
     ));
     let report = run.report();
-    for (event, period) in [cycles, instructions].into_iter().enumerate() {
-        let event = &report["events"][event];
-        assert_eq!(event["period"]["requested"], period);
-        let median = number(&event["period"]["median"]);
-        assert!(median.abs_diff(period) <= period / 100, "{event:#}");
-    }
     let samples = run.samples();
+    for (index, period) in [cycles, instructions].into_iter().enumerate() {
+        let event = &report["events"][index];
+        assert_eq!(event["period"]["requested"], period, "{machine}: {event:#}");
+        let median = number(&event["period"]["median"]);
+        assert!(
+            median.abs_diff(period) <= period / 100,
+            "{machine}: a median of {median} is not {period}: {event:#}"
+        );
+        let own = samples
+            .all()
+            .filter(|seen| usize::from(seen.event) == index);
+        let (count, ran) = own.fold((0, 0), |(count, ran), seen| (count + 1, ran + seen.period));
+        assert!(
+            ran.abs_diff(count * period) <= ran / 100,
+            "{machine}: {count} samples in {ran} are not one in {period}: {event:#}"
+        );
+    }
     assert_accounted_for(&samples, 300, false);
     assert_chains(&samples);
     let work = |seen: &Seen| samples.task(seen) == "arithmetic";
     let (at_work, all) = (samples.all().filter(work).count(), samples.all().count());
-    assert!(at_work * 10 > all * 9, "{at_work} of {all}");
+    assert!(
+        at_work * 10 > all * 9,
+        "{machine}: {at_work} of {all} samples are of the workload"
+    );
 
     let counts = |units: u64| {
         let counted = stat(&format!(
@@ -372,7 +386,7 @@ fn assert_counters_work(machine: &str) {
     let ratio = some * 300 / more;
     assert!(
         (90..=110).contains(&ratio),
-        "{some} and {more} instructions"
+        "{machine}: 50 units are {some} instructions, 150 are {more}"
     );
 }
 
