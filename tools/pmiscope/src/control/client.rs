@@ -9,8 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Command, directory};
 
-/// How long a run may take to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a run may take to answer, which says itself if its kernel does not.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Sends `command` to the run of process `pid`, or to the only one that there is. Gives
 /// what it says.

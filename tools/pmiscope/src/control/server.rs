@@ -15,8 +15,9 @@ use profiler::shared::control::Control;
 
 use super::{Command, directory};
 
-/// How long the kernel may take to answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the kernel may take to answer. It waits for its cores itself, for 2.5 billion
+/// instructions if these are counted: some ten seconds, or more where much else runs.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a client may take to say what it wants.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 /// Clients that are heard at a time. Others wait until there is room.
@@ -344,6 +345,24 @@ mod tests {
         run.serve();
         assert_eq!(told(&period).as_deref(), Some("ok\n"));
         assert_eq!(run.asked(), None);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_answer_is_given_up() {
+        let mut run = Run::new();
+        let [stop, start] = ["stop\n", "start\n"].map(|it| run.client(it));
+        run.serve();
+        let waiting = run.server.waiting.as_mut().unwrap();
+        waiting.since -= PATIENCE;
+        run.serve();
+        assert_eq!(
+            told(&stop).as_deref(),
+            Some("no the kernel does not answer: its first core may have interrupts off\n")
+        );
+        // It takes the newest request only.
+        assert_eq!(run.asked(), Some(Request::Start));
+        run.serve();
+        assert_eq!(told(&start).as_deref(), Some("ok\n"));
     }
 
     #[test]

@@ -230,6 +230,35 @@ fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
     assert_eq!(report["counters"]["early"], 0, "{:#}", report["counters"]);
 }
 
+/// A core that has interrupts off for good is not reached by maskable ones. It does not
+/// hold the others.
+#[test]
+fn a_core_that_does_not_answer_is_named_and_the_run_goes_on() {
+    if is_skipped() {
+        return;
+    }
+    let hangs = "--qemu lab --delivery irq --period 1000 --self-test hang-midway";
+    let going = Going::sampling("ctl-hung", hangs);
+    // The last core, which is as fast as the other, hangs after some thousand.
+    going.go_on(20_000);
+    going.refuses(
+        "period 700",
+        "core 1 does not answer: it may have interrupts off",
+    );
+    let status = going.status();
+    assert!(
+        status.starts_with("sampling; "),
+        "what was refused has stopped the run: {status}"
+    );
+    going.go_on(1000);
+    let report = going.end();
+    let events = report["events"].as_array().unwrap();
+    assert_eq!(events.len(), 1, "as before: {events:#?}");
+    for what in ["requested", "min", "median", "max"] {
+        assert_eq!(events[0]["period"][what], 1000, "{what}: {events:#?}");
+    }
+}
+
 #[test]
 fn a_run_by_a_timer_refuses_and_goes_on() {
     let going = Going::sampling("ctl-timer", "--smp 2 --qemu stock");
