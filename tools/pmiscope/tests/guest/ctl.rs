@@ -237,7 +237,7 @@ fn a_core_that_does_not_answer_is_named_and_the_run_goes_on() {
     if is_skipped() {
         return;
     }
-    let hangs = "--qemu lab --delivery irq --period 1000 --self-test hang-midway";
+    let hangs = "--smp 2 --qemu lab --delivery irq --period 1000 --self-test hang-midway";
     let going = Going::sampling("ctl-hung", hangs);
     // The last core, which is as fast as the other, hangs after some thousand.
     going.go_on(20_000);
