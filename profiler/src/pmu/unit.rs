@@ -224,12 +224,13 @@ impl Unit {
 
     /// The same where overflows do not come by such an interrupt as this one: what has
     /// overflowed stays due, for the one that does.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub fn pass<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
         self.come_in(registers, plan, false)
     }
 
-    #[inline]
+    #[inline(always)] // else the hot one of the two is as slow as both
     fn come_in<R: Registers>(&self, registers: &R, plan: &Plan, takes: bool) -> Entered {
         if self.occupy() {
             return Entered::Busy;
