@@ -154,16 +154,24 @@ impl Pmu {
                 slot.tolerance = u64::MAX;
             }
         }
+        pmu.set_plan(plan);
         for _ in 0..LEADS {
-            pmu.set_plan(plan);
             self.try_on(core, Trial::Overflows)?;
+            let mut is_any_missing = false;
             for (index, cost) in events.iter_mut().enumerate() {
-                match (plan.slot_mut(index), pmu.trials.overflow(index)) {
-                    (_, Some(position)) => cost.note_overflow(due[index], position),
-                    // It is not waited for again.
-                    (Some(slot), None) => slot.period = None,
-                    (None, None) => {}
+                let slot = plan.slot_mut(index).filter(|slot| slot.period.is_some());
+                match (slot, pmu.trials.overflow(index)) {
+                    (None, _) => {}
+                    (Some(_), Some(position)) => cost.note_overflow(due[index], position),
+                    (Some(slot), None) => {
+                        // It is not waited for again.
+                        slot.period = None;
+                        is_any_missing = true;
+                    }
                 }
+            }
+            if is_any_missing {
+                pmu.set_plan(plan);
             }
         }
         for (index, slot) in asked.slots() {
@@ -195,12 +203,13 @@ impl Pmu {
                 return Err(Unavailable::NoAnswer { core: index });
             }
         }
-        let problem = pmu.refusal().map(Into::into);
-        problem.map_or(Ok(()), |problem| {
-            Err(Unavailable::Pmu {
+        match pmu.refusal() {
+            Some(problem) => Err(Unavailable::Pmu {
                 core: index,
-                problem,
-            })
-        })
+                problem: problem.into(),
+            }),
+            None if !pmu.trials.have_come() => Err(Unavailable::NoAnswer { core: index }),
+            None => Ok(()),
+        }
     }
 }

@@ -22,6 +22,8 @@ pub const PASSAGES: usize = 32;
 /// How long interrupts may take to come, in ticks of the time stamp counter. Events that
 /// hardly happen while a core waits do not overflow in that.
 const PATIENCE: u64 = 4_000_000;
+/// How long an interrupt that a core sends itself may be on its way, in the same.
+const ON_ITS_WAY: u64 = 4_000;
 
 /// What a core can try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,12 +72,13 @@ impl Trials {
     /// Forgets the trial before, on behalf of the core.
     pub fn forget(&self) {
         self.is_done.store(false, Relaxed);
+        self.to_come.store(0, Relaxed);
         self.ticks.store(u64::MAX, Relaxed);
         self.overflows.iter().for_each(|it| it.store(0, Relaxed));
     }
 
     /// Whether all interrupts in a row have come.
-    fn have_come(&self) -> bool {
+    pub fn have_come(&self) -> bool {
         self.to_come.load(Relaxed) == 0
     }
 }
@@ -141,6 +144,8 @@ impl Pmu {
         }
         if to_come > 1 {
             self.interrupt(core);
+            // One that arrives only after this handler would count what it has interrupted.
+            let _ = Deadline::after(ON_ITS_WAY).wait_for(|| false);
         }
     }
 
