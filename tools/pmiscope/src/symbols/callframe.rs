@@ -57,7 +57,7 @@ struct Range {
 }
 
 /// The call-frame information of a kernel.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Callers {
     /// By their starts; they do not overlap.
     ranges: Vec<Range>,

@@ -13,6 +13,7 @@ mod declaration;
 mod elf;
 mod path;
 
+pub use callframe::Callers;
 pub use elf::{BadElf, BuildId, NoFunction, build_id, entry_of};
 
 use std::collections::HashMap;
@@ -21,7 +22,6 @@ use addr2line::Context;
 use gimli::{DebugInfoOffset, EndianArcSlice, LittleEndian};
 use profiler::address::CodeAddress;
 
-use callframe::Callers;
 use elf::SymbolTable;
 
 type Bytes = EndianArcSlice<LittleEndian>;

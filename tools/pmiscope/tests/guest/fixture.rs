@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 pub use crate::folder::folder;
 use assert_cmd::Command;
+use pmiscope::chain::Repair;
 use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
 use pmiscope::qemu::{Boot, Choice, Machine, Process, Qemu, WhenEnded};
+use pmiscope::symbols::{Callers, Symbols};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, Source, State, record_words};
 use serde_json::Value;
@@ -61,12 +63,22 @@ impl Drop for Slot {
     }
 }
 
+/// The kernel's ELF.
+fn kernel() -> &'static [u8] {
+    static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
+    KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap())
+}
+
 /// Where a function of the kernel begins, or a label of its assembly.
 #[track_caller]
 pub fn function(name: &str) -> CodeAddress {
-    static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
-    let kernel = KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap());
-    pmiscope::symbols::entry_of(kernel, name).unwrap()
+    pmiscope::symbols::entry_of(kernel(), name).unwrap()
+}
+
+/// The kernel's call-frame information.
+fn callers() -> &'static Callers {
+    static CALLERS: OnceLock<Callers> = OnceLock::new();
+    CALLERS.get_or_init(|| Symbols::new(kernel()).unwrap().callers().clone())
 }
 
 /// `pmiscope run`, ended.
@@ -263,6 +275,7 @@ pub struct Seen {
     pub stack_top: [u64; 2],
     pub pc: CodeAddress,
     pub chain: Vec<ChainEntry>,
+    /// How the chain ends, once the tool has added callers that only the stack's top has.
     pub end: ChainEnd,
 }
 
@@ -276,6 +289,10 @@ impl Samples {
     pub fn at(&self, core: usize, number: usize) -> Seen {
         let record = &self.cores[core][number];
         let sample = Sample::decode(record).expect("every record is a sample");
+        let repair = Repair {
+            callers: callers(),
+            text: self.description.text,
+        };
         Seen {
             sequence: sample.sequence,
             event: sample.event,
@@ -287,7 +304,7 @@ impl Samples {
             stack_top: sample.stack_top,
             pc: sample.pc,
             chain: sample.chain().collect(),
-            end: sample.end,
+            end: repair.chain(&sample, &mut Vec::new()).end,
         }
     }
 
