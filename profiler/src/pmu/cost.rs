@@ -9,23 +9,24 @@
 //! * *Overflows*, for which a core waits. Where one interrupts, past the passage, says
 //!   by how many events it was early; an overflow is put off by that *lead*.
 //!
-//! No two passages are alike on real hardware. The one in the middle is what is taken
-//! off, so that what it errs by does not add up; as many events as they differ by, the
-//! *spread*, do not show that the interrupted code has moved. The *floor*, the shortest
-//! period, is four times that: an interrupt may come late by one spread, so that there is
-//! less left to the next, and that is to be more than one is ever taken to be off by.
+//! No two passages are alike on real hardware. Their mean is what is taken off, so that
+//! what it errs by does not add up; as many events as they differ by, the *spread*, do not
+//! show that the interrupted code has moved. The *floor*, the shortest period, is four
+//! times that: an interrupt may come late by one spread, so that there is less left to the
+//! next, and that is to be more than one is ever taken to be off by.
 
 use super::plan::Slot;
 
-/// Of so many passages the longest is not believed: something else came in between.
+/// Of so many passages the longest is not believed if it is more than twice as long as the
+/// one in the middle: something else came in between.
 const AN_OUTLIER_IN: usize = 8;
 
 /// What an interrupt costs in an event, on one core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
-    /// Events on the way out of a handler and into the next one, mostly.
+    /// Events on the way out of a handler and into the next one, in the mean.
     pub passage: u64,
-    /// By how many events the longest passage is longer than the shortest one.
+    /// By how many events the longest passage that is believed is longer than the shortest.
     pub spread: u64,
     /// Events by which an overflow is to be put off, so that none interrupts before it
     /// is due.
@@ -38,12 +39,17 @@ impl Cost {
     #[must_use]
     pub fn of_passages(passages: &mut [u64]) -> Self {
         passages.sort_unstable();
-        let believed = &passages[..passages.len() - passages.len() / AN_OUTLIER_IN];
+        let count = passages.len();
+        let is_long = |passage: &&u64| **passage / 2 > passages[count / 2];
+        let outliers = passages.iter().filter(is_long).count();
+        let believed = &passages[..count - outliers.min(count / AN_OUTLIER_IN)];
         let (Some(least), Some(most)) = (believed.first(), believed.last()) else {
             return Self::default();
         };
+        let (sum, count) = (believed.iter().sum::<u64>(), believed.len() as u64);
         Self {
-            passage: passages[passages.len() / 2],
+            // To the nearest.
+            passage: (sum + count / 2) / count,
             spread: most - least,
             lead: 0,
         }
