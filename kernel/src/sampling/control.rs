@@ -20,12 +20,11 @@ use profiler::settings::Settings;
 use profiler::shared::RunState;
 use profiler::shared::control::{ControlText, Request};
 
-use super::source::pmu::{Jitter, Pmu, plan_all};
+use super::source::pmu::{Jitter, PATIENCE, Pmu, plan_all};
 use super::source::{Source, Unavailable};
 use super::{Phase, Run, run, set_phase};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock, tick};
-use crate::smp;
 use crate::sync::Lock;
 use crate::time::Deadline;
 use crate::trap::{TrapFrame, vector};
@@ -84,9 +83,6 @@ impl Control {
 /// The run has no counters, or a core does not answer.
 pub fn start() -> Result<(), Refusal> {
     let (run, pmu) = counters()?;
-    if !run.control.paused.load(Ordering::Relaxed) {
-        return Ok(());
-    }
     start_all(run, &pmu)
 }
 
@@ -116,7 +112,7 @@ pub fn set_period(period: u64) -> Result<(), Refusal> {
 /// # Errors
 ///
 /// The run has no counters, a core cannot count them, or does not answer. It goes on as
-/// before.
+/// before, on the cores that do.
 pub fn set_events(events: EventList) -> Result<(), Refusal> {
     let (run, pmu) = counters()?;
     let period = run.control.period.load(Ordering::Relaxed);
@@ -230,8 +226,15 @@ fn change(run: &Run, pmu: &Pmu, events: EventList, period: u64) -> Result<(), Re
         true => Ok(()),
         false => start_all(run, pmu),
     };
-    measured.map_err(|problem| refuse(format_args!("{problem}")))?;
-    started.map_err(|why| refuse(format_args!("it is changed, but {}", why.as_str())))
+    match (measured, started) {
+        (Ok(_), Ok(())) => Ok(()),
+        (Ok(_), Err(why)) => Err(refuse(format_args!("it is changed, but {}", why.as_str()))),
+        (Err(problem), Ok(())) => Err(refuse(format_args!("{problem}"))),
+        (Err(problem), Err(why)) => Err(refuse(format_args!(
+            "{problem}; it goes on as before, but {}",
+            why.as_str()
+        ))),
+    }
 }
 
 /// All cores but the first, which asks them.
@@ -239,18 +242,16 @@ fn others() -> impl Iterator<Item = &'static CoreBlock> {
     cpu::cores()[1..].iter().copied()
 }
 
-/// How long a core may take to answer, in ticks of the time stamp counter.
-const PATIENCE: u64 = smp::PATIENCE / 4;
-
 fn stop_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
+    // Before anything is asked for: this core's last sample would end it here.
+    pmu.stop(cpu::current());
     run.control.paused.store(true, Ordering::Relaxed);
     run.shared.set_state(RunState::Paused);
     // The host may ask for more, and no sample comes to look for it.
     tick::repeat();
     // All: one that starts only now is to stop as well.
     others().for_each(|core| pmu.ask_to_stop(core));
-    pmu.stop(cpu::current());
-    answered(pmu, || others().find(|core| pmu.is_running(core)))
+    answered(pmu, |core| pmu.is_running(core))
 }
 
 fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
@@ -264,21 +265,24 @@ fn start_all(run: &Run, pmu: &Pmu) -> Result<(), Refusal> {
     if is_due(cpu::current()) {
         pmu.start(cpu::current());
     }
-    let cores = || cpu::cores().iter().copied();
-    answered(pmu, || cores().find(|core| is_due(core)))
+    answered(pmu, is_due)
 }
 
-/// Waits until `missing` gives no core any more. What one has not done by then it is not
-/// to do later.
-fn answered(pmu: &Pmu, missing: impl Fn() -> Option<&'static CoreBlock>) -> Result<(), Refusal> {
-    let has_refused = |core: &CoreBlock| core.sampling.pmu.refusal().is_some();
-    let _ = Deadline::after(PATIENCE).wait_for(|| missing().is_none_or(has_refused));
-    let Some(silent) = missing() else {
+/// Waits until no core is `missing` any more that its processor has not refused. What one
+/// has not done by then it is not to do later.
+fn answered(pmu: &Pmu, is_missing: impl Fn(&CoreBlock) -> bool) -> Result<(), Refusal> {
+    let missing = || cpu::cores().iter().filter(|core| is_missing(core));
+    let refusal = |core: &CoreBlock| core.sampling.pmu.refusal();
+    let silent = || missing().filter(|core| refusal(core).is_none());
+    let _ = Deadline::after(PATIENCE).wait_for(|| silent().next().is_none());
+    for core in silent() {
+        pmu.ask_nothing(core);
+    }
+    let Some(core) = missing().next() else {
         return Ok(());
     };
-    others().for_each(|core| pmu.ask_nothing(core));
-    let index = silent.index;
-    Err(match silent.sampling.pmu.refusal() {
+    let index = core.index;
+    Err(match refusal(core) {
         Some(problem) => refuse(format_args!("core {index}: {problem}")),
         None => refuse(format_args!("{}", Unavailable::NoAnswer { core: index })),
     })

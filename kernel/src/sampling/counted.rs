@@ -32,8 +32,9 @@ pub(super) fn interrupt(
     }
     if delivery != pmu.delivery() {
         // Somebody else's NMI. What is due comes as a maskable interrupt.
-        let next = match entry {
-            Entered::Stopped(..) => Next::GoOn,
+        let next = match (entry, phase()) {
+            (Entered::Stopped(..), Phase::Probing | Phase::Sampling) => Next::GoOn,
+            // Not started, or the run is over.
             _ => Next::Return,
         };
         return unclaimed(frame, core, next);

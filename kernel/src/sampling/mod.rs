@@ -14,7 +14,8 @@
 //! * [`turns`]: one core at a time, where instructions are counted.
 //!
 //! A run begins on the first core, which chooses the source, calibrates it while
-//! all others are halted, and makes the shared block; then every core arms its
+//! all others are halted (counters let each of them measure, one by one), and makes the
+//! shared block; then every core arms its
 //! source and goes to work. A core that has taken its share of samples stops
 //! where it is, in its last handler, for good; when all have, the first core
 //! comes back to [`end`]. So the end needs nothing from the code that is sampled,
@@ -135,7 +136,7 @@ const LEAST_PATIENCE: u32 = 100_000;
 enum Phase {
     /// Nothing: none is due.
     Off,
-    /// A trial, on the first core.
+    /// A trial: one core at a time.
     Probing,
     /// A sample.
     Sampling,

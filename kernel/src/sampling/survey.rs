@@ -1,8 +1,8 @@
 //! What this machine has to sample by, in lines of the log ([`profiler::survey`]).
 //!
 //! Nothing is sampled. Every core looks at its own PMU; then every source is let
-//! interrupt the first core, as an NMI and as an IRQ, while the others are halted as
-//! they are where a run chooses its source. A source that has been tried is disarmed,
+//! interrupt the first core (counters each their own), as an NMI and as an IRQ, while the
+//! others are halted as they are where a run chooses its source. A source that has been tried is disarmed,
 //! and what may come of it late is waited for: it would be taken for the next one's.
 
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -30,7 +30,8 @@ impl Registers for ThisCore {
     fn write(&self, register: Msr, value: u64) {
         // SAFETY: a register of the PMU, which `try_write` or `try_read` has found. As
         // `Msr` says, no value of it touches memory or control flow but by an overflow:
-        // its interrupt has a handler, and nothing here switches on its records.
+        // its interrupt has a handler, and its records (PEBS) are off after a reset;
+        // nothing here switches them on, and firmware has no use for them.
         unsafe { model_specific::Msr::new(register.number()).write(value) };
     }
 

@@ -1,7 +1,7 @@
 //! Where overflows come from: a choice of sources, each of which is a value.
 //!
 //! A source is *probed* before it is used, on the first core: the hardware has
-//! to say that it can, and then an overflow has to arrive. The first that passes
+//! to say that it can, and then an overflow has to arrive; of counters, on every core. The first that passes
 //! is taken, in the order of [`Source`]'s variants but for [`Source::Step`], which
 //! is taken by name only, and what came of those before it goes into the report.
 
@@ -150,6 +150,11 @@ pub enum Unavailable {
         /// The core.
         core: u32,
     },
+    /// Sampling interrupts that a core sends itself do not arrive.
+    NoneFromItself {
+        /// The core.
+        core: u32,
+    },
     /// There is no HPET, or firmware hides it.
     NoHpet,
     /// The HPET cannot send messages.
@@ -182,6 +187,12 @@ impl fmt::Display for Unavailable {
             Self::TimerIgnoresNmi => f.write_str("the timer does not keep the NMI delivery mode"),
             Self::NoArrival | Self::NoOverflow { core: 0 } => f.write_str("no interrupt arrived"),
             Self::NoOverflow { core } => write!(f, "core {core}: no interrupt arrived"),
+            Self::NoneFromItself { core } => {
+                write!(
+                    f,
+                    "core {core}: interrupts that it sends itself do not arrive"
+                )
+            }
             Self::NoAnswer { core } => {
                 write!(f, "core {core} does not answer: it may have interrupts off")
             }

@@ -42,7 +42,11 @@ use trial::Trial;
 pub const DEFAULT_EVENTS: EventList = EventList::of(CYCLES);
 const CYCLES: Event = Event::new(What::Named(Named::Cycles));
 
-/// What a core knows of its PMU. Written by that core.
+/// How long a core may take to answer, in ticks of the time stamp counter.
+pub const PATIENCE: u64 = smp::PATIENCE / 4;
+
+/// What a core knows of its PMU. Written by that core; what it counts and what it is asked
+/// for, by the first one.
 #[derive(Default)]
 pub struct CorePmu {
     unit: Unit,
@@ -316,9 +320,11 @@ impl Pmu {
         self.ask(core, Wanted::Stop);
     }
 
-    /// Takes back what another core was asked for and has not done.
-    pub fn ask_nothing(&self, core: &CoreBlock) {
-        core.sampling.pmu.want(Wanted::Nothing);
+    /// Takes back what another core was asked for and has not begun. Gives whether there
+    /// was such a thing.
+    pub fn ask_nothing(&self, core: &CoreBlock) -> bool {
+        let nothing = Wanted::Nothing as u8;
+        core.sampling.pmu.wanted.swap(nothing, Ordering::AcqRel) != nothing
     }
 
     fn ask(&self, core: &CoreBlock, wanted: Wanted) {
@@ -356,8 +362,15 @@ impl Pmu {
             Wanted::Nothing => return None,
             Wanted::Start => return Some(true),
             Wanted::Stop => self.disarm(core),
-            Wanted::TryPassages => self.try_here(core, Trial::Passages),
-            Wanted::TryOverflows => self.try_here(core, Trial::Overflows),
+            Wanted::TryPassages => {
+                self.disarm(core);
+                self.try_here(core, Trial::Passages);
+            }
+            Wanted::TryOverflows => {
+                self.disarm(core);
+                let patience = core.sampling.pmu.trials.patience();
+                self.try_here(core, Trial::Overflows(patience));
+            }
         }
         Some(false)
     }

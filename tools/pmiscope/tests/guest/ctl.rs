@@ -259,6 +259,22 @@ fn a_core_that_does_not_answer_is_named_and_the_run_goes_on() {
     }
 }
 
+/// The first core takes requests, and none after its last sample.
+#[test]
+fn a_run_that_is_ending_refuses_at_once() {
+    if is_skipped() {
+        return;
+    }
+    // The other core hangs, so the run does not end.
+    let hangs = "--smp 2 --qemu lab --delivery irq --period 1000 --samples 20000 \
+                 --timeout 100 --self-test hang-midway";
+    let going = Going::start("run", "ctl-ending", hangs);
+    going.wait_for("the first core's end", |it| it.samples() > 10_000);
+    let why = "the core that takes requests has its last sample: the run is ending";
+    going.wait_for("the refusal", |it| it.ctl("start").1.contains(why));
+    going.refuses("stop", why);
+}
+
 #[test]
 fn a_run_by_a_timer_refuses_and_goes_on() {
     let going = Going::sampling("ctl-timer", "--smp 2 --qemu stock");
@@ -275,7 +291,8 @@ fn a_run_that_counts_refuses_and_counts_on() {
     if is_skipped() {
         return;
     }
-    const UNITS: u64 = 8000;
+    // So many that it has not ended by then, on a busy machine either.
+    const UNITS: u64 = 30_000;
     let going = Going::counting(
         "ctl-counting",
         &format!("--smp 2 --qemu lab --workload arithmetic --units {UNITS} --event instructions:k"),

@@ -9,11 +9,10 @@ use profiler::pmu::cost::Cost;
 use profiler::pmu::event::MAX_EVENTS;
 use profiler::pmu::plan::Plan;
 
-use super::trial::Trial;
-use super::{DEFAULT_EVENTS, Pmu, plan_on};
+use super::trial::{ARRIVAL, Trial};
+use super::{DEFAULT_EVENTS, PATIENCE, Pmu, plan_on};
 use crate::cpu::{self, CoreBlock};
 use crate::sampling::source::Unavailable;
-use crate::smp;
 use crate::time::Deadline;
 
 /// The period of the trial that shows whether overflows arrive.
@@ -24,8 +23,10 @@ const LEADS: usize = 8;
 const TRIAL: u64 = 5000;
 /// How much longer that of the next is: another's interrupt must not come in between.
 const APART: u64 = 1000;
-/// How long a core may take to answer, in ticks of the time stamp counter.
-const PATIENCE: u64 = smp::PATIENCE / 4;
+/// How long events are waited for that may hardly happen while a core waits, in ticks of
+/// the time stamp counter; and how often.
+const GIVEN_UP_AFTER: u64 = 4_000_000;
+const CHANCES: usize = 2;
 
 /// What an interrupt costs, and what comes of that.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +68,7 @@ impl Pmu {
             let pmu = &core.sampling.pmu;
             let asked = pmu.plan();
             pmu.set_plan(plan_on(core, &DEFAULT_EVENTS, Some(PROBE))?);
-            let outcome = self.try_on(core, Trial::Overflows);
+            let outcome = self.try_on(core, Trial::Overflows(ARRIVAL));
             pmu.bring_back(asked);
             outcome?;
             if pmu.trials.overflow(0).is_none() {
@@ -155,22 +156,28 @@ impl Pmu {
             }
         }
         pmu.set_plan(plan);
-        for _ in 0..LEADS {
-            self.try_on(core, Trial::Overflows)?;
-            let mut is_any_missing = false;
+        let mut has_come = [false; MAX_EVENTS];
+        for number in 0..LEADS {
+            self.try_on(
+                core,
+                Trial::Overflows(match number < CHANCES {
+                    true => GIVEN_UP_AFTER,
+                    // What has come comes again.
+                    false => ARRIVAL,
+                }),
+            )?;
             for (index, cost) in events.iter_mut().enumerate() {
-                let slot = plan.slot_mut(index).filter(|slot| slot.period.is_some());
-                match (slot, pmu.trials.overflow(index)) {
-                    (None, _) => {}
-                    (Some(_), Some(position)) => cost.note_overflow(due[index], position),
-                    (Some(slot), None) => {
-                        // It is not waited for again.
-                        slot.period = None;
-                        is_any_missing = true;
-                    }
+                if let Some(position) = pmu.trials.overflow(index) {
+                    cost.note_overflow(due[index], position);
+                    has_come[index] = true;
                 }
             }
-            if is_any_missing {
+            if number + 1 == CHANCES {
+                for (index, _) in has_come.iter().enumerate().filter(|(_, it)| !**it) {
+                    if let Some(slot) = plan.slot_mut(index) {
+                        slot.period = None;
+                    }
+                }
                 pmu.set_plan(plan);
             }
         }
@@ -192,14 +199,16 @@ impl Pmu {
     /// It does not answer, or the processor refuses what is to be counted.
     fn try_on(&self, core: &CoreBlock, trial: Trial) -> Result<(), Unavailable> {
         let pmu = &core.sampling.pmu;
-        pmu.trials.forget();
+        pmu.trials.prepare(trial);
         let index = core.index;
         if index == cpu::current_index() {
             self.try_here(core, trial);
         } else {
             self.ask(core, trial.into());
-            if !Deadline::after(PATIENCE).wait_for(|| pmu.trials.is_done()) {
-                self.ask_nothing(core);
+            let is_done = || Deadline::after(PATIENCE).wait_for(|| pmu.trials.is_done());
+            // One that has begun when it is no longer to is waited for: it ends by itself,
+            // and uses what the core is to have afterwards.
+            if !is_done() && (self.ask_nothing(core) || !is_done()) {
                 return Err(Unavailable::NoAnswer { core: index });
             }
         }
@@ -208,7 +217,7 @@ impl Pmu {
                 core: index,
                 problem: problem.into(),
             }),
-            None if !pmu.trials.have_come() => Err(Unavailable::NoAnswer { core: index }),
+            None if !pmu.trials.have_come() => Err(Unavailable::NoneFromItself { core: index }),
             None => Ok(()),
         }
     }

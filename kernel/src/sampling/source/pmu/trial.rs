@@ -19,9 +19,9 @@ use crate::trap::vector;
 
 /// How many passages are tried.
 pub const PASSAGES: usize = 32;
-/// How long interrupts may take to come, in ticks of the time stamp counter. Events that
-/// hardly happen while a core waits do not overflow in that.
-const PATIENCE: u64 = 4_000_000;
+/// How long interrupts may take that are sure to come, in ticks of the time stamp counter:
+/// a tenth of a second or so.
+pub const ARRIVAL: u64 = 400_000_000;
 /// How long an interrupt that a core sends itself may be on its way, in the same.
 const ON_ITS_WAY: u64 = 4_000;
 
@@ -30,14 +30,18 @@ const ON_ITS_WAY: u64 = 4_000;
 pub enum Trial {
     /// Interrupts in a row.
     Passages,
-    /// An overflow of each event that the core's plan gives a period.
-    Overflows,
+    /// An overflow of each event that the core's plan gives a period, within so many ticks
+    /// of the time stamp counter.
+    Overflows(u64),
 }
 
-/// What came of a core's last trial. Written by that core.
+/// A core's last trial. Written by that core; by the one that asks for a trial while it
+/// does none.
 #[derive(Default)]
 pub struct Trials {
     is_done: AtomicBool,
+    /// How long overflows are waited for, in ticks of the time stamp counter.
+    patience: AtomicU64,
     /// Interrupts in a row that are still to come.
     to_come: AtomicUsize,
     /// By event: the position at the last interrupt.
@@ -69,12 +73,20 @@ impl Trials {
         Some(self.overflows[index].load(Relaxed)).filter(|&position| position != 0)
     }
 
-    /// Forgets the trial before, on behalf of the core.
-    pub fn forget(&self) {
+    /// Forgets the trial before, for this one.
+    pub fn prepare(&self, trial: Trial) {
         self.is_done.store(false, Relaxed);
+        if let Trial::Overflows(patience) = trial {
+            self.patience.store(patience, Relaxed);
+        }
         self.to_come.store(0, Relaxed);
         self.ticks.store(u64::MAX, Relaxed);
         self.overflows.iter().for_each(|it| it.store(0, Relaxed));
+    }
+
+    /// How long the overflows of this trial are waited for.
+    pub fn patience(&self) -> u64 {
+        self.patience.load(Relaxed)
     }
 
     /// Whether all interrupts in a row have come.
@@ -94,7 +106,6 @@ impl Pmu {
         };
         self.letting_in(|| {
             self.start(core);
-            let patience = Deadline::after(PATIENCE);
             let _ = match trial {
                 // The counters stand still.
                 _ if pmu.refusal().is_some() => false,
@@ -102,11 +113,10 @@ impl Pmu {
                     // The first comes from here, and not in a row.
                     trials.to_come.store(PASSAGES + 1, Relaxed);
                     self.interrupt(core);
-                    patience.wait_for(|| trials.have_come())
+                    Deadline::after(ARRIVAL).wait_for(|| trials.have_come())
                 }
-                Trial::Overflows => {
-                    patience.wait_for(|| sampled().all(|(it, _)| trials.overflow(it).is_some()))
-                }
+                Trial::Overflows(patience) => Deadline::after(patience)
+                    .wait_for(|| sampled().all(|(it, _)| trials.overflow(it).is_some())),
             };
             self.stop(core);
         });
@@ -168,7 +178,7 @@ impl From<Trial> for Wanted {
     fn from(trial: Trial) -> Self {
         match trial {
             Trial::Passages => Self::TryPassages,
-            Trial::Overflows => Self::TryOverflows,
+            Trial::Overflows(_) => Self::TryOverflows,
         }
     }
 }
