@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use super::{Command, directory};
 
 /// How long a run may take to answer, which says itself if its kernel does not.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(150);
 
 /// Sends `command` to the run of process `pid`, or to the only one that there is. Gives
 /// what it says.
