@@ -34,9 +34,9 @@ use crate::cpu::{self, CoreBlock};
 use crate::sampling::calibration;
 use crate::smp;
 use crate::time::Deadline;
-use crate::trap::vector;
+use crate::trap::{nmi, vector};
 pub use measure::{Jitter, Measured};
-use trial::Trial;
+use trial::{ARRIVAL, Trial};
 
 /// What is counted where nothing else is asked for.
 pub const DEFAULT_EVENTS: EventList = EventList::of(CYCLES);
@@ -294,19 +294,33 @@ impl Pmu {
         }
     }
 
-    /// Starts the counters of the running core, `core`. It raises the sampling interrupt
+    /// Starts the counters of the running core, `core`. It lets the sampling interrupt come
     /// for that: the way out of a handler is what the counters' own start is calibrated
     /// by.
     pub fn start(&self, core: &CoreBlock) {
-        core.sampling.pmu.want(Wanted::Start);
-        calibration::raise(self.delivery);
+        self.raise(core, Wanted::Start);
     }
 
     /// Stops the counters of the running core, `core`, likewise. Its registers are then
     /// as they were before the start.
     pub fn stop(&self, core: &CoreBlock) {
-        core.sampling.pmu.want(Wanted::Stop);
-        calibration::raise(self.delivery);
+        self.raise(core, Wanted::Stop);
+    }
+
+    /// Lets the sampling interrupt come to the running core, `core`, for that, and waits
+    /// for it.
+    fn raise(&self, core: &CoreBlock, wanted: Wanted) {
+        core.sampling.pmu.want(wanted);
+        match self.delivery {
+            // A real one: `int 2` does not keep NMIs out, and an overflow's would come in
+            // the landing and overwrite what the first has pushed there.
+            Delivery::Nmi => {
+                self.interrupt(core);
+                let is_done = || core.sampling.pmu.wanted.load(Relaxed) == Wanted::Nothing as u8;
+                let _ = Deadline::after(ARRIVAL).wait_for(is_done);
+            }
+            Delivery::Irq => calibration::raise(self.delivery),
+        }
     }
 
     /// Asks another core to start its counters. [`CorePmu::refusal`] says if it could not.
@@ -364,10 +378,12 @@ impl Pmu {
             Wanted::Stop => self.disarm(core),
             Wanted::TryPassages => {
                 self.disarm(core);
+                nmi::let_in();
                 self.try_here(core, Trial::Passages);
             }
             Wanted::TryOverflows => {
                 self.disarm(core);
+                nmi::let_in();
                 let patience = core.sampling.pmu.trials.patience();
                 self.try_here(core, Trial::Overflows(patience));
             }

@@ -211,6 +211,23 @@ fn a_pause_and_what_a_change_measures_are_no_handlers_time() {
     );
 }
 
+/// Each time an overflow may be due in the entry of the interrupt that stops the counters.
+#[test]
+fn a_stop_survives_overflows_that_it_meets() {
+    if is_skipped() {
+        return;
+    }
+    let going = Going::sampling(
+        "ctl-stops",
+        "--smp 2 --qemu lab --period 200 --workload mix",
+    );
+    for _ in 0..20 {
+        going.does("stop");
+        going.does("start");
+    }
+    going.go_on(1000);
+}
+
 /// What a change needs to measure comes by an interrupt that its own handler keeps out.
 #[test]
 fn a_run_by_maskable_interrupts_is_changed_as_exactly() {
