@@ -368,9 +368,17 @@ impl Pmu {
     #[inline]
     pub fn obey(&self, core: &CoreBlock) -> Option<bool> {
         let wanted = &core.sampling.pmu.wanted;
-        if wanted.load(Relaxed) == Wanted::Nothing as u8 {
-            return None;
+        match wanted.load(Relaxed) == Wanted::Nothing as u8 {
+            true => None,
+            false => self.do_what_is_asked(core),
         }
+    }
+
+    /// The part of [`Self::obey`] that hardly an interrupt comes for.
+    #[cold]
+    #[inline(never)]
+    fn do_what_is_asked(&self, core: &CoreBlock) -> Option<bool> {
+        let wanted = &core.sampling.pmu.wanted;
         let asked = wanted.swap(Wanted::Nothing as u8, Ordering::Acquire);
         match Wanted::from_number(asked) {
             Wanted::Nothing => return None,

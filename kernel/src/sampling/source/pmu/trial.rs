@@ -126,6 +126,8 @@ impl Pmu {
     /// An interrupt of a trial on `core`, the running core, which has entered at the time
     /// `entered`: notes how far the events have come. Lets the next in a row come, which
     /// waits until this one's handler returns.
+    #[cold]
+    #[inline(never)]
     pub fn note_trial(&self, core: &CoreBlock, entered: u64, overflows: Overflows) {
         let pmu = &core.sampling.pmu;
         let trials = &pmu.trials;
