@@ -1,9 +1,9 @@
-//! Links the guest by its own script.
+//! Links a freestanding program beside this file by its own script.
 
 use std::env;
 
 fn main() {
-    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=../link.rs");
     println!("cargo:rerun-if-changed=linker.ld");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("none") {
         return;
