@@ -15,8 +15,7 @@
 //!
 //! A run begins on the first core, which chooses the source, calibrates it while
 //! all others are halted (counters let each of them measure, one by one), and makes the
-//! shared block; then every core arms its
-//! source and goes to work. A core that has taken its share of samples stops
+//! shared block; then every core arms its source and goes to work. A core that has taken its share of samples stops
 //! where it is, in its last handler, for good; when all have, the first core
 //! comes back to [`end`]. So the end needs nothing from the code that is sampled,
 //! which may loop for ever with interrupts off.

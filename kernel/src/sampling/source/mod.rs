@@ -1,9 +1,10 @@
 //! Where overflows come from: a choice of sources, each of which is a value.
 //!
 //! A source is *probed* before it is used, on the first core: the hardware has
-//! to say that it can, and then an overflow has to arrive; of counters, on every core. The first that passes
-//! is taken, in the order of [`Source`]'s variants but for [`Source::Step`], which
-//! is taken by name only, and what came of those before it goes into the report.
+//! to say that it can, and then an overflow has to arrive; of counters, on every core.
+//! The first that passes is taken, in the order of [`Source`]'s variants but for
+//! [`Source::Step`], which is taken by name only, and what came of those before it goes
+//! into the report.
 
 pub mod apic_timer;
 pub mod hpet;

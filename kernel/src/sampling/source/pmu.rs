@@ -380,21 +380,21 @@ impl Pmu {
     fn do_what_is_asked(&self, core: &CoreBlock) -> Option<bool> {
         let wanted = &core.sampling.pmu.wanted;
         let asked = wanted.swap(Wanted::Nothing as u8, Ordering::Acquire);
-        match Wanted::from_number(asked) {
+        let trial = match Wanted::from_number(asked) {
             Wanted::Nothing => return None,
             Wanted::Start => return Some(true),
-            Wanted::Stop => self.disarm(core),
-            Wanted::TryPassages => {
-                self.disarm(core);
-                nmi::let_in();
-                self.try_here(core, Trial::Passages);
-            }
+            Wanted::Stop => None,
+            Wanted::TryPassages => Some(Trial::Passages),
             Wanted::TryOverflows => {
-                self.disarm(core);
-                nmi::let_in();
                 let patience = core.sampling.pmu.trials.patience();
-                self.try_here(core, Trial::Overflows(patience));
+                Some(Trial::Overflows(patience))
             }
+        };
+        self.disarm(core);
+        if let Some(trial) = trial {
+            // Its interrupts are to come in this handler.
+            nmi::let_in();
+            self.try_here(core, trial);
         }
         Some(false)
     }
