@@ -65,6 +65,9 @@ have patch || wanted="$wanted patch"
 have dpkg-source || wanted="$wanted dpkg-dev"
 have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null || wanted="$wanted python3-venv"
 have pkg-config && pkg-config --exists 'glib-2.0 >= 2.66' || wanted="$wanted libglib2.0-dev"
+# x86 machines need libfdt too; without it QEMU's configure fetches dtc by git. It has
+# no pkg-config file.
+[ -f /usr/include/libfdt.h ] || wanted="$wanted libfdt-dev"
 # Firmware: the package's source comes without, as packages of their own have it.
 firmware="/usr/share/seabios/bios-256k.bin
     /usr/share/qemu/kvmvapic.bin /usr/share/qemu/linuxboot_dma.bin
