@@ -9,7 +9,7 @@
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
 use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap, workload};
-use profiler::settings::Take;
+use profiler::contract::settings::Take;
 
 /// The first core, on the boot loader's stack.
 #[unsafe(no_mangle)]

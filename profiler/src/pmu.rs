@@ -10,7 +10,6 @@
 //! * [`plan`]: what is counted on a core; the PMU as it was found.
 //! * [`unit`]: a core's PMU at work.
 //! * [`multiplex`]: counting more events than there are counters.
-//! * `model`: a core with a PMU, for tests on the host.
 //!
 //! A kernel detects, looks, plans and starts on each core, and calls
 //! [`unit::Unit::enter`] and [`unit::Unit::leave`] in its handler.
@@ -22,8 +21,6 @@ pub mod counters;
 pub mod detect;
 pub mod encode;
 pub mod event;
-#[cfg(all(test, not(loom)))]
-pub mod model;
 pub mod multiplex;
 pub mod plan;
 pub mod registers;

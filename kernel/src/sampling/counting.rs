@@ -33,11 +33,11 @@ use core::arch::asm;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+use profiler::contract::settings::Settings;
 use profiler::format::{Clock, Count, EventDescription, Text};
 use profiler::pmu::event::{Event, EventList, MAX_EVENTS};
 use profiler::pmu::multiplex::{Cost, Group, Groups, Multiplexer};
 use profiler::pmu::plan::{Found, Unplanned};
-use profiler::settings::Settings;
 use x86_64::instructions::interrupts;
 
 use super::clock::RunClock;

@@ -26,6 +26,8 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+pub use crate::format::count::Reading;
+
 use super::event::{EventList, MAX_EVENTS};
 use super::plan::{Found, Plan, Unplanned};
 use super::registers::{Refused, Registers};
@@ -193,40 +195,6 @@ impl Group {
     /// one that [`Multiplexer::pause`] is.
     pub const fn set_time(&mut self, cost: Cost) {
         self.time = cost;
-    }
-}
-
-/// How often an event happened, as far as that was seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Reading {
-    /// How often, while it was counted.
-    pub count: u64,
-    /// How long the code ran, in ticks.
-    pub enabled: u64,
-    /// For how long of that the event was counted.
-    pub running: u64,
-}
-
-impl Reading {
-    /// Whether the event was counted a part of the time only, so that how often it
-    /// happened is an estimate.
-    #[must_use]
-    pub const fn is_scaled(&self) -> bool {
-        self.running < self.enabled
-    }
-
-    /// How often it happened in all that time, rounded; `None` if it was never counted.
-    #[must_use]
-    pub fn scaled(&self) -> Option<u64> {
-        if self.running == 0 {
-            return None;
-        }
-        if !self.is_scaled() {
-            return Some(self.count);
-        }
-        let [count, enabled, running] = [self.count, self.enabled, self.running].map(u128::from);
-        let scaled = (count * enabled + running / 2) / running;
-        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
     }
 }
 

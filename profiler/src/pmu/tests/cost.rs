@@ -5,11 +5,11 @@ use proptest::prelude::*;
 use super::schedule::{Rig, amd, costs, intel};
 use crate::pmu::cost::Cost;
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::model::{
-    Core, Costs, Cycle, Event as Happening, Latency, Machine, Model, Privilege,
-};
 use crate::pmu::plan::Plan;
 use crate::pmu::unit::{Entered, Unit};
+use crate::pmu_model::{
+    Core, Costs, Cycle, Event as Happening, Latency, Machine, Model, Privilege,
+};
 
 #[test]
 fn costs_are_means_and_outliers_are_not_believed() {

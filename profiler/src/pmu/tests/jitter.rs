@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::schedule::Rig;
 use crate::pmu::event::EventList;
-use crate::pmu::model::{
+use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Machine, Model, Privilege,
 };
 

@@ -8,13 +8,13 @@ use super::schedule::{amd, costs, happening, intel, with_latencies};
 use crate::pmu::counters::Counter;
 use crate::pmu::detect;
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::model::{
-    AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Kind, Latency, Machine,
-    Model, Privilege,
-};
 use crate::pmu::multiplex::{Cost, Group, Groups, Multiplexer, Reading};
 use crate::pmu::plan::{Found, Unplanned};
 use crate::pmu::registers::lvt;
+use crate::pmu_model::{
+    AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Kind, Latency, Machine,
+    Model, Privilege,
+};
 
 fn list(text: &str) -> EventList {
     EventList::parse(text).unwrap()

@@ -8,10 +8,10 @@ mod values;
 
 use super::schedule::Rig;
 use crate::pmu::event::EventList;
-use crate::pmu::model::{
+use crate::pmu::registers::{Msr, Refused, Registers};
+use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Kind, Machine, Model, Privilege, Snapshot,
 };
-use crate::pmu::registers::{Msr, Refused, Registers};
 
 /// A processor of each interface.
 fn all() -> impl Iterator<Item = Model> {

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect;
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::model::{
-    AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Interrupt, Latency, Machine,
-    Model, Privilege,
-};
 use crate::pmu::plan::{Found, Plan};
 use crate::pmu::registers::lvt;
 use crate::pmu::unit::{Cause, Entered, Unit};
+use crate::pmu_model::{
+    AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Interrupt, Latency, Machine,
+    Model, Privilege,
+};
 
 /// A run of the driver on a machine.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use profiler::settings::{Settings, Take};
+use profiler::contract::settings::{Settings, Take};
 
 use super::run::log::{Log, last_line};
 use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};

@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::pmu::model::{Interrupt, Latency};
 use crate::pmu::registers::lvt;
 use crate::pmu::unit::{Cause, Entered, Unit};
+use crate::pmu_model::{Interrupt, Latency};
 
 #[test]
 fn lvtpc_is_masked_on_delivery_or_not() {

@@ -6,10 +6,10 @@ use std::cell::Cell;
 use super::*;
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect::{self, Capabilities, CoreKind};
-use crate::pmu::model::{Event, Freezing, Id};
 use crate::pmu::plan::{Found, Plan};
 use crate::pmu::registers::debug_control;
 use crate::pmu::unit::Unit;
+use crate::pmu_model::{Event, Freezing, Id};
 
 fn capabilities(model: &Model) -> Capabilities {
     detect::detect(|leaf, subleaf| model.cpuid(leaf, subleaf)).unwrap()

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::pmu::model::{Context, Interrupt};
 use crate::pmu::unit::{Cause, Entered};
+use crate::pmu_model::{Context, Interrupt};
 
 /// The registers, for a function of the driver that an NMI interrupts right before its
 /// access number `nth`; and whether it came so far.

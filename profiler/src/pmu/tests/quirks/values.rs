@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::pmu::counters::Counter;
-use crate::pmu::model::Latency;
+use crate::pmu_model::Latency;
 
 /// Each processor, with and without what it may lack.
 fn variants() -> Vec<Model> {
@@ -87,7 +87,7 @@ fn every_latency_and_every_seed() {
             let quirks = &mut model.quirks;
             quirks.seed = seed;
             quirks.drops_reserved = quirks.masks_on_delivery && seed % 2 == 0;
-            quirks.drops_reserved &= !matches!(model.kind, crate::pmu::model::Kind::Intel(_));
+            quirks.drops_reserved &= !matches!(model.kind, crate::pmu_model::Kind::Intel(_));
             quirks.masks_on_delivery = seed % 3 != 0;
             quirks.needs_clear_status = seed % 4 < 2;
             quirks.status = Latency::random(0, 9);

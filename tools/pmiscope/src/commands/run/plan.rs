@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use profiler::contract::settings::{Aim, Settings, SourceChoice, Take};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
-use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
 use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;

@@ -113,7 +113,7 @@ pub enum Take {
     Samples,
     /// How many events there are while the workload runs, and no samples.
     Counts,
-    /// What the machine has to sample by, and no samples: see [`crate::survey`].
+    /// What the machine has to sample by, and no samples: see [`crate::contract::capabilities`].
     Survey,
 }
 
