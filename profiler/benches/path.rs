@@ -19,7 +19,7 @@ use profiler::format::{
     Text, record_words,
 };
 use profiler::pmu::event::MAX_EVENTS;
-use profiler::unwind::{Kernel, Registers, Rule, Slot, StackBounds, TrapFrameLayout, walk};
+use profiler::unwind::{Registers, Rule, Slot, StackBounds, Target, TrapFrameLayout, walk};
 
 const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8000_0000),
@@ -143,7 +143,7 @@ impl Stack {
     }
 }
 
-impl Kernel for Stack {
+impl Target for Stack {
     fn text(&self) -> CodeRange {
         TEXT
     }

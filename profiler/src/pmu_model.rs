@@ -46,7 +46,7 @@ mod state;
 mod tests;
 mod truth;
 
-pub use apic::Interrupt;
+pub use apic::Delivered;
 pub use events::{Cycle, Event, Privilege};
 pub use kinds::{Above, AmdInterface, Freezing, Kind, Latency, Model};
 pub use machine::{Costs, Machine};

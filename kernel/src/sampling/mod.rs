@@ -36,7 +36,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use profiler::contract::mailbox::Mailbox;
-use profiler::contract::settings::{Settings, SourceChoice, Take};
+use profiler::contract::settings::{RunKind, Settings, SourceChoice};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::region::{CoreCounters, PAGE, Region, RegionLayout, RunState};
 use profiler::format::ring::Writer;
@@ -270,7 +270,7 @@ pub fn is_armed(core: &CoreBlock) -> bool {
 
 /// Chooses and calibrates the source, and makes the rings.
 fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> Run {
-    let is_counting = settings.take == Take::Counts;
+    let is_counting = settings.kind == RunKind::Counts;
     let events = settings.events.unwrap_or(pmu::DEFAULT_EVENTS);
     if settings.source.may_be_pmu() {
         // What is counted need not fit the counters at once.

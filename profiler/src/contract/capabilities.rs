@@ -39,7 +39,7 @@ use crate::format::{Clock, Delivery, Source, Text};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::{CoreKind, Identity, Interface};
 use crate::pmu::event::{Event, Named, What};
-use crate::pmu::plan::Found;
+use crate::pmu::plan::PmuState;
 use value::Fields;
 
 /// Why something is not there or does not work.
@@ -148,8 +148,8 @@ pub struct Pmu {
 impl Pmu {
     /// What was found, for a survey.
     #[must_use]
-    pub fn new(found: &Found) -> Self {
-        let Found {
+    pub fn new(found: &PmuState) -> Self {
+        let PmuState {
             capabilities,
             busy,
             dead,
@@ -177,7 +177,7 @@ impl Pmu {
 impl Line {
     /// What counts `event` on a core whose PMU was found so: its free counters that can.
     #[must_use]
-    pub fn event(core: u32, event: Named, found: &Found) -> Self {
+    pub fn event(core: u32, event: Named, found: &PmuState) -> Self {
         let counters = match found.capabilities.encode(&Event::new(What::Named(event))) {
             Err(problem) => Err(Reason::formatted(format_args!("{problem}"))),
             Ok(encoding) => {

@@ -294,12 +294,12 @@ fn lines_that_are_none_are_refused() {
     }
 }
 
-fn look(core: &Core) -> Found {
+fn look(core: &Core) -> PmuState {
     let capabilities = detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
-    Found::look(core, &capabilities.unwrap()).unwrap()
+    PmuState::probe(core, &capabilities.unwrap()).unwrap()
 }
 
-fn counters_for(event: Named, found: &Found) -> Result<Counters, String> {
+fn counters_for(event: Named, found: &PmuState) -> Result<Counters, String> {
     match Line::event(3, event, found) {
         Line::Event {
             core: 3,
