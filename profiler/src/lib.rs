@@ -38,8 +38,12 @@
 pub mod address;
 pub mod contract;
 pub mod format;
+#[cfg(any(target_os = "none", test))]
+pub mod hw;
 pub mod pmu;
 #[cfg(all(test, not(loom)))]
 mod pmu_model;
+#[cfg(any(target_os = "none", all(test, not(loom))))]
+pub mod sampler;
 mod sync;
 pub mod unwind;

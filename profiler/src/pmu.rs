@@ -27,3 +27,5 @@ pub mod plan;
 pub mod registers;
 #[cfg(all(test, not(loom)))]
 mod tests;
+#[cfg(any(target_os = "none", test))]
+pub mod this_core;

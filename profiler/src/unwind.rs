@@ -35,6 +35,9 @@
 //! the first function ([`Rule::Root`]). A zero frame pointer ends the walk; the
 //! chain is complete if the address before it lies in such a root.
 
+#[cfg(any(target_os = "none", test))]
+pub mod assembly;
+
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::sample::{Chain, ChainEnd, ChainEntry};
 

@@ -169,16 +169,24 @@ impl RegionLayout {
     /// The bytes of the whole block, a multiple of [`PAGE`], or `None` where the
     /// number is too large for the machine.
     #[must_use]
-    pub fn bytes(&self) -> Option<usize> {
+    pub const fn bytes(&self) -> Option<usize> {
         self.ring_offset(self.cores)
     }
 
     /// Where the ring of `core` begins, in bytes.
-    fn ring_offset(&self, core: u32) -> Option<usize> {
-        let data = usize::try_from(self.ring_words).ok()?.checked_mul(8)?;
-        let stride = data.checked_next_multiple_of(PAGE)?.checked_add(PAGE)?;
-        let core = usize::try_from(core).ok()?;
-        stride.checked_mul(core)?.checked_add(PAGE)
+    const fn ring_offset(&self, core: u32) -> Option<usize> {
+        const MAX_WORDS: u64 = (usize::MAX / 16) as u64;
+        if self.ring_words > MAX_WORDS {
+            return None;
+        }
+        // It is at most `MAX_WORDS`, which is far enough from the largest usize.
+        #[allow(clippy::cast_possible_truncation)]
+        let data = self.ring_words as usize * 8;
+        let stride = data.next_multiple_of(PAGE) + PAGE;
+        match stride.checked_mul(core as usize) {
+            Some(rings) => rings.checked_add(PAGE),
+            None => None,
+        }
     }
 }
 

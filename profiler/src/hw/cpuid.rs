@@ -1,0 +1,44 @@
+//! CPUID of the running core (SDM vol. 2, CPUID).
+
+use core::arch::x86_64::__cpuid_count;
+
+/// EAX, EBX, ECX, EDX.
+pub type Leaf = [u32; 4];
+
+/// What CPUID has in a leaf. Above the maximum leaf that means nothing.
+#[must_use]
+pub fn leaf(leaf: u32, subleaf: u32) -> Leaf {
+    let answer = __cpuid_count(leaf, subleaf);
+    [answer.eax, answer.ebx, answer.ecx, answer.edx]
+}
+
+/// The first extended leaf, whose EAX is the last one.
+const EXTENDED: u32 = 0x8000_0000;
+
+fn extended(number: u32) -> Option<Leaf> {
+    let [last, ..] = leaf(EXTENDED, 0);
+    (EXTENDED + number <= last).then(|| leaf(EXTENDED + number, 0))
+}
+
+/// Returns true if the time stamp counter runs at a constant rate.
+#[must_use]
+pub fn has_invariant_tsc() -> bool {
+    extended(7).is_some_and(|[.., edx]| edx & 1 << 8 != 0)
+}
+
+/// What the processor calls itself, written to `bytes`.
+#[must_use]
+pub fn brand(bytes: &mut [u8; 48]) -> &str {
+    let leaves = [2, 3, 4].map(|number| extended(number).unwrap_or_default());
+    for (bytes, register) in bytes
+        .as_chunks_mut()
+        .0
+        .iter_mut()
+        .zip(leaves.as_flattened())
+    {
+        *bytes = register.to_le_bytes();
+    }
+    let end = bytes.iter().position(|&byte| byte == 0);
+    let text = core::str::from_utf8(&bytes[..end.unwrap_or(bytes.len())]);
+    text.unwrap_or_default().trim()
+}

@@ -1,0 +1,155 @@
+//! What a tick is on this machine.
+//!
+//! The time stamp counter is the clock of all that sampling measures. On an
+//! emulator that counts instructions it advances by exactly one an instruction,
+//! and then everything is exact and repeats; anywhere else it is time. No word
+//! on the command line says which: code of known length is run, and the counter
+//! has advanced by that length, each time, or not.
+
+use core::arch::asm;
+use core::fmt;
+
+use crate::format::Clock;
+use crate::hw::hpet::{Hpet, Register};
+use crate::hw::tsc;
+
+/// How long to compare two clocks, in nanoseconds.
+const COMPARISON_NANOSECONDS: u64 = 20_000_000;
+const FEMTOSECONDS_PER_NANOSECOND: u64 = 1_000_000;
+
+/// The machine's clock, and how its ticks become the run's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunClock {
+    /// What a tick of the run is.
+    pub clock: Clock,
+    /// What it was compared with, where it is time.
+    hpet: Option<Hpet>,
+    /// Ticks of the run per tick of the time stamp counter.
+    scale: Ratio,
+}
+
+/// Nothing says how fast the time stamp counter runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoReference;
+
+impl fmt::Display for NoReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no HPET to measure the time stamp counter by")
+    }
+}
+
+impl core::error::Error for NoReference {}
+
+impl RunClock {
+    /// Finds out which clock this machine has. Takes about 20 ms where it is time.
+    ///
+    /// # Errors
+    ///
+    /// The counter is time, and nothing says how fast it runs.
+    pub(crate) fn detect(hpet: Option<Hpet>) -> Result<Self, NoReference> {
+        if counts_instructions() {
+            return Ok(Self {
+                clock: Clock::Instructions,
+                hpet,
+                scale: Ratio::ONE,
+            });
+        }
+        let reference = hpet.ok_or(NoReference)?;
+        let before = tsc::ticks();
+        let elapsed = wait(reference, COMPARISON_NANOSECONDS);
+        let ticks = tsc::ticks() - before;
+        Ok(Self {
+            clock: Clock::Time,
+            hpet,
+            scale: Ratio::new(elapsed, ticks),
+        })
+    }
+
+    /// A difference of the time stamp counter in ticks of the run.
+    #[must_use]
+    #[inline]
+    pub(crate) fn ticks(&self, difference: u64) -> u64 {
+        self.scale.of(difference)
+    }
+
+    /// Lets `nanoseconds` go by, or code that takes about as many instructions where
+    /// those are counted.
+    pub(crate) fn pass(&self, nanoseconds: u64) {
+        const NANOSECONDS_PER_ROUND: u64 = 10_000;
+        match (self.clock, self.hpet) {
+            (Clock::Time, Some(hpet)) => _ = wait(hpet, nanoseconds),
+            _ => (0..nanoseconds / NANOSECONDS_PER_ROUND).for_each(|_| core::hint::black_box(())),
+        }
+    }
+}
+
+/// A number as a fixed-point number with 32 bits behind the point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Ratio(u64);
+
+impl Ratio {
+    pub(crate) const ONE: Self = Self(1 << 32);
+
+    /// `numerator / denominator`; the largest there is where that is too large.
+    pub(crate) fn new(numerator: u64, denominator: u64) -> Self {
+        let ratio = (u128::from(numerator) << 32) / u128::from(denominator.max(1));
+        Self(u64::try_from(ratio).unwrap_or(u64::MAX))
+    }
+
+    /// `value` times this number, rounded down.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // periods and times fit 64 bits
+    pub(crate) fn of(self, value: u64) -> u64 {
+        ((u128::from(value) * u128::from(self.0)) >> 32) as u64
+    }
+}
+
+/// Waits for at least `nanoseconds` by the HPET. Returns how many went by.
+fn wait(hpet: Hpet, nanoseconds: u64) -> u64 {
+    hpet.count();
+    let period = hpet.period_femtoseconds();
+    let start = hpet.read(Register::MainCounter);
+    loop {
+        let ticks = hpet.read(Register::MainCounter).wrapping_sub(start);
+        let elapsed = ticks.saturating_mul(period) / FEMTOSECONDS_PER_NANOSECOND;
+        if elapsed >= nanoseconds {
+            return elapsed;
+        }
+        core::hint::spin_loop();
+    }
+}
+
+/// Returns true if the counter advances by one an instruction: three pieces of code of
+/// different lengths take exactly that much longer than each other, four times
+/// in a row. A processor that executes several instructions in a cycle, or is
+/// interrupted, does not do that.
+fn counts_instructions() -> bool {
+    (0..4).all(|_| {
+        let [short, middle, long] = [sled::<16>(), sled::<128>(), sled::<1024>()];
+        middle.wrapping_sub(short) == 112 && long.wrapping_sub(middle) == 896
+    })
+}
+
+/// How far the counter advances over `N` instructions that do nothing.
+#[inline(always)]
+fn sled<const N: u32>() -> u64 {
+    let (before, after): (u64, u64);
+    // SAFETY: reads the counter twice, and does nothing between.
+    unsafe {
+        asm!(
+            "rdtsc",
+            "mov {before:e}, eax",
+            ".rept {n}",
+            "nop",
+            ".endr",
+            "rdtsc",
+            n = const N,
+            before = out(reg) before,
+            out("rax") after,
+            out("rdx") _,
+            options(nomem, nostack, preserves_flags),
+        );
+    };
+    // The low halves: the counter does not go round meanwhile.
+    after.wrapping_sub(before) & u64::from(u32::MAX)
+}

@@ -1,0 +1,57 @@
+//! What a kernel tells the sampler when it starts it.
+
+use crate::address::CodeRange;
+use crate::unwind::assembly;
+
+/// What a kernel tells the sampler when it starts it.
+///
+/// ```ignore
+/// Config { command_line, ..Config::new(build_id!()) }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Config<'a> {
+    /// The kernel's GNU build-id, by which the host knows its ELF: [`crate::build_id!`].
+    pub build_id: [u8; 20],
+    /// The words by which a run is described: see [`crate::contract::settings`].
+    pub command_line: &'a str,
+    /// The local APIC ids of all cores that take part, the running one's first; empty: it
+    /// alone. The others call [`super::Sampler::join`].
+    pub apic_ids: &'a [u32],
+    /// The virtual address at which the page of the local APIC's registers is mapped,
+    /// uncached. Not needed in x2APIC mode.
+    pub xapic: Option<u64>,
+    /// The virtual address at which the page of the HPET's registers is mapped, uncached,
+    /// if there is one. Needed where time is measured, and for the source `hpet`.
+    pub hpet: Option<u64>,
+    /// The kernel's text, for the description of the run.
+    pub text: CodeRange,
+    /// The bytes of address space that each stack has for itself, a power of two, which
+    /// is the alignment of that as well: `pmiscope verify` tells stacks apart by it.
+    pub stack_slot: u64,
+    /// The boot loader's name and version, for the report.
+    pub bootloader: &'a str,
+    /// What runs, for the report; empty: what the command line says.
+    pub workload: &'a str,
+    /// What cores can work on: see [`super::Target::task`].
+    pub task_names: &'a [&'a str],
+}
+
+impl Config<'_> {
+    /// The defaults: one core, no words on the command line, text and assembly as the
+    /// fragment `pmiscope.ld` has them.
+    #[must_use]
+    pub fn new(build_id: [u8; 20]) -> Self {
+        Self {
+            build_id,
+            command_line: "",
+            apic_ids: &[],
+            xapic: None,
+            hpet: None,
+            text: assembly::text(),
+            stack_slot: 1 << 16,
+            bootloader: "",
+            workload: "",
+            task_names: &[],
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The groups of events that a core counts in turn, where its handler reads them.
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use crate::pmu::event::MAX_EVENTS;
+use crate::pmu::multiplex::Group;
+
+/// A core's groups, and which of them its handler sees.
+///
+/// Only the core itself writes and reads them, and it writes none that its handler sees.
+pub(super) struct CoreGroups {
+    groups: UnsafeCell<[MaybeUninit<Group>; MAX_EVENTS]>,
+    /// The first that the handler sees.
+    first: AtomicU8,
+    /// The number of groups that it sees.
+    count: AtomicU8,
+}
+
+// SAFETY: used on one core only (said above); what is shared are atomics.
+unsafe impl Sync for CoreGroups {}
+
+impl CoreGroups {
+    pub(super) const fn new() -> Self {
+        Self {
+            groups: UnsafeCell::new([const { MaybeUninit::uninit() }; MAX_EVENTS]),
+            first: AtomicU8::new(0),
+            count: AtomicU8::new(0),
+        }
+    }
+
+    /// What the handler sees.
+    #[inline]
+    pub(super) fn seen(&self) -> &[Group] {
+        let (first, count) = (self.first.load(Relaxed), self.count.load(Relaxed));
+        let groups = self.groups.get().cast::<Group>();
+        // SAFETY: `show` was told that these were put, and nobody changes them.
+        unsafe { core::slice::from_raw_parts(groups.add(first.into()), count.into()) }
+    }
+
+    /// Puts `group` at `place`, and lets the handler see that one alone.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such place.
+    pub(super) fn put(&self, place: usize, group: Group) {
+        assert!(place < MAX_EVENTS, "a group has an event at least");
+        self.count.store(0, Relaxed);
+        let groups = self.groups.get().cast::<MaybeUninit<Group>>();
+        // SAFETY: within the array, and the handler sees none.
+        unsafe { groups.add(place).write(MaybeUninit::new(group)) };
+        self.first.store(place.to_le_bytes()[0], Relaxed);
+        self.count.store(1, Relaxed);
+    }
+
+    /// Lets the handler see the first `count` groups, all of which were put.
+    pub(super) fn show_first(&self, count: usize) {
+        self.first.store(0, Relaxed);
+        self.count.store(count.to_le_bytes()[0], Relaxed);
+    }
+}

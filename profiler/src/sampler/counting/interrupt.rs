@@ -1,0 +1,122 @@
+//! The handler of every interrupt that has to do with counting.
+
+use core::arch::asm;
+use core::sync::atomic::Ordering;
+
+use crate::hw::apic::{self, Destination, Message};
+use crate::hw::tsc;
+use crate::pmu::multiplex::{Group, Multiplexer};
+use crate::pmu::registers::MsrFault;
+use crate::pmu::this_core::ThisCore;
+use crate::sampler::control;
+use crate::sampler::core_state::Core;
+use crate::sampler::engine::Engine;
+use crate::sampler::handler::Context;
+use crate::sampler::target::Target;
+use crate::sampler::vector;
+
+/// Where the counters' overflows go.
+const LVTPC: u32 = vector::COUNT_OVERFLOW as u32;
+
+/// The running core begins to count.
+#[inline(always)]
+pub(crate) fn begin() {
+    // SAFETY: the gate's handler returns; its end of interrupt finds nothing to end.
+    unsafe { asm!("int {begin}", begin = const vector::COUNT_BEGIN) };
+}
+
+/// The running core has done its units: writes what it has counted to its ring.
+#[inline(always)]
+pub(crate) fn finish() {
+    // SAFETY: as above.
+    unsafe { asm!("int {end}", end = const vector::COUNT_END) };
+}
+
+impl<T: Target> Context<'_, T> {
+    /// Handles an interrupt of counting, by its vector. Interrupts are off.
+    pub(in crate::sampler) fn on_count_interrupt(&self, vector: u8) {
+        let groups = self.core.counting.groups.seen();
+        let counters = &self.core.counting.multiplexer;
+        let was_on = counters.pause(&ThisCore, groups, tsc::ticks());
+        // It finds nothing to end where an instruction has called.
+        apic::registers().end_of_interrupt();
+        let is_on = match vector {
+            vector::COUNT_BEGIN => {
+                self.check(counters.begin(&ThisCore, groups));
+                self.start_timer(groups);
+                !groups.is_empty()
+            }
+            vector::COUNT_END => {
+                self.end_counting(counters, groups, was_on);
+                false
+            }
+            vector::COUNT_TIMER => {
+                self.on_timer(counters, groups, was_on);
+                was_on
+            }
+            _ => was_on,
+        };
+        if self.core.index == 0 && self.engine.run().is_some_and(|run| run.is_over()) {
+            self.finish_run();
+        }
+        if is_on {
+            counters.resume(&ThisCore, groups, LVTPC, tsc::ticks());
+        }
+    }
+
+    fn on_timer(&self, counters: &Multiplexer, groups: &[Group], was_on: bool) {
+        if was_on && groups.len() > 1 {
+            self.check(counters.rotate(&ThisCore, groups));
+        }
+        if let Some(run) = self.engine.run() {
+            control::look_for_request(self.core, run);
+        }
+        // Where nothing is counted any more, the others want company.
+        self.start_timer(groups);
+    }
+
+    fn end_counting(&self, counters: &Multiplexer, groups: &[Group], was_on: bool) {
+        if was_on {
+            counters.end(&ThisCore, groups, true);
+        }
+        if self.core.counting.is_workload.load(Ordering::Relaxed) {
+            write_counts(self.engine, self.core);
+        }
+    }
+
+    /// A processor may refuse what it took on another core; then there are no counts.
+    fn check(&self, outcome: Result<(), MsrFault>) {
+        if let Err(problem) = outcome {
+            self.target.failed(&format_args!(
+                "counting: core {}: {problem}",
+                self.core.index
+            ));
+        }
+    }
+
+    /// Starts the timer for what comes next. Not in a trial.
+    fn start_timer(&self, groups: &[Group]) {
+        if !self.core.counting.is_workload.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(counting) = self.engine.run().and_then(|run| run.counting.as_ref()) {
+            counting.start_timer(groups.len());
+        }
+    }
+}
+
+/// The running core, `core`, has done its units.
+fn write_counts(engine: &Engine, core: &Core) {
+    let (Some(run), Some(output)) = (engine.run(), core.output.get()) else {
+        return;
+    };
+    if let Some(counting) = &run.counting {
+        counting.write_counts(core, run, output);
+    }
+    if run.leave() && core.index != 0 {
+        let message = Message::Fixed(vector::COUNT_DONE);
+        let first = Destination::Core(engine.first_core().apic_id);
+        // SAFETY: the vector has a handler, on all cores.
+        unsafe { apic::registers().send(message, first) };
+    }
+}

@@ -1,0 +1,227 @@
+//! Counting: how often events happen while each core does N units of the
+//! workload, and no samples (`take=counts`).
+//!
+//! Each core counts from the start of its first unit to the end of its last one, then
+//! stops its counters, whose registers are as before, and writes a
+//! [`Count`] of each event to its ring. It goes on with units that are not counted, so
+//! that the others have the company that they would have; when the last core is done,
+//! the first one ends the run.
+//!
+//! If there are more events than counters, groups of them take turns
+//! ([`crate::pmu::multiplex`]), by a maskable interrupt of the core's APIC timer.
+//! It comes now and then if there are not, too: some code halts until an
+//! interrupt comes, and there are no samples here.
+//!
+//! # What is counted
+//!
+//! What the core executes between the `int` instructions that begin and end it: the
+//! units themselves and the loop around them, four or five instructions a unit; all
+//! that other tasks do on the core meanwhile; the kernel on their behalf, with its
+//! idle loop and its handlers of interrupts. Not the handler in here: counters stand
+//! still in it, and its entry and exit are measured before and taken off, as is the
+//! `int` that ends it. Where the measure of an event does not vary (instructions; any
+//! event of an emulator that counts instructions), nothing of the sampler is in the
+//! counts.
+//!
+//! For that, the way into the handler and out of it is the same whatever it came for:
+//! one function for all of its vectors, whose first step stops the counters and whose
+//! last one starts them.
+
+mod groups;
+mod interrupt;
+mod measure;
+
+use core::fmt::Write as _;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::core_state::{Core, Output};
+use super::engine::{Engine, Run};
+use super::error::StartError;
+use super::source::apic_timer;
+use super::vector;
+use crate::contract::settings::Settings;
+use crate::format::{Clock, Count, EventDescription, Text};
+use crate::hw::control;
+use crate::pmu::event::{Event, EventList, MAX_EVENTS};
+use crate::pmu::multiplex::{Groups, Multiplexer};
+use crate::pmu::plan::{PlanError, PmuState};
+use groups::CoreGroups;
+pub(crate) use interrupt::{begin, finish};
+
+use super::clock::RunClock;
+
+/// What is counted where nothing else is asked for; what a core lacks of it is left
+/// out there.
+const DEFAULT_EVENTS: &str =
+    "cycles,instructions,branches,branch-misses,cache-references,cache-misses";
+
+/// For how long a group of events is counted until it is the next one's turn, in ticks
+/// of each clock. Those that are instructions are all cores', so it is N for each.
+const ROTATION_INSTRUCTIONS: u64 = 10_000;
+const ROTATION_NANOSECONDS: u64 = 1_000_000;
+
+/// In so many rotations a core is interrupted if there is only one group.
+const IDLE_TURNS_PER_TICK: u32 = 10;
+
+/// A run that counts.
+pub(crate) struct Counting {
+    events: EventList,
+    /// Rounds of the workload on each core.
+    pub units: u64,
+    /// Counts of the timer in a group's turn.
+    rotation_count: u32,
+    /// The same until the next tick, where there is only one group.
+    tick_count: u32,
+    /// Cores that have measured what they need, and wait for the others.
+    ready: AtomicU32,
+}
+
+/// What a core knows of its counting. Written by that core.
+pub(crate) struct CoreCounting {
+    multiplexer: Multiplexer,
+    /// What takes turns.
+    groups: CoreGroups,
+    /// The workload is counted, and not a trial.
+    is_workload: AtomicBool,
+}
+
+impl Default for CoreCounting {
+    fn default() -> Self {
+        Self {
+            multiplexer: Multiplexer::default(),
+            groups: CoreGroups::new(),
+            is_workload: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Counting {
+    /// Plans a run that counts, on the first core, which alone is awake.
+    ///
+    /// # Errors
+    ///
+    /// An event that was asked for cannot be counted on every core, or none can.
+    pub(crate) fn prepare<'a>(
+        engine: &Engine,
+        settings: &Settings<'_>,
+        clock: &RunClock,
+    ) -> Result<Self, StartError<'a>> {
+        let default = || EventList::parse(DEFAULT_EVENTS).expect("the default events have names");
+        let events = settings.events.unwrap_or_else(default);
+        let is_any = engine
+            .cores()
+            .iter()
+            .any(|core| !split(core, &events).is_empty());
+        if settings.events.is_some() || !is_any {
+            let problems = problems_of(engine, &events);
+            if problems != Text::EMPTY {
+                return Err(StartError::Events(problems));
+            }
+        }
+        let rotation = match clock.clock {
+            Clock::Instructions => ROTATION_INSTRUCTIONS * engine.cores().len() as u64,
+            Clock::Time => ROTATION_NANOSECONDS,
+        };
+        let rotation_count = apic_timer::counts_in(rotation, clock).max(1);
+        Ok(Self {
+            events,
+            units: settings.units,
+            rotation_count,
+            tick_count: rotation_count.saturating_mul(IDLE_TURNS_PER_TICK),
+            ready: AtomicU32::new(0),
+        })
+    }
+
+    /// The events, and the number of them, for the run's description.
+    pub(crate) fn describe(&self) -> ([EventDescription; MAX_EVENTS], u8) {
+        let mut table = [EventDescription::EMPTY; MAX_EVENTS];
+        let mut count = 0;
+        for (row, event) in table.iter_mut().zip(&self.events) {
+            row.name = Text::formatted(format_args!("{}", event.counted()));
+            count += 1;
+        }
+        (table, count)
+    }
+
+    /// Lets the running core, `core`, measure what it needs, and returns, interrupts on,
+    /// when all cores have.
+    pub(crate) fn start(&self, engine: &Engine, core: &Core) {
+        // Only the trials' own interrupts.
+        control::disable_interrupts();
+        apic_timer::set_up(vector::COUNT_TIMER.into());
+        measure::measure_groups(core, state_of(core), &self.events);
+        core.counting.is_workload.store(true, Ordering::Relaxed);
+        // What waits for time to pass may halt: the timer ends that.
+        core.overflow.set_armed();
+        control::enable_interrupts();
+        self.ready.fetch_add(1, Ordering::AcqRel);
+        while (self.ready.load(Ordering::Acquire) as usize) < engine.cores().len() {
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Lets the timer interrupt at the end of the turn of one of `groups` groups; or after
+    /// some time, so that a halt of the code ends.
+    fn start_timer(&self, groups: usize) {
+        apic_timer::start(if groups < 2 {
+            self.tick_count
+        } else {
+            self.rotation_count
+        });
+    }
+
+    /// Writes what `core`, the running one, has counted to its ring.
+    fn write_counts(&self, core: &Core, run: &Run, output: &Output) {
+        let groups = split(core, &self.events);
+        for (index, event) in (0..).zip(0..self.events.as_slice().len()) {
+            let mut reading = core.counting.multiplexer.reading(event);
+            reading.enabled = run.timing.clock.ticks(reading.enabled);
+            reading.running = run.timing.clock.ticks(reading.running);
+            let is_encodable = !matches!(groups.problem(event), Some(PlanError::Event { .. }));
+            let count = Count {
+                event: index,
+                is_supported: is_encodable,
+                reading,
+            };
+            output.write(&count.encode());
+        }
+    }
+}
+
+/// Which of `events` cannot be counted, and why.
+fn problems_of(engine: &Engine, events: &EventList) -> Text<512> {
+    let mut problems = Text::EMPTY;
+    for (index, event) in events.iter().enumerate() {
+        // What is so on one core is so on the others, mostly.
+        for core in engine.cores() {
+            if let Some(problem) = split(core, events).problem(index) {
+                add_problem(&mut problems, event, core.index, problem);
+                break;
+            }
+        }
+    }
+    problems
+}
+
+/// Adds why `event` cannot be counted on `core`, as far as there is room.
+fn add_problem(text: &mut Text<512>, event: &Event, core: u32, problem: &PlanError) {
+    text.append_item("; ", format_args!("`{event}`: "));
+    // A text takes what fits: no error.
+    if core != 0 {
+        let _ = write!(text, "core {core}: ");
+    }
+    // As above. The event is named already, and not by its number.
+    let _ = match problem {
+        PlanError::Event { problem, .. } => write!(text, "{problem}"),
+        other @ PlanError::TooMany { .. } => write!(text, "{other}"),
+    };
+}
+
+fn split(core: &Core, events: &EventList) -> Groups {
+    Groups::split(state_of(core), events)
+}
+
+/// What `core` has found of its PMU. The source was chosen, so it has.
+fn state_of(core: &Core) -> &PmuState {
+    core.pmu.state().expect("every core has a PMU")
+}

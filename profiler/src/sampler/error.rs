@@ -1,0 +1,140 @@
+//! Why a run cannot be started.
+
+use core::fmt;
+
+use super::clock::NoReference;
+use super::source::SourceError;
+use crate::contract::settings::BadWord;
+use crate::format::{self, Text};
+use crate::hw::apic::NoApic;
+
+/// Why a run cannot be started.
+// As large as its largest text: there is no heap to put it on, and one at a time.
+#[allow(clippy::large_enum_variant)]
+#[derive(Clone, Debug)]
+pub enum StartError<'a> {
+    /// The sampler was started before.
+    StartedBefore,
+    /// A word of the command line cannot be taken.
+    CommandLine(BadWord<'a>),
+    /// The local APIC cannot be reached.
+    Apic(NoApic),
+    /// There is no room for the rings: so many bytes are needed, and so many are there.
+    RegionTooSmall {
+        /// The bytes that the rings and the cores' states need.
+        needed: usize,
+        /// The bytes that the region has.
+        there: usize,
+    },
+    /// The rules for assembly cannot be searched: code with rules is linked in another
+    /// order than they are.
+    AssemblyNotSorted,
+    /// A core did not come to take part.
+    NotJoined {
+        /// The core's index.
+        core: u32,
+    },
+    /// A core did not probe its performance counters.
+    NotProbed {
+        /// The core's index.
+        core: u32,
+    },
+    /// Nothing says how fast time goes by.
+    Clock(NoReference),
+    /// No source works that `source=auto` may take; what came of each.
+    NoSource(Text<512>),
+    /// The source that was asked for does not work; why, and which do.
+    SourceUnavailable(Text<512>),
+    /// The source failed its calibration.
+    Calibration(format::Source, SourceError),
+    /// Counting needs performance counters; what came of them.
+    CountingNeedsPmu(Text<512>),
+    /// Events cannot be counted; each with its reason.
+    Events(Text<512>),
+    /// The counters cannot be measured, or their events planned.
+    Pmu(SourceError),
+    /// An aim cannot be taken.
+    Aim(AimError),
+    /// The trap flag samples each instruction.
+    StepHasNoPeriod,
+    /// So short a period makes no progress.
+    PeriodTooShort {
+        /// The period that was asked for.
+        period: u64,
+        /// The shortest that makes progress.
+        least: u64,
+    },
+    /// The source cannot count so far.
+    PeriodTooLong(u64),
+}
+
+/// Why an aim cannot be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AimError {
+    /// It is in the entry of debug exceptions.
+    DebugEntry,
+    /// It is where an NMI has just landed.
+    Landing,
+    /// It takes counted instructions and the APIC timer as NMI.
+    Source,
+}
+
+impl fmt::Display for AimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DebugEntry => "aim=: the entry of debug exceptions is what aims are made of",
+            Self::Landing => {
+                "aim=: no NMI can come where one has just landed; nmi_landed is the first instruction"
+            }
+            Self::Source => "aim= needs counted instructions and source=apic-timer as NMI",
+        })
+    }
+}
+
+impl core::error::Error for AimError {}
+
+impl fmt::Display for StartError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StartedBefore => f.write_str("sampling: the sampler was started before"),
+            Self::CommandLine(problem) => write!(f, "command line: {problem}"),
+            Self::Apic(problem) => write!(f, "sampling: {problem}"),
+            Self::RegionTooSmall { needed, there } => write!(
+                f,
+                "sampling: the rings need {needed} bytes of memory in a row and there are {there}: give them more, or make them smaller (ring=)"
+            ),
+            Self::AssemblyNotSorted => f.write_str(
+                "sampling: the rules for assembly are not in the order of its code: include pmiscope.ld in the linker script",
+            ),
+            Self::NotJoined { core } => {
+                write!(f, "sampling: core {core} did not come to take part")
+            }
+            Self::NotProbed { core } => write!(f, "sampling: core {core} did not look at its PMU"),
+            Self::Clock(problem) => write!(f, "sampling: {problem}"),
+            Self::NoSource(story) => write!(f, "sampling: no source works: {}", story.as_str()),
+            Self::SourceUnavailable(story) => write!(f, "sampling: {}", story.as_str()),
+            Self::Calibration(source, problem) => write!(f, "sampling: {source}: {problem}"),
+            Self::CountingNeedsPmu(story) => write!(
+                f,
+                "counting: it needs performance counters: {}",
+                story.as_str()
+            ),
+            Self::Events(problems) => write!(f, "counting: {}", problems.as_str()),
+            Self::Pmu(problem) => write!(f, "sampling: {problem}"),
+            Self::Aim(problem) => write!(f, "sampling: {problem}"),
+            Self::StepHasNoPeriod => {
+                f.write_str("sampling: step: every instruction is a sample: leave out period=")
+            }
+            Self::PeriodTooShort { period, least } => write!(
+                f,
+                "sampling: a period of {period} makes no progress here: the smallest that does is {least}"
+            ),
+            Self::PeriodTooLong(period) => write!(
+                f,
+                "sampling: a period of {period} is more than the source can count"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for StartError<'_> {}

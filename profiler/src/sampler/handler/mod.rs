@@ -1,0 +1,161 @@
+//! From an interrupt to a record in the ring, and back.
+//!
+//! Nothing here allocates, locks, logs or can fault, and every loop has a bound:
+//! this code runs on top of anything, code that holds every lock included.
+//!
+//! * [`timer`]: an interrupt of a source that is armed for one overflow at a time.
+//! * [`pmu`]: an interrupt of the performance counters.
+//! * [`debug`]: a debug exception: a step, or an aim.
+//! * [`record`]: the walk, and the sample that is written.
+//!
+//! # What a period counts
+//!
+//! The source is re-armed as the handler's last step, so a period counts what
+//! the interrupted code executes and nothing of the handler, however long that
+//! takes. Between the reading of the clock beside the arming and the next one
+//! in the entry lie, apart from the interrupted code, only the exit and the entry
+//! themselves. They are calibrated at start and taken off ([`super::overhead`]).
+
+mod debug;
+mod pmu;
+mod record;
+mod timer;
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::core_state::Core;
+use super::engine::{Engine, Run};
+use super::phase::Phase;
+use super::round_robin::{self, wait_until};
+use super::source::Source;
+use super::target::{Interrupted, Target};
+use crate::format::Delivery;
+use crate::format::region::CoreCounters;
+
+/// An interrupt that may be an overflow, as its handler sees it.
+pub(super) struct Context<'a, T> {
+    pub engine: &'static Engine,
+    pub target: &'a T,
+    /// The running core.
+    pub core: &'static Core,
+    pub interrupted: &'a mut Interrupted,
+    /// The time stamp counter at the entry.
+    pub entry_tsc: u64,
+    /// How the interrupt came.
+    pub delivery: Delivery,
+    /// It is the trap flag's.
+    pub is_step: bool,
+}
+
+/// How a handler ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HandlerExit {
+    /// Arm the source with this count and return.
+    Rearm(u32),
+    /// Resume the source unchanged and return.
+    Resume,
+    /// Return.
+    Done,
+}
+
+/// What a sample is of.
+#[derive(Clone, Copy)]
+struct Overflow {
+    /// Its number on this core.
+    sequence: u64,
+    /// The number of its event.
+    event: u8,
+    /// What the interrupted code ran since the one before, in ticks or events.
+    period: u64,
+}
+
+impl<T: Target> Context<'_, T> {
+    /// Handles the interrupt, whatever it came for. Returns true if it was the sampler's,
+    /// or is counted in the run.
+    #[inline]
+    pub(super) fn handle(mut self) -> bool {
+        let (exit, is_claimed) = match self.engine.source() {
+            Some(Source::Pmu(pmu)) => self.on_pmu_interrupt(pmu),
+            Some(source) => self.on_timer_interrupt(source),
+            None => (HandlerExit::Done, false),
+        };
+        self.leave(exit);
+        is_claimed
+    }
+
+    /// The last step of the handler. What follows is the way back to the interrupted
+    /// code, the same instructions each time.
+    #[inline]
+    fn leave(&self, exit: HandlerExit) {
+        let count = match exit {
+            HandlerExit::Rearm(count) => {
+                self.core.overflow.leave_handler();
+                // An aim beyond the handler's end is armed over.
+                self.core.aim.cancel();
+                self.core.note_armed();
+                count
+            }
+            HandlerExit::Resume => 0,
+            HandlerExit::Done => return,
+        };
+        if let Some(source) = self.engine.source() {
+            source.arm(self.core, count);
+        }
+    }
+
+    /// Counts one interrupt of the core in a run, whatever its cause.
+    #[inline]
+    fn count_interrupt(&self, counters: &CoreCounters) {
+        counters.taken.fetch_add(1, Relaxed);
+        if self.interrupted.is_nested {
+            counters.nested.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts an interrupt that no overflow came of, in the run if there is one. Returns
+    /// true if so.
+    fn count_unclaimed(&self) -> bool {
+        let is_run = self.engine.phase().is_run();
+        let Some(output) = self.core.output.get().filter(|_| is_run) else {
+            return false;
+        };
+        self.count_interrupt(output.counters);
+        output.counters.unclaimed.fetch_add(1, Relaxed);
+        true
+    }
+
+    /// The core has taken its last sample: it waits here until all have, and resumes what
+    /// it did only if the kernel goes on then.
+    #[cold]
+    fn finish_share(&self, run: &'static Run) {
+        if let Some(round_robin) = &run.round_robin {
+            round_robin.leave(self.engine, self.core);
+        }
+        if run.leave() {
+            round_robin::wake(self.engine.first_core());
+        }
+        if self.core.index != 0 {
+            let _ = wait_until(self.engine, || None::<()>);
+            return;
+        }
+        // It is the one that would answer.
+        run.mailbox().close();
+        if let Source::Ipi(driver) = run.source {
+            let period = run.arming.count.into();
+            driver.drive(self.engine.cores(), period, || run.is_over());
+        }
+        let _ = wait_until(self.engine, || run.is_over().then_some(()));
+        self.finish_run();
+    }
+
+    /// Every core has taken its share, or counted its units: the first core ends the run,
+    /// in its handler.
+    pub(super) fn finish_run(&self) {
+        if self.engine.phase() == Phase::Ended {
+            return;
+        }
+        self.engine.finish(|core| self.target.unclaimed_nmis(core));
+        self.target.finished();
+        self.engine.wake_all();
+    }
+}

@@ -1,0 +1,161 @@
+//! An interrupt of the performance counters, and the records of what has overflowed.
+//!
+//! The handler stops the counters before anything else and starts them as its last step:
+//! what they count on the way in and out is then the same each time, and calibrated
+//! ([`crate::sampler::source::pmu`]). So nothing of the handler is in the events of the
+//! code that it interrupts.
+//!
+//! | the interrupt | what the handler does |
+//! |---|---|
+//! | came while the driver was at work | it is unclaimed: the outer handler sees the overflow |
+//! | is of another delivery than overflows | it is unclaimed; the counters resume |
+//! | finds a command of the first core | the command is run |
+//! | came in a trial | the trial notes what was counted |
+//! | came for no counter | it is unclaimed; the counters resume |
+//! | came for a counter, and no event is due | it is late or early; the counters resume |
+//! | came for events that are due | a sample of each |
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{Context, HandlerExit, Overflow};
+use crate::pmu::driver::{Cause, Interrupt, Overflows};
+use crate::sampler::control;
+use crate::sampler::core_state::Output;
+use crate::sampler::engine::Run;
+use crate::sampler::phase::Phase;
+use crate::sampler::source::pmu::{CommandOutcome, Pmu};
+use crate::sampler::target::Target;
+
+impl<T: Target> Context<'_, T> {
+    /// An NMI, or the sampling interrupt. Returns how the handler ends, and whether the
+    /// interrupt is counted in the run.
+    #[inline]
+    pub(super) fn on_pmu_interrupt(&mut self, pmu: &Pmu) -> (HandlerExit, bool) {
+        let core = self.core;
+        let interrupt = pmu.on_interrupt(core, self.delivery);
+        if interrupt == Interrupt::Busy {
+            return self.unclaimed(HandlerExit::Done);
+        }
+        if self.delivery != pmu.delivery() {
+            return self.foreign(interrupt);
+        }
+        if core.pmu.has_command()
+            && let Some(exit) = self.run_command(pmu, interrupt)
+        {
+            return (exit, true);
+        }
+        let Interrupt::Stopped(overflows, cause) = interrupt else {
+            return self.unclaimed(HandlerExit::Done);
+        };
+        match (self.engine.phase(), self.engine.run(), core.output.get()) {
+            (Phase::Sampling, Some(run), Some(output)) => {
+                (self.on_sampling(pmu, overflows, cause, run, output), true)
+            }
+            (phase, ..) if phase.is_trial() => {
+                pmu.record_trial(core, self.entry_tsc, overflows);
+                (HandlerExit::Rearm(0), true)
+            }
+            // The run is over: they stand still from here on.
+            _ => self.unclaimed(HandlerExit::Done),
+        }
+    }
+
+    /// Somebody else's NMI: what is due comes as a maskable interrupt.
+    #[cold]
+    fn foreign(&self, interrupt: Interrupt) -> (HandlerExit, bool) {
+        let phase = self.engine.phase();
+        let is_counting = matches!(interrupt, Interrupt::Stopped(..))
+            && (phase == Phase::Sampling || phase.is_trial());
+        // Else not started, or the run is over.
+        let exit = if is_counting {
+            HandlerExit::Resume
+        } else {
+            HandlerExit::Done
+        };
+        self.unclaimed(exit)
+    }
+
+    fn unclaimed(&self, exit: HandlerExit) -> (HandlerExit, bool) {
+        (exit, self.count_unclaimed())
+    }
+
+    /// Executes the core's pending command, if any.
+    #[cold]
+    #[inline(never)]
+    fn run_command(&self, pmu: &Pmu, interrupt: Interrupt) -> Option<HandlerExit> {
+        let core = self.core;
+        let outcome = pmu.run_command(core);
+        if outcome == CommandOutcome::None {
+            return None;
+        }
+        if let (Interrupt::Stopped(overflows, _), Phase::Sampling, Some(output)) =
+            (interrupt, self.engine.phase(), core.output.get())
+        {
+            // What came together with the command is no sample any more.
+            let missed = overflows.iter().count() as u64;
+            output.counters.missed.fetch_add(missed, Relaxed);
+        }
+        if outcome == CommandOutcome::Stopped {
+            return Some(HandlerExit::Done);
+        }
+        // What went by since the last sample is no handler's time.
+        core.timing.entry_tsc.store(self.entry_tsc, Relaxed);
+        Some(HandlerExit::Rearm(0))
+    }
+
+    #[inline]
+    fn on_sampling(
+        &mut self,
+        pmu: &Pmu,
+        overflows: Overflows,
+        cause: Cause,
+        run: &'static Run,
+        output: &'static Output,
+    ) -> HandlerExit {
+        let counters = output.counters;
+        self.count_interrupt(counters);
+        if !overflows.is_empty() {
+            return self.on_pmu_overflows(pmu, overflows, run, output);
+        }
+        let counter = match cause {
+            Cause::Counter => &counters.early,
+            Cause::Late => &counters.late,
+            Cause::Other => &counters.unclaimed,
+        };
+        counter.fetch_add(1, Relaxed);
+        HandlerExit::Resume
+    }
+
+    /// Records a sample of each event that has overflowed: the same place, once for each.
+    fn on_pmu_overflows(
+        &mut self,
+        pmu: &Pmu,
+        overflows: Overflows,
+        run: &'static Run,
+        output: &'static Output,
+    ) -> HandlerExit {
+        let core = self.core;
+        let first = run.control.first_event();
+        for event in overflows.iter() {
+            let overflow = pmu.overflow(core, event);
+            if overflow.missed != 0 {
+                output.counters.missed.fetch_add(overflow.missed, Relaxed);
+            }
+            let overflow = Overflow {
+                sequence: core.share.take(),
+                // Its place among 16.
+                event: first + event.to_le_bytes()[0],
+                period: overflow.ran,
+            };
+            self.record(overflow, run, output);
+        }
+        core.timing.entry_tsc.store(self.entry_tsc, Relaxed);
+        control::look_for_request(core, run);
+        if core.share.is_taken() {
+            pmu.disarm(core);
+            self.finish_share(run);
+            return HandlerExit::Done;
+        }
+        HandlerExit::Rearm(0)
+    }
+}

@@ -1,0 +1,122 @@
+//! The walk over the interrupted code's stack, and the sample that comes of it.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{Context, Overflow};
+use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::format::sample::Chain;
+use crate::format::{Delivery, Sample, State};
+use crate::hw::control::INTERRUPT_FLAG;
+use crate::sampler::core_state::Output;
+use crate::sampler::engine::Run;
+use crate::sampler::target::Target;
+use crate::unwind::{self, Rule, StackBounds, TrapFrameLayout};
+
+impl<T: Target> Context<'_, T> {
+    /// Walks the stack and writes the sample.
+    pub(super) fn record(&self, overflow: Overflow, run: &Run, output: &Output) {
+        let interrupted = self.interrupted.registers;
+        let view = StackView {
+            target: self.target,
+            core: self.core.index,
+        };
+        let mut chain = Chain::new();
+        let end = unwind::walk(interrupted, &view, &mut chain);
+        let since_start = self
+            .entry_tsc
+            .wrapping_sub(run.timing.start_tsc.load(Relaxed));
+        // Counts that are cut to their fields: a sequence number wraps, and a handler
+        // that takes 2³² ticks is not to be had.
+        #[allow(clippy::cast_possible_truncation)]
+        let sample = Sample {
+            sequence: overflow.sequence as u32,
+            handler_cost: self.cost_of_handler_before(overflow.sequence, run) as u32,
+            event: overflow.event,
+            task: self.target.task(self.core.index),
+            state: self.processor_state(&view),
+            time: run.timing.clock.ticks(since_start),
+            period: overflow.period,
+            sp: interrupted.sp,
+            stack_top: unwind::stack_top(interrupted.sp, &view),
+            pc: interrupted.pc,
+            end,
+            // Those of `chain`, where they stand.
+            chain_words: &[],
+        };
+        output.write(chain.record(&sample));
+    }
+
+    /// What the handler before this one took, in ticks of the run, without its wait for
+    /// the core's turn; 0 if there was none.
+    fn cost_of_handler_before(&self, sequence: u64, run: &Run) -> u64 {
+        if sequence == 0 {
+            return 0;
+        }
+        let timing = &self.core.timing;
+        let armed_tsc = timing.armed_tsc.load(Relaxed);
+        let before = armed_tsc.saturating_sub(timing.entry_tsc.load(Relaxed));
+        let own = before.saturating_sub(timing.turn_wait_ticks.load(Relaxed));
+        run.timing.clock.ticks(own + run.timing.overhead.ticks)
+    }
+
+    fn processor_state(&self, view: &StackView<'_, T>) -> State {
+        let pc = self.interrupted.registers.pc;
+        let mut state = self.interrupted.privilege & State::RING;
+        if self.interrupted.flags & INTERRUPT_FLAG != 0 {
+            state |= State::INTERRUPTS_ON;
+        }
+        if self.delivery == Delivery::Nmi && !self.is_step {
+            state |= State::NMI;
+        }
+        if self.target.is_halted_at(pc) {
+            state |= State::IDLE;
+        }
+        if unwind::is_caller_known(pc, view) {
+            state |= State::CALLER_KNOWN;
+        }
+        State(state)
+    }
+}
+
+/// The kernel and its running core, as the walk sees them.
+struct StackView<'a, T> {
+    target: &'a T,
+    core: u32,
+}
+
+impl<T: Target> unwind::Target for StackView<'_, T> {
+    #[inline]
+    fn text(&self) -> CodeRange {
+        self.target.text()
+    }
+
+    #[inline]
+    fn rule(&self, address: CodeAddress) -> Rule {
+        self.target.rule(address)
+    }
+
+    #[inline]
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        self.target.is_called_by_stub(address)
+    }
+
+    #[inline]
+    fn trap_frame_layout(&self) -> TrapFrameLayout {
+        self.target.trap_frame_layout()
+    }
+
+    #[inline]
+    fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
+        self.target.stack_of(self.core, sp)
+    }
+
+    #[inline]
+    fn load(&self, slot: unwind::Slot) -> u64 {
+        let word = slot.address() as *const u64;
+        // SAFETY: the slot is aligned and lies within bounds that `stack_of` returned,
+        // which may be read (condition 1 of `Target`). Volatile, because the compiler does
+        // not know what lies there, and because a forged frame may lead to the stack of a
+        // task that runs elsewhere; any value will do then.
+        unsafe { word.read_volatile() }
+    }
+}

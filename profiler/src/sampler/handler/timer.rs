@@ -1,0 +1,111 @@
+//! An interrupt of a source that is armed for one overflow at a time.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{Context, HandlerExit, Overflow};
+use crate::format::{Delivery, Sample};
+use crate::hw::tsc;
+use crate::sampler::core_state::Output;
+use crate::sampler::engine::Run;
+use crate::sampler::overhead;
+use crate::sampler::phase::Phase;
+use crate::sampler::source::Source;
+use crate::sampler::target::Target;
+
+impl<T: Target> Context<'_, T> {
+    /// Returns how the handler ends, and whether the interrupt is counted in the run.
+    #[inline]
+    pub(super) fn on_timer_interrupt(&mut self, source: &Source) -> (HandlerExit, bool) {
+        match (self.engine.phase(), self.engine.run()) {
+            (Phase::Sampling, Some(run)) => match self.core.output.get() {
+                Some(output) => (self.on_timer_overflow(source, run, output), true),
+                None => (HandlerExit::Done, false),
+            },
+            (phase, _) if phase.is_trial() => {
+                let at = self.interrupted.registers.pc.0;
+                self.core.trial.interrupted_at.store(at, Relaxed);
+                let count = overhead::on_trial_overflow(self.core, self.entry_tsc);
+                (count.map_or(HandlerExit::Done, HandlerExit::Rearm), true)
+            }
+            _ => (HandlerExit::Done, false),
+        }
+    }
+
+    fn on_timer_overflow(
+        &mut self,
+        source: &Source,
+        run: &'static Run,
+        output: &'static Output,
+    ) -> HandlerExit {
+        let core = self.core;
+        self.count_interrupt(output.counters);
+        // An NMI that another core sent does not come as this run's overflows do, though
+        // one may be due.
+        let is_by_step = matches!(source, Source::Step);
+        let comes_right = self.delivery == run.delivery && self.is_step == is_by_step;
+        let has_fired = comes_right && core.overflow.is_armed() && source.has_fired(core);
+        let Some(is_within_another) = core.overflow.claim(has_fired) else {
+            output.counters.unclaimed.fetch_add(1, Relaxed);
+            self.put_off_arming(run);
+            return HandlerExit::Done;
+        };
+        let overflow = Overflow {
+            sequence: core.share.take(),
+            event: if has_fired && core.aim.take(self.interrupted.is_nested) {
+                Sample::AIMED
+            } else {
+                0
+            },
+            period: self.ticks_since_arming(run),
+        };
+        self.record(overflow, run, output);
+        if is_within_another {
+            return HandlerExit::Done;
+        }
+        core.timing.entry_tsc.store(self.entry_tsc, Relaxed);
+        if core.share.is_taken() {
+            self.end_stepping();
+            self.finish_share(run);
+            return HandlerExit::Done;
+        }
+        self.wait_for_turn(source, run);
+        HandlerExit::Rearm(run.arming.count)
+    }
+
+    /// What the interrupted code ran since the source was armed, in ticks of the run.
+    #[inline]
+    fn ticks_since_arming(&self, run: &Run) -> u64 {
+        let armed_tsc = self.core.timing.armed_tsc.load(Relaxed);
+        // Saturating: an overflow in this handler may have armed the source meanwhile.
+        let between = self.entry_tsc.saturating_sub(armed_tsc);
+        let own = between.saturating_sub(run.timing.overhead.ticks);
+        run.timing.clock.ticks(own)
+    }
+
+    /// What an interrupt that is no overflow took is not the interrupted code's. The
+    /// source counts on, so its overflow comes early by that much, and the record will
+    /// say so. Not if a handler was interrupted: its sample's period is over.
+    fn put_off_arming(&self, run: &Run) {
+        let core = self.core;
+        if core.overflow.is_armed() && !core.overflow.in_handler() {
+            let taken = tsc::ticks() - self.entry_tsc + run.timing.overhead.ticks;
+            core.timing.armed_tsc.fetch_add(taken, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn wait_for_turn(&self, source: &Source, run: &Run) {
+        let core = self.core;
+        let before = tsc::ticks();
+        if let Some(round_robin) = &run.round_robin {
+            match self.delivery {
+                Delivery::Nmi => round_robin.pass_to_next(self.engine, core),
+                Delivery::Irq => round_robin.wait_turn_or_timeout(self.engine, core, || {
+                    source.arm(core, run.arming.watchdog_count);
+                }),
+            }
+        }
+        let waited = tsc::ticks() - before;
+        core.timing.turn_wait_ticks.store(waited, Relaxed);
+    }
+}

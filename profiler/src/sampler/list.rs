@@ -1,0 +1,187 @@
+//! What this machine has to sample by, in lines ([`crate::contract::capabilities`]).
+//!
+//! Nothing is sampled. Every core probes its own PMU; then every source is let
+//! interrupt the first core (counters each their own), as an NMI and as an IRQ, while the
+//! others are halted as they are where a run chooses its source. A source that has been
+//! tried is disarmed, and what may come of it late is waited for: it would be taken for
+//! the next one's.
+
+use core::fmt;
+use core::sync::atomic::Ordering;
+
+use super::Sampler;
+use super::clock::RunClock;
+use super::config::Config;
+use super::core_state::{Core, Errand};
+use super::engine::JOIN_TIMEOUT_TICKS;
+use super::error::StartError;
+use super::memory::Memory;
+use super::phase::Phase;
+use super::round_robin;
+use super::source::{self, Demand, Source, SourceError, pmu};
+use super::target::Target;
+use crate::contract::capabilities::{self, Line, Machine, Reason};
+use crate::format::{self, Delivery, Text};
+use crate::hw::apic::{self, Registers};
+use crate::hw::cpuid;
+use crate::hw::tsc::Deadline;
+use crate::pmu::detect;
+use crate::pmu::event::Named;
+
+fn reason(problem: &dyn fmt::Display) -> Reason {
+    Reason::formatted(format_args!("{problem}"))
+}
+
+impl<T: Target> Sampler<T> {
+    /// Shows what the machine has to sample by, line by line, by [`Target::show`]. The
+    /// other cores come to [`Self::join`], as for a run, and return when it is over.
+    ///
+    /// `no_hpet` says why there is no HPET, if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn list<'a>(
+        &'static self,
+        memory: impl Into<Memory>,
+        config: &Config<'a>,
+        no_hpet: Option<&dyn fmt::Display>,
+    ) -> Result<(), StartError<'a>> {
+        let outcome = self.list_all(memory.into(), config, no_hpet);
+        self.engine.end();
+        outcome
+    }
+
+    fn list_all<'a>(
+        &'static self,
+        memory: Memory,
+        config: &Config<'a>,
+        no_hpet: Option<&dyn fmt::Display>,
+    ) -> Result<(), StartError<'a>> {
+        self.set_up(memory, config)?;
+        self.gather()?;
+        self.list_machine(no_hpet);
+        self.list_pmus()?;
+        self.probe_pmus(pmu::DEFAULT_EVENTS)?;
+        let clock = RunClock::detect(self.engine.hpet());
+        let tick = clock.as_ref().map(|clock| clock.clock);
+        self.target
+            .show(&Line::Clock(tick.map_err(|problem| reason(problem))));
+        self.engine.set_phase(Phase::Probing);
+        for delivery in [Delivery::Nmi, Delivery::Irq] {
+            self.list_sources(delivery, clock.as_ref().ok());
+        }
+        self.engine.set_phase(Phase::Off);
+        self.target.show(&Line::End);
+        Ok(())
+    }
+
+    /// What the cores have in common.
+    fn list_machine(&self, no_hpet: Option<&dyn fmt::Display>) {
+        let mut brand = [0; 48];
+        let name = cpuid::brand(&mut brand);
+        self.target.show(&Line::Processor {
+            identity: detect::identify(cpuid::leaf),
+            name: Text::new(name),
+        });
+        self.target.show(&Line::Machine(Machine {
+            cores: u32::try_from(self.engine.cores().len()).unwrap_or(u32::MAX),
+            is_x2apic: matches!(apic::registers(), Registers::X2Apic),
+            has_invariant_tsc: cpuid::has_invariant_tsc(),
+        }));
+        self.target.show(&Line::Hpet(match self.engine.hpet() {
+            Some(hpet) => Ok(capabilities::Hpet {
+                timers: hpet.timers().into(),
+                messages: hpet.message_timers(),
+                period: hpet.period_femtoseconds(),
+            }),
+            None => Err(reason(no_hpet.unwrap_or(&SourceError::NoHpet))),
+        }));
+    }
+
+    /// Lets every core show what it has, one by one.
+    fn list_pmus<'a>(&'static self) -> Result<(), StartError<'a>> {
+        for core in self.engine.cores() {
+            if core.index == 0 {
+                self.list_pmu(core);
+                continue;
+            }
+            core.wait.set_errand(Errand::ListPmu);
+            round_robin::wake(core);
+            let is_done = || self.engine.listed.load(Ordering::Acquire) > core.index;
+            if !Deadline::after(JOIN_TIMEOUT_TICKS).wait_for(is_done) {
+                return Err(StartError::NotProbed { core: core.index });
+            }
+        }
+        self.engine.settle();
+        Ok(())
+    }
+
+    /// The PMU of the running core, `core`, and what it counts.
+    pub(super) fn list_pmu(&self, core: &Core) {
+        let core = core.index;
+        match pmu::probe_here() {
+            Err(problem) => self.target.show(&Line::Pmu {
+                core,
+                pmu: Err(reason(&problem)),
+            }),
+            Ok(state) => {
+                self.target.show(&Line::Pmu {
+                    core,
+                    pmu: Ok(capabilities::Pmu::new(&state)),
+                });
+                for event in Named::ALL {
+                    self.target.show(&Line::event(core, event, &state));
+                }
+            }
+        }
+        self.engine.listed.fetch_add(1, Ordering::Release);
+    }
+
+    /// Which sources interrupt the running core by `delivery`, and which is taken.
+    fn list_sources(&'static self, delivery: Delivery, clock: Option<&RunClock>) {
+        let mut taken = None;
+        for kind in source::ALL {
+            let works = match clock {
+                Some(clock) => self
+                    .try_source(kind, delivery, clock)
+                    .map_err(|problem| reason(&problem)),
+                None => Err(Reason::new("nothing to measure periods by")),
+            };
+            if works.is_ok() && source::is_automatic(kind) {
+                taken = taken.or(Some(kind));
+            }
+            self.target.show(&Line::Source {
+                source: kind,
+                delivery,
+                works,
+            });
+        }
+        self.target.show(&Line::Auto {
+            delivery,
+            source: taken,
+        });
+    }
+
+    /// Lets a source interrupt the running core once.
+    fn try_source(
+        &'static self,
+        kind: format::Source,
+        delivery: Delivery,
+        clock: &RunClock,
+    ) -> Result<(), SourceError> {
+        let demand = Demand {
+            has_aim: false,
+            period: None,
+            delivery,
+            clock,
+            has_events: false,
+        };
+        let tried = Source::probe(&self.engine, kind, &demand);
+        if let Some(source) = self.engine.source() {
+            source.disarm(self.engine.first_core());
+        }
+        self.engine.settle();
+        tried.map(drop)
+    }
+}

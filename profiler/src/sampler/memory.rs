@@ -1,0 +1,136 @@
+//! The memory that the sampler works in: what the host reads, and behind it what the
+//! sampler keeps for each core.
+
+use core::cell::UnsafeCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use super::core_state::Core;
+use crate::format::Description;
+use crate::format::region::{PAGE, Region, RegionLayout};
+
+/// The bytes of a [`RegionMemory`] for `cores` cores with rings of `ring_bytes` each, a
+/// power of two.
+///
+/// # Panics
+///
+/// If that is more than there are addresses.
+#[must_use]
+pub const fn region_bytes(cores: u32, ring_bytes: u64) -> usize {
+    let layout = RegionLayout {
+        cores,
+        ring_words: ring_bytes / 8,
+    };
+    match layout.bytes() {
+        Some(bytes) => bytes + (cores as usize) * size_of::<Core>(),
+        None => panic!("too large a region"),
+    }
+}
+
+/// Memory for the sampler: a static, which is contiguous in physical memory where the
+/// boot loader loads the kernel so, as they do.
+///
+/// ```ignore
+/// static REGION: RegionMemory<{ region_bytes(CORES, 4 << 20) }> = RegionMemory::new();
+/// ```
+#[repr(C, align(4096))]
+pub struct RegionMemory<const BYTES: usize> {
+    bytes: UnsafeCell<[u8; BYTES]>,
+    /// A sampler has it.
+    is_taken: AtomicBool,
+}
+
+// SAFETY: nothing here touches the bytes; the sampler, to which they are given once, does
+// so by atomics.
+unsafe impl<const BYTES: usize> Sync for RegionMemory<BYTES> {}
+
+impl<const BYTES: usize> RegionMemory<BYTES> {
+    /// Memory of which nothing is used yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            bytes: UnsafeCell::new([0; BYTES]),
+            is_taken: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<const BYTES: usize> Default for RegionMemory<BYTES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Memory that is the sampler's for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory(NonNull<[u8]>);
+
+// SAFETY: whoever has it owns the memory, on whatever core.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Memory that was found at run time.
+    ///
+    /// # Safety
+    ///
+    /// It is valid for reads and writes for ever, and nobody else uses it.
+    #[must_use]
+    pub const unsafe fn new(memory: NonNull<[u8]>) -> Self {
+        Self(memory)
+    }
+
+    /// The number of bytes.
+    pub(crate) fn len(self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes room for a value of each core, and fills it: the rest, and the values.
+    /// `None` if there is no room.
+    pub(crate) fn split_cores(self, apic_ids: &[u32]) -> Option<(Self, &'static [Core])> {
+        let bytes = size_of::<Core>().checked_mul(apic_ids.len())?;
+        let rest = self.len().checked_sub(bytes)? & !(align_of::<Core>() - 1);
+        let base = self.0.cast::<u8>();
+        if !base.addr().get().is_multiple_of(PAGE) {
+            return None;
+        }
+        // SAFETY: within the memory, by the subtraction above.
+        let cores = unsafe { base.add(rest) }.cast::<Core>();
+        for (index, (number, &apic_id)) in (0..).zip(apic_ids).enumerate() {
+            // SAFETY: room for all of them was taken, aligned as the base is and `rest`.
+            unsafe { cores.add(index).write(Core::new(number, apic_id)) };
+        }
+        // SAFETY: written just now, the sampler's for ever, and only read from now on.
+        let cores = unsafe { core::slice::from_raw_parts(cores.as_ptr(), apic_ids.len()) };
+        let rest = NonNull::slice_from_raw_parts(base, rest);
+        Some((Self(rest), cores))
+    }
+
+    /// Makes the region of the run, if there is room for what it describes.
+    ///
+    /// # Errors
+    ///
+    /// The bytes that are needed.
+    pub(crate) fn region(self, description: &Description) -> Result<Region<'static>, usize> {
+        let layout = RegionLayout {
+            cores: description.cores,
+            ring_words: description.ring_words,
+        };
+        let needed = layout.bytes().unwrap_or(usize::MAX);
+        if needed > self.len() {
+            return Err(needed);
+        }
+        // SAFETY: it is valid for ever, and the sampler alone has it.
+        Ok(unsafe { Region::create(self.0, description) })
+    }
+}
+
+impl<const BYTES: usize> From<&'static RegionMemory<BYTES>> for Memory {
+    /// All of it, the first time; no byte from then on.
+    fn from(memory: &'static RegionMemory<BYTES>) -> Self {
+        let bytes: *mut u8 = memory.bytes.get().cast();
+        let bytes = NonNull::new(bytes).expect("a static has an address");
+        let is_taken = memory.is_taken.swap(true, Ordering::AcqRel);
+        let len = if is_taken { 0 } else { BYTES };
+        Self(NonNull::slice_from_raw_parts(bytes, len))
+    }
+}

@@ -1,0 +1,243 @@
+//! The sampler: what interrupts every core each N events and records where it was.
+//!
+//! A kernel that links it supplies a [`Target`] (the bounds of its stacks, and little
+//! else), memory that a reader can see, and gates for the sampler's interrupts. It gets a
+//! profile that is as exact as the machine allows.
+//!
+//! # Principles
+//!
+//! 1. **The path from an overflow to a record never allocates, locks, logs, faults or
+//!    loops without a bound.** It runs in NMI handlers, on top of anything.
+//! 2. **What makes a profile exact is measured, not assumed**: what the clock counts, what
+//!    an interrupt costs, whether an interrupt arrives.
+//! 3. **Nothing is lost in silence.** What is not a sample is counted.
+//! 4. **A source is a value, not a build option.** One image for every machine.
+//!
+//! # Where things are
+//!
+//! * [`Sampler::start`], [`Sampler::join`]: preparing a run, in the order of its steps.
+//! * `source`: where overflows come from. `clock`, `overhead`: what they are measured by.
+//! * `handler`: from an interrupt to a record. `round_robin`: one core at a time, where
+//!   instructions are counted. `aim`: single overflows at certain instructions.
+//! * `counting`: how often events happen, in place of samples.
+//! * `control`: what can be changed meanwhile. `list`: what a machine has to sample by.
+//! * `engine`, `core_state`, `phase`: what all cores share, what each keeps, where a run
+//!   stands.
+
+mod aim;
+mod clock;
+mod config;
+mod control;
+mod core_state;
+mod counting;
+mod engine;
+pub mod entry;
+mod error;
+mod handler;
+mod latest;
+mod list;
+mod memory;
+mod overhead;
+mod phase;
+mod prepare;
+mod round_robin;
+mod set_once;
+mod source;
+mod target;
+pub mod vector;
+
+use core_state::Core;
+use engine::Engine;
+use handler::Context;
+
+pub use config::Config;
+pub use control::Refusal;
+pub use error::{AimError, StartError};
+pub use memory::{Memory, RegionMemory, region_bytes};
+pub use prepare::NotStarted;
+pub use source::step::continue_in_handler;
+pub use source::{PmuError, SourceError};
+pub use target::{Interrupted, Target};
+
+use crate::format::region::RunState;
+use crate::format::{self, Delivery};
+use crate::hw::{apic, msr, tsc};
+
+/// The sampler of a kernel: a static.
+///
+/// ```ignore
+/// static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+/// ```
+pub struct Sampler<T> {
+    engine: Engine,
+    target: T,
+}
+
+impl<T: Target> Sampler<T> {
+    /// A sampler that is not started.
+    #[must_use]
+    pub const fn new(target: T) -> Self {
+        Self {
+            engine: Engine::new(),
+            target,
+        }
+    }
+
+    /// The kernel.
+    pub const fn target(&self) -> &T {
+        &self.target
+    }
+
+    /// The address of the gate for [`vector::WAKE`]: an interrupt gate on no stack of its
+    /// own. The sampler's other vectors have handlers of the kernel, which call
+    /// [`Self::on_interrupt`].
+    #[must_use]
+    pub fn wake_entry(&self) -> u64 {
+        round_robin::wake_entry()
+    }
+
+    /// For the handler of NMIs: an NMI of the core with this index, which was entered at
+    /// `entry_tsc` by the time stamp counter. Returns true if the NMI was the sampler's, or
+    /// is counted in its run.
+    ///
+    /// The way from the reading of the counter in the entry to here, and from here to the
+    /// `iret`, should be the same instructions each time.
+    #[inline]
+    pub fn on_nmi(&'static self, core: u32, interrupted: &mut Interrupted, entry_tsc: u64) -> bool {
+        match self.engine.core(core) {
+            Some(core) => self
+                .context(core, interrupted, entry_tsc, Delivery::Nmi)
+                .handle(),
+            None => false,
+        }
+    }
+
+    /// For the handlers of the sampler's vectors ([`vector::ALL`]) but
+    /// [`vector::WAKE`]: an interrupt of the running core.
+    pub fn on_interrupt(&'static self, vector: u8, interrupted: &mut Interrupted) {
+        let entry_tsc = tsc::ticks();
+        let Some(core) = self.running_core() else {
+            return;
+        };
+        match vector {
+            vector::OVERFLOW => self.on_irq(core, interrupted, entry_tsc),
+            vector::CONTROL => {
+                apic::registers().end_of_interrupt();
+                self.poll();
+            }
+            _ => self
+                .context(core, interrupted, entry_tsc, Delivery::Irq)
+                .on_count_interrupt(vector),
+        }
+    }
+
+    fn on_irq(&'static self, core: &'static Core, interrupted: &mut Interrupted, entry_tsc: u64) {
+        apic::registers().end_of_interrupt();
+        if core.wait.is_watchdog() {
+            return;
+        }
+        self.context(core, interrupted, entry_tsc, Delivery::Irq)
+            .handle();
+    }
+
+    /// For the handler of debug exceptions, which runs on a stack of its own. Returns true
+    /// if the exception was the sampler's.
+    pub fn on_debug(&'static self, interrupted: &mut Interrupted) -> bool {
+        let entry_tsc = tsc::ticks();
+        let Some(core) = self.running_core() else {
+            return false;
+        };
+        let mut context = self.context(core, interrupted, entry_tsc, Delivery::Nmi);
+        context.is_step = true;
+        context.handle_debug()
+    }
+
+    /// For the handler of general protection faults: where the code that was interrupted
+    /// at `pc` resumes, if the fault is the sampler's, which may be refused a register.
+    #[must_use]
+    pub fn on_general_protection(&self, pc: u64) -> Option<u64> {
+        msr::recover(pc)
+    }
+
+    #[inline]
+    fn context<'a>(
+        &'static self,
+        core: &'static Core,
+        interrupted: &'a mut Interrupted,
+        entry_tsc: u64,
+        delivery: Delivery,
+    ) -> Context<'a, T> {
+        Context {
+            engine: &self.engine,
+            target: &self.target,
+            core,
+            interrupted,
+            entry_tsc,
+            delivery,
+            is_step: false,
+        }
+    }
+
+    #[inline]
+    fn running_core(&self) -> Option<&'static Core> {
+        match self.target.current_core() {
+            Some(index) => self.engine.core(index),
+            None => self.engine.current_core(),
+        }
+    }
+
+    /// Ends the run: no interrupt is a sample any more, and no core waits in a handler of
+    /// the sampler. May be called anywhere, in a panic too.
+    pub fn stop(&self) {
+        self.engine.end();
+    }
+
+    /// Tells the host that the run has failed; what the rings hold is true.
+    pub fn fail(&self) {
+        self.engine.end();
+        self.engine.set_state(RunState::Failed);
+    }
+
+    /// The source of overflows, once the run has begun.
+    #[must_use]
+    pub fn source(&self) -> Option<format::Source> {
+        self.engine.run().map(|run| run.source.kind())
+    }
+
+    /// Returns true if an interrupt of the sampler will come to the core with this index,
+    /// and end its halt.
+    #[must_use]
+    pub fn will_interrupt(&self, core: u32) -> bool {
+        self.engine
+            .core(core)
+            .is_some_and(|core| core.overflow.is_armed())
+    }
+
+    /// Asks the core with this index for a sample by an NMI, from any core. It takes it if
+    /// the source is `ipi`; else the NMI is unclaimed, and counted.
+    pub fn send_nmi(&self, core: u32) {
+        if let Some(core) = self.engine.core(core) {
+            source::ipi::request_sample(core);
+        }
+    }
+
+    /// Where events are counted: the units of the workload that each core is counted for,
+    /// between [`Self::begin_counting`] and [`Self::end_counting`]; else 0.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        let counting = self.engine.run().and_then(|run| run.counting.as_ref());
+        counting.map_or(0, |counting| counting.units)
+    }
+
+    /// The running core begins its units.
+    #[inline(always)]
+    pub fn begin_counting(&self) {
+        counting::begin();
+    }
+
+    /// The running core has done its units.
+    #[inline(always)]
+    pub fn end_counting(&self) {
+        counting::finish();
+    }
+}

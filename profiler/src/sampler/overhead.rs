@@ -1,0 +1,204 @@
+//! What an overflow costs beside its handler, measured before it matters.
+//!
+//! * The *overhead*: from the reading of the clock beside the arming to the
+//!   last instruction of the exit, and from the first of the entry to the reading
+//!   of the clock there. Two sampling interrupts are raised by software, one
+//!   right behind the other: what the clock shows between them is the overhead and
+//!   the one `int` instruction.
+//! * The *arm latency*: by how many of its counts the source fires late, counted from
+//!   that same reading. One overflow comes in code that waits for it; the overhead
+//!   taken off, what the clock shows is what that code got.
+//! * The *minimum period*: what interrupted code gets if the source is given no time.
+//!
+//! Under instruction counting each of these is one exact number. In real time
+//! the least of several trials is taken.
+
+use core::arch::asm;
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::clock::RunClock;
+use super::core_state::Core;
+use super::source::{Source, SourceError, step};
+use super::vector;
+use crate::format::{Clock, Delivery};
+use crate::hw::tsc::Deadline;
+
+/// What is known of the way through an overflow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Overhead {
+    /// Ticks of the time stamp counter that are neither the handler's nor the
+    /// interrupted code's.
+    pub ticks: u64,
+    /// Counts of the source to add to a period.
+    pub arm_latency: u64,
+    /// The shortest period that progresses, in ticks of the run.
+    pub min_period: u64,
+}
+
+/// Trials where time makes them differ.
+const TRIALS: u32 = 32;
+/// How long an overflow may take to arrive: a tenth of a second or so.
+pub(crate) const ARRIVAL_TIMEOUT_TICKS: u64 = 400_000_000;
+/// A count that no trial waits for.
+const MAX_COUNT: u64 = u32::MAX as u64;
+/// The period of the trial that finds the arm latency, in ticks.
+const TRIAL_PERIOD: u64 = 5000;
+
+/// An overflow, real or raised by software, of a trial. Returns the count to re-arm
+/// with, if any.
+pub(crate) fn on_trial_overflow(core: &Core, entry_tsc: u64) -> Option<u32> {
+    core.timing.entry_tsc.store(entry_tsc, Relaxed);
+    core.overflow.set_fired();
+    core.trial.count_overflow();
+    core.trial.take_rearm_count()
+}
+
+/// Makes sure that an overflow arrives on the running core, `core`, once `provoke` has
+/// asked the source for one.
+///
+/// # Errors
+///
+/// None arrived in time.
+pub(crate) fn await_overflow(core: &Core, provoke: impl FnOnce()) -> Result<(), SourceError> {
+    let before = core.trial.overflows();
+    provoke();
+    let has_arrived = || core.trial.overflows() != before;
+    if Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(has_arrived) {
+        Ok(())
+    } else {
+        Err(SourceError::NoArrival)
+    }
+}
+
+impl Overhead {
+    /// Where it is measured otherwise, or not at all.
+    const fn of_ticks(ticks: u64) -> Self {
+        Self {
+            ticks,
+            arm_latency: 0,
+            min_period: 1,
+        }
+    }
+
+    /// Measures the way through an overflow on the running core, `core`.
+    ///
+    /// # Errors
+    ///
+    /// An overflow did not arrive.
+    pub(crate) fn measure(
+        source: &Source,
+        delivery: Delivery,
+        clock: &RunClock,
+        core: &Core,
+    ) -> Result<Self, SourceError> {
+        match source {
+            Source::Step => {
+                let ticks = (0..TRIALS).map(|_| ticks_of_step(core)).min();
+                return Ok(Self::of_ticks(ticks.unwrap_or(0)));
+            }
+            // It measures that itself, beside its events.
+            Source::Pmu(_) => return Ok(Self::of_ticks(0)),
+            Source::ApicTimer(_) | Source::Hpet(_) | Source::Ipi(_) => {}
+        }
+        let ticks = (0..TRIALS).map(|_| ticks_of_interrupt(source, delivery, core));
+        let ticks = ticks.min().unwrap_or(0);
+        if !source.is_one_shot() {
+            // Another core's clock decides when.
+            return Ok(Self::of_ticks(ticks));
+        }
+        match clock.clock {
+            Clock::Instructions => Self::exactly(ticks, source, delivery, core),
+            Clock::Time => Self::at_best(ticks, source, delivery, clock, core),
+        }
+    }
+
+    fn exactly(
+        ticks: u64,
+        source: &Source,
+        delivery: Delivery,
+        core: &Core,
+    ) -> Result<Self, SourceError> {
+        let count = source.counts(TRIAL_PERIOD);
+        let got = trial(count, delivery, core)?.saturating_sub(ticks);
+        Ok(Self {
+            ticks,
+            arm_latency: count.saturating_sub(source.counts(got)),
+            min_period: 1,
+        })
+    }
+
+    fn at_best(
+        ticks: u64,
+        source: &Source,
+        delivery: Delivery,
+        clock: &RunClock,
+        core: &Core,
+    ) -> Result<Self, SourceError> {
+        let mut min_period = u64::MAX;
+        for _ in 0..TRIALS {
+            let got = trial(1, delivery, core)?.saturating_sub(ticks);
+            min_period = min_period.min(clock.ticks(got));
+        }
+        Ok(Self {
+            ticks,
+            arm_latency: source.counts(clock.ticks(ticks)),
+            min_period: min_period.max(1),
+        })
+    }
+}
+
+/// Raises two sampling interrupts in a row. Returns what lies between them, in
+/// ticks of the time stamp counter.
+fn ticks_of_interrupt(source: &Source, delivery: Delivery, core: &Core) -> u64 {
+    // The first one re-arms, the second does not.
+    core.trial.set_rearm_count(MAX_COUNT);
+    raise_two(delivery);
+    source.disarm(core);
+    // The second `int` itself.
+    core.timing.from_arming_to_entry().saturating_sub(1)
+}
+
+/// Raises a sampling interrupt by software.
+pub(crate) fn raise(delivery: Delivery) {
+    match delivery {
+        // SAFETY: the gate's handler returns. (`int 2` does not block NMIs.)
+        Delivery::Nmi => unsafe { asm!("int 2") },
+        // SAFETY: likewise; the handler's end of interrupt finds nothing to end.
+        Delivery::Irq => unsafe { asm!("int {v}", v = const vector::OVERFLOW) },
+    }
+}
+
+/// Raises two, one right behind the other.
+fn raise_two(delivery: Delivery) {
+    match delivery {
+        // SAFETY: the gates' handlers return. (`int 2` does not block NMIs, and
+        // none is due.)
+        Delivery::Nmi => unsafe { asm!("int 2", "int 2") },
+        // SAFETY: likewise; the handler's end of interrupt finds nothing to end.
+        Delivery::Irq => unsafe {
+            asm!("int {v}", "int {v}", v = const vector::OVERFLOW);
+        },
+    }
+}
+
+/// The same, of two steps.
+fn ticks_of_step(core: &Core) -> u64 {
+    core.trial.set_rearm_count(MAX_COUNT);
+    step::trap_twice();
+    // The instruction between them.
+    core.timing.from_arming_to_entry().saturating_sub(1)
+}
+
+/// Lets the source overflow once, armed with `count` by the handler's own last
+/// step. Returns the ticks of the time stamp counter from there to the entry.
+fn trial(count: u64, delivery: Delivery, core: &Core) -> Result<u64, SourceError> {
+    let before = core.trial.overflows();
+    core.trial.set_rearm_count(count);
+    raise(delivery);
+    let has_arrived = || core.trial.overflows() > before + 1;
+    if Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(has_arrived) {
+        Ok(core.timing.from_arming_to_entry())
+    } else {
+        Err(SourceError::NoArrival)
+    }
+}

@@ -1,0 +1,526 @@
+//! Preparing a run, on the first core, while all others wait.
+//!
+//! The order matters:
+//!
+//! 1. *Set up*: the APIC, and the cores' states, before any other core can come.
+//! 2. *Gather*: every core has come to [`Sampler::join`] and has probed its counters.
+//!    They halt from then on, since under instruction counting everything that another
+//!    core executes would be measured.
+//! 3. *Choose* a source: needs the clock, and each core's counters for the source `pmu`.
+//! 4. *Calibrate* it; then the aim, whose latency is in counts of that source.
+//! 5. *Plan the period*: events are measured on each core in turn, which needs the source.
+//! 6. *Describe* the run, and make the region: all of what the host is told is known.
+//! 7. *Begin*: the run, then the phase, which lets the other cores go.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+
+use super::Sampler;
+use super::aim::Aimed;
+use super::clock::RunClock;
+use super::config::Config;
+use super::control::Control;
+use super::core_state::{Core, Errand, Output, Share};
+use super::counting::Counting;
+use super::engine::{ArmCounts, Run, RunTiming};
+use super::error::{AimError, StartError};
+use super::memory::Memory;
+use super::overhead::Overhead;
+use super::phase::Phase;
+use super::round_robin::{self, RoundRobin, wait_until};
+use super::source::pmu::{self, Jitter};
+use super::source::{Demand, Source, step};
+use super::target::Target;
+use crate::contract::settings::{RunKind, Settings, SourceChoice};
+use crate::format::description::MAX_TASKS;
+use crate::format::{self, Clock, Description, EventDescription, Text};
+use crate::hw::apic::{self, Registers};
+use crate::hw::hpet::Hpet;
+use crate::hw::{control, debug, tsc};
+use crate::pmu::event::{EventList, MAX_EVENTS};
+use crate::unwind::assembly;
+
+/// The period where the command line says none, in ticks of each clock.
+const DEFAULT_INSTRUCTIONS: u64 = 1000;
+const DEFAULT_NANOSECONDS: u64 = 1_000_000;
+/// The same, of a counter where the clock is time, in its events.
+const DEFAULT_EVENTS_APART: u64 = 100_000;
+
+/// How many periods of every core a core waits for its turn where it may not
+/// come; and no shorter than this count, which is longer than any handler.
+const TURN_TIMEOUT_PERIODS: u32 = 4;
+const MIN_WATCHDOG_COUNT: u32 = 100_000;
+
+/// A source, and what is known of it.
+struct Calibrated {
+    source: Source,
+    /// Why this one.
+    reason: Text<512>,
+    clock: RunClock,
+    overhead: Overhead,
+    aimed: Option<Aimed>,
+}
+
+/// How often samples are taken, and of what.
+struct Period {
+    /// In ticks, or events; 0 where events are counted.
+    ticks: u64,
+    arming: ArmCounts,
+    events: EventList,
+    event_table: [EventDescription; MAX_EVENTS],
+    event_count: u8,
+}
+
+impl<T: Target> Sampler<T> {
+    /// Starts a run as the command line says, on the first core; the other cores of
+    /// `config` come to [`Self::join`], before or meanwhile. Returns when this core is
+    /// sampled, interrupts on.
+    ///
+    /// Where the source is `ipi`, this core does nothing but interrupt the others, and
+    /// does not return before its last sample.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says why there is no run. Cores that wait in [`Self::join`] return.
+    pub fn start<'a>(
+        &'static self,
+        memory: impl Into<Memory>,
+        config: &Config<'a>,
+    ) -> Result<(), StartError<'a>> {
+        let settings = Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
+        let outcome = self.prepare(memory.into(), config, &settings);
+        let outcome = outcome.and_then(|run| self.begin_run(run));
+        if outcome.is_err() {
+            self.engine.end();
+        }
+        outcome
+    }
+
+    fn prepare<'a>(
+        &'static self,
+        memory: Memory,
+        config: &Config<'a>,
+        settings: &Settings<'_>,
+    ) -> Result<&'static Run, StartError<'a>> {
+        let memory = self.set_up(memory, config)?;
+        let is_counting = settings.kind == RunKind::Counts;
+        self.gather()?;
+        if settings.source.may_be_pmu() || is_counting {
+            // What is counted need not fit the counters at once.
+            let asked = settings.events.filter(|_| !is_counting);
+            self.probe_pmus(asked.unwrap_or(pmu::DEFAULT_EVENTS))?;
+        }
+        let clock = RunClock::detect(self.engine.hpet()).map_err(StartError::Clock)?;
+        self.engine.set_phase(Phase::Probing);
+        let (source, reason) = self.choose(settings, &clock)?;
+        let calibrated = self.calibrate(source, reason, clock, settings)?;
+        let counting = if is_counting {
+            Some(Counting::prepare(&self.engine, settings, &clock)?)
+        } else {
+            None
+        };
+        let mut calibrated = calibrated;
+        let period = self.plan_period(&mut calibrated, counting.as_ref(), settings)?;
+        source.disarm(self.engine.first_core());
+        self.engine.set_phase(Phase::Off);
+        let run = self.describe(memory, config, settings, calibrated, counting, period)?;
+        self.engine.set_run(run);
+        self.engine.run().ok_or(StartError::StartedBefore)
+    }
+
+    /// Makes the state of each core. Returns the memory that is left.
+    pub(super) fn set_up<'a>(
+        &'static self,
+        memory: Memory,
+        config: &Config<'_>,
+    ) -> Result<Memory, StartError<'a>> {
+        if !assembly::is_sorted() {
+            return Err(StartError::AssemblyNotSorted);
+        }
+        let registers = Registers::detect(config.xapic).map_err(StartError::Apic)?;
+        // SAFETY: that mode was found on this core, and is that of all; `Config::xapic`
+        // says that its page is mapped.
+        unsafe { apic::set_registers(registers) };
+        // SAFETY: as `Config::hpet` says.
+        let hpet = config.hpet.map(|base| unsafe { Hpet::at(base) });
+        let own = [registers.id()];
+        let apic_ids = if config.apic_ids.is_empty() {
+            &own
+        } else {
+            config.apic_ids
+        };
+        let there = memory.len();
+        let (rest, cores) = memory
+            .split_cores(apic_ids)
+            .ok_or(StartError::RegionTooSmall {
+                needed: size_of::<Core>() * apic_ids.len(),
+                there,
+            })?;
+        if !self.engine.set_cores(cores, hpet) {
+            return Err(StartError::StartedBefore);
+        }
+        Ok(rest)
+    }
+
+    /// Waits until every other core has come, and halts.
+    pub(super) fn gather<'a>(&'static self) -> Result<(), StartError<'a>> {
+        let has_joined = |core: &Core| core.wait.has_joined.load(Ordering::Acquire);
+        self.engine
+            .await_others(has_joined)
+            .map_err(|core| StartError::NotJoined { core })?;
+        self.engine.settle();
+        Ok(())
+    }
+
+    /// Lets every core probe its counters.
+    pub(super) fn probe_pmus<'a>(&'static self, events: EventList) -> Result<(), StartError<'a>> {
+        pmu::probe_cores(&self.engine, events).map_err(|core| StartError::NotProbed { core })?;
+        self.engine.settle();
+        Ok(())
+    }
+
+    fn choose<'a>(
+        &'static self,
+        settings: &Settings<'_>,
+        clock: &RunClock,
+    ) -> Result<(Source, Text<512>), StartError<'a>> {
+        let is_counting = settings.kind == RunKind::Counts;
+        let demand = Demand {
+            delivery: settings.delivery,
+            clock,
+            has_events: settings.events.is_some() && !is_counting,
+            has_aim: settings.aim.is_some(),
+            period: settings.period,
+        };
+        // Only counters count.
+        let choice = if is_counting {
+            SourceChoice::Only(format::Source::Pmu)
+        } else {
+            settings.source
+        };
+        let mut story = Text::EMPTY;
+        match Source::choose(&self.engine, choice, &demand, &mut story) {
+            Some(source) => Ok((source, story)),
+            None if is_counting => Err(StartError::CountingNeedsPmu(story)),
+            None if choice == SourceChoice::Auto => Err(StartError::NoSource(story)),
+            None => Err(StartError::SourceUnavailable(story)),
+        }
+    }
+
+    fn calibrate<'a>(
+        &'static self,
+        source: Source,
+        reason: Text<512>,
+        clock: RunClock,
+        settings: &Settings<'_>,
+    ) -> Result<Calibrated, StartError<'a>> {
+        let first = self.engine.first_core();
+        self.engine.probed.make_current(source, settings.delivery);
+        let overhead = Overhead::measure(&source, settings.delivery, &clock, first)
+            .map_err(|problem| StartError::Calibration(source.kind(), problem))?;
+        let mut aimed = None;
+        if let Some(aim) = settings.aim {
+            if self.target.is_debug_entry(aim.address) {
+                return Err(StartError::Aim(AimError::DebugEntry));
+            }
+            if self.target.is_nmi_landing(aim.address) {
+                return Err(StartError::Aim(AimError::Landing));
+            }
+            let is_exact =
+                clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
+            aimed = is_exact
+                .then(|| Aimed::calibrate(aim, &source, first))
+                .flatten();
+            if aimed.is_none() {
+                return Err(StartError::Aim(AimError::Source));
+            }
+        }
+        Ok(Calibrated {
+            source,
+            reason,
+            clock,
+            overhead,
+            aimed,
+        })
+    }
+
+    fn plan_period<'a>(
+        &'static self,
+        calibrated: &mut Calibrated,
+        counting: Option<&Counting>,
+        settings: &Settings<'_>,
+    ) -> Result<Period, StartError<'a>> {
+        let events = settings.events.unwrap_or(pmu::DEFAULT_EVENTS);
+        let ticks = if counting.is_some() {
+            0
+        } else {
+            let default = || default_period(&calibrated.source, calibrated.clock.clock);
+            settings.period.unwrap_or_else(default)
+        };
+        let (event_table, event_count) = match (&calibrated.source, counting) {
+            (_, Some(counting)) => counting.describe(),
+            (Source::Pmu(pmu), None) => {
+                let jitter = jitter_of(settings);
+                let measured = pmu
+                    .measure(&self.engine, |_| true, &events, ticks, jitter)
+                    .map_err(StartError::Pmu)?;
+                calibrated.overhead.ticks = measured.ticks;
+                calibrated.overhead.min_period = measured.events[0].floor;
+                (measured.events, measured.event_count)
+            }
+            _ => ([EventDescription::EMPTY; MAX_EVENTS], 0),
+        };
+        if matches!(calibrated.source, Source::Step) && settings.period.is_some_and(|it| it != 1) {
+            return Err(StartError::StepHasNoPeriod);
+        }
+        let arming = self.arm_counts(calibrated, ticks)?;
+        Ok(Period {
+            ticks,
+            arming,
+            events,
+            event_table,
+            event_count,
+        })
+    }
+
+    fn arm_counts<'a>(
+        &self,
+        calibrated: &Calibrated,
+        period: u64,
+    ) -> Result<ArmCounts, StartError<'a>> {
+        let Calibrated {
+            source, overhead, ..
+        } = calibrated;
+        let least = overhead.min_period;
+        if period < least && !matches!(source, Source::Pmu(_)) {
+            return Err(StartError::PeriodTooShort { period, least });
+        }
+        let count = source.counts(period) + overhead.arm_latency;
+        let count = u32::try_from(count).map_err(|_| StartError::PeriodTooLong(period))?;
+        let cores = u32::try_from(self.engine.cores().len()).unwrap_or(u32::MAX);
+        Ok(ArmCounts {
+            count,
+            watchdog_count: count
+                .saturating_mul(TURN_TIMEOUT_PERIODS * cores)
+                .max(MIN_WATCHDOG_COUNT),
+        })
+    }
+
+    /// Makes the region and tells the host what the run is.
+    fn describe<'a>(
+        &'static self,
+        memory: Memory,
+        config: &Config<'_>,
+        settings: &Settings<'_>,
+        calibrated: Calibrated,
+        counting: Option<Counting>,
+        period: Period,
+    ) -> Result<Run, StartError<'a>> {
+        let takes_turns =
+            calibrated.clock.clock == Clock::Instructions && calibrated.source.is_one_shot();
+        let cores = u32::try_from(self.engine.cores().len()).unwrap_or(u32::MAX);
+        let is_counting = counting.is_some();
+        let description = Description {
+            build_id: config.build_id,
+            cores,
+            ring_words: settings.ring_bytes / 8,
+            source: calibrated.source.kind(),
+            delivery: settings.delivery,
+            clock: calibrated.clock.clock,
+            turns: takes_turns,
+            period: period.ticks,
+            period_floor: calibrated.overhead.min_period,
+            overhead: calibrated.clock.ticks(calibrated.overhead.ticks),
+            samples: if is_counting { 0 } else { settings.samples },
+            text: config.text,
+            stack_slot: config.stack_slot,
+            reason: calibrated.reason,
+            bootloader: Text::new(config.bootloader),
+            workload: Text::new(if config.workload.is_empty() {
+                settings.workload
+            } else {
+                config.workload
+            }),
+            command_line: Text::new(config.command_line),
+            tasks: names_of_tasks(config.task_names),
+            event_table: period.event_table,
+            event_count: period.event_count,
+        };
+        let there = memory.len();
+        let region = memory
+            .region(&description)
+            .map_err(|needed| StartError::RegionTooSmall { needed, there })?;
+        for core in self.engine.cores() {
+            let limit = Share::of_core(core.index, cores, settings.samples);
+            core.share.set_limit(limit);
+            let counters = region.counters(core.index);
+            counters.apic_id.store(core.apic_id.into(), Relaxed);
+            core.output.set(Output {
+                // SAFETY: only that core writes to its output, in handlers which end
+                // before what they interrupted resumes; or the first core in its stead,
+                // while the core does not sample.
+                writer: unsafe { region.writer(core.index) },
+                counters,
+            });
+        }
+        Ok(Run {
+            region,
+            source: calibrated.source,
+            delivery: settings.delivery,
+            timing: RunTiming {
+                clock: calibrated.clock,
+                overhead: calibrated.overhead,
+                start_tsc: AtomicU64::new(0),
+            },
+            arming: period.arming,
+            aimed: calibrated.aimed,
+            round_robin: takes_turns.then(RoundRobin::new),
+            counting,
+            control: Control::new(
+                period.events,
+                period.event_count,
+                period.ticks,
+                jitter_of(settings),
+            ),
+            active: AtomicU32::new(cores),
+        })
+    }
+
+    fn begin_run<'a>(&'static self, run: &'static Run) -> Result<(), StartError<'a>> {
+        let phase = if run.counting.is_some() {
+            Phase::Counting
+        } else {
+            Phase::Sampling
+        };
+        self.engine.set_phase(phase);
+        run.timing.start_tsc.store(tsc::ticks(), Relaxed);
+        if run.round_robin.is_none() {
+            self.engine
+                .cores()
+                .iter()
+                .skip(1)
+                .for_each(round_robin::wake);
+        }
+        self.begin(self.engine.first_core(), run)
+    }
+
+    /// Every other core: comes to take part in the run that the first core starts, and
+    /// waits for it. Returns when this core is sampled, interrupts on.
+    ///
+    /// `index` is the core's place in [`Config::apic_ids`].
+    ///
+    /// # Errors
+    ///
+    /// There is no run: the first core could not start it, or it has ended.
+    pub fn join(&'static self, index: u32) -> Result<(), NotStarted> {
+        let core = loop {
+            if let Some(core) = self.engine.core(index) {
+                break core;
+            }
+            if self.engine.phase() == Phase::Ended {
+                return Err(NotStarted);
+            }
+            core::hint::spin_loop();
+        };
+        control::disable_interrupts();
+        core.wait.has_joined.store(true, Ordering::Release);
+        let run = wait_until(&self.engine, || {
+            self.run_errand(core);
+            let has_begun = matches!(self.engine.phase(), Phase::Sampling | Phase::Counting);
+            let run = self.engine.run().filter(|_| has_begun)?;
+            let turn = run.round_robin.as_ref();
+            turn.is_none_or(|turn| turn.is_turn_of(core)).then_some(run)
+        });
+        let run = run.ok_or(NotStarted)?;
+        self.begin(core, run).map_err(|problem| {
+            self.target.failed(&problem);
+            NotStarted
+        })
+    }
+
+    /// Does what the first core asks of `core`, the running one.
+    fn run_errand(&'static self, core: &Core) {
+        match core.wait.take_errand() {
+            Errand::None => {}
+            Errand::ProbePmu => {
+                if let Some(events) = self.engine.events_to_probe.get() {
+                    core.pmu.probe(events);
+                }
+            }
+            Errand::ListPmu => self.list_pmu(core),
+        }
+    }
+
+    /// Arms the source of the running core, `core`.
+    fn begin<'a>(
+        &'static self,
+        core: &'static Core,
+        run: &'static Run,
+    ) -> Result<(), StartError<'a>> {
+        if let Some(counting) = &run.counting {
+            counting.start(&self.engine, core);
+            return Ok(());
+        }
+        if let Some(aimed) = &run.aimed {
+            debug::set_breakpoint(aimed.address());
+        }
+        run.source.enable(core);
+        self.target
+            .begin(core.index, run.source.kind(), run.timing.clock.clock);
+        control::enable_interrupts();
+        match run.source {
+            Source::Pmu(pmu) => {
+                pmu.start(core);
+                if let Some(problem) = core.pmu.fault() {
+                    return Err(StartError::Pmu(super::SourceError::Pmu {
+                        core: core.index,
+                        problem: problem.into(),
+                    }));
+                }
+            }
+            _ => {
+                core.note_armed();
+                run.source.arm(core, run.arming.count);
+            }
+        }
+        match run.source {
+            Source::Ipi(driver) if core.index == 0 => {
+                driver.drive(self.engine.cores(), run.arming.count.into(), || false);
+            }
+            Source::Step => step::begin(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The first core did not start a run, or it has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotStarted;
+
+impl core::fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("no run was started")
+    }
+}
+
+impl core::error::Error for NotStarted {}
+
+fn default_period(source: &Source, clock: Clock) -> u64 {
+    match (source, clock) {
+        (Source::Step, _) => 1,
+        (Source::Pmu(_), Clock::Time) => DEFAULT_EVENTS_APART,
+        (_, Clock::Instructions) => DEFAULT_INSTRUCTIONS,
+        (_, Clock::Time) => DEFAULT_NANOSECONDS,
+    }
+}
+
+const fn jitter_of(settings: &Settings<'_>) -> Jitter {
+    Jitter {
+        percent: settings.jitter,
+        seed: settings.seed,
+    }
+}
+
+fn names_of_tasks(names: &[&str]) -> [Text<32>; MAX_TASKS] {
+    core::array::from_fn(|number| Text::new(names.get(number).copied().unwrap_or_default()))
+}

@@ -1,0 +1,333 @@
+//! Where overflows come from: a choice of sources, each of which is a value.
+//!
+//! A source is *probed* before it is used, on the first core: the hardware has
+//! to say that it can, and then an overflow has to arrive; of counters, on every core.
+//! The first that passes is taken, in the order of [`ALL`] but for
+//! [`Source::Step`], which is taken by name only, and what came of those before it goes
+//! into the report.
+
+pub(crate) mod apic_timer;
+pub(crate) mod error;
+pub(crate) mod hpet;
+pub(crate) mod ipi;
+pub(crate) mod pmu;
+pub(crate) mod step;
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::clock::RunClock;
+use super::core_state::Core;
+use super::engine::Engine;
+use super::overhead;
+use super::set_once::SetOnce;
+use crate::contract::settings::SourceChoice;
+use crate::format::{self, Delivery, Text};
+use apic_timer::ApicTimer;
+pub use error::SourceError;
+use hpet::HpetTimers;
+use ipi::IpiDriver;
+use pmu::Pmu;
+pub use pmu::PmuError;
+
+/// When the interrupt that a probe waits for is due, in ticks.
+const PROBE_PERIOD: u64 = 100_000;
+
+/// All sources, in the order in which they are probed.
+pub(crate) const ALL: [format::Source; 5] = [
+    format::Source::Pmu,
+    format::Source::ApicTimer,
+    format::Source::Hpet,
+    format::Source::Ipi,
+    format::Source::Step,
+];
+
+/// Above the number of every source.
+const KINDS_END: u8 = 6;
+
+/// The sources that were probed, by their numbers and how they interrupt: handlers
+/// look at one without a lock, so it stays where it is while another is probed.
+pub(crate) struct Probed {
+    sources: [SetOnce<Source>; 2 * KINDS_END as usize],
+    /// The place of the one that is being probed or used.
+    current: AtomicU8,
+}
+
+impl Probed {
+    pub(crate) const fn new() -> Self {
+        Self {
+            sources: [const { SetOnce::new() }; 2 * KINDS_END as usize],
+            current: AtomicU8::new(0),
+        }
+    }
+
+    /// The source that is being probed or used, whose interrupts are what is sampled.
+    #[inline]
+    pub(crate) fn current(&self) -> Option<&Source> {
+        self.sources[usize::from(self.current.load(Ordering::Relaxed))].get()
+    }
+
+    /// Makes `source`, which interrupts by `delivery`, the current one.
+    pub(crate) fn make_current(&self, source: Source, delivery: Delivery) {
+        let number = source.kind() as u8;
+        let place = match delivery {
+            Delivery::Nmi => number,
+            Delivery::Irq => number + KINDS_END,
+        };
+        // One of that kind and delivery that was probed before is the same.
+        self.sources[usize::from(place)].set(source);
+        self.current.store(place, Ordering::Release);
+    }
+}
+
+/// Returns true if `source=auto` may take it.
+pub(crate) fn is_automatic(kind: format::Source) -> bool {
+    kind != format::Source::Step
+}
+
+/// What a source is to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Demand<'a> {
+    /// How it is to interrupt.
+    pub delivery: Delivery,
+    /// The machine's clock.
+    pub clock: &'a RunClock,
+    /// Events were named: only counters count those.
+    pub has_events: bool,
+    /// Single overflows are aimed at instructions.
+    pub has_aim: bool,
+    /// The period, if it was named.
+    pub period: Option<u64>,
+}
+
+impl Demand<'_> {
+    /// Makes sure that counters do as well as the sources behind them, which can do less.
+    fn check(&self, engine: &Engine, kind: format::Source) -> Result<(), SourceError> {
+        if kind != format::Source::Pmu || self.has_events {
+            return Ok(());
+        }
+        if self.has_aim {
+            return Err(SourceError::NoAims);
+        }
+        let least = pmu::min_count(engine.first_core());
+        if self.period.is_some_and(|period| period < least) {
+            return Err(SourceError::MinPeriod(least));
+        }
+        Ok(())
+    }
+}
+
+/// A source that passed its probe.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// Performance counters of the core.
+    Pmu(Pmu),
+    /// The core's own APIC timer.
+    ApicTimer(ApicTimer),
+    /// A timer of the HPET for each core.
+    Hpet(HpetTimers),
+    /// Another core.
+    Ipi(IpiDriver),
+    /// The trap flag.
+    Step,
+}
+
+impl Source {
+    /// The source that `choice` means on this machine, probed on the running
+    /// core; `None` if none works. `story` tells what came of each, and why this one
+    /// was taken, or which there are instead of the one that was asked for.
+    pub(crate) fn choose(
+        engine: &'static Engine,
+        choice: SourceChoice,
+        demand: &Demand<'_>,
+        story: &mut Text<512>,
+    ) -> Option<Self> {
+        for kind in ALL {
+            let is_candidate = match choice {
+                SourceChoice::Auto => is_automatic(kind),
+                SourceChoice::Only(asked) => asked == kind,
+            };
+            if !is_candidate {
+                continue;
+            }
+            let check = if choice == SourceChoice::Auto {
+                demand.check(engine, kind)
+            } else {
+                Ok(())
+            };
+            let tried = check.and_then(|()| Self::probe(engine, kind, demand));
+            match tried {
+                Ok(source) => {
+                    tell_of_choice(story, choice, &source);
+                    return Some(source);
+                }
+                Err(problem) => story.append_item("; ", format_args!("{kind}: {problem}")),
+            }
+        }
+        if let SourceChoice::Only(asked) = choice {
+            tell_of_others(engine, asked, demand, story);
+        }
+        None
+    }
+
+    /// Makes sure that the source of this kind works on the running core: an interrupt
+    /// arrives. It may be armed still.
+    ///
+    /// # Errors
+    ///
+    /// It does not, or the machine does not have it.
+    pub(crate) fn probe(
+        engine: &'static Engine,
+        kind: format::Source,
+        demand: &Demand<'_>,
+    ) -> Result<Self, SourceError> {
+        let delivery = demand.delivery;
+        let source = Self::detect(engine, kind, demand)?;
+        // What the hardware says of itself is one thing; an interrupt is another.
+        engine.probed.make_current(source, delivery);
+        let core = engine.first_core();
+        if let Self::Pmu(pmu) = source {
+            pmu.try_out(engine)?;
+            return Ok(source);
+        }
+        source.enable(core);
+        let count = u32::try_from(source.counts(PROBE_PERIOD)).unwrap_or(u32::MAX);
+        overhead::await_overflow(core, || match source {
+            Self::Ipi(_) => IpiDriver::interrupt(core),
+            Self::Step => step::trap_twice(),
+            _ => {
+                core.note_armed();
+                source.arm(core, count);
+            }
+        })?;
+        Ok(source)
+    }
+
+    fn detect(
+        engine: &Engine,
+        kind: format::Source,
+        demand: &Demand<'_>,
+    ) -> Result<Self, SourceError> {
+        let Demand {
+            delivery, clock, ..
+        } = *demand;
+        if demand.has_events && kind != format::Source::Pmu {
+            return Err(SourceError::NoEvents);
+        }
+        let cores = engine.cores();
+        Ok(match kind {
+            format::Source::Pmu => Self::Pmu(Pmu::probe(delivery, cores)?),
+            format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
+            format::Source::Hpet => Self::Hpet(HpetTimers::probe(engine.hpet(), delivery, cores)?),
+            format::Source::Ipi if delivery == Delivery::Irq => return Err(SourceError::NmiOnly),
+            format::Source::Step if delivery == Delivery::Irq => return Err(SourceError::NoIrq),
+            format::Source::Ipi => Self::Ipi(IpiDriver::probe(cores)?),
+            format::Source::Step => Self::Step,
+        })
+    }
+
+    /// What the source is.
+    #[must_use]
+    pub(crate) const fn kind(&self) -> format::Source {
+        match self {
+            Self::Pmu(_) => format::Source::Pmu,
+            Self::ApicTimer(_) => format::Source::ApicTimer,
+            Self::Hpet(_) => format::Source::Hpet,
+            Self::Ipi(_) => format::Source::Ipi,
+            Self::Step => format::Source::Step,
+        }
+    }
+
+    /// Returns true if each core arms a source of its own for one overflow at a time,
+    /// which counts what the clock counts: so cores can take turns.
+    #[must_use]
+    pub(crate) const fn is_one_shot(&self) -> bool {
+        matches!(self, Self::ApicTimer(_) | Self::Hpet(_) | Self::Step)
+    }
+
+    /// Prepares the source for the running core, `core`.
+    pub(crate) fn enable(&self, core: &Core) {
+        match self {
+            Self::ApicTimer(timer) => timer.enable(),
+            Self::Hpet(timers) => timers.enable(core),
+            Self::Pmu(_) | Self::Ipi(_) | Self::Step => {}
+        }
+    }
+
+    /// Lets the running core, `core`, have its next overflow after `count` counts; the
+    /// counters of a PMU know by themselves when.
+    #[inline]
+    pub(crate) fn arm(&self, core: &Core, count: u32) {
+        match self {
+            Self::Pmu(pmu) => pmu.arm(core),
+            Self::ApicTimer(timer) => timer.arm(count),
+            Self::Hpet(timers) => timers.arm(core, count),
+            Self::Ipi(_) | Self::Step => {}
+        }
+    }
+
+    /// Takes that back. An overflow may be on its way all the same.
+    pub(crate) fn disarm(&self, core: &Core) {
+        match self {
+            Self::Pmu(pmu) => pmu.disarm(core),
+            Self::ApicTimer(timer) => timer.arm(0),
+            Self::Hpet(timers) => timers.disarm(core),
+            Self::Ipi(_) | Self::Step => {}
+        }
+    }
+
+    /// Returns true if the running core, `core`, has an overflow that no handler has
+    /// claimed.
+    #[inline]
+    #[must_use]
+    pub(crate) fn has_fired(&self, core: &Core) -> bool {
+        match self {
+            Self::ApicTimer(timer) => timer.has_fired(),
+            Self::Hpet(timers) => timers.has_fired(core),
+            Self::Ipi(driver) => driver.has_fired(core),
+            Self::Step => true,
+            // It says itself what has; see `Pmu::on_interrupt`.
+            Self::Pmu(_) => false,
+        }
+    }
+
+    /// Counts of the source in so many ticks of the run.
+    #[must_use]
+    pub(crate) fn counts(&self, ticks: u64) -> u64 {
+        match self {
+            Self::ApicTimer(timer) => timer.counts(ticks),
+            Self::Hpet(timers) => timers.counts(ticks),
+            Self::Pmu(_) | Self::Ipi(_) | Self::Step => ticks,
+        }
+    }
+}
+
+fn tell_of_choice(story: &mut Text<512>, choice: SourceChoice, source: &Source) {
+    let kind = source.kind();
+    let reason = match choice {
+        SourceChoice::Auto => "the first that works",
+        SourceChoice::Only(_) => "asked for by name",
+    };
+    if let Source::Pmu(pmu) = source {
+        story.append_item("; ", format_args!("{kind}: {reason} ({pmu})"));
+    } else {
+        story.append_item("; ", format_args!("{kind}: {reason}"));
+    }
+}
+
+/// The sources that work, where the one that was asked for does not.
+fn tell_of_others(
+    engine: &'static Engine,
+    asked: format::Source,
+    demand: &Demand<'_>,
+    story: &mut Text<512>,
+) {
+    let mut working = Text::<64>::EMPTY;
+    for kind in ALL.into_iter().filter(|&kind| kind != asked) {
+        if Source::probe(engine, kind, demand).is_ok() {
+            working.append_item(", ", format_args!("{kind}"));
+        }
+    }
+    if working != Text::EMPTY {
+        story.append_item("; ", format_args!("there are {}", working.as_str()));
+    }
+}

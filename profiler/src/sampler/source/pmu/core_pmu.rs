@@ -1,0 +1,144 @@
+//! What a core knows of its PMU.
+
+use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, Ordering::Relaxed};
+
+use super::command::Command;
+use super::error::PmuError;
+
+use super::probe_here;
+use super::trial::Trials;
+use crate::pmu::driver::PmuDriver;
+use crate::pmu::event::EventList;
+use crate::pmu::plan::{Plan, PmuState};
+use crate::pmu::registers::MsrFault;
+use crate::pmu::this_core::ThisCore;
+use crate::sampler::latest::Latest;
+use crate::sampler::set_once::SetOnce;
+
+/// What a core knows of its PMU. Written by that core; its plan and its command, by the
+/// first one.
+pub(crate) struct CorePmu {
+    pub(super) driver: PmuDriver,
+    /// What it counts.
+    plans: Latest<Plan>,
+    /// What the core has found.
+    probed: SetOnce<Result<PmuState, PmuError>>,
+    /// What the core's next handler is to do.
+    command: AtomicU8,
+    /// The number of the register that the last start was refused; 0: none.
+    fault: AtomicU32,
+    /// What it tries before it samples.
+    pub(super) trials: Trials,
+}
+
+impl Default for CorePmu {
+    fn default() -> Self {
+        Self {
+            driver: PmuDriver::default(),
+            plans: Latest::new(),
+            probed: SetOnce::new(),
+            command: AtomicU8::new(Command::None as u8),
+            fault: AtomicU32::new(0),
+            trials: Trials::default(),
+        }
+    }
+}
+
+impl CorePmu {
+    /// Probes the PMU, on its own core, and tries whether `events` can be counted.
+    pub(crate) fn probe(&self, events: &EventList) {
+        if !self.is_probed() {
+            self.probed.set(self.find(events));
+        }
+    }
+
+    fn find(&self, events: &EventList) -> Result<PmuState, PmuError> {
+        let state = probe_here()?;
+        let plan = Plan::make(&state, events, None)?;
+        // All values that are written later are taken, or it is known here.
+        self.driver.start(&ThisCore, &plan)?;
+        self.driver.stop(&ThisCore, &plan);
+        self.set_plan(plan);
+        Ok(state)
+    }
+
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed.get().is_some()
+    }
+
+    /// The PMU, as its core has found it.
+    pub(crate) fn state(&self) -> Option<&PmuState> {
+        self.probed.get()?.as_ref().ok()
+    }
+
+    /// Why it cannot be used, if it was probed and cannot.
+    pub(crate) fn problem(&self) -> Option<PmuError> {
+        self.probed.get()?.as_ref().err().copied()
+    }
+
+    /// Why the last start did not start anything.
+    pub(crate) fn fault(&self) -> Option<MsrFault> {
+        MsrFault::from_number(self.fault.load(Relaxed))
+    }
+
+    pub(super) fn clear_fault(&self) {
+        self.fault.store(0, Relaxed);
+    }
+
+    /// Starts the counters by `plan`, on their own core, unless they are started.
+    #[inline]
+    pub(super) fn start_if_stopped(&self, plan: &Plan) {
+        if !self.driver.is_running() {
+            let outcome = self.driver.start(&ThisCore, plan);
+            let register = outcome.map_or_else(MsrFault::number, |()| 0);
+            self.fault.store(register, Relaxed);
+        }
+    }
+
+    /// Returns true if the counters were started, and not stopped.
+    pub(crate) fn is_running(&self) -> bool {
+        self.driver.is_running()
+    }
+
+    /// What is counted.
+    #[inline]
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plans.current()
+    }
+
+    /// Counts by `plan` from the next start on. The counters stand still.
+    pub(super) fn set_plan(&self, plan: Plan) {
+        // SAFETY:
+        // 1. The core itself, when it probes, before any other has anything to set; from
+        //    then on the first core.
+        // 2. Between any two plans the core has answered a command, or has not begun to
+        //    sample: its handlers before that have ended.
+        unsafe { self.plans.set(plan) };
+    }
+
+    /// Keeps the current plan, while others are tried.
+    pub(super) fn keep_plan(&self) {
+        self.plans.keep();
+    }
+
+    /// Brings the plan back that was kept.
+    pub(super) fn restore_plan(&self) {
+        self.plans.restore();
+    }
+
+    /// Returns true if the core's handler has a command to run.
+    #[inline]
+    pub(crate) fn has_command(&self) -> bool {
+        self.command.load(Relaxed) != Command::None as u8
+    }
+
+    pub(super) fn set_command(&self, command: Command) {
+        self.command.store(command as u8, Ordering::Release);
+    }
+
+    /// Takes the command out of the mailbox, so that it is not run any more.
+    pub(super) fn take_command(&self) -> Command {
+        let none = Command::None as u8;
+        Command::from_number(self.command.swap(none, Ordering::AcqRel))
+    }
+}

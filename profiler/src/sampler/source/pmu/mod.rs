@@ -1,0 +1,193 @@
+//! The source `pmu`: performance counters of each core, which interrupt it every N
+//! events.
+//!
+//! What they count and how they are programmed is in [`crate::pmu`]. Here is when:
+//! every core probes its own PMU and plans before any is chosen as the source
+//! ([`probe_cores`]), since cores may differ; then the first makes sure that an overflow
+//! arrives on each ([`Pmu::try_out`]), and lets each measure what an interrupt costs in
+//! each event ([`Pmu::measure`]). Counters count a core's own events, so the cores do not
+//! take turns.
+
+mod command;
+mod core_pmu;
+mod error;
+mod measure;
+mod trial;
+
+use core::fmt;
+
+use super::SourceError;
+use crate::format::Delivery;
+use crate::hw::apic::{self, Destination, Message};
+use crate::hw::cpuid;
+use crate::pmu::counters::Counters;
+use crate::pmu::detect::{self, Interface};
+use crate::pmu::driver::{Interrupt, Overflow};
+use crate::pmu::event::{Event, EventList, Named, What};
+use crate::pmu::plan::{Assignment, Plan, PmuState};
+use crate::pmu::registers::lvt;
+use crate::pmu::this_core::ThisCore;
+use crate::sampler::core_state::{Core, Errand};
+use crate::sampler::engine::Engine;
+use crate::sampler::vector;
+pub(crate) use command::CommandOutcome;
+pub(crate) use core_pmu::CorePmu;
+pub use error::PmuError;
+pub(crate) use measure::{Jitter, Measured};
+
+/// What is counted where nothing else is asked for.
+pub(crate) const DEFAULT_EVENTS: EventList = EventList::of(CYCLES);
+const CYCLES: Event = Event::new(What::Named(Named::Cycles));
+
+/// How long a core may take to answer.
+pub(crate) const ANSWER_TIMEOUT_TICKS: u64 = 2_500_000_000;
+
+/// Plans `events` for `core`, as it has found its PMU.
+fn plan_for(core: &Core, events: &EventList, period: Option<u64>) -> Result<Plan, SourceError> {
+    let state = core.pmu.state().ok_or(SourceError::NotProbed)?;
+    Plan::make(state, events, period).map_err(|problem| SourceError::Pmu {
+        core: core.index,
+        problem: problem.into(),
+    })
+}
+
+/// Lets every core probe its own PMU, and try whether `events` can be counted there:
+/// before any of them samples.
+///
+/// # Errors
+///
+/// The index of a core that does not come to do it.
+pub(crate) fn probe_cores(engine: &'static Engine, events: EventList) -> Result<(), u32> {
+    engine.events_to_probe.set(events);
+    engine.run_on_others(Errand::ProbePmu);
+    let first = engine.first_core();
+    first.pmu.probe(&events);
+    engine.await_others(|core| core.pmu.is_probed())
+}
+
+/// The shortest period that each of the events takes on `core`, as far as is known; 0
+/// without counters.
+pub(crate) fn min_count(core: &Core) -> u64 {
+    let assignments = core.pmu.plan().into_iter().flat_map(Plan::assignments);
+    let least = assignments.map(|(_, Assignment { min_count, .. })| *min_count);
+    least.max().unwrap_or(0)
+}
+
+/// Probes the running core's PMU.
+///
+/// # Errors
+///
+/// It has none, or not what it announces.
+pub(crate) fn probe_here() -> Result<PmuState, PmuError> {
+    let capabilities = detect::detect(cpuid::leaf)?;
+    Ok(PmuState::probe(&ThisCore, &capabilities)?)
+}
+
+/// The PMUs of all cores.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pmu {
+    delivery: Delivery,
+    /// What the first core has.
+    interface: Interface,
+    counters: Counters,
+}
+
+impl fmt::Display for Pmu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counters { general, fixed } = self.counters;
+        let (general, fixed) = (general.count_ones(), fixed.count_ones());
+        write!(f, "{}, {general}+{fixed} counters", self.interface)
+    }
+}
+
+impl Pmu {
+    /// Makes sure that every core can count.
+    ///
+    /// # Errors
+    ///
+    /// A core cannot.
+    pub(crate) fn probe(delivery: Delivery, cores: &[Core]) -> Result<Self, SourceError> {
+        for core in cores {
+            if let Some(problem) = core.pmu.problem() {
+                return Err(SourceError::Pmu {
+                    core: core.index,
+                    problem,
+                });
+            }
+        }
+        let first = cores.first().and_then(|core| core.pmu.state());
+        let state = first.ok_or(SourceError::NotProbed)?;
+        Ok(Self {
+            delivery,
+            interface: state.capabilities.interface,
+            counters: state.free,
+        })
+    }
+
+    /// How overflows interrupt.
+    #[inline]
+    pub(crate) const fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// The entry of the local vector table by which overflows interrupt.
+    #[inline]
+    fn lvtpc(&self) -> u32 {
+        match self.delivery {
+            Delivery::Nmi => lvt::NMI,
+            Delivery::Irq => vector::OVERFLOW.into(),
+        }
+    }
+
+    /// Sends the sampling interrupt to `core`.
+    fn interrupt(&self, core: &Core) {
+        let message = match self.delivery {
+            Delivery::Nmi => Message::Nmi,
+            Delivery::Irq => Message::Fixed(vector::OVERFLOW),
+        };
+        // SAFETY: both have a handler.
+        unsafe { apic::registers().send(message, Destination::Core(core.apic_id)) };
+    }
+
+    /// Lets the counters of the running core, `core`, count: from the start, or on
+    /// from where [`Self::on_interrupt`] has stopped them. The last step of a handler.
+    ///
+    /// If the processor refuses the start, nothing counts, and [`CorePmu::fault`] says
+    /// why.
+    #[inline]
+    pub(crate) fn arm(&self, core: &Core) {
+        if let Some(plan) = core.pmu.plan() {
+            core.pmu.start_if_stopped(plan);
+            // The way from here out of the handler is the same each time.
+            core.pmu.driver.resume(&ThisCore, plan, self.lvtpc());
+        }
+    }
+
+    /// Stops the counters of the running core, `core`, in a handler that has stopped them
+    /// for a while.
+    pub(crate) fn disarm(&self, core: &Core) {
+        if let Some(plan) = core.pmu.plan() {
+            core.pmu.driver.stop(&ThisCore, plan);
+        }
+    }
+
+    /// Stops the counters of the running core, `core`, until it is armed again, and
+    /// finds which have overflowed; none if overflows do not come as the interrupt does
+    /// that has come by `delivery`.
+    #[inline]
+    pub(crate) fn on_interrupt(&self, core: &Core, delivery: Delivery) -> Interrupt {
+        match core.pmu.plan() {
+            Some(plan) if delivery == self.delivery => {
+                core.pmu.driver.on_interrupt(&ThisCore, plan)
+            }
+            Some(plan) => core.pmu.driver.on_foreign_nmi(&ThisCore, plan),
+            None => Interrupt::Off,
+        }
+    }
+
+    /// The overflow of the event at `index` that [`Self::on_interrupt`] has found.
+    #[inline]
+    pub(crate) fn overflow(&self, core: &Core, index: usize) -> Overflow {
+        core.pmu.driver.overflow(index)
+    }
+}

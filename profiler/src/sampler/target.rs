@@ -1,0 +1,160 @@
+//! What the sampler asks of the kernel that it is linked into.
+
+use core::fmt;
+
+use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::contract::capabilities::Line;
+use crate::format::{Clock, Source};
+use crate::hw::exit;
+use crate::unwind::assembly;
+use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
+
+/// The kernel that is sampled.
+///
+/// Everything but [`Self::stack_of`] has a default, which suits a kernel that has no
+/// assembly but the sampler's own, links by the fragment `pmiscope.ld` and runs one task
+/// on each core.
+///
+/// # Safety
+///
+/// 1. Each word within the bounds that [`Self::stack_of`] returns is mapped, and may be
+///    read at any time from then on, whatever the kernel does.
+/// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
+///    cannot fault and return soon.
+pub unsafe trait Target: Sync + 'static {
+    /// The stack of `core`, the running core, that the stack pointer `sp` is on; `None`
+    /// if it is on none that may be looked at. The walk goes no further than that.
+    ///
+    /// The pointer of an empty stack equals the stack's upper end.
+    fn stack_of(&self, core: u32, sp: StackAddress) -> Option<StackBounds>;
+
+    /// The index of the running core, if the kernel has it at hand. By default it is
+    /// found by the core's APIC id, which is slower.
+    #[inline]
+    fn current_core(&self) -> Option<u32> {
+        None
+    }
+
+    /// What `core` works on: an index into [`super::Config::task_names`].
+    #[inline]
+    fn task(&self, _core: u32) -> u16 {
+        0
+    }
+
+    /// Returns true if a core that is about to execute the instruction at `pc` was
+    /// halted: it stands behind the kernel's `hlt`.
+    #[inline]
+    fn is_halted_at(&self, _pc: CodeAddress) -> bool {
+        false
+    }
+
+    /// The kernel's text.
+    #[inline]
+    fn text(&self) -> CodeRange {
+        assembly::text()
+    }
+
+    /// How the code at `address` keeps its caller: see [`Rule`].
+    #[inline]
+    fn rule(&self, address: CodeAddress) -> Rule {
+        assembly::rule(address)
+    }
+
+    /// Returns true if the instruction at `address` is of a function that entry stubs
+    /// call: see [`crate::unwind::Target::is_called_by_stub`].
+    #[inline]
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        assembly::is_called_by_stub(address)
+    }
+
+    /// What a trap frame of the kernel's entry stubs looks like.
+    #[inline]
+    fn trap_frame_layout(&self) -> TrapFrameLayout {
+        super::entry::TrapFrame::LAYOUT
+    }
+
+    /// Returns true if no breakpoint may be at `address`, since the kernel's entry of debug
+    /// exceptions executes it: see [`super::entry`].
+    fn is_debug_entry(&self, _address: CodeAddress) -> bool {
+        false
+    }
+
+    /// Returns true if no exception may come at `address`, since an NMI has just landed
+    /// there: see [`super::entry`].
+    fn is_nmi_landing(&self, _address: CodeAddress) -> bool {
+        false
+    }
+
+    /// Called on each core, interrupts off, before its source is armed.
+    ///
+    /// Where `source` is [`Source::Pmu`], overflows do not end a halt: the kernel's own
+    /// timer should, now and then. Where it is [`Source::Step`], nothing does: the kernel
+    /// should not halt. Where it is [`Source::ApicTimer`], the timer of the core's APIC is
+    /// the sampler's from now on.
+    fn begin(&self, _core: u32, _source: Source, _clock: Clock) {}
+
+    /// Called on the first core when counters are stopped until the host asks for more:
+    /// from now on the kernel should call [`super::Sampler::poll`] now and then, with
+    /// interrupts on or off.
+    fn paused(&self) {}
+
+    /// Called on the first core when counters count again.
+    fn resumed(&self) {}
+
+    /// NMIs of `core` that the sampler never saw, or had no use for: they are added to
+    /// those that nobody claimed.
+    fn unclaimed_nmis(&self, _core: u32) -> u64 {
+        0
+    }
+
+    /// Called where a run that has begun cannot go on, on any core, in a handler or not.
+    ///
+    /// By default it ends QEMU as [`exit::UNAVAILABLE`].
+    fn failed(&self, _problem: &dyn fmt::Display) {
+        exit::exit_qemu(exit::UNAVAILABLE);
+    }
+
+    /// Writes a line of what the machine has to sample by to the log: see
+    /// [`super::Sampler::list`].
+    fn show(&self, _line: &Line) {}
+
+    /// Called on the first core, in the handler of its last sample, when every core has
+    /// taken its share. If it returns, all cores resume what they did.
+    ///
+    /// By default it ends QEMU with success; on a machine without its device for that,
+    /// nothing happens.
+    fn finished(&self) {
+        exit::exit_qemu(exit::SUCCESS);
+    }
+}
+
+/// The code that was interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupted {
+    /// Where it was, on which stack, and with which frame pointer.
+    pub registers: Registers,
+    /// Its flags. The sampler may change them: they are to be restored from here.
+    pub flags: u64,
+    /// Its privilege level, 0 to 3: the low two bits of the code selector.
+    pub privilege: u8,
+    /// The handler runs on top of another one of the sampler's: of a core whose stack
+    /// pointer was on the stack of the NMI's handler.
+    pub is_nested: bool,
+}
+
+impl Interrupted {
+    /// Code of the kernel, not in a handler of the sampler.
+    #[must_use]
+    pub const fn new(pc: u64, sp: u64, fp: u64, flags: u64) -> Self {
+        Self {
+            registers: Registers {
+                pc: CodeAddress(pc),
+                sp: StackAddress(sp),
+                fp: StackAddress(fp),
+            },
+            flags,
+            privilege: 0,
+            is_nested: false,
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The interrupt vectors that the sampler uses. They are of the highest priority class,
+//! which a waiting core lets in alone, and fixed, since `int` takes a constant.
+
+/// An overflow, where overflows come as maskable interrupts.
+pub const OVERFLOW: u8 = 0xf0;
+/// Ends a core's wait: see [`super::round_robin`].
+pub const WAKE: u8 = 0xf1;
+/// A group of events has been counted for its time: see [`super::counting`], as for the
+/// four that follow.
+pub const COUNT_TIMER: u8 = 0xf2;
+/// A counter has wrapped.
+pub const COUNT_OVERFLOW: u8 = 0xf3;
+/// A core begins to count.
+pub const COUNT_BEGIN: u8 = 0xf4;
+/// A core has done what it counts.
+pub const COUNT_END: u8 = 0xf5;
+/// The last core has done what it counts.
+pub const COUNT_DONE: u8 = 0xf6;
+/// The first core has a request of the host to run: see [`super::control`].
+pub const CONTROL: u8 = 0xf7;
+
+/// All of them.
+pub const ALL: core::ops::RangeInclusive<u8> = OVERFLOW..=CONTROL;
+
+/// The non-maskable interrupt's vector.
+pub const NMI: u8 = 2;
+/// The debug exception's vector.
+pub const DEBUG: u8 = 1;
+
+/// The priority class below theirs: a core of that task priority lets them in alone.
+pub(crate) const CLASS_BELOW: u8 = (OVERFLOW >> 4) - 1;
+
+/// The vector's name, for messages; `None` if it is not the sampler's.
+#[must_use]
+pub const fn name(vector: u8) -> Option<&'static str> {
+    Some(match vector {
+        OVERFLOW => "overflow",
+        WAKE => "wake-up of a waiting core",
+        COUNT_TIMER => "rotation of counted events",
+        COUNT_OVERFLOW => "overflow of a counted event",
+        COUNT_BEGIN => "begin of counting",
+        COUNT_END => "end of counting",
+        COUNT_DONE => "end of all counting",
+        CONTROL => "control",
+        _ => return None,
+    })
+}
