@@ -142,6 +142,10 @@ impl State {
     }
 }
 
+/// The vector of a crossing whose trap frame has none. No processor delivers it: it is
+/// reserved (SDM vol. 3, table 7-1).
+pub const UNKNOWN_VECTOR: u8 = 15;
+
 /// One entry of a chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChainEntry {
@@ -150,7 +154,7 @@ pub enum ChainEntry {
     /// The chain crosses an interrupt or exception with this vector; the code
     /// that it interrupted was about to execute `pc`.
     Crossing {
-        /// The vector of the interrupt or exception.
+        /// The vector of the interrupt or exception, or [`UNKNOWN_VECTOR`].
         vector: u8,
         /// The program counter that the interrupt saved.
         pc: CodeAddress,
