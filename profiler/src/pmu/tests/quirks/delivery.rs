@@ -303,7 +303,11 @@ fn somebody_elses_nmi_takes_no_overflow_that_a_maskable_interrupt_comes_for() {
             rig.machine.core.send_nmi();
             rig.run([(off, 0)]);
         }
-        assert_eq!(positions(&rig, 0), [], "it is due, and interrupts are off");
+        assert_eq!(
+            positions(&rig, 0),
+            [0_u64; 0],
+            "it is due, and interrupts are off"
+        );
         assert_eq!(rig.seen.borrow().unclaimed, 3);
         rig.run([(cycle(Privilege::Kernel), 5)]);
         assert_eq!(positions(&rig, 0), [1230], "as soon as they are on");
