@@ -28,7 +28,7 @@
 //! therefore means that the frame pointer stored next to it leads to a trap
 //! frame ([`Rule::TrapFrame`]). There the walk crosses to the code that was
 //! interrupted, on whatever stack that was. Before and after that, what the
-//! processor pushed lies so many words above the stack pointer
+//! processor pushed lies at a known distance above the stack pointer
 //! ([`Rule::Interrupted`]).
 //!
 //! # Where a chain is complete
