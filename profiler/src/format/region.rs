@@ -65,7 +65,7 @@ pub(crate) const MAILBOX_TEXT_BYTES: usize = 240;
 /// The text of a request or an answer.
 pub type MailboxText = Text<MAILBOX_TEXT_BYTES>;
 
-/// The words of the mailbox: what they mean is [`crate::contract::mailbox`]'s. All zero:
+/// The words of the mailbox: `contract::mailbox` defines what they mean. All zero:
 /// there was no request.
 #[derive(Default)]
 #[repr(C)]
