@@ -33,7 +33,7 @@
 //! Data flows from an overflow through [`unwind`], [`format::sample`] and [`format::ring`]
 //! to the host, which decodes, symbolizes and shows it.
 
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(test), no_std)]
 
 pub mod address;
 pub mod contract;
