@@ -44,7 +44,7 @@ impl TrapFrame {
         use core::mem::offset_of;
         TrapFrameLayout {
             fp: (offset_of!(Self, rbp) / WORD) as u64,
-            vector: (offset_of!(Self, vector) / WORD) as u64,
+            vector: Some((offset_of!(Self, vector) / WORD) as u64),
             pc: (offset_of!(Self, rip) / WORD) as u64,
             sp: (offset_of!(Self, rsp) / WORD) as u64,
             words: (size_of::<Self>() / WORD) as u64,

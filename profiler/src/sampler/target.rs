@@ -60,6 +60,13 @@ pub unsafe trait Target: Sync + 'static {
         assembly::rule(address)
     }
 
+    /// Returns true if every stack of the kernel begins in assembly of a [`Rule::Root`]:
+    /// see [`crate::unwind::Target::has_root_rules`].
+    #[inline]
+    fn has_root_rules(&self) -> bool {
+        false
+    }
+
     /// Returns true if the instruction at `address` is of a function that entry stubs
     /// call: see [`crate::unwind::Target::is_called_by_stub`].
     #[inline]

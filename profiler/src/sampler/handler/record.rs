@@ -84,7 +84,8 @@ struct StackView<'a, T> {
     core: u32,
 }
 
-impl<T: Target> unwind::Target for StackView<'_, T> {
+// SAFETY: 1: as `Target::stack_of` promises (its condition 1).
+unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
     #[inline]
     fn text(&self) -> CodeRange {
         self.target.text()
@@ -93,6 +94,11 @@ impl<T: Target> unwind::Target for StackView<'_, T> {
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
         self.target.rule(address)
+    }
+
+    #[inline]
+    fn has_root_rules(&self) -> bool {
+        self.target.has_root_rules()
     }
 
     #[inline]
@@ -108,15 +114,5 @@ impl<T: Target> unwind::Target for StackView<'_, T> {
     #[inline]
     fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
         self.target.stack_of(self.core, sp)
-    }
-
-    #[inline]
-    fn load(&self, slot: unwind::Slot) -> u64 {
-        let word = slot.address() as *const u64;
-        // SAFETY: the slot is aligned and lies within bounds that `stack_of` returned,
-        // which may be read (condition 1 of `Target`). Volatile, because the compiler does
-        // not know what lies there, and because a forged frame may lead to the stack of a
-        // task that runs elsewhere; any value will do then.
-        unsafe { word.read_volatile() }
     }
 }
