@@ -39,6 +39,8 @@ pub mod exit;
 #[cfg(target_os = "none")]
 pub mod log;
 #[cfg(target_os = "none")]
+mod nmi;
+#[cfg(target_os = "none")]
 mod panic;
 #[cfg(target_os = "none")]
 pub mod sampling;

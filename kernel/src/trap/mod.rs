@@ -12,6 +12,7 @@ pub mod vector;
 
 use spin::Once;
 
+use crate::cpu::CoreBlock;
 use crate::cpu::msr::checked;
 use crate::sampling::control;
 use crate::sampling::source::step;
@@ -58,6 +59,16 @@ pub fn start() {
     register(vector::SYSTEM_CALL, task::syscall::on_system_call);
 }
 
+unsafe extern "C" {
+    /// What the NMI's entry calls, on the NMI handler's stack of `core`, the running
+    /// core. `entry_tsc` is the time stamp counter at the entry.
+    ///
+    /// Whoever uses the kernel defines it, once, in the section `.text.trap_calls` and
+    /// with [`end_of_trap_call`] at its end.
+    #[expect(improper_ctypes, reason = "both sides are Rust, of one compilation")]
+    fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64);
+}
+
 /// What the entry stubs call.
 #[unsafe(link_section = ".text.trap_calls")]
 extern "C" fn dispatch(frame: &mut TrapFrame) {
@@ -77,7 +88,7 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
 /// Comes last in what an entry stub calls, so that the compiler does not jump to
 /// the function called before: the walk knows the stubs' own by their addresses.
 #[inline(always)]
-fn end_of_trap_call() {
+pub fn end_of_trap_call() {
     // SAFETY: does nothing.
     unsafe { core::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }
