@@ -8,7 +8,7 @@
 
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
-use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap, workload};
+use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, task, trap, workload};
 use profiler::settings::Take;
 
 /// The first core, on the boot loader's stack.
@@ -28,6 +28,9 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     cpu::adopt(core, Features::get());
     cpu::hpet::start(boot);
     trap::start();
+    smp::start();
+    task::start();
+    workload::start();
     smp::online();
     smp::start_others(boot, other_core);
     smp::ping_others();

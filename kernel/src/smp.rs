@@ -11,11 +11,14 @@ use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::time::Deadline;
-use crate::trap::{TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 
 /// How long nothing may happen while cores start or answer, in ticks of the time
 /// stamp counter: some seconds. An emulator runs 255 cores in turns.
 pub(crate) const PATIENCE: u64 = 10_000_000_000;
+
+/// The vector by which another core wants attention.
+const CALL_VECTOR: u8 = 0x40;
 
 /// The first core.
 const FIRST: u32 = 0;
@@ -50,6 +53,11 @@ impl Default for Ping {
 
 /// Answers that the first core got.
 static ANSWERS: AtomicU64 = AtomicU64::new(0);
+
+/// Registers the handler of calls.
+pub fn start() {
+    trap::register(CALL_VECTOR, on_call);
+}
 
 /// Starts all other cores, which continue in `main`, and waits until each is
 /// [`online`].
@@ -109,18 +117,13 @@ pub fn ping_others() {
 
 /// Interrupts another core so that it looks for what was left for it.
 pub fn call(core: &CoreBlock) {
-    // SAFETY: `trap::start` registered the vector before any core was started.
-    unsafe {
-        apic::registers().send(
-            Message::Fixed(vector::CALL),
-            Destination::Core(core.apic_id),
-        )
-    };
+    // SAFETY: `start` registered the vector before any core was started.
+    unsafe { apic::registers().send(Message::Fixed(CALL_VECTOR), Destination::Core(core.apic_id)) };
 }
 
 /// What the vector of [`call`] does. Work in the mailbox needs nothing: the idle
 /// loop looks there once the interrupt has ended its halt.
-pub(crate) fn on_call(_: &mut TrapFrame) {
+fn on_call(_: &mut TrapFrame) {
     let core = cpu::current();
     let registers = apic::registers();
     registers.end_of_interrupt();

@@ -42,7 +42,7 @@ fn table(stack: impl Fn(u8) -> Option<InterruptStack>) -> Table {
         let stub = match vector {
             vector::NMI if stack(vector).is_some() => nmi::entry(),
             vector::DEBUG if stack(vector).is_some() => debug::entry(),
-            vector::TURN => turns::entry(),
+            crate::sampling::vector::TURN => turns::entry(),
             _ => entry::stub(vector),
         };
         let bytes = stub.as_u64().to_le_bytes();

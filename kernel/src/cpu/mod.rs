@@ -9,11 +9,13 @@ pub mod block;
 pub mod control;
 pub mod descriptors;
 pub mod features;
+pub mod frame;
 pub mod hpet;
 pub mod idle;
 pub mod idt;
 pub mod msr;
 pub mod tick;
+pub mod trap_flag;
 
 pub use block::CoreBlock;
 

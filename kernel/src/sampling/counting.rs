@@ -48,8 +48,9 @@ use crate::cpu::apic::{self, Destination, Message, Register};
 use crate::cpu::msr::pmu::ThisCore;
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
+use crate::sampling::vector;
 use crate::time;
-use crate::trap::{self, TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 use crate::workload;
 
 /// What is counted where nothing else is asked for; what a core lacks of it is left
@@ -228,7 +229,7 @@ impl Counting {
         while (self.ready.load(Ordering::Acquire) as usize) < cpu::cores().len() {
             core::hint::spin_loop();
         }
-        workload::start_counted(core, run.workload)
+        workload::run_counted(core, run.workload)
     }
 }
 

@@ -30,6 +30,7 @@ pub mod overflow;
 pub mod source;
 pub mod survey;
 pub mod turns;
+pub mod vector;
 pub mod walk;
 
 use alloc::vec::Vec;
@@ -49,7 +50,7 @@ use crate::boot::{self, BootInfo, build_id};
 use crate::cpu::{self, CoreBlock, tick};
 use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};
-use crate::trap::{self, TrapFrame, debug, nmi, vector};
+use crate::trap::{self, TrapFrame, debug, nmi};
 use crate::workload::{self, Workload};
 use crate::{smp, task, time};
 use aim::Aimed;
@@ -164,6 +165,8 @@ fn run() -> Option<&'static Run> {
 
 /// Makes the interrupts that sampling has be taken.
 fn register_handlers() {
+    trap::register(tick::VECTOR, control::on_tick);
+    trap::register(vector::CONTROL, control::on_control);
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
     trap::register(vector::DEBUG, overflow::debug);
@@ -239,7 +242,7 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
         cpu::idle::poll_from_now_on();
         step::begin();
     }
-    workload::start(core, run.workload)
+    workload::run(core, run.workload)
 }
 
 /// No interrupt is a sample any more.

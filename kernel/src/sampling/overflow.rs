@@ -29,9 +29,10 @@ use super::walk::Walkable;
 use super::{Phase, Run, calibration, counted, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
 use crate::memory::stacks::StackKind;
+use crate::sampling::vector;
 use crate::smp;
 use crate::time;
-use crate::trap::{TrapFrame, vector};
+use crate::trap::TrapFrame;
 
 /// What a core knows of its own sampling. Written by that core, in its handler
 /// or before its source is armed.

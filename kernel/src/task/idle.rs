@@ -19,7 +19,7 @@ use crate::sampling;
 
 /// Runs the tasks of the running core, for ever. They may be there already or come
 /// later. What is on the core's stack is thrown away.
-pub fn start(core: &'static CoreBlock) -> ! {
+pub fn run(core: &'static CoreBlock) -> ! {
     interrupts::disable();
     core.tasks.set_running();
     crate::boot::entry::restart_stack(core, main)

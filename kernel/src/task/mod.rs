@@ -31,9 +31,9 @@ mod switch;
 pub mod syscall;
 
 #[cfg(target_os = "none")]
-pub use idle::start;
+pub use idle::run;
 #[cfg(target_os = "none")]
 pub use scheduler::{
-    CoreTasks, MAX_TASKS, TaskId, block, current, exit, make_stacks, move_to, name_of,
-    on_reschedule, set_name, sleep, spawn, wake, yield_now,
+    CoreTasks, MAX_TASKS, TaskId, block, current, exit, make_stacks, move_to, name_of, set_name,
+    sleep, spawn, start, wake, yield_now,
 };

@@ -13,11 +13,11 @@ use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::stacks::{self, Stack};
 use crate::sync::Lock;
-use crate::trap::{TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 use crate::{sampling, time, workload};
 
 use super::ready::Ready;
-use super::{idle, switch};
+use super::{idle, switch, syscall};
 
 /// The most tasks at a time: one for the workload of each core, and as many more.
 pub const MAX_TASKS: usize = 512;
@@ -25,6 +25,15 @@ pub const MAX_TASKS: usize = 512;
 /// The first number that no task can have.
 #[allow(clippy::cast_possible_truncation)] // some hundred
 const NUMBERS_END: u16 = MAX_TASKS as u16;
+
+/// The vector that tells a core that it has a task to run.
+const RESCHEDULE_VECTOR: u8 = 0x43;
+
+/// Registers the handlers of what tasks need.
+pub fn start() {
+    trap::register(RESCHEDULE_VECTOR, on_reschedule);
+    trap::register(syscall::VECTOR, syscall::on_system_call);
+}
 
 /// What a task runs. It gets the number that it was spawned with.
 pub type Entry = fn(u64);
@@ -342,18 +351,18 @@ fn make_ready(number: u16) {
     let home = cpu::core(task(number).home.load(Ordering::Relaxed));
     home.tasks.ready.with(|ready| ready.push(number));
     if home.index != cpu::current_index() {
-        // SAFETY: `trap::start` registered the vector before any core was started.
+        // SAFETY: `start` registered the vector before any core was started.
         unsafe {
             apic::registers().send(
-                Message::Fixed(vector::RESCHEDULE),
+                Message::Fixed(RESCHEDULE_VECTOR),
                 Destination::Core(home.apic_id),
             );
         }
     }
 }
 
-/// The handler of [`vector::RESCHEDULE`]: that it came is all. It ends a halt.
-pub fn on_reschedule(_: &mut TrapFrame) {
+/// The handler of [`RESCHEDULE_VECTOR`]: that it came is all. It ends a halt.
+fn on_reschedule(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
 }
 

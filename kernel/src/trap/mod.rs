@@ -5,19 +5,17 @@
 
 pub mod debug;
 pub mod entry;
-pub mod frame;
 pub mod nmi;
 mod report;
 pub mod vector;
 
 use spin::Once;
 
+use crate::assembly;
 use crate::cpu::CoreBlock;
+pub use crate::cpu::frame::TrapFrame;
 use crate::cpu::msr::checked;
-use crate::sampling::control;
-use crate::sampling::source::step;
-use crate::{assembly, smp, task, workload};
-pub use frame::TrapFrame;
+use crate::cpu::{apic, trap_flag};
 
 /// What handles a trap. It runs with interrupts off.
 pub type Handler = fn(&mut TrapFrame);
@@ -39,24 +37,15 @@ pub fn register(vector: u8, handler: Handler) {
     assert!(is_new, "vector {vector:#x} has a handler already");
 }
 
-/// Registers what the kernel itself and its workloads need.
+/// Registers the handlers of what the processor itself raises.
 pub fn start() {
     assembly::assert_sorted();
-    register(vector::SPURIOUS, |_| {});
-    register(vector::TICK, control::on_tick);
-    register(vector::CONTROL, control::on_control);
+    register(apic::SPURIOUS_VECTOR, |_| {});
     register(vector::GENERAL_PROTECTION, |frame| {
         if !checked::is_answer(frame) {
             report::unhandled(vector::GENERAL_PROTECTION, frame);
         }
     });
-    register(vector::CALL, smp::on_call);
-    register(vector::PING, workload::on_ping);
-    register(vector::NUDGE, workload::on_nudge);
-    register(vector::OVERFLOW_EXCEPTION, workload::on_exception);
-    register(vector::LAYER, workload::on_interrupt);
-    register(vector::RESCHEDULE, task::on_reschedule);
-    register(vector::SYSTEM_CALL, task::syscall::on_system_call);
 }
 
 unsafe extern "C" {
@@ -75,8 +64,8 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
     let vector = frame.vector.to_le_bytes()[0];
     // The processor has taken the trap flag away. The handler of the trap itself
     // must go without.
-    if step::is_stepped(frame) && vector != vector::DEBUG {
-        step::begin();
+    if trap_flag::is_set_in(frame) && vector != vector::DEBUG {
+        trap_flag::set();
     }
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),

@@ -67,13 +67,7 @@ mod run;
 mod yield_storm;
 
 #[cfg(target_os = "none")]
-pub use idle::on_nudge;
-#[cfg(target_os = "none")]
-pub use layers::{on_exception, on_interrupt};
-#[cfg(target_os = "none")]
-pub use ping_pong::on_ping;
-#[cfg(target_os = "none")]
-pub use run::{ALL, NO_TASK, Workload, find_or_refuse, start, start_counted, task_name};
+pub use run::{NO_TASK, Workload, find_or_refuse, run, run_counted, start, task_name};
 
 /// The bytes of each of a [`Scratch`]'s buffers.
 pub const BUFFER_BYTES: usize = 4096;

@@ -22,7 +22,7 @@ use x86_64::instructions::interrupts;
 use super::{Scratch, scramble};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
-use crate::trap::{TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 
 /// Balls that a unit serves.
 const BALLS: u32 = 8;
@@ -54,6 +54,14 @@ fn partner_of(core: &'static CoreBlock) -> &'static CoreBlock {
         .get(core.index as usize ^ 1)
         .copied()
         .unwrap_or(core)
+}
+
+/// The vector of a ball.
+const VECTOR: u8 = 0x41;
+
+/// Registers what handles it.
+pub(super) fn start() {
+    trap::register(VECTOR, on_ping);
 }
 
 /// A unit of work. It ends early if a ball is lost.
@@ -95,8 +103,8 @@ fn await_return(core: &CoreBlock, returned: u64) -> bool {
     is_back()
 }
 
-/// The handler of [`vector::PING`].
-pub fn on_ping(_: &mut TrapFrame) {
+/// The handler of [`VECTOR`].
+fn on_ping(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
     let core = cpu::current();
     // If not, it is one that this core served, and the count says that it is back.
@@ -127,11 +135,6 @@ fn swing(spin: u64) -> u64 {
 
 /// Interrupts `core`.
 fn hit(core: &CoreBlock) {
-    // SAFETY: `trap::start` registered the vector before any core was started.
-    unsafe {
-        apic::registers().send(
-            Message::Fixed(vector::PING),
-            Destination::Core(core.apic_id),
-        )
-    };
+    // SAFETY: `start` registered the vector before any core was started.
+    unsafe { apic::registers().send(Message::Fixed(VECTOR), Destination::Core(core.apic_id)) };
 }

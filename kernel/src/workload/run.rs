@@ -51,6 +51,13 @@ impl Workload {
     }
 }
 
+/// Registers the interrupt handlers of all workloads.
+pub fn start() {
+    ping_pong::start();
+    idle::start();
+    layers::start();
+}
+
 /// All but `mix`, which runs them in this order. A sample's task is a workload's
 /// place here, from 1.
 pub static ALL: &[Workload] = &[
@@ -140,28 +147,28 @@ pub(super) fn number_of(name: &str) -> u16 {
 /// # Panics
 ///
 /// If there is no memory for the task.
-pub fn start(core: &'static CoreBlock, workload: &'static Workload) -> ! {
-    start_task(core, workload, run)
+pub fn run(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+    run_task(core, workload, repeat)
 }
 
 /// The same, but events of so many rounds are counted ([`counting`]).
 ///
 /// # Panics
 ///
-/// As [`start`].
-pub fn start_counted(core: &'static CoreBlock, workload: &'static Workload) -> ! {
-    start_task(core, workload, run_counted)
+/// As [`run`].
+pub fn run_counted(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+    run_task(core, workload, repeat_counted)
 }
 
-fn start_task(core: &'static CoreBlock, workload: &'static Workload, entry: fn(u64)) -> ! {
+fn run_task(core: &'static CoreBlock, workload: &'static Workload, entry: fn(u64)) -> ! {
     let argument = ptr::from_ref(workload).addr() as u64;
     let task = task::spawn(number_of(workload.name), core, entry, argument);
     task.expect("no memory for the workload's task");
-    task::start(core)
+    task::run(core)
 }
 
 /// Runs the workload at this address on this core, for ever.
-fn run(workload: u64) {
+fn repeat(workload: u64) {
     let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
     loop {
@@ -170,7 +177,7 @@ fn run(workload: u64) {
 }
 
 /// The same; the first rounds are counted.
-fn run_counted(workload: u64) {
+fn repeat_counted(workload: u64) {
     let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
     let units = counting::units();
@@ -187,6 +194,6 @@ fn run_counted(workload: u64) {
 /// The workload at this address.
 fn at(workload: u64) -> &'static Workload {
     let workload = VirtAddr::new_truncate(workload).as_ptr::<Workload>();
-    // SAFETY: `start_task` made the address of a reference that lives for ever.
+    // SAFETY: `run_task` made the address of a reference that lives for ever.
     unsafe { &*workload }
 }

@@ -15,7 +15,12 @@ use super::CoreBlock;
 use super::features::Features;
 use super::msr::apic_base;
 use crate::memory::paging;
-use crate::trap::vector;
+
+/// The vector of the local APIC's own errors.
+pub const ERROR_VECTOR: u8 = 0xfe;
+/// The vector of an interrupt that went away before the core took it. It is not to be
+/// ended.
+pub const SPURIOUS_VECTOR: u8 = 0xff;
 
 static REGISTERS: Once<Registers> = Once::new();
 
@@ -53,9 +58,9 @@ pub(super) fn start(core: &CoreBlock) {
     });
     let mut builder = LocalApicBuilder::new();
     builder
-        .timer_vector(vector::SPURIOUS.into())
-        .error_vector(vector::APIC_ERROR.into())
-        .spurious_vector(vector::SPURIOUS.into())
+        .timer_vector(SPURIOUS_VECTOR.into())
+        .error_vector(ERROR_VECTOR.into())
+        .spurious_vector(SPURIOUS_VECTOR.into())
         .timer_mode(TimerMode::OneShot)
         .timer_divide(TimerDivide::Div1)
         // The crate unmasks the timer; from 0 it does not run.
@@ -87,7 +92,7 @@ pub(super) fn start(core: &CoreBlock) {
     // SAFETY: any value may be written; it makes the register forget.
     unsafe { registers.write(Register::ErrorStatus, 0) };
     // SAFETY: a fixed interrupt whose vector is reported by the trap dispatch.
-    unsafe { registers.write(Register::LvtError, vector::APIC_ERROR.into()) };
+    unsafe { registers.write(Register::LvtError, ERROR_VECTOR.into()) };
     // SAFETY: the lowest priority lets every interrupt through.
     unsafe { registers.write(Register::TaskPriority, 0) };
     let (found, told) = (registers.id(), core.apic_id);

@@ -32,9 +32,10 @@ use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::msr::pmu::ThisCore;
 use crate::cpu::{self, CoreBlock};
 use crate::sampling::calibration;
+use crate::sampling::vector;
 use crate::smp;
 use crate::time::Deadline;
-use crate::trap::{nmi, vector};
+use crate::trap::nmi;
 pub use measure::{Jitter, Measured};
 use trial::{ARRIVAL, Trial};
 

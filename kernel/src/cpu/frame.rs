@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// The interrupted code's registers, as the stubs in [`super::entry`] push them.
+/// The interrupted code's registers, as the stubs in `trap::entry` push them.
 ///
 /// `rbp` comes first: while a handler runs, the frame pointer points here, so
 /// what looks like a saved frame pointer is the interrupted code's own.
