@@ -4,7 +4,7 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::{mem, ptr};
 
-use x86_64::instructions::{hlt, interrupts};
+use x86_64::instructions::interrupts;
 
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
@@ -54,9 +54,10 @@ impl Default for Ping {
 /// Answers that the first core got.
 static ANSWERS: AtomicU64 = AtomicU64::new(0);
 
-/// Registers the handler of calls.
+/// Registers the handler of calls, and that the end of the run stops all cores.
 pub fn start() {
     trap::register(CALL_VECTOR, on_call);
+    exit::on_claim(stop_others);
 }
 
 /// Starts all other cores, which continue in `main`, and waits until each is
@@ -206,7 +207,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Stops all other cores, by NMI so that interrupts may be off there. Returns
 /// when all have stopped, or when one has not for too long.
-pub fn stop_others() {
+fn stop_others() {
     STOP.store(true, Ordering::Release);
     if !apic::is_started() {
         return;
@@ -231,15 +232,6 @@ pub fn stop_others() {
 #[inline]
 pub fn stop_if_asked() {
     if STOP.load(Ordering::Acquire) && !exit::is_ending_here() {
-        stop_here();
-    }
-}
-
-/// Stops this core for good.
-pub fn stop_here() -> ! {
-    interrupts::disable();
-    cpu::current().stopped.store(true, Ordering::Release);
-    loop {
-        hlt();
+        cpu::stop_here();
     }
 }

@@ -23,6 +23,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
+use x86_64::instructions::{hlt, interrupts};
 
 use crate::boot::BootInfo;
 use features::Features;
@@ -96,5 +97,14 @@ pub fn current_index() -> u32 {
         msr::gs::block().index
     } else {
         0
+    }
+}
+
+/// Stops this core for good.
+pub fn stop_here() -> ! {
+    interrupts::disable();
+    current().stopped.store(true, Ordering::Release);
+    loop {
+        hlt();
     }
 }

@@ -163,8 +163,12 @@ fn run() -> Option<&'static Run> {
     RUN.get()
 }
 
-/// Makes the interrupts that sampling has be taken.
+/// Registers the handlers of sampling's interrupts, and what to do at the end of the
+/// run.
 fn register_handlers() {
+    // A handler could wait for a core that is stopped.
+    exit::on_begin(cease);
+    exit::on_failure(fail);
     trap::register(tick::VECTOR, control::on_tick);
     trap::register(vector::CONTROL, control::on_control);
     trap::register(vector::SAMPLING, overflow::irq);
@@ -246,12 +250,12 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
 }
 
 /// No interrupt is a sample any more.
-pub fn cease() {
+fn cease() {
     set_phase(Phase::Off);
 }
 
 /// Tells the host that the run has failed; what the rings hold is true.
-pub fn fail() {
+fn fail() {
     if let Some(run) = run() {
         run.shared.set_state(RunState::Failed);
     }
@@ -517,7 +521,7 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
         turns::wake(first);
     }
     if core.index != first.index {
-        smp::stop_here();
+        cpu::stop_here();
     }
     // It is the one that would answer: see `control`.
     run.shared.requests().close();
