@@ -15,7 +15,7 @@ use profiler::settings::Take;
 #[unsafe(no_mangle)]
 extern "C" fn kernel_entry() -> ! {
     log::start();
-    cpu::idt::load_early();
+    trap::load_early();
     let boot = boot::info();
     memory::start(boot, Features::get());
     cpu::create_blocks(boot);
@@ -25,12 +25,13 @@ extern "C" fn kernel_entry() -> ! {
 /// The first core, on its own stack.
 extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     let boot = boot::info();
-    cpu::adopt(core, Features::get());
-    cpu::hpet::start(boot);
     trap::start();
     smp::start();
     task::start();
     workload::start();
+    sampling::set_gates();
+    adopt(core);
+    cpu::hpet::start(boot);
     smp::online();
     smp::start_others(boot, other_core);
     smp::ping_others();
@@ -49,9 +50,16 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
 
 /// Every other core, on its own stack.
 extern "C" fn other_core(core: &'static CoreBlock) -> ! {
-    cpu::adopt(core, Features::get());
+    adopt(core);
     smp::online();
     smp::idle()
+}
+
+/// Makes the running core this block's.
+fn adopt(core: &'static CoreBlock) {
+    cpu::adopt(core);
+    trap::load();
+    cpu::enable(core, Features::get());
 }
 
 mod summary;

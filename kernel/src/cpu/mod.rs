@@ -52,13 +52,16 @@ pub fn create_blocks(boot: &BootInfo) {
     CORES.call_once(|| blocks.collect());
 }
 
-/// Makes the running core this block's: descriptor tables, control registers,
-/// per-core pointer, APIC.
-pub fn adopt(core: &'static CoreBlock, features: &Features) {
+/// Makes the running core this block's: the per-core pointer, segments and stacks. The
+/// gates come next, then [`enable`].
+pub fn adopt(core: &'static CoreBlock) {
     msr::gs::set_base(core);
     core.descriptors.load();
     KNOWS_ITSELF.store(true, Ordering::Relaxed);
-    idt::load();
+}
+
+/// Sets the running core's control registers, and switches its APIC on.
+pub fn enable(core: &'static CoreBlock, features: &Features) {
     control::set(features);
     apic::start(core);
 }

@@ -30,7 +30,7 @@ pub mod overflow;
 pub mod source;
 pub mod survey;
 pub mod turns;
-pub mod vector;
+mod vector;
 pub mod walk;
 
 use alloc::vec::Vec;
@@ -161,6 +161,11 @@ fn set_phase(phase: Phase) {
 #[inline]
 fn run() -> Option<&'static Run> {
     RUN.get()
+}
+
+/// Sets the gates whose entries are sampling's own. Before any core loads its gates.
+pub fn set_gates() {
+    trap::set_gate(vector::TURN, turns::entry());
 }
 
 /// Registers the handlers of sampling's interrupts, and what to do at the end of the

@@ -10,12 +10,13 @@ mod report;
 pub mod vector;
 
 use spin::Once;
+use x86_64::VirtAddr;
 
 use crate::assembly;
 use crate::cpu::CoreBlock;
 pub use crate::cpu::frame::TrapFrame;
 use crate::cpu::msr::checked;
-use crate::cpu::{apic, trap_flag};
+use crate::cpu::{apic, idt, trap_flag};
 
 /// What handles a trap. It runs with interrupts off.
 pub type Handler = fn(&mut TrapFrame);
@@ -37,8 +38,44 @@ pub fn register(vector: u8, handler: Handler) {
     assert!(is_new, "vector {vector:#x} has a handler already");
 }
 
-/// Registers the handlers of what the processor itself raises.
+/// By vector: the entry that its gate leads to in place of the stub.
+static GATES: [Once<VirtAddr>; 256] = [const { Once::new() }; 256];
+
+/// Lets the gate of `vector` lead to code of its own at `entry`, which follows the
+/// processor's convention. Only before a core has called [`load`].
+///
+/// # Panics
+///
+/// If the vector has an entry of its own already.
+pub fn set_gate(vector: u8, entry: VirtAddr) {
+    let mut is_new = false;
+    GATES[usize::from(vector)].call_once(|| {
+        is_new = true;
+        entry
+    });
+    assert!(is_new, "vector {vector:#x} has an entry of its own already");
+}
+
+fn gate(vector: u8) -> VirtAddr {
+    let own = GATES[usize::from(vector)].get().copied();
+    own.unwrap_or_else(|| entry::stub(vector))
+}
+
+/// Loads gates for the time before the first core has its own segments and stacks.
+pub fn load_early() {
+    idt::load_early(entry::stub);
+}
+
+/// Loads the gates on the running core, which has its own segments.
+pub fn load() {
+    idt::load(gate);
+}
+
+/// Registers the handlers of what the processor itself raises, and the entries that are
+/// no stubs.
 pub fn start() {
+    set_gate(vector::NMI, nmi::entry());
+    set_gate(vector::DEBUG, debug::entry());
     assembly::assert_sorted();
     register(apic::SPURIOUS_VECTOR, |_| {});
     register(vector::GENERAL_PROTECTION, |frame| {
