@@ -31,6 +31,8 @@ pub mod assembly;
 #[cfg(target_os = "none")]
 pub mod boot;
 #[cfg(target_os = "none")]
+pub mod build_id;
+#[cfg(target_os = "none")]
 pub mod config;
 #[cfg(target_os = "none")]
 pub mod cpu;

@@ -8,6 +8,7 @@
 
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
+use kernel::memory::paging;
 use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, task, trap, workload};
 use profiler::contract::settings::RunKind;
 
@@ -18,7 +19,7 @@ extern "C" fn kernel_entry() -> ! {
     trap::load_early();
     let boot = boot::info();
     memory::start(boot, Features::get());
-    cpu::create_blocks(boot);
+    memory::stacks::create_cores(boot.apic_ids());
     boot::entry::enter_first_core(cpu::core(0), first_core)
 }
 
@@ -31,7 +32,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     workload::start();
     sampling::set_gates();
     adopt(core);
-    cpu::hpet::start(boot);
+    cpu::hpet::start(boot.hpet.ok().map(paging::map_device));
     smp::online();
     smp::start_others(boot, other_core);
     smp::ping_others();
@@ -59,7 +60,7 @@ extern "C" fn other_core(core: &'static CoreBlock) -> ! {
 fn adopt(core: &'static CoreBlock) {
     cpu::adopt(core);
     trap::load();
-    cpu::enable(core, Features::get());
+    cpu::enable(core, Features::get(), paging::map_device);
 }
 
 mod summary;

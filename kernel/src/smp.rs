@@ -10,6 +10,7 @@ use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
+use crate::memory::paging;
 use crate::time::Deadline;
 use crate::trap::{self, TrapFrame};
 
@@ -69,7 +70,7 @@ pub fn start() {
 pub fn start_others(boot: &BootInfo, main: boot::entry::CoreMain) {
     let others = &cpu::cores()[1..];
     for core in others {
-        boot::entry::start_core(boot, core, main);
+        boot::entry::start_core(boot, core, paging::root(), main);
     }
     for core in others {
         let came = Deadline::after(PATIENCE).wait_for(|| core.online.load(Ordering::Acquire));

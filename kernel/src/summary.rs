@@ -1,6 +1,7 @@
 //! What the log says once everything is up.
 
-use kernel::boot::{BootInfo, build_id};
+use kernel::boot::BootInfo;
+use kernel::build_id;
 use kernel::cpu::apic::{self, Registers};
 use kernel::cpu::features::Features;
 use kernel::cpu::{self, hpet};
@@ -32,7 +33,7 @@ pub fn log(boot: &BootInfo) {
     if let Err(problem) = boot.hpet {
         log::info!("no HPET: {problem}");
     }
-    let audit = paging::audit(boot);
+    let audit = paging::audit::check(boot);
     log::info!(
         "memory: {} MiB free; {} KiB of text, mapped once and read-only; {} mappings",
         frames::free_bytes() >> 20,

@@ -4,7 +4,6 @@
 //! kernel leaves it alone: [`BootInfo`] points into it, and the other cores wait
 //! in it until they are started. It is a few MiB at most.
 
-pub mod build_id;
 pub mod entry;
 mod firmware;
 mod requests;

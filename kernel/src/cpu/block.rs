@@ -6,7 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use x86_64::VirtAddr;
 
 use super::descriptors::Descriptors;
-use crate::memory::stacks::{self, Stack, StackKind};
+use super::stack::{Stack, StackKind};
 use crate::sampling::CoreState;
 use crate::smp::{Mailbox, Ping};
 use crate::task::CoreTasks;
@@ -53,9 +53,12 @@ pub struct CoreBlock {
 }
 
 impl CoreBlock {
-    /// The block of core `index`, for ever, with its stacks.
-    pub(super) fn create(index: u32, apic_id: u32) -> &'static Self {
-        let stacks = stacks::create(index);
+    /// The block of core `index`, for ever.
+    pub(super) fn create(
+        index: u32,
+        apic_id: u32,
+        stacks: [Stack; StackKind::ALL.len()],
+    ) -> &'static Self {
         let block = Box::leak(Box::new(Self {
             this: VirtAddr::zero(),
             entry_stack: stacks[StackKind::Kernel as usize].entry(),
@@ -74,9 +77,6 @@ impl CoreBlock {
             tasks: CoreTasks::new(),
         }));
         block.this = VirtAddr::from_ptr(block);
-        for stack in &stacks {
-            stacks::write_owner(stack, block);
-        }
         block
     }
 

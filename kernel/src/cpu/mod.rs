@@ -14,6 +14,7 @@ pub mod hpet;
 pub mod idle;
 pub mod idt;
 pub mod msr;
+pub mod stack;
 pub mod tick;
 pub mod trap_flag;
 
@@ -25,29 +26,34 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use spin::Once;
 use x86_64::instructions::{hlt, interrupts};
 
-use crate::boot::BootInfo;
+use apic::MapDevice;
 use features::Features;
+use stack::{Stack, StackKind};
 
 static CORES: Once<Vec<&'static CoreBlock>> = Once::new();
 /// Whether the first core's GS base is set; the others set theirs before they
 /// do anything that could ask.
-static KNOWS_ITSELF: AtomicBool = AtomicBool::new(false);
+static GS_BASE_SET: AtomicBool = AtomicBool::new(false);
 
 /// The most cores that there is room for: xAPIC identifiers end at 254.
 pub const MAX_CORES: usize = 255;
 
-/// Makes the blocks of all cores, stacks and descriptor tables included.
+/// Makes the blocks of all cores, descriptor tables included. Core `n` gets the `n`th
+/// of `apic_ids`, and `stacks(n)`.
 ///
 /// # Panics
 ///
 /// If there are more than [`MAX_CORES`], or memory is used up.
-pub fn create_blocks(boot: &BootInfo) {
-    let blocks = (0..).zip(boot.apic_ids()).map(|(index, apic_id)| {
+pub fn create_blocks(
+    apic_ids: impl Iterator<Item = u32>,
+    stacks: impl Fn(u32) -> [Stack; StackKind::ALL.len()],
+) {
+    let blocks = (0..).zip(apic_ids).map(|(index, apic_id)| {
         assert!(
             (index as usize) < MAX_CORES,
             "there are more than {MAX_CORES} cores"
         );
-        CoreBlock::create(index, apic_id)
+        CoreBlock::create(index, apic_id, stacks(index))
     });
     CORES.call_once(|| blocks.collect());
 }
@@ -57,13 +63,13 @@ pub fn create_blocks(boot: &BootInfo) {
 pub fn adopt(core: &'static CoreBlock) {
     msr::gs::set_base(core);
     core.descriptors.load();
-    KNOWS_ITSELF.store(true, Ordering::Relaxed);
+    GS_BASE_SET.store(true, Ordering::Relaxed);
 }
 
 /// Sets the running core's control registers, and switches its APIC on.
-pub fn enable(core: &'static CoreBlock, features: &Features) {
+pub fn enable(core: &'static CoreBlock, features: &Features, map_device: MapDevice) {
     control::set(features);
-    apic::start(core);
+    apic::start(core, map_device);
 }
 
 /// All cores, the first core first.
@@ -88,7 +94,7 @@ pub fn core(index: u32) -> &'static CoreBlock {
 #[must_use]
 #[inline]
 pub fn current() -> &'static CoreBlock {
-    debug_assert!(KNOWS_ITSELF.load(Ordering::Relaxed));
+    debug_assert!(GS_BASE_SET.load(Ordering::Relaxed));
     msr::gs::block()
 }
 
@@ -96,7 +102,7 @@ pub fn current() -> &'static CoreBlock {
 /// know itself.
 #[must_use]
 pub fn current_index() -> u32 {
-    if KNOWS_ITSELF.load(Ordering::Relaxed) {
+    if GS_BASE_SET.load(Ordering::Relaxed) {
         msr::gs::block().index
     } else {
         0

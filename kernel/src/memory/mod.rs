@@ -7,6 +7,8 @@
 //! | `0xffff_fe00_0000_0000` | stacks, by core and kind, holes between them     |
 //! | `0xffff_ffff_8000_0000` | the kernel's image, by the ELF's permissions     |
 
+#[cfg(target_os = "none")]
+pub mod direct;
 pub mod frames;
 pub mod heap;
 #[cfg(target_os = "none")]
@@ -18,7 +20,7 @@ pub mod stacks;
 
 #[cfg(target_os = "none")]
 mod start {
-    use super::{frames, paging};
+    use super::{direct, frames, paging};
     use crate::boot::BootInfo;
     use crate::cpu::features::Features;
 
@@ -30,6 +32,7 @@ mod start {
     /// If there is too little memory, or what page tables allow is not what was
     /// meant.
     pub fn start(boot: &'static BootInfo, features: &Features) {
+        direct::start(boot.direct_map);
         frames::start(boot);
         paging::start(boot, features);
     }

@@ -47,7 +47,8 @@ use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
 
-use crate::boot::{self, BootInfo, build_id};
+use crate::boot::{self, BootInfo};
+use crate::build_id;
 use crate::cpu::{self, CoreBlock, tick};
 use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};

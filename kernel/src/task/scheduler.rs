@@ -11,7 +11,7 @@ use x86_64::instructions::interrupts;
 
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
-use crate::memory::stacks::{self, Stack};
+use crate::memory::stacks;
 use crate::sync::Lock;
 use crate::trap::{self, TrapFrame};
 use crate::{sampling, time, workload};
@@ -236,7 +236,7 @@ pub fn spawn(name: u16, core: &'static CoreBlock, entry: Entry, argument: u64) -
     task.name.store(name, Ordering::Relaxed);
     task.entry.store(entry as *mut (), Ordering::Relaxed);
     task.argument.store(argument, Ordering::Relaxed);
-    let sp = switch::prepare(&Stack::of_task(number));
+    let sp = switch::prepare(&stacks::of_task(number));
     task.sp.store(sp.as_u64(), Ordering::Relaxed);
     let generation = task.generation.load(Ordering::Relaxed);
     task.state.store(State::Runnable as u8, Ordering::Release);

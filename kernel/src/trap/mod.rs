@@ -9,6 +9,8 @@ pub mod nmi;
 mod report;
 pub mod vector;
 
+use profiler::address::CodeAddress;
+use profiler::unwind::Rule;
 use spin::Once;
 use x86_64::VirtAddr;
 
@@ -59,6 +61,21 @@ pub fn set_gate(vector: u8, entry: VirtAddr) {
 fn gate(vector: u8) -> VirtAddr {
     let own = GATES[usize::from(vector)].get().copied();
     own.unwrap_or_else(|| entry::stub(vector))
+}
+
+/// How code keeps its caller while the instruction at `address` has not been executed.
+#[must_use]
+#[inline]
+pub fn rule(address: CodeAddress) -> Rule {
+    if assembly::contains(address) {
+        rule_of_assembly(address)
+    } else {
+        Rule::FramePointer
+    }
+}
+
+fn rule_of_assembly(address: CodeAddress) -> Rule {
+    entry::stub_rule(address).unwrap_or_else(|| assembly::rule(address))
 }
 
 /// Loads gates for the time before the first core has its own segments and stacks.

@@ -10,17 +10,20 @@ pub use registers::*;
 
 use spin::Once;
 use x2apic::lapic::{LocalApicBuilder, TimerDivide, TimerMode};
+use x86_64::{PhysAddr, VirtAddr};
 
-use super::CoreBlock;
+use super::block::CoreBlock;
 use super::features::Features;
 use super::msr::apic_base;
-use crate::memory::paging;
 
 /// The vector of the local APIC's own errors.
 pub const ERROR_VECTOR: u8 = 0xfe;
 /// The vector of an interrupt that went away before the core took it. It is not to be
 /// ended.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
+
+/// Maps a page of device registers and returns where the address is.
+pub type MapDevice = fn(PhysAddr) -> VirtAddr;
 
 static REGISTERS: Once<Registers> = Once::new();
 
@@ -51,10 +54,10 @@ pub fn is_started() -> bool {
 /// # Panics
 ///
 /// If the APIC's id is not the one that the boot loader told.
-pub(super) fn start(core: &CoreBlock) {
+pub(super) fn start(core: &CoreBlock, map_device: MapDevice) {
     let registers = *REGISTERS.call_once(|| match Features::get().x2apic {
         Some(proof) => Registers::X2Apic(proof),
-        None => Registers::XApic(paging::map_device(apic_base::address())),
+        None => Registers::XApic(map_device(apic_base::address())),
     });
     let mut builder = LocalApicBuilder::new();
     builder
