@@ -28,7 +28,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     let boot = boot::info();
     trap::start();
     smp::start();
-    task::start();
+    task::start(workload::task_name);
     workload::start();
     sampling::set_gates();
     adopt(core);

@@ -8,8 +8,6 @@ use x86_64::VirtAddr;
 use super::descriptors::Descriptors;
 use super::stack::{Stack, StackKind};
 use crate::sampling::CoreState;
-use crate::smp::{Mailbox, Ping};
-use crate::task::CoreTasks;
 
 /// A core's own state. Other cores may read all of it; what changes is atomic.
 ///
@@ -44,12 +42,8 @@ pub struct CoreBlock {
     pub joined: AtomicBool,
     /// What its sampling needs.
     pub sampling: CoreState,
-    /// Pings that the core got.
-    pub ping: Ping,
-    /// Work that another core left for it.
-    pub mailbox: Mailbox,
-    /// Its tasks.
-    pub tasks: CoreTasks,
+    /// How far the core's variables are from the template's.
+    pub(super) per_core_distance: usize,
 }
 
 impl CoreBlock {
@@ -58,6 +52,7 @@ impl CoreBlock {
         index: u32,
         apic_id: u32,
         stacks: [Stack; StackKind::ALL.len()],
+        per_core_distance: usize,
     ) -> &'static Self {
         let block = Box::leak(Box::new(Self {
             this: VirtAddr::zero(),
@@ -72,9 +67,7 @@ impl CoreBlock {
             nmis_without_room: AtomicU64::new(0),
             joined: AtomicBool::new(false),
             sampling: CoreState::default(),
-            ping: Ping::new(),
-            mailbox: Mailbox::new(),
-            tasks: CoreTasks::new(),
+            per_core_distance,
         }));
         block.this = VirtAddr::from_ptr(block);
         block

@@ -14,6 +14,7 @@ pub mod hpet;
 pub mod idle;
 pub mod idt;
 pub mod msr;
+pub mod per_core;
 pub mod stack;
 pub mod tick;
 pub mod trap_flag;
@@ -53,7 +54,7 @@ pub fn create_blocks(
             (index as usize) < MAX_CORES,
             "there are more than {MAX_CORES} cores"
         );
-        CoreBlock::create(index, apic_id, stacks(index))
+        CoreBlock::create(index, apic_id, stacks(index), per_core::create_copy())
     });
     CORES.call_once(|| blocks.collect());
 }

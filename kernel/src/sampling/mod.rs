@@ -176,6 +176,7 @@ fn register_handlers() {
     // A handler could wait for a core that is stopped.
     exit::on_begin(cease);
     exit::on_failure(fail);
+    task::set_interrupt_source(is_armed);
     trap::register(tick::VECTOR, control::on_tick);
     trap::register(vector::CONTROL, control::on_control);
     trap::register(vector::SAMPLING, overflow::irq);
@@ -268,16 +269,9 @@ fn fail() {
     }
 }
 
-/// Says what `core` works on, for its samples: the number of a task's name.
-#[inline]
-pub fn set_task_of(core: &CoreBlock, task: u16) {
-    core.sampling.task.store(task, Ordering::Relaxed);
-}
-
 /// Whether the source is armed on `core`, the running core, so that an interrupt
 /// will come.
-#[must_use]
-pub fn is_armed(core: &CoreBlock) -> bool {
+fn is_armed(core: &CoreBlock) -> bool {
     core.sampling.armed.load(Ordering::Relaxed)
 }
 
@@ -479,7 +473,7 @@ fn halt_others() {
             .iter()
             .all(|core| core.joined.load(Ordering::Acquire))
     };
-    let came = time::Deadline::after(smp::PATIENCE).wait_for(all);
+    let came = time::Deadline::after(smp::TIMEOUT_TICKS).wait_for(all);
     assert!(came, "a core did not come to sample");
     let _ = time::Deadline::after(SETTLING).wait_for(|| false);
 }

@@ -7,6 +7,7 @@
 
 use core::arch::asm;
 
+use super::scheduler;
 use crate::trap::TrapFrame;
 
 /// The vector of system calls.
@@ -49,9 +50,9 @@ pub(super) fn on_system_call(frame: &mut TrapFrame) {
     let (call, argument) = (frame.rax, frame.rdi);
     frame.rax = 0;
     match call {
-        YIELD => super::yield_now(),
-        BLOCK => super::block(),
-        SLEEP => super::sleep(argument),
+        YIELD => scheduler::yield_now(),
+        BLOCK => scheduler::block(),
+        SLEEP => scheduler::sleep(argument),
         _ => frame.rax = NO_SUCH_CALL,
     }
 }

@@ -75,7 +75,10 @@ pub fn rule(address: CodeAddress) -> Rule {
 }
 
 fn rule_of_assembly(address: CodeAddress) -> Rule {
-    entry::stub_rule(address).unwrap_or_else(|| assembly::rule(address))
+    if let Some(rule) = entry::stub_rule(address) {
+        return rule;
+    }
+    assembly::rule(address)
 }
 
 /// Loads gates for the time before the first core has its own segments and stacks.

@@ -67,7 +67,7 @@ mod run;
 mod yield_storm;
 
 #[cfg(target_os = "none")]
-pub use run::{NO_TASK, Workload, find_or_refuse, run, run_counted, start, task_name};
+pub use run::{Workload, find_or_refuse, run, run_counted, start, task_name};
 
 /// The bytes of each of a [`Scratch`]'s buffers.
 pub const BUFFER_BYTES: usize = 4096;

@@ -78,9 +78,6 @@ pub static ALL: &[Workload] = &[
 
 static MIX: Workload = Workload::new("mix", mix);
 
-/// The number of the task name that is no workload's: starting and idling.
-pub const NO_TASK: u16 = 0;
-
 /// The task name with this number; empty if there is none.
 #[must_use]
 pub fn task_name(number: u16) -> &'static str {

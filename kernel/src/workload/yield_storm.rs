@@ -93,7 +93,7 @@ fn wander(from: u64) {
         let here = cpu::current().index as usize;
         let next = cores[(here + hop) % cores.len()];
         // Not to one that does other things: with the source `ipi` the first core sends.
-        if next.tasks.are_run() {
+        if task::runs_tasks(next) {
             task::move_to(next);
         }
         black_box(deeper(1, hop as u64));
