@@ -30,6 +30,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     smp::start();
     task::start(workload::task_name);
     workload::start();
+    workload::set_request(sampling::source::ipi::Driver::ask);
     sampling::set_gates();
     adopt(core);
     cpu::hpet::start(boot.hpet.ok().map(paging::map_device));

@@ -11,7 +11,7 @@
 //!
 //! The mix leaves it out: its chains are complete.
 
-use super::scramble;
+use super::scratch::scramble;
 
 /// A wrong value. How the walk ends if a frame pointer has it stands with each; a
 /// return address that has it always lies outside the text.
@@ -203,7 +203,7 @@ mod hardware {
     use super::{Job, Place, Surroundings, Words, jobs};
     use crate::cpu;
     use crate::memory::stacks::{self, SLOT, StackKind};
-    use crate::workload::{Scratch, scramble};
+    use crate::workload::scratch::{Scratch, scramble};
 
     /// Turns of the loop of ten instructions that runs while something is wrong.
     const TURNS: u64 = 16;

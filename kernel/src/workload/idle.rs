@@ -9,7 +9,7 @@ use core::hint::black_box;
 
 use x86_64::instructions::interrupts;
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 use crate::cpu;
 use crate::cpu::apic::{self, Destination, Message};
 use crate::trap::{self, TrapFrame};

@@ -3,15 +3,16 @@
 use core::{fmt, ptr};
 
 use profiler::format::Text;
+use spin::Once;
 use x86_64::VirtAddr;
 
+use super::scratch::Scratch;
 use super::{
-    Scratch, arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers,
-    nmi_storm, ping_pong, recursion, yield_storm,
+    arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers, nmi_storm,
+    ping_pong, recursion, yield_storm,
 };
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
-use crate::sampling::counting;
 use crate::task;
 
 /// Something to profile.
@@ -87,8 +88,8 @@ pub fn task_name(number: u16) -> &'static str {
     }
 }
 
-/// A unit of each that is for it, those that halt in some rounds only. All cores start with the
-/// same one, so that those that want company have it.
+/// Runs one unit of every workload in the mix; halting ones every 8th round. All cores
+/// start with the same one, so that those that wait for others find them there.
 fn mix(scratch: &mut Scratch) {
     for (task, workload) in (1..).zip(ALL) {
         let one_in = workload.one_in;
@@ -133,7 +134,7 @@ fn names() -> Text<256> {
     Text::formatted(format_args!("{Names}"))
 }
 
-/// The number of a workload's name. The mix goes on from its first.
+/// The number of a workload's name. The mix starts with its first.
 pub(super) fn number_of(name: &str) -> u16 {
     let number = (1..).zip(ALL).find(|(_, each)| each.name == name);
     number.map_or(1, |(number, _)| number)
@@ -148,12 +149,27 @@ pub fn run(core: &'static CoreBlock, workload: &'static Workload) -> ! {
     run_task(core, workload, repeat)
 }
 
-/// The same, but events of so many rounds are counted ([`counting`]).
+/// Rounds of a workload in which events are counted.
+#[derive(Clone, Copy)]
+pub struct Counted {
+    /// How many.
+    pub units: u64,
+    /// Called on the core before the first.
+    pub begin: fn(),
+    /// Called on the core behind the last.
+    pub finish: fn(),
+}
+
+/// What all cores that count, count.
+static COUNTED: Once<Counted> = Once::new();
+
+/// The same, but the first rounds are `counted`, the same on all cores.
 ///
 /// # Panics
 ///
 /// As [`run`].
-pub fn run_counted(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+pub fn run_counted(core: &'static CoreBlock, workload: &'static Workload, counted: Counted) -> ! {
+    COUNTED.call_once(|| counted);
     run_task(core, workload, repeat_counted)
 }
 
@@ -177,12 +193,13 @@ fn repeat(workload: u64) {
 fn repeat_counted(workload: u64) {
     let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
-    let units = counting::units();
-    counting::begin();
-    for _ in 0..units {
-        workload.run_unit(&mut scratch);
+    if let Some(counted) = COUNTED.get() {
+        (counted.begin)();
+        for _ in 0..counted.units {
+            workload.run_unit(&mut scratch);
+        }
+        (counted.finish)();
     }
-    counting::finish();
     loop {
         workload.run_unit(&mut scratch);
     }
