@@ -1,11 +1,11 @@
 //! What the log says once everything is up.
 
-use kernel::boot::BootInfo;
-use kernel::build_id;
-use kernel::cpu::apic::{self, Registers};
-use kernel::cpu::features::Features;
-use kernel::cpu::{self, hpet};
-use kernel::memory::{frames, paging};
+use crate::boot::BootInfo;
+use crate::build_id;
+use crate::cpu::apic::{self, Registers};
+use crate::cpu::features::Features;
+use crate::cpu::{self, hpet};
+use crate::memory::{frames, paging};
 
 /// Logs what was found and what was made of it.
 ///

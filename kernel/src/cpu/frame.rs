@@ -8,7 +8,6 @@ use core::fmt;
 /// what looks like a saved frame pointer is the interrupted code's own.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-#[expect(missing_docs, reason = "the registers' names say what they are")]
 pub struct TrapFrame {
     pub rbp: u64,
     pub rax: u64,

@@ -3,7 +3,8 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
-use super::ready::Ready;
+use kernel_core::ready::Ready;
+
 use super::table::{self, MAX_TASKS, State, task};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
@@ -14,7 +15,7 @@ use crate::{per_core, time};
 pub(super) const RESCHEDULE_VECTOR: u8 = 0x43;
 
 /// The number of the name of what is no task: starting and idling.
-pub const NO_TASK: u16 = 0;
+const NO_TASK: u16 = 0;
 
 /// What a core knows of its tasks. But for the queue it is that core's alone.
 pub(super) struct CoreTasks {

@@ -46,28 +46,20 @@
 pub mod arithmetic;
 pub mod contention;
 pub mod copy;
-pub mod corruption;
+mod corruption;
+mod corruption_jobs;
 pub mod hash;
 pub mod heap;
 pub mod recursion;
 pub mod scratch;
 
-#[cfg(target_os = "none")]
 mod idle;
-#[cfg(target_os = "none")]
 mod interrupts_off;
-#[cfg(target_os = "none")]
 mod layers;
-#[cfg(target_os = "none")]
 mod nmi_storm;
-#[cfg(target_os = "none")]
 mod ping_pong;
-#[cfg(target_os = "none")]
 mod run;
-#[cfg(target_os = "none")]
 mod yield_storm;
 
-#[cfg(target_os = "none")]
 pub use nmi_storm::set_request;
-#[cfg(target_os = "none")]
 pub use run::{Counted, Workload, find_or_refuse, run, run_counted, start, task_name};

@@ -2,10 +2,10 @@
 
 use core::ptr::NonNull;
 
+use kernel_core::bitmap::Bitmap;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::bitmap::Bitmap;
 use crate::boot::{BootInfo, RegionKind};
 use crate::memory::direct;
 use crate::sync::Lock;

@@ -3,7 +3,8 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
-use super::classes::{Classes, PAGE};
+use kernel_core::classes::{Classes, PAGE};
+
 use crate::memory::{direct, frames};
 use crate::sync::Lock;
 

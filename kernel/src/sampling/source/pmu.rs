@@ -36,7 +36,7 @@ use crate::sampling::vector;
 use crate::smp;
 use crate::time::Deadline;
 use crate::trap::nmi;
-pub use measure::{Jitter, Measured};
+pub use measure::Jitter;
 use trial::{ARRIVAL, Trial};
 
 /// What is counted where nothing else is asked for.

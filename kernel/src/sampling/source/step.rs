@@ -13,7 +13,7 @@ use core::arch::asm;
 
 use x86_64::registers::rflags::RFlags;
 
-pub use crate::cpu::trap_flag::{clear_in as end, is_set_in as is_stepped, set as begin};
+pub use crate::cpu::trap_flag::{clear_in as end, set as begin};
 
 /// Traps after two instructions, one right behind the other.
 pub fn twice() {
