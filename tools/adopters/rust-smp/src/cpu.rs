@@ -33,9 +33,8 @@ impl Stack {
         Self(UnsafeCell::new([0; STACK_SIZE]))
     }
 
-    fn bounds(&self) -> Range<u64> {
-        let low = self.0.get().addr() as u64;
-        low..low + STACK_SIZE as u64
+    fn top(&self) -> u64 {
+        self.0.get().addr() as u64 + STACK_SIZE as u64
     }
 }
 
@@ -75,7 +74,7 @@ pub fn enter(index: usize, run: extern "C" fn(usize) -> !) -> ! {
     extern "C" fn switch(index: usize, run: extern "C" fn(usize) -> !, top: u64) -> ! {
         naked_asm!("mov rsp, rdx", "xor ebp, ebp", "push 0", "jmp rsi",)
     }
-    switch(index, run, STACKS[index].bounds().end)
+    switch(index, run, STACKS[index].top())
 }
 
 /// Gives the running core its segments, its interrupt stacks and the interrupt table.
@@ -83,7 +82,7 @@ pub fn start(index: usize) {
     // SAFETY: this core's own, and not in use yet.
     let core = unsafe { &mut *CORES.0[index].get() };
     core.index = index;
-    let stack = DOUBLE_FAULT_STACKS[index].bounds().end;
+    let stack = DOUBLE_FAULT_STACKS[index].top();
     core.tss.interrupt_stack_table[usize::from(DOUBLE_FAULT_STACK)] = VirtAddr::new(stack);
     let code = core.gdt.append(Descriptor::kernel_code_segment());
     let data = core.gdt.append(Descriptor::kernel_data_segment());
@@ -120,10 +119,14 @@ pub fn index() -> usize {
     index
 }
 
-/// The stack that this address is on.
+/// The stack that this address is on. Interrupt handlers may ask, too.
 pub fn stack_of(address: u64) -> Option<Range<u64>> {
-    let stacks = STACKS.iter().chain(&DOUBLE_FAULT_STACKS);
-    stacks.map(Stack::bounds).find(|it| it.contains(&address))
+    let is_in = |stacks: &[Stack; MAX_CORES]| {
+        let start = stacks.as_ptr().addr() as u64;
+        address.wrapping_sub(start) < size_of_val(stacks) as u64
+    };
+    let low = address - address % STACK_SIZE as u64;
+    (is_in(&STACKS) || is_in(&DOUBLE_FAULT_STACKS)).then_some(low..low + STACK_SIZE as u64)
 }
 
 /// Lets interrupts that name this interrupt stack of this core come on the one that ends

@@ -151,6 +151,7 @@ fn assert_shares(source: &str, arguments: &str) {
             );
             let run = profile(&arguments);
             let (report, truth) = (run.report(), Truth::of_log(&run.said()));
+            assert_eq!(truth.measured, truth.round, "{arguments}");
             assert_eq!(samples, cores * truth.round, "each instruction once");
             assert_eq!(report["source"], source, "{arguments}");
             assert_eq!(report["samples"], samples, "{arguments}");
