@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test miri mutants stress bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
+.PHONY: help run test adopters miri mutants stress bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -13,7 +13,7 @@ help: ## list these commands
 run: build ## boot the kernel in QEMU, profile it, show where the time went
 	$(out)/release/pmiscope run $(ARGS)
 
-test: kernel lint ## lints, tests of all parts, model checks, tests in QEMU; Miri if it is there
+test: kernel adopters lint ## lints, tests of all parts, model checks, tests in QEMU; Miri if it is there
 	cargo test --locked --lib -p pmiscope-loader
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib -p pmiscope-profiler --target-dir $(out)/loom
 	@$(MAKE) --no-print-directory miri
@@ -46,8 +46,8 @@ iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked rele
 limine:
 	@tools/iso.sh "$(LIMINE_DIR)"
 
-lab: qemu-pmu-test ## what needs a PMU: that emulator's own tests, then ours on it
-	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: ctl:: truth:: $(ARGS)
+lab: qemu-pmu-test adopters ## what needs a PMU: that emulator's own tests, then ours on it
+	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: ctl:: truth:: adopter:: $(ARGS)
 
 qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minutes)
 	@tools/qemu-pmu/build.sh
@@ -64,6 +64,9 @@ build: kernel ## the kernel, its loader and the host tool
 kernel: setup
 	tools/freestanding.sh build
 
+adopters: setup ## the small kernels that are not ours
+	tools/adopters/build.sh
+
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh
 
@@ -73,6 +76,8 @@ lint: ## format and clippy, warnings are errors
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --lib --tests -p pmiscope-loader -- -D warnings
 	tools/freestanding.sh clippy -- -D warnings
+	cargo fmt --check --manifest-path tools/adopters/rust-smp/Cargo.toml
+	tools/adopters/build.sh clippy -- -D warnings
 
 clean: ## remove what was built
 	cargo clean

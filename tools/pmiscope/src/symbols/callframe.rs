@@ -160,6 +160,13 @@ impl Callers {
         self.is_root_at(CodeAddress(return_address.0.wrapping_sub(1)))
     }
 
+    /// Whether any code is said to be the root of a stack. In a kernel without assembly at
+    /// the bottom of its stacks none is.
+    #[must_use]
+    pub fn has_roots(&self) -> bool {
+        self.ranges.iter().any(|range| range.caller == Caller::None)
+    }
+
     /// If `pc` is in code that interrupts enter, where a sample's words have the
     /// interrupted program counter: the first instruction of that code, and the
     /// word's index. It is 1 where something was pushed since, such as an error

@@ -66,6 +66,10 @@ impl Replay<'_> {
         let next = if at_root { None } else { truth.next() };
         match (next, end) {
             (None, ChainEnd::Complete) if at_root => Verdict::Exact,
+            // The outermost caller was assumed, and no code says where roots are.
+            (None, ChainEnd::Complete) if truth.bottom == Bottom::Empty && !self.has_roots => {
+                Verdict::Exact
+            }
             (None, ChainEnd::DepthLimit) if !at_root && truth.bottom == Bottom::Cut => Verdict::Cut,
             (None, _) => Verdict::Different(Kind::End),
             (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,

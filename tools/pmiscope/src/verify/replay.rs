@@ -67,6 +67,8 @@ impl Before {
 /// The cores, as they are replayed.
 pub(super) struct Replay<'a> {
     pub(super) callers: &'a Callers,
+    /// Whether the kernel's code says where stacks have their roots.
+    pub(super) has_roots: bool,
     text: CodeRange,
     /// Whether entries of interrupts are not seen.
     is_stepped: bool,
@@ -98,6 +100,7 @@ impl<'a> Replay<'a> {
     ) -> Self {
         Self {
             callers,
+            has_roots: callers.has_roots(),
             text,
             is_stepped,
             code,

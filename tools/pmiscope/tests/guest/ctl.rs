@@ -11,7 +11,7 @@ use crate::fixture::{Slot, folder};
 use crate::pmu::is_skipped;
 
 /// A run that goes on.
-struct Going {
+pub struct Going {
     child: Child,
     _slot: Slot,
 }
@@ -19,7 +19,12 @@ struct Going {
 impl Going {
     /// A run that takes samples, and does not end by itself.
     fn sampling(name: &str, arguments: &str) -> Self {
-        let endless = format!("--samples 1000000000 --ring 32M {arguments}");
+        Self::endless(name, &format!("--ring 32M {arguments}"))
+    }
+
+    /// The same, with rings of another size.
+    pub fn endless(name: &str, arguments: &str) -> Self {
+        let endless = format!("--samples 1000000000 {arguments}");
         let going = Self::start("run", name, &endless);
         going.wait_for("a sample", |it| it.samples() > 0);
         going
@@ -58,7 +63,7 @@ impl Going {
     }
 
     #[track_caller]
-    fn does(&self, command: &str) {
+    pub fn does(&self, command: &str) {
         let (status, said) = self.ctl(command);
         assert_eq!((status, said.as_str()), (Some(0), ""), "ctl {command}");
     }
@@ -98,14 +103,14 @@ impl Going {
 
     /// Waits for so many samples more.
     #[track_caller]
-    fn go_on(&self, more: u64) {
+    pub fn go_on(&self, more: u64) {
         let before = self.samples();
         self.wait_for("a sample", |it| it.samples() >= before + more);
     }
 
     /// Ends it as ^C does; gives its report.
     #[track_caller]
-    fn end(self) -> Value {
+    pub fn end(self) -> Value {
         let pid = self.child.id().to_string();
         let sent = Process::new("kill").args(["-INT", &pid]).status();
         assert!(sent.expect("kill runs").success());

@@ -430,6 +430,17 @@ impl Guest {
     /// Boots a machine of `cores` cores and `mib` MiB whose kernel gets this command
     /// line, and waits for its end, or until it has logged `until`.
     pub fn boot(cores: u32, mib: u64, command_line: &str, until: Option<&str>) -> Self {
+        Self::boot_kernel(built("kernel"), cores, mib, command_line, until)
+    }
+
+    /// The same of another kernel.
+    pub fn boot_kernel(
+        kernel: PathBuf,
+        cores: u32,
+        mib: u64,
+        command_line: &str,
+        until: Option<&str>,
+    ) -> Self {
         let _slot = Slot::take();
         let qemu = Qemu::find(&Choice::Stock).unwrap_or_else(|problem| panic!("{problem}"));
         let bytes = mib << 20;
@@ -445,7 +456,7 @@ impl Guest {
             serial_file: serial.path.clone(),
             boot: Boot::Loader {
                 loader: built("loader"),
-                kernel: built("kernel"),
+                kernel,
                 command_line: command_line.into(),
             },
             firmware: None,

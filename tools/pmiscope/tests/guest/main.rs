@@ -4,6 +4,7 @@
 //! They need the kernel and its loader where `make build` puts them, beside this
 //! test's own build, and fail without.
 
+mod adopter;
 mod corruption;
 mod ctl;
 mod doctor;

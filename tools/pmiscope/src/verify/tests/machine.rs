@@ -66,9 +66,9 @@ pub(super) fn code() -> Code {
 }
 
 /// Chains come complete here: nothing needs to be repaired.
-pub(super) fn callers() -> Callers {
+fn callers(root: Caller) -> Callers {
     Callers::of_functions(&[
-        &[(ROOT_CALL - 1, Caller::None), (0x1010, Caller::Unknown)],
+        &[(ROOT_CALL - 1, root), (0x1010, Caller::Unknown)],
         &[(OUTER, Caller::InFrame), (0x1110, Caller::Unknown)],
         &[(INNER, Caller::InFrame), (0x1210, Caller::Unknown)],
         &[
@@ -172,13 +172,22 @@ impl Core<'_> {
 
 /// Replays what `run` sees; gives what had to be assumed.
 pub(super) fn replay(is_stepped: bool, run: impl FnOnce(&mut Core<'_>)) -> Assumed {
-    let (callers, mut code) = (callers(), code());
+    replay_of(&callers(Caller::None), is_stepped, run)
+}
+
+/// The same in a kernel of which nothing says where its stacks have their roots.
+pub(super) fn replay_without_roots(run: impl FnOnce(&mut Core<'_>)) -> Assumed {
+    replay_of(&callers(Caller::Unknown), false, run)
+}
+
+fn replay_of(callers: &Callers, is_stepped: bool, run: impl FnOnce(&mut Core<'_>)) -> Assumed {
+    let mut code = code();
     let text = CodeRange {
         start: CodeAddress(0x1000),
         end: CodeAddress(0x2000),
     };
     let mut core = Core {
-        replay: Replay::new(&callers, &mut code, text, SLOT, is_stepped, 2),
+        replay: Replay::new(callers, &mut code, text, SLOT, is_stepped, 2),
         number: 0,
         sequence: 7,
     };

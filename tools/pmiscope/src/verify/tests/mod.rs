@@ -209,6 +209,27 @@ fn what_was_called_before_the_first_instruction_is_assumed() {
 }
 
 #[test]
+fn a_chain_ends_at_a_root_where_the_kernel_says_which_there_are() {
+    replay(false, |core| {
+        core.wrong(INNER, STACK - 40, [TO_OUTER, 0], &[to(TO_OUTER)], Kind::End);
+    });
+    replay_without_roots(|core| {
+        core.run_to_inner();
+        let right = [to(TO_OUTER), to(TO_ROOT)];
+        core.right(INNER_RET, STACK - 40, [TO_OUTER, 0], &right);
+        core.wrong(TO_OUTER, STACK - 32, [0, TO_ROOT], &[], Kind::CallerMissing);
+        let verdict = core.see(
+            OUTER_NOP,
+            STACK - 32,
+            [0, TO_ROOT],
+            &[to(TO_ROOT)],
+            ChainEnd::FrameNull,
+        );
+        assert_eq!(verdict, Verdict::Different(Kind::End));
+    });
+}
+
+#[test]
 fn a_chain_that_a_record_cannot_hold_is_right_as_far_as_it_goes() {
     let full: Vec<_> = std::iter::repeat_n(to(TO_OUTER), 64).collect();
     replay(false, |core| {

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Counts the lines that a kernel has for the sampler's sake, and fails where they are more
+# than anybody should have to write:
+#
+#   src/profiling.rs    all lines but blank ones and comments
+#   all other files     lines that end in a comment which begins with "pmiscope"
+#
+# usage: tools/adopters/glue-lines.sh
+set -eu
+cd "$(dirname "$0")/../.."
+
+# Lines of code in a Rust file.
+code() {
+    awk '
+        { line = $0; sub(/^[ \t]+/, "", line) }
+        in_comment { if (index(line, "*/")) in_comment = 0; next }
+        line == "" || line ~ /^\/\// { next }
+        line ~ /^\/\*/ { if (!index(line, "*/")) in_comment = 1; next }
+        { count++ }
+        END { print count + 0 }
+    ' "$1"
+}
+
+# Marked lines: "// pmiscope", "# pmiscope: why", "/* pmiscope */".
+marked() {
+    find "$1" -type f ! -path '*/target/*' ! -name profiling.rs ! -name Cargo.lock -exec \
+        grep -hE '[^ ].*(//|#|/\*) pmiscope(:.*)?( \*/)?$' {} + | wc -l
+}
+
+failed=0
+check() { # folder, most lines
+    file=$1/src/profiling.rs
+    if [ ! -f "$file" ]; then
+        echo "glue-lines: $file: not there" >&2
+        failed=1
+        return
+    fi
+    own=$(code "$file")
+    others=$(marked "$1")
+    echo "$1: $((own + others)) lines of at most $2 ($own in src/profiling.rs, $others elsewhere)"
+    [ $((own + others)) -le "$2" ] || failed=1
+}
+
+check tools/adopters/rust-smp 60
+check kernel 150
+exit "$failed"
