@@ -67,12 +67,14 @@ kernel: setup
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh
 
-lint: ## format and clippy, warnings are errors
+# Without `--report`, an import upwards or a large circle fails.
+lint: ## format, clippy (warnings are errors) and imports between layers
 	@tools/setup.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --lib --tests -p pmiscope-kernel -p pmiscope-loader -- -D warnings
 	tools/freestanding.sh clippy -- -D warnings
+	cargo run --locked --quiet -p pmiscope-layers -- --report
 
 clean: ## remove what was built
 	cargo clean
