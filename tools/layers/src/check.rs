@@ -7,7 +7,7 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graphmap::DiGraphMap;
 
 use crate::resolve::Found;
-use crate::table::{Layer, Table, covers};
+use crate::table::{Table, covers};
 use crate::tree::{FileId, Measured, ModuleId, Tree};
 
 /// An import, from a module to the one that defines what is imported.
@@ -77,7 +77,7 @@ pub fn check_layers(tree: &Tree, table: &Table) -> Vec<Offence> {
             Some((above, other)) if above > height => {
                 format!("imports {to} (layer {}), which is above it", other.name)
             }
-            Some(_) if is_banned(layer, to) => format!("imports {to}, which it must never do"),
+            Some(_) if table.bans(layer, to) => format!("imports {to}, which it must never do"),
             Some(_) => continue,
         };
         let file = tree.file(import.from).display();
@@ -90,17 +90,15 @@ pub fn check_layers(tree: &Tree, table: &Table) -> Vec<Offence> {
     offences
 }
 
-fn is_banned(layer: &Layer, module: &str) -> bool {
-    layer.never.iter().any(|entry| covers(entry, module))
-}
-
 /// Compares the table's modules with those that there are.
 fn unknown_modules(tree: &Tree, table: &Table) -> Vec<Offence> {
     let exists = |entry: &&String| tree.modules.iter().any(|module| module.path == **entry);
+    let banned = table.bans.iter().flat_map(|ban| &ban.modules);
     let listed = table
         .layers
         .iter()
-        .flat_map(|layer| layer.modules.iter().chain(&layer.never));
+        .flat_map(|layer| &layer.modules)
+        .chain(banned);
     let unknown = listed.filter(|entry| !exists(entry));
     let mut offences: Vec<Offence> = unknown
         .map(|entry| {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 /// What is checked, and by which rules.
@@ -16,6 +16,9 @@ pub struct Table {
     /// The layers, the lowest first.
     #[serde(rename = "layer")]
     pub layers: Vec<Layer>,
+    /// What layers must not import although it lies below them.
+    #[serde(rename = "ban", default)]
+    pub bans: Vec<Ban>,
 }
 
 /// The rules for imports.
@@ -48,9 +51,16 @@ pub struct Layer {
     pub name: String,
     /// Its modules, each with all modules in it that are not listed themselves.
     pub modules: Vec<String>,
-    /// Modules that it must not import, although they lie below.
-    #[serde(default)]
-    pub never: Vec<String>,
+}
+
+/// Modules that some layers must not import although they lie below.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ban {
+    /// The names of the layers.
+    pub layers: Vec<String>,
+    /// The modules.
+    pub modules: Vec<String>,
 }
 
 impl Table {
@@ -58,7 +68,25 @@ impl Table {
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is no table of layers", path.display()))
+        let table: Self = toml::from_str(&text)
+            .with_context(|| format!("{} is no table of layers", path.display()))?;
+        let is_layer = |name: &&String| table.layers.iter().any(|layer| layer.name == **name);
+        let mut banned = table.bans.iter().flat_map(|ban| &ban.layers);
+        if let Some(unknown) = banned.find(|name| !is_layer(name)) {
+            bail!(
+                "{}: a ban is for {unknown}, which is no layer",
+                path.display()
+            );
+        }
+        Ok(table)
+    }
+
+    /// Returns true if `layer` must not import `module`.
+    pub fn bans(&self, layer: &Layer, module: &str) -> bool {
+        self.bans
+            .iter()
+            .filter(|ban| ban.layers.contains(&layer.name))
+            .any(|ban| ban.modules.iter().any(|entry| covers(entry, module)))
     }
 
     /// Returns the layer of `module` and its height: that of the longest entry which

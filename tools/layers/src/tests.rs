@@ -5,7 +5,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::check::{check_layers, circles, too_large};
-use crate::table::Table;
+use crate::table::{Ban, Table};
 use crate::tree::Tree;
 
 /// Writes `files` into the package `k` of a new workspace, beside a `Cargo.toml`.
@@ -263,7 +263,10 @@ fn the_longest_entry_of_the_table_decides() {
 #[test]
 fn a_module_may_be_banned_though_it_is_below() {
     let mut table = table(&[("bottom", "k::high"), ("top", "k::low")]);
-    table.layers[1].never.push("k::high".to_owned());
+    table.bans.push(Ban {
+        layers: vec!["top".to_owned()],
+        modules: vec!["k::high".to_owned()],
+    });
     let files = [
         ("k/src/lib.rs", "pub mod high;\npub mod low;\n"),
         ("k/src/high.rs", "pub mod inner { pub struct Type; }\n"),
