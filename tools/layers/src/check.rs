@@ -147,6 +147,22 @@ pub fn circles(tree: &Tree) -> Vec<Vec<FileId>> {
     circles
 }
 
+/// Returns a line for each import between files of `circle`: one of them has to go.
+pub fn imports_within(tree: &Tree, circle: &[FileId]) -> Vec<String> {
+    let file = |module: ModuleId| tree.modules[module].file;
+    let is_inside = |import: &Import| {
+        let [from, to] = [file(import.from), file(import.to)];
+        import.names_items && from != to && circle.contains(&from) && circle.contains(&to)
+    };
+    let inside = imports(tree).into_iter().filter(is_inside);
+    inside
+        .map(|import| {
+            let [from, to] = [import.from, import.to].map(|id| tree.file(id).display());
+            format!("{from}:{} imports from {to}", import.line)
+        })
+        .collect()
+}
+
 /// Returns a line for each of `all` that is larger than `most`, the largest first.
 pub fn too_large(tree: &Tree, all: &[Measured], most: usize, unit: &str) -> Vec<Offence> {
     let mut large: Vec<&Measured> = all.iter().filter(|one| one.size > most).collect();

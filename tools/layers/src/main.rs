@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use check::{check_layers, circles, too_large};
+use check::{check_layers, circles, imports_within, too_large};
 use table::Table;
 use tree::{FileId, Tree};
 
@@ -30,6 +30,9 @@ struct Options {
     /// Fail on long functions and structs too
     #[arg(long)]
     strict: bool,
+    /// List the imports that hold the circles together
+    #[arg(long)]
+    imports: bool,
     /// The workspace
     #[arg(long, default_value = ".")]
     workspace: PathBuf,
@@ -69,6 +72,10 @@ fn check_imports(options: &Options, table: &Table) -> Result<usize> {
             circle.len(),
             list(&tree, circle)
         );
+        if options.imports {
+            let imports = imports_within(&tree, circle);
+            imports.iter().for_each(|import| println!("    {import}"));
+        }
     }
     let largest = circles.first().map_or(0, Vec::len);
     println!(

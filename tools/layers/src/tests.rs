@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::check::{check_layers, circles, too_large};
+use crate::check::{check_layers, circles, imports_within, too_large};
 use crate::table::{Ban, Table};
 use crate::tree::Tree;
 
@@ -316,6 +316,16 @@ fn files_that_import_each_other_are_a_circle() {
     ];
     let circle = ["k/src/a.rs", "k/src/b.rs", "k/src/c.rs", "k/src/d.rs"];
     assert_eq!(circles_of(&files), [circle]);
+
+    let tree = read(&files);
+    let imports = imports_within(&tree, &circles(&tree)[0]);
+    let expected = [
+        "k/src/a.rs:1 imports from k/src/b.rs",
+        "k/src/b.rs:2 imports from k/src/c.rs",
+        "k/src/c.rs:2 imports from k/src/d.rs",
+        "k/src/d.rs:1 imports from k/src/a.rs",
+    ];
+    assert_eq!(imports, expected);
 }
 
 #[test]
