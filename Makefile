@@ -14,7 +14,7 @@ run: build ## boot the kernel in QEMU, profile it, show where the time went
 	$(out)/release/pmiscope run $(ARGS)
 
 test: kernel lint ## lints, tests of all parts, model checks, tests in QEMU; Miri if it is there
-	cargo test --locked --lib -p pmiscope-kernel -p pmiscope-loader
+	cargo test --locked --lib -p pmiscope-loader
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib -p pmiscope-profiler --target-dir $(out)/loom
 	@$(MAKE) --no-print-directory miri
 	cargo test --locked $(ARGS)
@@ -72,7 +72,7 @@ lint: ## format, clippy (warnings are errors) and imports between layers
 	@tools/setup.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked --lib --tests -p pmiscope-kernel -p pmiscope-loader -- -D warnings
+	cargo clippy --locked --lib --tests -p pmiscope-loader -- -D warnings
 	tools/freestanding.sh clippy -- -D warnings
 	cargo run --locked --quiet -p pmiscope-layers -- --report
 

@@ -30,8 +30,6 @@ use profiler::address::{CodeAddress, CodeRange};
 use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
-use crate::trap::entry;
-
 /// The numbers that the macro `RULE` puts into the table.
 mod kind {
     pub(super) const FRAME: u8 = 0;
@@ -177,23 +175,18 @@ fn table() -> &'static [Entry] {
     unsafe { slice::from_raw_parts(start, bytes / size_of::<Entry>()) }
 }
 
-/// How code keeps its caller while the instruction at `address` has not been
-/// executed.
+/// Returns true if the instruction at `address` is the assembly's.
+#[must_use]
+#[inline]
+pub fn contains(address: CodeAddress) -> bool {
+    code().contains(address)
+}
+
+/// How the assembly keeps its caller while the instruction at `address` has not been
+/// executed: by a binary search in a table of fixed size.
 #[must_use]
 #[inline]
 pub fn rule(address: CodeAddress) -> Rule {
-    if code().contains(address) {
-        rule_of_assembly(address)
-    } else {
-        Rule::FramePointer
-    }
-}
-
-/// A binary search in a table of fixed size, or none at all.
-fn rule_of_assembly(address: CodeAddress) -> Rule {
-    if let Some(rule) = entry::stub_rule(address) {
-        return rule;
-    }
     let after = table().partition_point(|entry| entry.address <= address.0);
     let Some(entry) = table()[..after].last() else {
         return Rule::FramePointer;

@@ -1,13 +1,20 @@
 //! How a run ends: a status to QEMU, and all cores at rest.
+//!
+//! Who has something to do then registers a hook:
+//!
+//! | hook           | called on                              | for example                |
+//! |----------------|----------------------------------------|----------------------------|
+//! | [`on_begin`]   | every core that is about to end the run | no sample any more         |
+//! | [`on_claim`]   | the one core that does, once           | stop the other cores       |
+//! | [`on_failure`] | that core, if the run has failed       | tell the host              |
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use spin::Once;
 use x86_64::instructions::{hlt, interrupts, port::PortWriteOnly};
 
 use crate::cpu;
-use crate::sampling;
 use crate::serial;
-use crate::smp;
 
 /// Why the run ended. QEMU's own status is twice the number plus one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,22 +40,84 @@ const NOBODY: u32 = u32::MAX;
 /// The core that is ending the run.
 static ENDING: AtomicU32 = AtomicU32::new(NOBODY);
 
-/// Makes this core the one that ends the run, and stops the others. If another
-/// core is at it already, this one does not return; if this one is (a panic in a
-/// panic, say), it goes on.
-pub fn begin() {
-    interrupts::disable();
-    // No sample from here on: its handler could wait for a core that is stopped.
-    sampling::cease();
-    let me = cpu::current_index();
-    match ENDING.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => smp::stop_others(),
-        Err(other) if other == me => {}
-        Err(_) => smp::stop_here(),
+/// The most hooks of a kind.
+const MAX_HOOKS: usize = 4;
+
+/// Functions that are called in the order in which they were registered.
+struct Hooks([Once<fn()>; MAX_HOOKS]);
+
+impl Hooks {
+    const fn new() -> Self {
+        Self([const { Once::new() }; MAX_HOOKS])
+    }
+
+    fn register(&self, hook: fn()) {
+        let mut is_registered = false;
+        for slot in &self.0 {
+            slot.call_once(|| {
+                is_registered = true;
+                hook
+            });
+            if is_registered {
+                return;
+            }
+        }
+        panic!("there are more than {MAX_HOOKS} hooks");
+    }
+
+    fn call(&self) {
+        self.0.iter().filter_map(Once::get).for_each(|hook| hook());
     }
 }
 
-/// Whether this core was ending the run before.
+static ON_BEGIN: Hooks = Hooks::new();
+static ON_CLAIM: Hooks = Hooks::new();
+static ON_FAILURE: Hooks = Hooks::new();
+
+/// Registers what every core does first that is about to end the run. It may be
+/// called several times, and on several cores at once.
+///
+/// # Panics
+///
+/// If there are too many hooks.
+pub fn on_begin(hook: fn()) {
+    ON_BEGIN.register(hook);
+}
+
+/// Registers what the core does that ends the run: once, interrupts off.
+///
+/// # Panics
+///
+/// If there are too many hooks.
+pub fn on_claim(hook: fn()) {
+    ON_CLAIM.register(hook);
+}
+
+/// Registers what is done if the run ends with another code than
+/// [`ExitCode::Success`].
+///
+/// # Panics
+///
+/// If there are too many hooks.
+pub fn on_failure(hook: fn()) {
+    ON_FAILURE.register(hook);
+}
+
+/// Makes this core the one that ends the run. Does not return if another core is
+/// ending it already; returns at once if this one is, as in a panic in a panic.
+pub fn begin() {
+    interrupts::disable();
+    // On this core before it can stop for another one.
+    ON_BEGIN.call();
+    let me = cpu::current_index();
+    match ENDING.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => ON_CLAIM.call(),
+        Err(other) if other == me => {}
+        Err(_) => cpu::stop_here(),
+    }
+}
+
+/// Returns true if this core is the one that ends the run.
 #[must_use]
 pub fn is_ending_here() -> bool {
     ENDING.load(Ordering::Acquire) == cpu::current_index()
@@ -59,7 +128,7 @@ pub fn is_ending_here() -> bool {
 pub fn exit(code: ExitCode) -> ! {
     begin();
     if code != ExitCode::Success {
-        sampling::fail();
+        ON_FAILURE.call();
     }
     serial::drain();
     // SAFETY: with the device QEMU ends; without it nothing listens at this port

@@ -1,4 +1,31 @@
-//! The order in which the kernel starts.
+//! The kernel of pmiscope: what is profiled, and where the profiler is proven.
+//!
+//! This file is the order in which things start; each folder is one thing. What does
+//! not touch the hardware is the crate `kernel_core`, whose tests run on the host.
+//!
+//! # Layers
+//!
+//! Each imports only from those before it. Who is below does not name its users:
+//! they register handlers, gates and hooks, and declare their own per-core variables.
+//!
+//! 1. `sync`, `time`, `assembly`; `cpu` and `serial`: the processor and a port.
+//! 2. `boot`: what the boot loader told, and the way onto our own stacks.
+//! 3. `memory`; `log` and `exit`.
+//! 4. `trap`.
+//! 5. `task` and `smp`.
+//! 6. What uses all that: `sampling`, `workload`, `selftest`, this file.
+//!
+//! # Principles
+//!
+//! 1. **Each core owns its own.** What a core needs in a trap is in its
+//!    `cpu::CoreBlock` or on its stacks; only booting and logging share locks.
+//! 2. **A stack says whose it is.** Every stack lies in one area of addresses,
+//!    by core and kind, over a hole that nothing is mapped in.
+//! 3. **The boot loader is left behind early**: `boot::BootInfo` is all that is
+//!    kept of it, then the kernel runs on its own stacks and page tables.
+//! 4. **What is not understood ends the run**, with a message that names the
+//!    core and a status that the host sees.
+
 //!
 //! The boot loader enters on its own stack and page tables, interrupts off, with
 //! the other cores waiting.
@@ -6,28 +33,56 @@
 #![no_std]
 #![no_main]
 
-use kernel::cpu::CoreBlock;
-use kernel::cpu::features::Features;
-use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap, workload};
+extern crate alloc;
+
+mod assembly;
+mod boot;
+mod build_id;
+mod config;
+mod cpu;
+mod exit;
+mod log;
+mod memory;
+mod nmi;
+mod panic;
+mod sampling;
+mod selftest;
+mod serial;
+mod smp;
+mod summary;
+mod sync;
+mod task;
+mod time;
+mod trap;
+mod workload;
+
+use crate::cpu::CoreBlock;
+use crate::cpu::features::Features;
+use crate::memory::paging;
 use profiler::contract::settings::RunKind;
 
 /// The first core, on the boot loader's stack.
 #[unsafe(no_mangle)]
 extern "C" fn kernel_entry() -> ! {
     log::start();
-    cpu::idt::load_early();
+    trap::load_early();
     let boot = boot::info();
     memory::start(boot, Features::get());
-    cpu::create_blocks(boot);
+    memory::stacks::create_cores(boot.apic_ids());
     boot::entry::enter_first_core(cpu::core(0), first_core)
 }
 
 /// The first core, on its own stack.
 extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     let boot = boot::info();
-    cpu::adopt(core, Features::get());
-    cpu::hpet::start(boot);
     trap::start();
+    smp::start();
+    task::start(workload::task_name);
+    workload::start();
+    workload::set_request(sampling::source::ipi::Driver::ask);
+    sampling::set_gates();
+    adopt(core);
+    cpu::hpet::start(boot.hpet.ok().map(paging::map_device));
     smp::online();
     smp::start_others(boot, other_core);
     smp::ping_others();
@@ -46,9 +101,14 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
 
 /// Every other core, on its own stack.
 extern "C" fn other_core(core: &'static CoreBlock) -> ! {
-    cpu::adopt(core, Features::get());
+    adopt(core);
     smp::online();
     smp::idle()
 }
 
-mod summary;
+/// Makes the running core this block's.
+fn adopt(core: &'static CoreBlock) {
+    cpu::adopt(core);
+    trap::load();
+    cpu::enable(core, Features::get(), paging::map_device);
+}

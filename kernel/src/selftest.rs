@@ -23,7 +23,8 @@ use crate::memory::stacks::{self, StackKind};
 use crate::sampling::aim;
 use crate::smp;
 use crate::trap::{self, vector};
-use crate::workload::{Scratch, Workload, arithmetic};
+use crate::workload::scratch::Scratch;
+use crate::workload::{Workload, arithmetic};
 
 /// A self-test, and what it is called.
 type Test = (&'static str, fn());

@@ -4,24 +4,29 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::{mem, ptr};
 
-use x86_64::instructions::{hlt, interrupts};
+use x86_64::instructions::interrupts;
 
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
+use crate::memory::paging;
+use crate::per_core;
 use crate::time::Deadline;
-use crate::trap::{TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 
 /// How long nothing may happen while cores start or answer, in ticks of the time
 /// stamp counter: some seconds. An emulator runs 255 cores in turns.
-pub(crate) const PATIENCE: u64 = 10_000_000_000;
+pub(crate) const TIMEOUT_TICKS: u64 = 10_000_000_000;
+
+/// The vector by which another core wants attention.
+const CALL_VECTOR: u8 = 0x40;
 
 /// The first core.
 const FIRST: u32 = 0;
 
 /// What a core knows of the pings it got.
-pub struct Ping {
+struct Ping {
     /// How many calls from the first core asked for an answer.
     received: AtomicU64,
     /// What the core that received the last one is, by its own APIC.
@@ -32,8 +37,7 @@ pub struct Ping {
 
 impl Ping {
     /// None so far.
-    #[must_use]
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self {
             received: AtomicU64::new(0),
             apic_id: AtomicU32::new(u32::MAX),
@@ -42,14 +46,24 @@ impl Ping {
     }
 }
 
-impl Default for Ping {
-    fn default() -> Self {
-        Self::new()
-    }
+per_core! {
+    /// What each core knows of the pings that it got.
+    static PING: Ping = Ping::new();
+}
+
+per_core! {
+    /// What others left for each core to do.
+    static MAILBOX: Mailbox = Mailbox::new();
 }
 
 /// Answers that the first core got.
 static ANSWERS: AtomicU64 = AtomicU64::new(0);
+
+/// Registers the handler of calls, and that the end of the run stops all cores.
+pub fn start() {
+    trap::register(CALL_VECTOR, on_call);
+    exit::on_claim(stop_others);
+}
 
 /// Starts all other cores, which continue in `main`, and waits until each is
 /// [`online`].
@@ -60,10 +74,10 @@ static ANSWERS: AtomicU64 = AtomicU64::new(0);
 pub fn start_others(boot: &BootInfo, main: boot::entry::CoreMain) {
     let others = &cpu::cores()[1..];
     for core in others {
-        boot::entry::start_core(boot, core, main);
+        boot::entry::start_core(boot, core, paging::root(), main);
     }
     for core in others {
-        let came = Deadline::after(PATIENCE).wait_for(|| core.online.load(Ordering::Acquire));
+        let came = Deadline::after(TIMEOUT_TICKS).wait_for(|| core.online.load(Ordering::Acquire));
         assert!(
             came,
             "core {} (APIC id {}) did not start",
@@ -86,18 +100,18 @@ pub fn online() {
 /// If one does not answer in time, or another does: the message names it.
 pub fn ping_others() {
     for (before, core) in (0..).zip(&cpu::cores()[1..]) {
-        core.ping.asked.store(true, Ordering::Release);
+        PING.get(core).asked.store(true, Ordering::Release);
         call(core);
         let answered =
-            Deadline::after(PATIENCE).wait_for(|| ANSWERS.load(Ordering::Acquire) > before);
+            Deadline::after(TIMEOUT_TICKS).wait_for(|| ANSWERS.load(Ordering::Acquire) > before);
         let (index, id) = (core.index, core.apic_id);
         assert!(
             answered,
             "core {index} (APIC id {id}) did not answer a ping"
         );
-        let received = core.ping.received.load(Ordering::Acquire);
+        let received = PING.get(core).received.load(Ordering::Acquire);
         let answers = ANSWERS.load(Ordering::Acquire);
-        let by = core.ping.apic_id.load(Ordering::Acquire);
+        let by = PING.get(core).apic_id.load(Ordering::Acquire);
         assert!(
             (received, answers, by) == (1, before + 1, id),
             "core {index} (APIC id {id}): 1 ping arrived {received} times, \
@@ -109,26 +123,23 @@ pub fn ping_others() {
 
 /// Interrupts another core so that it looks for what was left for it.
 pub fn call(core: &CoreBlock) {
-    // SAFETY: `trap::start` registered the vector before any core was started.
-    unsafe {
-        apic::registers().send(
-            Message::Fixed(vector::CALL),
-            Destination::Core(core.apic_id),
-        )
-    };
+    // SAFETY: `start` registered the vector before any core was started.
+    unsafe { apic::registers().send(Message::Fixed(CALL_VECTOR), Destination::Core(core.apic_id)) };
 }
 
 /// What the vector of [`call`] does. Work in the mailbox needs nothing: the idle
 /// loop looks there once the interrupt has ended its halt.
-pub(crate) fn on_call(_: &mut TrapFrame) {
+fn on_call(_: &mut TrapFrame) {
     let core = cpu::current();
     let registers = apic::registers();
     registers.end_of_interrupt();
     if core.index == FIRST {
         ANSWERS.fetch_add(1, Ordering::AcqRel);
-    } else if core.ping.asked.swap(false, Ordering::AcqRel) {
-        core.ping.apic_id.store(registers.id(), Ordering::Release);
-        core.ping.received.fetch_add(1, Ordering::AcqRel);
+    } else if PING.get(core).asked.swap(false, Ordering::AcqRel) {
+        PING.get(core)
+            .apic_id
+            .store(registers.id(), Ordering::Release);
+        PING.get(core).received.fetch_add(1, Ordering::AcqRel);
         call(cpu::core(FIRST));
     }
 }
@@ -137,12 +148,11 @@ pub(crate) fn on_call(_: &mut TrapFrame) {
 pub type Work = fn();
 
 /// Where work for a core is left: one piece at a time.
-pub struct Mailbox(AtomicPtr<()>);
+struct Mailbox(AtomicPtr<()>);
 
 impl Mailbox {
     /// No work.
-    #[must_use]
-    pub const fn new() -> Self {
+    const fn new() -> Self {
         Self(AtomicPtr::new(ptr::null_mut()))
     }
 
@@ -175,7 +185,7 @@ impl Default for Mailbox {
 /// If it has not begun the work that it was given last.
 pub fn give(core: &CoreBlock, work: Work) {
     assert!(
-        core.mailbox.put(work),
+        MAILBOX.get(core).put(work),
         "core {} has not begun its last work",
         core.index
     );
@@ -184,7 +194,7 @@ pub fn give(core: &CoreBlock, work: Work) {
 
 /// Runs what others give to this core, and halts between. Interrupts are on.
 pub fn idle() -> ! {
-    let mailbox = &cpu::current().mailbox;
+    let mailbox = MAILBOX.current();
     loop {
         // Off, so that a call after the look does not end a halt that has not begun.
         interrupts::disable();
@@ -203,7 +213,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Stops all other cores, by NMI so that interrupts may be off there. Returns
 /// when all have stopped, or when one has not for too long.
-pub fn stop_others() {
+fn stop_others() {
     STOP.store(true, Ordering::Release);
     if !apic::is_started() {
         return;
@@ -217,7 +227,7 @@ pub fn stop_others() {
         unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
     }
     // One deadline for all: who hangs with NMIs blocked is left as it is.
-    let deadline = Deadline::after(PATIENCE / 4);
+    let deadline = Deadline::after(TIMEOUT_TICKS / 4);
     for core in others {
         let _ = deadline.wait_for(|| core.stopped.load(Ordering::Acquire));
     }
@@ -228,15 +238,6 @@ pub fn stop_others() {
 #[inline]
 pub fn stop_if_asked() {
     if STOP.load(Ordering::Acquire) && !exit::is_ending_here() {
-        stop_here();
-    }
-}
-
-/// Stops this core for good.
-pub fn stop_here() -> ! {
-    interrupts::disable();
-    cpu::current().stopped.store(true, Ordering::Release);
-    loop {
-        hlt();
+        cpu::stop_here();
     }
 }

@@ -1,10 +1,11 @@
 //! What the log says once everything is up.
 
-use kernel::boot::{BootInfo, build_id};
-use kernel::cpu::apic::{self, Registers};
-use kernel::cpu::features::Features;
-use kernel::cpu::{self, hpet};
-use kernel::memory::{frames, paging};
+use crate::boot::BootInfo;
+use crate::build_id;
+use crate::cpu::apic::{self, Registers};
+use crate::cpu::features::Features;
+use crate::cpu::{self, hpet};
+use crate::memory::{frames, paging};
 
 /// Logs what was found and what was made of it.
 ///
@@ -32,7 +33,7 @@ pub fn log(boot: &BootInfo) {
     if let Err(problem) = boot.hpet {
         log::info!("no HPET: {problem}");
     }
-    let audit = paging::audit(boot);
+    let audit = paging::audit::check(boot);
     log::info!(
         "memory: {} MiB free; {} KiB of text, mapped once and read-only; {} mappings",
         frames::free_bytes() >> 20,

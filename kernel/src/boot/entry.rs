@@ -12,12 +12,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use limine::mp::MpInfo;
 use x86_64::VirtAddr;
 use x86_64::registers::rflags::RFlags;
+use x86_64::structures::paging::PhysFrame;
 
 use super::BootInfo;
 use crate::assembly;
 use crate::cpu::CoreBlock;
-use crate::memory::paging;
-use crate::trap::TrapFrame;
+use crate::cpu::frame::TrapFrame;
 
 /// The page tables that other cores load: a physical address.
 static ROOT: AtomicU64 = AtomicU64::new(0);
@@ -111,15 +111,21 @@ pub fn divert_to_stack(frame: &mut TrapFrame, core: &'static CoreBlock, main: Co
     frame.rflags &= !RFlags::INTERRUPT_FLAG.bits();
 }
 
-/// Lets another core run `main` on its own stack, under the kernel's page tables.
+/// Lets another core run `main` on its own stack, under the page tables whose root
+/// `page_tables` is.
 ///
 /// # Panics
 ///
 /// If the boot loader knows no such core.
-pub fn start_core(boot: &BootInfo, core: &'static CoreBlock, main: CoreMain) {
+pub fn start_core(
+    boot: &BootInfo,
+    core: &'static CoreBlock,
+    page_tables: PhysFrame,
+    main: CoreMain,
+) {
     let info = boot.core(core.apic_id);
     let info = info.unwrap_or_else(|| panic!("no core has APIC id {}", core.apic_id));
-    ROOT.store(paging::root().start_address().as_u64(), Ordering::Relaxed);
+    ROOT.store(page_tables.start_address().as_u64(), Ordering::Relaxed);
     OTHER_CORE_MAIN.store(
         VirtAddr::from_ptr(main as *const ()).as_u64(),
         Ordering::Relaxed,

@@ -3,10 +3,9 @@
 //! That map covers the first 4 GiB whatever is there, and above them what the
 //! memory map calls memory. Reading elsewhere would fault.
 
+use kernel_core::acpi::PhysicalMemory;
 use limine::memmap;
 use x86_64::VirtAddr;
-
-use crate::acpi::PhysicalMemory;
 
 const ALWAYS_MAPPED: u64 = 4 << 30;
 

@@ -4,18 +4,16 @@
 //! kernel leaves it alone: [`BootInfo`] points into it, and the other cores wait
 //! in it until they are started. It is a few MiB at most.
 
-pub mod build_id;
 pub mod entry;
 mod firmware;
 mod requests;
 
+use kernel_core::acpi;
 use limine::memmap;
 use limine::mp::MpInfo;
 use limine::request::MpResponse;
 use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
-
-use crate::acpi;
 
 /// What lies in a region of physical memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,8 +49,6 @@ pub struct BootInfo {
     pub bootloader_version: &'static str,
     /// The words that the kernel was started with.
     pub command_line: &'static str,
-    /// The kernel's own file, if the boot loader kept it.
-    pub executable: Option<&'static [u8]>,
     /// Where the image begins in physical memory; it is contiguous there.
     pub image_physical: PhysAddr,
     /// Where the image begins in virtual memory.
@@ -112,7 +108,6 @@ fn collect() -> BootInfo {
         bootloader: bootloader.map_or("unknown", |response| response.name()),
         bootloader_version: bootloader.map_or("", |response| response.version()),
         command_line,
-        executable: file.map(|file| file.data()),
         image_physical: PhysAddr::new(address.physical_base),
         image_virtual: VirtAddr::new(address.virtual_base),
         direct_map,

@@ -6,10 +6,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use x86_64::VirtAddr;
 
 use super::descriptors::Descriptors;
-use crate::memory::stacks::{self, Stack, StackKind};
+use super::stack::{Stack, StackKind};
 use crate::sampling::CoreState;
-use crate::smp::{Mailbox, Ping};
-use crate::task::CoreTasks;
 
 /// A core's own state. Other cores may read all of it; what changes is atomic.
 ///
@@ -44,18 +42,18 @@ pub struct CoreBlock {
     pub joined: AtomicBool,
     /// What its sampling needs.
     pub sampling: CoreState,
-    /// Pings that the core got.
-    pub ping: Ping,
-    /// Work that another core left for it.
-    pub mailbox: Mailbox,
-    /// Its tasks.
-    pub tasks: CoreTasks,
+    /// How far the core's variables are from the template's.
+    pub(super) per_core_distance: usize,
 }
 
 impl CoreBlock {
-    /// The block of core `index`, for ever, with its stacks.
-    pub(super) fn create(index: u32, apic_id: u32) -> &'static Self {
-        let stacks = stacks::create(index);
+    /// The block of core `index`, for ever.
+    pub(super) fn create(
+        index: u32,
+        apic_id: u32,
+        stacks: [Stack; StackKind::ALL.len()],
+        per_core_distance: usize,
+    ) -> &'static Self {
         let block = Box::leak(Box::new(Self {
             this: VirtAddr::zero(),
             entry_stack: stacks[StackKind::Kernel as usize].entry(),
@@ -69,14 +67,9 @@ impl CoreBlock {
             nmis_without_room: AtomicU64::new(0),
             joined: AtomicBool::new(false),
             sampling: CoreState::default(),
-            ping: Ping::new(),
-            mailbox: Mailbox::new(),
-            tasks: CoreTasks::new(),
+            per_core_distance,
         }));
         block.this = VirtAddr::from_ptr(block);
-        for stack in &stacks {
-            stacks::write_owner(stack, block);
-        }
         block
     }
 

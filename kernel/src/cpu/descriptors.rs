@@ -12,7 +12,7 @@ use x86_64::registers::segmentation::{CS, DS, ES, FS, SS, Segment};
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
 use x86_64::structures::tss::TaskStateSegment;
 
-use crate::memory::stacks::{Stack, StackKind};
+use super::stack::{Stack, StackKind};
 
 /// The interrupt stack table's entries, as the IDT numbers them: from 1.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

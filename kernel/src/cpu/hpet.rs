@@ -4,9 +4,6 @@
 use spin::Once;
 use x86_64::VirtAddr;
 
-use crate::boot::BootInfo;
-use crate::memory::paging;
-
 /// A register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Register {
@@ -54,13 +51,9 @@ pub struct Hpet {
 
 static HPET: Once<Option<Hpet>> = Once::new();
 
-/// Maps the HPET's registers, if the boot information says where they are.
-pub fn start(boot: &BootInfo) {
-    HPET.call_once(|| {
-        let address = boot.hpet.ok()?;
-        let base = paging::map_device(address);
-        Some(Hpet { base })
-    });
+/// Says where the HPET's registers are mapped, if there is one.
+pub fn start(base: Option<VirtAddr>) {
+    HPET.call_once(|| base.map(|base| Hpet { base }));
 }
 
 /// The machine's HPET, if it has one; nothing before [`start`].

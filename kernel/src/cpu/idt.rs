@@ -1,93 +1,68 @@
-//! The interrupt descriptor table: one for all cores, an entry stub per vector.
+//! The interrupt descriptor table: one for all cores, a gate per vector.
 //!
 //! Every gate is an interrupt gate: the processor clears the interrupt flag on
-//! the way in, so that a stub's first instructions are not interrupted.
-
-use core::mem::size_of;
+//! the way in, so that an entry's first instructions are not interrupted. What the
+//! gates lead to is the caller's: a function from vectors to addresses, each of code
+//! that follows the processor's convention for its vector.
 
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::tables;
-use x86_64::registers::segmentation::{CS, Segment};
 use x86_64::structures::DescriptorTablePointer;
+use x86_64::structures::idt::{Entry, ExceptionVector, HandlerFunc};
 
 use super::descriptors::InterruptStack;
-use crate::sampling::turns;
-use crate::trap::{debug, entry, nmi, vector};
 
-/// An interrupt gate of long mode (SDM vol. 3, figure 7-8).
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-struct Gate {
-    offset_low: u16,
-    selector: u16,
-    stack: u8,
-    kind: u8,
-    offset_middle: u16,
-    offset_high: u32,
-    reserved: u32,
-}
+type Table = [Entry<HandlerFunc>; 256];
 
-const PRESENT_INTERRUPT_GATE: u8 = 0x8e;
+/// What a vector's gate leads to.
+pub type Entries = fn(u8) -> VirtAddr;
 
-const _: () = assert!(size_of::<Gate>() == 16);
+/// Vectors whose handlers have a stack of their own.
+const STACKS: [(ExceptionVector, InterruptStack); 4] = [
+    (ExceptionVector::NonMaskableInterrupt, InterruptStack::Nmi),
+    (ExceptionVector::Double, InterruptStack::DoubleFault),
+    (ExceptionVector::Debug, InterruptStack::Debug),
+    (ExceptionVector::MachineCheck, InterruptStack::MachineCheck),
+];
 
-type Table = [Gate; 256];
-
-/// Gates to the stubs of all vectors, on the stacks that `stack` says.
-fn table(stack: impl Fn(u8) -> Option<InterruptStack>) -> Table {
-    let selector = CS::get_reg().0;
-    let mut vector = 0;
-    [(); 256].map(|()| {
-        let stub = match vector {
-            vector::NMI if stack(vector).is_some() => nmi::entry(),
-            vector::DEBUG if stack(vector).is_some() => debug::entry(),
-            vector::TURN => turns::entry(),
-            _ => entry::stub(vector),
-        };
-        let bytes = stub.as_u64().to_le_bytes();
-        let [a, b, c, d, e, f, g, h] = bytes;
-        let gate = Gate {
-            offset_low: u16::from_le_bytes([a, b]),
-            selector,
-            stack: stack(vector).map_or(0, |stack| stack as u8),
-            kind: PRESENT_INTERRUPT_GATE,
-            offset_middle: u16::from_le_bytes([c, d]),
-            offset_high: u32::from_le_bytes([e, f, g, h]),
-            reserved: 0,
-        };
-        vector = vector.wrapping_add(1);
-        gate
-    })
+/// Gates to the entries of all vectors, in the code segment that is in use; those in
+/// `stacks` switch to a stack of their own.
+fn table(entries: Entries, stacks: &[(ExceptionVector, InterruptStack)]) -> Table {
+    let mut table = [const { Entry::missing() }; 256];
+    for (vector, gate) in (0..=u8::MAX).zip(&mut table) {
+        // SAFETY: `entries` gives code that follows the processor's convention.
+        let options = unsafe { gate.set_handler_addr(entries(vector)) };
+        let own = stacks.iter().find(|(own, _)| *own as u8 == vector);
+        if let Some(&(_, stack)) = own {
+            // SAFETY: each core has this stack, for this vector alone. The crate counts
+            // from 0.
+            unsafe { options.set_stack_index(stack as u16 - 1) };
+        }
+    }
+    table
 }
 
 fn load_table(table: &'static Table) {
+    #[expect(clippy::cast_possible_truncation, reason = "4096 bytes")]
     let pointer = DescriptorTablePointer {
-        limit: 256 * 16 - 1,
+        limit: (size_of::<Table>() - 1) as u16,
         base: VirtAddr::from_ptr(table),
     };
-    // SAFETY: the table lives for ever, and each of its gates leads to a stub that
+    // SAFETY: the table lives for ever, and each of its gates leads to code that
     // follows the processor's convention for that vector.
     unsafe { tables::lidt(&pointer) };
 }
 
 /// Loads a table for the time before the first core has its own segments and
 /// stacks: a trap then uses what the boot loader left, but it is reported.
-pub fn load_early() {
+pub fn load_early(entries: Entries) {
     static EARLY: Once<Table> = Once::new();
-    load_table(EARLY.call_once(|| table(|_| None)));
+    load_table(EARLY.call_once(|| table(entries, &[])));
 }
 
 /// Loads the table that all cores share. Each must have its segments by then.
-pub(super) fn load() {
+pub fn load(entries: Entries) {
     static TABLE: Once<Table> = Once::new();
-    load_table(TABLE.call_once(|| {
-        table(|vector| match vector {
-            vector::NMI => Some(InterruptStack::Nmi),
-            vector::DOUBLE_FAULT => Some(InterruptStack::DoubleFault),
-            vector::DEBUG => Some(InterruptStack::Debug),
-            vector::MACHINE_CHECK => Some(InterruptStack::MachineCheck),
-            _ => None,
-        })
-    }));
+    load_table(TABLE.call_once(|| table(entries, &STACKS)));
 }

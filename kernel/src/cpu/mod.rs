@@ -9,11 +9,15 @@ pub mod block;
 pub mod control;
 pub mod descriptors;
 pub mod features;
+pub mod frame;
 pub mod hpet;
 pub mod idle;
 pub mod idt;
 pub mod msr;
+pub mod per_core;
+pub mod stack;
 pub mod tick;
+pub mod trap_flag;
 
 pub use block::CoreBlock;
 
@@ -21,43 +25,52 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Once;
+use x86_64::instructions::{hlt, interrupts};
 
-use crate::boot::BootInfo;
+use apic::MapDevice;
 use features::Features;
+use stack::{Stack, StackKind};
 
 static CORES: Once<Vec<&'static CoreBlock>> = Once::new();
 /// Whether the first core's GS base is set; the others set theirs before they
 /// do anything that could ask.
-static KNOWS_ITSELF: AtomicBool = AtomicBool::new(false);
+static GS_BASE_SET: AtomicBool = AtomicBool::new(false);
 
 /// The most cores that there is room for: xAPIC identifiers end at 254.
 pub const MAX_CORES: usize = 255;
 
-/// Makes the blocks of all cores, stacks and descriptor tables included.
+/// Makes the blocks of all cores, descriptor tables included. Core `n` gets the `n`th
+/// of `apic_ids`, and `stacks(n)`.
 ///
 /// # Panics
 ///
 /// If there are more than [`MAX_CORES`], or memory is used up.
-pub fn create_blocks(boot: &BootInfo) {
-    let blocks = (0..).zip(boot.apic_ids()).map(|(index, apic_id)| {
+pub fn create_blocks(
+    apic_ids: impl Iterator<Item = u32>,
+    stacks: impl Fn(u32) -> [Stack; StackKind::ALL.len()],
+) {
+    let blocks = (0..).zip(apic_ids).map(|(index, apic_id)| {
         assert!(
             (index as usize) < MAX_CORES,
             "there are more than {MAX_CORES} cores"
         );
-        CoreBlock::create(index, apic_id)
+        CoreBlock::create(index, apic_id, stacks(index), per_core::create_copy())
     });
     CORES.call_once(|| blocks.collect());
 }
 
-/// Makes the running core this block's: descriptor tables, control registers,
-/// per-core pointer, APIC.
-pub fn adopt(core: &'static CoreBlock, features: &Features) {
+/// Makes the running core this block's: the per-core pointer, segments and stacks. The
+/// gates come next, then [`enable`].
+pub fn adopt(core: &'static CoreBlock) {
     msr::gs::set_base(core);
     core.descriptors.load();
-    KNOWS_ITSELF.store(true, Ordering::Relaxed);
-    idt::load();
+    GS_BASE_SET.store(true, Ordering::Relaxed);
+}
+
+/// Sets the running core's control registers, and switches its APIC on.
+pub fn enable(core: &'static CoreBlock, features: &Features, map_device: MapDevice) {
     control::set(features);
-    apic::start(core);
+    apic::start(core, map_device);
 }
 
 /// All cores, the first core first.
@@ -82,7 +95,7 @@ pub fn core(index: u32) -> &'static CoreBlock {
 #[must_use]
 #[inline]
 pub fn current() -> &'static CoreBlock {
-    debug_assert!(KNOWS_ITSELF.load(Ordering::Relaxed));
+    debug_assert!(GS_BASE_SET.load(Ordering::Relaxed));
     msr::gs::block()
 }
 
@@ -90,9 +103,18 @@ pub fn current() -> &'static CoreBlock {
 /// know itself.
 #[must_use]
 pub fn current_index() -> u32 {
-    if KNOWS_ITSELF.load(Ordering::Relaxed) {
+    if GS_BASE_SET.load(Ordering::Relaxed) {
         msr::gs::block().index
     } else {
         0
+    }
+}
+
+/// Stops this core for good.
+pub fn stop_here() -> ! {
+    interrupts::disable();
+    current().stopped.store(true, Ordering::Release);
+    loop {
+        hlt();
     }
 }

@@ -4,7 +4,9 @@
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::apic::{self, Register};
-use crate::trap::vector;
+
+/// The vector of ticks. Whoever calls [`enable`] registers its handler before.
+pub const VECTOR: u8 = 0x45;
 
 /// The APIC timer's counts in a tick; 0: there are no ticks.
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -21,14 +23,14 @@ pub fn enable() {
     // SAFETY: a valid divider; a stopped timer delivers nothing.
     unsafe { registers.write(Register::TimerDivide, apic::TIMER_DIVIDE_BY_1) };
     // SAFETY: one shot; the vector has a handler.
-    unsafe { registers.write(Register::LvtTimer, vector::TICK.into()) };
+    unsafe { registers.write(Register::LvtTimer, VECTOR.into()) };
 }
 
 /// Lets ticks come one after the other on the running core, whether it halts or not,
 /// until it calls [`enable`].
 pub fn repeat() {
     let registers = apic::registers();
-    let entry = apic::TIMER_PERIODIC | u32::from(vector::TICK);
+    let entry = apic::TIMER_PERIODIC | u32::from(VECTOR);
     // SAFETY: the vector has a handler.
     unsafe { registers.write(Register::LvtTimer, entry) };
     arm();

@@ -7,32 +7,25 @@
 //! | `0xffff_fe00_0000_0000` | stacks, by core and kind, holes between them     |
 //! | `0xffff_ffff_8000_0000` | the kernel's image, by the ELF's permissions     |
 
+pub mod direct;
 pub mod frames;
 pub mod heap;
-#[cfg(target_os = "none")]
 pub mod image;
-#[cfg(target_os = "none")]
 pub mod paging;
-#[cfg(target_os = "none")]
 pub mod stacks;
 
-#[cfg(target_os = "none")]
-mod start {
-    use super::{frames, paging};
-    use crate::boot::BootInfo;
-    use crate::cpu::features::Features;
+use crate::boot::BootInfo;
+use crate::cpu::features::Features;
 
-    /// Finds the free frames and moves the first core to the kernel's own page
-    /// tables. The heap works from here on.
-    ///
-    /// # Panics
-    ///
-    /// If there is too little memory, or what page tables allow is not what was
-    /// meant.
-    pub fn start(boot: &'static BootInfo, features: &Features) {
-        frames::start(boot);
-        paging::start(boot, features);
-    }
+/// Finds the free frames and moves the first core to the kernel's own page
+/// tables. The heap works from here on.
+///
+/// # Panics
+///
+/// If there is too little memory, or what page tables allow is not what was
+/// meant.
+pub fn start(boot: &'static BootInfo, features: &Features) {
+    direct::start(boot.direct_map);
+    frames::start(boot);
+    paging::start(boot, features);
 }
-#[cfg(target_os = "none")]
-pub use start::start;

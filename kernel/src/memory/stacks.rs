@@ -20,12 +20,14 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use profiler::format::Text;
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 
 use super::paging;
+pub use crate::cpu::stack::{Stack, StackKind};
 use crate::cpu::{self, CoreBlock};
-use crate::task;
 
 const AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe00_0000_0000);
 /// Address space for one stack and the hole below it, in bytes.
@@ -35,146 +37,68 @@ const CORE_BYTES: u64 = SLOT * SLOTS_PER_CORE;
 
 /// Where the stacks of tasks lie, a slot each, by the tasks' numbers.
 const TASK_AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe01_0000_0000);
-/// The size of a task's stack, in bytes.
-const TASK_STACK: u64 = 64 << 10;
 
 /// Slots of tasks whose stacks are mapped: those below.
 static TASK_STACKS: AtomicU16 = AtomicU16::new(0);
 
-/// What a stack is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum StackKind {
-    /// What the core starts on, and idles on.
-    Kernel,
-    /// Where NMIs land.
-    Nmi,
-    /// Where NMIs are handled, one in another if need be: see `trap::nmi`.
-    NmiHandler,
-    /// #DF: the stack that was in use may be what is broken.
-    DoubleFault,
-    /// #DB: may come between any two instructions.
-    Debug,
-    /// #MC: likewise.
-    MachineCheck,
-    /// A task's own, interrupts included.
-    Task,
-}
-
-impl StackKind {
-    /// Those that each core has, in the order in which they lie in memory.
-    pub const ALL: [Self; 6] = [
-        Self::Kernel,
-        Self::Nmi,
-        Self::NmiHandler,
-        Self::DoubleFault,
-        Self::Debug,
-        Self::MachineCheck,
-    ];
-
-    /// The size of such a stack, in bytes.
-    #[must_use]
-    pub const fn bytes(self) -> u64 {
-        match self {
-            Self::Kernel => 64 << 10,
-            Self::NmiHandler => 32 << 10,
-            Self::Task => TASK_STACK,
-            _ => 16 << 10,
-        }
-    }
-
-    /// The name, as messages have it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kernel => "kernel",
-            Self::Nmi => "NMI",
-            Self::NmiHandler => "NMI handler",
-            Self::DoubleFault => "double fault",
-            Self::Debug => "debug",
-            Self::MachineCheck => "machine check",
-            Self::Task => "task",
-        }
+fn place(core: u32, kind: StackKind) -> Stack {
+    let high = AREA + u64::from(core) * CORE_BYTES + (kind as u64 + 1) * SLOT;
+    Stack {
+        kind,
+        low: high - kind.bytes(),
+        high,
     }
 }
 
-/// A stack.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(C)]
-pub struct Stack {
-    /// What it is for.
-    pub kind: StackKind,
-    /// The lowest mapped address.
-    pub low: VirtAddr,
-    /// The first address past it.
-    pub high: VirtAddr,
+/// The stack of the task with this number, made or not.
+#[must_use]
+pub fn of_task(number: u16) -> Stack {
+    let kind = StackKind::Task;
+    let high = TASK_AREA + (u64::from(number) + 1) * SLOT;
+    Stack {
+        kind,
+        low: high - kind.bytes(),
+        high,
+    }
 }
 
-impl Stack {
-    /// Where the stack pointer starts: below the block's address.
-    #[must_use]
-    pub fn entry(&self) -> VirtAddr {
-        self.high - 16
+/// Maps the stack and writes its canary. Returns false if memory is used up.
+fn map(stack: &Stack) -> bool {
+    let pages = Page::range(
+        Page::containing_address(stack.low),
+        Page::containing_address(stack.high),
+    );
+    if !pages.into_iter().all(paging::map_stack_page) {
+        return false;
     }
-
-    fn place(core: u32, kind: StackKind) -> Self {
-        let high = AREA + u64::from(core) * CORE_BYTES + (kind as u64 + 1) * SLOT;
-        Self {
-            kind,
-            low: high - kind.bytes(),
-            high,
-        }
+    let words = canary(stack);
+    let mut at = words.start;
+    while at < words.end {
+        // SAFETY: the stack's lowest bytes, mapped above and not in use.
+        unsafe { at.write_volatile(canary_word(at)) };
+        at = at.wrapping_add(1);
     }
+    true
+}
 
-    /// The stack of the task with this number, made or not.
-    #[must_use]
-    pub fn of_task(number: u16) -> Self {
-        let high = TASK_AREA + (u64::from(number) + 1) * SLOT;
-        Self {
-            kind: StackKind::Task,
-            low: high - TASK_STACK,
-            high,
-        }
-    }
-
-    /// Maps the stack and writes its canary. Whether there was memory for it.
-    fn map(&self) -> bool {
-        let pages = Page::range(
-            Page::containing_address(self.low),
-            Page::containing_address(self.high),
-        );
-        if !pages.into_iter().all(paging::map_stack_page) {
+/// Returns true if the canary is as it was written.
+fn is_canary_whole(stack: &Stack) -> bool {
+    let words = canary(stack);
+    let mut at = words.start;
+    while at < words.end {
+        // SAFETY: callers have a stack that is mapped, and stays so for ever.
+        let word = unsafe { at.read_volatile() };
+        if word != canary_word(at) {
             return false;
         }
-        let canary = self.canary();
-        let mut at = canary.start;
-        while at < canary.end {
-            // SAFETY: the stack's lowest bytes, mapped above and not in use.
-            unsafe { at.write_volatile(canary_word(at)) };
-            at = at.wrapping_add(1);
-        }
-        true
+        at = at.wrapping_add(1);
     }
+    true
+}
 
-    /// Whether the canary is as it was written.
-    fn is_canary_whole(&self) -> bool {
-        let canary = self.canary();
-        let mut at = canary.start;
-        while at < canary.end {
-            // SAFETY: callers have a stack that is mapped, and stays so for ever.
-            let word = unsafe { at.read_volatile() };
-            if word != canary_word(at) {
-                return false;
-            }
-            at = at.wrapping_add(1);
-        }
-        true
-    }
-
-    fn canary(&self) -> Range<*mut u64> {
-        let low: *mut u64 = self.low.as_mut_ptr();
-        low..low.wrapping_add(CANARY_WORDS)
-    }
+fn canary(stack: &Stack) -> Range<*mut u64> {
+    let low: *mut u64 = stack.low.as_mut_ptr();
+    low..low.wrapping_add(CANARY_WORDS)
 }
 
 const CANARY_WORDS: usize = 4;
@@ -189,10 +113,10 @@ fn canary_word(at: *const u64) -> u64 {
 /// # Panics
 ///
 /// If memory is used up, or the core has its stacks already.
-pub fn create(core: u32) -> [Stack; StackKind::ALL.len()] {
+fn create(core: u32) -> [Stack; StackKind::ALL.len()] {
     StackKind::ALL.map(|kind| {
-        let stack = Stack::place(core, kind);
-        assert!(stack.map(), "no memory for a stack");
+        let stack = place(core, kind);
+        assert!(map(&stack), "no memory for a stack");
         stack
     })
 }
@@ -201,7 +125,7 @@ pub fn create(core: u32) -> [Stack; StackKind::ALL.len()] {
 /// that was made. Whether there was memory for it; if not, no more are to be made.
 #[must_use]
 pub fn create_for_task(number: u16) -> bool {
-    let made = Stack::of_task(number).map();
+    let made = map(&of_task(number));
     if made {
         TASK_STACKS.store(number + 1, Ordering::Release);
     }
@@ -215,12 +139,26 @@ pub fn of_task_at(sp: u64) -> Option<Stack> {
     // A full descending stack: the pointer may equal the upper end.
     let offset = sp.wrapping_sub(TASK_AREA.as_u64()).wrapping_sub(1);
     let number = u16::try_from(offset / SLOT).ok()?;
-    let stack = (number < TASK_STACKS.load(Ordering::Acquire)).then(|| Stack::of_task(number));
+    let stack = (number < TASK_STACKS.load(Ordering::Acquire)).then(|| of_task(number));
     stack.filter(|stack| stack.low.as_u64() <= sp)
 }
 
+/// Makes the blocks of all cores, with their stacks.
+///
+/// # Panics
+///
+/// If there are too many cores, or memory is used up.
+pub fn create_cores(apic_ids: impl Iterator<Item = u32>) {
+    cpu::create_blocks(apic_ids, create);
+    for core in cpu::cores() {
+        core.stacks
+            .iter()
+            .for_each(|stack| write_owner(stack, core));
+    }
+}
+
 /// Writes the address of the core's block to the top of a stack.
-pub fn write_owner(stack: &Stack, core: &'static CoreBlock) {
+fn write_owner(stack: &Stack, core: &'static CoreBlock) {
     let at: *mut u64 = (stack.high - 8).as_mut_ptr();
     // SAFETY: the stack's highest word: mapped, aligned, above all that is pushed.
     unsafe { at.write_volatile(VirtAddr::from_ptr(core).as_u64()) };
@@ -231,10 +169,10 @@ pub fn write_owner(stack: &Stack, core: &'static CoreBlock) {
 /// # Errors
 ///
 /// Whose is the first that was overwritten.
-pub fn check_all_canaries() -> Result<(), Owner> {
+fn check_all_canaries() -> Result<(), Owner> {
     for core in cpu::cores() {
         for stack in &core.stacks {
-            if !stack.is_canary_whole() {
+            if !is_canary_whole(stack) {
                 return Err(Owner::Core(core.index, stack.kind));
             }
         }
@@ -242,7 +180,7 @@ pub fn check_all_canaries() -> Result<(), Owner> {
     let tasks = 0..TASK_STACKS.load(Ordering::Acquire);
     match tasks
         .into_iter()
-        .find(|&number| !Stack::of_task(number).is_canary_whole())
+        .find(|&number| !is_canary_whole(&of_task(number)))
     {
         Some(number) => Err(Owner::Task(number)),
         None => Ok(()),
@@ -269,6 +207,16 @@ pub enum Owner {
     Task(u16),
 }
 
+/// What a task works on, by its number.
+pub type TaskNames = fn(u16) -> Text<32>;
+
+static TASK_NAMES: Once<TaskNames> = Once::new();
+
+/// Says what messages call the stacks of tasks.
+pub fn set_task_names(names: TaskNames) {
+    TASK_NAMES.call_once(|| names);
+}
+
 /// What an address in the stack area is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
@@ -283,8 +231,8 @@ pub struct Place {
 pub fn locate(address: VirtAddr) -> Option<Place> {
     let owner = task_at(address).or_else(|| core_at(address))?;
     let stack = match owner {
-        Owner::Core(core, kind) => Stack::place(core, kind),
-        Owner::Task(number) => Stack::of_task(number),
+        Owner::Core(core, kind) => place(core, kind),
+        Owner::Task(number) => of_task(number),
     };
     Some(Place {
         owner,
@@ -312,8 +260,9 @@ impl fmt::Display for Owner {
         match *self {
             Self::Core(core, kind) => write!(f, "core {core}'s {} stack", kind.name()),
             Self::Task(number) => {
-                let name = task::name_of(number);
-                write!(f, "the stack of task {number} ({})", name.as_str())
+                let name = TASK_NAMES.get().map(|name_of| name_of(number));
+                let name = name.as_ref().map_or("unknown", Text::as_str);
+                write!(f, "the stack of task {number} ({name})")
             }
         }
     }

@@ -21,8 +21,8 @@ use profiler::format::{Clock, Delivery};
 use super::clock::RunClock;
 use super::source::{Source, Unavailable, step};
 use crate::cpu::{self, CoreBlock};
+use crate::sampling::vector;
 use crate::time::Deadline;
-use crate::trap::vector;
 
 /// What is known of the way through an overflow.
 #[derive(Clone, Copy, Debug)]

@@ -25,9 +25,10 @@ use super::source::{Source, Unavailable};
 use super::{Phase, Run, run, set_phase};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock, tick};
+use crate::sampling::vector;
 use crate::sync::Lock;
 use crate::time::Deadline;
-use crate::trap::{TrapFrame, vector};
+use crate::trap::TrapFrame;
 
 /// What can be changed of a run.
 pub struct Control {
@@ -135,7 +136,7 @@ pub fn on_control(_: &mut TrapFrame) {
     answer();
 }
 
-/// The handler of [`vector::TICK`]: on a core that halts, that it came is all.
+/// The handler of [`tick::VECTOR`]: on a core that halts, that it came is all.
 pub fn on_tick(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
     if cpu::current().index == 0 {

@@ -48,8 +48,9 @@ use crate::cpu::apic::{self, Destination, Message, Register};
 use crate::cpu::msr::pmu::ThisCore;
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
+use crate::sampling::vector;
 use crate::time;
-use crate::trap::{self, TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 use crate::workload;
 
 /// What is counted where nothing else is asked for; what a core lacks of it is left
@@ -193,11 +194,6 @@ impl Counting {
         (table, count)
     }
 
-    /// Rounds of the workload on each core.
-    pub const fn units(&self) -> u64 {
-        self.units
-    }
-
     /// Lets the running core, `core`, measure what it needs, and go to work when all
     /// have.
     pub(super) fn start(&self, core: &'static CoreBlock, run: &'static Run) -> ! {
@@ -228,7 +224,15 @@ impl Counting {
         while (self.ready.load(Ordering::Acquire) as usize) < cpu::cores().len() {
             core::hint::spin_loop();
         }
-        workload::start_counted(core, run.workload)
+        workload::run_counted(
+            core,
+            run.workload,
+            workload::Counted {
+                units: self.units,
+                begin,
+                finish,
+            },
+        )
     }
 }
 
@@ -285,23 +289,16 @@ fn after_an_instruction() {
 
 /// The running core's work begins.
 #[inline(always)]
-pub fn begin() {
+fn begin() {
     // SAFETY: as above.
     unsafe { asm!("int {begin}", begin = const vector::COUNT_BEGIN) };
 }
 
 /// The running core's work ends: writes what it has counted to its ring.
 #[inline(always)]
-pub fn finish() {
+fn finish() {
     // SAFETY: as above.
     unsafe { asm!("int {end}", end = const vector::COUNT_END) };
-}
-
-/// Rounds of the workload on each core; 0 if the run does not count.
-#[must_use]
-pub fn units() -> u64 {
-    let counting = run().and_then(|run| run.counting.as_ref());
-    counting.map_or(0, Counting::units)
 }
 
 /// Every interrupt that has to do with counting. Interrupts are off.

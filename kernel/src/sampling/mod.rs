@@ -30,6 +30,7 @@ pub mod overflow;
 pub mod source;
 pub mod survey;
 pub mod turns;
+mod vector;
 pub mod walk;
 
 use alloc::vec::Vec;
@@ -46,11 +47,12 @@ use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
 
-use crate::boot::{self, BootInfo, build_id};
+use crate::boot::{self, BootInfo};
+use crate::build_id;
 use crate::cpu::{self, CoreBlock, tick};
 use crate::exit::{self, ExitCode};
 use crate::memory::{frames, image, stacks};
-use crate::trap::{self, TrapFrame, debug, nmi, vector};
+use crate::trap::{self, TrapFrame, debug, nmi};
 use crate::workload::{self, Workload};
 use crate::{smp, task, time};
 use aim::Aimed;
@@ -163,8 +165,20 @@ fn run() -> Option<&'static Run> {
     RUN.get()
 }
 
-/// Makes the interrupts that sampling has be taken.
+/// Sets the gates whose entries are sampling's own. Before any core loads its gates.
+pub fn set_gates() {
+    trap::set_gate(vector::TURN, turns::entry());
+}
+
+/// Registers the handlers of sampling's interrupts, and what to do at the end of the
+/// run.
 fn register_handlers() {
+    // A handler could wait for a core that is stopped.
+    exit::on_begin(cease);
+    exit::on_failure(fail);
+    task::set_interrupt_source(is_armed);
+    trap::register(tick::VECTOR, control::on_tick);
+    trap::register(vector::CONTROL, control::on_control);
     trap::register(vector::SAMPLING, overflow::irq);
     trap::register(vector::TURN, turns::late);
     trap::register(vector::DEBUG, overflow::debug);
@@ -240,31 +254,24 @@ fn begin(core: &'static CoreBlock, run: &'static Run) -> ! {
         cpu::idle::poll_from_now_on();
         step::begin();
     }
-    workload::start(core, run.workload)
+    workload::run(core, run.workload)
 }
 
 /// No interrupt is a sample any more.
-pub fn cease() {
+fn cease() {
     set_phase(Phase::Off);
 }
 
 /// Tells the host that the run has failed; what the rings hold is true.
-pub fn fail() {
+fn fail() {
     if let Some(run) = run() {
         run.shared.set_state(RunState::Failed);
     }
 }
 
-/// Says what `core` works on, for its samples: the number of a task's name.
-#[inline]
-pub fn set_task_of(core: &CoreBlock, task: u16) {
-    core.sampling.task.store(task, Ordering::Relaxed);
-}
-
 /// Whether the source is armed on `core`, the running core, so that an interrupt
 /// will come.
-#[must_use]
-pub fn is_armed(core: &CoreBlock) -> bool {
+fn is_armed(core: &CoreBlock) -> bool {
     core.sampling.armed.load(Ordering::Relaxed)
 }
 
@@ -466,7 +473,7 @@ fn halt_others() {
             .iter()
             .all(|core| core.joined.load(Ordering::Acquire))
     };
-    let came = time::Deadline::after(smp::PATIENCE).wait_for(all);
+    let came = time::Deadline::after(smp::TIMEOUT_TICKS).wait_for(all);
     assert!(came, "a core did not come to sample");
     let _ = time::Deadline::after(SETTLING).wait_for(|| false);
 }
@@ -515,7 +522,7 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
         turns::wake(first);
     }
     if core.index != first.index {
-        smp::stop_here();
+        cpu::stop_here();
     }
     // It is the one that would answer: see `control`.
     Mailbox::new(run.shared.mailbox()).close();

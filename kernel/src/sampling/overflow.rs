@@ -12,7 +12,7 @@
 //! themselves. They are calibrated at start and taken off
 //! ([`super::calibration`]).
 
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::region::CoreCounters;
@@ -29,9 +29,10 @@ use super::walk::Walkable;
 use super::{Phase, Run, calibration, counted, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
 use crate::memory::stacks::StackKind;
+use crate::sampling::vector;
 use crate::smp;
 use crate::time;
-use crate::trap::{TrapFrame, vector};
+use crate::trap::TrapFrame;
 
 /// What a core knows of its own sampling. Written by that core, in its handler
 /// or before its source is armed.
@@ -57,8 +58,6 @@ pub struct CoreState {
     pub(super) owed: AtomicBool,
     /// For the source `ipi`: another core asked for a sample.
     pub(super) asked: AtomicBool,
-    /// What the core works on: an index into the run's task names.
-    pub(super) task: AtomicU16,
     /// The core waits for its turn, and a maskable overflow is its watchdog's.
     pub(super) parked: AtomicBool,
     /// The watchdog has interrupted the wait.
@@ -348,7 +347,7 @@ pub(super) fn record(
         sequence: sequence as u32,
         handler_cost: handler_cost as u32,
         event,
-        task: state.task.load(Relaxed),
+        task: crate::task::current_name(core),
         state: processor,
         time: run
             .clock

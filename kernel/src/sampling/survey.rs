@@ -86,7 +86,7 @@ fn say_pmus() {
             smp::give(core, say_pmu);
         }
         let is_done = || DONE.load(Ordering::Acquire) > core.index;
-        let came = Deadline::after(smp::PATIENCE).wait_for(is_done);
+        let came = Deadline::after(smp::TIMEOUT_TICKS).wait_for(is_done);
         assert!(came, "core {} did not look at its PMU", core.index);
     }
 }

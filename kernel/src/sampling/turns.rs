@@ -35,7 +35,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use crate::assembly;
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock, control};
-use crate::trap::{TrapFrame, vector};
+use crate::sampling::vector;
+use crate::trap::TrapFrame;
 
 /// Whose turn it is, and who still takes turns.
 pub struct Turns {

@@ -4,11 +4,10 @@
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::unwind::{Rule, Slot, StackBounds, Target, TrapFrameLayout};
 
-use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::image;
 use crate::memory::stacks::{self, Stack};
-use crate::trap::TrapFrame;
+use crate::trap::{self, TrapFrame};
 
 /// The running core, as the walk sees it.
 #[derive(Clone, Copy)]
@@ -42,7 +41,7 @@ impl Target for Walkable {
 
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
-        assembly::rule(address)
+        trap::rule(address)
     }
 
     #[inline]

@@ -10,19 +10,31 @@
 
 use core::sync::atomic::AtomicU64;
 
+use spin::Once;
 use x86_64::instructions::interrupts;
 
-use super::scheduler::{finish, set_current, task};
+use super::core_tasks::tasks_of;
 use super::switch;
+use super::table::task;
+use crate::boot::entry;
 use crate::cpu::{self, CoreBlock};
-use crate::sampling;
+
+/// Returns true if an interrupt will come to this core, the running one.
+pub type InterruptSource = fn(&CoreBlock) -> bool;
+
+static INTERRUPT_SOURCE: Once<InterruptSource> = Once::new();
+
+/// Says what ends a halt: while it returns true, idling halts though tasks sleep.
+pub fn set_interrupt_source(source: InterruptSource) {
+    INTERRUPT_SOURCE.call_once(|| source);
+}
 
 /// Runs the tasks of the running core, for ever. They may be there already or come
 /// later. What is on the core's stack is thrown away.
-pub fn start(core: &'static CoreBlock) -> ! {
+pub fn run(core: &'static CoreBlock) -> ! {
     interrupts::disable();
-    core.tasks.set_running();
-    crate::boot::entry::restart_stack(core, main)
+    tasks_of(core).set_running();
+    entry::restart_stack(core, main)
 }
 
 /// Leaves the running task, saved in `save` if it is to come back, for the idle
@@ -35,7 +47,7 @@ pub(super) fn enter(core: &'static CoreBlock, save: Option<&AtomicU64>) {
     if cfg!(feature = "idle-stack-reset") {
         switch::to_core_stack(core, save, main);
     } else {
-        switch::to_task(save, &core.tasks.idle_sp);
+        switch::to_task(save, &tasks_of(core).idle_sp);
     }
 }
 
@@ -44,24 +56,25 @@ fn leave_for_good(core: &'static CoreBlock) -> ! {
     {
         // What is written there is never read.
         let nowhere = AtomicU64::new(0);
-        switch::to_task(&nowhere, &core.tasks.idle_sp);
+        switch::to_task(&nowhere, &tasks_of(core).idle_sp);
     }
-    crate::boot::entry::restart_stack(core, main)
+    entry::restart_stack(core, main)
 }
 
 /// At the top of the core's stack, interrupts off.
 extern "C" fn main(core: &'static CoreBlock) -> ! {
+    let tasks = tasks_of(core);
     loop {
-        finish(core);
-        match core.tasks.next() {
+        tasks.finish_switch();
+        match tasks.next() {
             Some(next) => {
-                set_current(core, next);
+                tasks.set_current(next);
                 #[cfg(feature = "idle-stack-reset")]
                 switch::resume(&task(next).sp);
                 #[cfg(not(feature = "idle-stack-reset"))]
                 {
-                    switch::to_task(&core.tasks.idle_sp, &task(next).sp);
-                    super::scheduler::set_idle(core);
+                    switch::to_task(&tasks.idle_sp, &task(next).sp);
+                    tasks.set_idle();
                 }
             }
             None => wait(core),
@@ -72,8 +85,10 @@ extern "C" fn main(core: &'static CoreBlock) -> ! {
 /// Waits for a task to be ready, or for any other interrupt. Interrupts are off
 /// before and after.
 fn wait(core: &CoreBlock) {
-    // No timer of its own wakes a sleeper: a sample does, or the loop looks again.
-    if core.tasks.has_sleepers() && !sampling::is_armed(core) {
+    // No timer of its own wakes a sleeper: another's interrupt does, or the loop looks
+    // again.
+    let interrupt_comes = || INTERRUPT_SOURCE.get().is_some_and(|comes| comes(core));
+    if tasks_of(core).has_sleepers() && !interrupt_comes() {
         interrupts::enable();
         core::hint::spin_loop();
     } else {

@@ -13,27 +13,52 @@
 //! Tasks are numbered, and their stacks lie by their numbers. A number is used
 //! again once its task has ended; a `TaskId` is not.
 //!
+//! * `table`: all tasks, by number.
+//! * `core_tasks`: what a core knows of its tasks.
 //! * `scheduler`: who runs, who waits.
-//! * [`ready`]: a core's queue.
+//! * [`kernel_core::ready`]: a core's queue.
 //! * `switch`: from one stack to another.
 //! * `idle`: what a core does that has no task.
 //! * `syscall`: the scheduler at the end of a deep path.
 
-pub mod ready;
-
-#[cfg(target_os = "none")]
+mod core_tasks;
 mod idle;
-#[cfg(target_os = "none")]
 mod scheduler;
-#[cfg(target_os = "none")]
 mod switch;
-#[cfg(target_os = "none")]
 pub mod syscall;
+mod table;
 
-#[cfg(target_os = "none")]
-pub use idle::start;
-#[cfg(target_os = "none")]
-pub use scheduler::{
-    CoreTasks, MAX_TASKS, TaskId, block, current, exit, make_stacks, move_to, name_of,
-    on_reschedule, set_name, sleep, spawn, wake, yield_now,
-};
+use profiler::format::Text;
+use spin::Once;
+
+use crate::cpu::apic;
+use crate::memory::stacks;
+use crate::trap;
+
+pub use core_tasks::{current_name, runs_tasks};
+pub use idle::{run, set_interrupt_source};
+pub use scheduler::{block, current, move_to, set_name, spawn, wake, yield_now};
+pub use table::{TaskId, make_stacks};
+
+/// What a name's number stands for.
+pub type Names = fn(u16) -> &'static str;
+
+static NAMES: Once<Names> = Once::new();
+
+/// Prepares what tasks need; `names` are those that tasks are spawned with.
+pub fn start(names: Names) {
+    NAMES.call_once(|| names);
+    core_tasks::reserve();
+    stacks::set_task_names(name_of);
+    // That it came is all: it ends a halt.
+    trap::register(core_tasks::RESCHEDULE_VECTOR, |_| {
+        apic::registers().end_of_interrupt();
+    });
+    trap::register(syscall::VECTOR, syscall::on_system_call);
+}
+
+/// What the task with this number works on, for a message.
+fn name_of(number: u16) -> Text<32> {
+    let name = table::name_of(number).zip(NAMES.get());
+    Text::new(name.map_or("unknown", |(name, names)| names(name)))
+}

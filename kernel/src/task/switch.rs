@@ -17,6 +17,9 @@ use crate::memory::stacks::Stack;
 /// What is to run at the top of a core's own stack, interrupts off.
 pub(super) type OnCoreStack = extern "C" fn(&'static CoreBlock) -> !;
 
+/// What a task runs first, at the root of its stack.
+pub(super) type First = extern "C" fn() -> !;
+
 unsafe extern "C" {
     /// Saves the running task, its stack pointer to `save`, and resumes the one
     /// whose stack pointer is `sp`.
@@ -140,24 +143,24 @@ task_root:
     .cfi_undefined rip
     RULE ROOT
     # Nobody calls this; the first switch to a task returns here, behind a byte that
-    # is looked up as the call would be.
+    # is looked up as the call would be. `prepare` has left in rbx what to call.
     nop
 task_start:
-    call {first}
+    call rbx
     ud2
     .cfi_endproc
     .size task_root, . - task_root
     "#,
-    first = sym super::scheduler::first,
 );
 
 /// Lays out a new task's stack so that resuming it starts at its root, with a zero
-/// frame pointer; gives its stack pointer.
-pub(super) fn prepare(stack: &Stack) -> VirtAddr {
+/// frame pointer, and calls `first`. Returns its stack pointer.
+pub(super) fn prepare(stack: &Stack, first: First) -> VirtAddr {
     let sp = stack.entry() - SAVED_WORDS * 8;
     let words: *mut u64 = sp.as_mut_ptr();
     let root = (&raw const task_start).addr() as u64;
-    for (at, word) in [0, 0, 0, 0, 0, 0, root].into_iter().enumerate() {
+    let first = VirtAddr::from_ptr(first as *const ()).as_u64();
+    for (at, word) in [0, 0, 0, 0, first, 0, root].into_iter().enumerate() {
         let word_on_stack = words.wrapping_add(at);
         // SAFETY: within the stack, which is mapped, aligned, and no task's yet.
         unsafe { word_on_stack.write(word) };
@@ -174,7 +177,7 @@ pub(super) fn to_task(from: &AtomicU64, to: &AtomicU64) {
     //    prepared like one, and that no other core resumes: it was taken out of a
     //    queue, into which it came only when its stack was at rest; or it is that of
     //    this core's own idle loop, which only this core saves and resumes.
-    // 2. What is written to `from` is this core's alone until `finish`.
+    // 2. What is written to `from` is this core's alone until `finish_switch`.
     unsafe { switch_task(from.as_ptr(), sp) };
 }
 
@@ -190,7 +193,7 @@ pub(super) fn resume(to: &AtomicU64) -> ! {
 /// stack. Returns when somebody resumes the task. Interrupts are off.
 pub(super) fn to_core_stack(core: &'static CoreBlock, from: &AtomicU64, main: OnCoreStack) {
     let top = core.entry_stack.as_u64();
-    // SAFETY: a task is running, as `give_up` has seen, so the core is on that task's
+    // SAFETY: a task is running, as `switch_away` has seen, so the core is on that task's
     // stack; and what is on the core's own was given up when the first task was
     // resumed, by `resume`. 2 of `to_task`.
     unsafe { leave_task(from.as_ptr(), core.this.as_u64(), top, main) };

@@ -7,7 +7,11 @@
 
 use core::arch::asm;
 
-use crate::trap::{TrapFrame, vector};
+use super::scheduler;
+use crate::trap::TrapFrame;
+
+/// The vector of system calls.
+pub(super) const VECTOR: u8 = 0x80;
 
 /// What can be asked for, by the number in `rax`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,24 +35,24 @@ pub fn system_call(call: Call, argument: u64) {
     unsafe {
         asm!(
             "int {vector}",
-            vector = const vector::SYSTEM_CALL,
+            vector = const VECTOR,
             inout("rax") call as u64 => _,
             in("rdi") argument,
         );
     };
 }
 
-/// The handler of [`vector::SYSTEM_CALL`].
-pub fn on_system_call(frame: &mut TrapFrame) {
+/// The handler of [`VECTOR`].
+pub(super) fn on_system_call(frame: &mut TrapFrame) {
     const YIELD: u64 = Call::Yield as u64;
     const BLOCK: u64 = Call::Block as u64;
     const SLEEP: u64 = Call::Sleep as u64;
     let (call, argument) = (frame.rax, frame.rdi);
     frame.rax = 0;
     match call {
-        YIELD => super::yield_now(),
-        BLOCK => super::block(),
-        SLEEP => super::sleep(argument),
+        YIELD => scheduler::yield_now(),
+        BLOCK => scheduler::block(),
+        SLEEP => scheduler::sleep(argument),
         _ => frame.rax = NO_SUCH_CALL,
     }
 }

@@ -26,7 +26,7 @@ use profiler::address::CodeAddress;
 use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
-use super::frame::TrapFrame;
+use super::TrapFrame;
 use crate::assembly;
 
 const STUB_BYTES: u64 = 16;

@@ -5,18 +5,20 @@
 
 pub mod debug;
 pub mod entry;
-pub mod frame;
 pub mod nmi;
 mod report;
 pub mod vector;
 
+use profiler::address::CodeAddress;
+use profiler::unwind::Rule;
 use spin::Once;
+use x86_64::VirtAddr;
 
+use crate::assembly;
+use crate::cpu::CoreBlock;
+pub use crate::cpu::frame::TrapFrame;
 use crate::cpu::msr::checked;
-use crate::sampling::control;
-use crate::sampling::source::step;
-use crate::{assembly, smp, task, workload};
-pub use frame::TrapFrame;
+use crate::cpu::{apic, idt, trap_flag};
 
 /// What handles a trap. It runs with interrupts off.
 pub type Handler = fn(&mut TrapFrame);
@@ -38,24 +40,79 @@ pub fn register(vector: u8, handler: Handler) {
     assert!(is_new, "vector {vector:#x} has a handler already");
 }
 
-/// Registers what the kernel itself and its workloads need.
+/// By vector: the entry that its gate leads to in place of the stub.
+static GATES: [Once<VirtAddr>; 256] = [const { Once::new() }; 256];
+
+/// Lets the gate of `vector` lead to code of its own at `entry`, which follows the
+/// processor's convention. Only before a core has called [`load`].
+///
+/// # Panics
+///
+/// If the vector has an entry of its own already.
+pub fn set_gate(vector: u8, entry: VirtAddr) {
+    let mut is_new = false;
+    GATES[usize::from(vector)].call_once(|| {
+        is_new = true;
+        entry
+    });
+    assert!(is_new, "vector {vector:#x} has an entry of its own already");
+}
+
+fn gate(vector: u8) -> VirtAddr {
+    let own = GATES[usize::from(vector)].get().copied();
+    own.unwrap_or_else(|| entry::stub(vector))
+}
+
+/// How code keeps its caller while the instruction at `address` has not been executed.
+#[must_use]
+#[inline]
+pub fn rule(address: CodeAddress) -> Rule {
+    if assembly::contains(address) {
+        rule_of_assembly(address)
+    } else {
+        Rule::FramePointer
+    }
+}
+
+fn rule_of_assembly(address: CodeAddress) -> Rule {
+    if let Some(rule) = entry::stub_rule(address) {
+        return rule;
+    }
+    assembly::rule(address)
+}
+
+/// Loads gates for the time before the first core has its own segments and stacks.
+pub fn load_early() {
+    idt::load_early(entry::stub);
+}
+
+/// Loads the gates on the running core, which has its own segments.
+pub fn load() {
+    idt::load(gate);
+}
+
+/// Registers the handlers of what the processor itself raises, and the entries that are
+/// no stubs.
 pub fn start() {
+    set_gate(vector::NMI, nmi::entry());
+    set_gate(vector::DEBUG, debug::entry());
     assembly::assert_sorted();
-    register(vector::SPURIOUS, |_| {});
-    register(vector::TICK, control::on_tick);
-    register(vector::CONTROL, control::on_control);
+    register(apic::SPURIOUS_VECTOR, |_| {});
     register(vector::GENERAL_PROTECTION, |frame| {
         if !checked::is_answer(frame) {
             report::unhandled(vector::GENERAL_PROTECTION, frame);
         }
     });
-    register(vector::CALL, smp::on_call);
-    register(vector::PING, workload::on_ping);
-    register(vector::NUDGE, workload::on_nudge);
-    register(vector::OVERFLOW_EXCEPTION, workload::on_exception);
-    register(vector::LAYER, workload::on_interrupt);
-    register(vector::RESCHEDULE, task::on_reschedule);
-    register(vector::SYSTEM_CALL, task::syscall::on_system_call);
+}
+
+unsafe extern "C" {
+    /// What the NMI's entry calls, on the NMI handler's stack of `core`, the running
+    /// core. `entry_tsc` is the time stamp counter at the entry.
+    ///
+    /// Whoever uses the kernel defines it, once, in the section `.text.trap_calls` and
+    /// with [`end_of_trap_call`] at its end.
+    #[expect(improper_ctypes, reason = "both sides are Rust, of one compilation")]
+    fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64);
 }
 
 /// What the entry stubs call.
@@ -64,8 +121,8 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
     let vector = frame.vector.to_le_bytes()[0];
     // The processor has taken the trap flag away. The handler of the trap itself
     // must go without.
-    if step::is_stepped(frame) && vector != vector::DEBUG {
-        step::begin();
+    if trap_flag::is_set_in(frame) && vector != vector::DEBUG {
+        trap_flag::set();
     }
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),
@@ -77,7 +134,7 @@ extern "C" fn dispatch(frame: &mut TrapFrame) {
 /// Comes last in what an entry stub calls, so that the compiler does not jump to
 /// the function called before: the walk knows the stubs' own by their addresses.
 #[inline(always)]
-fn end_of_trap_call() {
+pub fn end_of_trap_call() {
     // SAFETY: does nothing.
     unsafe { core::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }

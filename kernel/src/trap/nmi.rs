@@ -34,8 +34,6 @@ use super::TrapFrame;
 use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::stacks::{Stack, StackKind};
-use crate::sampling;
-use crate::smp;
 
 /// Bytes of the handler stack that an NMI must find free, or it is only counted:
 /// more than the handler ever uses.
@@ -177,7 +175,7 @@ nmi_entry_end:
     room = const ROOM,
     frame_bytes = const size_of::<TrapFrame>(),
     no_room = const offset_of!(CoreBlock, nmis_without_room),
-    taken = sym taken,
+    taken = sym super::kernel_nmi,
     options(att_syntax),
 );
 
@@ -226,13 +224,4 @@ pub fn let_in() {
             word = out(reg) _,
         );
     }
-}
-
-/// What the entry calls: `entered` is the time stamp counter there.
-#[unsafe(link_section = ".text.trap_calls")]
-extern "C" fn taken(frame: &mut TrapFrame, core: &'static CoreBlock, entered: u64) {
-    // Another core ends the run, and asks everyone to stop by NMI.
-    smp::stop_if_asked();
-    sampling::overflow::nmi(frame, core, entered);
-    super::end_of_trap_call();
 }

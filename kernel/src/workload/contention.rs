@@ -13,13 +13,13 @@ use core::hint::{self, black_box};
 
 use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 
 const ACCOUNTS: usize = 32;
 
 /// How often [`acquire`] looks at the lock before it gives up: some ten thousand
 /// instructions, in which a holder that lives has had several turns.
-const PATIENCE: u32 = 2000;
+const MAX_TRIES: u32 = 2000;
 
 /// Accounts that money is moved between; its sum never changes.
 pub struct Ledger {
@@ -72,7 +72,7 @@ fn prepare(state: u64) -> u64 {
 /// Takes the lock, unless it stays taken for too long.
 #[inline(never)]
 pub fn acquire(ledger: &SpinMutex<Ledger>) -> Option<SpinMutexGuard<'_, Ledger>> {
-    for _ in 0..PATIENCE {
+    for _ in 0..MAX_TRIES {
         // Reads until it looks free: only then a write, for which the cache line would
         // have to move.
         if !ledger.is_locked()

@@ -9,7 +9,7 @@
 
 use core::hint::black_box;
 
-use super::Scratch;
+use super::scratch::Scratch;
 
 /// A unit of work.
 pub fn unit(scratch: &mut Scratch) {

@@ -14,7 +14,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::hint::black_box;
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 
 /// A unit of work.
 pub fn unit(scratch: &mut Scratch) {

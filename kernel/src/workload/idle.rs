@@ -9,16 +9,24 @@ use core::hint::black_box;
 
 use x86_64::instructions::interrupts;
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 use crate::cpu;
 use crate::cpu::apic::{self, Destination, Message};
-use crate::trap::{TrapFrame, vector};
+use crate::trap::{self, TrapFrame};
 
 /// Halts in a unit.
 const HALTS: u32 = 2;
 
 /// Rounds from one nudge to the next.
 const NUDGED: u64 = 32;
+
+/// What a core wakes itself with.
+const VECTOR: u8 = 0x42;
+
+/// Registers what handles it.
+pub(super) fn start() {
+    trap::register(VECTOR, on_nudge);
+}
 
 /// A unit of work.
 pub fn unit(scratch: &mut Scratch) {
@@ -44,11 +52,11 @@ fn keep_house(seed: u64) {
 
 /// Interrupts this core.
 fn nudge() {
-    // SAFETY: `trap::start` registered the vector before any core was started.
-    unsafe { apic::registers().send(Message::Fixed(vector::NUDGE), Destination::This) };
+    // SAFETY: `start` registered the vector before any core was started.
+    unsafe { apic::registers().send(Message::Fixed(VECTOR), Destination::This) };
 }
 
-/// The handler of [`vector::NUDGE`]: that it came is all.
-pub fn on_nudge(_: &mut TrapFrame) {
+/// The handler of [`VECTOR`]: that it came is all.
+fn on_nudge(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
 }

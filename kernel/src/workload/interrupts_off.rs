@@ -13,7 +13,7 @@ use core::hint::black_box;
 
 use x86_64::instructions::interrupts;
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 
 /// The instructions of a section are some fourteen times as many.
 const STEPS: u32 = 100;

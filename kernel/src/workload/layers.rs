@@ -9,30 +9,40 @@ use core::hint::black_box;
 
 use x86_64::instructions::interrupts;
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 use crate::cpu::apic::{self, Destination, Message};
-use crate::trap::{TrapFrame, vector};
+use crate::trap::vector::OVERFLOW_EXCEPTION as EXCEPTION;
+use crate::trap::{self, TrapFrame};
+
+/// What interrupts the handler of the exception.
+const VECTOR: u8 = 0x44;
+
+/// Registers what handles it.
+pub(super) fn start() {
+    trap::register(EXCEPTION, on_exception);
+    trap::register(VECTOR, on_interrupt);
+}
 
 /// A unit of work.
 pub fn unit(scratch: &mut Scratch) {
     for step in 0..16 {
         let work = churn(scratch.seed() ^ step, 20);
         // SAFETY: the vector's handler returns, with all registers as they were.
-        unsafe { asm!("int {}", const vector::OVERFLOW_EXCEPTION) };
+        unsafe { asm!("int {}", const EXCEPTION) };
         black_box(work);
     }
 }
 
-/// The handler of [`vector::OVERFLOW_EXCEPTION`].
-pub fn on_exception(frame: &mut TrapFrame) {
+/// The handler of [`EXCEPTION`].
+fn on_exception(frame: &mut TrapFrame) {
     in_exception(frame.rsp);
 }
 
 #[inline(never)]
 fn in_exception(seed: u64) {
     let before = churn(seed, 40);
-    // SAFETY: `trap::start` registered the vector before any core was started.
-    unsafe { apic::registers().send(Message::Fixed(vector::LAYER), Destination::This) };
+    // SAFETY: `start` registered the vector before any core was started.
+    unsafe { apic::registers().send(Message::Fixed(VECTOR), Destination::This) };
     // Here it comes.
     interrupts::enable();
     let after = churn(before, 20);
@@ -40,8 +50,8 @@ fn in_exception(seed: u64) {
     black_box(after);
 }
 
-/// The handler of [`vector::LAYER`].
-pub fn on_interrupt(frame: &mut TrapFrame) {
+/// The handler of [`VECTOR`].
+fn on_interrupt(frame: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
     in_interrupt(frame.rip);
 }

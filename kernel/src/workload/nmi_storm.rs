@@ -6,15 +6,28 @@
 //! it; with other sources they are nobody's, and counted. Whatever comes, a core's interrupts are
 //! samples that were stored, samples that were lost, or unclaimed.
 
-use super::{Scratch, yield_storm};
-use crate::cpu;
-use crate::sampling::source::ipi::Driver;
+use spin::Once;
+
+use super::scratch::Scratch;
+use super::yield_storm;
+use crate::cpu::{self, CoreBlock};
+
+/// Interrupts a core by an NMI that asks it for a sample.
+pub type Request = fn(&CoreBlock);
+
+static REQUEST: Once<Request> = Once::new();
+
+/// Says how a core is asked for a sample. Without, the workload storms nobody.
+pub fn set_request(request: Request) {
+    REQUEST.call_once(|| request);
+}
 
 /// A unit of work.
 pub fn unit(scratch: &mut Scratch) {
     yield_storm::unit(scratch);
+    let Some(request) = REQUEST.get() else { return };
     let me = cpu::current_index();
     for core in cpu::cores().iter().filter(|core| core.index != me) {
-        Driver::ask(core);
+        request(core);
     }
 }

@@ -19,17 +19,18 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use x86_64::instructions::interrupts;
 
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
-use crate::trap::{TrapFrame, vector};
+use crate::per_core;
+use crate::trap::{self, TrapFrame};
 
 /// Balls that a unit serves.
 const BALLS: u32 = 8;
 
 /// How many halts to wait for a ball before giving up. Each ends with an
 /// interrupt, the core's next sample at the latest.
-const PATIENCE: u32 = 16;
+const TIMEOUT_HALTS: u32 = 16;
 
 struct Player {
     /// A ball was served to this core, which has not returned it.
@@ -38,15 +39,11 @@ struct Player {
     returned: AtomicU64,
 }
 
-static PLAYERS: [Player; cpu::MAX_CORES] = [const {
-    Player {
+per_core! {
+    static PLAYER: Player = Player {
         served: AtomicBool::new(false),
         returned: AtomicU64::new(0),
-    }
-}; cpu::MAX_CORES];
-
-fn player(core: &CoreBlock) -> &'static Player {
-    &PLAYERS[core.index as usize]
+    };
 }
 
 fn partner_of(core: &'static CoreBlock) -> &'static CoreBlock {
@@ -56,12 +53,20 @@ fn partner_of(core: &'static CoreBlock) -> &'static CoreBlock {
         .unwrap_or(core)
 }
 
+/// The vector of a ball.
+const VECTOR: u8 = 0x41;
+
+/// Registers what handles it.
+pub(super) fn start() {
+    trap::register(VECTOR, on_ping);
+}
+
 /// A unit of work. It ends early if a ball is lost.
 pub fn unit(scratch: &mut Scratch) {
     let core = cpu::current();
     let mut spin = scratch.seed();
     for _ in 0..BALLS {
-        let returned = player(core).returned.load(Ordering::Acquire);
+        let returned = PLAYER.get(core).returned.load(Ordering::Acquire);
         spin = serve(partner_of(core), spin);
         if !await_return(core, returned) {
             return;
@@ -73,7 +78,7 @@ pub fn unit(scratch: &mut Scratch) {
 #[inline(never)]
 fn serve(partner: &CoreBlock, spin: u64) -> u64 {
     let spin = swing(spin);
-    player(partner).served.store(true, Ordering::Release);
+    PLAYER.get(partner).served.store(true, Ordering::Release);
     hit(partner);
     spin
 }
@@ -82,8 +87,8 @@ fn serve(partner: &CoreBlock, spin: u64) -> u64 {
 /// one did.
 #[inline(never)]
 fn await_return(core: &CoreBlock, returned: u64) -> bool {
-    let is_back = || player(core).returned.load(Ordering::Acquire) != returned;
-    for _ in 0..PATIENCE {
+    let is_back = || PLAYER.get(core).returned.load(Ordering::Acquire) != returned;
+    for _ in 0..TIMEOUT_HALTS {
         // Off, so that a ball after the look does not end a halt that has not begun.
         interrupts::disable();
         if is_back() {
@@ -95,12 +100,12 @@ fn await_return(core: &CoreBlock, returned: u64) -> bool {
     is_back()
 }
 
-/// The handler of [`vector::PING`].
-pub fn on_ping(_: &mut TrapFrame) {
+/// The handler of [`VECTOR`].
+fn on_ping(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
     let core = cpu::current();
     // If not, it is one that this core served, and the count says that it is back.
-    if player(core).served.swap(false, Ordering::AcqRel) {
+    if PLAYER.get(core).served.swap(false, Ordering::AcqRel) {
         return_ball(core);
     }
 }
@@ -109,7 +114,7 @@ pub fn on_ping(_: &mut TrapFrame) {
 #[inline(never)]
 fn return_ball(core: &'static CoreBlock) {
     let partner = partner_of(core);
-    let returned = &player(partner).returned;
+    let returned = &PLAYER.get(partner).returned;
     black_box(swing(returned.load(Ordering::Acquire)));
     returned.fetch_add(1, Ordering::AcqRel);
     hit(partner);
@@ -127,11 +132,6 @@ fn swing(spin: u64) -> u64 {
 
 /// Interrupts `core`.
 fn hit(core: &CoreBlock) {
-    // SAFETY: `trap::start` registered the vector before any core was started.
-    unsafe {
-        apic::registers().send(
-            Message::Fixed(vector::PING),
-            Destination::Core(core.apic_id),
-        )
-    };
+    // SAFETY: `start` registered the vector before any core was started.
+    unsafe { apic::registers().send(Message::Fixed(VECTOR), Destination::Core(core.apic_id)) };
 }

@@ -3,15 +3,16 @@
 use core::{fmt, ptr};
 
 use profiler::format::Text;
+use spin::Once;
 use x86_64::VirtAddr;
 
+use super::scratch::Scratch;
 use super::{
-    Scratch, arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers,
-    nmi_storm, ping_pong, recursion, yield_storm,
+    arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers, nmi_storm,
+    ping_pong, recursion, yield_storm,
 };
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
-use crate::sampling::counting;
 use crate::task;
 
 /// Something to profile.
@@ -51,6 +52,13 @@ impl Workload {
     }
 }
 
+/// Registers the interrupt handlers of all workloads.
+pub fn start() {
+    ping_pong::start();
+    idle::start();
+    layers::start();
+}
+
 /// All but `mix`, which runs them in this order. A sample's task is a workload's
 /// place here, from 1.
 pub static ALL: &[Workload] = &[
@@ -71,9 +79,6 @@ pub static ALL: &[Workload] = &[
 
 static MIX: Workload = Workload::new("mix", mix);
 
-/// The number of the task name that is no workload's: starting and idling.
-pub const NO_TASK: u16 = 0;
-
 /// The task name with this number; empty if there is none.
 #[must_use]
 pub fn task_name(number: u16) -> &'static str {
@@ -83,8 +88,8 @@ pub fn task_name(number: u16) -> &'static str {
     }
 }
 
-/// A unit of each that is for it, those that halt in some rounds only. All cores start with the
-/// same one, so that those that want company have it.
+/// Runs one unit of every workload in the mix; halting ones every 8th round. All cores
+/// start with the same one, so that those that wait for others find them there.
 fn mix(scratch: &mut Scratch) {
     for (task, workload) in (1..).zip(ALL) {
         let one_in = workload.one_in;
@@ -129,7 +134,7 @@ fn names() -> Text<256> {
     Text::formatted(format_args!("{Names}"))
 }
 
-/// The number of a workload's name. The mix goes on from its first.
+/// The number of a workload's name. The mix starts with its first.
 pub(super) fn number_of(name: &str) -> u16 {
     let number = (1..).zip(ALL).find(|(_, each)| each.name == name);
     number.map_or(1, |(number, _)| number)
@@ -140,28 +145,43 @@ pub(super) fn number_of(name: &str) -> u16 {
 /// # Panics
 ///
 /// If there is no memory for the task.
-pub fn start(core: &'static CoreBlock, workload: &'static Workload) -> ! {
-    start_task(core, workload, run)
+pub fn run(core: &'static CoreBlock, workload: &'static Workload) -> ! {
+    run_task(core, workload, repeat)
 }
 
-/// The same, but events of so many rounds are counted ([`counting`]).
+/// Rounds of a workload in which events are counted.
+#[derive(Clone, Copy)]
+pub struct Counted {
+    /// How many.
+    pub units: u64,
+    /// Called on the core before the first.
+    pub begin: fn(),
+    /// Called on the core behind the last.
+    pub finish: fn(),
+}
+
+/// What all cores that count, count.
+static COUNTED: Once<Counted> = Once::new();
+
+/// The same, but the first rounds are `counted`, the same on all cores.
 ///
 /// # Panics
 ///
-/// As [`start`].
-pub fn start_counted(core: &'static CoreBlock, workload: &'static Workload) -> ! {
-    start_task(core, workload, run_counted)
+/// As [`run`].
+pub fn run_counted(core: &'static CoreBlock, workload: &'static Workload, counted: Counted) -> ! {
+    COUNTED.call_once(|| counted);
+    run_task(core, workload, repeat_counted)
 }
 
-fn start_task(core: &'static CoreBlock, workload: &'static Workload, entry: fn(u64)) -> ! {
+fn run_task(core: &'static CoreBlock, workload: &'static Workload, entry: fn(u64)) -> ! {
     let argument = ptr::from_ref(workload).addr() as u64;
     let task = task::spawn(number_of(workload.name), core, entry, argument);
     task.expect("no memory for the workload's task");
-    task::start(core)
+    task::run(core)
 }
 
 /// Runs the workload at this address on this core, for ever.
-fn run(workload: u64) {
+fn repeat(workload: u64) {
     let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
     loop {
@@ -170,15 +190,16 @@ fn run(workload: u64) {
 }
 
 /// The same; the first rounds are counted.
-fn run_counted(workload: u64) {
+fn repeat_counted(workload: u64) {
     let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
-    let units = counting::units();
-    counting::begin();
-    for _ in 0..units {
-        workload.run_unit(&mut scratch);
+    if let Some(counted) = COUNTED.get() {
+        (counted.begin)();
+        for _ in 0..counted.units {
+            workload.run_unit(&mut scratch);
+        }
+        (counted.finish)();
     }
-    counting::finish();
     loop {
         workload.run_unit(&mut scratch);
     }
@@ -187,6 +208,6 @@ fn run_counted(workload: u64) {
 /// The workload at this address.
 fn at(workload: u64) -> &'static Workload {
     let workload = VirtAddr::new_truncate(workload).as_ptr::<Workload>();
-    // SAFETY: `start_task` made the address of a reference that lives for ever.
+    // SAFETY: `run_task` made the address of a reference that lives for ever.
     unsafe { &*workload }
 }

@@ -13,8 +13,9 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use super::run::number_of;
-use super::{Scratch, scramble};
+use super::scratch::{Scratch, scramble};
 use crate::cpu::{self, CoreBlock};
+use crate::per_core;
 use crate::task::syscall::{Call, system_call};
 use crate::task::{self, TaskId};
 
@@ -28,8 +29,10 @@ const WANDERERS: u32 = 2;
 /// How long a sleep is, in ticks of the time stamp counter: some thousand.
 const NAP: u64 = 5000;
 
-/// By core: wanderers that it has sent out and that have not ended.
-static UNDER_WAY: [AtomicU32; cpu::MAX_CORES] = [const { AtomicU32::new(0) }; cpu::MAX_CORES];
+per_core! {
+    /// Wanderers that the core has sent out and that have not ended.
+    static UNDER_WAY: AtomicU32 = AtomicU32::new(0);
+}
 
 /// A unit of work.
 pub fn unit(scratch: &mut Scratch) {
@@ -77,7 +80,7 @@ fn partner(spawner: u64) {
 
 /// Sends a task around, if not too many are under way.
 fn send_wanderer(core: &'static CoreBlock) {
-    let under_way = &UNDER_WAY[core.index as usize];
+    let under_way = UNDER_WAY.get(core);
     if under_way.load(Ordering::Relaxed) < WANDERERS {
         under_way.fetch_add(1, Ordering::Relaxed);
         if task::spawn(number_of(NAME), core, wander, core.index.into()).is_none() {
@@ -93,15 +96,13 @@ fn wander(from: u64) {
         let here = cpu::current().index as usize;
         let next = cores[(here + hop) % cores.len()];
         // Not to one that does other things: with the source `ipi` the first core sends.
-        if next.tasks.are_run() {
+        if task::runs_tasks(next) {
             task::move_to(next);
         }
         black_box(deeper(1, hop as u64));
     }
-    if let Some(under_way) = usize::try_from(from)
-        .ok()
-        .and_then(|core| UNDER_WAY.get(core))
-    {
-        under_way.fetch_sub(1, Ordering::Relaxed);
+    let home = usize::try_from(from).ok();
+    if let Some(home) = home.and_then(|index| cpu::cores().get(index)) {
+        UNDER_WAY.get(home).fetch_sub(1, Ordering::Relaxed);
     }
 }

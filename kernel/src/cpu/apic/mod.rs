@@ -10,12 +10,20 @@ pub use registers::*;
 
 use spin::Once;
 use x2apic::lapic::{LocalApicBuilder, TimerDivide, TimerMode};
+use x86_64::{PhysAddr, VirtAddr};
 
-use super::CoreBlock;
+use super::block::CoreBlock;
 use super::features::Features;
 use super::msr::apic_base;
-use crate::memory::paging;
-use crate::trap::vector;
+
+/// The vector of the local APIC's own errors.
+pub const ERROR_VECTOR: u8 = 0xfe;
+/// The vector of an interrupt that went away before the core took it. It is not to be
+/// ended.
+pub const SPURIOUS_VECTOR: u8 = 0xff;
+
+/// Maps a page of device registers and returns where the address is.
+pub type MapDevice = fn(PhysAddr) -> VirtAddr;
 
 static REGISTERS: Once<Registers> = Once::new();
 
@@ -46,16 +54,16 @@ pub fn is_started() -> bool {
 /// # Panics
 ///
 /// If the APIC's id is not the one that the boot loader told.
-pub(super) fn start(core: &CoreBlock) {
+pub(super) fn start(core: &CoreBlock, map_device: MapDevice) {
     let registers = *REGISTERS.call_once(|| match Features::get().x2apic {
         Some(proof) => Registers::X2Apic(proof),
-        None => Registers::XApic(paging::map_device(apic_base::address())),
+        None => Registers::XApic(map_device(apic_base::address())),
     });
     let mut builder = LocalApicBuilder::new();
     builder
-        .timer_vector(vector::SPURIOUS.into())
-        .error_vector(vector::APIC_ERROR.into())
-        .spurious_vector(vector::SPURIOUS.into())
+        .timer_vector(SPURIOUS_VECTOR.into())
+        .error_vector(ERROR_VECTOR.into())
+        .spurious_vector(SPURIOUS_VECTOR.into())
         .timer_mode(TimerMode::OneShot)
         .timer_divide(TimerDivide::Div1)
         // The crate unmasks the timer; from 0 it does not run.
@@ -87,7 +95,7 @@ pub(super) fn start(core: &CoreBlock) {
     // SAFETY: any value may be written; it makes the register forget.
     unsafe { registers.write(Register::ErrorStatus, 0) };
     // SAFETY: a fixed interrupt whose vector is reported by the trap dispatch.
-    unsafe { registers.write(Register::LvtError, vector::APIC_ERROR.into()) };
+    unsafe { registers.write(Register::LvtError, ERROR_VECTOR.into()) };
     // SAFETY: the lowest priority lets every interrupt through.
     unsafe { registers.write(Register::TaskPriority, 0) };
     let (found, told) = (registers.id(), core.apic_id);

@@ -22,8 +22,6 @@ pub enum Register {
     TaskPriority = 0x80,
     /// End of interrupt: write 0.
     EndOfInterrupt = 0xb0,
-    /// Spurious vector and software enable.
-    Spurious = 0xf0,
     /// What went wrong; write before reading.
     ErrorStatus = 0x280,
     /// Interrupt command: sends. Only xAPIC has its upper half apart.
@@ -65,7 +63,6 @@ pub const TIMER_PERIODIC: u32 = 1 << 17;
 const COMMAND_ASSERT: u32 = 1 << 14;
 const COMMAND_PENDING: u32 = 1 << 12;
 const TO_SELF: u32 = 0b01 << 18;
-const TO_OTHERS: u32 = 0b11 << 18;
 
 /// Where an interrupt command goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,8 +71,6 @@ pub enum Destination {
     Core(u32),
     /// The core that sends.
     This,
-    /// All cores but the one that sends.
-    Others,
 }
 
 /// What an interrupt command delivers.
@@ -178,7 +173,6 @@ impl Registers {
         let (shorthand, id) = match destination {
             Destination::Core(id) => (0, id),
             Destination::This => (TO_SELF, 0),
-            Destination::Others => (TO_OTHERS, 0),
         };
         let command = message.bits() | shorthand;
         match self {

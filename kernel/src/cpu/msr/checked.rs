@@ -6,7 +6,7 @@
 //! or not there, or the value has reserved bits).
 
 use crate::assembly;
-use crate::trap::TrapFrame;
+use crate::cpu::frame::TrapFrame;
 
 /// The processor refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use core::arch::asm;
 
 use x86_64::registers::model_specific::GsBase;
 
-use crate::cpu::CoreBlock;
+use crate::cpu::block::CoreBlock;
 
 /// Points the running core's GS base to its block.
 pub(in crate::cpu) fn set_base(core: &'static CoreBlock) {

@@ -2,12 +2,12 @@
 
 use core::ptr::NonNull;
 
+use kernel_core::bitmap::Bitmap;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::bitmap::Bitmap;
 use crate::boot::{BootInfo, RegionKind};
-use crate::memory::paging;
+use crate::memory::direct;
 use crate::sync::Lock;
 
 /// The bytes of a frame.
@@ -93,7 +93,7 @@ impl Block {
     /// cores, cached.
     #[must_use]
     pub fn virtual_start(&self) -> VirtAddr {
-        paging::direct(self.start)
+        direct::address_of(self.start)
     }
 
     /// The block's bytes in the direct map.

@@ -3,8 +3,9 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
-use super::classes::{Classes, PAGE};
-use crate::memory::{frames, paging};
+use kernel_core::classes::{Classes, PAGE};
+
+use crate::memory::{direct, frames};
 use crate::sync::Lock;
 
 struct Heap {
@@ -18,7 +19,7 @@ static HEAP: Heap = Heap {
 
 fn page() -> Option<NonNull<u8>> {
     let frame = frames::take()?;
-    NonNull::new(paging::direct(frame.start_address()).as_mut_ptr())
+    NonNull::new(direct::address_of(frame.start_address()).as_mut_ptr())
 }
 
 /// The run of frames that `layout`, too large for a list, takes.
@@ -52,7 +53,7 @@ unsafe impl GlobalAlloc for Heap {
                 .with(|classes| unsafe { classes.give(block, size) }),
             None => {
                 let block = frames::Block {
-                    start: paging::physical(pointer),
+                    start: direct::physical(pointer),
                     bytes: run_bytes(layout),
                 };
                 // SAFETY: the caller returns what `alloc` made for this layout.

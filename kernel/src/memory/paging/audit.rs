@@ -8,9 +8,9 @@ use x86_64::structures::paging::{
 };
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::{direct, with_tables};
+use super::with_tables;
 use crate::boot::BootInfo;
-use crate::memory::image;
+use crate::memory::{direct, image};
 
 /// What the audit counted.
 #[derive(Clone, Copy, Default, Debug)]
@@ -30,7 +30,7 @@ pub struct Report {
 /// If anything is both written and executed, if anything but the image's text
 /// executes, or if a frame of text or constants can be written through any
 /// mapping.
-pub fn audit(boot: &BootInfo) -> Report {
+pub fn check(boot: &BootInfo) -> Report {
     let text = image::text();
     let constants_end = image::rodata().end;
     let frozen_start = boot.image_physical + (text.start - boot.image_virtual);
@@ -111,7 +111,7 @@ fn level(
                 flags: rights,
             });
         } else {
-            let next: *const PageTable = direct(entry.addr()).as_ptr();
+            let next: *const PageTable = direct::address_of(entry.addr()).as_ptr();
             // SAFETY: the entry is no leaf, so its frame holds a table, and the lock
             // that our caller holds keeps it as it is.
             let next = unsafe { &*next };

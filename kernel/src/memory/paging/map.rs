@@ -9,11 +9,16 @@ use x86_64::structures::paging::{
 };
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::DATA;
 use crate::boot::{BootInfo, RegionKind};
 use crate::cpu::features::Features;
 use crate::memory::frames::ForPageTables;
 use crate::memory::image;
+
+/// Data: written, not executed, the same on all cores.
+pub(super) const DATA: PageTableFlags = PageTableFlags::PRESENT
+    .union(PageTableFlags::WRITABLE)
+    .union(PageTableFlags::NO_EXECUTE)
+    .union(PageTableFlags::GLOBAL);
 
 /// Tables above the last level restrict nothing.
 pub(super) const TABLE: PageTableFlags = PageTableFlags::PRESENT.union(PageTableFlags::WRITABLE);

@@ -5,10 +5,8 @@
 //! read-only parts are read-only there as well ([`audit`] proves both at boot).
 //! There is no identity mapping, so a null pointer faults.
 
-mod audit;
+pub mod audit;
 mod map;
-
-pub use audit::{Report, audit};
 
 use spin::Once;
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -17,28 +15,19 @@ use x86_64::structures::paging::{
 };
 use x86_64::{PhysAddr, VirtAddr};
 
+use super::direct;
 use super::frames::{self, ForPageTables};
 use crate::boot::BootInfo;
 use crate::cpu::control;
 use crate::cpu::features::Features;
 use crate::sync::Lock;
+use map::DATA;
 
 /// Where device registers are mapped.
 const DEVICES: VirtAddr = VirtAddr::new_truncate(0xffff_fd00_0000_0000);
 
-/// Data: written, not executed, the same on all cores.
-pub(super) const DATA: PageTableFlags = PageTableFlags::PRESENT
-    .union(PageTableFlags::WRITABLE)
-    .union(PageTableFlags::NO_EXECUTE)
-    .union(PageTableFlags::GLOBAL);
-
-/// The direct map's offset and the root of the page tables.
-struct Space {
-    direct_map: VirtAddr,
-    root: PhysFrame,
-}
-
-static SPACE: Once<Space> = Once::new();
+/// The root of the page tables.
+static ROOT: Once<PhysFrame> = Once::new();
 /// Held while page tables change. The value: where the next device goes.
 static TABLES: Lock<VirtAddr> = Lock::new(DEVICES);
 
@@ -47,11 +36,8 @@ pub(super) fn start(boot: &'static BootInfo, features: &Features) {
     // Bits that the tables below are about to use.
     control::allow_no_execute(features.no_execute);
     let root = frames::take().expect("no frame for page tables");
-    SPACE.call_once(|| Space {
-        direct_map: boot.direct_map,
-        root,
-    });
-    let table: *mut PageTable = direct(root.start_address()).as_mut_ptr();
+    ROOT.call_once(|| root);
+    let table: *mut PageTable = direct::address_of(root.start_address()).as_mut_ptr();
     // SAFETY: the frame is ours, and the boot loader's direct map knows it.
     unsafe { table.write(PageTable::new()) };
     with_tables(|tables, _| {
@@ -63,44 +49,26 @@ pub(super) fn start(boot: &'static BootInfo, features: &Features) {
     unsafe { Cr3::write(root, Cr3Flags::empty()) };
 }
 
-fn space() -> &'static Space {
-    SPACE.get().expect("page tables are asked for too early")
-}
-
 fn with_tables<R>(action: impl FnOnce(&mut OffsetPageTable<'_>, &mut VirtAddr) -> R) -> R {
-    let space = space();
+    let root = root();
     TABLES.with(|next_device| {
-        let root: *mut PageTable = direct(space.root.start_address()).as_mut_ptr();
+        let root: *mut PageTable = direct::address_of(root.start_address()).as_mut_ptr();
         // SAFETY: the frame holds the root table, and the lock makes us its only user.
         let root = unsafe { &mut *root };
         // SAFETY: the direct map maps every frame, tables included, at this offset.
-        let mut tables = unsafe { OffsetPageTable::new(root, space.direct_map) };
+        let mut tables = unsafe { OffsetPageTable::new(root, direct::offset()) };
         action(&mut tables, next_device)
     })
 }
 
 /// The root table's frame, as every core loads it.
-#[must_use]
-pub fn root() -> PhysFrame {
-    space().root
-}
-
-/// Where the direct map has this physical address.
-#[must_use]
-pub fn direct(address: PhysAddr) -> VirtAddr {
-    space().direct_map + address.as_u64()
-}
-
-/// The physical address of memory that is seen through the direct map.
 ///
 /// # Panics
 ///
-/// If `pointer` is not in the direct map.
+/// If there are no page tables yet.
 #[must_use]
-pub fn physical<T>(pointer: *const T) -> PhysAddr {
-    let address = VirtAddr::from_ptr(pointer).as_u64();
-    let offset = address.checked_sub(space().direct_map.as_u64());
-    PhysAddr::new(offset.expect("an address below the direct map"))
+pub fn root() -> PhysFrame {
+    *ROOT.get().expect("page tables are asked for too early")
 }
 
 /// Maps a page of device registers, uncached, and returns where `address` is.

@@ -14,8 +14,8 @@ use profiler::format::{Clock, Delivery};
 use super::Unavailable;
 use crate::cpu::apic::{self, DELIVER_NMI, DELIVERY_MODE, Register, TIMER_DIVIDE_BY_1};
 use crate::sampling::clock::{self, RunClock};
+use crate::sampling::vector;
 use crate::time;
-use crate::trap::vector;
 
 /// How long to compare the timer with the clock, in nanoseconds.
 const COMPARISON: u64 = 10_000_000;

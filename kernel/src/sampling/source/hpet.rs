@@ -13,7 +13,7 @@ use super::Unavailable;
 use crate::cpu::hpet::{self, Hpet, Register};
 use crate::cpu::{self, CoreBlock, apic};
 use crate::sampling::clock;
-use crate::trap::vector;
+use crate::sampling::vector;
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

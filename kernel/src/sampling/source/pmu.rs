@@ -32,10 +32,11 @@ use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::msr::pmu::ThisCore;
 use crate::cpu::{self, CoreBlock};
 use crate::sampling::calibration;
+use crate::sampling::vector;
 use crate::smp;
 use crate::time::Deadline;
-use crate::trap::{nmi, vector};
-pub use measure::{Jitter, Measured};
+use crate::trap::nmi;
+pub use measure::Jitter;
 use trial::{ARRIVAL, Trial};
 
 /// What is counted where nothing else is asked for.
@@ -43,7 +44,7 @@ pub const DEFAULT_EVENTS: EventList = EventList::of(CYCLES);
 const CYCLES: Event = Event::new(What::Named(Named::Cycles));
 
 /// How long a core may take to answer, in ticks of the time stamp counter.
-pub const PATIENCE: u64 = smp::PATIENCE / 4;
+pub const PATIENCE: u64 = smp::TIMEOUT_TICKS / 4;
 
 /// What a core knows of its PMU. Written by that core; what it counts and what it is asked
 /// for, by the first one.
@@ -188,7 +189,7 @@ pub fn survey(events: EventList) {
     survey_here();
     for core in cpu::cores() {
         let is_done = || core.sampling.pmu.survey.is_completed();
-        let came = Deadline::after(smp::PATIENCE).wait_for(is_done);
+        let came = Deadline::after(smp::TIMEOUT_TICKS).wait_for(is_done);
         assert!(came, "core {} did not look at its PMU", core.index);
         if let Some(Err(problem)) = core.sampling.pmu.survey.get() {
             log::debug!("core {}: pmu: {problem}", core.index);

@@ -13,30 +13,7 @@ use core::arch::asm;
 
 use x86_64::registers::rflags::RFlags;
 
-use crate::trap::TrapFrame;
-
-/// Sets the running core's trap flag. The first trap comes after the instruction
-/// behind the one that sets it.
-#[inline(always)]
-pub fn begin() {
-    // SAFETY: the trap has a handler as soon as the source was probed, on a stack of
-    // its own. The red zone is not used in kernels.
-    unsafe {
-        asm!("pushfq", "or qword ptr [rsp], {tf}", "popfq", tf = const RFlags::TRAP_FLAG.bits());
-    };
-}
-
-/// Lets the code that was interrupted go on without the flag.
-pub fn end(frame: &mut TrapFrame) {
-    frame.rflags &= !RFlags::TRAP_FLAG.bits();
-}
-
-/// Whether the code that was interrupted is stepped.
-#[must_use]
-#[inline]
-pub fn is_stepped(frame: &TrapFrame) -> bool {
-    frame.rflags & RFlags::TRAP_FLAG.bits() != 0
-}
+pub use crate::cpu::trap_flag::{clear_in as end, set as begin};
 
 /// Traps after two instructions, one right behind the other.
 pub fn twice() {

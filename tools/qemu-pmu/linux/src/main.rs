@@ -38,7 +38,7 @@ fn other(arguments: &Arguments) -> Option<()> {
         "time" => {
             let unit = workload::find(arguments.get(2)?)?;
             let units: u64 = arguments.get(3)?.parse().ok()?;
-            let mut scratch = workload::Scratch::new();
+            let mut scratch = workload::scratch::Scratch::new(0);
             let before = linux::time();
             for _ in 0..units {
                 unit(&mut scratch);

@@ -14,8 +14,8 @@ use x86_64::instructions::interrupts;
 
 use super::{Pmu, Wanted};
 use crate::cpu::{CoreBlock, control};
+use crate::sampling::vector;
 use crate::time::Deadline;
-use crate::trap::vector;
 
 /// How many passages are tried.
 pub const PASSAGES: usize = 32;

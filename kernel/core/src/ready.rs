@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// A core's tasks, by their numbers. It never allocates once it is made.
+/// A core's tasks, by their numbers. It never allocates where room was made before.
 pub struct Ready {
     queue: VecDeque<u16>,
     /// With the time at which they are ready, as the time stamp counter says.
@@ -11,13 +11,19 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// No task, and room for so many.
+    /// No task, and room for none.
     #[must_use]
-    pub fn with_room(tasks: usize) -> Self {
+    pub const fn new() -> Self {
         Self {
-            queue: VecDeque::with_capacity(tasks),
-            sleepers: Vec::with_capacity(tasks),
+            queue: VecDeque::new(),
+            sleepers: Vec::new(),
         }
+    }
+
+    /// Makes room for `tasks` tasks.
+    pub fn reserve(&mut self, tasks: usize) {
+        self.queue.reserve_exact(tasks);
+        self.sleepers.reserve_exact(tasks);
     }
 
     /// The task is ready: after those that were before it.
@@ -44,7 +50,7 @@ impl Ready {
         queue.pop_front()
     }
 
-    /// Whether any task sleeps.
+    /// Returns true if any task sleeps.
     #[must_use]
     pub fn has_sleepers(&self) -> bool {
         !self.sleepers.is_empty()
@@ -55,9 +61,15 @@ impl Ready {
 mod tests {
     use super::*;
 
+    fn with_room(tasks: usize) -> Ready {
+        let mut ready = Ready::new();
+        ready.reserve(tasks);
+        ready
+    }
+
     #[test]
     fn tasks_run_in_the_order_in_which_they_became_ready() {
-        let mut ready = Ready::with_room(4);
+        let mut ready = with_room(4);
         assert_eq!(ready.next(0), None);
         ready.push(1);
         ready.push(2);
@@ -69,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_sleeper_is_ready_when_its_time_has_come_and_not_before() {
-        let mut ready = Ready::with_room(4);
+        let mut ready = with_room(4);
         ready.sleep(7, 100);
         ready.sleep(8, 50);
         ready.push(1);
@@ -85,7 +97,7 @@ mod tests {
 
     #[test]
     fn what_was_made_room_for_is_not_allocated_again() {
-        let mut ready = Ready::with_room(3);
+        let mut ready = with_room(3);
         let room = (ready.queue.capacity(), ready.sleepers.capacity());
         for task in 0..3 {
             ready.sleep(task, 1);

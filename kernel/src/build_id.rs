@@ -2,8 +2,9 @@
 
 use core::fmt;
 
+use kernel_core::note;
+
 use crate::memory::image;
-use crate::note;
 
 /// The hash that the linker made of the whole file.
 #[derive(Clone, Copy, PartialEq, Eq)]

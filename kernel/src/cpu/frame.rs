@@ -2,13 +2,12 @@
 
 use core::fmt;
 
-/// The interrupted code's registers, as the stubs in [`super::entry`] push them.
+/// The interrupted code's registers, as the stubs in `trap::entry` push them.
 ///
 /// `rbp` comes first: while a handler runs, the frame pointer points here, so
 /// what looks like a saved frame pointer is the interrupted code's own.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
-#[expect(missing_docs, reason = "the registers' names say what they are")]
 pub struct TrapFrame {
     pub rbp: u64,
     pub rax: u64,

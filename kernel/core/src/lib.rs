@@ -1,0 +1,18 @@
+//! What of the kernel is pure logic: it touches no hardware, and its tests run on the
+//! host.
+//!
+//! * [`acpi`]: firmware tables, of which nothing is believed.
+//! * [`bitmap`]: which frames are free.
+//! * [`classes`]: the heap's lists of small blocks.
+//! * [`note`]: ELF notes, in which the build-id is.
+//! * [`ready`]: a core's queue of tasks.
+
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod acpi;
+pub mod bitmap;
+pub mod classes;
+pub mod note;
+pub mod ready;

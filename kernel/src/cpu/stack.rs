@@ -1,0 +1,80 @@
+//! What stacks a core has, and what a stack is. Where they lie is for
+//! [`crate::memory::stacks`] to say.
+
+use x86_64::VirtAddr;
+
+/// What a stack is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum StackKind {
+    /// What the core starts on, and idles on.
+    Kernel,
+    /// Where NMIs land.
+    Nmi,
+    /// Where NMIs are handled, one in another if need be: see `trap::nmi`.
+    NmiHandler,
+    /// #DF: the stack that was in use may be what is broken.
+    DoubleFault,
+    /// #DB: may come between any two instructions.
+    Debug,
+    /// #MC: likewise.
+    MachineCheck,
+    /// A task's own, interrupts included.
+    Task,
+}
+
+impl StackKind {
+    /// Those that each core has, in the order in which they lie in memory.
+    pub const ALL: [Self; 6] = [
+        Self::Kernel,
+        Self::Nmi,
+        Self::NmiHandler,
+        Self::DoubleFault,
+        Self::Debug,
+        Self::MachineCheck,
+    ];
+
+    /// The size of such a stack, in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::NmiHandler => 32 << 10,
+            Self::Kernel | Self::Task => 64 << 10,
+            _ => 16 << 10,
+        }
+    }
+
+    /// The name, as messages have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Nmi => "NMI",
+            Self::NmiHandler => "NMI handler",
+            Self::DoubleFault => "double fault",
+            Self::Debug => "debug",
+            Self::MachineCheck => "machine check",
+            Self::Task => "task",
+        }
+    }
+}
+
+/// A stack.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Stack {
+    /// What it is for.
+    pub kind: StackKind,
+    /// The lowest mapped address.
+    pub low: VirtAddr,
+    /// The first address past it.
+    pub high: VirtAddr,
+}
+
+impl Stack {
+    /// Where the stack pointer starts: below the block's address.
+    #[must_use]
+    pub fn entry(&self) -> VirtAddr {
+        self.high - 16
+    }
+}
