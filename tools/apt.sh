@@ -33,7 +33,7 @@ install_packages() {
     elif have sudo && sudo -n true 2>/dev/null; then
         as_root='sudo -n'
     else
-        die "not root, and sudo wants a password; please run: sudo apt-get install --no-install-recommends $*"
+        die "not root, and no sudo without a password; please run: sudo apt-get install --no-install-recommends $*"
     fi
     say "installing by apt-get: $*"
     make_work
