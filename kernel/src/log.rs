@@ -12,7 +12,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::cpu;
 use crate::serial::{self, Serial};
-use crate::time::Deadline;
+use profiler::hw::tsc::Deadline;
 
 const NOBODY: u32 = u32::MAX;
 

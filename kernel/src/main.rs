@@ -8,12 +8,12 @@
 //! Each imports only from those before it. Who is below does not name its users:
 //! they register handlers, gates and hooks, and declare their own per-core variables.
 //!
-//! 1. `sync`, `time`, `assembly`; `cpu` and `serial`: the processor and a port.
+//! 1. `sync`; `cpu` and `serial`: the processor and a port.
 //! 2. `boot`: what the boot loader told, and the way onto our own stacks.
 //! 3. `memory`; `log` and `exit`.
 //! 4. `trap`.
 //! 5. `task` and `smp`.
-//! 6. What uses all that: `sampling`, `workload`, `selftest`, this file.
+//! 6. What uses all that: `profiling`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -35,24 +35,20 @@
 
 extern crate alloc;
 
-mod assembly;
 mod boot;
-mod build_id;
 mod config;
 mod cpu;
 mod exit;
 mod log;
 mod memory;
-mod nmi;
 mod panic;
-mod sampling;
+mod profiling;
 mod selftest;
 mod serial;
 mod smp;
 mod summary;
 mod sync;
 mod task;
-mod time;
 mod trap;
 mod workload;
 
@@ -79,8 +75,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     smp::start();
     task::start(workload::task_name);
     workload::start();
-    workload::set_request(sampling::source::ipi::Driver::ask);
-    sampling::set_gates();
+    profiling::set_gates();
     adopt(core);
     cpu::hpet::start(boot.hpet.ok().map(paging::map_device));
     smp::online();
@@ -90,13 +85,13 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
 
     let settings = config::parse(boot.command_line);
     if settings.kind == RunKind::Survey {
-        sampling::survey::run(boot)
+        profiling::list(boot)
     }
     let workload = match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),
     };
-    sampling::start(boot, &settings, workload)
+    profiling::start(boot, &settings, workload)
 }
 
 /// Every other core, on its own stack.

@@ -8,6 +8,7 @@ use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use profiler::hw::debug;
 use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
 use x86_64::registers::control::Cr2;
@@ -20,7 +21,6 @@ use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
 use crate::memory::stacks::{self, StackKind};
-use crate::sampling::aim;
 use crate::smp;
 use crate::trap::{self, vector};
 use crate::workload::scratch::Scratch;
@@ -271,10 +271,10 @@ fn nmi_keeps_cr2() {
         frame.rflags |= RFlags::RESUME_FLAG.bits();
     });
     write_cr2(BEFORE);
-    aim::enable(trap::nmi::call());
+    debug::set_breakpoint(trap::nmi::call());
     // SAFETY: the gate's handler returns.
     unsafe { asm!("int 2") };
-    aim::disable();
+    debug::clear_breakpoint();
     assert!(HIT.load(Ordering::Relaxed), "no exception in the handler");
     assert_eq!(Cr2::read_raw(), BEFORE, "CR2 after an NMI");
 }

@@ -12,8 +12,8 @@ use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::memory::paging;
 use crate::per_core;
-use crate::time::Deadline;
 use crate::trap::{self, TrapFrame};
+use profiler::hw::tsc::Deadline;
 
 /// How long nothing may happen while cores start or answer, in ticks of the time
 /// stamp counter: some seconds. An emulator runs 255 cores in turns.
@@ -215,7 +215,7 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// when all have stopped, or when one has not for too long.
 fn stop_others() {
     STOP.store(true, Ordering::Release);
-    if !apic::is_started() {
+    if apic::find_registers().is_none() {
         return;
     }
     let me = cpu::current_index();

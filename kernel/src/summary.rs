@@ -1,7 +1,10 @@
 //! What the log says once everything is up.
 
+use core::fmt;
+
+use profiler::linked;
+
 use crate::boot::BootInfo;
-use crate::build_id;
 use crate::cpu::apic::{self, Registers};
 use crate::cpu::features::Features;
 use crate::cpu::{self, hpet};
@@ -14,14 +17,14 @@ use crate::memory::{frames, paging};
 /// If the page tables allow anything that they should not.
 pub fn log(boot: &BootInfo) {
     let (loader, version) = (boot.bootloader, boot.bootloader_version);
-    log::info!("pmiscope kernel, build-id {}", build_id::build_id());
+    log::info!("pmiscope kernel, build-id {BuildId}");
     log::info!(
         "boot loader: {loader} {version}; command line: `{}`",
         boot.command_line
     );
     let apic = match apic::registers() {
         Registers::XApic(_) => "xAPIC",
-        Registers::X2Apic(_) => "x2APIC",
+        Registers::X2Apic => "x2APIC",
     };
     let cores = cpu::cores().len();
     log::info!("cores: {cores} online, every one answered a ping; {apic}");
@@ -40,4 +43,14 @@ pub fn log(boot: &BootInfo) {
         audit.executable >> 10,
         audit.mappings,
     );
+}
+
+/// The hash that the linker made of the whole file, by which a profile names the kernel.
+struct BuildId;
+
+impl fmt::Display for BuildId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = linked::build_id();
+        id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }

@@ -40,6 +40,8 @@ pub mod contract;
 pub mod format;
 #[cfg(any(target_os = "none", test))]
 pub mod hw;
+#[cfg(any(target_os = "none", test))]
+pub mod linked;
 pub mod pmu;
 #[cfg(all(test, not(loom)))]
 mod pmu_model;

@@ -4,7 +4,6 @@
 //! * [`acpi`]: firmware tables, of which nothing is believed.
 //! * [`bitmap`]: which frames are free.
 //! * [`classes`]: the heap's lists of small blocks.
-//! * [`note`]: ELF notes, in which the build-id is.
 //! * [`ready`]: a core's queue of tasks.
 
 #![cfg_attr(not(test), no_std)]
@@ -14,5 +13,4 @@ extern crate alloc;
 pub mod acpi;
 pub mod bitmap;
 pub mod classes;
-pub mod note;
 pub mod ready;

@@ -11,13 +11,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use limine::mp::MpInfo;
 use x86_64::VirtAddr;
-use x86_64::registers::rflags::RFlags;
 use x86_64::structures::paging::PhysFrame;
 
 use super::BootInfo;
-use crate::assembly;
 use crate::cpu::CoreBlock;
-use crate::cpu::frame::TrapFrame;
+use profiler::assembly;
 
 /// The page tables that other cores load: a physical address.
 static ROOT: AtomicU64 = AtomicU64::new(0);
@@ -99,16 +97,6 @@ pub fn enter_first_core(core: &'static CoreBlock, main: CoreMain) -> ! {
 pub fn restart_stack(core: &'static CoreBlock, main: CoreMain) -> ! {
     // SAFETY: the stack is mapped and this core's, and nobody goes on on it.
     unsafe { enter_stack(core.this.as_u64(), core.entry_stack.as_u64(), main) }
-}
-
-/// Lets the handler of the trap `frame` return into `main` at the top of the
-/// core's own stack, interrupts off, in place of the interrupted code.
-pub fn divert_to_stack(frame: &mut TrapFrame, core: &'static CoreBlock, main: CoreMain) {
-    frame.rip = VirtAddr::from_ptr(enter_stack as *const ()).as_u64();
-    frame.rdi = VirtAddr::from_ptr(core).as_u64();
-    frame.rsi = core.entry_stack.as_u64();
-    frame.rdx = VirtAddr::from_ptr(main as *const ()).as_u64();
-    frame.rflags &= !RFlags::INTERRUPT_FLAG.bits();
 }
 
 /// Lets another core run `main` on its own stack, under the page tables whose root

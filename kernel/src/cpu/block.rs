@@ -7,7 +7,6 @@ use x86_64::VirtAddr;
 
 use super::descriptors::Descriptors;
 use super::stack::{Stack, StackKind};
-use crate::sampling::CoreState;
 
 /// A core's own state. Other cores may read all of it; what changes is atomic.
 ///
@@ -29,8 +28,7 @@ pub struct CoreBlock {
     pub descriptors: Descriptors,
     /// The core is up: interrupts on, answering.
     pub online: AtomicBool,
-    /// The core is at rest: it obeyed a request to stop, and will do nothing ever
-    /// again; or it waits for its turn, which only a running core can give it.
+    /// The core is at rest: it was stopped, and will do nothing ever again.
     pub stopped: AtomicBool,
     /// NMIs that nobody claimed. A source that was just switched off can still
     /// deliver one, so they are counted, not fatal.
@@ -38,10 +36,6 @@ pub struct CoreBlock {
     /// NMIs that came in so many NMI handlers at a time that there was no room for
     /// one more.
     pub nmis_without_room: AtomicU64,
-    /// The core waits for a run to take part in.
-    pub joined: AtomicBool,
-    /// What its sampling needs.
-    pub sampling: CoreState,
     /// How far the core's variables are from the template's.
     pub(super) per_core_distance: usize,
 }
@@ -65,8 +59,6 @@ impl CoreBlock {
             stopped: AtomicBool::new(false),
             unclaimed_nmis: AtomicU64::new(0),
             nmis_without_room: AtomicU64::new(0),
-            joined: AtomicBool::new(false),
-            sampling: CoreState::default(),
             per_core_distance,
         }));
         block.this = VirtAddr::from_ptr(block);

@@ -1,7 +1,5 @@
 //! Control registers: what a core is allowed to do to memory.
 
-use core::arch::asm;
-
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
 use super::features::{Features, GlobalPages, MachineCheck, NoExecute, Smap, Smep};
@@ -57,22 +55,4 @@ pub(super) fn set(features: &Features) {
     unsafe { Cr0::update(|cr0| cr0.insert(Cr0Flags::WRITE_PROTECT)) };
     // SAFETY: likewise; each bit that is set here came from a proof that it is there.
     unsafe { Cr4::write(flags) };
-}
-
-/// The running core's task priority class, 0 to 15: interrupts of that class or a
-/// lower one wait (SDM vol. 3, 12.8.6, CR8).
-#[must_use]
-pub fn task_priority() -> u8 {
-    let class: u64;
-    // SAFETY: reads a register.
-    unsafe { asm!("mov {}, cr8", out(reg) class, options(nomem, nostack, preserves_flags)) };
-    class.to_le_bytes()[0]
-}
-
-/// Sets the running core's task priority class, 0 to 15.
-pub fn set_task_priority(class: u8) {
-    let class = u64::from(class & 15);
-    // SAFETY: any class may be written. Not `nomem`: what the core did before is
-    // done before interrupts of the class can come.
-    unsafe { asm!("mov cr8, {}", in(reg) class, options(nostack, preserves_flags)) };
 }

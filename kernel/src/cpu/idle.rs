@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use x86_64::instructions::interrupts;
 
 use super::tick;
-use crate::assembly;
+use profiler::assembly;
 
 unsafe extern "C" {
     /// Turns interrupts on and halts until one was taken.

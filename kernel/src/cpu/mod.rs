@@ -17,7 +17,6 @@ pub mod msr;
 pub mod per_core;
 pub mod stack;
 pub mod tick;
-pub mod trap_flag;
 
 pub use block::CoreBlock;
 

@@ -8,8 +8,9 @@ use kernel_core::ready::Ready;
 use super::table::{self, MAX_TASKS, State, task};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::{self, CoreBlock};
+use crate::per_core;
 use crate::sync::Lock;
-use crate::{per_core, time};
+use profiler::hw::tsc;
 
 /// The vector that tells a core that it has a task to run.
 pub(super) const RESCHEDULE_VECTOR: u8 = 0x43;
@@ -108,7 +109,7 @@ impl CoreTasks {
 
     /// The next task that is ready, with sleepers whose time has come.
     pub(super) fn next(&self) -> Option<u16> {
-        self.ready.with(|ready| ready.next(time::ticks()))
+        self.ready.with(|ready| ready.next(tsc::ticks()))
     }
 
     pub(super) fn has_sleepers(&self) -> bool {

@@ -9,7 +9,7 @@ use super::table::{self, Entry, State, TaskId, task};
 use super::{idle, switch};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::stacks;
-use crate::time;
+use profiler::hw::tsc;
 
 /// Makes a task that runs `entry(argument)` on `core`. Samples call it by the name
 /// with number `name`. `None` if there are too many, or no memory for a stack.
@@ -62,7 +62,7 @@ pub fn block() {
 /// sample, so that a sleep ends with one.
 pub fn sleep(ticks: u64) {
     interrupts::without_interrupts(|| {
-        let wake_at = time::ticks().saturating_add(ticks);
+        let wake_at = tsc::ticks().saturating_add(ticks);
         tasks_of(cpu::current()).set_wake_at(wake_at);
         switch_away(SwitchReason::Sleep);
     });

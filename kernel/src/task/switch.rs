@@ -3,16 +3,16 @@
 //! A task that does not run has on top of its stack what the code that called the
 //! switch must find unchanged: six registers, and where to go on. The walk over
 //! stacks is told at each instruction where these are (`RULE`, see
-//! [`crate::assembly`]): between the one that changes the stack pointer and the
+//! [`profiler::unwind::assembly`]): between the one that changes the stack pointer and the
 //! one that restores the frame pointer, that register is of the other stack.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use x86_64::VirtAddr;
 
-use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::stacks::Stack;
+use profiler::assembly;
 
 /// What is to run at the top of a core's own stack, interrupts off.
 pub(super) type OnCoreStack = extern "C" fn(&'static CoreBlock) -> !;

@@ -11,7 +11,7 @@ use profiler::address::{CodeAddress, CodeRange};
 use x86_64::VirtAddr;
 
 use super::TrapFrame;
-use crate::assembly;
+use profiler::assembly;
 
 unsafe extern "C" {
     /// The gate of #DB.
@@ -80,7 +80,7 @@ pub fn code() -> CodeRange {
 }
 
 /// What the entry calls.
-#[unsafe(link_section = ".text.trap_calls")]
+#[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn taken(frame: &mut TrapFrame) {
     super::dispatch(frame);
     super::end_of_trap_call();

@@ -12,7 +12,7 @@
 //! - The word above that one is not a return address. A walk knows the frame by
 //!   the return address *into* the common path, whose rule is `TRAP_FRAME`, and
 //!   hops to the registers in the frame. Before and after, it knows how far above
-//!   the stack pointer the processor's words lie (see [`crate::assembly`]).
+//!   the stack pointer the processor's words lie (see [`profiler::unwind::assembly`]).
 //! - Call-frame information holds at every instruction. The frame is a signal
 //!   frame: its return address is the interrupted instruction, not one past a
 //!   call.
@@ -27,7 +27,7 @@ use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
 use super::TrapFrame;
-use crate::assembly;
+use profiler::assembly;
 
 const STUB_BYTES: u64 = 16;
 

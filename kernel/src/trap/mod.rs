@@ -10,15 +10,14 @@ mod report;
 pub mod vector;
 
 use profiler::address::CodeAddress;
-use profiler::unwind::Rule;
+use profiler::hw::{control, msr};
+use profiler::unwind::{Rule, assembly};
 use spin::Once;
 use x86_64::VirtAddr;
 
-use crate::assembly;
 use crate::cpu::CoreBlock;
 pub use crate::cpu::frame::TrapFrame;
-use crate::cpu::msr::checked;
-use crate::cpu::{apic, idt, trap_flag};
+use crate::cpu::{apic, idt};
 
 /// What handles a trap. It runs with interrupts off.
 pub type Handler = fn(&mut TrapFrame);
@@ -78,7 +77,7 @@ fn rule_of_assembly(address: CodeAddress) -> Rule {
     if let Some(rule) = entry::stub_rule(address) {
         return rule;
     }
-    assembly::rule(address)
+    assembly::rule_of_assembly(address)
 }
 
 /// Loads gates for the time before the first core has its own segments and stacks.
@@ -96,11 +95,16 @@ pub fn load() {
 pub fn start() {
     set_gate(vector::NMI, nmi::entry());
     set_gate(vector::DEBUG, debug::entry());
-    assembly::assert_sorted();
+    assert!(
+        assembly::is_sorted(),
+        "the rules of the assembly are not in the order of the code"
+    );
     register(apic::SPURIOUS_VECTOR, |_| {});
     register(vector::GENERAL_PROTECTION, |frame| {
-        if !checked::is_answer(frame) {
-            report::unhandled(vector::GENERAL_PROTECTION, frame);
+        // A register that was only tried may be refused.
+        match msr::recover(frame.rip) {
+            Some(resumed) => frame.rip = resumed,
+            None => report::unhandled(vector::GENERAL_PROTECTION, frame),
         }
     });
 }
@@ -109,20 +113,20 @@ unsafe extern "C" {
     /// What the NMI's entry calls, on the NMI handler's stack of `core`, the running
     /// core. `entry_tsc` is the time stamp counter at the entry.
     ///
-    /// Whoever uses the kernel defines it, once, in the section `.text.trap_calls` and
+    /// Whoever uses the kernel defines it, once, in the section `.pmiscope.calls` and
     /// with [`end_of_trap_call`] at its end.
     #[expect(improper_ctypes, reason = "both sides are Rust, of one compilation")]
     fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64);
 }
 
 /// What the entry stubs call.
-#[unsafe(link_section = ".text.trap_calls")]
+#[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn dispatch(frame: &mut TrapFrame) {
     let vector = frame.vector.to_le_bytes()[0];
     // The processor has taken the trap flag away. The handler of the trap itself
     // must go without.
-    if trap_flag::is_set_in(frame) && vector != vector::DEBUG {
-        trap_flag::set();
+    if frame.rflags & control::TRAP_FLAG != 0 && vector != vector::DEBUG {
+        control::set_trap_flag();
     }
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),

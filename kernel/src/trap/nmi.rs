@@ -25,15 +25,14 @@
 //! instruction counting, what an NMI costs beside its handler is a constant that
 //! can be calibrated.
 
-use core::arch::asm;
 use core::mem::{offset_of, size_of};
 
 use profiler::address::CodeAddress;
 
 use super::TrapFrame;
-use crate::assembly;
 use crate::cpu::CoreBlock;
 use crate::memory::stacks::{Stack, StackKind};
+use profiler::assembly;
 
 /// Bytes of the handler stack that an NMI must find free, or it is only counted:
 /// more than the handler ever uses.
@@ -199,29 +198,4 @@ pub fn is_landing(address: CodeAddress) -> bool {
 #[must_use]
 pub fn call() -> CodeAddress {
     CodeAddress((&raw const nmi_call).addr() as u64)
-}
-
-/// Lets NMIs in that the one whose handler is running keeps out, as the handler's return
-/// would.
-pub fn let_in() {
-    // SAFETY: goes on behind itself, with the stack and the flags as they are. No code
-    // that was compiled runs on the landing, and anywhere else an NMI is an interrupt like
-    // any other.
-    unsafe {
-        asm!(
-            "mov {stack}, rsp",
-            "mov {word:e}, ss",
-            "push {word}",
-            "push {stack}",
-            "pushfq",
-            "mov {word:e}, cs",
-            "push {word}",
-            "lea {word}, [rip + 2f]",
-            "push {word}",
-            "iretq",
-            "2:",
-            stack = out(reg) _,
-            word = out(reg) _,
-        );
-    }
 }

@@ -14,6 +14,7 @@ pub mod count;
 pub mod description;
 pub mod event;
 mod named;
+pub mod note;
 pub mod region;
 pub mod ring;
 pub mod sample;

@@ -52,6 +52,17 @@ pub fn set_task_priority(class: u8) {
     unsafe { asm!("mov cr8, {}", in(reg) class, options(nostack, preserves_flags)) };
 }
 
+/// Sets the running core's trap flag. The first trap comes after the instruction
+/// behind the one that sets it.
+#[inline(always)]
+pub fn set_trap_flag() {
+    // SAFETY: whoever is stepped has a handler of the trap, on a stack of its own. The red
+    // zone is not used in kernels.
+    unsafe {
+        asm!("pushfq", "or qword ptr [rsp], {tf}", "popfq", tf = const TRAP_FLAG);
+    };
+}
+
 /// Halts for good, maskable interrupts off.
 pub fn halt() -> ! {
     loop {

@@ -1,16 +1,16 @@
 //! What a kernel tells the sampler when it starts it.
 
 use crate::address::CodeRange;
-use crate::unwind::assembly;
+use crate::linked;
 
 /// What a kernel tells the sampler when it starts it.
 ///
 /// ```ignore
-/// Config { command_line, ..Config::new(build_id!()) }
+/// Config { command_line, ..Config::new() }
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {
-    /// The kernel's GNU build-id, by which the host knows its ELF: [`crate::build_id!`].
+    /// The kernel's GNU build-id, by which the host knows its ELF.
     pub build_id: [u8; 20],
     /// The words by which a run is described: see [`crate::contract::settings`].
     pub command_line: &'a str,
@@ -37,21 +37,27 @@ pub struct Config<'a> {
 }
 
 impl Config<'_> {
-    /// The defaults: one core, no words on the command line, text and assembly as the
+    /// The defaults: one core, no words on the command line, build-id and text as the
     /// fragment `pmiscope.ld` has them.
     #[must_use]
-    pub fn new(build_id: [u8; 20]) -> Self {
+    pub fn new() -> Self {
         Self {
-            build_id,
+            build_id: linked::build_id(),
             command_line: "",
             apic_ids: &[],
             xapic: None,
             hpet: None,
-            text: assembly::text(),
+            text: linked::text(),
             stack_slot: 1 << 16,
             bootloader: "",
             workload: "",
             task_names: &[],
         }
+    }
+}
+
+impl Default for Config<'_> {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -55,7 +55,6 @@ pub use control::Refusal;
 pub use error::{AimError, StartError};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use prepare::NotStarted;
-pub use source::step::continue_in_handler;
 pub use source::{PmuError, SourceError};
 pub use target::{Interrupted, Target};
 

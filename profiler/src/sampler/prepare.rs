@@ -28,7 +28,7 @@ use super::overhead::Overhead;
 use super::phase::Phase;
 use super::round_robin::{self, RoundRobin, wait_until};
 use super::source::pmu::{self, Jitter};
-use super::source::{Demand, Source, step};
+use super::source::{Demand, Source};
 use super::target::Target;
 use crate::contract::settings::{RunKind, Settings, SourceChoice};
 use crate::format::description::MAX_TASKS;
@@ -486,7 +486,7 @@ impl<T: Target> Sampler<T> {
             Source::Ipi(driver) if core.index == 0 => {
                 driver.drive(self.engine.cores(), run.arming.count.into(), || false);
             }
-            Source::Step => step::begin(),
+            Source::Step => control::set_trap_flag(),
             _ => {}
         }
         Ok(())

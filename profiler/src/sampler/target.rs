@@ -6,6 +6,7 @@ use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
 use crate::format::{Clock, Source};
 use crate::hw::exit;
+use crate::linked;
 use crate::unwind::assembly;
 use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 
@@ -51,7 +52,7 @@ pub unsafe trait Target: Sync + 'static {
     /// The kernel's text.
     #[inline]
     fn text(&self) -> CodeRange {
-        assembly::text()
+        linked::text()
     }
 
     /// How the code at `address` keeps its caller: see [`Rule`].

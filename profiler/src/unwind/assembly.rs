@@ -28,6 +28,7 @@ use core::slice;
 
 use super::Rule;
 use crate::address::{CodeAddress, CodeRange};
+use crate::linked::code_between;
 
 /// The numbers that the macro `RULE` puts into the table.
 mod kind {
@@ -151,8 +152,6 @@ struct Entry {
 
 // The linker script's symbols: see `pmiscope.ld`.
 unsafe extern "C" {
-    static __pmiscope_text_start: u8;
-    static __pmiscope_text_end: u8;
     static __pmiscope_assembly_start: u8;
     static __pmiscope_assembly_end: u8;
     static __pmiscope_calls_start: u8;
@@ -161,28 +160,10 @@ unsafe extern "C" {
     static __pmiscope_rules_end: Entry;
 }
 
-#[inline]
-fn between(start: *const u8, end: *const u8) -> CodeRange {
-    CodeRange {
-        start: CodeAddress(start.addr() as u64),
-        end: CodeAddress(end.addr() as u64),
-    }
-}
-
-/// The kernel's text.
-#[must_use]
-#[inline]
-pub fn text() -> CodeRange {
-    between(
-        &raw const __pmiscope_text_start,
-        &raw const __pmiscope_text_end,
-    )
-}
-
 /// The assembly.
 #[inline]
 fn code() -> CodeRange {
-    between(
+    code_between(
         &raw const __pmiscope_assembly_start,
         &raw const __pmiscope_assembly_end,
     )
@@ -193,7 +174,7 @@ fn code() -> CodeRange {
 #[must_use]
 #[inline]
 pub fn is_called_by_stub(address: CodeAddress) -> bool {
-    let calls = between(
+    let calls = code_between(
         &raw const __pmiscope_calls_start,
         &raw const __pmiscope_calls_end,
     );

@@ -4,11 +4,8 @@
 //! where the processor has it. What runs afterwards, in handlers too, goes to
 //! the registers directly ([`Registers`]).
 
-mod registers;
+pub use profiler::hw::apic::*;
 
-pub use registers::*;
-
-use spin::Once;
 use x2apic::lapic::{LocalApicBuilder, TimerDivide, TimerMode};
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -25,25 +22,6 @@ pub const SPURIOUS_VECTOR: u8 = 0xff;
 /// Maps a page of device registers and returns where the address is.
 pub type MapDevice = fn(PhysAddr) -> VirtAddr;
 
-static REGISTERS: Once<Registers> = Once::new();
-
-/// The registers of whichever core asks.
-///
-/// # Panics
-///
-/// If no core has started its APIC yet.
-#[must_use]
-#[inline]
-pub fn registers() -> Registers {
-    *REGISTERS.get().expect("the APIC is asked for too early")
-}
-
-/// Whether [`registers`] can be asked.
-#[must_use]
-pub fn is_started() -> bool {
-    REGISTERS.is_completed()
-}
-
 /// Switches the running core's APIC on, with every local interrupt masked but
 /// its own errors.
 ///
@@ -55,9 +33,9 @@ pub fn is_started() -> bool {
 ///
 /// If the APIC's id is not the one that the boot loader told.
 pub(super) fn start(core: &CoreBlock, map_device: MapDevice) {
-    let registers = *REGISTERS.call_once(|| match Features::get().x2apic {
-        Some(proof) => Registers::X2Apic(proof),
-        None => Registers::XApic(map_device(apic_base::address())),
+    let registers = find_registers().unwrap_or_else(|| match Features::get().x2apic {
+        Some(_) => Registers::X2Apic,
+        None => Registers::XApic(map_device(apic_base::address()).as_u64()),
     });
     let mut builder = LocalApicBuilder::new();
     builder
@@ -69,13 +47,16 @@ pub(super) fn start(core: &CoreBlock, map_device: MapDevice) {
         // The crate unmasks the timer; from 0 it does not run.
         .timer_initial(0);
     if let Registers::XApic(base) = registers {
-        builder.set_xapic_base(base.as_u64());
+        builder.set_xapic_base(base);
     }
     let mut apic = builder
         .build()
         .unwrap_or_else(|problem| panic!("{problem}"));
     // SAFETY: interrupts are off, and every vector has a stub.
     unsafe { apic.enable() };
+    // SAFETY: that mode is on now, here, and on each core before it asks; a device's page
+    // stays mapped.
+    unsafe { set_registers(registers) };
     // The crate has unmasked both pins, with vector 0. Nothing came of it: fixed
     // interrupts wait, and an invalid vector is an error that is cleared below.
     // SAFETY: an enabled APIC has this register.
