@@ -27,7 +27,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whether the event was counted a part of the time only, so that how often it
+    /// Returns true if the event was counted a part of the time only, so that how often it
     /// happened is an estimate.
     #[must_use]
     pub const fn is_scaled(&self) -> bool {

@@ -22,7 +22,7 @@
 //!   next reader sees again.
 //!
 //! A record that does not fit is not written and counts in
-//! [`WriterState::lost`]: the writer never waits, the oldest record is never
+//! [`Control::lost`]: the writer never waits, the oldest record is never
 //! overwritten, and so no word is ever written that a reader may be reading.
 
 use core::fmt;

@@ -391,7 +391,7 @@ mod tests {
     }
 
     impl Chain {
-        /// The same chain anew, to make a record of.
+        /// A copy of the chain, to make a record of.
         fn record_of(&self, sample: &Sample<'_>) -> Self {
             let mut chain = Self::new();
             for entry in sample.chain() {

@@ -199,8 +199,8 @@ impl Event {
         }
     }
 
-    /// The same without what says how it is counted, its period and counters: two
-    /// events that are equal in this count the same. At most 64 bytes as text.
+    /// The event without its period and its choice of counters: equal results count the
+    /// same. At most 64 bytes as text.
     #[must_use]
     pub const fn counted(self) -> Self {
         Self {
