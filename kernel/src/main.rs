@@ -54,7 +54,7 @@ mod workload;
 
 use crate::cpu::CoreBlock;
 use crate::cpu::features::Features;
-use crate::memory::paging;
+use crate::memory::{paging, stacks};
 use profiler::contract::settings::RunKind;
 
 /// The first core, on the boot loader's stack.
@@ -87,11 +87,11 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     if settings.kind == RunKind::Survey {
         profiling::list(boot)
     }
-    let workload = match settings.test {
+    workload::select(match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),
-    };
-    profiling::start(boot, &settings, workload)
+    });
+    profiling::start(boot, &settings)
 }
 
 /// Every other core, on its own stack.
@@ -106,4 +106,11 @@ fn adopt(core: &'static CoreBlock) {
     cpu::adopt(core);
     trap::load();
     cpu::enable(core, Features::get(), paging::map_device);
+}
+
+/// The first core, on its own stack, when all that was asked for is done.
+extern "C" fn end(_: &'static CoreBlock) -> ! {
+    stacks::assert_canaries();
+    log::info!("sampling: done");
+    exit::exit(exit::ExitCode::Success)
 }

@@ -192,6 +192,15 @@ pub fn give(core: &CoreBlock, work: Work) {
     call(core);
 }
 
+/// Lets every core but the first run `work`.
+///
+/// # Panics
+///
+/// As [`give`].
+pub fn give_others(work: Work) {
+    cpu::cores()[1..].iter().for_each(|core| give(core, work));
+}
+
 /// Runs what others give to this core, and halts between. Interrupts are on.
 pub fn idle() -> ! {
     let mailbox = MAILBOX.current();

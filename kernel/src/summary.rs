@@ -16,10 +16,10 @@ use crate::memory::{frames, paging};
 ///
 /// If the page tables allow anything that they should not.
 pub fn log(boot: &BootInfo) {
-    let (loader, version) = (boot.bootloader, boot.bootloader_version);
     log::info!("pmiscope kernel, build-id {BuildId}");
     log::info!(
-        "boot loader: {loader} {version}; command line: `{}`",
+        "boot loader: {}; command line: `{}`",
+        boot.loader(),
         boot.command_line
     );
     let apic = match apic::registers() {

@@ -8,6 +8,8 @@ pub mod entry;
 mod firmware;
 mod requests;
 
+use core::fmt;
+
 use kernel_core::acpi;
 use limine::memmap;
 use limine::mp::MpInfo;
@@ -118,6 +120,12 @@ fn collect() -> BootInfo {
 }
 
 impl BootInfo {
+    /// The boot loader's name and version.
+    pub fn loader(&self) -> impl fmt::Display {
+        let (name, version) = (self.bootloader, self.bootloader_version);
+        fmt::from_fn(move |f| write!(f, "{name} {version}"))
+    }
+
     /// The memory map, in ascending order. Usable regions begin and end on pages
     /// and overlap with nothing; others need not.
     pub fn regions(&self) -> impl Iterator<Item = Region> + Clone {

@@ -22,6 +22,15 @@ pub const SPURIOUS_VECTOR: u8 = 0xff;
 /// Maps a page of device registers and returns where the address is.
 pub type MapDevice = fn(PhysAddr) -> VirtAddr;
 
+/// Where the page of registers is mapped, in xAPIC mode.
+#[must_use]
+pub fn address() -> Option<u64> {
+    match find_registers() {
+        Some(Registers::XApic(address)) => Some(address),
+        Some(Registers::X2Apic) | None => None,
+    }
+}
+
 /// Switches the running core's APIC on, with every local interrupt masked but
 /// its own errors.
 ///

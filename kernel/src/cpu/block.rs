@@ -1,7 +1,7 @@
 //! What each core has for itself.
 
 use alloc::boxed::Box;
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use x86_64::VirtAddr;
 
@@ -69,5 +69,17 @@ impl CoreBlock {
     #[must_use]
     pub fn stack(&self, kind: StackKind) -> &Stack {
         &self.stacks[kind as usize]
+    }
+
+    /// Counts an NMI that nobody claimed.
+    #[inline]
+    pub fn count_unclaimed_nmi(&self) {
+        self.unclaimed_nmis.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// NMIs that nobody claimed, or that there was no room for.
+    #[must_use]
+    pub fn stray_nmis(&self) -> u64 {
+        self.nmis_without_room.load(Ordering::Relaxed) + self.unclaimed_nmis.load(Ordering::Relaxed)
     }
 }

@@ -78,6 +78,19 @@ pub fn cores() -> &'static [&'static CoreBlock] {
     CORES.get().map_or(&[], Vec::as_slice)
 }
 
+/// The number of cores.
+#[must_use]
+pub fn count() -> u32 {
+    u32::try_from(cores().len()).unwrap_or(u32::MAX)
+}
+
+/// The local APIC ids of all cores, by index.
+#[must_use]
+pub fn apic_ids() -> &'static [u32] {
+    static IDS: Once<Vec<u32>> = Once::new();
+    IDS.call_once(|| cores().iter().map(|core| core.apic_id).collect())
+}
+
 /// The core with this index.
 ///
 /// # Panics

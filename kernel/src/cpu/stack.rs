@@ -72,6 +72,13 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// Returns true if the address lies on the stack.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, address: u64) -> bool {
+        self.low.as_u64() <= address && address < self.high.as_u64()
+    }
+
     /// Where the stack pointer starts: below the block's address.
     #[must_use]
     pub fn entry(&self) -> VirtAddr {

@@ -11,29 +11,24 @@ pub const VECTOR: u8 = 0x45;
 /// The APIC timer's counts in a tick; 0: there are no ticks.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// From now on there are ticks, of so many counts of the APIC timer, on each core that
-/// calls [`enable`].
-pub fn start(count: u32) {
+/// From now on there are ticks, of `count` counts of the APIC timer, on the running core,
+/// whose timer is nobody else's.
+pub fn enable(count: u32) {
     COUNT.store(count, Relaxed);
-}
-
-/// Prepares the running core's timer, which is nobody else's.
-pub fn enable() {
-    let registers = apic::registers();
     // SAFETY: a valid divider; a stopped timer delivers nothing.
-    unsafe { registers.write(Register::TimerDivide, apic::TIMER_DIVIDE_BY_1) };
-    // SAFETY: one shot; the vector has a handler.
-    unsafe { registers.write(Register::LvtTimer, VECTOR.into()) };
+    unsafe { apic::registers().write(Register::TimerDivide, apic::TIMER_DIVIDE_BY_1) };
+    set_repeating(false);
 }
 
-/// Lets ticks come one after the other on the running core, whether it halts or not,
-/// until it calls [`enable`].
-pub fn repeat() {
-    let registers = apic::registers();
-    let entry = apic::TIMER_PERIODIC | u32::from(VECTOR);
+/// Lets ticks come one after the other on the running core, whether it halts or not; or
+/// one in each halt, as from [`enable`] on.
+pub fn set_repeating(repeats: bool) {
+    let mode = if repeats { apic::TIMER_PERIODIC } else { 0 };
     // SAFETY: the vector has a handler.
-    unsafe { registers.write(Register::LvtTimer, entry) };
-    arm();
+    unsafe { apic::registers().write(Register::LvtTimer, mode | u32::from(VECTOR)) };
+    if repeats {
+        arm();
+    }
 }
 
 /// Lets an interrupt come a tick from now, if there are ticks.

@@ -20,7 +20,9 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU16, Ordering};
 
+use profiler::address::StackAddress;
 use profiler::format::Text;
+use profiler::unwind::StackBounds;
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
@@ -141,6 +143,20 @@ pub fn of_task_at(sp: u64) -> Option<Stack> {
     let number = u16::try_from(offset / SLOT).ok()?;
     let stack = (number < TASK_STACKS.load(Ordering::Acquire)).then(|| of_task(number));
     stack.filter(|stack| stack.low.as_u64() <= sp)
+}
+
+/// The bounds of the stack that the stack pointer `sp` of `core` is on, if it is one of
+/// that core or of a task, all of which stay mapped for ever.
+#[must_use]
+#[inline]
+pub fn bounds_at(core: &CoreBlock, sp: StackAddress) -> Option<StackBounds> {
+    let bounds = |stack: &Stack| StackBounds {
+        low: stack.low.as_u64(),
+        high: stack.high.as_u64(),
+    };
+    let mut own = core.stacks.iter().map(bounds);
+    own.find(|stack| stack.holds_pointer(sp))
+        .or_else(|| of_task_at(sp.0).map(|stack| bounds(&stack)))
 }
 
 /// Makes the blocks of all cores, with their stacks.

@@ -40,6 +40,9 @@ pub use idle::{run, set_interrupt_source};
 pub use scheduler::{block, current, move_to, set_name, spawn, wake, yield_now};
 pub use table::{TaskId, make_stacks};
 
+/// The tasks that most workloads have on a core at a time.
+pub const TYPICAL_PER_CORE: usize = 5;
+
 /// What a name's number stands for.
 pub type Names = fn(u16) -> &'static str;
 

@@ -11,7 +11,7 @@ use super::{
     arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers, nmi_storm,
     ping_pong, recursion, yield_storm,
 };
-use crate::cpu::{self, CoreBlock};
+use crate::cpu;
 use crate::exit::{self, ExitCode};
 use crate::task;
 
@@ -140,19 +140,10 @@ pub(super) fn number_of(name: &str) -> u16 {
     number.map_or(1, |(number, _)| number)
 }
 
-/// Lets this core run a task that runs the workload, for ever.
-///
-/// # Panics
-///
-/// If there is no memory for the task.
-pub fn run(core: &'static CoreBlock, workload: &'static Workload) -> ! {
-    run_task(core, workload, repeat)
-}
-
 /// Rounds of a workload in which events are counted.
 #[derive(Clone, Copy)]
 pub struct Counted {
-    /// How many.
+    /// The number of rounds; 0: none are counted.
     pub units: u64,
     /// Called on the core before the first.
     pub begin: fn(),
@@ -160,20 +151,32 @@ pub struct Counted {
     pub finish: fn(),
 }
 
-/// What all cores that count, count.
+/// What all cores count.
 static COUNTED: Once<Counted> = Once::new();
 
-/// The same, but the first rounds are `counted`, the same on all cores.
+/// What all cores run.
+static SELECTED: Once<&'static Workload> = Once::new();
+
+/// Lets all cores run this workload.
+pub fn select(workload: &'static Workload) {
+    SELECTED.call_once(|| workload);
+}
+
+/// Lets this core run a task that runs the selected workload, for ever. The first rounds
+/// are `counted`, the same on all cores.
 ///
 /// # Panics
 ///
-/// As [`run`].
-pub fn run_counted(core: &'static CoreBlock, workload: &'static Workload, counted: Counted) -> ! {
-    COUNTED.call_once(|| counted);
-    run_task(core, workload, repeat_counted)
-}
-
-fn run_task(core: &'static CoreBlock, workload: &'static Workload, entry: fn(u64)) -> ! {
+/// If none is selected, or there is no memory for the task.
+pub fn run(counted: Counted) -> ! {
+    let core = cpu::current();
+    let workload = *SELECTED.get().expect("a workload is selected");
+    let entry = if counted.units == 0 {
+        repeat
+    } else {
+        COUNTED.call_once(|| counted);
+        repeat_counted
+    };
     let argument = ptr::from_ref(workload).addr() as u64;
     let task = task::spawn(number_of(workload.name), core, entry, argument);
     task.expect("no memory for the workload's task");
@@ -208,6 +211,6 @@ fn repeat_counted(workload: u64) {
 /// The workload at this address.
 fn at(workload: u64) -> &'static Workload {
     let workload = VirtAddr::new_truncate(workload).as_ptr::<Workload>();
-    // SAFETY: `run_task` made the address of a reference that lives for ever.
+    // SAFETY: `run` made the address of a reference that lives for ever.
     unsafe { &*workload }
 }

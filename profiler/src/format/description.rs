@@ -78,6 +78,12 @@ impl<const N: usize> Text<N> {
         made
     }
 
+    /// `value` as it displays itself, cut where it does not fit.
+    #[must_use]
+    pub fn of(value: &dyn fmt::Display) -> Self {
+        Self::formatted(format_args!("{value}"))
+    }
+
     /// The text, cut where it does not fit.
     #[must_use]
     pub fn new(text: &str) -> Self {

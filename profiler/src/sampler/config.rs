@@ -1,6 +1,8 @@
 //! What a kernel tells the sampler when it starts it.
 
 use crate::address::CodeRange;
+use crate::contract::capabilities::Reason;
+use crate::format::Text;
 use crate::linked;
 
 /// What a kernel tells the sampler when it starts it.
@@ -23,17 +25,19 @@ pub struct Config<'a> {
     /// The virtual address at which the page of the HPET's registers is mapped, uncached,
     /// if there is one. Needed where time is measured, and for the source `hpet`.
     pub hpet: Option<u64>,
+    /// Why there is no HPET, for [`super::Sampler::list`].
+    pub no_hpet: Option<Reason>,
     /// The kernel's text, for the description of the run.
     pub text: CodeRange,
     /// The bytes of address space that each stack has for itself, a power of two, which
     /// is the alignment of that as well: `pmiscope verify` tells stacks apart by it.
     pub stack_slot: u64,
     /// The boot loader's name and version, for the report.
-    pub bootloader: &'a str,
+    pub bootloader: Text<64>,
     /// What runs, for the report; empty: what the command line says.
     pub workload: &'a str,
-    /// What cores can work on: see [`super::Target::task`].
-    pub task_names: &'a [&'a str],
+    /// The name of what cores can work on, by its number: see [`super::Target::task`].
+    pub task_name: fn(u16) -> &'static str,
 }
 
 impl Config<'_> {
@@ -47,11 +51,12 @@ impl Config<'_> {
             apic_ids: &[],
             xapic: None,
             hpet: None,
+            no_hpet: None,
             text: linked::text(),
             stack_slot: 1 << 16,
-            bootloader: "",
+            bootloader: Text::EMPTY,
             workload: "",
-            task_names: &[],
+            task_name: |_| "",
         }
     }
 }

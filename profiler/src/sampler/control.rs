@@ -144,11 +144,10 @@ impl<T: Target> Sampler<T> {
         self.change(run, &pmu, events, period)
     }
 
-    /// Does what the host asks for, if it does. On the first core, in a maskable interrupt
-    /// or in a task; on others it does nothing.
-    pub fn poll(&'static self) {
-        let is_first = self.running_core().is_some_and(|core| core.index == 0);
-        let Some(run) = self.engine.run().filter(|_| is_first) else {
+    /// Does what the host asks for, if it does: on the core with index 0, in a maskable
+    /// interrupt or in a task; on others nothing. `core` is the running core's index.
+    pub fn poll(&'static self, core: u32) {
+        let Some(run) = self.engine.run().filter(|_| core == 0) else {
             return;
         };
         let Some((number, request)) = run.mailbox().take() else {
@@ -237,7 +236,7 @@ impl<T: Target> Sampler<T> {
         pmu.stop(first);
         self.engine.set_phase(Phase::Paused);
         // The host may ask for more, and no sample comes to look for it.
-        self.target.paused();
+        self.target.set_paused(true);
         // All: one that starts only now is to stop as well.
         others.iter().for_each(|core| pmu.ask_to_stop(core));
         self.await_answers(pmu, |core| core.pmu.is_running())
@@ -246,7 +245,7 @@ impl<T: Target> Sampler<T> {
     fn start_all(&self, pmu: &Pmu) -> Result<(), Refusal> {
         let (first, others) = self.first_and_others();
         self.engine.set_phase(Phase::Sampling);
-        self.target.resumed();
+        self.target.set_paused(false);
         let is_due = |core: &Core| !core.pmu.is_running() && !core.share.is_taken();
         for core in others.iter().filter(|core| is_due(core)) {
             pmu.ask_to_start(core);

@@ -134,12 +134,6 @@ impl Engine {
         self.cores().first().expect("the sampler is started")
     }
 
-    /// The running core, by its APIC id.
-    pub(crate) fn current_core(&self) -> Option<&'static Core> {
-        let id = apic::find_registers()?.id();
-        self.cores().iter().find(|core| core.apic_id == id)
-    }
-
     pub(crate) fn hpet(&self) -> Option<Hpet> {
         self.hpet.get().copied().flatten()
     }

@@ -68,6 +68,25 @@ pub enum StartError<'a> {
     PeriodTooLong(u64),
 }
 
+/// There is no memory for the rings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NoMemory {
+    /// The bytes that are needed, in a row.
+    pub bytes: u64,
+}
+
+impl fmt::Display for NoMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = self.bytes >> 20;
+        write!(
+            f,
+            "sampling: no {mib} MiB of memory in a row for the rings: give the machine more, or the rings less (ring=)"
+        )
+    }
+}
+
+impl core::error::Error for NoMemory {}
+
 /// Why an aim cannot be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AimError {

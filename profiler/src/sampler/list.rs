@@ -36,18 +36,15 @@ impl<T: Target> Sampler<T> {
     /// Shows what the machine has to sample by, line by line, by [`Target::show`]. The
     /// other cores come to [`Self::join`], as for a run, and return when it is over.
     ///
-    /// `no_hpet` says why there is no HPET, if there is none.
-    ///
     /// # Errors
     ///
     /// As [`Self::start`].
     pub fn list<'a>(
         &'static self,
-        memory: impl Into<Memory>,
+        memory: Memory,
         config: &Config<'a>,
-        no_hpet: Option<&dyn fmt::Display>,
     ) -> Result<(), StartError<'a>> {
-        let outcome = self.list_all(memory.into(), config, no_hpet);
+        let outcome = self.list_all(memory, config);
         self.engine.end();
         outcome
     }
@@ -56,11 +53,10 @@ impl<T: Target> Sampler<T> {
         &'static self,
         memory: Memory,
         config: &Config<'a>,
-        no_hpet: Option<&dyn fmt::Display>,
     ) -> Result<(), StartError<'a>> {
         self.set_up(memory, config)?;
         self.gather()?;
-        self.list_machine(no_hpet);
+        self.list_machine(config.no_hpet);
         self.list_pmus()?;
         self.probe_pmus(pmu::DEFAULT_EVENTS)?;
         let clock = RunClock::detect(self.engine.hpet());
@@ -77,7 +73,7 @@ impl<T: Target> Sampler<T> {
     }
 
     /// What the cores have in common.
-    fn list_machine(&self, no_hpet: Option<&dyn fmt::Display>) {
+    fn list_machine(&self, no_hpet: Option<Reason>) {
         let mut brand = [0; 48];
         let name = cpuid::brand(&mut brand);
         self.target.show(&Line::Processor {
@@ -95,7 +91,7 @@ impl<T: Target> Sampler<T> {
                 messages: hpet.message_timers(),
                 period: hpet.period_femtoseconds(),
             }),
-            None => Err(reason(no_hpet.unwrap_or(&SourceError::NoHpet))),
+            None => Err(no_hpet.unwrap_or_else(|| reason(&SourceError::NoHpet))),
         }));
     }
 

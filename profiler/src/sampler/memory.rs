@@ -53,6 +53,15 @@ impl<const BYTES: usize> RegionMemory<BYTES> {
             is_taken: AtomicBool::new(false),
         }
     }
+
+    /// All of it, the first time; no byte from then on.
+    pub fn take(&'static self) -> Memory {
+        let bytes: *mut u8 = self.bytes.get().cast();
+        let bytes = NonNull::new(bytes).expect("a static has an address");
+        let is_taken = self.is_taken.swap(true, Ordering::AcqRel);
+        let len = if is_taken { 0 } else { BYTES };
+        Memory(NonNull::slice_from_raw_parts(bytes, len))
+    }
 }
 
 impl<const BYTES: usize> Default for RegionMemory<BYTES> {
@@ -121,16 +130,5 @@ impl Memory {
         }
         // SAFETY: it is valid for ever, and the sampler alone has it.
         Ok(unsafe { Region::create(self.0, description) })
-    }
-}
-
-impl<const BYTES: usize> From<&'static RegionMemory<BYTES>> for Memory {
-    /// All of it, the first time; no byte from then on.
-    fn from(memory: &'static RegionMemory<BYTES>) -> Self {
-        let bytes: *mut u8 = memory.bytes.get().cast();
-        let bytes = NonNull::new(bytes).expect("a static has an address");
-        let is_taken = memory.is_taken.swap(true, Ordering::AcqRel);
-        let len = if is_taken { 0 } else { BYTES };
-        Self(NonNull::slice_from_raw_parts(bytes, len))
     }
 }

@@ -52,7 +52,7 @@ use handler::Context;
 
 pub use config::Config;
 pub use control::Refusal;
-pub use error::{AimError, StartError};
+pub use error::{AimError, NoMemory, StartError};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use prepare::NotStarted;
 pub use source::{PmuError, SourceError};
@@ -111,18 +111,19 @@ impl<T: Target> Sampler<T> {
         }
     }
 
-    /// For the handlers of the sampler's vectors ([`vector::ALL`]) but
-    /// [`vector::WAKE`]: an interrupt of the running core.
-    pub fn on_interrupt(&'static self, vector: u8, interrupted: &mut Interrupted) {
+    /// For the handlers of the sampler's vectors ([`vector::HANDLED`]): an interrupt of the
+    /// core with this index.
+    pub fn on_interrupt(&'static self, core: u32, vector: u64, interrupted: &mut Interrupted) {
         let entry_tsc = tsc::ticks();
-        let Some(core) = self.running_core() else {
+        let vector = vector.to_le_bytes()[0];
+        let Some(core) = self.engine.core(core) else {
             return;
         };
         match vector {
             vector::OVERFLOW => self.on_irq(core, interrupted, entry_tsc),
             vector::CONTROL => {
                 apic::registers().end_of_interrupt();
-                self.poll();
+                self.poll(core.index);
             }
             _ => self
                 .context(core, interrupted, entry_tsc, Delivery::Irq)
@@ -139,11 +140,11 @@ impl<T: Target> Sampler<T> {
             .handle();
     }
 
-    /// For the handler of debug exceptions, which runs on a stack of its own. Returns true
-    /// if the exception was the sampler's.
-    pub fn on_debug(&'static self, interrupted: &mut Interrupted) -> bool {
+    /// For the handler of debug exceptions, which runs on a stack of its own: an exception
+    /// of the core with this index. Returns true if it was the sampler's.
+    pub fn on_debug(&'static self, core: u32, interrupted: &mut Interrupted) -> bool {
         let entry_tsc = tsc::ticks();
-        let Some(core) = self.running_core() else {
+        let Some(core) = self.engine.core(core) else {
             return false;
         };
         let mut context = self.context(core, interrupted, entry_tsc, Delivery::Nmi);
@@ -174,14 +175,6 @@ impl<T: Target> Sampler<T> {
             entry_tsc,
             delivery,
             is_step: false,
-        }
-    }
-
-    #[inline]
-    fn running_core(&self) -> Option<&'static Core> {
-        match self.target.current_core() {
-            Some(index) => self.engine.core(index),
-            None => self.engine.current_core(),
         }
     }
 

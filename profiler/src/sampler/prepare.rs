@@ -83,11 +83,11 @@ impl<T: Target> Sampler<T> {
     /// [`StartError`] says why there is no run. Cores that wait in [`Self::join`] return.
     pub fn start<'a>(
         &'static self,
-        memory: impl Into<Memory>,
+        memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
         let settings = Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
-        let outcome = self.prepare(memory.into(), config, &settings);
+        let outcome = self.prepare(memory, config, &settings);
         let outcome = outcome.and_then(|run| self.begin_run(run));
         if outcome.is_err() {
             self.engine.end();
@@ -219,12 +219,9 @@ impl<T: Target> Sampler<T> {
             .map_err(|problem| StartError::Calibration(source.kind(), problem))?;
         let mut aimed = None;
         if let Some(aim) = settings.aim {
-            if self.target.is_debug_entry(aim.address) {
-                return Err(StartError::Aim(AimError::DebugEntry));
-            }
-            if self.target.is_nmi_landing(aim.address) {
-                return Err(StartError::Aim(AimError::Landing));
-            }
+            self.target
+                .check_aim(aim.address)
+                .map_err(StartError::Aim)?;
             let is_exact =
                 clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
             aimed = is_exact
@@ -334,14 +331,14 @@ impl<T: Target> Sampler<T> {
             text: config.text,
             stack_slot: config.stack_slot,
             reason: calibrated.reason,
-            bootloader: Text::new(config.bootloader),
+            bootloader: config.bootloader,
             workload: Text::new(if config.workload.is_empty() {
                 settings.workload
             } else {
                 config.workload
             }),
             command_line: Text::new(config.command_line),
-            tasks: names_of_tasks(config.task_names),
+            tasks: names_of_tasks(config.task_name),
             event_table: period.event_table,
             event_count: period.event_count,
         };
@@ -521,6 +518,7 @@ const fn jitter_of(settings: &Settings<'_>) -> Jitter {
     }
 }
 
-fn names_of_tasks(names: &[&str]) -> [Text<32>; MAX_TASKS] {
-    core::array::from_fn(|number| Text::new(names.get(number).copied().unwrap_or_default()))
+fn names_of_tasks(name: fn(u16) -> &'static str) -> [Text<32>; MAX_TASKS] {
+    let mut numbers = 0..;
+    [(); MAX_TASKS].map(|()| Text::new(numbers.next().map_or("", name)))
 }

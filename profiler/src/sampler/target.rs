@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::AimError;
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
 use crate::format::{Clock, Source};
@@ -23,20 +24,17 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 /// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
 ///    cannot fault and return soon.
 pub unsafe trait Target: Sync + 'static {
+    /// Every stack of the kernel begins in assembly of a [`Rule::Root`]: see
+    /// [`crate::unwind::Target::has_root_rules`].
+    const HAS_ROOT_RULES: bool = false;
+
     /// The stack of `core`, the running core, that the stack pointer `sp` is on; `None`
     /// if it is on none that may be looked at. The walk goes no further than that.
     ///
     /// The pointer of an empty stack equals the stack's upper end.
     fn stack_of(&self, core: u32, sp: StackAddress) -> Option<StackBounds>;
 
-    /// The index of the running core, if the kernel has it at hand. By default it is
-    /// found by the core's APIC id, which is slower.
-    #[inline]
-    fn current_core(&self) -> Option<u32> {
-        None
-    }
-
-    /// What `core` works on: an index into [`super::Config::task_names`].
+    /// What `core` works on: what [`super::Config::task_name`] names.
     #[inline]
     fn task(&self, _core: u32) -> u16 {
         0
@@ -61,13 +59,6 @@ pub unsafe trait Target: Sync + 'static {
         assembly::rule(address)
     }
 
-    /// Returns true if every stack of the kernel begins in assembly of a [`Rule::Root`]:
-    /// see [`crate::unwind::Target::has_root_rules`].
-    #[inline]
-    fn has_root_rules(&self) -> bool {
-        false
-    }
-
     /// Returns true if the instruction at `address` is of a function that entry stubs
     /// call: see [`crate::unwind::Target::is_called_by_stub`].
     #[inline]
@@ -81,16 +72,14 @@ pub unsafe trait Target: Sync + 'static {
         super::entry::TrapFrame::LAYOUT
     }
 
-    /// Returns true if no breakpoint may be at `address`, since the kernel's entry of debug
-    /// exceptions executes it: see [`super::entry`].
-    fn is_debug_entry(&self, _address: CodeAddress) -> bool {
-        false
-    }
-
-    /// Returns true if no exception may come at `address`, since an NMI has just landed
-    /// there: see [`super::entry`].
-    fn is_nmi_landing(&self, _address: CodeAddress) -> bool {
-        false
+    /// Makes sure that a breakpoint may be at `address`, where the command line aims at.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's entry of debug exceptions executes it, or an NMI has just landed there:
+    /// see [`super::entry`].
+    fn check_aim(&self, _address: CodeAddress) -> Result<(), AimError> {
+        Ok(())
     }
 
     /// Called on each core, interrupts off, before its source is armed.
@@ -101,13 +90,10 @@ pub unsafe trait Target: Sync + 'static {
     /// the sampler's from now on.
     fn begin(&self, _core: u32, _source: Source, _clock: Clock) {}
 
-    /// Called on the first core when counters are stopped until the host asks for more:
-    /// from now on the kernel should call [`super::Sampler::poll`] now and then, with
-    /// interrupts on or off.
-    fn paused(&self) {}
-
-    /// Called on the first core when counters count again.
-    fn resumed(&self) {}
+    /// Called on the first core when counters are stopped until the host asks for more, or
+    /// count again. While paused, the kernel should call [`super::Sampler::poll`] now and
+    /// then, with interrupts on or off.
+    fn set_paused(&self, _is_paused: bool) {}
 
     /// NMIs of `core` that the sampler never saw, or had no use for: they are added to
     /// those that nobody claimed.

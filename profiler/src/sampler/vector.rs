@@ -3,8 +3,8 @@
 
 /// An overflow, where overflows come as maskable interrupts.
 pub const OVERFLOW: u8 = 0xf0;
-/// Ends a core's wait: see [`super::round_robin`].
-pub const WAKE: u8 = 0xf1;
+/// The first core has a request of the host to run: see [`super::control`].
+pub const CONTROL: u8 = 0xf1;
 /// A group of events has been counted for its time: see [`super::counting`], as for the
 /// four that follow.
 pub const COUNT_TIMER: u8 = 0xf2;
@@ -16,11 +16,12 @@ pub const COUNT_BEGIN: u8 = 0xf4;
 pub const COUNT_END: u8 = 0xf5;
 /// The last core has done what it counts.
 pub const COUNT_DONE: u8 = 0xf6;
-/// The first core has a request of the host to run: see [`super::control`].
-pub const CONTROL: u8 = 0xf7;
+/// Ends a core's wait: see [`super::round_robin`].
+pub const WAKE: u8 = 0xf7;
 
-/// All of them.
-pub const ALL: core::ops::RangeInclusive<u8> = OVERFLOW..=CONTROL;
+/// Those whose handlers call [`super::Sampler::on_interrupt`]: all but [`WAKE`], whose gate
+/// leads to [`super::Sampler::wake_entry`].
+pub const HANDLED: core::ops::RangeInclusive<u8> = OVERFLOW..=COUNT_DONE;
 
 /// The non-maskable interrupt's vector.
 pub const NMI: u8 = 2;

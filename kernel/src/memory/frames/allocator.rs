@@ -113,10 +113,6 @@ impl Block {
 /// Takes `bytes` (rounded up to frames) in a row, aligned to `align`, a power of
 /// two; all of it below the address `below`, if one is given. The contents are
 /// whatever was there.
-///
-/// A RAM file begins with the memory at physical address zero, without a gap up
-/// to where the machine's device window begins: for memory that a host is to
-/// find, ask for `below` 2 GiB first.
 #[must_use]
 pub fn take_block(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Block> {
     let bytes = bytes.checked_next_multiple_of(FRAME)?;
@@ -126,6 +122,14 @@ pub fn take_block(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Blo
     let frame = with(|bitmap| bitmap.take_block(count, align, below))?;
     let start = address(frame);
     Some(Block { start, bytes })
+}
+
+/// Takes `bytes` in a row, where a host that has the machine's memory as a file finds them
+/// at their address, if there is room: below 2 GiB, where the device window may begin.
+#[must_use]
+pub fn take_for_host(bytes: u64) -> Option<Block> {
+    let near = take_block(bytes, FRAME, Some(PhysAddr::new(2 << 30)));
+    near.or_else(|| take_block(bytes, FRAME, None))
 }
 
 /// Gives a block back.

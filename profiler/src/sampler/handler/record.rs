@@ -98,7 +98,7 @@ unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
 
     #[inline]
     fn has_root_rules(&self) -> bool {
-        self.target.has_root_rules()
+        T::HAS_ROOT_RULES
     }
 
     #[inline]
