@@ -32,10 +32,12 @@ macro_rules! per_core {
     ($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty = $value:expr;) => {
         $(#[$attribute])*
         #[unsafe(link_section = ".per_core")]
-        $visibility static $name: $crate::cpu::per_core::PerCore<$type> =
+        $visibility static $name: $crate::cpu::per_core::PerCore<$type> = {
+            let value: $type = $value;
             // SAFETY: it is in the section, and what a constant expression gives owns
             // nothing that two could not have.
-            unsafe { $crate::cpu::per_core::PerCore::new($value) };
+            unsafe { $crate::cpu::per_core::PerCore::new(value) }
+        };
     };
 }
 

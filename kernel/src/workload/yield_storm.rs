@@ -26,6 +26,9 @@ const NAME: &str = "yield-storm";
 /// has stopped never end.
 const WANDERERS: u32 = 2;
 
+/// Yields in which the wanderers of other cores leave: each stays for two or three.
+const GUESTS: u32 = 4 * WANDERERS;
+
 /// How long a sleep is, in ticks of the time stamp counter: some thousand.
 const NAP: u64 = 5000;
 
@@ -48,8 +51,10 @@ pub fn unit(scratch: &mut Scratch) {
     if partner.is_some() {
         task::block();
     }
-    // Nobody else now: the idle loop, and back by the clock.
+    // The idle loop, and back by the clock: once the tasks of other cores that are here
+    // have gone on.
     if scratch.round.is_multiple_of(2) {
+        (0..GUESTS).for_each(|_| task::yield_now());
         system_call(Call::Sleep, NAP);
     }
     task::yield_now();
