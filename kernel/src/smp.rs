@@ -8,10 +8,10 @@ use x86_64::instructions::interrupts;
 
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::memory::paging;
-use crate::per_core;
 use crate::time::Deadline;
 use crate::trap::{self, TrapFrame};
 

@@ -7,9 +7,10 @@ use kernel_core::ready::Ready;
 
 use super::table::{self, MAX_TASKS, State, task};
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
 use crate::sync::Lock;
-use crate::{per_core, time};
+use crate::time;
 
 /// The vector that tells a core that it has a task to run.
 pub(super) const RESCHEDULE_VECTOR: u8 = 0x43;

@@ -21,8 +21,8 @@ use x86_64::instructions::interrupts;
 
 use super::scratch::{Scratch, scramble};
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
-use crate::per_core;
 use crate::trap::{self, TrapFrame};
 
 /// Balls that a unit serves.

@@ -135,7 +135,7 @@ fn names() -> Text<256> {
 }
 
 /// The number of a workload's name. The mix starts with its first.
-pub(super) fn number_of(name: &str) -> u16 {
+fn number_of(name: &str) -> u16 {
     let number = (1..).zip(ALL).find(|(_, each)| each.name == name);
     number.map_or(1, |(number, _)| number)
 }

@@ -12,15 +12,11 @@
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::run::number_of;
 use super::scratch::{Scratch, scramble};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
-use crate::per_core;
 use crate::task::syscall::{Call, system_call};
 use crate::task::{self, TaskId};
-
-/// What samples call it.
-const NAME: &str = "yield-storm";
 
 /// Wanderers that a core may have under way: those that have reached a core which
 /// has stopped never end.
@@ -43,7 +39,7 @@ pub fn unit(scratch: &mut Scratch) {
     send_wanderer(core);
     let Some(me) = task::current() else { return };
     // The core has another task now: the yields switch to and fro.
-    let partner = task::spawn(number_of(NAME), core, partner, me.to_bits());
+    let partner = task::spawn(task::current_name(core), core, partner, me.to_bits());
     for step in 0..4 {
         black_box(deeper(scratch.seed() % 8, step));
     }
@@ -88,7 +84,7 @@ fn send_wanderer(core: &'static CoreBlock) {
     let under_way = UNDER_WAY.get(core);
     if under_way.load(Ordering::Relaxed) < WANDERERS {
         under_way.fetch_add(1, Ordering::Relaxed);
-        if task::spawn(number_of(NAME), core, wander, core.index.into()).is_none() {
+        if task::spawn(task::current_name(core), core, wander, core.index.into()).is_none() {
             under_way.fetch_sub(1, Ordering::Relaxed);
         }
     }
