@@ -171,7 +171,7 @@ fn table() -> &'static [Entry] {
     let start = &raw const __rules_start;
     let bytes = (&raw const __rules_end).addr() - start.addr();
     // SAFETY: the linker script puts both symbols around the entries that the macro
-    // made, which nobody writes.
+    // made, which are never written.
     unsafe { slice::from_raw_parts(start, bytes / size_of::<Entry>()) }
 }
 

@@ -3,7 +3,7 @@
 //! One core at a time writes. A core that wants to write while it holds the port
 //! (a trap in the middle of a line) starts a new line and writes at once; one
 //! that waits too long for another, which may have died, does the same. So a
-//! message may be torn, but none is lost and nobody waits for ever.
+//! message may be torn, but none is lost and no core waits for ever.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -47,7 +47,7 @@ pub fn start() {
 }
 
 /// The message with which a run ends. The other cores have been stopped, maybe in
-/// the middle of a line, so there is nobody to wait for.
+/// the middle of a line, so there is no core to wait for.
 pub fn last_words(message: fmt::Arguments<'_>) {
     line("ERROR", message, 0);
 }
@@ -79,7 +79,7 @@ struct Turn {
 }
 
 impl Turn {
-    /// For core `me`, after at most so many ticks of the time stamp counter.
+    /// For core `me`, after at most `timeout` ticks of the time stamp counter.
     fn take(me: u32, timeout: u64) -> Self {
         let free = || {
             WRITER

@@ -29,7 +29,7 @@ impl Deadline {
         }
     }
 
-    /// Whether the moment has passed.
+    /// Returns true if the moment has passed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         // Another core's counter may be a little behind: that is no time at all.
@@ -37,7 +37,7 @@ impl Deadline {
         passed > 0 && passed.cast_unsigned() > self.ticks
     }
 
-    /// Waits for `condition`; whether it came true in time.
+    /// Waits for `condition`. Returns false if it did not come true in time.
     ///
     /// Under instruction counting a `pause` lets another core run, but takes an
     /// emulator so long that a deadline of many ticks would hardly ever come. So

@@ -32,11 +32,10 @@ pub struct CoreBlock {
     /// The core is at rest: it obeyed a request to stop, and will do nothing ever
     /// again; or it waits for its turn, which only a running core can give it.
     pub stopped: AtomicBool,
-    /// NMIs that nobody claimed. A source that was just switched off can still
+    /// NMIs that were not claimed. A source that was just switched off can still
     /// deliver one, so they are counted, not fatal.
     pub unclaimed_nmis: AtomicU64,
-    /// NMIs that came in so many NMI handlers at a time that there was no room for
-    /// one more.
+    /// NMIs that found no room for one more handler on the handler stack.
     pub nmis_without_room: AtomicU64,
     /// The core waits for a run to take part in.
     pub joined: AtomicBool,

@@ -11,13 +11,13 @@ pub const VECTOR: u8 = 0x45;
 /// The APIC timer's counts in a tick; 0: there are no ticks.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// From now on there are ticks, of so many counts of the APIC timer, on each core that
+/// From now on there are ticks, of `count` counts of the APIC timer, on each core that
 /// calls [`enable`].
 pub fn start(count: u32) {
     COUNT.store(count, Relaxed);
 }
 
-/// Prepares the running core's timer, which is nobody else's.
+/// Prepares the running core's timer, which must have no other user.
 pub fn enable() {
     let registers = apic::registers();
     // SAFETY: a valid divider; a stopped timer delivers nothing.
@@ -26,8 +26,8 @@ pub fn enable() {
     unsafe { registers.write(Register::LvtTimer, VECTOR.into()) };
 }
 
-/// Lets ticks come one after the other on the running core, whether it halts or not,
-/// until it calls [`enable`].
+/// Lets ticks come periodically on the running core, halted or not, until it calls
+/// [`enable`].
 pub fn repeat() {
     let registers = apic::registers();
     let entry = apic::TIMER_PERIODIC | u32::from(VECTOR);

@@ -20,7 +20,7 @@ pub struct Workload {
     /// What the command line calls it.
     pub name: &'static str,
     unit: fn(&mut Scratch),
-    /// The mix runs it in one of so many rounds; not at all if there is no number.
+    /// The mix runs it in one of `n` rounds; not at all if there is no number.
     one_in: Option<u64>,
 }
 

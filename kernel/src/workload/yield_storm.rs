@@ -56,7 +56,7 @@ pub fn unit(scratch: &mut Scratch) {
     task::yield_now();
 }
 
-/// Yields at the end of so many calls more.
+/// Yields, `calls` calls deeper.
 #[inline(never)]
 fn deeper(calls: u64, step: u64) -> u64 {
     if calls > 0 {

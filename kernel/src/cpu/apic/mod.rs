@@ -38,7 +38,7 @@ pub fn registers() -> Registers {
     *REGISTERS.get().expect("the APIC is asked for too early")
 }
 
-/// Whether [`registers`] can be asked.
+/// Returns true if [`registers`] can be called.
 #[must_use]
 pub fn is_started() -> bool {
     REGISTERS.is_completed()
@@ -47,7 +47,7 @@ pub fn is_started() -> bool {
 /// Switches the running core's APIC on, with every local interrupt masked but
 /// its own errors.
 ///
-/// LINT0 would bring the old interrupt controller's interrupts, which nobody
+/// LINT0 would bring the old interrupt controller's interrupts, which nothing
 /// handles. LINT1 is the platform's NMI (a button, a parity error): masked too,
 /// so that every NMI that arrives is one that the kernel asked for.
 ///

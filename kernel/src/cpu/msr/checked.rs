@@ -2,15 +2,25 @@
 //! refusal (#GP) is an answer.
 //!
 //! There is one `rdmsr` and one `wrmsr` for that. The handler of #GP knows both, and
-//! goes on behind them (SDM vol. 2, RDMSR and WRMSR: #GP if the register is reserved
+//! returns behind them (SDM vol. 2, RDMSR and WRMSR: #GP if the register is reserved
 //! or not there, or the value has reserved bits).
+
+use core::fmt;
 
 use crate::assembly;
 use crate::cpu::frame::TrapFrame;
 
-/// The processor refused.
+/// The processor refused an access to a register, by #GP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused;
+pub struct Fault;
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the processor refused the access")
+    }
+}
+
+impl core::error::Error for Fault {}
 
 /// What the assembly gives: RAX and RDX.
 #[repr(C)]
@@ -59,7 +69,7 @@ checked_write_access:
     wrmsr
     mov edx, 1
     ret
-    # Where the handler of the refusal lets either go on.
+    # Where the handler of the fault returns to.
     .global checked_refused
 checked_refused:
     xor eax, eax
@@ -71,9 +81,9 @@ checked_refused:
 );
 
 impl Answer {
-    const fn given(self) -> Result<u64, Refused> {
+    const fn given(self) -> Result<u64, Fault> {
         match self.is_given {
-            0 => Err(Refused),
+            0 => Err(Fault),
             _ => Ok(self.value),
         }
     }
@@ -88,7 +98,7 @@ impl Answer {
 /// # Safety
 ///
 /// 1. If the register is there, reading it changes nothing.
-pub unsafe fn read(register: u32) -> Result<u64, Refused> {
+pub unsafe fn read(register: u32) -> Result<u64, Fault> {
     // SAFETY: as the caller's condition; a refusal is taken care of.
     unsafe { checked_read(register) }.given()
 }
@@ -102,12 +112,13 @@ pub unsafe fn read(register: u32) -> Result<u64, Refused> {
 /// # Safety
 ///
 /// 1. If the register takes the value, neither memory nor control flow is changed.
-pub unsafe fn write(register: u32, value: u64) -> Result<(), Refused> {
+pub unsafe fn write(register: u32, value: u64) -> Result<(), Fault> {
     // SAFETY: as the caller's condition; a refusal is taken care of.
     unsafe { checked_write(register, value) }.given().map(drop)
 }
 
-/// Lets an access go on that was refused. Gives whether it was one of these.
+/// Makes the handler of a fault of one of these accesses return to the caller with the
+/// error. Returns false if the fault is of other code.
 pub fn is_answer(frame: &mut TrapFrame) -> bool {
     let accesses = [
         &raw const checked_read_access,

@@ -55,7 +55,7 @@ impl Registers for ThisCore {
         // SAFETY: `after` is what was just read, but for bit 12. So the bits by which the
         // processor writes to memory or traps (TR, BTS, BTF) are written as they were, and
         // nothing else here writes the register in between. Bit 12 is
-        // FREEZE_PERFMON_ON_PMI: counters stop when they interrupt, or go on, which
+        // FREEZE_PERFMON_ON_PMI: counters stop when they interrupt, or continue, which
         // touches neither memory nor control flow.
         unsafe { checked::write(debug_control::NUMBER, after) }.map_err(|_| debug_control::REFUSED)
     }
