@@ -90,7 +90,7 @@ fn memory_that_is_no_block_says_why() {
     let source = spoil(24 + 24, 99);
     assert_eq!(
         open(whole),
-        RegionError::Description(BadDescription("source"))
+        RegionError::Description(DescriptionError("source"))
     );
     spoil(24 + 24, source);
     spoil(15, b'?');

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use profiler::format::sample::NoSample;
+use profiler::format::sample::SampleError;
 use profiler::format::{ChainEnd, Sample, kind, record_words};
 use sha2::{Digest, Sha256};
 
@@ -133,7 +133,7 @@ impl Tally {
         profile.for_each_record(core, |record| {
             let sample = match Sample::decode(record) {
                 Ok(sample) => sample,
-                Err(NoSample::OtherKind(kind::EVENT)) => return,
+                Err(SampleError::OtherKind(kind::EVENT)) => return,
                 Err(_) => {
                     self.unreadable += 1;
                     return;
