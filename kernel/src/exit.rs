@@ -26,7 +26,7 @@ pub enum ExitCode {
     BadCommandLine = 0x11,
     /// A panic. (37)
     Panic = 0x12,
-    /// A trap that nobody handles. (39)
+    /// A trap without a handler. (39)
     Exception = 0x13,
     /// No source of overflows works here. (41)
     SamplingUnavailable = 0x14,

@@ -3,7 +3,7 @@
 //! One core at a time writes. A core that wants to write while it holds the port
 //! (a trap in the middle of a line) starts a new line and writes at once; one
 //! that waits too long for another, which may have died, does the same. So a
-//! message may be torn, but none is lost and nobody waits for ever.
+//! message may be torn, but none is lost and no core waits for ever.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -27,7 +27,7 @@ impl Log for SerialLog {
     }
 
     fn log(&self, record: &Record<'_>) {
-        line(record.level().as_str(), *record.args(), PATIENCE);
+        line(record.level().as_str(), *record.args(), TIMEOUT_TICKS);
     }
 
     fn flush(&self) {
@@ -47,7 +47,7 @@ pub fn start() {
 }
 
 /// The message with which a run ends. The other cores have been stopped, maybe in
-/// the middle of a line, so there is nobody to wait for.
+/// the middle of a line, so there is no core to wait for.
 pub fn last_words(message: fmt::Arguments<'_>) {
     line("ERROR", message, 0);
 }
@@ -59,11 +59,11 @@ pub fn raw(text: &str) {
 }
 
 /// Half a second of the fastest time stamp counters; a line takes milliseconds.
-const PATIENCE: u64 = 1 << 31;
+const TIMEOUT_TICKS: u64 = 1 << 31;
 
-fn line(level: &str, message: fmt::Arguments<'_>, patience: u64) {
+fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
     let me = cpu::current_index();
-    let turn = Turn::take(me, patience);
+    let turn = Turn::take(me, timeout);
     if turn.is_borrowed {
         raw("\n");
     }
@@ -79,8 +79,8 @@ struct Turn {
 }
 
 impl Turn {
-    /// For core `me`, after at most so many ticks of the time stamp counter.
-    fn take(me: u32, patience: u64) -> Self {
+    /// For core `me`, after at most `timeout` ticks of the time stamp counter.
+    fn take(me: u32, timeout: u64) -> Self {
         let free = || {
             WRITER
                 .compare_exchange(NOBODY, me, Ordering::Acquire, Ordering::Relaxed)
@@ -88,7 +88,7 @@ impl Turn {
         };
         let nested = WRITER.load(Ordering::Relaxed) == me;
         Self {
-            is_borrowed: nested || !Deadline::after(patience).wait_for(free),
+            is_borrowed: nested || !Deadline::after(timeout).wait_for(free),
         }
     }
 }

@@ -111,6 +111,6 @@ fn adopt(core: &'static CoreBlock) {
 /// The first core, on its own stack, when all that was asked for is done.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
-    log::info!("sampling: done");
+    ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)
 }

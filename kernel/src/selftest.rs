@@ -146,7 +146,7 @@ fn trap_in_log() {
     log::info!("{FaultsWhenShown}");
 }
 
-/// Whether a core hangs while it writes a line.
+/// A core hangs while it writes a line.
 static HANGS: AtomicBool = AtomicBool::new(false);
 
 struct HangsWhenShown;
@@ -280,7 +280,7 @@ fn nmi_keeps_cr2() {
 }
 
 fn write_cr2(value: u64) {
-    // SAFETY: no page fault is being handled: nobody reads it.
+    // SAFETY: no page fault is being handled, so it is not read.
     unsafe { asm!("mov cr2, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
 }
 

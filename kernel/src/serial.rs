@@ -24,7 +24,7 @@ fn write(register: u16, value: u8) {
 }
 
 fn line_status() -> u8 {
-    // SAFETY: reading clears error bits that nobody looks at.
+    // SAFETY: reading clears error bits that are not used.
     unsafe { Port::new(LINE_STATUS).read() }
 }
 

@@ -8,10 +8,10 @@ use x86_64::instructions::interrupts;
 
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::memory::paging;
-use crate::per_core;
 use crate::trap::{self, TrapFrame};
 use profiler::hw::tsc::Deadline;
 
@@ -31,7 +31,7 @@ struct Ping {
     received: AtomicU64,
     /// What the core that received the last one is, by its own APIC.
     apic_id: AtomicU32,
-    /// Whether the next call is a ping.
+    /// The next call is a ping.
     asked: AtomicBool,
 }
 
@@ -243,7 +243,7 @@ fn stop_others() {
 }
 
 /// Does not return if another core is ending the run. For NMI handlers: first of
-/// all. The core that ends the run goes on, though NMIs still reach it.
+/// all. Returns on the core that ends the run, which NMIs still reach.
 #[inline]
 pub fn stop_if_asked() {
     if STOP.load(Ordering::Acquire) && !exit::is_ending_here() {

@@ -138,7 +138,7 @@ mod tests {
             let mut pages = Vec::new();
             let mut blocks = Vec::new();
             for _ in 0..2 * PAGE / size {
-                // SAFETY: `page` returns whole pages that nobody else has.
+                // SAFETY: `page` returns whole pages that have no other owner.
                 let block = unsafe {
                     classes.take(size, || {
                         let page = page();
@@ -185,7 +185,7 @@ mod tests {
                 unsafe { classes.give(block, size) };
             } else {
                 let size = 16 << (dice / 500 % 8);
-                // SAFETY: `page` returns whole pages that nobody else has.
+                // SAFETY: `page` returns whole pages that have no other owner.
                 let block = unsafe { classes.take(size, page) }.unwrap();
                 assert_eq!(block.addr().get() % size, 0);
                 let pattern = (step % 251).to_le_bytes()[0];

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 /// A core's tasks, by their numbers. It never allocates where room was made before.
+#[derive(Default)]
 pub struct Ready {
     queue: VecDeque<u16>,
     /// With the time at which they are ready, as the time stamp counter says.

@@ -52,7 +52,7 @@ enter_stack:
     .size enter_stack, . - enter_stack
 
     # On the boot loader's stack and page tables. Both know the image, so the
-    # code goes on at the same addresses after cr3 is written. Pages that do not
+    # code continues at the same addresses after cr3 is written. Pages that do not
     # execute are marked by a bit that is reserved unless EFER.NXE is set: first
     # that (SDM vol. 3, 5.6), then the page tables.
     .global other_core_entry
@@ -95,7 +95,7 @@ pub fn enter_first_core(core: &'static CoreBlock, main: CoreMain) -> ! {
 /// Throws the running stack away, wherever it is, and runs `main` at the top of
 /// the core's own.
 pub fn restart_stack(core: &'static CoreBlock, main: CoreMain) -> ! {
-    // SAFETY: the stack is mapped and this core's, and nobody goes on on it.
+    // SAFETY: the stack is mapped and this core's, and nothing runs on it any more.
     unsafe { enter_stack(core.this.as_u64(), core.entry_stack.as_u64(), main) }
 }
 

@@ -42,7 +42,7 @@ impl PhysicalMemory for Tables {
             return None;
         }
         let bytes: *const u8 = (self.direct_map + address).as_ptr();
-        // SAFETY: mapped, and nobody writes firmware tables while the kernel boots.
+        // SAFETY: mapped, and nothing writes firmware tables while the kernel boots.
         Some(unsafe { core::slice::from_raw_parts(bytes, length) })
     }
 }

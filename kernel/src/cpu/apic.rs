@@ -34,7 +34,7 @@ pub fn address() -> Option<u64> {
 /// Switches the running core's APIC on, with every local interrupt masked but
 /// its own errors.
 ///
-/// LINT0 would bring the old interrupt controller's interrupts, which nobody
+/// LINT0 would bring the old interrupt controller's interrupts, which nothing
 /// handles. LINT1 is the platform's NMI (a button, a parity error): masked too,
 /// so that every NMI that arrives is one that the kernel asked for.
 ///

@@ -30,11 +30,10 @@ pub struct CoreBlock {
     pub online: AtomicBool,
     /// The core is at rest: it was stopped, and will do nothing ever again.
     pub stopped: AtomicBool,
-    /// NMIs that nobody claimed. A source that was just switched off can still
+    /// NMIs that were not claimed. A source that was just switched off can still
     /// deliver one, so they are counted, not fatal.
     pub unclaimed_nmis: AtomicU64,
-    /// NMIs that came in so many NMI handlers at a time that there was no room for
-    /// one more.
+    /// NMIs that found no room for one more handler on the handler stack.
     pub nmis_without_room: AtomicU64,
     /// How far the core's variables are from the template's.
     pub(super) per_core_distance: usize,

@@ -67,7 +67,7 @@ pub fn wait() {
     }
 }
 
-/// Whether a core that is about to execute `pc` was halted: a halt is over when
+/// Returns true if a core that is about to execute `pc` was halted: a halt is over when
 /// an interrupt is taken, and returns behind itself.
 #[must_use]
 #[inline]

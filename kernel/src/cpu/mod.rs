@@ -31,7 +31,7 @@ use features::Features;
 use stack::{Stack, StackKind};
 
 static CORES: Once<Vec<&'static CoreBlock>> = Once::new();
-/// Whether the first core's GS base is set; the others set theirs before they
+/// The first core's GS base is set; the others set theirs before they
 /// do anything that could ask.
 static GS_BASE_SET: AtomicBool = AtomicBool::new(false);
 

@@ -22,22 +22,25 @@ use super::msr::gs;
 /// The alignment of the section, and the largest of a variable.
 const ALIGN: usize = 64;
 
-/// A variable of which each core has its own. Made by [`per_core!`](crate::per_core).
+/// A variable of which each core has its own. Made by `per_core!`.
 #[repr(transparent)]
 pub struct PerCore<T>(T);
 
 /// Declares a [`PerCore`] variable. The initial value is that of each core's.
-#[macro_export]
 macro_rules! per_core {
     ($(#[$attribute:meta])* $visibility:vis static $name:ident: $type:ty = $value:expr;) => {
         $(#[$attribute])*
         #[unsafe(link_section = ".per_core")]
-        $visibility static $name: $crate::cpu::per_core::PerCore<$type> =
+        $visibility static $name: $crate::cpu::per_core::PerCore<$type> = {
+            let value: $type = $value;
             // SAFETY: it is in the section, and what a constant expression gives owns
             // nothing that two could not have.
-            unsafe { $crate::cpu::per_core::PerCore::new($value) };
+            unsafe { $crate::cpu::per_core::PerCore::new(value) }
+        };
     };
 }
+
+pub(crate) use per_core;
 
 impl<T: Sync> PerCore<T> {
     /// A variable with this initial value.

@@ -124,7 +124,7 @@ fn create(core: u32) -> [Stack; StackKind::ALL.len()] {
 }
 
 /// Maps the stack of the task with this number, which is one more than the last one
-/// that was made. Whether there was memory for it; if not, no more are to be made.
+/// that was made. Returns false if there is no memory for it; no more are to be made then.
 #[must_use]
 pub fn create_for_task(number: u16) -> bool {
     let made = map(&of_task(number));
@@ -238,7 +238,7 @@ pub fn set_task_names(names: TaskNames) {
 pub struct Place {
     /// Whose stack it is.
     pub owner: Owner,
-    /// Whether the address lies below the stack, where nothing is mapped.
+    /// The address lies below the stack, where nothing is mapped.
     pub in_guard: bool,
 }
 

@@ -7,8 +7,8 @@ use kernel_core::ready::Ready;
 
 use super::table::{self, MAX_TASKS, State, task};
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
-use crate::per_core;
 use crate::sync::Lock;
 use profiler::hw::tsc;
 

@@ -1,7 +1,7 @@
 //! Idling: what a core does that has no task.
 //!
-//! A task that gives its core up to nobody gets here from deep down: a system
-//! call, the scheduler, a switch. The idle loop does not go on where it was before.
+//! A task that gives its core up while no other is ready gets here from deep down: a
+//! system call, the scheduler, a switch. The idle loop does not continue where it was.
 //! It throws the stack away and starts again at its top: interrupts off, the frame
 //! pointer zeroed, then the stack pointer set, in one piece of assembly
 //! ([`super::switch`]). So it has nothing to save, and cannot grow.

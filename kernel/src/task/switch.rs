@@ -1,7 +1,7 @@
 //! From one stack to another.
 //!
 //! A task that does not run has on top of its stack what the code that called the
-//! switch must find unchanged: six registers, and where to go on. The walk over
+//! switch must find unchanged: six registers, and the return address. The walk over
 //! stacks is told at each instruction where these are (`RULE`, see
 //! [`profiler::unwind::assembly`]): between the one that changes the stack pointer and the
 //! one that restores the frame pointer, that register is of the other stack.
@@ -36,7 +36,7 @@ unsafe extern "C" {
 }
 
 /// Words that [`switch_task`] leaves on a stack: r15, r14, r13, r12, rbx, rbp and
-/// the address to go on at.
+/// the return address.
 const SAVED_WORDS: u64 = 7;
 
 assembly!(

@@ -143,7 +143,7 @@ pub(super) fn take_number() -> Option<u16> {
     NUMBERS.with(|numbers| numbers.free.pop().or_else(|| numbers.make()))
 }
 
-/// Gives the number of a task back that has ended.
+/// Frees the number of a task that has ended.
 pub(super) fn give_back_number(number: u16) {
     NUMBERS.with(|numbers| numbers.free.push(number));
 }

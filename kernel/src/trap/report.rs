@@ -1,4 +1,4 @@
-//! The end of a run by a trap that nobody handles.
+//! The end of a run by a trap without a handler.
 
 use core::fmt;
 

@@ -112,13 +112,13 @@ fn compute_with(job: &Job, stack: &Surroundings) -> u64 {
     interrupts::disable();
     // SAFETY: the words are the frame pointer and the return address that the
     // compiler's code has saved in a frame, of this function or of one of its
-    // callers, none of which goes on before this block of assembly has ended;
+    // callers, none of which continues before this block of assembly has ended;
     // and with it they, and the register, are as they were. In between nothing
     // uses them. The block does not: its operands are in other registers, and it
     // neither pushes nor returns. Interrupts are off. What comes all the same,
     // an NMI or a trap that ends the run, uses its own stack; it saves the frame
     // pointer and restores it, and it reads our frames by the walk alone, which
-    // takes them for allegations. If it does not come back, nobody uses the
+    // takes them for allegations. If it does not come back, nothing uses the
     // frames any more: this stack is not gone on with.
     unsafe {
         asm!(

@@ -214,7 +214,7 @@ mod tests {
         }
     }
 
-    /// No value is one that a walk could go on from.
+    /// No value is one from which a walk could continue.
     #[test]
     fn every_value_is_wrong() {
         for job in (0..200).flat_map(jobs) {

@@ -3,7 +3,7 @@
 //!
 //! For cores that run in parallel. With the source `ipi` each of these NMIs asks for
 //! a sample, and most of those that come while another one is handled are one with
-//! it; with other sources they are nobody's, and counted. Whatever comes, a core's interrupts are
+//! it; with other sources they are unclaimed, and counted. Whatever comes, a core's interrupts are
 //! samples that were stored, samples that were lost, or unclaimed.
 
 use spin::Once;
@@ -17,7 +17,7 @@ pub type Request = fn(&CoreBlock);
 
 static REQUEST: Once<Request> = Once::new();
 
-/// Says how a core is asked for a sample. Without, the workload storms nobody.
+/// Says how a core is asked for a sample. Without, the workload sends none.
 pub fn set_request(request: Request) {
     REQUEST.call_once(|| request);
 }

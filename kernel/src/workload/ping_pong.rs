@@ -7,12 +7,12 @@
 //! A profile of pairs that take turns shows about 60 % in [`swing`], half of that
 //! below [`return_ball`] in the handler, and the rest halted in [`await_return`].
 //! Where cores run in parallel they do almost nothing but halt and send. A chain
-//! of `return_ball` begins in the handler and goes on across the trap frame into
+//! of `return_ball` begins in the handler and continues across the trap frame into
 //! whatever was interrupted: the partner's own `serve` or `await_return`, in the
 //! mix anything.
 //!
 //! The partner may have stopped for good, or have interrupts off for long, so a
-//! core waits for a few interrupts of any kind, then goes on without the ball.
+//! core waits for a few interrupts of any kind, then continues without the ball.
 
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,8 +21,8 @@ use x86_64::instructions::interrupts;
 
 use super::scratch::{Scratch, scramble};
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
-use crate::per_core;
 use crate::trap::{self, TrapFrame};
 
 /// Balls that a unit serves.

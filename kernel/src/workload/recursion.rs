@@ -43,14 +43,14 @@ pub fn ackermann(m: u64, n: u64) -> u64 {
     }
 }
 
-/// Whether `n` is even, `n` calls deep.
+/// Returns true if `n` is even, `n` calls deep.
 #[inline(never)]
 #[must_use]
 pub fn is_even(n: u64) -> bool {
     n == 0 || black_box(is_odd(n - 1))
 }
 
-/// Whether `n` is odd, `n` calls deep.
+/// Returns true if `n` is odd, `n` calls deep.
 #[inline(never)]
 #[must_use]
 pub fn is_odd(n: u64) -> bool {

@@ -20,7 +20,7 @@ pub struct Workload {
     /// What the command line calls it.
     pub name: &'static str,
     unit: fn(&mut Scratch),
-    /// The mix runs it in one of so many rounds; not at all if there is no number.
+    /// The mix runs it in one of `n` rounds; not at all if there is no number.
     one_in: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ fn names() -> Text<256> {
 }
 
 /// The number of a workload's name. The mix starts with its first.
-pub(super) fn number_of(name: &str) -> u16 {
+fn number_of(name: &str) -> u16 {
     let number = (1..).zip(ALL).find(|(_, each)| each.name == name);
     number.map_or(1, |(number, _)| number)
 }

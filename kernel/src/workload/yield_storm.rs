@@ -12,19 +12,18 @@
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::run::number_of;
 use super::scratch::{Scratch, scramble};
+use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
-use crate::per_core;
 use crate::task::syscall::{Call, system_call};
 use crate::task::{self, TaskId};
-
-/// What samples call it.
-const NAME: &str = "yield-storm";
 
 /// Wanderers that a core may have under way: those that have reached a core which
 /// has stopped never end.
 const WANDERERS: u32 = 2;
+
+/// Yields in which the wanderers of other cores leave: each stays for two or three.
+const GUESTS: u32 = 4 * WANDERERS;
 
 /// How long a sleep is, in ticks of the time stamp counter: some thousand.
 const NAP: u64 = 5000;
@@ -40,7 +39,7 @@ pub fn unit(scratch: &mut Scratch) {
     send_wanderer(core);
     let Some(me) = task::current() else { return };
     // The core has another task now: the yields switch to and fro.
-    let partner = task::spawn(number_of(NAME), core, partner, me.to_bits());
+    let partner = task::spawn(task::current_name(core), core, partner, me.to_bits());
     for step in 0..4 {
         black_box(deeper(scratch.seed() % 8, step));
     }
@@ -48,14 +47,16 @@ pub fn unit(scratch: &mut Scratch) {
     if partner.is_some() {
         task::block();
     }
-    // Nobody else now: the idle loop, and back by the clock.
+    // The idle loop, and back by the clock: once the tasks of other cores that are here
+    // have gone on.
     if scratch.round.is_multiple_of(2) {
+        (0..GUESTS).for_each(|_| task::yield_now());
         system_call(Call::Sleep, NAP);
     }
     task::yield_now();
 }
 
-/// Yields at the end of so many calls more.
+/// Yields, `calls` calls deeper.
 #[inline(never)]
 fn deeper(calls: u64, step: u64) -> u64 {
     if calls > 0 {
@@ -83,7 +84,7 @@ fn send_wanderer(core: &'static CoreBlock) {
     let under_way = UNDER_WAY.get(core);
     if under_way.load(Ordering::Relaxed) < WANDERERS {
         under_way.fetch_add(1, Ordering::Relaxed);
-        if task::spawn(number_of(NAME), core, wander, core.index.into()).is_none() {
+        if task::spawn(task::current_name(core), core, wander, core.index.into()).is_none() {
             under_way.fetch_sub(1, Ordering::Relaxed);
         }
     }

@@ -19,7 +19,7 @@ pub(in crate::cpu) fn set_base(core: &'static CoreBlock) {
 pub(in crate::cpu) fn block() -> &'static CoreBlock {
     let block: *const CoreBlock;
     // SAFETY: the block's first word is its own address. The base was set before
-    // anyone asks. Code goes on on another core only behind a switch of stacks, a call
+    // anyone asks. Code continues on another core only behind a switch of stacks, a call
     // that writes to memory, and `readonly` says that this depends on memory.
     unsafe {
         asm!("mov {}, gs:[0]", out(reg) block, options(pure, readonly, nostack, preserves_flags));

@@ -32,7 +32,7 @@ fn run_bytes(layout: Layout) -> u64 {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let pointer = match Classes::size_for(layout) {
-            // SAFETY: `page` returns whole frames, which nobody else has.
+            // SAFETY: `page` returns whole frames, which have no other owner.
             Some(size) => self
                 .classes
                 .with(|classes| unsafe { classes.take(size, page) }),

@@ -90,7 +90,7 @@ pub fn map_device(address: PhysAddr) -> VirtAddr {
     })
 }
 
-/// Backs a page of a stack with memory. Whether there was any.
+/// Backs a page of a stack with memory. Returns false if there is none.
 ///
 /// # Panics
 ///
