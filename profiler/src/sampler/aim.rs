@@ -16,96 +16,33 @@
 //! there would lead to one more, each time. Those are ignored, up to the next
 //! overflow that interrupts no handler.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
-use super::core_state::Core;
+use super::per_core::Core;
+use super::per_core::aim::Aimed;
 use super::source::Source;
 use crate::address::CodeAddress;
 use crate::assembly;
 use crate::contract::settings::Aim;
 use crate::hw::debug;
 
-/// What a core knows of its aim.
-#[derive(Default)]
-pub(crate) struct CoreAim {
-    /// How many times the instruction came.
-    hits: AtomicU32,
-    /// An aimed overflow is under way.
-    is_under_way: AtomicBool,
-    /// The last one came in a handler, and none since that did not.
-    was_in_handler: AtomicBool,
-}
-
-impl CoreAim {
-    /// The count to arm the source with, at an aim that is to be taken; else the
-    /// interrupted code resumes.
-    pub(crate) fn count_at_hit(&self, aimed: &Aimed) -> Option<u32> {
-        if self.was_in_handler.load(Relaxed) || self.is_under_way.load(Relaxed) {
-            return None;
-        }
-        let Aim { first, end, .. } = aimed.aim;
-        let hits = self.hits.fetch_add(1, Relaxed);
-        Some(aimed.arm_latency + first + hits % (end - first))
-    }
-
-    /// The source is about to be armed for an aimed overflow.
-    pub(crate) fn begin(&self) {
-        self.is_under_way.store(true, Relaxed);
-    }
-
-    /// The source was armed for another one: no aimed overflow is under way any more.
-    #[inline]
-    pub(crate) fn cancel(&self) {
-        self.is_under_way.store(false, Relaxed);
-    }
-
-    /// Returns true if the overflow that is being handled was aimed; `in_handler` says
-    /// that it interrupts the handler of another one.
-    #[inline]
-    pub(crate) fn take(&self, in_handler: bool) -> bool {
-        let is_aimed = self.is_under_way.load(Relaxed);
-        if is_aimed {
-            self.is_under_way.store(false, Relaxed);
-        }
-        if is_aimed || !in_handler {
-            self.was_in_handler.store(in_handler, Relaxed);
-        }
-        is_aimed
-    }
-}
-
-/// An aim, and what is known of the way to it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Aimed {
-    aim: Aim,
-    /// Counts of the source from its arming to the aim's instruction.
-    arm_latency: u32,
-}
-
-impl Aimed {
-    /// The instruction.
-    pub(crate) fn address(&self) -> CodeAddress {
-        self.aim.address
-    }
-
-    /// Measures the way to `aim` on the running core, by a trial in code that does
-    /// nothing. `None` if no overflow arrived in time.
-    pub(crate) fn calibrate(aim: Aim, source: &Source, core: &Core) -> Option<Self> {
-        let sled = (pmiscope_sled as *const ()).addr() as u64;
-        core.trial.set_rearm_count((SLED_INSTRUCTIONS / 2).into());
-        core.trial.interrupted_at.store(0, Relaxed);
-        debug::set_breakpoint(CodeAddress(sled));
-        pmiscope_sled();
-        debug::clear_breakpoint();
-        source.disarm(core);
-        core.aim.cancel();
-        let found = core.trial.interrupted_at.load(Relaxed).checked_sub(sled)?;
-        // An instruction of the sled is a byte.
-        let late = u32::try_from(found).ok();
-        let late = late.filter(|&late| late < SLED_INSTRUCTIONS)?;
-        let arm_latency = (SLED_INSTRUCTIONS / 2).checked_sub(late)?;
-        Some(Self { aim, arm_latency })
-    }
+/// Measures the way to `aim` on the running core, by a trial in code that does
+/// nothing. `None` if no overflow arrived in time.
+pub(crate) fn calibrate(aim: Aim, source: &Source, core: &Core) -> Option<Aimed> {
+    let sled = (pmiscope_sled as *const ()).addr() as u64;
+    core.trial.set_rearm_count((SLED_INSTRUCTIONS / 2).into());
+    core.trial.interrupted_at.store(0, Relaxed);
+    debug::set_breakpoint(CodeAddress(sled));
+    pmiscope_sled();
+    debug::clear_breakpoint();
+    source.disarm(core);
+    core.aim.cancel();
+    let found = core.trial.interrupted_at.load(Relaxed).checked_sub(sled)?;
+    // An instruction of the sled is a byte.
+    let late = u32::try_from(found).ok();
+    let late = late.filter(|&late| late < SLED_INSTRUCTIONS)?;
+    let arm_latency = (SLED_INSTRUCTIONS / 2).checked_sub(late)?;
+    Some(Aimed { aim, arm_latency })
 }
 
 /// Instructions that a trial may be off by.

@@ -1,44 +1,17 @@
-//! Starting, stopping and changing a run while it goes on: asked for by the host,
-//! through the region's header page, or by kernel code. For runs by performance counters.
-//!
-//! All of it is done by the first core, in a maskable interrupt: it plans and measures,
-//! for which its own counters have to be free. It asks the other
-//! cores by the sampling interrupt, in whose handler each starts and stops its own.
-//!
-//! * While sampling, the first core's samples look whether there is a request.
-//! * While paused, the kernel calls [`Sampler::poll`].
+//! What can be changed of a run while it goes on: see [`super::requests`].
 
-use core::fmt;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use super::core_state::Core;
-use super::engine::Run;
 use super::latest::Latest;
-use super::phase::Phase;
-use super::source::pmu::{ANSWER_TIMEOUT_TICKS, Jitter, Measured, Pmu};
-use super::source::{Source, SourceError};
-use super::target::Target;
-use super::{Sampler, vector};
-use crate::contract::mailbox::{MailboxText, Request};
-use crate::format::Text;
-use crate::format::event::NewEvent;
-use crate::hw::apic::{self, Destination, Message};
-use crate::hw::tsc::Deadline;
+use super::source::pmu::Jitter;
 use crate::pmu::event::EventList;
-
-/// Why something could not be done, in a line.
-pub type Refusal = MailboxText;
-
-fn refuse(reason: fmt::Arguments<'_>) -> Refusal {
-    Text::formatted(reason)
-}
 
 /// What can be changed of a run. Written by the first core.
 pub(crate) struct Control {
     events: Latest<EventList>,
     /// Of events that have none of their own.
-    period: AtomicU64,
-    jitter: Jitter,
+    pub period: AtomicU64,
+    pub jitter: Jitter,
     /// The number of the first event that is counted now.
     first_event: AtomicU8,
     /// The number of events.
@@ -64,7 +37,7 @@ impl Control {
         self.first_event.load(Ordering::Relaxed)
     }
 
-    fn events(&self) -> EventList {
+    pub(crate) fn events(&self) -> EventList {
         *self.events.current().expect("set from the start on")
     }
 
@@ -74,235 +47,17 @@ impl Control {
     }
 
     /// The numbers of `count` new events, if there are so many left: the first of them.
-    fn next_event(&self, count: u8) -> Option<u8> {
+    pub(crate) fn next_event(&self, count: u8) -> Option<u8> {
         let first = self.first_event() + self.event_count.load(Ordering::Relaxed);
         let end = first.checked_add(count)?;
         (end != u8::MAX).then_some(first)
     }
 
     /// From now on events are counted as `measured`, which have numbers from `first` on.
-    fn change(&self, events: EventList, period: u64, first: u8, count: u8) {
+    pub(crate) fn change(&self, events: EventList, period: u64, first: u8, count: u8) {
         self.set_events(events);
         self.period.store(period, Ordering::Relaxed);
         self.first_event.store(first, Ordering::Relaxed);
         self.event_count.store(count, Ordering::Relaxed);
-    }
-}
-
-/// Lets the running core, if it is the first, look for a request as soon as it has
-/// interrupts on. For its NMI handler.
-#[inline]
-pub(crate) fn look_for_request(core: &Core, run: &Run) {
-    if core.index == 0 && run.mailbox().has_request() {
-        // SAFETY: the sampler's vectors have handlers.
-        unsafe {
-            apic::registers().send(Message::Fixed(vector::CONTROL), Destination::This);
-        };
-    }
-}
-
-impl<T: Target> Sampler<T> {
-    /// Samples on all cores again, after [`Self::pause`].
-    ///
-    /// # Errors
-    ///
-    /// The run has no counters, or a core does not answer.
-    pub fn resume(&'static self) -> Result<(), Refusal> {
-        let (_, pmu) = self.counters()?;
-        self.start_all(&pmu)
-    }
-
-    /// Stops the counters of all cores, which are then as they were before the run.
-    ///
-    /// # Errors
-    ///
-    /// The run has no counters, or a core does not answer.
-    pub fn pause(&'static self) -> Result<(), Refusal> {
-        let (_, pmu) = self.counters()?;
-        self.stop_all(&pmu)
-    }
-
-    /// Samples every `period` events from now on, those that have no period of their own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::set_events`].
-    pub fn set_period(&'static self, period: u64) -> Result<(), Refusal> {
-        let (run, pmu) = self.counters()?;
-        self.change(run, &pmu, run.control.events(), period)
-    }
-
-    /// Counts and samples these events from now on.
-    ///
-    /// # Errors
-    ///
-    /// The run has no counters, a core cannot count them, or does not answer. It runs as
-    /// before, on the cores that do.
-    pub fn set_events(&'static self, events: EventList) -> Result<(), Refusal> {
-        let (run, pmu) = self.counters()?;
-        let period = run.control.period.load(Ordering::Relaxed);
-        self.change(run, &pmu, events, period)
-    }
-
-    /// Does what the host asks for, if it does: on the core with index 0, in a maskable
-    /// interrupt or in a task; on others nothing. `core` is the running core's index.
-    pub fn poll(&'static self, core: u32) {
-        let Some(run) = self.engine.run().filter(|_| core == 0) else {
-            return;
-        };
-        let Some((number, request)) = run.mailbox().take() else {
-            return;
-        };
-        let outcome = match request {
-            Ok(Request::Start) => self.resume(),
-            Ok(Request::Stop) => self.pause(),
-            Ok(Request::Period(period)) => self.set_period(period),
-            Ok(Request::Events(events)) => self.set_events(events),
-            Err(problem) => Err(refuse(format_args!("{problem}"))),
-        };
-        run.mailbox().reply(number, outcome.as_ref().copied());
-    }
-
-    /// The run and its counters.
-    fn counters(&self) -> Result<(&Run, Pmu), Refusal> {
-        match self.engine.run().map(|run| (run, run.source)) {
-            Some((run, _)) if run.counting.is_some() => Err(refuse(format_args!(
-                "a run that counts goes on as it began"
-            ))),
-            Some((run, Source::Pmu(pmu))) => Ok((run, pmu)),
-            Some((_, other)) => Err(refuse(format_args!(
-                "a run by {} goes on as it began: only counters can be controlled",
-                other.kind()
-            ))),
-            None => Err(refuse(format_args!("nothing is sampled"))),
-        }
-    }
-
-    /// Plans anew, with all counters stopped meanwhile.
-    fn change(
-        &'static self,
-        run: &Run,
-        pmu: &Pmu,
-        events: EventList,
-        period: u64,
-    ) -> Result<(), Refusal> {
-        let was_paused = self.engine.phase() == Phase::Paused;
-        let count = u8::try_from(events.as_slice().len()).unwrap_or(u8::MAX);
-        let Some(first) = run.control.next_event(count) else {
-            return Err(refuse(format_args!(
-                "too many changes in one run: start another"
-            )));
-        };
-        if let Err(refusal) = self.stop_all(pmu) {
-            if !was_paused {
-                // As before. The core that did not answer samples anyway.
-                let _ = self.start_all(pmu);
-            }
-            return Err(refusal);
-        }
-        self.engine.set_phase(Phase::Measuring);
-        // Those that have taken their last sample do not start again.
-        let takes_part = |core: &Core| !core.share.is_taken();
-        let jitter = run.control.jitter;
-        let measured = pmu.measure(&self.engine, takes_part, &events, period, jitter);
-        self.engine.set_phase(Phase::Paused);
-        if let Ok(measured) = &measured {
-            self.announce_events(first, measured);
-            run.control.change(events, period, first, count);
-        }
-        let started = if was_paused {
-            Ok(())
-        } else {
-            self.start_all(pmu)
-        };
-        outcome_of_change(measured, started)
-    }
-
-    /// Writes the events that are counted from now on, with numbers from `first` on, to
-    /// the first core's ring.
-    fn announce_events(&self, first: u8, measured: &Measured) {
-        let events = &measured.events[..measured.event_count.into()];
-        for (number, &event) in (first..).zip(events) {
-            // One that does not fit is counted as lost; the report has its number.
-            if let Some(output) = self.engine.first_core().output.get() {
-                output.write(&NewEvent { number, event }.encode());
-            }
-        }
-    }
-
-    fn stop_all(&self, pmu: &Pmu) -> Result<(), Refusal> {
-        let (first, others) = self.first_and_others();
-        // Before anything is asked for: this core's last sample would end it here.
-        pmu.stop(first);
-        self.engine.set_phase(Phase::Paused);
-        // The host may ask for more, and no sample comes to look for it.
-        self.target.set_paused(true);
-        // All: one that starts only now is to stop as well.
-        others.iter().for_each(|core| pmu.ask_to_stop(core));
-        self.await_answers(pmu, |core| core.pmu.is_running())
-    }
-
-    fn start_all(&self, pmu: &Pmu) -> Result<(), Refusal> {
-        let (first, others) = self.first_and_others();
-        self.engine.set_phase(Phase::Sampling);
-        self.target.set_paused(false);
-        let is_due = |core: &Core| !core.pmu.is_running() && !core.share.is_taken();
-        for core in others.iter().filter(|core| is_due(core)) {
-            pmu.ask_to_start(core);
-        }
-        if is_due(first) {
-            pmu.start(first);
-        }
-        self.await_answers(pmu, is_due)
-    }
-
-    fn first_and_others(&self) -> (&'static Core, &'static [Core]) {
-        self.engine
-            .cores()
-            .split_first()
-            .expect("the sampler is started")
-    }
-
-    /// Waits until no core is `missing` any more that its processor has not refused. What
-    /// one has not done by then it is not to do later.
-    fn await_answers(&self, pmu: &Pmu, is_missing: impl Fn(&Core) -> bool) -> Result<(), Refusal> {
-        let missing = || self.engine.cores().iter().filter(|core| is_missing(core));
-        let silent = || missing().filter(|core| core.pmu.fault().is_none());
-        let _ = Deadline::after(ANSWER_TIMEOUT_TICKS).wait_for(|| silent().next().is_none());
-        for core in silent() {
-            pmu.cancel(core);
-        }
-        let Some(core) = missing().next() else {
-            return Ok(());
-        };
-        let index = core.index;
-        Err(match core.pmu.fault() {
-            Some(problem) => refuse(format_args!("core {index}: {problem}")),
-            None => refuse(format_args!("{}", SourceError::NoAnswer { core: index })),
-        })
-    }
-}
-
-/// | measured | started | the outcome |
-/// |---|---|---|
-/// | yes | yes | the change is made |
-/// | yes | no | it is made, and a core does not sample |
-/// | no | yes | the run is as before |
-/// | no | no | it is as before, and a core does not sample |
-fn outcome_of_change(
-    measured: Result<Measured, SourceError>,
-    started: Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    match (measured, started) {
-        (Ok(_), Ok(())) => Ok(()),
-        (Ok(_), Err(reason)) => Err(refuse(format_args!(
-            "it is changed, but {}",
-            reason.as_str()
-        ))),
-        (Err(problem), Ok(())) => Err(refuse(format_args!("{problem}"))),
-        (Err(problem), Err(reason)) => Err(refuse(format_args!(
-            "{problem}; it goes on as before, but {}",
-            reason.as_str()
-        ))),
     }
 }

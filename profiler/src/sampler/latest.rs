@@ -7,8 +7,8 @@ use core::sync::atomic::{AtomicU8, Ordering};
 /// Places for a value each: the current one's, that of one which is to come back, and one
 /// to write the next one to.
 const PLACES: usize = 3;
-/// No place.
-const NONE: u8 = u8::MAX;
+/// No place: of all zeros nothing is current.
+const NONE: u8 = 0;
 
 /// A value that one core changes while another one's handlers may read it.
 ///
@@ -38,9 +38,9 @@ impl<T: Copy> Latest<T> {
     /// The current value, if there is one.
     #[inline]
     pub(crate) fn current(&self) -> Option<&T> {
-        let place = self
-            .places
-            .get(usize::from(self.current.load(Ordering::Acquire)))?;
+        // Places are numbered from 1.
+        let number = usize::from(self.current.load(Ordering::Acquire));
+        let place = self.places.get(number.checked_sub(1)?)?;
         // SAFETY: a current place was written before, and is not written while it is
         // current or a handler may still read it.
         Some(unsafe { (*place.get()).assume_init_ref() })
@@ -58,7 +58,7 @@ impl<T: Copy> Latest<T> {
             self.current.load(Ordering::Relaxed),
             self.kept.load(Ordering::Relaxed),
         ];
-        let free = (0..)
+        let free = (1..)
             .zip(&self.places)
             .find(|(place, _)| !used.contains(place));
         let (number, place) = free.expect("of three places two are used");

@@ -12,14 +12,15 @@ use core::sync::atomic::Ordering;
 use super::Sampler;
 use super::clock::RunClock;
 use super::config::Config;
-use super::core_state::{Core, Errand};
-use super::engine::JOIN_TIMEOUT_TICKS;
+use super::cores::JOIN_TIMEOUT_TICKS;
 use super::error::StartError;
 use super::memory::Memory;
+use super::per_core::pmu::probe_here;
+use super::per_core::{Core, Errand};
 use super::phase::Phase;
-use super::round_robin;
 use super::source::{self, Demand, Source, SourceError, pmu};
 use super::target::Target;
+use super::wait;
 use crate::contract::capabilities::{self, Line, Machine, Reason};
 use crate::format::{self, Delivery, Text};
 use crate::hw::apic::{self, Registers};
@@ -59,7 +60,7 @@ impl<T: Target> Sampler<T> {
         self.list_machine(config.no_hpet);
         self.list_pmus()?;
         self.probe_pmus(pmu::DEFAULT_EVENTS)?;
-        let clock = RunClock::detect(self.engine.hpet());
+        let clock = RunClock::detect(self.engine.cores.hpet());
         let tick = clock.as_ref().map(|clock| clock.clock);
         self.target
             .show(&Line::Clock(tick.map_err(|problem| reason(problem))));
@@ -81,42 +82,43 @@ impl<T: Target> Sampler<T> {
             name: Text::new(name),
         });
         self.target.show(&Line::Machine(Machine {
-            cores: u32::try_from(self.engine.cores().len()).unwrap_or(u32::MAX),
+            cores: u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX),
             is_x2apic: matches!(apic::registers(), Registers::X2Apic),
             has_invariant_tsc: cpuid::has_invariant_tsc(),
         }));
-        self.target.show(&Line::Hpet(match self.engine.hpet() {
-            Some(hpet) => Ok(capabilities::Hpet {
-                timers: hpet.timers().into(),
-                messages: hpet.message_timers(),
-                period: hpet.period_femtoseconds(),
-            }),
-            None => Err(no_hpet.unwrap_or_else(|| reason(&SourceError::NoHpet))),
-        }));
+        self.target
+            .show(&Line::Hpet(match self.engine.cores.hpet() {
+                Some(hpet) => Ok(capabilities::Hpet {
+                    timers: hpet.timers().into(),
+                    messages: hpet.message_timers(),
+                    period: hpet.period_femtoseconds(),
+                }),
+                None => Err(no_hpet.unwrap_or_else(|| reason(&SourceError::NoHpet))),
+            }));
     }
 
     /// Lets every core show what it has, one by one.
     fn list_pmus<'a>(&'static self) -> Result<(), StartError<'a>> {
-        for core in self.engine.cores() {
+        for core in self.engine.cores.all() {
             if core.index == 0 {
                 self.list_pmu(core);
                 continue;
             }
             core.wait.set_errand(Errand::ListPmu);
-            round_robin::wake(core);
+            wait::wake(core);
             let is_done = || self.engine.listed.load(Ordering::Acquire) > core.index;
             if !Deadline::after(JOIN_TIMEOUT_TICKS).wait_for(is_done) {
                 return Err(StartError::NotProbed { core: core.index });
             }
         }
-        self.engine.settle();
+        self.engine.cores.settle();
         Ok(())
     }
 
     /// The PMU of the running core, `core`, and what it counts.
     pub(super) fn list_pmu(&self, core: &Core) {
         let core = core.index;
-        match pmu::probe_here() {
+        match probe_here() {
             Err(problem) => self.target.show(&Line::Pmu {
                 core,
                 pmu: Err(reason(&problem)),
@@ -173,11 +175,11 @@ impl<T: Target> Sampler<T> {
             clock,
             has_events: false,
         };
-        let tried = Source::probe(&self.engine, kind, &demand);
+        let tried = Source::probe(&self.engine.cores, &self.engine.probed, kind, &demand);
         if let Some(source) = self.engine.source() {
-            source.disarm(self.engine.first_core());
+            source.disarm(self.engine.cores.first());
         }
-        self.engine.settle();
+        self.engine.cores.settle();
         tried.map(drop)
     }
 }

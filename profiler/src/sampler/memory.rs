@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use super::core_state::Core;
+use super::per_core::Core;
 use crate::format::Description;
 use crate::format::region::{PAGE, Region, RegionLayout};
 
@@ -104,12 +104,9 @@ impl Memory {
         }
         // SAFETY: within the memory, by the subtraction above.
         let cores = unsafe { base.add(rest) }.cast::<Core>();
-        for (index, (number, &apic_id)) in (0..).zip(apic_ids).enumerate() {
-            // SAFETY: room for all of them was taken, aligned as the base is and `rest`.
-            unsafe { cores.add(index).write(Core::new(number, apic_id)) };
-        }
-        // SAFETY: written just now, the sampler's for ever, and only read from now on.
-        let cores = unsafe { core::slice::from_raw_parts(cores.as_ptr(), apic_ids.len()) };
+        // SAFETY: room for all of them was taken, aligned as the base is and `rest`; the
+        // memory is the sampler's for ever.
+        let cores = unsafe { Core::create_all(cores, apic_ids) };
         let rest = NonNull::slice_from_raw_parts(base, rest);
         Some((Self(rest), cores))
     }

@@ -20,15 +20,15 @@
 //! * `handler`: from an interrupt to a record. `round_robin`: one core at a time, where
 //!   instructions are counted. `aim`: single overflows at certain instructions.
 //! * `counting`: how often events happen, in place of samples.
-//! * `control`: what can be changed meanwhile. `list`: what a machine has to sample by.
-//! * `engine`, `core_state`, `phase`: what all cores share, what each keeps, where a run
-//!   stands.
+//! * `requests`: what can be changed meanwhile. `list`: what a machine has to sample by.
+//! * `engine`, `run`, `per_core`, `phase`: what all cores share, what each keeps, where a
+//!   run stands.
 
 mod aim;
 mod clock;
 mod config;
 mod control;
-mod core_state;
+mod cores;
 mod counting;
 mod engine;
 pub mod entry;
@@ -38,24 +38,31 @@ mod latest;
 mod list;
 mod memory;
 mod overhead;
+mod per_core;
 mod phase;
+mod pmu_error;
 mod prepare;
+mod requests;
 mod round_robin;
+mod run;
 mod set_once;
 mod source;
 mod target;
+mod trial;
 pub mod vector;
+mod wait;
 
-use core_state::Core;
 use engine::Engine;
 use handler::Context;
+use per_core::Core;
 
 pub use config::Config;
-pub use control::Refusal;
 pub use error::{AimError, NoMemory, StartError};
 pub use memory::{Memory, RegionMemory, region_bytes};
+pub use pmu_error::PmuError;
 pub use prepare::NotStarted;
-pub use source::{PmuError, SourceError};
+pub use requests::Refusal;
+pub use source::SourceError;
 pub use target::{Interrupted, Target};
 
 use crate::format::region::RunState;
@@ -92,7 +99,7 @@ impl<T: Target> Sampler<T> {
     /// [`Self::on_interrupt`].
     #[must_use]
     pub fn wake_entry(&self) -> u64 {
-        round_robin::wake_entry()
+        wait::wake_entry()
     }
 
     /// For the handler of NMIs: an NMI of the core with this index, which was entered at
@@ -103,7 +110,7 @@ impl<T: Target> Sampler<T> {
     /// `iret`, should be the same instructions each time.
     #[inline]
     pub fn on_nmi(&'static self, core: u32, interrupted: &mut Interrupted, entry_tsc: u64) -> bool {
-        match self.engine.core(core) {
+        match self.engine.cores.get(core) {
             Some(core) => self
                 .context(core, interrupted, entry_tsc, Delivery::Nmi)
                 .handle(),
@@ -116,7 +123,7 @@ impl<T: Target> Sampler<T> {
     pub fn on_interrupt(&'static self, core: u32, vector: u64, interrupted: &mut Interrupted) {
         let entry_tsc = tsc::ticks();
         let vector = vector.to_le_bytes()[0];
-        let Some(core) = self.engine.core(core) else {
+        let Some(core) = self.engine.cores.get(core) else {
             return;
         };
         match vector {
@@ -144,7 +151,7 @@ impl<T: Target> Sampler<T> {
     /// of the core with this index. Returns true if it was the sampler's.
     pub fn on_debug(&'static self, core: u32, interrupted: &mut Interrupted) -> bool {
         let entry_tsc = tsc::ticks();
-        let Some(core) = self.engine.core(core) else {
+        let Some(core) = self.engine.cores.get(core) else {
             return false;
         };
         let mut context = self.context(core, interrupted, entry_tsc, Delivery::Nmi);
@@ -201,14 +208,15 @@ impl<T: Target> Sampler<T> {
     #[must_use]
     pub fn will_interrupt(&self, core: u32) -> bool {
         self.engine
-            .core(core)
+            .cores
+            .get(core)
             .is_some_and(|core| core.overflow.is_armed())
     }
 
     /// Asks the core with this index for a sample by an NMI, from any core. It takes it if
     /// the source is `ipi`; else the NMI is unclaimed, and counted.
     pub fn send_nmi(&self, core: u32) {
-        if let Some(core) = self.engine.core(core) {
+        if let Some(core) = self.engine.cores.get(core) {
             source::ipi::request_sample(core);
         }
     }
@@ -224,12 +232,12 @@ impl<T: Target> Sampler<T> {
     /// The running core begins its units.
     #[inline(always)]
     pub fn begin_counting(&self) {
-        counting::begin();
+        handler::begin_counting();
     }
 
     /// The running core has done its units.
     #[inline(always)]
     pub fn end_counting(&self) {
-        counting::finish();
+        handler::end_counting();
     }
 }

@@ -13,15 +13,14 @@
 //! Under instruction counting each of these is one exact number. In real time
 //! the least of several trials is taken.
 
-use core::arch::asm;
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::clock::RunClock;
-use super::core_state::Core;
+use super::per_core::Core;
 use super::source::{Source, SourceError, step};
+use super::trial::{self, ARRIVAL_TIMEOUT_TICKS};
 use super::vector;
 use crate::format::{Clock, Delivery};
 use crate::hw::tsc::Deadline;
+use core::arch::asm;
 
 /// What is known of the way through an overflow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,38 +36,10 @@ pub(crate) struct Overhead {
 
 /// Trials where time makes them differ.
 const TRIALS: u32 = 32;
-/// How long an overflow may take to arrive: a tenth of a second or so.
-pub(crate) const ARRIVAL_TIMEOUT_TICKS: u64 = 400_000_000;
 /// A count that no trial waits for.
 const MAX_COUNT: u64 = u32::MAX as u64;
 /// The period of the trial that finds the arm latency, in ticks.
 const TRIAL_PERIOD: u64 = 5000;
-
-/// An overflow, real or raised by software, of a trial. Returns the count to re-arm
-/// with, if any.
-pub(crate) fn on_trial_overflow(core: &Core, entry_tsc: u64) -> Option<u32> {
-    core.timing.entry_tsc.store(entry_tsc, Relaxed);
-    core.overflow.set_fired();
-    core.trial.count_overflow();
-    core.trial.take_rearm_count()
-}
-
-/// Makes sure that an overflow arrives on the running core, `core`, once `provoke` has
-/// asked the source for one.
-///
-/// # Errors
-///
-/// None arrived in time.
-pub(crate) fn await_overflow(core: &Core, provoke: impl FnOnce()) -> Result<(), SourceError> {
-    let before = core.trial.overflows();
-    provoke();
-    let has_arrived = || core.trial.overflows() != before;
-    if Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(has_arrived) {
-        Ok(())
-    } else {
-        Err(SourceError::NoArrival)
-    }
-}
 
 impl Overhead {
     /// Where it is measured otherwise, or not at all.
@@ -119,7 +90,7 @@ impl Overhead {
         core: &Core,
     ) -> Result<Self, SourceError> {
         let count = source.counts(TRIAL_PERIOD);
-        let got = trial(count, delivery, core)?.saturating_sub(ticks);
+        let got = try_once(count, delivery, core)?.saturating_sub(ticks);
         Ok(Self {
             ticks,
             arm_latency: count.saturating_sub(source.counts(got)),
@@ -136,7 +107,7 @@ impl Overhead {
     ) -> Result<Self, SourceError> {
         let mut min_period = u64::MAX;
         for _ in 0..TRIALS {
-            let got = trial(1, delivery, core)?.saturating_sub(ticks);
+            let got = try_once(1, delivery, core)?.saturating_sub(ticks);
             min_period = min_period.min(clock.ticks(got));
         }
         Ok(Self {
@@ -156,16 +127,6 @@ fn ticks_of_interrupt(source: &Source, delivery: Delivery, core: &Core) -> u64 {
     source.disarm(core);
     // The second `int` itself.
     core.timing.from_arming_to_entry().saturating_sub(1)
-}
-
-/// Raises a sampling interrupt by software.
-pub(crate) fn raise(delivery: Delivery) {
-    match delivery {
-        // SAFETY: the gate's handler returns. (`int 2` does not block NMIs.)
-        Delivery::Nmi => unsafe { asm!("int 2") },
-        // SAFETY: likewise; the handler's end of interrupt finds nothing to end.
-        Delivery::Irq => unsafe { asm!("int {v}", v = const vector::OVERFLOW) },
-    }
 }
 
 /// Raises two, one right behind the other.
@@ -191,10 +152,10 @@ fn ticks_of_step(core: &Core) -> u64 {
 
 /// Lets the source overflow once, armed with `count` by the handler's own last
 /// step. Returns the ticks of the time stamp counter from there to the entry.
-fn trial(count: u64, delivery: Delivery, core: &Core) -> Result<u64, SourceError> {
+fn try_once(count: u64, delivery: Delivery, core: &Core) -> Result<u64, SourceError> {
     let before = core.trial.overflows();
     core.trial.set_rearm_count(count);
-    raise(delivery);
+    trial::raise(delivery);
     let has_arrived = || core.trial.overflows() > before + 1;
     if Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(has_arrived) {
         Ok(core.timing.from_arming_to_entry())

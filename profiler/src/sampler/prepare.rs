@@ -15,21 +15,23 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 use super::Sampler;
-use super::aim::Aimed;
+use super::aim;
 use super::clock::RunClock;
 use super::config::Config;
 use super::control::Control;
-use super::core_state::{Core, Errand, Output, Share};
 use super::counting::Counting;
-use super::engine::{ArmCounts, Run, RunTiming};
 use super::error::{AimError, StartError};
 use super::memory::Memory;
 use super::overhead::Overhead;
+use super::per_core::aim::Aimed;
+use super::per_core::{Core, Errand, Output, Share};
 use super::phase::Phase;
-use super::round_robin::{self, RoundRobin, wait_until};
+use super::round_robin::RoundRobin;
+use super::run::{ArmCounts, Run, RunTiming};
 use super::source::pmu::{self, Jitter};
-use super::source::{Demand, Source};
+use super::source::{Demand, Source, SourceError};
 use super::target::Target;
+use super::wait;
 use crate::contract::settings::{RunKind, Settings, SourceChoice};
 use crate::format::description::MAX_TASKS;
 use crate::format::{self, Clock, Description, EventDescription, Text};
@@ -87,12 +89,12 @@ impl<T: Target> Sampler<T> {
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
         let settings = Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
-        let outcome = self.prepare(memory, config, &settings);
-        let outcome = outcome.and_then(|run| self.begin_run(run));
-        if outcome.is_err() {
-            self.engine.end();
-        }
-        outcome
+        let run = self
+            .prepare(memory, config, &settings)
+            .inspect_err(|_| self.engine.end())?;
+        self.release_others(run);
+        self.begin(self.engine.cores.first(), run)
+            .map_err(StartError::Pmu)
     }
 
     fn prepare<'a>(
@@ -109,18 +111,22 @@ impl<T: Target> Sampler<T> {
             let asked = settings.events.filter(|_| !is_counting);
             self.probe_pmus(asked.unwrap_or(pmu::DEFAULT_EVENTS))?;
         }
-        let clock = RunClock::detect(self.engine.hpet()).map_err(StartError::Clock)?;
+        let clock = RunClock::detect(self.engine.cores.hpet()).map_err(StartError::Clock)?;
         self.engine.set_phase(Phase::Probing);
         let (source, reason) = self.choose(settings, &clock)?;
         let calibrated = self.calibrate(source, reason, clock, settings)?;
         let counting = if is_counting {
-            Some(Counting::prepare(&self.engine, settings, &clock)?)
+            Some(Counting::prepare(
+                self.engine.cores.all(),
+                settings,
+                &clock,
+            )?)
         } else {
             None
         };
         let mut calibrated = calibrated;
         let period = self.plan_period(&mut calibrated, counting.as_ref(), settings)?;
-        source.disarm(self.engine.first_core());
+        source.disarm(self.engine.cores.first());
         self.engine.set_phase(Phase::Off);
         let run = self.describe(memory, config, settings, calibrated, counting, period)?;
         self.engine.set_run(run);
@@ -155,7 +161,7 @@ impl<T: Target> Sampler<T> {
                 needed: size_of::<Core>() * apic_ids.len(),
                 there,
             })?;
-        if !self.engine.set_cores(cores, hpet) {
+        if !self.engine.cores.set(cores, hpet) {
             return Err(StartError::StartedBefore);
         }
         Ok(rest)
@@ -165,16 +171,23 @@ impl<T: Target> Sampler<T> {
     pub(super) fn gather<'a>(&'static self) -> Result<(), StartError<'a>> {
         let has_joined = |core: &Core| core.wait.has_joined.load(Ordering::Acquire);
         self.engine
+            .cores
             .await_others(has_joined)
             .map_err(|core| StartError::NotJoined { core })?;
-        self.engine.settle();
+        self.engine.cores.settle();
         Ok(())
     }
 
     /// Lets every core probe its counters.
     pub(super) fn probe_pmus<'a>(&'static self, events: EventList) -> Result<(), StartError<'a>> {
-        pmu::probe_cores(&self.engine, events).map_err(|core| StartError::NotProbed { core })?;
-        self.engine.settle();
+        self.engine.events_to_probe.set(events);
+        let cores = &self.engine.cores;
+        cores.run_on_others(Errand::ProbePmu);
+        cores.first().pmu.probe(&events);
+        cores
+            .await_others(|core| core.pmu.is_probed())
+            .map_err(|core| StartError::NotProbed { core })?;
+        self.engine.cores.settle();
         Ok(())
     }
 
@@ -198,7 +211,13 @@ impl<T: Target> Sampler<T> {
             settings.source
         };
         let mut story = Text::EMPTY;
-        match Source::choose(&self.engine, choice, &demand, &mut story) {
+        match Source::choose(
+            &self.engine.cores,
+            &self.engine.probed,
+            choice,
+            &demand,
+            &mut story,
+        ) {
             Some(source) => Ok((source, story)),
             None if is_counting => Err(StartError::CountingNeedsPmu(story)),
             None if choice == SourceChoice::Auto => Err(StartError::NoSource(story)),
@@ -213,7 +232,7 @@ impl<T: Target> Sampler<T> {
         clock: RunClock,
         settings: &Settings<'_>,
     ) -> Result<Calibrated, StartError<'a>> {
-        let first = self.engine.first_core();
+        let first = self.engine.cores.first();
         self.engine.probed.make_current(source, settings.delivery);
         let overhead = Overhead::measure(&source, settings.delivery, &clock, first)
             .map_err(|problem| StartError::Calibration(source.kind(), problem))?;
@@ -225,7 +244,7 @@ impl<T: Target> Sampler<T> {
             let is_exact =
                 clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
             aimed = is_exact
-                .then(|| Aimed::calibrate(aim, &source, first))
+                .then(|| aim::calibrate(aim, &source, first))
                 .flatten();
             if aimed.is_none() {
                 return Err(StartError::Aim(AimError::Source));
@@ -258,7 +277,7 @@ impl<T: Target> Sampler<T> {
             (Source::Pmu(pmu), None) => {
                 let jitter = jitter_of(settings);
                 let measured = pmu
-                    .measure(&self.engine, |_| true, &events, ticks, jitter)
+                    .measure(&self.engine.cores, |_| true, &events, ticks, jitter)
                     .map_err(StartError::Pmu)?;
                 calibrated.overhead.ticks = measured.ticks;
                 calibrated.overhead.min_period = measured.events[0].floor;
@@ -293,7 +312,7 @@ impl<T: Target> Sampler<T> {
         }
         let count = source.counts(period) + overhead.arm_latency;
         let count = u32::try_from(count).map_err(|_| StartError::PeriodTooLong(period))?;
-        let cores = u32::try_from(self.engine.cores().len()).unwrap_or(u32::MAX);
+        let cores = u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX);
         Ok(ArmCounts {
             count,
             watchdog_count: count
@@ -314,7 +333,7 @@ impl<T: Target> Sampler<T> {
     ) -> Result<Run, StartError<'a>> {
         let takes_turns =
             calibrated.clock.clock == Clock::Instructions && calibrated.source.is_one_shot();
-        let cores = u32::try_from(self.engine.cores().len()).unwrap_or(u32::MAX);
+        let cores = u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX);
         let is_counting = counting.is_some();
         let description = Description {
             build_id: config.build_id,
@@ -346,7 +365,7 @@ impl<T: Target> Sampler<T> {
         let region = memory
             .region(&description)
             .map_err(|needed| StartError::RegionTooSmall { needed, there })?;
-        for core in self.engine.cores() {
+        for core in self.engine.cores.all() {
             let limit = Share::of_core(core.index, cores, settings.samples);
             core.share.set_limit(limit);
             let counters = region.counters(core.index);
@@ -382,7 +401,8 @@ impl<T: Target> Sampler<T> {
         })
     }
 
-    fn begin_run<'a>(&'static self, run: &'static Run) -> Result<(), StartError<'a>> {
+    /// The run begins: the other cores may leave [`Self::join`].
+    fn release_others(&'static self, run: &'static Run) {
         let phase = if run.counting.is_some() {
             Phase::Counting
         } else {
@@ -391,13 +411,9 @@ impl<T: Target> Sampler<T> {
         self.engine.set_phase(phase);
         run.timing.start_tsc.store(tsc::ticks(), Relaxed);
         if run.round_robin.is_none() {
-            self.engine
-                .cores()
-                .iter()
-                .skip(1)
-                .for_each(round_robin::wake);
+            let others = self.engine.cores.all().iter().skip(1);
+            others.for_each(wait::wake);
         }
-        self.begin(self.engine.first_core(), run)
     }
 
     /// Every other core: comes to take part in the run that the first core starts, and
@@ -410,19 +426,19 @@ impl<T: Target> Sampler<T> {
     /// There is no run: the first core could not start it, or it has ended.
     pub fn join(&'static self, index: u32) -> Result<(), NotStarted> {
         let core = loop {
-            if let Some(core) = self.engine.core(index) {
+            if let Some(core) = self.engine.cores.get(index) {
                 break core;
             }
-            if self.engine.phase() == Phase::Ended {
+            if self.engine.cores.phase() == Phase::Ended {
                 return Err(NotStarted);
             }
             core::hint::spin_loop();
         };
         control::disable_interrupts();
         core.wait.has_joined.store(true, Ordering::Release);
-        let run = wait_until(&self.engine, || {
+        let run = self.engine.cores.wait_until(|| {
             self.run_errand(core);
-            let has_begun = matches!(self.engine.phase(), Phase::Sampling | Phase::Counting);
+            let has_begun = matches!(self.engine.cores.phase(), Phase::Sampling | Phase::Counting);
             let run = self.engine.run().filter(|_| has_begun)?;
             let turn = run.round_robin.as_ref();
             turn.is_none_or(|turn| turn.is_turn_of(core)).then_some(run)
@@ -448,40 +464,38 @@ impl<T: Target> Sampler<T> {
     }
 
     /// Arms the source of the running core, `core`.
-    fn begin<'a>(
-        &'static self,
-        core: &'static Core,
-        run: &'static Run,
-    ) -> Result<(), StartError<'a>> {
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses what the counters are programmed with: the run is over.
+    fn begin(&'static self, core: &'static Core, run: &'static Run) -> Result<(), SourceError> {
         if let Some(counting) = &run.counting {
-            counting.start(&self.engine, core);
+            counting.start(self.engine.cores.all().len(), core);
             return Ok(());
         }
         if let Some(aimed) = &run.aimed {
-            debug::set_breakpoint(aimed.address());
+            debug::set_breakpoint(aimed.aim.address);
         }
         run.source.enable(core);
         self.target
             .begin(core.index, run.source.kind(), run.timing.clock.clock);
         control::enable_interrupts();
-        match run.source {
-            Source::Pmu(pmu) => {
-                pmu.start(core);
-                if let Some(problem) = core.pmu.fault() {
-                    return Err(StartError::Pmu(super::SourceError::Pmu {
-                        core: core.index,
-                        problem: problem.into(),
-                    }));
+        if let Source::Pmu(pmu) = run.source {
+            pmu.start(core);
+            return match core.pmu.fault() {
+                None => Ok(()),
+                Some(problem) => {
+                    self.engine.end();
+                    Err(SourceError::of_pmu(core.index, problem.into()))
                 }
-            }
-            _ => {
-                core.note_armed();
-                run.source.arm(core, run.arming.count);
-            }
+            };
         }
+        core.note_armed();
+        run.source.arm(core, run.arming.count);
         match run.source {
             Source::Ipi(driver) if core.index == 0 => {
-                driver.drive(self.engine.cores(), run.arming.count.into(), || false);
+                let period = run.arming.count.into();
+                driver.drive(self.engine.cores.all(), period, || false);
             }
             Source::Step => control::set_trap_flag(),
             _ => {}

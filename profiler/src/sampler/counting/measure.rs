@@ -2,11 +2,11 @@
 
 use core::arch::asm;
 
-use super::CoreCounting;
 use crate::pmu::event::{EventList, MAX_EVENTS};
 use crate::pmu::multiplex::{Cost, Group, Groups};
 use crate::pmu::plan::PmuState;
-use crate::sampler::core_state::Core;
+use crate::sampler::per_core::Core;
+use crate::sampler::per_core::counting::CoreCounting;
 use crate::sampler::vector;
 
 /// How often the way through the handler is measured; what is least is taken.

@@ -27,26 +27,21 @@
 //! one function for all of its vectors, whose first step stops the counters and whose
 //! last one starts them.
 
-mod groups;
-mod interrupt;
 mod measure;
 
 use core::fmt::Write as _;
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
-use super::core_state::{Core, Output};
-use super::engine::{Engine, Run};
 use super::error::StartError;
+use super::per_core::{Core, Output};
 use super::source::apic_timer;
 use super::vector;
 use crate::contract::settings::Settings;
 use crate::format::{Clock, Count, EventDescription, Text};
 use crate::hw::control;
 use crate::pmu::event::{Event, EventList, MAX_EVENTS};
-use crate::pmu::multiplex::{Groups, Multiplexer};
+use crate::pmu::multiplex::Groups;
 use crate::pmu::plan::{PlanError, PmuState};
-use groups::CoreGroups;
-pub(crate) use interrupt::{begin, finish};
 
 use super::clock::RunClock;
 
@@ -76,25 +71,6 @@ pub(crate) struct Counting {
     ready: AtomicU32,
 }
 
-/// What a core knows of its counting. Written by that core.
-pub(crate) struct CoreCounting {
-    multiplexer: Multiplexer,
-    /// What takes turns.
-    groups: CoreGroups,
-    /// The workload is counted, and not a trial.
-    is_workload: AtomicBool,
-}
-
-impl Default for CoreCounting {
-    fn default() -> Self {
-        Self {
-            multiplexer: Multiplexer::default(),
-            groups: CoreGroups::new(),
-            is_workload: AtomicBool::new(false),
-        }
-    }
-}
-
 impl Counting {
     /// Plans a run that counts, on the first core, which alone is awake.
     ///
@@ -102,24 +78,21 @@ impl Counting {
     ///
     /// An event that was asked for cannot be counted on every core, or none can.
     pub(crate) fn prepare<'a>(
-        engine: &Engine,
+        cores: &[Core],
         settings: &Settings<'_>,
         clock: &RunClock,
     ) -> Result<Self, StartError<'a>> {
         let default = || EventList::parse(DEFAULT_EVENTS).expect("the default events have names");
         let events = settings.events.unwrap_or_else(default);
-        let is_any = engine
-            .cores()
-            .iter()
-            .any(|core| !split(core, &events).is_empty());
+        let is_any = cores.iter().any(|core| !split(core, &events).is_empty());
         if settings.events.is_some() || !is_any {
-            let problems = problems_of(engine, &events);
+            let problems = problems_of(cores, &events);
             if problems != Text::EMPTY {
                 return Err(StartError::Events(problems));
             }
         }
         let rotation = match clock.clock {
-            Clock::Instructions => ROTATION_INSTRUCTIONS * engine.cores().len() as u64,
+            Clock::Instructions => ROTATION_INSTRUCTIONS * cores.len() as u64,
             Clock::Time => ROTATION_NANOSECONDS,
         };
         let rotation_count = apic_timer::counts_in(rotation, clock).max(1);
@@ -145,7 +118,7 @@ impl Counting {
 
     /// Lets the running core, `core`, measure what it needs, and returns, interrupts on,
     /// when all cores have.
-    pub(crate) fn start(&self, engine: &Engine, core: &Core) {
+    pub(crate) fn start(&self, cores: usize, core: &Core) {
         // Only the trials' own interrupts.
         control::disable_interrupts();
         apic_timer::set_up(vector::COUNT_TIMER.into());
@@ -155,14 +128,14 @@ impl Counting {
         core.overflow.set_armed();
         control::enable_interrupts();
         self.ready.fetch_add(1, Ordering::AcqRel);
-        while (self.ready.load(Ordering::Acquire) as usize) < engine.cores().len() {
+        while (self.ready.load(Ordering::Acquire) as usize) < cores {
             core::hint::spin_loop();
         }
     }
 
     /// Lets the timer interrupt at the end of the turn of one of `groups` groups; or after
     /// some time, so that a halt of the code ends.
-    fn start_timer(&self, groups: usize) {
+    pub(crate) fn start_timer(&self, groups: usize) {
         apic_timer::start(if groups < 2 {
             self.tick_count
         } else {
@@ -171,12 +144,12 @@ impl Counting {
     }
 
     /// Writes what `core`, the running one, has counted to its ring.
-    fn write_counts(&self, core: &Core, run: &Run, output: &Output) {
+    pub(crate) fn write_counts(&self, core: &Core, clock: &RunClock, output: &Output) {
         let groups = split(core, &self.events);
         for (index, event) in (0..).zip(0..self.events.as_slice().len()) {
             let mut reading = core.counting.multiplexer.reading(event);
-            reading.enabled = run.timing.clock.ticks(reading.enabled);
-            reading.running = run.timing.clock.ticks(reading.running);
+            reading.enabled = clock.ticks(reading.enabled);
+            reading.running = clock.ticks(reading.running);
             let is_encodable = !matches!(groups.problem(event), Some(PlanError::Event { .. }));
             let count = Count {
                 event: index,
@@ -189,11 +162,11 @@ impl Counting {
 }
 
 /// Which of `events` cannot be counted, and why.
-fn problems_of(engine: &Engine, events: &EventList) -> Text<512> {
+fn problems_of(cores: &[Core], events: &EventList) -> Text<512> {
     let mut problems = Text::EMPTY;
     for (index, event) in events.iter().enumerate() {
         // What is so on one core is so on the others, mostly.
-        for core in engine.cores() {
+        for core in cores {
             if let Some(problem) = split(core, events).problem(index) {
                 add_problem(&mut problems, event, core.index, problem);
                 break;

@@ -30,7 +30,7 @@ impl<T: Target> Context<'_, T> {
     /// source with, if the aim is to be taken.
     fn count_at_aim(&self) -> Option<u32> {
         let core = self.core;
-        match self.engine.phase() {
+        match self.engine.cores.phase() {
             // The trial of the aim's own calibration.
             Phase::Probing => core.trial.take_rearm_count(),
             Phase::Sampling => {

@@ -5,6 +5,7 @@
 //!
 //! * [`timer`]: an interrupt of a source that is armed for one overflow at a time.
 //! * [`pmu`]: an interrupt of the performance counters.
+//! * [`count`]: an interrupt of a run that counts.
 //! * [`debug`]: a debug exception: a step, or an aim.
 //! * [`record`]: the walk, and the sample that is written.
 //!
@@ -16,19 +17,23 @@
 //! in the entry lie, apart from the interrupted code, only the exit and the entry
 //! themselves. They are calibrated at start and taken off ([`super::overhead`]).
 
+mod count;
 mod debug;
 mod pmu;
 mod record;
 mod timer;
 
+pub(super) use count::{begin_counting, end_counting};
+
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::core_state::Core;
-use super::engine::{Engine, Run};
+use super::engine::Engine;
+use super::per_core::Core;
 use super::phase::Phase;
-use super::round_robin::{self, wait_until};
+use super::run::Run;
 use super::source::Source;
 use super::target::{Interrupted, Target};
+use super::wait;
 use crate::format::Delivery;
 use crate::format::region::CoreCounters;
 
@@ -115,7 +120,7 @@ impl<T: Target> Context<'_, T> {
     /// Counts an interrupt that no overflow came of, in the run if there is one. Returns
     /// true if so.
     fn count_unclaimed(&self) -> bool {
-        let is_run = self.engine.phase().is_run();
+        let is_run = self.engine.cores.phase().is_run();
         let Some(output) = self.core.output.get().filter(|_| is_run) else {
             return false;
         };
@@ -129,33 +134,33 @@ impl<T: Target> Context<'_, T> {
     #[cold]
     fn finish_share(&self, run: &'static Run) {
         if let Some(round_robin) = &run.round_robin {
-            round_robin.leave(self.engine, self.core);
+            round_robin.leave(&self.engine.cores, self.core);
         }
         if run.leave() {
-            round_robin::wake(self.engine.first_core());
+            wait::wake(self.engine.cores.first());
         }
         if self.core.index != 0 {
-            let _ = wait_until(self.engine, || None::<()>);
+            let _ = self.engine.cores.wait_until(|| None::<()>);
             return;
         }
         // It is the one that would answer.
         run.mailbox().close();
         if let Source::Ipi(driver) = run.source {
             let period = run.arming.count.into();
-            driver.drive(self.engine.cores(), period, || run.is_over());
+            driver.drive(self.engine.cores.all(), period, || run.is_over());
         }
-        let _ = wait_until(self.engine, || run.is_over().then_some(()));
+        let _ = self.engine.cores.wait_until(|| run.is_over().then_some(()));
         self.finish_run();
     }
 
     /// Every core has taken its share, or counted its units: the first core ends the run,
     /// in its handler.
     pub(super) fn finish_run(&self) {
-        if self.engine.phase() == Phase::Ended {
+        if self.engine.cores.phase() == Phase::Ended {
             return;
         }
         self.engine.finish(|core| self.target.unclaimed_nmis(core));
         self.target.finished();
-        self.engine.wake_all();
+        self.engine.cores.wake_all();
     }
 }

@@ -19,10 +19,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Context, HandlerExit, Overflow};
 use crate::pmu::driver::{Cause, Interrupt, Overflows};
-use crate::sampler::control;
-use crate::sampler::core_state::Output;
-use crate::sampler::engine::Run;
-use crate::sampler::phase::Phase;
+use crate::sampler::per_core::Output;
+use crate::sampler::run::Run;
 use crate::sampler::source::pmu::{CommandOutcome, Pmu};
 use crate::sampler::target::Target;
 
@@ -47,8 +45,13 @@ impl<T: Target> Context<'_, T> {
         let Interrupt::Stopped(overflows, cause) = interrupt else {
             return self.unclaimed(HandlerExit::Done);
         };
-        match (self.engine.phase(), self.engine.run(), core.output.get()) {
-            (Phase::Sampling, Some(run), Some(output)) => {
+        match (
+            self.engine.cores.phase(),
+            self.engine.run(),
+            core.output.get(),
+        ) {
+            // Paused as well: a core samples until it has its command to stop.
+            (phase, Some(run), Some(output)) if phase.is_run() => {
                 (self.on_sampling(pmu, overflows, cause, run, output), true)
             }
             (phase, ..) if phase.is_trial() => {
@@ -63,9 +66,9 @@ impl<T: Target> Context<'_, T> {
     /// Somebody else's NMI: what is due comes as a maskable interrupt.
     #[cold]
     fn foreign(&self, interrupt: Interrupt) -> (HandlerExit, bool) {
-        let phase = self.engine.phase();
-        let is_counting = matches!(interrupt, Interrupt::Stopped(..))
-            && (phase == Phase::Sampling || phase.is_trial());
+        let phase = self.engine.cores.phase();
+        let is_counting =
+            matches!(interrupt, Interrupt::Stopped(..)) && (phase.is_run() || phase.is_trial());
         // Else not started, or the run is over.
         let exit = if is_counting {
             HandlerExit::Resume
@@ -88,8 +91,8 @@ impl<T: Target> Context<'_, T> {
         if outcome == CommandOutcome::None {
             return None;
         }
-        if let (Interrupt::Stopped(overflows, _), Phase::Sampling, Some(output)) =
-            (interrupt, self.engine.phase(), core.output.get())
+        if let (Interrupt::Stopped(overflows, _), Some(output)) = (interrupt, core.output.get())
+            && self.engine.cores.phase().is_run()
         {
             // What came together with the command is no sample any more.
             let missed = overflows.iter().count() as u64;
@@ -150,7 +153,7 @@ impl<T: Target> Context<'_, T> {
             self.record(overflow, run, output);
         }
         core.timing.entry_tsc.store(self.entry_tsc, Relaxed);
-        control::look_for_request(core, run);
+        run.look_for_request(core);
         if core.share.is_taken() {
             pmu.disarm(core);
             self.finish_share(run);

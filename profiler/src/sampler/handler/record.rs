@@ -7,8 +7,8 @@ use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::sample::Chain;
 use crate::format::{Delivery, Sample, State};
 use crate::hw::control::INTERRUPT_FLAG;
-use crate::sampler::core_state::Output;
-use crate::sampler::engine::Run;
+use crate::sampler::per_core::Output;
+use crate::sampler::run::Run;
 use crate::sampler::target::Target;
 use crate::unwind::{self, Rule, StackBounds, TrapFrameLayout};
 

@@ -5,18 +5,18 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::{Context, HandlerExit, Overflow};
 use crate::format::{Delivery, Sample};
 use crate::hw::tsc;
-use crate::sampler::core_state::Output;
-use crate::sampler::engine::Run;
-use crate::sampler::overhead;
+use crate::sampler::per_core::Output;
 use crate::sampler::phase::Phase;
+use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
+use crate::sampler::trial;
 
 impl<T: Target> Context<'_, T> {
     /// Returns how the handler ends, and whether the interrupt is counted in the run.
     #[inline]
     pub(super) fn on_timer_interrupt(&mut self, source: &Source) -> (HandlerExit, bool) {
-        match (self.engine.phase(), self.engine.run()) {
+        match (self.engine.cores.phase(), self.engine.run()) {
             (Phase::Sampling, Some(run)) => match self.core.output.get() {
                 Some(output) => (self.on_timer_overflow(source, run, output), true),
                 None => (HandlerExit::Done, false),
@@ -24,7 +24,7 @@ impl<T: Target> Context<'_, T> {
             (phase, _) if phase.is_trial() => {
                 let at = self.interrupted.registers.pc.0;
                 self.core.trial.interrupted_at.store(at, Relaxed);
-                let count = overhead::on_trial_overflow(self.core, self.entry_tsc);
+                let count = trial::on_trial_overflow(self.core, self.entry_tsc);
                 (count.map_or(HandlerExit::Done, HandlerExit::Rearm), true)
             }
             _ => (HandlerExit::Done, false),
@@ -99,8 +99,8 @@ impl<T: Target> Context<'_, T> {
         let before = tsc::ticks();
         if let Some(round_robin) = &run.round_robin {
             match self.delivery {
-                Delivery::Nmi => round_robin.pass_to_next(self.engine, core),
-                Delivery::Irq => round_robin.wait_turn_or_timeout(self.engine, core, || {
+                Delivery::Nmi => round_robin.pass_to_next(&self.engine.cores, core),
+                Delivery::Irq => round_robin.wait_turn_or_timeout(&self.engine.cores, core, || {
                     source.arm(core, run.arming.watchdog_count);
                 }),
             }

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::pmu::PmuError;
+use crate::sampler::pmu_error::PmuError;
 
 /// Why a source cannot be used here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +58,13 @@ pub enum SourceError {
     NmiOnly,
     /// The source's interrupts are not maskable.
     NoIrq,
+}
+
+impl SourceError {
+    /// What is wrong with the counters of `core`.
+    pub(crate) const fn of_pmu(core: u32, problem: PmuError) -> Self {
+        Self::Pmu { core, problem }
+    }
 }
 
 impl fmt::Display for SourceError {

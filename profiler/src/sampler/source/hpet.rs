@@ -14,7 +14,7 @@ use crate::format::Delivery;
 use crate::hw::apic;
 use crate::hw::hpet::{Hpet, Register};
 use crate::sampler::clock::Ratio;
-use crate::sampler::core_state::Core;
+use crate::sampler::per_core::Core;
 use crate::sampler::vector;
 
 /// In a timer's configuration: it interrupts.

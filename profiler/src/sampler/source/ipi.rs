@@ -9,7 +9,7 @@
 use super::SourceError;
 use crate::hw::apic::{self, Destination, Message};
 use crate::hw::tsc::{self, Deadline};
-use crate::sampler::core_state::Core;
+use crate::sampler::per_core::Core;
 
 /// How long a core may take to take an NMI.
 const NMI_TIMEOUT_TICKS: u64 = 1_000_000_000;

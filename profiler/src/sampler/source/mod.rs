@@ -16,10 +16,10 @@ pub(crate) mod step;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::clock::RunClock;
-use super::core_state::Core;
-use super::engine::Engine;
-use super::overhead;
+use super::cores::Cores;
+use super::per_core::Core;
 use super::set_once::SetOnce;
+use super::trial;
 use crate::contract::settings::SourceChoice;
 use crate::format::{self, Delivery, Text};
 use apic_timer::ApicTimer;
@@ -27,7 +27,6 @@ pub use error::SourceError;
 use hpet::HpetTimers;
 use ipi::IpiDriver;
 use pmu::Pmu;
-pub use pmu::PmuError;
 
 /// When the interrupt that a probe waits for is due, in ticks.
 const PROBE_PERIOD: u64 = 100_000;
@@ -101,14 +100,14 @@ pub(crate) struct Demand<'a> {
 
 impl Demand<'_> {
     /// Makes sure that counters do as well as the sources behind them, which can do less.
-    fn check(&self, engine: &Engine, kind: format::Source) -> Result<(), SourceError> {
+    fn check(&self, cores: &Cores, kind: format::Source) -> Result<(), SourceError> {
         if kind != format::Source::Pmu || self.has_events {
             return Ok(());
         }
         if self.has_aim {
             return Err(SourceError::NoAims);
         }
-        let least = pmu::min_count(engine.first_core());
+        let least = pmu::min_count(cores.first());
         if self.period.is_some_and(|period| period < least) {
             return Err(SourceError::MinPeriod(least));
         }
@@ -136,7 +135,8 @@ impl Source {
     /// core; `None` if none works. `story` tells what came of each, and why this one
     /// was taken, or which there are instead of the one that was asked for.
     pub(crate) fn choose(
-        engine: &'static Engine,
+        cores: &Cores,
+        probed: &Probed,
         choice: SourceChoice,
         demand: &Demand<'_>,
         story: &mut Text<512>,
@@ -150,11 +150,11 @@ impl Source {
                 continue;
             }
             let check = if choice == SourceChoice::Auto {
-                demand.check(engine, kind)
+                demand.check(cores, kind)
             } else {
                 Ok(())
             };
-            let tried = check.and_then(|()| Self::probe(engine, kind, demand));
+            let tried = check.and_then(|()| Self::probe(cores, probed, kind, demand));
             match tried {
                 Ok(source) => {
                     tell_of_choice(story, choice, &source);
@@ -164,7 +164,7 @@ impl Source {
             }
         }
         if let SourceChoice::Only(asked) = choice {
-            tell_of_others(engine, asked, demand, story);
+            tell_of_others((cores, probed), asked, demand, story);
         }
         None
     }
@@ -176,34 +176,39 @@ impl Source {
     ///
     /// It does not, or the machine does not have it.
     pub(crate) fn probe(
-        engine: &'static Engine,
+        cores: &Cores,
+        probed: &Probed,
         kind: format::Source,
         demand: &Demand<'_>,
     ) -> Result<Self, SourceError> {
         let delivery = demand.delivery;
-        let source = Self::detect(engine, kind, demand)?;
+        let source = Self::detect(cores, kind, demand)?;
         // What the hardware says of itself is one thing; an interrupt is another.
-        engine.probed.make_current(source, delivery);
-        let core = engine.first_core();
+        probed.make_current(source, delivery);
+        let core = cores.first();
         if let Self::Pmu(pmu) = source {
-            pmu.try_out(engine)?;
+            pmu.try_out(cores)?;
             return Ok(source);
         }
         source.enable(core);
         let count = u32::try_from(source.counts(PROBE_PERIOD)).unwrap_or(u32::MAX);
-        overhead::await_overflow(core, || match source {
+        let arrives = trial::await_overflow(core, || match source {
             Self::Ipi(_) => IpiDriver::interrupt(core),
             Self::Step => step::trap_twice(),
             _ => {
                 core.note_armed();
                 source.arm(core, count);
             }
-        })?;
-        Ok(source)
+        });
+        if arrives {
+            Ok(source)
+        } else {
+            Err(SourceError::NoArrival)
+        }
     }
 
     fn detect(
-        engine: &Engine,
+        cores: &Cores,
         kind: format::Source,
         demand: &Demand<'_>,
     ) -> Result<Self, SourceError> {
@@ -213,14 +218,14 @@ impl Source {
         if demand.has_events && kind != format::Source::Pmu {
             return Err(SourceError::NoEvents);
         }
-        let cores = engine.cores();
+        let all = cores.all();
         Ok(match kind {
-            format::Source::Pmu => Self::Pmu(Pmu::probe(delivery, cores)?),
+            format::Source::Pmu => Self::Pmu(Pmu::probe(delivery, all)?),
             format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
-            format::Source::Hpet => Self::Hpet(HpetTimers::probe(engine.hpet(), delivery, cores)?),
+            format::Source::Hpet => Self::Hpet(HpetTimers::probe(cores.hpet(), delivery, all)?),
             format::Source::Ipi if delivery == Delivery::Irq => return Err(SourceError::NmiOnly),
             format::Source::Step if delivery == Delivery::Irq => return Err(SourceError::NoIrq),
-            format::Source::Ipi => Self::Ipi(IpiDriver::probe(cores)?),
+            format::Source::Ipi => Self::Ipi(IpiDriver::probe(all)?),
             format::Source::Step => Self::Step,
         })
     }
@@ -316,14 +321,14 @@ fn tell_of_choice(story: &mut Text<512>, choice: SourceChoice, source: &Source) 
 
 /// The sources that work, where the one that was asked for does not.
 fn tell_of_others(
-    engine: &'static Engine,
+    (cores, probed): (&Cores, &Probed),
     asked: format::Source,
     demand: &Demand<'_>,
     story: &mut Text<512>,
 ) {
     let mut working = Text::<64>::EMPTY;
     for kind in ALL.into_iter().filter(|&kind| kind != asked) {
-        if Source::probe(engine, kind, demand).is_ok() {
+        if Source::probe(cores, probed, kind, demand).is_ok() {
             working.append_item(", ", format_args!("{kind}"));
         }
     }

@@ -1,36 +1,14 @@
 //! What the first core makes the handler of a core do with its counters: a mailbox of one
 //! command, and the sampling interrupt to bring it.
 
-use super::trial::Trial;
 use super::{ANSWER_TIMEOUT_TICKS, Pmu};
 use crate::format::Delivery;
 use crate::hw::control;
 use crate::hw::tsc::Deadline;
-use crate::sampler::core_state::Core;
-use crate::sampler::overhead::{self, ARRIVAL_TIMEOUT_TICKS};
-
-/// What a handler is to do.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(super) enum Command {
-    None,
-    Start,
-    Stop,
-    TryOverheads,
-    TryOverflows,
-}
-
-impl Command {
-    pub(super) const fn from_number(number: u8) -> Self {
-        match number {
-            1 => Self::Start,
-            2 => Self::Stop,
-            3 => Self::TryOverheads,
-            4 => Self::TryOverflows,
-            _ => Self::None,
-        }
-    }
-}
+use crate::sampler::per_core::Core;
+use crate::sampler::per_core::pmu::Command;
+use crate::sampler::per_core::trials::Trial;
+use crate::sampler::trial::{self, ARRIVAL_TIMEOUT_TICKS};
 
 /// What came of a command.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,15 +19,6 @@ pub(crate) enum CommandOutcome {
     Start,
     /// They stand still.
     Stopped,
-}
-
-impl From<Trial> for Command {
-    fn from(trial: Trial) -> Self {
-        match trial {
-            Trial::Overheads => Self::TryOverheads,
-            Trial::Overflows(_) => Self::TryOverflows,
-        }
-    }
 }
 
 impl Pmu {
@@ -78,11 +47,11 @@ impl Pmu {
                 let is_done = || !core.pmu.has_command();
                 let _ = Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(is_done);
             }
-            Delivery::Irq => overhead::raise(self.delivery),
+            Delivery::Irq => trial::raise(self.delivery),
         }
     }
 
-    /// Asks another core to start its counters. [`super::CorePmu::fault`] says if it could
+    /// Asks another core to start its counters. [`crate::sampler::per_core::pmu::CorePmu::fault`] says if it could
     /// not.
     pub(crate) fn ask_to_start(&self, core: &Core) {
         core.pmu.clear_fault();

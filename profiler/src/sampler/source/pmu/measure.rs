@@ -3,17 +3,17 @@
 
 use core::array;
 
-use super::command::Command;
-use super::trial::Trial;
 use super::{DEFAULT_EVENTS, Pmu, plan_for};
 use crate::format::{EventDescription, Text};
 use crate::pmu::cost::Cost;
 use crate::pmu::event::{EventList, MAX_EVENTS};
 use crate::pmu::plan::Plan;
-use crate::sampler::core_state::Core;
-use crate::sampler::engine::Engine;
-use crate::sampler::overhead::ARRIVAL_TIMEOUT_TICKS;
+use crate::sampler::cores::Cores;
+use crate::sampler::per_core::Core;
+use crate::sampler::per_core::pmu::Command;
+use crate::sampler::per_core::trials::Trial;
 use crate::sampler::source::SourceError;
+use crate::sampler::trial::ARRIVAL_TIMEOUT_TICKS;
 
 /// The period of the trial that shows whether overflows arrive.
 const PROBE_PERIOD: u64 = 20_000;
@@ -55,13 +55,13 @@ impl Pmu {
     /// # Errors
     ///
     /// None arrives on one: a hypervisor whose virtual APIC does not deliver them.
-    pub(crate) fn try_out(&self, engine: &Engine) -> Result<(), SourceError> {
-        for core in engine.cores() {
+    pub(crate) fn try_out(&self, cores: &Cores) -> Result<(), SourceError> {
+        for core in cores.all() {
             let pmu = &core.pmu;
             let plan = plan_for(core, &DEFAULT_EVENTS, Some(PROBE_PERIOD))?;
             pmu.keep_plan();
             pmu.set_plan(plan);
-            let outcome = self.try_on(engine, core, Trial::Overflows(ARRIVAL_TIMEOUT_TICKS));
+            let outcome = self.try_on(cores, core, Trial::Overflows(ARRIVAL_TIMEOUT_TICKS));
             pmu.restore_plan();
             outcome?;
             if pmu.trials.overflow(0).is_none() {
@@ -81,21 +81,21 @@ impl Pmu {
     /// they were.
     pub(crate) fn measure(
         &self,
-        engine: &Engine,
+        cores: &Cores,
         takes_part: impl Fn(&Core) -> bool,
         events: &EventList,
         period: u64,
         jitter: Jitter,
     ) -> Result<Measured, SourceError> {
-        let cores = || engine.cores().iter().filter(|core| takes_part(core));
-        for core in cores() {
+        let taking_part = || cores.all().iter().filter(|core| takes_part(core));
+        for core in taking_part() {
             plan_for(core, events, None)?;
         }
         let mut first_ticks = None;
-        for core in cores() {
+        for core in taking_part() {
             let plan = plan_for(core, events, None)?;
             core.pmu.keep_plan();
-            let outcome = self.measure_on(engine, core, &plan);
+            let outcome = self.measure_on(cores, core, &plan);
             core.pmu.restore_plan();
             let ticks = outcome?;
             first_ticks = first_ticks.or(Some(ticks));
@@ -108,7 +108,7 @@ impl Pmu {
         for (index, asked) in events.iter().enumerate() {
             let requested_period = asked.period.unwrap_or(period);
             let mut floor = 0;
-            for core in cores() {
+            for core in taking_part() {
                 let plan = plan_for(core, events, None)?;
                 let least = plan.assignment(index).map_or(0, |it| it.min_count);
                 floor = floor.max(core.pmu.trials.costs()[index].min_period(least));
@@ -121,7 +121,7 @@ impl Pmu {
             };
             measured.event_count += 1;
         }
-        for core in cores() {
+        for core in taking_part() {
             let mut plan = plan_for(core, events, None)?;
             for (index, cost) in core.pmu.trials.costs().iter().enumerate() {
                 if let Some(assignment) = plan.assignment_mut(index) {
@@ -138,14 +138,14 @@ impl Pmu {
 
     /// Measures on `core` what `asked` counts. Returns the ticks of an interrupt's way.
     /// The core has another plan afterwards.
-    fn measure_on(&self, engine: &Engine, core: &Core, asked: &Plan) -> Result<u64, SourceError> {
+    fn measure_on(&self, cores: &Cores, core: &Core, asked: &Plan) -> Result<u64, SourceError> {
         let pmu = &core.pmu;
         pmu.set_plan(asked.without_periods());
-        self.try_on(engine, core, Trial::Overheads)?;
+        self.try_on(cores, core, Trial::Overheads)?;
         let mut costs =
             array::from_fn(|index| Cost::from_overheads(&mut pmu.trials.overheads(index)));
         let ticks = pmu.trials.ticks();
-        self.measure_latencies(engine, core, asked, &mut costs)?;
+        self.measure_latencies(cores, core, asked, &mut costs)?;
         pmu.trials.set_costs(&costs);
         Ok(ticks)
     }
@@ -153,7 +153,7 @@ impl Pmu {
     /// Measures on `core` by how many events overflows are early or late.
     fn measure_latencies(
         &self,
-        engine: &Engine,
+        cores: &Cores,
         core: &Core,
         asked: &Plan,
         costs: &mut [Cost; MAX_EVENTS],
@@ -180,7 +180,7 @@ impl Pmu {
                 // What has come comes again.
                 ARRIVAL_TIMEOUT_TICKS
             };
-            self.try_on(engine, core, Trial::Overflows(timeout))?;
+            self.try_on(cores, core, Trial::Overflows(timeout))?;
             for (index, cost) in costs.iter_mut().enumerate() {
                 if let Some(position) = pmu.trials.overflow(index) {
                     cost.record_overflow(due[index], position);
@@ -204,11 +204,11 @@ impl Pmu {
     /// # Errors
     ///
     /// It does not answer, or the processor refuses what is to be counted.
-    fn try_on(&self, engine: &Engine, core: &Core, trial: Trial) -> Result<(), SourceError> {
+    fn try_on(&self, cores: &Cores, core: &Core, trial: Trial) -> Result<(), SourceError> {
         let pmu = &core.pmu;
         pmu.trials.prepare(trial);
         let index = core.index;
-        if index == engine.first_core().index {
+        if index == cores.first().index {
             self.try_here(core, trial);
         } else {
             self.ask(core, Command::from(trial));

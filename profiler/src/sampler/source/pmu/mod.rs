@@ -2,15 +2,13 @@
 //! events.
 //!
 //! What they count and how they are programmed is in [`crate::pmu`]. Here is when:
-//! every core probes its own PMU and plans before any is chosen as the source
-//! ([`probe_cores`]), since cores may differ; then the first makes sure that an overflow
+//! every core probes its own PMU and plans before any is chosen as the source, since cores
+//! may differ; then the first makes sure that an overflow
 //! arrives on each ([`Pmu::try_out`]), and lets each measure what an interrupt costs in
 //! each event ([`Pmu::measure`]). Counters count a core's own events, so the cores do not
 //! take turns.
 
 mod command;
-mod core_pmu;
-mod error;
 mod measure;
 mod trial;
 
@@ -19,20 +17,16 @@ use core::fmt;
 use super::SourceError;
 use crate::format::Delivery;
 use crate::hw::apic::{self, Destination, Message};
-use crate::hw::cpuid;
 use crate::pmu::counters::Counters;
-use crate::pmu::detect::{self, Interface};
+use crate::pmu::detect::Interface;
 use crate::pmu::driver::{Interrupt, Overflow};
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::plan::{Assignment, Plan, PmuState};
+use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::registers::lvt;
 use crate::pmu::this_core::ThisCore;
-use crate::sampler::core_state::{Core, Errand};
-use crate::sampler::engine::Engine;
+use crate::sampler::per_core::Core;
 use crate::sampler::vector;
 pub(crate) use command::CommandOutcome;
-pub(crate) use core_pmu::CorePmu;
-pub use error::PmuError;
 pub(crate) use measure::{Jitter, Measured};
 
 /// What is counted where nothing else is asked for.
@@ -51,36 +45,12 @@ fn plan_for(core: &Core, events: &EventList, period: Option<u64>) -> Result<Plan
     })
 }
 
-/// Lets every core probe its own PMU, and try whether `events` can be counted there:
-/// before any of them samples.
-///
-/// # Errors
-///
-/// The index of a core that does not come to do it.
-pub(crate) fn probe_cores(engine: &'static Engine, events: EventList) -> Result<(), u32> {
-    engine.events_to_probe.set(events);
-    engine.run_on_others(Errand::ProbePmu);
-    let first = engine.first_core();
-    first.pmu.probe(&events);
-    engine.await_others(|core| core.pmu.is_probed())
-}
-
 /// The shortest period that each of the events takes on `core`, as far as is known; 0
 /// without counters.
 pub(crate) fn min_count(core: &Core) -> u64 {
     let assignments = core.pmu.plan().into_iter().flat_map(Plan::assignments);
     let least = assignments.map(|(_, Assignment { min_count, .. })| *min_count);
     least.max().unwrap_or(0)
-}
-
-/// Probes the running core's PMU.
-///
-/// # Errors
-///
-/// It has none, or not what it announces.
-pub(crate) fn probe_here() -> Result<PmuState, PmuError> {
-    let capabilities = detect::detect(cpuid::leaf)?;
-    Ok(PmuState::probe(&ThisCore, &capabilities)?)
 }
 
 /// The PMUs of all cores.
@@ -152,7 +122,7 @@ impl Pmu {
     /// Lets the counters of the running core, `core`, count: from the start, or on
     /// from where [`Self::on_interrupt`] has stopped them. The last step of a handler.
     ///
-    /// If the processor refuses the start, nothing counts, and [`CorePmu::fault`] says
+    /// If the processor refuses the start, nothing counts, and [`crate::sampler::per_core::pmu::CorePmu::fault`] says
     /// why.
     #[inline]
     pub(crate) fn arm(&self, core: &Core) {

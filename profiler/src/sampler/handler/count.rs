@@ -3,15 +3,14 @@
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 
+use super::Context;
 use crate::hw::apic::{self, Destination, Message};
 use crate::hw::tsc;
 use crate::pmu::multiplex::{Group, Multiplexer};
 use crate::pmu::registers::MsrFault;
 use crate::pmu::this_core::ThisCore;
-use crate::sampler::control;
-use crate::sampler::core_state::Core;
 use crate::sampler::engine::Engine;
-use crate::sampler::handler::Context;
+use crate::sampler::per_core::Core;
 use crate::sampler::target::Target;
 use crate::sampler::vector;
 
@@ -20,14 +19,14 @@ const LVTPC: u32 = vector::COUNT_OVERFLOW as u32;
 
 /// The running core begins to count.
 #[inline(always)]
-pub(crate) fn begin() {
+pub(in crate::sampler) fn begin_counting() {
     // SAFETY: the gate's handler returns; its end of interrupt finds nothing to end.
     unsafe { asm!("int {begin}", begin = const vector::COUNT_BEGIN) };
 }
 
 /// The running core has done its units: writes what it has counted to its ring.
 #[inline(always)]
-pub(crate) fn finish() {
+pub(in crate::sampler) fn end_counting() {
     // SAFETY: as above.
     unsafe { asm!("int {end}", end = const vector::COUNT_END) };
 }
@@ -69,7 +68,7 @@ impl<T: Target> Context<'_, T> {
             self.check(counters.rotate(&ThisCore, groups));
         }
         if let Some(run) = self.engine.run() {
-            control::look_for_request(self.core, run);
+            run.look_for_request(self.core);
         }
         // Where nothing is counted any more, the others want company.
         self.start_timer(groups);
@@ -111,11 +110,11 @@ fn write_counts(engine: &Engine, core: &Core) {
         return;
     };
     if let Some(counting) = &run.counting {
-        counting.write_counts(core, run, output);
+        counting.write_counts(core, &run.timing.clock, output);
     }
     if run.leave() && core.index != 0 {
         let message = Message::Fixed(vector::COUNT_DONE);
-        let first = Destination::Core(engine.first_core().apic_id);
+        let first = Destination::Core(engine.cores.first().apic_id);
         // SAFETY: the vector has a handler, on all cores.
         unsafe { apic::registers().send(message, first) };
     }

@@ -10,7 +10,8 @@ use crate::pmu::multiplex::Group;
 /// A core's groups, and which of them its handler sees.
 ///
 /// Only the core itself writes and reads them, and it writes none that its handler sees.
-pub(super) struct CoreGroups {
+/// All zeros: it sees none.
+pub(crate) struct CoreGroups {
     groups: UnsafeCell<[MaybeUninit<Group>; MAX_EVENTS]>,
     /// The first that the handler sees.
     first: AtomicU8,
@@ -22,17 +23,9 @@ pub(super) struct CoreGroups {
 unsafe impl Sync for CoreGroups {}
 
 impl CoreGroups {
-    pub(super) const fn new() -> Self {
-        Self {
-            groups: UnsafeCell::new([const { MaybeUninit::uninit() }; MAX_EVENTS]),
-            first: AtomicU8::new(0),
-            count: AtomicU8::new(0),
-        }
-    }
-
     /// What the handler sees.
     #[inline]
-    pub(super) fn seen(&self) -> &[Group] {
+    pub(crate) fn seen(&self) -> &[Group] {
         let (first, count) = (self.first.load(Relaxed), self.count.load(Relaxed));
         let groups = self.groups.get().cast::<Group>();
         // SAFETY: `show` was told that these were put, and nobody changes them.
@@ -44,7 +37,7 @@ impl CoreGroups {
     /// # Panics
     ///
     /// If there is no such place.
-    pub(super) fn put(&self, place: usize, group: Group) {
+    pub(crate) fn put(&self, place: usize, group: Group) {
         assert!(place < MAX_EVENTS, "a group has an event at least");
         self.count.store(0, Relaxed);
         let groups = self.groups.get().cast::<MaybeUninit<Group>>();
@@ -55,7 +48,7 @@ impl CoreGroups {
     }
 
     /// Lets the handler see the first `count` groups, all of which were put.
-    pub(super) fn show_first(&self, count: usize) {
+    pub(crate) fn show_first(&self, count: usize) {
         self.first.store(0, Relaxed);
         self.count.store(count.to_le_bytes()[0], Relaxed);
     }

@@ -4,15 +4,25 @@
 //! field says otherwise; every field is an atomic, so that handlers may interrupt each
 //! other and other cores may look.
 
+pub(crate) mod aim;
+pub(crate) mod counting;
+mod groups;
+mod overflow;
+pub(crate) mod pmu;
+pub(crate) mod trials;
+
+use core::ptr::NonNull;
+use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 
-use super::aim::CoreAim;
-use super::counting::CoreCounting;
 use super::set_once::SetOnce;
-use super::source::pmu::CorePmu;
 use crate::format::region::CoreCounters;
 use crate::format::ring::Writer;
 use crate::hw::tsc;
+use aim::CoreAim;
+use counting::CoreCounting;
+use overflow::OverflowState;
+use pmu::CorePmu;
 
 /// A core, as the sampler knows it.
 pub(crate) struct Core {
@@ -33,20 +43,24 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(index: u32, apic_id: u32) -> Self {
-        Self {
-            index,
-            apic_id,
-            output: SetOnce::new(),
-            overflow: OverflowState::default(),
-            timing: Timing::default(),
-            share: Share::default(),
-            wait: Wait::default(),
-            trial: TrialState::default(),
-            aim: CoreAim::default(),
-            pmu: CorePmu::default(),
-            counting: CoreCounting::default(),
+    /// Makes the states of cores with these APIC ids, in place: one is too large for a
+    /// kernel's stack.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is valid for writes of so many, aligned, and for ever the sampler's.
+    pub(crate) unsafe fn create_all(memory: NonNull<Self>, apic_ids: &[u32]) -> &'static [Self] {
+        // SAFETY: valid for that (the condition).
+        unsafe { memory.write_bytes(0, apic_ids.len()) };
+        for (index, &apic_id) in apic_ids.iter().enumerate() {
+            // SAFETY: of the memory, of which nobody else has a reference yet. All zeros are
+            // a core: numbers, atomics, and places of values that are not there.
+            let core = unsafe { memory.add(index).as_mut() };
+            core.index = u32::try_from(index).unwrap_or(u32::MAX);
+            core.apic_id = apic_id;
         }
+        // SAFETY: made just now, and only read from now on.
+        unsafe { slice::from_raw_parts(memory.as_ptr(), apic_ids.len()) }
     }
 }
 
@@ -73,90 +87,6 @@ impl Output {
         if self.writer.write(record).is_ok() {
             self.counters.stored.fetch_add(1, Relaxed);
         }
-    }
-}
-
-/// Where the source of a core stands: which overflow its next interrupt is.
-///
-/// Three bits, each a store or a load of its own, since a handler may interrupt another
-/// one's at any instruction:
-///
-/// | event | before | after |
-/// |---|---|---|
-/// | the source is armed | | armed |
-/// | its overflow is claimed | armed | in handler |
-/// | an overflow is claimed inside a handler | in handler, armed or pending | in handler |
-/// | the handler is about to re-arm the source | in handler | |
-/// | the source is armed anew for an aim, and has fired | armed | armed, pending |
-/// | a pending overflow is claimed | pending | in handler |
-///
-/// The nested handler leaves re-arming, and passing on the turn, to the outer one: a
-/// source armed in the inner one would fire before the outer one got anywhere.
-#[derive(Default)]
-pub(crate) struct OverflowState {
-    /// The source is armed, and its next interrupt is an overflow.
-    is_armed: AtomicBool,
-    /// A handler has claimed an overflow and not armed the source again.
-    in_handler: AtomicBool,
-    /// The source has fired, and was armed anew for an aim before its overflow was
-    /// claimed.
-    is_pending: AtomicBool,
-    /// For the source `ipi`: another core has asked for a sample.
-    ipi_requested: AtomicBool,
-}
-
-impl OverflowState {
-    #[inline]
-    pub(crate) fn is_armed(&self) -> bool {
-        self.is_armed.load(Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn set_armed(&self) {
-        self.is_armed.store(true, Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn in_handler(&self) -> bool {
-        self.in_handler.load(Relaxed)
-    }
-
-    /// The source, which has fired, is armed for an aim.
-    pub(crate) fn set_pending(&self) {
-        self.is_pending.store(true, Relaxed);
-    }
-
-    /// Claims the overflow of this interrupt: the one that the source shows
-    /// (`has_fired`), or a pending one. `None` if there is neither; else whether another
-    /// handler is at work, which will re-arm the source.
-    #[inline]
-    pub(crate) fn claim(&self, has_fired: bool) -> Option<bool> {
-        if has_fired {
-            self.is_armed.store(false, Relaxed);
-        } else if !self.is_pending.swap(false, Relaxed) {
-            return None;
-        }
-        Some(self.in_handler.swap(true, Relaxed))
-    }
-
-    /// A trial's overflow: nothing is claimed.
-    pub(crate) fn set_fired(&self) {
-        self.is_armed.store(false, Relaxed);
-    }
-
-    /// The handler that has claimed an overflow is about to re-arm the source.
-    #[inline]
-    pub(crate) fn leave_handler(&self) {
-        self.in_handler.store(false, Relaxed);
-    }
-
-    pub(crate) fn request_ipi(&self) {
-        self.ipi_requested.store(true, Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn take_ipi_request(&self) -> bool {
-        self.ipi_requested.swap(false, Relaxed)
     }
 }
 
@@ -307,42 +237,34 @@ impl TrialState {
 
 #[cfg(test)]
 mod tests {
-    use super::{OverflowState, Share, TrialState};
+    use super::{Core, Errand, NonNull, Share, TrialState};
 
     #[test]
-    fn an_overflow_is_claimed_once() {
-        let state = OverflowState::default();
-        assert_eq!(state.claim(false), None);
-        state.set_armed();
-        assert_eq!(state.claim(true), Some(false));
-        assert!(!state.is_armed());
-        assert!(state.in_handler());
-        state.leave_handler();
-        state.set_armed();
-        assert_eq!(state.claim(false), None);
-        assert!(state.is_armed());
-    }
-
-    #[test]
-    fn a_nested_handler_leaves_arming_to_the_outer_one() {
-        let state = OverflowState::default();
-        state.set_armed();
-        assert_eq!(state.claim(true), Some(false));
-        state.set_armed();
-        assert_eq!(state.claim(true), Some(true));
-    }
-
-    #[test]
-    fn a_pending_overflow_is_claimed_beside_the_aimed_one() {
-        let state = OverflowState::default();
-        state.set_armed();
-        state.set_pending();
-        // Whichever interrupt is first takes the one that the source shows.
-        assert_eq!(state.claim(true), Some(false));
-        state.leave_handler();
-        assert_eq!(state.claim(false), Some(false));
-        state.leave_handler();
-        assert_eq!(state.claim(false), None);
+    fn a_core_of_zeros_has_done_nothing() {
+        let memory = Box::leak(Box::new(
+            [const { core::mem::MaybeUninit::<Core>::uninit() }; 3],
+        ));
+        let memory = NonNull::new(memory.as_mut_ptr().cast::<Core>()).unwrap();
+        // SAFETY: leaked, and of that size.
+        let cores = unsafe { Core::create_all(memory, &[7, 0, 9]) };
+        assert_eq!(
+            cores.iter().map(|it| it.index).collect::<Vec<_>>(),
+            [0, 1, 2]
+        );
+        assert_eq!(
+            cores.iter().map(|it| it.apic_id).collect::<Vec<_>>(),
+            [7, 0, 9]
+        );
+        for core in cores {
+            assert!(core.output.get().is_none());
+            assert!(!core.overflow.is_armed() && !core.overflow.in_handler());
+            assert_eq!(core.overflow.claim(false), None);
+            assert_eq!(core.wait.take_errand(), Errand::None);
+            assert_eq!(core.trial.take_rearm_count(), None);
+            assert!(!core.pmu.is_probed() && !core.pmu.is_running() && !core.pmu.has_command());
+            assert_eq!(core.pmu.plan(), None);
+            assert_eq!(core.counting.groups.seen(), []);
+        }
     }
 
     #[test]

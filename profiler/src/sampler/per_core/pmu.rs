@@ -2,23 +2,55 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, Ordering::Relaxed};
 
-use super::command::Command;
-use super::error::PmuError;
+use super::trials::{Trial, Trials};
 
-use super::probe_here;
-use super::trial::Trials;
+use crate::hw::cpuid;
+use crate::pmu::detect;
 use crate::pmu::driver::PmuDriver;
 use crate::pmu::event::EventList;
 use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu::registers::MsrFault;
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::latest::Latest;
+use crate::sampler::pmu_error::PmuError;
 use crate::sampler::set_once::SetOnce;
+
+/// What a handler is to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Command {
+    None,
+    Start,
+    Stop,
+    TryOverheads,
+    TryOverflows,
+}
+
+impl Command {
+    pub(crate) const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Start,
+            2 => Self::Stop,
+            3 => Self::TryOverheads,
+            4 => Self::TryOverflows,
+            _ => Self::None,
+        }
+    }
+}
+
+impl From<Trial> for Command {
+    fn from(trial: Trial) -> Self {
+        match trial {
+            Trial::Overheads => Self::TryOverheads,
+            Trial::Overflows(_) => Self::TryOverflows,
+        }
+    }
+}
 
 /// What a core knows of its PMU. Written by that core; its plan and its command, by the
 /// first one.
 pub(crate) struct CorePmu {
-    pub(super) driver: PmuDriver,
+    pub(crate) driver: PmuDriver,
     /// What it counts.
     plans: Latest<Plan>,
     /// What the core has found.
@@ -28,20 +60,7 @@ pub(crate) struct CorePmu {
     /// The number of the register that the last start was refused; 0: none.
     fault: AtomicU32,
     /// What it tries before it samples.
-    pub(super) trials: Trials,
-}
-
-impl Default for CorePmu {
-    fn default() -> Self {
-        Self {
-            driver: PmuDriver::default(),
-            plans: Latest::new(),
-            probed: SetOnce::new(),
-            command: AtomicU8::new(Command::None as u8),
-            fault: AtomicU32::new(0),
-            trials: Trials::default(),
-        }
-    }
+    pub(crate) trials: Trials,
 }
 
 impl CorePmu {
@@ -81,13 +100,13 @@ impl CorePmu {
         MsrFault::from_number(self.fault.load(Relaxed))
     }
 
-    pub(super) fn clear_fault(&self) {
+    pub(crate) fn clear_fault(&self) {
         self.fault.store(0, Relaxed);
     }
 
     /// Starts the counters by `plan`, on their own core, unless they are started.
     #[inline]
-    pub(super) fn start_if_stopped(&self, plan: &Plan) {
+    pub(crate) fn start_if_stopped(&self, plan: &Plan) {
         if !self.driver.is_running() {
             let outcome = self.driver.start(&ThisCore, plan);
             let register = outcome.map_or_else(MsrFault::number, |()| 0);
@@ -102,12 +121,12 @@ impl CorePmu {
 
     /// What is counted.
     #[inline]
-    pub(super) fn plan(&self) -> Option<&Plan> {
+    pub(crate) fn plan(&self) -> Option<&Plan> {
         self.plans.current()
     }
 
     /// Counts by `plan` from the next start on. The counters stand still.
-    pub(super) fn set_plan(&self, plan: Plan) {
+    pub(crate) fn set_plan(&self, plan: Plan) {
         // SAFETY:
         // 1. The core itself, when it probes, before any other has anything to set; from
         //    then on the first core.
@@ -117,12 +136,12 @@ impl CorePmu {
     }
 
     /// Keeps the current plan, while others are tried.
-    pub(super) fn keep_plan(&self) {
+    pub(crate) fn keep_plan(&self) {
         self.plans.keep();
     }
 
     /// Brings the plan back that was kept.
-    pub(super) fn restore_plan(&self) {
+    pub(crate) fn restore_plan(&self) {
         self.plans.restore();
     }
 
@@ -132,13 +151,23 @@ impl CorePmu {
         self.command.load(Relaxed) != Command::None as u8
     }
 
-    pub(super) fn set_command(&self, command: Command) {
+    pub(crate) fn set_command(&self, command: Command) {
         self.command.store(command as u8, Ordering::Release);
     }
 
     /// Takes the command out of the mailbox, so that it is not run any more.
-    pub(super) fn take_command(&self) -> Command {
+    pub(crate) fn take_command(&self) -> Command {
         let none = Command::None as u8;
         Command::from_number(self.command.swap(none, Ordering::AcqRel))
     }
+}
+
+/// Probes the running core's PMU.
+///
+/// # Errors
+///
+/// It has none, or not what it announces.
+pub(crate) fn probe_here() -> Result<PmuState, PmuError> {
+    let capabilities = detect::detect(cpuid::leaf)?;
+    Ok(PmuState::probe(&ThisCore, &capabilities)?)
 }

@@ -1,0 +1,62 @@
+//! What a core knows of aimed overflows: see [`crate::sampler::aim`].
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+
+use crate::contract::settings::Aim;
+
+/// An aim, and what is known of the way to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Aimed {
+    pub aim: Aim,
+    /// Counts of the source from its arming to the aim's instruction.
+    pub arm_latency: u32,
+}
+
+/// What a core knows of its aim.
+#[derive(Default)]
+pub(crate) struct CoreAim {
+    /// How many times the instruction came.
+    hits: AtomicU32,
+    /// An aimed overflow is under way.
+    is_under_way: AtomicBool,
+    /// The last one came in a handler, and none since that did not.
+    was_in_handler: AtomicBool,
+}
+
+impl CoreAim {
+    /// The count to arm the source with, at an aim that is to be taken; else the
+    /// interrupted code resumes.
+    pub(crate) fn count_at_hit(&self, aimed: &Aimed) -> Option<u32> {
+        if self.was_in_handler.load(Relaxed) || self.is_under_way.load(Relaxed) {
+            return None;
+        }
+        let Aim { first, end, .. } = aimed.aim;
+        let hits = self.hits.fetch_add(1, Relaxed);
+        Some(aimed.arm_latency + first + hits % (end - first))
+    }
+
+    /// The source is about to be armed for an aimed overflow.
+    pub(crate) fn begin(&self) {
+        self.is_under_way.store(true, Relaxed);
+    }
+
+    /// The source was armed for another one: no aimed overflow is under way any more.
+    #[inline]
+    pub(crate) fn cancel(&self) {
+        self.is_under_way.store(false, Relaxed);
+    }
+
+    /// Returns true if the overflow that is being handled was aimed; `in_handler` says
+    /// that it interrupts the handler of another one.
+    #[inline]
+    pub(crate) fn take(&self, in_handler: bool) -> bool {
+        let is_aimed = self.is_under_way.load(Relaxed);
+        if is_aimed {
+            self.is_under_way.store(false, Relaxed);
+        }
+        if is_aimed || !in_handler {
+            self.was_in_handler.store(in_handler, Relaxed);
+        }
+        is_aimed
+    }
+}

@@ -1,0 +1,128 @@
+//! Which overflow the next interrupt of a core is.
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// Where the source of a core stands: which overflow its next interrupt is.
+///
+/// Three bits, each a store or a load of its own, since a handler may interrupt another
+/// one's at any instruction:
+///
+/// | event | before | after |
+/// |---|---|---|
+/// | the source is armed | | armed |
+/// | its overflow is claimed | armed | in handler |
+/// | an overflow is claimed inside a handler | in handler, armed or pending | in handler |
+/// | the handler is about to re-arm the source | in handler | |
+/// | the source is armed anew for an aim, and has fired | armed | armed, pending |
+/// | a pending overflow is claimed | pending | in handler |
+///
+/// The nested handler leaves re-arming, and passing on the turn, to the outer one: a
+/// source armed in the inner one would fire before the outer one got anywhere.
+#[derive(Default)]
+pub(crate) struct OverflowState {
+    /// The source is armed, and its next interrupt is an overflow.
+    is_armed: AtomicBool,
+    /// A handler has claimed an overflow and not armed the source again.
+    in_handler: AtomicBool,
+    /// The source has fired, and was armed anew for an aim before its overflow was
+    /// claimed.
+    is_pending: AtomicBool,
+    /// For the source `ipi`: another core has asked for a sample.
+    ipi_requested: AtomicBool,
+}
+
+impl OverflowState {
+    #[inline]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.is_armed.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_armed(&self) {
+        self.is_armed.store(true, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn in_handler(&self) -> bool {
+        self.in_handler.load(Relaxed)
+    }
+
+    /// The source, which has fired, is armed for an aim.
+    pub(crate) fn set_pending(&self) {
+        self.is_pending.store(true, Relaxed);
+    }
+
+    /// Claims the overflow of this interrupt: the one that the source shows
+    /// (`has_fired`), or a pending one. `None` if there is neither; else whether another
+    /// handler is at work, which will re-arm the source.
+    #[inline]
+    pub(crate) fn claim(&self, has_fired: bool) -> Option<bool> {
+        if has_fired {
+            self.is_armed.store(false, Relaxed);
+        } else if !self.is_pending.swap(false, Relaxed) {
+            return None;
+        }
+        Some(self.in_handler.swap(true, Relaxed))
+    }
+
+    /// A trial's overflow: nothing is claimed.
+    pub(crate) fn set_fired(&self) {
+        self.is_armed.store(false, Relaxed);
+    }
+
+    /// The handler that has claimed an overflow is about to re-arm the source.
+    #[inline]
+    pub(crate) fn leave_handler(&self) {
+        self.in_handler.store(false, Relaxed);
+    }
+
+    pub(crate) fn request_ipi(&self) {
+        self.ipi_requested.store(true, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn take_ipi_request(&self) -> bool {
+        self.ipi_requested.swap(false, Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OverflowState;
+
+    #[test]
+    fn an_overflow_is_claimed_once() {
+        let state = OverflowState::default();
+        assert_eq!(state.claim(false), None);
+        state.set_armed();
+        assert_eq!(state.claim(true), Some(false));
+        assert!(!state.is_armed());
+        assert!(state.in_handler());
+        state.leave_handler();
+        state.set_armed();
+        assert_eq!(state.claim(false), None);
+        assert!(state.is_armed());
+    }
+
+    #[test]
+    fn a_nested_handler_leaves_arming_to_the_outer_one() {
+        let state = OverflowState::default();
+        state.set_armed();
+        assert_eq!(state.claim(true), Some(false));
+        state.set_armed();
+        assert_eq!(state.claim(true), Some(true));
+    }
+
+    #[test]
+    fn a_pending_overflow_is_claimed_beside_the_aimed_one() {
+        let state = OverflowState::default();
+        state.set_armed();
+        state.set_pending();
+        // Whichever interrupt is first takes the one that the source shows.
+        assert_eq!(state.claim(true), Some(false));
+        state.leave_handler();
+        assert_eq!(state.claim(false), Some(false));
+        state.leave_handler();
+        assert_eq!(state.claim(false), None);
+    }
+}

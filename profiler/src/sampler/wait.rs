@@ -1,0 +1,151 @@
+//! Waiting: a core halts until another one wakes it.
+//!
+//! The handler halts with interrupts on, and the core that passes the turn
+//! sends the interrupt [`vector::WAKE`]. The task priority keeps all others out,
+//! so that no handler runs on top of the sample handler. The interrupt is not
+//! ended by `iret`, which would let NMIs in: its entry stub drops the
+//! interrupt's frame by restoring the stack pointer, since it knows exactly
+//! where it came from.
+
+use super::per_core::Core;
+use super::phase::{CurrentPhase, Phase};
+use super::vector;
+use crate::assembly;
+use crate::hw::apic::{self, Destination, Message};
+use crate::hw::control;
+
+unsafe extern "C" {
+    /// Halts with interrupts on until an interrupt was taken; returns with
+    /// interrupts off. See the assembly below.
+    safe fn pmiscope_wait();
+    /// The gate of [`vector::WAKE`].
+    fn pmiscope_wake_entry();
+}
+
+assembly!(
+    r#"
+    # An interrupt is recognized only after the instruction behind `sti`, so none
+    # can come between it and `hlt` and leave the core halted (SDM vol. 2, STI).
+    .global pmiscope_wait
+    .type pmiscope_wait, @function
+pmiscope_wait:
+    .cfi_startproc
+    RULE FRAME
+    sti
+    hlt
+    # Where the interrupt returns to, or its stub jumps.
+pmiscope_waited:
+    cli
+    ret
+    .cfi_endproc
+    .size pmiscope_wait, . - pmiscope_wait
+
+    # Interrupt gate, no stack switch, no error code: [rsp] is the program
+    # counter, [rsp + 24] the stack pointer that was interrupted.
+    .global pmiscope_wake_entry
+    .type pmiscope_wake_entry, @function
+pmiscope_wake_entry:
+    .cfi_startproc simple
+    .cfi_signal_frame
+    .cfi_def_cfa rsp, 40
+    .cfi_offset rip, -40
+    .cfi_offset rsp, -16
+    RULE INTERRUPTED, 0, {vector}
+    push rax
+    .cfi_adjust_cfa_offset 8
+    RULE INTERRUPTED, 1, {vector}
+    lea rax, [rip + pmiscope_waited]
+    cmp [rsp + 8], rax
+    jne 2f
+    # The waiting core's rax is dead: the caller of pmiscope_wait does not keep it.
+    mov rsp, [rsp + 32]
+    .cfi_remember_state
+    .cfi_def_cfa rsp, 8
+    .cfi_offset rip, -8
+    RULE FRAME
+    jmp pmiscope_waited
+    .cfi_restore_state
+    # It came late: the core does not wait any more. An interrupt like others. The
+    # handler ends it and touches these registers only.
+2:
+    RULE INTERRUPTED, 1, {vector}
+    push rcx
+    .cfi_adjust_cfa_offset 8
+    RULE INTERRUPTED, 2, {vector}
+    push rdx
+    .cfi_adjust_cfa_offset 8
+    RULE INTERRUPTED, 3, {vector}
+    mov rax, [rip + {registers}]
+    xor edx, edx
+    cmp rax, 1
+    je 3f
+    # xAPIC: write 0 to the register at {end_of_interrupt}.
+    mov [rax + {end_of_interrupt}], edx
+    jmp 4f
+    # x2APIC: the same by its MSR.
+3:
+    mov ecx, {end_of_interrupt_msr}
+    xor eax, eax
+    wrmsr
+4:
+    pop rdx
+    .cfi_adjust_cfa_offset -8
+    RULE INTERRUPTED, 2, {vector}
+    pop rcx
+    .cfi_adjust_cfa_offset -8
+    RULE INTERRUPTED, 1, {vector}
+    pop rax
+    .cfi_adjust_cfa_offset -8
+    RULE INTERRUPTED, 0, {vector}
+    iretq
+    .cfi_endproc
+    .size pmiscope_wake_entry, . - pmiscope_wake_entry
+    "#,
+    vector = const vector::WAKE,
+    registers = sym apic::REGISTERS,
+    end_of_interrupt = const apic::Register::EndOfInterrupt as u32,
+    end_of_interrupt_msr = const apic::msr_of(apic::Register::EndOfInterrupt),
+);
+
+/// How often a core that was woken lets others go on before it does.
+const YIELDS: u32 = 4;
+
+/// Ends the wait of a core, or the next one that it begins.
+pub(crate) fn wake(core: &Core) {
+    let message = Message::Fixed(vector::WAKE);
+    // SAFETY: the gate's stub takes it, waiting or not.
+    unsafe { apic::registers().send(message, Destination::Core(core.apic_id)) };
+}
+
+/// Halts until `condition` returns something, looking at it whenever the core was
+/// woken; `None` if the run ends meanwhile. Interrupts are off, and nothing but a wake-up
+/// is let in.
+pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option<T>) -> Option<T> {
+    let before = control::task_priority();
+    // Interrupts of the priority class of the wake-up only.
+    control::set_task_priority(vector::CLASS_BELOW);
+    let outcome = loop {
+        if let Some(outcome) = condition() {
+            break Some(outcome);
+        }
+        if phase.get() == Phase::Ended {
+            break None;
+        }
+        pmiscope_wait();
+        apic::registers().end_of_interrupt();
+    };
+    // The core that sent the wake-up may be on its last instructions before its own
+    // halt still. Under instruction counting a pause ends an emulator's time slice:
+    // it gets there now, and not while this core's clock runs.
+    for _ in 0..YIELDS {
+        core::hint::spin_loop();
+    }
+    control::set_task_priority(before);
+    outcome
+}
+
+/// The gate of [`vector::WAKE`].
+#[must_use]
+pub(crate) fn wake_entry() -> u64 {
+    (pmiscope_wake_entry as *const ()).addr() as u64
+}
