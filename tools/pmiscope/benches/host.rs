@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use addr2line::Context;
 use gimli::{Dwarf, EndianSlice, LittleEndian};
 use object::{Object as _, ObjectSection as _};
-use pmiscope::flame;
-use pmiscope::profile::{Head, Profile, Writer};
-use pmiscope::report::{Options, Report, Selection, SortBy, Tally, text};
+use pmiscope::internals::Profile;
+use pmiscope::internals::flame;
+use pmiscope::internals::report::{Options, Report, Selection, SortBy, Tally, text};
+use pmiscope::internals::units::{duration, grouped, size};
+use pmiscope::profile::{Head, Writer};
 use pmiscope::symbols::Symbols;
-use pmiscope::units::{duration, grouped, size};
 use profiler::address::CodeAddress;
 
 const SAMPLES: &str = "200000";
@@ -171,7 +172,7 @@ fn report(file: &[u8]) -> String {
     let kernel = profile.kernel.as_deref().expect("a whole profile");
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
     let report = Report::new(&profile, &mut symbols, Options::default());
-    text::text(&report, SortBy::default())
+    text(&report, SortBy::default())
 }
 
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {

@@ -16,7 +16,6 @@ use crate::symbols::callframe::{Caller, Callers};
 pub enum Link {
     /// It made a call that returns here: the call is the instruction *before*.
     Return(CodeAddress),
-    /// It was interrupted.
     Interrupted {
         /// By an interrupt or exception with this vector.
         vector: u8,
@@ -38,7 +37,6 @@ pub struct Repaired {
     pub doubtful: u32,
 }
 
-/// Repairs chains.
 #[derive(Clone, Copy, Debug)]
 pub struct Repair<'a> {
     /// The kernel's call-frame information; where it has none, chains stay as they

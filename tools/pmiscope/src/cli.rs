@@ -15,7 +15,7 @@ use crate::exit;
 use crate::flame::Root;
 use crate::report::SortBy;
 use crate::units::parse_size;
-pub use machine::{EmulatorArgs, MachineArgs};
+pub use machine::MachineArgs;
 pub use stat::StatArgs;
 pub use survey::SurveyArgs;
 
@@ -24,7 +24,6 @@ pub use survey::SurveyArgs;
 #[derive(Parser, Debug)]
 #[command(name = "pmiscope", version, after_help = exit::HELP, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -159,7 +158,6 @@ pub struct RunArgs {
           value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
     pub samples: Option<u64>,
 
-    /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
 
@@ -234,7 +232,6 @@ pub struct ProfileArgs {
 /// What `report` takes.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -267,7 +264,6 @@ pub struct ReportArgs {
 /// What `flamegraph` takes.
 #[derive(Args, Debug)]
 pub struct FlamegraphArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -287,7 +283,6 @@ pub struct FlamegraphArgs {
 /// What `export` takes.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -311,7 +306,6 @@ pub struct ExportArgs {
 /// What `verify` takes.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 

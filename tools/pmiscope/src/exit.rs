@@ -2,7 +2,6 @@
 
 use crate::profile::Outcome;
 
-/// An exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {

@@ -10,7 +10,6 @@ use profiler::settings::{Settings, SourceChoice};
 use super::{MachineArgs, ReportFormat, RunArgs, events, machine, range, word};
 use crate::units::parse_size;
 
-/// Examples of it.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pmiscope stat                                  100 units of the mix on each of 4 cores
@@ -39,7 +38,6 @@ pub struct StatArgs {
           value_parser = clap::value_parser!(u64).range(range(&Settings::UNITS)))]
     pub units: u64,
 
-    /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
 

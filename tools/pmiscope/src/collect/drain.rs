@@ -107,7 +107,6 @@ impl<'memory> Collector<'memory> {
         self.shared.requests()
     }
 
-    /// Each core's counters.
     #[must_use]
     pub fn counters(&self) -> Vec<CoreEnd> {
         let ends = (0..).zip(&self.cores).map(|(number, core)| {

@@ -10,7 +10,6 @@ use rustix::io::Errno;
 
 use super::Mapping;
 
-/// The rings.
 pub type Found<'memory> = (Shared<'memory>, Description);
 
 /// Looks for the rings in all pages of the file that were ever written to. The

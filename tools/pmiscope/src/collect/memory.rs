@@ -17,7 +17,6 @@ use crate::units::size;
 
 /// A file that QEMU can open.
 pub struct GuestFile {
-    /// The file.
     pub file: File,
     /// Its name in a process that this one starts.
     pub path: PathBuf,
@@ -31,7 +30,6 @@ pub struct GuestFile {
     .tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 )]
 pub struct NoRoom {
-    /// What is needed.
     pub bytes: u64,
     /// Where it was tried, and what came of it.
     pub tried: Vec<Tried>,

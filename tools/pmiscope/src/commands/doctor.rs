@@ -11,7 +11,6 @@ use crate::qemu::Qemu;
 use crate::report::text::outcome_name;
 use crate::survey::json;
 
-/// `pmiscope doctor`.
 pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
     let (choice, pmu) = emulator(arguments)?;
     let qemu = Qemu::find(&choice);

@@ -11,7 +11,6 @@ use crate::qemu::Qemu;
 use crate::report::text::outcome_name;
 use crate::survey::{json, list};
 
-/// `pmiscope list`.
 pub(super) fn list(arguments: &SurveyArgs) -> Result<Exit> {
     let boot = boot(arguments)?;
     let (choice, pmu) = emulator(arguments)?;

@@ -85,7 +85,6 @@ pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<
     Ok(bytes)
 }
 
-/// `pmiscope report`.
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
     let mut opened = Opened::new(&arguments.profile)?;
     let cores = opened.profile.cores();
@@ -153,7 +152,6 @@ pub(super) fn print_counts(
     print(&text).context("cannot write the report")
 }
 
-/// `pmiscope flamegraph`.
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let mut opened = Opened::new(&arguments.profile)?;
     let event = opened.event(arguments.event.as_deref())?;
@@ -187,7 +185,6 @@ fn draw(
     )
 }
 
-/// `pmiscope export`.
 pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
     let mut opened = Opened::new(&arguments.profile)?;
     let event = opened.event(arguments.event.as_deref())?;

@@ -21,7 +21,6 @@ const POLL: Duration = Duration::from_millis(5);
 pub(super) struct Surveyed {
     /// What it has said.
     pub(super) survey: Survey,
-    /// How it ended.
     pub(super) outcome: Outcome,
     /// What is known of why; empty if all is well.
     pub(super) message: String,

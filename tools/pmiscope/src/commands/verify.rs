@@ -14,7 +14,6 @@ use crate::units::grouped;
 use crate::verify::report::Report;
 use crate::verify::{NotVerifiable, verify};
 
-/// `pmiscope verify`.
 pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let path = &arguments.profile.profile;
     let name = || path.display().to_string();

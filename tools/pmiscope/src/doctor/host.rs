@@ -35,7 +35,6 @@ pub fn qemu(found: &Result<Qemu, BadQemu>) -> Vec<Finding> {
     ]
 }
 
-/// The host's processor.
 #[derive(Clone, Debug)]
 pub struct Processor {
     name: String,
@@ -68,7 +67,6 @@ impl Processor {
         self.counters.is_some()
     }
 
-    /// What was found.
     #[must_use]
     pub fn finding(&self) -> Finding {
         let name = &self.name;
@@ -111,7 +109,6 @@ const NESTED: &str =
     "if this host is itself a virtual machine, its host has to offer nested virtualization";
 
 impl Kvm {
-    /// Tries it.
     #[must_use]
     pub fn find(qemu: Option<&Qemu>) -> Self {
         let opened = OpenOptions::new().read(true).write(true).open(DEVICE);
@@ -132,7 +129,6 @@ impl Kvm {
         matches!(self, Self::Usable)
     }
 
-    /// What was found.
     #[must_use]
     pub fn finding(&self) -> Finding {
         let options = KVM_MACHINE.join(" ");

@@ -28,7 +28,6 @@ pub struct Finding {
     pub topic: String,
     /// How good it is.
     pub verdict: Verdict,
-    /// What was found.
     pub says: String,
     /// What to do to have it better.
     pub remedy: Option<String>,
@@ -75,7 +74,6 @@ impl Finding {
 pub struct Diagnosis {
     /// Whether samples can be taken.
     pub possible: bool,
-    /// What was found.
     pub findings: Vec<Finding>,
     /// The end of the guest's log, if it has failed.
     pub log: Vec<String>,

@@ -33,10 +33,10 @@
 //! and [`Profile::incomplete`] says what is not.
 
 mod chunk;
-mod read;
+pub(crate) mod read;
 mod write;
 
-pub use read::{NoProfile, Profile, Records};
+pub(crate) use read::{Profile, Records};
 pub use write::Writer;
 
 use profiler::format::Description;
@@ -46,10 +46,10 @@ use std::fmt;
 use crate::qemu::{Emulator, PmuModel};
 
 /// What a profile starts with. The line ends make a transfer as text show.
-pub const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
+pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
 /// The version of the format; a reader refuses another one.
-pub const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 3;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;

@@ -23,7 +23,6 @@ pub enum Boot {
     Iso(PathBuf),
 }
 
-/// A machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Machine {
     /// How its time runs.
@@ -31,7 +30,6 @@ pub struct Machine {
     /// Its performance counters, if it is to be asked for any: instructions have to be
     /// counted, and QEMU to be the lab emulator.
     pub pmu: Option<PmuModel>,
-    /// Its cores.
     pub cores: u32,
     /// Bytes of its memory.
     pub memory: u64,
@@ -39,7 +37,6 @@ pub struct Machine {
     pub memory_file: PathBuf,
     /// The file that its serial port writes to, likewise.
     pub serial_file: PathBuf,
-    /// What it boots.
     pub boot: Boot,
     /// A UEFI firmware image in place of the BIOS.
     pub firmware: Option<PathBuf>,

@@ -17,7 +17,6 @@ pub struct EventRow {
     pub index: usize,
     /// What is counted, as `--event` takes it.
     pub name: String,
-    /// Its samples.
     pub samples: u64,
     /// Its period, in events.
     pub period: Period,

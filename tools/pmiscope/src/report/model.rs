@@ -59,7 +59,6 @@ pub struct Report {
     pub sample_hash: String,
     /// The cost of a sample's handler; `null` if a tick is not an instruction.
     pub handler_instructions: Option<Cost>,
-    /// Each core.
     pub cores: Vec<Core>,
     /// Samples by how their chains ended.
     #[serde(serialize_with = "as_map")]
@@ -81,13 +80,10 @@ pub struct Report {
     pub overhead_ticks: u64,
     /// The shortest period that progresses, in ticks.
     pub period_floor: u64,
-    /// How overflows interrupted.
     pub delivery: &'static str,
-    /// Why this source.
     pub source_reason: String,
     /// Whether the cores took turns.
     pub turns: bool,
-    /// QEMU's version.
     pub qemu: String,
     /// Which QEMU it was.
     pub emulator: Emulator,
@@ -99,7 +95,6 @@ pub struct Report {
     pub bootloader: String,
     /// The kernel's command line.
     pub command_line: String,
-    /// The workload.
     pub workload: String,
     /// Samples by the task that ran, most first.
     pub tasks: Vec<TaskRow>,
@@ -132,16 +127,13 @@ pub struct Period {
     /// The shortest that was achieved; like the next ones of all samples but
     /// each core's first (each event's first on it), `null` without any.
     pub min: Option<u64>,
-    /// The median.
     pub median: Option<u64>,
-    /// The longest.
     pub max: Option<u64>,
 }
 
 /// The cost of a sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Cost {
-    /// The median.
     pub median: u64,
     /// The most. `null` where it would be what other cores executed during a handler:
     /// where one clock counts the instructions of several cores that do not take turns.
@@ -150,14 +142,12 @@ pub struct Cost {
     pub max: Option<u64>,
 }
 
-/// A core.
 #[derive(Clone, Debug, Serialize)]
 pub struct Core {
     /// Its number, from 0.
     pub id: u32,
     /// The id of its local APIC; `null` if the profile's end is missing.
     pub apic_id: Option<u64>,
-    /// Its samples.
     pub samples: u64,
     /// Samples that did not fit into its ring.
     pub lost: u64,
@@ -179,16 +169,13 @@ pub struct Counters {
     pub missed: u64,
 }
 
-/// A task.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskRow {
-    /// Its name.
     pub name: String,
     /// The samples in which it ran.
     pub samples: u64,
 }
 
-/// A function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FunctionRow {
     /// Its name, demangled.

@@ -25,14 +25,12 @@ pub struct Stack {
     pub is_repaired: bool,
     /// Whether a caller may be missing.
     pub is_doubtful: bool,
-    /// How many samples.
     pub samples: u64,
 }
 
 /// A step outwards on a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// A function.
     Frame(Frame),
     /// What is further out was interrupted, by this vector.
     Interrupt(u8),

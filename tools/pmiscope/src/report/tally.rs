@@ -50,7 +50,6 @@ pub struct Selection {
 /// An event's samples, counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EventTally {
-    /// Its samples.
     pub samples: u64,
     /// Its achieved periods, in events, but the first of each core.
     pub periods: Distribution,
@@ -59,9 +58,7 @@ pub struct EventTally {
 /// A core's samples, counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CoreTally {
-    /// Which core.
     pub core: u32,
-    /// Its samples.
     pub samples: u64,
     /// Samples that its sequence numbers say are missing between those that are
     /// there.

@@ -23,7 +23,6 @@ pub struct Surveyed {
     pub invariant_tsc: Option<bool>,
     /// What a tick is: `instructions` or `time`.
     pub clock: Option<Outcome<&'static str>>,
-    /// The HPET.
     pub hpet: Option<Outcome<Hpet>>,
     /// The PMUs, each with its cores.
     pub pmus: Vec<Pmu>,
@@ -38,7 +37,6 @@ pub struct Surveyed {
 /// What is there, or why it is not: one of the two is null.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome<T> {
-    /// What is there.
     pub found: Option<T>,
     /// Why it is not.
     pub why: Option<String>,
@@ -59,25 +57,20 @@ impl<T> Outcome<T> {
     }
 }
 
-/// A processor.
 #[derive(Clone, Debug, Serialize)]
 pub struct Processor {
     /// What it is called.
     pub name: String,
     /// Its maker, as CPUID has it.
     pub vendor: String,
-    /// Its family.
     pub family: u32,
-    /// Its model.
     pub model: u32,
     /// What the hypervisor or emulator calls itself.
     pub hypervisor: Option<String>,
 }
 
-/// The HPET.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hpet {
-    /// Its timers.
     pub timers: u32,
     /// Those that can interrupt by messages.
     pub messages: u32,
@@ -88,9 +81,7 @@ pub struct Hpet {
 /// Counters, by number.
 #[derive(Clone, Debug, Serialize)]
 pub struct Set {
-    /// The general ones.
     pub general: Vec<u32>,
-    /// The fixed ones.
     pub fixed: Vec<u32>,
 }
 
@@ -103,12 +94,10 @@ impl From<Counters> for Set {
     }
 }
 
-/// A PMU.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pmu {
     /// The cores that have it.
     pub cores: Vec<u32>,
-    /// What it is.
     #[serde(flatten)]
     pub pmu: Outcome<PmuFound>,
 }
@@ -118,7 +107,6 @@ pub struct Pmu {
 pub struct PmuFound {
     /// How it is reached.
     pub interface: String,
-    /// All counters.
     pub counters: Set,
     /// Those that nobody uses, and that work.
     pub free: Set,
@@ -136,14 +124,11 @@ pub struct PmuFound {
     pub core_kind: Option<u8>,
 }
 
-/// An event.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// Its name.
     pub name: &'static str,
     /// Its other names.
     pub aliases: &'static [&'static str],
-    /// What it counts.
     pub description: &'static str,
     /// Whether any core can count it.
     pub is_here: bool,
@@ -156,7 +141,6 @@ pub struct Event {
 pub struct EventCounters {
     /// On these cores.
     pub cores: Vec<u32>,
-    /// The counters.
     #[serde(flatten)]
     pub counters: Outcome<Set>,
 }
@@ -164,11 +148,9 @@ pub struct EventCounters {
 /// What came of trying a source.
 #[derive(Clone, Debug, Serialize)]
 pub struct Tried {
-    /// The source.
     pub name: &'static str,
     /// How it was to interrupt.
     pub delivery: &'static str,
-    /// Whether it works.
     pub works: bool,
     /// Why it does not.
     pub why: Option<String>,

@@ -26,14 +26,12 @@ pub struct Survey {
 pub struct OfCores<T> {
     /// The cores, in order.
     pub cores: Vec<u32>,
-    /// The outcome.
     pub outcome: T,
 }
 
 /// What came of trying a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tried {
-    /// The source.
     pub source: Source,
     /// How it was to interrupt.
     pub delivery: Delivery,

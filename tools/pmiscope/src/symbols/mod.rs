@@ -8,13 +8,15 @@
 //! Functions come from DWARF; what it does not know (assembly stubs) from the
 //! ELF's symbol table; what is in neither stays an address.
 
-pub mod callframe;
+pub(crate) mod callframe;
 mod declaration;
-mod elf;
+pub(crate) mod elf;
 mod path;
 
-pub use callframe::Callers;
-pub use elf::{BadElf, BuildId, NoFunction, build_id, entry_of};
+pub use elf::{BadElf, BuildId, build_id};
+
+pub(crate) use callframe::Callers;
+pub(crate) use elf::entry_of;
 
 use std::collections::HashMap;
 

@@ -70,7 +70,6 @@ pub struct Difference {
     /// What is true, innermost first, as far as the reported chain goes and a little
     /// further. Its end is complete.
     pub expected: Vec<Link>,
-    /// What was reported.
     pub reported: Vec<Link>,
     /// The end that was reported.
     pub end: ChainEnd,

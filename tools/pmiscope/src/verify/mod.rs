@@ -59,7 +59,6 @@ pub enum NotVerifiable {
 /// Differences of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct Differences {
-    /// How many.
     pub count: u64,
     /// At which instructions, how many.
     pub places: HashMap<CodeAddress, u64>,

@@ -23,9 +23,7 @@ pub struct Report {
     pub build_id: String,
     /// Where overflows came from.
     pub source: &'static str,
-    /// The workload.
     pub workload: String,
-    /// Cores.
     pub cores: u32,
     /// Instructions, each of which is a sample.
     pub instructions: u64,
@@ -47,7 +45,6 @@ pub struct Report {
 
 /// See [`Assumed`].
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "they are those of `Assumed`")]
 pub struct AssumedRow {
     pub starts: u64,
     pub stacks: u64,
@@ -60,7 +57,6 @@ pub struct AssumedRow {
 
 /// See [`Executed`].
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "they are those of `Executed`")]
 pub struct ExecutedRow {
     pub calls: u64,
     pub returns: u64,
@@ -71,20 +67,16 @@ pub struct ExecutedRow {
 /// A kind of difference.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Which.
     pub kind: &'static str,
-    /// How many instructions.
     pub count: u64,
     /// In which functions, how many of them; most first.
     pub functions: Vec<(String, u64)>,
-    /// The first ones.
     pub examples: Vec<Example>,
 }
 
 /// An instruction with a wrong chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct Example {
-    /// The core.
     pub core: u32,
     /// The number of the sample on it.
     pub sequence: u32,
@@ -94,9 +86,7 @@ pub struct Example {
     pub before: Option<String>,
     /// The true links, innermost first.
     pub expected: Vec<String>,
-    /// The reported ones.
     pub reported: Vec<String>,
-    /// The reported end.
     pub end: &'static str,
 }
 
@@ -177,7 +167,6 @@ impl Report {
         Ok(text)
     }
 
-    /// For people.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();

@@ -263,7 +263,6 @@ impl Shadow {
         }
     }
 
-    /// Forgets everything.
     pub(super) fn forget(&mut self) {
         self.stacks.clear();
         self.left_at.clear();

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant};
 
 pub use crate::folder::folder;
 use assert_cmd::Command;
-use pmiscope::chain::Repair;
-use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
-use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
-use pmiscope::qemu::{Boot, Choice, Machine, Process, Qemu, WhenEnded};
-use pmiscope::symbols::{Callers, Symbols};
+use pmiscope::internals::Callers;
+use pmiscope::internals::Profile;
+use pmiscope::internals::Repair;
+use pmiscope::internals::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
+use pmiscope::internals::qemu::{Boot, Choice, Machine, Process, Qemu, WhenEnded};
+use pmiscope::profile::{CoreEnd, Mode, Outcome};
+use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, Source, State, record_words};
 use serde_json::Value;
@@ -63,7 +65,6 @@ impl Drop for Slot {
     }
 }
 
-/// The kernel's ELF.
 fn kernel() -> &'static [u8] {
     static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
     KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap())
@@ -72,7 +73,7 @@ fn kernel() -> &'static [u8] {
 /// Where a function of the kernel begins, or a label of its assembly.
 #[track_caller]
 pub fn function(name: &str) -> CodeAddress {
-    pmiscope::symbols::entry_of(kernel(), name).unwrap()
+    pmiscope::internals::entry_of(kernel(), name).unwrap()
 }
 
 /// The kernel's call-frame information.
@@ -210,7 +211,6 @@ impl Run {
         self
     }
 
-    /// The report.
     #[track_caller]
     pub fn report(&self) -> Value {
         let report = serde_json::from_slice(&self.output.stdout);
@@ -420,7 +420,6 @@ impl Samples {
 pub struct Guest {
     file: GuestFile,
     memory: Mapping,
-    /// What it logged.
     pub log: String,
     /// How it ended, by itself; `None` if it had to be ended.
     pub ended: Option<WhenEnded>,

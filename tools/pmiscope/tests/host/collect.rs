@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::{MmapOptions, MmapRaw};
-use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory};
-use pmiscope::profile::Profile;
+use pmiscope::internals::Profile;
+use pmiscope::internals::collect::{Collector, GuestFile, Mapping, find, guest_memory};
 use profiler::format::Description;
 use profiler::shared::{Layout, NotShared, PAGE, Shared};
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use pmiscope::profile::Profile;
+use pmiscope::internals::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{file, folder, image, kernel, other_kernel, profile};

@@ -1,9 +1,8 @@
 //! Profiles of runs by performance counters: samples of several events.
 
-use pmiscope::flame;
-use pmiscope::profile::Profile;
-use pmiscope::report::model::{Cost, Counters};
-use pmiscope::report::{self, Options, Report, Selection, SortBy};
+use pmiscope::internals::Profile;
+use pmiscope::internals::flame;
+use pmiscope::internals::report::{self, Cost, Counters, Options, Report, Selection, SortBy};
 use pmiscope::symbols::Symbols;
 use profiler::format::{Clock, Delivery, Description, Text};
 use serde_json::{Value, json};
@@ -31,7 +30,7 @@ fn json_of(event: Option<u8>) -> Value {
 
 #[track_caller]
 fn says(report: &Report, part: &str) {
-    let text = report::text::text(report, SortBy::Own);
+    let text = report::text(report, SortBy::Own);
     assert!(text.contains(part), "`{part}` is not in:\n{text}");
 }
 
@@ -107,7 +106,7 @@ fn samples_of_other_events_are_not_lost() {
 
 #[test]
 fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
-    let text = report::text::text(&report_of(None), SortBy::Own);
+    let text = report::text(&report_of(None), SortBy::Own);
     for part in [
         "source      pmu as NMI",
         "event 0     cycles:k: 3 samples, 50.00%\n",
@@ -121,7 +120,7 @@ fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
     }
     assert!(!text.contains("\nperiod ") && !text.contains("\nprogress "));
     assert!(text.lines().all(|line| line.chars().count() <= 100));
-    let second = report::text::text(&report_of(Some(1)), SortBy::Own);
+    let second = report::text(&report_of(Some(1)), SortBy::Own);
     assert!(!second.contains("event 0") && second.contains("event 1"));
     assert!(
         second.contains("2 interrupts unclaimed (cpu/event=0xc4,umask=0x20/u only)"),
@@ -148,7 +147,7 @@ fn an_event_that_came_later_is_known_by_its_record() {
         &report,
         "            7 requested, 9 set: no shorter one makes progress here",
     );
-    assert_eq!(report::event::find(&profile, "instructions:u").unwrap(), 2);
+    assert_eq!(report::find_event(&profile, "instructions:u").unwrap(), 2);
 }
 
 #[test]
@@ -210,7 +209,7 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
     ] {
         let report = report_of(change);
         assert_eq!(report.handler_ticks, cost(Some(310)), "{what}");
-        let text = report::text::text(&report, SortBy::Own);
+        let text = report::text(&report, SortBy::Own);
         assert!(
             text.contains("a sample (median), at most 310"),
             "{what}:\n{text}"
@@ -228,10 +227,10 @@ fn maskable_interrupts_are_said_to_see_some_code_late() {
     let profile = Profile::read(profile_of(&description, &first)).unwrap();
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
     let report = Report::new(&profile, &mut symbols, Options::default());
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     let bias = "(code with interrupts off is not seen: its samples come where they are on again)";
     assert!(text.contains(bias), "{text}");
-    let with_nmis = report::text::text(&report_of(None), SortBy::Own);
+    let with_nmis = report::text(&report_of(None), SortBy::Own);
     assert!(
         !with_nmis.contains("interrupts off is not seen"),
         "{with_nmis}"

@@ -1,6 +1,6 @@
 //! Profiles: whole, cut at every byte, and damaged anywhere.
 
-use pmiscope::profile::{NoProfile, Profile};
+use pmiscope::internals::{NoProfile, Profile};
 use proptest::prelude::*;
 
 use crate::fixture::{description, host, kernel, profile, run_end, samples, unfinished};

@@ -1,9 +1,10 @@
 //! Reports and flame graphs of a profile whose every sample is known.
 
-use pmiscope::flame::{self, Root};
-use pmiscope::profile::{Mode, Profile};
+use pmiscope::internals::Profile;
+use pmiscope::internals::flame::{self, Root};
+use pmiscope::internals::report::{self, Options, Report, Selection, SortBy};
+use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
-use pmiscope::report::{self, Options, Report, Selection, SortBy, model};
 use pmiscope::symbols::Symbols;
 use profiler::format::{ChainEnd, ChainEntry, Description, State};
 use serde_json::{Value, json};
@@ -193,7 +194,7 @@ fn without_an_end_losses_are_what_the_sequence_numbers_say() {
 #[test]
 fn the_text_says_it_all_in_100_columns() {
     let report = report_of(profile(), Options::default());
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     for part in [
         "QEMU 7.2.22, deterministic",
         "2 cores online",
@@ -229,7 +230,7 @@ fn the_text_says_what_another_machine_would_show() {
         let mut report = report_of(profile(), Options::default());
         report.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
         change(&mut report);
-        report::text::text(&report, SortBy::Own).contains(part)
+        report::text(&report, SortBy::Own).contains(part)
     };
     let hint = "`make qemu-pmu`";
     assert!(says(&|_| {}, hint));
@@ -255,7 +256,7 @@ fn times_have_their_units() {
     let mut report = report_of(profile(), Options::default());
     report.clock = "time";
     report.period.requested = 1_000_000;
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     assert!(
         text.contains("1.00 ms requested; achieved: minimum 90 ns, median 100 ns"),
         "{text}"
@@ -269,11 +270,11 @@ fn many_cores_and_long_names_stay_in_100_columns() {
     let mut core = report.cores[0].clone();
     (core.samples, core.lost) = (12_345_678, 1_234_567);
     report.cores = (0..255)
-        .map(|id| model::Core { id, ..core.clone() })
+        .map(|id| report::Core { id, ..core.clone() })
         .collect();
     report.functions[0].name = "very::long::".repeat(20);
     report.functions[1].file = Some("a/long/folder".repeat(20));
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
@@ -362,7 +363,7 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
     assert_eq!(report.callers_from_stack_top, 3);
     assert_eq!(report.callers_doubtful, 1);
     assert_eq!(report.chain_ends, [("complete", 5)]);
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     for line in [
         "60.00%            3  (caller from the top of the stack)",
         "20.00%            1  (caller doubtful)",

@@ -110,7 +110,6 @@ impl<'file> Log<'file> {
         self.loader_error.as_deref()
     }
 
-    /// The last lines.
     pub(in crate::commands) fn tail(&self) -> impl Iterator<Item = &str> {
         self.tail.iter().map(String::as_str)
     }

@@ -25,7 +25,6 @@ use plan::Plan;
 use progress::Progress;
 use session::{Ended, Session};
 
-/// `pmiscope run`.
 pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     let plan = Plan::new(arguments)?;
     let ended = boot_and_follow(&plan)?;

@@ -40,7 +40,6 @@ const DETERMINISTIC_PERIOD: u64 = 1000;
 /// Samples in deterministic mode: a second or two.
 const DETERMINISTIC_SAMPLES: u64 = 100_000;
 
-/// A run.
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
     /// The performance counters that QEMU is to have, if it has any.
@@ -118,7 +117,6 @@ impl Plan {
     }
 }
 
-/// The kernel's settings.
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
     let default = match (arguments.source, arguments.machine.mode) {
         (SourceChoice::Only(Source::Step), _) => 1,

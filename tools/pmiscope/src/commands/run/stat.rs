@@ -10,7 +10,6 @@ use crate::exit::Exit;
 use crate::profile::Outcome;
 use crate::report::counts::Selection;
 
-/// `pmiscope stat`.
 pub fn stat(arguments: &StatArgs) -> Result<Exit> {
     let plan = Plan::new(&arguments.run())?;
     let ended = boot_and_follow(&plan)?;

@@ -32,7 +32,6 @@ pub struct Counts {
     pub build_id: String,
     /// How the machine's time ran.
     pub mode: Mode,
-    /// The workload.
     pub workload: String,
     /// Its rounds that each core was counted for; `null` if that is not known.
     pub units: Option<u64>,
@@ -48,7 +47,6 @@ pub struct Counts {
     pub cores_online: u32,
     /// The only core whose counts these are, if not all are.
     pub only_core: Option<u32>,
-    /// QEMU's version.
     pub qemu: String,
     /// Who loaded the kernel.
     pub bootloader: String,
@@ -76,7 +74,6 @@ pub struct EventCount {
     pub all: Total,
     /// Cores that counted it; where it is not all of them, the count lacks the others'.
     pub cores_counted: usize,
-    /// On each core.
     pub cores: Vec<CoreCount>,
 }
 
@@ -85,12 +82,10 @@ pub struct EventCount {
 pub struct CoreCount {
     /// Its number, from 0.
     pub core: u32,
-    /// How often.
     #[serde(flatten)]
     pub count: Total,
 }
 
-/// A count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Total {
     /// Whether there is one, and what it is.
