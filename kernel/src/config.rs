@@ -1,6 +1,6 @@
 //! The command line, or the end of the run if it cannot be understood.
 
-use profiler::settings::Settings;
+use profiler::contract::settings::Settings;
 
 use crate::exit::{self, ExitCode};
 

@@ -9,7 +9,7 @@
 use kernel::cpu::CoreBlock;
 use kernel::cpu::features::Features;
 use kernel::{boot, config, cpu, log, memory, sampling, selftest, smp, trap, workload};
-use profiler::settings::Take;
+use profiler::contract::settings::RunKind;
 
 /// The first core, on the boot loader's stack.
 #[unsafe(no_mangle)]
@@ -34,7 +34,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     summary::log(boot);
 
     let settings = config::parse(boot.command_line);
-    if settings.take == Take::Survey {
+    if settings.kind == RunKind::Survey {
         sampling::survey::run(boot)
     }
     let workload = match settings.test {

@@ -12,14 +12,14 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
+use profiler::format::region::{PAGE, Region};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
     ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
     Text, record_words,
 };
 use profiler::pmu::event::MAX_EVENTS;
-use profiler::shared::{PAGE, Shared};
-use profiler::unwind::{Kernel, Registers, Rule, Slot, StackBounds, TrapFrameLayout, walk};
+use profiler::unwind::{Registers, Rule, Slot, StackBounds, Target, TrapFrameLayout, walk};
 
 const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8000_0000),
@@ -94,7 +94,7 @@ fn rings(criterion: &mut Criterion) {
     // SAFETY: condition 1: `memory` is all of `pages`, which outlives every use of
     // `shared` in this function. Condition 2: `pages` is not touched until it is
     // dropped at the function's end.
-    let shared = unsafe { Shared::create(memory, &description) };
+    let shared = unsafe { Region::create(memory, &description) };
     // SAFETY: condition 1: the only writer, used by this thread only.
     let writer = unsafe { shared.writer(0) };
     let mut reader = shared.reader(0);
@@ -143,7 +143,7 @@ impl Stack {
     }
 }
 
-impl Kernel for Stack {
+impl Target for Stack {
     fn text(&self) -> CodeRange {
         TEXT
     }
@@ -217,7 +217,7 @@ fn sample() -> Sample<'static> {
 
 #[derive(Clone)]
 #[repr(align(4096))]
-struct Page(#[allow(dead_code)] [u8; PAGE]); // memory, read through `Shared`
+struct Page(#[allow(dead_code)] [u8; PAGE]); // memory, read through `Region`
 
 /// Pages of the ring's words: 64 KiB, the smallest ring of a run.
 const RING_PAGES: usize = 16;

@@ -14,26 +14,32 @@
 //!    [`unwind::Slot`], an address that is proven to lie on a known stack, and
 //!    only a slot can be loaded from.
 //! 3. **Nothing is lost in silence.** What a full ring could not take is counted
-//!    in the ring ([`ring::WriterState::lost`]), and why a walk ended stands in
+//!    in the ring ([`format::ring::WriterState::lost`]), and why a walk ended stands in
 //!    the record ([`format::ChainEnd`]).
 //! 4. **One definition for writer and reader.** The kernel and the host tool use
 //!    the same types for every byte that they share.
 //!
-//! # Which way data flows
+//! # Layers
 //!
-//! overflow → [`unwind`] → [`format::sample`] → [`ring`] → (host) decode →
-//! symbolize → show. [`shared`] is the block of memory that the rings lie in;
-//! [`settings`] are the words by which a run is described to the kernel, and
-//! [`survey`] the lines by which a kernel says what a machine has to sample by.
+//! A module names only those above it in this list:
+//!
+//! 1. [`address`]: addresses that carry their kind in their type.
+//! 2. [`format`]: what kernel and tool share byte by byte: samples, the run's description,
+//!    the ring, the region of memory that the rings lie in.
+//! 3. [`unwind`]: the bounded walk.
+//! 4. [`pmu`]: performance counters.
+//! 5. [`contract`]: the command line, a machine's capabilities, requests to a running kernel.
+//!
+//! Data flows from an overflow through [`unwind`], [`format::sample`] and [`format::ring`]
+//! to the host, which decodes, symbolizes and shows it.
 
 #![cfg_attr(not(any(test, loom)), no_std)]
 
 pub mod address;
+pub mod contract;
 pub mod format;
 pub mod pmu;
-pub mod ring;
-pub mod settings;
-pub mod shared;
-pub mod survey;
+#[cfg(all(test, not(loom)))]
+mod pmu_model;
 mod sync;
 pub mod unwind;

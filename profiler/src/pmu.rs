@@ -8,25 +8,22 @@
 //! * [`allocate`]: which counter counts which event.
 //! * [`cost`]: what an interrupt costs in events.
 //! * [`plan`]: what is counted on a core; the PMU as it was found.
-//! * [`unit`]: a core's PMU at work.
+//! * [`driver`]: a core's PMU at work.
 //! * [`multiplex`]: counting more events than there are counters.
-//! * `model`: a core with a PMU, for tests on the host.
 //!
 //! A kernel detects, looks, plans and starts on each core, and calls
-//! [`unit::Unit::enter`] and [`unit::Unit::leave`] in its handler.
+//! [`driver::PmuDriver::on_interrupt`] and [`driver::PmuDriver::resume`] in its handler.
 
 pub mod allocate;
-pub mod bank;
 pub mod cost;
+pub mod counter_msrs;
 pub mod counters;
 pub mod detect;
+pub mod driver;
 pub mod encode;
 pub mod event;
-#[cfg(all(test, not(loom)))]
-pub mod model;
 pub mod multiplex;
 pub mod plan;
 pub mod registers;
 #[cfg(all(test, not(loom)))]
 mod tests;
-pub mod unit;

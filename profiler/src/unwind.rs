@@ -160,7 +160,7 @@ pub enum Rule {
 }
 
 /// What the walk needs to know of the kernel and of the core that it runs on.
-pub trait Kernel {
+pub trait Target {
     /// The kernel's text.
     fn text(&self) -> CodeRange;
 
@@ -186,14 +186,14 @@ pub trait Kernel {
 ///
 /// The program counter itself is the caller's to record. However the walk ends,
 /// what `chain` holds is true as far as the stack was.
-pub fn walk(interrupted: Registers, kernel: &impl Kernel, chain: &mut Chain) -> ChainEnd {
+pub fn walk(interrupted: Registers, target: &impl Target, chain: &mut Chain) -> ChainEnd {
     let mut at = interrupted;
     // Each turn of the loop appends at least one word to the chain, or ends.
     loop {
-        let Some(stack) = kernel.stack_of(at.sp) else {
+        let Some(stack) = target.stack_of(at.sp) else {
             return ChainEnd::UnknownStack;
         };
-        match walk_stack(at, stack, kernel, chain) {
+        match walk_stack(at, stack, target, chain) {
             Ok(beyond) => at = beyond,
             Err(end) => return end,
         }
@@ -205,7 +205,7 @@ pub fn walk(interrupted: Registers, kernel: &impl Kernel, chain: &mut Chain) -> 
 fn walk_stack(
     at: Registers,
     stack: StackBounds,
-    kernel: &impl Kernel,
+    target: &impl Target,
     chain: &mut Chain,
 ) -> Result<Registers, ChainEnd> {
     let mut frame = Frame {
@@ -213,28 +213,28 @@ fn walk_stack(
         fp: at.fp,
         floor: at.sp,
     };
-    match kernel.rule(at.pc) {
-        Rule::FramePointer if is_trap_call(at, stack, kernel) => {
-            return cross(frame, stack, kernel, chain);
+    match target.rule(at.pc) {
+        Rule::FramePointer if is_trap_call(at, stack, target) => {
+            return cross(frame, stack, target, chain);
         }
         Rule::FramePointer => {}
-        Rule::TrapFrame => return cross(frame, stack, kernel, chain),
+        Rule::TrapFrame => return cross(frame, stack, target, chain),
         Rule::Interrupted { words, vector } => {
-            return cross_pushed(at, words, vector, stack, kernel, chain);
+            return cross_pushed(at, words, vector, stack, target, chain);
         }
         Rule::Saved { words } => {
             let saved = StackAddress(at.sp.0.wrapping_add(words * WORD));
-            frame = caller(saved, at.sp, stack, kernel, chain)?;
+            frame = caller(saved, at.sp, stack, target, chain)?;
         }
         // Here or below: it is one only if the frame pointer says so as well.
         Rule::Root => {}
     }
     // A chain holds a bounded number of words and each turn appends one.
     loop {
-        match kernel.rule(frame.code) {
-            Rule::TrapFrame => return cross(frame, stack, kernel, chain),
+        match target.rule(frame.code) {
+            Rule::TrapFrame => return cross(frame, stack, target, chain),
             Rule::Root if frame.fp.0 == 0 => return Err(ChainEnd::Complete),
-            _ => frame = caller(frame.fp, frame.floor, stack, kernel, chain)?,
+            _ => frame = caller(frame.fp, frame.floor, stack, target, chain)?,
         }
     }
 }
@@ -255,13 +255,13 @@ fn caller(
     pair: StackAddress,
     floor: StackAddress,
     stack: StackBounds,
-    kernel: &impl Kernel,
+    target: &impl Target,
     chain: &mut Chain,
 ) -> Result<Frame, ChainEnd> {
     let pair = stack.slot(pair, 2, floor)?;
-    let fp = StackAddress(kernel.load(pair));
-    let code = CodeAddress(kernel.load(Slot(pair.0 + WORD)));
-    if !kernel.text().contains(code) {
+    let fp = StackAddress(target.load(pair));
+    let code = CodeAddress(target.load(Slot(pair.0 + WORD)));
+    if !target.text().contains(code) {
         return Err(ChainEnd::ReturnOutsideText);
     }
     chain.push(ChainEntry::Return(code))?;
@@ -274,8 +274,8 @@ fn caller(
 /// address, and the call has left its return address right below. Between that
 /// and the stack pointer lies nothing, or the frame pointer that the dispatcher
 /// has just saved.
-fn is_trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> bool {
-    if !kernel.is_called_by_stub(at.pc) {
+fn is_trap_call(at: Registers, stack: StackBounds, target: &impl Target) -> bool {
+    if !target.is_called_by_stub(at.pc) {
         return false;
     }
     let below = at.fp.0.wrapping_sub(WORD);
@@ -286,37 +286,37 @@ fn is_trap_call(at: Registers, stack: StackBounds, kernel: &impl Kernel) -> bool
     let Ok(slot) = stack.slot(StackAddress(below), 1, at.sp) else {
         return false;
     };
-    if kernel.rule(CodeAddress(kernel.load(slot))) != Rule::TrapFrame {
+    if target.rule(CodeAddress(target.load(slot))) != Rule::TrapFrame {
         return false;
     }
     // Later in the function the word may be left over from a trap before. Then what
     // the frame pointer leads to is no trap frame.
-    let layout = kernel.trap_frame_layout();
+    let layout = target.trap_frame_layout();
     let Ok(frame) = stack.slot(at.fp, layout.words, at.sp) else {
         return false;
     };
-    let vector = kernel.load(Slot(frame.0 + layout.vector * WORD));
-    let pc = CodeAddress(kernel.load(Slot(frame.0 + layout.pc * WORD)));
-    vector < VECTORS && kernel.text().contains(pc)
+    let vector = target.load(Slot(frame.0 + layout.vector * WORD));
+    let pc = CodeAddress(target.load(Slot(frame.0 + layout.pc * WORD)));
+    vector < VECTORS && target.text().contains(pc)
 }
 
 /// Crosses the trap frame that a frame pointer alleges.
 fn cross(
     at: Frame,
     stack: StackBounds,
-    kernel: &impl Kernel,
+    target: &impl Target,
     chain: &mut Chain,
 ) -> Result<Registers, ChainEnd> {
-    let layout = kernel.trap_frame_layout();
+    let layout = target.trap_frame_layout();
     let frame = stack.slot(at.fp, layout.words, at.floor)?;
     // Within the frame, so proven with it.
-    let field = |words: u64| kernel.load(Slot(frame.0 + words * WORD));
+    let field = |words: u64| target.load(Slot(frame.0 + words * WORD));
     let interrupted = Registers {
         pc: CodeAddress(field(layout.pc)),
         sp: StackAddress(field(layout.sp)),
         fp: StackAddress(field(layout.fp)),
     };
-    push_crossing(field(layout.vector), interrupted, kernel, chain)
+    push_crossing(field(layout.vector), interrupted, target, chain)
 }
 
 /// Crosses the words that the processor pushed, `words` words above the stack
@@ -326,7 +326,7 @@ fn cross_pushed(
     words: u64,
     vector: Option<u8>,
     stack: StackBounds,
-    kernel: &impl Kernel,
+    target: &impl Target,
     chain: &mut Chain,
 ) -> Result<Registers, ChainEnd> {
     // Program counter, code segment, flags, stack pointer, stack segment (SDM vol.
@@ -334,8 +334,8 @@ fn cross_pushed(
     let pushed = StackAddress(at.sp.0.wrapping_add(words * WORD));
     let pushed = stack.slot(pushed, 5, at.sp)?;
     let interrupted = Registers {
-        pc: CodeAddress(kernel.load(pushed)),
-        sp: StackAddress(kernel.load(Slot(pushed.0 + 3 * WORD))),
+        pc: CodeAddress(target.load(pushed)),
+        sp: StackAddress(target.load(Slot(pushed.0 + 3 * WORD))),
         fp: at.fp,
     };
     let vector = match vector {
@@ -343,23 +343,23 @@ fn cross_pushed(
         // Where the stub has it. It may have been popped off just now, so it can
         // lie below the stack pointer.
         None => {
-            let layout = kernel.trap_frame_layout();
+            let layout = target.trap_frame_layout();
             let distance = layout.pc.wrapping_sub(layout.vector).wrapping_mul(WORD);
             let address = StackAddress(pushed.0.wrapping_sub(distance));
-            kernel.load(stack.slot(address, 1, StackAddress(stack.low))?)
+            target.load(stack.slot(address, 1, StackAddress(stack.low))?)
         }
     };
-    push_crossing(vector, interrupted, kernel, chain)
+    push_crossing(vector, interrupted, target, chain)
 }
 
 /// Appends a crossing to `interrupted`.
 fn push_crossing(
     vector: u64,
     interrupted: Registers,
-    kernel: &impl Kernel,
+    target: &impl Target,
     chain: &mut Chain,
 ) -> Result<Registers, ChainEnd> {
-    if !kernel.text().contains(interrupted.pc) {
+    if !target.text().contains(interrupted.pc) {
         return Err(ChainEnd::InterruptedOutsideText);
     }
     chain.push(ChainEntry::Crossing {
@@ -367,16 +367,16 @@ fn push_crossing(
         #[allow(clippy::cast_possible_truncation)]
         vector: vector as u8,
         pc: interrupted.pc,
-        caller_known: is_caller_known(interrupted.pc, kernel),
-        stack_top: stack_top(interrupted.sp, kernel),
+        caller_known: is_caller_known(interrupted.pc, target),
+        stack_top: stack_top(interrupted.sp, target),
     })?;
     Ok(interrupted)
 }
 
 /// Whether the walk from `pc` lacks no caller, whatever is on top of the stack:
 /// the kernel has a rule for it.
-pub fn is_caller_known(pc: CodeAddress, kernel: &impl Kernel) -> bool {
-    kernel.rule(pc) != Rule::FramePointer
+pub fn is_caller_known(pc: CodeAddress, target: &impl Target) -> bool {
+    target.rule(pc) != Rule::FramePointer
 }
 
 /// The two words on top of the stack that `sp` points to, lowest first; 0 where
@@ -385,13 +385,13 @@ pub fn is_caller_known(pc: CodeAddress, kernel: &impl Kernel) -> bool {
 /// In a function's first and last instructions the frame pointer is still, or
 /// again, the caller's: the return address is then one of these words, and the
 /// host finds it by the call-frame information.
-pub fn stack_top(sp: StackAddress, kernel: &impl Kernel) -> [u64; 2] {
-    let Some(stack) = kernel.stack_of(sp) else {
+pub fn stack_top(sp: StackAddress, target: &impl Target) -> [u64; 2] {
+    let Some(stack) = target.stack_of(sp) else {
         return [0; 2];
     };
     [0, WORD].map(|offset| {
         let word = StackAddress(sp.0.wrapping_add(offset));
-        stack.slot(word, 1, sp).map_or(0, |slot| kernel.load(slot))
+        stack.slot(word, 1, sp).map_or(0, |slot| target.load(slot))
     })
 }
 

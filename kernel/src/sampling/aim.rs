@@ -19,7 +19,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use profiler::address::CodeAddress;
-use profiler::settings::Aim;
+use profiler::contract::settings::Aim;
 use x86_64::registers::debug::{DebugAddressRegister, Dr0, Dr6, Dr6Flags, Dr7};
 
 use super::source::Source;

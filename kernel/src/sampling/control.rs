@@ -13,12 +13,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
+use profiler::contract::mailbox::{Mailbox, MailboxText, Request};
+use profiler::contract::settings::Settings;
 use profiler::format::Text;
 use profiler::format::event::NewEvent;
+use profiler::format::region::RunState;
 use profiler::pmu::event::EventList;
-use profiler::settings::Settings;
-use profiler::shared::RunState;
-use profiler::shared::control::{ControlText, Request};
 
 use super::source::pmu::{Jitter, PATIENCE, Pmu, plan_all};
 use super::source::{Source, Unavailable};
@@ -43,7 +43,7 @@ pub struct Control {
 }
 
 /// Why something could not be done, in a line.
-pub type Refusal = Box<ControlText>;
+pub type Refusal = Box<MailboxText>;
 
 fn refuse(why: fmt::Arguments<'_>) -> Refusal {
     Box::new(Text::formatted(why))
@@ -123,7 +123,7 @@ pub fn set_events(events: EventList) -> Result<(), Refusal> {
 /// interrupts on. For its NMI handler.
 #[inline]
 pub(super) fn look(core: &CoreBlock, run: &Run) {
-    if core.index == 0 && run.shared.requests().is_asked() {
+    if core.index == 0 && Mailbox::new(run.shared.mailbox()).has_request() {
         // SAFETY: `trap::start` registered the vector.
         unsafe { apic::registers().send(Message::Fixed(vector::CONTROL), Destination::This) };
     }
@@ -148,7 +148,7 @@ fn answer() {
     let Some(run) = run() else {
         return;
     };
-    let requests = run.shared.requests();
+    let requests = Mailbox::new(run.shared.mailbox());
     let Some((number, request)) = requests.take() else {
         return;
     };

@@ -8,7 +8,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use profiler::format::Delivery;
-use profiler::pmu::unit::{Cause, Entered, Overflows};
+use profiler::pmu::driver::{Cause, Interrupt, Overflows};
 
 use super::overflow::{self, Next, Taken};
 use super::source::pmu::Pmu;
@@ -26,21 +26,21 @@ pub(super) fn interrupt(
     pmu: &Pmu,
 ) -> Next {
     let entry = pmu.enter(core, delivery);
-    if entry == Entered::Busy {
+    if entry == Interrupt::Busy {
         // The handler that it interrupts sees what it comes for.
         return unclaimed(frame, core, Next::Return);
     }
     if delivery != pmu.delivery() {
         // Somebody else's NMI. What is due comes as a maskable interrupt.
         let next = match (entry, phase()) {
-            (Entered::Stopped(..), Phase::Probing | Phase::Sampling) => Next::GoOn,
+            (Interrupt::Stopped(..), Phase::Probing | Phase::Sampling) => Next::GoOn,
             // Not started, or the run is over.
             _ => Next::Return,
         };
         return unclaimed(frame, core, next);
     }
     if let Some(starts) = pmu.obey(core) {
-        if let (Entered::Stopped(overflows, _), Phase::Sampling, Some(run)) =
+        if let (Interrupt::Stopped(overflows, _), Phase::Sampling, Some(run)) =
             (entry, phase(), run())
         {
             // What came together with what is asked for is no sample any more.
@@ -54,7 +54,7 @@ pub(super) fn interrupt(
         core.sampling.entered.store(entered, Relaxed);
         return Next::Arm(0);
     }
-    let Entered::Stopped(overflows, cause) = entry else {
+    let Interrupt::Stopped(overflows, cause) = entry else {
         return unclaimed(frame, core, Next::Return);
     };
     match (phase(), run()) {

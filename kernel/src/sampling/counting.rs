@@ -33,11 +33,11 @@ use core::arch::asm;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 
+use profiler::contract::settings::Settings;
 use profiler::format::{Clock, Count, EventDescription, Text};
 use profiler::pmu::event::{Event, EventList, MAX_EVENTS};
 use profiler::pmu::multiplex::{Cost, Group, Groups, Multiplexer};
-use profiler::pmu::plan::{Found, Unplanned};
-use profiler::settings::Settings;
+use profiler::pmu::plan::{PlanError, PmuState};
 use x86_64::instructions::interrupts;
 
 use super::clock::RunClock;
@@ -163,7 +163,7 @@ pub(super) fn prepare(settings: &Settings<'_>, clock: &RunClock) -> Counting {
 }
 
 /// Adds why `event` cannot be counted on `core`, as far as there is room.
-fn add_problem(text: &mut Text<512>, event: &Event, core: usize, problem: &Unplanned) {
+fn add_problem(text: &mut Text<512>, event: &Event, core: usize, problem: &PlanError) {
     text.append_item("; ", format_args!("`{event}`: "));
     // A text takes what fits: no error.
     if core != 0 {
@@ -171,13 +171,13 @@ fn add_problem(text: &mut Text<512>, event: &Event, core: usize, problem: &Unpla
     }
     // As above. The event is named already, and not by its number.
     let _ = match problem {
-        Unplanned::Event { problem, .. } => write!(text, "{problem}"),
-        other @ Unplanned::TooMany { .. } => write!(text, "{other}"),
+        PlanError::Event { problem, .. } => write!(text, "{problem}"),
+        other @ PlanError::TooMany { .. } => write!(text, "{other}"),
     };
 }
 
 /// What `core` has found of its PMU. The source was chosen, so it has.
-fn found(core: &CoreBlock) -> &Found {
+fn found(core: &CoreBlock) -> &PmuState {
     core.sampling.pmu.found().expect("every core has a PMU")
 }
 
@@ -264,7 +264,7 @@ fn measured(core: &CoreBlock, mut group: Group) -> Group {
 const fn cost([between, with_one]: [u64; 2]) -> Cost {
     let call = with_one.saturating_sub(between);
     Cost {
-        passage: between.saturating_sub(call),
+        overhead: between.saturating_sub(call),
         call,
     }
 }
@@ -354,7 +354,7 @@ fn interrupt(frame: &mut TrapFrame) {
 }
 
 /// A processor may refuse what it took on another core; then there are no counts.
-fn taken(outcome: Result<(), profiler::pmu::registers::Refused>) {
+fn taken(outcome: Result<(), profiler::pmu::registers::MsrFault>) {
     if let Err(problem) = outcome {
         log::error!("counting: {problem}");
         exit::exit(ExitCode::SamplingUnavailable)
@@ -391,7 +391,7 @@ fn done(core: &'static CoreBlock) {
         let mut reading = core.sampling.counting.multiplexer.reading(event);
         reading.enabled = run.clock.ticks(reading.enabled);
         reading.running = run.clock.ticks(reading.running);
-        let is_encodable = !matches!(split.problem(event), Some(Unplanned::Event { .. }));
+        let is_encodable = !matches!(split.problem(event), Some(PlanError::Event { .. }));
         let count = Count {
             event: index,
             is_supported: is_encodable,

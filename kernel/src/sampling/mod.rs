@@ -35,12 +35,13 @@ pub mod walk;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use profiler::contract::mailbox::Mailbox;
+use profiler::contract::settings::{RunKind, Settings, SourceChoice};
 use profiler::format::description::MAX_TASKS;
+use profiler::format::region::{CoreCounters, PAGE, Region, RegionLayout, RunState};
+use profiler::format::ring::Writer;
 use profiler::format::{Clock, Delivery, Description, EventDescription, Text};
 use profiler::pmu::event::MAX_EVENTS;
-use profiler::ring::Writer;
-use profiler::settings::{Settings, SourceChoice, Take};
-use profiler::shared::{CoreCounters, Layout, PAGE, RunState, Shared};
 use spin::Once;
 use x86_64::PhysAddr;
 use x86_64::instructions::interrupts;
@@ -70,7 +71,7 @@ const DEFAULT_EVENTS_APART: u64 = 100_000;
 
 /// A run, once everything about it is known.
 pub struct Run {
-    shared: Shared<'static>,
+    shared: Region<'static>,
     /// By core index.
     rings: Vec<CoreRing>,
     source: Source,
@@ -269,7 +270,7 @@ pub fn is_armed(core: &CoreBlock) -> bool {
 
 /// Chooses and calibrates the source, and makes the rings.
 fn prepare(boot: &BootInfo, settings: &Settings<'_>, workload: &'static Workload) -> Run {
-    let is_counting = settings.take == Take::Counts;
+    let is_counting = settings.kind == RunKind::Counts;
     let events = settings.events.unwrap_or(pmu::DEFAULT_EVENTS);
     if settings.source.may_be_pmu() {
         // What is counted need not fit the counters at once.
@@ -484,11 +485,11 @@ fn task_names() -> [Text<32>; MAX_TASKS] {
 const HOST_FINDS_BELOW: PhysAddr = PhysAddr::new(2 << 30);
 
 /// Frames in a row, made into the block that the host looks for.
-fn shared_block(description: &Description) -> Shared<'static> {
+fn shared_block(description: &Description) -> Region<'static> {
     let Description {
         cores, ring_words, ..
     } = *description;
-    let bytes = Layout { cores, ring_words }.bytes();
+    let bytes = RegionLayout { cores, ring_words }.bytes();
     let bytes = bytes.map_or(u64::MAX, |bytes| bytes as u64);
     let block = [Some(HOST_FINDS_BELOW), None]
         .into_iter()
@@ -500,7 +501,7 @@ fn shared_block(description: &Description) -> Shared<'static> {
     });
     // SAFETY: frames that are ours for ever, mapped in the direct map; nobody else
     // knows them.
-    unsafe { Shared::create(memory.bytes(), description) }
+    unsafe { Region::create(memory.bytes(), description) }
 }
 
 /// The running core has taken its last sample: it stops here for good, in its
@@ -517,7 +518,7 @@ fn leave(frame: &mut TrapFrame, core: &'static CoreBlock, run: &'static Run) {
         smp::stop_here();
     }
     // It is the one that would answer: see `control`.
-    run.shared.requests().close();
+    Mailbox::new(run.shared.mailbox()).close();
     if let Source::Ipi(driver) = run.source {
         let all_done = || run.active.load(Ordering::Acquire) == 0;
         driver.drive_others(u64::from(run.count), all_done);

@@ -15,9 +15,9 @@
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering::Relaxed};
 
 use profiler::address::{CodeAddress, StackAddress};
+use profiler::format::region::CoreCounters;
 use profiler::format::sample::Chain;
 use profiler::format::{Delivery, Sample, State};
-use profiler::shared::CoreCounters;
 use profiler::unwind::{self, Registers};
 use x86_64::registers::rflags::RFlags;
 

@@ -1,4 +1,4 @@
-//! What this machine has to sample by, in lines of the log ([`profiler::survey`]).
+//! What this machine has to sample by, in lines of the log ([`profiler::contract::capabilities`]).
 //!
 //! Nothing is sampled. Every core looks at its own PMU; then every source is let
 //! interrupt the first core (counters each their own), as an NMI and as an IRQ, while the
@@ -7,10 +7,10 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use profiler::contract::capabilities::{self, Hpet, Line, Machine, Reason};
 use profiler::format::{Delivery, Text};
 use profiler::pmu::detect;
 use profiler::pmu::event::Named;
-use profiler::survey::{self, Hpet, Line, Machine, Why};
 use raw_cpuid::CpuId;
 
 use super::clock::RunClock;
@@ -47,8 +47,8 @@ fn say(line: &Line) {
     log::info!("{line}");
 }
 
-fn because(problem: &dyn core::fmt::Display) -> Why {
-    Why::formatted(format_args!("{problem}"))
+fn because(problem: &dyn core::fmt::Display) -> Reason {
+    Reason::formatted(format_args!("{problem}"))
 }
 
 /// What the cores have in common.
@@ -102,7 +102,7 @@ fn say_pmu() {
         Ok(found) => {
             say(&Line::Pmu {
                 core,
-                pmu: Ok(survey::Pmu::new(&found)),
+                pmu: Ok(capabilities::Pmu::new(&found)),
             });
             for event in Named::ALL {
                 say(&Line::event(core, event, &found));
@@ -118,7 +118,7 @@ fn say_sources(delivery: Delivery, clock: Option<&RunClock>) {
     for kind in KINDS {
         let works = match clock {
             Some(clock) => try_out(kind, delivery, clock).map_err(|why| because(&why)),
-            None => Err(Why::new("nothing to measure periods by")),
+            None => Err(Reason::new("nothing to measure periods by")),
         };
         if works.is_ok() && source::is_automatic(kind) {
             taken = taken.or(Some(kind));

@@ -2,7 +2,7 @@
 //! and which stacks the running core.
 
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
-use profiler::unwind::{Kernel, Rule, Slot, StackBounds, TrapFrameLayout};
+use profiler::unwind::{Rule, Slot, StackBounds, Target, TrapFrameLayout};
 
 use crate::assembly;
 use crate::cpu::CoreBlock;
@@ -34,7 +34,7 @@ fn bounds(stack: &Stack) -> StackBounds {
     }
 }
 
-impl Kernel for Walkable {
+impl Target for Walkable {
     #[inline]
     fn text(&self) -> CodeRange {
         image::code()

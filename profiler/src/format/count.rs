@@ -12,7 +12,40 @@
 //! index into [`super::Description::events`].
 
 use super::{RecordHead, kind};
-use crate::pmu::multiplex::Reading;
+
+/// How often an event happened, as far as that was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reading {
+    /// How often, while it was counted.
+    pub count: u64,
+    /// How long the code ran, in ticks.
+    pub enabled: u64,
+    /// For how long of that the event was counted.
+    pub running: u64,
+}
+
+impl Reading {
+    /// Whether the event was counted a part of the time only, so that how often it
+    /// happened is an estimate.
+    #[must_use]
+    pub const fn is_scaled(&self) -> bool {
+        self.running < self.enabled
+    }
+
+    /// How often it happened in all that time, rounded; `None` if it was never counted.
+    #[must_use]
+    pub fn scaled(&self) -> Option<u64> {
+        if self.running == 0 {
+            return None;
+        }
+        if !self.is_scaled() {
+            return Some(self.count);
+        }
+        let [count, enabled, running] = [self.count, self.enabled, self.running].map(u128::from);
+        let scaled = (count * enabled + running / 2) / running;
+        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
+    }
+}
 
 /// The words of a count.
 pub const WORDS: usize = 4;

@@ -6,10 +6,12 @@
 use core::fmt;
 
 use crate::address::{CodeAddress, CodeRange};
-use crate::pmu::event::MAX_EVENTS;
 
 /// Bytes of an encoded [`Description`], padding included.
 pub const DESCRIPTION_BYTES: usize = 3776;
+
+/// The most events that a run counts or samples.
+pub const MAX_EVENTS: usize = 16;
 
 /// The most task names that a description carries.
 pub const MAX_TASKS: usize = 32;
@@ -171,7 +173,7 @@ impl<const N: usize> fmt::Debug for Text<N> {
 /// An event that a run samples by.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventDescription {
-    /// What is counted, as [`crate::pmu::event::Event::counted`] displays it.
+    /// What is counted, as `pmu::event::Event::counted` displays it.
     pub name: Text<64>,
     /// The requested period, in events.
     pub requested_period: u64,

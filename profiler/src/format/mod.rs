@@ -5,19 +5,23 @@
 //! * [`count`]: the record that a core leaves of each event, where events are counted.
 //! * [`description`]: what a run is, said once, when sampling starts.
 //! * [`event`]: an event that is counted from some later time on.
+//! * [`ring`]: a core's records, from one writer to one reader.
+//! * [`region`]: the block of memory that the rings lie in.
 //!
 //! Everything is made of little-endian 64-bit words, because a ring is.
 
 pub mod count;
 pub mod description;
 pub mod event;
+pub mod region;
+pub mod ring;
 pub mod sample;
 
 pub use count::Count;
 pub use description::{Clock, Delivery, Description, EventDescription, Source, Text};
 pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
-/// The version of everything in this module and in [`crate::shared`]. A reader
+/// The version of everything in this module. A reader
 /// refuses another one.
 pub const VERSION: u32 = 4;
 
@@ -60,7 +64,7 @@ impl RecordHead {
 }
 
 /// The length in words of the record whose first word is `word`, for
-/// [`crate::ring::Reader::read`].
+/// [`crate::format::ring::Reader::read`].
 #[must_use]
 pub fn record_words(word: u64) -> usize {
     usize::from(RecordHead::from_word(word).words)

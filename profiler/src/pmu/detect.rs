@@ -2,7 +2,7 @@
 //!
 //! Leaves above the maximum that CPUID tells are never asked for: what they answer
 //! is another leaf's, or nonsense. Of what a hypervisor announces, or an AMD
-//! processor does not announce at all, [`super::plan::Found::look`] makes sure.
+//! processor does not announce at all, [`super::plan::PmuState::probe`] makes sure.
 //!
 //! On a hybrid processor cores differ, so each core asks for itself.
 

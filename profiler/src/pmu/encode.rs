@@ -24,7 +24,7 @@ pub struct Encoding {
     /// The counters that can count it.
     pub counters: Counters,
     /// The least number of events after which an overflow comes reliably.
-    pub least: u64,
+    pub min_count: u64,
 }
 
 /// Why an event cannot be counted on this core.
@@ -119,7 +119,7 @@ impl Capabilities {
                 | u64::from(event.counter_mask) << 24,
             fixed: flag(event.user, fixed::USER) | flag(event.kernel, fixed::KERNEL),
             counters,
-            least: self.least_count(native),
+            min_count: self.min_count(native),
         })
     }
 
@@ -228,7 +228,7 @@ impl Capabilities {
     }
 
     /// The fewest events after which an overflow comes reliably.
-    fn least_count(&self, native: Native) -> u64 {
+    fn min_count(&self, native: Native) -> u64 {
         // One that is due at the very next event may be missed (Linux, "quirk: some
         // CPUs don't like a period of 1").
         const LEAST: u64 = 2;
@@ -300,7 +300,7 @@ const fn family_15h_counters(event: u16) -> u32 {
         0x0db..=0x0df | 0x1d6 | 0x1d8 => 0b11_1111,
         0x1c0 => 0b11_1000,
         _ => match event & 0xf0 {
-            // The floating-point unit.
+            // The floating-point driver.
             0x00 | 0x10 => 0b11_1000,
             // The cache that two cores share, fetching and decoding.
             0x60..=0x90 | 0xd0 => 0b111,

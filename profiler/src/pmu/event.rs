@@ -32,8 +32,7 @@ use core::ops::RangeInclusive;
 
 pub use parse::{BadEvent, EventProblem};
 
-/// The most events that a list has.
-pub const MAX_EVENTS: usize = 16;
+pub use crate::format::description::MAX_EVENTS;
 
 /// An event that has a name on every maker's processors. What counts it, and
 /// whether anything does, differs.
@@ -93,7 +92,7 @@ impl Named {
             Self::CacheMisses => &["cache-misses"],
             Self::Branches => &["branches", "branch-instructions"],
             Self::BranchMisses => &["branch-misses"],
-            Self::Slots => &["slots", "topdown.slots"],
+            Self::Slots => &["assignments", "topdown.assignments"],
             Self::StalledFrontend => &["stalled-cycles-frontend", "idle-cycles-frontend"],
             Self::StalledBackend => &["stalled-cycles-backend", "idle-cycles-backend"],
         }

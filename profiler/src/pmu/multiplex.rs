@@ -15,21 +15,23 @@
 //!
 //! # What is counted
 //!
-//! The interrupted code's events alone, as with samples (see [`super::unit`]):
+//! The interrupted code's events alone, as with samples (see [`super::driver`]):
 //! counters stand still from [`Multiplexer::pause`] to [`Multiplexer::resume`], which
-//! are a handler's first and last steps, and the passage is taken off, of the times as
+//! are a handler's first and last steps, and the overhead is taken off, of the times as
 //! well. So counting begins and ends in a handler, too, which the code calls by an
 //! instruction; that one instruction is known as well ([`Cost`]).
 //!
 //! Wrapped values are never seen: a counter interrupts when it has gone round, and
-//! [`Unit`] adds up what it has counted in 64 bits.
+//! [`PmuDriver`] adds up what it has counted in 64 bits.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
+pub use crate::format::count::Reading;
+
+use super::driver::{Interrupt, PmuDriver};
 use super::event::{EventList, MAX_EVENTS};
-use super::plan::{Found, Plan, Unplanned};
-use super::registers::{Refused, Registers};
-use super::unit::{Entered, Unit};
+use super::plan::{Plan, PlanError, PmuState};
+use super::registers::{MsrFault, Registers};
 
 /// Which events of a list are counted at the same time.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,7 +40,7 @@ pub struct Groups {
     members: [u16; MAX_EVENTS],
     len: usize,
     /// By event: why no group has it.
-    problems: [Option<Unplanned>; MAX_EVENTS],
+    problems: [Option<PlanError>; MAX_EVENTS],
 }
 
 impl Groups {
@@ -46,7 +48,7 @@ impl Groups {
     /// counter, or into a new one. Events that stand beside each other stay together
     /// where they can.
     #[must_use]
-    pub fn split(found: &Found, events: &EventList) -> Self {
+    pub fn split(found: &PmuState, events: &EventList) -> Self {
         let mut groups = Self {
             members: [0; MAX_EVENTS],
             len: 0,
@@ -86,13 +88,13 @@ impl Groups {
 
     /// Why the event at `index` cannot be counted, if it cannot, even alone.
     #[must_use]
-    pub fn problem(&self, index: usize) -> Option<&Unplanned> {
+    pub fn problem(&self, index: usize) -> Option<&PlanError> {
         self.problems.get(index)?.as_ref()
     }
 
     /// The group with this number, of those that [`Self::split`] made of `events`.
     #[must_use]
-    pub fn group(&self, found: &Found, events: &EventList, number: usize) -> Option<Group> {
+    pub fn group(&self, found: &PmuState, events: &EventList, number: usize) -> Option<Group> {
         let members = *self.members[..self.len].get(number)?;
         let list = chosen(events, members)?;
         Some(Group {
@@ -105,21 +107,21 @@ impl Groups {
 }
 
 /// The same problem, of the event at `index`.
-fn at(problem: Unplanned, index: usize) -> Unplanned {
+fn at(problem: PlanError, index: usize) -> PlanError {
     match problem {
-        Unplanned::Event { event, problem, .. } => Unplanned::Event {
+        PlanError::Event { event, problem, .. } => PlanError::Event {
             place: index,
             event,
             problem,
         },
-        Unplanned::TooMany {
+        PlanError::TooMany {
             event,
             mut problem,
             busy,
             dead,
         } => {
             problem.event = index;
-            Unplanned::TooMany {
+            PlanError::TooMany {
                 event,
                 problem,
                 busy,
@@ -147,8 +149,8 @@ fn chosen(events: &EventList, members: u16) -> Option<EventList> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
     /// An interrupt, from where the handler lets the code go on to where it stops it
-    /// the next time ([`super::plan::Slot::passage`]).
-    pub passage: u64,
+    /// the next time ([`super::plan::Assignment::overhead`]).
+    pub overhead: u64,
     /// The instruction by which code itself calls the handler.
     pub call: u64,
 }
@@ -156,18 +158,18 @@ pub struct Cost {
 /// Events that are counted at the same time.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Group {
-    /// How they are counted; its slots are the group's events, in order.
+    /// How they are counted; its assignments are the group's events, in order.
     plan: Plan,
     /// Its events, a bit each, by their places in the whole list.
     members: u16,
-    /// By slot: events of the instruction by which code calls the handler.
+    /// By assignment: events of the instruction by which code calls the handler.
     calls: [u64; MAX_EVENTS],
     /// In ticks.
     time: Cost,
 }
 
 impl Group {
-    /// The group's events: each one's slot in the group's plan, and its place in the
+    /// The group's events: each one's assignment in the group's plan, and its place in the
     /// whole list.
     pub fn events(&self) -> impl Iterator<Item = (usize, usize)> {
         let members = self.members;
@@ -181,52 +183,18 @@ impl Group {
         &self.plan
     }
 
-    /// What it costs to come through the handler, in the event of `slot`.
-    pub fn set_cost(&mut self, slot: usize, cost: Cost) {
-        if let Some(slot) = self.plan.slot_mut(slot) {
-            slot.passage = cost.passage;
+    /// What it costs to come through the handler, in the event of the assignment `index`.
+    pub fn set_cost(&mut self, index: usize, cost: Cost) {
+        if let Some(assignment) = self.plan.assignment_mut(index) {
+            assignment.overhead = cost.overhead;
         }
-        self.calls[slot] = cost.call;
+        self.calls[index] = cost.call;
     }
 
     /// The same in ticks, from the time that [`Multiplexer::resume`] is given to the
     /// one that [`Multiplexer::pause`] is.
     pub const fn set_time(&mut self, cost: Cost) {
         self.time = cost;
-    }
-}
-
-/// How often an event happened, as far as that was seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Reading {
-    /// How often, while it was counted.
-    pub count: u64,
-    /// How long the code ran, in ticks.
-    pub enabled: u64,
-    /// For how long of that the event was counted.
-    pub running: u64,
-}
-
-impl Reading {
-    /// Whether the event was counted a part of the time only, so that how often it
-    /// happened is an estimate.
-    #[must_use]
-    pub const fn is_scaled(&self) -> bool {
-        self.running < self.enabled
-    }
-
-    /// How often it happened in all that time, rounded; `None` if it was never counted.
-    #[must_use]
-    pub fn scaled(&self) -> Option<u64> {
-        if self.running == 0 {
-            return None;
-        }
-        if !self.is_scaled() {
-            return Some(self.count);
-        }
-        let [count, enabled, running] = [self.count, self.enabled, self.running].map(u128::from);
-        let scaled = (count * enabled + running / 2) / running;
-        Some(u64::try_from(scaled).unwrap_or(u64::MAX))
     }
 }
 
@@ -246,7 +214,7 @@ struct Account {
 /// functions are given the same groups, one at least.
 #[derive(Default, Debug)]
 pub struct Multiplexer {
-    unit: Unit,
+    driver: PmuDriver,
     /// The number of the group that is on.
     current: AtomicUsize,
     accounts: [Account; MAX_EVENTS],
@@ -261,7 +229,7 @@ impl Multiplexer {
     /// # Errors
     ///
     /// The processor refuses a value. Everything is as it was before.
-    pub fn begin<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), Refused> {
+    pub fn begin<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), MsrFault> {
         for account in &self.accounts {
             account.count.store(0, Relaxed);
             account.running.store(0, Relaxed);
@@ -279,11 +247,11 @@ impl Multiplexer {
             return false;
         };
         // Whatever it came for, where the events stand is known by now.
-        let Entered::Stopped(..) = self.unit.enter(registers, &group.plan) else {
+        let Interrupt::Stopped(..) = self.driver.on_interrupt(registers, &group.plan) else {
             return false;
         };
         let ran = now.wrapping_sub(self.resumed.load(Relaxed));
-        let ran = ran.saturating_sub(group.time.passage);
+        let ran = ran.saturating_sub(group.time.overhead);
         add(&self.enabled, ran);
         for (_, event) in group.events() {
             add(&self.accounts[event].running, ran);
@@ -298,7 +266,7 @@ impl Multiplexer {
     pub fn resume<R: Registers>(&self, registers: &R, groups: &[Group], lvtpc: u32, now: u64) {
         if let Some(group) = groups.get(self.current.load(Relaxed)) {
             self.resumed.store(now, Relaxed);
-            self.unit.leave(registers, &group.plan, lvtpc);
+            self.driver.resume(registers, &group.plan, lvtpc);
         }
     }
 
@@ -307,7 +275,7 @@ impl Multiplexer {
     /// # Errors
     ///
     /// The processor refuses a value; nothing is counted any more.
-    pub fn rotate<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), Refused> {
+    pub fn rotate<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), MsrFault> {
         self.end(registers, groups, false);
         let next = (self.current.load(Relaxed) + 1) % groups.len().max(1);
         self.turn_on(registers, groups, next)
@@ -319,10 +287,10 @@ impl Multiplexer {
         let Some(group) = groups.get(self.current.load(Relaxed)) else {
             return;
         };
-        for (slot, event) in group.events() {
+        for (index, event) in group.events() {
             let account = &self.accounts[event];
-            let call = if is_called { group.calls[slot] } else { 0 };
-            let counted = self.unit.position(slot).saturating_sub(call);
+            let call = if is_called { group.calls[index] } else { 0 };
+            let counted = self.driver.position(index).saturating_sub(call);
             add(&account.count, counted);
             if is_called {
                 take_off(&account.running, group.time.call);
@@ -331,7 +299,7 @@ impl Multiplexer {
         if is_called {
             take_off(&self.enabled, group.time.call);
         }
-        self.unit.stop(registers, &group.plan);
+        self.driver.stop(registers, &group.plan);
     }
 
     /// What is known of the event at `index` of the whole list, once counting has ended.
@@ -351,12 +319,12 @@ impl Multiplexer {
         registers: &R,
         groups: &[Group],
         number: usize,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), MsrFault> {
         let Some(group) = groups.get(number) else {
             return Ok(());
         };
         self.current.store(number, Relaxed);
-        self.unit.start(registers, &group.plan)
+        self.driver.start(registers, &group.plan)
     }
 }
 

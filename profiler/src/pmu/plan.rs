@@ -4,20 +4,20 @@
 use core::fmt;
 
 use super::allocate::{self, TooMany};
-use super::bank::{Bank, CounterRegisters, GlobalRegisters};
+use super::counter_msrs::{CounterMsrs, CounterRegisters, GlobalRegisters};
 use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
 use super::encode::NoEncoding;
 use super::event::{Event, EventList, MAX_EVENTS};
-use super::registers::{Refused, Registers, intel, select};
+use super::registers::{MsrFault, Registers, intel, select};
 
 /// A core's PMU as it was found, by looking at its registers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Found {
+pub struct PmuState {
     /// What CPUID says.
     pub capabilities: Capabilities,
     /// How it is reached.
-    pub bank: Bank,
+    pub msrs: CounterMsrs,
     /// Counters that nobody uses, and that work.
     pub free: Counters,
     /// Counters that somebody uses: firmware, or who had the machine before.
@@ -26,22 +26,25 @@ pub struct Found {
     pub dead: Counters,
 }
 
-impl Found {
+impl PmuState {
     /// Looks at the running core's PMU, and leaves it as it was.
     ///
     /// # Errors
     ///
     /// The processor refuses a register that CPUID announces: a hypervisor's mistake.
-    pub fn look<R: Registers>(registers: &R, capabilities: &Capabilities) -> Result<Self, Refused> {
+    pub fn probe<R: Registers>(
+        registers: &R,
+        capabilities: &Capabilities,
+    ) -> Result<Self, MsrFault> {
         let full_width = match capabilities.interface {
             Interface::Intel(_) if capabilities.has_capabilities => {
                 registers.try_read(intel::CAPABILITIES)? & intel::FULL_WIDTH_WRITE != 0
             }
             _ => false,
         };
-        let bank = Bank::new(capabilities, full_width);
+        let msrs = CounterMsrs::new(capabilities, full_width);
         // All that is written later is written once here, or read at least.
-        if let Some(global) = bank.global() {
+        if let Some(global) = msrs.global() {
             global.try_out(registers)?;
         }
         let fixed_control = match capabilities.counters.fixed {
@@ -50,7 +53,7 @@ impl Found {
         };
         let mut found = Self {
             capabilities: *capabilities,
-            bank,
+            msrs,
             free: Counters::NONE,
             busy: Counters::NONE,
             dead: Counters::NONE,
@@ -58,20 +61,20 @@ impl Found {
         for counter in capabilities.counters.iter() {
             let is_busy = match counter {
                 Counter::General(number) => {
-                    registers.try_read(bank.event_select(number))? & select::ENABLE != 0
+                    registers.try_read(msrs.event_select(number))? & select::ENABLE != 0
                 }
-                Counter::Fixed(number) => fixed_control & Bank::fixed_field(number) != 0,
+                Counter::Fixed(number) => fixed_control & CounterMsrs::fixed_field(number) != 0,
             };
             let set = if is_busy {
                 &mut found.busy
-            } else if keeps_what_is_written(registers, &bank, counter)? {
+            } else if keeps_what_is_written(registers, &msrs, counter)? {
                 &mut found.free
             } else {
                 &mut found.dead
             };
             set.insert(counter);
         }
-        if let Some(global) = bank.global() {
+        if let Some(global) = msrs.global() {
             global.try_counters(registers, found.free)?;
         }
         Ok(found)
@@ -81,23 +84,23 @@ impl Found {
 /// Whether `counter`, which stands still, can be written to. Its value is as before.
 fn keeps_what_is_written<R: Registers>(
     registers: &R,
-    bank: &Bank,
+    msrs: &CounterMsrs,
     counter: Counter,
-) -> Result<bool, Refused> {
+) -> Result<bool, MsrFault> {
     // Not negative in any width, and not what an emulator answers that knows no such
     // register.
     const PATTERN: u64 = 0x2bcd;
-    let before = registers.try_read(bank.counter(counter))?;
+    let before = registers.try_read(msrs.counter(counter))?;
     let probe = before & 0xffff ^ PATTERN;
-    bank.try_set(registers, counter, probe)?;
-    let kept = registers.try_read(bank.counter(counter))?;
-    bank.try_set(registers, counter, before)?;
+    msrs.try_set(registers, counter, probe)?;
+    let kept = registers.try_read(msrs.counter(counter))?;
+    msrs.try_set(registers, counter, before)?;
     Ok(kept == probe)
 }
 
 /// How an event is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Slot {
+pub struct Assignment {
     /// The event.
     pub event: Event,
     /// Its counter.
@@ -114,30 +117,30 @@ pub struct Slot {
     pub jitter: u64,
     /// The events of an interrupt's entry and exit, while the counters run: they are
     /// not the interrupted code's.
-    pub passage: u64,
+    pub overhead: u64,
     /// Events that go by from the counters' start until the interrupted code is
     /// reached, less those by which an interrupt is late: what an overflow is put off
     /// by, so that it interrupts where it is due.
-    pub lead: u64,
-    /// By how many events the passage varies: so few between two handlers do not show that
+    pub arm_latency: u64,
+    /// By how many events the overhead varies: so few between two handlers do not show that
     /// the interrupted code has moved.
     pub noise: u64,
     /// By how many events an overflow may interrupt too early and be taken all the
     /// same. What is lacking is made up for by the next.
     pub tolerance: u64,
     /// The fewest events after which an overflow comes reliably.
-    pub least: u64,
+    pub min_count: u64,
 }
 
 /// What is counted on a core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// How the counters are reached.
-    pub bank: Bank,
+    pub msrs: CounterMsrs,
     /// What starts and stops them all, if there is such a thing.
     pub global: Option<GlobalRegisters>,
     /// By event.
-    slots: [Option<Slot>; MAX_EVENTS],
+    assignments: [Option<Assignment>; MAX_EVENTS],
     /// How many there are.
     len: usize,
     /// The counters that it uses.
@@ -148,7 +151,7 @@ pub struct Plan {
 
 /// Why events cannot be counted on a core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unplanned {
+pub enum PlanError {
     /// One of them cannot be counted at all.
     Event {
         /// Its place in the list.
@@ -171,7 +174,7 @@ pub enum Unplanned {
     },
 }
 
-impl fmt::Display for Unplanned {
+impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Event {
@@ -202,16 +205,20 @@ impl fmt::Display for Unplanned {
     }
 }
 
-impl core::error::Error for Unplanned {}
+impl core::error::Error for PlanError {}
 
 impl Plan {
     /// Gives each event a counter; events without a period of their own get `period`.
     ///
     /// # Errors
     ///
-    /// [`Unplanned`] says which event cannot be counted, and why. Nothing is counted
+    /// [`PlanError`] says which event cannot be counted, and why. Nothing is counted
     /// then.
-    pub fn make(found: &Found, events: &EventList, period: Option<u64>) -> Result<Self, Unplanned> {
+    pub fn make(
+        found: &PmuState,
+        events: &EventList,
+        period: Option<u64>,
+    ) -> Result<Self, PlanError> {
         let mut allowed = [Counters::NONE; MAX_EVENTS];
         let mut encodings = [None; MAX_EVENTS];
         for (index, event) in events.iter().enumerate() {
@@ -219,7 +226,7 @@ impl Plan {
                 found
                     .capabilities
                     .encode(event)
-                    .map_err(|problem| Unplanned::Event {
+                    .map_err(|problem| PlanError::Event {
                         place: index,
                         event: *event,
                         problem,
@@ -228,16 +235,16 @@ impl Plan {
             encodings[index] = Some(encoding);
         }
         let counters = allocate::allocate(&allowed[..events.as_slice().len()], found.free)
-            .map_err(|problem| Unplanned::TooMany {
+            .map_err(|problem| PlanError::TooMany {
                 event: events.as_slice()[problem.event],
                 problem,
                 busy: found.busy,
                 dead: found.dead,
             })?;
         let mut plan = Self {
-            bank: found.bank,
-            global: found.bank.global(),
-            slots: [None; MAX_EVENTS],
+            msrs: found.msrs,
+            global: found.msrs.global(),
+            assignments: [None; MAX_EVENTS],
             len: events.as_slice().len(),
             counters: Counters::NONE,
             seed: 0,
@@ -251,18 +258,18 @@ impl Plan {
                 Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,
             };
             plan.counters.insert(counter);
-            plan.slots[index] = Some(Slot {
+            plan.assignments[index] = Some(Assignment {
                 event: *event,
                 counter,
-                registers: found.bank.registers(counter),
+                registers: found.msrs.registers(counter),
                 control,
                 period: event.period.or(period),
                 jitter: 0,
-                passage: 0,
-                lead: 0,
+                overhead: 0,
+                arm_latency: 0,
                 noise: 0,
                 tolerance: 0,
-                least: encoding.least,
+                min_count: encoding.min_count,
             });
         }
         Ok(plan)
@@ -270,28 +277,28 @@ impl Plan {
 
     /// How each event is counted, by its place in the list.
     #[inline]
-    pub fn slots(&self) -> impl Iterator<Item = (usize, &Slot)> {
-        let slots = self.slots.iter().take(self.len).enumerate();
-        slots.filter_map(|(index, slot)| Some((index, slot.as_ref()?)))
+    pub fn assignments(&self) -> impl Iterator<Item = (usize, &Assignment)> {
+        let assignments = self.assignments.iter().take(self.len).enumerate();
+        assignments.filter_map(|(index, assignment)| Some((index, assignment.as_ref()?)))
     }
 
     /// How the event at `index` is counted.
     #[must_use]
     #[inline]
-    pub fn slot(&self, index: usize) -> Option<&Slot> {
-        self.slots.get(index)?.as_ref()
+    pub fn assignment(&self, index: usize) -> Option<&Assignment> {
+        self.assignments.get(index)?.as_ref()
     }
 
     /// The same, to be changed before counting starts.
-    pub fn slot_mut(&mut self, index: usize) -> Option<&mut Slot> {
-        self.slots.get_mut(index)?.as_mut()
+    pub fn assignment_mut(&mut self, index: usize) -> Option<&mut Assignment> {
+        self.assignments.get_mut(index)?.as_mut()
     }
 
     /// The same, but nothing is sampled.
     #[must_use]
     pub fn without_periods(mut self) -> Self {
-        for slot in self.slots.iter_mut().flatten() {
-            slot.period = None;
+        for assignment in self.assignments.iter_mut().flatten() {
+            assignment.period = None;
         }
         self
     }
@@ -308,7 +315,7 @@ impl Plan {
 
     /// Lets its counters count.
     #[inline]
-    pub(super) fn go<R: Registers>(&self, registers: &R, others: u64) {
+    pub(super) fn enable<R: Registers>(&self, registers: &R, others: u64) {
         match &self.global {
             Some(global) => {
                 registers.write(global.control, self.counters.global_bits() | others);
@@ -319,9 +326,9 @@ impl Plan {
 
     #[inline]
     fn write_selects<R: Registers>(&self, registers: &R, mask: u64) {
-        for (_, slot) in self.slots() {
-            if let Some(select) = slot.registers.select {
-                registers.write(select, slot.control & mask);
+        for (_, assignment) in self.assignments() {
+            if let Some(select) = assignment.registers.select {
+                registers.write(select, assignment.control & mask);
             }
         }
     }

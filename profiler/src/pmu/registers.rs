@@ -54,12 +54,12 @@ impl fmt::Debug for Msr {
 
 /// The processor refused an access: #GP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused {
+pub struct MsrFault {
     /// By its number: it need not be an [`Msr`].
     register: u32,
 }
 
-impl Refused {
+impl MsrFault {
     /// It refused that register.
     #[must_use]
     pub const fn of(register: Msr) -> Self {
@@ -84,13 +84,13 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for MsrFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the processor refuses MSR {:#x}", self.register)
     }
 }
 
-impl core::error::Error for Refused {}
+impl core::error::Error for MsrFault {}
 
 /// How the PMU of the running core is reached.
 ///
@@ -110,14 +110,14 @@ pub trait Registers {
     /// # Errors
     ///
     /// The processor refuses it.
-    fn try_read(&self, register: Msr) -> Result<u64, Refused>;
+    fn try_read(&self, register: Msr) -> Result<u64, MsrFault>;
 
     /// Writes such a register.
     ///
     /// # Errors
     ///
     /// The processor refuses it.
-    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused>;
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault>;
 
     /// Whether counters freeze when they interrupt, as IA32_DEBUGCTL says
     /// ([`debug_control::freezes`]). CPUID says that it is there.
@@ -125,7 +125,7 @@ pub trait Registers {
     /// # Errors
     ///
     /// The processor refuses the register.
-    fn try_freezes(&self) -> Result<bool, Refused>;
+    fn try_freezes(&self) -> Result<bool, MsrFault>;
 
     /// Lets them freeze or not. It reads the register and writes it back with that one
     /// bit as asked for and all others as they were ([`debug_control::with_freezing`]).
@@ -133,7 +133,7 @@ pub trait Registers {
     /// # Errors
     ///
     /// The processor refuses the register, or the bit. Nothing is changed.
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused>;
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault>;
 
     /// The entry for performance counters of the core's local vector table (LVTPC;
     /// SDM vol. 3, "Local Vector Table").
@@ -150,12 +150,12 @@ pub trait Registers {
 /// the bus (BTS, TR), or traps at them (BTF). The driver is concerned with one bit, and
 /// changes no other.
 pub mod debug_control {
-    use super::Refused;
+    use super::MsrFault;
 
     /// The register's number, as `rdmsr` takes it.
     pub const NUMBER: u32 = 0x1d9;
     /// The processor refused it.
-    pub const REFUSED: Refused = Refused { register: NUMBER };
+    pub const REFUSED: MsrFault = MsrFault { register: NUMBER };
     /// FREEZE_PERFMON_ON_PMI.
     const FREEZE: u64 = 1 << 12;
 

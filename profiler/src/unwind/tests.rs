@@ -102,7 +102,7 @@ fn entries(chain: &Chain) -> Vec<ChainEntry> {
     .collect()
 }
 
-impl Kernel for Machine {
+impl Target for Machine {
     fn text(&self) -> CodeRange {
         TEXT
     }

@@ -7,9 +7,9 @@ mod survey;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
-use profiler::settings::{Settings, SourceChoice};
 
 use crate::exit;
 use crate::flame::Root;

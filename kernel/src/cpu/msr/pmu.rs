@@ -1,6 +1,6 @@
 //! The registers of the performance counters, for [`profiler::pmu`].
 
-use profiler::pmu::registers::{Msr, Refused, Registers, debug_control};
+use profiler::pmu::registers::{Msr, MsrFault, Registers, debug_control};
 use x86_64::registers::model_specific;
 
 use super::checked;
@@ -12,7 +12,7 @@ pub struct ThisCore;
 
 impl ThisCore {
     /// What IA32_DEBUGCTL holds.
-    fn debug_control(self) -> Result<u64, Refused> {
+    fn debug_control(self) -> Result<u64, MsrFault> {
         // SAFETY: reading IA32_DEBUGCTL changes nothing.
         unsafe { checked::read(debug_control::NUMBER) }.map_err(|_| debug_control::REFUSED)
     }
@@ -35,21 +35,21 @@ impl Registers for ThisCore {
         unsafe { model_specific::Msr::new(register.number()).write(value) };
     }
 
-    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+    fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {
         // SAFETY: reading a register of the PMU changes nothing.
-        unsafe { checked::read(register.number()) }.map_err(|_| Refused::of(register))
+        unsafe { checked::read(register.number()) }.map_err(|_| MsrFault::of(register))
     }
 
-    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault> {
         // SAFETY: as for `write`, and a refusal is an answer.
-        unsafe { checked::write(register.number(), value) }.map_err(|_| Refused::of(register))
+        unsafe { checked::write(register.number(), value) }.map_err(|_| MsrFault::of(register))
     }
 
-    fn try_freezes(&self) -> Result<bool, Refused> {
+    fn try_freezes(&self) -> Result<bool, MsrFault> {
         self.debug_control().map(debug_control::freezes)
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
         let before = self.debug_control()?;
         let after = debug_control::with_freezing(before, freezes);
         // SAFETY: `after` is what was just read, but for bit 12. So the bits by which the

@@ -15,8 +15,8 @@ pub mod step;
 use core::fmt;
 use core::sync::atomic::{AtomicU8, Ordering};
 
+use profiler::contract::settings::SourceChoice;
 use profiler::format::{self, Delivery, Text};
-use profiler::settings::SourceChoice;
 use spin::Once;
 
 use super::clock::RunClock;

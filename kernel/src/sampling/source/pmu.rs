@@ -20,10 +20,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering, Ordering::Rel
 use profiler::format::Delivery;
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{self, Interface, Leaf, NoPmu};
+use profiler::pmu::driver::{Interrupt, Overflow, PmuDriver};
 use profiler::pmu::event::{Event, EventList, Named, What};
-use profiler::pmu::plan::{Found, Plan, Unplanned};
-use profiler::pmu::registers::{Refused, lvt};
-use profiler::pmu::unit::{Entered, Overflow, Unit};
+use profiler::pmu::plan::{Plan, PlanError, PmuState};
+use profiler::pmu::registers::{MsrFault, lvt};
 use raw_cpuid::native_cpuid;
 use spin::Once;
 
@@ -49,12 +49,12 @@ pub const PATIENCE: u64 = smp::PATIENCE / 4;
 /// for, by the first one.
 #[derive(Default)]
 pub struct CorePmu {
-    unit: Unit,
+    driver: PmuDriver,
     /// What it counts: null, or leaked, so that a handler that still uses an old one
     /// may.
     plan: AtomicPtr<Plan>,
     /// What came of its survey.
-    survey: Once<Result<Found, Problem>>,
+    survey: Once<Result<PmuState, Problem>>,
     /// What is asked of the core's next handler.
     wanted: AtomicU8,
     /// The number of the refusal that the last start met; 0: none.
@@ -91,9 +91,9 @@ pub enum Problem {
     /// It has none.
     NoPmu(NoPmu),
     /// The processor refuses a register that it announces.
-    Refused(Refused),
+    Refused(MsrFault),
     /// It cannot count what it was asked for.
-    Unplanned(Unplanned),
+    PlanError(PlanError),
 }
 
 impl fmt::Display for Problem {
@@ -101,7 +101,7 @@ impl fmt::Display for Problem {
         match self {
             Self::NoPmu(problem) => problem.fmt(f),
             Self::Refused(problem) => problem.fmt(f),
-            Self::Unplanned(problem) => problem.fmt(f),
+            Self::PlanError(problem) => problem.fmt(f),
         }
     }
 }
@@ -112,15 +112,15 @@ impl From<NoPmu> for Problem {
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(problem: Refused) -> Self {
+impl From<MsrFault> for Problem {
+    fn from(problem: MsrFault) -> Self {
         Self::Refused(problem)
     }
 }
 
-impl From<Unplanned> for Problem {
-    fn from(problem: Unplanned) -> Self {
-        Self::Unplanned(problem)
+impl From<PlanError> for Problem {
+    fn from(problem: PlanError) -> Self {
+        Self::PlanError(problem)
     }
 }
 
@@ -133,13 +133,13 @@ impl CorePmu {
     }
 
     /// The PMU, as the core's survey found it.
-    pub fn found(&self) -> Option<&Found> {
+    pub fn found(&self) -> Option<&PmuState> {
         self.survey.get()?.as_ref().ok()
     }
 
     /// Why the last start did not start anything.
-    pub fn refusal(&self) -> Option<Refused> {
-        Refused::from_number(self.refused.load(Relaxed))
+    pub fn refusal(&self) -> Option<MsrFault> {
+        MsrFault::from_number(self.refused.load(Relaxed))
     }
 
     /// Asks the core's next handler for something.
@@ -200,8 +200,8 @@ pub fn survey(events: EventList) {
 /// known; 0 without counters.
 pub fn least_period() -> u64 {
     let plan = cpu::core(0).sampling.pmu.plan();
-    let slots = plan.into_iter().flat_map(Plan::slots);
-    slots.map(|(_, slot)| slot.least).max().unwrap_or(0)
+    let slots = plan.into_iter().flat_map(Plan::assignments);
+    slots.map(|(_, slot)| slot.min_count).max().unwrap_or(0)
 }
 
 /// What [`survey`] was asked for.
@@ -214,8 +214,8 @@ fn survey_here() {
         let found = look()?;
         let plan = Plan::make(&found, events, None)?;
         // All values that are written later are taken, or it is known here.
-        pmu.unit.start(&ThisCore, &plan)?;
-        pmu.unit.stop(&ThisCore, &plan);
+        pmu.driver.start(&ThisCore, &plan)?;
+        pmu.driver.stop(&ThisCore, &plan);
         pmu.set_plan(plan);
         Ok(found)
     });
@@ -226,9 +226,9 @@ fn survey_here() {
 /// # Errors
 ///
 /// It has none, or not what it announces.
-pub fn look() -> Result<Found, Problem> {
+pub fn look() -> Result<PmuState, Problem> {
     let capabilities = detect::detect(cpuid)?;
-    Ok(Found::look(&ThisCore, &capabilities)?)
+    Ok(PmuState::probe(&ThisCore, &capabilities)?)
 }
 
 /// What CPUID of the running core has in a leaf.
@@ -359,7 +359,7 @@ impl Pmu {
     /// Whether the counters of `core` count.
     #[must_use]
     pub fn is_running(&self, core: &CoreBlock) -> bool {
-        core.sampling.pmu.unit.is_running()
+        core.sampling.pmu.driver.is_running()
     }
 
     /// Does in the handler of the running core, `core`, which has entered, what the core
@@ -410,20 +410,20 @@ impl Pmu {
         let Some(plan) = pmu.plan() else {
             return;
         };
-        if !pmu.unit.is_running() {
-            let outcome = pmu.unit.start(&ThisCore, plan);
-            let register = outcome.map_or_else(Refused::number, |()| 0);
+        if !pmu.driver.is_running() {
+            let outcome = pmu.driver.start(&ThisCore, plan);
+            let register = outcome.map_or_else(MsrFault::number, |()| 0);
             pmu.refused.store(register, Relaxed);
         }
         // The way from here out of the handler is the same each time.
-        pmu.unit.leave(&ThisCore, plan, self.lvtpc());
+        pmu.driver.resume(&ThisCore, plan, self.lvtpc());
     }
 
     /// Stops the counters of the running core, `core`, in a handler that has entered.
     pub fn disarm(&self, core: &CoreBlock) {
         let pmu = &core.sampling.pmu;
         if let Some(plan) = pmu.plan() {
-            pmu.unit.stop(&ThisCore, plan);
+            pmu.driver.stop(&ThisCore, plan);
         }
     }
 
@@ -431,18 +431,18 @@ impl Pmu {
     /// finds which have overflowed; none if overflows do not come as the interrupt does
     /// that has come by `delivery`.
     #[inline]
-    pub fn enter(&self, core: &CoreBlock, delivery: Delivery) -> Entered {
+    pub fn enter(&self, core: &CoreBlock, delivery: Delivery) -> Interrupt {
         let pmu = &core.sampling.pmu;
         match pmu.plan() {
-            Some(plan) if delivery == self.delivery => pmu.unit.enter(&ThisCore, plan),
-            Some(plan) => pmu.unit.pass(&ThisCore, plan),
-            None => Entered::Off,
+            Some(plan) if delivery == self.delivery => pmu.driver.on_interrupt(&ThisCore, plan),
+            Some(plan) => pmu.driver.on_foreign_nmi(&ThisCore, plan),
+            None => Interrupt::Off,
         }
     }
 
     /// The overflow of the event at `index` that [`Self::enter`] has found.
     #[inline]
     pub fn overflow(&self, core: &CoreBlock, index: usize) -> Overflow {
-        core.sampling.pmu.unit.overflow(index)
+        core.sampling.pmu.driver.overflow(index)
     }
 }

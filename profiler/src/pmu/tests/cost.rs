@@ -4,55 +4,58 @@ use proptest::prelude::*;
 
 use super::schedule::{Rig, amd, costs, intel};
 use crate::pmu::cost::Cost;
+use crate::pmu::driver::{Interrupt, PmuDriver};
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::model::{
+use crate::pmu::plan::Plan;
+use crate::pmu_model::{
     Core, Costs, Cycle, Event as Happening, Latency, Machine, Model, Privilege,
 };
-use crate::pmu::plan::Plan;
-use crate::pmu::unit::{Entered, Unit};
 
 #[test]
 fn costs_are_means_and_outliers_are_not_believed() {
-    assert_eq!(Cost::of_passages(&mut []), Cost::default());
-    let alike = Cost::of_passages(&mut [70; 32]);
-    assert_eq!((alike.passage, alike.spread), (70, 0));
+    assert_eq!(Cost::from_overheads(&mut []), Cost::default());
+    let alike = Cost::from_overheads(&mut [70; 32]);
+    assert_eq!((alike.overhead, alike.spread), (70, 0));
 
     // Two in five are longer, as where something is cached or not.
     let mut skewed = [100; 30];
     skewed[..12].fill(160);
-    let cost = Cost::of_passages(&mut skewed);
-    assert_eq!((cost.passage, cost.spread), (124, 60));
+    let cost = Cost::from_overheads(&mut skewed);
+    assert_eq!((cost.overhead, cost.spread), (124, 60));
 
-    let mut passages: Vec<u64> = (0..32).map(|it| 100 + it).rev().collect();
+    let mut overheads: Vec<u64> = (0..32).map(|it| 100 + it).rev().collect();
     // Caches were cold; firmware had something to do.
-    passages[..4].copy_from_slice(&[900, 400, 100_000, 300]);
-    let cost = Cost::of_passages(&mut passages);
-    assert_eq!((cost.passage, cost.spread), (114, 27));
-    assert_eq!(cost.floor(2), 108);
-    assert_eq!(cost.floor(200), 200);
+    overheads[..4].copy_from_slice(&[900, 400, 100_000, 300]);
+    let cost = Cost::from_overheads(&mut overheads);
+    assert_eq!((cost.overhead, cost.spread), (114, 27));
+    assert_eq!(cost.min_period(2), 108);
+    assert_eq!(cost.min_period(200), 200);
 
     // Too many to be something else.
-    passages[..16].fill(1000);
-    assert_eq!(Cost::of_passages(&mut passages).spread, 884);
+    overheads[..16].fill(1000);
+    assert_eq!(Cost::from_overheads(&mut overheads).spread, 884);
 
     let mut plan = rig(Model::intel(4), 0, 0, 0, 0).plan;
-    let slot = plan.slot_mut(0).unwrap();
-    let cost = Cost { lead: 9, ..cost };
-    cost.settle(slot, 3000, 5);
-    assert_eq!((slot.passage, slot.lead), (114, 9));
-    assert_eq!((slot.noise, slot.tolerance), (27, 27));
-    assert_eq!((slot.period, slot.jitter), (Some(3000), 150));
+    let assignment = plan.assignment_mut(0).unwrap();
+    let cost = Cost {
+        arm_latency: 9,
+        ..cost
+    };
+    cost.apply_to(assignment, 3000, 5);
+    assert_eq!((assignment.overhead, assignment.arm_latency), (114, 9));
+    assert_eq!((assignment.noise, assignment.tolerance), (27, 27));
+    assert_eq!((assignment.period, assignment.jitter), (Some(3000), 150));
 }
 
 #[test]
 fn the_lead_is_that_of_the_overflow_that_came_first() {
     let mut cost = Cost::default();
-    cost.note_overflow(5000, 5003);
-    assert_eq!(cost.lead, 0, "it was late by itself");
+    cost.record_overflow(5000, 5003);
+    assert_eq!(cost.arm_latency, 0, "it was late by itself");
     for position in [4990, 4985, 6000, 4988] {
-        cost.note_overflow(5000, position);
+        cost.record_overflow(5000, position);
     }
-    assert_eq!(cost.lead, 15);
+    assert_eq!(cost.arm_latency, 15);
 }
 
 /// Cycles of the kernel, interrupts on, in each of which so many of these happen.
@@ -71,39 +74,39 @@ const TRIAL: u64 = 5000;
 
 /// Tries what a kernel tries.
 fn measured(rig: &Rig) -> Vec<Cost> {
-    let count = rig.plan.slots().count();
-    let mut passages = vec![Vec::new(); count];
+    let count = rig.plan.assignments().count();
+    let mut overheads = vec![Vec::new(); count];
     let plan = rig.plan.without_periods();
-    let unit = Unit::default();
+    let driver = PmuDriver::default();
     let mut before = vec![0; count];
     let mut to_come = 34;
     rig.machine.core.send_nmi();
     rig.machine.take_all(false, |machine, _| {
-        match unit.enter(machine, &plan) {
-            Entered::Off => unit.start(machine, &plan).unwrap(),
+        match driver.on_interrupt(machine, &plan) {
+            Interrupt::Off => driver.start(machine, &plan).unwrap(),
             _ => {
                 for (index, before) in before.iter_mut().enumerate() {
-                    let position = unit.position(index);
-                    passages[index].push(position - *before);
+                    let position = driver.position(index);
+                    overheads[index].push(position - *before);
                     *before = position;
                 }
             }
         }
         to_come -= 1;
         match to_come {
-            0 => unit.stop(machine, &plan),
+            0 => driver.stop(machine, &plan),
             _ => machine.core.send_nmi(),
         }
-        unit.leave(machine, &plan, rig.lvtpc);
+        driver.resume(machine, &plan, rig.lvtpc);
     });
-    let mut costs: Vec<_> = passages
+    let mut costs: Vec<_> = overheads
         .iter_mut()
-        .map(|all| Cost::of_passages(&mut all[1..]))
+        .map(|all| Cost::from_overheads(&mut all[1..]))
         .collect();
     for _ in 0..8 {
         for (index, position) in overflows(rig, &costs).into_iter().enumerate() {
             if let Some(position) = position {
-                costs[index].note_overflow(TRIAL, position);
+                costs[index].record_overflow(TRIAL, position);
             }
         }
     }
@@ -114,27 +117,31 @@ fn measured(rig: &Rig) -> Vec<Cost> {
 fn overflows(rig: &Rig, costs: &[Cost]) -> Vec<Option<u64>> {
     let mut plan: Plan = rig.plan;
     for (index, cost) in costs.iter().enumerate() {
-        let slot = plan.slot_mut(index).unwrap();
-        Cost { lead: 0, ..*cost }.settle(slot, TRIAL, 0);
-        slot.tolerance = u64::MAX;
+        let assignment = plan.assignment_mut(index).unwrap();
+        Cost {
+            arm_latency: 0,
+            ..*cost
+        }
+        .apply_to(assignment, TRIAL, 0);
+        assignment.tolerance = u64::MAX;
     }
-    let unit = Unit::default();
+    let driver = PmuDriver::default();
     let mut first = vec![None; costs.len()];
     let mut handler = |machine: &Machine| {
-        if let Entered::Stopped(overflows, _) = unit.enter(machine, &plan) {
+        if let Interrupt::Stopped(overflows, _) = driver.on_interrupt(machine, &plan) {
             for index in overflows.iter() {
-                first[index].get_or_insert(unit.position(index));
+                first[index].get_or_insert(driver.position(index));
             }
-            unit.leave(machine, &plan, rig.lvtpc);
+            driver.resume(machine, &plan, rig.lvtpc);
         } else {
-            unit.start(machine, &plan).unwrap();
-            unit.leave(machine, &plan, rig.lvtpc);
+            driver.start(machine, &plan).unwrap();
+            driver.resume(machine, &plan, rig.lvtpc);
         }
     };
     rig.machine.core.send_nmi();
     let wait = [(cycle(WAITING), TRIAL + 1000)];
     rig.machine.run(wait, |machine, _| handler(machine));
-    unit.stop(&rig.machine, &plan);
+    driver.stop(&rig.machine, &plan);
     first
 }
 
@@ -151,7 +158,7 @@ fn rig(model: Model, access: u64, entry: u64, exit: u64, slack: u32) -> Rig {
     let list = EventList::of(events[0]).and(events[1]).unwrap();
     let mut rig = Rig::new(Machine::new(Core::new(model), costs), &list, true);
     for index in 0..2 {
-        Cost::default().settle(rig.plan.slot_mut(index).unwrap(), 0, 0);
+        Cost::default().apply_to(rig.plan.assignment_mut(index).unwrap(), 0, 0);
     }
     rig
 }
@@ -175,9 +182,9 @@ proptest! {
         let rig = rig(model, access, entry, exit, 0);
         let known = costs(&rig.machine, &rig.plan);
         let measured = measured(&rig);
-        let (passage, lead) = known[0];
-        prop_assert_eq!((measured[0].passage, measured[0].spread), (passage, 0));
-        prop_assert_eq!(measured[0].lead, lead.saturating_sub(skid.into()));
+        let (overhead, arm_latency) = known[0];
+        prop_assert_eq!((measured[0].overhead, measured[0].spread), (overhead, 0));
+        prop_assert_eq!(measured[0].arm_latency, arm_latency.saturating_sub(skid.into()));
         // What never happens costs nothing.
         prop_assert_eq!(measured[1], Cost::default());
     }
@@ -191,8 +198,8 @@ proptest! {
     ) {
         let mut rig = rig(model, access, entry, exit, slack);
         let cost = measured(&rig)[0];
-        let period = cost.floor(100) + more;
-        cost.settle(rig.plan.slot_mut(0).unwrap(), period, 0);
+        let period = cost.min_period(100) + more;
+        cost.apply_to(rig.plan.assignment_mut(0).unwrap(), period, 0);
         let before = rig.happened(0);
         rig.start();
         const SAMPLES: u64 = 1000;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::schedule::Rig;
 use crate::pmu::event::EventList;
-use crate::pmu::model::{
+use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Machine, Model, Privilege,
 };
 
@@ -18,8 +18,8 @@ fn positions(model: Model, period: u64, jitter: u64, seed: u64) -> Vec<u64> {
     let machine = Machine::new(Core::new(model), Costs::of(2, 20, 15));
     let mut rig = Rig::new(machine, &events, true);
     rig.plan.seed = seed;
-    let slot = rig.plan.slot_mut(0).unwrap();
-    (slot.period, slot.jitter) = (Some(period), jitter);
+    let assignment = rig.plan.assignment_mut(0).unwrap();
+    (assignment.period, assignment.jitter) = (Some(period), jitter);
     rig.start();
     let cycle = Cycle {
         privilege: Privilege::User,

@@ -8,21 +8,21 @@ use super::schedule::{amd, costs, happening, intel, with_latencies};
 use crate::pmu::counters::Counter;
 use crate::pmu::detect;
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::model::{
+use crate::pmu::multiplex::{Cost, Group, Groups, Multiplexer, Reading};
+use crate::pmu::plan::{PlanError, PmuState};
+use crate::pmu::registers::lvt;
+use crate::pmu_model::{
     AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Kind, Latency, Machine,
     Model, Privilege,
 };
-use crate::pmu::multiplex::{Cost, Group, Groups, Multiplexer, Reading};
-use crate::pmu::plan::{Found, Unplanned};
-use crate::pmu::registers::lvt;
 
 fn list(text: &str) -> EventList {
     EventList::parse(text).unwrap()
 }
 
-fn look(core: &Core) -> Found {
+fn look(core: &Core) -> PmuState {
     let capabilities = detect::detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
-    Found::look(core, &capabilities.unwrap()).unwrap()
+    PmuState::probe(core, &capabilities.unwrap()).unwrap()
 }
 
 /// The events of each group of `list` on this processor, by their places.
@@ -70,24 +70,24 @@ fn an_event_that_wants_a_certain_counter_moves_to_where_it_is_free() {
 
 #[test]
 fn an_event_that_cannot_be_counted_is_in_no_group_and_named() {
-    let events = list("cycles,slots,branches,slots:k");
+    let events = list("cycles,assignments,branches,assignments:k");
     let found = look(&Core::new(Model::intel(4)));
     let groups = Groups::split(&found, &events);
     assert_eq!(groups_of(&Model::intel(4), &events), [[0, 2]]);
     for (index, is_missing) in [(0, false), (1, true), (2, false), (3, true)] {
         let problem = groups.problem(index);
         assert_eq!(problem.is_some(), is_missing);
-        if let Some(&Unplanned::Event { place, .. }) = problem {
+        if let Some(&PlanError::Event { place, .. }) = problem {
             assert_eq!(place, index);
         }
     }
-    let none = Groups::split(&found, &list("slots"));
+    let none = Groups::split(&found, &list("assignments"));
     assert!(none.is_empty() && none.group(&found, &events, 0).is_none());
 }
 
 /// The time from one handler's end to the next one's start with nothing between, as a
 /// kernel measures it.
-fn time_of_passage(machine: &Machine, group: &Group) -> u64 {
+fn time_overhead(machine: &Machine, group: &Group) -> u64 {
     let trial = Multiplexer::default();
     let groups = [group.clone()];
     machine.core.send_nmi();
@@ -133,12 +133,14 @@ impl Rig {
         let groups: Vec<_> = (0..split.len())
             .map(|number| {
                 let mut group = split.group(&found, &events, number).unwrap();
-                for (slot, (passage, _)) in costs(&machine, group.plan()).into_iter().enumerate() {
-                    group.set_cost(slot, Cost { passage, call });
+                for (assignment, (overhead, _)) in
+                    costs(&machine, group.plan()).into_iter().enumerate()
+                {
+                    group.set_cost(assignment, Cost { overhead, call });
                 }
-                let passage = time_of_passage(&machine, &group);
+                let overhead = time_overhead(&machine, &group);
                 let call = ticks;
-                group.set_time(Cost { passage, call });
+                group.set_time(Cost { overhead, call });
                 group
             })
             .collect();
@@ -241,9 +243,14 @@ impl Rig {
         self.multiplexer.reading(index)
     }
 
-    /// How often the counter of the first group's event in `slot` has gone round.
-    fn rounds(&self, slot: usize) -> u64 {
-        let id = match self.groups[0].plan().slot(slot).unwrap().counter {
+    /// How often the counter of the first group's event in `assignment` has gone round.
+    fn rounds(&self, assignment: usize) -> u64 {
+        let id = match self.groups[0]
+            .plan()
+            .assignment(assignment)
+            .unwrap()
+            .counter
+        {
             Counter::General(number) => Id::General(number),
             Counter::Fixed(number) => Id::Fixed(number),
         };
@@ -576,9 +583,9 @@ proptest! {
         prop_assert_eq!(seen, (0..events.as_slice().len()).collect::<Vec<_>>());
         for (number, group) in groups.iter().enumerate() {
             let plan = *split.group(&found, &events, number).unwrap().plan();
-            prop_assert_eq!(plan.slots().count(), group.len());
-            for (slot, &place) in group.iter().enumerate() {
-                prop_assert_eq!(plan.slot(slot).unwrap().event, events.as_slice()[place]);
+            prop_assert_eq!(plan.assignments().count(), group.len());
+            for (assignment, &place) in group.iter().enumerate() {
+                prop_assert_eq!(plan.assignment(assignment).unwrap().event, events.as_slice()[place]);
                 // What came after it into an earlier group did not stand in its way.
                 for earlier in &groups[..number] {
                     let before = earlier.iter().filter(|&&it| it < place).chain([&place]);

@@ -8,10 +8,10 @@ mod values;
 
 use super::schedule::Rig;
 use crate::pmu::event::EventList;
-use crate::pmu::model::{
+use crate::pmu::registers::{Msr, MsrFault, Registers};
+use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Kind, Machine, Model, Privilege, Snapshot,
 };
-use crate::pmu::registers::{Msr, Refused, Registers};
 
 /// A processor of each interface.
 fn all() -> impl Iterator<Item = Model> {
@@ -92,8 +92,8 @@ fn multiples(period: u64, count: u64) -> Vec<u64> {
 /// The samples of each event are where they are due.
 #[track_caller]
 fn assert_on_time(rig: &Rig) {
-    for (index, slot) in rig.plan.slots() {
-        let due = multiples(slot.period.unwrap(), rig.happened(index));
+    for (index, assignment) in rig.plan.assignments() {
+        let due = multiples(assignment.period.unwrap(), rig.happened(index));
         let model = rig.machine.core.model();
         assert_eq!(positions(rig, index), due, "event {index} on {model:?}");
     }
@@ -102,7 +102,7 @@ fn assert_on_time(rig: &Rig) {
 /// What is counted is what happened.
 #[track_caller]
 fn assert_exact(rig: &Rig) {
-    for (index, _) in rig.plan.slots() {
+    for (index, _) in rig.plan.assignments() {
         let model = rig.machine.core.model();
         let (counted, happened) = (rig.counted(index), rig.happened(index));
         assert_eq!(counted, happened, "event {index} on {model:?}");
@@ -139,7 +139,7 @@ struct Watched<'a, R, F> {
     watch: F,
 }
 
-impl<R: Registers, F: Fn(Access, u64) -> Result<u64, Refused>> Registers for Watched<'_, R, F> {
+impl<R: Registers, F: Fn(Access, u64) -> Result<u64, MsrFault>> Registers for Watched<'_, R, F> {
     fn read(&self, register: Msr) -> u64 {
         self.try_read(register).unwrap()
     }
@@ -149,21 +149,21 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, Refused>> Registers for Wat
         self.inner.write(register, value);
     }
 
-    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+    fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {
         (self.watch)(Access::Read(register), self.inner.try_read(register)?)
     }
 
-    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault> {
         let value = (self.watch)(Access::Try(register), value)?;
         self.inner.try_write(register, value)
     }
 
-    fn try_freezes(&self) -> Result<bool, Refused> {
+    fn try_freezes(&self) -> Result<bool, MsrFault> {
         let freezes = self.inner.try_freezes()?;
         Ok((self.watch)(Access::Freezes, freezes.into())? != 0)
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
         let freezes = (self.watch)(Access::TryFreezing, freezes.into())? != 0;
         self.inner.try_set_freezing(freezes)
     }

@@ -7,21 +7,21 @@ use proptest::prelude::*;
 
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect;
+use crate::pmu::driver::{Cause, Interrupt, PmuDriver};
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::model::{
-    AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Interrupt, Latency, Machine,
+use crate::pmu::plan::{Plan, PmuState};
+use crate::pmu::registers::lvt;
+use crate::pmu_model::{
+    AmdInterface, Context, Core, Costs, Cycle, Delivered, Event as Happening, Id, Latency, Machine,
     Model, Privilege,
 };
-use crate::pmu::plan::{Found, Plan};
-use crate::pmu::registers::lvt;
-use crate::pmu::unit::{Cause, Entered, Unit};
 
 /// A run of the driver on a machine.
 #[derive(Debug)]
 pub struct Rig {
     pub machine: Machine,
     pub plan: Plan,
-    pub unit: Unit,
+    pub driver: PmuDriver,
     pub lvtpc: u32,
     pub seen: RefCell<Seen>,
 }
@@ -45,13 +45,13 @@ impl Rig {
         let core = &machine.core;
         let capabilities = detect::detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
         let before = core.snapshot();
-        let found = Found::look(core, &capabilities.unwrap()).unwrap();
+        let found = PmuState::probe(core, &capabilities.unwrap()).unwrap();
         assert_eq!(core.snapshot(), before, "looking changes nothing");
         let mut plan = Plan::make(&found, events, Some(1000)).unwrap();
         plan.seed = 42;
-        for (index, (passage, lead)) in costs(&machine, &plan).into_iter().enumerate() {
-            let slot = plan.slot_mut(index).unwrap();
-            (slot.passage, slot.lead) = (passage, lead);
+        for (index, (overhead, arm_latency)) in costs(&machine, &plan).into_iter().enumerate() {
+            let assignment = plan.assignment_mut(index).unwrap();
+            (assignment.overhead, assignment.arm_latency) = (overhead, arm_latency);
         }
         Self {
             seen: RefCell::new(Seen {
@@ -60,7 +60,7 @@ impl Rig {
             }),
             machine,
             plan,
-            unit: Unit::default(),
+            driver: PmuDriver::default(),
             lvtpc: if is_nmi { lvt::NMI } else { VECTOR },
         }
     }
@@ -69,23 +69,23 @@ impl Rig {
     /// time.
     pub fn start(&self) {
         self.in_handler(|machine| {
-            self.unit.start(machine, &self.plan).unwrap();
-            self.unit.leave(machine, &self.plan, self.lvtpc);
+            self.driver.start(machine, &self.plan).unwrap();
+            self.driver.resume(machine, &self.plan, self.lvtpc);
         });
     }
 
     /// Stops in a handler: counters stand still when the driver comes to it.
     pub fn stop(&self) {
         self.in_handler(|machine| {
-            let _ = self.unit.enter(machine, &self.plan);
-            self.unit.stop(machine, &self.plan);
-            self.unit.leave(machine, &self.plan, self.lvtpc);
+            let _ = self.driver.on_interrupt(machine, &self.plan);
+            self.driver.stop(machine, &self.plan);
+            self.driver.resume(machine, &self.plan, self.lvtpc);
         });
     }
 
     /// Stops outside of one.
     pub fn stop_outside(&self) {
-        self.unit.stop(&self.machine, &self.plan);
+        self.driver.stop(&self.machine, &self.plan);
     }
 
     fn in_handler(&self, action: impl FnOnce(&Machine)) {
@@ -98,20 +98,20 @@ impl Rig {
             });
     }
 
-    pub fn handle(&self, interrupt: Interrupt) {
+    pub fn handle(&self, interrupt: Delivered) {
         let mut seen = self.seen.borrow_mut();
         let is_as_overflows_come = match interrupt {
-            Interrupt::Nmi { .. } => self.lvtpc == lvt::NMI,
-            Interrupt::Vector { .. } => self.lvtpc == VECTOR,
+            Delivered::Nmi { .. } => self.lvtpc == lvt::NMI,
+            Delivered::Vector { .. } => self.lvtpc == VECTOR,
         };
         let entered = match is_as_overflows_come {
-            true => self.unit.enter(&self.machine, &self.plan),
-            false => self.unit.pass(&self.machine, &self.plan),
+            true => self.driver.on_interrupt(&self.machine, &self.plan),
+            false => self.driver.on_foreign_nmi(&self.machine, &self.plan),
         };
         match entered {
-            Entered::Stopped(overflows, cause) => {
+            Interrupt::Stopped(overflows, cause) => {
                 for event in overflows.iter() {
-                    let overflow = self.unit.overflow(event);
+                    let overflow = self.driver.overflow(event);
                     seen.samples[event].push((overflow.ran, overflow.missed));
                 }
                 match cause {
@@ -119,10 +119,10 @@ impl Rig {
                     Cause::Late => seen.late += 1,
                     Cause::Other => seen.unclaimed += 1,
                 }
-                self.unit.leave(&self.machine, &self.plan, self.lvtpc);
+                self.driver.resume(&self.machine, &self.plan, self.lvtpc);
             }
-            Entered::Off => seen.unclaimed += 1,
-            Entered::Busy => panic!("no handler interrupts another here"),
+            Interrupt::Off => seen.unclaimed += 1,
+            Interrupt::Busy => panic!("no handler interrupts another here"),
         }
     }
 
@@ -133,11 +133,11 @@ impl Rig {
 
     /// How often the event at `index` happened in the program.
     pub fn happened(&self, index: usize) -> u64 {
-        let slot = self.plan.slot(index).unwrap();
-        let happening = happening(&slot.event);
+        let assignment = self.plan.assignment(index).unwrap();
+        let happening = happening(&assignment.event);
         let levels = [
-            (slot.event.kernel, Privilege::Kernel),
-            (slot.event.user, Privilege::User),
+            (assignment.event.kernel, Privilege::Kernel),
+            (assignment.event.user, Privilege::User),
         ];
         let counted = levels.into_iter().filter(|(is_counted, _)| *is_counted);
         counted
@@ -150,11 +150,11 @@ impl Rig {
     }
 
     pub fn counted(&self, index: usize) -> u64 {
-        self.unit.position(index)
+        self.driver.position(index)
     }
 
     pub fn counter(&self, index: usize) -> Id {
-        match self.plan.slot(index).unwrap().counter {
+        match self.plan.assignment(index).unwrap().counter {
             Counter::General(number) => Id::General(number),
             Counter::Fixed(number) => Id::Fixed(number),
         }
@@ -181,21 +181,21 @@ pub fn happening(event: &Event) -> Happening {
 /// out: known from what things cost on this machine.
 pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
     let costs = machine.costs.borrow();
-    let selects = plan.slots().count() as u64;
-    plan.slots()
-        .map(|(index, slot)| {
+    let selects = plan.assignments().count() as u64;
+    plan.assignments()
+        .map(|(index, assignment)| {
             // The accesses that it counts: up to the one that stops it, and from behind
             // the one that starts it.
             let index = index as u64;
-            let (before, behind) = match plan.bank.interface().is_global() {
+            let (before, behind) = match plan.msrs.interface().is_global() {
                 true => (1, 0),
                 false => (index + 1, selects - 1 - index),
             };
             let entry = costs.entry + before * costs.access;
             let exit = costs.exit + behind * costs.access;
-            let its = |(it, _): &&(Happening, u32)| *it == happening(&slot.event);
+            let its = |(it, _): &&(Happening, u32)| *it == happening(&assignment.event);
             let each = match costs.events.iter().find(its) {
-                Some((_, count)) if slot.event.kernel => u64::from(*count),
+                Some((_, count)) if assignment.event.kernel => u64::from(*count),
                 _ => 0,
             };
             ((entry + exit) * each, exit * each)
@@ -243,8 +243,8 @@ impl Schedule {
         );
         let mut rig = Rig::new(machine, &self.events(), self.is_nmi);
         for (index, &(.., period, jitter)) in self.events.iter().enumerate() {
-            let slot = rig.plan.slot_mut(index).unwrap();
-            slot.jitter = period * u64::from(jitter) / 100;
+            let assignment = rig.plan.assignment_mut(index).unwrap();
+            assignment.jitter = period * u64::from(jitter) / 100;
         }
         rig
     }
@@ -337,20 +337,24 @@ impl Schedule {
         // With interrupts off it is seen when they are on again.
         let is_delayed = !self.is_nmi && self.program.iter().any(|it| !it.1);
         for (index, samples) in seen.samples.iter().enumerate() {
-            let slot = rig.plan.slot(index).unwrap();
-            let period = slot.period.unwrap();
+            let assignment = rig.plan.assignment(index).unwrap();
+            let period = assignment.period.unwrap();
             let count = rig.happened(index);
             let missed: u64 = samples.iter().map(|it| it.1).sum();
             let taken = samples.len() as u64 + missed;
             // By how much it may have been put off to get the program going.
-            let push = if is_calm { 0 } else { (slot.passage + 1) << 5 };
-            let slack = slot.jitter + burst + push;
+            let push = if is_calm {
+                0
+            } else {
+                (assignment.overhead + 1) << 5
+            };
+            let slack = assignment.jitter + burst + push;
             prop_assert!(
-                taken * period <= count + period + slot.jitter,
+                taken * period <= count + period + assignment.jitter,
                 "event {index}: {taken} overflows of period {period} in {count} events"
             );
             // The last one may be seen later than it is due.
-            let due = count.saturating_sub(slack + slot.least) / period;
+            let due = count.saturating_sub(slack + assignment.min_count) / period;
             let delay = if is_delayed { taken } else { 0 };
             prop_assert!(
                 taken + 1 + delay >= due,
@@ -364,12 +368,12 @@ impl Schedule {
                 // It comes for the one that was due, which was told apart from those
                 // before by what is missed.
                 prop_assert!(
-                    position + slot.jitter >= number * period,
+                    position + assignment.jitter >= number * period,
                     "event {index}: overflow {number} of period {period} at {position}"
                 );
                 if !is_delayed {
                     prop_assert!(
-                        position <= number * period + slot.least + slack,
+                        position <= number * period + assignment.min_count + slack,
                         "event {index}: overflow {number} of period {period} at {position}"
                     );
                 }
@@ -411,16 +415,18 @@ impl Schedule {
     fn check_counts(&self, rig: &Rig) -> Result<(), TestCaseError> {
         let costs = rig.machine.costs.borrow();
         for index in 0..self.events.len() {
-            let slot = rig.plan.slot(index).unwrap();
+            let assignment = rig.plan.assignment(index).unwrap();
             // Until the stop takes effect, the driver is a program like others; and the
             // way out of the last handler is known to be one in the next handler only.
-            let its = |(it, _): &(Happening, u32)| *it == happening(&slot.event);
-            let before = match rig.plan.bank.interface().is_global() {
+            let its = |(it, _): &(Happening, u32)| *it == happening(&assignment.event);
+            let before = match rig.plan.msrs.interface().is_global() {
                 true => 1,
                 false => index as u64 + 1,
             };
-            let own = match self.stops_outside && slot.event.kernel {
-                true if costs.events.iter().any(its) => before * costs.access + slot.lead,
+            let own = match self.stops_outside && assignment.event.kernel {
+                true if costs.events.iter().any(its) => {
+                    before * costs.access + assignment.arm_latency
+                }
                 _ => 0,
             };
             prop_assert_eq!(
@@ -428,7 +434,7 @@ impl Schedule {
                 rig.happened(index) + own,
                 "event {} on {:?}",
                 index,
-                slot.counter
+                assignment.counter
             );
         }
         Ok(())

@@ -51,7 +51,7 @@ fn before_a_trap_frame_is_made_the_pushed_words_are_the_interrupted_codes() {
 /// push it.
 struct VectorBelow(Machine);
 
-impl Kernel for VectorBelow {
+impl Target for VectorBelow {
     fn text(&self) -> CodeRange {
         self.0.text()
     }

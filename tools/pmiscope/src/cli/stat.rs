@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::Delivery;
 use profiler::pmu::event::EventList;
-use profiler::settings::{Settings, SourceChoice};
 
 use super::{MachineArgs, ReportFormat, RunArgs, events, machine, range, word};
 use crate::units::parse_size;

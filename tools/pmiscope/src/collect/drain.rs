@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use profiler::contract::mailbox::Mailbox;
+use profiler::format::region::{Region, RunState};
+use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{RecordHead, kind, record_words};
-use profiler::ring::Reader;
-use profiler::shared::{RunState, Shared, control};
 
 use crate::profile::{CoreEnd, Writer};
 
@@ -20,7 +21,7 @@ const CHUNK_AGE: Duration = Duration::from_millis(500);
 
 /// Follows the rings of all cores.
 pub struct Collector<'memory> {
-    shared: Shared<'memory>,
+    shared: Region<'memory>,
     cores: Vec<Core<'memory>>,
     flushed: Instant,
 }
@@ -36,7 +37,7 @@ struct Core<'memory> {
 impl<'memory> Collector<'memory> {
     /// Follows the rings of `shared`.
     #[must_use]
-    pub fn new(shared: Shared<'memory>) -> Self {
+    pub fn new(shared: Region<'memory>) -> Self {
         let cores = (0..shared.cores()).map(|core| Core {
             reader: shared.reader(core),
             words: Vec::new(),
@@ -101,10 +102,10 @@ impl<'memory> Collector<'memory> {
         self.shared.state() == RunState::Paused
     }
 
-    /// Where the kernel is asked for things.
+    /// Where requests to the kernel go.
     #[must_use]
-    pub fn requests(&self) -> &control::Control {
-        self.shared.requests()
+    pub fn mailbox(&self) -> Mailbox<'_> {
+        Mailbox::new(self.shared.mailbox())
     }
 
     #[must_use]

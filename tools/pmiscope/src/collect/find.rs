@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io;
 
 use profiler::format::Description;
-use profiler::shared::{NotShared, PAGE, Shared};
+use profiler::format::region::{PAGE, Region, RegionError};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::Mapping;
 
-pub type Found<'memory> = (Shared<'memory>, Description);
+pub type Found<'memory> = (Region<'memory>, Description);
 
 /// Looks for the rings in all pages of the file that were ever written to. The
 /// others are holes: to look at one would make it a page.
@@ -25,7 +25,7 @@ pub type Found<'memory> = (Shared<'memory>, Description);
 pub fn find<'memory>(
     file: &File,
     memory: &'memory Mapping,
-) -> io::Result<Result<Option<Found<'memory>>, NotShared>> {
+) -> io::Result<Result<Option<Found<'memory>>, RegionError>> {
     let mut refused = None;
     let mut at = 0;
     loop {
@@ -42,7 +42,7 @@ pub fn find<'memory>(
         for offset in (start..end_page).step_by(PAGE) {
             match memory.open(offset) {
                 Ok(found) => return Ok(Ok(Some(found))),
-                Err(NotShared::Magic) => {}
+                Err(RegionError::Magic) => {}
                 Err(other) => refused = Some(other),
             }
         }

@@ -8,12 +8,12 @@ use std::ptr::NonNull;
 
 use memmap2::{MmapOptions, MmapRaw};
 use profiler::format::Description;
-use profiler::shared::{NotShared, Shared};
+use profiler::format::region::{Region, RegionError};
 
 /// The guest's memory, as the tool sees it.
 ///
 /// The guest writes to it at any time. So there is never a reference to its
-/// bytes: it is read through [`Shared`] only, whose every access is atomic.
+/// bytes: it is read through [`Region`] only, whose every access is atomic.
 pub struct Mapping(MmapRaw);
 
 impl Mapping {
@@ -30,12 +30,12 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// [`NotShared`] if there is none.
+    /// [`RegionError`] if there is none.
     ///
     /// # Panics
     ///
     /// If the offset is no multiple of a page, or not within the memory.
-    pub fn open(&self, offset: usize) -> Result<(Shared<'_>, Description), NotShared> {
+    pub fn open(&self, offset: usize) -> Result<(Region<'_>, Description), RegionError> {
         let rest = self.0.len().checked_sub(offset).expect("offset in memory");
         let start = self.0.as_mut_ptr().wrapping_add(offset);
         let start = NonNull::new(start).expect("a mapping is not at address 0");
@@ -45,7 +45,7 @@ impl Mapping {
         // as long as what is returned; the file has no name, so that nobody but
         // this tool and its QEMU can shorten it, and neither does. Condition 2:
         // this module gives out no reference to the bytes other than this.
-        unsafe { Shared::open(memory) }
+        unsafe { Region::open(memory) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `ctl`: tells a run that goes on what to do.
 
 use anyhow::Result;
-use profiler::shared::control::Request;
+use profiler::contract::mailbox::Request;
 
 use super::print;
 use crate::cli::{CtlArgs, CtlCommand};

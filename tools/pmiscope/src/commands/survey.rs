@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use profiler::settings::{Settings, Take};
+use profiler::contract::settings::{RunKind, Settings};
 
 use super::run::log::{Log, last_line};
 use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};
@@ -42,7 +42,7 @@ impl Surveyed {
 /// The kernel or the loader is not there.
 pub(super) fn boot(arguments: &SurveyArgs) -> Result<Boot> {
     let settings = Settings {
-        take: Take::Survey,
+        kind: RunKind::Survey,
         ..Settings::default()
     };
     let wanted = &arguments.machine;

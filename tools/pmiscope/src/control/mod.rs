@@ -16,9 +16,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
+use profiler::contract::mailbox::Request;
+use profiler::contract::settings::Settings;
 use profiler::pmu::event::EventList;
-use profiler::settings::Settings;
-use profiler::shared::control::Request;
 
 /// What a client wants.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

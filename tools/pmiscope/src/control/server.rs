@@ -10,8 +10,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use profiler::contract::mailbox::Mailbox;
 use profiler::format::Source;
-use profiler::shared::control::Control;
 
 use super::{Command, directory};
 
@@ -78,7 +78,7 @@ impl Server {
 
     /// Takes what clients want and hands on what the kernel answers. `run` is there as
     /// soon as the guest samples; `status` says how it stands.
-    pub fn serve(&mut self, run: Option<(Source, &Control)>, status: impl Fn() -> String) {
+    pub fn serve(&mut self, run: Option<(Source, Mailbox<'_>)>, status: impl Fn() -> String) {
         self.hand_on(run);
         self.hear(Instant::now());
         for client in mem::take(&mut self.clients) {
@@ -88,11 +88,11 @@ impl Server {
     }
 
     /// Hands on what the kernel answers, or that it does not.
-    fn hand_on(&mut self, run: Option<(Source, &Control)>) {
+    fn hand_on(&mut self, run: Option<(Source, Mailbox<'_>)>) {
         let Some(waiting) = self.waiting.take() else {
             return;
         };
-        let answer = run.and_then(|(_, control)| control.answer(waiting.number));
+        let answer = run.and_then(|(_, mailbox)| mailbox.answer(waiting.number));
         let said = match answer {
             Some(Ok(())) => "ok".to_owned(),
             Some(Err(reason)) => format!("no {}", reason.as_str()),
@@ -125,7 +125,7 @@ impl Server {
     fn answer(
         &mut self,
         client: Client,
-        run: Option<(Source, &Control)>,
+        run: Option<(Source, Mailbox<'_>)>,
         status: impl Fn() -> String,
     ) -> Option<Client> {
         let Some(line) = client.line() else {
@@ -144,8 +144,8 @@ impl Server {
             (Some(Command::Request(_)), _) if self.waiting.is_some() => {
                 "no it is busy with another request: ask again".into()
             }
-            (Some(Command::Request(request)), Some((_, control))) => {
-                match control.request(&request) {
+            (Some(Command::Request(request)), Some((_, mailbox))) => {
+                match mailbox.request(&request) {
                     Ok(number) => {
                         self.waiting = Some(Waiting {
                             stream: client.stream,
@@ -207,14 +207,15 @@ fn reply(mut stream: UnixStream, said: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use profiler::shared::control::{ControlText, Request};
+    use profiler::contract::mailbox::{MailboxText, Request};
+    use profiler::format::region::MailboxWords;
     use rustix::fs::{OFlags, fcntl_getfl};
     use tempfile::TempDir;
 
     /// A server, and where it listens.
     struct Run {
         server: Server,
-        control: Control,
+        words: MailboxWords,
         _folder: TempDir,
     }
 
@@ -223,7 +224,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             Self {
                 server: Server::at(folder.path().join("run.sock")).unwrap(),
-                control: Control::default(),
+                words: MailboxWords::default(),
                 _folder: folder,
             }
         }
@@ -243,13 +244,16 @@ mod tests {
 
         fn serve_by(&mut self, source: Source) {
             self.server
-                .serve(Some((source, &self.control)), || "stands so".into());
+                .serve(Some((source, Mailbox::new(&self.words))), || {
+                    "stands so".into()
+                });
         }
 
         /// What the kernel is asked for, and that it does that.
         fn asked(&self) -> Option<Request> {
-            let (number, request) = self.control.take()?;
-            self.control.reply(number, Ok(()));
+            let mailbox = Mailbox::new(&self.words);
+            let (number, request) = mailbox.take()?;
+            mailbox.reply(number, Ok(()));
             Some(request.unwrap())
         }
     }
@@ -342,10 +346,11 @@ mod tests {
             Some(STATUS),
             "while the kernel is asked"
         );
-        let (number, request) = run.control.take().unwrap();
+        let mailbox = Mailbox::new(&run.words);
+        let (number, request) = mailbox.take().unwrap();
         assert_eq!(request, Ok(Request::Stop));
-        let why = ControlText::new("not now");
-        run.control.reply(number, Err(&why));
+        let why = MailboxText::new("not now");
+        mailbox.reply(number, Err(&why));
         run.serve();
         assert_eq!(told(&stop).as_deref(), Some("no not now\n"));
         let period = run.client("period 700\n");

@@ -1,7 +1,7 @@
 //! What is found in the guest, by its survey.
 
+use profiler::contract::capabilities::{Hpet, Reason};
 use profiler::format::{Clock, Delivery, Source};
-use profiler::survey::{Hpet, Why};
 
 use super::Finding;
 use crate::qemu::HPET_TIMERS;
@@ -160,7 +160,7 @@ fn sources(survey: &Survey) -> Vec<Finding> {
             |&Tried {
                  source, works: nmi, ..
              }| {
-                let why = |why: &Why| why.as_str().to_owned();
+                let why = |why: &Reason| why.as_str().to_owned();
                 let says = match (&nmi, by_irq(source).map(|tried| &tried.works)) {
                     (Ok(()), None) => format!("{source} works as NMI"),
                     (Ok(()), Some(Ok(()))) => format!("{source} works as NMI and as IRQ"),

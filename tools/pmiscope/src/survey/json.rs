@@ -1,9 +1,9 @@
 //! A survey for programs. What is not known is null.
 
+use profiler::contract::capabilities::{self, Reason};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
-use profiler::survey::{self, Why};
 use serde::Serialize;
 
 use super::{OfCores, Survey, bits, name};
@@ -43,7 +43,7 @@ pub struct Outcome<T> {
 }
 
 impl<T> Outcome<T> {
-    fn new<U>(outcome: Result<U, Why>, found: impl FnOnce(U) -> T) -> Self {
+    fn new<U>(outcome: Result<U, Reason>, found: impl FnOnce(U) -> T) -> Self {
         match outcome {
             Ok(value) => Self {
                 found: Some(found(value)),
@@ -225,9 +225,9 @@ fn event(survey: &Survey, event: Named) -> Event {
     }
 }
 
-impl From<OfCores<Result<survey::Pmu, Why>>> for Pmu {
-    fn from(OfCores { cores, outcome }: OfCores<Result<survey::Pmu, Why>>) -> Self {
-        let found = |pmu: survey::Pmu| PmuFound {
+impl From<OfCores<Result<capabilities::Pmu, Reason>>> for Pmu {
+    fn from(OfCores { cores, outcome }: OfCores<Result<capabilities::Pmu, Reason>>) -> Self {
+        let found = |pmu: capabilities::Pmu| PmuFound {
             interface: pmu.interface.to_string(),
             counters: pmu.counters.into(),
             free: pmu.free().into(),

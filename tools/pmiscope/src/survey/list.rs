@@ -1,8 +1,8 @@
 //! A survey for people: what can be counted, and what can interrupt.
 
+use profiler::contract::capabilities::Pmu;
 use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
-use profiler::survey::Pmu;
 
 use super::{OfCores, Survey, counters, name, numbers, pmu};
 use crate::report::text::{WIDTH, wrap};

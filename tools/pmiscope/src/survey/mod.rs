@@ -1,5 +1,5 @@
 //! What a guest's survey of its machine says, put together from its lines
-//! ([`profiler::survey`]).
+//! ([`profiler::contract::capabilities`]).
 //!
 //! [`list`] shows it as `pmiscope list` does, and [`json`] for programs; what is to be
 //! made of it is [`crate::doctor`]'s.
@@ -7,11 +7,11 @@
 pub mod json;
 pub mod list;
 
+use profiler::contract::capabilities::{Hpet, Line, Machine, PREFIX, Pmu, Reason};
 use profiler::format::{Clock, Delivery, Source, Text};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
-use profiler::survey::{Hpet, Line, Machine, PREFIX, Pmu, Why};
 
 /// A survey, as far as it has come.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +36,7 @@ pub struct Tried {
     /// How it was to interrupt.
     pub delivery: Delivery,
     /// Whether the interrupt arrived.
-    pub works: Result<(), Why>,
+    pub works: Result<(), Reason>,
 }
 
 impl Survey {
@@ -92,7 +92,7 @@ impl Survey {
 
     /// What a tick is, or why none.
     #[must_use]
-    pub fn clock(&self) -> Option<Result<Clock, Why>> {
+    pub fn clock(&self) -> Option<Result<Clock, Reason>> {
         self.find(|line| match line {
             Line::Clock(clock) => Some(*clock),
             _ => None,
@@ -101,7 +101,7 @@ impl Survey {
 
     /// The HPET, or why none.
     #[must_use]
-    pub fn hpet(&self) -> Option<Result<Hpet, Why>> {
+    pub fn hpet(&self) -> Option<Result<Hpet, Reason>> {
         self.find(|line| match line {
             Line::Hpet(hpet) => Some(*hpet),
             _ => None,
@@ -110,7 +110,7 @@ impl Survey {
 
     /// The PMUs that there are, each with its cores, or why none.
     #[must_use]
-    pub fn pmus(&self) -> Vec<OfCores<Result<Pmu, Why>>> {
+    pub fn pmus(&self) -> Vec<OfCores<Result<Pmu, Reason>>> {
         grouped(self.lines.iter().filter_map(|line| match line {
             Line::Pmu { core, pmu } => Some((*core, *pmu)),
             _ => None,
@@ -120,7 +120,7 @@ impl Survey {
     /// What counts an event: the same for all cores, mostly. Nothing where no core has a
     /// PMU.
     #[must_use]
-    pub fn event(&self, wanted: Named) -> Vec<OfCores<Result<Counters, Why>>> {
+    pub fn event(&self, wanted: Named) -> Vec<OfCores<Result<Counters, Reason>>> {
         grouped(self.lines.iter().filter_map(|line| match line {
             Line::Event {
                 core,

@@ -11,7 +11,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use pmiscope::internals::Profile;
 use pmiscope::internals::collect::{Collector, GuestFile, Mapping, find, guest_memory};
 use profiler::format::Description;
-use profiler::shared::{Layout, NotShared, PAGE, Shared};
+use profiler::format::region::{PAGE, Region, RegionError, RegionLayout};
 
 use crate::fixture::{Seen, description, kernel, run_end, unfinished};
 
@@ -37,20 +37,20 @@ impl Guest {
     }
 
     /// The kernel makes its rings.
-    fn make_rings(&self, description: &Description) -> Shared<'_> {
+    fn make_rings(&self, description: &Description) -> Region<'_> {
         let Description {
             cores, ring_words, ..
         } = *description;
-        let length = Layout { cores, ring_words }.bytes().unwrap();
+        let length = RegionLayout { cores, ring_words }.bytes().unwrap();
         let start = NonNull::new(self.inside.as_mut_ptr().wrapping_add(RINGS)).unwrap();
         assert!(RINGS + length <= MEMORY);
         let memory = NonNull::slice_from_raw_parts(start, length);
-        // SAFETY: in the mapping, which lives as long as `self`; only `Shared` uses
+        // SAFETY: in the mapping, which lives as long as `self`; only `Region` uses
         // these bytes, here and through the other mapping.
-        unsafe { Shared::create(memory, description) }
+        unsafe { Region::create(memory, description) }
     }
 
-    fn find(&self) -> Option<(Shared<'_>, Description)> {
+    fn find(&self) -> Option<(Region<'_>, Description)> {
         find(&self.file.file, &self.outside).unwrap().unwrap()
     }
 
@@ -69,7 +69,7 @@ fn the_rings_are_found_when_they_are_made() {
     let guest = Guest::new();
     assert!(guest.find().is_none(), "nothing is there");
     guest.poke(123 * PAGE, b"something else");
-    guest.poke(2 << 20, &profiler::shared::MAGIC[..8]);
+    guest.poke(2 << 20, &profiler::format::region::MAGIC[..8]);
     let before = pages(&guest.file.file);
     assert!(guest.find().is_none(), "no rings are there");
     assert_eq!(
@@ -86,9 +86,9 @@ fn the_rings_are_found_when_they_are_made() {
 #[test]
 fn what_only_looks_like_rings_is_passed_over() {
     let guest = Guest::new();
-    guest.poke(PAGE, &profiler::shared::MAGIC);
+    guest.poke(PAGE, &profiler::format::region::MAGIC);
     let refused = find(&guest.file.file, &guest.outside).unwrap().map(|_| ());
-    assert_eq!(refused, Err(NotShared::Version(0)));
+    assert_eq!(refused, Err(RegionError::Version(0)));
     guest.make_rings(&description());
     assert!(guest.find().is_some());
 }

@@ -16,13 +16,13 @@ use pmiscope::symbols::build_id;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::event::NewEvent;
+use profiler::format::region::{PAGE, Region, RegionLayout};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
     ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
     Text,
 };
 use profiler::pmu::event::MAX_EVENTS;
-use profiler::shared::{Layout, PAGE, Shared};
 
 /// The compiled `fixture.c`.
 pub struct Kernel {
@@ -397,7 +397,7 @@ pub fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let description = description();
-        let layout = Layout {
+        let layout = RegionLayout {
             cores: description.cores,
             ring_words: description.ring_words,
         };
@@ -409,7 +409,7 @@ pub fn image() -> &'static Path {
         let rings = NonNull::new(memory.as_mut_ptr().wrapping_add(start)).unwrap();
         let rings = NonNull::slice_from_raw_parts(rings, bytes);
         // SAFETY: in the mapping, which outlives its use here; nothing else uses it.
-        let shared = unsafe { Shared::create(rings, &description) };
+        let shared = unsafe { Region::create(rings, &description) };
         for (core, (samples, end)) in (0..).zip(samples().iter().zip(run_end().cores)) {
             // SAFETY: one thread.
             let writer = unsafe { shared.writer(core) };

@@ -107,19 +107,19 @@ impl Pmu {
         };
         for (index, event) in measured.events.iter_mut().enumerate() {
             let floors = plans.iter().zip(&costs).filter_map(|(plan, costs)| {
-                let slot = plan.slot(index)?;
-                Some(costs.events[index].floor(slot.least))
+                let slot = plan.assignment(index)?;
+                Some(costs.events[index].min_period(slot.min_count))
             });
             let Some(floor) = floors.max() else {
                 break;
             };
             for (plan, costs) in plans.iter_mut().zip(&costs) {
-                let Some(slot) = plan.slot_mut(index) else {
+                let Some(slot) = plan.assignment_mut(index) else {
                     continue;
                 };
                 let requested_period = slot.event.period.unwrap_or(period);
                 let period = requested_period.max(floor);
-                costs.events[index].settle(slot, period, jitter.percent);
+                costs.events[index].apply_to(slot, period, jitter.percent);
                 *event = EventDescription {
                     name: Text::formatted(format_args!("{}", slot.event.counted())),
                     requested_period,
@@ -142,15 +142,16 @@ impl Pmu {
         let pmu = &core.sampling.pmu;
         pmu.set_plan(asked.without_periods());
         self.try_on(core, Trial::Passages)?;
-        let mut events = array::from_fn(|index| Cost::of_passages(&mut pmu.trials.passages(index)));
+        let mut events =
+            array::from_fn(|index| Cost::from_overheads(&mut pmu.trials.passages(index)));
         let passage = pmu.trials.ticks();
 
         let mut plan = *asked;
         let due: [u64; MAX_EVENTS] =
-            array::from_fn(|index| (TRIAL + APART * index as u64).max(events[index].floor(0)));
+            array::from_fn(|index| (TRIAL + APART * index as u64).max(events[index].min_period(0)));
         for (index, cost) in events.iter().enumerate() {
-            if let Some(slot) = plan.slot_mut(index) {
-                cost.settle(slot, due[index], 0);
+            if let Some(slot) = plan.assignment_mut(index) {
+                cost.apply_to(slot, due[index], 0);
                 // Where it comes is what is asked for.
                 slot.tolerance = u64::MAX;
             }
@@ -168,20 +169,20 @@ impl Pmu {
             )?;
             for (index, cost) in events.iter_mut().enumerate() {
                 if let Some(position) = pmu.trials.overflow(index) {
-                    cost.note_overflow(due[index], position);
+                    cost.record_overflow(due[index], position);
                     has_come[index] = true;
                 }
             }
             if number + 1 == CHANCES {
                 for (index, _) in has_come.iter().enumerate().filter(|(_, it)| !**it) {
-                    if let Some(slot) = plan.slot_mut(index) {
+                    if let Some(slot) = plan.assignment_mut(index) {
                         slot.period = None;
                     }
                 }
                 pmu.set_plan(plan);
             }
         }
-        for (index, slot) in asked.slots() {
+        for (index, slot) in asked.assignments() {
             log::debug!(
                 "core {}: {}: {:?}",
                 core.index,

@@ -8,8 +8,8 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
 use profiler::format::Delivery;
+use profiler::pmu::driver::Overflows;
 use profiler::pmu::event::MAX_EVENTS;
-use profiler::pmu::unit::Overflows;
 use x86_64::instructions::interrupts;
 
 use super::{Pmu, Wanted};
@@ -101,7 +101,7 @@ impl Pmu {
         let pmu = &core.sampling.pmu;
         let trials = &pmu.trials;
         let sampled = || {
-            let slots = pmu.plan().into_iter().flat_map(|plan| plan.slots());
+            let slots = pmu.plan().into_iter().flat_map(|plan| plan.assignments());
             slots.filter(|(_, slot)| slot.period.is_some())
         };
         self.letting_in(|| {
@@ -135,7 +135,7 @@ impl Pmu {
         // None for the first one.
         let number = PASSAGES.checked_sub(to_come).filter(|_| to_come != 0);
         for (index, before) in trials.positions.iter().enumerate() {
-            let position = pmu.unit.position(index);
+            let position = pmu.driver.position(index);
             let before = before.swap(position, Relaxed);
             if let Some(number) = number {
                 trials.passages[index][number].store(position.wrapping_sub(before), Relaxed);
@@ -143,7 +143,7 @@ impl Pmu {
         }
         for index in overflows.iter() {
             if trials.overflow(index).is_none() {
-                trials.overflows[index].store(pmu.unit.position(index), Relaxed);
+                trials.overflows[index].store(pmu.driver.position(index), Relaxed);
             }
         }
         if number.is_some() {

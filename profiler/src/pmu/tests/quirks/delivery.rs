@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::pmu::model::{Interrupt, Latency};
+use crate::pmu::driver::{Cause, Interrupt, PmuDriver};
 use crate::pmu::registers::lvt;
-use crate::pmu::unit::{Cause, Entered, Unit};
+use crate::pmu_model::{Delivered, Latency};
 
 #[test]
 fn lvtpc_is_masked_on_delivery_or_not() {
@@ -207,7 +207,7 @@ fn a_status_that_never_clears_does_not_hold_the_handler() {
         model.quirks.needs_clear_status = false;
         let rig = rig(model, "cycles");
         let counter = rig.plan.counters.global_bits();
-        let status = match rig.plan.bank.interface().is_amd() {
+        let status = match rig.plan.msrs.interface().is_amd() {
             true => 0xc000_0300,
             false => 0x38e,
         };
@@ -224,22 +224,24 @@ fn a_status_that_never_clears_does_not_hold_the_handler() {
             },
         };
         let handled = Cell::new(0_u32);
-        let handle = |_: &Machine, _: Interrupt| {
-            let Entered::Stopped(overflows, cause) = rig.unit.enter(&registers, &rig.plan) else {
+        let handle = |_: &Machine, _: Delivered| {
+            let Interrupt::Stopped(overflows, cause) =
+                rig.driver.on_interrupt(&registers, &rig.plan)
+            else {
                 panic!("it was started");
             };
             assert!(!overflows.is_empty() && cause == Cause::Counter);
             handled.set(handled.get() + 1);
-            rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+            rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
         };
-        rig.unit.start(&registers, &rig.plan).unwrap();
-        rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+        rig.driver.start(&registers, &rig.plan).unwrap();
+        rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
         // Started here it is not in a handler: its end is later by the exit's length.
         rig.machine.run([(cycle(Privilege::User), 10_500)], handle);
         assert_eq!(handled.get(), 10);
         assert!(reads.get() <= 11 * 100, "{} reads", reads.get());
-        rig.unit.stop(&registers, &rig.plan);
-        assert!(!rig.unit.is_running());
+        rig.driver.stop(&registers, &rig.plan);
+        assert!(!rig.driver.is_running());
     }
 }
 
@@ -319,8 +321,8 @@ fn a_counter_that_goes_round_on_the_way_makes_no_sample_and_no_standstill() {
         let rig = rig(model, "cycles/period=10/,instructions/period=16/");
         rig.start();
         run(&rig, 2000);
-        for (index, slot) in rig.plan.slots() {
-            let period = slot.period.unwrap();
+        for (index, assignment) in rig.plan.assignments() {
+            let period = assignment.period.unwrap();
             let seen = rig.seen.borrow();
             let taken: u64 = seen.samples[index].iter().map(|it| 1 + it.1).sum();
             assert!(taken * period <= rig.happened(index));
@@ -346,7 +348,7 @@ fn a_vpmu_that_delivers_nothing_counts_all_the_same() {
         // What a probe goes by.
         assert!(seen.samples.iter().all(Vec::is_empty) && seen.claimed == 0);
         drop(seen);
-        assert_eq!(rig.unit.count(&rig.machine.core, &rig.plan, 1), 246_912);
+        assert_eq!(rig.driver.count(&rig.machine.core, &rig.plan, 1), 246_912);
         rig.stop_outside();
         // It was counted until it took effect.
         assert_eq!(rig.counted(1), 246_912);
@@ -387,7 +389,7 @@ fn an_overflow_is_on_its_way_when_counting_stops() {
 /// What is left of an earlier run does not keep this one from its samples.
 #[track_caller]
 fn assert_starts_again(mut rig: Rig) {
-    rig.unit = Unit::default();
+    rig.driver = PmuDriver::default();
     rig.seen.borrow_mut().samples[0].clear();
     rig.start();
     run(&rig, 3100);

@@ -6,10 +6,10 @@ use std::cell::Cell;
 use super::*;
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect::{self, Capabilities, CoreKind};
-use crate::pmu::model::{Event, Freezing, Id};
-use crate::pmu::plan::{Found, Plan};
+use crate::pmu::driver::PmuDriver;
+use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu::registers::debug_control;
-use crate::pmu::unit::Unit;
+use crate::pmu_model::{Event, Freezing, Id};
 
 fn capabilities(model: &Model) -> Capabilities {
     detect::detect(|leaf, subleaf| model.cpuid(leaf, subleaf)).unwrap()
@@ -164,7 +164,7 @@ fn firmwares_counters_are_found_and_named_and_left_alone() {
             core.firmware_owns(Id::Fixed(0), Event::Instructions, 5, true);
             busy.insert(Counter::Fixed(0));
         }
-        let found = Found::look(&core, &capabilities(&model)).unwrap();
+        let found = PmuState::probe(&core, &capabilities(&model)).unwrap();
         assert_eq!(found.busy, busy);
         assert!(found.free.without(found.busy) == found.free && found.dead.is_empty());
         let before = settled(&core);
@@ -178,7 +178,7 @@ fn firmwares_counters_are_found_and_named_and_left_alone() {
         // Theirs went on all the time, and goes on, and its overflow is theirs to see.
         assert_eq!(core.counted(owned), 10_500);
         let mut after = settled(core);
-        let counter = |it: u8| match found.bank.counter(Counter::General(it)).number() {
+        let counter = |it: u8| match found.msrs.counter(Counter::General(it)).number() {
             legacy @ 0xc001_0201.. => 0xc001_0004 + (legacy - 0xc001_0201) / 2,
             version_6 @ 0x1900..0x2000 => 0xc1 + (version_6 - 0x1900) / 4,
             other => other,
@@ -190,7 +190,7 @@ fn firmwares_counters_are_found_and_named_and_left_alone() {
             after.msrs.insert(*counter, before.msrs[counter]);
         }
         assert_eq!(after, before);
-        if found.bank.interface().is_global() {
+        if found.msrs.interface().is_global() {
             let status = core.rdmsr(status_of(&model)).unwrap();
             assert_eq!(status, 1 << number);
         }
@@ -210,7 +210,7 @@ fn where_all_counters_are_firmwares_they_are_named() {
             }
         }
         let before = core.snapshot();
-        let found = Found::look(&core, &capabilities(&model)).unwrap();
+        let found = PmuState::probe(&core, &capabilities(&model)).unwrap();
         assert_eq!(core.snapshot(), before);
         let error = Plan::make(&found, &list("branches"), None).unwrap_err();
         let general = Counters {
@@ -243,14 +243,14 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
             model.quirks.refused = vec![number];
             let core = Core::new(model.clone());
             let before = core.snapshot();
-            let unit = Unit::default();
-            let started = Found::look(&core, &capabilities(&model)).and_then(|found| {
+            let driver = PmuDriver::default();
+            let started = PmuState::probe(&core, &capabilities(&model)).and_then(|found| {
                 let plan = Plan::make(&found, &list("cycles,instructions"), None).unwrap();
-                unit.start(&core, &plan)?;
-                unit.leave(&core, &plan, 0xf0);
+                driver.start(&core, &plan)?;
+                driver.resume(&core, &plan, 0xf0);
                 core.execute(&cycle(Privilege::User), 100);
-                assert_eq!(unit.count(&core, &plan, 0), 100, "{model:?}");
-                unit.stop(&core, &plan);
+                assert_eq!(driver.count(&core, &plan, 0), 100, "{model:?}");
+                driver.stop(&core, &plan);
                 Ok(())
             });
             if let Err(refused) = started {
@@ -258,7 +258,7 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
                 refusals.push(number);
             }
             assert_eq!(core.snapshot(), before, "{number:#x} on {model:?}");
-            assert!(!unit.is_running());
+            assert!(!driver.is_running());
         }
         let globals = match capabilities(&model).interface {
             detect::Interface::AmdV2 => [0xc000_0300, 0xc000_0301, 0xc000_0302].as_slice(),
@@ -291,15 +291,15 @@ fn a_global_control_that_does_not_take_a_counters_bit_is_named() {
                     Access::Try(register)
                         if register.number() == control && value & refused.global_bits() != 0 =>
                     {
-                        Err(Refused::of(register))
+                        Err(MsrFault::of(register))
                     }
                     _ => Ok(value),
                 },
             };
             let before = core.snapshot();
-            let looked = Found::look(&registers, &capabilities(&model));
+            let looked = PmuState::probe(&registers, &capabilities(&model));
             assert_eq!(
-                looked.map_err(Refused::number),
+                looked.map_err(MsrFault::number),
                 Err(control),
                 "{counter} on {model:?}"
             );
@@ -322,10 +322,10 @@ fn looking_lets_nothing_count() {
                 Ok(value)
             },
         };
-        let found = Found::look(&registers, &capabilities(&model)).unwrap();
+        let found = PmuState::probe(&registers, &capabilities(&model)).unwrap();
         let after = core.snapshot();
         for counter in found.free.iter() {
-            let number = found.bank.counter(counter).number();
+            let number = found.msrs.counter(counter).number();
             let value = |snapshot: &Snapshot| snapshot.msrs.get(&number).copied();
             assert_eq!(value(&after), value(&before), "{counter} on {model:?}");
         }
@@ -347,7 +347,7 @@ fn a_write_that_is_refused_is_all_taken_back() {
                 inner: core,
                 watch: |access, value| {
                     let refused = match access {
-                        Access::Try(register) => Refused::of(register),
+                        Access::Try(register) => MsrFault::of(register),
                         Access::TryFreezing => debug_control::REFUSED,
                         _ => return Ok(value),
                     };
@@ -358,13 +358,13 @@ fn a_write_that_is_refused_is_all_taken_back() {
                     }
                 },
             };
-            let started = rig.unit.start(&registers, &rig.plan);
+            let started = rig.driver.start(&registers, &rig.plan);
             if started.is_ok() {
                 assert!(nth >= 4 && writes.get() == nth);
                 break;
             }
             assert_eq!(core.snapshot(), before, "write {nth} on {model:?}");
-            assert!(!rig.unit.is_running());
+            assert!(!rig.driver.is_running());
             // And it can be tried again.
             rig.start();
             run(&rig, 2500);
@@ -380,7 +380,7 @@ fn an_emulator_that_ignores_unknown_registers_has_dead_counters() {
     for announced in all() {
         let core = Core::new(nothing.clone());
         let capabilities = capabilities(&announced);
-        let found = Found::look(&core, &capabilities).unwrap();
+        let found = PmuState::probe(&core, &capabilities).unwrap();
         assert_eq!(found.free, Counters::NONE);
         assert_eq!(found.busy, Counters::NONE);
         assert_eq!(found.dead, capabilities.counters);
@@ -403,16 +403,16 @@ fn cores_of_a_hybrid_processor_have_their_own() {
     assert_eq!(kinds, [Some(CoreKind::Core), Some(CoreKind::Atom)]);
     let plans = [&performance, &efficient].map(|model| {
         let core = Core::new(model.clone());
-        let found = Found::look(&core, &capabilities(model)).unwrap();
-        Plan::make(&found, &list("slots"), None).map_err(|it| it.to_string())
+        let found = PmuState::probe(&core, &capabilities(model)).unwrap();
+        Plan::make(&found, &list("assignments"), None).map_err(|it| it.to_string())
     });
     assert!(plans[0].is_ok());
-    let why = "event 1, slots: this processor does not have the event";
+    let why = "event 1, assignments: this processor does not have the event";
     assert_eq!(plans[1].as_ref().err().map(String::as_str), Some(why));
     // Seven are too many for the six of one and not for the eight of the other.
     let many = "branches:u,branches:k,branches,branches:u,branches:k,branches,branches";
     for (model, has_room) in [(performance, true), (efficient, false)] {
-        let found = Found::look(&Core::new(model.clone()), &capabilities(&model)).unwrap();
+        let found = PmuState::probe(&Core::new(model.clone()), &capabilities(&model)).unwrap();
         assert_eq!(Plan::make(&found, &list(many), None).is_ok(), has_room);
         let rig = rig(model, "cycles,instructions,branches:u");
         rig.start();

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::pmu::model::{Context, Interrupt};
-use crate::pmu::unit::{Cause, Entered};
+use crate::pmu::driver::{Cause, Interrupt};
+use crate::pmu_model::{Context, Delivered};
 
 /// The registers, for a function of the driver that an NMI interrupts right before its
 /// access number `nth`; and whether it came so far.
@@ -27,17 +27,17 @@ fn interrupted<'a>(
 }
 
 /// A handler in the midst of something.
-fn handle(rig: &Rig) -> Entered {
-    let entered = rig.unit.enter(&rig.machine, &rig.plan);
-    if let Entered::Stopped(overflows, cause) = entered {
+fn handle(rig: &Rig) -> Interrupt {
+    let entered = rig.driver.on_interrupt(&rig.machine, &rig.plan);
+    if let Interrupt::Stopped(overflows, cause) = entered {
         let mut seen = rig.seen.borrow_mut();
         for event in overflows.iter() {
-            let overflow = rig.unit.overflow(event);
+            let overflow = rig.driver.overflow(event);
             seen.samples[event].push((overflow.ran, overflow.missed));
         }
         seen.claimed += u64::from(cause == Cause::Counter);
         drop(seen);
-        rig.unit.leave(&rig.machine, &rig.plan, rig.lvtpc);
+        rig.driver.resume(&rig.machine, &rig.plan, rig.lvtpc);
     }
     entered
 }
@@ -53,16 +53,16 @@ fn the_start_is_interrupted_at_each_of_its_steps() {
             let inner = rig.machine.interruptible(false, |_, _| {
                 entries.set(entries.get() + 1);
                 match handle(&rig) {
-                    Entered::Busy => {}
+                    Interrupt::Busy => {}
                     // Nothing counts before the start is done, and then it is on.
-                    Entered::Off => assert!(!is_started.get()),
-                    Entered::Stopped(..) => assert!(is_started.get()),
+                    Interrupt::Off => assert!(!is_started.get()),
+                    Interrupt::Stopped(..) => assert!(is_started.get()),
                 }
             });
             let registers = interrupted(&rig, &inner, nth, &accesses);
-            rig.unit.start(&registers, &rig.plan).unwrap();
+            rig.driver.start(&registers, &rig.plan).unwrap();
             is_started.set(true);
-            rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+            rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
             if accesses.get() <= nth {
                 break;
             }
@@ -90,16 +90,20 @@ fn the_stop_is_interrupted_at_each_of_its_steps() {
                 run(&rig, 2750);
                 let accesses = Cell::new(0);
                 let inner = rig.machine.interruptible(false, |_, _| {
-                    assert_eq!(handle(&rig), Entered::Busy);
+                    assert_eq!(handle(&rig), Interrupt::Busy);
                 });
                 let registers = interrupted(&rig, &inner, nth, &accesses);
-                rig.unit.stop(&registers, &rig.plan);
+                rig.driver.stop(&registers, &rig.plan);
                 if accesses.get() <= nth {
                     break;
                 }
                 assert_exact(&rig);
                 assert_eq!(settled(core), before);
-                let counted = || rig.plan.slots().map(|it| core.counted(rig.counter(it.0)));
+                let counted = || {
+                    rig.plan
+                        .assignments()
+                        .map(|it| core.counted(rig.counter(it.0)))
+                };
                 let stopped: Vec<_> = counted().collect();
                 run(&rig, 2000);
                 assert!(counted().eq(stopped), "nothing counts after the stop");
@@ -122,24 +126,24 @@ fn a_handler_is_interrupted_at_each_of_its_steps() {
                 rig.start();
                 let (accesses, was_busy) = (Cell::new(0), Cell::new(false));
                 let inner = rig.machine.interruptible(false, |_, _| {
-                    was_busy.set(handle(&rig) == Entered::Busy);
+                    was_busy.set(handle(&rig) == Interrupt::Busy);
                 });
                 let registers = interrupted(&rig, &inner, nth, &accesses);
                 let program = [(cycle(Privilege::User), 5750)];
                 rig.machine.run(program, |_, interrupt| match interrupt {
-                    Interrupt::Nmi { .. } => _ = handle(&rig),
-                    Interrupt::Vector { .. } => {
+                    Delivered::Nmi { .. } => _ = handle(&rig),
+                    Delivered::Vector { .. } => {
                         let mut seen = rig.seen.borrow_mut();
-                        let entered = rig.unit.enter(&registers, &rig.plan);
-                        let Entered::Stopped(overflows, _) = entered else {
+                        let entered = rig.driver.on_interrupt(&registers, &rig.plan);
+                        let Interrupt::Stopped(overflows, _) = entered else {
                             panic!("{entered:?}");
                         };
                         for event in overflows.iter() {
-                            let overflow = rig.unit.overflow(event);
+                            let overflow = rig.driver.overflow(event);
                             seen.samples[event].push((overflow.ran, overflow.missed));
                         }
                         drop(seen);
-                        rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+                        rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
                     }
                 });
                 assert_on_time(&rig);
@@ -163,19 +167,19 @@ fn a_handler_that_stops_while_another_leaves_has_the_last_word() {
         for nth in 0.. {
             let rig = rig(model.clone(), events(&model));
             let before = settled(&rig.machine.core);
-            rig.unit.start(&rig.machine, &rig.plan).unwrap();
+            rig.driver.start(&rig.machine, &rig.plan).unwrap();
             let accesses = Cell::new(0);
             let inner = rig.machine.interruptible(false, |_, _| {
-                if let Entered::Stopped(..) = rig.unit.enter(&rig.machine, &rig.plan) {
-                    rig.unit.stop(&rig.machine, &rig.plan);
+                if let Interrupt::Stopped(..) = rig.driver.on_interrupt(&rig.machine, &rig.plan) {
+                    rig.driver.stop(&rig.machine, &rig.plan);
                 }
             });
             let registers = interrupted(&rig, &inner, nth, &accesses);
-            rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+            rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
             if accesses.get() <= nth {
                 break;
             }
-            if rig.unit.is_running() {
+            if rig.driver.is_running() {
                 rig.stop();
             } else {
                 stops += 1;
@@ -197,17 +201,17 @@ fn overflows_come_while_the_start_is_not_done() {
             for period in 2..20 {
                 let mut rig = rig(model.clone(), "cycles:k,instructions:k");
                 for index in 0..2 {
-                    rig.plan.slot_mut(index).unwrap().period = Some(period);
+                    rig.plan.assignment_mut(index).unwrap().period = Some(period);
                 }
                 let before = settled(&rig.machine.core);
                 let registers = rig.machine.interruptible(false, |_, _| _ = handle(&rig));
-                rig.unit.start(&registers, &rig.plan).unwrap();
-                rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+                rig.driver.start(&registers, &rig.plan).unwrap();
+                rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
                 rig.run([(cycle(Privilege::Kernel), 2000)]);
-                for (index, slot) in rig.plan.slots() {
+                for (index, assignment) in rig.plan.assignments() {
                     let last = positions(&rig, index).last().copied().unwrap_or(0);
                     let since = rig.counted(index) - last;
-                    let put_off = (slot.passage + 1) << 6;
+                    let put_off = (assignment.overhead + 1) << 6;
                     assert!(since < period + put_off, "{since} on {model:?}");
                     assert!(last > 1500, "{last} on {model:?}");
                 }
@@ -229,8 +233,8 @@ fn a_count_is_read_while_it_is_interrupted() {
             let accesses = Cell::new(0);
             let inner = rig.machine.interruptible(false, |_, _| _ = handle(&rig));
             let registers = interrupted(&rig, &inner, nth, &accesses);
-            for (index, _) in rig.plan.slots() {
-                let count = rig.unit.count(&registers, &rig.plan, index);
+            for (index, _) in rig.plan.assignments() {
+                let count = rig.driver.count(&registers, &rig.plan, index);
                 assert_eq!(count, rig.happened(index), "event {index} on {model:?}");
             }
             if accesses.get() <= nth {
@@ -238,7 +242,7 @@ fn a_count_is_read_while_it_is_interrupted() {
             }
             run(&rig, 1000);
             assert_on_time(&rig);
-            assert_eq!(rig.unit.count(&rig.machine, &rig.plan, 0), 3750);
+            assert_eq!(rig.driver.count(&rig.machine, &rig.plan, 0), 3750);
         }
     }
 }
@@ -257,14 +261,14 @@ fn a_count_is_as_of_an_instruction_in_its_reading() {
                 core.occurred(Happening::Cycles, Privilege::Kernel, Context::Driver)
             };
             // The way out of the last handler is known to be one in the next only.
-            let slot = rig.plan.slot(0).unwrap();
+            let assignment = rig.plan.assignment(0).unwrap();
             let before = cycles + driver();
-            let count = rig.unit.count(&registers, &rig.plan, 0);
-            let after = cycles + driver() + slot.passage;
+            let count = rig.driver.count(&registers, &rig.plan, 0);
+            let after = cycles + driver() + assignment.overhead;
             let least = if cycles < 1000 {
                 before
             } else {
-                before - slot.passage
+                before - assignment.overhead
             };
             assert!(
                 (least..=after).contains(&count),

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use super::*;
 use crate::pmu::counters::Counter;
-use crate::pmu::model::Latency;
+use crate::pmu_model::Latency;
 
 /// Each processor, with and without what it may lack.
 fn variants() -> Vec<Model> {
@@ -87,7 +87,7 @@ fn every_latency_and_every_seed() {
             let quirks = &mut model.quirks;
             quirks.seed = seed;
             quirks.drops_reserved = quirks.masks_on_delivery && seed % 2 == 0;
-            quirks.drops_reserved &= !matches!(model.kind, crate::pmu::model::Kind::Intel(_));
+            quirks.drops_reserved &= !matches!(model.kind, crate::pmu_model::Kind::Intel(_));
             quirks.masks_on_delivery = seed % 3 != 0;
             quirks.needs_clear_status = seed % 4 < 2;
             quirks.status = Latency::random(0, 9);
@@ -100,8 +100,8 @@ fn every_latency_and_every_seed() {
                 rig.machine.core.send_nmi();
             }
             run(&rig, 100);
-            for (index, slot) in rig.plan.slots() {
-                let period = slot.period.unwrap();
+            for (index, assignment) in rig.plan.assignments() {
+                let period = assignment.period.unwrap();
                 let seen = rig.seen.borrow();
                 let taken: u64 = seen.samples[index].iter().map(|it| 1 + it.1).sum();
                 assert_eq!(taken, rig.happened(index) / period, "{model:?}");
@@ -124,7 +124,7 @@ fn the_smallest_period_is_two() {
 fn a_passage_that_varies_does_not_pass_for_progress() {
     for model in all() {
         let mut rig = rig(model, "cycles/period=10/");
-        rig.plan.slot_mut(0).unwrap().noise = 40;
+        rig.plan.assignment_mut(0).unwrap().noise = 40;
         rig.start();
         // Dearer than it was when it was measured.
         rig.machine.costs.borrow_mut().exit += 40;
@@ -161,35 +161,35 @@ fn broadwells_instructions_overflow_after_128_at_least() {
 /// for.
 fn shortest_load(model: Model, event: &str) -> u64 {
     let rig = rig(model, event);
-    let slot = rig.plan.slot(0).unwrap();
-    let (register, _) = slot.registers.load(1);
+    let assignment = rig.plan.assignment(0).unwrap();
+    let (register, _) = assignment.registers.load(1);
     let loads = RefCell::new(Vec::new());
     let registers = Watched {
         inner: &rig.machine,
         watch: |access, value: u64| {
             if [Access::Write(register), Access::Try(register)].contains(&access) {
-                let mask = slot.registers.load(1).1;
+                let mask = assignment.registers.load(1).1;
                 loads.borrow_mut().push(value.wrapping_neg() & mask);
             }
             Ok(value)
         },
     };
-    rig.unit.start(&registers, &rig.plan).unwrap();
-    rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+    rig.driver.start(&registers, &rig.plan).unwrap();
+    rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
     let mut accounted = 0;
     rig.machine.run([(cycle(Privilege::User), 1000)], |_, _| {
-        let _ = rig.unit.enter(&registers, &rig.plan);
-        accounted += 1 + rig.unit.overflow(0).missed;
-        rig.unit.leave(&registers, &rig.plan, rig.lvtpc);
+        let _ = rig.driver.on_interrupt(&registers, &rig.plan);
+        accounted += 1 + rig.driver.overflow(0).missed;
+        rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
     });
     let happened = rig.machine.core.counted(rig.counter(0));
-    let due = happened / slot.period.unwrap();
+    let due = happened / assignment.period.unwrap();
     let distance = loads.borrow().iter().min().copied().unwrap();
     assert!(
         accounted <= due && due - accounted <= distance,
         "{accounted} of {due}"
     );
-    assert_eq!(rig.unit.count(&rig.machine.core, &rig.plan, 0), happened);
+    assert_eq!(rig.driver.count(&rig.machine.core, &rig.plan, 0), happened);
     distance
 }
 
@@ -223,11 +223,12 @@ fn a_counter_that_has_gone_round_is_not_read_as_it_is() {
         for step in [1, 3_000_000_000, 5, 700_000_000_000, 1 << 33] {
             run(&rig, step);
             for index in 0..2 {
-                let count = rig.unit.count(&rig.machine.core, &rig.plan, index);
+                let count = rig.driver.count(&rig.machine.core, &rig.plan, index);
                 assert_eq!(count, rig.happened(index));
             }
         }
-        let is_narrow = (0..2).any(|it| rig.plan.slot(it).unwrap().registers.most <= 1 << 39);
+        let is_narrow =
+            (0..2).any(|it| rig.plan.assignment(it).unwrap().registers.max_count <= 1 << 39);
         if is_narrow {
             assert!(rig.machine.core.wraps(rig.counter(0)) > 0);
         }
@@ -243,7 +244,7 @@ fn a_period_longer_than_the_counter_counts() {
         let mut rig = rig(model, "branches:u,instructions:u");
         let periods = [10_000_000_000, 3 << 40];
         for (index, period) in periods.into_iter().enumerate() {
-            rig.plan.slot_mut(index).unwrap().period = Some(period);
+            rig.plan.assignment_mut(index).unwrap().period = Some(period);
         }
         rig.start();
         run(&rig, 35_000_000_000);
@@ -260,10 +261,10 @@ fn a_period_that_ends_where_the_counter_does() {
     for model in narrow().chain(all()) {
         for more in [-1, 0, 2] {
             let mut rig = rig(model.clone(), "cycles:u");
-            let slot = rig.plan.slot_mut(0).unwrap();
-            let most = slot.registers.most;
+            let assignment = rig.plan.assignment_mut(0).unwrap();
+            let most = assignment.registers.max_count;
             let period = most.wrapping_add_signed(more);
-            slot.period = Some(period);
+            assignment.period = Some(period);
             rig.start();
             run(&rig, 2 * most + 10);
             assert_on_time(&rig);
@@ -282,8 +283,8 @@ fn the_registers_are_the_manuals() {
         let capabilities =
             crate::pmu::detect::detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
         for counter in capabilities.unwrap().counters.iter() {
-            let registers = rig.plan.bank.registers(counter);
-            for events in [1, 2, 1000, registers.most - 1, registers.most] {
+            let registers = rig.plan.msrs.registers(counter);
+            for events in [1, 2, 1000, registers.max_count - 1, registers.max_count] {
                 let (register, value) = registers.load(events);
                 core.write(register, value);
                 let raw = core.read(registers.read);

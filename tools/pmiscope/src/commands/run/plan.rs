@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
-use profiler::settings::{Aim, Settings, SourceChoice, Take};
 
 use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;
@@ -136,9 +136,9 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         delivery: arguments.delivery,
         period,
         events: arguments.event,
-        take: match arguments.units {
-            None => Take::Samples,
-            Some(_) => Take::Counts,
+        kind: match arguments.units {
+            None => RunKind::Samples,
+            Some(_) => RunKind::Counts,
         },
         jitter: arguments.jitter.unwrap_or_default(),
         seed: arguments.seed.unwrap_or_default(),

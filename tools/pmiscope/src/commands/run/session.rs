@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use profiler::format::region::RegionError;
 use profiler::format::{Description, Source};
-use profiler::shared::NotShared;
 
 use super::log::{Log, last_line};
 use super::plan::Plan;
@@ -49,7 +49,7 @@ pub(super) struct Session<'run> {
     pub(super) interrupted: Arc<AtomicBool>,
     pub(super) progress: Progress,
     /// Why what looked like rings could not be read.
-    pub(super) not_shared: Option<NotShared>,
+    pub(super) not_shared: Option<RegionError>,
     /// Where `pmiscope ctl` is heard, if there is a place for that.
     pub(super) control: Option<Server>,
 }
@@ -143,7 +143,7 @@ impl<'run> Session<'run> {
         let Some(control) = &mut self.control else {
             return;
         };
-        let run = sampling.map(|it| (it.source, it.collector.requests()));
+        let run = sampling.map(|it| (it.source, it.collector.mailbox()));
         control.serve(run, || match sampling {
             None => "the guest has not begun to sample yet".into(),
             Some(sampling) => status(sampling),

@@ -4,9 +4,9 @@
 mod ratio;
 pub mod text;
 
+use profiler::contract::settings::Settings;
 use profiler::format::{Count, Description};
 use profiler::pmu::multiplex::Reading;
-use profiler::settings::Settings;
 use serde::Serialize;
 
 pub use ratio::Ratio;

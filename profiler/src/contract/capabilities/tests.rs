@@ -2,18 +2,18 @@
 
 use super::*;
 use crate::pmu::detect::{CoreKind, detect};
-use crate::pmu::model::{AmdInterface, Core, Event as Happening, Id, Model};
+use crate::pmu_model::{AmdInterface, Core, Event as Happening, Id, Model};
 use proptest::prelude::*;
 use proptest::strategy::Union;
 
-fn why() -> impl Strategy<Value = Why> {
+fn why() -> impl Strategy<Value = Reason> {
     // What a log keeps of a text.
-    "\\PC{0,60}".prop_map(|text| Why::new(&text))
+    "\\PC{0,60}".prop_map(|text| Reason::new(&text))
 }
 
 fn or_why<T: Clone + std::fmt::Debug + 'static>(
     value: impl Strategy<Value = T> + 'static,
-) -> BoxedStrategy<Result<T, Why>> {
+) -> BoxedStrategy<Result<T, Reason>> {
     prop_oneof![value.prop_map(Ok), why().prop_map(Err)].boxed()
 }
 
@@ -210,7 +210,7 @@ fn lines_are_written_as_documented() {
             "survey: clock tick=instructions",
         ),
         (
-            Line::Hpet(Err(Why::new("no table"))),
+            Line::Hpet(Err(Reason::new("no table"))),
             "survey: hpet none: no table",
         ),
         (
@@ -231,7 +231,7 @@ fn lines_are_written_as_documented() {
         (
             Line::Pmu {
                 core: 0,
-                pmu: Err(Why::new("CPUID announces no counters")),
+                pmu: Err(Reason::new("CPUID announces no counters")),
             },
             "survey: pmu core=0 none: CPUID announces no counters",
         ),
@@ -294,12 +294,12 @@ fn lines_that_are_none_are_refused() {
     }
 }
 
-fn look(core: &Core) -> Found {
+fn look(core: &Core) -> PmuState {
     let capabilities = detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
-    Found::look(core, &capabilities.unwrap()).unwrap()
+    PmuState::probe(core, &capabilities.unwrap()).unwrap()
 }
 
-fn counters_for(event: Named, found: &Found) -> Result<Counters, String> {
+fn counters_for(event: Named, found: &PmuState) -> Result<Counters, String> {
     match Line::event(3, event, found) {
         Line::Event {
             core: 3,

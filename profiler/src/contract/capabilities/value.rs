@@ -3,7 +3,7 @@
 use core::fmt;
 use core::str::Split;
 
-use super::Why;
+use super::Reason;
 use crate::format::{Clock, Delivery, Source, Text};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::Interface;
@@ -70,7 +70,7 @@ impl<'line> Fields<'line> {
     }
 
     /// If the next word is `none`: why; the line ends with that.
-    pub(super) fn none(&mut self) -> Option<Why> {
+    pub(super) fn none(&mut self) -> Option<Reason> {
         let mut ahead = self.clone();
         let why = ahead.flag("none").then(|| ahead.text()).flatten()?;
         *self = ahead;
@@ -94,7 +94,11 @@ impl<'line> Fields<'line> {
 }
 
 /// Writes what there is nothing of, and why.
-pub(super) fn none(f: &mut fmt::Formatter<'_>, what: fmt::Arguments<'_>, why: &Why) -> fmt::Result {
+pub(super) fn none(
+    f: &mut fmt::Formatter<'_>,
+    what: fmt::Arguments<'_>,
+    why: &Reason,
+) -> fmt::Result {
     write!(f, "{what} none")?;
     text(f, why.as_str())
 }

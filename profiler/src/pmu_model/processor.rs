@@ -4,13 +4,13 @@ use core::fmt;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::apic::Interrupt;
+use super::apic::Delivered;
 use super::events::{Cycle, Event, Privilege};
 use super::kinds::Model;
 use super::map::{Register, debug};
 use super::state::State;
 use super::truth::{Context, Deliveries, Id};
-use crate::pmu::registers::{Msr, Refused, Registers, debug_control};
+use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
 
 /// #GP, and what for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -88,7 +88,7 @@ impl Core {
 
     /// The interrupt that the core would take, if interrupts are on or off.
     #[must_use]
-    pub fn pending(&self, interrupts: bool) -> Option<Interrupt> {
+    pub fn pending(&self, interrupts: bool) -> Option<Delivered> {
         self.state.borrow().apic.pending(interrupts)
     }
 
@@ -99,13 +99,13 @@ impl Core {
     }
 
     /// Takes the interrupt that is pending, if one can be taken.
-    pub fn take(&self, interrupts: bool) -> Option<Interrupt> {
+    pub fn take(&self, interrupts: bool) -> Option<Delivered> {
         let state = &mut *self.state.borrow_mut();
         state.apic.take(interrupts, &mut state.truth.deliveries)
     }
 
     /// Takes the NMI that is pending. Panics if there is none or NMIs are blocked.
-    pub fn take_nmi(&self) -> Interrupt {
+    pub fn take_nmi(&self) -> Delivered {
         let nmi = self.take(false);
         nmi.unwrap_or_else(|| self.die("there is no NMI to be taken"))
     }
@@ -272,14 +272,14 @@ impl Core {
     }
 
     /// What the driver reads of IA32_DEBUGCTL.
-    pub(super) fn debug_control(&self) -> Result<u64, Refused> {
+    pub(super) fn debug_control(&self) -> Result<u64, MsrFault> {
         let read = self.rdmsr(debug_control::NUMBER);
         read.map_err(|_| debug_control::REFUSED)
     }
 
     /// The driver writes it, to let counters freeze or not: panics if another bit is not
     /// as it is.
-    pub(super) fn set_debug_control(&self, value: u64) -> Result<(), Refused> {
+    pub(super) fn set_debug_control(&self, value: u64) -> Result<(), MsrFault> {
         let before = self.state.borrow().get(&self.model, Register::DebugControl);
         let others = (before ^ value) & !debug::FREEZE;
         if others != 0 {
@@ -312,21 +312,21 @@ impl Registers for Core {
         }
     }
 
-    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+    fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {
         let read = self.rdmsr(register.number());
-        read.map_err(|_| Refused::of(register))
+        read.map_err(|_| MsrFault::of(register))
     }
 
-    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault> {
         let written = self.wrmsr(register.number(), value);
-        written.map_err(|_| Refused::of(register))
+        written.map_err(|_| MsrFault::of(register))
     }
 
-    fn try_freezes(&self) -> Result<bool, Refused> {
+    fn try_freezes(&self) -> Result<bool, MsrFault> {
         self.debug_control().map(debug_control::freezes)
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
         let before = self.debug_control()?;
         self.set_debug_control(debug_control::with_freezing(before, freezes))
     }

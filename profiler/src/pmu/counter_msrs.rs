@@ -3,11 +3,11 @@
 
 use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
-use super::registers::{Msr, Refused, Registers, amd, fixed, intel};
+use super::registers::{Msr, MsrFault, Registers, amd, fixed, intel};
 
 /// How the counters of a core are reached, and how far they count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Bank {
+pub struct CounterMsrs {
     interface: Interface,
     general_width: u8,
     fixed_width: u8,
@@ -15,7 +15,7 @@ pub struct Bank {
     full_width: bool,
 }
 
-impl Bank {
+impl CounterMsrs {
     /// The registers of a PMU with these `capabilities`; `full_width` says whether
     /// Intel's general counters take writes of their full width.
     #[must_use]
@@ -91,7 +91,7 @@ impl Bank {
     /// is set then, and not afterwards: half of what it counts.
     #[must_use]
     #[inline]
-    pub const fn most(&self, counter: Counter) -> u64 {
+    pub const fn max_count(&self, counter: Counter) -> u64 {
         match self.takes_32_bits(counter) {
             true => 1 << 31,
             false => (self.mask(counter) >> 1) + 1,
@@ -124,7 +124,7 @@ impl Bank {
             mask: self.mask(counter),
             write,
             written,
-            most: self.most(counter),
+            max_count: self.max_count(counter),
         }
     }
 
@@ -164,7 +164,7 @@ impl Bank {
         registers: &R,
         counter: Counter,
         value: u64,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), MsrFault> {
         let (register, written) = self.write(counter);
         registers.try_write(register, value & written)
     }
@@ -199,8 +199,8 @@ pub struct CounterRegisters {
     write: Msr,
     /// The bits that a write takes.
     written: u64,
-    /// As [`Bank::most`].
-    pub most: u64,
+    /// As [`CounterMsrs::most`].
+    pub max_count: u64,
 }
 
 impl CounterRegisters {
@@ -232,7 +232,7 @@ impl GlobalRegisters {
     /// # Errors
     ///
     /// The processor refuses one of them.
-    pub fn try_out<R: Registers>(&self, registers: &R) -> Result<(), Refused> {
+    pub fn try_out<R: Registers>(&self, registers: &R) -> Result<(), MsrFault> {
         let control = registers.try_read(self.control)?;
         registers.try_write(self.control, control)?;
         registers.try_read(self.status)?;
@@ -251,7 +251,7 @@ impl GlobalRegisters {
         &self,
         registers: &R,
         counters: Counters,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), MsrFault> {
         let before = registers.try_read(self.control)?;
         let bits = counters.global_bits();
         let outcome = [before | bits, before & !bits]

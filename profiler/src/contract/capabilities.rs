@@ -39,11 +39,11 @@ use crate::format::{Clock, Delivery, Source, Text};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::{CoreKind, Identity, Interface};
 use crate::pmu::event::{Event, Named, What};
-use crate::pmu::plan::Found;
+use crate::pmu::plan::PmuState;
 use value::Fields;
 
 /// Why something is not there or does not work.
-pub type Why = Text<240>;
+pub type Reason = Text<240>;
 
 /// What each line of a survey begins with.
 pub const PREFIX: &str = "survey: ";
@@ -63,15 +63,15 @@ pub enum Line {
     /// What all cores have in common.
     Machine(Machine),
     /// What a tick is, or why nothing says how long one takes.
-    Clock(Result<Clock, Why>),
+    Clock(Result<Clock, Reason>),
     /// The HPET.
-    Hpet(Result<Hpet, Why>),
+    Hpet(Result<Hpet, Reason>),
     /// A core's performance counters.
     Pmu {
         /// The core.
         core: u32,
         /// What it has.
-        pmu: Result<Pmu, Why>,
+        pmu: Result<Pmu, Reason>,
     },
     /// An event that has a name.
     Event {
@@ -80,7 +80,7 @@ pub enum Line {
         /// The event.
         event: Named,
         /// The free counters of that core that can count it.
-        counters: Result<Counters, Why>,
+        counters: Result<Counters, Reason>,
     },
     /// What came of letting a source interrupt the first core.
     Source {
@@ -89,7 +89,7 @@ pub enum Line {
         /// How it was to interrupt.
         delivery: Delivery,
         /// Whether the interrupt arrived.
-        works: Result<(), Why>,
+        works: Result<(), Reason>,
     },
     /// What `source=auto` takes.
     Auto {
@@ -148,8 +148,8 @@ pub struct Pmu {
 impl Pmu {
     /// What was found, for a survey.
     #[must_use]
-    pub fn new(found: &Found) -> Self {
-        let Found {
+    pub fn new(found: &PmuState) -> Self {
+        let PmuState {
             capabilities,
             busy,
             dead,
@@ -177,17 +177,17 @@ impl Pmu {
 impl Line {
     /// What counts `event` on a core whose PMU was found so: its free counters that can.
     #[must_use]
-    pub fn event(core: u32, event: Named, found: &Found) -> Self {
+    pub fn event(core: u32, event: Named, found: &PmuState) -> Self {
         let counters = match found.capabilities.encode(&Event::new(What::Named(event))) {
-            Err(problem) => Err(Why::formatted(format_args!("{problem}"))),
+            Err(problem) => Err(Reason::formatted(format_args!("{problem}"))),
             Ok(encoding) => {
                 let works = encoding.counters.without(found.dead);
                 match works.without(found.busy) {
                     free if !free.is_empty() => Ok(free),
-                    _ if !works.is_empty() => Err(Why::new(
+                    _ if !works.is_empty() => Err(Reason::new(
                         "the counters that could are in use by firmware or a hypervisor",
                     )),
-                    _ => Err(Why::new(
+                    _ => Err(Reason::new(
                         "the counters that could do not keep what is written to them",
                     )),
                 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::format::description::tests::example;
-use crate::ring::Lost;
+use crate::format::ring::Lost;
 
 /// Zeroed, page-aligned memory.
 struct Memory(Vec<[u8; PAGE]>, usize);
@@ -24,7 +24,7 @@ fn layout_bytes() -> usize {
     let Description {
         cores, ring_words, ..
     } = example();
-    Layout { cores, ring_words }.bytes().unwrap()
+    RegionLayout { cores, ring_words }.bytes().unwrap()
 }
 
 #[test]
@@ -32,9 +32,9 @@ fn what_a_kernel_wrote_the_host_reads() {
     let mut memory = Memory::new(layout_bytes());
     let bytes = memory.bytes(layout_bytes());
     // SAFETY: zeroed, aligned, and alive until the test ends.
-    let kernel = unsafe { Shared::create(bytes, &example()) };
-    // SAFETY: as above; both sides go through `Shared`.
-    let (host, description) = unsafe { Shared::open(bytes) }.unwrap();
+    let kernel = unsafe { Region::create(bytes, &example()) };
+    // SAFETY: as above; both sides go through `Region`.
+    let (host, description) = unsafe { Region::open(bytes) }.unwrap();
     assert_eq!(description, example());
     assert_eq!(host.state(), RunState::Starting);
     for core in 0..4 {
@@ -70,14 +70,14 @@ fn memory_that_is_no_block_says_why() {
     let mut memory = Memory::new(layout_bytes());
     let whole = memory.bytes(layout_bytes());
     // SAFETY: aligned and alive; nothing else refers to it, here and below.
-    let open = |bytes| unsafe { Shared::open(bytes) }.map(|_| ()).unwrap_err();
-    assert_eq!(open(whole), NotShared::Magic);
+    let open = |bytes| unsafe { Region::open(bytes) }.map(|_| ()).unwrap_err();
+    assert_eq!(open(whole), RegionError::Magic);
     // SAFETY: as above, and zeroed.
-    let _ = unsafe { Shared::create(whole, &example()) };
+    let _ = unsafe { Region::create(whole, &example()) };
     let short = memory.bytes(layout_bytes() - PAGE);
-    assert_eq!(open(short), NotShared::Truncated(layout_bytes()));
+    assert_eq!(open(short), RegionError::Truncated(layout_bytes()));
     let less_than_a_page = memory.bytes(100);
-    assert_eq!(open(less_than_a_page), NotShared::Truncated(PAGE));
+    assert_eq!(open(less_than_a_page), RegionError::Truncated(PAGE));
     let page = memory.1 / PAGE;
     let at = memory.1 % PAGE;
     let mut spoil = |offset: usize, byte: u8| {
@@ -85,21 +85,21 @@ fn memory_that_is_no_block_says_why() {
         std::mem::replace(&mut memory.0[page + offset / PAGE][offset % PAGE], byte)
     };
     let version = spoil(16, 77);
-    assert_eq!(open(whole), NotShared::Version(77));
+    assert_eq!(open(whole), RegionError::Version(77));
     spoil(16, version);
     let source = spoil(24 + 24, 99);
     assert_eq!(
         open(whole),
-        NotShared::Description(BadDescription("source"))
+        RegionError::Description(BadDescription("source"))
     );
     spoil(24 + 24, source);
     spoil(15, b'?');
-    assert_eq!(open(whole), NotShared::Magic);
+    assert_eq!(open(whole), RegionError::Magic);
 }
 
 #[test]
 fn a_layout_too_large_for_the_machine_is_refused() {
-    let huge = Layout {
+    let huge = RegionLayout {
         cores: u32::MAX,
         ring_words: 1 << 60,
     };

@@ -30,7 +30,7 @@ fn rearm(core: &Core, events: u64) {
 }
 
 /// The NMI of counter 0.
-const OF_COUNTER_0: Interrupt = Interrupt::Nmi {
+const OF_COUNTER_0: Delivered = Delivered::Nmi {
     overflows: 1,
     foreign: 0,
 };
@@ -134,7 +134,7 @@ fn nmis_are_blocked_until_iret_and_latch_once() {
     core.send_nmi();
     assert!(!core.pending_nmi());
     core.iret();
-    let merged = Interrupt::Nmi {
+    let merged = Delivered::Nmi {
         overflows: 1,
         foreign: 1,
     };
@@ -165,7 +165,7 @@ fn a_vector_waits_for_interrupts_to_be_on() {
     core.write_lvtpc(0x42);
     core.execute(&KERNEL, 1);
     assert_eq!(core.pending(false), None);
-    let expected = Interrupt::Vector {
+    let expected = Delivered::Vector {
         vector: 0x42,
         overflows: 1,
     };

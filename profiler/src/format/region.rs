@@ -14,15 +14,12 @@
 //! Every word that both sides may touch at a time is an atomic; the description
 //! is written before the magic, and the magic is written once.
 
-pub mod control;
-
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as PlainOrdering};
 
-use crate::format::description::{BadDescription, DESCRIPTION_BYTES};
-use crate::format::{Description, VERSION};
-use crate::ring;
+use super::description::{BadDescription, DESCRIPTION_BYTES};
+use super::{Description, Text, VERSION, ring};
 use crate::sync::AtomicU64;
 
 /// Bytes of a page, to which the block is aligned.
@@ -58,8 +55,71 @@ struct HeaderPage {
     state: AtomicU32,
     /// An encoded [`Description`].
     description: [PlainAtomicU64; DESCRIPTION_BYTES / 8],
-    /// What the host asks for meanwhile.
-    control: control::Control,
+    /// Requests of the host.
+    mailbox: MailboxWords,
+}
+
+/// Bytes of the text of a request or an answer.
+pub(crate) const MAILBOX_TEXT_BYTES: usize = 240;
+
+/// The text of a request or an answer.
+pub type MailboxText = Text<MAILBOX_TEXT_BYTES>;
+
+/// The words of the mailbox: what they mean is [`crate::contract::mailbox`]'s. All zero:
+/// there was no request.
+#[derive(Default)]
+#[repr(C)]
+pub struct MailboxWords {
+    /// The number of the newest request, written last; 0: there was none.
+    pub(crate) requested: AtomicU32,
+    /// The number of the newest request that was answered, written last.
+    pub(crate) answered: AtomicU32,
+    /// What is asked for.
+    pub(crate) command: AtomicU32,
+    /// 1 if the answer is a refusal, and the text its reason.
+    pub(crate) refused: AtomicU32,
+    /// 1 once nothing is answered any more.
+    pub(crate) closed: AtomicU32,
+    pub(crate) period: PlainAtomicU64,
+    pub(crate) text: [PlainAtomicU64; MAILBOX_TEXT_BYTES / 8],
+}
+
+impl MailboxWords {
+    /// Zeroes all words.
+    pub(crate) fn clear(&self) {
+        for word in [
+            &self.requested,
+            &self.answered,
+            &self.command,
+            &self.refused,
+            &self.closed,
+        ] {
+            word.store(0, PlainOrdering::Relaxed);
+        }
+        self.period.store(0, PlainOrdering::Relaxed);
+        self.set_text(&MailboxText::EMPTY);
+    }
+
+    pub(crate) fn set_text(&self, text: &MailboxText) {
+        let mut bytes = [0; MAILBOX_TEXT_BYTES];
+        let text = text.as_str().as_bytes();
+        bytes[..text.len()].copy_from_slice(text);
+        for (word, bytes) in self.text.iter().zip(bytes.as_chunks().0) {
+            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
+        }
+    }
+
+    /// The text up to its first zero, or an empty one if that is no UTF-8: the other side
+    /// may have written anything.
+    pub(crate) fn text(&self) -> MailboxText {
+        let mut bytes = [0; MAILBOX_TEXT_BYTES];
+        for (word, bytes) in self.text.iter().zip(bytes.as_chunks_mut().0) {
+            *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
+        }
+        let end = bytes.iter().position(|&byte| byte == 0);
+        let text = core::str::from_utf8(&bytes[..end.unwrap_or(MAILBOX_TEXT_BYTES)]);
+        Text::new(text.unwrap_or_default())
+    }
 }
 
 /// What a core tells of itself beside its samples.
@@ -98,14 +158,14 @@ const _: () = assert!(size_of::<RingPage>() == PAGE);
 
 /// How long a block is and where in it the rings lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Layout {
+pub struct RegionLayout {
     /// Cores, each with a ring.
     pub cores: u32,
     /// Words of each ring, a power of two.
     pub ring_words: u64,
 }
 
-impl Layout {
+impl RegionLayout {
     /// The bytes of the whole block, a multiple of [`PAGE`], or `None` where the
     /// number is too large for the machine.
     #[must_use]
@@ -124,21 +184,21 @@ impl Layout {
 
 /// A block.
 #[derive(Clone, Copy)]
-pub struct Shared<'block> {
+pub struct Region<'block> {
     header: &'block HeaderPage,
     base: NonNull<u8>,
-    layout: Layout,
+    layout: RegionLayout,
 }
 
 // SAFETY: everything behind the references and the pointer is atomics, valid for
 // `'block` on every core (conditions 1 and 2 of the constructors).
-unsafe impl Send for Shared<'_> {}
+unsafe impl Send for Region<'_> {}
 // SAFETY: as above.
-unsafe impl Sync for Shared<'_> {}
+unsafe impl Sync for Region<'_> {}
 
 /// Why memory is not a block that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NotShared {
+pub enum RegionError {
     /// It does not start with the magic.
     Magic,
     /// It is of another version.
@@ -149,7 +209,7 @@ pub enum NotShared {
     Truncated(usize),
 }
 
-impl fmt::Display for NotShared {
+impl fmt::Display for RegionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Magic => f.write_str("no magic"),
@@ -165,9 +225,9 @@ impl fmt::Display for NotShared {
     }
 }
 
-impl core::error::Error for NotShared {}
+impl core::error::Error for RegionError {}
 
-impl<'block> Shared<'block> {
+impl<'block> Region<'block> {
     /// Makes a block out of memory that holds anything: the description and empty
     /// rings; then the magic, which lets a reader in.
     ///
@@ -179,11 +239,11 @@ impl<'block> Shared<'block> {
     /// # Safety
     ///
     /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
-    /// 2. From now on it is accessed through `Shared` only, by this program and by
+    /// 2. From now on it is accessed through `Region` only, by this program and by
     ///    any other that maps it.
     #[must_use]
     pub unsafe fn create(memory: NonNull<[u8]>, description: &Description) -> Self {
-        let layout = Layout {
+        let layout = RegionLayout {
             cores: description.cores,
             ring_words: description.ring_words,
         };
@@ -202,7 +262,7 @@ impl<'block> Shared<'block> {
             layout,
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
-        header.control.clear();
+        header.mailbox.clear();
         shared.set_state(RunState::Starting);
         for core in 0..layout.cores {
             shared.clear_ring_page(core);
@@ -222,7 +282,7 @@ impl<'block> Shared<'block> {
     ///
     /// # Errors
     ///
-    /// [`NotShared`] says why the memory is none.
+    /// [`RegionError`] says why the memory is none.
     ///
     /// # Panics
     ///
@@ -232,38 +292,38 @@ impl<'block> Shared<'block> {
     ///
     /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
     /// 2. While it does, no reference to any of it exists in this program other
-    ///    than through `Shared`. (Another program, the guest, may write anything
+    ///    than through `Region`. (Another program, the guest, may write anything
     ///    to it at any time: every access is atomic and every value is checked.)
-    pub unsafe fn open(memory: NonNull<[u8]>) -> Result<(Self, Description), NotShared> {
+    pub unsafe fn open(memory: NonNull<[u8]>) -> Result<(Self, Description), RegionError> {
         let base = memory.cast::<u8>();
         assert!(base.addr().get().is_multiple_of(PAGE), "block not aligned");
         if memory.len() < PAGE {
-            return Err(NotShared::Truncated(PAGE));
+            return Err(RegionError::Truncated(PAGE));
         }
         // SAFETY: aligned, a page long (checked), valid for `'block` (1), and any
         // bytes are valid atomics.
         let header = unsafe { base.cast::<HeaderPage>().as_ref() };
         for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
             if word.load(PlainOrdering::Acquire) != u64::from_le_bytes(*bytes) {
-                return Err(NotShared::Magic);
+                return Err(RegionError::Magic);
             }
         }
         let version = header.version.load(PlainOrdering::Relaxed);
         if version != VERSION {
-            return Err(NotShared::Version(version));
+            return Err(RegionError::Version(version));
         }
         let mut bytes = [0; DESCRIPTION_BYTES];
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks_mut().0) {
             *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
         }
-        let description = Description::decode(&bytes).map_err(NotShared::Description)?;
-        let layout = Layout {
+        let description = Description::decode(&bytes).map_err(RegionError::Description)?;
+        let layout = RegionLayout {
             cores: description.cores,
             ring_words: description.ring_words,
         };
         let needed = layout.bytes().unwrap_or(usize::MAX);
         if needed > memory.len() {
-            return Err(NotShared::Truncated(needed));
+            return Err(RegionError::Truncated(needed));
         }
         let shared = Self {
             header,
@@ -292,10 +352,11 @@ impl<'block> Shared<'block> {
             .store(state as u32, PlainOrdering::Release);
     }
 
-    /// Where the host asks for things, and the kernel answers.
+    /// The words by which the host asks a running kernel for something, and the kernel
+    /// answers.
     #[must_use]
-    pub fn requests(&self) -> &'block control::Control {
-        &self.header.control
+    pub fn mailbox(&self) -> &'block MailboxWords {
+        &self.header.mailbox
     }
 
     /// Cores, each with a ring.

@@ -18,7 +18,7 @@ fn every_word_is_taken() {
         delivery: Delivery::Irq,
         period: Some(100),
         events: EventList::parse("cycles:k,slots").ok(),
-        take: Take::Counts,
+        kind: RunKind::Counts,
         jitter: 10,
         seed: 7,
         workload: "hash",
@@ -122,22 +122,22 @@ proptest! {
         let names: Vec<_> = SourceChoice::NAMES.split(", ").collect();
         // The first two may be a performance counter.
         let source = if counting.is_some() { source % 2 } else { source };
-        let take = match counting {
-            Some((_, true, ..)) => Take::Counts,
-            _ => Take::Samples,
+        let kind = match counting {
+            Some((_, true, ..)) => RunKind::Counts,
+            _ => RunKind::Samples,
         };
         let settings = Settings {
             source: SourceChoice::from_name(names[source]).unwrap(),
             delivery: if irq { Delivery::Irq } else { Delivery::Nmi },
             period,
             events: counting.map(|(events, ..)| events),
-            take,
+            kind,
             jitter: counting.map_or(0, |(_, _, jitter, _)| jitter),
             seed: counting.map_or(0, |(.., seed)| seed),
             workload: &workload,
             samples,
-            units: match take {
-                Take::Counts => units,
+            units: match kind {
+                RunKind::Counts => units,
                 _ => Settings::DEFAULT_UNITS,
             },
             ring_bytes: 1 << ring,

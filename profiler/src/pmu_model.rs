@@ -46,9 +46,9 @@ mod state;
 mod tests;
 mod truth;
 
-pub use apic::Interrupt;
+pub use apic::Delivered;
 pub use events::{Cycle, Event, Privilege};
-pub use kinds::{Above, Amd, AmdInterface, Freezing, Intel, Kind, Latency, Model, Quirks};
-pub use machine::{Costs, Interruptible, Machine};
-pub use processor::{Core, Fault, Snapshot};
-pub use truth::{Context, Deliveries, Id};
+pub use kinds::{Above, AmdInterface, Freezing, Kind, Latency, Model};
+pub use machine::{Costs, Machine};
+pub use processor::{Core, Snapshot};
+pub use truth::{Context, Id};

@@ -107,17 +107,17 @@ impl fmt::Display for Aim {
 
 /// What a run takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Take {
+pub enum RunKind {
     /// Samples, one each so many events or ticks.
     #[default]
     Samples,
     /// How many events there are while the workload runs, and no samples.
     Counts,
-    /// What the machine has to sample by, and no samples: see [`crate::survey`].
+    /// What the machine has to sample by, and no samples: see [`crate::contract::capabilities`].
     Survey,
 }
 
-impl Take {
+impl RunKind {
     /// What the word `take=` takes.
     pub const NAMES: &'static str = "samples, counts, survey";
 
@@ -133,7 +133,7 @@ impl Take {
     }
 }
 
-impl fmt::Display for Take {
+impl fmt::Display for RunKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Samples => "samples",
@@ -157,7 +157,7 @@ pub struct Settings<'a> {
     /// `event=`: what the performance counters count. `None`: what suits the machine.
     pub events: Option<EventList>,
     /// `take=`: samples, counts of events, or a survey.
-    pub take: Take,
+    pub kind: RunKind,
     /// `jitter=`: by how much of its period, in percent, each of a counter's
     /// overflows may come earlier or later, at random, so that it does not keep step
     /// with what it samples.
@@ -202,7 +202,7 @@ impl Default for Settings<'_> {
             delivery: Delivery::Nmi,
             period: None,
             events: None,
-            take: Take::Samples,
+            kind: RunKind::Samples,
             jitter: 0,
             seed: 0,
             workload: "mix",
@@ -320,7 +320,7 @@ impl<'a> Settings<'a> {
             } else {
                 settings.set(key, value).map_err(bad)?;
             }
-            if matches!(key, "event" | "jitter" | "seed") || settings.take == Take::Counts {
+            if matches!(key, "event" | "jitter" | "seed") || settings.kind == RunKind::Counts {
                 of_pmu = of_pmu.or(Some(word));
             }
             if key == "units" {
@@ -332,7 +332,7 @@ impl<'a> Settings<'a> {
                 word,
                 problem: Problem::NeedsPmu,
             }),
-            (_, Some(word)) if settings.take != Take::Counts => Err(BadWord {
+            (_, Some(word)) if settings.kind != RunKind::Counts => Err(BadWord {
                 word,
                 problem: Problem::NeedsCounts,
             }),
@@ -351,7 +351,9 @@ impl<'a> Settings<'a> {
                     Delivery::from_name(value).ok_or(Problem::NotOneOf(Delivery::NAMES))?;
             }
             "period" => self.period = Some(number(value, Self::PERIODS)?),
-            "take" => self.take = Take::from_name(value).ok_or(Problem::NotOneOf(Take::NAMES))?,
+            "take" => {
+                self.kind = RunKind::from_name(value).ok_or(Problem::NotOneOf(RunKind::NAMES))?
+            }
             "jitter" => self.jitter = number(value, Self::JITTER)?,
             "seed" => self.seed = number(value, 0..=u64::MAX)?,
             "workload" => self.workload = value,
@@ -393,8 +395,8 @@ impl fmt::Display for Settings<'_> {
         if let Some(events) = &self.events {
             write!(f, " event={events}")?;
         }
-        if self.take != Take::Samples {
-            write!(f, " take={}", self.take)?;
+        if self.kind != RunKind::Samples {
+            write!(f, " take={}", self.kind)?;
         }
         if self.jitter != 0 {
             write!(f, " jitter={}", self.jitter)?;
@@ -403,7 +405,7 @@ impl fmt::Display for Settings<'_> {
             write!(f, " seed={}", self.seed)?;
         }
         write!(f, " workload={} samples={}", self.workload, self.samples)?;
-        if self.take == Take::Counts {
+        if self.kind == RunKind::Counts {
             write!(f, " units={}", self.units)?;
         }
         write!(f, " ring={}", self.ring_bytes)?;

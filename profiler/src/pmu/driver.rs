@@ -4,7 +4,7 @@
 //!
 //! A period is so many events *of the interrupted code*. The counters are stopped
 //! while the handler works, and what they count on the way into it and out of it, the
-//! *passage*, is taken off. So each event has a position: how many of it the
+//! *overhead*, is taken off. So each event has a position: how many of it the
 //! interrupted code has had since the start.
 //!
 //! Overflows are due at positions that are fixed from the start on: at the period, at
@@ -29,18 +29,18 @@
 //!
 //! All state is in atomics which the core alone writes, and any of the functions may
 //! be interrupted by an NMI whose handler calls them. While one of them is at work,
-//! [`Unit::enter`] says so and touches nothing; the one that was interrupted sees
+//! [`PmuDriver::on_interrupt`] says so and touches nothing; the one that was interrupted sees
 //! what the NMI came for, as it looks at the counters itself.
 
 use core::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence,
 };
 
-use super::bank::Bank;
+use super::counter_msrs::CounterMsrs;
 use super::counters::Counter;
 use super::event::MAX_EVENTS;
-use super::plan::{Plan, Slot};
-use super::registers::{Msr, Refused, Registers, intel, lvt};
+use super::plan::{Assignment, Plan};
+use super::registers::{Msr, MsrFault, Registers, intel, lvt};
 
 /// Where an event stands.
 #[derive(Default, Debug)]
@@ -80,15 +80,15 @@ struct Saved {
 /// A core's PMU. Used on that core alone; a use may interrupt another, but then ends
 /// before that goes on.
 #[derive(Default, Debug)]
-pub struct Unit {
+pub struct PmuDriver {
     running: AtomicBool,
     /// One of the functions is at work on the registers.
     busy: AtomicBool,
     /// Interrupts that may be on their way though what they come for was seen.
-    owed: AtomicU32,
+    stale_interrupts: AtomicU32,
     /// Handlers that found a counter gone round, since the interrupted code has moved.
     stalls: AtomicU32,
-    /// Events whose counters [`Unit::pass`] has found gone round: their interrupt is on
+    /// Events whose counters [`PmuDriver::on_foreign_nmi`] has found gone round: their interrupt is on
     /// its way.
     passed: AtomicU16,
     /// In the global control register, the bits of counters that are not ours.
@@ -101,13 +101,13 @@ pub struct Unit {
 
 /// What an interrupt is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Entered {
+pub enum Interrupt {
     /// Nothing is counted.
     Off,
     /// It came while the PMU was being worked on, by what it has interrupted.
     Busy,
     /// These events have overflowed; there may be none. Counters are stopped, until
-    /// [`Unit::leave`].
+    /// [`PmuDriver::resume`].
     Stopped(Overflows, Cause),
 }
 
@@ -155,11 +155,11 @@ pub struct Overflow {
 
 /// How many handlers in a row may find a counter gone round, and the interrupted code
 /// where it was, by coincidence.
-const ROUNDS_AT_REST: u32 = 2;
+const MAX_STALLS: u32 = 2;
 /// How often what a counter is loaded with beyond what is left is doubled at most.
-const MOST_DOUBLINGS: u32 = 6;
+const MAX_BACKOFF_SHIFT: u32 = 6;
 /// How often an acknowledged status may show something anew.
-const ROUNDS: u32 = 8;
+const MAX_RETRIES: u32 = 8;
 
 /// A seed as a state of the random numbers, which must not be zero: neighbours are far
 /// apart (the finalizer of `SplitMix64`).
@@ -173,14 +173,14 @@ const fn scattered(seed: u64) -> u64 {
     }
 }
 
-impl Unit {
+impl PmuDriver {
     /// Programs the running core by `plan`. The counters stand still until
-    /// [`Self::leave`], which is to follow.
+    /// [`Self::resume`], which is to follow.
     ///
     /// # Errors
     ///
     /// The processor refuses a value. Everything is as it was before.
-    pub fn start<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
+    pub fn start<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
         self.busy.store(true, Relaxed);
         let outcome = self.save(registers, plan).and_then(|()| {
             self.program(registers, plan)
@@ -188,7 +188,7 @@ impl Unit {
         });
         match outcome {
             Ok(()) => {
-                self.owed.store(0, Relaxed);
+                self.stale_interrupts.store(0, Relaxed);
                 self.running.store(true, Relaxed);
             }
             Err(_) => self.busy.store(false, Relaxed),
@@ -199,16 +199,16 @@ impl Unit {
     /// Stops counting, and brings all registers back to what they held before the
     /// start. What was counted can be read still.
     pub fn stop<R: Registers>(&self, registers: &R, plan: &Plan) {
-        let was_busy = self.occupy();
+        let was_busy = self.set_busy();
         if !self.running.load(Relaxed) {
             self.busy.store(was_busy, Relaxed);
             return;
         }
         plan.stop(registers, self.others.load(Relaxed));
-        for (index, slot) in plan.slots() {
-            self.advance(registers, index, slot, 0);
+        for (index, assignment) in plan.assignments() {
+            self.advance(registers, index, assignment, 0);
         }
-        self.settle(registers, plan);
+        self.ack_overflows(registers, plan);
         self.restore(registers, plan);
         self.running.store(false, Relaxed);
         self.busy.store(false, Relaxed);
@@ -218,65 +218,65 @@ impl Unit {
     /// that have overflowed, and says what is due next. The same for an NMI that is
     /// not the PMU's, or may not be.
     #[inline]
-    pub fn enter<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
-        self.come_in(registers, plan, true)
+    pub fn on_interrupt<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
+        self.stop_and_collect(registers, plan, true)
     }
 
     /// The same where overflows do not come by such an interrupt as this one: what has
     /// overflowed stays due, for the one that does.
     #[cold]
     #[inline(never)]
-    pub fn pass<R: Registers>(&self, registers: &R, plan: &Plan) -> Entered {
-        self.come_in(registers, plan, false)
+    pub fn on_foreign_nmi<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
+        self.stop_and_collect(registers, plan, false)
     }
 
     #[inline(always)] // else the hot one of the two is as slow as both
-    fn come_in<R: Registers>(&self, registers: &R, plan: &Plan, takes: bool) -> Entered {
-        if self.occupy() {
-            return Entered::Busy;
+    fn stop_and_collect<R: Registers>(&self, registers: &R, plan: &Plan, takes: bool) -> Interrupt {
+        if self.set_busy() {
+            return Interrupt::Busy;
         }
         if !self.running.load(Relaxed) {
             self.busy.store(false, Relaxed);
-            return Entered::Off;
+            return Interrupt::Off;
         }
         plan.stop(registers, self.others.load(Relaxed));
         let mut rounds = Overflows::default();
         let mut has_moved = false;
-        for (index, slot) in plan.slots() {
-            let (own, is_round) = self.advance(registers, index, slot, slot.passage);
-            has_moved |= own > slot.noise;
+        for (index, assignment) in plan.assignments() {
+            let (own, is_round) = self.advance(registers, index, assignment, assignment.overhead);
+            has_moved |= own > assignment.noise;
             rounds.0 |= u16::from(is_round) << index;
         }
-        let push = self.push(has_moved, !rounds.is_empty());
+        let shift = self.backoff_shift(has_moved, !rounds.is_empty());
         rounds.0 |= self.passed.load(Relaxed);
         self.passed.store(if takes { 0 } else { rounds.0 }, Relaxed);
         let has_gone_round = !rounds.is_empty();
         let mut overflows = Overflows::default();
-        for (index, slot) in plan.slots() {
+        for (index, assignment) in plan.assignments() {
             let is_round = rounds.0 >> index & 1 != 0;
-            if is_round && takes && self.is_due(index, slot) {
+            if is_round && takes && self.is_due(index, assignment) {
                 overflows.0 |= 1 << index;
             }
-            if is_round || slot.passage != 0 {
-                self.aim(index, slot, push);
-                self.load(registers, index, slot);
+            if is_round || assignment.overhead != 0 {
+                self.compute_reload(index, assignment, shift);
+                self.load(registers, index, assignment);
             }
         }
         // Each counter that has gone round interrupts, and this interrupt is one of them.
         // What is on its way still finds nothing. They may merge, so it is not a sum.
-        let owed = self.owed.load(Relaxed);
-        let cause = match (takes, has_gone_round, owed) {
+        let stale_interrupts = self.stale_interrupts.load(Relaxed);
+        let cause = match (takes, has_gone_round, stale_interrupts) {
             (true, true, _) => Cause::Counter,
             (true, false, 1..) => Cause::Late,
             (true, false, 0) | (false, ..) => Cause::Other,
         };
-        let owed = owed.saturating_sub(takes.into());
-        let owed = owed.max(rounds.0.count_ones());
-        self.owed.store(owed, Relaxed);
-        Entered::Stopped(overflows, cause)
+        let stale_interrupts = stale_interrupts.saturating_sub(takes.into());
+        let stale_interrupts = stale_interrupts.max(rounds.0.count_ones());
+        self.stale_interrupts.store(stale_interrupts, Relaxed);
+        Interrupt::Stopped(overflows, cause)
     }
 
-    /// What is known of an overflow that [`Self::enter`] has found.
+    /// What is known of an overflow that [`Self::on_interrupt`] has found.
     #[must_use]
     #[inline]
     pub fn overflow(&self, event: usize) -> Overflow {
@@ -290,20 +290,20 @@ impl Unit {
     /// The last step of the handler, and of the start: the counters go on. Interrupts
     /// are delivered as the entry `lvtpc` of the local vector table says.
     #[inline]
-    pub fn leave<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: u32) {
+    pub fn resume<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: u32) {
         if !self.running.load(Relaxed) {
             // The handler has stopped it.
             return;
         }
         // An entry that is unmasked while the status shows an overflow interrupts for it
         // anew (Haswell and later).
-        self.settle(registers, plan);
+        self.ack_overflows(registers, plan);
         // Hardware masks the entry when it delivers, some hypervisors do not.
         registers.write_lvtpc(lvtpc);
         // An overflow that showed meanwhile has found it masked, and would stay in the
         // status for good, where it keeps all others from interrupting.
-        self.settle(registers, plan);
-        self.go(registers, plan);
+        self.ack_overflows(registers, plan);
+        self.enable(registers, plan);
     }
 
     /// Events of the interrupted code since the start.
@@ -311,7 +311,7 @@ impl Unit {
     /// Where the counters run, it is as of some instruction in here.
     pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
         let progress = &self.progress[event];
-        let Some(slot) = plan.slot(event) else {
+        let Some(assignment) = plan.assignment(event) else {
             return 0;
         };
         if !self.running.load(Relaxed) {
@@ -319,12 +319,12 @@ impl Unit {
         }
         // A handler in between moves all of it on. It does not come each time.
         let mut position = 0;
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_RETRIES {
             let (before, raw) = (progress.position.load(Relaxed), progress.raw.load(Relaxed));
             compiler_fence(core::sync::atomic::Ordering::SeqCst);
-            let now = registers.read(slot.registers.read);
+            let now = registers.read(assignment.registers.read);
             compiler_fence(core::sync::atomic::Ordering::SeqCst);
-            position = before + (now.wrapping_sub(raw) & slot.registers.mask);
+            position = before + (now.wrapping_sub(raw) & assignment.registers.mask);
             if progress.raw.load(Relaxed) == raw && progress.position.load(Relaxed) == before {
                 break;
             }
@@ -355,19 +355,19 @@ impl Unit {
     /// again: each brings the next interrupt. One more handler comes of the last round
     /// and puts things right, unless interrupts are so slow that more are on their way.
     #[inline]
-    fn push(&self, has_moved: bool, has_gone_round: bool) -> u32 {
+    fn backoff_shift(&self, has_moved: bool, has_gone_round: bool) -> u32 {
         let stalls = match has_moved {
             true => 0,
             false => self.stalls.load(Relaxed) + u32::from(has_gone_round),
         };
         self.stalls.store(stalls, Relaxed);
-        match has_gone_round || stalls > ROUNDS_AT_REST {
+        match has_gone_round || stalls > MAX_STALLS {
             true => stalls,
             false => 0,
         }
     }
 
-    /// Notes what the counter of an event has counted, `passage` of it on the way from
+    /// Notes what the counter of an event has counted, `overhead` of it on the way from
     /// and to the handler. Gives what of it is the interrupted code's, and whether the
     /// counter has gone round.
     #[inline]
@@ -375,33 +375,33 @@ impl Unit {
         &self,
         registers: &R,
         index: usize,
-        slot: &Slot,
-        passage: u64,
+        assignment: &Assignment,
+        overhead: u64,
     ) -> (u64, bool) {
         let progress = &self.progress[index];
-        let raw = registers.read(slot.registers.read);
-        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & slot.registers.mask;
+        let raw = registers.read(assignment.registers.read);
+        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
         progress.raw.store(raw, Relaxed);
         let position = progress.position.load(Relaxed);
-        let own = counted.saturating_sub(passage);
+        let own = counted.saturating_sub(overhead);
         progress.position.store(position + own, Relaxed);
         // It was loaded with that many below zero.
         let loaded = progress.loaded.load(Relaxed);
-        let since = raw.wrapping_add(loaded) & slot.registers.mask;
+        let since = raw.wrapping_add(loaded) & assignment.registers.mask;
         (own, since >= loaded)
     }
 
     /// The counter of an event has gone round: gives whether an overflow was due, and
     /// says where the next one is.
     #[inline]
-    fn is_due(&self, index: usize, slot: &Slot) -> bool {
+    fn is_due(&self, index: usize, assignment: &Assignment) -> bool {
         let progress = &self.progress[index];
-        let Some(period) = slot.period else {
+        let Some(period) = assignment.period else {
             return false;
         };
         let position = progress.position.load(Relaxed);
         let target = progress.target.load(Relaxed);
-        if position.saturating_add(slot.tolerance) < target {
+        if position.saturating_add(assignment.tolerance) < target {
             return false;
         }
         let last = progress.last.swap(position, Relaxed);
@@ -416,29 +416,31 @@ impl Unit {
         due += missed * period;
         progress.missed.store(missed, Relaxed);
         progress.due.store(due, Relaxed);
-        progress.target.store(self.displaced(due, slot), Relaxed);
+        progress
+            .target
+            .store(self.displaced(due, assignment), Relaxed);
         true
     }
 
     /// Says what to load so that the next overflow interrupts at its target; no further
     /// than the counter counts, and later if the interrupted code does not move.
     #[inline]
-    fn aim(&self, index: usize, slot: &Slot, push: u32) {
+    fn compute_reload(&self, index: usize, assignment: &Assignment, shift: u32) {
         let progress = &self.progress[index];
         let position = progress.position.load(Relaxed);
-        let most = slot.registers.most;
-        let events = match slot.period {
+        let most = assignment.registers.max_count;
+        let events = match assignment.period {
             None => most,
             Some(_) => {
                 let left = progress.target.load(Relaxed).saturating_sub(position);
-                let more = match push {
+                let more = match shift {
                     0 => 0,
                     // At first as much as keeps it from going round on the way to the
                     // next handler.
-                    doublings => (slot.passage + 1) << doublings.min(MOST_DOUBLINGS) >> 1,
+                    doublings => (assignment.overhead + 1) << doublings.min(MAX_BACKOFF_SHIFT) >> 1,
                 };
-                let events = left.max(1) + slot.lead + more;
-                events.max(slot.least).min(most)
+                let events = left.max(1) + assignment.arm_latency + more;
+                events.max(assignment.min_count).min(most)
             }
         };
         progress.loaded.store(events, Relaxed);
@@ -446,26 +448,26 @@ impl Unit {
 
     /// Loads the counter of an event, which stands still, with what is next.
     #[inline]
-    fn load<R: Registers>(&self, registers: &R, index: usize, slot: &Slot) {
-        let (register, value) = self.loading(index, slot);
+    fn load<R: Registers>(&self, registers: &R, index: usize, assignment: &Assignment) {
+        let (register, value) = self.loading(index, assignment);
         registers.write(register, value);
     }
 
     /// The register that loads the counter, and the value: it is taken to have been
     /// written.
     #[inline]
-    fn loading(&self, index: usize, slot: &Slot) -> (Msr, u64) {
+    fn loading(&self, index: usize, assignment: &Assignment) -> (Msr, u64) {
         let progress = &self.progress[index];
         let loaded = progress.loaded.load(Relaxed);
-        let raw = loaded.wrapping_neg() & slot.registers.mask;
+        let raw = loaded.wrapping_neg() & assignment.registers.mask;
         progress.raw.store(raw, Relaxed);
-        slot.registers.load(loaded)
+        assignment.registers.load(loaded)
     }
 
     /// A position near `due`, at random if the event has jitter.
     #[inline]
-    fn displaced(&self, due: u64, slot: &Slot) -> u64 {
-        if slot.jitter == 0 {
+    fn displaced(&self, due: u64, assignment: &Assignment) -> u64 {
+        if assignment.jitter == 0 {
             return due;
         }
         // xorshift64 (Marsaglia, "Xorshift RNGs"): never 0 if it did not start there.
@@ -474,17 +476,17 @@ impl Unit {
         random ^= random >> 7;
         random ^= random << 17;
         self.random.store(random, Relaxed);
-        due - slot.jitter + random % (2 * slot.jitter + 1)
+        due - assignment.jitter + random % (2 * assignment.jitter + 1)
     }
 
     /// Acknowledges what the status shows of our counters, which stand still, until it
     /// shows nothing more.
     #[inline]
-    fn settle<R: Registers>(&self, registers: &R, plan: &Plan) {
+    fn ack_overflows<R: Registers>(&self, registers: &R, plan: &Plan) {
         let Some(global) = &plan.global else {
             return;
         };
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_RETRIES {
             if !global.acknowledge(registers, plan.counters) {
                 break;
             }
@@ -494,7 +496,7 @@ impl Unit {
     /// Keeps nested handlers from the registers. Gives whether they were kept already. What
     /// is looked at before is not to be trusted: one may come in between.
     #[inline]
-    fn occupy(&self) -> bool {
+    fn set_busy(&self) -> bool {
         let was_busy = self.busy.load(Relaxed);
         self.busy.store(true, Relaxed);
         compiler_fence(core::sync::atomic::Ordering::SeqCst);
@@ -503,10 +505,10 @@ impl Unit {
 
     /// Lets the counters go on. An overflow may interrupt from there on, even within.
     #[inline]
-    fn go<R: Registers>(&self, registers: &R, plan: &Plan) {
+    fn enable<R: Registers>(&self, registers: &R, plan: &Plan) {
         self.busy.store(false, Relaxed);
         compiler_fence(core::sync::atomic::Ordering::SeqCst);
-        plan.go(registers, self.others.load(Relaxed));
+        plan.enable(registers, self.others.load(Relaxed));
         if !self.running.load(Relaxed) {
             // A nested handler has stopped it before it was let go.
             self.busy.store(true, Relaxed);
@@ -517,9 +519,9 @@ impl Unit {
     }
 
     /// Notes what the registers hold that `plan` changes.
-    fn save<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
+    fn save<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
         let saved = &self.saved;
-        let bank = &plan.bank;
+        let msrs = &plan.msrs;
         let control = match &plan.global {
             Some(global) => registers.try_read(global.control)?,
             None => 0,
@@ -534,13 +536,13 @@ impl Unit {
             let fixed = registers.try_read(intel::FIXED_CONTROL)?;
             saved.fixed_control.store(fixed, Relaxed);
         }
-        if bank.has_freeze() {
+        if msrs.has_freeze() {
             saved.freezes.store(registers.try_freezes()?, Relaxed);
         }
-        for (index, slot) in plan.slots() {
-            let counter = registers.try_read(slot.registers.read)?;
+        for (index, assignment) in plan.assignments() {
+            let counter = registers.try_read(assignment.registers.read)?;
             saved.counters[index].store(counter, Relaxed);
-            if let Some(select) = slot.registers.select {
+            if let Some(select) = assignment.registers.select {
                 let select = registers.try_read(select)?;
                 saved.selects[index].store(select, Relaxed);
             }
@@ -549,8 +551,8 @@ impl Unit {
     }
 
     /// Programs the counters, which do not count yet.
-    fn program<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), Refused> {
-        let bank = &plan.bank;
+    fn program<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
+        let msrs = &plan.msrs;
         // Stopped first, and nothing delivered: a select that is written counts at once
         // where the global control has its bit set, as it has after a reset.
         registers.write_lvtpc(lvt::MASKED | lvt::NMI);
@@ -561,7 +563,7 @@ impl Unit {
         self.stalls.store(0, Relaxed);
         self.passed.store(0, Relaxed);
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
-        for (index, slot) in plan.slots() {
+        for (index, assignment) in plan.assignments() {
             let progress = &self.progress[index];
             for zero in [
                 &progress.position,
@@ -572,62 +574,62 @@ impl Unit {
             ] {
                 zero.store(0, Relaxed);
             }
-            self.schedule_first(index, slot);
-            let (register, value) = self.loading(index, slot);
+            self.schedule_first(index, assignment);
+            let (register, value) = self.loading(index, assignment);
             registers.try_write(register, value)?;
-            match slot.counter {
+            match assignment.counter {
                 Counter::General(number) => {
                     let control = match plan.global.is_some() {
-                        true => slot.control,
+                        true => assignment.control,
                         // By itself it would count from here on.
-                        false => slot.control & !super::registers::select::ENABLE,
+                        false => assignment.control & !super::registers::select::ENABLE,
                     };
-                    registers.try_write(bank.event_select(number), control)?;
+                    registers.try_write(msrs.event_select(number), control)?;
                 }
                 Counter::Fixed(number) => {
-                    fixed_control &= !Bank::fixed_field(number);
-                    fixed_control |= slot.control << (4 * number);
+                    fixed_control &= !CounterMsrs::fixed_field(number);
+                    fixed_control |= assignment.control << (4 * number);
                 }
             }
         }
         if plan.counters.fixed != 0 {
             registers.try_write(intel::FIXED_CONTROL, fixed_control)?;
         }
-        if bank.has_freeze() && self.saved.freezes.load(Relaxed) {
+        if msrs.has_freeze() && self.saved.freezes.load(Relaxed) {
             registers.try_set_freezing(false)?;
         }
         Ok(())
     }
 
     /// The first overflow is due after the period.
-    fn schedule_first(&self, index: usize, slot: &Slot) {
+    fn schedule_first(&self, index: usize, assignment: &Assignment) {
         let progress = &self.progress[index];
-        let period = slot.period.unwrap_or(0);
+        let period = assignment.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
-        let target = self.displaced(period, slot);
+        let target = self.displaced(period, assignment);
         progress.target.store(target, Relaxed);
-        self.aim(index, slot, 0);
+        self.compute_reload(index, assignment, 0);
     }
 
     /// Brings back what [`Self::save`] has noted. Counters stand still.
     fn restore<R: Registers>(&self, registers: &R, plan: &Plan) {
         let saved = &self.saved;
-        let bank = &plan.bank;
+        let msrs = &plan.msrs;
         // What was taken before cannot be refused now; and there is nothing to be done
         // if it is.
-        for (index, slot) in plan.slots() {
-            if let Some(select) = slot.registers.select {
+        for (index, assignment) in plan.assignments() {
+            if let Some(select) = assignment.registers.select {
                 let before = saved.selects[index].load(Relaxed);
                 let _ = registers.try_write(select, before);
             }
             let counter = saved.counters[index].load(Relaxed);
-            let _ = bank.try_set(registers, slot.counter, counter);
+            let _ = msrs.try_set(registers, assignment.counter, counter);
         }
         if plan.counters.fixed != 0 {
             let fixed = saved.fixed_control.load(Relaxed);
             let _ = registers.try_write(intel::FIXED_CONTROL, fixed);
         }
-        if bank.has_freeze() && saved.freezes.load(Relaxed) {
+        if msrs.has_freeze() && saved.freezes.load(Relaxed) {
             let _ = registers.try_set_freezing(true);
         }
         if let Some(global) = &plan.global {

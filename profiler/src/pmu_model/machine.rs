@@ -2,13 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::apic::Interrupt;
+use super::apic::Delivered;
 use super::events::{Cycle, Event, Privilege};
 use super::kinds::Latency;
 use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
-use crate::pmu::registers::{Msr, Refused, Registers, debug_control};
+use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
 
 /// What of the driver's costs time, in cycles of the kernel.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Machine {
     pub fn run<'a>(
         &self,
         program: impl IntoIterator<Item = (Cycle<'a>, u64)>,
-        mut handler: impl FnMut(&Self, Interrupt),
+        mut handler: impl FnMut(&Self, Delivered),
     ) {
         for (cycle, cycles) in program {
             let mut left = cycles;
@@ -98,7 +98,7 @@ impl Machine {
     /// Takes all interrupts that can be taken.
     ///
     /// Panics if there is no end of them.
-    pub fn take_all(&self, interrupts: bool, mut handler: impl FnMut(&Self, Interrupt)) {
+    pub fn take_all(&self, interrupts: bool, mut handler: impl FnMut(&Self, Delivered)) {
         let mut in_a_row = 0;
         while let Some(interrupt) = self.core.take(interrupts) {
             in_a_row += 1;
@@ -113,7 +113,7 @@ impl Machine {
     /// The registers for code of the driver outside of its handler, which can be
     /// interrupted before each access and after it. An NMI that comes while the
     /// machine itself is used there waits for [`Self::run`].
-    pub const fn interruptible<H: Fn(&Self, Interrupt)>(
+    pub const fn interruptible<H: Fn(&Self, Delivered)>(
         &self,
         interrupts: bool,
         handler: H,
@@ -126,13 +126,13 @@ impl Machine {
     }
 
     /// Entry, handler, exit.
-    fn dispatch(&self, interrupt: Interrupt, handler: &mut impl FnMut(&Self, Interrupt)) {
+    fn dispatch(&self, interrupt: Delivered, handler: &mut impl FnMut(&Self, Delivered)) {
         let before = self.core.set_context(Context::Handler);
         let Costs { entry, exit, .. } = *self.costs.borrow();
         self.spend(entry + self.slack());
         handler(self, interrupt);
         self.spend(exit + self.slack());
-        if let Interrupt::Vector { .. } = interrupt {
+        if let Delivered::Vector { .. } = interrupt {
             self.core.end_of_interrupt();
         }
         self.core.set_context(before);
@@ -180,22 +180,22 @@ impl Registers for Machine {
         self.core.write(register, value);
     }
 
-    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+    fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {
         self.pay();
         self.core.try_read(register)
     }
 
-    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault> {
         self.pay();
         self.core.try_write(register, value)
     }
 
-    fn try_freezes(&self) -> Result<bool, Refused> {
+    fn try_freezes(&self) -> Result<bool, MsrFault> {
         self.pay();
         self.core.try_freezes()
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
         self.pay();
         let before = self.core.debug_control()?;
         self.pay();
@@ -222,7 +222,7 @@ pub struct Interruptible<'a, H> {
     handler: H,
 }
 
-impl<H: Fn(&Machine, Interrupt)> Interruptible<'_, H> {
+impl<H: Fn(&Machine, Delivered)> Interruptible<'_, H> {
     /// Makes an access. Its cycles pass before interrupts are taken, so that they can
     /// come right before it takes effect, and right after.
     fn access<T>(&self, access: impl FnOnce(&Core) -> T) -> T {
@@ -234,7 +234,7 @@ impl<H: Fn(&Machine, Interrupt)> Interruptible<'_, H> {
     }
 }
 
-impl<H: Fn(&Machine, Interrupt)> Registers for Interruptible<'_, H> {
+impl<H: Fn(&Machine, Delivered)> Registers for Interruptible<'_, H> {
     fn read(&self, register: Msr) -> u64 {
         self.access(|core| core.read(register))
     }
@@ -243,19 +243,19 @@ impl<H: Fn(&Machine, Interrupt)> Registers for Interruptible<'_, H> {
         self.access(|core| core.write(register, value));
     }
 
-    fn try_read(&self, register: Msr) -> Result<u64, Refused> {
+    fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {
         self.access(|core| core.try_read(register))
     }
 
-    fn try_write(&self, register: Msr, value: u64) -> Result<(), Refused> {
+    fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault> {
         self.access(|core| core.try_write(register, value))
     }
 
-    fn try_freezes(&self) -> Result<bool, Refused> {
+    fn try_freezes(&self) -> Result<bool, MsrFault> {
         self.access(Core::try_freezes)
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), Refused> {
+    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
         let before = self.access(Core::debug_control)?;
         let after = debug_control::with_freezing(before, freezes);
         self.access(|core| core.set_debug_control(after))

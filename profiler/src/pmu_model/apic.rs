@@ -8,7 +8,7 @@ use super::truth::Deliveries;
 
 /// An interrupt that the core takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Interrupt {
+pub enum Delivered {
     /// An NMI. What it came of only the test can know.
     Nmi {
         /// The counters whose overflows it stands for, by their bits in the global
@@ -26,7 +26,7 @@ pub enum Interrupt {
     },
 }
 
-impl Interrupt {
+impl Delivered {
     /// The overflows that it stands for.
     #[must_use]
     pub const fn overflows(self) -> u64 {
@@ -54,11 +54,11 @@ pub(super) struct Apic {
     lvtpc: u32,
     /// The NMI that is pending. There is one latch: what comes while it is set adds
     /// nothing.
-    nmi: Option<Interrupt>,
+    nmi: Option<Delivered>,
     /// An NMI was taken and no IRET was executed since.
     nmi_blocked: bool,
     /// The vector that is pending (in the IRR).
-    vector: Option<Interrupt>,
+    vector: Option<Delivered>,
     /// The vector in service (in the ISR).
     in_service: Option<u8>,
 }
@@ -114,7 +114,7 @@ impl Apic {
         };
         match pending {
             Some(
-                Interrupt::Nmi { overflows: all, .. } | Interrupt::Vector { overflows: all, .. },
+                Delivered::Nmi { overflows: all, .. } | Delivered::Vector { overflows: all, .. },
             ) => {
                 *all |= overflows;
                 counts.merged += 1;
@@ -122,10 +122,10 @@ impl Apic {
             None => {
                 *pending = Some(if is_nmi {
                     let foreign = 0;
-                    Interrupt::Nmi { overflows, foreign }
+                    Delivered::Nmi { overflows, foreign }
                 } else {
                     let vector = self.lvtpc.to_le_bytes()[0];
-                    Interrupt::Vector { vector, overflows }
+                    Delivered::Vector { vector, overflows }
                 });
                 counts.latched += 1;
             }
@@ -139,9 +139,9 @@ impl Apic {
     pub(super) fn send_nmi(&mut self, counts: &mut Deliveries) {
         counts.foreign += 1;
         match &mut self.nmi {
-            Some(Interrupt::Nmi { foreign, .. }) => *foreign += 1,
+            Some(Delivered::Nmi { foreign, .. }) => *foreign += 1,
             _ => {
-                self.nmi = Some(Interrupt::Nmi {
+                self.nmi = Some(Delivered::Nmi {
                     overflows: 0,
                     foreign: 1,
                 });
@@ -150,22 +150,22 @@ impl Apic {
     }
 
     /// What the core takes next, if interrupts are on or off.
-    pub(super) fn pending(&self, interrupts: bool) -> Option<Interrupt> {
+    pub(super) fn pending(&self, interrupts: bool) -> Option<Delivered> {
         let nmi = self.nmi.filter(|_| !self.nmi_blocked);
         let takes_vector = interrupts && self.in_service.is_none();
         nmi.or(self.vector.filter(|_| takes_vector))
     }
 
     /// The core takes it.
-    pub(super) fn take(&mut self, interrupts: bool, counts: &mut Deliveries) -> Option<Interrupt> {
+    pub(super) fn take(&mut self, interrupts: bool, counts: &mut Deliveries) -> Option<Delivered> {
         let taken = self.pending(interrupts)?;
         match taken {
-            Interrupt::Nmi { .. } => {
+            Delivered::Nmi { .. } => {
                 self.nmi = None;
                 self.nmi_blocked = true;
                 counts.nmis += 1;
             }
-            Interrupt::Vector { vector, .. } => {
+            Delivered::Vector { vector, .. } => {
                 self.vector = None;
                 self.in_service = Some(vector);
                 counts.interrupts += 1;

@@ -118,7 +118,7 @@ pub struct Lost;
 /// There may be any number of `Writer`s for one ring as long as all of them are
 /// used by the same core (or the same thread, in a test): that is what "nested"
 /// means. The type is not `Sync`-restricted, because an NMI handler has to reach
-/// it through shared state; [`crate::shared`] states the condition.
+/// it through shared state; [`crate::format::region`] states the condition.
 #[derive(Clone, Copy)]
 pub struct Writer<'ring> {
     control: &'ring Control,
