@@ -97,7 +97,11 @@ impl<'region> Mailbox<'region> {
                 command::PERIOD
             }
             Request::Events(events) => {
-                self.words.set_text(&whole(events)?);
+                let text = whole(events)?;
+                // A kernel that has closed the mailbox may have left a reason there.
+                if self.words.closed.load(Ordering::Acquire) == 0 {
+                    self.words.set_text(&text);
+                }
                 command::EVENTS
             }
         };

@@ -42,6 +42,8 @@ pub enum RunState {
     Failed = 3,
     /// The cores sample nothing until the host asks for it.
     Paused = 4,
+    /// The kernel refuses the run: see [`Region::refusal`].
+    Refused = 5,
 }
 
 /// The header page.
@@ -59,10 +61,64 @@ struct HeaderPage {
     mailbox: MailboxWords,
 }
 
+impl HeaderPage {
+    /// Lets readers in: all else is written.
+    fn publish(&self) {
+        self.version.store(VERSION, PlainOrdering::Relaxed);
+        for (word, bytes) in self.magic.iter().zip(MAGIC.as_chunks().0) {
+            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Release);
+        }
+    }
+
+    /// Checks that the page is a header of this version.
+    fn check(&self) -> Result<(), RegionError> {
+        for (word, bytes) in self.magic.iter().zip(MAGIC.as_chunks().0) {
+            if word.load(PlainOrdering::Acquire) != u64::from_le_bytes(*bytes) {
+                return Err(RegionError::Magic);
+            }
+        }
+        match self.version.load(PlainOrdering::Relaxed) {
+            VERSION => Ok(()),
+            other => Err(RegionError::Version(other)),
+        }
+    }
+
+    /// The reason has the words of the mailbox's answers: a refused run gives none.
+    fn refuse(&self, reason: &str) {
+        self.mailbox.closed.store(1, PlainOrdering::Release);
+        self.mailbox.set_text(&Text::new(reason));
+        let refused = RunState::Refused as u32;
+        self.state.store(refused, PlainOrdering::Release);
+    }
+
+    fn refusal(&self) -> Option<MailboxText> {
+        let state = self.state.load(PlainOrdering::Acquire);
+        (state == RunState::Refused as u32).then(|| self.mailbox.text())
+    }
+}
+
+/// The header page at the start of `memory`.
+///
+/// # Panics
+///
+/// If the memory is not aligned to a page.
+///
+/// # Safety
+///
+/// The memory is a page long or longer, and valid for reads and writes as long as
+/// `'block` lasts.
+unsafe fn header_of<'block>(memory: NonNull<[u8]>) -> &'block HeaderPage {
+    let base = memory.cast::<HeaderPage>();
+    assert!(base.is_aligned(), "block not aligned");
+    // SAFETY: aligned (asserted), long enough and valid (the caller's promise), and any
+    // bytes are valid atomics.
+    unsafe { base.as_ref() }
+}
+
 /// Bytes of the text of a request or an answer.
 pub(crate) const MAILBOX_TEXT_BYTES: usize = 240;
 
-/// The text of a request or an answer.
+/// The text of a request, an answer, or a refusal of the run.
 pub type MailboxText = Text<MAILBOX_TEXT_BYTES>;
 
 /// The words of the mailbox: what they mean is [`crate::contract::mailbox`]'s. All zero:
@@ -207,6 +263,8 @@ pub enum RegionError {
     Description(BadDescription),
     /// It is shorter than its description says: so many bytes are needed.
     Truncated(usize),
+    /// The kernel has refused the run: see [`Region::refusal_in`].
+    Refused,
 }
 
 impl fmt::Display for RegionError {
@@ -221,6 +279,7 @@ impl fmt::Display for RegionError {
             Self::Truncated(needed) => {
                 write!(f, "the rings need {needed} bytes, the memory ends before")
             }
+            Self::Refused => f.write_str("the kernel has refused the run"),
         }
     }
 }
@@ -247,18 +306,15 @@ impl<'block> Region<'block> {
             cores: description.cores,
             ring_words: description.ring_words,
         };
-        let base = memory.cast::<u8>();
-        assert!(base.addr().get().is_multiple_of(PAGE), "block not aligned");
         assert!(
             layout.bytes().is_some_and(|bytes| bytes <= memory.len()),
             "block too short"
         );
-        // SAFETY: the block is aligned and long enough (asserted), valid for
-        // `'block` (1), and any bytes are valid atomics.
-        let header = unsafe { base.cast::<HeaderPage>().as_ref() };
+        // SAFETY: the block is long enough (asserted), valid for `'block` (1).
+        let header = unsafe { header_of::<'block>(memory) };
         let shared = Self {
             header,
-            base,
+            base: memory.cast(),
             layout,
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
@@ -271,11 +327,50 @@ impl<'block> Region<'block> {
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks().0) {
             word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
         }
-        header.version.store(VERSION, PlainOrdering::Relaxed);
-        for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
-            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Release);
-        }
+        header.publish();
         shared
+    }
+
+    /// Makes a block out of one page that holds anything, to say no more than that the
+    /// run is refused, and why: for a kernel that cannot make the run's own region.
+    /// What has a region already calls [`Self::refuse`].
+    ///
+    /// # Panics
+    ///
+    /// If the memory is shorter than a page, or not aligned to one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::create`], as long as the program runs.
+    pub unsafe fn create_refused(memory: NonNull<[u8]>, reason: &str) {
+        assert!(memory.len() >= PAGE, "block too short");
+        // SAFETY: a page long (asserted), valid (the caller's promise).
+        let header = unsafe { header_of(memory) };
+        header.magic[0].store(0, PlainOrdering::Relaxed);
+        header.mailbox.clear();
+        header.refuse(reason);
+        header.publish();
+    }
+
+    /// The reason of a refusal, if the memory is a block whose kernel has refused the
+    /// run: that of [`Self::refuse`] or [`Self::create_refused`].
+    ///
+    /// # Panics
+    ///
+    /// If the memory is not aligned to a page.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::open`].
+    #[must_use]
+    pub unsafe fn refusal_in(memory: NonNull<[u8]>) -> Option<MailboxText> {
+        if memory.len() < PAGE {
+            return None;
+        }
+        // SAFETY: a page long (checked), valid (the caller's promise).
+        let header = unsafe { header_of(memory) };
+        header.check().ok()?;
+        header.refusal()
     }
 
     /// Opens a block that a kernel made.
@@ -295,22 +390,14 @@ impl<'block> Region<'block> {
     ///    than through `Region`. (Another program, the guest, may write anything
     ///    to it at any time: every access is atomic and every value is checked.)
     pub unsafe fn open(memory: NonNull<[u8]>) -> Result<(Self, Description), RegionError> {
-        let base = memory.cast::<u8>();
-        assert!(base.addr().get().is_multiple_of(PAGE), "block not aligned");
         if memory.len() < PAGE {
             return Err(RegionError::Truncated(PAGE));
         }
-        // SAFETY: aligned, a page long (checked), valid for `'block` (1), and any
-        // bytes are valid atomics.
-        let header = unsafe { base.cast::<HeaderPage>().as_ref() };
-        for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
-            if word.load(PlainOrdering::Acquire) != u64::from_le_bytes(*bytes) {
-                return Err(RegionError::Magic);
-            }
-        }
-        let version = header.version.load(PlainOrdering::Relaxed);
-        if version != VERSION {
-            return Err(RegionError::Version(version));
+        // SAFETY: a page long (checked), valid for `'block` (1).
+        let header = unsafe { header_of::<'block>(memory) };
+        header.check()?;
+        if header.refusal().is_some() {
+            return Err(RegionError::Refused);
         }
         let mut bytes = [0; DESCRIPTION_BYTES];
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks_mut().0) {
@@ -327,7 +414,7 @@ impl<'block> Region<'block> {
         }
         let shared = Self {
             header,
-            base,
+            base: memory.cast(),
             layout,
         };
         Ok((shared, description))
@@ -341,6 +428,7 @@ impl<'block> Region<'block> {
             1 => RunState::Sampling,
             2 => RunState::Finished,
             4 => RunState::Paused,
+            5 => RunState::Refused,
             _ => RunState::Failed,
         }
     }
@@ -350,6 +438,18 @@ impl<'block> Region<'block> {
         self.header
             .state
             .store(state as u32, PlainOrdering::Release);
+    }
+
+    /// Kernel: refuses the run, for a reason that the host shows. What does not fit into
+    /// [`MailboxText`] is cut. No request is answered any more.
+    pub fn refuse(&self, reason: &str) {
+        self.header.refuse(reason);
+    }
+
+    /// Host: why the kernel refuses the run, if it does.
+    #[must_use]
+    pub fn refusal(&self) -> Option<MailboxText> {
+        self.header.refusal()
     }
 
     /// The words by which the host asks a running kernel for something, and the kernel
