@@ -1,8 +1,8 @@
 //! The command line.
 
+mod capabilities;
 mod machine;
 mod stat;
-mod survey;
 
 use std::path::PathBuf;
 
@@ -15,9 +15,9 @@ use crate::exit;
 use crate::flame::Root;
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use capabilities::CapabilitiesArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
-pub use survey::SurveyArgs;
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -55,11 +55,11 @@ pub enum Command {
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(Box<CtlArgs>),
     /// List the events that can be counted in the machine, and the sources that work there
-    #[command(after_help = survey::LIST_EXAMPLES)]
-    List(SurveyArgs),
+    #[command(after_help = capabilities::LIST_EXAMPLES)]
+    List(CapabilitiesArgs),
     /// Say what there is to sample by, and what to change to have something better
-    #[command(after_help = survey::DOCTOR_EXAMPLES)]
-    Doctor(SurveyArgs),
+    #[command(after_help = capabilities::DOCTOR_EXAMPLES)]
+    Doctor(CapabilitiesArgs),
 }
 
 const RUN_EXAMPLES: &str = "\

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod capabilities;
 mod chain;
 mod cli;
 mod collect;
@@ -38,7 +39,6 @@ mod flame;
 pub mod profile;
 pub mod qemu;
 mod report;
-mod survey;
 #[warn(missing_docs)]
 pub mod symbols;
 mod units;
@@ -74,7 +74,7 @@ pub mod internals {
     pub use crate::symbols::elf::entry_of;
 
     pub mod collect {
-        pub use crate::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
+        pub use crate::collect::{Collector, InheritedFile, Mapping, Search, find, guest_memory};
     }
 
     pub mod flame {
@@ -83,8 +83,8 @@ pub mod internals {
 
     pub mod qemu {
         pub use crate::qemu::emulator::{Choice, Qemu, has_lab};
+        pub use crate::qemu::guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
         pub use crate::qemu::machine::{Boot, Machine};
-        pub use crate::qemu::process::{Process, WhenEnded};
     }
 
     pub mod report {

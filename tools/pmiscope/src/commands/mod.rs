@@ -1,11 +1,11 @@
 //! The subcommands.
 
+mod capabilities;
 mod ctl;
 mod doctor;
 mod list;
 mod run;
 mod show;
-mod survey;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -21,7 +21,7 @@ use crate::exit::Exit;
 pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
-        Command::Stat(arguments) => run::stat::stat(arguments),
+        Command::Stat(arguments) => run::stat(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),

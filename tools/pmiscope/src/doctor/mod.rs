@@ -6,8 +6,8 @@ pub mod host;
 
 use serde::Serialize;
 
+use crate::capabilities::json::Document;
 use crate::report::text::{WIDTH, wrap};
-use crate::survey::json::Surveyed;
 
 /// How good something is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -78,7 +78,7 @@ pub struct Diagnosis {
     /// The end of the guest's log, if it has failed.
     pub log: Vec<String>,
     /// What the guest has said, as far as it came; null if none was started.
-    pub survey: Option<Surveyed>,
+    pub survey: Option<Document>,
 }
 
 /// Columns of the verdict, and of the topic.

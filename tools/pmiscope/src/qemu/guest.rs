@@ -1,12 +1,13 @@
 //! A guest from its start to its end: the one way in which commands and tests run QEMU.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use profiler::format::Description;
-use profiler::shared::{NotShared, Shared};
+use profiler::format::region::{Region, RegionError};
 
 use super::log::{Log, last_line};
 use super::{Machine, Process, Qemu, WhenEnded};
@@ -88,7 +89,7 @@ pub trait Observer<'memory> {
     /// # Errors
     ///
     /// Errors end the guest.
-    fn on_region(&mut self, region: Shared<'memory>, description: &Description) -> Result<Look> {
+    fn on_region(&mut self, region: Region<'memory>, description: &Description) -> Result<Look> {
         let _ = (region, description);
         Ok(Look::Active)
     }
@@ -115,15 +116,17 @@ pub struct Ended {
 pub struct Guest<'memory> {
     memory: &'memory GuestMemory,
     process: Process,
-    /// QEMU's command line, the program left out.
+    program: PathBuf,
     arguments: Vec<String>,
     log: Log,
     /// What QEMU prints.
     messages: File,
     /// The region, once it is found.
-    region: Option<Shared<'memory>>,
+    region: Option<Region<'memory>>,
+    /// Why the kernel refuses the run, if it made a region for that alone.
+    refusal: Option<String>,
     /// Why what looks like a region cannot be read.
-    unreadable: Option<NotShared>,
+    unreadable: Option<RegionError>,
 }
 
 impl<'memory> Guest<'memory> {
@@ -142,10 +145,12 @@ impl<'memory> Guest<'memory> {
         Ok(Self {
             memory,
             process,
+            program: qemu.program.clone(),
             arguments: shown.map(|word| word.into_owned()).collect(),
             log: Log::new(serial.file),
             messages: messages.file,
             region: None,
+            refusal: None,
             unreadable: None,
         })
     }
@@ -154,6 +159,12 @@ impl<'memory> Guest<'memory> {
     #[must_use]
     pub fn arguments(&self) -> &[String] {
         &self.arguments
+    }
+
+    /// QEMU's command line.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        format!("{} {}", self.program.display(), self.arguments.join(" "))
     }
 
     /// Follows the guest until it ends, or until a limit or the observer ends it.
@@ -220,11 +231,22 @@ impl<'memory> Guest<'memory> {
                 self.unreadable = Some(problem);
                 Ok(Look::Idle)
             }
+            Search::Refused(reason) => {
+                self.refusal = Some(reason);
+                Ok(Look::Idle)
+            }
             Search::Found(region, description) => {
                 self.region = Some(region);
                 observer.on_region(region, &description)
             }
         }
+    }
+
+    /// Why the kernel refuses the run, if its region says so.
+    fn refusal(&self) -> Option<String> {
+        let of_region = self.region.and_then(|region| region.refusal());
+        let of_region = of_region.map(|reason| reason.as_str().to_owned());
+        of_region.or_else(|| self.refusal.clone())
     }
 
     /// Maps QEMU's exit to an outcome and a message.
@@ -233,6 +255,7 @@ impl<'memory> Guest<'memory> {
             observer.on_line(&line);
         }
         let known = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let refusal = self.refusal();
         let message = match exited.outcome {
             Outcome::Finished => match self.unreadable {
                 Some(problem) if self.region.is_none() => problem.to_string(),
@@ -242,6 +265,11 @@ impl<'memory> Guest<'memory> {
             Outcome::QemuFailed => match last_line(&self.messages) {
                 line if line.is_empty() => exited.status,
                 line => format!("{}; {line}", exited.status),
+            },
+            Outcome::BadCommandLine | Outcome::SamplingUnavailable => match refusal {
+                Some(reason) => reason,
+                // A kernel of an older library says it in its log only.
+                None => known(self.log.refusal()),
             },
             _ => known(self.log.error()),
         };

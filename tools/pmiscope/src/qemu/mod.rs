@@ -1,6 +1,8 @@
 //! QEMU: which one, how it is started, how it ends.
 
 pub(crate) mod emulator;
+pub(crate) mod guest;
+mod log;
 pub(crate) mod machine;
 mod probe;
 pub(crate) mod process;
@@ -9,6 +11,7 @@ mod version;
 pub use emulator::{Emulator, PmuModel};
 
 pub(crate) use emulator::{BadQemu, Choice, Qemu, has_lab};
+pub(crate) use guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
 pub(crate) use machine::{Boot, HPET_TIMERS, Machine};
 pub(crate) use probe::KVM_MACHINE;
 pub(crate) use process::{Process, WhenEnded};

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Qemu;
+use super::log::last_line;
 use crate::collect::{log_file, system};
 
 /// The options of a machine whose processor is the host's, with its PMU.
@@ -63,15 +63,4 @@ impl Qemu {
         process.wait()?;
         Ok(None)
     }
-}
-
-/// The last line of what QEMU has said, without what could reprogram a terminal.
-fn last_line(messages: &File) -> String {
-    let mut said = [0; 4096];
-    // What cannot be read is not said.
-    let length = messages.read_at(&mut said, 0).unwrap_or(0);
-    let said = String::from_utf8_lossy(&said[..length]);
-    let line = said.lines().rfind(|line| !line.trim().is_empty());
-    let shown = line.unwrap_or_default().chars();
-    shown.filter(|c| !c.is_control()).collect()
 }

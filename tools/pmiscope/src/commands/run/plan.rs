@@ -14,7 +14,7 @@ use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
-use crate::qemu::{Boot, Choice, PmuModel, Qemu, has_lab};
+use crate::qemu::{Boot, Choice, Limits, Machine, PmuModel, Qemu, has_lab};
 use crate::symbols::{self, BuildId};
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -42,23 +42,12 @@ const DETERMINISTIC_SAMPLES: u64 = 100_000;
 
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
-    /// The performance counters that QEMU is to have, if it has any.
-    pub(super) pmu: Option<PmuModel>,
-    pub(super) mode: Mode,
-    pub(super) cores: u32,
-    pub(super) memory: u64,
-    pub(super) boot: Boot,
-    pub(super) firmware: Option<PathBuf>,
-    /// Whether the kernel may choose the HPET.
-    pub(super) hpet: bool,
+    pub(super) machine: Machine,
     /// The ELF file of the kernel, for its symbols.
     pub(super) kernel: Vec<u8>,
     pub(super) build_id: BuildId,
     pub(super) output: PathBuf,
-    /// How long a guest may be silent.
-    pub(super) patience: Duration,
-    /// How long the run may take.
-    pub(super) time_limit: Option<Duration>,
+    pub(super) limits: Limits,
     pub(super) verbose: bool,
 }
 
@@ -66,41 +55,44 @@ impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
-        let machine = &arguments.machine;
-        let kernel_path = built(machine.kernel.as_deref(), "kernel")?;
+        let wanted = &arguments.machine;
+        let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let kernel = fs::read(&kernel_path)
             .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
         let build_id = symbols::build_id(&kernel)
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
-        let (choice, pmu) = emulator(machine, arguments.iso.is_some(), has_lab)?;
+        let (choice, pmu) = emulator(wanted, arguments.iso.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
-        may_accelerate(machine.mode, &qemu)?;
+        may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
         let (base, ring) = match arguments.iso {
             None => (BASE_MEMORY, settings.ring_bytes),
             Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
         };
-        let needed = base + u64::from(machine.smp) * (ring + CORE_MEMORY);
+        let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
         let memory = arguments.memory.unwrap_or(needed);
         let boot = match &arguments.iso {
             Some(image) => Boot::Iso(readable(image)?),
             None => Boot::Loader {
-                loader: built(machine.loader.as_deref(), "loader")?,
+                loader: built(wanted.loader.as_deref(), "loader")?,
                 kernel: kernel_path,
                 command_line: settings.to_string(),
             },
         };
         let firmware = arguments.firmware.as_deref().map(readable).transpose()?;
-        Ok(Self {
-            qemu,
+        let machine = Machine {
+            mode: wanted.mode,
             pmu,
-            mode: machine.mode,
-            cores: machine.smp,
+            cores: wanted.smp,
             memory,
             boot,
             firmware,
             hpet: arguments.iso.is_some() || may_use_hpet(&settings),
+        };
+        Ok(Self {
+            qemu,
+            machine,
             kernel,
             build_id,
             output: match &arguments.output {
@@ -110,9 +102,12 @@ impl Plan {
                     Some(_) => "stat.pmi",
                 }),
             },
-            patience: Duration::from_secs(arguments.timeout),
-            time_limit: arguments.time_limit.map(Duration::from_secs),
-            verbose: machine.verbose,
+            limits: Limits {
+                silence: Duration::from_secs(arguments.timeout),
+                silence_means: "no sample and no line of the log",
+                total: arguments.time_limit.map(Duration::from_secs),
+            },
+            verbose: wanted.verbose,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! A survey for programs. What is not known is null.
+//! Capabilities for programs. What is not known is null.
 
 use profiler::contract::capabilities::{self, Reason};
 use profiler::format::{Delivery, Source};
@@ -6,21 +6,17 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
 use serde::Serialize;
 
-use super::{OfCores, Survey, bits, name};
+use super::{Capabilities, OfCores, bits, name};
 
-/// A survey: the keys of the JSON.
+/// The keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
-pub struct Surveyed {
-    /// What is missing in it, if anything is.
+pub struct Document {
+    /// What is missing, if anything is.
     pub incomplete: Option<String>,
     /// The first core's processor.
     pub processor: Option<Processor>,
-    /// Cores online.
-    pub cores: Option<u32>,
-    /// `xapic` or `x2apic`.
-    pub apic: Option<&'static str>,
-    /// Whether the time stamp counter runs at a constant rate.
-    pub invariant_tsc: Option<bool>,
+    #[serde(flatten)]
+    pub machine: Machine,
     /// What a tick is: `instructions` or `time`.
     pub clock: Option<Outcome<&'static str>>,
     pub hpet: Option<Outcome<Hpet>>,
@@ -29,9 +25,20 @@ pub struct Surveyed {
     /// The events that have a name.
     pub events: Vec<Event>,
     /// What came of trying the sources.
-    pub sources: Vec<Tried>,
+    pub sources: Vec<Attempt>,
     /// What `--source auto` takes.
     pub auto: Auto,
+}
+
+/// What all cores have in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Cores online.
+    pub cores: Option<u32>,
+    /// `xapic` or `x2apic`.
+    pub apic: Option<&'static str>,
+    /// Whether the time stamp counter runs at a constant rate.
+    pub invariant_tsc: Option<bool>,
 }
 
 /// What is there, or why it is not: one of the two is null.
@@ -147,7 +154,7 @@ pub struct EventCounters {
 
 /// What came of trying a source.
 #[derive(Clone, Debug, Serialize)]
-pub struct Tried {
+pub struct Attempt {
     pub name: &'static str,
     /// How it was to interrupt.
     pub delivery: &'static str,
@@ -165,41 +172,42 @@ pub struct Auto {
     pub irq: Option<&'static str>,
 }
 
-impl From<&Survey> for Surveyed {
-    fn from(survey: &Survey) -> Self {
-        let machine = survey.machine();
-        let auto = |delivery| survey.auto(delivery).flatten().map(Source::name);
+impl From<&Capabilities> for Document {
+    fn from(capabilities: &Capabilities) -> Self {
+        let machine = capabilities.machine();
+        let auto = |delivery| capabilities.auto(delivery).source().map(Source::name);
         Self {
-            incomplete: survey.incomplete(),
-            processor: survey.processor().map(|(identity, called)| Processor {
-                name: called.as_str().into(),
-                vendor: name(identity.vendor),
-                family: identity.family,
-                model: identity.model,
-                hypervisor: identity.hypervisor.map(name),
-            }),
-            cores: machine.map(|machine| machine.cores),
-            apic: machine.map(|machine| match machine.is_x2apic {
-                true => "x2apic",
-                false => "xapic",
-            }),
-            invariant_tsc: machine.map(|machine| machine.has_invariant_tsc),
-            clock: survey
+            incomplete: capabilities.incomplete(),
+            processor: capabilities
+                .processor()
+                .map(|(identity, called)| Processor {
+                    name: called.as_str().into(),
+                    vendor: name(identity.vendor),
+                    family: identity.family,
+                    model: identity.model,
+                    hypervisor: identity.hypervisor.map(name),
+                }),
+            machine: Machine {
+                cores: machine.map(|machine| machine.cores),
+                apic: machine.map(|machine| if machine.is_x2apic { "x2apic" } else { "xapic" }),
+                invariant_tsc: machine.map(|machine| machine.has_invariant_tsc),
+            },
+            clock: capabilities
                 .clock()
                 .map(|clock| Outcome::new(clock, profiler::format::Clock::name)),
-            hpet: survey.hpet().map(|hpet| {
+            hpet: capabilities.hpet().map(|hpet| {
                 Outcome::new(hpet, |hpet| Hpet {
                     timers: hpet.timers,
                     messages: hpet.messages,
                     period_fs: hpet.period,
                 })
             }),
-            pmus: survey.pmus().into_iter().map(Into::into).collect(),
+            pmus: capabilities.pmus().into_iter().map(Into::into).collect(),
             events: Named::ALL
                 .into_iter()
-                .map(|event| self::event(survey, event))
+                .map(|event| self::event(capabilities, event))
                 .collect(),
-            sources: survey.tried().map(Into::into).collect(),
+            sources: capabilities.attempts().map(Into::into).collect(),
             auto: Auto {
                 nmi: auto(Delivery::Nmi),
                 irq: auto(Delivery::Irq),
@@ -208,8 +216,8 @@ impl From<&Survey> for Surveyed {
     }
 }
 
-fn event(survey: &Survey, event: Named) -> Event {
-    let groups = survey.event(event);
+fn event(capabilities: &Capabilities, event: Named) -> Event {
+    let groups = capabilities.event(event);
     Event {
         name: event.name(),
         aliases: &event.names()[1..],
@@ -245,13 +253,13 @@ impl From<OfCores<Result<capabilities::Pmu, Reason>>> for Pmu {
     }
 }
 
-impl From<super::Tried> for Tried {
-    fn from(tried: super::Tried) -> Self {
+impl From<super::Attempt> for Attempt {
+    fn from(attempt: super::Attempt) -> Self {
         Self {
-            name: tried.source.name(),
-            delivery: tried.delivery.name(),
-            works: tried.works.is_ok(),
-            why: tried.works.err().map(|why| why.as_str().into()),
+            name: attempt.source.name(),
+            delivery: attempt.delivery.name(),
+            works: attempt.works.is_ok(),
+            why: attempt.works.err().map(|why| why.as_str().into()),
         }
     }
 }

@@ -18,9 +18,9 @@ Examples:
 
 Exit status 0 if sampling is possible, 1 if not.";
 
-/// The machine that is surveyed, and how that is shown.
+/// The machine that is probed, and how the result is shown.
 #[derive(Args, Debug)]
-pub struct SurveyArgs {
+pub struct CapabilitiesArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
 
