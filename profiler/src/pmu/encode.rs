@@ -300,7 +300,7 @@ const fn family_15h_counters(event: u16) -> u32 {
         0x0db..=0x0df | 0x1d6 | 0x1d8 => 0b11_1111,
         0x1c0 => 0b11_1000,
         _ => match event & 0xf0 {
-            // The floating-point driver.
+            // The floating-point unit.
             0x00 | 0x10 => 0b11_1000,
             // The cache that two cores share, fetching and decoding.
             0x60..=0x90 | 0xd0 => 0b111,

@@ -92,7 +92,7 @@ impl Named {
             Self::CacheMisses => &["cache-misses"],
             Self::Branches => &["branches", "branch-instructions"],
             Self::BranchMisses => &["branch-misses"],
-            Self::Slots => &["assignments", "topdown.assignments"],
+            Self::Slots => &["slots", "topdown.slots"],
             Self::StalledFrontend => &["stalled-cycles-frontend", "idle-cycles-frontend"],
             Self::StalledBackend => &["stalled-cycles-backend", "idle-cycles-backend"],
         }

@@ -21,7 +21,7 @@ pub enum Event {
     Branches,
     /// One mispredicted.
     BranchMisses,
-    /// A assignment for a micro-operation.
+    /// A slot for a micro-operation.
     Slots,
     /// Another: the bits of an event select that name it.
     Raw(u64),

@@ -61,7 +61,7 @@ fn what_perf_takes_is_taken() {
             "cycles/period=1000/u",
         ),
         ("branch-instructions", named(Named::Branches), "branches"),
-        ("topdown.assignments", named(Named::Slots), "assignments"),
+        ("topdown.slots", named(Named::Slots), "slots"),
         (
             "idle-cycles-backend",
             named(Named::StalledBackend),
@@ -145,21 +145,15 @@ fn every_name_is_that_of_one_event() {
 #[test]
 fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
     use EventProblem as P;
-    let many = "cycles,".repeat(MAX_EVENTS) + "assignments";
+    let many = "cycles,".repeat(MAX_EVENTS) + "slots";
     for (list, word, at, problem, says) in [
         ("", "", 0, P::Missing, "nothing at byte 0 of the events"),
-        (
-            "cycles,,assignments",
-            "",
-            7,
-            P::Missing,
-            "nothing at byte 7",
-        ),
+        ("cycles,,slots", "", 7, P::Missing, "nothing at byte 7"),
         ("cycles,", "", 7, P::Missing, "nothing at byte 7"),
         ("cpu/event=1,/", "", 12, P::Missing, "nothing at byte 12"),
-        (&many, "assignments", 112, P::TooMany, "at most 16 events"),
+        (&many, "slots", 112, P::TooMany, "at most 16 events"),
         (
-            "assignments,cycels:k",
+            "slots,cycels:k",
             "cycels",
             6,
             P::NoSuchEvent,
@@ -185,13 +179,7 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
         ("r", "r", 0, P::NoSuchEvent, "no such event"),
         ("r0x", "r0x", 0, P::NoSuchEvent, "no such event"),
         ("r+1", "r+1", 0, P::NoSuchEvent, "no such event"),
-        (
-            "{cycles,assignments}",
-            "{cycles",
-            0,
-            P::Group,
-            "leave out { }",
-        ),
+        ("{cycles,slots}", "{cycles", 0, P::Group, "leave out { }"),
         ("r1103c", "r1103c", 0, P::RawBit(16), "bit 16 counts user"),
         ("r2003c", "r2003c", 0, P::RawBit(17), "say :k instead"),
         ("r8003c", "r8003c", 0, P::RawBit(19), "bit 19 drives a pin"),
@@ -221,7 +209,7 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "16 digits",
         ),
         ("cpu", "cpu", 0, P::NoEvent, "needs event="),
-        ("assignments,cpu//", "cpu//", 6, P::NoEvent, "needs event="),
+        ("slots,cpu//", "cpu//", 6, P::NoEvent, "needs event="),
         (
             "cpu/umask=1/",
             "cpu/umask=1/",
@@ -230,8 +218,8 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "needs event=",
         ),
         (
-            "cpu/event=1,assignments",
-            "cpu/event=1,assignments",
+            "cpu/event=1,slots",
+            "cpu/event=1,slots",
             0,
             P::NotClosed,
             "needs a second /",
@@ -254,30 +242,12 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "say it once",
         ),
         ("r10400c4/edge/", "edge", 9, P::TermTwice, "say it once"),
-        (
-            "cpu/cycles,assignments/",
-            "assignments",
-            11,
-            P::EventTwice,
-            "one name",
-        ),
-        (
-            "cpu/umask=1,assignments/",
-            "assignments",
-            12,
-            P::EventTwice,
-            "one name",
-        ),
+        ("cpu/cycles,slots/", "slots", 11, P::EventTwice, "one name"),
+        ("cpu/umask=1,slots/", "slots", 12, P::EventTwice, "one name"),
         ("cycles/umask=1/", "umask=1", 7, P::EventTwice, "one name"),
         ("r3c/umask=1/", "umask=1", 4, P::EventTwice, "one name"),
         ("r3c/event=1/", "event=1", 4, P::EventTwice, "one name"),
-        (
-            "r3c/assignments/",
-            "assignments",
-            4,
-            P::EventTwice,
-            "one name",
-        ),
+        ("r3c/slots/", "slots", 4, P::EventTwice, "one name"),
         ("cycles/period/", "period", 7, P::NoValue, "needs a value"),
         ("cycles/period=/", "period=", 7, P::NoValue, "needs a value"),
         ("cycles/edge=/", "edge=", 7, P::NoValue, "needs a value"),
@@ -296,33 +266,15 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "must be a number from 1 to 1000000000, decimal or with 0x",
         ),
         (
-            "assignments/cmask=256/",
+            "slots/cmask=256/",
             "cmask=256",
             6,
             P::NotInRange(0, 255),
             "",
         ),
-        (
-            "assignments/cmask=+1/",
-            "cmask=+1",
-            6,
-            P::NotInRange(0, 255),
-            "",
-        ),
-        (
-            "assignments/cmask=0x/",
-            "cmask=0x",
-            6,
-            P::NotInRange(0, 255),
-            "",
-        ),
-        (
-            "assignments/cmask=ff/",
-            "cmask=ff",
-            6,
-            P::NotInRange(0, 255),
-            "",
-        ),
+        ("slots/cmask=+1/", "cmask=+1", 6, P::NotInRange(0, 255), ""),
+        ("slots/cmask=0x/", "cmask=0x", 6, P::NotInRange(0, 255), ""),
+        ("slots/cmask=ff/", "cmask=ff", 6, P::NotInRange(0, 255), ""),
         (
             "cpu/event=0x1000/",
             "event=0x1000",
@@ -331,7 +283,7 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "",
         ),
         (
-            "assignments/counters=0/",
+            "slots/counters=0/",
             "counters=0",
             6,
             P::NotInRange(1, 0xffff_ffff),
@@ -363,8 +315,8 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "{list}: {said}"
         );
     }
-    let two = Event::parse("cycles,assignments").unwrap_err();
-    assert_eq!(two.word, "cycles,assignments");
+    let two = Event::parse("cycles,slots").unwrap_err();
+    assert_eq!(two.word, "cycles,slots");
 }
 
 fn events() -> impl Strategy<Value = Event> {

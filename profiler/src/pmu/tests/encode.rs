@@ -69,13 +69,13 @@ fn intels_architectural_events() {
             fixed: 0b100
         }
     );
-    for event in ["assignments", "stalled-cycles-frontend"] {
+    for event in ["slots", "stalled-cycles-frontend"] {
         assert_eq!(encode(&pmu, event), Err(NoEncoding::NotHere), "{event}");
     }
-    let assignments = encode(&ice_lake(), "assignments").unwrap();
-    assert_eq!(assignments.select & 0xffff, 0x01a4);
+    let slots = encode(&ice_lake(), "slots").unwrap();
+    assert_eq!(slots.select & 0xffff, 0x01a4);
     assert_eq!(
-        assignments.counters,
+        slots.counters,
         Counters {
             general: 0xff,
             fixed: 0b1000
@@ -85,7 +85,7 @@ fn intels_architectural_events() {
 
 #[test]
 fn an_event_that_leaf_0xa_takes_back_is_not_here() {
-    // Bit 6: no branch misses. The vector has seven bits, so no assignments either.
+    // Bit 6: no branch misses. The vector has seven bits, so no slots either.
     let pmu = Cpu::intel(0x16, 0x506e3, [0x0730_0404, 1 << 6 | 1 << 1, 0, 0x0603])
         .detect()
         .unwrap();
@@ -221,7 +221,7 @@ fn amds_events_by_family() {
             "stalled-cycles-backend",
             [Some(0xd1), Some(0x0187), none, none, none, none],
         ),
-        ("assignments", [none; 6]),
+        ("slots", [none; 6]),
         ("bus-cycles", [none; 6]),
     ] {
         let found = all.map(|pmu| {

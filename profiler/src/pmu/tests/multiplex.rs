@@ -70,7 +70,7 @@ fn an_event_that_wants_a_certain_counter_moves_to_where_it_is_free() {
 
 #[test]
 fn an_event_that_cannot_be_counted_is_in_no_group_and_named() {
-    let events = list("cycles,assignments,branches,assignments:k");
+    let events = list("cycles,slots,branches,slots:k");
     let found = look(&Core::new(Model::intel(4)));
     let groups = Groups::split(&found, &events);
     assert_eq!(groups_of(&Model::intel(4), &events), [[0, 2]]);
@@ -81,7 +81,7 @@ fn an_event_that_cannot_be_counted_is_in_no_group_and_named() {
             assert_eq!(place, index);
         }
     }
-    let none = Groups::split(&found, &list("assignments"));
+    let none = Groups::split(&found, &list("slots"));
     assert!(none.is_empty() && none.group(&found, &events, 0).is_none());
 }
 

@@ -404,10 +404,10 @@ fn cores_of_a_hybrid_processor_have_their_own() {
     let plans = [&performance, &efficient].map(|model| {
         let core = Core::new(model.clone());
         let found = PmuState::probe(&core, &capabilities(model)).unwrap();
-        Plan::make(&found, &list("assignments"), None).map_err(|it| it.to_string())
+        Plan::make(&found, &list("slots"), None).map_err(|it| it.to_string())
     });
     assert!(plans[0].is_ok());
-    let why = "event 1, assignments: this processor does not have the event";
+    let why = "event 1, slots: this processor does not have the event";
     assert_eq!(plans[1].as_ref().err().map(String::as_str), Some(why));
     // Seven are too many for the six of one and not for the eight of the other.
     let many = "branches:u,branches:k,branches,branches:u,branches:k,branches,branches";
