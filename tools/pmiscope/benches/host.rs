@@ -171,13 +171,15 @@ fn report(file: &[u8]) -> String {
     let profile = Profile::read(file.to_vec()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let report = Report::new(&profile, &mut symbols, Options::default());
+    let tally = Tally::new(&profile, symbols.callers(), Selection::default());
+    let report = Report::new(&profile, &tally, &mut symbols, Options::default());
     text(&report, SortBy::default())
 }
 
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let folded = flame::folded(profile, &mut symbols, None, None);
+    let tally = Tally::new(profile, symbols.callers(), Selection::default());
+    let folded = flame::folded(profile, &tally, &mut symbols, None);
     let mut picture = Vec::new();
     flame::draw(profile, &folded, None, &mut picture).expect("memory takes all");
     picture

@@ -84,7 +84,6 @@ impl Profile {
             incomplete: Vec::new(),
         };
         profile.read_chunks(first.end());
-        profile.read_events();
         Ok(profile)
     }
 
@@ -137,19 +136,13 @@ impl Profile {
         }
     }
 
-    /// Finds the events that came later than the description.
-    fn read_events(&mut self) {
-        let mut later = Vec::new();
-        for core in 0..self.cores() {
-            self.for_each_record(core, |record| later.extend(NewEvent::decode(record)));
+    /// Adds an event that came later than the description.
+    fn add_event(&mut self, NewEvent { number, event }: NewEvent) {
+        let number = usize::from(number);
+        if number >= self.events.len() {
+            self.events.resize(number + 1, EventDescription::EMPTY);
         }
-        for NewEvent { number, event } in later {
-            let number = usize::from(number);
-            if number >= self.events.len() {
-                self.events.resize(number + 1, EventDescription::EMPTY);
-            }
-            self.events[number] = event;
-        }
+        self.events[number] = event;
     }
 
     /// What samples mean by an event's number: the events of the description, then those
@@ -169,12 +162,18 @@ impl Profile {
                 Some(())
             }
             Kind::Samples => {
+                let mut new_events = Vec::new();
                 if payload.len() % 8 != 0 {
                     return None;
                 }
                 let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
                 core.chunks.push(chunk);
-                core.records += count_records(&payload);
+                let words = words(&payload);
+                for record in records(&words) {
+                    core.records += 1;
+                    new_events.extend(NewEvent::decode(record));
+                }
+                new_events.into_iter().for_each(|new| self.add_event(new));
                 Some(())
             }
             Kind::End => {
@@ -303,15 +302,17 @@ fn has_record(words: &[u64]) -> bool {
     first.is_some_and(|&first| record_length(first) <= words.len())
 }
 
-fn count_records(payload: &[u8]) -> u64 {
-    let words = words(payload);
-    let mut rest = &words[..];
-    let mut count = 0;
-    while has_record(rest) {
-        rest = &rest[record_length(rest[0])..];
-        count += 1;
-    }
-    count
+/// The whole records at the beginning of `words`.
+fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
+    let mut rest = words;
+    std::iter::from_fn(move || {
+        if !has_record(rest) {
+            return None;
+        }
+        let (record, behind) = rest.split_at(record_length(rest[0]));
+        rest = behind;
+        Some(record)
+    })
 }
 
 fn decode_head(payload: &[u8]) -> Option<(Description, Host)> {

@@ -6,7 +6,9 @@ use profiler::format::{ChainEnd, Clock, Description, Source, State};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
-use super::{Selection, Step, Tally};
+use super::hash::sample_hash;
+use super::warnings::warnings;
+use super::{Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile, RunEnd};
 use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Symbols};
@@ -14,8 +16,6 @@ use crate::symbols::{BuildId, FunctionId, Symbols};
 /// What a report is to show.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Which samples are counted.
-    pub selection: Selection,
     /// The order of the functions.
     pub sort: SortBy,
     /// The most functions to show; all if `None`.
@@ -117,6 +117,9 @@ pub struct Report {
     pub message: String,
     /// What of the profile is not whole; `null` if all is.
     pub incomplete: Option<String>,
+    /// What makes this misleading; left out without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A period, in ticks or events.
@@ -198,21 +201,20 @@ fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result
 }
 
 impl Report {
-    /// Makes the report of a profile. `symbols` are those of the profile's
+    /// Makes the report of a profile and its tally. `symbols` are those of the profile's
     /// kernel; the addresses are resolved here.
     #[must_use]
-    pub fn new(profile: &Profile, symbols: &mut Symbols, options: Options) -> Self {
-        let tally = Tally::new(profile, symbols.callers(), options.selection);
+    pub fn new(profile: &Profile, tally: &Tally, symbols: &mut Symbols, options: Options) -> Self {
         symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
-        let mut functions = functions(&tally, symbols);
+        let mut functions = functions(tally, symbols);
         sort(&mut functions, options.sort);
         let functions_in_all = functions.len();
         functions.truncate(options.top.unwrap_or(usize::MAX));
 
-        let cores = cores(profile, &tally);
+        let cores = cores(profile, tally);
         let run = &profile.description;
-        let only_event = options.selection.event;
-        let events = event::rows(profile, &tally, only_event);
+        let only_event = tally.selection.event;
+        let events = event::rows(profile, tally, only_event);
         let period = match &events[..] {
             [event] => event.period,
             _ => Period::new(run.period, &tally.periods),
@@ -237,10 +239,10 @@ impl Report {
             lost: cores.iter().map(|core| core.lost).sum(),
             unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
             counters: (run.source == Source::Pmu).then(|| end.map(counters)),
-            sample_hash: tally.hash.clone(),
+            sample_hash: sample_hash(profile),
             handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
             cores,
-            chain_ends: chain_ends(&tally),
+            chain_ends: chain_ends(tally),
             functions,
             only_event: only_event
                 .and(events.first())
@@ -260,16 +262,20 @@ impl Report {
             bootloader: run.bootloader.as_str().to_owned(),
             command_line: run.command_line.as_str().to_owned(),
             workload: run.workload.as_str().to_owned(),
-            tasks: tasks(&tally, run),
+            tasks: tasks(tally, run),
             callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
             callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
             interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
             idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
             functions_in_all,
-            only_core: options.selection.core,
+            only_core: tally.selection.core,
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
+            warnings: warnings(profile, tally, symbols)
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         }
     }
 }

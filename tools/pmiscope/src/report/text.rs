@@ -93,6 +93,9 @@ impl Out {
         if let Some(incomplete) = &report.incomplete {
             self.fact("incomplete", incomplete);
         }
+        for warning in &report.warnings {
+            self.fact("warning", warning);
+        }
     }
 
     /// What became of counters' interrupts, as far as it is worth a word.

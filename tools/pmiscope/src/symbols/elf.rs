@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use gimli::{self, Dwarf, EndianArcSlice, LittleEndian};
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SymbolKind};
-use profiler::address::CodeAddress;
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SymbolKind};
+use profiler::address::{CodeAddress, CodeRange};
 use thiserror::Error;
 
 use super::Bytes;
@@ -107,6 +107,17 @@ pub enum NoFunction {
         /// The last of them.
         last: String,
     },
+}
+
+/// The addresses of the executable segments.
+pub(super) fn text(elf: &Elf<'_>) -> Vec<CodeRange> {
+    elf.segments()
+        .filter(|segment| segment.permissions().executable())
+        .map(|segment| CodeRange {
+            start: CodeAddress(segment.address()),
+            end: CodeAddress(segment.address().saturating_add(segment.size())),
+        })
+        .collect()
 }
 
 /// The DWARF sections of an ELF file; those that it has not are empty.

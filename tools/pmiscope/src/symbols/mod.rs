@@ -22,7 +22,7 @@ use std::collections::HashMap;
 
 use addr2line::Context;
 use gimli::{DebugInfoOffset, EndianArcSlice, LittleEndian};
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, CodeRange};
 
 use elf::SymbolTable;
 
@@ -58,6 +58,8 @@ pub struct Symbols {
     dwarf: Option<Context<Bytes>>,
     table: SymbolTable,
     callers: Callers,
+    /// What the ELF file maps as executable.
+    text: Vec<CodeRange>,
     functions: Vec<Function>,
     ids: HashMap<Function, FunctionId>,
     declared: HashMap<(DebugInfoOffset, usize), FunctionId>,
@@ -75,6 +77,7 @@ impl Symbols {
         let mut symbols = Self::without_elf();
         symbols.table = SymbolTable::new(&file);
         symbols.callers = Callers::new(&file);
+        symbols.text = elf::text(&file);
         symbols.dwarf = Some(Context::from_dwarf(elf::dwarf(&file)?)?);
         Ok(symbols)
     }
@@ -86,6 +89,7 @@ impl Symbols {
             dwarf: None,
             table: SymbolTable::default(),
             callers: Callers::default(),
+            text: Vec::new(),
             functions: Vec::new(),
             ids: HashMap::new(),
             declared: HashMap::new(),
@@ -120,6 +124,12 @@ impl Symbols {
     #[must_use]
     pub fn callers(&self) -> &Callers {
         &self.callers
+    }
+
+    /// The addresses at which the ELF file has code; empty without one.
+    #[must_use]
+    pub fn text(&self) -> &[CodeRange] {
+        &self.text
     }
 
     /// The function with this id.

@@ -12,16 +12,15 @@ use crate::fixture::{
     Seen, description, file, kernel, profile, profile_of, profile_of_events,
     profile_of_later_event, samples, two_events,
 };
+use crate::report::report_on;
 
 fn report_of(event: Option<u8>) -> Report {
     let profile = Profile::read(profile_of_events()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let selection = Selection { core: None, event };
-    let options = Options {
-        selection,
-        ..Options::default()
-    };
-    Report::new(&profile, &mut symbols, options)
+    report_on(
+        &profile,
+        Selection { core: None, event },
+        Options::default(),
+    )
 }
 
 fn json_of(event: Option<u8>) -> Value {
@@ -137,8 +136,7 @@ fn an_event_that_came_later_is_known_by_its_record() {
         names,
         ["cycles:k", "cpu/event=0xc4,umask=0x20/u", "instructions:u"]
     );
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let report = Report::new(&profile, &mut symbols, Options::default());
+    let report = report_on(&profile, Selection::default(), Options::default());
     // Its record is no sample, and none that cannot be read.
     assert_eq!(report.incomplete, None);
     let samples: Vec<_> = report.events.iter().map(|event| event.samples).collect();
@@ -172,8 +170,7 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
     );
     // Where overflows are a timer's there is no such thing.
     let profile = Profile::read(profile()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let report = Report::new(&profile, &mut symbols, Options::default());
+    let report = report_on(&profile, Selection::default(), Options::default());
     assert_eq!(report.counters, None);
 }
 
@@ -190,8 +187,7 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
         };
         change(&mut description);
         let profile = Profile::read(profile_of(&description, &first)).unwrap();
-        let mut symbols = Symbols::new(&kernel().elf).unwrap();
-        Report::new(&profile, &mut symbols, Options::default())
+        report_on(&profile, Selection::default(), Options::default())
     };
     let cost = |max| Some(Cost { median: 300, max });
     let shared = report_of(|_| {});
@@ -225,8 +221,7 @@ fn maskable_interrupts_are_said_to_see_some_code_late() {
     };
     let [first, _] = samples();
     let profile = Profile::read(profile_of(&description, &first)).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let report = Report::new(&profile, &mut symbols, Options::default());
+    let report = report_on(&profile, Selection::default(), Options::default());
     let text = report::text(&report, SortBy::Own);
     let bias = "(code with interrupts off is not seen: its samples come where they are on again)";
     assert!(text.contains(bias), "{text}");
@@ -302,7 +297,9 @@ fn the_flame_graph_says_which_event_it_is_of() {
         ),
         (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
     ] {
-        let folded = flame::folded(&profile, &mut symbols, None, event);
+        let selection = Selection { core: None, event };
+        let tally = report::Tally::new(&profile, symbols.callers(), selection);
+        let folded = flame::folded(&profile, &tally, &mut symbols, None);
         let mut picture = Vec::new();
         flame::draw(&profile, &folded, event, &mut picture).unwrap();
         let picture = String::from_utf8(picture).unwrap();

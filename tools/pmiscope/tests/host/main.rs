@@ -13,3 +13,4 @@ mod profile;
 mod report;
 mod symbols;
 mod verify;
+mod warnings;

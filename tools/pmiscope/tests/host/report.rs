@@ -2,7 +2,7 @@
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::flame::{self, Root};
-use pmiscope::internals::report::{self, Options, Report, Selection, SortBy};
+use pmiscope::internals::report::{self, Options, Report, Selection, SortBy, Tally};
 use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
 use pmiscope::symbols::Symbols;
@@ -12,14 +12,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fixture::{Seen, description, kernel, profile, profile_of, samples};
 
-fn report_of(bytes: Vec<u8>, options: Options) -> Report {
-    let profile = Profile::read(bytes).unwrap();
+/// The report on a profile of the tests' kernel.
+pub fn report_on(profile: &Profile, selection: Selection, options: Options) -> Report {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    Report::new(&profile, &mut symbols, options)
+    let tally = Tally::new(profile, symbols.callers(), selection);
+    Report::new(profile, &tally, &mut symbols, options)
 }
 
-fn only(core: Option<u32>, event: Option<u8>) -> Selection {
-    Selection { core, event }
+fn report_of(bytes: Vec<u8>, options: Options) -> Report {
+    let profile = Profile::read(bytes).unwrap();
+    report_on(&profile, Selection::default(), options)
+}
+
+/// The folded stacks of a profile of the tests' kernel.
+fn folded(profile: &Profile, root: Option<Root>) -> Vec<String> {
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let tally = Tally::new(profile, symbols.callers(), Selection::default());
+    flame::folded(profile, &tally, &mut symbols, root)
 }
 
 fn json_of(options: Options) -> Value {
@@ -126,7 +135,6 @@ fn a_function_counts_once_a_sample_however_often_it_is_on_the_stack() {
     let by_total = Options {
         sort: SortBy::Total,
         top: Some(2),
-        ..Options::default()
     };
     assert_eq!(
         functions(by_total),
@@ -149,10 +157,13 @@ fn inlined_functions_are_marked() {
 #[test]
 fn one_core_alone_is_counted_and_the_hash_stays() {
     let all = json_of(Options::default());
-    let second = json_of(Options {
-        selection: only(Some(1), None),
-        ..Options::default()
-    });
+    let selection = Selection {
+        core: Some(1),
+        event: None,
+    };
+    let profile = Profile::read(profile()).unwrap();
+    let second = report_on(&profile, selection, Options::default());
+    let second: Value = serde_json::from_str(&report::json(&second).unwrap()).unwrap();
     assert_eq!(second["samples"], 3);
     assert_eq!(second["cores"].as_array().unwrap().len(), 1);
     assert_eq!(second["cores"][0]["id"], 1);
@@ -285,11 +296,10 @@ fn many_cores_and_long_names_stay_in_100_columns() {
 #[test]
 fn folded_stacks_are_outermost_first() {
     let profile = Profile::read(profile()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
     let hash = "kernel::workload::hash::run";
     let crossed = "idle;never_returns;[interrupt 0x40];stub;stub";
     assert_eq!(
-        flame::folded(&profile, &mut symbols, None, None),
+        folded(&profile, None),
         [
             "0xffffffff8fff0000 1".to_owned(),
             format!("[cut: frame pointer below the frame];{crossed} 1"),
@@ -298,12 +308,12 @@ fn folded_stacks_are_outermost_first() {
             format!("{crossed} 1"),
         ]
     );
-    let by_core = flame::folded(&profile, &mut symbols, Some(Root::Core), None);
+    let by_core = folded(&profile, Some(Root::Core));
     assert!(
         by_core.contains(&format!("core 1;{crossed} 1")),
         "{by_core:?}"
     );
-    let by_task = flame::folded(&profile, &mut symbols, Some(Root::Task), None);
+    let by_task = folded(&profile, Some(Root::Task));
     assert!(
         by_task.contains(&format!("idle;{crossed} 1")),
         "{by_task:?}"
@@ -350,9 +360,8 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
     ];
     let bytes = profile_of(&one_core, &samples);
     let profile = Profile::read(bytes.clone()).unwrap();
-    let mut symbols = Symbols::new(&kernel.elf).unwrap();
     assert_eq!(
-        flame::folded(&profile, &mut symbols, None, None),
+        folded(&profile, None),
         [
             "idle;kernel::workload::hash::run 2",
             "idle;stub;kernel::workload::hash::run 2",
@@ -375,8 +384,7 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
 #[test]
 fn the_flame_graph_is_a_picture_of_them() {
     let profile = Profile::read(profile()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let folded = flame::folded(&profile, &mut symbols, None, None);
+    let folded = folded(&profile, None);
     let draw = || {
         let mut picture = Vec::new();
         flame::draw(&profile, &folded, None, &mut picture).unwrap();

@@ -35,14 +35,18 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     if run.outcome() != Outcome::Finished {
         explain(&run, false);
     }
+    let mut exit = Exit::from(run.outcome());
     if run.has_profile {
-        let picture = show::show_run(&plan.output, arguments.format)?;
+        let shown = show::show_run(&plan.output, arguments.format)?;
         eprintln!("pmiscope: profile      {}", plan.output.display());
-        if let Some(picture) = picture {
+        if let Some(picture) = shown.picture {
             eprintln!("pmiscope: flame graph  {}", picture.display());
         }
+        if exit == Exit::Success && !shown.has_names {
+            exit = Exit::Incomplete;
+        }
     }
-    Ok(run.outcome().into())
+    Ok(exit)
 }
 
 /// `pmiscope stat`: boots a guest and shows how often events happened in it.
