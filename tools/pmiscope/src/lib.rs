@@ -89,7 +89,7 @@ pub mod internals {
 
     pub mod report {
         pub use crate::report::event::find as find_event;
-        pub use crate::report::model::{Core, Cost, Counters};
+        pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
         pub use crate::report::text::text;
         pub use crate::report::{Options, Report, Selection, SortBy, Tally, json};
     }

@@ -2,7 +2,9 @@
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::flame;
-use pmiscope::internals::report::{self, Cost, Counters, Options, Report, Selection, SortBy};
+use pmiscope::internals::report::{
+    self, Cost, CounterTotals, Counters, Options, Report, Selection, SortBy,
+};
 use pmiscope::symbols::Symbols;
 use profiler::format::{Clock, Delivery, Description, Text};
 use serde_json::{Value, json};
@@ -138,8 +140,13 @@ fn an_event_that_came_later_is_known_by_its_record() {
     );
     let report = report_on(&profile, Selection::default(), Options::default());
     // Its record is no sample, and none that cannot be read.
-    assert_eq!(report.incomplete, None);
-    let samples: Vec<_> = report.events.iter().map(|event| event.samples).collect();
+    assert_eq!(report.end.incomplete, None);
+    let samples: Vec<_> = report
+        .sampling
+        .events
+        .iter()
+        .map(|event| event.samples)
+        .collect();
     assert_eq!(samples, [1, 0, 2]);
     says(
         &report,
@@ -159,11 +166,11 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
         &report,
         "            2 overflows due too soon after another and missed, 4 interrupts for an overflow seen\n            before\nhash",
     );
-    report.counters = Some(Some(Counters {
+    report.totals.counters = CounterTotals::Known(Counters {
         late: 0,
         early: 1,
         missed: 0,
-    }));
+    });
     says(
         &report,
         "unclaimed\n            1 interrupt before the event was due\nhash",
@@ -171,7 +178,7 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
     // Where overflows are a timer's there is no such thing.
     let profile = Profile::read(profile()).unwrap();
     let report = report_on(&profile, Selection::default(), Options::default());
-    assert_eq!(report.counters, None);
+    assert_eq!(report.totals.counters, CounterTotals::None);
 }
 
 /// Where one clock counts what all cores execute, and they do not wait for each other,
@@ -191,7 +198,7 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
     };
     let cost = |max| Some(Cost { median: 300, max });
     let shared = report_of(|_| {});
-    assert_eq!(shared.handler_instructions, cost(None));
+    assert_eq!(shared.totals.handler_instructions, cost(None));
     says(
         &shared,
         "handler     300 instructions a sample (median; other cores' may be among them)\n",
@@ -204,7 +211,7 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
         ("clocks of time", |run| run.clock = Clock::Time),
     ] {
         let report = report_of(change);
-        assert_eq!(report.handler_ticks, cost(Some(310)), "{what}");
+        assert_eq!(report.sampling.handler_ticks, cost(Some(310)), "{what}");
         let text = report::text(&report, SortBy::Own);
         assert!(
             text.contains("a sample (median), at most 310"),

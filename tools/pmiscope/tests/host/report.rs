@@ -198,8 +198,14 @@ fn without_an_end_losses_are_what_the_sequence_numbers_say() {
     let report = report_of(whole[..end].to_vec(), Options::default());
     let lost: Vec<_> = report.cores.iter().map(|core| core.lost).collect();
     assert_eq!(lost, [0, 2]);
-    assert_eq!(report.unclaimed, None);
-    assert!(report.incomplete.unwrap().contains("the end is missing"));
+    assert_eq!(report.totals.unclaimed, None);
+    assert!(
+        report
+            .end
+            .incomplete
+            .unwrap()
+            .contains("the end is missing")
+    );
 }
 
 #[test]
@@ -222,8 +228,8 @@ fn the_text_says_it_all_in_100_columns() {
         "33.33%            2  (interrupts off)",
         "33.33%   33.33%  i innermost",
         "fixture.c:11",
-        &report.build_id,
-        &report.sample_hash,
+        &report.identity.build_id,
+        &report.totals.sample_hash,
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
@@ -239,7 +245,7 @@ fn the_text_says_it_all_in_100_columns() {
 fn the_text_says_what_another_machine_would_show() {
     let says = |change: &dyn Fn(&mut Report), part: &str| {
         let mut report = report_of(profile(), Options::default());
-        report.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
+        report.sampling.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
         change(&mut report);
         report::text(&report, SortBy::Own).contains(part)
     };
@@ -247,26 +253,26 @@ fn the_text_says_what_another_machine_would_show() {
     assert!(says(&|_| {}, hint));
     // Not where it would not help, or was not missed.
     for change in [
-        |report: &mut Report| report.emulator = Emulator::Lab,
-        |report: &mut Report| report.emulator = Emulator::Other,
-        |report: &mut Report| report.mode = Mode::Realtime,
-        |report: &mut Report| report.source = "pmu",
-        |report: &mut Report| report.source_reason = "hpet: asked for by name".into(),
+        |report: &mut Report| report.machine.emulator = Emulator::Lab,
+        |report: &mut Report| report.machine.emulator = Emulator::Other,
+        |report: &mut Report| report.identity.mode = Mode::Realtime,
+        |report: &mut Report| report.identity.source = "pmu",
+        |report: &mut Report| report.sampling.source_reason = "hpet: asked for by name".into(),
     ] {
         assert!(!says(&change, hint));
     }
     let bias = "code with interrupts off is not seen";
     assert!(!says(&|_| {}, bias));
-    assert!(says(&|report| report.delivery = "irq", bias));
-    let v5 = |report: &mut Report| report.pmu = Some(PmuModel::IntelV5);
+    assert!(says(&|report| report.sampling.delivery = "irq", bias));
+    let v5 = |report: &mut Report| report.machine.pmu = Some(PmuModel::IntelV5);
     assert!(says(&v5, "QEMU 7.2.22 (PMU intel-v5), deterministic"));
 }
 
 #[test]
 fn times_have_their_units() {
     let mut report = report_of(profile(), Options::default());
-    report.clock = "time";
-    report.period.requested = 1_000_000;
+    report.sampling.clock = "time";
+    report.totals.period.requested = 1_000_000;
     let text = report::text(&report, SortBy::Own);
     assert!(
         text.contains("1.00 ms requested; achieved: minimum 90 ns, median 100 ns"),
@@ -369,8 +375,8 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
         ]
     );
     let report = report_of(bytes, Options::default());
-    assert_eq!(report.callers_from_stack_top, 3);
-    assert_eq!(report.callers_doubtful, 1);
+    assert_eq!(report.shares.callers_from_stack_top, 3);
+    assert_eq!(report.shares.callers_doubtful, 1);
     assert_eq!(report.chain_ends, [("complete", 5)]);
     let text = report::text(&report, SortBy::Own);
     for line in [
