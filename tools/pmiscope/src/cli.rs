@@ -115,73 +115,17 @@ pub enum ExportFormat {
 /// What `run` takes.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Count events of so many rounds of the workload, and take no samples: `stat`
-    #[arg(skip)]
-    pub units: Option<u64>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 
-    /// What the interrupted code runs between two samples: instructions in
-    /// deterministic mode (default 1000), nanoseconds in realtime mode (default
-    /// 1000000)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(range(&Settings::PERIODS)))]
-    pub period: Option<u64>,
-
-    /// Where overflows come from; auto takes the first that works
-    #[arg(long, value_name = SourceChoice::NAMES, default_value_t, value_parser = source)]
-    pub source: SourceChoice,
-
-    /// What the performance counters count, as perf names it: cycles:k,instructions or
-    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. Not with another source
-    #[arg(long, value_name = "LIST", value_parser = events)]
-    pub event: Option<EventList>,
-
-    /// Let each counter overflow up to so many percent of its period earlier or later,
-    /// at random, so that it does not keep step with what it samples: 0 to 50
-    #[arg(long, value_name = "PERCENT",
-          value_parser = jitter)]
-    pub jitter: Option<u8>,
-
-    /// Where the random numbers of --jitter begin
-    #[arg(long, value_name = "N", requires = "jitter")]
-    pub seed: Option<u64>,
-
-    /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
-    #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
-    pub delivery: Delivery,
-
-    /// What runs; mix runs all there is
-    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
-    pub workload: String,
-
-    /// Samples to take, all cores together [default: 100000 in deterministic mode,
-    /// 10000 in realtime mode]
-    #[arg(long, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
-    pub samples: Option<u64>,
+    #[command(flatten)]
+    pub work: WorkArgs,
 
     #[command(flatten)]
     pub machine: MachineArgs,
 
-    /// The machine's memory, such as 512M or 2G [default: what the cores and their
-    /// rings need]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
-    pub memory: Option<u64>,
-
-    /// Each core's ring, a power of two, such as 8M [default: what holds all its
-    /// samples, from 256K to 64M]
-    #[arg(long, value_name = "SIZE", value_parser = ring)]
-    pub ring: Option<u64>,
-
-    /// Boot this disc image, with a boot loader, a kernel and its command line on
-    /// it, and not the loader. --kernel must be the kernel that is on it
-    #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
-          ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
-           "loader", "aim", "self_test"])]
-    pub iso: Option<PathBuf>,
-
-    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
-    /// minutes if instructions are counted (raise --timeout), seconds in realtime
-    #[arg(long, value_name = "FILE", requires = "iso", help_heading = machine::HEADING)]
-    pub firmware: Option<PathBuf>,
+    #[command(flatten)]
+    pub boot: BootArgs,
 
     /// End a guest that hangs: that gave neither a sample nor a line of its log for
     /// so many seconds
@@ -210,6 +154,83 @@ pub struct RunArgs {
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
     pub self_test: Option<String>,
+}
+
+// What overflows, and how it interrupts.
+#[derive(Args, Debug)]
+pub struct SamplingArgs {
+    /// What the interrupted code runs between two samples: instructions in
+    /// deterministic mode (default 1000), nanoseconds in realtime mode (default
+    /// 1000000)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(range(&Settings::PERIODS)))]
+    pub period: Option<u64>,
+
+    /// Where overflows come from; auto takes the first that works
+    #[arg(long, value_name = SourceChoice::NAMES, default_value_t, value_parser = source)]
+    pub source: SourceChoice,
+
+    /// What the performance counters count, as perf names it: cycles:k,instructions or
+    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. Not with another source
+    #[arg(long, value_name = "LIST", value_parser = events)]
+    pub event: Option<EventList>,
+
+    /// Let each counter overflow up to so many percent of its period earlier or later,
+    /// at random, so that it does not keep step with what it samples: 0 to 50
+    #[arg(long, value_name = "PERCENT",
+          value_parser = jitter)]
+    pub jitter: Option<u8>,
+
+    /// Where the random numbers of --jitter begin
+    #[arg(long, value_name = "N", requires = "jitter")]
+    pub seed: Option<u64>,
+
+    /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
+    #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
+    pub delivery: Delivery,
+}
+
+// What runs, and for how long.
+#[derive(Args, Debug)]
+pub struct WorkArgs {
+    /// Count events of so many rounds of the workload, and take no samples: `stat`
+    #[arg(skip)]
+    pub units: Option<u64>,
+
+    /// What runs; mix runs all there is
+    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
+    pub workload: String,
+
+    /// Samples to take, all cores together [default: 100000 in deterministic mode,
+    /// 10000 in realtime mode]
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
+    pub samples: Option<u64>,
+}
+
+// What only a run can choose of its machine.
+#[derive(Args, Debug)]
+pub struct BootArgs {
+    /// The machine's memory, such as 512M or 2G [default: what the cores and their
+    /// rings need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
+    pub memory: Option<u64>,
+
+    /// Each core's ring, a power of two, such as 8M [default: what holds all its
+    /// samples, from 256K to 64M]
+    #[arg(long, value_name = "SIZE", value_parser = ring)]
+    pub ring: Option<u64>,
+
+    /// Boot this disc image, with a boot loader, a kernel and its command line on
+    /// it, and not the loader. --kernel must be the kernel that is on it
+    #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
+          ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
+           "loader", "aim", "self_test"])]
+    pub iso: Option<PathBuf>,
+
+    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
+    /// minutes if instructions are counted (raise --timeout), seconds in realtime
+    #[arg(long, value_name = "FILE", requires = "iso", help_heading = machine::HEADING)]
+    pub firmware: Option<PathBuf>,
 }
 
 /// What the commands that read a profile take.

@@ -79,9 +79,10 @@ impl List {
                     Ok(able) => counters(*able),
                     Err(why) => format!("not here: {}", why.as_str()),
                 };
-                let said = match is_same {
-                    true => said,
-                    false => format!("{}: {said}", of_cores(cores)),
+                let said = if is_same {
+                    said
+                } else {
+                    format!("{}: {said}", of_cores(cores))
                 };
                 self.row(if place == 0 { event.name() } else { "" }, &said);
             }
@@ -114,9 +115,10 @@ impl List {
                 Ok(_) => "not here: no general counter is free and works".into(),
                 Err(_) => "not here: no PMU".into(),
             };
-            let said = match is_same {
-                true => said,
-                false => format!("{}: {said}", of_cores(cores)),
+            let said = if is_same {
+                said
+            } else {
+                format!("{}: {said}", of_cores(cores))
             };
             self.row(name, &said);
             name = "";

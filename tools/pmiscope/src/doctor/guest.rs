@@ -50,17 +50,19 @@ fn cpu_model(capabilities: &Capabilities) -> Option<Finding> {
 
 fn apic(capabilities: &Capabilities) -> Option<Finding> {
     let is_x2apic = capabilities.machine()?.is_x2apic;
-    let says = match is_x2apic {
-        true => "x2APIC: interrupts are controlled by MSRs",
-        false => "xAPIC: interrupts are controlled by memory",
+    let says = if is_x2apic {
+        "x2APIC: interrupts are controlled by MSRs"
+    } else {
+        "xAPIC: interrupts are controlled by memory"
     };
     Some(Finding::ok("apic", says))
 }
 
 fn clock(capabilities: &Capabilities) -> Option<Finding> {
-    let rate = match capabilities.machine()?.has_invariant_tsc {
-        true => "CPUID promises a constant rate",
-        false => "CPUID promises no constant rate",
+    let rate = if capabilities.machine()?.has_invariant_tsc {
+        "CPUID promises a constant rate"
+    } else {
+        "CPUID promises no constant rate"
     };
     Some(match capabilities.clock()? {
         Ok(Clock::Instructions) => {

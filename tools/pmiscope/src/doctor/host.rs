@@ -143,9 +143,10 @@ impl Kvm {
             Self::Untried => Finding::ok("kvm", format!("{DEVICE} can be opened")),
             Self::Refused(said) => {
                 let says = format!("{DEVICE} can be opened, but QEMU with `{options}` ends: {said}");
-                Finding::note("kvm", says).with(match said.contains("invalid accelerator") {
-                    true => "this QEMU was built without KVM; say where another is by --qemu PATH",
-                    false => NESTED,
+                Finding::note("kvm", says).with(if said.contains("invalid accelerator") {
+                    "this QEMU was built without KVM; say where another is by --qemu PATH"
+                } else {
+                    NESTED
                 })
             }
             Self::Usable => Finding::ok("kvm", format!("QEMU runs with `{options}`")),

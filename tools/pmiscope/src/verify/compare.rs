@@ -34,9 +34,10 @@ impl Replay<'_> {
                 }
                 Some(Link::Return(_)) => {
                     // Only a missing one leaves the chains the same further out.
-                    let kind = match truth.next() == Some(reported) {
-                        true => Kind::CallerMissing,
-                        false => Kind::OtherLink,
+                    let kind = if truth.next() == Some(reported) {
+                        Kind::CallerMissing
+                    } else {
+                        Kind::OtherLink
                     };
                     return Verdict::Different(kind);
                 }

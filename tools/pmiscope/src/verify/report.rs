@@ -19,12 +19,8 @@ const SHOWN: usize = 12;
 /// What `pmiscope verify` says.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The kernel's GNU build-id.
-    pub build_id: String,
-    /// Where overflows came from.
-    pub source: &'static str,
-    pub workload: String,
-    pub cores: u32,
+    #[serde(flatten)]
+    pub run: Run,
     /// Instructions, each of which is a sample.
     pub instructions: u64,
     /// Those whose chain is the true one.
@@ -41,6 +37,17 @@ pub struct Report {
     pub differences: Vec<Row>,
     /// Records that cannot be read.
     pub unreadable: u64,
+}
+
+/// The run that was verified.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// Where overflows came from.
+    pub source: &'static str,
+    pub workload: String,
+    pub cores: u32,
 }
 
 /// See [`Assumed`].
@@ -90,68 +97,79 @@ pub struct Example {
     pub end: &'static str,
 }
 
-impl Report {
-    /// Names what a verification found. Addresses are resolved here.
-    #[must_use]
-    pub fn new(profile: &Profile, found: &Verification, symbols: &mut Symbols) -> Self {
-        let run = &profile.description;
-        let Assumed {
-            starts,
-            stacks,
-            links,
-            lost,
-            entries,
-            unseen,
-            roots,
-        } = found.assumed;
+impl From<Executed> for ExecutedRow {
+    fn from(executed: Executed) -> Self {
         let Executed {
             calls,
             returns,
             interrupts,
             repeated,
-        } = found.executed;
-        let row = |(kind, differences): (&super::Kind, &super::Differences)| {
-            let mut functions = BTreeMap::new();
-            for (&pc, count) in &differences.places {
-                *functions.entry(function(pc, symbols)).or_insert(0) += count;
-            }
-            let mut functions: Vec<_> = functions.into_iter().collect();
-            functions.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-            let examples = differences.examples.iter();
-            Row {
-                kind: kind.name(),
-                count: differences.count,
-                functions,
-                examples: examples
-                    .map(|(core, difference)| example(*core, difference, symbols))
-                    .collect(),
-            }
-        };
+        } = executed;
         Self {
-            build_id: crate::symbols::BuildId(run.build_id).to_string(),
-            source: run.source.name(),
-            workload: run.workload.as_str().to_owned(),
-            cores: run.cores,
+            calls,
+            returns,
+            interrupts,
+            repeated,
+        }
+    }
+}
+
+impl From<Assumed> for AssumedRow {
+    fn from(assumed: Assumed) -> Self {
+        Self {
+            starts: assumed.starts,
+            stacks: assumed.stacks,
+            links: assumed.links,
+            instructions_lost: assumed.lost,
+            entries_not_stepped: assumed.entries,
+            instructions_not_stepped: assumed.unseen,
+            roots: assumed.roots,
+        }
+    }
+}
+
+impl Row {
+    fn new(kind: super::Kind, differences: &super::Differences, symbols: &mut Symbols) -> Self {
+        let mut functions = BTreeMap::new();
+        for (&pc, count) in &differences.places {
+            *functions.entry(function(pc, symbols)).or_insert(0) += count;
+        }
+        let mut functions: Vec<_> = functions.into_iter().collect();
+        functions.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let examples = differences.examples.iter();
+        Self {
+            kind: kind.name(),
+            count: differences.count,
+            functions,
+            examples: examples
+                .map(|(core, difference)| example(*core, difference, symbols))
+                .collect(),
+        }
+    }
+}
+
+impl Report {
+    /// Names what a verification found. Addresses are resolved here.
+    #[must_use]
+    pub fn new(profile: &Profile, found: &Verification, symbols: &mut Symbols) -> Self {
+        let run = &profile.description;
+        let differences = found.differences.iter();
+        Self {
+            run: Run {
+                build_id: crate::symbols::BuildId(run.build_id).to_string(),
+                source: run.source.name(),
+                workload: run.workload.as_str().to_owned(),
+                cores: run.cores,
+            },
             instructions: found.instructions,
             exact: found.exact,
             cut_at_depth_limit: found.cut,
             different: found.different(),
-            executed: ExecutedRow {
-                calls,
-                returns,
-                interrupts,
-                repeated,
-            },
-            assumed: AssumedRow {
-                starts,
-                stacks,
-                links,
-                instructions_lost: lost,
-                entries_not_stepped: entries,
-                instructions_not_stepped: unseen,
-                roots,
-            },
-            differences: found.differences.iter().map(row).collect(),
+            executed: found.executed.into(),
+            assumed: found.assumed.into(),
+            differences: differences
+                .map(|(kind, differences)| Row::new(*kind, differences, symbols))
+                .collect(),
             unreadable: found.unreadable,
         }
     }
@@ -176,10 +194,14 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let cores = counted(self.cores.into(), "core");
-        let workload = &self.workload;
-        writeln!(out, "kernel      build-id {}", self.build_id)?;
-        writeln!(out, "workload    {workload}, {cores}, by {}", self.source)?;
+        let cores = counted(self.run.cores.into(), "core");
+        let workload = &self.run.workload;
+        writeln!(out, "kernel      build-id {}", self.run.build_id)?;
+        writeln!(
+            out,
+            "workload    {workload}, {cores}, by {}",
+            self.run.source
+        )?;
         let [calls, returns, interrupts] = [
             (self.executed.calls, "call"),
             (self.executed.returns, "return"),

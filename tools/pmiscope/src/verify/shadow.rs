@@ -181,9 +181,10 @@ impl Shadow {
             let is_last = index + 1 == links.len();
             stack.push(Entry {
                 address: (is_last && same_stack).then_some(pushed),
-                what: match is_last {
-                    true => What::Across(link, interrupted),
-                    false => What::Link(link),
+                what: if is_last {
+                    What::Across(link, interrupted)
+                } else {
+                    What::Link(link)
                 },
             });
         }

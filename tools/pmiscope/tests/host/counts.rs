@@ -133,7 +133,7 @@ fn table(selection: Selection) -> String {
     let counts = Counts::new(&profile, selection);
     let shown = text(&counts, selection.per_core);
     assert!(shown.lines().all(|line| line.chars().count() <= 100));
-    let build_id = format!("build-id {}\n", counts.build_id);
+    let build_id = format!("build-id {}\n", counts.run.build_id);
     shown.replace(&build_id, "build-id ID\n")
 }
 

@@ -64,10 +64,10 @@ pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
     if run.has_profile {
         let profile = show::open(&plan.output)?;
         let selection = Selection {
-            per_core: arguments.per_core,
+            per_core: arguments.shown.per_core,
             ..Selection::default()
         };
-        show::print_counts(&profile, arguments.format(), selection)
+        show::print_counts(&profile, arguments.shown.format(), selection)
             .context("cannot write the counts")?;
         eprintln!("pmiscope: profile      {}", plan.output.display());
     }

@@ -61,18 +61,18 @@ impl Plan {
             .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
         let build_id = symbols::build_id(&kernel)
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
-        let (choice, pmu) = emulator(wanted, arguments.iso.is_some(), has_lab)?;
+        let (choice, pmu) = emulator(wanted, arguments.boot.iso.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
-        let (base, ring) = match arguments.iso {
+        let (base, ring) = match arguments.boot.iso {
             None => (BASE_MEMORY, settings.ring_bytes),
             Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
         };
         let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
-        let memory = arguments.memory.unwrap_or(needed);
-        let boot = match &arguments.iso {
+        let memory = arguments.boot.memory.unwrap_or(needed);
+        let boot = match &arguments.boot.iso {
             Some(image) => Boot::Iso(readable(image)?),
             None => Boot::Loader {
                 loader: built(wanted.loader.as_deref(), "loader")?,
@@ -80,7 +80,12 @@ impl Plan {
                 command_line: settings.to_string(),
             },
         };
-        let firmware = arguments.firmware.as_deref().map(readable).transpose()?;
+        let firmware = arguments
+            .boot
+            .firmware
+            .as_deref()
+            .map(readable)
+            .transpose()?;
         let machine = Machine {
             mode: wanted.mode,
             pmu,
@@ -88,7 +93,7 @@ impl Plan {
             memory,
             boot,
             firmware,
-            hpet: arguments.iso.is_some() || may_use_hpet(&settings),
+            hpet: arguments.boot.iso.is_some() || may_use_hpet(&settings),
         };
         Ok(Self {
             qemu,
@@ -97,7 +102,7 @@ impl Plan {
             build_id,
             output: match &arguments.output {
                 Some(path) => path.clone(),
-                None => build_directory()?.join(match arguments.units {
+                None => build_directory()?.join(match arguments.work.units {
                     None => "profile.pmi",
                     Some(_) => "stat.pmi",
                 }),
@@ -113,35 +118,39 @@ impl Plan {
 }
 
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
-    let default = match (arguments.source, arguments.machine.mode) {
+    let default = match (arguments.sampling.source, arguments.machine.mode) {
         (SourceChoice::Only(Source::Step), _) => 1,
         (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
         (_, Mode::Realtime | Mode::Kvm) => REALTIME_PERIOD,
     };
-    let period = match arguments.units {
-        None => Some(arguments.period.unwrap_or(default)),
+    let period = match arguments.work.units {
+        None => Some(arguments.sampling.period.unwrap_or(default)),
         Some(_) => None,
     };
-    let samples = arguments.samples.unwrap_or(match arguments.machine.mode {
-        Mode::Deterministic => DETERMINISTIC_SAMPLES,
-        Mode::Realtime | Mode::Kvm => REALTIME_SAMPLES,
-    });
+    let samples = arguments
+        .work
+        .samples
+        .unwrap_or(match arguments.machine.mode {
+            Mode::Deterministic => DETERMINISTIC_SAMPLES,
+            Mode::Realtime | Mode::Kvm => REALTIME_SAMPLES,
+        });
     Settings {
-        source: arguments.source,
-        delivery: arguments.delivery,
+        source: arguments.sampling.source,
+        delivery: arguments.sampling.delivery,
         period,
-        events: arguments.event,
-        kind: match arguments.units {
+        events: arguments.sampling.event,
+        kind: match arguments.work.units {
             None => RunKind::Samples,
             Some(_) => RunKind::Counts,
         },
-        jitter: arguments.jitter.unwrap_or_default(),
-        seed: arguments.seed.unwrap_or_default(),
-        workload: &arguments.workload,
+        jitter: arguments.sampling.jitter.unwrap_or_default(),
+        seed: arguments.sampling.seed.unwrap_or_default(),
+        workload: &arguments.work.workload,
         samples,
-        units: arguments.units.unwrap_or(Settings::DEFAULT_UNITS),
+        units: arguments.work.units.unwrap_or(Settings::DEFAULT_UNITS),
         aim,
         ring_bytes: arguments
+            .boot
             .ring
             .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
         test: arguments.self_test.as_deref(),
@@ -150,12 +159,12 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
 
 /// Refuses what only a performance counter does, where another source is asked for.
 fn may_count(arguments: &RunArgs) -> Result<()> {
-    let option = match (arguments.event, arguments.jitter) {
+    let option = match (arguments.sampling.event, arguments.sampling.jitter) {
         (Some(events), _) => format!("--event {events}"),
         (None, Some(jitter)) => format!("--jitter {jitter}"),
         (None, None) => return Ok(()),
     };
-    let source = arguments.source;
+    let source = arguments.sampling.source;
     if !source.may_be_pmu() {
         bail!(
             "{option}: only the source pmu counts events, and --source is {source}: say --source pmu, or leave one of them out"
@@ -300,7 +309,7 @@ mod tests {
 
     fn choice(line: &str, has_lab: bool) -> Result<(Choice, Option<PmuModel>)> {
         let run = run(line);
-        emulator(&run.machine, run.iso.is_some(), || has_lab)
+        emulator(&run.machine, run.boot.iso.is_some(), || has_lab)
     }
 
     #[test]

@@ -25,9 +25,28 @@ pub struct Selection {
     pub per_core: bool,
 }
 
-/// The counts of a run.
+/// The counts of a run; groups of keys have no key of their own.
 #[derive(Clone, Debug, Serialize)]
 pub struct Counts {
+    #[serde(flatten)]
+    pub run: Run,
+    /// The events, in the order in which they were asked for.
+    pub events: Vec<EventCount>,
+    /// What two events say together.
+    pub ratios: Vec<Ratio>,
+    #[serde(flatten)]
+    pub machine: Machine,
+    /// What ended the run; `null` if the profile's end is missing.
+    pub outcome: Option<Outcome>,
+    /// What the guest said about that.
+    pub message: String,
+    /// What of the profile is not whole; `null` if all is.
+    pub incomplete: Option<String>,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
     /// The kernel's GNU build-id.
     pub build_id: String,
     /// How the machine's time ran.
@@ -35,18 +54,20 @@ pub struct Counts {
     pub workload: String,
     /// Its rounds that each core was counted for; `null` if that is not known.
     pub units: Option<u64>,
-    /// For how long the core ran that took longest, in ticks; `null` without counts.
+    /// The time of the core that ran longest, in ticks; `null` without counts.
     pub elapsed_ticks: Option<u64>,
     /// What a tick is: `instructions` (of all cores), or `time` for nanoseconds.
     pub clock: &'static str,
-    /// The events, in the order in which they were asked for.
-    pub events: Vec<EventCount>,
-    /// What two events say together.
-    pub ratios: Vec<Ratio>,
+}
+
+/// What it was counted on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
     /// Cores online, whether their counts are here or not.
     pub cores_online: u32,
     /// The only core whose counts these are, if not all are.
     pub only_core: Option<u32>,
+    /// QEMU's version.
     pub qemu: String,
     /// Who loaded the kernel.
     pub bootloader: String,
@@ -54,12 +75,6 @@ pub struct Counts {
     pub command_line: String,
     /// The counters, and why they were used.
     pub source_reason: String,
-    /// What ended the run; `null` if the profile's end is missing.
-    pub outcome: Option<Outcome>,
-    /// What the guest said about that.
-    pub message: String,
-    /// What of the profile is not whole; `null` if all is.
-    pub incomplete: Option<String>,
 }
 
 /// How often an event happened.
@@ -135,50 +150,59 @@ impl Counts {
                 let only = selection.event.map(usize::from);
                 only.is_none_or(|only| only == index)
             })
-            .map(|(index, event)| {
-                let of_event = |counts: &Vec<Count>| {
-                    let mut counts = counts.iter();
-                    Total::new(counts.find(|count| usize::from(count.event) == index))
-                };
-                let cores = cores.iter().zip(&found);
-                let cores: Vec<_> = cores
-                    .map(|(&core, counts)| CoreCount {
-                        core,
-                        count: of_event(counts),
-                    })
-                    .collect();
-                let counted = cores.iter().filter(|core| core.count.count.is_some());
-                EventCount {
-                    index,
-                    name: event.name.as_str().to_owned(),
-                    all: Total::sum(cores.iter().map(|core| core.count)),
-                    cores_counted: counted.count(),
-                    cores,
-                }
-            })
+            .map(|(index, event)| EventCount::new(index, event.name.as_str(), &cores, &found))
             .collect();
         let readings = found.iter().flatten().map(|count| count.reading.enabled);
         let command_line = run.command_line.as_str();
         let settings = Settings::parse(command_line).ok();
         let end = profile.end.as_ref();
         Self {
-            build_id: BuildId(run.build_id).to_string(),
-            mode: profile.host.mode,
-            workload: run.workload.as_str().to_owned(),
-            units: settings.map(|settings| settings.units),
-            elapsed_ticks: readings.max(),
-            clock: run.clock.name(),
+            run: Run {
+                build_id: BuildId(run.build_id).to_string(),
+                mode: profile.host.mode,
+                workload: run.workload.as_str().to_owned(),
+                units: settings.map(|settings| settings.units),
+                elapsed_ticks: readings.max(),
+                clock: run.clock.name(),
+            },
             ratios: ratio::all(&events),
             events,
-            cores_online: run.cores,
-            only_core: selection.core,
-            qemu: profile.host.qemu.clone(),
-            bootloader: run.bootloader.as_str().to_owned(),
-            command_line: command_line.to_owned(),
-            source_reason: run.reason.as_str().to_owned(),
+            machine: Machine {
+                cores_online: run.cores,
+                only_core: selection.core,
+                qemu: profile.host.qemu.clone(),
+                bootloader: run.bootloader.as_str().to_owned(),
+                command_line: command_line.to_owned(),
+                source_reason: run.reason.as_str().to_owned(),
+            },
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: profile.incomplete(),
+        }
+    }
+}
+
+impl EventCount {
+    /// Of `cores`, each of which has counted what `found` has in its place.
+    fn new(index: usize, name: &str, cores: &[u32], found: &[Vec<Count>]) -> Self {
+        let of_event = |counts: &Vec<Count>| {
+            let mut counts = counts.iter();
+            Total::new(counts.find(|count| usize::from(count.event) == index))
+        };
+        let cores = cores.iter().zip(found);
+        let cores: Vec<_> = cores
+            .map(|(&core, counts)| CoreCount {
+                core,
+                count: of_event(counts),
+            })
+            .collect();
+        let counted = cores.iter().filter(|core| core.count.count.is_some());
+        Self {
+            index,
+            name: name.to_owned(),
+            all: Total::sum(cores.iter().map(|core| core.count)),
+            cores_counted: counted.count(),
+            cores,
         }
     }
 }

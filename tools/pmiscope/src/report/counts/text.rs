@@ -60,22 +60,25 @@ impl Out {
 }
 
 fn facts(out: &mut Out, counts: &Counts) {
-    out.fact("kernel", &format!("build-id {}", counts.build_id));
-    out.fact("booted by", &counts.bootloader);
-    let cores = counts.cores_online;
-    out.fact("machine", &machine(&counts.qemu, counts.mode, cores));
-    let units = match counts.units {
+    out.fact("kernel", &format!("build-id {}", counts.run.build_id));
+    out.fact("booted by", &counts.machine.bootloader);
+    let cores = counts.machine.cores_online;
+    out.fact(
+        "machine",
+        &machine(&counts.machine.qemu, counts.run.mode, cores),
+    );
+    let units = match counts.run.units {
         None => String::new(),
         Some(1) => ", 1 unit a core".into(),
         Some(units) => format!(", {} units a core", grouped(units)),
     };
-    out.fact("workload", &format!("{}{units}", counts.workload));
-    out.fact("counters", &counts.source_reason);
-    if let Some(core) = counts.only_core {
+    out.fact("workload", &format!("{}{units}", counts.run.workload));
+    out.fact("counters", &counts.machine.source_reason);
+    if let Some(core) = counts.machine.only_core {
         out.fact("counts", &format!("core {core} only"));
     }
-    if let Some(ticks) = counts.elapsed_ticks {
-        let elapsed = match counts.clock {
+    if let Some(ticks) = counts.run.elapsed_ticks {
+        let elapsed = match counts.run.clock {
             "instructions" => format!("{} instructions of all cores", grouped(ticks)),
             _ => duration(ticks),
         };
@@ -96,9 +99,10 @@ fn number(total: &Total) -> String {
 }
 
 fn shown(ratio: &Ratio) -> String {
-    match ratio.is_share {
-        true => format!("{:.2}% {}", 100.0 * ratio.value, ratio.name),
-        false => format!("{:.2} {}", ratio.value, ratio.name),
+    if ratio.is_share {
+        format!("{:.2}% {}", 100.0 * ratio.value, ratio.name)
+    } else {
+        format!("{:.2} {}", ratio.value, ratio.name)
     }
 }
 
