@@ -17,7 +17,7 @@ impl Replay<'_> {
     /// Compares the reported chain with the true one.
     pub(super) fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
         let end = self.end;
-        if self.callers.is_root_at(sample.pc) {
+        if self.setup.callers.is_root_at(sample.pc) {
             return match (self.reported.is_empty(), end) {
                 (true, ChainEnd::Complete) => Verdict::Exact,
                 (true, _) => Verdict::Different(Kind::End),
@@ -30,30 +30,17 @@ impl Replay<'_> {
             let expected = if at_root { None } else { truth.next() };
             match expected {
                 Some(expected) if expected == reported => {
-                    at_root = is_root(self.callers, expected);
+                    at_root = is_root(self.setup.callers, expected);
                 }
-                Some(Link::Return(_)) => {
-                    // Only a missing one leaves the chains the same further out.
-                    let kind = if truth.next() == Some(reported) {
-                        Kind::CallerMissing
-                    } else {
-                        Kind::OtherLink
-                    };
-                    return Verdict::Different(kind);
-                }
-                Some(Link::Interrupted { .. }) => {
-                    let kind = match reported {
-                        Link::Interrupted { .. } => Kind::OtherInterrupt,
-                        Link::Return(_) => Kind::InterruptMissing,
-                    };
-                    return Verdict::Different(kind);
+                Some(expected) => {
+                    return Verdict::Different(mismatch(expected, reported, truth.next()));
                 }
                 None if !at_root && truth.bottom == Bottom::Cut => {
                     return Verdict::Cut;
                 }
                 None => {
                     let is_last = index + 1 == self.reported.len();
-                    let is_root = is_root(self.callers, reported);
+                    let is_root = is_root(self.setup.callers, reported);
                     if at_root || !is_last || !is_root || end != ChainEnd::Complete {
                         return Verdict::Different(Kind::Additional);
                     }
@@ -83,7 +70,7 @@ impl Replay<'_> {
         const MORE: usize = 4;
         let most = self.reported.len() + MORE;
         let truth = self.shadow.chain(sample.sp).take(most);
-        let root = self.callers.is_root_at(sample.pc);
+        let root = self.setup.callers.is_root_at(sample.pc);
         Difference {
             kind,
             sequence: sample.sequence,
@@ -93,6 +80,17 @@ impl Replay<'_> {
             reported: self.reported.clone(),
             end: self.end,
         }
+    }
+}
+
+/// The kind of a link that is not the expected one, in front of `next`.
+fn mismatch(expected: Link, reported: Link, next: Option<Link>) -> Kind {
+    match (expected, reported) {
+        // Only a missing caller leaves the chains the same further out.
+        (Link::Return(_), _) if next == Some(reported) => Kind::CallerMissing,
+        (Link::Return(_), _) => Kind::OtherLink,
+        (Link::Interrupted { .. }, Link::Interrupted { .. }) => Kind::OtherInterrupt,
+        (Link::Interrupted { .. }, Link::Return(_)) => Kind::InterruptMissing,
     }
 }
 

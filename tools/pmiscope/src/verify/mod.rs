@@ -31,8 +31,8 @@ use crate::symbols::{BadElf, Symbols};
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
-use replay::Replay;
 pub use replay::{Assumed, Executed};
+use replay::{Replay, Setup};
 
 /// Why a profile cannot be verified.
 #[derive(Debug, Error)]
@@ -116,16 +116,14 @@ pub fn verify(
     }
     let mut code = Code::new(elf)?;
     let run = &profile.description;
-    let is_stepped = run.source == Source::Step;
-    let cores = usize::try_from(run.cores).unwrap_or(usize::MAX);
-    let mut replay = Replay::new(
+    let setup = Setup {
         callers,
-        &mut code,
-        run.text,
-        run.stack_slot,
-        is_stepped,
-        cores,
-    );
+        code: &mut code,
+        text: run.text,
+        is_stepped: run.source == Source::Step,
+    };
+    let cores = usize::try_from(run.cores).unwrap_or(usize::MAX);
+    let mut replay = Replay::new(setup, run.stack_slot, cores);
     let mut verification = Verification::default();
     verification.replay(profile, &mut replay, examples);
     Ok(verification)

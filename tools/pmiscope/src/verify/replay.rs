@@ -64,13 +64,18 @@ impl Before {
     }
 }
 
+/// The kernel and the run that are replayed.
+pub(super) struct Setup<'a> {
+    pub(super) callers: &'a Callers,
+    pub(super) code: &'a mut Code,
+    pub(super) text: CodeRange,
+    /// The source is the trap flag: entries of interrupts are not seen.
+    pub(super) is_stepped: bool,
+}
+
 /// The cores, as they are replayed.
 pub(super) struct Replay<'a> {
-    pub(super) callers: &'a Callers,
-    text: CodeRange,
-    /// Whether entries of interrupts are not seen.
-    is_stepped: bool,
-    code: &'a mut Code,
+    pub(super) setup: Setup<'a>,
     pub(super) shadow: Shadow,
     /// By core; `None` if it is to be taken up anew.
     before: Vec<Option<Before>>,
@@ -86,21 +91,10 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// For so many cores. `is_stepped` says that the source is the trap flag; `stack_slot` is what the
-    /// run says of its stacks.
-    pub(super) fn new(
-        callers: &'a Callers,
-        code: &'a mut Code,
-        text: CodeRange,
-        stack_slot: u64,
-        is_stepped: bool,
-        cores: usize,
-    ) -> Self {
+    /// Begins the replay of so many cores; `stack_slot` is that of the run's description.
+    pub(super) fn new(setup: Setup<'a>, stack_slot: u64, cores: usize) -> Self {
         Self {
-            callers,
-            text,
-            is_stepped,
-            code,
+            setup,
             shadow: Shadow::new(stack_slot),
             before: vec![None; cores],
             is_contradicted: false,
@@ -116,8 +110,8 @@ impl<'a> Replay<'a> {
     /// one.
     pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> Verdict {
         let repair = Repair {
-            callers: self.callers,
-            text: self.text,
+            callers: self.setup.callers,
+            text: self.setup.text,
         };
         let mut reported = std::mem::take(&mut self.reported);
         self.end = repair.chain(sample, &mut reported).end;
@@ -155,14 +149,14 @@ impl<'a> Replay<'a> {
             self.restart(sample);
             return true;
         }
-        if sample.period == 0 && !self.is_stepped && before.is_at(sample) {
+        if sample.period == 0 && !self.setup.is_stepped && before.is_at(sample) {
             // The interrupts of another core: nothing was executed.
             return true;
         }
-        let is_successor = match self.code.at(before.pc) {
+        let is_successor = match self.setup.code.at(before.pc) {
             Some(instruction) => {
                 self.follows(&before, instruction, sample)
-                    || self.is_stepped
+                    || self.setup.is_stepped
                         && instruction.holds_traps_off
                         && self.follows_unseen(&before, instruction, sample)
             }
@@ -180,7 +174,7 @@ impl<'a> Replay<'a> {
     fn follows(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) -> bool {
         self.interrupted(before, instruction, sample)
             || self.executed(before, instruction, sample)
-            || self.is_stepped && self.interrupted_unseen(before, instruction, sample)
+            || self.setup.is_stepped && self.interrupted_unseen(before, instruction, sample)
     }
 
     /// The same, by way of one more instruction that was not seen.
@@ -194,7 +188,7 @@ impl<'a> Replay<'a> {
             pc: instruction.next,
             ..*before
         };
-        let follows = match self.code.at(between.pc) {
+        let follows = match self.setup.code.at(between.pc) {
             Some(second) => self.follows(&between, second, sample),
             None => false,
         };
@@ -254,7 +248,7 @@ impl<'a> Replay<'a> {
         instruction: Instruction,
         sample: &Sample<'_>,
     ) -> bool {
-        let Some((entry, words)) = self.callers.entry(sample.pc) else {
+        let Some((entry, words)) = self.setup.callers.entry(sample.pc) else {
             return false;
         };
         let pc = CodeAddress(sample.stack_top[words]);
@@ -266,7 +260,7 @@ impl<'a> Replay<'a> {
         } else {
             // It came before the instruction, and the entry's first one was executed in
             // place of that.
-            let first = self.code.at(entry);
+            let first = self.setup.code.at(entry);
             if pc != before.pc || first.is_none_or(|first| first.next != sample.pc) {
                 return false;
             }
@@ -274,7 +268,7 @@ impl<'a> Replay<'a> {
         let Some(sp) = self.interrupted_at(before, instruction, pc) else {
             return false;
         };
-        let Some(vector) = self.code.vector(entry, self.callers) else {
+        let Some(vector) = self.setup.code.vector(entry, self.setup.callers) else {
             return false;
         };
         let pushed = StackAddress(sample.sp.0.wrapping_add(8 * words as u64));

@@ -66,35 +66,7 @@ impl Plan {
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
-        let (base, ring) = match arguments.boot.iso {
-            None => (BASE_MEMORY, settings.ring_bytes),
-            Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
-        };
-        let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
-        let memory = arguments.boot.memory.unwrap_or(needed);
-        let boot = match &arguments.boot.iso {
-            Some(image) => Boot::Iso(readable(image)?),
-            None => Boot::Loader {
-                loader: built(wanted.loader.as_deref(), "loader")?,
-                kernel: kernel_path,
-                command_line: settings.to_string(),
-            },
-        };
-        let firmware = arguments
-            .boot
-            .firmware
-            .as_deref()
-            .map(readable)
-            .transpose()?;
-        let machine = Machine {
-            mode: wanted.mode,
-            pmu,
-            cores: wanted.smp,
-            memory,
-            boot,
-            firmware,
-            hpet: arguments.boot.iso.is_some() || may_use_hpet(&settings),
-        };
+        let machine = machine(arguments, &settings, kernel_path, pmu)?;
         Ok(Self {
             qemu,
             machine,
@@ -115,6 +87,37 @@ impl Plan {
             verbose: wanted.verbose,
         })
     }
+}
+
+/// The machine, and what it boots.
+fn machine(
+    arguments: &RunArgs,
+    settings: &Settings<'_>,
+    kernel: PathBuf,
+    pmu: Option<PmuModel>,
+) -> Result<Machine> {
+    let (wanted, boot) = (&arguments.machine, &arguments.boot);
+    let (base, ring) = match boot.iso {
+        None => (BASE_MEMORY, settings.ring_bytes),
+        Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
+    };
+    let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
+    Ok(Machine {
+        mode: wanted.mode,
+        pmu,
+        cores: wanted.smp,
+        memory: boot.memory.unwrap_or(needed),
+        boot: match &boot.iso {
+            Some(image) => Boot::Iso(readable(image)?),
+            None => Boot::Loader {
+                loader: built(wanted.loader.as_deref(), "loader")?,
+                kernel,
+                command_line: settings.to_string(),
+            },
+        },
+        firmware: boot.firmware.as_deref().map(readable).transpose()?,
+        hpet: boot.iso.is_some() || may_use_hpet(settings),
+    })
 }
 
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
