@@ -385,7 +385,7 @@ fn ring(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-/// What clap says of a command line that it cannot take, in one line.
+/// Clap's message about a wrong command line, in one line.
 #[must_use]
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();

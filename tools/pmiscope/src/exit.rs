@@ -1,4 +1,4 @@
-//! What the tool's exit status says.
+//! The tool's exit status.
 
 use crate::profile::Outcome;
 
@@ -7,9 +7,9 @@ use crate::profile::Outcome;
 pub enum Exit {
     /// Done.
     Success = 0,
-    /// It could not be done; the message says why.
+    /// Not done; the message says why.
     Failure = 1,
-    /// The command line cannot be taken.
+    /// The command line is wrong.
     Usage = 2,
     /// The profile is incomplete, or its samples have no names; what there is was shown.
     Incomplete = 3,

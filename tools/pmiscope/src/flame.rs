@@ -16,7 +16,7 @@ use crate::report::{Stack, Step, Tally};
 use crate::symbols::Symbols;
 use crate::units::{counted, grouped};
 
-/// What stands below the stacks.
+/// The frame below all stacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Root {
     /// The core that took the sample.
@@ -66,8 +66,7 @@ fn fold(stack: &Stack, symbols: &Symbols) -> Vec<String> {
     frames
 }
 
-/// A name that cannot be taken for two: semicolons stand between frames, and a
-/// type such as `[u8; 4]` has one.
+/// The name without semicolons, which separate frames: a type such as `[u8; 4]` has one.
 fn plain(name: &str) -> String {
     name.replace(';', ":").replace(['\n', '\r'], " ")
 }

@@ -24,7 +24,7 @@ pub struct Document {
     pub pmus: Vec<Pmu>,
     /// The events that have a name.
     pub events: Vec<Event>,
-    /// What came of trying the sources.
+    /// The attempts to use the sources.
     pub sources: Vec<Attempt>,
     /// What `--source auto` takes.
     pub auto: Auto,
@@ -66,7 +66,7 @@ impl<T> Outcome<T> {
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Processor {
-    /// What it is called.
+    /// Its name, as CPUID has it.
     pub name: String,
     /// Its maker, as CPUID has it.
     pub vendor: String,
@@ -79,7 +79,7 @@ pub struct Processor {
 #[derive(Clone, Debug, Serialize)]
 pub struct Hpet {
     pub timers: u32,
-    /// Those that can interrupt by messages.
+    /// Timers that can interrupt by messages.
     pub messages: u32,
     /// Femtoseconds of a count.
     pub period_fs: u64,
@@ -115,11 +115,11 @@ pub struct PmuFound {
     /// How it is reached.
     pub interface: String,
     pub counters: Set,
-    /// Those that nobody uses, and that work.
+    /// Counters that are unused and work.
     pub free: Set,
-    /// Those that somebody uses.
+    /// Counters that firmware or a hypervisor uses.
     pub busy: Set,
-    /// Those that do not work.
+    /// Counters that do not keep what is written to them.
     pub dead: Set,
     /// Bits of a general counter.
     pub general_bits: u8,
@@ -137,7 +137,7 @@ pub struct Event {
     /// Its other names.
     pub aliases: &'static [&'static str],
     pub description: &'static str,
-    /// Whether any core can count it.
+    /// True if any core can count it.
     pub is_here: bool,
     /// What counts it, each with its cores; nothing where no core has a PMU.
     pub counters: Vec<EventCounters>,
@@ -152,7 +152,7 @@ pub struct EventCounters {
     pub counters: Outcome<Set>,
 }
 
-/// What came of trying a source.
+/// An attempt to use a source.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt {
     pub name: &'static str,

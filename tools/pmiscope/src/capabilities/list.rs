@@ -29,7 +29,7 @@ impl List {
         self.0 += "\n";
     }
 
-    /// A name and what is said of it, wrapped beside it.
+    /// A name and its description, wrapped beside it.
     fn row(&mut self, name: &str, text: &str) {
         let mut name = name;
         if name.len() >= NAME {

@@ -13,7 +13,7 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
 
-/// A capabilities, as far as it has come.
+/// Capabilities, as far as the guest has reported them.
 #[derive(Clone, Debug, Default)]
 pub struct Capabilities {
     lines: Vec<Line>,
@@ -61,7 +61,7 @@ pub struct Attempt {
 }
 
 impl Capabilities {
-    /// Takes a line of the guest's log, if it is one of a capabilities.
+    /// Reads a line of the guest's log, if it reports a capability.
     pub fn read(&mut self, log_line: &str) {
         let Some((_, message)) = log_line.split_once("] ") else {
             return;
@@ -226,7 +226,7 @@ pub fn counters(set: Counters) -> String {
     }
 }
 
-/// A name of CPUID's in words, without what cannot be shown.
+/// A name from CPUID, without control characters.
 #[must_use]
 pub fn name(name: [u8; 12]) -> String {
     let text = String::from_utf8_lossy(&name);

@@ -51,8 +51,8 @@ impl<'memory> Collector<'memory> {
         }
     }
 
-    /// Takes what is whole in the rings, and writes what has become enough for
-    /// a chunk; gives how many records it took.
+    /// Moves whole records out of the rings, and writes chunks that are full. Returns the
+    /// number of records moved.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl<'memory> Collector<'memory> {
         Ok(taken)
     }
 
-    /// Writes all that was taken.
+    /// Writes all records that were moved.
     ///
     /// # Errors
     ///
@@ -83,20 +83,20 @@ impl<'memory> Collector<'memory> {
             .try_for_each(|(number, core)| core.write(number, profile))
     }
 
-    /// The samples that were taken so far.
+    /// The number of samples so far.
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.cores.iter().map(|core| core.samples).sum()
     }
 
-    /// The records that did not fit into the rings so far.
+    /// The number of records so far that did not fit into the rings.
     #[must_use]
     pub fn lost(&self) -> u64 {
         let cores = 0..self.shared.cores();
         cores.map(|core| self.shared.control(core).lost()).sum()
     }
 
-    /// Whether the run was asked to stop, and can be started again.
+    /// Returns true if the run was stopped and can be started again.
     #[must_use]
     pub fn is_paused(&self) -> bool {
         self.shared.state() == RunState::Paused
@@ -130,8 +130,8 @@ impl<'memory> Collector<'memory> {
 }
 
 impl Core<'_> {
-    /// Takes records until there is none or until they are enough for a chunk:
-    /// a fast core does not keep the others waiting.
+    /// Moves records until there is none or a chunk is full, so that a fast core does not
+    /// keep the others waiting.
     fn drain(&mut self) -> u64 {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
@@ -143,7 +143,7 @@ impl Core<'_> {
                     self.words.extend_from_slice(&record[..words]);
                 }
                 Ok(None) => break,
-                // What follows cannot be told apart any more: this ring is over.
+                // Where the next record starts is not known: nothing more is read from this ring.
                 Err(corrupt) => {
                     self.corrupt_at = Some(corrupt.position);
                     break;

@@ -102,7 +102,7 @@ pub fn log_file() -> io::Result<InheritedFile> {
     inherited(tempfile::tempfile()?)
 }
 
-/// Lets the processes that are started have the file, under the same number.
+/// Lets child processes inherit the file, under the same number.
 fn inherited(file: File) -> io::Result<InheritedFile> {
     rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));

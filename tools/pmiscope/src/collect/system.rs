@@ -64,8 +64,8 @@ impl Mapping {
     }
 }
 
-/// Has the kernel kill the command's process when the thread that starts it
-/// ends: a tool that is killed leaves no guest behind.
+/// Asks Linux to kill the command's process when the thread that starts it ends: a tool
+/// that is killed leaves no guest behind.
 pub fn die_with_parent(command: &mut Command) {
     let set = || {
         let kill = Some(rustix::process::Signal::KILL);

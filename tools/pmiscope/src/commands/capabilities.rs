@@ -26,7 +26,7 @@ impl Probed {
     }
 }
 
-/// What is booted.
+/// The boot by the loader, with a command line that asks for the capabilities.
 ///
 /// # Errors
 ///

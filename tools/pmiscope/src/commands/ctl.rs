@@ -1,4 +1,4 @@
-//! `ctl`: tells a run that goes on what to do.
+//! `ctl`: controls a run while it samples.
 
 use anyhow::Result;
 use profiler::contract::mailbox::Request;

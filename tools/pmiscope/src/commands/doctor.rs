@@ -68,7 +68,7 @@ pub(super) fn doctor(arguments: &CapabilitiesArgs) -> Result<Exit> {
     })
 }
 
-/// How the guest did.
+/// The finding about the kernel's boot.
 fn booted(probed: &Probed, arguments: &CapabilitiesArgs) -> Finding {
     if probed.is_whole() {
         let cores = crate::units::counted(arguments.machine.smp.into(), "core");

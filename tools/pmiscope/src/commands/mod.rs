@@ -17,7 +17,7 @@ use crate::exit::Exit;
 ///
 /// # Errors
 ///
-/// What could not be done, with what to do about it.
+/// A message that says what failed and what to do about it.
 pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
@@ -40,8 +40,7 @@ fn because(message: &str) -> String {
     }
 }
 
-/// Prints to the standard output. A reader that has seen enough (`| head`) is no
-/// error.
+/// Prints to the standard output. A reader that closes the pipe (`| head`) is no error.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

@@ -146,7 +146,7 @@ fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::BadElf> {
     }
 }
 
-/// The content of another file, if it is the profile's kernel.
+/// Reads another ELF file and checks that it is the profile's kernel.
 pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<Vec<u8>> {
     let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let wanted = BuildId(profile.description.build_id);

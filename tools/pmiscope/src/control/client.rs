@@ -12,8 +12,7 @@ use super::{Command, directory};
 /// How long a run may take to answer, which says itself if its kernel does not.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// Sends `command` to the run of process `pid`, or to the only one that there is. Gives
-/// what it says.
+/// Sends `command` to the run of process `pid`, or to the only run. Returns its answer.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The side of `pmiscope run`.
 //!
-//! Clients are served between two looks at the rings, which are not to wait for them:
-//! what one has said so far is kept from look to look until it is a whole line.
+//! Clients are served between two looks at the rings, and never waited for: what a client
+//! has sent is kept from look to look until it is a whole line.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -19,24 +19,24 @@ use super::{Command, directory};
 /// for 2.5 billion instructions if these are counted: some ten seconds each, or more where
 /// much else runs.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a client may take to say what it wants.
+/// How long a client may take to send its command.
 const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are heard at a time. Others wait until there is room.
+/// The most clients at a time. Others wait in the socket's queue.
 const MOST_CLIENTS: usize = 16;
-/// Bytes of a line that are read. No command has so many.
+/// The most bytes of a line: longer than any command.
 const MOST_BYTES: usize = 4096;
 
-/// A run's ear. It is heard as long as this lives.
+/// Listens for `pmiscope ctl` clients until dropped.
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    /// Those that have not said what they want, as they came.
+    /// Clients whose command is not complete, in the order in which they came.
     clients: Vec<Client>,
-    /// The one that the kernel is to answer.
+    /// The client whose request the kernel has not answered.
     waiting: Option<Waiting>,
 }
 
-/// A client that has not said what it wants.
+/// A client whose command is not complete.
 struct Client {
     stream: UnixStream,
     since: Instant,
@@ -76,8 +76,8 @@ impl Server {
         })
     }
 
-    /// Takes what clients want and hands on what the kernel answers. `run` is there as
-    /// soon as the guest samples; `status` says how it stands.
+    /// Executes the clients' commands and passes on the kernel's answers. `run` is `None`
+    /// until the guest samples; `status` describes its state.
     pub fn serve(&mut self, run: Option<(Source, Mailbox<'_>)>, status: impl Fn() -> String) {
         self.hand_on(run);
         self.hear(Instant::now());
@@ -87,7 +87,7 @@ impl Server {
         }
     }
 
-    /// Hands on what the kernel answers, or that it does not.
+    /// Passes on the kernel's answer, or says that there is none in time.
     fn hand_on(&mut self, run: Option<(Source, Mailbox<'_>)>) {
         let Some(waiting) = self.waiting.take() else {
             return;
@@ -105,7 +105,7 @@ impl Server {
         reply(waiting.stream, &said);
     }
 
-    /// Takes what clients have said by `now`, and forgets those that say nothing.
+    /// Reads what clients have sent by `now`, and drops those that send nothing.
     fn hear(&mut self, now: Instant) {
         while self.clients.len() < MOST_CLIENTS
             && let Ok((stream, _)) = self.listener.accept()
@@ -121,7 +121,7 @@ impl Server {
         self.clients.retain_mut(|client| client.hear(now));
     }
 
-    /// Does what a client wants, if it has said that. Gives back one that has not.
+    /// Executes a client's command if it is complete. Returns a client that has to wait.
     fn answer(
         &mut self,
         client: Client,
@@ -140,7 +140,7 @@ impl Server {
             (Some(Command::Request(_)), Some((source, _))) if source != Source::Pmu => {
                 format!("no it samples by {source}; only runs by the source pmu can be controlled")
             }
-            // The kernel takes one at a time. Whoever asked for this one may be gone by then.
+            // The kernel takes one at a time. The client of this one may be gone by then.
             (Some(Command::Request(_)), _) if self.waiting.is_some() => {
                 "no it is busy with another request: ask again".into()
             }
@@ -164,7 +164,7 @@ impl Server {
 }
 
 impl Client {
-    /// Takes what it has said by `now`; whether there is something to wait for.
+    /// Reads what the client has sent by `now`. Returns true if it is worth waiting for.
     fn hear(&mut self, now: Instant) -> bool {
         if self.line().is_some() {
             return true;
@@ -183,7 +183,7 @@ impl Client {
         }
     }
 
-    /// What it wants, once that is a whole line, or too long for one.
+    /// The command, once it is a whole line or too long for one.
     fn line(&self) -> Option<String> {
         let end = self.said.iter().position(|&byte| byte == b'\n');
         let end = end.or((self.said.len() >= MOST_BYTES).then_some(MOST_BYTES))?;
@@ -199,7 +199,7 @@ impl Drop for Server {
     }
 }
 
-/// Says it to a client, which may be gone.
+/// Sends an answer to a client, which may be gone.
 fn reply(mut stream: UnixStream, said: &str) {
     let _ = writeln!(stream, "{said}");
 }

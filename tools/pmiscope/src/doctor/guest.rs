@@ -1,4 +1,4 @@
-//! What is found in the guest, by its capabilities.
+//! Findings in the guest, by the capabilities that it reports.
 
 use profiler::contract::capabilities::{Hpet, Reason};
 use profiler::format::{Clock, Delivery, Source};
@@ -9,7 +9,7 @@ use crate::capabilities::{Attempt, Auto, Capabilities, name, pmu};
 use crate::qemu::HPET_TIMERS;
 use crate::units::counted;
 
-/// What the host could give to a guest.
+/// What the host can offer to a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// Its processor has counters.
@@ -18,7 +18,7 @@ pub struct Host {
     pub has_kvm: bool,
 }
 
-/// Whether samples can be taken: a source is taken without being asked for by name.
+/// Returns true if samples can be taken: `--source auto` finds one.
 #[must_use]
 pub fn is_possible(capabilities: &Capabilities) -> bool {
     let taken = |delivery| capabilities.auto(delivery).source().is_some();
@@ -145,7 +145,7 @@ fn another_pmu(host: &Host) -> String {
     format!("{emulated}; `--mode kvm` has the host's own, but this one lacks {lacks}")
 }
 
-/// What to do about an APIC's timer that is as the manuals say.
+/// The remedy for an APIC timer that behaves as the manuals say.
 const NOT_AN_NMI: &str = "only an emulated APIC's timer can be an NMI; the source hpet takes its place, or --delivery irq";
 
 /// A finding for each source, both ways to interrupt in one.
@@ -191,7 +191,7 @@ fn sources(capabilities: &Capabilities) -> Vec<Finding> {
                         Finding::note("source", says).with("--smp 2 or more, for the source ipi")
                     }
                     (Err(_), Source::ApicTimer) => Finding::note("source", says).with(NOT_AN_NMI),
-                    // What there is to do stands by the device.
+                    // The remedy is that of the device.
                     (Err(_), _) => Finding::note("source", says),
                 }
             },

@@ -1,4 +1,4 @@
-//! What is found on the host: QEMU, the processor, KVM.
+//! Findings on the host: QEMU, the processor, KVM.
 
 use std::fs::{self, OpenOptions};
 use std::io;
@@ -46,7 +46,7 @@ pub struct Processor {
 const EVENT_SOURCES: &str = "/sys/bus/event_source/devices";
 
 impl Processor {
-    /// Looks at the host's.
+    /// Looks at the host's processor.
     #[must_use]
     pub fn find() -> Self {
         let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -61,7 +61,7 @@ impl Processor {
         }
     }
 
-    /// Whether it has counters that Linux can use.
+    /// Returns true if it has counters that Linux can use.
     #[must_use]
     pub const fn has_pmu(&self) -> bool {
         self.counters.is_some()
@@ -87,7 +87,7 @@ impl Processor {
     }
 }
 
-/// Whether QEMU can let the host's processor run a guest.
+/// The state of KVM on this host.
 #[derive(Debug)]
 pub enum Kvm {
     /// There is no device.
@@ -96,7 +96,7 @@ pub enum Kvm {
     Closed(io::Error),
     /// The device can be opened; there is no QEMU to try it with.
     Untried,
-    /// QEMU with it, on the host's processor with its PMU, ends and says this.
+    /// QEMU with it, on the host's processor with its PMU, fails with this message.
     Refused(String),
     /// QEMU with it runs.
     Usable,
@@ -104,7 +104,7 @@ pub enum Kvm {
 
 const DEVICE: &str = "/dev/kvm";
 
-/// What to do where KVM is there and does not do.
+/// The remedy where KVM exists and does not work.
 const NESTED: &str =
     "if this host is itself a virtual machine, its host has to offer nested virtualization";
 
@@ -123,7 +123,7 @@ impl Kvm {
         }
     }
 
-    /// Whether a guest can run by it.
+    /// Returns true if a guest can run by it.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         matches!(self, Self::Usable)

@@ -24,7 +24,7 @@ pub enum Verdict {
 /// Something that was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
-    /// What it is about, in a word or two.
+    /// Its topic, in a word or two.
     pub topic: String,
     /// How good it is.
     pub verdict: Verdict,
@@ -69,7 +69,7 @@ impl Finding {
     }
 }
 
-/// All that was found: the keys of the JSON.
+/// All findings: the keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
     /// Whether samples can be taken.
@@ -77,7 +77,7 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// The end of the guest's log, if it has failed.
     pub log: Vec<String>,
-    /// What the guest has said, as far as it came; null if none was started.
+    /// The capabilities that the guest has reported; null if none was started.
     pub survey: Option<Document>,
 }
 
@@ -86,7 +86,7 @@ const VERDICT: usize = 9;
 const TOPIC: usize = 12;
 
 impl Diagnosis {
-    /// A line for each finding, 100 columns, and what comes of all.
+    /// A line for each finding, 100 columns, and the conclusion.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -54,7 +54,7 @@ pub(crate) const VERSION: u32 = 3;
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;
 
-/// Everything that a profile says beside its samples, as the writer is given it.
+/// All of a profile beside its samples, for the writer.
 pub struct Head<'a> {
     /// What the kernel says of the run.
     pub description: &'a Description,
@@ -134,7 +134,7 @@ pub enum Outcome {
     LoaderFailed,
     /// The kernel that ran is not the one that it should have been.
     WrongKernel,
-    /// Neither a sample nor a line of the log came for too long.
+    /// No sample and no line of the log arrived for too long.
     Hung,
     /// The run took longer than it was allowed to.
     TimeLimit,
@@ -166,6 +166,6 @@ pub struct CoreEnd {
     pub early: u64,
     /// Overflows that were due before the one before them was handled.
     pub missed: u64,
-    /// Where its ring made no sense any more, in words since the start.
+    /// Where its ring became unreadable, in words since the start.
     pub corrupt_at: Option<u64>,
 }

@@ -152,7 +152,7 @@ impl Profile {
         &self.events
     }
 
-    /// Takes a chunk's content, or gives `None` if it has none that it should.
+    /// Reads a chunk's content. Returns `None` if it is not valid.
     fn take(&mut self, chunk: Chunk) -> Option<()> {
         let payload = chunk.payload(&self.file)?;
         match chunk.kind {
@@ -214,7 +214,7 @@ impl Profile {
         self.cores.iter().map(|core| core.records).sum()
     }
 
-    /// How many whole records `core` has.
+    /// The number of whole records of `core`.
     #[must_use]
     pub fn records_of_core(&self, core: u32) -> u64 {
         let core = usize::try_from(core).ok();
@@ -276,7 +276,7 @@ impl Records<'_> {
     pub fn read(&mut self) -> Option<&[u64]> {
         while !has_record(&self.words[self.at..]) {
             let chunk = self.chunks.next()?;
-            // Inflated before, when the file was read: it does again.
+            // It was inflated when the file was read, so it inflates again.
             self.words = words(&chunk.payload(self.file).unwrap_or_default());
             self.at = 0;
         }
@@ -296,7 +296,7 @@ fn record_length(first: u64) -> usize {
     record_words(first).max(1)
 }
 
-/// Whether words begin with a whole record.
+/// Returns true if `words` begin with a whole record.
 fn has_record(words: &[u64]) -> bool {
     let first = words.first();
     first.is_some_and(|&first| record_length(first) <= words.len())

@@ -136,7 +136,7 @@ pub enum BadQemu {
         /// What came of it.
         error: io::Error,
     },
-    /// It does not say a version that is understood.
+    /// Its answer to `--version` is not understood.
     #[error("{} --version does not answer as QEMU does: {GET}", .0.display())]
     NoVersion(PathBuf),
     /// It is too old.
@@ -189,7 +189,7 @@ impl Qemu {
     }
 }
 
-/// Whether the lab emulator is there.
+/// Returns true if the lab emulator is built.
 #[must_use]
 pub fn has_lab() -> bool {
     lab().is_ok()

@@ -52,9 +52,9 @@ impl GuestMemory {
 /// How long a guest may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long nothing may happen.
+    /// The longest time without a sign of life.
     pub silence: Duration,
-    /// What does not happen then, for the message.
+    /// What is missing then, for the message.
     pub silence_means: &'static str,
     /// How long it may run.
     pub total: Option<Duration>,

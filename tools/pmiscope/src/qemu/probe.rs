@@ -1,4 +1,4 @@
-//! Whether a QEMU can make a machine here: it is asked to, and ends at once.
+//! Tries whether QEMU can make a machine here.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 impl Qemu {
-    /// Makes a machine with these options, in which nothing ever runs.
+    /// Makes a machine with these options, which never runs, and ends it.
     ///
     /// # Errors
     ///
-    /// It cannot; what QEMU says of why.
+    /// QEMU's message if it cannot.
     pub fn try_machine(&self, options: &[&str]) -> Result<(), String> {
         let messages = log_file().map_err(|error| error.to_string())?;
         let ended = self.make_and_quit(options, &messages.file);
@@ -49,7 +49,7 @@ impl Qemu {
         system::die_with_parent(&mut command);
         let mut process = command.spawn()?;
         if let Some(mut input) = process.stdin.take() {
-            // One that has ended already reads nothing, and that is what it says.
+            // QEMU may have ended already; its status says so.
             let _ = input.write_all(b"quit\n");
         }
         let started = Instant::now();

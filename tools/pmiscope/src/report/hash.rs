@@ -6,9 +6,8 @@ use sha2::{Digest, Sha256};
 use crate::profile::Profile;
 use crate::units::hex;
 
-/// SHA-256 over, for each core in
-/// order, its number, the count of its records (each 8 bytes, little-endian) and
-/// the records' words (likewise), of which the first 16 bytes are given, in
+/// SHA-256 over, for each core in order, its number, the count of its records (each 8 bytes, little-endian) and
+/// the records' words (likewise), of which the first 16 bytes are returned, in
 /// hexadecimal.
 #[must_use]
 pub fn sample_hash(profile: &Profile) -> String {

@@ -13,7 +13,7 @@ use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Symbols};
 
-/// What a report is to show.
+/// Options of a report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// The order of the functions.

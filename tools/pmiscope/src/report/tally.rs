@@ -11,8 +11,8 @@ use crate::chain::{Link, Repair, Repaired};
 use crate::profile::Profile;
 use crate::symbols::callframe::Callers;
 
-/// What tells an interrupt's link from a return address in a stack's key: no
-/// address of code has this in its upper half.
+/// Marks an interrupt's link in a stack's key: no return address has this in its upper
+/// half.
 const INTERRUPTED: u64 = 0x0100_c055_0000_0000;
 
 /// A profile's samples, counted.
@@ -29,10 +29,10 @@ pub struct Tally {
     pub periods: Distribution,
     /// Each of the run's events, in their order.
     pub events: Vec<EventTally>,
-    /// What the handler of each sample cost, in ticks, known by the sample after; of
-    /// all events, whichever are counted.
+    /// The cost of each sample's handler, in ticks, as the next sample reports it; of all
+    /// events, whichever are counted.
     pub handler: Distribution,
-    /// Records that are no samples that this version can read.
+    /// Records that this version cannot read.
     pub unreadable: u64,
 }
 
@@ -63,8 +63,7 @@ pub struct CoreTally {
     pub gaps: u64,
 }
 
-/// A list of numbers of which the smallest, the median and the largest are
-/// wanted.
+/// Numbers whose smallest, median and largest are reported.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Distribution(Vec<u64>);
 
@@ -204,7 +203,7 @@ impl Numbers {
     }
 }
 
-/// Puts what tells a stack from others into `key`.
+/// Writes the key of a stack into `key`: equal stacks have equal keys.
 fn make_key(
     core: u32,
     sample: &Sample<'_>,

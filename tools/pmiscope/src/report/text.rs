@@ -105,7 +105,7 @@ impl Out {
         }
     }
 
-    /// What became of counters' interrupts, as far as it is worth a word.
+    /// The counters' interrupts that made no sample, if any.
     fn counters(&mut self, counters: Counters) {
         let Counters {
             late,
@@ -304,15 +304,15 @@ impl Out {
     }
 }
 
-/// What a maskable interrupt does to a profile.
+/// The bias of maskable interrupts.
 const BIAS_OF_IRQ: &str =
     "(code with interrupts off is not seen: its samples come where they are on again)";
 /// How to get what the stock QEMU does not have.
 const GET_COUNTERS: &str =
     "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";
 
-/// Whether the kernel looked for performance counters in vain, on a QEMU that cannot
-/// have any.
+/// Returns true if the kernel looked for performance counters in vain, on a QEMU that
+/// cannot have any.
 fn lacks_counters(report: &Report) -> bool {
     let looked = report.sampling.source_reason.starts_with("pmu:")
         && report.identity.source != Source::Pmu.name();
@@ -329,7 +329,7 @@ fn counters(report: &Report) -> String {
     }
 }
 
-/// What was achieved of a period, if anything was, behind what was requested.
+/// The achieved periods, if any, to stand behind the requested one.
 fn achieved(period: &Period, number: fn(u64) -> String) -> String {
     let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) else {
         return String::new();
@@ -349,7 +349,7 @@ pub(super) fn machine(qemu: &str, mode: Mode, cores: u32) -> String {
     format!("QEMU {qemu}, {mode}, {cores} online")
 }
 
-/// How a run ended, and what was said about that.
+/// How a run ended, and the message about it.
 pub(super) fn outcome(outcome: Option<Outcome>, message: &str) -> String {
     let Some(outcome) = outcome else {
         return "how it ended is not known: the profile's end is missing".into();

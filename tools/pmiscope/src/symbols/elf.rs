@@ -1,5 +1,4 @@
-//! What is taken out of an ELF file: its build-id, its symbol table and its
-//! DWARF sections.
+//! Reads an ELF file: its build-id, its symbol table and its DWARF sections.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -69,7 +68,7 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
         let is_tail = read
             .strip_suffix(name)
             .is_some_and(|before| before.ends_with("::"));
-        // Assembly may leave out to say that a label is a function.
+        // Labels of assembly may have no type.
         let is_code = matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown);
         if is_code && (linked == name || read == name || is_tail) {
             found.push((symbol.address(), read));
@@ -94,10 +93,10 @@ pub enum NoFunction {
     /// The file cannot be read.
     #[error(transparent)]
     Elf(#[from] BadElf),
-    /// None is called so.
+    /// None has this name.
     #[error("the kernel has no function {0}: it may be inlined everywhere")]
     None(String),
-    /// More than one is.
+    /// More than one has this name.
     #[error("{name} can be {first} or {last}: write more of it")]
     Several {
         /// What was looked for.
@@ -157,7 +156,7 @@ impl SymbolTable {
                 ))
             })
             .collect();
-        // Of several names for one address the one that says its size.
+        // Of several names for one address, prefer one with a size.
         code.sort_by_key(|&(address, size, ..)| (address, std::cmp::Reverse(size)));
         code.dedup_by_key(|&mut (address, ..)| address);
         let section_end = |index: SectionIndex| {

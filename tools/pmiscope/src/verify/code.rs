@@ -141,7 +141,7 @@ impl Code {
     }
 }
 
-/// Whether interrupts enter at `pc`.
+/// Returns true if interrupts enter at `pc`.
 fn is_entry(pc: CodeAddress, callers: &Callers) -> bool {
     callers.entry(pc).is_some_and(|(entry, _)| entry == pc)
 }

@@ -94,7 +94,7 @@ fn mismatch(expected: Link, reported: Link, next: Option<Link>) -> Kind {
     }
 }
 
-/// Whether a chain ends with this link.
+/// Returns true if a chain ends with this link.
 fn is_root(callers: &Callers, link: Link) -> bool {
     match link {
         Link::Return(address) => callers.is_root(address),
@@ -102,7 +102,7 @@ fn is_root(callers: &Callers, link: Link) -> bool {
     }
 }
 
-/// Whether the record has no room for one more link.
+/// Returns true if the record has no room for one more link.
 fn has_no_room(sample: &Sample<'_>, link: Link) -> bool {
     let words = match link {
         Link::Return(_) => RETURN_WORDS,

@@ -5,11 +5,11 @@
 //! address ends it, an interrupt opens what its end closes. So the true chain of
 //! every sample is known (`shadow.rs`), and each chain that the guest has found by
 //! frame pointers, repaired as reports show it ([`crate::chain`]), is compared
-//! with that, to the last link. It is as well checked that each instruction can
-//! follow the one before.
+//! with that, to the last link. Each instruction is also checked to be a possible
+//! successor of the one before.
 //!
-//! Known without having been seen are only the callers of a core's first
-//! instruction: they are taken from its chain ([`Assumed`]).
+//! Only the callers of a core's first instruction are not verified: they are taken from
+//! its chain ([`Assumed`]).
 
 mod code;
 mod compare;
@@ -66,7 +66,7 @@ pub struct Differences {
     pub examples: Vec<(u32, Difference)>,
 }
 
-/// What came of verifying a profile.
+/// The result of verifying a profile.
 #[derive(Clone, Debug, Default)]
 pub struct Verification {
     /// Instructions, which is samples.
@@ -79,9 +79,9 @@ pub struct Verification {
     pub differences: BTreeMap<Kind, Differences>,
     /// What was not seen.
     pub assumed: Assumed,
-    /// What makes the true chains.
+    /// What was executed.
     pub executed: Executed,
-    /// Records that are no samples that this version can read.
+    /// Records that this version cannot read.
     pub unreadable: u64,
 }
 
@@ -93,8 +93,8 @@ impl Verification {
     }
 }
 
-/// Verifies a profile by its kernel's ELF file, whose symbols are `symbols`; keeps
-/// as many examples of each kind of difference.
+/// Verifies a profile by its kernel's ELF file, whose symbols are `symbols`; keeps at
+/// most `examples` of each kind of difference.
 ///
 /// # Errors
 ///
@@ -129,7 +129,7 @@ pub fn verify(
     Ok(verification)
 }
 
-/// Whether every instruction is a sample, by what the run says of itself.
+/// Checks by the run's description that every instruction is a sample.
 fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
     let why = match (run.source, run.clock, run.delivery) {
         (Source::Step, ..) => return Ok(()),
@@ -164,7 +164,7 @@ impl<'a> Ahead<'a> {
         self.record.clear();
         self.time = self.records.read().map(|record| {
             self.record.extend_from_slice(record);
-            // One that cannot be read comes at once.
+            // A record that cannot be read comes first.
             Sample::decode(record).map_or(0, |sample| sample.time)
         });
     }

@@ -20,7 +20,7 @@ pub struct Assumed {
     /// Stacks that were switched to and had not been seen since: those of tasks, at
     /// their first instruction.
     pub stacks: u64,
-    /// Links that were taken for true then.
+    /// Links that were assumed true then.
     pub links: u64,
     /// Instructions that are not in the profile, as far as the sequence numbers say.
     pub lost: u64,
@@ -30,8 +30,7 @@ pub struct Assumed {
     /// Instructions that were not seen, because the one before holds traps off:
     /// likewise.
     pub unseen: u64,
-    /// First callers of a stack that nobody has called: the root that a new stack
-    /// returns to.
+    /// Roots: the code that a new stack returns to, which no call has pushed.
     pub roots: u64,
 }
 
@@ -58,7 +57,7 @@ struct Before {
 }
 
 impl Before {
-    /// Whether the sample is at the same instruction, with the same stack.
+    /// Returns true if the sample is at the same instruction, with the same stack.
     fn is_at(&self, sample: &Sample<'_>) -> bool {
         (self.pc, self.sp) == (sample.pc, sample.sp)
     }
@@ -79,7 +78,7 @@ pub(super) struct Replay<'a> {
     pub(super) shadow: Shadow,
     /// By core; `None` if it is to be taken up anew.
     before: Vec<Option<Before>>,
-    /// Whether a return contradicts what was assumed.
+    /// True if a return contradicts an assumption.
     is_contradicted: bool,
     /// The instruction before the one that was replayed last, on the same core.
     pub(super) came_from: Option<CodeAddress>,
@@ -106,8 +105,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Goes on to the next record, of `core`, and compares its chain with the true
-    /// one.
+    /// Replays the next record of `core`, and compares its chain with the true one.
     pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> Verdict {
         let repair = Repair {
             callers: self.setup.callers,
@@ -133,8 +131,7 @@ impl<'a> Replay<'a> {
         verdict
     }
 
-    /// Does to the shadow what the instruction before has done. Tells whether that
-    /// can have led here.
+    /// Applies the instruction before to the shadow. Returns true if it can have led here.
     fn advance(&mut self, before: Option<Before>, sample: &Sample<'_>) -> bool {
         let Some(before) = before else {
             self.start(sample);
@@ -170,14 +167,14 @@ impl<'a> Replay<'a> {
         is_successor
     }
 
-    /// Whether the instruction can have led to the sample; executes it then.
+    /// Executes the instruction if it can have led to the sample; returns true if so.
     fn follows(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) -> bool {
         self.interrupted(before, instruction, sample)
             || self.executed(before, instruction, sample)
             || self.setup.is_stepped && self.interrupted_unseen(before, instruction, sample)
     }
 
-    /// The same, by way of one more instruction that was not seen.
+    /// As above, by way of one more instruction that was not seen.
     fn follows_unseen(
         &mut self,
         before: &Before,
@@ -196,21 +193,21 @@ impl<'a> Replay<'a> {
         follows
     }
 
-    /// Takes a core up: takes its chain for true.
+    /// Starts a core: its chain is assumed true.
     fn start(&mut self, sample: &Sample<'_>) {
         self.assume(sample);
         self.assumed.starts += 1;
     }
 
-    /// Forgets all that is known of any stack and core, as what was not seen may have
-    /// changed it, and takes a core up.
+    /// Forgets all stacks and cores, as instructions that were not seen may have changed
+    /// them, and starts a core.
     fn restart(&mut self, sample: &Sample<'_>) {
         self.shadow.forget();
         self.before.fill(None);
         self.start(sample);
     }
 
-    /// Takes the reported chain for true.
+    /// Assumes that the reported chain is true.
     fn assume(&mut self, sample: &Sample<'_>) {
         let is_cut = self.end == ChainEnd::DepthLimit;
         self.shadow.assume(sample.sp, &self.reported, is_cut);
@@ -228,7 +225,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A return at `sp` has led to `pc`. Tells whether it is known what is left.
+    /// A return at `sp` has led to `pc`. Returns true if the rest of the stack is known.
     fn returned(&mut self, sp: StackAddress, pc: CodeAddress) -> bool {
         self.executed.returns += 1;
         match self.shadow.return_at(sp) {
@@ -278,8 +275,8 @@ impl<'a> Replay<'a> {
         true
     }
 
-    /// If the code can have been interrupted at `pc`: executes the instruction as
-    /// far as it was, and gives the stack pointer.
+    /// If the code can have been interrupted at `pc`: executes the instruction up to there,
+    /// and returns the stack pointer.
     fn interrupted_at(
         &mut self,
         before: &Before,
@@ -384,7 +381,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Whether executing the instruction can lead to `pc`.
+/// Returns true if executing the instruction can lead to `pc`.
 fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool {
     match instruction.flow {
         Flow::Next | Flow::Trap => pc == instruction.next,
@@ -392,7 +389,7 @@ fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool 
         Flow::Branch(target) => pc == instruction.next || pc == target,
         Flow::Jump(target) | Flow::Call(target) => target.is_none_or(|target| pc == target),
         Flow::Return(_) => pc.0 == before.stack_top[0],
-        // The shadow knows.
+        // The shadow has the address.
         Flow::InterruptReturn => true,
     }
 }

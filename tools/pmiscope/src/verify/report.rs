@@ -1,4 +1,4 @@
-//! What came of verifying a profile, named and shown.
+//! The result of a verification, with names, as text or JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::units::{counted, grouped, percent};
 /// Links of a chain that an example shows.
 const SHOWN: usize = 12;
 
-/// What `pmiscope verify` says.
+/// The output of `pmiscope verify`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     #[serde(flatten)]
@@ -31,7 +31,7 @@ pub struct Report {
     pub different: u64,
     /// What instructions did that makes the true chains.
     pub executed: ExecutedRow,
-    /// What was not seen, and taken for true.
+    /// What was not seen, and assumed true.
     pub assumed: AssumedRow,
     /// The kinds of differences.
     pub differences: Vec<Row>,
@@ -333,7 +333,7 @@ fn place(pc: CodeAddress, symbols: &mut Symbols) -> String {
     format!("{:#x} in {}", pc.0, function(pc, symbols))
 }
 
-/// The function that has the code at `pc`, not one that was inlined there.
+/// The function that has the code at `pc`, not one that is inlined there.
 fn function(pc: CodeAddress, symbols: &mut Symbols) -> String {
     symbols.resolve([pc]);
     // There is at least one frame.

@@ -95,7 +95,7 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     session.finish(ended)
 }
 
-/// Without a place to listen a run goes on all the same.
+/// Opens the socket for `pmiscope ctl`. A run works without one.
 fn listen() -> Option<Server> {
     Server::new()
         .inspect_err(|error| eprintln!("pmiscope: pmiscope ctl will not find this run: {error}"))
@@ -122,7 +122,7 @@ fn explain(run: &FinishedRun, is_counting: bool) {
         other => outcome_name(other),
     };
     if outcome == Outcome::SamplingUnavailable && !run.has_profile {
-        // The log says no more than its last line does.
+        // The rest of the log says no more.
         eprintln!(
             "pmiscope: {name}{} (pmiscope doctor says what to change)",
             because(message)

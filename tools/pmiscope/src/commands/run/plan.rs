@@ -1,4 +1,4 @@
-//! What a run is going to be: everything is checked before the guest starts.
+//! The plan of a run: everything is checked before the guest starts.
 
 use std::env;
 use std::fs;
@@ -24,11 +24,11 @@ const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 /// Memory that the kernel needs beside the cores: its image, twice while it is
 /// loaded, its heap, the page tables.
 pub(in crate::commands) const BASE_MEMORY: u64 = 64 << 20;
-/// The same where a firmware and a boot loader come before it.
+/// As above, with a firmware and a boot loader.
 const FIRMWARE_MEMORY: u64 = 256 << 20;
 /// Memory that each core needs beside its ring: its stacks.
 pub(in crate::commands) const CORE_MEMORY: u64 = 1 << 20;
-/// What the kernel takes for a ring if its command line does not say.
+/// The kernel's default ring size.
 const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode, which an emulated timer keeps up with
 /// on every host; cycles, where KVM has counters.
@@ -160,7 +160,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
     }
 }
 
-/// Refuses what only a performance counter does, where another source is asked for.
+/// Refuses options of performance counters if another source is asked for.
 fn may_count(arguments: &RunArgs) -> Result<()> {
     let option = match (arguments.sampling.event, arguments.sampling.jitter) {
         (Some(events), _) => format!("--event {events}"),
@@ -176,8 +176,8 @@ fn may_count(arguments: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// Which QEMU, and which performance counters it is asked for. By itself it is the lab
-/// emulator where that has something that the stock one has not.
+/// The QEMU to use, and the performance counters that it is asked for. By default the lab
+/// emulator, where it has counters that the stock QEMU lacks.
 pub(in crate::commands) fn emulator(
     machine: &MachineArgs,
     is_image: bool,
@@ -192,7 +192,7 @@ pub(in crate::commands) fn emulator(
     }
     let choice = match (&emulator.qemu, emulator.pmu) {
         (Some(choice), _) => choice.clone(),
-        // What is missing is said then.
+        // If it is missing, `Qemu::find` says so.
         (None, Some(_)) => Choice::Lab,
         (None, None) if counts && !is_image && has_lab() => Choice::Lab,
         (None, None) => Choice::Stock,
@@ -202,13 +202,13 @@ pub(in crate::commands) fn emulator(
             "--pmu {model}: the stock QEMU has no performance counters: say --qemu lab (`make qemu-pmu` builds it)"
         ),
         (Choice::Lab, model) if counts => Some(model.unwrap_or_default()),
-        // A QEMU that nobody here knows takes the property or refuses it.
+        // Another QEMU accepts the property or refuses it.
         (_, model) => model,
     };
     Ok((choice, pmu))
 }
 
-/// Refuses the mode kvm where QEMU cannot do it, before anything is made for it.
+/// Refuses the mode kvm early if QEMU cannot use KVM.
 pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()> {
     if mode != Mode::Kvm {
         return Ok(());
@@ -222,7 +222,7 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
     bail!("--mode {mode}: {says}: {remedy}")
 }
 
-/// What `--aim` means in this kernel.
+/// Resolves `--aim` in this kernel.
 fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
     let parsed = text
         .rsplit_once(':')
@@ -248,7 +248,7 @@ fn ring_for(samples: u64, cores: u32) -> u64 {
     bytes.clamp(low, high).next_power_of_two()
 }
 
-/// The kernel may choose it, or name it as what there is in place of a PMU.
+/// Returns true if the kernel may choose the HPET, or name it in place of a PMU.
 fn may_use_hpet(settings: &Settings<'_>) -> bool {
     matches!(
         settings.source,
@@ -256,7 +256,7 @@ fn may_use_hpet(settings: &Settings<'_>) -> bool {
     )
 }
 
-/// A file of the build: the one that was named, else where `make build` puts it.
+/// A file of the build: the named one, else the one that `make build` makes.
 pub(in crate::commands) fn built(named: Option<&Path>, name: &str) -> Result<PathBuf> {
     if let Some(path) = named {
         return readable(path);
@@ -273,7 +273,7 @@ pub(in crate::commands) fn built(named: Option<&Path>, name: &str) -> Result<Pat
     Ok(path)
 }
 
-/// Where the build puts things: the executable is in a folder of it.
+/// The build directory: the executable is in a folder of it.
 fn build_directory() -> Result<PathBuf> {
     let executable = env::current_exe().context("cannot tell where this program is")?;
     let directory = executable.parent().and_then(Path::parent);

@@ -1,5 +1,5 @@
-//! What a run says that counts events and takes no samples: as values, which JSON shows
-//! and the [`text`] is made of.
+//! The report of a run that counts events and takes no samples: the values of the JSON
+//! and of the [`text`].
 
 mod ratio;
 pub mod text;
@@ -14,7 +14,7 @@ pub use ratio::Ratio;
 use crate::profile::{Mode, Outcome, Profile};
 use crate::symbols::BuildId;
 
-/// What is to be shown.
+/// Options of the counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
     /// Only this core's counts.
@@ -84,7 +84,7 @@ pub struct EventCount {
     pub index: usize,
     /// What is counted, as `--event` takes it.
     pub name: String,
-    /// On all cores that counted it.
+    /// The sum over the cores that counted it.
     #[serde(flatten)]
     pub all: Total,
     /// Cores that counted it; where it is not all of them, the count lacks the others'.
@@ -103,14 +103,14 @@ pub struct CoreCount {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Total {
-    /// Whether there is one, and what it is.
+    /// What kind of count it is.
     pub status: Status,
     /// How often the event happened, scaled if its counter was another's part of the time;
     /// `null` if it is not known.
     pub count: Option<u64>,
     /// How often it happened while it had a counter.
     pub count_raw: u64,
-    /// Ticks that the work ran.
+    /// Ticks for which the workload ran.
     pub enabled_ticks: u64,
     /// Ticks of these in which the event had a counter.
     pub running_ticks: u64,
@@ -122,7 +122,7 @@ pub struct Total {
 pub enum Status {
     /// Exact: the event had a counter all the time.
     Exact,
-    /// An estimate: it had one a part of the time.
+    /// An estimate: the event had a counter part of the time.
     Scaled,
     /// There is none: it never had a counter, or the run ended before.
     NotCounted,
@@ -131,7 +131,7 @@ pub enum Status {
 }
 
 impl Counts {
-    /// Whether a run counts events, and takes no samples.
+    /// Returns true if a run counts events and takes no samples.
     #[must_use]
     pub const fn are_in(run: &Description) -> bool {
         run.samples == 0
@@ -207,7 +207,7 @@ impl EventCount {
     }
 }
 
-/// What a core has counted. Records of other kinds are passed over.
+/// The counts of a core. Records of other kinds are skipped.
 fn of_core(profile: &Profile, core: u32) -> Vec<Count> {
     let mut counts = Vec::new();
     profile.for_each_record(core, |record| counts.extend(Count::decode(record)));
@@ -253,7 +253,7 @@ impl Total {
         }
     }
 
-    /// The sum of those that there are.
+    /// The sum of the counts that are known.
     fn sum(counts: impl Iterator<Item = Self> + Clone) -> Self {
         let mut sum = Self::NOTHING;
         let counted = counts.clone().filter(|count| count.count.is_some());

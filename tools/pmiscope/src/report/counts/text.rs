@@ -6,7 +6,7 @@ use crate::units::{duration, grouped, percent};
 
 /// The columns of a count.
 const COUNT: usize = 20;
-/// Those of the longest event's name: what stands behind shorter ones is aligned.
+/// The columns of an event's name, at least and at most.
 const NAME: (usize, usize) = (20, 32);
 
 /// The counts as text; each core's too if `per_core`.
@@ -45,7 +45,7 @@ pub fn text(counts: &Counts, per_core: bool) -> String {
 }
 
 impl Out {
-    /// A line, and what stands behind it as far as there is room; the rest below.
+    /// A line, and remarks behind it as far as there is room; the rest below.
     fn wrapped(&mut self, mut line: String, behind: Vec<String>, indent: usize) {
         for part in behind {
             if line.chars().count() + 2 + part.chars().count() > WIDTH {
@@ -106,14 +106,14 @@ fn shown(ratio: &Ratio) -> String {
     }
 }
 
-/// What says that a count is an estimate.
+/// The remark that a count is an estimate.
 fn scaled(total: &Total) -> Option<String> {
     let ran = percent(total.running_ticks, total.enabled_ticks);
     let is_scaled = total.status == Status::Scaled;
     is_scaled.then(|| format!("(scaled, ran {ran:.1}% of the time)"))
 }
 
-/// What says that some cores' counts are not in the sum.
+/// The remark that some cores' counts are not in the sum.
 fn some_cores(event: &EventCount) -> Option<String> {
     let (counted, all) = (event.cores_counted, event.cores.len());
     let is_part = counted != 0 && counted != all;
