@@ -69,7 +69,7 @@ pub fn main() -> ExitCode {
 pub mod internals {
     pub use crate::chain::Repair;
     pub use crate::doctor::host::Kvm;
-    pub use crate::profile::read::{NoProfile, Profile};
+    pub use crate::profile::read::{Profile, ProfileError};
     pub use crate::symbols::callframe::Callers;
     pub use crate::symbols::elf::entry_of;
 

@@ -21,7 +21,7 @@ const CHUNK_AGE: Duration = Duration::from_millis(500);
 
 /// Follows the rings of all cores.
 pub struct Collector<'memory> {
-    shared: Region<'memory>,
+    region: Region<'memory>,
     cores: Vec<Core<'memory>>,
     flushed: Instant,
 }
@@ -35,18 +35,18 @@ struct Core<'memory> {
 }
 
 impl<'memory> Collector<'memory> {
-    /// Follows the rings of `shared`.
+    /// Follows the rings of `region`.
     #[must_use]
-    pub fn new(shared: Region<'memory>) -> Self {
-        let cores = (0..shared.cores()).map(|core| Core {
-            reader: shared.reader(core),
+    pub fn new(region: Region<'memory>) -> Self {
+        let cores = (0..region.cores()).map(|core| Core {
+            reader: region.reader(core),
             words: Vec::new(),
             samples: 0,
             corrupt_at: None,
         });
         Self {
             cores: cores.collect(),
-            shared,
+            region,
             flushed: Instant::now(),
         }
     }
@@ -92,31 +92,31 @@ impl<'memory> Collector<'memory> {
     /// The number of records so far that did not fit into the rings.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let cores = 0..self.shared.cores();
-        cores.map(|core| self.shared.control(core).lost()).sum()
+        let cores = 0..self.region.cores();
+        cores.map(|core| self.region.control(core).lost()).sum()
     }
 
     /// Returns true if the run was stopped and can be started again.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.shared.state() == RunState::Paused
+        self.region.state() == RunState::Paused
     }
 
     /// Where requests to the kernel go.
     #[must_use]
     pub fn mailbox(&self) -> Mailbox<'_> {
-        Mailbox::new(self.shared.mailbox())
+        Mailbox::new(self.region.mailbox())
     }
 
     #[must_use]
     pub fn counters(&self) -> Vec<CoreEnd> {
         let ends = (0..).zip(&self.cores).map(|(number, core)| {
-            let counters = self.shared.counters(number);
+            let counters = self.region.counters(number);
             CoreEnd {
                 apic_id: counters.apic_id.load(Ordering::Relaxed),
                 taken: counters.taken.load(Ordering::Relaxed),
                 stored: counters.stored.load(Ordering::Relaxed),
-                lost: self.shared.control(number).lost(),
+                lost: self.region.control(number).lost(),
                 unclaimed: counters.unclaimed.load(Ordering::Relaxed),
                 nested: counters.nested.load(Ordering::Relaxed),
                 late: counters.late.load(Ordering::Relaxed),

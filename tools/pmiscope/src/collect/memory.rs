@@ -29,7 +29,7 @@ pub struct InheritedFile {
     size(*.bytes),
     .attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 )]
-pub struct NoRoom {
+pub struct NoRoomError {
     pub bytes: u64,
     /// The folders that were tried, with the problem of each.
     pub attempts: Vec<Attempt>,
@@ -63,8 +63,8 @@ impl fmt::Display for Attempt {
 ///
 /// # Errors
 ///
-/// [`NoRoom`] says where it was tried.
-pub fn guest_memory(bytes: u64) -> Result<InheritedFile, NoRoom> {
+/// [`NoRoomError`] says where it was tried.
+pub fn guest_memory(bytes: u64) -> Result<InheritedFile, NoRoomError> {
     let mut folders = vec![
         PathBuf::from("/dev/shm"),
         env::temp_dir(),
@@ -78,7 +78,7 @@ pub fn guest_memory(bytes: u64) -> Result<InheritedFile, NoRoom> {
             Err(problem) => attempts.push(Attempt { folder, problem }),
         }
     }
-    Err(NoRoom { bytes, attempts })
+    Err(NoRoomError { bytes, attempts })
 }
 
 fn file_in(folder: &Path, bytes: u64) -> Result<InheritedFile, Problem> {

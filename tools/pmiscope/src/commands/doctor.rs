@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use super::capabilities::{Probed, boot, emulator, probe};
-use super::{because, print};
+use super::{print, with_reason};
 use crate::capabilities::json;
 use crate::cli::CapabilitiesArgs;
 use crate::doctor::{Diagnosis, Finding, guest, host};
@@ -81,7 +81,7 @@ fn booted(probed: &Probed, arguments: &CapabilitiesArgs) -> Finding {
     let says = format!(
         "the kernel has not surveyed the machine: {}{}",
         outcome_name(probed.ended.end.outcome),
-        because(&probed.ended.end.message)
+        with_reason(&probed.ended.end.message)
     );
     let remedy = "see the end of its log; `make build` makes the kernel and the loader that belong to this tool";
     Finding::problem("kernel", says).with(remedy)

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 
 use super::capabilities::{boot, emulator, probe};
 use super::run::plan::may_accelerate;
-use super::{because, print};
+use super::{print, with_reason};
 use crate::capabilities::{json, list};
 use crate::cli::CapabilitiesArgs;
 use crate::exit::Exit;
@@ -22,7 +22,7 @@ pub(super) fn list(arguments: &CapabilitiesArgs) -> Result<Exit> {
         eprintln!(
             "pmiscope: no list: {}{}; pmiscope doctor says what there is",
             outcome_name(end.outcome),
-            because(&end.message)
+            with_reason(&end.message)
         );
         return Ok(match end.outcome.into() {
             Exit::Success => Exit::Failure,

@@ -33,7 +33,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
 }
 
 /// A message behind what it explains, if there is one.
-fn because(message: &str) -> String {
+fn with_reason(message: &str) -> String {
     match message {
         "" => String::new(),
         message => format!(": {message}"),

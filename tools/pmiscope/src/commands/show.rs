@@ -35,7 +35,7 @@ impl LoadedProfile {
             None => embedded_symbols(&profile)
                 .with_context(|| format!("{}: the kernel in it", path.display()))?,
         };
-        say_incomplete(&profile, path);
+        warn_incomplete(&profile, path);
         Ok(Self { profile, symbols })
     }
 
@@ -132,14 +132,14 @@ impl CountedProfile {
 }
 
 /// Says what of a profile is not whole, if anything is not.
-pub(super) fn say_incomplete(profile: &Profile, path: &Path) {
+pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
     if let Some(incomplete) = profile.incomplete() {
         eprintln!("pmiscope: {} is incomplete: {incomplete}", path.display());
     }
 }
 
 /// The symbols that are in the profile itself.
-fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::BadElf> {
+fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::ElfError> {
     match &profile.kernel {
         Some(elf) => Symbols::new(elf),
         None => Ok(Symbols::without_elf()),

@@ -18,13 +18,13 @@ use super::{Command, directory};
 /// How long the kernel may take to answer. It waits for its cores itself, up to three times
 /// for 2.5 billion instructions if these are counted: some ten seconds each, or more where
 /// much else runs.
-const PATIENCE: Duration = Duration::from_secs(120);
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a client may take to send its command.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most clients at a time. Others wait in the socket's queue.
-const MOST_CLIENTS: usize = 16;
+const MAX_CLIENTS: usize = 16;
 /// The most bytes of a line: longer than any command.
-const MOST_BYTES: usize = 4096;
+const MAX_LINE_BYTES: usize = 4096;
 
 /// Listens for `pmiscope ctl` clients until dropped.
 pub struct Server {
@@ -79,8 +79,8 @@ impl Server {
     /// Executes the clients' commands and passes on the kernel's answers. `run` is `None`
     /// until the guest samples; `status` describes its state.
     pub fn serve(&mut self, run: Option<(Source, Mailbox<'_>)>, status: impl Fn() -> String) {
-        self.hand_on(run);
-        self.hear(Instant::now());
+        self.pass_answer(run);
+        self.read_clients(Instant::now());
         for client in mem::take(&mut self.clients) {
             let waits = self.answer(client, run, &status);
             self.clients.extend(waits);
@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// Passes on the kernel's answer, or says that there is none in time.
-    fn hand_on(&mut self, run: Option<(Source, Mailbox<'_>)>) {
+    fn pass_answer(&mut self, run: Option<(Source, Mailbox<'_>)>) {
         let Some(waiting) = self.waiting.take() else {
             return;
         };
@@ -96,7 +96,7 @@ impl Server {
         let said = match answer {
             Some(Ok(())) => "ok".to_owned(),
             Some(Err(reason)) => format!("no {}", reason.as_str()),
-            None if waiting.since.elapsed() < PATIENCE => {
+            None if waiting.since.elapsed() < KERNEL_TIMEOUT => {
                 self.waiting = Some(waiting);
                 return;
             }
@@ -106,8 +106,8 @@ impl Server {
     }
 
     /// Reads what clients have sent by `now`, and drops those that send nothing.
-    fn hear(&mut self, now: Instant) {
-        while self.clients.len() < MOST_CLIENTS
+    fn read_clients(&mut self, now: Instant) {
+        while self.clients.len() < MAX_CLIENTS
             && let Ok((stream, _)) = self.listener.accept()
         {
             if stream.set_nonblocking(true).is_ok() {
@@ -118,7 +118,7 @@ impl Server {
                 });
             }
         }
-        self.clients.retain_mut(|client| client.hear(now));
+        self.clients.retain_mut(|client| client.receive(now));
     }
 
     /// Executes a client's command if it is complete. Returns a client that has to wait.
@@ -165,11 +165,11 @@ impl Server {
 
 impl Client {
     /// Reads what the client has sent by `now`. Returns true if it is worth waiting for.
-    fn hear(&mut self, now: Instant) -> bool {
+    fn receive(&mut self, now: Instant) -> bool {
         if self.line().is_some() {
             return true;
         }
-        let mut bytes = [0; MOST_BYTES];
+        let mut bytes = [0; MAX_LINE_BYTES];
         match self.stream.read(&mut bytes) {
             Ok(0) => false,
             Ok(count) => {
@@ -177,7 +177,7 @@ impl Client {
                 true
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                now.duration_since(self.since) < CLIENT_PATIENCE
+                now.duration_since(self.since) < CLIENT_TIMEOUT
             }
             Err(_) => false,
         }
@@ -186,7 +186,7 @@ impl Client {
     /// The command, once it is a whole line or too long for one.
     fn line(&self) -> Option<String> {
         let end = self.said.iter().position(|&byte| byte == b'\n');
-        let end = end.or((self.said.len() >= MOST_BYTES).then_some(MOST_BYTES))?;
+        let end = end.or((self.said.len() >= MAX_LINE_BYTES).then_some(MAX_LINE_BYTES))?;
         let line = String::from_utf8_lossy(&self.said[..end]);
         Some(line.trim_end().to_owned())
     }
@@ -296,17 +296,17 @@ mod tests {
     #[test]
     fn there_is_an_end_of_waiting_for_those_that_say_nothing() {
         let mut run = Run::new();
-        let silent = [(); MOST_CLIENTS].map(|()| run.client("st"));
+        let silent = [(); MAX_CLIENTS].map(|()| run.client("st"));
         let other = run.client("status\n");
         let now = Instant::now();
-        run.server.hear(now);
+        run.server.read_clients(now);
         let heard = run.server.clients.len();
-        assert_eq!(heard, MOST_CLIENTS, "clients that are heard");
+        assert_eq!(heard, MAX_CLIENTS, "clients that are heard");
         // They have said something then. From there on they have not.
         run.server
-            .hear(now + CLIENT_PATIENCE - Duration::from_millis(1));
+            .read_clients(now + CLIENT_TIMEOUT - Duration::from_millis(1));
         assert_eq!(told(&silent[0]), None);
-        run.server.hear(now + CLIENT_PATIENCE);
+        run.server.read_clients(now + CLIENT_TIMEOUT);
         for client in &silent {
             assert_eq!(told(client).as_deref(), Some(""), "the end");
         }
@@ -367,7 +367,7 @@ mod tests {
         let stop = run.client("stop\n");
         run.serve();
         let waiting = run.server.waiting.as_mut().unwrap();
-        waiting.since -= PATIENCE;
+        waiting.since -= KERNEL_TIMEOUT;
         run.serve();
         assert_eq!(
             told(&stop).as_deref(),
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn what_is_no_command_is_refused() {
         let mut run = Run::new();
-        let long = "x".repeat(MOST_BYTES);
+        let long = "x".repeat(MAX_LINE_BYTES);
         for line in ["go\n", "\n", "period 0\n", "status now\n", &long] {
             let client = run.client(line);
             run.serve();

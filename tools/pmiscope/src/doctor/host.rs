@@ -5,18 +5,18 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
-use crate::qemu::{BadQemu, KVM_MACHINE, Qemu, Version};
+use crate::qemu::{KVM_MACHINE, Qemu, QemuError, Version};
 
 /// Which QEMU there is, and what it has.
 #[must_use]
-pub fn qemu(found: &Result<Qemu, BadQemu>) -> Vec<Finding> {
+pub fn qemu(found: &Result<Qemu, QemuError>) -> Vec<Finding> {
     let qemu = match found {
         Ok(qemu) => qemu,
         Err(problem) => {
             let message = problem.to_string();
-            let says = message.strip_suffix(BadQemu::REMEDY).unwrap_or(&message);
+            let says = message.strip_suffix(QemuError::REMEDY).unwrap_or(&message);
             let says = says.trim_end_matches([' ', ':']);
-            return vec![Finding::problem("qemu", says).with(BadQemu::REMEDY)];
+            return vec![Finding::problem("qemu", says).with(QemuError::REMEDY)];
         }
     };
     let Qemu {

@@ -11,7 +11,7 @@ use crate::units::{counted, grouped};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum NoProfile {
+pub enum ProfileError {
     /// It does not begin as one.
     #[error("not a pmiscope profile")]
     Magic,
@@ -56,23 +56,23 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`NoProfile`] if there is nothing to report.
-    pub fn read(file: Vec<u8>) -> Result<Self, NoProfile> {
+    /// [`ProfileError`] if there is nothing to report.
+    pub fn read(file: Vec<u8>) -> Result<Self, ProfileError> {
         let magic = &file[..MAGIC.len().min(file.len())];
         if magic.is_empty() || !MAGIC.starts_with(magic) {
-            return Err(NoProfile::Magic);
+            return Err(ProfileError::Magic);
         }
-        let header = file.get(..FILE_HEADER).ok_or(NoProfile::NoHead)?;
+        let header = file.get(..FILE_HEADER).ok_or(ProfileError::NoHead)?;
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
         if version != VERSION {
-            return Err(NoProfile::Version(version));
+            return Err(ProfileError::Version(version));
         }
         let first = Chunk::at(&file, FILE_HEADER).filter(|chunk| chunk.kind == Kind::Head);
-        let first = first.ok_or(NoProfile::NoHead)?;
+        let first = first.ok_or(ProfileError::NoHead)?;
         let (description, host) = first
             .payload(&file)
             .and_then(|payload| decode_head(&payload))
-            .ok_or(NoProfile::NoHead)?;
+            .ok_or(ProfileError::NoHead)?;
         let mut profile = Self {
             cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
             file,

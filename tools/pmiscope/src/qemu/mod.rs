@@ -10,7 +10,7 @@ mod version;
 
 pub use emulator::{Emulator, PmuModel};
 
-pub(crate) use emulator::{BadQemu, Choice, Qemu, has_lab};
+pub(crate) use emulator::{Choice, Qemu, QemuError, has_lab};
 pub(crate) use guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
 pub(crate) use machine::{Boot, HPET_TIMERS, Machine};
 pub(crate) use probe::KVM_MACHINE;

@@ -14,7 +14,7 @@ use crate::collect::{log_file, system};
 pub const KVM_MACHINE: [&str; 4] = ["-accel", "kvm", "-cpu", "host,pmu=on"];
 
 /// How long QEMU may take to start and to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 impl Qemu {
@@ -32,7 +32,7 @@ impl Qemu {
                 said if said.is_empty() => status.to_string(),
                 said => said,
             }),
-            None => Err(format!("not within {} s", PATIENCE.as_secs())),
+            None => Err(format!("not within {} s", START_TIMEOUT.as_secs())),
         }
     }
 
@@ -53,7 +53,7 @@ impl Qemu {
             let _ = input.write_all(b"quit\n");
         }
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < START_TIMEOUT {
             if let Some(status) = process.try_wait()? {
                 return Ok(Some(status));
             }

@@ -15,7 +15,7 @@ use crate::units::hex;
 
 /// Why a file is no kernel whose symbols can be read.
 #[derive(Debug, Error)]
-pub enum BadElf {
+pub enum ElfError {
     /// It cannot be parsed as a 64-bit little-endian ELF file.
     #[error("not a 64-bit ELF file ({0})")]
     Elf(#[from] object::Error),
@@ -39,7 +39,7 @@ impl fmt::Display for BuildId {
 
 pub(super) type Elf<'data> = ElfFile64<'data, object::LittleEndian>;
 
-pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, BadElf> {
+pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, ElfError> {
     Ok(Elf::parse(elf)?)
 }
 
@@ -47,10 +47,10 @@ pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, BadElf> {
 ///
 /// # Errors
 ///
-/// [`BadElf`] if it has none, or is no ELF file.
-pub fn build_id(elf: &[u8]) -> Result<BuildId, BadElf> {
-    let id = parse(elf)?.build_id()?.ok_or(BadElf::NoBuildId)?;
-    id.try_into().map(BuildId).map_err(|_| BadElf::NoBuildId)
+/// [`ElfError`] if it has none, or is no ELF file.
+pub fn build_id(elf: &[u8]) -> Result<BuildId, ElfError> {
+    let id = parse(elf)?.build_id()?.ok_or(ElfError::NoBuildId)?;
+    id.try_into().map(BuildId).map_err(|_| ElfError::NoBuildId)
 }
 
 /// Where a function begins: the one whose name, as it is linked or as a person
@@ -58,8 +58,8 @@ pub fn build_id(elf: &[u8]) -> Result<BuildId, BadElf> {
 ///
 /// # Errors
 ///
-/// [`NoFunction`] if there is none, or more than one.
-pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
+/// [`LookupError`] if there is none, or more than one.
+pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, LookupError> {
     let elf = parse(elf)?;
     let mut found = Vec::new();
     for symbol in elf.symbols().filter(|symbol| symbol.is_definition()) {
@@ -78,8 +78,8 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
     found.dedup_by_key(|&mut (address, _)| address);
     match &found[..] {
         [(address, _)] => Ok(CodeAddress(*address)),
-        [] => Err(NoFunction::None(name.to_owned())),
-        [(_, first), .., (_, last)] => Err(NoFunction::Several {
+        [] => Err(LookupError::None(name.to_owned())),
+        [(_, first), .., (_, last)] => Err(LookupError::Several {
             name: name.to_owned(),
             first: first.clone(),
             last: last.clone(),
@@ -89,10 +89,10 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
 
 /// Why a function is not found.
 #[derive(Debug, Error)]
-pub enum NoFunction {
+pub enum LookupError {
     /// The file cannot be read.
     #[error(transparent)]
-    Elf(#[from] BadElf),
+    Elf(#[from] ElfError),
     /// None has this name.
     #[error("the kernel has no function {0}: it may be inlined everywhere")]
     None(String),
@@ -120,7 +120,7 @@ pub(super) fn text(elf: &Elf<'_>) -> Vec<CodeRange> {
 }
 
 /// The DWARF sections of an ELF file; those that it has not are empty.
-pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, BadElf> {
+pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, ElfError> {
     Dwarf::load(|id| {
         let section = elf.section_by_name(id.name());
         let data = match section {

@@ -13,7 +13,7 @@ mod declaration;
 pub(crate) mod elf;
 mod path;
 
-pub use elf::{BadElf, BuildId, build_id};
+pub use elf::{BuildId, ElfError, build_id};
 
 pub(crate) use callframe::Callers;
 pub(crate) use elf::entry_of;
@@ -71,8 +71,8 @@ impl Symbols {
     ///
     /// # Errors
     ///
-    /// [`BadElf`] if it is none that can be read.
-    pub fn new(elf: &[u8]) -> Result<Self, BadElf> {
+    /// [`ElfError`] if it is none that can be read.
+    pub fn new(elf: &[u8]) -> Result<Self, ElfError> {
         let file = elf::parse(elf)?;
         let mut symbols = Self::without_elf();
         symbols.table = SymbolTable::new(&file);

@@ -27,7 +27,7 @@ use profiler::format::{Clock, Delivery, Description, Sample, Source};
 use thiserror::Error;
 
 use crate::profile::{Profile, Records};
-use crate::symbols::{BadElf, Symbols};
+use crate::symbols::{ElfError, Symbols};
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
@@ -36,7 +36,7 @@ use replay::{Replay, Setup};
 
 /// Why a profile cannot be verified.
 #[derive(Debug, Error)]
-pub enum NotVerifiable {
+pub enum VerifyError {
     /// Not every instruction is a sample.
     #[error(
         "not every instruction of it is a sample ({0}): record one with `pmiscope run --period 1` or `--source step`"
@@ -50,7 +50,7 @@ pub enum NotVerifiable {
     NoKernel,
     /// The kernel cannot be read.
     #[error("the kernel: {0}")]
-    BadElf(#[from] BadElf),
+    ElfError(#[from] ElfError),
     /// The kernel does not say where its functions keep their return addresses.
     #[error("the kernel has no call-frame information (.debug_frame or .eh_frame)")]
     NoCallFrames,
@@ -98,21 +98,21 @@ impl Verification {
 ///
 /// # Errors
 ///
-/// [`NotVerifiable`] if the profile does not have every instruction, or the kernel
+/// [`VerifyError`] if the profile does not have every instruction, or the kernel
 /// cannot be read.
 pub fn verify(
     profile: &Profile,
     elf: &[u8],
     symbols: &Symbols,
     examples: usize,
-) -> Result<Verification, NotVerifiable> {
+) -> Result<Verification, VerifyError> {
     has_every_instruction(&profile.description)?;
     if profile.records() == 0 {
-        return Err(NotVerifiable::Empty);
+        return Err(VerifyError::Empty);
     }
     let callers = symbols.callers();
     if callers.is_empty() {
-        return Err(NotVerifiable::NoCallFrames);
+        return Err(VerifyError::NoCallFrames);
     }
     let mut code = Code::new(elf)?;
     let run = &profile.description;
@@ -130,7 +130,7 @@ pub fn verify(
 }
 
 /// Checks by the run's description that every instruction is a sample.
-fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
+fn has_every_instruction(run: &Description) -> Result<(), VerifyError> {
     let why = match (run.source, run.clock, run.delivery) {
         (Source::Step, ..) => return Ok(()),
         (_, Clock::Time, _) => "its clock does not count instructions".to_owned(),
@@ -138,7 +138,7 @@ fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
         (.., Delivery::Irq) => "code with interrupts off is left out".to_owned(),
         (.., Delivery::Nmi) => return Ok(()),
     };
-    Err(NotVerifiable::NotEveryInstruction(why))
+    Err(VerifyError::NotEveryInstruction(why))
 }
 
 /// The records of a core, with the next one at hand.

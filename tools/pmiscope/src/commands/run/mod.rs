@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{because, show};
+use super::{show, with_reason};
 use crate::cli::{RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     if run.outcome() == Outcome::Finished && took_no_samples {
         bail!(
             "the guest ended without having sampled{}",
-            because(run.message())
+            with_reason(run.message())
         );
     }
     if run.outcome() != Outcome::Finished {
@@ -58,7 +58,7 @@ pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
     } else if !run.has_profile {
         bail!(
             "the guest ended without having counted{}",
-            because(run.message())
+            with_reason(run.message())
         );
     }
     if run.has_profile {
@@ -125,11 +125,11 @@ fn explain(run: &FinishedRun, is_counting: bool) {
         // The rest of the log says no more.
         eprintln!(
             "pmiscope: {name}{} (pmiscope doctor says what to change)",
-            because(message)
+            with_reason(message)
         );
         return;
     }
-    eprintln!("pmiscope: {name}{}", because(message));
+    eprintln!("pmiscope: {name}{}", with_reason(message));
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
         eprintln!("pmiscope: the guest's log ends with:");
