@@ -143,7 +143,8 @@ impl Stack {
     }
 }
 
-impl Target for Stack {
+// SAFETY: `load` reads no memory by an address.
+unsafe impl Target for Stack {
     fn text(&self) -> CodeRange {
         TEXT
     }
@@ -156,6 +157,10 @@ impl Target for Stack {
         }
     }
 
+    fn has_root_rules(&self) -> bool {
+        true
+    }
+
     fn is_called_by_stub(&self, _: CodeAddress) -> bool {
         false
     }
@@ -163,7 +168,7 @@ impl Target for Stack {
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         TrapFrameLayout {
             fp: 0,
-            vector: 1,
+            vector: Some(1),
             pc: 2,
             sp: 3,
             words: 4,

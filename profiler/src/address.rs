@@ -31,7 +31,7 @@ impl CodeRange {
         end: CodeAddress(0),
     };
 
-    /// Whether `address` lies in the range.
+    /// Returns true if `address` lies in the range.
     #[must_use]
     pub fn contains(&self, address: CodeAddress) -> bool {
         self.start <= address && address < self.end

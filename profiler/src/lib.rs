@@ -14,7 +14,7 @@
 //!    [`unwind::Slot`], an address that is proven to lie on a known stack, and
 //!    only a slot can be loaded from.
 //! 3. **Nothing is lost in silence.** What a full ring could not take is counted
-//!    in the ring ([`format::ring::WriterState::lost`]), and why a walk ended stands in
+//!    in the ring ([`format::ring::Control::lost`]), and why a walk ended stands in
 //!    the record ([`format::ChainEnd`]).
 //! 4. **One definition for writer and reader.** The kernel and the host tool use
 //!    the same types for every byte that they share.
@@ -33,7 +33,7 @@
 //! Data flows from an overflow through [`unwind`], [`format::sample`] and [`format::ring`]
 //! to the host, which decodes, symbolizes and shows it.
 
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(test), no_std)]
 
 pub mod address;
 pub mod contract;

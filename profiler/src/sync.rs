@@ -1,9 +1,9 @@
-//! The atomics that the ring is made of: the real ones, or loom's under
-//! `--cfg loom`, so that the very same ring code is model-checked.
+//! The atomics of the ring: core's, or loom's in tests under `--cfg loom`, which check
+//! the same code against every order of memory accesses.
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 pub(crate) use core::sync::atomic::AtomicU64;
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) use loom::sync::atomic::AtomicU64;
 
 pub(crate) use core::sync::atomic::{Ordering, compiler_fence};

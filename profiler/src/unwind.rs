@@ -28,15 +28,23 @@
 //! therefore means that the frame pointer stored next to it leads to a trap
 //! frame ([`Rule::TrapFrame`]). There the walk crosses to the code that was
 //! interrupted, on whatever stack that was. Before and after that, what the
-//! processor pushed lies so many words above the stack pointer
+//! processor pushed lies at a known distance above the stack pointer
 //! ([`Rule::Interrupted`]).
 //!
-//! The bottom of every stack is a piece of assembly that zeroes `rbp` and calls
-//! the first function ([`Rule::Root`]). A zero frame pointer ends the walk; the
-//! chain is complete if the address before it lies in such a root.
+//! # Where a chain is complete
+//!
+//! | what the walk finds | end |
+//! |---|---|
+//! | frame pointer 0 in code of a [`Rule::Root`] | complete |
+//! | frame pointer 0 saved beside a return address 0, unless [`Target::has_root_rules`] | complete |
+//! | frame pointer 0 anywhere else | [`ChainEnd::FrameNull`] |
+//!
+//! A kernel whose stacks begin in assembly has a root there: it zeroes `rbp` and calls the
+//! first function. A boot loader that enters compiled code directly zeroes `rbp` and pushes
+//! a return address of 0 (the Limine protocol does), and the first function saves both.
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
-use crate::format::sample::{Chain, ChainEnd, ChainEntry};
+use crate::format::sample::{Chain, ChainEnd, ChainEntry, UNKNOWN_VECTOR};
 
 /// Bytes in a word.
 const WORD: u64 = 8;
@@ -68,19 +76,19 @@ pub struct StackBounds {
 }
 
 impl StackBounds {
-    /// Whether a stack pointer that points to `address` is on this stack. An
+    /// Returns true if a stack pointer with the value `address` is on this stack. An
     /// empty stack's pointer equals `high`.
     #[must_use]
     pub const fn holds_pointer(&self, address: StackAddress) -> bool {
         self.low <= address.0 && address.0 <= self.high
     }
 
-    /// Proves that `words` words from `address` on lie on this stack, at or
-    /// above `floor`, and gives the first of them.
+    /// Returns the slot at `address` if `words` words from there lie on this stack, none
+    /// of them below `floor`.
     ///
     /// # Errors
     ///
-    /// What is wrong with the allegation.
+    /// The end of a walk whose frame pointer is `address`.
     pub fn slot(
         &self,
         address: StackAddress,
@@ -115,20 +123,33 @@ pub struct Registers {
     pub fp: StackAddress,
 }
 
-/// Where an entry stub saves the registers of what it interrupts, in words from
-/// the trap frame's start, to which the stub points `rbp`.
+/// Where the registers of interrupted code are saved, in words from the trap frame's
+/// start, to which `rbp` points.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrapFrameLayout {
     /// The interrupted frame pointer.
     pub fp: u64,
-    /// The vector.
-    pub vector: u64,
+    /// The vector, if the frame has it.
+    pub vector: Option<u64>,
     /// The interrupted program counter.
     pub pc: u64,
     /// The interrupted stack pointer.
     pub sp: u64,
     /// The length of a trap frame.
     pub words: u64,
+}
+
+impl TrapFrameLayout {
+    /// The frame of a compiled handler (`extern "x86-interrupt"` in Rust,
+    /// `__attribute__((interrupt))` in C) of a vector without an error code: it pushes
+    /// `rbp` right below the five words that the processor pushed.
+    pub const COMPILED_HANDLER: Self = Self {
+        fp: 0,
+        vector: None,
+        pc: 1,
+        sp: 4,
+        words: 6,
+    };
 }
 
 /// How the code at an address keeps its caller.
@@ -159,27 +180,68 @@ pub enum Rule {
     Root,
 }
 
-/// What the walk needs to know of the kernel and of the core that it runs on.
-pub trait Target {
-    /// The kernel's text.
+/// What the walk asks of a kernel, on the running core.
+///
+/// Only the text and the stacks have no default. A kernel that says no more gets true
+/// chains, which end at the first code that keeps no frame pointer.
+///
+/// # Safety
+///
+/// 1. Every aligned word within bounds that [`Self::stack_of`] returns is mapped and may be
+///    read until the walk ends: no guard pages, no memory of devices, nothing that another
+///    core unmaps meanwhile. Whether it changes meanwhile does not matter: it is read by
+///    volatile loads, any value is valid, and none is believed unproven.
+///
+/// An implementation whose [`Self::load`] reads elsewhere (a copy of a stack, as in a test)
+/// has to be sound for every slot in those bounds instead.
+pub unsafe trait Target {
+    /// The kernel's text: return addresses lie in it.
     fn text(&self) -> CodeRange;
+
+    /// The stack that a stack pointer is on; `None` if this core may not read it.
+    ///
+    /// The bounds may be wider than the stack, as long as they can be read: what lies
+    /// beyond is then believed as if it were the stack's.
+    fn stack_of(&self, sp: StackAddress) -> Option<StackBounds>;
 
     /// How code keeps its caller while the instruction at `address` has not been
     /// executed.
-    fn rule(&self, address: CodeAddress) -> Rule;
+    #[inline]
+    fn rule(&self, address: CodeAddress) -> Rule {
+        let _ = address;
+        Rule::FramePointer
+    }
 
-    /// Whether the instruction at `address` is of a function that entry stubs call.
-    /// Such a function calls no other one as its last step (by a jump).
-    fn is_called_by_stub(&self, address: CodeAddress) -> bool;
+    /// Returns true if every stack of the kernel begins in code of a [`Rule::Root`]. Then
+    /// two zeros in place of a frame pointer and a return address are not taken for a
+    /// stack's root: they are an overwritten frame.
+    #[inline]
+    fn has_root_rules(&self) -> bool {
+        false
+    }
 
-    /// What a trap frame looks like.
-    fn trap_frame_layout(&self) -> TrapFrameLayout;
+    /// Returns true if the instruction at `address` is of a function that entry stubs
+    /// call. Such a function calls no other one as its last step (by a jump).
+    #[inline]
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        let _ = address;
+        false
+    }
 
-    /// The stack that a stack pointer is on, if this core may look at it.
-    fn stack_of(&self, sp: StackAddress) -> Option<StackBounds>;
+    /// What a trap frame looks like, if [`Self::rule`] ever says that there is one.
+    #[inline]
+    fn trap_frame_layout(&self) -> TrapFrameLayout {
+        TrapFrameLayout::COMPILED_HANDLER
+    }
 
-    /// Loads a word. The slot lies on a stack that [`Self::stack_of`] gave.
-    fn load(&self, slot: Slot) -> u64;
+    /// Loads a word from a stack.
+    #[inline]
+    fn load(&self, slot: Slot) -> u64 {
+        // SAFETY: a slot is aligned and within bounds that `stack_of` returned, so it can be
+        // read (the trait's condition 1). Volatile: the compiler must not assume a value, as
+        // interrupted code or another core may be writing it.
+        unsafe { (slot.address() as *const u64).read_volatile() }
+    }
 }
 
 /// Walks from `interrupted` outwards and appends the callers to `chain`.
@@ -200,8 +262,8 @@ pub fn walk(interrupted: Registers, target: &impl Target, chain: &mut Chain) -> 
     }
 }
 
-/// Walks the frames of one stack, down to its root or to an interrupt; gives the
-/// registers of what that interrupted.
+/// Walks the frames of one stack to its root or to an interrupt. Returns the registers of
+/// what that interrupted.
 fn walk_stack(
     at: Registers,
     stack: StackBounds,
@@ -239,18 +301,17 @@ fn walk_stack(
     }
 }
 
-/// A function on the way.
+/// A function of the chain.
 #[derive(Clone, Copy)]
 struct Frame {
     /// The instruction that it is at, or returns to.
     code: CodeAddress,
-    /// Its frame pointer.
     fp: StackAddress,
-    /// Below this nothing is its own.
+    /// Its frame lies at or above this.
     floor: StackAddress,
 }
 
-/// The caller that the pair of words at `pair` leads to.
+/// Appends the return address at `pair` and returns the caller's frame.
 fn caller(
     pair: StackAddress,
     floor: StackAddress,
@@ -262,14 +323,19 @@ fn caller(
     let fp = StackAddress(target.load(pair));
     let code = CodeAddress(target.load(Slot(pair.0 + WORD)));
     if !target.text().contains(code) {
-        return Err(ChainEnd::ReturnOutsideText);
+        let is_root = fp.0 == 0 && code.0 == 0 && !target.has_root_rules();
+        return Err(if is_root {
+            ChainEnd::Complete
+        } else {
+            ChainEnd::ReturnOutsideText
+        });
     }
     chain.push(ChainEntry::Return(code))?;
     let floor = StackAddress(pair.0 + 2 * WORD);
     Ok(Frame { code, fp, floor })
 }
 
-/// Whether `at` is in the first or last instructions of the dispatcher that an
+/// Returns true if `at` is in the first or last instructions of the dispatcher that an
 /// entry stub has called: the frame pointer is still, or again, the trap frame's
 /// address, and the call has left its return address right below. Between that
 /// and the stack pointer lies nothing, or the frame pointer that the dispatcher
@@ -295,12 +361,12 @@ fn is_trap_call(at: Registers, stack: StackBounds, target: &impl Target) -> bool
     let Ok(frame) = stack.slot(at.fp, layout.words, at.sp) else {
         return false;
     };
-    let vector = target.load(Slot(frame.0 + layout.vector * WORD));
-    let pc = CodeAddress(target.load(Slot(frame.0 + layout.pc * WORD)));
-    vector < VECTORS && target.text().contains(pc)
+    let field = |words: u64| target.load(Slot(frame.0 + words * WORD));
+    let has_vector = layout.vector.is_none_or(|words| field(words) < VECTORS);
+    has_vector && target.text().contains(CodeAddress(field(layout.pc)))
 }
 
-/// Crosses the trap frame that a frame pointer alleges.
+/// Crosses the trap frame that the frame pointer of `at` leads to.
 fn cross(
     at: Frame,
     stack: StackBounds,
@@ -316,11 +382,12 @@ fn cross(
         sp: StackAddress(field(layout.sp)),
         fp: StackAddress(field(layout.fp)),
     };
-    push_crossing(field(layout.vector), interrupted, target, chain)
+    let vector = layout.vector.map_or(UNKNOWN_VECTOR.into(), field);
+    push_crossing(vector, interrupted, target, chain)
 }
 
-/// Crosses the words that the processor pushed, `words` words above the stack
-/// pointer, where no stub has made a trap frame of them, or has taken it down.
+/// Crosses the words that the processor pushed, `words` words above the stack pointer,
+/// before a stub has made them a trap frame or after it has taken it down.
 fn cross_pushed(
     at: Registers,
     words: u64,
@@ -338,21 +405,20 @@ fn cross_pushed(
         sp: StackAddress(target.load(Slot(pushed.0 + 3 * WORD))),
         fp: at.fp,
     };
-    let vector = match vector {
-        Some(vector) => u64::from(vector),
-        // Where the stub has it. It may have been popped off just now, so it can
-        // lie below the stack pointer.
-        None => {
-            let layout = target.trap_frame_layout();
-            let distance = layout.pc.wrapping_sub(layout.vector).wrapping_mul(WORD);
+    let layout = target.trap_frame_layout();
+    let vector = match (vector, layout.vector) {
+        (Some(vector), _) => vector.into(),
+        // It may have been popped off just now, so it can lie below the stack pointer.
+        (None, Some(words)) => {
+            let distance = layout.pc.wrapping_sub(words).wrapping_mul(WORD);
             let address = StackAddress(pushed.0.wrapping_sub(distance));
             target.load(stack.slot(address, 1, StackAddress(stack.low))?)
         }
+        (None, None) => UNKNOWN_VECTOR.into(),
     };
     push_crossing(vector, interrupted, target, chain)
 }
 
-/// Appends a crossing to `interrupted`.
 fn push_crossing(
     vector: u64,
     interrupted: Registers,
@@ -373,7 +439,7 @@ fn push_crossing(
     Ok(interrupted)
 }
 
-/// Whether the walk from `pc` lacks no caller, whatever is on top of the stack:
+/// Returns true if the chain from `pc` lacks no caller, whatever is on top of the stack:
 /// the kernel has a rule for it.
 pub fn is_caller_known(pc: CodeAddress, target: &impl Target) -> bool {
     target.rule(pc) != Rule::FramePointer

@@ -2,7 +2,7 @@
 //! and which stacks the running core.
 
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
-use profiler::unwind::{Rule, Slot, StackBounds, Target, TrapFrameLayout};
+use profiler::unwind::{Rule, StackBounds, Target, TrapFrameLayout};
 
 use crate::assembly;
 use crate::cpu::CoreBlock;
@@ -34,7 +34,9 @@ fn bounds(stack: &Stack) -> StackBounds {
     }
 }
 
-impl Target for Walkable {
+// SAFETY: `stack_of` returns bounds of this core's stacks or a task's, all of which stay
+// mapped for ever.
+unsafe impl Target for Walkable {
     #[inline]
     fn text(&self) -> CodeRange {
         image::code()
@@ -43,6 +45,11 @@ impl Target for Walkable {
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
         assembly::rule(address)
+    }
+
+    #[inline]
+    fn has_root_rules(&self) -> bool {
+        true
     }
 
     #[inline]
@@ -56,7 +63,7 @@ impl Target for Walkable {
         const {
             TrapFrameLayout {
                 fp: (offset_of!(TrapFrame, rbp) / WORD) as u64,
-                vector: (offset_of!(TrapFrame, vector) / WORD) as u64,
+                vector: Some((offset_of!(TrapFrame, vector) / WORD) as u64),
                 pc: (offset_of!(TrapFrame, rip) / WORD) as u64,
                 sp: (offset_of!(TrapFrame, rsp) / WORD) as u64,
                 words: (size_of::<TrapFrame>() / WORD) as u64,
@@ -72,16 +79,5 @@ impl Target for Walkable {
             .map(bounds)
             .find(|stack| stack.holds_pointer(sp))
             .or_else(|| stacks::of_task_at(sp.0).map(|stack| bounds(&stack)))
-    }
-
-    #[inline]
-    fn load(&self, slot: Slot) -> u64 {
-        let word = slot.address() as *const u64;
-        // SAFETY: the slot is aligned and lies on a stack that `stack_of` gave: one
-        // of this core's or a task's, all of which stay mapped for ever. Volatile,
-        // because the compiler does not know what lies there, and because a frame
-        // that was forged may lead to the stack of a task that runs elsewhere; any
-        // value will do then.
-        unsafe { word.read_volatile() }
     }
 }

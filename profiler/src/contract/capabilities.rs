@@ -1,15 +1,15 @@
-//! What a machine has to sample by, as lines of text: a kernel that surveys its
-//! machine writes them to its log, and the host tool reads them there.
+//! What a machine can sample by, as lines of text: a kernel writes them to its log, and the
+//! host tool reads them there.
 //!
-//! [`Line`] is both: what it displays it parses, to the same value.
+//! [`Line`] serves both: it parses what it displays, to the same value.
 //!
 //! ```text
 //! LINE = "survey: " KIND [ " " FIELD ]… [ " none" ] [ ": " TEXT ]
 //! ```
 //!
 //! Each kind has its fields, in this order; those in brackets may be missing. `none`
-//! stands where there is nothing, or where it does not work, in place of the fields
-//! behind it, and the text then says why.
+//! replaces the fields from there on where something is missing or does not work, and the
+//! text then says why.
 //!
 //! | kind | fields | text |
 //! |---|---|---|
@@ -45,10 +45,10 @@ use value::Fields;
 /// Why something is not there or does not work.
 pub type Reason = Text<240>;
 
-/// What each line of a survey begins with.
+/// The prefix of each line.
 pub const PREFIX: &str = "survey: ";
 
-/// A line of a survey.
+/// A line of the list.
 // As large as its largest text: there is no heap to put it on, and few lines at a time.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,7 +60,7 @@ pub enum Line {
         /// What CPUID calls it.
         name: Text<48>,
     },
-    /// What all cores have in common.
+    /// Properties of all cores.
     Machine(Machine),
     /// What a tick is, or why nothing says how long one takes.
     Clock(Result<Clock, Reason>),
@@ -82,34 +82,34 @@ pub enum Line {
         /// The free counters of that core that can count it.
         counters: Result<Counters, Reason>,
     },
-    /// What came of letting a source interrupt the first core.
+    /// The outcome of letting a source interrupt the first core.
     Source {
         /// The source.
         source: Source,
         /// How it was to interrupt.
         delivery: Delivery,
-        /// Whether the interrupt arrived.
+        /// Ok if the interrupt arrived.
         works: Result<(), Reason>,
     },
-    /// What `source=auto` takes.
+    /// The source that `source=auto` chooses.
     Auto {
         /// How it is to interrupt.
         delivery: Delivery,
         /// The source, if any works.
         source: Option<Source>,
     },
-    /// The survey is whole.
+    /// The list is complete.
     End,
 }
 
-/// What all cores have in common.
+/// Properties of all cores.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Machine {
     /// Cores online.
     pub cores: u32,
-    /// Whether their APICs are reached by MSRs (x2APIC), or by memory.
+    /// True if their APICs are reached by MSRs (x2APIC), false if by memory.
     pub is_x2apic: bool,
-    /// Whether the time stamp counter runs at a constant rate.
+    /// True if the time stamp counter runs at a constant rate.
     pub has_invariant_tsc: bool,
 }
 
@@ -118,7 +118,7 @@ pub struct Machine {
 pub struct Hpet {
     /// Its timers.
     pub timers: u32,
-    /// How many of them, from the first on, can interrupt by messages to cores.
+    /// The number of them, from the first on, that can interrupt by messages to cores.
     pub messages: u32,
     /// Femtoseconds from one count to the next.
     pub period: u64,
@@ -129,11 +129,11 @@ pub struct Hpet {
 pub struct Pmu {
     /// How they are reached.
     pub interface: Interface,
-    /// All that CPUID announces.
+    /// Counters that CPUID announces.
     pub counters: Counters,
-    /// Those that somebody else uses.
+    /// Counters in use by firmware or a hypervisor.
     pub busy: Counters,
-    /// Those that do not keep what is written to them.
+    /// Counters that do not keep what is written to them.
     pub dead: Counters,
     /// Bits of a general counter.
     pub general_bits: u8,
@@ -146,7 +146,7 @@ pub struct Pmu {
 }
 
 impl Pmu {
-    /// What was found, for a survey.
+    /// The counters of a probed PMU.
     #[must_use]
     pub fn new(found: &PmuState) -> Self {
         let PmuState {
@@ -167,7 +167,7 @@ impl Pmu {
         }
     }
 
-    /// The counters that nobody uses, and that work.
+    /// The counters that work and are not in use.
     #[must_use]
     pub const fn free(&self) -> Counters {
         self.counters.without(self.busy).without(self.dead)
@@ -175,7 +175,7 @@ impl Pmu {
 }
 
 impl Line {
-    /// What counts `event` on a core whose PMU was found so: its free counters that can.
+    /// The line of `event` on a core with this PMU: its free counters that can count it.
     #[must_use]
     pub fn event(core: u32, event: Named, found: &PmuState) -> Self {
         let counters = match found.capabilities.encode(&Event::new(What::Named(event))) {
@@ -210,7 +210,7 @@ impl Line {
                     vendor: fields.get("vendor")?,
                     family: fields.get("family")?,
                     model: fields.get("model")?,
-                    hypervisor: fields.get_if_there("hypervisor")?,
+                    hypervisor: fields.get_optional("hypervisor").ok()?,
                 },
                 name: fields.text()?,
             },
@@ -256,9 +256,10 @@ impl Line {
             },
             "auto" => Self::Auto {
                 delivery: fields.get("delivery")?,
-                source: match fields.flag("none") {
-                    true => None,
-                    false => Some(fields.get("source")?),
+                source: if fields.flag("none") {
+                    None
+                } else {
+                    Some(fields.get("source")?)
                 },
             },
             "end" => Self::End,
@@ -283,7 +284,7 @@ impl Fields<'_> {
             general_bits,
             fixed_bits,
             raw: value::Hex::get(self, "raw")?,
-            kind: self.get_if_there("kind")?.map(CoreKind::from_number),
+            kind: self.get_optional("kind").ok()?.map(CoreKind::from_number),
         })
     }
 }
@@ -310,9 +311,10 @@ impl fmt::Display for Line {
             }
             Self::Machine(machine) => {
                 let apic = if machine.is_x2apic { "x2apic" } else { "xapic" };
-                let tsc = match machine.has_invariant_tsc {
-                    true => "invariant",
-                    false => "variable",
+                let tsc = if machine.has_invariant_tsc {
+                    "invariant"
+                } else {
+                    "variable"
                 };
                 write!(f, "machine cores={} apic={apic} tsc={tsc}", machine.cores)
             }

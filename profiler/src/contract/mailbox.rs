@@ -1,10 +1,10 @@
 //! Requests from the host to the kernel while it runs, and the answers: some words of
 //! the header page.
 //!
-//! One request is under way at a time. The host writes what it asks for, then the
-//! request's number; the kernel answers by writing what came of it, then the same number.
-//! Either side that dies leaves nothing that the other waits for with a lock: the host
-//! gives up after a while, and the kernel takes the newest request only.
+//! One request is under way at a time. The host writes the request, then its number; the
+//! kernel writes the answer, then the same number. Neither side waits by a lock for one
+//! that may have died: the host has a timeout, and the kernel takes the newest request
+//! only.
 
 use core::fmt::{self, Write as _};
 use core::sync::atomic::Ordering;
@@ -19,14 +19,24 @@ use crate::pmu::event::EventList;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(clippy::large_enum_variant)] // without an allocator there is no box
 pub enum Request {
-    /// Go on sampling.
+    /// Resume sampling.
     Start,
-    /// Sample nothing until told otherwise, and count nothing.
+    /// Sample and count nothing until [`Self::Start`].
     Stop,
-    /// Sample every so many events, those that have no period of their own.
+    /// Sample every N events, where an event has no period of its own.
     Period(u64),
     /// Count and sample these events from now on.
     Events(EventList),
+}
+
+/// What the kernel answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant)] // without an allocator there is no box
+pub enum Answer {
+    /// It did what was asked.
+    Done,
+    /// It did not, for this reason.
+    Refused(MailboxText),
 }
 
 /// Words that are no request.
@@ -58,7 +68,7 @@ pub struct Mailbox<'region> {
     words: &'region MailboxWords,
 }
 
-/// Why a request has no answer once the kernel takes none any more.
+/// The answer to every request after [`Mailbox::close`].
 const CLOSED: &str = "the core that takes requests has its last sample: the run is ending";
 
 mod command {
@@ -77,7 +87,7 @@ impl<'region> Mailbox<'region> {
         Self { words }
     }
 
-    /// Host: asks for something. Gives the request's number.
+    /// Host: writes a request. Returns its number.
     ///
     /// # Errors
     ///
@@ -112,22 +122,19 @@ impl<'region> Mailbox<'region> {
 
     /// Host: the answer to the request with this number, if it is there.
     #[must_use]
-    pub fn answer(&self, number: u32) -> Option<Result<(), MailboxText>> {
+    pub fn answer(&self, number: u32) -> Option<Answer> {
         // First: what was answered before stays answered.
         let is_closed = self.words.closed.load(Ordering::Acquire) != 0;
         if self.words.answered.load(Ordering::Acquire) != number {
-            return match is_closed {
-                true => Some(Err(Text::new(CLOSED))),
-                false => None,
-            };
+            return is_closed.then(|| Answer::Refused(Text::new(CLOSED)));
         }
         Some(match self.words.refused.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            _ => Err(self.words.text()),
+            0 => Answer::Done,
+            _ => Answer::Refused(self.words.text()),
         })
     }
 
-    /// Kernel: whether there is a request without an answer.
+    /// Kernel: returns true if there is a request without an answer.
     #[must_use]
     #[inline]
     pub fn has_request(&self) -> bool {
@@ -135,7 +142,7 @@ impl<'region> Mailbox<'region> {
         requested != self.words.answered.load(Ordering::Relaxed)
     }
 
-    /// Kernel: the newest request and its number, if it was not answered yet.
+    /// Kernel: the number of the newest request and the request, if it has no answer yet.
     #[must_use]
     pub fn take(&self) -> Option<(u32, Result<Request, RequestError>)> {
         let number = self.words.requested.load(Ordering::Acquire);
@@ -175,8 +182,7 @@ impl<'region> Mailbox<'region> {
         self.words.answered.store(number, Ordering::Release);
     }
 
-    /// Kernel: takes no request any more, from now on. May be called wherever an NMI
-    /// comes.
+    /// Kernel: refuses all requests from now on. May be called in an NMI's handler.
     pub fn close(&self) {
         self.words.closed.store(1, Ordering::Release);
     }
@@ -199,6 +205,13 @@ mod tests {
     use crate::format::region::MAILBOX_TEXT_BYTES as TEXT_BYTES;
     use proptest::prelude::*;
 
+    fn refusal(answer: Option<Answer>) -> MailboxText {
+        match answer {
+            Some(Answer::Refused(reason)) => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn each_request_is_taken_once_and_answered() {
         let words = MailboxWords::default();
@@ -219,7 +232,7 @@ mod tests {
             mailbox.reply(number, Ok(()));
             assert_eq!(mailbox.take(), None);
             assert!(!mailbox.has_request());
-            assert_eq!(mailbox.answer(number), Some(Ok(())));
+            assert_eq!(mailbox.answer(number), Some(Answer::Done));
         }
     }
 
@@ -229,7 +242,7 @@ mod tests {
         let mailbox = Mailbox::new(&words);
         let number = mailbox.request(&Request::Stop).unwrap();
         mailbox.reply(number, Err(&Text::new("no such thing")));
-        let reason = mailbox.answer(number).unwrap().unwrap_err();
+        let reason = refusal(mailbox.answer(number));
         assert_eq!(reason.as_str(), "no such thing");
     }
 
@@ -242,10 +255,10 @@ mod tests {
         let start = mailbox.request(&Request::Start).unwrap();
         assert_eq!(mailbox.answer(start), None);
         mailbox.close();
-        assert_eq!(mailbox.answer(stop), Some(Ok(())));
+        assert_eq!(mailbox.answer(stop), Some(Answer::Done));
         let events = Request::Events(EventList::parse("cycles").unwrap());
         for late in [start, mailbox.request(&events).unwrap()] {
-            let reason = mailbox.answer(late).unwrap().unwrap_err();
+            let reason = refusal(mailbox.answer(late));
             assert_eq!(reason.as_str(), CLOSED);
         }
         words.clear();

@@ -6,9 +6,10 @@
 //! formatting the same [`Settings`].
 
 use core::fmt;
+use core::str::FromStr;
 
 use crate::address::CodeAddress;
-use crate::format::{Delivery, Source};
+use crate::format::{Delivery, Source, UnknownValue, named};
 use crate::pmu::event::{BadEvent, Event, EventList, EventProblem};
 
 /// Which source of overflows a run asks for.
@@ -21,20 +22,22 @@ pub enum SourceChoice {
     Only(Source),
 }
 
+impl FromStr for SourceChoice {
+    type Err = UnknownValue;
+
+    fn from_str(name: &str) -> Result<Self, UnknownValue> {
+        if name == "auto" {
+            return Ok(Self::Auto);
+        }
+        name.parse().map(Self::Only)
+    }
+}
+
 impl SourceChoice {
     /// What the word `source=` takes.
     pub const NAMES: &'static str = "auto, pmu, apic-timer, hpet, ipi, step";
 
-    /// The choice with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        if name == "auto" {
-            return Some(Self::Auto);
-        }
-        Source::from_name(name).map(Self::Only)
-    }
-
-    /// Whether it may be a performance counter, which alone counts events.
+    /// Returns true if it may be a performance counter, which alone counts events.
     #[must_use]
     pub const fn may_be_pmu(self) -> bool {
         matches!(self, Self::Auto | Self::Only(Source::Pmu))
@@ -50,8 +53,8 @@ impl fmt::Display for SourceChoice {
     }
 }
 
-/// Where to aim single overflows at: so many instructions after each time that an
-/// instruction is about to be executed.
+/// Where to aim single overflows at: N instructions after each time that an instruction is
+/// about to be executed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Aim {
     /// The instruction.
@@ -105,41 +108,17 @@ impl fmt::Display for Aim {
     }
 }
 
-/// What a run takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum RunKind {
-    /// Samples, one each so many events or ticks.
-    #[default]
-    Samples,
-    /// How many events there are while the workload runs, and no samples.
-    Counts,
-    /// What the machine has to sample by, and no samples: see [`crate::contract::capabilities`].
-    Survey,
-}
-
-impl RunKind {
-    /// What the word `take=` takes.
-    pub const NAMES: &'static str = "samples, counts, survey";
-
-    /// The one with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "samples" => Some(Self::Samples),
-            "counts" => Some(Self::Counts),
-            "survey" => Some(Self::Survey),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for RunKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Samples => "samples",
-            Self::Counts => "counts",
-            Self::Survey => "survey",
-        })
+named! {
+    /// What a run does.
+    #[derive(Default)]
+    RunKind {
+        /// Takes samples, one every N events or ticks.
+        #[default]
+        Samples = 0, "samples";
+        /// Counts events while the workload runs, without samples.
+        Counts = 1, "counts";
+        /// Lists what the machine can sample by: see [`super::capabilities`].
+        Survey = 2, "survey";
     }
 }
 
@@ -156,11 +135,11 @@ pub struct Settings<'a> {
     pub period: Option<u64>,
     /// `event=`: what the performance counters count. `None`: what suits the machine.
     pub events: Option<EventList>,
-    /// `take=`: samples, counts of events, or a survey.
+    /// `take=`: samples, counts, or a list of what the machine can sample by.
     pub kind: RunKind,
-    /// `jitter=`: by how much of its period, in percent, each of a counter's
-    /// overflows may come earlier or later, at random, so that it does not keep step
-    /// with what it samples.
+    /// `jitter=`: the percentage of its period by which each overflow of a counter may come
+    /// earlier or later, at random, so that it does not fall into step with what it
+    /// samples.
     pub jitter: u8,
     /// `seed=`: where the random numbers of `jitter=` begin.
     pub seed: u64,
@@ -189,7 +168,7 @@ impl Settings<'_> {
     pub const SAMPLES: core::ops::RangeInclusive<u64> = 1..=1_000_000_000;
     /// The rounds that `units=` takes.
     pub const UNITS: core::ops::RangeInclusive<u64> = 1..=1_000_000_000;
-    /// How many there are if it does not say.
+    /// The rounds if `units=` is missing.
     pub const DEFAULT_UNITS: u64 = 100;
     /// The ring sizes that `ring=` takes.
     pub const RING_BYTES: core::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
@@ -215,7 +194,7 @@ impl Default for Settings<'_> {
     }
 }
 
-/// A word of the command line that cannot be taken.
+/// A word of the command line that is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BadWord<'a> {
     /// The word, as it was written; the part of it that is wrong, if
@@ -230,7 +209,7 @@ pub struct BadWord<'a> {
 pub enum Problem {
     /// There is no such setting.
     Unknown,
-    /// The setting stands there twice.
+    /// The setting is there twice.
     Twice,
     /// The value is none of these.
     NotOneOf(&'static str),
@@ -240,7 +219,7 @@ pub enum Problem {
     NotPowerOfTwo,
     /// The value is no address and number of instructions.
     NotAnAim,
-    /// The list of events has a part that cannot be taken.
+    /// The list of events has a part that is not valid.
     Event {
         /// Where in the list, in bytes.
         at: usize,
@@ -290,7 +269,7 @@ impl<'a> Settings<'a> {
     ///
     /// # Errors
     ///
-    /// The first word that cannot be taken.
+    /// The first word that is not valid.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
         const KEYS: [&str; 13] = [
             "source", "delivery", "period", "event", "take", "jitter", "seed", "workload",
@@ -343,17 +322,13 @@ impl<'a> Settings<'a> {
     fn set(&mut self, key: &str, value: &'a str) -> Result<(), Problem> {
         match key {
             "source" => {
-                self.source =
-                    SourceChoice::from_name(value).ok_or(Problem::NotOneOf(SourceChoice::NAMES))?;
+                self.source = one_of(value, SourceChoice::NAMES)?;
             }
             "delivery" => {
-                self.delivery =
-                    Delivery::from_name(value).ok_or(Problem::NotOneOf(Delivery::NAMES))?;
+                self.delivery = one_of(value, Delivery::NAMES)?;
             }
             "period" => self.period = Some(number(value, Self::PERIODS)?),
-            "take" => {
-                self.kind = RunKind::from_name(value).ok_or(Problem::NotOneOf(RunKind::NAMES))?
-            }
+            "take" => self.kind = one_of(value, RunKind::NAMES)?,
             "jitter" => self.jitter = number(value, Self::JITTER)?,
             "seed" => self.seed = number(value, 0..=u64::MAX)?,
             "workload" => self.workload = value,
@@ -371,6 +346,10 @@ impl<'a> Settings<'a> {
         }
         Ok(())
     }
+}
+
+fn one_of<V: FromStr>(value: &str, names: &'static str) -> Result<V, Problem> {
+    value.parse().map_err(|_| Problem::NotOneOf(names))
 }
 
 fn number<N>(value: &str, range: core::ops::RangeInclusive<N>) -> Result<N, Problem>

@@ -11,6 +11,8 @@
 //! A *tick* is what the run's clock counts (see [`super::Clock`]), and the *event* an
 //! index into [`super::Description::events`].
 
+use core::fmt;
+
 use super::{RecordHead, kind};
 
 /// How often an event happened, as far as that was seen.
@@ -25,7 +27,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Whether the event was counted a part of the time only, so that how often it
+    /// Returns true if the event was counted a part of the time only, so that how often it
     /// happened is an estimate.
     #[must_use]
     pub const fn is_scaled(&self) -> bool {
@@ -53,26 +55,37 @@ pub const WORDS: usize = 4;
 /// The event has no count, and never will on this core.
 const NOT_SUPPORTED: u64 = 1 << 24;
 
-/// What a core counted of an event.
+/// The count of one event on one core.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Count {
     /// The event: an index into [`super::Description::events`].
     pub event: u8,
-    /// Whether the core can count it at all.
+    /// True if the core can count it at all.
     pub is_supported: bool,
-    /// How often it happened. Where it had a counter never, the event is *not
-    /// counted*, which is another thing than 0.
+    /// How often it happened. An event that never had a counter is *not counted*, which
+    /// differs from 0.
     pub reading: Reading,
 }
 
 /// Why the words of a record are no count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoCount {
+pub enum CountError {
     /// The record is of another kind.
     OtherKind(u8),
     /// The record is not as long as a count, or not as long as its first word says.
     Length(usize),
 }
+
+impl fmt::Display for CountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherKind(kind) => write!(f, "a record of kind {kind}, not a count"),
+            Self::Length(words) => write!(f, "a record of {words} words is not a count"),
+        }
+    }
+}
+
+impl core::error::Error for CountError {}
 
 impl Count {
     /// The record.
@@ -82,10 +95,7 @@ impl Count {
             kind: kind::COUNT,
             words: 4,
         };
-        let flags = match self.is_supported {
-            true => 0,
-            false => NOT_SUPPORTED,
-        };
+        let flags = if self.is_supported { 0 } else { NOT_SUPPORTED };
         let Reading {
             count,
             enabled,
@@ -100,19 +110,19 @@ impl Count {
     }
 
     /// Reads a count out of a whole record. Flags that this version does not know
-    /// are passed over.
+    /// are ignored.
     ///
     /// # Errors
     ///
-    /// [`NoCount`] says what the words are instead.
+    /// [`CountError`] if they are not.
     #[allow(clippy::cast_possible_truncation)] // the field is cut out
-    pub fn decode(record: &[u64]) -> Result<Self, NoCount> {
+    pub fn decode(record: &[u64]) -> Result<Self, CountError> {
         let Some(&first) = record.first() else {
-            return Err(NoCount::Length(0));
+            return Err(CountError::Length(0));
         };
         let head = RecordHead::from_word(first);
         if head.kind != kind::COUNT {
-            return Err(NoCount::OtherKind(head.kind));
+            return Err(CountError::OtherKind(head.kind));
         }
         match *record {
             [_, count, enabled, running] if usize::from(head.words) == WORDS => Ok(Self {
@@ -124,7 +134,7 @@ impl Count {
                     running,
                 },
             }),
-            _ => Err(NoCount::Length(record.len())),
+            _ => Err(CountError::Length(record.len())),
         }
     }
 }
@@ -155,7 +165,7 @@ mod tests {
     #[test]
     fn a_record_of_another_kind_is_none() {
         let record = [0x5_0001_0004, 7, 9, 8];
-        assert_eq!(Count::decode(&record), Err(NoCount::OtherKind(1)));
+        assert_eq!(Count::decode(&record), Err(CountError::OtherKind(1)));
     }
 
     #[test]
@@ -181,8 +191,8 @@ mod tests {
         fn any_words_are_taken_or_refused(record in prop::collection::vec(any::<u64>(), 0..8)) {
             match Count::decode(&record) {
                 Ok(_) => prop_assert_eq!(record.len(), WORDS),
-                Err(NoCount::Length(length)) => prop_assert_eq!(length, record.len()),
-                Err(NoCount::OtherKind(kind)) => prop_assert_ne!(kind, super::kind::COUNT),
+                Err(CountError::Length(length)) => prop_assert_eq!(length, record.len()),
+                Err(CountError::OtherKind(kind)) => prop_assert_ne!(kind, super::kind::COUNT),
             }
         }
 
@@ -193,7 +203,7 @@ mod tests {
             if let Some(first) = record.first_mut() {
                 *first = length | 2 << 16;
             }
-            prop_assert_eq!(Count::decode(&record), Err(NoCount::Length(words)));
+            prop_assert_eq!(Count::decode(&record), Err(CountError::Length(words)));
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use super::named::named;
 use crate::address::{CodeAddress, CodeRange};
 
 /// Bytes of an encoded [`Description`], padding included.
@@ -16,53 +17,9 @@ pub const MAX_EVENTS: usize = 16;
 /// The most task names that a description carries.
 pub const MAX_TASKS: usize = 32;
 
-/// Makes a closed set of values with a number and a name each.
-macro_rules! named {
-    (
-        $(#[$meta:meta])*
-        $type:ident: $names:literal {
-            $($(#[$value_meta:meta])* $value:ident = $number:literal, $name:literal;)+
-        }
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        #[repr(u8)]
-        pub enum $type {
-            $($(#[$value_meta])* $value = $number,)+
-        }
-
-        impl $type {
-            /// The names of all values, for messages.
-            pub const NAMES: &'static str = $names;
-
-            /// The value's name.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$value => $name,)+ }
-            }
-
-            /// The value with this name.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($name => Some(Self::$value),)+ _ => None }
-            }
-
-            const fn from_number(number: u8) -> Option<Self> {
-                match number { $($number => Some(Self::$value),)+ _ => None }
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
-            }
-        }
-    };
-}
-
 named! {
     /// Where overflows come from.
-    Source: "pmu, apic-timer, hpet, ipi, step" {
+    Source {
         /// A performance counter of the core.
         Pmu = 1, "pmu";
         /// The timer of the core's local APIC.
@@ -78,7 +35,7 @@ named! {
 
 named! {
     /// How an overflow interrupts.
-    Delivery: "nmi, irq" {
+    Delivery {
         /// As a non-maskable interrupt: code with interrupts off is seen.
         Nmi = 1, "nmi";
         /// As a maskable interrupt: code with interrupts off is seen late, where
@@ -89,7 +46,7 @@ named! {
 
 named! {
     /// What a tick is.
-    Clock: "instructions, time" {
+    Clock {
         /// One instruction: the machine counts them (an emulator's instruction
         /// counting), and a run repeats exactly.
         Instructions = 1, "instructions";
@@ -112,7 +69,7 @@ impl<const N: usize> Text<N> {
         len: 0,
     };
 
-    /// As much of the formatted text as fits.
+    /// The formatted text, cut where it does not fit.
     #[must_use]
     pub fn formatted(text: fmt::Arguments<'_>) -> Self {
         let mut made = Self::EMPTY;
@@ -121,7 +78,7 @@ impl<const N: usize> Text<N> {
         made
     }
 
-    /// As much of `text` as fits.
+    /// The text, cut where it does not fit.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let mut made = Self::EMPTY;
@@ -138,7 +95,7 @@ impl<const N: usize> Text<N> {
         let _ = fmt::Write::write_fmt(self, item);
     }
 
-    /// The text.
+    /// The text as a string.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Only whole characters are ever appended.
@@ -177,10 +134,11 @@ pub struct EventDescription {
     pub name: Text<64>,
     /// The requested period, in events.
     pub requested_period: u64,
-    /// The period that was set, in events: the requested one, or the floor if that is
-    /// longer.
+    /// The period that was set, in events: the requested one, or [`Self::floor`] if
+    /// that is longer.
     pub period: u64,
-    /// The shortest period that progresses, in events, as measured at start.
+    /// The shortest period at which the interrupted code progresses, in events, as measured
+    /// at start.
     pub floor: u64,
 }
 
@@ -209,18 +167,18 @@ pub struct Description {
     pub delivery: Delivery,
     /// What a tick is.
     pub clock: Clock,
-    /// Whether the cores take turns, each running alone from one of its samples
-    /// to its next.
+    /// True if the cores run round robin, each alone from one of its samples to its next.
     pub turns: bool,
     /// The requested period, in ticks.
     pub period: u64,
-    /// The shortest period that progresses, in ticks, as measured at start.
+    /// The shortest period at which the interrupted code progresses, in ticks, as measured
+    /// at start.
     pub period_floor: u64,
     /// What an overflow costs beside the handler's own measure (entry, exit and
     /// the re-arming), in ticks, as calibrated at start.
     pub overhead: u64,
-    /// Samples to take, all cores together; 0 where events are counted and not sampled,
-    /// whose periods are 0 likewise.
+    /// Samples to take, all cores together; 0 where events are counted and not sampled (their
+    /// periods are 0 as well).
     pub samples: u64,
     /// The kernel's text.
     pub text: CodeRange,
@@ -228,7 +186,7 @@ pub struct Description {
     /// the alignment of that: stack pointers are on one stack if they are in the
     /// same slot (an empty stack's pointer may be the end of its slot).
     pub stack_slot: u64,
-    /// Why this source: what was tried before it and what came of that.
+    /// Why this source: what was tried before it, and why that did not work.
     pub reason: Text<512>,
     /// Who loaded the kernel.
     pub bootloader: Text<64>,
@@ -248,18 +206,18 @@ pub struct Description {
 
 /// A description that cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct BadDescription(
-    /// The field that makes no sense.
+pub struct DescriptionError(
+    /// The field whose value is not valid.
     pub &'static str,
 );
 
-impl fmt::Display for BadDescription {
+impl fmt::Display for DescriptionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the run's description has no valid {}", self.0)
     }
 }
 
-impl core::error::Error for BadDescription {}
+impl core::error::Error for DescriptionError {}
 
 impl Description {
     /// The events that samples tell by number; none where ticks are sampled.
@@ -316,8 +274,8 @@ impl Description {
     ///
     /// # Errors
     ///
-    /// The first field that makes no sense.
-    pub fn decode(bytes: &[u8; DESCRIPTION_BYTES]) -> Result<Self, BadDescription> {
+    /// The first field whose value is not valid.
+    pub fn decode(bytes: &[u8; DESCRIPTION_BYTES]) -> Result<Self, DescriptionError> {
         let mut input = Input { bytes, at: 0 };
         let build_id = input.take();
         let cores = u32::from_le_bytes(input.take());
@@ -336,9 +294,9 @@ impl Description {
             build_id,
             cores,
             ring_words,
-            source: Source::from_number(source).ok_or(BadDescription("source"))?,
-            delivery: Delivery::from_number(delivery).ok_or(BadDescription("delivery"))?,
-            clock: Clock::from_number(clock).ok_or(BadDescription("clock"))?,
+            source: Source::try_from(source).map_err(|_| DescriptionError("source"))?,
+            delivery: Delivery::try_from(delivery).map_err(|_| DescriptionError("delivery"))?,
+            clock: Clock::try_from(clock).map_err(|_| DescriptionError("clock"))?,
             turns: turns != 0,
             period,
             period_floor,
@@ -376,16 +334,16 @@ impl Description {
             },
         };
         if !ring_words.is_power_of_two() {
-            return Err(BadDescription("ring size"));
+            return Err(DescriptionError("ring size"));
         }
         if cores == 0 {
-            return Err(BadDescription("number of cores"));
+            return Err(DescriptionError("number of cores"));
         }
         if usize::from(description.event_count) > MAX_EVENTS {
-            return Err(BadDescription("number of events"));
+            return Err(DescriptionError("number of events"));
         }
         if !stack_slot.is_power_of_two() {
-            return Err(BadDescription("size of a stack's slot"));
+            return Err(DescriptionError("size of a stack's slot"));
         }
         Ok(description)
     }
@@ -424,7 +382,7 @@ impl Input<'_> {
     fn take_text<const N: usize>(
         &mut self,
         field: &'static str,
-    ) -> Result<Text<N>, BadDescription> {
+    ) -> Result<Text<N>, DescriptionError> {
         let len = u16::from_le_bytes(self.take());
         let bytes: [u8; N] = self.take();
         let valid = bytes
@@ -432,7 +390,7 @@ impl Input<'_> {
             .is_some_and(|text| core::str::from_utf8(text).is_ok());
         valid
             .then_some(Text { bytes, len })
-            .ok_or(BadDescription(field))
+            .ok_or(DescriptionError(field))
     }
 }
 

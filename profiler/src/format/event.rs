@@ -16,7 +16,7 @@ pub const EVENT_WORDS: usize = 4 + NAME_WORDS;
 
 const NAME_WORDS: usize = 8;
 
-/// An event that samples tell by a new number.
+/// An event that gets its number while the run samples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewEvent {
     /// The number; greater than all before it.
@@ -47,7 +47,7 @@ impl NewEvent {
         record
     }
 
-    /// Reads a record; `None` if it is of another kind or makes no sense.
+    /// Reads a record; `None` if it is of another kind or not valid.
     #[must_use]
     pub fn decode(record: &[u64]) -> Option<Self> {
         let &[first, requested_period, period, floor, ref name @ ..] = record else {

@@ -2,7 +2,7 @@
 //! the writer and the reader.
 //!
 //! * [`sample`]: the record that an overflow leaves in the ring.
-//! * [`count`]: the record that a core leaves of each event, where events are counted.
+//! * [`count`]: the record that a core leaves of each event in a run that counts.
 //! * [`description`]: what a run is, said once, when sampling starts.
 //! * [`event`]: an event that is counted from some later time on.
 //! * [`ring`]: a core's records, from one writer to one reader.
@@ -13,12 +13,15 @@
 pub mod count;
 pub mod description;
 pub mod event;
+mod named;
 pub mod region;
 pub mod ring;
 pub mod sample;
 
 pub use count::Count;
 pub use description::{Clock, Delivery, Description, EventDescription, Source, Text};
+pub use named::UnknownValue;
+pub(crate) use named::named;
 pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
@@ -55,8 +58,7 @@ impl RecordHead {
         }
     }
 
-    /// The head as the low 24 bits of a record's first word; the other bits are
-    /// the record kind's own.
+    /// The low 24 bits of a record's first word; the kind defines the others.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
         self.words as u64 | (self.kind as u64) << 16

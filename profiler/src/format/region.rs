@@ -1,4 +1,4 @@
-//! The block of memory that the kernel and the host tool share: one header page,
+//! The region of memory that the kernel and the host tool share: one header page,
 //! then a ring for each core.
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //! …         ring of core 1, and so on, each as long
 //! ```
 //!
-//! The kernel makes the block, physically contiguous and page-aligned; the host
+//! The kernel makes the region, physically contiguous and page-aligned; the host
 //! finds it by its magic in the file that backs the guest's memory, in a core
 //! dump, or in any other image of that memory.
 //!
@@ -18,32 +18,32 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as PlainOrdering};
 
-use super::description::{BadDescription, DESCRIPTION_BYTES};
-use super::{Description, Text, VERSION, ring};
+use super::description::{DESCRIPTION_BYTES, DescriptionError};
+use super::{Description, Text, VERSION, named, ring};
 use crate::sync::AtomicU64;
 
-/// Bytes of a page, to which the block is aligned.
+/// Bytes of a page, to which a region is aligned.
 pub const PAGE: usize = 4096;
 
 /// What the header page starts with.
 pub const MAGIC: [u8; 16] = *b"\x93pmiscope rings\n";
 
-/// Where a run stands.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-pub enum RunState {
-    /// Sampling has not begun on every core.
-    Starting = 0,
-    /// The cores sample.
-    Sampling = 1,
-    /// Every core has stopped sampling, as it was asked to.
-    Finished = 2,
-    /// The kernel met a fault or a panic; what the rings hold is still true.
-    Failed = 3,
-    /// The cores sample nothing until the host asks for it.
-    Paused = 4,
-    /// The kernel refuses the run: see [`Region::refusal`].
-    Refused = 5,
+named! {
+    /// The state of a run.
+    RunState {
+        /// Some cores do not sample yet.
+        Starting = 0, "starting";
+        /// All cores sample.
+        Sampling = 1, "sampling";
+        /// Every core has taken its last sample.
+        Finished = 2, "finished";
+        /// The kernel met a fault or a panic; what the rings hold is still true.
+        Failed = 3, "failed";
+        /// The cores sample nothing until the host asks for it.
+        Paused = 4, "paused";
+        /// The kernel refuses the run: see [`Region::refusal`].
+        Refused = 5, "refused";
+    }
 }
 
 /// The header page.
@@ -106,10 +106,10 @@ impl HeaderPage {
 /// # Safety
 ///
 /// The memory is a page long or longer, and valid for reads and writes as long as
-/// `'block` lasts.
-unsafe fn header_of<'block>(memory: NonNull<[u8]>) -> &'block HeaderPage {
+/// `'region` lasts.
+unsafe fn header_of<'region>(memory: NonNull<[u8]>) -> &'region HeaderPage {
     let base = memory.cast::<HeaderPage>();
-    assert!(base.is_aligned(), "block not aligned");
+    assert!(base.is_aligned(), "region not aligned");
     // SAFETY: aligned (asserted), long enough and valid (the caller's promise), and any
     // bytes are valid atomics.
     unsafe { base.as_ref() }
@@ -121,7 +121,7 @@ pub(crate) const MAILBOX_TEXT_BYTES: usize = 240;
 /// The text of a request, an answer, or a refusal of the run.
 pub type MailboxText = Text<MAILBOX_TEXT_BYTES>;
 
-/// The words of the mailbox: what they mean is [`crate::contract::mailbox`]'s. All zero:
+/// The words of the mailbox: `contract::mailbox` defines what they mean. All zero:
 /// there was no request.
 #[derive(Default)]
 #[repr(C)]
@@ -178,25 +178,24 @@ impl MailboxWords {
     }
 }
 
-/// What a core tells of itself beside its samples.
+/// What a core counts beside its samples.
 #[repr(C, align(64))]
 pub struct CoreCounters {
     /// The id of the core's local APIC.
     pub apic_id: PlainAtomicU64,
-    /// Overflow interrupts that the core has taken, whatever came of them.
+    /// Overflow interrupts that the core has taken.
     pub taken: PlainAtomicU64,
-    /// Records that are, or were, in the ring.
+    /// Records that were written to the ring.
     pub stored: PlainAtomicU64,
     /// Interrupts that found no overflow to account for.
     pub unclaimed: PlainAtomicU64,
-    /// Interrupts that came while the handler of another one ran.
+    /// Interrupts that nested inside another handler.
     pub nested: PlainAtomicU64,
-    /// Of performance counters: interrupts whose overflow an earlier handler has seen
-    /// already.
+    /// Interrupts of performance counters whose overflow an earlier handler has handled.
     pub late: PlainAtomicU64,
-    /// Interrupts that came before the event was where its overflow was due.
+    /// Interrupts that came before their overflow was due.
     pub early: PlainAtomicU64,
-    /// Overflows that were due before the one before them was handled.
+    /// Overflows merged into the one before them.
     pub missed: PlainAtomicU64,
 }
 
@@ -209,10 +208,10 @@ struct RingPage {
 
 /// Pages fit what they hold.
 const _: () = assert!(size_of::<HeaderPage>() == PAGE);
-#[cfg(not(loom))] // loom's atomics are larger
+#[cfg(not(all(test, loom)))] // loom's atomics are larger
 const _: () = assert!(size_of::<RingPage>() == PAGE);
 
-/// How long a block is and where in it the rings lie.
+/// The length of a region, and where its rings lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RegionLayout {
     /// Cores, each with a ring.
@@ -222,8 +221,8 @@ pub struct RegionLayout {
 }
 
 impl RegionLayout {
-    /// The bytes of the whole block, a multiple of [`PAGE`], or `None` where the
-    /// number is too large for the machine.
+    /// The bytes of the whole region, a multiple of [`PAGE`]; `None` if they do not fit a
+    /// `usize`.
     #[must_use]
     pub fn bytes(&self) -> Option<usize> {
         self.ring_offset(self.cores)
@@ -238,30 +237,30 @@ impl RegionLayout {
     }
 }
 
-/// A block.
+/// A region: one header page, and a ring for each core.
 #[derive(Clone, Copy)]
-pub struct Region<'block> {
-    header: &'block HeaderPage,
+pub struct Region<'region> {
+    header: &'region HeaderPage,
     base: NonNull<u8>,
     layout: RegionLayout,
 }
 
 // SAFETY: everything behind the references and the pointer is atomics, valid for
-// `'block` on every core (conditions 1 and 2 of the constructors).
+// `'region` on every core (conditions 1 and 2 of the constructors).
 unsafe impl Send for Region<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Region<'_> {}
 
-/// Why memory is not a block that can be read.
+/// Why memory is not a region that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RegionError {
     /// It does not start with the magic.
     Magic,
     /// It is of another version.
     Version(u32),
-    /// Its description makes no sense.
-    Description(BadDescription),
-    /// It is shorter than its description says: so many bytes are needed.
+    /// Its description is not valid.
+    Description(DescriptionError),
+    /// It is shorter than its description says; the number of bytes that it needs.
     Truncated(usize),
     /// The kernel has refused the run: see [`Region::refusal_in`].
     Refused,
@@ -286,9 +285,9 @@ impl fmt::Display for RegionError {
 
 impl core::error::Error for RegionError {}
 
-impl<'block> Region<'block> {
-    /// Makes a block out of memory that holds anything: the description and empty
-    /// rings; then the magic, which lets a reader in.
+impl<'region> Region<'region> {
+    /// Makes a region of memory with any content: writes the description and empty rings,
+    /// then the magic, which lets a reader in.
     ///
     /// # Panics
     ///
@@ -297,7 +296,7 @@ impl<'block> Region<'block> {
     ///
     /// # Safety
     ///
-    /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
+    /// 1. `memory` is valid for reads and writes as long as `'region` lasts.
     /// 2. From now on it is accessed through `Region` only, by this program and by
     ///    any other that maps it.
     #[must_use]
@@ -308,10 +307,10 @@ impl<'block> Region<'block> {
         };
         assert!(
             layout.bytes().is_some_and(|bytes| bytes <= memory.len()),
-            "block too short"
+            "region too short"
         );
-        // SAFETY: the block is long enough (asserted), valid for `'block` (1).
-        let header = unsafe { header_of::<'block>(memory) };
+        // SAFETY: the region is long enough (asserted), valid for `'region` (1).
+        let header = unsafe { header_of::<'region>(memory) };
         let shared = Self {
             header,
             base: memory.cast(),
@@ -331,9 +330,9 @@ impl<'block> Region<'block> {
         shared
     }
 
-    /// Makes a block out of one page that holds anything, to say no more than that the
+    /// Makes a region out of one page that holds anything, to say no more than that the
     /// run is refused, and why: for a kernel that cannot make the run's own region.
-    /// What has a region already calls [`Self::refuse`].
+    /// A kernel that has made it calls [`Self::refuse`].
     ///
     /// # Panics
     ///
@@ -343,7 +342,7 @@ impl<'block> Region<'block> {
     ///
     /// As for [`Self::create`], as long as the program runs.
     pub unsafe fn create_refused(memory: NonNull<[u8]>, reason: &str) {
-        assert!(memory.len() >= PAGE, "block too short");
+        assert!(memory.len() >= PAGE, "region too short");
         // SAFETY: a page long (asserted), valid (the caller's promise).
         let header = unsafe { header_of(memory) };
         header.magic[0].store(0, PlainOrdering::Relaxed);
@@ -352,7 +351,7 @@ impl<'block> Region<'block> {
         header.publish();
     }
 
-    /// The reason of a refusal, if the memory is a block whose kernel has refused the
+    /// The reason of a refusal, if the memory is a region whose kernel has refused the
     /// run: that of [`Self::refuse`] or [`Self::create_refused`].
     ///
     /// # Panics
@@ -373,11 +372,11 @@ impl<'block> Region<'block> {
         header.refusal()
     }
 
-    /// Opens a block that a kernel made.
+    /// Opens a region that a kernel made.
     ///
     /// # Errors
     ///
-    /// [`RegionError`] says why the memory is none.
+    /// [`RegionError`] if the memory is none.
     ///
     /// # Panics
     ///
@@ -385,7 +384,7 @@ impl<'block> Region<'block> {
     ///
     /// # Safety
     ///
-    /// 1. `memory` is valid for reads and writes as long as `'block` lasts.
+    /// 1. `memory` is valid for reads and writes as long as `'region` lasts.
     /// 2. While it does, no reference to any of it exists in this program other
     ///    than through `Region`. (Another program, the guest, may write anything
     ///    to it at any time: every access is atomic and every value is checked.)
@@ -393,8 +392,8 @@ impl<'block> Region<'block> {
         if memory.len() < PAGE {
             return Err(RegionError::Truncated(PAGE));
         }
-        // SAFETY: a page long (checked), valid for `'block` (1).
-        let header = unsafe { header_of::<'block>(memory) };
+        // SAFETY: a page long (checked), valid for `'region` (1).
+        let header = unsafe { header_of::<'region>(memory) };
         header.check()?;
         if header.refusal().is_some() {
             return Err(RegionError::Refused);
@@ -420,20 +419,16 @@ impl<'block> Region<'block> {
         Ok((shared, description))
     }
 
-    /// Where the run stands. An unknown value counts as failed.
+    /// The state of the run. An unknown value counts as failed.
     #[must_use]
     pub fn state(&self) -> RunState {
-        match self.header.state.load(PlainOrdering::Acquire) {
-            0 => RunState::Starting,
-            1 => RunState::Sampling,
-            2 => RunState::Finished,
-            4 => RunState::Paused,
-            5 => RunState::Refused,
-            _ => RunState::Failed,
-        }
+        let number = self.header.state.load(PlainOrdering::Acquire);
+        let state = u8::try_from(number).ok();
+        let state = state.and_then(|number| RunState::try_from(number).ok());
+        state.unwrap_or(RunState::Failed)
     }
 
-    /// Says where the run stands; what was written before is visible first.
+    /// Sets the state of the run; what was written before is visible first.
     pub fn set_state(&self, state: RunState) {
         self.header
             .state
@@ -455,7 +450,7 @@ impl<'block> Region<'block> {
     /// The words by which the host asks a running kernel for something, and the kernel
     /// answers.
     #[must_use]
-    pub fn mailbox(&self) -> &'block MailboxWords {
+    pub fn mailbox(&self) -> &'region MailboxWords {
         &self.header.mailbox
     }
 
@@ -471,7 +466,7 @@ impl<'block> Region<'block> {
     ///
     /// If there is no such core.
     #[must_use]
-    pub fn counters(&self, core: u32) -> &'block CoreCounters {
+    pub fn counters(&self, core: u32) -> &'region CoreCounters {
         &self.ring_page(core).counters
     }
 
@@ -481,7 +476,7 @@ impl<'block> Region<'block> {
     ///
     /// If there is no such core.
     #[must_use]
-    pub fn control(&self, core: u32) -> &'block ring::Control {
+    pub fn control(&self, core: u32) -> &'region ring::Control {
         &self.ring_page(core).control
     }
 
@@ -494,9 +489,9 @@ impl<'block> Region<'block> {
     /// # Safety
     ///
     /// 1. The writer, with all its copies, is used on one core only (any context
-    ///    of it: a use may interrupt another, but then ends before that goes on).
+    ///    of it: a use may interrupt another, but then ends before that one continues).
     #[must_use]
-    pub unsafe fn writer(&self, core: u32) -> ring::Writer<'block> {
+    pub unsafe fn writer(&self, core: u32) -> ring::Writer<'region> {
         ring::Writer::new(self.control(core), self.ring_data(core))
     }
 
@@ -506,7 +501,7 @@ impl<'block> Region<'block> {
     ///
     /// If there is no such core.
     #[must_use]
-    pub fn reader(&self, core: u32) -> ring::Reader<'block> {
+    pub fn reader(&self, core: u32) -> ring::Reader<'region> {
         ring::Reader::new(self.control(core), self.ring_data(core))
     }
 
@@ -519,10 +514,10 @@ impl<'block> Region<'block> {
         unsafe { self.base.add(offset) }
     }
 
-    fn ring_page(&self, core: u32) -> &'block RingPage {
+    fn ring_page(&self, core: u32) -> &'region RingPage {
         let page = self.ring_start(core).cast::<RingPage>();
         // SAFETY: page-aligned (the base is, the offset is a multiple of PAGE), in
-        // the block, valid for `'block`; any bytes are valid atomics.
+        // the region, valid for `'region`; any bytes are valid atomics.
         unsafe { page.as_ref() }
     }
 
@@ -536,10 +531,10 @@ impl<'block> Region<'block> {
             .for_each(|word| word.store(0, PlainOrdering::Relaxed));
     }
 
-    fn ring_data(&self, core: u32) -> &'block [AtomicU64] {
-        // SAFETY: the page and `ring_words` words behind it are in the block.
+    fn ring_data(&self, core: u32) -> &'region [AtomicU64] {
+        // SAFETY: the page and `ring_words` words behind it are in the region.
         let words = unsafe { self.ring_start(core).add(PAGE) }.cast::<AtomicU64>();
-        let len = usize::try_from(self.layout.ring_words).expect("fits: the block is in memory");
+        let len = usize::try_from(self.layout.ring_words).expect("fits: the region is in memory");
         // SAFETY: as above; aligned to a page; any bytes are valid atomics.
         unsafe { NonNull::slice_from_raw_parts(words, len).as_ref() }
     }

@@ -1,7 +1,7 @@
 //! The ring of one core: its writer is that core alone, from any context; its
 //! reader is somewhere else, and may die at any moment.
 //!
-//! # What makes it safe
+//! # How it works
 //!
 //! The ring is a power of two of 64-bit words. Positions are counts of words
 //! since the start, they only grow, and a position's place is its value modulo
@@ -22,8 +22,10 @@
 //!   next reader sees again.
 //!
 //! A record that does not fit is not written and counts in
-//! [`WriterState::lost`]: the writer never waits, the oldest record is never
+//! [`Control::lost`]: the writer never waits, the oldest record is never
 //! overwritten, and so no word is ever written that a reader may be reading.
+
+use core::fmt;
 
 use crate::sync::{AtomicU64, Ordering, compiler_fence};
 
@@ -32,7 +34,7 @@ use crate::sync::{AtomicU64, Ordering, compiler_fence};
 /// needs one more interrupt in a window of a few instructions.
 const MAX_RETRIES: u32 = 16;
 
-/// What the writing core keeps about its ring, on a cache line of its own.
+/// The writing core's state, on a cache line of its own.
 #[repr(C, align(64))]
 pub struct WriterState {
     /// Words that writers have taken since the start.
@@ -45,7 +47,7 @@ pub struct WriterState {
     lost: AtomicU64,
 }
 
-/// What the reader keeps, on a cache line of its own.
+/// The reader's state, on a cache line of its own.
 #[repr(C, align(64))]
 pub struct ReaderState {
     /// Words that the reader has copied since the start.
@@ -64,7 +66,7 @@ pub struct Control {
 impl Control {
     /// The control block of an empty ring.
     #[must_use]
-    #[cfg_attr(not(loom), allow(clippy::missing_const_for_fn))]
+    #[cfg_attr(not(all(test, loom)), allow(clippy::missing_const_for_fn))]
     pub fn new() -> Self {
         Self {
             writer: WriterState {
@@ -98,9 +100,8 @@ impl Default for Control {
     }
 }
 
-/// Where a write can be interrupted. The ring calls this between any two of its
-/// steps that a nested write could tell apart; the real implementation does
-/// nothing and costs nothing, a test's writes a nested record.
+/// Called between any two steps of a write that a nested write could distinguish. The
+/// real implementation is empty; a test's writes a nested record.
 pub trait InterruptPoint {
     /// A nested write may happen here.
     #[inline(always)]
@@ -112,6 +113,14 @@ impl InterruptPoint for () {}
 /// The record did not fit, and the loss was counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lost;
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ring is full: the record is lost")
+    }
+}
+
+impl core::error::Error for Lost {}
 
 /// The writing end, used by the ring's own core.
 ///
@@ -146,8 +155,8 @@ impl<'ring> Writer<'ring> {
         self.write_interruptible(record, &())
     }
 
-    /// Like [`Self::write`], with the points named at which a nested write may
-    /// come, for tests.
+    /// Like [`Self::write`], and calls `interrupts` wherever a nested write may come, for
+    /// tests.
     ///
     /// # Errors
     ///
@@ -186,7 +195,7 @@ impl<'ring> Writer<'ring> {
         outcome.map(|_| ())
     }
 
-    /// Takes `len` words; gives the position of the first.
+    /// Reserves `len` words. Returns the position of the first.
     #[inline]
     fn reserve(&self, len: u64, interrupts: &impl InterruptPoint) -> Result<u64, Lost> {
         let writer = &self.control.writer;
@@ -216,8 +225,8 @@ impl<'ring> Writer<'ring> {
         Err(Lost)
     }
 
-    /// Publishes what the outermost write and those nested in it have written,
-    /// and leaves it.
+    /// Publishes what the outermost write and those nested in it have written, and ends
+    /// it.
     #[inline]
     fn publish(&self, interrupts: &impl InterruptPoint) {
         let writer = &self.control.writer;
@@ -239,18 +248,26 @@ impl<'ring> Writer<'ring> {
             writer.writing.store(1, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
         }
-        // The storm goes on: the next write publishes what this one could not.
+        // Interrupts kept coming: the next write publishes what this one could not.
         writer.writing.store(0, Ordering::Release);
     }
 }
 
-/// The ring's positions or a record's length make no sense: the memory is not
-/// that of a ring, or it was overwritten.
+/// The ring's positions or a record's length are not valid: the memory is not a ring, or it
+/// was overwritten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Corrupt {
     /// The position, in words since the start, at which reading stopped.
     pub position: u64,
 }
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the ring is corrupt at word {}", self.position)
+    }
+}
+
+impl core::error::Error for Corrupt {}
 
 /// The reading end. There is one at a time.
 pub struct Reader<'ring> {
@@ -269,10 +286,10 @@ impl<'ring> Reader<'ring> {
         Self { control, data }
     }
 
-    /// Copies the oldest whole record to `record` and frees its place; gives its
-    /// length in words, or `None` when every whole record was read.
+    /// Copies the oldest whole record to `record` and frees its place. Returns its
+    /// length in words, or `None` if there is none.
     ///
-    /// `length_of` tells a record's length in words from its first word.
+    /// `length_of` returns a record's length in words from its first word.
     ///
     /// # Errors
     ///

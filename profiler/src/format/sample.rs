@@ -37,7 +37,9 @@
 //! its caller ([`State::CALLER_KNOWN`], [`ChainEntry::Crossing::caller_known`])
 //! nothing is missing.
 
-use super::{RecordHead, kind};
+use core::fmt;
+
+use super::{RecordHead, kind, named};
 use crate::address::{CodeAddress, StackAddress};
 
 /// Words before the chain.
@@ -56,65 +58,30 @@ const CROSSING: u64 = 0x0100_c055_0000_0000;
 const CROSSING_CALLER_KNOWN: u64 = 1 << 8;
 const CROSSING_FIELDS: u64 = CROSSING_CALLER_KNOWN | 0xff;
 
-/// How a walk ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum ChainEnd {
-    /// It reached the root of the stack.
-    Complete = 0,
-    /// The chain has more than the words that a record holds.
-    DepthLimit = 1,
-    /// The stack pointer lies on no stack that the core knows.
-    UnknownStack = 2,
-    /// A frame pointer is zero before the root.
-    FrameNull = 3,
-    /// A frame pointer is no multiple of 8.
-    FrameMisaligned = 4,
-    /// A frame pointer lies below the stack pointer, or not above the frame
-    /// before it.
-    FrameBelow = 5,
-    /// A frame pointer lies past the top of the stack, or so near that its frame
-    /// does.
-    FrameAbove = 6,
-    /// A return address lies outside the kernel's text.
-    ReturnOutsideText = 7,
-    /// The program counter that an interrupt saved lies outside the kernel's
-    /// text.
-    InterruptedOutsideText = 8,
-}
-
-impl ChainEnd {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
-        Self::Complete,
-        Self::DepthLimit,
-        Self::UnknownStack,
-        Self::FrameNull,
-        Self::FrameMisaligned,
-        Self::FrameBelow,
-        Self::FrameAbove,
-        Self::ReturnOutsideText,
-        Self::InterruptedOutsideText,
-    ];
-
-    /// The name under which reports show it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Complete => "complete",
-            Self::DepthLimit => "depth limit",
-            Self::UnknownStack => "unknown stack",
-            Self::FrameNull => "frame pointer null",
-            Self::FrameMisaligned => "frame pointer misaligned",
-            Self::FrameBelow => "frame pointer below the frame",
-            Self::FrameAbove => "frame pointer above the stack",
-            Self::ReturnOutsideText => "return address outside text",
-            Self::InterruptedOutsideText => "interrupted code outside text",
-        }
-    }
-
-    fn from_number(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
+named! {
+    /// How a walk ended. Reports show the names.
+    ChainEnd {
+        /// It reached the root of the stack.
+        Complete = 0, "complete";
+        /// The chain has more than the words that a record holds.
+        DepthLimit = 1, "depth limit";
+        /// The stack pointer lies on no stack that the core knows.
+        UnknownStack = 2, "unknown stack";
+        /// A frame pointer is zero before the root.
+        FrameNull = 3, "frame pointer null";
+        /// A frame pointer is no multiple of 8.
+        FrameMisaligned = 4, "frame pointer misaligned";
+        /// A frame pointer lies below the stack pointer, or not above the frame
+        /// before it.
+        FrameBelow = 5, "frame pointer below the frame";
+        /// A frame pointer lies past the top of the stack, or so near that its frame
+        /// does.
+        FrameAbove = 6, "frame pointer above the stack";
+        /// A return address lies outside the kernel's text.
+        ReturnOutsideText = 7, "return address outside text";
+        /// The program counter that an interrupt saved lies outside the kernel's
+        /// text.
+        InterruptedOutsideText = 8, "interrupted code outside text";
     }
 }
 
@@ -135,12 +102,16 @@ impl State {
     /// none, whatever the words on top of the stack are.
     pub const CALLER_KNOWN: u8 = 1 << 5;
 
-    /// Whether all bits of `mask` are set.
+    /// Returns true if all bits of `mask` are set.
     #[must_use]
     pub const fn has(self, mask: u8) -> bool {
         self.0 & mask == mask
     }
 }
+
+/// The vector of a crossing whose trap frame has none. No processor delivers it: it is
+/// reserved (SDM vol. 3, table 7-1).
+pub const UNKNOWN_VECTOR: u8 = 15;
 
 /// One entry of a chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -150,7 +121,7 @@ pub enum ChainEntry {
     /// The chain crosses an interrupt or exception with this vector; the code
     /// that it interrupted was about to execute `pc`.
     Crossing {
-        /// The vector of the interrupt or exception.
+        /// The vector of the interrupt or exception, or [`UNKNOWN_VECTOR`].
         vector: u8,
         /// The program counter that the interrupt saved.
         pc: CodeAddress,
@@ -172,7 +143,7 @@ pub struct Chain {
 }
 
 impl Chain {
-    /// A chain without an entry.
+    /// An empty chain.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -215,8 +186,7 @@ impl Chain {
         &self.record[FIXED_WORDS..self.len]
     }
 
-    /// Makes the record of `sample` with this chain, in place of the one that the
-    /// sample has.
+    /// Returns the record of `sample`, with this chain in place of the sample's own.
     pub fn record(&mut self, sample: &Sample<'_>) -> &[u64] {
         self.record[..FIXED_WORDS].copy_from_slice(&sample.fixed_words(self.len));
         &self.record[..self.len]
@@ -267,7 +237,7 @@ pub struct Sample<'chain> {
 
 /// Why the words of a record are no sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoSample {
+pub enum SampleError {
     /// The record is of another kind: a later version's, to be skipped.
     OtherKind(u8),
     /// The record is shorter than a sample, longer than one can be, or not as
@@ -277,12 +247,24 @@ pub enum NoSample {
     ChainEnd(u8),
 }
 
+impl fmt::Display for SampleError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherKind(kind) => write!(f, "a record of kind {kind}, not a sample"),
+            Self::Length(words) => write!(f, "a record of {words} words is not a sample"),
+            Self::ChainEnd(number) => write!(f, "no chain ends by reason {number}"),
+        }
+    }
+}
+
+impl core::error::Error for SampleError {}
+
 impl<'chain> Sample<'chain> {
-    /// The event of an overflow that was aimed at an instruction, and is none of the
+    /// The event of an overflow that was aimed at an instruction, beside those of the
     /// period.
     pub const AIMED: u8 = 0xff;
 
-    /// Writes the record to `record` and gives its length in words.
+    /// Writes the record to `record` and returns its length in words.
     ///
     /// # Panics
     ///
@@ -323,9 +305,9 @@ impl<'chain> Sample<'chain> {
     ///
     /// # Errors
     ///
-    /// [`NoSample`] says what the words are instead.
+    /// [`SampleError`] if they are not.
     #[allow(clippy::cast_possible_truncation)] // the fields are cut out
-    pub fn decode(record: &'chain [u64]) -> Result<Self, NoSample> {
+    pub fn decode(record: &'chain [u64]) -> Result<Self, SampleError> {
         let &[
             first,
             second,
@@ -338,14 +320,14 @@ impl<'chain> Sample<'chain> {
             ref chain_words @ ..,
         ] = record
         else {
-            return Err(NoSample::Length(record.len()));
+            return Err(SampleError::Length(record.len()));
         };
         let head = RecordHead::from_word(first);
         if head.kind != kind::SAMPLE {
-            return Err(NoSample::OtherKind(head.kind));
+            return Err(SampleError::OtherKind(head.kind));
         }
         if usize::from(head.words) != record.len() || chain_words.len() > MAX_CHAIN {
-            return Err(NoSample::Length(record.len()));
+            return Err(SampleError::Length(record.len()));
         }
         let end = (first >> 24) as u8;
         Ok(Self {
@@ -359,7 +341,7 @@ impl<'chain> Sample<'chain> {
             sp: StackAddress(sp),
             stack_top: [top0, top1],
             pc: CodeAddress(pc),
-            end: ChainEnd::from_number(end).ok_or(NoSample::ChainEnd(end))?,
+            end: ChainEnd::try_from(end).map_err(|_| SampleError::ChainEnd(end))?,
             chain_words,
         })
     }
@@ -409,7 +391,7 @@ mod tests {
     }
 
     impl Chain {
-        /// The same chain anew, to make a record of.
+        /// A copy of the chain, to make a record of.
         fn record_of(&self, sample: &Sample<'_>) -> Self {
             let mut chain = Self::new();
             for entry in sample.chain() {
@@ -511,22 +493,22 @@ mod tests {
         };
         let mut record = [0; MAX_WORDS];
         let words = sample.encode(&mut record);
-        assert_eq!(Sample::decode(&record[..3]), Err(NoSample::Length(3)));
+        assert_eq!(Sample::decode(&record[..3]), Err(SampleError::Length(3)));
         assert_eq!(
             Sample::decode(&record[..words - 1]),
-            Err(NoSample::Length(words - 1))
+            Err(SampleError::Length(words - 1))
         );
         let mut other = record;
         other[0] ^= 0xff << 16;
         assert_eq!(
             Sample::decode(&other[..words]),
-            Err(NoSample::OtherKind(0xff ^ kind::SAMPLE))
+            Err(SampleError::OtherKind(0xff ^ kind::SAMPLE))
         );
         let mut unknown = record;
         unknown[0] |= 0xff << 24;
         assert_eq!(
             Sample::decode(&unknown[..words]),
-            Err(NoSample::ChainEnd(0xff))
+            Err(SampleError::ChainEnd(0xff))
         );
     }
 }

@@ -9,7 +9,7 @@ use core::fmt;
 use super::counters::{Counter, Counters};
 use super::event::MAX_EVENTS;
 
-/// Not all events have a counter: this many have.
+/// Not every event can have a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooMany {
     /// The first event for which there is no counter, by its place in the list.
@@ -37,9 +37,10 @@ impl fmt::Display for TooMany {
         } else {
             write!(f, "{able} can count it")?;
         }
-        f.write_str(match is_one(able) {
-            true => ", and an event before it needs that",
-            false => ", and events before it need those",
+        f.write_str(if is_one(able) {
+            ", and an event before it needs that"
+        } else {
+            ", and events before it need those"
         })
     }
 }
@@ -49,11 +50,11 @@ impl core::error::Error for TooMany {}
 /// Counters are numbered through here, general ones first.
 const ALL: usize = (Counters::MOST_GENERAL + Counters::MOST_FIXED) as usize;
 
-/// Gives each event a counter out of `free`, one of those that it allows.
+/// Assigns each event one of the counters in `free` that it allows.
 ///
 /// # Errors
 ///
-/// [`TooMany`]: there is no way to do that.
+/// [`TooMany`] if there are not enough counters.
 ///
 /// # Panics
 ///

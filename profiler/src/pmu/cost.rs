@@ -1,7 +1,6 @@
-//! What an interrupt costs in events, from what was tried, and how an event is sampled
-//! by that.
+//! What an interrupt costs in events, as measured, and how an event is sampled by that.
 //!
-//! A kernel tries two things on each core before it samples:
+//! A kernel makes two kinds of trials on each core before it samples:
 //!
 //! * *Interrupts in a row*, each of which comes as the handler of the one before
 //!   returns. What an event counts from one handler to the next is its *overhead*: on
@@ -9,16 +8,16 @@
 //! * *Overflows*, for which a core waits. Where one interrupts, past the overhead, says
 //!   by how many events it was early; an overflow is put off by that *latency of arming*.
 //!
-//! No two overheads are alike on real hardware. Their mean is what is taken off, so that
-//! what it errs by does not add up; as many events as they differ by, the *spread*, do not
-//! show that the interrupted code has moved. The *shortest period* is four
+//! Overheads vary on real hardware. Their mean is subtracted, so that errors do not add up;
+//! a count within the range of them, the *spread*, does not show that the interrupted code
+//! has moved. The *shortest period* is four
 //! times that: an interrupt may come late by one spread, so that there is less left to the
 //! next, and that is to be more than one is ever taken to be off by.
 
 use super::plan::Assignment;
 
-/// Of so many overheads the longest is not believed if it is more than twice as long as the
-/// one in the middle: something else came in between.
+/// One in this many overheads may be an outlier: more than twice the median, as something
+/// else came in between.
 const OUTLIER_RATIO: usize = 8;
 
 /// What an interrupt costs in an event, on one core.
@@ -26,7 +25,7 @@ const OUTLIER_RATIO: usize = 8;
 pub struct Cost {
     /// Events on the way out of a handler and into the next one, in the mean.
     pub overhead: u64,
-    /// By how many events the longest overhead that is believed is longer than the shortest.
+    /// The longest overhead less the shortest, without outliers.
     pub spread: u64,
     /// Events by which an overflow is to be put off, so that none interrupts before it
     /// is due.
@@ -55,8 +54,8 @@ impl Cost {
         }
     }
 
-    /// The same, and an overflow that was due at the position `due` has interrupted at
-    /// `position`. Of several the earliest counts: the others' interrupts were late.
+    /// Takes into account that an overflow which was due at the position `due` interrupted
+    /// at `position`. The earliest counts: the interrupts of others were late.
     pub fn record_overflow(&mut self, due: u64, position: u64) {
         self.arm_latency = self.arm_latency.max(due.saturating_sub(position));
     }

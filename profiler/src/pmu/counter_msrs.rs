@@ -5,7 +5,7 @@ use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
 use super::registers::{Msr, MsrFault, Registers, amd, fixed, intel};
 
-/// How the counters of a core are reached, and how far they count.
+/// The MSRs of a core's counters, and how far these count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CounterMsrs {
     interface: Interface,
@@ -28,7 +28,7 @@ impl CounterMsrs {
         }
     }
 
-    /// How they are reached.
+    /// The programming interface.
     #[must_use]
     pub const fn interface(&self) -> Interface {
         self.interface
@@ -51,7 +51,7 @@ impl CounterMsrs {
         }
     }
 
-    /// What `counter` is read from.
+    /// The register from which `counter` is read.
     ///
     /// # Panics
     ///
@@ -80,7 +80,7 @@ impl CounterMsrs {
         (1 << width) - 1
     }
 
-    /// Whether writes to `counter` take 32 bits and extend their sign (SDM vol. 3,
+    /// Returns true if writes to `counter` take 32 bits and extend their sign (SDM vol. 3,
     /// "Full-Width Writes to Performance Counter Registers").
     const fn takes_32_bits(&self, counter: Counter) -> bool {
         let is_narrow = matches!(self.interface, Interface::Intel(..6)) && !self.full_width;
@@ -92,9 +92,10 @@ impl CounterMsrs {
     #[must_use]
     #[inline]
     pub const fn max_count(&self, counter: Counter) -> u64 {
-        match self.takes_32_bits(counter) {
-            true => 1 << 31,
-            false => (self.mask(counter) >> 1) + 1,
+        if self.takes_32_bits(counter) {
+            1 << 31
+        } else {
+            (self.mask(counter) >> 1) + 1
         }
     }
 
@@ -111,7 +112,7 @@ impl CounterMsrs {
         }
     }
 
-    /// All that a handler has to know of `counter`.
+    /// The registers of `counter`, for a handler.
     #[must_use]
     pub const fn registers(&self, counter: Counter) -> CounterRegisters {
         let (write, written) = self.write(counter);
@@ -169,7 +170,7 @@ impl CounterMsrs {
         registers.try_write(register, value & written)
     }
 
-    /// Whether counters may freeze at an interrupt: IA32_DEBUGCTL has a bit for that,
+    /// Returns true if counters may freeze at an interrupt: IA32_DEBUGCTL has a bit for that,
     /// from version 2 on, and with PerfMonV2.
     #[must_use]
     pub const fn has_freeze(&self) -> bool {
@@ -183,7 +184,7 @@ impl CounterMsrs {
     }
 }
 
-/// Where a counter is, and how far it counts.
+/// The registers of a counter, and how far it counts.
 ///
 /// A handler takes all of it from here: what it executes is the same for every core and
 /// every interrupt, whatever the interface.
@@ -191,21 +192,21 @@ impl CounterMsrs {
 pub struct CounterRegisters {
     /// Its event select, if it is a general one.
     pub select: Option<Msr>,
-    /// What it is read from.
+    /// The register from which it is read.
     pub read: Msr,
     /// Its bits, all set.
     pub mask: u64,
-    /// What it is written to.
+    /// The register to which it is written.
     write: Msr,
     /// The bits that a write takes.
     written: u64,
-    /// As [`CounterMsrs::most`].
+    /// As [`CounterMsrs::max_count`].
     pub max_count: u64,
 }
 
 impl CounterRegisters {
     /// What to write, and where, so that the counter overflows after `events` events:
-    /// from one to [`Self::most`].
+    /// from one to [`Self::max_count`].
     #[must_use]
     #[inline]
     pub const fn load(&self, events: u64) -> (Msr, u64) {
@@ -218,16 +219,16 @@ impl CounterRegisters {
 pub struct GlobalRegisters {
     /// Starts and stops them.
     pub control: Msr,
-    /// Shows which have overflowed.
+    /// Shows overflows.
     status: Msr,
-    /// Takes that back.
+    /// Acknowledges them.
     reset: Msr,
     /// Bits of the status by which counters are frozen.
     frozen: u64,
 }
 
 impl GlobalRegisters {
-    /// Makes sure of all three, and changes nothing.
+    /// Tries all three registers, and changes nothing.
     ///
     /// # Errors
     ///
@@ -239,10 +240,10 @@ impl GlobalRegisters {
         registers.try_write(self.reset, 0)
     }
 
-    /// Makes sure that the control takes the bits of `counters`, set and cleared, which a
+    /// Tries whether the control register takes the bits of `counters`, set and cleared, which a
     /// handler writes. They are not enabled by their own controls, so nothing counts that
     /// did not (SDM vol. 3, "IA32_PERF_GLOBAL_CTRL": both have to enable a counter, a
-    /// general one and a fixed one; APM vol. 2, 13.2, likewise). It is as before then.
+    /// general one and a fixed one; so does APM vol. 2, 13.2). The register is restored.
     ///
     /// # Errors
     ///
@@ -261,9 +262,9 @@ impl GlobalRegisters {
         outcome
     }
 
-    /// Acknowledges what the status shows of `counters`; gives whether there was
-    /// anything. What it shows of others is left to them. A bit that does not show is not
-    /// written: it may be a reserved one, or come up in between.
+    /// Acknowledges the overflows of `counters` that the status shows. Returns true if there
+    /// were any. Bits of other counters are left alone. A bit that does not show is not
+    /// written: it may be reserved, or come up in between.
     #[inline]
     pub fn acknowledge<R: Registers>(&self, registers: &R, counters: Counters) -> bool {
         let ours = counters.global_bits() | self.frozen;

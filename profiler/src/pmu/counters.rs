@@ -44,7 +44,7 @@ impl Counters {
     /// The most fixed ones: IA32_FIXED_CTR_CTRL has four bits for each.
     pub const MOST_FIXED: u8 = 16;
 
-    /// Whether `counter` is in it.
+    /// Returns true if `counter` is in it.
     #[must_use]
     #[inline]
     pub const fn contains(self, counter: Counter) -> bool {
@@ -86,7 +86,7 @@ impl Counters {
         self.general.count_ones() + self.fixed.count_ones()
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.len() == 0

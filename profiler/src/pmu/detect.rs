@@ -27,14 +27,14 @@ pub enum Interface {
 }
 
 impl Interface {
-    /// Whether one register starts and stops all counters and another one tells
-    /// which have overflowed.
+    /// Returns true if one register starts and stops all counters and another one shows
+    /// their overflows.
     #[must_use]
     pub const fn is_global(self) -> bool {
         matches!(self, Self::Intel(2..) | Self::AmdV2)
     }
 
-    /// Whether it is AMD's.
+    /// Returns true if it is AMD's.
     #[must_use]
     pub const fn is_amd(self) -> bool {
         !matches!(self, Self::Intel(_))
@@ -120,7 +120,7 @@ pub enum NoPmu {
     NoCounters,
     /// The processor's maker is neither Intel nor AMD.
     UnknownVendor([u8; 12]),
-    /// The counters are said to have so many bits.
+    /// CPUID announces counters of this many bits.
     Width(u8),
 }
 
@@ -227,9 +227,10 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
             EXTENDED.. => self.highest_extended,
             _ => self.highest,
         };
-        match leaf <= highest {
-            true => (self.cpuid)(leaf, subleaf),
-            false => [0; 4],
+        if leaf <= highest {
+            (self.cpuid)(leaf, subleaf)
+        } else {
+            [0; 4]
         }
     }
 
@@ -250,9 +251,10 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
 
     /// The first leaf of a hypervisor, which is above the maximum of the basic ones.
     fn hypervisor(&self, is_there: bool) -> Leaf {
-        match is_there {
-            true => (self.cpuid)(HYPERVISOR, 0),
-            false => [0; 4],
+        if is_there {
+            (self.cpuid)(HYPERVISOR, 0)
+        } else {
+            [0; 4]
         }
     }
 
@@ -351,7 +353,7 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
     }
 }
 
-/// The lowest bits of a word, so many.
+/// A word with this many of its lowest bits set.
 const fn low_bits(bits: u8) -> u32 {
     match bits {
         32.. => u32::MAX,
@@ -359,7 +361,7 @@ const fn low_bits(bits: u8) -> u32 {
     }
 }
 
-/// A counter's bits, if counting backwards from so few makes sense.
+/// A counter's width, if it is one that counters can have.
 fn checked_width(bits: u8) -> Result<u8, NoPmu> {
     match bits {
         32..=63 => Ok(bits),
@@ -375,7 +377,7 @@ fn signature(words: [u32; 3]) -> [u8; 12] {
     text
 }
 
-/// Leaf 1, EAX (SDM vol. 2, CPUID, "INPUT EAX = 01H"; AMD likewise).
+/// Leaf 1, EAX (SDM vol. 2, CPUID, "INPUT EAX = 01H"; the same for AMD).
 fn family_and_model(version: u32) -> (u32, u32) {
     let (family, model) = (version >> 8 & 0xf, version >> 4 & 0xf);
     let (more_family, more_model) = (version >> 20 & 0xff, version >> 16 & 0xf);

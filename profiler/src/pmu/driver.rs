@@ -2,35 +2,34 @@
 //!
 //! # What a period counts
 //!
-//! A period is so many events *of the interrupted code*. The counters are stopped
-//! while the handler works, and what they count on the way into it and out of it, the
-//! *overhead*, is taken off. So each event has a position: how many of it the
-//! interrupted code has had since the start.
+//! A period is N events *of the interrupted code*. The counters are stopped while the
+//! handler works, and what they count on the way into it and out of it, the *overhead*, is
+//! subtracted. So each event has a position: how often it happened in the interrupted code
+//! since the start.
 //!
-//! Overflows are due at positions that are fixed from the start on: at the period, at
-//! twice the period, and so on. A counter is loaded with what is left to the next of
-//! them. However late an interrupt comes, and however far the counter is past zero by
-//! then, the mean of the distances is the period, to the last event.
+//! Overflows are due at fixed positions: the period, twice the period, and so on. A counter
+//! is loaded with the distance to the next of them. However late an interrupt comes, and
+//! however far the counter is past zero by then, the mean distance is the period, to the
+//! event.
 //!
-//! Whatever a handler came for, it loads all counters anew with what is left, so that
-//! what they have counted on its way is none of it. A counter that goes round all the
-//! same before its event is where it is due makes no sample; and if the interrupted
-//! code has not moved at all, it is loaded with more, each time. So samples are the
-//! interrupted code's alone, and it progresses, whatever an interrupt costs and however
+//! Every handler reloads all counters, whatever it came for, so that none counts the
+//! handler's way. A counter that wraps before its overflow is due makes no sample. If the
+//! interrupted code has not moved at all, the reload values back off. So every sample is the
+//! interrupted code's, and that code progresses, whatever an interrupt costs and however
 //! short the period.
 //!
-//! # What is believed
+//! # What is trusted
 //!
-//! A counter has gone round if it has counted what it was loaded with. The
-//! status register is acknowledged, for the next interrupt depends on it, and otherwise
-//! not believed: it may show an overflow late, an older one, or somebody else's.
+//! A counter wrapped if it counted at least its reload value. Overflow status bits are only
+//! acknowledged, as the next interrupt depends on that: one may show late, be left over, or
+//! be of a counter that is not ours.
 //!
 //! # Nested handlers
 //!
-//! All state is in atomics which the core alone writes, and any of the functions may
-//! be interrupted by an NMI whose handler calls them. While one of them is at work,
-//! [`PmuDriver::on_interrupt`] says so and touches nothing; the one that was interrupted sees
-//! what the NMI came for, as it looks at the counters itself.
+//! All state is in atomics that the core alone writes, and an NMI whose handler calls any of
+//! the functions may interrupt any of them. While one of them works, [`PmuDriver::on_interrupt`]
+//! returns [`Interrupt::Busy`] and touches nothing; the interrupted one sees what the NMI
+//! came for, as it looks at the counters itself.
 
 use core::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence,
@@ -45,22 +44,21 @@ use super::registers::{Msr, MsrFault, Registers, intel, lvt};
 /// Where an event stands.
 #[derive(Default, Debug)]
 struct Progress {
-    /// What its counter was loaded with: it overflows after so many.
+    /// The reload value: its counter overflows after that many events.
     loaded: AtomicU64,
-    /// What it read when it was looked at last.
+    /// The counter's value when it was last read.
     raw: AtomicU64,
     /// Events of the interrupted code since the start.
     position: AtomicU64,
-    /// Where the next overflow is due, jitter left aside.
+    /// The position of the next overflow, without jitter.
     due: AtomicU64,
-    /// Where it is due, jitter included.
+    /// The position of the next overflow, with jitter.
     target: AtomicU64,
     /// The position at the last overflow.
     last: AtomicU64,
     /// Events of the interrupted code between the last two overflows.
     ran: AtomicU64,
-    /// Overflows that were due before the last one was handled, and are not to be had
-    /// any more.
+    /// Overflows merged into the last one.
     missed: AtomicU64,
 }
 
@@ -69,7 +67,7 @@ struct Progress {
 struct Saved {
     control: AtomicU64,
     fixed_control: AtomicU64,
-    /// Whether counters froze when they interrupted.
+    /// True if counters froze when they interrupted.
     freezes: AtomicBool,
     lvtpc: AtomicU64,
     /// By event: its counter, and its event select.
@@ -78,61 +76,59 @@ struct Saved {
 }
 
 /// A core's PMU. Used on that core alone; a use may interrupt another, but then ends
-/// before that goes on.
+/// before that one continues.
 #[derive(Default, Debug)]
 pub struct PmuDriver {
     running: AtomicBool,
-    /// One of the functions is at work on the registers.
+    /// A function is working on the registers.
     busy: AtomicBool,
-    /// Interrupts that may be on their way though what they come for was seen.
+    /// Interrupts that may still arrive although their overflow was handled.
     stale_interrupts: AtomicU32,
-    /// Handlers that found a counter gone round, since the interrupted code has moved.
+    /// Handlers that found a wrapped counter since the interrupted code last moved.
     stalls: AtomicU32,
-    /// Events whose counters [`PmuDriver::on_foreign_nmi`] has found gone round: their interrupt is on
-    /// its way.
-    passed: AtomicU16,
+    /// Events whose counters [`PmuDriver::on_foreign_nmi`] found wrapped: their interrupt
+    /// is still to come.
+    deferred: AtomicU16,
     /// In the global control register, the bits of counters that are not ours.
     others: AtomicU64,
-    /// For the displacement of overflows.
+    /// The state of the random numbers for jitter.
     random: AtomicU64,
     progress: [Progress; MAX_EVENTS],
     saved: Saved,
 }
 
-/// What an interrupt is.
+/// What an interrupt found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interrupt {
-    /// Nothing is counted.
+    /// The PMU does not run.
     Off,
-    /// It came while the PMU was being worked on, by what it has interrupted.
+    /// It interrupted a function of the driver.
     Busy,
-    /// These events have overflowed; there may be none. Counters are stopped, until
+    /// These events have overflowed, if any. The counters are stopped until
     /// [`PmuDriver::resume`].
     Stopped(Overflows, Cause),
 }
 
-/// What an interrupt came for.
+/// Why an interrupt came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cause {
-    /// A counter has gone round: an overflow, if one was due there, or a part of the
-    /// way to it.
+    /// A counter wrapped: at an overflow, or on the way to one.
     Counter,
-    /// Nothing any more, but it may have been on its way since an overflow that was
-    /// handled before.
+    /// For an overflow that an earlier handler may have handled.
     Late,
-    /// Somebody else.
+    /// For something else than the PMU.
     Other,
 }
 
 /// Events that have overflowed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Overflows(
-    /// By place in the plan's list.
+    /// A bit each, by place in the plan's list.
     u16,
 );
 
 impl Overflows {
-    /// Whether there is none.
+    /// Returns true if there is none.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -149,21 +145,22 @@ impl Overflows {
 pub struct Overflow {
     /// Events of the interrupted code since the overflow before.
     pub ran: u64,
-    /// Overflows before this one that were due and came too close to be told apart.
+    /// Overflows merged into this one.
     pub missed: u64,
 }
 
-/// How many handlers in a row may find a counter gone round, and the interrupted code
-/// where it was, by coincidence.
+/// The number of handlers in a row that may find a wrapped counter and no progress by
+/// coincidence.
 const MAX_STALLS: u32 = 2;
-/// How often what a counter is loaded with beyond what is left is doubled at most.
+/// The largest shift of the backoff.
 const MAX_BACKOFF_SHIFT: u32 = 6;
-/// How often an acknowledged status may show something anew.
+/// The number of times that an acknowledged status, or a count that a handler moved, is
+/// read again.
 const MAX_RETRIES: u32 = 8;
 
-/// A seed as a state of the random numbers, which must not be zero: neighbours are far
-/// apart (the finalizer of `SplitMix64`).
-const fn scattered(seed: u64) -> u64 {
+/// Makes a state of the random numbers of a seed: never zero, and far apart for
+/// neighbouring seeds (the finalizer of `SplitMix64`).
+const fn mix_seed(seed: u64) -> u64 {
     let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -174,12 +171,12 @@ const fn scattered(seed: u64) -> u64 {
 }
 
 impl PmuDriver {
-    /// Programs the running core by `plan`. The counters stand still until
-    /// [`Self::resume`], which is to follow.
+    /// Programs the running core by `plan`. The counters stay stopped until
+    /// [`Self::resume`], which must follow.
     ///
     /// # Errors
     ///
-    /// The processor refuses a value. Everything is as it was before.
+    /// The processor refuses a value. All registers are restored.
     pub fn start<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
         self.busy.store(true, Relaxed);
         let outcome = self.save(registers, plan).and_then(|()| {
@@ -196,8 +193,8 @@ impl PmuDriver {
         outcome
     }
 
-    /// Stops counting, and brings all registers back to what they held before the
-    /// start. What was counted can be read still.
+    /// Stops counting and restores all registers to their values before the start. The
+    /// counts stay readable.
     pub fn stop<R: Registers>(&self, registers: &R, plan: &Plan) {
         let was_busy = self.set_busy();
         if !self.running.load(Relaxed) {
@@ -214,16 +211,16 @@ impl PmuDriver {
         self.busy.store(false, Relaxed);
     }
 
-    /// The first step of an interrupt's handler: stops the counters, finds the events
-    /// that have overflowed, and says what is due next. The same for an NMI that is
-    /// not the PMU's, or may not be.
+    /// First step of an interrupt's handler: stops the counters, finds the events that have
+    /// overflowed and reloads the counters. Also called for an interrupt that may not be
+    /// the PMU's.
     #[inline]
     pub fn on_interrupt<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
         self.stop_and_collect(registers, plan, true)
     }
 
-    /// The same where overflows do not come by such an interrupt as this one: what has
-    /// overflowed stays due, for the one that does.
+    /// [`Self::on_interrupt`] for an interrupt that cannot be the PMU's, as its overflows
+    /// are delivered another way: they stay due for the interrupt that delivers them.
     #[cold]
     #[inline(never)]
     pub fn on_foreign_nmi<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
@@ -231,7 +228,12 @@ impl PmuDriver {
     }
 
     #[inline(always)] // else the hot one of the two is as slow as both
-    fn stop_and_collect<R: Registers>(&self, registers: &R, plan: &Plan, takes: bool) -> Interrupt {
+    fn stop_and_collect<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        delivers: bool,
+    ) -> Interrupt {
         if self.set_busy() {
             return Interrupt::Busy;
         }
@@ -240,43 +242,45 @@ impl PmuDriver {
             return Interrupt::Off;
         }
         plan.stop(registers, self.others.load(Relaxed));
-        let mut rounds = Overflows::default();
+        let mut wrapped = Overflows::default();
         let mut has_moved = false;
         for (index, assignment) in plan.assignments() {
-            let (own, is_round) = self.advance(registers, index, assignment, assignment.overhead);
+            let (own, has_wrapped) =
+                self.advance(registers, index, assignment, assignment.overhead);
             has_moved |= own > assignment.noise;
-            rounds.0 |= u16::from(is_round) << index;
+            wrapped.0 |= u16::from(has_wrapped) << index;
         }
-        let shift = self.backoff_shift(has_moved, !rounds.is_empty());
-        rounds.0 |= self.passed.load(Relaxed);
-        self.passed.store(if takes { 0 } else { rounds.0 }, Relaxed);
-        let has_gone_round = !rounds.is_empty();
+        let shift = self.backoff_shift(has_moved, !wrapped.is_empty());
+        wrapped.0 |= self.deferred.load(Relaxed);
+        self.deferred
+            .store(if delivers { 0 } else { wrapped.0 }, Relaxed);
+        let any_wrapped = !wrapped.is_empty();
         let mut overflows = Overflows::default();
         for (index, assignment) in plan.assignments() {
-            let is_round = rounds.0 >> index & 1 != 0;
-            if is_round && takes && self.is_due(index, assignment) {
+            let has_wrapped = wrapped.0 >> index & 1 != 0;
+            if has_wrapped && delivers && self.is_due(index, assignment) {
                 overflows.0 |= 1 << index;
             }
-            if is_round || assignment.overhead != 0 {
+            if has_wrapped || assignment.overhead != 0 {
                 self.compute_reload(index, assignment, shift);
                 self.load(registers, index, assignment);
             }
         }
-        // Each counter that has gone round interrupts, and this interrupt is one of them.
-        // What is on its way still finds nothing. They may merge, so it is not a sum.
-        let stale_interrupts = self.stale_interrupts.load(Relaxed);
-        let cause = match (takes, has_gone_round, stale_interrupts) {
+        // Each wrapped counter interrupts, and this is one of those interrupts. The others
+        // will find nothing. They may merge, so this is no sum.
+        let stale = self.stale_interrupts.load(Relaxed);
+        let cause = match (delivers, any_wrapped, stale) {
             (true, true, _) => Cause::Counter,
             (true, false, 1..) => Cause::Late,
             (true, false, 0) | (false, ..) => Cause::Other,
         };
-        let stale_interrupts = stale_interrupts.saturating_sub(takes.into());
-        let stale_interrupts = stale_interrupts.max(rounds.0.count_ones());
-        self.stale_interrupts.store(stale_interrupts, Relaxed);
+        let stale = stale.saturating_sub(delivers.into());
+        let stale = stale.max(wrapped.0.count_ones());
+        self.stale_interrupts.store(stale, Relaxed);
         Interrupt::Stopped(overflows, cause)
     }
 
-    /// What is known of an overflow that [`Self::on_interrupt`] has found.
+    /// The overflow of an event that [`Self::on_interrupt`] has found.
     #[must_use]
     #[inline]
     pub fn overflow(&self, event: usize) -> Overflow {
@@ -287,28 +291,27 @@ impl PmuDriver {
         }
     }
 
-    /// The last step of the handler, and of the start: the counters go on. Interrupts
-    /// are delivered as the entry `lvtpc` of the local vector table says.
+    /// Last step of the handler, and of the start: restarts the counters. `lvtpc` becomes
+    /// their entry of the local vector table.
     #[inline]
     pub fn resume<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: u32) {
         if !self.running.load(Relaxed) {
             // The handler has stopped it.
             return;
         }
-        // An entry that is unmasked while the status shows an overflow interrupts for it
-        // anew (Haswell and later).
+        // Unmasking the entry while the status shows an overflow interrupts for it again
+        // (Haswell and later).
         self.ack_overflows(registers, plan);
         // Hardware masks the entry when it delivers, some hypervisors do not.
         registers.write_lvtpc(lvtpc);
-        // An overflow that showed meanwhile has found it masked, and would stay in the
-        // status for good, where it keeps all others from interrupting.
+        // An overflow that showed since found the entry masked: it would stay in the status
+        // and keep all others from interrupting.
         self.ack_overflows(registers, plan);
         self.enable(registers, plan);
     }
 
-    /// Events of the interrupted code since the start.
-    ///
-    /// Where the counters run, it is as of some instruction in here.
+    /// Events of the interrupted code since the start; while the counters run, as of some
+    /// instruction of this function.
     pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
         let progress = &self.progress[event];
         let Some(assignment) = plan.assignment(event) else {
@@ -317,7 +320,7 @@ impl PmuDriver {
         if !self.running.load(Relaxed) {
             return progress.position.load(Relaxed);
         }
-        // A handler in between moves all of it on. It does not come each time.
+        // A handler in between changes all three values.
         let mut position = 0;
         for _ in 0..MAX_RETRIES {
             let (before, raw) = (progress.position.load(Relaxed), progress.raw.load(Relaxed));
@@ -332,44 +335,48 @@ impl PmuDriver {
         position
     }
 
-    /// Events of the interrupted code up to the interrupt that is being handled, or
-    /// the last one.
+    /// Events of the interrupted code up to the current or the last interrupt.
     #[must_use]
     #[inline]
     pub fn position(&self, event: usize) -> u64 {
         self.progress[event].position.load(Relaxed)
     }
 
-    /// Whether it was started, and not stopped.
+    /// Returns true between start and stop.
     #[must_use]
     #[inline]
     pub fn is_running(&self) -> bool {
         self.running.load(Relaxed)
     }
 
-    /// Whether counters are to be loaded with more than what is left, and how often that
-    /// is to be doubled: the interrupted code has moved or not, a counter has gone round
-    /// or not.
+    /// Returns the shift of the backoff by which counters are loaded with more than the
+    /// distance to their overflow; 0 for none.
     ///
-    /// Without a move, counters went round on the way to the handler, and they would
-    /// again: each brings the next interrupt. One more handler comes of the last round
-    /// and puts things right, unless interrupts are so slow that more are on their way.
+    /// | the code moved | a counter wrapped | stalls in a row | backoff |
+    /// |---|---|---|---|
+    /// | yes | | back to 0 | none |
+    /// | no | yes | one more | doubles each time |
+    /// | no | no | as before | from [`MAX_STALLS`] + 1 on |
+    ///
+    /// Without progress, counters wrapped on the way to the handler and would again: each
+    /// brings the next interrupt.
     #[inline]
-    fn backoff_shift(&self, has_moved: bool, has_gone_round: bool) -> u32 {
-        let stalls = match has_moved {
-            true => 0,
-            false => self.stalls.load(Relaxed) + u32::from(has_gone_round),
+    fn backoff_shift(&self, has_moved: bool, any_wrapped: bool) -> u32 {
+        let stalls = if has_moved {
+            0
+        } else {
+            self.stalls.load(Relaxed) + u32::from(any_wrapped)
         };
         self.stalls.store(stalls, Relaxed);
-        match has_gone_round || stalls > MAX_STALLS {
-            true => stalls,
-            false => 0,
+        if any_wrapped || stalls > MAX_STALLS {
+            stalls
+        } else {
+            0
         }
     }
 
-    /// Notes what the counter of an event has counted, `overhead` of it on the way from
-    /// and to the handler. Gives what of it is the interrupted code's, and whether the
-    /// counter has gone round.
+    /// Adds what the counter of an event has counted, less `overhead`, to its position.
+    /// Returns the events added, and whether the counter wrapped.
     #[inline]
     fn advance<R: Registers>(
         &self,
@@ -385,14 +392,14 @@ impl PmuDriver {
         let position = progress.position.load(Relaxed);
         let own = counted.saturating_sub(overhead);
         progress.position.store(position + own, Relaxed);
-        // It was loaded with that many below zero.
+        // It was loaded with its reload value below zero.
         let loaded = progress.loaded.load(Relaxed);
         let since = raw.wrapping_add(loaded) & assignment.registers.mask;
         (own, since >= loaded)
     }
 
-    /// The counter of an event has gone round: gives whether an overflow was due, and
-    /// says where the next one is.
+    /// Returns true if a wrapped counter has reached its overflow; then sets the position of
+    /// the next.
     #[inline]
     fn is_due(&self, index: usize, assignment: &Assignment) -> bool {
         let progress = &self.progress[index];
@@ -407,7 +414,7 @@ impl PmuDriver {
         let last = progress.last.swap(position, Relaxed);
         progress.ran.store(position - last, Relaxed);
 
-        // The first that has not been passed yet.
+        // The first position that the code has not reached.
         let mut due = progress.due.load(Relaxed) + period;
         let missed = match position.checked_sub(due) {
             None => 0,
@@ -418,12 +425,12 @@ impl PmuDriver {
         progress.due.store(due, Relaxed);
         progress
             .target
-            .store(self.displaced(due, assignment), Relaxed);
+            .store(self.jittered(due, assignment), Relaxed);
         true
     }
 
-    /// Says what to load so that the next overflow interrupts at its target; no further
-    /// than the counter counts, and later if the interrupted code does not move.
+    /// Computes the reload value for the next target: at most what the counter can count,
+    /// and more by the backoff if the interrupted code does not move.
     #[inline]
     fn compute_reload(&self, index: usize, assignment: &Assignment, shift: u32) {
         let progress = &self.progress[index];
@@ -435,8 +442,8 @@ impl PmuDriver {
                 let left = progress.target.load(Relaxed).saturating_sub(position);
                 let more = match shift {
                     0 => 0,
-                    // At first as much as keeps it from going round on the way to the
-                    // next handler.
+                    // At first as much as keeps it from wrapping on the way to the next
+                    // handler.
                     doublings => (assignment.overhead + 1) << doublings.min(MAX_BACKOFF_SHIFT) >> 1,
                 };
                 let events = left.max(1) + assignment.arm_latency + more;
@@ -446,17 +453,16 @@ impl PmuDriver {
         progress.loaded.store(events, Relaxed);
     }
 
-    /// Loads the counter of an event, which stands still, with what is next.
+    /// Reloads the counter of an event, which is stopped.
     #[inline]
     fn load<R: Registers>(&self, registers: &R, index: usize, assignment: &Assignment) {
-        let (register, value) = self.loading(index, assignment);
+        let (register, value) = self.reload(index, assignment);
         registers.write(register, value);
     }
 
-    /// The register that loads the counter, and the value: it is taken to have been
-    /// written.
+    /// The register and the value that reload the counter, which the caller must write.
     #[inline]
-    fn loading(&self, index: usize, assignment: &Assignment) -> (Msr, u64) {
+    fn reload(&self, index: usize, assignment: &Assignment) -> (Msr, u64) {
         let progress = &self.progress[index];
         let loaded = progress.loaded.load(Relaxed);
         let raw = loaded.wrapping_neg() & assignment.registers.mask;
@@ -464,9 +470,9 @@ impl PmuDriver {
         assignment.registers.load(loaded)
     }
 
-    /// A position near `due`, at random if the event has jitter.
+    /// The position `due`, moved at random if the event has jitter.
     #[inline]
-    fn displaced(&self, due: u64, assignment: &Assignment) -> u64 {
+    fn jittered(&self, due: u64, assignment: &Assignment) -> u64 {
         if assignment.jitter == 0 {
             return due;
         }
@@ -479,8 +485,8 @@ impl PmuDriver {
         due - assignment.jitter + random % (2 * assignment.jitter + 1)
     }
 
-    /// Acknowledges what the status shows of our counters, which stand still, until it
-    /// shows nothing more.
+    /// Acknowledges the overflows of our counters, which are stopped, until the status
+    /// shows none.
     #[inline]
     fn ack_overflows<R: Registers>(&self, registers: &R, plan: &Plan) {
         let Some(global) = &plan.global else {
@@ -493,8 +499,8 @@ impl PmuDriver {
         }
     }
 
-    /// Keeps nested handlers from the registers. Gives whether they were kept already. What
-    /// is looked at before is not to be trusted: one may come in between.
+    /// Keeps nested handlers from the registers. Returns true if they were kept already.
+    /// State that was read before is stale: a handler may have come in between.
     #[inline]
     fn set_busy(&self) -> bool {
         let was_busy = self.busy.load(Relaxed);
@@ -503,14 +509,14 @@ impl PmuDriver {
         was_busy
     }
 
-    /// Lets the counters go on. An overflow may interrupt from there on, even within.
+    /// Starts the counters. An overflow may interrupt even within.
     #[inline]
     fn enable<R: Registers>(&self, registers: &R, plan: &Plan) {
         self.busy.store(false, Relaxed);
         compiler_fence(core::sync::atomic::Ordering::SeqCst);
         plan.enable(registers, self.others.load(Relaxed));
         if !self.running.load(Relaxed) {
-            // A nested handler has stopped it before it was let go.
+            // A nested handler has stopped it before the counters started.
             self.busy.store(true, Relaxed);
             plan.stop(registers, self.others.load(Relaxed));
             self.restore(registers, plan);
@@ -518,7 +524,7 @@ impl PmuDriver {
         }
     }
 
-    /// Notes what the registers hold that `plan` changes.
+    /// Saves the registers that `plan` changes.
     fn save<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
         let saved = &self.saved;
         let msrs = &plan.msrs;
@@ -550,18 +556,18 @@ impl PmuDriver {
         Ok(())
     }
 
-    /// Programs the counters, which do not count yet.
+    /// Programs the counters, without starting them.
     fn program<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
         let msrs = &plan.msrs;
-        // Stopped first, and nothing delivered: a select that is written counts at once
-        // where the global control has its bit set, as it has after a reset.
+        // Stopped and masked first: a counter starts when its select is written if its bit
+        // of the global control is set, as it is after a reset.
         registers.write_lvtpc(lvt::MASKED | lvt::NMI);
         if let Some(global) = &plan.global {
             registers.write(global.control, self.others.load(Relaxed));
         }
-        self.random.store(scattered(plan.seed), Relaxed);
+        self.random.store(mix_seed(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
-        self.passed.store(0, Relaxed);
+        self.deferred.store(0, Relaxed);
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, assignment) in plan.assignments() {
             let progress = &self.progress[index];
@@ -575,14 +581,15 @@ impl PmuDriver {
                 zero.store(0, Relaxed);
             }
             self.schedule_first(index, assignment);
-            let (register, value) = self.loading(index, assignment);
+            let (register, value) = self.reload(index, assignment);
             registers.try_write(register, value)?;
             match assignment.counter {
                 Counter::General(number) => {
-                    let control = match plan.global.is_some() {
-                        true => assignment.control,
-                        // By itself it would count from here on.
-                        false => assignment.control & !super::registers::select::ENABLE,
+                    let control = if plan.global.is_some() {
+                        assignment.control
+                    } else {
+                        // Nothing else keeps it from counting.
+                        assignment.control & !super::registers::select::ENABLE
                     };
                     registers.try_write(msrs.event_select(number), control)?;
                 }
@@ -606,17 +613,16 @@ impl PmuDriver {
         let progress = &self.progress[index];
         let period = assignment.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
-        let target = self.displaced(period, assignment);
+        let target = self.jittered(period, assignment);
         progress.target.store(target, Relaxed);
         self.compute_reload(index, assignment, 0);
     }
 
-    /// Brings back what [`Self::save`] has noted. Counters stand still.
+    /// Restores what [`Self::save`] has saved. The counters are stopped.
     fn restore<R: Registers>(&self, registers: &R, plan: &Plan) {
         let saved = &self.saved;
         let msrs = &plan.msrs;
-        // What was taken before cannot be refused now; and there is nothing to be done
-        // if it is.
+        // A value that the register held cannot be refused; nothing could be done if it were.
         for (index, assignment) in plan.assignments() {
             if let Some(select) = assignment.registers.select {
                 let before = saved.selects[index].load(Relaxed);

@@ -19,7 +19,7 @@ pub struct Encoding {
     /// The event select of a general counter, without the bits that let it count and
     /// interrupt.
     pub select: u64,
-    /// The bits of a fixed counter in its control register, likewise.
+    /// As `select`, the bits of a fixed counter in its control register.
     pub fixed: u64,
     /// The counters that can count it.
     pub counters: Counters,

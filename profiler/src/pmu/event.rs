@@ -50,7 +50,7 @@ pub enum Named {
     /// (SDM vol. 3, "LLC Reference"), AMD the second (PMCx060; before family 17h
     /// PMCx07D).
     CacheReferences,
-    /// Those that it did not have (likewise "LLC Misses"; PMCx064, PMCx07E).
+    /// Those that it did not have (also "LLC Misses"; PMCx064, PMCx07E).
     CacheMisses,
     /// Retired branches.
     Branches,
@@ -163,7 +163,7 @@ pub struct Event {
     /// Count the cycles with fewer than `counter_mask`. Without one it means
     /// nothing.
     pub invert: bool,
-    /// Count the cycles with so many or more; 0: count what happens.
+    /// Count the cycles with at least this many; 0: count what happens.
     pub counter_mask: u8,
     /// Count at privilege levels 1 to 3. This or `kernel` is set, or both.
     pub user: bool,
@@ -199,8 +199,8 @@ impl Event {
         }
     }
 
-    /// The same without what says how it is counted, its period and counters: two
-    /// events that are equal in this count the same. At most 64 bytes as text.
+    /// The event without its period and its choice of counters: equal results count the
+    /// same. At most 64 bytes as text.
     #[must_use]
     pub const fn counted(self) -> Self {
         Self {

@@ -2,8 +2,7 @@
 //!
 //! [`Groups::split`] makes groups each of which fits the counters that are free.
 //! A [`Multiplexer`] lets a core's counters count one of them, then the next, and
-//! keeps for each event how often it happened while it was counted, and for how
-//! long that was:
+//! keeps for each event how often it happened while it was counted, and two times:
 //!
 //! * *enabled*: the time for which the interrupted code ran since the begin;
 //! * *running*: that part of it in which the event had a counter.
@@ -16,13 +15,13 @@
 //! # What is counted
 //!
 //! The interrupted code's events alone, as with samples (see [`super::driver`]):
-//! counters stand still from [`Multiplexer::pause`] to [`Multiplexer::resume`], which
-//! are a handler's first and last steps, and the overhead is taken off, of the times as
+//! counters are stopped from [`Multiplexer::pause`] to [`Multiplexer::resume`], which
+//! are a handler's first and last steps, and the overhead is subtracted, from the times as
 //! well. So counting begins and ends in a handler, too, which the code calls by an
-//! instruction; that one instruction is known as well ([`Cost`]).
+//! instruction; that instruction is accounted for, too ([`Cost`]).
 //!
-//! Wrapped values are never seen: a counter interrupts when it has gone round, and
-//! [`PmuDriver`] adds up what it has counted in 64 bits.
+//! Counts do not wrap: a counter interrupts when it does, and [`PmuDriver`] adds up in 64
+//! bits.
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -80,7 +79,7 @@ impl Groups {
         self.len
     }
 
-    /// Whether no event can be counted.
+    /// Returns true if no event can be counted.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
@@ -106,7 +105,7 @@ impl Groups {
     }
 }
 
-/// The same problem, of the event at `index`.
+/// The problem of a list of one event, as that of the event at `index`.
 fn at(problem: PlanError, index: usize) -> PlanError {
     match problem {
         PlanError::Event { event, problem, .. } => PlanError::Event {
@@ -145,13 +144,12 @@ fn chosen(events: &EventList, members: u16) -> Option<EventList> {
     list
 }
 
-/// What it costs to come through the handler.
+/// The overhead of a handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Cost {
-    /// An interrupt, from where the handler lets the code go on to where it stops it
-    /// the next time ([`super::plan::Assignment::overhead`]).
+    /// Of an interrupt, from the end of one handler to the start of the next ([`super::plan::Assignment::overhead`]).
     pub overhead: u64,
-    /// The instruction by which code itself calls the handler.
+    /// Of the instruction by which code calls the handler.
     pub call: u64,
 }
 
@@ -183,7 +181,7 @@ impl Group {
         &self.plan
     }
 
-    /// What it costs to come through the handler, in the event of the assignment `index`.
+    /// Sets the overhead of the handler in the event of the assignment `index`.
     pub fn set_cost(&mut self, index: usize, cost: Cost) {
         if let Some(assignment) = self.plan.assignment_mut(index) {
             assignment.overhead = cost.overhead;
@@ -191,19 +189,19 @@ impl Group {
         self.calls[index] = cost.call;
     }
 
-    /// The same in ticks, from the time that [`Multiplexer::resume`] is given to the
-    /// one that [`Multiplexer::pause`] is.
+    /// Sets the overhead of the handler in ticks, from the time given to
+    /// [`Multiplexer::resume`] to the one given to [`Multiplexer::pause`].
     pub const fn set_time(&mut self, cost: Cost) {
         self.time = cost;
     }
 }
 
-/// What is known of an event.
+/// The totals of an event.
 #[derive(Default, Debug)]
 struct Account {
-    /// What was counted of it while its group was on, up to when that went off.
+    /// Its count in the finished turns of its group.
     count: AtomicU64,
-    /// For how long it was on.
+    /// The ticks that its group had the counters.
     running: AtomicU64,
 }
 
@@ -215,11 +213,11 @@ struct Account {
 #[derive(Default, Debug)]
 pub struct Multiplexer {
     driver: PmuDriver,
-    /// The number of the group that is on.
+    /// The number of the group that has the counters.
     current: AtomicUsize,
     accounts: [Account; MAX_EVENTS],
     enabled: AtomicU64,
-    /// When the code went on.
+    /// When the last handler ended.
     resumed: AtomicU64,
 }
 
@@ -228,7 +226,7 @@ impl Multiplexer {
     ///
     /// # Errors
     ///
-    /// The processor refuses a value. Everything is as it was before.
+    /// The processor refuses a value. All registers are restored.
     pub fn begin<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), MsrFault> {
         for account in &self.accounts {
             account.count.store(0, Relaxed);
@@ -238,15 +236,14 @@ impl Multiplexer {
         self.turn_on(registers, groups, 0)
     }
 
-    /// The first step of a handler: counters stand still. It is `now`, in ticks. Gives
-    /// whether anything was counted until now; if so, the handler ends by
-    /// [`Self::resume`].
+    /// First step of a handler, which came at `now`, in ticks: stops the counters. Returns
+    /// true if they ran; then the handler must end by [`Self::resume`].
     #[inline]
     pub fn pause<R: Registers>(&self, registers: &R, groups: &[Group], now: u64) -> bool {
         let Some(group) = groups.get(self.current.load(Relaxed)) else {
             return false;
         };
-        // Whatever it came for, where the events stand is known by now.
+        // Whatever its cause, it has collected the counts.
         let Interrupt::Stopped(..) = self.driver.on_interrupt(registers, &group.plan) else {
             return false;
         };
@@ -259,9 +256,8 @@ impl Multiplexer {
         true
     }
 
-    /// The last step of the handler: the code goes on, and the counters with it, which
-    /// interrupt as the entry `lvtpc` of the local vector table says. It is `now`, in
-    /// ticks.
+    /// Last step of the handler, which ends at `now`, in ticks: restarts the counters, with
+    /// `lvtpc` as their entry of the local vector table.
     #[inline]
     pub fn resume<R: Registers>(&self, registers: &R, groups: &[Group], lvtpc: u32, now: u64) {
         if let Some(group) = groups.get(self.current.load(Relaxed)) {
@@ -270,19 +266,19 @@ impl Multiplexer {
         }
     }
 
-    /// Between the two: it is the next group's turn.
+    /// Between the two: gives the counters to the next group.
     ///
     /// # Errors
     ///
-    /// The processor refuses a value; nothing is counted any more.
+    /// The processor refuses a value; nothing is counted from then on.
     pub fn rotate<R: Registers>(&self, registers: &R, groups: &[Group]) -> Result<(), MsrFault> {
         self.end(registers, groups, false);
         let next = (self.current.load(Relaxed) + 1) % groups.len().max(1);
         self.turn_on(registers, groups, next)
     }
 
-    /// After [`Self::pause`]: ends counting. All registers are as they were before.
-    /// `is_called` says whether the handler was called by the code's own instruction.
+    /// After [`Self::pause`]: ends counting and restores all registers. `is_called`: the
+    /// code itself called the handler.
     pub fn end<R: Registers>(&self, registers: &R, groups: &[Group], is_called: bool) {
         let Some(group) = groups.get(self.current.load(Relaxed)) else {
             return;
@@ -302,7 +298,7 @@ impl Multiplexer {
         self.driver.stop(registers, &group.plan);
     }
 
-    /// What is known of the event at `index` of the whole list, once counting has ended.
+    /// The totals of the event at `index` of the whole list, once counting has ended.
     #[must_use]
     pub fn reading(&self, index: usize) -> Reading {
         let account = &self.accounts[index];
@@ -313,7 +309,7 @@ impl Multiplexer {
         }
     }
 
-    /// Programs a group's counters, which stand still.
+    /// Programs a group's counters, without starting them.
     fn turn_on<R: Registers>(
         &self,
         registers: &R,

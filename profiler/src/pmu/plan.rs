@@ -11,27 +11,27 @@ use super::encode::NoEncoding;
 use super::event::{Event, EventList, MAX_EVENTS};
 use super::registers::{MsrFault, Registers, intel, select};
 
-/// A core's PMU as it was found, by looking at its registers.
+/// A core's PMU as its registers show it before anything is counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PmuState {
     /// What CPUID says.
     pub capabilities: Capabilities,
-    /// How it is reached.
+    /// Its registers.
     pub msrs: CounterMsrs,
-    /// Counters that nobody uses, and that work.
+    /// Counters that work and are not in use.
     pub free: Counters,
-    /// Counters that somebody uses: firmware, or who had the machine before.
+    /// Counters in use by firmware, a hypervisor or an earlier kernel.
     pub busy: Counters,
     /// Counters that do not keep what is written to them.
     pub dead: Counters,
 }
 
 impl PmuState {
-    /// Looks at the running core's PMU, and leaves it as it was.
+    /// Probes the running core's PMU, and restores its registers.
     ///
     /// # Errors
     ///
-    /// The processor refuses a register that CPUID announces: a hypervisor's mistake.
+    /// The processor refuses a register that CPUID announces: a hypervisor's bug.
     pub fn probe<R: Registers>(
         registers: &R,
         capabilities: &Capabilities,
@@ -43,7 +43,7 @@ impl PmuState {
             _ => false,
         };
         let msrs = CounterMsrs::new(capabilities, full_width);
-        // All that is written later is written once here, or read at least.
+        // Every register that is written later is written here, or at least read.
         if let Some(global) = msrs.global() {
             global.try_out(registers)?;
         }
@@ -81,7 +81,7 @@ impl PmuState {
     }
 }
 
-/// Whether `counter`, which stands still, can be written to. Its value is as before.
+/// Returns true if `counter`, which is stopped, keeps what is written. Restores its value.
 fn keeps_what_is_written<R: Registers>(
     registers: &R,
     msrs: &CounterMsrs,
@@ -105,18 +105,17 @@ pub struct Assignment {
     pub event: Event,
     /// Its counter.
     pub counter: Counter,
-    /// How that is reached.
+    /// The registers of that counter.
     pub registers: CounterRegisters,
-    /// What goes into the counter's event select, or its field of the fixed counters'
+    /// The value of the counter's event select, or of its field of the fixed counters'
     /// control register.
     pub control: u64,
-    /// Events of the interrupted code from one overflow to the next; `None` where it
-    /// is counted and not sampled.
+    /// Events of the interrupted code from one overflow to the next; `None` if it is
+    /// counted and not sampled.
     pub period: Option<u64>,
-    /// By how much an overflow may be displaced at random, either way.
+    /// The events by which an overflow may be moved at random, either way.
     pub jitter: u64,
-    /// The events of an interrupt's entry and exit, while the counters run: they are
-    /// not the interrupted code's.
+    /// The events of an interrupt's entry and exit, which are not the interrupted code's.
     pub overhead: u64,
     /// Events that go by from the counters' start until the interrupted code is
     /// reached, less those by which an interrupt is late: what an overflow is put off
@@ -128,7 +127,7 @@ pub struct Assignment {
     /// By how many events an overflow may interrupt too early and be taken all the
     /// same. What is lacking is made up for by the next.
     pub tolerance: u64,
-    /// The fewest events after which an overflow comes reliably.
+    /// The fewest events after which an overflow interrupts reliably.
     pub min_count: u64,
 }
 
@@ -137,15 +136,14 @@ pub struct Assignment {
 pub struct Plan {
     /// How the counters are reached.
     pub msrs: CounterMsrs,
-    /// What starts and stops them all, if there is such a thing.
+    /// The registers that start and stop all of them, if there are any.
     pub global: Option<GlobalRegisters>,
     /// By event.
     assignments: [Option<Assignment>; MAX_EVENTS],
-    /// How many there are.
     len: usize,
     /// The counters that it uses.
     pub counters: Counters,
-    /// For the random displacement of overflows.
+    /// The seed of the random numbers for jitter.
     pub seed: u64,
 }
 
@@ -158,16 +156,16 @@ pub enum PlanError {
         place: usize,
         /// The event.
         event: Event,
-        /// Why.
+        /// The reason.
         problem: NoEncoding,
     },
     /// There are not enough counters.
     TooMany {
         /// The first that has none.
         event: Event,
-        /// Where it stands, and what there is.
+        /// Its place, and the counters that there are.
         problem: TooMany,
-        /// Counters that somebody else uses.
+        /// Counters in use by firmware or a hypervisor.
         busy: Counters,
         /// Counters that do not work.
         dead: Counters,
@@ -212,8 +210,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`PlanError`] says which event cannot be counted, and why. Nothing is counted
-    /// then.
+    /// [`PlanError`] if one of them cannot be counted; then none is.
     pub fn make(
         found: &PmuState,
         events: &EventList,
@@ -289,12 +286,12 @@ impl Plan {
         self.assignments.get(index)?.as_ref()
     }
 
-    /// The same, to be changed before counting starts.
+    /// How the event at `index` is counted, to be changed before counting starts.
     pub fn assignment_mut(&mut self, index: usize) -> Option<&mut Assignment> {
         self.assignments.get_mut(index)?.as_mut()
     }
 
-    /// The same, but nothing is sampled.
+    /// The plan that counts the same and samples nothing.
     #[must_use]
     pub fn without_periods(mut self) -> Self {
         for assignment in self.assignments.iter_mut().flatten() {
@@ -304,7 +301,7 @@ impl Plan {
     }
 
     /// Stops its counters. Those of `others`, by their bits in the global control
-    /// register, go on.
+    /// register, keep counting.
     #[inline]
     pub(super) fn stop<R: Registers>(&self, registers: &R, others: u64) {
         match &self.global {
@@ -313,7 +310,7 @@ impl Plan {
         }
     }
 
-    /// Lets its counters count.
+    /// Starts its counters.
     #[inline]
     pub(super) fn enable<R: Registers>(&self, registers: &R, others: u64) {
         match &self.global {

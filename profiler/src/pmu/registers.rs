@@ -1,5 +1,5 @@
 //! The registers of a core's PMU: their numbers, what their bits mean, and the
-//! trait by which they are reached.
+//! trait that accesses them.
 //!
 //! Names and numbers: SDM vol. 3, chapter "Performance Monitoring", and vol. 4;
 //! AMD64 APM vol. 2, 13.2, and appendix A.
@@ -55,12 +55,12 @@ impl fmt::Debug for Msr {
 /// The processor refused an access: #GP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MsrFault {
-    /// By its number: it need not be an [`Msr`].
+    /// The register's number: it need not be an [`Msr`].
     register: u32,
 }
 
 impl MsrFault {
-    /// It refused that register.
+    /// The fault of an access to `register`.
     #[must_use]
     pub const fn of(register: Msr) -> Self {
         Self {
@@ -68,13 +68,13 @@ impl MsrFault {
         }
     }
 
-    /// The number of the register that it refused; never 0.
+    /// The number of the register; never 0.
     #[must_use]
     pub const fn number(self) -> u32 {
         self.register
     }
 
-    /// The refusal that has this [number](Self::number), which was kept; none for 0.
+    /// The fault with this [number](Self::number); `None` for 0.
     #[must_use]
     pub const fn from_number(register: u32) -> Option<Self> {
         match register {
@@ -92,43 +92,42 @@ impl fmt::Display for MsrFault {
 
 impl core::error::Error for MsrFault {}
 
-/// How the PMU of the running core is reached.
+/// Access to the PMU of the running core.
 ///
 /// An implementation executes `rdmsr` and `wrmsr` with the given number, or
 /// [`debug_control::NUMBER`], and reads and writes the performance counters' entry of the
 /// core's local vector table.
 pub trait Registers {
-    /// Reads a register that is known to be there.
+    /// Reads a register that is known to exist.
     fn read(&self, register: Msr) -> u64;
 
-    /// Writes a register that is known to be there, a value that it is known to
-    /// take.
+    /// Writes a register that is known to exist, with a value that it is known to take.
     fn write(&self, register: Msr, value: u64);
 
-    /// Reads a register of which CPUID says that it is there. Hypervisors err.
+    /// Reads a register that CPUID announces. Hypervisors may be wrong.
     ///
     /// # Errors
     ///
     /// The processor refuses it.
     fn try_read(&self, register: Msr) -> Result<u64, MsrFault>;
 
-    /// Writes such a register.
+    /// Writes a register that CPUID announces.
     ///
     /// # Errors
     ///
     /// The processor refuses it.
     fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault>;
 
-    /// Whether counters freeze when they interrupt, as IA32_DEBUGCTL says
-    /// ([`debug_control::freezes`]). CPUID says that it is there.
+    /// Returns true if counters freeze when they interrupt ([`debug_control::freezes`]), by
+    /// IA32_DEBUGCTL, which CPUID announces.
     ///
     /// # Errors
     ///
     /// The processor refuses the register.
     fn try_freezes(&self) -> Result<bool, MsrFault>;
 
-    /// Lets them freeze or not. It reads the register and writes it back with that one
-    /// bit as asked for and all others as they were ([`debug_control::with_freezing`]).
+    /// Makes counters freeze or not. Reads the register and writes it back with that one
+    /// bit changed ([`debug_control::with_freezing`]).
     ///
     /// # Errors
     ///
@@ -159,19 +158,19 @@ pub mod debug_control {
     /// FREEZE_PERFMON_ON_PMI.
     const FREEZE: u64 = 1 << 12;
 
-    /// Whether counters freeze when they interrupt, where the register holds `value`.
+    /// Returns true if counters freeze when they interrupt and the register holds `value`.
     #[must_use]
     pub const fn freezes(value: u64) -> bool {
         value & FREEZE != 0
     }
 
-    /// What the register is to hold so that they freeze or do not: `value`, but for that
-    /// one bit.
+    /// `value` with the bit by which counters freeze set or cleared.
     #[must_use]
     pub const fn with_freezing(value: u64, freezes: bool) -> u64 {
-        match freezes {
-            true => value | FREEZE,
-            false => value & !FREEZE,
+        if freezes {
+            value | FREEZE
+        } else {
+            value & !FREEZE
         }
     }
 }
@@ -202,7 +201,7 @@ pub mod select {
     pub const ENABLE: u64 = 1 << 22;
     /// Count the cycles with fewer than the counter mask says.
     pub const INVERT: u64 = 1 << 23;
-    /// Count the cycles with so many or more.
+    /// Count the cycles with at least this many.
     pub const COUNTER_MASK: u64 = 0xff << 24;
     /// AMD: bits 8 to 11 of the event's number.
     pub const EVENT_HIGH: u64 = 0xf << 32;

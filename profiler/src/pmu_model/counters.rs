@@ -13,7 +13,7 @@ pub(super) struct Counter {
     pub counted: u64,
     /// How often it has wrapped.
     pub wraps: u64,
-    /// Whether its condition held in the cycle before: what EDGE looks at.
+    /// True if its condition held in the cycle before: EDGE compares with that.
     asserted: bool,
 }
 
@@ -38,7 +38,7 @@ impl Counter {
         (room.checked_div(increment).unwrap_or(u64::MAX), increment)
     }
 
-    /// Counts what [`Self::quiet`] said, so many times.
+    /// Counts what [`Self::quiet`] returned, this many times.
     pub(super) fn add(&mut self, increment: u64, cycles: u64) {
         self.counted += increment * cycles;
         self.value += increment * cycles;
@@ -100,8 +100,8 @@ impl Wanted {
 
     /// What is counted in a cycle, and whether the condition holds in it.
     ///
-    /// With a counter mask it is the cycle that is counted, if there are so many
-    /// occurrences or more (EQUAL: so many); INVERT reverses that. Without one both
+    /// With a counter mask it is the cycle that is counted, if there are that many
+    /// occurrences or more (EQUAL: exactly that many); INVERT reverses that. Without one both
     /// are ignored. EDGE counts the cycles in which the condition, with all the rest
     /// of the select, begins to hold.
     fn increment(&self, cycle: &Cycle<'_>, was_asserted: bool) -> (u32, bool) {

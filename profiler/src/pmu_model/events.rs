@@ -7,9 +7,9 @@ use super::kinds::{Kind, Model};
 pub enum Event {
     /// A cycle, not halted.
     Cycles,
-    /// The same at a constant rate, as event selects have it.
+    /// Cycles at a constant rate, as event selects have it.
     ReferenceCycles,
-    /// The same at the rate of the TSC, as Intel's fixed counter 2 has it.
+    /// Cycles at the rate of the TSC, as Intel's fixed counter 2 has it.
     TscCycles,
     /// An instruction retired.
     Instructions,
@@ -54,7 +54,7 @@ pub enum Privilege {
 pub struct Cycle<'a> {
     /// The privilege level.
     pub privilege: Privilege,
-    /// Whether interrupts are on, of which an NMI is none.
+    /// True if maskable interrupts are on.
     pub interrupts: bool,
     /// How often which event occurs. The cycle itself is one, if it is named.
     pub events: &'a [(Event, u32)],

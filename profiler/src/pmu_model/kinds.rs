@@ -101,7 +101,7 @@ pub enum Above {
     Garbage,
 }
 
-/// Whether counters freeze at an interrupt when they are told to.
+/// If and when counters freeze at an interrupt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Freezing {
     /// As the manual says.
@@ -122,7 +122,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Always so many.
+    /// Always this many cycles.
     #[must_use]
     pub const fn fixed(cycles: u32) -> Self {
         Self {
@@ -165,7 +165,7 @@ pub struct Quirks {
     /// An overflow interrupts only if its status bit was clear. Else a stale bit
     /// does not matter.
     pub needs_clear_status: bool,
-    /// Whether counters freeze.
+    /// If and when counters freeze.
     pub freezing: Freezing,
     /// Registers that are announced and refused: hypervisors.
     pub refused: Vec<u32>,
@@ -300,13 +300,13 @@ impl Model {
         }
     }
 
-    /// The same, as in the global registers.
+    /// The counters, as bits of the global registers.
     pub(super) const fn counter_bits(&self) -> u64 {
         let (general, fixed) = self.counters();
         general as u64 | (fixed as u64) << 32
     }
 
-    /// Whether there are a global control and status.
+    /// Returns true if there are a global control and status.
     pub(super) const fn has_global(&self) -> bool {
         match &self.kind {
             Kind::Intel(intel) => intel.version >= 2,

@@ -55,7 +55,7 @@ pub struct Machine {
     pub core: Core,
     /// What the driver's accesses cost.
     pub costs: RefCell<Costs>,
-    /// After so many interrupts with nothing between them it is said that the
+    /// After this many interrupts with nothing between them it is said that the
     /// interrupted code makes no progress.
     pub most_in_a_row: Cell<u64>,
     /// What slack follows from.
@@ -74,7 +74,7 @@ impl Machine {
         }
     }
 
-    /// Executes a program: each cycle so many times. Interrupts are taken between
+    /// Executes a program: each cycle as often as it says. Interrupts are taken between
     /// cycles, also before the first and after the last.
     ///
     /// Panics if the program makes no progress for interrupts.
@@ -146,7 +146,7 @@ impl Machine {
         slack.into()
     }
 
-    /// Executes so many cycles of the kernel, interrupts off.
+    /// Executes this many cycles of the kernel, interrupts off.
     pub fn spend(&self, cycles: u64) {
         let costs = self.costs.borrow();
         let cycle = Cycle {

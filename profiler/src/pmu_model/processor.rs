@@ -60,7 +60,7 @@ impl Core {
         }
     }
 
-    /// The same, until an interrupt can be taken; gives the number of cycles.
+    /// Executes up to `cycles` cycles, until an interrupt can be taken. Returns their number.
     pub fn execute_until_interrupt(&self, cycle: &Cycle<'_>, cycles: u64) -> u64 {
         let mut left = cycles;
         while left > 0 && self.pending(cycle.interrupts).is_none() {
@@ -92,7 +92,7 @@ impl Core {
         self.state.borrow().apic.pending(interrupts)
     }
 
-    /// Whether there is an NMI to be taken.
+    /// Returns true if an NMI is pending.
     #[must_use]
     pub fn pending_nmi(&self) -> bool {
         self.pending(false).is_some()

@@ -88,8 +88,8 @@ impl State {
         }
     }
 
-    /// One cycle, or up to `most` if in the others like it nothing can happen; gives
-    /// how many.
+    /// One cycle, or up to `most` if in the others like it nothing can happen. Returns
+    /// the number of cycles.
     pub(super) fn advance(&mut self, model: &Model, cycle: &Cycle<'_>, most: u64) -> u64 {
         for (event, _) in cycle.events {
             if let Event::Raw(code) = *event {
@@ -139,7 +139,7 @@ impl State {
     /// A cycle passes for what is on its way.
     fn arrive(&mut self, model: &Model) {
         let mut at = 0;
-        // What goes on from the status to the APIC at once is seen further on.
+        // What the status passes to the APIC at once is seen below.
         while at < self.flights.len() {
             if self.flights[at].left == 0 {
                 let flight = self.flights.remove(at);

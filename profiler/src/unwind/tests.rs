@@ -5,6 +5,7 @@ use crate::format::sample::MAX_CHAIN;
 use std::cell::Cell;
 
 mod corruption;
+mod defaults;
 mod random;
 mod rules;
 
@@ -22,7 +23,7 @@ const LAYOUT: TrapFrameLayout = TrapFrameLayout {
     fp: 0,
     sp: 1,
     pc: 2,
-    vector: 3,
+    vector: Some(3),
     words: 4,
 };
 
@@ -102,7 +103,8 @@ fn entries(chain: &Chain) -> Vec<ChainEntry> {
     .collect()
 }
 
-impl Target for Machine {
+// SAFETY: `load` reads no memory by an address.
+unsafe impl Target for Machine {
     fn text(&self) -> CodeRange {
         TEXT
     }
@@ -129,6 +131,10 @@ impl Target for Machine {
             TRAP_RETURN => Rule::TrapFrame,
             _ => Rule::FramePointer,
         }
+    }
+
+    fn has_root_rules(&self) -> bool {
+        true
     }
 
     fn is_called_by_stub(&self, address: CodeAddress) -> bool {

@@ -344,7 +344,7 @@ fn range(range: &std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<u64>
 }
 
 fn source(name: &str) -> Result<SourceChoice, String> {
-    SourceChoice::from_name(name).ok_or_else(|| {
+    name.parse().map_err(|_| {
         let names = SourceChoice::NAMES;
         debug_assert!(names.contains(Source::NAMES));
         format!("must be one of {names}")
@@ -366,7 +366,8 @@ fn jitter(text: &str) -> Result<u8, String> {
 }
 
 fn delivery(name: &str) -> Result<Delivery, String> {
-    Delivery::from_name(name).ok_or_else(|| format!("must be one of {}", Delivery::NAMES))
+    name.parse()
+        .map_err(|_| format!("must be one of {}", Delivery::NAMES))
 }
 
 /// A value of the kernel's command line, which is words between spaces.

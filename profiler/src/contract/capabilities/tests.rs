@@ -23,7 +23,7 @@ fn counters() -> impl Strategy<Value = Counters> {
 
 fn sources() -> impl Strategy<Value = Source> {
     let names: Vec<_> = Source::NAMES.split(", ").collect();
-    proptest::sample::select(names).prop_map(|name| Source::from_name(name).unwrap())
+    proptest::sample::select(names).prop_map(|name| name.parse::<Source>().unwrap())
 }
 
 fn deliveries() -> impl Strategy<Value = Delivery> {

@@ -1,4 +1,4 @@
-//! The words of a survey's line, and the values in them.
+//! The words of a line, and the values in them.
 
 use core::fmt;
 use core::str::Split;
@@ -8,6 +8,9 @@ use crate::format::{Clock, Delivery, Source, Text};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::Interface;
 use crate::pmu::event::Named;
+
+/// A field whose value cannot be read.
+pub(super) struct BadValue;
 
 /// The words of a line that are still to be read, and its text.
 #[derive(Clone)]
@@ -35,7 +38,7 @@ impl<'line> Fields<'line> {
         self.words.next()
     }
 
-    /// Whether the next word is this; it is read if so.
+    /// Reads the next word if it is this one. Returns true if it was.
     pub(super) fn flag(&mut self, word: &str) -> bool {
         let mut ahead = self.words.clone();
         let is_there = ahead.next() == Some(word);
@@ -45,31 +48,35 @@ impl<'line> Fields<'line> {
         is_there
     }
 
-    /// The value of the next word, which is to have this key.
+    /// The value of the next word, which must have this key.
     pub(super) fn get<V: Value>(&mut self, key: &str) -> Option<V> {
         let value = self.word()?.strip_prefix(key)?.strip_prefix('=')?;
         V::parse(value)
     }
 
-    /// The same, but the word may be missing: `Some(None)`.
-    pub(super) fn get_if_there<V: Value>(&mut self, key: &str) -> Option<Option<V>> {
+    /// The value of the next word if it has this key, and `None` if another word is there.
+    ///
+    /// # Errors
+    ///
+    /// The key is there, and its value cannot be read.
+    pub(super) fn get_optional<V: Value>(&mut self, key: &str) -> Result<Option<V>, BadValue> {
         let mut words = self.words.clone();
         let next = words.next().and_then(|word| word.strip_prefix(key));
         match next.and_then(|rest| rest.strip_prefix('=')) {
-            None => Some(None),
-            Some(_) => self.get(key).map(Some),
+            None => Ok(None),
+            Some(_) => self.get(key).map(Some).ok_or(BadValue),
         }
     }
 
-    /// Whether the value of the next word, which is to have this key, is the second of
-    /// two.
+    /// Returns true if the value of the next word, which must have this key, is the second
+    /// of two.
     pub(super) fn one_of(&mut self, key: &str, values: [&str; 2]) -> Option<bool> {
         let value = self.word()?.strip_prefix(key)?.strip_prefix('=')?;
         let index = values.iter().position(|&known| known == value)?;
         Some(index == 1)
     }
 
-    /// If the next word is `none`: why; the line ends with that.
+    /// Reads the reason, if the next word is `none`; the line ends with that.
     pub(super) fn none(&mut self) -> Option<Reason> {
         let mut ahead = self.clone();
         let why = ahead.flag("none").then(|| ahead.text()).flatten()?;
@@ -77,8 +84,7 @@ impl<'line> Fields<'line> {
         Some(why)
     }
 
-    /// The text behind the words, if it is one that could have been written; it is read
-    /// by that.
+    /// Reads the text behind the words, if it is one that could have been written.
     pub(super) fn text<const N: usize>(&mut self) -> Option<Text<N>> {
         let Some(text) = self.text.take() else {
             return Some(Text::EMPTY);
@@ -87,7 +93,7 @@ impl<'line> Fields<'line> {
         (!text.is_empty() && read.as_str() == text).then_some(read)
     }
 
-    /// Whether nothing is left.
+    /// Returns true if nothing is left.
     pub(super) fn have_ended(&mut self) -> bool {
         self.words.next().is_none() && self.text.is_none()
     }
@@ -140,6 +146,10 @@ fn decimal<N: core::str::FromStr>(text: &str) -> Option<N> {
     text.parse().ok().filter(|_| is_plain)
 }
 
+fn by_name<V: core::str::FromStr>(name: &str) -> Option<V> {
+    name.parse().ok()
+}
+
 /// Values that are displayed by themselves, and read by a function.
 macro_rules! displayed {
     ($($type:ty: $parse:expr;)+) => {
@@ -159,9 +169,9 @@ displayed! {
     u8: decimal;
     u32: decimal;
     u64: decimal;
-    Clock: Self::from_name;
-    Delivery: Self::from_name;
-    Source: Self::from_name;
+    Clock: by_name;
+    Delivery: by_name;
+    Source: by_name;
 }
 
 impl Value for Named {
@@ -288,8 +298,8 @@ impl Value for [u8; 12] {
     }
 }
 
-/// Whether a byte of a name stands for itself. (A colon would be one too, but for the
-/// text that it begins.)
+/// Returns true if a byte of a name is written as it is. A colon is not: it begins the
+/// line's text.
 const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && byte != b'%' && byte != b':'
 }

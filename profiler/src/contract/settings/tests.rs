@@ -127,7 +127,7 @@ proptest! {
             _ => RunKind::Samples,
         };
         let settings = Settings {
-            source: SourceChoice::from_name(names[source]).unwrap(),
+            source: names[source].parse().unwrap(),
             delivery: if irq { Delivery::Irq } else { Delivery::Nmi },
             period,
             events: counting.map(|(events, ..)| events),

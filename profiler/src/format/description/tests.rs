@@ -76,11 +76,11 @@ fn impossible_fields_are_named() {
         let mut description = example();
         spoil(&mut description);
         let decoded = Description::decode(&description.encode());
-        assert_eq!(decoded, Err(BadDescription(field)));
+        assert_eq!(decoded, Err(DescriptionError(field)));
     }
     let mut bytes = example().encode();
     bytes[24] = 99;
-    assert_eq!(Description::decode(&bytes), Err(BadDescription("source")));
+    assert_eq!(Description::decode(&bytes), Err(DescriptionError("source")));
 }
 
 #[test]

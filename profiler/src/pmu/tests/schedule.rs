@@ -104,9 +104,10 @@ impl Rig {
             Delivered::Nmi { .. } => self.lvtpc == lvt::NMI,
             Delivered::Vector { .. } => self.lvtpc == VECTOR,
         };
-        let entered = match is_as_overflows_come {
-            true => self.driver.on_interrupt(&self.machine, &self.plan),
-            false => self.driver.on_foreign_nmi(&self.machine, &self.plan),
+        let entered = if is_as_overflows_come {
+            self.driver.on_interrupt(&self.machine, &self.plan)
+        } else {
+            self.driver.on_foreign_nmi(&self.machine, &self.plan)
         };
         match entered {
             Interrupt::Stopped(overflows, cause) => {
@@ -187,9 +188,10 @@ pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
             // The accesses that it counts: up to the one that stops it, and from behind
             // the one that starts it.
             let index = index as u64;
-            let (before, behind) = match plan.msrs.interface().is_global() {
-                true => (1, 0),
-                false => (index + 1, selects - 1 - index),
+            let (before, behind) = if plan.msrs.interface().is_global() {
+                (1, 0)
+            } else {
+                (index + 1, selects - 1 - index)
             };
             let entry = costs.entry + before * costs.access;
             let exit = costs.exit + behind * costs.access;
@@ -419,9 +421,10 @@ impl Schedule {
             // Until the stop takes effect, the driver is a program like others; and the
             // way out of the last handler is known to be one in the next handler only.
             let its = |(it, _): &(Happening, u32)| *it == happening(&assignment.event);
-            let before = match rig.plan.msrs.interface().is_global() {
-                true => 1,
-                false => index as u64 + 1,
+            let before = if rig.plan.msrs.interface().is_global() {
+                1
+            } else {
+                index as u64 + 1
             };
             let own = match self.stops_outside && assignment.event.kernel {
                 true if costs.events.iter().any(its) => {

@@ -51,12 +51,16 @@ fn before_a_trap_frame_is_made_the_pushed_words_are_the_interrupted_codes() {
 /// push it.
 struct VectorBelow(Machine);
 
-impl Target for VectorBelow {
+// SAFETY: `load` reads no memory by an address.
+unsafe impl Target for VectorBelow {
     fn text(&self) -> CodeRange {
         self.0.text()
     }
     fn rule(&self, address: CodeAddress) -> Rule {
         self.0.rule(address)
+    }
+    fn has_root_rules(&self) -> bool {
+        self.0.has_root_rules()
     }
     fn is_called_by_stub(&self, address: CodeAddress) -> bool {
         self.0.is_called_by_stub(address)
@@ -64,7 +68,7 @@ impl Target for VectorBelow {
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         TrapFrameLayout {
             fp: 0,
-            vector: 1,
+            vector: Some(1),
             pc: 3,
             sp: 6,
             words: 8,

@@ -10,7 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use profiler::contract::mailbox::Mailbox;
+use profiler::contract::mailbox::{Answer, Mailbox};
 use profiler::format::Source;
 
 use super::{Command, directory};
@@ -94,8 +94,8 @@ impl Server {
         };
         let answer = run.and_then(|(_, mailbox)| mailbox.answer(waiting.number));
         let said = match answer {
-            Some(Ok(())) => "ok".to_owned(),
-            Some(Err(reason)) => format!("no {}", reason.as_str()),
+            Some(Answer::Done) => "ok".to_owned(),
+            Some(Answer::Refused(reason)) => format!("no {}", reason.as_str()),
             None if waiting.since.elapsed() < KERNEL_TIMEOUT => {
                 self.waiting = Some(waiting);
                 return;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use profiler::format::sample::NoSample;
+use profiler::format::sample::SampleError;
 use profiler::format::{ChainEnd, Sample, kind};
 
 use super::Stack;
@@ -124,7 +124,7 @@ impl Tally {
         profile.for_each_record(core, |record| {
             let sample = match Sample::decode(record) {
                 Ok(sample) => sample,
-                Err(NoSample::OtherKind(kind::EVENT)) => return,
+                Err(SampleError::OtherKind(kind::EVENT)) => return,
                 Err(_) => {
                     self.unreadable += 1;
                     return;

@@ -207,9 +207,10 @@ fn a_status_that_never_clears_does_not_hold_the_handler() {
         model.quirks.needs_clear_status = false;
         let rig = rig(model, "cycles");
         let counter = rig.plan.counters.global_bits();
-        let status = match rig.plan.msrs.interface().is_amd() {
-            true => 0xc000_0300,
-            false => 0x38e,
+        let status = if rig.plan.msrs.interface().is_amd() {
+            0xc000_0300
+        } else {
+            0x38e
         };
         let reads = Cell::new(0_u32);
         let registers = Watched {
@@ -303,7 +304,11 @@ fn somebody_elses_nmi_takes_no_overflow_that_a_maskable_interrupt_comes_for() {
             rig.machine.core.send_nmi();
             rig.run([(off, 0)]);
         }
-        assert_eq!(positions(&rig, 0), [], "it is due, and interrupts are off");
+        assert_eq!(
+            positions(&rig, 0),
+            [0_u64; 0],
+            "it is due, and interrupts are off"
+        );
         assert_eq!(rig.seen.borrow().unclaimed, 3);
         rig.run([(cycle(Privilege::Kernel), 5)]);
         assert_eq!(positions(&rig, 0), [1230], "as soon as they are on");
@@ -370,9 +375,10 @@ fn an_overflow_is_on_its_way_when_counting_stops() {
                     let before = settled(&rig.machine.core);
                     rig.start();
                     run(&rig, cycles);
-                    match is_outside {
-                        true => rig.stop_outside(),
-                        false => rig.stop(),
+                    if is_outside {
+                        rig.stop_outside()
+                    } else {
+                        rig.stop()
                     }
                     assert_exact(&rig);
                     assert_eq!(settled(&rig.machine.core), before);

@@ -17,9 +17,10 @@ fn capabilities(model: &Model) -> Capabilities {
 
 /// The number of the status.
 fn status_of(model: &Model) -> u32 {
-    match capabilities(model).interface.is_amd() {
-        true => 0xc000_0300,
-        false => 0x38e,
+    if capabilities(model).interface.is_amd() {
+        0xc000_0300
+    } else {
+        0x38e
     }
 }
 
@@ -275,9 +276,10 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
 #[test]
 fn a_global_control_that_does_not_take_a_counters_bit_is_named() {
     for model in all_global() {
-        let control = match capabilities(&model).interface.is_amd() {
-            true => 0xc000_0301,
-            false => 0x38f,
+        let control = if capabilities(&model).interface.is_amd() {
+            0xc000_0301
+        } else {
+            0x38f
         };
         for counter in capabilities(&model).counters.iter() {
             let core = Core::new(model.clone());
@@ -352,9 +354,10 @@ fn a_write_that_is_refused_is_all_taken_back() {
                         _ => return Ok(value),
                     };
                     writes.set(writes.get() + 1);
-                    match writes.get() == nth + 1 {
-                        true => Err(refused),
-                        false => Ok(value),
+                    if writes.get() == nth + 1 {
+                        Err(refused)
+                    } else {
+                        Ok(value)
                     }
                 },
             };
