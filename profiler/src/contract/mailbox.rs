@@ -107,11 +107,7 @@ impl<'region> Mailbox<'region> {
                 command::PERIOD
             }
             Request::Events(events) => {
-                let text = whole(events)?;
-                // A kernel that has closed the mailbox may have left a reason there.
-                if self.words.closed.load(Ordering::Acquire) == 0 {
-                    self.words.set_text(&text);
-                }
+                self.words.set_text(&whole(events)?);
                 command::EVENTS
             }
         };

@@ -11,6 +11,9 @@
 //! finds it by its magic in the file that backs the guest's memory, in a core
 //! dump, or in any other image of that memory.
 //!
+//! A kernel that refuses the run says why in the header page ([`Region::refuse`]); that
+//! may be all there is of a region ([`Region::create_refused`]).
+//!
 //! Every word that both sides may touch at a time is an atomic; the description
 //! is written before the magic, and the magic is written once.
 
@@ -83,18 +86,48 @@ impl HeaderPage {
         }
     }
 
-    /// The reason has the words of the mailbox's answers: a refused run gives none.
+    /// The words of a refusal's reason: the description's last ones, which are of no use
+    /// in a run that is refused. A reader that is just reading the description still finds
+    /// the kernel's build-id and the number of its cores right.
+    fn refusal_words(&self) -> &[PlainAtomicU64] {
+        let words = &self.description;
+        &words[words.len() - REFUSAL_BYTES / 8..]
+    }
+
     fn refuse(&self, reason: &str) {
         self.mailbox.closed.store(1, PlainOrdering::Release);
-        self.mailbox.set_text(&Text::new(reason));
+        store_text::<REFUSAL_BYTES>(self.refusal_words(), &Text::new(reason));
         let refused = RunState::Refused as u32;
         self.state.store(refused, PlainOrdering::Release);
     }
 
-    fn refusal(&self) -> Option<MailboxText> {
+    fn refusal(&self) -> Option<RefusalText> {
         let state = self.state.load(PlainOrdering::Acquire);
-        (state == RunState::Refused as u32).then(|| self.mailbox.text())
+        let is_refused = state == RunState::Refused as u32;
+        is_refused.then(|| load_text(self.refusal_words()))
     }
+}
+
+/// Writes a text into words, with zeros behind it.
+fn store_text<const N: usize>(words: &[PlainAtomicU64], text: &Text<N>) {
+    let mut bytes = [0; N];
+    let text = text.as_str().as_bytes();
+    bytes[..text.len()].copy_from_slice(text);
+    for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+        word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
+    }
+}
+
+/// The text in words up to its first zero, or an empty one if that is no UTF-8: the other
+/// side may have written anything.
+fn load_text<const N: usize>(words: &[PlainAtomicU64]) -> Text<N> {
+    let mut bytes = [0; N];
+    for (word, bytes) in words.iter().zip(bytes.as_chunks_mut().0) {
+        *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
+    }
+    let end = bytes.iter().position(|&byte| byte == 0);
+    let text = core::str::from_utf8(&bytes[..end.unwrap_or(N)]);
+    Text::new(text.unwrap_or_default())
 }
 
 /// The header page at the start of `memory`.
@@ -118,8 +151,14 @@ unsafe fn header_of<'region>(memory: NonNull<[u8]>) -> &'region HeaderPage {
 /// Bytes of the text of a request or an answer.
 pub(crate) const MAILBOX_TEXT_BYTES: usize = 240;
 
-/// The text of a request, an answer, or a refusal of the run.
+/// The text of a request or an answer.
 pub type MailboxText = Text<MAILBOX_TEXT_BYTES>;
+
+/// Bytes of the reason of a refusal.
+const REFUSAL_BYTES: usize = 1024;
+
+/// Why the kernel refuses a run.
+pub type RefusalText = Text<REFUSAL_BYTES>;
 
 /// The words of the mailbox: `contract::mailbox` defines what they mean. All zero:
 /// there was no request.
@@ -157,24 +196,11 @@ impl MailboxWords {
     }
 
     pub(crate) fn set_text(&self, text: &MailboxText) {
-        let mut bytes = [0; MAILBOX_TEXT_BYTES];
-        let text = text.as_str().as_bytes();
-        bytes[..text.len()].copy_from_slice(text);
-        for (word, bytes) in self.text.iter().zip(bytes.as_chunks().0) {
-            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
-        }
+        store_text(&self.text, text);
     }
 
-    /// The text up to its first zero, or an empty one if that is no UTF-8: the other side
-    /// may have written anything.
     pub(crate) fn text(&self) -> MailboxText {
-        let mut bytes = [0; MAILBOX_TEXT_BYTES];
-        for (word, bytes) in self.text.iter().zip(bytes.as_chunks_mut().0) {
-            *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
-        }
-        let end = bytes.iter().position(|&byte| byte == 0);
-        let text = core::str::from_utf8(&bytes[..end.unwrap_or(MAILBOX_TEXT_BYTES)]);
-        Text::new(text.unwrap_or_default())
+        load_text(&self.text)
     }
 }
 
@@ -362,7 +388,7 @@ impl<'region> Region<'region> {
     ///
     /// As for [`Self::open`].
     #[must_use]
-    pub unsafe fn refusal_in(memory: NonNull<[u8]>) -> Option<MailboxText> {
+    pub unsafe fn refusal_in(memory: NonNull<[u8]>) -> Option<RefusalText> {
         if memory.len() < PAGE {
             return None;
         }
@@ -436,14 +462,14 @@ impl<'region> Region<'region> {
     }
 
     /// Kernel: refuses the run, for a reason that the host shows. What does not fit into
-    /// [`MailboxText`] is cut. No request is answered any more.
+    /// [`RefusalText`] is cut. No request is answered any more.
     pub fn refuse(&self, reason: &str) {
         self.header.refuse(reason);
     }
 
     /// Host: why the kernel refuses the run, if it does.
     #[must_use]
-    pub fn refusal(&self) -> Option<MailboxText> {
+    pub fn refusal(&self) -> Option<RefusalText> {
         self.header.refusal()
     }
 

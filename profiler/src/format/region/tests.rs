@@ -130,11 +130,11 @@ fn a_refusal_has_its_reason_before_and_after_the_region_is_made() {
     assert_eq!((host.refusal(), refusal()), (None, None));
     let mailbox = Mailbox::new(host.mailbox());
     let number = mailbox.request(&Request::Stop).unwrap();
-    let long = "no source: ".repeat(50);
+    let long = "no source: ".repeat(100);
     kernel.refuse(&long);
     assert_eq!(host.state(), RunState::Refused);
     let reason = host.refusal().unwrap();
-    assert_eq!(reason.as_str(), &long[..MAILBOX_TEXT_BYTES]);
+    assert_eq!(reason.as_str(), &long[..REFUSAL_BYTES]);
     // No request changes it, and none is answered.
     let events = EventList::parse("cycles").unwrap();
     mailbox.request(&Request::Events(events)).unwrap();
