@@ -63,7 +63,7 @@ impl fmt::Display for Attempt {
 ///
 /// # Errors
 ///
-/// [`NoRoomError`] says where it was tried.
+/// No folder has room; the message names those that were tried.
 pub fn guest_memory(bytes: u64) -> Result<InheritedFile, NoRoomError> {
     let mut folders = vec![
         PathBuf::from("/dev/shm"),

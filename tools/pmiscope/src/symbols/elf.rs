@@ -58,7 +58,7 @@ pub fn build_id(elf: &[u8]) -> Result<BuildId, ElfError> {
 ///
 /// # Errors
 ///
-/// [`LookupError`] if there is none, or more than one.
+/// `LookupError` if there is none, or more than one.
 pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, LookupError> {
     let elf = parse(elf)?;
     let mut found = Vec::new();

@@ -28,7 +28,7 @@ use elf::SymbolTable;
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
-/// A function, by its place in [`Symbols::functions`].
+/// A function, by its place in the list of [`Symbols`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FunctionId(u32);
 
