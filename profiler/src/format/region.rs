@@ -11,6 +11,9 @@
 //! finds it by its magic in the file that backs the guest's memory, in a core
 //! dump, or in any other image of that memory.
 //!
+//! A kernel that refuses the run says why in the header page ([`Region::refuse`]); that
+//! may be all there is of a region ([`Region::create_refused`]).
+//!
 //! Every word that both sides may touch at a time is an atomic; the description
 //! is written before the magic, and the magic is written once.
 
@@ -41,6 +44,8 @@ named! {
         Failed = 3, "failed";
         /// The cores sample nothing until the host asks for it.
         Paused = 4, "paused";
+        /// The kernel refuses the run: see [`Region::refusal`].
+        Refused = 5, "refused";
     }
 }
 
@@ -59,11 +64,101 @@ struct HeaderPage {
     mailbox: MailboxWords,
 }
 
+impl HeaderPage {
+    /// Lets readers in: all else is written.
+    fn publish(&self) {
+        self.version.store(VERSION, PlainOrdering::Relaxed);
+        for (word, bytes) in self.magic.iter().zip(MAGIC.as_chunks().0) {
+            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Release);
+        }
+    }
+
+    /// Checks that the page is a header of this version.
+    fn check(&self) -> Result<(), RegionError> {
+        for (word, bytes) in self.magic.iter().zip(MAGIC.as_chunks().0) {
+            if word.load(PlainOrdering::Acquire) != u64::from_le_bytes(*bytes) {
+                return Err(RegionError::Magic);
+            }
+        }
+        match self.version.load(PlainOrdering::Relaxed) {
+            VERSION => Ok(()),
+            other => Err(RegionError::Version(other)),
+        }
+    }
+
+    /// The words of a refusal's reason: the description's last ones, which are of no use
+    /// in a run that is refused. A reader that is just reading the description still finds
+    /// the kernel's build-id and the number of its cores right.
+    fn refusal_words(&self) -> &[PlainAtomicU64] {
+        let words = &self.description;
+        &words[words.len() - REFUSAL_BYTES / 8..]
+    }
+
+    fn refuse(&self, reason: &str) {
+        self.mailbox.closed.store(1, PlainOrdering::Release);
+        store_text::<REFUSAL_BYTES>(self.refusal_words(), &Text::new(reason));
+        let refused = RunState::Refused as u32;
+        self.state.store(refused, PlainOrdering::Release);
+    }
+
+    fn refusal(&self) -> Option<RefusalText> {
+        let state = self.state.load(PlainOrdering::Acquire);
+        let is_refused = state == RunState::Refused as u32;
+        is_refused.then(|| load_text(self.refusal_words()))
+    }
+}
+
+/// Writes a text into words, with zeros behind it.
+fn store_text<const N: usize>(words: &[PlainAtomicU64], text: &Text<N>) {
+    let mut bytes = [0; N];
+    let text = text.as_str().as_bytes();
+    bytes[..text.len()].copy_from_slice(text);
+    for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+        word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
+    }
+}
+
+/// The text in words up to its first zero, or an empty one if that is no UTF-8: the other
+/// side may have written anything.
+fn load_text<const N: usize>(words: &[PlainAtomicU64]) -> Text<N> {
+    let mut bytes = [0; N];
+    for (word, bytes) in words.iter().zip(bytes.as_chunks_mut().0) {
+        *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
+    }
+    let end = bytes.iter().position(|&byte| byte == 0);
+    let text = core::str::from_utf8(&bytes[..end.unwrap_or(N)]);
+    Text::new(text.unwrap_or_default())
+}
+
+/// The header page at the start of `memory`.
+///
+/// # Panics
+///
+/// If the memory is not aligned to a page.
+///
+/// # Safety
+///
+/// The memory is a page long or longer, and valid for reads and writes as long as
+/// `'region` lasts.
+unsafe fn header_of<'region>(memory: NonNull<[u8]>) -> &'region HeaderPage {
+    let base = memory.cast::<HeaderPage>();
+    assert!(base.is_aligned(), "region not aligned");
+    // SAFETY: aligned (asserted), long enough and valid (the caller's promise), and any
+    // bytes are valid atomics.
+    unsafe { base.as_ref() }
+}
+
 /// Bytes of the text of a request or an answer.
 pub(crate) const MAILBOX_TEXT_BYTES: usize = 240;
 
 /// The text of a request or an answer.
 pub type MailboxText = Text<MAILBOX_TEXT_BYTES>;
+
+/// Bytes of the reason of a refusal.
+const REFUSAL_BYTES: usize = 1024;
+
+/// Why the kernel refuses a run.
+pub type RefusalText = Text<REFUSAL_BYTES>;
 
 /// The words of the mailbox: `contract::mailbox` defines what they mean. All zero:
 /// there was no request.
@@ -101,24 +196,11 @@ impl MailboxWords {
     }
 
     pub(crate) fn set_text(&self, text: &MailboxText) {
-        let mut bytes = [0; MAILBOX_TEXT_BYTES];
-        let text = text.as_str().as_bytes();
-        bytes[..text.len()].copy_from_slice(text);
-        for (word, bytes) in self.text.iter().zip(bytes.as_chunks().0) {
-            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
-        }
+        store_text(&self.text, text);
     }
 
-    /// The text up to its first zero, or an empty one if that is no UTF-8: the other side
-    /// may have written anything.
     pub(crate) fn text(&self) -> MailboxText {
-        let mut bytes = [0; MAILBOX_TEXT_BYTES];
-        for (word, bytes) in self.text.iter().zip(bytes.as_chunks_mut().0) {
-            *bytes = word.load(PlainOrdering::Relaxed).to_le_bytes();
-        }
-        let end = bytes.iter().position(|&byte| byte == 0);
-        let text = core::str::from_utf8(&bytes[..end.unwrap_or(MAILBOX_TEXT_BYTES)]);
-        Text::new(text.unwrap_or_default())
+        load_text(&self.text)
     }
 }
 
@@ -214,6 +296,8 @@ pub enum RegionError {
     Description(DescriptionError),
     /// It is shorter than its description says; the number of bytes that it needs.
     Truncated(usize),
+    /// The kernel has refused the run: see [`Region::refusal_in`].
+    Refused,
 }
 
 impl fmt::Display for RegionError {
@@ -228,6 +312,7 @@ impl fmt::Display for RegionError {
             Self::Truncated(needed) => {
                 write!(f, "the rings need {needed} bytes, the memory ends before")
             }
+            Self::Refused => f.write_str("the kernel has refused the run"),
         }
     }
 }
@@ -254,18 +339,15 @@ impl<'region> Region<'region> {
             cores: description.cores,
             ring_words: description.ring_words,
         };
-        let base = memory.cast::<u8>();
-        assert!(base.addr().get().is_multiple_of(PAGE), "region not aligned");
         assert!(
             layout.bytes().is_some_and(|bytes| bytes <= memory.len()),
             "region too short"
         );
-        // SAFETY: the region is aligned and long enough (asserted), valid for
-        // `'region` (1), and any bytes are valid atomics.
-        let header = unsafe { base.cast::<HeaderPage>().as_ref() };
+        // SAFETY: the region is long enough (asserted), valid for `'region` (1).
+        let header = unsafe { header_of::<'region>(memory) };
         let shared = Self {
             header,
-            base,
+            base: memory.cast(),
             layout,
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
@@ -278,11 +360,50 @@ impl<'region> Region<'region> {
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks().0) {
             word.store(u64::from_le_bytes(*bytes), PlainOrdering::Relaxed);
         }
-        header.version.store(VERSION, PlainOrdering::Relaxed);
-        for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
-            word.store(u64::from_le_bytes(*bytes), PlainOrdering::Release);
-        }
+        header.publish();
         shared
+    }
+
+    /// Makes a region out of one page that holds anything, to say no more than that the
+    /// run is refused, and why: for a kernel that cannot make the run's own region.
+    /// A kernel that has made it calls [`Self::refuse`].
+    ///
+    /// # Panics
+    ///
+    /// If the memory is shorter than a page, or not aligned to one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::create`], as long as the program runs.
+    pub unsafe fn create_refused(memory: NonNull<[u8]>, reason: &str) {
+        assert!(memory.len() >= PAGE, "region too short");
+        // SAFETY: a page long (asserted), valid (the caller's promise).
+        let header = unsafe { header_of(memory) };
+        header.magic[0].store(0, PlainOrdering::Relaxed);
+        header.mailbox.clear();
+        header.refuse(reason);
+        header.publish();
+    }
+
+    /// The reason of a refusal, if the memory is a region whose kernel has refused the
+    /// run: that of [`Self::refuse`] or [`Self::create_refused`].
+    ///
+    /// # Panics
+    ///
+    /// If the memory is not aligned to a page.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::open`].
+    #[must_use]
+    pub unsafe fn refusal_in(memory: NonNull<[u8]>) -> Option<RefusalText> {
+        if memory.len() < PAGE {
+            return None;
+        }
+        // SAFETY: a page long (checked), valid (the caller's promise).
+        let header = unsafe { header_of(memory) };
+        header.check().ok()?;
+        header.refusal()
     }
 
     /// Opens a region that a kernel made.
@@ -302,22 +423,14 @@ impl<'region> Region<'region> {
     ///    than through `Region`. (Another program, the guest, may write anything
     ///    to it at any time: every access is atomic and every value is checked.)
     pub unsafe fn open(memory: NonNull<[u8]>) -> Result<(Self, Description), RegionError> {
-        let base = memory.cast::<u8>();
-        assert!(base.addr().get().is_multiple_of(PAGE), "region not aligned");
         if memory.len() < PAGE {
             return Err(RegionError::Truncated(PAGE));
         }
-        // SAFETY: aligned, a page long (checked), valid for `'region` (1), and any
-        // bytes are valid atomics.
-        let header = unsafe { base.cast::<HeaderPage>().as_ref() };
-        for (word, bytes) in header.magic.iter().zip(MAGIC.as_chunks().0) {
-            if word.load(PlainOrdering::Acquire) != u64::from_le_bytes(*bytes) {
-                return Err(RegionError::Magic);
-            }
-        }
-        let version = header.version.load(PlainOrdering::Relaxed);
-        if version != VERSION {
-            return Err(RegionError::Version(version));
+        // SAFETY: a page long (checked), valid for `'region` (1).
+        let header = unsafe { header_of::<'region>(memory) };
+        header.check()?;
+        if header.refusal().is_some() {
+            return Err(RegionError::Refused);
         }
         let mut bytes = [0; DESCRIPTION_BYTES];
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks_mut().0) {
@@ -334,7 +447,7 @@ impl<'region> Region<'region> {
         }
         let shared = Self {
             header,
-            base,
+            base: memory.cast(),
             layout,
         };
         Ok((shared, description))
@@ -354,6 +467,18 @@ impl<'region> Region<'region> {
         self.header
             .state
             .store(state as u32, PlainOrdering::Release);
+    }
+
+    /// Kernel: refuses the run, for a reason that the host shows. What does not fit into
+    /// [`RefusalText`] is cut. No request is answered any more.
+    pub fn refuse(&self, reason: &str) {
+        self.header.refuse(reason);
+    }
+
+    /// Host: why the kernel refuses the run, if it does.
+    #[must_use]
+    pub fn refusal(&self) -> Option<RefusalText> {
+        self.header.refusal()
     }
 
     /// The words by which the host asks a running kernel for something, and the kernel

@@ -8,7 +8,7 @@ mod support;
 
 use std::time::Instant;
 
-use pmiscope::units::{grouped, percent};
+use pmiscope::internals::units::{grouped, percent};
 use serde_json::Value;
 
 const CORES: &str = "4";

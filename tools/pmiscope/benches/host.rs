@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use addr2line::Context;
 use gimli::{Dwarf, EndianSlice, LittleEndian};
 use object::{Object as _, ObjectSection as _};
-use pmiscope::flame;
-use pmiscope::profile::{Head, Profile, Writer};
-use pmiscope::report::{Options, Report, Selection, SortBy, Tally, text};
+use pmiscope::internals::Profile;
+use pmiscope::internals::flame;
+use pmiscope::internals::report::{Options, Report, Selection, SortBy, Tally, text};
+use pmiscope::internals::units::{duration, grouped, size};
+use pmiscope::profile::{Head, Writer};
 use pmiscope::symbols::Symbols;
-use pmiscope::units::{duration, grouped, size};
 use profiler::address::CodeAddress;
 
 const SAMPLES: &str = "200000";
@@ -170,13 +171,15 @@ fn report(file: &[u8]) -> String {
     let profile = Profile::read(file.to_vec()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let report = Report::new(&profile, &mut symbols, Options::default());
-    text::text(&report, SortBy::default())
+    let tally = Tally::new(&profile, symbols.callers(), Selection::default());
+    let report = Report::new(&profile, &tally, &mut symbols, Options::default());
+    text(&report, SortBy::default())
 }
 
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let folded = flame::folded(profile, &mut symbols, None, None);
+    let tally = Tally::new(profile, symbols.callers(), Selection::default());
+    let folded = flame::folded(profile, &tally, &mut symbols, None);
     let mut picture = Vec::new();
     flame::draw(profile, &folded, None, &mut picture).expect("memory takes all");
     picture

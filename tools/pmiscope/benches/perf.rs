@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
-use pmiscope::profile::Profile;
-use pmiscope::units::grouped;
+use pmiscope::internals::Profile;
+use pmiscope::internals::units::grouped;
 use profiler::format::Sample;
 use serde_json::Value;
 

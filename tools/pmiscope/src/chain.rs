@@ -11,12 +11,11 @@ use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
 use crate::symbols::callframe::{Caller, Callers};
 
-/// A link outwards: whoever is next further out.
+/// A link to the next frame outwards.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Link {
     /// It made a call that returns here: the call is the instruction *before*.
     Return(CodeAddress),
-    /// It was interrupted.
     Interrupted {
         /// By an interrupt or exception with this vector.
         vector: u8,
@@ -25,7 +24,7 @@ pub enum Link {
     },
 }
 
-/// What became of a sample's chain.
+/// The result of repairing a sample's chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Repaired {
     /// How the walk ended, the callers that were added taken into account.
@@ -38,7 +37,6 @@ pub struct Repaired {
     pub doubtful: u32,
 }
 
-/// Repairs chains.
 #[derive(Clone, Copy, Debug)]
 pub struct Repair<'a> {
     /// The kernel's call-frame information; where it has none, chains stay as they
@@ -91,8 +89,8 @@ impl Repair<'_> {
         repaired
     }
 
-    /// Adds the caller of the code at `pc` if it is on top of the stack only; tells
-    /// whether it did.
+    /// Adds the caller of the code at `pc` if it is on top of the stack only. Returns
+    /// true if it did.
     fn add(
         &self,
         pc: CodeAddress,
@@ -214,7 +212,7 @@ mod tests {
             (FUNCTION, 0, [TO_FUNCTION, 0], Some(TO_FUNCTION), added),
             (FUNCTION + 1, 0, [0, TO_FUNCTION], Some(TO_FUNCTION), added),
             (FUNCTION + 4, 0, [TO_FUNCTION; 2], None, COMPLETE),
-            // The guest knew.
+            // The guest has found the caller itself.
             (
                 FUNCTION,
                 State::CALLER_KNOWN,
@@ -222,7 +220,7 @@ mod tests {
                 None,
                 COMPLETE,
             ),
-            // Nobody knows.
+            // There is no call-frame information.
             (0x1800, 0, [TO_FUNCTION; 2], None, COMPLETE),
         ] {
             let chain = [returns(TO_ROOT)];

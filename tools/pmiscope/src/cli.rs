@@ -1,8 +1,8 @@
 //! The command line.
 
+mod capabilities;
 mod machine;
 mod stat;
-mod survey;
 
 use std::path::PathBuf;
 
@@ -15,16 +15,15 @@ use crate::exit;
 use crate::flame::Root;
 use crate::report::SortBy;
 use crate::units::parse_size;
-pub use machine::{EmulatorArgs, MachineArgs};
+pub use capabilities::CapabilitiesArgs;
+pub use machine::MachineArgs;
 pub use stat::StatArgs;
-pub use survey::SurveyArgs;
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
 #[derive(Parser, Debug)]
 #[command(name = "pmiscope", version, after_help = exit::HELP, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -56,11 +55,11 @@ pub enum Command {
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(Box<CtlArgs>),
     /// List the events that can be counted in the machine, and the sources that work there
-    #[command(after_help = survey::LIST_EXAMPLES)]
-    List(SurveyArgs),
+    #[command(after_help = capabilities::LIST_EXAMPLES)]
+    List(CapabilitiesArgs),
     /// Say what there is to sample by, and what to change to have something better
-    #[command(after_help = survey::DOCTOR_EXAMPLES)]
-    Doctor(SurveyArgs),
+    #[command(after_help = capabilities::DOCTOR_EXAMPLES)]
+    Doctor(CapabilitiesArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -116,74 +115,17 @@ pub enum ExportFormat {
 /// What `run` takes.
 #[derive(Args, Debug)]
 pub struct RunArgs {
-    /// Count events of so many rounds of the workload, and take no samples: `stat`
-    #[arg(skip)]
-    pub units: Option<u64>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
 
-    /// What the interrupted code runs between two samples: instructions in
-    /// deterministic mode (default 1000), nanoseconds in realtime mode (default
-    /// 1000000)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(range(&Settings::PERIODS)))]
-    pub period: Option<u64>,
+    #[command(flatten)]
+    pub work: WorkArgs,
 
-    /// Where overflows come from; auto takes the first that works
-    #[arg(long, value_name = SourceChoice::NAMES, default_value_t, value_parser = source)]
-    pub source: SourceChoice,
-
-    /// What the performance counters count, as perf names it: cycles:k,instructions or
-    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. Not with another source
-    #[arg(long, value_name = "LIST", value_parser = events)]
-    pub event: Option<EventList>,
-
-    /// Let each counter overflow up to so many percent of its period earlier or later,
-    /// at random, so that it does not keep step with what it samples: 0 to 50
-    #[arg(long, value_name = "PERCENT",
-          value_parser = jitter)]
-    pub jitter: Option<u8>,
-
-    /// Where the random numbers of --jitter begin
-    #[arg(long, value_name = "N", requires = "jitter")]
-    pub seed: Option<u64>,
-
-    /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
-    #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
-    pub delivery: Delivery,
-
-    /// What runs; mix runs all there is
-    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
-    pub workload: String,
-
-    /// Samples to take, all cores together [default: 100000 in deterministic mode,
-    /// 10000 in realtime mode]
-    #[arg(long, value_name = "N",
-          value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
-    pub samples: Option<u64>,
-
-    /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
 
-    /// The machine's memory, such as 512M or 2G [default: what the cores and their
-    /// rings need]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
-    pub memory: Option<u64>,
-
-    /// Each core's ring, a power of two, such as 8M [default: what holds all its
-    /// samples, from 256K to 64M]
-    #[arg(long, value_name = "SIZE", value_parser = ring)]
-    pub ring: Option<u64>,
-
-    /// Boot this disc image, with a boot loader, a kernel and its command line on
-    /// it, and not the loader. --kernel must be the kernel that is on it
-    #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
-          ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
-           "loader", "aim", "self_test"])]
-    pub iso: Option<PathBuf>,
-
-    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
-    /// minutes if instructions are counted (raise --timeout), seconds in realtime
-    #[arg(long, value_name = "FILE", requires = "iso", help_heading = machine::HEADING)]
-    pub firmware: Option<PathBuf>,
+    #[command(flatten)]
+    pub boot: BootArgs,
 
     /// End a guest that hangs: that gave neither a sample nor a line of its log for
     /// so many seconds
@@ -214,6 +156,83 @@ pub struct RunArgs {
     pub self_test: Option<String>,
 }
 
+// What overflows, and how it interrupts.
+#[derive(Args, Debug)]
+pub struct SamplingArgs {
+    /// What the interrupted code runs between two samples: instructions in
+    /// deterministic mode (default 1000), nanoseconds in realtime mode (default
+    /// 1000000)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(range(&Settings::PERIODS)))]
+    pub period: Option<u64>,
+
+    /// Where overflows come from; auto takes the first that works
+    #[arg(long, value_name = SourceChoice::NAMES, default_value_t, value_parser = source)]
+    pub source: SourceChoice,
+
+    /// What the performance counters count, as perf names it: cycles:k,instructions or
+    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. Not with another source
+    #[arg(long, value_name = "LIST", value_parser = events)]
+    pub event: Option<EventList>,
+
+    /// Let each counter overflow up to so many percent of its period earlier or later,
+    /// at random, so that it does not keep step with what it samples: 0 to 50
+    #[arg(long, value_name = "PERCENT",
+          value_parser = jitter)]
+    pub jitter: Option<u8>,
+
+    /// Where the random numbers of --jitter begin
+    #[arg(long, value_name = "N", requires = "jitter")]
+    pub seed: Option<u64>,
+
+    /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
+    #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
+    pub delivery: Delivery,
+}
+
+// What runs, and for how long.
+#[derive(Args, Debug)]
+pub struct WorkArgs {
+    /// Count events of so many rounds of the workload, and take no samples: `stat`
+    #[arg(skip)]
+    pub units: Option<u64>,
+
+    /// What runs; mix runs all there is
+    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
+    pub workload: String,
+
+    /// Samples to take, all cores together [default: 100000 in deterministic mode,
+    /// 10000 in realtime mode]
+    #[arg(long, value_name = "N",
+          value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
+    pub samples: Option<u64>,
+}
+
+// What only a run can choose of its machine.
+#[derive(Args, Debug)]
+pub struct BootArgs {
+    /// The machine's memory, such as 512M or 2G [default: what the cores and their
+    /// rings need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
+    pub memory: Option<u64>,
+
+    /// Each core's ring, a power of two, such as 8M [default: what holds all its
+    /// samples, from 256K to 64M]
+    #[arg(long, value_name = "SIZE", value_parser = ring)]
+    pub ring: Option<u64>,
+
+    /// Boot this disc image, with a boot loader, a kernel and its command line on
+    /// it, and not the loader. --kernel must be the kernel that is on it
+    #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
+          ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
+           "loader", "aim", "self_test"])]
+    pub iso: Option<PathBuf>,
+
+    /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
+    /// minutes if instructions are counted (raise --timeout), seconds in realtime
+    #[arg(long, value_name = "FILE", requires = "iso", help_heading = machine::HEADING)]
+    pub firmware: Option<PathBuf>,
+}
+
 /// What the commands that read a profile take.
 #[derive(Args, Debug)]
 pub struct ProfileArgs {
@@ -234,7 +253,6 @@ pub struct ProfileArgs {
 /// What `report` takes.
 #[derive(Args, Debug)]
 pub struct ReportArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -267,7 +285,6 @@ pub struct ReportArgs {
 /// What `flamegraph` takes.
 #[derive(Args, Debug)]
 pub struct FlamegraphArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -287,7 +304,6 @@ pub struct FlamegraphArgs {
 /// What `export` takes.
 #[derive(Args, Debug)]
 pub struct ExportArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -311,7 +327,6 @@ pub struct ExportArgs {
 /// What `verify` takes.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
-    /// The profile.
     #[command(flatten)]
     pub profile: ProfileArgs,
 
@@ -371,7 +386,7 @@ fn ring(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-/// What clap says of a command line that it cannot take, in one line.
+/// Clap's message about a wrong command line, in one line.
 #[must_use]
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();

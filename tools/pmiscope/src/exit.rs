@@ -1,18 +1,17 @@
-//! What the tool's exit status says.
+//! The tool's exit status.
 
 use crate::profile::Outcome;
 
-/// An exit status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Exit {
     /// Done.
     Success = 0,
-    /// It could not be done; the message says why.
+    /// Not done; the message says why.
     Failure = 1,
-    /// The command line cannot be taken.
+    /// The command line is wrong.
     Usage = 2,
-    /// The profile is incomplete; what is whole was shown.
+    /// The profile is incomplete, or its samples have no names; what there is was shown.
     Incomplete = 3,
     /// The guest failed: a panic, an exception, or QEMU itself.
     GuestFailed = 4,
@@ -30,7 +29,8 @@ Exit status:
   0    done
   1    not done: the message says why
   2    the command line cannot be taken
-  3    the profile is incomplete: what is whole was shown
+  3    the profile is incomplete, or the kernel ran where its ELF has no code: what
+       there is was shown
   4    the guest failed (panic, exception, QEMU): samples until then were shown
   5    the guest refused: no such sampling source here, or too short a period
   6    the guest hung or took too long: samples until then were shown

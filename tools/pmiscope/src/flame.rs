@@ -12,11 +12,11 @@ use profiler::format::{ChainEnd, Clock};
 
 use crate::profile::Profile;
 use crate::report::model::task_name;
-use crate::report::{Selection, Stack, Step, Tally};
+use crate::report::{Stack, Step, Tally};
 use crate::symbols::Symbols;
 use crate::units::{counted, grouped};
 
-/// What stands below the stacks.
+/// The frame below all stacks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Root {
     /// The core that took the sample.
@@ -25,16 +25,14 @@ pub enum Root {
     Task,
 }
 
-/// The folded stacks of a profile, or only those of one event, sorted, one line each.
+/// The folded stacks of a profile's tally, sorted, one line each.
 #[must_use]
 pub fn folded(
     profile: &Profile,
+    tally: &Tally,
     symbols: &mut Symbols,
     root: Option<Root>,
-    event: Option<u8>,
 ) -> Vec<String> {
-    let selection = Selection { core: None, event };
-    let tally = Tally::new(profile, symbols.callers(), selection);
     symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
     for stack in &tally.stacks {
@@ -68,8 +66,7 @@ fn fold(stack: &Stack, symbols: &Symbols) -> Vec<String> {
     frames
 }
 
-/// A name that cannot be taken for two: semicolons stand between frames, and a
-/// type such as `[u8; 4]` has one.
+/// The name without semicolons, which separate frames: a type such as `[u8; 4]` has one.
 fn plain(name: &str) -> String {
     name.replace(';', ":").replace(['\n', '\r'], " ")
 }

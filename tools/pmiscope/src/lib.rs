@@ -2,26 +2,104 @@
 //! that the kernel fills, keeps the samples in a profile, and shows where the
 //! time went.
 //!
-//! # Which way data flows
+//! # Data flow
 //!
-//! [`qemu`] starts the machine on a memory file; [`collect`] finds the rings in
+//! `qemu` starts the machine on a memory file; `collect` finds the rings in
 //! that file and moves their records, while the guest runs, into a [`profile`];
-//! [`report`] and [`flame`] read the profile, complete its chains ([`chain`]), look
-//! its addresses up by [`symbols`], and show it. [`verify`] compares every chain
-//! with the true one. [`commands`] are the subcommands that tie these together.
+//! `report` and `flame` read the profile, complete its chains (`chain`), look
+//! its addresses up by [`symbols`], and show it. `verify` compares every chain
+//! with the true one. `commands` are the subcommands that tie these together.
+//!
+//! # What is public
+//!
+//! The command is the interface. Programs that write profiles of their own find the
+//! format in [`profile`], [`qemu::Emulator`] and [`symbols::build_id`]. All else is
+//! private, so that the compiler finds what is no longer used; [`internals`] lists
+//! what this package's own tests and benches look at.
 
-pub mod chain;
-pub mod cli;
-pub mod collect;
-pub mod commands;
-pub mod control;
-pub mod doctor;
-pub mod exit;
-pub mod flame;
+#![allow(
+    missing_docs,
+    reason = "what is reachable by `internals` alone is no interface"
+)]
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+mod capabilities;
+mod chain;
+mod cli;
+mod collect;
+mod commands;
+mod control;
+mod doctor;
+mod exit;
+mod flame;
+#[warn(missing_docs)]
 pub mod profile;
 pub mod qemu;
-pub mod report;
-pub mod survey;
+mod report;
+#[warn(missing_docs)]
 pub mod symbols;
-pub mod units;
-pub mod verify;
+mod units;
+mod verify;
+
+/// Runs the command `pmiscope` with this process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(help) if !help.use_stderr() => help.exit(), // --help, --version
+        Err(error) => {
+            eprintln!("pmiscope: {}", cli::one_line(&error));
+            return exit::Exit::Usage.into();
+        }
+    };
+    match commands::execute(&cli.command) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("pmiscope: {error:#}");
+            exit::Exit::Failure.into()
+        }
+    }
+}
+
+/// What this package's tests and benches look at from outside; no interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::chain::Repair;
+    pub use crate::doctor::host::Kvm;
+    pub use crate::profile::read::{Profile, ProfileError};
+    pub use crate::symbols::callframe::Callers;
+    pub use crate::symbols::elf::entry_of;
+
+    pub mod collect {
+        pub use crate::collect::{Collector, InheritedFile, Mapping, Search, find, guest_memory};
+    }
+
+    pub mod flame {
+        pub use crate::flame::{Root, draw, folded};
+    }
+
+    pub mod qemu {
+        pub use crate::qemu::emulator::{Choice, Qemu, has_lab};
+        pub use crate::qemu::guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
+        pub use crate::qemu::machine::{Boot, Machine};
+    }
+
+    pub mod report {
+        pub use crate::report::event::find as find_event;
+        pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
+        pub use crate::report::text::text;
+        pub use crate::report::{Options, Report, Selection, SortBy, Tally, json};
+    }
+
+    pub mod counts {
+        pub use crate::report::counts::text::text;
+        pub use crate::report::counts::{Counts, Selection, json};
+    }
+
+    pub mod units {
+        pub use crate::units::{duration, grouped, percent, size};
+    }
+}

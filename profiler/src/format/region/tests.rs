@@ -1,8 +1,10 @@
 //! A block made by one side and opened by the other, and memory that is none.
 
 use super::*;
+use crate::contract::mailbox::{Answer, Mailbox, Request};
 use crate::format::description::tests::example;
 use crate::format::ring::Lost;
+use crate::pmu::event::EventList;
 
 /// Zeroed, page-aligned memory.
 struct Memory(Vec<[u8; PAGE]>, usize);
@@ -104,4 +106,38 @@ fn a_layout_too_large_for_the_machine_is_refused() {
         ring_words: 1 << 60,
     };
     assert_eq!(huge.bytes(), None);
+}
+
+#[test]
+fn a_refusal_has_its_reason_before_and_after_the_region_is_made() {
+    let mut memory = Memory::new(layout_bytes());
+    let whole = memory.bytes(layout_bytes());
+    let page = memory.bytes(PAGE);
+    // SAFETY: aligned and alive; only `Region` refers to it, here and below.
+    let refusal = || unsafe { Region::refusal_in(page) };
+    assert_eq!(refusal(), None);
+    // SAFETY: as above.
+    unsafe { Region::create_refused(page, "period 5 is below 20") };
+    assert_eq!(refusal().unwrap().as_str(), "period 5 is below 20");
+    // SAFETY: as above.
+    let opened = unsafe { Region::open(whole) }.map(|_| ());
+    assert_eq!(opened, Err(RegionError::Refused));
+
+    // SAFETY: as above.
+    let kernel = unsafe { Region::create(whole, &example()) };
+    // SAFETY: as above.
+    let (host, _) = unsafe { Region::open(whole) }.unwrap();
+    assert_eq!((host.refusal(), refusal()), (None, None));
+    let mailbox = Mailbox::new(host.mailbox());
+    let number = mailbox.request(&Request::Stop).unwrap();
+    let long = "no source: ".repeat(100);
+    kernel.refuse(&long);
+    assert_eq!(host.state(), RunState::Refused);
+    let reason = host.refusal().unwrap();
+    assert_eq!(reason.as_str(), &long[..REFUSAL_BYTES]);
+    // No request changes it, and none is answered.
+    let events = EventList::parse("cycles").unwrap();
+    mailbox.request(&Request::Events(events)).unwrap();
+    assert!(matches!(mailbox.answer(number), Some(Answer::Refused(_))));
+    assert_eq!((host.refusal(), refusal()), (Some(reason), Some(reason)));
 }

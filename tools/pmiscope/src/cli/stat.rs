@@ -7,10 +7,12 @@ use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::Delivery;
 use profiler::pmu::event::EventList;
 
-use super::{MachineArgs, ReportFormat, RunArgs, events, machine, range, word};
+use super::{
+    BootArgs, MachineArgs, ReportFormat, RunArgs, SamplingArgs, WorkArgs, events, machine, range,
+    word,
+};
 use crate::units::parse_size;
 
-/// Examples of it.
 pub(super) const EXAMPLES: &str = "\
 Examples:
   pmiscope stat                                  100 units of the mix on each of 4 cores
@@ -39,21 +41,11 @@ pub struct StatArgs {
           value_parser = clap::value_parser!(u64).range(range(&Settings::UNITS)))]
     pub units: u64,
 
-    /// The machine.
     #[command(flatten)]
     pub machine: MachineArgs,
 
-    /// Show each core's counts beside those of all
-    #[arg(long)]
-    pub per_core: bool,
-
-    /// How the counts are written
-    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
-    pub format: ReportFormat,
-
-    /// The same as --format json
-    #[arg(long, conflicts_with = "format")]
-    pub json: bool,
+    #[command(flatten)]
+    pub shown: ShownArgs,
 
     /// The machine's memory, such as 512M or 2G [default: what the cores need]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
@@ -75,39 +67,62 @@ pub struct StatArgs {
     pub output: Option<PathBuf>,
 }
 
-impl StatArgs {
-    /// How the counts are written.
-    #[must_use]
+// How the counts are shown.
+#[derive(Args, Debug)]
+pub struct ShownArgs {
+    /// Show each core's counts beside those of all
+    #[arg(long)]
+    pub per_core: bool,
+
+    /// How the counts are written
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+impl ShownArgs {
     pub fn format(&self) -> ReportFormat {
-        match self.json {
-            true => ReportFormat::Json,
-            false => self.format,
+        if self.json {
+            ReportFormat::Json
+        } else {
+            self.format
         }
     }
+}
 
+impl StatArgs {
     /// The run that counts so.
     #[must_use]
     pub fn run(&self) -> RunArgs {
         RunArgs {
-            units: Some(self.units),
-            period: None,
-            source: SourceChoice::Auto,
-            event: self.event,
-            jitter: None,
-            seed: None,
-            delivery: Delivery::Nmi,
-            workload: self.workload.clone(),
-            samples: None,
+            sampling: SamplingArgs {
+                period: None,
+                source: SourceChoice::Auto,
+                event: self.event,
+                jitter: None,
+                seed: None,
+                delivery: Delivery::Nmi,
+            },
+            work: WorkArgs {
+                units: Some(self.units),
+                workload: self.workload.clone(),
+                samples: None,
+            },
             machine: self.machine.clone(),
-            memory: self.memory,
-            // What it holds is a few words for each event.
-            ring: Some(*Settings::RING_BYTES.start()),
-            iso: None,
-            firmware: None,
+            boot: BootArgs {
+                memory: self.memory,
+                // What it holds is a few words for each event.
+                ring: Some(*Settings::RING_BYTES.start()),
+                iso: None,
+                firmware: None,
+            },
             timeout: self.timeout,
             time_limit: self.time_limit,
             output: self.output.clone(),
-            format: self.format(),
+            format: self.shown.format(),
             aim: None,
             self_test: None,
         }

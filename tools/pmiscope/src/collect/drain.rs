@@ -21,7 +21,7 @@ const CHUNK_AGE: Duration = Duration::from_millis(500);
 
 /// Follows the rings of all cores.
 pub struct Collector<'memory> {
-    shared: Region<'memory>,
+    region: Region<'memory>,
     cores: Vec<Core<'memory>>,
     flushed: Instant,
 }
@@ -35,24 +35,24 @@ struct Core<'memory> {
 }
 
 impl<'memory> Collector<'memory> {
-    /// Follows the rings of `shared`.
+    /// Follows the rings of `region`.
     #[must_use]
-    pub fn new(shared: Region<'memory>) -> Self {
-        let cores = (0..shared.cores()).map(|core| Core {
-            reader: shared.reader(core),
+    pub fn new(region: Region<'memory>) -> Self {
+        let cores = (0..region.cores()).map(|core| Core {
+            reader: region.reader(core),
             words: Vec::new(),
             samples: 0,
             corrupt_at: None,
         });
         Self {
             cores: cores.collect(),
-            shared,
+            region,
             flushed: Instant::now(),
         }
     }
 
-    /// Takes what is whole in the rings, and writes what has become enough for
-    /// a chunk; gives how many records it took.
+    /// Moves whole records out of the rings, and writes chunks that are full. Returns the
+    /// number of records moved.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl<'memory> Collector<'memory> {
         Ok(taken)
     }
 
-    /// Writes all that was taken.
+    /// Writes all records that were moved.
     ///
     /// # Errors
     ///
@@ -83,41 +83,40 @@ impl<'memory> Collector<'memory> {
             .try_for_each(|(number, core)| core.write(number, profile))
     }
 
-    /// The samples that were taken so far.
+    /// The number of samples so far.
     #[must_use]
     pub fn samples(&self) -> u64 {
         self.cores.iter().map(|core| core.samples).sum()
     }
 
-    /// The records that did not fit into the rings so far.
+    /// The number of records so far that did not fit into the rings.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let cores = 0..self.shared.cores();
-        cores.map(|core| self.shared.control(core).lost()).sum()
+        let cores = 0..self.region.cores();
+        cores.map(|core| self.region.control(core).lost()).sum()
     }
 
-    /// Whether the run was asked to stop, and can be started again.
+    /// Returns true if the run was stopped and can be started again.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.shared.state() == RunState::Paused
+        self.region.state() == RunState::Paused
     }
 
     /// Where requests to the kernel go.
     #[must_use]
     pub fn mailbox(&self) -> Mailbox<'_> {
-        Mailbox::new(self.shared.mailbox())
+        Mailbox::new(self.region.mailbox())
     }
 
-    /// Each core's counters.
     #[must_use]
     pub fn counters(&self) -> Vec<CoreEnd> {
         let ends = (0..).zip(&self.cores).map(|(number, core)| {
-            let counters = self.shared.counters(number);
+            let counters = self.region.counters(number);
             CoreEnd {
                 apic_id: counters.apic_id.load(Ordering::Relaxed),
                 taken: counters.taken.load(Ordering::Relaxed),
                 stored: counters.stored.load(Ordering::Relaxed),
-                lost: self.shared.control(number).lost(),
+                lost: self.region.control(number).lost(),
                 unclaimed: counters.unclaimed.load(Ordering::Relaxed),
                 nested: counters.nested.load(Ordering::Relaxed),
                 late: counters.late.load(Ordering::Relaxed),
@@ -131,8 +130,8 @@ impl<'memory> Collector<'memory> {
 }
 
 impl Core<'_> {
-    /// Takes records until there is none or until they are enough for a chunk:
-    /// a fast core does not keep the others waiting.
+    /// Moves records until there is none or a chunk is full, so that a fast core does not
+    /// keep the others waiting.
     fn drain(&mut self) -> u64 {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
@@ -144,7 +143,7 @@ impl Core<'_> {
                     self.words.extend_from_slice(&record[..words]);
                 }
                 Ok(None) => break,
-                // What follows cannot be told apart any more: this ring is over.
+                // Where the next record starts is not known: nothing more is read from this ring.
                 Err(corrupt) => {
                     self.corrupt_at = Some(corrupt.position);
                     break;

@@ -10,24 +10,29 @@ use rustix::io::Errno;
 
 use super::Mapping;
 
-/// The rings.
-pub type Found<'memory> = (Region<'memory>, Description);
+/// What is found in a guest's memory.
+pub enum Search<'memory> {
+    /// No page looks like a region.
+    Nothing,
+    /// The region, and what it says of the run.
+    Found(Region<'memory>, Box<Description>),
+    /// A region whose kernel refuses the run, for this reason.
+    Refused(String),
+    /// A page looks like a region that cannot be read.
+    Unreadable(RegionError),
+}
 
-/// Looks for the rings in all pages of the file that were ever written to. The
-/// others are holes: to look at one would make it a page.
+/// Looks for the region in all pages of the file that were ever written to. The
+/// others are holes: reading one would allocate it.
 ///
-/// Something that only looks like rings (the magic is a constant in the kernel's
-/// image, too) is passed over, if there are real ones behind it.
+/// A page that only looks like a region (the magic is a constant in the kernel's
+/// image, too) is passed over if there is a real one behind it.
 ///
 /// # Errors
 ///
-/// Those of asking the file system for holes; and as the inner error why what
-/// looks like rings cannot be read.
-pub fn find<'memory>(
-    file: &File,
-    memory: &'memory Mapping,
-) -> io::Result<Result<Option<Found<'memory>>, RegionError>> {
-    let mut refused = None;
+/// Those of asking the file system for holes.
+pub fn find<'memory>(file: &File, memory: &'memory Mapping) -> io::Result<Search<'memory>> {
+    let mut search = Search::Nothing;
     let mut at = 0;
     loop {
         let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
@@ -42,12 +47,19 @@ pub fn find<'memory>(
         };
         for offset in (start..end_page).step_by(PAGE) {
             match memory.open(offset) {
-                Ok(found) => return Ok(Ok(Some(found))),
+                Ok((region, description)) => {
+                    return Ok(Search::Found(region, Box::new(description)));
+                }
                 Err(RegionError::Magic) => {}
-                Err(other) => refused = Some(other),
+                Err(RegionError::Refused) => {
+                    if let Some(reason) = memory.refusal(offset) {
+                        return Ok(Search::Refused(reason));
+                    }
+                }
+                Err(other) => search = Search::Unreadable(other),
             }
         }
         at = end;
     }
-    Ok(refused.map_or(Ok(None), Err))
+    Ok(search)
 }

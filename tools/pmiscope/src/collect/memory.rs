@@ -16,8 +16,7 @@ use thiserror::Error;
 use crate::units::size;
 
 /// A file that QEMU can open.
-pub struct GuestFile {
-    /// The file.
+pub struct InheritedFile {
     pub file: File,
     /// Its name in a process that this one starts.
     pub path: PathBuf,
@@ -28,18 +27,17 @@ pub struct GuestFile {
 #[error(
     "no room for a file of {} for the guest's memory ({}): free some, set TMPDIR to a folder that has it, or ask for less by --memory, --ring or --smp",
     size(*.bytes),
-    .tried.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    .attempts.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 )]
-pub struct NoRoom {
-    /// What is needed.
+pub struct NoRoomError {
     pub bytes: u64,
-    /// Where it was tried, and what came of it.
-    pub tried: Vec<Tried>,
+    /// The folders that were tried, with the problem of each.
+    pub attempts: Vec<Attempt>,
 }
 
 /// A folder that has no room.
 #[derive(Debug)]
-pub struct Tried {
+pub struct Attempt {
     folder: PathBuf,
     problem: Problem,
 }
@@ -50,7 +48,7 @@ enum Problem {
     Error(io::Error),
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let folder = self.folder.display();
         match &self.problem {
@@ -65,25 +63,25 @@ impl fmt::Display for Tried {
 ///
 /// # Errors
 ///
-/// [`NoRoom`] says where it was tried.
-pub fn guest_memory(bytes: u64) -> Result<GuestFile, NoRoom> {
+/// No folder has room; the message names those that were tried.
+pub fn guest_memory(bytes: u64) -> Result<InheritedFile, NoRoomError> {
     let mut folders = vec![
         PathBuf::from("/dev/shm"),
         env::temp_dir(),
         PathBuf::from("/tmp"),
     ];
     folders.dedup();
-    let mut tried = Vec::new();
+    let mut attempts = Vec::new();
     for folder in folders {
         match file_in(&folder, bytes) {
             Ok(file) => return Ok(file),
-            Err(problem) => tried.push(Tried { folder, problem }),
+            Err(problem) => attempts.push(Attempt { folder, problem }),
         }
     }
-    Err(NoRoom { bytes, tried })
+    Err(NoRoomError { bytes, attempts })
 }
 
-fn file_in(folder: &Path, bytes: u64) -> Result<GuestFile, Problem> {
+fn file_in(folder: &Path, bytes: u64) -> Result<InheritedFile, Problem> {
     let room = rustix::fs::statvfs(folder).map_err(|error| Problem::Error(error.into()))?;
     let free = room.f_bavail.saturating_mul(room.f_frsize);
     // The file is sparse: a guest that touches what is not there is killed.
@@ -100,13 +98,13 @@ fn file_in(folder: &Path, bytes: u64) -> Result<GuestFile, Problem> {
 /// # Errors
 ///
 /// Those of making a temporary file.
-pub fn log_file() -> io::Result<GuestFile> {
+pub fn log_file() -> io::Result<InheritedFile> {
     inherited(tempfile::tempfile()?)
 }
 
-/// Lets the processes that are started have the file, under the same number.
-fn inherited(file: File) -> io::Result<GuestFile> {
+/// Lets child processes inherit the file, under the same number.
+fn inherited(file: File) -> io::Result<InheritedFile> {
     rustix::io::fcntl_setfd(&file, FdFlags::empty())?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Ok(GuestFile { file, path })
+    Ok(InheritedFile { file, path })
 }

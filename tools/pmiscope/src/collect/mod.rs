@@ -12,6 +12,6 @@ mod memory;
 pub mod system;
 
 pub use drain::Collector;
-pub use find::{Found, find};
-pub use memory::{GuestFile, NoRoom, guest_memory, log_file};
+pub use find::{Search, find};
+pub use memory::{InheritedFile, guest_memory, log_file};
 pub use system::Mapping;

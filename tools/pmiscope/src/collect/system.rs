@@ -26,7 +26,7 @@ impl Mapping {
         MmapOptions::new().len(bytes).map_raw(file).map(Self)
     }
 
-    /// The block of rings at `offset`.
+    /// The region at `offset`.
     ///
     /// # Errors
     ///
@@ -36,21 +36,36 @@ impl Mapping {
     ///
     /// If the offset is no multiple of a page, or not within the memory.
     pub fn open(&self, offset: usize) -> Result<(Region<'_>, Description), RegionError> {
+        // SAFETY: condition 1: the bytes lie in the mapping, which is readable and
+        // writable and lives as long as `self`, so as long as what is returned; the
+        // file has no name, so that nobody but this tool and its QEMU can shorten it,
+        // and neither does. Condition 2: this module gives out no reference to the
+        // bytes other than this.
+        unsafe { Region::open(self.from(offset)) }
+    }
+
+    /// Why the kernel refuses the run, if it says so in a region at `offset`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::open`].
+    pub fn refusal(&self, offset: usize) -> Option<String> {
+        // SAFETY: as in `open`.
+        let reason = unsafe { Region::refusal_in(self.from(offset)) };
+        reason.map(|reason| reason.as_str().to_owned())
+    }
+
+    /// The bytes from `offset` on.
+    fn from(&self, offset: usize) -> NonNull<[u8]> {
         let rest = self.0.len().checked_sub(offset).expect("offset in memory");
         let start = self.0.as_mut_ptr().wrapping_add(offset);
         let start = NonNull::new(start).expect("a mapping is not at address 0");
-        let memory = NonNull::slice_from_raw_parts(start, rest);
-        // SAFETY: condition 1: `start` and the `rest` bytes behind it lie in the
-        // mapping, which is readable and writable and lives as long as `self`, so
-        // as long as what is returned; the file has no name, so that nobody but
-        // this tool and its QEMU can shorten it, and neither does. Condition 2:
-        // this module gives out no reference to the bytes other than this.
-        unsafe { Region::open(memory) }
+        NonNull::slice_from_raw_parts(start, rest)
     }
 }
 
-/// Has the kernel kill the command's process when the thread that starts it
-/// ends: a tool that is killed leaves no guest behind.
+/// Asks Linux to kill the command's process when the thread that starts it ends: a tool
+/// that is killed leaves no guest behind.
 pub fn die_with_parent(command: &mut Command) {
     let set = || {
         let kill = Some(rustix::process::Signal::KILL);

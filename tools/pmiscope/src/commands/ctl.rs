@@ -1,4 +1,4 @@
-//! `ctl`: tells a run that goes on what to do.
+//! `ctl`: controls a run while it samples.
 
 use anyhow::Result;
 use profiler::contract::mailbox::Request;
@@ -8,7 +8,6 @@ use crate::cli::{CtlArgs, CtlCommand};
 use crate::control::{self, Command};
 use crate::exit::Exit;
 
-/// `pmiscope ctl`.
 pub(super) fn run(arguments: &CtlArgs) -> Result<Exit> {
     let command = match &arguments.command {
         CtlCommand::Status => Command::Status,

@@ -2,17 +2,16 @@
 
 use anyhow::{Context as _, Result};
 
-use super::survey::{Surveyed, boot, emulator, survey};
-use super::{because, print};
-use crate::cli::SurveyArgs;
+use super::capabilities::{Probed, boot, emulator, probe};
+use super::{print, with_reason};
+use crate::capabilities::json;
+use crate::cli::CapabilitiesArgs;
 use crate::doctor::{Diagnosis, Finding, guest, host};
 use crate::exit::Exit;
 use crate::qemu::Qemu;
 use crate::report::text::outcome_name;
-use crate::survey::json;
 
-/// `pmiscope doctor`.
-pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
+pub(super) fn doctor(arguments: &CapabilitiesArgs) -> Result<Exit> {
     let (choice, pmu) = emulator(arguments)?;
     let qemu = Qemu::find(&choice);
     let mut findings = host::qemu(&qemu);
@@ -28,9 +27,9 @@ pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
     if let Err(problem) = &boot {
         findings.push(Finding::problem("kernel", format!("{problem:#}")));
     }
-    let surveyed = match (&qemu, boot) {
-        (Ok(qemu), Ok(boot)) => match survey((qemu, pmu), boot, arguments) {
-            Ok(surveyed) => Some(surveyed),
+    let probed = match (&qemu, boot) {
+        (Ok(qemu), Ok(boot)) => match probe((qemu, pmu), boot, arguments) {
+            Ok(probed) => Some(probed),
             Err(problem) => {
                 findings.push(Finding::problem("machine", format!("{problem:#}")));
                 None
@@ -39,37 +38,39 @@ pub(super) fn doctor(arguments: &SurveyArgs) -> Result<Exit> {
         _ => None,
     };
     let mut log = Vec::new();
-    if let Some(surveyed) = &surveyed {
-        findings.push(booted(surveyed, arguments));
-        findings.extend(guest::findings(&surveyed.survey, &host));
-        if !surveyed.is_whole() {
-            log.clone_from(&surveyed.log);
+    if let Some(probed) = &probed {
+        findings.push(booted(probed, arguments));
+        findings.extend(guest::findings(&probed.capabilities, &host));
+        if !probed.is_whole() {
+            log.clone_from(&probed.ended.log);
         }
     }
     let diagnosis = Diagnosis {
-        possible: surveyed
+        possible: probed
             .as_ref()
-            .is_some_and(|surveyed| surveyed.is_whole() && guest::is_possible(&surveyed.survey)),
+            .is_some_and(|probed| probed.is_whole() && guest::is_possible(&probed.capabilities)),
         findings,
         log,
-        survey: surveyed
+        survey: probed
             .as_ref()
-            .map(|surveyed| json::Surveyed::from(&surveyed.survey)),
+            .map(|probed| json::Document::from(&probed.capabilities)),
     };
-    let text = match arguments.json {
-        true => crate::report::pretty(&diagnosis)?,
-        false => diagnosis.text(),
+    let text = if arguments.json {
+        crate::report::pretty(&diagnosis)?
+    } else {
+        diagnosis.text()
     };
     print(&text).context("cannot write the findings")?;
-    Ok(match diagnosis.possible {
-        true => Exit::Success,
-        false => Exit::Failure,
+    Ok(if diagnosis.possible {
+        Exit::Success
+    } else {
+        Exit::Failure
     })
 }
 
-/// How the guest did.
-fn booted(surveyed: &Surveyed, arguments: &SurveyArgs) -> Finding {
-    if surveyed.is_whole() {
+/// The finding about the kernel's boot.
+fn booted(probed: &Probed, arguments: &CapabilitiesArgs) -> Finding {
+    if probed.is_whole() {
         let cores = crate::units::counted(arguments.machine.smp.into(), "core");
         let says = format!(
             "the kernel boots, {cores}, --mode {}",
@@ -79,8 +80,8 @@ fn booted(surveyed: &Surveyed, arguments: &SurveyArgs) -> Finding {
     }
     let says = format!(
         "the kernel has not surveyed the machine: {}{}",
-        outcome_name(surveyed.outcome),
-        because(&surveyed.message)
+        outcome_name(probed.ended.end.outcome),
+        with_reason(&probed.ended.end.message)
     );
     let remedy = "see the end of its log; `make build` makes the kernel and the loader that belong to this tool";
     Finding::problem("kernel", says).with(remedy)

@@ -2,36 +2,37 @@
 
 use anyhow::{Context as _, Result};
 
+use super::capabilities::{boot, emulator, probe};
 use super::run::plan::may_accelerate;
-use super::survey::{boot, emulator, survey};
-use super::{because, print};
-use crate::cli::SurveyArgs;
+use super::{print, with_reason};
+use crate::capabilities::{json, list};
+use crate::cli::CapabilitiesArgs;
 use crate::exit::Exit;
 use crate::qemu::Qemu;
 use crate::report::text::outcome_name;
-use crate::survey::{json, list};
 
-/// `pmiscope list`.
-pub(super) fn list(arguments: &SurveyArgs) -> Result<Exit> {
+pub(super) fn list(arguments: &CapabilitiesArgs) -> Result<Exit> {
     let boot = boot(arguments)?;
     let (choice, pmu) = emulator(arguments)?;
     let qemu = Qemu::find(&choice)?;
     may_accelerate(arguments.machine.mode, &qemu)?;
-    let surveyed = survey((&qemu, pmu), boot, arguments)?;
-    if !surveyed.is_whole() {
+    let probed = probe((&qemu, pmu), boot, arguments)?;
+    if !probed.is_whole() {
+        let end = &probed.ended.end;
         eprintln!(
             "pmiscope: no list: {}{}; pmiscope doctor says what there is",
-            outcome_name(surveyed.outcome),
-            because(&surveyed.message)
+            outcome_name(end.outcome),
+            with_reason(&end.message)
         );
-        return Ok(match surveyed.outcome.into() {
+        return Ok(match end.outcome.into() {
             Exit::Success => Exit::Failure,
             exit => exit,
         });
     }
-    let text = match arguments.json {
-        true => crate::report::pretty(&json::Surveyed::from(&surveyed.survey))?,
-        false => list::text(&surveyed.survey),
+    let text = if arguments.json {
+        crate::report::pretty(&json::Document::from(&probed.capabilities))?
+    } else {
+        list::text(&probed.capabilities)
     };
     print(&text).context("cannot write the list")?;
     Ok(Exit::Success)

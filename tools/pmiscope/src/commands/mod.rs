@@ -1,11 +1,11 @@
 //! The subcommands.
 
+mod capabilities;
 mod ctl;
 mod doctor;
 mod list;
 mod run;
 mod show;
-mod survey;
 mod verify;
 
 use std::io::{self, Write as _};
@@ -17,11 +17,11 @@ use crate::exit::Exit;
 ///
 /// # Errors
 ///
-/// What could not be done, with what to do about it.
+/// A message that says what failed and what to do about it.
 pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
-        Command::Stat(arguments) => run::stat::stat(arguments),
+        Command::Stat(arguments) => run::stat(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),
@@ -33,15 +33,14 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
 }
 
 /// A message behind what it explains, if there is one.
-fn because(message: &str) -> String {
+fn with_reason(message: &str) -> String {
     match message {
         "" => String::new(),
         message => format!(": {message}"),
     }
 }
 
-/// Prints to the standard output. A reader that has seen enough (`| head`) is no
-/// error.
+/// Prints to the standard output. A reader that closes the pipe (`| head`) is no error.
 fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

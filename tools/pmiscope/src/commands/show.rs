@@ -1,7 +1,7 @@
 //! `report`, `flamegraph` and `export`: what reads a profile.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -11,20 +11,21 @@ use crate::exit::Exit;
 use crate::flame::{self, Root};
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
-use crate::report::{self, Options, Report, Selection};
+use crate::report::warnings::{Warning, warnings};
+use crate::report::{self, Options, Report, Selection, SortBy, Tally};
 use crate::symbols::{self, BuildId, Symbols};
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
 
 /// A profile with its symbols.
-struct Opened {
+struct LoadedProfile {
     profile: Profile,
     symbols: Symbols,
 }
 
-impl Opened {
-    /// Reads a profile and its symbols; says what is not whole.
+impl LoadedProfile {
+    /// Reads a profile and its symbols, and says what is not whole.
     fn new(arguments: &ProfileArgs) -> Result<Self> {
         let path = &arguments.profile;
         let profile = open(path)?;
@@ -34,7 +35,7 @@ impl Opened {
             None => embedded_symbols(&profile)
                 .with_context(|| format!("{}: the kernel in it", path.display()))?,
         };
-        say_incomplete(&profile, path);
+        warn_incomplete(&profile, path);
         Ok(Self { profile, symbols })
     }
 
@@ -45,30 +46,107 @@ impl Opened {
             .transpose()
     }
 
+    /// Counts samples, and says what makes them misleading.
+    fn count(self, selection: Selection) -> CountedProfile {
+        let Self { profile, symbols } = self;
+        let tally = Tally::new(&profile, symbols.callers(), selection);
+        let warnings = warnings(&profile, &tally, &symbols);
+        for warning in &warnings {
+            eprintln!("pmiscope: warning: {warning}");
+        }
+        CountedProfile {
+            has_names: !warnings.iter().any(Warning::loses_all_names),
+            profile,
+            symbols,
+            tally,
+        }
+    }
+
     fn exit(&self) -> Exit {
-        match self.profile.incomplete() {
-            None => Exit::Success,
-            Some(_) => Exit::Incomplete,
+        if self.profile.incomplete().is_none() {
+            Exit::Success
+        } else {
+            Exit::Incomplete
+        }
+    }
+}
+
+/// A profile whose samples are counted: once for all that is shown of it.
+struct CountedProfile {
+    profile: Profile,
+    symbols: Symbols,
+    tally: Tally,
+    /// False if the symbols are of no use for any sample.
+    has_names: bool,
+}
+
+impl CountedProfile {
+    fn print_report(
+        &mut self,
+        format: ReportFormat,
+        sort: SortBy,
+        top: Option<usize>,
+    ) -> Result<()> {
+        let top = match format {
+            ReportFormat::Text => Some(top.unwrap_or(TOP)),
+            ReportFormat::Json => top,
+        };
+        let options = Options { sort, top };
+        let report = Report::new(&self.profile, &self.tally, &mut self.symbols, options);
+        let text = match format {
+            ReportFormat::Text => report::text::text(&report, sort),
+            ReportFormat::Json => report::json(&report)?,
+        };
+        print(&text).context("cannot write the report")
+    }
+
+    fn folded(&mut self, root: Option<Root>) -> Vec<String> {
+        flame::folded(&self.profile, &self.tally, &mut self.symbols, root)
+    }
+
+    fn draw(&mut self, root: Option<Root>, output: &Path) -> Result<()> {
+        let event = self.tally.selection.event;
+        let folded = self.folded(root);
+        if folded.is_empty() {
+            match event {
+                None => bail!("the profile has no samples to draw"),
+                Some(_) => bail!("the event has no samples to draw"),
+            }
+        }
+        let mut picture = Vec::new();
+        flame::draw(&self.profile, &folded, event, &mut picture)
+            .context("cannot draw the flame graph")?;
+        write(
+            output,
+            &String::from_utf8(picture).context("the flame graph is no text")?,
+        )
+    }
+
+    fn exit(&self) -> Exit {
+        if self.has_names && self.profile.incomplete().is_none() {
+            Exit::Success
+        } else {
+            Exit::Incomplete
         }
     }
 }
 
 /// Says what of a profile is not whole, if anything is not.
-pub(super) fn say_incomplete(profile: &Profile, path: &Path) {
+pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
     if let Some(incomplete) = profile.incomplete() {
         eprintln!("pmiscope: {} is incomplete: {incomplete}", path.display());
     }
 }
 
 /// The symbols that are in the profile itself.
-fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::BadElf> {
+fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::ElfError> {
     match &profile.kernel {
         Some(elf) => Symbols::new(elf),
         None => Ok(Symbols::without_elf()),
     }
 }
 
-/// The content of another file, if it is the profile's kernel.
+/// Reads another ELF file and checks that it is the profile's kernel.
 pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<Vec<u8>> {
     let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let wanted = BuildId(profile.description.build_id);
@@ -85,58 +163,29 @@ pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<
     Ok(bytes)
 }
 
-/// `pmiscope report`.
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
-    let mut opened = Opened::new(&arguments.profile)?;
-    let cores = opened.profile.cores();
-    if let Some(core) = arguments.core.filter(|&core| core >= cores) {
+    let loaded = LoadedProfile::new(&arguments.profile)?;
+    let cores = loaded.profile.cores();
+    let core = arguments.core;
+    if let Some(core) = core.filter(|&core| core >= cores) {
         bail!(
             "there is no core {core}: the profile has cores 0 to {}",
             cores - 1
         );
     }
-    let event = opened.event(arguments.event.as_deref())?;
-    if Counts::are_in(&opened.profile.description) {
+    let event = loaded.event(arguments.event.as_deref())?;
+    if Counts::are_in(&loaded.profile.description) {
         let selection = counts::Selection {
-            core: arguments.core,
+            core,
             event,
             per_core: arguments.per_core,
         };
-        print_counts(&opened.profile, arguments.format, selection)?;
-        return Ok(opened.exit());
+        print_counts(&loaded.profile, arguments.format, selection)?;
+        return Ok(loaded.exit());
     }
-    let options = Options {
-        selection: Selection {
-            core: arguments.core,
-            event,
-        },
-        sort: arguments.sort,
-        top: arguments.top,
-    };
-    print_report(
-        &opened.profile,
-        &mut opened.symbols,
-        arguments.format,
-        options,
-    )?;
-    Ok(opened.exit())
-}
-
-fn print_report(
-    profile: &Profile,
-    symbols: &mut Symbols,
-    format: ReportFormat,
-    mut options: Options,
-) -> Result<()> {
-    if format == ReportFormat::Text {
-        options.top = Some(options.top.unwrap_or(TOP));
-    }
-    let report = Report::new(profile, symbols, options);
-    let text = match format {
-        ReportFormat::Text => report::text::text(&report, options.sort),
-        ReportFormat::Json => report::json(&report)?,
-    };
-    print(&text).context("cannot write the report")
+    let mut counted = loaded.count(Selection { core, event });
+    counted.print_report(arguments.format, arguments.sort, arguments.top)?;
+    Ok(counted.exit())
 }
 
 /// Prints what a run has counted.
@@ -153,55 +202,26 @@ pub(super) fn print_counts(
     print(&text).context("cannot write the report")
 }
 
-/// `pmiscope flamegraph`.
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
-    let mut opened = Opened::new(&arguments.profile)?;
-    let event = opened.event(arguments.event.as_deref())?;
-    draw(
-        &opened.profile,
-        &mut opened.symbols,
-        (arguments.by, event),
-        &arguments.output,
-    )?;
-    Ok(opened.exit())
+    let loaded = LoadedProfile::new(&arguments.profile)?;
+    let event = loaded.event(arguments.event.as_deref())?;
+    let mut counted = loaded.count(Selection { core: None, event });
+    counted.draw(arguments.by, &arguments.output)?;
+    Ok(counted.exit())
 }
 
-fn draw(
-    profile: &Profile,
-    symbols: &mut Symbols,
-    (by, event): (Option<Root>, Option<u8>),
-    output: &Path,
-) -> Result<()> {
-    let folded = flame::folded(profile, symbols, by, event);
-    if folded.is_empty() {
-        match event {
-            None => bail!("the profile has no samples to draw"),
-            Some(_) => bail!("the event has no samples to draw"),
-        }
-    }
-    let mut picture = Vec::new();
-    flame::draw(profile, &folded, event, &mut picture).context("cannot draw the flame graph")?;
-    write(
-        output,
-        &String::from_utf8(picture).context("the flame graph is no text")?,
-    )
-}
-
-/// `pmiscope export`.
 pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
-    let mut opened = Opened::new(&arguments.profile)?;
-    let event = opened.event(arguments.event.as_deref())?;
+    let loaded = LoadedProfile::new(&arguments.profile)?;
+    let event = loaded.event(arguments.event.as_deref())?;
+    let mut counted = loaded.count(Selection { core: None, event });
     let text = match arguments.format {
         ExportFormat::Folded => {
-            let lines = flame::folded(&opened.profile, &mut opened.symbols, arguments.by, event);
-            lines
-                .into_iter()
-                .map(|line| line + "\n")
-                .collect::<String>()
+            let lines = counted.folded(arguments.by).into_iter();
+            lines.map(|line| line + "\n").collect::<String>()
         }
     };
     write(&arguments.output, &text)?;
-    Ok(opened.exit())
+    Ok(counted.exit())
 }
 
 /// Writes a file, or to the standard output for `-`.
@@ -218,16 +238,27 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
     Profile::read(bytes).with_context(|| format!("{}", path.display()))
 }
 
-/// What `run` shows at its end: the report, and the flame graph beside it, whose
-/// path is given if there was anything to draw.
-pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<Option<std::path::PathBuf>> {
+/// What `run` has shown at its end.
+pub(super) struct ShownRun {
+    /// The flame graph, if there was anything to draw.
+    pub(super) picture: Option<PathBuf>,
+    /// False if the symbols are of no use for any sample.
+    pub(super) has_names: bool,
+}
+
+/// Shows a run at its end: the report, and the flame graph beside the profile.
+pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<ShownRun> {
     let profile = open(path)?;
-    let mut symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
-    print_report(&profile, &mut symbols, format, Options::default())?;
-    let picture = path.with_extension("svg");
-    if profile.records() == 0 {
-        return Ok(None);
+    let symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
+    let loaded = LoadedProfile { profile, symbols };
+    let mut counted = loaded.count(Selection::default());
+    counted.print_report(format, SortBy::default(), None)?;
+    let picture = (counted.profile.records() > 0).then(|| path.with_extension("svg"));
+    if let Some(picture) = &picture {
+        counted.draw(None, picture)?;
     }
-    draw(&profile, &mut symbols, (None, None), &picture)?;
-    Ok(Some(picture))
+    Ok(ShownRun {
+        picture,
+        has_names: counted.has_names,
+    })
 }

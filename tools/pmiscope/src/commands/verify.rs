@@ -5,16 +5,15 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
-use super::show::{checked_elf, say_incomplete};
+use super::show::{checked_elf, warn_incomplete};
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
 use crate::profile::Profile;
 use crate::symbols::Symbols;
 use crate::units::grouped;
 use crate::verify::report::Report;
-use crate::verify::{NotVerifiable, verify};
+use crate::verify::{VerifyError, verify};
 
-/// `pmiscope verify`.
 pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let path = &arguments.profile.profile;
     let name = || path.display().to_string();
@@ -25,12 +24,12 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
         None => profile
             .kernel
             .take()
-            .ok_or(NotVerifiable::NoKernel)
+            .ok_or(VerifyError::NoKernel)
             .with_context(name)?,
     };
     let mut symbols = Symbols::new(&elf).with_context(name)?;
     let found = verify(&profile, &elf, &symbols, arguments.examples).with_context(name)?;
-    say_incomplete(&profile, path);
+    warn_incomplete(&profile, path);
     let report = Report::new(&profile, &found, &mut symbols);
     let text = match arguments.format {
         ReportFormat::Text => report.text(),

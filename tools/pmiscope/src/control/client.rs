@@ -10,10 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use super::{Command, directory};
 
 /// How long a run may take to answer, which says itself if its kernel does not.
-const PATIENCE: Duration = Duration::from_secs(150);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Sends `command` to the run of process `pid`, or to the only one that there is. Gives
-/// what it says.
+/// Sends `command` to the run of process `pid`, or to the only run. Returns its answer.
 ///
 /// # Errors
 ///
@@ -31,7 +30,7 @@ pub fn send(pid: Option<u32>, command: &Command) -> Result<String> {
 }
 
 fn ask(stream: &mut UnixStream, command: &Command) -> io::Result<String> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     writeln!(stream, "{command}")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;

@@ -1,4 +1,4 @@
-//! Runs that go on: how `pmiscope ctl` finds one, and how `pmiscope run` listens.
+//! Control of a run: how `pmiscope ctl` finds one, and how `pmiscope run` listens.
 //!
 //! A run listens on a socket that is named by its process, in a directory that is the
 //! user's own. A client sends a line, [`Command`], and gets one back: `ok`, perhaps with
@@ -24,9 +24,9 @@ use profiler::pmu::event::EventList;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(clippy::large_enum_variant)] // one at a time
 pub enum Command {
-    /// To know how the run stands.
+    /// Asks for the state of the run.
     Status,
-    /// Something that the kernel does.
+    /// A request to the kernel.
     Request(Request),
 }
 
@@ -62,7 +62,7 @@ impl Command {
     }
 }
 
-/// Where this user's runs listen; made if it is not there.
+/// The directory of this user's sockets; created if it is missing.
 fn directory() -> io::Result<PathBuf> {
     let uid = rustix::process::getuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -74,7 +74,7 @@ fn directory() -> io::Result<PathBuf> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    // Somebody else may have made it, for us to write there.
+    // Another user may have made it, as a trap.
     let found = fs::symlink_metadata(&directory)?;
     if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
         return Err(io::Error::other(format!(

@@ -1,7 +1,7 @@
 //! The side of `pmiscope run`.
 //!
-//! Clients are served between two looks at the rings, which are not to wait for them:
-//! what one has said so far is kept from look to look until it is a whole line.
+//! Clients are served between two looks at the rings, and never waited for: what a client
+//! has sent is kept from look to look until it is a whole line.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -18,25 +18,25 @@ use super::{Command, directory};
 /// How long the kernel may take to answer. It waits for its cores itself, up to three times
 /// for 2.5 billion instructions if these are counted: some ten seconds each, or more where
 /// much else runs.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How long a client may take to say what it wants.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(5);
-/// Clients that are heard at a time. Others wait until there is room.
-const MOST_CLIENTS: usize = 16;
-/// Bytes of a line that are read. No command has so many.
-const MOST_BYTES: usize = 4096;
+const KERNEL_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a client may take to send its command.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most clients at a time. Others wait in the socket's queue.
+const MAX_CLIENTS: usize = 16;
+/// The most bytes of a line: longer than any command.
+const MAX_LINE_BYTES: usize = 4096;
 
-/// A run's ear. It is heard as long as this lives.
+/// Listens for `pmiscope ctl` clients until dropped.
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
-    /// Those that have not said what they want, as they came.
+    /// Clients whose command is not complete, in the order in which they came.
     clients: Vec<Client>,
-    /// The one that the kernel is to answer.
+    /// The client whose request the kernel has not answered.
     waiting: Option<Waiting>,
 }
 
-/// A client that has not said what it wants.
+/// A client whose command is not complete.
 struct Client {
     stream: UnixStream,
     since: Instant,
@@ -76,19 +76,19 @@ impl Server {
         })
     }
 
-    /// Takes what clients want and hands on what the kernel answers. `run` is there as
-    /// soon as the guest samples; `status` says how it stands.
+    /// Executes the clients' commands and passes on the kernel's answers. `run` is `None`
+    /// until the guest samples; `status` describes its state.
     pub fn serve(&mut self, run: Option<(Source, Mailbox<'_>)>, status: impl Fn() -> String) {
-        self.hand_on(run);
-        self.hear(Instant::now());
+        self.pass_answer(run);
+        self.read_clients(Instant::now());
         for client in mem::take(&mut self.clients) {
             let waits = self.answer(client, run, &status);
             self.clients.extend(waits);
         }
     }
 
-    /// Hands on what the kernel answers, or that it does not.
-    fn hand_on(&mut self, run: Option<(Source, Mailbox<'_>)>) {
+    /// Passes on the kernel's answer, or says that there is none in time.
+    fn pass_answer(&mut self, run: Option<(Source, Mailbox<'_>)>) {
         let Some(waiting) = self.waiting.take() else {
             return;
         };
@@ -96,7 +96,7 @@ impl Server {
         let said = match answer {
             Some(Answer::Done) => "ok".to_owned(),
             Some(Answer::Refused(reason)) => format!("no {}", reason.as_str()),
-            None if waiting.since.elapsed() < PATIENCE => {
+            None if waiting.since.elapsed() < KERNEL_TIMEOUT => {
                 self.waiting = Some(waiting);
                 return;
             }
@@ -105,9 +105,9 @@ impl Server {
         reply(waiting.stream, &said);
     }
 
-    /// Takes what clients have said by `now`, and forgets those that say nothing.
-    fn hear(&mut self, now: Instant) {
-        while self.clients.len() < MOST_CLIENTS
+    /// Reads what clients have sent by `now`, and drops those that send nothing.
+    fn read_clients(&mut self, now: Instant) {
+        while self.clients.len() < MAX_CLIENTS
             && let Ok((stream, _)) = self.listener.accept()
         {
             if stream.set_nonblocking(true).is_ok() {
@@ -118,10 +118,10 @@ impl Server {
                 });
             }
         }
-        self.clients.retain_mut(|client| client.hear(now));
+        self.clients.retain_mut(|client| client.receive(now));
     }
 
-    /// Does what a client wants, if it has said that. Gives back one that has not.
+    /// Executes a client's command if it is complete. Returns a client that has to wait.
     fn answer(
         &mut self,
         client: Client,
@@ -140,7 +140,7 @@ impl Server {
             (Some(Command::Request(_)), Some((source, _))) if source != Source::Pmu => {
                 format!("no it samples by {source}; only runs by the source pmu can be controlled")
             }
-            // The kernel takes one at a time. Whoever asked for this one may be gone by then.
+            // The kernel takes one at a time. The client of this one may be gone by then.
             (Some(Command::Request(_)), _) if self.waiting.is_some() => {
                 "no it is busy with another request: ask again".into()
             }
@@ -164,12 +164,12 @@ impl Server {
 }
 
 impl Client {
-    /// Takes what it has said by `now`; whether there is something to wait for.
-    fn hear(&mut self, now: Instant) -> bool {
+    /// Reads what the client has sent by `now`. Returns true if it is worth waiting for.
+    fn receive(&mut self, now: Instant) -> bool {
         if self.line().is_some() {
             return true;
         }
-        let mut bytes = [0; MOST_BYTES];
+        let mut bytes = [0; MAX_LINE_BYTES];
         match self.stream.read(&mut bytes) {
             Ok(0) => false,
             Ok(count) => {
@@ -177,16 +177,16 @@ impl Client {
                 true
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                now.duration_since(self.since) < CLIENT_PATIENCE
+                now.duration_since(self.since) < CLIENT_TIMEOUT
             }
             Err(_) => false,
         }
     }
 
-    /// What it wants, once that is a whole line, or too long for one.
+    /// The command, once it is a whole line or too long for one.
     fn line(&self) -> Option<String> {
         let end = self.said.iter().position(|&byte| byte == b'\n');
-        let end = end.or((self.said.len() >= MOST_BYTES).then_some(MOST_BYTES))?;
+        let end = end.or((self.said.len() >= MAX_LINE_BYTES).then_some(MAX_LINE_BYTES))?;
         let line = String::from_utf8_lossy(&self.said[..end]);
         Some(line.trim_end().to_owned())
     }
@@ -199,7 +199,7 @@ impl Drop for Server {
     }
 }
 
-/// Says it to a client, which may be gone.
+/// Sends an answer to a client, which may be gone.
 fn reply(mut stream: UnixStream, said: &str) {
     let _ = writeln!(stream, "{said}");
 }
@@ -296,17 +296,17 @@ mod tests {
     #[test]
     fn there_is_an_end_of_waiting_for_those_that_say_nothing() {
         let mut run = Run::new();
-        let silent = [(); MOST_CLIENTS].map(|()| run.client("st"));
+        let silent = [(); MAX_CLIENTS].map(|()| run.client("st"));
         let other = run.client("status\n");
         let now = Instant::now();
-        run.server.hear(now);
+        run.server.read_clients(now);
         let heard = run.server.clients.len();
-        assert_eq!(heard, MOST_CLIENTS, "clients that are heard");
+        assert_eq!(heard, MAX_CLIENTS, "clients that are heard");
         // They have said something then. From there on they have not.
         run.server
-            .hear(now + CLIENT_PATIENCE - Duration::from_millis(1));
+            .read_clients(now + CLIENT_TIMEOUT - Duration::from_millis(1));
         assert_eq!(told(&silent[0]), None);
-        run.server.hear(now + CLIENT_PATIENCE);
+        run.server.read_clients(now + CLIENT_TIMEOUT);
         for client in &silent {
             assert_eq!(told(client).as_deref(), Some(""), "the end");
         }
@@ -367,7 +367,7 @@ mod tests {
         let stop = run.client("stop\n");
         run.serve();
         let waiting = run.server.waiting.as_mut().unwrap();
-        waiting.since -= PATIENCE;
+        waiting.since -= KERNEL_TIMEOUT;
         run.serve();
         assert_eq!(
             told(&stop).as_deref(),
@@ -384,7 +384,7 @@ mod tests {
     #[test]
     fn what_is_no_command_is_refused() {
         let mut run = Run::new();
-        let long = "x".repeat(MOST_BYTES);
+        let long = "x".repeat(MAX_LINE_BYTES);
         for line in ["go\n", "\n", "period 0\n", "status now\n", &long] {
             let client = run.client(line);
             run.serve();

@@ -1,15 +1,15 @@
-//! What is found in the guest, by its survey.
+//! Findings in the guest, by the capabilities that it reports.
 
 use profiler::contract::capabilities::{Hpet, Reason};
 use profiler::format::{Clock, Delivery, Source};
 
 use super::Finding;
+use crate::capabilities::list::{of_cores, state};
+use crate::capabilities::{Attempt, Auto, Capabilities, name, pmu};
 use crate::qemu::HPET_TIMERS;
-use crate::survey::list::{of_cores, state};
-use crate::survey::{Survey, Tried, name, pmu};
 use crate::units::counted;
 
-/// What the host could give to a guest.
+/// What the host can offer to a guest.
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     /// Its processor has counters.
@@ -18,29 +18,29 @@ pub struct Host {
     pub has_kvm: bool,
 }
 
-/// Whether samples can be taken: a source is taken without being asked for by name.
+/// Returns true if samples can be taken: `--source auto` finds one.
 #[must_use]
-pub fn is_possible(survey: &Survey) -> bool {
-    let taken = |delivery| survey.auto(delivery).flatten().is_some();
+pub fn is_possible(capabilities: &Capabilities) -> bool {
+    let taken = |delivery| capabilities.auto(delivery).source().is_some();
     taken(Delivery::Nmi) || taken(Delivery::Irq)
 }
 
-/// What the survey says, as far as it came, and what could be better.
+/// The findings, as far as the guest has reported.
 #[must_use]
-pub fn findings(survey: &Survey, host: &Host) -> Vec<Finding> {
+pub fn findings(capabilities: &Capabilities, host: &Host) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(cpu_model(survey));
-    findings.extend(apic(survey));
-    findings.extend(clock(survey));
-    findings.extend(hpet(survey));
-    findings.extend(pmus(survey, host));
-    findings.extend(sources(survey));
-    findings.extend(auto(survey));
+    findings.extend(cpu_model(capabilities));
+    findings.extend(apic(capabilities));
+    findings.extend(clock(capabilities));
+    findings.extend(hpet(capabilities));
+    findings.extend(pmus(capabilities, host));
+    findings.extend(sources(capabilities));
+    findings.extend(auto(capabilities));
     findings
 }
 
-fn cpu_model(survey: &Survey) -> Option<Finding> {
-    let (identity, called) = survey.processor()?;
+fn cpu_model(capabilities: &Capabilities) -> Option<Finding> {
+    let (identity, called) = capabilities.processor()?;
     let mut says = format!("{}, {}", called.as_str(), name(identity.vendor));
     if let Some(hypervisor) = identity.hypervisor {
         says += &format!(", under {}", name(hypervisor));
@@ -48,21 +48,23 @@ fn cpu_model(survey: &Survey) -> Option<Finding> {
     Some(Finding::ok("cpu model", says))
 }
 
-fn apic(survey: &Survey) -> Option<Finding> {
-    let is_x2apic = survey.machine()?.is_x2apic;
-    let says = match is_x2apic {
-        true => "x2APIC: interrupts are controlled by MSRs",
-        false => "xAPIC: interrupts are controlled by memory",
+fn apic(capabilities: &Capabilities) -> Option<Finding> {
+    let is_x2apic = capabilities.machine()?.is_x2apic;
+    let says = if is_x2apic {
+        "x2APIC: interrupts are controlled by MSRs"
+    } else {
+        "xAPIC: interrupts are controlled by memory"
     };
     Some(Finding::ok("apic", says))
 }
 
-fn clock(survey: &Survey) -> Option<Finding> {
-    let rate = match survey.machine()?.has_invariant_tsc {
-        true => "CPUID promises a constant rate",
-        false => "CPUID promises no constant rate",
+fn clock(capabilities: &Capabilities) -> Option<Finding> {
+    let rate = if capabilities.machine()?.has_invariant_tsc {
+        "CPUID promises a constant rate"
+    } else {
+        "CPUID promises no constant rate"
     };
-    Some(match survey.clock()? {
+    Some(match capabilities.clock()? {
         Ok(Clock::Instructions) => {
             Finding::ok("clock", "instructions are counted: a run repeats exactly")
         }
@@ -76,11 +78,11 @@ fn clock(survey: &Survey) -> Option<Finding> {
     })
 }
 
-fn hpet(survey: &Survey) -> Option<Finding> {
-    let cores = survey.machine()?.cores;
+fn hpet(capabilities: &Capabilities) -> Option<Finding> {
+    let cores = capabilities.machine()?.cores;
     let Hpet {
         timers, messages, ..
-    } = match survey.hpet()? {
+    } = match capabilities.hpet()? {
         Ok(hpet) => hpet,
         Err(why) => return Some(Finding::note("hpet", format!("none: {}", why.as_str()))),
     };
@@ -103,9 +105,9 @@ fn hpet(survey: &Survey) -> Option<Finding> {
     Some(Finding::note("hpet", says).with(remedy))
 }
 
-fn pmus(survey: &Survey, host: &Host) -> Vec<Finding> {
+fn pmus(capabilities: &Capabilities, host: &Host) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for group in survey.pmus() {
+    for group in capabilities.pmus() {
         let of = of_cores(&group.cores);
         findings.push(match group.outcome {
             Err(why) => {
@@ -143,25 +145,29 @@ fn another_pmu(host: &Host) -> String {
     format!("{emulated}; `--mode kvm` has the host's own, but this one lacks {lacks}")
 }
 
-/// What to do about an APIC's timer that is as the manuals say.
+/// The remedy for an APIC timer that behaves as the manuals say.
 const NOT_AN_NMI: &str = "only an emulated APIC's timer can be an NMI; the source hpet takes its place, or --delivery irq";
 
 /// A finding for each source, both ways to interrupt in one.
-fn sources(survey: &Survey) -> Vec<Finding> {
-    let tried: Vec<Tried> = survey.tried().collect();
+fn sources(capabilities: &Capabilities) -> Vec<Finding> {
+    let attempts: Vec<Attempt> = capabilities.attempts().collect();
     let by_irq = |source: Source| {
-        let mut tried = tried.iter();
-        tried.find(|tried| tried.source == source && tried.delivery == Delivery::Irq)
+        let mut attempts = attempts.iter();
+        attempts.find(|attempt| attempt.source == source && attempt.delivery == Delivery::Irq)
     };
-    let is_alone = survey.machine().is_some_and(|machine| machine.cores == 1);
-    let by_nmi = tried.iter().filter(|tried| tried.delivery == Delivery::Nmi);
+    let is_alone = capabilities
+        .machine()
+        .is_some_and(|machine| machine.cores == 1);
+    let by_nmi = attempts
+        .iter()
+        .filter(|attempt| attempt.delivery == Delivery::Nmi);
     by_nmi
         .map(
-            |&Tried {
+            |&Attempt {
                  source, works: nmi, ..
              }| {
                 let why = |why: &Reason| why.as_str().to_owned();
-                let says = match (&nmi, by_irq(source).map(|tried| &tried.works)) {
+                let says = match (&nmi, by_irq(source).map(|attempt| &attempt.works)) {
                     (Ok(()), None) => format!("{source} works as NMI"),
                     (Ok(()), Some(Ok(()))) => format!("{source} works as NMI and as IRQ"),
                     (Ok(()), Some(Err(irq))) => {
@@ -185,7 +191,7 @@ fn sources(survey: &Survey) -> Vec<Finding> {
                         Finding::note("source", says).with("--smp 2 or more, for the source ipi")
                     }
                     (Err(_), Source::ApicTimer) => Finding::note("source", says).with(NOT_AN_NMI),
-                    // What there is to do stands by the device.
+                    // The remedy is that of the device.
                     (Err(_), _) => Finding::note("source", says),
                 }
             },
@@ -194,17 +200,19 @@ fn sources(survey: &Survey) -> Vec<Finding> {
 }
 
 /// What is taken without being asked for by name.
-fn auto(survey: &Survey) -> Option<Finding> {
-    let nmi = survey.auto(Delivery::Nmi)?;
-    let irq = survey.auto(Delivery::Irq).flatten();
+fn auto(capabilities: &Capabilities) -> Option<Finding> {
+    let irq = capabilities.auto(Delivery::Irq).source();
     let by_irq = irq.map(|source| format!("with --delivery irq it takes {source}"));
-    Some(match (nmi, by_irq) {
-        (Some(source), None) => Finding::ok("auto", format!("takes {source} as NMI")),
-        (Some(source), Some(by_irq)) => {
+    Some(match (capabilities.auto(Delivery::Nmi), by_irq) {
+        (Auto::Unknown, _) => return None,
+        (Auto::Takes(source), None) => Finding::ok("auto", format!("takes {source} as NMI")),
+        (Auto::Takes(source), Some(by_irq)) => {
             Finding::ok("auto", format!("takes {source} as NMI; {by_irq}"))
         }
-        (None, Some(by_irq)) => Finding::note("auto", format!("takes nothing as NMI; {by_irq}"))
-            .with("--delivery irq samples all but code with interrupts off"),
-        (None, None) => Finding::problem("auto", "no source works"),
+        (Auto::Nothing, Some(by_irq)) => {
+            Finding::note("auto", format!("takes nothing as NMI; {by_irq}"))
+                .with("--delivery irq samples all but code with interrupts off")
+        }
+        (Auto::Nothing, None) => Finding::problem("auto", "no source works"),
     })
 }

@@ -1,22 +1,22 @@
-//! What is found on the host: QEMU, the processor, KVM.
+//! Findings on the host: QEMU, the processor, KVM.
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
-use crate::qemu::{BadQemu, KVM_MACHINE, Qemu, Version};
+use crate::qemu::{KVM_MACHINE, Qemu, QemuError, Version};
 
 /// Which QEMU there is, and what it has.
 #[must_use]
-pub fn qemu(found: &Result<Qemu, BadQemu>) -> Vec<Finding> {
+pub fn qemu(found: &Result<Qemu, QemuError>) -> Vec<Finding> {
     let qemu = match found {
         Ok(qemu) => qemu,
         Err(problem) => {
             let message = problem.to_string();
-            let says = message.strip_suffix(BadQemu::REMEDY).unwrap_or(&message);
+            let says = message.strip_suffix(QemuError::REMEDY).unwrap_or(&message);
             let says = says.trim_end_matches([' ', ':']);
-            return vec![Finding::problem("qemu", says).with(BadQemu::REMEDY)];
+            return vec![Finding::problem("qemu", says).with(QemuError::REMEDY)];
         }
     };
     let Qemu {
@@ -35,7 +35,6 @@ pub fn qemu(found: &Result<Qemu, BadQemu>) -> Vec<Finding> {
     ]
 }
 
-/// The host's processor.
 #[derive(Clone, Debug)]
 pub struct Processor {
     name: String,
@@ -47,7 +46,7 @@ pub struct Processor {
 const EVENT_SOURCES: &str = "/sys/bus/event_source/devices";
 
 impl Processor {
-    /// Looks at the host's.
+    /// Looks at the host's processor.
     #[must_use]
     pub fn find() -> Self {
         let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -62,13 +61,12 @@ impl Processor {
         }
     }
 
-    /// Whether it has counters that Linux can use.
+    /// Returns true if it has counters that Linux can use.
     #[must_use]
     pub const fn has_pmu(&self) -> bool {
         self.counters.is_some()
     }
 
-    /// What was found.
     #[must_use]
     pub fn finding(&self) -> Finding {
         let name = &self.name;
@@ -89,7 +87,7 @@ impl Processor {
     }
 }
 
-/// Whether QEMU can let the host's processor run a guest.
+/// The state of KVM on this host.
 #[derive(Debug)]
 pub enum Kvm {
     /// There is no device.
@@ -98,7 +96,7 @@ pub enum Kvm {
     Closed(io::Error),
     /// The device can be opened; there is no QEMU to try it with.
     Untried,
-    /// QEMU with it, on the host's processor with its PMU, ends and says this.
+    /// QEMU with it, on the host's processor with its PMU, fails with this message.
     Refused(String),
     /// QEMU with it runs.
     Usable,
@@ -106,12 +104,11 @@ pub enum Kvm {
 
 const DEVICE: &str = "/dev/kvm";
 
-/// What to do where KVM is there and does not do.
+/// The remedy where KVM exists and does not work.
 const NESTED: &str =
     "if this host is itself a virtual machine, its host has to offer nested virtualization";
 
 impl Kvm {
-    /// Tries it.
     #[must_use]
     pub fn find(qemu: Option<&Qemu>) -> Self {
         let opened = OpenOptions::new().read(true).write(true).open(DEVICE);
@@ -126,13 +123,12 @@ impl Kvm {
         }
     }
 
-    /// Whether a guest can run by it.
+    /// Returns true if a guest can run by it.
     #[must_use]
     pub const fn is_usable(&self) -> bool {
         matches!(self, Self::Usable)
     }
 
-    /// What was found.
     #[must_use]
     pub fn finding(&self) -> Finding {
         let options = KVM_MACHINE.join(" ");
@@ -147,9 +143,10 @@ impl Kvm {
             Self::Untried => Finding::ok("kvm", format!("{DEVICE} can be opened")),
             Self::Refused(said) => {
                 let says = format!("{DEVICE} can be opened, but QEMU with `{options}` ends: {said}");
-                Finding::note("kvm", says).with(match said.contains("invalid accelerator") {
-                    true => "this QEMU was built without KVM; say where another is by --qemu PATH",
-                    false => NESTED,
+                Finding::note("kvm", says).with(if said.contains("invalid accelerator") {
+                    "this QEMU was built without KVM; say where another is by --qemu PATH"
+                } else {
+                    NESTED
                 })
             }
             Self::Usable => Finding::ok("kvm", format!("QEMU runs with `{options}`")),

@@ -6,8 +6,8 @@ pub mod host;
 
 use serde::Serialize;
 
+use crate::capabilities::json::Document;
 use crate::report::text::{WIDTH, wrap};
-use crate::survey::json::Surveyed;
 
 /// How good something is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -24,11 +24,10 @@ pub enum Verdict {
 /// Something that was found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Finding {
-    /// What it is about, in a word or two.
+    /// Its topic, in a word or two.
     pub topic: String,
     /// How good it is.
     pub verdict: Verdict,
-    /// What was found.
     pub says: String,
     /// What to do to have it better.
     pub remedy: Option<String>,
@@ -70,17 +69,16 @@ impl Finding {
     }
 }
 
-/// All that was found: the keys of the JSON.
+/// All findings: the keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Diagnosis {
     /// Whether samples can be taken.
     pub possible: bool,
-    /// What was found.
     pub findings: Vec<Finding>,
     /// The end of the guest's log, if it has failed.
     pub log: Vec<String>,
-    /// What the guest has said, as far as it came; null if none was started.
-    pub survey: Option<Surveyed>,
+    /// The capabilities that the guest has reported; null if none was started.
+    pub survey: Option<Document>,
 }
 
 /// Columns of the verdict, and of the topic.
@@ -88,7 +86,7 @@ const VERDICT: usize = 9;
 const TOPIC: usize = 12;
 
 impl Diagnosis {
-    /// A line for each finding, 100 columns, and what comes of all.
+    /// A line for each finding, 100 columns, and the conclusion.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

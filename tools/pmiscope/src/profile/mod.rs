@@ -33,10 +33,10 @@
 //! and [`Profile::incomplete`] says what is not.
 
 mod chunk;
-mod read;
+pub(crate) mod read;
 mod write;
 
-pub use read::{NoProfile, Profile, Records};
+pub(crate) use read::{Profile, Records};
 pub use write::Writer;
 
 use profiler::format::Description;
@@ -46,15 +46,15 @@ use std::fmt;
 use crate::qemu::{Emulator, PmuModel};
 
 /// What a profile starts with. The line ends make a transfer as text show.
-pub const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
+pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
 /// The version of the format; a reader refuses another one.
-pub const VERSION: u32 = 3;
+pub(crate) const VERSION: u32 = 3;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;
 
-/// Everything that a profile says beside its samples, as the writer is given it.
+/// All of a profile beside its samples, for the writer.
 pub struct Head<'a> {
     /// What the kernel says of the run.
     pub description: &'a Description,
@@ -134,7 +134,7 @@ pub enum Outcome {
     LoaderFailed,
     /// The kernel that ran is not the one that it should have been.
     WrongKernel,
-    /// Neither a sample nor a line of the log came for too long.
+    /// No sample and no line of the log arrived for too long.
     Hung,
     /// The run took longer than it was allowed to.
     TimeLimit,
@@ -166,6 +166,6 @@ pub struct CoreEnd {
     pub early: u64,
     /// Overflows that were due before the one before them was handled.
     pub missed: u64,
-    /// Where its ring made no sense any more, in words since the start.
+    /// Where its ring became unreadable, in words since the start.
     pub corrupt_at: Option<u64>,
 }

@@ -11,7 +11,7 @@ use crate::units::{counted, grouped};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-pub enum NoProfile {
+pub enum ProfileError {
     /// It does not begin as one.
     #[error("not a pmiscope profile")]
     Magic,
@@ -56,23 +56,23 @@ impl Profile {
     ///
     /// # Errors
     ///
-    /// [`NoProfile`] if there is nothing to report.
-    pub fn read(file: Vec<u8>) -> Result<Self, NoProfile> {
+    /// [`ProfileError`] if there is nothing to report.
+    pub fn read(file: Vec<u8>) -> Result<Self, ProfileError> {
         let magic = &file[..MAGIC.len().min(file.len())];
         if magic.is_empty() || !MAGIC.starts_with(magic) {
-            return Err(NoProfile::Magic);
+            return Err(ProfileError::Magic);
         }
-        let header = file.get(..FILE_HEADER).ok_or(NoProfile::NoHead)?;
+        let header = file.get(..FILE_HEADER).ok_or(ProfileError::NoHead)?;
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
         if version != VERSION {
-            return Err(NoProfile::Version(version));
+            return Err(ProfileError::Version(version));
         }
         let first = Chunk::at(&file, FILE_HEADER).filter(|chunk| chunk.kind == Kind::Head);
-        let first = first.ok_or(NoProfile::NoHead)?;
+        let first = first.ok_or(ProfileError::NoHead)?;
         let (description, host) = first
             .payload(&file)
             .and_then(|payload| decode_head(&payload))
-            .ok_or(NoProfile::NoHead)?;
+            .ok_or(ProfileError::NoHead)?;
         let mut profile = Self {
             cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
             file,
@@ -84,7 +84,6 @@ impl Profile {
             incomplete: Vec::new(),
         };
         profile.read_chunks(first.end());
-        profile.read_events();
         Ok(profile)
     }
 
@@ -137,19 +136,13 @@ impl Profile {
         }
     }
 
-    /// Finds the events that came later than the description.
-    fn read_events(&mut self) {
-        let mut later = Vec::new();
-        for core in 0..self.cores() {
-            self.for_each_record(core, |record| later.extend(NewEvent::decode(record)));
+    /// Adds an event that came later than the description.
+    fn add_event(&mut self, NewEvent { number, event }: NewEvent) {
+        let number = usize::from(number);
+        if number >= self.events.len() {
+            self.events.resize(number + 1, EventDescription::EMPTY);
         }
-        for NewEvent { number, event } in later {
-            let number = usize::from(number);
-            if number >= self.events.len() {
-                self.events.resize(number + 1, EventDescription::EMPTY);
-            }
-            self.events[number] = event;
-        }
+        self.events[number] = event;
     }
 
     /// What samples mean by an event's number: the events of the description, then those
@@ -159,7 +152,7 @@ impl Profile {
         &self.events
     }
 
-    /// Takes a chunk's content, or gives `None` if it has none that it should.
+    /// Reads a chunk's content. Returns `None` if it is not valid.
     fn take(&mut self, chunk: Chunk) -> Option<()> {
         let payload = chunk.payload(&self.file)?;
         match chunk.kind {
@@ -169,12 +162,18 @@ impl Profile {
                 Some(())
             }
             Kind::Samples => {
+                let mut new_events = Vec::new();
                 if payload.len() % 8 != 0 {
                     return None;
                 }
                 let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
                 core.chunks.push(chunk);
-                core.records += count_records(&payload);
+                let words = words(&payload);
+                for record in records(&words) {
+                    core.records += 1;
+                    new_events.extend(NewEvent::decode(record));
+                }
+                new_events.into_iter().for_each(|new| self.add_event(new));
                 Some(())
             }
             Kind::End => {
@@ -215,7 +214,7 @@ impl Profile {
         self.cores.iter().map(|core| core.records).sum()
     }
 
-    /// How many whole records `core` has.
+    /// The number of whole records of `core`.
     #[must_use]
     pub fn records_of_core(&self, core: u32) -> u64 {
         let core = usize::try_from(core).ok();
@@ -277,7 +276,7 @@ impl Records<'_> {
     pub fn read(&mut self) -> Option<&[u64]> {
         while !has_record(&self.words[self.at..]) {
             let chunk = self.chunks.next()?;
-            // Inflated before, when the file was read: it does again.
+            // It was inflated when the file was read, so it inflates again.
             self.words = words(&chunk.payload(self.file).unwrap_or_default());
             self.at = 0;
         }
@@ -297,21 +296,23 @@ fn record_length(first: u64) -> usize {
     record_words(first).max(1)
 }
 
-/// Whether words begin with a whole record.
+/// Returns true if `words` begin with a whole record.
 fn has_record(words: &[u64]) -> bool {
     let first = words.first();
     first.is_some_and(|&first| record_length(first) <= words.len())
 }
 
-fn count_records(payload: &[u8]) -> u64 {
-    let words = words(payload);
-    let mut rest = &words[..];
-    let mut count = 0;
-    while has_record(rest) {
-        rest = &rest[record_length(rest[0])..];
-        count += 1;
-    }
-    count
+/// The whole records at the beginning of `words`.
+fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
+    let mut rest = words;
+    std::iter::from_fn(move || {
+        if !has_record(rest) {
+            return None;
+        }
+        let (record, behind) = rest.split_at(record_length(rest[0]));
+        rest = behind;
+        Some(record)
+    })
 }
 
 fn decode_head(payload: &[u8]) -> Option<(Description, Host)> {

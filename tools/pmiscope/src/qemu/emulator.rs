@@ -116,7 +116,7 @@ const GET: &str = "install QEMU 7.2 or newer (Debian and Ubuntu: apt-get install
 
 /// Why there is no QEMU that can be used.
 #[derive(Debug, Error)]
-pub enum BadQemu {
+pub enum QemuError {
     /// There is none in `PATH`.
     #[error("{NAME} is not in PATH: {GET}")]
     Missing,
@@ -136,7 +136,7 @@ pub enum BadQemu {
         /// What came of it.
         error: io::Error,
     },
-    /// It does not say a version that is understood.
+    /// Its answer to `--version` is not understood.
     #[error("{} --version does not answer as QEMU does: {GET}", .0.display())]
     NoVersion(PathBuf),
     /// It is too old.
@@ -149,7 +149,7 @@ pub enum BadQemu {
     },
 }
 
-impl BadQemu {
+impl QemuError {
     /// What to do; messages of a stock QEMU end with it.
     pub const REMEDY: &'static str = GET;
 }
@@ -159,10 +159,10 @@ impl Qemu {
     ///
     /// # Errors
     ///
-    /// [`BadQemu`] says why there is none.
-    pub fn find(choice: &Choice) -> Result<Self, BadQemu> {
+    /// [`QemuError`] says why there is none.
+    pub fn find(choice: &Choice) -> Result<Self, QemuError> {
         let (program, emulator) = match choice {
-            Choice::Stock => (in_path().ok_or(BadQemu::Missing)?, Emulator::Stock),
+            Choice::Stock => (in_path().ok_or(QemuError::Missing)?, Emulator::Stock),
             Choice::Lab => (lab()?, Emulator::Lab),
             Choice::Path(path) => (path.clone(), Emulator::Other),
         };
@@ -173,13 +173,13 @@ impl Qemu {
             .output();
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return Err(BadQemu::Start { program, error }),
+            Err(error) => return Err(QemuError::Start { program, error }),
         };
         let Some(version) = Version::parse(&String::from_utf8_lossy(&answer.stdout)) else {
-            return Err(BadQemu::NoVersion(program));
+            return Err(QemuError::NoVersion(program));
         };
         if version < Version::OLDEST {
-            return Err(BadQemu::TooOld { program, version });
+            return Err(QemuError::TooOld { program, version });
         }
         Ok(Self {
             program,
@@ -189,7 +189,7 @@ impl Qemu {
     }
 }
 
-/// Whether the lab emulator is there.
+/// Returns true if the lab emulator is built.
 #[must_use]
 pub fn has_lab() -> bool {
     lab().is_ok()
@@ -197,11 +197,11 @@ pub fn has_lab() -> bool {
 
 /// The lab emulator's program: of those that were built from the sources that this tool
 /// belongs to the one of the newest version of QEMU.
-fn lab() -> Result<PathBuf, BadQemu> {
-    let cache = cache().ok_or(BadQemu::NoCache)?;
+fn lab() -> Result<PathBuf, QemuError> {
+    let cache = cache().ok_or(QemuError::NoCache)?;
     lab_in(&cache, LAB_HASH).ok_or_else(|| {
         let folder = format!("{LAB}*-{LAB_HASH}");
-        BadQemu::NoLab(cache.join(folder))
+        QemuError::NoLab(cache.join(folder))
     })
 }
 

@@ -23,7 +23,6 @@ pub enum Boot {
     Iso(PathBuf),
 }
 
-/// A machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Machine {
     /// How its time runs.
@@ -31,15 +30,9 @@ pub struct Machine {
     /// Its performance counters, if it is to be asked for any: instructions have to be
     /// counted, and QEMU to be the lab emulator.
     pub pmu: Option<PmuModel>,
-    /// Its cores.
     pub cores: u32,
     /// Bytes of its memory.
     pub memory: u64,
-    /// The file that backs its memory, as QEMU is to open it.
-    pub memory_file: PathBuf,
-    /// The file that its serial port writes to, likewise.
-    pub serial_file: PathBuf,
-    /// What it boots.
     pub boot: Boot,
     /// A UEFI firmware image in place of the BIOS.
     pub firmware: Option<PathBuf>,
@@ -52,14 +45,40 @@ pub struct Machine {
 /// has no more.
 pub const HPET_TIMERS: u32 = 24;
 
+/// The words of a command line.
+struct Words(Vec<OsString>);
+
+impl Words {
+    fn add<const N: usize>(&mut self, words: [&str; N]) {
+        self.0.extend(words.map(OsString::from));
+    }
+}
+
 impl Machine {
-    /// The arguments that make this machine.
+    /// The arguments that make this machine, with its memory in one file and what its
+    /// serial port writes in another: their names as QEMU opens them.
     #[must_use]
-    pub fn arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-        add(&["-machine", "q35,memory-backend=ram"]);
-        add(&["-smp", &self.cores.to_string()]);
+    pub fn arguments(&self, memory_file: &Path, serial_file: &Path) -> Vec<OsString> {
+        let mut words = Words(Vec::new());
+        words.add(["-machine", "q35,memory-backend=ram"]);
+        words.add(["-smp", &self.cores.to_string()]);
+        self.add_processor(&mut words);
+        self.add_memory(memory_file, &mut words);
+        if self.hpet {
+            let timers = self.cores.clamp(3, HPET_TIMERS);
+            words.add(["-global", "hpet.msi=on"]);
+            words.add(["-global", &format!("hpet.timers={timers}")]);
+        }
+        words.add(["-display", "none", "-nodefaults", "-no-reboot"]);
+        let exit = format!("isa-debug-exit,iobase={:#x},iosize=1", status::PORT);
+        words.add(["-device", &exit]);
+        let serial = format!("file,id=serial,path={}", escaped(serial_file));
+        words.add(["-chardev", &serial, "-serial", "chardev:serial"]);
+        self.add_boot(&mut words);
+        words.0
+    }
+
+    fn add_processor(&self, words: &mut Words) {
         let counters = match self.pmu {
             Some(model) => format!(",x-pmu={model}"),
             None => String::new(),
@@ -71,52 +90,28 @@ impl Machine {
             // instructions are counted ends QEMU ("Bad icount read"). The lab emulator
             // does not end, but lets that timer come two instructions early.
             Mode::Deterministic => {
-                add(&[
-                    "-accel",
-                    "tcg,thread=single",
-                    "-icount",
-                    "shift=0,sleep=off",
-                ]);
-                add(&["-cpu", &format!("max,-x2apic{counters}")]);
+                words.add(["-accel", "tcg,thread=single"]);
+                words.add(["-icount", "shift=0,sleep=off"]);
+                words.add(["-cpu", &format!("max,-x2apic{counters}")]);
             }
-            Mode::Realtime => add(&["-accel", "tcg,thread=multi", "-cpu", "max"]),
-            Mode::Kvm => add(&KVM_MACHINE),
+            Mode::Realtime => words.add(["-accel", "tcg,thread=multi", "-cpu", "max"]),
+            Mode::Kvm => words.add(KVM_MACHINE),
         }
-        add(&["-m", &format!("{}K", self.memory >> 10)]);
-        add(&[
-            "-object",
-            &format!(
-                "memory-backend-file,id=ram,size={}K,share=on,mem-path={}",
-                self.memory >> 10,
-                escaped(&self.memory_file)
-            ),
-        ]);
-        if self.hpet {
-            let timers = self.cores.clamp(3, HPET_TIMERS);
-            add(&[
-                "-global",
-                "hpet.msi=on",
-                "-global",
-                &format!("hpet.timers={timers}"),
-            ]);
-        }
-        add(&["-display", "none", "-nodefaults", "-no-reboot"]);
-        add(&[
-            "-device",
-            &format!("isa-debug-exit,iobase={:#x},iosize=1", status::PORT),
-        ]);
-        add(&[
-            "-chardev",
-            &format!("file,id=serial,path={}", escaped(&self.serial_file)),
-            "-serial",
-            "chardev:serial",
-        ]);
+    }
+
+    fn add_memory(&self, file: &Path, words: &mut Words) {
+        let size = format!("{}K", self.memory >> 10);
+        words.add(["-m", &size]);
+        let path = escaped(file);
+        let backend = format!("memory-backend-file,id=ram,size={size},share=on,mem-path={path}");
+        words.add(["-object", &backend]);
+    }
+
+    fn add_boot(&self, words: &mut Words) {
         if let Some(firmware) = &self.firmware {
-            let drive = format!(
-                "if=pflash,format=raw,readonly=on,file={}",
-                escaped(firmware)
-            );
-            add(&["-drive", &drive]);
+            let path = escaped(firmware);
+            let drive = format!("if=pflash,format=raw,readonly=on,file={path}");
+            words.add(["-drive", &drive]);
         }
         match &self.boot {
             Boot::Loader {
@@ -124,13 +119,12 @@ impl Machine {
                 kernel,
                 command_line,
             } => {
-                arguments.extend(["-kernel".into(), loader.into()]);
-                arguments.extend(["-initrd".into(), kernel.into()]);
-                arguments.extend(["-append".into(), command_line.into()]);
+                words.0.extend(["-kernel".into(), loader.into()]);
+                words.0.extend(["-initrd".into(), kernel.into()]);
+                words.0.extend(["-append".into(), command_line.into()]);
             }
-            Boot::Iso(image) => arguments.extend(["-cdrom".into(), image.into()]),
+            Boot::Iso(image) => words.0.extend(["-cdrom".into(), image.into()]),
         }
-        arguments
     }
 }
 
@@ -149,8 +143,6 @@ mod tests {
             pmu: None,
             cores: 4,
             memory: 96 << 20,
-            memory_file: "/dev/shm/a,b".into(),
-            serial_file: "/proc/self/fd/5".into(),
             boot: Boot::Loader {
                 loader: "loader".into(),
                 kernel: "kernel".into(),
@@ -162,7 +154,8 @@ mod tests {
     }
 
     fn line(machine: &Machine) -> String {
-        let words = machine.arguments();
+        let [memory, serial] = ["/dev/shm/a,b", "/proc/self/fd/5"].map(Path::new);
+        let words = machine.arguments(memory, serial);
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         words.join(" ")
     }

@@ -1,20 +1,25 @@
 //! QEMU: which one, how it is started, how it ends.
 
-mod emulator;
-mod machine;
+pub(crate) mod emulator;
+pub(crate) mod guest;
+mod log;
+pub(crate) mod machine;
 mod probe;
-mod process;
+pub(crate) mod process;
 mod version;
 
-pub use emulator::{BadQemu, Choice, Emulator, PmuModel, Qemu, has_lab};
-pub use machine::{Boot, HPET_TIMERS, Machine};
-pub use probe::KVM_MACHINE;
-pub use process::{Process, WhenEnded};
-pub use version::Version;
+pub use emulator::{Emulator, PmuModel};
+
+pub(crate) use emulator::{Choice, Qemu, QemuError, has_lab};
+pub(crate) use guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
+pub(crate) use machine::{Boot, HPET_TIMERS, Machine};
+pub(crate) use probe::KVM_MACHINE;
+pub(crate) use process::{Process, WhenEnded};
+pub(crate) use version::Version;
 
 /// The port through which the guest ends QEMU, and the statuses that come of
 /// that: a guest's value `v` makes `2v + 1`.
-pub mod status {
+mod status {
     /// The port of the device isa-debug-exit.
     pub const PORT: u16 = 0xf4;
     /// The kernel has done what it was asked to.

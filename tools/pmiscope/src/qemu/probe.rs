@@ -1,28 +1,28 @@
-//! Whether a QEMU can make a machine here: it is asked to, and ends at once.
+//! Tries whether QEMU can make a machine here.
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Qemu;
+use super::log::last_line;
 use crate::collect::{log_file, system};
 
 /// The options of a machine whose processor is the host's, with its PMU.
 pub const KVM_MACHINE: [&str; 4] = ["-accel", "kvm", "-cpu", "host,pmu=on"];
 
 /// How long QEMU may take to start and to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 impl Qemu {
-    /// Makes a machine with these options, in which nothing ever runs.
+    /// Makes a machine with these options, which never runs, and ends it.
     ///
     /// # Errors
     ///
-    /// It cannot; what QEMU says of why.
+    /// QEMU's message if it cannot.
     pub fn try_machine(&self, options: &[&str]) -> Result<(), String> {
         let messages = log_file().map_err(|error| error.to_string())?;
         let ended = self.make_and_quit(options, &messages.file);
@@ -32,7 +32,7 @@ impl Qemu {
                 said if said.is_empty() => status.to_string(),
                 said => said,
             }),
-            None => Err(format!("not within {} s", PATIENCE.as_secs())),
+            None => Err(format!("not within {} s", START_TIMEOUT.as_secs())),
         }
     }
 
@@ -49,11 +49,11 @@ impl Qemu {
         system::die_with_parent(&mut command);
         let mut process = command.spawn()?;
         if let Some(mut input) = process.stdin.take() {
-            // One that has ended already reads nothing, and that is what it says.
+            // QEMU may have ended already; its status says so.
             let _ = input.write_all(b"quit\n");
         }
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < START_TIMEOUT {
             if let Some(status) = process.try_wait()? {
                 return Ok(Some(status));
             }
@@ -63,15 +63,4 @@ impl Qemu {
         process.wait()?;
         Ok(None)
     }
-}
-
-/// The last line of what QEMU has said, without what could reprogram a terminal.
-fn last_line(messages: &File) -> String {
-    let mut said = [0; 4096];
-    // What cannot be read is not said.
-    let length = messages.read_at(&mut said, 0).unwrap_or(0);
-    let said = String::from_utf8_lossy(&said[..length]);
-    let line = said.lines().rfind(|line| !line.trim().is_empty());
-    let shown = line.unwrap_or_default().chars();
-    shown.filter(|c| !c.is_control()).collect()
 }

@@ -17,7 +17,7 @@ pub struct Process(Child);
 /// How QEMU ended by itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WhenEnded {
-    /// What that says of the run.
+    /// The outcome of the run.
     pub outcome: Outcome,
     /// The status, in words.
     pub status: String,

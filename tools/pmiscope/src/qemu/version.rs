@@ -11,7 +11,7 @@ pub struct Version {
 }
 
 impl Version {
-    /// The oldest that has all that is needed: the one that Debian 12 has.
+    /// The oldest that is supported: that of Debian 12.
     pub const OLDEST: Self = Self {
         major: 7,
         minor: 2,

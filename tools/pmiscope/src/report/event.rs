@@ -1,4 +1,4 @@
-//! The events of a run: what a report says of each, and which one is meant.
+//! The events of a run: a report's rows, and the lookup by name.
 
 use anyhow::{Result, bail};
 use profiler::pmu::event::Event;
@@ -17,7 +17,6 @@ pub struct EventRow {
     pub index: usize,
     /// What is counted, as `--event` takes it.
     pub name: String,
-    /// Its samples.
     pub samples: u64,
     /// Its period, in events.
     pub period: Period,
@@ -29,7 +28,7 @@ pub struct EventRow {
 }
 
 impl Period {
-    /// This requested one, and those that were achieved.
+    /// The requested period and the achieved ones.
     pub(super) fn new(requested: u64, achieved: &Distribution) -> Self {
         let achieved = achieved.summary();
         Self {
@@ -56,12 +55,12 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
         .collect()
 }
 
-/// The number of the event of a profile that `text` means: its number, or what it counts,
-/// by any of its names.
+/// The number of the event that `text` names: by its number, or by any name of what it
+/// counts.
 ///
 /// # Errors
 ///
-/// There is none, or there are several; and which there are.
+/// There is none, or more than one; the message lists them.
 pub fn find(profile: &Profile, text: &str) -> Result<u8> {
     let events = profile.events();
     if events.is_empty() {

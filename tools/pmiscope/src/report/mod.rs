@@ -3,10 +3,12 @@
 
 pub mod counts;
 pub mod event;
+mod hash;
 pub mod model;
 pub mod stack;
 pub mod tally;
 pub mod text;
+pub mod warnings;
 
 pub use model::{Options, Report, SortBy};
 pub use stack::{Stack, Step};

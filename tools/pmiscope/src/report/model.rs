@@ -6,16 +6,16 @@ use profiler::format::{ChainEnd, Clock, Description, Source, State};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
-use super::{Selection, Step, Tally};
-use crate::profile::{CoreEnd, Mode, Outcome, Profile, RunEnd};
+use super::hash::sample_hash;
+use super::warnings::warnings;
+use super::{Step, Tally};
+use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Symbols};
 
-/// What a report is to show.
+/// Options of a report.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Which samples are counted.
-    pub selection: Selection,
     /// The order of the functions.
     pub sort: SortBy,
     /// The most functions to show; all if `None`.
@@ -33,40 +33,64 @@ pub enum SortBy {
     Total,
 }
 
-/// A report. The keys from `build_id` to `functions` are promised to scripts.
+/// A report. The keys from `build_id` to `functions` are promised to scripts; groups of
+/// them have no key of their own.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The kernel's GNU build-id.
-    pub build_id: String,
-    /// Where overflows came from.
-    pub source: &'static str,
-    /// How the machine's time ran.
-    pub mode: Mode,
-    /// The period, in ticks (see `clock`). Where `events` has one, that one's; where it
-    /// has several, nothing but what was asked for.
-    pub period: Period,
-    /// Samples, all cores together.
-    pub samples: u64,
-    /// Samples that did not fit into a ring.
-    pub lost: u64,
-    /// Interrupts that found no overflow; `null` if the profile's end is missing.
-    pub unclaimed: Option<u64>,
-    /// What became of the counters' interrupts that made no sample; left out where
-    /// overflows are not performance counters', `null` if the profile's end is missing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub counters: Option<Option<Counters>>,
-    /// The hash of every sample of every core, in order.
-    pub sample_hash: String,
-    /// The cost of a sample's handler; `null` if a tick is not an instruction.
-    pub handler_instructions: Option<Cost>,
-    /// Each core.
+    #[serde(flatten)]
+    pub identity: Identity,
+    #[serde(flatten)]
+    pub totals: Totals,
     pub cores: Vec<Core>,
     /// Samples by how their chains ended.
     #[serde(serialize_with = "as_map")]
     pub chain_ends: Vec<(&'static str, u64)>,
     /// The functions, in the order that was asked for.
     pub functions: Vec<FunctionRow>,
+    #[serde(flatten)]
+    pub sampling: Sampling,
+    #[serde(flatten)]
+    pub machine: Machine,
+    #[serde(flatten)]
+    pub shares: Shares,
+    #[serde(flatten)]
+    pub end: End,
+}
 
+/// Which run it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Identity {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// Where overflows came from.
+    pub source: &'static str,
+    /// How the machine's time ran.
+    pub mode: Mode,
+}
+
+/// What was sampled, all cores together.
+#[derive(Clone, Debug, Serialize)]
+pub struct Totals {
+    /// The period, in ticks (see `clock`). Where `events` has one, that one's; where it
+    /// has several, nothing but what was asked for.
+    pub period: Period,
+    pub samples: u64,
+    /// Samples that did not fit into a ring.
+    pub lost: u64,
+    /// Interrupts that found no overflow; `null` if the profile's end is missing.
+    pub unclaimed: Option<u64>,
+    /// Left out where there are no counters.
+    #[serde(skip_serializing_if = "CounterTotals::is_none")]
+    pub counters: CounterTotals,
+    /// The hash of every sample of every core, in order.
+    pub sample_hash: String,
+    /// The cost of a sample's handler; `null` if a tick is not an instruction.
+    pub handler_instructions: Option<Cost>,
+}
+
+/// How it was sampled.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sampling {
     /// The events that are counted; left out where ticks are sampled and not events.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub events: Vec<EventRow>,
@@ -81,12 +105,15 @@ pub struct Report {
     pub overhead_ticks: u64,
     /// The shortest period that progresses, in ticks.
     pub period_floor: u64,
-    /// How overflows interrupted.
     pub delivery: &'static str,
-    /// Why this source.
     pub source_reason: String,
     /// Whether the cores took turns.
     pub turns: bool,
+}
+
+/// What it ran on, and what ran.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
     /// QEMU's version.
     pub qemu: String,
     /// Which QEMU it was.
@@ -99,8 +126,12 @@ pub struct Report {
     pub bootloader: String,
     /// The kernel's command line.
     pub command_line: String,
-    /// The workload.
     pub workload: String,
+}
+
+/// Samples that have something in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Shares {
     /// Samples by the task that ran, most first.
     pub tasks: Vec<TaskRow>,
     /// Samples whose chain has a caller that was on top of the stack only, in a
@@ -112,16 +143,24 @@ pub struct Report {
     pub interrupts_off: u64,
     /// Samples of cores that were halted.
     pub idle: u64,
-    /// How many functions there are, shown or not.
+    /// The number of functions, shown or not.
     pub functions_in_all: usize,
     /// The only core that is counted, if not all are.
     pub only_core: Option<u32>,
+}
+
+/// How the run ended, and what is wrong with the profile.
+#[derive(Clone, Debug, Serialize)]
+pub struct End {
     /// What ended the run; `null` if the profile's end is missing.
     pub outcome: Option<Outcome>,
     /// What the guest said about that.
     pub message: String,
     /// What of the profile is not whole; `null` if all is.
     pub incomplete: Option<String>,
+    /// What makes the report misleading; left out without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A period, in ticks or events.
@@ -132,16 +171,13 @@ pub struct Period {
     /// The shortest that was achieved; like the next ones of all samples but
     /// each core's first (each event's first on it), `null` without any.
     pub min: Option<u64>,
-    /// The median.
     pub median: Option<u64>,
-    /// The longest.
     pub max: Option<u64>,
 }
 
 /// The cost of a sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Cost {
-    /// The median.
     pub median: u64,
     /// The most. `null` where it would be what other cores executed during a handler:
     /// where one clock counts the instructions of several cores that do not take turns.
@@ -150,14 +186,12 @@ pub struct Cost {
     pub max: Option<u64>,
 }
 
-/// A core.
 #[derive(Clone, Debug, Serialize)]
 pub struct Core {
     /// Its number, from 0.
     pub id: u32,
     /// The id of its local APIC; `null` if the profile's end is missing.
     pub apic_id: Option<u64>,
-    /// Its samples.
     pub samples: u64,
     /// Samples that did not fit into its ring.
     pub lost: u64,
@@ -167,8 +201,24 @@ pub struct Core {
     pub nested: Option<u64>,
 }
 
-/// What became of performance counters' interrupts that made no sample, all cores
-/// together.
+/// The interrupts of performance counters that made no sample, all cores together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(untagged)]
+pub enum CounterTotals {
+    /// Overflows are not performance counters'.
+    None,
+    /// The profile's end is missing: `null`.
+    Unknown,
+    Known(Counters),
+}
+
+impl CounterTotals {
+    fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+/// The interrupts of performance counters that made no sample.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Counters {
     /// Interrupts whose overflow an earlier handler had seen already.
@@ -179,16 +229,13 @@ pub struct Counters {
     pub missed: u64,
 }
 
-/// A task.
 #[derive(Clone, Debug, Serialize)]
 pub struct TaskRow {
-    /// Its name.
     pub name: String,
     /// The samples in which it ran.
     pub samples: u64,
 }
 
-/// A function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FunctionRow {
     /// Its name, demangled.
@@ -211,94 +258,145 @@ fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result
 }
 
 impl Report {
-    /// Makes the report of a profile. `symbols` are those of the profile's
+    /// Makes the report of a profile and its tally. `symbols` are those of the profile's
     /// kernel; the addresses are resolved here.
     #[must_use]
-    pub fn new(profile: &Profile, symbols: &mut Symbols, options: Options) -> Self {
-        let tally = Tally::new(profile, symbols.callers(), options.selection);
+    pub fn new(profile: &Profile, tally: &Tally, symbols: &mut Symbols, options: Options) -> Self {
         symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
-        let mut functions = functions(&tally, symbols);
+        let mut functions = functions(tally, symbols);
         sort(&mut functions, options.sort);
         let functions_in_all = functions.len();
         functions.truncate(options.top.unwrap_or(usize::MAX));
 
-        let cores = cores(profile, &tally);
         let run = &profile.description;
-        let only_event = options.selection.event;
-        let events = event::rows(profile, &tally, only_event);
-        let period = match &events[..] {
-            [event] => event.period,
-            _ => Period::new(run.period, &tally.periods),
-        };
-        let handler = tally.handler.summary();
-        let handler = handler.map(|[_, median, max]| Cost {
-            median,
-            max: (!counts_other_cores(run)).then_some(max),
-        });
+        let events = event::rows(profile, tally, tally.selection.event);
+        let handler = handler_cost(run, tally);
+        let cores = cores(profile, tally);
+        Self {
+            identity: Identity {
+                build_id: BuildId(run.build_id).to_string(),
+                source: run.source.name(),
+                mode: profile.host.mode,
+            },
+            totals: Totals {
+                period: match &events[..] {
+                    [event] => event.period,
+                    _ => Period::new(run.period, &tally.periods),
+                },
+                samples: tally.samples(),
+                lost: cores.iter().map(|core| core.lost).sum(),
+                unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
+                counters: counter_totals(profile),
+                sample_hash: sample_hash(profile),
+                handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
+            },
+            cores,
+            chain_ends: chain_ends(tally),
+            functions,
+            sampling: Sampling::new(run, events, tally.selection.event, handler),
+            machine: Machine::new(profile),
+            shares: Shares::new(run, tally, functions_in_all),
+            end: End::new(profile, tally, symbols),
+        }
+    }
+}
+
+impl Sampling {
+    fn new(
+        run: &Description,
+        events: Vec<EventRow>,
+        only_event: Option<u8>,
+        handler_ticks: Option<Cost>,
+    ) -> Self {
+        let only_event = only_event.and(events.first());
+        Self {
+            only_event: only_event.map(|event| event.name.clone()),
+            events,
+            clock: run.clock.name(),
+            handler_ticks,
+            overhead_ticks: run.overhead,
+            period_floor: run.period_floor,
+            delivery: run.delivery.name(),
+            source_reason: run.reason.as_str().to_owned(),
+            turns: run.turns,
+        }
+    }
+}
+
+impl Machine {
+    fn new(profile: &Profile) -> Self {
+        let (run, host) = (&profile.description, &profile.host);
+        Self {
+            qemu: host.qemu.clone(),
+            emulator: host.emulator,
+            pmu: host.pmu,
+            cores_online: run.cores,
+            bootloader: run.bootloader.as_str().to_owned(),
+            command_line: run.command_line.as_str().to_owned(),
+            workload: run.workload.as_str().to_owned(),
+        }
+    }
+}
+
+impl Shares {
+    fn new(run: &Description, tally: &Tally, functions_in_all: usize) -> Self {
+        Self {
+            tasks: tasks(tally, run),
+            callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
+            callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
+            interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
+            idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
+            functions_in_all,
+            only_core: tally.selection.core,
+        }
+    }
+}
+
+impl End {
+    fn new(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Self {
         let end = profile.end.as_ref();
         let mut incomplete: Vec<_> = profile.incomplete().into_iter().collect();
         if tally.unreadable > 0 {
             let count = crate::units::counted(tally.unreadable, "record");
             incomplete.push(format!("{count} cannot be read"));
         }
+        let warnings = warnings(profile, tally, symbols);
         Self {
-            build_id: BuildId(run.build_id).to_string(),
-            source: run.source.name(),
-            mode: profile.host.mode,
-            period,
-            samples: tally.samples(),
-            lost: cores.iter().map(|core| core.lost).sum(),
-            unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
-            counters: (run.source == Source::Pmu).then(|| end.map(counters)),
-            sample_hash: tally.hash.clone(),
-            handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
-            cores,
-            chain_ends: chain_ends(&tally),
-            functions,
-            only_event: only_event
-                .and(events.first())
-                .map(|event| event.name.clone()),
-            events,
-            clock: run.clock.name(),
-            handler_ticks: handler,
-            overhead_ticks: run.overhead,
-            period_floor: run.period_floor,
-            delivery: run.delivery.name(),
-            source_reason: run.reason.as_str().to_owned(),
-            turns: run.turns,
-            qemu: profile.host.qemu.clone(),
-            emulator: profile.host.emulator,
-            pmu: profile.host.pmu,
-            cores_online: run.cores,
-            bootloader: run.bootloader.as_str().to_owned(),
-            command_line: run.command_line.as_str().to_owned(),
-            workload: run.workload.as_str().to_owned(),
-            tasks: tasks(&tally, run),
-            callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
-            callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
-            interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
-            idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
-            functions_in_all,
-            only_core: options.selection.core,
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
+            warnings: warnings.iter().map(ToString::to_string).collect(),
         }
     }
 }
 
-/// Whether the clock goes on by what other cores execute while one is in a handler.
+/// The cost of a sample's handler, in ticks.
+fn handler_cost(run: &Description, tally: &Tally) -> Option<Cost> {
+    let [_, median, max] = tally.handler.summary()?;
+    Some(Cost {
+        median,
+        max: (!counts_other_cores(run)).then_some(max),
+    })
+}
+
+/// Returns true if the clock counts what other cores execute while one is in a handler.
 fn counts_other_cores(run: &Description) -> bool {
     run.clock == Clock::Instructions && run.cores > 1 && !run.turns
 }
 
-fn counters(end: &RunEnd) -> Counters {
+fn counter_totals(profile: &Profile) -> CounterTotals {
+    if profile.description.source != Source::Pmu {
+        return CounterTotals::None;
+    }
+    let Some(end) = &profile.end else {
+        return CounterTotals::Unknown;
+    };
     let sum = |of: fn(&CoreEnd) -> u64| end.cores.iter().map(of).sum();
-    Counters {
+    CounterTotals::Known(Counters {
         late: sum(|core| core.late),
         early: sum(|core| core.early),
         missed: sum(|core| core.missed),
-    }
+    })
 }
 
 fn cores(profile: &Profile, tally: &Tally) -> Vec<Core> {

@@ -6,7 +6,7 @@ use profiler::format::{ChainEnd, State};
 use crate::chain::Link;
 use crate::symbols::{Frame, Symbols};
 
-/// Samples that are the same in all but their times.
+/// Samples that differ in nothing but their times.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Stack {
     /// The core that took them.
@@ -21,18 +21,16 @@ pub struct Stack {
     pub chain: Vec<Link>,
     /// How the walk ended.
     pub end: ChainEnd,
-    /// Whether some of the callers were on top of the stack only.
+    /// True if some callers were on top of the stack only.
     pub is_repaired: bool,
-    /// Whether a caller may be missing.
+    /// True if a caller may be missing.
     pub is_doubtful: bool,
-    /// How many samples.
     pub samples: u64,
 }
 
 /// A step outwards on a stack.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// A function.
     Frame(Frame),
     /// What is further out was interrupted, by this vector.
     Interrupt(u8),

@@ -4,22 +4,22 @@
 use std::collections::HashMap;
 
 use profiler::format::sample::SampleError;
-use profiler::format::{ChainEnd, Sample, kind, record_words};
-use sha2::{Digest, Sha256};
+use profiler::format::{ChainEnd, Sample, kind};
 
 use super::Stack;
 use crate::chain::{Link, Repair, Repaired};
 use crate::profile::Profile;
 use crate::symbols::callframe::Callers;
-use crate::units::hex;
 
-/// What tells an interrupt's link from a return address in a stack's key: no
-/// address of code has this in its upper half.
+/// Marks an interrupt's link in a stack's key: no return address has this in its upper
+/// half.
 const INTERRUPTED: u64 = 0x0100_c055_0000_0000;
 
 /// A profile's samples, counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
+    /// Which samples are counted.
+    pub selection: Selection,
     /// Each core that was asked for.
     pub cores: Vec<CoreTally>,
     /// Every different stack, in the order in which they were first seen.
@@ -29,13 +29,11 @@ pub struct Tally {
     pub periods: Distribution,
     /// Each of the run's events, in their order.
     pub events: Vec<EventTally>,
-    /// What the handler of each sample cost, in ticks, known by the sample after; of
-    /// all events, whichever are counted.
+    /// The cost of each sample's handler, in ticks, as the next sample reports it; of all
+    /// events, whichever are counted.
     pub handler: Distribution,
-    /// Records that are no samples that this version can read.
+    /// Records that this version cannot read.
     pub unreadable: u64,
-    /// The hash of every core's records, see [`sample_hash`].
-    pub hash: String,
 }
 
 /// Which of a profile's samples are counted.
@@ -50,7 +48,6 @@ pub struct Selection {
 /// An event's samples, counted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EventTally {
-    /// Its samples.
     pub samples: u64,
     /// Its achieved periods, in events, but the first of each core.
     pub periods: Distribution,
@@ -59,17 +56,14 @@ pub struct EventTally {
 /// A core's samples, counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CoreTally {
-    /// Which core.
     pub core: u32,
-    /// Its samples.
     pub samples: u64,
     /// Samples that its sequence numbers say are missing between those that are
     /// there.
     pub gaps: u64,
 }
 
-/// A list of numbers of which the smallest, the median and the largest are
-/// wanted.
+/// Numbers whose smallest, median and largest are reported.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Distribution(Vec<u64>);
 
@@ -88,12 +82,12 @@ impl Distribution {
 }
 
 impl Tally {
-    /// Counts the samples of `selection`. The hash is that of all samples in any case.
+    /// Counts the samples of `selection`.
     /// `callers` are those of the profile's kernel.
     #[must_use]
     pub fn new(profile: &Profile, callers: &Callers, selection: Selection) -> Self {
         let mut tally = Self {
-            hash: sample_hash(profile),
+            selection,
             events: vec![EventTally::default(); profile.events().len()],
             ..Self::default()
         };
@@ -122,10 +116,7 @@ impl Tally {
             samples: 0,
             gaps: 0,
         };
-        // How many numbers were given out, as far as the records tell. They are modulo
-        // 2³²: half of them lie ahead. An overflow in the handler of another one is
-        // recorded before it, and has the higher number.
-        let mut numbers = 0_u64;
+        let mut numbers = Numbers::default();
         let mut others = 0;
         let mut had_event = [false; 1 << u8::BITS];
         let mut key = Vec::new();
@@ -139,11 +130,7 @@ impl Tally {
                     return;
                 }
             };
-            #[allow(clippy::cast_possible_truncation)] // modulo 2³²
-            let ahead = sample.sequence.wrapping_sub(numbers as u32);
-            if ahead < 1 << 31 {
-                numbers += u64::from(ahead) + 1;
-            }
+            numbers.pass(sample.sequence);
             if sample.sequence != 0 {
                 self.handler.0.push(u64::from(sample.handler_cost));
             }
@@ -152,15 +139,7 @@ impl Tally {
                 return;
             }
             counted.samples += 1;
-            let event = usize::from(sample.event);
-            if let Some(tally) = self.events.get_mut(event) {
-                tally.samples += 1;
-                if std::mem::replace(&mut had_event[event], true) {
-                    tally.periods.0.push(sample.period);
-                }
-            } else if self.events.is_empty() && sample.sequence != 0 {
-                self.periods.0.push(sample.period);
-            }
+            self.count_period(&sample, &mut had_event);
             let repaired = repair.chain(&sample, &mut chain);
             make_key(core, &sample, &chain, repaired, &mut key);
             match known.get(&key[..]) {
@@ -171,8 +150,22 @@ impl Tally {
                 }
             }
         });
-        counted.gaps = numbers.saturating_sub(counted.samples + others);
+        counted.gaps = numbers.0.saturating_sub(counted.samples + others);
         self.cores.push(counted);
+    }
+
+    /// Counts the achieved period of a sample. `had_event` are the events of which its
+    /// core had one before.
+    fn count_period(&mut self, sample: &Sample<'_>, had_event: &mut [bool; 1 << u8::BITS]) {
+        let event = usize::from(sample.event);
+        if let Some(tally) = self.events.get_mut(event) {
+            tally.samples += 1;
+            if std::mem::replace(&mut had_event[event], true) {
+                tally.periods.0.push(sample.period);
+            }
+        } else if self.events.is_empty() && sample.sequence != 0 {
+            self.periods.0.push(sample.period);
+        }
     }
 
     /// The samples of all cores that were asked for.
@@ -194,7 +187,23 @@ impl Tally {
     }
 }
 
-/// Puts what tells a stack from others into `key`.
+/// The number of sequence numbers that a core has given out, as far as its records tell.
+/// They are modulo 2³²: half of them lie ahead. An overflow in the handler of another one
+/// is recorded before it, and has the higher number.
+#[derive(Default)]
+struct Numbers(u64);
+
+impl Numbers {
+    fn pass(&mut self, sequence: u32) {
+        #[allow(clippy::cast_possible_truncation)] // modulo 2³²
+        let ahead = sequence.wrapping_sub(self.0 as u32);
+        if ahead < 1 << 31 {
+            self.0 += u64::from(ahead) + 1;
+        }
+    }
+}
+
+/// Writes the key of a stack into `key`: equal stacks have equal keys.
 fn make_key(
     core: u32,
     sample: &Sample<'_>,
@@ -227,25 +236,4 @@ fn stack(core: u32, sample: &Sample<'_>, chain: &[Link], repaired: Repaired) -> 
         is_doubtful: repaired.doubtful > 0,
         samples: 1,
     }
-}
-
-/// The hash by which two runs are compared: SHA-256 over, for each core in
-/// order, its number, the count of its records (each 8 bytes, little-endian) and
-/// the records' words (likewise), of which the first 16 bytes are given, in
-/// hexadecimal.
-#[must_use]
-pub fn sample_hash(profile: &Profile) -> String {
-    let mut hash = Sha256::new();
-    for core in 0..profile.cores() {
-        hash.update(u64::from(core).to_le_bytes());
-        hash.update(profile.records_of_core(core).to_le_bytes());
-        let mut bytes = Vec::new();
-        profile.for_each_record(core, |record| {
-            debug_assert_eq!(record_words(record[0]), record.len());
-            bytes.clear();
-            bytes.extend(record.iter().flat_map(|word| word.to_le_bytes()));
-            hash.update(&bytes);
-        });
-    }
-    hex(&hash.finalize()[..16])
 }

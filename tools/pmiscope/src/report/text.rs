@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use profiler::format::{Delivery, Source};
 
-use super::model::{Core, Counters, FunctionRow, Period, Report, SortBy};
+use super::model::{Core, CounterTotals, Counters, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
@@ -46,56 +46,66 @@ impl Out {
     }
 
     fn facts(&mut self, report: &Report) {
-        self.fact("kernel", &format!("build-id {}", report.build_id));
-        self.fact("booted by", &report.bootloader);
+        self.fact("kernel", &format!("build-id {}", report.identity.build_id));
+        self.fact("booted by", &report.machine.bootloader);
         self.fact(
             "machine",
             &machine(
-                &format!("{}{}", report.qemu, counters(report)),
-                report.mode,
-                report.cores_online,
+                &format!("{}{}", report.machine.qemu, counters(report)),
+                report.identity.mode,
+                report.machine.cores_online,
             ),
         );
-        self.fact("workload", &report.workload);
-        let delivery = report.delivery.to_uppercase();
-        self.fact("source", &format!("{} as {delivery}", report.source));
-        if !report.source_reason.is_empty() {
-            self.fact("", &report.source_reason);
+        self.fact("workload", &report.machine.workload);
+        let delivery = report.sampling.delivery.to_uppercase();
+        self.fact(
+            "source",
+            &format!("{} as {delivery}", report.identity.source),
+        );
+        if !report.sampling.source_reason.is_empty() {
+            self.fact("", &report.sampling.source_reason);
         }
-        if report.delivery == Delivery::Irq.name() {
+        if report.sampling.delivery == Delivery::Irq.name() {
             self.fact("", BIAS_OF_IRQ);
         }
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
         }
         self.period(report);
-        let mut samples = format!("{}, {} lost", grouped(report.samples), grouped(report.lost));
-        match report.unclaimed {
+        let mut samples = format!(
+            "{}, {} lost",
+            grouped(report.totals.samples),
+            grouped(report.totals.lost)
+        );
+        match report.totals.unclaimed {
             Some(unclaimed) => {
                 let _ = write!(samples, ", {} unclaimed", counted(unclaimed, "interrupt"));
             }
             None => samples += ", unclaimed interrupts not known",
         }
-        let only_core = report.only_core.map(|core| format!("core {core}"));
+        let only_core = report.shares.only_core.map(|core| format!("core {core}"));
         let only: Vec<_> = only_core
             .into_iter()
-            .chain(report.only_event.clone())
+            .chain(report.sampling.only_event.clone())
             .collect();
         if !only.is_empty() {
             let _ = write!(samples, " ({} only)", only.join(", "));
         }
         self.fact("samples", &samples);
-        if let Some(Some(counters)) = report.counters {
+        if let CounterTotals::Known(counters) = report.totals.counters {
             self.counters(counters);
         }
-        self.fact("hash", &report.sample_hash);
-        self.fact("run", &outcome(report.outcome, &report.message));
-        if let Some(incomplete) = &report.incomplete {
+        self.fact("hash", &report.totals.sample_hash);
+        self.fact("run", &outcome(report.end.outcome, &report.end.message));
+        if let Some(incomplete) = &report.end.incomplete {
             self.fact("incomplete", incomplete);
+        }
+        for warning in &report.end.warnings {
+            self.fact("warning", warning);
         }
     }
 
-    /// What became of counters' interrupts, as far as it is worth a word.
+    /// The counters' interrupts that made no sample, if any.
     fn counters(&mut self, counters: Counters) {
         let Counters {
             late,
@@ -117,22 +127,22 @@ impl Out {
     }
 
     fn period(&mut self, report: &Report) {
-        let (number, unit): (fn(u64) -> String, _) = match report.clock {
+        let (number, unit): (fn(u64) -> String, _) = match report.sampling.clock {
             "instructions" => (grouped, " instructions"),
             _ => (duration, ""),
         };
-        if !report.events.is_empty() {
+        if !report.sampling.events.is_empty() {
             self.events(report);
-            if let Some(cost) = report.handler_ticks {
+            if let Some(cost) = report.sampling.handler_ticks {
                 self.handler(&number(cost.median), unit, cost.max.map(number));
             }
             return;
         }
-        let period = &report.period;
+        let period = &report.totals.period;
         let line = format!("{}{unit} requested", number(period.requested));
         let line = line + &achieved(period, number);
         self.fact("period", &line);
-        let (Some(cost), Some(median)) = (report.handler_ticks, period.median) else {
+        let (Some(cost), Some(median)) = (report.sampling.handler_ticks, period.median) else {
             return;
         };
         let at_most = cost.max.map(number);
@@ -151,9 +161,9 @@ impl Out {
     }
 
     fn events(&mut self, report: &Report) {
-        for event in &report.events {
+        for event in &report.sampling.events {
             let samples = counted(event.samples, "sample");
-            let share = percent(event.samples, report.samples);
+            let share = percent(event.samples, report.totals.samples);
             self.fact(
                 &format!("event {}", event.index),
                 &format!("{}: {samples}, {share:.2}%", event.name),
@@ -212,17 +222,17 @@ impl Out {
         self.line("");
         self.line("      share      samples  chains");
         for &(end, samples) in &report.chain_ends {
-            self.share(samples, report.samples, end);
+            self.share(samples, report.totals.samples, end);
         }
         for (samples, what) in [
             (
-                report.callers_from_stack_top,
+                report.shares.callers_from_stack_top,
                 "(caller from the top of the stack)",
             ),
-            (report.callers_doubtful, "(caller doubtful)"),
+            (report.shares.callers_doubtful, "(caller doubtful)"),
         ] {
             if samples > 0 {
-                self.share(samples, report.samples, what);
+                self.share(samples, report.totals.samples, what);
             }
         }
     }
@@ -230,11 +240,15 @@ impl Out {
     fn tasks(&mut self, report: &Report) {
         self.line("");
         self.line("      share      samples  tasks and states");
-        for task in &report.tasks {
-            self.share(task.samples, report.samples, &task.name);
+        for task in &report.shares.tasks {
+            self.share(task.samples, report.totals.samples, &task.name);
         }
-        self.share(report.interrupts_off, report.samples, "(interrupts off)");
-        self.share(report.idle, report.samples, "(halted)");
+        self.share(
+            report.shares.interrupts_off,
+            report.totals.samples,
+            "(interrupts off)",
+        );
+        self.share(report.shares.idle, report.totals.samples, "(halted)");
     }
 
     fn share(&mut self, samples: u64, of: u64, what: &str) {
@@ -256,7 +270,7 @@ impl Out {
         self.line(&format!(
             "{} of {} by {by} share; i: inlined wherever it was seen",
             grouped(rows.len() as u64),
-            counted(report.functions_in_all as u64, "function"),
+            counted(report.shares.functions_in_all as u64, "function"),
         ));
         // Percentages and the mark take 20 columns; two stand between the others.
         let room = WIDTH - 22;
@@ -282,37 +296,40 @@ impl Out {
         for ((row, name), place) in rows.iter().zip(&names).zip(&places) {
             self.line(&format!(
                 "{:>6.2}%  {:>6.2}%  {} {name:<names_width$}  {place}",
-                percent(row.own, report.samples),
-                percent(row.total, report.samples),
+                percent(row.own, report.totals.samples),
+                percent(row.total, report.totals.samples),
                 if row.inlined { 'i' } else { ' ' },
             ));
         }
     }
 }
 
-/// What a maskable interrupt does to a profile.
+/// The bias of maskable interrupts.
 const BIAS_OF_IRQ: &str =
     "(code with interrupts off is not seen: its samples come where they are on again)";
 /// How to get what the stock QEMU does not have.
 const GET_COUNTERS: &str =
     "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";
 
-/// Whether the kernel looked for performance counters in vain, on a QEMU that cannot
-/// have any.
+/// Returns true if the kernel looked for performance counters in vain, on a QEMU that
+/// cannot have any.
 fn lacks_counters(report: &Report) -> bool {
-    let looked = report.source_reason.starts_with("pmu:") && report.source != Source::Pmu.name();
-    looked && report.mode == Mode::Deterministic && report.emulator == Emulator::Stock
+    let looked = report.sampling.source_reason.starts_with("pmu:")
+        && report.identity.source != Source::Pmu.name();
+    looked
+        && report.identity.mode == Mode::Deterministic
+        && report.machine.emulator == Emulator::Stock
 }
 
 /// The performance counters that QEMU has.
 fn counters(report: &Report) -> String {
-    match report.pmu {
+    match report.machine.pmu {
         None | Some(PmuModel::Off) => String::new(),
         Some(model) => format!(" (PMU {model})"),
     }
 }
 
-/// What was achieved of a period, if anything was, behind what was requested.
+/// The achieved periods, if any, to stand behind the requested one.
 fn achieved(period: &Period, number: fn(u64) -> String) -> String {
     let (Some(min), Some(median), Some(max)) = (period.min, period.median, period.max) else {
         return String::new();
@@ -332,7 +349,7 @@ pub(super) fn machine(qemu: &str, mode: Mode, cores: u32) -> String {
     format!("QEMU {qemu}, {mode}, {cores} online")
 }
 
-/// How a run ended, and what was said about that.
+/// How a run ended, and the message about it.
 pub(super) fn outcome(outcome: Option<Outcome>, message: &str) -> String {
     let Some(outcome) = outcome else {
         return "how it ended is not known: the profile's end is missing".into();

@@ -66,8 +66,7 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// What an ELF file says. Sections that are missing or damaged say as much as
-    /// can be read of them.
+    /// Reads an ELF file, as far as its sections are there and not damaged.
     pub(super) fn new(elf: &Elf<'_>) -> Self {
         let section = |name: &str| {
             let section = elf.section_by_name(name)?;
@@ -131,7 +130,7 @@ impl Callers {
         }
     }
 
-    /// Whether there is none.
+    /// Returns true if there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -147,13 +146,13 @@ impl Callers {
         }
     }
 
-    /// Whether the code at `pc` is the root of a stack: it has no caller.
+    /// Returns true if the code at `pc` is the root of a stack: it has no caller.
     #[must_use]
     pub fn is_root_at(&self, pc: CodeAddress) -> bool {
         self.of(pc) == Caller::None
     }
 
-    /// Whether `return_address` is the root of a stack: the call before it is made
+    /// Returns true if `return_address` is the root of a stack: the call before it is made
     /// by code that has no caller.
     #[must_use]
     pub fn is_root(&self, return_address: CodeAddress) -> bool {

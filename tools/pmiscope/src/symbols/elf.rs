@@ -1,5 +1,4 @@
-//! What is taken out of an ELF file: its build-id, its symbol table and its
-//! DWARF sections.
+//! Reads an ELF file: its build-id, its symbol table and its DWARF sections.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,8 +6,8 @@ use std::sync::Arc;
 
 use gimli::{self, Dwarf, EndianArcSlice, LittleEndian};
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ObjectSymbol, SectionIndex, SymbolKind};
-use profiler::address::CodeAddress;
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SymbolKind};
+use profiler::address::{CodeAddress, CodeRange};
 use thiserror::Error;
 
 use super::Bytes;
@@ -16,7 +15,7 @@ use crate::units::hex;
 
 /// Why a file is no kernel whose symbols can be read.
 #[derive(Debug, Error)]
-pub enum BadElf {
+pub enum ElfError {
     /// It cannot be parsed as a 64-bit little-endian ELF file.
     #[error("not a 64-bit ELF file ({0})")]
     Elf(#[from] object::Error),
@@ -40,7 +39,7 @@ impl fmt::Display for BuildId {
 
 pub(super) type Elf<'data> = ElfFile64<'data, object::LittleEndian>;
 
-pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, BadElf> {
+pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, ElfError> {
     Ok(Elf::parse(elf)?)
 }
 
@@ -48,10 +47,10 @@ pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, BadElf> {
 ///
 /// # Errors
 ///
-/// [`BadElf`] if it has none, or is no ELF file.
-pub fn build_id(elf: &[u8]) -> Result<BuildId, BadElf> {
-    let id = parse(elf)?.build_id()?.ok_or(BadElf::NoBuildId)?;
-    id.try_into().map(BuildId).map_err(|_| BadElf::NoBuildId)
+/// [`ElfError`] if it has none, or is no ELF file.
+pub fn build_id(elf: &[u8]) -> Result<BuildId, ElfError> {
+    let id = parse(elf)?.build_id()?.ok_or(ElfError::NoBuildId)?;
+    id.try_into().map(BuildId).map_err(|_| ElfError::NoBuildId)
 }
 
 /// Where a function begins: the one whose name, as it is linked or as a person
@@ -59,8 +58,8 @@ pub fn build_id(elf: &[u8]) -> Result<BuildId, BadElf> {
 ///
 /// # Errors
 ///
-/// [`NoFunction`] if there is none, or more than one.
-pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
+/// `LookupError` if there is none, or more than one.
+pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, LookupError> {
     let elf = parse(elf)?;
     let mut found = Vec::new();
     for symbol in elf.symbols().filter(|symbol| symbol.is_definition()) {
@@ -69,7 +68,7 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
         let is_tail = read
             .strip_suffix(name)
             .is_some_and(|before| before.ends_with("::"));
-        // Assembly may leave out to say that a label is a function.
+        // Labels of assembly may have no type.
         let is_code = matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown);
         if is_code && (linked == name || read == name || is_tail) {
             found.push((symbol.address(), read));
@@ -79,8 +78,8 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
     found.dedup_by_key(|&mut (address, _)| address);
     match &found[..] {
         [(address, _)] => Ok(CodeAddress(*address)),
-        [] => Err(NoFunction::None(name.to_owned())),
-        [(_, first), .., (_, last)] => Err(NoFunction::Several {
+        [] => Err(LookupError::None(name.to_owned())),
+        [(_, first), .., (_, last)] => Err(LookupError::Several {
             name: name.to_owned(),
             first: first.clone(),
             last: last.clone(),
@@ -90,14 +89,14 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, NoFunction> {
 
 /// Why a function is not found.
 #[derive(Debug, Error)]
-pub enum NoFunction {
+pub enum LookupError {
     /// The file cannot be read.
     #[error(transparent)]
-    Elf(#[from] BadElf),
-    /// None is called so.
+    Elf(#[from] ElfError),
+    /// None has this name.
     #[error("the kernel has no function {0}: it may be inlined everywhere")]
     None(String),
-    /// More than one is.
+    /// More than one has this name.
     #[error("{name} can be {first} or {last}: write more of it")]
     Several {
         /// What was looked for.
@@ -109,8 +108,19 @@ pub enum NoFunction {
     },
 }
 
+/// The addresses of the executable segments.
+pub(super) fn text(elf: &Elf<'_>) -> Vec<CodeRange> {
+    elf.segments()
+        .filter(|segment| segment.permissions().executable())
+        .map(|segment| CodeRange {
+            start: CodeAddress(segment.address()),
+            end: CodeAddress(segment.address().saturating_add(segment.size())),
+        })
+        .collect()
+}
+
 /// The DWARF sections of an ELF file; those that it has not are empty.
-pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, BadElf> {
+pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, ElfError> {
     Dwarf::load(|id| {
         let section = elf.section_by_name(id.name());
         let data = match section {
@@ -146,7 +156,7 @@ impl SymbolTable {
                 ))
             })
             .collect();
-        // Of several names for one address the one that says its size.
+        // Of several names for one address, prefer one with a size.
         code.sort_by_key(|&(address, size, ..)| (address, std::cmp::Reverse(size)));
         code.dedup_by_key(|&mut (address, ..)| address);
         let section_end = |index: SectionIndex| {

@@ -8,25 +8,27 @@
 //! Functions come from DWARF; what it does not know (assembly stubs) from the
 //! ELF's symbol table; what is in neither stays an address.
 
-pub mod callframe;
+pub(crate) mod callframe;
 mod declaration;
-mod elf;
+pub(crate) mod elf;
 mod path;
 
-pub use callframe::Callers;
-pub use elf::{BadElf, BuildId, NoFunction, build_id, entry_of};
+pub use elf::{BuildId, ElfError, build_id};
+
+pub(crate) use callframe::Callers;
+pub(crate) use elf::entry_of;
 
 use std::collections::HashMap;
 
 use addr2line::Context;
 use gimli::{DebugInfoOffset, EndianArcSlice, LittleEndian};
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, CodeRange};
 
 use elf::SymbolTable;
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
-/// A function, by its place in [`Symbols::functions`].
+/// A function, by its place in the list of [`Symbols`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FunctionId(u32);
 
@@ -56,6 +58,8 @@ pub struct Symbols {
     dwarf: Option<Context<Bytes>>,
     table: SymbolTable,
     callers: Callers,
+    /// What the ELF file maps as executable.
+    text: Vec<CodeRange>,
     functions: Vec<Function>,
     ids: HashMap<Function, FunctionId>,
     declared: HashMap<(DebugInfoOffset, usize), FunctionId>,
@@ -67,12 +71,13 @@ impl Symbols {
     ///
     /// # Errors
     ///
-    /// [`BadElf`] if it is none that can be read.
-    pub fn new(elf: &[u8]) -> Result<Self, BadElf> {
+    /// [`ElfError`] if it is none that can be read.
+    pub fn new(elf: &[u8]) -> Result<Self, ElfError> {
         let file = elf::parse(elf)?;
         let mut symbols = Self::without_elf();
         symbols.table = SymbolTable::new(&file);
         symbols.callers = Callers::new(&file);
+        symbols.text = elf::text(&file);
         symbols.dwarf = Some(Context::from_dwarf(elf::dwarf(&file)?)?);
         Ok(symbols)
     }
@@ -84,6 +89,7 @@ impl Symbols {
             dwarf: None,
             table: SymbolTable::default(),
             callers: Callers::default(),
+            text: Vec::new(),
             functions: Vec::new(),
             ids: HashMap::new(),
             declared: HashMap::new(),
@@ -118,6 +124,12 @@ impl Symbols {
     #[must_use]
     pub fn callers(&self) -> &Callers {
         &self.callers
+    }
+
+    /// The addresses at which the ELF file has code; empty without one.
+    #[must_use]
+    pub fn text(&self) -> &[CodeRange] {
+        &self.text
     }
 
     /// The function with this id.

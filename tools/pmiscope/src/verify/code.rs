@@ -7,7 +7,7 @@ use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind, Register}
 use object::{Object as _, ObjectSection as _, SectionKind};
 use profiler::address::CodeAddress;
 
-use crate::symbols::BadElf;
+use crate::symbols::ElfError;
 use crate::symbols::callframe::Callers;
 
 /// How an instruction ends.
@@ -53,7 +53,7 @@ pub(super) struct Code {
 
 impl Code {
     /// The code of an ELF file.
-    pub(super) fn new(elf: &[u8]) -> Result<Self, BadElf> {
+    pub(super) fn new(elf: &[u8]) -> Result<Self, ElfError> {
         let file = object::File::parse(elf)?;
         let mut sections = Vec::new();
         for section in file.sections() {
@@ -141,7 +141,7 @@ impl Code {
     }
 }
 
-/// Whether interrupts enter at `pc`.
+/// Returns true if interrupts enter at `pc`.
 fn is_entry(pc: CodeAddress, callers: &Callers) -> bool {
     callers.entry(pc).is_some_and(|(entry, _)| entry == pc)
 }

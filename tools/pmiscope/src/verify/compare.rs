@@ -17,7 +17,7 @@ impl Replay<'_> {
     /// Compares the reported chain with the true one.
     pub(super) fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
         let end = self.end;
-        if self.callers.is_root_at(sample.pc) {
+        if self.setup.callers.is_root_at(sample.pc) {
             return match (self.reported.is_empty(), end) {
                 (true, ChainEnd::Complete) => Verdict::Exact,
                 (true, _) => Verdict::Different(Kind::End),
@@ -30,29 +30,17 @@ impl Replay<'_> {
             let expected = if at_root { None } else { truth.next() };
             match expected {
                 Some(expected) if expected == reported => {
-                    at_root = is_root(self.callers, expected);
+                    at_root = is_root(self.setup.callers, expected);
                 }
-                Some(Link::Return(_)) => {
-                    // Only a missing one leaves the chains the same further out.
-                    let kind = match truth.next() == Some(reported) {
-                        true => Kind::CallerMissing,
-                        false => Kind::OtherLink,
-                    };
-                    return Verdict::Different(kind);
-                }
-                Some(Link::Interrupted { .. }) => {
-                    let kind = match reported {
-                        Link::Interrupted { .. } => Kind::OtherInterrupt,
-                        Link::Return(_) => Kind::InterruptMissing,
-                    };
-                    return Verdict::Different(kind);
+                Some(expected) => {
+                    return Verdict::Different(mismatch(expected, reported, truth.next()));
                 }
                 None if !at_root && truth.bottom == Bottom::Cut => {
                     return Verdict::Cut;
                 }
                 None => {
                     let is_last = index + 1 == self.reported.len();
-                    let is_root = is_root(self.callers, reported);
+                    let is_root = is_root(self.setup.callers, reported);
                     if at_root || !is_last || !is_root || end != ChainEnd::Complete {
                         return Verdict::Different(Kind::Additional);
                     }
@@ -86,7 +74,7 @@ impl Replay<'_> {
         const MORE: usize = 4;
         let most = self.reported.len() + MORE;
         let truth = self.shadow.chain(sample.sp).take(most);
-        let root = self.callers.is_root_at(sample.pc);
+        let root = self.setup.callers.is_root_at(sample.pc);
         Difference {
             kind,
             sequence: sample.sequence,
@@ -99,7 +87,18 @@ impl Replay<'_> {
     }
 }
 
-/// Whether a chain ends with this link.
+/// The kind of a link that is not the expected one, in front of `next`.
+fn mismatch(expected: Link, reported: Link, next: Option<Link>) -> Kind {
+    match (expected, reported) {
+        // Only a missing caller leaves the chains the same further out.
+        (Link::Return(_), _) if next == Some(reported) => Kind::CallerMissing,
+        (Link::Return(_), _) => Kind::OtherLink,
+        (Link::Interrupted { .. }, Link::Interrupted { .. }) => Kind::OtherInterrupt,
+        (Link::Interrupted { .. }, Link::Return(_)) => Kind::InterruptMissing,
+    }
+}
+
+/// Returns true if a chain ends with this link.
 fn is_root(callers: &Callers, link: Link) -> bool {
     match link {
         Link::Return(address) => callers.is_root(address),
@@ -107,7 +106,7 @@ fn is_root(callers: &Callers, link: Link) -> bool {
     }
 }
 
-/// Whether the record has no room for one more link.
+/// Returns true if the record has no room for one more link.
 fn has_no_room(sample: &Sample<'_>, link: Link) -> bool {
     let words = match link {
         Link::Return(_) => RETURN_WORDS,

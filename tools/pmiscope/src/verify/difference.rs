@@ -13,8 +13,7 @@ pub enum Kind {
     /// No instruction leads from the one before to this one. What is true from
     /// here on was taken from the chain itself.
     NotASuccessor,
-    /// What was taken for true, because it was not seen, turned out to be wrong: the
-    /// code returned to somewhere else.
+    /// An assumption about code that was not seen is wrong: it returned somewhere else.
     AssumedWrong,
     /// The chain is true as far as it goes, and says that it is not complete.
     Incomplete,
@@ -67,16 +66,15 @@ pub struct Difference {
     pub pc: CodeAddress,
     /// The one before.
     pub before: Option<CodeAddress>,
-    /// What is true, innermost first, as far as the reported chain goes and a little
-    /// further. Its end is complete.
+    /// The true links, innermost first, a little further than the reported chain. Their
+    /// end is complete.
     pub expected: Vec<Link>,
-    /// What was reported.
     pub reported: Vec<Link>,
     /// The end that was reported.
     pub end: ChainEnd,
 }
 
-/// What came of comparing a chain.
+/// The result of comparing a chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
     /// It is the true one.

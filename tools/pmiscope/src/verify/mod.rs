@@ -5,11 +5,11 @@
 //! address ends it, an interrupt opens what its end closes. So the true chain of
 //! every sample is known (`shadow.rs`), and each chain that the guest has found by
 //! frame pointers, repaired as reports show it ([`crate::chain`]), is compared
-//! with that, to the last link. It is as well checked that each instruction can
-//! follow the one before.
+//! with that, to the last link. Each instruction is also checked to be a possible
+//! successor of the one before.
 //!
-//! Known without having been seen are only the callers of a core's first
-//! instruction: they are taken from its chain ([`Assumed`]).
+//! Only the callers of a core's first instruction are not verified: they are taken from
+//! its chain ([`Assumed`]).
 
 mod code;
 mod compare;
@@ -27,16 +27,16 @@ use profiler::format::{Clock, Delivery, Description, Sample, Source};
 use thiserror::Error;
 
 use crate::profile::{Profile, Records};
-use crate::symbols::{BadElf, Symbols};
+use crate::symbols::{ElfError, Symbols};
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
-use replay::Replay;
 pub use replay::{Assumed, Executed};
+use replay::{Replay, Setup};
 
 /// Why a profile cannot be verified.
 #[derive(Debug, Error)]
-pub enum NotVerifiable {
+pub enum VerifyError {
     /// Not every instruction is a sample.
     #[error(
         "not every instruction of it is a sample ({0}): record one with `pmiscope run --period 1` or `--source step`"
@@ -50,7 +50,7 @@ pub enum NotVerifiable {
     NoKernel,
     /// The kernel cannot be read.
     #[error("the kernel: {0}")]
-    BadElf(#[from] BadElf),
+    ElfError(#[from] ElfError),
     /// The kernel does not say where its functions keep their return addresses.
     #[error("the kernel has no call-frame information (.debug_frame or .eh_frame)")]
     NoCallFrames,
@@ -59,7 +59,6 @@ pub enum NotVerifiable {
 /// Differences of one kind.
 #[derive(Clone, Debug, Default)]
 pub struct Differences {
-    /// How many.
     pub count: u64,
     /// At which instructions, how many.
     pub places: HashMap<CodeAddress, u64>,
@@ -67,7 +66,7 @@ pub struct Differences {
     pub examples: Vec<(u32, Difference)>,
 }
 
-/// What came of verifying a profile.
+/// The result of verifying a profile.
 #[derive(Clone, Debug, Default)]
 pub struct Verification {
     /// Instructions, which is samples.
@@ -80,9 +79,9 @@ pub struct Verification {
     pub differences: BTreeMap<Kind, Differences>,
     /// What was not seen.
     pub assumed: Assumed,
-    /// What makes the true chains.
+    /// What was executed.
     pub executed: Executed,
-    /// Records that are no samples that this version can read.
+    /// Records that this version cannot read.
     pub unreadable: u64,
 }
 
@@ -94,46 +93,44 @@ impl Verification {
     }
 }
 
-/// Verifies a profile by its kernel's ELF file, whose symbols are `symbols`; keeps
-/// as many examples of each kind of difference.
+/// Verifies a profile by its kernel's ELF file, whose symbols are `symbols`; keeps at
+/// most `examples` of each kind of difference.
 ///
 /// # Errors
 ///
-/// [`NotVerifiable`] if the profile does not have every instruction, or the kernel
+/// [`VerifyError`] if the profile does not have every instruction, or the kernel
 /// cannot be read.
 pub fn verify(
     profile: &Profile,
     elf: &[u8],
     symbols: &Symbols,
     examples: usize,
-) -> Result<Verification, NotVerifiable> {
+) -> Result<Verification, VerifyError> {
     has_every_instruction(&profile.description)?;
     if profile.records() == 0 {
-        return Err(NotVerifiable::Empty);
+        return Err(VerifyError::Empty);
     }
     let callers = symbols.callers();
     if callers.is_empty() {
-        return Err(NotVerifiable::NoCallFrames);
+        return Err(VerifyError::NoCallFrames);
     }
     let mut code = Code::new(elf)?;
     let run = &profile.description;
-    let is_stepped = run.source == Source::Step;
-    let cores = usize::try_from(run.cores).unwrap_or(usize::MAX);
-    let mut replay = Replay::new(
+    let setup = Setup {
         callers,
-        &mut code,
-        run.text,
-        run.stack_slot,
-        is_stepped,
-        cores,
-    );
+        code: &mut code,
+        text: run.text,
+        is_stepped: run.source == Source::Step,
+    };
+    let cores = usize::try_from(run.cores).unwrap_or(usize::MAX);
+    let mut replay = Replay::new(setup, run.stack_slot, cores);
     let mut verification = Verification::default();
     verification.replay(profile, &mut replay, examples);
     Ok(verification)
 }
 
-/// Whether every instruction is a sample, by what the run says of itself.
-fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
+/// Checks by the run's description that every instruction is a sample.
+fn has_every_instruction(run: &Description) -> Result<(), VerifyError> {
     let why = match (run.source, run.clock, run.delivery) {
         (Source::Step, ..) => return Ok(()),
         (_, Clock::Time, _) => "its clock does not count instructions".to_owned(),
@@ -141,7 +138,7 @@ fn has_every_instruction(run: &Description) -> Result<(), NotVerifiable> {
         (.., Delivery::Irq) => "code with interrupts off is left out".to_owned(),
         (.., Delivery::Nmi) => return Ok(()),
     };
-    Err(NotVerifiable::NotEveryInstruction(why))
+    Err(VerifyError::NotEveryInstruction(why))
 }
 
 /// The records of a core, with the next one at hand.
@@ -167,7 +164,7 @@ impl<'a> Ahead<'a> {
         self.record.clear();
         self.time = self.records.read().map(|record| {
             self.record.extend_from_slice(record);
-            // One that cannot be read comes at once.
+            // A record that cannot be read comes first.
             Sample::decode(record).map_or(0, |sample| sample.time)
         });
     }

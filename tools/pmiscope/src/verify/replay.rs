@@ -20,7 +20,7 @@ pub struct Assumed {
     /// Stacks that were switched to and had not been seen since: those of tasks, at
     /// their first instruction.
     pub stacks: u64,
-    /// Links that were taken for true then.
+    /// Links that were assumed true then.
     pub links: u64,
     /// Instructions that are not in the profile, as far as the sequence numbers say.
     pub lost: u64,
@@ -30,8 +30,7 @@ pub struct Assumed {
     /// Instructions that were not seen, because the one before holds traps off:
     /// likewise.
     pub unseen: u64,
-    /// First callers of a stack that nobody has called: the root that a new stack
-    /// returns to.
+    /// Roots: the code that a new stack returns to, which no call has pushed.
     pub roots: u64,
 }
 
@@ -58,25 +57,30 @@ struct Before {
 }
 
 impl Before {
-    /// Whether the sample is at the same instruction, with the same stack.
+    /// Returns true if the sample is at the same instruction, with the same stack.
     fn is_at(&self, sample: &Sample<'_>) -> bool {
         (self.pc, self.sp) == (sample.pc, sample.sp)
     }
 }
 
+/// The kernel and the run that are replayed.
+pub(super) struct Setup<'a> {
+    pub(super) callers: &'a Callers,
+    pub(super) code: &'a mut Code,
+    pub(super) text: CodeRange,
+    /// The source is the trap flag: entries of interrupts are not seen.
+    pub(super) is_stepped: bool,
+}
+
 /// The cores, as they are replayed.
 pub(super) struct Replay<'a> {
-    pub(super) callers: &'a Callers,
-    /// Whether the kernel's code says where stacks have their roots.
+    pub(super) setup: Setup<'a>,
+    /// The kernel's code says where stacks have their roots.
     pub(super) has_roots: bool,
-    text: CodeRange,
-    /// Whether entries of interrupts are not seen.
-    is_stepped: bool,
-    code: &'a mut Code,
     pub(super) shadow: Shadow,
     /// By core; `None` if it is to be taken up anew.
     before: Vec<Option<Before>>,
-    /// Whether a return contradicts what was assumed.
+    /// True if a return contradicts an assumption.
     is_contradicted: bool,
     /// The instruction before the one that was replayed last, on the same core.
     pub(super) came_from: Option<CodeAddress>,
@@ -88,22 +92,12 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// For so many cores. `is_stepped` says that the source is the trap flag; `stack_slot` is what the
-    /// run says of its stacks.
-    pub(super) fn new(
-        callers: &'a Callers,
-        code: &'a mut Code,
-        text: CodeRange,
-        stack_slot: u64,
-        is_stepped: bool,
-        cores: usize,
-    ) -> Self {
+    /// Begins the replay of so many cores; `stack_slot` is that of the run's description.
+    pub(super) fn new(setup: Setup<'a>, stack_slot: u64, cores: usize) -> Self {
+        let has_roots = setup.callers.has_roots();
         Self {
-            callers,
-            has_roots: callers.has_roots(),
-            text,
-            is_stepped,
-            code,
+            setup,
+            has_roots,
             shadow: Shadow::new(stack_slot),
             before: vec![None; cores],
             is_contradicted: false,
@@ -115,12 +109,11 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Goes on to the next record, of `core`, and compares its chain with the true
-    /// one.
+    /// Replays the next record of `core`, and compares its chain with the true one.
     pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> Verdict {
         let repair = Repair {
-            callers: self.callers,
-            text: self.text,
+            callers: self.setup.callers,
+            text: self.setup.text,
         };
         let mut reported = std::mem::take(&mut self.reported);
         self.end = repair.chain(sample, &mut reported).end;
@@ -142,8 +135,7 @@ impl<'a> Replay<'a> {
         verdict
     }
 
-    /// Does to the shadow what the instruction before has done. Tells whether that
-    /// can have led here.
+    /// Applies the instruction before to the shadow. Returns true if it can have led here.
     fn advance(&mut self, before: Option<Before>, sample: &Sample<'_>) -> bool {
         let Some(before) = before else {
             self.start(sample);
@@ -158,14 +150,14 @@ impl<'a> Replay<'a> {
             self.restart(sample);
             return true;
         }
-        if sample.period == 0 && !self.is_stepped && before.is_at(sample) {
+        if sample.period == 0 && !self.setup.is_stepped && before.is_at(sample) {
             // The interrupts of another core: nothing was executed.
             return true;
         }
-        let is_successor = match self.code.at(before.pc) {
+        let is_successor = match self.setup.code.at(before.pc) {
             Some(instruction) => {
                 self.follows(&before, instruction, sample)
-                    || self.is_stepped
+                    || self.setup.is_stepped
                         && instruction.holds_traps_off
                         && self.follows_unseen(&before, instruction, sample)
             }
@@ -179,14 +171,14 @@ impl<'a> Replay<'a> {
         is_successor
     }
 
-    /// Whether the instruction can have led to the sample; executes it then.
+    /// Executes the instruction if it can have led to the sample; returns true if so.
     fn follows(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) -> bool {
         self.interrupted(before, instruction, sample)
             || self.executed(before, instruction, sample)
-            || self.is_stepped && self.interrupted_unseen(before, instruction, sample)
+            || self.setup.is_stepped && self.interrupted_unseen(before, instruction, sample)
     }
 
-    /// The same, by way of one more instruction that was not seen.
+    /// As above, by way of one more instruction that was not seen.
     fn follows_unseen(
         &mut self,
         before: &Before,
@@ -197,7 +189,7 @@ impl<'a> Replay<'a> {
             pc: instruction.next,
             ..*before
         };
-        let follows = match self.code.at(between.pc) {
+        let follows = match self.setup.code.at(between.pc) {
             Some(second) => self.follows(&between, second, sample),
             None => false,
         };
@@ -205,21 +197,21 @@ impl<'a> Replay<'a> {
         follows
     }
 
-    /// Takes a core up: takes its chain for true.
+    /// Starts a core: its chain is assumed true.
     fn start(&mut self, sample: &Sample<'_>) {
         self.assume(sample);
         self.assumed.starts += 1;
     }
 
-    /// Forgets all that is known of any stack and core, as what was not seen may have
-    /// changed it, and takes a core up.
+    /// Forgets all stacks and cores, as instructions that were not seen may have changed
+    /// them, and starts a core.
     fn restart(&mut self, sample: &Sample<'_>) {
         self.shadow.forget();
         self.before.fill(None);
         self.start(sample);
     }
 
-    /// Takes the reported chain for true.
+    /// Assumes that the reported chain is true.
     fn assume(&mut self, sample: &Sample<'_>) {
         let is_cut = self.end == ChainEnd::DepthLimit;
         self.shadow.assume(sample.sp, &self.reported, is_cut);
@@ -237,7 +229,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// A return at `sp` has led to `pc`. Tells whether it is known what is left.
+    /// A return at `sp` has led to `pc`. Returns true if the rest of the stack is known.
     fn returned(&mut self, sp: StackAddress, pc: CodeAddress) -> bool {
         self.executed.returns += 1;
         match self.shadow.return_at(sp) {
@@ -257,7 +249,7 @@ impl<'a> Replay<'a> {
         instruction: Instruction,
         sample: &Sample<'_>,
     ) -> bool {
-        let Some((entry, words)) = self.callers.entry(sample.pc) else {
+        let Some((entry, words)) = self.setup.callers.entry(sample.pc) else {
             return false;
         };
         let pc = CodeAddress(sample.stack_top[words]);
@@ -269,7 +261,7 @@ impl<'a> Replay<'a> {
         } else {
             // It came before the instruction, and the entry's first one was executed in
             // place of that.
-            let first = self.code.at(entry);
+            let first = self.setup.code.at(entry);
             if pc != before.pc || first.is_none_or(|first| first.next != sample.pc) {
                 return false;
             }
@@ -277,7 +269,7 @@ impl<'a> Replay<'a> {
         let Some(sp) = self.interrupted_at(before, instruction, pc) else {
             return false;
         };
-        let Some(vector) = self.code.vector(entry, self.callers) else {
+        let Some(vector) = self.setup.code.vector(entry, self.setup.callers) else {
             return false;
         };
         let pushed = StackAddress(sample.sp.0.wrapping_add(8 * words as u64));
@@ -287,8 +279,8 @@ impl<'a> Replay<'a> {
         true
     }
 
-    /// If the code can have been interrupted at `pc`: executes the instruction as
-    /// far as it was, and gives the stack pointer.
+    /// If the code can have been interrupted at `pc`: executes the instruction up to there,
+    /// and returns the stack pointer.
     fn interrupted_at(
         &mut self,
         before: &Before,
@@ -393,7 +385,7 @@ impl<'a> Replay<'a> {
     }
 }
 
-/// Whether executing the instruction can lead to `pc`.
+/// Returns true if executing the instruction can lead to `pc`.
 fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool {
     match instruction.flow {
         Flow::Next | Flow::Trap => pc == instruction.next,
@@ -401,7 +393,7 @@ fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool 
         Flow::Branch(target) => pc == instruction.next || pc == target,
         Flow::Jump(target) | Flow::Call(target) => target.is_none_or(|target| pc == target),
         Flow::Return(_) => pc.0 == before.stack_top[0],
-        // The shadow knows.
+        // The shadow has the address.
         Flow::InterruptReturn => true,
     }
 }

@@ -1,4 +1,4 @@
-//! What came of verifying a profile, named and shown.
+//! The result of a verification, with names, as text or JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,17 +16,11 @@ use crate::units::{counted, grouped, percent};
 /// Links of a chain that an example shows.
 const SHOWN: usize = 12;
 
-/// What `pmiscope verify` says.
+/// The output of `pmiscope verify`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The kernel's GNU build-id.
-    pub build_id: String,
-    /// Where overflows came from.
-    pub source: &'static str,
-    /// The workload.
-    pub workload: String,
-    /// Cores.
-    pub cores: u32,
+    #[serde(flatten)]
+    pub run: Run,
     /// Instructions, each of which is a sample.
     pub instructions: u64,
     /// Those whose chain is the true one.
@@ -37,7 +31,7 @@ pub struct Report {
     pub different: u64,
     /// What instructions did that makes the true chains.
     pub executed: ExecutedRow,
-    /// What was not seen, and taken for true.
+    /// What was not seen, and assumed true.
     pub assumed: AssumedRow,
     /// The kinds of differences.
     pub differences: Vec<Row>,
@@ -45,9 +39,19 @@ pub struct Report {
     pub unreadable: u64,
 }
 
+/// The run that was verified.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// Where overflows came from.
+    pub source: &'static str,
+    pub workload: String,
+    pub cores: u32,
+}
+
 /// See [`Assumed`].
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "they are those of `Assumed`")]
 pub struct AssumedRow {
     pub starts: u64,
     pub stacks: u64,
@@ -60,7 +64,6 @@ pub struct AssumedRow {
 
 /// See [`Executed`].
 #[derive(Clone, Copy, Debug, Serialize)]
-#[expect(missing_docs, reason = "they are those of `Executed`")]
 pub struct ExecutedRow {
     pub calls: u64,
     pub returns: u64,
@@ -71,20 +74,16 @@ pub struct ExecutedRow {
 /// A kind of difference.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Which.
     pub kind: &'static str,
-    /// How many instructions.
     pub count: u64,
     /// In which functions, how many of them; most first.
     pub functions: Vec<(String, u64)>,
-    /// The first ones.
     pub examples: Vec<Example>,
 }
 
 /// An instruction with a wrong chain.
 #[derive(Clone, Debug, Serialize)]
 pub struct Example {
-    /// The core.
     pub core: u32,
     /// The number of the sample on it.
     pub sequence: u32,
@@ -94,10 +93,59 @@ pub struct Example {
     pub before: Option<String>,
     /// The true links, innermost first.
     pub expected: Vec<String>,
-    /// The reported ones.
     pub reported: Vec<String>,
-    /// The reported end.
     pub end: &'static str,
+}
+
+impl From<Executed> for ExecutedRow {
+    fn from(executed: Executed) -> Self {
+        let Executed {
+            calls,
+            returns,
+            interrupts,
+            repeated,
+        } = executed;
+        Self {
+            calls,
+            returns,
+            interrupts,
+            repeated,
+        }
+    }
+}
+
+impl From<Assumed> for AssumedRow {
+    fn from(assumed: Assumed) -> Self {
+        Self {
+            starts: assumed.starts,
+            stacks: assumed.stacks,
+            links: assumed.links,
+            instructions_lost: assumed.lost,
+            entries_not_stepped: assumed.entries,
+            instructions_not_stepped: assumed.unseen,
+            roots: assumed.roots,
+        }
+    }
+}
+
+impl Row {
+    fn new(kind: super::Kind, differences: &super::Differences, symbols: &mut Symbols) -> Self {
+        let mut functions = BTreeMap::new();
+        for (&pc, count) in &differences.places {
+            *functions.entry(function(pc, symbols)).or_insert(0) += count;
+        }
+        let mut functions: Vec<_> = functions.into_iter().collect();
+        functions.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
+        let examples = differences.examples.iter();
+        Self {
+            kind: kind.name(),
+            count: differences.count,
+            functions,
+            examples: examples
+                .map(|(core, difference)| example(*core, difference, symbols))
+                .collect(),
+        }
+    }
 }
 
 impl Report {
@@ -105,63 +153,23 @@ impl Report {
     #[must_use]
     pub fn new(profile: &Profile, found: &Verification, symbols: &mut Symbols) -> Self {
         let run = &profile.description;
-        let Assumed {
-            starts,
-            stacks,
-            links,
-            lost,
-            entries,
-            unseen,
-            roots,
-        } = found.assumed;
-        let Executed {
-            calls,
-            returns,
-            interrupts,
-            repeated,
-        } = found.executed;
-        let row = |(kind, differences): (&super::Kind, &super::Differences)| {
-            let mut functions = BTreeMap::new();
-            for (&pc, count) in &differences.places {
-                *functions.entry(function(pc, symbols)).or_insert(0) += count;
-            }
-            let mut functions: Vec<_> = functions.into_iter().collect();
-            functions.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-            let examples = differences.examples.iter();
-            Row {
-                kind: kind.name(),
-                count: differences.count,
-                functions,
-                examples: examples
-                    .map(|(core, difference)| example(*core, difference, symbols))
-                    .collect(),
-            }
-        };
+        let differences = found.differences.iter();
         Self {
-            build_id: crate::symbols::BuildId(run.build_id).to_string(),
-            source: run.source.name(),
-            workload: run.workload.as_str().to_owned(),
-            cores: run.cores,
+            run: Run {
+                build_id: crate::symbols::BuildId(run.build_id).to_string(),
+                source: run.source.name(),
+                workload: run.workload.as_str().to_owned(),
+                cores: run.cores,
+            },
             instructions: found.instructions,
             exact: found.exact,
             cut_at_depth_limit: found.cut,
             different: found.different(),
-            executed: ExecutedRow {
-                calls,
-                returns,
-                interrupts,
-                repeated,
-            },
-            assumed: AssumedRow {
-                starts,
-                stacks,
-                links,
-                instructions_lost: lost,
-                entries_not_stepped: entries,
-                instructions_not_stepped: unseen,
-                roots,
-            },
-            differences: found.differences.iter().map(row).collect(),
+            executed: found.executed.into(),
+            assumed: found.assumed.into(),
+            differences: differences
+                .map(|(kind, differences)| Row::new(*kind, differences, symbols))
+                .collect(),
             unreadable: found.unreadable,
         }
     }
@@ -177,7 +185,6 @@ impl Report {
         Ok(text)
     }
 
-    /// For people.
     #[must_use]
     pub fn text(&self) -> String {
         let mut out = String::new();
@@ -187,10 +194,14 @@ impl Report {
     }
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
-        let cores = counted(self.cores.into(), "core");
-        let workload = &self.workload;
-        writeln!(out, "kernel      build-id {}", self.build_id)?;
-        writeln!(out, "workload    {workload}, {cores}, by {}", self.source)?;
+        let cores = counted(self.run.cores.into(), "core");
+        let workload = &self.run.workload;
+        writeln!(out, "kernel      build-id {}", self.run.build_id)?;
+        writeln!(
+            out,
+            "workload    {workload}, {cores}, by {}",
+            self.run.source
+        )?;
         let [calls, returns, interrupts] = [
             (self.executed.calls, "call"),
             (self.executed.returns, "return"),
@@ -322,7 +333,7 @@ fn place(pc: CodeAddress, symbols: &mut Symbols) -> String {
     format!("{:#x} in {}", pc.0, function(pc, symbols))
 }
 
-/// The function that has the code at `pc`, not one that was inlined there.
+/// The function that has the code at `pc`, not one that is inlined there.
 fn function(pc: CodeAddress, symbols: &mut Symbols) -> String {
     symbols.resolve([pc]);
     // There is at least one frame.

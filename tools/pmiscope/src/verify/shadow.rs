@@ -34,7 +34,7 @@ enum What {
     Link(Link),
     /// A link to code whose stack pointer is known: the shadow goes on there.
     Across(Link, StackAddress),
-    /// There is more, and nobody knows what.
+    /// There is more, which is not known.
     Cut,
 }
 
@@ -99,7 +99,7 @@ impl Shadow {
         sp.0.wrapping_sub(1) / self.slot
     }
 
-    /// Whether two stack pointers are on the same stack.
+    /// Returns true if two stack pointers are on the same stack.
     pub(super) fn is_same_stack(&self, a: StackAddress, b: StackAddress) -> bool {
         self.number(a) == self.number(b)
     }
@@ -181,9 +181,10 @@ impl Shadow {
             let is_last = index + 1 == links.len();
             stack.push(Entry {
                 address: (is_last && same_stack).then_some(pushed),
-                what: match is_last {
-                    true => What::Across(link, interrupted),
-                    false => What::Link(link),
+                what: if is_last {
+                    What::Across(link, interrupted)
+                } else {
+                    What::Link(link)
                 },
             });
         }
@@ -194,7 +195,7 @@ impl Shadow {
         self.settle(sp);
         let stack = self.stack(sp);
         match stack.last() {
-            // A return to what nobody has called: how a new stack begins.
+            // A return without a call: a new stack begins.
             Some(&Entry {
                 address: Some(address),
                 ..
@@ -263,20 +264,18 @@ impl Shadow {
         }
     }
 
-    /// Forgets everything.
     pub(super) fn forget(&mut self) {
         self.stacks.clear();
         self.left_at.clear();
     }
 
-    /// Whether something is known of the stack that `sp` is on, and be it that it is
-    /// empty.
+    /// Returns true if the stack that `sp` is on is known, even if it is empty.
     pub(super) fn knows(&self, sp: StackAddress) -> bool {
         self.stacks.contains_key(&self.number(sp))
     }
 
-    /// Takes `links`, of code whose stack pointer is `sp`, for true. `is_cut` says
-    /// that there is more beyond.
+    /// Assumes that `links`, of code whose stack pointer is `sp`, are true. If `is_cut`,
+    /// there is more beyond.
     pub(super) fn assume(&mut self, sp: StackAddress, links: &[Link], is_cut: bool) {
         let assumed = |what| Entry {
             address: None,

@@ -10,7 +10,6 @@ use profiler::format::ChainEnd::{
 
 use crate::fixture::{Samples, Seen, run};
 
-/// The workload.
 const NAME: &str = "corruption";
 
 /// The values that the workload overwrites frame pointers by, in its order: how a

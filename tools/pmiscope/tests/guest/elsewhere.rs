@@ -31,7 +31,6 @@ fn image(name: &str) -> PathBuf {
     image
 }
 
-/// Boots the image.
 fn boot(image: &Path, arguments: &str, more: &[OsString]) -> Samples {
     let files = ["--kernel".into(), built("kernel").into_os_string()];
     let iso = ["--iso".into(), image.as_os_str().to_owned()];

@@ -153,7 +153,7 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
 #[test]
 fn each_self_test_ends_as_it_should() {
     for &(test, outcome, says) in SELF_TESTS {
-        Guest::boot(3, 64, &format!("test={test}"), None).ended_with(outcome, says);
+        Guest::boot(3, 64, &format!("test={test}")).ended_with(outcome, says);
     }
 }
 
@@ -167,7 +167,7 @@ fn a_word_that_is_not_known_ends_the_run() {
         ("workload=leisure", "`workload=leisure`: must be one of mix"),
     ] {
         let says = format!("[ERROR core0] command line: {says}");
-        Guest::boot(1, 64, line, None).ended_with(BadCommandLine, &[&says]);
+        Guest::boot(1, 64, line).ended_with(BadCommandLine, &[&says]);
     }
 }
 
@@ -175,9 +175,9 @@ fn a_word_that_is_not_known_ends_the_run() {
 fn too_little_memory_is_said() {
     let line = "samples=100 ring=67108864";
     let says = "no 64 MiB of memory in a row for the rings";
-    Guest::boot(1, 64, line, None).ended_with(SamplingUnavailable, &[says]);
+    Guest::boot(1, 64, line).ended_with(SamplingUnavailable, &[says]);
     let says = "loader: no free block of";
-    Guest::boot(1, 6, line, None).ended_with(LoaderFailed, &[says]);
+    Guest::boot(1, 6, line).ended_with(LoaderFailed, &[says]);
 }
 
 #[test]

@@ -2,21 +2,21 @@
 //! what came of it.
 
 use std::fmt::Write as _;
-use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub use crate::folder::folder;
 use assert_cmd::Command;
-use pmiscope::chain::Repair;
-use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory, log_file};
-use pmiscope::profile::{CoreEnd, Mode, Outcome, Profile};
-use pmiscope::qemu::{Boot, Choice, Machine, Process, Qemu, WhenEnded};
-use pmiscope::symbols::{Callers, Symbols};
+use pmiscope::internals::collect::{Collector, Search};
+use pmiscope::internals::qemu::{
+    self, Boot, Choice, End, GuestMemory, Limits, Machine, Observer, Qemu,
+};
+use pmiscope::internals::{Callers, Profile, Repair};
+use pmiscope::profile::{CoreEnd, Mode, Outcome};
+use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, Source, State, record_words};
 use serde_json::Value;
@@ -63,7 +63,6 @@ impl Drop for Slot {
     }
 }
 
-/// The kernel's ELF.
 fn kernel() -> &'static [u8] {
     static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
     KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap())
@@ -72,7 +71,7 @@ fn kernel() -> &'static [u8] {
 /// Where a function of the kernel begins, or a label of its assembly.
 #[track_caller]
 pub fn function(name: &str) -> CodeAddress {
-    pmiscope::symbols::entry_of(kernel(), name).unwrap()
+    pmiscope::internals::entry_of(kernel(), name).unwrap()
 }
 
 /// The kernel's call-frame information.
@@ -210,7 +209,6 @@ impl Run {
         self
     }
 
-    /// The report.
     #[track_caller]
     pub fn report(&self) -> Value {
         let report = serde_json::from_slice(&self.output.stdout);
@@ -416,44 +414,40 @@ impl Samples {
     }
 }
 
-/// A guest that was booted by hand, with nobody reading its rings, and ended.
+/// A guest that was booted without a collector, and has ended.
 pub struct Guest {
-    file: GuestFile,
-    memory: Mapping,
+    memory: GuestMemory,
     /// What it logged.
     pub log: String,
-    /// How it ended, by itself; `None` if it had to be ended.
-    pub ended: Option<WhenEnded>,
+    end: End,
+}
+
+/// Keeps the whole log.
+struct LogKeeper(String);
+
+impl Observer<'_> for LogKeeper {
+    fn on_line(&mut self, line: &str) {
+        self.0 += line;
+        self.0 += "\n";
+    }
 }
 
 impl Guest {
     /// Boots a machine of `cores` cores and `mib` MiB whose kernel gets this command
-    /// line, and waits for its end, or until it has logged `until`.
-    pub fn boot(cores: u32, mib: u64, command_line: &str, until: Option<&str>) -> Self {
-        Self::boot_kernel(built("kernel"), cores, mib, command_line, until)
+    /// line, and waits for its end.
+    pub fn boot(cores: u32, mib: u64, command_line: &str) -> Self {
+        Self::boot_kernel(built("kernel"), cores, mib, command_line)
     }
 
     /// The same of another kernel.
-    pub fn boot_kernel(
-        kernel: PathBuf,
-        cores: u32,
-        mib: u64,
-        command_line: &str,
-        until: Option<&str>,
-    ) -> Self {
+    pub fn boot_kernel(kernel: PathBuf, cores: u32, mib: u64, command_line: &str) -> Self {
         let _slot = Slot::take();
         let qemu = Qemu::find(&Choice::Stock).unwrap_or_else(|problem| panic!("{problem}"));
-        let bytes = mib << 20;
-        let file = guest_memory(bytes).unwrap_or_else(|problem| panic!("{problem}"));
-        let memory = Mapping::new(&file.file, usize::try_from(bytes).unwrap()).unwrap();
-        let mut serial = log_file().unwrap();
         let machine = Machine {
             mode: Mode::Deterministic,
             pmu: None,
             cores,
-            memory: bytes,
-            memory_file: file.path.clone(),
-            serial_file: serial.path.clone(),
+            memory: mib << 20,
             boot: Boot::Loader {
                 loader: built("loader"),
                 kernel,
@@ -462,38 +456,27 @@ impl Guest {
             firmware: None,
             hpet: false,
         };
-        let mut messages = tempfile::tempfile().unwrap();
-        let mut process = Process::start(&qemu, &machine.arguments(), &messages).unwrap();
-        let started = Instant::now();
-        let mut log = String::new();
-        let ended = loop {
-            let ended = process.ended().unwrap();
-            log.clear();
-            serial.file.rewind().unwrap();
-            serial.file.read_to_string(&mut log).unwrap();
-            let is_over = until.is_some_and(|until| log.contains(until));
-            if ended.is_some() || is_over || started.elapsed() > LIMIT {
-                break ended;
-            }
-            thread::sleep(Duration::from_millis(5));
+        let memory = GuestMemory::new(machine.memory).unwrap_or_else(|error| panic!("{error:#}"));
+        let guest = qemu::Guest::start(&qemu, &machine, &memory).unwrap();
+        let limits = Limits {
+            silence: LIMIT,
+            silence_means: "no line of the log",
+            total: Some(LIMIT),
         };
-        process.kill();
-        messages.rewind().unwrap();
-        messages.read_to_string(&mut log).unwrap();
+        let mut log = LogKeeper(String::new());
+        let end = guest.follow(&limits, &mut log).unwrap().end;
         Self {
-            file,
             memory,
-            log,
-            ended,
+            log: log.0,
+            end,
         }
     }
 
     /// Asserts how it ended, and that it logged each of these.
     #[track_caller]
     pub fn ended_with(self, outcome: Outcome, parts: &[&str]) -> Self {
-        let Self { log, ended, .. } = &self;
-        let how = ended.as_ref().map(|ended| ended.outcome);
-        assert_eq!(how, Some(outcome), "{ended:?}; the log: {log}");
+        let Self { log, end, .. } = &self;
+        assert_eq!(end.outcome, outcome, "{end:?}; the log: {log}");
         for part in parts {
             assert!(log.contains(part), "`{part}` is not in the log: {log}");
         }
@@ -503,8 +486,9 @@ impl Guest {
     /// What the rings have.
     #[track_caller]
     pub fn samples(&self, what: &str) -> Samples {
-        let found = find(&self.file.file, &self.memory).unwrap().unwrap();
-        let (shared, description) = found.unwrap_or_else(|| panic!("no rings; {}", self.log));
+        let Search::Found(shared, description) = self.memory.find_region().unwrap() else {
+            panic!("no rings; {}", self.log);
+        };
         let counters = Collector::new(shared).counters();
         let cores = (0..shared.cores()).map(|core| {
             let mut reader = shared.reader(core);
@@ -520,7 +504,7 @@ impl Guest {
             what: what.into(),
             cores: cores.collect(),
             counters,
-            description,
+            description: *description,
             incomplete: None,
         }
     }

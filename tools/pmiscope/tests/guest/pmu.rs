@@ -14,8 +14,8 @@ use std::process::Command as Process;
 use std::thread;
 
 use assert_cmd::Command;
-use pmiscope::doctor::host::Kvm;
-use pmiscope::qemu::{Choice, Qemu, has_lab};
+use pmiscope::internals::Kvm;
+use pmiscope::internals::qemu::{Choice, Qemu, has_lab};
 use profiler::format::{ChainEnd, Source, State};
 use serde_json::Value;
 

@@ -13,7 +13,7 @@ const RING: u64 = 64 << 10;
 fn unread(ring: u64) -> crate::fixture::Samples {
     // Chains of all lengths.
     let line = format!("workload=recursion period=1000 samples={SAMPLES} ring={ring}");
-    let guest = Guest::boot(2, 128, &line, None).ended_with(Outcome::Finished, &[]);
+    let guest = Guest::boot(2, 128, &line).ended_with(Outcome::Finished, &[]);
     guest.samples(&line)
 }
 

@@ -9,7 +9,7 @@ use std::env;
 use std::time::Duration;
 
 use assert_cmd::Command;
-use pmiscope::profile::Profile;
+use pmiscope::internals::Profile;
 use serde_json::Value;
 
 use crate::fixture::{Run, run_within};

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use memmap2::{MmapOptions, MmapRaw};
-use pmiscope::collect::{Collector, GuestFile, Mapping, find, guest_memory};
-use pmiscope::profile::Profile;
+use pmiscope::internals::Profile;
+use pmiscope::internals::collect::{Collector, InheritedFile, Mapping, Search, find, guest_memory};
 use profiler::format::Description;
 use profiler::format::region::{PAGE, Region, RegionError, RegionLayout};
 
@@ -21,7 +21,7 @@ const RINGS: usize = 5 << 20;
 
 /// A guest's memory, with the guest's and the host's view of it.
 struct Guest {
-    file: GuestFile,
+    file: InheritedFile,
     inside: MmapRaw,
     outside: Mapping,
 }
@@ -51,7 +51,10 @@ impl Guest {
     }
 
     fn find(&self) -> Option<(Region<'_>, Description)> {
-        find(&self.file.file, &self.outside).unwrap().unwrap()
+        match find(&self.file.file, &self.outside).unwrap() {
+            Search::Found(region, description) => Some((region, *description)),
+            _ => None,
+        }
     }
 
     /// Puts bytes into the memory, behind everyone's back.
@@ -87,8 +90,11 @@ fn the_rings_are_found_when_they_are_made() {
 fn what_only_looks_like_rings_is_passed_over() {
     let guest = Guest::new();
     guest.poke(PAGE, &profiler::format::region::MAGIC);
-    let refused = find(&guest.file.file, &guest.outside).unwrap().map(|_| ());
-    assert_eq!(refused, Err(RegionError::Version(0)));
+    let search = find(&guest.file.file, &guest.outside).unwrap();
+    assert!(matches!(
+        search,
+        Search::Unreadable(RegionError::Version(0))
+    ));
     guest.make_rings(&description());
     assert!(guest.find().is_some());
 }

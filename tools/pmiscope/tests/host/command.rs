@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
-use pmiscope::profile::Profile;
+use pmiscope::internals::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{file, folder, image, kernel, other_kernel, profile};
+use crate::fixture::{file, folder, image, kernel, other_kernel, profile, refusing_image};
 
 pub fn pmiscope(arguments: &[&str]) -> Assert {
     Command::new(env!("CARGO_BIN_EXE_pmiscope"))
@@ -427,6 +427,52 @@ fn what_ends_a_guest_early_has_a_status_and_a_reason() {
         assert_eq!(stdout(&assert), "");
         assert!(!output.exists(), "{name}: a profile without samples");
     }
+}
+
+/// What a kernel says in its region goes before what its log says.
+#[test]
+fn a_refusal_is_read_from_the_region() {
+    let reason = "no such source here: \u{b5}PMU";
+    for (name, has_region) in [("refused-page", false), ("refused-region", true)] {
+        let image = refusing_image(&format!("{name}.image"), reason, has_region);
+        let does = format!(
+            r#"dd if={} of="$memory" bs=4096 conv=notrunc,sparse status=none
+echo '[ERROR core1] something else' >"$serial"; exit"#,
+            image.display()
+        );
+        for (status, says) in [
+            ("41", "the kernel could not sample: "),
+            ("35", "the kernel refused its command line: "),
+        ] {
+            let (assert, output) = run_on(name, &format!("{does} {status}"), &[]);
+            let said = stderr(&assert.code(5));
+            assert!(said.contains(&format!("{says}{reason}")), "{said}");
+            assert!(!output.exists(), "a profile without samples");
+        }
+        let qemu = qemu(&format!("{name}-list.sh"), VERSION, &format!("{does} 35"));
+        let kernel = text(&kernel().path);
+        let list = ["list", "--kernel", kernel, "--loader", kernel];
+        let list = pmiscope(&[&list[..], &["--qemu", text(&qemu)]].concat());
+        refused(list, 5, &["no list: the kernel refused", reason]);
+    }
+}
+
+/// As above, after the tool has begun to read the region.
+#[test]
+fn a_refusal_that_comes_late_is_read_from_the_region() {
+    let reason = "the counters do not count";
+    let image = refusing_image("late.image", reason, true);
+    let does = format!(
+        r#"boot; sleep 0.5
+dd if={} of="$memory" bs=4096 conv=notrunc,sparse status=none; exit 41"#,
+        image.display()
+    );
+    let (assert, output) = run_on("late", &does, &[]);
+    let said = stderr(&assert.code(5));
+    let line = format!("pmiscope: the kernel could not sample: {reason}\n");
+    assert!(said.contains(&line), "{said}");
+    let end = Profile::read(fs::read(output).unwrap()).unwrap().end;
+    assert_eq!(end.unwrap().message, reason);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Profiles of runs that count: tables, JSON, and what the command refuses.
 
-use pmiscope::profile::{Head, Outcome, Profile, RunEnd, Writer};
-use pmiscope::report::counts::{Counts, Selection, json, text};
+use pmiscope::internals::Profile;
+use pmiscope::internals::counts::{Counts, Selection, json, text};
+use pmiscope::profile::{Head, Outcome, RunEnd, Writer};
 use profiler::format::{Clock, Count, Description, EventDescription, Source, Text};
 use profiler::pmu::multiplex::Reading;
 use serde_json::{Value, json};
@@ -130,9 +131,9 @@ fn whole() -> Vec<u8> {
 fn table(selection: Selection) -> String {
     let profile = Profile::read(whole()).unwrap();
     let counts = Counts::new(&profile, selection);
-    let shown = text::text(&counts, selection.per_core);
+    let shown = text(&counts, selection.per_core);
     assert!(shown.lines().all(|line| line.chars().count() <= 100));
-    let build_id = format!("build-id {}\n", counts.build_id);
+    let build_id = format!("build-id {}\n", counts.run.build_id);
     shown.replace(&build_id, "build-id ID\n")
 }
 
@@ -356,7 +357,7 @@ fn counts_that_are_missing_are_not_zero() {
         ..ended(&there)
     };
     let profile = Profile::read(profile_of(&counting(), &there, Some(&end))).unwrap();
-    let shown = text::text(&Counts::new(&profile, Selection::default()), true);
+    let shown = text(&Counts::new(&profile, Selection::default()), true);
     for part in [
         "\nrun         the guest hung and was ended: no line\n",
         "\n   1        <not counted>  cycles\n",
@@ -368,7 +369,7 @@ fn counts_that_are_missing_are_not_zero() {
     }
     let nothing = profile_of(&counting(), &[vec![], vec![]], Some(&ended(&[])));
     let profile = Profile::read(nothing).unwrap();
-    let shown = text::text(&Counts::new(&profile, Selection::default()), false);
+    let shown = text(&Counts::new(&profile, Selection::default()), false);
     assert!(!shown.contains("elapsed") && shown.contains("       <not counted>  cycles\n"));
 }
 

@@ -1,9 +1,10 @@
 //! Profiles of runs by performance counters: samples of several events.
 
-use pmiscope::flame;
-use pmiscope::profile::Profile;
-use pmiscope::report::model::{Cost, Counters};
-use pmiscope::report::{self, Options, Report, Selection, SortBy};
+use pmiscope::internals::Profile;
+use pmiscope::internals::flame;
+use pmiscope::internals::report::{
+    self, Cost, CounterTotals, Counters, Options, Report, Selection, SortBy,
+};
 use pmiscope::symbols::Symbols;
 use profiler::format::{Clock, Delivery, Description, Text};
 use serde_json::{Value, json};
@@ -13,16 +14,15 @@ use crate::fixture::{
     Seen, description, file, kernel, profile, profile_of, profile_of_events,
     profile_of_later_event, samples, two_events,
 };
+use crate::report::report_on;
 
 fn report_of(event: Option<u8>) -> Report {
     let profile = Profile::read(profile_of_events()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let selection = Selection { core: None, event };
-    let options = Options {
-        selection,
-        ..Options::default()
-    };
-    Report::new(&profile, &mut symbols, options)
+    report_on(
+        &profile,
+        Selection { core: None, event },
+        Options::default(),
+    )
 }
 
 fn json_of(event: Option<u8>) -> Value {
@@ -31,7 +31,7 @@ fn json_of(event: Option<u8>) -> Value {
 
 #[track_caller]
 fn says(report: &Report, part: &str) {
-    let text = report::text::text(report, SortBy::Own);
+    let text = report::text(report, SortBy::Own);
     assert!(text.contains(part), "`{part}` is not in:\n{text}");
 }
 
@@ -107,7 +107,7 @@ fn samples_of_other_events_are_not_lost() {
 
 #[test]
 fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
-    let text = report::text::text(&report_of(None), SortBy::Own);
+    let text = report::text(&report_of(None), SortBy::Own);
     for part in [
         "source      pmu as NMI",
         "event 0     cycles:k: 3 samples, 50.00%\n",
@@ -121,7 +121,7 @@ fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
     }
     assert!(!text.contains("\nperiod ") && !text.contains("\nprogress "));
     assert!(text.lines().all(|line| line.chars().count() <= 100));
-    let second = report::text::text(&report_of(Some(1)), SortBy::Own);
+    let second = report::text(&report_of(Some(1)), SortBy::Own);
     assert!(!second.contains("event 0") && second.contains("event 1"));
     assert!(
         second.contains("2 interrupts unclaimed (cpu/event=0xc4,umask=0x20/u only)"),
@@ -138,17 +138,21 @@ fn an_event_that_came_later_is_known_by_its_record() {
         names,
         ["cycles:k", "cpu/event=0xc4,umask=0x20/u", "instructions:u"]
     );
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let report = Report::new(&profile, &mut symbols, Options::default());
+    let report = report_on(&profile, Selection::default(), Options::default());
     // Its record is no sample, and none that cannot be read.
-    assert_eq!(report.incomplete, None);
-    let samples: Vec<_> = report.events.iter().map(|event| event.samples).collect();
+    assert_eq!(report.end.incomplete, None);
+    let samples: Vec<_> = report
+        .sampling
+        .events
+        .iter()
+        .map(|event| event.samples)
+        .collect();
     assert_eq!(samples, [1, 0, 2]);
     says(
         &report,
         "            7 requested, 9 set: no shorter one makes progress here",
     );
-    assert_eq!(report::event::find(&profile, "instructions:u").unwrap(), 2);
+    assert_eq!(report::find_event(&profile, "instructions:u").unwrap(), 2);
 }
 
 #[test]
@@ -162,20 +166,19 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
         &report,
         "            2 overflows due too soon after another and missed, 4 interrupts for an overflow seen\n            before\nhash",
     );
-    report.counters = Some(Some(Counters {
+    report.totals.counters = CounterTotals::Known(Counters {
         late: 0,
         early: 1,
         missed: 0,
-    }));
+    });
     says(
         &report,
         "unclaimed\n            1 interrupt before the event was due\nhash",
     );
     // Where overflows are a timer's there is no such thing.
     let profile = Profile::read(profile()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let report = Report::new(&profile, &mut symbols, Options::default());
-    assert_eq!(report.counters, None);
+    let report = report_on(&profile, Selection::default(), Options::default());
+    assert_eq!(report.totals.counters, CounterTotals::None);
 }
 
 /// Where one clock counts what all cores execute, and they do not wait for each other,
@@ -191,12 +194,11 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
         };
         change(&mut description);
         let profile = Profile::read(profile_of(&description, &first)).unwrap();
-        let mut symbols = Symbols::new(&kernel().elf).unwrap();
-        Report::new(&profile, &mut symbols, Options::default())
+        report_on(&profile, Selection::default(), Options::default())
     };
     let cost = |max| Some(Cost { median: 300, max });
     let shared = report_of(|_| {});
-    assert_eq!(shared.handler_instructions, cost(None));
+    assert_eq!(shared.totals.handler_instructions, cost(None));
     says(
         &shared,
         "handler     300 instructions a sample (median; other cores' may be among them)\n",
@@ -209,8 +211,8 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
         ("clocks of time", |run| run.clock = Clock::Time),
     ] {
         let report = report_of(change);
-        assert_eq!(report.handler_ticks, cost(Some(310)), "{what}");
-        let text = report::text::text(&report, SortBy::Own);
+        assert_eq!(report.sampling.handler_ticks, cost(Some(310)), "{what}");
+        let text = report::text(&report, SortBy::Own);
         assert!(
             text.contains("a sample (median), at most 310"),
             "{what}:\n{text}"
@@ -226,12 +228,11 @@ fn maskable_interrupts_are_said_to_see_some_code_late() {
     };
     let [first, _] = samples();
     let profile = Profile::read(profile_of(&description, &first)).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let report = Report::new(&profile, &mut symbols, Options::default());
-    let text = report::text::text(&report, SortBy::Own);
+    let report = report_on(&profile, Selection::default(), Options::default());
+    let text = report::text(&report, SortBy::Own);
     let bias = "(code with interrupts off is not seen: its samples come where they are on again)";
     assert!(text.contains(bias), "{text}");
-    let with_nmis = report::text::text(&report_of(None), SortBy::Own);
+    let with_nmis = report::text(&report_of(None), SortBy::Own);
     assert!(
         !with_nmis.contains("interrupts off is not seen"),
         "{with_nmis}"
@@ -303,7 +304,9 @@ fn the_flame_graph_says_which_event_it_is_of() {
         ),
         (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
     ] {
-        let folded = flame::folded(&profile, &mut symbols, None, event);
+        let selection = Selection { core: None, event };
+        let tally = report::Tally::new(&profile, symbols.callers(), selection);
+        let folded = flame::folded(&profile, &tally, &mut symbols, None);
         let mut picture = Vec::new();
         flame::draw(&profile, &folded, event, &mut picture).unwrap();
         let picture = String::from_utf8(picture).unwrap();

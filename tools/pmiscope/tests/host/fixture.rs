@@ -432,3 +432,34 @@ pub fn image() -> &'static Path {
         self::file("memory.image", &content)
     })
 }
+
+/// The memory of a guest whose kernel refuses the run for this reason, as a file: before
+/// it has made the run's region, or after.
+pub fn refusing_image(name: &str, reason: &str, has_region: bool) -> PathBuf {
+    let description = description();
+    let layout = RegionLayout {
+        cores: description.cores,
+        ring_words: description.ring_words,
+    };
+    let start = 64 * PAGE;
+    let bytes = if has_region {
+        layout.bytes().unwrap()
+    } else {
+        PAGE
+    };
+    let file = tempfile::tempfile().unwrap();
+    file.set_len((start + bytes) as u64).unwrap();
+    let memory = MmapOptions::new().map_raw(&file).unwrap();
+    let block = NonNull::new(memory.as_mut_ptr().wrapping_add(start)).unwrap();
+    let block = NonNull::slice_from_raw_parts(block, bytes);
+    if has_region {
+        // SAFETY: in the mapping, which outlives its use here; nothing else uses it.
+        unsafe { Region::create(block, &description) }.refuse(reason);
+    } else {
+        // SAFETY: as above.
+        unsafe { Region::create_refused(block, reason) };
+    }
+    let mut content = vec![0; start + bytes];
+    file.read_exact_at(&mut content, 0).unwrap();
+    self::file(name, &content)
+}

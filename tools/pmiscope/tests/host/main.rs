@@ -1,6 +1,7 @@
 //! Tests of the host tool that need no guest: profiles are made by the library's
 //! own writer, the kernel in them is a few lines of C.
 
+mod capabilities;
 mod collect;
 mod command;
 mod counts;
@@ -10,6 +11,6 @@ mod fixture;
 mod folder;
 mod profile;
 mod report;
-mod survey;
 mod symbols;
 mod verify;
+mod warnings;

@@ -1,6 +1,6 @@
 //! Profiles: whole, cut at every byte, and damaged anywhere.
 
-use pmiscope::profile::{NoProfile, Profile};
+use pmiscope::internals::{Profile, ProfileError};
 use proptest::prelude::*;
 
 use crate::fixture::{description, host, kernel, profile, run_end, samples, unfinished};
@@ -52,9 +52,9 @@ fn a_profile_cut_at_any_byte_gives_what_is_whole() {
     let mut most = 0;
     for length in 0..whole.len() {
         match Profile::read(whole[..length].to_vec()) {
-            Err(NoProfile::Magic) => assert_eq!(length, 0),
+            Err(ProfileError::Magic) => assert_eq!(length, 0),
             Err(other) => {
-                assert_eq!(other, NoProfile::NoHead);
+                assert_eq!(other, ProfileError::NoHead);
                 assert_eq!(most, 0, "less to read in a longer file");
             }
             Ok(profile) => {
@@ -126,12 +126,12 @@ fn parts_that_stand_twice_count_once() {
 #[test]
 fn other_files_are_no_profiles() {
     let read = |bytes: &[u8]| Profile::read(bytes.to_vec()).unwrap_err();
-    assert_eq!(read(b""), NoProfile::Magic);
-    assert_eq!(read(b"#!/bin/sh\n"), NoProfile::Magic);
-    assert_eq!(read(&kernel().elf), NoProfile::Magic);
+    assert_eq!(read(b""), ProfileError::Magic);
+    assert_eq!(read(b"#!/bin/sh\n"), ProfileError::Magic);
+    assert_eq!(read(&kernel().elf), ProfileError::Magic);
     let mut newer = profile();
     newer[16] = 9;
-    assert_eq!(read(&newer), NoProfile::Version(9));
+    assert_eq!(read(&newer), ProfileError::Version(9));
 }
 
 proptest! {

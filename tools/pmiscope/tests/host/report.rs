@@ -1,9 +1,10 @@
 //! Reports and flame graphs of a profile whose every sample is known.
 
-use pmiscope::flame::{self, Root};
-use pmiscope::profile::{Mode, Profile};
+use pmiscope::internals::Profile;
+use pmiscope::internals::flame::{self, Root};
+use pmiscope::internals::report::{self, Options, Report, Selection, SortBy, Tally};
+use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
-use pmiscope::report::{self, Options, Report, Selection, SortBy, model};
 use pmiscope::symbols::Symbols;
 use profiler::format::{ChainEnd, ChainEntry, Description, State};
 use serde_json::{Value, json};
@@ -11,14 +12,23 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fixture::{Seen, description, kernel, profile, profile_of, samples};
 
-fn report_of(bytes: Vec<u8>, options: Options) -> Report {
-    let profile = Profile::read(bytes).unwrap();
+/// The report on a profile of the tests' kernel.
+pub fn report_on(profile: &Profile, selection: Selection, options: Options) -> Report {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    Report::new(&profile, &mut symbols, options)
+    let tally = Tally::new(profile, symbols.callers(), selection);
+    Report::new(profile, &tally, &mut symbols, options)
 }
 
-fn only(core: Option<u32>, event: Option<u8>) -> Selection {
-    Selection { core, event }
+fn report_of(bytes: Vec<u8>, options: Options) -> Report {
+    let profile = Profile::read(bytes).unwrap();
+    report_on(&profile, Selection::default(), options)
+}
+
+/// The folded stacks of a profile of the tests' kernel.
+fn folded(profile: &Profile, root: Option<Root>) -> Vec<String> {
+    let mut symbols = Symbols::new(&kernel().elf).unwrap();
+    let tally = Tally::new(profile, symbols.callers(), Selection::default());
+    flame::folded(profile, &tally, &mut symbols, root)
 }
 
 fn json_of(options: Options) -> Value {
@@ -125,7 +135,6 @@ fn a_function_counts_once_a_sample_however_often_it_is_on_the_stack() {
     let by_total = Options {
         sort: SortBy::Total,
         top: Some(2),
-        ..Options::default()
     };
     assert_eq!(
         functions(by_total),
@@ -148,10 +157,13 @@ fn inlined_functions_are_marked() {
 #[test]
 fn one_core_alone_is_counted_and_the_hash_stays() {
     let all = json_of(Options::default());
-    let second = json_of(Options {
-        selection: only(Some(1), None),
-        ..Options::default()
-    });
+    let selection = Selection {
+        core: Some(1),
+        event: None,
+    };
+    let profile = Profile::read(profile()).unwrap();
+    let second = report_on(&profile, selection, Options::default());
+    let second: Value = serde_json::from_str(&report::json(&second).unwrap()).unwrap();
     assert_eq!(second["samples"], 3);
     assert_eq!(second["cores"].as_array().unwrap().len(), 1);
     assert_eq!(second["cores"][0]["id"], 1);
@@ -186,14 +198,20 @@ fn without_an_end_losses_are_what_the_sequence_numbers_say() {
     let report = report_of(whole[..end].to_vec(), Options::default());
     let lost: Vec<_> = report.cores.iter().map(|core| core.lost).collect();
     assert_eq!(lost, [0, 2]);
-    assert_eq!(report.unclaimed, None);
-    assert!(report.incomplete.unwrap().contains("the end is missing"));
+    assert_eq!(report.totals.unclaimed, None);
+    assert!(
+        report
+            .end
+            .incomplete
+            .unwrap()
+            .contains("the end is missing")
+    );
 }
 
 #[test]
 fn the_text_says_it_all_in_100_columns() {
     let report = report_of(profile(), Options::default());
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     for part in [
         "QEMU 7.2.22, deterministic",
         "2 cores online",
@@ -210,8 +228,8 @@ fn the_text_says_it_all_in_100_columns() {
         "33.33%            2  (interrupts off)",
         "33.33%   33.33%  i innermost",
         "fixture.c:11",
-        &report.build_id,
-        &report.sample_hash,
+        &report.identity.build_id,
+        &report.totals.sample_hash,
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
@@ -227,35 +245,35 @@ fn the_text_says_it_all_in_100_columns() {
 fn the_text_says_what_another_machine_would_show() {
     let says = |change: &dyn Fn(&mut Report), part: &str| {
         let mut report = report_of(profile(), Options::default());
-        report.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
+        report.sampling.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
         change(&mut report);
-        report::text::text(&report, SortBy::Own).contains(part)
+        report::text(&report, SortBy::Own).contains(part)
     };
     let hint = "`make qemu-pmu`";
     assert!(says(&|_| {}, hint));
     // Not where it would not help, or was not missed.
     for change in [
-        |report: &mut Report| report.emulator = Emulator::Lab,
-        |report: &mut Report| report.emulator = Emulator::Other,
-        |report: &mut Report| report.mode = Mode::Realtime,
-        |report: &mut Report| report.source = "pmu",
-        |report: &mut Report| report.source_reason = "hpet: asked for by name".into(),
+        |report: &mut Report| report.machine.emulator = Emulator::Lab,
+        |report: &mut Report| report.machine.emulator = Emulator::Other,
+        |report: &mut Report| report.identity.mode = Mode::Realtime,
+        |report: &mut Report| report.identity.source = "pmu",
+        |report: &mut Report| report.sampling.source_reason = "hpet: asked for by name".into(),
     ] {
         assert!(!says(&change, hint));
     }
     let bias = "code with interrupts off is not seen";
     assert!(!says(&|_| {}, bias));
-    assert!(says(&|report| report.delivery = "irq", bias));
-    let v5 = |report: &mut Report| report.pmu = Some(PmuModel::IntelV5);
+    assert!(says(&|report| report.sampling.delivery = "irq", bias));
+    let v5 = |report: &mut Report| report.machine.pmu = Some(PmuModel::IntelV5);
     assert!(says(&v5, "QEMU 7.2.22 (PMU intel-v5), deterministic"));
 }
 
 #[test]
 fn times_have_their_units() {
     let mut report = report_of(profile(), Options::default());
-    report.clock = "time";
-    report.period.requested = 1_000_000;
-    let text = report::text::text(&report, SortBy::Own);
+    report.sampling.clock = "time";
+    report.totals.period.requested = 1_000_000;
+    let text = report::text(&report, SortBy::Own);
     assert!(
         text.contains("1.00 ms requested; achieved: minimum 90 ns, median 100 ns"),
         "{text}"
@@ -269,11 +287,11 @@ fn many_cores_and_long_names_stay_in_100_columns() {
     let mut core = report.cores[0].clone();
     (core.samples, core.lost) = (12_345_678, 1_234_567);
     report.cores = (0..255)
-        .map(|id| model::Core { id, ..core.clone() })
+        .map(|id| report::Core { id, ..core.clone() })
         .collect();
     report.functions[0].name = "very::long::".repeat(20);
     report.functions[1].file = Some("a/long/folder".repeat(20));
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     for line in text.lines() {
         assert!(line.chars().count() <= 100, "{line}");
     }
@@ -284,11 +302,10 @@ fn many_cores_and_long_names_stay_in_100_columns() {
 #[test]
 fn folded_stacks_are_outermost_first() {
     let profile = Profile::read(profile()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
     let hash = "kernel::workload::hash::run";
     let crossed = "idle;never_returns;[interrupt 0x40];stub;stub";
     assert_eq!(
-        flame::folded(&profile, &mut symbols, None, None),
+        folded(&profile, None),
         [
             "0xffffffff8fff0000 1".to_owned(),
             format!("[cut: frame pointer below the frame];{crossed} 1"),
@@ -297,12 +314,12 @@ fn folded_stacks_are_outermost_first() {
             format!("{crossed} 1"),
         ]
     );
-    let by_core = flame::folded(&profile, &mut symbols, Some(Root::Core), None);
+    let by_core = folded(&profile, Some(Root::Core));
     assert!(
         by_core.contains(&format!("core 1;{crossed} 1")),
         "{by_core:?}"
     );
-    let by_task = flame::folded(&profile, &mut symbols, Some(Root::Task), None);
+    let by_task = folded(&profile, Some(Root::Task));
     assert!(
         by_task.contains(&format!("idle;{crossed} 1")),
         "{by_task:?}"
@@ -349,9 +366,8 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
     ];
     let bytes = profile_of(&one_core, &samples);
     let profile = Profile::read(bytes.clone()).unwrap();
-    let mut symbols = Symbols::new(&kernel.elf).unwrap();
     assert_eq!(
-        flame::folded(&profile, &mut symbols, None, None),
+        folded(&profile, None),
         [
             "idle;kernel::workload::hash::run 2",
             "idle;stub;kernel::workload::hash::run 2",
@@ -359,10 +375,10 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
         ]
     );
     let report = report_of(bytes, Options::default());
-    assert_eq!(report.callers_from_stack_top, 3);
-    assert_eq!(report.callers_doubtful, 1);
+    assert_eq!(report.shares.callers_from_stack_top, 3);
+    assert_eq!(report.shares.callers_doubtful, 1);
     assert_eq!(report.chain_ends, [("complete", 5)]);
-    let text = report::text::text(&report, SortBy::Own);
+    let text = report::text(&report, SortBy::Own);
     for line in [
         "60.00%            3  (caller from the top of the stack)",
         "20.00%            1  (caller doubtful)",
@@ -374,8 +390,7 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
 #[test]
 fn the_flame_graph_is_a_picture_of_them() {
     let profile = Profile::read(profile()).unwrap();
-    let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let folded = flame::folded(&profile, &mut symbols, None, None);
+    let folded = folded(&profile, None);
     let draw = || {
         let mut picture = Vec::new();
         flame::draw(&profile, &folded, None, &mut picture).unwrap();

@@ -2,7 +2,7 @@
 
 use std::slice;
 
-use pmiscope::symbols::{BadElf, Symbols, build_id};
+use pmiscope::symbols::{ElfError, Symbols, build_id};
 use profiler::address::CodeAddress;
 
 use crate::fixture::kernel;
@@ -65,14 +65,17 @@ fn what_is_nowhere_stays_an_address() {
 
 #[test]
 fn files_that_are_no_kernel_say_why() {
-    assert!(matches!(Symbols::new(b"#!/bin/sh\n"), Err(BadElf::Elf(_))));
-    assert!(matches!(build_id(&[]), Err(BadElf::Elf(_))));
+    assert!(matches!(
+        Symbols::new(b"#!/bin/sh\n"),
+        Err(ElfError::Elf(_))
+    ));
+    assert!(matches!(build_id(&[]), Err(ElfError::Elf(_))));
     // The note's type, 3, made another one.
     let mut elf = kernel().elf.clone();
     let id = build_id(&elf).unwrap().0;
     let at = elf.windows(20).position(|window| window == id).unwrap();
     elf[at - 8] = 9;
-    assert!(matches!(build_id(&elf), Err(BadElf::NoBuildId)));
+    assert!(matches!(build_id(&elf), Err(ElfError::NoBuildId)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! `pmiscope verify` of profiles that are a few instructions long.
 
-use pmiscope::profile::Profile;
+use pmiscope::internals::Profile;
 use profiler::format::{ChainEnd, ChainEntry, Clock, Delivery, Description, Source};
 use serde_json::{Value, json};
 

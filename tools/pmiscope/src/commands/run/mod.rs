@@ -1,110 +1,101 @@
-//! `run`: boots a guest, collects its samples and shows them.
+//! `run` and `stat`: boot a guest, collect what it writes, and show it.
 
-pub(super) mod log;
 pub(super) mod plan;
 mod progress;
 mod session;
-pub(super) mod stat;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::{because, show};
-use crate::cli::RunArgs;
-use crate::collect::{Mapping, guest_memory, log_file};
+use super::{show, with_reason};
+use crate::cli::{RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
 use crate::profile::{Host, Outcome};
-use crate::qemu::{Machine, Process};
+use crate::qemu::{Guest, GuestMemory};
+use crate::report::counts::Selection;
 use crate::report::text::outcome_name;
-use log::Log;
 use plan::Plan;
-use progress::Progress;
-use session::{Ended, Session};
+use session::{FinishedRun, Session};
 
-/// `pmiscope run`.
+/// `pmiscope run`: boots a guest, collects its samples and shows them.
 pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     let plan = Plan::new(arguments)?;
-    let ended = boot_and_follow(&plan)?;
-    let took_no_samples = !ended.has_profile && arguments.self_test.is_none();
-    if ended.outcome == Outcome::Finished && took_no_samples {
-        return Err(anyhow!(
+    let run = boot_and_follow(&plan)?;
+    let took_no_samples = !run.has_profile && arguments.self_test.is_none();
+    if run.outcome() == Outcome::Finished && took_no_samples {
+        bail!(
             "the guest ended without having sampled{}",
-            because(&ended.message)
-        ));
-    }
-    if ended.outcome != Outcome::Finished {
-        explain(&ended, false);
-    }
-    if ended.has_profile {
-        let picture = show::show_run(&plan.output, arguments.format)?;
-        eprintln!("pmiscope: profile      {}", plan.output.display());
-        if let Some(picture) = picture {
-            eprintln!("pmiscope: flame graph  {}", picture.display());
-        }
-    }
-    Ok(ended.outcome.into())
-}
-
-fn boot_and_follow(plan: &Plan) -> Result<Ended> {
-    let memory_file = guest_memory(plan.memory)?;
-    let serial = log_file().context("cannot make a file for the guest's log")?;
-    let messages = log_file().context("cannot make a file for QEMU's messages")?;
-    let length = usize::try_from(plan.memory).context("too much memory")?;
-    let memory =
-        Mapping::new(&memory_file.file, length).context("cannot map the guest's memory")?;
-    let machine = Machine {
-        mode: plan.mode,
-        pmu: plan.pmu,
-        cores: plan.cores,
-        memory: plan.memory,
-        memory_file: memory_file.path.clone(),
-        serial_file: serial.path.clone(),
-        boot: plan.boot.clone(),
-        firmware: plan.firmware.clone(),
-        hpet: plan.hpet,
-    };
-    let qemu_arguments = machine.arguments();
-    let shown: Vec<String> = qemu_arguments
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
-    if plan.verbose {
-        eprintln!(
-            "pmiscope: {} {}",
-            plan.qemu.program.display(),
-            shown.join(" ")
+            with_reason(run.message())
         );
     }
-    let interrupted = on_signals().context("cannot catch signals")?;
-    let process = Process::start(&plan.qemu, &qemu_arguments, &messages.file)
-        .with_context(|| format!("cannot start {}", plan.qemu.program.display()))?;
-    let session = Session {
-        plan,
-        host: Host {
-            pmiscope: env!("CARGO_PKG_VERSION").into(),
-            qemu: plan.qemu.version.to_string(),
-            emulator: plan.qemu.emulator,
-            pmu: plan.pmu,
-            mode: plan.mode,
-            arguments: shown,
-        },
-        memory_file: &memory_file,
-        memory: &memory,
-        log: Log::new(&serial.file),
-        messages: &messages.file,
-        interrupted,
-        progress: Progress::new(),
-        not_shared: None,
-        control: listen(),
-    };
-    session.follow(process)
+    if run.outcome() != Outcome::Finished {
+        explain(&run, false);
+    }
+    let mut exit = Exit::from(run.outcome());
+    if run.has_profile {
+        let shown = show::show_run(&plan.output, arguments.format)?;
+        eprintln!("pmiscope: profile      {}", plan.output.display());
+        if let Some(picture) = shown.picture {
+            eprintln!("pmiscope: flame graph  {}", picture.display());
+        }
+        if exit == Exit::Success && !shown.has_names {
+            exit = Exit::Incomplete;
+        }
+    }
+    Ok(exit)
 }
 
-/// Without a place to listen a run goes on all the same.
+/// `pmiscope stat`: boots a guest and shows how often events happened in it.
+pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
+    let plan = Plan::new(&arguments.run())?;
+    let run = boot_and_follow(&plan)?;
+    if run.outcome() != Outcome::Finished {
+        explain(&run, true);
+    } else if !run.has_profile {
+        bail!(
+            "the guest ended without having counted{}",
+            with_reason(run.message())
+        );
+    }
+    if run.has_profile {
+        let profile = show::open(&plan.output)?;
+        let selection = Selection {
+            per_core: arguments.shown.per_core,
+            ..Selection::default()
+        };
+        show::print_counts(&profile, arguments.shown.format(), selection)
+            .context("cannot write the counts")?;
+        eprintln!("pmiscope: profile      {}", plan.output.display());
+    }
+    Ok(run.outcome().into())
+}
+
+/// Boots the guest of a plan and follows it to its end.
+fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
+    let memory = GuestMemory::new(plan.machine.memory)?;
+    let interrupted = on_signals().context("cannot catch signals")?;
+    let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
+    if plan.verbose {
+        eprintln!("pmiscope: {}", guest.command_line());
+    }
+    let host = Host {
+        pmiscope: env!("CARGO_PKG_VERSION").into(),
+        qemu: plan.qemu.version.to_string(),
+        emulator: plan.qemu.emulator,
+        pmu: plan.machine.pmu,
+        mode: plan.machine.mode,
+        arguments: guest.arguments().to_vec(),
+    };
+    let mut session = Session::new(plan, host, interrupted, listen());
+    let ended = guest.follow(&plan.limits, &mut session)?;
+    session.finish(ended)
+}
+
+/// Opens the socket for `pmiscope ctl`. A run works without one.
 fn listen() -> Option<Server> {
     Server::new()
         .inspect_err(|error| eprintln!("pmiscope: pmiscope ctl will not find this run: {error}"))
@@ -124,30 +115,27 @@ fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
 }
 
 /// Says why a run ended before its time, with the end of the guest's log.
-fn explain(ended: &Ended, is_counting: bool) {
-    let name = match ended.outcome {
+fn explain(run: &FinishedRun, is_counting: bool) {
+    let (outcome, message) = (run.outcome(), run.message());
+    let name = match outcome {
         Outcome::SamplingUnavailable if is_counting => "the kernel could not count",
         other => outcome_name(other),
     };
-    if ended.outcome == Outcome::SamplingUnavailable && !ended.has_profile {
-        // The log says no more than its last line does.
-        let message = ended.message.split_once(": ");
-        let message = match message {
-            Some(("sampling" | "counting", why)) => why,
-            _ => &ended.message,
-        };
+    if outcome == Outcome::SamplingUnavailable && !run.has_profile {
+        // The rest of the log says no more.
         eprintln!(
             "pmiscope: {name}{} (pmiscope doctor says what to change)",
-            because(message)
+            with_reason(message)
         );
         return;
     }
-    eprintln!("pmiscope: {name}{}", because(&ended.message));
-    if ended.outcome != Outcome::Interrupted && !ended.log.is_empty() {
+    eprintln!("pmiscope: {name}{}", with_reason(message));
+    let log = &run.ended.log;
+    if outcome != Outcome::Interrupted && !log.is_empty() {
         eprintln!("pmiscope: the guest's log ends with:");
-        ended.log.iter().for_each(|line| eprintln!("  {line}"));
+        log.iter().for_each(|line| eprintln!("  {line}"));
     }
-    if !ended.has_profile {
+    if !run.has_profile {
         let begun = if is_counting { "count" } else { "sample" };
         eprintln!("pmiscope: no profile was written: the guest had not begun to {begun}");
     }

@@ -1,4 +1,4 @@
-//! What a run is going to be: everything is checked before the guest starts.
+//! The plan of a run: everything is checked before the guest starts.
 
 use std::env;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
-use crate::qemu::{Boot, Choice, PmuModel, Qemu, has_lab};
+use crate::qemu::{Boot, Choice, Limits, Machine, PmuModel, Qemu, has_lab};
 use crate::symbols::{self, BuildId};
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -24,11 +24,11 @@ const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 /// Memory that the kernel needs beside the cores: its image, twice while it is
 /// loaded, its heap, the page tables.
 pub(in crate::commands) const BASE_MEMORY: u64 = 64 << 20;
-/// The same where a firmware and a boot loader come before it.
+/// As above, with a firmware and a boot loader.
 const FIRMWARE_MEMORY: u64 = 256 << 20;
 /// Memory that each core needs beside its ring: its stacks.
 pub(in crate::commands) const CORE_MEMORY: u64 = 1 << 20;
-/// What the kernel takes for a ring if its command line does not say.
+/// The kernel's default ring size.
 const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode, which an emulated timer keeps up with
 /// on every host; cycles, where KVM has counters.
@@ -40,26 +40,14 @@ const DETERMINISTIC_PERIOD: u64 = 1000;
 /// Samples in deterministic mode: a second or two.
 const DETERMINISTIC_SAMPLES: u64 = 100_000;
 
-/// A run.
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
-    /// The performance counters that QEMU is to have, if it has any.
-    pub(super) pmu: Option<PmuModel>,
-    pub(super) mode: Mode,
-    pub(super) cores: u32,
-    pub(super) memory: u64,
-    pub(super) boot: Boot,
-    pub(super) firmware: Option<PathBuf>,
-    /// Whether the kernel may choose the HPET.
-    pub(super) hpet: bool,
+    pub(super) machine: Machine,
     /// The ELF file of the kernel, for its symbols.
     pub(super) kernel: Vec<u8>,
     pub(super) build_id: BuildId,
     pub(super) output: PathBuf,
-    /// How long a guest may be silent.
-    pub(super) patience: Duration,
-    /// How long the run may take.
-    pub(super) time_limit: Option<Duration>,
+    pub(super) limits: Limits,
     pub(super) verbose: bool,
 }
 
@@ -67,102 +55,119 @@ impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
-        let machine = &arguments.machine;
-        let kernel_path = built(machine.kernel.as_deref(), "kernel")?;
+        let wanted = &arguments.machine;
+        let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let kernel = fs::read(&kernel_path)
             .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
         let build_id = symbols::build_id(&kernel)
             .with_context(|| format!("the kernel {}", kernel_path.display()))?;
-        let (choice, pmu) = emulator(machine, arguments.iso.is_some(), has_lab)?;
+        let (choice, pmu) = emulator(wanted, arguments.boot.iso.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
-        may_accelerate(machine.mode, &qemu)?;
+        may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
-        let (base, ring) = match arguments.iso {
-            None => (BASE_MEMORY, settings.ring_bytes),
-            Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
-        };
-        let needed = base + u64::from(machine.smp) * (ring + CORE_MEMORY);
-        let memory = arguments.memory.unwrap_or(needed);
-        let boot = match &arguments.iso {
-            Some(image) => Boot::Iso(readable(image)?),
-            None => Boot::Loader {
-                loader: built(machine.loader.as_deref(), "loader")?,
-                kernel: kernel_path,
-                command_line: settings.to_string(),
-            },
-        };
-        let firmware = arguments.firmware.as_deref().map(readable).transpose()?;
+        let machine = machine(arguments, &settings, kernel_path, pmu)?;
         Ok(Self {
             qemu,
-            pmu,
-            mode: machine.mode,
-            cores: machine.smp,
-            memory,
-            boot,
-            firmware,
-            hpet: arguments.iso.is_some() || may_use_hpet(&settings),
+            machine,
             kernel,
             build_id,
             output: match &arguments.output {
                 Some(path) => path.clone(),
-                None => build_directory()?.join(match arguments.units {
+                None => build_directory()?.join(match arguments.work.units {
                     None => "profile.pmi",
                     Some(_) => "stat.pmi",
                 }),
             },
-            patience: Duration::from_secs(arguments.timeout),
-            time_limit: arguments.time_limit.map(Duration::from_secs),
-            verbose: machine.verbose,
+            limits: Limits {
+                silence: Duration::from_secs(arguments.timeout),
+                silence_means: "no sample and no line of the log",
+                total: arguments.time_limit.map(Duration::from_secs),
+            },
+            verbose: wanted.verbose,
         })
     }
 }
 
-/// The kernel's settings.
+/// The machine, and what it boots.
+fn machine(
+    arguments: &RunArgs,
+    settings: &Settings<'_>,
+    kernel: PathBuf,
+    pmu: Option<PmuModel>,
+) -> Result<Machine> {
+    let (wanted, boot) = (&arguments.machine, &arguments.boot);
+    let (base, ring) = match boot.iso {
+        None => (BASE_MEMORY, settings.ring_bytes),
+        Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
+    };
+    let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
+    Ok(Machine {
+        mode: wanted.mode,
+        pmu,
+        cores: wanted.smp,
+        memory: boot.memory.unwrap_or(needed),
+        boot: match &boot.iso {
+            Some(image) => Boot::Iso(readable(image)?),
+            None => Boot::Loader {
+                loader: built(wanted.loader.as_deref(), "loader")?,
+                kernel,
+                command_line: settings.to_string(),
+            },
+        },
+        firmware: boot.firmware.as_deref().map(readable).transpose()?,
+        hpet: boot.iso.is_some() || may_use_hpet(settings),
+    })
+}
+
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
-    let default = match (arguments.source, arguments.machine.mode) {
+    let default = match (arguments.sampling.source, arguments.machine.mode) {
         (SourceChoice::Only(Source::Step), _) => 1,
         (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
         (_, Mode::Realtime | Mode::Kvm) => REALTIME_PERIOD,
     };
-    let period = match arguments.units {
-        None => Some(arguments.period.unwrap_or(default)),
+    let period = match arguments.work.units {
+        None => Some(arguments.sampling.period.unwrap_or(default)),
         Some(_) => None,
     };
-    let samples = arguments.samples.unwrap_or(match arguments.machine.mode {
-        Mode::Deterministic => DETERMINISTIC_SAMPLES,
-        Mode::Realtime | Mode::Kvm => REALTIME_SAMPLES,
-    });
+    let samples = arguments
+        .work
+        .samples
+        .unwrap_or(match arguments.machine.mode {
+            Mode::Deterministic => DETERMINISTIC_SAMPLES,
+            Mode::Realtime | Mode::Kvm => REALTIME_SAMPLES,
+        });
     Settings {
-        source: arguments.source,
-        delivery: arguments.delivery,
+        source: arguments.sampling.source,
+        delivery: arguments.sampling.delivery,
         period,
-        events: arguments.event,
-        kind: match arguments.units {
+        events: arguments.sampling.event,
+        kind: match arguments.work.units {
             None => RunKind::Samples,
             Some(_) => RunKind::Counts,
         },
-        jitter: arguments.jitter.unwrap_or_default(),
-        seed: arguments.seed.unwrap_or_default(),
-        workload: &arguments.workload,
+        jitter: arguments.sampling.jitter.unwrap_or_default(),
+        seed: arguments.sampling.seed.unwrap_or_default(),
+        workload: &arguments.work.workload,
         samples,
-        units: arguments.units.unwrap_or(Settings::DEFAULT_UNITS),
+        units: arguments.work.units.unwrap_or(Settings::DEFAULT_UNITS),
         aim,
         ring_bytes: arguments
+            .boot
             .ring
             .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
         test: arguments.self_test.as_deref(),
     }
 }
 
-/// Refuses what only a performance counter does, where another source is asked for.
+/// Refuses options of performance counters if another source is asked for.
 fn may_count(arguments: &RunArgs) -> Result<()> {
-    let option = match (arguments.event, arguments.jitter) {
+    let option = match (arguments.sampling.event, arguments.sampling.jitter) {
         (Some(events), _) => format!("--event {events}"),
         (None, Some(jitter)) => format!("--jitter {jitter}"),
         (None, None) => return Ok(()),
     };
-    let source = arguments.source;
+    let source = arguments.sampling.source;
     if !source.may_be_pmu() {
         bail!(
             "{option}: only the source pmu counts events, and --source is {source}: say --source pmu, or leave one of them out"
@@ -171,8 +176,8 @@ fn may_count(arguments: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// Which QEMU, and which performance counters it is asked for. By itself it is the lab
-/// emulator where that has something that the stock one has not.
+/// The QEMU to use, and the performance counters that it is asked for. By default the lab
+/// emulator, where it has counters that the stock QEMU lacks.
 pub(in crate::commands) fn emulator(
     machine: &MachineArgs,
     is_image: bool,
@@ -187,7 +192,7 @@ pub(in crate::commands) fn emulator(
     }
     let choice = match (&emulator.qemu, emulator.pmu) {
         (Some(choice), _) => choice.clone(),
-        // What is missing is said then.
+        // If it is missing, `Qemu::find` says so.
         (None, Some(_)) => Choice::Lab,
         (None, None) if counts && !is_image && has_lab() => Choice::Lab,
         (None, None) => Choice::Stock,
@@ -197,13 +202,13 @@ pub(in crate::commands) fn emulator(
             "--pmu {model}: the stock QEMU has no performance counters: say --qemu lab (`make qemu-pmu` builds it)"
         ),
         (Choice::Lab, model) if counts => Some(model.unwrap_or_default()),
-        // A QEMU that nobody here knows takes the property or refuses it.
+        // Another QEMU accepts the property or refuses it.
         (_, model) => model,
     };
     Ok((choice, pmu))
 }
 
-/// Refuses the mode kvm where QEMU cannot do it, before anything is made for it.
+/// Refuses the mode kvm early if QEMU cannot use KVM.
 pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()> {
     if mode != Mode::Kvm {
         return Ok(());
@@ -217,7 +222,7 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
     bail!("--mode {mode}: {says}: {remedy}")
 }
 
-/// What `--aim` means in this kernel.
+/// Resolves `--aim` in this kernel.
 fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
     let parsed = text
         .rsplit_once(':')
@@ -243,7 +248,7 @@ fn ring_for(samples: u64, cores: u32) -> u64 {
     bytes.clamp(low, high).next_power_of_two()
 }
 
-/// The kernel may choose it, or name it as what there is in place of a PMU.
+/// Returns true if the kernel may choose the HPET, or name it in place of a PMU.
 fn may_use_hpet(settings: &Settings<'_>) -> bool {
     matches!(
         settings.source,
@@ -251,7 +256,7 @@ fn may_use_hpet(settings: &Settings<'_>) -> bool {
     )
 }
 
-/// A file of the build: the one that was named, else where `make build` puts it.
+/// A file of the build: the named one, else the one that `make build` makes.
 pub(in crate::commands) fn built(named: Option<&Path>, name: &str) -> Result<PathBuf> {
     if let Some(path) = named {
         return readable(path);
@@ -268,7 +273,7 @@ pub(in crate::commands) fn built(named: Option<&Path>, name: &str) -> Result<Pat
     Ok(path)
 }
 
-/// Where the build puts things: the executable is in a folder of it.
+/// The build directory: the executable is in a folder of it.
 fn build_directory() -> Result<PathBuf> {
     let executable = env::current_exe().context("cannot tell where this program is")?;
     let directory = executable.parent().and_then(Path::parent);
@@ -307,7 +312,7 @@ mod tests {
 
     fn choice(line: &str, has_lab: bool) -> Result<(Choice, Option<PmuModel>)> {
         let run = run(line);
-        emulator(&run.machine, run.iso.is_some(), || has_lab)
+        emulator(&run.machine, run.boot.iso.is_some(), || has_lab)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, else a line every few seconds.
+//! The progress of a run: a bar on a terminal, else a line every few seconds.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};
@@ -31,12 +31,12 @@ impl Progress {
         }
     }
 
-    /// The guest samples now, and is to take `total` samples.
+    /// Sampling begins, with `total` samples to take.
     pub(super) fn begin(&mut self, total: u64) {
         self.started = Instant::now();
         if let Some(bar) = &self.bar {
             if total == 0 {
-                // It counts, and says nothing until it has.
+                // A run that counts writes its counts at its end.
                 bar.set_message("counting");
                 return;
             }

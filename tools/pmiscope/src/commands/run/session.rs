@@ -1,57 +1,51 @@
-//! A guest from its start to its end.
+//! What a run does while its guest runs: it moves records into a profile.
 
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use profiler::format::region::RegionError;
+use profiler::format::region::Region;
 use profiler::format::{Description, Source};
 
-use super::log::{Log, last_line};
 use super::plan::Plan;
 use super::progress::Progress;
-use crate::collect::{Collector, GuestFile, Mapping, find};
+use crate::collect::Collector;
 use crate::control::Server;
 use crate::profile::{Head, Host, Outcome, RunEnd, Writer};
-use crate::qemu::{Process, WhenEnded};
+use crate::qemu::{End, Ended, Look, Observer};
 use crate::symbols::BuildId;
 use crate::units::grouped;
 
-/// Between two looks at the rings. A ring holds some thousand samples; at the
-/// fastest (a sample every 4 µs) this is some hundred.
-const POLL: Duration = Duration::from_millis(2);
-/// Between two searches for the rings, each of which looks at all pages.
-const SEARCH: Duration = Duration::from_millis(20);
-
-/// How a run ended, and what was seen of it.
-pub(super) struct Ended {
-    pub(super) outcome: Outcome,
-    /// What is known of why.
-    pub(super) message: String,
+/// A run that is over.
+pub(super) struct FinishedRun {
+    pub(super) ended: Ended,
     /// Whether a profile was written.
     pub(super) has_profile: bool,
-    /// The last lines of the guest's log.
-    pub(super) log: Vec<String>,
 }
 
-/// What a session works on.
+impl FinishedRun {
+    pub(super) fn outcome(&self) -> Outcome {
+        self.ended.end.outcome
+    }
+
+    /// What is known of the reason; empty if nothing is.
+    pub(super) fn message(&self) -> &str {
+        &self.ended.end.message
+    }
+}
+
+/// A run whose guest runs.
 pub(super) struct Session<'run> {
-    pub(super) plan: &'run Plan,
-    pub(super) host: Host,
-    pub(super) memory_file: &'run GuestFile,
-    pub(super) memory: &'run Mapping,
-    pub(super) log: Log<'run>,
-    pub(super) messages: &'run File,
+    plan: &'run Plan,
+    host: Host,
     /// Set when the user wants an end.
-    pub(super) interrupted: Arc<AtomicBool>,
-    pub(super) progress: Progress,
-    /// Why what looked like rings could not be read.
-    pub(super) not_shared: Option<RegionError>,
+    interrupted: Arc<AtomicBool>,
+    progress: Progress,
     /// Where `pmiscope ctl` is heard, if there is a place for that.
-    pub(super) control: Option<Server>,
+    control: Option<Server>,
+    /// Once the guest has made its region.
+    sampling: Option<Sampling<'run>>,
 }
 
 /// The rings, and where their records go.
@@ -63,66 +57,36 @@ struct Sampling<'run> {
 }
 
 impl<'run> Session<'run> {
-    /// Follows the guest to its end, or ends it.
-    pub(super) fn follow(mut self, mut qemu: Process) -> Result<Ended> {
-        let started = Instant::now();
-        let mut active = started;
-        let mut searched = None::<Instant>;
-        let mut sampling = None;
-        let end = loop {
-            // Before the rings are looked at: what an ended guest left is seen then.
-            let ended = qemu.ended().context("cannot wait for QEMU")?;
-            let mut is_active = self.follow_log()?;
-            if sampling.is_none()
-                && (ended.is_some() || searched.is_none_or(|last| last.elapsed() >= SEARCH))
-            {
-                searched = Some(Instant::now());
-                match self.find_rings()? {
-                    Search::Nothing => {}
-                    Search::Found(found) => sampling = Some(found),
-                    Search::Other(found) => break self.wrong_kernel(found),
-                }
-            }
-            if let Some(sampling) = &mut sampling {
-                is_active |= self.drain(sampling)? > 0;
-                // It was asked to be silent.
-                is_active |= sampling.collector.is_paused();
-            }
-            self.serve(sampling.as_ref());
-            if let Some(ended) = ended {
-                break self.by_itself(ended);
-            }
-            if is_active {
-                active = Instant::now();
-            }
-            if let Some(end) = self.reason_to_end(started, active) {
-                break end;
-            }
-            thread::sleep(POLL);
-        };
-        qemu.kill();
-        self.follow_log()?;
-        self.log.finish();
-        self.finish(end, sampling)
+    pub(super) fn new(
+        plan: &'run Plan,
+        host: Host,
+        interrupted: Arc<AtomicBool>,
+        control: Option<Server>,
+    ) -> Self {
+        Self {
+            plan,
+            host,
+            interrupted,
+            progress: Progress::new(),
+            control,
+            sampling: None,
+        }
     }
 
     /// Ends the profile with all that the rings still have.
-    fn finish(
-        mut self,
-        (outcome, message): (Outcome, String),
-        sampling: Option<Sampling<'_>>,
-    ) -> Result<Ended> {
+    pub(super) fn finish(mut self, ended: Ended) -> Result<FinishedRun> {
+        while self.drain()? > 0 {}
+        let sampling = self.sampling.take();
         let has_profile = sampling.is_some();
-        if let Some(mut sampling) = sampling {
-            while self.drain(&mut sampling)? > 0 {}
+        if let Some(sampling) = sampling {
             let Sampling {
                 mut collector,
                 mut profile,
                 ..
             } = sampling;
             let end = RunEnd {
-                outcome,
-                message: message.clone(),
+                outcome: ended.end.outcome,
+                message: ended.end.message.clone(),
                 cores: collector.counters(),
             };
             collector
@@ -130,57 +94,32 @@ impl<'run> Session<'run> {
                 .and_then(|()| profile.finish(&end))
                 .with_context(|| self.cannot_write())?;
         }
-        Ok(Ended {
-            outcome,
-            message,
-            has_profile,
-            log: self.log.tail().map(str::to_owned).collect(),
-        })
+        Ok(FinishedRun { ended, has_profile })
     }
 
-    /// Does what `pmiscope ctl` asks for.
-    fn serve(&mut self, sampling: Option<&Sampling<'_>>) {
+    /// Moves records into the profile, and returns how many.
+    fn drain(&mut self) -> Result<u64> {
+        let Some(sampling) = &mut self.sampling else {
+            return Ok(0);
+        };
+        let collector = &mut sampling.collector;
+        let moved = collector.drain(&mut sampling.profile);
+        self.progress
+            .update(collector.samples(), sampling.total, collector.lost());
+        moved.with_context(|| self.cannot_write())
+    }
+
+    /// Executes what `pmiscope ctl` asks for.
+    fn serve(&mut self) {
         let Some(control) = &mut self.control else {
             return;
         };
+        let sampling = self.sampling.as_ref();
         let run = sampling.map(|it| (it.source, it.collector.mailbox()));
         control.serve(run, || match sampling {
             None => "the guest has not begun to sample yet".into(),
             Some(sampling) => status(sampling),
         });
-    }
-
-    /// Reads the guest's log; says whether there was anything new.
-    fn follow_log(&mut self) -> Result<bool> {
-        let lines = self.log.poll().context("cannot read the guest's log")?;
-        if self.plan.verbose {
-            lines.iter().for_each(|line| self.progress.line(line));
-        }
-        Ok(!lines.is_empty())
-    }
-
-    fn find_rings(&mut self) -> Result<Search<'run>> {
-        let found = find(&self.memory_file.file, self.memory)
-            .context("cannot search the guest's memory")?;
-        let (shared, description) = match found {
-            Ok(Some(found)) => found,
-            Ok(None) => return Ok(Search::Nothing),
-            Err(problem) => {
-                self.not_shared = Some(problem);
-                return Ok(Search::Nothing);
-            }
-        };
-        let build_id = BuildId(description.build_id);
-        if build_id != self.plan.build_id {
-            return Ok(Search::Other(build_id));
-        }
-        self.progress.begin(description.samples);
-        Ok(Search::Found(Sampling {
-            collector: Collector::new(shared),
-            profile: self.begin_profile(&description)?,
-            total: description.samples,
-            source: description.source,
-        }))
     }
 
     fn begin_profile(&self, description: &Description) -> Result<Writer<File>> {
@@ -197,81 +136,67 @@ impl<'run> Session<'run> {
     fn cannot_write(&self) -> String {
         format!("cannot write the profile {}", self.plan.output.display())
     }
+}
 
-    fn drain(&mut self, sampling: &mut Sampling<'_>) -> Result<u64> {
-        let collector = &mut sampling.collector;
-        let taken = collector.drain(&mut sampling.profile);
-        let taken = taken.with_context(|| self.cannot_write())?;
-        self.progress
-            .update(collector.samples(), sampling.total, collector.lost());
-        Ok(taken)
+impl<'run> Observer<'run> for Session<'run> {
+    fn on_line(&mut self, line: &str) {
+        if self.plan.verbose {
+            self.progress.line(line);
+        }
     }
 
-    /// Why the guest is to be ended now, if it is.
-    fn reason_to_end(&self, started: Instant, active: Instant) -> Option<(Outcome, String)> {
+    fn on_region(&mut self, region: Region<'run>, description: &Description) -> Result<Look> {
+        let found = BuildId(description.build_id);
+        if found != self.plan.build_id {
+            return Ok(Look::End(End {
+                outcome: Outcome::WrongKernel,
+                message: format!(
+                    "the guest runs build-id {found} and --kernel is {}: give the kernel that it boots",
+                    self.plan.build_id
+                ),
+            }));
+        }
+        self.progress.begin(description.samples);
+        self.sampling = Some(Sampling {
+            collector: Collector::new(region),
+            profile: self.begin_profile(description)?,
+            total: description.samples,
+            source: description.source,
+        });
+        Ok(Look::Active)
+    }
+
+    fn on_look(&mut self) -> Result<Look> {
+        let has_moved = self.drain()? > 0;
+        self.serve();
         if self.interrupted.load(Ordering::Relaxed) {
-            return Some((Outcome::Interrupted, String::new()));
+            return Ok(Look::End(End {
+                outcome: Outcome::Interrupted,
+                message: String::new(),
+            }));
         }
-        if active.elapsed() >= self.plan.patience {
-            let seconds = self.plan.patience.as_secs();
-            let message = format!("no sample and no line of the log for {seconds} s (--timeout)");
-            return Some((Outcome::Hung, message));
-        }
-        let limit = self
-            .plan
-            .time_limit
-            .filter(|&limit| started.elapsed() >= limit)?;
-        Some((
-            Outcome::TimeLimit,
-            format!("{} s (--time-limit)", limit.as_secs()),
-        ))
-    }
-
-    fn wrong_kernel(&self, found: BuildId) -> (Outcome, String) {
-        let message = format!(
-            "the guest runs build-id {found} and --kernel is {}: give the kernel that it boots",
-            self.plan.build_id
-        );
-        (Outcome::WrongKernel, message)
-    }
-
-    /// What it means that QEMU ended.
-    fn by_itself(&mut self, ended: WhenEnded) -> (Outcome, String) {
-        if let Some(line) = self.log.finish()
-            && self.plan.verbose
-        {
-            self.progress.line(&line);
-        }
-        let said = match ended.outcome {
-            Outcome::Finished => self
-                .not_shared
-                .map(|why| why.to_string())
-                .unwrap_or_default(),
-            Outcome::LoaderFailed => self.log.loader_error().unwrap_or_default().to_owned(),
-            Outcome::QemuFailed => {
-                let said = last_line(self.messages);
-                [ended.status, said]
-                    .into_iter()
-                    .filter(|text| !text.is_empty())
-                    .collect::<Vec<_>>()
-                    .join("; ")
-            }
-            _ => self.log.error().unwrap_or_default().to_owned(),
-        };
-        (ended.outcome, said)
+        let sampling = self.sampling.as_ref();
+        // A paused guest was asked to be silent.
+        let is_paused = sampling.is_some_and(|sampling| sampling.collector.is_paused());
+        Ok(if has_moved || is_paused {
+            Look::Active
+        } else {
+            Look::Idle
+        })
     }
 }
 
-/// How a run stands, in a line.
+/// The state of a run, in a line.
 fn status(sampling: &Sampling<'_>) -> String {
     let collector = &sampling.collector;
-    // What is left of a run that counts comes at its end.
+    // A run that counts writes its counts at its end.
     if sampling.total == 0 {
         return "counting".into();
     }
-    let state = match collector.is_paused() {
-        true => "stopped",
-        false => "sampling",
+    let state = if collector.is_paused() {
+        "stopped"
+    } else {
+        "sampling"
     };
     format!(
         "{state}; {} of {} samples, {} lost",
@@ -279,11 +204,4 @@ fn status(sampling: &Sampling<'_>) -> String {
         grouped(sampling.total),
         grouped(collector.lost())
     )
-}
-
-enum Search<'run> {
-    Nothing,
-    Found(Sampling<'run>),
-    /// Rings of another kernel.
-    Other(BuildId),
 }

@@ -1,5 +1,5 @@
-//! What a run says that counts events and takes no samples: as values, which JSON shows
-//! and the [`text`] is made of.
+//! The report of a run that counts events and takes no samples: the values of the JSON
+//! and of the [`text`].
 
 mod ratio;
 pub mod text;
@@ -14,7 +14,7 @@ pub use ratio::Ratio;
 use crate::profile::{Mode, Outcome, Profile};
 use crate::symbols::BuildId;
 
-/// What is to be shown.
+/// Options of the counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
     /// Only this core's counts.
@@ -25,25 +25,44 @@ pub struct Selection {
     pub per_core: bool,
 }
 
-/// The counts of a run.
+/// The counts of a run; groups of keys have no key of their own.
 #[derive(Clone, Debug, Serialize)]
 pub struct Counts {
-    /// The kernel's GNU build-id.
-    pub build_id: String,
-    /// How the machine's time ran.
-    pub mode: Mode,
-    /// The workload.
-    pub workload: String,
-    /// Its rounds that each core was counted for; `null` if that is not known.
-    pub units: Option<u64>,
-    /// For how long the core ran that took longest, in ticks; `null` without counts.
-    pub elapsed_ticks: Option<u64>,
-    /// What a tick is: `instructions` (of all cores), or `time` for nanoseconds.
-    pub clock: &'static str,
+    #[serde(flatten)]
+    pub run: Run,
     /// The events, in the order in which they were asked for.
     pub events: Vec<EventCount>,
     /// What two events say together.
     pub ratios: Vec<Ratio>,
+    #[serde(flatten)]
+    pub machine: Machine,
+    /// What ended the run; `null` if the profile's end is missing.
+    pub outcome: Option<Outcome>,
+    /// What the guest said about that.
+    pub message: String,
+    /// What of the profile is not whole; `null` if all is.
+    pub incomplete: Option<String>,
+}
+
+/// What was counted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// The kernel's GNU build-id.
+    pub build_id: String,
+    /// How the machine's time ran.
+    pub mode: Mode,
+    pub workload: String,
+    /// Its rounds that each core was counted for; `null` if that is not known.
+    pub units: Option<u64>,
+    /// The time of the core that ran longest, in ticks; `null` without counts.
+    pub elapsed_ticks: Option<u64>,
+    /// What a tick is: `instructions` (of all cores), or `time` for nanoseconds.
+    pub clock: &'static str,
+}
+
+/// What it was counted on.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
     /// Cores online, whether their counts are here or not.
     pub cores_online: u32,
     /// The only core whose counts these are, if not all are.
@@ -56,12 +75,6 @@ pub struct Counts {
     pub command_line: String,
     /// The counters, and why they were used.
     pub source_reason: String,
-    /// What ended the run; `null` if the profile's end is missing.
-    pub outcome: Option<Outcome>,
-    /// What the guest said about that.
-    pub message: String,
-    /// What of the profile is not whole; `null` if all is.
-    pub incomplete: Option<String>,
 }
 
 /// How often an event happened.
@@ -71,12 +84,11 @@ pub struct EventCount {
     pub index: usize,
     /// What is counted, as `--event` takes it.
     pub name: String,
-    /// On all cores that counted it.
+    /// The sum over the cores that counted it.
     #[serde(flatten)]
     pub all: Total,
     /// Cores that counted it; where it is not all of them, the count lacks the others'.
     pub cores_counted: usize,
-    /// On each core.
     pub cores: Vec<CoreCount>,
 }
 
@@ -85,22 +97,20 @@ pub struct EventCount {
 pub struct CoreCount {
     /// Its number, from 0.
     pub core: u32,
-    /// How often.
     #[serde(flatten)]
     pub count: Total,
 }
 
-/// A count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub struct Total {
-    /// Whether there is one, and what it is.
+    /// What kind of count it is.
     pub status: Status,
     /// How often the event happened, scaled if its counter was another's part of the time;
     /// `null` if it is not known.
     pub count: Option<u64>,
     /// How often it happened while it had a counter.
     pub count_raw: u64,
-    /// Ticks that the work ran.
+    /// Ticks for which the workload ran.
     pub enabled_ticks: u64,
     /// Ticks of these in which the event had a counter.
     pub running_ticks: u64,
@@ -112,7 +122,7 @@ pub struct Total {
 pub enum Status {
     /// Exact: the event had a counter all the time.
     Exact,
-    /// An estimate: it had one a part of the time.
+    /// An estimate: the event had a counter part of the time.
     Scaled,
     /// There is none: it never had a counter, or the run ended before.
     NotCounted,
@@ -121,7 +131,7 @@ pub enum Status {
 }
 
 impl Counts {
-    /// Whether a run counts events, and takes no samples.
+    /// Returns true if a run counts events and takes no samples.
     #[must_use]
     pub const fn are_in(run: &Description) -> bool {
         run.samples == 0
@@ -140,47 +150,31 @@ impl Counts {
                 let only = selection.event.map(usize::from);
                 only.is_none_or(|only| only == index)
             })
-            .map(|(index, event)| {
-                let of_event = |counts: &Vec<Count>| {
-                    let mut counts = counts.iter();
-                    Total::new(counts.find(|count| usize::from(count.event) == index))
-                };
-                let cores = cores.iter().zip(&found);
-                let cores: Vec<_> = cores
-                    .map(|(&core, counts)| CoreCount {
-                        core,
-                        count: of_event(counts),
-                    })
-                    .collect();
-                let counted = cores.iter().filter(|core| core.count.count.is_some());
-                EventCount {
-                    index,
-                    name: event.name.as_str().to_owned(),
-                    all: Total::sum(cores.iter().map(|core| core.count)),
-                    cores_counted: counted.count(),
-                    cores,
-                }
-            })
+            .map(|(index, event)| EventCount::new(index, event.name.as_str(), &cores, &found))
             .collect();
         let readings = found.iter().flatten().map(|count| count.reading.enabled);
         let command_line = run.command_line.as_str();
         let settings = Settings::parse(command_line).ok();
         let end = profile.end.as_ref();
         Self {
-            build_id: BuildId(run.build_id).to_string(),
-            mode: profile.host.mode,
-            workload: run.workload.as_str().to_owned(),
-            units: settings.map(|settings| settings.units),
-            elapsed_ticks: readings.max(),
-            clock: run.clock.name(),
+            run: Run {
+                build_id: BuildId(run.build_id).to_string(),
+                mode: profile.host.mode,
+                workload: run.workload.as_str().to_owned(),
+                units: settings.map(|settings| settings.units),
+                elapsed_ticks: readings.max(),
+                clock: run.clock.name(),
+            },
             ratios: ratio::all(&events),
             events,
-            cores_online: run.cores,
-            only_core: selection.core,
-            qemu: profile.host.qemu.clone(),
-            bootloader: run.bootloader.as_str().to_owned(),
-            command_line: command_line.to_owned(),
-            source_reason: run.reason.as_str().to_owned(),
+            machine: Machine {
+                cores_online: run.cores,
+                only_core: selection.core,
+                qemu: profile.host.qemu.clone(),
+                bootloader: run.bootloader.as_str().to_owned(),
+                command_line: command_line.to_owned(),
+                source_reason: run.reason.as_str().to_owned(),
+            },
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: profile.incomplete(),
@@ -188,7 +182,32 @@ impl Counts {
     }
 }
 
-/// What a core has counted. Records of other kinds are passed over.
+impl EventCount {
+    /// Of `cores`, each of which has counted what `found` has in its place.
+    fn new(index: usize, name: &str, cores: &[u32], found: &[Vec<Count>]) -> Self {
+        let of_event = |counts: &Vec<Count>| {
+            let mut counts = counts.iter();
+            Total::new(counts.find(|count| usize::from(count.event) == index))
+        };
+        let cores = cores.iter().zip(found);
+        let cores: Vec<_> = cores
+            .map(|(&core, counts)| CoreCount {
+                core,
+                count: of_event(counts),
+            })
+            .collect();
+        let counted = cores.iter().filter(|core| core.count.count.is_some());
+        Self {
+            index,
+            name: name.to_owned(),
+            all: Total::sum(cores.iter().map(|core| core.count)),
+            cores_counted: counted.count(),
+            cores,
+        }
+    }
+}
+
+/// The counts of a core. Records of other kinds are skipped.
 fn of_core(profile: &Profile, core: u32) -> Vec<Count> {
     let mut counts = Vec::new();
     profile.for_each_record(core, |record| counts.extend(Count::decode(record)));
@@ -234,7 +253,7 @@ impl Total {
         }
     }
 
-    /// The sum of those that there are.
+    /// The sum of the counts that are known.
     fn sum(counts: impl Iterator<Item = Self> + Clone) -> Self {
         let mut sum = Self::NOTHING;
         let counted = counts.clone().filter(|count| count.count.is_some());

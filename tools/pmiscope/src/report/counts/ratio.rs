@@ -12,16 +12,15 @@ pub struct Ratio {
     pub index: usize,
     /// The number of the one that it is divided by.
     pub by: usize,
-    /// What comes of it is called that.
+    /// The name of the quotient.
     pub name: &'static str,
-    /// What comes of it.
+    /// The quotient.
     pub value: f64,
-    /// Whether it is a share, which text shows in percent.
+    /// True if it is a share, which the text shows in percent.
     pub is_share: bool,
 }
 
-/// The ratios that there are: what by what, what it is called, and whether it is a
-/// share.
+/// All ratios: dividend, divisor, name, and true for a share.
 const RATIOS: [(Named, Named, &str, bool); 5] = [
     (
         Named::Instructions,
@@ -92,7 +91,7 @@ fn parsed(event: &EventCount) -> Option<Event> {
     Event::parse(&event.name).ok()
 }
 
-/// Which event it is, if it has a name and is counted just as it happens.
+/// The event, if it has a name and is counted without conditions.
 fn named(event: &EventCount) -> Option<(Named, Event)> {
     let event = parsed(event)?;
     let What::Named(named) = event.what else {

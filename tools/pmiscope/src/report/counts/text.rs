@@ -6,7 +6,7 @@ use crate::units::{duration, grouped, percent};
 
 /// The columns of a count.
 const COUNT: usize = 20;
-/// Those of the longest event's name: what stands behind shorter ones is aligned.
+/// The columns of an event's name, at least and at most.
 const NAME: (usize, usize) = (20, 32);
 
 /// The counts as text; each core's too if `per_core`.
@@ -45,7 +45,7 @@ pub fn text(counts: &Counts, per_core: bool) -> String {
 }
 
 impl Out {
-    /// A line, and what stands behind it as far as there is room; the rest below.
+    /// A line, and remarks behind it as far as there is room; the rest below.
     fn wrapped(&mut self, mut line: String, behind: Vec<String>, indent: usize) {
         for part in behind {
             if line.chars().count() + 2 + part.chars().count() > WIDTH {
@@ -60,22 +60,25 @@ impl Out {
 }
 
 fn facts(out: &mut Out, counts: &Counts) {
-    out.fact("kernel", &format!("build-id {}", counts.build_id));
-    out.fact("booted by", &counts.bootloader);
-    let cores = counts.cores_online;
-    out.fact("machine", &machine(&counts.qemu, counts.mode, cores));
-    let units = match counts.units {
+    out.fact("kernel", &format!("build-id {}", counts.run.build_id));
+    out.fact("booted by", &counts.machine.bootloader);
+    let cores = counts.machine.cores_online;
+    out.fact(
+        "machine",
+        &machine(&counts.machine.qemu, counts.run.mode, cores),
+    );
+    let units = match counts.run.units {
         None => String::new(),
         Some(1) => ", 1 unit a core".into(),
         Some(units) => format!(", {} units a core", grouped(units)),
     };
-    out.fact("workload", &format!("{}{units}", counts.workload));
-    out.fact("counters", &counts.source_reason);
-    if let Some(core) = counts.only_core {
+    out.fact("workload", &format!("{}{units}", counts.run.workload));
+    out.fact("counters", &counts.machine.source_reason);
+    if let Some(core) = counts.machine.only_core {
         out.fact("counts", &format!("core {core} only"));
     }
-    if let Some(ticks) = counts.elapsed_ticks {
-        let elapsed = match counts.clock {
+    if let Some(ticks) = counts.run.elapsed_ticks {
+        let elapsed = match counts.run.clock {
             "instructions" => format!("{} instructions of all cores", grouped(ticks)),
             _ => duration(ticks),
         };
@@ -96,20 +99,21 @@ fn number(total: &Total) -> String {
 }
 
 fn shown(ratio: &Ratio) -> String {
-    match ratio.is_share {
-        true => format!("{:.2}% {}", 100.0 * ratio.value, ratio.name),
-        false => format!("{:.2} {}", ratio.value, ratio.name),
+    if ratio.is_share {
+        format!("{:.2}% {}", 100.0 * ratio.value, ratio.name)
+    } else {
+        format!("{:.2} {}", ratio.value, ratio.name)
     }
 }
 
-/// What says that a count is an estimate.
+/// The remark that a count is an estimate.
 fn scaled(total: &Total) -> Option<String> {
     let ran = percent(total.running_ticks, total.enabled_ticks);
     let is_scaled = total.status == Status::Scaled;
     is_scaled.then(|| format!("(scaled, ran {ran:.1}% of the time)"))
 }
 
-/// What says that some cores' counts are not in the sum.
+/// The remark that some cores' counts are not in the sum.
 fn some_cores(event: &EventCount) -> Option<String> {
     let (counted, all) = (event.cores_counted, event.cores.len());
     let is_part = counted != 0 && counted != all;

@@ -8,7 +8,7 @@ use crate::chain::Link;
 use crate::symbols::callframe::{Caller, Callers};
 use crate::verify::code::Code;
 use crate::verify::difference::{Kind, Verdict};
-use crate::verify::replay::{Assumed, Replay};
+use crate::verify::replay::{Assumed, Replay, Setup};
 
 /// Where the code is, each function by its instructions.
 pub(super) const ROOT_CALL: u64 = 0x1000; // call outer
@@ -186,8 +186,14 @@ fn replay_of(callers: &Callers, is_stepped: bool, run: impl FnOnce(&mut Core<'_>
         start: CodeAddress(0x1000),
         end: CodeAddress(0x2000),
     };
+    let setup = Setup {
+        callers,
+        code: &mut code,
+        text,
+        is_stepped,
+    };
     let mut core = Core {
-        replay: Replay::new(callers, &mut code, text, SLOT, is_stepped, 2),
+        replay: Replay::new(setup, SLOT, 2),
         number: 0,
         sequence: 7,
     };

@@ -1,4 +1,4 @@
-//! A survey for programs. What is not known is null.
+//! Capabilities for programs. What is not known is null.
 
 use profiler::contract::capabilities::{self, Reason};
 use profiler::format::{Delivery, Source};
@@ -6,39 +6,44 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
 use serde::Serialize;
 
-use super::{OfCores, Survey, bits, name};
+use super::{Capabilities, OfCores, bits, name};
 
-/// A survey: the keys of the JSON.
+/// The keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
-pub struct Surveyed {
-    /// What is missing in it, if anything is.
+pub struct Document {
+    /// What is missing, if anything is.
     pub incomplete: Option<String>,
     /// The first core's processor.
     pub processor: Option<Processor>,
+    #[serde(flatten)]
+    pub machine: Machine,
+    /// What a tick is: `instructions` or `time`.
+    pub clock: Option<Outcome<&'static str>>,
+    pub hpet: Option<Outcome<Hpet>>,
+    /// The PMUs, each with its cores.
+    pub pmus: Vec<Pmu>,
+    /// The events that have a name.
+    pub events: Vec<Event>,
+    /// The attempts to use the sources.
+    pub sources: Vec<Attempt>,
+    /// What `--source auto` takes.
+    pub auto: Auto,
+}
+
+/// What all cores have in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
     /// Cores online.
     pub cores: Option<u32>,
     /// `xapic` or `x2apic`.
     pub apic: Option<&'static str>,
     /// Whether the time stamp counter runs at a constant rate.
     pub invariant_tsc: Option<bool>,
-    /// What a tick is: `instructions` or `time`.
-    pub clock: Option<Outcome<&'static str>>,
-    /// The HPET.
-    pub hpet: Option<Outcome<Hpet>>,
-    /// The PMUs, each with its cores.
-    pub pmus: Vec<Pmu>,
-    /// The events that have a name.
-    pub events: Vec<Event>,
-    /// What came of trying the sources.
-    pub sources: Vec<Tried>,
-    /// What `--source auto` takes.
-    pub auto: Auto,
 }
 
 /// What is there, or why it is not: one of the two is null.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome<T> {
-    /// What is there.
     pub found: Option<T>,
     /// Why it is not.
     pub why: Option<String>,
@@ -59,27 +64,22 @@ impl<T> Outcome<T> {
     }
 }
 
-/// A processor.
 #[derive(Clone, Debug, Serialize)]
 pub struct Processor {
-    /// What it is called.
+    /// Its name, as CPUID has it.
     pub name: String,
     /// Its maker, as CPUID has it.
     pub vendor: String,
-    /// Its family.
     pub family: u32,
-    /// Its model.
     pub model: u32,
     /// What the hypervisor or emulator calls itself.
     pub hypervisor: Option<String>,
 }
 
-/// The HPET.
 #[derive(Clone, Debug, Serialize)]
 pub struct Hpet {
-    /// Its timers.
     pub timers: u32,
-    /// Those that can interrupt by messages.
+    /// Timers that can interrupt by messages.
     pub messages: u32,
     /// Femtoseconds of a count.
     pub period_fs: u64,
@@ -88,9 +88,7 @@ pub struct Hpet {
 /// Counters, by number.
 #[derive(Clone, Debug, Serialize)]
 pub struct Set {
-    /// The general ones.
     pub general: Vec<u32>,
-    /// The fixed ones.
     pub fixed: Vec<u32>,
 }
 
@@ -103,12 +101,10 @@ impl From<Counters> for Set {
     }
 }
 
-/// A PMU.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pmu {
     /// The cores that have it.
     pub cores: Vec<u32>,
-    /// What it is.
     #[serde(flatten)]
     pub pmu: Outcome<PmuFound>,
 }
@@ -118,13 +114,12 @@ pub struct Pmu {
 pub struct PmuFound {
     /// How it is reached.
     pub interface: String,
-    /// All counters.
     pub counters: Set,
-    /// Those that nobody uses, and that work.
+    /// Counters that are unused and work.
     pub free: Set,
-    /// Those that somebody uses.
+    /// Counters that firmware or a hypervisor uses.
     pub busy: Set,
-    /// Those that do not work.
+    /// Counters that do not keep what is written to them.
     pub dead: Set,
     /// Bits of a general counter.
     pub general_bits: u8,
@@ -136,16 +131,13 @@ pub struct PmuFound {
     pub core_kind: Option<u8>,
 }
 
-/// An event.
 #[derive(Clone, Debug, Serialize)]
 pub struct Event {
-    /// Its name.
     pub name: &'static str,
     /// Its other names.
     pub aliases: &'static [&'static str],
-    /// What it counts.
     pub description: &'static str,
-    /// Whether any core can count it.
+    /// True if any core can count it.
     pub is_here: bool,
     /// What counts it, each with its cores; nothing where no core has a PMU.
     pub counters: Vec<EventCounters>,
@@ -156,19 +148,16 @@ pub struct Event {
 pub struct EventCounters {
     /// On these cores.
     pub cores: Vec<u32>,
-    /// The counters.
     #[serde(flatten)]
     pub counters: Outcome<Set>,
 }
 
-/// What came of trying a source.
+/// An attempt to use a source.
 #[derive(Clone, Debug, Serialize)]
-pub struct Tried {
-    /// The source.
+pub struct Attempt {
     pub name: &'static str,
     /// How it was to interrupt.
     pub delivery: &'static str,
-    /// Whether it works.
     pub works: bool,
     /// Why it does not.
     pub why: Option<String>,
@@ -183,41 +172,42 @@ pub struct Auto {
     pub irq: Option<&'static str>,
 }
 
-impl From<&Survey> for Surveyed {
-    fn from(survey: &Survey) -> Self {
-        let machine = survey.machine();
-        let auto = |delivery| survey.auto(delivery).flatten().map(Source::name);
+impl From<&Capabilities> for Document {
+    fn from(capabilities: &Capabilities) -> Self {
+        let machine = capabilities.machine();
+        let auto = |delivery| capabilities.auto(delivery).source().map(Source::name);
         Self {
-            incomplete: survey.incomplete(),
-            processor: survey.processor().map(|(identity, called)| Processor {
-                name: called.as_str().into(),
-                vendor: name(identity.vendor),
-                family: identity.family,
-                model: identity.model,
-                hypervisor: identity.hypervisor.map(name),
-            }),
-            cores: machine.map(|machine| machine.cores),
-            apic: machine.map(|machine| match machine.is_x2apic {
-                true => "x2apic",
-                false => "xapic",
-            }),
-            invariant_tsc: machine.map(|machine| machine.has_invariant_tsc),
-            clock: survey
+            incomplete: capabilities.incomplete(),
+            processor: capabilities
+                .processor()
+                .map(|(identity, called)| Processor {
+                    name: called.as_str().into(),
+                    vendor: name(identity.vendor),
+                    family: identity.family,
+                    model: identity.model,
+                    hypervisor: identity.hypervisor.map(name),
+                }),
+            machine: Machine {
+                cores: machine.map(|machine| machine.cores),
+                apic: machine.map(|machine| if machine.is_x2apic { "x2apic" } else { "xapic" }),
+                invariant_tsc: machine.map(|machine| machine.has_invariant_tsc),
+            },
+            clock: capabilities
                 .clock()
                 .map(|clock| Outcome::new(clock, profiler::format::Clock::name)),
-            hpet: survey.hpet().map(|hpet| {
+            hpet: capabilities.hpet().map(|hpet| {
                 Outcome::new(hpet, |hpet| Hpet {
                     timers: hpet.timers,
                     messages: hpet.messages,
                     period_fs: hpet.period,
                 })
             }),
-            pmus: survey.pmus().into_iter().map(Into::into).collect(),
+            pmus: capabilities.pmus().into_iter().map(Into::into).collect(),
             events: Named::ALL
                 .into_iter()
-                .map(|event| self::event(survey, event))
+                .map(|event| self::event(capabilities, event))
                 .collect(),
-            sources: survey.tried().map(Into::into).collect(),
+            sources: capabilities.attempts().map(Into::into).collect(),
             auto: Auto {
                 nmi: auto(Delivery::Nmi),
                 irq: auto(Delivery::Irq),
@@ -226,8 +216,8 @@ impl From<&Survey> for Surveyed {
     }
 }
 
-fn event(survey: &Survey, event: Named) -> Event {
-    let groups = survey.event(event);
+fn event(capabilities: &Capabilities, event: Named) -> Event {
+    let groups = capabilities.event(event);
     Event {
         name: event.name(),
         aliases: &event.names()[1..],
@@ -263,13 +253,13 @@ impl From<OfCores<Result<capabilities::Pmu, Reason>>> for Pmu {
     }
 }
 
-impl From<super::Tried> for Tried {
-    fn from(tried: super::Tried) -> Self {
+impl From<super::Attempt> for Attempt {
+    fn from(attempt: super::Attempt) -> Self {
         Self {
-            name: tried.source.name(),
-            delivery: tried.delivery.name(),
-            works: tried.works.is_ok(),
-            why: tried.works.err().map(|why| why.as_str().into()),
+            name: attempt.source.name(),
+            delivery: attempt.delivery.name(),
+            works: attempt.works.is_ok(),
+            why: attempt.works.err().map(|why| why.as_str().into()),
         }
     }
 }

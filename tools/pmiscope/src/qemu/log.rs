@@ -13,20 +13,20 @@ const KEPT: usize = 12;
 const LINE_LIMIT: usize = 1000;
 
 /// A log that grows.
-pub(in crate::commands) struct Log<'file> {
-    file: &'file File,
+pub struct Log {
+    file: File,
     position: u64,
-    /// What came after the last end of line.
+    /// The bytes behind the last end of line.
     unfinished: Vec<u8>,
     tail: VecDeque<String>,
     error: Option<String>,
-    /// Whether the lines that come next may belong to `error`.
+    /// Whether the next line may continue `error`.
     in_error: bool,
     loader_error: Option<String>,
 }
 
-impl<'file> Log<'file> {
-    pub(in crate::commands) fn new(file: &'file File) -> Self {
+impl Log {
+    pub fn new(file: File) -> Self {
         Self {
             file,
             position: 0,
@@ -38,8 +38,8 @@ impl<'file> Log<'file> {
         }
     }
 
-    /// Reads what has come, and gives the lines that were finished by it.
-    pub(in crate::commands) fn poll(&mut self) -> io::Result<Vec<String>> {
+    /// Reads what was appended, and returns the lines that it completes.
+    pub fn poll(&mut self) -> io::Result<Vec<String>> {
         let mut lines = Vec::new();
         let mut buffer = [0; 4096];
         loop {
@@ -59,8 +59,8 @@ impl<'file> Log<'file> {
         }
     }
 
-    /// Counts what came without an end of line as a line: nothing more will come.
-    pub(in crate::commands) fn finish(&mut self) -> Option<String> {
+    /// Returns the last line if it has no end: nothing is appended any more.
+    pub fn finish(&mut self) -> Option<String> {
         (!self.unfinished.is_empty()).then(|| self.finish_line())
     }
 
@@ -101,28 +101,40 @@ impl<'file> Log<'file> {
     }
 
     /// The first error that the kernel logged.
-    pub(in crate::commands) fn error(&self) -> Option<&str> {
+    pub fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
+    /// The first error, without the word that says what was refused: the outcome does.
+    pub fn refusal(&self) -> Option<&str> {
+        let error = self.error()?;
+        match error.split_once(": ") {
+            Some(("sampling" | "counting", reason)) => Some(reason),
+            _ => Some(error),
+        }
+    }
+
     /// The last line that the loader wrote.
-    pub(in crate::commands) fn loader_error(&self) -> Option<&str> {
+    pub fn loader_error(&self) -> Option<&str> {
         self.loader_error.as_deref()
     }
 
-    /// The last lines.
-    pub(in crate::commands) fn tail(&self) -> impl Iterator<Item = &str> {
+    pub fn tail(&self) -> impl Iterator<Item = &str> {
         self.tail.iter().map(String::as_str)
     }
 }
 
-/// The last line of a file that somebody writes messages to.
-pub(in crate::commands) fn last_line(messages: &File) -> String {
+/// The last line of what QEMU has printed that is not blank; empty if there is none.
+pub fn last_line(messages: &File) -> String {
+    let Ok(messages) = messages.try_clone() else {
+        return String::new();
+    };
     let mut log = Log::new(messages);
-    // What cannot be read is not said.
+    // Messages that cannot be read are left out.
     let _ = log.poll();
     log.finish();
-    log.tail().last().unwrap_or_default().to_owned()
+    let line = log.tail.iter().rfind(|line| !line.trim().is_empty());
+    line.cloned().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -134,7 +146,7 @@ mod tests {
     fn lines_are_found_as_they_are_finished() {
         let mut file = tempfile::tempfile().unwrap();
         let reading = file.try_clone().unwrap();
-        let mut log = Log::new(&reading);
+        let mut log = Log::new(reading);
         assert_eq!(log.poll().unwrap(), [""; 0]);
         file.write_all(b"loader: no kernel\r\n[INFO core0] o")
             .unwrap();
@@ -161,7 +173,7 @@ mod tests {
         let reading = file.try_clone().unwrap();
         file.write_all(&vec![b'x'; 100_000]).unwrap();
         file.write_all("\nlast\n".repeat(50).as_bytes()).unwrap();
-        let mut log = Log::new(&reading);
+        let mut log = Log::new(reading);
         assert_eq!(log.poll().unwrap()[0].len(), super::LINE_LIMIT);
         assert_eq!(log.tail().count(), super::KEPT);
     }

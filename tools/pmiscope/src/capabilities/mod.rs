@@ -1,8 +1,8 @@
-//! What a guest's survey of its machine says, put together from its lines
+//! The capabilities of a machine, from the lines by which its guest reports them
 //! ([`profiler::contract::capabilities`]).
 //!
-//! [`list`] shows it as `pmiscope list` does, and [`json`] for programs; what is to be
-//! made of it is [`crate::doctor`]'s.
+//! [`list`] shows them as `pmiscope list` does, and [`json`] for programs;
+//! [`crate::doctor`] says what could be better.
 
 pub mod json;
 pub mod list;
@@ -13,9 +13,9 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
 
-/// A survey, as far as it has come.
+/// Capabilities, as far as the guest has reported them.
 #[derive(Clone, Debug, Default)]
-pub struct Survey {
+pub struct Capabilities {
     lines: Vec<Line>,
     /// The first line that could not be read, if any.
     unread: Option<String>,
@@ -26,14 +26,33 @@ pub struct Survey {
 pub struct OfCores<T> {
     /// The cores, in order.
     pub cores: Vec<u32>,
-    /// The outcome.
     pub outcome: T,
 }
 
-/// What came of trying a source.
+/// What `--source auto` takes for a delivery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tried {
-    /// The source.
+pub enum Auto {
+    /// The guest has not said it.
+    Unknown,
+    /// No source works.
+    Nothing,
+    Takes(Source),
+}
+
+impl Auto {
+    /// The source, if one is known to work.
+    #[must_use]
+    pub fn source(self) -> Option<Source> {
+        match self {
+            Self::Takes(source) => Some(source),
+            Self::Unknown | Self::Nothing => None,
+        }
+    }
+}
+
+/// An attempt to use a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attempt {
     pub source: Source,
     /// How it was to interrupt.
     pub delivery: Delivery,
@@ -41,9 +60,9 @@ pub struct Tried {
     pub works: Result<(), Reason>,
 }
 
-impl Survey {
-    /// Takes a line of the guest's log, if it is one of a survey.
-    pub fn take(&mut self, log_line: &str) {
+impl Capabilities {
+    /// Reads a line of the guest's log, if it reports a capability.
+    pub fn read(&mut self, log_line: &str) {
         let Some((_, message)) = log_line.split_once("] ") else {
             return;
         };
@@ -58,7 +77,7 @@ impl Survey {
         }
     }
 
-    /// What is missing in it, if anything is.
+    /// What is missing, if anything is.
     #[must_use]
     pub fn incomplete(&self) -> Option<String> {
         if let Some(line) = &self.unread {
@@ -133,14 +152,14 @@ impl Survey {
         }))
     }
 
-    /// What came of trying the sources, in the order in which that was done.
-    pub fn tried(&self) -> impl Iterator<Item = Tried> {
+    /// The attempts, in the order in which they were made.
+    pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
         self.lines.iter().filter_map(|line| match line {
             Line::Source {
                 source,
                 delivery,
                 works,
-            } => Some(Tried {
+            } => Some(Attempt {
                 source: *source,
                 delivery: *delivery,
                 works: *works,
@@ -149,13 +168,16 @@ impl Survey {
         })
     }
 
-    /// What `--source auto` takes for this delivery: nothing, if nothing works.
+    /// What `--source auto` takes for this delivery.
     #[must_use]
-    pub fn auto(&self, wanted: Delivery) -> Option<Option<Source>> {
-        self.find(|line| match line {
-            Line::Auto { delivery, source } if *delivery == wanted => Some(*source),
+    pub fn auto(&self, wanted: Delivery) -> Auto {
+        let found = self.find(|line| match line {
+            Line::Auto { delivery, source } if *delivery == wanted => {
+                Some(source.map_or(Auto::Nothing, Auto::Takes))
+            }
             _ => None,
-        })
+        });
+        found.unwrap_or(Auto::Unknown)
     }
 }
 
@@ -204,7 +226,7 @@ pub fn counters(set: Counters) -> String {
     }
 }
 
-/// A name of CPUID's in words, without what cannot be shown.
+/// A name from CPUID, without control characters.
 #[must_use]
 pub fn name(name: [u8; 12]) -> String {
     let text = String::from_utf8_lossy(&name);
@@ -259,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_survey_is_read_out_of_a_log() {
-        let mut survey = Survey::default();
+        let mut capabilities = Capabilities::default();
         for line in [
             "survey: end",
             "[INFO core0] memory: 5 MiB free",
@@ -267,17 +289,17 @@ mod tests {
             "[INFO core1] survey: event core=1 name=slots counters=0xf+0x8",
             "[INFO core2] survey: event core=2 name=slots none: no",
         ] {
-            survey.take(line);
+            capabilities.read(line);
         }
-        let groups = survey.event(Named::Slots);
+        let groups = capabilities.event(Named::Slots);
         assert_eq!(groups[0].cores, [0, 2]);
         assert_eq!(groups[1].cores, [1]);
-        assert!(survey.event(Named::Cycles).is_empty());
-        assert_eq!(survey.incomplete().unwrap(), "the survey has no end");
-        survey.take("[INFO core0] survey: end");
-        assert_eq!(survey.incomplete(), None);
-        survey.take("[INFO core0] survey: weather fine");
-        let said = survey.incomplete().unwrap();
+        assert!(capabilities.event(Named::Cycles).is_empty());
+        assert_eq!(capabilities.incomplete().unwrap(), "the survey has no end");
+        capabilities.read("[INFO core0] survey: end");
+        assert_eq!(capabilities.incomplete(), None);
+        capabilities.read("[INFO core0] survey: weather fine");
+        let said = capabilities.incomplete().unwrap();
         assert!(said.contains("`survey: weather fine` is no line"), "{said}");
     }
 }

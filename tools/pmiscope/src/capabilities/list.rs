@@ -1,10 +1,10 @@
-//! A survey for people: what can be counted, and what can interrupt.
+//! Capabilities for people: what can be counted, and what can interrupt.
 
 use profiler::contract::capabilities::Pmu;
 use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
 
-use super::{OfCores, Survey, counters, name, numbers, pmu};
+use super::{Capabilities, OfCores, counters, name, numbers, pmu};
 use crate::report::text::{WIDTH, wrap};
 
 /// Columns of a name.
@@ -12,11 +12,11 @@ const NAME: usize = 26;
 
 /// The list of `pmiscope list`, 100 columns.
 #[must_use]
-pub fn text(survey: &Survey) -> String {
+pub fn text(capabilities: &Capabilities) -> String {
     let mut list = List::default();
-    list.machine(survey);
-    list.events(survey);
-    list.sources(survey);
+    list.machine(capabilities);
+    list.events(capabilities);
+    list.sources(capabilities);
     list.0
 }
 
@@ -29,7 +29,7 @@ impl List {
         self.0 += "\n";
     }
 
-    /// A name and what is said of it, wrapped beside it.
+    /// A name and its description, wrapped beside it.
     fn row(&mut self, name: &str, text: &str) {
         let mut name = name;
         if name.len() >= NAME {
@@ -42,8 +42,8 @@ impl List {
         }
     }
 
-    fn machine(&mut self, survey: &Survey) {
-        if let Some((identity, called)) = survey.processor() {
+    fn machine(&mut self, capabilities: &Capabilities) {
+        if let Some((identity, called)) = capabilities.processor() {
             let mut said = format!(
                 "{}, {} family {:#x} model {:#x}",
                 called.as_str(),
@@ -56,7 +56,7 @@ impl List {
             }
             self.row("processor", &said);
         }
-        for OfCores { cores, outcome } in survey.pmus() {
+        for OfCores { cores, outcome } in capabilities.pmus() {
             let said = match outcome {
                 Ok(found) => format!("{}; {}", pmu(&found), state(&found)),
                 Err(why) => format!("none: {}", why.as_str()),
@@ -65,11 +65,11 @@ impl List {
         }
     }
 
-    fn events(&mut self, survey: &Survey) {
+    fn events(&mut self, capabilities: &Capabilities) {
         self.line("");
         self.row("events, for --event", "counters");
         for event in Named::ALL {
-            let groups = survey.event(event);
+            let groups = capabilities.event(event);
             if groups.is_empty() {
                 self.row(event.name(), "not here: no PMU");
             }
@@ -79,9 +79,10 @@ impl List {
                     Ok(able) => counters(*able),
                     Err(why) => format!("not here: {}", why.as_str()),
                 };
-                let said = match is_same {
-                    true => said,
-                    false => format!("{}: {said}", of_cores(cores)),
+                let said = if is_same {
+                    said
+                } else {
+                    format!("{}: {said}", of_cores(cores))
                 };
                 self.row(if place == 0 { event.name() } else { "" }, &said);
             }
@@ -92,12 +93,12 @@ impl List {
                 self.row("", &format!("also {}", others.join(", ")));
             }
         }
-        self.numbered(survey);
+        self.numbered(capabilities);
     }
 
     /// Events by their number.
-    fn numbered(&mut self, survey: &Survey) {
-        let pmus = survey.pmus();
+    fn numbered(&mut self, capabilities: &Capabilities) {
+        let pmus = capabilities.pmus();
         let is_same = pmus.len() == 1;
         let mut name = "cpu/event=N,umask=N/";
         for OfCores { cores, outcome } in &pmus {
@@ -114,9 +115,10 @@ impl List {
                 Ok(_) => "not here: no general counter is free and works".into(),
                 Err(_) => "not here: no PMU".into(),
             };
-            let said = match is_same {
-                true => said,
-                false => format!("{}: {said}", of_cores(cores)),
+            let said = if is_same {
+                said
+            } else {
+                format!("{}: {said}", of_cores(cores))
             };
             self.row(name, &said);
             name = "";
@@ -127,18 +129,18 @@ impl List {
         );
     }
 
-    fn sources(&mut self, survey: &Survey) {
+    fn sources(&mut self, capabilities: &Capabilities) {
         self.line("");
         self.line("sources, for --source, in the order in which auto tries them");
-        for tried in survey.tried() {
-            let is_taken = survey.auto(tried.delivery).flatten() == Some(tried.source);
-            let said = match tried.works {
+        for attempt in capabilities.attempts() {
+            let is_taken = capabilities.auto(attempt.delivery).source() == Some(attempt.source);
+            let said = match attempt.works {
                 Ok(()) if is_taken => "works; auto takes it".into(),
                 Ok(()) => "works".into(),
                 Err(why) => format!("not here: {}", why.as_str()),
             };
-            let delivery = tried.delivery.name().to_uppercase();
-            self.row(&format!("{} as {delivery}", tried.source), &said);
+            let delivery = attempt.delivery.name().to_uppercase();
+            self.row(&format!("{} as {delivery}", attempt.source), &said);
         }
     }
 }
@@ -187,8 +189,8 @@ mod tests {
     use super::*;
 
     /// A hybrid processor, with a PMU on the first core of which firmware has a counter.
-    fn hybrid() -> Survey {
-        let mut survey = Survey::default();
+    fn hybrid() -> Capabilities {
+        let mut capabilities = Capabilities::default();
         for line in [
             "processor vendor=GenuineIntel family=6 model=151: Intel",
             "pmu core=0 interface=intel-5 counters=0xff+0xf busy=0x1+0x0 dead=0x0+0x0 bits=48+48 raw=0xffff kind=64",
@@ -201,10 +203,10 @@ mod tests {
             "source name=ipi delivery=irq none: it delivers NMIs only",
             "auto delivery=nmi source=pmu",
         ] {
-            survey.take(&format!("[INFO core0] survey: {line}"));
+            capabilities.read(&format!("[INFO core0] survey: {line}"));
         }
-        assert_eq!(survey.lines.len(), 10);
-        survey
+        assert_eq!(capabilities.lines.len(), 10);
+        capabilities
     }
 
     #[test]
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_programs_read_has_the_same() {
-        let json = serde_json::to_value(super::super::json::Surveyed::from(&hybrid())).unwrap();
+        let json = serde_json::to_value(super::super::json::Document::from(&hybrid())).unwrap();
         assert_eq!(json["events"][0]["name"], "cycles");
         assert_eq!(json["events"][0]["aliases"][0], "cpu-cycles");
         let slots = json["events"].as_array().unwrap();

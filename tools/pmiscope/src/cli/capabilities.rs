@@ -4,14 +4,12 @@ use clap::Args;
 
 use super::MachineArgs;
 
-/// Examples of `list`.
 pub(super) const LIST_EXAMPLES: &str = "\
 Examples:
   pmiscope list                                  in the machine of pmiscope run
   pmiscope list --smp 25 --mode realtime         in another
   pmiscope list --json | jq -r '.events[] | select(.is_here).name'";
 
-/// Examples of `doctor`.
 pub(super) const DOCTOR_EXAMPLES: &str = "\
 Examples:
   pmiscope doctor
@@ -20,10 +18,9 @@ Examples:
 
 Exit status 0 if sampling is possible, 1 if not.";
 
-/// The machine that is surveyed, and how that is shown.
+/// The machine that is probed, and how the result is shown.
 #[derive(Args, Debug)]
-pub struct SurveyArgs {
-    /// The machine.
+pub struct CapabilitiesArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
 

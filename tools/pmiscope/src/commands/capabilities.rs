@@ -1,0 +1,116 @@
+//! Boots a guest that reports the capabilities of its machine.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use profiler::contract::settings::{RunKind, Settings};
+
+use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};
+use crate::capabilities::Capabilities;
+use crate::cli::CapabilitiesArgs;
+use crate::profile::Outcome;
+use crate::qemu::{
+    Boot, Choice, Ended, Guest, GuestMemory, Limits, Machine, Observer, PmuModel, Qemu, has_lab,
+};
+
+/// What a guest has reported, and how it ended.
+pub(super) struct Probed {
+    pub(super) capabilities: Capabilities,
+    pub(super) ended: Ended,
+}
+
+impl Probed {
+    /// Returns true if the guest has reported everything and ended well.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended.end.outcome == Outcome::Finished && self.capabilities.incomplete().is_none()
+    }
+}
+
+/// The boot by the loader, with a command line that asks for the capabilities.
+///
+/// # Errors
+///
+/// The kernel or the loader is missing.
+pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<Boot> {
+    let settings = Settings {
+        kind: RunKind::Survey,
+        ..Settings::default()
+    };
+    let wanted = &arguments.machine;
+    Ok(Boot::Loader {
+        kernel: built(wanted.kernel.as_deref(), "kernel")?,
+        loader: built(wanted.loader.as_deref(), "loader")?,
+        command_line: settings.to_string(),
+    })
+}
+
+/// The QEMU to use, and the counters that it is asked for.
+///
+/// # Errors
+///
+/// The QEMU that was named has no counters, or not in this mode.
+pub(super) fn emulator(arguments: &CapabilitiesArgs) -> Result<(Choice, Option<PmuModel>)> {
+    plan::emulator(&arguments.machine, false, has_lab)
+}
+
+/// Reads the guest's log.
+struct Reader {
+    capabilities: Capabilities,
+    is_verbose: bool,
+}
+
+impl Observer<'_> for Reader {
+    fn on_line(&mut self, line: &str) {
+        self.capabilities.read(line);
+        if self.is_verbose {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Boots the machine, and reads what its guest reports.
+///
+/// # Errors
+///
+/// The guest cannot be started or followed. A guest that fails is no error.
+pub(super) fn probe(
+    (qemu, pmu): (&Qemu, Option<PmuModel>),
+    boot: Boot,
+    arguments: &CapabilitiesArgs,
+) -> Result<Probed> {
+    let wanted = &arguments.machine;
+    let machine = Machine {
+        mode: wanted.mode,
+        pmu,
+        cores: wanted.smp,
+        // It needs no rings.
+        memory: BASE_MEMORY + u64::from(wanted.smp) * CORE_MEMORY,
+        boot,
+        firmware: None,
+        // As in a run whose source is chosen.
+        hpet: true,
+    };
+    let memory = GuestMemory::new(machine.memory)?;
+    let guest = Guest::start(qemu, &machine, &memory)?;
+    if wanted.verbose {
+        eprintln!("pmiscope: {}", guest.command_line());
+    }
+    let limits = Limits {
+        silence: Duration::from_secs(arguments.timeout),
+        silence_means: "no line of the log",
+        total: None,
+    };
+    let mut reader = Reader {
+        capabilities: Capabilities::default(),
+        is_verbose: wanted.verbose,
+    };
+    let mut ended = guest.follow(&limits, &mut reader)?;
+    let capabilities = reader.capabilities;
+    if ended.end.outcome == Outcome::Finished {
+        ended.end.message = capabilities.incomplete().unwrap_or_default();
+    }
+    Ok(Probed {
+        capabilities,
+        ended,
+    })
+}

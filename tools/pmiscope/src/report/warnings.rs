@@ -1,0 +1,117 @@
+//! What makes a report misleading, though nothing of the profile is missing.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use profiler::address::CodeAddress;
+use profiler::format::State;
+
+use super::Tally;
+use crate::profile::{Mode, Profile};
+use crate::symbols::Symbols;
+use crate::units::percent;
+
+/// The share of samples at one instruction that is no longer believed, in percent.
+const STUCK_PERCENT: f64 = 90.0;
+/// With fewer samples than this a large share says nothing.
+const STUCK_SAMPLES: u64 = 100;
+
+/// Something that a reader of the report has to know.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Warning {
+    /// The ELF does not say where functions keep their return addresses.
+    NoCallFrames,
+    /// The kernel ran at other addresses than the ELF's.
+    Moved {
+        /// Samples in the kernel's text that are not in the ELF's.
+        samples: u64,
+        /// All samples.
+        of: u64,
+    },
+    /// The interrupted code makes no progress.
+    Stuck {
+        pc: CodeAddress,
+        /// The share of the samples of cores that were not halted.
+        percent: f64,
+    },
+}
+
+impl Warning {
+    /// Returns true if no sample has a name because of it.
+    #[must_use]
+    pub fn loses_all_names(&self) -> bool {
+        matches!(self, Self::Moved { samples, of } if samples == of)
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoCallFrames => f.write_str(
+                "the kernel's ELF has no call-frame information (.debug_frame or .eh_frame): callers of functions that make no stack frame are missing, also in chains that are called complete",
+            ),
+            Self::Moved { samples, of } => {
+                let share = percent(*samples, *of);
+                write!(
+                    f,
+                    "{share:.2}% of the samples are in the kernel's text but not in the ELF's: the kernel ran at another address than it is linked for (KASLR?), and they have no names or wrong ones; switch that off"
+                )
+            }
+            Self::Stuck { pc, percent } => write!(
+                f,
+                "{percent:.2}% of the samples are at one instruction, {:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
+                pc.0
+            ),
+        }
+    }
+}
+
+/// The warnings about a profile, of which `tally` counts the samples.
+#[must_use]
+pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warning> {
+    let has_elf = !symbols.text().is_empty();
+    let no_call_frames = has_elf && symbols.callers().is_empty();
+    no_call_frames
+        .then_some(Warning::NoCallFrames)
+        .into_iter()
+        .chain(moved(profile, tally, symbols))
+        .chain(stuck(profile, tally))
+        .collect()
+}
+
+/// A kernel whose text range contains the ELF's text has not moved, whatever else is in
+/// that range.
+fn moved(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning> {
+    let run = profile.description.text;
+    let elf = symbols.text();
+    let contains_elf = elf
+        .iter()
+        .all(|text| run.start <= text.start && text.end <= run.end);
+    if contains_elf {
+        return None;
+    }
+    let samples = tally.samples_where(|stack| {
+        run.contains(stack.pc) && !elf.iter().any(|text| text.contains(stack.pc))
+    });
+    let of = tally.samples();
+    (samples > 0).then_some(Warning::Moved { samples, of })
+}
+
+/// Where interrupts are taken at the head of a translation block only, samples gather at
+/// one instruction of a loop, and that means nothing.
+fn stuck(profile: &Profile, tally: &Tally) -> Option<Warning> {
+    if profile.host.mode == Mode::Realtime {
+        return None;
+    }
+    let mut at = HashMap::new();
+    let mut all = 0;
+    for stack in &tally.stacks {
+        if !stack.state.has(State::IDLE) {
+            *at.entry(stack.pc).or_insert(0) += stack.samples;
+            all += stack.samples;
+        }
+    }
+    let (pc, most) = at.into_iter().max_by_key(|&(pc, samples)| (samples, pc))?;
+    let percent = percent(most, all);
+    (all >= STUCK_SAMPLES && percent >= STUCK_PERCENT).then_some(Warning::Stuck { pc, percent })
+}

@@ -1,0 +1,129 @@
+//! What makes a profile misleading is said, beside the report and in it.
+
+use profiler::address::{CodeAddress, CodeRange};
+use profiler::format::{Description, State};
+use serde_json::Value;
+
+use crate::command::{pmiscope, stderr, stdout, text};
+use crate::fixture::{Seen, bare_kernel, description, file, kernel, profile, profile_of};
+
+const NO_FRAMES: &str = "the kernel's ELF has no call-frame information";
+const MOVED: &str = "of the samples are in the kernel's text but not in the ELF's";
+const STUCK: &str = "of the samples are at one instruction";
+
+fn one_core() -> Description {
+    Description {
+        cores: 1,
+        ..description()
+    }
+}
+
+/// So many samples at each of these places.
+fn samples(places: &[(CodeAddress, usize)]) -> Vec<Seen> {
+    let places = places.iter();
+    let places = places.flat_map(|&(pc, count)| std::iter::repeat_n(pc, count));
+    (0..)
+        .zip(places)
+        .map(|(sequence, pc)| Seen::new(sequence, pc, &[]))
+        .collect()
+}
+
+/// The warnings of a report, that with `more` arguments ends with this status.
+#[track_caller]
+fn warnings(name: &str, profile: &[u8], more: &[&str], status: i32) -> Vec<String> {
+    let path = file(name, profile);
+    let arguments = [&["report", text(&path), "--format", "json"], more].concat();
+    let json = pmiscope(&arguments).code(status);
+    let said = stderr(&json);
+    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    let shown = json.get("warnings").map(|list| list.as_array().unwrap());
+    let shown: Vec<_> = shown
+        .into_iter()
+        .flatten()
+        .map(|it| it.as_str().unwrap())
+        .collect();
+    let lines: Vec<_> = said.lines().map(str::to_owned).collect();
+    let expected: Vec<_> = shown
+        .iter()
+        .map(|it| format!("pmiscope: warning: {it}"))
+        .collect();
+    assert_eq!(lines, expected, "the same beside the report as in it");
+    let report = stdout(&pmiscope(&[&["report", text(&path)], more].concat()).code(status));
+    assert_eq!(
+        report.matches("\nwarning     ").count(),
+        lines.len(),
+        "{report}"
+    );
+    lines
+}
+
+#[test]
+fn a_profile_without_fault_has_no_warning() {
+    assert_eq!(warnings("calm.pmi", &profile(), &[], 0), [""; 0]);
+}
+
+#[test]
+fn a_kernel_without_call_frames_is_said() {
+    let bare = text(&bare_kernel().path);
+    let said = warnings("bare.pmi", &profile(), &["--elf", bare, "--force"], 0);
+    assert!(said.len() == 1 && said[0].contains(NO_FRAMES), "{said:?}");
+}
+
+#[test]
+fn a_kernel_that_ran_elsewhere_is_said_and_fails_if_no_name_is_left() {
+    const SLIDE: u64 = 0x2000_0000;
+    let slid = |address: CodeAddress| CodeAddress(address.0 + SLIDE);
+    let CodeRange { start, end } = description().text;
+    let run = Description {
+        text: CodeRange {
+            start: slid(start),
+            end: slid(end),
+        },
+        ..one_core()
+    };
+    let here = kernel().at("in_hash");
+    let all = profile_of(&run, &samples(&[(slid(here), 3)]));
+    let said = warnings("slid.pmi", &all, &[], 3);
+    let part = format!("100.00% {MOVED}");
+    assert!(said.len() == 1 && said[0].contains(&part), "{said:?}");
+    for arguments in [["flamegraph", "--by=core"], ["export", "--format=folded"]] {
+        let path = file("slid-2.pmi", &all);
+        let shown = pmiscope(&[&arguments[..], &[text(&path), "-o", "-"]].concat()).code(3);
+        assert!(stderr(&shown).contains(&part), "{}", stderr(&shown));
+    }
+    let some = profile_of(&run, &samples(&[(slid(here), 3), (here, 1)]));
+    let said = warnings("slid-some.pmi", &some, &[], 0);
+    assert!(said[0].contains(&format!("75.00% {MOVED}")), "{said:?}");
+    // Code that is not the kernel's own is no sign of that.
+    let other = profile_of(&run, &samples(&[(CodeAddress(7), 3)]));
+    assert_eq!(warnings("other.pmi", &other, &[], 0), [""; 0]);
+    // Nor is a range that is said to be larger than the ELF's.
+    let wide = Description {
+        text: CodeRange {
+            start: CodeAddress(0),
+            end: CodeAddress(u64::MAX),
+        },
+        ..one_core()
+    };
+    let wide = profile_of(&wide, &samples(&[(CodeAddress(7), 3), (here, 1)]));
+    assert_eq!(warnings("wide.pmi", &wide, &[], 0), [""; 0]);
+}
+
+#[test]
+fn samples_that_are_all_at_one_instruction_are_said() {
+    let [one, other] = ["in_hash", "in_middle"].map(|label| kernel().at(label));
+    let of =
+        |name: &str, samples: &[Seen]| warnings(name, &profile_of(&one_core(), samples), &[], 0);
+    let said = of("stuck.pmi", &samples(&[(one, 95), (other, 5)]));
+    let part = format!("95.00% {STUCK}, {:#x}:", one.0);
+    assert!(said.len() == 1 && said[0].contains(&part), "{said:?}");
+    let spread = samples(&[(one, 89), (other, 11)]);
+    assert_eq!(of("spread.pmi", &spread), [""; 0]);
+    assert_eq!(of("few.pmi", &samples(&[(one, 99)])), [""; 0]);
+    // A core that is halted is at one instruction all the time.
+    let mut halted = samples(&[(one, 2000), (one, 60), (other, 60)]);
+    for seen in &mut halted[..2000] {
+        seen.state |= State::IDLE;
+    }
+    assert_eq!(of("halted.pmi", &halted), [""; 0]);
+}
