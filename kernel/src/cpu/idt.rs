@@ -41,9 +41,10 @@ fn table(stack: impl Fn(u8) -> Option<InterruptStack>) -> Table {
     [(); 256].map(|()| {
         let stub = match vector {
             vector::NMI if stack(vector).is_some() => nmi::entry(),
-            vector::DEBUG if stack(vector).is_some() => debug::entry(),
             vector::TURN => turns::entry(),
-            _ => entry::stub(vector),
+            _ => stack(vector)
+                .and_then(|_| debug::entry(vector))
+                .unwrap_or_else(|| entry::stub(vector)),
         };
         let bytes = stub.as_u64().to_le_bytes();
         let [a, b, c, d, e, f, g, h] = bytes;

@@ -33,6 +33,14 @@ pub const SLOT: u64 = 128 << 10;
 const SLOTS_PER_CORE: u64 = 8;
 const CORE_BYTES: u64 = SLOT * SLOTS_PER_CORE;
 
+/// The size of a stack that the processor switches to, in bytes.
+pub const SWITCHED_STACK: u64 = 16 << 10;
+
+/// From the lowest address of an NMI's landing to the end of the last stack that traps
+/// have for themselves. What lies between belongs to nothing else.
+pub const TRAP_STACKS_BYTES: u64 =
+    StackKind::Nmi.bytes() + (StackKind::MachineCheck as u64 - StackKind::Nmi as u64) * SLOT;
+
 /// Where the stacks of tasks lie, a slot each, by the tasks' numbers.
 const TASK_AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe01_0000_0000);
 /// The size of a task's stack, in bytes.
@@ -41,7 +49,7 @@ const TASK_STACK: u64 = 64 << 10;
 /// Slots of tasks whose stacks are mapped: those below.
 static TASK_STACKS: AtomicU16 = AtomicU16::new(0);
 
-/// What a stack is for.
+/// What a stack is for. Those of traps are next to each other: see `trap::nmi`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum StackKind {
@@ -72,6 +80,9 @@ impl StackKind {
         Self::MachineCheck,
     ];
 
+    /// Those that the processor switches to and that are not an NMI's.
+    pub const SWITCHED: [Self; 3] = [Self::DoubleFault, Self::Debug, Self::MachineCheck];
+
     /// The size of such a stack, in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
@@ -79,7 +90,7 @@ impl StackKind {
             Self::Kernel => 64 << 10,
             Self::NmiHandler => 32 << 10,
             Self::Task => TASK_STACK,
-            _ => 16 << 10,
+            Self::Nmi | Self::DoubleFault | Self::Debug | Self::MachineCheck => SWITCHED_STACK,
         }
     }
 
@@ -115,6 +126,24 @@ impl Stack {
     #[must_use]
     pub fn entry(&self) -> VirtAddr {
         self.high - 16
+    }
+
+    /// Returns true if code with this stack pointer runs on the stack.
+    #[must_use]
+    #[inline]
+    pub fn holds(&self, sp: u64) -> bool {
+        // Its highest word is never popped.
+        self.low.as_u64() <= sp && sp < self.high.as_u64()
+    }
+
+    /// The stack pointer that the processor pushed when it last switched to the stack,
+    /// which must be a core's.
+    #[must_use]
+    pub fn interrupted_sp(&self) -> u64 {
+        let at: *const u64 = (self.entry() - 16).as_ptr();
+        // SAFETY: on the stack, which is mapped and stays so for ever. It is written by the
+        // processor alone.
+        unsafe { at.read_volatile() }
     }
 
     fn place(core: u32, kind: StackKind) -> Self {

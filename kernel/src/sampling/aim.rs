@@ -134,7 +134,13 @@ pub(super) fn begin(core: &CoreBlock) {
     core.sampling.aim.under_way.store(true, Relaxed);
 }
 
-/// No aimed overflow is under way any more: the source was armed for another one.
+/// Returns true if an aimed overflow is under way.
+#[inline]
+pub(super) fn is_under_way(core: &CoreBlock) -> bool {
+    core.sampling.aim.under_way.load(Relaxed)
+}
+
+/// No aimed overflow is under way any more: the source is not armed for it.
 #[inline]
 pub(super) fn forget(core: &CoreBlock) {
     core.sampling.aim.under_way.store(false, Relaxed);

@@ -28,7 +28,7 @@ use super::source::{self, Source, step};
 use super::walk::Walkable;
 use super::{Phase, Run, calibration, counted, phase, run};
 use crate::cpu::{self, CoreBlock, apic};
-use crate::memory::stacks::StackKind;
+use crate::memory::stacks::{SLOT, StackKind};
 use crate::smp;
 use crate::time;
 use crate::trap::{TrapFrame, vector};
@@ -160,9 +160,10 @@ fn aim_hit(frame: &mut TrapFrame, core: &CoreBlock) -> Option<u32> {
 fn resume(core: &CoreBlock, next: Next) {
     let count = match next {
         Next::Arm(count) => {
+            if aim::is_under_way(core) {
+                drop_aimed(core);
+            }
             core.sampling.handling.store(false, Relaxed);
-            // What was aimed beyond the handler's end is armed over.
-            aim::forget(core);
             note_armed(core);
             count
         }
@@ -172,6 +173,17 @@ fn resume(core: &CoreBlock, next: Next) {
     if let Some(source) = source::current() {
         source.arm(core, count);
     }
+}
+
+/// Gives up the overflow that was aimed beyond the handler's end, while it would still
+/// find the handler at work. Later it would come between the accounts of the arming and
+/// the arming.
+#[cold]
+fn drop_aimed(core: &CoreBlock) {
+    if let Some(source) = source::current() {
+        source.disarm(core);
+    }
+    aim::forget(core);
 }
 
 /// Arms the source and notes when.
@@ -217,12 +229,36 @@ fn taken(
 pub(super) fn note(frame: &TrapFrame, core: &CoreBlock, counters: &CoreCounters) -> bool {
     counters.taken.fetch_add(1, Relaxed);
     let handlers = core.stack(StackKind::NmiHandler);
-    let is_nested = handlers.low.as_u64() <= frame.rsp && frame.rsp < handlers.high.as_u64();
-    // (In the handler of a debug exception over an NMI it counts as not nested.)
+    let above = frame.rsp.wrapping_sub(handlers.low.as_u64());
+    let is_nested = above < NESTED_BYTES
+        && (above < StackKind::NmiHandler.bytes() || is_handler_below(frame.rsp, core));
     if is_nested {
         counters.nested.fetch_add(1, Relaxed);
     }
     is_nested
+}
+
+/// From the lowest address of the NMIs' handler stack to the end of the last stack that
+/// the processor switches to.
+const NESTED_BYTES: u64 = StackKind::NmiHandler.bytes()
+    + (StackKind::MachineCheck as u64 - StackKind::NmiHandler as u64) * SLOT;
+
+/// Returns true if code on the stack of #DB, #DF or #MC interrupts an NMI's handler,
+/// whatever is between.
+///
+/// An NMI's handler on such a stack itself is not seen. For that an NMI has to come twice
+/// there, and nothing lets in the second, but `nmi::let_in`.
+#[cold]
+fn is_handler_below(mut sp: u64, core: &CoreBlock) -> bool {
+    // Each stack is in use once.
+    for _ in 0..StackKind::SWITCHED.len() {
+        let on = |kind: &&StackKind| core.stack(**kind).holds(sp);
+        match StackKind::SWITCHED.iter().find(on) {
+            Some(&kind) => sp = core.stack(kind).interrupted_sp(),
+            None => break,
+        }
+    }
+    core.stack(StackKind::NmiHandler).holds(sp)
 }
 
 /// Whether `core` has taken its share of samples.

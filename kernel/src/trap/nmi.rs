@@ -8,11 +8,57 @@
 //!
 //! So there are two stacks. On the first, the *landing*, an NMI stays for the few
 //! instructions up to `nmi_landed`, in which nothing can trap; they copy what the
-//! processor pushed to the second, the *handler stack*. Where there? At its top;
-//! or, if the interrupted code was on the handler stack itself, below what that
-//! has pushed. From then on an NMI in the NMI handler is an interrupt like any
-//! other. No flag says how deep we are, so there is no instruction at which such
-//! a flag is wrong.
+//! processor pushed to the place where the NMI is handled. From then on an NMI in
+//! the NMI handler is an interrupt like any other.
+//!
+//! # Where an NMI is handled
+//!
+//! A core's *trap stacks* are the landing, the handler stack of NMIs, and the stacks
+//! that the processor switches to for #DB, #DF and #MC. They lie side by side, so one
+//! comparison tells whether the interrupted stack pointer is on any of them.
+//!
+//! | the interrupted stack pointer is on | the NMI is handled                         |
+//! |-------------------------------------|--------------------------------------------|
+//! | no trap stack                       | at the top of the handler stack            |
+//! | the handler stack                   | right below the interrupted stack pointer  |
+//! | that of #DB, #DF or #MC             | the same, breakpoints off (`nmi_aside`)    |
+//! | the landing                         | never: the first NMI is lost, the run ends |
+//!
+//! No flag says how deep we are, so there is no instruction at which such a flag is
+//! wrong. The place is free, and stays untouched until its NMI returns, because:
+//!
+//! 1. *Below the interrupted stack pointer its stack is free*, as at any interrupt.
+//! 2. *The top of the handler stack is taken only if no trap stack is in use.* What a
+//!    trap stack is in use for ends on that stack, and what interrupts it runs on a trap
+//!    stack as well: nothing but the last return leads off them.
+//! 3. *#DB does not come while its stack is in use*, at whose top it would start. Code
+//!    that runs on the stack of #DB, #DF or #MC, or interrupts such code, has breakpoints
+//!    off, but for the entries of those three and `nmi_aside`, in which there are
+//!    none ([`is_landing`], [`super::debug::code`]). The processor has cleared the trap
+//!    flag.
+//! 4. *#DF and #MC never return*, so what a second one overwrites nobody needs.
+//!
+//! | nested, the outermost first          | stack of the last | why nothing is overwritten                     |
+//! |--------------------------------------|-------------------|------------------------------------------------|
+//! | NMI, NMI                             | handler           | 1                                              |
+//! | NMI, #DB                             | #DB               | 3: it was not in use                           |
+//! | #DB, NMI                             | #DB               | 1; the handler stack was not in use and is not |
+//! | NMI, #DB, NMI                        | #DB               | 1; nothing touches the first NMI's frames      |
+//! | NMI, #DB, NMI, NMI                   | #DB               | 1                                              |
+//! | #DB in its first instructions, NMI   | #DB               | 1, 3: breakpoints are off until it is back     |
+//! | #DB in its last instructions, NMI    | #DB               | the same                                       |
+//! | #DB, NMI in its last instructions, NMI | #DB             | the same: this one finds #DB's stack in use    |
+//! | #DB, NMI, #DB                        | -                 | 3: does not come                               |
+//! | any of these, #MC                    | #MC               | it was not in use, or 4                        |
+//! | any of these, #MC, NMI               | #MC               | 1, 3                                           |
+//! | any of these, #MC, #DB               | -                 | 3: does not come                               |
+//! | any of these, #DF, and NMI           | #DF               | as #MC                                         |
+//! | NMI on its landing, #DB              | -                 | aims there are refused, the trap flag is clear |
+//! | NMI on its landing, #MC              | #MC               | 4: an `iret` back would let NMIs in            |
+//! | NMI on its landing, NMI              | -                 | it is: `nmi_on_landing` ends the run           |
+//!
+//! The last line takes firmware that lets NMIs in while it handles an SMI (SDM vol. 3,
+//! "NMI Handling While in SMM"), or a handler of #MC that returns to a landing.
 //!
 //! CR2 is kept over the handler. Nothing in it can fault; but an exception that it
 //! meets all the same, and that is survived, must not change what a page fault's
@@ -20,10 +66,13 @@
 //!
 //! The GS base is not needed: the landing's top word is the core's block.
 //!
-//! The code from the entry to the call has no branch that depends on anything but
-//! the room, and the code from the return to `iret` none but on CR2: under
-//! instruction counting, what an NMI costs beside its handler is a constant that
-//! can be calibrated.
+//! # What it costs
+//!
+//! The code from the entry to the call has no branch but the one to `nmi_aside`, and the
+//! code from the return to `iret` none but on CR2: under instruction counting, what an
+//! NMI costs beside its handler is a constant that can be calibrated. `nmi_aside` reads
+//! the time stamp counter after as many instructions as the entry does; its way back is
+//! one instruction longer.
 
 use core::arch::asm;
 use core::mem::{offset_of, size_of};
@@ -33,16 +82,17 @@ use profiler::address::CodeAddress;
 use super::TrapFrame;
 use crate::assembly;
 use crate::cpu::CoreBlock;
-use crate::memory::stacks::{Stack, StackKind};
+use crate::memory::stacks::{self, Stack, StackKind};
 use crate::sampling;
 use crate::smp;
 
-/// Bytes of the handler stack that an NMI must find free, or it is only counted:
+/// Bytes of a stack that an NMI must find free, or it is only counted:
 /// more than the handler ever uses.
 const ROOM: u64 = 4096;
 
-const HANDLER_STACK: usize =
-    offset_of!(CoreBlock, stacks) + StackKind::NmiHandler as usize * size_of::<Stack>();
+const fn stack(kind: StackKind) -> usize {
+    offset_of!(CoreBlock, stacks) + kind as usize * size_of::<Stack>()
+}
 
 unsafe extern "C" {
     /// The gate of the NMI.
@@ -55,35 +105,13 @@ unsafe extern "C" {
 
 assembly!(
     r#"
-    # On the landing: [rsp] rip, cs, rflags, rsp, ss, a free word, the block.
-    .balign 16
-    .global nmi_entry
-    .type nmi_entry, @function
-nmi_entry:
-    TRAP_CFI 40
-    .set depth, 0
-    RULE INTERRUPTED, depth, {vector}
-    TRAP_PUSH rax
-    TRAP_PUSH rcx
-    TRAP_PUSH rdx
-    movq 72(%rsp), %rcx
-    # The interrupted stack pointer if it is on the handler stack, else its top.
-    movq 48(%rsp), %rax
-    movq {stack_high}(%rcx), %rdx
-    subq {stack_low}(%rcx), %rax
-    cmpq ${stack_bytes}, %rax
-    movq 48(%rsp), %rax
-    cmovbe %rax, %rdx
-    andq $-16, %rdx
-    # Room for one more handler?
-    leaq -{room}(%rdx), %rax
-    cmpq {stack_low}(%rcx), %rax
-    jb nmi_no_room
+    # From the landing, to which rsp points, to the place in rdx: a frame like that of
+    # every other trap, see entry.rs. Leaves rax pointing to the landing.
+    .macro NMI_MOVE
     movq %rsp, %rax
     movq %rdx, %rsp
     # The rule is not right for the next few instructions, and nobody asks: nothing
     # interrupts the landing.
-    # From here the frame is on the handler stack, and rax points to the landing.
     .cfi_def_cfa %rax, 64
     pushq 56(%rax)
     pushq 48(%rax)
@@ -107,7 +135,6 @@ nmi_entry:
     pushq %rbx
     pushq 16(%rax)
     pushq %rbp
-    # A frame like that of every other trap: see entry.rs.
     .cfi_def_cfa %rsp, {frame_bytes}
     .cfi_offset %r15, -64
     .cfi_offset %r14, -72
@@ -124,6 +151,42 @@ nmi_entry:
     .cfi_offset %rbx, -160
     .cfi_offset %rax, -168
     .cfi_offset %rbp, -176
+    .endm
+
+    # On the landing, once it has pushed three registers.
+    .macro NMI_CFI_LANDING
+    .cfi_def_cfa %rsp, 64
+    .cfi_offset %rax, -48
+    .cfi_offset %rcx, -56
+    .cfi_offset %rdx, -64
+    .endm
+
+    # On the landing: [rsp] rip, cs, rflags, rsp, ss, a free word, the block.
+    .balign 16
+    .global nmi_entry
+    .type nmi_entry, @function
+nmi_entry:
+    TRAP_CFI 40
+    .set depth, 0
+    RULE INTERRUPTED, depth, {vector}
+    TRAP_PUSH rax
+    TRAP_PUSH rcx
+    TRAP_PUSH rdx
+    movq 72(%rsp), %rcx
+    # The interrupted stack pointer if it is on a trap stack, else the handler stack's
+    # top.
+    movq {handlers_high}(%rcx), %rdx
+    movq 48(%rsp), %rax
+    subq {landing_low}(%rcx), %rax
+    cmpq ${trap_stacks_bytes}, %rax
+    cmovb 48(%rsp), %rdx
+    andq $-16, %rdx
+    # On the handler stack, with room for one more handler?
+    leaq -{room}(%rdx), %rax
+    subq {handlers_low}(%rcx), %rax
+    cmpq ${handlers_bytes} - {room}, %rax
+    ja nmi_aside
+    NMI_MOVE
     .global nmi_landed
 nmi_landed:
     .set depth, 17
@@ -147,33 +210,111 @@ nmi_call:
     movq %rbx, %cr2
 nmi_leave:
     TRAP_POP_ALL
-    RULE INTERRUPTED, 0
+    RULE INTERRUPTED, 0, {vector}
     iretq
+
+    # From here to the end there must be no breakpoint.
 
     # Still on the landing: count it and go back. The increment is one instruction
     # on a word that only this core writes.
     .global nmi_no_room
 nmi_no_room:
-    .cfi_def_cfa %rsp, 64
-    .cfi_offset %rax, -48
-    .cfi_offset %rcx, -56
-    .cfi_offset %rdx, -64
-    .set depth, 3
-    RULE INTERRUPTED, depth, {vector}
+    NMI_CFI_LANDING
+    RULE INTERRUPTED, 3, {vector}
     incq {no_room}(%rcx)
-    TRAP_POP rdx
-    TRAP_POP rcx
-    TRAP_POP rax
+    movq (%rsp), %rdx
+    movq 8(%rsp), %rcx
+    movq 16(%rsp), %rax
+    addq $24, %rsp
+    .cfi_adjust_cfa_offset -24
+    .irp register, rax, rcx, rdx
+    .cfi_restore %\register
+    .endr
+    RULE INTERRUPTED, 0, {vector}
     iretq
+
+    # What the NMI that was interrupted has pushed is overwritten: there is no way back.
+    .global nmi_on_landing
+nmi_on_landing:
+    NMI_CFI_LANDING
+    RULE INTERRUPTED, 3, {vector}
+    ud2
+
+    # Still on the landing, for a place on the stack of #DB, #DF or #MC.
+    .global nmi_aside
+nmi_aside:
+    # The room, in a slot whose upper end is a stack.
+    leaq -{room}(%rdx), %rax
+    andl ${slot_bytes} - 1, %eax
+    cmpl ${slot_bytes} - {stack_bytes}, %eax
+    jb nmi_no_room
+    movq 48(%rsp), %rax
+    subq {landing_low}(%rcx), %rax
+    cmpq ${landing_bytes}, %rax
+    jb nmi_on_landing
+    pushq %rdx
+    # As many instructions as from the entry to the `rdtsc` above.
+    .rept 19
+    nop
+    .endr
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    # To the landing's free word.
+    movq %rdx, 72(%rsp)
+    popq %rdx
+    NMI_MOVE
+    .set depth, 17
+    RULE INTERRUPTED, depth
+    cld
+    movq %cr2, %rbx
+    movq %dr7, %r12
+    movq %rsp, %rdi
+    movq %rcx, %rsi
+    movq 64(%rax), %rdx
+    movl $0x400, %eax
+    movq %rax, %dr7
+    movq %rsp, %rbp
+    RULE TRAP_FRAME
+    call {taken}
+    movq %cr2, %rax
+    cmpq %rax, %rbx
+    je nmi_aside_leave
+    movq %rbx, %cr2
+nmi_aside_leave:
+    .set word, 0
+    # An NMI between here and the `iret` goes aside as well: this is not the handler
+    # stack.
+    movq %r12, %dr7
+    # In place of pops, each of which would have a rule that all walks search.
+    .irp register, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+    .set word, word + 8
+    movq word(%rsp), %\register
+    .endr
+    movq (%rsp), %rbp
+    RULE INTERRUPTED, 17
+    addq $136, %rsp
+    .cfi_adjust_cfa_offset -136
+    .irp register, rbp, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+    .cfi_restore %\register
+    .endr
+    RULE INTERRUPTED, 0, {vector}
+    iretq
+
     .cfi_endproc
     .size nmi_entry, . - nmi_entry
     .global nmi_entry_end
 nmi_entry_end:
     "#,
     vector = const super::vector::NMI,
-    stack_low = const HANDLER_STACK + offset_of!(Stack, low),
-    stack_high = const HANDLER_STACK + offset_of!(Stack, high),
-    stack_bytes = const StackKind::NmiHandler.bytes(),
+    handlers_high = const stack(StackKind::NmiHandler) + offset_of!(Stack, high),
+    landing_low = const stack(StackKind::Nmi) + offset_of!(Stack, low),
+    landing_bytes = const StackKind::Nmi.bytes(),
+    trap_stacks_bytes = const stacks::TRAP_STACKS_BYTES,
+    handlers_low = const stack(StackKind::NmiHandler) + offset_of!(Stack, low),
+    handlers_bytes = const StackKind::NmiHandler.bytes(),
+    slot_bytes = const stacks::SLOT,
+    stack_bytes = const stacks::SWITCHED_STACK,
     room = const ROOM,
     frame_bytes = const size_of::<TrapFrame>(),
     no_room = const offset_of!(CoreBlock, nmis_without_room),
@@ -187,14 +328,15 @@ pub fn entry() -> x86_64::VirtAddr {
     x86_64::VirtAddr::from_ptr(nmi_entry as *const ())
 }
 
-/// Whether the instruction is one of the landing. An exception there would let the
-/// next NMI in, over the words that this one has pushed.
+/// Whether the instruction is one of the landing, where an exception would let the
+/// next NMI in, over the words that this one has pushed; or of an NMI in a window, where
+/// a debug exception would start over the frame of another one.
 #[must_use]
 pub fn is_landing(address: CodeAddress) -> bool {
     let at = |label: *const u8| CodeAddress(label.addr() as u64);
     let landing = CodeAddress(entry().as_u64())..at(&raw const nmi_landed);
-    let no_room = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);
-    landing.contains(&address) || no_room.contains(&address)
+    let aside = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);
+    landing.contains(&address) || aside.contains(&address)
 }
 
 /// The call of the handler, in the entry.
