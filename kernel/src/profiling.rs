@@ -7,15 +7,17 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::format::{Clock, Source, Text};
 use profiler::sampler::{
-    self, AimError, Config, Interrupted, Memory, Sampler, StartError, Target, vector,
+    self, AimError, Config, Interrupted, Memory, Sampler, StartError, Target,
+    entry::{nmi, switched},
+    vector,
 };
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
-use crate::cpu::{self, CoreBlock, apic, hpet, idle, stack::StackKind, tick};
+use crate::cpu::{self, CoreBlock, apic, hpet, idle, tick};
 use crate::memory::{frames, stacks};
-use crate::trap::{self, TrapFrame, debug, nmi};
+use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
 use crate::{exit, smp, task};
 
@@ -51,7 +53,7 @@ unsafe impl Target for ThisKernel {
 
     fn check_aim(&self, address: CodeAddress) -> Result<(), AimError> {
         match address {
-            _ if debug::code().contains(address) => Err(AimError::DebugEntry),
+            _ if switched::code().contains(address) => Err(AimError::DebugEntry),
             _ if nmi::is_landing(address) => Err(AimError::Landing),
             _ => Ok(()),
         }
@@ -105,7 +107,7 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     // Another core ends the run, and asks everyone to stop by NMI.
     smp::stop_if_asked();
     let mut at = interrupted(frame);
-    at.is_nested = core.stack(StackKind::NmiHandler).contains(frame.rsp);
+    at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
         core.count_unclaimed_nmi();
     }

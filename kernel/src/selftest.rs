@@ -9,6 +9,7 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use profiler::hw::debug;
+use profiler::sampler::entry::nmi;
 use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
 use x86_64::registers::control::Cr2;
@@ -271,7 +272,7 @@ fn nmi_keeps_cr2() {
         frame.rflags |= RFlags::RESUME_FLAG.bits();
     });
     write_cr2(BEFORE);
-    debug::set_breakpoint(trap::nmi::call());
+    debug::set_breakpoint(nmi::call());
     // SAFETY: the gate's handler returns.
     unsafe { asm!("int 2") };
     debug::clear_breakpoint();

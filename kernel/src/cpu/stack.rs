@@ -34,13 +34,16 @@ impl StackKind {
         Self::MachineCheck,
     ];
 
+    /// Those that the processor switches to and that are not an NMI's.
+    pub const SWITCHED: [Self; 3] = [Self::DoubleFault, Self::Debug, Self::MachineCheck];
+
     /// The size of such a stack, in bytes.
     #[must_use]
     pub const fn bytes(self) -> u64 {
         match self {
             Self::NmiHandler => 32 << 10,
             Self::Kernel | Self::Task => 64 << 10,
-            _ => 16 << 10,
+            Self::Nmi | Self::DoubleFault | Self::Debug | Self::MachineCheck => 16 << 10,
         }
     }
 
@@ -72,7 +75,17 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Returns true if the address lies on the stack.
+    /// The stack pointer that the processor pushed when it last switched to the stack,
+    /// which must be a core's.
+    #[must_use]
+    pub fn interrupted_sp(&self) -> u64 {
+        let at: *const u64 = (self.entry() - 16).as_ptr();
+        // SAFETY: on the stack, which is mapped and stays so for ever. It is written by the
+        // processor alone.
+        unsafe { at.read_volatile() }
+    }
+
+    /// Returns true if the address lies on the stack: its highest word is never popped.
     #[must_use]
     #[inline]
     pub fn contains(&self, address: u64) -> bool {

@@ -37,6 +37,11 @@ pub const SLOT: u64 = 128 << 10;
 const SLOTS_PER_CORE: u64 = 8;
 const CORE_BYTES: u64 = SLOT * SLOTS_PER_CORE;
 
+/// From the lowest address of an NMI's landing to the end of the last stack that traps
+/// have for themselves. What lies between belongs to nothing else.
+pub const TRAP_STACKS_BYTES: u64 =
+    StackKind::Nmi.bytes() + (StackKind::MachineCheck as u64 - StackKind::Nmi as u64) * SLOT;
+
 /// Where the stacks of tasks lie, a slot each, by the tasks' numbers.
 const TASK_AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe01_0000_0000);
 
@@ -143,6 +148,36 @@ pub fn of_task_at(sp: u64) -> Option<Stack> {
     let number = u16::try_from(offset / SLOT).ok()?;
     let stack = (number < TASK_STACKS.load(Ordering::Acquire)).then(|| of_task(number));
     stack.filter(|stack| stack.low.as_u64() <= sp)
+}
+
+/// Returns true if code with this stack pointer on `core` interrupts an NMI's handler,
+/// whatever is between.
+///
+/// An NMI's handler on the stack of #DB, #DF or #MC itself is not seen. For that an NMI has
+/// to come twice there, and nothing lets in the second but a trial of counters.
+#[must_use]
+#[inline]
+pub fn is_in_nmi_handler(core: &CoreBlock, sp: u64) -> bool {
+    let above = sp.wrapping_sub(core.stack(StackKind::NmiHandler).low.as_u64());
+    above < NESTED_BYTES && is_nested(core, sp)
+}
+
+/// From the lowest address of the NMIs' handler stack to the end of the last stack that
+/// the processor switches to.
+const NESTED_BYTES: u64 = StackKind::NmiHandler.bytes()
+    + (StackKind::MachineCheck as u64 - StackKind::NmiHandler as u64) * SLOT;
+
+#[cold]
+fn is_nested(core: &CoreBlock, mut sp: u64) -> bool {
+    // Each stack is in use once.
+    for _ in 0..StackKind::SWITCHED.len() {
+        let on = |kind: &&StackKind| core.stack(**kind).contains(sp);
+        match StackKind::SWITCHED.iter().find(on) {
+            Some(&kind) => sp = core.stack(kind).interrupted_sp(),
+            None => break,
+        }
+    }
+    core.stack(StackKind::NmiHandler).contains(sp)
 }
 
 /// The bounds of the stack that the stack pointer `sp` of `core` is on, if it is one of

@@ -3,41 +3,23 @@
 //! A handler is registered for its vector once, before the vector is used. A trap
 //! that has none ends the run, with all that is known about it.
 
-pub mod debug;
-pub mod entry;
-pub mod nmi;
+mod debug;
+mod dispatch;
+mod nmi;
 mod report;
+mod stub;
 pub mod vector;
 
 use profiler::address::CodeAddress;
-use profiler::hw::{control, msr};
+use profiler::hw::msr;
+use profiler::sampler::entry;
 use profiler::unwind::{Rule, assembly};
 use spin::Once;
 use x86_64::VirtAddr;
 
-use crate::cpu::CoreBlock;
 pub use crate::cpu::frame::TrapFrame;
 use crate::cpu::{apic, idt};
-
-/// What handles a trap. It runs with interrupts off.
-pub type Handler = fn(&mut TrapFrame);
-
-static HANDLERS: [Once<Handler>; 256] = [const { Once::new() }; 256];
-
-/// Lets `handler` handle the traps of `vector`, on all cores, from now on.
-///
-/// # Panics
-///
-/// If the vector has a handler already.
-pub fn register(vector: u8, handler: Handler) {
-    let slot = &HANDLERS[usize::from(vector)];
-    let mut is_new = false;
-    slot.call_once(|| {
-        is_new = true;
-        handler
-    });
-    assert!(is_new, "vector {vector:#x} has a handler already");
-}
+pub use dispatch::{end_of_trap_call, register};
 
 /// By vector: the entry that its gate leads to in place of the stub.
 static GATES: [Once<VirtAddr>; 256] = [const { Once::new() }; 256];
@@ -59,7 +41,7 @@ pub fn set_gate(vector: u8, entry: VirtAddr) {
 
 fn gate(vector: u8) -> VirtAddr {
     let own = GATES[usize::from(vector)].get().copied();
-    own.unwrap_or_else(|| entry::stub(vector))
+    own.unwrap_or_else(|| stub::of(vector))
 }
 
 /// How code keeps its caller while the instruction at `address` has not been executed.
@@ -74,7 +56,7 @@ pub fn rule(address: CodeAddress) -> Rule {
 }
 
 fn rule_of_assembly(address: CodeAddress) -> Rule {
-    if let Some(rule) = entry::stub_rule(address) {
+    if let Some(rule) = stub::rule(address) {
         return rule;
     }
     assembly::rule_of_assembly(address)
@@ -82,7 +64,7 @@ fn rule_of_assembly(address: CodeAddress) -> Rule {
 
 /// Loads gates for the time before the first core has its own segments and stacks.
 pub fn load_early() {
-    idt::load_early(entry::stub);
+    idt::load_early(stub::of);
 }
 
 /// Loads the gates on the running core, which has its own segments.
@@ -93,8 +75,14 @@ pub fn load() {
 /// Registers the handlers of what the processor itself raises, and the entries that are
 /// no stubs.
 pub fn start() {
-    set_gate(vector::NMI, nmi::entry());
-    set_gate(vector::DEBUG, debug::entry());
+    for (vector, entry) in [
+        (vector::NMI, entry::nmi::entry()),
+        (vector::DEBUG, entry::switched::debug()),
+        (vector::DOUBLE_FAULT, entry::switched::double_fault()),
+        (vector::MACHINE_CHECK, entry::switched::machine_check()),
+    ] {
+        set_gate(vector, VirtAddr::new(entry));
+    }
     assert!(
         assembly::is_sorted(),
         "the rules of the assembly are not in the order of the code"
@@ -107,38 +95,4 @@ pub fn start() {
             None => report::unhandled(vector::GENERAL_PROTECTION, frame),
         }
     });
-}
-
-unsafe extern "C" {
-    /// What the NMI's entry calls, on the NMI handler's stack of `core`, the running
-    /// core. `entry_tsc` is the time stamp counter at the entry.
-    ///
-    /// Whoever uses the kernel defines it, once, in the section `.pmiscope.calls` and
-    /// with [`end_of_trap_call`] at its end.
-    #[expect(improper_ctypes, reason = "both sides are Rust, of one compilation")]
-    fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64);
-}
-
-/// What the entry stubs call.
-#[unsafe(link_section = ".pmiscope.calls")]
-extern "C" fn dispatch(frame: &mut TrapFrame) {
-    let vector = frame.vector.to_le_bytes()[0];
-    // The processor has taken the trap flag away. The handler of the trap itself
-    // must go without.
-    if frame.rflags & control::TRAP_FLAG != 0 && vector != vector::DEBUG {
-        control::set_trap_flag();
-    }
-    match HANDLERS[usize::from(vector)].get() {
-        Some(handler) => handler(frame),
-        None => report::unhandled(vector, frame),
-    }
-    end_of_trap_call();
-}
-
-/// Comes last in what an entry stub calls, so that the compiler does not jump to
-/// the function called before: the walk knows the stubs' own by their addresses.
-#[inline(always)]
-pub fn end_of_trap_call() {
-    // SAFETY: does nothing.
-    unsafe { core::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }

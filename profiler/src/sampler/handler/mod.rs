@@ -94,9 +94,10 @@ impl<T: Target> Context<'_, T> {
     fn leave(&self, exit: HandlerExit) {
         let count = match exit {
             HandlerExit::Rearm(count) => {
+                if self.core.aim.is_under_way() {
+                    self.drop_aimed();
+                }
                 self.core.overflow.leave_handler();
-                // An aim beyond the handler's end is armed over.
-                self.core.aim.cancel();
                 self.core.note_armed();
                 count
             }
@@ -106,6 +107,17 @@ impl<T: Target> Context<'_, T> {
         if let Some(source) = self.engine.source() {
             source.arm(self.core, count);
         }
+    }
+
+    /// Gives up the overflow that was aimed beyond the handler's end, while it would still
+    /// find the handler at work. Later it would come between the accounts of the arming and
+    /// the arming.
+    #[cold]
+    fn drop_aimed(&self) {
+        if let Some(source) = self.engine.source() {
+            source.disarm(self.core);
+        }
+        self.core.aim.cancel();
     }
 
     /// Counts one interrupt of the core in a run, whatever its cause.

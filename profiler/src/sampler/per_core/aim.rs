@@ -40,7 +40,13 @@ impl CoreAim {
         self.is_under_way.store(true, Relaxed);
     }
 
-    /// The source was armed for another one: no aimed overflow is under way any more.
+    /// Returns true if an aimed overflow is under way.
+    #[inline]
+    pub(crate) fn is_under_way(&self) -> bool {
+        self.is_under_way.load(Relaxed)
+    }
+
+    /// The source is not armed for it any more: no aimed overflow is under way.
     #[inline]
     pub(crate) fn cancel(&self) {
         self.is_under_way.store(false, Relaxed);

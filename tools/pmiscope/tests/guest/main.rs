@@ -16,6 +16,7 @@ mod fixture;
 mod folder;
 mod midway;
 mod nested;
+mod over_debug;
 mod pmu;
 mod report;
 mod ring;

@@ -1,4 +1,15 @@
-//! Entries of interrupts, for kernels that have none of their own to lead to the sampler.
+//! Entries of interrupts: what comes before a handler of the sampler.
+//!
+//! * [`nmi`]: the entry of NMIs, with two stacks, as a macro.
+//! * [`switched`]: those of the other traps that have stacks of their own.
+//!
+//! A kernel that has entries of its own may keep them; it then says what its trap frames
+//! look like ([`super::Target::trap_frame_layout`]), and by rules what its assembly does
+//! ([`crate::assembly!`]). NMIs need such an entry as that in [`nmi`]: one exception in
+//! their handler lets the next one in.
+
+pub mod nmi;
+pub mod switched;
 
 use crate::unwind::TrapFrameLayout;
 

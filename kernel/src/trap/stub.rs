@@ -1,4 +1,4 @@
-//! The entry stubs: from the processor's trap to [`super::dispatch`] and back.
+//! The entry stubs: from the processor's trap to [`super::dispatch`](mod@super::dispatch) and back.
 //!
 //! Every vector has a stub of 16 bytes that makes all traps look alike (an error
 //! code where the processor pushes none, then the vector) and goes to one common
@@ -26,7 +26,8 @@ use profiler::address::CodeAddress;
 use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
-use super::TrapFrame;
+use super::dispatch;
+use crate::cpu::frame::TrapFrame;
 use profiler::assembly;
 
 const STUB_BYTES: u64 = 16;
@@ -39,7 +40,7 @@ unsafe extern "C" {
 
 /// The entry stub of a vector.
 #[must_use]
-pub fn stub(vector: u8) -> VirtAddr {
+pub fn of(vector: u8) -> VirtAddr {
     VirtAddr::from_ptr(&raw const trap_stubs) + u64::from(vector) * STUB_BYTES
 }
 
@@ -54,7 +55,7 @@ const PUSH_ZERO_BYTES: u64 = 2;
 /// How the stubs keep what they interrupt, by which instruction of a stub it is:
 /// the stubs are alike, so a table would say the same 256 times.
 #[must_use]
-pub(crate) fn stub_rule(address: CodeAddress) -> Option<Rule> {
+pub(crate) fn rule(address: CodeAddress) -> Option<Rule> {
     let offset = address
         .0
         .checked_sub((&raw const trap_stubs).addr() as u64)?;
@@ -114,6 +115,6 @@ trap_leave:
     .cfi_endproc
     .size trap_common, . - trap_common
     "#,
-    dispatch = sym super::dispatch,
+    dispatch = sym dispatch::dispatch,
     options(att_syntax),
 );

@@ -1,0 +1,373 @@
+//! The entry of non-maskable interrupts: at any instruction, on any stack, with
+//! any GS base, an NMI included.
+//!
+//! The processor switches to a stack of its own for the NMI and pushes five
+//! words at its top. It takes no further NMI until an `iret`; but *any* `iret`
+//! does, that of an exception in the handler too. The next NMI would then push
+//! its five words over those of the first, which could never return.
+//!
+//! So there are two stacks. On the first, the *landing*, an NMI stays for the few
+//! instructions up to `nmi_landed`, in which nothing can trap; they copy what the
+//! processor pushed to the place where the NMI is handled. From then on an NMI in
+//! the NMI handler is an interrupt like any other.
+//!
+//! # Where an NMI is handled
+//!
+//! A core's *trap stacks* are the landing, the handler stack of NMIs, and the stacks
+//! that the processor switches to for #DB, #DF and #MC. They lie side by side, so one
+//! comparison tells whether the interrupted stack pointer is on any of them.
+//!
+//! | the interrupted stack pointer is on | the NMI is handled                         |
+//! |-------------------------------------|--------------------------------------------|
+//! | no trap stack                       | at the top of the handler stack            |
+//! | the handler stack                   | right below the interrupted stack pointer  |
+//! | that of #DB, #DF or #MC             | the same, breakpoints off (`nmi_aside`)    |
+//! | the landing                         | never: the first NMI is lost, the run ends |
+//!
+//! No flag says how deep we are, so there is no instruction at which such a flag is
+//! wrong. The place is free, and stays untouched until its NMI returns, because:
+//!
+//! 1. *Below the interrupted stack pointer its stack is free*, as at any interrupt.
+//! 2. *The top of the handler stack is taken only if no trap stack is in use.* What a
+//!    trap stack is in use for ends on that stack, and what interrupts it runs on a trap
+//!    stack as well: nothing but the last return leads off them.
+//! 3. *#DB does not come while its stack is in use*, at whose top it would start. Code
+//!    that runs on the stack of #DB, #DF or #MC, or interrupts such code, has breakpoints
+//!    off, but for the entries of those three and `nmi_aside`, in which there are
+//!    none ([`is_landing`], [`super::switched::code`]). The processor has cleared the trap
+//!    flag.
+//! 4. *#DF and #MC never return*, so what a second one overwrites nobody needs.
+//!
+//! | nested, the outermost first          | stack of the last | why nothing is overwritten                     |
+//! |--------------------------------------|-------------------|------------------------------------------------|
+//! | NMI, NMI                             | handler           | 1                                              |
+//! | NMI, #DB                             | #DB               | 3: it was not in use                           |
+//! | #DB, NMI                             | #DB               | 1; the handler stack was not in use and is not |
+//! | NMI, #DB, NMI                        | #DB               | 1; nothing touches the first NMI's frames      |
+//! | NMI, #DB, NMI, NMI                   | #DB               | 1                                              |
+//! | #DB in its first instructions, NMI   | #DB               | 1, 3: breakpoints are off until it is back     |
+//! | #DB in its last instructions, NMI    | #DB               | the same                                       |
+//! | #DB, NMI in its last instructions, NMI | #DB             | the same: this one finds #DB's stack in use    |
+//! | #DB, NMI, #DB                        | -                 | 3: does not come                               |
+//! | any of these, #MC                    | #MC               | it was not in use, or 4                        |
+//! | any of these, #MC, NMI               | #MC               | 1, 3                                           |
+//! | any of these, #MC, #DB               | -                 | 3: does not come                               |
+//! | any of these, #DF, and NMI           | #DF               | as #MC                                         |
+//! | NMI on its landing, #DB              | -                 | aims there are refused, the trap flag is clear |
+//! | NMI on its landing, #MC              | #MC               | 4: an `iret` back would let NMIs in            |
+//! | NMI on its landing, NMI              | -                 | it is: `nmi_on_landing` ends the run           |
+//!
+//! The last line takes firmware that lets NMIs in while it handles an SMI (SDM vol. 3,
+//! "NMI Handling While in SMM"), or a handler of #MC that returns to a landing.
+//!
+//! CR2 is kept over the handler. Nothing in it can fault; but an exception that it
+//! meets all the same, and that is survived, must not change what a page fault's
+//! handler that was interrupted is about to read.
+//!
+//! The GS base is not needed: the landing's top word is the core's block.
+//!
+//! # What it costs
+//!
+//! The code from the entry to the call has no branch but the one to `nmi_aside`, and the
+//! code from the return to `iret` none but on CR2: under instruction counting, what an
+//! NMI costs beside its handler is a constant that can be calibrated. `nmi_aside` reads
+//! the time stamp counter after as many instructions as the entry does; its way back is
+//! one instruction longer.
+
+use crate::address::CodeAddress;
+
+/// The bytes of a stack that an NMI must find free, or it is only counted: more than the
+/// handler ever uses.
+pub const ROOM: usize = 4096;
+
+/// Where the entry finds what, for [`nmi_entry!`](crate::nmi_entry): offsets into the
+/// core's block, whose address is the landing's top word, and sizes.
+#[derive(Clone, Copy, Debug)]
+pub struct NmiLayout {
+    /// The block's word that has the lowest address of the landing.
+    pub landing_low: usize,
+    /// The bytes of the landing.
+    pub landing_bytes: usize,
+    /// The block's word that has the lowest address of the handler stack.
+    pub handlers_low: usize,
+    /// The block's word that has the first address past the handler stack.
+    pub handlers_high: usize,
+    /// The bytes of the handler stack.
+    pub handlers_bytes: usize,
+    /// From the lowest address of the landing to the end of the last trap stack. What lies
+    /// between belongs to nothing else.
+    pub trap_stacks_bytes: usize,
+    /// The bytes of address space from one trap stack's upper end to the next one's; a
+    /// power of two that divides these ends, unless it is `stack_bytes`.
+    pub slot_bytes: usize,
+    /// The bytes of the stacks of #DB, #DF and #MC.
+    pub stack_bytes: usize,
+    /// The block's word in which NMIs are counted that there was no room for.
+    pub no_room: usize,
+}
+
+/// Defines the entry of NMIs, once in a kernel: see [`crate::sampler::entry::nmi`].
+///
+/// ```ignore
+/// nmi_entry! { handler: on_nmi, layout: LAYOUT }
+/// ```
+///
+/// `LAYOUT` is an [`NmiLayout`](crate::sampler::entry::nmi::NmiLayout). The handler is an
+/// `extern "C" fn(&mut TrapFrame, &Block, u64)` in the section `.pmiscope.calls`, which
+/// gets the interrupted registers, the core's block and the time stamp counter at the
+/// entry, and calls nothing as its last step by a jump.
+#[macro_export]
+macro_rules! nmi_entry {
+    (handler: $handler:path, layout: $layout:expr) => {
+        $crate::assembly!(
+            r#"
+            # From the landing, to which rsp points, to the place in rdx: a frame like that of
+            # every other trap, see [`super::TrapFrame`]. Leaves rax pointing to the landing.
+            .macro NMI_MOVE
+            movq %rsp, %rax
+            movq %rdx, %rsp
+            # The rule is not right for the next few instructions, and nobody asks: nothing
+            # interrupts the landing.
+            .cfi_def_cfa %rax, 64
+            pushq 56(%rax)
+            pushq 48(%rax)
+            pushq 40(%rax)
+            pushq 32(%rax)
+            pushq 24(%rax)
+            pushq $0
+            pushq $2
+            pushq %r15
+            pushq %r14
+            pushq %r13
+            pushq %r12
+            pushq %r11
+            pushq %r10
+            pushq %r9
+            pushq %r8
+            pushq %rdi
+            pushq %rsi
+            pushq 0(%rax)
+            pushq 8(%rax)
+            pushq %rbx
+            pushq 16(%rax)
+            pushq %rbp
+            .cfi_def_cfa %rsp, {frame_bytes}
+            .cfi_offset %r15, -64
+            .cfi_offset %r14, -72
+            .cfi_offset %r13, -80
+            .cfi_offset %r12, -88
+            .cfi_offset %r11, -96
+            .cfi_offset %r10, -104
+            .cfi_offset %r9, -112
+            .cfi_offset %r8, -120
+            .cfi_offset %rdi, -128
+            .cfi_offset %rsi, -136
+            .cfi_offset %rdx, -144
+            .cfi_offset %rcx, -152
+            .cfi_offset %rbx, -160
+            .cfi_offset %rax, -168
+            .cfi_offset %rbp, -176
+            .endm
+
+            # On the landing, once it has pushed three registers.
+            .macro NMI_CFI_LANDING
+            .cfi_def_cfa %rsp, 64
+            .cfi_offset %rax, -48
+            .cfi_offset %rcx, -56
+            .cfi_offset %rdx, -64
+            .endm
+
+            # On the landing: [rsp] rip, cs, rflags, rsp, ss, a free word, the block.
+            .balign 16
+            .global nmi_entry
+            .type nmi_entry, @function
+        nmi_entry:
+            TRAP_CFI 40
+            .set depth, 0
+            RULE INTERRUPTED, depth, {vector}
+            TRAP_PUSH rax
+            TRAP_PUSH rcx
+            TRAP_PUSH rdx
+            movq 72(%rsp), %rcx
+            # The interrupted stack pointer if it is on a trap stack, else the handler stack's
+            # top.
+            movq {handlers_high}(%rcx), %rdx
+            movq 48(%rsp), %rax
+            subq {landing_low}(%rcx), %rax
+            cmpq ${trap_stacks_bytes}, %rax
+            cmovb 48(%rsp), %rdx
+            andq $-16, %rdx
+            # On the handler stack, with room for one more handler?
+            leaq -{room}(%rdx), %rax
+            subq {handlers_low}(%rcx), %rax
+            cmpq ${handlers_bytes} - {room}, %rax
+            ja nmi_aside
+            NMI_MOVE
+            .global nmi_landed
+        nmi_landed:
+            .set depth, 17
+            RULE INTERRUPTED, depth
+            cld
+            movq %cr2, %rbx
+            movq %rsp, %rdi
+            movq %rcx, %rsi
+            rdtsc
+            shlq $32, %rdx
+            orq %rax, %rdx
+            movq %rsp, %rbp
+            RULE TRAP_FRAME
+            .global nmi_call
+        nmi_call:
+            call {taken}
+            # `rbx` is as it was. A write of CR2 waits for all before it, so only if need be.
+            movq %cr2, %rax
+            cmpq %rax, %rbx
+            je nmi_leave
+            movq %rbx, %cr2
+        nmi_leave:
+            TRAP_POP_ALL
+            RULE INTERRUPTED, 0, {vector}
+            iretq
+
+            # From here to the end there must be no breakpoint.
+
+            # Still on the landing: count it and go back. The increment is one instruction
+            # on a word that only this core writes.
+            .global nmi_no_room
+        nmi_no_room:
+            NMI_CFI_LANDING
+            RULE INTERRUPTED, 3, {vector}
+            incq {no_room}(%rcx)
+            movq (%rsp), %rdx
+            movq 8(%rsp), %rcx
+            movq 16(%rsp), %rax
+            addq $24, %rsp
+            .cfi_adjust_cfa_offset -24
+            .irp register, rax, rcx, rdx
+            .cfi_restore %\register
+            .endr
+            RULE INTERRUPTED, 0, {vector}
+            iretq
+
+            # What the NMI that was interrupted has pushed is overwritten: there is no way back.
+            .global nmi_on_landing
+        nmi_on_landing:
+            NMI_CFI_LANDING
+            RULE INTERRUPTED, 3, {vector}
+            ud2
+
+            # Still on the landing, for a place on the stack of #DB, #DF or #MC.
+            .global nmi_aside
+        nmi_aside:
+            # The room, in a slot whose upper end is a stack.
+            leaq -{room}(%rdx), %rax
+            andl ${slot_bytes} - 1, %eax
+            cmpl ${slot_bytes} - {stack_bytes}, %eax
+            jb nmi_no_room
+            movq 48(%rsp), %rax
+            subq {landing_low}(%rcx), %rax
+            cmpq ${landing_bytes}, %rax
+            jb nmi_on_landing
+            pushq %rdx
+            # As many instructions as from the entry to the `rdtsc` above.
+            .rept 19
+            nop
+            .endr
+            rdtsc
+            shlq $32, %rdx
+            orq %rax, %rdx
+            # To the landing's free word.
+            movq %rdx, 72(%rsp)
+            popq %rdx
+            NMI_MOVE
+            .set depth, 17
+            RULE INTERRUPTED, depth
+            cld
+            movq %cr2, %rbx
+            movq %dr7, %r12
+            movq %rsp, %rdi
+            movq %rcx, %rsi
+            movq 64(%rax), %rdx
+            movl $0x400, %eax
+            movq %rax, %dr7
+            movq %rsp, %rbp
+            RULE TRAP_FRAME
+            call {taken}
+            movq %cr2, %rax
+            cmpq %rax, %rbx
+            je nmi_aside_leave
+            movq %rbx, %cr2
+        nmi_aside_leave:
+            .set word, 0
+            # An NMI between here and the `iret` goes aside as well: this is not the handler
+            # stack.
+            movq %r12, %dr7
+            # In place of pops, each of which would have a rule that all walks search.
+            .irp register, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+            .set word, word + 8
+            movq word(%rsp), %\register
+            .endr
+            movq (%rsp), %rbp
+            RULE INTERRUPTED, 17
+            addq $136, %rsp
+            .cfi_adjust_cfa_offset -136
+            .irp register, rbp, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+            .cfi_restore %\register
+            .endr
+            RULE INTERRUPTED, 0, {vector}
+            iretq
+
+            .cfi_endproc
+            .size nmi_entry, . - nmi_entry
+            .global nmi_entry_end
+        nmi_entry_end:
+            "#,
+            vector = const $crate::sampler::vector::NMI,
+            handlers_high = const $layout.handlers_high,
+            landing_low = const $layout.landing_low,
+            landing_bytes = const $layout.landing_bytes,
+            trap_stacks_bytes = const $layout.trap_stacks_bytes,
+            handlers_low = const $layout.handlers_low,
+            handlers_bytes = const $layout.handlers_bytes,
+            slot_bytes = const $layout.slot_bytes,
+            stack_bytes = const $layout.stack_bytes,
+            room = const $crate::sampler::entry::nmi::ROOM,
+            frame_bytes = const size_of::<$crate::sampler::entry::TrapFrame>(),
+            no_room = const $layout.no_room,
+            taken = sym $handler,
+            options(att_syntax),
+        );
+    };
+}
+
+// What the macro defines.
+unsafe extern "C" {
+    fn nmi_entry();
+    static nmi_landed: u8;
+    static nmi_call: u8;
+    static nmi_no_room: u8;
+    static nmi_entry_end: u8;
+}
+
+/// The address of the entry, for the gate of NMIs.
+#[must_use]
+pub fn entry() -> u64 {
+    (nmi_entry as *const ()).addr() as u64
+}
+
+/// Returns true if the instruction is one of the landing, where an exception would let the
+/// next NMI in, over the words that this one has pushed; or of an NMI in a window, where
+/// a debug exception would start over the frame of another one.
+#[must_use]
+pub fn is_landing(address: CodeAddress) -> bool {
+    let at = |label: *const u8| CodeAddress(label.addr() as u64);
+    let landing = CodeAddress(entry())..at(&raw const nmi_landed);
+    let aside = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);
+    landing.contains(&address) || aside.contains(&address)
+}
+
+/// The call of the handler, in the entry.
+#[must_use]
+pub fn call() -> CodeAddress {
+    CodeAddress((&raw const nmi_call).addr() as u64)
+}
