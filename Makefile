@@ -79,7 +79,7 @@ lint: ## format, clippy (warnings are errors) and imports between layers
 	tools/freestanding.sh clippy -- -D warnings
 	cargo fmt --check --manifest-path tools/adopters/rust-smp/Cargo.toml
 	tools/adopters/build.sh clippy -- -D warnings
-	cargo run --locked --quiet -p pmiscope-layers -- --report
+	cargo run --locked --quiet -p pmiscope-layers
 
 clean: ## remove what was built
 	cargo clean

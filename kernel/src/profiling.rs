@@ -5,12 +5,9 @@ use core::fmt::Display;
 
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
+use profiler::entry::NoBreakpoint;
 use profiler::format::{Clock, Source, Text};
-use profiler::sampler::{
-    self, AimError, Config, Interrupted, Memory, Sampler, StartError, Target,
-    entry::{nmi, switched},
-    vector,
-};
+use profiler::sampler::{self, Config, Interrupted, Memory, Sampler, StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
@@ -51,12 +48,8 @@ unsafe impl Target for ThisKernel {
         trap::rule(address)
     }
 
-    fn check_aim(&self, address: CodeAddress) -> Result<(), AimError> {
-        match address {
-            _ if switched::code().contains(address) => Err(AimError::DebugEntry),
-            _ if nmi::is_landing(address) => Err(AimError::Landing),
-            _ => Ok(()),
-        }
+    fn check_breakpoint(&self, address: CodeAddress) -> Result<(), NoBreakpoint> {
+        profiler::entry::check_breakpoint(address)
     }
 
     fn begin(&self, _: u32, source: Source, clock: Clock) {

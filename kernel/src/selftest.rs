@@ -8,8 +8,8 @@ use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use profiler::entry::nmi;
 use profiler::hw::debug;
-use profiler::sampler::entry::nmi;
 use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
 use x86_64::registers::control::Cr2;

@@ -37,6 +37,8 @@
 
 pub mod address;
 pub mod contract;
+#[cfg(any(target_os = "none", test))]
+pub mod entry;
 pub mod format;
 #[cfg(any(target_os = "none", test))]
 pub mod hw;

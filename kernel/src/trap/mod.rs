@@ -11,8 +11,8 @@ mod stub;
 pub mod vector;
 
 use profiler::address::CodeAddress;
+use profiler::entry;
 use profiler::hw::msr;
-use profiler::sampler::entry;
 use profiler::unwind::{Rule, assembly};
 use spin::Once;
 use x86_64::VirtAddr;

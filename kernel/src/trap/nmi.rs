@@ -2,7 +2,7 @@
 
 use core::mem::offset_of;
 
-use profiler::sampler::entry::nmi::NmiLayout;
+use profiler::entry::nmi::NmiLayout;
 
 use super::dispatch::kernel_nmi;
 use crate::cpu::CoreBlock;

@@ -5,6 +5,7 @@ use core::fmt;
 use super::clock::NoReference;
 use super::source::SourceError;
 use crate::contract::settings::BadWord;
+use crate::entry::NoBreakpoint;
 use crate::format::{self, Text};
 use crate::hw::apic::NoApic;
 
@@ -90,10 +91,8 @@ impl core::error::Error for NoMemory {}
 /// Why an aim cannot be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AimError {
-    /// It is in the entry of debug exceptions.
-    DebugEntry,
-    /// It is where an NMI has just landed.
-    Landing,
+    /// No breakpoint can be there.
+    Breakpoint(NoBreakpoint),
     /// It takes counted instructions and the APIC timer as NMI.
     Source,
 }
@@ -101,8 +100,8 @@ pub enum AimError {
 impl fmt::Display for AimError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::DebugEntry => "aim=: the entry of debug exceptions is what aims are made of",
-            Self::Landing => {
+            Self::Breakpoint(NoBreakpoint::DebugEntry) => "aim=: the entry of debug exceptions is what aims are made of",
+            Self::Breakpoint(NoBreakpoint::Landing) => {
                 "aim=: no NMI can come where one has just landed; nmi_landed is the first instruction"
             }
             Self::Source => "aim= needs counted instructions and source=apic-timer as NMI",

@@ -31,7 +31,6 @@ mod control;
 mod cores;
 mod counting;
 mod engine;
-pub mod entry;
 mod error;
 mod handler;
 mod latest;

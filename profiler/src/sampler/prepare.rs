@@ -239,8 +239,8 @@ impl<T: Target> Sampler<T> {
         let mut aimed = None;
         if let Some(aim) = settings.aim {
             self.target
-                .check_aim(aim.address)
-                .map_err(StartError::Aim)?;
+                .check_breakpoint(aim.address)
+                .map_err(|problem| StartError::Aim(AimError::Breakpoint(problem)))?;
             let is_exact =
                 clock.clock == Clock::Instructions && matches!(source, Source::ApicTimer(_));
             aimed = is_exact

@@ -2,9 +2,9 @@
 
 use core::fmt;
 
-use super::AimError;
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
+use crate::entry::NoBreakpoint;
 use crate::format::{Clock, Source};
 use crate::hw::exit;
 use crate::linked;
@@ -69,7 +69,7 @@ pub unsafe trait Target: Sync + 'static {
     /// What a trap frame of the kernel's entry stubs looks like.
     #[inline]
     fn trap_frame_layout(&self) -> TrapFrameLayout {
-        super::entry::TrapFrame::LAYOUT
+        crate::entry::TrapFrame::LAYOUT
     }
 
     /// Makes sure that a breakpoint may be at `address`, where the command line aims at.
@@ -77,8 +77,8 @@ pub unsafe trait Target: Sync + 'static {
     /// # Errors
     ///
     /// The kernel's entry of debug exceptions executes it, or an NMI has just landed there:
-    /// see [`super::entry`].
-    fn check_aim(&self, _address: CodeAddress) -> Result<(), AimError> {
+    /// see [`crate::entry::check_breakpoint`].
+    fn check_breakpoint(&self, _address: CodeAddress) -> Result<(), NoBreakpoint> {
         Ok(())
     }
 

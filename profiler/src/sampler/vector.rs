@@ -23,15 +23,6 @@ pub const WAKE: u8 = 0xf7;
 /// leads to [`super::Sampler::wake_entry`].
 pub const HANDLED: core::ops::RangeInclusive<u8> = OVERFLOW..=COUNT_DONE;
 
-/// The non-maskable interrupt's vector.
-pub const NMI: u8 = 2;
-/// The debug exception's vector.
-pub const DEBUG: u8 = 1;
-/// The double fault's vector.
-pub const DOUBLE_FAULT: u8 = 8;
-/// The machine-check exception's vector.
-pub const MACHINE_CHECK: u8 = 18;
-
 /// The priority class below theirs: a core of that task priority lets them in alone.
 pub(crate) const CLASS_BELOW: u8 = (OVERFLOW >> 4) - 1;
 

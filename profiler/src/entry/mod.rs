@@ -1,16 +1,54 @@
-//! Entries of interrupts: what comes before a handler of the sampler.
+//! Entries of interrupts: what comes before a handler.
 //!
 //! * [`nmi`]: the entry of NMIs, with two stacks, as a macro.
 //! * [`switched`]: those of the other traps that have stacks of their own.
 //!
 //! A kernel that has entries of its own may keep them; it then says what its trap frames
-//! look like ([`super::Target::trap_frame_layout`]), and by rules what its assembly does
+//! look like ([`crate::unwind::Target::trap_frame_layout`]), and by rules what its assembly does
 //! ([`crate::assembly!`]). NMIs need such an entry as that in [`nmi`]: one exception in
 //! their handler lets the next one in.
 
 pub mod nmi;
 pub mod switched;
 
+/// The vectors of traps that have stacks of their own (SDM vol. 3, table 7-1).
+pub mod vector {
+    /// The non-maskable interrupt's vector.
+    pub const NMI: u8 = 2;
+    /// The debug exception's vector.
+    pub const DEBUG: u8 = 1;
+    /// The double fault's vector.
+    pub const DOUBLE_FAULT: u8 = 8;
+    /// The machine-check exception's vector.
+    pub const MACHINE_CHECK: u8 = 18;
+}
+
+/// Why there cannot be a breakpoint at an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoBreakpoint {
+    /// It is in the entry of debug exceptions.
+    DebugEntry,
+    /// It is where an NMI has just landed.
+    Landing,
+}
+
+/// Makes sure that there can be a breakpoint at `address`, in a kernel that has both
+/// [`nmi_entry!`](crate::nmi_entry) and [`switched_entries!`](crate::switched_entries).
+///
+/// # Errors
+///
+/// [`NoBreakpoint`] says why there cannot.
+pub fn check_breakpoint(address: CodeAddress) -> Result<(), NoBreakpoint> {
+    if switched::code().contains(address) {
+        Err(NoBreakpoint::DebugEntry)
+    } else if nmi::is_landing(address) {
+        Err(NoBreakpoint::Landing)
+    } else {
+        Ok(())
+    }
+}
+
+use crate::address::CodeAddress;
 use crate::unwind::TrapFrameLayout;
 
 /// The interrupted code's registers, as the entry stubs push them.

@@ -106,13 +106,13 @@ pub struct NmiLayout {
     pub no_room: usize,
 }
 
-/// Defines the entry of NMIs, once in a kernel: see [`crate::sampler::entry::nmi`].
+/// Defines the entry of NMIs, once in a kernel: see [`crate::entry::nmi`].
 ///
 /// ```ignore
 /// nmi_entry! { handler: on_nmi, layout: LAYOUT }
 /// ```
 ///
-/// `LAYOUT` is an [`NmiLayout`](crate::sampler::entry::nmi::NmiLayout). The handler is an
+/// `LAYOUT` is an [`NmiLayout`](crate::entry::nmi::NmiLayout). The handler is an
 /// `extern "C" fn(&mut TrapFrame, &Block, u64)` in the section `.pmiscope.calls`, which
 /// gets the interrupted registers, the core's block and the time stamp counter at the
 /// entry, and calls nothing as its last step by a jump.
@@ -322,7 +322,7 @@ macro_rules! nmi_entry {
             .global nmi_entry_end
         nmi_entry_end:
             "#,
-            vector = const $crate::sampler::vector::NMI,
+            vector = const $crate::entry::vector::NMI,
             handlers_high = const $layout.handlers_high,
             landing_low = const $layout.landing_low,
             landing_bytes = const $layout.landing_bytes,
@@ -331,8 +331,8 @@ macro_rules! nmi_entry {
             handlers_bytes = const $layout.handlers_bytes,
             slot_bytes = const $layout.slot_bytes,
             stack_bytes = const $layout.stack_bytes,
-            room = const $crate::sampler::entry::nmi::ROOM,
-            frame_bytes = const size_of::<$crate::sampler::entry::TrapFrame>(),
+            room = const $crate::entry::nmi::ROOM,
+            frame_bytes = const size_of::<$crate::entry::TrapFrame>(),
             no_room = const $layout.no_room,
             taken = sym $handler,
             options(att_syntax),

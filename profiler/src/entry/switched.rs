@@ -11,7 +11,7 @@
 use crate::address::{CodeAddress, CodeRange};
 
 /// Defines the entries of #DB, #DF and #MC, once in a kernel: see
-/// [`crate::sampler::entry::switched`].
+/// [`crate::entry::switched`].
 ///
 /// ```ignore
 /// switched_entries! { handler: on_trap }
@@ -93,9 +93,9 @@ macro_rules! switched_entries {
             .global switched_entries_end
         switched_entries_end:
             "#,
-            debug = const $crate::sampler::vector::DEBUG,
-            double_fault = const $crate::sampler::vector::DOUBLE_FAULT,
-            machine_check = const $crate::sampler::vector::MACHINE_CHECK,
+            debug = const $crate::entry::vector::DEBUG,
+            double_fault = const $crate::entry::vector::DOUBLE_FAULT,
+            machine_check = const $crate::entry::vector::MACHINE_CHECK,
             taken = sym $handler,
             options(att_syntax),
         );
