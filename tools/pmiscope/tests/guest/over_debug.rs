@@ -63,7 +63,7 @@ fn guest(workload: &str, samples: usize, aim: Option<CodeAddress>) -> Samples {
     let aim = aim.map(|CodeAddress(place)| format!("aim={place:#x}:0..{HANDLER}"));
     let aim = aim.unwrap_or_default();
     let line = format!("period=1000 workload={workload} samples={samples} ring=4194304 {aim}");
-    let guest = Guest::boot(1, 128, &line, None).ended_with(Outcome::Finished, &[]);
+    let guest = Guest::boot(1, 128, &line).ended_with(Outcome::Finished, &[]);
     guest.samples(&line)
 }
 
