@@ -153,3 +153,41 @@ fn sled<const N: u32>() -> u64 {
     // The low halves: the counter does not go round meanwhile.
     after.wrapping_sub(before) & u64::from(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Ratio;
+
+    #[test]
+    fn a_ratio_of_one_changes_nothing() {
+        assert_eq!(Ratio::new(24, 24), Ratio::ONE);
+        for value in [0, 1, 1000, u64::MAX] {
+            assert_eq!(Ratio::ONE.of(value), value);
+        }
+    }
+
+    #[test]
+    fn a_ratio_is_exact_where_it_fits_and_else_rounds_down() {
+        let half = Ratio::new(20_000_000, 40_000_000);
+        assert_eq!([0, 1, 2, 7].map(|it| half.of(it)), [0, 0, 1, 3]);
+        let four_thirds = Ratio::new(4, 3);
+        // By less than 2^-32 of the value.
+        assert_eq!(
+            [1, 2, 3, 3_000_000].map(|it| four_thirds.of(it)),
+            [1, 2, 3, 3_999_999]
+        );
+        assert_eq!(Ratio::new(7, 2).of(4), 14);
+    }
+
+    #[test]
+    fn ratios_that_there_are_not_are_the_nearest() {
+        assert_eq!(Ratio::new(3, 0), Ratio::new(3, 1));
+        assert_eq!(Ratio::new(0, 5).of(u64::MAX), 0);
+        assert_eq!(Ratio::new(u64::MAX, 1), Ratio(u64::MAX));
+        // The largest below that.
+        assert_eq!(
+            Ratio::new(u64::from(u32::MAX), 1),
+            Ratio(u64::from(u32::MAX) << 32)
+        );
+    }
+}

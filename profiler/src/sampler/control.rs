@@ -61,3 +61,38 @@ impl Control {
         self.event_count.store(count, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Control, Jitter, Ordering};
+    use crate::sampler::source::pmu::DEFAULT_EVENTS;
+
+    fn control(event_count: u8) -> Control {
+        let jitter = Jitter {
+            percent: 0,
+            seed: 0,
+        };
+        Control::new(DEFAULT_EVENTS, event_count, 1000, jitter)
+    }
+
+    #[test]
+    fn each_change_numbers_its_events_behind_those_before() {
+        let control = control(3);
+        assert_eq!(control.first_event(), 0);
+        assert_eq!(control.next_event(2), Some(3));
+        control.change(DEFAULT_EVENTS, 700, 3, 2);
+        assert_eq!(control.first_event(), 3);
+        assert_eq!(control.period.load(Ordering::Relaxed), 700);
+        assert_eq!(control.next_event(1), Some(5));
+    }
+
+    #[test]
+    fn numbers_end() {
+        let control = control(1);
+        control.change(DEFAULT_EVENTS, 1000, 250, 2);
+        // 252 and 253; 254 would be the last, but for the one that aimed overflows have.
+        assert_eq!(control.next_event(2), Some(252));
+        assert_eq!(control.next_event(3), None);
+        assert_eq!(control.next_event(4), None);
+    }
+}

@@ -89,3 +89,37 @@ impl Engine {
         self.set_state(RunState::Finished);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::description::tests::example;
+    use crate::sampler::memory::tests::memory_of_region;
+    use crate::sampler::per_core::Output;
+
+    #[test]
+    fn unclaimed_nmis_are_added_at_the_end() {
+        let engine = Engine::new();
+        let (memory, cores) = memory_of_region();
+        let region = memory.region(&example()).unwrap();
+        assert!(engine.cores.set(cores, None));
+        for core in cores {
+            let counters = region.counters(core.index);
+            counters.taken.store(100, Relaxed);
+            counters.unclaimed.store(7, Relaxed);
+            core.output.set(Output {
+                // SAFETY: one thread.
+                writer: unsafe { region.writer(core.index) },
+                counters,
+            });
+        }
+        engine.finish(|core| u64::from(core) * 10);
+        assert_eq!(engine.cores.phase(), Phase::Ended);
+        for (index, counters) in (0..).zip(cores.iter().map(|it| it.output.get().unwrap().counters))
+        {
+            let added = 10 * index;
+            assert_eq!(counters.taken.load(Relaxed), 100 + added);
+            assert_eq!(counters.unclaimed.load(Relaxed), 7 + added);
+        }
+    }
+}

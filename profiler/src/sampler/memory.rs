@@ -129,3 +129,68 @@ impl Memory {
         Ok(unsafe { Region::create(self.0, description) })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::format::description::tests::example;
+
+    const APIC_IDS: [u32; 4] = [6, 4, 2, 0];
+
+    /// So many bytes from a page's start on.
+    fn memory(len: usize) -> Memory {
+        let pages = vec![[0xff_u8; PAGE]; len.div_ceil(PAGE) + 1].leak();
+        let start = pages.as_mut_ptr().cast::<u8>();
+        let start = start.wrapping_add(start.align_offset(PAGE));
+        let bytes = NonNull::slice_from_raw_parts(NonNull::new(start).unwrap(), len);
+        // SAFETY: leaked.
+        unsafe { Memory::new(bytes) }
+    }
+
+    fn needed() -> usize {
+        region_bytes(example().cores, example().ring_words * 8)
+    }
+
+    /// Memory for the region of the example, and its cores.
+    pub(crate) fn memory_of_region() -> (Memory, &'static [Core]) {
+        memory(needed()).split_cores(&APIC_IDS).unwrap()
+    }
+
+    #[test]
+    fn a_region_and_cores_fit_what_is_said_that_they_need() {
+        let (rest, cores) = memory_of_region();
+        assert_eq!(rest.len(), needed() - 4 * size_of::<Core>());
+        assert!(rest.region(&example()).is_ok());
+        // The region has left them alone.
+        let seen: Vec<_> = cores.iter().map(|it| (it.index, it.apic_id)).collect();
+        assert_eq!(seen, [(0, 6), (1, 4), (2, 2), (3, 0)]);
+        let end = rest.0.cast::<u8>().addr().get() + rest.len();
+        assert_eq!(cores.as_ptr().addr(), end);
+    }
+
+    #[test]
+    fn one_byte_less_is_too_small() {
+        let (rest, _) = memory(needed() - 1).split_cores(&APIC_IDS).unwrap();
+        let region = needed() - 4 * size_of::<Core>();
+        assert_eq!(rest.region(&example()).map(|_| ()), Err(region));
+    }
+
+    #[test]
+    fn cores_need_room_and_a_page() {
+        let room = 4 * size_of::<Core>();
+        assert!(memory(room).split_cores(&APIC_IDS).is_some());
+        assert!(memory(room - 1).split_cores(&APIC_IDS).is_none());
+        let bytes = memory(2 * room).0.cast::<u8>();
+        // SAFETY: within what was leaked.
+        let odd = unsafe { bytes.add(align_of::<Core>()) };
+        // SAFETY: likewise.
+        let odd = unsafe { Memory::new(NonNull::slice_from_raw_parts(odd, room)) };
+        assert!(odd.split_cores(&APIC_IDS).is_none());
+    }
+
+    #[test]
+    fn memory_is_taken_once() {
+        static MEMORY: RegionMemory<8192> = RegionMemory::new();
+        assert_eq!([MEMORY.take().len(), MEMORY.take().len()], [8192, 0]);
+    }
+}

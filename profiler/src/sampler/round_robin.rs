@@ -80,16 +80,71 @@ impl RoundRobin {
     }
 
     fn pass_on(&self, cores: &Cores, core: &Core) {
-        let cores = cores.all();
-        let after = core.index as usize + 1;
-        // Around the circle once, this core last.
-        let mut circle = cores[after..].iter().chain(&cores[..after]);
-        let Some(next) = circle.find(|next| !next.wait.has_left.load(Ordering::Acquire)) else {
+        let Some(next) = next_in_turn(cores.all(), core) else {
             return;
         };
         self.holder.store(next.index, Ordering::Release);
         if next.index != core.index {
             wait::wake(next);
         }
+    }
+}
+
+/// The core of `cores` that has the turn after `core`: that one itself if all others have
+/// left; `None` if it has too.
+fn next_in_turn<'a>(cores: &'a [Core], core: &Core) -> Option<&'a Core> {
+    let after = core.index as usize + 1;
+    // Around the circle once, this core last.
+    let mut circle = cores[after..].iter().chain(&cores[..after]);
+    circle.find(|next| !next.wait.has_left.load(Ordering::Acquire))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Core, Cores, Ordering, RoundRobin, next_in_turn};
+    use crate::sampler::per_core::tests::cores;
+
+    /// The index of the core that has the turn after the one with this index.
+    fn after(cores: &[Core], index: usize) -> Option<u32> {
+        next_in_turn(cores, &cores[index]).map(|next| next.index)
+    }
+
+    fn leave(core: &Core) {
+        core.wait.has_left.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn each_core_has_its_turn_and_then_the_first_again() {
+        let cores = cores(&[4, 0, 2]);
+        assert_eq!([0, 1, 2].map(|it| after(cores, it)), [1, 2, 0].map(Some));
+    }
+
+    #[test]
+    fn cores_that_have_left_are_skipped() {
+        let cores = cores(&[0, 1, 2, 3]);
+        leave(&cores[2]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|it| after(cores, it)),
+            [1, 3, 3, 0].map(Some)
+        );
+        leave(&cores[3]);
+        leave(&cores[0]);
+        // The last one has each turn.
+        assert_eq!([0, 1, 2, 3].map(|it| after(cores, it)), [Some(1); 4]);
+        leave(&cores[1]);
+        assert_eq!([0, 1, 2, 3].map(|it| after(cores, it)), [None; 4]);
+    }
+
+    #[test]
+    fn a_single_core_has_each_turn_until_it_leaves() {
+        let all = Cores::new();
+        let core = &cores(&[7])[0];
+        assert!(all.set(core::slice::from_ref(core), None));
+        let round_robin = RoundRobin::new();
+        assert!(round_robin.is_turn_of(core));
+        round_robin.pass_on(&all, core);
+        assert!(round_robin.is_turn_of(core));
+        round_robin.leave(&all, core);
+        assert_eq!(after(all.all(), 0), None);
     }
 }

@@ -63,10 +63,7 @@ pub(crate) struct Counting {
     events: EventList,
     /// Rounds of the workload on each core.
     pub units: u64,
-    /// Counts of the timer in a group's turn.
-    rotation_count: u32,
-    /// The same until the next tick, where there is only one group.
-    tick_count: u32,
+    timer: TimerCounts,
     /// Cores that have measured what they need, and wait for the others.
     ready: AtomicU32,
 }
@@ -91,16 +88,11 @@ impl Counting {
                 return Err(StartError::Events(problems));
             }
         }
-        let rotation = match clock.clock {
-            Clock::Instructions => ROTATION_INSTRUCTIONS * cores.len() as u64,
-            Clock::Time => ROTATION_NANOSECONDS,
-        };
-        let rotation_count = apic_timer::counts_in(rotation, clock).max(1);
+        let counts = apic_timer::counts_in(rotation_ticks(clock.clock, cores.len()), clock);
         Ok(Self {
             events,
             units: settings.units,
-            rotation_count,
-            tick_count: rotation_count.saturating_mul(IDLE_TURNS_PER_TICK),
+            timer: TimerCounts::of(counts),
             ready: AtomicU32::new(0),
         })
     }
@@ -136,11 +128,7 @@ impl Counting {
     /// Lets the timer interrupt at the end of the turn of one of `groups` groups; or after
     /// some time, so that a halt of the code ends.
     pub(crate) fn start_timer(&self, groups: usize) {
-        apic_timer::start(if groups < 2 {
-            self.tick_count
-        } else {
-            self.rotation_count
-        });
+        apic_timer::start(self.timer.until_next(groups));
     }
 
     /// Writes what `core`, the running one, has counted to its ring.
@@ -158,6 +146,39 @@ impl Counting {
             };
             output.write(&count.encode());
         }
+    }
+}
+
+/// Ticks of a group's turn where `cores` cores are counted.
+const fn rotation_ticks(clock: Clock, cores: usize) -> u64 {
+    match clock {
+        Clock::Instructions => ROTATION_INSTRUCTIONS * cores as u64,
+        Clock::Time => ROTATION_NANOSECONDS,
+    }
+}
+
+/// What the timer counts to its next interrupt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct TimerCounts {
+    /// In a group's turn.
+    rotation: u32,
+    /// Where there is only one group.
+    tick: u32,
+}
+
+impl TimerCounts {
+    /// Where a group's turn is `rotation` counts. One at least: 0 would stop the timer.
+    fn of(rotation: u32) -> Self {
+        let rotation = rotation.max(1);
+        Self {
+            rotation,
+            tick: rotation.saturating_mul(IDLE_TURNS_PER_TICK),
+        }
+    }
+
+    /// With so many groups.
+    const fn until_next(self, groups: usize) -> u32 {
+        if groups < 2 { self.tick } else { self.rotation }
     }
 }
 
@@ -197,4 +218,38 @@ fn split(core: &Core, events: &EventList) -> Groups {
 /// What `core` has found of its PMU. The source was chosen, so it has.
 fn state_of(core: &Core) -> &PmuState {
     core.pmu.state().expect("every core has a PMU")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, TimerCounts, rotation_ticks};
+
+    #[test]
+    fn each_core_has_as_many_instructions_of_a_turn() {
+        let instructions = [1, 2, 255].map(|cores| rotation_ticks(Clock::Instructions, cores));
+        assert_eq!(instructions, [10_000, 20_000, 2_550_000]);
+        // Time goes by on all of them.
+        assert_eq!(
+            [1, 255].map(|cores| rotation_ticks(Clock::Time, cores)),
+            [1_000_000; 2]
+        );
+    }
+
+    #[test]
+    fn a_single_group_is_interrupted_less_often() {
+        let counts = TimerCounts::of(20_000);
+        assert_eq!([0, 1].map(|groups| counts.until_next(groups)), [200_000; 2]);
+        assert_eq!([2, 8].map(|groups| counts.until_next(groups)), [20_000; 2]);
+    }
+
+    #[test]
+    fn the_timer_never_stops() {
+        let counts = TimerCounts::of(0);
+        assert_eq!([1, 2].map(|groups| counts.until_next(groups)), [10, 1]);
+        let counts = TimerCounts::of(u32::MAX);
+        assert_eq!(
+            [1, 2].map(|groups| counts.until_next(groups)),
+            [u32::MAX; 2]
+        );
+    }
 }

@@ -66,3 +66,59 @@ impl CoreAim {
         is_aimed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Aim, Aimed, CoreAim};
+    use crate::address::CodeAddress;
+
+    const AIMED: Aimed = Aimed {
+        aim: Aim {
+            address: CodeAddress(0x1000),
+            first: 3,
+            end: 5,
+        },
+        arm_latency: 40,
+    };
+
+    #[test]
+    fn aims_take_each_instruction_in_turn() {
+        let aim = CoreAim::default();
+        for expected in [43, 44, 43, 44] {
+            assert_eq!(aim.count_at_hit(&AIMED), Some(expected));
+        }
+    }
+
+    #[test]
+    fn one_aimed_overflow_is_under_way() {
+        let aim = CoreAim::default();
+        assert!(!aim.take(false));
+        aim.begin();
+        assert!(aim.is_under_way());
+        assert_eq!(aim.count_at_hit(&AIMED), None);
+        assert!(aim.take(false));
+        assert!(!aim.is_under_way() && !aim.take(false));
+        assert_eq!(aim.count_at_hit(&AIMED), Some(43));
+    }
+
+    #[test]
+    fn an_aimed_overflow_in_a_handler_leads_to_no_other() {
+        let aim = CoreAim::default();
+        aim.begin();
+        assert!(aim.take(true));
+        assert_eq!(aim.count_at_hit(&AIMED), None);
+        // In the same handler still.
+        assert!(!aim.take(true));
+        assert_eq!(aim.count_at_hit(&AIMED), None);
+        assert!(!aim.take(false));
+        assert_eq!(aim.count_at_hit(&AIMED), Some(43));
+    }
+
+    #[test]
+    fn one_that_is_cancelled_does_not_come() {
+        let aim = CoreAim::default();
+        aim.begin();
+        aim.cancel();
+        assert!(!aim.take(false));
+    }
+}

@@ -236,17 +236,20 @@ impl TrialState {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Core, Errand, NonNull, Share, TrialState};
+pub(crate) mod tests {
+    use super::{Core, Errand, NonNull, Relaxed, Share, TrialState, Wait};
+
+    /// Cores with these APIC ids.
+    pub(crate) fn cores(apic_ids: &[u32]) -> &'static [Core] {
+        let memory = Vec::<Core>::with_capacity(apic_ids.len()).leak();
+        let memory = NonNull::new(memory.as_mut_ptr()).unwrap();
+        // SAFETY: leaked, and of that size.
+        unsafe { Core::create_all(memory, apic_ids) }
+    }
 
     #[test]
     fn a_core_of_zeros_has_done_nothing() {
-        let memory = Box::leak(Box::new(
-            [const { core::mem::MaybeUninit::<Core>::uninit() }; 3],
-        ));
-        let memory = NonNull::new(memory.as_mut_ptr().cast::<Core>()).unwrap();
-        // SAFETY: leaked, and of that size.
-        let cores = unsafe { Core::create_all(memory, &[7, 0, 9]) };
+        let cores = cores(&[7, 0, 9]);
         assert_eq!(
             cores.iter().map(|it| it.index).collect::<Vec<_>>(),
             [0, 1, 2]
@@ -286,6 +289,26 @@ mod tests {
         share.set_limit(2);
         assert_eq!((share.take(), share.is_taken()), (0, false));
         assert_eq!((share.take(), share.is_taken()), (1, true));
+    }
+
+    #[test]
+    fn an_errand_is_done_once() {
+        let wait = Wait::default();
+        for errand in [Errand::ProbePmu, Errand::ListPmu] {
+            wait.set_errand(errand);
+            assert_eq!(wait.take_errand(), errand);
+            assert_eq!(wait.take_errand(), Errand::None);
+        }
+    }
+
+    #[test]
+    fn an_overflow_is_the_watchdogs_while_there_is_one() {
+        let wait = Wait::default();
+        assert!(!wait.is_watchdog());
+        assert!(!wait.watchdog_fired.load(Relaxed));
+        wait.has_watchdog.store(true, Relaxed);
+        assert!(wait.is_watchdog());
+        assert!(wait.watchdog_fired.load(Relaxed));
     }
 
     #[test]

@@ -171,3 +171,32 @@ pub(crate) fn probe_here() -> Result<PmuState, PmuError> {
     let capabilities = detect::detect(cpuid::leaf)?;
     Ok(PmuState::probe(&ThisCore, &capabilities)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Command;
+    use crate::sampler::per_core::tests::cores;
+
+    #[test]
+    fn numbers_are_commands() {
+        for command in [
+            Command::None,
+            Command::Start,
+            Command::Stop,
+            Command::TryOverheads,
+            Command::TryOverflows,
+        ] {
+            assert_eq!(Command::from_number(command as u8), command);
+        }
+    }
+
+    #[test]
+    fn a_command_is_run_once() {
+        let pmu = &cores(&[0])[0].pmu;
+        pmu.set_command(Command::Stop);
+        assert!(pmu.has_command());
+        assert_eq!(pmu.take_command(), Command::Stop);
+        assert!(!pmu.has_command());
+        assert_eq!(pmu.take_command(), Command::None);
+    }
+}
