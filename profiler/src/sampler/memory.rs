@@ -2,12 +2,13 @@
 //! sampler keeps for each core.
 
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::per_core::Core;
 use crate::format::Description;
-use crate::format::region::{PAGE, Region, RegionLayout};
+use crate::format::region::{PAGE, RefusalText, Region, RegionLayout};
 
 /// The bytes of a [`RegionMemory`] for `cores` cores with rings of `ring_bytes` each, a
 /// power of two.
@@ -109,6 +110,15 @@ impl Memory {
         let cores = unsafe { Core::create_all(cores, apic_ids) };
         let rest = NonNull::slice_from_raw_parts(base, rest);
         Some((Self(rest), cores))
+    }
+
+    /// Tells the host that there is no run, and why.
+    pub fn refuse(self, reason: &dyn fmt::Display) {
+        if self.len() >= PAGE && self.0.addr().get().is_multiple_of(PAGE) {
+            let reason = RefusalText::of(reason);
+            // SAFETY: it is valid for ever, and the sampler alone has it.
+            unsafe { Region::create_refused(self.0, reason.as_str()) };
+        }
     }
 
     /// Makes the region of the run, if there is room for what it describes.

@@ -88,10 +88,10 @@ impl<T: Target> Sampler<T> {
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        let settings = Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
-        let run = self
-            .prepare(memory, config, &settings)
-            .inspect_err(|_| self.engine.end())?;
+        let run = self.prepare(memory, config).inspect_err(|problem| {
+            self.engine.end();
+            memory.refuse(problem);
+        })?;
         self.release_others(run);
         self.begin(self.engine.cores.first(), run)
             .map_err(StartError::Pmu)
@@ -101,8 +101,8 @@ impl<T: Target> Sampler<T> {
         &'static self,
         memory: Memory,
         config: &Config<'a>,
-        settings: &Settings<'_>,
     ) -> Result<&'static Run, StartError<'a>> {
+        let settings = &Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
         let memory = self.set_up(memory, config)?;
         let is_counting = settings.kind == RunKind::Counts;
         self.gather()?;
@@ -146,6 +146,8 @@ impl<T: Target> Sampler<T> {
         // SAFETY: that mode was found on this core, and is that of all; `Config::xapic`
         // says that its page is mapped.
         unsafe { apic::set_registers(registers) };
+        // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
+        unsafe { registers.enable() };
         // SAFETY: as `Config::hpet` says.
         let hpet = config.hpet.map(|base| unsafe { Hpet::at(base) });
         let own = [registers.id()];
@@ -435,6 +437,8 @@ impl<T: Target> Sampler<T> {
             core::hint::spin_loop();
         };
         control::disable_interrupts();
+        // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
+        unsafe { apic::registers().enable() };
         core.wait.has_joined.store(true, Ordering::Release);
         let run = self.engine.cores.wait_until(|| {
             self.run_errand(core);

@@ -20,6 +20,8 @@ unsafe extern "C" {
     safe fn pmiscope_wait();
     /// The gate of [`vector::WAKE`].
     fn pmiscope_wake_entry();
+    /// The gate of [`vector::SPURIOUS`].
+    fn pmiscope_spurious_entry();
 }
 
 assembly!(
@@ -100,8 +102,22 @@ pmiscope_wake_entry:
     iretq
     .cfi_endproc
     .size pmiscope_wake_entry, . - pmiscope_wake_entry
+
+    .global pmiscope_spurious_entry
+    .type pmiscope_spurious_entry, @function
+pmiscope_spurious_entry:
+    .cfi_startproc simple
+    .cfi_signal_frame
+    .cfi_def_cfa rsp, 40
+    .cfi_offset rip, -40
+    .cfi_offset rsp, -16
+    RULE INTERRUPTED, 0, {spurious}
+    iretq
+    .cfi_endproc
+    .size pmiscope_spurious_entry, . - pmiscope_spurious_entry
     "#,
     vector = const vector::WAKE,
+    spurious = const vector::SPURIOUS,
     registers = sym apic::REGISTERS,
     end_of_interrupt = const apic::Register::EndOfInterrupt as u32,
     end_of_interrupt_msr = const apic::msr_of(apic::Register::EndOfInterrupt),
@@ -148,4 +164,10 @@ pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option
 #[must_use]
 pub(crate) fn wake_entry() -> u64 {
     (pmiscope_wake_entry as *const ()).addr() as u64
+}
+
+/// The gate of [`vector::SPURIOUS`], where the kernel has none.
+#[must_use]
+pub(crate) fn spurious_entry() -> u64 {
+    (pmiscope_spurious_entry as *const ()).addr() as u64
 }
