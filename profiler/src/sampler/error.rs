@@ -179,3 +179,118 @@ impl fmt::Display for StartError<'_> {
 }
 
 impl core::error::Error for StartError<'_> {}
+
+/// The texts that the host tool takes apart or shows, and its tests pin.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::settings::Problem;
+
+    /// A line of the log.
+    fn line(problem: &StartError<'_>) -> String {
+        format!("{}{problem}", problem.topic())
+    }
+
+    #[test]
+    fn a_line_says_what_could_not_be_started_and_why() {
+        let story = Text::new("pmu: it counts no events");
+        for (problem, expected) in [
+            (
+                StartError::CommandLine(BadWord {
+                    word: "x=1",
+                    problem: Problem::Twice,
+                }),
+                "command line: `x=1`: set before; say it once",
+            ),
+            (
+                StartError::Clock(NoReference),
+                "sampling: there is no HPET to measure the time stamp counter by",
+            ),
+            (
+                StartError::NoSource(story),
+                "sampling: no source works: pmu: it counts no events",
+            ),
+            (
+                StartError::SourceUnavailable(story),
+                "sampling: pmu: it counts no events",
+            ),
+            (
+                StartError::CountingNeedsPmu(story),
+                "counting: it needs performance counters: pmu: it counts no events",
+            ),
+            (
+                StartError::Events(story),
+                "counting: pmu: it counts no events",
+            ),
+            (
+                StartError::Pmu(SourceError::NoOverflow { core: 2 }),
+                "sampling: core 2: no interrupt arrived",
+            ),
+            (
+                StartError::Calibration(format::Source::Hpet, SourceError::NoArrival),
+                "sampling: hpet: no interrupt arrived",
+            ),
+            (
+                StartError::PeriodTooShort {
+                    period: 3,
+                    least: 20,
+                },
+                "sampling: a period of 3 makes no progress here: the smallest that does is 20",
+            ),
+            (
+                StartError::StepHasNoPeriod,
+                "sampling: step: every instruction is a sample: leave out period=",
+            ),
+        ] {
+            assert_eq!(line(&problem), expected);
+        }
+    }
+
+    #[test]
+    fn a_bad_word_has_a_status_of_its_own() {
+        let word = BadWord {
+            word: "x=1",
+            problem: Problem::Twice,
+        };
+        assert_eq!(
+            StartError::CommandLine(word).exit_status(),
+            exit::BAD_COMMAND_LINE
+        );
+        assert_eq!(StartError::StartedBefore.exit_status(), exit::UNAVAILABLE);
+    }
+
+    #[test]
+    fn too_little_memory_is_said_in_mebibytes() {
+        let said = NoMemory { bytes: 64 << 20 }.to_string();
+        assert!(said.starts_with("no 64 MiB of memory in a row for the rings: "));
+    }
+
+    #[test]
+    fn a_source_says_why_it_cannot_be_used() {
+        for (problem, expected) in [
+            (SourceError::NoEvents, "it counts no events"),
+            (
+                SourceError::OneCore,
+                "a single core has nobody to interrupt it",
+            ),
+            (SourceError::NmiOnly, "it delivers NMIs only"),
+            (
+                SourceError::TooManyCores {
+                    served: 24,
+                    cores: 25,
+                },
+                "it can serve 24 cores and there are 25",
+            ),
+            (
+                SourceError::NoAnswer { core: 1 },
+                "core 1 does not answer: it may have interrupts off",
+            ),
+            (
+                SourceError::NoIrq,
+                "its traps cannot be masked: leave out delivery=irq",
+            ),
+        ] {
+            assert_eq!(problem.to_string(), expected);
+        }
+    }
+}

@@ -87,12 +87,12 @@ impl Pmu {
         period: u64,
         jitter: Jitter,
     ) -> Result<Measured, SourceError> {
-        let taking_part = || cores.all().iter().filter(|core| takes_part(core));
-        for core in taking_part() {
+        let all = || cores.all().iter().filter(|core| takes_part(core));
+        for core in all() {
             plan_for(core, events, None)?;
         }
         let mut first_ticks = None;
-        for core in taking_part() {
+        for core in all() {
             let plan = plan_for(core, events, None)?;
             core.pmu.keep_plan();
             let outcome = self.measure_on(cores, core, &plan);
@@ -100,40 +100,11 @@ impl Pmu {
             let ticks = outcome?;
             first_ticks = first_ticks.or(Some(ticks));
         }
-        let mut measured = Measured {
+        Ok(Measured {
             ticks: first_ticks.unwrap_or(0),
-            events: [EventDescription::EMPTY; MAX_EVENTS],
-            event_count: 0,
-        };
-        for (index, asked) in events.iter().enumerate() {
-            let requested_period = asked.period.unwrap_or(period);
-            let mut floor = 0;
-            for core in taking_part() {
-                let plan = plan_for(core, events, None)?;
-                let least = plan.assignment(index).map_or(0, |it| it.min_count);
-                floor = floor.max(core.pmu.trials.costs()[index].min_period(least));
-            }
-            measured.events[index] = EventDescription {
-                name: Text::formatted(format_args!("{}", asked.counted())),
-                requested_period,
-                period: requested_period.max(floor),
-                floor,
-            };
-            measured.event_count += 1;
-        }
-        for core in taking_part() {
-            let mut plan = plan_for(core, events, None)?;
-            for (index, cost) in core.pmu.trials.costs().iter().enumerate() {
-                if let Some(assignment) = plan.assignment_mut(index) {
-                    let period = measured.events[index].period;
-                    cost.apply_to(assignment, period, jitter.percent);
-                }
-            }
-            // Else the cores would keep step with each other.
-            plan.seed = jitter.seed ^ u64::from(core.index) << 32;
-            core.pmu.set_plan(plan);
-        }
-        Ok(measured)
+            events: plan_as_measured(all, events, period, jitter)?,
+            event_count: u8::try_from(events.as_slice().len()).unwrap_or(u8::MAX),
+        })
     }
 
     /// Measures on `core` what `asked` counts. Returns the ticks of an interrupt's way.
@@ -226,5 +197,152 @@ impl Pmu {
             None if !pmu.trials.have_come() => Err(SourceError::NoneFromItself { core: index }),
             None => Ok(()),
         }
+    }
+}
+
+/// Plans `events` on each core of `all` by what they have measured: see [`Pmu::measure`].
+/// Returns how each event is sampled.
+fn plan_as_measured<'a, I: Iterator<Item = &'a Core>>(
+    all: impl Fn() -> I,
+    events: &EventList,
+    period: u64,
+    jitter: Jitter,
+) -> Result<[EventDescription; MAX_EVENTS], SourceError> {
+    let mut table = [EventDescription::EMPTY; MAX_EVENTS];
+    for (index, (row, asked)) in table.iter_mut().zip(events).enumerate() {
+        let requested_period = asked.period.unwrap_or(period);
+        let mut floor = 0;
+        for core in all() {
+            let plan = plan_for(core, events, None)?;
+            let least = plan.assignment(index).map_or(0, |it| it.min_count);
+            floor = floor.max(core.pmu.trials.costs()[index].min_period(least));
+        }
+        *row = EventDescription {
+            name: Text::formatted(format_args!("{}", asked.counted())),
+            requested_period,
+            period: requested_period.max(floor),
+            floor,
+        };
+    }
+    for core in all() {
+        let mut plan = plan_for(core, events, None)?;
+        for (index, cost) in core.pmu.trials.costs().iter().enumerate() {
+            if let Some(assignment) = plan.assignment_mut(index) {
+                cost.apply_to(assignment, table[index].period, jitter.percent);
+            }
+        }
+        // Else the cores would keep step with each other.
+        plan.seed = jitter.seed ^ u64::from(core.index) << 32;
+        core.pmu.set_plan(plan);
+    }
+    Ok(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pmu::detect;
+    use crate::pmu::plan::PmuState;
+    use crate::pmu_model::{self, Model};
+    use crate::sampler::per_core::tests::cores;
+
+    const JITTER: Jitter = Jitter {
+        percent: 10,
+        seed: 42,
+    };
+
+    /// What a processor of this model finds.
+    fn state(model: Model) -> PmuState {
+        let core = pmu_model::Core::new(model);
+        let capabilities = detect::detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
+        PmuState::probe(&core, &capabilities.unwrap()).unwrap()
+    }
+
+    /// Cores of Intel's processors, each of which has measured these costs of its events.
+    fn measured(costs: &[&[Cost]]) -> &'static [Core] {
+        let cores = cores(&vec![0; costs.len()]);
+        for (core, costs) in cores.iter().zip(costs) {
+            core.pmu.set_probed(state(Model::intel(4)));
+            let mut all = [Cost::default(); MAX_EVENTS];
+            all[..costs.len()].copy_from_slice(costs);
+            core.pmu.trials.set_costs(&all);
+        }
+        cores
+    }
+
+    const fn cost(overhead: u64, spread: u64, arm_latency: u64) -> Cost {
+        Cost {
+            overhead,
+            spread,
+            arm_latency,
+        }
+    }
+
+    fn events(list: &str) -> EventList {
+        EventList::parse(list).unwrap()
+    }
+
+    #[test]
+    fn a_period_is_as_long_as_the_slowest_core_needs() {
+        let spreads = [10, 60, 20];
+        let costs = spreads.map(|spread| [cost(100, spread, 0)]);
+        let cores = measured(&costs.each_ref().map(|it| it.as_slice()));
+        let list = events("cycles");
+        for (asked, expected) in [(100, 240), (240, 240), (1000, 1000)] {
+            let table = plan_as_measured(|| cores.iter(), &list, asked, JITTER).unwrap();
+            let EventDescription {
+                requested_period,
+                period,
+                floor,
+                ..
+            } = table[0];
+            assert_eq!((requested_period, period, floor), (asked, expected, 240));
+            assert_eq!(table[0].name.as_str(), "cycles");
+            assert_eq!(table[1], EventDescription::EMPTY);
+            for core in cores {
+                let assignment = core.pmu.plan().unwrap().assignment(0).unwrap();
+                assert_eq!(assignment.period, Some(expected));
+                assert_eq!(assignment.jitter, expected / 10);
+            }
+        }
+        // The second has taken its last sample.
+        let others = || cores.iter().filter(|core| core.index != 1);
+        let table = plan_as_measured(others, &list, 50, JITTER).unwrap();
+        assert_eq!((table[0].period, table[0].floor), (80, 80));
+        let periods = [0, 1, 2].map(|core: usize| {
+            let plan = cores[core].pmu.plan().unwrap();
+            plan.assignment(0).unwrap().period
+        });
+        assert_eq!(periods, [Some(80), Some(1000), Some(80)]);
+    }
+
+    #[test]
+    fn each_core_is_planned_by_its_own_costs_and_each_event_by_its_own_period() {
+        let first = [cost(100, 10, 3), cost(70, 0, 1)];
+        let second = [cost(200, 20, 5), cost(80, 2, 2)];
+        let cores = measured(&[&first, &second]);
+        let list = events("cycles,instructions/period=500/");
+        let table = plan_as_measured(|| cores.iter(), &list, 1000, JITTER).unwrap();
+        assert_eq!([0, 1].map(|it| table[it].period), [1000, 500]);
+        for (core, costs) in cores.iter().zip([first, second]) {
+            let plan = core.pmu.plan().unwrap();
+            assert_eq!(plan.seed, 42 ^ u64::from(core.index) << 32);
+            for (index, assignment) in plan.assignments() {
+                let cost = costs[index];
+                assert_eq!(assignment.period, Some([1000, 500][index]));
+                assert_eq!(assignment.overhead, cost.overhead);
+                assert_eq!(assignment.arm_latency, cost.arm_latency);
+                assert_eq!(assignment.noise, cost.spread);
+            }
+            assert_eq!(plan.assignments().count(), 2);
+        }
+    }
+
+    #[test]
+    fn a_core_that_was_not_probed_is_not_planned() {
+        let cores = cores(&[0]);
+        let outcome = plan_as_measured(|| cores.iter(), &events("cycles"), 1000, JITTER);
+        assert_eq!(outcome.map(|_| ()), Err(SourceError::NotProbed));
+        assert_eq!(cores[0].pmu.plan(), None);
     }
 }
