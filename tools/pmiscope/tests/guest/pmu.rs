@@ -586,3 +586,21 @@ fn what_cannot_be_counted_is_refused_by_name() {
         assert!(!run.profile.exists(), "a profile of nothing: {arguments}");
     }
 }
+
+/// They stop the counters for a while, which then go on from where they were.
+#[test]
+fn somebody_elses_nmis_cost_no_overflow() {
+    if is_skipped() {
+        return;
+    }
+    for model in ["intel-v5", "amd-legacy"] {
+        let samples = counted(&format!(
+            "--pmu {model} --delivery irq --smp 2 --workload nmi-storm --samples 2000"
+        ))
+        .samples();
+        for counters in &samples.counters {
+            assert_eq!(counters.stored, 1000, "{model}: {counters:?}");
+            assert!(counters.unclaimed > 100, "{model}: {counters:?}");
+        }
+    }
+}

@@ -158,3 +158,17 @@ fn four_cores_in_parallel_sample_by_the_clock() {
 fn sixteen_cores_in_parallel_sample_by_the_clock() {
     assert_by_the_clock(16);
 }
+
+/// Each core is interrupted by NMIs that are no overflows. What they take is not the
+/// interrupted code's: the overflow that is due comes early by that, and says so.
+#[test]
+fn what_other_nmis_take_is_in_no_period() {
+    let samples = sample("--smp 2 --workload nmi-storm --samples 2000");
+    for (core, counters) in samples.counters.iter().enumerate() {
+        assert_eq!(counters.stored, 1000, "core {core}: {counters:?}");
+        assert!(counters.unclaimed > 100, "core {core}: {counters:?}");
+        let running = samples.of(core).filter(|seen| !seen.state.has(State::IDLE));
+        let short = running.filter(|seen| seen.period < 1000).count();
+        assert!(short > 100, "core {core}: only {short} came early");
+    }
+}
