@@ -99,3 +99,17 @@ fn a_core_that_nothing_interrupts_any_more() {
         &["the guest hung and was ended"],
     );
 }
+
+/// It has the turn, and keeps it: where overflows can be masked, the others take it.
+#[test]
+fn a_core_that_hangs_with_interrupts_off_does_not_hold_the_others() {
+    let run = run("--delivery irq --samples 8000 --self-test hang-midway --timeout 10");
+    let run = run.ended_with(6);
+    let samples = run.samples();
+    let stored: Vec<_> = samples.counters.iter().map(|core| core.stored).collect();
+    let &[ref others @ .., hung] = stored.as_slice() else {
+        panic!("no cores")
+    };
+    assert_eq!(others, [2000; 3]);
+    assert!((500..2000).contains(&hung), "{hung}");
+}

@@ -22,7 +22,9 @@ fn the_same_run_gives_the_same_report() {
         first["period"],
         serde_json::json!({"requested": 1000, "min": 1000, "median": 1000, "max": 1000})
     );
-    assert!(number(&first["handler_instructions"]["median"]) > 0);
+    // Without the wait for the turn, in which three others execute a period each.
+    let handler = number(&first["handler_instructions"]["median"]);
+    assert!((1..3000).contains(&handler), "{handler}");
     for key in ["lost", "unclaimed"] {
         assert_eq!(first[key], 0, "{key}");
     }
