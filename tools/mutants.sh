@@ -43,8 +43,8 @@ in_tree() { (cd "$tree" && timeout "$limit" sh -c "$1") >"$log" 2>&1 </dev/null;
 built() {
     told "built by" "$1" >"$scratch/commands"
     told "caught by" "$1" | sed 's/cargo test/cargo test --no-run/' >>"$scratch/commands"
-    while read -r command; do
-        in_tree "$command" || return 1
+    while read -r line; do
+        in_tree "$line" || return 1
     done <"$scratch/commands"
 }
 
