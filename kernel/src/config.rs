@@ -10,7 +10,7 @@ use crate::exit::{self, ExitCode};
 #[must_use]
 pub fn parse(command_line: &'static str) -> Settings<'static> {
     Settings::parse(command_line).unwrap_or_else(|problem| {
-        log::error!("command line: {problem}");
-        exit::exit(ExitCode::BadCommandLine)
+        let problem = format_args!("command line: {problem}");
+        exit::refuse(ExitCode::BadCommandLine, "", &problem)
     })
 }

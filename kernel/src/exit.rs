@@ -8,6 +8,7 @@
 //! | [`on_claim`]   | the one core that does, once           | stop the other cores       |
 //! | [`on_failure`] | that core, if the run has failed       | tell the host              |
 
+use core::fmt::Display;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use spin::Once;
@@ -121,6 +122,23 @@ pub fn begin() {
 #[must_use]
 pub fn is_ending_here() -> bool {
     ENDING.load(Ordering::Acquire) == cpu::current_index()
+}
+
+/// What tells the host why there is no run.
+static ON_REFUSAL: Once<fn(&dyn Display)> = Once::new();
+
+/// Registers what tells the host why there is no run: see [`refuse`].
+pub fn on_refusal(hook: fn(&dyn Display)) {
+    ON_REFUSAL.call_once(|| hook);
+}
+
+/// Ends the run before it has begun: `problem` says why, and `topic` of what, for the log.
+pub fn refuse(code: ExitCode, topic: &str, problem: &dyn Display) -> ! {
+    log::error!("{topic}{problem}");
+    if let Some(hook) = ON_REFUSAL.get() {
+        hook(problem);
+    }
+    exit(code)
 }
 
 /// Ends the run. On a machine without the device that takes the status, this

@@ -76,7 +76,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     smp::start();
     task::start(workload::task_name);
     workload::start();
-    profiling::set_gates();
+    profiling::set_up();
     adopt(core);
     cpu::hpet::start(boot.hpet.ok().map(paging::map_device));
     smp::online();

@@ -7,16 +7,19 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::entry::NoBreakpoint;
 use profiler::format::{Clock, Source, Text};
-use profiler::sampler::{self, Config, Interrupted, Memory, Sampler, StartError, Target, vector};
+use profiler::sampler::{
+    self, Config, Interrupted, Memory, RegionMemory, Sampler, StartError, Target, vector,
+};
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, tick};
+use crate::exit::{self, ExitCode};
 use crate::memory::{frames, stacks};
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
-use crate::{exit, smp, task};
+use crate::{smp, task};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -72,7 +75,7 @@ unsafe impl Target for ThisKernel {
     }
 
     fn failed(&self, problem: &dyn Display) {
-        refuse(problem)
+        exit::refuse(ExitCode::SamplingUnavailable, "sampling: ", problem)
     }
 
     fn show(&self, line: &Line) {
@@ -84,22 +87,13 @@ unsafe impl Target for ThisKernel {
     }
 }
 
-fn refuse(problem: &dyn Display) -> ! {
-    log::error!("{problem}");
-    exit::exit(exit::ExitCode::SamplingUnavailable)
-}
-
-fn interrupted(frame: &TrapFrame) -> Interrupted {
-    Interrupted::new(frame.rip, frame.rsp, frame.rbp, frame.rflags)
-}
-
 /// The handler of NMIs, which [`trap::nmi`]'s entry calls by its name.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     // Another core ends the run, and asks everyone to stop by NMI.
     smp::stop_if_asked();
-    let mut at = interrupted(frame);
+    let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
         core.count_unclaimed_nmi();
@@ -109,13 +103,17 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
 
 fn on_debug(frame: &mut TrapFrame) {
     smp::stop_if_asked();
-    let mut at = interrupted(frame);
+    let mut at = Interrupted::from(&*frame);
     SAMPLER.on_debug(cpu::current_index(), &mut at);
     frame.rflags = at.flags;
 }
 
 fn on_interrupt(frame: &mut TrapFrame) {
-    SAMPLER.on_interrupt(cpu::current_index(), frame.vector, &mut interrupted(frame));
+    SAMPLER.on_interrupt(
+        cpu::current_index(),
+        frame.vector,
+        &mut Interrupted::from(&*frame),
+    );
 }
 
 fn on_tick(_: &mut TrapFrame) {
@@ -123,8 +121,12 @@ fn on_tick(_: &mut TrapFrame) {
     SAMPLER.poll(cpu::current_index());
 }
 
-/// Sets the gates that lead to the sampler. Before any core loads its gates.
-pub fn set_gates() {
+/// Memory that says why there is no run.
+static REFUSAL: RegionMemory<4096> = RegionMemory::new();
+
+/// Sets what leads to the sampler. Before any core loads its gates.
+pub fn set_up() {
+    exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
 }
 
@@ -165,8 +167,10 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     smp::give_others(join);
     let bytes = sampler::region_bytes(cpu::count(), ring_bytes) as u64;
-    let block = frames::take_for_host(bytes);
-    let block = block.unwrap_or_else(|| refuse(&sampler::NoMemory { bytes }));
+    let Some(block) = frames::take_for_host(bytes) else {
+        let problem = sampler::NoMemory { bytes };
+        exit::refuse(ExitCode::SamplingUnavailable, "sampling: ", &problem)
+    };
     // SAFETY: frames that are ours for ever, mapped in the direct map; nobody else knows
     // them.
     let memory = unsafe { Memory::new(block.bytes()) };
@@ -181,7 +185,9 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
         task_name: workload::task_name,
         ..Config::new()
     };
-    start(&SAMPLER, memory, &config).unwrap_or_else(|problem| refuse(&problem));
+    if let Err(problem) = start(&SAMPLER, memory, &config) {
+        exit::refuse(ExitCode::SamplingUnavailable, problem.topic(), &problem)
+    }
 }
 
 /// Every other core, as work that the first gives it.

@@ -5,6 +5,7 @@
 //! are sampled for a while first.
 
 use core::arch::asm;
+use core::fmt;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -87,17 +88,27 @@ pub fn run_or_refuse(name: &str) -> &'static Workload {
         return test;
     }
     let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else {
-        log::error!("command line: `test={name}`: no such test; there are:");
-        TESTS.iter().for_each(|(known, _)| log::error!("  {known}"));
-        MIDWAY
-            .iter()
-            .for_each(|test| log::error!("  {}", test.name));
-        exit::exit(ExitCode::BadCommandLine)
+        let problem = format_args!("command line: `test={name}`: no such test; there are: {Names}");
+        exit::refuse(ExitCode::BadCommandLine, "", &problem)
     };
     log::info!("self-test: {name}");
     test();
     stacks::assert_canaries();
     exit::exit(ExitCode::Success)
+}
+
+/// All tests, for a message.
+struct Names;
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = TESTS.iter().map(|(name, _)| *name);
+        let all = names.chain(MIDWAY.iter().map(|test| test.name));
+        all.enumerate().try_for_each(|(index, name)| {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{name}")
+        })
+    }
 }
 
 /// A unit of ordinary work; the last core goes wrong after [`HALF_WAY`] of them.

@@ -9,7 +9,6 @@ pub mod block;
 pub mod control;
 pub mod descriptors;
 pub mod features;
-pub mod frame;
 pub mod hpet;
 pub mod idle;
 pub mod idt;

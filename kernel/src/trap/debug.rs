@@ -1,6 +1,6 @@
 //! The entries of #DB, #DF and #MC.
 
-use crate::cpu::frame::TrapFrame;
+use profiler::entry::TrapFrame;
 
 use super::dispatch::{dispatch, end_of_trap_call};
 

@@ -5,7 +5,7 @@ use spin::Once;
 
 use super::{report, vector};
 use crate::cpu::CoreBlock;
-use crate::cpu::frame::TrapFrame;
+use profiler::entry::TrapFrame;
 
 /// What handles a trap. It runs with interrupts off.
 pub type Handler = fn(&mut TrapFrame);

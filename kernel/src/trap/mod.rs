@@ -17,9 +17,9 @@ use profiler::unwind::{Rule, assembly};
 use spin::Once;
 use x86_64::VirtAddr;
 
-pub use crate::cpu::frame::TrapFrame;
 use crate::cpu::{apic, idt};
 pub use dispatch::{end_of_trap_call, register};
+pub use profiler::entry::TrapFrame;
 
 /// By vector: the entry that its gate leads to in place of the stub.
 static GATES: [Once<VirtAddr>; 256] = [const { Once::new() }; 256];

@@ -27,8 +27,8 @@ use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
 use super::dispatch;
-use crate::cpu::frame::TrapFrame;
 use profiler::assembly;
+use profiler::entry::TrapFrame;
 
 const STUB_BYTES: u64 = 16;
 

@@ -115,8 +115,8 @@ pub fn find_or_refuse(name: &str) -> &'static Workload {
     find(name).unwrap_or_else(|| {
         let names = names();
         let names = names.as_str();
-        log::error!("command line: `workload={name}`: must be one of {names}");
-        exit::exit(ExitCode::BadCommandLine)
+        let problem = format_args!("command line: `workload={name}`: must be one of {names}");
+        exit::refuse(ExitCode::BadCommandLine, "", &problem)
     })
 }
 

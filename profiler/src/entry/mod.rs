@@ -2,6 +2,8 @@
 //!
 //! * [`nmi`]: the entry of NMIs, with two stacks, as a macro.
 //! * [`switched`]: those of the other traps that have stacks of their own.
+//! * [`vectors`]: those of interrupts that stay on the stack that they interrupt.
+//! * [`stacks`]: stacks for the first two, for kernels that have none.
 //!
 //! A kernel that has entries of its own may keep them; it then says what its trap frames
 //! look like ([`crate::unwind::Target::trap_frame_layout`]), and by rules what its assembly does
@@ -9,7 +11,14 @@
 //! their handler lets the next one in.
 
 pub mod nmi;
+pub mod stacks;
 pub mod switched;
+pub mod vectors;
+
+use core::fmt;
+
+use crate::address::CodeAddress;
+use crate::unwind::TrapFrameLayout;
 
 /// The vectors of traps that have stacks of their own (SDM vol. 3, table 7-1).
 pub mod vector {
@@ -47,9 +56,6 @@ pub fn check_breakpoint(address: CodeAddress) -> Result<(), NoBreakpoint> {
         Ok(())
     }
 }
-
-use crate::address::CodeAddress;
-use crate::unwind::TrapFrameLayout;
 
 /// The interrupted code's registers, as the entry stubs push them.
 ///
@@ -99,4 +105,35 @@ impl TrapFrame {
             words: (size_of::<Self>() / WORD) as u64,
         }
     };
+}
+
+impl fmt::Display for TrapFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = [
+            [("rip", self.rip), ("rsp", self.rsp), ("rbp", self.rbp)],
+            [("rax", self.rax), ("rbx", self.rbx), ("rcx", self.rcx)],
+            [("rdx", self.rdx), ("rsi", self.rsi), ("rdi", self.rdi)],
+            [("r8 ", self.r8), ("r9 ", self.r9), ("r10", self.r10)],
+            [("r11", self.r11), ("r12", self.r12), ("r13", self.r13)],
+            [("r14", self.r14), ("r15", self.r15), ("rfl", self.rflags)],
+        ];
+        for row in rows {
+            for (name, value) in row {
+                write!(f, "  {name} {value:016x}")?;
+            }
+            f.write_str("\n")?;
+        }
+        let Self {
+            cs, ss, error_code, ..
+        } = self;
+        write!(f, "  cs {cs:#x}  ss {ss:#x}  error code {error_code:#x}")
+    }
+}
+
+/// Comes last in what an entry calls, so that the compiler does not jump to
+/// the function called before: the walk knows these functions by their addresses.
+#[inline(always)]
+pub fn end_of_call() {
+    // SAFETY: does nothing.
+    unsafe { core::arch::asm!("", options(nomem, nostack, preserves_flags)) };
 }

@@ -227,6 +227,21 @@ impl Registers {
         }
     }
 
+    /// Lets the running core's APIC take interrupts, if nobody has: after a reset it takes
+    /// NMIs and no others (SDM vol. 3, 12.4.7.2).
+    ///
+    /// # Safety
+    ///
+    /// The core has a gate for the spurious interrupt's vector, 0xff.
+    pub unsafe fn enable(self) {
+        const ENABLED: u32 = 1 << 8;
+        const SPURIOUS_VECTOR: u32 = 0xff;
+        if self.read(Register::Spurious) & ENABLED == 0 {
+            // SAFETY: the bits that every APIC has; the caller's condition.
+            unsafe { self.write(Register::Spurious, ENABLED | SPURIOUS_VECTOR) };
+        }
+    }
+
     /// Ends the interrupt that is being served. Not for NMIs, which have no end.
     #[inline]
     pub fn end_of_interrupt(self) {

@@ -19,6 +19,8 @@ pub const PORT: u16 = 0xf4;
 /// All was done.
 pub const SUCCESS: u8 = 0x10;
 
+/// The command line has a word that cannot be taken.
+pub const BAD_COMMAND_LINE: u8 = 0x11;
 /// Sampling is not possible.
 pub const UNAVAILABLE: u8 = 0x14;
 

@@ -8,6 +8,7 @@ use crate::contract::settings::BadWord;
 use crate::entry::NoBreakpoint;
 use crate::format::{self, Text};
 use crate::hw::apic::NoApic;
+use crate::hw::exit;
 
 /// Why a run cannot be started.
 // As large as its largest text: there is no heap to put it on, and one at a time.
@@ -81,7 +82,7 @@ impl fmt::Display for NoMemory {
         let mib = self.bytes >> 20;
         write!(
             f,
-            "sampling: no {mib} MiB of memory in a row for the rings: give the machine more, or the rings less (ring=)"
+            "no {mib} MiB of memory in a row for the rings: give the machine more, or the rings less (ring=)"
         )
     }
 }
@@ -111,45 +112,67 @@ impl fmt::Display for AimError {
 
 impl core::error::Error for AimError {}
 
+impl StartError<'_> {
+    /// What could not be started, with a colon, for the beginning of a line of a log; empty
+    /// where the text says so itself.
+    #[must_use]
+    pub const fn topic(&self) -> &'static str {
+        match self {
+            Self::CommandLine(_) => "",
+            Self::CountingNeedsPmu(_) | Self::Events(_) => "counting: ",
+            _ => "sampling: ",
+        }
+    }
+
+    /// The status by which the host tool knows such an end: see [`exit`].
+    #[must_use]
+    pub const fn exit_status(&self) -> u8 {
+        match self {
+            Self::CommandLine(_) => exit::BAD_COMMAND_LINE,
+            _ => exit::UNAVAILABLE,
+        }
+    }
+}
+
 impl fmt::Display for StartError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::StartedBefore => f.write_str("sampling: the sampler was started before"),
+            Self::StartedBefore => f.write_str("the sampler was started before"),
             Self::CommandLine(problem) => write!(f, "command line: {problem}"),
-            Self::Apic(problem) => write!(f, "sampling: {problem}"),
+            Self::Apic(problem) => write!(f, "{problem}"),
             Self::RegionTooSmall { needed, there } => write!(
                 f,
-                "sampling: the rings need {needed} bytes of memory in a row and there are {there}: give them more, or make them smaller (ring=)"
+                "the rings need {needed} bytes of memory in a row and there are {there}: give them more, or make them smaller (ring=)"
             ),
             Self::AssemblyNotSorted => f.write_str(
-                "sampling: the rules for assembly are not in the order of its code: include pmiscope.ld in the linker script",
+                "the rules for assembly are not in the order of its code: include pmiscope.ld in the linker script",
             ),
             Self::NotJoined { core } => {
-                write!(f, "sampling: core {core} did not come to take part")
+                write!(f, "core {core} did not come to take part")
             }
-            Self::NotProbed { core } => write!(f, "sampling: core {core} did not look at its PMU"),
-            Self::Clock(problem) => write!(f, "sampling: {problem}"),
-            Self::NoSource(story) => write!(f, "sampling: no source works: {}", story.as_str()),
-            Self::SourceUnavailable(story) => write!(f, "sampling: {}", story.as_str()),
-            Self::Calibration(source, problem) => write!(f, "sampling: {source}: {problem}"),
+            Self::NotProbed { core } => write!(f, "core {core} did not look at its PMU"),
+            Self::Clock(problem) => write!(f, "{problem}"),
+            Self::NoSource(story) => write!(f, "no source works: {}", story.as_str()),
+            Self::SourceUnavailable(story) => write!(f, "{}", story.as_str()),
+            Self::Calibration(source, problem) => write!(f, "{source}: {problem}"),
             Self::CountingNeedsPmu(story) => write!(
                 f,
-                "counting: it needs performance counters: {}",
+                "it needs performance counters: {}",
                 story.as_str()
             ),
-            Self::Events(problems) => write!(f, "counting: {}", problems.as_str()),
-            Self::Pmu(problem) => write!(f, "sampling: {problem}"),
-            Self::Aim(problem) => write!(f, "sampling: {problem}"),
+            Self::Events(problems) => write!(f, "{}", problems.as_str()),
+            Self::Pmu(problem) => write!(f, "{problem}"),
+            Self::Aim(problem) => write!(f, "{problem}"),
             Self::StepHasNoPeriod => {
-                f.write_str("sampling: step: every instruction is a sample: leave out period=")
+                f.write_str("step: every instruction is a sample: leave out period=")
             }
             Self::PeriodTooShort { period, least } => write!(
                 f,
-                "sampling: a period of {period} makes no progress here: the smallest that does is {least}"
+                "a period of {period} makes no progress here: the smallest that does is {least}"
             ),
             Self::PeriodTooLong(period) => write!(
                 f,
-                "sampling: a period of {period} is more than the source can count"
+                "a period of {period} is more than the source can count"
             ),
         }
     }

@@ -2,12 +2,14 @@
 //! sampler keeps for each core.
 
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::per_core::Core;
+use crate::contract::settings::Settings;
 use crate::format::Description;
-use crate::format::region::{PAGE, Region, RegionLayout};
+use crate::format::region::{PAGE, RefusalText, Region, RegionLayout};
 
 /// The bytes of a [`RegionMemory`] for `cores` cores with rings of `ring_bytes` each, a
 /// power of two.
@@ -109,6 +111,28 @@ impl Memory {
         let cores = unsafe { Core::create_all(cores, apic_ids) };
         let rest = NonNull::slice_from_raw_parts(base, rest);
         Some((Self(rest), cores))
+    }
+
+    /// Tells the host that there is no run, and why.
+    pub fn refuse(self, reason: &dyn fmt::Display) {
+        if self.len() >= PAGE && self.0.addr().get().is_multiple_of(PAGE) {
+            let reason = RefusalText::of(reason);
+            // SAFETY: it is valid for ever, and the sampler alone has it.
+            unsafe { Region::create_refused(self.0, reason.as_str()) };
+        }
+    }
+
+    /// The words of each of `cores` rings: as many as asked for, or the largest power of two
+    /// that there is room for, down to [`Settings::RING_BYTES`].
+    pub(crate) fn ring_words(self, cores: u32, asked: u64) -> u64 {
+        let fits = |&ring_words: &u64| {
+            let layout = RegionLayout { cores, ring_words };
+            layout.bytes().is_some_and(|bytes| bytes <= self.len())
+        };
+        let least = Settings::RING_BYTES.start() / 8;
+        let halves = (0..u64::BITS).map(|halvings| asked >> halvings);
+        let mut enough = halves.take_while(|&words| words >= least);
+        enough.find(fits).unwrap_or(asked)
     }
 
     /// Makes the region of the run, if there is room for what it describes.

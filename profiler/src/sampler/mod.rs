@@ -32,6 +32,7 @@ mod cores;
 mod counting;
 mod engine;
 mod error;
+mod gates;
 mod handler;
 mod latest;
 mod list;
@@ -57,6 +58,7 @@ use per_core::Core;
 
 pub use config::Config;
 pub use error::{AimError, NoMemory, StartError};
+pub use gates::{Gate, GateStack, gates};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use pmu_error::PmuError;
 pub use prepare::NotStarted;
@@ -163,6 +165,15 @@ impl<T: Target> Sampler<T> {
     #[must_use]
     pub fn on_general_protection(&self, pc: u64) -> Option<u64> {
         msr::recover(pc)
+    }
+
+    /// The index of the running core, found by its APIC id: for handlers of kernels that do
+    /// not have it at hand.
+    #[must_use]
+    pub fn running_core(&self) -> Option<u32> {
+        let id = apic::find_registers()?.id();
+        let mut cores = self.engine.cores.all().iter();
+        cores.find(|core| core.apic_id == id).map(|core| core.index)
     }
 
     #[inline]

@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
-use crate::entry::NoBreakpoint;
+use crate::entry::{NoBreakpoint, TrapFrame};
 use crate::format::{Clock, Source};
 use crate::hw::exit;
 use crate::linked;
@@ -149,6 +149,17 @@ impl Interrupted {
             flags,
             privilege: 0,
             is_nested: false,
+        }
+    }
+}
+
+impl From<&TrapFrame> for Interrupted {
+    #[inline]
+    fn from(frame: &TrapFrame) -> Self {
+        Self {
+            // The low two bits of a code selector are the privilege level.
+            privilege: frame.cs.to_le_bytes()[0] & 3,
+            ..Self::new(frame.rip, frame.rsp, frame.rbp, frame.rflags)
         }
     }
 }

@@ -19,9 +19,15 @@ pub const COUNT_DONE: u8 = 0xf6;
 /// Ends a core's wait: see [`super::round_robin`].
 pub const WAKE: u8 = 0xf7;
 
+/// An interrupt that went away before the core took it. It is not to be ended; a kernel
+/// whose APICs it has not enabled itself has a gate for it.
+pub const SPURIOUS: u8 = 0xff;
+
 /// Those whose handlers call [`super::Sampler::on_interrupt`]: all but [`WAKE`], whose gate
 /// leads to [`super::Sampler::wake_entry`].
 pub const HANDLED: core::ops::RangeInclusive<u8> = OVERFLOW..=COUNT_DONE;
+/// The number of those.
+pub const HANDLED_COUNT: u8 = COUNT_DONE - OVERFLOW + 1;
 
 /// The priority class below theirs: a core of that task priority lets them in alone.
 pub(crate) const CLASS_BELOW: u8 = (OVERFLOW >> 4) - 1;

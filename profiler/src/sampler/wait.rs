@@ -20,6 +20,8 @@ unsafe extern "C" {
     safe fn pmiscope_wait();
     /// The gate of [`vector::WAKE`].
     fn pmiscope_wake_entry();
+    /// The gate of [`vector::SPURIOUS`].
+    fn pmiscope_spurious_entry();
 }
 
 assembly!(
@@ -65,21 +67,20 @@ pmiscope_wake_entry:
     RULE FRAME
     jmp pmiscope_waited
     .cfi_restore_state
-    # It came late: the core does not wait any more. An interrupt like others. The
-    # handler ends it and touches these registers only.
+    # It came late: the core does not wait any more. An interrupt like others, which is
+    # ended here. Registers are moved, not pushed: each push would have a rule of its own.
 2:
     RULE INTERRUPTED, 1, {vector}
-    push rcx
-    .cfi_adjust_cfa_offset 8
-    RULE INTERRUPTED, 2, {vector}
-    push rdx
-    .cfi_adjust_cfa_offset 8
+    sub rsp, 16
+    .cfi_adjust_cfa_offset 16
     RULE INTERRUPTED, 3, {vector}
+    mov [rsp + 8], rcx
+    mov [rsp], rdx
     mov rax, [rip + {registers}]
     xor edx, edx
     cmp rax, 1
     je 3f
-    # xAPIC: write 0 to the register at {end_of_interrupt}.
+    # xAPIC: write 0 to the register.
     mov [rax + {end_of_interrupt}], edx
     jmp 4f
     # x2APIC: the same by its MSR.
@@ -88,15 +89,15 @@ pmiscope_wake_entry:
     xor eax, eax
     wrmsr
 4:
-    pop rdx
-    .cfi_adjust_cfa_offset -8
-    RULE INTERRUPTED, 2, {vector}
-    pop rcx
-    .cfi_adjust_cfa_offset -8
-    RULE INTERRUPTED, 1, {vector}
-    pop rax
-    .cfi_adjust_cfa_offset -8
+    mov rdx, [rsp]
+    mov rcx, [rsp + 8]
+    mov rax, [rsp + 16]
+    add rsp, 24
+    .cfi_adjust_cfa_offset -24
     RULE INTERRUPTED, 0, {vector}
+    # An interrupt that is not to be ended has its entry here.
+    .global pmiscope_spurious_entry
+pmiscope_spurious_entry:
     iretq
     .cfi_endproc
     .size pmiscope_wake_entry, . - pmiscope_wake_entry
@@ -148,4 +149,10 @@ pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option
 #[must_use]
 pub(crate) fn wake_entry() -> u64 {
     (pmiscope_wake_entry as *const ()).addr() as u64
+}
+
+/// The gate of [`vector::SPURIOUS`], where the kernel has none.
+#[must_use]
+pub(crate) fn spurious_entry() -> u64 {
+    (pmiscope_spurious_entry as *const ()).addr() as u64
 }

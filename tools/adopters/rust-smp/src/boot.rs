@@ -49,7 +49,6 @@ pub struct Boot {
     /// The kernel's command line.
     pub command_line: &'static str,
     /// Where physical memory is mapped.
-    #[expect(dead_code, reason = "there is no driver yet")]
     pub direct_map: u64,
     mp: &'static MpRespData,
 }
@@ -68,6 +67,14 @@ impl Boot {
     /// The number of cores that this kernel uses.
     pub fn cores(&self) -> usize {
         self.mp.cpus().len().min(cpu::MAX_CORES)
+    }
+
+    /// The local APIC ids of those cores, the first core's first.
+    pub fn apic_ids(&self) -> [u32; cpu::MAX_CORES] {
+        let first = self.mp.bsp_lapic_id;
+        let others = self.mp.cpus().iter().map(|it| it.lapic_id);
+        let mut ids = core::iter::once(first).chain(others.filter(|&id| id != first));
+        [(); cpu::MAX_CORES].map(|()| ids.next().unwrap_or(0))
     }
 
     /// Lets all cores but this one enter the kernel at `entry`, on the loader's stacks. Each

@@ -135,7 +135,6 @@ pub fn stack_of(address: u64) -> Option<Range<u64>> {
 /// # Safety
 ///
 /// Nothing else uses that memory, and no interrupt names that stack yet.
-#[expect(dead_code, reason = "there is no driver yet")]
 pub unsafe fn set_interrupt_stack(core: usize, stack: u16, top: u64) {
     let tss = CORES.0[core].get();
     // SAFETY: of the caller; the processor reads it when an interrupt comes.

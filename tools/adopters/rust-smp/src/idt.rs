@@ -36,7 +36,6 @@ pub fn load() {
 /// 1. Code for an interrupt of that kind is at that address.
 /// 2. The vector is 1, 2 or at least 32, and no interrupt with it comes meanwhile.
 /// 3. The first core alone does that.
-#[expect(dead_code, reason = "there is no driver yet")]
 pub unsafe fn set_gate(vector: u8, handler: u64, stack: Option<u16>) {
     // SAFETY: the caller's third condition.
     let table = unsafe { &mut *TABLE.0.get() };

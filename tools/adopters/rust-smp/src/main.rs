@@ -9,6 +9,7 @@
 mod boot;
 mod cpu;
 mod idt;
+mod profiling; // pmiscope
 mod serial;
 mod workload;
 
@@ -39,9 +40,11 @@ extern "C" fn first_core(index: usize) -> ! {
     let boot = Boot::get();
     println!("rust-smp: {boot}");
     workload::print_truth();
+    profiling::set_up(&boot); // pmiscope
     boot.start_others(enter_other_core);
     come_online(boot.cores());
     println!("rust-smp: {} cores online", boot.cores());
+    profiling::start(&boot); // pmiscope
     interrupts::enable();
     workload::run()
 }
@@ -50,6 +53,7 @@ extern "C" fn first_core(index: usize) -> ! {
 extern "C" fn other_core(index: usize) -> ! {
     cpu::start(index);
     come_online(Boot::get().cores());
+    profiling::join(index); // pmiscope
     interrupts::enable();
     workload::run()
 }

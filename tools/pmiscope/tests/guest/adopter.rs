@@ -260,13 +260,11 @@ fn shares_are_compared_with_the_truth() {
 }
 
 #[test]
-#[ignore = "the kernel has no sampler yet"]
 fn shares_by_the_timer_are_what_was_executed() {
     assert_shares("apic-timer", "");
 }
 
 #[test]
-#[ignore = "the kernel has no sampler yet"]
 fn shares_by_counters_are_what_was_executed() {
     if is_skipped() {
         return;
@@ -275,7 +273,6 @@ fn shares_by_counters_are_what_was_executed() {
 }
 
 #[test]
-#[ignore = "the kernel has no sampler yet"]
 fn chains_are_true_at_each_instruction() {
     // A round and more on each core, and as much as a ring has room for.
     for (cores, samples) in [(1, 20_000), (4, 60_000), (16, 160_000)] {
@@ -303,7 +300,6 @@ fn chains_are_true_at_each_instruction() {
 }
 
 #[test]
-#[ignore = "the kernel has no sampler yet"]
 fn the_period_is_changed_while_it_runs() {
     if is_skipped() {
         return;

@@ -63,7 +63,7 @@ fn guest(workload: &str, samples: usize, aim: Option<CodeAddress>) -> Samples {
     let aim = aim.map(|CodeAddress(place)| format!("aim={place:#x}:0..{HANDLER}"));
     let aim = aim.unwrap_or_default();
     let line = format!("period=1000 workload={workload} samples={samples} ring=4194304 {aim}");
-    let guest = Guest::boot(1, 128, &line, None).ended_with(Outcome::Finished, &[]);
+    let guest = Guest::boot(1, 128, &line).ended_with(Outcome::Finished, &[]);
     guest.samples(&line)
 }
 
@@ -195,7 +195,7 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
 /// Where all traps come by, some of them in code that is sampled.
 #[test]
 fn nmis_over_debug_exceptions_in_the_dispatcher_leave_every_chain_whole() {
-    let dispatch = function("trap::dispatch");
+    let dispatch = function("trap::dispatch::dispatch");
     for workload in ["ping-pong", "layers", "yield-storm"] {
         let storm = guest(workload, SAMPLES, Some(dispatch));
         let counters = &storm.counters[0];

@@ -1,0 +1,122 @@
+//! Gates for kernels that have no entries of their own to lead to the sampler.
+
+use super::{vector, wait};
+use crate::entry::{self, nmi, switched, vectors};
+
+/// Defines the entries and handlers of all interrupts of the sampler, once in a kernel:
+///
+/// ```ignore
+/// static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+/// static STACKS: TrapStacks<MAX_CORES> = TrapStacks::new();
+/// profiler::sampler_gates!(SAMPLER, STACKS);
+/// ```
+///
+/// The kernel then sets what [`gates`](crate::sampler::gates()) returns in its interrupt
+/// table, and what `STACKS.set_up(core)` returns in each core's TSS.
+#[macro_export]
+macro_rules! sampler_gates {
+    ($sampler:ident, $stacks:ident) => {
+        mod sampler_gates {
+            use super::{$sampler, $stacks};
+            use $crate::entry::stacks::Block;
+            use $crate::entry::{TrapFrame, end_of_call};
+            use $crate::sampler::Interrupted;
+
+            #[unsafe(link_section = ".pmiscope.calls")]
+            extern "C" fn on_nmi(frame: &mut TrapFrame, block: &'static Block, entry_tsc: u64) {
+                let mut interrupted = Interrupted::from(&*frame);
+                interrupted.is_nested = block.is_in_handler(frame.rsp);
+                $sampler.on_nmi(block.core(), &mut interrupted, entry_tsc);
+                end_of_call();
+            }
+
+            #[unsafe(link_section = ".pmiscope.calls")]
+            extern "C" fn on_debug(frame: &mut TrapFrame) {
+                let address = ::core::ptr::from_ref(frame).addr() as u64;
+                if let Some(block) = $stacks.block_of(address) {
+                    let mut interrupted = Interrupted::from(&*frame);
+                    $sampler.on_debug(block.core(), &mut interrupted);
+                    frame.rflags = interrupted.flags;
+                }
+                end_of_call();
+            }
+
+            #[unsafe(link_section = ".pmiscope.calls")]
+            extern "C" fn on_interrupt(frame: &mut TrapFrame) {
+                if let Some(core) = $sampler.running_core() {
+                    let mut interrupted = Interrupted::from(&*frame);
+                    $sampler.on_interrupt(core, frame.vector, &mut interrupted);
+                }
+                end_of_call();
+            }
+
+            $crate::nmi_entry! { handler: on_nmi, layout: $crate::entry::stacks::LAYOUT }
+            $crate::switched_entries! { handler: on_debug }
+            $crate::vector_entries! {
+                handler: on_interrupt,
+                first: *$crate::sampler::vector::HANDLED.start(),
+                count: $crate::sampler::vector::HANDLED_COUNT
+            }
+        }
+    };
+}
+
+/// A gate of a kernel's interrupt table: an interrupt gate, which keeps maskable
+/// interrupts out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gate {
+    /// The vector.
+    pub vector: u8,
+    /// The address of the entry.
+    pub entry: u64,
+    /// The stack that the processor is to switch to.
+    pub stack: GateStack,
+}
+
+/// The stack of a gate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GateStack {
+    /// The one that is interrupted.
+    Interrupted,
+    /// [`entry::stacks::Tops::nmi`].
+    Nmi,
+    /// [`entry::stacks::Tops::debug`].
+    Debug,
+}
+
+impl GateStack {
+    /// The stack's index, where the kernel has given these to the sampler's; `None` for the
+    /// one that is interrupted.
+    #[must_use]
+    pub const fn index(self, nmi: u16, debug: u16) -> Option<u16> {
+        match self {
+            Self::Interrupted => None,
+            Self::Nmi => Some(nmi),
+            Self::Debug => Some(debug),
+        }
+    }
+}
+
+/// All gates that the sampler needs, where [`sampler_gates!`](crate::sampler_gates) has
+/// defined their entries.
+pub fn gates() -> impl Iterator<Item = Gate> {
+    let own_stacks = [
+        (entry::vector::NMI, nmi::entry(), GateStack::Nmi),
+        (entry::vector::DEBUG, switched::debug(), GateStack::Debug),
+        (vector::WAKE, wait::wake_entry(), GateStack::Interrupted),
+        (
+            vector::SPURIOUS,
+            wait::spurious_entry(),
+            GateStack::Interrupted,
+        ),
+    ];
+    let handled = (0..)
+        .zip(vector::HANDLED)
+        .map(|(number, vector)| (vector, vectors::entry(number), GateStack::Interrupted));
+    let all = own_stacks.into_iter().chain(handled);
+    all.map(|(vector, entry, stack)| Gate {
+        vector,
+        entry,
+        stack,
+    })
+}
