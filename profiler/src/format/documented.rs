@@ -377,5 +377,7 @@ fn the_exit_port_and_its_bytes_are_those_of_the_page() {
         byte
     };
     assert_eq!(byte("done"), exit::SUCCESS);
+    let bad = byte("the command line cannot be taken");
+    assert_eq!(bad, exit::BAD_COMMAND_LINE);
     assert_eq!(byte("sampling is not possible"), exit::UNAVAILABLE);
 }
