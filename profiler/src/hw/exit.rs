@@ -21,6 +21,10 @@ pub const SUCCESS: u8 = 0x10;
 
 /// The command line has a word that cannot be taken.
 pub const BAD_COMMAND_LINE: u8 = 0x11;
+/// A panic.
+pub const PANIC: u8 = 0x12;
+/// An exception without a handler.
+pub const EXCEPTION: u8 = 0x13;
 /// Sampling is not possible.
 pub const UNAVAILABLE: u8 = 0x14;
 

@@ -24,6 +24,9 @@
 //! * `engine`, `run`, `per_core`, `phase`: what all cores share, what each keeps, where a
 //!   run stands.
 
+// An error has its whole story as text: there is no heap to put it on, and one at a time.
+#![allow(clippy::result_large_err)]
+
 mod aim;
 mod clock;
 mod config;

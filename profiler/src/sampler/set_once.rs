@@ -37,7 +37,8 @@ impl<T> SetOnce<T> {
         }
         // SAFETY: this caller alone has claimed the cell, and nobody reads it before it is
         // `SET`.
-        unsafe { (*self.value.get()).write(value) };
+        let place = unsafe { &mut *self.value.get() };
+        place.write(value);
         self.state.store(SET, Ordering::Release);
         true
     }
@@ -48,8 +49,10 @@ impl<T> SetOnce<T> {
         if self.state.load(Ordering::Acquire) != SET {
             return None;
         }
-        // SAFETY: it was written before, and nobody writes it again.
-        Some(unsafe { (*self.value.get()).assume_init_ref() })
+        // SAFETY: nobody writes it again.
+        let place = unsafe { &*self.value.get() };
+        // SAFETY: it was written before.
+        Some(unsafe { place.assume_init_ref() })
     }
 }
 

@@ -55,7 +55,7 @@ impl Core {
         for (index, &apic_id) in apic_ids.iter().enumerate() {
             // SAFETY: of the memory, of which nobody else has a reference yet. All zeros are
             // a core: numbers, atomics, and places of values that are not there.
-            let core = unsafe { memory.add(index).as_mut() };
+            let core = unsafe { &mut *memory.as_ptr().wrapping_add(index) };
             core.index = u32::try_from(index).unwrap_or(u32::MAX);
             core.apic_id = apic_id;
         }
@@ -103,7 +103,7 @@ pub(crate) struct Timing {
 
 impl Timing {
     /// From the last arming to the last entry.
-    pub(crate) fn from_arming_to_entry(&self) -> u64 {
+    pub(crate) fn ticks_since_arming(&self) -> u64 {
         let armed = self.armed_tsc.load(Relaxed);
         self.entry_tsc.load(Relaxed).wrapping_sub(armed)
     }
