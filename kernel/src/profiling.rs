@@ -171,8 +171,8 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
     let bytes = sampler::region_bytes(cpu::count(), ring_bytes) as u64;
     let block = frames::take_for_host(bytes);
     let block = block.unwrap_or_else(|| refuse("sampling: ", &sampler::NoMemory { bytes }));
-    // SAFETY: frames that are ours for ever, mapped in the direct map; nobody else knows
-    // them.
+    // SAFETY: frames that are ours for ever, mapped in the direct map; nothing else
+    // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
     let config = Config {
         command_line: boot.command_line,
@@ -190,7 +190,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
     }
 }
 
-/// Every other core, as work that the first gives it.
+/// Every other core, as work for the first.
 fn join() {
     match SAMPLER.join(cpu::current_index()) {
         Ok(()) => work(),

@@ -36,7 +36,7 @@
 //!    off, but for the entries of those three and `nmi_aside`, in which there are
 //!    none ([`is_landing`], [`super::switched::code`]). The processor has cleared the trap
 //!    flag.
-//! 4. *#DF and #MC never return*, so what a second one overwrites nobody needs.
+//! 4. *#DF and #MC never return*, so what a second one overwrites is needed no more.
 //!
 //! | nested, the outermost first          | stack of the last | why nothing is overwritten                     |
 //! |--------------------------------------|-------------------|------------------------------------------------|
@@ -126,7 +126,7 @@ macro_rules! nmi_entry {
             .macro NMI_MOVE
             movq %rsp, %rax
             movq %rdx, %rsp
-            # The rule is not right for the next few instructions, and nobody asks: nothing
+            # The rule is not right for the next few instructions, and no walk asks: nothing
             # interrupts the landing.
             .cfi_def_cfa %rax, 64
             pushq 56(%rax)

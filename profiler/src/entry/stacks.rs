@@ -47,8 +47,7 @@ pub struct Block {
     landing_low: AtomicU64,
     handlers_low: AtomicU64,
     handlers_high: AtomicU64,
-    /// NMIs that came in so many NMI handlers at a time that there was no room for one
-    /// more.
+    /// NMIs that found no room on the handler stack.
     no_room: AtomicU64,
     core: AtomicU64,
 }

@@ -6,7 +6,7 @@
 //! | 0x10 | 33 | done |
 //! | 0x11 | 35 | the command line cannot be taken |
 //! | 0x12 | 37 | a panic |
-//! | 0x13 | 39 | an exception that nobody handles |
+//! | 0x13 | 39 | an exception without a handler |
 //! | 0x14 | 41 | sampling is not possible |
 //! | 0x20 | 65 | the boot loader could not load the kernel |
 

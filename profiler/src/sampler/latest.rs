@@ -22,7 +22,7 @@ pub(crate) struct Latest<T> {
     kept: AtomicU8,
 }
 
-// SAFETY: a place is written by the one core that sets values (1 of `set`), while nobody
+// SAFETY: a place is written by the one core that sets values (1 of `set`), while none
 // reads it, as said above.
 unsafe impl<T: Send + Sync> Sync for Latest<T> {}
 
@@ -63,8 +63,8 @@ impl<T: Copy> Latest<T> {
             .zip(&self.places)
             .find(|(place, _)| !used.contains(place));
         let (number, place) = free.expect("of three places two are used");
-        // SAFETY: the place is neither current nor kept: nobody reads it (2), and nobody
-        // else writes it (1).
+        // SAFETY: the place is neither current nor kept: it is not read (2), and no other
+        // core writes it (1).
         let place = unsafe { &mut *place.get() };
         place.write(value);
         self.current.store(number, Ordering::Release);

@@ -84,7 +84,7 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// It is valid for reads and writes for ever, and nobody else uses it.
+    /// It is valid for reads and writes for ever, and nothing else uses it.
     #[must_use]
     pub const unsafe fn new(memory: NonNull<[u8]>) -> Self {
         Self(memory)

@@ -27,7 +27,7 @@ impl<T> SetOnce<T> {
         }
     }
 
-    /// Sets the value, and returns true, if nobody has before.
+    /// Sets the value. Returns false, and changes nothing, if it was set before.
     pub(crate) fn set(&self, value: T) -> bool {
         let claim =
             self.state
@@ -35,7 +35,7 @@ impl<T> SetOnce<T> {
         if claim.is_err() {
             return false;
         }
-        // SAFETY: this caller alone has claimed the cell, and nobody reads it before it is
+        // SAFETY: this caller alone has claimed the cell, and it is not read before it is
         // `SET`.
         let place = unsafe { &mut *self.value.get() };
         place.write(value);
@@ -49,7 +49,7 @@ impl<T> SetOnce<T> {
         if self.state.load(Ordering::Acquire) != SET {
             return None;
         }
-        // SAFETY: nobody writes it again.
+        // SAFETY: it is not written again.
         let place = unsafe { &*self.value.get() };
         // SAFETY: it was written before.
         Some(unsafe { place.assume_init_ref() })

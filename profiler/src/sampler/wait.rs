@@ -119,8 +119,8 @@ pub(crate) fn wake(core: &Core) {
 }
 
 /// Halts until `condition` returns something, looking at it whenever the core was
-/// woken; `None` if the run ends meanwhile. Interrupts are off, and nothing but a wake-up
-/// is let in.
+/// woken; `None` if the run ends meanwhile. Interrupts are off, and only a wake-up
+/// interrupts the wait.
 pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option<T>) -> Option<T> {
     let before = control::task_priority();
     // Interrupts of the priority class of the wake-up only.

@@ -29,7 +29,7 @@ impl CoreGroups {
         let (first, count) = (self.first.load(Relaxed), self.count.load(Relaxed));
         let groups = self.groups.get().cast::<Group>();
         let groups = groups.wrapping_add(first.into());
-        // SAFETY: within the array: those were put, and nobody changes them.
+        // SAFETY: within the array: those were put, and they are not changed.
         unsafe { core::slice::from_raw_parts(groups, count.into()) }
     }
 

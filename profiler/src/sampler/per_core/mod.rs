@@ -48,12 +48,13 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// `memory` is valid for writes of so many, aligned, and for ever the sampler's.
+    /// `memory` is valid for writes of as many cores as there are ids, aligned, and for ever the
+    /// sampler's.
     pub(crate) unsafe fn create_all(memory: NonNull<Self>, apic_ids: &[u32]) -> &'static [Self] {
         // SAFETY: valid for that (the condition).
         unsafe { memory.write_bytes(0, apic_ids.len()) };
         for (index, &apic_id) in apic_ids.iter().enumerate() {
-            // SAFETY: of the memory, of which nobody else has a reference yet. All zeros are
+            // SAFETY: of the memory, of which there is no other reference yet. All zeros are
             // a core: numbers, atomics, and places of values that are not there.
             let core = unsafe { &mut *memory.as_ptr().wrapping_add(index) };
             core.index = u32::try_from(index).unwrap_or(u32::MAX);
