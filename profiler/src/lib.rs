@@ -41,17 +41,17 @@
 
 pub mod address;
 pub mod contract;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod entry;
 pub mod format;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod hw;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod linked;
 pub mod pmu;
 #[cfg(all(test, not(loom)))]
 mod pmu_model;
-#[cfg(any(target_os = "none", all(test, not(loom))))]
+#[cfg(any(target_os = "none", all(test, not(loom)), doc))]
 pub mod sampler;
 mod sync;
 pub mod unwind;
