@@ -73,6 +73,13 @@ struct Period {
     event_count: u8,
 }
 
+impl Period {
+    /// What of it can be changed while the run goes on.
+    fn control(&self, jitter: Jitter) -> Control {
+        Control::new(self.events, self.event_count, self.ticks, jitter)
+    }
+}
+
 impl<T: Target> Sampler<T> {
     /// Starts a run as the command line says, on the first core; the other cores of
     /// `config` come to [`Self::join`], before or meanwhile. Returns when this core is
@@ -347,18 +354,10 @@ impl<T: Target> Sampler<T> {
             cores,
             ring_words: memory.ring_words(cores, settings.ring_bytes / 8),
             turns: takes_turns,
-            samples: if counting.is_some() {
-                0
-            } else {
-                settings.samples
-            },
+            samples: counting.as_ref().map_or(settings.samples, |_| 0),
             ..description_of(config, settings, &calibrated, &period)
         };
-        if description.ring_words * 8 != settings.ring_bytes {
-            let [kib, asked] = [description.ring_words >> 7, settings.ring_bytes >> 10];
-            let note = format_args!("rings of {kib} KiB, as {asked} do not fit");
-            description.reason.append_item("; ", note);
-        }
+        note_ring_size(&mut description, settings.ring_bytes);
         let region = memory
             .region(&description)
             .map_err(|needed| StartError::RegionTooSmall { needed, there })?;
@@ -376,12 +375,7 @@ impl<T: Target> Sampler<T> {
             aimed,
             round_robin: takes_turns.then(RoundRobin::new),
             counting,
-            control: Control::new(
-                period.events,
-                period.event_count,
-                period.ticks,
-                jitter_of(settings),
-            ),
+            control: period.control(jitter_of(settings)),
             active: AtomicU32::new(cores),
         })
     }
@@ -539,6 +533,16 @@ const fn jitter_of(settings: &Settings<'_>) -> Jitter {
     Jitter {
         percent: settings.jitter,
         seed: settings.seed,
+    }
+}
+
+/// Says in the description that the rings are not of the size that was asked for.
+fn note_ring_size(description: &mut Description, asked_bytes: u64) {
+    let bytes = description.ring_words * 8;
+    if bytes != asked_bytes {
+        let [kib, asked] = [bytes >> 10, asked_bytes >> 10];
+        let note = format_args!("rings of {kib} KiB, as {asked} do not fit");
+        description.reason.append_item("; ", note);
     }
 }
 
