@@ -9,7 +9,7 @@ use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 use crate::fixture::{Samples, Seen, function, run, sample};
 
 /// More than the instructions of a handler with arithmetic under it.
-const HANDLER: u32 = 1500;
+const HANDLER: u32 = 1300;
 
 /// The vector of the NMI.
 const NMI: u8 = 2;
