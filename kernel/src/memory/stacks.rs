@@ -172,18 +172,26 @@ fn of_core_at(core: &CoreBlock, sp: u64) -> Option<Stack> {
 ///
 /// An NMI's handler on the stack of #DB, #DF or #MC itself is not seen. For that an NMI has
 /// to come twice there, and nothing lets in the second but a trial of counters.
+///
+/// Takes as many instructions on the handlers' stack as on none that a trap switches to:
+/// counters are calibrated by NMIs in an NMI's handler, and count until they are stopped.
 #[must_use]
 #[inline]
 pub fn is_in_nmi_handler(core: &CoreBlock, sp: u64) -> bool {
     let above = sp.wrapping_sub(core.stack(StackKind::NmiHandler).low.as_u64());
-    above < NESTED_BYTES && is_nested(core, sp)
+    if above.wrapping_sub(HANDLER_BYTES) < SWITCHED_BYTES {
+        return is_nested(core, sp);
+    }
+    above < HANDLER_BYTES
 }
 
-/// From the lowest address of the NMIs' handler stack to the end of the last stack that
-/// the processor switches to.
-const NESTED_BYTES: u64 = StackKind::NmiHandler.bytes()
-    + (StackKind::MachineCheck as u64 - StackKind::NmiHandler as u64) * SLOT;
+const HANDLER_BYTES: u64 = StackKind::NmiHandler.bytes();
+/// From the end of the NMIs' handler stack to that of the last stack that the processor
+/// switches to.
+const SWITCHED_BYTES: u64 = (StackKind::MachineCheck as u64 - StackKind::NmiHandler as u64) * SLOT;
 
+/// The same for a stack pointer on a stack that the processor switches to: follows what was
+/// interrupted.
 #[cold]
 fn is_nested(core: &CoreBlock, mut sp: u64) -> bool {
     // Each stack is in use once.
