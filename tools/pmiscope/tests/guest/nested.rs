@@ -128,7 +128,7 @@ const DELICATE: &[(&str, u32, usize)] = &[
     ("trap_common", 40, 40),
     ("trap_leave", 17, 17),
     ("on_system_call", 60, 30),
-    ("first", 60, 30),
+    ("scheduler::first", 60, 30),
     ("nmi_leave", 17, 17),
     // The handler's own copy into the ring is in there.
     ("nmi_landed", HANDLER, 300),
