@@ -31,7 +31,7 @@ unsafe impl Target for ThisKernel {
 
     #[inline]
     fn stack_of(&self, core: u32, sp: StackAddress) -> Option<StackBounds> {
-        stacks::bounds_at(cpu::core(core), sp)
+        stacks::bounds_at(core, sp)
     }
 
     #[inline]
