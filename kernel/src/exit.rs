@@ -11,8 +11,9 @@
 use core::fmt::Display;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use profiler::hw::exit as status;
 use spin::Once;
-use x86_64::instructions::{hlt, interrupts, port::PortWriteOnly};
+use x86_64::instructions::{hlt, interrupts};
 
 use crate::cpu;
 use crate::serial;
@@ -22,19 +23,16 @@ use crate::serial;
 #[repr(u8)]
 pub enum ExitCode {
     /// All was done. (33)
-    Success = 0x10,
+    Success = status::SUCCESS,
     /// The command line has a word that is not understood. (35)
-    BadCommandLine = 0x11,
+    BadCommandLine = status::BAD_COMMAND_LINE,
     /// A panic. (37)
-    Panic = 0x12,
+    Panic = status::PANIC,
     /// A trap without a handler. (39)
-    Exception = 0x13,
+    Exception = status::EXCEPTION,
     /// No source of overflows works here. (41)
-    SamplingUnavailable = 0x14,
+    SamplingUnavailable = status::UNAVAILABLE,
 }
-
-/// QEMU's `isa-debug-exit`, where the tools put it.
-const DEBUG_EXIT: u16 = 0xf4;
 
 const NOBODY: u32 = u32::MAX;
 
@@ -149,9 +147,7 @@ pub fn exit(code: ExitCode) -> ! {
         ON_FAILURE.call();
     }
     serial::drain();
-    // SAFETY: with the device QEMU ends; without it nothing listens at this port
-    // on a PC.
-    unsafe { PortWriteOnly::new(DEBUG_EXIT).write(code as u8) };
+    status::exit_qemu(code as u8);
     loop {
         hlt();
     }

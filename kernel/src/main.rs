@@ -5,15 +5,17 @@
 //!
 //! # Layers
 //!
-//! Each imports only from those before it. Who is below does not name its users:
-//! they register handlers, gates and hooks, and declare their own per-core variables.
+//! Each imports only from those before it (`tools/layers/layers.toml`). Who is below does
+//! not name its users: they register handlers, gates and hooks, and declare their own
+//! per-core variables.
 //!
-//! 1. `sync`; `cpu` and `serial`: the processor and a port.
-//! 2. `boot`: what the boot loader told, and the way onto our own stacks.
-//! 3. `memory`; `log` and `exit`.
-//! 4. `trap`.
-//! 5. `task` and `smp`.
-//! 6. What uses all that: `profiling`, `workload`, `selftest`, this file.
+//! 1. `sync`, and the crate `kernel_core`.
+//! 2. `cpu`, `serial`, `log`, `exit`: the processor, a port, the end of a run.
+//! 3. `boot`: what the boot loader told, and the way onto our own stacks.
+//! 4. `memory`.
+//! 5. `trap`.
+//! 6. `task` and `smp`.
+//! 7. What uses all that: `profiling`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -25,7 +27,6 @@
 //!    kept of it, then the kernel runs on its own stacks and page tables.
 //! 4. **What is not understood ends the run**, with a message that names the
 //!    core and a status that the host sees.
-
 //!
 //! The boot loader enters on its own stack and page tables, interrupts off, with
 //! the other cores waiting.

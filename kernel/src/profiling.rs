@@ -7,19 +7,17 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::entry::NoBreakpoint;
 use profiler::format::{Clock, Source, Text};
-use profiler::sampler::{
-    self, Config, Interrupted, Memory, RegionMemory, Sampler, StartError, Target, vector,
-};
+use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
+use profiler::sampler::{StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, tick};
-use crate::exit::{self, ExitCode};
 use crate::memory::{frames, stacks};
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
-use crate::{smp, task};
+use crate::{exit, smp, task};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -33,7 +31,7 @@ unsafe impl Target for ThisKernel {
 
     #[inline]
     fn stack_of(&self, core: u32, sp: StackAddress) -> Option<StackBounds> {
-        stacks::bounds_at(cpu::core(core), sp)
+        stacks::bounds_at(core, sp)
     }
 
     #[inline]
@@ -75,7 +73,7 @@ unsafe impl Target for ThisKernel {
     }
 
     fn failed(&self, problem: &dyn Display) {
-        exit::refuse(ExitCode::SamplingUnavailable, "sampling: ", problem)
+        refuse("sampling: ", problem)
     }
 
     fn show(&self, line: &Line) {
@@ -119,6 +117,10 @@ fn on_interrupt(frame: &mut TrapFrame) {
 fn on_tick(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
     SAMPLER.poll(cpu::current_index());
+}
+
+fn refuse(topic: &str, problem: &dyn Display) -> ! {
+    exit::refuse(exit::ExitCode::SamplingUnavailable, topic, problem)
 }
 
 /// Memory that says why there is no run.
@@ -167,12 +169,10 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     smp::give_others(join);
     let bytes = sampler::region_bytes(cpu::count(), ring_bytes) as u64;
-    let Some(block) = frames::take_for_host(bytes) else {
-        let problem = sampler::NoMemory { bytes };
-        exit::refuse(ExitCode::SamplingUnavailable, "sampling: ", &problem)
-    };
-    // SAFETY: frames that are ours for ever, mapped in the direct map; nobody else knows
-    // them.
+    let block = frames::take_for_host(bytes);
+    let block = block.unwrap_or_else(|| refuse("sampling: ", &sampler::NoMemory { bytes }));
+    // SAFETY: frames that are ours for ever, mapped in the direct map; nothing else
+    // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
     let config = Config {
         command_line: boot.command_line,
@@ -186,11 +186,11 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
         ..Config::new()
     };
     if let Err(problem) = start(&SAMPLER, memory, &config) {
-        exit::refuse(ExitCode::SamplingUnavailable, problem.topic(), &problem)
+        refuse(problem.topic(), &problem)
     }
 }
 
-/// Every other core, as work that the first gives it.
+/// Every other core, as work for the first.
 fn join() {
     match SAMPLER.join(cpu::current_index()) {
         Ok(()) => work(),

@@ -1,9 +1,9 @@
-//! The sampling path of pmiscope, without a kernel in it.
+//! The sampler of pmiscope, without a kernel in it.
 //!
-//! A kernel that links this library supplies three things: the registers of the
-//! code that was interrupted, the bounds of the stacks that its core knows, and
-//! a block of memory that a reader can see. It gets back samples in rings, one
-//! ring a core, that a reader can follow live or find later in a memory image.
+//! A kernel that links this library implements `sampler::Target` (the bounds of the
+//! stack that an address is on, and little else), supplies memory that a reader can see,
+//! and calls the sampler from its interrupt handlers. It gets samples in rings, one ring
+//! a core, that a reader can follow live or find later in a memory image.
 //!
 //! # Principles
 //!
@@ -21,33 +21,37 @@
 //!
 //! # Layers
 //!
-//! A module names only those above it in this list:
+//! A module names only those above it in this list (`tools/layers/layers.toml`):
 //!
-//! 1. [`address`]: addresses that carry their kind in their type.
-//! 2. [`format`]: what kernel and tool share byte by byte: samples, the run's description,
-//!    the ring, the region of memory that the rings lie in.
-//! 3. [`unwind`]: the bounded walk.
+//! 1. [`address`]: addresses that carry their kind in their type. [`format`]: what kernel
+//!    and tool share byte by byte: samples, the run's description, the ring, the region of
+//!    memory that the rings lie in.
+//! 2. [`unwind`]: the bounded walk. `linked`: what the linker knows of the kernel.
+//! 3. `hw`: registers. `entry`: entries of interrupts, as macros.
 //! 4. [`pmu`]: performance counters.
 //! 5. [`contract`]: the command line, a machine's capabilities, requests to a running kernel.
+//! 6. `sampler`: what interrupts each core every N events, and records where it was.
 //!
-//! Data flows from an overflow through [`unwind`], [`format::sample`] and [`format::ring`]
-//! to the host, which decodes, symbolizes and shows it.
+//! Data flows from an overflow through `sampler`, [`unwind`], [`format::sample`] and
+//! [`format::ring`] to the host, which decodes, symbolizes and shows it. What touches the
+//! machine (`entry`, `hw`, `linked`, `sampler`) is compiled for it alone, and for
+//! tests: the host tool uses the rest.
 
 #![cfg_attr(not(test), no_std)]
 
 pub mod address;
 pub mod contract;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod entry;
 pub mod format;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod hw;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod linked;
 pub mod pmu;
 #[cfg(all(test, not(loom)))]
 mod pmu_model;
-#[cfg(any(target_os = "none", all(test, not(loom))))]
+#[cfg(any(target_os = "none", all(test, not(loom)), doc))]
 pub mod sampler;
 mod sync;
 pub mod unwind;

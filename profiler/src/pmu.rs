@@ -28,5 +28,5 @@ pub mod plan;
 pub mod registers;
 #[cfg(all(test, not(loom)))]
 mod tests;
-#[cfg(any(target_os = "none", test))]
+#[cfg(any(target_os = "none", test, doc))]
 pub mod this_core;

@@ -70,13 +70,13 @@ impl CoreBlock {
         &self.stacks[kind as usize]
     }
 
-    /// Counts an NMI that nobody claimed.
+    /// Counts an unclaimed NMI.
     #[inline]
     pub fn count_unclaimed_nmi(&self) {
         self.unclaimed_nmis.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// NMIs that nobody claimed, or that there was no room for.
+    /// NMIs that were not claimed, or that there was no room for.
     #[must_use]
     pub fn stray_nmis(&self) -> u64 {
         self.nmis_without_room.load(Ordering::Relaxed) + self.unclaimed_nmis.load(Ordering::Relaxed)

@@ -12,7 +12,7 @@ pub const VECTOR: u8 = 0x45;
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 /// From now on there are ticks, of `count` counts of the APIC timer, on the running core,
-/// whose timer is nobody else's.
+/// whose timer has no other user.
 pub fn enable(count: u32) {
     COUNT.store(count, Relaxed);
     // SAFETY: a valid divider; a stopped timer delivers nothing.

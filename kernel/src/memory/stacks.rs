@@ -139,15 +139,32 @@ pub fn create_for_task(number: u16) -> bool {
     made
 }
 
+/// The slot, counted from `area`, whose stack a stack pointer may be on: a full descending
+/// stack, whose pointer may equal the upper end.
+#[inline]
+const fn slot_at(area: u64, sp: u64) -> u64 {
+    sp.wrapping_sub(area).wrapping_sub(1) / SLOT
+}
+
 /// The task's stack that a stack pointer is on, if it is mapped.
 #[must_use]
 #[inline]
 pub fn of_task_at(sp: u64) -> Option<Stack> {
-    // A full descending stack: the pointer may equal the upper end.
-    let offset = sp.wrapping_sub(TASK_AREA.as_u64()).wrapping_sub(1);
-    let number = u16::try_from(offset / SLOT).ok()?;
-    let stack = (number < TASK_STACKS.load(Ordering::Acquire)).then(|| of_task(number));
-    stack.filter(|stack| stack.low.as_u64() <= sp)
+    let number = slot_at(TASK_AREA.as_u64(), sp);
+    if number >= TASK_STACKS.load(Ordering::Acquire).into() {
+        return None;
+    }
+    let stack = of_task(u16::try_from(number).ok()?);
+    (stack.low.as_u64() <= sp).then_some(stack)
+}
+
+/// The stack of `core` that a stack pointer is on.
+#[inline]
+fn of_core_at(core: &CoreBlock, sp: u64) -> Option<Stack> {
+    let area = core.stacks[0].high.as_u64() - SLOT;
+    let slot = usize::try_from(slot_at(area, sp)).ok()?;
+    let stack = *core.stacks.get(slot)?;
+    (stack.low.as_u64() <= sp).then_some(stack)
 }
 
 /// Returns true if code with this stack pointer on `core` interrupts an NMI's handler,
@@ -155,18 +172,26 @@ pub fn of_task_at(sp: u64) -> Option<Stack> {
 ///
 /// An NMI's handler on the stack of #DB, #DF or #MC itself is not seen. For that an NMI has
 /// to come twice there, and nothing lets in the second but a trial of counters.
+///
+/// Takes as many instructions on the handlers' stack as on none that a trap switches to:
+/// counters are calibrated by NMIs in an NMI's handler, and count until they are stopped.
 #[must_use]
 #[inline]
 pub fn is_in_nmi_handler(core: &CoreBlock, sp: u64) -> bool {
     let above = sp.wrapping_sub(core.stack(StackKind::NmiHandler).low.as_u64());
-    above < NESTED_BYTES && is_nested(core, sp)
+    if above.wrapping_sub(HANDLER_BYTES) < SWITCHED_BYTES {
+        return is_nested(core, sp);
+    }
+    above < HANDLER_BYTES
 }
 
-/// From the lowest address of the NMIs' handler stack to the end of the last stack that
-/// the processor switches to.
-const NESTED_BYTES: u64 = StackKind::NmiHandler.bytes()
-    + (StackKind::MachineCheck as u64 - StackKind::NmiHandler as u64) * SLOT;
+const HANDLER_BYTES: u64 = StackKind::NmiHandler.bytes();
+/// From the end of the NMIs' handler stack to that of the last stack that the processor
+/// switches to.
+const SWITCHED_BYTES: u64 = (StackKind::MachineCheck as u64 - StackKind::NmiHandler as u64) * SLOT;
 
+/// The same for a stack pointer on a stack that the processor switches to: follows what was
+/// interrupted.
 #[cold]
 fn is_nested(core: &CoreBlock, mut sp: u64) -> bool {
     // Each stack is in use once.
@@ -180,18 +205,16 @@ fn is_nested(core: &CoreBlock, mut sp: u64) -> bool {
     core.stack(StackKind::NmiHandler).contains(sp)
 }
 
-/// The bounds of the stack that the stack pointer `sp` of `core` is on, if it is one of
-/// that core or of a task, all of which stay mapped for ever.
+/// The bounds of the stack that the stack pointer `sp` of the core with this index is on, if
+/// it is one of that core or of a task, all of which stay mapped for ever.
 #[must_use]
 #[inline]
-pub fn bounds_at(core: &CoreBlock, sp: StackAddress) -> Option<StackBounds> {
-    let bounds = |stack: &Stack| StackBounds {
+pub fn bounds_at(core: u32, sp: StackAddress) -> Option<StackBounds> {
+    let stack = of_task_at(sp.0).or_else(|| of_core_at(cpu::core(core), sp.0))?;
+    Some(StackBounds {
         low: stack.low.as_u64(),
         high: stack.high.as_u64(),
-    };
-    let mut own = core.stacks.iter().map(bounds);
-    own.find(|stack| stack.holds_pointer(sp))
-        .or_else(|| of_task_at(sp.0).map(|stack| bounds(&stack)))
+    })
 }
 
 /// Makes the blocks of all cores, with their stacks.

@@ -15,13 +15,13 @@ const fn stack(kind: StackKind) -> usize {
 
 const LAYOUT: NmiLayout = NmiLayout {
     landing_low: stack(StackKind::Nmi) + offset_of!(Stack, low),
-    landing_bytes: StackKind::Nmi.bytes() as usize,
+    landing_bytes: StackKind::Nmi.bytes(),
     handlers_low: stack(StackKind::NmiHandler) + offset_of!(Stack, low),
     handlers_high: stack(StackKind::NmiHandler) + offset_of!(Stack, high),
-    handlers_bytes: StackKind::NmiHandler.bytes() as usize,
-    trap_stacks_bytes: stacks::TRAP_STACKS_BYTES as usize,
-    slot_bytes: stacks::SLOT as usize,
-    stack_bytes: StackKind::Debug.bytes() as usize,
+    handlers_bytes: StackKind::NmiHandler.bytes(),
+    trap_stacks_bytes: stacks::TRAP_STACKS_BYTES,
+    slot_bytes: stacks::SLOT,
+    stack_bytes: StackKind::Debug.bytes(),
     no_room: offset_of!(CoreBlock, nmis_without_room),
 };
 

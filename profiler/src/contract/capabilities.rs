@@ -206,53 +206,25 @@ impl Line {
         let mut fields = Fields::new(line.strip_prefix(PREFIX)?);
         let parsed = match fields.word()? {
             "processor" => Self::Processor {
-                identity: Identity {
-                    vendor: fields.get("vendor")?,
-                    family: fields.get("family")?,
-                    model: fields.get("model")?,
-                    hypervisor: fields.get_optional("hypervisor").ok()?,
-                },
+                identity: fields.identity()?,
                 name: fields.text()?,
             },
-            "machine" => Self::Machine(Machine {
-                cores: fields.get("cores")?,
-                is_x2apic: fields.one_of("apic", ["xapic", "x2apic"])?,
-                has_invariant_tsc: fields.one_of("tsc", ["variable", "invariant"])?,
-            }),
-            "clock" => Self::Clock(match fields.none() {
-                Some(why) => Err(why),
-                None => Ok(fields.get("tick")?),
-            }),
-            "hpet" => Self::Hpet(match fields.none() {
-                Some(why) => Err(why),
-                None => Ok(Hpet {
-                    timers: fields.get("timers")?,
-                    messages: fields.get("messages")?,
-                    period: fields.get("period")?,
-                }),
-            }),
+            "machine" => Self::Machine(fields.machine()?),
+            "clock" => Self::Clock(fields.or_none(|fields| fields.get("tick"))?),
+            "hpet" => Self::Hpet(fields.or_none(Fields::hpet)?),
             "pmu" => Self::Pmu {
                 core: fields.get("core")?,
-                pmu: match fields.none() {
-                    Some(why) => Err(why),
-                    None => Ok(fields.pmu()?),
-                },
+                pmu: fields.or_none(Fields::pmu)?,
             },
             "event" => Self::Event {
                 core: fields.get("core")?,
                 event: fields.get("name")?,
-                counters: match fields.none() {
-                    Some(why) => Err(why),
-                    None => Ok(fields.get("counters")?),
-                },
+                counters: fields.or_none(|fields| fields.get("counters"))?,
             },
             "source" => Self::Source {
                 source: fields.get("name")?,
                 delivery: fields.get("delivery")?,
-                works: match fields.none() {
-                    Some(why) => Err(why),
-                    None => fields.flag("works").then_some(Ok(()))?,
-                },
+                works: fields.or_none(|fields| fields.flag("works").then_some(()))?,
             },
             "auto" => Self::Auto {
                 delivery: fields.get("delivery")?,
@@ -270,6 +242,42 @@ impl Line {
 }
 
 impl Fields<'_> {
+    /// What `read` reads, or why there is none.
+    fn or_none<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Result<T, Reason>> {
+        match self.none() {
+            Some(reason) => Some(Err(reason)),
+            None => read(self).map(Ok),
+        }
+    }
+
+    fn identity(&mut self) -> Option<Identity> {
+        Some(Identity {
+            vendor: self.get("vendor")?,
+            family: self.get("family")?,
+            model: self.get("model")?,
+            hypervisor: self.get_optional("hypervisor").ok()?,
+        })
+    }
+
+    fn machine(&mut self) -> Option<Machine> {
+        Some(Machine {
+            cores: self.get("cores")?,
+            is_x2apic: self.one_of("apic", ["xapic", "x2apic"])?,
+            has_invariant_tsc: self.one_of("tsc", ["variable", "invariant"])?,
+        })
+    }
+
+    fn hpet(&mut self) -> Option<Hpet> {
+        Some(Hpet {
+            timers: self.get("timers")?,
+            messages: self.get("messages")?,
+            period: self.get("period")?,
+        })
+    }
+
     fn pmu(&mut self) -> Option<Pmu> {
         let interface = self.get("interface")?;
         let counters = self.get("counters")?;
@@ -296,66 +304,18 @@ impl fmt::Display for Line {
         f.write_str(PREFIX)?;
         match self {
             Self::Processor { identity, name } => {
-                let Identity {
-                    vendor,
-                    family,
-                    model,
-                    hypervisor,
-                } = identity;
-                write!(f, "processor vendor={}", value::show(vendor))?;
-                write!(f, " family={family} model={model}")?;
-                if let Some(hypervisor) = hypervisor {
-                    write!(f, " hypervisor={}", value::show(hypervisor))?;
-                }
+                write_identity(f, identity)?;
                 value::text(f, name.as_str())
             }
-            Self::Machine(machine) => {
-                let apic = if machine.is_x2apic { "x2apic" } else { "xapic" };
-                let tsc = if machine.has_invariant_tsc {
-                    "invariant"
-                } else {
-                    "variable"
-                };
-                write!(f, "machine cores={} apic={apic} tsc={tsc}", machine.cores)
+            Self::Machine(machine) => machine.fmt(f),
+            Self::Clock(clock) => {
+                let tick = clock.as_ref().map(|clock| Field("tick", clock));
+                write_or_none(f, format_args!("clock"), tick)
             }
-            Self::Clock(Ok(clock)) => write!(f, "clock tick={clock}"),
-            Self::Clock(Err(why)) => value::none(f, format_args!("clock"), why),
-            Self::Hpet(Ok(hpet)) => {
-                let Hpet {
-                    timers,
-                    messages,
-                    period,
-                } = hpet;
-                write!(
-                    f,
-                    "hpet timers={timers} messages={messages} period={period}"
-                )
+            Self::Hpet(hpet) => write_or_none(f, format_args!("hpet"), hpet.as_ref()),
+            Self::Pmu { core, pmu } => {
+                write_or_none(f, format_args!("pmu core={core}"), pmu.as_ref())
             }
-            Self::Hpet(Err(why)) => value::none(f, format_args!("hpet"), why),
-            Self::Pmu { core, pmu: Ok(pmu) } => {
-                write!(
-                    f,
-                    "pmu core={core} interface={}",
-                    value::show(&pmu.interface)
-                )?;
-                for (key, set) in [
-                    ("counters", pmu.counters),
-                    ("busy", pmu.busy),
-                    ("dead", pmu.dead),
-                ] {
-                    write!(f, " {key}={}", value::show(&set))?;
-                }
-                let (general, fixed) = (pmu.general_bits, pmu.fixed_bits);
-                write!(f, " bits={general}+{fixed} raw={:#x}", pmu.raw)?;
-                match pmu.kind {
-                    Some(kind) => write!(f, " kind={}", kind.number()),
-                    None => Ok(()),
-                }
-            }
-            Self::Pmu {
-                core,
-                pmu: Err(why),
-            } => value::none(f, format_args!("pmu core={core}"), why),
             Self::Event {
                 core,
                 event,
@@ -364,7 +324,7 @@ impl fmt::Display for Line {
                 let head = format_args!("event core={core} name={event}");
                 match counters {
                     Ok(counters) => write!(f, "{head} counters={}", value::show(counters)),
-                    Err(why) => value::none(f, head, why),
+                    Err(reason) => value::none(f, head, reason),
                 }
             }
             Self::Source {
@@ -373,16 +333,91 @@ impl fmt::Display for Line {
                 works,
             } => {
                 let head = format_args!("source name={source} delivery={delivery}");
-                match works {
-                    Ok(()) => write!(f, "{head} works"),
-                    Err(why) => value::none(f, head, why),
-                }
+                write_or_none(f, head, works.as_ref().map(|()| "works"))
             }
             Self::Auto { delivery, source } => match source {
                 Some(source) => write!(f, "auto delivery={delivery} source={source}"),
                 None => write!(f, "auto delivery={delivery} none"),
             },
             Self::End => f.write_str("end"),
+        }
+    }
+}
+
+/// A field and its value.
+struct Field<T>(&'static str, T);
+
+impl<T: fmt::Display> fmt::Display for Field<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.0, self.1)
+    }
+}
+
+/// What there is behind the beginning of a line, or why there is none.
+fn write_or_none(
+    f: &mut fmt::Formatter<'_>,
+    head: fmt::Arguments<'_>,
+    found: Result<impl fmt::Display, &Reason>,
+) -> fmt::Result {
+    match found {
+        Ok(found) => write!(f, "{head} {found}"),
+        Err(reason) => value::none(f, head, reason),
+    }
+}
+
+fn write_identity(f: &mut fmt::Formatter<'_>, identity: &Identity) -> fmt::Result {
+    let Identity {
+        vendor,
+        family,
+        model,
+        hypervisor,
+    } = identity;
+    write!(f, "processor vendor={}", value::show(vendor))?;
+    write!(f, " family={family} model={model}")?;
+    match hypervisor {
+        Some(hypervisor) => write!(f, " hypervisor={}", value::show(hypervisor)),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let apic = if self.is_x2apic { "x2apic" } else { "xapic" };
+        let tsc = if self.has_invariant_tsc {
+            "invariant"
+        } else {
+            "variable"
+        };
+        write!(f, "machine cores={} apic={apic} tsc={tsc}", self.cores)
+    }
+}
+
+impl fmt::Display for Hpet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            timers,
+            messages,
+            period,
+        } = self;
+        write!(f, "timers={timers} messages={messages} period={period}")
+    }
+}
+
+impl fmt::Display for Pmu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "interface={}", value::show(&self.interface))?;
+        for (key, set) in [
+            ("counters", self.counters),
+            ("busy", self.busy),
+            ("dead", self.dead),
+        ] {
+            write!(f, " {key}={}", value::show(&set))?;
+        }
+        let (general, fixed) = (self.general_bits, self.fixed_bits);
+        write!(f, " bits={general}+{fixed} raw={:#x}", self.raw)?;
+        match self.kind {
+            Some(kind) => write!(f, " kind={}", kind.number()),
+            None => Ok(()),
         }
     }
 }

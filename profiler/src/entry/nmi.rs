@@ -36,7 +36,7 @@
 //!    off, but for the entries of those three and `nmi_aside`, in which there are
 //!    none ([`is_landing`], [`super::switched::code`]). The processor has cleared the trap
 //!    flag.
-//! 4. *#DF and #MC never return*, so what a second one overwrites nobody needs.
+//! 4. *#DF and #MC never return*, so what a second one overwrites is needed no more.
 //!
 //! | nested, the outermost first          | stack of the last | why nothing is overwritten                     |
 //! |--------------------------------------|-------------------|------------------------------------------------|
@@ -87,21 +87,21 @@ pub struct NmiLayout {
     /// The block's word that has the lowest address of the landing.
     pub landing_low: usize,
     /// The bytes of the landing.
-    pub landing_bytes: usize,
+    pub landing_bytes: u64,
     /// The block's word that has the lowest address of the handler stack.
     pub handlers_low: usize,
     /// The block's word that has the first address past the handler stack.
     pub handlers_high: usize,
     /// The bytes of the handler stack.
-    pub handlers_bytes: usize,
+    pub handlers_bytes: u64,
     /// From the lowest address of the landing to the end of the last trap stack. What lies
     /// between belongs to nothing else.
-    pub trap_stacks_bytes: usize,
+    pub trap_stacks_bytes: u64,
     /// The bytes of address space from one trap stack's upper end to the next one's; a
     /// power of two that divides these ends, unless it is `stack_bytes`.
-    pub slot_bytes: usize,
+    pub slot_bytes: u64,
     /// The bytes of the stacks of #DB, #DF and #MC.
-    pub stack_bytes: usize,
+    pub stack_bytes: u64,
     /// The block's word in which NMIs are counted that there was no room for.
     pub no_room: usize,
 }
@@ -126,7 +126,7 @@ macro_rules! nmi_entry {
             .macro NMI_MOVE
             movq %rsp, %rax
             movq %rdx, %rsp
-            # The rule is not right for the next few instructions, and nobody asks: nothing
+            # The rule is not right for the next few instructions, and no walk asks: nothing
             # interrupts the landing.
             .cfi_def_cfa %rax, 64
             pushq 56(%rax)

@@ -47,8 +47,7 @@ pub struct Block {
     landing_low: AtomicU64,
     handlers_low: AtomicU64,
     handlers_high: AtomicU64,
-    /// NMIs that came in so many NMI handlers at a time that there was no room for one
-    /// more.
+    /// NMIs that found no room on the handler stack.
     no_room: AtomicU64,
     core: AtomicU64,
 }
@@ -80,13 +79,13 @@ impl Block {
 /// Where the NMI's entry finds what.
 pub const LAYOUT: NmiLayout = NmiLayout {
     landing_low: offset_of!(Block, landing_low),
-    landing_bytes: STACK_BYTES,
+    landing_bytes: STACK_BYTES as u64,
     handlers_low: offset_of!(Block, handlers_low),
     handlers_high: offset_of!(Block, handlers_high),
-    handlers_bytes: STACK_BYTES,
-    trap_stacks_bytes: size_of::<CoreStacks>(),
-    slot_bytes: STACK_BYTES,
-    stack_bytes: STACK_BYTES,
+    handlers_bytes: STACK_BYTES as u64,
+    trap_stacks_bytes: size_of::<CoreStacks>() as u64,
+    slot_bytes: STACK_BYTES as u64,
+    stack_bytes: STACK_BYTES as u64,
     no_room: offset_of!(Block, no_room),
 };
 
@@ -155,11 +154,9 @@ impl<const CORES: usize> TrapStacks<CORES> {
         }
         for stack in [&stacks.landing, &stacks.debug] {
             let head: *mut u64 = stack.0.get().cast();
+            let highest = head.wrapping_add(STACK_BYTES / 8 - 1);
             // SAFETY: the stack's highest word, aligned; no processor uses the stack yet.
-            unsafe {
-                head.add(STACK_BYTES / 8 - 1)
-                    .write_volatile(ptr::from_ref(block).addr() as u64);
-            }
+            unsafe { highest.write_volatile(ptr::from_ref(block).addr() as u64) };
         }
         Tops {
             nmi: stacks.landing.high() - HEAD_BYTES,

@@ -317,41 +317,33 @@ impl Description {
             bootloader: input.take_text("bootloader name")?,
             workload: input.take_text("workload name")?,
             command_line: input.take_text("command line")?,
-            tasks: {
-                let mut tasks = [Text::EMPTY; MAX_TASKS];
-                for task in &mut tasks {
-                    *task = input.take_text("task name")?;
-                }
-                tasks
-            },
-            event_table: {
-                let mut events = [EventDescription::EMPTY; MAX_EVENTS];
-                for event in &mut events {
-                    event.name = input.take_text("event name")?;
-                    event.requested_period = u64::from_le_bytes(input.take());
-                    event.period = u64::from_le_bytes(input.take());
-                    event.floor = u64::from_le_bytes(input.take());
-                }
-                events
-            },
+            tasks: input.take_tasks()?,
+            event_table: input.take_events()?,
             event_count: {
                 let [count] = input.take();
                 count
             },
         };
-        if !ring_words.is_power_of_two() {
-            return Err(DescriptionError("ring size"));
-        }
-        if cores == 0 {
-            return Err(DescriptionError("number of cores"));
-        }
-        if usize::from(description.event_count) > MAX_EVENTS {
-            return Err(DescriptionError("number of events"));
-        }
-        if !stack_slot.is_power_of_two() {
-            return Err(DescriptionError("size of a stack's slot"));
-        }
+        description.check()?;
         Ok(description)
+    }
+
+    /// Makes sure that the numbers make sense.
+    fn check(&self) -> Result<(), DescriptionError> {
+        for (is_valid, field) in [
+            (self.ring_words.is_power_of_two(), "ring size"),
+            (self.cores != 0, "number of cores"),
+            (
+                usize::from(self.event_count) <= MAX_EVENTS,
+                "number of events",
+            ),
+            (self.stack_slot.is_power_of_two(), "size of a stack's slot"),
+        ] {
+            if !is_valid {
+                return Err(DescriptionError(field));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -378,6 +370,25 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
+    fn take_tasks(&mut self) -> Result<[Text<32>; MAX_TASKS], DescriptionError> {
+        let mut tasks = [Text::EMPTY; MAX_TASKS];
+        for task in &mut tasks {
+            *task = self.take_text("task name")?;
+        }
+        Ok(tasks)
+    }
+
+    fn take_events(&mut self) -> Result<[EventDescription; MAX_EVENTS], DescriptionError> {
+        let mut events = [EventDescription::EMPTY; MAX_EVENTS];
+        for event in &mut events {
+            event.name = self.take_text("event name")?;
+            event.requested_period = u64::from_le_bytes(self.take());
+            event.period = u64::from_le_bytes(self.take());
+            event.floor = u64::from_le_bytes(self.take());
+        }
+        Ok(events)
+    }
+
     fn take<const N: usize>(&mut self) -> [u8; N] {
         let mut taken = [0; N];
         taken.copy_from_slice(&self.bytes[self.at..self.at + N]);

@@ -8,10 +8,13 @@
 //! * [`ring`]: a core's records, from one writer to one reader.
 //! * [`region`]: the block of memory that the rings lie in.
 //!
-//! Everything is made of little-endian 64-bit words, because a ring is.
+//! Everything is made of little-endian 64-bit words, because a ring is. As tables:
+//! `docs/region.md`.
 
 pub mod count;
 pub mod description;
+#[cfg(all(test, not(loom)))]
+mod documented;
 pub mod event;
 mod named;
 pub mod note;

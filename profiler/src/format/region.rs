@@ -575,4 +575,6 @@ impl<'region> Region<'region> {
 }
 
 #[cfg(all(test, not(loom)))]
+mod documented;
+#[cfg(all(test, not(loom)))]
 mod tests;

@@ -334,5 +334,7 @@ impl<'ring> Reader<'ring> {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+mod documented;
 #[cfg(test)]
 mod tests;

@@ -157,6 +157,7 @@ impl Chain {
     /// # Errors
     ///
     /// [`ChainEnd::DepthLimit`] if there is no room for all of it.
+    #[inline]
     pub fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd> {
         match entry {
             ChainEntry::Return(address) => self.push_words([address.0]),

@@ -110,7 +110,7 @@ pub enum Registers {
 pub enum NoApic {
     /// The APIC is off.
     Off,
-    /// It is in xAPIC mode, and nobody has said where its page is mapped.
+    /// It is in xAPIC mode, and the address of its page is not known.
     NoAddress,
 }
 
@@ -227,7 +227,7 @@ impl Registers {
         }
     }
 
-    /// Lets the running core's APIC take interrupts, if nobody has: after a reset it takes
+    /// Lets the running core's APIC take interrupts, unless it does: after a reset it takes
     /// NMIs and no others (SDM vol. 3, 12.4.7.2).
     ///
     /// # Safety

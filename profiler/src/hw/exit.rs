@@ -6,7 +6,7 @@
 //! | 0x10 | 33 | done |
 //! | 0x11 | 35 | the command line cannot be taken |
 //! | 0x12 | 37 | a panic |
-//! | 0x13 | 39 | an exception that nobody handles |
+//! | 0x13 | 39 | an exception without a handler |
 //! | 0x14 | 41 | sampling is not possible |
 //! | 0x20 | 65 | the boot loader could not load the kernel |
 
@@ -21,6 +21,10 @@ pub const SUCCESS: u8 = 0x10;
 
 /// The command line has a word that cannot be taken.
 pub const BAD_COMMAND_LINE: u8 = 0x11;
+/// A panic.
+pub const PANIC: u8 = 0x12;
+/// An exception without a handler.
+pub const EXCEPTION: u8 = 0x13;
 /// Sampling is not possible.
 pub const UNAVAILABLE: u8 = 0x14;
 

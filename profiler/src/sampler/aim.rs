@@ -1,8 +1,8 @@
-//! Aimed overflows: one so many instructions after each time that a certain
+//! Aimed overflows: one N instructions after each time that a certain
 //! instruction is about to be executed, beside those of the period.
 //!
 //! A debug register stops the core before that instruction (SDM vol. 3, 19.2). The
-//! handler of the debug exception arms the source so that it fires when so many
+//! handler of the debug exception arms the source so that it fires when N
 //! more instructions were executed. That is the same number each time, so it works
 //! where instructions are counted.
 //!

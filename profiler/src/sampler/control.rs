@@ -46,7 +46,7 @@ impl Control {
         unsafe { self.events.set(events) };
     }
 
-    /// The numbers of `count` new events, if there are so many left: the first of them.
+    /// The first of the numbers of `count` new events, if enough are left.
     pub(crate) fn next_event(&self, count: u8) -> Option<u8> {
         let first = self.first_event() + self.event_count.load(Ordering::Relaxed);
         let end = first.checked_add(count)?;

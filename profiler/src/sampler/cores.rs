@@ -111,7 +111,7 @@ impl Cores {
 
     /// Halts the running core until `condition` returns something, looking at it whenever
     /// the core was woken; `None` if the run ends meanwhile. Interrupts are off, and
-    /// nothing but a wake-up is let in.
+    /// only a wake-up interrupts the wait.
     pub(crate) fn wait_until<T>(&self, condition: impl Fn() -> Option<T>) -> Option<T> {
         wait::wait_until(&self.phase, condition)
     }

@@ -21,7 +21,7 @@ pub enum StartError<'a> {
     CommandLine(BadWord<'a>),
     /// The local APIC cannot be reached.
     Apic(NoApic),
-    /// There is no room for the rings: so many bytes are needed, and so many are there.
+    /// There is no room for the rings.
     RegionTooSmall {
         /// The bytes that the rings and the cores' states need.
         needed: usize,

@@ -22,7 +22,7 @@ pub(crate) struct Latest<T> {
     kept: AtomicU8,
 }
 
-// SAFETY: a place is written by the one core that sets values (1 of `set`), while nobody
+// SAFETY: a place is written by the one core that sets values (1 of `set`), while none
 // reads it, as said above.
 unsafe impl<T: Send + Sync> Sync for Latest<T> {}
 
@@ -41,9 +41,10 @@ impl<T: Copy> Latest<T> {
         // Places are numbered from 1.
         let number = usize::from(self.current.load(Ordering::Acquire));
         let place = self.places.get(number.checked_sub(1)?)?;
-        // SAFETY: a current place was written before, and is not written while it is
-        // current or a handler may still read it.
-        Some(unsafe { (*place.get()).assume_init_ref() })
+        // SAFETY: it is not written while it is current or a handler may still read it.
+        let place = unsafe { &*place.get() };
+        // SAFETY: a current place was written before.
+        Some(unsafe { place.assume_init_ref() })
     }
 
     /// Makes `value` the current one.
@@ -62,9 +63,10 @@ impl<T: Copy> Latest<T> {
             .zip(&self.places)
             .find(|(place, _)| !used.contains(place));
         let (number, place) = free.expect("of three places two are used");
-        // SAFETY: the place is neither current nor kept: nobody reads it (2), and nobody
-        // else writes it (1).
-        unsafe { (*place.get()).write(value) };
+        // SAFETY: the place is neither current nor kept: it is not read (2), and no other
+        // core writes it (1).
+        let place = unsafe { &mut *place.get() };
+        place.write(value);
         self.current.store(number, Ordering::Release);
     }
 

@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::per_core::Core;
+use crate::contract::settings::Settings;
 use crate::format::Description;
 use crate::format::region::{PAGE, RefusalText, Region, RegionLayout};
 
@@ -83,7 +84,7 @@ impl Memory {
     ///
     /// # Safety
     ///
-    /// It is valid for reads and writes for ever, and nobody else uses it.
+    /// It is valid for reads and writes for ever, and nothing else uses it.
     #[must_use]
     pub const unsafe fn new(memory: NonNull<[u8]>) -> Self {
         Self(memory)
@@ -119,6 +120,19 @@ impl Memory {
             // SAFETY: it is valid for ever, and the sampler alone has it.
             unsafe { Region::create_refused(self.0, reason.as_str()) };
         }
+    }
+
+    /// The words of each of `cores` rings: as many as asked for, or the largest power of two
+    /// that there is room for, down to [`Settings::RING_BYTES`].
+    pub(crate) fn ring_words(self, cores: u32, asked: u64) -> u64 {
+        let fits = |&ring_words: &u64| {
+            let layout = RegionLayout { cores, ring_words };
+            layout.bytes().is_some_and(|bytes| bytes <= self.len())
+        };
+        let least = Settings::RING_BYTES.start() / 8;
+        let halves = (0..u64::BITS).map(|halvings| asked >> halvings);
+        let mut enough = halves.take_while(|&words| words >= least);
+        enough.find(fits).unwrap_or(asked)
     }
 
     /// Makes the region of the run, if there is room for what it describes.

@@ -13,6 +13,25 @@
 //! 3. **Nothing is lost in silence.** What is not a sample is counted.
 //! 4. **A source is a value, not a build option.** One image for every machine.
 //!
+//! # How a kernel uses it
+//!
+//! ```ignore
+//! static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+//! static STACKS: TrapStacks<MAX_CORES> = TrapStacks::new();
+//! static MEMORY: RegionMemory<{ region_bytes(MAX_CORES, 4 << 20) }> = RegionMemory::new();
+//! profiler::sampler_gates!(SAMPLER, STACKS); // or entries of the kernel's own
+//!
+//! // Before other cores start: gates() into the interrupt table, STACKS.set_up(core) into
+//! // each core's TSS. Then on the first core:
+//! let config = Config { command_line, apic_ids, xapic, ..Config::new() };
+//! SAMPLER.start(MEMORY.take(), &config)?;
+//! // and on each other one:
+//! SAMPLER.join(index)?;
+//! ```
+//!
+//! The linker script includes `pmiscope.ld`, and the kernel is linked with
+//! `--build-id=sha1`. `tools/adopters/rust-smp` is such a kernel, whole.
+//!
 //! # Where things are
 //!
 //! * [`Sampler::start`], [`Sampler::join`]: preparing a run, in the order of its steps.
@@ -23,6 +42,9 @@
 //! * `requests`: what can be changed meanwhile. `list`: what a machine has to sample by.
 //! * `engine`, `run`, `per_core`, `phase`: what all cores share, what each keeps, where a
 //!   run stands.
+
+// An error has its whole story as text: there is no heap to put it on, and one at a time.
+#![allow(clippy::result_large_err)]
 
 mod aim;
 mod clock;

@@ -126,7 +126,7 @@ fn ticks_of_interrupt(source: &Source, delivery: Delivery, core: &Core) -> u64 {
     raise_two(delivery);
     source.disarm(core);
     // The second `int` itself.
-    core.timing.from_arming_to_entry().saturating_sub(1)
+    core.timing.ticks_since_arming().saturating_sub(1)
 }
 
 /// Raises two, one right behind the other.
@@ -147,7 +147,7 @@ fn ticks_of_step(core: &Core) -> u64 {
     core.trial.set_rearm_count(MAX_COUNT);
     step::trap_twice();
     // The instruction between them.
-    core.timing.from_arming_to_entry().saturating_sub(1)
+    core.timing.ticks_since_arming().saturating_sub(1)
 }
 
 /// Lets the source overflow once, armed with `count` by the handler's own last
@@ -158,7 +158,7 @@ fn try_once(count: u64, delivery: Delivery, core: &Core) -> Result<u64, SourceEr
     trial::raise(delivery);
     let has_arrived = || core.trial.overflows() > before + 1;
     if Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(has_arrived) {
-        Ok(core.timing.from_arming_to_entry())
+        Ok(core.timing.ticks_since_arming())
     } else {
         Err(SourceError::NoArrival)
     }

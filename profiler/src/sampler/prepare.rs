@@ -34,6 +34,7 @@ use super::target::Target;
 use super::wait;
 use crate::contract::settings::{RunKind, Settings, SourceChoice};
 use crate::format::description::MAX_TASKS;
+use crate::format::region::Region;
 use crate::format::{self, Clock, Description, EventDescription, Text};
 use crate::hw::apic::{self, Registers};
 use crate::hw::hpet::Hpet;
@@ -70,6 +71,13 @@ struct Period {
     events: EventList,
     event_table: [EventDescription; MAX_EVENTS],
     event_count: u8,
+}
+
+impl Period {
+    /// What of it can be changed while the run goes on.
+    fn control(&self, jitter: Jitter) -> Control {
+        Control::new(self.events, self.event_count, self.ticks, jitter)
+    }
 }
 
 impl<T: Target> Sampler<T> {
@@ -114,7 +122,7 @@ impl<T: Target> Sampler<T> {
         let clock = RunClock::detect(self.engine.cores.hpet()).map_err(StartError::Clock)?;
         self.engine.set_phase(Phase::Probing);
         let (source, reason) = self.choose(settings, &clock)?;
-        let calibrated = self.calibrate(source, reason, clock, settings)?;
+        let mut calibrated = self.calibrate(source, reason, clock, settings)?;
         let counting = if is_counting {
             Some(Counting::prepare(
                 self.engine.cores.all(),
@@ -124,7 +132,6 @@ impl<T: Target> Sampler<T> {
         } else {
             None
         };
-        let mut calibrated = calibrated;
         let period = self.plan_period(&mut calibrated, counting.as_ref(), settings)?;
         source.disarm(self.engine.cores.first());
         self.engine.set_phase(Phase::Off);
@@ -314,7 +321,7 @@ impl<T: Target> Sampler<T> {
         }
         let count = source.counts(period) + overhead.arm_latency;
         let count = u32::try_from(count).map_err(|_| StartError::PeriodTooLong(period))?;
-        let cores = u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX);
+        let cores = self.number_of_cores();
         Ok(ArmCounts {
             count,
             watchdog_count: count
@@ -333,42 +340,54 @@ impl<T: Target> Sampler<T> {
         counting: Option<Counting>,
         period: Period,
     ) -> Result<Run, StartError<'a>> {
-        let takes_turns =
-            calibrated.clock.clock == Clock::Instructions && calibrated.source.is_one_shot();
-        let cores = u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX);
-        let is_counting = counting.is_some();
-        let description = Description {
-            build_id: config.build_id,
-            cores,
-            ring_words: settings.ring_bytes / 8,
-            source: calibrated.source.kind(),
-            delivery: settings.delivery,
-            clock: calibrated.clock.clock,
-            turns: takes_turns,
-            period: period.ticks,
-            period_floor: calibrated.overhead.min_period,
-            overhead: calibrated.clock.ticks(calibrated.overhead.ticks),
-            samples: if is_counting { 0 } else { settings.samples },
-            text: config.text,
-            stack_slot: config.stack_slot,
-            reason: calibrated.reason,
-            bootloader: config.bootloader,
-            workload: Text::new(if config.workload.is_empty() {
-                settings.workload
-            } else {
-                config.workload
-            }),
-            command_line: Text::new(config.command_line),
-            tasks: names_of_tasks(config.task_name),
-            event_table: period.event_table,
-            event_count: period.event_count,
-        };
+        let Calibrated {
+            source,
+            clock,
+            overhead,
+            aimed,
+            ..
+        } = calibrated;
+        let takes_turns = clock.clock == Clock::Instructions && source.is_one_shot();
+        let cores = self.number_of_cores();
         let there = memory.len();
+        let mut description = Description {
+            cores,
+            ring_words: memory.ring_words(cores, settings.ring_bytes / 8),
+            turns: takes_turns,
+            samples: counting.as_ref().map_or(settings.samples, |_| 0),
+            ..description_of(config, settings, &calibrated, &period)
+        };
+        note_ring_size(&mut description, settings.ring_bytes);
         let region = memory
             .region(&description)
             .map_err(|needed| StartError::RegionTooSmall { needed, there })?;
+        self.set_outputs(region, settings.samples);
+        Ok(Run {
+            region,
+            source,
+            delivery: settings.delivery,
+            timing: RunTiming {
+                clock,
+                overhead,
+                start_tsc: AtomicU64::new(0),
+            },
+            arming: period.arming,
+            aimed,
+            round_robin: takes_turns.then(RoundRobin::new),
+            counting,
+            control: period.control(jitter_of(settings)),
+            active: AtomicU32::new(cores),
+        })
+    }
+
+    fn number_of_cores(&self) -> u32 {
+        u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX)
+    }
+
+    /// Gives each core its ring, and its share of the samples.
+    fn set_outputs(&'static self, region: Region<'static>, samples: u64) {
         for core in self.engine.cores.all() {
-            let limit = Share::of_core(core.index, cores, settings.samples);
+            let limit = Share::of_core(core.index, region.cores(), samples);
             core.share.set_limit(limit);
             let counters = region.counters(core.index);
             counters.apic_id.store(core.apic_id.into(), Relaxed);
@@ -380,27 +399,6 @@ impl<T: Target> Sampler<T> {
                 counters,
             });
         }
-        Ok(Run {
-            region,
-            source: calibrated.source,
-            delivery: settings.delivery,
-            timing: RunTiming {
-                clock: calibrated.clock,
-                overhead: calibrated.overhead,
-                start_tsc: AtomicU64::new(0),
-            },
-            arming: period.arming,
-            aimed: calibrated.aimed,
-            round_robin: takes_turns.then(RoundRobin::new),
-            counting,
-            control: Control::new(
-                period.events,
-                period.event_count,
-                period.ticks,
-                jitter_of(settings),
-            ),
-            active: AtomicU32::new(cores),
-        })
     }
 
     /// The run begins: the other cores may leave [`Self::join`].
@@ -472,6 +470,8 @@ impl<T: Target> Sampler<T> {
     /// # Errors
     ///
     /// The processor refuses what the counters are programmed with: the run is over.
+    // Not inlined, so that what follows is the same code whatever the source is.
+    #[inline(never)]
     fn begin(&'static self, core: &'static Core, run: &'static Run) -> Result<(), SourceError> {
         if let Some(counting) = &run.counting {
             counting.start(self.engine.cores.all().len(), core);
@@ -533,6 +533,52 @@ const fn jitter_of(settings: &Settings<'_>) -> Jitter {
     Jitter {
         percent: settings.jitter,
         seed: settings.seed,
+    }
+}
+
+/// Says in the description that the rings are not of the size that was asked for.
+fn note_ring_size(description: &mut Description, asked_bytes: u64) {
+    let bytes = description.ring_words * 8;
+    if bytes != asked_bytes {
+        let [kib, asked] = [bytes >> 10, asked_bytes >> 10];
+        let note = format_args!("rings of {kib} KiB, as {asked} do not fit");
+        description.reason.append_item("; ", note);
+    }
+}
+
+/// What is known of a run beside its cores and what they do.
+fn description_of(
+    config: &Config<'_>,
+    settings: &Settings<'_>,
+    calibrated: &Calibrated,
+    period: &Period,
+) -> Description {
+    let workload = if config.workload.is_empty() {
+        settings.workload
+    } else {
+        config.workload
+    };
+    Description {
+        build_id: config.build_id,
+        cores: 0,
+        ring_words: 0,
+        source: calibrated.source.kind(),
+        delivery: settings.delivery,
+        clock: calibrated.clock.clock,
+        turns: false,
+        period: period.ticks,
+        period_floor: calibrated.overhead.min_period,
+        overhead: calibrated.clock.ticks(calibrated.overhead.ticks),
+        samples: 0,
+        text: config.text,
+        stack_slot: config.stack_slot,
+        reason: calibrated.reason,
+        bootloader: config.bootloader,
+        workload: Text::new(workload),
+        command_line: Text::new(config.command_line),
+        tasks: names_of_tasks(config.task_name),
+        event_table: period.event_table,
+        event_count: period.event_count,
     }
 }
 

@@ -27,7 +27,7 @@ impl<T> SetOnce<T> {
         }
     }
 
-    /// Sets the value, and returns true, if nobody has before.
+    /// Sets the value. Returns false, and changes nothing, if it was set before.
     pub(crate) fn set(&self, value: T) -> bool {
         let claim =
             self.state
@@ -35,9 +35,10 @@ impl<T> SetOnce<T> {
         if claim.is_err() {
             return false;
         }
-        // SAFETY: this caller alone has claimed the cell, and nobody reads it before it is
+        // SAFETY: this caller alone has claimed the cell, and it is not read before it is
         // `SET`.
-        unsafe { (*self.value.get()).write(value) };
+        let place = unsafe { &mut *self.value.get() };
+        place.write(value);
         self.state.store(SET, Ordering::Release);
         true
     }
@@ -48,8 +49,10 @@ impl<T> SetOnce<T> {
         if self.state.load(Ordering::Acquire) != SET {
             return None;
         }
-        // SAFETY: it was written before, and nobody writes it again.
-        Some(unsafe { (*self.value.get()).assume_init_ref() })
+        // SAFETY: it is not written again.
+        let place = unsafe { &*self.value.get() };
+        // SAFETY: it was written before.
+        Some(unsafe { place.assume_init_ref() })
     }
 }
 

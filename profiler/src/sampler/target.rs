@@ -96,7 +96,7 @@ pub unsafe trait Target: Sync + 'static {
     fn set_paused(&self, _is_paused: bool) {}
 
     /// NMIs of `core` that the sampler never saw, or had no use for: they are added to
-    /// those that nobody claimed.
+    /// the unclaimed ones.
     fn unclaimed_nmis(&self, _core: u32) -> u64 {
         0
     }

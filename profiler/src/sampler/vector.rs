@@ -3,9 +3,9 @@
 
 /// An overflow, where overflows come as maskable interrupts.
 pub const OVERFLOW: u8 = 0xf0;
-/// The first core has a request of the host to run: see [`super::control`].
+/// The first core has a request of the host to run: see `sampler::requests`.
 pub const CONTROL: u8 = 0xf1;
-/// A group of events has been counted for its time: see [`super::counting`], as for the
+/// A group of events has been counted for its time: see `sampler::counting`, as for the
 /// four that follow.
 pub const COUNT_TIMER: u8 = 0xf2;
 /// A counter has wrapped.
@@ -16,7 +16,7 @@ pub const COUNT_BEGIN: u8 = 0xf4;
 pub const COUNT_END: u8 = 0xf5;
 /// The last core has done what it counts.
 pub const COUNT_DONE: u8 = 0xf6;
-/// Ends a core's wait: see [`super::round_robin`].
+/// Ends a core's wait: see `sampler::round_robin`.
 pub const WAKE: u8 = 0xf7;
 
 /// An interrupt that went away before the core took it. It is not to be ended; a kernel

@@ -67,21 +67,20 @@ pmiscope_wake_entry:
     RULE FRAME
     jmp pmiscope_waited
     .cfi_restore_state
-    # It came late: the core does not wait any more. An interrupt like others. The
-    # handler ends it and touches these registers only.
+    # It came late: the core does not wait any more. An interrupt like others, which is
+    # ended here. Registers are moved, not pushed: each push would have a rule of its own.
 2:
     RULE INTERRUPTED, 1, {vector}
-    push rcx
-    .cfi_adjust_cfa_offset 8
-    RULE INTERRUPTED, 2, {vector}
-    push rdx
-    .cfi_adjust_cfa_offset 8
+    sub rsp, 16
+    .cfi_adjust_cfa_offset 16
     RULE INTERRUPTED, 3, {vector}
+    mov [rsp + 8], rcx
+    mov [rsp], rdx
     mov rax, [rip + {registers}]
     xor edx, edx
     cmp rax, 1
     je 3f
-    # xAPIC: write 0 to the register at {end_of_interrupt}.
+    # xAPIC: write 0 to the register.
     mov [rax + {end_of_interrupt}], edx
     jmp 4f
     # x2APIC: the same by its MSR.
@@ -90,34 +89,20 @@ pmiscope_wake_entry:
     xor eax, eax
     wrmsr
 4:
-    pop rdx
-    .cfi_adjust_cfa_offset -8
-    RULE INTERRUPTED, 2, {vector}
-    pop rcx
-    .cfi_adjust_cfa_offset -8
-    RULE INTERRUPTED, 1, {vector}
-    pop rax
-    .cfi_adjust_cfa_offset -8
+    mov rdx, [rsp]
+    mov rcx, [rsp + 8]
+    mov rax, [rsp + 16]
+    add rsp, 24
+    .cfi_adjust_cfa_offset -24
     RULE INTERRUPTED, 0, {vector}
+    # An interrupt that is not to be ended has its entry here.
+    .global pmiscope_spurious_entry
+pmiscope_spurious_entry:
     iretq
     .cfi_endproc
     .size pmiscope_wake_entry, . - pmiscope_wake_entry
-
-    .global pmiscope_spurious_entry
-    .type pmiscope_spurious_entry, @function
-pmiscope_spurious_entry:
-    .cfi_startproc simple
-    .cfi_signal_frame
-    .cfi_def_cfa rsp, 40
-    .cfi_offset rip, -40
-    .cfi_offset rsp, -16
-    RULE INTERRUPTED, 0, {spurious}
-    iretq
-    .cfi_endproc
-    .size pmiscope_spurious_entry, . - pmiscope_spurious_entry
     "#,
     vector = const vector::WAKE,
-    spurious = const vector::SPURIOUS,
     registers = sym apic::REGISTERS,
     end_of_interrupt = const apic::Register::EndOfInterrupt as u32,
     end_of_interrupt_msr = const apic::msr_of(apic::Register::EndOfInterrupt),
@@ -134,8 +119,8 @@ pub(crate) fn wake(core: &Core) {
 }
 
 /// Halts until `condition` returns something, looking at it whenever the core was
-/// woken; `None` if the run ends meanwhile. Interrupts are off, and nothing but a wake-up
-/// is let in.
+/// woken; `None` if the run ends meanwhile. Interrupts are off, and only a wake-up
+/// interrupts the wait.
 pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option<T>) -> Option<T> {
     let before = control::task_priority();
     // Interrupts of the priority class of the wake-up only.

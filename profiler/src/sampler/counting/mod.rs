@@ -55,7 +55,7 @@ const DEFAULT_EVENTS: &str =
 const ROTATION_INSTRUCTIONS: u64 = 10_000;
 const ROTATION_NANOSECONDS: u64 = 1_000_000;
 
-/// In so many rotations a core is interrupted if there is only one group.
+/// A core with only one group is interrupted every so often, in rotations.
 const IDLE_TURNS_PER_TICK: u32 = 10;
 
 /// A run that counts.

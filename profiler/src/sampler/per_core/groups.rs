@@ -28,8 +28,9 @@ impl CoreGroups {
     pub(crate) fn seen(&self) -> &[Group] {
         let (first, count) = (self.first.load(Relaxed), self.count.load(Relaxed));
         let groups = self.groups.get().cast::<Group>();
-        // SAFETY: `show` was told that these were put, and nobody changes them.
-        unsafe { core::slice::from_raw_parts(groups.add(first.into()), count.into()) }
+        let groups = groups.wrapping_add(first.into());
+        // SAFETY: within the array: those were put, and they are not changed.
+        unsafe { core::slice::from_raw_parts(groups, count.into()) }
     }
 
     /// Puts `group` at `place`, and lets the handler see that one alone.
@@ -41,8 +42,9 @@ impl CoreGroups {
         assert!(place < MAX_EVENTS, "a group has an event at least");
         self.count.store(0, Relaxed);
         let groups = self.groups.get().cast::<MaybeUninit<Group>>();
+        let group_at = groups.wrapping_add(place);
         // SAFETY: within the array, and the handler sees none.
-        unsafe { groups.add(place).write(MaybeUninit::new(group)) };
+        unsafe { group_at.write(MaybeUninit::new(group)) };
         self.first.store(place.to_le_bytes()[0], Relaxed);
         self.count.store(1, Relaxed);
     }

@@ -48,14 +48,15 @@ impl Core {
     ///
     /// # Safety
     ///
-    /// `memory` is valid for writes of so many, aligned, and for ever the sampler's.
+    /// `memory` is valid for writes of as many cores as there are ids, aligned, and for ever the
+    /// sampler's.
     pub(crate) unsafe fn create_all(memory: NonNull<Self>, apic_ids: &[u32]) -> &'static [Self] {
         // SAFETY: valid for that (the condition).
         unsafe { memory.write_bytes(0, apic_ids.len()) };
         for (index, &apic_id) in apic_ids.iter().enumerate() {
-            // SAFETY: of the memory, of which nobody else has a reference yet. All zeros are
+            // SAFETY: of the memory, of which there is no other reference yet. All zeros are
             // a core: numbers, atomics, and places of values that are not there.
-            let core = unsafe { memory.add(index).as_mut() };
+            let core = unsafe { &mut *memory.as_ptr().wrapping_add(index) };
             core.index = u32::try_from(index).unwrap_or(u32::MAX);
             core.apic_id = apic_id;
         }
@@ -103,7 +104,7 @@ pub(crate) struct Timing {
 
 impl Timing {
     /// From the last arming to the last entry.
-    pub(crate) fn from_arming_to_entry(&self) -> u64 {
+    pub(crate) fn ticks_since_arming(&self) -> u64 {
         let armed = self.armed_tsc.load(Relaxed);
         self.entry_tsc.load(Relaxed).wrapping_sub(armed)
     }

@@ -14,8 +14,8 @@ pub(crate) const OVERHEADS: usize = 32;
 pub(crate) enum Trial {
     /// Interrupts in a row.
     Overheads,
-    /// An overflow of each event that the core's plan gives a period, within so many ticks
-    /// of the time stamp counter.
+    /// An overflow of each event that the core's plan gives a period, within this number of
+    /// ticks of the time stamp counter.
     Overflows(u64),
 }
 

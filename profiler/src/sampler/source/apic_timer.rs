@@ -70,7 +70,7 @@ impl ApicTimer {
         apic::registers().read(Register::TimerCurrentCount) == 0
     }
 
-    /// The counts in so many ticks of the run.
+    /// The counts of the timer in `ticks` ticks of the run.
     #[must_use]
     pub(crate) fn counts(&self, ticks: u64) -> u64 {
         self.rate.of(ticks)
@@ -98,7 +98,7 @@ pub(crate) fn start(count: u32) {
     unsafe { apic::registers().write(Register::TimerInitialCount, count) };
 }
 
-/// The counts that the running core's timer, which is masked, makes in so many ticks of
+/// The counts that the running core's timer, which is masked, makes in `ticks` ticks of
 /// the run.
 pub(crate) fn counts_in(ticks: u64, clock: &RunClock) -> u32 {
     u32::try_from(rate(clock).of(ticks)).unwrap_or(u32::MAX)

@@ -7,7 +7,7 @@ use crate::sampler::pmu_error::PmuError;
 /// Why a source cannot be used here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SourceError {
-    /// Nobody has looked whether there are performance counters.
+    /// The performance counters were not probed.
     NotProbed,
     /// A core's counters cannot count what was asked for.
     Pmu {
@@ -52,7 +52,7 @@ pub enum SourceError {
         /// The cores that there are.
         cores: u32,
     },
-    /// A single core has nobody to interrupt it.
+    /// There is no other core to interrupt the single one.
     OneCore,
     /// The source delivers NMIs only.
     NmiOnly,

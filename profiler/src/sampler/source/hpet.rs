@@ -126,7 +126,7 @@ impl HpetTimers {
         self.hpet.read(Register::MainCounter) >= due
     }
 
-    /// The counts in so many nanoseconds, or instructions where those are counted:
+    /// The counts in `ticks` nanoseconds, or instructions where those are counted:
     /// the emulated HPET then takes an instruction for a nanosecond.
     #[must_use]
     pub(crate) fn counts(&self, ticks: u64) -> u64 {

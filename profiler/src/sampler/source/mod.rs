@@ -295,7 +295,7 @@ impl Source {
         }
     }
 
-    /// Counts of the source in so many ticks of the run.
+    /// The counts of the source in `ticks` ticks of the run.
     #[must_use]
     pub(crate) fn counts(&self, ticks: u64) -> u64 {
         match self {

@@ -9,7 +9,7 @@ use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 use crate::fixture::{Samples, Seen, function, run, sample};
 
 /// More than the instructions of a handler with arithmetic under it.
-const HANDLER: u32 = 1500;
+const HANDLER: u32 = 1300;
 
 /// The vector of the NMI.
 const NMI: u8 = 2;
@@ -128,7 +128,7 @@ const DELICATE: &[(&str, u32, usize)] = &[
     ("trap_common", 40, 40),
     ("trap_leave", 17, 17),
     ("on_system_call", 60, 30),
-    ("first", 60, 30),
+    ("scheduler::first", 60, 30),
     ("nmi_leave", 17, 17),
     // The handler's own copy into the ring is in there.
     ("nmi_landed", HANDLER, 300),

@@ -180,7 +180,8 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
     assert_eq!(at, DEBUG_ENTRY, "{seen:x?}");
 
     // Each came one instruction later than the one before, wherever that was: an NMI's
-    // entry takes as long on every way.
+    // entry takes as long on every way. (The way from the arming is shorter in a debug
+    // exception than in an NMI, for which the overhead is measured: the first are 0.)
     let mut aimed: Vec<_> = storm
         .all()
         .filter(|seen| seen.event == Sample::AIMED)
@@ -188,14 +189,17 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
     aimed.sort_by_key(|seen| seen.sequence);
     let pass = HANDLER as usize;
     let periods: Vec<_> = aimed.iter().take(pass).map(|seen| seen.period).collect();
-    let expected: Vec<_> = (periods[0]..).take(pass).collect();
+    let zeros = periods.iter().take_while(|&&period| period == 0).count();
+    assert!((1..20).contains(&zeros), "{zeros} periods of 0");
+    let zeros = std::iter::repeat_n(0, zeros);
+    let expected: Vec<_> = zeros.chain(1..).take(pass).collect();
     assert_eq!(periods, expected);
 }
 
 /// Where all traps come by, some of them in code that is sampled.
 #[test]
 fn nmis_over_debug_exceptions_in_the_dispatcher_leave_every_chain_whole() {
-    let dispatch = function("trap::dispatch");
+    let dispatch = function("trap::dispatch::dispatch");
     for workload in ["ping-pong", "layers", "yield-storm"] {
         let storm = guest(workload, SAMPLES, Some(dispatch));
         let counters = &storm.counters[0];

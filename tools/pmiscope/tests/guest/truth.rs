@@ -18,7 +18,8 @@ pub struct EveryInstruction {
 }
 
 /// Where an instruction is looked for, beside its place: a run by counters and one by the
-/// timer begin at the same code, but for what each has to do at its start.
+/// timer begin at the same code, but for what each has to do at its start. What is before
+/// the first instruction that was recorded is not looked for.
 const OFFSETS: std::ops::Range<i64> = -500..5000;
 
 impl EveryInstruction {
@@ -48,26 +49,23 @@ impl EveryInstruction {
     #[track_caller]
     pub fn assert_chains(&self, counted: &Samples) {
         for core in 0..self.samples.cores.len() {
+            // A count may begin before the first instruction that was recorded.
             let at = |position: u64, offset: i64| {
-                let index = position.cast_signed() + offset;
-                let index = usize::try_from(index).expect("an instruction of the run");
-                self.samples.at(core, index)
+                let index = usize::try_from(position.cast_signed() + offset).ok()?;
+                Some(self.samples.at(core, index))
             };
             // The first that differs, where the first sample is so far off.
             let differs = |offset: i64| {
                 let mut position = 0;
                 counted.of(core).find_map(|seen| {
                     position += seen.period;
-                    let there = at(position, offset);
+                    let there = at(position, offset)?;
                     (place(&seen) != place(&there)).then_some((seen, there))
                 })
             };
-            // A count may begin before the first instruction that was recorded.
-            let first = counted.at(core, 0).period.cast_signed();
-            let offsets = OFFSETS.filter(|offset| first + offset >= 0);
             // By how far it agrees; none differs where it is right.
             let mut farthest: Option<(Seen, Seen)> = None;
-            let is_found = offsets.map(differs).any(|differing| match differing {
+            let is_found = OFFSETS.map(differs).any(|differing| match differing {
                 None => true,
                 Some(pair) => {
                     let before = farthest.as_ref().map(|(seen, _)| seen.sequence);

@@ -1,0 +1,383 @@
+//! The tables of `docs/region.md`, and the tests that compare those of descriptions and
+//! records with the code. Those of pages are beside the pages.
+
+use super::count::Reading;
+use super::description::{DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
+use super::event::{EVENT_WORDS, NewEvent};
+use super::sample::{Chain, FIXED_WORDS, MAX_WORDS};
+use super::{
+    ChainEnd, ChainEntry, Clock, Count, Delivery, Description, EventDescription, Sample, Source,
+    State, Text, VERSION, kind,
+};
+use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::contract::mailbox::{Mailbox, Request};
+use crate::contract::settings::Settings;
+use crate::format::region::{MailboxWords, PAGE, RegionLayout, RunState};
+use crate::hw::exit;
+use crate::pmu::event::EventList;
+use core::sync::atomic::Ordering;
+
+const PAGE_TEXT: &str = include_str!("../../../docs/region.md");
+
+/// The rows of a table: of the section with this heading, the table whose first column has
+/// this name.
+fn table(heading: &str, first_column: &str) -> Vec<Vec<&'static str>> {
+    let mut lines = PAGE_TEXT.lines();
+    let heading = format!("# {heading}");
+    let is_heading =
+        |line: &str| line.starts_with('#') && line.trim_start_matches('#') == &heading[1..];
+    lines.find(|line| is_heading(line)).expect(&heading);
+    let cells = |line: &'static str| -> Vec<_> {
+        let inner = line.trim_matches('|').split('|');
+        inner.map(|cell| cell.trim().trim_matches('`')).collect()
+    };
+    let rows = lines
+        .take_while(|line| !line.starts_with('#'))
+        .map(cells)
+        .skip_while(|row| row[0] != first_column);
+    let rows: Vec<_> = rows.skip(2).take_while(|row| row.len() > 1).collect();
+    assert!(!rows.is_empty(), "{heading} has no table by {first_column}");
+    rows
+}
+
+/// The rows of a table of fields: offset, bytes, name.
+pub(super) fn fields(heading: &str) -> Vec<(usize, usize, &'static str)> {
+    let rows = table(heading, "offset").into_iter();
+    rows.map(|row| (row[0].parse().unwrap(), row[1].parse().unwrap(), row[2]))
+        .collect()
+}
+
+/// The rows of a table of numbers and names.
+fn numbers(heading: &str) -> Vec<(u8, String)> {
+    let rows = table(heading, "number").into_iter();
+    rows.map(|row| (row[0].parse().unwrap(), row[1].to_owned()))
+        .collect()
+}
+
+/// The record that a table of words and bits makes of these values of its fields, which
+/// stand in its order, and of `words` words.
+fn record<const N: usize>(heading: &str, values: &[(&str, u64)]) -> [u64; N] {
+    let rows = table(heading, "word");
+    let mut record = [0; N];
+    let mut next = (0, 0);
+    assert_eq!(
+        rows.iter().map(|row| row[2]).collect::<Vec<_>>(),
+        values.iter().map(|value| value.0).collect::<Vec<_>>(),
+    );
+    for (row, (name, value)) in rows.iter().zip(values) {
+        let word: usize = row[0].parse().unwrap();
+        let (from, to) = row[1].split_once("..").unwrap();
+        let (from, to): (u32, u32) = (from.parse().unwrap(), to.parse().unwrap());
+        assert_eq!((word, from), next, "{heading}: {name}");
+        next = if to == 64 { (word + 1, 0) } else { (word, to) };
+        assert!(value.checked_shr(to - from).unwrap_or(0) == 0, "{name}");
+        record[word] |= value << from;
+    }
+    assert_eq!(next.1, 0, "{heading}: the last word has an end");
+    record
+}
+
+/// The bytes of a text as the page describes them.
+fn text<const N: usize>(text: &Text<N>) -> Vec<u8> {
+    let text = text.as_str().as_bytes();
+    let mut bytes = u16::try_from(text.len()).unwrap().to_le_bytes().to_vec();
+    bytes.extend(text);
+    bytes.resize(2 + N, 0);
+    bytes
+}
+
+/// Writes values where a table of fields says, which has to be without gaps.
+fn place(heading: &str, values: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let fields = fields(heading);
+    let mut bytes = Vec::new();
+    assert_eq!(fields.len(), values.len());
+    for ((offset, length, name), (expected, value)) in fields.iter().zip(values) {
+        assert_eq!((name, *offset), (expected, bytes.len()), "{heading}");
+        assert_eq!(*length, value.len(), "{heading}: {name}");
+        bytes.extend(value);
+    }
+    bytes
+}
+
+fn event(number: u64) -> EventDescription {
+    EventDescription {
+        name: Text::formatted(format_args!("event-{number}")),
+        requested_period: number << 40,
+        period: number << 20,
+        floor: number,
+    }
+}
+
+fn event_bytes(event: &EventDescription) -> Vec<u8> {
+    let values = [
+        ("name", text(&event.name)),
+        (
+            "requested_period",
+            event.requested_period.to_le_bytes().into(),
+        ),
+        ("period", event.period.to_le_bytes().into()),
+        ("floor", event.floor.to_le_bytes().into()),
+    ];
+    place("Event", &values)
+}
+
+fn description() -> Description {
+    Description {
+        build_id: core::array::from_fn(|at| 100 + u8::try_from(at).unwrap()),
+        cores: 0x0102_0304,
+        ring_words: 1 << 33,
+        source: Source::Ipi,
+        delivery: Delivery::Irq,
+        clock: Clock::Instructions,
+        turns: true,
+        period: 0x1111_0000_0000_0001,
+        period_floor: 0x2222_0000_0000_0002,
+        overhead: 0x3333_0000_0000_0003,
+        samples: 0x4444_0000_0000_0004,
+        text: CodeRange {
+            start: CodeAddress(0xffff_5555_0000_0005),
+            end: CodeAddress(0xffff_6666_0000_0006),
+        },
+        stack_slot: 1 << 17,
+        reason: Text::new("a reason"),
+        bootloader: Text::new("a boot loader"),
+        workload: Text::new("a workload"),
+        command_line: Text::new("a command line"),
+        tasks: core::array::from_fn(|at| Text::formatted(format_args!("task {at}"))),
+        event_table: core::array::from_fn(|at| event(at as u64)),
+        event_count: 16,
+    }
+}
+
+#[test]
+fn the_description_is_as_the_page_has_it() {
+    let d = description();
+    let used = 3749;
+    let values = [
+        ("build_id", d.build_id.to_vec()),
+        ("cores", d.cores.to_le_bytes().into()),
+        ("source", vec![d.source as u8]),
+        ("delivery", vec![d.delivery as u8]),
+        ("clock", vec![d.clock as u8]),
+        ("turns", vec![1]),
+        ("ring_words", d.ring_words.to_le_bytes().into()),
+        ("period", d.period.to_le_bytes().into()),
+        ("period_floor", d.period_floor.to_le_bytes().into()),
+        ("overhead", d.overhead.to_le_bytes().into()),
+        ("samples", d.samples.to_le_bytes().into()),
+        ("text.start", d.text.start.0.to_le_bytes().into()),
+        ("text.end", d.text.end.0.to_le_bytes().into()),
+        ("stack_slot", d.stack_slot.to_le_bytes().into()),
+        ("reason", text(&d.reason)),
+        ("bootloader", text(&d.bootloader)),
+        ("workload", text(&d.workload)),
+        ("command_line", text(&d.command_line)),
+        ("tasks", d.tasks.iter().flat_map(text).collect()),
+        (
+            "event_table",
+            d.event_table.iter().flat_map(event_bytes).collect(),
+        ),
+        ("event_count", vec![d.event_count]),
+        ("padding", vec![0; DESCRIPTION_BYTES - used]),
+    ];
+    assert_eq!(place("Description", &values), d.encode());
+    assert_eq!((MAX_TASKS, MAX_EVENTS), (32, 16));
+}
+
+#[test]
+fn numbers_have_the_names_that_the_page_has() {
+    macro_rules! assert_table {
+        ($heading:literal, $type:ident) => {
+            let all = $type::ALL.map(|value| (value as u8, value.name().to_owned()));
+            assert_eq!(numbers($heading), all);
+        };
+    }
+    assert_table!("States", RunState);
+    assert_table!("Sources", Source);
+    assert_table!("Deliveries", Delivery);
+    assert_table!("Clocks", Clock);
+    assert_table!("Chain ends", ChainEnd);
+}
+
+#[test]
+fn the_page_names_the_version_the_ring_sizes_and_the_layout() {
+    assert!(PAGE_TEXT.contains(&format!("format, version {VERSION}, for")));
+    let sizes = Settings::RING_BYTES;
+    let sizes = format!("`ring=` takes {} to {} bytes", sizes.start(), sizes.end());
+    assert!(PAGE_TEXT.contains(&sizes));
+    let bytes = |cores, ring_words| RegionLayout { cores, ring_words }.bytes();
+    for (words, data) in [(1, PAGE), (512, PAGE), (1024, 2 * PAGE)] {
+        assert_eq!(bytes(3, words), Some(PAGE + 3 * (PAGE + data)));
+    }
+}
+
+#[test]
+fn the_sample_is_as_the_page_has_it() {
+    let sample = Sample {
+        sequence: 0x8000_0001,
+        handler_cost: 0x9000_0002,
+        event: 0xa5,
+        task: 0xb0c1,
+        state: State(0xd9),
+        time: 3,
+        period: 4,
+        sp: StackAddress(5),
+        stack_top: [6, 7],
+        pc: CodeAddress(8),
+        end: ChainEnd::InterruptedOutsideText,
+        chain_words: &[],
+    };
+    let values = [
+        ("words", 8),
+        ("kind", 1),
+        ("end", 8),
+        ("state", 0xd9),
+        ("event", 0xa5),
+        ("task", 0xb0c1),
+        ("sequence", 0x8000_0001),
+        ("handler_cost", 0x9000_0002),
+        ("time", 3),
+        ("period", 4),
+        ("sp", 5),
+        ("stack_top[0]", 6),
+        ("stack_top[1]", 7),
+        ("pc", 8),
+    ];
+    let mut words = [0; MAX_WORDS];
+    assert_eq!(sample.encode(&mut words), FIXED_WORDS);
+    assert_eq!(
+        words[..FIXED_WORDS],
+        record::<FIXED_WORDS>("Sample", &values)
+    );
+    assert_eq!(Sample::AIMED, 255);
+}
+
+#[test]
+fn the_crossing_is_as_the_page_has_it() {
+    let mut chain = Chain::new();
+    let crossing = ChainEntry::Crossing {
+        vector: 0xfe,
+        pc: CodeAddress(1),
+        caller_known: true,
+        stack_top: [2, 3],
+    };
+    chain.push(crossing).unwrap();
+    let values = [
+        ("vector", 0xfe),
+        ("caller_known", 1),
+        ("marker", 0x0100_c055_0000_0000 >> 9),
+        ("pc", 1),
+        ("stack_top[0]", 2),
+        ("stack_top[1]", 3),
+    ];
+    assert_eq!(chain.words(), record::<4>("Crossing", &values));
+    let marker = table("Crossing", "word")[2][3];
+    assert!(marker.starts_with("0x0100c05500000000 >> 9"), "{marker}");
+}
+
+#[test]
+fn counts_and_events_are_as_the_page_has_them() {
+    let reading = Reading {
+        count: 7,
+        enabled: 9,
+        running: 8,
+    };
+    let count = Count {
+        event: 0xa5,
+        is_supported: false,
+        reading,
+    };
+    let values = [
+        ("words", 4),
+        ("kind", 2),
+        ("not_supported", 1),
+        ("zero", 0),
+        ("event", 0xa5),
+        ("zero", 0),
+        ("count", 7),
+        ("enabled", 9),
+        ("running", 8),
+    ];
+    assert_eq!(count.encode(), record::<4>("Count", &values));
+
+    let event = event(9);
+    let values = [
+        ("words", 12),
+        ("kind", 3),
+        ("number", 0xa5),
+        ("zero", 0),
+        ("requested_period", event.requested_period),
+        ("period", event.period),
+        ("floor", event.floor),
+        ("name", u64::from_le_bytes(*b"event-9\0")),
+    ];
+    let new = NewEvent {
+        number: 0xa5,
+        event,
+    };
+    assert_eq!(new.encode(), record::<EVENT_WORDS>("Event record", &values));
+}
+
+#[test]
+fn records_have_the_kinds_and_lengths_that_the_page_has() {
+    let sample = format!("{FIXED_WORDS} to {MAX_WORDS}");
+    let event = EVENT_WORDS.to_string();
+    let rows = table("Record head", "kind");
+    assert_eq!(rows[0], [&kind::SAMPLE.to_string(), "sample", &sample]);
+    assert_eq!(rows[1], [&kind::COUNT.to_string(), "count", "4"]);
+    assert_eq!(rows[2], [&kind::EVENT.to_string(), "event", &event]);
+    assert_eq!(rows.len(), 3);
+}
+
+#[test]
+fn the_bits_of_a_state_are_as_the_page_has_them() {
+    let bits: Vec<_> = table("State bits", "bits")
+        .iter()
+        .map(|row| row[0])
+        .collect();
+    assert_eq!(bits, ["0..2", "2", "3", "4", "5"]);
+    assert_eq!(State::RING, 0b11);
+    let single = [
+        State::INTERRUPTS_ON,
+        State::NMI,
+        State::IDLE,
+        State::CALLER_KNOWN,
+    ];
+    assert_eq!(single, [1 << 2, 1 << 3, 1 << 4, 1 << 5]);
+}
+
+#[test]
+fn commands_have_the_numbers_that_the_page_has() {
+    let events = EventList::parse("cycles").unwrap();
+    let requests = [
+        ("start", Request::Start),
+        ("stop", Request::Stop),
+        ("set the period", Request::Period(100)),
+        ("set the events", Request::Events(events)),
+    ];
+    let rows = table("Mailbox", "command");
+    assert_eq!(rows.len(), requests.len());
+    for (row, (name, request)) in rows.iter().zip(requests) {
+        let words = MailboxWords::default();
+        Mailbox::new(&words).request(&request).unwrap();
+        let number = words.command.load(Ordering::Relaxed).to_string();
+        assert_eq!(row[..], [&number, name]);
+    }
+}
+
+#[test]
+fn the_exit_port_and_its_bytes_are_those_of_the_page() {
+    let port = format!("one byte to I/O port {:#x} ", exit::PORT);
+    assert!(PAGE_TEXT.contains(&port));
+    let rows = table("The end", "byte");
+    let byte = |meaning| {
+        let row = rows.iter().find(|row| row[2] == meaning).unwrap();
+        let byte = u8::from_str_radix(row[0].trim_start_matches("0x"), 16).unwrap();
+        assert_eq!(row[1], (2 * u32::from(byte) + 1).to_string());
+        byte
+    };
+    assert_eq!(byte("done"), exit::SUCCESS);
+    let bad = byte("the command line cannot be taken");
+    assert_eq!(bad, exit::BAD_COMMAND_LINE);
+    assert_eq!(byte("sampling is not possible"), exit::UNAVAILABLE);
+}

@@ -1,0 +1,81 @@
+//! The header page and the counters of the ring page, as `docs/region.md` has them.
+
+use core::mem::offset_of;
+
+use super::{
+    CoreCounters, DESCRIPTION_BYTES, HeaderPage, MAGIC, MAILBOX_TEXT_BYTES, MailboxWords,
+    REFUSAL_BYTES, RingPage, VERSION,
+};
+use crate::format::documented::fields;
+
+#[test]
+fn the_header_page_is_as_the_page_has_it() {
+    let expected = [
+        (offset_of!(HeaderPage, magic), MAGIC.len(), "magic"),
+        (offset_of!(HeaderPage, version), 4, "version"),
+        (offset_of!(HeaderPage, state), 4, "state"),
+        (
+            offset_of!(HeaderPage, description),
+            DESCRIPTION_BYTES,
+            "description",
+        ),
+        (
+            offset_of!(HeaderPage, mailbox),
+            size_of::<MailboxWords>(),
+            "mailbox",
+        ),
+    ];
+    assert_eq!(fields("Header page"), expected);
+    let page = include_str!("../../../../docs/region.md");
+    let magic = MAGIC.map(|byte| format!("{byte:02x}")).join(" ");
+    assert!(page.contains(&format!("| `{magic}`, written last |")));
+    assert!(page.contains(&format!("| `version` | {VERSION} |")));
+    let refusal = offset_of!(HeaderPage, description) + DESCRIPTION_BYTES - REFUSAL_BYTES;
+    let refusal =
+        format!("last {REFUSAL_BYTES} bytes of the description (offset {refusal} of the page)");
+    assert!(page.contains(&refusal), "{refusal}");
+}
+
+#[test]
+fn the_mailbox_is_as_the_page_has_it() {
+    macro_rules! at {
+        ($field:ident) => {
+            offset_of!(HeaderPage, mailbox) + offset_of!(MailboxWords, $field)
+        };
+    }
+    let expected = [
+        (at!(requested), 4, "requested"),
+        (at!(answered), 4, "answered"),
+        (at!(command), 4, "command"),
+        (at!(refused), 4, "refused"),
+        (at!(closed), 4, "closed"),
+        (at!(period), 8, "period"),
+        (at!(text), MAILBOX_TEXT_BYTES, "text"),
+    ];
+    assert_eq!(fields("Mailbox"), expected);
+}
+
+#[test]
+fn the_counters_are_as_the_page_has_them() {
+    macro_rules! at {
+        ($field:ident) => {
+            (
+                offset_of!(RingPage, counters) + offset_of!(CoreCounters, $field),
+                8,
+                stringify!($field),
+            )
+        };
+    }
+    assert_eq!(offset_of!(RingPage, control), 0);
+    let expected = [
+        at!(apic_id),
+        at!(taken),
+        at!(stored),
+        at!(unclaimed),
+        at!(nested),
+        at!(late),
+        at!(early),
+        at!(missed),
+    ];
+    assert_eq!(fields("Ring page")[5..], expected);
+}
