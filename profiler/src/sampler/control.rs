@@ -90,7 +90,7 @@ mod tests {
     fn numbers_end() {
         let control = control(1);
         control.change(DEFAULT_EVENTS, 1000, 250, 2);
-        // 252 and 253; 254 would be the last, but for the one that aimed overflows have.
+        // 252 and 253 are left: aimed overflows have 255, and 254 is never given.
         assert_eq!(control.next_event(2), Some(252));
         assert_eq!(control.next_event(3), None);
         assert_eq!(control.next_event(4), None);
