@@ -145,7 +145,7 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
         BadCommandLine,
         &[
             "`test=leisure`: no such test; there are:",
-            "  double-fault\n",
+            " double-fault, ",
         ],
     ),
 ];
