@@ -604,3 +604,20 @@ fn somebody_elses_nmis_cost_no_overflow() {
         }
     }
 }
+
+/// The clock counts instructions, so a core that never halts executes one each tick: nothing
+/// of the handlers that interrupt it meanwhile is in either.
+#[test]
+fn as_many_instructions_are_counted_as_went_by() {
+    if is_skipped() {
+        return;
+    }
+    for model in ["intel-v5", "amd-v2"] {
+        let counted = stat(&format!(
+            "--pmu {model} --smp 1 --workload arithmetic --units 20 --event instructions"
+        ));
+        let event = counted.ended_with(0).report()["events"][0].clone();
+        assert!(number(&event["count"]) > 500_000, "{model}: {event:#}");
+        assert_eq!(event["count"], event["enabled_ticks"], "{model}: {event:#}");
+    }
+}
