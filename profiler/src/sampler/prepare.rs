@@ -96,6 +96,7 @@ impl<T: Target> Sampler<T> {
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
+        self.refuse_second_start()?;
         let run = self.prepare(memory, config).inspect_err(|problem| {
             self.engine.end();
             memory.refuse(problem);
@@ -103,6 +104,15 @@ impl<T: Target> Sampler<T> {
         self.release_others(run);
         self.begin(self.engine.cores.first(), run)
             .map_err(StartError::Pmu)
+    }
+
+    /// Refuses to start once more, and leaves the run that there is as it is.
+    pub(super) fn refuse_second_start<'a>(&self) -> Result<(), StartError<'a>> {
+        if self.engine.cores.all().is_empty() {
+            Ok(())
+        } else {
+            Err(StartError::StartedBefore)
+        }
     }
 
     fn prepare<'a>(
