@@ -18,7 +18,7 @@ if [ "$command" = build ]; then
     "$root/profiler/c/build.sh"
     for compiler in gcc clang; do
         kernel=$out/adopters/c-limine/$compiler
-        if command -v "$compiler" >/dev/null 2>&1; then
+        if [ "$compiler" = gcc ] || command -v "$compiler" >/dev/null 2>&1; then
             make -s -C "$here/c-limine" CC="$compiler" OUT="$kernel" \
                 LIBRARY="$out/x86_64-unknown-none/release/libpmiscope.a"
         else

@@ -68,7 +68,8 @@ pub unsafe extern "C" fn pmiscope_set_up_core(core: u32, tops: *mut Tops) -> boo
 /// spurious interrupt's, 0xff. Returns the number of all, PMISCOPE_GATES.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmiscope_gates(gates: *mut Gate, max: u32) -> u32 {
-    for (number, gate) in sampler::gates().take(max as usize).enumerate() {
+    let mut place = gates;
+    for gate in sampler::gates().take(max as usize) {
         let gate = Gate {
             entry: gate.entry,
             stack: match gate.stack {
@@ -79,7 +80,8 @@ pub unsafe extern "C" fn pmiscope_gates(gates: *mut Gate, max: u32) -> u32 {
             vector: gate.vector,
         };
         // SAFETY: the caller has room for `max`.
-        unsafe { gates.add(number).write(gate) };
+        unsafe { place.write(gate) };
+        place = place.wrapping_add(1);
     }
     GATES
 }

@@ -6,6 +6,8 @@
 //! `build.sh` makes the library, whose only global symbols are those of the header.
 
 #![cfg_attr(target_os = "none", no_std)]
+// There is no heap to put them on.
+#![allow(clippy::result_large_err)]
 
 #[cfg(target_os = "none")]
 mod api;
