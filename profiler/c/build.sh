@@ -22,5 +22,10 @@ grep -o 'pmiscope_[a-z_]*(.*' profiler/c/pmiscope.h | grep -v '^[^(]*(\*' | sed 
 # shellcheck disable=SC2046 # words
 ld -r -o "$work/pmiscope.o" $(sed 's/^/-u /' "$work/symbols") --require-defined=pmiscope_start "$out/libpmiscope_c.a"
 objcopy --keep-global-symbols="$work/symbols" "$work/pmiscope.o"
+# All that the library needs of a kernel is in the fragment for its linker script.
+if nm -u "$work/pmiscope.o" | grep -v ' U __pmiscope_' >&2; then
+    echo "build: the library needs these symbols" >&2
+    exit 1
+fi
 ar rcsD "$work/libpmiscope.a" "$work/pmiscope.o"
 mv "$work/libpmiscope.a" "$made"

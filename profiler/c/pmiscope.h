@@ -218,7 +218,7 @@ uint32_t pmiscope_gates(struct pmiscope_gate *gates, uint32_t max);
 // memory too, as a static array is where the boot loader loads the kernel so. Rings that do
 // not fit are made smaller.
 // error: room for the text of an error, error_bytes long, which is cut if it does not fit
-// and always ends in a zero; or NULL.
+// and always ends in a zero; empty if there is none. Or NULL.
 //
 // Returns PMISCOPE_STATUS_OK, PMISCOPE_STATUS_BAD_COMMAND_LINE or
 // PMISCOPE_STATUS_UNAVAILABLE; cores that wait in pmiscope_join then return as well.
@@ -228,8 +228,9 @@ enum pmiscope_status pmiscope_start(void *memory,
                                     char *error,
                                     size_t error_bytes);
 
-// Shows what the machine has to sample by, in lines for callbacks.show, and samples nothing.
-// In place of pmiscope_start, with the same arguments, errors and calls on other cores.
+// Shows what the machine has to sample by, in lines for callbacks.show, and samples nothing:
+// in place of pmiscope_start where the command line says take=survey, with the same
+// arguments, errors and calls on other cores.
 enum pmiscope_status pmiscope_list(void *memory,
                                    uint64_t bytes,
                                    const struct pmiscope_config *config,

@@ -93,7 +93,7 @@ pub unsafe extern "C" fn pmiscope_gates(gates: *mut Gate, max: u32) -> u32 {
 /// memory too, as a static array is where the boot loader loads the kernel so. Rings that do
 /// not fit are made smaller.
 /// error: room for the text of an error, error_bytes long, which is cut if it does not fit
-/// and always ends in a zero; or NULL.
+/// and always ends in a zero; empty if there is none. Or NULL.
 ///
 /// Returns PMISCOPE_STATUS_OK, PMISCOPE_STATUS_BAD_COMMAND_LINE or
 /// PMISCOPE_STATUS_UNAVAILABLE; cores that wait in pmiscope_join then return as well.
@@ -118,8 +118,9 @@ pub unsafe extern "C" fn pmiscope_start(
     }
 }
 
-/// Shows what the machine has to sample by, in lines for callbacks.show, and samples nothing.
-/// In place of pmiscope_start, with the same arguments, errors and calls on other cores.
+/// Shows what the machine has to sample by, in lines for callbacks.show, and samples nothing:
+/// in place of pmiscope_start where the command line says take=survey, with the same
+/// arguments, errors and calls on other cores.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmiscope_list(
     memory: *mut c_void,
@@ -363,8 +364,7 @@ unsafe fn read_config(config: *const Config) -> Result<SamplerConfig<'static>, &
     // SAFETY: of the caller.
     let string = |string| unsafe { text::read(string) };
     let some = |value: u64| (value != 0).then_some(value);
-    kernel::set_callbacks(callbacks);
-    Ok(SamplerConfig {
+    let config = SamplerConfig {
         command_line: string(config.command_line).ok_or("the command line is not UTF-8")?,
         apic_ids,
         xapic: some(config.xapic),
@@ -374,5 +374,7 @@ unsafe fn read_config(config: *const Config) -> Result<SamplerConfig<'static>, &
         workload: string(config.workload).ok_or("the workload is not UTF-8")?,
         task_name: kernel::task_name,
         ..SamplerConfig::new()
-    })
+    };
+    kernel::set_callbacks(callbacks);
+    Ok(config)
 }

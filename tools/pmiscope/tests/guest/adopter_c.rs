@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use assert_cmd::Command;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
@@ -14,7 +15,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use pmiscope::profile::Outcome;
 use serde_json::{Value, json};
 
-use crate::fixture::{Guest, Run, built, start};
+use crate::fixture::{Guest, Run, Slot, built, start};
 use crate::pmu::is_skipped;
 
 /// Machines that all is tried on.
@@ -34,6 +35,15 @@ const LOOPS: [(&str, u64, u64); 4] = [
 
 /// The kernels that `tools/adopters/build.sh` has made: clang's only where there is a clang.
 fn kernels() -> Vec<PathBuf> {
+    kernels_named("c-limine")
+}
+
+/// The same kernels, with all callbacks and calls of all functions.
+fn kernels_with_all() -> Vec<PathBuf> {
+    kernels_named("c-limine-all")
+}
+
+fn kernels_named(name: &str) -> Vec<PathBuf> {
     let clang = built("loader").with_file_name("../../adopters/c-limine/clang/c-limine");
     let compilers: &[&str] = if clang.is_file() {
         &["gcc", "clang"]
@@ -41,7 +51,7 @@ fn kernels() -> Vec<PathBuf> {
         eprintln!("c-limine by clang: skipped, `make adopters` found no clang");
         &["gcc"]
     };
-    let path = |compiler| built(&format!("../../adopters/c-limine/{compiler}/c-limine"));
+    let path = |compiler| built(&format!("../../adopters/c-limine/{compiler}/{name}"));
     compilers.iter().map(path).collect()
 }
 
@@ -223,5 +233,155 @@ fn an_error_has_a_text_and_a_status() {
                 "command line: `period=x`: must be a number",
             ],
         );
+    }
+}
+
+/// Asserts that these lines are in a log, in this order, with nothing between them.
+#[track_caller]
+fn assert_lines(log: &str, expected: &[&str]) {
+    let lines: Vec<_> = log.lines().map(str::trim_end).collect();
+    let is_there = lines.windows(expected.len()).any(|lines| lines == expected);
+    assert!(is_there, "not {expected:#?} in {log}");
+}
+
+#[test]
+fn functions_of_the_header_do_what_it_says() {
+    const REFUSAL: &str =
+        "a run by apic-timer goes on as it began: only counters can be controlled 2";
+    for kernel in kernels_with_all() {
+        let guest = Guest::boot_kernel(kernel, 2, 256, "period=1009 samples=3000");
+        assert_lines(
+            &guest.log,
+            &[
+                "gates: 11",
+                "entry of none: 0",
+                "gates: 11",
+                "entry of one more: 0",
+                "memory is not aligned to 4096 20",
+                "memory",
+                "no callbacks 20",
+                "no callback stack_of 20",
+                "more cores than PMISCOPE_MAX_CORES 20",
+                "the workload is not UTF-8 20",
+                "set up core 64: 0",
+                "its stacks: 3",
+                "not a fault of the sampler: 0",
+                "source before: 0",
+                "too many cores: 0",
+                "too small a ring: 0",
+                "room is enough: 1",
+                "begin: by instructions, source 2",
+                REFUSAL,
+                REFUSAL,
+                REFUSAL,
+                "source: 2",
+                "will interrupt: 1",
+                "finished",
+            ],
+        );
+        guest.ended_with(Outcome::Finished, &[]);
+    }
+}
+
+#[test]
+fn callbacks_are_asked() {
+    for kernel in kernels_with_all() {
+        let run = profile(
+            &kernel,
+            &format!("--source apic-timer --smp 2 --period {PERIOD} --samples 20000"),
+        );
+        let report = run.report();
+        let tasks = ["one", "two"].map(|name| json!({"name": name, "samples": 10_000}));
+        assert_eq!(report["tasks"], json!(tasks));
+        assert_eq!(report["bootloader"], "a boot loader");
+        assert_eq!(report["workload"], "what runs");
+        let shown = shown(&report);
+        assert_eq!(report["idle"], shown["rounds"].0, "samples in its own code");
+        assert!(shown["rounds"].0 > 10, "{shown:?}");
+    }
+}
+
+#[test]
+fn what_the_machine_has_is_listed() {
+    for kernel in kernels_with_all() {
+        let guest = Guest::boot_kernel(kernel, 2, 256, "take=survey");
+        assert_lines(
+            &guest.log,
+            &["survey: auto delivery=irq none", "survey: end", "list: 0"],
+        );
+        let parts = [
+            "survey: machine cores=2 ",
+            "survey: source name=apic-timer delivery=nmi works",
+        ];
+        guest.ended_with(Outcome::Finished, &parts);
+    }
+}
+
+#[test]
+fn counters_are_paused_and_resumed() {
+    if is_skipped() {
+        return;
+    }
+    for kernel in kernels_with_all() {
+        let run = profile(
+            &kernel,
+            &format!(
+                "--pmu intel-v5 --event instructions --smp 2 --period {PERIOD} --samples 20000"
+            ),
+        );
+        assert_lines(
+            &run.said(),
+            &[
+                "begin: by instructions, source 1",
+                "paused: 1",
+                " 0",
+                "paused: 0",
+                " 0",
+                "paused: 1",
+                "paused: 0",
+                " 0",
+                "source: 1",
+            ],
+        );
+        let report = run.report();
+        let events = report["events"].as_array().expect("a list");
+        let periods = events.iter().map(|event| &event["period"]["requested"]);
+        assert_eq!(periods.collect::<Vec<_>>(), [PERIOD, 2003]);
+    }
+}
+
+#[test]
+fn units_are_counted() {
+    if is_skipped() {
+        return;
+    }
+    for kernel in kernels_with_all() {
+        let round = round_of(&kernel);
+        let _slot = Slot::take();
+        let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args([
+                "stat", "--format", "json", "--memory", "256M", "--units", "50",
+            ])
+            .args([
+                "--pmu",
+                "intel-v5",
+                "--event",
+                "instructions",
+                "--smp",
+                "1",
+                "--loader",
+            ])
+            .arg(built("loader"))
+            .timeout(Duration::from_secs(120))
+            .arg("--kernel")
+            .arg(&kernel)
+            .assert();
+        let assert = assert.success();
+        let report: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        assert_eq!(report["units"], 50);
+        let counted = report["events"][0]["count"].as_u64().expect("a number");
+        // And what comes before the first round and after the last one.
+        let rest = counted.checked_sub(50 * round).expect("all rounds");
+        assert!(rest < 40, "{rest} instructions beside them");
     }
 }
