@@ -82,8 +82,8 @@ impl Period {
 
 impl<T: Target> Sampler<T> {
     /// Starts a run as the command line says, on the first core; the other cores of
-    /// `config` come to [`Self::join`], before or meanwhile. Returns when this core is
-    /// sampled, interrupts on.
+    /// `config` come to [`Self::join`], before or meanwhile. Interrupts are on from where the
+    /// sources are tried. Returns when this core is sampled.
     ///
     /// Where the source is `ipi`, this core does nothing but interrupt the others, and
     /// does not return before its last sample.
@@ -173,6 +173,8 @@ impl<T: Target> Sampler<T> {
         if !self.engine.cores.set(cores, hpet) {
             return Err(StartError::StartedBefore);
         }
+        // The trials of sources wait for interrupts, maskable ones too.
+        control::enable_interrupts();
         Ok(rest)
     }
 
