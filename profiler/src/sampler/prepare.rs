@@ -90,24 +90,40 @@ impl<T: Target> Sampler<T> {
     ///
     /// # Errors
     ///
-    /// [`StartError`] says why there is no run. Cores that wait in [`Self::join`] return.
+    /// [`StartError`] says why there is no run. Cores that wait in [`Self::join`] return. A
+    /// run that was started before goes on.
     pub fn start<'a>(
         &'static self,
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        let run = self.prepare(memory, config).inspect_err(|problem| {
-            self.engine.end();
-            memory.refuse(problem);
+        self.check_is_first()?;
+        let run = self.prepare(&memory, config).map_err(|problem| {
+            // Of two starts at once, the other one's run.
+            if !matches!(problem, StartError::StartedBefore) {
+                self.engine.end();
+                memory.refuse(&problem);
+            }
+            problem
         })?;
         self.release_others(run);
         self.begin(self.engine.cores.first(), run)
             .map_err(StartError::Pmu)
+            .inspect_err(|_| self.fail())
+    }
+
+    /// Makes sure that nothing was started before.
+    pub(super) fn check_is_first<'a>(&self) -> Result<(), StartError<'a>> {
+        if self.engine.cores.all().is_empty() {
+            Ok(())
+        } else {
+            Err(StartError::StartedBefore)
+        }
     }
 
     fn prepare<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'a>,
     ) -> Result<&'static Run, StartError<'a>> {
         let settings = &Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
@@ -135,7 +151,7 @@ impl<T: Target> Sampler<T> {
         let period = self.plan_period(&mut calibrated, counting.as_ref(), settings)?;
         source.disarm(self.engine.cores.first());
         self.engine.set_phase(Phase::Off);
-        let run = self.describe(memory, config, settings, calibrated, counting, period)?;
+        let run = self.describe(&memory, config, settings, calibrated, counting, period)?;
         self.engine.set_run(run);
         self.engine.run().ok_or(StartError::StartedBefore)
     }
@@ -143,7 +159,7 @@ impl<T: Target> Sampler<T> {
     /// Makes the state of each core. Returns the memory that is left.
     pub(super) fn set_up<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'_>,
     ) -> Result<Memory, StartError<'a>> {
         if !assembly::is_sorted() {
@@ -335,7 +351,7 @@ impl<T: Target> Sampler<T> {
     /// Makes the region and tells the host what the run is.
     fn describe<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'_>,
         settings: &Settings<'_>,
         calibrated: Calibrated,
@@ -425,13 +441,15 @@ impl<T: Target> Sampler<T> {
     ///
     /// # Errors
     ///
-    /// There is no run: the first core could not start it, or it has ended.
+    /// There is no run: the first core could not start it, or it has ended; or no place with
+    /// that index. Interrupts may be off.
     pub fn join(&'static self, index: u32) -> Result<(), NotStarted> {
         let core = loop {
-            if let Some(core) = self.engine.cores.get(index) {
+            let cores = self.engine.cores.all();
+            if let Some(core) = cores.get(index as usize) {
                 break core;
             }
-            if self.engine.cores.phase() == Phase::Ended {
+            if !cores.is_empty() || self.engine.cores.phase() == Phase::Ended {
                 return Err(NotStarted);
             }
             core::hint::spin_loop();
@@ -587,4 +605,33 @@ fn description_of(
 fn names_of_tasks(name: fn(u16) -> &'static str) -> [Text<32>; MAX_TASKS] {
     let mut numbers = 0..;
     [(); MAX_TASKS].map(|()| Text::new(numbers.next().map_or("", name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::per_core::tests::cores;
+    use crate::sampler::target::tests::NoKernel;
+
+    /// A sampler that was started on two cores.
+    fn started() -> &'static Sampler<NoKernel> {
+        let sampler = Box::leak(Box::new(Sampler::new(NoKernel)));
+        assert!(sampler.engine.cores.set(cores(&[0, 1]), None));
+        sampler
+    }
+
+    #[test]
+    fn a_sampler_is_started_once() {
+        let again = started().check_is_first();
+        assert!(matches!(again, Err(StartError::StartedBefore)));
+        assert!(Sampler::new(NoKernel).check_is_first().is_ok());
+    }
+
+    #[test]
+    fn a_core_without_a_place_does_not_wait_for_one() {
+        assert_eq!(started().join(2), Err(NotStarted));
+        let never_started = Box::leak(Box::new(Sampler::new(NoKernel)));
+        never_started.stop();
+        assert_eq!(never_started.join(0), Err(NotStarted));
+    }
 }
