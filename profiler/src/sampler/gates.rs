@@ -43,10 +43,8 @@ macro_rules! sampler_gates {
 
             #[unsafe(link_section = ".pmiscope.calls")]
             extern "C" fn on_interrupt(frame: &mut TrapFrame) {
-                if let Some(core) = $sampler.running_core() {
-                    let mut interrupted = Interrupted::from(&*frame);
-                    $sampler.on_interrupt(core, frame.vector, &mut interrupted);
-                }
+                let mut interrupted = Interrupted::from(&*frame);
+                $sampler.on_interrupt_here(frame.vector, &mut interrupted);
                 end_of_call();
             }
 

@@ -45,15 +45,15 @@ impl<T: Target> Sampler<T> {
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        self.refuse_second_start()?;
-        let outcome = self.list_all(memory, config);
+        self.check_is_first()?;
+        let outcome = self.list_all(&memory, config);
         self.engine.end();
         outcome
     }
 
     fn list_all<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
         self.set_up(memory, config)?;

@@ -72,15 +72,16 @@ impl<const BYTES: usize> Default for RegionMemory<BYTES> {
     }
 }
 
-/// Memory that is the sampler's for ever.
-#[derive(Clone, Copy, Debug)]
+/// Memory that is the sampler's for ever. There is one of it: what two runs had would be
+/// written by both.
+#[derive(Debug)]
 pub struct Memory(NonNull<[u8]>);
 
 // SAFETY: whoever has it owns the memory, on whatever core.
 unsafe impl Send for Memory {}
 
 impl Memory {
-    /// Memory that was found at run time.
+    /// Memory that was found at run time. It begins with a page, or no run has room in it.
     ///
     /// # Safety
     ///
@@ -91,13 +92,13 @@ impl Memory {
     }
 
     /// The number of bytes.
-    pub(crate) fn len(self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Takes room for a value of each core, and fills it: the rest, and the values.
     /// `None` if there is no room.
-    pub(crate) fn split_cores(self, apic_ids: &[u32]) -> Option<(Self, &'static [Core])> {
+    pub(crate) fn split_cores(&self, apic_ids: &[u32]) -> Option<(Self, &'static [Core])> {
         let bytes = size_of::<Core>().checked_mul(apic_ids.len())?;
         let rest = self.len().checked_sub(bytes)? & !(align_of::<Core>() - 1);
         let base = self.0.cast::<u8>();
@@ -124,7 +125,7 @@ impl Memory {
 
     /// The words of each of `cores` rings: as many as asked for, or the largest power of two
     /// that there is room for, down to [`Settings::RING_BYTES`].
-    pub(crate) fn ring_words(self, cores: u32, asked: u64) -> u64 {
+    pub(crate) fn ring_words(&self, cores: u32, asked: u64) -> u64 {
         let fits = |&ring_words: &u64| {
             let layout = RegionLayout { cores, ring_words };
             layout.bytes().is_some_and(|bytes| bytes <= self.len())
@@ -140,7 +141,7 @@ impl Memory {
     /// # Errors
     ///
     /// The bytes that are needed.
-    pub(crate) fn region(self, description: &Description) -> Result<Region<'static>, usize> {
+    pub(crate) fn region(&self, description: &Description) -> Result<Region<'static>, usize> {
         let layout = RegionLayout {
             cores: description.cores,
             ring_words: description.ring_words,

@@ -145,6 +145,26 @@ impl<T: Target> Sampler<T> {
     /// core with this index.
     pub fn on_interrupt(&'static self, core: u32, vector: u64, interrupted: &mut Interrupted) {
         let entry_tsc = tsc::ticks();
+        self.handle_interrupt(core, vector, interrupted, entry_tsc);
+    }
+
+    /// The same, for kernels whose handlers do not have the core's index at hand.
+    pub fn on_interrupt_here(&'static self, vector: u64, interrupted: &mut Interrupted) {
+        // Before the search, which takes longer the higher the index is.
+        let entry_tsc = tsc::ticks();
+        if let Some(core) = self.running_core() {
+            self.handle_interrupt(core, vector, interrupted, entry_tsc);
+        }
+    }
+
+    #[inline]
+    fn handle_interrupt(
+        &'static self,
+        core: u32,
+        vector: u64,
+        interrupted: &mut Interrupted,
+        entry_tsc: u64,
+    ) {
         let vector = vector.to_le_bytes()[0];
         let Some(core) = self.engine.cores.get(core) else {
             return;

@@ -82,32 +82,38 @@ impl Period {
 
 impl<T: Target> Sampler<T> {
     /// Starts a run as the command line says, on the first core; the other cores of
-    /// `config` come to [`Self::join`], before or meanwhile. Returns when this core is
-    /// sampled, interrupts on.
+    /// `config` come to [`Self::join`], before or meanwhile. Interrupts are on from where the
+    /// sources are tried. Returns when this core is sampled.
     ///
     /// Where the source is `ipi`, this core does nothing but interrupt the others, and
     /// does not return before its last sample.
     ///
     /// # Errors
     ///
-    /// [`StartError`] says why there is no run. Cores that wait in [`Self::join`] return.
+    /// [`StartError`] says why there is no run. Cores that wait in [`Self::join`] return. A
+    /// run that was started before goes on.
     pub fn start<'a>(
         &'static self,
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        self.refuse_second_start()?;
-        let run = self.prepare(memory, config).inspect_err(|problem| {
-            self.engine.end();
-            memory.refuse(problem);
+        self.check_is_first()?;
+        let run = self.prepare(&memory, config).map_err(|problem| {
+            // Of two starts at once, the other one's run.
+            if !matches!(problem, StartError::StartedBefore) {
+                self.engine.end();
+                memory.refuse(&problem);
+            }
+            problem
         })?;
         self.release_others(run);
         self.begin(self.engine.cores.first(), run)
             .map_err(StartError::Pmu)
+            .inspect_err(|_| self.fail())
     }
 
-    /// Refuses to start once more, and leaves the run that there is as it is.
-    pub(super) fn refuse_second_start<'a>(&self) -> Result<(), StartError<'a>> {
+    /// Makes sure that nothing was started before.
+    pub(super) fn check_is_first<'a>(&self) -> Result<(), StartError<'a>> {
         if self.engine.cores.all().is_empty() {
             Ok(())
         } else {
@@ -117,7 +123,7 @@ impl<T: Target> Sampler<T> {
 
     fn prepare<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'a>,
     ) -> Result<&'static Run, StartError<'a>> {
         let settings = &Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
@@ -145,7 +151,7 @@ impl<T: Target> Sampler<T> {
         let period = self.plan_period(&mut calibrated, counting.as_ref(), settings)?;
         source.disarm(self.engine.cores.first());
         self.engine.set_phase(Phase::Off);
-        let run = self.describe(memory, config, settings, calibrated, counting, period)?;
+        let run = self.describe(&memory, config, settings, calibrated, counting, period)?;
         self.engine.set_run(run);
         self.engine.run().ok_or(StartError::StartedBefore)
     }
@@ -153,7 +159,7 @@ impl<T: Target> Sampler<T> {
     /// Makes the state of each core. Returns the memory that is left.
     pub(super) fn set_up<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'_>,
     ) -> Result<Memory, StartError<'a>> {
         if !assembly::is_sorted() {
@@ -183,6 +189,8 @@ impl<T: Target> Sampler<T> {
         if !self.engine.cores.set(cores, hpet) {
             return Err(StartError::StartedBefore);
         }
+        // The trials of sources wait for interrupts, maskable ones too.
+        control::enable_interrupts();
         Ok(rest)
     }
 
@@ -343,7 +351,7 @@ impl<T: Target> Sampler<T> {
     /// Makes the region and tells the host what the run is.
     fn describe<'a>(
         &'static self,
-        memory: Memory,
+        memory: &Memory,
         config: &Config<'_>,
         settings: &Settings<'_>,
         calibrated: Calibrated,
@@ -433,13 +441,15 @@ impl<T: Target> Sampler<T> {
     ///
     /// # Errors
     ///
-    /// There is no run: the first core could not start it, or it has ended.
+    /// There is no run: the first core could not start it, or it has ended; or no place with
+    /// that index. Interrupts may be off.
     pub fn join(&'static self, index: u32) -> Result<(), NotStarted> {
         let core = loop {
-            if let Some(core) = self.engine.cores.get(index) {
+            let cores = self.engine.cores.all();
+            if let Some(core) = cores.get(index as usize) {
                 break core;
             }
-            if self.engine.cores.phase() == Phase::Ended {
+            if !cores.is_empty() || self.engine.cores.phase() == Phase::Ended {
                 return Err(NotStarted);
             }
             core::hint::spin_loop();
@@ -595,4 +605,33 @@ fn description_of(
 fn names_of_tasks(name: fn(u16) -> &'static str) -> [Text<32>; MAX_TASKS] {
     let mut numbers = 0..;
     [(); MAX_TASKS].map(|()| Text::new(numbers.next().map_or("", name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::per_core::tests::cores;
+    use crate::sampler::target::tests::NoKernel;
+
+    /// A sampler that was started on two cores.
+    fn started() -> &'static Sampler<NoKernel> {
+        let sampler = Box::leak(Box::new(Sampler::new(NoKernel)));
+        assert!(sampler.engine.cores.set(cores(&[0, 1]), None));
+        sampler
+    }
+
+    #[test]
+    fn a_sampler_is_started_once() {
+        let again = started().check_is_first();
+        assert!(matches!(again, Err(StartError::StartedBefore)));
+        assert!(Sampler::new(NoKernel).check_is_first().is_ok());
+    }
+
+    #[test]
+    fn a_core_without_a_place_does_not_wait_for_one() {
+        assert_eq!(started().join(2), Err(NotStarted));
+        let never_started = Box::leak(Box::new(Sampler::new(NoKernel)));
+        never_started.stop();
+        assert_eq!(never_started.join(0), Err(NotStarted));
+    }
 }

@@ -163,3 +163,33 @@ impl From<&TrapFrame> for Interrupted {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{CodeAddress, CodeRange, Rule, StackAddress, StackBounds, Target};
+
+    /// A kernel without stacks, text or assembly.
+    pub(crate) struct NoKernel;
+
+    // SAFETY: it names no stack.
+    unsafe impl Target for NoKernel {
+        fn stack_of(&self, _: u32, _: StackAddress) -> Option<StackBounds> {
+            None
+        }
+
+        fn text(&self) -> CodeRange {
+            CodeRange {
+                start: CodeAddress(0),
+                end: CodeAddress(0),
+            }
+        }
+
+        fn rule(&self, _: CodeAddress) -> Rule {
+            Rule::FramePointer
+        }
+
+        fn is_called_by_stub(&self, _: CodeAddress) -> bool {
+            false
+        }
+    }
+}

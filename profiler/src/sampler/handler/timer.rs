@@ -27,6 +27,11 @@ impl<T: Target> Context<'_, T> {
                 let count = trial::on_trial_overflow(self.core, self.entry_tsc);
                 (count.map_or(HandlerExit::Done, HandlerExit::Rearm), true)
             }
+            // Who has ended the run cannot reach the trap flags of all cores.
+            (Phase::Ended, _) if self.is_step && matches!(source, Source::Step) => {
+                self.end_stepping();
+                (HandlerExit::Done, true)
+            }
             _ => (HandlerExit::Done, false),
         }
     }
@@ -107,5 +112,41 @@ impl<T: Target> Context<'_, T> {
         }
         let waited = tsc::ticks() - before;
         core.timing.turn_wait_ticks.store(waited, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hw::control::TRAP_FLAG;
+    use crate::sampler::engine::Engine;
+    use crate::sampler::per_core::tests::cores;
+    use crate::sampler::target::Interrupted;
+    use crate::sampler::target::tests::NoKernel;
+
+    /// Lets a core be stepped once. Returns whether the step was the sampler's, and the
+    /// flags that it goes on with.
+    fn step(engine: &'static Engine, source: Source) -> (bool, u64) {
+        let mut interrupted = Interrupted::new(0, 0, 0, TRAP_FLAG | 2);
+        let mut context = Context {
+            engine,
+            target: &NoKernel,
+            core: &cores(&[0])[0],
+            interrupted: &mut interrupted,
+            entry_tsc: 0,
+            delivery: Delivery::Nmi,
+            is_step: true,
+        };
+        let (exit, is_claimed) = context.on_timer_interrupt(&source);
+        assert_eq!(exit, HandlerExit::Done);
+        (is_claimed, interrupted.flags)
+    }
+
+    #[test]
+    fn no_core_is_stepped_once_the_run_is_ended() {
+        let engine = Box::leak(Box::new(Engine::new()));
+        assert_eq!(step(engine, Source::Step), (false, TRAP_FLAG | 2));
+        engine.end();
+        assert_eq!(step(engine, Source::Step), (true, 2));
     }
 }

@@ -264,6 +264,22 @@ fn shares_by_the_timer_are_what_was_executed() {
     assert_shares("apic-timer", "");
 }
 
+/// Its first core starts the sampler with interrupts off; and which core an interrupt has
+/// come to is searched, which takes longer for some than for others.
+#[test]
+fn periods_are_exact_by_irq() {
+    for cores in CORES {
+        let samples = cores * 1000;
+        let arguments = format!("--delivery irq --smp {cores} --period 1000 --samples {samples}");
+        let report = profile(&format!("--source apic-timer {arguments}")).report();
+        assert_eq!(report["samples"], samples, "{arguments}");
+        assert_eq!(report["lost"], 0, "{arguments}");
+        for what in ["min", "median"] {
+            assert_eq!(report["period"][what], 1000, "{arguments}: {what} period");
+        }
+    }
+}
+
 #[test]
 fn shares_by_counters_are_what_was_executed() {
     if is_skipped() {
