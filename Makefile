@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters miri mutants stress bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
+.PHONY: help run test adopters header miri mutants stress bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -47,7 +47,7 @@ limine:
 	@tools/iso.sh "$(LIMINE_DIR)"
 
 lab: qemu-pmu-test adopters ## what needs a PMU: that emulator's own tests, then ours on it
-	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: ctl:: truth:: adopter:: $(ARGS)
+	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: ctl:: truth:: adopter:: adopter_c:: $(ARGS)
 
 qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minutes)
 	@tools/qemu-pmu/build.sh
@@ -66,6 +66,9 @@ kernel: setup
 
 adopters: setup ## the small kernels that are not ours
 	tools/adopters/build.sh
+
+header: ## make the header for C anew, profiler/c/pmiscope.h, from its source
+	PMISCOPE_WRITE_HEADER=1 cargo test --locked --quiet -p pmiscope-c --test header
 
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh

@@ -2,14 +2,14 @@
 # Counts the lines that a kernel has for the sampler's sake, and fails where they are more
 # than anybody should have to write:
 #
-#   src/profiling.rs    all lines but blank ones and comments
-#   all other files     lines that end in a comment which begins with "pmiscope"
+#   src/profiling.rs or .c    all lines but blank ones and comments
+#   all other files           lines that end in a comment which begins with "pmiscope"
 #
 # usage: tools/adopters/glue-lines.sh
 set -eu
 cd "$(dirname "$0")/../.."
 
-# Lines of code in a Rust file.
+# Lines of code in a file of Rust or C.
 code() {
     awk '
         { line = $0; sub(/^[ \t]+/, "", line) }
@@ -23,13 +23,13 @@ code() {
 
 # Marked lines: "// pmiscope", "# pmiscope: why", "/* pmiscope */".
 marked() {
-    find "$1" -type f ! -path '*/target/*' ! -name profiling.rs ! -name Cargo.lock -exec \
+    find "$1" -type f ! -path '*/target/*' ! -name 'profiling.*' ! -name Cargo.lock -exec \
         grep -hE '[^ ].*(//|#|/\*) pmiscope(:.*)?( \*/)?$' {} + | wc -l
 }
 
 failed=0
-check() { # folder, most lines
-    file=$1/src/profiling.rs
+check() { # folder, most lines, language
+    file=$1/src/profiling.${3:-rs}
     if [ ! -f "$file" ]; then
         echo "glue-lines: $file: not there" >&2
         failed=1
@@ -37,10 +37,11 @@ check() { # folder, most lines
     fi
     own=$(code "$file")
     others=$(marked "$1")
-    echo "$1: $((own + others)) lines of at most $2 ($own in src/profiling.rs, $others elsewhere)"
+    echo "$1: $((own + others)) lines of at most $2 ($own in ${file#"$1/"}, $others elsewhere)"
     [ $((own + others)) -le "$2" ] || failed=1
 }
 
 check tools/adopters/rust-smp 60
+check tools/adopters/c-limine 45 c
 check kernel 150
 exit "$failed"

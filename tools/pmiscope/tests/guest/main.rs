@@ -5,6 +5,7 @@
 //! test's own build, and fail without.
 
 mod adopter;
+mod adopter_c;
 mod corruption;
 mod ctl;
 mod doctor;

@@ -1,0 +1,180 @@
+/* In place of src/profiling.c, for tests: all that the sampler can be given and asked for. */
+
+#include "kernel.h"
+#include "pmiscope.h"
+
+static char memory[PMISCOPE_REGION_BYTES(MAX_CORES, 2 << 20)] __attribute__((aligned(4096)));
+
+void rounds(uint64_t count);
+
+static void print_named(const char *name, uint64_t number)
+{
+    print(name);
+    print(" ");
+    print_number(number);
+    print_line("");
+}
+
+static bool stack_of(uint32_t core, uint64_t address, struct pmiscope_stack *stack)
+{
+    stack->low = address - address % STACK_SIZE;
+    stack->high = stack->low + STACK_SIZE;
+    return cpu_is_stack(address);
+}
+
+static uint16_t task(uint32_t core)
+{
+    return (uint16_t)(core + 1);
+}
+
+static const char *task_name(uint16_t task)
+{
+    return task == 1 ? "one" : task == 2 ? "two" : NULL;
+}
+
+/* No core ever halts; so all that rounds has of its own is marked. */
+static bool is_halted_at(uint64_t pc)
+{
+    return pc - (uint64_t)rounds < 64;
+}
+
+static void begin(uint32_t core, enum pmiscope_source_kind source, bool counts_instructions)
+{
+    if (core == 0)
+        print_named(counts_instructions ? "begin: by instructions, source" : "begin: source", source);
+}
+
+static void set_paused(bool is_paused)
+{
+    print_named("paused:", is_paused);
+}
+
+static void failed(const char *problem)
+{
+    print("failed: ");
+    print_line(problem);
+    pmiscope_exit_qemu(PMISCOPE_STATUS_UNAVAILABLE);
+}
+
+static void finished(void)
+{
+    print_line("finished");
+    pmiscope_exit_qemu(PMISCOPE_STATUS_OK);
+}
+
+static const struct pmiscope_callbacks callbacks = {
+    .stack_of = stack_of,
+    .task = task,
+    .task_name = task_name,
+    .is_halted_at = is_halted_at,
+    .begin = begin,
+    .set_paused = set_paused,
+    .failed = failed,
+    .show = print_line,
+    .finished = finished,
+};
+static const struct pmiscope_callbacks no_callbacks;
+
+static bool has_word(const char *line, const char *word)
+{
+    size_t length = 0;
+    for (; *line != 0; line++) {
+        length = *line == word[length] ? length + 1 : *line == word[0];
+        if (word[length] == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What is refused before anything is touched. */
+static void try_errors(struct pmiscope_config config)
+{
+    char error[64] = "?";
+    char cut[8];
+    const struct pmiscope_callbacks *const all = config.callbacks;
+    int status = pmiscope_start(memory + 1, 0, &config, error, sizeof error);
+    print_named(error, status);
+    pmiscope_start(memory + 1, 0, &config, cut, sizeof cut);
+    print_line(cut);
+    pmiscope_start(memory, 0, NULL, NULL, 0);
+    config.callbacks = NULL;
+    print_named(error, pmiscope_start(memory, 0, &config, error, sizeof error));
+    config.callbacks = &no_callbacks;
+    print_named(error, pmiscope_start(memory, 0, &config, error, sizeof error));
+    config.callbacks = all;
+    config.cores = PMISCOPE_MAX_CORES + 1;
+    print_named(error, pmiscope_start(memory, 0, &config, error, sizeof error));
+    config.cores = 1;
+    config.workload = "\xff";
+    print_named(error, pmiscope_list(memory, 0, &config, error, sizeof error));
+    struct pmiscope_tops tops = {1, 2};
+    print_named("set up core 64:", pmiscope_set_up_core(PMISCOPE_MAX_CORES, &tops));
+    print_named("its stacks:", tops.nmi + tops.debug);
+    print_named("not a fault of the sampler:", pmiscope_on_general_protection(0));
+    print_named("source before:", pmiscope_source());
+    print_named("too many cores:", pmiscope_region_bytes(PMISCOPE_MAX_CORES + 1, 64 << 10));
+    print_named("too small a ring:", pmiscope_region_bytes(1, 32 << 10));
+    print_named("room is enough:",
+                pmiscope_region_bytes(MAX_CORES, 2 << 20) <= sizeof memory);
+}
+
+static void try_changes(void)
+{
+    char error[128] = "?";
+    int status = pmiscope_pause(error, sizeof error);
+    print_named(error, status);
+    status = pmiscope_resume(error, sizeof error);
+    print_named(error, status);
+    status = pmiscope_set_period(2003, error, sizeof error);
+    print_named(error, status);
+    pmiscope_poll(0);
+    print_named("source:", pmiscope_source());
+    print_named("will interrupt:", pmiscope_will_interrupt(0));
+}
+
+void profiling_start(const struct boot *boot)
+{
+    struct pmiscope_gate gates[PMISCOPE_GATES + 1] = {{0}};
+    struct pmiscope_tops tops;
+    for (uint32_t core = 0; core < boot->cores; core++) {
+        pmiscope_set_up_core(core, &tops);
+        cpu_set_interrupt_stack(core, PMISCOPE_GATE_STACK_NMI, tops.nmi);
+        cpu_set_interrupt_stack(core, PMISCOPE_GATE_STACK_DEBUG, tops.debug);
+    }
+    print_named("gates:", pmiscope_gates(gates, 0));
+    print_named("entry of none:", gates[0].entry);
+    print_named("gates:", pmiscope_gates(gates, PMISCOPE_GATES + 1));
+    print_named("entry of one more:", gates[PMISCOPE_GATES].entry);
+    for (int i = 0; i < PMISCOPE_GATES; i++)
+        cpu_set_gate(gates[i].vector, gates[i].entry, gates[i].stack);
+
+    struct pmiscope_config config = {
+        .callbacks = &callbacks,
+        .command_line = boot->command_line,
+        .apic_ids = boot->apic_ids,
+        .cores = boot->cores,
+        .xapic = boot->direct_map + 0xfee00000,
+        .bootloader = "a boot loader",
+        .workload = "what runs",
+    };
+    char error[256] = "?";
+    if (has_word(boot->command_line, "take=survey")) {
+        print_named("list:", pmiscope_list(memory, sizeof memory, &config, error, sizeof error));
+        pmiscope_exit_qemu(PMISCOPE_STATUS_OK);
+    }
+    try_errors(config);
+    int status = pmiscope_start(memory, sizeof memory, &config, error, sizeof error);
+    if (status != PMISCOPE_STATUS_OK) {
+        print_named(error, status);
+        pmiscope_exit_qemu(status);
+    }
+    if (pmiscope_units() == 0) {
+        try_changes();
+        return;
+    }
+    print_named("units:", pmiscope_units());
+    uint64_t units = pmiscope_units();
+    pmiscope_begin_counting();
+    rounds(units);
+    pmiscope_end_counting();
+}
