@@ -5,7 +5,6 @@ use core::fmt::Display;
 
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
-use profiler::entry::NoBreakpoint;
 use profiler::format::{Clock, Source, Text};
 use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
 use profiler::sampler::{StartError, Target, vector};
@@ -47,10 +46,6 @@ unsafe impl Target for ThisKernel {
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
         trap::rule(address)
-    }
-
-    fn check_breakpoint(&self, address: CodeAddress) -> Result<(), NoBreakpoint> {
-        profiler::entry::check_breakpoint(address)
     }
 
     fn begin(&self, _: u32, source: Source, clock: Clock) {

@@ -85,10 +85,6 @@ unsafe impl Target for CKernel {
         }
     }
 
-    fn check_breakpoint(&self, address: CodeAddress) -> Result<(), profiler::entry::NoBreakpoint> {
-        profiler::entry::check_breakpoint(address)
-    }
-
     fn begin(&self, core: u32, source: Source, clock: Clock) {
         if let Some(begin) = callbacks().and_then(|it| it.begin) {
             // SAFETY: the function is the caller's.
@@ -104,7 +100,7 @@ unsafe impl Target for CKernel {
     }
 
     fn unclaimed_nmis(&self, core: u32) -> u64 {
-        STACKS.block(core).map_or(0, |block| block.without_room())
+        STACKS.without_room(core)
     }
 
     fn failed(&self, problem: &dyn fmt::Display) {

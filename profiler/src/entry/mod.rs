@@ -41,8 +41,8 @@ pub enum NoBreakpoint {
     Landing,
 }
 
-/// Makes sure that there can be a breakpoint at `address`, in a kernel that has both
-/// [`nmi_entry!`](crate::nmi_entry) and [`switched_entries!`](crate::switched_entries).
+/// Makes sure that there can be a breakpoint at `address`, whether the kernel has
+/// [`nmi_entry!`](crate::nmi_entry) and [`switched_entries!`](crate::switched_entries) or not.
 ///
 /// # Errors
 ///

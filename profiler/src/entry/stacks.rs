@@ -187,6 +187,13 @@ impl<const CORES: usize> TrapStacks<CORES> {
         self.blocks.get(usize::try_from(index).ok()?)
     }
 
+    /// The NMIs of the core with this index that there was no room for: for
+    /// [`crate::sampler::Target::unclaimed_nmis`].
+    #[must_use]
+    pub fn without_room(&self, core: u32) -> u64 {
+        self.block(core).map_or(0, Block::without_room)
+    }
+
     /// The block of the core with this index.
     #[must_use]
     pub fn block(&self, core: u32) -> Option<&Block> {

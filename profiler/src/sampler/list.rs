@@ -45,7 +45,7 @@ impl<T: Target> Sampler<T> {
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        self.check_is_first()?;
+        self.refuse_second_start()?;
         let outcome = self.list_all(&memory, config);
         self.engine.end();
         outcome

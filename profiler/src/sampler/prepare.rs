@@ -97,7 +97,7 @@ impl<T: Target> Sampler<T> {
         memory: Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        self.check_is_first()?;
+        self.refuse_second_start()?;
         let run = self.prepare(&memory, config).map_err(|problem| {
             // Of two starts at once, the other one's run.
             if !matches!(problem, StartError::StartedBefore) {
@@ -112,8 +112,8 @@ impl<T: Target> Sampler<T> {
             .inspect_err(|_| self.fail())
     }
 
-    /// Makes sure that nothing was started before.
-    pub(super) fn check_is_first<'a>(&self) -> Result<(), StartError<'a>> {
+    /// Refuses to start once more, and leaves the run that there is as it is.
+    pub(super) fn refuse_second_start<'a>(&self) -> Result<(), StartError<'a>> {
         if self.engine.cores.all().is_empty() {
             Ok(())
         } else {
@@ -622,9 +622,9 @@ mod tests {
 
     #[test]
     fn a_sampler_is_started_once() {
-        let again = started().check_is_first();
+        let again = started().refuse_second_start();
         assert!(matches!(again, Err(StartError::StartedBefore)));
-        assert!(Sampler::new(NoKernel).check_is_first().is_ok());
+        assert!(Sampler::new(NoKernel).refuse_second_start().is_ok());
     }
 
     #[test]

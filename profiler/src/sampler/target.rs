@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
-use crate::entry::{NoBreakpoint, TrapFrame};
+use crate::entry::{self, NoBreakpoint, TrapFrame};
 use crate::format::{Clock, Source};
 use crate::hw::exit;
 use crate::linked;
@@ -23,6 +23,9 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 ///    read at any time from then on, whatever the kernel does.
 /// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
 ///    cannot fault and return soon.
+/// 3. Before [`super::Sampler::start`], `list` and `join` are called, the running core has
+///    the gates of the sampler's interrupts, and what [`super::Config`] says is mapped is
+///    mapped from then on.
 pub unsafe trait Target: Sync + 'static {
     /// Every stack of the kernel begins in assembly of a [`Rule::Root`]: see
     /// [`crate::unwind::Target::has_root_rules`].
@@ -69,7 +72,7 @@ pub unsafe trait Target: Sync + 'static {
     /// What a trap frame of the kernel's entry stubs looks like.
     #[inline]
     fn trap_frame_layout(&self) -> TrapFrameLayout {
-        crate::entry::TrapFrame::LAYOUT
+        TrapFrame::LAYOUT
     }
 
     /// Makes sure that a breakpoint may be at `address`, where the command line aims at.
@@ -77,9 +80,9 @@ pub unsafe trait Target: Sync + 'static {
     /// # Errors
     ///
     /// The kernel's entry of debug exceptions executes it, or an NMI has just landed there:
-    /// see [`crate::entry::check_breakpoint`].
-    fn check_breakpoint(&self, _address: CodeAddress) -> Result<(), NoBreakpoint> {
-        Ok(())
+    /// see [`entry::check_breakpoint`], which does so for this library's entries by default.
+    fn check_breakpoint(&self, address: CodeAddress) -> Result<(), NoBreakpoint> {
+        entry::check_breakpoint(address)
     }
 
     /// Called on each core, interrupts off, before its source is armed.
@@ -96,7 +99,8 @@ pub unsafe trait Target: Sync + 'static {
     fn set_paused(&self, _is_paused: bool) {}
 
     /// NMIs of `core` that the sampler never saw, or had no use for: they are added to
-    /// the unclaimed ones.
+    /// the unclaimed ones. Those that the NMI's entry had no room for are such
+    /// ([`crate::entry::stacks::TrapStacks::without_room`]).
     fn unclaimed_nmis(&self, _core: u32) -> u64 {
         0
     }

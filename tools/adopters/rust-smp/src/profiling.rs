@@ -25,6 +25,10 @@ unsafe impl Target for ThisKernel {
         });
         own.or_else(|| STACKS.stack_of(core, sp))
     }
+
+    fn unclaimed_nmis(&self, core: u32) -> u64 {
+        STACKS.without_room(core)
+    }
 }
 
 /// Prepares all cores, before any but the first is started.

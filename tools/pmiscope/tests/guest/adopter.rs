@@ -129,6 +129,11 @@ impl Shown {
 /// memory has to have room for.
 #[track_caller]
 fn profile(arguments: &str) -> Run {
+    attempt(arguments).ended_with(0)
+}
+
+/// Boots the kernel, which may refuse.
+fn attempt(arguments: &str) -> Run {
     let arguments = format!("--verbose --memory 256M {arguments}");
     let files = [
         "--kernel".into(),
@@ -136,7 +141,7 @@ fn profile(arguments: &str) -> Run {
         "--loader".into(),
         built("loader").into_os_string(),
     ];
-    start(&arguments, &files).ended_with(0)
+    start(&arguments, &files)
 }
 
 /// Asserts that a run shows what was executed, on all machines and at both periods, with as
@@ -278,6 +283,13 @@ fn periods_are_exact_by_irq() {
             assert_eq!(report["period"][what], 1000, "{arguments}: {what} period");
         }
     }
+}
+
+/// It says nothing of breakpoints itself: the entries that it has are the library's.
+#[test]
+fn aims_at_the_landing_are_refused() {
+    let run = attempt("--source apic-timer --smp 1 --aim nmi_entry:0..5").ended_with(5);
+    run.saying(&["no NMI can come where one has just landed"]);
 }
 
 #[test]
