@@ -11,10 +11,12 @@ use core::fmt;
 
 use crate::format::Clock;
 use crate::hw::hpet::{Hpet, Register};
-use crate::hw::tsc;
+use crate::hw::tsc::{self, Deadline};
 
 /// How long to compare two clocks, in nanoseconds.
 const COMPARISON_NANOSECONDS: u64 = 20_000_000;
+/// More than any time stamp counter makes.
+const MOST_TICKS_PER_NANOSECOND: u64 = 64;
 const FEMTOSECONDS_PER_NANOSECOND: u64 = 1_000_000;
 
 /// The machine's clock, and how its ticks become the run's.
@@ -30,11 +32,21 @@ pub(crate) struct RunClock {
 
 /// Nothing says how fast the time stamp counter runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoReference;
+pub enum NoReference {
+    /// The kernel gives no HPET.
+    NoHpet,
+    /// The HPET does not count, or not where the kernel says that it is.
+    HpetStandsStill,
+}
 
 impl fmt::Display for NoReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no HPET to measure the time stamp counter by")
+        f.write_str(match self {
+            Self::NoHpet => "there is no HPET to measure the time stamp counter by",
+            Self::HpetStandsStill => {
+                "the HPET, which is to measure the time stamp counter, stands still"
+            }
+        })
     }
 }
 
@@ -54,10 +66,13 @@ impl RunClock {
                 scale: Ratio::ONE,
             });
         }
-        let reference = hpet.ok_or(NoReference)?;
+        let reference = hpet.ok_or(NoReference::NoHpet)?;
         let before = tsc::ticks();
         let elapsed = wait(reference, COMPARISON_NANOSECONDS);
         let ticks = tsc::ticks() - before;
+        if elapsed < COMPARISON_NANOSECONDS {
+            return Err(NoReference::HpetStandsStill);
+        }
         Ok(Self {
             clock: Clock::Time,
             hpet,
@@ -104,15 +119,17 @@ impl Ratio {
     }
 }
 
-/// Waits for at least `nanoseconds` by the HPET. Returns how many went by.
+/// Waits for at least `nanoseconds` by the HPET. Returns how many went by: fewer if it
+/// stands still.
 fn wait(hpet: Hpet, nanoseconds: u64) -> u64 {
     hpet.count();
     let period = hpet.period_femtoseconds();
     let start = hpet.read(Register::MainCounter);
+    let deadline = Deadline::after(nanoseconds.saturating_mul(MOST_TICKS_PER_NANOSECOND));
     loop {
         let ticks = hpet.read(Register::MainCounter).wrapping_sub(start);
         let elapsed = ticks.saturating_mul(period) / FEMTOSECONDS_PER_NANOSECOND;
-        if elapsed >= nanoseconds {
+        if elapsed >= nanoseconds || deadline.is_over() {
             return elapsed;
         }
         core::hint::spin_loop();

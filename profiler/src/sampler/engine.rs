@@ -1,7 +1,7 @@
 //! What all cores share: which cores there are, which source is used, and the run.
 
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::cores::Cores;
 use super::phase::Phase;
@@ -19,6 +19,8 @@ pub(crate) struct Engine {
     pub events_to_probe: SetOnce<EventList>,
     /// The number of cores that have shown their PMUs.
     pub listed: AtomicU32,
+    /// Whether the run is being changed.
+    pub is_changing: AtomicBool,
     run: SetOnce<Run>,
 }
 
@@ -29,6 +31,7 @@ impl Engine {
             probed: Probed::new(),
             events_to_probe: SetOnce::new(),
             listed: AtomicU32::new(0),
+            is_changing: AtomicBool::new(false),
             run: SetOnce::new(),
         }
     }

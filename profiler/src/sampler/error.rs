@@ -31,6 +31,8 @@ pub enum StartError<'a> {
     /// The rules for assembly cannot be searched: code with rules is linked in another
     /// order than they are.
     AssemblyNotSorted,
+    /// The command line asks what the machine has to sample by, and the kernel started a run.
+    ListNotCalled,
     /// A core did not come to take part.
     NotJoined {
         /// The core's index.
@@ -147,6 +149,9 @@ impl fmt::Display for StartError<'_> {
             Self::AssemblyNotSorted => f.write_str(
                 "the rules for assembly are not in the order of its code: include pmiscope.ld in the linker script",
             ),
+            Self::ListNotCalled => f.write_str(
+                "take=survey: this kernel only samples; to show what there is, it calls list instead of start",
+            ),
             Self::NotJoined { core } => {
                 write!(f, "core {core} did not come to take part")
             }
@@ -203,7 +208,7 @@ mod tests {
                 "command line: `x=1`: set before; say it once",
             ),
             (
-                StartError::Clock(NoReference),
+                StartError::Clock(NoReference::NoHpet),
                 "sampling: there is no HPET to measure the time stamp counter by",
             ),
             (

@@ -127,6 +127,9 @@ impl<T: Target> Sampler<T> {
         config: &Config<'a>,
     ) -> Result<&'static Run, StartError<'a>> {
         let settings = &Settings::parse(config.command_line).map_err(StartError::CommandLine)?;
+        if settings.kind == RunKind::Survey {
+            return Err(StartError::ListNotCalled);
+        }
         let memory = self.set_up(memory, config)?;
         let is_counting = settings.kind == RunKind::Counts;
         self.gather()?;
@@ -426,8 +429,9 @@ impl<T: Target> Sampler<T> {
         } else {
             Phase::Sampling
         };
-        self.engine.set_phase(phase);
+        // First: a core that is awake samples from the phase on.
         run.timing.start_tsc.store(tsc::ticks(), Relaxed);
+        self.engine.set_phase(phase);
         if run.round_robin.is_none() {
             let others = self.engine.cores.all().iter().skip(1);
             others.for_each(wait::wake);

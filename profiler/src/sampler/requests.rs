@@ -9,7 +9,7 @@
 //! * While paused, the kernel calls [`Sampler::poll`].
 
 use core::fmt;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::Sampler;
 use super::per_core::Core;
@@ -31,25 +31,41 @@ fn refuse(reason: fmt::Arguments<'_>) -> Refusal {
     Text::formatted(reason)
 }
 
+/// The right to change the run, which one has at a time: an interrupt may come while
+/// a task does it.
+struct Turn<'a>(&'a AtomicBool);
+
+impl<'a> Turn<'a> {
+    fn take(is_taken: &'a AtomicBool) -> Option<Self> {
+        let was_taken = is_taken.swap(true, Ordering::Acquire);
+        (!was_taken).then(|| Self(is_taken))
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 impl<T: Target> Sampler<T> {
     /// Samples on all cores again, after [`Self::pause`].
     ///
     /// # Errors
     ///
-    /// The run has no counters, or a core does not answer.
+    /// The run has no counters, a core does not answer, this is not the core with index 0,
+    /// or it is changing the run already.
     pub fn resume(&'static self) -> Result<(), Refusal> {
-        let (_, pmu) = self.counters()?;
-        self.start_all(&pmu)
+        self.request(Request::Start)
     }
 
     /// Stops the counters of all cores, which are then as they were before the run.
     ///
     /// # Errors
     ///
-    /// The run has no counters, or a core does not answer.
+    /// As [`Self::resume`].
     pub fn pause(&'static self) -> Result<(), Refusal> {
-        let (_, pmu) = self.counters()?;
-        self.stop_all(&pmu)
+        self.request(Request::Stop)
     }
 
     /// Samples every `period` events from now on, those that have no period of their own.
@@ -58,20 +74,17 @@ impl<T: Target> Sampler<T> {
     ///
     /// As [`Self::set_events`].
     pub fn set_period(&'static self, period: u64) -> Result<(), Refusal> {
-        let (run, pmu) = self.counters()?;
-        self.change(run, &pmu, run.control.events(), period)
+        self.request(Request::Period(period))
     }
 
     /// Counts and samples these events from now on.
     ///
     /// # Errors
     ///
-    /// The run has no counters, a core cannot count them, or does not answer. It runs as
-    /// before, on the cores that do.
+    /// As [`Self::resume`], or a core cannot count them: it runs as before, on the cores
+    /// that do.
     pub fn set_events(&'static self, events: EventList) -> Result<(), Refusal> {
-        let (run, pmu) = self.counters()?;
-        let period = run.control.period.load(Ordering::Relaxed);
-        self.change(run, &pmu, events, period)
+        self.request(Request::Events(events))
     }
 
     /// Does what the host asks for, if it does: on the core with index 0, in a maskable
@@ -80,17 +93,47 @@ impl<T: Target> Sampler<T> {
         let Some(run) = self.engine.run().filter(|_| core == 0) else {
             return;
         };
+        // Whoever has the turn may have been interrupted: the host's request waits.
+        let Ok(_turn) = self.take_turn() else {
+            return;
+        };
         let Some((number, request)) = run.mailbox().take() else {
             return;
         };
         let outcome = match request {
-            Ok(Request::Start) => self.resume(),
-            Ok(Request::Stop) => self.pause(),
-            Ok(Request::Period(period)) => self.set_period(period),
-            Ok(Request::Events(events)) => self.set_events(events),
+            Ok(request) => self.perform(request),
             Err(problem) => Err(refuse(format_args!("{problem}"))),
         };
         run.mailbox().reply(number, outcome.as_ref().copied());
+    }
+
+    fn request(&'static self, request: Request) -> Result<(), Refusal> {
+        self.counters()?;
+        if self.running_core() != Some(0) {
+            return Err(refuse(format_args!(
+                "a run is changed on the first core, the one that started it"
+            )));
+        }
+        let _turn = self.take_turn()?;
+        self.perform(request)
+    }
+
+    fn take_turn(&self) -> Result<Turn<'_>, Refusal> {
+        let turn = Turn::take(&self.engine.is_changing);
+        turn.ok_or_else(|| refuse(format_args!("the run is being changed already")))
+    }
+
+    fn perform(&'static self, request: Request) -> Result<(), Refusal> {
+        let (run, pmu) = self.counters()?;
+        match request {
+            Request::Start => self.start_all(&pmu),
+            Request::Stop => self.stop_all(&pmu),
+            Request::Period(period) => self.change(run, &pmu, run.control.events(), period),
+            Request::Events(events) => {
+                let period = run.control.period.load(Ordering::Relaxed);
+                self.change(run, &pmu, events, period)
+            }
+        }
     }
 
     /// The run and its counters.
@@ -241,5 +284,20 @@ fn outcome_of_change(
             "{problem}; it goes on as before, but {}",
             reason.as_str()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_has_the_turn() {
+        let is_taken = AtomicBool::new(false);
+        let turn = Turn::take(&is_taken);
+        assert!(turn.is_some());
+        assert!((0..2).all(|_| Turn::take(&is_taken).is_none()));
+        drop(turn);
+        assert!(Turn::take(&is_taken).is_some());
     }
 }

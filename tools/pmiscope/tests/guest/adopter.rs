@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use assert_cmd::Command;
+use pmiscope::profile::Outcome;
 use serde_json::{Value, json};
 
 use crate::ctl::Going;
@@ -290,6 +291,13 @@ fn periods_are_exact_by_irq() {
 fn aims_at_the_landing_are_refused() {
     let run = attempt("--source apic-timer --smp 1 --aim nmi_entry:0..5").ended_with(5);
     run.saying(&["no NMI can come where one has just landed"]);
+}
+
+/// Its glue only starts runs.
+#[test]
+fn a_survey_that_nobody_makes_is_refused() {
+    let guest = Guest::boot_kernel(built(KERNEL), 2, 256, "take=survey");
+    guest.ended_with(Outcome::SamplingUnavailable, &["this kernel only samples"]);
 }
 
 #[test]

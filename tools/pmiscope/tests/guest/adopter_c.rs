@@ -309,7 +309,11 @@ fn what_the_machine_has_is_listed() {
         let guest = Guest::boot_kernel(kernel, 2, 256, "take=survey");
         assert_lines(
             &guest.log,
-            &["survey: auto delivery=irq source=apic-timer", "survey: end", "list: 0"],
+            &[
+                "survey: auto delivery=irq source=apic-timer",
+                "survey: end",
+                "list: 0",
+            ],
         );
         let parts = [
             "survey: machine cores=2 ",
