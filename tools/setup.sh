@@ -25,7 +25,7 @@ qemu_is_old() { qemu_version | awk -F. '{ exit !($1 < 7 || $1 == 7 && $2 < 2) }'
 
 setup_packages() {
     wanted=
-    cc_links || wanted="gcc libc6-dev"
+    have gcc && cc_links || wanted="gcc libc6-dev"
     have qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
     [ "$1" != iso ] || have xorriso || wanted="$wanted xorriso"
     # shellcheck disable=SC2086 # words
