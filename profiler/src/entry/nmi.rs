@@ -77,7 +77,7 @@
 use crate::address::CodeAddress;
 
 /// The bytes of a stack that an NMI must find free, or it is only counted: more than the
-/// handler ever uses.
+/// handler ever uses if it is built with optimization.
 pub const ROOM: usize = 4096;
 
 /// Where the entry finds what, for [`nmi_entry!`](crate::nmi_entry): offsets into the

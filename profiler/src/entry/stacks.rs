@@ -12,6 +12,10 @@ use crate::unwind::StackBounds;
 /// The bytes of each stack: an unoptimized handler uses some ten thousand.
 const STACK_BYTES: usize = 16 << 10;
 
+/// The bytes from the debug stack's end down to that of the next stack below it: see
+/// [`NmiLayout::slot_bytes`].
+const SLOT_BYTES: usize = 2 * STACK_BYTES;
+
 /// Above the first push of a stack: a free word, and the address of the core's block.
 const HEAD_BYTES: u64 = 16;
 
@@ -32,13 +36,17 @@ impl Stack {
     }
 }
 
-/// The stacks of a core, in the order that [`super::nmi`] asks for.
-#[repr(C)]
+/// The stacks of a core, in the order that [`super::nmi`] asks for. Below the debug stack is a
+/// hole, by whose addresses an NMI over a #DB sees that it has no room.
+#[repr(C, align(32768))]
 struct CoreStacks {
     landing: Stack,
     handlers: Stack,
+    _hole: Stack,
     debug: Stack,
 }
+
+const _: () = assert!(align_of::<CoreStacks>() == SLOT_BYTES);
 
 /// What the NMI's entry finds at the top of the landing: the core, and where its stacks
 /// are.
@@ -84,7 +92,7 @@ pub const LAYOUT: NmiLayout = NmiLayout {
     handlers_high: offset_of!(Block, handlers_high),
     handlers_bytes: STACK_BYTES as u64,
     trap_stacks_bytes: size_of::<CoreStacks>() as u64,
-    slot_bytes: STACK_BYTES as u64,
+    slot_bytes: SLOT_BYTES as u64,
     stack_bytes: STACK_BYTES as u64,
     no_room: offset_of!(Block, no_room),
 };
@@ -121,6 +129,7 @@ impl<const CORES: usize> TrapStacks<CORES> {
                 CoreStacks {
                     landing: Stack::new(),
                     handlers: Stack::new(),
+                    _hole: Stack::new(),
                     debug: Stack::new(),
                 }
             }; CORES],
@@ -204,5 +213,28 @@ impl<const CORES: usize> TrapStacks<CORES> {
 impl<const CORES: usize> Default for TrapStacks<CORES> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::nmi::ROOM;
+
+    /// As `nmi_aside` does.
+    fn has_room(sp: u64) -> bool {
+        (sp - ROOM as u64) % LAYOUT.slot_bytes >= LAYOUT.slot_bytes - LAYOUT.stack_bytes
+    }
+
+    #[test]
+    fn an_nmi_over_a_debug_exception_has_room_down_to_the_stacks_end() {
+        let stacks: &TrapStacks<2> = Box::leak(Box::default());
+        for core in 0..2 {
+            let low = stacks.stacks[core as usize].debug.low();
+            let tops = stacks.set_up(core);
+            for sp in (low + 8..=tops.debug).step_by(8) {
+                assert_eq!(has_room(sp), sp >= low + ROOM as u64, "{:#x}", sp - low);
+            }
+        }
     }
 }
