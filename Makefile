@@ -74,7 +74,7 @@ setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh
 
 # Without `--report`, an import upwards or a large circle fails.
-lint: ## format, clippy (warnings are errors) and imports between layers
+lint: ## format, clippy (warnings are errors), imports between layers, glue of each kernel
 	@tools/setup.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -83,6 +83,7 @@ lint: ## format, clippy (warnings are errors) and imports between layers
 	cargo fmt --check --manifest-path tools/adopters/rust-smp/Cargo.toml
 	tools/adopters/build.sh clippy -- -D warnings
 	cargo run --locked --quiet -p pmiscope-layers
+	tools/adopters/glue-lines.sh
 
 clean: ## remove what was built
 	cargo clean
