@@ -47,7 +47,10 @@ impl Out {
 
     fn facts(&mut self, report: &Report) {
         self.fact("kernel", &format!("build-id {}", report.identity.build_id));
-        self.fact("booted by", &report.machine.bootloader);
+        // A kernel need not say who has booted it.
+        if !report.machine.bootloader.is_empty() {
+            self.fact("booted by", &report.machine.bootloader);
+        }
         self.fact(
             "machine",
             &machine(
