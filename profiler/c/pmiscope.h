@@ -165,14 +165,14 @@ struct pmiscope_config {
     // uncached. Not needed in x2APIC mode.
     uint64_t xapic;
     // The virtual address at which the page of the HPET's registers is mapped, uncached.
-    // Needed where time is measured (not in QEMU's deterministic mode), and by source=hpet.
+    // Needed by source=hpet; where time is measured, it is more exact than the PIT. 0: none.
     uint64_t hpet;
     // The bytes of address space that each stack has for itself, a power of two, to which
     // it is aligned as well: pmiscope verify tells stacks apart by it. 0: 65536.
     uint64_t stack_slot;
     // The boot loader's name and version, for the report.
     const char *bootloader;
-    // What runs, for the report. NULL: what the command line says.
+    // What runs, for the report. NULL: it has no name.
     const char *workload;
 };
 

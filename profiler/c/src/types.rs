@@ -169,13 +169,13 @@ pub struct Config {
     /// uncached. Not needed in x2APIC mode.
     pub xapic: u64,
     /// The virtual address at which the page of the HPET's registers is mapped, uncached.
-    /// Needed where time is measured (not in QEMU's deterministic mode), and by source=hpet.
+    /// Needed by source=hpet; where time is measured, it is more exact than the PIT. 0: none.
     pub hpet: u64,
     /// The bytes of address space that each stack has for itself, a power of two, to which
     /// it is aligned as well: pmiscope verify tells stacks apart by it. 0: 65536.
     pub stack_slot: u64,
     /// The boot loader's name and version, for the report.
     pub bootloader: *const c_char,
-    /// What runs, for the report. NULL: what the command line says.
+    /// What runs, for the report. NULL: it has no name.
     pub workload: *const c_char,
 }

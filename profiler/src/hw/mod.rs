@@ -10,4 +10,5 @@ pub mod debug;
 pub mod exit;
 pub mod hpet;
 pub mod msr;
+pub mod pit;
 pub mod tsc;

@@ -11,10 +11,15 @@ use core::fmt;
 
 use crate::format::Clock;
 use crate::hw::hpet::{Hpet, Register};
+use crate::hw::pit;
 use crate::hw::tsc::{self, Deadline};
 
 /// How long to compare two clocks, in nanoseconds.
 const COMPARISON_NANOSECONDS: u64 = 20_000_000;
+/// The same, in ticks of the PIT.
+const COMPARISON_PIT_TICKS: u16 = 23_863;
+/// More ticks of the time stamp counter than a comparison takes.
+const COMPARISON_TIMEOUT_TICKS: u64 = COMPARISON_NANOSECONDS * MOST_TICKS_PER_NANOSECOND;
 /// More than any time stamp counter makes.
 const MOST_TICKS_PER_NANOSECOND: u64 = 64;
 const FEMTOSECONDS_PER_NANOSECOND: u64 = 1_000_000;
@@ -24,27 +29,28 @@ const FEMTOSECONDS_PER_NANOSECOND: u64 = 1_000_000;
 pub(crate) struct RunClock {
     /// What a tick of the run is.
     pub clock: Clock,
-    /// What it was compared with, where it is time.
-    hpet: Option<Hpet>,
     /// Ticks of the run per tick of the time stamp counter.
     scale: Ratio,
 }
 
-/// Nothing says how fast the time stamp counter runs.
+/// Nothing says how fast the time stamp counter runs: what the machine has to measure it by
+/// does not count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoReference {
-    /// The kernel gives no HPET.
-    NoHpet,
-    /// The HPET does not count, or not where the kernel says that it is.
+    /// The kernel gives no HPET, and there is no PIT.
+    NoPit,
+    /// There is no PIT, and the HPET does not count, or not where the kernel says that it is.
     HpetStandsStill,
 }
 
 impl fmt::Display for NoReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoHpet => "there is no HPET to measure the time stamp counter by",
+            Self::NoPit => {
+                "nothing to measure the time stamp counter by: there is no PIT, and no HPET was given"
+            }
             Self::HpetStandsStill => {
-                "the HPET, which is to measure the time stamp counter, stands still"
+                "nothing to measure the time stamp counter by: there is no PIT, and the HPET stands still"
             }
         })
     }
@@ -62,21 +68,18 @@ impl RunClock {
         if counts_instructions() {
             return Ok(Self {
                 clock: Clock::Instructions,
-                hpet,
                 scale: Ratio::ONE,
             });
         }
-        let reference = hpet.ok_or(NoReference::NoHpet)?;
-        let before = tsc::ticks();
-        let elapsed = wait(reference, COMPARISON_NANOSECONDS);
-        let ticks = tsc::ticks() - before;
-        if elapsed < COMPARISON_NANOSECONDS {
-            return Err(NoReference::HpetStandsStill);
-        }
+        let (nanoseconds, ticks) = match hpet {
+            Some(hpet) => by_hpet(hpet)
+                .or_else(by_pit)
+                .ok_or(NoReference::HpetStandsStill)?,
+            None => by_pit().ok_or(NoReference::NoPit)?,
+        };
         Ok(Self {
             clock: Clock::Time,
-            hpet,
-            scale: Ratio::new(elapsed, ticks),
+            scale: Ratio::new(nanoseconds, ticks),
         })
     }
 
@@ -91,9 +94,16 @@ impl RunClock {
     /// those are counted.
     pub(crate) fn pass(&self, nanoseconds: u64) {
         const NANOSECONDS_PER_ROUND: u64 = 10_000;
-        match (self.clock, self.hpet) {
-            (Clock::Time, Some(hpet)) => _ = wait(hpet, nanoseconds),
-            _ => (0..nanoseconds / NANOSECONDS_PER_ROUND).for_each(|_| core::hint::black_box(())),
+        match self.clock {
+            Clock::Instructions => {
+                (0..nanoseconds / NANOSECONDS_PER_ROUND).for_each(|_| core::hint::black_box(()));
+            }
+            Clock::Time => {
+                let start = tsc::ticks();
+                while self.ticks(tsc::ticks().wrapping_sub(start)) < nanoseconds {
+                    core::hint::spin_loop();
+                }
+            }
         }
     }
 }
@@ -119,21 +129,29 @@ impl Ratio {
     }
 }
 
-/// Waits for at least `nanoseconds` by the HPET. Returns how many went by: fewer if it
-/// stands still.
-fn wait(hpet: Hpet, nanoseconds: u64) -> u64 {
+/// The nanoseconds that go by on the HPET, and how far the time stamp counter advances
+/// meanwhile; `None` if the HPET stands still.
+fn by_hpet(hpet: Hpet) -> Option<(u64, u64)> {
     hpet.count();
     let period = hpet.period_femtoseconds();
     let start = hpet.read(Register::MainCounter);
-    let deadline = Deadline::after(nanoseconds.saturating_mul(MOST_TICKS_PER_NANOSECOND));
-    loop {
-        let ticks = hpet.read(Register::MainCounter).wrapping_sub(start);
-        let elapsed = ticks.saturating_mul(period) / FEMTOSECONDS_PER_NANOSECOND;
-        if elapsed >= nanoseconds || deadline.is_over() {
-            return elapsed;
+    let start_tsc = tsc::ticks();
+    let deadline = Deadline::after(COMPARISON_TIMEOUT_TICKS);
+    while !deadline.is_over() {
+        let counted = hpet.read(Register::MainCounter).wrapping_sub(start);
+        let ticks = tsc::ticks().wrapping_sub(start_tsc);
+        let elapsed = counted.saturating_mul(period) / FEMTOSECONDS_PER_NANOSECOND;
+        if elapsed >= COMPARISON_NANOSECONDS {
+            return Some((elapsed, ticks));
         }
         core::hint::spin_loop();
     }
+    None
+}
+
+/// The same by the PIT, which kernels do not have to map.
+fn by_pit() -> Option<(u64, u64)> {
+    pit::measure(COMPARISON_PIT_TICKS, COMPARISON_TIMEOUT_TICKS)
 }
 
 /// Returns true if the counter advances by one an instruction: three pieces of code of

@@ -23,7 +23,8 @@ pub struct Config<'a> {
     /// uncached. Not needed in x2APIC mode.
     pub xapic: Option<u64>,
     /// The virtual address at which the page of the HPET's registers is mapped, uncached,
-    /// if there is one. Needed where time is measured, and for the source `hpet`.
+    /// if there is one. Needed by the source `hpet`. Where the time stamp counter is time, its
+    /// rate is measured by the HPET, or without one by channel 2 of the PIT.
     pub hpet: Option<u64>,
     /// Why there is no HPET, for [`super::Sampler::list`].
     pub no_hpet: Option<Reason>,
@@ -34,7 +35,8 @@ pub struct Config<'a> {
     pub stack_slot: u64,
     /// The boot loader's name and version, for the report.
     pub bootloader: Text<64>,
-    /// What runs, for the report; empty: what the command line says.
+    /// What runs, for the report; empty: it has no name. The command line may have named
+    /// another ([`crate::contract::settings::Settings::workload`]).
     pub workload: &'a str,
     /// The name of what cores can work on, by its number: see [`super::Target::task`].
     pub task_name: fn(u16) -> &'static str,

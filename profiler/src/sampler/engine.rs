@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::cores::Cores;
+use super::error::WrongPlace;
 use super::phase::Phase;
 use super::run::Run;
 use super::set_once::SetOnce;
@@ -21,6 +22,8 @@ pub(crate) struct Engine {
     pub listed: AtomicU32,
     /// Whether the run is being changed.
     pub is_changing: AtomicBool,
+    /// A core that came to take part in another one's place.
+    pub misplaced: SetOnce<WrongPlace>,
     run: SetOnce<Run>,
 }
 
@@ -32,6 +35,7 @@ impl Engine {
             events_to_probe: SetOnce::new(),
             listed: AtomicU32::new(0),
             is_changing: AtomicBool::new(false),
+            misplaced: SetOnce::new(),
             run: SetOnce::new(),
         }
     }

@@ -33,6 +33,8 @@ pub enum StartError<'a> {
     AssemblyNotSorted,
     /// The command line asks what the machine has to sample by, and the kernel started a run.
     ListNotCalled,
+    /// The list of cores, [`super::Config::apic_ids`], is not that of the cores.
+    Cores(CoresError),
     /// A core did not come to take part.
     NotJoined {
         /// The core's index.
@@ -71,6 +73,61 @@ pub enum StartError<'a> {
     /// The source cannot count so far.
     PeriodTooLong(u64),
 }
+
+/// Why a list of cores cannot be taken: samples of one core would be shown as another's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CoresError {
+    /// The list does not begin with the core that starts the sampler.
+    FirstElsewhere {
+        /// The APIC id that the list begins with.
+        listed: u32,
+        /// The running core's.
+        running: u32,
+    },
+    /// The list has this APIC id twice.
+    Twice(u32),
+    /// In xAPIC mode, this is no core's APIC id.
+    NoXApicId(u32),
+    /// A core joined in another one's place.
+    WrongPlace(WrongPlace),
+}
+
+/// A core has come to [`super::Sampler::join`] with the index of another one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WrongPlace {
+    /// The index that it came with.
+    pub index: u32,
+    /// The APIC id that the list has there.
+    pub listed: u32,
+    /// The core's own.
+    pub running: u32,
+}
+
+impl fmt::Display for CoresError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FirstElsewhere { listed, running } => write!(
+                f,
+                "the list of cores begins with APIC id {listed}, and start was called on APIC id {running}: list that one first"
+            ),
+            Self::Twice(id) => write!(f, "the list of cores has APIC id {id} twice"),
+            Self::NoXApicId(id) => write!(
+                f,
+                "the list of cores has APIC id {id}, and an xAPIC's is 254 at most"
+            ),
+            Self::WrongPlace(WrongPlace {
+                index,
+                listed,
+                running,
+            }) => write!(
+                f,
+                "APIC id {running} joined as core {index}, which is APIC id {listed} in the list of cores: let each join with its place in the list"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for CoresError {}
 
 /// There is no memory for the rings.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -152,6 +209,7 @@ impl fmt::Display for StartError<'_> {
             Self::ListNotCalled => f.write_str(
                 "take=survey: this kernel only samples; to show what there is, it calls list instead of start",
             ),
+            Self::Cores(problem) => write!(f, "{problem}"),
             Self::NotJoined { core } => {
                 write!(f, "core {core} did not come to take part")
             }
@@ -208,8 +266,8 @@ mod tests {
                 "command line: `x=1`: set before; say it once",
             ),
             (
-                StartError::Clock(NoReference::NoHpet),
-                "sampling: there is no HPET to measure the time stamp counter by",
+                StartError::Clock(NoReference::NoPit),
+                "sampling: nothing to measure the time stamp counter by: there is no PIT, and no HPET was given",
             ),
             (
                 StartError::NoSource(story),

@@ -79,7 +79,7 @@ use handler::Context;
 use per_core::Core;
 
 pub use config::Config;
-pub use error::{AimError, NoMemory, StartError};
+pub use error::{AimError, CoresError, NoMemory, StartError, WrongPlace};
 pub use gates::{Gate, GateStack, gates};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use pmu_error::PmuError;

@@ -20,7 +20,7 @@ use super::clock::RunClock;
 use super::config::Config;
 use super::control::Control;
 use super::counting::Counting;
-use super::error::{AimError, StartError};
+use super::error::{AimError, CoresError, StartError, WrongPlace};
 use super::memory::Memory;
 use super::overhead::Overhead;
 use super::per_core::aim::Aimed;
@@ -101,6 +101,7 @@ impl<T: Target> Sampler<T> {
         let run = self.prepare(&memory, config).map_err(|problem| {
             // Of two starts at once, the other one's run.
             if !matches!(problem, StartError::StartedBefore) {
+                self.disarm();
                 self.engine.end();
                 memory.refuse(&problem);
             }
@@ -118,6 +119,13 @@ impl<T: Target> Sampler<T> {
             Ok(())
         } else {
             Err(StartError::StartedBefore)
+        }
+    }
+
+    /// Stops the source that was tried last, if any, on the running core, the first.
+    fn disarm(&self) {
+        if let (Some(source), Some(first)) = (self.engine.source(), self.engine.cores.get(0)) {
+            source.disarm(first);
         }
     }
 
@@ -182,6 +190,7 @@ impl<T: Target> Sampler<T> {
         } else {
             config.apic_ids
         };
+        check_cores(apic_ids, own[0], registers).map_err(StartError::Cores)?;
         let there = memory.len();
         let (rest, cores) = memory
             .split_cores(apic_ids)
@@ -199,11 +208,16 @@ impl<T: Target> Sampler<T> {
 
     /// Waits until every other core has come, and halts.
     pub(super) fn gather<'a>(&'static self) -> Result<(), StartError<'a>> {
-        let has_joined = |core: &Core| core.wait.has_joined.load(Ordering::Acquire);
+        let misplaced = || self.engine.misplaced.get().copied();
+        let has_joined =
+            |core: &Core| core.wait.has_joined.load(Ordering::Acquire) || misplaced().is_some();
         self.engine
             .cores
             .await_others(has_joined)
             .map_err(|core| StartError::NotJoined { core })?;
+        if let Some(place) = misplaced() {
+            return Err(StartError::Cores(CoresError::WrongPlace(place)));
+        }
         self.engine.cores.settle();
         Ok(())
     }
@@ -445,8 +459,8 @@ impl<T: Target> Sampler<T> {
     ///
     /// # Errors
     ///
-    /// There is no run: the first core could not start it, or it has ended; or no place with
-    /// that index. Interrupts may be off.
+    /// There is no run: the first core could not start it, or it has ended; or the place with
+    /// that index is another core's, or there is none. Interrupts may be off.
     pub fn join(&'static self, index: u32) -> Result<(), NotStarted> {
         let core = loop {
             let cores = self.engine.cores.all();
@@ -461,6 +475,15 @@ impl<T: Target> Sampler<T> {
         control::disable_interrupts();
         // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
         unsafe { apic::registers().enable() };
+        let running = apic::registers().id();
+        if running != core.apic_id {
+            self.engine.misplaced.set(WrongPlace {
+                index,
+                listed: core.apic_id,
+                running,
+            });
+            return Err(NotStarted);
+        }
         core.wait.has_joined.store(true, Ordering::Release);
         let run = self.engine.cores.wait_until(|| {
             self.run_errand(core);
@@ -498,7 +521,7 @@ impl<T: Target> Sampler<T> {
     #[inline(never)]
     fn begin(&'static self, core: &'static Core, run: &'static Run) -> Result<(), SourceError> {
         if let Some(counting) = &run.counting {
-            counting.start(self.engine.cores.all().len(), core);
+            counting.start(&self.engine.cores, core);
             return Ok(());
         }
         if let Some(aimed) = &run.aimed {
@@ -509,27 +532,43 @@ impl<T: Target> Sampler<T> {
             .begin(core.index, run.source.kind(), run.timing.clock.clock);
         control::enable_interrupts();
         if let Source::Pmu(pmu) = run.source {
-            pmu.start(core);
-            return match core.pmu.fault() {
-                None => Ok(()),
-                Some(problem) => {
-                    self.engine.end();
-                    Err(SourceError::of_pmu(core.index, problem.into()))
-                }
-            };
+            let started = pmu.start(core);
+            let fault = core.pmu.fault();
+            let refused = fault.map(|it| SourceError::of_pmu(core.index, it.into()));
+            return refused
+                .map_or(started, Err)
+                .inspect_err(|_| self.engine.end());
         }
         core.note_armed();
         run.source.arm(core, run.arming.count);
         match run.source {
             Source::Ipi(driver) if core.index == 0 => {
                 let period = run.arming.count.into();
-                driver.drive(self.engine.cores.all(), period, || false);
+                let is_over = || self.engine.cores.phase() == Phase::Ended;
+                driver.drive(self.engine.cores.all(), period, is_over);
             }
             Source::Step => control::set_trap_flag(),
             _ => {}
         }
         Ok(())
     }
+}
+
+/// Checks the list of cores, `apic_ids`, on the core with the APIC id `running`.
+fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(), CoresError> {
+    if let Some(&listed) = apic_ids.first().filter(|&&first| first != running) {
+        return Err(CoresError::FirstElsewhere { listed, running });
+    }
+    for (index, &id) in apic_ids.iter().enumerate() {
+        if apic_ids[..index].contains(&id) {
+            return Err(CoresError::Twice(id));
+        }
+        // 255 is a broadcast there (SDM vol. 3, 12.6.2.1).
+        if id >= 255 && !matches!(registers, Registers::X2Apic) {
+            return Err(CoresError::NoXApicId(id));
+        }
+    }
+    Ok(())
 }
 
 /// The first core did not start a run, or it has ended.
@@ -577,11 +616,6 @@ fn description_of(
     calibrated: &Calibrated,
     period: &Period,
 ) -> Description {
-    let workload = if config.workload.is_empty() {
-        settings.workload
-    } else {
-        config.workload
-    };
     Description {
         build_id: config.build_id,
         cores: 0,
@@ -598,7 +632,7 @@ fn description_of(
         stack_slot: config.stack_slot,
         reason: calibrated.reason,
         bootloader: config.bootloader,
-        workload: Text::new(workload),
+        workload: Text::new(config.workload),
         command_line: Text::new(config.command_line),
         tasks: names_of_tasks(config.task_name),
         event_table: period.event_table,
@@ -629,6 +663,22 @@ mod tests {
         let again = started().refuse_second_start();
         assert!(matches!(again, Err(StartError::StartedBefore)));
         assert!(Sampler::new(NoKernel).refuse_second_start().is_ok());
+    }
+
+    #[test]
+    fn a_list_that_is_not_the_cores_is_refused() {
+        let x2apic = |ids: &[u32], running| check_cores(ids, running, Registers::X2Apic);
+        assert_eq!(x2apic(&[4], 4), Ok(()));
+        assert_eq!(x2apic(&[4, 0, 300], 4), Ok(()));
+        let first = CoresError::FirstElsewhere {
+            listed: 0,
+            running: 4,
+        };
+        assert_eq!(x2apic(&[0, 4], 4), Err(first));
+        assert_eq!(x2apic(&[4, 1, 2, 1], 4), Err(CoresError::Twice(1)));
+        let xapic = |ids: &[u32]| check_cores(ids, 0, Registers::XApic(0x1000));
+        assert_eq!(xapic(&[0, 254]), Ok(()));
+        assert_eq!(xapic(&[0, 255]), Err(CoresError::NoXApicId(255)));
     }
 
     #[test]

@@ -206,7 +206,8 @@ impl<T: Target> Sampler<T> {
     fn stop_all(&self, pmu: &Pmu) -> Result<(), Refusal> {
         let (first, others) = self.first_and_others();
         // Before anything is asked for: this core's last sample would end it here.
-        pmu.stop(first);
+        // If it does not come, the core is missing below.
+        let _ = pmu.stop(first);
         self.engine.set_phase(Phase::Paused);
         // The host may ask for more, and no sample comes to look for it.
         self.target.set_paused(true);
@@ -224,7 +225,8 @@ impl<T: Target> Sampler<T> {
             pmu.ask_to_start(core);
         }
         if is_due(first) {
-            pmu.start(first);
+            // Likewise.
+            let _ = pmu.start(first);
         }
         self.await_answers(pmu, is_due)
     }

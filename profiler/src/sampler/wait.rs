@@ -16,8 +16,9 @@ use crate::hw::control;
 
 unsafe extern "C" {
     /// Halts with interrupts on until an interrupt was taken; returns with
-    /// interrupts off. See the assembly below.
-    safe fn pmiscope_wait();
+    /// interrupts off. Returns true if it was the wake-up, which is to be ended; others were
+    /// by their handlers. See the assembly below.
+    safe fn pmiscope_wait() -> bool;
     /// The gate of [`vector::WAKE`].
     fn pmiscope_wake_entry();
     /// The gate of [`vector::SPURIOUS`].
@@ -33,6 +34,7 @@ assembly!(
 pmiscope_wait:
     .cfi_startproc
     RULE FRAME
+    xor eax, eax
     sti
     hlt
     # Where the interrupt returns to, or its stub jumps.
@@ -59,12 +61,13 @@ pmiscope_wake_entry:
     lea rax, [rip + pmiscope_waited]
     cmp [rsp + 8], rax
     jne 2f
-    # The waiting core's rax is dead: the caller of pmiscope_wait does not keep it.
+    # The waiting core's rax is what pmiscope_wait returns.
     mov rsp, [rsp + 32]
     .cfi_remember_state
     .cfi_def_cfa rsp, 8
     .cfi_offset rip, -8
     RULE FRAME
+    mov eax, 1
     jmp pmiscope_waited
     .cfi_restore_state
     # It came late: the core does not wait any more. An interrupt like others, which is
@@ -132,8 +135,9 @@ pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option
         if phase.get() == Phase::Ended {
             break None;
         }
-        pmiscope_wait();
-        apic::registers().end_of_interrupt();
+        if pmiscope_wait() {
+            apic::registers().end_of_interrupt();
+        }
     };
     // The core that sent the wake-up may be on its last instructions before its own
     // halt still. Under instruction counting a pause ends an emulator's time slice:

@@ -32,8 +32,10 @@ mod measure;
 use core::fmt::Write as _;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use super::cores::Cores;
 use super::error::StartError;
 use super::per_core::{Core, Output};
+use super::phase::Phase;
 use super::source::apic_timer;
 use super::vector;
 use crate::contract::settings::Settings;
@@ -109,8 +111,8 @@ impl Counting {
     }
 
     /// Lets the running core, `core`, measure what it needs, and returns, interrupts on,
-    /// when all cores have.
-    pub(crate) fn start(&self, cores: usize, core: &Core) {
+    /// when all cores have, or the run has ended.
+    pub(crate) fn start(&self, cores: &Cores, core: &Core) {
         // Only the trials' own interrupts.
         control::disable_interrupts();
         apic_timer::set_up(vector::COUNT_TIMER.into());
@@ -120,7 +122,8 @@ impl Counting {
         core.overflow.set_armed();
         control::enable_interrupts();
         self.ready.fetch_add(1, Ordering::AcqRel);
-        while (self.ready.load(Ordering::Acquire) as usize) < cores {
+        let are_all_ready = || self.ready.load(Ordering::Acquire) as usize >= cores.all().len();
+        while !are_all_ready() && cores.phase() != Phase::Ended {
             core::hint::spin_loop();
         }
     }

@@ -36,6 +36,7 @@ use super::target::{Interrupted, Target};
 use super::wait;
 use crate::format::Delivery;
 use crate::format::region::CoreCounters;
+use crate::hw::debug as breakpoint;
 
 /// An interrupt that may be an overflow, as its handler sees it.
 pub(super) struct Context<'a, T> {
@@ -145,6 +146,9 @@ impl<T: Target> Context<'_, T> {
     /// it did only if the kernel goes on then.
     #[cold]
     fn finish_share(&self, run: &'static Run) {
+        if run.aimed.is_some() {
+            breakpoint::clear_breakpoint();
+        }
         if let Some(round_robin) = &run.round_robin {
             round_robin.leave(&self.engine.cores, self.core);
         }
@@ -159,7 +163,8 @@ impl<T: Target> Context<'_, T> {
         run.mailbox().close();
         if let Source::Ipi(driver) = run.source {
             let period = run.arming.count.into();
-            driver.drive(self.engine.cores.all(), period, || run.is_over());
+            let is_over = || run.is_over() || self.engine.cores.phase() == Phase::Ended;
+            driver.drive(self.engine.cores.all(), period, is_over);
         }
         let _ = self.engine.cores.wait_until(|| run.is_over().then_some(()));
         self.finish_run();

@@ -140,6 +140,10 @@ impl<T: Target> Context<'_, T> {
         let core = self.core;
         let first = run.control.first_event();
         for event in overflows.iter() {
+            // Of several that are due together, the last ones may be more than the share.
+            if core.share.is_taken() {
+                break;
+            }
             let overflow = pmu.overflow(core, event);
             if overflow.missed != 0 {
                 output.counters.missed.fetch_add(overflow.missed, Relaxed);

@@ -45,12 +45,16 @@ impl Out {
         }
     }
 
+    /// What a kernel need not say.
+    fn known_fact(&mut self, label: &str, text: &str) {
+        if !text.is_empty() {
+            self.fact(label, text);
+        }
+    }
+
     fn facts(&mut self, report: &Report) {
         self.fact("kernel", &format!("build-id {}", report.identity.build_id));
-        // A kernel need not say who has booted it.
-        if !report.machine.bootloader.is_empty() {
-            self.fact("booted by", &report.machine.bootloader);
-        }
+        self.known_fact("booted by", &report.machine.bootloader);
         self.fact(
             "machine",
             &machine(
@@ -59,7 +63,7 @@ impl Out {
                 report.machine.cores_online,
             ),
         );
-        self.fact("workload", &report.machine.workload);
+        self.known_fact("workload", &report.machine.workload);
         let delivery = report.sampling.delivery.to_uppercase();
         self.fact(
             "source",

@@ -285,6 +285,28 @@ fn functions_of_the_header_do_what_it_says() {
     }
 }
 
+/// Else samples of one core would be shown as another's.
+#[test]
+fn a_list_that_is_not_the_cores_is_refused() {
+    for (mistake, says) in [
+        (
+            "first-elsewhere",
+            "begins with APIC id 1, and start was called on APIC id 0: list that one first 20",
+        ),
+        (
+            "others-swapped",
+            "in the list of cores: let each join with its place in the list 20",
+        ),
+        ("one-twice", "the list of cores has APIC id 1 twice 20"),
+    ] {
+        for kernel in kernels_with_all() {
+            let line = format!("period=1009 samples=3000 workload={mistake}");
+            let guest = Guest::boot_kernel(kernel, 3, 256, &line);
+            guest.ended_with(Outcome::SamplingUnavailable, &[says]);
+        }
+    }
+}
+
 #[test]
 fn callbacks_are_asked() {
     for kernel in kernels_with_all() {

@@ -262,6 +262,19 @@ fn two_runs_are_the_same_to_the_bit() {
     }
 }
 
+/// Both overflow at the same instruction, and there is one sample left.
+#[test]
+fn events_that_are_due_together_do_not_exceed_the_samples() {
+    if is_skipped() {
+        return;
+    }
+    let run = counted("--pmu intel-v5 --smp 1 --samples 2001 --event instructions,cycles");
+    let report = run.report();
+    assert_eq!(report["samples"], 2001);
+    let counts = [0, 1].map(|index| report["events"][index]["samples"].as_u64());
+    assert_eq!(counts, [Some(1001), Some(1000)]);
+}
+
 #[test]
 fn several_events_at_once_are_told_apart() {
     if is_skipped() {

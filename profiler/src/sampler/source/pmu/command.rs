@@ -5,6 +5,7 @@ use super::{ANSWER_TIMEOUT_TICKS, Pmu};
 use crate::format::Delivery;
 use crate::hw::control;
 use crate::hw::tsc::Deadline;
+use crate::sampler::SourceError;
 use crate::sampler::per_core::Core;
 use crate::sampler::per_core::pmu::Command;
 use crate::sampler::per_core::trials::Trial;
@@ -25,19 +26,27 @@ impl Pmu {
     /// Starts the counters of the running core, `core`. It lets the sampling interrupt come
     /// for that: the way out of a handler is what the counters' own start is calibrated
     /// by.
-    pub(crate) fn start(&self, core: &Core) {
-        self.command_here(core, Command::Start);
+    ///
+    /// # Errors
+    ///
+    /// It does not come.
+    pub(crate) fn start(&self, core: &Core) -> Result<(), SourceError> {
+        self.command_here(core, Command::Start)
     }
 
     /// Stops the counters of the running core, `core`, likewise. Its registers are then
     /// as they were before the start.
-    pub(crate) fn stop(&self, core: &Core) {
-        self.command_here(core, Command::Stop);
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub(crate) fn stop(&self, core: &Core) -> Result<(), SourceError> {
+        self.command_here(core, Command::Stop)
     }
 
     /// Lets the sampling interrupt come to the running core, `core`, for `command`, and
     /// waits for it.
-    fn command_here(&self, core: &Core, command: Command) {
+    fn command_here(&self, core: &Core, command: Command) -> Result<(), SourceError> {
         core.pmu.set_command(command);
         match self.delivery {
             // A real one: `int 2` does not keep NMIs out, and an overflow's would come in
@@ -49,6 +58,10 @@ impl Pmu {
             }
             Delivery::Irq => trial::raise(self.delivery),
         }
+        if self.cancel(core) {
+            return Err(SourceError::NoneFromItself { core: core.index });
+        }
+        Ok(())
     }
 
     /// Asks another core to start its counters. [`crate::sampler::per_core::pmu::CorePmu::fault`] says if it could

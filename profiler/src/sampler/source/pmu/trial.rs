@@ -29,10 +29,10 @@ impl Pmu {
             all.filter(|(_, assignment)| assignment.period.is_some())
         };
         self.with_interrupt_let_in(|| {
-            self.start(core);
+            let started = self.start(core);
             let _ = match trial {
                 // The counters stand still.
-                _ if pmu.fault().is_some() => false,
+                _ if started.is_err() || pmu.fault().is_some() => false,
                 Trial::Overheads => {
                     // The first comes from here, and not in a row.
                     trials.to_come.store(OVERHEADS + 1, Relaxed);
@@ -42,7 +42,8 @@ impl Pmu {
                 Trial::Overflows(timeout) => Deadline::after(timeout)
                     .wait_for(|| sampled().all(|(it, _)| trials.overflow(it).is_some())),
             };
-            self.stop(core);
+            // If that does not come, nothing has: the trial has no figures.
+            let _ = self.stop(core);
         });
         trials.is_done.store(true, Ordering::Release);
     }
