@@ -30,11 +30,12 @@
 // The number of gates that pmiscope_gates writes.
 #define PMISCOPE_GATES 11
 
-// The bytes of a region that are there once: the header page, and what aligns the rest.
-#define PMISCOPE_REGION_BYTES_ONCE 8192
+// The bytes of a region that are there once: the header page, the sampler's own stack, and
+// what aligns the rest.
+#define PMISCOPE_REGION_BYTES_ONCE 204800
 
 // The bytes of a region that each core needs beside its ring.
-#define PMISCOPE_REGION_BYTES_PER_CORE 65536
+#define PMISCOPE_REGION_BYTES_PER_CORE 90112
 
 // The stack of a gate. The values are the numbers of the interrupt stacks (IST), in a
 // kernel that gives 1 and 2 to the sampler.

@@ -39,6 +39,12 @@
 
 #![cfg_attr(not(test), no_std)]
 
+// Its handlers would take more of an NMI's stack than `entry::nmi` makes sure that there is.
+#[cfg(pmiscope_unoptimized)]
+compile_error!(
+    "pmiscope-profiler has to be optimized in debug builds too; add to Cargo.toml: [profile.dev.package.pmiscope-profiler] opt-level = 3"
+);
+
 pub mod address;
 pub mod contract;
 #[cfg(any(target_os = "none", test, doc))]

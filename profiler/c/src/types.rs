@@ -8,11 +8,12 @@ pub const MAX_CORES: u32 = 64;
 /// The number of gates that pmiscope_gates writes.
 pub const GATES: u32 = 11;
 
-/// The bytes of a region that are there once: the header page, and what aligns the rest.
-pub const REGION_BYTES_ONCE: u64 = 8192;
+/// The bytes of a region that are there once: the header page, the sampler's own stack, and
+/// what aligns the rest.
+pub const REGION_BYTES_ONCE: u64 = 204_800;
 
 /// The bytes of a region that each core needs beside its ring.
-pub const REGION_BYTES_PER_CORE: u64 = 65536;
+pub const REGION_BYTES_PER_CORE: u64 = 90112;
 
 /// What came of a call.
 #[repr(C)]

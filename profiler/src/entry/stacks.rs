@@ -9,7 +9,7 @@ use super::nmi::NmiLayout;
 use crate::address::StackAddress;
 use crate::unwind::StackBounds;
 
-/// The bytes of each stack: an unoptimized handler uses some ten thousand.
+/// The bytes of each stack: some handlers within each other.
 const STACK_BYTES: usize = 16 << 10;
 
 /// The bytes from the debug stack's end down to that of the next stack below it: see

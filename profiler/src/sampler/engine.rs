@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::cores::Cores;
 use super::error::WrongPlace;
+use super::own_stack::OwnStack;
 use super::phase::Phase;
 use super::run::Run;
 use super::set_once::SetOnce;
@@ -20,8 +21,10 @@ pub(crate) struct Engine {
     pub events_to_probe: SetOnce<EventList>,
     /// The number of cores that have shown their PMUs.
     pub listed: AtomicU32,
-    /// Whether the run is being changed.
+    /// Whether the run is being prepared or changed.
     pub is_changing: AtomicBool,
+    /// What that is done on.
+    pub own_stack: SetOnce<OwnStack>,
     /// A core that came to take part in another one's place.
     pub misplaced: SetOnce<WrongPlace>,
     run: SetOnce<Run>,
@@ -35,6 +38,7 @@ impl Engine {
             events_to_probe: SetOnce::new(),
             listed: AtomicU32::new(0),
             is_changing: AtomicBool::new(false),
+            own_stack: SetOnce::new(),
             misplaced: SetOnce::new(),
             run: SetOnce::new(),
         }

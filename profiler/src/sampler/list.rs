@@ -46,7 +46,7 @@ impl<T: Target> Sampler<T> {
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
         self.refuse_second_start()?;
-        let outcome = self.list_all(&memory, config);
+        let outcome = self.on_own_stack(&memory, |rest| self.list_all(rest, config));
         self.engine.end();
         outcome
     }

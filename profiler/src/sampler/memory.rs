@@ -1,11 +1,12 @@
 //! The memory that the sampler works in: what the host reads, and behind it what the
-//! sampler keeps for each core.
+//! sampler keeps for each core, and its stack.
 
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use super::own_stack::{OWN_STACK_BYTES, OwnStack};
 use super::per_core::Core;
 use crate::contract::settings::Settings;
 use crate::format::Description;
@@ -24,7 +25,7 @@ pub const fn region_bytes(cores: u32, ring_bytes: u64) -> usize {
         ring_words: ring_bytes / 8,
     };
     match layout.bytes() {
-        Some(bytes) => bytes + (cores as usize) * size_of::<Core>(),
+        Some(bytes) => bytes + OWN_STACK_BYTES + (cores as usize) * size_of::<Core>(),
         None => panic!("too large a region"),
     }
 }
@@ -96,6 +97,21 @@ impl Memory {
         self.0.len()
     }
 
+    /// Takes room for the stack that the sampler prepares on, at the end of the memory: the
+    /// rest, and the stack. `None` if there is no room.
+    pub(crate) fn split_stack(&self) -> Option<(Self, OwnStack)> {
+        let base = self.0.cast::<u8>();
+        let rest = self.len().checked_sub(OWN_STACK_BYTES)? & !(align_of::<Core>() - 1);
+        if !base.addr().get().is_multiple_of(PAGE) {
+            return None;
+        }
+        // SAFETY: within the memory, by the subtraction above.
+        let low = unsafe { base.add(rest) };
+        // SAFETY: room for it was taken; the memory is the sampler's for ever.
+        let stack = unsafe { OwnStack::new(low) };
+        Some((Self(NonNull::slice_from_raw_parts(base, rest)), stack))
+    }
+
     /// Takes room for a value of each core, and fills it: the rest, and the values.
     /// `None` if there is no room.
     pub(crate) fn split_cores(&self, apic_ids: &[u32]) -> Option<(Self, &'static [Core])> {
@@ -159,6 +175,7 @@ impl Memory {
 pub(crate) mod tests {
     use super::*;
     use crate::format::description::tests::example;
+    use crate::unwind::StackBounds;
 
     const APIC_IDS: [u32; 4] = [6, 4, 2, 0];
 
@@ -176,15 +193,25 @@ pub(crate) mod tests {
         region_bytes(example().cores, example().ring_words * 8)
     }
 
+    /// The part of that for the region itself.
+    fn region() -> usize {
+        needed() - OWN_STACK_BYTES - 4 * size_of::<Core>()
+    }
+
     /// Memory for the region of the example, and its cores.
     pub(crate) fn memory_of_region() -> (Memory, &'static [Core]) {
-        memory(needed()).split_cores(&APIC_IDS).unwrap()
+        split(needed())
+    }
+
+    fn split(len: usize) -> (Memory, &'static [Core]) {
+        let (rest, _) = memory(len).split_stack().unwrap();
+        rest.split_cores(&APIC_IDS).unwrap()
     }
 
     #[test]
     fn a_region_and_cores_fit_what_is_said_that_they_need() {
         let (rest, cores) = memory_of_region();
-        assert_eq!(rest.len(), needed() - 4 * size_of::<Core>());
+        assert_eq!(rest.len(), region());
         assert!(rest.region(&example()).is_ok());
         // The region has left them alone.
         let seen: Vec<_> = cores.iter().map(|it| (it.index, it.apic_id)).collect();
@@ -195,9 +222,23 @@ pub(crate) mod tests {
 
     #[test]
     fn one_byte_less_is_too_small() {
-        let (rest, _) = memory(needed() - 1).split_cores(&APIC_IDS).unwrap();
-        let region = needed() - 4 * size_of::<Core>();
-        assert_eq!(rest.region(&example()).map(|_| ()), Err(region));
+        let (rest, _) = split(needed() - 1);
+        assert_eq!(rest.region(&example()).map(|_| ()), Err(region()));
+    }
+
+    #[test]
+    fn the_stack_is_the_end_of_the_memory() {
+        let all = memory(needed());
+        let low = all.0.cast::<u8>().addr().get();
+        let (rest, stack) = all.split_stack().unwrap();
+        let StackBounds { low: stack, high } = stack.bounds();
+        assert_eq!(
+            (stack, high),
+            ((low + rest.len()) as u64, (low + needed()) as u64)
+        );
+        assert_eq!(rest.len(), needed() - OWN_STACK_BYTES);
+        assert!(memory(OWN_STACK_BYTES).split_stack().is_some());
+        assert!(memory(OWN_STACK_BYTES - 1).split_stack().is_none());
     }
 
     #[test]

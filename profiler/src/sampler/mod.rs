@@ -60,6 +60,7 @@ mod latest;
 mod list;
 mod memory;
 mod overhead;
+mod own_stack;
 mod per_core;
 mod phase;
 mod pmu_error;

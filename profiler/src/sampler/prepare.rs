@@ -23,9 +23,11 @@ use super::counting::Counting;
 use super::error::{AimError, CoresError, StartError, WrongPlace};
 use super::memory::Memory;
 use super::overhead::Overhead;
+use super::own_stack::OWN_STACK_BYTES;
 use super::per_core::aim::Aimed;
 use super::per_core::{Core, Errand, Output, Share};
 use super::phase::Phase;
+use super::requests::Turn;
 use super::round_robin::RoundRobin;
 use super::run::{ArmCounts, Run, RunTiming};
 use super::source::pmu::{self, Jitter};
@@ -98,7 +100,8 @@ impl<T: Target> Sampler<T> {
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
         self.refuse_second_start()?;
-        let run = self.prepare(&memory, config).map_err(|problem| {
+        let prepared = self.on_own_stack(&memory, |rest| self.prepare(rest, config));
+        let run = prepared.map_err(|problem| {
             // Of two starts at once, the other one's run.
             if !matches!(problem, StartError::StartedBefore) {
                 self.disarm();
@@ -120,6 +123,26 @@ impl<T: Target> Sampler<T> {
         } else {
             Err(StartError::StartedBefore)
         }
+    }
+
+    /// Does `work`, with what is left of the memory, on a stack at its end, the first time.
+    pub(super) fn on_own_stack<'a, R>(
+        &'static self,
+        memory: &Memory,
+        work: impl FnOnce(&Memory) -> Result<R, StartError<'a>>,
+    ) -> Result<R, StartError<'a>> {
+        let there = memory.len();
+        let (rest, stack) = memory.split_stack().ok_or(StartError::RegionTooSmall {
+            needed: OWN_STACK_BYTES,
+            there,
+        })?;
+        let turn = Turn::take(&self.engine.is_changing);
+        let _turn = turn.ok_or(StartError::StartedBefore)?;
+        if !self.engine.own_stack.set(stack) {
+            return Err(StartError::StartedBefore);
+        }
+        // SAFETY: 1: a kernel's panics do not unwind. 2: whoever has the turn is on it.
+        unsafe { stack.run(|| work(&rest)) }
     }
 
     /// Stops the source that was tried last, if any, on the running core, the first.
@@ -500,8 +523,9 @@ impl<T: Target> Sampler<T> {
     }
 
     /// Does what the first core asks of `core`, the running one.
-    fn run_errand(&'static self, core: &Core) {
-        match core.wait.take_errand() {
+    fn run_errand(&'static self, core: &'static Core) {
+        let errand = core.wait.take_errand();
+        let work = || match errand {
             Errand::None => {}
             Errand::ProbePmu => {
                 if let Some(events) = self.engine.events_to_probe.get() {
@@ -509,7 +533,9 @@ impl<T: Target> Sampler<T> {
                 }
             }
             Errand::ListPmu => self.list_pmu(core),
-        }
+        };
+        // SAFETY: 1: a kernel's panics do not unwind. 2: it is this core's, which waits.
+        unsafe { core.wait.stack.get().run(work) };
     }
 
     /// Arms the source of the running core, `core`.

@@ -31,12 +31,12 @@ fn refuse(reason: fmt::Arguments<'_>) -> Refusal {
     Text::formatted(reason)
 }
 
-/// The right to change the run, which one has at a time: an interrupt may come while
-/// a task does it.
-struct Turn<'a>(&'a AtomicBool);
+/// The right to change the run, and to be on the sampler's own stack, which one has at a
+/// time: an interrupt may come while a task does it.
+pub(super) struct Turn<'a>(&'a AtomicBool);
 
 impl<'a> Turn<'a> {
-    fn take(is_taken: &'a AtomicBool) -> Option<Self> {
+    pub(super) fn take(is_taken: &'a AtomicBool) -> Option<Self> {
         let was_taken = is_taken.swap(true, Ordering::Acquire);
         (!was_taken).then(|| Self(is_taken))
     }
@@ -94,14 +94,14 @@ impl<T: Target> Sampler<T> {
             return;
         };
         // Whoever has the turn may have been interrupted: the host's request waits.
-        let Ok(_turn) = self.take_turn() else {
+        let Ok(turn) = self.take_turn() else {
             return;
         };
         let Some((number, request)) = run.mailbox().take() else {
             return;
         };
         let outcome = match request {
-            Ok(request) => self.perform(request),
+            Ok(request) => self.perform(&turn, request),
             Err(problem) => Err(refuse(format_args!("{problem}"))),
         };
         run.mailbox().reply(number, outcome.as_ref().copied());
@@ -114,8 +114,8 @@ impl<T: Target> Sampler<T> {
                 "a run is changed on the first core, the one that started it"
             )));
         }
-        let _turn = self.take_turn()?;
-        self.perform(request)
+        let turn = self.take_turn()?;
+        self.perform(&turn, request)
     }
 
     fn take_turn(&self) -> Result<Turn<'_>, Refusal> {
@@ -123,7 +123,16 @@ impl<T: Target> Sampler<T> {
         turn.ok_or_else(|| refuse(format_args!("the run is being changed already")))
     }
 
-    fn perform(&'static self, request: Request) -> Result<(), Refusal> {
+    /// Whoever asks may be an interrupt on a stack that is nearly full.
+    fn perform(&'static self, _: &Turn<'_>, request: Request) -> Result<(), Refusal> {
+        match self.engine.own_stack.get() {
+            // SAFETY: 1: a kernel's panics do not unwind. 2: whoever has the turn is on it.
+            Some(stack) => unsafe { stack.run(|| self.perform_here(request)) },
+            None => Err(refuse(format_args!("nothing is sampled"))),
+        }
+    }
+
+    fn perform_here(&'static self, request: Request) -> Result<(), Refusal> {
         let (run, pmu) = self.counters()?;
         match request {
             Request::Start => self.start_all(&pmu),

@@ -7,6 +7,7 @@ use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::sample::Chain;
 use crate::format::{Delivery, Sample, State};
 use crate::hw::control::INTERRUPT_FLAG;
+use crate::sampler::engine::Engine;
 use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
 use crate::sampler::target::Target;
@@ -18,6 +19,7 @@ impl<T: Target> Context<'_, T> {
         let interrupted = self.interrupted.registers;
         let view = StackView {
             target: self.target,
+            engine: self.engine,
             core: self.core.index,
         };
         let mut chain = Chain::new();
@@ -81,10 +83,12 @@ impl<T: Target> Context<'_, T> {
 /// The kernel and its running core, as the walk sees them.
 struct StackView<'a, T> {
     target: &'a T,
+    engine: &'static Engine,
     core: u32,
 }
 
-// SAFETY: 1: as `Target::stack_of` promises (its condition 1).
+// SAFETY: 1: as `Target::stack_of` promises (its condition 1), and the sampler's own stack is
+// mapped for ever.
 unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
     #[inline]
     fn text(&self) -> CodeRange {
@@ -113,6 +117,7 @@ unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
 
     #[inline]
     fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
-        self.target.stack_of(self.core, sp)
+        let own = || self.engine.own_stack.get()?.bounds_at(sp);
+        self.target.stack_of(self.core, sp).or_else(own)
     }
 }

@@ -15,6 +15,7 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 
+use super::own_stack::CoreStack;
 use super::set_once::SetOnce;
 use crate::format::region::CoreCounters;
 use crate::format::ring::Writer;
@@ -154,7 +155,6 @@ impl Share {
 }
 
 /// How a core waits: see [`super::round_robin`].
-#[derive(Default)]
 pub(crate) struct Wait {
     /// The core has come to take part ([`super::Sampler::join`]).
     pub has_joined: AtomicBool,
@@ -166,6 +166,8 @@ pub(crate) struct Wait {
     pub has_watchdog: AtomicBool,
     /// The watchdog has interrupted the wait.
     pub watchdog_fired: AtomicBool,
+    /// What errands are done on.
+    pub stack: CoreStack,
 }
 
 /// What a core that waits for the run does for the first one.
@@ -238,7 +240,7 @@ impl TrialState {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{Core, Errand, NonNull, Relaxed, Share, TrialState, Wait};
+    use super::{Core, Errand, NonNull, Relaxed, Share, TrialState};
 
     /// Cores with these APIC ids.
     pub(crate) fn cores(apic_ids: &[u32]) -> &'static [Core] {
@@ -294,7 +296,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_errand_is_done_once() {
-        let wait = Wait::default();
+        let wait = &cores(&[0])[0].wait;
         for errand in [Errand::ProbePmu, Errand::ListPmu] {
             wait.set_errand(errand);
             assert_eq!(wait.take_errand(), errand);
@@ -304,7 +306,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_overflow_is_the_watchdogs_while_there_is_one() {
-        let wait = Wait::default();
+        let wait = &cores(&[0])[0].wait;
         assert!(!wait.is_watchdog());
         assert!(!wait.watchdog_fired.load(Relaxed));
         wait.has_watchdog.store(true, Relaxed);
