@@ -41,17 +41,14 @@
 
 pub mod address;
 pub mod contract;
-#[cfg(any(target_os = "none", test, doc))]
 pub mod entry;
 pub mod format;
-#[cfg(any(target_os = "none", test, doc))]
 pub mod hw;
-#[cfg(any(target_os = "none", test, doc))]
 pub mod linked;
 pub mod pmu;
 #[cfg(all(test, not(loom)))]
 mod pmu_model;
-#[cfg(any(target_os = "none", all(test, not(loom)), doc))]
+#[cfg(not(all(test, loom)))]
 pub mod sampler;
 mod sync;
 pub mod unwind;

@@ -43,7 +43,6 @@
 //! first function. A boot loader that enters compiled code directly zeroes `rbp` and pushes
 //! a return address of 0 (the Limine protocol does), and the first function saves both.
 
-#[cfg(any(target_os = "none", test, doc))]
 pub mod assembly;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};

@@ -148,7 +148,7 @@ pub struct Pmu {
 impl Pmu {
     /// The counters of a probed PMU.
     #[must_use]
-    pub fn new(found: &PmuState) -> Self {
+    pub(crate) fn new(found: &PmuState) -> Self {
         let PmuState {
             capabilities,
             busy,
@@ -177,7 +177,7 @@ impl Pmu {
 impl Line {
     /// The line of `event` on a core with this PMU: its free counters that can count it.
     #[must_use]
-    pub fn event(core: u32, event: Named, found: &PmuState) -> Self {
+    pub(crate) fn event(core: u32, event: Named, found: &PmuState) -> Self {
         let counters = match found.capabilities.encode(&Event::new(What::Named(event))) {
             Err(problem) => Err(Reason::formatted(format_args!("{problem}"))),
             Ok(encoding) => {

@@ -34,7 +34,7 @@
 //! 3. *#DB does not come while its stack is in use*, at whose top it would start. Code
 //!    that runs on the stack of #DB, #DF or #MC, or interrupts such code, has breakpoints
 //!    off, but for the entries of those three and `nmi_aside`, in which there are
-//!    none ([`is_landing`], [`super::switched::code`]). The processor has cleared the trap
+//!    none (`is_landing`, [`super::switched::code`]). The processor has cleared the trap
 //!    flag.
 //! 4. *#DF and #MC never return*, so what a second one overwrites is needed no more.
 //!
@@ -359,7 +359,7 @@ pub fn entry() -> u64 {
 /// next NMI in, over the words that this one has pushed; or of an NMI in a window, where
 /// a debug exception would start over the frame of another one.
 #[must_use]
-pub fn is_landing(address: CodeAddress) -> bool {
+pub(crate) fn is_landing(address: CodeAddress) -> bool {
     let at = |label: *const u8| CodeAddress(label.addr() as u64);
     let landing = CodeAddress(entry())..at(&raw const nmi_landed);
     let aside = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);

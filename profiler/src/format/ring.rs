@@ -36,7 +36,7 @@ const MAX_RETRIES: u32 = 16;
 
 /// The writing core's state, on a cache line of its own.
 #[repr(C, align(64))]
-pub struct WriterState {
+struct WriterState {
     /// Words that writers have taken since the start.
     reserved: AtomicU64,
     /// Words of whole records since the start: what a reader may read up to.
@@ -49,7 +49,7 @@ pub struct WriterState {
 
 /// The reader's state, on a cache line of its own.
 #[repr(C, align(64))]
-pub struct ReaderState {
+struct ReaderState {
     /// Words that the reader has copied since the start.
     tail: AtomicU64,
 }
@@ -102,7 +102,7 @@ impl Default for Control {
 
 /// Called between any two steps of a write that a nested write could distinguish. The
 /// real implementation is empty; a test's writes a nested record.
-pub trait InterruptPoint {
+pub(crate) trait InterruptPoint {
     /// A nested write may happen here.
     #[inline(always)]
     fn here(&self) {}
@@ -162,7 +162,7 @@ impl<'ring> Writer<'ring> {
     ///
     /// [`Lost`] if the record did not fit.
     #[inline]
-    pub fn write_interruptible(
+    pub(crate) fn write_interruptible(
         &self,
         record: &[u64],
         interrupts: &impl InterruptPoint,

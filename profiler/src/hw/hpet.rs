@@ -95,7 +95,7 @@ impl Hpet {
 
     /// The number of timers, from the first on, that can interrupt by messages to cores.
     #[must_use]
-    pub fn message_timers(self) -> u32 {
+    pub(crate) fn message_timers(self) -> u32 {
         const MESSAGE_CAPABLE: u64 = 1 << 15;
         let can = |timer| self.read(Register::TimerConfiguration(timer)) & MESSAGE_CAPABLE != 0;
         let capable = (0..self.timers()).take_while(|&timer| can(timer));

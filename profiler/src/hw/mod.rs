@@ -5,7 +5,7 @@
 
 pub mod apic;
 pub mod control;
-pub mod cpuid;
+pub(crate) mod cpuid;
 pub mod debug;
 pub mod exit;
 pub mod hpet;

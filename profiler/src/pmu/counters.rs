@@ -105,7 +105,7 @@ impl Counters {
     /// ones above 32.
     #[must_use]
     #[inline]
-    pub const fn global_bits(self) -> u64 {
+    pub(crate) const fn global_bits(self) -> u64 {
         self.general as u64 | (self.fixed as u64) << super::registers::intel::status::FIXED_SHIFT
     }
 }

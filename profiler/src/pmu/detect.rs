@@ -2,7 +2,7 @@
 //!
 //! Leaves above the maximum that CPUID tells are never asked for: what they answer
 //! is another leaf's, or nonsense. Of what a hypervisor announces, or an AMD
-//! processor does not announce at all, [`super::plan::PmuState::probe`] makes sure.
+//! processor does not announce at all, `super::plan::PmuState::probe` makes sure.
 //!
 //! On a hybrid processor cores differ, so each core asks for itself.
 
@@ -11,7 +11,7 @@ use core::fmt;
 use super::counters::Counters;
 
 /// What `cpuid` gives: EAX, EBX, ECX, EDX.
-pub type Leaf = [u32; 4];
+pub(crate) type Leaf = [u32; 4];
 
 /// The way by which counters are reached and controlled.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -87,7 +87,7 @@ impl CoreKind {
 
 /// What a core's PMU can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Capabilities {
+pub(crate) struct Capabilities {
     /// How it is reached.
     pub interface: Interface,
     /// The processor's family, the extended one added.
@@ -157,7 +157,7 @@ pub struct Identity {
 
 /// Asks which processor the running core is; `cpuid` takes a leaf and a subleaf.
 #[must_use]
-pub fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
+pub(crate) fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
     Limited::new(cpuid).identity()
 }
 
@@ -166,7 +166,7 @@ pub fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
 /// # Errors
 ///
 /// [`NoPmu`] says why it has none.
-pub fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, NoPmu> {
+pub(crate) fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, NoPmu> {
     let cpuid = Limited::new(cpuid);
     let Identity {
         vendor,

@@ -310,8 +310,9 @@ impl PmuDriver {
         self.enable(registers, plan);
     }
 
-    /// Events of the interrupted code since the start; while the counters run, as of some
+    /// What tests see: events of the interrupted code since the start; while the counters run, as of some
     /// instruction of this function.
+    #[cfg(test)]
     pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
         let progress = &self.progress[event];
         let Some(assignment) = plan.assignment(event) else {
