@@ -61,6 +61,16 @@ pub fn check_breakpoint(address: CodeAddress) -> Result<(), NoBreakpoint> {
 ///
 /// `rbp` comes first: while a handler runs, the frame pointer points here, so
 /// what looks like a saved frame pointer is the interrupted code's own.
+///
+/// ```
+/// use profiler::entry::TrapFrame;
+/// use profiler::sampler::Interrupted;
+///
+/// extern "C" fn on_trap(frame: &mut TrapFrame) {
+///     let interrupted = Interrupted::from(&*frame);
+///     assert_eq!(interrupted.registers.pc.0, frame.rip);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the registers' names say what they are")]

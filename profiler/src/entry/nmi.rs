@@ -82,6 +82,15 @@ pub const ROOM: usize = 4096;
 
 /// Where the entry finds what, for [`nmi_entry!`](crate::nmi_entry): offsets into the
 /// core's block, whose address is the landing's top word, and sizes.
+///
+/// ```
+/// use profiler::entry::nmi::NmiLayout;
+/// use profiler::entry::stacks;
+///
+/// // That of the library's own stacks.
+/// const LAYOUT: NmiLayout = stacks::LAYOUT;
+/// assert_eq!(LAYOUT.slot_bytes % LAYOUT.stack_bytes, 0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct NmiLayout {
     /// The block's word that has the lowest address of the landing.
@@ -108,8 +117,22 @@ pub struct NmiLayout {
 
 /// Defines the entry of NMIs, once in a kernel: see [`crate::entry::nmi`].
 ///
-/// ```ignore
-/// nmi_entry! { handler: on_nmi, layout: LAYOUT }
+/// ```no_run,standalone_crate
+/// use profiler::entry::stacks::{Block, LAYOUT};
+/// use profiler::entry::{TrapFrame, end_of_call, nmi};
+///
+/// #[unsafe(link_section = ".pmiscope.calls")]
+/// extern "C" fn on_nmi(frame: &mut TrapFrame, block: &'static Block, entry_tsc: u64) {
+///     // …
+///     end_of_call();
+/// }
+///
+/// profiler::nmi_entry! { handler: on_nmi, layout: LAYOUT }
+///
+/// fn gate_of_nmis() -> u64 {
+///     nmi::entry()
+/// }
+/// # fn main() {}
 /// ```
 ///
 /// `LAYOUT` is an [`NmiLayout`](crate::entry::nmi::NmiLayout). The handler is an

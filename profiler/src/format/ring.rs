@@ -55,6 +55,13 @@ struct ReaderState {
 }
 
 /// The control block of a ring.
+///
+/// ```
+/// use profiler::format::ring::Control;
+///
+/// let control = Control::new();
+/// assert_eq!((control.unread(), control.lost()), (0, 0));
+/// ```
 #[repr(C)]
 pub struct Control {
     /// Written by the ring's core only.
@@ -128,6 +135,15 @@ impl core::error::Error for Lost {}
 /// used by the same core (or the same thread, in a test): that is what "nested"
 /// means. The type is not `Sync`-restricted, because an NMI handler has to reach
 /// it through shared state; [`crate::format::region`] states the condition.
+///
+/// ```
+/// use profiler::format::ring::Writer;
+///
+/// /// In the handler. A record that does not fit is counted in the ring.
+/// fn record(writer: Writer<'_>, words: &[u64]) -> bool {
+///     writer.write(words).is_ok()
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Writer<'ring> {
     control: &'ring Control,
@@ -270,6 +286,22 @@ impl fmt::Display for Corrupt {
 impl core::error::Error for Corrupt {}
 
 /// The reading end. There is one at a time.
+///
+/// ```
+/// use profiler::format::ring::{Corrupt, Reader};
+/// use profiler::format::sample::MAX_WORDS;
+/// use profiler::format::{Sample, record_words};
+///
+/// fn drain(mut reader: Reader<'_>) -> Result<usize, Corrupt> {
+///     let mut samples = 0;
+///     let mut record = [0; MAX_WORDS];
+///     while let Some(words) = reader.read(&mut record, record_words)? {
+///         // Records of other kinds are passed over.
+///         samples += usize::from(Sample::decode(&record[..words]).is_ok());
+///     }
+///     Ok(samples)
+/// }
+/// ```
 pub struct Reader<'ring> {
     control: &'ring Control,
     data: &'ring [AtomicU64],

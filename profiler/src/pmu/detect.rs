@@ -14,6 +14,13 @@ use super::counters::Counters;
 pub(crate) type Leaf = [u32; 4];
 
 /// The way by which counters are reached and controlled.
+///
+/// ```
+/// use profiler::pmu::detect::Interface;
+///
+/// assert_eq!(Interface::AmdV2.to_string(), "AMD PerfMonV2");
+/// assert!(Interface::Intel(2) < Interface::Intel(5));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Interface {
     /// Intel's architectural performance monitoring, of this version.
@@ -53,6 +60,13 @@ impl fmt::Display for Interface {
 }
 
 /// A core of a hybrid processor (leaf 0x1a).
+///
+/// ```
+/// use profiler::pmu::detect::CoreKind;
+///
+/// assert_eq!(CoreKind::from_number(0x40), CoreKind::Core);
+/// assert_eq!(CoreKind::Other(3).number(), 3);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CoreKind {
     /// One for efficiency.
@@ -143,6 +157,18 @@ impl fmt::Display for NoPmu {
 impl core::error::Error for NoPmu {}
 
 /// Which processor a core is, and what it runs under.
+///
+/// ```
+/// use profiler::pmu::detect::Identity;
+///
+/// let epyc = Identity {
+///     vendor: *b"AuthenticAMD",
+///     family: 0x19,
+///     model: 0x11,
+///     hypervisor: None,
+/// };
+/// assert!(epyc.hypervisor.is_none());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// What its maker calls itself.
