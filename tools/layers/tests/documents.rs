@@ -166,3 +166,33 @@ fn links_in_documents_lead_somewhere() {
     }
     assert!(seen >= 20, "{seen} links: are they found?");
 }
+
+/// The files and folders of the repository that a text names between backticks.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    const FOLDERS: [&str; 4] = ["docs/", "kernel/", "profiler/", "tools/"];
+    let words = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
+}
+
+#[test]
+fn files_that_documents_name_are_there() {
+    let mut seen = 0;
+    for document in documents() {
+        for path in paths(&read(&document)) {
+            // Behind a colon or a space: a line, an argument. A name in capitals stands for any.
+            let file = path.split([':', ' ']).next().expect("one");
+            if file.contains(|c: char| c.is_uppercase() || "*<{".contains(c)) {
+                continue;
+            }
+            assert!(
+                root().join(file).exists(),
+                "{}: {path}: not there",
+                document.display()
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen >= 50, "{seen} paths: are they found?");
+}
