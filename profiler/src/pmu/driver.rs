@@ -310,8 +310,8 @@ impl PmuDriver {
         self.enable(registers, plan);
     }
 
-    /// What tests see: events of the interrupted code since the start; while the counters run, as of some
-    /// instruction of this function.
+    /// Events of the interrupted code since the start; while the counters run, as of some
+    /// instruction of this function. For tests.
     #[cfg(test)]
     pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
         let progress = &self.progress[event];
