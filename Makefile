@@ -74,7 +74,7 @@ setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh
 
 # Without `--report`, an import upwards or a large circle fails.
-lint: ## format, clippy (warnings are errors), imports between layers, glue of each kernel
+lint: ## format, clippy and documentation (warnings are errors), imports between layers, glue of each kernel
 	@tools/setup.sh test
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
@@ -82,6 +82,7 @@ lint: ## format, clippy (warnings are errors), imports between layers, glue of e
 	tools/freestanding.sh clippy -- -D warnings
 	cargo fmt --check --manifest-path tools/adopters/rust-smp/Cargo.toml
 	tools/adopters/build.sh clippy -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 	cargo run --locked --quiet -p pmiscope-layers
 	tools/adopters/glue-lines.sh
 

@@ -198,18 +198,31 @@ extern "C" {
 // Returns the bytes of the memory for pmiscope_start: for so many cores with rings of so
 // many bytes each, a power of two of 64 KiB or more. PMISCOPE_REGION_BYTES is a constant
 // expression which is a little more. Returns 0 if there are no such rings: more than
-// PMISCOPE_MAX_CORES cores, or 1 GiB.
+// PMISCOPE_MAX_CORES cores, or 1 GiB. May be called anywhere.
 uint64_t pmiscope_region_bytes(uint32_t cores, uint64_t ring_bytes);
 
 // Prepares the interrupt stacks of the core with this index, before its TSS has them: writes
-// where they begin. Each core needs that before its gates are used.
+// where they begin. Each core needs that before its gates are used. May be called on any
+// core, once for each.
+//
+//     struct pmiscope_gate gates[PMISCOPE_GATES];
+//     struct pmiscope_tops tops;
+//     for (uint32_t core = 0; core < cores; core++) {
+//         pmiscope_set_up_core(core, &tops);
+//         set_interrupt_stack(core, PMISCOPE_GATE_STACK_NMI, tops.nmi);
+//         set_interrupt_stack(core, PMISCOPE_GATE_STACK_DEBUG, tops.debug);
+//     }
+//     pmiscope_gates(gates, PMISCOPE_GATES);
+//     for (int i = 0; i < PMISCOPE_GATES; i++)
+//         set_gate(gates[i].vector, gates[i].entry, gates[i].stack);
 //
 // Returns false, and writes nothing, if core is PMISCOPE_MAX_CORES or more.
 bool pmiscope_set_up_core(uint32_t core, struct pmiscope_tops *tops);
 
 // Writes the first max gates that the interrupt table of each core needs before
 // pmiscope_start and pmiscope_join: NMI, debug exceptions, vectors 0xf0 to 0xf7 and the
-// spurious interrupt's, 0xff. Returns the number of all, PMISCOPE_GATES.
+// spurious interrupt's, 0xff. Returns the number of all, PMISCOPE_GATES. May be called
+// anywhere.
 uint32_t pmiscope_gates(struct pmiscope_gate *gates, uint32_t max);
 
 // Starts a run as the command line says, on core 0. The other cores come to pmiscope_join,
@@ -220,6 +233,22 @@ uint32_t pmiscope_gates(struct pmiscope_gate *gates, uint32_t max);
 // not fit are made smaller.
 // error: room for the text of an error, error_bytes long, which is cut if it does not fit
 // and always ends in a zero; empty if there is none. Or NULL.
+//
+//     static char memory[PMISCOPE_REGION_BYTES(4, 2 << 20)] __attribute__((aligned(4096)));
+//     static const struct pmiscope_callbacks callbacks = {.stack_of = stack_of};
+//     struct pmiscope_config config = {
+//         .callbacks = &callbacks,
+//         .command_line = command_line,
+//         .apic_ids = apic_ids,
+//         .cores = cores,
+//         .xapic = direct_map + 0xfee00000,
+//     };
+//     char error[256];
+//     int status = pmiscope_start(memory, sizeof memory, &config, error, sizeof error);
+//     if (status != PMISCOPE_STATUS_OK) {
+//         print_line(error);
+//         pmiscope_exit_qemu(status);
+//     }
 //
 // Returns PMISCOPE_STATUS_OK, PMISCOPE_STATUS_BAD_COMMAND_LINE or
 // PMISCOPE_STATUS_UNAVAILABLE; cores that wait in pmiscope_join then return as well.
@@ -245,60 +274,105 @@ enum pmiscope_status pmiscope_list(void *memory,
 enum pmiscope_status pmiscope_join(uint32_t core);
 
 // For kernels whose interrupt table leads the vectors 0xf0 to 0xf6 to entries of their own:
-// an interrupt with that vector, of the core with this index. The gates of pmiscope_gates do
-// that themselves.
+// an interrupt with that vector, of the core with this index. In its handler, on that core,
+// interrupts off. The gates of pmiscope_gates do that themselves.
+//
+//     struct pmiscope_registers registers = {
+//         .pc = frame->rip,
+//         .sp = frame->rsp,
+//         .fp = frame->rbp,
+//         .flags = frame->rflags,
+//         .privilege = frame->cs & 3,
+//     };
+//     pmiscope_on_interrupt(core, 0xf0, &registers);
+//     frame->rflags = registers.flags;
 void pmiscope_on_interrupt(uint32_t core, uint8_t vector, struct pmiscope_registers *registers);
 
 // For the handler of general protection faults, which comes first to this: returns where
 // the code that was interrupted at pc resumes, which is then the new rip; 0 if the fault is
-// not the sampler's, which may be refused a register.
+// not the sampler's, which may be refused a register. In that handler, on any core.
+//
+//     uint64_t resume = pmiscope_on_general_protection(frame->rip);
+//     if (resume != 0) {
+//         frame->rip = resume;
+//         return;
+//     }
 uint64_t pmiscope_on_general_protection(uint64_t pc);
 
 // Ends the run: no interrupt is a sample any more, and no core waits in a handler of the
 // sampler. May be called anywhere, in a panic too.
 void pmiscope_stop(void);
 
-// The same, and tells the host that the run has failed; what was sampled is kept.
+// As pmiscope_stop, and tells the host that the run has failed; what was sampled is kept. May
+// be called anywhere.
+//
+//     // In a panic: 0x12 tells the host so.
+//     pmiscope_fail();
+//     pmiscope_exit_qemu(0x12);
 void pmiscope_fail(void);
 
 // Does what the host asks for, if it does: on core 0, in a maskable interrupt or in a task;
 // on others nothing. core is the index of the running core.
+//
+//     // In the idle loop, for a run that is paused: pmiscope ctl stop.
+//     pmiscope_poll(core);
 void pmiscope_poll(uint32_t core);
 
 // Stops the counters of all cores. For runs by performance counters, on core 0, in a
 // maskable interrupt or in a task, as pmiscope_resume and pmiscope_set_period.
 //
+//     // What comes now is not to be seen.
+//     char error[256];
+//     if (pmiscope_pause(error, sizeof error) != PMISCOPE_STATUS_OK)
+//         print_line(error);
+//
 // Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_REFUSED if there are no counters in the run
 // or a core does not answer. The text of the error is written as by pmiscope_start.
 enum pmiscope_status pmiscope_pause(char *error, size_t error_bytes);
 
-// Samples on all cores again, after pmiscope_pause. Errors are those of pmiscope_pause.
+// Samples on all cores again, after pmiscope_pause, and is called where that is. Returns what
+// it returns.
 enum pmiscope_status pmiscope_resume(char *error, size_t error_bytes);
 
-// Samples every so many events from now on, those that have no period of their own. Errors
-// are those of pmiscope_pause, and a period that cannot be counted.
+// Samples every so many events from now on, those that have no period of their own. Is called
+// where pmiscope_pause is, and returns what it returns; PMISCOPE_STATUS_REFUSED for a period
+// that cannot be counted as well.
 enum pmiscope_status pmiscope_set_period(uint64_t period, char *error, size_t error_bytes);
 
-// Returns the source of the run, on which it depends what ends a halt.
+// Returns the source of the run, on which it depends what ends a halt. May be called
+// anywhere.
 enum pmiscope_source_kind pmiscope_source(void);
 
 // Returns true if an interrupt of the sampler will come to the core with this index, and end
-// its halt.
+// its halt. May be called anywhere.
+//
+//     // The idle loop of a kernel without a timer of its own.
+//     if (pmiscope_will_interrupt(core) && pmiscope_source() != PMISCOPE_SOURCE_KIND_STEP)
+//         __asm__ volatile("hlt");
 bool pmiscope_will_interrupt(uint32_t core);
 
 // Returns the units of the workload that each core is counted for, between
 // pmiscope_begin_counting and pmiscope_end_counting, where the run counts events (pmiscope
-// stat); else 0.
+// stat); else 0. May be called anywhere.
+//
+//     // On each core, in a task.
+//     if (pmiscope_units() != 0) {
+//         pmiscope_begin_counting();
+//         for (uint64_t unit = 0; unit < pmiscope_units(); unit++)
+//             work();
+//         pmiscope_end_counting();
+//     }
 uint64_t pmiscope_units(void);
 
-// The running core begins its units. Only where pmiscope_units is not 0.
+// The running core begins its units: in a task, only where pmiscope_units is not 0.
 void pmiscope_begin_counting(void);
 
-// The running core has done its units. Only after pmiscope_begin_counting.
+// The running core has done its units: in the same task, after pmiscope_begin_counting.
 void pmiscope_end_counting(void);
 
 // Ends QEMU with this status of pmiscope_start, by its device isa-debug-exit, which the host
-// tool provides; PMISCOPE_STATUS_OK is success. Returns where there is no such device.
+// tool provides; PMISCOPE_STATUS_OK is success, 0x12 a panic, 0x13 an exception. Returns
+// where there is no such device. May be called anywhere.
 void pmiscope_exit_qemu(uint8_t status);
 
 #ifdef __cplusplus

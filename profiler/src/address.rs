@@ -7,15 +7,37 @@
 use core::fmt;
 
 /// The address of an instruction: a program counter or a return address.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+///
+/// let pc = CodeAddress(0xffff_ffff_8000_1000);
+/// assert_eq!(format!("{pc:?}"), "code 0xffffffff80001000");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CodeAddress(pub u64);
 
 /// What a register or a word in memory claims to be an address on a stack: an
 /// allegation, until [`crate::unwind::StackBounds::slot`] proves it.
+///
+/// ```
+/// use profiler::address::StackAddress;
+///
+/// let sp = StackAddress(0xffff_fe00_0000_8000);
+/// assert!(sp < StackAddress(sp.0 + 8));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StackAddress(pub u64);
 
 /// A range of code: `start` belongs to it, `end` is the first address past it.
+///
+/// ```
+/// use profiler::address::{CodeAddress, CodeRange};
+///
+/// let text = CodeRange { start: CodeAddress(0x1000), end: CodeAddress(0x2000) };
+/// assert!(text.contains(CodeAddress(0x1fff)));
+/// assert!(!text.contains(text.end));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CodeRange {
     /// The first address of the range.

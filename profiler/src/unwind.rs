@@ -43,7 +43,6 @@
 //! first function. A boot loader that enters compiled code directly zeroes `rbp` and pushes
 //! a return address of 0 (the Limine protocol does), and the first function saves both.
 
-#[cfg(any(target_os = "none", test, doc))]
 pub mod assembly;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
@@ -57,6 +56,15 @@ const VECTORS: u64 = 256;
 
 /// A word on a stack: aligned and within the bounds of a stack that the core
 /// knows. It cannot be made in any other way than by [`StackBounds::slot`].
+///
+/// ```
+/// use profiler::address::StackAddress;
+/// use profiler::unwind::StackBounds;
+///
+/// let stack = StackBounds { low: 0x1000, high: 0x2000 };
+/// let slot = stack.slot(StackAddress(0x1ff0), 2, StackAddress(0x1f00)).unwrap();
+/// assert_eq!(slot.address(), 0x1ff0);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(u64);
 
@@ -70,6 +78,23 @@ impl Slot {
 
 /// The part of a stack that a walk may look at: `low` up to, not including,
 /// `high`.
+///
+/// ```
+/// use profiler::address::StackAddress;
+/// use profiler::format::ChainEnd;
+/// use profiler::unwind::StackBounds;
+///
+/// let stack = StackBounds { low: 0x1000, high: 0x2000 };
+/// let sp = StackAddress(0x1f00);
+/// assert!(stack.holds_pointer(sp));
+///
+/// // What a frame pointer may be that has two words there, and what it may not.
+/// assert!(stack.slot(StackAddress(0x1ff0), 2, sp).is_ok());
+/// assert_eq!(stack.slot(StackAddress(0x1ff8), 2, sp), Err(ChainEnd::FrameAbove));
+/// assert_eq!(stack.slot(StackAddress(0x1ef8), 2, sp), Err(ChainEnd::FrameBelow));
+/// assert_eq!(stack.slot(StackAddress(0x1ff1), 2, sp), Err(ChainEnd::FrameMisaligned));
+/// assert_eq!(stack.slot(StackAddress(0), 2, sp), Err(ChainEnd::FrameNull));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StackBounds {
     /// The lowest address of the stack's memory.
@@ -116,6 +141,17 @@ impl StackBounds {
 }
 
 /// The registers of the code that was interrupted.
+///
+/// ```
+/// use profiler::address::{CodeAddress, StackAddress};
+/// use profiler::unwind::Registers;
+///
+/// // What an interrupt's handler finds: the program counter and the stack pointer that the
+/// // processor pushed, and the frame pointer that the handler's entry saved.
+/// fn registers(rip: u64, rsp: u64, rbp: u64) -> Registers {
+///     Registers { pc: CodeAddress(rip), sp: StackAddress(rsp), fp: StackAddress(rbp) }
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Registers {
     /// The instruction that was about to execute.
@@ -128,6 +164,20 @@ pub struct Registers {
 
 /// Where the registers of interrupted code are saved, in words from the trap frame's
 /// start, to which `rbp` points.
+///
+/// ```
+/// use profiler::unwind::TrapFrameLayout;
+///
+/// // Entries that push the vector, an error code or 0, then 15 registers, rbp last.
+/// const LAYOUT: TrapFrameLayout = TrapFrameLayout {
+///     fp: 0,
+///     vector: Some(15),
+///     pc: 17,
+///     sp: 20,
+///     words: 22,
+/// };
+/// assert_eq!(LAYOUT, profiler::entry::TrapFrame::LAYOUT);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TrapFrameLayout {
     /// The interrupted frame pointer.
@@ -156,6 +206,17 @@ impl TrapFrameLayout {
 }
 
 /// How the code at an address keeps its caller.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::unwind::Rule;
+///
+/// /// A kernel whose one piece of assembly, at its start, calls the first function.
+/// fn rule(address: CodeAddress) -> Rule {
+///     if address < CodeAddress(0xffff_ffff_8000_0020) { Rule::Root } else { Rule::FramePointer }
+/// }
+/// # assert_eq!(rule(CodeAddress(0xffff_ffff_8000_0020)), Rule::FramePointer);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Rule {
     /// By a frame pointer, except in the first and last instructions: compiled
@@ -197,6 +258,40 @@ pub enum Rule {
 ///
 /// An implementation whose [`Self::load`] reads elsewhere (a copy of a stack, as in a test)
 /// has to be sound for every slot in those bounds instead.
+///
+/// ```
+/// use profiler::address::{CodeAddress, CodeRange, StackAddress};
+/// use profiler::format::sample::{Chain, ChainEnd};
+/// use profiler::unwind::{Registers, StackBounds, Target, walk};
+///
+/// /// A stack of four words: a frame, and above it the first function's.
+/// struct Stack([u64; 4]);
+///
+/// // SAFETY: the words of the array can be read as long as the value lives.
+/// unsafe impl Target for Stack {
+///     fn text(&self) -> CodeRange {
+///         CodeRange { start: CodeAddress(0x1000), end: CodeAddress(0x2000) }
+///     }
+///
+///     fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
+///         let low = self.0.as_ptr() as u64;
+///         let stack = StackBounds { low, high: low + 32 };
+///         stack.holds_pointer(sp).then_some(stack)
+///     }
+/// }
+///
+/// let mut stack = Stack([0; 4]);
+/// let low = stack.0.as_ptr() as u64;
+/// stack.0 = [low + 16, 0x1234, 0, 0];
+/// let interrupted = Registers {
+///     pc: CodeAddress(0x1500),
+///     sp: StackAddress(low),
+///     fp: StackAddress(low),
+/// };
+/// let mut chain = Chain::new();
+/// assert_eq!(walk(interrupted, &stack, &mut chain), ChainEnd::Complete);
+/// assert_eq!(chain.words(), [0x1234]);
+/// ```
 pub unsafe trait Target {
     /// The kernel's text: return addresses lie in it.
     fn text(&self) -> CodeRange;

@@ -1,11 +1,12 @@
 //! Memory: frames, page tables, the heap, and stacks with guard pages.
 //!
-//! | addresses from          | what                                             |
-//! |-------------------------|--------------------------------------------------|
-//! | the boot loader's offset| the direct map: all RAM, written but not executed |
-//! | `0xffff_fd00_0000_0000` | device registers, uncached                       |
-//! | `0xffff_fe00_0000_0000` | stacks, by core and kind, holes between them     |
-//! | `0xffff_ffff_8000_0000` | the kernel's image, by the ELF's permissions     |
+//! | addresses from          | what                                             | rights |
+//! |-------------------------|--------------------------------------------------|--------|
+//! | the boot loader's offset (`0xffff_8000_0000_0000` under our loader) | the direct map of all RAM: heap, page tables, the region | write; the image's text and constants read only |
+//! | `0xffff_fd00_0000_0000` | device registers, a page each, uncached          | write  |
+//! | `0xffff_fe00_0000_0000` | stacks of cores: 1 MiB of addresses a core, 128 KiB a slot | write; holes below |
+//! | `0xffff_fe01_0000_0000` | stacks of tasks, 128 KiB a slot                  | write; holes below |
+//! | `0xffff_ffff_8000_0000` | the kernel's image: text, constants, data        | by the ELF's segments |
 
 pub mod direct;
 pub mod frames;

@@ -34,7 +34,7 @@ const fn macro_bytes(cores: u32, ring_bytes: u64) -> u64 {
 /// Returns the bytes of the memory for pmiscope_start: for so many cores with rings of so
 /// many bytes each, a power of two of 64 KiB or more. PMISCOPE_REGION_BYTES is a constant
 /// expression which is a little more. Returns 0 if there are no such rings: more than
-/// PMISCOPE_MAX_CORES cores, or 1 GiB.
+/// PMISCOPE_MAX_CORES cores, or 1 GiB. May be called anywhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_region_bytes(cores: u32, ring_bytes: u64) -> u64 {
     if cores > MAX_CORES || !Settings::RING_BYTES.contains(&ring_bytes) {
@@ -44,7 +44,19 @@ pub extern "C" fn pmiscope_region_bytes(cores: u32, ring_bytes: u64) -> u64 {
 }
 
 /// Prepares the interrupt stacks of the core with this index, before its TSS has them: writes
-/// where they begin. Each core needs that before its gates are used.
+/// where they begin. Each core needs that before its gates are used. May be called on any
+/// core, once for each.
+///
+///     struct pmiscope_gate gates[PMISCOPE_GATES];
+///     struct pmiscope_tops tops;
+///     for (uint32_t core = 0; core < cores; core++) {
+///         pmiscope_set_up_core(core, &tops);
+///         set_interrupt_stack(core, PMISCOPE_GATE_STACK_NMI, tops.nmi);
+///         set_interrupt_stack(core, PMISCOPE_GATE_STACK_DEBUG, tops.debug);
+///     }
+///     pmiscope_gates(gates, PMISCOPE_GATES);
+///     for (int i = 0; i < PMISCOPE_GATES; i++)
+///         set_gate(gates[i].vector, gates[i].entry, gates[i].stack);
 ///
 /// Returns false, and writes nothing, if core is PMISCOPE_MAX_CORES or more.
 #[unsafe(no_mangle)]
@@ -65,7 +77,8 @@ pub unsafe extern "C" fn pmiscope_set_up_core(core: u32, tops: *mut Tops) -> boo
 
 /// Writes the first max gates that the interrupt table of each core needs before
 /// pmiscope_start and pmiscope_join: NMI, debug exceptions, vectors 0xf0 to 0xf7 and the
-/// spurious interrupt's, 0xff. Returns the number of all, PMISCOPE_GATES.
+/// spurious interrupt's, 0xff. Returns the number of all, PMISCOPE_GATES. May be called
+/// anywhere.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmiscope_gates(gates: *mut Gate, max: u32) -> u32 {
     let mut place = gates;
@@ -94,6 +107,22 @@ pub unsafe extern "C" fn pmiscope_gates(gates: *mut Gate, max: u32) -> u32 {
 /// not fit are made smaller.
 /// error: room for the text of an error, error_bytes long, which is cut if it does not fit
 /// and always ends in a zero; empty if there is none. Or NULL.
+///
+///     static char memory[PMISCOPE_REGION_BYTES(4, 2 << 20)] __attribute__((aligned(4096)));
+///     static const struct pmiscope_callbacks callbacks = {.stack_of = stack_of};
+///     struct pmiscope_config config = {
+///         .callbacks = &callbacks,
+///         .command_line = command_line,
+///         .apic_ids = apic_ids,
+///         .cores = cores,
+///         .xapic = direct_map + 0xfee00000,
+///     };
+///     char error[256];
+///     int status = pmiscope_start(memory, sizeof memory, &config, error, sizeof error);
+///     if (status != PMISCOPE_STATUS_OK) {
+///         print_line(error);
+///         pmiscope_exit_qemu(status);
+///     }
 ///
 /// Returns PMISCOPE_STATUS_OK, PMISCOPE_STATUS_BAD_COMMAND_LINE or
 /// PMISCOPE_STATUS_UNAVAILABLE; cores that wait in pmiscope_join then return as well.
@@ -155,8 +184,18 @@ pub extern "C" fn pmiscope_join(core: u32) -> Status {
 }
 
 /// For kernels whose interrupt table leads the vectors 0xf0 to 0xf6 to entries of their own:
-/// an interrupt with that vector, of the core with this index. The gates of pmiscope_gates do
-/// that themselves.
+/// an interrupt with that vector, of the core with this index. In its handler, on that core,
+/// interrupts off. The gates of pmiscope_gates do that themselves.
+///
+///     struct pmiscope_registers registers = {
+///         .pc = frame->rip,
+///         .sp = frame->rsp,
+///         .fp = frame->rbp,
+///         .flags = frame->rflags,
+///         .privilege = frame->cs & 3,
+///     };
+///     pmiscope_on_interrupt(core, 0xf0, &registers);
+///     frame->rflags = registers.flags;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmiscope_on_interrupt(core: u32, vector: u8, registers: *mut Registers) {
     // SAFETY: the caller's, during the call.
@@ -171,7 +210,13 @@ pub unsafe extern "C" fn pmiscope_on_interrupt(core: u32, vector: u8, registers:
 
 /// For the handler of general protection faults, which comes first to this: returns where
 /// the code that was interrupted at pc resumes, which is then the new rip; 0 if the fault is
-/// not the sampler's, which may be refused a register.
+/// not the sampler's, which may be refused a register. In that handler, on any core.
+///
+///     uint64_t resume = pmiscope_on_general_protection(frame->rip);
+///     if (resume != 0) {
+///         frame->rip = resume;
+///         return;
+///     }
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_on_general_protection(pc: u64) -> u64 {
     SAMPLER.on_general_protection(pc).unwrap_or(0)
@@ -184,7 +229,12 @@ pub extern "C" fn pmiscope_stop() {
     SAMPLER.stop();
 }
 
-/// The same, and tells the host that the run has failed; what was sampled is kept.
+/// As pmiscope_stop, and tells the host that the run has failed; what was sampled is kept. May
+/// be called anywhere.
+///
+///     // In a panic: 0x12 tells the host so.
+///     pmiscope_fail();
+///     pmiscope_exit_qemu(0x12);
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_fail() {
     SAMPLER.fail();
@@ -192,6 +242,9 @@ pub extern "C" fn pmiscope_fail() {
 
 /// Does what the host asks for, if it does: on core 0, in a maskable interrupt or in a task;
 /// on others nothing. core is the index of the running core.
+///
+///     // In the idle loop, for a run that is paused: pmiscope ctl stop.
+///     pmiscope_poll(core);
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_poll(core: u32) {
     SAMPLER.poll(core);
@@ -199,6 +252,11 @@ pub extern "C" fn pmiscope_poll(core: u32) {
 
 /// Stops the counters of all cores. For runs by performance counters, on core 0, in a
 /// maskable interrupt or in a task, as pmiscope_resume and pmiscope_set_period.
+///
+///     // What comes now is not to be seen.
+///     char error[256];
+///     if (pmiscope_pause(error, sizeof error) != PMISCOPE_STATUS_OK)
+///         print_line(error);
 ///
 /// Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_REFUSED if there are no counters in the run
 /// or a core does not answer. The text of the error is written as by pmiscope_start.
@@ -208,15 +266,17 @@ pub unsafe extern "C" fn pmiscope_pause(error: *mut c_char, error_bytes: usize) 
     unsafe { refusal(SAMPLER.pause(), error, error_bytes) }
 }
 
-/// Samples on all cores again, after pmiscope_pause. Errors are those of pmiscope_pause.
+/// Samples on all cores again, after pmiscope_pause, and is called where that is. Returns what
+/// it returns.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmiscope_resume(error: *mut c_char, error_bytes: usize) -> Status {
     // SAFETY: of the caller.
     unsafe { refusal(SAMPLER.resume(), error, error_bytes) }
 }
 
-/// Samples every so many events from now on, those that have no period of their own. Errors
-/// are those of pmiscope_pause, and a period that cannot be counted.
+/// Samples every so many events from now on, those that have no period of their own. Is called
+/// where pmiscope_pause is, and returns what it returns; PMISCOPE_STATUS_REFUSED for a period
+/// that cannot be counted as well.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pmiscope_set_period(
     period: u64,
@@ -227,14 +287,19 @@ pub unsafe extern "C" fn pmiscope_set_period(
     unsafe { refusal(SAMPLER.set_period(period), error, error_bytes) }
 }
 
-/// Returns the source of the run, on which it depends what ends a halt.
+/// Returns the source of the run, on which it depends what ends a halt. May be called
+/// anywhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_source() -> Source {
     SAMPLER.source().map_or(Source::None, Into::into)
 }
 
 /// Returns true if an interrupt of the sampler will come to the core with this index, and end
-/// its halt.
+/// its halt. May be called anywhere.
+///
+///     // The idle loop of a kernel without a timer of its own.
+///     if (pmiscope_will_interrupt(core) && pmiscope_source() != PMISCOPE_SOURCE_KIND_STEP)
+///         __asm__ volatile("hlt");
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_will_interrupt(core: u32) -> bool {
     SAMPLER.will_interrupt(core)
@@ -242,26 +307,35 @@ pub extern "C" fn pmiscope_will_interrupt(core: u32) -> bool {
 
 /// Returns the units of the workload that each core is counted for, between
 /// pmiscope_begin_counting and pmiscope_end_counting, where the run counts events (pmiscope
-/// stat); else 0.
+/// stat); else 0. May be called anywhere.
+///
+///     // On each core, in a task.
+///     if (pmiscope_units() != 0) {
+///         pmiscope_begin_counting();
+///         for (uint64_t unit = 0; unit < pmiscope_units(); unit++)
+///             work();
+///         pmiscope_end_counting();
+///     }
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_units() -> u64 {
     SAMPLER.units()
 }
 
-/// The running core begins its units. Only where pmiscope_units is not 0.
+/// The running core begins its units: in a task, only where pmiscope_units is not 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_begin_counting() {
     SAMPLER.begin_counting();
 }
 
-/// The running core has done its units. Only after pmiscope_begin_counting.
+/// The running core has done its units: in the same task, after pmiscope_begin_counting.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_end_counting() {
     SAMPLER.end_counting();
 }
 
 /// Ends QEMU with this status of pmiscope_start, by its device isa-debug-exit, which the host
-/// tool provides; PMISCOPE_STATUS_OK is success. Returns where there is no such device.
+/// tool provides; PMISCOPE_STATUS_OK is success, 0x12 a panic, 0x13 an exception. Returns
+/// where there is no such device. May be called anywhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_exit_qemu(status: u8) {
     exit::exit_qemu(if status == 0 { exit::SUCCESS } else { status });

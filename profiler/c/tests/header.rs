@@ -1,8 +1,10 @@
 //! The header for C is made from the source, and checked in.
 
 use std::env;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use cbindgen::{Builder, Config, EnumConfig, ExportConfig, Language, Style};
 
@@ -103,4 +105,119 @@ fn header_is_what_the_source_says() {
         "{} is not what the source says: please run `make header`",
         path.display()
     );
+}
+
+/// What the header's examples use of a kernel.
+const KERNEL: &str = r#"#include "pmiscope.h"
+struct frame { uint64_t rbp, rip, cs, rflags, rsp; };
+extern const char *command_line;
+extern const uint32_t *apic_ids;
+extern uint64_t direct_map;
+extern uint32_t core, cores;
+extern struct frame *frame;
+void set_interrupt_stack(uint32_t core, int number, uint64_t top);
+void set_gate(uint8_t vector, uint64_t entry, int interrupt_stack);
+bool stack_of(uint32_t core, uint64_t address, struct pmiscope_stack *stack);
+void print_line(const char *line);
+void work(void);
+"#;
+
+/// The examples in the header's comments: lines that are indented by four more.
+fn examples(header: &str) -> Vec<String> {
+    let mut found = vec![String::new()];
+    for line in header.lines() {
+        match line.strip_prefix("//     ") {
+            Some(code) => *found.last_mut().unwrap() += &format!("    {code}\n"),
+            None if found.last().unwrap().is_empty() => {}
+            None => found.push(String::new()),
+        }
+    }
+    found.pop();
+    found
+}
+
+#[test]
+fn examples_in_the_header_compile() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let header = fs::read_to_string(folder.join("pmiscope.h")).unwrap();
+    let examples = examples(&header);
+    let mut source = KERNEL.to_owned();
+    for (number, example) in examples.iter().enumerate() {
+        write!(source, "void example_{number}(void)\n{{\n{example}}}\n").unwrap();
+    }
+    for function in [
+        "set_up_core",
+        "start",
+        "on_interrupt",
+        "fail",
+        "poll",
+        "pause",
+        "units",
+    ] {
+        let call = format!("pmiscope_{function}(");
+        assert!(
+            examples.iter().any(|example| example.contains(&call)),
+            "no example of {function}"
+        );
+    }
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("examples.c");
+    fs::write(&file, source).unwrap();
+    let compiled = Command::new("cc")
+        .args([
+            "-std=gnu11",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-ffreestanding",
+            "-fsyntax-only",
+            "-I",
+        ])
+        .arg(folder)
+        .arg(&file)
+        .output()
+        .expect("a C compiler");
+    assert!(
+        compiled.status.success(),
+        "{}",
+        String::from_utf8_lossy(&compiled.stderr)
+    );
+}
+
+#[test]
+fn each_function_says_where_it_may_be_called_and_what_it_returns() {
+    const PLACES: [&str; 5] = [
+        "ay be called",
+        "n core 0",
+        "on every other core",
+        "handler",
+        "in a task",
+    ];
+    const CALLED_LIKE: [&str; 4] = [
+        "in place of pmiscope_start",
+        "where that is",
+        "where pmiscope_pause is",
+        "in the same task",
+    ];
+    let header = header();
+    let mut comment = String::new();
+    let mut functions = 0;
+    for line in header.lines() {
+        if let Some(text) = line.strip_prefix("//") {
+            comment += text;
+        } else if line.contains(" pmiscope_") && line.contains('(') && !line.starts_with([' ', '#'])
+        {
+            let says = |words: &[&str]| words.iter().any(|words| comment.contains(words));
+            assert!(says(&PLACES) || says(&CALLED_LIKE), "where: {line}");
+            let is_void = line.starts_with("void ");
+            assert!(
+                is_void || says(&["eturns", "arguments, errors"]),
+                "returns: {line}"
+            );
+            functions += 1;
+            comment.clear();
+        } else {
+            comment.clear();
+        }
+    }
+    assert_eq!(functions, 20, "are they found?");
 }

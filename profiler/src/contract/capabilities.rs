@@ -49,6 +49,19 @@ pub type Reason = Text<240>;
 pub const PREFIX: &str = "survey: ";
 
 /// A line of the list.
+///
+/// ```
+/// use profiler::contract::capabilities::Line;
+/// use profiler::format::{Clock, Delivery, Source};
+///
+/// let line = Line::Source {
+///     source: Source::ApicTimer,
+///     delivery: Delivery::Nmi,
+///     works: Ok(()),
+/// };
+/// assert_eq!(line.to_string(), "survey: source name=apic-timer delivery=nmi works");
+/// assert_eq!(Line::parse(&line.to_string()), Some(line));
+/// ```
 // As large as its largest text: there is no heap to put it on, and few lines at a time.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +116,14 @@ pub enum Line {
 }
 
 /// Properties of all cores.
+///
+/// ```
+/// use profiler::contract::capabilities::{Line, Machine};
+///
+/// let machine = Machine { cores: 4, is_x2apic: true, has_invariant_tsc: true };
+/// let line = Line::Machine(machine).to_string();
+/// assert_eq!(line, "survey: machine cores=4 apic=x2apic tsc=invariant");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Machine {
     /// Cores online.
@@ -114,6 +135,14 @@ pub struct Machine {
 }
 
 /// The HPET.
+///
+/// ```
+/// use profiler::contract::capabilities::{Hpet, Line};
+///
+/// let line = "survey: hpet timers=3 messages=3 period=10000000";
+/// let hpet = Hpet { timers: 3, messages: 3, period: 10_000_000 };
+/// assert_eq!(Line::parse(line), Some(Line::Hpet(Ok(hpet))));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hpet {
     /// Its timers.
@@ -125,6 +154,24 @@ pub struct Hpet {
 }
 
 /// The performance counters of a core.
+///
+/// ```
+/// use profiler::contract::capabilities::Pmu;
+/// use profiler::pmu::counters::Counters;
+/// use profiler::pmu::detect::Interface;
+///
+/// let pmu = Pmu {
+///     interface: Interface::Intel(2),
+///     counters: Counters { general: 0b1111, fixed: 0b111 },
+///     busy: Counters { general: 0b0001, fixed: 0 },
+///     dead: Counters::NONE,
+///     general_bits: 48,
+///     fixed_bits: 48,
+///     raw: 0xffff,
+///     kind: None,
+/// };
+/// assert_eq!(pmu.free().to_string(), "counters 1-3 and fixed counters 0-2");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pmu {
     /// How they are reached.
@@ -148,7 +195,7 @@ pub struct Pmu {
 impl Pmu {
     /// The counters of a probed PMU.
     #[must_use]
-    pub fn new(found: &PmuState) -> Self {
+    pub(crate) fn new(found: &PmuState) -> Self {
         let PmuState {
             capabilities,
             busy,
@@ -177,7 +224,7 @@ impl Pmu {
 impl Line {
     /// The line of `event` on a core with this PMU: its free counters that can count it.
     #[must_use]
-    pub fn event(core: u32, event: Named, found: &PmuState) -> Self {
+    pub(crate) fn event(core: u32, event: Named, found: &PmuState) -> Self {
         let counters = match found.capabilities.encode(&Event::new(What::Named(event))) {
             Err(problem) => Err(Reason::formatted(format_args!("{problem}"))),
             Ok(encoding) => {

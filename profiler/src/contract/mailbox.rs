@@ -16,6 +16,14 @@ use crate::format::region::MailboxWords;
 use crate::pmu::event::EventList;
 
 /// What the host asks of a kernel that samples.
+///
+/// ```
+/// use profiler::contract::mailbox::Request;
+/// use profiler::pmu::event::EventList;
+///
+/// let request = Request::Events(EventList::parse("cycles:k,instructions").unwrap());
+/// assert_ne!(request, Request::Stop);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(clippy::large_enum_variant)] // without an allocator there is no box
 pub enum Request {
@@ -30,6 +38,19 @@ pub enum Request {
 }
 
 /// What the kernel answers.
+///
+/// ```
+/// use profiler::contract::mailbox::Answer;
+///
+/// fn report(answer: Option<Answer>) -> String {
+///     match answer {
+///         None => "no answer yet".to_owned(),
+///         Some(Answer::Done) => "done".to_owned(),
+///         Some(Answer::Refused(reason)) => format!("refused: {}", reason.as_str()),
+///     }
+/// }
+/// # assert_eq!(report(Some(Answer::Done)), "done");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(clippy::large_enum_variant)] // without an allocator there is no box
 pub enum Answer {
@@ -63,6 +84,22 @@ impl fmt::Display for RequestError {
 impl core::error::Error for RequestError {}
 
 /// The mailbox of a region.
+///
+/// ```
+/// use profiler::contract::mailbox::{Answer, Mailbox, Request};
+/// use profiler::format::region::MailboxWords;
+///
+/// let words = MailboxWords::default(); // or those of a region: `Region::mailbox`
+/// let (host, kernel) = (Mailbox::new(&words), Mailbox::new(&words));
+///
+/// let number = host.request(&Request::Period(500)).unwrap();
+/// assert_eq!(host.answer(number), None);
+///
+/// let (taken, request) = kernel.take().unwrap();
+/// assert_eq!((taken, request), (number, Ok(Request::Period(500))));
+/// kernel.reply(taken, Ok(()));
+/// assert_eq!(host.answer(number), Some(Answer::Done));
+/// ```
 #[derive(Clone, Copy)]
 pub struct Mailbox<'region> {
     words: &'region MailboxWords,

@@ -13,6 +13,15 @@ use crate::format::{Delivery, Source, UnknownValue, named};
 use crate::pmu::event::{BadEvent, Event, EventList, EventProblem};
 
 /// Which source of overflows a run asks for.
+///
+/// ```
+/// use profiler::contract::settings::SourceChoice;
+/// use profiler::format::Source;
+///
+/// assert_eq!("auto".parse(), Ok(SourceChoice::Auto));
+/// assert_eq!("hpet".parse(), Ok(SourceChoice::Only(Source::Hpet)));
+/// assert!("clock".parse::<SourceChoice>().is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SourceChoice {
     /// The first that works on this machine.
@@ -55,6 +64,14 @@ impl fmt::Display for SourceChoice {
 
 /// Where to aim single overflows at: N instructions after each time that an instruction is
 /// about to be executed.
+///
+/// ```
+/// use profiler::contract::settings::Aim;
+///
+/// let aim = Aim::parse("0xffffffff80001000:0..20").unwrap();
+/// assert_eq!((aim.first, aim.end), (0, 20));
+/// assert_eq!(aim.to_string(), "0xffffffff80001000:0..20");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Aim {
     /// The instruction.
@@ -110,6 +127,13 @@ impl fmt::Display for Aim {
 
 named! {
     /// What a run does.
+    ///
+    /// ```
+    /// use profiler::contract::settings::RunKind;
+    ///
+    /// assert_eq!("survey".parse(), Ok(RunKind::Survey));
+    /// assert_eq!(RunKind::default(), RunKind::Samples);
+    /// ```
     #[derive(Default)]
     RunKind {
         /// Takes samples, one every N events or ticks.
@@ -123,6 +147,18 @@ named! {
 }
 
 /// A run, as its command line describes it.
+///
+/// ```
+/// use profiler::contract::settings::Settings;
+///
+/// let settings = Settings::parse("period=500 ring=65536").unwrap();
+/// assert_eq!(settings.period, Some(500));
+/// assert_eq!(settings.ring_bytes, 64 << 10);
+///
+/// // Nothing is guessed.
+/// let wrong = Settings::parse("perod=500").unwrap_err();
+/// assert!(wrong.to_string().starts_with("`perod=500`: no such setting; there are source=,"));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings<'a> {
     /// `source=`: where overflows come from.

@@ -6,9 +6,42 @@
 //! * [`stacks`]: stacks for the first two, for kernels that have none.
 //!
 //! A kernel that has entries of its own may keep them; it then says what its trap frames
-//! look like ([`crate::unwind::Target::trap_frame_layout`]), and by rules what its assembly does
-//! ([`crate::assembly!`]). NMIs need such an entry as that in [`nmi`]: one exception in
-//! their handler lets the next one in.
+//! look like ([`Target::trap_frame_layout`](crate::sampler::Target::trap_frame_layout)), and
+//! by rules what its assembly does ([`crate::assembly!`]). NMIs need such an entry as that
+//! in [`nmi`]: one exception in their handler lets the next one in.
+//!
+//! # Entries of the kernel's own
+//!
+//! ```
+//! use profiler::sampler::{Interrupted, Sampler, Target};
+//!
+//! /// What the kernel's entries push, and the processor.
+//! #[repr(C)]
+//! struct Registers {
+//!     rbp: u64,
+//!     others: [u64; 14],
+//!     vector: u64,
+//!     error_code: u64,
+//!     rip: u64,
+//!     cs: u64,
+//!     rflags: u64,
+//!     rsp: u64,
+//!     ss: u64,
+//! }
+//!
+//! /// Called for the sampler's vectors, `profiler::sampler::vector::HANDLED`.
+//! fn on_interrupt(
+//!     sampler: &'static Sampler<impl Target>,
+//!     core: u32,
+//!     registers: &mut Registers,
+//! ) {
+//!     let Registers { rip, rsp, rbp, rflags, cs, .. } = *registers;
+//!     let mut interrupted = Interrupted::new(rip, rsp, rbp, rflags);
+//!     interrupted.privilege = cs as u8 & 3;
+//!     sampler.on_interrupt(core, registers.vector, &mut interrupted);
+//!     registers.rflags = interrupted.flags;
+//! }
+//! ```
 
 pub mod nmi;
 pub mod stacks;
@@ -61,6 +94,16 @@ pub fn check_breakpoint(address: CodeAddress) -> Result<(), NoBreakpoint> {
 ///
 /// `rbp` comes first: while a handler runs, the frame pointer points here, so
 /// what looks like a saved frame pointer is the interrupted code's own.
+///
+/// ```
+/// use profiler::entry::TrapFrame;
+/// use profiler::sampler::Interrupted;
+///
+/// extern "C" fn on_trap(frame: &mut TrapFrame) {
+///     let interrupted = Interrupted::from(&*frame);
+///     assert_eq!(interrupted.registers.pc.0, frame.rip);
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 #[expect(missing_docs, reason = "the registers' names say what they are")]

@@ -34,7 +34,7 @@
 //! 3. *#DB does not come while its stack is in use*, at whose top it would start. Code
 //!    that runs on the stack of #DB, #DF or #MC, or interrupts such code, has breakpoints
 //!    off, but for the entries of those three and `nmi_aside`, in which there are
-//!    none ([`is_landing`], [`super::switched::code`]). The processor has cleared the trap
+//!    none (`is_landing`, [`super::switched::code`]). The processor has cleared the trap
 //!    flag.
 //! 4. *#DF and #MC never return*, so what a second one overwrites is needed no more.
 //!
@@ -83,6 +83,15 @@ pub const ROOM: usize = 6144;
 
 /// Where the entry finds what, for [`nmi_entry!`](crate::nmi_entry): offsets into the
 /// core's block, whose address is the landing's top word, and sizes.
+///
+/// ```
+/// use profiler::entry::nmi::NmiLayout;
+/// use profiler::entry::stacks;
+///
+/// // That of the library's own stacks.
+/// const LAYOUT: NmiLayout = stacks::LAYOUT;
+/// assert_eq!(LAYOUT.slot_bytes % LAYOUT.stack_bytes, 0);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct NmiLayout {
     /// The block's word that has the lowest address of the landing.
@@ -109,8 +118,22 @@ pub struct NmiLayout {
 
 /// Defines the entry of NMIs, once in a kernel: see [`crate::entry::nmi`].
 ///
-/// ```ignore
-/// nmi_entry! { handler: on_nmi, layout: LAYOUT }
+/// ```no_run,standalone_crate
+/// use profiler::entry::stacks::{Block, LAYOUT};
+/// use profiler::entry::{TrapFrame, end_of_call, nmi};
+///
+/// #[unsafe(link_section = ".pmiscope.calls")]
+/// extern "C" fn on_nmi(frame: &mut TrapFrame, block: &'static Block, entry_tsc: u64) {
+///     // …
+///     end_of_call();
+/// }
+///
+/// profiler::nmi_entry! { handler: on_nmi, layout: LAYOUT }
+///
+/// fn gate_of_nmis() -> u64 {
+///     nmi::entry()
+/// }
+/// # fn main() {}
 /// ```
 ///
 /// `LAYOUT` is an [`NmiLayout`](crate::entry::nmi::NmiLayout). The handler is an
@@ -360,7 +383,7 @@ pub fn entry() -> u64 {
 /// next NMI in, over the words that this one has pushed; or of an NMI in a window, where
 /// a debug exception would start over the frame of another one.
 #[must_use]
-pub fn is_landing(address: CodeAddress) -> bool {
+pub(crate) fn is_landing(address: CodeAddress) -> bool {
     let at = |label: *const u8| CodeAddress(label.addr() as u64);
     let landing = CodeAddress(entry())..at(&raw const nmi_landed);
     let aside = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);

@@ -50,6 +50,15 @@ const _: () = assert!(align_of::<CoreStacks>() == SLOT_BYTES);
 
 /// What the NMI's entry finds at the top of the landing: the core, and where its stacks
 /// are.
+///
+/// ```
+/// use profiler::entry::stacks::TrapStacks;
+///
+/// static STACKS: TrapStacks<2> = TrapStacks::new();
+/// STACKS.set_up(1);
+/// let block = STACKS.block(1).unwrap();
+/// assert_eq!((block.core(), block.without_room()), (1, 0));
+/// ```
 #[repr(C)]
 pub struct Block {
     landing_low: AtomicU64,
@@ -99,8 +108,15 @@ pub const LAYOUT: NmiLayout = NmiLayout {
 
 /// The stacks of the NMIs and debug exceptions of `CORES` cores.
 ///
-/// ```ignore
-/// static STACKS: TrapStacks<MAX_CORES> = TrapStacks::new();
+/// ```
+/// use profiler::address::StackAddress;
+/// use profiler::entry::stacks::TrapStacks;
+///
+/// static STACKS: TrapStacks<4> = TrapStacks::new();
+///
+/// let tops = STACKS.set_up(2); // to the TSS of core 2
+/// assert!(STACKS.stack_of(2, StackAddress(tops.nmi)).is_some());
+/// assert!(STACKS.stack_of(1, StackAddress(tops.nmi)).is_none());
 /// ```
 pub struct TrapStacks<const CORES: usize> {
     stacks: [CoreStacks; CORES],
@@ -112,6 +128,19 @@ pub struct TrapStacks<const CORES: usize> {
 unsafe impl<const CORES: usize> Sync for TrapStacks<CORES> {}
 
 /// Where a core's interrupt stacks begin: what its TSS is to have.
+///
+/// ```
+/// use profiler::entry::stacks::{Tops, TrapStacks};
+///
+/// static STACKS: TrapStacks<1> = TrapStacks::new();
+///
+/// /// The entries of a task state segment's table of interrupt stacks.
+/// fn interrupt_stacks() -> [u64; 2] {
+///     let Tops { nmi, debug } = STACKS.set_up(0);
+///     [nmi, debug]
+/// }
+/// # assert!(interrupt_stacks()[0] < interrupt_stacks()[1]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tops {
     /// For the gate of NMIs.

@@ -13,8 +13,22 @@ use crate::address::{CodeAddress, CodeRange};
 /// Defines the entries of #DB, #DF and #MC, once in a kernel: see
 /// [`crate::entry::switched`].
 ///
-/// ```ignore
-/// switched_entries! { handler: on_trap }
+/// ```no_run,standalone_crate
+/// use profiler::entry::{TrapFrame, end_of_call, switched, vector};
+///
+/// #[unsafe(link_section = ".pmiscope.calls")]
+/// extern "C" fn on_trap(frame: &mut TrapFrame) {
+///     assert_eq!(frame.vector, vector::DEBUG.into(), "\n{frame}");
+///     // …
+///     end_of_call();
+/// }
+///
+/// profiler::switched_entries! { handler: on_trap }
+///
+/// fn gate_of_debug_exceptions() -> u64 {
+///     switched::debug()
+/// }
+/// # fn main() {}
 /// ```
 ///
 /// The handler is an `extern "C" fn(&mut TrapFrame)` in the section `.pmiscope.calls`,

@@ -3,8 +3,21 @@
 /// Defines entries of `count` vectors from `first` on, once in a kernel: see
 /// [`crate::entry::vectors`].
 ///
-/// ```ignore
-/// vector_entries! { handler: on_interrupt, first: 0xf0, count: 7 }
+/// ```no_run,standalone_crate
+/// use profiler::entry::{TrapFrame, end_of_call, vectors};
+///
+/// #[unsafe(link_section = ".pmiscope.calls")]
+/// extern "C" fn on_interrupt(frame: &mut TrapFrame) {
+///     // …
+///     end_of_call();
+/// }
+///
+/// profiler::vector_entries! { handler: on_interrupt, first: 0xf0, count: 7 }
+///
+/// fn gate_of_0xf2() -> u64 {
+///     vectors::entry(2)
+/// }
+/// # fn main() {}
 /// ```
 ///
 /// The handler is an `extern "C" fn(&mut TrapFrame)` in the section `.pmiscope.calls`,

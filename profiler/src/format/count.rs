@@ -16,6 +16,18 @@ use core::fmt;
 use super::{RecordHead, kind};
 
 /// How often an event happened, as far as that was seen.
+///
+/// ```
+/// use profiler::format::count::Reading;
+///
+/// // It took turns with others, and was counted for a quarter of the time.
+/// let reading = Reading { count: 250, enabled: 4000, running: 1000 };
+/// assert!(reading.is_scaled());
+/// assert_eq!(reading.scaled(), Some(1000));
+///
+/// // Its turn never came: that is not 0.
+/// assert_eq!(Reading { running: 0, ..reading }.scaled(), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Reading {
     /// How often, while it was counted.
@@ -56,6 +68,16 @@ pub const WORDS: usize = 4;
 const NOT_SUPPORTED: u64 = 1 << 24;
 
 /// The count of one event on one core.
+///
+/// ```
+/// use profiler::format::Count;
+/// use profiler::format::count::Reading;
+///
+/// let reading = Reading { count: 7, enabled: 9, running: 9 };
+/// let count = Count { event: 1, is_supported: true, reading };
+/// assert_eq!(count.encode(), [0x1_0002_0004, 7, 9, 9]);
+/// assert_eq!(Count::decode(&count.encode()), Ok(count));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Count {
     /// The event: an index into [`super::Description::events`].

@@ -19,6 +19,14 @@ pub const MAX_TASKS: usize = 32;
 
 named! {
     /// Where overflows come from.
+    ///
+    /// ```
+    /// use profiler::format::Source;
+    ///
+    /// assert_eq!("hpet".parse(), Ok(Source::Hpet));
+    /// assert_eq!(Source::try_from(3), Ok(Source::Hpet));
+    /// assert_eq!(Source::Hpet.to_string(), "hpet");
+    /// ```
     Source {
         /// A performance counter of the core.
         Pmu = 1, "pmu";
@@ -35,6 +43,13 @@ named! {
 
 named! {
     /// How an overflow interrupts.
+    ///
+    /// ```
+    /// use profiler::format::Delivery;
+    ///
+    /// assert_eq!("nmi".parse(), Ok(Delivery::Nmi));
+    /// assert_eq!(Delivery::NAMES, "nmi, irq");
+    /// ```
     Delivery {
         /// As a non-maskable interrupt: code with interrupts off is seen.
         Nmi = 1, "nmi";
@@ -46,6 +61,13 @@ named! {
 
 named! {
     /// What a tick is.
+    ///
+    /// ```
+    /// use profiler::format::Clock;
+    ///
+    /// assert_eq!(Clock::try_from(2), Ok(Clock::Time));
+    /// assert!("seconds".parse::<Clock>().is_err());
+    /// ```
     Clock {
         /// One instruction: the machine counts them (an emulator's instruction
         /// counting), and a run repeats exactly.
@@ -56,6 +78,14 @@ named! {
 }
 
 /// A short text in a fixed place. What does not fit is cut at a character.
+///
+/// ```
+/// use profiler::format::Text;
+///
+/// let text = Text::<8>::new("no counters");
+/// assert_eq!(text.as_str(), "no count");
+/// assert_eq!(Text::<8>::of(&0x2a).as_str(), "42");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<const N: usize> {
     bytes: [u8; N],
@@ -134,6 +164,18 @@ impl<const N: usize> fmt::Debug for Text<N> {
 }
 
 /// An event that a run samples by.
+///
+/// ```
+/// use profiler::format::{EventDescription, Text};
+///
+/// let event = EventDescription {
+///     name: Text::new("cycles:k"),
+///     requested_period: 10,
+///     period: 400, // as short as it can be
+///     floor: 400,
+/// };
+/// assert!(event.period > event.requested_period);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EventDescription {
     /// What is counted, as `pmu::event::Event::counted` displays it.
@@ -159,6 +201,25 @@ impl EventDescription {
 }
 
 /// A run.
+///
+/// ```
+/// use profiler::address::{CodeAddress, CodeRange};
+/// use profiler::format::{Clock, Delivery, Description, Source};
+///
+/// let text = CodeRange {
+///     start: CodeAddress(0xffff_ffff_8000_0000),
+///     end: CodeAddress(0xffff_ffff_8010_0000),
+/// };
+/// let description = Description {
+///     source: Source::ApicTimer,
+///     delivery: Delivery::Irq,
+///     clock: Clock::Time,
+///     period: 1_000_000,
+///     ..Description::new([7; 20], text, 4, 1 << 18)
+/// };
+/// let bytes = description.encode();
+/// assert_eq!(Description::decode(&bytes), Ok(description));
+/// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
     /// The kernel's GNU build-id.
@@ -226,6 +287,35 @@ impl fmt::Display for DescriptionError {
 impl core::error::Error for DescriptionError {}
 
 impl Description {
+    /// A run of which nothing more is known: samples by the APIC timer as NMI, a tick is a
+    /// nanosecond, as many samples as there will be. What is set further, as in
+    /// `Description { period, ..Description::new(…) }`, is shown.
+    #[must_use]
+    pub const fn new(build_id: [u8; 20], text: CodeRange, cores: u32, ring_words: u64) -> Self {
+        Self {
+            build_id,
+            cores,
+            ring_words,
+            source: Source::ApicTimer,
+            delivery: Delivery::Nmi,
+            clock: Clock::Time,
+            turns: false,
+            period: 0,
+            period_floor: 0,
+            overhead: 0,
+            samples: 0,
+            text,
+            stack_slot: 1 << 16,
+            reason: Text::EMPTY,
+            bootloader: Text::EMPTY,
+            workload: Text::EMPTY,
+            command_line: Text::EMPTY,
+            tasks: [Text::EMPTY; MAX_TASKS],
+            event_table: [EventDescription::EMPTY; MAX_EVENTS],
+            event_count: 0,
+        }
+    }
+
     /// The events that samples tell by number; none where ticks are sampled.
     #[must_use]
     pub fn events(&self) -> &[EventDescription] {

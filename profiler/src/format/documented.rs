@@ -7,14 +7,15 @@ use super::event::{EVENT_WORDS, NewEvent};
 use super::sample::{Chain, FIXED_WORDS, MAX_WORDS};
 use super::{
     ChainEnd, ChainEntry, Clock, Count, Delivery, Description, EventDescription, Sample, Source,
-    State, Text, VERSION, kind,
+    State, Text, VERSION, kind, record_words,
 };
 use crate::address::{CodeAddress, CodeRange, StackAddress};
-use crate::contract::mailbox::{Mailbox, Request};
+use crate::contract::mailbox::{Answer, Mailbox, Request};
 use crate::contract::settings::Settings;
-use crate::format::region::{MailboxWords, PAGE, RegionLayout, RunState};
+use crate::format::region::{MailboxWords, PAGE, Region, RegionLayout, RunState};
 use crate::hw::exit;
 use crate::pmu::event::EventList;
+use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 const PAGE_TEXT: &str = include_str!("../../../docs/region.md");
@@ -380,4 +381,70 @@ fn the_exit_port_and_its_bytes_are_those_of_the_page() {
     let bad = byte("the command line cannot be taken");
     assert_eq!(bad, exit::BAD_COMMAND_LINE);
     assert_eq!(byte("sampling is not possible"), exit::UNAVAILABLE);
+}
+
+/// The bytes of a region that has nothing but what the page's example has, in its order.
+fn example_region() -> Vec<[u64; PAGE / 8]> {
+    let mut pages = vec![[0_u64; PAGE / 8]; 3];
+    for row in table("Example: a whole region", "at") {
+        let at: usize = row[0].parse().unwrap();
+        for (at, byte) in (at..).zip(row[1].split(' ')) {
+            let byte = u64::from_str_radix(byte, 16).unwrap();
+            pages[at / PAGE][at % PAGE / 8] |= byte << (at % 8 * 8);
+        }
+    }
+    pages
+}
+
+#[test]
+fn the_example_is_a_region_with_the_sample_that_the_page_tells_of() {
+    #[repr(align(4096))]
+    struct Memory([[u64; PAGE / 8]; 3]);
+    let mut memory = Box::new(Memory(example_region().try_into().unwrap()));
+    let start = NonNull::from(&mut memory.0).cast::<u8>();
+    let bytes = NonNull::slice_from_raw_parts(start, size_of::<Memory>());
+    // SAFETY: aligned, alive to the end, and accessed through the region alone.
+    let (region, found) = unsafe { Region::open(bytes) }.unwrap();
+
+    let text = CodeRange {
+        start: CodeAddress(0xffff_ffff_8000_0000),
+        end: CodeAddress(0xffff_ffff_8010_0000),
+    };
+    let expected = Description {
+        clock: Clock::Instructions,
+        period: 1000,
+        samples: 1,
+        workload: Text::new("demo"),
+        ..Description::new(core::array::from_fn(|at| at as u8 + 1), text, 1, 512)
+    };
+    assert_eq!(found, expected);
+    assert_eq!(region.state(), RunState::Finished);
+    let count = |counter: &core::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let counters = region.counters(0);
+    assert_eq!((count(&counters.taken), count(&counters.stored)), (1, 1));
+    let request = Mailbox::new(region.mailbox())
+        .request(&Request::Stop)
+        .unwrap();
+    let answer = Mailbox::new(region.mailbox()).answer(request);
+    assert!(matches!(answer, Some(Answer::Refused(_))));
+
+    let mut record = [0; MAX_WORDS];
+    let mut reader = region.reader(0);
+    let words = reader.read(&mut record, record_words).unwrap().unwrap();
+    let expected = Sample {
+        sequence: 0,
+        handler_cost: 0,
+        event: 0,
+        task: 0,
+        state: State(State::NMI | State::INTERRUPTS_ON),
+        time: 1000,
+        period: 1000,
+        sp: StackAddress(0xffff_ffff_8002_1fd0),
+        stack_top: [0; 2],
+        pc: CodeAddress(0xffff_ffff_8000_0040),
+        end: ChainEnd::Complete,
+        chain_words: &[0xffff_ffff_8000_0105],
+    };
+    assert_eq!(Sample::decode(&record[..words]), Ok(expected));
+    assert_eq!(reader.read(&mut record, record_words), Ok(None));
 }

@@ -17,6 +17,21 @@ pub const EVENT_WORDS: usize = 4 + NAME_WORDS;
 const NAME_WORDS: usize = 8;
 
 /// An event that gets its number while the run samples.
+///
+/// ```
+/// use profiler::format::event::NewEvent;
+/// use profiler::format::{EventDescription, Text};
+///
+/// let event = EventDescription {
+///     name: Text::new("instructions"),
+///     requested_period: 500,
+///     period: 500,
+///     floor: 120,
+/// };
+/// // From this record on, samples whose event is 3 mean this one.
+/// let record = NewEvent { number: 3, event }.encode();
+/// assert_eq!(NewEvent::decode(&record).unwrap().event, event);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NewEvent {
     /// The number; greater than all before it.

@@ -33,6 +33,14 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 pub const VERSION: u32 = 4;
 
 /// A record's first word says what it is and how long.
+///
+/// ```
+/// use profiler::format::{RecordHead, kind};
+///
+/// // A sample of 11 words; what else its first word says is the sample's own.
+/// let head = RecordHead::from_word(0x0003_000c_0001_000b);
+/// assert_eq!(head, RecordHead { kind: kind::SAMPLE, words: 11 });
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordHead {
     /// What the record is; see [`kind`].

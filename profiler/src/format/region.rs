@@ -33,6 +33,13 @@ pub const MAGIC: [u8; 16] = *b"\x93pmiscope rings\n";
 
 named! {
     /// The state of a run.
+    ///
+    /// ```
+    /// use profiler::format::region::RunState;
+    ///
+    /// assert_eq!(RunState::try_from(2), Ok(RunState::Finished));
+    /// assert_eq!(RunState::Refused.name(), "refused");
+    /// ```
     RunState {
         /// Some cores do not sample yet.
         Starting = 0, "starting";
@@ -162,6 +169,14 @@ pub type RefusalText = Text<REFUSAL_BYTES>;
 
 /// The words of the mailbox: `contract::mailbox` defines what they mean. All zero:
 /// there was no request.
+///
+/// ```
+/// use profiler::contract::mailbox::Mailbox;
+/// use profiler::format::region::MailboxWords;
+///
+/// let words = MailboxWords::default();
+/// assert!(!Mailbox::new(&words).has_request());
+/// ```
 #[derive(Default)]
 #[repr(C)]
 pub struct MailboxWords {
@@ -205,6 +220,16 @@ impl MailboxWords {
 }
 
 /// What a core counts beside its samples.
+///
+/// ```
+/// use std::sync::atomic::Ordering;
+/// use profiler::format::region::CoreCounters;
+///
+/// fn samples_and_losses(counters: &CoreCounters) -> (u64, u64) {
+///     let stored = counters.stored.load(Ordering::Relaxed);
+///     (stored, counters.taken.load(Ordering::Relaxed) - stored)
+/// }
+/// ```
 #[repr(C, align(64))]
 pub struct CoreCounters {
     /// The id of the core's local APIC.
@@ -238,6 +263,14 @@ const _: () = assert!(size_of::<HeaderPage>() == PAGE);
 const _: () = assert!(size_of::<RingPage>() == PAGE);
 
 /// The length of a region, and where its rings lie.
+///
+/// ```
+/// use profiler::format::region::RegionLayout;
+///
+/// // The header page; for each core a page, and 64 KiB of records.
+/// let layout = RegionLayout { cores: 2, ring_words: 8192 };
+/// assert_eq!(layout.bytes(), Some(4096 + 2 * (4096 + 65536)));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RegionLayout {
     /// Cores, each with a ring.
@@ -272,6 +305,43 @@ impl RegionLayout {
 }
 
 /// A region: one header page, and a ring for each core.
+///
+/// ```
+/// use std::ptr::NonNull;
+/// use profiler::address::{CodeAddress, CodeRange};
+/// use profiler::format::region::{Region, RegionLayout, RunState};
+/// use profiler::format::{Description, record_words};
+///
+/// #[repr(align(4096))]
+/// #[derive(Clone)]
+/// struct Page([u8; 4096]);
+///
+/// let layout = RegionLayout { cores: 1, ring_words: 8192 };
+/// let bytes = layout.bytes().unwrap();
+/// let mut pages = vec![Page([0; 4096]); bytes / 4096];
+/// let start = NonNull::new(pages.as_mut_ptr().cast::<u8>()).unwrap();
+/// let memory = NonNull::slice_from_raw_parts(start, bytes);
+///
+/// // The kernel.
+/// let text = CodeRange { start: CodeAddress(0x1000), end: CodeAddress(0x2000) };
+/// let description = Description::new([7; 20], text, 1, 8192);
+/// // SAFETY: the memory lives to the end, and both sides use it by `Region` alone.
+/// let kernel = unsafe { Region::create(memory, &description) };
+/// // SAFETY: one thread.
+/// let writer = unsafe { kernel.writer(0) };
+/// kernel.set_state(RunState::Sampling);
+/// writer.write(&[0x0002_0004, 7, 9, 9]).unwrap();
+/// kernel.set_state(RunState::Finished);
+///
+/// // The host.
+/// // SAFETY: as above.
+/// let (host, found) = unsafe { Region::open(memory) }.unwrap();
+/// assert_eq!(found, description);
+/// assert_eq!(host.state(), RunState::Finished);
+/// let mut record = [0; 72];
+/// let words = host.reader(0).read(&mut record, record_words).unwrap();
+/// assert_eq!(record[..words.unwrap()], [0x0002_0004, 7, 9, 9]);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Region<'region> {
     header: &'region HeaderPage,

@@ -36,7 +36,7 @@ const MAX_RETRIES: u32 = 16;
 
 /// The writing core's state, on a cache line of its own.
 #[repr(C, align(64))]
-pub struct WriterState {
+struct WriterState {
     /// Words that writers have taken since the start.
     reserved: AtomicU64,
     /// Words of whole records since the start: what a reader may read up to.
@@ -49,12 +49,19 @@ pub struct WriterState {
 
 /// The reader's state, on a cache line of its own.
 #[repr(C, align(64))]
-pub struct ReaderState {
+struct ReaderState {
     /// Words that the reader has copied since the start.
     tail: AtomicU64,
 }
 
 /// The control block of a ring.
+///
+/// ```
+/// use profiler::format::ring::Control;
+///
+/// let control = Control::new();
+/// assert_eq!((control.unread(), control.lost()), (0, 0));
+/// ```
 #[repr(C)]
 pub struct Control {
     /// Written by the ring's core only.
@@ -102,7 +109,7 @@ impl Default for Control {
 
 /// Called between any two steps of a write that a nested write could distinguish. The
 /// real implementation is empty; a test's writes a nested record.
-pub trait InterruptPoint {
+pub(crate) trait InterruptPoint {
     /// A nested write may happen here.
     #[inline(always)]
     fn here(&self) {}
@@ -128,6 +135,15 @@ impl core::error::Error for Lost {}
 /// used by the same core (or the same thread, in a test): that is what "nested"
 /// means. The type is not `Sync`-restricted, because an NMI handler has to reach
 /// it through shared state; [`crate::format::region`] states the condition.
+///
+/// ```
+/// use profiler::format::ring::Writer;
+///
+/// /// In the handler. A record that does not fit is counted in the ring.
+/// fn record(writer: Writer<'_>, words: &[u64]) -> bool {
+///     writer.write(words).is_ok()
+/// }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Writer<'ring> {
     control: &'ring Control,
@@ -162,7 +178,7 @@ impl<'ring> Writer<'ring> {
     ///
     /// [`Lost`] if the record did not fit.
     #[inline]
-    pub fn write_interruptible(
+    pub(crate) fn write_interruptible(
         &self,
         record: &[u64],
         interrupts: &impl InterruptPoint,
@@ -270,6 +286,22 @@ impl fmt::Display for Corrupt {
 impl core::error::Error for Corrupt {}
 
 /// The reading end. There is one at a time.
+///
+/// ```
+/// use profiler::format::ring::{Corrupt, Reader};
+/// use profiler::format::sample::MAX_WORDS;
+/// use profiler::format::{Sample, record_words};
+///
+/// fn drain(mut reader: Reader<'_>) -> Result<usize, Corrupt> {
+///     let mut samples = 0;
+///     let mut record = [0; MAX_WORDS];
+///     while let Some(words) = reader.read(&mut record, record_words)? {
+///         // Records of other kinds are passed over.
+///         samples += usize::from(Sample::decode(&record[..words]).is_ok());
+///     }
+///     Ok(samples)
+/// }
+/// ```
 pub struct Reader<'ring> {
     control: &'ring Control,
     data: &'ring [AtomicU64],

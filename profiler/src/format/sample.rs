@@ -60,6 +60,13 @@ const CROSSING_FIELDS: u64 = CROSSING_CALLER_KNOWN | 0xff;
 
 named! {
     /// How a walk ended. Reports show the names.
+    ///
+    /// ```
+    /// use profiler::format::ChainEnd;
+    ///
+    /// assert_eq!(ChainEnd::try_from(1), Ok(ChainEnd::DepthLimit));
+    /// assert_eq!(ChainEnd::Complete.name(), "complete");
+    /// ```
     ChainEnd {
         /// It reached the root of the stack.
         Complete = 0, "complete";
@@ -86,6 +93,13 @@ named! {
 }
 
 /// What the processor was doing, as bits.
+///
+/// ```
+/// use profiler::format::State;
+///
+/// let state = State(State::NMI | State::IDLE);
+/// assert!(state.has(State::IDLE) && !state.has(State::INTERRUPTS_ON));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct State(pub u8);
 
@@ -114,6 +128,23 @@ impl State {
 pub const UNKNOWN_VECTOR: u8 = 15;
 
 /// One entry of a chain.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::ChainEntry;
+/// use profiler::format::sample::Chain;
+///
+/// let mut chain = Chain::new();
+/// chain.push(ChainEntry::Return(CodeAddress(0xffff_ffff_8000_0105))).unwrap();
+/// let crossing = ChainEntry::Crossing {
+///     vector: 32,
+///     pc: CodeAddress(0xffff_ffff_8000_0200),
+///     caller_known: false,
+///     stack_top: [0; 2],
+/// };
+/// chain.push(crossing).unwrap();
+/// assert_eq!(chain.words().len(), 1 + 4);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChainEntry {
     /// A return address: the call is the instruction *before* it.
@@ -136,6 +167,19 @@ pub enum ChainEntry {
 ///
 /// It grows where it will stand in the record, behind room for the words before
 /// it, so that nothing is copied when the record is made.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::sample::{Chain, MAX_CHAIN};
+/// use profiler::format::{ChainEnd, ChainEntry};
+///
+/// let mut chain = Chain::new();
+/// let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_0105));
+/// for _ in 0..MAX_CHAIN {
+///     chain.push(entry).unwrap();
+/// }
+/// assert_eq!(chain.push(entry), Err(ChainEnd::DepthLimit));
+/// ```
 pub struct Chain {
     record: [u64; MAX_WORDS],
     /// Words of the record so far, those before the chain included.
@@ -201,6 +245,35 @@ impl Default for Chain {
 }
 
 /// A sample, with its chain still in the record's words.
+///
+/// ```
+/// use profiler::address::{CodeAddress, StackAddress};
+/// use profiler::format::sample::{Chain, MAX_WORDS};
+/// use profiler::format::{ChainEnd, ChainEntry, Sample, State};
+///
+/// let mut chain = Chain::new();
+/// let caller = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_0105));
+/// chain.push(caller).unwrap();
+/// let sample = Sample {
+///     sequence: 0,
+///     handler_cost: 0,
+///     event: 0,
+///     task: 0,
+///     state: State(State::NMI),
+///     time: 1000,
+///     period: 1000,
+///     sp: StackAddress(0xffff_ffff_8002_1fd0),
+///     stack_top: [0; 2],
+///     pc: CodeAddress(0xffff_ffff_8000_0040),
+///     end: ChainEnd::Complete,
+///     chain_words: chain.words(),
+/// };
+/// let mut record = [0; MAX_WORDS];
+/// let words = sample.encode(&mut record);
+/// let read = Sample::decode(&record[..words]).unwrap();
+/// assert_eq!(read.pc, sample.pc);
+/// assert_eq!(read.chain().collect::<Vec<_>>(), [caller]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sample<'chain> {
     /// The number of this overflow on its core, from 0, modulo 2³². A gap says

@@ -13,6 +13,13 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use super::msr;
 
 /// A register, by its memory offset.
+///
+/// ```no_run
+/// use profiler::hw::apic::{self, Register};
+///
+/// let entry = apic::registers().read(Register::LvtTimer);
+/// let is_masked = entry & apic::LVT_MASKED != 0;
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub enum Register {
@@ -68,6 +75,16 @@ const TO_SELF: u32 = 0b01 << 18;
 const TO_OTHERS: u32 = 0b11 << 18;
 
 /// Where an interrupt command goes.
+///
+/// ```no_run
+/// use profiler::hw::apic::{self, Destination, Message};
+///
+/// /// Stops the other cores: their handler of NMIs halts.
+/// fn stop_others() {
+///     // SAFETY: all cores have a gate for NMIs.
+///     unsafe { apic::registers().send(Message::Nmi, Destination::Others) };
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Destination {
     /// The core with this APIC id.
@@ -79,6 +96,14 @@ pub enum Destination {
 }
 
 /// What an interrupt command delivers.
+///
+/// ```no_run
+/// use profiler::hw::apic::{self, Destination, Message};
+///
+/// # const RESCHEDULE: u8 = 0x40;
+/// // SAFETY: the vector has a gate.
+/// unsafe { apic::registers().send(Message::Fixed(RESCHEDULE), Destination::Core(1)) };
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Message {
     /// An interrupt with this vector, 16 or higher.
@@ -97,6 +122,14 @@ impl Message {
 }
 
 /// The registers of the running core's local APIC.
+///
+/// ```no_run
+/// use profiler::hw::apic::{NoApic, Registers};
+///
+/// fn apic_id(direct_map: u64) -> Result<u32, NoApic> {
+///     Ok(Registers::detect(Some(direct_map + 0xfee0_0000))?.id())
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Registers {
     /// Memory: the page at this virtual address, the same on each core.

@@ -19,7 +19,7 @@ pub fn enable_interrupts() {
 
 /// Keeps maskable interrupts out.
 #[inline]
-pub fn disable_interrupts() {
+pub(crate) fn disable_interrupts() {
     // SAFETY: nothing is interrupted that would not be anyway.
     unsafe { asm!("cli", options(nostack, preserves_flags)) };
 }
@@ -27,7 +27,7 @@ pub fn disable_interrupts() {
 /// Returns true if maskable interrupts are let in.
 #[must_use]
 #[inline]
-pub fn interrupts_are_enabled() -> bool {
+pub(crate) fn interrupts_are_enabled() -> bool {
     let flags: u64;
     // SAFETY: reads the flags. The kernel target has no red zone.
     unsafe { asm!("pushfq", "pop {}", out(reg) flags, options(preserves_flags)) };
@@ -37,7 +37,7 @@ pub fn interrupts_are_enabled() -> bool {
 /// The running core's task priority class, 0 to 15: interrupts of that class or a
 /// lower one wait (SDM vol. 3, 12.8.6, CR8).
 #[must_use]
-pub fn task_priority() -> u8 {
+pub(crate) fn task_priority() -> u8 {
     let class: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, cr8", out(reg) class, options(nomem, nostack, preserves_flags)) };
@@ -45,7 +45,7 @@ pub fn task_priority() -> u8 {
 }
 
 /// Sets the running core's task priority class, 0 to 15.
-pub fn set_task_priority(class: u8) {
+pub(crate) fn set_task_priority(class: u8) {
     let class = u64::from(class & 15);
     // SAFETY: any class may be written. Not `nomem`: what the core did before is
     // done before interrupts of the class can come.
@@ -73,7 +73,7 @@ pub fn halt() -> ! {
 
 /// Lets NMIs in that the one whose handler is running keeps out, as the handler's return
 /// would. The entry of NMIs must have left the stack that the processor switched to.
-pub fn allow_nmis() {
+pub(crate) fn allow_nmis() {
     // SAFETY: goes on behind itself, with the stack and the flags as they are. No code
     // that was compiled runs on the landing, and anywhere else an NMI is an interrupt like
     // any other.

@@ -33,7 +33,7 @@ fn set_dr7(value: u64) {
 /// Returns true if the debug exception that is being handled is the breakpoint's, and
 /// clears that status: the processor sets bits of DR6 and never clears one.
 #[must_use]
-pub fn take_breakpoint_hit() -> bool {
+pub(crate) fn take_breakpoint_hit() -> bool {
     let status: u64;
     // SAFETY: reads a register.
     unsafe { asm!("mov {}, dr6", out(reg) status, options(nomem, nostack, preserves_flags)) };

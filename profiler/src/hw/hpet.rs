@@ -2,6 +2,14 @@
 //! 2.3), as typed accesses.
 
 /// A register.
+///
+/// ```no_run
+/// use profiler::hw::hpet::{Hpet, Register};
+///
+/// fn count(hpet: Hpet) -> u64 {
+///     hpet.read(Register::MainCounter)
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Register {
     /// Period in femtoseconds (bits 32 to 63), last timer (8 to 12); read only.
@@ -41,6 +49,16 @@ impl Register {
 const COUNTING: u64 = 1;
 
 /// The machine's HPET, mapped.
+///
+/// ```no_run
+/// use profiler::hw::hpet::{Hpet, Register};
+///
+/// # let mapped = 0xffff_fd00_0000_0000;
+/// // SAFETY: its page is mapped there, uncached, for ever.
+/// let hpet = unsafe { Hpet::at(mapped) };
+/// hpet.count();
+/// let nanoseconds = hpet.read(Register::MainCounter) * hpet.period_femtoseconds() / 1_000_000;
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Hpet {
     /// The virtual address of its registers.
@@ -95,7 +113,7 @@ impl Hpet {
 
     /// The number of timers, from the first on, that can interrupt by messages to cores.
     #[must_use]
-    pub fn message_timers(self) -> u32 {
+    pub(crate) fn message_timers(self) -> u32 {
         const MESSAGE_CAPABLE: u64 = 1 << 15;
         let can = |timer| self.read(Register::TimerConfiguration(timer)) & MESSAGE_CAPABLE != 0;
         let capable = (0..self.timers()).take_while(|&timer| can(timer));

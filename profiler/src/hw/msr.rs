@@ -1,7 +1,7 @@
 //! Model-specific registers.
 //!
-//! Those that may not be there, whatever CPUID says, are accessed by [`try_read`] and
-//! [`try_write`]: the processor's refusal (#GP) is an answer. There is one `rdmsr` and
+//! Those that may not be there, whatever CPUID says, are accessed by `try_read` and
+//! `try_write`: the processor's refusal (#GP) is an answer. There is one `rdmsr` and
 //! one `wrmsr` for that; the kernel's handler of #GP asks [`recover`], which lets it go
 //! on behind them (SDM vol. 2, RDMSR and WRMSR: #GP if the register is reserved or not
 //! there, or the value has reserved bits).
@@ -47,7 +47,7 @@ pub unsafe fn write(register: u32, value: u64) {
 
 /// The processor refused an access: #GP.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Refused;
+pub(crate) struct Refused;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,7 +134,7 @@ impl Answer {
 /// # Safety
 ///
 /// If the register is there, reading it changes nothing.
-pub unsafe fn try_read(register: u32) -> Result<u64, Refused> {
+pub(crate) unsafe fn try_read(register: u32) -> Result<u64, Refused> {
     // SAFETY: as the caller's condition; a refusal is taken care of.
     unsafe { pmiscope_try_rdmsr(register) }.given()
 }
@@ -148,7 +148,7 @@ pub unsafe fn try_read(register: u32) -> Result<u64, Refused> {
 /// # Safety
 ///
 /// If the register takes the value, neither memory nor control flow is changed.
-pub unsafe fn try_write(register: u32, value: u64) -> Result<(), Refused> {
+pub(crate) unsafe fn try_write(register: u32, value: u64) -> Result<(), Refused> {
     // SAFETY: as the caller's condition; a refusal is taken care of.
     unsafe { pmiscope_try_wrmsr(register, value) }
         .given()

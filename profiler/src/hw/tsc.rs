@@ -12,6 +12,15 @@ pub fn ticks() -> u64 {
 }
 
 /// The end of a wait.
+///
+/// ```
+/// use std::sync::atomic::{AtomicBool, Ordering};
+/// use profiler::hw::tsc::Deadline;
+///
+/// static HAS_STARTED: AtomicBool = AtomicBool::new(false);
+/// let has_started = || HAS_STARTED.load(Ordering::Acquire);
+/// assert!(!Deadline::after(1000).wait_for(has_started));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     start: u64,

@@ -29,7 +29,7 @@ impl CounterMsrs {
     }
 
     /// The programming interface.
-    #[must_use]
+    #[cfg(test)]
     pub const fn interface(&self) -> Interface {
         self.interface
     }

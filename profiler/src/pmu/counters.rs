@@ -3,6 +3,12 @@
 use core::fmt;
 
 /// A counter.
+///
+/// ```
+/// use profiler::pmu::counters::Counter;
+///
+/// assert_eq!(Counter::Fixed(1).to_string(), "fixed counter 1");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Counter {
     /// One that counts what its event select says.
@@ -21,6 +27,15 @@ impl fmt::Display for Counter {
 }
 
 /// A set of counters, by bits of their numbers.
+///
+/// ```
+/// use profiler::pmu::counters::{Counter, Counters};
+///
+/// let mut counters = Counters { general: 0b100_1111, fixed: 0 };
+/// counters.insert(Counter::Fixed(1));
+/// assert_eq!(counters.len(), 6);
+/// assert_eq!(counters.to_string(), "counters 0-3 and 6, and fixed counter 1");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Counters {
     /// The general ones.
@@ -105,7 +120,7 @@ impl Counters {
     /// ones above 32.
     #[must_use]
     #[inline]
-    pub const fn global_bits(self) -> u64 {
+    pub(crate) const fn global_bits(self) -> u64 {
         self.general as u64 | (self.fixed as u64) << super::registers::intel::status::FIXED_SHIFT
     }
 }

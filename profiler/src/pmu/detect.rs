@@ -2,7 +2,7 @@
 //!
 //! Leaves above the maximum that CPUID tells are never asked for: what they answer
 //! is another leaf's, or nonsense. Of what a hypervisor announces, or an AMD
-//! processor does not announce at all, [`super::plan::PmuState::probe`] makes sure.
+//! processor does not announce at all, `super::plan::PmuState::probe` makes sure.
 //!
 //! On a hybrid processor cores differ, so each core asks for itself.
 
@@ -11,9 +11,16 @@ use core::fmt;
 use super::counters::Counters;
 
 /// What `cpuid` gives: EAX, EBX, ECX, EDX.
-pub type Leaf = [u32; 4];
+pub(crate) type Leaf = [u32; 4];
 
 /// The way by which counters are reached and controlled.
+///
+/// ```
+/// use profiler::pmu::detect::Interface;
+///
+/// assert_eq!(Interface::AmdV2.to_string(), "AMD PerfMonV2");
+/// assert!(Interface::Intel(2) < Interface::Intel(5));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Interface {
     /// Intel's architectural performance monitoring, of this version.
@@ -53,6 +60,13 @@ impl fmt::Display for Interface {
 }
 
 /// A core of a hybrid processor (leaf 0x1a).
+///
+/// ```
+/// use profiler::pmu::detect::CoreKind;
+///
+/// assert_eq!(CoreKind::from_number(0x40), CoreKind::Core);
+/// assert_eq!(CoreKind::Other(3).number(), 3);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CoreKind {
     /// One for efficiency.
@@ -87,7 +101,7 @@ impl CoreKind {
 
 /// What a core's PMU can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Capabilities {
+pub(crate) struct Capabilities {
     /// How it is reached.
     pub interface: Interface,
     /// The processor's family, the extended one added.
@@ -143,6 +157,18 @@ impl fmt::Display for NoPmu {
 impl core::error::Error for NoPmu {}
 
 /// Which processor a core is, and what it runs under.
+///
+/// ```
+/// use profiler::pmu::detect::Identity;
+///
+/// let epyc = Identity {
+///     vendor: *b"AuthenticAMD",
+///     family: 0x19,
+///     model: 0x11,
+///     hypervisor: None,
+/// };
+/// assert!(epyc.hypervisor.is_none());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
     /// What its maker calls itself.
@@ -157,7 +183,7 @@ pub struct Identity {
 
 /// Asks which processor the running core is; `cpuid` takes a leaf and a subleaf.
 #[must_use]
-pub fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
+pub(crate) fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
     Limited::new(cpuid).identity()
 }
 
@@ -166,7 +192,7 @@ pub fn identify(cpuid: impl Fn(u32, u32) -> Leaf) -> Identity {
 /// # Errors
 ///
 /// [`NoPmu`] says why it has none.
-pub fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, NoPmu> {
+pub(crate) fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, NoPmu> {
     let cpuid = Limited::new(cpuid);
     let Identity {
         vendor,

@@ -311,7 +311,8 @@ impl PmuDriver {
     }
 
     /// Events of the interrupted code since the start; while the counters run, as of some
-    /// instruction of this function.
+    /// instruction of this function. For tests.
+    #[cfg(test)]
     pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
         let progress = &self.progress[event];
         let Some(assignment) = plan.assignment(event) else {

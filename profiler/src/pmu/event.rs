@@ -36,6 +36,13 @@ pub use crate::format::description::MAX_EVENTS;
 
 /// An event that has a name on every maker's processors. What counts it, and
 /// whether anything does, differs.
+///
+/// ```
+/// use profiler::pmu::event::Named;
+///
+/// assert_eq!(Named::from_name("cpu-cycles"), Some(Named::Cycles));
+/// assert_eq!(Named::Cycles.names(), ["cycles", "cpu-cycles"]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Named {
     /// Cycles of the core while it is not halted.
@@ -139,6 +146,13 @@ impl fmt::Display for Named {
 }
 
 /// What an event counts.
+///
+/// ```
+/// use profiler::pmu::event::{Event, What};
+///
+/// let event = Event::new(What::Raw { event: 0xc4, unit_mask: 0x20 });
+/// assert_eq!(event.to_string(), "cpu/event=0xc4,umask=0x20/");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum What {
     /// What has a name.
@@ -154,6 +168,14 @@ pub enum What {
 }
 
 /// An event to count.
+///
+/// ```
+/// use profiler::pmu::event::{Event, Named, What};
+///
+/// let event = Event { user: false, period: Some(500), ..Event::new(What::Named(Named::Cycles)) };
+/// assert_eq!(event.to_string(), "cycles/period=500/k");
+/// assert_eq!(event.counted().to_string(), "cycles:k");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Event {
     /// What is counted.
@@ -262,6 +284,17 @@ impl fmt::Display for Event {
 
 /// The events of a run, one or more, in the order in which samples tell them by
 /// number. The same event may be there twice, with two periods for example.
+///
+/// ```
+/// use profiler::pmu::event::{EventList, EventProblem};
+///
+/// let events = EventList::parse("cycles:k,instructions/period=500/").unwrap();
+/// assert_eq!(events.as_slice().len(), 2);
+/// assert_eq!(events.as_slice()[1].period, Some(500));
+///
+/// let wrong = EventList::parse("cycles,cyles").unwrap_err();
+/// assert_eq!((wrong.word, wrong.problem), ("cyles", EventProblem::NoSuchEvent));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EventList {
     /// Those behind `len` are [`Self::NONE`].

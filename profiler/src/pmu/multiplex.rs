@@ -25,7 +25,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-pub use crate::format::count::Reading;
+use crate::format::count::Reading;
 
 use super::driver::{Interrupt, PmuDriver};
 use super::event::{EventList, MAX_EVENTS};
@@ -176,7 +176,7 @@ impl Group {
     }
 
     /// How its events are counted.
-    #[must_use]
+    #[cfg(test)]
     pub const fn plan(&self) -> &Plan {
         &self.plan
     }

@@ -7,8 +7,16 @@ use crate::linked;
 
 /// What a kernel tells the sampler when it starts it.
 ///
-/// ```ignore
-/// Config { command_line, ..Config::new() }
+/// ```no_run
+/// use profiler::sampler::Config;
+///
+/// // Four cores whose APIC ids the boot loader told, the running one's first.
+/// let config = Config {
+///     command_line: "period=500 samples=20000",
+///     apic_ids: &[0, 1, 2, 3],
+///     xapic: Some(0xffff_8000_fee0_0000),
+///     ..Config::new()
+/// };
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Config<'a> {

@@ -11,6 +11,17 @@ use crate::hw::apic::NoApic;
 use crate::hw::exit;
 
 /// Why a run cannot be started.
+///
+/// ```no_run
+/// use profiler::hw::exit::exit_qemu;
+/// use profiler::sampler::StartError;
+///
+/// /// What a kernel does that could not be sampled: the host tool knows the status.
+/// fn refuse(problem: &StartError<'_>) {
+///     println!("{}{problem}", problem.topic());
+///     exit_qemu(problem.exit_status());
+/// }
+/// ```
 // As large as its largest text: there is no heap to put it on, and one at a time.
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Debug)]

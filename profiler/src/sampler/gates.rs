@@ -5,10 +5,21 @@ use crate::entry::{self, nmi, switched, vectors};
 
 /// Defines the entries and handlers of all interrupts of the sampler, once in a kernel:
 ///
-/// ```ignore
+/// ```no_run,standalone_crate
+/// # use profiler::address::StackAddress;
+/// # use profiler::unwind::StackBounds;
+/// # struct ThisKernel;
+/// # // SAFETY: it names no stack.
+/// # unsafe impl profiler::sampler::Target for ThisKernel {
+/// #     fn stack_of(&self, _: u32, _: StackAddress) -> Option<StackBounds> { None }
+/// # }
+/// use profiler::entry::stacks::TrapStacks;
+/// use profiler::sampler::{Sampler, gates};
+///
 /// static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
-/// static STACKS: TrapStacks<MAX_CORES> = TrapStacks::new();
+/// static STACKS: TrapStacks<4> = TrapStacks::new();
 /// profiler::sampler_gates!(SAMPLER, STACKS);
+/// # fn main() {}
 /// ```
 ///
 /// The kernel then sets what [`gates`](crate::sampler::gates()) returns in its interrupt
@@ -61,6 +72,16 @@ macro_rules! sampler_gates {
 
 /// A gate of a kernel's interrupt table: an interrupt gate, which keeps maskable
 /// interrupts out.
+///
+/// ```no_run,standalone_crate
+/// use profiler::sampler::gates;
+///
+/// # fn set_gate(vector: u8, entry: u64, stack: Option<u16>) {}
+/// // Stacks 0 and 1 of the interrupt stack table are the sampler's.
+/// for gate in gates() {
+///     set_gate(gate.vector, gate.entry, gate.stack.index(0, 1));
+/// }
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Gate {
     /// The vector.
@@ -72,6 +93,14 @@ pub struct Gate {
 }
 
 /// The stack of a gate.
+///
+/// ```
+/// use profiler::sampler::GateStack;
+///
+/// // The interrupt stack table's entry 5 has `Tops::nmi`, its entry 6 `Tops::debug`.
+/// assert_eq!(GateStack::Debug.index(5, 6), Some(6));
+/// assert_eq!(GateStack::Interrupted.index(5, 6), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GateStack {
     /// The one that is interrupted.

@@ -33,8 +33,12 @@ pub const fn region_bytes(cores: u32, ring_bytes: u64) -> usize {
 /// Memory for the sampler: a static, which is contiguous in physical memory where the
 /// boot loader loads the kernel so, as they do.
 ///
-/// ```ignore
-/// static REGION: RegionMemory<{ region_bytes(CORES, 4 << 20) }> = RegionMemory::new();
+/// ```
+/// use profiler::sampler::{RegionMemory, region_bytes};
+///
+/// // Two cores, each with a ring of 64 KiB.
+/// static MEMORY: RegionMemory<{ region_bytes(2, 64 << 10) }> = RegionMemory::new();
+/// let memory = MEMORY.take(); // for `Sampler::start`
 /// ```
 #[repr(C, align(4096))]
 pub struct RegionMemory<const BYTES: usize> {
@@ -75,6 +79,18 @@ impl<const BYTES: usize> Default for RegionMemory<BYTES> {
 
 /// Memory that is the sampler's for ever. There is one of it: what two runs had would be
 /// written by both.
+///
+/// ```no_run
+/// use std::ptr::NonNull;
+/// use profiler::sampler::{Memory, region_bytes};
+///
+/// # fn map_pages(bytes: usize) -> NonNull<u8> { unimplemented!() }
+/// // Four cores, each with a ring of 4 MiB, in pages that were found at run time.
+/// let bytes = region_bytes(4, 4 << 20);
+/// let pages = NonNull::slice_from_raw_parts(map_pages(bytes), bytes);
+/// // SAFETY: they are mapped for ever, and nothing else uses them.
+/// let memory = unsafe { Memory::new(pages) };
+/// ```
 #[derive(Debug)]
 pub struct Memory(NonNull<[u8]>);
 

@@ -15,22 +15,10 @@
 //!
 //! # How a kernel uses it
 //!
-//! ```ignore
-//! static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
-//! static STACKS: TrapStacks<MAX_CORES> = TrapStacks::new();
-//! static MEMORY: RegionMemory<{ region_bytes(MAX_CORES, 4 << 20) }> = RegionMemory::new();
-//! profiler::sampler_gates!(SAMPLER, STACKS); // or entries of the kernel's own
-//!
-//! // Before other cores start: gates() into the interrupt table, STACKS.set_up(core) into
-//! // each core's TSS. Then on the first core:
-//! let config = Config { command_line, apic_ids, xapic, ..Config::new() };
-//! SAMPLER.start(MEMORY.take(), &config)?;
-//! // and on each other one:
-//! SAMPLER.join(index)?;
-//! ```
-//!
-//! The linker script includes `pmiscope.ld`, and the kernel is linked with
-//! `--build-id=sha1`. `tools/adopters/rust-smp` is such a kernel, whole.
+//! [`RegionMemory`] or [`Memory`] to [`Sampler::start`], what [`gates`] returns to the interrupt
+//! table, what [`TrapStacks::set_up`](crate::entry::stacks::TrapStacks::set_up) returns to
+//! each core's TSS. Then the first core calls `start`, and each other one
+//! [`Sampler::join`]. The [front page](crate) has it whole.
 //!
 //! # Where things are
 //!
@@ -95,8 +83,25 @@ use crate::hw::{apic, msr, tsc};
 
 /// The sampler of a kernel: a static.
 ///
-/// ```ignore
+/// ```no_run
+/// # use profiler::address::StackAddress;
+/// # use profiler::unwind::StackBounds;
+/// # struct ThisKernel;
+/// # // SAFETY: it names no stack.
+/// # unsafe impl profiler::sampler::Target for ThisKernel {
+/// #     fn stack_of(&self, _: u32, _: StackAddress) -> Option<StackBounds> { None }
+/// # }
+/// use profiler::sampler::{Config, RegionMemory, Sampler, region_bytes};
+///
 /// static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+/// static MEMORY: RegionMemory<{ region_bytes(1, 64 << 10) }> = RegionMemory::new();
+///
+/// fn start(command_line: &str) {
+///     let config = Config { command_line, ..Config::new() };
+///     if let Err(problem) = SAMPLER.start(MEMORY.take(), &config) {
+///         println!("{problem}");
+///     }
+/// }
 /// ```
 pub struct Sampler<T> {
     engine: Engine,

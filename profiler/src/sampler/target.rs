@@ -26,6 +26,27 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 /// 3. Before [`super::Sampler::start`], `list` and `join` are called, the running core has
 ///    the gates of the sampler's interrupts, and what [`super::Config`] says is mapped is
 ///    mapped from then on.
+///
+/// ```
+/// use profiler::address::StackAddress;
+/// use profiler::sampler::Target;
+/// use profiler::unwind::StackBounds;
+///
+/// #[repr(align(16))]
+/// struct Stack([u8; 65536]);
+/// static STACK: Stack = Stack([0; 65536]);
+///
+/// struct ThisKernel;
+///
+/// // SAFETY: the stack is a static, and looking it up is arithmetic.
+/// unsafe impl Target for ThisKernel {
+///     fn stack_of(&self, _core: u32, sp: StackAddress) -> Option<StackBounds> {
+///         let low = STACK.0.as_ptr() as u64;
+///         let stack = StackBounds { low, high: low + STACK.0.len() as u64 };
+///         stack.holds_pointer(sp).then_some(stack)
+///     }
+/// }
+/// ```
 pub unsafe trait Target: Sync + 'static {
     /// Every stack of the kernel begins in assembly of a [`Rule::Root`]: see
     /// [`crate::unwind::Target::has_root_rules`].
@@ -127,6 +148,14 @@ pub unsafe trait Target: Sync + 'static {
 }
 
 /// The code that was interrupted.
+///
+/// ```
+/// use profiler::sampler::Interrupted;
+///
+/// // In a handler: what the processor pushed, and the frame pointer.
+/// let interrupted = Interrupted::new(0xffff_ffff_8000_1000, 0xffff_ffff_8002_1fd0, 0, 0x202);
+/// assert_eq!((interrupted.privilege, interrupted.is_nested), (0, false));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupted {
     /// Where it was, on which stack, and with which frame pointer.

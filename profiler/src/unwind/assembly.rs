@@ -41,6 +41,30 @@ mod kind {
 
 /// Assembly: `global_asm!` in the section that [`crate::unwind::assembly::rule`] knows,
 /// with the macro `RULE`.
+///
+/// ```no_run,standalone_crate
+/// #[unsafe(no_mangle)]
+/// extern "C" fn kernel_main() -> ! {
+///     loop {}
+/// }
+///
+/// // Where a boot loader enters: the root of the first stack.
+/// profiler::assembly!(
+///     r#"
+///     .global kernel_entry
+///     .type kernel_entry, @function
+/// kernel_entry:
+///     RULE ROOT
+///     xorl %ebp, %ebp
+///     call {main}
+///     ud2
+///     .size kernel_entry, . - kernel_entry
+///     "#,
+///     main = sym kernel_main,
+///     options(att_syntax),
+/// );
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! assembly {
     ($code:literal, $($operand:tt)*) => {

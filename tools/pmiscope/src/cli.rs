@@ -1,6 +1,8 @@
 //! The command line.
 
 mod capabilities;
+#[cfg(test)]
+mod documented;
 mod machine;
 mod stat;
 

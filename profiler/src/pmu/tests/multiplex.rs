@@ -5,10 +5,11 @@ use std::cell::{Cell, RefCell};
 use proptest::prelude::*;
 
 use super::schedule::{amd, costs, happening, intel, with_latencies};
+use crate::format::count::Reading;
 use crate::pmu::counters::Counter;
 use crate::pmu::detect;
 use crate::pmu::event::{Event, EventList, Named, What};
-use crate::pmu::multiplex::{Cost, Group, Groups, Multiplexer, Reading};
+use crate::pmu::multiplex::{Cost, Group, Groups, Multiplexer};
 use crate::pmu::plan::{PlanError, PmuState};
 use crate::pmu::registers::lvt;
 use crate::pmu_model::{

@@ -3,8 +3,8 @@
 use pmiscope::internals::Profile;
 use pmiscope::internals::counts::{Counts, Selection, json, text};
 use pmiscope::profile::{Head, Outcome, RunEnd, Writer};
+use profiler::format::count::Reading;
 use profiler::format::{Clock, Count, Description, EventDescription, Source, Text};
-use profiler::pmu::multiplex::Reading;
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stdout, text as path_text};

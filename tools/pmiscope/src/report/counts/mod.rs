@@ -5,8 +5,8 @@ mod ratio;
 pub mod text;
 
 use profiler::contract::settings::Settings;
+use profiler::format::count::Reading;
 use profiler::format::{Count, Description};
-use profiler::pmu::multiplex::Reading;
 use serde::Serialize;
 
 pub use ratio::Ratio;
