@@ -410,12 +410,13 @@ fn the_example_is_a_region_with_the_sample_that_the_page_tells_of() {
         start: CodeAddress(0xffff_ffff_8000_0000),
         end: CodeAddress(0xffff_ffff_8010_0000),
     };
+    let build_id = core::array::from_fn(|at| 1 + u8::try_from(at).unwrap());
     let expected = Description {
         clock: Clock::Instructions,
         period: 1000,
         samples: 1,
         workload: Text::new("demo"),
-        ..Description::new(core::array::from_fn(|at| at as u8 + 1), text, 1, 512)
+        ..Description::new(build_id, text, 1, 512)
     };
     assert_eq!(found, expected);
     assert_eq!(region.state(), RunState::Finished);
