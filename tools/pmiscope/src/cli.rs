@@ -1,5 +1,6 @@
 //! The command line.
 
+mod attach;
 mod capabilities;
 mod machine;
 mod stat;
@@ -15,6 +16,7 @@ use crate::exit;
 use crate::flame::Root;
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
@@ -37,6 +39,9 @@ pub enum Command {
     /// Boot the kernel and count events, each core for so many units of a workload
     #[command(after_help = stat::EXAMPLES)]
     Stat(Box<StatArgs>),
+    /// Read a guest that somebody else has started, while it runs or from what is left of it
+    #[command(after_help = attach::EXAMPLES)]
+    Attach(AttachArgs),
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),

@@ -43,12 +43,20 @@ const DETERMINISTIC_SAMPLES: u64 = 100_000;
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
     pub(super) machine: Machine,
-    /// The ELF file of the kernel, for its symbols.
-    pub(super) kernel: Vec<u8>,
-    pub(super) build_id: BuildId,
-    pub(super) output: PathBuf,
+    pub(super) recording: Recording,
     pub(super) limits: Limits,
-    pub(super) verbose: bool,
+}
+
+/// What is recorded of a run, and where.
+pub(in crate::commands) struct Recording {
+    /// The ELF file of the kernel, for its symbols.
+    pub(in crate::commands) kernel: Vec<u8>,
+    pub(in crate::commands) build_id: BuildId,
+    /// The profile.
+    pub(in crate::commands) output: PathBuf,
+    pub(in crate::commands) verbose: bool,
+    /// Whether somebody else has started the guest.
+    pub(in crate::commands) is_attached: bool,
 }
 
 impl Plan {
@@ -57,10 +65,7 @@ impl Plan {
         may_count(arguments)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
-        let kernel = fs::read(&kernel_path)
-            .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
-        let build_id = symbols::build_id(&kernel)
-            .with_context(|| format!("the kernel {}", kernel_path.display()))?;
+        let (kernel, build_id) = read_kernel(&kernel_path)?;
         let (choice, pmu) = emulator(wanted, arguments.boot.iso.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
@@ -70,22 +75,42 @@ impl Plan {
         Ok(Self {
             qemu,
             machine,
-            kernel,
-            build_id,
-            output: match &arguments.output {
-                Some(path) => path.clone(),
-                None => build_directory()?.join(match arguments.work.units {
-                    None => "profile.pmi",
-                    Some(_) => "stat.pmi",
-                }),
+            recording: Recording {
+                kernel,
+                build_id,
+                output: output(
+                    arguments.output.as_deref(),
+                    match arguments.work.units {
+                        None => "profile.pmi",
+                        Some(_) => "stat.pmi",
+                    },
+                )?,
+                verbose: wanted.verbose,
+                is_attached: false,
             },
             limits: Limits {
                 silence: Duration::from_secs(arguments.timeout),
                 silence_means: "no sample and no line of the log",
                 total: arguments.time_limit.map(Duration::from_secs),
             },
-            verbose: wanted.verbose,
         })
+    }
+}
+
+/// The kernel's ELF file, and its build-id.
+pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Vec<u8>, BuildId)> {
+    let kernel =
+        fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
+    let build_id =
+        symbols::build_id(&kernel).with_context(|| format!("the kernel {}", path.display()))?;
+    Ok((kernel, build_id))
+}
+
+/// Where the profile goes: by default to this name in the build directory.
+pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Result<PathBuf> {
+    match wanted {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(build_directory()?.join(default)),
     }
 }
 
