@@ -6,6 +6,7 @@
 
 mod adopter;
 mod adopter_c;
+mod attach;
 mod corruption;
 mod ctl;
 mod doctor;
