@@ -9,6 +9,7 @@ mod adopter_c;
 mod attach;
 mod corruption;
 mod ctl;
+mod disc;
 mod doctor;
 mod elsewhere;
 mod ends;

@@ -251,7 +251,7 @@ fn kernels_that_are_none_are_refused() {
     let script = file("script", b"#!/bin/sh\n");
     refused(run(&script), 1, &["not a 64-bit ELF file"]);
     let disc = run_on("disc", "exit 33", &["--iso", "/no/image.iso"]).0;
-    refused(disc, 2, &["--iso", "cannot be used with"]); // there is a --loader
+    refused(disc, 2, &["--disc", "cannot be used with"]); // there is a --loader
 }
 
 #[test]

@@ -14,7 +14,9 @@ use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
-use crate::qemu::{Boot, Choice, Limits, Machine, PmuModel, Qemu, has_lab};
+use crate::qemu::{
+    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, PmuModel, Qemu, has_lab,
+};
 use crate::symbols::{self, BuildId};
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -66,7 +68,7 @@ impl Plan {
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (kernel, build_id) = read_kernel(&kernel_path)?;
-        let (choice, pmu) = emulator(wanted, arguments.boot.iso.is_some(), has_lab)?;
+        let (choice, pmu) = emulator(wanted, arguments.boot.disc.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
@@ -122,7 +124,7 @@ fn machine(
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
-    let (base, ring) = match boot.iso {
+    let (base, ring) = match boot.disc {
         None => (BASE_MEMORY, settings.ring_bytes),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
@@ -132,8 +134,8 @@ fn machine(
         pmu,
         cores: wanted.smp,
         memory: boot.memory.unwrap_or(needed),
-        boot: match &boot.iso {
-            Some(image) => Boot::Iso(readable(image)?),
+        boot: match &boot.disc {
+            Some(image) => Boot::Disc(disc(image, boot.disc_as)?),
             None => Boot::Loader {
                 loader: built(wanted.loader.as_deref(), "loader")?,
                 kernel,
@@ -141,7 +143,30 @@ fn machine(
             },
         },
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
-        hpet: boot.iso.is_some() || may_use_hpet(settings),
+        hpet: boot.disc.is_some() || may_use_hpet(settings),
+        additions: additions(wanted)?,
+    })
+}
+
+/// The disc to boot from.
+fn disc(image: &Path, wanted: Option<Drive>) -> Result<Disc> {
+    Disc::new(image, wanted).with_context(|| format!("{}", image.display()))
+}
+
+/// What is added to the machine; what would break the run is refused.
+pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> {
+    let arguments = &wanted.qemu_arguments;
+    qemu::check(arguments)?;
+    let outside = qemu::from_outside(arguments);
+    if wanted.mode == Mode::Deterministic && !outside.is_empty() {
+        eprintln!(
+            "pmiscope: runs need not repeat, though instructions are counted: the world outside reaches the guest by {}",
+            outside.join(", ")
+        );
+    }
+    Ok(Additions {
+        display: wanted.display.clone().filter(|display| display != "none"),
+        arguments: arguments.clone(),
     })
 }
 
@@ -337,7 +362,7 @@ mod tests {
 
     fn choice(line: &str, has_lab: bool) -> Result<(Choice, Option<PmuModel>)> {
         let run = run(line);
-        emulator(&run.machine, run.boot.iso.is_some(), || has_lab)
+        emulator(&run.machine, run.boot.disc.is_some(), || has_lab)
     }
 
     #[test]
@@ -352,6 +377,7 @@ mod tests {
             ("--mode realtime", true, (Stock, None)),
             ("--mode kvm", true, (Stock, None)),
             ("--iso x.iso", true, (Stock, None)),
+            ("--disc x.img --disc-as hd", true, (Stock, None)),
             ("--iso x.iso --qemu lab", true, (Lab, v5)),
             ("--qemu stock", true, (Stock, None)),
             ("--qemu lab", false, (Lab, v5)),
