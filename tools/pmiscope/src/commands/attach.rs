@@ -27,8 +27,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 enum Plan {
     /// A guest that runs, of this process if it can be seen.
     Follow(Option<Process>),
-    /// Nobody writes to it, or it is only looked at.
-    Copy,
+    /// Nobody writes to it, or it is only looked at; what is to be said of that.
+    Copy(Option<String>),
 }
 
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
@@ -44,7 +44,7 @@ pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     is_not_the_same(&arguments.ram, &recording.output)?;
     match plan(arguments, &image)? {
         Plan::Follow(process) => follow(arguments, &image, process, &recording),
-        Plan::Copy => copy(arguments, &image, &recording),
+        Plan::Copy(note) => copy(arguments, &image, &recording, note.as_deref()),
     }
 }
 
@@ -69,7 +69,7 @@ fn plan(arguments: &AttachArgs, image: &Image) -> Result<Plan> {
         );
     }
     if image.is_dump() || arguments.once {
-        return Ok(Plan::Copy);
+        return Ok(Plan::Copy(None));
     }
     if let Some(pid) = arguments.pid {
         return Ok(Plan::Follow(Some(Process::of_pid(pid, image)?)));
@@ -87,13 +87,10 @@ fn plan(arguments: &AttachArgs, image: &Image) -> Result<Plan> {
             image.name(),
             processes.join(", ")
         ),
-        Seen::Nobody => {
-            eprintln!(
-                "pmiscope: no process that can be seen maps {}: reading what it has (--live follows it all the same)",
-                image.name()
-            );
-            Ok(Plan::Copy)
-        }
+        Seen::Nobody => Ok(Plan::Copy(Some(format!(
+            "no process that can be seen maps {}: this is what it has (--live follows it all the same)",
+            image.name()
+        )))),
     }
 }
 
@@ -145,7 +142,12 @@ fn follow(
 }
 
 /// Takes what the rings of a guest have that nobody writes to, or that is only looked at.
-fn copy(arguments: &AttachArgs, image: &Image, recording: &Recording) -> Result<Exit> {
+fn copy(
+    arguments: &AttachArgs,
+    image: &Image,
+    recording: &Recording,
+    note: Option<&str>,
+) -> Result<Exit> {
     if !image.is_dump() {
         image.claim(false)?;
     }
@@ -193,6 +195,7 @@ fn copy(arguments: &AttachArgs, image: &Image, recording: &Recording) -> Result<
             found.name()
         );
     }
+    note.into_iter().for_each(|note| session.on_note(note));
     let end = match session.on_region(found.region, &found.description)? {
         Look::End(end) => end,
         Look::Idle | Look::Active => end_of_copy(&found),

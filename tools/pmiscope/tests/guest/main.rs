@@ -20,6 +20,7 @@ mod folder;
 mod midway;
 mod nested;
 mod over_debug;
+mod pass_on;
 mod pmu;
 mod report;
 mod ring;

@@ -10,7 +10,7 @@ use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
-use crate::cli::{MachineArgs, RunArgs};
+use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
@@ -65,6 +65,7 @@ impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
+        is_of_a_disc(&arguments.boot)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (kernel, build_id) = read_kernel(&kernel_path)?;
@@ -208,6 +209,20 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
             .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
         test: arguments.self_test.as_deref(),
     }
+}
+
+/// Refuses options of a disc where there is none: clap does not miss it if another option
+/// excludes it.
+fn is_of_a_disc(boot: &BootArgs) -> Result<()> {
+    let option = match (&boot.firmware, boot.disc_as) {
+        (Some(_), _) => "--firmware",
+        (None, Some(_)) => "--disc-as",
+        (None, None) => return Ok(()),
+    };
+    if boot.disc.is_none() {
+        bail!("{option} is of use with a disc only: say --disc FILE, or leave it out");
+    }
+    Ok(())
 }
 
 /// Refuses options of performance counters if another source is asked for.
