@@ -4,6 +4,8 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,6 +16,9 @@ use super::Image;
 
 /// Of a process that cannot be seen, the beginnings of names that make it worth a question.
 const QEMU_NAMES: [&str; 3] = ["qemu", "kvm", "pc-system"];
+
+/// How long a process that was named may take to map the file.
+const START: Duration = Duration::from_secs(1);
 
 /// A process that maps the file.
 pub struct Process {
@@ -66,7 +71,17 @@ impl Process {
             bail!("there is no process {pid}: without --pid, what an ended QEMU has left is read");
         };
         let name = process.display();
-        match maps(pid, image)? {
+        let asked = Instant::now();
+        let maps = loop {
+            match maps(pid, image)? {
+                // It may have made the file, and be about to map it.
+                Maps::No if asked.elapsed() < START && !process.has_ended()? => {
+                    thread::sleep(START / 100);
+                }
+                maps => break maps,
+            }
+        };
+        match maps {
             Maps::Yes if process.has_ended()? => bail!("{name} has just ended"),
             Maps::Yes => Ok(process),
             Maps::No => bail!("{name} does not map {}{}", image.name(), others(image)?),

@@ -9,9 +9,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pmiscope::internals::Profile;
+use pmiscope::internals::qemu::{Choice, Qemu};
 use serde_json::{Value, json};
 
 use crate::fixture::{Slot, built, folder, run};
+use crate::pmu::is_skipped;
 
 /// What both this test's QEMU and that of `pmiscope run` are told.
 const SETTINGS: &str = "source=auto delivery=nmi period=1000 workload=mix";
@@ -43,8 +45,25 @@ impl Guest {
         Self::start(name, ENDLESS)
     }
 
-    /// Starts the kernel that was built on two cores.
+    /// The same by performance counters.
+    fn counting(name: &str) -> Self {
+        let qemu = Qemu::find(&Choice::Lab).unwrap_or_else(|problem| panic!("{problem}"));
+        let settings = "source=pmu period=20000 workload=mix samples=1000000000";
+        Self::start_on(&qemu.program, "max,-x2apic,x-pmu=intel-v5", name, settings)
+    }
+
+    /// On the stock QEMU.
     fn start(name: &str, settings: &str) -> Self {
+        Self::start_on(
+            Path::new("qemu-system-x86_64"),
+            "max,-x2apic",
+            name,
+            settings,
+        )
+    }
+
+    /// Starts the kernel that was built on two cores.
+    fn start_on(qemu: &Path, processor: &str, name: &str, settings: &str) -> Self {
         let ram = folder().join(format!("{name}.ram"));
         // A short path: that of a socket has a limit.
         let monitor = std::env::temp_dir().join(format!("pmiscope-{}-{name}", std::process::id()));
@@ -53,7 +72,7 @@ impl Guest {
         let backend = "memory-backend-file,id=ram,share=on";
         let line = format!(
             "-machine q35,memory-backend=ram -smp 2 -accel tcg,thread=single \
-             -icount shift=0,sleep=off -cpu max,-x2apic -m {MEMORY} \
+             -icount shift=0,sleep=off -cpu {processor} -m {MEMORY} \
              -object {backend},size={MEMORY},mem-path={} \
              -global hpet.msi=on -global hpet.timers=3 -display none -nodefaults -no-reboot \
              -chardev null,id=serial -serial chardev:serial \
@@ -64,7 +83,7 @@ impl Guest {
             shown(&built("loader")),
             shown(&built("kernel")),
         );
-        let child = Process::new("qemu-system-x86_64")
+        let child = Process::new(qemu)
             .args(line.split_ascii_whitespace())
             .arg("-append")
             .arg(format!("{settings} ring={RING}"))
@@ -216,7 +235,8 @@ impl Attached {
 
     fn ctl(&self, command: &str) -> String {
         let output = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
-            .args(["ctl", "--pid", &self.pid().to_string(), command])
+            .args(["ctl", "--pid", &self.pid().to_string()])
+            .args(command.split_ascii_whitespace())
             .output()
             .expect("the tool starts");
         String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
@@ -413,6 +433,30 @@ fn assert_joined(profiles: &[&Path], lost: &Value) {
         assert!(next > 1000, "core {core}");
     }
     assert_eq!(*lost, missing, "lost samples");
+}
+
+#[test]
+fn a_guest_that_is_attached_to_can_be_controlled() {
+    if is_skipped() {
+        return;
+    }
+    let guest = Guest::counting("counting");
+    guest.sampling();
+    let attached = Attached::start("counting", &guest.ram, &[]);
+    wait_for("a sample", || (attached.samples() > 0).then_some(()));
+    assert_eq!(attached.ctl("stop"), "");
+    let stopped = || attached.ctl("status").starts_with("stopped; ");
+    wait_for("the stop", || stopped().then_some(()));
+    assert_eq!(attached.ctl("period 30000"), "");
+    assert_eq!(attached.ctl("start"), "");
+    attached.go_on(100);
+    kill(attached.pid(), "-INT");
+    let (report, _) = attached.ended_with(130);
+    let events = report["events"].as_array().expect("events");
+    let periods: Vec<_> = events.iter().map(|event| &event["period"]).collect();
+    let expected =
+        |period: u64| json!({"requested": period, "min": period, "median": period, "max": period});
+    assert_eq!(periods, [&expected(20_000), &expected(30_000)]);
 }
 
 #[test]
