@@ -480,6 +480,25 @@ fn a_live_file_is_read_in_place_until_its_run_ends() {
 }
 
 #[test]
+fn a_file_has_one_reader_and_may_be_shortened_meanwhile() {
+    let sampling = region(&description(), RunState::Sampling, [3, 0]);
+    let live = Live::start("attach-shortened", &memory(&[sampling]));
+    live.drained();
+    for how in ["--live", "--once"] {
+        let second = attach("attach-second", &["--ram", text(&live.ram), how]).0;
+        refused(
+            second,
+            1,
+            &["another pmiscope reads", "a ring has one reader"],
+        );
+    }
+    let ram = File::options().write(true).open(&live.ram).unwrap();
+    ram.set_len(PAGE as u64).unwrap();
+    let profile = live.ended_with(3, "was shortened while it was read");
+    assert_eq!(records(&profile), [3, 3]);
+}
+
+#[test]
 fn a_second_boot_in_the_same_memory_is_no_part_of_the_profile() {
     let sampling = region(&description(), RunState::Sampling, [3, 0]);
     let live = Live::start("attach-again", &memory(&[sampling]));
