@@ -180,20 +180,8 @@ fn copy(
             found.name()
         ));
     }
-    let is_right = found.description.build_id == recording.build_id.0;
-    if is_right && found.unread() == 0 && found.read() == 0 {
-        bail!(
-            "{}: the guest had not begun to sample: {} has no sample",
-            image.name(),
-            found.name()
-        );
-    }
-    if is_right && found.unread() == 0 {
-        bail!(
-            "{}: {} has nothing left to read: pmiscope has read it before",
-            image.name(),
-            found.name()
-        );
+    if found.description.build_id == recording.build_id.0 {
+        has_unread(&found, image)?;
     }
     note.into_iter().for_each(|note| session.on_note(note));
     let end = match session.on_region(found.region, &found.description)? {
@@ -202,6 +190,16 @@ fn copy(
     };
     let run = session.finish(without_log(end))?;
     conclude(&run, arguments, recording)
+}
+
+/// Refuses a region whose rings have nothing, and says why.
+fn has_unread(found: &Found<'_>, image: &Image) -> Result<()> {
+    let (ram, region) = (image.name(), found.name());
+    match (found.unread(), found.read()) {
+        (0, 0) => bail!("{ram}: the guest had not begun to sample: {region} has no sample"),
+        (0, _) => bail!("{ram}: {region} has nothing left to read: pmiscope has read it before"),
+        _ => Ok(()),
+    }
 }
 
 /// How a run ended whose memory was copied.

@@ -19,7 +19,7 @@ use crate::symbols::BuildId;
 use crate::units::grouped;
 
 /// How long rings are drained that a guest still fills.
-const DETACH: Duration = Duration::from_secs(1);
+const DETACH: Duration = Duration::from_secs(5);
 
 /// A run that is over.
 pub(in crate::commands) struct FinishedRun {
