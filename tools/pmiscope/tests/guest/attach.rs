@@ -20,7 +20,7 @@ const SETTINGS: &str = "source=auto delivery=nmi period=1000 workload=mix";
 /// What a guest is told that does not end: fewer samples, which take time to show.
 const ENDLESS: &str = "source=auto delivery=nmi period=20000 workload=mix samples=1000000000";
 /// The samples of a run that ends by itself.
-const SAMPLES: u64 = 20_000;
+const SAMPLES: u64 = 5_000;
 /// As `pmiscope run` sizes it for that many on two cores: it holds them all.
 const RING: u64 = 8 << 20;
 /// As `pmiscope run` sizes it for such rings.
