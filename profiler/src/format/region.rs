@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The kernel makes the region, physically contiguous and page-aligned; the host
-//! finds it by its magic in the file that backs the guest's memory, in a core
-//! dump, or in any other image of that memory.
+//! finds it by its magic in the file that backs the guest's memory, while the guest
+//! runs or afterwards, or in an ELF core of the guest (`pmiscope attach`).
 //!
 //! A kernel that refuses the run says why in the header page ([`Region::refuse`]); that
 //! may be all there is of a region ([`Region::create_refused`]).

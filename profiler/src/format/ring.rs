@@ -358,6 +358,13 @@ impl<'ring> Reader<'ring> {
         Ok(Some(len))
     }
 
+    /// The words that were read since the start. It only grows, unless the kernel makes
+    /// the ring anew.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.control.reader.tail.load(Ordering::Relaxed)
+    }
+
     fn word(&self, position: u64) -> u64 {
         // The mask keeps the value below the length, a usize.
         #[allow(clippy::cast_possible_truncation)]

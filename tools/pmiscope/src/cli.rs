@@ -1,5 +1,6 @@
 //! The command line.
 
+mod attach;
 mod capabilities;
 #[cfg(test)]
 mod documented;
@@ -15,8 +16,10 @@ use profiler::pmu::event::EventList;
 
 use crate::exit;
 use crate::flame::Root;
+use crate::qemu::Drive;
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
@@ -39,6 +42,9 @@ pub enum Command {
     /// Boot the kernel and count events, each core for so many units of a workload
     #[command(after_help = stat::EXAMPLES)]
     Stat(Box<StatArgs>),
+    /// Read a guest that somebody else has started, while it runs or from what is left of it
+    #[command(after_help = attach::EXAMPLES)]
+    Attach(AttachArgs),
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -70,7 +76,8 @@ Examples:
   pmiscope run --period 100 --samples 200000     ten times as many samples for the same work
   pmiscope run --event cycles:k,cache-misses     by performance counters, if there are any
   pmiscope run --smp 16 --mode realtime          16 cores in parallel, by the clock
-  pmiscope run --iso pmiscope.iso                as a stock Limine boots it
+  pmiscope run --disc pmiscope.iso               as a stock Limine boots it
+  pmiscope run -- -device virtio-rng-pci         with more of QEMU's command line
 
 A second ^C ends at once, without a report. Exit status: see pmiscope --help.";
 
@@ -223,15 +230,21 @@ pub struct BootArgs {
     pub ring: Option<u64>,
 
     /// Boot this disc image, with a boot loader, a kernel and its command line on
-    /// it, and not the loader. --kernel must be the kernel that is on it
-    #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
-          ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
-           "loader", "aim", "self_test"])]
-    pub iso: Option<PathBuf>,
+    /// it, and not the loader: as a CD if it is one's (ISO 9660), else as a hard disk. The
+    /// image itself is never written to. --kernel must be the kernel that is on it
+    #[arg(long, visible_alias = "iso", value_name = "FILE", help_heading = machine::HEADING,
+          conflicts_with_all = ["period", "source", "event", "jitter", "delivery", "workload",
+          "samples", "ring", "loader", "aim", "self_test"])]
+    pub disc: Option<PathBuf>,
+
+    /// What the image of --disc is: a hybrid image, which is both, boots as a CD unless
+    /// this says hd
+    #[arg(long, value_enum, requires = "disc", help_heading = machine::HEADING)]
+    pub disc_as: Option<Drive>,
 
     /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
     /// minutes if instructions are counted (raise --timeout), seconds in realtime
-    #[arg(long, value_name = "FILE", requires = "iso", help_heading = machine::HEADING)]
+    #[arg(long, value_name = "FILE", requires = "disc", help_heading = machine::HEADING)]
     pub firmware: Option<PathBuf>,
 }
 
@@ -444,7 +457,7 @@ mod tests {
                 "a value is required for '--workload <NAME>'",
             ),
             ("run --iso x.iso --period 5", "cannot be used with"),
-            ("run --firmware x.fd", "not provided: --iso <FILE>"),
+            ("run --firmware x.fd", "not provided: --disc <FILE>"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),
             ("report x.pmi --force", "not provided: --elf <KERNEL>"),

@@ -45,7 +45,8 @@ impl From<Outcome> for Exit {
                 Self::GuestFailed
             }
             Outcome::WrongKernel => Self::Failure,
-            Outcome::Hung | Outcome::TimeLimit => Self::Hung,
+            Outcome::Unfinished => Self::Incomplete,
+            Outcome::Hung | Outcome::TimeLimit | Outcome::Silent => Self::Hung,
             Outcome::Interrupted => Self::Interrupted,
         }
     }

@@ -8,7 +8,8 @@
 //! that file and moves their records, while the guest runs, into a [`profile`];
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
 //! its addresses up by [`symbols`], and show it. `verify` compares every chain
-//! with the true one. `commands` are the subcommands that tie these together.
+//! with the true one. `attach` does the first two for a guest that somebody else has
+//! started. `commands` are the subcommands that tie these together.
 //!
 //! # What is public
 //!
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod attach;
 mod capabilities;
 mod chain;
 mod cli;
@@ -82,9 +84,10 @@ pub mod internals {
     }
 
     pub mod qemu {
+        pub use crate::qemu::disc::{Disc, Drive};
         pub use crate::qemu::emulator::{Choice, Qemu, has_lab};
         pub use crate::qemu::guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
-        pub use crate::qemu::machine::{Boot, Machine};
+        pub use crate::qemu::machine::{Additions, Boot, Machine};
     }
 
     pub mod report {

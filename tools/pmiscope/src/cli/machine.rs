@@ -1,5 +1,6 @@
 //! What every command takes that boots a guest.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -38,9 +39,19 @@ pub struct MachineArgs {
     #[command(flatten)]
     pub emulator: EmulatorArgs,
 
+    /// Show the machine's screen, which it then has (-vga std), as QEMU's -display does: gtk,
+    /// sdl, vnc=:1 or another [default: none]
+    #[arg(long, help_heading = HEADING, value_name = "TYPE")]
+    pub display: Option<String>,
+
     /// Show QEMU's command line and the guest's log
     #[arg(long)]
     pub verbose: bool,
+
+    /// More of QEMU's command line, behind `--`: devices, discs, ports. What pmiscope sets
+    /// itself is refused
+    #[arg(last = true, value_name = "QEMU-ARGS")]
+    pub qemu_arguments: Vec<OsString>,
 }
 
 /// Which QEMU is used.
@@ -48,7 +59,7 @@ pub struct MachineArgs {
 pub struct EmulatorArgs {
     /// The QEMU to use: stock is qemu-system-x86_64 in PATH; lab is the one that `make
     /// qemu-pmu` builds, which has performance counters [default: lab in deterministic
-    /// mode, if it is built and --iso is not given; else stock]
+    /// mode, if it is built and --disc is not given; else stock]
     #[arg(long, help_heading = HEADING, value_name = "stock|lab|PATH",
           value_parser = OsStringValueParser::new().map(Choice::parse))]
     pub qemu: Option<Choice>,

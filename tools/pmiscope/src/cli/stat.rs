@@ -116,7 +116,8 @@ impl StatArgs {
                 memory: self.memory,
                 // What it holds is a few words for each event.
                 ring: Some(*Settings::RING_BYTES.start()),
-                iso: None,
+                disc: None,
+                disc_as: None,
                 firmware: None,
             },
             timeout: self.timeout,

@@ -10,6 +10,7 @@ use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{RecordHead, kind, record_words};
 
+use super::guard;
 use crate::profile::{CoreEnd, Writer};
 
 /// Words that a core's records may take here before they become a chunk.
@@ -24,6 +25,8 @@ pub struct Collector<'memory> {
     region: Region<'memory>,
     cores: Vec<Core<'memory>>,
     flushed: Instant,
+    /// The counters when the memory was last seen to be there.
+    counters: Vec<CoreEnd>,
 }
 
 struct Core<'memory> {
@@ -31,6 +34,8 @@ struct Core<'memory> {
     words: Vec<u64>,
     /// Samples among the records so far.
     samples: u64,
+    /// Where the next record begins, in words since the start, if the ring is still the same.
+    next: u64,
     corrupt_at: Option<u64>,
 }
 
@@ -38,17 +43,24 @@ impl<'memory> Collector<'memory> {
     /// Follows the rings of `region`.
     #[must_use]
     pub fn new(region: Region<'memory>) -> Self {
-        let cores = (0..region.cores()).map(|core| Core {
-            reader: region.reader(core),
-            words: Vec::new(),
-            samples: 0,
-            corrupt_at: None,
+        let cores = (0..region.cores()).map(|core| {
+            let reader = region.reader(core);
+            Core {
+                next: reader.position(),
+                reader,
+                words: Vec::new(),
+                samples: 0,
+                corrupt_at: None,
+            }
         });
-        Self {
+        let mut collector = Self {
             cores: cores.collect(),
             region,
             flushed: Instant::now(),
-        }
+            counters: Vec::new(),
+        };
+        collector.counters = collector.read_counters();
+        collector
     }
 
     /// Moves whole records out of the rings, and writes chunks that are full. Returns the
@@ -68,7 +80,29 @@ impl<'memory> Collector<'memory> {
         if self.flushed.elapsed() >= CHUNK_AGE {
             self.flush(profile)?;
         }
+        self.keep_counters();
         Ok(taken)
+    }
+
+    /// Keeps the counters for the case that the memory goes.
+    fn keep_counters(&mut self) {
+        let counters = self.read_counters();
+        if !self.is_gone() {
+            self.counters = counters;
+        }
+    }
+
+    /// Returns true if the kernel has made the rings anew since records were taken from
+    /// them: it was booted again.
+    #[must_use]
+    pub fn has_restarted(&self) -> bool {
+        let mut cores = self.cores.iter();
+        cores.any(|core| core.next != 0 && core.reader.position() == 0) && !guard::is_lost()
+    }
+
+    /// Returns true if the run that was followed is no longer in the memory.
+    fn is_gone(&self) -> bool {
+        guard::is_lost() || self.has_restarted()
     }
 
     /// Writes all records that were moved.
@@ -108,8 +142,20 @@ impl<'memory> Collector<'memory> {
         Mailbox::new(self.region.mailbox())
     }
 
+    /// The cores' counters; the last that there were, if the memory has gone.
     #[must_use]
     pub fn counters(&self) -> Vec<CoreEnd> {
+        let mut counters = self.read_counters();
+        if self.is_gone() {
+            counters.clone_from(&self.counters);
+            for (end, core) in counters.iter_mut().zip(&self.cores) {
+                end.corrupt_at = core.corrupt_at;
+            }
+        }
+        counters
+    }
+
+    fn read_counters(&self) -> Vec<CoreEnd> {
         let ends = (0..).zip(&self.cores).map(|(number, core)| {
             let counters = self.region.counters(number);
             CoreEnd {
@@ -136,8 +182,20 @@ impl Core<'_> {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
         while self.corrupt_at.is_none() && self.words.len() < CHUNK_WORDS {
-            match self.reader.read(&mut record, record_words) {
+            let position = self.reader.position();
+            let read = self.reader.read(&mut record, record_words);
+            // What was read may be no record then.
+            if guard::is_lost() {
+                break;
+            }
+            // Nobody else moves it: the ring was overwritten, or made anew.
+            if position != self.next {
+                self.corrupt_at = Some(self.next);
+                break;
+            }
+            match read {
                 Ok(Some(words)) => {
+                    self.next += words as u64;
                     let is_sample = RecordHead::from_word(record[0]).kind == kind::SAMPLE;
                     self.samples += u64::from(is_sample);
                     self.words.extend_from_slice(&record[..words]);

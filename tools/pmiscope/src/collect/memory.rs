@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::FdFlags;
 use thiserror::Error;
 
@@ -89,6 +90,10 @@ fn file_in(folder: &Path, bytes: u64) -> Result<InheritedFile, Problem> {
         return Err(Problem::Free(free));
     }
     let file = tempfile::tempfile_in(folder).map_err(Problem::Error)?;
+    // `pmiscope attach`, which can reach it through /proc, is told that the rings have a
+    // reader.
+    let locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    locked.map_err(|error| Problem::Error(error.into()))?;
     file.set_len(bytes).map_err(Problem::Error)?;
     inherited(file).map_err(Problem::Error)
 }

@@ -8,6 +8,7 @@
 
 mod drain;
 mod find;
+pub mod guard;
 mod memory;
 pub mod system;
 

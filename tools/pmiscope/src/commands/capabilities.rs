@@ -89,6 +89,7 @@ pub(super) fn probe(
         firmware: None,
         // As in a run whose source is chosen.
         hpet: true,
+        additions: plan::additions(wanted)?,
     };
     let memory = GuestMemory::new(machine.memory)?;
     let guest = Guest::start(qemu, &machine, &memory)?;

@@ -1,5 +1,6 @@
 //! The subcommands.
 
+mod attach;
 mod capabilities;
 mod ctl;
 mod doctor;
@@ -22,6 +23,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
         Command::Stat(arguments) => run::stat(arguments),
+        Command::Attach(arguments) => attach::attach(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),

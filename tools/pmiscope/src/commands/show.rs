@@ -244,6 +244,8 @@ pub(super) struct ShownRun {
     pub(super) picture: Option<PathBuf>,
     /// False if the symbols are of no use for any sample.
     pub(super) has_names: bool,
+    /// False if something of the run is not in the profile.
+    pub(super) is_whole: bool,
 }
 
 /// Shows a run at its end: the report, and the flame graph beside the profile.
@@ -260,5 +262,6 @@ pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<ShownRun> {
     Ok(ShownRun {
         picture,
         has_names: counted.has_names,
+        is_whole: counted.profile.incomplete().is_none(),
     })
 }

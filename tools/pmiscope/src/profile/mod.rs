@@ -142,6 +142,10 @@ pub enum Outcome {
     Interrupted,
     /// QEMU ended for a reason of its own.
     QemuFailed,
+    /// The memory is of a run that had not ended.
+    Unfinished,
+    /// A guest that somebody else has started gave nothing for too long, and goes on.
+    Silent,
 }
 
 /// A core's counters at the end of a run.

@@ -84,6 +84,11 @@ pub trait Observer<'memory> {
     /// Called with each line of the guest's log, once it is complete.
     fn on_line(&mut self, line: &str);
 
+    /// Called with what is to be said of the guest meanwhile.
+    fn on_note(&mut self, text: &str) {
+        let _ = text;
+    }
+
     /// Called once, when the guest has made its region.
     ///
     /// # Errors
@@ -282,7 +287,7 @@ impl<'memory> Guest<'memory> {
 
 impl Limits {
     /// The end of a guest that takes too long.
-    fn exceeded(&self, started: Instant, active: Instant) -> Option<End> {
+    pub(crate) fn exceeded(&self, started: Instant, active: Instant) -> Option<End> {
         if active.elapsed() >= self.silence {
             let seconds = self.silence.as_secs();
             return Some(End {

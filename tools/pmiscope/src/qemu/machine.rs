@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::probe::KVM_MACHINE;
-use super::{PmuModel, status};
+use super::{Disc, Drive, PmuModel, status};
 use crate::profile::Mode;
 
 /// What the machine boots.
@@ -19,8 +19,17 @@ pub enum Boot {
         /// The kernel's command line.
         command_line: String,
     },
-    /// A disc image with a boot loader, the kernel and its command line on it.
-    Iso(PathBuf),
+    /// A disc with a boot loader, the kernel and its command line on it.
+    Disc(Disc),
+}
+
+/// What users add to the machine.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Additions {
+    /// Where QEMU shows the machine's screen, which it then has.
+    pub display: Option<String>,
+    /// Words of QEMU's command line.
+    pub arguments: Vec<OsString>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +48,7 @@ pub struct Machine {
     /// Whether the kernel may use the HPET, which then needs a timer for each
     /// core and messages as interrupts.
     pub hpet: bool,
+    pub additions: Additions,
 }
 
 /// The most timers of the HPET that the guest can reach: QEMU's register window
@@ -69,12 +79,21 @@ impl Machine {
             words.add(["-global", "hpet.msi=on"]);
             words.add(["-global", &format!("hpet.timers={timers}")]);
         }
-        words.add(["-display", "none", "-nodefaults", "-no-reboot"]);
+        words.add([
+            "-display",
+            self.additions.display.as_deref().unwrap_or("none"),
+        ]);
+        words.add(["-nodefaults", "-no-reboot"]);
+        if self.additions.display.is_some() {
+            words.add(["-vga", "std"]);
+        }
         let exit = format!("isa-debug-exit,iobase={:#x},iosize=1", status::PORT);
         words.add(["-device", &exit]);
         let serial = format!("file,id=serial,path={}", escaped(serial_file));
         words.add(["-chardev", &serial, "-serial", "chardev:serial"]);
         self.add_boot(&mut words);
+        // Last: a second -serial is the second port, and so on.
+        words.0.extend(self.additions.arguments.iter().cloned());
         words.0
     }
 
@@ -123,7 +142,19 @@ impl Machine {
                 words.0.extend(["-initrd".into(), kernel.into()]);
                 words.0.extend(["-append".into(), command_line.into()]);
             }
-            Boot::Iso(image) => words.0.extend(["-cdrom".into(), image.into()]),
+            Boot::Disc(disc) => add_disc(disc, words),
+        }
+    }
+}
+
+fn add_disc(disc: &Disc, words: &mut Words) {
+    match disc.drive {
+        Drive::Cd => words.0.extend(["-cdrom".into(), (&disc.image).into()]),
+        // A guest may write to a hard disk; by the snapshot it does not write to the image.
+        Drive::Hd => {
+            let path = escaped(&disc.image);
+            let drive = format!("if=ide,index=0,media=disk,format=raw,snapshot=on,file={path}");
+            words.add(["-drive", &drive]);
         }
     }
 }
@@ -150,6 +181,7 @@ mod tests {
             },
             firmware: None,
             hpet: false,
+            additions: Additions::default(),
         }
     }
 
@@ -205,7 +237,10 @@ mod tests {
         let machine = Machine {
             mode: Mode::Realtime,
             cores: 64,
-            boot: Boot::Iso("pmiscope.iso".into()),
+            boot: Boot::Disc(Disc {
+                image: "pmiscope.iso".into(),
+                drive: Drive::Cd,
+            }),
             firmware: Some("OVMF.fd".into()),
             hpet: true,
             ..machine()
@@ -221,5 +256,28 @@ mod tests {
         }
         assert!(!line.contains("icount"));
         assert!(!line.contains("-kernel"));
+    }
+
+    #[test]
+    fn what_users_add_comes_last_and_a_display_has_something_to_show() {
+        let machine = Machine {
+            boot: Boot::Disc(Disc {
+                image: "a,b.img".into(),
+                drive: Drive::Hd,
+            }),
+            additions: Additions {
+                display: Some("vnc=:7".into()),
+                arguments: ["-device", "edu"].map(OsString::from).to_vec(),
+            },
+            ..machine()
+        };
+        let line = line(&machine);
+        assert!(
+            line.contains("-display vnc=:7 -nodefaults -no-reboot -vga std -device isa-debug-exit"),
+            "{line}"
+        );
+        let disc = "-drive if=ide,index=0,media=disk,format=raw,snapshot=on,file=a,,b.img";
+        assert!(line.ends_with(&format!(" {disc} -device edu")), "{line}");
+        assert!(!line.contains("-cdrom"), "{line}");
     }
 }

@@ -1,5 +1,7 @@
 //! QEMU: which one, how it is started, how it ends.
 
+mod arguments;
+pub(crate) mod disc;
 pub(crate) mod emulator;
 pub(crate) mod guest;
 mod log;
@@ -10,9 +12,11 @@ mod version;
 
 pub use emulator::{Emulator, PmuModel};
 
+pub(crate) use arguments::{check, from_outside};
+pub(crate) use disc::{Disc, Drive};
 pub(crate) use emulator::{Choice, Qemu, QemuError, has_lab};
 pub(crate) use guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
-pub(crate) use machine::{Boot, HPET_TIMERS, Machine};
+pub(crate) use machine::{Additions, Boot, HPET_TIMERS, Machine};
 pub(crate) use probe::KVM_MACHINE;
 pub(crate) use process::{Process, WhenEnded};
 pub(crate) use version::Version;

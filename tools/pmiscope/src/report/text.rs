@@ -382,6 +382,8 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::TimeLimit => "ended at the time limit",
         Outcome::Interrupted => "interrupted by the user",
         Outcome::QemuFailed => "QEMU failed",
+        Outcome::Unfinished => "the run had not finished",
+        Outcome::Silent => "the guest fell silent",
     }
 }
 

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use profiler::format::Clock;
+use profiler::format::{ChainEntry, Clock};
 use serde_json::Value;
 
 use crate::fixture::{Run, Samples, Seen, built, folder, run, sample, start, tool};
@@ -33,7 +33,7 @@ fn image(name: &str) -> PathBuf {
 
 fn boot(image: &Path, arguments: &str, more: &[OsString]) -> Samples {
     let files = ["--kernel".into(), built("kernel").into_os_string()];
-    let iso = ["--iso".into(), image.as_os_str().to_owned()];
+    let iso = ["--disc".into(), image.as_os_str().to_owned()];
     let more = [&files[..], &iso[..], more].concat();
     let run: Run = start(arguments, &more).ended_with(0);
     let samples = run.samples();
@@ -50,10 +50,15 @@ fn code(samples: &Samples, core: usize) -> impl Iterator<Item = impl PartialEq +
             state,
             period,
             pc,
-            chain,
+            mut chain,
             end,
             ..
         } = seen;
+        for entry in &mut chain {
+            if let ChainEntry::Crossing { stack_top, .. } = entry {
+                *stack_top = [0; 2];
+            }
+        }
         (task, state, period, pc, chain, end)
     })
 }
@@ -72,6 +77,23 @@ fn stock_limine_gives_the_profile_that_the_loader_gives() {
             .find(|(_, (limine, loader))| limine != loader);
         assert!(differ.is_none(), "core {core}: {differ:x?}");
     }
+}
+
+#[test]
+#[ignore = "needs LIMINE_DIR, as above, with its utility `limine` built"]
+fn stock_limine_on_a_hard_disk_gives_the_profile_of_a_cd() {
+    let image = image("disk.iso");
+    let disk = boot(&image, "--smp 4 --disc-as hd", &[]);
+    disk.assert_whole(4, 20_000);
+    disk.assert_exact(1000);
+    let cd = boot(&image, "--smp 4", &[]);
+    for core in 0..4 {
+        let differ = code(&disk, core).zip(code(&cd, core)).enumerate();
+        let differ = differ.into_iter().find(|(_, (disk, cd))| disk != cd);
+        assert!(differ.is_none(), "core {core}: {differ:x?}");
+    }
+    let realtime = boot(&image, "--smp 4 --mode realtime --disc-as hd", &[]);
+    assert_eq!(realtime.description.clock, Clock::Time);
 }
 
 #[test]

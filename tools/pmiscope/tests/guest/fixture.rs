@@ -12,7 +12,7 @@ pub use crate::folder::folder;
 use assert_cmd::Command;
 use pmiscope::internals::collect::{Collector, Search};
 use pmiscope::internals::qemu::{
-    self, Boot, Choice, End, GuestMemory, Limits, Machine, Observer, Qemu,
+    self, Additions, Boot, Choice, End, GuestMemory, Limits, Machine, Observer, Qemu,
 };
 use pmiscope::internals::{Callers, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome};
@@ -455,6 +455,7 @@ impl Guest {
             },
             firmware: None,
             hpet: false,
+            additions: Additions::default(),
         };
         let memory = GuestMemory::new(machine.memory).unwrap_or_else(|error| panic!("{error:#}"));
         let guest = qemu::Guest::start(&qemu, &machine, &memory).unwrap();

@@ -6,8 +6,10 @@
 
 mod adopter;
 mod adopter_c;
+mod attach;
 mod corruption;
 mod ctl;
+mod disc;
 mod doctor;
 mod elsewhere;
 mod ends;
@@ -18,6 +20,7 @@ mod folder;
 mod midway;
 mod nested;
 mod over_debug;
+mod pass_on;
 mod pmu;
 mod report;
 mod ring;

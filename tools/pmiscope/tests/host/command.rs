@@ -251,7 +251,79 @@ fn kernels_that_are_none_are_refused() {
     let script = file("script", b"#!/bin/sh\n");
     refused(run(&script), 1, &["not a 64-bit ELF file"]);
     let disc = run_on("disc", "exit 33", &["--iso", "/no/image.iso"]).0;
-    refused(disc, 2, &["--iso", "cannot be used with"]); // there is a --loader
+    refused(disc, 2, &["--disc", "cannot be used with"]); // there is a --loader
+}
+
+#[test]
+fn discs_that_the_machine_cannot_boot_are_refused_by_name() {
+    let boot = |image: &Path, more: &[&str]| {
+        let kernel = text(&kernel().path);
+        let disc = ["run", "--kernel", kernel, "--disc", text(image)];
+        pmiscope(&[&disc[..], more].concat())
+    };
+    refused(
+        boot(Path::new("/no/disc"), &[]),
+        1,
+        &["/no/disc", "No such file"],
+    );
+    refused(boot(folder(), &[]), 1, &["not a file"]);
+    refused(
+        boot(&file("blank.img", &[0; 4096]), &[]),
+        1,
+        &["nothing boots from it"],
+    );
+    refused(
+        boot(&file("q.img", b"QFI\xfb\0\0\0\x03"), &[]),
+        1,
+        &["a qcow2 image, not a raw"],
+    );
+    // With a --loader, which is there, and without.
+    refused(
+        run(&["--disc-as", "hd"]),
+        1,
+        &["--disc-as", "say --disc FILE"],
+    );
+    refused(
+        run(&["--firmware", "x"]),
+        1,
+        &["--firmware", "say --disc FILE"],
+    );
+    refused(pmiscope(&["run", "--disc-as", "hd"]), 2, &["--disc <FILE>"]);
+}
+
+#[test]
+fn words_behind_two_dashes_reach_qemu_unless_the_tool_sets_that_itself() {
+    refused(
+        run(&["--", "-m", "1G"]),
+        1,
+        &["-m: pmiscope makes the machine's memory: say --memory SIZE"],
+    );
+    let said = folder().join("words.said");
+    let does = format!(r#"echo "$*" >{}; exit 1"#, said.display());
+    let program = qemu("words.sh", VERSION, &does);
+    let kernel = text(&kernel().path);
+    for command in ["run", "stat", "list", "doctor"] {
+        let files = [
+            "--kernel",
+            kernel,
+            "--loader",
+            kernel,
+            "--qemu",
+            text(&program),
+        ];
+        let words = ["--", "-device", "edu", "-serial", "null"];
+        pmiscope(&[&[command][..], &files, &words].concat()).failure();
+        let line = fs::read_to_string(&said).expect("QEMU was started");
+        assert!(
+            line.trim_end().ends_with(" -device edu -serial null"),
+            "{command}: {line}"
+        );
+        fs::remove_file(&said).unwrap();
+        let words = ["--", "-smp", "8"];
+        pmiscope(&[&[command][..], &files, &words].concat()).failure();
+        let started = fs::read_to_string(&said).unwrap_or_default();
+        assert!(!started.contains("-smp 8"), "{command}: {started}");
+    }
 }
 
 #[test]

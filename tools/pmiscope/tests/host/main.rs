@@ -1,6 +1,7 @@
 //! Tests of the host tool that need no guest: profiles are made by the library's
 //! own writer, the kernel in them is a few lines of C.
 
+mod attach;
 mod capabilities;
 mod collect;
 mod command;

@@ -11,15 +11,16 @@ use anyhow::{Context as _, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{show, with_reason};
-use crate::cli::{RunArgs, StatArgs};
+use crate::cli::{ReportFormat, RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory};
 use crate::report::counts::Selection;
 use crate::report::text::outcome_name;
-use plan::Plan;
-use session::{FinishedRun, Session};
+use plan::{Plan, Recording};
+pub(super) use session::{FinishedRun, Session};
+use show::ShownRun;
 
 /// `pmiscope run`: boots a guest, collects its samples and shows them.
 pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
@@ -37,16 +38,22 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     }
     let mut exit = Exit::from(run.outcome());
     if run.has_profile {
-        let shown = show::show_run(&plan.output, arguments.format)?;
-        eprintln!("pmiscope: profile      {}", plan.output.display());
-        if let Some(picture) = shown.picture {
-            eprintln!("pmiscope: flame graph  {}", picture.display());
-        }
+        let shown = show_profile(&plan.recording, arguments.format)?;
         if exit == Exit::Success && !shown.has_names {
             exit = Exit::Incomplete;
         }
     }
     Ok(exit)
+}
+
+/// Shows the profile of a run at its end, and says where it is.
+pub(super) fn show_profile(recording: &Recording, format: ReportFormat) -> Result<ShownRun> {
+    let shown = show::show_run(&recording.output, format)?;
+    eprintln!("pmiscope: profile      {}", recording.output.display());
+    if let Some(picture) = &shown.picture {
+        eprintln!("pmiscope: flame graph  {}", picture.display());
+    }
+    Ok(shown)
 }
 
 /// `pmiscope stat`: boots a guest and shows how often events happened in it.
@@ -62,14 +69,14 @@ pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
         );
     }
     if run.has_profile {
-        let profile = show::open(&plan.output)?;
+        let profile = show::open(&plan.recording.output)?;
         let selection = Selection {
             per_core: arguments.shown.per_core,
             ..Selection::default()
         };
         show::print_counts(&profile, arguments.shown.format(), selection)
             .context("cannot write the counts")?;
-        eprintln!("pmiscope: profile      {}", plan.output.display());
+        eprintln!("pmiscope: profile      {}", plan.recording.output.display());
     }
     Ok(run.outcome().into())
 }
@@ -79,7 +86,7 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     let memory = GuestMemory::new(plan.machine.memory)?;
     let interrupted = on_signals().context("cannot catch signals")?;
     let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
-    if plan.verbose {
+    if plan.recording.verbose {
         eprintln!("pmiscope: {}", guest.command_line());
     }
     let host = Host {
@@ -90,13 +97,13 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         mode: plan.machine.mode,
         arguments: guest.arguments().to_vec(),
     };
-    let mut session = Session::new(plan, host, interrupted, listen());
+    let mut session = Session::new(&plan.recording, host, interrupted, listen());
     let ended = guest.follow(&plan.limits, &mut session)?;
     session.finish(ended)
 }
 
 /// Opens the socket for `pmiscope ctl`. A run works without one.
-fn listen() -> Option<Server> {
+pub(super) fn listen() -> Option<Server> {
     Server::new()
         .inspect_err(|error| eprintln!("pmiscope: pmiscope ctl will not find this run: {error}"))
         .ok()
@@ -104,7 +111,7 @@ fn listen() -> Option<Server> {
 
 /// A flag that ^C and SIGTERM set. A second one ends the tool at once, and QEMU
 /// with it.
-fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
+pub(super) fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         let status = Exit::Interrupted as i32;
@@ -115,7 +122,7 @@ fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
 }
 
 /// Says why a run ended before its time, with the end of the guest's log.
-fn explain(run: &FinishedRun, is_counting: bool) {
+pub(super) fn explain(run: &FinishedRun, is_counting: bool) {
     let (outcome, message) = (run.outcome(), run.message());
     let name = match outcome {
         Outcome::SamplingUnavailable if is_counting => "the kernel could not count",

@@ -10,11 +10,13 @@ use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
-use crate::cli::{MachineArgs, RunArgs};
+use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
-use crate::qemu::{Boot, Choice, Limits, Machine, PmuModel, Qemu, has_lab};
+use crate::qemu::{
+    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, PmuModel, Qemu, has_lab,
+};
 use crate::symbols::{self, BuildId};
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -43,25 +45,31 @@ const DETERMINISTIC_SAMPLES: u64 = 100_000;
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
     pub(super) machine: Machine,
-    /// The ELF file of the kernel, for its symbols.
-    pub(super) kernel: Vec<u8>,
-    pub(super) build_id: BuildId,
-    pub(super) output: PathBuf,
+    pub(super) recording: Recording,
     pub(super) limits: Limits,
-    pub(super) verbose: bool,
+}
+
+/// What is recorded of a run, and where.
+pub(in crate::commands) struct Recording {
+    /// The ELF file of the kernel, for its symbols.
+    pub(in crate::commands) kernel: Vec<u8>,
+    pub(in crate::commands) build_id: BuildId,
+    /// The profile.
+    pub(in crate::commands) output: PathBuf,
+    pub(in crate::commands) verbose: bool,
+    /// Whether somebody else has started the guest.
+    pub(in crate::commands) is_attached: bool,
 }
 
 impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
+        is_of_a_disc(&arguments.boot)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
-        let kernel = fs::read(&kernel_path)
-            .with_context(|| format!("cannot read the kernel {}", kernel_path.display()))?;
-        let build_id = symbols::build_id(&kernel)
-            .with_context(|| format!("the kernel {}", kernel_path.display()))?;
-        let (choice, pmu) = emulator(wanted, arguments.boot.iso.is_some(), has_lab)?;
+        let (kernel, build_id) = read_kernel(&kernel_path)?;
+        let (choice, pmu) = emulator(wanted, arguments.boot.disc.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
@@ -70,22 +78,42 @@ impl Plan {
         Ok(Self {
             qemu,
             machine,
-            kernel,
-            build_id,
-            output: match &arguments.output {
-                Some(path) => path.clone(),
-                None => build_directory()?.join(match arguments.work.units {
-                    None => "profile.pmi",
-                    Some(_) => "stat.pmi",
-                }),
+            recording: Recording {
+                kernel,
+                build_id,
+                output: output(
+                    arguments.output.as_deref(),
+                    match arguments.work.units {
+                        None => "profile.pmi",
+                        Some(_) => "stat.pmi",
+                    },
+                )?,
+                verbose: wanted.verbose,
+                is_attached: false,
             },
             limits: Limits {
                 silence: Duration::from_secs(arguments.timeout),
                 silence_means: "no sample and no line of the log",
                 total: arguments.time_limit.map(Duration::from_secs),
             },
-            verbose: wanted.verbose,
         })
+    }
+}
+
+/// The kernel's ELF file, and its build-id.
+pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Vec<u8>, BuildId)> {
+    let kernel =
+        fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
+    let build_id =
+        symbols::build_id(&kernel).with_context(|| format!("the kernel {}", path.display()))?;
+    Ok((kernel, build_id))
+}
+
+/// Where the profile goes: by default to this name in the build directory.
+pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Result<PathBuf> {
+    match wanted {
+        Some(path) => Ok(path.to_owned()),
+        None => Ok(build_directory()?.join(default)),
     }
 }
 
@@ -97,7 +125,7 @@ fn machine(
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
-    let (base, ring) = match boot.iso {
+    let (base, ring) = match boot.disc {
         None => (BASE_MEMORY, settings.ring_bytes),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
@@ -107,8 +135,8 @@ fn machine(
         pmu,
         cores: wanted.smp,
         memory: boot.memory.unwrap_or(needed),
-        boot: match &boot.iso {
-            Some(image) => Boot::Iso(readable(image)?),
+        boot: match &boot.disc {
+            Some(image) => Boot::Disc(disc(image, boot.disc_as)?),
             None => Boot::Loader {
                 loader: built(wanted.loader.as_deref(), "loader")?,
                 kernel,
@@ -116,7 +144,30 @@ fn machine(
             },
         },
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
-        hpet: boot.iso.is_some() || may_use_hpet(settings),
+        hpet: boot.disc.is_some() || may_use_hpet(settings),
+        additions: additions(wanted)?,
+    })
+}
+
+/// The disc to boot from.
+fn disc(image: &Path, wanted: Option<Drive>) -> Result<Disc> {
+    Disc::new(image, wanted).with_context(|| format!("{}", image.display()))
+}
+
+/// What is added to the machine; what would break the run is refused.
+pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> {
+    let arguments = &wanted.qemu_arguments;
+    qemu::check(arguments)?;
+    let outside = qemu::from_outside(arguments);
+    if wanted.mode == Mode::Deterministic && !outside.is_empty() {
+        eprintln!(
+            "pmiscope: runs need not repeat, though instructions are counted: the world outside reaches the guest by {}",
+            outside.join(", ")
+        );
+    }
+    Ok(Additions {
+        display: wanted.display.clone().filter(|display| display != "none"),
+        arguments: arguments.clone(),
     })
 }
 
@@ -158,6 +209,20 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
             .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
         test: arguments.self_test.as_deref(),
     }
+}
+
+/// Refuses options of a disc where there is none: clap does not miss it if another option
+/// excludes it.
+fn is_of_a_disc(boot: &BootArgs) -> Result<()> {
+    let option = match (&boot.firmware, boot.disc_as) {
+        (Some(_), _) => "--firmware",
+        (None, Some(_)) => "--disc-as",
+        (None, None) => return Ok(()),
+    };
+    if boot.disc.is_none() {
+        bail!("{option} is of use with a disc only: say --disc FILE, or leave it out");
+    }
+    Ok(())
 }
 
 /// Refuses options of performance counters if another source is asked for.
@@ -312,7 +377,7 @@ mod tests {
 
     fn choice(line: &str, has_lab: bool) -> Result<(Choice, Option<PmuModel>)> {
         let run = run(line);
-        emulator(&run.machine, run.boot.iso.is_some(), || has_lab)
+        emulator(&run.machine, run.boot.disc.is_some(), || has_lab)
     }
 
     #[test]
@@ -327,6 +392,7 @@ mod tests {
             ("--mode realtime", true, (Stock, None)),
             ("--mode kvm", true, (Stock, None)),
             ("--iso x.iso", true, (Stock, None)),
+            ("--disc x.img --disc-as hd", true, (Stock, None)),
             ("--iso x.iso --qemu lab", true, (Lab, v5)),
             ("--qemu stock", true, (Stock, None)),
             ("--qemu lab", false, (Lab, v5)),

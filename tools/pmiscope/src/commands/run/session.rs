@@ -3,41 +3,45 @@
 use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use profiler::format::region::Region;
-use profiler::format::{Description, Source};
+use profiler::format::{Clock, Description, Source};
 
-use super::plan::Plan;
+use super::plan::Recording;
 use super::progress::Progress;
 use crate::collect::Collector;
 use crate::control::Server;
-use crate::profile::{Head, Host, Outcome, RunEnd, Writer};
+use crate::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer};
 use crate::symbols::BuildId;
 use crate::units::grouped;
 
+/// How long rings are drained that a guest still fills.
+const DETACH: Duration = Duration::from_secs(5);
+
 /// A run that is over.
-pub(super) struct FinishedRun {
+pub(in crate::commands) struct FinishedRun {
     pub(super) ended: Ended,
     /// Whether a profile was written.
-    pub(super) has_profile: bool,
+    pub(in crate::commands) has_profile: bool,
 }
 
 impl FinishedRun {
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(in crate::commands) fn outcome(&self) -> Outcome {
         self.ended.end.outcome
     }
 
     /// What is known of the reason; empty if nothing is.
-    pub(super) fn message(&self) -> &str {
+    pub(in crate::commands) fn message(&self) -> &str {
         &self.ended.end.message
     }
 }
 
 /// A run whose guest runs.
-pub(super) struct Session<'run> {
-    plan: &'run Plan,
+pub(in crate::commands) struct Session<'run> {
+    plan: &'run Recording,
     host: Host,
     /// Set when the user wants an end.
     interrupted: Arc<AtomicBool>,
@@ -57,8 +61,8 @@ struct Sampling<'run> {
 }
 
 impl<'run> Session<'run> {
-    pub(super) fn new(
-        plan: &'run Plan,
+    pub(in crate::commands) fn new(
+        plan: &'run Recording,
         host: Host,
         interrupted: Arc<AtomicBool>,
         control: Option<Server>,
@@ -73,9 +77,29 @@ impl<'run> Session<'run> {
         }
     }
 
-    /// Ends the profile with all that the rings still have.
-    pub(super) fn finish(mut self, ended: Ended) -> Result<FinishedRun> {
+    /// Ends the profile with all that the rings still have: nobody writes to them any more.
+    pub(in crate::commands) fn finish(mut self, ended: Ended) -> Result<FinishedRun> {
         while self.drain()? > 0 {}
+        let counters = self.counters();
+        self.end(ended, counters)
+    }
+
+    /// Ends the profile of a guest that goes on, with what its rings have about now. It may
+    /// fill them faster than they are drained.
+    pub(in crate::commands) fn detach(mut self, ended: Ended) -> Result<FinishedRun> {
+        // Before the records, which are then as many as the counters say, or more.
+        let counters = self.counters();
+        let started = Instant::now();
+        while self.drain()? > 0 && started.elapsed() < DETACH {}
+        self.end(ended, counters)
+    }
+
+    fn counters(&self) -> Vec<CoreEnd> {
+        let sampling = self.sampling.as_ref();
+        sampling.map_or_else(Vec::new, |sampling| sampling.collector.counters())
+    }
+
+    fn end(mut self, ended: Ended, counters: Vec<CoreEnd>) -> Result<FinishedRun> {
         let sampling = self.sampling.take();
         let has_profile = sampling.is_some();
         if let Some(sampling) = sampling {
@@ -87,7 +111,7 @@ impl<'run> Session<'run> {
             let end = RunEnd {
                 outcome: ended.end.outcome,
                 message: ended.end.message.clone(),
-                cores: collector.counters(),
+                cores: counters,
             };
             collector
                 .flush(&mut profile)
@@ -145,6 +169,10 @@ impl<'run> Observer<'run> for Session<'run> {
         }
     }
 
+    fn on_note(&mut self, text: &str) {
+        self.progress.line(&format!("pmiscope: {text}"));
+    }
+
     fn on_region(&mut self, region: Region<'run>, description: &Description) -> Result<Look> {
         let found = BuildId(description.build_id);
         if found != self.plan.build_id {
@@ -155,6 +183,10 @@ impl<'run> Observer<'run> for Session<'run> {
                     self.plan.build_id
                 ),
             }));
+        }
+        // Of somebody else's guest, the command line may not be known.
+        if self.plan.is_attached && description.clock == Clock::Instructions {
+            self.host.mode = Mode::Deterministic;
         }
         self.progress.begin(description.samples);
         self.sampling = Some(Sampling {

@@ -1,0 +1,61 @@
+//! What users add to QEMU's command line.
+
+use std::ffi::OsString;
+
+use pmiscope::internals::Profile;
+
+use crate::fixture::{Run, built, run, start};
+
+/// A run with these words behind `--`.
+fn with(arguments: &str, added: &str) -> Run {
+    let files = ["--kernel", "--loader"]
+        .into_iter()
+        .zip(["kernel", "loader"]);
+    let files = files.flat_map(|(option, name)| [option.into(), built(name).into_os_string()]);
+    let added = added.split_ascii_whitespace().map(OsString::from);
+    let more: Vec<_> = files.chain(["--".into()]).chain(added).collect();
+    start(arguments, &more)
+}
+
+/// QEMU's arguments, as the profile has them.
+fn recorded(run: &Run) -> Vec<String> {
+    let profile = std::fs::read(&run.profile).expect("a profile");
+    Profile::read(profile).unwrap().host.arguments
+}
+
+#[test]
+fn words_are_added_recorded_and_change_no_sample() {
+    let arguments = "--smp 2 --samples 2000";
+    let plain = run(arguments).ended_with(0);
+    let added = "-machine smm=off -serial null -device edu -netdev user,id=n";
+    let more = with(arguments, added).ended_with(0);
+    more.samples().assert_same(&plain.samples());
+    let words = recorded(&more);
+    assert!(words.join(" ").ends_with(added), "{words:?}");
+    assert!(
+        more.said()
+            .contains("the world outside reaches the guest by -netdev user,id=n")
+    );
+    assert!(!plain.said().contains("the world outside"));
+
+    // A screen is no part of what is sampled, either.
+    let shown = run(&format!("{arguments} --display vnc=none")).ended_with(0);
+    shown.samples().assert_same(&plain.samples());
+    let words = recorded(&shown).join(" ");
+    assert!(
+        words.contains("-display vnc=none") && words.contains("-vga std"),
+        "{words}"
+    );
+}
+
+#[test]
+fn what_qemu_refuses_is_its_own_words_in_one_line() {
+    let run = with("--smp 1", "-device nosuch").ended_with(4);
+    let said = run.said();
+    let line = "QEMU failed: exit status 1; qemu-system-x86_64: -device nosuch: 'nosuch' is not a valid device model name";
+    assert_eq!(
+        said.lines().filter(|said| said.contains(line)).count(),
+        1,
+        "{said}"
+    );
+}
