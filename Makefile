@@ -80,7 +80,7 @@ lint: ## format, clippy (warnings are errors), imports between layers, glue of e
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --lib --tests -p pmiscope-loader -- -D warnings
 	tools/freestanding.sh clippy -- -D warnings
-	cargo fmt --check --manifest-path tools/adopters/rust-smp/Cargo.toml
+	for kernel in tools/adopters/*/Cargo.toml; do cargo fmt --check --manifest-path $$kernel || exit; done
 	tools/adopters/build.sh clippy -- -D warnings
 	cargo run --locked --quiet -p pmiscope-layers
 	tools/adopters/glue-lines.sh

@@ -11,7 +11,6 @@ mod cpu;
 mod idt;
 mod profiling; // pmiscope
 mod serial;
-mod workload;
 
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -39,7 +38,7 @@ extern "C" fn first_core(index: usize) -> ! {
     cpu::start(index);
     let boot = Boot::get();
     println!("rust-smp: {boot}");
-    workload::print_truth();
+    workload::tell_truth(|what, instructions| println!("truth: {what} {instructions}"));
     profiling::set_up(&boot); // pmiscope
     boot.start_others(enter_other_core);
     come_online(boot.cores());
