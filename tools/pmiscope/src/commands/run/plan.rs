@@ -14,7 +14,7 @@ use crate::cli::{MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
-use crate::qemu::{Boot, Choice, Limits, Machine, PmuModel, Qemu, has_lab};
+use crate::qemu::{Boot, Choice, Limits, Machine, PmuModel, Protocol, Qemu, has_lab};
 use crate::symbols::{self, BuildId};
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -66,7 +66,11 @@ impl Plan {
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
-        let machine = machine(arguments, &settings, kernel_path, pmu)?;
+        let boot = match &arguments.boot.iso {
+            Some(image) => Boot::Iso(readable(image)?),
+            None => boot(wanted, kernel_path, &kernel, settings.to_string())?,
+        };
+        let machine = machine(arguments, &settings, boot, pmu)?;
         Ok(Self {
             qemu,
             machine,
@@ -93,7 +97,7 @@ impl Plan {
 fn machine(
     arguments: &RunArgs,
     settings: &Settings<'_>,
-    kernel: PathBuf,
+    booted: Boot,
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
@@ -107,16 +111,38 @@ fn machine(
         pmu,
         cores: wanted.smp,
         memory: boot.memory.unwrap_or(needed),
-        boot: match &boot.iso {
-            Some(image) => Boot::Iso(readable(image)?),
-            None => Boot::Loader {
-                loader: built(wanted.loader.as_deref(), "loader")?,
-                kernel,
-                command_line: settings.to_string(),
-            },
-        },
+        boot: booted,
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
         hpet: boot.iso.is_some() || may_use_hpet(settings),
+    })
+}
+
+/// How a kernel is booted that is on no image: by QEMU itself if it is made for that and no
+/// loader is named, else by the loader.
+///
+/// # Errors
+///
+/// The loader is missing.
+pub(in crate::commands) fn boot(
+    machine: &MachineArgs,
+    kernel: PathBuf,
+    elf: &[u8],
+    command_line: String,
+) -> Result<Boot> {
+    let protocol = match machine.loader {
+        Some(_) => Protocol::Limine,
+        None => Protocol::of(elf),
+    };
+    Ok(match protocol {
+        Protocol::Pvh => Boot::Pvh {
+            kernel,
+            command_line,
+        },
+        Protocol::Limine => Boot::Loader {
+            loader: built(machine.loader.as_deref(), "loader")?,
+            kernel,
+            command_line,
+        },
     })
 }
 
