@@ -92,7 +92,7 @@ pub use target::{Interrupted, Target};
 
 use crate::format::region::RunState;
 use crate::format::{self, Delivery};
-use crate::hw::{apic, msr, tsc};
+use crate::hw::{apic, exit, msr, tsc};
 
 /// The sampler of a kernel: a static.
 ///
@@ -249,6 +249,13 @@ impl<T: Target> Sampler<T> {
     pub fn fail(&self) {
         self.engine.end();
         self.engine.set_state(RunState::Failed);
+    }
+
+    /// For the kernel's panic handler, once it has said why: [`Self::fail`], and the end of
+    /// QEMU. Returns on a machine without its device for that.
+    pub fn panicked(&self) {
+        self.fail();
+        exit::exit_qemu(exit::PANIC);
     }
 
     /// The source of overflows, once the run has begun.

@@ -9,9 +9,6 @@ use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::control::Cr2;
 use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame, PageFaultErrorCode};
 
-use crate::println;
-use crate::profiling; // pmiscope
-
 static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
     let mut table = InterruptDescriptorTable::new();
     table.divide_error.set_handler_fn(divide_error);
@@ -20,7 +17,7 @@ static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
     table.general_protection_fault.set_handler_fn(protection);
     table.page_fault.set_handler_fn(page_fault);
     table.double_fault.set_handler_fn(double_fault);
-    table[vector::OVERFLOW].set_handler_fn(profiling::on_overflow); // pmiscope
+    table[vector::OVERFLOW].set_handler_fn(crate::profiling::on_overflow); // pmiscope
     table
 });
 
@@ -55,8 +52,7 @@ extern "x86-interrupt" fn double_fault(frame: InterruptStackFrame, code: u64) ->
 }
 
 fn fail(what: &str, frame: &InterruptStackFrame, more: &dyn Debug) -> ! {
-    println!("rust-irq: {what} ({more:x?}): {frame:#x?}");
-    halt()
+    panic!("{what} ({more:x?}): {frame:#x?}");
 }
 
 /// Halts for ever.

@@ -31,5 +31,6 @@ extern "C" fn kmain() -> ! {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     println!("rust-irq: {info}");
+    profiling::SAMPLER.panicked(); // pmiscope
     idt::halt()
 }

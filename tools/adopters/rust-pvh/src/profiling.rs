@@ -2,18 +2,17 @@
 
 use profiler::address::StackAddress;
 use profiler::entry::stacks::TrapStacks;
-use profiler::hw::exit;
 use profiler::sampler::{Config, RegionMemory, Sampler, Target, gates, region_bytes};
 use profiler::unwind::StackBounds;
 
 use crate::{println, stack, tables};
 
-static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+pub static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 static STACKS: TrapStacks<1> = TrapStacks::new();
 static MEMORY: RegionMemory<{ region_bytes(1, 8 << 20) }> = RegionMemory::new();
 profiler::sampler_gates!(SAMPLER, STACKS);
 
-struct ThisKernel;
+pub struct ThisKernel;
 
 // SAFETY: stacks are statics, and looking one up is arithmetic.
 unsafe impl Target for ThisKernel {
@@ -51,12 +50,6 @@ pub fn start(command_line: &str) {
     };
     if let Err(problem) = SAMPLER.start(MEMORY.take(), &config) {
         println!("{problem}");
-        exit::exit_qemu(problem.exit_status());
+        profiler::hw::exit::exit_qemu(problem.exit_status());
     }
-}
-
-/// Ends the run, in a panic: what was sampled until then is shown.
-pub fn fail() {
-    SAMPLER.fail();
-    exit::exit_qemu(exit::PANIC);
 }

@@ -11,8 +11,6 @@ use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
 use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame, PageFaultErrorCode};
 use x86_64::structures::tss::TaskStateSegment;
 
-use crate::println;
-
 struct Tables {
     gdt: GlobalDescriptorTable,
     tss: TaskStateSegment,
@@ -108,8 +106,7 @@ extern "x86-interrupt" fn double_fault(frame: InterruptStackFrame, code: u64) ->
 }
 
 fn fail(what: &str, frame: &InterruptStackFrame, more: &dyn Debug) -> ! {
-    println!("rust-pvh: {what} ({more:x?}): {frame:#x?}");
-    halt()
+    panic!("{what} ({more:x?}): {frame:#x?}");
 }
 
 /// Halts for ever.

@@ -45,15 +45,27 @@ extern "C" fn first_core(index: usize) -> ! {
     println!("rust-smp: {} cores online", boot.cores());
     profiling::start(&boot); // pmiscope
     interrupts::enable();
-    workload::run()
+    work(&boot, index)
 }
 
 /// Every other core, on its own stack.
 extern "C" fn other_core(index: usize) -> ! {
     cpu::start(index);
-    come_online(Boot::get().cores());
+    let boot = Boot::get();
+    come_online(boot.cores());
     profiling::join(index); // pmiscope
     interrupts::enable();
+    work(&boot, index)
+}
+
+/// What the core with this index does from now on. The last one panics half-way if the command
+/// line has the words for that.
+fn work(boot: &Boot, index: usize) -> ! {
+    const ROUNDS: u64 = 100;
+    if boot.command_line.contains("workload=panic") && index + 1 == boot.cores() {
+        workload::do_rounds(ROUNDS);
+        panic!("core {index} has done {ROUNDS} rounds, and that is enough");
+    }
     workload::run()
 }
 
@@ -68,5 +80,6 @@ fn come_online(cores: usize) {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     println!("rust-smp: {info}");
+    profiling::SAMPLER.panicked(); // pmiscope
     cpu::halt()
 }

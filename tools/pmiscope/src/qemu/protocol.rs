@@ -68,19 +68,19 @@ mod tests {
 
     /// An ELF file with these segments: type and content.
     fn elf(segments: &[(u32, &[u8])]) -> Vec<u8> {
-        const HEADER: usize = 64;
-        const ENTRY: usize = 56;
+        const HEADER: u8 = 64;
+        const ENTRY: u8 = 56;
         let mut file = Vec::new();
         file.extend(b"\x7fELF\x02\x01\x01");
         file.resize(16, 0);
         file.extend([2, 0, 62, 0, 1, 0, 0, 0]); // executable, x86-64, version
         file.extend([0; 8]); // entry
-        file.extend((HEADER as u64).to_le_bytes());
+        file.extend(u64::from(HEADER).to_le_bytes());
         file.extend([0; 12]); // sections, flags
-        file.extend([HEADER as u8, 0, ENTRY as u8, 0]);
+        file.extend([HEADER, 0, ENTRY, 0]);
         file.extend(u16::try_from(segments.len()).unwrap().to_le_bytes());
-        file.resize(HEADER, 0);
-        let mut at = (HEADER + ENTRY * segments.len()) as u64;
+        file.resize(HEADER.into(), 0);
+        let mut at = u64::from(HEADER) + u64::from(ENTRY) * segments.len() as u64;
         for (kind, content) in segments {
             file.extend(kind.to_le_bytes());
             file.extend(6_u32.to_le_bytes());
