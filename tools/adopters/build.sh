@@ -4,6 +4,8 @@
 # and by clang if it is there.
 #
 # usage: tools/adopters/build.sh [build|clippy|... [arguments of the command]]
+#        tools/adopters/build.sh pie     builds some of those in Rust so that a boot loader can
+#                                        move them, into target/adopters/pie
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -46,6 +48,17 @@ case $source in
 "$(rustc --print sysroot)"/*) ;;
 *) export __CARGO_TESTS_ONLY_SRC_ROOT="$source" ;;
 esac
+
+if [ "$command" = pie ]; then
+    for kernel in rust-smp rust-irq; do
+        # In place of the kernel's own flags. Rules for assembly are addresses in what is
+        # not written but by the boot loader.
+        (cd "$here/$kernel" && CARGO_TARGET_DIR="$out/adopters/pie" \
+            RUSTFLAGS="-Crelocation-model=pie -Cforce-frame-pointers=yes -Clink-arg=-znotext" \
+            cargo build --locked --release)
+    done
+    exit
+fi
 
 for manifest in "$here"/*/Cargo.toml; do
     kernel=$(dirname "$manifest")
