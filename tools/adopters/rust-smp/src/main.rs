@@ -43,28 +43,36 @@ extern "C" fn first_core(index: usize) -> ! {
     boot.start_others(enter_other_core);
     come_online(boot.cores());
     println!("rust-smp: {} cores online", boot.cores());
+    let panics = panics(&boot, index);
     profiling::start(&boot); // pmiscope
     interrupts::enable();
-    work(&boot, index)
+    work(panics)
 }
 
 /// Every other core, on its own stack.
 extern "C" fn other_core(index: usize) -> ! {
     cpu::start(index);
     let boot = Boot::get();
+    let panics = panics(&boot, index);
     come_online(boot.cores());
     profiling::join(index); // pmiscope
     interrupts::enable();
-    work(&boot, index)
+    work(panics)
 }
 
-/// What the core with this index does from now on. The last one panics half-way if the command
+/// Returns true if the core with this index is to panic half-way: the last one, if the command
 /// line has the words for that.
-fn work(boot: &Boot, index: usize) -> ! {
+fn panics(boot: &Boot, index: usize) -> bool {
+    index + 1 == boot.cores() && boot.command_line.contains("workload=panic")
+}
+
+/// What every core does from now on.
+fn work(panics: bool) -> ! {
     const ROUNDS: u64 = 100;
-    if boot.command_line.contains("workload=panic") && index + 1 == boot.cores() {
+    if panics {
         workload::do_rounds(ROUNDS);
-        panic!("core {index} has done {ROUNDS} rounds, and that is enough");
+        let core = cpu::index();
+        panic!("core {core} has done {ROUNDS} rounds, and that is enough");
     }
     workload::run()
 }

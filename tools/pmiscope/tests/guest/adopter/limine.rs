@@ -53,10 +53,7 @@ fn assert_shown(kernel: &Kernel, name: &str, cores: u64, options: &str, kaslr: &
     let settings = format!("source=apic-timer period=1000 samples={samples} {options}");
     let image = format!("{name}-{cores}-{kaslr}");
     let kernel = by_limine(kernel, &image, &settings, kaslr);
-    let options = options.replace("delivery=", "--delivery ");
-    let run = kernel.profile(&format!(
-        "--source apic-timer --smp {cores} --period 1000 --samples {samples} {options}"
-    ));
+    let run = kernel.profile(&format!("--smp {cores}"));
     let (report, round) = (run.report(), Round::of_log(&run.said()));
     let what = format!("{}: {cores} cores, KASLR {kaslr}", kernel.name());
     assert_exact(&report, &what, samples, 1000);

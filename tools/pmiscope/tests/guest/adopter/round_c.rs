@@ -8,11 +8,17 @@ use std::collections::BTreeMap;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 
+use serde_json::Value;
+
 use super::kernel::Kernel;
+use super::round::{Round, TOLERANCE, shown};
 
 /// Instructions from one sample to the next: primes, which have no divisor in common with a
 /// round, which is not a multiple of them.
 pub const PERIODS: [u64; 2] = [1009, 101];
+
+/// Numbers of cores, each with a period.
+pub const MACHINES: [(u64, u64); 3] = [(1, PERIODS[0]), (4, PERIODS[1]), (16, PERIODS[0])];
 
 /// Functions of a round, how often each is called in it, and the steps of its loop.
 const LOOPS: [(&str, u64, u64); 4] = [
@@ -89,4 +95,22 @@ pub fn expected(kernel: &Kernel, cores: u64, round: u64) -> BTreeMap<String, (u6
     shares.insert("rounds".into(), (cores * rest, cores * round));
     shares.insert("workload_run".into(), (0, cores * round));
     shares
+}
+
+/// Asserts that a report has these samples of each function: to the last one, but for a few
+/// before the first round where the period is short.
+#[track_caller]
+pub fn assert_is(report: &Value, expected: &BTreeMap<String, (u64, u64)>, period: u64, what: &str) {
+    if period == PERIODS[0] {
+        assert_eq!(&shown(report), expected, "{what}");
+        return;
+    }
+    let samples = report["samples"].as_u64().unwrap();
+    let round = Round {
+        functions: expected.clone(),
+        instructions: samples,
+        measured: samples,
+    };
+    let differences = round.differences(report, TOLERANCE);
+    assert!(differences.is_empty(), "{what}: {differences:#?}");
 }

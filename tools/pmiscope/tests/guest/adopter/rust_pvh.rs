@@ -21,9 +21,9 @@ fn chains_are_true_at_each_instruction() {
     }
 }
 
-/// As it is by name of a loader, too: itself.
+/// It is booted by a loader that is named, which cannot.
 #[test]
 fn it_is_no_kernel_for_the_loader() {
-    let run = kernel().by(Boot::Loader).attempt("--smp 1");
-    run.ended_with(1);
+    let run = kernel().by(Boot::Loader).attempt("--smp 1").ended_with(4);
+    run.saying(&["the loader could not load the kernel"]);
 }

@@ -3,14 +3,17 @@
 use assert_cmd::Command;
 use serde_json::Value;
 
-use super::kernel::Kernel;
+use super::kernel::{Boot, Kernel};
 
 /// Runs a kernel at a period of 1, and gives what `verify` finds.
 #[track_caller]
 pub fn verify(kernel: &Kernel, cores: u64, samples: u64, ring: &str) -> Value {
-    let run = kernel.profile(&format!(
-        "--source apic-timer --smp {cores} --period 1 --samples {samples} --ring {ring}"
-    ));
+    let settings = format!("--source apic-timer --period 1 --samples {samples} --ring {ring}");
+    let run = match kernel.boot {
+        // They are on it.
+        Boot::Image(_) => kernel.profile(&format!("--smp {cores}")),
+        Boot::Loader | Boot::Direct => kernel.profile(&format!("--smp {cores} {settings}")),
+    };
     let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
         .args(["verify", "--format", "json"])
         .arg(&run.profile)
