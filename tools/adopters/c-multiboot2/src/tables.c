@@ -68,9 +68,20 @@ __attribute__((noreturn, used)) void on_exception(const uint64_t *frame)
     halt();
 }
 
+/* Lets no interrupt of the old controller in: the firmware has left its timer on, whose vector is
+ * that of double faults. */
+static void mask_pic(void)
+{
+    __asm__ volatile("outb %0, $0x21\n\t"
+                     "outb %0, $0xa1"
+                     :
+                     : "a"((uint8_t)0xff));
+}
+
 /* Makes the core use them. */
 void tables_load(void)
 {
+    mask_pic();
     uint64_t base = (uint64_t)&task;
     segments[TASK / 8] = (sizeof task - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
                          (base >> 24 & 0xff) << 56;

@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 use core::fmt::Debug;
 
 use x86_64::VirtAddr;
+use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts, tables};
 use x86_64::registers::control::Cr2;
 use x86_64::registers::segmentation::{CS, DS, ES, SS, Segment};
@@ -41,6 +42,7 @@ pub fn load() {
     all.idt.general_protection_fault.set_handler_fn(protection);
     all.idt.page_fault.set_handler_fn(page_fault);
     all.idt.double_fault.set_handler_fn(double_fault);
+    mask_pic();
     // SAFETY: they live for ever; the selectors are of that table.
     unsafe {
         all.gdt.load_unsafe();
@@ -50,6 +52,15 @@ pub fn load() {
         ES::set_reg(data);
         tables::load_tss(task);
         all.idt.load_unsafe();
+    }
+}
+
+/// Lets no interrupt of the old controller in: the firmware has left its timer on, whose vector
+/// is that of double faults.
+fn mask_pic() {
+    for port in [0x21, 0xa1] {
+        // SAFETY: nobody waits for its interrupts.
+        unsafe { Port::<u8>::new(port).write(0xff) };
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the boot loader is asked for.
 
-use limine::request::{ExecutableCmdlineRequest, HhdmRequest};
+use limine::request::{ExecutableFileRequest, HhdmRequest};
 use limine::{BaseRevision, RequestsEndMarker, RequestsStartMarker};
 
 #[used]
@@ -12,9 +12,10 @@ static START: RequestsStartMarker = RequestsStartMarker::new();
 #[unsafe(link_section = ".requests")]
 static BASE_REVISION: BaseRevision = BaseRevision::with_revision(2);
 
+/// With its command line. (The request for that alone is newer than Limine 8.2.)
 #[used]
 #[unsafe(link_section = ".requests")]
-static COMMAND_LINE: ExecutableCmdlineRequest = ExecutableCmdlineRequest::new();
+static FILE: ExecutableFileRequest = ExecutableFileRequest::new();
 
 #[used]
 #[unsafe(link_section = ".requests")]
@@ -37,7 +38,9 @@ impl Boot {
     pub fn get() -> Self {
         assert!(BASE_REVISION.is_supported(), "an older boot loader");
         Self {
-            command_line: COMMAND_LINE.response().map_or("", |it| it.cmdline()),
+            command_line: FILE
+                .response()
+                .map_or("", |it| it.executable_file().cmdline()),
             direct_map: DIRECT_MAP.response().expect("a direct map").offset,
         }
     }
