@@ -2,11 +2,12 @@
 # Builds a hybrid image that boots the kernel by BIOS and by UEFI, as a CD or as
 # a disk, from an unpacked binary release of Limine, version 7 or 8.
 #
-# usage: tools/iso.sh LIMINE_DIR KERNEL IMAGE
+# usage: tools/iso.sh LIMINE_DIR KERNEL IMAGE [CONFIG]
+#        CONFIG, in the syntax of Limine 7, in place of the repository's limine.cfg
 #        tools/iso.sh LIMINE_DIR        only looks whether Limine is there
 set -eu
-config=$(dirname "$0")/../limine.cfg
 limine=${1-} kernel=${2-} image=${3-}
+config=${4-$(dirname "$0")/../limine.cfg}
 
 die() {
     echo "iso: $*" >&2

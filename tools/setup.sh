@@ -27,7 +27,11 @@ setup_packages() {
     wanted=
     have gcc && cc_links || wanted="gcc libc6-dev"
     have qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
-    [ "$1" != iso ] || have xorriso || wanted="$wanted xorriso"
+    [ "$1" = run ] || have xorriso || wanted="$wanted xorriso"
+    # Tests make an image with GRUB.
+    [ "$1" != test ] || have grub-mkrescue || wanted="$wanted grub-common"
+    [ "$1" != test ] || [ -d /usr/lib/grub/i386-pc ] || wanted="$wanted grub-pc-bin"
+    [ "$1" != test ] || have mformat || wanted="$wanted mtools"
     # shellcheck disable=SC2086 # words
     [ -z "$wanted" ] || install_packages $wanted
     ! qemu_is_old || die "QEMU $(qemu_version) is too old: 7.2 or newer is needed (Debian 12's qemu-system-x86)"

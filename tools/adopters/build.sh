@@ -1,9 +1,11 @@
 #!/bin/sh
-# Builds the kernels that are not ours, each by its own means: the one in Rust into
-# target/adopters/x86_64-unknown-none/release, the one in C into target/adopters/c-limine,
-# by gcc, and by clang if it is there.
+# Builds the kernels that are not ours, each by its own means: those in Rust into
+# target/adopters/x86_64-unknown-none/release, those in C into target/adopters/NAME, by gcc,
+# and by clang if it is there.
 #
 # usage: tools/adopters/build.sh [build|clippy|... [arguments of the command]]
+#        tools/adopters/build.sh pie     builds some of those in Rust so that a boot loader can
+#                                        move them, into target/adopters/pie
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$here/../..
@@ -16,16 +18,20 @@ command=${1:-build}
 
 if [ "$command" = build ]; then
     "$root/profiler/c/build.sh"
-    for compiler in gcc clang; do
-        kernel=$out/adopters/c-limine/$compiler
-        if [ "$compiler" = gcc ] || command -v "$compiler" >/dev/null 2>&1; then
-            make -s -C "$here/c-limine" CC="$compiler" OUT="$kernel" \
-                LIBRARY="$out/x86_64-unknown-none/release/libpmiscope.a"
-        else
-            # What an earlier build left is not of this source.
-            rm -rf "$kernel"
-            echo "adopters: c-limine by $compiler: skipped, there is none"
-        fi
+    for makefile in "$here"/*/Makefile; do
+        folder=$(dirname "$makefile")
+        name=$(basename "$folder")
+        for compiler in gcc clang; do
+            kernel=$out/adopters/$name/$compiler
+            if [ "$compiler" = gcc ] || command -v "$compiler" >/dev/null 2>&1; then
+                make -s -C "$folder" CC="$compiler" OUT="$kernel" \
+                    LIBRARY="$out/x86_64-unknown-none/release/libpmiscope.a"
+            else
+                # What an earlier build left is not of this source.
+                rm -rf "$kernel"
+                echo "adopters: $name by $compiler: skipped, there is none"
+            fi
+        done
     done
 fi
 
@@ -43,5 +49,20 @@ case $source in
 *) export __CARGO_TESTS_ONLY_SRC_ROOT="$source" ;;
 esac
 
-cd "$here/rust-smp"
-exec cargo "$command" --locked --release "$@"
+if [ "$command" = pie ]; then
+    for kernel in rust-smp rust-irq; do
+        # In place of the kernel's own flags. Rules for assembly are addresses in what is
+        # not written but by the boot loader.
+        (cd "$here/$kernel" && CARGO_TARGET_DIR="$out/adopters/pie" \
+            RUSTFLAGS="-Crelocation-model=pie -Cforce-frame-pointers=yes -Clink-arg=-znotext" \
+            cargo build --locked --release)
+    done
+    exit
+fi
+
+for manifest in "$here"/*/Cargo.toml; do
+    kernel=$(dirname "$manifest")
+    # Only the kernels have flags of their own; what they share is built with them.
+    [ -d "$kernel/.cargo" ] || continue
+    (cd "$kernel" && cargo "$command" --locked --release "$@")
+done

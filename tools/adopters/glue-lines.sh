@@ -42,6 +42,10 @@ check() { # folder, most lines, language
 }
 
 check tools/adopters/rust-smp 60
+check tools/adopters/rust-irq 30
+check tools/adopters/rust-pvh 60
+check tools/adopters/rust-tasks 60
 check tools/adopters/c-limine 45 c
+check tools/adopters/c-multiboot2 45 c
 check kernel 150
 exit "$failed"

@@ -75,9 +75,10 @@ impl Cores {
         self.phase.set(phase)
     }
 
-    /// Lets every core that waits look whether it still has to.
+    /// Lets every core that waits look whether it still has to. A single one does not wait
+    /// for others: it is never woken, and needs no gate for that.
     pub(crate) fn wake_all(&self) {
-        if apic::find_registers().is_some() {
+        if apic::find_registers().is_some() && self.all().len() > 1 {
             self.all().iter().for_each(wait::wake);
         }
     }

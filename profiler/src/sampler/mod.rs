@@ -47,6 +47,7 @@ mod handler;
 mod latest;
 mod list;
 mod memory;
+mod one_stack;
 mod overhead;
 mod own_stack;
 mod per_core;
@@ -71,6 +72,7 @@ pub use config::Config;
 pub use error::{AimError, CoresError, NoMemory, StartError, WrongPlace};
 pub use gates::{Gate, GateStack, gates};
 pub use memory::{Memory, RegionMemory, region_bytes};
+pub use one_stack::OneStack;
 pub use pmu_error::PmuError;
 pub use prepare::NotStarted;
 pub use requests::Refusal;
@@ -79,7 +81,7 @@ pub use target::{Interrupted, Target};
 
 use crate::format::region::RunState;
 use crate::format::{self, Delivery};
-use crate::hw::{apic, msr, tsc};
+use crate::hw::{apic, exit, msr, tsc};
 
 /// The sampler of a kernel: a static.
 ///
@@ -253,6 +255,13 @@ impl<T: Target> Sampler<T> {
     pub fn fail(&self) {
         self.engine.end();
         self.engine.set_state(RunState::Failed);
+    }
+
+    /// For the kernel's panic handler, once it has said why: [`Self::fail`], and the end of
+    /// QEMU. Returns on a machine without its device for that.
+    pub fn panicked(&self) {
+        self.fail();
+        exit::exit_qemu(exit::PANIC);
     }
 
     /// The source of overflows, once the run has begun.

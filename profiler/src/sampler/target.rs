@@ -1,6 +1,7 @@
 //! What the sampler asks of the kernel that it is linked into.
 
 use core::fmt;
+use core::ptr;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
@@ -186,6 +187,51 @@ impl Interrupted {
     }
 }
 
+impl Interrupted {
+    /// The code that a compiled handler has interrupted, by the address of the handler's
+    /// argument: what the processor pushed.
+    ///
+    /// ```ignore
+    /// extern "x86-interrupt" fn on_overflow(frame: InterruptStackFrame) {
+    ///     let mut interrupted = unsafe { Interrupted::of_compiled_handler(&frame) };
+    ///     SAMPLER.on_interrupt_here(vector::OVERFLOW.into(), &mut interrupted);
+    /// }
+    /// ```
+    ///
+    /// What the sampler changes in it does not reach the interrupted code: not for `step`.
+    ///
+    /// # Safety
+    ///
+    /// 1. `frame` is the argument of a handler that is running, `extern "x86-interrupt"` in
+    ///    Rust or `__attribute__((interrupt))` in C, of a vector without an error code.
+    /// 2. The handler was compiled with frame pointers.
+    #[must_use]
+    #[inline(always)]
+    pub unsafe fn of_compiled_handler<F>(frame: &F) -> Self {
+        const LAYOUT: TrapFrameLayout = TrapFrameLayout::COMPILED_HANDLER;
+        const WORD: u64 = size_of::<u64>() as u64;
+        let start = ptr::from_ref(frame).expose_provenance() as u64 - LAYOUT.pc * WORD;
+        let word = |words: u64| {
+            // The target's addresses are 64 bits.
+            #[allow(clippy::cast_possible_truncation)]
+            let word = ptr::with_exposed_provenance::<u64>((start + words * WORD) as usize);
+            // SAFETY: the handler has pushed the interrupted frame pointer right below what
+            // the processor has pushed, by the caller's conditions.
+            unsafe { word.read_volatile() }
+        };
+        Self {
+            // The low two bits of a code selector are the privilege level.
+            privilege: word(LAYOUT.pc + 1).to_le_bytes()[0] & 3,
+            ..Self::new(
+                word(LAYOUT.pc),
+                word(LAYOUT.sp),
+                word(LAYOUT.fp),
+                word(LAYOUT.pc + 2),
+            )
+        }
+    }
+}
+
 impl From<&TrapFrame> for Interrupted {
     #[inline]
     fn from(frame: &TrapFrame) -> Self {
@@ -199,7 +245,7 @@ impl From<&TrapFrame> for Interrupted {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::{CodeAddress, CodeRange, Rule, StackAddress, StackBounds, Target};
+    use super::*;
 
     /// A kernel without stacks, text or assembly.
     pub(crate) struct NoKernel;

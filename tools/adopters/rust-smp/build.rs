@@ -6,5 +6,4 @@ fn main() {
     println!("cargo:rustc-link-arg=-T{directory}/linker.ld");
     println!("cargo:rustc-link-arg=-zmax-page-size=0x1000");
     println!("cargo:rustc-link-arg=--build-id=sha1"); // pmiscope
-    println!("cargo:rustc-link-arg=-L{directory}/../../../profiler"); // pmiscope
 }

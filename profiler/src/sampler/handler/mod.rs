@@ -152,10 +152,11 @@ impl<T: Target> Context<'_, T> {
         if let Some(round_robin) = &run.round_robin {
             round_robin.leave(&self.engine.cores, self.core);
         }
-        if run.leave() {
-            wait::wake(self.engine.cores.first());
-        }
+        let is_last = run.leave();
         if self.core.index != 0 {
+            if is_last {
+                wait::wake(self.engine.cores.first());
+            }
             let _ = self.engine.cores.wait_until(|| None::<()>);
             return;
         }

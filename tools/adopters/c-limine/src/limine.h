@@ -6,13 +6,21 @@
 
 #define LIMINE_COMMON 0xc7b1dd30df4c8b88, 0x0a82e883a194f07b
 #define LIMINE_BASE_REVISION 0xf9562b2d5c95a6c8, 0x6a7b384944536bdc
-#define LIMINE_COMMAND_LINE LIMINE_COMMON, 0x4b161536e598651e, 0xb390ad4a2f1f303a
+#define LIMINE_FILE LIMINE_COMMON, 0xad97e90e83f1ed67, 0x31eb5d1c5ff23b69
 #define LIMINE_DIRECT_MAP LIMINE_COMMON, 0x48dcf1cb8ad2b852, 0x63984e959a98244b
 #define LIMINE_CORES LIMINE_COMMON, 0x95a67b819a1b857e, 0xa0b61b723b6a73e0
 
-struct limine_command_line {
+struct limine_file {
     uint64_t revision;
-    const char *text;
+    void *address;
+    uint64_t size;
+    const char *path;
+    const char *command_line;
+};
+
+struct limine_kernel {
+    uint64_t revision;
+    const struct limine_file *file;
 };
 
 struct limine_direct_map {

@@ -14,7 +14,7 @@ __attribute__((used, section(".requests"))) static volatile uint64_t base_revisi
     __attribute__((used, section(".requests"))) static volatile struct limine_request name = { \
         {id}, 0, NULL, 0}
 
-REQUEST(command_line, LIMINE_COMMAND_LINE);
+REQUEST(kernel, LIMINE_FILE);
 REQUEST(direct_map, LIMINE_DIRECT_MAP);
 REQUEST(cores, LIMINE_CORES);
 
@@ -57,14 +57,14 @@ static void start_others(void)
 
 static void read_boot(void)
 {
-    const struct limine_command_line *line = command_line.response;
+    const struct limine_kernel *file = kernel.response;
     const struct limine_direct_map *map = direct_map.response;
     const struct limine_cores *all = cores.response;
     if (base_revision[2] != 0 || map == NULL || all == NULL) {
         print_line("c-limine: the boot loader does not know what is needed");
         cpu_halt();
     }
-    boot.command_line = line == NULL ? "" : line->text;
+    boot.command_line = file == NULL ? "" : file->file->command_line;
     boot.direct_map = map->offset;
     boot.apic_ids[boot.cores++] = all->first_apic_id;
     for (uint64_t i = 0; i < all->count && boot.cores < MAX_CORES; i++)

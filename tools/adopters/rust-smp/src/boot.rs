@@ -5,7 +5,7 @@ use core::fmt;
 use limine::memmap::MEMMAP_USABLE;
 use limine::mp::{MpGotoFunction, MpRespData};
 use limine::request::{
-    ExecutableAddressRequest, ExecutableCmdlineRequest, HhdmRequest, MemmapRequest, MpRequest,
+    ExecutableAddressRequest, ExecutableFileRequest, HhdmRequest, MemmapRequest, MpRequest,
 };
 use limine::{BaseRevision, RequestsEndMarker, RequestsStartMarker};
 
@@ -20,9 +20,10 @@ static START: RequestsStartMarker = RequestsStartMarker::new();
 #[unsafe(link_section = ".requests")]
 static BASE_REVISION: BaseRevision = BaseRevision::with_revision(2);
 
+/// With its command line. (The request for that alone is newer than Limine 8.2.)
 #[used]
 #[unsafe(link_section = ".requests")]
-static COMMAND_LINE: ExecutableCmdlineRequest = ExecutableCmdlineRequest::new();
+static FILE: ExecutableFileRequest = ExecutableFileRequest::new();
 
 #[used]
 #[unsafe(link_section = ".requests")]
@@ -58,7 +59,9 @@ impl Boot {
     pub fn get() -> Self {
         assert!(BASE_REVISION.is_supported(), "base revision 2 is needed");
         Self {
-            command_line: COMMAND_LINE.response().map_or("", |it| it.cmdline()),
+            command_line: FILE
+                .response()
+                .map_or("", |it| it.executable_file().cmdline()),
             direct_map: DIRECT_MAP.response().expect("a direct map").offset,
             mp: CORES.response().expect("the list of cores"),
         }

@@ -91,9 +91,8 @@ extern "x86-interrupt" fn double_fault(frame: InterruptStackFrame, code: u64) ->
 
 fn fail(what: &str, frame: &InterruptStackFrame, more: &dyn Debug) -> ! {
     let core = cpu::index();
-    println!("rust-smp: core {core}: {what} ({more:x?}): {frame:#x?}");
     if cpu::stack_of(frame.stack_pointer.as_u64()).is_none() {
         println!("rust-smp: core {core}: not on a stack");
     }
-    cpu::halt()
+    panic!("core {core}: {what} ({more:x?}): {frame:#x?}");
 }

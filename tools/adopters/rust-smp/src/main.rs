@@ -11,7 +11,6 @@ mod cpu;
 mod idt;
 mod profiling; // pmiscope
 mod serial;
-mod workload;
 
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -39,22 +38,42 @@ extern "C" fn first_core(index: usize) -> ! {
     cpu::start(index);
     let boot = Boot::get();
     println!("rust-smp: {boot}");
-    workload::print_truth();
+    workload::tell_truth(|what, instructions| println!("truth: {what} {instructions}"));
     profiling::set_up(&boot); // pmiscope
     boot.start_others(enter_other_core);
     come_online(boot.cores());
     println!("rust-smp: {} cores online", boot.cores());
+    let panics = panics(&boot, index);
     profiling::start(&boot); // pmiscope
     interrupts::enable();
-    workload::run()
+    work(panics)
 }
 
 /// Every other core, on its own stack.
 extern "C" fn other_core(index: usize) -> ! {
     cpu::start(index);
-    come_online(Boot::get().cores());
+    let boot = Boot::get();
+    let panics = panics(&boot, index);
+    come_online(boot.cores());
     profiling::join(index); // pmiscope
     interrupts::enable();
+    work(panics)
+}
+
+/// Returns true if the core with this index is to panic half-way: the last one, if the command
+/// line has the words for that.
+fn panics(boot: &Boot, index: usize) -> bool {
+    index + 1 == boot.cores() && boot.command_line.contains("workload=panic")
+}
+
+/// What every core does from now on.
+fn work(panics: bool) -> ! {
+    const ROUNDS: u64 = 100;
+    if panics {
+        workload::do_rounds(ROUNDS);
+        let core = cpu::index();
+        panic!("core {core} has done {ROUNDS} rounds, and that is enough");
+    }
     workload::run()
 }
 
@@ -69,5 +88,6 @@ fn come_online(cores: usize) {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     println!("rust-smp: {info}");
+    profiling::SAMPLER.panicked(); // pmiscope
     cpu::halt()
 }

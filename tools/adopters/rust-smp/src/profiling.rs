@@ -8,12 +8,12 @@ use profiler::unwind::StackBounds;
 use crate::boot::Boot;
 use crate::{cpu, idt, println};
 
-static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+pub static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 static STACKS: TrapStacks<{ cpu::MAX_CORES }> = TrapStacks::new();
 static MEMORY: RegionMemory<{ region_bytes(cpu::MAX_CORES as u32, 2 << 20) }> = RegionMemory::new();
 profiler::sampler_gates!(SAMPLER, STACKS);
 
-struct ThisKernel;
+pub struct ThisKernel;
 
 // SAFETY: stacks are statics, and looking one up is arithmetic.
 unsafe impl Target for ThisKernel {

@@ -31,7 +31,9 @@ pub struct MachineArgs {
     #[arg(long, help_heading = HEADING, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
 
-    /// The loader [default: the one that was built]
+    /// The loader, for a kernel by the Limine protocol [default: the one that was built;
+    /// none for a kernel that has a PVH note and no requests of that protocol, which QEMU
+    /// starts itself]
     #[arg(long, help_heading = HEADING, value_name = "ELF")]
     pub loader: Option<PathBuf>,
 

@@ -1,8 +1,9 @@
 //! Boots a guest that reports the capabilities of its machine.
 
+use std::fs;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use profiler::contract::settings::{RunKind, Settings};
 
 use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};
@@ -26,7 +27,7 @@ impl Probed {
     }
 }
 
-/// The boot by the loader, with a command line that asks for the capabilities.
+/// The boot of the kernel, with a command line that asks for the capabilities.
 ///
 /// # Errors
 ///
@@ -37,11 +38,10 @@ pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<Boot> {
         ..Settings::default()
     };
     let wanted = &arguments.machine;
-    Ok(Boot::Loader {
-        kernel: built(wanted.kernel.as_deref(), "kernel")?,
-        loader: built(wanted.loader.as_deref(), "loader")?,
-        command_line: settings.to_string(),
-    })
+    let kernel = built(wanted.kernel.as_deref(), "kernel")?;
+    let elf = fs::read(&kernel)
+        .with_context(|| format!("cannot read the kernel {}", kernel.display()))?;
+    plan::boot(wanted, kernel, &elf, settings.to_string())
 }
 
 /// The QEMU to use, and the counters that it is asked for.

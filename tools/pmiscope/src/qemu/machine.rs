@@ -19,6 +19,13 @@ pub enum Boot {
         /// The kernel's command line.
         command_line: String,
     },
+    /// The kernel itself, which is entered through PVH.
+    Pvh {
+        /// The kernel's ELF file.
+        kernel: PathBuf,
+        /// The kernel's command line.
+        command_line: String,
+    },
     /// A disc with a boot loader, the kernel and its command line on it.
     Disc(Disc),
 }
@@ -142,6 +149,13 @@ impl Machine {
                 words.0.extend(["-initrd".into(), kernel.into()]);
                 words.0.extend(["-append".into(), command_line.into()]);
             }
+            Boot::Pvh {
+                kernel,
+                command_line,
+            } => {
+                words.0.extend(["-kernel".into(), kernel.into()]);
+                words.0.extend(["-append".into(), command_line.into()]);
+            }
             Boot::Disc(disc) => add_disc(disc, words),
         }
     }
@@ -202,6 +216,22 @@ mod tests {
              -display none -nodefaults -no-reboot -device isa-debug-exit,iobase=0xf4,iosize=1 \
              -chardev file,id=serial,path=/proc/self/fd/5 -serial chardev:serial \
              -kernel loader -initrd kernel -append period=1000"
+        );
+    }
+
+    #[test]
+    fn a_kernel_may_need_no_loader() {
+        let machine = Machine {
+            boot: Boot::Pvh {
+                kernel: "kernel".into(),
+                command_line: "period=1000".into(),
+            },
+            ..machine()
+        };
+        let line = line(&machine);
+        assert!(
+            line.ends_with("-serial chardev:serial -kernel kernel -append period=1000"),
+            "{line}"
         );
     }
 

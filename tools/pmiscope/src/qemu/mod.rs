@@ -8,6 +8,7 @@ mod log;
 pub(crate) mod machine;
 mod probe;
 pub(crate) mod process;
+mod protocol;
 mod version;
 
 pub use emulator::{Emulator, PmuModel};
@@ -19,6 +20,7 @@ pub(crate) use guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
 pub(crate) use machine::{Additions, Boot, HPET_TIMERS, Machine};
 pub(crate) use probe::KVM_MACHINE;
 pub(crate) use process::{Process, WhenEnded};
+pub(crate) use protocol::Protocol;
 pub(crate) use version::Version;
 
 /// The port through which the guest ends QEMU, and the statuses that come of

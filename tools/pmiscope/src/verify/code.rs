@@ -42,6 +42,9 @@ pub(super) struct Instruction {
     /// does interrupts (SDM vol. 3, 7.8.3), or does in QEMU, which leaves `pause` in a
     /// way of its own.
     pub holds_traps_off: bool,
+    /// Whether it takes the stack pointer from where neither the stack pointer nor the frame
+    /// pointer was: it can be of another stack.
+    pub loads_stack_pointer: bool,
 }
 
 /// The code of a kernel. Each instruction is decoded once.
@@ -87,6 +90,7 @@ impl Code {
             next: CodeAddress(raw.next_ip()),
             flow: flow(&raw),
             holds_traps_off: holds_traps_off(&raw),
+            loads_stack_pointer: loads_stack_pointer(&raw),
         });
         self.decoded.insert(pc, instruction);
         instruction
@@ -144,6 +148,18 @@ impl Code {
 /// Returns true if interrupts enter at `pc`.
 fn is_entry(pc: CodeAddress, callers: &Callers) -> bool {
     callers.entry(pc).is_some_and(|(entry, _)| entry == pc)
+}
+
+fn loads_stack_pointer(raw: &iced_x86::Instruction) -> bool {
+    const OF_THIS_STACK: [Register; 2] = [Register::RSP, Register::RBP];
+    if raw.mnemonic() != Mnemonic::Mov || raw.op0_register() != Register::RSP {
+        return false;
+    }
+    match raw.op1_kind() {
+        OpKind::Register => !OF_THIS_STACK.contains(&raw.op1_register()),
+        OpKind::Memory => !OF_THIS_STACK.contains(&raw.memory_base()),
+        _ => true,
+    }
 }
 
 fn holds_traps_off(raw: &iced_x86::Instruction) -> bool {

@@ -1,5 +1,6 @@
 //! Compares a reported chain with the true one.
 
+use profiler::address::StackAddress;
 use profiler::format::sample::MAX_CHAIN;
 use profiler::format::{ChainEnd, Sample};
 
@@ -36,7 +37,10 @@ impl Replay<'_> {
                     return Verdict::Different(mismatch(expected, reported, truth.next()));
                 }
                 None if !at_root && truth.bottom == Bottom::Cut => {
-                    return Verdict::Cut;
+                    return match end {
+                        ChainEnd::Complete | ChainEnd::DepthLimit => Verdict::Cut,
+                        _ => Verdict::Different(Kind::Incomplete),
+                    };
                 }
                 None => {
                     let is_last = index + 1 == self.reported.len();
@@ -52,13 +56,38 @@ impl Replay<'_> {
             }
         }
         let next = if at_root { None } else { truth.next() };
-        match (next, end) {
+        let (bottom, sp) = (truth.bottom, truth.sp);
+        self.compare_end(sample, (next, bottom, sp), at_root)
+    }
+
+    /// Compares the end of a chain whose links are right, where the true one goes on with
+    /// `next`.
+    fn compare_end(
+        &mut self,
+        sample: &Sample<'_>,
+        (next, bottom, sp): (Option<Link>, Bottom, StackAddress),
+        at_root: bool,
+    ) -> Verdict {
+        match (next, self.end) {
             (None, ChainEnd::Complete) if at_root => Verdict::Exact,
             // The outermost caller was assumed, and no code says where roots are.
-            (None, ChainEnd::Complete) if truth.bottom == Bottom::Empty && !self.has_roots => {
+            (None, ChainEnd::Complete) if bottom == Bottom::Empty && !self.has_roots => {
                 Verdict::Exact
             }
-            (None, ChainEnd::DepthLimit) if !at_root && truth.bottom == Bottom::Cut => Verdict::Cut,
+            (None, end) if !at_root && bottom == Bottom::Cut => match end {
+                ChainEnd::DepthLimit => Verdict::Cut,
+                // What was assumed did not reach the root, and this does.
+                ChainEnd::Complete if !self.has_roots => {
+                    self.shadow.drop_cut(sp);
+                    self.assumed.roots += 1;
+                    Verdict::Exact
+                }
+                ChainEnd::Complete => Verdict::Different(Kind::End),
+                _ => Verdict::Different(Kind::Incomplete),
+            },
+            (None, ChainEnd::FrameNull) if !at_root && !self.has_roots => {
+                Verdict::Different(Kind::Incomplete)
+            }
             (None, _) => Verdict::Different(Kind::End),
             (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,
             (Some(_), ChainEnd::DepthLimit) => Verdict::Different(Kind::End),

@@ -213,17 +213,20 @@ impl<'a> Replay<'a> {
 
     /// Assumes that the reported chain is true.
     fn assume(&mut self, sample: &Sample<'_>) {
-        let is_cut = self.end == ChainEnd::DepthLimit;
+        let is_cut = self.end != ChainEnd::Complete;
         self.shadow.assume(sample.sp, &self.reported, is_cut);
         self.assumed.links += self.reported.len() as u64;
     }
 
     /// The stack pointer was moved, by other than a call or a return.
-    fn moved(&mut self, before: &Before, sample: &Sample<'_>) {
-        if self.shadow.knows(sample.sp) {
-            self.shadow.moved(before.sp, sample.sp);
+    fn moved(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) {
+        let mut is_known = self.shadow.knows(sample.sp);
+        if instruction.loads_stack_pointer {
+            is_known &= self.shadow.switched(before.sp, sample.sp);
         } else {
             self.shadow.moved(before.sp, sample.sp);
+        }
+        if !is_known {
             self.assume(sample);
             self.assumed.stacks += 1;
         }
@@ -353,7 +356,7 @@ impl<'a> Replay<'a> {
             },
             Flow::Trap => return false,
             Flow::Repeat if sample.pc == before.pc => self.executed.repeated += 1,
-            _ if sample.sp != before.sp => self.moved(before, sample),
+            _ if sample.sp != before.sp => self.moved(before, instruction, sample),
             _ => {}
         }
         true

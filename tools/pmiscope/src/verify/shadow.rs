@@ -8,6 +8,11 @@
 //! stacks than the one that the stack pointer is on stand still, until it is back
 //! on them, or an interrupt is crossed to them.
 //!
+//! Stacks are told apart by their slots. Where several have one slot, as with a kernel that
+//! cuts them off one piece of memory, they are by the instruction that goes from one to another:
+//! it takes the stack pointer from elsewhere. Then the slot's shadow is that of the stack in
+//! use, and those of the others are kept by where their pointers were left.
+//!
 //! What was called before the first instruction that was seen on a stack is
 //! *assumed*: an entry without an address, over when a return finds no other entry.
 
@@ -82,6 +87,9 @@ pub(super) struct Shadow {
     /// Where the stack pointer of a stack was when another one was switched to, by
     /// the same number.
     left_at: HashMap<u64, StackAddress>,
+    /// The shadows of stacks in whose slots others are in use, by where their stack pointers
+    /// were left.
+    parked: HashMap<StackAddress, Vec<Entry>>,
 }
 
 impl Shadow {
@@ -90,6 +98,7 @@ impl Shadow {
             slot,
             stacks: HashMap::new(),
             left_at: HashMap::new(),
+            parked: HashMap::new(),
         }
     }
 
@@ -128,6 +137,35 @@ impl Shadow {
         }
         if is_new {
             self.stack(to).clear();
+        }
+    }
+
+    /// The stack pointer was taken from elsewhere. Returns false if it is now on a stack that
+    /// has its slot with others and was not left there before: nothing is known of it.
+    pub(super) fn switched(&mut self, from: StackAddress, to: StackAddress) -> bool {
+        let left_at = if self.is_same_stack(from, to) {
+            Some(from)
+        } else {
+            self.left_at.get(&self.number(to)).copied()
+        };
+        let is_empty = to.0.wrapping_neg() % self.slot <= EMPTY_WITHIN;
+        match left_at.filter(|&left_at| left_at != to && !is_empty) {
+            None => {
+                self.moved(from, to);
+                true
+            }
+            Some(left_at) => {
+                let parked = std::mem::take(self.stack(to));
+                self.parked.insert(left_at, parked);
+                let taken_up = self.parked.remove(&to);
+                if !self.is_same_stack(from, to) {
+                    self.left_at.insert(self.number(from), from);
+                    self.left_at.remove(&self.number(to));
+                }
+                let is_known = taken_up.is_some();
+                *self.stack(to) = taken_up.unwrap_or_default();
+                is_known
+            }
         }
     }
 
@@ -267,6 +305,7 @@ impl Shadow {
     pub(super) fn forget(&mut self) {
         self.stacks.clear();
         self.left_at.clear();
+        self.parked.clear();
     }
 
     /// Returns true if the stack that `sp` is on is known, even if it is empty.
@@ -296,6 +335,12 @@ impl Shadow {
                 what,
             },
         );
+    }
+
+    /// There is nothing beyond what the stack of `sp` has.
+    pub(super) fn drop_cut(&mut self, sp: StackAddress) {
+        let stack = self.stack(sp);
+        stack.retain(|entry| entry.what != What::Cut);
     }
 
     /// The true chain of code whose stack pointer is `sp`.

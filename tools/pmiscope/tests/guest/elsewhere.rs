@@ -13,7 +13,7 @@ use crate::fixture::{Run, Samples, Seen, built, folder, run, sample, start, tool
 
 /// The value of an environment variable that a test cannot do without.
 #[track_caller]
-fn variable(name: &str) -> OsString {
+pub fn variable(name: &str) -> OsString {
     env::var_os(name).unwrap_or_else(|| panic!("this test needs the variable {name}"))
 }
 

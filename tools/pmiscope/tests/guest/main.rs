@@ -5,7 +5,6 @@
 //! test's own build, and fail without.
 
 mod adopter;
-mod adopter_c;
 mod attach;
 mod corruption;
 mod ctl;

@@ -15,7 +15,7 @@ use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
 use crate::qemu::{
-    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, PmuModel, Qemu, has_lab,
+    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, PmuModel, Protocol, Qemu, has_lab,
 };
 use crate::symbols::{self, BuildId};
 
@@ -74,7 +74,11 @@ impl Plan {
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
-        let machine = machine(arguments, &settings, kernel_path, pmu)?;
+        let boot = match &arguments.boot.disc {
+            Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
+            None => boot(wanted, kernel_path, &kernel, settings.to_string())?,
+        };
+        let machine = machine(arguments, &settings, boot, pmu)?;
         Ok(Self {
             qemu,
             machine,
@@ -121,7 +125,7 @@ pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Resul
 fn machine(
     arguments: &RunArgs,
     settings: &Settings<'_>,
-    kernel: PathBuf,
+    booted: Boot,
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
@@ -135,14 +139,7 @@ fn machine(
         pmu,
         cores: wanted.smp,
         memory: boot.memory.unwrap_or(needed),
-        boot: match &boot.disc {
-            Some(image) => Boot::Disc(disc(image, boot.disc_as)?),
-            None => Boot::Loader {
-                loader: built(wanted.loader.as_deref(), "loader")?,
-                kernel,
-                command_line: settings.to_string(),
-            },
-        },
+        boot: booted,
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
         hpet: boot.disc.is_some() || may_use_hpet(settings),
         additions: additions(wanted)?,
@@ -168,6 +165,35 @@ pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> 
     Ok(Additions {
         display: wanted.display.clone().filter(|display| display != "none"),
         arguments: arguments.clone(),
+    })
+}
+
+/// How a kernel is booted that is on no image: by QEMU itself if it is made for that and no
+/// loader is named, else by the loader.
+///
+/// # Errors
+///
+/// The loader is missing.
+pub(in crate::commands) fn boot(
+    machine: &MachineArgs,
+    kernel: PathBuf,
+    elf: &[u8],
+    command_line: String,
+) -> Result<Boot> {
+    let protocol = match machine.loader {
+        Some(_) => Protocol::Limine,
+        None => Protocol::of(elf),
+    };
+    Ok(match protocol {
+        Protocol::Pvh => Boot::Pvh {
+            kernel,
+            command_line,
+        },
+        Protocol::Limine => Boot::Loader {
+            loader: built(machine.loader.as_deref(), "loader")?,
+            kernel,
+            command_line,
+        },
     })
 }
 

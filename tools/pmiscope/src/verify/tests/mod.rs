@@ -225,7 +225,7 @@ fn a_chain_ends_at_a_root_where_the_kernel_says_which_there_are() {
             &[to(TO_ROOT)],
             ChainEnd::FrameNull,
         );
-        assert_eq!(verdict, Verdict::Different(Kind::End));
+        assert_eq!(verdict, Verdict::Different(Kind::Incomplete));
     });
 }
 
@@ -303,6 +303,65 @@ fn a_stack_is_taken_up_where_it_was_left_or_begins_anew() {
         let chain = [to(TO_OUTER), to(TO_ROOT)];
         core.right(SWITCH, STACK - 40, [TO_OUTER, 0], &chain);
         core.right(SWITCH_RET, STACK - 16, [ROOT_CALL, 0], &[NEW]);
+    });
+}
+
+#[test]
+fn stacks_of_one_slot_are_told_apart_by_the_switch() {
+    let (left_at, other) = (STACK - 0x800, STACK - 0x2000);
+    let called = [to(TO_CALLER), to(TO_OUTER), to(TO_ROOT)];
+    let leave = |core: &mut Core<'_>, other: u64| {
+        core.right(CALLER, left_at + 8, [0; 2], &called[1..]);
+        core.right(SWITCH, left_at, [TO_CALLER, 0], &called);
+        // A new one, whose first function goes on with another switch.
+        core.right(SWITCH_RET, other, [SWITCH, 0], &[to(SWITCH), to(TO_ROOT)]);
+        core.right(SWITCH, other + 8, [0; 2], &[to(TO_ROOT)]);
+    };
+    // Below or above.
+    for other in [other, STACK - 0x100] {
+        let assumed = replay(false, |core| {
+            leave(core, other);
+            core.right(SWITCH_RET, left_at, [SWITCH, 0], &called);
+        });
+        assert_eq!((assumed.starts, assumed.stacks), (1, 1));
+        replay(false, |core| {
+            leave(core, other);
+            let lost = &called[..2];
+            core.wrong(SWITCH_RET, left_at, [SWITCH, 0], lost, Kind::CallerMissing);
+        });
+    }
+    // A third one begins.
+    let assumed = replay(false, |core| {
+        leave(core, other);
+        let new = [to(SWITCH), to(TO_ROOT)];
+        core.right(SWITCH_RET, other - 0x1000, [SWITCH, 0], &new);
+    });
+    assert_eq!((assumed.starts, assumed.stacks), (1, 2));
+}
+
+#[test]
+fn what_is_beyond_an_assumption_that_is_incomplete_is_not_known() {
+    let sp = STACK - 0x80;
+    let incomplete = |core: &mut Core<'_>, pc, chain: &[Link]| {
+        let verdict = core.see(pc, sp, [TO_OUTER, 0], chain, ChainEnd::FrameNull);
+        assert_eq!(verdict, Verdict::Different(Kind::Incomplete), "{pc:#x}");
+    };
+    // The rest comes later: once, and is what is compared with from then on.
+    let assumed = replay_without_roots(|core| {
+        incomplete(core, INNER, &[]);
+        core.right(INNER_RET, sp, [TO_OUTER, 0], &[]);
+        core.right(TO_OUTER, sp + 8, [0; 2], &[]);
+    });
+    assert_eq!(assumed.roots, 1);
+    // Or never.
+    replay_without_roots(|core| {
+        incomplete(core, INNER, &[]);
+        incomplete(core, INNER_RET, &[to(TO_OUTER)]);
+    });
+    // Where the kernel says which roots there are, there is one.
+    replay(false, |core| {
+        incomplete(core, INNER, &[]);
+        core.wrong(INNER_RET, sp, [TO_OUTER, 0], &[], Kind::End);
     });
 }
 

@@ -1,4 +1,4 @@
-/* What every core does, for ever: rounds of the same functions, compiled C. Nearly all that a
+/* What the kernels in C do: rounds of the same functions, compiled C. Nearly all that a
  * function executes is a loop in assembly of known length:
  *
  *     hash     4 instructions, 700 times     a leaf, without a frame
@@ -7,6 +7,7 @@
  *     masked   4 instructions, 250 times     interrupts off
  */
 
+/* The kernel's: how it prints. */
 #include "kernel.h"
 
 #define FUNCTION __attribute__((noinline)) uint64_t

@@ -1,6 +1,6 @@
-//! What every core does, for ever: rounds of the same functions, of which each executes a
-//! known number of instructions. They are in assembly, so that this is known here and not
-//! by what a compiler made of them.
+//! What the kernels do: rounds of the same functions, of which each executes a known number
+//! of instructions. They are in assembly, so that this is known here and not by what a
+//! compiler made of them.
 //!
 //! | function | instructions of its own in a round | |
 //! |---|---|---|
@@ -8,7 +8,7 @@
 //! | `parts` | 10, and what makes the sum a prime | calls all others |
 //! | `checksum` | 5 + 4 a step | short, between long ones |
 //! | `fibonacci` | 17 a call, 7 without calls in it | recursive |
-//! | `masked` | 8 + 4 a step | interrupts off |
+//! | `masked` | 8 + 4 a step | interrupts off; with the feature of that name |
 //! | `outer`, `middle`, `inner` | 6 + 2 a step, 6, twice 4 + 1 a step | nested calls |
 //! | `copy` | 7 + 4 a word | loads and stores |
 //!
@@ -16,10 +16,10 @@
 //! (of any number but a multiple of that) sees each instruction of a round once in that many
 //! looks: shares of samples are shares of instructions, and never in step with the loop.
 
+#![no_std]
+
 use core::arch::naked_asm;
 use core::hint::black_box;
-
-use crate::println;
 
 const CHECKSUM_STEPS: u64 = 72;
 const FIBONACCI_OF: u64 = 11;
@@ -28,16 +28,18 @@ const OUTER_STEPS: u64 = 300;
 const INNER_STEPS: u64 = 900;
 const COPIED_WORDS: u64 = 350;
 /// Instructions in `parts` that do nothing.
-const PADDING: u64 = 1;
+const PADDING: u64 = if HAS_MASKED { 1 } else { 2 };
+
+const HAS_MASKED: bool = cfg!(feature = "masked");
 
 const CHECKSUM: u64 = 5 + 4 * CHECKSUM_STEPS;
 const FIBONACCI: u64 = fibonacci_instructions(FIBONACCI_OF);
-const MASKED: u64 = 8 + 4 * MASKED_STEPS;
+const MASKED: u64 = if HAS_MASKED { 8 + 4 * MASKED_STEPS } else { 0 };
 const OUTER: u64 = 6 + 2 * OUTER_STEPS;
 const MIDDLE: u64 = 6;
 const INNER: u64 = 2 * (4 + INNER_STEPS);
 const COPY: u64 = 7 + 4 * COPIED_WORDS;
-const PARTS: u64 = 10 + PADDING;
+const PARTS: u64 = 9 + if HAS_MASKED { 1 } else { 0 } + PADDING;
 const ROUNDS: u64 = 3;
 
 /// Each function, with the instructions of its own that it executes in a round.
@@ -85,15 +87,15 @@ const fn is_prime(number: u64) -> bool {
     number > 1
 }
 
-/// Prints what each function executes in a round, all of a round, and what a round was
+/// Tells what each function executes in a round, all of a round, and what a round was
 /// measured to be: that is the same where the time stamp counter counts instructions.
-pub fn print_truth() {
-    for (name, instructions) in TRUTH {
-        println!("truth: {name} {instructions}");
+pub fn tell_truth(mut tell: impl FnMut(&str, u64)) {
+    for (name, instructions) in TRUTH.into_iter().filter(|&(_, it)| it != 0) {
+        tell(name, instructions);
     }
-    println!("truth: round {ROUND}");
+    tell("round", ROUND);
     // What the counter is read by cancels out.
-    println!("truth: measured {}", ticks_of(3).wrapping_sub(ticks_of(2)));
+    tell("measured", ticks_of(3).wrapping_sub(ticks_of(2)));
 }
 
 /// Does rounds for ever.
@@ -137,6 +139,11 @@ macro_rules! function {
     };
 }
 
+/// Does so many rounds.
+pub fn do_rounds(count: u64) {
+    rounds(count);
+}
+
 function!(rounds(_count):
     "push rbx",
     "mov rbx, rdi",
@@ -152,7 +159,9 @@ function!(parts():
     "call {checksum}",
     "mov edi, {of}",
     "call {fibonacci}",
+    ".if {has_masked}",
     "call {masked}",
+    ".endif",
     "call {outer}",
     "call {copy}",
     ".rept {padding}",
@@ -161,6 +170,7 @@ function!(parts():
     checksum = sym checksum,
     of = const FIBONACCI_OF,
     fibonacci = sym fibonacci,
+    has_masked = const HAS_MASKED as u64,
     masked = sym masked,
     outer = sym outer,
     copy = sym copy,

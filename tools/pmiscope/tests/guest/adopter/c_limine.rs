@@ -1,0 +1,267 @@
+//! The kernel in C for all cores, by Limine (`tools/adopters/c-limine`), as gcc compiles it and,
+//! where there is one, clang.
+
+use std::time::Duration;
+
+use assert_cmd::Command;
+use pmiscope::profile::Outcome;
+use serde_json::{Value, json};
+
+use super::kernel::Kernel;
+use super::round::{assert_exact, shown};
+use super::round_c::{MACHINES, PERIODS, assert_is, expected, told};
+use super::verified;
+use crate::fixture::{Guest, Slot, built};
+use crate::pmu::is_skipped;
+
+const PERIOD: u64 = PERIODS[0];
+
+fn kernels() -> Vec<Kernel> {
+    Kernel::c("c-limine", "c-limine")
+}
+
+/// The same kernels, with all callbacks and calls of all functions.
+fn kernels_with_all() -> Vec<Kernel> {
+    Kernel::c("c-limine", "c-limine-all")
+}
+
+/// The instructions of a round of this kernel, which it measures.
+fn round_of(kernel: &Kernel) -> u64 {
+    let guest = Guest::boot_kernel(kernel.path.clone(), 1, 256, "samples=1");
+    told(&guest.log, "truth: round ")
+}
+
+/// Asserts that a profile is what was executed: each instruction of a round once on each core,
+/// under its callers up to the root.
+#[track_caller]
+fn assert_shares(source: &str, arguments: &str) {
+    for kernel in kernels() {
+        let round = round_of(&kernel);
+        for (cores, period) in MACHINES {
+            assert_ne!(round % period, 0, "else some instructions are never seen");
+            let samples = cores * round;
+            let what = format!(
+                "{arguments} --source {source} --smp {cores} --period {period} --samples {samples}"
+            );
+            let report = kernel.profile(&what).report();
+            let what = format!("{}: {what}", kernel.name());
+            assert_exact(&report, &what, samples, period);
+            assert_eq!(report["chain_ends"], json!({"complete": samples}), "{what}");
+            let mut expected = expected(&kernel, cores, round);
+            expected.insert("first_core".into(), (0, round));
+            if cores > 1 {
+                expected.insert("other_core".into(), (0, (cores - 1) * round));
+            }
+            assert_is(&report, &expected, period, &what);
+        }
+    }
+}
+
+#[test]
+fn shares_by_the_timer_are_what_was_executed() {
+    assert_shares("apic-timer", "");
+}
+
+#[test]
+fn shares_by_counters_are_what_was_executed() {
+    if is_skipped() {
+        return;
+    }
+    assert_shares("pmu", "--pmu intel-v5 --event instructions");
+}
+
+#[test]
+fn chains_are_true_at_each_instruction() {
+    for kernel in kernels() {
+        for (cores, samples) in [(1, 15_000), (4, 60_000)] {
+            verified::assert_true(&kernel, cores, samples, "2M");
+        }
+    }
+}
+
+#[test]
+fn an_error_has_a_text_and_a_status() {
+    for kernel in kernels() {
+        Guest::boot_kernel(kernel.path, 2, 256, "samples=100 period=x").ended_with(
+            Outcome::BadCommandLine,
+            &[
+                "2 cores online",
+                "command line: `period=x`: must be a number",
+            ],
+        );
+    }
+}
+
+/// Asserts that these lines are in a log, in this order, with nothing between them but what
+/// the tool says meanwhile.
+#[track_caller]
+fn assert_lines(log: &str, expected: &[&str]) {
+    let of_kernel = log.lines().filter(|line| !line.starts_with("pmiscope: "));
+    let lines: Vec<_> = of_kernel.map(str::trim_end).collect();
+    let is_there = lines.windows(expected.len()).any(|lines| lines == expected);
+    assert!(is_there, "not {expected:#?} in {log}");
+}
+
+#[test]
+fn functions_of_the_header_do_what_it_says() {
+    const REFUSAL: &str =
+        "a run by apic-timer goes on as it began: only counters can be controlled 2";
+    for kernel in kernels_with_all() {
+        let guest = Guest::boot_kernel(kernel.path, 2, 256, "period=1009 samples=3000");
+        assert_lines(
+            &guest.log,
+            &[
+                "gates: 11",
+                "entry of none: 0",
+                "gates: 11",
+                "entry of one more: 0",
+                "memory is not aligned to 4096 20",
+                "memory",
+                "no callbacks 20",
+                "no callback stack_of 20",
+                "more cores than PMISCOPE_MAX_CORES 20",
+                "the workload is not UTF-8 20",
+                "set up core 64: 0",
+                "its stacks: 3",
+                "not a fault of the sampler: 0",
+                "source before: 0",
+                "too many cores: 0",
+                "too small a ring: 0",
+                "room is enough: 1",
+                "begin: by instructions, source 2",
+                REFUSAL,
+                REFUSAL,
+                REFUSAL,
+                "source: 2",
+                "will interrupt: 1",
+                "finished",
+            ],
+        );
+        guest.ended_with(Outcome::Finished, &[]);
+    }
+}
+
+/// Else samples of one core would be shown as another's.
+#[test]
+fn a_list_that_is_not_the_cores_is_refused() {
+    for (mistake, says) in [
+        (
+            "first-elsewhere",
+            "begins with APIC id 1, and start was called on APIC id 0: list that one first 20",
+        ),
+        (
+            "others-swapped",
+            "in the list of cores: let each join with its place in the list 20",
+        ),
+        ("one-twice", "the list of cores has APIC id 1 twice 20"),
+    ] {
+        for kernel in kernels_with_all() {
+            let line = format!("period=1009 samples=3000 workload={mistake}");
+            let guest = Guest::boot_kernel(kernel.path, 3, 256, &line);
+            guest.ended_with(Outcome::SamplingUnavailable, &[says]);
+        }
+    }
+}
+
+#[test]
+fn callbacks_are_asked() {
+    for kernel in kernels_with_all() {
+        let run = kernel.profile(&format!(
+            "--source apic-timer --smp 2 --period {PERIOD} --samples 20000"
+        ));
+        let report = run.report();
+        let tasks = ["one", "two"].map(|name| json!({"name": name, "samples": 10_000}));
+        assert_eq!(report["tasks"], json!(tasks));
+        assert_eq!(report["bootloader"], "a boot loader");
+        assert_eq!(report["workload"], "what runs");
+        let shown = shown(&report);
+        assert_eq!(report["idle"], shown["rounds"].0, "samples in its own code");
+        assert!(shown["rounds"].0 > 10, "{shown:?}");
+    }
+}
+
+#[test]
+fn what_the_machine_has_is_listed() {
+    for kernel in kernels_with_all() {
+        let guest = Guest::boot_kernel(kernel.path, 2, 256, "take=survey");
+        assert_lines(
+            &guest.log,
+            &[
+                "survey: auto delivery=irq source=apic-timer",
+                "survey: end",
+                "list: 0",
+            ],
+        );
+        let parts = [
+            "survey: machine cores=2 ",
+            "survey: source name=apic-timer delivery=nmi works",
+        ];
+        guest.ended_with(Outcome::Finished, &parts);
+    }
+}
+
+#[test]
+fn counters_are_paused_and_resumed() {
+    if is_skipped() {
+        return;
+    }
+    for kernel in kernels_with_all() {
+        let run = kernel.profile(&format!(
+            "--pmu intel-v5 --event instructions --smp 2 --period {PERIOD} --samples 20000"
+        ));
+        assert_lines(
+            &run.said(),
+            &[
+                "begin: by instructions, source 1",
+                "paused: 1",
+                " 0",
+                "paused: 0",
+                " 0",
+                "paused: 1",
+                "paused: 0",
+                " 0",
+                "source: 1",
+            ],
+        );
+        let report = run.report();
+        let events = report["events"].as_array().expect("a list");
+        let periods = events.iter().map(|event| &event["period"]["requested"]);
+        assert_eq!(periods.collect::<Vec<_>>(), [PERIOD, 2003]);
+    }
+}
+
+#[test]
+fn units_are_counted() {
+    if is_skipped() {
+        return;
+    }
+    for kernel in kernels_with_all() {
+        let round = round_of(&kernel);
+        let _slot = Slot::take();
+        let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+            .args([
+                "stat", "--format", "json", "--memory", "256M", "--units", "50",
+            ])
+            .args([
+                "--pmu",
+                "intel-v5",
+                "--event",
+                "instructions",
+                "--smp",
+                "1",
+                "--loader",
+            ])
+            .arg(built("loader"))
+            .timeout(Duration::from_secs(120))
+            .arg("--kernel")
+            .arg(&kernel.path)
+            .assert();
+        let assert = assert.success();
+        let report: Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+        assert_eq!(report["units"], 50);
+        let counted = report["events"][0]["count"].as_u64().expect("a number");
+        // And what comes before the first round and after the last one.
+        let rest = counted.checked_sub(50 * round).expect("all rounds");
+        assert!(rest < 40, "{rest} instructions beside them");
+    }
+}

@@ -1,0 +1,85 @@
+//! The kernels by stock Limine, where it is theirs, with KASLR and without: that moves only
+//! kernels that are position independent, as `tools/adopters/build.sh pie` builds them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::json;
+
+use super::kernel::{Boot, Kernel};
+use super::round::{Round, TOLERANCE, assert_exact};
+use crate::elsewhere::variable;
+use crate::fixture::{built, folder};
+
+/// One of those in Rust as it is built to be moved.
+fn movable(name: &str) -> Kernel {
+    let path = format!("../../adopters/pie/x86_64-unknown-none/release/{name}");
+    Kernel {
+        path: built(&path),
+        boot: Boot::Loader,
+    }
+}
+
+/// The kernel, by the Limine in `LIMINE_DIR`, with this command line.
+fn by_limine(kernel: &Kernel, name: &str, command_line: &str, kaslr: &str) -> Kernel {
+    let config = folder().join(format!("{name}.cfg"));
+    let menu = format!(
+        "TIMEOUT=0\n\n:kernel\nPROTOCOL=limine\nKERNEL_PATH=boot:///boot/kernel\n\
+         KASLR={kaslr}\nCMDLINE={command_line}\n"
+    );
+    std::fs::write(&config, menu).unwrap();
+    let image: PathBuf = folder().join(format!("{name}.iso"));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../iso.sh");
+    let made = Command::new(script)
+        .arg(variable("LIMINE_DIR"))
+        .args([&kernel.path, &image, &config])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    kernel.by(Boot::Image(image))
+}
+
+/// Asserts that a kernel is shown as it is on this number of cores, by names.
+#[track_caller]
+fn assert_shown(kernel: &Kernel, name: &str, cores: u64, options: &str, kaslr: &str) {
+    let round = if name == "rust-smp" { 8581 } else { 7573 };
+    // Of the second, only the first core is used.
+    let samples = if name == "rust-smp" {
+        cores * round
+    } else {
+        round
+    };
+    let settings = format!("source=apic-timer period=1000 samples={samples} {options}");
+    let image = format!("{name}-{cores}-{kaslr}");
+    let kernel = by_limine(kernel, &image, &settings, kaslr);
+    let run = kernel.profile(&format!("--smp {cores}"));
+    let (report, round) = (run.report(), Round::of_log(&run.said()));
+    let what = format!("{}: {cores} cores, KASLR {kaslr}", kernel.name());
+    assert_exact(&report, &what, samples, 1000);
+    assert_eq!(report["chain_ends"], json!({"complete": samples}), "{what}");
+    let differences = round.differences(&report, TOLERANCE);
+    assert!(differences.is_empty(), "{what}: {differences:#?}");
+}
+
+#[test]
+#[ignore = "needs LIMINE_DIR, an unpacked binary release of Limine 7 or 8, and xorriso"]
+fn stock_limine_boots_the_kernels() {
+    for cores in super::CORES {
+        assert_shown(&Kernel::rust("rust-smp"), "rust-smp", cores, "", "no");
+        let irq = "delivery=irq";
+        assert_shown(&Kernel::rust("rust-irq"), "rust-irq", cores, irq, "no");
+    }
+}
+
+#[test]
+#[ignore = "needs LIMINE_DIR, as above, and `tools/adopters/build.sh pie`"]
+fn stock_limine_moves_the_kernels() {
+    for kaslr in ["no", "yes"] {
+        for cores in super::CORES {
+            assert_shown(&movable("rust-smp"), "rust-smp", cores, "", kaslr);
+            let irq = "delivery=irq";
+            assert_shown(&movable("rust-irq"), "rust-irq", cores, irq, kaslr);
+        }
+    }
+}
