@@ -128,14 +128,14 @@ pub fn set_up() {
 }
 
 /// Samples what was selected to run: the first core. All others are idle.
-pub fn start(boot: &BootInfo, settings: &Settings<'_>) -> ! {
-    with_config(boot, settings.ring_bytes, Sampler::start);
+pub fn start(boot: &BootInfo, settings: &Settings<'static>) -> ! {
+    with_config(boot, settings.ring_bytes, settings.workload, Sampler::start);
     work()
 }
 
 /// Shows what the machine has to sample by, and ends the run: the first core.
 pub fn list(boot: &BootInfo) -> ! {
-    with_config(boot, 0, Sampler::list);
+    with_config(boot, 0, "", Sampler::list);
     crate::end(cpu::current())
 }
 
@@ -152,7 +152,7 @@ type Start =
     fn(&'static Sampler<ThisKernel>, Memory, &Config<'static>) -> Result<(), StartError<'static>>;
 
 /// Lets the other cores come, and calls `start` with what the sampler asks for.
-fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
+fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: Start) {
     exit::on_begin(|| SAMPLER.stop());
     exit::on_failure(|| SAMPLER.fail());
     task::set_interrupt_source(|core| SAMPLER.will_interrupt(core.index));
@@ -177,6 +177,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, start: Start) {
         no_hpet: boot.hpet.err().map(|problem| Text::of(&problem)),
         stack_slot: stacks::SLOT,
         bootloader: Text::of(&boot.loader()),
+        workload,
         task_name: workload::task_name,
         ..Config::new()
     };

@@ -249,5 +249,8 @@ fn description() -> Description {
         tasks: [Text::EMPTY; MAX_TASKS],
         event_table: [EventDescription::EMPTY; MAX_EVENTS],
         event_count: 0,
+        aim: AimDescription::NONE,
+        seed: 0,
+        jitter: 0,
     }
 }

@@ -35,7 +35,7 @@ use super::wait;
 use crate::contract::settings::{RunKind, Settings, SourceChoice};
 use crate::format::description::MAX_TASKS;
 use crate::format::region::Region;
-use crate::format::{self, Clock, Description, EventDescription, Text};
+use crate::format::{self, AimDescription, Clock, Description, EventDescription, Text};
 use crate::hw::apic::{self, Registers};
 use crate::hw::hpet::Hpet;
 use crate::hw::{control, debug, tsc};
@@ -577,10 +577,10 @@ fn description_of(
     calibrated: &Calibrated,
     period: &Period,
 ) -> Description {
-    let workload = if config.workload.is_empty() {
-        settings.workload
-    } else {
-        config.workload
+    // Only counters have it.
+    let jitter = match calibrated.source {
+        Source::Pmu(_) => jitter_of(settings),
+        _ => Jitter::default(),
     };
     Description {
         build_id: config.build_id,
@@ -598,11 +598,17 @@ fn description_of(
         stack_slot: config.stack_slot,
         reason: calibrated.reason,
         bootloader: config.bootloader,
-        workload: Text::new(workload),
+        workload: Text::new(config.workload),
         command_line: Text::new(config.command_line),
         tasks: names_of_tasks(config.task_name),
         event_table: period.event_table,
         event_count: period.event_count,
+        aim: calibrated
+            .aimed
+            .as_ref()
+            .map_or(AimDescription::NONE, |it| it.aim.into()),
+        seed: jitter.seed,
+        jitter: jitter.percent,
     }
 }
 

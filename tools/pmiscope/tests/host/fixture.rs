@@ -19,8 +19,8 @@ use profiler::format::event::NewEvent;
 use profiler::format::region::{PAGE, Region, RegionLayout};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
-    Text,
+    AimDescription, ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample,
+    Source, State, Text,
 };
 use profiler::pmu::event::MAX_EVENTS;
 
@@ -127,6 +127,9 @@ pub fn description() -> Description {
         tasks,
         event_table: [EventDescription::EMPTY; MAX_EVENTS],
         event_count: 0,
+        aim: AimDescription::NONE,
+        seed: 0,
+        jitter: 0,
     }
 }
 
