@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the kernels that are not ours, each by its own means: the one in Rust into
+# Builds the kernels that are not ours, each by its own means: those in Rust into
 # target/adopters/x86_64-unknown-none/release, the one in C into target/adopters/c-limine,
 # by gcc, and by clang if it is there.
 #
@@ -43,5 +43,6 @@ case $source in
 *) export __CARGO_TESTS_ONLY_SRC_ROOT="$source" ;;
 esac
 
-cd "$here/rust-smp"
-exec cargo "$command" --locked --release "$@"
+for kernel in rust-smp template; do
+    (cd "$here/$kernel" && cargo "$command" --locked --release "$@")
+done
