@@ -59,7 +59,9 @@ impl Out {
                 report.machine.cores_online,
             ),
         );
-        self.fact("workload", &report.machine.workload);
+        if !report.machine.workload.is_empty() {
+            self.fact("workload", &report.machine.workload);
+        }
         let delivery = report.sampling.delivery.to_uppercase();
         self.fact(
             "source",
@@ -105,6 +107,9 @@ impl Out {
         }
         for warning in &report.end.warnings {
             self.fact("warning", warning);
+        }
+        if let Some(note) = &report.end.note {
+            self.fact("note", note);
         }
     }
 
@@ -373,7 +378,13 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Panic => "the kernel panicked",
         Outcome::Exception => "the kernel met an exception",
         Outcome::LoaderFailed => "the loader could not load the kernel",
+        Outcome::EndedEarly => "the kernel ended before it had taken all its samples",
+        Outcome::Failed => "the kernel says that it failed",
+        Outcome::UnknownValue => "the kernel ended with a value that means nothing",
+        Outcome::Reset => "the guest reset or switched off the machine",
         Outcome::WrongKernel => "another kernel ran than the one that was given",
+        Outcome::NoBuildId => "the kernel does not say which one it is",
+        Outcome::Unreadable => "the kernel's region cannot be read",
         Outcome::Hung => "the guest hung and was ended",
         Outcome::TimeLimit => "ended at the time limit",
         Outcome::Interrupted => "interrupted by the user",

@@ -10,13 +10,13 @@ use std::sync::atomic::Ordering;
 pub use crate::folder::folder;
 use memmap2::MmapOptions;
 use object::{Object as _, ObjectSymbol as _};
-use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::profile::{Asked, CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
 use pmiscope::qemu::Emulator;
 use pmiscope::symbols::build_id;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::event::NewEvent;
-use profiler::format::region::{PAGE, Region, RegionLayout};
+use profiler::format::region::{MAGIC, PAGE, Region, RegionLayout};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
     AimDescription, ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample,
@@ -46,6 +46,24 @@ pub fn other_kernel() -> &'static Kernel {
 pub fn bare_kernel() -> &'static Kernel {
     static KERNEL: OnceLock<Kernel> = OnceLock::new();
     KERNEL.get_or_init(|| Kernel::compile("bare", &["-g0", "-DBARE"]))
+}
+
+/// One without the sampler in it.
+pub fn kernel_without_sampler() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("without", &["-DWITHOUT_SAMPLER"]))
+}
+
+/// One without a build-id: a linker script that discards notes leaves none either.
+pub fn kernel_without_note() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("no-note", &["-Wl,--build-id=none"]))
+}
+
+/// One whose build-id is no SHA-1.
+pub fn kernel_with_short_note() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("md5", &["-Wl,--build-id=md5"]))
 }
 
 impl Kernel {
@@ -162,6 +180,7 @@ pub fn host() -> Host {
         pmu: None,
         mode: Mode::Deterministic,
         arguments: vec!["-smp".into(), "2".into()],
+        asked: Asked::default(),
     }
 }
 
@@ -465,4 +484,12 @@ pub fn refusing_image(name: &str, reason: &str, has_region: bool) -> PathBuf {
     let mut content = vec![0; start + bytes];
     file.read_exact_at(&mut content, 0).unwrap();
     self::file(name, &content)
+}
+
+/// A header page of this version, of which nothing else makes sense.
+pub fn header_page(version: u32) -> [u8; PAGE] {
+    let mut page = [0; PAGE];
+    page[..16].copy_from_slice(&MAGIC);
+    page[16..20].copy_from_slice(&version.to_le_bytes());
+    page
 }

@@ -9,7 +9,7 @@ use crate::fixture::{Seen, bare_kernel, description, file, kernel, profile, prof
 
 const NO_FRAMES: &str = "the kernel's ELF has no call-frame information";
 const MOVED: &str = "of the samples are in the kernel's text but not in the ELF's";
-const STUCK: &str = "of the samples are at one instruction";
+const STUCK: &str = "of the samples are at one instruction of their core";
 
 fn one_core() -> Description {
     Description {
