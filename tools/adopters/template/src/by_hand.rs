@@ -8,6 +8,7 @@
 mod boot;
 mod machine;
 
+use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -19,8 +20,8 @@ use profiler::format::region::{MAGIC, Region, RegionLayout, RunState};
 use profiler::format::ring::Writer;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{
-    AimDescription, ChainEnd, Clock, Delivery, Description, EventDescription, Sample, Source, State,
-    Text, VERSION,
+    AimDescription, ChainEnd, Clock, Delivery, Description, EventDescription, Sample, Source,
+    State, Text, VERSION,
 };
 use profiler::sampler::Config;
 
@@ -58,9 +59,18 @@ extern "C" fn kmain() -> ! {
     println!("by-hand: {case}");
     let own = description(case);
     match case {
+        // No region at all.
+        "idle" => {}
         "old" => publish(VERSION - 1, &[0; DESCRIPTION_BYTES]),
         "senseless" => publish(VERSION, &[0; DESCRIPTION_BYTES]),
-        "too-long" => publish(VERSION, &Description { cores: 1 << 20, ..own }.encode()),
+        "too-long" => publish(
+            VERSION,
+            &Description {
+                cores: 1 << 20,
+                ..own
+            }
+            .encode(),
+        ),
         // SAFETY: the memory is for this alone.
         "refused" => unsafe { Region::create_refused(memory(), "no timer that interrupts") },
         _ => run(case, &own),
@@ -86,7 +96,11 @@ fn publish(version: u32, description: &[u8; DESCRIPTION_BYTES]) {
 fn description(case: &str) -> Description {
     let linked = Config::new();
     let own = Description {
-        build_id: if case == "no-id" { [0; 20] } else { linked.build_id },
+        build_id: if case == "no-id" {
+            [0; 20]
+        } else {
+            linked.build_id
+        },
         cores: 1,
         source: Source::ApicTimer,
         delivery: Delivery::Irq,
@@ -139,8 +153,15 @@ fn run(case: &str, run: &Description) {
     region.set_state(RunState::Sampling);
     // SAFETY: one core, no interrupts.
     let writer = unsafe { region.writer(0) };
-    let is_whole = matches!(case, "done" | "no-exit" | "odd-value" | "finish-reset" | "stuck" | "honours");
-    let samples = if is_whole { run.samples } else { run.samples / 2 };
+    let is_whole = matches!(
+        case,
+        "done" | "no-exit" | "odd-value" | "finish-reset" | "stuck" | "honours"
+    );
+    let samples = if is_whole {
+        run.samples
+    } else {
+        run.samples / 2
+    };
     let first = (kmain as *const ()).addr() as u64;
     for number in 0..samples {
         let apart = if case == "stuck" { 0 } else { number % 8 };
@@ -179,6 +200,8 @@ fn end(case: &str, region: &Region<'_>, is_whole: bool) {
     }
     match case {
         "done" | "stuck" | "honours" | "early" => machine::write_byte(0xf4, 0x10),
+        // As kernels write it where the device has four bytes.
+        "wide" => write_long(0xf4, 0x10),
         "panic" => {
             println!("by-hand: a panic");
             machine::write_byte(0xf4, 0x12);
@@ -193,4 +216,10 @@ fn end(case: &str, region: &Region<'_>, is_whole: bool) {
         "off" => machine::switch_off(),
         _ => {}
     }
+}
+
+/// Writes four bytes to a port.
+fn write_long(port: u16, value: u32) {
+    // SAFETY: the port that QEMU ends by does nothing to this kernel's memory.
+    unsafe { asm!("out dx, eax", in("dx") port, in("eax") value, options(nomem, nostack)) };
 }

@@ -302,3 +302,43 @@ impl Limits {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use profiler::format::region::RunState;
+
+    use super::*;
+
+    /// Returns true if a guest is ended whose region has said this for so many seconds, and
+    /// that was last active so many seconds ago.
+    fn is_ended(state: RunState, since: u64, active: u64) -> bool {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        let mut settled = Settled { since: ago(since) };
+        let active = ago(active).unwrap();
+        let end = settled.end(&Seen::Run(state), Said::default(), active);
+        let is_reset = settled.since.is_none();
+        assert_eq!(is_reset, state == RunState::Sampling, "{state:?}");
+        end.is_some()
+    }
+
+    #[test]
+    fn a_guest_at_its_end_has_a_time_of_grace() {
+        for (state, since, active, ended) in [
+            (RunState::Finished, 0, 60, false),
+            (RunState::Finished, 2, 0, false),
+            (RunState::Finished, 2, 2, true),
+            // It has finished, and logs for ever.
+            (RunState::Finished, 6, 0, true),
+            // It may still say why.
+            (RunState::Failed, 6, 0, false),
+            (RunState::Failed, 6, 2, true),
+            (RunState::Sampling, 60, 60, false),
+        ] {
+            assert_eq!(
+                is_ended(state, since, active),
+                ended,
+                "{state:?}, {since}, {active}"
+            );
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use profiler::format::{Delivery, Source};
 
-use super::model::{Core, CounterTotals, Counters, FunctionRow, Period, Report, SortBy};
+use super::model::{Core, CounterTotals, Counters, End, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
@@ -101,14 +101,18 @@ impl Out {
             self.counters(counters);
         }
         self.fact("hash", &report.totals.sample_hash);
-        self.fact("run", &outcome(report.end.outcome, &report.end.message));
-        if let Some(incomplete) = &report.end.incomplete {
+        self.end(&report.end);
+    }
+
+    fn end(&mut self, end: &End) {
+        self.fact("run", &outcome(end.outcome, &end.message));
+        if let Some(incomplete) = &end.incomplete {
             self.fact("incomplete", incomplete);
         }
-        for warning in &report.end.warnings {
+        for warning in &end.warnings {
             self.fact("warning", warning);
         }
-        if let Some(note) = &report.end.note {
+        if let Some(note) = &end.note {
             self.fact("note", note);
         }
     }

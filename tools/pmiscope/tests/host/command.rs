@@ -300,6 +300,63 @@ fn a_kernel_without_the_sampler_is_warned_of_and_not_waited_for() {
     assert_eq!(said.lines().count(), 5, "{said}");
 }
 
+/// Arguments of a run from a disc whose boot loader has this configuration.
+fn run_from_disc(name: &str, configuration: &str, does: &str, more: &[&str]) -> Assert {
+    let mut disc = vec![0; 1 << 20];
+    disc[0x8000..0x8000 + configuration.len()].copy_from_slice(configuration.as_bytes());
+    let disc = file(&format!("{name}.iso"), &disc);
+    let qemu = qemu(&format!("{name}.sh"), VERSION, does);
+    let run = [
+        "run",
+        "--kernel",
+        text(&kernel().path),
+        "--iso",
+        text(&disc),
+    ];
+    let output = folder().join(format!("{name}.pmi"));
+    let output = ["-o", text(&output), "--qemu", text(&qemu)];
+    pmiscope(&[&run[..], &output, more].concat())
+}
+
+#[test]
+fn a_boot_menu_that_waits_is_warned_of_and_named() {
+    const ENTRY: &str = "/one\n    protocol: limine\n    path: boot():/kernel\n";
+    const WAITS: &str = "the boot menu on the disc waits (`timeout: 3`)";
+    const SET: &str =
+        "set `timeout: 0` in limine.conf (`TIMEOUT=0` in limine.cfg), or take --mode realtime";
+    let waits = format!("timeout: 3\n{ENTRY}");
+    let at_once = format!("timeout: 0\n{ENTRY}");
+    let hangs = "exec sleep 600";
+    let silent = ["--timeout", "1"];
+    let said = stderr(&run_from_disc("menu", &waits, hangs, &silent).code(6));
+    let line = format!("pmiscope: warning: {WAITS}");
+    assert!(said.starts_with(&line) && said.contains(SET), "{said}");
+    let line = format!("no line of the log for 1 s (--timeout); {WAITS}");
+    assert_eq!(said.matches(&line).count(), 1, "{said}");
+    // It is none by the clock, nor in no time; a disc of which that is not known is named.
+    let realtime = ["--timeout", "1", "--mode", "realtime"];
+    for (name, configuration, more) in [
+        ("menu-clock", &waits, &realtime[..]),
+        ("menu-zero", &at_once, &silent),
+        ("menu-none", &String::new(), &silent),
+    ] {
+        let said = stderr(&run_from_disc(name, configuration, hangs, more).code(6));
+        assert!(!said.contains("warning"), "{name}: {said}");
+        let part = format!("if a boot menu waits on the disc, {SET}");
+        assert!(said.contains(&part), "{name}: {said}");
+    }
+    // Its countdown is heard, wherever its configuration is.
+    let counts =
+        r#"printf '\033[32mBooting automatically in 3, press any key' >"$serial"; exec sleep 600"#;
+    let said = stderr(&run_from_disc("menu-heard", "", counts, &silent).code(6));
+    assert!(
+        said.contains(&format!("a boot menu waits on the disc: {SET}")),
+        "{said}"
+    );
+    // And a kernel that is booted all the same is profiled.
+    run_from_disc("menu-boots", &waits, "boot; exit 33", &[]).success();
+}
+
 /// What ends so that one can see that nothing more comes is not waited for: each within the
 /// time that a guest has by default, and far from it.
 #[test]
