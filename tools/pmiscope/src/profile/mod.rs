@@ -116,6 +116,8 @@ pub struct Asked {
     pub words: String,
     /// The keys of those words that the user has named. The others are defaults of the tool.
     pub by_user: Vec<String>,
+    /// The machine's cores; 0 if that is not known.
+    pub cores: u32,
 }
 
 /// How a run ended.

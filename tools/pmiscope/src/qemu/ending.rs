@@ -51,12 +51,26 @@ pub enum Seen {
 pub(super) struct Said<'a> {
     /// The kernel's first error.
     pub error: Option<&'a str>,
-    /// The same, as the reason of a refusal.
+    /// Its first panic.
+    pub panic: Option<&'a str>,
+    /// The first error, as the reason of a refusal.
     pub refusal: Option<&'a str>,
     /// What the loader said, if nothing was said since.
     pub loader: Option<&'a str>,
     /// The last line.
     pub last: Option<&'a str>,
+}
+
+impl<'a> Said<'a> {
+    /// Why the kernel fails.
+    fn reason(&self) -> Option<&'a str> {
+        self.error.or(self.panic).or(self.last)
+    }
+}
+
+/// What it means that a guest is silent which has panicked; `None` if it has not.
+pub(super) fn of_silence(said: Said<'_>) -> Option<End> {
+    said.panic.map(|panic| End::new(Outcome::Panic, panic))
 }
 
 /// What it means that QEMU has ended.
@@ -82,8 +96,8 @@ pub(super) fn of_exit(exited: &Exited, seen: &Seen, said: Said<'_>) -> End {
         (_, Seen::Refused(reason)) => refused(reason),
         (status::SUCCESS, Seen::Unreadable(problem)) => unreadable(*problem),
         (status::SUCCESS, _) => End::new(Outcome::Finished, ""),
-        (status::PANIC, _) => End::new(Outcome::Panic, known(said.error.or(said.last))),
-        (status::EXCEPTION, _) => End::new(Outcome::Exception, known(said.error.or(said.last))),
+        (status::PANIC, _) => End::new(Outcome::Panic, known(said.reason())),
+        (status::EXCEPTION, _) => End::new(Outcome::Exception, known(said.reason())),
         (status::SAMPLING_UNAVAILABLE, _) => {
             End::new(Outcome::SamplingUnavailable, known(said.refusal))
         }
@@ -104,7 +118,7 @@ pub(super) fn of_region(seen: &Seen, said: Said<'_>) -> Option<End> {
     match seen {
         Seen::Run(RunState::Finished) => Some(End::new(Outcome::Finished, "")),
         Seen::Run(RunState::Failed) => {
-            let message = said.error.or(said.last).unwrap_or_default();
+            let message = said.reason().unwrap_or_default();
             Some(End::new(Outcome::Failed, message))
         }
         Seen::Refused(reason) => Some(refused(reason)),
@@ -140,6 +154,7 @@ mod tests {
 
     const SAID: Said<'_> = Said {
         error: Some("an error"),
+        panic: Some("a panic"),
         refusal: Some("a refusal"),
         loader: Some("the loader's"),
         last: Some("the last line"),
@@ -275,11 +290,24 @@ mod tests {
         for seen in going.map(Seen::Run).into_iter().chain([Seen::Nothing]) {
             assert_eq!(of_region(&seen, SAID), None, "{seen:?}");
         }
-        let silent = Said {
-            error: None,
+        let failed = Seen::Run(RunState::Failed);
+        let mut said = SAID;
+        for reason in ["an error", "a panic", "the last line"] {
+            assert_eq!(of_region(&failed, said).unwrap().message, reason);
+            if said.error.take().is_none() {
+                said.panic = None;
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_guest_that_has_panicked_has_panicked() {
+        let end = of_silence(SAID).expect("an end");
+        assert_eq!((end.outcome, &*end.message), (Outcome::Panic, "a panic"));
+        let calm = Said {
+            panic: None,
             ..SAID
         };
-        let end = of_region(&Seen::Run(RunState::Failed), silent);
-        assert_eq!(end.unwrap().message, "the last line");
+        assert_eq!(of_silence(calm), None, "an error is no end");
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use profiler::format::Description;
 use profiler::format::region::Region;
 
-use super::ending::{End, Exited, Said, Seen, of_exit, of_region};
+use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
 use super::log::{Heard, Log};
 use super::{Machine, Process, Qemu};
 use crate::collect::{InheritedFile, Mapping, Search, find, guest_memory, log_file};
@@ -25,6 +25,9 @@ const SEARCH: Duration = Duration::from_millis(20);
 const GRACE: Duration = Duration::from_secs(1);
 /// How long one may take that has finished, and is not silent.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a guest may be silent that has panicked: nothing more is to be expected of it.
+const PANIC_SILENCE: Duration = Duration::from_secs(5);
 
 /// The memory of a guest: a file that QEMU and the tool both map.
 pub struct GuestMemory {
@@ -207,7 +210,7 @@ impl<'memory> Guest<'memory> {
             if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
                 break end;
             }
-            if let Some(end) = limits.exceeded(started, active) {
+            if let Some(end) = limits.exceeded(started, active, self.log.said()) {
                 break end;
             }
             thread::sleep(POLL);
@@ -287,7 +290,11 @@ impl Settled {
 
 impl Limits {
     /// The end of a guest that takes too long.
-    fn exceeded(&self, started: Instant, active: Instant) -> Option<End> {
+    fn exceeded(&self, started: Instant, active: Instant, said: Said<'_>) -> Option<End> {
+        let panicked = of_silence(said);
+        if panicked.is_some() && active.elapsed() >= PANIC_SILENCE.min(self.silence) {
+            return panicked;
+        }
         if active.elapsed() >= self.silence {
             let seconds = self.silence.as_secs();
             return Some(End {

@@ -38,9 +38,8 @@ pub struct Log {
     /// The bytes behind the last end of line.
     unfinished: Vec<u8>,
     tail: VecDeque<String>,
-    error: Option<String>,
-    /// Whether the next line may continue `error`.
-    in_error: bool,
+    error: Message,
+    panic: Message,
     is_of_kernel: bool,
 }
 
@@ -51,8 +50,8 @@ impl Log {
             position: 0,
             unfinished: Vec::new(),
             tail: VecDeque::new(),
-            error: None,
-            in_error: false,
+            error: Message::default(),
+            panic: Message::default(),
             is_of_kernel: false,
         }
     }
@@ -97,25 +96,19 @@ impl Log {
     fn note(&mut self, line: &str) {
         self.is_of_kernel |= !line.trim().is_empty() && !line.starts_with(LOADER);
         let is_error = line.starts_with("[ERROR ");
-        match &mut self.error {
-            None if is_error => {
-                let (_, message) = line.split_once("] ").unwrap_or_default();
-                self.error = Some(message.to_owned());
-                self.in_error = true;
-            }
-            // A panic's message comes on the line after its place.
-            Some(error) if self.in_error && error.ends_with(':') && !line.starts_with('[') => {
-                *error += " ";
-                *error += line.trim();
-                self.in_error = false;
-            }
-            _ => self.in_error = false,
-        }
+        let error = is_error.then(|| line.split_once("] ").unwrap_or_default().1);
+        self.error.note(line, error);
+        self.panic.note(line, panic_in(line));
     }
 
     /// The first error that the kernel logged.
     pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+        self.error.text.as_deref()
+    }
+
+    /// The first panic that it logged.
+    pub fn panic(&self) -> Option<&str> {
+        self.panic.text.as_deref()
     }
 
     /// The first error, without the word that says what was refused: the outcome does.
@@ -151,6 +144,7 @@ impl Log {
     pub(super) fn said(&self) -> Said<'_> {
         Said {
             error: self.error(),
+            panic: self.panic(),
             refusal: self.refusal(),
             loader: self.loader_error(),
             last: self.last(),
@@ -160,6 +154,42 @@ impl Log {
     pub fn tail(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.iter().map(String::as_str)
     }
+}
+
+/// A message that the log has, the first of its kind.
+#[derive(Default)]
+struct Message {
+    text: Option<String>,
+    /// Whether the next line may continue it.
+    is_open: bool,
+}
+
+impl Message {
+    /// Reads a line, which `begins` such a message or does not.
+    fn note(&mut self, line: &str, begins: Option<&str>) {
+        match (&mut self.text, begins) {
+            (None, Some(text)) => {
+                self.text = Some(text.to_owned());
+                self.is_open = true;
+            }
+            // A panic's message comes on the line after its place.
+            (Some(text), _) if self.is_open && text.ends_with(':') && !line.starts_with('[') => {
+                *text += " ";
+                *text += line.trim();
+                self.is_open = false;
+            }
+            _ => self.is_open = false,
+        }
+    }
+}
+
+/// What a line says of a panic: as Rust says it, or as kernels in C do.
+fn panic_in(line: &str) -> Option<&str> {
+    let at = line.find("panicked at ");
+    let small = line.to_ascii_lowercase();
+    let is_panic = || small.contains("kernel panic") || small.trim_start().starts_with("panic");
+    at.map(|at| &line[at..])
+        .or_else(|| is_panic().then(|| line.trim()))
 }
 
 /// A line without what could reprogram the terminal that shows it: control characters, and
@@ -192,7 +222,7 @@ pub fn last_line(messages: &File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Heard, Log, plain};
+    use super::{Heard, Log, panic_in, plain};
     use std::io::Write as _;
 
     #[test]
@@ -238,6 +268,26 @@ mod tests {
             .unwrap();
         log.poll().unwrap();
         assert_eq!(log.error(), Some("panicked at a.rs:1:2: no ] reason"));
+        assert_eq!(log.panic(), Some("panicked at a.rs:1:2: no ] reason"));
+    }
+
+    #[test]
+    fn panics_are_found_as_kernels_write_them() {
+        for (line, says) in [
+            (
+                "my-kernel: panicked at a.rs:1:2:",
+                Some("panicked at a.rs:1:2:"),
+            ),
+            (
+                "*** KERNEL PANIC: out of luck",
+                Some("*** KERNEL PANIC: out of luck"),
+            ),
+            (" panic: out of luck", Some("panic: out of luck")),
+            ("do not panic", None),
+            ("[ERROR core0] out of luck", None),
+        ] {
+            assert_eq!(panic_in(line), says, "{line}");
+        }
     }
 
     #[test]

@@ -252,6 +252,7 @@ mod tests {
         let asked = Asked {
             words: words.into(),
             by_user: by_user.split_whitespace().map(str::to_owned).collect(),
+            cores: 0,
         };
         let all = differences(run, &asked).into_iter();
         all.map(|it| (it.key.into(), it.asked, it.taken, it.is_by_user))
@@ -356,6 +357,7 @@ mod tests {
         let asked = Asked {
             words: "period=100000 samples=500".into(),
             by_user: vec!["period".into()],
+            cores: 0,
         };
         let [difference] = &differences(&run(), &asked)[..] else {
             panic!("one difference");

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
 use super::hash::sample_hash;
-use super::warnings::{own_defaults, warnings};
+use super::warnings::{note, warnings};
 use super::{Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
@@ -369,7 +369,7 @@ impl End {
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
             warnings: warnings.iter().map(ToString::to_string).collect(),
-            note: own_defaults(profile),
+            note: note(profile),
         }
     }
 }

@@ -83,16 +83,24 @@ pub fn not_taken(profile: &Profile) -> Vec<Warning> {
     by_user.map(Warning::NotTaken).collect()
 }
 
-/// The tool's defaults that the kernel did not take, in a line, if there are any.
+/// What the kernel has chosen by itself, and the user may not expect: in a line, if there is
+/// anything.
 #[must_use]
-pub fn own_defaults(profile: &Profile) -> Option<String> {
-    let all = differences(&profile.description, &profile.host.asked);
+pub fn note(profile: &Profile) -> Option<String> {
+    let Profile {
+        description, host, ..
+    } = profile;
+    let all = differences(description, &host.asked);
     let defaults = all.into_iter().filter(|it| !it.is_by_user);
     let listed: Vec<_> = defaults
         .map(|it| format!("--{} {}, not {}", it.key, it.taken, it.asked))
         .collect();
-    (!listed.is_empty())
-        .then(|| format!("the kernel has defaults of its own: {}", listed.join("; ")))
+    let defaults = (!listed.is_empty())
+        .then(|| format!("the kernel has defaults of its own: {}", listed.join("; ")));
+    let [sampled, all] = [description.cores, host.asked.cores];
+    let cores = (sampled < all).then(|| format!("it has sampled {sampled} of {all} cores"));
+    let notes: Vec<_> = defaults.into_iter().chain(cores).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// The warnings about a profile, of which `tally` counts the samples.

@@ -368,6 +368,7 @@ fn a_guest_at_its_end_that_does_not_leave_is_ended() {
             file.display()
         )
     };
+    let panics = r#"printf 'my kernel: panicked at a.rs:1:2:\nout of luck\n' >"$serial""#;
     let refusing = refusing_image("stays.image", "no timer", false);
     let refuses = format!(
         r#"dd if={} of="$memory" bs=4096 conv=notrunc,sparse status=none"#,
@@ -385,6 +386,12 @@ fn a_guest_at_its_end_that_does_not_leave_is_ended() {
             header(4),
             1,
             "the kernel's region cannot be read: the run's description has no valid",
+        ),
+        (
+            "stays-panicked",
+            panics.into(),
+            4,
+            "the kernel panicked: panicked at a.rs:1:2: out of luck",
         ),
         (
             "stays-refused",

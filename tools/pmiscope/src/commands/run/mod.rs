@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{show, with_reason};
@@ -70,19 +70,16 @@ struct Shown {
 fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     let outcome = run.outcome();
     let has_nothing = !run.has_profile && shown.is_expected;
-    if outcome != Outcome::Finished {
+    if outcome != Outcome::Finished || has_nothing {
         explain(plan, run, shown.begun);
-    } else if has_nothing {
-        let reason = plan.boot.reason(run.ended.heard);
-        bail!("the guest ended without having {}: {reason}", shown.begun);
     } else if !run.message().is_empty() {
-        eprintln!(
-            "pmiscope: {}{}",
-            outcome_name(outcome),
-            with_reason(run.message())
-        );
+        let why = with_reason(run.message());
+        eprintln!("pmiscope: {}{why}", outcome_name(outcome));
     }
-    let exit = Exit::from(outcome);
+    let exit = match outcome {
+        Outcome::Finished if has_nothing => Exit::Failure,
+        other => Exit::from(other),
+    };
     if !run.has_profile {
         return Ok(exit);
     }
@@ -172,6 +169,7 @@ fn name(run: &FinishedRun, begun: &str) -> String {
             "the kernel could not count".into()
         }
         (Outcome::Hung, Seen::Nothing) => format!("the kernel has not {begun} and was ended"),
+        (Outcome::Finished, _) => format!("the guest ended without having {begun}"),
         (other, _) => outcome_name(other).into(),
     }
 }
@@ -180,6 +178,10 @@ fn name(run: &FinishedRun, begun: &str) -> String {
 fn is_unexplained(outcome: Outcome) -> bool {
     matches!(
         outcome,
-        Outcome::Hung | Outcome::TimeLimit | Outcome::UnknownValue | Outcome::Reset
+        Outcome::Finished
+            | Outcome::Hung
+            | Outcome::TimeLimit
+            | Outcome::UnknownValue
+            | Outcome::Reset
     )
 }

@@ -149,6 +149,7 @@ fn asked(arguments: &RunArgs, machine: &Machine) -> Asked {
     Asked {
         words,
         by_user: named.map(|&(key, _)| key.to_owned()).collect(),
+        cores: machine.cores,
     }
 }
 
