@@ -580,7 +580,7 @@ fn what_ends_a_guest_early_has_a_status_and_a_reason() {
             "silent",
             "exit 33",
             1,
-            "the guest ended without having sampled: it contains the sampler and has not started it",
+            "the guest ended without having sampled; it contains the sampler and has not started it",
         ),
     ] {
         let (assert, output) = run_on(name, does, &[]);

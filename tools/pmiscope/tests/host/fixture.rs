@@ -335,6 +335,11 @@ fn unfinished_of(description: &Description) -> Writer<Vec<u8>> {
 
 /// A whole profile of these samples of the first core.
 pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
+    profile_of_cores(description, &[samples])
+}
+
+/// A whole profile of these samples of each core.
+pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
     let host = host();
     let head = Head {
         description,
@@ -342,13 +347,16 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
         kernel: &kernel().elf,
     };
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
-    for seen in samples {
-        writer.samples(0, &seen.record()).unwrap();
-    }
     let mut end = run_end();
     end.cores.truncate(description.cores as usize);
     for core in &mut end.cores {
-        core.stored = samples.len() as u64;
+        core.stored = 0;
+    }
+    for (core, samples) in (0..).zip(cores) {
+        for seen in *samples {
+            writer.samples(core, &seen.record()).unwrap();
+        }
+        end.cores[core as usize].stored = samples.len() as u64;
     }
     writer.finish(&end).unwrap()
 }
