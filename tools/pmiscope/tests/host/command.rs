@@ -853,3 +853,36 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     drop(tool.stdout.take());
     assert!(tool.wait().unwrap().success());
 }
+
+/// Whoever looks a message up in the guide finds it there as it is written.
+#[test]
+fn the_guide_has_the_messages_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let guide = fs::read_to_string(root.join("../../docs/guide.md")).unwrap();
+    let (_, section) = guide
+        .split_once("\n## If it does not work\n")
+        .expect("the section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let messages: Vec<_> = rows
+        .flat_map(|row| row.split(" | ").next())
+        .flat_map(|cell| cell.split('`').step_by(2))
+        .collect();
+    assert!(messages.len() > 15, "{messages:?}");
+    for message in messages {
+        for part in message.split('…') {
+            assert!(sources.contains(part), "no `{part}` in the source");
+        }
+    }
+}

@@ -155,7 +155,7 @@ fn asked(arguments: &RunArgs, machine: &Machine) -> Asked {
 
 /// Memory that a kernel needs which is larger than [`BASE_MEMORY`] has room for: QEMU keeps
 /// its file, the loader copies what is loaded.
-fn kernel_memory(elf: &[u8]) -> u64 {
+pub(in crate::commands) fn kernel_memory(elf: &[u8]) -> u64 {
     let loaded = symbols::loaded_bytes(elf).unwrap_or_default();
     let needed = (elf.len() as u64).saturating_add(loaded.saturating_mul(2));
     let more = needed.saturating_sub(ROOM_FOR_KERNEL);

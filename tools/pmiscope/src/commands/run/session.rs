@@ -209,16 +209,16 @@ fn end_of_run(end: End, seen: &Seen, collected: &Collected) -> End {
         total,
     } = *collected;
     let has_finished = *seen == Seen::Run(RunState::Finished);
+    let all = records + lost;
     match end.outcome {
-        Outcome::Finished if !has_finished && records + lost < total => End {
+        Outcome::Finished if all == 0 || (!has_finished && all < total) => End {
             outcome: Outcome::EndedEarly,
-            message: format!(
-                "it has {} of {}, and its region does not say that it is finished",
-                grouped(records + lost),
-                counted(total, "sample")
-            ),
+            message: match total {
+                0 => "it has counted nothing".into(),
+                _ => format!("it has {} of {}", grouped(all), counted(total, "sample")),
+            },
         },
-        Outcome::Hung if records + lost == 0 => End {
+        Outcome::Hung if all == 0 => End {
             message: match total {
                 0 => format!(
                     "{}; it began to count, and no count came: the kernel has to do its work between `begin_counting` and `end_counting`",
@@ -302,17 +302,18 @@ mod tests {
             (&sampling, [4, 6, 10], Outcome::Finished),
             // Cores that only interrupt others take no samples.
             (&finished, [9, 0, 10], Outcome::Finished),
+            (&finished, [0, 0, 10], Outcome::EndedEarly),
             // It counts.
             (&sampling, [2, 0, 0], Outcome::Finished),
+            (&finished, [0, 0, 0], Outcome::EndedEarly),
         ] {
             let found = end(Outcome::Finished, seen, numbers);
             assert_eq!(found.outcome, outcome, "{seen:?} {numbers:?}");
         }
         let early = end(Outcome::Finished, &sampling, [9, 1, 12]);
-        assert!(
-            early.message.starts_with("it has 10 of 12 samples"),
-            "{early:?}"
-        );
+        assert_eq!(early.message, "it has 10 of 12 samples");
+        let nothing = end(Outcome::Finished, &finished, [0, 0, 0]);
+        assert_eq!(nothing.message, "it has counted nothing");
         let panic = end(Outcome::Panic, &sampling, [9, 0, 10]);
         assert_eq!((panic.outcome, &*panic.message), (Outcome::Panic, "why"));
     }
