@@ -15,8 +15,8 @@ use profiler::format::description::MAX_TASKS;
 use profiler::format::region::{PAGE, Region};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
-    Text, record_words,
+    AimDescription, ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample,
+    Source, State, Text, record_words,
 };
 use profiler::pmu::event::MAX_EVENTS;
 use profiler::unwind::{Registers, Rule, Slot, StackBounds, Target, TrapFrameLayout, walk};
@@ -249,5 +249,8 @@ fn description() -> Description {
         tasks: [Text::EMPTY; MAX_TASKS],
         event_table: [EventDescription::EMPTY; MAX_EVENTS],
         event_count: 0,
+        aim: AimDescription::NONE,
+        seed: 0,
+        jitter: 0,
     }
 }

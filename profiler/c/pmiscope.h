@@ -173,7 +173,8 @@ struct pmiscope_config {
     uint64_t stack_slot;
     // The boot loader's name and version, for the report.
     const char *bootloader;
-    // What runs, for the report. NULL: it has no name.
+    // The workload that runs, of those that workload= of the command line can choose. NULL
+    // where the kernel has no choice: pmiscope run says so to who chooses one.
     const char *workload;
 };
 

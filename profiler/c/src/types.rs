@@ -177,6 +177,7 @@ pub struct Config {
     pub stack_slot: u64,
     /// The boot loader's name and version, for the report.
     pub bootloader: *const c_char,
-    /// What runs, for the report. NULL: it has no name.
+    /// The workload that runs, of those that workload= of the command line can choose. NULL
+    /// where the kernel has no choice: pmiscope run says so to who chooses one.
     pub workload: *const c_char,
 }

@@ -9,7 +9,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::address::CodeAddress;
-use crate::format::{Delivery, Source, UnknownValue, named};
+use crate::format::{AimDescription, Delivery, Source, UnknownValue, named};
 use crate::pmu::event::{BadEvent, Event, EventList, EventProblem};
 
 /// Which source of overflows a run asks for.
@@ -111,6 +111,21 @@ impl Aim {
             }
         };
         (first < end && end <= Self::MAX).then_some((first, end))
+    }
+}
+
+impl From<Aim> for AimDescription {
+    fn from(aim: Aim) -> Self {
+        let Aim {
+            address,
+            first,
+            end,
+        } = aim;
+        Self {
+            address,
+            first,
+            end,
+        }
     }
 }
 

@@ -200,6 +200,37 @@ impl EventDescription {
     };
 }
 
+/// Where single overflows are aimed at, beside those of the period: N instructions after
+/// each time that an instruction is about to be executed.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::AimDescription;
+///
+/// let address = CodeAddress(0xffff_ffff_8000_1000);
+/// let aim = AimDescription { address, first: 0, end: 20 };
+/// assert_ne!(aim, AimDescription::NONE);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AimDescription {
+    /// The instruction.
+    pub address: CodeAddress,
+    /// Instructions from there, the first time.
+    pub first: u32,
+    /// Each further time one more, up to here (not included), then from the first again.
+    /// 0: there is no aim.
+    pub end: u32,
+}
+
+impl AimDescription {
+    /// What stands where there is no aim.
+    pub const NONE: Self = Self {
+        address: CodeAddress(0),
+        first: 0,
+        end: 0,
+    };
+}
+
 /// A run.
 ///
 /// ```
@@ -257,7 +288,7 @@ pub struct Description {
     pub reason: Text<512>,
     /// Who loaded the kernel.
     pub bootloader: Text<64>,
-    /// The workload's name.
+    /// The workload's name; empty where the kernel has no choice of them.
     pub workload: Text<32>,
     /// The command line that the kernel was given.
     pub command_line: Text<512>,
@@ -269,6 +300,13 @@ pub struct Description {
     pub event_table: [EventDescription; MAX_EVENTS],
     /// How many there are; 0 where ticks are sampled and not events.
     pub event_count: u8,
+    /// Where single overflows are aimed at.
+    pub aim: AimDescription,
+    /// Where the random numbers of the jitter begin.
+    pub seed: u64,
+    /// The percentage of its period by which each overflow may come earlier or later, at
+    /// random.
+    pub jitter: u8,
 }
 
 /// A description that cannot be read.
@@ -313,6 +351,9 @@ impl Description {
             tasks: [Text::EMPTY; MAX_TASKS],
             event_table: [EventDescription::EMPTY; MAX_EVENTS],
             event_count: 0,
+            aim: AimDescription::NONE,
+            seed: 0,
+            jitter: 0,
         }
     }
 
@@ -363,6 +404,11 @@ impl Description {
             }
         }
         out.put(&[self.event_count]);
+        out.put(&self.aim.address.0.to_le_bytes());
+        out.put(&self.aim.first.to_le_bytes());
+        out.put(&self.aim.end.to_le_bytes());
+        out.put(&self.seed.to_le_bytes());
+        out.put(&[self.jitter]);
         out.bytes
     }
 
@@ -412,6 +458,16 @@ impl Description {
             event_count: {
                 let [count] = input.take();
                 count
+            },
+            aim: AimDescription {
+                address: CodeAddress(u64::from_le_bytes(input.take())),
+                first: u32::from_le_bytes(input.take()),
+                end: u32::from_le_bytes(input.take()),
+            },
+            seed: u64::from_le_bytes(input.take()),
+            jitter: {
+                let [percent] = input.take();
+                percent
             },
         };
         description.check()?;

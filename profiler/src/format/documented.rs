@@ -2,7 +2,7 @@
 //! records with the code. Those of pages are beside the pages.
 
 use super::count::Reading;
-use super::description::{DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
+use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
 use super::event::{EVENT_WORDS, NewEvent};
 use super::sample::{Chain, FIXED_WORDS, MAX_WORDS};
 use super::{
@@ -147,13 +147,20 @@ fn description() -> Description {
         tasks: core::array::from_fn(|at| Text::formatted(format_args!("task {at}"))),
         event_table: core::array::from_fn(|at| event(at as u64)),
         event_count: 16,
+        aim: AimDescription {
+            address: CodeAddress(0xffff_7777_0000_0007),
+            first: 0x0808_0808,
+            end: 0x0909_0909,
+        },
+        seed: 0x0a0a_0000_0000_000a,
+        jitter: 11,
     }
 }
 
 #[test]
 fn the_description_is_as_the_page_has_it() {
     let d = description();
-    let used = 3749;
+    let used = 3774;
     let values = [
         ("build_id", d.build_id.to_vec()),
         ("cores", d.cores.to_le_bytes().into()),
@@ -179,6 +186,11 @@ fn the_description_is_as_the_page_has_it() {
             d.event_table.iter().flat_map(event_bytes).collect(),
         ),
         ("event_count", vec![d.event_count]),
+        ("aim.address", d.aim.address.0.to_le_bytes().into()),
+        ("aim.first", d.aim.first.to_le_bytes().into()),
+        ("aim.end", d.aim.end.to_le_bytes().into()),
+        ("seed", d.seed.to_le_bytes().into()),
+        ("jitter", vec![d.jitter]),
         ("padding", vec![0; DESCRIPTION_BYTES - used]),
     ];
     assert_eq!(place("Description", &values), d.encode());

@@ -23,7 +23,9 @@ pub mod ring;
 pub mod sample;
 
 pub use count::Count;
-pub use description::{Clock, Delivery, Description, EventDescription, Source, Text};
+pub use description::{
+    AimDescription, Clock, Delivery, Description, EventDescription, Source, Text,
+};
 pub use named::UnknownValue;
 pub(crate) use named::named;
 pub use sample::{ChainEnd, ChainEntry, Sample, State};

@@ -376,7 +376,7 @@ impl fmt::Display for RegionError {
             Self::Magic => f.write_str("no magic"),
             Self::Version(found) => write!(
                 f,
-                "the kernel writes version {found} of the rings and this tool reads version {VERSION}: use a tool and a kernel of the same release"
+                "the kernel writes version {found} of the region and this tool reads version {VERSION}: build it with the library of this tool's release"
             ),
             Self::Description(bad) => bad.fmt(f),
             Self::Truncated(needed) => {

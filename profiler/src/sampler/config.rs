@@ -43,8 +43,8 @@ pub struct Config<'a> {
     pub stack_slot: u64,
     /// The boot loader's name and version, for the report.
     pub bootloader: Text<64>,
-    /// What runs, for the report; empty: it has no name. The command line may have named
-    /// another ([`crate::contract::settings::Settings::workload`]).
+    /// The workload that runs, of those that `workload=` of the command line can choose;
+    /// empty where the kernel has no choice, so that the tool says so to who chooses one.
     pub workload: &'a str,
     /// The name of what cores can work on, by its number: see [`super::Target::task`].
     pub task_name: fn(u16) -> &'static str,

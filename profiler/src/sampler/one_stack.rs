@@ -13,11 +13,18 @@ const PAIR_BYTES: u64 = 16;
 /// The [`Target`] of a kernel of one core that runs on the stack on which its boot loader has
 /// entered it, of which it knows no more than that.
 ///
-/// ```ignore
+/// ```
+/// use profiler::sampler::{OneStack, Sampler};
+///
+/// // SAFETY: Limine's stacks have 64 KiB or more, and nothing else uses their memory. All of
+/// // the kernel is compiled with frame pointers.
 /// static SAMPLER: Sampler<OneStack> = Sampler::new(unsafe { OneStack::new(64 << 10) });
 ///
 /// extern "C" fn kmain() -> ! {
 ///     SAMPLER.target().ends_here();
+///     // …
+/// #   unimplemented!()
+/// }
 /// ```
 #[derive(Debug)]
 pub struct OneStack {

@@ -37,7 +37,7 @@ use super::wait;
 use crate::contract::settings::{RunKind, Settings, SourceChoice};
 use crate::format::description::MAX_TASKS;
 use crate::format::region::Region;
-use crate::format::{self, Clock, Description, EventDescription, Text};
+use crate::format::{self, AimDescription, Clock, Description, EventDescription, Text};
 use crate::hw::apic::{self, Registers};
 use crate::hw::hpet::Hpet;
 use crate::hw::{control, debug, tsc};
@@ -642,6 +642,11 @@ fn description_of(
     calibrated: &Calibrated,
     period: &Period,
 ) -> Description {
+    // Only counters have it.
+    let jitter = match calibrated.source {
+        Source::Pmu(_) => jitter_of(settings),
+        _ => Jitter::default(),
+    };
     Description {
         build_id: config.build_id,
         cores: 0,
@@ -663,6 +668,12 @@ fn description_of(
         tasks: names_of_tasks(config.task_name),
         event_table: period.event_table,
         event_count: period.event_count,
+        aim: calibrated
+            .aimed
+            .as_ref()
+            .map_or(AimDescription::NONE, |it| it.aim.into()),
+        seed: jitter.seed,
+        jitter: jitter.percent,
     }
 }
 

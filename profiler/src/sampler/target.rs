@@ -191,10 +191,18 @@ impl Interrupted {
     /// The code that a compiled handler has interrupted, by the address of the handler's
     /// argument: what the processor pushed.
     ///
-    /// ```ignore
-    /// extern "x86-interrupt" fn on_overflow(frame: InterruptStackFrame) {
-    ///     let mut interrupted = unsafe { Interrupted::of_compiled_handler(&frame) };
-    ///     SAMPLER.on_interrupt_here(vector::OVERFLOW.into(), &mut interrupted);
+    /// ```
+    /// use profiler::sampler::{Interrupted, Sampler, Target, vector};
+    ///
+    /// /// Called by an `extern "x86-interrupt" fn on_overflow(frame: InterruptStackFrame)`.
+    /// ///
+    /// /// # Safety
+    /// ///
+    /// /// `frame` is that handler's argument.
+    /// unsafe fn sample<Frame>(sampler: &'static Sampler<impl Target>, frame: &Frame) {
+    ///     // SAFETY: by the caller's condition; the vector has no error code.
+    ///     let mut interrupted = unsafe { Interrupted::of_compiled_handler(frame) };
+    ///     sampler.on_interrupt_here(vector::OVERFLOW.into(), &mut interrupted);
     /// }
     /// ```
     ///

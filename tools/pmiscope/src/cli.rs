@@ -137,10 +137,10 @@ pub struct RunArgs {
     pub boot: BootArgs,
 
     /// End a guest that hangs: that gave neither a sample nor a line of its log for
-    /// so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 60,
-          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub timeout: u64,
+    /// so many seconds [default: 60; 10 if the kernel does not contain the
+    /// sampler, or a boot menu waits]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub timeout: Option<u64>,
 
     /// End the run after so many seconds, whatever it does [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -194,8 +194,9 @@ pub struct SamplingArgs {
     pub seed: Option<u64>,
 
     /// How overflows interrupt: an NMI sees code with interrupts off, an IRQ does not
-    #[arg(long, value_name = Delivery::NAMES, default_value_t = Delivery::Nmi, value_parser = delivery)]
-    pub delivery: Delivery,
+    /// [default: nmi]
+    #[arg(long, value_name = Delivery::NAMES, value_parser = delivery)]
+    pub delivery: Option<Delivery>,
 }
 
 // What runs, and for how long.
@@ -205,9 +206,9 @@ pub struct WorkArgs {
     #[arg(skip)]
     pub units: Option<u64>,
 
-    /// What runs; mix runs all there is
-    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
-    pub workload: String,
+    /// What runs; mix runs all there is [default: mix]
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    pub workload: Option<String>,
 
     /// Samples to take, all cores together [default: 100000 in deterministic mode,
     /// 10000 in realtime mode]

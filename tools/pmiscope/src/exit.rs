@@ -11,7 +11,8 @@ pub enum Exit {
     Failure = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The profile is incomplete, or its samples have no names; what there is was shown.
+    /// The profile is incomplete or not what was asked for, or its samples have no names;
+    /// what there is was shown.
     Incomplete = 3,
     /// The guest failed: a panic, an exception, or QEMU itself.
     GuestFailed = 4,
@@ -29,9 +30,9 @@ Exit status:
   0    done
   1    not done: the message says why
   2    the command line cannot be taken
-  3    the profile is incomplete, or the kernel ran where its ELF has no code: what
-       there is was shown
-  4    the guest failed (panic, exception, QEMU): samples until then were shown
+  3    the profile is incomplete or not what was asked for, or the kernel ran where its
+       ELF has no code: what there is was shown
+  4    the guest failed (panic, exception, reset, QEMU): samples until then were shown
   5    the guest refused: no such sampling source here, or too short a period
   6    the guest hung or took too long: samples until then were shown
   130  interrupted: samples until then were shown";
@@ -41,11 +42,15 @@ impl From<Outcome> for Exit {
         match outcome {
             Outcome::Finished => Self::Success,
             Outcome::BadCommandLine | Outcome::SamplingUnavailable => Self::Refused,
-            Outcome::Panic | Outcome::Exception | Outcome::LoaderFailed | Outcome::QemuFailed => {
-                Self::GuestFailed
-            }
-            Outcome::WrongKernel => Self::Failure,
-            Outcome::Unfinished => Self::Incomplete,
+            Outcome::EndedEarly | Outcome::Unfinished => Self::Incomplete,
+            Outcome::Panic
+            | Outcome::Exception
+            | Outcome::Failed
+            | Outcome::UnknownValue
+            | Outcome::Reset
+            | Outcome::LoaderFailed
+            | Outcome::QemuFailed => Self::GuestFailed,
+            Outcome::WrongKernel | Outcome::NoBuildId | Outcome::Unreadable => Self::Failure,
             Outcome::Hung | Outcome::TimeLimit | Outcome::Silent => Self::Hung,
             Outcome::Interrupted => Self::Interrupted,
         }

@@ -86,7 +86,8 @@ pub mod internals {
     pub mod qemu {
         pub use crate::qemu::disc::{Disc, Drive};
         pub use crate::qemu::emulator::{Choice, Qemu, has_lab};
-        pub use crate::qemu::guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
+        pub use crate::qemu::ending::{End, Seen};
+        pub use crate::qemu::guest::{Ended, Guest, GuestMemory, Limits, Look, Observer};
         pub use crate::qemu::machine::{Additions, Boot, Machine};
     }
 

@@ -38,6 +38,13 @@ pub(crate) fn example() -> Description {
         tasks,
         event_table,
         event_count: 1,
+        aim: AimDescription {
+            address: CodeAddress(0xffff_ffff_8000_1000),
+            first: 3,
+            end: 20,
+        },
+        seed: 9,
+        jitter: 10,
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use profiler::contract::settings::{Settings, SourceChoice};
-use profiler::format::Delivery;
 use profiler::pmu::event::EventList;
 
 use super::{
@@ -32,9 +31,9 @@ pub struct StatArgs {
     #[arg(long, value_name = "LIST", value_parser = events)]
     pub event: Option<EventList>,
 
-    /// What runs; mix runs all there is
-    #[arg(long, value_name = "NAME", default_value = "mix", value_parser = word)]
-    pub workload: String,
+    /// What runs; mix runs all there is [default: mix]
+    #[arg(long, value_name = "NAME", value_parser = word)]
+    pub workload: Option<String>,
 
     /// Rounds of the workload that each core is counted for
     #[arg(long, value_name = "N", default_value_t = Settings::DEFAULT_UNITS,
@@ -52,10 +51,10 @@ pub struct StatArgs {
     pub memory: Option<u64>,
 
     /// End a guest that hangs: that has not written a line of its log, nor its counts,
-    /// for so many seconds. While it counts it writes nothing
-    #[arg(long, value_name = "SECONDS", default_value_t = 600,
-          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub timeout: u64,
+    /// for so many seconds. While it counts it writes nothing [default: 600; 10 if the
+    /// kernel does not contain the sampler, or a boot menu waits]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub timeout: Option<u64>,
 
     /// End the run after so many seconds, whatever it does [default: no limit]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -104,7 +103,7 @@ impl StatArgs {
                 event: self.event,
                 jitter: None,
                 seed: None,
-                delivery: Delivery::Nmi,
+                delivery: None,
             },
             work: WorkArgs {
                 units: Some(self.units),

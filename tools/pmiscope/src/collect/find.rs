@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::RangeInclusive;
 
 use profiler::format::Description;
 use profiler::format::region::{PAGE, Region, RegionError};
@@ -9,6 +10,9 @@ use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use super::Mapping;
+
+/// What a version may be; any other number is not believed to be one.
+const VERSIONS: RangeInclusive<u32> = 1..=999;
 
 /// What is found in a guest's memory.
 pub enum Search<'memory> {
@@ -56,6 +60,8 @@ pub fn find<'memory>(file: &File, memory: &'memory Mapping) -> io::Result<Search
                         return Ok(Search::Refused(reason));
                     }
                 }
+                // Behind the magic as a constant stands anything.
+                Err(RegionError::Version(found)) if !VERSIONS.contains(&found) => {}
                 Err(other) => search = Search::Unreadable(other),
             }
         }

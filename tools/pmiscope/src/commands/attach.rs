@@ -8,16 +8,15 @@ use anyhow::{Context as _, Result, bail};
 use profiler::format::region::RunState;
 
 use super::run::plan::{Recording, built, output, read_kernel};
-use super::run::{FinishedRun, Session, explain, listen, on_signals, show_profile};
+use super::run::{FinishedRun, Session, explain, listen, on_signals};
 use super::show;
 use crate::attach::{
     self, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
 use crate::cli::AttachArgs;
 use crate::exit::Exit;
-use crate::profile::{Host, Mode, Outcome};
-use crate::qemu::{Emulator, End, Ended, Limits, Look, Observer as _};
-use crate::report::counts::{Counts, Selection};
+use crate::profile::{Asked, Host, Mode, Outcome};
+use crate::qemu::{self, Emulator, End, Ended, Heard, Limits, Look, Observer as _};
 
 /// How long a guest whose process is not seen may give nothing, and how long the region may
 /// take to come.
@@ -39,6 +38,7 @@ pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
         build_id,
         output: output(arguments.output.as_deref(), "profile.pmi")?,
         verbose: false,
+        is_disc: false,
         is_attached: true,
     };
     is_not_the_same(&arguments.ram, &recording.output)?;
@@ -220,8 +220,14 @@ fn end_of_copy(found: &Found<'_>) -> End {
 }
 
 fn without_log(end: End) -> Ended {
+    let state = match end.outcome {
+        Outcome::Finished => RunState::Finished,
+        _ => RunState::Sampling,
+    };
     Ended {
         end,
+        seen: qemu::Seen::Run(state),
+        heard: Heard::Nothing,
         log: Vec::new(),
     }
 }
@@ -229,30 +235,17 @@ fn without_log(end: End) -> Ended {
 /// Shows what there is. A profile that is not whole is no success.
 fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) -> Result<Exit> {
     if run.outcome() != Outcome::Finished {
-        explain(run, false);
+        explain(None, run, "sampled");
     }
-    let mut exit = Exit::from(run.outcome());
-    if run.has_profile {
-        let is_good = show(recording, arguments)?;
-        if exit == Exit::Success && !is_good {
-            exit = Exit::Incomplete;
-        }
+    let exit = Exit::from(run.outcome());
+    if !run.has_profile {
+        return Ok(exit);
     }
-    Ok(exit)
-}
-
-/// Shows the profile. Returns false if it is not whole or has no names.
-fn show(recording: &Recording, arguments: &AttachArgs) -> Result<bool> {
-    let profile = show::open(&recording.output)?;
-    show::warn_incomplete(&profile, &recording.output);
-    if Counts::are_in(&profile.description) {
-        show::print_counts(&profile, arguments.format, Selection::default())?;
-        eprintln!("pmiscope: profile      {}", recording.output.display());
-        return Ok(profile.incomplete().is_none());
-    }
-    drop(profile);
-    let shown = show_profile(recording, arguments.format)?;
-    Ok(shown.has_names && shown.is_whole)
+    let of_profile = show::show_run(&recording.output, arguments.format, false)?;
+    Ok(match exit {
+        Exit::Success => of_profile,
+        other => other,
+    })
 }
 
 /// What is known of a QEMU that was started with these arguments; none if they are not known.
@@ -272,6 +265,7 @@ fn host(arguments: &[String]) -> Host {
         pmu: None,
         mode,
         arguments: arguments.to_vec(),
+        asked: Asked::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use profiler::contract::settings::{RunKind, Settings};
 
-use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};
+use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built, kernel_memory};
 use crate::capabilities::Capabilities;
 use crate::cli::CapabilitiesArgs;
 use crate::profile::Outcome;
@@ -79,12 +79,17 @@ pub(super) fn probe(
     arguments: &CapabilitiesArgs,
 ) -> Result<Probed> {
     let wanted = &arguments.machine;
+    let kernel = match &boot {
+        Boot::Loader { kernel, .. } | Boot::Pvh { kernel, .. } => fs::read(kernel)
+            .with_context(|| format!("cannot read the kernel {}", kernel.display()))?,
+        Boot::Disc(_) => Vec::new(),
+    };
     let machine = Machine {
         mode: wanted.mode,
         pmu,
         cores: wanted.smp,
         // It needs no rings.
-        memory: BASE_MEMORY + u64::from(wanted.smp) * CORE_MEMORY,
+        memory: BASE_MEMORY + kernel_memory(&kernel) + u64::from(wanted.smp) * CORE_MEMORY,
         boot,
         firmware: None,
         // As in a run whose source is chosen.

@@ -1,7 +1,7 @@
 //! `report`, `flamegraph` and `export`: what reads a profile.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::flame::{self, Root};
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
-use crate::report::warnings::{Warning, warnings};
+use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Tally};
 use crate::symbols::{self, BuildId, Symbols};
 
@@ -50,24 +50,30 @@ impl LoadedProfile {
     fn count(self, selection: Selection) -> CountedProfile {
         let Self { profile, symbols } = self;
         let tally = Tally::new(&profile, symbols.callers(), selection);
-        let warnings = warnings(&profile, &tally, &symbols);
-        for warning in &warnings {
-            eprintln!("pmiscope: warning: {warning}");
-        }
         CountedProfile {
-            has_names: !warnings.iter().any(Warning::loses_all_names),
+            is_as_asked: say(&warnings(&profile, &tally, &symbols)),
             profile,
             symbols,
             tally,
         }
     }
+}
 
-    fn exit(&self) -> Exit {
-        if self.profile.incomplete().is_none() {
-            Exit::Success
-        } else {
-            Exit::Incomplete
-        }
+/// Says what makes a profile misleading. Returns true if it is what was asked for all the
+/// same, and its symbols are of use.
+fn say(warnings: &[Warning]) -> bool {
+    for warning in warnings {
+        eprintln!("pmiscope: warning: {warning}");
+    }
+    !warnings.iter().any(Warning::is_failure)
+}
+
+/// How a command ends that has shown a profile.
+fn exit(profile: &Profile, is_as_asked: bool) -> Exit {
+    if is_as_asked && profile.incomplete().is_none() {
+        Exit::Success
+    } else {
+        Exit::Incomplete
     }
 }
 
@@ -76,8 +82,8 @@ struct CountedProfile {
     profile: Profile,
     symbols: Symbols,
     tally: Tally,
-    /// False if the symbols are of no use for any sample.
-    has_names: bool,
+    /// False if it is not what was asked for, or the symbols are of no use for any sample.
+    is_as_asked: bool,
 }
 
 impl CountedProfile {
@@ -123,11 +129,7 @@ impl CountedProfile {
     }
 
     fn exit(&self) -> Exit {
-        if self.has_names && self.profile.incomplete().is_none() {
-            Exit::Success
-        } else {
-            Exit::Incomplete
-        }
+        exit(&self.profile, self.is_as_asked)
     }
 }
 
@@ -180,8 +182,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
             event,
             per_core: arguments.per_core,
         };
-        print_counts(&loaded.profile, arguments.format, selection)?;
-        return Ok(loaded.exit());
+        return print_counts(&loaded.profile, arguments.format, selection);
     }
     let mut counted = loaded.count(Selection { core, event });
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;
@@ -189,17 +190,19 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
 }
 
 /// Prints what a run has counted.
-pub(super) fn print_counts(
+fn print_counts(
     profile: &Profile,
     format: ReportFormat,
     selection: counts::Selection,
-) -> Result<()> {
+) -> Result<Exit> {
+    let is_as_asked = say(&not_taken(profile));
     let counts = Counts::new(profile, selection);
     let text = match format {
         ReportFormat::Text => counts::text::text(&counts, selection.per_core),
         ReportFormat::Json => counts::json(&counts)?,
     };
-    print(&text).context("cannot write the report")
+    print(&text).context("cannot write the report")?;
+    Ok(exit(profile, is_as_asked))
 }
 
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
@@ -238,19 +241,21 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
     Profile::read(bytes).with_context(|| format!("{}", path.display()))
 }
 
-/// What `run` has shown at its end.
-pub(super) struct ShownRun {
-    /// The flame graph, if there was anything to draw.
-    pub(super) picture: Option<PathBuf>,
-    /// False if the symbols are of no use for any sample.
-    pub(super) has_names: bool,
-    /// False if something of the run is not in the profile.
-    pub(super) is_whole: bool,
-}
-
-/// Shows a run at its end: the report, and the flame graph beside the profile.
-pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<ShownRun> {
+/// Shows a run at its end: the report and, beside the profile, the flame graph; or its
+/// counts, each core's with `per_core`. The exit status is as if nothing else had happened.
+pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Result<Exit> {
     let profile = open(path)?;
+    warn_incomplete(&profile, path);
+    // What there is, whatever was asked for.
+    if Counts::are_in(&profile.description) {
+        let selection = counts::Selection {
+            per_core,
+            ..counts::Selection::default()
+        };
+        let exit = print_counts(&profile, format, selection)?;
+        eprintln!("pmiscope: profile      {}", path.display());
+        return Ok(exit);
+    }
     let symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
@@ -259,9 +264,9 @@ pub(super) fn show_run(path: &Path, format: ReportFormat) -> Result<ShownRun> {
     if let Some(picture) = &picture {
         counted.draw(None, picture)?;
     }
-    Ok(ShownRun {
-        picture,
-        has_names: counted.has_names,
-        is_whole: counted.profile.incomplete().is_none(),
-    })
+    eprintln!("pmiscope: profile      {}", path.display());
+    if let Some(picture) = picture {
+        eprintln!("pmiscope: flame graph  {}", picture.display());
+    }
+    Ok(counted.exit())
 }

@@ -15,7 +15,7 @@ const HEADER: usize = 28;
 
 /// The most bytes that a payload may inflate to: bounds what a crafted file can
 /// make a reader allocate.
-const MAX_RAW: usize = 256 << 20;
+pub(super) const MAX_RAW: usize = 256 << 20;
 
 /// What a chunk holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,13 +29,21 @@ pub(super) enum Kind {
     Samples = 3,
     /// How the run ended.
     End = 4,
+    /// A part of the kernel's ELF file, of which [`Self::Kernel`] is the last.
+    KernelPart = 5,
 }
 
 impl Kind {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::Head, Self::Kernel, Self::Samples, Self::End]
-            .into_iter()
-            .find(|&kind| kind as u32 == number)
+        [
+            Self::Head,
+            Self::Kernel,
+            Self::Samples,
+            Self::End,
+            Self::KernelPart,
+        ]
+        .into_iter()
+        .find(|&kind| kind as u32 == number)
     }
 }
 

@@ -10,7 +10,7 @@
 //! 0    marker       4 bytes
 //! 4    kind         u32
 //! 8    ordinal      u32: 0, 1, 2, … in the order of the file
-//! 12   core         u32: whose samples; 0 in other chunks
+//! 12   core         u32: whose samples; of a kernel's chunks, how many came before; else 0
 //! 16   raw length   u32: bytes of the payload when inflated
 //! 20   length       u32: bytes of the payload in the file
 //! 24   checksum     CRC-32 of bytes 4..24 and the payload
@@ -21,7 +21,8 @@
 //!
 //! * *head*: the run's [`Description`], as the kernel encoded it, then [`Host`]
 //!   as JSON. Without it nothing else has a meaning.
-//! * *kernel*: the ELF that was booted.
+//! * *kernel part*, any number, and *kernel*: the ELF that was booted. Parts are there if it
+//!   does not fit a chunk of 256 MiB; the kernel is then the last of them.
 //! * *samples*, any number: whole records of one core, as they stood in its
 //!   ring, oldest first.
 //! * *end*: [`RunEnd`] as JSON.
@@ -103,6 +104,20 @@ pub struct Host {
     pub mode: Mode,
     /// The arguments that QEMU was started with.
     pub arguments: Vec<String>,
+    /// What the kernel was asked for.
+    #[serde(default)]
+    pub asked: Asked,
+}
+
+/// What the kernel was asked for by its command line.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// The command line; empty if it stands on a disc, where the tool does not see it.
+    pub words: String,
+    /// The keys of those words that the user has named. The others are defaults of the tool.
+    pub by_user: Vec<String>,
+    /// The machine's cores; 0 if that is not known.
+    pub cores: u32,
 }
 
 /// How a run ended.
@@ -132,8 +147,20 @@ pub enum Outcome {
     Exception,
     /// The loader could not load the kernel.
     LoaderFailed,
+    /// The kernel left before it had taken all its samples.
+    EndedEarly,
+    /// The kernel says that it failed.
+    Failed,
+    /// The kernel left with a value that means nothing.
+    UnknownValue,
+    /// The guest reset the machine or switched it off.
+    Reset,
     /// The kernel that ran is not the one that it should have been.
     WrongKernel,
+    /// The kernel does not say which it is.
+    NoBuildId,
+    /// What the kernel shares is of another version, or broken.
+    Unreadable,
     /// No sample and no line of the log arrived for too long.
     Hung,
     /// The run took longer than it was allowed to.

@@ -35,12 +35,45 @@ pub struct Profile {
     pub host: Host,
     /// The kernel's ELF file; `None` if it is damaged.
     pub kernel: Option<Vec<u8>>,
+    /// What was read of it so far.
+    parts: KernelParts,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
     cores: Vec<Core>,
     /// What samples mean by an event's number.
     events: Vec<EventDescription>,
     incomplete: Vec<String>,
+}
+
+/// The parts of a kernel's ELF file that come before its last.
+#[derive(Debug, Default)]
+pub(super) struct KernelParts {
+    bytes: Vec<u8>,
+    /// The number of them; one that is missing is the last that counts.
+    count: u32,
+}
+
+impl KernelParts {
+    /// Adds the part with this number.
+    pub(super) fn add(&mut self, number: u32, part: &[u8]) {
+        if number == self.count {
+            self.bytes.extend(part);
+            self.count += 1;
+        }
+    }
+
+    /// The file, with its last part; `None` if one is missing.
+    pub(super) fn take_last(&mut self, number: u32, last: Vec<u8>) -> Option<Vec<u8>> {
+        if number != self.count {
+            return None;
+        }
+        let mut bytes = std::mem::take(&mut self.bytes);
+        if bytes.is_empty() {
+            return Some(last);
+        }
+        bytes.extend(last);
+        Some(bytes)
+    }
 }
 
 /// What there is of a core.
@@ -80,6 +113,7 @@ impl Profile {
             description,
             host,
             kernel: None,
+            parts: KernelParts::default(),
             end: None,
             incomplete: Vec::new(),
         };
@@ -158,7 +192,11 @@ impl Profile {
         match chunk.kind {
             Kind::Head => None,
             Kind::Kernel => {
-                self.kernel = Some(payload);
+                self.kernel = self.parts.take_last(chunk.core, payload);
+                self.kernel.is_some().then_some(())
+            }
+            Kind::KernelPart => {
+                self.parts.add(chunk.core, &payload);
                 Some(())
             }
             Kind::Samples => {

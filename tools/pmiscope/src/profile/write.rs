@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use flate2::Compression;
 
-use super::chunk::{self, Kind};
+use super::chunk::{self, Kind, MAX_RAW};
 use super::{Head, MAGIC, RunEnd, VERSION};
 
 /// A profile that grows.
@@ -18,7 +18,7 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     ///
-    /// Those of `out`; a kernel too large for one chunk.
+    /// Those of `out`.
     pub fn new(mut out: W, head: &Head<'_>) -> io::Result<Self> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
@@ -27,8 +27,20 @@ impl<W: Write> Writer<W> {
         let mut payload = head.description.encode().to_vec();
         serde_json::to_writer(&mut payload, head.host)?;
         writer.chunk(Kind::Head, 0, &payload, Compression::default())?;
-        writer.chunk(Kind::Kernel, 0, head.kernel, Compression::default())?;
+        writer.kernel(head.kernel, MAX_RAW)?;
         Ok(writer)
+    }
+
+    /// Appends the kernel, in chunks of so many bytes at most.
+    fn kernel(&mut self, elf: &[u8], most: usize) -> io::Result<()> {
+        let mut rest = elf;
+        let mut number = 0;
+        while let Some((part, behind)) = rest.split_at_checked(most).filter(|it| !it.1.is_empty()) {
+            self.chunk(Kind::KernelPart, number, part, Compression::default())?;
+            rest = behind;
+            number += 1;
+        }
+        self.chunk(Kind::Kernel, number, rest, Compression::default())
     }
 
     /// Appends whole records of `core`.
@@ -63,5 +75,54 @@ impl<W: Write> Writer<W> {
         chunk::write(&mut self.out, (kind, self.ordinal, core), payload, level)?;
         self.ordinal += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chunk::Chunk;
+    use super::super::read::KernelParts;
+    use super::*;
+
+    /// The kernel that is read from chunks of at most 10 bytes, without the ones `lost`.
+    fn read_back(elf: &[u8], lost: &[usize]) -> (usize, Option<Vec<u8>>) {
+        let mut writer = Writer {
+            out: Vec::new(),
+            ordinal: 0,
+        };
+        writer.kernel(elf, 10).unwrap();
+        let file = writer.out;
+        let mut parts = KernelParts::default();
+        let (mut at, mut count, mut kernel) = (0, 0, None);
+        while let Some(chunk) = Chunk::at(&file, at) {
+            at = chunk.end();
+            if !lost.contains(&count) {
+                let payload = chunk.payload(&file).unwrap();
+                if chunk.kind == Kind::Kernel {
+                    kernel = parts.take_last(chunk.core, payload);
+                } else {
+                    parts.add(chunk.core, &payload);
+                }
+            }
+            count += 1;
+        }
+        (count, kernel)
+    }
+
+    #[test]
+    fn a_kernel_too_large_for_a_chunk_is_in_several() {
+        let elf: Vec<u8> = (0..25).collect();
+        for (length, chunks) in [(0, 1), (1, 1), (10, 1), (11, 2), (20, 2), (21, 3), (25, 3)] {
+            let elf = &elf[..length];
+            assert_eq!(read_back(elf, &[]), (chunks, Some(elf.to_vec())));
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_all_its_parts_is_none() {
+        let elf = [7; 25];
+        for lost in [&[0][..], &[1], &[2], &[0, 1]] {
+            assert_eq!(read_back(&elf, lost).1, None, "without {lost:?}");
+        }
     }
 }

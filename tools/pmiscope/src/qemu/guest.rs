@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use profiler::format::Description;
-use profiler::format::region::{Region, RegionError};
+use profiler::format::region::Region;
 
-use super::log::{Log, last_line};
-use super::{Machine, Process, Qemu, WhenEnded};
+use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
+use super::log::{Heard, Log};
+use super::{Machine, Process, Qemu};
 use crate::collect::{InheritedFile, Mapping, Search, find, guest_memory, log_file};
 use crate::profile::Outcome;
 
@@ -19,6 +20,14 @@ use crate::profile::Outcome;
 const POLL: Duration = Duration::from_millis(2);
 /// Between two searches for the region, each of which looks at all pages.
 const SEARCH: Duration = Duration::from_millis(20);
+
+/// How long a guest whose region says that it is at its end may be silent until it ends.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long one may take that has finished, and is not silent.
+const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// How long a guest may be silent that has panicked: nothing more is to be expected of it.
+const PANIC_SILENCE: Duration = Duration::from_secs(5);
 
 /// The memory of a guest: a file that QEMU and the tool both map.
 pub struct GuestMemory {
@@ -58,14 +67,6 @@ pub struct Limits {
     pub silence_means: &'static str,
     /// How long it may run.
     pub total: Option<Duration>,
-}
-
-/// Why a guest is to be ended, or how it ended by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct End {
-    pub outcome: Outcome,
-    /// What is known of the reason; empty if nothing is.
-    pub message: String,
 }
 
 /// What an observer saw in a look at its guest.
@@ -113,6 +114,10 @@ pub trait Observer<'memory> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Ended {
     pub end: End,
+    /// What its memory says of the run.
+    pub seen: Seen,
+    /// Who has written to its log.
+    pub heard: Heard,
     /// The last lines of its log.
     pub log: Vec<String>,
 }
@@ -128,10 +133,8 @@ pub struct Guest<'memory> {
     messages: File,
     /// The region, once it is found.
     region: Option<Region<'memory>>,
-    /// Why the kernel refuses the run, if it made a region for that alone.
-    refusal: Option<String>,
-    /// Why what looks like a region cannot be read.
-    unreadable: Option<RegionError>,
+    /// What is found in its memory meanwhile: no run.
+    without_run: Seen,
 }
 
 impl<'memory> Guest<'memory> {
@@ -155,8 +158,7 @@ impl<'memory> Guest<'memory> {
             log: Log::new(serial.file),
             messages: messages.file,
             region: None,
-            refusal: None,
-            unreadable: None,
+            without_run: Seen::Nothing,
         })
     }
 
@@ -185,9 +187,11 @@ impl<'memory> Guest<'memory> {
         let started = Instant::now();
         let mut active = started;
         let mut searched = None::<Instant>;
+        let mut settled = Settled::default();
         let end = loop {
             // First: what an ended guest has left behind is seen in the same look.
-            let exited = self.process.ended().context("cannot wait for QEMU")?;
+            let exited = self.process.ended(&self.messages);
+            let exited = exited.context("cannot wait for QEMU")?;
             let mut is_active = self.read_log(observer)?;
             let is_due = searched.is_none_or(|last| last.elapsed() >= SEARCH);
             if self.region.is_none() && (is_due || exited.is_some()) {
@@ -198,7 +202,7 @@ impl<'memory> Guest<'memory> {
             }
             let look = observer.on_look()?;
             if let Some(exited) = exited {
-                break self.meaning(exited, observer);
+                break self.meaning(&exited, observer);
             }
             match look {
                 Look::Idle => {}
@@ -207,6 +211,12 @@ impl<'memory> Guest<'memory> {
             }
             if is_active {
                 active = Instant::now();
+            }
+            if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
+                break end;
+            }
+            if let Some(end) = limits.panicked(active, self.log.said()) {
+                break end;
             }
             if let Some(end) = limits.exceeded(started, active) {
                 break end;
@@ -218,6 +228,8 @@ impl<'memory> Guest<'memory> {
         self.log.finish();
         Ok(Ended {
             end,
+            seen: self.seen(),
+            heard: self.log.heard(),
             log: self.log.tail().map(str::to_owned).collect(),
         })
     }
@@ -230,62 +242,66 @@ impl<'memory> Guest<'memory> {
     }
 
     fn search(&mut self, observer: &mut impl Observer<'memory>) -> Result<Look> {
-        match self.memory.find_region()? {
-            Search::Nothing => Ok(Look::Idle),
-            Search::Unreadable(problem) => {
-                self.unreadable = Some(problem);
-                Ok(Look::Idle)
-            }
-            Search::Refused(reason) => {
-                self.refusal = Some(reason);
-                Ok(Look::Idle)
-            }
+        self.without_run = match self.memory.find_region()? {
+            Search::Nothing => Seen::Nothing,
+            Search::Unreadable(problem) => Seen::Unreadable(problem),
+            Search::Refused(reason) => Seen::Refused(reason),
             Search::Found(region, description) => {
                 self.region = Some(region);
-                observer.on_region(region, &description)
+                return observer.on_region(region, &description);
             }
+        };
+        Ok(Look::Idle)
+    }
+
+    /// What the guest's memory says of the run.
+    fn seen(&self) -> Seen {
+        match self.region {
+            None => self.without_run.clone(),
+            Some(region) => match region.refusal() {
+                Some(reason) => Seen::Refused(reason.as_str().to_owned()),
+                None => Seen::Run(region.state()),
+            },
         }
     }
 
-    /// Why the kernel refuses the run, if its region says so.
-    fn refusal(&self) -> Option<String> {
-        let of_region = self.region.and_then(|region| region.refusal());
-        let of_region = of_region.map(|reason| reason.as_str().to_owned());
-        of_region.or_else(|| self.refusal.clone())
-    }
-
-    /// Maps QEMU's exit to an outcome and a message.
-    fn meaning(&mut self, exited: WhenEnded, observer: &mut impl Observer<'memory>) -> End {
+    /// What it means that QEMU has ended.
+    fn meaning(&mut self, exited: &Exited, observer: &mut impl Observer<'memory>) -> End {
         if let Some(line) = self.log.finish() {
             observer.on_line(&line);
         }
-        let known = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        let refusal = self.refusal();
-        let message = match exited.outcome {
-            Outcome::Finished => match self.unreadable {
-                Some(problem) if self.region.is_none() => problem.to_string(),
-                _ => String::new(),
-            },
-            Outcome::LoaderFailed => known(self.log.loader_error()),
-            Outcome::QemuFailed => match last_line(&self.messages) {
-                line if line.is_empty() => exited.status,
-                line => format!("{}; {line}", exited.status),
-            },
-            Outcome::BadCommandLine | Outcome::SamplingUnavailable => match refusal {
-                Some(reason) => reason,
-                // A kernel of an older library says it in its log only.
-                None => known(self.log.refusal()),
-            },
-            _ => known(self.log.error()),
+        of_exit(exited, &self.seen(), self.log.said())
+    }
+}
+
+/// How long the region has said that the guest is at its end.
+#[derive(Default)]
+struct Settled {
+    since: Option<Instant>,
+}
+
+impl Settled {
+    /// Waits for a guest that is at its end to end by itself, which says more: its end, if
+    /// it did not, and was last `active` some time ago.
+    fn end(&mut self, seen: &Seen, said: Said<'_>, active: Instant) -> Option<End> {
+        let Some(end) = of_region(seen, said) else {
+            self.since = None;
+            return None;
         };
-        End {
-            outcome: exited.outcome,
-            message,
-        }
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let is_silent = since.max(active).elapsed() >= GRACE;
+        // A kernel that goes on with other things may log them for ever.
+        let is_over = end.outcome == Outcome::Finished && since.elapsed() >= LONGEST_GRACE;
+        (is_silent || is_over).then_some(end)
     }
 }
 
 impl Limits {
+    /// The end of a guest that has said so, and nothing since.
+    fn panicked(&self, active: Instant, said: Said<'_>) -> Option<End> {
+        of_silence(said).filter(|_| active.elapsed() >= PANIC_SILENCE.min(self.silence))
+    }
+
     /// The end of a guest that takes too long.
     pub(crate) fn exceeded(&self, started: Instant, active: Instant) -> Option<End> {
         if active.elapsed() >= self.silence {
@@ -300,5 +316,45 @@ impl Limits {
             outcome: Outcome::TimeLimit,
             message: format!("{} s (--time-limit)", limit.as_secs()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler::format::region::RunState;
+
+    use super::*;
+
+    /// Returns true if a guest is ended whose region has said this for so many seconds, and
+    /// that was last active so many seconds ago.
+    fn is_ended(state: RunState, since: u64, active: u64) -> bool {
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds));
+        let mut settled = Settled { since: ago(since) };
+        let active = ago(active).unwrap();
+        let end = settled.end(&Seen::Run(state), Said::default(), active);
+        let is_reset = settled.since.is_none();
+        assert_eq!(is_reset, state == RunState::Sampling, "{state:?}");
+        end.is_some()
+    }
+
+    #[test]
+    fn a_guest_at_its_end_has_a_time_of_grace() {
+        for (state, since, active, ended) in [
+            (RunState::Finished, 0, 60, false),
+            (RunState::Finished, 2, 0, false),
+            (RunState::Finished, 2, 2, true),
+            // It has finished, and logs for ever.
+            (RunState::Finished, 6, 0, true),
+            // It may still say why.
+            (RunState::Failed, 6, 0, false),
+            (RunState::Failed, 6, 2, true),
+            (RunState::Sampling, 60, 60, false),
+        ] {
+            assert_eq!(
+                is_ended(state, since, active),
+                ended,
+                "{state:?}, {since}, {active}"
+            );
+        }
     }
 }

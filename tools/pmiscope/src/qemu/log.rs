@@ -5,12 +5,31 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
+use super::ending::Said;
+
 /// Lines that are kept for the end.
 const KEPT: usize = 12;
 
 /// Columns of a line that are kept: a guest that prints without end of line is
 /// not to fill the memory.
 const LINE_LIMIT: usize = 1000;
+
+/// What the loader's lines begin with.
+const LOADER: &str = "loader: ";
+
+/// What Limine's menu says while it waits, where it has the serial port.
+const COUNTDOWN: &str = "Booting automatically in ";
+
+/// Who has written to a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heard {
+    /// Nobody but the loader.
+    Nothing,
+    /// A boot menu that still waits.
+    Menu,
+    /// The kernel, as far as is known.
+    Kernel,
+}
 
 /// A log that grows.
 pub struct Log {
@@ -19,10 +38,9 @@ pub struct Log {
     /// The bytes behind the last end of line.
     unfinished: Vec<u8>,
     tail: VecDeque<String>,
-    error: Option<String>,
-    /// Whether the next line may continue `error`.
-    in_error: bool,
-    loader_error: Option<String>,
+    error: Message,
+    panic: Message,
+    is_of_kernel: bool,
 }
 
 impl Log {
@@ -32,9 +50,9 @@ impl Log {
             position: 0,
             unfinished: Vec::new(),
             tail: VecDeque::new(),
-            error: None,
-            in_error: false,
-            loader_error: None,
+            error: Message::default(),
+            panic: Message::default(),
+            is_of_kernel: false,
         }
     }
 
@@ -65,11 +83,7 @@ impl Log {
     }
 
     fn finish_line(&mut self) -> String {
-        // Control characters could reprogram the terminal that shows them.
-        let line: String = String::from_utf8_lossy(&self.unfinished)
-            .chars()
-            .filter(|c| !c.is_control() || *c == '\t')
-            .collect();
+        let line = plain(&String::from_utf8_lossy(&self.unfinished));
         self.unfinished.clear();
         self.note(&line);
         self.tail.push_back(line.clone());
@@ -80,29 +94,21 @@ impl Log {
     }
 
     fn note(&mut self, line: &str) {
-        if let Some(message) = line.strip_prefix("loader: ") {
-            self.loader_error = Some(message.to_owned());
-        }
+        self.is_of_kernel |= !line.trim().is_empty() && !line.starts_with(LOADER);
         let is_error = line.starts_with("[ERROR ");
-        match &mut self.error {
-            None if is_error => {
-                let (_, message) = line.split_once("] ").unwrap_or_default();
-                self.error = Some(message.to_owned());
-                self.in_error = true;
-            }
-            // A panic's message comes on the line after its place.
-            Some(error) if self.in_error && error.ends_with(':') && !line.starts_with('[') => {
-                *error += " ";
-                *error += line.trim();
-                self.in_error = false;
-            }
-            _ => self.in_error = false,
-        }
+        let error = is_error.then(|| line.split_once("] ").unwrap_or_default().1);
+        self.error.note(line, error);
+        self.panic.note(line, panic_in(line));
     }
 
     /// The first error that the kernel logged.
     pub fn error(&self) -> Option<&str> {
-        self.error.as_deref()
+        self.error.text.as_deref()
+    }
+
+    /// The first panic that it logged.
+    pub fn panic(&self) -> Option<&str> {
+        self.panic.text.as_deref()
     }
 
     /// The first error, without the word that says what was refused: the outcome does.
@@ -114,14 +120,91 @@ impl Log {
         }
     }
 
-    /// The last line that the loader wrote.
+    /// What the loader wrote, if that was the last line.
     pub fn loader_error(&self) -> Option<&str> {
-        self.loader_error.as_deref()
+        self.tail().last()?.strip_prefix(LOADER)
     }
 
-    pub fn tail(&self) -> impl Iterator<Item = &str> {
+    /// Who has written to it.
+    pub fn heard(&self) -> Heard {
+        let is_menu = self.last().is_some_and(|line| line.contains(COUNTDOWN));
+        match (is_menu, self.is_of_kernel) {
+            (true, _) => Heard::Menu,
+            (false, true) => Heard::Kernel,
+            (false, false) => Heard::Nothing,
+        }
+    }
+
+    /// The last line that is not blank.
+    fn last(&self) -> Option<&str> {
+        self.tail().rfind(|line| !line.trim().is_empty())
+    }
+
+    /// What of it says why the guest ends.
+    pub(super) fn said(&self) -> Said<'_> {
+        Said {
+            error: self.error(),
+            panic: self.panic(),
+            refusal: self.refusal(),
+            loader: self.loader_error(),
+            last: self.last(),
+        }
+    }
+
+    pub fn tail(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.iter().map(String::as_str)
     }
+}
+
+/// A message that the log has, the first of its kind.
+#[derive(Default)]
+struct Message {
+    text: Option<String>,
+    /// Whether the next line may continue it.
+    is_open: bool,
+}
+
+impl Message {
+    /// Reads a line, which `begins` such a message or does not.
+    fn note(&mut self, line: &str, begins: Option<&str>) {
+        match (&mut self.text, begins) {
+            (None, Some(text)) => {
+                self.text = Some(text.to_owned());
+                self.is_open = true;
+            }
+            // A panic's message comes on the line after its place.
+            (Some(text), _) if self.is_open && text.ends_with(':') && !line.starts_with('[') => {
+                *text += " ";
+                *text += line.trim();
+                self.is_open = false;
+            }
+            _ => self.is_open = false,
+        }
+    }
+}
+
+/// What a line says of a panic: as Rust says it, or as kernels in C do.
+fn panic_in(line: &str) -> Option<&str> {
+    let at = line.find("panicked at ");
+    let small = line.to_ascii_lowercase();
+    let is_panic = || small.contains("kernel panic") || small.trim_start().starts_with("panic");
+    at.map(|at| &line[at..])
+        .or_else(|| is_panic().then(|| line.trim()))
+}
+
+/// A line without what could reprogram the terminal that shows it: control characters, and
+/// the sequences that colour a text (ECMA-48, 5.4).
+fn plain(line: &str) -> String {
+    let mut parts = line.split("\x1b[");
+    let first = parts.next().unwrap_or_default();
+    let behind_sequences = parts.map(|part| {
+        let end = part.find(|c| matches!(c, '@'..='~'));
+        end.map_or("", |end| &part[end + 1..])
+    });
+    let text = std::iter::once(first).chain(behind_sequences);
+    text.flat_map(str::chars)
+        .filter(|c| !c.is_control() || *c == '\t')
+        .collect()
 }
 
 /// The last line of what QEMU has printed that is not blank; empty if there is none.
@@ -139,7 +222,7 @@ pub fn last_line(messages: &File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Log;
+    use super::{Heard, Log, panic_in, plain};
     use std::io::Write as _;
 
     #[test]
@@ -151,19 +234,18 @@ mod tests {
         file.write_all(b"loader: no kernel\r\n[INFO core0] o")
             .unwrap();
         assert_eq!(log.poll().unwrap(), ["loader: no kernel"]);
+        assert_eq!(log.loader_error(), Some("no kernel"));
+        assert_eq!(log.heard(), Heard::Nothing);
         file.write_all(b"ne\n\x1b[31m[ERROR core1] x\n").unwrap();
-        assert_eq!(
-            log.poll().unwrap(),
-            ["[INFO core0] one", "[31m[ERROR core1] x"]
-        );
-        assert_eq!(log.error(), None);
+        assert_eq!(log.poll().unwrap(), ["[INFO core0] one", "[ERROR core1] x"]);
+        assert_eq!(log.error(), Some("x"));
         file.write_all(b"[ERROR core2] panicked at a.rs:1:2:\nno ] reason\nmore")
             .unwrap();
         assert_eq!(log.poll().unwrap().len(), 2);
         assert_eq!(log.finish().as_deref(), Some("more"));
         assert_eq!(log.finish(), None);
-        assert_eq!(log.error(), Some("panicked at a.rs:1:2: no ] reason"));
-        assert_eq!(log.loader_error(), Some("no kernel"));
+        assert_eq!(log.loader_error(), None, "others have written since");
+        assert_eq!(log.heard(), Heard::Kernel);
         assert_eq!(log.tail().last(), Some("more"));
     }
 
@@ -176,5 +258,64 @@ mod tests {
         let mut log = Log::new(reading);
         assert_eq!(log.poll().unwrap()[0].len(), super::LINE_LIMIT);
         assert_eq!(log.tail().count(), super::KEPT);
+    }
+
+    #[test]
+    fn the_message_of_a_panic_comes_on_the_next_line() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut log = Log::new(file.try_clone().unwrap());
+        file.write_all(b"[ERROR core2] panicked at a.rs:1:2:\nno ] reason\n")
+            .unwrap();
+        log.poll().unwrap();
+        assert_eq!(log.error(), Some("panicked at a.rs:1:2: no ] reason"));
+        assert_eq!(log.panic(), Some("panicked at a.rs:1:2: no ] reason"));
+    }
+
+    #[test]
+    fn panics_are_found_as_kernels_write_them() {
+        for (line, says) in [
+            (
+                "my-kernel: panicked at a.rs:1:2:",
+                Some("panicked at a.rs:1:2:"),
+            ),
+            (
+                "*** KERNEL PANIC: out of luck",
+                Some("*** KERNEL PANIC: out of luck"),
+            ),
+            (" panic: out of luck", Some("panic: out of luck")),
+            ("do not panic", None),
+            ("[ERROR core0] out of luck", None),
+        ] {
+            assert_eq!(panic_in(line), says, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_menu_that_waits_is_heard() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut log = Log::new(file.try_clone().unwrap());
+        // Limine 8.2, with `serial: yes`.
+        file.write_all(b"\x1b[2J\x1b[H\n\x1b[24;1H\x1b[2K\x1b[32mBooting automatically in \x1b[92m3\x1b[32m, press any key\x1b[0m")
+            .unwrap();
+        log.poll().unwrap();
+        log.finish();
+        assert_eq!(log.heard(), Heard::Menu);
+        let shown = "Booting automatically in 3, press any key";
+        assert_eq!(log.tail().last(), Some(shown));
+        file.write_all(b"\nhello\n").unwrap();
+        log.poll().unwrap();
+        assert_eq!(log.heard(), Heard::Kernel);
+    }
+
+    #[test]
+    fn a_line_is_shown_without_its_colours() {
+        for (line, shown) in [
+            ("plain [text]", "plain [text]"),
+            ("\x1b[1;31mred\x1b[0m\ttab\x07", "red\ttab"),
+            ("cut \x1b[31", "cut "),
+            ("\x1b[", ""),
+        ] {
+            assert_eq!(plain(line), shown, "{line:?}");
+        }
     }
 }

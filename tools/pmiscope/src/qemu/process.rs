@@ -6,22 +6,14 @@ use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use super::ending::Exited;
+use super::log::last_line;
 use super::{Qemu, status};
 use crate::collect::system;
-use crate::profile::Outcome;
 
 /// A running QEMU. It is killed when this is dropped, and when the tool dies
 /// without dropping it.
 pub struct Process(Child);
-
-/// How QEMU ended by itself.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct WhenEnded {
-    /// The outcome of the run.
-    pub outcome: Outcome,
-    /// The status, in words.
-    pub status: String,
-}
 
 impl Process {
     /// Starts QEMU. What it prints goes to `messages`.
@@ -43,13 +35,14 @@ impl Process {
         Ok(Self(command.spawn()?))
     }
 
-    /// How QEMU ended, if it did.
+    /// How QEMU ended, if it did. `messages` is what it has printed.
     ///
     /// # Errors
     ///
     /// Those of waiting for a process.
-    pub fn ended(&mut self) -> io::Result<Option<WhenEnded>> {
-        Ok(self.0.try_wait()?.map(meaning))
+    pub(super) fn ended(&mut self, messages: &File) -> io::Result<Option<Exited>> {
+        let ended = self.0.try_wait()?;
+        Ok(ended.map(|ended| exited(ended, &last_line(messages))))
     }
 
     /// Ends QEMU at once.
@@ -66,24 +59,30 @@ impl Drop for Process {
     }
 }
 
-fn meaning(ended: ExitStatus) -> WhenEnded {
-    let outcome = match ended.code() {
-        Some(status::SUCCESS) => Outcome::Finished,
-        Some(status::BAD_COMMAND_LINE) => Outcome::BadCommandLine,
-        Some(status::PANIC) => Outcome::Panic,
-        Some(status::EXCEPTION) => Outcome::Exception,
-        Some(status::SAMPLING_UNAVAILABLE) => Outcome::SamplingUnavailable,
-        Some(status::LOADER_FAILED) => Outcome::LoaderFailed,
-        _ => Outcome::QemuFailed,
-    };
-    let status = match (ended.code(), ended.signal()) {
+/// What QEMU says of a kernel that does not fit.
+const TOO_LARGE: &str = "initrd is too large";
+
+/// What QEMU's status says. `printed` is the last line of its own messages.
+fn exited(ended: ExitStatus, printed: &str) -> Exited {
+    let how = match (ended.code(), ended.signal()) {
         // -no-reboot: the guest reset the machine, as a triple fault does.
-        (Some(0), _) => "the guest reset or switched off the machine".into(),
-        (Some(code), _) => format!("exit status {code}"),
+        (Some(0), _) => return Exited::Reset,
+        (Some(code), _) => match status::value(code) {
+            // It is QEMU's own status for an error, too.
+            Some(0) if !printed.is_empty() => format!("exit status {code}"),
+            Some(value) => return Exited::Value(value),
+            None => format!("exit status {code}"),
+        },
         (None, Some(signal)) => format!("killed by signal {signal}"),
         (None, None) => ended.to_string(),
     };
-    WhenEnded { outcome, status }
+    Exited::Failed(match printed {
+        "" => how,
+        line if line.contains(TOO_LARGE) => format!(
+            "{how}; {line}: the kernel's file does not fit the machine's memory, raise --memory or strip the file"
+        ),
+        line => format!("{how}; {line}"),
+    })
 }
 
 #[cfg(test)]
@@ -92,18 +91,24 @@ mod tests {
 
     #[test]
     fn the_guests_statuses_are_told_from_qemus_own() {
-        let outcome = |code: i32| meaning(ExitStatus::from_raw(code << 8)).outcome;
-        assert_eq!(outcome(33), Outcome::Finished);
-        assert_eq!(outcome(35), Outcome::BadCommandLine);
-        assert_eq!(outcome(37), Outcome::Panic);
-        assert_eq!(outcome(39), Outcome::Exception);
-        assert_eq!(outcome(41), Outcome::SamplingUnavailable);
-        assert_eq!(outcome(65), Outcome::LoaderFailed);
-        assert_eq!(outcome(1), Outcome::QemuFailed);
-        let reset = meaning(ExitStatus::from_raw(0));
-        assert_eq!(reset.outcome, Outcome::QemuFailed);
-        assert!(reset.status.contains("reset"));
-        let killed = meaning(ExitStatus::from_raw(9));
-        assert_eq!(killed.status, "killed by signal 9");
+        let said = |code: i32, line: &str| exited(ExitStatus::from_raw(code << 8), line);
+        let failed = |how: &str| Exited::Failed(how.into());
+        for (code, printed, expected) in [
+            (33, "", Exited::Value(0x10)),
+            (65, "a warning", Exited::Value(0x20)),
+            (255, "", Exited::Value(0x7f)),
+            (1, "", Exited::Value(0)),
+            (
+                1,
+                "no such machine",
+                failed("exit status 1; no such machine"),
+            ),
+            (2, "", failed("exit status 2")),
+            (0, "", Exited::Reset),
+        ] {
+            assert_eq!(said(code, printed), expected, "{code} {printed}");
+        }
+        let killed = exited(ExitStatus::from_raw(9), "");
+        assert_eq!(killed, failed("killed by signal 9"));
     }
 }

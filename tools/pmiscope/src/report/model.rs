@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
 use super::hash::sample_hash;
-use super::warnings::warnings;
+use super::warnings::{note, warnings};
 use super::{Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
@@ -161,6 +161,9 @@ pub struct End {
     /// What makes the report misleading; left out without any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What the kernel has chosen by itself; left out if nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A period, in ticks or events.
@@ -366,6 +369,7 @@ impl End {
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
             warnings: warnings.iter().map(ToString::to_string).collect(),
+            note: note(profile),
         }
     }
 }

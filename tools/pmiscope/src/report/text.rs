@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use profiler::format::{Delivery, Source};
 
-use super::model::{Core, CounterTotals, Counters, FunctionRow, Period, Report, SortBy};
+use super::model::{Core, CounterTotals, Counters, End, FunctionRow, Period, Report, SortBy};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
@@ -103,12 +103,19 @@ impl Out {
             self.counters(counters);
         }
         self.fact("hash", &report.totals.sample_hash);
-        self.fact("run", &outcome(report.end.outcome, &report.end.message));
-        if let Some(incomplete) = &report.end.incomplete {
+        self.end(&report.end);
+    }
+
+    fn end(&mut self, end: &End) {
+        self.fact("run", &outcome(end.outcome, &end.message));
+        if let Some(incomplete) = &end.incomplete {
             self.fact("incomplete", incomplete);
         }
-        for warning in &report.end.warnings {
+        for warning in &end.warnings {
             self.fact("warning", warning);
+        }
+        if let Some(note) = &end.note {
+            self.fact("note", note);
         }
     }
 
@@ -377,7 +384,13 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Panic => "the kernel panicked",
         Outcome::Exception => "the kernel met an exception",
         Outcome::LoaderFailed => "the loader could not load the kernel",
+        Outcome::EndedEarly => "the kernel ended before it had taken all its samples",
+        Outcome::Failed => "the kernel says that it failed",
+        Outcome::UnknownValue => "the kernel ended with a value that means nothing",
+        Outcome::Reset => "the guest reset or switched off the machine",
         Outcome::WrongKernel => "another kernel ran than the one that was given",
+        Outcome::NoBuildId => "the kernel does not say which one it is",
+        Outcome::Unreadable => "the kernel's region cannot be read",
         Outcome::Hung => "the guest hung and was ended",
         Outcome::TimeLimit => "ended at the time limit",
         Outcome::Interrupted => "interrupted by the user",

@@ -7,6 +7,7 @@ use profiler::address::CodeAddress;
 use profiler::format::State;
 
 use super::Tally;
+use super::asked::{Difference, differences};
 use crate::profile::{Mode, Profile};
 use crate::symbols::Symbols;
 use crate::units::percent;
@@ -34,13 +35,20 @@ pub enum Warning {
         /// The share of the samples of cores that were not halted.
         percent: f64,
     },
+    /// What the user asked for, and the kernel did not take.
+    NotTaken(Difference),
 }
 
 impl Warning {
     /// Returns true if no sample has a name because of it.
-    #[must_use]
-    pub fn loses_all_names(&self) -> bool {
+    fn loses_all_names(&self) -> bool {
         matches!(self, Self::Moved { samples, of } if samples == of)
+    }
+
+    /// Returns true if the profile is not what was asked for because of it.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        self.loses_all_names() || matches!(self, Self::NotTaken(_))
     }
 }
 
@@ -59,11 +67,40 @@ impl fmt::Display for Warning {
             }
             Self::Stuck { pc, percent } => write!(
                 f,
-                "{percent:.2}% of the samples are at one instruction, {:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
+                "{percent:.2}% of the samples are at one instruction of their core, {:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
                 pc.0
             ),
+            Self::NotTaken(difference) => difference.fmt(f),
         }
     }
+}
+
+/// What the user asked for, and the kernel did not take.
+#[must_use]
+pub fn not_taken(profile: &Profile) -> Vec<Warning> {
+    let all = differences(&profile.description, &profile.host.asked);
+    let by_user = all.into_iter().filter(|it| it.is_by_user);
+    by_user.map(Warning::NotTaken).collect()
+}
+
+/// What the kernel has chosen by itself, and the user may not expect: in a line, if there is
+/// anything.
+#[must_use]
+pub fn note(profile: &Profile) -> Option<String> {
+    let Profile {
+        description, host, ..
+    } = profile;
+    let all = differences(description, &host.asked);
+    let defaults = all.into_iter().filter(|it| !it.is_by_user);
+    let listed: Vec<_> = defaults
+        .map(|it| format!("--{} {}, not {}", it.key, it.taken, it.asked))
+        .collect();
+    let defaults = (!listed.is_empty())
+        .then(|| format!("the kernel has defaults of its own: {}", listed.join("; ")));
+    let [sampled, all] = [description.cores, host.asked.cores];
+    let cores = (sampled < all).then(|| format!("it has sampled {sampled} of {all} cores"));
+    let notes: Vec<_> = defaults.into_iter().chain(cores).collect();
+    (!notes.is_empty()).then(|| notes.join("; "))
 }
 
 /// The warnings about a profile, of which `tally` counts the samples.
@@ -76,6 +113,7 @@ pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warn
         .into_iter()
         .chain(moved(profile, tally, symbols))
         .chain(stuck(profile, tally))
+        .chain(not_taken(profile))
         .collect()
 }
 
@@ -104,14 +142,20 @@ fn stuck(profile: &Profile, tally: &Tally) -> Option<Warning> {
         return None;
     }
     let mut at = HashMap::new();
-    let mut all = 0;
     for stack in &tally.stacks {
         if !stack.state.has(State::IDLE) {
-            *at.entry(stack.pc).or_insert(0) += stack.samples;
-            all += stack.samples;
+            *at.entry((stack.core, stack.pc)).or_insert(0) += stack.samples;
         }
     }
-    let (pc, most) = at.into_iter().max_by_key(|&(pc, samples)| (samples, pc))?;
+    let all = at.values().sum();
+    // Each core may stand somewhere else.
+    let mut most_of_cores = HashMap::new();
+    for ((core, pc), samples) in at {
+        let most = most_of_cores.entry(core).or_insert((0, pc));
+        *most = (*most).max((samples, pc));
+    }
+    let most = most_of_cores.values().map(|&(samples, _)| samples).sum();
+    let &(_, pc) = most_of_cores.values().max()?;
     let percent = percent(most, all);
     (all >= STUCK_SAMPLES && percent >= STUCK_PERCENT).then_some(Warning::Stuck { pc, percent })
 }

@@ -22,9 +22,14 @@ pub enum ElfError {
     /// Its debug information cannot be parsed.
     #[error("its debug information cannot be read ({0})")]
     Dwarf(#[from] gimli::Error),
-    /// It has no GNU build-id of 20 bytes.
-    #[error("it has no GNU build-id: link it with --build-id=sha1")]
+    /// It has no GNU build-id.
+    #[error(
+        "it has no GNU build-id: link it with --build-id=sha1, and have the linker script keep .note.gnu.build-id: INCLUDE pmiscope.ld before a /DISCARD/ of .note*"
+    )]
     NoBuildId,
+    /// Its GNU build-id has another length than SHA-1.
+    #[error("its GNU build-id has {0} bytes and not 20: link it with --build-id=sha1")]
+    BuildIdLength(usize),
 }
 
 /// The GNU build-id, SHA-1 of what was linked.
@@ -50,7 +55,20 @@ pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, ElfError> {
 /// [`ElfError`] if it has none, or is no ELF file.
 pub fn build_id(elf: &[u8]) -> Result<BuildId, ElfError> {
     let id = parse(elf)?.build_id()?.ok_or(ElfError::NoBuildId)?;
-    id.try_into().map(BuildId).map_err(|_| ElfError::NoBuildId)
+    id.try_into()
+        .map(BuildId)
+        .map_err(|_| ElfError::BuildIdLength(id.len()))
+}
+
+/// The bytes of memory that the segments of an ELF file take.
+///
+/// # Errors
+///
+/// It is no ELF file.
+pub fn loaded_bytes(elf: &[u8]) -> Result<u64, ElfError> {
+    let elf = parse(elf)?;
+    let sizes = elf.segments().map(|segment| segment.size());
+    Ok(sizes.fold(0, u64::saturating_add))
 }
 
 /// Where a function begins: the one whose name, as it is linked or as a person

@@ -16,7 +16,7 @@ mod path;
 pub use elf::{BuildId, ElfError, build_id};
 
 pub(crate) use callframe::Callers;
-pub(crate) use elf::entry_of;
+pub(crate) use elf::{entry_of, loaded_bytes};
 
 use std::collections::HashMap;
 

@@ -119,6 +119,11 @@ pub fn start(arguments: &str, more: &[std::ffi::OsString]) -> Run {
     start_within("run", arguments, more, LIMIT)
 }
 
+/// Another command that runs a guest, and a kernel that is named.
+pub fn start_command(command: &str, arguments: &str, more: &[std::ffi::OsString]) -> Run {
+    start_within(command, arguments, more, LIMIT)
+}
+
 /// Another command that boots what was built: its status, and what it printed.
 pub fn tool(command: &str, arguments: &str) -> (Option<i32>, String) {
     let _slot = Slot::take();

@@ -24,6 +24,7 @@ mod pmu;
 mod report;
 mod ring;
 mod sources;
+mod strangers;
 mod stress;
 mod tasks;
 mod truth;

@@ -90,10 +90,15 @@ fn the_rings_are_found_when_they_are_made() {
 fn what_only_looks_like_rings_is_passed_over() {
     let guest = Guest::new();
     guest.poke(PAGE, &profiler::format::region::MAGIC);
-    let search = find(&guest.file.file, &guest.outside).unwrap();
+    let search = || find(&guest.file.file, &guest.outside).unwrap();
+    for version in [0, 1000, u32::MAX] {
+        guest.poke(PAGE + 16, &version.to_le_bytes());
+        assert!(matches!(search(), Search::Nothing), "version {version}");
+    }
+    guest.poke(PAGE + 16, &3_u32.to_le_bytes());
     assert!(matches!(
-        search,
-        Search::Unreadable(RegionError::Version(0))
+        search(),
+        Search::Unreadable(RegionError::Version(3))
     ));
     guest.make_rings(&description());
     assert!(guest.find().is_some());

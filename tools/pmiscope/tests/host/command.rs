@@ -13,7 +13,10 @@ use assert_cmd::assert::Assert;
 use pmiscope::internals::Profile;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{file, folder, image, kernel, other_kernel, profile, refusing_image};
+use crate::fixture::{
+    file, folder, header_page, image, kernel, kernel_with_short_note, kernel_without_note,
+    kernel_without_sampler, other_kernel, profile, refusing_image,
+};
 
 pub fn pmiscope(arguments: &[&str]) -> Assert {
     Command::new(env!("CARGO_BIN_EXE_pmiscope"))
@@ -327,6 +330,158 @@ fn words_behind_two_dashes_reach_qemu_unless_the_tool_sets_that_itself() {
 }
 
 #[test]
+fn a_kernel_without_a_usable_note_is_refused() {
+    let run = |kernel: &Path| pmiscope(&["run", "--kernel", text(kernel)]);
+    let says = [
+        "it has no GNU build-id: link it with --build-id=sha1",
+        "INCLUDE pmiscope.ld before a /DISCARD/ of .note*",
+    ];
+    refused(run(&kernel_without_note().path), 1, &says);
+    let says = ["its GNU build-id has 16 bytes and not 20"];
+    refused(run(&kernel_with_short_note().path), 1, &says);
+}
+
+#[test]
+fn a_kernel_without_the_sampler_is_warned_of_and_not_waited_for() {
+    let qemu = qemu(
+        "without.sh",
+        VERSION,
+        r#"echo hello >"$serial"; exec sleep 600"#,
+    );
+    let kernel = text(&kernel_without_sampler().path);
+    let run = [
+        "run",
+        "--kernel",
+        kernel,
+        "--loader",
+        kernel,
+        "--timeout",
+        "1",
+    ];
+    let assert = pmiscope(&[&run[..], &["--qemu", text(&qemu)]].concat()).code(6);
+    let said = stderr(&assert);
+    for line in [
+        "pmiscope: warning: the kernel's ELF does not contain the sampler, there may be no samples: link the library",
+        "pmiscope: the kernel has not sampled and was ended: no sample and no line of the log for 1 s (--timeout); its ELF does not contain the sampler: link",
+        "  hello",
+        "pmiscope: no profile was written: the kernel has not sampled",
+    ] {
+        let is_line = said.lines().any(|said| said.starts_with(line));
+        assert!(is_line, "`{line}`: {said}");
+    }
+    assert_eq!(said.lines().count(), 5, "{said}");
+}
+
+/// Arguments of a run from a disc whose boot loader has this configuration.
+fn run_from_disc(name: &str, configuration: &str, does: &str, more: &[&str]) -> Assert {
+    let mut disc = vec![0; 1 << 20];
+    disc[0x8000..0x8000 + configuration.len()].copy_from_slice(configuration.as_bytes());
+    let disc = file(&format!("{name}.iso"), &disc);
+    let qemu = qemu(&format!("{name}.sh"), VERSION, does);
+    let run = [
+        "run",
+        "--kernel",
+        text(&kernel().path),
+        "--iso",
+        text(&disc),
+    ];
+    let output = folder().join(format!("{name}.pmi"));
+    let output = ["-o", text(&output), "--qemu", text(&qemu)];
+    pmiscope(&[&run[..], &output, more].concat())
+}
+
+#[test]
+fn a_boot_menu_that_waits_is_warned_of_and_named() {
+    const ENTRY: &str = "/one\n    protocol: limine\n    path: boot():/kernel\n";
+    const WAITS: &str = "the boot menu on the disc waits (`timeout: 3`)";
+    const SET: &str =
+        "set `timeout: 0` in limine.conf (`TIMEOUT=0` in limine.cfg), or take --mode realtime";
+    let waits = format!("timeout: 3\n{ENTRY}");
+    let at_once = format!("timeout: 0\n{ENTRY}");
+    let hangs = "exec sleep 600";
+    let silent = ["--timeout", "1"];
+    let said = stderr(&run_from_disc("menu", &waits, hangs, &silent).code(6));
+    let line = format!("pmiscope: warning: {WAITS}");
+    assert!(said.starts_with(&line) && said.contains(SET), "{said}");
+    let line = format!("no line of the log for 1 s (--timeout); {WAITS}");
+    assert_eq!(said.matches(&line).count(), 1, "{said}");
+    // It is none by the clock, nor in no time; a disc of which that is not known is named.
+    let realtime = ["--timeout", "1", "--mode", "realtime"];
+    for (name, configuration, more) in [
+        ("menu-clock", &waits, &realtime[..]),
+        ("menu-zero", &at_once, &silent),
+        ("menu-none", &String::new(), &silent),
+    ] {
+        let said = stderr(&run_from_disc(name, configuration, hangs, more).code(6));
+        assert!(!said.contains("warning"), "{name}: {said}");
+        let part = format!("if a boot menu waits on the disc, {SET}");
+        assert!(said.contains(&part), "{name}: {said}");
+    }
+    // Its countdown is heard, wherever its configuration is.
+    let counts =
+        r#"printf '\033[32mBooting automatically in 3, press any key' >"$serial"; exec sleep 600"#;
+    let said = stderr(&run_from_disc("menu-heard", "", counts, &silent).code(6));
+    assert!(
+        said.contains(&format!("a boot menu waits on the disc: {SET}")),
+        "{said}"
+    );
+    // And a kernel that is booted all the same is profiled.
+    run_from_disc("menu-boots", &waits, "boot; exit 33", &[]).success();
+}
+
+/// What ends so that one can see that nothing more comes is not waited for: each within the
+/// time that a guest has by default, and far from it.
+#[test]
+fn a_guest_at_its_end_that_does_not_leave_is_ended() {
+    let header = |version: u32| {
+        let file = file(&format!("header-{version}.image"), &header_page(version));
+        format!(
+            r#"dd if={} of="$memory" conv=notrunc status=none; echo one >"$serial""#,
+            file.display()
+        )
+    };
+    let panics = r#"printf 'my kernel: panicked at a.rs:1:2:\nout of luck\n' >"$serial""#;
+    let refusing = refusing_image("stays.image", "no timer", false);
+    let refuses = format!(
+        r#"dd if={} of="$memory" bs=4096 conv=notrunc,sparse status=none"#,
+        refusing.display()
+    );
+    for (name, does, status, says) in [
+        (
+            "stays-old",
+            header(3),
+            1,
+            "the kernel's region cannot be read: the kernel writes version 3",
+        ),
+        (
+            "stays-senseless",
+            header(4),
+            1,
+            "the kernel's region cannot be read: the run's description has no valid",
+        ),
+        (
+            "stays-panicked",
+            panics.into(),
+            4,
+            "the kernel panicked: panicked at a.rs:1:2: out of luck",
+        ),
+        (
+            "stays-refused",
+            refuses,
+            5,
+            "the kernel could not sample: no timer",
+        ),
+    ] {
+        let started = Instant::now();
+        let (assert, output) = run_on(name, &format!("{does}; exec sleep 600"), &[]);
+        let said = stderr(&assert.code(status));
+        assert!(said.contains(&format!("pmiscope: {says}")), "{said}");
+        assert!(started.elapsed() < Duration::from_secs(30), "{name}");
+        assert!(!output.exists(), "{name}: a profile of nothing");
+    }
+}
+
+#[test]
 fn a_tool_beside_no_kernel_says_how_to_build_one() {
     let tool = executable(
         Path::new(env!("CARGO_BIN_EXE_pmiscope")),
@@ -386,7 +541,18 @@ fn the_kernel_is_told_what_was_asked_for() {
             "realtime",
         ],
     );
-    assert.success();
+    // What it says that it took is something else.
+    let said = stderr(&assert.code(3));
+    for (option, taken) in [
+        ("source hpet", "apic-timer"),
+        ("delivery irq", "nmi"),
+        ("period 77", "100"),
+        ("samples 9", "6"),
+        ("workload hash", "mix"),
+    ] {
+        let line = format!("warning: the kernel did not take --{option}, it took {taken}: ");
+        assert_eq!(said.matches(&line).count(), 1, "{line}: {said}");
+    }
     let words = fs::read_to_string(output.with_extension("sh.words")).unwrap();
     for line in [
         "source=hpet delivery=irq period=77 workload=hash samples=9 ring=262144",
@@ -480,13 +646,13 @@ fn what_ends_a_guest_early_has_a_status_and_a_reason() {
             "reset",
             "exit 0",
             4,
-            "QEMU failed: the guest reset or switched off",
+            "the guest reset or switched off the machine; it contains the sampler and has not started it",
         ),
         (
             "silent",
             "exit 33",
             1,
-            "the guest ended without having sampled",
+            "the guest ended without having sampled; it contains the sampler and has not started it",
         ),
     ] {
         let (assert, output) = run_on(name, does, &[]);
@@ -565,7 +731,8 @@ fn a_guest_with_another_kernel_is_refused() {
     ]);
     let said = stderr(&assert.code(1));
     assert!(
-        said.contains("another kernel ran") && said.contains("give the kernel that it boots"),
+        said.contains("another kernel ran")
+            && said.contains("it has to copy that of its own .note.gnu.build-id"),
         "{said}"
     );
 }
@@ -757,4 +924,37 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         .unwrap();
     drop(tool.stdout.take());
     assert!(tool.wait().unwrap().success());
+}
+
+/// Whoever looks a message up in the guide finds it there as it is written.
+#[test]
+fn the_guide_has_the_messages_that_there_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = String::new();
+    let mut folders = vec![root.join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                sources += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let guide = fs::read_to_string(root.join("../../docs/guide.md")).unwrap();
+    let (_, section) = guide
+        .split_once("\n## If it does not work\n")
+        .expect("the section");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let messages: Vec<_> = rows
+        .flat_map(|row| row.split(" | ").next())
+        .flat_map(|cell| cell.split('`').step_by(2))
+        .collect();
+    assert!(messages.len() > 15, "{messages:?}");
+    for message in messages {
+        for part in message.split('…') {
+            assert!(sources.contains(part), "no `{part}` in the source");
+        }
+    }
 }

@@ -59,3 +59,8 @@ void _start(void) {
   hash();
   idle();
 }
+
+/* What says that a kernel has the sampler in it. */
+#ifndef WITHOUT_SAMPLER
+static const char magic[] __attribute__((used)) = "\x93" "pmiscope rings\n";
+#endif

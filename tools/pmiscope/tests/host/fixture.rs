@@ -10,17 +10,17 @@ use std::sync::atomic::Ordering;
 pub use crate::folder::folder;
 use memmap2::MmapOptions;
 use object::{Object as _, ObjectSymbol as _};
-use pmiscope::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::profile::{Asked, CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
 use pmiscope::qemu::Emulator;
 use pmiscope::symbols::build_id;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::description::MAX_TASKS;
 use profiler::format::event::NewEvent;
-use profiler::format::region::{PAGE, Region, RegionLayout};
+use profiler::format::region::{MAGIC, PAGE, Region, RegionLayout};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample, Source, State,
-    Text,
+    AimDescription, ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample,
+    Source, State, Text,
 };
 use profiler::pmu::event::MAX_EVENTS;
 
@@ -46,6 +46,24 @@ pub fn other_kernel() -> &'static Kernel {
 pub fn bare_kernel() -> &'static Kernel {
     static KERNEL: OnceLock<Kernel> = OnceLock::new();
     KERNEL.get_or_init(|| Kernel::compile("bare", &["-g0", "-DBARE"]))
+}
+
+/// One without the sampler in it.
+pub fn kernel_without_sampler() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("without", &["-DWITHOUT_SAMPLER"]))
+}
+
+/// One without a build-id: a linker script that discards notes leaves none either.
+pub fn kernel_without_note() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("no-note", &["-Wl,--build-id=none"]))
+}
+
+/// One whose build-id is no SHA-1.
+pub fn kernel_with_short_note() -> &'static Kernel {
+    static KERNEL: OnceLock<Kernel> = OnceLock::new();
+    KERNEL.get_or_init(|| Kernel::compile("md5", &["-Wl,--build-id=md5"]))
 }
 
 impl Kernel {
@@ -127,6 +145,9 @@ pub fn description() -> Description {
         tasks,
         event_table: [EventDescription::EMPTY; MAX_EVENTS],
         event_count: 0,
+        aim: AimDescription::NONE,
+        seed: 0,
+        jitter: 0,
     }
 }
 
@@ -159,6 +180,7 @@ pub fn host() -> Host {
         pmu: None,
         mode: Mode::Deterministic,
         arguments: vec!["-smp".into(), "2".into()],
+        asked: Asked::default(),
     }
 }
 
@@ -313,6 +335,11 @@ fn unfinished_of(description: &Description) -> Writer<Vec<u8>> {
 
 /// A whole profile of these samples of the first core.
 pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
+    profile_of_cores(description, &[samples])
+}
+
+/// A whole profile of these samples of each core.
+pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
     let host = host();
     let head = Head {
         description,
@@ -320,13 +347,16 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
         kernel: &kernel().elf,
     };
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
-    for seen in samples {
-        writer.samples(0, &seen.record()).unwrap();
-    }
     let mut end = run_end();
     end.cores.truncate(description.cores as usize);
     for core in &mut end.cores {
-        core.stored = samples.len() as u64;
+        core.stored = 0;
+    }
+    for (core, samples) in (0..).zip(cores) {
+        for seen in *samples {
+            writer.samples(core, &seen.record()).unwrap();
+        }
+        end.cores[core as usize].stored = samples.len() as u64;
     }
     writer.finish(&end).unwrap()
 }
@@ -462,4 +492,12 @@ pub fn refusing_image(name: &str, reason: &str, has_region: bool) -> PathBuf {
     let mut content = vec![0; start + bytes];
     file.read_exact_at(&mut content, 0).unwrap();
     self::file(name, &content)
+}
+
+/// A header page of this version, of which nothing else makes sense.
+pub fn header_page(version: u32) -> [u8; PAGE] {
+    let mut page = [0; PAGE];
+    page[..16].copy_from_slice(&MAGIC);
+    page[16..20].copy_from_slice(&version.to_le_bytes());
+    page
 }

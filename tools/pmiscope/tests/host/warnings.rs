@@ -5,11 +5,13 @@ use profiler::format::{Description, State};
 use serde_json::Value;
 
 use crate::command::{pmiscope, stderr, stdout, text};
-use crate::fixture::{Seen, bare_kernel, description, file, kernel, profile, profile_of};
+use crate::fixture::{
+    Seen, bare_kernel, description, file, kernel, profile, profile_of, profile_of_cores,
+};
 
 const NO_FRAMES: &str = "the kernel's ELF has no call-frame information";
 const MOVED: &str = "of the samples are in the kernel's text but not in the ELF's";
-const STUCK: &str = "of the samples are at one instruction";
+const STUCK: &str = "of the samples are at one instruction of their core";
 
 fn one_core() -> Description {
     Description {
@@ -120,6 +122,12 @@ fn samples_that_are_all_at_one_instruction_are_said() {
     let spread = samples(&[(one, 89), (other, 11)]);
     assert_eq!(of("spread.pmi", &spread), [""; 0]);
     assert_eq!(of("few.pmi", &samples(&[(one, 99)])), [""; 0]);
+    // Each core may stand elsewhere.
+    let [first, second] = [(one, 95), (other, 95)].map(|place| samples(&[place]));
+    let both = profile_of_cores(&description(), &[&first, &second]);
+    let said = warnings("stuck-both.pmi", &both, &[], 0);
+    let part = format!("100.00% {STUCK}, ");
+    assert!(said.len() == 1 && said[0].contains(&part), "{said:?}");
     // A core that is halted is at one instruction all the time.
     let mut halted = samples(&[(one, 2000), (one, 60), (other, 60)]);
     for seen in &mut halted[..2000] {

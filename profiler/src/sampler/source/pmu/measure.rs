@@ -41,7 +41,7 @@ pub(crate) struct Measured {
 }
 
 /// How overflows are displaced at random.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Jitter {
     /// By up to so much of the period, either way.
     pub percent: u8,

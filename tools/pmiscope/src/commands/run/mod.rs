@@ -3,11 +3,13 @@
 pub(super) mod plan;
 mod progress;
 mod session;
+mod unsampled;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{show, with_reason};
@@ -15,70 +17,78 @@ use crate::cli::{ReportFormat, RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
 use crate::profile::{Host, Outcome};
-use crate::qemu::{Guest, GuestMemory};
-use crate::report::counts::Selection;
+use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text::outcome_name;
-use plan::{Plan, Recording};
+use plan::Plan;
 pub(super) use session::{FinishedRun, Session};
-use show::ShownRun;
+use unsampled::Boot;
 
 /// `pmiscope run`: boots a guest, collects its samples and shows them.
 pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     let plan = Plan::new(arguments)?;
     let run = boot_and_follow(&plan)?;
-    let took_no_samples = !run.has_profile && arguments.self_test.is_none();
-    if run.outcome() == Outcome::Finished && took_no_samples {
-        bail!(
-            "the guest ended without having sampled{}",
-            with_reason(run.message())
-        );
-    }
-    if run.outcome() != Outcome::Finished {
-        explain(&run, false);
-    }
-    let mut exit = Exit::from(run.outcome());
-    if run.has_profile {
-        let shown = show_profile(&plan.recording, arguments.format)?;
-        if exit == Exit::Success && !shown.has_names {
-            exit = Exit::Incomplete;
-        }
-    }
-    Ok(exit)
-}
-
-/// Shows the profile of a run at its end, and says where it is.
-pub(super) fn show_profile(recording: &Recording, format: ReportFormat) -> Result<ShownRun> {
-    let shown = show::show_run(&recording.output, format)?;
-    eprintln!("pmiscope: profile      {}", recording.output.display());
-    if let Some(picture) = &shown.picture {
-        eprintln!("pmiscope: flame graph  {}", picture.display());
-    }
-    Ok(shown)
+    let is_test = arguments.self_test.is_some();
+    finish(
+        &plan,
+        &run,
+        Shown {
+            format: arguments.format,
+            per_core: false,
+            is_expected: !is_test,
+            begun: "sampled",
+        },
+    )
 }
 
 /// `pmiscope stat`: boots a guest and shows how often events happened in it.
 pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
     let plan = Plan::new(&arguments.run())?;
     let run = boot_and_follow(&plan)?;
-    if run.outcome() != Outcome::Finished {
-        explain(&run, true);
-    } else if !run.has_profile {
-        bail!(
-            "the guest ended without having counted{}",
-            with_reason(run.message())
-        );
-    }
-    if run.has_profile {
-        let profile = show::open(&plan.recording.output)?;
-        let selection = Selection {
+    finish(
+        &plan,
+        &run,
+        Shown {
+            format: arguments.shown.format(),
             per_core: arguments.shown.per_core,
-            ..Selection::default()
-        };
-        show::print_counts(&profile, arguments.shown.format(), selection)
-            .context("cannot write the counts")?;
-        eprintln!("pmiscope: profile      {}", plan.recording.output.display());
+            is_expected: true,
+            begun: "counted",
+        },
+    )
+}
+
+/// How a run is shown.
+#[derive(Clone, Copy)]
+struct Shown {
+    format: ReportFormat,
+    per_core: bool,
+    /// Whether there is to be anything to show.
+    is_expected: bool,
+    /// What the kernel was to have done.
+    begun: &'static str,
+}
+
+/// Says how a run ended, and shows what there is.
+fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
+    let outcome = run.outcome();
+    let has_nothing = !run.has_profile && shown.is_expected;
+    if outcome != Outcome::Finished || has_nothing {
+        explain(Some(&plan.boot), run, shown.begun);
+    } else if !run.message().is_empty() {
+        let why = with_reason(run.message());
+        eprintln!("pmiscope: {}{why}", outcome_name(outcome));
     }
-    Ok(run.outcome().into())
+    let exit = match outcome {
+        Outcome::Finished if has_nothing => Exit::Failure,
+        other => Exit::from(other),
+    };
+    if !run.has_profile {
+        return Ok(exit);
+    }
+    let of_profile = show::show_run(&plan.recording.output, shown.format, shown.per_core)?;
+    Ok(match exit {
+        Exit::Success => of_profile,
+        other => other,
+    })
 }
 
 /// Boots the guest of a plan and follows it to its end.
@@ -89,6 +99,9 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     if plan.recording.verbose {
         eprintln!("pmiscope: {}", guest.command_line());
     }
+    for warning in plan.boot.warnings() {
+        eprintln!("pmiscope: warning: {warning}");
+    }
     let host = Host {
         pmiscope: env!("CARGO_PKG_VERSION").into(),
         qemu: plan.qemu.version.to_string(),
@@ -96,6 +109,7 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         pmu: plan.machine.pmu,
         mode: plan.machine.mode,
         arguments: guest.arguments().to_vec(),
+        asked: plan.asked.clone(),
     };
     let mut session = Session::new(&plan.recording, host, interrupted, listen());
     let ended = guest.follow(&plan.limits, &mut session)?;
@@ -122,28 +136,58 @@ pub(super) fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
 }
 
 /// Says why a run ended before its time, with the end of the guest's log.
-pub(super) fn explain(run: &FinishedRun, is_counting: bool) {
-    let (outcome, message) = (run.outcome(), run.message());
-    let name = match outcome {
-        Outcome::SamplingUnavailable if is_counting => "the kernel could not count",
-        other => outcome_name(other),
-    };
+///
+/// `boot` is what is known of a guest that the tool has booted.
+pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
+    let outcome = run.outcome();
+    let mut line = format!("{}{}", name(run, begun), with_reason(run.message()));
+    if let Some(boot) = boot
+        && run.ended.seen == Seen::Nothing
+        && is_unexplained(outcome)
+    {
+        let _ = write!(line, "; {}", boot.reason(run.ended.heard));
+    }
     if outcome == Outcome::SamplingUnavailable && !run.has_profile {
         // The rest of the log says no more.
-        eprintln!(
-            "pmiscope: {name}{} (pmiscope doctor says what to change)",
-            with_reason(message)
-        );
+        eprintln!("pmiscope: {line} (pmiscope doctor says what to change)");
         return;
     }
-    eprintln!("pmiscope: {name}{}", with_reason(message));
+    eprintln!("pmiscope: {line}");
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
         eprintln!("pmiscope: the guest's log ends with:");
-        log.iter().for_each(|line| eprintln!("  {line}"));
+        let lines = log.iter().filter(|line| !line.trim().is_empty());
+        lines.for_each(|line| eprintln!("  {line}"));
     }
     if !run.has_profile {
-        let begun = if is_counting { "count" } else { "sample" };
-        eprintln!("pmiscope: no profile was written: the guest had not begun to {begun}");
+        let why = match &run.ended.seen {
+            Seen::Nothing => format!(": the kernel has not {begun}"),
+            _ => String::new(),
+        };
+        eprintln!("pmiscope: no profile was written{why}");
     }
+}
+
+/// What ended a run.
+fn name(run: &FinishedRun, begun: &str) -> String {
+    match (run.outcome(), &run.ended.seen) {
+        (Outcome::SamplingUnavailable, _) if begun == "counted" => {
+            "the kernel could not count".into()
+        }
+        (Outcome::Hung, Seen::Nothing) => format!("the kernel has not {begun} and was ended"),
+        (Outcome::Finished, _) => format!("the guest ended without having {begun}"),
+        (other, _) => outcome_name(other).into(),
+    }
+}
+
+/// Returns true if such an end does not say why there was no region.
+fn is_unexplained(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Finished
+            | Outcome::Hung
+            | Outcome::TimeLimit
+            | Outcome::UnknownValue
+            | Outcome::Reset
+    )
 }

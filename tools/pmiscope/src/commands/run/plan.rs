@@ -10,12 +10,14 @@ use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
+use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
-use crate::profile::Mode;
+use crate::profile::{Asked, Mode};
 use crate::qemu::{
-    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, PmuModel, Protocol, Qemu, has_lab,
+    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, Menu, PmuModel, Protocol, Qemu,
+    has_lab,
 };
 use crate::symbols::{self, BuildId};
 
@@ -30,6 +32,13 @@ pub(in crate::commands) const BASE_MEMORY: u64 = 64 << 20;
 const FIRMWARE_MEMORY: u64 = 256 << 20;
 /// Memory that each core needs beside its ring: its stacks.
 pub(in crate::commands) const CORE_MEMORY: u64 = 1 << 20;
+/// Of that, what the kernel's image has.
+const ROOM_FOR_KERNEL: u64 = 32 << 20;
+/// How long a guest may be silent: one that is sampled, one that counts, and one of which
+/// neither is likely.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const COUNTING_TIMEOUT: Duration = Duration::from_secs(600);
+const UNLIKELY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The kernel's default ring size.
 const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode, which an emulated timer keeps up with
@@ -45,6 +54,10 @@ const DETERMINISTIC_SAMPLES: u64 = 100_000;
 pub(super) struct Plan {
     pub(super) qemu: Qemu,
     pub(super) machine: Machine,
+    /// What the kernel is asked for.
+    pub(super) asked: Asked,
+    /// What is known of the boot.
+    pub(super) boot: unsampled::Boot,
     pub(super) recording: Recording,
     pub(super) limits: Limits,
 }
@@ -57,6 +70,8 @@ pub(in crate::commands) struct Recording {
     /// The profile.
     pub(in crate::commands) output: PathBuf,
     pub(in crate::commands) verbose: bool,
+    /// Whether it boots from a disc, and not by the loader.
+    pub(in crate::commands) is_disc: bool,
     /// Whether somebody else has started the guest.
     pub(in crate::commands) is_attached: bool,
 }
@@ -74,14 +89,17 @@ impl Plan {
         may_accelerate(wanted.mode, &qemu)?;
         let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
         let settings = settings(arguments, aim.transpose()?);
-        let boot = match &arguments.boot.disc {
+        let booted = match &arguments.boot.disc {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
             None => boot(wanted, kernel_path, &kernel, settings.to_string())?,
         };
-        let machine = machine(arguments, &settings, boot, pmu)?;
+        let machine = machine(arguments, &settings, (booted, &kernel), pmu)?;
+        let boot = known_of_boot(arguments, &kernel)?;
         Ok(Self {
             qemu,
+            asked: asked(arguments, &machine),
             machine,
+            limits: limits(arguments, &boot),
             recording: Recording {
                 kernel,
                 build_id,
@@ -93,13 +111,10 @@ impl Plan {
                     },
                 )?,
                 verbose: wanted.verbose,
+                is_disc: boot.is_disc,
                 is_attached: false,
             },
-            limits: Limits {
-                silence: Duration::from_secs(arguments.timeout),
-                silence_means: "no sample and no line of the log",
-                total: arguments.time_limit.map(Duration::from_secs),
-            },
+            boot,
         })
     }
 }
@@ -121,11 +136,73 @@ pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Resul
     }
 }
 
+/// What is known before the guest starts.
+fn known_of_boot(arguments: &RunArgs, kernel: &[u8]) -> Result<unsampled::Boot> {
+    let disc = arguments.boot.disc.as_deref();
+    let menu = disc
+        .map(|image| Menu::find(image).with_context(|| format!("cannot read {}", image.display())));
+    Ok(unsampled::Boot {
+        has_sampler: has_sampler(kernel),
+        is_disc: disc.is_some(),
+        menu: menu.transpose()?.flatten(),
+        mode: arguments.machine.mode,
+    })
+}
+
+/// How long the guest may take. One that is not likely to sample is not waited for.
+fn limits(arguments: &RunArgs, boot: &unsampled::Boot) -> Limits {
+    let silence = match (boot.is_likely(), arguments.work.units) {
+        (false, _) => UNLIKELY_TIMEOUT,
+        (true, None) => TIMEOUT,
+        (true, Some(_)) => COUNTING_TIMEOUT,
+    };
+    Limits {
+        silence: arguments.timeout.map_or(silence, Duration::from_secs),
+        silence_means: "no sample and no line of the log",
+        total: arguments.time_limit.map(Duration::from_secs),
+    }
+}
+
+/// What the kernel of this machine is asked for.
+fn asked(arguments: &RunArgs, machine: &Machine) -> Asked {
+    let words = match &machine.boot {
+        Boot::Loader { command_line, .. } | Boot::Pvh { command_line, .. } => command_line.clone(),
+        Boot::Disc(_) => String::new(),
+    };
+    let sampling = &arguments.sampling;
+    let by_user = [
+        ("source", sampling.source != SourceChoice::Auto),
+        ("delivery", sampling.delivery.is_some()),
+        ("period", sampling.period.is_some()),
+        ("event", sampling.event.is_some()),
+        ("jitter", sampling.jitter.is_some()),
+        ("seed", sampling.seed.is_some()),
+        ("workload", arguments.work.workload.is_some()),
+        ("samples", arguments.work.samples.is_some()),
+        ("aim", arguments.aim.is_some()),
+    ];
+    let named = by_user.iter().filter(|(_, is_named)| *is_named);
+    Asked {
+        words,
+        by_user: named.map(|&(key, _)| key.to_owned()).collect(),
+        cores: machine.cores,
+    }
+}
+
+/// Memory that a kernel needs which is larger than [`BASE_MEMORY`] has room for: QEMU keeps
+/// its file, the loader copies what is loaded.
+pub(in crate::commands) fn kernel_memory(elf: &[u8]) -> u64 {
+    let loaded = symbols::loaded_bytes(elf).unwrap_or_default();
+    let needed = (elf.len() as u64).saturating_add(loaded.saturating_mul(2));
+    let more = needed.saturating_sub(ROOM_FOR_KERNEL);
+    more.next_multiple_of(1 << 20)
+}
+
 /// The machine, and what it boots.
 fn machine(
     arguments: &RunArgs,
     settings: &Settings<'_>,
-    booted: Boot,
+    (booted, elf): (Boot, &[u8]),
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
@@ -133,7 +210,7 @@ fn machine(
         None => (BASE_MEMORY, settings.ring_bytes),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
-    let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
+    let needed = base + kernel_memory(elf) + u64::from(wanted.smp) * (ring + CORE_MEMORY);
     Ok(Machine {
         mode: wanted.mode,
         pmu,
@@ -198,13 +275,14 @@ pub(in crate::commands) fn boot(
 }
 
 fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
-    let default = match (arguments.sampling.source, arguments.machine.mode) {
+    let default = Settings::default();
+    let default_period = match (arguments.sampling.source, arguments.machine.mode) {
         (SourceChoice::Only(Source::Step), _) => 1,
         (_, Mode::Deterministic) => DETERMINISTIC_PERIOD,
         (_, Mode::Realtime | Mode::Kvm) => REALTIME_PERIOD,
     };
     let period = match arguments.work.units {
-        None => Some(arguments.sampling.period.unwrap_or(default)),
+        None => Some(arguments.sampling.period.unwrap_or(default_period)),
         Some(_) => None,
     };
     let samples = arguments
@@ -216,7 +294,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         });
     Settings {
         source: arguments.sampling.source,
-        delivery: arguments.sampling.delivery,
+        delivery: arguments.sampling.delivery.unwrap_or(default.delivery),
         period,
         events: arguments.sampling.event,
         kind: match arguments.work.units {
@@ -225,7 +303,11 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         },
         jitter: arguments.sampling.jitter.unwrap_or_default(),
         seed: arguments.sampling.seed.unwrap_or_default(),
-        workload: &arguments.work.workload,
+        workload: arguments
+            .work
+            .workload
+            .as_deref()
+            .unwrap_or(default.workload),
         samples,
         units: arguments.work.units.unwrap_or(Settings::DEFAULT_UNITS),
         aim,

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use profiler::format::region::Region;
+use profiler::format::region::{Region, RunState};
 use profiler::format::{Clock, Description, Source};
 
 use super::plan::Recording;
@@ -14,9 +14,9 @@ use super::progress::Progress;
 use crate::collect::Collector;
 use crate::control::Server;
 use crate::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
-use crate::qemu::{End, Ended, Look, Observer};
+use crate::qemu::{End, Ended, Look, Observer, Seen};
 use crate::symbols::BuildId;
-use crate::units::grouped;
+use crate::units::{counted, grouped};
 
 /// How long rings are drained that a guest still fills.
 const DETACH: Duration = Duration::from_secs(5);
@@ -26,6 +26,14 @@ pub(in crate::commands) struct FinishedRun {
     pub(super) ended: Ended,
     /// Whether a profile was written.
     pub(in crate::commands) has_profile: bool,
+}
+
+/// What a run that is over has collected.
+struct Collected {
+    records: u64,
+    lost: u64,
+    /// The samples that the kernel was to take; 0 where it counts.
+    total: u64,
 }
 
 impl FinishedRun {
@@ -58,6 +66,8 @@ struct Sampling<'run> {
     collector: Collector<'run>,
     profile: Writer<File>,
     total: u64,
+    /// Records so far.
+    records: u64,
 }
 
 impl<'run> Session<'run> {
@@ -99,7 +109,15 @@ impl<'run> Session<'run> {
         sampling.map_or_else(Vec::new, |sampling| sampling.collector.counters())
     }
 
-    fn end(mut self, ended: Ended, counters: Vec<CoreEnd>) -> Result<FinishedRun> {
+    fn end(mut self, mut ended: Ended, counters: Vec<CoreEnd>) -> Result<FinishedRun> {
+        if let Some(sampling) = &self.sampling {
+            let collected = Collected {
+                records: sampling.records,
+                lost: sampling.collector.lost(),
+                total: sampling.total,
+            };
+            ended.end = end_of_run(ended.end, &ended.seen, &collected);
+        }
         let sampling = self.sampling.take();
         let has_profile = sampling.is_some();
         if let Some(sampling) = sampling {
@@ -128,6 +146,7 @@ impl<'run> Session<'run> {
         };
         let collector = &mut sampling.collector;
         let moved = collector.drain(&mut sampling.profile);
+        sampling.records += moved.as_ref().copied().unwrap_or_default();
         self.progress
             .update(collector.samples(), sampling.total, collector.lost());
         moved.with_context(|| self.cannot_write())
@@ -176,13 +195,8 @@ impl<'run> Observer<'run> for Session<'run> {
     fn on_region(&mut self, region: Region<'run>, description: &Description) -> Result<Look> {
         let found = BuildId(description.build_id);
         if found != self.plan.build_id {
-            return Ok(Look::End(End {
-                outcome: Outcome::WrongKernel,
-                message: format!(
-                    "the guest runs build-id {found} and --kernel is {}: give the kernel that it boots",
-                    self.plan.build_id
-                ),
-            }));
+            let is_disc = self.plan.is_disc;
+            return Ok(Look::End(other_kernel(found, self.plan.build_id, is_disc)));
         }
         // Of somebody else's guest, the command line may not be known.
         if self.plan.is_attached && description.clock == Clock::Instructions {
@@ -193,6 +207,7 @@ impl<'run> Observer<'run> for Session<'run> {
             collector: Collector::new(region),
             profile: self.begin_profile(description)?,
             total: description.samples,
+            records: 0,
             source: description.source,
         });
         Ok(Look::Active)
@@ -218,6 +233,61 @@ impl<'run> Observer<'run> for Session<'run> {
     }
 }
 
+/// What it means that a run ended so which has begun.
+fn end_of_run(end: End, seen: &Seen, collected: &Collected) -> End {
+    let Collected {
+        records,
+        lost,
+        total,
+    } = *collected;
+    let has_finished = *seen == Seen::Run(RunState::Finished);
+    let all = records + lost;
+    match end.outcome {
+        Outcome::Finished if all == 0 || (!has_finished && all < total) => End {
+            outcome: Outcome::EndedEarly,
+            message: match total {
+                0 => "it has counted nothing".into(),
+                _ => format!("it has {} of {}", grouped(all), counted(total, "sample")),
+            },
+        },
+        Outcome::Hung if all == 0 => End {
+            message: match total {
+                0 => format!(
+                    "{}; it began to count, and no count came: the kernel has to do its work between `begin_counting` and `end_counting`",
+                    end.message
+                ),
+                _ => format!(
+                    "{}; it began to sample, and no sample came: nothing overflowed, or interrupts do not arrive",
+                    end.message
+                ),
+            },
+            ..end
+        },
+        _ => end,
+    }
+}
+
+/// The end of a run whose region names another kernel than `expected`.
+fn other_kernel(found: BuildId, expected: BuildId, is_disc: bool) -> End {
+    let message = if found == BuildId([0; 20]) {
+        "its region has no build-id: INCLUDE pmiscope.ld in the linker script keeps the note, and the sampler reads it; who writes a region copies its 20 bytes (docs/region.md, What a kernel needs)".into()
+    } else if is_disc {
+        format!(
+            "the disc's has build-id {found} and --kernel {expected}: give the ELF that is on the disc"
+        )
+    } else {
+        format!(
+            "its region has build-id {found} and --kernel {expected}: the kernel says the id of another build; it has to copy that of its own .note.gnu.build-id"
+        )
+    };
+    let outcome = if found == BuildId([0; 20]) {
+        Outcome::NoBuildId
+    } else {
+        Outcome::WrongKernel
+    };
+    End { outcome, message }
+}
+
 /// The state of a run, in a line.
 fn status(sampling: &Sampling<'_>) -> String {
     let collector = &sampling.collector;
@@ -236,4 +306,96 @@ fn status(sampling: &Sampling<'_>) -> String {
         grouped(sampling.total),
         grouped(collector.lost())
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(outcome: Outcome, seen: &Seen, [records, lost, total]: [u64; 3]) -> End {
+        let collected = Collected {
+            records,
+            lost,
+            total,
+        };
+        let end = End {
+            outcome,
+            message: "why".into(),
+        };
+        end_of_run(end, seen, &collected)
+    }
+
+    #[test]
+    fn a_run_without_all_its_samples_has_ended_early() {
+        let [sampling, finished] = [RunState::Sampling, RunState::Finished].map(Seen::Run);
+        for (seen, numbers, outcome) in [
+            (&sampling, [9, 0, 10], Outcome::EndedEarly),
+            (&sampling, [10, 0, 10], Outcome::Finished),
+            (&sampling, [4, 6, 10], Outcome::Finished),
+            // Cores that only interrupt others take no samples.
+            (&finished, [9, 0, 10], Outcome::Finished),
+            (&finished, [0, 0, 10], Outcome::EndedEarly),
+            // It counts.
+            (&sampling, [2, 0, 0], Outcome::Finished),
+            (&finished, [0, 0, 0], Outcome::EndedEarly),
+        ] {
+            let found = end(Outcome::Finished, seen, numbers);
+            assert_eq!(found.outcome, outcome, "{seen:?} {numbers:?}");
+        }
+        let early = end(Outcome::Finished, &sampling, [9, 1, 12]);
+        assert_eq!(early.message, "it has 10 of 12 samples");
+        let nothing = end(Outcome::Finished, &finished, [0, 0, 0]);
+        assert_eq!(nothing.message, "it has counted nothing");
+        let panic = end(Outcome::Panic, &sampling, [9, 0, 10]);
+        assert_eq!((panic.outcome, &*panic.message), (Outcome::Panic, "why"));
+    }
+
+    #[test]
+    fn a_run_without_a_sample_says_so() {
+        let seen = Seen::Run(RunState::Sampling);
+        for (numbers, says) in [
+            ([0, 0, 10], "why; it began to sample, and no sample came"),
+            ([0, 0, 0], "why; it began to count, and no count came"),
+        ] {
+            let found = end(Outcome::Hung, &seen, numbers);
+            assert_eq!(found.outcome, Outcome::Hung);
+            assert!(found.message.starts_with(says), "{found:?}");
+        }
+        assert_eq!(end(Outcome::Hung, &seen, [1, 0, 10]).message, "why");
+    }
+
+    #[test]
+    fn another_kernel_is_told_from_one_that_does_not_know_itself() {
+        let [own, other] = [1, 2].map(|byte| BuildId([byte; 20]));
+        for (found, is_disc, outcome, says) in [
+            (
+                other,
+                true,
+                Outcome::WrongKernel,
+                "give the ELF that is on the disc",
+            ),
+            (
+                other,
+                false,
+                Outcome::WrongKernel,
+                "it has to copy that of its own",
+            ),
+            (
+                BuildId([0; 20]),
+                true,
+                Outcome::NoBuildId,
+                "has no build-id: INCLUDE",
+            ),
+            (
+                BuildId([0; 20]),
+                false,
+                Outcome::NoBuildId,
+                "has no build-id: INCLUDE",
+            ),
+        ] {
+            let end = other_kernel(found, own, is_disc);
+            assert_eq!(end.outcome, outcome);
+            assert!(end.message.contains(says), "{end:?}");
+        }
+    }
 }

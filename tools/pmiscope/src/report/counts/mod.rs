@@ -11,6 +11,7 @@ use serde::Serialize;
 
 pub use ratio::Ratio;
 
+use super::warnings::not_taken;
 use crate::profile::{Mode, Outcome, Profile};
 use crate::symbols::BuildId;
 
@@ -42,6 +43,9 @@ pub struct Counts {
     pub message: String,
     /// What of the profile is not whole; `null` if all is.
     pub incomplete: Option<String>,
+    /// What the kernel did not take of what it was asked for; left out if it took all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What was counted.
@@ -178,6 +182,7 @@ impl Counts {
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: profile.incomplete(),
+            warnings: not_taken(profile).iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -61,7 +61,10 @@ impl Out {
 
 fn facts(out: &mut Out, counts: &Counts) {
     out.fact("kernel", &format!("build-id {}", counts.run.build_id));
-    out.fact("booted by", &counts.machine.bootloader);
+    // A kernel need not say who has booted it.
+    if !counts.machine.bootloader.is_empty() {
+        out.fact("booted by", &counts.machine.bootloader);
+    }
     let cores = counts.machine.cores_online;
     out.fact(
         "machine",
@@ -72,7 +75,11 @@ fn facts(out: &mut Out, counts: &Counts) {
         Some(1) => ", 1 unit a core".into(),
         Some(units) => format!(", {} units a core", grouped(units)),
     };
-    out.fact("workload", &format!("{}{units}", counts.run.workload));
+    let workload = match &*counts.run.workload {
+        "" => "the kernel's own",
+        name => name,
+    };
+    out.fact("workload", &format!("{workload}{units}"));
     out.fact("counters", &counts.machine.source_reason);
     if let Some(core) = counts.machine.only_core {
         out.fact("counts", &format!("core {core} only"));
@@ -87,6 +94,9 @@ fn facts(out: &mut Out, counts: &Counts) {
     out.fact("run", &outcome(counts.outcome, &counts.message));
     if let Some(incomplete) = &counts.incomplete {
         out.fact("incomplete", incomplete);
+    }
+    for warning in &counts.warnings {
+        out.fact("warning", warning);
     }
 }
 
