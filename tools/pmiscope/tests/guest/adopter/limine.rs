@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
@@ -40,6 +41,9 @@ fn by_limine(kernel: &Kernel, name: &str, command_line: &str, kaslr: &str) -> Ke
     kernel.by(Boot::Image(image))
 }
 
+/// Images that were made.
+static IMAGES: AtomicU32 = AtomicU32::new(0);
+
 /// Asserts that a kernel is shown as it is on this number of cores, by names.
 #[track_caller]
 fn assert_shown(kernel: &Kernel, name: &str, cores: u64, options: &str, kaslr: &str) {
@@ -51,7 +55,7 @@ fn assert_shown(kernel: &Kernel, name: &str, cores: u64, options: &str, kaslr: &
         round
     };
     let settings = format!("source=apic-timer period=1000 samples={samples} {options}");
-    let image = format!("{name}-{cores}-{kaslr}");
+    let image = format!("limine-{}", IMAGES.fetch_add(1, Ordering::Relaxed));
     let kernel = by_limine(kernel, &image, &settings, kaslr);
     let run = kernel.profile(&format!("--smp {cores}"));
     let (report, round) = (run.report(), Round::of_log(&run.said()));

@@ -29,8 +29,8 @@ fn least_period(said: &str) -> u64 {
     let (_, behind) = said
         .split_once("makes no progress here: the smallest that does is ")
         .unwrap_or_else(|| panic!("{said}"));
-    let number = behind.split(' ').next().unwrap().replace(',', "");
-    number.parse().unwrap_or_else(|_| panic!("{said}"))
+    let digits: String = behind.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("{said}"))
 }
 
 #[test]
