@@ -16,7 +16,7 @@ const CROSSING_WORDS: usize = 4;
 impl Replay<'_> {
     /// Compares the reported chain with the true one.
     pub(super) fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
-        let end = self.end;
+        let end = self.repaired.end;
         if self.setup.callers.is_root_at(sample.pc) {
             return match (self.reported.is_empty(), end) {
                 (true, ChainEnd::Complete) => Verdict::Exact,
@@ -82,7 +82,7 @@ impl Replay<'_> {
             before: self.came_from,
             expected: truth.take(if root { 0 } else { most }).collect(),
             reported: self.reported.clone(),
-            end: self.end,
+            end: self.repaired.end,
         }
     }
 }

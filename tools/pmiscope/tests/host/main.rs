@@ -1,14 +1,18 @@
 //! Tests of the host tool that need no guest: profiles are made by the library's
 //! own writer, the kernel in them is a few lines of C.
 
+mod by_code;
 mod capabilities;
 mod collect;
 mod command;
+mod compiled;
 mod counts;
 mod events;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod moved;
+mod names;
 mod profile;
 mod report;
 mod symbols;

@@ -61,7 +61,10 @@ impl Out {
 
 fn facts(out: &mut Out, counts: &Counts) {
     out.fact("kernel", &format!("build-id {}", counts.run.build_id));
-    out.fact("booted by", &counts.machine.bootloader);
+    // A kernel need not say who has booted it.
+    if !counts.machine.bootloader.is_empty() {
+        out.fact("booted by", &counts.machine.bootloader);
+    }
     let cores = counts.machine.cores_online;
     out.fact(
         "machine",
