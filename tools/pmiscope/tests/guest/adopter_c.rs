@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -15,7 +16,7 @@ use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use pmiscope::profile::Outcome;
 use serde_json::{Value, json};
 
-use crate::fixture::{Guest, Run, Slot, built, start};
+use crate::fixture::{Guest, Run, Slot, built, folder, start};
 use crate::pmu::is_skipped;
 
 /// Machines that all is tried on.
@@ -53,6 +54,32 @@ fn kernels_named(name: &str) -> Vec<PathBuf> {
     };
     let path = |compiler| built(&format!("../../adopters/c-limine/{compiler}/{name}"));
     compilers.iter().map(path).collect()
+}
+
+/// The same kernels without call-frame information, as one of a template is: its linker script
+/// discards `.eh_frame`, and gcc then makes no other.
+fn kernels_without_call_frames() -> Vec<PathBuf> {
+    static MADE: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    MADE.get_or_init(strip_call_frames).clone()
+}
+
+fn strip_call_frames() -> Vec<PathBuf> {
+    let strip = |kernel: PathBuf| {
+        let compiler = kernel.parent().and_then(Path::file_name).unwrap();
+        let path = folder().join(format!("{}-without-frames", compiler.display()));
+        let done = std::process::Command::new("objcopy")
+            .args(["-R", ".eh_frame", "-R", ".debug_frame"])
+            .args([&kernel, &path])
+            .status();
+        assert!(done.expect("objcopy, which comes with ld").success());
+        let file = std::fs::read(&path).unwrap();
+        let file = object::File::parse(&*file).unwrap();
+        for section in [".eh_frame", ".debug_frame"] {
+            assert!(file.section_by_name(section).is_none(), "{section}");
+        }
+        path
+    };
+    kernels().into_iter().map(strip).collect()
 }
 
 /// The functions of a kernel's round, each with its own instructions in it.
@@ -160,11 +187,11 @@ fn shown(report: &Value) -> BTreeMap<String, (u64, u64)> {
 /// Asserts that a profile is what was executed: each instruction of a round once on each core,
 /// under its callers up to the root.
 #[track_caller]
-fn assert_shares(source: &str, arguments: &str) {
-    for kernel in kernels() {
+fn assert_shares(kernels: Vec<PathBuf>, cores: &[u64], source: &str, arguments: &str) {
+    for kernel in kernels {
         let round = round_of(&kernel);
         assert_ne!(round % PERIOD, 0, "else some instructions are never seen");
-        for cores in CORES {
+        for &cores in cores {
             let samples = cores * round;
             let what = format!(
                 "{arguments} --source {source} --smp {cores} --period {PERIOD} --samples {samples}"
@@ -173,6 +200,8 @@ fn assert_shares(source: &str, arguments: &str) {
             let what = format!("{}: {what}", kernel.display());
             assert_eq!(report["samples"], samples, "{what}");
             assert_eq!(report["lost"], 0, "{what}");
+            assert_eq!(report["callers_doubtful"], 0, "{what}");
+            assert_eq!(report.get("warnings"), None, "{what}");
             assert_eq!(report["chain_ends"], json!({"complete": samples}), "{what}");
             for of in ["min", "median", "max"] {
                 assert_eq!(report["period"][of], PERIOD, "{what}: {of} period");
@@ -184,7 +213,13 @@ fn assert_shares(source: &str, arguments: &str) {
 
 #[test]
 fn shares_by_the_timer_are_what_was_executed() {
-    assert_shares("apic-timer", "");
+    assert_shares(kernels(), &CORES, "apic-timer", "");
+}
+
+#[test]
+fn shares_without_call_frame_information_are_what_was_executed() {
+    let kernels = kernels_without_call_frames();
+    assert_shares(kernels, &[2], "apic-timer", "");
 }
 
 #[test]
@@ -192,13 +227,34 @@ fn shares_by_counters_are_what_was_executed() {
     if is_skipped() {
         return;
     }
-    assert_shares("pmu", "--pmu intel-v5 --event instructions");
+    assert_shares(
+        kernels(),
+        &CORES,
+        "pmu",
+        "--pmu intel-v5 --event instructions",
+    );
 }
 
 #[test]
 fn chains_are_true_at_each_instruction() {
-    for kernel in kernels() {
-        for (cores, samples) in [(1, 15_000), (4, 60_000)] {
+    assert_chains(kernels(), &[(1, 15_000), (4, 60_000)], &[]);
+}
+
+#[test]
+fn chains_without_call_frame_information_are_true_at_each_instruction() {
+    let lacks = [
+        ("call_frames", true.into()),
+        ("callers_undecided", 0.into()),
+    ];
+    assert_chains(kernels_without_call_frames(), &[(2, 30_000)], &lacks);
+}
+
+/// Asserts that all chains are the true ones on machines of so many cores, in so many samples,
+/// though the kernel lacks this.
+#[track_caller]
+fn assert_chains(kernels: Vec<PathBuf>, machines: &[(u64, u64)], lacks: &[(&str, Value)]) {
+    for kernel in kernels {
+        for &(cores, samples) in machines {
             let what = format!(
                 "--source apic-timer --smp {cores} --period 1 --samples {samples} --ring 2M"
             );
@@ -218,6 +274,9 @@ fn chains_are_true_at_each_instruction() {
                 ("different", 0),
             ] {
                 assert_eq!(verified[of], expected, "{what}: {of}");
+            }
+            for (of, expected) in lacks {
+                assert_eq!(&verified["lacks"][of], expected, "{what}: {of}");
             }
         }
     }

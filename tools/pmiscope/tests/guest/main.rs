@@ -6,6 +6,7 @@
 
 mod adopter;
 mod adopter_c;
+mod by_code;
 mod corruption;
 mod ctl;
 mod doctor;
@@ -16,6 +17,7 @@ mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod midway;
+mod names;
 mod nested;
 mod over_debug;
 mod pmu;
