@@ -3,8 +3,9 @@
 //! In a function's first and last instructions the frame pointer is still, or
 //! again, the caller's, so a walk over frame pointers skips the caller itself
 //! (see [`profiler::format::sample`]). Its return address is then one of the two
-//! words on top of the stack; the call-frame information says which. That holds
-//! for the sample, and for the code that each interrupt of its chain interrupted.
+//! words on top of the stack; the call-frame information says which, or else the
+//! instructions do. That holds for the sample, and for the code that each interrupt
+//! of its chain interrupted.
 
 use profiler::address::{CodeAddress, CodeRange};
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
@@ -31,16 +32,27 @@ pub struct Repaired {
     pub end: ChainEnd,
     /// Callers that the words on top of the stack have added.
     pub added: u32,
-    /// Places at which a caller may be missing still: the call-frame information
-    /// says that the frame pointer does not lead to it, and the words on top of the
-    /// stack do not have it.
+    /// Places at which a caller may be missing still: the frame pointer does not lead
+    /// to it, or may not, and the words on top of the stack do not have it.
     pub doubtful: u32,
+    /// Those of them that are in code without call-frame information.
+    pub undecided: u32,
+}
+
+impl Repaired {
+    /// That of a chain without a link.
+    pub(crate) const NOTHING: Self = Self {
+        end: ChainEnd::Complete,
+        added: 0,
+        doubtful: 0,
+        undecided: 0,
+    };
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct Repair<'a> {
-    /// The kernel's call-frame information; where it has none, chains stay as they
-    /// are.
+    /// Where the kernel's code keeps its return addresses; without an ELF file, chains
+    /// stay as they are.
     pub callers: &'a Callers,
     /// The kernel's text: an address outside is no return address.
     pub text: CodeRange,
@@ -53,8 +65,7 @@ impl Repair<'_> {
         links.clear();
         let mut repaired = Repaired {
             end: sample.end,
-            added: 0,
-            doubtful: 0,
+            ..Repaired::NOTHING
         };
         let mut is_last_added = false;
         if !sample.state.has(State::CALLER_KNOWN) {
@@ -99,7 +110,9 @@ impl Repair<'_> {
         repaired: &mut Repaired,
     ) -> bool {
         match self.callers.of(pc) {
-            Caller::InFrame | Caller::None | Caller::Unknown => return false,
+            Caller::InFrame | Caller::None => return false,
+            // Nothing is known of code that is not the ELF file's.
+            Caller::Unknown if !self.callers.slide().has_code_at(pc) => return false,
             Caller::OnTop(index) => {
                 let address = CodeAddress(stack_top[index]);
                 if self.text.contains(address) {
@@ -108,9 +121,10 @@ impl Repair<'_> {
                     return true;
                 }
             }
-            Caller::Pushed(_) | Caller::OutOfReach => {}
+            Caller::Pushed(_) | Caller::OutOfReach | Caller::Unknown => {}
         }
         repaired.doubtful += 1;
+        repaired.undecided += u32::from(!self.callers.has_frames_at(pc));
         false
     }
 }
@@ -196,11 +210,7 @@ mod tests {
         (links.iter().map(address).collect(), repaired)
     }
 
-    const COMPLETE: Repaired = Repaired {
-        end: ChainEnd::Complete,
-        added: 0,
-        doubtful: 0,
-    };
+    const COMPLETE: Repaired = Repaired::NOTHING;
 
     #[test]
     fn the_caller_is_taken_from_where_the_call_frame_information_says() {

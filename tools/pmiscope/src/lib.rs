@@ -72,7 +72,7 @@ pub mod internals {
     pub use crate::chain::Repair;
     pub use crate::doctor::host::Kvm;
     pub use crate::profile::read::{Profile, ProfileError};
-    pub use crate::symbols::callframe::Callers;
+    pub use crate::symbols::callframe::{Caller, Callers};
     pub use crate::symbols::elf::entry_of;
 
     pub mod collect {

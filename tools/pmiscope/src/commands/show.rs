@@ -30,9 +30,12 @@ impl LoadedProfile {
         let path = &arguments.profile;
         let profile = open(path)?;
         let symbols = match &arguments.elf {
-            Some(elf) => Symbols::new(&checked_elf(elf, &profile, arguments.force)?)
-                .with_context(|| format!("{}", elf.display()))?,
-            None => embedded_symbols(&profile)
+            Some(elf) => {
+                let bytes = checked_elf(elf, &profile, arguments.force)?;
+                Symbols::of_run(&bytes, profile.description.text, elf)
+                    .with_context(|| format!("{}", elf.display()))?
+            }
+            None => embedded_symbols(&profile, path)
                 .with_context(|| format!("{}: the kernel in it", path.display()))?,
         };
         warn_incomplete(&profile, path);
@@ -140,10 +143,10 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
     }
 }
 
-/// The symbols that are in the profile itself.
-fn embedded_symbols(profile: &Profile) -> Result<Symbols, symbols::ElfError> {
+/// The symbols that are in the profile itself, the file `path`.
+fn embedded_symbols(profile: &Profile, path: &Path) -> Result<Symbols, symbols::ElfError> {
     match &profile.kernel {
-        Some(elf) => Symbols::new(elf),
+        Some(elf) => Symbols::of_run(elf, profile.description.text, path),
         None => Ok(Symbols::without_elf()),
     }
 }
@@ -256,7 +259,7 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
         eprintln!("pmiscope: profile      {}", path.display());
         return Ok(exit);
     }
-    let symbols = embedded_symbols(&profile).context("the kernel's symbols")?;
+    let symbols = embedded_symbols(&profile, path).context("the kernel's symbols")?;
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
     counted.print_report(format, SortBy::default(), None)?;

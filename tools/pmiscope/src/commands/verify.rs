@@ -19,16 +19,17 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let name = || path.display().to_string();
     let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut profile = Profile::read(bytes).with_context(name)?;
-    let elf = match &arguments.profile.elf {
-        Some(elf) => checked_elf(elf, &profile, arguments.profile.force)?,
-        None => profile
-            .kernel
-            .take()
-            .ok_or(VerifyError::NoKernel)
-            .with_context(name)?,
+    let (elf, beside) = match &arguments.profile.elf {
+        Some(elf) => (checked_elf(elf, &profile, arguments.profile.force)?, elf),
+        None => {
+            let kernel = profile.kernel.take();
+            let kernel = kernel.ok_or(VerifyError::NoKernel).with_context(name)?;
+            (kernel, path)
+        }
     };
-    let mut symbols = Symbols::new(&elf).with_context(name)?;
-    let found = verify(&profile, &elf, &symbols, arguments.examples).with_context(name)?;
+    let mut symbols = Symbols::of_run(&elf, profile.description.text, beside)
+        .with_context(|| beside.display().to_string())?;
+    let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
     warn_incomplete(&profile, path);
     let report = Report::new(&profile, &found, &mut symbols);
     let text = match arguments.format {

@@ -127,6 +127,18 @@ pub struct Machine {
     /// The kernel's command line.
     pub command_line: String,
     pub workload: String,
+    #[serde(flatten)]
+    pub image: Image,
+}
+
+/// The kernel's ELF file, and what it ran as.
+#[derive(Clone, Debug, Serialize)]
+pub struct Image {
+    /// How far the text was moved from where the ELF file has it, in hexadecimal; `null` if
+    /// that cannot be told. All addresses in a report are the ELF file's.
+    pub text_moved_by: Option<String>,
+    /// Whether the ELF file has call-frame information; `null` without an ELF file.
+    pub call_frames: Option<bool>,
 }
 
 /// Samples that have something in common.
@@ -139,6 +151,8 @@ pub struct Shares {
     pub callers_from_stack_top: u64,
     /// Samples whose chain may lack a caller there still.
     pub callers_doubtful: u64,
+    /// Those of them in which code has no call-frame information.
+    pub callers_undecided: u64,
     /// Samples of code that ran with interrupts off.
     pub interrupts_off: u64,
     /// Samples of cores that were halted.
@@ -297,7 +311,7 @@ impl Report {
             chain_ends: chain_ends(tally),
             functions,
             sampling: Sampling::new(run, events, tally.selection.event, handler),
-            machine: Machine::new(profile),
+            machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, functions_in_all),
             end: End::new(profile, tally, symbols),
         }
@@ -326,8 +340,19 @@ impl Sampling {
     }
 }
 
+impl Image {
+    fn new(symbols: &Symbols) -> Self {
+        let slide = symbols.slide();
+        let has_frames = !symbols.callers().is_empty();
+        Self {
+            text_moved_by: slide.distance().map(|distance| format!("{distance:#x}")),
+            call_frames: slide.has_text().then_some(has_frames),
+        }
+    }
+}
+
 impl Machine {
-    fn new(profile: &Profile) -> Self {
+    fn new(profile: &Profile, symbols: &Symbols) -> Self {
         let (run, host) = (&profile.description, &profile.host);
         Self {
             qemu: host.qemu.clone(),
@@ -337,6 +362,7 @@ impl Machine {
             bootloader: run.bootloader.as_str().to_owned(),
             command_line: run.command_line.as_str().to_owned(),
             workload: run.workload.as_str().to_owned(),
+            image: Image::new(symbols),
         }
     }
 }
@@ -347,6 +373,7 @@ impl Shares {
             tasks: tasks(tally, run),
             callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
             callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
+            callers_undecided: tally.samples_where(|stack| stack.is_undecided),
             interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
             idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
             functions_in_all,

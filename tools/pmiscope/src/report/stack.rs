@@ -25,6 +25,8 @@ pub struct Stack {
     pub is_repaired: bool,
     /// True if a caller may be missing.
     pub is_doubtful: bool,
+    /// True if that is because code has no call-frame information.
+    pub is_undecided: bool,
     pub samples: u64,
 }
 

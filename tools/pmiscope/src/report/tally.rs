@@ -214,7 +214,14 @@ fn make_key(
     key.clear();
     key.push(u64::from(core) | u64::from(sample.task) << 32);
     key.push(u64::from(sample.state.0) | u64::from(repaired.end as u8) << 8);
-    key.push(u64::from(repaired.added) | u64::from(repaired.doubtful) << 32);
+    // A chain has far fewer places than 2¹⁶.
+    let Repaired {
+        added,
+        doubtful,
+        undecided,
+        ..
+    } = repaired;
+    key.push(u64::from(added) | u64::from(doubtful) << 16 | u64::from(undecided) << 32);
     key.push(sample.pc.0);
     for link in chain {
         match *link {
@@ -234,6 +241,7 @@ fn stack(core: u32, sample: &Sample<'_>, chain: &[Link], repaired: Repaired) -> 
         end: repaired.end,
         is_repaired: repaired.added > 0,
         is_doubtful: repaired.doubtful > 0,
+        is_undecided: repaired.undecided > 0,
         samples: 1,
     }
 }

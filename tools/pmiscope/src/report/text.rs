@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use profiler::format::{Delivery, Source};
 
-use super::model::{Core, CounterTotals, Counters, End, FunctionRow, Period, Report, SortBy};
+use super::model::{
+    Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy,
+};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
@@ -63,6 +65,7 @@ impl Out {
                 report.machine.cores_online,
             ),
         );
+        self.image(&report.machine.image);
         self.known_fact("workload", &report.machine.workload);
         let delivery = report.sampling.delivery.to_uppercase();
         self.fact(
@@ -79,6 +82,25 @@ impl Out {
             self.fact("", GET_COUNTERS);
         }
         self.period(report);
+        self.samples(report);
+        self.fact("hash", &report.totals.sample_hash);
+        self.end(&report.end);
+    }
+
+    fn end(&mut self, end: &End) {
+        self.fact("run", &outcome(end.outcome, &end.message));
+        if let Some(incomplete) = &end.incomplete {
+            self.fact("incomplete", incomplete);
+        }
+        for warning in &end.warnings {
+            self.fact("warning", warning);
+        }
+        if let Some(note) = &end.note {
+            self.fact("note", note);
+        }
+    }
+
+    fn samples(&mut self, report: &Report) {
         let mut samples = format!(
             "{}, {} lost",
             grouped(report.totals.samples),
@@ -102,20 +124,16 @@ impl Out {
         if let CounterTotals::Known(counters) = report.totals.counters {
             self.counters(counters);
         }
-        self.fact("hash", &report.totals.sample_hash);
-        self.end(&report.end);
     }
 
-    fn end(&mut self, end: &End) {
-        self.fact("run", &outcome(end.outcome, &end.message));
-        if let Some(incomplete) = &end.incomplete {
-            self.fact("incomplete", incomplete);
+    /// What makes addresses and callers others than the ELF file has.
+    fn image(&mut self, image: &Image) {
+        let moved = image.text_moved_by.as_deref();
+        if let Some(distance) = moved.filter(|&distance| distance != "0x0") {
+            self.fact("text", &format!("moved by {distance}"));
         }
-        for warning in &end.warnings {
-            self.fact("warning", warning);
-        }
-        if let Some(note) = &end.note {
-            self.fact("note", note);
+        if image.call_frames == Some(false) {
+            self.fact("callers", BY_CODE);
         }
     }
 
@@ -321,6 +339,8 @@ impl Out {
 /// The bias of maskable interrupts.
 const BIAS_OF_IRQ: &str =
     "(code with interrupts off is not seen: its samples come where they are on again)";
+/// Where callers come from without call-frame information.
+const BY_CODE: &str = "by decoding instructions: the kernel's ELF has no call-frame information";
 /// How to get what the stock QEMU does not have.
 const GET_COUNTERS: &str =
     "(`make qemu-pmu` builds a QEMU that has performance counters, which runs then take)";

@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use profiler::address::CodeAddress;
 use profiler::format::State;
 
 use super::Tally;
 use super::asked::{Difference, differences};
 use crate::profile::{Mode, Profile};
 use crate::symbols::Symbols;
-use crate::units::percent;
+use crate::units::{counted, percent};
 
 /// The share of samples at one instruction that is no longer believed, in percent.
 const STUCK_PERCENT: f64 = 90.0;
@@ -20,8 +19,15 @@ const STUCK_SAMPLES: u64 = 100;
 /// Something that a reader of the report has to know.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Warning {
-    /// The ELF does not say where functions keep their return addresses.
-    NoCallFrames,
+    /// Code does not say where it keeps its return addresses.
+    CallersMissing {
+        /// Samples that may lack a caller because of it.
+        samples: u64,
+        /// All samples.
+        of: u64,
+        /// False if no code of the kernel says it.
+        has_some: bool,
+    },
     /// The kernel ran at other addresses than the ELF's.
     Moved {
         /// Samples in the kernel's text that are not in the ELF's.
@@ -31,12 +37,17 @@ pub enum Warning {
     },
     /// The interrupted code makes no progress.
     Stuck {
-        pc: CodeAddress,
+        /// Where it is, as the ELF file has it.
+        pc: u64,
         /// The share of the samples of cores that were not halted.
         percent: f64,
     },
     /// What the user asked for, and the kernel did not take.
     NotTaken(Difference),
+    /// Debug information is in files that were not found.
+    UnitsMissing { units: u64, looked_in: String },
+    /// Debug information is damaged.
+    UnitsUnreadable(u64),
 }
 
 impl Warning {
@@ -55,22 +66,49 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoCallFrames => f.write_str(
-                "the kernel's ELF has no call-frame information (.debug_frame or .eh_frame): callers of functions that make no stack frame are missing, also in chains that are called complete",
-            ),
+            Self::CallersMissing {
+                samples,
+                of,
+                has_some,
+            } => {
+                let share = percent(*samples, *of);
+                let samples = counted(*samples, "sample");
+                let what = if *has_some {
+                    "code of theirs has"
+                } else {
+                    "the kernel's ELF has"
+                };
+                write!(
+                    f,
+                    "{samples} ({share:.2}%) may lack a caller, also in chains that are called complete: {what} no call-frame information (.debug_frame or .eh_frame), and the instructions do not say where the return address is; keep .eh_frame in the linker script, or compile with -g -fno-asynchronous-unwind-tables (assembly: .cfi directives)"
+                )
+            }
             Self::Moved { samples, of } => {
                 let share = percent(*samples, *of);
                 write!(
                     f,
-                    "{share:.2}% of the samples are in the kernel's text but not in the ELF's: the kernel ran at another address than it is linked for (KASLR?), and they have no names or wrong ones; switch that off"
+                    "{share:.2}% of the samples are in the kernel's text but not in the ELF's: the kernel ran at another address than it is linked for (KASLR?), and by how much cannot be told, so they have no names or wrong ones; describe the text from the start to the end of the section .text, or switch that off"
                 )
             }
             Self::Stuck { pc, percent } => write!(
                 f,
-                "{percent:.2}% of the samples are at one instruction of their core, {:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
-                pc.0
+                "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
             ),
             Self::NotTaken(difference) => difference.fmt(f),
+            Self::UnitsMissing { units, looked_in } => {
+                let units = counted(*units, "unit");
+                write!(
+                    f,
+                    "inlined calls of {units} of the debug information are missing: it was split off into .dwo files (-gsplit-dwarf), which are not in {looked_in}; put them there, or pack them by dwp and put the .dwp beside the ELF that --elf names"
+                )
+            }
+            Self::UnitsUnreadable(units) => {
+                let units = counted(*units, "unit");
+                write!(
+                    f,
+                    "{units} of the debug information cannot be read: their functions have the names of the symbol table, and no inlined calls"
+                )
+            }
         }
     }
 }
@@ -106,38 +144,65 @@ pub fn note(profile: &Profile) -> Option<String> {
 /// The warnings about a profile, of which `tally` counts the samples.
 #[must_use]
 pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warning> {
-    let has_elf = !symbols.text().is_empty();
-    let no_call_frames = has_elf && symbols.callers().is_empty();
-    no_call_frames
-        .then_some(Warning::NoCallFrames)
+    callers_missing(tally, symbols)
         .into_iter()
         .chain(moved(profile, tally, symbols))
-        .chain(stuck(profile, tally))
+        .chain(stuck(profile, tally, symbols))
+        .chain(units(symbols))
         .chain(not_taken(profile))
         .collect()
+}
+
+fn callers_missing(tally: &Tally, symbols: &Symbols) -> Option<Warning> {
+    let samples = tally.samples_where(|stack| stack.is_undecided);
+    (samples > 0).then(|| Warning::CallersMissing {
+        samples,
+        of: tally.samples(),
+        has_some: !symbols.callers().is_empty(),
+    })
 }
 
 /// A kernel whose text range contains the ELF's text has not moved, whatever else is in
 /// that range.
 fn moved(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning> {
     let run = profile.description.text;
-    let elf = symbols.text();
-    let contains_elf = elf
-        .iter()
-        .all(|text| run.start <= text.start && text.end <= run.end);
-    if contains_elf {
+    let slide = symbols.slide();
+    if !slide.has_text() || slide.is_within(run) {
         return None;
     }
-    let samples = tally.samples_where(|stack| {
-        run.contains(stack.pc) && !elf.iter().any(|text| text.contains(stack.pc))
-    });
+    let samples =
+        tally.samples_where(|stack| run.contains(stack.pc) && !slide.has_code_at(stack.pc));
     let of = tally.samples();
     (samples > 0).then_some(Warning::Moved { samples, of })
 }
 
+fn units(symbols: &Symbols) -> Vec<Warning> {
+    /// Folders that are named.
+    const NAMED: usize = 3;
+    let mut warnings = Vec::new();
+    let (units, looked_in) = symbols.missing_units();
+    if units > 0 {
+        let named = looked_in.iter().take(NAMED);
+        let named: Vec<_> = named.map(|folder| folder.display().to_string()).collect();
+        let more = looked_in.len().saturating_sub(NAMED);
+        let more = if more > 0 {
+            format!(" or {}", counted(more as u64, "other folder"))
+        } else {
+            String::new()
+        };
+        let looked_in = named.join(", ") + &more;
+        warnings.push(Warning::UnitsMissing { units, looked_in });
+    }
+    let unreadable = symbols.unreadable_units();
+    if unreadable > 0 {
+        warnings.push(Warning::UnitsUnreadable(unreadable));
+    }
+    warnings
+}
+
 /// Where interrupts are taken at the head of a translation block only, samples gather at
 /// one instruction of a loop, and that means nothing.
-fn stuck(profile: &Profile, tally: &Tally) -> Option<Warning> {
+fn stuck(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning> {
     if profile.host.mode == Mode::Realtime {
         return None;
     }
@@ -157,5 +222,8 @@ fn stuck(profile: &Profile, tally: &Tally) -> Option<Warning> {
     let most = most_of_cores.values().map(|&(samples, _)| samples).sum();
     let &(_, pc) = most_of_cores.values().max()?;
     let percent = percent(most, all);
-    (all >= STUCK_SAMPLES && percent >= STUCK_PERCENT).then_some(Warning::Stuck { pc, percent })
+    (all >= STUCK_SAMPLES && percent >= STUCK_PERCENT).then(|| Warning::Stuck {
+        pc: symbols.slide().shown(pc),
+        percent,
+    })
 }

@@ -1,10 +1,13 @@
 //! Where the code at an address keeps its return address, according to DWARF
-//! call-frame information (`.debug_frame`, `.eh_frame`).
+//! call-frame information (`.debug_frame`, `.eh_frame`); where there is none, according to
+//! the instructions ([`super::by_code`]).
 //!
 //! A walk over frame pointers finds the caller of every function that is past its
 //! first instructions. For the others the *canonical frame address* (CFA, the
 //! stack pointer before the call) is known relative to the stack pointer, and
 //! the return address is the word below it.
+
+use std::sync::Arc;
 
 use gimli::{
     self, BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EndianSlice, LittleEndian,
@@ -13,7 +16,11 @@ use gimli::{
 use object::{Object as _, ObjectSection as _};
 use profiler::address::CodeAddress;
 
+use super::by_code::ByCode;
+use super::code::Code;
 use super::elf::Elf;
+use super::names::SymbolTable;
+use super::slide::{LinkAddress, Slide};
 
 /// Bytes in a word.
 const WORD: i64 = 8;
@@ -43,7 +50,8 @@ pub enum Caller {
     /// Relative to the stack pointer, but not among the words of a sample, or by a
     /// rule that is not followed here.
     OutOfReach,
-    /// Not known: no call-frame information covers the address.
+    /// Not known: no call-frame information covers the address, and the instructions do not
+    /// say it for certain.
     Unknown,
 }
 
@@ -56,23 +64,35 @@ struct Range {
     caller: Caller,
 }
 
-/// The call-frame information of a kernel.
+/// Where a kernel's code keeps its return addresses, by the addresses at which it ran.
 #[derive(Clone, Debug, Default)]
 pub struct Callers {
     /// By their starts; they do not overlap.
     ranges: Vec<Range>,
     /// Where functions start, in order.
     starts: Vec<u64>,
+    slide: Slide,
+    /// What is asked where no range is.
+    by_code: Arc<ByCode>,
 }
 
 impl Callers {
     /// Reads an ELF file, as far as its sections are there and not damaged.
-    pub(super) fn new(elf: &Elf<'_>) -> Self {
+    pub(super) fn new(
+        elf: &Elf<'_>,
+        slide: Slide,
+        code: Arc<Code>,
+        table: Arc<SymbolTable>,
+    ) -> Self {
         let section = |name: &str| {
             let section = elf.section_by_name(name)?;
             Some((section.address(), section.uncompressed_data().ok()?))
         };
-        let mut callers = Self::default();
+        let mut callers = Self {
+            slide,
+            by_code: Arc::new(ByCode::new(code, table)),
+            ..Self::default()
+        };
         let bases = BaseAddresses::default();
         if let Some((_, data)) = section(".debug_frame") {
             let mut frames = DebugFrame::from(EndianSlice::new(&data, LittleEndian));
@@ -130,20 +150,55 @@ impl Callers {
         }
     }
 
-    /// Returns true if there is none.
+    /// Returns true if there is no call-frame information.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
+    /// How far the kernel's text was moved.
+    #[must_use]
+    pub fn slide(&self) -> &Slide {
+        &self.slide
+    }
+
+    /// The kernel's code.
+    pub(crate) fn code(&self) -> &Code {
+        self.by_code.code()
+    }
+
     /// Where the code that is about to execute `pc` keeps its return address.
     #[must_use]
     pub fn of(&self, pc: CodeAddress) -> Caller {
-        let after = self.ranges.partition_point(|range| range.start <= pc.0);
-        match self.ranges[..after].last() {
-            Some(range) if pc.0 < range.end => range.caller,
-            _ => Caller::Unknown,
-        }
+        let Some(address) = self.slide.link(pc) else {
+            return Caller::Unknown;
+        };
+        self.by_frames(address)
+            .unwrap_or_else(|| self.by_code.of(address))
+    }
+
+    /// Returns true if call-frame information covers the code at `pc`.
+    #[must_use]
+    pub fn has_frames_at(&self, pc: CodeAddress) -> bool {
+        let address = self.slide.link(pc);
+        address.is_some_and(|address| self.by_frames(address).is_some())
+    }
+
+    /// What call-frame information says, if it covers the address.
+    fn by_frames(&self, address: LinkAddress) -> Option<Caller> {
+        let after = self
+            .ranges
+            .partition_point(|range| range.start <= address.0);
+        let range = self.ranges[..after].last()?;
+        (address.0 < range.end).then_some(range.caller)
+    }
+
+    /// What the instructions say, whatever call-frame information does.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn by_code(&self, pc: CodeAddress) -> Caller {
+        let address = self.slide.link(pc);
+        address.map_or(Caller::Unknown, |address| self.by_code.of(address))
     }
 
     /// Returns true if the code at `pc` is the root of a stack: it has no caller.
@@ -166,20 +221,28 @@ impl Callers {
         self.ranges.iter().any(|range| range.caller == Caller::None)
     }
 
+    /// Whether any code is said to be entered by interrupts.
+    #[must_use]
+    pub fn has_entries(&self) -> bool {
+        let mut ranges = self.ranges.iter();
+        ranges.any(|range| matches!(range.caller, Caller::Pushed(_)))
+    }
+
     /// If `pc` is in code that interrupts enter, where a sample's words have the
     /// interrupted program counter: the first instruction of that code, and the
     /// word's index. It is 1 where something was pushed since, such as an error
     /// code by the processor.
     #[must_use]
     pub fn entry(&self, pc: CodeAddress) -> Option<(CodeAddress, usize)> {
-        let Caller::Pushed(words) = self.of(pc) else {
+        let address = self.slide.link(pc)?;
+        let Some(Caller::Pushed(words)) = self.by_frames(address) else {
             return None;
         };
         let words = usize::try_from(words).ok();
         let words = words.filter(|&words| words < TOP_WORDS)?;
-        let after = self.starts.partition_point(|&start| start <= pc.0);
+        let after = self.starts.partition_point(|&start| start <= address.0);
         let start = self.starts[..after].last()?;
-        Some((CodeAddress(*start), words))
+        Some((self.slide.run(LinkAddress(*start)), words))
     }
 }
 
@@ -198,6 +261,7 @@ impl Callers {
         Self {
             ranges: ranges.collect(),
             starts: functions.iter().map(|function| function[0].0).collect(),
+            ..Self::default()
         }
     }
 }

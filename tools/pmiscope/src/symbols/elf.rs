@@ -1,16 +1,14 @@
-//! Reads an ELF file: its build-id, its symbol table and its DWARF sections.
+//! Reads an ELF file: its build-id, and where its functions are.
 
-use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
-use gimli::{self, Dwarf, EndianArcSlice, LittleEndian};
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SectionIndex, SymbolKind};
-use profiler::address::{CodeAddress, CodeRange};
+use object::{Object, ObjectSection, ObjectSegment, SectionFlags, elf};
+use profiler::address::CodeAddress;
 use thiserror::Error;
 
-use super::Bytes;
+use super::demangle::demangle;
+use super::names::code_symbols;
 use crate::units::hex;
 
 /// Why a file is no kernel whose symbols can be read.
@@ -18,10 +16,7 @@ use crate::units::hex;
 pub enum ElfError {
     /// It cannot be parsed as a 64-bit little-endian ELF file.
     #[error("not a 64-bit ELF file ({0})")]
-    Elf(#[from] object::Error),
-    /// Its debug information cannot be parsed.
-    #[error("its debug information cannot be read ({0})")]
-    Dwarf(#[from] gimli::Error),
+    Elf(object::Error),
     /// It has no GNU build-id.
     #[error(
         "it has no GNU build-id: link it with --build-id=sha1, and have the linker script keep .note.gnu.build-id: INCLUDE pmiscope.ld before a /DISCARD/ of .note*"
@@ -45,7 +40,7 @@ impl fmt::Display for BuildId {
 pub(super) type Elf<'data> = ElfFile64<'data, object::LittleEndian>;
 
 pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, ElfError> {
-    Ok(Elf::parse(elf)?)
+    Elf::parse(elf).map_err(ElfError::Elf)
 }
 
 /// The build-id of an ELF file.
@@ -54,7 +49,8 @@ pub(super) fn parse(elf: &[u8]) -> Result<Elf<'_>, ElfError> {
 ///
 /// [`ElfError`] if it has none, or is no ELF file.
 pub fn build_id(elf: &[u8]) -> Result<BuildId, ElfError> {
-    let id = parse(elf)?.build_id()?.ok_or(ElfError::NoBuildId)?;
+    let id = parse(elf)?.build_id().map_err(ElfError::Elf)?;
+    let id = id.ok_or(ElfError::NoBuildId)?;
     id.try_into()
         .map(BuildId)
         .map_err(|_| ElfError::BuildIdLength(id.len()))
@@ -80,16 +76,17 @@ pub fn loaded_bytes(elf: &[u8]) -> Result<u64, ElfError> {
 pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, LookupError> {
     let elf = parse(elf)?;
     let mut found = Vec::new();
-    for symbol in elf.symbols().filter(|symbol| symbol.is_definition()) {
-        let Ok(linked) = symbol.name() else { continue };
-        let read = super::demangle(linked);
-        let is_tail = read
-            .strip_suffix(name)
-            .is_some_and(|before| before.ends_with("::"));
-        // Labels of assembly may have no type.
-        let is_code = matches!(symbol.kind(), SymbolKind::Text | SymbolKind::Unknown);
-        if is_code && (linked == name || read == name || is_tail) {
-            found.push((symbol.address(), read));
+    for symbol in code_symbols(&elf) {
+        let linked = &*symbol.name;
+        let read = demangle(linked);
+        // In C++ a name has its parameters behind it.
+        let (plain, _) = read.split_once('(').unwrap_or((&read, ""));
+        let is_meant = [&*read, plain].iter().any(|read| {
+            let before = read.strip_suffix(name);
+            before.is_some_and(|before| before.is_empty() || before.ends_with("::"))
+        });
+        if linked == name || is_meant {
+            found.push((symbol.start.0, read));
         }
     }
     found.sort_unstable();
@@ -126,87 +123,11 @@ pub enum LookupError {
     },
 }
 
-/// The addresses of the executable segments.
-pub(super) fn text(elf: &Elf<'_>) -> Vec<CodeRange> {
-    elf.segments()
-        .filter(|segment| segment.permissions().executable())
-        .map(|segment| CodeRange {
-            start: CodeAddress(segment.address()),
-            end: CodeAddress(segment.address().saturating_add(segment.size())),
-        })
-        .collect()
-}
-
-/// The DWARF sections of an ELF file; those that it has not are empty.
-pub(super) fn dwarf(elf: &Elf<'_>) -> Result<Dwarf<Bytes>, ElfError> {
-    Dwarf::load(|id| {
-        let section = elf.section_by_name(id.name());
-        let data = match section {
-            Some(section) => section.uncompressed_data()?,
-            None => Cow::Borrowed(&[][..]),
-        };
-        Ok(EndianArcSlice::new(Arc::from(&*data), LittleEndian))
-    })
-}
-
-/// The functions of the symbol table, by their addresses.
-#[derive(Default)]
-pub(super) struct SymbolTable(Vec<Symbol>);
-
-struct Symbol {
-    start: u64,
-    /// The first address past it.
-    end: u64,
-    name: String,
-}
-
-impl SymbolTable {
-    pub(super) fn new(elf: &Elf<'_>) -> Self {
-        let mut code: Vec<_> = elf
-            .symbols()
-            .filter(|symbol| symbol.kind() == SymbolKind::Text && symbol.is_definition())
-            .filter_map(|symbol| {
-                Some((
-                    symbol.address(),
-                    symbol.size(),
-                    symbol.name().ok()?,
-                    symbol.section_index()?,
-                ))
-            })
-            .collect();
-        // Of several names for one address, prefer one with a size.
-        code.sort_by_key(|&(address, size, ..)| (address, std::cmp::Reverse(size)));
-        code.dedup_by_key(|&mut (address, ..)| address);
-        let section_end = |index: SectionIndex| {
-            let section = elf.section_by_index(index).ok();
-            section.map_or(u64::MAX, |section| {
-                section.address().saturating_add(section.size())
-            })
-        };
-        let next_starts = code
-            .iter()
-            .skip(1)
-            .map(|&(address, ..)| address)
-            .chain([u64::MAX]);
-        let symbols = code
-            .iter()
-            .zip(next_starts)
-            .map(|(&(start, size, name, section), next)| Symbol {
-                start,
-                // A label without a size reaches to the next one of its section.
-                end: match size {
-                    0 => next.min(section_end(section)),
-                    _ => start.saturating_add(size),
-                },
-                name: name.to_owned(),
-            });
-        Self(symbols.collect())
-    }
-
-    /// The name of the function at `address`.
-    pub(super) fn name(&self, address: CodeAddress) -> Option<&str> {
-        let after = self.0.partition_point(|symbol| symbol.start <= address.0);
-        let symbol = self.0[..after].last()?;
-        (address.0 < symbol.end).then_some(&symbol.name)
-    }
+/// Returns true if a section has code that is in memory.
+pub(super) fn is_code<'data>(section: &impl ObjectSection<'data>) -> bool {
+    let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+        return false;
+    };
+    let wanted = elf::SHF_ALLOC | elf::SHF_EXECINSTR;
+    sh_flags & wanted == wanted
 }

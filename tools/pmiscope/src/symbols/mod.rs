@@ -6,25 +6,41 @@
 //! before it those that the compiler inlined into it at that place.
 //!
 //! Functions come from DWARF; what it does not know (assembly stubs) from the
-//! ELF's symbol table; what is in neither stays an address.
+//! ELF's symbol table; what is in neither stays an address: as the ELF file has it, where the
+//! text was moved.
 
+mod by_code;
 pub(crate) mod callframe;
+mod code;
 mod declaration;
+mod demangle;
+mod dwarf;
 pub(crate) mod elf;
+mod names;
 mod path;
+mod slide;
+mod split;
 
 pub use elf::{BuildId, ElfError, build_id};
+pub use slide::{LinkAddress, Slide};
 
 pub(crate) use callframe::Callers;
+pub(crate) use code::Code;
 pub(crate) use elf::{entry_of, loaded_bytes};
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use addr2line::Context;
-use gimli::{DebugInfoOffset, EndianArcSlice, LittleEndian};
+use addr2line::{Context, LookupContinuation, LookupResult};
+use gimli::{self, DebugInfoOffset, EndianArcSlice, LittleEndian};
 use profiler::address::{CodeAddress, CodeRange};
 
-use elf::SymbolTable;
+use declaration::Declaration;
+use demangle::demangle;
+use dwarf::DebugInfo;
+use names::SymbolTable;
+use split::SplitFiles;
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
@@ -53,43 +69,83 @@ pub struct Frame {
     pub inlined: bool,
 }
 
-/// The functions of a kernel.
+/// What makes two functions one: not all that has one name is.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Identity {
+    name: String,
+    /// Where it is declared, with all folders.
+    path: Option<PathBuf>,
+    line: Option<u32>,
+    /// Where it starts, if only that tells it from another of its name.
+    start: Option<LinkAddress>,
+}
+
+/// A function that debug information names.
+#[derive(Clone)]
+struct Declared {
+    function: FunctionId,
+    /// Its name in the source, if its debug information does not have the one by which it is
+    /// linked.
+    unlinked_name: Option<String>,
+}
+
+/// An entry of debug information: the unit that is split off, the unit, the entry.
+type EntryKey = (Option<u64>, Option<DebugInfoOffset>, usize);
+
+/// The functions of a kernel, by the addresses at which it ran.
 pub struct Symbols {
-    dwarf: Option<Context<Bytes>>,
-    table: SymbolTable,
+    debug: DebugInfo,
+    table: Arc<SymbolTable>,
     callers: Callers,
-    /// What the ELF file maps as executable.
-    text: Vec<CodeRange>,
+    slide: Slide,
     functions: Vec<Function>,
-    ids: HashMap<Function, FunctionId>,
-    declared: HashMap<(DebugInfoOffset, usize), FunctionId>,
+    ids: HashMap<Identity, FunctionId>,
+    declared: HashMap<EntryKey, Declared>,
     frames: HashMap<CodeAddress, Box<[Frame]>>,
 }
 
 impl Symbols {
-    /// The functions of an ELF file.
+    /// The functions of an ELF file that runs where it was linked for.
     ///
     /// # Errors
     ///
     /// [`ElfError`] if it is none that can be read.
     pub fn new(elf: &[u8]) -> Result<Self, ElfError> {
         let file = elf::parse(elf)?;
-        let mut symbols = Self::without_elf();
-        symbols.table = SymbolTable::new(&file);
-        symbols.callers = Callers::new(&file);
-        symbols.text = elf::text(&file);
-        symbols.dwarf = Some(Context::from_dwarf(elf::dwarf(&file)?)?);
-        Ok(symbols)
+        Ok(Self::with(&file, Slide::none(&file), None))
+    }
+
+    /// The functions of an ELF file whose text was `run` when it ran. Debug information that
+    /// is not in it is looked for beside the file `beside`.
+    ///
+    /// # Errors
+    ///
+    /// [`ElfError`] if it is none that can be read.
+    pub fn of_run(elf: &[u8], run: CodeRange, beside: &Path) -> Result<Self, ElfError> {
+        let file = elf::parse(elf)?;
+        Ok(Self::with(&file, Slide::of_run(&file, run), Some(beside)))
+    }
+
+    fn with(file: &elf::Elf<'_>, slide: Slide, beside: Option<&Path>) -> Self {
+        let table = Arc::new(SymbolTable::new(file));
+        let code = Arc::new(Code::new(file));
+        Self {
+            debug: DebugInfo::new(file, beside),
+            callers: Callers::new(file, slide.clone(), code, Arc::clone(&table)),
+            table,
+            slide,
+            ..Self::without_elf()
+        }
     }
 
     /// No functions: every address stays an address.
     #[must_use]
     pub fn without_elf() -> Self {
         Self {
-            dwarf: None,
-            table: SymbolTable::default(),
+            debug: DebugInfo::default(),
+            table: Arc::default(),
             callers: Callers::default(),
-            text: Vec::new(),
+            slide: Slide::default(),
             functions: Vec::new(),
             ids: HashMap::new(),
             declared: HashMap::new(),
@@ -126,10 +182,23 @@ impl Symbols {
         &self.callers
     }
 
-    /// The addresses at which the ELF file has code; empty without one.
+    /// How far the kernel's text was moved.
     #[must_use]
-    pub fn text(&self) -> &[CodeRange] {
-        &self.text
+    pub fn slide(&self) -> &Slide {
+        &self.slide
+    }
+
+    /// The units of debug information that are in files of their own which were not found,
+    /// and the folders in which these were looked for.
+    #[must_use]
+    pub fn missing_units(&self) -> (u64, &[PathBuf]) {
+        (self.debug.split.missing, &self.debug.split.looked_in)
+    }
+
+    /// The units of debug information that cannot be read.
+    #[must_use]
+    pub fn unreadable_units(&self) -> u64 {
+        self.debug.unreadable
     }
 
     /// The function with this id.
@@ -139,74 +208,137 @@ impl Symbols {
     }
 
     fn look_up(&mut self, address: CodeAddress) -> Box<[Frame]> {
-        let mut frames = self.frames_by_dwarf(address).unwrap_or_default();
-        if frames.is_empty() {
-            let name = self
-                .table
-                .name(address)
-                .map_or_else(|| format!("{:#x}", address.0), demangle);
-            let function = self.intern(Function {
-                name,
-                file: None,
-                line: None,
-            });
-            frames.push(Frame {
-                function,
-                inlined: false,
-            });
+        let link = self.slide.link(address);
+        let frames = link.and_then(|link| self.frames_by_dwarf(link));
+        if let Some(frames) = frames.filter(|frames| !frames.is_empty()) {
+            return frames.into();
         }
-        frames.into()
+        let symbol = link.and_then(|link| self.table.at(link));
+        let (name, start) = match symbol {
+            Some(symbol) => (
+                demangle(&symbol.name),
+                symbol.is_twin.then_some(symbol.start),
+            ),
+            None => (format!("{:#x}", self.slide.shown(address)), None),
+        };
+        let function = self.intern(name, Declaration::default(), start);
+        Box::new([Frame {
+            function,
+            inlined: false,
+        }])
     }
 
-    /// The frames that DWARF knows; none if it knows not all of their names.
-    fn frames_by_dwarf(&mut self, address: CodeAddress) -> Option<Vec<Frame>> {
-        let context = self.dwarf.take()?;
+    /// The frames that debug information knows; `None` if it knows not all of their names, or
+    /// if the symbol table knows better.
+    fn frames_by_dwarf(&mut self, address: LinkAddress) -> Option<Vec<Frame>> {
+        let context = self.debug.context.take()?;
         let frames = self.frames_of(&context, address);
-        self.dwarf = Some(context);
-        frames
+        self.debug.context = Some(context);
+        let frames = frames?;
+        let outermost = frames.last()?.clone();
+        if outermost
+            .unlinked_name
+            .is_some_and(|name| self.is_another(address, &name))
+        {
+            return None;
+        }
+        let last = frames.len() - 1;
+        let frames = frames.into_iter().enumerate();
+        let frames = frames.map(|(index, declared)| Frame {
+            function: declared.function,
+            inlined: index != last,
+        });
+        Some(frames.collect())
     }
 
-    fn frames_of(&mut self, context: &Context<Bytes>, address: CodeAddress) -> Option<Vec<Frame>> {
-        let unit = context.find_dwarf_and_unit(address.0).skip_all_loads()?;
-        let mut found = context.find_frames(address.0).skip_all_loads().ok()?;
+    /// Returns true if the symbol table has a function around `address` that is not called
+    /// `name`: what has no code of its own any more may be said to be there.
+    fn is_another(&self, address: LinkAddress, name: &str) -> bool {
+        let around = self
+            .table
+            .at(address)
+            .filter(|symbol| symbol.covers(address));
+        let Some(around) = around.filter(|symbol| symbol.is_function) else {
+            return false;
+        };
+        // A compiler's variant has a dot and more behind the name.
+        let is_it = |linked: &str| {
+            let rest = linked.strip_prefix(name);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let all = self.table.starting_at(around.start);
+        !all.iter().any(|symbol| is_it(&symbol.name))
+    }
+
+    fn frames_of(
+        &mut self,
+        context: &Context<Bytes>,
+        address: LinkAddress,
+    ) -> Option<Vec<Declared>> {
+        let split = &self.debug.split;
+        let unit = loaded(context.find_dwarf_and_unit(address.0), split)?;
+        let mut found = loaded(context.find_frames(address.0), split).ok()?;
         let mut frames = Vec::new();
         while let Some(frame) = found.next().ok()? {
             let name = frame.function?;
             let die = frame.dw_die_offset?;
-            let key = (unit.header.debug_info_offset()?, die.0);
-            let function = match self.declared.get(&key) {
-                Some(&known) => known,
-                None => {
-                    let (file, line) = declaration::of(unit, die).unwrap_or_default();
-                    let name = demangle(&name.raw_name().ok()?);
-                    let id = self.intern(Function { name, file, line });
-                    self.declared.insert(key, id);
-                    id
-                }
-            };
-            frames.push(Frame {
-                function,
-                inlined: true,
-            });
-        }
-        if let Some(outermost) = frames.last_mut() {
-            outermost.inlined = false;
+            let key = (
+                unit.dwo_id.map(|id| id.0),
+                unit.header.debug_info_offset(),
+                die.0,
+            );
+            if !self.declared.contains_key(&key) {
+                let declaration = declaration::of(unit, die);
+                let raw = name.raw_name().ok()?;
+                let unlinked_name = (!declaration.has_linkage_name).then(|| raw.to_string());
+                let function = self.intern(demangle(&raw), declaration, None);
+                let declared = Declared {
+                    function,
+                    unlinked_name,
+                };
+                self.declared.insert(key, declared);
+            }
+            frames.push(self.declared[&key].clone());
         }
         Some(frames)
     }
 
-    fn intern(&mut self, function: Function) -> FunctionId {
-        if let Some(&id) = self.ids.get(&function) {
-            return id;
+    fn intern(
+        &mut self,
+        name: String,
+        declaration: Declaration,
+        start: Option<LinkAddress>,
+    ) -> FunctionId {
+        let Declaration {
+            file, path, line, ..
+        } = declaration;
+        let identity = Identity {
+            name: name.clone(),
+            path,
+            line,
+            start,
+        };
+        let next = self.functions.len();
+        let next = FunctionId(u32::try_from(next).expect("fewer functions than 2³²"));
+        let id = *self.ids.entry(identity).or_insert(next);
+        if id == next {
+            self.functions.push(Function { name, file, line });
         }
-        let id = FunctionId(u32::try_from(self.functions.len()).expect("fewer functions than 2³²"));
-        self.functions.push(function.clone());
-        self.ids.insert(function, id);
         id
     }
 }
 
-/// The name without mangling and without a hash.
-fn demangle(name: &str) -> String {
-    format!("{:#}", rustc_demangle::demangle(name))
+/// The result of a look-up, for which units that are split off are taken from `split`.
+fn loaded<L: LookupContinuation<Buf = Bytes>>(
+    mut result: LookupResult<L>,
+    split: &SplitFiles,
+) -> L::Output {
+    loop {
+        match result {
+            LookupResult::Output(output) => return output,
+            LookupResult::Load { load, continuation } => {
+                result = continuation.resume(split.get(load.dwo_id));
+            }
+        }
+    }
 }

@@ -4,11 +4,10 @@
 use std::collections::HashMap;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind, Register};
-use object::{Object as _, ObjectSection as _, SectionKind};
 use profiler::address::CodeAddress;
 
-use crate::symbols::ElfError;
 use crate::symbols::callframe::Callers;
+use crate::symbols::{self, Slide};
 
 /// How an instruction ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,38 +46,22 @@ pub(super) struct Instruction {
     pub loads_stack_pointer: bool,
 }
 
-/// The code of a kernel. Each instruction is decoded once.
-pub(super) struct Code {
-    sections: Vec<(u64, Vec<u8>)>,
+/// The code of a kernel, by the addresses at which it ran. Each instruction is decoded once.
+pub(super) struct Code<'a> {
+    bytes: &'a symbols::Code,
+    slide: &'a Slide,
     decoded: HashMap<CodeAddress, Option<Instruction>>,
     vectors: HashMap<CodeAddress, Option<u8>>,
 }
 
-impl Code {
-    /// The code of an ELF file.
-    pub(super) fn new(elf: &[u8]) -> Result<Self, ElfError> {
-        let file = object::File::parse(elf)?;
-        let mut sections = Vec::new();
-        for section in file.sections() {
-            if section.kind() == SectionKind::Text {
-                sections.push((section.address(), section.data()?.to_vec()));
-            }
-        }
-        Ok(Self::of_sections(sections))
-    }
-
-    fn of_sections(sections: Vec<(u64, Vec<u8>)>) -> Self {
+impl<'a> Code<'a> {
+    pub(super) fn new(bytes: &'a symbols::Code, slide: &'a Slide) -> Self {
         Self {
-            sections,
+            bytes,
+            slide,
             decoded: HashMap::new(),
             vectors: HashMap::new(),
         }
-    }
-
-    /// The code that these bytes are, from `start` on.
-    #[cfg(test)]
-    pub(super) fn of_bytes(start: u64, bytes: Vec<u8>) -> Self {
-        Self::of_sections(vec![(start, bytes)])
     }
 
     /// The instruction at `pc`; `None` if there is none.
@@ -97,10 +80,7 @@ impl Code {
     }
 
     fn decode(&self, pc: CodeAddress) -> Option<iced_x86::Instruction> {
-        let bytes = self.sections.iter().find_map(|(start, bytes)| {
-            let offset = usize::try_from(pc.0.checked_sub(*start)?).ok()?;
-            bytes.get(offset..).filter(|rest| !rest.is_empty())
-        })?;
+        let bytes = self.bytes.at(self.slide.link(pc)?)?;
         let raw = Decoder::with_ip(64, bytes, pc.0, DecoderOptions::NONE).decode();
         (!raw.is_invalid()).then_some(raw)
     }
@@ -198,10 +178,13 @@ fn flow(raw: &iced_x86::Instruction) -> Flow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbols::LinkAddress;
 
     /// The instruction that these bytes are, at address 0x1000.
     fn decoded(bytes: &[u8]) -> Option<Instruction> {
-        let mut code = Code::of_bytes(0x1000, bytes.to_vec());
+        let bytes = symbols::Code::of_bytes(LinkAddress(0x1000), bytes.to_vec());
+        let slide = Slide::default();
+        let mut code = Code::new(&bytes, &slide);
         code.at(CodeAddress(0x1000))
     }
 

@@ -17,7 +17,7 @@ const CROSSING_WORDS: usize = 4;
 impl Replay<'_> {
     /// Compares the reported chain with the true one.
     pub(super) fn compare(&mut self, sample: &Sample<'_>) -> Verdict {
-        let end = self.end;
+        let end = self.repaired.end;
         if self.setup.callers.is_root_at(sample.pc) {
             return match (self.reported.is_empty(), end) {
                 (true, ChainEnd::Complete) => Verdict::Exact,
@@ -68,7 +68,7 @@ impl Replay<'_> {
         (next, bottom, sp): (Option<Link>, Bottom, StackAddress),
         at_root: bool,
     ) -> Verdict {
-        match (next, self.end) {
+        match (next, self.repaired.end) {
             (None, ChainEnd::Complete) if at_root => Verdict::Exact,
             // The outermost caller was assumed, and no code says where roots are.
             (None, ChainEnd::Complete) if bottom == Bottom::Empty && !self.has_roots => {
@@ -111,7 +111,7 @@ impl Replay<'_> {
             before: self.came_from,
             expected: truth.take(if root { 0 } else { most }).collect(),
             reported: self.reported.clone(),
-            end: self.end,
+            end: self.repaired.end,
         }
     }
 }

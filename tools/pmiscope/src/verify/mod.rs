@@ -27,7 +27,7 @@ use profiler::format::{Clock, Delivery, Description, Sample, Source};
 use thiserror::Error;
 
 use crate::profile::{Profile, Records};
-use crate::symbols::{ElfError, Symbols};
+use crate::symbols::Symbols;
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
@@ -48,12 +48,14 @@ pub enum VerifyError {
     /// The kernel in it is damaged.
     #[error("the kernel in it is missing: give it by --elf")]
     NoKernel,
-    /// The kernel cannot be read.
-    #[error("the kernel: {0}")]
-    ElfError(#[from] ElfError),
-    /// The kernel does not say where its functions keep their return addresses.
-    #[error("the kernel has no call-frame information (.debug_frame or .eh_frame)")]
-    NoCallFrames,
+    /// The kernel in it has no code.
+    #[error("the kernel has no code")]
+    NoCode,
+    /// Nothing says where the code is that was executed.
+    #[error(
+        "the kernel ran at another address than it is linked for (KASLR?), and by how much cannot be told: describe the text from the start to the end of the section .text, or switch that off"
+    )]
+    Moved,
 }
 
 /// Differences of one kind.
@@ -64,6 +66,16 @@ pub struct Differences {
     pub places: HashMap<CodeAddress, u64>,
     /// The first ones: core and difference.
     pub examples: Vec<(u32, Difference)>,
+}
+
+/// What call-frame information is missing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Lacks {
+    /// All of it.
+    pub frames: bool,
+    /// That of the code that interrupts enter: an interrupt is then no successor of the
+    /// instruction before it.
+    pub entries: bool,
 }
 
 /// The result of verifying a profile.
@@ -81,6 +93,10 @@ pub struct Verification {
     pub assumed: Assumed,
     /// What was executed.
     pub executed: Executed,
+    /// What the kernel does not say.
+    pub lacks: Lacks,
+    /// Instructions of which it is not known where their callers are.
+    pub undecided: u64,
     /// Records that this version cannot read.
     pub unreadable: u64,
 }
@@ -93,16 +109,15 @@ impl Verification {
     }
 }
 
-/// Verifies a profile by its kernel's ELF file, whose symbols are `symbols`; keeps at
-/// most `examples` of each kind of difference.
+/// Verifies a profile by its kernel's symbols; keeps at most `examples` of each kind of
+/// difference.
 ///
 /// # Errors
 ///
-/// [`VerifyError`] if the profile does not have every instruction, or the kernel
-/// cannot be read.
+/// [`VerifyError`] if the profile does not have every instruction, or the kernel has not what
+/// it takes.
 pub fn verify(
     profile: &Profile,
-    elf: &[u8],
     symbols: &Symbols,
     examples: usize,
 ) -> Result<Verification, VerifyError> {
@@ -110,12 +125,16 @@ pub fn verify(
     if profile.records() == 0 {
         return Err(VerifyError::Empty);
     }
-    let callers = symbols.callers();
-    if callers.is_empty() {
-        return Err(VerifyError::NoCallFrames);
+    if !symbols.slide().has_text() {
+        return Err(VerifyError::NoCode);
     }
-    let mut code = Code::new(elf)?;
     let run = &profile.description;
+    let is_known = symbols.slide().distance().is_some();
+    if !is_known && !symbols.slide().has_code_at(run.text.start) {
+        return Err(VerifyError::Moved);
+    }
+    let callers = symbols.callers();
+    let mut code = Code::new(callers.code(), symbols.slide());
     let setup = Setup {
         callers,
         code: &mut code,
@@ -124,7 +143,13 @@ pub fn verify(
     };
     let cores = usize::try_from(run.cores).unwrap_or(usize::MAX);
     let mut replay = Replay::new(setup, run.stack_slot, cores);
-    let mut verification = Verification::default();
+    let mut verification = Verification {
+        lacks: Lacks {
+            frames: callers.is_empty(),
+            entries: !callers.has_entries(),
+        },
+        ..Verification::default()
+    };
     verification.replay(profile, &mut replay, examples);
     Ok(verification)
 }
@@ -206,6 +231,7 @@ impl Verification {
         examples: usize,
     ) {
         self.instructions += 1;
+        self.undecided += u64::from(replay.repaired.undecided > 0);
         match verdict {
             Verdict::Exact => self.exact += 1,
             Verdict::Cut => self.cut += 1,

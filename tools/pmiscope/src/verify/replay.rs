@@ -8,7 +8,7 @@ use profiler::format::{ChainEnd, Sample};
 use super::code::{Code, Flow, Instruction};
 use super::difference::{Kind, Verdict};
 use super::shadow::{Returned, Shadow};
-use crate::chain::{Link, Repair};
+use crate::chain::{Link, Repair, Repaired};
 use crate::symbols::callframe::Callers;
 
 /// What was not seen, and therefore taken from the chains that are to be verified.
@@ -66,7 +66,7 @@ impl Before {
 /// The kernel and the run that are replayed.
 pub(super) struct Setup<'a> {
     pub(super) callers: &'a Callers,
-    pub(super) code: &'a mut Code,
+    pub(super) code: &'a mut Code<'a>,
     pub(super) text: CodeRange,
     /// The source is the trap flag: entries of interrupts are not seen.
     pub(super) is_stepped: bool,
@@ -84,9 +84,9 @@ pub(super) struct Replay<'a> {
     is_contradicted: bool,
     /// The instruction before the one that was replayed last, on the same core.
     pub(super) came_from: Option<CodeAddress>,
-    /// The chain of the record that was replayed last, repaired, and its end.
+    /// The chain of the record that was replayed last, repaired, and what became of it.
     pub(super) reported: Vec<Link>,
-    pub(super) end: ChainEnd,
+    pub(super) repaired: Repaired,
     pub(super) assumed: Assumed,
     pub(super) executed: Executed,
 }
@@ -103,7 +103,7 @@ impl<'a> Replay<'a> {
             is_contradicted: false,
             came_from: None,
             reported: Vec::new(),
-            end: ChainEnd::Complete,
+            repaired: Repaired::NOTHING,
             assumed: Assumed::default(),
             executed: Executed::default(),
         }
@@ -116,7 +116,7 @@ impl<'a> Replay<'a> {
             text: self.setup.text,
         };
         let mut reported = std::mem::take(&mut self.reported);
-        self.end = repair.chain(sample, &mut reported).end;
+        self.repaired = repair.chain(sample, &mut reported);
         self.reported = reported;
         let before = self.before[core];
         self.came_from = before.map(|before| before.pc);
@@ -213,7 +213,7 @@ impl<'a> Replay<'a> {
 
     /// Assumes that the reported chain is true.
     fn assume(&mut self, sample: &Sample<'_>) {
-        let is_cut = self.end != ChainEnd::Complete;
+        let is_cut = self.repaired.end != ChainEnd::Complete;
         self.shadow.assume(sample.sp, &self.reported, is_cut);
         self.assumed.links += self.reported.len() as u64;
     }

@@ -33,6 +33,8 @@ pub struct Report {
     pub executed: ExecutedRow,
     /// What was not seen, and assumed true.
     pub assumed: AssumedRow,
+    /// What call-frame information is missing.
+    pub lacks: LacksRow,
     /// The kinds of differences.
     pub differences: Vec<Row>,
     /// Records that cannot be read.
@@ -69,6 +71,17 @@ pub struct ExecutedRow {
     pub returns: u64,
     pub interrupts: u64,
     pub repeated: u64,
+}
+
+/// What the kernel's ELF does not say, for want of call-frame information.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct LacksRow {
+    /// True if it has none at all: callers are found by decoding instructions.
+    pub call_frames: bool,
+    /// True if it does not say which code interrupts enter.
+    pub interrupt_entries: bool,
+    /// Instructions of which neither says where their callers are.
+    pub callers_undecided: u64,
 }
 
 /// A kind of difference.
@@ -167,6 +180,11 @@ impl Report {
             different: found.different(),
             executed: found.executed.into(),
             assumed: found.assumed.into(),
+            lacks: LacksRow {
+                call_frames: found.lacks.frames,
+                interrupt_entries: found.lacks.entries,
+                callers_undecided: found.undecided,
+            },
             differences: differences
                 .map(|(kind, differences)| Row::new(*kind, differences, symbols))
                 .collect(),
@@ -210,6 +228,7 @@ impl Report {
         .map(|(count, noun)| counted(count, noun));
         writeln!(out, "executed    {calls}, {returns}, {interrupts}")?;
         self.write_assumed(out)?;
+        self.write_lacks(out)?;
         writeln!(out, "\n      share instructions  chains")?;
         let share = |out: &mut String, count, what: &str| {
             let share = percent(count, self.instructions);
@@ -260,6 +279,34 @@ impl Report {
             if count > 0 {
                 writeln!(out, "            {}{what}", counted(count, noun))?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_lacks(&self, out: &mut String) -> std::fmt::Result {
+        let lacks = &self.lacks;
+        let undecided = counted(lacks.callers_undecided, "instruction");
+        let callers = "callers     by decoding instructions: there is no call-frame information";
+        let some = "callers     some code has no call-frame information";
+        let label = match (lacks.call_frames, lacks.callers_undecided) {
+            (true, _) => callers,
+            (false, 0) => "",
+            (false, _) => some,
+        };
+        if !label.is_empty() {
+            writeln!(out, "{label}")?;
+        }
+        if lacks.callers_undecided > 0 {
+            writeln!(
+                out,
+                "            {undecided} of which neither says where their callers are"
+            )?;
+        }
+        if lacks.call_frames && lacks.interrupt_entries {
+            writeln!(
+                out,
+                "            which code interrupts enter is not known: they are no successors"
+            )?;
         }
         Ok(())
     }
@@ -321,7 +368,7 @@ fn link(link: Link, symbols: &mut Symbols) -> String {
     match link {
         Link::Return(address) => {
             let name = function(CodeAddress(address.0.wrapping_sub(1)), symbols);
-            format!("{:#x} in {name}", address.0)
+            format!("{:#x} in {name}", symbols.slide().shown(address))
         }
         Link::Interrupted { vector, pc } => {
             format!("[interrupt {vector:#04x}] {}", place(pc, symbols))
@@ -330,7 +377,8 @@ fn link(link: Link, symbols: &mut Symbols) -> String {
 }
 
 fn place(pc: CodeAddress, symbols: &mut Symbols) -> String {
-    format!("{:#x} in {}", pc.0, function(pc, symbols))
+    let shown = symbols.slide().shown(pc);
+    format!("{shown:#x} in {}", function(pc, symbols))
 }
 
 /// The function that has the code at `pc`, not one that is inlined there.

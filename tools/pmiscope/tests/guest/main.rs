@@ -6,6 +6,7 @@
 
 mod adopter;
 mod attach;
+mod by_code;
 mod corruption;
 mod ctl;
 mod disc;
@@ -17,6 +18,7 @@ mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod midway;
+mod names;
 mod nested;
 mod over_debug;
 mod pass_on;

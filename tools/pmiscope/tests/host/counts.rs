@@ -168,6 +168,19 @@ run         finished
 }
 
 #[test]
+fn a_kernel_need_not_say_who_has_booted_it() {
+    let counts = counts();
+    let run = Description {
+        bootloader: Text::EMPTY,
+        ..counting()
+    };
+    let profile = profile_of(&run, &counts, Some(&ended(&counts)));
+    let counts = Counts::new(&Profile::read(profile).unwrap(), Selection::default());
+    let shown = text(&counts, false);
+    assert!(!shown.contains("booted by"), "{shown}");
+}
+
+#[test]
 fn each_core_has_a_line() {
     let selection = Selection {
         per_core: true,

@@ -34,10 +34,19 @@ void idle(void) {
   never_returns();
 }
 
+#ifdef BARE
+#define FRAME
+#define END
+#else
+#define FRAME ".cfi_startproc\n.cfi_def_cfa rbp, 16\n"
+#define END ".cfi_endproc\n"
+#endif
+
 /* What DWARF does not know: assembly, with a size and without. */
 __asm__(".text\n"
         ".globl stub\n.type stub, @function\n"
-        "stub: nop\nnop\n.size stub, . - stub\n"
+        "stub: " FRAME "nop\nnop\n.size stub, . - stub\n"
+        END
         "nop\n"
         ".globl unsized\n.type unsized, @function\n"
         "unsized: nop\nnop\n");

@@ -2,14 +2,18 @@
 //! own writer, the kernel in them is a few lines of C.
 
 mod attach;
+mod by_code;
 mod capabilities;
 mod collect;
 mod command;
+mod compiled;
 mod counts;
 mod events;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod moved;
+mod names;
 mod profile;
 mod report;
 mod symbols;

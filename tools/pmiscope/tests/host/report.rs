@@ -242,6 +242,14 @@ fn the_text_says_it_all_in_100_columns() {
 }
 
 #[test]
+fn the_text_does_not_say_who_booted_a_kernel_that_does_not() {
+    let mut report = report_of(profile(), Options::default());
+    assert!(report::text(&report, SortBy::Own).contains("\nbooted by   fixture 1.0\n"));
+    report.machine.bootloader.clear();
+    assert!(!report::text(&report, SortBy::Own).contains("booted by"));
+}
+
+#[test]
 fn the_text_says_what_another_machine_would_show() {
     let says = |change: &dyn Fn(&mut Report), part: &str| {
         let mut report = report_of(profile(), Options::default());

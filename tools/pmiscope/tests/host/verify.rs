@@ -144,7 +144,14 @@ fn kernels_that_say_nothing_of_the_samples_are_refused() {
     refuse(&["--elf", other], &["has build-id", "--force"]);
     refuse(&["--elf", "/no/kernel"], &["cannot read /no/kernel"]);
     let bare = text(&bare_kernel().path);
-    refuse(&["--elf", bare, "--force"], &["no call-frame information"]);
+    let assert = pmiscope(&["verify", &path, "--elf", bare, "--force"]).code(1);
+    assert!(
+        stdout(&assert).contains(
+            "\ncallers     by decoding instructions: there is no call-frame information\n"
+        ),
+        "{}",
+        stdout(&assert)
+    );
     pmiscope(&["verify", &path, "--elf", text(&kernel().path)]).success();
 }
 

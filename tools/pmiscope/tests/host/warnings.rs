@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::command::{pmiscope, stderr, stdout, text};
 use crate::fixture::{
-    Seen, bare_kernel, description, file, kernel, profile, profile_of, profile_of_cores,
+    Kernel, Seen, bare_kernel, description, file, kernel, profile, profile_of, profile_of_cores,
 };
 
 const NO_FRAMES: &str = "the kernel's ELF has no call-frame information";
@@ -67,8 +67,43 @@ fn a_profile_without_fault_has_no_warning() {
 #[test]
 fn a_kernel_without_call_frames_is_said() {
     let bare = text(&bare_kernel().path);
+    // Two samples and what they interrupted are in `stub`, which nothing calls, and which
+    // does not return; a caller of three is known from the instructions, and is no text.
     let said = warnings("bare.pmi", &profile(), &["--elf", bare, "--force"], 0);
     assert!(said.len() == 1 && said[0].contains(NO_FRAMES), "{said:?}");
+    assert!(
+        said[0].contains("warning: 5 samples (83.33%) may lack a caller"),
+        "{said:?}"
+    );
+    let path = file("bare-2.pmi", &profile());
+    let arguments = ["report", text(&path), "--elf", bare, "--force"];
+    let report = stdout(&pmiscope(&arguments).code(0));
+    for line in [
+        "callers     by decoding instructions: the kernel's ELF has no call-frame information\n",
+        "    83.33%            5  (caller doubtful)\n",
+    ] {
+        assert!(report.contains(line), "`{line}` is not in {report}");
+    }
+    let json = stdout(&pmiscope(&[&arguments[..], &["--format", "json"]].concat()).code(0));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["callers_undecided"], 5);
+    assert_eq!(json["call_frames"], false);
+    let path = file(
+        "decided.pmi",
+        &profile_of(&one_core(), &[decided(bare_kernel())]),
+    );
+    let arguments = ["report", text(&path), "--elf", bare, "--force"];
+    let shown = pmiscope(&arguments).code(0);
+    assert_eq!(stderr(&shown), "");
+    assert!(stdout(&shown).contains("100.00%            1  (caller from the top of the stack)\n"));
+}
+
+/// A sample whose caller the instructions tell.
+fn decided(kernel: &Kernel) -> Seen {
+    Seen {
+        stack_top: [kernel.at("in_idle").0 + 1, 0],
+        ..Seen::new(0, kernel.at("in_hash"), &[])
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
 use crate::chain::Link;
 use crate::symbols::callframe::{Caller, Callers};
+use crate::symbols::{self, LinkAddress};
 use crate::verify::code::Code;
 use crate::verify::difference::{Kind, Verdict};
 use crate::verify::replay::{Assumed, Replay, Setup};
@@ -47,7 +48,7 @@ pub(super) const STACK: u64 = 0x20_0000;
 pub(super) const HANDLER_STACK: u64 = 0x21_0000;
 pub(super) const OTHER_STACK: u64 = 0x22_0000;
 
-pub(super) fn code() -> Code {
+pub(super) fn code() -> symbols::Code {
     let mut bytes = vec![0xcc; 0x600];
     let mut put = |at: u64, instructions: &[u8]| {
         let at = usize::try_from(at - 0x1000).unwrap();
@@ -62,7 +63,7 @@ pub(super) fn code() -> Code {
     put(SWITCH, &[0x48, 0x89, 0xf4, 0xc3]);
     put(CALLER, &[0xff, 0xd0]);
     put(UNWIND, &[0x48, 0x89, 0xf4, 0x48, 0x83, 0xec, 0x10, 0x90]);
-    Code::of_bytes(0x1000, bytes)
+    symbols::Code::of_bytes(LinkAddress(0x1000), bytes)
 }
 
 /// Chains come complete here: nothing needs to be repaired.
@@ -181,7 +182,8 @@ pub(super) fn replay_without_roots(run: impl FnOnce(&mut Core<'_>)) -> Assumed {
 }
 
 fn replay_of(callers: &Callers, is_stepped: bool, run: impl FnOnce(&mut Core<'_>)) -> Assumed {
-    let mut code = code();
+    let bytes = code();
+    let mut code = Code::new(&bytes, callers.slide());
     let text = CodeRange {
         start: CodeAddress(0x1000),
         end: CodeAddress(0x2000),

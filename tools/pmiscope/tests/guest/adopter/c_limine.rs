@@ -1,9 +1,11 @@
 //! The kernel in C for all cores, by Limine (`tools/adopters/c-limine`), as gcc compiles it and,
 //! where there is one, clang.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use assert_cmd::Command;
+use object::Object as _;
 use pmiscope::profile::Outcome;
 use serde_json::{Value, json};
 
@@ -11,7 +13,7 @@ use super::kernel::Kernel;
 use super::round::{assert_exact, shown};
 use super::round_c::{MACHINES, PERIODS, assert_is, expected, told};
 use super::verified;
-use crate::fixture::{Guest, Slot, built};
+use crate::fixture::{Guest, Slot, built, folder};
 use crate::pmu::is_skipped;
 
 const PERIOD: u64 = PERIODS[0];
@@ -25,6 +27,31 @@ fn kernels_with_all() -> Vec<Kernel> {
     Kernel::c("c-limine", "c-limine-all")
 }
 
+/// The same kernels without call-frame information, as one of a template is: its linker script
+/// discards `.eh_frame`, and gcc then makes no other.
+fn kernels_without_call_frames() -> Vec<Kernel> {
+    static MADE: OnceLock<Vec<Kernel>> = OnceLock::new();
+    let made = || kernels().into_iter().map(without_call_frames).collect();
+    MADE.get_or_init(made).clone()
+}
+
+fn without_call_frames(kernel: Kernel) -> Kernel {
+    let name = kernel.name().replace('/', "-");
+    let path = folder().join(format!("{name}-without-frames"));
+    let done = std::process::Command::new("objcopy")
+        .args(["-R", ".eh_frame", "-R", ".debug_frame"])
+        .args([&kernel.path, &path])
+        .status();
+    assert!(done.expect("objcopy, which comes with ld").success());
+    let stripped = Kernel { path, ..kernel };
+    let file = stripped.file();
+    let file = object::File::parse(&*file).unwrap();
+    for section in [".eh_frame", ".debug_frame"] {
+        assert!(file.section_by_name(section).is_none(), "{section}");
+    }
+    stripped
+}
+
 /// The instructions of a round of this kernel, which it measures.
 fn round_of(kernel: &Kernel) -> u64 {
     let guest = Guest::boot_kernel(kernel.path.clone(), 1, 256, "samples=1");
@@ -34,10 +61,10 @@ fn round_of(kernel: &Kernel) -> u64 {
 /// Asserts that a profile is what was executed: each instruction of a round once on each core,
 /// under its callers up to the root.
 #[track_caller]
-fn assert_shares(source: &str, arguments: &str) {
-    for kernel in kernels() {
+fn assert_shares(kernels: Vec<Kernel>, machines: &[(u64, u64)], source: &str, arguments: &str) {
+    for kernel in kernels {
         let round = round_of(&kernel);
-        for (cores, period) in MACHINES {
+        for &(cores, period) in machines {
             assert_ne!(round % period, 0, "else some instructions are never seen");
             let samples = cores * round;
             let what = format!(
@@ -46,6 +73,8 @@ fn assert_shares(source: &str, arguments: &str) {
             let report = kernel.profile(&what).report();
             let what = format!("{}: {what}", kernel.name());
             assert_exact(&report, &what, samples, period);
+            assert_eq!(report["callers_doubtful"], 0, "{what}");
+            assert_eq!(report.get("warnings"), None, "{what}");
             assert_eq!(report["chain_ends"], json!({"complete": samples}), "{what}");
             let mut expected = expected(&kernel, cores, round);
             expected.insert("first_core".into(), (0, round));
@@ -59,7 +88,13 @@ fn assert_shares(source: &str, arguments: &str) {
 
 #[test]
 fn shares_by_the_timer_are_what_was_executed() {
-    assert_shares("apic-timer", "");
+    assert_shares(kernels(), &MACHINES, "apic-timer", "");
+}
+
+#[test]
+fn shares_without_call_frame_information_are_what_was_executed() {
+    let kernels = kernels_without_call_frames();
+    assert_shares(kernels, &[(2, PERIOD)], "apic-timer", "");
 }
 
 #[test]
@@ -67,7 +102,8 @@ fn shares_by_counters_are_what_was_executed() {
     if is_skipped() {
         return;
     }
-    assert_shares("pmu", "--pmu intel-v5 --event instructions");
+    let arguments = "--pmu intel-v5 --event instructions";
+    assert_shares(kernels(), &MACHINES, "pmu", arguments);
 }
 
 #[test]
@@ -76,6 +112,17 @@ fn chains_are_true_at_each_instruction() {
         for (cores, samples) in [(1, 15_000), (4, 60_000)] {
             verified::assert_true(&kernel, cores, samples, "2M");
         }
+    }
+}
+
+#[test]
+fn chains_without_call_frame_information_are_true_at_each_instruction() {
+    for kernel in kernels_without_call_frames() {
+        let verified = verified::verify(&kernel, 2, 30_000, "2M");
+        assert_eq!(verified["exact"], 30_000, "{verified:#}");
+        let lacks = &verified["lacks"];
+        assert_eq!(lacks["call_frames"], true, "{verified:#}");
+        assert_eq!(lacks["callers_undecided"], 0, "{verified:#}");
     }
 }
 

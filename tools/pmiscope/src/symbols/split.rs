@@ -1,0 +1,140 @@
+//! Debug information that is in files of its own (`-gsplit-dwarf`): a `.dwo` for each unit, or
+//! all of them packed into a `.dwp`.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gimli::{self, Dwarf, DwarfPackage, DwoId, Reader as _, SectionId, UnitRef};
+
+use super::Bytes;
+use super::{dwarf, elf};
+
+/// What was found of the units that are split off.
+#[derive(Default)]
+pub(super) struct SplitFiles {
+    found: HashMap<u64, Arc<Dwarf<Bytes>>>,
+    /// Units that were not found.
+    pub missing: u64,
+    /// Folders in which these were looked for.
+    pub looked_in: Vec<PathBuf>,
+}
+
+impl SplitFiles {
+    pub(super) fn get(&self, id: DwoId) -> Option<Arc<Dwarf<Bytes>>> {
+        self.found.get(&id.0).cloned()
+    }
+}
+
+/// Looks for files.
+pub(super) struct Split<'a> {
+    beside: Option<&'a Path>,
+    looked_in: BTreeSet<PathBuf>,
+}
+
+impl<'a> Split<'a> {
+    /// Looks where the compiler has put them, and beside this file.
+    pub(super) fn new(beside: Option<&'a Path>) -> Self {
+        Self {
+            beside,
+            looked_in: BTreeSet::new(),
+        }
+    }
+
+    /// Loads what the units of `main` are split into.
+    pub(super) fn load(mut self, main: &Dwarf<Bytes>) -> SplitFiles {
+        let mut files = SplitFiles::default();
+        let mut packages = None;
+        let mut headers = main.units();
+        while let Ok(Some(header)) = headers.next() {
+            let Ok(unit) = main.unit(header) else {
+                continue;
+            };
+            let Some(id) = unit.dwo_id else { continue };
+            let packages: &Vec<_> = packages.get_or_insert_with(|| self.packages());
+            let packed = packages
+                .iter()
+                .find_map(|package| package.find_cu(id, main).ok()?);
+            let found = packed.or_else(|| self.file(main, UnitRef::new(main, &unit), id));
+            match found {
+                Some(found) => {
+                    files.found.insert(id.0, Arc::new(found));
+                }
+                None => files.missing += 1,
+            }
+        }
+        files.looked_in = self.looked_in.into_iter().collect();
+        files
+    }
+
+    /// The packages of the ELF file: its name with `.dwp` behind, or in place of what is
+    /// behind the last dot.
+    fn packages(&mut self) -> Vec<DwarfPackage<Bytes>> {
+        let Some(beside) = self.beside else {
+            return Vec::new();
+        };
+        self.looked_in.insert(folder_of(beside));
+        let mut appended = OsString::from(beside);
+        appended.push(".dwp");
+        let names = [PathBuf::from(appended), beside.with_extension("dwp")];
+        let package = |path: &PathBuf| {
+            let file = fs::read(path).ok()?;
+            let elf = elf::parse(&file).ok()?;
+            let load = |id: SectionId| {
+                let name = id.dwo_name().unwrap_or_default();
+                Ok::<_, gimli::Error>(dwarf::bytes(&dwarf::section(&elf, name)))
+            };
+            DwarfPackage::load(load, dwarf::bytes(&[])).ok()
+        };
+        names.iter().filter_map(package).collect()
+    }
+
+    /// The file of a unit of its own.
+    fn file(
+        &mut self,
+        main: &Dwarf<Bytes>,
+        unit: UnitRef<'_, Bytes>,
+        id: DwoId,
+    ) -> Option<Dwarf<Bytes>> {
+        let text = |text: Bytes| Some(PathBuf::from(&*text.to_string_lossy().ok()?));
+        let name = unit
+            .attr_string(unit.dwo_name().ok()??)
+            .ok()
+            .and_then(text)?;
+        let compiled_in = unit.comp_dir.clone().and_then(text).unwrap_or_default();
+        let mut places = vec![compiled_in.join(&name)];
+        if let Some(folder) = self.beside.map(folder_of) {
+            places.push(folder.join(&name));
+            places.extend(name.file_name().map(|name| folder.join(name)));
+        }
+        let found = places.iter().find_map(|path| read(path, main, id));
+        if found.is_none() {
+            self.looked_in
+                .extend(places.iter().map(|path| folder_of(path)));
+        }
+        found
+    }
+}
+
+fn folder_of(file: &Path) -> PathBuf {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// What is in a file, if it is of this unit.
+fn read(path: &Path, main: &Dwarf<Bytes>, id: DwoId) -> Option<Dwarf<Bytes>> {
+    let file = fs::read(path).ok()?;
+    let elf = elf::parse(&file).ok()?;
+    let mut found = dwarf::load(&elf, |id| id.dwo_name().unwrap_or_default());
+    let header = found.units().next().ok()??;
+    let unit = found.unit(header).ok()?;
+    if unit.dwo_id != Some(id) {
+        return None;
+    }
+    found.make_dwo(main);
+    Some(found)
+}

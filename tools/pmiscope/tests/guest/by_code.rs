@@ -1,0 +1,95 @@
+//! What instructions say of where return addresses are, against what call-frame information
+//! says: of every instruction of every function of kernels that have it.
+
+use std::path::{Path, PathBuf};
+
+use iced_x86::{Decoder, DecoderOptions};
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
+use pmiscope::internals::Caller;
+use pmiscope::symbols::Symbols;
+use profiler::address::CodeAddress;
+
+use crate::fixture::built;
+
+/// What was compared in a kernel.
+#[derive(Debug, Default)]
+struct Compared {
+    instructions: usize,
+    unknown: usize,
+}
+
+/// Compares all instructions of the functions of an ELF file. Nothing may be another answer.
+#[track_caller]
+fn compare(path: &Path) -> Compared {
+    let elf = std::fs::read(path).unwrap();
+    let symbols = Symbols::new(&elf).unwrap();
+    let callers = symbols.callers();
+    let file = object::File::parse(&*elf).unwrap();
+    let mut compared = Compared::default();
+    let mut wrong = Vec::new();
+    let functions = file.symbols().filter(|symbol| {
+        symbol.kind() == SymbolKind::Text && symbol.is_definition() && symbol.size() > 0
+    });
+    let mut functions: Vec<_> = functions
+        .map(|it| (it.address(), it.size(), it.name()))
+        .collect();
+    functions.sort_unstable_by_key(|it| it.0);
+    functions.dedup_by_key(|it| it.0);
+    for (start, size, name) in functions {
+        let mut sections = file.sections();
+        let code = sections.find_map(|it| it.data_range(start, size).ok().flatten());
+        let code = code.expect("the function is in a section");
+        for instruction in Decoder::with_ip(64, code, start, DecoderOptions::NONE) {
+            let pc = CodeAddress(instruction.ip());
+            if !callers.has_frames_at(pc) {
+                continue;
+            }
+            compared.instructions += 1;
+            match (callers.by_code(pc), callers.of(pc)) {
+                (Caller::Unknown, _) => compared.unknown += 1,
+                (said, known) if said == known => {}
+                (said, known) => wrong.push(format!(
+                    "{:#x} in {}: {said:?}, and not {known:?}",
+                    pc.0,
+                    name.unwrap_or("?")
+                )),
+            }
+        }
+    }
+    let shown = wrong
+        .iter()
+        .take(20)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        wrong.is_empty(),
+        "{}: {} of {compared:?}:\n{shown}",
+        path.display(),
+        wrong.len()
+    );
+    compared
+}
+
+#[test]
+fn instructions_never_say_another_thing_than_call_frame_information() {
+    let adopters = |name: &str| built("loader").with_file_name("../../adopters").join(name);
+    let kernels: [(PathBuf, usize); 3] = [
+        (built("kernel"), 25),
+        (adopters("c-limine/gcc/c-limine"), 15),
+        (adopters("c-limine/clang/c-limine"), 15),
+    ];
+    for (path, most) in kernels {
+        if path.to_string_lossy().contains("/clang/") && !path.is_file() {
+            eprintln!("{}: skipped, there was no clang", path.display());
+            continue;
+        }
+        let compared = compare(&path);
+        eprintln!("{}: {compared:?}", path.display());
+        assert!(compared.instructions > 10_000, "{compared:?}");
+        assert!(
+            compared.unknown * 1000 < compared.instructions * most,
+            "{compared:?}"
+        );
+    }
+}
