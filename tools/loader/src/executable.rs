@@ -75,11 +75,15 @@ impl<'a> Executable<'a> {
     /// Those of [`Error`] that speak of the kernel's file, its segments or its place.
     pub fn parse(file: &'a [u8], seed: Option<u64>) -> Result<Self> {
         let elf = kernel(file)?;
-        let is_relocatable = elf.ehdr.e_type == ET_DYN;
+        let headers = || elf.segments().into_iter().flatten();
+        let dynamic = match headers().find(|header| header.p_type == PT_DYNAMIC) {
+            Some(header) => elf.segment_data(&header).map_err(|_| Error::CutShort)?,
+            None => &[],
+        };
+        let is_relocatable = elf.ehdr.e_type == ET_DYN || relocation::is_pie(dynamic);
         if seed.is_some() && !is_relocatable {
             return Err(Error::NotRelocatable);
         }
-        let headers = || elf.segments().into_iter().flatten();
         let loaded = || headers().filter(|header| header.p_type == PT_LOAD && header.p_memsz > 0);
         let slide = if is_relocatable {
             slide(loaded(), seed)?
@@ -103,13 +107,10 @@ impl<'a> Executable<'a> {
         if segments.is_empty() {
             return Err(Error::NoSegments);
         }
-        let dynamic = headers().find(|header| is_relocatable && header.p_type == PT_DYNAMIC);
-        let relocations = match dynamic {
-            Some(header) => {
-                let section = elf.segment_data(&header).map_err(|_| Error::CutShort)?;
-                relocation::Tables::parse(section)?
-            }
-            None => relocation::Tables::default(),
+        let relocations = if is_relocatable {
+            relocation::Tables::parse(dynamic)?
+        } else {
+            relocation::Tables::default()
         };
         let list = elf.section_header_by_name(".limine_reqs").ok().flatten();
         Ok(Self {

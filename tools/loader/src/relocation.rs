@@ -10,8 +10,8 @@ use core::ops::Range;
 
 use arrayvec::ArrayVec;
 use elf::abi::{
-    DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELAENT, DT_RELASZ,
-    R_X86_64_64, R_X86_64_COPY, R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_GLOB_DAT,
+    DF_1_PIE, DT_FLAGS_1, DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELAENT,
+    DT_RELASZ, R_X86_64_64, R_X86_64_COPY, R_X86_64_DTPMOD64, R_X86_64_DTPOFF64, R_X86_64_GLOB_DAT,
     R_X86_64_IRELATIVE, R_X86_64_JUMP_SLOT, R_X86_64_NONE, R_X86_64_PC32, R_X86_64_RELATIVE,
     R_X86_64_TPOFF64,
 };
@@ -26,6 +26,25 @@ const DT_RELRENT: i64 = 37;
 /// Bytes of a record of RELA, and of a word.
 const RECORD: u64 = 24;
 const WORD: u64 = 8;
+
+/// Returns true if a dynamic section says that the executable is position-independent: GNU ld
+/// says so in the file's header only if it is linked at zero.
+#[must_use]
+pub fn is_pie(dynamic: &[u8]) -> bool {
+    let flags = entry(dynamic, DT_FLAGS_1).unwrap_or(0);
+    flags & DF_1_PIE.cast_unsigned() != 0
+}
+
+/// The value of the first entry with this tag.
+fn entry(dynamic: &[u8], tag: i64) -> Option<u64> {
+    let entries = dynamic.chunks_exact(16).map(|entry| {
+        let word = |offset| u64_at(entry, offset).unwrap_or_default();
+        (word(0).cast_signed(), word(8))
+    });
+    let mut entries = entries.take_while(|&(tag, _)| tag != DT_NULL);
+    let found = entries.find(|&(found, _)| found == tag);
+    found.map(|(_, value)| value)
+}
 
 /// Where the tables are, by the addresses that they were linked at.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -49,16 +68,7 @@ impl Tables {
     ///
     /// [`Error::SharedLibrary`], [`Error::RelocationTable`].
     pub fn parse(dynamic: &[u8]) -> Result<Self> {
-        let entry = |tag: i64| {
-            let entries = dynamic.chunks_exact(16).map(|entry| {
-                let word = |offset| u64_at(entry, offset).unwrap_or_default();
-                (word(0).cast_signed(), word(8))
-            });
-            let mut entries = entries.take_while(|&(tag, _)| tag != DT_NULL);
-            entries
-                .find(|&(found, _)| found == tag)
-                .map(|(_, value)| value)
-        };
+        let entry = |tag| entry(dynamic, tag);
         if entry(DT_NEEDED).is_some() {
             return Err(Error::SharedLibrary);
         }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod capabilities;
+mod load;
 mod machine;
 mod stat;
 
@@ -16,6 +17,7 @@ use crate::flame::Root;
 use crate::report::SortBy;
 use crate::units::parse_size;
 pub use capabilities::CapabilitiesArgs;
+pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
 
@@ -224,7 +226,7 @@ pub struct BootArgs {
     /// it, and not the loader. --kernel must be the kernel that is on it
     #[arg(long, value_name = "FILE", help_heading = machine::HEADING, conflicts_with_all =
           ["period", "source", "event", "jitter", "delivery", "workload", "samples", "ring",
-           "loader", "aim", "self_test"])]
+           "loader", "kaslr", "module", "aim", "self_test"])]
     pub iso: Option<PathBuf>,
 
     /// A UEFI firmware image (OVMF_CODE.fd) in place of QEMU's BIOS. It waits a lot:
@@ -442,6 +444,10 @@ mod tests {
                 "a value is required for '--workload <NAME>'",
             ),
             ("run --iso x.iso --period 5", "cannot be used with"),
+            ("run --iso x.iso --kaslr", "cannot be used with"),
+            ("run --iso x.iso --module x", "cannot be used with"),
+            ("run --kaslr=here", "invalid digit"),
+            ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
             ("run --firmware x.fd", "not provided: --iso <FILE>"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),

@@ -84,6 +84,7 @@ pub mod internals {
     pub mod qemu {
         pub use crate::qemu::emulator::{Choice, Qemu, has_lab};
         pub use crate::qemu::guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
+        pub use crate::qemu::load::Load;
         pub use crate::qemu::machine::{Boot, Machine};
     }
 

@@ -220,6 +220,25 @@ fn a_relocatable_kernel_is_moved() {
 }
 
 #[test]
+fn a_kernel_that_is_relocatable_may_say_so_in_its_dynamic_section_alone() {
+    let mut file = pie(LOW, 0x1000);
+    put(&mut file, 16, &2_u16.to_le_bytes()); // fixed, says the header
+    assert_eq!(
+        Executable::parse(&file, Some(1)),
+        Err(Error::NotRelocatable)
+    );
+    let mut image = vec![0; 0x3000];
+    parse(&file).unwrap().load(&mut image).unwrap();
+    assert_eq!(image[8..16], [0xcc; 8], "nothing is relocated");
+    for (n, word) in [0x6fff_fffb_u64, 0x0800_0000].into_iter().enumerate() {
+        put(&mut file, CONTENT + 0xa0 + 8 * n, &word.to_le_bytes());
+    }
+    assert!(parse(&file).unwrap().load(&mut image).is_ok());
+    assert_eq!(image[8..16], (LOW + 0x99).to_le_bytes());
+    assert!(Executable::parse(&file, Some(1)).unwrap().slide >= 2 << 20);
+}
+
+#[test]
 fn a_kernel_that_cannot_be_moved_is_refused() {
     let fixed = elf(&[load(5, LOW, 0x100, 0x100)]);
     assert_eq!(

@@ -1,10 +1,12 @@
 //! Boots a guest that reports the capabilities of its machine.
 
+use std::fs;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use profiler::contract::settings::{RunKind, Settings};
 
+use super::kernel::{Kernel, load};
 use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built};
 use crate::capabilities::Capabilities;
 use crate::cli::CapabilitiesArgs;
@@ -27,20 +29,39 @@ impl Probed {
 }
 
 /// The boot by the loader, with a command line that asks for the capabilities.
+pub(super) struct CapabilitiesBoot {
+    boot: Boot,
+    /// Whether the kernel asks for a framebuffer.
+    framebuffer: bool,
+    /// Memory that the kernel needs beside what every machine has.
+    memory: u64,
+}
+
+/// The boot by the loader, with a command line that asks for the capabilities.
 ///
 /// # Errors
 ///
-/// The kernel or the loader is missing.
-pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<Boot> {
+/// The kernel or the loader is missing, or cannot be loaded so.
+pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<CapabilitiesBoot> {
     let settings = Settings {
         kind: RunKind::Survey,
         ..Settings::default()
     };
     let wanted = &arguments.machine;
-    Ok(Boot::Loader {
-        kernel: built(wanted.kernel.as_deref(), "kernel")?,
-        loader: built(wanted.loader.as_deref(), "loader")?,
-        command_line: settings.to_string(),
+    let kernel = built(wanted.kernel.as_deref(), "kernel")?;
+    let file = fs::read(&kernel)
+        .with_context(|| format!("cannot read the kernel {}", kernel.display()))?;
+    let loaded = Kernel::new(&file, &wanted.load)?;
+    let load = load(&wanted.load)?;
+    Ok(CapabilitiesBoot {
+        framebuffer: loaded.wants_framebuffer,
+        memory: loaded.memory(&load)?,
+        boot: Boot::Loader {
+            kernel,
+            loader: built(wanted.loader.as_deref(), "loader")?,
+            command_line: settings.to_string(),
+            load,
+        },
     })
 }
 
@@ -75,7 +96,7 @@ impl Observer<'_> for Reader {
 /// The guest cannot be started or followed. A guest that fails is no error.
 pub(super) fn probe(
     (qemu, pmu): (&Qemu, Option<PmuModel>),
-    boot: Boot,
+    boot: CapabilitiesBoot,
     arguments: &CapabilitiesArgs,
 ) -> Result<Probed> {
     let wanted = &arguments.machine;
@@ -84,11 +105,12 @@ pub(super) fn probe(
         pmu,
         cores: wanted.smp,
         // It needs no rings.
-        memory: BASE_MEMORY + u64::from(wanted.smp) * CORE_MEMORY,
-        boot,
+        memory: BASE_MEMORY + boot.memory + u64::from(wanted.smp) * CORE_MEMORY,
+        boot: boot.boot,
         firmware: None,
         // As in a run whose source is chosen.
         hpet: true,
+        framebuffer: boot.framebuffer,
     };
     let memory = GuestMemory::new(machine.memory)?;
     let guest = Guest::start(qemu, &machine, &memory)?;

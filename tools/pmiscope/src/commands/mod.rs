@@ -3,6 +3,7 @@
 mod capabilities;
 mod ctl;
 mod doctor;
+mod kernel;
 mod list;
 mod run;
 mod show;

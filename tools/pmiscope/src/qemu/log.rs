@@ -23,6 +23,7 @@ pub struct Log {
     /// Whether the next line may continue `error`.
     in_error: bool,
     loader_error: Option<String>,
+    unanswered: Option<String>,
 }
 
 impl Log {
@@ -35,6 +36,7 @@ impl Log {
             error: None,
             in_error: false,
             loader_error: None,
+            unanswered: None,
         }
     }
 
@@ -81,7 +83,7 @@ impl Log {
 
     fn note(&mut self, line: &str) {
         if let Some(message) = line.strip_prefix("loader: ") {
-            self.loader_error = Some(message.to_owned());
+            self.note_of_loader(message);
         }
         let is_error = line.starts_with("[ERROR ");
         match &mut self.error {
@@ -98,6 +100,18 @@ impl Log {
             }
             _ => self.in_error = false,
         }
+    }
+
+    fn note_of_loader(&mut self, message: &str) {
+        match message.strip_prefix("not answered: ") {
+            Some(list) => self.unanswered = Some(list.to_owned()),
+            None => self.loader_error = Some(message.to_owned()),
+        }
+    }
+
+    /// What the kernel asked the loader for and did not get.
+    pub fn unanswered(&self) -> Option<&str> {
+        self.unanswered.as_deref()
     }
 
     /// The first error that the kernel logged.
@@ -165,6 +179,12 @@ mod tests {
         assert_eq!(log.error(), Some("panicked at a.rs:1:2: no ] reason"));
         assert_eq!(log.loader_error(), Some("no kernel"));
         assert_eq!(log.tail().last(), Some("more"));
+        assert_eq!(log.unanswered(), None);
+        file.write_all(b"\nloader: not answered: EFI system table; x2APIC\n")
+            .unwrap();
+        log.poll().unwrap();
+        assert_eq!(log.unanswered(), Some("EFI system table; x2APIC"));
+        assert_eq!(log.loader_error(), Some("no kernel"), "this is none");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::probe::KVM_MACHINE;
-use super::{PmuModel, status};
+use super::{Load, PmuModel, status};
 use crate::profile::Mode;
 
 /// What the machine boots.
@@ -18,6 +18,8 @@ pub enum Boot {
         kernel: PathBuf,
         /// The kernel's command line.
         command_line: String,
+        /// What else the loader is given.
+        load: Load,
     },
     /// A disc image with a boot loader, the kernel and its command line on it.
     Iso(PathBuf),
@@ -39,6 +41,9 @@ pub struct Machine {
     /// Whether the kernel may use the HPET, which then needs a timer for each
     /// core and messages as interrupts.
     pub hpet: bool,
+    /// Whether the kernel asks for a framebuffer: one in ordinary memory, which the loader,
+    /// SeaBIOS and OVMF know.
+    pub framebuffer: bool,
 }
 
 /// The most timers of the HPET that the guest can reach: QEMU's register window
@@ -72,6 +77,9 @@ impl Machine {
         words.add(["-display", "none", "-nodefaults", "-no-reboot"]);
         let exit = format!("isa-debug-exit,iobase={:#x},iosize=1", status::PORT);
         words.add(["-device", &exit]);
+        if self.framebuffer {
+            words.add(["-device", "ramfb"]);
+        }
         let serial = format!("file,id=serial,path={}", escaped(serial_file));
         words.add(["-chardev", &serial, "-serial", "chardev:serial"]);
         self.add_boot(&mut words);
@@ -118,10 +126,14 @@ impl Machine {
                 loader,
                 kernel,
                 command_line,
+                load,
             } => {
                 words.0.extend(["-kernel".into(), loader.into()]);
                 words.0.extend(["-initrd".into(), kernel.into()]);
                 words.0.extend(["-append".into(), command_line.into()]);
+                words
+                    .0
+                    .extend(load.arguments().into_iter().map(OsString::from));
             }
             Boot::Iso(image) => words.0.extend(["-cdrom".into(), image.into()]),
         }
@@ -147,9 +159,11 @@ mod tests {
                 loader: "loader".into(),
                 kernel: "kernel".into(),
                 command_line: "period=1000".into(),
+                load: Load::default(),
             },
             firmware: None,
             hpet: false,
+            framebuffer: false,
         }
     }
 
@@ -208,6 +222,7 @@ mod tests {
             boot: Boot::Iso("pmiscope.iso".into()),
             firmware: Some("OVMF.fd".into()),
             hpet: true,
+            framebuffer: true,
             ..machine()
         };
         let line = line(&machine);
@@ -215,6 +230,7 @@ mod tests {
             "-accel tcg,thread=multi -cpu max -m",
             "-global hpet.msi=on -global hpet.timers=24",
             "-drive if=pflash,format=raw,readonly=on,file=OVMF.fd",
+            "-device ramfb",
             "-cdrom pmiscope.iso",
         ] {
             assert!(line.contains(part), "{part} in {line}");

@@ -2,6 +2,7 @@
 
 pub(crate) mod emulator;
 pub(crate) mod guest;
+pub(crate) mod load;
 mod log;
 pub(crate) mod machine;
 mod probe;
@@ -9,9 +10,11 @@ pub(crate) mod process;
 mod version;
 
 pub use emulator::{Emulator, PmuModel};
+pub use load::Module;
 
 pub(crate) use emulator::{Choice, Qemu, QemuError, has_lab};
 pub(crate) use guest::{End, Ended, Guest, GuestMemory, Limits, Look, Observer};
+pub(crate) use load::Load;
 pub(crate) use machine::{Boot, HPET_TIMERS, Machine};
 pub(crate) use probe::KVM_MACHINE;
 pub(crate) use process::{Process, WhenEnded};

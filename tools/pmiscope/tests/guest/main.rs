@@ -15,6 +15,7 @@ mod exact;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod loader;
 mod midway;
 mod nested;
 mod over_debug;

@@ -27,6 +27,7 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
     let run = boot_and_follow(&plan)?;
     let took_no_samples = !run.has_profile && arguments.self_test.is_none();
     if run.outcome() == Outcome::Finished && took_no_samples {
+        explain_unanswered(&run);
         bail!(
             "the guest ended without having sampled{}",
             with_reason(run.message())
@@ -114,6 +115,22 @@ fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// Says what the kernel asked the loader for and did not get: it may be why it ended so.
+fn explain_unanswered(run: &FinishedRun) {
+    let is_cause = matches!(
+        run.outcome(),
+        Outcome::Finished
+            | Outcome::Panic
+            | Outcome::Exception
+            | Outcome::QemuFailed
+            | Outcome::Hung
+            | Outcome::TimeLimit
+    );
+    if let Some(list) = run.ended.unanswered.as_ref().filter(|_| is_cause) {
+        eprintln!("pmiscope: the kernel asked for what the loader did not answer: {list}");
+    }
+}
+
 /// Says why a run ended before its time, with the end of the guest's log.
 fn explain(run: &FinishedRun, is_counting: bool) {
     let (outcome, message) = (run.outcome(), run.message());
@@ -130,6 +147,7 @@ fn explain(run: &FinishedRun, is_counting: bool) {
         return;
     }
     eprintln!("pmiscope: {name}{}", with_reason(message));
+    explain_unanswered(run);
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
         eprintln!("pmiscope: the guest's log ends with:");

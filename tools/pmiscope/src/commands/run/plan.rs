@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use profiler::address::CodeAddress;
 use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
 use crate::cli::{MachineArgs, RunArgs};
+use crate::commands::kernel::{Kernel, load};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::Mode;
@@ -64,9 +66,11 @@ impl Plan {
         let (choice, pmu) = emulator(wanted, arguments.boot.iso.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
-        let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
+        let loaded = Kernel::new(&kernel, &wanted.load)?;
+        let aim = arguments.aim.as_deref();
+        let aim = aim.map(|text| aim_at(text, &kernel, loaded.slide));
         let settings = settings(arguments, aim.transpose()?);
-        let machine = machine(arguments, &settings, kernel_path, pmu)?;
+        let machine = machine(arguments, &settings, (kernel_path, &loaded), pmu)?;
         Ok(Self {
             qemu,
             machine,
@@ -93,15 +97,16 @@ impl Plan {
 fn machine(
     arguments: &RunArgs,
     settings: &Settings<'_>,
-    kernel: PathBuf,
+    (kernel, loaded): (PathBuf, &Kernel),
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
+    let load = load(&wanted.load)?;
     let (base, ring) = match boot.iso {
         None => (BASE_MEMORY, settings.ring_bytes),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
-    let needed = base + u64::from(wanted.smp) * (ring + CORE_MEMORY);
+    let needed = base + loaded.memory(&load)? + u64::from(wanted.smp) * (ring + CORE_MEMORY);
     Ok(Machine {
         mode: wanted.mode,
         pmu,
@@ -113,10 +118,12 @@ fn machine(
                 loader: built(wanted.loader.as_deref(), "loader")?,
                 kernel,
                 command_line: settings.to_string(),
+                load,
             },
         },
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
         hpet: boot.iso.is_some() || may_use_hpet(settings),
+        framebuffer: loaded.wants_framebuffer,
     })
 }
 
@@ -222,8 +229,8 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
     bail!("--mode {mode}: {says}: {remedy}")
 }
 
-/// Resolves `--aim` in this kernel.
-fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
+/// Resolves `--aim` in this kernel, which the loader moves.
+fn aim_at(text: &str, kernel: &[u8], slide: u64) -> Result<Aim> {
     let parsed = text
         .rsplit_once(':')
         .and_then(|(function, behind)| Some((function, Aim::parse_behind(behind)?)));
@@ -235,7 +242,7 @@ fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
     };
     let address = symbols::entry_of(kernel, function).context("--aim")?;
     Ok(Aim {
-        address,
+        address: CodeAddress(address.0.wrapping_add(slide)),
         first,
         end,
     })
@@ -283,7 +290,7 @@ fn build_directory() -> Result<PathBuf> {
 }
 
 /// The path, if it is that of a file that can be read.
-fn readable(path: &Path) -> Result<PathBuf> {
+pub(in crate::commands) fn readable(path: &Path) -> Result<PathBuf> {
     let problem = match fs::File::open(path).and_then(|file| file.metadata()) {
         Ok(file) if file.is_file() => return Ok(path.to_owned()),
         Ok(_) => "not a file".to_owned(),
