@@ -192,6 +192,8 @@ static void map_devices(void)
 
 static u32 local_apic(u32 offset)
 {
+    /* In x2APIC mode. */
+    if (msr(0x1b) & 0x400) return msr(0x800 + (offset >> 4));
     return *(volatile u32 *)(DEVICES + 0xfee00000 + offset);
 }
 

@@ -11,6 +11,7 @@ use pmiscope::internals::qemu::{Boot, Load, Machine};
 use pmiscope::profile::Outcome;
 use pmiscope::qemu::Module;
 
+use crate::elsewhere::image_of;
 use crate::fixture::{Guest, Run, built, folder, start};
 
 /// How the probe is linked.
@@ -106,7 +107,8 @@ fn boot(kernel: PathBuf, change: impl FnOnce(&mut Machine)) -> Said {
 
 fn lines(log: &str) -> BTreeMap<String, Vec<Vec<u64>>> {
     let mut lines = BTreeMap::<_, Vec<_>>::new();
-    for line in log.lines() {
+    // A boot loader may have talked before.
+    for line in log.lines().skip_while(|&line| line != "probe") {
         let mut words: Vec<_> = line.split(' ').collect();
         let is_number = |word: &&str| u64::from_str_radix(word, 16).is_ok();
         let name = words.iter().rposition(|word| !is_number(word)).unwrap_or(0) + 1;
@@ -552,4 +554,36 @@ fn a_run_that_fails_says_what_the_loader_did_not_answer() {
     );
     let run = command(&kernel, "").ended_with(1).saying(&[list]);
     assert!(!run.said().contains("ramfb"), "{}", run.said());
+}
+
+/// What is not as in stock Limine, and why.
+const OWN: [&str; 6] = [
+    "revision",    // a boot loader that knows revision 3 says which one applies
+    "entry",       // revision 5 prescribes flags, and the loader always has them so
+    "other.entry", // so
+    "task",        // and an empty task register
+    "other.task",  // so
+    "map",         // memory is laid out otherwise
+];
+
+#[test]
+#[ignore = "needs LIMINE_DIR, an unpacked binary release of Limine 7 or 8, and xorriso"]
+fn the_loader_is_as_stock_limine_where_that_knows_the_revision() {
+    for revision in 0..=2 {
+        let kernel = revision_of(revision);
+        let image = image_of(&kernel, &format!("probe-{revision}.iso"));
+        let ours = boot(kernel.clone(), |_| {});
+        let theirs = boot(kernel, |machine| {
+            machine.memory = 256 << 20;
+            machine.boot = Boot::Iso(image);
+        });
+        check_memory(&theirs, revision);
+        let compared = |said: &Said| {
+            let mut lines = said.lines.clone();
+            lines.retain(|name, _| !OWN.contains(&name.as_str()));
+            lines
+        };
+        assert!(compared(&ours).len() > 15, "{}", ours.guest.log);
+        assert_eq!(compared(&theirs), compared(&ours), "revision {revision}");
+    }
 }
