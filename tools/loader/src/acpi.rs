@@ -275,8 +275,9 @@ mod tests {
         put(36, 0x400); // FACS
         put(40, 0x500); // DSDT
         put(132, 0x600); // X_FACS
-        put(140, 0xff_0000); // X_DSDT, outside of memory
-        let root = table(b"RSDT", &[0, 2, 0, 0, 0, 3, 0, 0]);
+        put(140, 0x700); // X_DSDT
+        // The third one is outside of memory.
+        let root = table(b"RSDT", &[0, 2, 0, 0, 0, 3, 0, 0, 0, 0, 0xff, 0]);
         let listed = [
             root,
             table(b"FACP", &fadt),
@@ -284,6 +285,7 @@ mod tests {
             table(b"FACS", &[0; 28]),
             table(b"DSDT", &[3]),
             table(b"FACS", &[0; 29]),
+            table(b"DSDT", &[4, 5]),
         ];
         let places = |revision| {
             let memory = memory(&pointer(revision, 0x100, 0), &listed);
@@ -293,12 +295,13 @@ mod tests {
         };
         let expected = [
             (0, 36),
-            (0x100, 44),
+            (0x100, 48),
             (0x200, 148),
             (0x300, 38),
             (0x400, 64),
             (0x500, 37),
             (0x600, 65),
+            (0x700, 38),
         ];
         assert_eq!(places(2), expected);
         assert_eq!(places(0)[0], (0, 20), "the first edition's pointer");
