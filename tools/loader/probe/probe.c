@@ -298,6 +298,10 @@ static void say_tables(void)
         u64 narrow = RESPONSE(smbios)[1], wide = RESPONSE(smbios)[2];
         u64 place = narrow ? narrow : wide;
         SAY("smbios", place >= high, is_mapped(place), place & 0xffffffff, wide);
+        if (narrow >= high && is_mapped(narrow)) {
+            u64 structures = *(volatile u32 *)(narrow + 24);
+            SAY("structures", structures, is_mapped(high + structures));
+        }
     }
     if (RESPONSE(firmware_type)) SAY("firmware", RESPONSE(firmware_type)[1]);
 }

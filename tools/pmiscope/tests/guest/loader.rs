@@ -220,13 +220,16 @@ fn check_memory(said: &Said, revision: u64) {
     let (reserved, shown) = (Some(1), Some(8));
     let rsdp = if revision >= 4 { shown } else { reserved };
     assert_eq!(kind_of(said.one("rsdp")[2]), rsdp, "revision {revision}");
-    // The two share a page: SeaBIOS has both in its last segment.
-    let smbios = if revision >= 4 { shown } else { reserved };
-    assert_eq!(
-        kind_of(said.one("smbios")[2]),
-        smbios,
-        "revision {revision}"
-    );
+    // SeaBIOS has all of SMBIOS in the RSDP's page, as long as it is short.
+    assert_eq!(kind_of(said.one("smbios")[2]), rsdp, "revision {revision}");
+    let structures = match revision {
+        0..=2 => Some((reserved, 1)),
+        3 | 4 => None, // the address is physical
+        _ => Some((shown, 1)),
+    };
+    let lines = said.lines.get("structures");
+    let found = lines.map(|line| (kind_of(line[0][0]), line[0][1]));
+    assert_eq!(found, structures, "revision {revision}");
 }
 
 /// Processors and interrupt controllers, of both cores.
@@ -285,13 +288,18 @@ fn a_kernel_without_a_tag_is_of_revision_0_and_may_list_its_requests() {
     }
 }
 
+/// The first numbers of SplitMix64 for the seeds 1 and 2.
+const FIRST_OF_1: u64 = 0x910a_2dec_8902_5cc1;
+const FIRST_OF_2: u64 = 0x9758_35de_1c97_56ce;
+
+/// Where the probe is moved by such a number: 1023 steps of 2 MiB fit behind it.
+fn moved(first: u64) -> u64 {
+    TOP + (first % 1023 + 1) * (2 << 20)
+}
+
 #[test]
 fn position_independent_kernels_are_relocated_and_moved() {
-    const STEP: u64 = 2 << 20;
-    // 1023 steps fit behind the probe. By seed: the first number of SplitMix64.
-    let moved = |first: u64| TOP + (first % 1023 + 1) * STEP;
-    let by_1 = moved(0x910a_2dec_8902_5cc1);
-    let by_2 = moved(0x9758_35de_1c97_56ce);
+    let (by_1, by_2) = (moved(FIRST_OF_1), moved(FIRST_OF_2));
     for (name, link, seed, expected) in [
         ("fixed", Link::Fixed, None, TOP),
         ("low", Link::Pie(0), None, TOP),
@@ -534,6 +542,22 @@ fn what_the_kernel_cannot_have_is_refused_before_the_machine_starts() {
     let run = command(&kernel, "--module /nowhere").ended_with(1);
     let says = "pmiscope: --module: cannot read /nowhere: No such file or directory (os error 2)\n";
     assert_eq!(run.said(), says);
+}
+
+#[test]
+fn an_aim_is_at_where_the_kernel_is_moved_to() {
+    let kernel = probe("aimed", Link::Pie(0), &["REVISION=6"]);
+    let file = std::fs::read(&kernel).unwrap();
+    let linked_at = pmiscope::internals::entry_of(&file, "probe").unwrap().0;
+    for (arguments, place) in [
+        ("", TOP),
+        ("--kaslr ", moved(FIRST_OF_1)),
+        ("--kaslr=2 ", moved(FIRST_OF_2)),
+    ] {
+        let arguments = format!("{arguments}--aim probe:3..5 --smp 1 --verbose");
+        let aim = format!(" aim={:#x}:3..5", place + linked_at);
+        command(&kernel, &arguments).ended_with(1).saying(&[&aim]);
+    }
 }
 
 #[test]
