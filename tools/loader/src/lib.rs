@@ -46,7 +46,8 @@ pub use error::{Error, Result};
 
 use x86_64::{PhysAddr, VirtAddr};
 
-/// Where physical address zero is in the direct map, which covers all memory.
+/// Where physical address zero is in the direct map; what of memory that map covers depends
+/// on the [base revision](mapping).
 /// Limine takes the beginning of the higher half under 4-level paging, too.
 pub const DIRECT_MAP: VirtAddr = VirtAddr::new(0xffff_8000_0000_0000);
 

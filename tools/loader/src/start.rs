@@ -78,7 +78,7 @@ fn start(start_info: PhysAddr) -> Result<Infallible> {
     })?;
     answers::check_paging_mode(&requests)?;
 
-    let mut files: ArrayVec<_, { 2 * MAX_MODULES }> = modules.iter().map(file).collect();
+    let mut files: ArrayVec<_, MAX_MODULES> = modules.iter().map(file).collect();
     given.add_modules(&mut memory, &mut files)?;
     let facts = Facts {
         executable: File {
@@ -112,18 +112,17 @@ fn enter(
     let stack = memory.allocate(stack_size, PAGE, Kind::BootloaderReclaimable)?;
     let stack_top = direct_map(stack.start) + stack_size.next_multiple_of(PAGE);
 
-    let cores = match (firmware.madt, requests.member(id::MP, 0)) {
-        (Some(madt), Some(flags)) => {
-            let plan = cores::Plan {
-                madt,
-                x2apic: flags & 1 != 0,
-                base_revision,
-                page_tables,
-                stack_size,
-            };
-            cores::start(&mut memory, features, &plan)?
-        }
-        _ => None,
+    let wanted = requests.member(id::MP, 0).zip(firmware.madt);
+    let plan = wanted.map(|(flags, madt)| cores::Plan {
+        madt,
+        x2apic: flags & 1 != 0,
+        base_revision,
+        page_tables,
+        stack_size,
+    });
+    let cores = match plan {
+        Some(plan) => cores::start(&mut memory, features, &plan)?,
+        None => None,
     };
     let facts = Facts {
         cores: cores.as_ref().map(|cores| Cores {
@@ -141,13 +140,7 @@ fn enter(
     let answers = memory.allocate(room, PAGE, Kind::BootloaderReclaimable)?;
     let map = memory.map();
     answers::write(&mut requests, &facts, map, answers.bytes, answers.start);
-    let unanswered = Unanswered {
-        requests: &requests,
-        facts: &facts,
-    };
-    if !unanswered.is_empty() {
-        console::say(format_args!("not answered: {unanswered}"));
-    }
+    say_what_is_unanswered(&requests, &facts);
 
     assert!(entry::is_stack_large_enough(), "its stack is too small");
     mask_pic();
@@ -158,6 +151,13 @@ fn enter(
     // SAFETY: the page tables were built for this kernel and this core was set up
     // first of all; the stack was allocated for this; the kernel says where to enter.
     unsafe { entry::enter_kernel(stack_top, entry, page_tables, 0) }
+}
+
+fn say_what_is_unanswered(requests: &Requests<'_>, facts: &Facts<'_>) {
+    let unanswered = Unanswered { requests, facts };
+    if !unanswered.is_empty() {
+        console::say(format_args!("not answered: {unanswered}"));
+    }
 }
 
 /// Takes out of the map what is in memory that the firmware calls usable. The

@@ -44,6 +44,12 @@ pub struct CoreInfo {
     extra_argument: AtomicU64,
 }
 
+impl CoreInfo {
+    fn has_come(&self) -> bool {
+        self.stack_top.load(Ordering::Acquire) != 0
+    }
+}
+
 /// The stacks of the other cores. `other_core_entry` knows its layout.
 #[repr(C)]
 pub struct Stacks {
@@ -128,8 +134,6 @@ pub fn start(memory: &mut Memory, features: Features, plan: &Plan) -> Result<Opt
     let others = infos
         .iter()
         .filter(|info| info.apic_id.load(Ordering::Relaxed) != first);
-    let came = |info: &CoreInfo| info.stack_top.load(Ordering::Acquire) != 0;
-
     let count = others.clone().count() as u64;
     if count > 0 {
         let size = plan.stack_size.next_multiple_of(PAGE);
@@ -151,22 +155,7 @@ pub fn start(memory: &mut Memory, features: Features, plan: &Plan) -> Result<Opt
         let page = memory.allocate_low(PAGE)?;
         page.bytes[..code.len()].copy_from_slice(code);
 
-        // SDM vol. 3, 9.4.4.1, without its delays, which are for chips of 1996: what
-        // this runs on takes INIT at once, and a core that missed its start is told
-        // again.
-        for info in others.clone() {
-            apic.init(info.apic_id.load(Ordering::Relaxed));
-        }
-        for _attempt in 0..2 {
-            for info in others.clone().filter(|&info| !came(info)) {
-                apic.start_up(info.apic_id.load(Ordering::Relaxed), page.start);
-            }
-            let mut patience = PATIENCE;
-            while patience > 0 && !others.clone().all(came) {
-                spin_loop();
-                patience -= 1;
-            }
-        }
+        wake(&apic, others, page.start);
     }
 
     let mut places = ArrayVec::new();
@@ -175,7 +164,7 @@ pub fn start(memory: &mut Memory, features: Features, plan: &Plan) -> Result<Opt
         .zip((0..).map(|n| start + n * size_of::<CoreInfo>() as u64))
     {
         let apic_id = info.apic_id.load(Ordering::Relaxed);
-        if apic_id == first || came(info) {
+        if apic_id == first || info.has_come() {
             places.push(place);
         } else {
             console::say(format_args!(
@@ -188,6 +177,25 @@ pub fn start(memory: &mut Memory, features: Features, plan: &Plan) -> Result<Opt
         first,
         places,
     }))
+}
+
+/// Starts cores at `page`, and waits until all have come.
+fn wake<'a>(apic: &LocalApic, cores: impl Iterator<Item = &'a CoreInfo> + Clone, page: PhysAddr) {
+    // SDM vol. 3, 9.4.4.1, without its delays, which are for chips of 1996: what this
+    // runs on takes INIT at once, and a core that missed its start is told again.
+    for info in cores.clone() {
+        apic.init(info.apic_id.load(Ordering::Relaxed));
+    }
+    for _attempt in 0..2 {
+        for info in cores.clone().filter(|info| !info.has_come()) {
+            apic.start_up(info.apic_id.load(Ordering::Relaxed), page);
+        }
+        let mut patience = PATIENCE;
+        while patience > 0 && !cores.clone().all(CoreInfo::has_come) {
+            spin_loop();
+            patience -= 1;
+        }
+    }
 }
 
 fn allocate_infos(memory: &mut Memory, cores: &[Core]) -> Result<(&'static [CoreInfo], PhysAddr)> {

@@ -57,6 +57,7 @@ pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
     if run.outcome() != Outcome::Finished {
         explain(&run, true);
     } else if !run.has_profile {
+        explain_unanswered(&run);
         bail!(
             "the guest ended without having counted{}",
             with_reason(run.message())
