@@ -4,13 +4,16 @@ use core::fmt;
 
 use x86_64::VirtAddr;
 
-use crate::requests::Id;
+use crate::modules::MAX_MODULES;
+use crate::relocation;
+use crate::requests::{Id, NEWEST_BASE_REVISION};
+use crate::text::Text;
 
 /// What the loader's steps return.
 pub type Result<T> = core::result::Result<T, Error>;
 
 /// Why a kernel is not started.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
     /// The structure at the loader's entry is not PVH's.
     NotPvh,
@@ -22,8 +25,18 @@ pub enum Error {
     NotElf,
     /// The kernel is for another machine.
     NotX86_64,
-    /// The kernel is a shared object, an object file or a core dump.
+    /// The kernel is an object file or a core dump.
     NotExecutable,
+    /// The kernel needs a shared library.
+    SharedLibrary,
+    /// The kernel is to be moved, and was linked for a fixed address.
+    NotRelocatable,
+    /// The kernel is to be moved, and fills the top 2 GiB.
+    NoRoomToMove,
+    /// The kernel has a relocation that only a linker can apply.
+    RelocationType(relocation::Type),
+    /// The kernel's relocations make no sense.
+    RelocationTable,
     /// The kernel's file ends before what its headers say.
     CutShort,
     /// Nothing of the kernel is to be loaded.
@@ -31,13 +44,29 @@ pub enum Error {
     /// The kernel has more segments than the loader has room for.
     TooManySegments,
     /// A segment does not lie in the top 2 GiB, or in its last page.
-    SegmentOutside(VirtAddr),
+    SegmentOutside(u64),
     /// Two segments meet in the page at this address.
     SegmentsOverlap(VirtAddr),
     /// The kernel asks for the same thing twice.
     DuplicateRequest(Id),
     /// The kernel names its base revision twice.
     DuplicateBaseRevision,
+    /// The kernel asks for a base revision that is newer than the loader.
+    BaseRevision(u64),
+    /// The kernel's own list of its requests leads out of its image.
+    RequestList,
+    /// A file that the kernel cannot do without was not given.
+    ModuleMissing(Text),
+    /// The kernel wants the loader to decompress a file.
+    ModuleCompressed(Text),
+    /// There are more files than the loader has room for.
+    TooManyModules,
+    /// The kernel's list of modules leads out of its image.
+    ModuleList,
+    /// QEMU's configuration device does not give what it says that it has.
+    FwCfg,
+    /// The seed for KASLR is no number.
+    Seed,
     /// The kernel has more requests than Limine takes.
     TooManyRequests,
     /// The kernel insists on paging of 5 levels.
@@ -67,8 +96,27 @@ impl fmt::Display for Error {
             Self::NotX86_64 => write!(f, "the kernel is not for x86-64: build it for this machine"),
             Self::NotExecutable => write!(
                 f,
-                "the kernel is no static executable: link it with -Crelocation-model=static"
+                "the kernel is an object file or a core dump: link it as an executable"
             ),
+            Self::SharedLibrary => write!(
+                f,
+                "the kernel needs a shared library: link it by -static or -static-pie"
+            ),
+            Self::NotRelocatable => write!(
+                f,
+                "the kernel is linked for a fixed address and cannot be moved: link it as PIE, or leave out --kaslr"
+            ),
+            Self::NoRoomToMove => write!(
+                f,
+                "the kernel leaves no room in the top 2 GiB to be moved: leave out --kaslr"
+            ),
+            Self::RelocationType(kind) => write!(
+                f,
+                "the kernel has a relocation of type {kind}, and only R_X86_64_RELATIVE can be applied: link it by -static-pie, without symbols that others may define (-fvisibility=hidden)"
+            ),
+            Self::RelocationTable => {
+                write!(f, "the kernel's relocations are damaged: link it again")
+            }
             Self::CutShort => write!(
                 f,
                 "the kernel's file is cut short or damaged: build it again"
@@ -83,8 +131,7 @@ impl fmt::Display for Error {
             ),
             Self::SegmentOutside(address) => write!(
                 f,
-                "the kernel's segment at {:#x} is not in the top 2 GiB: link it at 0xffffffff80000000",
-                address.as_u64()
+                "the kernel's segment at {address:#x} is not in the top 2 GiB: link it at 0xffffffff80000000"
             ),
             Self::SegmentsOverlap(address) => write!(
                 f,
@@ -98,6 +145,38 @@ impl fmt::Display for Error {
             Self::DuplicateBaseRevision => {
                 write!(f, "the kernel has two base revision tags: remove one")
             }
+            Self::BaseRevision(asked) => write!(
+                f,
+                "the kernel asks for base revision {asked} of the Limine protocol, and this loader knows 0 to {NEWEST_BASE_REVISION}: ask for {NEWEST_BASE_REVISION}, or boot it from an image with a newer Limine (--iso)"
+            ),
+            Self::RequestList => write!(
+                f,
+                "the kernel's section .limine_reqs lists a request that is not in its image: end it with a zero, or leave it out"
+            ),
+            Self::ModuleMissing(path) => write!(
+                f,
+                "the kernel requires the module {path}: give it by --module FILE, with a FILE of that name"
+            ),
+            Self::ModuleCompressed(path) => write!(
+                f,
+                "the kernel wants the module {path} decompressed, which Limine dropped: decompress it in the kernel"
+            ),
+            Self::TooManyModules => write!(
+                f,
+                "more than {MAX_MODULES} modules: put some of them into one file"
+            ),
+            Self::ModuleList => write!(
+                f,
+                "the kernel's list of internal modules leads out of its image: check its module request"
+            ),
+            Self::FwCfg => write!(
+                f,
+                "QEMU's device fw_cfg does not give its files: use a machine that has one, such as q35"
+            ),
+            Self::Seed => write!(
+                f,
+                "the seed for KASLR (fw_cfg, opt/pmiscope/kaslr) is no number: give decimal digits"
+            ),
             Self::TooManyRequests => write!(f, "the kernel has too many requests: remove some"),
             Self::PagingMode => write!(
                 f,

@@ -3,6 +3,10 @@
 #![cfg_attr(target_os = "none", no_std, no_main)]
 
 #[cfg(target_os = "none")]
+mod firmware;
+#[cfg(target_os = "none")]
+mod given;
+#[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
 mod start;

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub const PAGE: u64 = 4096;
 
 /// More than any firmware reports, and what the loader itself adds.
-const CAPACITY: usize = 256;
+pub const CAPACITY: usize = 256;
 
 /// What lies in a region, by the numbers of the Limine protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +36,11 @@ pub enum Kind {
     BootloaderReclaimable = 5,
     /// The kernel's image and the modules.
     ExecutableAndModules = 6,
+    /// What a screen shows.
+    Framebuffer = 7,
+    /// The firmware's tables, where it does not call them ACPI's. From base revision 4
+    /// on; before, they are reserved.
+    ReservedMapped = 8,
 }
 
 /// A region of physical memory.
@@ -104,6 +109,33 @@ impl MemoryMap {
             if region.kind == Kind::Usable {
                 let (start, end) = (region.start.max(start), region.end.min(end));
                 self.overlay(Region { start, end, kind })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what is free, reserved or not spoken of in the pages of `range` into
+    /// firmware tables that the kernel may read; what else there is stays what it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryMapTooLong`].
+    pub fn show_tables(&mut self, range: Range<PhysAddr>) -> Result<()> {
+        let (start, end) = (range.start.align_down(PAGE), range.end.align_up(PAGE));
+        let before = self.regions.clone();
+        self.overlay(Region {
+            start,
+            end,
+            kind: Kind::ReservedMapped,
+        })?;
+        for region in before {
+            if !matches!(region.kind, Kind::Usable | Kind::Reserved) {
+                let (start, end) = (region.start.max(start), region.end.min(end));
+                self.overlay(Region {
+                    start,
+                    end,
+                    ..region
+                })?;
             }
         }
         Ok(())

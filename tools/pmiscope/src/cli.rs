@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 #[cfg(test)]
 mod documented;
+mod load;
 mod machine;
 mod stat;
 
@@ -21,6 +22,7 @@ use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
 
@@ -235,7 +237,7 @@ pub struct BootArgs {
     /// image itself is never written to. --kernel must be the kernel that is on it
     #[arg(long, visible_alias = "iso", value_name = "FILE", help_heading = machine::HEADING,
           conflicts_with_all = ["period", "source", "event", "jitter", "delivery", "workload",
-          "samples", "ring", "loader", "aim", "self_test"])]
+          "samples", "ring", "loader", "kaslr", "module", "aim", "self_test"])]
     pub disc: Option<PathBuf>,
 
     /// What the image of --disc is: a hybrid image, which is both, boots as a CD unless
@@ -459,6 +461,10 @@ mod tests {
             ),
             ("run --iso x.iso --period 5", "cannot be used with"),
             ("run --firmware x.fd", "not provided: --disc <FILE>"),
+            ("run --iso x.iso --kaslr", "cannot be used with"),
+            ("run --iso x.iso --module x", "cannot be used with"),
+            ("run --kaslr=here", "invalid digit"),
+            ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),
             ("report x.pmi --force", "not provided: --elf <KERNEL>"),

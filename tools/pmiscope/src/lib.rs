@@ -88,6 +88,7 @@ pub mod internals {
         pub use crate::qemu::emulator::{Choice, Qemu, has_lab};
         pub use crate::qemu::ending::{End, Seen};
         pub use crate::qemu::guest::{Ended, Guest, GuestMemory, Limits, Look, Observer};
+        pub use crate::qemu::load::Load;
         pub use crate::qemu::machine::{Additions, Boot, Machine};
     }
 

@@ -1,9 +1,10 @@
-//! Local APICs, as far as starting other cores needs them, and IO APICs, as far
-//! as masking them does. (The `x2apic` crate takes x2APIC mode from what the
+//! Local APICs, as far as starting other cores and base revision 5 need them, and IO
+//! APICs, as far as masking them does. (The `x2apic` crate takes x2APIC mode from what the
 //! processor can; here the kernel decides, by its request.)
 
 use core::hint::spin_loop;
 
+use loader::{acpi, local_apic};
 use x86_64::PhysAddr;
 use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 
@@ -13,6 +14,9 @@ use super::memory::pointer;
 const ID: u64 = 0x20;
 const COMMAND: u64 = 0x300;
 const COMMAND_DESTINATION: u64 = 0x310;
+const VERSION: u32 = 0x30;
+const TASK_PRIORITY: u32 = 0x80;
+const SPURIOUS: u32 = 0xf0;
 /// The same in x2APIC mode (SDM vol. 3, table 11-6).
 const ID_MSR: Msr = Msr::new(0x802);
 const COMMAND_MSR: Msr = Msr::new(0x830);
@@ -75,6 +79,45 @@ impl LocalApic {
         self.command(apic_id, START_UP | number);
     }
 
+    /// Brings it into the state that kernels of base revision 5 and newer find it in: on,
+    /// nothing pending that could interrupt, and its pins set up as ACPI says.
+    pub fn set_up(&self, madt: &[u8], processor_id: u32) {
+        let (frame, flags) = ApicBase::read();
+        // SAFETY: it stays where it is and in its mode, if it was on; else it is
+        // switched on in the mode that it has then.
+        unsafe { ApicBase::write(frame, flags | ApicBaseFlags::LAPIC_ENABLE) };
+        self.set(SPURIOUS, local_apic::SPURIOUS);
+        self.set(TASK_PRIORITY, 0);
+        for register in local_apic::entries(self.get(VERSION)) {
+            self.set(register, local_apic::entry(self.get(register)));
+        }
+        for (number, register) in (0..).zip(local_apic::PINS) {
+            let nmi = acpi::nmi_pins(madt, processor_id).find(|nmi| nmi.pin == number);
+            self.set(register, local_apic::pin(self.get(register), nmi));
+        }
+    }
+
+    /// A register in either mode, by its offset in xAPIC mode.
+    fn get(&self, register: u32) -> u32 {
+        if self.x2apic {
+            // SAFETY: the register exists in this mode.
+            let value = unsafe { x2apic_register(register).read() };
+            u32::try_from(value).expect("has 32 bits")
+        } else {
+            self.read(register.into())
+        }
+    }
+
+    fn set(&self, register: u32, value: u32) {
+        if self.x2apic {
+            // SAFETY: the register exists in this mode, and what is written was read
+            // there, or enables less.
+            unsafe { x2apic_register(register).write(value.into()) };
+        } else {
+            self.write(register.into(), value);
+        }
+    }
+
     fn command(&self, apic_id: u32, command: u32) {
         if self.x2apic {
             let mut register = COMMAND_MSR;
@@ -102,14 +145,17 @@ impl LocalApic {
     }
 }
 
-/// Masks an IO APIC's interrupts that have a vector: those of delivery mode fixed
-/// or lowest priority. Others, an NMI say, stay as the firmware set them up.
-pub fn mask_io_apic(registers: PhysAddr) {
+/// A register of x2APIC mode, by its offset in xAPIC mode (SDM vol. 3, table 11-6).
+fn x2apic_register(offset: u32) -> Msr {
+    Msr::new(0x800 + (offset >> 4))
+}
+
+/// Masks an IO APIC's interrupts, as far as kernels of this base revision find them masked.
+pub fn mask_io_apic(registers: PhysAddr, base_revision: u64) {
     /// A window to all others (82093AA datasheet, chapter 3).
     const DATA: u64 = 0x10;
     const VERSION: u32 = 1;
     const REDIRECTION: u32 = 0x10;
-    const MASKED: u32 = 1 << 16;
 
     let select = |register: u32| {
         // SAFETY: the IO APIC's register select, mapped as it is below 4 GiB.
@@ -120,14 +166,10 @@ pub fn mask_io_apic(registers: PhysAddr) {
     let version = unsafe { select(VERSION).read_volatile() };
     let last = version >> 16 & 0xff;
     for entry in 0..=last {
-        let low = REDIRECTION + 2 * entry;
+        let window = select(REDIRECTION + 2 * entry);
         // SAFETY: the window, as selected.
-        let mode = unsafe { select(low).read_volatile() } >> 8 & 0b111;
-        if mode <= 1 {
-            // SAFETY: the window, as selected; a masked entry interrupts nobody.
-            unsafe { select(low).write_volatile(MASKED) };
-            // SAFETY: as before.
-            unsafe { select(low + 1).write_volatile(0) };
-        }
+        let left = unsafe { window.read_volatile() };
+        // SAFETY: the same; no more of its interrupts come in than before.
+        unsafe { window.write_volatile(local_apic::redirection(left, base_revision)) };
     }
 }

@@ -17,7 +17,7 @@ use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::apic::LocalApic;
-use super::entry::{enter_kernel, trampoline_code};
+use super::entry::{enter_kernel, load_task_register, trampoline_code};
 use super::memory::{Memory, pointer};
 use super::mtrr::MemoryTypes;
 use super::{Features, console};
@@ -42,6 +42,12 @@ pub struct CoreInfo {
     goto_address: AtomicU64,
     /// The kernel's.
     extra_argument: AtomicU64,
+}
+
+impl CoreInfo {
+    fn has_come(&self) -> bool {
+        self.stack_top.load(Ordering::Acquire) != 0
+    }
 }
 
 /// The stacks of the other cores. `other_core_entry` knows its layout.
@@ -71,6 +77,37 @@ struct Shared {
     features: Features,
     memory_types: Option<MemoryTypes>,
     x2apic: bool,
+    /// The MADT, if each core's local APIC is to be set up by it.
+    pins: Option<&'static [u8]>,
+}
+
+/// How the other cores are started.
+pub struct Plan {
+    /// Which there are.
+    pub madt: &'static [u8],
+    /// Whether the kernel wants them in x2APIC mode.
+    pub x2apic: bool,
+    /// The base revision.
+    pub base_revision: u64,
+    /// The page tables that they enter the kernel on.
+    pub page_tables: PhysAddr,
+    /// How large each stack is, in bytes.
+    pub stack_size: u64,
+}
+
+/// From this base revision on kernels find local APICs in a known state.
+const SETS_UP_APICS: u64 = 5;
+
+/// Brings the first core's local APIC into the state that the kernel is to find it in.
+pub fn set_up_first_apic(madt: &[u8], base_revision: u64) {
+    if base_revision < SETS_UP_APICS {
+        return;
+    }
+    let apic = LocalApic::new(false);
+    let id = apic.id();
+    let core = acpi::cores(madt, apic.is_x2apic()).find(|core| core.apic_id == id);
+    // What ACPI says of all cores holds for one that it does not list.
+    apic.set_up(madt, core.map_or(u32::MAX, |core| core.processor_id));
 }
 
 /// The cores that wait, and the one that this runs on.
@@ -83,20 +120,13 @@ pub struct Started {
     pub places: ArrayVec<PhysAddr, MAX_CORES>,
 }
 
-/// Starts all cores that an MADT names, in x2APIC mode if that is `wanted` and the
-/// processor has it; they wait, each on a stack of `stack_size` bytes, and will
-/// enter the kernel on `page_tables`. None, if the MADT names no cores.
-pub fn start(
-    memory: &mut Memory,
-    madt: &[u8],
-    wanted: bool,
-    features: Features,
-    page_tables: PhysAddr,
-    stack_size: u64,
-) -> Result<Option<Started>> {
-    let apic = LocalApic::new(wanted && features.x2apic);
+/// Starts all cores that an MADT names, in x2APIC mode if that is wanted and the
+/// processor has it; they wait. None, if the MADT names no cores.
+pub fn start(memory: &mut Memory, features: Features, plan: &Plan) -> Result<Option<Started>> {
+    let apic = LocalApic::new(plan.x2apic && features.x2apic);
     let (x2apic, first) = (apic.is_x2apic(), apic.id());
-    let cores: ArrayVec<Core, MAX_CORES> = acpi::cores(madt, x2apic).take(MAX_CORES).collect();
+    let cores = acpi::cores(plan.madt, x2apic).take(MAX_CORES);
+    let cores: ArrayVec<Core, MAX_CORES> = cores.collect();
     if cores.is_empty() {
         return Ok(None);
     }
@@ -104,44 +134,28 @@ pub fn start(
     let others = infos
         .iter()
         .filter(|info| info.apic_id.load(Ordering::Relaxed) != first);
-    let came = |info: &CoreInfo| info.stack_top.load(Ordering::Acquire) != 0;
-
     let count = others.clone().count() as u64;
     if count > 0 {
-        let size = stack_size.next_multiple_of(PAGE);
+        let size = plan.stack_size.next_multiple_of(PAGE);
         let stacks = memory.allocate(count * size, PAGE, Kind::BootloaderReclaimable)?;
         STACKS.start.store(stacks.start.as_u64(), Ordering::Relaxed);
         STACKS.size.store(size, Ordering::Relaxed);
         SHARED.call_once(|| Shared {
             infos,
-            page_tables,
+            page_tables: plan.page_tables,
             features,
             // SAFETY: CPUID says that there are such registers.
             memory_types: features
                 .memory_types
                 .then(|| unsafe { MemoryTypes::read() }),
             x2apic,
+            pins: (plan.base_revision >= SETS_UP_APICS).then_some(plan.madt),
         });
         let code = trampoline_code();
         let page = memory.allocate_low(PAGE)?;
         page.bytes[..code.len()].copy_from_slice(code);
 
-        // SDM vol. 3, 9.4.4.1, without its delays, which are for chips of 1996: what
-        // this runs on takes INIT at once, and a core that missed its start is told
-        // again.
-        for info in others.clone() {
-            apic.init(info.apic_id.load(Ordering::Relaxed));
-        }
-        for _attempt in 0..2 {
-            for info in others.clone().filter(|&info| !came(info)) {
-                apic.start_up(info.apic_id.load(Ordering::Relaxed), page.start);
-            }
-            let mut patience = PATIENCE;
-            while patience > 0 && !others.clone().all(came) {
-                spin_loop();
-                patience -= 1;
-            }
-        }
+        wake(&apic, others, page.start);
     }
 
     let mut places = ArrayVec::new();
@@ -150,7 +164,7 @@ pub fn start(
         .zip((0..).map(|n| start + n * size_of::<CoreInfo>() as u64))
     {
         let apic_id = info.apic_id.load(Ordering::Relaxed);
-        if apic_id == first || came(info) {
+        if apic_id == first || info.has_come() {
             places.push(place);
         } else {
             console::say(format_args!(
@@ -163,6 +177,25 @@ pub fn start(
         first,
         places,
     }))
+}
+
+/// Starts cores at `page`, and waits until all have come.
+fn wake<'a>(apic: &LocalApic, cores: impl Iterator<Item = &'a CoreInfo> + Clone, page: PhysAddr) {
+    // SDM vol. 3, 9.4.4.1, without its delays, which are for chips of 1996: what this
+    // runs on takes INIT at once, and a core that missed its start is told again.
+    for info in cores.clone() {
+        apic.init(info.apic_id.load(Ordering::Relaxed));
+    }
+    for _attempt in 0..2 {
+        for info in cores.clone().filter(|info| !info.has_come()) {
+            apic.start_up(info.apic_id.load(Ordering::Relaxed), page);
+        }
+        let mut patience = PATIENCE;
+        while patience > 0 && !cores.clone().all(CoreInfo::has_come) {
+            spin_loop();
+            patience -= 1;
+        }
+    }
 }
 
 fn allocate_infos(memory: &mut Memory, cores: &[Core]) -> Result<(&'static [CoreInfo], PhysAddr)> {
@@ -186,11 +219,13 @@ fn allocate_infos(memory: &mut Memory, cores: &[Core]) -> Result<(&'static [Core
 pub extern "C" fn other_core(stack_top: u64) -> ! {
     let shared = SHARED.wait();
     shared.features.enable();
+    load_task_register();
     if let Some(memory_types) = &shared.memory_types {
         // SAFETY: they are the first core's.
         unsafe { memory_types.write() };
     }
-    let apic_id = LocalApic::new(shared.x2apic).id();
+    let apic = LocalApic::new(shared.x2apic);
+    let apic_id = apic.id();
     let info = shared
         .infos
         .iter()
@@ -198,6 +233,10 @@ pub extern "C" fn other_core(stack_top: u64) -> ! {
     let Some(info) = info else {
         console::fail("a core started that was not told to")
     };
+
+    if let Some(madt) = shared.pins {
+        apic.set_up(madt, info.processor_id.load(Ordering::Relaxed));
+    }
 
     let stack_top = direct_map(PhysAddr::new(stack_top));
     info.stack_top.store(stack_top.as_u64(), Ordering::Release);

@@ -6,8 +6,12 @@
 //! and EFER set that a kernel finds set under Limine.
 
 use core::arch::global_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
-use x86_64::{PhysAddr, VirtAddr};
+use spin::Mutex;
+use x86_64::instructions::tables::load_tss;
+use x86_64::structures::gdt::SegmentSelector;
+use x86_64::{PhysAddr, PrivilegeLevel, VirtAddr};
 
 use super::cores::{STACKS, other_core};
 use crate::first_core;
@@ -19,8 +23,38 @@ unsafe extern "C" {
     /// What another core runs first, in real mode, and where that ends.
     static trampoline: u8;
     static trampoline_end: u8;
+    /// The lowest byte of the loader's stack.
+    static boot_stack: u8;
+    /// The low half of the descriptor of the task register's segment.
+    static gdt_task: AtomicU64;
     /// Enters the kernel; see [`enter_kernel`].
     fn kernel_entry(stack_top: u64, entry: u64, page_tables: u64, argument: u64) -> !;
+}
+
+/// Returns true if the loader's stack has never been full: its lowest page is as empty as it
+/// was loaded.
+pub fn is_stack_large_enough() -> bool {
+    const LEFT: usize = 4096;
+    // SAFETY: the stack's lower end; nobody writes it while this reads.
+    let end = unsafe { core::slice::from_raw_parts((&raw const boot_stack).cast::<u8>(), LEFT) };
+    end.iter().all(|&byte| byte == 0)
+}
+
+/// Loads the task register of the core that this runs on with a segment of nothing, in
+/// place of what the reset left there.
+pub fn load_task_register() {
+    const TASK: SegmentSelector = SegmentSelector::new(7, PrivilegeLevel::Ring0);
+    const AVAILABLE: u64 = 0x89 << 40;
+    static LOCK: Mutex<()> = Mutex::new(());
+    // Loading it marks the descriptor, which all cores share, as one in use, and one in
+    // use cannot be loaded.
+    let _lock = LOCK.lock();
+    // SAFETY: the assembly below has the descriptor, in memory that may be written.
+    let descriptor = unsafe { &gdt_task };
+    descriptor.store(AVAILABLE, Ordering::SeqCst);
+    // SAFETY: the descriptor is one of an available 64-bit task; nothing uses the segment,
+    // as there is no IDT and no other privilege level.
+    unsafe { load_tss(TASK) };
 }
 
 /// Where the loader's image begins and ends.
@@ -47,7 +81,7 @@ pub fn trampoline_code() -> &'static [u8] {
 ///
 /// # Safety
 ///
-/// 1. `page_tables` map the first 4 GiB into the direct map, and what the kernel
+/// 1. `page_tables` map the loader's image into the direct map, and what the kernel
 ///    needs; if they forbid execution anywhere, it has been
 ///    [enabled](super::Features::enable) on this core.
 /// 2. `stack_top` is where a stack in the direct map ends that nobody else uses.
@@ -60,7 +94,7 @@ pub unsafe fn enter_kernel(
 ) -> ! {
     let (stack_top, page_tables) = (stack_top.as_u64(), page_tables.as_u64());
     // SAFETY: by this function's conditions, and the code that continues in the
-    // direct map lies below 4 GiB.
+    // direct map is the loader's.
     unsafe { kernel_entry(stack_top, entry, page_tables, argument) }
 }
 
@@ -116,6 +150,10 @@ gdt:
     .quad 0x00cf93000000ffff
     .quad 0x00209b0000000000
     .quad 0x0000930000000000
+    # A task state segment of nothing: base and limit 0.
+    .global gdt_task
+gdt_task:
+    .quad 0x0000890000000000, 0
 gdt_end:
 gdt_pointer:
     .word gdt_end - gdt - 1
@@ -230,10 +268,9 @@ kernel_entry:
     mov cr3, rdx
     lgdt [rip + direct_gdt_pointer]
     mov rsp, rdi
-    push 2
-    popfq
     push 0
     push rsi
+    push 2
     mov rdi, rcx
     xor eax, eax
     xor ebx, ebx
@@ -249,11 +286,14 @@ kernel_entry:
     xor r13d, r13d
     xor r14d, r14d
     xor r15d, r15d
+    popfq
     ret
 
     .section .bss.stack, "aw", @nobits
     .balign 16
-    .skip 0x10000
+    .global boot_stack
+boot_stack:
+    .skip 0x40000
 boot_stack_top:
     .text
     "#,

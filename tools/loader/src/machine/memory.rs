@@ -39,6 +39,11 @@ impl Memory {
         &self.map
     }
 
+    /// Says where the firmware's tables are, for a kernel that is to see them.
+    pub fn show_tables(&mut self, start: PhysAddr, size: usize) -> Result<()> {
+        self.map.show_tables(start..start + size as u64)
+    }
+
     /// Takes the lowest block above 1 MiB that begins on a multiple of `align`.
     pub fn allocate(&mut self, size: u64, align: u64, kind: Kind) -> Result<Block> {
         self.allocate_within(LOW..MAPPED, size, align, kind)

@@ -5,9 +5,11 @@
 //! loader hands out once.
 
 pub mod apic;
+pub mod clock;
 pub mod console;
 pub mod cores;
 pub mod entry;
+pub mod fw_cfg;
 pub mod memory;
 pub mod mtrr;
 pub mod paging;
@@ -27,7 +29,8 @@ pub struct Features {
     pub x2apic: bool,
     /// There are memory type range registers.
     pub memory_types: bool,
-    page_attributes: bool,
+    /// Page tables may choose from eight caching modes.
+    pub page_attributes: bool,
 }
 
 impl Features {

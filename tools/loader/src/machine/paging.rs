@@ -1,10 +1,9 @@
 //! The page tables that the kernel is entered on: its image by its segments'
-//! permissions, the direct map, and for base revision 0 an identity map.
-//!
-//! Both maps cover the first 4 GiB, and above them the memory map's regions, by
-//! the largest pages that fit; everything there can be written and executed.
+//! permissions, the direct map, and for base revision 0 an identity map, by the largest
+//! pages that fit. Everything in both maps can be written and executed.
 
 use loader::executable::Executable;
+use loader::mapping::{self, Caching};
 use loader::memory_map::{Kind, PAGE};
 use loader::{Error, Result, direct_map};
 use x86_64::structures::paging::mapper::{MapToError, Mapper};
@@ -17,7 +16,11 @@ use x86_64::{PhysAddr, VirtAddr};
 use super::Features;
 use super::memory::{Memory, pointer};
 
-const FOUR_GIB: PhysAddr = PhysAddr::new(1 << 32);
+/// Mode 5 of those that [`Features::enable`] chooses from, write-combining, in an entry
+/// for a large page (SDM vol. 3, table 5-16 and 12.12.3): bit 12 is 4 of it, and bit 3
+/// is 1.
+const WRITE_COMBINING: PageTableFlags =
+    PageTableFlags::from_bits_retain(1 << 12).union(PageTableFlags::WRITE_THROUGH);
 
 /// Builds them, and returns where they are.
 pub fn build(
@@ -43,31 +46,20 @@ pub fn build(
     }
 
     let all = present | PageTableFlags::WRITABLE;
-    let identity = |address: PhysAddr| VirtAddr::new(address.as_u64());
-    tables.map(
-        direct_map(PhysAddr::zero()),
-        PhysAddr::zero(),
-        FOUR_GIB.as_u64(),
-        all,
-    )?;
-    if base_revision == 0 {
-        let start = PhysAddr::new(PAGE);
-        tables.map(identity(start), start, FOUR_GIB - start, all)?;
-    }
-    // Rounded to large pages, regions may meet in one.
-    let mut mapped = FOUR_GIB;
-    let mut index = 0;
-    while let Some(&region) = tables.memory.map().regions().get(index) {
-        index += 1;
-        let start = region.start.align_down(Size2MiB::SIZE).max(mapped);
-        let end = region.end.align_up(Size2MiB::SIZE);
-        let memory = base_revision == 0 || !matches!(region.kind, Kind::Reserved | Kind::Bad);
-        if memory && start < end {
-            tables.map(direct_map(start), start, end - start, all)?;
-            if base_revision == 0 {
-                tables.map(identity(start), start, end - start, all)?;
-            }
-            mapped = end;
+    // The map changes while tables are taken from it; what is mapped does not, as both
+    // what is free and what is taken is.
+    for range in mapping::ranges(base_revision, tables.memory.map().regions()) {
+        let flags = match range.caching {
+            Caching::WriteBack => all,
+            Caching::WriteCombining if features.page_attributes => all | WRITE_COMBINING,
+            Caching::WriteCombining => all,
+        };
+        let size = range.end - range.start;
+        tables.map(direct_map(range.start), range.start, size, flags)?;
+        if base_revision == 0 {
+            let start = range.start.max(PhysAddr::new(PAGE));
+            let same = VirtAddr::new(start.as_u64());
+            tables.map(same, start, range.end - start, flags)?;
         }
     }
     Ok(root)

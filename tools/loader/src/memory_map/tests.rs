@@ -201,3 +201,43 @@ fn too_many_regions_are_an_error() {
     };
     assert_eq!(error, Error::MemoryMapTooLong);
 }
+
+#[test]
+fn tables_are_shown_where_nothing_else_is() {
+    let region = |start, end, kind| Region {
+        start: PhysAddr::new(start),
+        end: PhysAddr::new(end),
+        kind,
+    };
+    let firmware = [
+        region(0x1000, 0x8000, Kind::Usable),
+        region(0x8000, 0xa000, Kind::Reserved),
+        region(0xa000, 0xb000, Kind::AcpiNvs),
+        region(0xb000, 0xc000, Kind::AcpiReclaimable),
+        region(0xc000, 0xd000, Kind::Bad),
+    ];
+    let mut map = MemoryMap::new(firmware.into_iter()).unwrap();
+    map.claim(
+        PhysAddr::new(0x2000)..PhysAddr::new(0x3000),
+        Kind::BootloaderReclaimable,
+    )
+    .unwrap();
+    // Nothing is said of what is behind 0xd000.
+    for (start, end) in [(0x1fff, 0x3001), (0x9123, 0xd001)] {
+        map.show_tables(PhysAddr::new(start)..PhysAddr::new(end))
+            .unwrap();
+    }
+    let expected = [
+        region(0x1000, 0x2000, Kind::ReservedMapped),
+        region(0x2000, 0x3000, Kind::BootloaderReclaimable),
+        region(0x3000, 0x4000, Kind::ReservedMapped),
+        region(0x4000, 0x8000, Kind::Usable),
+        region(0x8000, 0x9000, Kind::Reserved),
+        region(0x9000, 0xa000, Kind::ReservedMapped),
+        region(0xa000, 0xb000, Kind::AcpiNvs),
+        region(0xb000, 0xc000, Kind::AcpiReclaimable),
+        region(0xc000, 0xd000, Kind::Bad),
+        region(0xd000, 0xe000, Kind::ReservedMapped),
+    ];
+    assert_eq!(map.regions(), expected);
+}

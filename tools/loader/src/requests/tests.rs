@@ -24,9 +24,20 @@ fn image(parts: &[Vec<u64>]) -> Vec<u8> {
         .collect()
 }
 
+const AT: VirtAddr = VirtAddr::new(0xffff_ffff_8000_0000);
+
+fn whole(bytes: &mut [u8]) -> Image<'_> {
+    let from_file = bytes.len();
+    Image {
+        bytes,
+        start: AT,
+        from_file,
+        list: None,
+    }
+}
+
 fn scan(image: &mut [u8]) -> Result<Requests<'_>> {
-    let size = image.len();
-    Requests::scan(image, size)
+    Requests::scan(whole(image))
 }
 
 #[test]
@@ -51,12 +62,88 @@ fn requests_are_found_and_answered() {
 
 #[test]
 fn base_revisions_are_answered() {
-    for (asked, applies, left) in [(0, 0, 0), (1, 1, 0), (2, 2, 0), (3, 2, 3), (6, 2, 6)] {
+    let magic = BASE_REVISION[0];
+    for asked in 0..=6 {
         let mut bytes = image(&[tag(asked)]);
-        assert_eq!(scan(&mut bytes).unwrap().base_revision(), applies);
-        assert_eq!(bytes, image(&[tag(left)]), "asked for {asked}");
+        assert_eq!(scan(&mut bytes).unwrap().base_revision(), asked);
+        assert_eq!(bytes, image(&[vec![magic, asked, 0]]), "asked for {asked}");
     }
     assert_eq!(scan(&mut image(&[])).unwrap().base_revision(), 0);
+}
+
+#[test]
+fn a_newer_base_revision_is_refused_and_named() {
+    for asked in [7, u64::MAX] {
+        let mut bytes = image(&[tag(asked)]);
+        let refused = scan(&mut bytes).unwrap_err();
+        assert_eq!(refused, Error::BaseRevision(asked));
+        let says = refused.to_string();
+        assert!(says.contains(&format!("base revision {asked} ")), "{says}");
+        assert!(says.contains("ask for 6"), "{says}");
+        assert_eq!(bytes, image(&[tag(asked)]), "left as it was");
+    }
+}
+
+#[test]
+fn what_has_no_answer_is_known() {
+    let mut bytes = image(&[request(A, 0, &[]), request(B, 0, &[])]);
+    let mut requests = scan(&mut bytes).unwrap();
+    assert_eq!(requests.unanswered().collect::<Vec<_>>(), [A, B]);
+    requests.answer(A, VirtAddr::new(8));
+    assert_eq!(requests.unanswered().collect::<Vec<_>>(), [B]);
+}
+
+/// The list is behind the requests and lists B only, unless `listed` says otherwise.
+fn scan_listed(revision: u64, listed: &[u64]) -> Result<(Option<u64>, Option<u64>)> {
+    let mut bytes = image(&[
+        request(A, 1, &[]),
+        request(B, 2, &[]),
+        tag(revision),
+        listed.to_vec(),
+    ]);
+    let list = AT.as_u64() + 8 * LISTED;
+    let image = Image {
+        list: Some(list),
+        ..whole(&mut bytes)
+    };
+    let requests = Requests::scan(image)?;
+    Ok((requests.revision(A), requests.revision(B)))
+}
+
+/// Words before the list: one before each part, and the parts.
+const LISTED: u64 = 7 + 7 + 4 + 1;
+
+#[test]
+fn a_kernel_of_revision_0_may_list_its_requests() {
+    let at = |word: u64| AT.as_u64() + 8 * word;
+    let (second, tag) = (at(8), at(15));
+    assert_eq!(scan_listed(0, &[second, 0]), Ok((None, Some(2))));
+    assert_eq!(scan_listed(0, &[second, tag, 0]), Ok((None, Some(2))));
+    assert_eq!(scan_listed(0, &[0]), Ok((None, None)));
+    // From revision 1 on the image is searched.
+    assert_eq!(scan_listed(1, &[second, 0]), Ok((Some(1), Some(2))));
+    for wrong in [
+        &[at(7), 0][..], // no request
+        &[second],       // no end: the word behind is no address
+        &[at(9999), 0],  // outside
+        &[AT.as_u64() - 8, 0],
+    ] {
+        assert_eq!(scan_listed(0, wrong), Err(Error::RequestList), "{wrong:x?}");
+    }
+    let twice = scan_listed(0, &[second, second, 0]);
+    assert_eq!(twice, Err(Error::DuplicateRequest(B)));
+}
+
+#[test]
+fn what_the_kernel_points_to_is_read() {
+    let mut bytes = image(&[vec![u64::from_le_bytes(*b"abc\0defg")]]);
+    let requests = scan(&mut bytes).unwrap();
+    let at = AT.as_u64();
+    assert_eq!(requests.word(at), Some(7));
+    assert_eq!(requests.string(at + 9), Some(&b"bc"[..]));
+    assert_eq!(requests.word(at + 17), None);
+    assert_eq!(requests.word(at - 1), None);
+    assert_eq!(requests.string(at + 25), None);
 }
 
 #[test]
@@ -99,7 +186,11 @@ fn markers_are_honoured() {
 #[test]
 fn only_what_was_loaded_from_the_file_is_scanned() {
     let mut bytes = image(&[request(A, 1, &[]), request(B, 1, &[])]);
-    let requests = Requests::scan(&mut bytes, 64).unwrap();
+    let image = Image {
+        from_file: 64,
+        ..whole(&mut bytes)
+    };
+    let requests = Requests::scan(image).unwrap();
     assert_eq!(requests.revision(A), Some(1));
     assert_eq!(requests.revision(B), None);
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 
+use super::LoadArgs;
 use crate::profile::Mode;
 use crate::qemu::{Choice, PmuModel};
 
@@ -36,6 +37,10 @@ pub struct MachineArgs {
     /// starts itself]
     #[arg(long, help_heading = HEADING, value_name = "ELF")]
     pub loader: Option<PathBuf>,
+
+    /// What the loader is given beside the kernel.
+    #[command(flatten)]
+    pub load: LoadArgs,
 
     /// Which QEMU, and its counters.
     #[command(flatten)]

@@ -228,6 +228,7 @@ fn without_log(end: End) -> Ended {
         end,
         seen: qemu::Seen::Run(state),
         heard: Heard::Nothing,
+        unanswered: None,
         log: Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use profiler::contract::settings::{RunKind, Settings};
 
+use super::kernel::{Kernel, load};
 use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built, kernel_memory};
 use crate::capabilities::Capabilities;
 use crate::cli::CapabilitiesArgs;
@@ -28,11 +29,20 @@ impl Probed {
 }
 
 /// The boot of the kernel, with a command line that asks for the capabilities.
+pub(super) struct CapabilitiesBoot {
+    boot: Boot,
+    /// Whether the kernel asks for a framebuffer.
+    framebuffer: bool,
+    /// Memory that the kernel needs beside what every machine has.
+    memory: u64,
+}
+
+/// The boot of the kernel, with a command line that asks for the capabilities.
 ///
 /// # Errors
 ///
-/// The kernel or the loader is missing.
-pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<Boot> {
+/// The kernel or the loader is missing, or cannot be loaded so.
+pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<CapabilitiesBoot> {
     let settings = Settings {
         kind: RunKind::Survey,
         ..Settings::default()
@@ -41,7 +51,13 @@ pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<Boot> {
     let kernel = built(wanted.kernel.as_deref(), "kernel")?;
     let elf = fs::read(&kernel)
         .with_context(|| format!("cannot read the kernel {}", kernel.display()))?;
-    plan::boot(wanted, kernel, &elf, settings.to_string())
+    let loaded = Kernel::new(&elf, &wanted.load)?;
+    let load = load(&wanted.load)?;
+    Ok(CapabilitiesBoot {
+        framebuffer: loaded.wants_framebuffer,
+        memory: kernel_memory(&elf) + loaded.memory(Some(&load))?,
+        boot: plan::boot(wanted, (kernel, &elf), load, settings.to_string())?,
+    })
 }
 
 /// The QEMU to use, and the counters that it is asked for.
@@ -75,25 +91,21 @@ impl Observer<'_> for Reader {
 /// The guest cannot be started or followed. A guest that fails is no error.
 pub(super) fn probe(
     (qemu, pmu): (&Qemu, Option<PmuModel>),
-    boot: Boot,
+    boot: CapabilitiesBoot,
     arguments: &CapabilitiesArgs,
 ) -> Result<Probed> {
     let wanted = &arguments.machine;
-    let kernel = match &boot {
-        Boot::Loader { kernel, .. } | Boot::Pvh { kernel, .. } => fs::read(kernel)
-            .with_context(|| format!("cannot read the kernel {}", kernel.display()))?,
-        Boot::Disc(_) => Vec::new(),
-    };
     let machine = Machine {
         mode: wanted.mode,
         pmu,
         cores: wanted.smp,
         // It needs no rings.
-        memory: BASE_MEMORY + kernel_memory(&kernel) + u64::from(wanted.smp) * CORE_MEMORY,
-        boot,
+        memory: BASE_MEMORY + boot.memory + u64::from(wanted.smp) * CORE_MEMORY,
+        boot: boot.boot,
         firmware: None,
         // As in a run whose source is chosen.
         hpet: true,
+        framebuffer: boot.framebuffer,
         additions: plan::additions(wanted)?,
     };
     let memory = GuestMemory::new(machine.memory)?;

@@ -19,6 +19,9 @@ pub(super) fn list(arguments: &CapabilitiesArgs) -> Result<Exit> {
     let probed = probe((&qemu, pmu), boot, arguments)?;
     if !probed.is_whole() {
         let end = &probed.ended.end;
+        if let Some(list) = &probed.ended.unanswered {
+            eprintln!("pmiscope: the kernel asked for what the loader did not answer: {list}");
+        }
         eprintln!(
             "pmiscope: no list: {}{}; pmiscope doctor says what there is",
             outcome_name(end.outcome),

@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 mod ctl;
 mod doctor;
+mod kernel;
 mod list;
 mod run;
 mod show;

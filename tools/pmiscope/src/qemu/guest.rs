@@ -1,6 +1,7 @@
 //! A guest from its start to its end: the one way in which commands and tests run QEMU.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +47,15 @@ impl GuestMemory {
         let length = usize::try_from(bytes).context("too much memory")?;
         let mapping = Mapping::new(&file.file, length).context("cannot map the guest's memory")?;
         Ok(Self { file, mapping })
+    }
+
+    /// Reads what is at a physical address below 2 GiB.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading a file.
+    pub fn read(&self, address: u64, into: &mut [u8]) -> std::io::Result<()> {
+        self.file.file.read_exact_at(into, address)
     }
 
     /// Looks for the region that the kernel shares.
@@ -120,6 +130,8 @@ pub struct Ended {
     pub heard: Heard,
     /// The last lines of its log.
     pub log: Vec<String>,
+    /// What the kernel asked the loader for and did not get.
+    pub unanswered: Option<String>,
 }
 
 /// A guest that runs.
@@ -231,6 +243,7 @@ impl<'memory> Guest<'memory> {
             seen: self.seen(),
             heard: self.log.heard(),
             log: self.log.tail().map(str::to_owned).collect(),
+            unanswered: self.log.unanswered().map(str::to_owned),
         })
     }
 

@@ -41,6 +41,7 @@ pub struct Log {
     error: Message,
     panic: Message,
     is_of_kernel: bool,
+    unanswered: Option<String>,
 }
 
 impl Log {
@@ -53,6 +54,7 @@ impl Log {
             error: Message::default(),
             panic: Message::default(),
             is_of_kernel: false,
+            unanswered: None,
         }
     }
 
@@ -95,10 +97,18 @@ impl Log {
 
     fn note(&mut self, line: &str) {
         self.is_of_kernel |= !line.trim().is_empty() && !line.starts_with(LOADER);
+        if let Some(list) = line.strip_prefix("loader: not answered: ") {
+            self.unanswered = Some(list.to_owned());
+        }
         let is_error = line.starts_with("[ERROR ");
         let error = is_error.then(|| line.split_once("] ").unwrap_or_default().1);
         self.error.note(line, error);
         self.panic.note(line, panic_in(line));
+    }
+
+    /// What the kernel asked the loader for and did not get.
+    pub fn unanswered(&self) -> Option<&str> {
+        self.unanswered.as_deref()
     }
 
     /// The first error that the kernel logged.
@@ -247,6 +257,12 @@ mod tests {
         assert_eq!(log.loader_error(), None, "others have written since");
         assert_eq!(log.heard(), Heard::Kernel);
         assert_eq!(log.tail().last(), Some("more"));
+        assert_eq!(log.unanswered(), None);
+        file.write_all(b"\nloader: not answered: EFI system table; x2APIC\n")
+            .unwrap();
+        log.poll().unwrap();
+        assert_eq!(log.unanswered(), Some("EFI system table; x2APIC"));
+        assert_eq!(log.loader_error(), Some("no kernel"), "this is none");
     }
 
     #[test]

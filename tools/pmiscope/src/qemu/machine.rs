@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::probe::KVM_MACHINE;
-use super::{Disc, Drive, PmuModel, status};
+use super::{Disc, Drive, Load, PmuModel, status};
 use crate::profile::Mode;
 
 /// What the machine boots.
@@ -18,6 +18,8 @@ pub enum Boot {
         kernel: PathBuf,
         /// The kernel's command line.
         command_line: String,
+        /// What else the loader is given.
+        load: Load,
     },
     /// The kernel itself, which is entered through PVH.
     Pvh {
@@ -28,6 +30,17 @@ pub enum Boot {
     },
     /// A disc with a boot loader, the kernel and its command line on it.
     Disc(Disc),
+}
+
+impl Boot {
+    /// What the loader is given beside the kernel, where it is used.
+    #[must_use]
+    pub fn load(&self) -> Option<&Load> {
+        match self {
+            Self::Loader { load, .. } => Some(load),
+            Self::Pvh { .. } | Self::Disc(_) => None,
+        }
+    }
 }
 
 /// What users add to the machine.
@@ -55,6 +68,9 @@ pub struct Machine {
     /// Whether the kernel may use the HPET, which then needs a timer for each
     /// core and messages as interrupts.
     pub hpet: bool,
+    /// Whether the kernel asks for a framebuffer: one in ordinary memory, which the loader,
+    /// SeaBIOS and OVMF know.
+    pub framebuffer: bool,
     pub additions: Additions,
 }
 
@@ -96,6 +112,9 @@ impl Machine {
         }
         let exit = format!("isa-debug-exit,iobase={:#x},iosize=1", status::PORT);
         words.add(["-device", &exit]);
+        if self.framebuffer {
+            words.add(["-device", "ramfb"]);
+        }
         let serial = format!("file,id=serial,path={}", escaped(serial_file));
         words.add(["-chardev", &serial, "-serial", "chardev:serial"]);
         self.add_boot(&mut words);
@@ -144,10 +163,14 @@ impl Machine {
                 loader,
                 kernel,
                 command_line,
+                load,
             } => {
                 words.0.extend(["-kernel".into(), loader.into()]);
                 words.0.extend(["-initrd".into(), kernel.into()]);
                 words.0.extend(["-append".into(), command_line.into()]);
+                words
+                    .0
+                    .extend(load.arguments().into_iter().map(OsString::from));
             }
             Boot::Pvh {
                 kernel,
@@ -192,9 +215,11 @@ mod tests {
                 loader: "loader".into(),
                 kernel: "kernel".into(),
                 command_line: "period=1000".into(),
+                load: Load::default(),
             },
             firmware: None,
             hpet: false,
+            framebuffer: false,
             additions: Additions::default(),
         }
     }
@@ -273,6 +298,7 @@ mod tests {
             }),
             firmware: Some("OVMF.fd".into()),
             hpet: true,
+            framebuffer: true,
             ..machine()
         };
         let line = line(&machine);
@@ -280,6 +306,7 @@ mod tests {
             "-accel tcg,thread=multi -cpu max -m",
             "-global hpet.msi=on -global hpet.timers=24",
             "-drive if=pflash,format=raw,readonly=on,file=OVMF.fd",
+            "-device ramfb",
             "-cdrom pmiscope.iso",
         ] {
             assert!(line.contains(part), "{part} in {line}");

@@ -5,6 +5,7 @@ pub(crate) mod disc;
 pub(crate) mod emulator;
 pub(crate) mod ending;
 pub(crate) mod guest;
+pub(crate) mod load;
 mod log;
 pub(crate) mod machine;
 mod menu;
@@ -14,12 +15,14 @@ mod protocol;
 mod version;
 
 pub use emulator::{Emulator, PmuModel};
+pub use load::Module;
 
 pub(crate) use arguments::{check, from_outside};
 pub(crate) use disc::{Disc, Drive};
 pub(crate) use emulator::{Choice, Qemu, QemuError, has_lab};
 pub(crate) use ending::{End, Seen};
 pub(crate) use guest::{Ended, Guest, GuestMemory, Limits, Look, Observer};
+pub(crate) use load::Load;
 pub(crate) use log::Heard;
 pub(crate) use machine::{Additions, Boot, HPET_TIMERS, Machine};
 pub(crate) use menu::{Menu, Wait};

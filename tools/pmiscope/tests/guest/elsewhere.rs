@@ -19,11 +19,16 @@ pub fn variable(name: &str) -> OsString {
 
 /// An image of the kernel with the stock Limine in `LIMINE_DIR`.
 fn image(name: &str) -> PathBuf {
+    image_of(&built("kernel"), name)
+}
+
+/// The same of another kernel.
+pub fn image_of(kernel: &Path, name: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../iso.sh");
     let image = folder().join(name);
     let made = Command::new(script)
         .arg(variable("LIMINE_DIR"))
-        .args([built("kernel"), image.clone()])
+        .args([kernel, &image])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&made.stderr);

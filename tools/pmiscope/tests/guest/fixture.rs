@@ -12,7 +12,7 @@ pub use crate::folder::folder;
 use assert_cmd::Command;
 use pmiscope::internals::collect::{Collector, Search};
 use pmiscope::internals::qemu::{
-    self, Additions, Boot, Choice, End, GuestMemory, Limits, Machine, Observer, Qemu,
+    self, Additions, Boot, Choice, End, GuestMemory, Limits, Load, Machine, Observer, Qemu,
 };
 use pmiscope::internals::{Callers, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome};
@@ -446,9 +446,20 @@ impl Guest {
 
     /// The same of another kernel.
     pub fn boot_kernel(kernel: PathBuf, cores: u32, mib: u64, command_line: &str) -> Self {
+        Self::boot_machine(kernel, cores, mib, command_line, |_| {})
+    }
+
+    /// The same of a machine that is changed.
+    pub fn boot_machine(
+        kernel: PathBuf,
+        cores: u32,
+        mib: u64,
+        command_line: &str,
+        change: impl FnOnce(&mut Machine),
+    ) -> Self {
         let _slot = Slot::take();
         let qemu = Qemu::find(&Choice::Stock).unwrap_or_else(|problem| panic!("{problem}"));
-        let machine = Machine {
+        let mut machine = Machine {
             mode: Mode::Deterministic,
             pmu: None,
             cores,
@@ -457,11 +468,14 @@ impl Guest {
                 loader: built("loader"),
                 kernel,
                 command_line: command_line.into(),
+                load: Load::default(),
             },
             firmware: None,
             hpet: false,
+            framebuffer: false,
             additions: Additions::default(),
         };
+        change(&mut machine);
         let memory = GuestMemory::new(machine.memory).unwrap_or_else(|error| panic!("{error:#}"));
         let guest = qemu::Guest::start(&qemu, &machine, &memory).unwrap();
         let limits = Limits {
@@ -487,6 +501,14 @@ impl Guest {
             assert!(log.contains(part), "`{part}` is not in the log: {log}");
         }
         self
+    }
+
+    /// Four bytes of its memory, as it has left them.
+    #[track_caller]
+    pub fn word_at(&self, address: u64) -> u32 {
+        let mut bytes = [0; 4];
+        self.memory.read(address, &mut bytes).unwrap();
+        u32::from_le_bytes(bytes)
     }
 
     /// What the rings have.

@@ -135,6 +135,26 @@ pub(super) fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// Says what the kernel asked the loader for and did not get: it may be why it ended so.
+fn explain_unanswered(run: &FinishedRun) {
+    let is_cause = matches!(
+        run.outcome(),
+        Outcome::Finished
+            | Outcome::EndedEarly
+            | Outcome::Panic
+            | Outcome::Exception
+            | Outcome::Failed
+            | Outcome::UnknownValue
+            | Outcome::Reset
+            | Outcome::QemuFailed
+            | Outcome::Hung
+            | Outcome::TimeLimit
+    );
+    if let Some(list) = run.ended.unanswered.as_ref().filter(|_| is_cause) {
+        eprintln!("pmiscope: the kernel asked for what the loader did not answer: {list}");
+    }
+}
+
 /// Says why a run ended before its time, with the end of the guest's log.
 ///
 /// `boot` is what is known of a guest that the tool has booted.
@@ -153,6 +173,7 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
         return;
     }
     eprintln!("pmiscope: {line}");
+    explain_unanswered(run);
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
         eprintln!("pmiscope: the guest's log ends with:");

@@ -6,18 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use profiler::address::CodeAddress;
 use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, RunArgs};
+use crate::commands::kernel::{Kernel, load};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::profile::{Asked, Mode};
 use crate::qemu::{
-    self, Additions, Boot, Choice, Disc, Drive, Limits, Machine, Menu, PmuModel, Protocol, Qemu,
-    has_lab,
+    self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
+    Qemu, has_lab,
 };
 use crate::symbols::{self, BuildId};
 
@@ -87,13 +89,18 @@ impl Plan {
         let (choice, pmu) = emulator(wanted, arguments.boot.disc.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
-        let aim = arguments.aim.as_deref().map(|text| aim(text, &kernel));
+        let loaded = Kernel::new(&kernel, &wanted.load)?;
+        let aim = arguments.aim.as_deref();
+        let aim = aim.map(|text| aim_at(text, &kernel, loaded.slide));
         let settings = settings(arguments, aim.transpose()?);
         let booted = match &arguments.boot.disc {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
-            None => boot(wanted, kernel_path, &kernel, settings.to_string())?,
+            None => {
+                let load = load(&wanted.load)?;
+                boot(wanted, (kernel_path, &kernel), load, settings.to_string())?
+            }
         };
-        let machine = machine(arguments, &settings, (booted, &kernel), pmu)?;
+        let machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let boot = known_of_boot(arguments, &kernel)?;
         Ok(Self {
             qemu,
@@ -202,7 +209,7 @@ pub(in crate::commands) fn kernel_memory(elf: &[u8]) -> u64 {
 fn machine(
     arguments: &RunArgs,
     settings: &Settings<'_>,
-    (booted, elf): (Boot, &[u8]),
+    (booted, elf, loaded): (Boot, &[u8], &Kernel),
     pmu: Option<PmuModel>,
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
@@ -210,7 +217,8 @@ fn machine(
         None => (BASE_MEMORY, settings.ring_bytes),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
-    let needed = base + kernel_memory(elf) + u64::from(wanted.smp) * (ring + CORE_MEMORY);
+    let of_kernel = kernel_memory(elf) + loaded.memory(booted.load())?;
+    let needed = base + of_kernel + u64::from(wanted.smp) * (ring + CORE_MEMORY);
     Ok(Machine {
         mode: wanted.mode,
         pmu,
@@ -219,6 +227,7 @@ fn machine(
         boot: booted,
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
         hpet: boot.disc.is_some() || may_use_hpet(settings),
+        framebuffer: loaded.wants_framebuffer,
         additions: additions(wanted)?,
     })
 }
@@ -253,8 +262,8 @@ pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> 
 /// The loader is missing.
 pub(in crate::commands) fn boot(
     machine: &MachineArgs,
-    kernel: PathBuf,
-    elf: &[u8],
+    (kernel, elf): (PathBuf, &[u8]),
+    load: Load,
     command_line: String,
 ) -> Result<Boot> {
     let protocol = match machine.loader {
@@ -270,6 +279,7 @@ pub(in crate::commands) fn boot(
             loader: built(machine.loader.as_deref(), "loader")?,
             kernel,
             command_line,
+            load,
         },
     })
 }
@@ -395,8 +405,8 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
     bail!("--mode {mode}: {says}: {remedy}")
 }
 
-/// Resolves `--aim` in this kernel.
-fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
+/// Resolves `--aim` in this kernel, which the loader moves.
+fn aim_at(text: &str, kernel: &[u8], slide: u64) -> Result<Aim> {
     let parsed = text
         .rsplit_once(':')
         .and_then(|(function, behind)| Some((function, Aim::parse_behind(behind)?)));
@@ -408,7 +418,7 @@ fn aim(text: &str, kernel: &[u8]) -> Result<Aim> {
     };
     let address = symbols::entry_of(kernel, function).context("--aim")?;
     Ok(Aim {
-        address,
+        address: CodeAddress(address.0.wrapping_add(slide)),
         first,
         end,
     })
@@ -456,7 +466,7 @@ fn build_directory() -> Result<PathBuf> {
 }
 
 /// The path, if it is that of a file that can be read.
-fn readable(path: &Path) -> Result<PathBuf> {
+pub(in crate::commands) fn readable(path: &Path) -> Result<PathBuf> {
     let problem = match fs::File::open(path).and_then(|file| file.metadata()) {
         Ok(file) if file.is_file() => return Ok(path.to_owned()),
         Ok(_) => "not a file".to_owned(),
