@@ -8,11 +8,13 @@ use profiler::contract::settings::{RunKind, Settings};
 
 use super::kernel::{Kernel, load};
 use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built, kernel_memory};
+use super::run::unsampled;
 use crate::capabilities::Capabilities;
 use crate::cli::CapabilitiesArgs;
 use crate::profile::Outcome;
 use crate::qemu::{
-    Boot, Choice, Ended, Guest, GuestMemory, Limits, Machine, Observer, PmuModel, Qemu, has_lab,
+    Boot, Choice, Ended, Guest, GuestMemory, Limits, Machine, Observer, PmuModel, Qemu, Seen,
+    has_lab,
 };
 
 /// What a guest has reported, and how it ended.
@@ -123,6 +125,16 @@ pub(super) fn probe(
         is_verbose: wanted.verbose,
     };
     let mut ended = guest.follow(&limits, &mut reader)?;
+    if ended.end.outcome == Outcome::Hung && ended.seen == Seen::Nothing {
+        let boot = unsampled::Boot {
+            has_sampler: unsampled::has_sampler(&kernel),
+            is_disc: false,
+            menu: None,
+            mode: wanted.mode,
+        };
+        ended.end.message += "; ";
+        ended.end.message += &boot.reason(ended.heard);
+    }
     let capabilities = reader.capabilities;
     if ended.end.outcome == Outcome::Finished {
         ended.end.message = capabilities.incomplete().unwrap_or_default();

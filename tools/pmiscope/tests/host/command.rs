@@ -370,6 +370,21 @@ fn a_kernel_without_the_sampler_is_warned_of_and_not_waited_for() {
         assert!(is_line, "`{line}`: {said}");
     }
     assert_eq!(said.lines().count(), 5, "{said}");
+    let list = [
+        "list",
+        "--kernel",
+        kernel,
+        "--loader",
+        kernel,
+        "--timeout",
+        "1",
+    ];
+    let list = pmiscope(&[&list[..], &["--qemu", text(&qemu)]].concat());
+    refused(
+        list,
+        6,
+        &["no list: ", "its ELF does not contain the sampler: link"],
+    );
 }
 
 /// Arguments of a run from a disc whose boot loader has this configuration.

@@ -3,7 +3,7 @@
 pub(super) mod plan;
 mod progress;
 mod session;
-mod unsampled;
+pub(super) mod unsampled;
 
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -10,18 +10,18 @@ use crate::qemu::{Heard, Menu, Wait};
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Boot {
     /// Whether the kernel's ELF contains the magic that a region starts with.
-    pub(super) has_sampler: bool,
+    pub(in crate::commands) has_sampler: bool,
     /// Whether it boots from a disc, and not by the loader.
-    pub(super) is_disc: bool,
+    pub(in crate::commands) is_disc: bool,
     /// The boot menu on the disc, if one is found.
-    pub(super) menu: Option<Menu>,
-    pub(super) mode: Mode,
+    pub(in crate::commands) menu: Option<Menu>,
+    pub(in crate::commands) mode: Mode,
 }
 
 /// Returns true if a kernel may make a region: the magic is in its ELF, as constant or in the
 /// instructions that write it, a word each. The linker leaves the library out of a kernel that
 /// does not call it.
-pub(super) fn has_sampler(elf: &[u8]) -> bool {
+pub(in crate::commands) fn has_sampler(elf: &[u8]) -> bool {
     memchr::memmem::find(elf, &MAGIC[..8]).is_some()
 }
 
@@ -61,7 +61,7 @@ impl Boot {
     }
 
     /// Why there were no samples of a guest whose log is of this origin.
-    pub(super) fn reason(&self, heard: Heard) -> String {
+    pub(in crate::commands) fn reason(&self, heard: Heard) -> String {
         let has_booted = !self.is_disc || heard == Heard::Kernel;
         if let Some(menu) = self.endless_menu().filter(|_| !has_booted) {
             return menu;
