@@ -33,6 +33,8 @@ impl Probed {
 /// The boot of the kernel, with a command line that asks for the capabilities.
 pub(super) struct CapabilitiesBoot {
     boot: Boot,
+    /// What is known of it before the guest starts.
+    known: unsampled::Boot,
     /// Whether the kernel asks for a framebuffer.
     framebuffer: bool,
     /// Memory that the kernel needs beside what every machine has.
@@ -56,6 +58,12 @@ pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<CapabilitiesBoot> {
     let loaded = Kernel::new(&elf, &wanted.load)?;
     let load = load(&wanted.load)?;
     Ok(CapabilitiesBoot {
+        known: unsampled::Boot {
+            has_sampler: unsampled::has_sampler(&elf),
+            is_disc: false,
+            menu: None,
+            mode: wanted.mode,
+        },
         framebuffer: loaded.wants_framebuffer,
         memory: kernel_memory(&elf) + loaded.memory(Some(&load))?,
         boot: plan::boot(wanted, (kernel, &elf), load, settings.to_string())?,
@@ -126,14 +134,8 @@ pub(super) fn probe(
     };
     let mut ended = guest.follow(&limits, &mut reader)?;
     if ended.end.outcome == Outcome::Hung && ended.seen == Seen::Nothing {
-        let boot = unsampled::Boot {
-            has_sampler: unsampled::has_sampler(&kernel),
-            is_disc: false,
-            menu: None,
-            mode: wanted.mode,
-        };
         ended.end.message += "; ";
-        ended.end.message += &boot.reason(ended.heard);
+        ended.end.message += &boot.known.reason(ended.heard);
     }
     let capabilities = reader.capabilities;
     if ended.end.outcome == Outcome::Finished {
