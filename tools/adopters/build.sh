@@ -51,10 +51,9 @@ esac
 
 if [ "$command" = pie ]; then
     for kernel in rust-smp rust-irq; do
-        # In place of the kernel's own flags. Rules for assembly are addresses in what is
-        # not written but by the boot loader.
+        # In place of the kernel's own flags.
         (cd "$here/$kernel" && CARGO_TARGET_DIR="$out/adopters/pie" \
-            RUSTFLAGS="-Crelocation-model=pie -Cforce-frame-pointers=yes -Clink-arg=-znotext" \
+            RUSTFLAGS="-Crelocation-model=pie -Cforce-frame-pointers=yes" \
             cargo build --locked --release)
     done
     exit

@@ -80,7 +80,8 @@ macro_rules! assembly {
     .macro RULE kind, words=0, vector=-1
 777:
     .pushsection .pmiscope.rules, "a", @progbits
-    .quad 777b
+    # A distance, which is the same wherever a boot loader moves the kernel.
+    .quad 777b - .
     .byte \kind
     .byte \words
     .short \vector
@@ -163,15 +164,24 @@ macro_rules! assembly {
     };
 }
 
-/// An entry of the table: from `address` on, up to the next entry's.
+/// An entry of the table: from its address on, up to the next entry's.
 #[repr(C)]
 struct Entry {
-    address: u64,
+    /// From here to that address.
+    distance: i64,
     kind: u8,
     words: u8,
     /// -1: where the stub has pushed it.
     vector: i16,
     padding: u32,
+}
+
+impl Entry {
+    #[inline]
+    fn address(&self) -> u64 {
+        let here = (&raw const *self).addr() as u64;
+        here.wrapping_add_signed(self.distance)
+    }
 }
 
 // The linker script's symbols: see `pmiscope.ld`.
@@ -237,7 +247,7 @@ pub fn rule(address: CodeAddress) -> Rule {
 /// The same, of an address in the assembly: a binary search in a table of fixed size.
 #[must_use]
 pub fn rule_of_assembly(address: CodeAddress) -> Rule {
-    let after = table().partition_point(|entry| entry.address <= address.0);
+    let after = table().partition_point(|entry| entry.address() <= address.0);
     let Some(entry) = table()[..after].last() else {
         return Rule::FramePointer;
     };
@@ -258,6 +268,6 @@ pub fn rule_of_assembly(address: CodeAddress) -> Rule {
 /// assembly, as it would if the macro were used outside [`assembly!`](crate::assembly).
 #[must_use]
 pub fn is_sorted() -> bool {
-    let addresses = || table().iter().map(|entry| entry.address);
+    let addresses = || table().iter().map(Entry::address);
     addresses().is_sorted() && addresses().all(|address| contains(CodeAddress(address)))
 }
