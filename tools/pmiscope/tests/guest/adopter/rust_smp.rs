@@ -14,12 +14,12 @@ fn kernel() -> Kernel {
     Kernel::rust("rust-smp")
 }
 
-/// Asserts that a run shows what was executed, on all machines and at both periods, with as
+/// Asserts that a run shows what was executed, on all machines, at one period or the other, with as
 /// many samples as there are instructions in a round on each core.
 #[track_caller]
 fn assert_shares(source: &str, arguments: &str) {
-    for cores in CORES {
-        for period in [1000, 100] {
+    for (cores, periods) in [(1, &[1000, 100][..]), (4, &[100]), (16, &[1000])] {
+        for &period in periods {
             let samples = cores * 8581;
             let arguments = format!(
                 "{arguments} --source {source} --smp {cores} --period {period} --samples {samples}"
