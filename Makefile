@@ -64,8 +64,9 @@ build: kernel ## the kernel, its loader and the host tool
 kernel: setup
 	tools/freestanding.sh build
 
-adopters: setup ## the small kernels that are not ours
+adopters: setup ## the small kernels that are not ours, and some of them so that they can be moved
 	tools/adopters/build.sh
+	tools/adopters/build.sh pie
 
 header: ## make the header for C anew, profiler/c/pmiscope.h, from its source
 	PMISCOPE_WRITE_HEADER=1 cargo test --locked --quiet -p pmiscope-c --test header
