@@ -16,6 +16,8 @@ const LINE_LIMIT: usize = 1000;
 
 /// What the loader's lines begin with.
 const LOADER: &str = "loader: ";
+/// How the loader begins the list of what it does not answer.
+const UNANSWERED: &str = "not answered: ";
 
 /// What Limine's menu says while it waits, where it has the serial port.
 const COUNTDOWN: &str = "Booting automatically in ";
@@ -97,7 +99,8 @@ impl Log {
 
     fn note(&mut self, line: &str) {
         self.is_of_kernel |= !line.trim().is_empty() && !line.starts_with(LOADER);
-        if let Some(list) = line.strip_prefix("loader: not answered: ") {
+        let said = line.strip_prefix(LOADER);
+        if let Some(list) = said.and_then(|said| said.strip_prefix(UNANSWERED)) {
             self.unanswered = Some(list.to_owned());
         }
         let is_error = line.starts_with("[ERROR ");
@@ -130,9 +133,10 @@ impl Log {
         }
     }
 
-    /// What the loader wrote, if that was the last line.
+    /// What the loader failed of, if that was the last line.
     pub fn loader_error(&self) -> Option<&str> {
-        self.tail().last()?.strip_prefix(LOADER)
+        let said = self.tail().last()?.strip_prefix(LOADER)?;
+        (!said.starts_with(UNANSWERED)).then_some(said)
     }
 
     /// Who has written to it.
@@ -262,7 +266,7 @@ mod tests {
             .unwrap();
         log.poll().unwrap();
         assert_eq!(log.unanswered(), Some("EFI system table; x2APIC"));
-        assert_eq!(log.loader_error(), Some("no kernel"), "this is none");
+        assert_eq!(log.loader_error(), None, "this is none");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use profiler::format::State;
+use profiler::format::{ChainEnd, State};
 
 use super::Tally;
 use super::asked::{Difference, differences};
@@ -13,8 +13,13 @@ use crate::units::{counted, percent};
 
 /// The share of samples at one instruction that is no longer believed, in percent.
 const STUCK_PERCENT: f64 = 90.0;
+/// The share of chains that end before their root, at which callers are not to be had, in
+/// percent.
+const BROKEN_PERCENT: f64 = 90.0;
+/// The share of samples that may lack a caller, at which totals are wrong, in percent.
+const MISSING_PERCENT: f64 = 1.0;
 /// With fewer samples than this a large share says nothing.
-const STUCK_SAMPLES: u64 = 100;
+const ENOUGH_SAMPLES: u64 = 100;
 
 /// Something that a reader of the report has to know.
 #[derive(Clone, PartialEq, Debug)]
@@ -27,6 +32,13 @@ pub enum Warning {
         of: u64,
         /// False if no code of the kernel says it.
         has_some: bool,
+    },
+    /// Chains do not come to the root of their stack.
+    ChainsBroken {
+        /// How most of those that do not end.
+        end: ChainEnd,
+        /// The share of all that do not.
+        percent: f64,
     },
     /// The kernel ran at other addresses than the ELF's.
     Moved {
@@ -59,7 +71,12 @@ impl Warning {
     /// Returns true if the profile is not what was asked for because of it.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        self.loses_all_names() || matches!(self, Self::NotTaken(_))
+        match self {
+            Self::NotTaken(_) => true,
+            Self::ChainsBroken { end, .. } => !is_at_root(*end),
+            Self::CallersMissing { samples, of, .. } => percent(*samples, *of) >= MISSING_PERCENT,
+            _ => self.loses_all_names(),
+        }
     }
 }
 
@@ -83,6 +100,11 @@ impl fmt::Display for Warning {
                     "{samples} ({share:.2}%) may lack a caller, also in chains that are called complete: {what} no call-frame information (.debug_frame or .eh_frame), and the instructions do not say where the return address is; keep .eh_frame in the linker script, or compile with -g -fno-asynchronous-unwind-tables (assembly: .cfi directives)"
                 )
             }
+            Self::ChainsBroken { end, percent } => write!(
+                f,
+                "{percent:.2}% of the chains end before the root of their stack, most of them with `{end}`: {}",
+                remedy(*end)
+            ),
             Self::Moved { samples, of } => {
                 let share = percent(*samples, *of);
                 write!(
@@ -109,6 +131,33 @@ impl fmt::Display for Warning {
                     "{units} of the debug information cannot be read: their functions have the names of the symbol table, and no inlined calls"
                 )
             }
+        }
+    }
+}
+
+/// Returns true if a chain that ends so may have all its callers: the root of its stack was
+/// not known as such.
+const fn is_at_root(end: ChainEnd) -> bool {
+    matches!(
+        end,
+        ChainEnd::Complete
+            | ChainEnd::DepthLimit
+            | ChainEnd::FrameNull
+            | ChainEnd::ReturnOutsideText
+    )
+}
+
+/// What to do where nearly all chains end so.
+const fn remedy(end: ChainEnd) -> &'static str {
+    match end {
+        ChainEnd::UnknownStack => {
+            "let Target::stack_of (in C stack_of) know the stacks that the kernel runs on"
+        }
+        ChainEnd::FrameNull | ChainEnd::ReturnOutsideText => {
+            "let the first function of each stack have a frame pointer of 0 and a return address of 0, or a RULE ROOT; and see that the text of the description is all of the kernel's"
+        }
+        _ => {
+            "compile all of the kernel with frame pointers, core and alloc too (-Cforce-frame-pointers=yes with -Zbuild-std; C: -fno-omit-frame-pointer), and see that Target::stack_of (in C stack_of) is right"
         }
     }
 }
@@ -146,6 +195,7 @@ pub fn note(profile: &Profile) -> Option<String> {
 pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warning> {
     callers_missing(tally, symbols)
         .into_iter()
+        .chain(chains_broken(tally))
         .chain(moved(profile, tally, symbols))
         .chain(stuck(profile, tally, symbols))
         .chain(units(symbols))
@@ -160,6 +210,19 @@ fn callers_missing(tally: &Tally, symbols: &Symbols) -> Option<Warning> {
         of: tally.samples(),
         has_some: !symbols.callers().is_empty(),
     })
+}
+
+fn chains_broken(tally: &Tally) -> Option<Warning> {
+    let is_broken = |end| !matches!(end, ChainEnd::Complete | ChainEnd::DepthLimit);
+    let broken = tally
+        .chain_ends()
+        .into_iter()
+        .filter(|&(end, _)| is_broken(end));
+    let (end, _) = broken.clone().max_by_key(|&(_, samples)| samples)?;
+    let all = tally.samples();
+    let percent = percent(broken.map(|(_, samples)| samples).sum(), all);
+    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT)
+        .then_some(Warning::ChainsBroken { end, percent })
 }
 
 /// A kernel whose text range contains the ELF's text has not moved, whatever else is in
@@ -222,7 +285,7 @@ fn stuck(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning>
     let most = most_of_cores.values().map(|&(samples, _)| samples).sum();
     let &(_, pc) = most_of_cores.values().max()?;
     let percent = percent(most, all);
-    (all >= STUCK_SAMPLES && percent >= STUCK_PERCENT).then(|| Warning::Stuck {
+    (all >= ENOUGH_SAMPLES && percent >= STUCK_PERCENT).then(|| Warning::Stuck {
         pc: symbols.slide().shown(pc),
         percent,
     })

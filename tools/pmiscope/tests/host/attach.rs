@@ -247,7 +247,7 @@ fn of_several_regions_the_run_is_taken_and_the_others_are_named() {
     let said = stderr(&ended.code(1));
     assert!(
         said.contains(&format!(
-            "the guest runs build-id {other_id} and --kernel is"
+            "the guest's has build-id {other_id} and --kernel "
         )),
         "{said}"
     );

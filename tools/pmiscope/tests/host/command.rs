@@ -390,7 +390,9 @@ fn a_kernel_without_the_sampler_is_warned_of_and_not_waited_for() {
 /// Arguments of a run from a disc whose boot loader has this configuration.
 fn run_from_disc(name: &str, configuration: &str, does: &str, more: &[&str]) -> Assert {
     let mut disc = vec![0; 1 << 20];
-    disc[0x8000..0x8000 + configuration.len()].copy_from_slice(configuration.as_bytes());
+    // A CD's volume begins so (ECMA-119, 8.1).
+    disc[0x8001..0x8006].copy_from_slice(b"CD001");
+    disc[0x9000..0x9000 + configuration.len()].copy_from_slice(configuration.as_bytes());
     let disc = file(&format!("{name}.iso"), &disc);
     let qemu = qemu(&format!("{name}.sh"), VERSION, does);
     let run = [

@@ -173,7 +173,7 @@ fn addresses_that_are_shown_are_those_of_the_elf_file() {
     let there = written("stuck-there.pmi", SLIDE, &stuck);
     let said = stderr(&pmiscope(&["report", &there]).code(0));
     assert!(
-        said.contains(&format!("at one instruction, {:#x}:", here.0)),
+        said.contains(&format!("at one instruction of their core, {:#x}:", here.0)),
         "{said}"
     );
     // What is not the kernel's is shown where it ran, and has no name of it.

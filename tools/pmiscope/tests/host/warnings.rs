@@ -1,7 +1,7 @@
 //! What makes a profile misleading is said, beside the report and in it.
 
 use profiler::address::{CodeAddress, CodeRange};
-use profiler::format::{Description, State};
+use profiler::format::{ChainEnd, Description, State};
 use serde_json::Value;
 
 use crate::command::{pmiscope, stderr, stdout, text};
@@ -69,7 +69,7 @@ fn a_kernel_without_call_frames_is_said() {
     let bare = text(&bare_kernel().path);
     // Two samples and what they interrupted are in `stub`, which nothing calls, and which
     // does not return; a caller of three is known from the instructions, and is no text.
-    let said = warnings("bare.pmi", &profile(), &["--elf", bare, "--force"], 0);
+    let said = warnings("bare.pmi", &profile(), &["--elf", bare, "--force"], 3);
     assert!(said.len() == 1 && said[0].contains(NO_FRAMES), "{said:?}");
     assert!(
         said[0].contains("warning: 5 samples (83.33%) may lack a caller"),
@@ -77,14 +77,14 @@ fn a_kernel_without_call_frames_is_said() {
     );
     let path = file("bare-2.pmi", &profile());
     let arguments = ["report", text(&path), "--elf", bare, "--force"];
-    let report = stdout(&pmiscope(&arguments).code(0));
+    let report = stdout(&pmiscope(&arguments).code(3));
     for line in [
         "callers     by decoding instructions: the kernel's ELF has no call-frame information\n",
         "    83.33%            5  (caller doubtful)\n",
     ] {
         assert!(report.contains(line), "`{line}` is not in {report}");
     }
-    let json = stdout(&pmiscope(&[&arguments[..], &["--format", "json"]].concat()).code(0));
+    let json = stdout(&pmiscope(&[&arguments[..], &["--format", "json"]].concat()).code(3));
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["callers_undecided"], 5);
     assert_eq!(json["call_frames"], false);
@@ -144,6 +144,40 @@ fn a_kernel_that_ran_elsewhere_is_said_and_fails_if_no_name_is_left() {
     };
     let wide = profile_of(&wide, &samples(&[(CodeAddress(7), 3), (here, 1)]));
     assert_eq!(warnings("wide.pmi", &wide, &[], 0), [""; 0]);
+}
+
+#[test]
+fn chains_that_do_not_come_to_the_root_are_said_and_fail_if_they_lack_callers() {
+    let here = kernel().at("in_middle");
+    let other = kernel().at("in_hash");
+    for (end, says, status) in [
+        (ChainEnd::UnknownStack, "let Target::stack_of", 3),
+        (ChainEnd::FrameBelow, "with frame pointers", 3),
+        (ChainEnd::FrameAbove, "with frame pointers", 3),
+        (ChainEnd::FrameNull, "or a RULE ROOT", 0),
+        (ChainEnd::ReturnOutsideText, "or a RULE ROOT", 0),
+    ] {
+        let of = |broken: usize, all: usize| {
+            let mut seen = samples(&[(here, all / 2), (other, all - all / 2)]);
+            seen[..broken].iter_mut().for_each(|seen| seen.end = end);
+            profile_of(&one_core(), &seen)
+        };
+        let said = warnings("broken.pmi", &of(90, 100), &[], status);
+        let part = format!(
+            "90.00% of the chains end before the root of their stack, most of them with `{}`",
+            end.name()
+        );
+        assert!(said.len() == 1 && said[0].contains(&part), "{said:?}");
+        assert!(said[0].contains(says), "{said:?}");
+        assert_eq!(warnings("some.pmi", &of(89, 100), &[], 0), [""; 0]);
+        assert_eq!(warnings("few.pmi", &of(99, 99), &[], 0), [""; 0]);
+    }
+    // They are cut, and have all their callers but the outermost.
+    let mut deep = samples(&[(here, 100), (other, 100)]);
+    deep.iter_mut()
+        .for_each(|seen| seen.end = ChainEnd::DepthLimit);
+    let deep = profile_of(&one_core(), &deep);
+    assert_eq!(warnings("deep.pmi", &deep, &[], 0), [""; 0]);
 }
 
 #[test]

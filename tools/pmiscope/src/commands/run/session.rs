@@ -195,8 +195,18 @@ impl<'run> Observer<'run> for Session<'run> {
     fn on_region(&mut self, region: Region<'run>, description: &Description) -> Result<Look> {
         let found = BuildId(description.build_id);
         if found != self.plan.build_id {
-            let is_disc = self.plan.is_disc;
-            return Ok(Look::End(other_kernel(found, self.plan.build_id, is_disc)));
+            let Recording {
+                build_id,
+                is_disc,
+                is_attached,
+                ..
+            } = *self.plan;
+            let elf = match (is_disc, is_attached) {
+                (true, _) => Some(["disc", "on the disc"]),
+                (_, true) => Some(["guest", "in the guest"]),
+                _ => None,
+            };
+            return Ok(Look::End(other_kernel(found, build_id, elf)));
         }
         // Of somebody else's guest, the command line may not be known.
         if self.plan.is_attached && description.clock == Clock::Instructions {
@@ -267,13 +277,14 @@ fn end_of_run(end: End, seen: &Seen, collected: &Collected) -> End {
     }
 }
 
-/// The end of a run whose region names another kernel than `expected`.
-fn other_kernel(found: BuildId, expected: BuildId, is_disc: bool) -> End {
+/// The end of a run whose region names another kernel than `expected`. `elf` is whose kernel
+/// runs, and where, if not the one that was given.
+fn other_kernel(found: BuildId, expected: BuildId, elf: Option<[&str; 2]>) -> End {
     let message = if found == BuildId([0; 20]) {
         "its region has no build-id: INCLUDE pmiscope.ld in the linker script keeps the note, and the sampler reads it; who writes a region copies its 20 bytes (docs/region.md, What a kernel needs)".into()
-    } else if is_disc {
+    } else if let Some([whose, place]) = elf {
         format!(
-            "the disc's has build-id {found} and --kernel {expected}: give the ELF that is on the disc"
+            "the {whose}'s has build-id {found} and --kernel {expected}: give the ELF that is {place}"
         )
     } else {
         format!(
@@ -367,33 +378,41 @@ mod tests {
     #[test]
     fn another_kernel_is_told_from_one_that_does_not_know_itself() {
         let [own, other] = [1, 2].map(|byte| BuildId([byte; 20]));
-        for (found, is_disc, outcome, says) in [
+        let disc = Some(["disc", "on the disc"]);
+        let guest = Some(["guest", "in the guest"]);
+        for (found, elf, outcome, says) in [
             (
                 other,
-                true,
+                guest,
+                Outcome::WrongKernel,
+                "give the ELF that is in the guest",
+            ),
+            (
+                other,
+                disc,
                 Outcome::WrongKernel,
                 "give the ELF that is on the disc",
             ),
             (
                 other,
-                false,
+                None,
                 Outcome::WrongKernel,
                 "it has to copy that of its own",
             ),
             (
                 BuildId([0; 20]),
-                true,
+                disc,
                 Outcome::NoBuildId,
                 "has no build-id: INCLUDE",
             ),
             (
                 BuildId([0; 20]),
-                false,
+                None,
                 Outcome::NoBuildId,
                 "has no build-id: INCLUDE",
             ),
         ] {
-            let end = other_kernel(found, own, is_disc);
+            let end = other_kernel(found, own, elf);
             assert_eq!(end.outcome, outcome);
             assert!(end.message.contains(says), "{end:?}");
         }
