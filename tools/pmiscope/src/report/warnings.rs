@@ -39,6 +39,8 @@ pub enum Warning {
         end: ChainEnd,
         /// The share of all that do not.
         percent: f64,
+        /// Whether most of those have more callers than the top of the stack shows.
+        has_callers: bool,
     },
     /// The kernel ran at other addresses than the ELF's.
     Moved {
@@ -73,7 +75,9 @@ impl Warning {
     pub fn is_failure(&self) -> bool {
         match self {
             Self::NotTaken(_) => true,
-            Self::ChainsBroken { end, .. } => !is_at_root(*end),
+            Self::ChainsBroken {
+                end, has_callers, ..
+            } => !(*has_callers && is_at_root(*end)),
             Self::CallersMissing { samples, of, .. } => percent(*samples, *of) >= MISSING_PERCENT,
             _ => self.loses_all_names(),
         }
@@ -100,10 +104,14 @@ impl fmt::Display for Warning {
                     "{samples} ({share:.2}%) may lack a caller, also in chains that are called complete: {what} no call-frame information (.debug_frame or .eh_frame), and the instructions do not say where the return address is; keep .eh_frame in the linker script, or compile with -g -fno-asynchronous-unwind-tables (assembly: .cfi directives)"
                 )
             }
-            Self::ChainsBroken { end, percent } => write!(
+            Self::ChainsBroken {
+                end,
+                percent,
+                has_callers,
+            } => write!(
                 f,
                 "{percent:.2}% of the chains end before the root of their stack, most of them with `{end}`: {}",
-                remedy(*end)
+                remedy(*end, *has_callers)
             ),
             Self::Moved { samples, of } => {
                 let share = percent(*samples, *of);
@@ -148,12 +156,12 @@ const fn is_at_root(end: ChainEnd) -> bool {
 }
 
 /// What to do where nearly all chains end so.
-const fn remedy(end: ChainEnd) -> &'static str {
+const fn remedy(end: ChainEnd, has_callers: bool) -> &'static str {
     match end {
         ChainEnd::UnknownStack => {
             "let Target::stack_of (in C stack_of) know the stacks that the kernel runs on"
         }
-        ChainEnd::FrameNull | ChainEnd::ReturnOutsideText => {
+        ChainEnd::FrameNull | ChainEnd::ReturnOutsideText if has_callers => {
             "let the first function of each stack have a frame pointer of 0 and a return address of 0, or a RULE ROOT; and see that the text of the description is all of the kernel's"
         }
         _ => {
@@ -220,9 +228,14 @@ fn chains_broken(tally: &Tally) -> Option<Warning> {
         .filter(|&(end, _)| is_broken(end));
     let (end, _) = broken.clone().max_by_key(|&(_, samples)| samples)?;
     let all = tally.samples();
-    let percent = percent(broken.map(|(_, samples)| samples).sum(), all);
-    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT)
-        .then_some(Warning::ChainsBroken { end, percent })
+    let broken: u64 = broken.map(|(_, samples)| samples).sum();
+    let percent = percent(broken, all);
+    let with_callers = tally.samples_where(|stack| is_broken(stack.end) && stack.chain.len() > 1);
+    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT).then_some(Warning::ChainsBroken {
+        end,
+        percent,
+        has_callers: 2 * with_callers > broken,
+    })
 }
 
 /// A kernel whose text range contains the ELF's text has not moved, whatever else is in

@@ -1,7 +1,7 @@
 //! What makes a profile misleading is said, beside the report and in it.
 
 use profiler::address::{CodeAddress, CodeRange};
-use profiler::format::{ChainEnd, Description, State};
+use profiler::format::{ChainEnd, ChainEntry, Description, State};
 use serde_json::Value;
 
 use crate::command::{pmiscope, stderr, stdout, text};
@@ -150,16 +150,23 @@ fn a_kernel_that_ran_elsewhere_is_said_and_fails_if_no_name_is_left() {
 fn chains_that_do_not_come_to_the_root_are_said_and_fail_if_they_lack_callers() {
     let here = kernel().at("in_middle");
     let other = kernel().at("in_hash");
-    for (end, says, status) in [
-        (ChainEnd::UnknownStack, "let Target::stack_of", 3),
-        (ChainEnd::FrameBelow, "with frame pointers", 3),
-        (ChainEnd::FrameAbove, "with frame pointers", 3),
-        (ChainEnd::FrameNull, "or a RULE ROOT", 0),
-        (ChainEnd::ReturnOutsideText, "or a RULE ROOT", 0),
+    let callers = [kernel().at("in_root"), other].map(ChainEntry::Return);
+    for (end, callers, says, status) in [
+        (ChainEnd::UnknownStack, &[][..], "let Target::stack_of", 3),
+        (ChainEnd::FrameBelow, &callers, "with frame pointers", 3),
+        (ChainEnd::FrameAbove, &[], "with frame pointers", 3),
+        (ChainEnd::FrameNull, &callers, "or a RULE ROOT", 0),
+        (ChainEnd::ReturnOutsideText, &callers, "or a RULE ROOT", 0),
+        // Nothing but what is on top of the stack.
+        (ChainEnd::FrameNull, &callers[..1], "with frame pointers", 3),
+        (ChainEnd::ReturnOutsideText, &[], "with frame pointers", 3),
     ] {
         let of = |broken: usize, all: usize| {
             let mut seen = samples(&[(here, all / 2), (other, all - all / 2)]);
-            seen[..broken].iter_mut().for_each(|seen| seen.end = end);
+            for seen in &mut seen[..broken] {
+                seen.end = end;
+                seen.chain = callers.to_vec();
+            }
             profile_of(&one_core(), &seen)
         };
         let said = warnings("broken.pmi", &of(90, 100), &[], status);

@@ -1,6 +1,7 @@
 //! The kernel in C for all cores, by Limine (`tools/adopters/c-limine`), as gcc compiles it and,
 //! where there is one, clang.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use object::Object as _;
 use pmiscope::profile::Outcome;
 use serde_json::{Value, json};
 
-use super::kernel::Kernel;
+use super::kernel::{Boot, Kernel};
 use super::round::{assert_exact, shown};
 use super::round_c::{MACHINES, PERIODS, assert_is, expected, told};
 use super::verified;
@@ -124,6 +125,30 @@ fn chains_without_call_frame_information_are_true_at_each_instruction() {
         assert_eq!(lacks["call_frames"], true, "{verified:#}");
         assert_eq!(lacks["callers_undecided"], 0, "{verified:#}");
     }
+}
+
+/// Its chains are what the top of the stack shows.
+#[test]
+fn a_kernel_without_frame_pointers_is_said_and_fails() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let out = folder().join("c-limine-without-frame-pointers");
+    let made = std::process::Command::new("make")
+        .arg("-sC")
+        .arg(root.join("tools/adopters/c-limine"))
+        .arg(format!("OUT={}", out.display()))
+        .arg(format!("LIBRARY={}", built("libpmiscope.a").display()))
+        .arg("MORE=-fomit-frame-pointer")
+        .status();
+    assert!(made.expect("make").success());
+    let kernel = Kernel {
+        path: out.join("c-limine"),
+        boot: Boot::Loader,
+    };
+    let run = kernel.attempt("--source apic-timer --smp 1 --period 1009 --samples 3000");
+    run.ended_with(3).saying(&[
+        "100.00% of the chains end before the root of their stack",
+        "compile all of the kernel with frame pointers",
+    ]);
 }
 
 #[test]

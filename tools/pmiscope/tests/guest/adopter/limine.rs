@@ -66,6 +66,32 @@ fn assert_shown(kernel: &Kernel, name: &str, cores: u64, options: &str, kaslr: &
     assert!(differences.is_empty(), "{what}: {differences:#?}");
 }
 
+/// By the loader: names, chains and periods are as if they had not been moved, and an aim
+/// follows.
+#[test]
+fn kernels_that_the_loader_moves_have_their_names() {
+    for (name, options, round) in [
+        ("rust-smp", "--smp 4", 8581),
+        ("rust-irq", "--delivery irq --smp 1", 7573),
+    ] {
+        let cores = if name == "rust-smp" { 4 } else { 1 };
+        let samples = cores * round;
+        let what =
+            format!("--kaslr=7 --source apic-timer {options} --period 1000 --samples {samples}");
+        let run = movable(name).profile(&what);
+        let (report, round) = (run.report(), Round::of_log(&run.said()));
+        let moved = report["text_moved_by"].as_str().expect("a distance");
+        assert_ne!(moved, "0x0", "{what}");
+        assert_exact(&report, &what, samples, 1000);
+        assert_eq!(report["chain_ends"], json!({"complete": samples}), "{what}");
+        let differences = round.differences(&report, TOLERANCE);
+        assert!(differences.is_empty(), "{what}: {differences:#?}");
+    }
+    let aimed = movable("rust-smp");
+    let aim = "--kaslr=7 --source apic-timer --smp 1 --samples 3000 --aim fibonacci:0..3";
+    aimed.profile(aim);
+}
+
 #[test]
 #[ignore = "needs LIMINE_DIR, an unpacked binary release of Limine 7 or 8, and xorriso"]
 fn stock_limine_boots_the_kernels() {
