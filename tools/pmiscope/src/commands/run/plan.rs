@@ -22,6 +22,7 @@ use crate::qemu::{
     Qemu, has_lab,
 };
 use crate::symbols::{self, BuildId};
+use crate::units::size;
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
 const SAMPLE_BYTES: u64 = 8 * MAX_WORDS as u64;
@@ -32,6 +33,10 @@ const RING_BYTES: std::ops::RangeInclusive<u64> = 256 << 10..=64 << 20;
 pub(in crate::commands) const BASE_MEMORY: u64 = 64 << 20;
 /// As above, with a firmware and a boot loader.
 const FIRMWARE_MEMORY: u64 = 256 << 20;
+/// Where the loader ends in memory (`tools/loader/linker.ld`).
+const LOADER_END: u64 = 0x18_0000;
+/// What QEMU rounds a machine's memory to.
+const MEMORY_STEP: u64 = 8 << 10;
 /// Memory that each core needs beside its ring: its stacks.
 pub(in crate::commands) const CORE_MEMORY: u64 = 1 << 20;
 /// Of that, what the kernel's image has.
@@ -223,13 +228,40 @@ fn machine(
         mode: wanted.mode,
         pmu,
         cores: wanted.smp,
-        memory: boot.memory.unwrap_or(needed),
+        memory: boot
+            .memory
+            .map_or(Ok(needed), |memory| has_room(memory, &booted, elf))?,
         boot: booted,
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
         hpet: boot.disc.is_some() || may_use_hpet(settings),
         framebuffer: loaded.wants_framebuffer,
         additions: additions(wanted)?,
     })
+}
+
+/// Checks the machine's memory, which the user has named. QEMU puts the kernel's file at its
+/// end, over the loader if need be.
+fn has_room(memory: u64, booted: &Boot, elf: &[u8]) -> Result<u64> {
+    if !memory.is_multiple_of(MEMORY_STEP) {
+        bail!(
+            "--memory: QEMU's memory is in steps of {}",
+            size(MEMORY_STEP)
+        );
+    }
+    let needed = match booted {
+        Boot::Loader { .. } => LOADER_END + elf.len() as u64,
+        Boot::Pvh { .. } | Boot::Disc(_) => 0,
+    };
+    if memory < needed {
+        let least = needed.next_multiple_of(1 << 20);
+        bail!(
+            "--memory {}: the kernel's file alone has {}: say {}M or more",
+            size(memory),
+            size(elf.len() as u64),
+            least >> 20
+        );
+    }
+    Ok(memory)
 }
 
 /// The disc to boot from.
