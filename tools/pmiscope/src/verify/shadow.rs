@@ -24,6 +24,8 @@ use crate::chain::Link;
 
 /// An empty stack's pointer is no further from the end of its slot than this.
 const EMPTY_WITHIN: u64 = 16;
+/// Nor that of a stack on which nothing ran yet: a switch pops registers off it.
+const NEW_WITHIN: u64 = 256;
 
 /// What has not ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -148,8 +150,9 @@ impl Shadow {
         } else {
             self.left_at.get(&self.number(to)).copied()
         };
-        let is_empty = to.0.wrapping_neg() % self.slot <= EMPTY_WITHIN;
-        match left_at.filter(|&left_at| left_at != to && !is_empty) {
+        let is_near_end = to.0.wrapping_neg() % self.slot <= NEW_WITHIN;
+        let is_new = is_near_end && !self.parked.contains_key(&to);
+        match left_at.filter(|&left_at| left_at != to && !is_new) {
             None => {
                 self.moved(from, to);
                 true

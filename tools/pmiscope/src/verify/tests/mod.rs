@@ -318,7 +318,7 @@ fn stacks_of_one_slot_are_told_apart_by_the_switch() {
         core.right(SWITCH, other + 8, [0; 2], &[to(TO_ROOT)]);
     };
     // Below or above.
-    for other in [other, STACK - 0x100] {
+    for other in [other, STACK - 0x400] {
         let assumed = replay(false, |core| {
             leave(core, other);
             core.right(SWITCH_RET, left_at, [SWITCH, 0], &called);
