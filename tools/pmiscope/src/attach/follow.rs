@@ -343,7 +343,7 @@ const RESTARTED: &str = "the guest has begun another run in the same memory: att
 /// How a kernel has failed that says no more in its region.
 pub const FAILED: &str = "by a panic or an exception: the guest's log says which";
 /// Why there may be no region.
-pub const NO_REGION: &str = "no region was found in the memory: the kernel has no sampler in it or has not started it, or this is not the guest's memory";
+pub const NO_REGION: &str = "no region was found in the memory: the kernel has no sampler in it or has not started it (docs/adopt.md), or this is not the guest's memory: name the file of -object memory-backend-file,share=on";
 
 #[cfg(test)]
 mod tests {

@@ -25,7 +25,8 @@ pub(in crate::commands) fn has_sampler(elf: &[u8]) -> bool {
     memchr::memmem::find(elf, &MAGIC[..8]).is_some()
 }
 
-const LINK: &str = "link the library and call its start (docs/guide.md, In your kernel), or write a region (docs/region.md)";
+const LINK: &str =
+    "link the library and call its start (docs/adopt.md), or write a region (docs/region.md)";
 const SET: &str = "set `timeout: 0` in limine.conf (`TIMEOUT=0` in limine.cfg)";
 const SET_OR_REALTIME: &str =
     "set `timeout: 0` in limine.conf (`TIMEOUT=0` in limine.cfg), or take --mode realtime";
