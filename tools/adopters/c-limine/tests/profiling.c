@@ -134,6 +134,32 @@ static void spoil(uint32_t *ids, const char *line)
     }
 }
 
+/* What a free word of a stack has. */
+static const uint64_t PAINT = 0x5a5a5a5a5a5a5a5a;
+
+/* The words of this stack below its pointer, but for those of this function. */
+static volatile uint64_t *stack_low(void)
+{
+    uint64_t sp = (uint64_t)__builtin_frame_address(0);
+    return (volatile uint64_t *)(sp - sp % STACK_SIZE);
+}
+
+static void paint_stack(void)
+{
+    uint64_t end = (uint64_t)__builtin_frame_address(0) - 512;
+    for (volatile uint64_t *word = stack_low(); (uint64_t)word < end; word++)
+        *word = PAINT;
+}
+
+/* The bytes of the stack that were used since it was painted. */
+static uint64_t used_stack(void)
+{
+    volatile uint64_t *word = stack_low();
+    while (*word == PAINT)
+        word++;
+    return (uint64_t)__builtin_frame_address(0) - (uint64_t)word;
+}
+
 static void try_changes(void)
 {
     char error[128] = "?";
@@ -183,7 +209,10 @@ void profiling_start(const struct boot *boot)
         pmiscope_exit_qemu(PMISCOPE_STATUS_OK);
     }
     try_errors(config);
+    paint_stack();
     int status = pmiscope_start(memory, sizeof memory, &config, error, sizeof error);
+    if (has_word(boot->command_line, "workload=stack"))
+        print_named("stack of start:", used_stack());
     if (status != PMISCOPE_STATUS_OK) {
         print_named(error, status);
         pmiscope_exit_qemu(status);

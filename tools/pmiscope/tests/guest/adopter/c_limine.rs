@@ -213,6 +213,21 @@ fn functions_of_the_header_do_what_it_says() {
     }
 }
 
+/// Planning takes 40 KiB, which a kernel's stack need not have.
+#[test]
+fn a_start_uses_little_of_the_kernels_stack() {
+    for kernel in kernels_with_all() {
+        for source in ["apic-timer", "auto"] {
+            let line = format!("source={source} period=1009 samples=1000 workload=stack");
+            let guest = Guest::boot_kernel(kernel.path.clone(), 2, 256, &line);
+            let used = told(&guest.log, "stack of start: ");
+            // What the painting leaves out is in it.
+            assert!((512..4096).contains(&used), "{source}: {used} bytes");
+            guest.ended_with(Outcome::Finished, &[]);
+        }
+    }
+}
+
 /// Else samples of one core would be shown as another's.
 #[test]
 fn a_list_that_is_not_the_cores_is_refused() {
