@@ -63,8 +63,10 @@ fn round_of(kernel: &Kernel) -> u64 {
 /// under its callers up to the root.
 #[track_caller]
 fn assert_shares(kernels: Vec<Kernel>, machines: &[(u64, u64)], source: &str, arguments: &str) {
-    for kernel in kernels {
+    for (number, kernel) in kernels.into_iter().enumerate() {
         let round = round_of(&kernel);
+        // Of the second compiler's, one is enough.
+        let machines = &machines[..if number == 0 { machines.len() } else { 1 }];
         for &(cores, period) in machines {
             assert_ne!(round % period, 0, "else some instructions are never seen");
             let samples = cores * round;
