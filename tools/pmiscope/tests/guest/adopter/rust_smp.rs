@@ -102,7 +102,7 @@ fn shares_by_counters_are_what_was_executed() {
 
 #[test]
 fn chains_are_true_at_each_instruction() {
-    // A round and more on each core, and as much as a ring has room for.
+    // A round and more on each core, but for the 16.
     for (cores, samples) in [(1, 20_000), (4, 60_000), (16, 48_000)] {
         verified::assert_true(&kernel(), cores, samples, "4M");
     }
