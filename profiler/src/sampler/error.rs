@@ -39,6 +39,8 @@ pub enum StartError<'a> {
         /// The bytes that the region has.
         there: usize,
     },
+    /// The memory for the rings does not begin with a page.
+    MemoryMisaligned,
     /// The rules for assembly cannot be searched: code with rules is linked in another
     /// order than they are.
     AssemblyNotSorted,
@@ -214,6 +216,9 @@ impl fmt::Display for StartError<'_> {
                 f,
                 "the rings need {needed} bytes of memory in a row and there are {there}: give them more, or make them smaller (ring=)"
             ),
+            Self::MemoryMisaligned => {
+                f.write_str("the memory for the rings has to begin with a page: align it to 4096")
+            }
             Self::AssemblyNotSorted => f.write_str(
                 "the rules for assembly are not in the order of its code: include pmiscope.ld in the linker script",
             ),

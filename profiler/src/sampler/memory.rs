@@ -108,6 +108,11 @@ impl Memory {
         Self(memory)
     }
 
+    /// Returns true if it begins with a page.
+    pub(crate) fn is_aligned(&self) -> bool {
+        self.0.cast::<u8>().addr().get().is_multiple_of(PAGE)
+    }
+
     /// The number of bytes.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
@@ -118,7 +123,7 @@ impl Memory {
     pub(crate) fn split_stack(&self) -> Option<(Self, OwnStack)> {
         let base = self.0.cast::<u8>();
         let rest = self.len().checked_sub(OWN_STACK_BYTES)? & !(align_of::<Core>() - 1);
-        if !base.addr().get().is_multiple_of(PAGE) {
+        if !self.is_aligned() {
             return None;
         }
         // SAFETY: within the memory, by the subtraction above.

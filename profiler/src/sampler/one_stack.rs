@@ -40,7 +40,10 @@ impl OneStack {
     ///
     /// 1. The stack that [`Self::ends_here`] is called on has so many bytes, which are mapped
     ///    for ever and belong to nothing else.
-    /// 2. The function that calls it was compiled with frame pointers.
+    /// 2. The function that calls it was compiled with frame pointers, and is the first one on
+    ///    that stack.
+    /// 3. Before the sampler is started the core has a gate for each interrupt that the command
+    ///    line asks for, and what [`super::Config`] says is mapped is: condition 3 of [`Target`].
     #[must_use]
     pub const unsafe fn new(bytes: u64) -> Self {
         Self {
@@ -50,7 +53,7 @@ impl OneStack {
     }
 
     /// The stack ends where the frame of the function that calls this does: the kernel's
-    /// first one.
+    /// first one. It counts the first time.
     #[inline(always)]
     pub fn ends_here(&self) {
         let (sp, fp): (u64, u64);
@@ -65,7 +68,12 @@ impl OneStack {
     fn set_end(&self, sp: StackAddress, fp: StackAddress) {
         // Anything else is no frame pointer.
         if fp.0.wrapping_sub(sp.0) < self.bytes {
-            self.high.store(fp.0 + PAIR_BYTES, Ordering::Relaxed);
+            let end = fp.0 + PAIR_BYTES;
+            let unknown = self
+                .high
+                .compare_exchange(0, end, Ordering::Relaxed, Ordering::Relaxed);
+            // Known already: it stays.
+            let _ = unknown;
         }
     }
 }

@@ -132,6 +132,9 @@ impl<T: Target> Sampler<T> {
         work: impl FnOnce(&Memory) -> Result<R, StartError<'a>>,
     ) -> Result<R, StartError<'a>> {
         let there = memory.len();
+        if !memory.is_aligned() {
+            return Err(StartError::MemoryMisaligned);
+        }
         let (rest, stack) = memory.split_stack().ok_or(StartError::RegionTooSmall {
             needed: OWN_STACK_BYTES,
             there,

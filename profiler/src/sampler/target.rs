@@ -18,6 +18,9 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 /// assembly but the sampler's own, links by the fragment `pmiscope.ld` and runs one task
 /// on each core.
 ///
+/// While a run is planned or changed, [`Self::show`], [`Self::set_paused`] and
+/// [`Self::check_breakpoint`] are called on a stack of the sampler's, and interrupts come on it.
+///
 /// # Safety
 ///
 /// 1. Each word within the bounds that [`Self::stack_of`] returns is mapped, and may be

@@ -147,7 +147,7 @@ impl fmt::Display for Error {
             }
             Self::BaseRevision(asked) => write!(
                 f,
-                "the kernel asks for base revision {asked} of the Limine protocol, and this loader knows 0 to {NEWEST_BASE_REVISION}: ask for {NEWEST_BASE_REVISION}, or boot it from an image with a newer Limine (--iso)"
+                "the kernel asks for base revision {asked} of the Limine protocol, and this loader knows 0 to {NEWEST_BASE_REVISION}: ask for {NEWEST_BASE_REVISION}, or boot it from an image with a newer Limine (--disc)"
             ),
             Self::RequestList => write!(
                 f,
@@ -185,7 +185,7 @@ impl fmt::Display for Error {
             Self::OutOfMemory(size) => {
                 write!(
                     f,
-                    "no free block of {} KiB below 4 GiB: give QEMU more memory (-m)",
+                    "no free block of {} KiB below 4 GiB: give QEMU more memory (--memory)",
                     size / 1024
                 )
             }

@@ -11,8 +11,7 @@ pub enum Exit {
     Failure = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The profile is incomplete or not what was asked for, or its samples have no names;
-    /// what there is was shown.
+    /// The profile is incomplete, misleading or not what was asked for; what there is was shown.
     Incomplete = 3,
     /// The guest failed: a panic, an exception, or QEMU itself.
     GuestFailed = 4,
@@ -30,8 +29,7 @@ Exit status:
   0    done
   1    not done: the message says why
   2    the command line cannot be taken
-  3    the profile is incomplete or not what was asked for, or the kernel ran where its
-       ELF has no code: what there is was shown
+  3    the profile is incomplete, misleading or not what was asked for: what there is was shown
   4    the guest failed (panic, exception, reset, QEMU): samples until then were shown
   5    the guest refused: no such sampling source here, or too short a period
   6    the guest hung or took too long: samples until then were shown

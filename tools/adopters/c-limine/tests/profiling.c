@@ -138,13 +138,13 @@ static void spoil(uint32_t *ids, const char *line)
 static const uint64_t PAINT = 0x5a5a5a5a5a5a5a5a;
 
 /* The words of this stack below its pointer, but for those of this function. */
-static volatile uint64_t *stack_low(void)
+__attribute__((noinline)) static volatile uint64_t *stack_low(void)
 {
     uint64_t sp = (uint64_t)__builtin_frame_address(0);
     return (volatile uint64_t *)(sp - sp % STACK_SIZE);
 }
 
-static void paint_stack(void)
+__attribute__((noinline)) static void paint_stack(void)
 {
     uint64_t end = (uint64_t)__builtin_frame_address(0) - 512;
     for (volatile uint64_t *word = stack_low(); (uint64_t)word < end; word++)
@@ -152,7 +152,7 @@ static void paint_stack(void)
 }
 
 /* The bytes of the stack that were used since it was painted. */
-static uint64_t used_stack(void)
+__attribute__((noinline)) static uint64_t used_stack(void)
 {
     volatile uint64_t *word = stack_low();
     while (*word == PAINT)

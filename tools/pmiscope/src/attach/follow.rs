@@ -180,27 +180,39 @@ impl<'memory> Guest<'memory> {
         let regions = Regions::in_place(self.image, self.memory)?;
         let took = started.elapsed();
         self.search.next = started + took + SEARCH.max(took * SEARCH_SHARE);
-        if let Some(reason) = regions.refusal {
-            return Ok(Look::End(End {
-                outcome: Outcome::SamplingUnavailable,
-                message: reason,
-            }));
-        }
         let before = std::mem::replace(&mut self.search.taken, regions.taken());
         if regions.are_ambiguous(self.kernel) && before.is_empty() && !exited {
             return Ok(Look::Idle);
         }
         let is_last = exited || self.search.begun.elapsed() >= PATIENCE;
         let unreadable = regions.unreadable.clone();
+        let refusal = regions.refusal.clone();
         match regions.choose(self.kernel, &before) {
-            Chosen::Run(found, others) => return self.begin(&found, &others, observer),
+            // An earlier boot may have left it, and the kernel be about to make its own.
+            Chosen::Run(found, _) if !is_last && is_over(&found) => {
+                self.search.findings = format!("{}, which has ended", found.name());
+            }
+            Chosen::Run(found, others) => {
+                if is_over(&found) {
+                    observer.on_note("the run had ended before: it may be that of an earlier boot in the same memory");
+                }
+                return self.begin(&found, &others, observer);
+            }
             // The observer says whose it is.
             Chosen::Other(found) if is_last => return self.begin(&found, &[], observer),
             Chosen::Other(found) => self.search.findings = found.name(),
             Chosen::Read(found) => {
                 self.search.findings = format!("{}, which was read before", found.name());
             }
-            Chosen::Nothing => self.search.findings = unreadable.unwrap_or_default(),
+            Chosen::Nothing => {
+                if let Some(message) = refusal.filter(|_| is_last) {
+                    return Ok(Look::End(End {
+                        outcome: Outcome::SamplingUnavailable,
+                        message,
+                    }));
+                }
+                self.search.findings = unreadable.unwrap_or_default();
+            }
         }
         Ok(Look::Idle)
     }
@@ -337,6 +349,11 @@ impl Stillness {
             (_, State::Runs) => Some("goes on"),
         }
     }
+}
+
+/// Returns true if nothing is written to the region any more.
+fn is_over(found: &Found<'_>) -> bool {
+    matches!(found.region.state(), RunState::Finished | RunState::Failed)
 }
 
 const RESTARTED: &str = "the guest has begun another run in the same memory: attach once more to follow that; the samples until then are kept";

@@ -210,8 +210,9 @@ fn name_of(pid: u32) -> String {
 }
 
 fn maps(pid: u32, image: &Image) -> Result<Maps> {
-    let maps = match fs::read_to_string(format!("/proc/{pid}/maps")) {
-        Ok(maps) => maps,
+    let maps = match fs::read(format!("/proc/{pid}/maps")) {
+        // Names of files need not be UTF-8.
+        Ok(maps) => String::from_utf8_lossy(&maps).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Maps::Unknown),
         // It has ended.
         Err(_) => return Ok(Maps::No),

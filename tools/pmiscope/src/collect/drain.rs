@@ -182,15 +182,14 @@ impl Core<'_> {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
         while self.corrupt_at.is_none() && self.words.len() < CHUNK_WORDS {
-            let position = self.reader.position();
+            // Nobody else moves it: the ring was overwritten, or made anew.
+            if self.reader.position() != self.next && !guard::is_lost() {
+                self.corrupt_at = Some(self.next);
+                break;
+            }
             let read = self.reader.read(&mut record, record_words);
             // What was read may be no record then.
             if guard::is_lost() {
-                break;
-            }
-            // Nobody else moves it: the ring was overwritten, or made anew.
-            if position != self.next {
-                self.corrupt_at = Some(self.next);
                 break;
             }
             match read {

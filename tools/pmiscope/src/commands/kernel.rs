@@ -9,7 +9,7 @@ use loader::modules::MAX_MODULES;
 use loader::requests::{Id, Image, Requests};
 
 use crate::cli::LoadArgs;
-use crate::qemu::Load;
+use crate::qemu::{Load, Module};
 
 /// What is known of a kernel. Of one that the loader cannot load, nothing: it says why, or
 /// it is another loader.
@@ -92,8 +92,15 @@ pub(super) fn load(wanted: &LoadArgs) -> Result<Load> {
     if wanted.module.len() > MAX_MODULES {
         bail!("--module: at most {MAX_MODULES} of them: put some into one file");
     }
-    for module in &wanted.module {
+    for (number, module) in wanted.module.iter().enumerate() {
         super::run::plan::readable(&module.file).context("--module")?;
+        let has_name = |other: &Module| other.path() == module.path();
+        if wanted.module[..number].iter().any(has_name) {
+            bail!(
+                "--module: two files are called {}, by which the kernel knows them: rename one",
+                module.path()
+            );
+        }
     }
     Ok(Load {
         seed: wanted.kaslr,

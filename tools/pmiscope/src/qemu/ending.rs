@@ -83,7 +83,8 @@ pub(super) fn of_exit(exited: &Exited, seen: &Seen, said: Said<'_>) -> End {
             return match seen {
                 Seen::Refused(reason) => refused(reason),
                 Seen::Run(RunState::Finished) => End::new(Outcome::Finished, ""),
-                _ => End::new(Outcome::Reset, ""),
+                // It has said why.
+                _ => of_silence(said).unwrap_or(End::new(Outcome::Reset, "")),
             };
         }
         Exited::Value(value) => *value,
@@ -95,6 +96,9 @@ pub(super) fn of_exit(exited: &Exited, seen: &Seen, said: Said<'_>) -> End {
         // Whatever the kernel did about it.
         (_, Seen::Refused(reason)) => refused(reason),
         (status::SUCCESS, Seen::Unreadable(problem)) => unreadable(*problem),
+        (status::SUCCESS, Seen::Run(RunState::Failed)) => {
+            End::new(Outcome::Failed, known(said.reason()))
+        }
         (status::SUCCESS, _) => End::new(Outcome::Finished, ""),
         (status::PANIC, _) => End::new(Outcome::Panic, known(said.reason())),
         (status::EXCEPTION, _) => End::new(Outcome::Exception, known(said.reason())),
@@ -248,8 +252,8 @@ mod tests {
                 "0x2a to port 0xf4",
             ),
             (Exited::Reset, FINISHED, Outcome::Finished, ""),
-            (Exited::Reset, RUNS, Outcome::Reset, ""),
-            (Exited::Reset, Seen::Nothing, Outcome::Reset, ""),
+            (Exited::Reset, RUNS, Outcome::Panic, "a panic"),
+            (Exited::Reset, Seen::Nothing, Outcome::Panic, "a panic"),
             (failed, FINISHED, Outcome::QemuFailed, "killed by signal 9"),
         ] {
             let end = of_exit(&exited, &seen, SAID);

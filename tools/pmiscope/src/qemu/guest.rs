@@ -227,7 +227,9 @@ impl<'memory> Guest<'memory> {
             if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
                 break end;
             }
-            if let Some(end) = limits.panicked(active, self.log.said()) {
+            // One that goes on sampling has survived it.
+            let is_sampled = matches!(self.seen(), Seen::Run(_));
+            if !is_sampled && let Some(end) = limits.panicked(active, self.log.said()) {
                 break end;
             }
             if let Some(end) = limits.exceeded(started, active) {

@@ -201,7 +201,10 @@ impl Message {
 fn panic_in(line: &str) -> Option<&str> {
     let at = line.find("panicked at ");
     let small = line.to_ascii_lowercase();
-    let is_panic = || small.contains("kernel panic") || small.trim_start().starts_with("panic");
+    let is_panic = || {
+        let said = small.trim_start();
+        small.contains("kernel panic") || said.starts_with("panic:") || said == "panic"
+    };
     at.map(|at| &line[at..])
         .or_else(|| is_panic().then(|| line.trim()))
 }

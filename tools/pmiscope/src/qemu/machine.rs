@@ -107,7 +107,8 @@ impl Machine {
             self.additions.display.as_deref().unwrap_or("none"),
         ]);
         words.add(["-nodefaults", "-no-reboot"]);
-        if self.additions.display.is_some() {
+        // Of two screens QEMU would show the first.
+        if self.additions.display.is_some() && !self.framebuffer {
             words.add(["-vga", "std"]);
         }
         let exit = format!("isa-debug-exit,iobase={:#x},iosize=1", status::PORT);

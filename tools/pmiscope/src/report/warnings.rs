@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use profiler::format::{ChainEnd, State};
+use profiler::format::{ChainEnd, Clock, Source, State};
 
 use super::Tally;
 use super::asked::{Difference, differences};
@@ -16,8 +16,9 @@ const STUCK_PERCENT: f64 = 90.0;
 /// The share of chains that end before their root, at which callers are not to be had, in
 /// percent.
 const BROKEN_PERCENT: f64 = 90.0;
-/// The share of samples that may lack a caller, at which totals are wrong, in percent.
-const MISSING_PERCENT: f64 = 1.0;
+/// The share of samples with wrong names or without a caller, at which totals are wrong, in
+/// percent.
+const MISSING_PERCENT: f64 = 5.0;
 /// With fewer samples than this a large share says nothing.
 const ENOUGH_SAMPLES: u64 = 100;
 
@@ -56,6 +57,8 @@ pub enum Warning {
         /// The share of the samples of cores that were not halted.
         percent: f64,
     },
+    /// Instructions were to be counted, and the kernel has measured time.
+    ClockIsTime,
     /// What the user asked for, and the kernel did not take.
     NotTaken(Difference),
     /// Debug information is in files that were not found.
@@ -65,11 +68,6 @@ pub enum Warning {
 }
 
 impl Warning {
-    /// Returns true if no sample has a name because of it.
-    fn loses_all_names(&self) -> bool {
-        matches!(self, Self::Moved { samples, of } if samples == of)
-    }
-
     /// Returns true if the profile is not what was asked for because of it.
     #[must_use]
     pub fn is_failure(&self) -> bool {
@@ -78,8 +76,11 @@ impl Warning {
             Self::ChainsBroken {
                 end, has_callers, ..
             } => !(*has_callers && is_at_root(*end)),
-            Self::CallersMissing { samples, of, .. } => percent(*samples, *of) >= MISSING_PERCENT,
-            _ => self.loses_all_names(),
+            Self::CallersMissing { samples, of, .. } | Self::Moved { samples, of } => {
+                percent(*samples, *of) >= MISSING_PERCENT
+            }
+            Self::ClockIsTime => true,
+            _ => false,
         }
     }
 }
@@ -123,6 +124,9 @@ impl fmt::Display for Warning {
             Self::Stuck { pc, percent } => write!(
                 f,
                 "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
+            ),
+            Self::ClockIsTime => f.write_str(
+                "instructions were counted, and the kernel found that its time stamp counter counts time: periods are not what they say; see that nothing interrupts its `start` meanwhile, NMIs included",
             ),
             Self::NotTaken(difference) => difference.fmt(f),
             Self::UnitsMissing { units, looked_in } => {
@@ -207,6 +211,7 @@ pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warn
         .chain(moved(profile, tally, symbols))
         .chain(stuck(profile, tally, symbols))
         .chain(units(symbols))
+        .chain(clock_is_time(profile))
         .chain(not_taken(profile))
         .collect()
 }
@@ -218,6 +223,14 @@ fn callers_missing(tally: &Tally, symbols: &Symbols) -> Option<Warning> {
         of: tally.samples(),
         has_some: !symbols.callers().is_empty(),
     })
+}
+
+fn clock_is_time(profile: &Profile) -> Option<Warning> {
+    let run = &profile.description;
+    let is_counted = profile.host.mode == Mode::Deterministic;
+    // Counters count events, whatever the clock does.
+    let is_wrong = is_counted && run.clock == Clock::Time && run.source != Source::Pmu;
+    is_wrong.then_some(Warning::ClockIsTime)
 }
 
 fn chains_broken(tally: &Tally) -> Option<Warning> {

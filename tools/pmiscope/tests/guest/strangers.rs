@@ -203,7 +203,7 @@ fn a_region_that_is_of_no_use_is_said_at_once() {
         (
             "old",
             1,
-            "the kernel's region cannot be read: the kernel writes version 3 of the region and this tool reads version 4",
+            "the kernel's region cannot be read: the kernel writes version 4 of the region and this tool reads version 5",
         ),
         (
             "senseless",

@@ -129,7 +129,7 @@ fn a_kernel_that_ran_elsewhere_is_said_and_fails_if_no_name_is_left() {
         assert!(stderr(&shown).contains(&part), "{}", stderr(&shown));
     }
     let some = profile_of(&run, &samples(&[(slid(here), 3), (here, 1)]));
-    let said = warnings("slid-some.pmi", &some, &[], 0);
+    let said = warnings("slid-some.pmi", &some, &[], 3);
     assert!(said[0].contains(&format!("75.00% {MOVED}")), "{said:?}");
     // Code that is not the kernel's own is no sign of that.
     let other = profile_of(&run, &samples(&[(CodeAddress(7), 3)]));

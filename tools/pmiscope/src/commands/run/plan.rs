@@ -302,6 +302,11 @@ pub(in crate::commands) fn boot(
         Some(_) => Protocol::Limine,
         None => Protocol::of(elf),
     };
+    if protocol == Protocol::Pvh && load != Load::default() {
+        bail!(
+            "--kaslr, --module: the kernel has no Limine requests, and is started by QEMU itself: leave them out, or give --loader"
+        );
+    }
     Ok(match protocol {
         Protocol::Pvh => Boot::Pvh {
             kernel,

@@ -56,6 +56,14 @@ impl Boot {
         no_sampler.into_iter().chain(self.endless_menu()).collect()
     }
 
+    /// What to do about a boot menu.
+    const fn advice(&self) -> &'static str {
+        match self.mode {
+            Mode::Deterministic => SET_OR_REALTIME,
+            Mode::Realtime | Mode::Kvm => SET,
+        }
+    }
+
     /// Returns true if samples are likely, as far as is known before the guest starts.
     pub(super) fn is_likely(&self) -> bool {
         self.has_sampler && self.endless_menu().is_none()
@@ -68,11 +76,12 @@ impl Boot {
             return menu;
         }
         match (heard, self.has_sampler) {
-            (Heard::Menu, _) => format!("a boot menu waits on the disc: {SET_OR_REALTIME}"),
+            (Heard::Menu, _) => format!("a boot menu waits on the disc: {}", self.advice()),
             (_, false) => format!("its ELF does not contain the sampler: {LINK}"),
             (Heard::Nothing, true) if self.is_disc => {
                 format!(
-                    "nothing was logged to the first serial port: if a boot menu waits on the disc, {SET_OR_REALTIME}"
+                    "nothing was logged to the first serial port: if a boot menu waits on the disc, {}",
+                    self.advice()
                 )
             }
             (Heard::Nothing, true) => {
