@@ -474,7 +474,7 @@ fn a_guest_at_its_end_that_does_not_leave_is_ended() {
         ),
         (
             "stays-senseless",
-            header(4),
+            header(profiler::format::VERSION),
             1,
             "the kernel's region cannot be read: the run's description has no valid",
         ),
