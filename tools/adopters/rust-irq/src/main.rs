@@ -5,7 +5,6 @@
 #![no_main]
 #![feature(abi_x86_interrupt)]
 
-mod apic;
 mod boot;
 mod idt;
 mod profiling; // pmiscope
@@ -23,7 +22,7 @@ extern "C" fn kmain() -> ! {
     let boot = Boot::get();
     println!("rust-irq: command line `{}`", boot.command_line);
     workload::tell_truth(|what, instructions| println!("truth: {what} {instructions}"));
-    profiling::start(boot.command_line, apic::map(&boot)); // pmiscope
+    profiling::start(boot.command_line, boot.direct_map + 0xfee0_0000); // pmiscope
     interrupts::enable();
     workload::run()
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::json;
 
 use super::kernel::{Boot, Kernel};
-use super::round::{Round, TOLERANCE, assert_exact};
+use super::round::{Round, TOLERANCE, assert_exact, shown};
 use crate::elsewhere::variable;
 use crate::fixture::{built, folder};
 
@@ -101,6 +101,27 @@ fn stock_limine_boots_the_kernels() {
         assert_shown(&Kernel::rust("rust-smp"), "rust-smp", cores, "", "no");
         let irq = "delivery=irq";
         assert_shown(&Kernel::rust("rust-irq"), "rust-irq", cores, irq, "no");
+    }
+}
+
+/// Of the others, every chain comes to the root, below which all of the work is.
+#[test]
+#[ignore = "needs LIMINE_DIR, as above"]
+fn stock_limine_boots_the_other_kernels() {
+    let mut kernels = vec![(Kernel::rust("rust-tasks"), 1)];
+    let c = Kernel::c("c-limine", "c-limine");
+    kernels.extend(c.into_iter().map(|kernel| (kernel, 4)));
+    for (number, (kernel, cores)) in kernels.into_iter().enumerate() {
+        let samples = cores * 5000;
+        let settings = format!("source=apic-timer period=1009 samples={samples}");
+        let kernel = by_limine(&kernel, &format!("other-{number}"), &settings, "no");
+        let report = kernel.profile(&format!("--smp {cores}")).report();
+        let what = format!("{}: {report:#}", kernel.name());
+        assert_exact(&report, &kernel.name(), samples, 1009);
+        let whole = report["chain_ends"]["complete"].as_u64().unwrap();
+        assert!(whole * 100 >= samples * 99, "{what}");
+        let rounds = shown(&report)["rounds"].1;
+        assert!(rounds * 100 >= samples * 99, "{what}");
     }
 }
 
