@@ -497,7 +497,7 @@ fn a_kernel_that_cannot_be_loaded_is_refused_in_one_line() {
         (
             revision_of(7),
             "the kernel asks for base revision 7 of the Limine protocol, and this loader knows 0 \
-             to 6: ask for 6, or boot it from an image with a newer Limine (--iso)",
+             to 6: ask for 6, or boot it from an image with a newer Limine (--disc)",
         ),
         (
             shared,

@@ -45,12 +45,11 @@ fn make_image(root: &PathBuf, image: &PathBuf) {
 
 #[test]
 fn shares_are_what_was_executed() {
-    for (number, kernel) in kernels().iter().enumerate() {
+    // The second compiler's is verified below.
+    for (number, kernel) in kernels().iter().enumerate().take(1) {
         let probe = by_grub(kernel, &format!("round-{number}"), "samples=1");
         let round = told(&probe.profile("--smp 1").said(), "truth: round ");
-        // Of the second compiler's, one is enough.
-        let machines = MACHINES.into_iter().take(if number == 0 { 3 } else { 1 });
-        for (cores, period) in machines {
+        for (cores, period) in MACHINES {
             let settings = format!("source=apic-timer period={period} samples={round}");
             let image = format!("shares-{number}-{cores}");
             let run = by_grub(kernel, &image, &settings).profile(&format!("--smp {cores}"));
