@@ -227,9 +227,7 @@ impl<'memory> Guest<'memory> {
             if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
                 break end;
             }
-            // One that goes on sampling has survived it.
-            let is_sampled = matches!(self.seen(), Seen::Run(_));
-            if !is_sampled && let Some(end) = limits.panicked(active, self.log.said()) {
+            if let Some(end) = limits.panicked(active, self.log.said()) {
                 break end;
             }
             if let Some(end) = limits.exceeded(started, active) {
