@@ -37,6 +37,7 @@ mod control;
 mod doctor;
 mod exit;
 mod flame;
+mod output;
 #[warn(missing_docs)]
 pub mod profile;
 pub mod qemu;
@@ -53,14 +54,14 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(help) if !help.use_stderr() => help.exit(), // --help, --version
         Err(error) => {
-            eprintln!("pmiscope: {}", cli::one_line(&error));
+            output::say!("pmiscope: {}", cli::one_line(&error));
             return exit::Exit::Usage.into();
         }
     };
     match commands::execute(&cli.command) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("pmiscope: {error:#}");
+            output::say!("pmiscope: {error:#}");
             exit::Exit::Failure.into()
         }
     }

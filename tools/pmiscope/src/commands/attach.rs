@@ -15,6 +15,7 @@ use crate::attach::{
 };
 use crate::cli::AttachArgs;
 use crate::exit::Exit;
+use crate::output::say;
 use crate::profile::{Asked, Host, Mode, Outcome};
 use crate::qemu::{self, Emulator, End, Ended, Heard, Limits, Look, Observer as _};
 
@@ -115,9 +116,9 @@ fn follow(
         total: arguments.time_limit.map(Duration::from_secs),
     };
     if let Some(process) = &process {
-        eprintln!("pmiscope: attached to {}", process.display());
+        say!("pmiscope: attached to {}", process.display());
         if !process.is_qemu() {
-            eprintln!("pmiscope: it is not called as QEMU is, and is followed all the same");
+            say!("pmiscope: it is not called as QEMU is, and is followed all the same");
         }
     }
     let host = host(

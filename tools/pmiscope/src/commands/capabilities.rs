@@ -11,6 +11,7 @@ use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built, kernel_memory};
 use super::run::unsampled;
 use crate::capabilities::Capabilities;
 use crate::cli::CapabilitiesArgs;
+use crate::output::say;
 use crate::profile::Outcome;
 use crate::qemu::{
     Boot, Choice, Ended, Guest, GuestMemory, Limits, Machine, Observer, PmuModel, Qemu, Seen,
@@ -89,7 +90,7 @@ impl Observer<'_> for Reader {
     fn on_line(&mut self, line: &str) {
         self.capabilities.read(line);
         if self.is_verbose {
-            eprintln!("{line}");
+            say!("{line}");
         }
     }
 }
@@ -121,7 +122,7 @@ pub(super) fn probe(
     let memory = GuestMemory::new(machine.memory)?;
     let guest = Guest::start(qemu, &machine, &memory)?;
     if wanted.verbose {
-        eprintln!("pmiscope: {}", guest.command_line());
+        say!("pmiscope: {}", guest.command_line());
     }
     let limits = Limits {
         silence: Duration::from_secs(arguments.timeout),

@@ -8,6 +8,7 @@ use super::{print, with_reason};
 use crate::capabilities::{json, list};
 use crate::cli::CapabilitiesArgs;
 use crate::exit::Exit;
+use crate::output::say;
 use crate::qemu::Qemu;
 use crate::report::text::outcome_name;
 
@@ -20,9 +21,9 @@ pub(super) fn list(arguments: &CapabilitiesArgs) -> Result<Exit> {
     if !probed.is_whole() {
         let end = &probed.ended.end;
         if let Some(list) = &probed.ended.unanswered {
-            eprintln!("pmiscope: the kernel asked for what the loader did not answer: {list}");
+            say!("pmiscope: the kernel asked for what the loader did not answer: {list}");
         }
-        eprintln!(
+        say!(
             "pmiscope: no list: {}{}; pmiscope doctor says what there is",
             outcome_name(end.outcome),
             with_reason(&end.message)

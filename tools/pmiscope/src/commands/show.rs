@@ -9,6 +9,7 @@ use super::print;
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::flame::{self, Root};
+use crate::output::say;
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
@@ -66,7 +67,7 @@ impl LoadedProfile {
 /// same, and its symbols are of use.
 fn say(warnings: &[Warning]) -> bool {
     for warning in warnings {
-        eprintln!("pmiscope: warning: {warning}");
+        say!("pmiscope: warning: {warning}");
     }
     !warnings.iter().any(Warning::is_failure)
 }
@@ -139,7 +140,7 @@ impl CountedProfile {
 /// Says what of a profile is not whole, if anything is not.
 pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
     if let Some(incomplete) = profile.incomplete() {
-        eprintln!("pmiscope: {} is incomplete: {incomplete}", path.display());
+        say!("pmiscope: {} is incomplete: {incomplete}", path.display());
     }
 }
 
@@ -256,7 +257,7 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
             ..counts::Selection::default()
         };
         let exit = print_counts(&profile, format, selection)?;
-        eprintln!("pmiscope: profile      {}", path.display());
+        say!("pmiscope: profile      {}", path.display());
         return Ok(exit);
     }
     let symbols = embedded_symbols(&profile, path).context("the kernel's symbols")?;
@@ -267,9 +268,9 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
     if let Some(picture) = &picture {
         counted.draw(None, picture)?;
     }
-    eprintln!("pmiscope: profile      {}", path.display());
+    say!("pmiscope: profile      {}", path.display());
     if let Some(picture) = picture {
-        eprintln!("pmiscope: flame graph  {}", picture.display());
+        say!("pmiscope: flame graph  {}", picture.display());
     }
     Ok(counted.exit())
 }

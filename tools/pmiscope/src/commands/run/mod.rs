@@ -16,6 +16,7 @@ use super::{show, with_reason};
 use crate::cli::{ReportFormat, RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
+use crate::output::say;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text::outcome_name;
@@ -75,7 +76,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
         explain(Some(&plan.boot), run, shown.begun);
     } else if !run.message().is_empty() {
         let why = with_reason(run.message());
-        eprintln!("pmiscope: {}{why}", outcome_name(outcome));
+        say!("pmiscope: {}{why}", outcome_name(outcome));
     }
     let exit = match outcome {
         Outcome::Finished if has_nothing => Exit::Failure,
@@ -97,10 +98,10 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     let interrupted = on_signals().context("cannot catch signals")?;
     let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
     if plan.recording.verbose {
-        eprintln!("pmiscope: {}", guest.command_line());
+        say!("pmiscope: {}", guest.command_line());
     }
     for warning in plan.boot.warnings() {
-        eprintln!("pmiscope: warning: {warning}");
+        say!("pmiscope: warning: {warning}");
     }
     let host = Host {
         pmiscope: env!("CARGO_PKG_VERSION").into(),
@@ -119,7 +120,7 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
 /// Opens the socket for `pmiscope ctl`. A run works without one.
 pub(super) fn listen() -> Option<Server> {
     Server::new()
-        .inspect_err(|error| eprintln!("pmiscope: pmiscope ctl will not find this run: {error}"))
+        .inspect_err(|error| say!("pmiscope: pmiscope ctl will not find this run: {error}"))
         .ok()
 }
 
@@ -151,7 +152,7 @@ fn explain_unanswered(run: &FinishedRun) {
             | Outcome::TimeLimit
     );
     if let Some(list) = run.ended.unanswered.as_ref().filter(|_| is_cause) {
-        eprintln!("pmiscope: the kernel asked for what the loader did not answer: {list}");
+        say!("pmiscope: the kernel asked for what the loader did not answer: {list}");
     }
 }
 
@@ -169,23 +170,23 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
     }
     if outcome == Outcome::SamplingUnavailable && !run.has_profile {
         // The rest of the log says no more.
-        eprintln!("pmiscope: {line} (pmiscope doctor says what to change)");
+        say!("pmiscope: {line} (pmiscope doctor says what to change)");
         return;
     }
-    eprintln!("pmiscope: {line}");
+    say!("pmiscope: {line}");
     explain_unanswered(run);
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
-        eprintln!("pmiscope: the guest's log ends with:");
+        say!("pmiscope: the guest's log ends with:");
         let lines = log.iter().filter(|line| !line.trim().is_empty());
-        lines.for_each(|line| eprintln!("  {line}"));
+        lines.for_each(|line| say!("  {line}"));
     }
     if !run.has_profile {
         let why = match &run.ended.seen {
             Seen::Nothing => format!(": the kernel has not {begun}"),
             _ => String::new(),
         };
-        eprintln!("pmiscope: no profile was written{why}");
+        say!("pmiscope: no profile was written{why}");
     }
 }
 

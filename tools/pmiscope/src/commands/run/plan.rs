@@ -16,6 +16,7 @@ use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::commands::kernel::{Kernel, load};
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
+use crate::output::say;
 use crate::profile::{Asked, Mode};
 use crate::qemu::{
     self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
@@ -275,7 +276,7 @@ pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> 
     qemu::check(arguments)?;
     let outside = qemu::from_outside(arguments);
     if wanted.mode == Mode::Deterministic && !outside.is_empty() {
-        eprintln!(
+        say!(
             "pmiscope: runs need not repeat, though instructions are counted: the world outside reaches the guest by {}",
             outside.join(", ")
         );

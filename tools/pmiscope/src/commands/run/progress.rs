@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::say;
 use crate::units::grouped;
 
 /// Between two lines where there is no terminal.
@@ -64,7 +65,7 @@ impl Progress {
             }
             None if self.said.elapsed() >= INTERVAL => {
                 self.said = Instant::now();
-                eprintln!(
+                say!(
                     "pmiscope: {} of {} samples, {}",
                     grouped(samples),
                     grouped(total),
@@ -78,8 +79,8 @@ impl Progress {
     /// Prints a line without tearing the bar.
     pub(super) fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None => say!("{text}"),
         }
     }
 }
