@@ -81,7 +81,8 @@ pub mod internals {
     }
 
     pub mod flame {
-        pub use crate::flame::{Root, draw, folded};
+        pub use crate::flame::{Root, Stacks, draw};
+        pub use crate::output::folded::unescape;
     }
 
     pub mod qemu {
