@@ -244,12 +244,17 @@ impl<'a> Assembly<'a> {
                     return None;
                 }
                 let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
-                core.chunks.push(chunk);
                 let words = words(&payload);
+                let (mut count, mut read) = (0, 0);
                 for record in records(&words) {
-                    core.records += 1;
+                    count += 1;
+                    read += record.len();
                     new_events.extend(NewEvent::decode(record));
                 }
+                // No writer has made what is no whole record.
+                (read == words.len()).then_some(())?;
+                core.records += count;
+                core.chunks.push(chunk);
                 new_events.into_iter().for_each(|new| self.add_event(new));
                 Some(())
             }

@@ -173,7 +173,7 @@ impl Records<'_> {
             self.at = 0;
         }
         let start = self.at;
-        self.at += record_length(self.words[start]);
+        self.at += record_words(self.words[start]);
         Some(&self.words[start..self.at])
     }
 }
@@ -183,15 +183,10 @@ pub(super) fn words(payload: &[u8]) -> Vec<u64> {
     words.map(|&bytes| u64::from_le_bytes(bytes)).collect()
 }
 
-/// The words of the record that begins with `first`, one or more.
-fn record_length(first: u64) -> usize {
-    record_words(first).max(1)
-}
-
 /// Returns true if `words` begin with a whole record.
 fn has_record(words: &[u64]) -> bool {
     let first = words.first();
-    first.is_some_and(|&first| record_length(first) <= words.len())
+    first.is_some_and(|&first| (1..=words.len()).contains(&record_words(first)))
 }
 
 /// The whole records at the beginning of `words`.
@@ -201,7 +196,7 @@ pub(super) fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
         if !has_record(rest) {
             return None;
         }
-        let (record, behind) = rest.split_at(record_length(rest[0]));
+        let (record, behind) = rest.split_at(record_words(rest[0]));
         rest = behind;
         Some(record)
     })

@@ -292,6 +292,23 @@ fn damaged_parts_by_the_hundred_thousand_are_counted() {
 }
 
 #[test]
+fn a_part_that_is_not_whole_records_is_left_out_and_it_is_said() {
+    let sample = samples()[0][0].record();
+    let cut = &sample[..sample.len() - 1];
+    let with_more = [&sample[..], &[0]].concat();
+    for words in [&[0][..], cut, &with_more] {
+        let mut writer = unfinished();
+        writer.samples(0, words).unwrap();
+        let mut end = run_end();
+        end.cores.iter_mut().for_each(|core| core.stored = 0);
+        let profile = Profile::read(writer.finish(&end).unwrap()).unwrap();
+        assert_eq!(profile.records(), 0, "{words:x?}");
+        let incomplete = profile.incomplete().expect("it is said");
+        assert!(incomplete.ends_with("makes no sense"), "{incomplete}");
+    }
+}
+
+#[test]
 fn other_files_are_no_profiles() {
     let read = |bytes: &[u8]| Profile::read(bytes.to_vec()).unwrap_err();
     assert_eq!(read(b""), ProfileError::Magic);
