@@ -54,7 +54,7 @@ fn fold(stack: &Stack, symbols: &Symbols) -> Vec<String> {
     let mut frames: Vec<_> = stack
         .steps(symbols)
         .map(|step| match step {
-            Step::Frame(frame) => plain(&symbols.function(frame.function).name),
+            Step::Frame(frame) => plain(symbols.label(frame.function)),
             Step::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]"),
             Step::Interrupt(vector) => format!("[interrupt {vector:#04x}]"),
         })
