@@ -35,8 +35,11 @@ pub struct Profile {
     pub host: Host,
     /// The kernel's ELF file; `None` if it is damaged.
     pub kernel: Option<Vec<u8>>,
+    /// Separate debug files of it, with their names.
+    pub debug_files: Vec<(String, Vec<u8>)>,
     /// What was read of it so far.
     parts: KernelParts,
+    debug_parts: KernelParts,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
     cores: Vec<Core>,
@@ -113,7 +116,9 @@ impl Profile {
             description,
             host,
             kernel: None,
+            debug_files: Vec::new(),
             parts: KernelParts::default(),
+            debug_parts: KernelParts::default(),
             end: None,
             incomplete: Vec::new(),
         };
@@ -197,6 +202,20 @@ impl Profile {
             }
             Kind::KernelPart => {
                 self.parts.add(chunk.core, &payload);
+                Some(())
+            }
+            Kind::DebugFilePart => {
+                self.debug_parts.add(chunk.core, &payload);
+                Some(())
+            }
+            Kind::DebugFile => {
+                let mut parts = std::mem::take(&mut self.debug_parts);
+                let mut name = parts.take_last(chunk.core, payload)?;
+                let end = name.iter().position(|&byte| byte == 0)?;
+                let file = name.split_off(end + 1);
+                name.pop();
+                let name = String::from_utf8_lossy(&name).into_owned();
+                self.debug_files.push((name, file));
                 Some(())
             }
             Kind::Samples => {

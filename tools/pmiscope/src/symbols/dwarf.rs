@@ -1,14 +1,15 @@
 //! The debug information of an ELF file, as much of it as can be read.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use addr2line::Context;
 use gimli::{
-    self, DebugInfoOffset, Dwarf, EndianArcSlice, LittleEndian, Section as _, SectionId,
-    UnitHeader, UnitRef,
+    self, DebugInfoOffset, Dwarf, EndianArcSlice, LittleEndian, Reader as _, Section as _,
+    SectionId, UnitHeader, UnitRef,
 };
 use object::{Object as _, ObjectSection as _};
 
@@ -25,18 +26,22 @@ pub(super) struct DebugInfo {
     pub split: SplitFiles,
     /// Units that cannot be read.
     pub unreadable: u64,
+    /// The names of the units without folders, if they have them themselves.
+    pub units: Option<HashSet<String>>,
 }
 
 impl DebugInfo {
-    /// Reads that of an ELF file; `beside` is where the file is, if that is known.
-    pub(super) fn new(elf: &Elf<'_>, beside: Option<&Path>) -> Self {
-        let mut dwarf = load(elf, |id| id.name());
+    /// Reads that of an ELF file, with what was moved to another one; files beside `beside`
+    /// may have more.
+    pub(super) fn new(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>, beside: &[PathBuf]) -> Self {
+        let mut dwarf = load_both(elf, moved_to);
         let unreadable = leave_out_unreadable(&mut dwarf);
+        let units = unit_names(&dwarf);
         let dwarf = Arc::new(dwarf);
         let context = Context::from_arc_dwarf(Arc::clone(&dwarf));
         let context = context.or_else(|_| {
             // The table of addresses is damaged; the units have them as well.
-            let mut without = load(elf, |id| id.name());
+            let mut without = load_both(elf, moved_to);
             without.debug_info = dwarf.debug_info.clone();
             without.debug_aranges = bytes(&[]).into();
             Context::from_dwarf(without)
@@ -45,8 +50,37 @@ impl DebugInfo {
             split: Split::new(beside).load(&dwarf),
             context: context.ok(),
             unreadable,
+            units,
         }
     }
+}
+
+fn load_both(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>) -> Dwarf<Bytes> {
+    let mut dwarf = load(elf, |id| id.name());
+    if let Some(moved_to) = moved_to {
+        dwarf.set_sup(load(moved_to, |id| id.name()));
+    }
+    dwarf
+}
+
+/// The names of all units without folders; `None` if that of one is elsewhere.
+fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
+    let mut names = HashSet::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().ok()? {
+        let Ok(unit) = dwarf.unit(header) else {
+            continue;
+        };
+        if unit.dwo_id.is_some() {
+            return None;
+        }
+        let name = unit
+            .name
+            .as_ref()
+            .and_then(|name| name.to_string_lossy().ok());
+        names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
+    }
+    Some(names)
 }
 
 /// The sections of an ELF file that have these names; those that it has not, or that are

@@ -90,9 +90,12 @@ pub(super) struct SymbolTable {
 }
 
 impl SymbolTable {
-    pub(super) fn new(file: &Elf<'_>) -> Self {
-        let mut symbols: Vec<_> = code_symbols(file).collect();
+    /// The symbols of all these files of one kernel.
+    pub(super) fn new<'a>(files: impl Iterator<Item = &'a Elf<'a>>) -> Self {
+        let mut symbols: Vec<_> = files.flat_map(code_symbols).collect();
         symbols.sort_by_key(|symbol| (symbol.start, symbol.rank));
+        // What several files have.
+        symbols.dedup();
         mark_twins(&mut symbols);
         let reach = symbols.iter().scan(0, |reach: &mut u64, symbol| {
             *reach = symbol.end().max(*reach);
