@@ -1,13 +1,15 @@
 //! The debug information of an ELF file, as much of it as can be read.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{
-    self, AbbreviationsCache, Dwarf, EndianArcSlice, LittleEndian, SectionId, UnitOffset, UnitRef,
+    self, AbbreviationsCache, Dwarf, EndianArcSlice, LittleEndian, Reader as _, SectionId,
+    UnitOffset, UnitRef,
 };
 use object::{Object as _, ObjectSection as _};
 
@@ -25,6 +27,8 @@ pub(super) struct DebugInfo {
     units: Units,
     /// The files that have what is not in the ELF file itself.
     pub split: SplitFiles,
+    /// The names of the units without folders, if they have them themselves.
+    pub sources: Option<HashSet<String>>,
 }
 
 /// What is read of it.
@@ -43,9 +47,13 @@ pub(super) struct Found<'a> {
 }
 
 impl DebugInfo {
-    /// Reads that of an ELF file; `beside` is where the file is, if that is known.
-    pub(super) fn new(elf: &Elf<'_>, beside: Option<&Path>) -> Self {
+    /// Reads that of an ELF file, with what was moved to another one; files beside `beside`
+    /// may have more.
+    pub(super) fn new(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>, beside: &[PathBuf]) -> Self {
         let mut dwarf = load(elf, |id| id.name());
+        if let Some(moved_to) = moved_to {
+            dwarf.set_sup(load(moved_to, |id| id.name()));
+        }
         let units = Units::new(&mut dwarf);
         units.empty_lines(&mut dwarf);
         // What it says the units say as well, and that is right more often.
@@ -53,6 +61,7 @@ impl DebugInfo {
         Self {
             split: Split::new(beside).load(&dwarf),
             units,
+            sources: unit_names(&dwarf),
             read: Read::new(dwarf),
         }
     }
@@ -74,10 +83,16 @@ impl DebugInfo {
         }
     }
 
+    /// The unit that covers an address.
+    pub(super) fn unit_at(&self, address: LinkAddress) -> Option<UnitRef<'_, Bytes>> {
+        let context = &self.read.as_ref()?.context;
+        self.loaded(context.find_dwarf_and_unit(address.0))
+    }
+
     /// What is known of an address that was made ready for.
     pub(super) fn find(&self, address: LinkAddress) -> Option<Found<'_>> {
+        let unit = self.unit_at(address)?;
         let context = &self.read.as_ref()?.context;
-        let unit = self.loaded(context.find_dwarf_and_unit(address.0))?;
         let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
         let mut entries = Vec::new();
         let mut last = None;
@@ -152,6 +167,26 @@ fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
 fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
     let header = dwarf.units().next();
     header.is_ok_and(|header| header.is_some_and(|header| is_whole(dwarf, header)))
+}
+
+/// The names of all units without folders; `None` if that of one is elsewhere.
+fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
+    let mut names = HashSet::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().ok()? {
+        let Ok(unit) = dwarf.unit(header) else {
+            continue;
+        };
+        if unit.dwo_id.is_some() {
+            return None;
+        }
+        let name = unit
+            .name
+            .as_ref()
+            .and_then(|name| name.to_string_lossy().ok());
+        names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
+    }
+    Some(names)
 }
 
 /// The sections of an ELF file that have these names; those that it has not, or that are
