@@ -263,7 +263,8 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
     let symbols = embedded_symbols(&profile, path).context("the kernel's symbols")?;
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
-    counted.print_report(format, SortBy::default(), None)?;
+    // A report that nobody can be shown costs no picture.
+    let printed = counted.print_report(format, SortBy::default(), None);
     let picture = (counted.profile.records() > 0).then(|| path.with_extension("svg"));
     if let Some(picture) = &picture {
         counted.draw(None, picture)?;
@@ -272,5 +273,6 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
     if let Some(picture) = picture {
         say!("pmiscope: flame graph  {}", picture.display());
     }
+    printed?;
     Ok(counted.exit())
 }
