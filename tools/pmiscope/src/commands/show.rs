@@ -233,7 +233,8 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
-    counted.print_report(format, SortBy::default(), None)?;
+    // A report that nobody can be shown costs no picture.
+    let printed = counted.print_report(format, SortBy::default(), None);
     let picture = (counted.profile.records() > 0).then(|| path.with_extension("svg"));
     if let Some(picture) = &picture {
         counted.draw(None, picture)?;
@@ -242,5 +243,6 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
     if let Some(picture) = picture {
         say!("pmiscope: flame graph  {}", picture.display());
     }
+    printed?;
     Ok(counted.exit())
 }

@@ -81,7 +81,7 @@ boot() {{ dd if={image} of="$memory" bs=4096 conv=notrunc,sparse status=none; }}
 /// A copy of a file as a program. Another process makes it: were it open for
 /// writing here, a child that another test is just starting could have it still
 /// open, and a program that is open for writing does not start.
-fn executable(source: &Path, name: &str) -> PathBuf {
+pub fn executable(source: &Path, name: &str) -> PathBuf {
     let path = folder().join(name);
     let installed = Process::new("install")
         .args(["-D", "-m", "755"])
@@ -781,7 +781,7 @@ fn endless(name: &str) -> (std::process::Child, PathBuf, PathBuf) {
     (tool, output, Path::new("/proc").join(pid.trim()))
 }
 
-fn wait_until(happened: impl Fn() -> bool) {
+pub fn wait_until(happened: impl Fn() -> bool) {
     let started = Instant::now();
     while !happened() {
         assert!(

@@ -15,6 +15,7 @@ mod folder;
 mod moved;
 mod names;
 mod outside;
+mod processes;
 mod profile;
 mod report;
 mod symbols;

@@ -6,11 +6,8 @@ mod session;
 pub(super) mod unsampled;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{show, with_reason};
 use crate::cli::{ReportFormat, RunArgs, StatArgs};
@@ -20,6 +17,7 @@ use crate::output::say;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text::outcome_name;
+use crate::signals::Interrupt;
 use plan::Plan;
 pub(super) use session::{FinishedRun, Session};
 use unsampled::Boot;
@@ -85,17 +83,24 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     if !run.has_profile {
         return Ok(exit);
     }
-    let of_profile = show::show_run(&plan.recording.output, shown.format, shown.per_core)?;
-    Ok(match exit {
-        Exit::Success => of_profile,
-        other => other,
-    })
+    match (
+        show::show_run(&plan.recording.output, shown.format, shown.per_core),
+        exit,
+    ) {
+        (of_profile, Exit::Success) => of_profile,
+        // How the run ended says more.
+        (Err(problem), exit) => {
+            say!("pmiscope: {problem:#}");
+            Ok(exit)
+        }
+        (Ok(_), exit) => Ok(exit),
+    }
 }
 
 /// Boots the guest of a plan and follows it to its end.
 fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     let memory = GuestMemory::new(plan.machine.memory)?;
-    let interrupted = on_signals().context("cannot catch signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
     if plan.recording.verbose {
         say!("pmiscope: {}", guest.command_line());
@@ -112,9 +117,11 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         arguments: guest.arguments().to_vec(),
         asked: plan.asked.clone(),
     };
-    let mut session = Session::new(&plan.recording, host, interrupted, listen());
+    let mut session = Session::new(&plan.recording, host, interrupt.clone(), listen());
     let ended = guest.follow(&plan.limits, &mut session)?;
-    session.finish(ended)
+    let run = session.finish(ended);
+    interrupt.is_over();
+    run
 }
 
 /// Opens the socket for `pmiscope ctl`. A run works without one.
@@ -122,18 +129,6 @@ pub(super) fn listen() -> Option<Server> {
     Server::new()
         .inspect_err(|error| say!("pmiscope: pmiscope ctl will not find this run: {error}"))
         .ok()
-}
-
-/// A flag that ^C and SIGTERM set. A second one ends the tool at once, and QEMU
-/// with it.
-pub(super) fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let status = Exit::Interrupted as i32;
-        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&flag))?;
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
-    Ok(flag)
 }
 
 /// Says what the kernel asked the loader for and did not get: it may be why it ended so.

@@ -1,8 +1,6 @@
 //! What a run does while its guest runs: it moves records into a profile.
 
 use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -15,6 +13,7 @@ use crate::collect::Collector;
 use crate::control::Server;
 use crate::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
+use crate::signals::Interrupt;
 use crate::symbols::BuildId;
 use crate::units::{counted, grouped};
 
@@ -51,8 +50,8 @@ impl FinishedRun {
 pub(in crate::commands) struct Session<'run> {
     plan: &'run Recording,
     host: Host,
-    /// Set when the user wants an end.
-    interrupted: Arc<AtomicBool>,
+    /// Whether the user wants an end.
+    interrupt: Interrupt,
     progress: Progress,
     /// Where `pmiscope ctl` is heard, if there is a place for that.
     control: Option<Server>,
@@ -74,13 +73,13 @@ impl<'run> Session<'run> {
     pub(in crate::commands) fn new(
         plan: &'run Recording,
         host: Host,
-        interrupted: Arc<AtomicBool>,
+        interrupt: Interrupt,
         control: Option<Server>,
     ) -> Self {
         Self {
             plan,
             host,
-            interrupted,
+            interrupt,
             progress: Progress::new(),
             control,
             sampling: None,
@@ -232,7 +231,7 @@ impl<'run> Observer<'run> for Session<'run> {
     fn on_look(&mut self) -> Result<Look> {
         let has_moved = self.drain()? > 0;
         self.serve();
-        if self.interrupted.load(Ordering::Relaxed) {
+        if self.interrupt.is_wanted() {
             return Ok(Look::End(End {
                 outcome: Outcome::Interrupted,
                 message: String::new(),
