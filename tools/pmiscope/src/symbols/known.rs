@@ -12,6 +12,8 @@ use super::{Bytes, Symbols, loaded};
 pub(crate) struct Known {
     /// Whether symbols or debug information name it.
     pub is_named: bool,
+    /// False if its name is that of a function that ends before it.
+    pub is_covered: bool,
     /// Whether debug information says what was inlined there, or has nothing to say: of
     /// assembly, as far as that can be told.
     pub has_inlining: bool,
@@ -34,6 +36,9 @@ impl Symbols {
         let is_label = symbol.is_some_and(|symbol| !symbol.is_function || symbol.size == 0);
         Some(Known {
             is_named: by_debug_info == Some(true) || symbol.is_some(),
+            is_covered: is_label
+                || by_debug_info == Some(true)
+                || symbol.is_none_or(|symbol| symbol.covers(link)),
             has_inlining: by_debug_info.unwrap_or(is_label),
         })
     }
