@@ -10,7 +10,7 @@ mod stat;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
@@ -258,6 +258,7 @@ pub struct BootArgs {
 
 /// What the commands that read a profile take.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("symbols").multiple(true)))]
 pub struct ProfileArgs {
     /// The profile
     #[arg(value_name = "FILE")]
@@ -478,7 +479,10 @@ mod tests {
             ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),
-            ("report x.pmi --force", "not provided: --elf <KERNEL>"),
+            (
+                "report x.pmi --force",
+                "not provided: <--elf <KERNEL>|--debug-file <FILE>>",
+            ),
             ("export x.pmi --format pprof -o y", "invalid value 'pprof'"),
             ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
             ("profile", "unrecognized subcommand 'profile'"),

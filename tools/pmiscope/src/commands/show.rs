@@ -9,12 +9,12 @@ use super::print;
 use super::symbols::{files_in, files_of};
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
-use crate::flame::{self, Root};
+use crate::flame::{self, Root, Stacks};
 use crate::output::say;
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
@@ -46,8 +46,12 @@ impl LoadedProfile {
 
     /// Counts samples, and says what makes them misleading.
     fn count(self, selection: Selection) -> CountedProfile {
-        let Self { profile, symbols } = self;
+        let Self {
+            profile,
+            mut symbols,
+        } = self;
         let tally = Tally::new(&profile, symbols.callers(), selection);
+        symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
         CountedProfile {
             is_as_asked: say(&warnings(&profile, &tally, &symbols)),
             profile,
@@ -104,21 +108,21 @@ impl CountedProfile {
         print(&text).context("cannot write the report")
     }
 
-    fn folded(&mut self, root: Option<Root>) -> Vec<String> {
-        flame::folded(&self.profile, &self.tally, &mut self.symbols, root)
+    fn stacks(&mut self, root: Option<Root>) -> Stacks {
+        Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)
     }
 
     fn draw(&mut self, root: Option<Root>, output: &Path) -> Result<()> {
         let event = self.tally.selection.event;
-        let folded = self.folded(root);
-        if folded.is_empty() {
+        let stacks = self.stacks(root);
+        if stacks.is_empty() {
             match event {
                 None => bail!("the profile has no samples to draw"),
                 Some(_) => bail!("the event has no samples to draw"),
             }
         }
         let mut picture = Vec::new();
-        flame::draw(&self.profile, &folded, event, &mut picture)
+        flame::draw(&self.profile, &stacks, event, &mut picture)
             .context("cannot draw the flame graph")?;
         write(
             output,
@@ -192,7 +196,7 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
     let mut counted = loaded.count(Selection { core: None, event });
     let text = match arguments.format {
         ExportFormat::Folded => {
-            let lines = counted.folded(arguments.by).into_iter();
+            let lines = counted.stacks(arguments.by).lines().into_iter();
             lines.map(|line| line + "\n").collect::<String>()
         }
     };

@@ -27,6 +27,11 @@ pub(super) fn files_in(profile: &mut Profile, path: &Path) -> SymbolFiles {
 pub(super) fn files_of(profile: &mut Profile, arguments: &ProfileArgs) -> Result<SymbolFiles> {
     let wanted = BuildId(profile.description.build_id);
     let mut files = SymbolFiles::default();
+    let is_another = |kernel: &Vec<u8>| SymbolFiles::id(kernel).is_ok_and(|id| id != wanted);
+    if arguments.elf.is_some() && profile.kernel.as_ref().is_some_and(is_another) {
+        // Whatever it is, it did not run.
+        profile.kernel = None;
+    }
     add_embedded(&mut files, profile, &arguments.profile);
     if let Some(elf) = &arguments.elf {
         let (bytes, owner) = checked_elf(elf, wanted, arguments.force)?;

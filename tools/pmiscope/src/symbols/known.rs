@@ -1,11 +1,9 @@
 //! What is known of the code at an address, for what is said of a report that is worse than it
 //! looks.
 
-use addr2line::Context;
-use gimli::AttributeValue;
 use profiler::address::CodeAddress;
 
-use super::{Bytes, Symbols, loaded};
+use super::Symbols;
 
 /// What is known of the code at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,19 +17,16 @@ pub(crate) struct Known {
     pub has_inlining: bool,
 }
 
-/// Languages in which nothing is inlined (DWARF 5, table 7.17, and what assemblers use).
-const ASSEMBLY: [gimli::DwLang; 2] = [gimli::DW_LANG_Mips_Assembler, gimli::DwLang(0x31)];
-
 impl Symbols {
-    /// What is known of the code at an address; `None` if it is not the kernel's.
+    /// What is known of the code at an address that was resolved; `None` if it is not the
+    /// kernel's.
     pub(crate) fn known_at(&self, address: CodeAddress) -> Option<Known> {
         if !self.slide.has_code_at(address) {
             return None;
         }
         let link = self.slide.link(address)?;
-        let by_debug_info = self.debug.context.as_ref();
-        let by_debug_info = by_debug_info.and_then(|it| self.unit_knows(it, link.0));
-        let symbol = self.table.at(link);
+        let by_debug_info = self.debug.knows(link);
+        let symbol = self.table.naming(link);
         // What a compiler makes has a type and a size.
         let is_label = symbol.is_some_and(|symbol| !symbol.is_function || symbol.size == 0);
         Some(Known {
@@ -41,23 +36,5 @@ impl Symbols {
                 || symbol.is_none_or(|symbol| symbol.covers(link)),
             has_inlining: by_debug_info.unwrap_or(is_label),
         })
-    }
-
-    /// Whether debug information that covers an address says which function it is, or need
-    /// not say it; `None` if none covers it.
-    fn unit_knows(&self, context: &Context<Bytes>, address: u64) -> Option<bool> {
-        let split = &self.debug.split;
-        let unit = loaded(context.find_dwarf_and_unit(address), split)?;
-        let mut entries = unit.entries();
-        let root = entries.next_dfs().ok().flatten();
-        let language = root.and_then(|root| root.attr_value(gimli::DW_AT_language));
-        if let Some(AttributeValue::Language(language)) = language
-            && ASSEMBLY.contains(&language)
-        {
-            return Some(true);
-        }
-        let mut frames = loaded(context.find_frames(address), split).ok()?;
-        let innermost = frames.next().ok()??;
-        Some(innermost.function.is_some())
     }
 }
