@@ -36,9 +36,9 @@ enum Plan {
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
     let path = built(arguments.kernel.as_deref(), "kernel")?;
-    let (kernel, build_id) = read_kernel(&path)?;
+    let (mut kernel, build_id) = read_kernel(&path)?;
     let recording = Recording {
-        debug_files: separate_files((&path, &kernel), build_id, &arguments.debug_file)?,
+        debug_files: separate_files(&mut kernel, (&path, build_id), &arguments.debug_file)?,
         kernel,
         build_id,
         output: output(arguments.output.as_deref(), "profile.pmi")?,

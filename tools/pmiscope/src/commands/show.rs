@@ -14,7 +14,7 @@ use crate::output::say;
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
@@ -46,8 +46,12 @@ impl LoadedProfile {
 
     /// Counts samples, and says what makes them misleading.
     fn count(self, selection: Selection) -> CountedProfile {
-        let Self { profile, symbols } = self;
+        let Self {
+            profile,
+            mut symbols,
+        } = self;
         let tally = Tally::new(&profile, symbols.callers(), selection);
+        symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
         CountedProfile {
             is_as_asked: say(&warnings(&profile, &tally, &symbols)),
             profile,

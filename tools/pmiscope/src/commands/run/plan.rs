@@ -94,9 +94,9 @@ impl Plan {
         is_of_a_disc(&arguments.boot)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
-        let (kernel, build_id) = read_kernel(&kernel_path)?;
+        let (mut kernel, build_id) = read_kernel(&kernel_path)?;
         let debug_files = match arguments.work.units {
-            None => separate_files((&kernel_path, &kernel), build_id, &arguments.debug_file)?,
+            None => separate_files(&mut kernel, (&kernel_path, build_id), &arguments.debug_file)?,
             // Counts have no names.
             Some(_) => Vec::new(),
         };
@@ -105,7 +105,7 @@ impl Plan {
         may_accelerate(wanted.mode, &qemu)?;
         let loaded = Kernel::new(&kernel, &wanted.load)?;
         let aim = arguments.aim.as_deref();
-        let aim = aim.map(|text| aim_at(text, &kernel, loaded.slide));
+        let aim = aim.map(|text| aim_at(text, (&kernel, &debug_files), loaded.slide));
         let settings = settings(arguments, aim.transpose()?);
         let booted = match &arguments.boot.disc {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
@@ -461,7 +461,7 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
 }
 
 /// Resolves `--aim` in this kernel, which the loader moves.
-fn aim_at(text: &str, kernel: &[u8], slide: u64) -> Result<Aim> {
+fn aim_at(text: &str, (kernel, debug_files): (&[u8], &[SymbolFile]), slide: u64) -> Result<Aim> {
     let parsed = text
         .rsplit_once(':')
         .and_then(|(function, behind)| Some((function, Aim::parse_behind(behind)?)));
@@ -471,7 +471,12 @@ fn aim_at(text: &str, kernel: &[u8], slide: u64) -> Result<Aim> {
             Aim::MAX
         );
     };
-    let address = symbols::entry_of(kernel, function).context("--aim")?;
+    let address = symbols::entry_of(kernel, function).or_else(|error| {
+        let mut others = debug_files.iter();
+        let found = others.find_map(|file| symbols::entry_of(&file.bytes, function).ok());
+        found.ok_or(error)
+    });
+    let address = address.context("--aim")?;
     Ok(Aim {
         address: CodeAddress(address.0.wrapping_add(slide)),
         first,
