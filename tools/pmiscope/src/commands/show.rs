@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use super::print;
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
-use crate::flame::{self, Root};
+use crate::flame::{self, Root, Stacks};
 use crate::output::say;
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
@@ -110,21 +110,21 @@ impl CountedProfile {
         print(&text).context("cannot write the report")
     }
 
-    fn folded(&mut self, root: Option<Root>) -> Vec<String> {
-        flame::folded(&self.profile, &self.tally, &mut self.symbols, root)
+    fn stacks(&mut self, root: Option<Root>) -> Stacks {
+        Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)
     }
 
     fn draw(&mut self, root: Option<Root>, output: &Path) -> Result<()> {
         let event = self.tally.selection.event;
-        let folded = self.folded(root);
-        if folded.is_empty() {
+        let stacks = self.stacks(root);
+        if stacks.is_empty() {
             match event {
                 None => bail!("the profile has no samples to draw"),
                 Some(_) => bail!("the event has no samples to draw"),
             }
         }
         let mut picture = Vec::new();
-        flame::draw(&self.profile, &folded, event, &mut picture)
+        flame::draw(&self.profile, &stacks, event, &mut picture)
             .context("cannot draw the flame graph")?;
         write(
             output,
@@ -223,7 +223,7 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
     let mut counted = loaded.count(Selection { core: None, event });
     let text = match arguments.format {
         ExportFormat::Folded => {
-            let lines = counted.folded(arguments.by).into_iter();
+            let lines = counted.stacks(arguments.by).lines().into_iter();
             lines.map(|line| line + "\n").collect::<String>()
         }
     };
