@@ -1,6 +1,6 @@
 //! Profiles that were damaged on their way.
 
-use pmiscope::internals::flame::folded;
+use pmiscope::internals::flame::Stacks;
 use pmiscope::internals::report::{Options, Report, Selection, SortBy, Tally, json, text};
 use pmiscope::internals::{Profile, ProfileError};
 use pmiscope::symbols::Symbols;
@@ -109,6 +109,8 @@ fn show(profile: &Profile) {
     let report = Report::new(profile, &tally, &mut symbols, options);
     assert!(!text(&report, SortBy::default()).is_empty());
     json(&report).expect("JSON");
-    let folded = folded(profile, &tally, &mut symbols, None);
-    assert_eq!(folded.is_empty(), tally.samples() == 0);
+    let stacks = Stacks::new(profile, &tally, &mut symbols, None);
+    assert_eq!(stacks.is_empty(), tally.samples() == 0);
+    let is_line = |line: &String| !line.contains(char::is_control);
+    assert!(stacks.lines().iter().all(is_line));
 }

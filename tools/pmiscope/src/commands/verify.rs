@@ -1,14 +1,11 @@
 //! `verify`: whether the chains of a profile are the true ones.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
-use super::show::{checked_elf, warn_incomplete};
+use super::show::{checked_elf, open, warn_incomplete};
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
-use crate::profile::Profile;
 use crate::symbols::Symbols;
 use crate::units::grouped;
 use crate::verify::report::Report;
@@ -17,8 +14,7 @@ use crate::verify::{VerifyError, verify};
 pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let path = &arguments.profile.profile;
     let name = || path.display().to_string();
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut profile = Profile::read(bytes).with_context(name)?;
+    let mut profile = open(path)?;
     let (elf, beside) = match &arguments.profile.elf {
         Some(elf) => (checked_elf(elf, &profile, arguments.profile.force)?, elf),
         None => {
