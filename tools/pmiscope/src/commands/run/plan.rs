@@ -11,6 +11,7 @@ use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
+use super::outputs::Outputs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::commands::kernel::{Kernel, load};
@@ -78,8 +79,8 @@ pub(in crate::commands) struct Recording {
     /// What was taken out of it.
     pub(in crate::commands) debug_files: Vec<SymbolFile>,
     pub(in crate::commands) build_id: BuildId,
-    /// The profile.
-    pub(in crate::commands) output: PathBuf,
+    /// What it writes.
+    pub(in crate::commands) outputs: Outputs,
     pub(in crate::commands) verbose: bool,
     /// Whether it boots from a disc, and not by the loader.
     pub(in crate::commands) is_disc: bool,
@@ -111,11 +112,17 @@ impl Plan {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
             None => {
                 let load = load(&wanted.load)?;
-                boot(wanted, (kernel_path, &kernel), load, settings.to_string())?
+                boot(
+                    wanted,
+                    (kernel_path.clone(), &kernel),
+                    load,
+                    settings.to_string(),
+                )?
             }
         };
         let machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let boot = known_of_boot(arguments, &kernel)?;
+        let outputs = outputs(arguments, &machine, kernel_path)?;
         Ok(Self {
             qemu,
             asked: asked(arguments, &machine),
@@ -125,13 +132,7 @@ impl Plan {
                 kernel,
                 debug_files,
                 build_id,
-                output: output(
-                    arguments.output.as_deref(),
-                    match arguments.work.units {
-                        None => "profile.pmi",
-                        Some(_) => "stat.pmi",
-                    },
-                )?,
+                outputs,
                 verbose: wanted.verbose,
                 is_disc: boot.is_disc,
                 is_attached: false,
@@ -164,6 +165,30 @@ pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Resul
         Some(path) => Ok(path.to_owned()),
         None => Ok(build_directory()?.join(default)),
     }
+}
+
+/// What the run writes, none of which may be what it reads.
+fn outputs(arguments: &RunArgs, machine: &Machine, kernel: PathBuf) -> Result<Outputs> {
+    let counts = arguments.work.units.is_some();
+    let default = if counts { "stat.pmi" } else { "profile.pmi" };
+    let path = output(arguments.output.as_deref(), default)?;
+    let mut read = vec![("the kernel", kernel)];
+    match &machine.boot {
+        Boot::Loader { loader, load, .. } => {
+            read.push(("the loader", loader.clone()));
+            let modules = load.modules.iter();
+            read.extend(modules.map(|module| ("a module", module.file.clone())));
+        }
+        Boot::Disc(disc) => read.push(("the disc", disc.image.clone())),
+        Boot::Pvh { .. } => {}
+    }
+    read.extend(
+        machine
+            .firmware
+            .iter()
+            .map(|file| ("the firmware", file.clone())),
+    );
+    Outputs::new(&path, !counts, &read)
 }
 
 /// What is known before the guest starts.
