@@ -114,7 +114,7 @@ impl Names {
             .map(|step| match step {
                 Step::Frame(frame) => {
                     let id = frame.function;
-                    let name = || symbols.function(id).name.as_str().into();
+                    let name = || symbols.label(id).into();
                     Rc::clone(self.0.entry(id).or_insert_with(name))
                 }
                 Step::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]").into(),

@@ -9,6 +9,7 @@ use profiler::format::region::RunState;
 use super::run::plan::{Recording, built, output, read_kernel};
 use super::run::{FinishedRun, Outputs, Session, explain, listen, on_signals};
 use super::show;
+use super::symbols::separate_files;
 use crate::attach::{
     self, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
@@ -39,10 +40,11 @@ pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
         true,
         &[
             ("the guest's memory", arguments.ram.clone()),
-            ("the kernel", path),
+            ("the kernel", path.clone()),
         ],
     )?;
     let recording = Recording {
+        debug_files: separate_files((&path, &kernel), build_id, &arguments.debug_file)?,
         kernel,
         build_id,
         outputs,

@@ -1,12 +1,13 @@
 //! `report`, `flamegraph` and `export`: what reads a profile.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
+use super::symbols::{files_in, files_of};
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
@@ -15,7 +16,7 @@ use crate::profile::{Profile, is_profile};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Tally};
-use crate::symbols::{self, BuildId, Symbols};
+use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
@@ -30,16 +31,9 @@ impl LoadedProfile {
     /// Reads a profile and its symbols, and says what is not whole.
     fn new(arguments: &ProfileArgs) -> Result<Self> {
         let path = &arguments.profile;
-        let profile = open(path)?;
-        let symbols = match &arguments.elf {
-            Some(elf) => {
-                let bytes = checked_elf(elf, &profile, arguments.force)?;
-                Symbols::of_run(&bytes, profile.description.text, elf)
-                    .with_context(|| format!("{}", elf.display()))?
-            }
-            None => embedded_symbols(&profile, path)
-                .with_context(|| format!("{}: the kernel in it", path.display()))?,
-        };
+        let mut profile = open(path)?;
+        let files = files_of(&mut profile, arguments)?;
+        let symbols = Symbols::of_files(&files, Some(profile.description.text));
         warn_incomplete(&profile, path);
         Ok(Self { profile, symbols })
     }
@@ -143,31 +137,6 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
     }
 }
 
-/// The symbols that are in the profile itself, the file `path`.
-fn embedded_symbols(profile: &Profile, path: &Path) -> Result<Symbols, symbols::ElfError> {
-    match &profile.kernel {
-        Some(elf) => Symbols::of_run(elf, profile.description.text, path),
-        None => Ok(Symbols::without_elf()),
-    }
-}
-
-/// Reads another ELF file and checks that it is the profile's kernel.
-pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<Vec<u8>> {
-    let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    let wanted = BuildId(profile.description.build_id);
-    let found = symbols::build_id(&bytes);
-    if !force {
-        let found = found.with_context(|| format!("{}", elf.display()))?;
-        if found != wanted {
-            bail!(
-                "{} has build-id {found} and the profile's kernel {wanted}: its names would be wrong; give that kernel, or --force to take them all the same",
-                elf.display()
-            );
-        }
-    }
-    Ok(bytes)
-}
-
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
     let loaded = LoadedProfile::new(&arguments.profile)?;
     let cores = loaded.profile.cores();
@@ -211,8 +180,10 @@ fn print_counts(
 /// Where an export goes: not over what it is made of.
 fn destination(output: &Path, arguments: &ProfileArgs) -> Result<Destination> {
     let elf = arguments.elf.as_deref().map(|elf| ("the ELF file", elf));
+    let debug = arguments.debug_file.iter();
+    let debug = debug.map(|file| ("a file with debug information", &**file));
     let read = [("the profile", &*arguments.profile)];
-    Destination::new(output, read.into_iter().chain(elf))
+    Destination::new(output, read.into_iter().chain(elf).chain(debug))
 }
 
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
@@ -284,7 +255,7 @@ pub(super) fn show_run(
     let path = written.path();
     let bytes = written.read();
     let bytes = bytes.with_context(|| format!("cannot read {} back", path.display()))?;
-    let profile = Profile::read(bytes).with_context(|| path.display().to_string())?;
+    let mut profile = Profile::read(bytes).with_context(|| path.display().to_string())?;
     warn_incomplete(&profile, path);
     // What there is, whatever was asked for.
     if Counts::are_in(&profile.description) {
@@ -296,7 +267,8 @@ pub(super) fn show_run(
         say!("pmiscope: profile      {}", path.display());
         return Ok(exit);
     }
-    let symbols = embedded_symbols(&profile, path).context("the kernel's symbols")?;
+    let files = files_in(&mut profile, path);
+    let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
     counted.print_report(format, SortBy::default(), None)?;

@@ -15,6 +15,7 @@ use super::outputs::Outputs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::commands::kernel::{Kernel, load};
+use crate::commands::symbols::separate_files;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::output::say;
@@ -23,7 +24,7 @@ use crate::qemu::{
     self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
     Qemu, has_lab,
 };
-use crate::symbols::{self, BuildId};
+use crate::symbols::{self, BuildId, SymbolFile};
 use crate::units::size;
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -75,6 +76,8 @@ pub(super) struct Plan {
 pub(in crate::commands) struct Recording {
     /// The ELF file of the kernel, for its symbols.
     pub(in crate::commands) kernel: Vec<u8>,
+    /// What was taken out of it.
+    pub(in crate::commands) debug_files: Vec<SymbolFile>,
     pub(in crate::commands) build_id: BuildId,
     /// What it writes.
     pub(in crate::commands) outputs: Outputs,
@@ -93,6 +96,11 @@ impl Plan {
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (kernel, build_id) = read_kernel(&kernel_path)?;
+        let debug_files = match arguments.work.units {
+            None => separate_files((&kernel_path, &kernel), build_id, &arguments.debug_file)?,
+            // Counts have no names.
+            Some(_) => Vec::new(),
+        };
         let (choice, pmu) = emulator(wanted, arguments.boot.disc.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
@@ -122,6 +130,7 @@ impl Plan {
             limits: limits(arguments, &boot),
             recording: Recording {
                 kernel,
+                debug_files,
                 build_id,
                 outputs,
                 verbose: wanted.verbose,
@@ -137,9 +146,17 @@ impl Plan {
 pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Vec<u8>, BuildId)> {
     let kernel =
         fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
-    let build_id =
-        symbols::build_id(&kernel).with_context(|| format!("the kernel {}", path.display()))?;
+    let name = || format!("the kernel {}", path.display());
+    is_kernel(&kernel).with_context(name)?;
+    let build_id = symbols::build_id(&kernel).with_context(name)?;
     Ok((kernel, build_id))
+}
+
+/// Refuses a file that is no kernel.
+pub(in crate::commands) fn is_kernel(file: &[u8]) -> Result<()> {
+    // By PVH's note, or as a request of the Limine protocol says.
+    let may_be_entered = Protocol::is_known(file);
+    Ok(symbols::check_kernel(file, may_be_entered)?)
 }
 
 /// Where the profile goes: by default to this name in the build directory.
@@ -165,6 +182,8 @@ fn outputs(arguments: &RunArgs, machine: &Machine, kernel: PathBuf) -> Result<Ou
         Boot::Disc(disc) => read.push(("the disc", disc.image.clone())),
         Boot::Pvh { .. } => {}
     }
+    let debug = arguments.debug_file.iter();
+    read.extend(debug.map(|file| ("a file with debug information", file.clone())));
     read.extend(
         machine
             .firmware

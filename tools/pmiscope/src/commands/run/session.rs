@@ -208,8 +208,14 @@ impl<'run> Session<'run> {
         };
         let target = &self.plan.outputs.profile;
         let draft = target.begin().with_context(|| self.cannot_write())?;
-        let begun = draft.file().and_then(|file| Writer::new(file, &head));
-        match begun {
+        let begin = |file| {
+            let mut profile = Writer::new(file, &head)?;
+            for file in &self.plan.debug_files {
+                profile.debug_file(&file.name, &file.bytes)?;
+            }
+            Ok(profile)
+        };
+        match draft.file().and_then(begin) {
             Ok(writer) => Ok((draft, writer)),
             Err(error) => {
                 draft.discard();
