@@ -184,8 +184,10 @@ fn print_counts(
 /// Where an export goes: not over what it is made of.
 fn destination(output: &Path, arguments: &ProfileArgs) -> Result<Destination> {
     let elf = arguments.elf.as_deref().map(|elf| ("the ELF file", elf));
+    let debug = arguments.debug_file.iter();
+    let debug = debug.map(|file| ("a file with debug information", &**file));
     let read = [("the profile", &*arguments.profile)];
-    Destination::new(output, read.into_iter().chain(elf))
+    Destination::new(output, read.into_iter().chain(elf).chain(debug))
 }
 
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {

@@ -182,6 +182,8 @@ fn outputs(arguments: &RunArgs, machine: &Machine, kernel: PathBuf) -> Result<Ou
         Boot::Disc(disc) => read.push(("the disc", disc.image.clone())),
         Boot::Pvh { .. } => {}
     }
+    let debug = arguments.debug_file.iter();
+    read.extend(debug.map(|file| ("a file with debug information", file.clone())));
     read.extend(
         machine
             .firmware
