@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri mutants stress bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
+.PHONY: help run test adopters header miri mutants stress fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -29,8 +29,13 @@ miri:
 mutants: setup ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)
 
-stress: kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters
+stress: kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
+	@$(MAKE) --no-print-directory fuzz ARGS=
+
+fuzz: ## look for bytes from outside that break something, a minute each target (ARGS: seconds, targets)
+	@tools/setup.sh fuzz
+	tools/fuzz.sh $(ARGS)
 
 bench: kernel ## measure a sample in the guest, the library and the host tool
 	cargo bench --locked --bench path --bench guest --bench host $(ARGS)

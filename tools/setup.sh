@@ -6,6 +6,7 @@
 # usage: tools/setup.sh              what `make build` and `make run` need
 #        tools/setup.sh test         and what `make test` needs besides
 #        tools/setup.sh iso          and what `make iso` needs besides
+#        tools/setup.sh fuzz         and what `make fuzz` needs besides
 #        tools/setup.sh std-source   installs nothing; prints where the source of
 #                                    the standard library is
 set -eu
@@ -14,6 +15,7 @@ PATH=$PATH:${HOME:?}/.cargo/bin # rustup's, for shells that did not read ~/.prof
 
 rust=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pmiscope/rust-src-$rust
+cargo_fuzz=0.13.2
 me=setup
 . tools/apt.sh
 
@@ -27,11 +29,13 @@ setup_packages() {
     wanted=
     have gcc && cc_links || wanted="gcc libc6-dev"
     have qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
-    [ "$1" = run ] || have xorriso || wanted="$wanted xorriso"
+    [ "$1" = run ] || [ "$1" = fuzz ] || have xorriso || wanted="$wanted xorriso"
     # Tests make an image with GRUB.
     [ "$1" != test ] || have grub-mkrescue || wanted="$wanted grub-common"
     [ "$1" != test ] || [ -d /usr/lib/grub/i386-pc ] || wanted="$wanted grub-pc-bin"
     [ "$1" != test ] || have mformat || wanted="$wanted mtools"
+    # libFuzzer is written in C++.
+    [ "$1" != fuzz ] || have c++ || wanted="$wanted g++"
     # shellcheck disable=SC2086 # words
     [ -z "$wanted" ] || install_packages $wanted
     ! qemu_is_old || die "QEMU $(qemu_version) is too old: 7.2 or newer is needed (Debian 12's qemu-system-x86)"
@@ -145,15 +149,26 @@ setup_lints() {
         die "clippy and rustfmt are missing; please run: rustup component add clippy rustfmt --toolchain $rust"
 }
 
+setup_fuzz() {
+    ! have cargo-fuzz || return 0
+    say "installing cargo-fuzz $cargo_fuzz by cargo"
+    make_work
+    quietly cargo install --locked --version "$cargo_fuzz" cargo-fuzz || {
+        tail -n 5 "$work/log" >&2
+        die "cargo-fuzz is missing; please run: cargo install --locked cargo-fuzz"
+    }
+}
+
 purpose=${1:-run}
 case $purpose in
 std-source) std_source ;;
-run | test | iso)
+run | test | iso | fuzz)
     setup_packages "$purpose"
     setup_rust
     setup_std_source
     [ "$purpose" != test ] || setup_lints
+    [ "$purpose" != fuzz ] || setup_fuzz
     say "ready: Rust $rust, QEMU $(qemu_version), standard library from $(std_source)"
     ;;
-*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|std-source]" ;;
+*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|fuzz|std-source]" ;;
 esac

@@ -179,9 +179,9 @@ fn report(file: &[u8]) -> String {
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
     let tally = Tally::new(profile, symbols.callers(), Selection::default());
-    let folded = flame::folded(profile, &tally, &mut symbols, None);
+    let stacks = flame::Stacks::new(profile, &tally, &mut symbols, None);
     let mut picture = Vec::new();
-    flame::draw(profile, &folded, None, &mut picture).expect("memory takes all");
+    flame::draw(profile, &stacks, None, &mut picture).expect("memory takes all");
     picture
 }
 

@@ -156,6 +156,11 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
+    /// into the profile; can be said several times [default: found by build-id and debuglink]
+    #[arg(long, value_name = "FILE", help_heading = machine::HEADING)]
+    pub debug_file: Vec<PathBuf>,
+
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
@@ -268,13 +273,19 @@ pub struct ProfileArgs {
     #[arg(value_name = "FILE")]
     pub profile: PathBuf,
 
-    /// Take the symbols from this ELF file and not from the profile; it must have
-    /// the profile's build-id
-    #[arg(long, value_name = "KERNEL")]
+    /// Take the symbols from this ELF file; it must have the profile's build-id. What it has
+    /// not is taken from the profile
+    #[arg(long, value_name = "KERNEL", group = "symbols")]
     pub elf: Option<PathBuf>,
 
-    /// Take the symbols of --elf even if its build-id is another
-    #[arg(long, requires = "elf")]
+    /// Take names and debug information from this debug file, which was split off the kernel;
+    /// it must have the profile's build-id. Can be said several times [default: found by
+    /// build-id and debuglink]
+    #[arg(long, value_name = "FILE", group = "symbols")]
+    pub debug_file: Vec<PathBuf>,
+
+    /// Take the symbols of --elf or --debug-file even if the build-id is another
+    #[arg(long, requires = "symbols")]
     pub force: bool,
 }
 
@@ -477,7 +488,10 @@ mod tests {
             ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),
-            ("report x.pmi --force", "not provided: --elf <KERNEL>"),
+            (
+                "report x.pmi --force",
+                "not provided: <--elf <KERNEL>|--debug-file <FILE>>",
+            ),
             ("export x.pmi --format pprof -o y", "invalid value 'pprof'"),
             ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
             ("profile", "unrecognized subcommand 'profile'"),

@@ -4,16 +4,19 @@
 //! semicolons, then the number of samples. Many tools read it; the flame graph
 //! is drawn from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
+use std::rc::Rc;
 
 use inferno::flamegraph;
 use profiler::format::{ChainEnd, Clock};
 
+use crate::output::folded::{self, Place};
+use crate::output::svg;
 use crate::profile::Profile;
 use crate::report::model::task_name;
 use crate::report::{Stack, Step, Tally};
-use crate::symbols::Symbols;
+use crate::symbols::{FunctionId, Symbols};
 use crate::units::{counted, grouped};
 
 /// The frame below all stacks.
@@ -25,72 +28,124 @@ pub enum Root {
     Task,
 }
 
-/// The folded stacks of a profile's tally, sorted, one line each.
-#[must_use]
-pub fn folded(
-    profile: &Profile,
-    tally: &Tally,
-    symbols: &mut Symbols,
-    root: Option<Root>,
-) -> Vec<String> {
-    symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
-    let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for stack in &tally.stacks {
-        let mut frames = Vec::new();
-        match root {
-            Some(Root::Core) => frames.push(format!("core {}", stack.core)),
-            Some(Root::Task) => frames.push(plain(&task_name(&profile.description, stack.task))),
-            None => {}
+/// The stacks of a profile, by their frames' names.
+pub struct Stacks {
+    /// The frames, outermost first, and the samples.
+    samples: BTreeMap<Vec<Rc<str>>, u64>,
+    has_root: bool,
+}
+
+impl Stacks {
+    /// The stacks of a profile's tally.
+    #[must_use]
+    pub fn new(
+        profile: &Profile,
+        tally: &Tally,
+        symbols: &mut Symbols,
+        root: Option<Root>,
+    ) -> Self {
+        symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
+        let mut names = Names::default();
+        let mut samples: BTreeMap<_, u64> = BTreeMap::new();
+        for stack in &tally.stacks {
+            let mut frames: Vec<Rc<str>> = Vec::new();
+            match root {
+                Some(Root::Core) => frames.push(format!("core {}", stack.core).into()),
+                Some(Root::Task) => {
+                    frames.push(task_name(&profile.description, stack.task).into());
+                }
+                None => {}
+            }
+            frames.extend(names.frames(stack, symbols));
+            *samples.entry(frames).or_default() += stack.samples;
         }
-        frames.extend(fold(stack, symbols));
-        *lines.entry(frames.join(";")).or_default() += stack.samples;
+        Self {
+            samples,
+            has_root: root.is_some(),
+        }
     }
-    let line = |(frames, samples)| format!("{frames} {samples}");
-    lines.into_iter().map(line).collect()
-}
 
-/// A stack's frames, outermost first.
-fn fold(stack: &Stack, symbols: &Symbols) -> Vec<String> {
-    let mut frames: Vec<_> = stack
-        .steps(symbols)
-        .map(|step| match step {
-            Step::Frame(frame) => plain(&symbols.function(frame.function).name),
-            Step::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]"),
-            Step::Interrupt(vector) => format!("[interrupt {vector:#04x}]"),
-        })
-        .collect();
-    if stack.end != ChainEnd::Complete {
-        frames.push(format!("[cut: {}]", stack.end.name()));
+    /// Returns true if there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
     }
-    frames.reverse();
-    frames
+
+    /// Folded, sorted, one line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let line = |frames: &[Rc<str>], samples: u64| {
+            let frames = frames.iter().enumerate().map(|(depth, name)| {
+                let is_root = self.has_root && depth == 0 && frames.len() > 1;
+                let place = if is_root { Place::Root } else { Place::Frame };
+                folded::escape(name, place)
+            });
+            let frames = frames.collect::<Vec<_>>().join(";");
+            format!("{frames} {samples}")
+        };
+        let lines = self.samples.iter();
+        let mut lines: Vec<_> = lines
+            .map(|(frames, &samples)| line(frames, samples))
+            .collect();
+        lines.sort_unstable();
+        lines
+    }
+
+    /// Folded, for the picture. Equal frames stand together, which sorted lines do not see to:
+    /// `f` and `f;g` have `f::h` between them.
+    fn drawn(&self) -> Vec<String> {
+        let line = |(frames, samples): (&Vec<Rc<str>>, &u64)| {
+            let frames: Vec<_> = frames.iter().map(|name| svg::frame(name)).collect();
+            format!("{} {samples}", frames.join(";"))
+        };
+        self.samples.iter().map(line).collect()
+    }
 }
 
-/// The name without semicolons, which separate frames: a type such as `[u8; 4]` has one.
-fn plain(name: &str) -> String {
-    name.replace(';', ":").replace(['\n', '\r'], " ")
+/// The names of frames, each kept once.
+#[derive(Default)]
+struct Names(HashMap<FunctionId, Rc<str>>);
+
+impl Names {
+    /// A stack's frames, outermost first.
+    fn frames(&mut self, stack: &Stack, symbols: &Symbols) -> Vec<Rc<str>> {
+        let steps = stack.steps(symbols);
+        let mut frames: Vec<Rc<str>> = steps
+            .map(|step| match step {
+                Step::Frame(frame) => {
+                    let id = frame.function;
+                    let name = || symbols.label(id).into();
+                    Rc::clone(self.0.entry(id).or_insert_with(name))
+                }
+                Step::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]").into(),
+                Step::Interrupt(vector) => format!("[interrupt {vector:#04x}]").into(),
+            })
+            .collect();
+        if stack.end != ChainEnd::Complete {
+            frames.push(format!("[cut: {}]", stack.end.name()).into());
+        }
+        frames.reverse();
+        frames
+    }
 }
 
-/// Draws a flame graph, as SVG, from folded stacks: those of this event, if it says so.
+/// Draws a flame graph, as SVG: of the samples of this event, if it says so.
 ///
 /// # Errors
 ///
 /// Those of `out`; no stack to draw.
 pub fn draw(
     profile: &Profile,
-    folded: &[String],
+    stacks: &Stacks,
     event: Option<u8>,
     out: impl Write,
 ) -> std::io::Result<()> {
     let run = &profile.description;
     let host = &profile.host;
-    let samples = folded
-        .iter()
-        .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok())
-        .sum();
+    let samples = stacks.samples.values().sum();
     let mut options = flamegraph::Options::default();
-    options.title = format!("pmiscope: {}", run.workload.as_str());
-    options.subtitle = Some(format!(
+    options.title = svg::text(&format!("pmiscope: {}", run.workload.as_str()));
+    options.subtitle = Some(svg::text(&format!(
         "{} on {} · {} every {} · QEMU {}, {}",
         counted(samples, "sample"),
         counted(run.cores.into(), "core"),
@@ -98,13 +153,28 @@ pub fn draw(
         every(profile, event),
         host.qemu,
         host.mode,
-    ));
+    )));
+    draw_with(&mut options, stacks, out)
+}
+
+fn draw_with(
+    options: &mut flamegraph::Options<'_>,
+    stacks: &Stacks,
+    mut out: impl Write,
+) -> std::io::Result<()> {
     options.count_name = "samples".into();
     options.colors = flamegraph::Palette::Multi(flamegraph::color::MultiPalette::Rust);
     // The same profile gives the same picture.
     options.hash = true;
     options.deterministic = true;
-    flamegraph::from_lines(&mut options, folded.iter().map(String::as_str), out)
+    // Takes the lines as they are, from the last to the first.
+    options.flame_chart = true;
+    let lines = stacks.drawn();
+    let mut picture = Vec::new();
+    let backwards = lines.iter().rev().map(String::as_str);
+    flamegraph::from_lines(options, backwards, &mut picture)?;
+    svg::reveal(&mut picture);
+    out.write_all(&picture)
 }
 
 /// What lies between two samples.
@@ -132,10 +202,164 @@ fn every(profile: &Profile, event: Option<u8>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::plain;
+    use std::collections::BTreeMap;
+
+    use inferno::flamegraph;
+    use proptest::prelude::*;
+
+    use super::{Stacks, draw_with};
+    use crate::output::folded::unescape;
+    use crate::output::{one_line, svg};
+
+    /// Names by their samples.
+    type Shares = BTreeMap<String, u64>;
+
+    fn stacks(of: &[(Vec<String>, u64)], has_root: bool) -> Stacks {
+        let mut samples = BTreeMap::new();
+        for (frames, count) in of {
+            let frames = frames.iter().map(|name| name.as_str().into());
+            *samples.entry(frames.collect()).or_default() += count;
+        }
+        Stacks { samples, has_root }
+    }
+
+    /// The frames of a picture: the name of each, and its samples.
+    fn frames(picture: &[u8]) -> Vec<(String, u64)> {
+        let text = std::str::from_utf8(picture).unwrap();
+        let options = roxmltree::ParsingOptions {
+            allow_dtd: true,
+            ..Default::default()
+        };
+        let picture = roxmltree::Document::parse_with_options(text, options).expect("XML");
+        let titles = picture
+            .descendants()
+            .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "title")));
+        titles
+            .map(|title| {
+                let (name, behind) = title.text().unwrap().rsplit_once(" (").unwrap();
+                let (samples, _) = behind.split_once(' ').unwrap();
+                (name.to_owned(), samples.replace(',', "").parse().unwrap())
+            })
+            .collect()
+    }
+
+    /// The picture that inferno draws of folded stacks.
+    fn drawn_from(lines: &[String]) -> Vec<u8> {
+        let mut options = flamegraph::Options::default();
+        options.count_name = "samples".into();
+        options.min_width = 0.0;
+        let mut picture = Vec::new();
+        flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut picture)
+            .unwrap();
+        picture
+    }
+
+    /// Every frame of the stacks, by its depth and what it stands on.
+    fn expected(stacks: &Stacks) -> BTreeMap<Vec<String>, u64> {
+        let mut frames = BTreeMap::new();
+        for (stack, samples) in &stacks.samples {
+            for depth in 1..=stack.len() {
+                let key = stack[..depth].iter().map(ToString::to_string).collect();
+                *frames.entry(key).or_default() += samples;
+            }
+        }
+        frames
+    }
+
+    fn by_name(frames: impl IntoIterator<Item = (String, u64)>) -> Shares {
+        let mut shares = Shares::new();
+        for (name, samples) in frames {
+            *shares.entry(name).or_default() += samples;
+        }
+        shares
+    }
+
+    /// That names are the same behind folded stacks: read by ourselves, and by inferno; and
+    /// that the picture has each frame once.
+    fn assert_survive(stacks: &Stacks) {
+        let lines = stacks.lines();
+        let read: BTreeMap<Vec<std::rc::Rc<str>>, u64> = lines
+            .iter()
+            .map(|line| {
+                assert_eq!(one_line(line), *line, "a line is a line");
+                let (frames, samples) = line.rsplit_once(' ').unwrap();
+                let frames = frames.split(';').map(|frame| unescape(frame).into());
+                (frames.collect(), samples.parse().unwrap())
+            })
+            .collect();
+        assert_eq!(read, stacks.samples);
+
+        let all = ("all".to_owned(), stacks.samples.values().sum());
+        let expected = expected(stacks);
+        let name_of =
+            |(path, samples): (&Vec<String>, &u64)| (path.last().unwrap().clone(), *samples);
+        let seen = frames(&drawn_from(&lines)).into_iter();
+        let seen = seen.map(|(name, samples)| (unescape(&name), samples));
+        let of_all = expected.iter().map(name_of).chain([all.clone()]);
+        assert_eq!(by_name(seen), by_name(of_all));
+
+        let mut picture = Vec::new();
+        let mut options = flamegraph::Options::default();
+        options.min_width = 0.0;
+        draw_with(&mut options, stacks, &mut picture).unwrap();
+        let mut drawn = frames(&picture);
+        drawn.sort();
+        let shown = |(name, samples): (String, u64)| (svg::shown(&name), samples);
+        let of_all = expected.iter().map(name_of).map(shown).chain([all]);
+        let mut of_all: Vec<_> = of_all.collect();
+        of_all.sort();
+        assert_eq!(drawn, of_all);
+    }
+
+    fn of(lines: &[(&[&str], u64)]) -> Vec<(Vec<String>, u64)> {
+        let own = |frames: &[&str]| frames.iter().map(ToString::to_string).collect();
+        lines
+            .iter()
+            .map(|(frames, count)| (own(frames), *count))
+            .collect()
+    }
 
     #[test]
-    fn a_name_is_one_frame() {
-        assert_eq!(plain("<[u8; 4] as Hash>::hash"), "<[u8: 4] as Hash>::hash");
+    fn names_survive_folded_stacks_and_the_picture() {
+        let nasty = of(&[
+            (&["start", "<[u8; 4] as Hash>::hash"], 1),
+            (&["start", "<[u8: 4] as Hash>::hash"], 2),
+            (&["start", "name 12"], 3),
+            (&["start", "name 12", "g"], 4),
+            (&[" blank ", ""], 5),
+            (&[""], 6),
+            (&["f_[k]", "f"], 7),
+            (&["esc\x1b[m", "two\nlines\t", "<a & b> \"c\" 'd'"], 8),
+            (&["-", "--"], 9),
+            (&["# no comment"], 10),
+            (&["名\u{ffff}\u{202e}"], 11),
+        ]);
+        assert_survive(&stacks(&nasty, false));
+        let cores = of(&[(&["core 0", "f 1"], 1), (&["core 1", "f 1"], 2)]);
+        let cores = stacks(&cores, true);
+        assert_survive(&cores);
+        assert_eq!(cores.lines(), ["core 0;f\\u{20}1 1", "core 1;f\\u{20}1 2"]);
+    }
+
+    #[test]
+    fn a_frame_is_drawn_once_whatever_sorts_into_it() {
+        let lines = of(&[(&["f"], 1), (&["f", "g"], 2), (&["f::h"], 4), (&["f i"], 8)]);
+        assert_survive(&stacks(&lines, false));
+    }
+
+    proptest! {
+        #[test]
+        fn any_names_survive(
+            of in prop::collection::vec(
+                (prop::collection::vec("([ ;#a_\\[\\]k1.\\\\u{}\\t\\n<&\"'\u{a0}\u{200b}-]|\\PC){0,6}", 1..5), 1..100_u64),
+                1..8,
+            ),
+            has_root: bool,
+        ) {
+            // One name of the picture stands for another: see `one_line`.
+            let is_ambiguous = |name: &String| name.contains("\\u{") || name.contains("\\n") || name.contains("\\t");
+            prop_assume!(!of.iter().flat_map(|(frames, _)| frames).any(is_ambiguous));
+            assert_survive(&stacks(&of, has_root));
+        }
     }
 }

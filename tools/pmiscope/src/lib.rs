@@ -79,12 +79,19 @@ pub mod internals {
     pub use crate::symbols::callframe::{Caller, Callers};
     pub use crate::symbols::elf::entry_of;
 
+    pub mod capabilities {
+        pub use crate::capabilities::Capabilities;
+        pub use crate::capabilities::json::Document;
+        pub use crate::capabilities::list::text;
+    }
+
     pub mod collect {
         pub use crate::collect::{Collector, InheritedFile, Mapping, Search, find, guest_memory};
     }
 
     pub mod flame {
-        pub use crate::flame::{Root, draw, folded};
+        pub use crate::flame::{Root, Stacks, draw};
+        pub use crate::output::folded::unescape;
     }
 
     pub mod qemu {

@@ -10,6 +10,7 @@ use profiler::format::region::RunState;
 use super::run::plan::{Recording, built, output, read_kernel};
 use super::run::{FinishedRun, Session, explain, listen};
 use super::show;
+use super::symbols::separate_files;
 use crate::attach::{
     self, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
@@ -34,8 +35,10 @@ enum Plan {
 
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
-    let (kernel, build_id) = read_kernel(&built(arguments.kernel.as_deref(), "kernel")?)?;
+    let path = built(arguments.kernel.as_deref(), "kernel")?;
+    let (kernel, build_id) = read_kernel(&path)?;
     let recording = Recording {
+        debug_files: separate_files((&path, &kernel), build_id, &arguments.debug_file)?,
         kernel,
         build_id,
         output: output(arguments.output.as_deref(), "profile.pmi")?,

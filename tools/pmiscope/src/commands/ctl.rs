@@ -7,6 +7,7 @@ use super::print;
 use crate::cli::{CtlArgs, CtlCommand};
 use crate::control::{self, Command};
 use crate::exit::Exit;
+use crate::output::one_line;
 
 pub(super) fn run(arguments: &CtlArgs) -> Result<Exit> {
     let command = match &arguments.command {
@@ -18,7 +19,7 @@ pub(super) fn run(arguments: &CtlArgs) -> Result<Exit> {
     };
     let said = control::send(arguments.pid, &command)?;
     if !said.is_empty() {
-        print(&format!("{said}\n"))?;
+        print(&format!("{}\n", one_line(&said)))?;
     }
     Ok(Exit::Success)
 }

@@ -56,7 +56,7 @@ pub(super) fn doctor(arguments: &CapabilitiesArgs) -> Result<Exit> {
             .map(|probed| json::Document::from(&probed.capabilities)),
     };
     let text = if arguments.json {
-        crate::report::pretty(&diagnosis)?
+        crate::output::json(&diagnosis)?
     } else {
         diagnosis.text()
     };

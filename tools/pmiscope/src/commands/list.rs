@@ -34,7 +34,7 @@ pub(super) fn list(arguments: &CapabilitiesArgs) -> Result<Exit> {
         });
     }
     let text = if arguments.json {
-        crate::report::pretty(&json::Document::from(&probed.capabilities))?
+        crate::output::json(&json::Document::from(&probed.capabilities))?
     } else {
         list::text(&probed.capabilities)
     };

@@ -8,6 +8,7 @@ mod kernel;
 mod list;
 mod run;
 mod show;
+mod symbols;
 mod verify;
 
 use std::io::{self, Write as _};

@@ -6,15 +6,16 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
+use super::symbols::{files_in, files_of};
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
-use crate::flame::{self, Root};
+use crate::flame::{self, Root, Stacks};
 use crate::output::say;
 use crate::profile::Profile;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Tally};
-use crate::symbols::{self, BuildId, Symbols};
+use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
@@ -29,16 +30,9 @@ impl LoadedProfile {
     /// Reads a profile and its symbols, and says what is not whole.
     fn new(arguments: &ProfileArgs) -> Result<Self> {
         let path = &arguments.profile;
-        let profile = open(path)?;
-        let symbols = match &arguments.elf {
-            Some(elf) => {
-                let bytes = checked_elf(elf, &profile, arguments.force)?;
-                Symbols::of_run(&bytes, profile.description.text, elf)
-                    .with_context(|| format!("{}", elf.display()))?
-            }
-            None => embedded_symbols(&profile, path)
-                .with_context(|| format!("{}: the kernel in it", path.display()))?,
-        };
+        let mut profile = open(path)?;
+        let files = files_of(&mut profile, arguments)?;
+        let symbols = Symbols::of_files(&files, Some(profile.description.text));
         warn_incomplete(&profile, path);
         Ok(Self { profile, symbols })
     }
@@ -110,21 +104,21 @@ impl CountedProfile {
         print(&text).context("cannot write the report")
     }
 
-    fn folded(&mut self, root: Option<Root>) -> Vec<String> {
-        flame::folded(&self.profile, &self.tally, &mut self.symbols, root)
+    fn stacks(&mut self, root: Option<Root>) -> Stacks {
+        Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)
     }
 
     fn draw(&mut self, root: Option<Root>, output: &Path) -> Result<()> {
         let event = self.tally.selection.event;
-        let folded = self.folded(root);
-        if folded.is_empty() {
+        let stacks = self.stacks(root);
+        if stacks.is_empty() {
             match event {
                 None => bail!("the profile has no samples to draw"),
                 Some(_) => bail!("the event has no samples to draw"),
             }
         }
         let mut picture = Vec::new();
-        flame::draw(&self.profile, &folded, event, &mut picture)
+        flame::draw(&self.profile, &stacks, event, &mut picture)
             .context("cannot draw the flame graph")?;
         write(
             output,
@@ -142,31 +136,6 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
     if let Some(incomplete) = profile.incomplete() {
         say!("pmiscope: {} is incomplete: {incomplete}", path.display());
     }
-}
-
-/// The symbols that are in the profile itself, the file `path`.
-fn embedded_symbols(profile: &Profile, path: &Path) -> Result<Symbols, symbols::ElfError> {
-    match &profile.kernel {
-        Some(elf) => Symbols::of_run(elf, profile.description.text, path),
-        None => Ok(Symbols::without_elf()),
-    }
-}
-
-/// Reads another ELF file and checks that it is the profile's kernel.
-pub(super) fn checked_elf(elf: &Path, profile: &Profile, force: bool) -> Result<Vec<u8>> {
-    let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    let wanted = BuildId(profile.description.build_id);
-    let found = symbols::build_id(&bytes);
-    if !force {
-        let found = found.with_context(|| format!("{}", elf.display()))?;
-        if found != wanted {
-            bail!(
-                "{} has build-id {found} and the profile's kernel {wanted}: its names would be wrong; give that kernel, or --force to take them all the same",
-                elf.display()
-            );
-        }
-    }
-    Ok(bytes)
 }
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
@@ -223,7 +192,7 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
     let mut counted = loaded.count(Selection { core: None, event });
     let text = match arguments.format {
         ExportFormat::Folded => {
-            let lines = counted.folded(arguments.by).into_iter();
+            let lines = counted.stacks(arguments.by).lines().into_iter();
             lines.map(|line| line + "\n").collect::<String>()
         }
     };
@@ -248,7 +217,7 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
 /// Shows a run at its end: the report and, beside the profile, the flame graph; or its
 /// counts, each core's with `per_core`. The exit status is as if nothing else had happened.
 pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Result<Exit> {
-    let profile = open(path)?;
+    let mut profile = open(path)?;
     warn_incomplete(&profile, path);
     // What there is, whatever was asked for.
     if Counts::are_in(&profile.description) {
@@ -260,7 +229,8 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
         say!("pmiscope: profile      {}", path.display());
         return Ok(exit);
     }
-    let symbols = embedded_symbols(&profile, path).context("the kernel's symbols")?;
+    let files = files_in(&mut profile, path);
+    let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
     // A report that nobody can be shown costs no picture.

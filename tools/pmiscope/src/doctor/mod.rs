@@ -7,6 +7,7 @@ pub mod host;
 use serde::Serialize;
 
 use crate::capabilities::json::Document;
+use crate::output::{line_of_log, one_line};
 use crate::report::text::{WIDTH, wrap};
 
 /// How good something is.
@@ -110,11 +111,11 @@ impl Diagnosis {
         if !self.log.is_empty() {
             text += "\nthe guest's log ends with:\n";
             for line in &self.log {
-                text += &format!("  {line}\n");
+                text += &format!("  {}\n", line_of_log(line));
             }
         }
         text += "\n";
-        text += &self.conclusion();
+        text += &one_line(&self.conclusion());
         text += "\n";
         text
     }

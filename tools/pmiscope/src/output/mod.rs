@@ -1,9 +1,24 @@
-//! What reaches a person: text from outside, made safe for where it is shown.
+//! What leaves the tool: text from outside, made safe for where it goes, and files that are
+//! whole or not there.
 //!
 //! Names of functions, paths, the guest's log and QEMU's messages are bytes that somebody
 //! else chose. Each kind of output has one function that escapes for it; nothing else
 //! writes there.
+//!
+//! | where | by |
+//! |---|---|
+//! | a line of a report, of a message | [`one_line`] |
+//! | a line that a person may give to a shell | [`shell_word`] |
+//! | JSON | [`json`] |
+//! | folded stacks | [`folded`] |
+//! | a picture (SVG) | [`svg`] |
 
+pub mod folded;
+mod json;
+mod shell;
+pub(crate) mod svg;
 mod terminal;
 
-pub(crate) use terminal::{say, to_stderr};
+pub(crate) use json::json;
+pub(crate) use shell::shell_word;
+pub(crate) use terminal::{line_of_log, one_line, padded, say, to_stderr, width, width_of};

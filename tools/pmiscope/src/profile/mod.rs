@@ -10,19 +10,25 @@
 //! 0    marker       4 bytes
 //! 4    kind         u32
 //! 8    ordinal      u32: 0, 1, 2, … in the order of the file
-//! 12   core         u32: whose samples; of a kernel's chunks, how many came before; else 0
+//! 12   core         u32: whose samples; of a file's chunks, how many came before; else 0
 //! 16   raw length   u32: bytes of the payload when inflated
 //! 20   length       u32: bytes of the payload in the file
-//! 24   checksum     CRC-32 of bytes 4..24 and the payload
-//! 28   payload      deflated (RFC 1951)
+//! 24   run          u64: a number of the run, by chance; the same in all its chunks
+//! 32   header sum   CRC-32 of bytes 4..32
+//! 36   checksum     CRC-32 of bytes 4..36 and the payload
+//! 40   payload      deflated (RFC 1951)
 //! ```
 //!
-//! All numbers are little-endian. The kinds, in the order of the file:
+//! All numbers are little-endian. Version 3, which is read as well, had neither run nor header
+//! sum: the checksum, of bytes 4..24 and the payload, was at byte 24, the payload at 28. The
+//! kinds, in the order of the file:
 //!
 //! * *head*: the run's [`Description`], as the kernel encoded it, then [`Host`]
 //!   as JSON. Without it nothing else has a meaning.
 //! * *kernel part*, any number, and *kernel*: the ELF that was booted. Parts are there if it
 //!   does not fit a chunk of 256 MiB; the kernel is then the last of them.
+//! * *debug file part* and *debug file*, likewise, any number of files: separate debug files of
+//!   that ELF, each its name, a zero byte, and the file.
 //! * *samples*, any number: whole records of one core, as they stood in its
 //!   ring, oldest first.
 //! * *end*: [`RunEnd`] as JSON.
@@ -31,9 +37,13 @@
 //! leaves a profile without an end; a file that was cut has a last chunk that is
 //! not whole; and where bytes were damaged, the marker and the checksum find the
 //! next chunk that is whole. In each case the chunks that are whole are read,
-//! and [`Profile::incomplete`] says what is not.
+//! and [`Profile::incomplete`] says what is not. Chunks of another run (two profiles in one
+//! file, or a piece of one in another) are left out, and it says so; a profile of version 3,
+//! in which they cannot be told, ends for the reader where the order of its chunks does.
 
+mod assembly;
 mod chunk;
+mod kernel_parts;
 pub(crate) mod read;
 mod write;
 
@@ -49,8 +59,8 @@ use crate::qemu::{Emulator, PmuModel};
 /// What a profile starts with. The line ends make a transfer as text show.
 pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
-/// The version of the format; a reader refuses another one.
-pub(crate) const VERSION: u32 = 3;
+/// The version of the format that is written.
+pub(crate) const VERSION: u32 = 4;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;

@@ -1,13 +1,12 @@
 //! Reads a profile: the chunks that are whole, and what is not.
 
 use profiler::format::description::DESCRIPTION_BYTES;
-use profiler::format::event::NewEvent;
 use profiler::format::{Description, EventDescription, record_words};
 use thiserror::Error;
 
-use super::chunk::{Chunk, Kind};
-use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION};
-use crate::units::{counted, grouped};
+use super::assembly::{Assembly, Core, Incomplete};
+use super::chunk::{Chunk, Chunks, Framing, Kind};
+use super::{FILE_HEADER, Host, MAGIC, RunEnd};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -17,7 +16,7 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this pmiscope reads version {VERSION}: use the one that wrote it"
+        "a profile of format version {0}, and this pmiscope reads versions 3 and 4: use the one that wrote it"
     )]
     Version(u32),
     /// What every profile starts with is damaged or missing.
@@ -35,53 +34,14 @@ pub struct Profile {
     pub host: Host,
     /// The kernel's ELF file; `None` if it is damaged.
     pub kernel: Option<Vec<u8>>,
-    /// What was read of it so far.
-    parts: KernelParts,
+    /// Separate debug files of it, with their names.
+    pub debug_files: Vec<(String, Vec<u8>)>,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
     cores: Vec<Core>,
     /// What samples mean by an event's number.
     events: Vec<EventDescription>,
-    incomplete: Vec<String>,
-}
-
-/// The parts of a kernel's ELF file that come before its last.
-#[derive(Debug, Default)]
-pub(super) struct KernelParts {
-    bytes: Vec<u8>,
-    /// The number of them; one that is missing is the last that counts.
-    count: u32,
-}
-
-impl KernelParts {
-    /// Adds the part with this number.
-    pub(super) fn add(&mut self, number: u32, part: &[u8]) {
-        if number == self.count {
-            self.bytes.extend(part);
-            self.count += 1;
-        }
-    }
-
-    /// The file, with its last part; `None` if one is missing.
-    pub(super) fn take_last(&mut self, number: u32, last: Vec<u8>) -> Option<Vec<u8>> {
-        if number != self.count {
-            return None;
-        }
-        let mut bytes = std::mem::take(&mut self.bytes);
-        if bytes.is_empty() {
-            return Some(last);
-        }
-        bytes.extend(last);
-        Some(bytes)
-    }
-}
-
-/// What there is of a core.
-#[derive(Clone, Debug, Default)]
-struct Core {
-    chunks: Vec<Chunk>,
-    /// The whole records in them.
-    records: u64,
+    incomplete: Incomplete,
 }
 
 impl Profile {
@@ -91,92 +51,40 @@ impl Profile {
     ///
     /// [`ProfileError`] if there is nothing to report.
     pub fn read(file: Vec<u8>) -> Result<Self, ProfileError> {
-        let magic = &file[..MAGIC.len().min(file.len())];
-        if magic.is_empty() || !MAGIC.starts_with(magic) {
-            return Err(ProfileError::Magic);
-        }
+        is_profile(&file)?;
         let header = file.get(..FILE_HEADER).ok_or(ProfileError::NoHead)?;
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
-        if version != VERSION {
-            return Err(ProfileError::Version(version));
-        }
-        let first = Chunk::at(&file, FILE_HEADER).filter(|chunk| chunk.kind == Kind::Head);
+        let framing = Framing::of_version(version).ok_or(ProfileError::Version(version))?;
+        let mut chunks = Chunks::new(&file, framing);
+        let first = chunks.at(FILE_HEADER);
+        let first = first.filter(|chunk| chunk.kind == Kind::Head);
         let first = first.ok_or(ProfileError::NoHead)?;
         let (description, host) = first
             .payload(&file)
             .and_then(|payload| decode_head(&payload))
             .ok_or(ProfileError::NoHead)?;
-        let mut profile = Self {
-            cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
-            file,
-            events: description.events().to_vec(),
+        let mut assembly = Assembly::new(&file, &description, first.run);
+        assembly.read(chunks, first.end());
+        let Assembly {
+            kernel,
+            debug_files,
+            end,
+            cores,
+            events,
+            incomplete,
+            ..
+        } = assembly;
+        Ok(Self {
             description,
             host,
-            kernel: None,
-            parts: KernelParts::default(),
-            end: None,
-            incomplete: Vec::new(),
-        };
-        profile.read_chunks(first.end());
-        Ok(profile)
-    }
-
-    fn read_chunks(&mut self, mut at: usize) {
-        let mut next_ordinal = 1;
-        while at < self.file.len() {
-            let Some((start, chunk)) = Chunk::find(&self.file, at) else {
-                let rest = (self.file.len() - at) as u64;
-                self.incomplete.push(format!(
-                    "the last {} (from byte {at} on) are no whole part",
-                    counted(rest, "byte")
-                ));
-                break;
-            };
-            if start != at {
-                self.incomplete
-                    .push(format!("bytes {at} to {} are damaged", start - 1));
-            }
-            at = chunk.end();
-            if chunk.ordinal < next_ordinal {
-                self.incomplete
-                    .push(format!("the part at byte {start} is out of order"));
-                continue;
-            }
-            if chunk.ordinal > next_ordinal {
-                let missing = u64::from(chunk.ordinal - next_ordinal);
-                self.incomplete.push(format!(
-                    "{} missing before byte {start}",
-                    counted(missing, "part")
-                ));
-            }
-            next_ordinal = chunk.ordinal.saturating_add(1);
-            if self.take(chunk).is_none() {
-                self.incomplete
-                    .push(format!("the part at byte {start} makes no sense"));
-            }
-        }
-        if self.kernel.is_none() {
-            self.incomplete
-                .push("the kernel's symbols are missing".into());
-        }
-        match &self.end {
-            None => self
-                .incomplete
-                .push("the end is missing, and with it the final counters".into()),
-            Some(end) => {
-                let end = end.clone();
-                self.check_end(&end);
-            }
-        }
-    }
-
-    /// Adds an event that came later than the description.
-    fn add_event(&mut self, NewEvent { number, event }: NewEvent) {
-        let number = usize::from(number);
-        if number >= self.events.len() {
-            self.events.resize(number + 1, EventDescription::EMPTY);
-        }
-        self.events[number] = event;
+            kernel,
+            debug_files,
+            end,
+            cores,
+            events,
+            incomplete,
+            file,
+        })
     }
 
     /// What samples mean by an event's number: the events of the description, then those
@@ -184,60 +92,6 @@ impl Profile {
     #[must_use]
     pub fn events(&self) -> &[EventDescription] {
         &self.events
-    }
-
-    /// Reads a chunk's content. Returns `None` if it is not valid.
-    fn take(&mut self, chunk: Chunk) -> Option<()> {
-        let payload = chunk.payload(&self.file)?;
-        match chunk.kind {
-            Kind::Head => None,
-            Kind::Kernel => {
-                self.kernel = self.parts.take_last(chunk.core, payload);
-                self.kernel.is_some().then_some(())
-            }
-            Kind::KernelPart => {
-                self.parts.add(chunk.core, &payload);
-                Some(())
-            }
-            Kind::Samples => {
-                let mut new_events = Vec::new();
-                if payload.len() % 8 != 0 {
-                    return None;
-                }
-                let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
-                core.chunks.push(chunk);
-                let words = words(&payload);
-                for record in records(&words) {
-                    core.records += 1;
-                    new_events.extend(NewEvent::decode(record));
-                }
-                new_events.into_iter().for_each(|new| self.add_event(new));
-                Some(())
-            }
-            Kind::End => {
-                let end: RunEnd = serde_json::from_slice(&payload).ok()?;
-                (end.cores.len() == self.cores.len()).then_some(())?;
-                self.end = Some(end);
-                Some(())
-            }
-        }
-    }
-
-    /// Compares the records that are there with what the cores have counted.
-    fn check_end(&mut self, end: &RunEnd) {
-        let mut missing = 0;
-        for (number, (core, end)) in self.cores.iter().zip(&end.cores).enumerate() {
-            missing += end.stored.saturating_sub(core.records);
-            if let Some(word) = end.corrupt_at {
-                self.incomplete.push(format!(
-                    "the ring of core {number} made no sense from word {word} on"
-                ));
-            }
-        }
-        if missing > 0 {
-            self.incomplete
-                .push(format!("{} of the run missing", counted(missing, "sample")));
-        }
     }
 
     /// The number of cores of the run.
@@ -285,17 +139,21 @@ impl Profile {
     /// What is not whole, in one line, if anything is not.
     #[must_use]
     pub fn incomplete(&self) -> Option<String> {
-        const SHOWN: usize = 4;
-        let what = &self.incomplete;
-        if what.is_empty() {
-            return None;
-        }
-        let mut line = what[..what.len().min(SHOWN)].join("; ");
-        if what.len() > SHOWN {
-            line += &format!("; and {} more", grouped((what.len() - SHOWN) as u64));
-        }
-        Some(line)
+        self.incomplete.line()
     }
+}
+
+/// Checks that a file, or its beginning, is one of a profile.
+///
+/// # Errors
+///
+/// [`ProfileError::Magic`] if it is not.
+pub(crate) fn is_profile(file: &[u8]) -> Result<(), ProfileError> {
+    let magic = &file[..MAGIC.len().min(file.len())];
+    if magic.is_empty() || !MAGIC.starts_with(magic) {
+        return Err(ProfileError::Magic);
+    }
+    Ok(())
 }
 
 /// The records of a core, one part of the file at a time.
@@ -319,35 +177,30 @@ impl Records<'_> {
             self.at = 0;
         }
         let start = self.at;
-        self.at += record_length(self.words[start]);
+        self.at += record_words(self.words[start]);
         Some(&self.words[start..self.at])
     }
 }
 
-fn words(payload: &[u8]) -> Vec<u64> {
+pub(super) fn words(payload: &[u8]) -> Vec<u64> {
     let words = payload.as_chunks().0.iter();
     words.map(|&bytes| u64::from_le_bytes(bytes)).collect()
-}
-
-/// The words of the record that begins with `first`, one or more.
-fn record_length(first: u64) -> usize {
-    record_words(first).max(1)
 }
 
 /// Returns true if `words` begin with a whole record.
 fn has_record(words: &[u64]) -> bool {
     let first = words.first();
-    first.is_some_and(|&first| record_length(first) <= words.len())
+    first.is_some_and(|&first| (1..=words.len()).contains(&record_words(first)))
 }
 
 /// The whole records at the beginning of `words`.
-fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
+pub(super) fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
     let mut rest = words;
     std::iter::from_fn(move || {
         if !has_record(rest) {
             return None;
         }
-        let (record, behind) = rest.split_at(record_length(rest[0]));
+        let (record, behind) = rest.split_at(record_words(rest[0]));
         rest = behind;
         Some(record)
     })

@@ -1,16 +1,31 @@
 //! Writes a profile while the guest runs.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 use flate2::Compression;
 
-use super::chunk::{self, Kind, MAX_RAW};
+use super::chunk::{self, Kind, Label, MAX_RAW};
 use super::{Head, MAGIC, RunEnd, VERSION};
 
 /// A profile that grows.
 pub struct Writer<W: Write> {
     out: W,
     ordinal: u32,
+    /// What tells this run's chunks from those of others.
+    run: u64,
+}
+
+/// A number that no other run has: std's hashers have a random key each.
+fn number_of_run() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    hasher.write_u128(now.unwrap_or_default().as_nanos());
+    // 0 are runs that have none.
+    hasher.finish().max(1)
 }
 
 impl<W: Write> Writer<W> {
@@ -23,7 +38,11 @@ impl<W: Write> Writer<W> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         out.write_all(&[0; 4])?;
-        let mut writer = Self { out, ordinal: 0 };
+        let mut writer = Self {
+            out,
+            ordinal: 0,
+            run: number_of_run(),
+        };
         let mut payload = head.description.encode().to_vec();
         serde_json::to_writer(&mut payload, head.host)?;
         writer.chunk(Kind::Head, 0, &payload, Compression::default())?;
@@ -33,14 +52,28 @@ impl<W: Write> Writer<W> {
 
     /// Appends the kernel, in chunks of so many bytes at most.
     fn kernel(&mut self, elf: &[u8], most: usize) -> io::Result<()> {
-        let mut rest = elf;
+        self.parts([Kind::KernelPart, Kind::Kernel], elf, most)
+    }
+
+    /// Appends a separate debug file of the kernel, which reports call by this name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn debug_file(&mut self, name: &str, elf: &[u8]) -> io::Result<()> {
+        let payload = [name.replace('\0', "").as_bytes(), &[0], elf].concat();
+        self.parts([Kind::DebugFilePart, Kind::DebugFile], &payload, MAX_RAW)
+    }
+
+    fn parts(&mut self, [part_of, last_of]: [Kind; 2], all: &[u8], most: usize) -> io::Result<()> {
+        let mut rest = all;
         let mut number = 0;
         while let Some((part, behind)) = rest.split_at_checked(most).filter(|it| !it.1.is_empty()) {
-            self.chunk(Kind::KernelPart, number, part, Compression::default())?;
+            self.chunk(part_of, number, part, Compression::default())?;
             rest = behind;
             number += 1;
         }
-        self.chunk(Kind::Kernel, number, rest, Compression::default())
+        self.chunk(last_of, number, rest, Compression::default())
     }
 
     /// Appends whole records of `core`.
@@ -72,7 +105,13 @@ impl<W: Write> Writer<W> {
         payload: &[u8],
         level: Compression,
     ) -> io::Result<()> {
-        chunk::write(&mut self.out, (kind, self.ordinal, core), payload, level)?;
+        let label = Label {
+            kind,
+            ordinal: self.ordinal,
+            core,
+            run: self.run,
+        };
+        chunk::write(&mut self.out, label, payload, level)?;
         self.ordinal += 1;
         Ok(())
     }
@@ -80,8 +119,8 @@ impl<W: Write> Writer<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunk::Chunk;
-    use super::super::read::KernelParts;
+    use super::super::chunk::{Chunks, Framing};
+    use super::super::kernel_parts::KernelParts;
     use super::*;
 
     /// The kernel that is read from chunks of at most 10 bytes, without the ones `lost`.
@@ -89,12 +128,14 @@ mod tests {
         let mut writer = Writer {
             out: Vec::new(),
             ordinal: 0,
+            run: 1,
         };
         writer.kernel(elf, 10).unwrap();
         let file = writer.out;
         let mut parts = KernelParts::default();
         let (mut at, mut count, mut kernel) = (0, 0, None);
-        while let Some(chunk) = Chunk::at(&file, at) {
+        let mut chunks = Chunks::new(&file, Framing::OfRun);
+        while let Some(chunk) = chunks.at(at) {
             at = chunk.end();
             if !lost.contains(&count) {
                 let payload = chunk.payload(&file).unwrap();

@@ -16,6 +16,7 @@ use super::failure::Remains;
 use super::log::{Heard, Log};
 use super::{Machine, Process, Qemu, messages};
 use crate::collect::{InheritedFile, MAKE_ROOM, Mapping, Search, find, guest_memory, log_file};
+use crate::output::shell_word;
 use crate::profile::Outcome;
 use crate::signals;
 use crate::units::size;
@@ -197,10 +198,12 @@ impl<'memory> Guest<'memory> {
         &self.arguments
     }
 
-    /// QEMU's command line.
+    /// QEMU's command line, as a shell takes it.
     #[must_use]
     pub fn command_line(&self) -> String {
-        format!("{} {}", self.program.display(), self.arguments.join(" "))
+        let program = self.program.to_string_lossy();
+        let words = std::iter::once(&*program).chain(self.arguments.iter().map(String::as_str));
+        words.map(shell_word).collect::<Vec<_>>().join(" ")
     }
 
     /// Follows the guest until it ends, or until a limit or the observer ends it.

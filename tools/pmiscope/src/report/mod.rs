@@ -5,6 +5,7 @@ mod asked;
 pub mod counts;
 pub mod event;
 mod hash;
+mod lacking;
 pub mod model;
 pub mod stack;
 pub mod tally;
@@ -21,12 +22,5 @@ pub use tally::{Selection, Tally};
 ///
 /// None that a report can cause.
 pub fn json(report: &Report) -> serde_json::Result<String> {
-    pretty(report)
-}
-
-/// A value as JSON.
-pub(crate) fn pretty(value: &impl serde::Serialize) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    Ok(text)
+    crate::output::json(report)
 }

@@ -7,6 +7,7 @@ use profiler::format::{Delivery, Source};
 use super::model::{
     Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy,
 };
+use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
 use crate::units::{counted, duration, grouped, percent};
@@ -34,7 +35,7 @@ pub(super) struct Out(pub(super) String);
 
 impl Out {
     pub(super) fn line(&mut self, text: &str) {
-        self.0.push_str(text.trim_end());
+        self.0.push_str(&one_line(text.trim_end()));
         self.0.push('\n');
     }
 
@@ -131,6 +132,9 @@ impl Out {
         let moved = image.text_moved_by.as_deref();
         if let Some(distance) = moved.filter(|&distance| distance != "0x0") {
             self.fact("text", &format!("moved by {distance}"));
+        }
+        if let Some(listed) = image.symbols_from.listed() {
+            self.fact("symbols", &listed);
         }
         if image.call_frames == Some(false) {
             self.fact("callers", BY_CODE);
@@ -291,7 +295,7 @@ impl Out {
     fn functions(&mut self, report: &Report, sort: SortBy) {
         let rows = &report.functions;
         self.line("");
-        if rows.is_empty() {
+        if report.shares.functions_in_all == 0 {
             self.line("no functions: no samples");
             return;
         }
@@ -304,11 +308,20 @@ impl Out {
             grouped(rows.len() as u64),
             counted(report.shares.functions_in_all as u64, "function"),
         ));
+        if rows.is_empty() {
+            return;
+        }
         // Percentages and the mark take 20 columns; two stand between the others.
         let room = WIDTH - 22;
         let widest = |texts: &[String]| texts.iter().map(|text| width(text)).max().unwrap_or(0);
-        let names: Vec<_> = rows.iter().map(|row| row.name.clone()).collect();
-        let places: Vec<_> = rows.iter().map(place).collect();
+        let names: Vec<_> = rows
+            .iter()
+            .map(|row| one_line(&row.name).into_owned())
+            .collect();
+        let places: Vec<_> = rows
+            .iter()
+            .map(|row| one_line(&place(row)).into_owned())
+            .collect();
         // Where not all fits, names get three fifths, or what the places leave.
         let places_room = (room * 2 / 5).max(room.saturating_sub(widest(&names)));
         let places: Vec<_> = places
@@ -327,10 +340,11 @@ impl Out {
         ));
         for ((row, name), place) in rows.iter().zip(&names).zip(&places) {
             self.line(&format!(
-                "{:>6.2}%  {:>6.2}%  {} {name:<names_width$}  {place}",
+                "{:>6.2}%  {:>6.2}%  {} {}  {place}",
                 percent(row.own, report.totals.samples),
                 percent(row.total, report.totals.samples),
                 if row.inlined { 'i' } else { ' ' },
+                padded(name, names_width),
             ));
         }
     }
@@ -433,45 +447,59 @@ fn place(row: &FunctionRow) -> String {
     }
 }
 
-fn width(text: &str) -> usize {
-    text.chars().count()
-}
-
 /// At most `room` columns of `text`, its end rather than its beginning.
 fn keep_end(text: &str, room: usize) -> String {
-    let excess = width(text).saturating_sub(room);
-    if excess == 0 {
+    if width(text) <= room {
         return text.into();
     }
-    let kept: String = text.chars().skip(excess + 1).collect();
-    format!("…{kept}")
+    format!("…{}", last_columns(text, room.saturating_sub(1)))
 }
 
 /// At most `room` columns of `text`, its beginning and its end.
 fn keep_ends(text: &str, room: usize) -> String {
-    let length = width(text);
-    if length <= room {
+    if width(text) <= room {
         return text.into();
     }
     let end = room / 2;
-    let beginning: String = text.chars().take(room - end - 1).collect();
-    let end: String = text.chars().skip(length - end).collect();
-    format!("{beginning}…{end}")
+    let beginning = first_columns(text, (room - end).saturating_sub(1));
+    format!("{beginning}…{}", last_columns(text, end))
+}
+
+/// As much of the beginning of `text` as fits into so many columns.
+fn first_columns(text: &str, columns: usize) -> &str {
+    let characters = text.char_indices().map(|(at, c)| (at + c.len_utf8(), c));
+    &text[..fitting(characters, columns).unwrap_or(0)]
+}
+
+/// As much of the end.
+fn last_columns(text: &str, columns: usize) -> &str {
+    let start = fitting(text.char_indices().rev(), columns);
+    &text[start.unwrap_or(text.len())..]
+}
+
+/// Where the last character is that still fits.
+fn fitting(characters: impl Iterator<Item = (usize, char)>, columns: usize) -> Option<usize> {
+    let mut taken = 0;
+    let fits = characters.take_while(|&(_, c)| {
+        taken += width_of(c);
+        taken <= columns
+    });
+    fits.last().map(|(at, _)| at)
 }
 
 /// Lines of at most `room` columns, broken between words.
 pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
+    for word in text.split_whitespace().map(one_line) {
         let line = lines.last_mut().expect("there is one from the start");
-        if !line.is_empty() && width(line) + 1 + width(word) > room {
-            lines.push(word.to_owned());
+        if !line.is_empty() && width(line) + 1 + width(&word) > room {
+            lines.push(word.into_owned());
             continue;
         }
         if !line.is_empty() {
             line.push(' ');
         }
-        line.push_str(word);
+        line.push_str(&word);
     }
     lines
 }
@@ -479,6 +507,14 @@ pub(crate) fn wrap(text: &str, room: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_wide_takes_its_columns() {
+        assert_eq!(keep_ends("名名名名名", 6), "名…名");
+        assert_eq!(keep_end("名名名名名", 6), "…名名");
+        assert_eq!(keep_ends("名", 1), "…");
+        assert_eq!(wrap("a\x1b[m 名名", 4), ["a\\u{1b}[m", "名名"]);
+    }
 
     #[test]
     fn long_texts_are_shortened_where_it_hurts_least() {

@@ -2,12 +2,21 @@
 //!
 //! The entry of a function's code need not say it: an inlined call refers to
 //! the function's abstract instance, and that may refer to the declaration in
-//! the type that the function belongs to, which may stand in another unit.
+//! the type that the function belongs to, which may stand in another unit, or
+//! in a file that several kernels share.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use gimli::{self, AttributeValue, DebugInfoOffset, DwAt, Reader as _, UnitOffset, UnitRef};
+use gimli::{
+    self, AttributeValue, DebugInfoOffset, DwAt, Dwarf, Reader as _, Unit, UnitHeader, UnitOffset,
+    UnitRef,
+};
 
+use super::units::Code;
 use super::{Bytes, path};
 
 /// How many references are followed: a real entry has two.
@@ -23,66 +32,132 @@ pub(super) struct Declaration {
     pub line: Option<u32>,
     /// Whether there is the name by which it is linked.
     pub has_linkage_name: bool,
+    /// The addresses of its code.
+    pub code: Vec<Range<u64>>,
 }
 
-/// Where the function with the entry `die` of `unit` is declared, as far as the debug
-/// information says it.
-pub(super) fn of(unit: UnitRef<'_, Bytes>, die: UnitOffset) -> Declaration {
-    let mut found = Declaration::default();
-    // What is damaged ends the search.
-    let _ = follow(unit, die, MAX_REFERENCES, &mut found);
-    found
+/// The declarations of an ELF file's functions.
+pub(super) struct Declarations {
+    own: Referred,
+    /// Those of a file that has what several have in common.
+    shared: Option<Referred>,
 }
 
-fn follow(
-    unit: UnitRef<'_, Bytes>,
-    die: UnitOffset,
-    references: usize,
-    found: &mut Declaration,
-) -> Option<()> {
-    let entry = unit.entry(die).ok()?;
-    let number = |name: DwAt| entry.attr_value(name)?.udata_value();
-    found.has_linkage_name |= [gimli::DW_AT_linkage_name, gimli::DW_AT_MIPS_linkage_name]
-        .into_iter()
-        .any(|name| entry.attr_value(name).is_some());
-    if let Some(line) = number(gimli::DW_AT_decl_line)
-        && found.line.is_none()
-    {
-        if let Some(AttributeValue::FileIndex(index)) = entry.attr_value(gimli::DW_AT_decl_file)
-            && let Some((file, path)) = file(unit, index)
+impl Declarations {
+    pub(super) fn new(dwarf: &Arc<Dwarf<Bytes>>) -> Self {
+        let shared = dwarf.sup.as_ref().map(Referred::new);
+        Self {
+            own: Referred::new(dwarf),
+            shared,
+        }
+    }
+
+    /// Where the function with the entry `die` of `unit` is declared, as far as the debug
+    /// information says it.
+    pub(super) fn of(&self, unit: UnitRef<'_, Bytes>, die: UnitOffset) -> Declaration {
+        let mut found = Declaration::default();
+        // What is damaged ends the search.
+        let _ = self.follow(unit, die, MAX_REFERENCES, &mut found);
+        found.code = code(unit, die).unwrap_or_default();
+        found
+    }
+
+    /// The file that a unit is in; `None` if that is one of its own.
+    fn file_of(&self, unit: UnitRef<'_, Bytes>) -> Option<&Referred> {
+        let mut files = [Some(&self.own), self.shared.as_ref()]
+            .into_iter()
+            .flatten();
+        files.find(|file| std::ptr::eq(unit.dwarf, &*file.dwarf))
+    }
+
+    fn follow(
+        &self,
+        unit: UnitRef<'_, Bytes>,
+        die: UnitOffset,
+        references: usize,
+        found: &mut Declaration,
+    ) -> Option<()> {
+        let entry = unit.entry(die).ok()?;
+        let number = |name: DwAt| entry.attr_value(name)?.udata_value();
+        found.has_linkage_name |= [gimli::DW_AT_linkage_name, gimli::DW_AT_MIPS_linkage_name]
+            .into_iter()
+            .any(|name| entry.attr_value(name).is_some());
+        if let Some(line) = number(gimli::DW_AT_decl_line)
+            && found.line.is_none()
         {
-            (found.file, found.path) = (Some(file), Some(path));
-        }
-        found.line = u32::try_from(line).ok().filter(|&line| line != 0);
-    }
-    let references = references.checked_sub(1)?;
-    for name in [gimli::DW_AT_abstract_origin, gimli::DW_AT_specification] {
-        match entry.attr_value(name) {
-            Some(AttributeValue::UnitRef(die)) => return follow(unit, die, references, found),
-            Some(AttributeValue::DebugInfoRef(offset)) => {
-                let header = header_at(unit, offset)?;
-                let die = offset.to_unit_offset(&header)?;
-                let other = unit.dwarf.unit(header).ok()?;
-                return follow(UnitRef::new(unit.dwarf, &other), die, references, found);
+            if let Some(AttributeValue::FileIndex(index)) = entry.attr_value(gimli::DW_AT_decl_file)
+                && let Some((file, path)) = file(unit, index)
+            {
+                (found.file, found.path) = (Some(file), Some(path));
             }
-            _ => {}
+            found.line = u32::try_from(line).ok().filter(|&line| line != 0);
         }
+        let references = references.checked_sub(1)?;
+        let reference = [gimli::DW_AT_abstract_origin, gimli::DW_AT_specification]
+            .into_iter()
+            .find_map(|name| entry.attr_value(name))?;
+        let (referred, offset) = match reference {
+            AttributeValue::UnitRef(die) => return self.follow(unit, die, references, found),
+            AttributeValue::DebugInfoRef(offset) => (self.file_of(unit)?, offset),
+            AttributeValue::DebugInfoRefSup(offset) => (self.shared.as_ref()?, offset),
+            _ => return None,
+        };
+        let (other, die) = referred.find(offset)?;
+        let other = UnitRef::new(&referred.dwarf, &other);
+        self.follow(other, die, references, found)
     }
-    None
 }
 
-/// The header of the unit that holds the entry at `offset`.
-fn header_at(
-    unit: UnitRef<'_, Bytes>,
-    offset: DebugInfoOffset,
-) -> Option<gimli::UnitHeader<Bytes>> {
-    let mut headers = unit.dwarf.units();
-    while let Some(header) = headers.next().ok()? {
-        if offset.to_unit_offset(&header).is_some() {
-            return Some(header);
+/// The units of a file that entries refer to.
+struct Referred {
+    dwarf: Arc<Dwarf<Bytes>>,
+    headers: Vec<UnitHeader<Bytes>>,
+    /// Those that were read, by their places among the headers.
+    units: RefCell<HashMap<usize, Arc<Unit<Bytes>>>>,
+}
+
+impl Referred {
+    fn new(dwarf: &Arc<Dwarf<Bytes>>) -> Self {
+        let mut headers = Vec::new();
+        let mut all = dwarf.units();
+        while let Ok(Some(header)) = all.next() {
+            headers.push(header);
+        }
+        Self {
+            dwarf: Arc::clone(dwarf),
+            headers,
+            units: RefCell::default(),
         }
     }
-    None
+
+    /// The unit that has this entry, and where it is in it.
+    fn find(&self, offset: DebugInfoOffset) -> Option<(Arc<Unit<Bytes>>, UnitOffset)> {
+        let behind = self
+            .headers
+            .partition_point(|header| header.debug_info_offset().is_some_and(|it| it <= offset));
+        let index = behind.checked_sub(1)?;
+        let header = &self.headers[index];
+        let die = offset.to_unit_offset(header)?;
+        let mut units = self.units.borrow_mut();
+        let unit = match units.get(&index) {
+            Some(unit) => Arc::clone(unit),
+            None => {
+                let unit = Arc::new(self.dwarf.unit(header.clone()).ok()?);
+                units.insert(index, Arc::clone(&unit));
+                unit
+            }
+        };
+        Some((unit, die))
+    }
+}
+
+fn code(unit: UnitRef<'_, Bytes>, die: UnitOffset) -> gimli::Result<Vec<Range<u64>>> {
+    let entry = unit.entry(die)?;
+    let mut code = Code::default();
+    for attribute in entry.attrs() {
+        code.read(unit, attribute)?;
+    }
+    code.ranges(unit)
 }
 
 /// The name of a file of the unit's line table, shortened and whole.

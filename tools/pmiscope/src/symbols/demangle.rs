@@ -5,10 +5,30 @@ pub(super) fn demangle(name: &str) -> String {
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         return format!("{rust:#}");
     }
+    demangle_cpp(name).unwrap_or_else(|| name.to_owned())
+}
+
+/// That of C++. What a compiler has made of a function has dots behind its name, and is shown as
+/// binutils do.
+fn demangle_cpp(name: &str) -> Option<String> {
     // All that is mangled begins so; another name may happen to be that of a type.
-    let is_mangled = name.starts_with("_Z");
-    let cpp = is_mangled.then(|| cpp_demangle::Symbol::new(name).ok()?.demangle().ok());
-    cpp.flatten().unwrap_or_else(|| name.to_owned())
+    name.strip_prefix("_Z")?;
+    let (plain, suffixes) = name.split_at(name.find('.').unwrap_or(name.len()));
+    let mut read = cpp_demangle::Symbol::new(plain).ok()?.demangle().ok()?;
+    let mut clone = String::new();
+    for word in suffixes.split('.').skip(1) {
+        // Numbers belong to the word before.
+        let is_number = word.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number && !clone.is_empty() {
+            read += &format!(" [clone {clone}]");
+            clone.clear();
+        }
+        clone += &format!(".{word}");
+    }
+    if !clone.is_empty() {
+        read += &format!(" [clone {clone}]");
+    }
+    Some(read)
 }
 
 #[cfg(test)]
@@ -30,6 +50,36 @@ mod tests {
                 "_ZN4kern3runERNS_5QueueIiEEi",
                 "kern::run(kern::Queue<int>&, int)",
             ),
+            (
+                "_ZN4kern3runEv.part.0.cold",
+                "kern::run() [clone .part.0] [clone .cold]",
+            ),
+            (
+                "_ZN4kern3runEv.constprop.0.isra.1",
+                "kern::run() [clone .constprop.0] [clone .isra.1]",
+            ),
+            ("_ZN4kernL3runEv.llvm.123", "kern::run() [clone .llvm.123]"),
+            (
+                "_ZN12_GLOBAL__N_16hiddenEi",
+                "(anonymous namespace)::hidden(int)",
+            ),
+            (
+                "_ZN4kernplERKNS_1AES2_",
+                "kern::operator+(kern::A const&, kern::A const&)",
+            ),
+            (
+                "_RNvNtNtCs1234_6kernel8workload4hash3run.llvm.123",
+                "kernel::workload::hash::run",
+            ),
+            (
+                "_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE.llvm.123",
+                "core::fmt::Write::write_fmt",
+            ),
+            (
+                "_ZN4core3fmt5Write9write_fmt17h0123456789abcdefE.cold",
+                "core::fmt::Write::write_fmt.cold",
+            ),
+            ("run.constprop.0", "run.constprop.0"),
             ("_ZN4kern", "_ZN4kern"),
             ("memcpy", "memcpy"),
             ("i", "i"),

@@ -1,58 +1,210 @@
 //! The debug information of an ELF file, as much of it as can be read.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use addr2line::Context;
+use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{
-    self, DebugInfoOffset, Dwarf, EndianArcSlice, LittleEndian, Section as _, SectionId,
-    UnitHeader, UnitRef,
+    self, AbbreviationsCache, Dwarf, EndianArcSlice, LittleEndian, Reader as _, SectionId,
+    UnitOffset, UnitRef,
 };
 use object::{Object as _, ObjectSection as _};
 
 use super::Bytes;
+use super::declaration::{Declaration, Declarations};
 use super::elf::Elf;
+use super::slide::LinkAddress;
 use super::split::{Split, SplitFiles};
+use super::units::{Units, is_whole};
 
 /// The debug information of a kernel.
 #[derive(Default)]
 pub(super) struct DebugInfo {
-    /// `None` if nothing of it can be read.
-    pub context: Option<Context<Bytes>>,
+    read: Option<Read>,
+    units: Units,
     /// The files that have what is not in the ELF file itself.
     pub split: SplitFiles,
-    /// Units that cannot be read.
-    pub unreadable: u64,
+    /// The names of the units without folders, if they have them themselves.
+    pub sources: Option<HashSet<String>>,
+}
+
+/// What is read of it.
+struct Read {
+    dwarf: Arc<Dwarf<Bytes>>,
+    context: Context<Bytes>,
+    declarations: Declarations,
+}
+
+/// What debug information says of an address.
+pub(super) struct Found<'a> {
+    pub unit: UnitRef<'a, Bytes>,
+    /// The entries of the functions there, innermost first, with their names. Those that have
+    /// none are left out, but the last one, which has the code.
+    pub entries: Vec<(UnitOffset, Option<String>)>,
 }
 
 impl DebugInfo {
-    /// Reads that of an ELF file; `beside` is where the file is, if that is known.
-    pub(super) fn new(elf: &Elf<'_>, beside: Option<&Path>) -> Self {
+    /// Reads that of an ELF file, with what was moved to another one; files beside `beside`
+    /// may have more.
+    pub(super) fn new(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>, beside: &[PathBuf]) -> Self {
         let mut dwarf = load(elf, |id| id.name());
-        let unreadable = leave_out_unreadable(&mut dwarf);
-        let dwarf = Arc::new(dwarf);
-        let context = Context::from_arc_dwarf(Arc::clone(&dwarf));
-        let context = context.or_else(|_| {
-            // The table of addresses is damaged; the units have them as well.
-            let mut without = load(elf, |id| id.name());
-            without.debug_info = dwarf.debug_info.clone();
-            without.debug_aranges = bytes(&[]).into();
-            Context::from_dwarf(without)
-        });
+        if let Some(moved_to) = moved_to {
+            dwarf.set_sup(load(moved_to, |id| id.name()));
+        }
+        let units = Units::new(&mut dwarf);
+        units.empty_lines(&mut dwarf);
+        // What it says the units say as well, and that is right more often.
+        dwarf.debug_aranges = bytes(&[]).into();
         Self {
             split: Split::new(beside).load(&dwarf),
-            context: context.ok(),
-            unreadable,
+            units,
+            sources: unit_names(&dwarf),
+            read: Read::new(dwarf),
+        }
+    }
+
+    /// The number of units that cannot be read, as far as it is known.
+    pub(super) fn unreadable(&self) -> u64 {
+        self.units.left_out
+    }
+
+    /// Makes ready for looking `address` up. A unit that cannot be read to its end would have
+    /// cost the names of others as well: it is left out, with all that are like it.
+    pub(super) fn prepare(&mut self, address: LinkAddress) {
+        if let Some(read) = &self.read
+            && !self.units.are_whole_at(&read.dwarf, address.0)
+        {
+            let mut dwarf = copied(&read.dwarf);
+            self.units.leave_out_damaged(&mut dwarf);
+            self.read = Read::new(dwarf);
+        }
+    }
+
+    /// The unit that covers an address.
+    pub(super) fn unit_at(&self, address: LinkAddress) -> Option<UnitRef<'_, Bytes>> {
+        let context = &self.read.as_ref()?.context;
+        self.loaded(context.find_dwarf_and_unit(address.0))
+    }
+
+    /// What is known of an address that was made ready for.
+    pub(super) fn find(&self, address: LinkAddress) -> Option<Found<'_>> {
+        let unit = self.unit_at(address)?;
+        let context = &self.read.as_ref()?.context;
+        let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
+        let mut entries = Vec::new();
+        let mut last = None;
+        while let Some(frame) = frames.next().ok()? {
+            let name = frame.function.and_then(|name| {
+                let name = name.raw_name().ok()?.into_owned();
+                (!name.is_empty()).then_some(name)
+            });
+            entries.extend(last.replace((frame.dw_die_offset?, name)));
+        }
+        entries.retain(|(_, name)| name.is_some());
+        entries.push(last?);
+        Some(Found { unit, entries })
+    }
+
+    /// Where the function with an entry is declared.
+    pub(super) fn declaration(&self, unit: UnitRef<'_, Bytes>, die: UnitOffset) -> Declaration {
+        let read = self.read.as_ref();
+        let declaration = read.map(|read| read.declarations.of(unit, die));
+        declaration.unwrap_or_default()
+    }
+
+    /// The result of a look-up, for which units that are split off are taken from their files.
+    fn loaded<L: LookupContinuation<Buf = Bytes>>(&self, mut result: LookupResult<L>) -> L::Output {
+        loop {
+            match result {
+                LookupResult::Output(output) => return output,
+                LookupResult::Load { load, continuation } => {
+                    let split = self.split.get(load.dwo_id);
+                    result = continuation.resume(split.filter(|split| has_whole_unit(split)));
+                }
+            }
         }
     }
 }
 
+impl Read {
+    fn new(dwarf: Dwarf<Bytes>) -> Option<Self> {
+        let dwarf = Arc::new(dwarf);
+        Some(Self {
+            context: Context::from_arc_dwarf(Arc::clone(&dwarf)).ok()?,
+            declarations: Declarations::new(&dwarf),
+            dwarf,
+        })
+    }
+}
+
+/// The same sections once more.
+fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
+    Dwarf {
+        debug_abbrev: dwarf.debug_abbrev.clone(),
+        debug_addr: dwarf.debug_addr.clone(),
+        debug_aranges: dwarf.debug_aranges.clone(),
+        debug_info: dwarf.debug_info.clone(),
+        debug_line: dwarf.debug_line.clone(),
+        debug_line_str: dwarf.debug_line_str.clone(),
+        debug_macinfo: dwarf.debug_macinfo.clone(),
+        debug_macro: dwarf.debug_macro.clone(),
+        debug_names: dwarf.debug_names.clone(),
+        debug_str: dwarf.debug_str.clone(),
+        debug_str_offsets: dwarf.debug_str_offsets.clone(),
+        debug_types: dwarf.debug_types.clone(),
+        locations: dwarf.locations.clone(),
+        ranges: dwarf.ranges.clone(),
+        file_type: dwarf.file_type,
+        sup: dwarf.sup.clone(),
+        abbreviations_cache: AbbreviationsCache::new(),
+    }
+}
+
+/// Returns true if the only unit of a file can be read to its end.
+fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
+    let header = dwarf.units().next();
+    header.is_ok_and(|header| header.is_some_and(|header| is_whole(dwarf, header)))
+}
+
+/// The names of all units without folders; `None` if that of one is elsewhere.
+fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
+    let mut names = HashSet::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().ok()? {
+        let Ok(unit) = dwarf.unit(header) else {
+            continue;
+        };
+        if unit.dwo_id.is_some() {
+            return None;
+        }
+        let name = unit
+            .name
+            .as_ref()
+            .and_then(|name| name.to_string_lossy().ok());
+        names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
+    }
+    Some(names)
+}
+
 /// The sections of an ELF file that have these names; those that it has not, or that are
-/// damaged, are empty.
+/// damaged, are empty, and those of variables and macros.
 pub(super) fn load(elf: &Elf<'_>, name: fn(SectionId) -> &'static str) -> Dwarf<Bytes> {
-    let load = |id: SectionId| Ok::<_, Infallible>(bytes(&section(elf, name(id))));
+    let load = |id: SectionId| {
+        let is_read = !matches!(
+            id,
+            SectionId::DebugLoc
+                | SectionId::DebugLocLists
+                | SectionId::DebugMacinfo
+                | SectionId::DebugMacro
+                | SectionId::DebugNames
+                | SectionId::DebugTypes
+        );
+        let data = is_read.then(|| section(elf, name(id)));
+        Ok::<_, Infallible>(bytes(&data.unwrap_or_default()))
+    };
     let Ok(dwarf) = Dwarf::load(load);
     dwarf
 }
@@ -65,99 +217,4 @@ pub(super) fn section<'data>(elf: &Elf<'data>, name: &str) -> Cow<'data, [u8]> {
 
 pub(super) fn bytes(data: &[u8]) -> Bytes {
     EndianArcSlice::new(Arc::from(data), LittleEndian)
-}
-
-/// Makes units that cannot be read such as the reader skips, and returns their number. What
-/// is behind one whose end is not known is cut off.
-fn leave_out_unreadable(dwarf: &mut Dwarf<Bytes>) -> u64 {
-    let original = dwarf.debug_info.reader().clone();
-    let mut made = None;
-    let mut unreadable = 0;
-    let mut start = 0;
-    while start < original.bytes().len() {
-        let end = unit_end(original.bytes(), start);
-        let header = dwarf.debug_info.header_from_offset(DebugInfoOffset(start));
-        let is_readable = header.is_ok_and(|header| is_readable(dwarf, header).is_ok());
-        if let Some(end) = end.filter(|_| is_readable) {
-            start = end;
-            continue;
-        }
-        unreadable += 1;
-        let info: &mut Vec<u8> = made.get_or_insert_with(|| original.bytes().to_vec());
-        match end {
-            Some(end) if leave_out(&mut info[start..end]) => start = end,
-            _ => {
-                info.truncate(start);
-                break;
-            }
-        }
-    }
-    if let Some(info) = made {
-        dwarf.debug_info = bytes(&info).into();
-    }
-    unreadable
-}
-
-/// Where the unit that begins at `start` ends, by its length.
-fn unit_end(info: &[u8], start: usize) -> Option<usize> {
-    let number = |at: usize, bytes: usize| {
-        let number = info.get(at..at.checked_add(bytes)?)?;
-        let number = number
-            .iter()
-            .rev()
-            .fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
-        usize::try_from(number).ok()
-    };
-    let (begin, length) = match number(start, 4)? {
-        0xffff_ffff => (start + 12, number(start + 4, 8)?),
-        length => (start + 4, length),
-    };
-    let end = begin.checked_add(length)?;
-    (end <= info.len()).then_some(end)
-}
-
-/// Makes a unit one of types, which has no code. Returns false if it is too short for that.
-fn leave_out(unit: &mut [u8]) -> bool {
-    const VERSION: [u8; 2] = [5, 0];
-    const TYPES: u8 = 2;
-    const ADDRESS_BYTES: u8 = 8;
-    let (header, length_of_length, offset) = if unit.starts_with(&[0xff; 4]) {
-        (40, 12, 8)
-    } else {
-        (24, 4, 4)
-    };
-    if unit.len() < header {
-        return false;
-    }
-    let fields = &mut unit[length_of_length..header];
-    fields.fill(0);
-    fields[..2].copy_from_slice(&VERSION);
-    fields[2] = TYPES;
-    fields[3] = ADDRESS_BYTES;
-    // Behind the offset of the abbreviations and the signature: the offset of the type.
-    fields[4 + offset + 8] = u8::try_from(header).unwrap_or_default();
-    true
-}
-
-/// Reads what the reader of all units reads of one.
-fn is_readable(dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> gimli::Result<()> {
-    let unit = dwarf.unit(header)?;
-    let unit = UnitRef::new(dwarf, &unit);
-    let mut entries = unit.entries_raw(None)?;
-    let Some(abbreviation) = entries.read_abbreviation()? else {
-        return Ok(());
-    };
-    for specification in abbreviation.attributes() {
-        let attribute = entries.read_attribute(*specification)?;
-        if let gimli::AttributeValue::DebugAddrIndex(index) = attribute.value() {
-            unit.address(index)?;
-        }
-        if attribute.name() == gimli::DW_AT_ranges
-            && let Some(offset) = unit.attr_ranges_offset(attribute.value())?
-        {
-            let mut ranges = unit.ranges(offset)?;
-            while ranges.next()?.is_some() {}
-        }
-    }
-    Ok(())
 }

@@ -1,12 +1,14 @@
 //! The names of code in an ELF file's symbol table.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use object::read::elf::ElfSymbol64;
 use object::{LittleEndian, Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind, elf};
 
 use super::elf::{Elf, is_code};
 use super::slide::LinkAddress;
+use super::spans::Spans;
 
 /// A symbol that names code.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,16 +16,28 @@ pub(super) struct CodeSymbol {
     pub start: LinkAddress,
     /// Bytes of the code; 0 if it does not say.
     pub size: u64,
-    /// As it is linked. What is not UTF-8 of it is replaced.
+    /// As it is linked, without a default version. What is not UTF-8 of it is replaced.
     pub name: String,
     /// False for a label, as assembly has them: a symbol without a type.
     pub is_function: bool,
     /// True if code elsewhere has the same name: that of another file's static function.
     pub is_twin: bool,
+    /// The source file of a local symbol, if the table says it.
+    pub file: Option<Arc<str>>,
     /// The end of its section.
     pub limit: u64,
     /// Which goes first of those at one address: the lowest.
-    rank: (bool, u8, bool, usize),
+    rank: Rank,
+}
+
+/// A function goes before a label, then a global name before a weak and a local one, one with a
+/// size, one with fewer underscores: `__memcpy` is behind `memcpy`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Rank {
+    is_label: bool,
+    binding: u8,
+    has_no_size: bool,
+    underscores: usize,
 }
 
 impl CodeSymbol {
@@ -32,25 +46,68 @@ impl CodeSymbol {
         self.start.0.saturating_add(self.size)
     }
 
+    /// Returns true if neither goes before the other at one address.
+    pub fn ranks_as(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+
     pub fn covers(&self, address: LinkAddress) -> bool {
         self.start <= address && address.0 < self.end()
     }
 }
 
 /// The symbols of an ELF file that name code, in the order of its table: functions, and
-/// labels in executable sections, but none that only the assembler or the linker uses.
+/// labels in executable sections, but none that only the assembler or the linker uses. Of a
+/// file without any, those that it shows to a dynamic linker.
 pub(super) fn code_symbols(file: &Elf<'_>) -> impl Iterator<Item = CodeSymbol> {
-    file.symbols()
-        .filter_map(|symbol| code_symbol(file, &symbol))
+    let mut all = all_symbols(file).peekable();
+    let is_stripped = all.peek().is_none();
+    let dynamic = file.dynamic_symbols().filter(move |_| is_stripped);
+    let dynamic = dynamic.filter_map(|symbol| code_symbol(file, &symbol, None));
+    all.chain(dynamic)
+        .filter(|symbol| symbol.kind != Kind::Object)
+        .map(|found| found.symbol)
 }
 
-fn code_symbol(file: &Elf<'_>, symbol: &ElfSymbol64<'_, '_, LittleEndian>) -> Option<CodeSymbol> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Function,
+    Label,
+    /// Data among code, which may be executed all the same.
+    Object,
+}
+
+struct Found {
+    kind: Kind,
+    symbol: CodeSymbol,
+}
+
+/// All symbols in executable sections.
+fn all_symbols(file: &Elf<'_>) -> impl Iterator<Item = Found> {
+    // A file's symbols stand behind that of the file itself.
+    let mut source = None;
+    file.symbols().filter_map(move |symbol| {
+        if symbol.kind() == SymbolKind::File {
+            let name = symbol.name_bytes().ok().map(String::from_utf8_lossy);
+            source = name.filter(|name| !name.is_empty()).map(Arc::from);
+            return None;
+        }
+        code_symbol(file, &symbol, source.as_ref())
+    })
+}
+
+fn code_symbol(
+    file: &Elf<'_>,
+    symbol: &ElfSymbol64<'_, '_, LittleEndian>,
+    source: Option<&Arc<str>>,
+) -> Option<Found> {
     // An absolute one has no section.
     let section = file.section_by_index(symbol.section_index()?).ok()?;
     // Of unknown kind are labels, and what no file for x86-64 has.
-    let is_function = match symbol.kind() {
-        SymbolKind::Text => true,
-        SymbolKind::Unknown => false,
+    let kind = match symbol.kind() {
+        SymbolKind::Text => Kind::Function,
+        SymbolKind::Unknown => Kind::Label,
+        SymbolKind::Data => Kind::Object,
         _ => return None,
     };
     let name = String::from_utf8_lossy(symbol.name_bytes().ok()?);
@@ -58,26 +115,32 @@ fn code_symbol(file: &Elf<'_>, symbol: &ElfSymbol64<'_, '_, LittleEndian>) -> Op
     if !is_name || !is_code(&section) {
         return None;
     }
+    // Of `name@@VERSION`; what has another than the default version is another function.
+    let name = match name.split_once("@@") {
+        Some((name, _version)) if !name.is_empty() => name.to_owned(),
+        _ => name.into_owned(),
+    };
     let binding = match symbol.elf_symbol().st_bind() {
         elf::STB_LOCAL => 2,
         elf::STB_WEAK => 1,
         _ => 0,
     };
-    Some(CodeSymbol {
+    let symbol = CodeSymbol {
         start: LinkAddress(symbol.address()),
         size: symbol.size(),
-        is_function,
+        is_function: kind == Kind::Function,
         is_twin: false,
+        file: source.filter(|_| symbol.is_local()).cloned(),
         limit: section.address().saturating_add(section.size()),
-        // `__memcpy` is behind `memcpy`.
-        rank: (
-            !is_function,
+        rank: Rank {
+            is_label: kind != Kind::Function,
             binding,
-            symbol.size() == 0,
-            name.bytes().take_while(|&byte| byte == b'_').count(),
-        ),
-        name: name.into_owned(),
-    })
+            has_no_size: symbol.size() == 0,
+            underscores: name.bytes().take_while(|&byte| byte == b'_').count(),
+        },
+        name,
+    };
+    Some(Found { kind, symbol })
 }
 
 /// The symbols that name code, by address.
@@ -85,60 +148,68 @@ fn code_symbol(file: &Elf<'_>, symbol: &ElfSymbol64<'_, '_, LittleEndian>) -> Op
 pub(super) struct SymbolTable {
     /// By their starts; of those at one address, the one that names it is the first.
     symbols: Vec<CodeSymbol>,
-    /// Of each and all before it, the furthest end.
-    reach: Vec<u64>,
+    objects: Vec<CodeSymbol>,
+    /// What each of these covers.
+    functions: Spans,
+    labels: Spans,
+    data: Spans,
 }
 
 impl SymbolTable {
-    pub(super) fn new(file: &Elf<'_>) -> Self {
-        let mut symbols: Vec<_> = code_symbols(file).collect();
-        symbols.sort_by_key(|symbol| (symbol.start, symbol.rank));
+    /// The symbols of all these files of one kernel.
+    pub(super) fn new<'a>(files: impl Iterator<Item = &'a Elf<'a>> + Clone) -> Self {
+        let mut symbols: Vec<_> = files.clone().flat_map(code_symbols).collect();
+        let objects = files.flat_map(all_symbols);
+        let objects = objects.filter(|found| found.kind == Kind::Object);
+        let mut objects: Vec<_> = objects.map(|found| found.symbol).collect();
+        for symbols in [&mut symbols, &mut objects] {
+            symbols.sort_by_key(|symbol| (symbol.start, symbol.rank));
+            // What several files have.
+            symbols.dedup();
+        }
         mark_twins(&mut symbols);
-        let reach = symbols.iter().scan(0, |reach: &mut u64, symbol| {
-            *reach = symbol.end().max(*reach);
-            Some(*reach)
-        });
-        let reach = reach.collect();
-        Self { symbols, reach }
+        let spans = |symbols: &[CodeSymbol], is_wanted: fn(&CodeSymbol) -> bool| {
+            let wanted = symbols.iter().enumerate();
+            let wanted = wanted.filter(|(_, symbol)| is_wanted(symbol));
+            Spans::new(wanted.map(|(index, symbol)| (symbol.start.0..symbol.end(), index)))
+        };
+        Self {
+            functions: spans(&symbols, |symbol| symbol.is_function),
+            labels: spans(&symbols, |symbol| !symbol.is_function),
+            data: spans(&objects, |_| true),
+            symbols,
+            objects,
+        }
     }
 
     /// The symbol whose code has `address`: the innermost function around it, or a label that
     /// says its size; else what stands last before it in its section. A label within a
     /// function stands for that.
     pub(super) fn at(&self, address: LinkAddress) -> Option<&CodeSymbol> {
-        self.around(address).or_else(|| {
-            let before = self.symbols[..self.after(address)].last()?;
-            let first = self.after_all_below(before.start);
-            let named = &self.symbols[first];
-            let named = self.around(named.start).unwrap_or(named);
-            (address.0 < named.limit).then_some(named)
-        })
+        self.around(address).or_else(|| self.before(address))
+    }
+
+    /// The symbol that names the code at `address`. That is the one whose code has it, but that
+    /// may as well be what is said to be data, where no code is said to be.
+    pub(super) fn naming(&self, address: LinkAddress) -> Option<&CodeSymbol> {
+        let object = || Some(&self.objects[self.data.at(address.0)?]);
+        self.around(address)
+            .or_else(object)
+            .or_else(|| self.before(address))
     }
 
     /// The innermost function or sized label whose code has `address`, functions first.
     fn around(&self, address: LinkAddress) -> Option<&CodeSymbol> {
-        let mut label = None;
-        let mut function: Option<&CodeSymbol> = None;
-        let before = 0..self.after(address);
-        // Backwards, so of those at one address the first one is met last.
-        for index in before
-            .rev()
-            .take_while(|&index| self.reach[index] > address.0)
-        {
-            let symbol = &self.symbols[index];
-            if !symbol.covers(address) {
-                continue;
-            }
-            match (symbol.is_function, function) {
-                (true, Some(inner)) if inner.start != symbol.start => break,
-                (true, _) => function = Some(symbol),
-                (false, _) if label.is_none_or(|it: &CodeSymbol| it.start == symbol.start) => {
-                    label = Some(symbol);
-                }
-                (false, _) => {}
-            }
-        }
-        function.or(label)
+        let index = self.functions.at(address.0);
+        let index = index.or_else(|| self.labels.at(address.0))?;
+        Some(&self.symbols[index])
+    }
+
+    fn before(&self, address: LinkAddress) -> Option<&CodeSymbol> {
+        let before = self.symbols[..self.after(address)].last()?;
+        let named = self.starting_at(before.start).first()?;
+        let named = self.around(named.start).unwrap_or(named);
+        (address.0 < named.limit).then_some(named)
     }
 
     /// All names of the code at `address`, if it begins there.
@@ -174,9 +245,9 @@ fn mark_twins(symbols: &mut [CodeSymbol]) {
         let (start, is_twin) = starts.entry(&symbol.name).or_insert((symbol.start, false));
         *is_twin |= *start != symbol.start;
     }
-    let twins = starts.into_iter().filter(|&(_, (_, is_twin))| is_twin);
-    let twins: HashSet<String> = twins.map(|(name, _)| name.to_owned()).collect();
-    for symbol in symbols {
-        symbol.is_twin = twins.contains(&symbol.name);
+    let is_twin = |symbol: &CodeSymbol| starts.get(&*symbol.name).is_some_and(|&(_, twin)| twin);
+    let twins: Vec<_> = symbols.iter().map(is_twin).collect();
+    for (symbol, is_twin) in symbols.iter_mut().zip(twins) {
+        symbol.is_twin = is_twin;
     }
 }

@@ -32,9 +32,46 @@ pub(super) fn shorten(parts: [Option<&str>; 3]) -> String {
     relative.to_string_lossy().into_owned()
 }
 
+/// Names of files that would be the same if they were shortened: without the folders that all of
+/// them are in.
+pub(super) fn lengthen(paths: &[&Path]) -> Vec<String> {
+    let Some(first) = paths.first().and_then(|first| first.parent()) else {
+        return Vec::new();
+    };
+    let is_common = |folder: &&Path| paths.iter().all(|path| path.starts_with(folder));
+    let common = first.ancestors().find(is_common).unwrap_or(Path::new(""));
+    let longer = paths
+        .iter()
+        .map(|path| path.strip_prefix(common).unwrap_or(path));
+    longer
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::shorten;
+    use std::path::Path;
+
+    use super::{lengthen, shorten};
+
+    #[test]
+    fn names_that_are_the_same_have_the_folders_that_differ() {
+        for (paths, expected) in [
+            (
+                ["/src/net/init.c", "/src/disk/init.c"],
+                ["net/init.c", "disk/init.c"],
+            ),
+            (
+                ["/src/init.c", "/src/disk/init.c"],
+                ["init.c", "disk/init.c"],
+            ),
+            (["init.c", "/src/init.c"], ["init.c", "/src/init.c"]),
+            (["/src/init.c", "/src/init.c"], ["init.c", "init.c"]),
+        ] {
+            assert_eq!(lengthen(&paths.map(Path::new)), expected);
+        }
+        assert!(lengthen(&[]).is_empty());
+    }
 
     #[test]
     fn names_keep_what_tells_them_apart() {

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Assumed, Difference, Executed, Verification};
 use crate::chain::Link;
+use crate::output::one_line;
 use crate::profile::Profile;
 use crate::symbols::Symbols;
 use crate::units::{counted, grouped, percent};
@@ -198,9 +199,7 @@ impl Report {
     ///
     /// None that a report can cause.
     pub fn json(&self) -> serde_json::Result<String> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        Ok(text)
+        crate::output::json(self)
     }
 
     #[must_use]
@@ -213,7 +212,7 @@ impl Report {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let cores = counted(self.run.cores.into(), "core");
-        let workload = &self.run.workload;
+        let workload = one_line(&self.run.workload);
         writeln!(out, "kernel      build-id {}", self.run.build_id)?;
         writeln!(
             out,
@@ -313,6 +312,7 @@ impl Report {
 
     fn write_functions(&self, out: &mut String, row: &Row) -> std::fmt::Result {
         for (name, count) in row.functions.iter().take(SHOWN) {
+            let name = one_line(name);
             writeln!(out, "            {:>12}  in {name}", grouped(*count))?;
         }
         let more = row.functions.len().saturating_sub(SHOWN);
@@ -327,13 +327,17 @@ impl Report {
 impl Example {
     fn write(&self, out: &mut String) -> std::fmt::Result {
         let Self { core, sequence, .. } = self;
-        writeln!(out, "  core {core}, sample {sequence}: {}", self.at)?;
-        if let Some(before) = &self.before {
+        writeln!(
+            out,
+            "  core {core}, sample {sequence}: {}",
+            one_line(&self.at)
+        )?;
+        if let Some(before) = self.before.as_deref().map(one_line) {
             writeln!(out, "    after     {before}")?;
         }
         let mut chain = |label: &str, links: &[String], end: Option<&str>| {
             let mut label = label;
-            for link in links.iter().take(SHOWN) {
+            for link in links.iter().take(SHOWN).map(|link| one_line(link)) {
                 writeln!(out, "    {label:<9} {link}")?;
                 label = "";
             }

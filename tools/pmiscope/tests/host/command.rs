@@ -252,7 +252,7 @@ fn kernels_that_are_none_are_refused() {
     refused(run(Path::new("/no/kernel")), 1, &["cannot read /no/kernel"]);
     refused(run(folder()), 1, &["not a file"]);
     let script = file("script", b"#!/bin/sh\n");
-    refused(run(&script), 1, &["not a 64-bit ELF file"]);
+    refused(run(&script), 1, &["it is no ELF file but text"]);
     let disc = run_on("disc", "exit 33", &["--iso", "/no/image.iso"]).0;
     refused(disc, 2, &["--disc", "cannot be used with"]); // there is a --loader
 }

@@ -306,9 +306,9 @@ fn the_flame_graph_says_which_event_it_is_of() {
     ] {
         let selection = Selection { core: None, event };
         let tally = report::Tally::new(&profile, symbols.callers(), selection);
-        let folded = flame::folded(&profile, &tally, &mut symbols, None);
+        let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None);
         let mut picture = Vec::new();
-        flame::draw(&profile, &folded, event, &mut picture).unwrap();
+        flame::draw(&profile, &stacks, event, &mut picture).unwrap();
         let picture = String::from_utf8(picture).unwrap();
         assert!(picture.contains(says), "{says}");
     }

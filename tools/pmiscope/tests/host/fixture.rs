@@ -340,11 +340,16 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
 
 /// A whole profile of these samples of each core.
 pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
+    profile_of_kernel(&kernel().elf, description, cores)
+}
+
+/// The same of another kernel.
+pub fn profile_of_kernel(elf: &[u8], description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
     let host = host();
     let head = Head {
         description,
         host: &host,
-        kernel: &kernel().elf,
+        kernel: elf,
     };
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
     let mut end = run_end();
@@ -361,9 +366,20 @@ pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8>
     writer.finish(&end).unwrap()
 }
 
-/// A whole profile; one sample a chunk, the cores in turn.
+/// A whole profile; one sample a chunk, the cores in turn. It is the same each time: a
+/// profile has the number of its run in it, which no other has.
 pub fn profile() -> Vec<u8> {
-    profile_of_both(unfinished(), samples())
+    static PROFILE: OnceLock<Vec<u8>> = OnceLock::new();
+    let profile = PROFILE.get_or_init(|| profile_of_both(unfinished(), samples()));
+    profile.clone()
+}
+
+/// The same run as [`profile`] once more: another run, with other samples: those of the
+/// first core in reverse.
+pub fn another_profile() -> Vec<u8> {
+    let [mut first, second] = samples();
+    first.reverse();
+    profile_of_both(unfinished(), [first, second])
 }
 
 /// A whole profile of two events, to which a third was added behind the first core's

@@ -14,6 +14,7 @@ mod fixture;
 mod folder;
 mod moved;
 mod names;
+mod outside;
 mod processes;
 mod profile;
 mod report;

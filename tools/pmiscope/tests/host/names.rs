@@ -8,9 +8,9 @@ use pmiscope::internals::entry_of;
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, CodeRange};
 
-use crate::command::{pmiscope, stderr, text};
+use crate::command::{pmiscope, stderr, stdout, text};
 use crate::compiled::{Compiled, has, link, link_by, names, tool};
-use crate::fixture::{Seen, description, file, folder, profile_of};
+use crate::fixture::{Seen, description, file, folder, profile_of, profile_of_kernel};
 
 /// Symbols of all kinds. What is at each `at_X` is in a comment.
 const SOURCE: &str = r#"
@@ -173,20 +173,21 @@ fn aims_are_at_what_has_a_name() {
     }
 }
 
-/// Two files that have a static function of the same name, in the same line of files of the
-/// same name in other folders.
-fn twins(name: &str, debug: &str) -> Compiled {
+/// Two files that have a static function of the same name, in the same line. They are in these
+/// folders and compiled with these flags.
+fn twins(name: &str, files: [(&str, &str); 2]) -> Compiled {
     let main = "void a(void), b(void); void main_of_both(void) { a(); b(); }";
-    let compile = |of: &str| {
-        let folder = folder().join(format!("{name}-{of}"));
-        std::fs::create_dir_all(&folder).unwrap();
+    let compile = |of: &str, (path, debug): (&str, &str)| {
+        let all = folder().join(format!("{name}-files"));
+        let path = all.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         let source = format!(
             "static __attribute__((noinline)) void init(void) {{ __asm__(\"nop\"); }}\n\
-             void {of}(void) {{ init(); }}\n"
+             void {of}(void) {{ init(); __asm__(\"\"); }}\n"
         );
-        std::fs::write(folder.join("file.c"), source).unwrap();
+        std::fs::write(&path, source).unwrap();
         let compiled = Command::new("cc")
-            .current_dir(&folder)
+            .current_dir(path.parent().unwrap())
             .args([
                 debug,
                 "-O1",
@@ -194,39 +195,120 @@ fn twins(name: &str, debug: &str) -> Compiled {
                 "-fno-pie",
                 "-mcmodel=kernel",
                 "-c",
-                "file.c",
             ])
+            .arg(path.file_name().unwrap())
             .status();
         assert!(compiled.unwrap().success());
-        text(&folder.join("file.o")).to_owned()
+        text(&path.with_extension("o")).to_owned()
     };
-    let objects = ["a", "b"].map(compile);
+    let objects = [compile("a", files[0]), compile("b", files[1])];
     link(name, "c", main, &objects.each_ref().map(String::as_str))
 }
 
+/// The addresses of the functions that `a` and `b` call.
+fn called(kernel: &Compiled) -> [CodeAddress; 2] {
+    use object::{Object as _, ObjectSymbol as _};
+    let file = object::File::parse(&*kernel.elf).unwrap();
+    ["a", "b"].map(|caller| {
+        // Each stands behind its own `init`, or before it.
+        let caller = kernel.at(caller).0;
+        let inits = file.symbols().filter(|it| it.name() == Ok("init"));
+        let nearest = inits.min_by_key(|it| it.address().abs_diff(caller));
+        CodeAddress(nearest.unwrap().address())
+    })
+}
+
 #[test]
-fn two_static_functions_of_one_name_are_two_functions() {
-    for (name, debug) in [("twins-g", "-g"), ("twins-g0", "-g0")] {
-        let kernel = twins(name, debug);
+fn two_static_functions_of_one_name_are_told_apart() {
+    const FOLDERS: [&str; 2] = ["a/file.c", "b/file.c"];
+    for (name, [first, second], debug, places) in [
+        (
+            "folders-g",
+            FOLDERS,
+            ["-g"; 2],
+            ["a/file.c:1", "b/file.c:1"],
+        ),
+        ("files-g0", ["a.c", "b.c"], ["-g0"; 2], ["a.c", "b.c"]),
+        // Debug information of one of them only.
+        (
+            "files-partly",
+            ["a.c", "b.c"],
+            ["-g", "-g0"],
+            ["a.c:1", "b.c"],
+        ),
+        // The symbol table has no folders.
+        ("folders-g0", FOLDERS, ["-g0"; 2], ["", ""]),
+    ] {
+        let kernel = twins(name, [(first, debug[0]), (second, debug[1])]);
+        let called = called(&kernel);
         let mut symbols = kernel.symbols();
-        let called = ["a", "b"].map(|caller| {
-            // Each stands behind its own `init`, or before it.
-            use object::{Object as _, ObjectSymbol as _};
-            let file = object::File::parse(&*kernel.elf).unwrap();
-            let caller = kernel.at(caller).0;
-            let inits = file.symbols().filter(|it| it.name() == Ok("init"));
-            let nearest = inits.min_by_key(|it| it.address().abs_diff(caller));
-            CodeAddress(nearest.unwrap().address())
-        });
-        assert_ne!(called[0], called[1]);
         symbols.resolve(called);
-        let [first, second] = called.map(|at| symbols.frames(at)[0].function);
-        assert_ne!(first, second, "{name}");
-        // They look the same.
-        assert_eq!(symbols.function(first), symbols.function(second), "{name}");
-        assert_eq!(symbols.function(first).name, "init");
-        assert_eq!(symbols.function(first).line, (debug == "-g").then_some(1));
+        let ids = called.map(|at| symbols.frames(at)[0].function);
+        assert_ne!(ids[0], ids[1], "{name}");
+        let labels = ids.map(|id| symbols.label(id).to_owned());
+        let functions = ids.map(|id| symbols.function(id));
+        assert_ne!(functions[0], functions[1], "{name}");
+        if places[0].is_empty() {
+            let names = called.map(|at| format!("init ({:#x})", at.0));
+            assert_eq!(functions.map(|it| it.name.clone()), names, "{name}");
+            assert_eq!(labels, names, "{name}");
+        } else {
+            assert_eq!(functions.map(|it| &*it.name), ["init"; 2], "{name}");
+            assert_eq!(
+                labels,
+                places.map(|place| format!("init ({place})")),
+                "{name}"
+            );
+            let files = places.map(|place| place.split(':').next());
+            assert_eq!(functions.map(|it| it.file.as_deref()), files, "{name}");
+        }
+        // Alone, one has its name as it is.
+        let mut symbols = kernel.symbols();
+        symbols.resolve([called[0]]);
+        let id = symbols.frames(called[0])[0].function;
+        assert_eq!(symbols.label(id), "init", "{name}");
     }
+}
+
+#[test]
+fn flame_graphs_and_json_tell_functions_of_one_name_apart() {
+    let kernel = twins("twins-shown", [("a.c", "-g0"), ("b.c", "-g")]);
+    let called = called(&kernel);
+    let run = profiler::format::Description {
+        build_id: pmiscope::symbols::build_id(&kernel.elf).unwrap().0,
+        cores: 1,
+        ..description()
+    };
+    let samples =
+        [(0, 0), (1, 1), (2, 1)].map(|(sequence, index)| Seen::new(sequence, called[index], &[]));
+    let profile = profile_of_kernel(&kernel.elf, &run, &[&samples]);
+    let path = file("twins.pmi", &profile);
+    let path = text(&path);
+    let folded = folder().join("twins.folded");
+    let arguments = ["export", path, "--format", "folded", "-o", text(&folded)];
+    let _ = pmiscope(&arguments).code(0);
+    let folded = std::fs::read_to_string(&folded).unwrap();
+    assert_eq!(folded, "init (a.c) 1\ninit (b.c:1) 2\n");
+    let json = stdout(&pmiscope(&["report", path, "--format", "json"]).code(0));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let rows = json["functions"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows
+        .map(|row| (&row["name"], &row["file"], &row["line"], &row["self"]))
+        .collect();
+    let row = |file: &str, line: serde_json::Value, own: u64| {
+        (
+            serde_json::json!("init"),
+            serde_json::json!(file),
+            line,
+            serde_json::json!(own),
+        )
+    };
+    let expected = [
+        row("b.c", 1.into(), 2),
+        row("a.c", serde_json::Value::Null, 1),
+    ];
+    let expected: Vec<_> = expected.iter().map(|(a, b, c, d)| (a, b, c, d)).collect();
+    assert_eq!(rows, expected);
 }
 
 #[test]
@@ -425,12 +507,9 @@ fn a_damaged_unit_costs_its_own_names() {
             );
             kernel.elf.clone_from(&original);
         }
-        // What is behind a unit of unknown length is lost, and what is before stays.
+        // The table of addresses says where the next unit begins if a length does not.
         kernel.elf[start + 3] = 0x7f;
-        let (found, unreadable) = of(&kernel);
-        assert_eq!(
-            (found, unreadable),
-            (["outer", "other"].map(str::to_owned), 1)
-        );
+        let left = ["inlined in outer", "other"].map(str::to_owned);
+        assert_eq!(of(&kernel), (left, 1), "{version}");
     }
 }

@@ -3,7 +3,11 @@
 use pmiscope::internals::{Profile, ProfileError};
 use proptest::prelude::*;
 
-use crate::fixture::{description, host, kernel, profile, run_end, samples, unfinished};
+use std::time::{Duration, Instant};
+
+use crate::fixture::{
+    another_profile, description, host, kernel, profile, run_end, samples, unfinished,
+};
 
 /// Every record of every core.
 fn records(profile: &Profile) -> Vec<Vec<Vec<u64>>> {
@@ -121,6 +125,187 @@ fn parts_that_stand_twice_count_once() {
     let profile = Profile::read(bytes).unwrap();
     assert_eq!(records(&profile), written());
     assert!(profile.incomplete().unwrap().contains("out of order"));
+}
+
+/// Where the chunks of a profile begin.
+fn marks(profile: &[u8]) -> Vec<usize> {
+    let starts = 0..profile.len();
+    starts
+        .filter(|&at| profile[at..].starts_with(b"\x93PMI"))
+        .collect()
+}
+
+/// The profile as version 3 of the format has it: chunks that do not say which run they are
+/// of, with one checksum.
+fn in_version_3(profile: &[u8]) -> Vec<u8> {
+    let mut old = profile[..24].to_vec();
+    old[16] = 3;
+    let mut marks = marks(profile);
+    marks.push(profile.len());
+    for chunk in marks.windows(2).map(|ends| &profile[ends[0]..ends[1]]) {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&chunk[4..24]);
+        sum.update(&chunk[40..]);
+        old.extend_from_slice(&chunk[..24]);
+        old.extend(sum.finalize().to_le_bytes());
+        old.extend_from_slice(&chunk[40..]);
+    }
+    old
+}
+
+#[test]
+fn a_profile_of_version_3_is_read() {
+    let profile = Profile::read(in_version_3(&profile())).unwrap();
+    assert_eq!(records(&profile), written());
+    assert_eq!(profile.incomplete(), None);
+    assert_eq!(profile.end, Some(run_end()));
+}
+
+/// Profiles in which something of another run is: what they are, their bytes, and what is
+/// said of them. Each has all samples of the first run.
+fn mixed(first: &[u8], second: &[u8], version: u32) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let (ours, theirs) = (marks(first), marks(second));
+    let insert = |at: usize, what: &[u8]| [&first[..at], what, &first[at..]].concat();
+    let another = "another profile begins at byte ";
+    let mut mixed = vec![
+        ("behind it", [first, second].concat(), another),
+        ("the same twice", [first, first].concat(), another),
+        (
+            "behind it and junk",
+            [first, b"junk", second].concat(),
+            another,
+        ),
+        (
+            "behind it, its header damaged",
+            [first, b"junk", &second[24..]].concat(),
+            if version == 3 {
+                another
+            } else {
+                "9 parts of another run left out"
+            },
+        ),
+        (
+            "its samples alone behind it",
+            [first, &second[theirs[2]..]].concat(),
+            if version == 3 {
+                "is out of order: it and all behind it may be another run's"
+            } else {
+                "7 parts of another run left out"
+            },
+        ),
+    ];
+    if version > 3 {
+        mixed.push((
+            "whole in the middle",
+            insert(ours[4], second),
+            "another profile begins at byte ",
+        ));
+        mixed.push((
+            "a piece in the middle",
+            insert(ours[4], &second[theirs[4]..theirs[7]]),
+            "3 parts of another run left out, the first at byte ",
+        ));
+    }
+    mixed
+}
+
+#[test]
+fn samples_of_another_run_are_left_out_and_it_is_said() {
+    let (first, second) = (profile(), another_profile());
+    let old = [&first, &second].map(|profile| in_version_3(profile));
+    let of_both = [(mixed(&first, &second, 4)), (mixed(&old[0], &old[1], 3))];
+    for (what, bytes, says) in of_both.into_iter().flatten() {
+        let profile = Profile::read(bytes).unwrap();
+        assert_eq!(records(&profile), written(), "{what}");
+        assert_eq!(profile.end, Some(run_end()), "{what}");
+        let said = profile.incomplete().unwrap_or_default();
+        assert!(said.contains(says), "{what}: {said}");
+    }
+}
+
+#[test]
+fn of_a_profile_that_was_cut_the_one_behind_it_is_left_out() {
+    let (first, second) = (profile(), another_profile());
+    let old = [&first, &second].map(|profile| in_version_3(profile));
+    for (first, second) in [(&first, &second), (&old[0], &old[1])] {
+        let kernel_ends = marks(first)[2];
+        for cut in kernel_ends..first.len() {
+            let bytes = [&first[..cut], second].concat();
+            let profile = Profile::read(bytes).unwrap();
+            let alone = Profile::read(first[..cut].to_vec()).unwrap();
+            assert_eq!(records(&profile), records(&alone), "cut at {cut}");
+            assert_eq!(profile.end, None, "cut at {cut}");
+            let said = profile.incomplete().unwrap();
+            assert!(said.contains("another profile begins at byte"), "{said}");
+        }
+    }
+}
+
+/// A chunk's marker and fields, with this length and nothing behind.
+fn header(length: u32, version: u32) -> Vec<u8> {
+    let mut header = b"\x93PMI".to_vec();
+    for field in [3, 9, 0, 64, length] {
+        header.extend(u32::to_le_bytes(field));
+    }
+    if version > 3 {
+        header.extend([1; 8]);
+        let sum = crc32fast::hash(&header[4..]);
+        header.extend(sum.to_le_bytes());
+    }
+    header.extend([0; 4]);
+    header
+}
+
+#[test]
+fn markers_by_the_million_are_looked_at_once() {
+    const MARKERS: usize = 2_000_000;
+    let written_count = 6;
+    for (version, whole) in [(4, profile()), (3, in_version_3(&profile()))] {
+        // Each claims half of what there is.
+        let header = header(30 << 20, version);
+        let bytes = [whole, header.repeat(MARKERS)].concat();
+        let started = Instant::now();
+        let profile = Profile::read(bytes).unwrap();
+        // It is a second without optimization; each with its whole payload, it is a day.
+        assert!(started.elapsed() < Duration::from_secs(20));
+        assert_eq!(profile.records(), written_count);
+        let said = profile.incomplete().unwrap();
+        assert!(
+            said.contains("so many parts are damaged that some were not looked at"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn damaged_parts_by_the_hundred_thousand_are_counted() {
+    let whole = profile();
+    let last = *marks(&whole).last().unwrap();
+    let sample = marks(&whole)[2]..marks(&whole)[3];
+    let junk = [&whole[sample], b"x"].concat().repeat(100_000);
+    let bytes = [&whole[..last], &junk, &whole[last..]].concat();
+    let profile = Profile::read(bytes).unwrap();
+    assert_eq!(records(&profile), written());
+    let said = profile.incomplete().unwrap();
+    assert!(said.contains("and 199,996 more"), "{said}");
+    assert!(said.len() < 300, "{said}");
+}
+
+#[test]
+fn a_part_that_is_not_whole_records_is_left_out_and_it_is_said() {
+    let sample = samples()[0][0].record();
+    let cut = &sample[..sample.len() - 1];
+    let with_more = [&sample[..], &[0]].concat();
+    for words in [&[0][..], cut, &with_more] {
+        let mut writer = unfinished();
+        writer.samples(0, words).unwrap();
+        let mut end = run_end();
+        end.cores.iter_mut().for_each(|core| core.stored = 0);
+        let profile = Profile::read(writer.finish(&end).unwrap()).unwrap();
+        assert_eq!(profile.records(), 0, "{words:x?}");
+        let incomplete = profile.incomplete().expect("it is said");
+        assert!(incomplete.ends_with("makes no sense"), "{incomplete}");
+    }
 }
 
 #[test]

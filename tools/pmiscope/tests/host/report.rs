@@ -26,9 +26,13 @@ fn report_of(bytes: Vec<u8>, options: Options) -> Report {
 
 /// The folded stacks of a profile of the tests' kernel.
 fn folded(profile: &Profile, root: Option<Root>) -> Vec<String> {
+    stacks(profile, root).lines()
+}
+
+fn stacks(profile: &Profile, root: Option<Root>) -> flame::Stacks {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
     let tally = Tally::new(profile, symbols.callers(), Selection::default());
-    flame::folded(profile, &tally, &mut symbols, root)
+    flame::Stacks::new(profile, &tally, &mut symbols, root)
 }
 
 fn json_of(options: Options) -> Value {
@@ -398,10 +402,10 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
 #[test]
 fn the_flame_graph_is_a_picture_of_them() {
     let profile = Profile::read(profile()).unwrap();
-    let folded = folded(&profile, None);
+    let stacks = stacks(&profile, None);
     let draw = || {
         let mut picture = Vec::new();
-        flame::draw(&profile, &folded, None, &mut picture).unwrap();
+        flame::draw(&profile, &stacks, None, &mut picture).unwrap();
         String::from_utf8(picture).unwrap()
     };
     let picture = draw();

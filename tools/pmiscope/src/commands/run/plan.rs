@@ -14,6 +14,7 @@ use profiler::format::sample::MAX_WORDS;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::commands::kernel::{Kernel, load};
+use crate::commands::symbols::separate_files;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::output::say;
@@ -22,7 +23,7 @@ use crate::qemu::{
     self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
     Qemu, has_lab,
 };
-use crate::symbols::{self, BuildId};
+use crate::symbols::{self, BuildId, SymbolFile};
 use crate::units::size;
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -74,6 +75,8 @@ pub(super) struct Plan {
 pub(in crate::commands) struct Recording {
     /// The ELF file of the kernel, for its symbols.
     pub(in crate::commands) kernel: Vec<u8>,
+    /// What was taken out of it.
+    pub(in crate::commands) debug_files: Vec<SymbolFile>,
     pub(in crate::commands) build_id: BuildId,
     /// The profile.
     pub(in crate::commands) output: PathBuf,
@@ -92,6 +95,11 @@ impl Plan {
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (kernel, build_id) = read_kernel(&kernel_path)?;
+        let debug_files = match arguments.work.units {
+            None => separate_files((&kernel_path, &kernel), build_id, &arguments.debug_file)?,
+            // Counts have no names.
+            Some(_) => Vec::new(),
+        };
         let (choice, pmu) = emulator(wanted, arguments.boot.disc.is_some(), has_lab)?;
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
@@ -115,6 +123,7 @@ impl Plan {
             limits: limits(arguments, &boot),
             recording: Recording {
                 kernel,
+                debug_files,
                 build_id,
                 output: output(
                     arguments.output.as_deref(),
@@ -136,9 +145,17 @@ impl Plan {
 pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Vec<u8>, BuildId)> {
     let kernel =
         fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
-    let build_id =
-        symbols::build_id(&kernel).with_context(|| format!("the kernel {}", path.display()))?;
+    let name = || format!("the kernel {}", path.display());
+    is_kernel(&kernel).with_context(name)?;
+    let build_id = symbols::build_id(&kernel).with_context(name)?;
     Ok((kernel, build_id))
+}
+
+/// Refuses a file that is no kernel.
+pub(in crate::commands) fn is_kernel(file: &[u8]) -> Result<()> {
+    // By PVH's note, or as a request of the Limine protocol says.
+    let may_be_entered = Protocol::is_known(file);
+    Ok(symbols::check_kernel(file, may_be_entered)?)
 }
 
 /// Where the profile goes: by default to this name in the build directory.

@@ -171,8 +171,14 @@ impl<'run> Session<'run> {
             kernel: &self.plan.kernel,
         };
         let file = File::create(&self.plan.output);
-        file.and_then(|file| Writer::new(file, &head))
-            .with_context(|| self.cannot_write())
+        let begin = |file| {
+            let mut profile = Writer::new(file, &head)?;
+            for file in &self.plan.debug_files {
+                profile.debug_file(&file.name, &file.bytes)?;
+            }
+            Ok(profile)
+        };
+        file.and_then(begin).with_context(|| self.cannot_write())
     }
 
     fn cannot_write(&self) -> String {

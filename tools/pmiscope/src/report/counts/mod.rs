@@ -290,7 +290,5 @@ impl Total {
 ///
 /// None that counts can cause.
 pub fn json(counts: &Counts) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(counts)?;
-    text.push('\n');
-    Ok(text)
+    crate::output::json(counts)
 }

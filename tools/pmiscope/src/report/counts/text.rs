@@ -1,6 +1,7 @@
 //! Counts for people: 100 columns, aligned.
 
 use super::{Counts, EventCount, Ratio, Status, Total};
+use crate::output::{one_line, padded, width};
 use crate::report::text::{Out, WIDTH, machine, outcome};
 use crate::units::{duration, grouped, percent};
 
@@ -15,8 +16,11 @@ pub fn text(counts: &Counts, per_core: bool) -> String {
     let mut out = Out::default();
     facts(&mut out, counts);
     out.line("");
-    let names = counts.events.iter().map(|event| event.name.chars().count());
-    let width = names.max().unwrap_or(0).clamp(NAME.0, NAME.1);
+    let names = counts
+        .events
+        .iter()
+        .map(|event| width(&one_line(&event.name)));
+    let columns = names.max().unwrap_or(0).clamp(NAME.0, NAME.1);
     if per_core {
         out.line(&format!("core {:>COUNT$}  event", "count"));
     } else {
@@ -25,7 +29,8 @@ pub fn text(counts: &Counts, per_core: bool) -> String {
     for event in &counts.events {
         let mut row = |core: &str, total: &Total, behind: Vec<String>| {
             let number = number(total);
-            let text = format!("{core}{number:>COUNT$}  {:<width$}", event.name);
+            let name = padded(&one_line(&event.name), columns);
+            let text = format!("{core}{number:>COUNT$}  {name}");
             let indent = core.len() + COUNT + 4;
             out.wrapped(text, behind, indent);
         };
@@ -48,7 +53,7 @@ impl Out {
     /// A line, and remarks behind it as far as there is room; the rest below.
     fn wrapped(&mut self, mut line: String, behind: Vec<String>, indent: usize) {
         for part in behind {
-            if line.chars().count() + 2 + part.chars().count() > WIDTH {
+            if width(&line) + 2 + width(&part) > WIDTH {
                 self.line(&line);
                 line = " ".repeat(indent) + &part;
             } else {

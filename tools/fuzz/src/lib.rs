@@ -1,0 +1,48 @@
+//! What reads bytes that somebody else has made, and what must hold whatever they are.
+//!
+//! Each target is a function of bytes that panics where a promise is broken: that nothing
+//! panics, loops or allocates without a bound is the least of them. `tools/fuzz/fuzz` runs
+//! them under libFuzzer, which looks for bytes that reach new code (`make fuzz`); the tests
+//! of this package run them on the corpus, where everything that was ever found stays.
+//!
+//! | target | what reads | what must hold |
+//! |---|---|---|
+//! | [`record`] | samples, counts, new events, the run's description | what is read is written as it was |
+//! | [`settings`] | the kernel's command line, events, requests | what is displayed is parsed to the same |
+//! | [`capabilities`] | the lines of `pmiscope list` | the same; the list and its JSON can be made |
+//! | [`region`] | the rings in a guest's memory | as many records in the profile as were taken |
+//! | [`profile`] | a profile that was damaged | it is as it was, or said to be incomplete |
+//! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
+//! | [`code`] | instructions without call-frame information | the same |
+
+mod capabilities;
+mod code;
+mod elf;
+mod input;
+mod profile;
+mod record;
+mod region;
+mod run;
+mod settings;
+
+pub use capabilities::capabilities;
+pub use code::code;
+pub use elf::elf;
+pub use profile::profile;
+pub use record::record;
+pub use region::region;
+pub use settings::settings;
+
+/// A target and its name, which is that of its folder in the corpus.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 7] = [
+    ("record", record),
+    ("settings", settings),
+    ("capabilities", capabilities),
+    ("region", region),
+    ("profile", profile),
+    ("elf", elf),
+    ("code", code),
+];

@@ -1,0 +1,68 @@
+//! A run with nothing remarkable, around what the targets make up.
+
+use pmiscope::profile::{Asked, CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::qemu::Emulator;
+use profiler::address::{CodeAddress, CodeRange};
+use profiler::format::Description;
+
+/// The cores of the run.
+pub(crate) const CORES: u32 = 2;
+/// The words of each core's ring.
+pub(crate) const RING_WORDS: u64 = 64;
+/// Where the kernel's text begins.
+pub(crate) const TEXT: u64 = 0xffff_ffff_8010_0000;
+
+pub(crate) fn text(bytes: u64) -> CodeRange {
+    CodeRange {
+        start: CodeAddress(TEXT),
+        end: CodeAddress(TEXT.saturating_add(bytes)),
+    }
+}
+
+pub(crate) fn description() -> Description {
+    Description::new([7; 20], text(1 << 20), CORES, RING_WORDS)
+}
+
+/// The start of a profile of this run.
+///
+/// # Panics
+///
+/// Never: a vector takes everything.
+pub(crate) fn writer(description: &Description, kernel: &[u8]) -> Writer<Vec<u8>> {
+    let host = Host {
+        pmiscope: "0.1.0".into(),
+        qemu: "7.2.22".into(),
+        emulator: Emulator::Stock,
+        pmu: None,
+        mode: Mode::Deterministic,
+        arguments: Vec::new(),
+        asked: Asked::default(),
+    };
+    let head = Head {
+        description,
+        host: &host,
+        kernel,
+    };
+    Writer::new(Vec::new(), &head).expect("a vector takes everything")
+}
+
+/// The end of a run that has stored so many records on each core.
+pub(crate) fn end(stored: impl IntoIterator<Item = u64>) -> RunEnd {
+    let core = |(apic_id, stored)| CoreEnd {
+        apic_id,
+        taken: stored,
+        stored,
+        lost: 0,
+        unclaimed: 0,
+        nested: 0,
+        late: 0,
+        early: 0,
+        missed: 0,
+        corrupt_at: None,
+    };
+    RunEnd {
+        outcome: Outcome::Finished,
+        message: String::new(),
+        cores: (0..).zip(stored).map(core).collect(),
+    }
+}

@@ -1,0 +1,372 @@
+//! The units of debug information: which are where, and which can be read.
+//!
+//! The reader of all units (`addr2line`) gives up at the first one that it cannot read, and a
+//! look-up at an address fails if one of the units that claim it does. So whatever cannot be
+//! read is taken out before it sees it. The roots of all units are read at the start, as that
+//! reader does; the rest of a unit when an address in it is looked up.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use gimli::{
+    self, Attribute, AttributeValue, DebugAranges, DebugInfoOffset, Dwarf, RangeListsOffset,
+    Section as _, UnitHeader, UnitRef,
+};
+
+use super::Bytes;
+use super::dwarf::bytes;
+
+/// How deep calls may be inlined into each other: the reader calls itself for each. Real ones
+/// are some tens deep.
+const MAX_INLINED: usize = 300;
+
+/// The header of a unit of version 4: the length (which is written over), the version, where its
+/// abbreviations are, the size of an address. Zeros behind it are no entries.
+const EMPTY_UNIT: [u8; 11] = [0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 8];
+
+/// A length of nothing.
+const PADDING: usize = 4;
+
+/// The units of an ELF file.
+#[derive(Default)]
+pub(super) struct Units {
+    /// Where their headers are.
+    starts: Vec<usize>,
+    /// The addresses that they claim, and which unit does, by their ends.
+    claims: Vec<Claim>,
+    /// Those that do not say what they claim.
+    anywhere: Vec<usize>,
+    /// Those that were read to their ends.
+    whole: HashSet<usize>,
+    /// How many cannot be read.
+    pub left_out: u64,
+}
+
+struct Claim {
+    range: Range<u64>,
+    unit: usize,
+    /// The first address of this and of all that end behind it.
+    first: u64,
+}
+
+impl Units {
+    /// Finds the units, and makes those that cannot be read such as a reader skips.
+    pub(super) fn new(dwarf: &mut Dwarf<Bytes>) -> Self {
+        let mut units = Self::default();
+        let mut writer = Writer::default();
+        let listed = listed(&dwarf.debug_aranges);
+        let info = dwarf.debug_info.reader().clone();
+        let mut start = 0;
+        while start < info.bytes().len() {
+            let end = unit_end(info.bytes(), start);
+            match (units.claim(dwarf, start), end) {
+                (Ok(()), Some(end)) => {
+                    writer.last = Some(start);
+                    start = end;
+                }
+                (_, Some(end)) if end == start + PADDING => {
+                    start = writer.write_over(info.bytes(), start, end);
+                }
+                _ => {
+                    let end = next_unit(dwarf, &listed, start, end);
+                    start = writer.write_over(info.bytes(), start, end);
+                    units.left_out += 1;
+                }
+            }
+        }
+        units.claims.sort_by_key(|claim| claim.range.end);
+        let mut first = u64::MAX;
+        for claim in units.claims.iter_mut().rev() {
+            first = first.min(claim.range.start);
+            claim.first = first;
+        }
+        writer.finish(dwarf);
+        units
+    }
+
+    /// Reads what the reader of all units reads of one.
+    fn claim(&mut self, dwarf: &Dwarf<Bytes>, start: usize) -> gimli::Result<()> {
+        let header = dwarf
+            .debug_info
+            .header_from_offset(DebugInfoOffset(start))?;
+        let unit = dwarf.unit(header)?;
+        let unit = UnitRef::new(dwarf, &unit);
+        let mut entries = unit.entries_raw(None)?;
+        let Some(abbreviation) = entries.read_abbreviation()? else {
+            return Ok(());
+        };
+        let mut claims = Code::default();
+        for &specification in abbreviation.attributes() {
+            claims.read(unit, &entries.read_attribute(specification)?)?;
+        }
+        let claims = claims.ranges(unit)?;
+        if claims.is_empty() {
+            self.anywhere.push(start);
+        }
+        self.starts.push(start);
+        self.claims.extend(claims.into_iter().map(|range| Claim {
+            first: range.start,
+            range,
+            unit: start,
+        }));
+        Ok(())
+    }
+
+    /// Takes the lines out of the programs for them: where code is in its source nobody asks,
+    /// and one that is damaged would cost its unit's names. Their lists of files stay. Without
+    /// them a unit that does not say which addresses it has would be nowhere.
+    pub(super) fn empty_lines(&self, dwarf: &mut Dwarf<Bytes>) {
+        let anywhere: HashSet<_> = self.anywhere.iter().copied().collect();
+        let mut lines = dwarf.debug_line.reader().bytes().to_vec();
+        for &start in self.starts.iter().filter(|start| !anywhere.contains(start)) {
+            let header = dwarf.debug_info.header_from_offset(DebugInfoOffset(start));
+            let Ok(unit) = header.and_then(|header| dwarf.unit(header)) else {
+                continue;
+            };
+            let Some(program) = &unit.line_program else {
+                continue;
+            };
+            let header = program.header();
+            let length = header.unit_length() - header.raw_program_buf().bytes().len();
+            let at = header.offset().0;
+            let field = match header.format() {
+                gimli::Format::Dwarf32 => at..at + 4,
+                gimli::Format::Dwarf64 => at + 4..at + 12,
+            };
+            let size = field.len();
+            lines[field].copy_from_slice(&length.to_le_bytes()[..size]);
+        }
+        dwarf.debug_line = bytes(&lines).into();
+    }
+
+    /// Returns true if all units that claim an address can be read to their ends.
+    pub(super) fn are_whole_at(&mut self, dwarf: &Dwarf<Bytes>, address: u64) -> bool {
+        let behind = self
+            .claims
+            .partition_point(|claim| claim.range.end <= address);
+        let claims = self.claims[behind..]
+            .iter()
+            .take_while(|claim| claim.first <= address)
+            .filter(|claim| claim.range.contains(&address));
+        let asked = claims.map(|claim| claim.unit);
+        let asked = self.anywhere.iter().copied().chain(asked);
+        let whole = &mut self.whole;
+        asked
+            .into_iter()
+            .all(|unit| whole.contains(&unit) || (is_whole_at(dwarf, unit) && whole.insert(unit)))
+    }
+
+    /// Makes all units that cannot be read to their ends such as a reader skips.
+    pub(super) fn leave_out_damaged(&mut self, dwarf: &mut Dwarf<Bytes>) {
+        let mut writer = Writer::default();
+        let info = dwarf.debug_info.reader().clone();
+        self.starts.retain(|&start| {
+            let is_whole = is_whole_at(dwarf, start);
+            if !is_whole && let Some(end) = unit_end(info.bytes(), start) {
+                writer.write_over(info.bytes(), start, end);
+                self.left_out += 1;
+            }
+            is_whole
+        });
+        let left: HashSet<_> = self.starts.iter().copied().collect();
+        self.claims.retain(|claim| left.contains(&claim.unit));
+        self.anywhere.retain(|unit| left.contains(unit));
+        self.whole = left;
+        writer.finish(dwarf);
+    }
+}
+
+/// Writes units over, in a copy that is made for the first of them.
+#[derive(Default)]
+struct Writer {
+    copy: Option<Vec<u8>>,
+    /// The unit before, whatever it is.
+    last: Option<usize>,
+}
+
+impl Writer {
+    /// Makes what is between these places such as a reader skips, and returns where the next
+    /// unit begins: further behind, if there is too little room to write anything.
+    fn write_over(&mut self, info: &[u8], start: usize, end: usize) -> usize {
+        let copy = self.copy.get_or_insert_with(|| info.to_vec());
+        let end = if end - start < EMPTY_UNIT.len() {
+            copy[start..end].fill(0);
+            if let Some(last) = self.last {
+                // Zeros behind the entries of a unit are nothing.
+                set_unit_end(copy, last, end);
+                return end;
+            }
+            unit_end(info, end).unwrap_or(info.len())
+        } else {
+            end
+        };
+        copy[start..end].fill(0);
+        if let Some(header) = copy[start..end].get_mut(..EMPTY_UNIT.len()) {
+            header.copy_from_slice(&EMPTY_UNIT);
+            set_unit_end(copy, start, end);
+            self.last = Some(start);
+        } else {
+            // At the end of all.
+            copy.truncate(start);
+        }
+        end
+    }
+
+    fn finish(self, dwarf: &mut Dwarf<Bytes>) {
+        if let Some(copy) = self.copy {
+            dwarf.debug_info = bytes(&copy).into();
+        }
+    }
+}
+
+/// Where the units are that the table of addresses names.
+fn listed(table: &DebugAranges<Bytes>) -> Vec<usize> {
+    let mut headers = table.headers();
+    let mut listed = Vec::new();
+    while let Ok(Some(header)) = headers.next() {
+        listed.push(header.debug_info_offset().0);
+    }
+    listed.sort_unstable();
+    listed
+}
+
+/// Where the unit begins that is next behind one that cannot be read, which may be wrong about
+/// its `end`.
+fn next_unit(dwarf: &Dwarf<Bytes>, listed: &[usize], start: usize, end: Option<usize>) -> usize {
+    let length = dwarf.debug_info.reader().bytes().len();
+    let is_one = |at: usize| {
+        at == length
+            || dwarf
+                .debug_info
+                .header_from_offset(DebugInfoOffset(at))
+                .is_ok()
+    };
+    let behind = &listed[listed.partition_point(|&at| at <= start)..];
+    end.filter(|&end| is_one(end))
+        .or_else(|| behind.iter().copied().find(|&at| at < length && is_one(at)))
+        .or(end)
+        .unwrap_or(length)
+}
+
+/// Where the unit that begins at `start` ends, by its length.
+fn unit_end(info: &[u8], start: usize) -> Option<usize> {
+    let number = |at: usize, bytes: usize| {
+        let number = info.get(at..at.checked_add(bytes)?)?;
+        let number = number
+            .iter()
+            .rev()
+            .fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+        usize::try_from(number).ok()
+    };
+    let (begin, length) = match number(start, 4)? {
+        0xffff_ffff => (start + 12, number(start + 4, 8)?),
+        length => (start + 4, length),
+    };
+    let end = begin.checked_add(length)?;
+    (end <= info.len()).then_some(end)
+}
+
+/// Writes the length of a unit: one of more than 4 GiB that has no room for it stays as it is.
+fn set_unit_end(info: &mut [u8], start: usize, end: usize) {
+    if info[start..].starts_with(&[0xff; 4]) {
+        let length = (end - start - 12) as u64;
+        info[start + 4..start + 12].copy_from_slice(&length.to_le_bytes());
+    } else if let Ok(length) = u32::try_from(end - start - 4) {
+        info[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    }
+}
+
+fn is_whole_at(dwarf: &Dwarf<Bytes>, start: usize) -> bool {
+    let header = dwarf.debug_info.header_from_offset(DebugInfoOffset(start));
+    header.is_ok_and(|header| is_whole(dwarf, header))
+}
+
+/// Returns true if a unit can be read to its end.
+pub(super) fn is_whole(dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> bool {
+    read_all(dwarf, header).is_ok_and(|nesting| nesting <= MAX_INLINED)
+}
+
+/// Reads what the reader of all units may read of one. Returns how deep calls are inlined.
+fn read_all(dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> gimli::Result<usize> {
+    let unit = dwarf.unit(header)?;
+    let unit = UnitRef::new(dwarf, &unit);
+    let mut entries = unit.entries_raw(None)?;
+    let mut deepest = 0;
+    // The depths of the inlined calls around an entry.
+    let mut around = Vec::new();
+    while !entries.is_empty() {
+        let depth = entries.next_depth();
+        let Some(abbreviation) = entries.read_abbreviation()? else {
+            continue;
+        };
+        while around.last().is_some_and(|&outer| depth <= outer) {
+            around.pop();
+        }
+        let has_code = [gimli::DW_TAG_subprogram, gimli::DW_TAG_inlined_subroutine];
+        if !has_code.contains(&abbreviation.tag()) {
+            entries.skip_attributes(abbreviation.attributes())?;
+            continue;
+        }
+        if abbreviation.tag() == gimli::DW_TAG_inlined_subroutine {
+            around.push(depth);
+            deepest = deepest.max(around.len());
+        }
+        let mut code = Code::default();
+        for &specification in abbreviation.attributes() {
+            code.read(unit, &entries.read_attribute(specification)?)?;
+        }
+        code.ranges(unit)?;
+    }
+    Ok(deepest)
+}
+
+/// The attributes of an entry that say where its code is.
+#[derive(Default)]
+pub(super) struct Code {
+    start: Option<u64>,
+    end: Option<u64>,
+    size: Option<u64>,
+    list: Option<RangeListsOffset>,
+}
+
+impl Code {
+    /// Takes an attribute, if it is one of these.
+    pub(super) fn read(
+        &mut self,
+        unit: UnitRef<'_, Bytes>,
+        attribute: &Attribute<Bytes>,
+    ) -> gimli::Result<()> {
+        let address = |value| match value {
+            AttributeValue::Addr(address) => Ok(Some(address)),
+            AttributeValue::DebugAddrIndex(index) => unit.address(index).map(Some),
+            _ => Ok(None),
+        };
+        let value = attribute.value();
+        match attribute.name() {
+            gimli::DW_AT_low_pc => self.start = address(value)?,
+            gimli::DW_AT_high_pc => match value {
+                AttributeValue::Udata(size) => self.size = Some(size),
+                value => self.end = address(value)?,
+            },
+            gimli::DW_AT_ranges => self.list = unit.attr_ranges_offset(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Where the code is: ranges that have something in them.
+    pub(super) fn ranges(&self, unit: UnitRef<'_, Bytes>) -> gimli::Result<Vec<Range<u64>>> {
+        let mut ranges = Vec::new();
+        if let Some(list) = self.list {
+            let mut list = unit.ranges(list)?;
+            while let Some(range) = list.next()? {
+                ranges.push(range.begin..range.end);
+            }
+        } else if let Some(start) = self.start {
+            let by_size = self.size.map(|size| start.wrapping_add(size));
+            ranges.extend(self.end.or(by_size).map(|end| start..end));
+        }
+        ranges.retain(|range| !range.is_empty());
+        Ok(ranges)
+    }
+}
