@@ -11,7 +11,7 @@ use super::plan::Recording;
 use super::progress::Progress;
 use crate::collect::Collector;
 use crate::control::Server;
-use crate::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
 use crate::signals::Interrupt;
 use crate::symbols::BuildId;
@@ -50,6 +50,8 @@ impl FinishedRun {
 pub(in crate::commands) struct Session<'run> {
     plan: &'run Recording,
     host: Host,
+    /// The files for the profile, until it is begun.
+    embedded: Option<Embedded>,
     /// Whether the user wants an end.
     interrupt: Interrupt,
     progress: Progress,
@@ -72,13 +74,14 @@ struct Sampling<'run> {
 impl<'run> Session<'run> {
     pub(in crate::commands) fn new(
         plan: &'run Recording,
-        host: Host,
+        (host, embedded): (Host, Embedded),
         interrupt: Interrupt,
         control: Option<Server>,
     ) -> Self {
         Self {
             plan,
             host,
+            embedded: Some(embedded),
             interrupt,
             progress: Progress::new(),
             control,
@@ -164,21 +167,11 @@ impl<'run> Session<'run> {
         });
     }
 
-    fn begin_profile(&self, description: &Description) -> Result<Writer<File>> {
-        let head = Head {
-            description,
-            host: &self.host,
-            kernel: &self.plan.kernel,
-        };
+    fn begin_profile(&mut self, description: &Description) -> Result<Writer<File>> {
+        let embedded = self.embedded.take().context("a run has one region")?;
         let file = File::create(&self.plan.output);
-        let begin = |file| {
-            let mut profile = Writer::new(file, &head)?;
-            for file in &self.plan.debug_files {
-                profile.debug_file(&file.name, &file.bytes)?;
-            }
-            Ok(profile)
-        };
-        file.and_then(begin).with_context(|| self.cannot_write())
+        file.and_then(|file| Writer::with(file, description, &self.host, embedded))
+            .with_context(|| self.cannot_write())
     }
 
     fn cannot_write(&self) -> String {
