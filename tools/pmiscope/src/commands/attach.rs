@@ -124,7 +124,12 @@ fn follow(
             .as_ref()
             .map_or(&[][..], |process| &process.arguments),
     );
-    let mut session = Session::new(recording, host, interrupt.clone(), listen());
+    let mut session = Session::new(
+        recording,
+        (host, recording.embedded()?),
+        interrupt.clone(),
+        listen(),
+    );
     let guest = Guest::new(image, &memory, process, recording.build_id);
     let end = match guest.follow(&limits, &mut session) {
         Ok(end) => end,
@@ -158,7 +163,12 @@ fn copy(
     let copies = Copies::new(image)?;
     let regions = Regions::copied(&copies);
     let (refusal, unreadable) = (regions.refusal.clone(), regions.unreadable.clone());
-    let mut session = Session::new(recording, host(&[]), interrupt.clone(), None);
+    let mut session = Session::new(
+        recording,
+        (host(&[]), recording.embedded()?),
+        interrupt.clone(),
+        None,
+    );
     let (found, others) = match regions.choose(recording.build_id, &HashMap::new()) {
         Chosen::Run(found, others) => (found, others),
         // The session says that it is another kernel's.

@@ -102,6 +102,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
 fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     let memory = GuestMemory::new(plan.machine.memory)?;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
+    let embedded = plan.recording.embedded()?;
     let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
     if plan.recording.verbose {
         say!("pmiscope: {}", guest.command_line());
@@ -118,7 +119,12 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         arguments: guest.arguments().to_vec(),
         asked: plan.asked.clone(),
     };
-    let mut session = Session::new(&plan.recording, host, interrupt.clone(), listen());
+    let mut session = Session::new(
+        &plan.recording,
+        (host, embedded),
+        interrupt.clone(),
+        listen(),
+    );
     let run = match guest.follow(&plan.limits, &mut session) {
         Ok(ended) => session.finish(ended),
         Err(error) => Err(session.abandon(error)),
