@@ -87,7 +87,7 @@ impl fmt::Display for Lacking {
                 let samples = counted(*samples, "sample");
                 write!(
                     f,
-                    "the names of {samples} ({share:.2}%) may be wrong: no symbol covers that code, which has the name of the function before it (are local symbols stripped, by strip -x?); {GIVE}"
+                    "the names of {samples} ({share:.2}%) are missing or may be wrong: no symbol covers that code, which has the name of the function before it, if there is one (were local symbols stripped, by strip -x?); {GIVE}"
                 )
             }
             Self::DebugInfo { missed } => write!(
@@ -104,7 +104,7 @@ impl fmt::Display for Lacking {
                 let samples = counted(*samples, "sample");
                 write!(
                     f,
-                    "inlined calls are not shown in {samples} ({share:.2}%): part of the kernel has no debug information; compile all of it with -g ({} were compiled without)",
+                    "inlined calls are not shown in {samples} ({share:.2}%): part of the kernel has no debug information; compile all of it with -g (without it: {})",
                     named(sources, ("and", "other file"))
                 )
             }
@@ -191,9 +191,13 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
     {
         all.push(Lacking::DebugInfo { missed });
     }
-    if unknown.uncovered > 0 {
+    let uncovered = match origins.names[..] {
+        [] => 0,
+        [..] => unknown.names + unknown.uncovered,
+    };
+    if uncovered > 0 {
         all.push(Lacking::NamesOfCode {
-            samples: unknown.uncovered,
+            samples: uncovered,
             of,
         });
     }

@@ -340,13 +340,25 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
 
 /// A whole profile of these samples of each core.
 pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
+    profile_of_files(description, (&kernel().elf, &[]), cores)
+}
+
+/// The same of another kernel, with debug files and their names.
+pub fn profile_of_files(
+    description: &Description,
+    (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
+    cores: &[&[Seen]],
+) -> Vec<u8> {
     let host = host();
     let head = Head {
         description,
         host: &host,
-        kernel: &kernel().elf,
+        kernel,
     };
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
+    for (name, file) in debug_files {
+        writer.debug_file(name, file).unwrap();
+    }
     let mut end = run_end();
     end.cores.truncate(description.cores as usize);
     for core in &mut end.cores {

@@ -17,6 +17,7 @@ mod names;
 mod outside;
 mod profile;
 mod report;
+mod separate;
 mod symbols;
 mod verify;
 mod warnings;

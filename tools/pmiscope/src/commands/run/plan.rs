@@ -23,7 +23,7 @@ use crate::qemu::{
     self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
     Qemu, has_lab,
 };
-use crate::symbols::{self, BuildId, SymbolFile};
+use crate::symbols::{self, BuildId, SymbolFile, SymbolFiles};
 use crate::units::size;
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -471,6 +471,13 @@ fn aim_at(text: &str, (kernel, debug_files): (&[u8], &[SymbolFile]), slide: u64)
             Aim::MAX
         );
     };
+    let files = debug_files.iter().map(|file| &*file.bytes);
+    let mut files = files.chain([kernel]);
+    if !files.any(SymbolFiles::has_names) {
+        bail!(
+            "--aim {text}: the kernel has no symbol table (it was stripped?): give the unstripped one, or its debug file by --debug-file"
+        );
+    }
     let address = symbols::entry_of(kernel, function).or_else(|error| {
         let mut others = debug_files.iter();
         let found = others.find_map(|file| symbols::entry_of(&file.bytes, function).ok());
