@@ -96,7 +96,11 @@ impl Plan {
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (mut kernel, build_id) = read_kernel(&kernel_path)?;
         let debug_files = match arguments.work.units {
-            None => separate_files(&mut kernel, (&kernel_path, build_id), &arguments.debug_file)?,
+            None => separate_files(
+                &mut kernel,
+                (&kernel_path, build_id),
+                &arguments.boot.debug_file,
+            )?,
             // Counts have no names.
             Some(_) => Vec::new(),
         };
