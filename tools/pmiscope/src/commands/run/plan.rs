@@ -24,7 +24,7 @@ use crate::qemu::{
     self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
     Qemu, has_lab,
 };
-use crate::symbols::{self, BuildId, SymbolFile};
+use crate::symbols::{self, BuildId, SymbolFile, SymbolFiles};
 use crate::units::size;
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -111,7 +111,11 @@ impl Plan {
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (mut kernel, build_id) = read_kernel(&kernel_path)?;
         let debug_files = match arguments.work.units {
-            None => separate_files(&mut kernel, (&kernel_path, build_id), &arguments.debug_file)?,
+            None => separate_files(
+                &mut kernel,
+                (&kernel_path, build_id),
+                &arguments.boot.debug_file,
+            )?,
             // Counts have no names.
             Some(_) => Vec::new(),
         };
@@ -197,7 +201,7 @@ fn outputs(arguments: &RunArgs, machine: &Machine, kernel: PathBuf) -> Result<Ou
         Boot::Disc(disc) => read.push(("the disc", disc.image.clone())),
         Boot::Pvh { .. } => {}
     }
-    let debug = arguments.debug_file.iter();
+    let debug = arguments.boot.debug_file.iter();
     read.extend(debug.map(|file| ("a file with debug information", file.clone())));
     read.extend(
         machine
@@ -555,6 +559,13 @@ fn aim_at(text: &str, (kernel, debug_files): (&[u8], &[SymbolFile]), slide: u64)
             Aim::MAX
         );
     };
+    let files = debug_files.iter().map(|file| &*file.bytes);
+    let mut files = files.chain([kernel]);
+    if !files.any(SymbolFiles::has_names) {
+        bail!(
+            "--aim {text}: the kernel has no symbol table (it was stripped?): give the unstripped one, or its debug file by --debug-file"
+        );
+    }
     let address = symbols::entry_of(kernel, function).or_else(|error| {
         let mut others = debug_files.iter();
         let found = others.find_map(|file| symbols::entry_of(&file.bytes, function).ok());
