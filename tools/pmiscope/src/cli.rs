@@ -10,14 +10,14 @@ mod stat;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
 
 use crate::exit;
 use crate::flame::Root;
-use crate::qemu::Drive;
+use crate::qemu::{Drive, WARDEN};
 use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
@@ -70,6 +70,9 @@ pub enum Command {
     /// Say what there is to sample by, and what to change to have something better
     #[command(after_help = capabilities::DOCTOR_EXAMPLES)]
     Doctor(CapabilitiesArgs),
+    /// Wait for the end of the tool that has started this, and end its QEMU
+    #[command(hide = true, name = WARDEN)]
+    Warden(WardenArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -153,6 +156,11 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
+    /// into the profile; can be said several times [default: found by build-id and debuglink]
+    #[arg(long, value_name = "FILE", help_heading = machine::HEADING)]
+    pub debug_file: Vec<PathBuf>,
+
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
@@ -165,6 +173,13 @@ pub struct RunArgs {
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
     pub self_test: Option<String>,
+}
+
+/// What `warden` takes.
+#[derive(Args, Debug)]
+pub struct WardenArgs {
+    /// The number of the file by which QEMU's processes are known
+    pub mark: std::os::fd::RawFd,
 }
 
 // What overflows, and how it interrupts.
@@ -253,18 +268,25 @@ pub struct BootArgs {
 
 /// What the commands that read a profile take.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("symbols").multiple(true)))]
 pub struct ProfileArgs {
     /// The profile
     #[arg(value_name = "FILE")]
     pub profile: PathBuf,
 
-    /// Take the symbols from this ELF file and not from the profile; it must have
-    /// the profile's build-id
-    #[arg(long, value_name = "KERNEL")]
+    /// Take the symbols from this ELF file; it must have the profile's build-id. What it has
+    /// not is taken from the profile
+    #[arg(long, value_name = "KERNEL", group = "symbols")]
     pub elf: Option<PathBuf>,
 
-    /// Take the symbols of --elf even if its build-id is another
-    #[arg(long, requires = "elf")]
+    /// Take names and debug information from this debug file, which was split off the kernel;
+    /// it must have the profile's build-id. Can be said several times [default: found by
+    /// build-id and debuglink]
+    #[arg(long, value_name = "FILE", group = "symbols")]
+    pub debug_file: Vec<PathBuf>,
+
+    /// Take the symbols of --elf or --debug-file even if the build-id is another
+    #[arg(long, requires = "symbols")]
     pub force: bool,
 }
 
@@ -467,7 +489,10 @@ mod tests {
             ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),
-            ("report x.pmi --force", "not provided: --elf <KERNEL>"),
+            (
+                "report x.pmi --force",
+                "not provided: <--elf <KERNEL>|--debug-file <FILE>>",
+            ),
             ("export x.pmi --format pprof -o y", "invalid value 'pprof'"),
             ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
             ("profile", "unrecognized subcommand 'profile'"),

@@ -29,6 +29,11 @@ pub struct AttachArgs {
     #[arg(long, value_name = "ELF")]
     pub kernel: Option<PathBuf>,
 
+    /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
+    /// into the profile; can be said several times [default: found by build-id and debuglink]
+    #[arg(long, value_name = "FILE")]
+    pub debug_file: Vec<PathBuf>,
+
     /// The QEMU whose guest it is; with its end the run has ended [default: the process that
     /// maps the file]
     #[arg(long, value_name = "QEMU")]

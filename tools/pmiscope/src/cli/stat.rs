@@ -123,6 +123,7 @@ impl StatArgs {
             time_limit: self.time_limit,
             output: self.output.clone(),
             format: self.shown.format(),
+            debug_file: Vec::new(),
             aim: None,
             self_test: None,
         }

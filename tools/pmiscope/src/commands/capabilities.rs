@@ -56,6 +56,7 @@ pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<CapabilitiesBoot> {
     let kernel = built(wanted.kernel.as_deref(), "kernel")?;
     let elf = fs::read(&kernel)
         .with_context(|| format!("cannot read the kernel {}", kernel.display()))?;
+    plan::is_kernel(&elf).with_context(|| format!("the kernel {}", kernel.display()))?;
     let loaded = Kernel::new(&elf, &wanted.load)?;
     let load = load(&wanted.load)?;
     Ok(CapabilitiesBoot {

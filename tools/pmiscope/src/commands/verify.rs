@@ -1,14 +1,12 @@
 //! `verify`: whether the chains of a profile are the true ones.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
-use super::show::{checked_elf, warn_incomplete};
+use super::show::{open, warn_incomplete};
+use super::symbols::files_of;
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
-use crate::profile::Profile;
 use crate::symbols::Symbols;
 use crate::units::grouped;
 use crate::verify::report::Report;
@@ -17,18 +15,12 @@ use crate::verify::{VerifyError, verify};
 pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let path = &arguments.profile.profile;
     let name = || path.display().to_string();
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut profile = Profile::read(bytes).with_context(name)?;
-    let (elf, beside) = match &arguments.profile.elf {
-        Some(elf) => (checked_elf(elf, &profile, arguments.profile.force)?, elf),
-        None => {
-            let kernel = profile.kernel.take();
-            let kernel = kernel.ok_or(VerifyError::NoKernel).with_context(name)?;
-            (kernel, path)
-        }
-    };
-    let mut symbols = Symbols::of_run(&elf, profile.description.text, beside)
-        .with_context(|| beside.display().to_string())?;
+    let mut profile = open(path)?;
+    if profile.kernel.is_none() && arguments.profile.elf.is_none() {
+        return Err(VerifyError::NoKernel).with_context(name);
+    }
+    let files = files_of(&mut profile, &arguments.profile)?;
+    let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
     let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
     warn_incomplete(&profile, path);
     let report = Report::new(&profile, &found, &mut symbols);

@@ -66,6 +66,9 @@ pub(super) struct Assembly<'a> {
     run: u64,
     pub kernel: Option<Vec<u8>>,
     parts: KernelParts,
+    /// Separate debug files of it, with their names.
+    pub debug_files: Vec<(String, Vec<u8>)>,
+    debug_parts: KernelParts,
     pub end: Option<RunEnd>,
     pub cores: Vec<Core>,
     /// What samples mean by an event's number.
@@ -81,6 +84,8 @@ impl<'a> Assembly<'a> {
             run,
             kernel: None,
             parts: KernelParts::default(),
+            debug_files: Vec::new(),
+            debug_parts: KernelParts::default(),
             end: None,
             cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
             events: description.events().to_vec(),
@@ -236,6 +241,20 @@ impl<'a> Assembly<'a> {
             }
             Kind::KernelPart => {
                 self.parts.add(chunk.core, &payload);
+                Some(())
+            }
+            Kind::DebugFilePart => {
+                self.debug_parts.add(chunk.core, &payload);
+                Some(())
+            }
+            Kind::DebugFile => {
+                let mut parts = std::mem::take(&mut self.debug_parts);
+                let mut name = parts.take_last(chunk.core, payload)?;
+                let end = name.iter().position(|&byte| byte == 0)?;
+                let file = name.split_off(end + 1);
+                name.pop();
+                let name = String::from_utf8_lossy(&name).into_owned();
+                self.debug_files.push((name, file));
                 Some(())
             }
             Kind::Samples => {

@@ -33,6 +33,10 @@ pub(super) enum Kind {
     End = 4,
     /// A part of the kernel's ELF file, of which [`Self::Kernel`] is the last.
     KernelPart = 5,
+    /// A separate debug file of the kernel: its name, a zero byte, the file.
+    DebugFile = 6,
+    /// A part of such a file, of which [`Self::DebugFile`] is the last.
+    DebugFilePart = 7,
 }
 
 impl Kind {
@@ -43,6 +47,8 @@ impl Kind {
             Self::Samples,
             Self::End,
             Self::KernelPart,
+            Self::DebugFile,
+            Self::DebugFilePart,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == number)

@@ -10,7 +10,7 @@
 //! 0    marker       4 bytes
 //! 4    kind         u32
 //! 8    ordinal      u32: 0, 1, 2, … in the order of the file
-//! 12   core         u32: whose samples; of a kernel's chunks, how many came before; else 0
+//! 12   core         u32: whose samples; of a file's chunks, how many came before; else 0
 //! 16   raw length   u32: bytes of the payload when inflated
 //! 20   length       u32: bytes of the payload in the file
 //! 24   run          u64: a number of the run, by chance; the same in all its chunks
@@ -27,6 +27,8 @@
 //!   as JSON. Without it nothing else has a meaning.
 //! * *kernel part*, any number, and *kernel*: the ELF that was booted. Parts are there if it
 //!   does not fit a chunk of 256 MiB; the kernel is then the last of them.
+//! * *debug file part* and *debug file*, likewise, any number of files: separate debug files of
+//!   that ELF, each its name, a zero byte, and the file.
 //! * *samples*, any number: whole records of one core, as they stood in its
 //!   ring, oldest first.
 //! * *end*: [`RunEnd`] as JSON.
@@ -45,7 +47,7 @@ mod kernel_parts;
 pub(crate) mod read;
 mod write;
 
-pub(crate) use read::{Profile, Records};
+pub(crate) use read::{Profile, Records, is_profile};
 pub use write::Writer;
 
 use profiler::format::Description;

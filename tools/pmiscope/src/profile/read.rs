@@ -34,6 +34,8 @@ pub struct Profile {
     pub host: Host,
     /// The kernel's ELF file; `None` if it is damaged.
     pub kernel: Option<Vec<u8>>,
+    /// Separate debug files of it, with their names.
+    pub debug_files: Vec<(String, Vec<u8>)>,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
     cores: Vec<Core>,
@@ -65,6 +67,7 @@ impl Profile {
         assembly.read(chunks, first.end());
         let Assembly {
             kernel,
+            debug_files,
             end,
             cores,
             events,
@@ -75,6 +78,7 @@ impl Profile {
             description,
             host,
             kernel,
+            debug_files,
             end,
             cores,
             events,

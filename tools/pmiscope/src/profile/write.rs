@@ -52,14 +52,28 @@ impl<W: Write> Writer<W> {
 
     /// Appends the kernel, in chunks of so many bytes at most.
     fn kernel(&mut self, elf: &[u8], most: usize) -> io::Result<()> {
-        let mut rest = elf;
+        self.parts([Kind::KernelPart, Kind::Kernel], elf, most)
+    }
+
+    /// Appends a separate debug file of the kernel, which reports call by this name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn debug_file(&mut self, name: &str, elf: &[u8]) -> io::Result<()> {
+        let payload = [name.replace('\0', "").as_bytes(), &[0], elf].concat();
+        self.parts([Kind::DebugFilePart, Kind::DebugFile], &payload, MAX_RAW)
+    }
+
+    fn parts(&mut self, [part_of, last_of]: [Kind; 2], all: &[u8], most: usize) -> io::Result<()> {
+        let mut rest = all;
         let mut number = 0;
         while let Some((part, behind)) = rest.split_at_checked(most).filter(|it| !it.1.is_empty()) {
-            self.chunk(Kind::KernelPart, number, part, Compression::default())?;
+            self.chunk(part_of, number, part, Compression::default())?;
             rest = behind;
             number += 1;
         }
-        self.chunk(Kind::Kernel, number, rest, Compression::default())
+        self.chunk(last_of, number, rest, Compression::default())
     }
 
     /// Appends whole records of `core`.

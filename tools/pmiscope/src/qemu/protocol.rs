@@ -38,6 +38,13 @@ impl Protocol {
     }
 }
 
+impl Protocol {
+    /// Returns true if a kernel has what either protocol looks for.
+    pub(crate) fn is_known(kernel: &[u8]) -> bool {
+        Elf::parse(kernel).is_ok_and(|elf| has_pvh_note(&elf, kernel) || has_limine_requests(&elf))
+    }
+}
+
 fn has_pvh_note(elf: &Elf<'_>, kernel: &[u8]) -> bool {
     let headers = elf.elf_header().program_headers(LittleEndian, kernel);
     let notes = headers.into_iter().flatten();

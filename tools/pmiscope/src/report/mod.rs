@@ -5,6 +5,7 @@ mod asked;
 pub mod counts;
 pub mod event;
 mod hash;
+mod lacking;
 pub mod model;
 pub mod stack;
 pub mod tally;

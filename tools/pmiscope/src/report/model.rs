@@ -11,7 +11,7 @@ use super::warnings::{note, warnings};
 use super::{Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
-use crate::symbols::{BuildId, FunctionId, Symbols};
+use crate::symbols::{BuildId, FunctionId, Origins, Symbols};
 
 /// Options of a report.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,6 +139,8 @@ pub struct Image {
     pub text_moved_by: Option<String>,
     /// Whether the ELF file has call-frame information; `null` without an ELF file.
     pub call_frames: Option<bool>,
+    /// From which files the kernel's symbols are.
+    pub symbols_from: Origins,
 }
 
 /// Samples that have something in common.
@@ -347,6 +349,7 @@ impl Image {
         Self {
             text_moved_by: slide.distance().map(|distance| format!("{distance:#x}")),
             call_frames: slide.has_text().then_some(has_frames),
+            symbols_from: symbols.origins().clone(),
         }
     }
 }

@@ -133,6 +133,9 @@ impl Out {
         if let Some(distance) = moved.filter(|&distance| distance != "0x0") {
             self.fact("text", &format!("moved by {distance}"));
         }
+        if let Some(listed) = image.symbols_from.listed() {
+            self.fact("symbols", &listed);
+        }
         if image.call_frames == Some(false) {
             self.fact("callers", BY_CODE);
         }

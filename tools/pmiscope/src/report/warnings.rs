@@ -7,6 +7,7 @@ use profiler::format::{ChainEnd, Clock, Source, State};
 
 use super::Tally;
 use super::asked::{Difference, differences};
+use super::lacking::{Lacking, lacking};
 use crate::profile::{Mode, Profile};
 use crate::symbols::Symbols;
 use crate::units::{counted, percent};
@@ -61,10 +62,8 @@ pub enum Warning {
     ClockIsTime,
     /// What the user asked for, and the kernel did not take.
     NotTaken(Difference),
-    /// Debug information is in files that were not found.
-    UnitsMissing { units: u64, looked_in: String },
-    /// Debug information is damaged.
-    UnitsUnreadable(u64),
+    /// What the kernel's files lack.
+    Lacking(Lacking),
 }
 
 impl Warning {
@@ -80,6 +79,7 @@ impl Warning {
                 percent(*samples, *of) >= MISSING_PERCENT
             }
             Self::ClockIsTime => true,
+            Self::Lacking(lacking) => lacking.is_failure(),
             _ => false,
         }
     }
@@ -102,7 +102,7 @@ impl fmt::Display for Warning {
                 };
                 write!(
                     f,
-                    "{samples} ({share:.2}%) may lack a caller, also in chains that are called complete: {what} no call-frame information (.debug_frame or .eh_frame), and the instructions do not say where the return address is; keep .eh_frame in the linker script, or compile with -g -fno-asynchronous-unwind-tables (assembly: .cfi directives)"
+                    "{samples} ({share:.2}%) may lack a caller, also in chains that are called complete: {what} no call-frame information (.debug_frame or .eh_frame), and the instructions do not say where the return address is; keep .eh_frame in the linker script, or compile with -g -fno-asynchronous-unwind-tables (assembly: .cfi directives), or give the unstripped ELF by --elf"
                 )
             }
             Self::ChainsBroken {
@@ -129,20 +129,7 @@ impl fmt::Display for Warning {
                 "instructions were counted, and the kernel found that its time stamp counter counts time: periods are not what they say; see that nothing interrupts its `start` meanwhile, NMIs included",
             ),
             Self::NotTaken(difference) => difference.fmt(f),
-            Self::UnitsMissing { units, looked_in } => {
-                let units = counted(*units, "unit");
-                write!(
-                    f,
-                    "inlined calls of {units} of the debug information are missing: it was split off into .dwo files (-gsplit-dwarf), which are not in {looked_in}; put them there, or pack them by dwp and put the .dwp beside the ELF that --elf names"
-                )
-            }
-            Self::UnitsUnreadable(units) => {
-                let units = counted(*units, "unit");
-                write!(
-                    f,
-                    "{units} of the debug information cannot be read: their functions have the names of the symbol table, and no inlined calls"
-                )
-            }
+            Self::Lacking(lacking) => lacking.fmt(f),
         }
     }
 }
@@ -210,7 +197,7 @@ pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warn
         .chain(chains_broken(tally))
         .chain(moved(profile, tally, symbols))
         .chain(stuck(profile, tally, symbols))
-        .chain(units(symbols))
+        .chain(lacking(tally, symbols).into_iter().map(Warning::Lacking))
         .chain(clock_is_time(profile))
         .chain(not_taken(profile))
         .collect()
@@ -263,30 +250,6 @@ fn moved(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning>
         tally.samples_where(|stack| run.contains(stack.pc) && !slide.has_code_at(stack.pc));
     let of = tally.samples();
     (samples > 0).then_some(Warning::Moved { samples, of })
-}
-
-fn units(symbols: &Symbols) -> Vec<Warning> {
-    /// Folders that are named.
-    const NAMED: usize = 3;
-    let mut warnings = Vec::new();
-    let (units, looked_in) = symbols.missing_units();
-    if units > 0 {
-        let named = looked_in.iter().take(NAMED);
-        let named: Vec<_> = named.map(|folder| folder.display().to_string()).collect();
-        let more = looked_in.len().saturating_sub(NAMED);
-        let more = if more > 0 {
-            format!(" or {}", counted(more as u64, "other folder"))
-        } else {
-            String::new()
-        };
-        let looked_in = named.join(", ") + &more;
-        warnings.push(Warning::UnitsMissing { units, looked_in });
-    }
-    let unreadable = symbols.unreadable_units();
-    if unreadable > 0 {
-        warnings.push(Warning::UnitsUnreadable(unreadable));
-    }
-    warnings
 }
 
 /// Where interrupts are taken at the head of a translation block only, samples gather at

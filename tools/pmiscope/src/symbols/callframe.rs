@@ -77,15 +77,16 @@ pub struct Callers {
 }
 
 impl Callers {
-    /// Reads an ELF file, as far as its sections are there and not damaged.
-    pub(super) fn new(
-        elf: &Elf<'_>,
+    /// Reads the sections of this name, of the files that `file_of` says, as far as they are
+    /// there and not damaged.
+    pub(super) fn new<'a>(
+        file_of: impl Fn(&str) -> Option<&'a Elf<'a>>,
         slide: Slide,
         code: Arc<Code>,
         table: Arc<SymbolTable>,
     ) -> Self {
         let section = |name: &str| {
-            let section = elf.section_by_name(name)?;
+            let section = file_of(name)?.section_by_name(name)?;
             Some((section.address(), section.uncompressed_data().ok()?))
         };
         let mut callers = Self {

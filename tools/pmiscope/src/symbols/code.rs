@@ -1,6 +1,6 @@
 //! The bytes of a kernel's code.
 
-use object::{Object as _, ObjectSection as _};
+use object::{Object as _, ObjectSection as _, ObjectSegment as _};
 
 use super::elf::{Elf, is_code};
 use super::slide::LinkAddress;
@@ -11,11 +11,20 @@ pub(crate) struct Code(Vec<(LinkAddress, Vec<u8>)>);
 
 impl Code {
     pub(super) fn new(elf: &Elf<'_>) -> Self {
-        let sections = elf.sections().filter(is_code).filter_map(|section| {
-            let data = section.data().ok()?;
-            Some((LinkAddress(section.address()), data.to_vec()))
-        });
-        Self(sections.collect())
+        let section = |data: object::Result<&[u8]>, address| {
+            let data = data.ok().filter(|data| !data.is_empty())?;
+            Some((LinkAddress(address), data.to_vec()))
+        };
+        if elf.sections().next().is_none() {
+            // What was taken out of the file with the table of sections.
+            let segments = elf.segments();
+            let segments = segments.filter(|segment| segment.permissions().executable());
+            let parts = segments.filter_map(|it| section(it.data(), it.address()));
+            return Self(parts.collect());
+        }
+        let sections = elf.sections().filter(is_code);
+        let parts = sections.filter_map(|it| section(it.data(), it.address()));
+        Self(parts.collect())
     }
 
     /// The code that these bytes are, from `start` on.

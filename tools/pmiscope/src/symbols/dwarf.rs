@@ -1,13 +1,15 @@
 //! The debug information of an ELF file, as much of it as can be read.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::convert::Infallible;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{
-    self, AbbreviationsCache, Dwarf, EndianArcSlice, LittleEndian, SectionId, UnitOffset, UnitRef,
+    self, AbbreviationsCache, AttributeValue, Dwarf, EndianArcSlice, LittleEndian, Reader as _,
+    SectionId, UnitOffset, UnitRef,
 };
 use object::{Object as _, ObjectSection as _};
 
@@ -25,6 +27,8 @@ pub(super) struct DebugInfo {
     units: Units,
     /// The files that have what is not in the ELF file itself.
     pub split: SplitFiles,
+    /// The names of the units without folders, if they have them themselves.
+    pub names: Option<HashSet<String>>,
 }
 
 /// What is read of it.
@@ -43,9 +47,13 @@ pub(super) struct Found<'a> {
 }
 
 impl DebugInfo {
-    /// Reads that of an ELF file; `beside` is where the file is, if that is known.
-    pub(super) fn new(elf: &Elf<'_>, beside: Option<&Path>) -> Self {
+    /// Reads that of an ELF file, with what was moved to another one; files beside `beside`
+    /// may have more.
+    pub(super) fn new(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>, beside: &[PathBuf]) -> Self {
         let mut dwarf = load(elf, |id| id.name());
+        if let Some(moved_to) = moved_to {
+            dwarf.set_sup(load(moved_to, |id| id.name()));
+        }
         let units = Units::new(&mut dwarf);
         units.empty_lines(&mut dwarf);
         // What it says the units say as well, and that is right more often.
@@ -53,6 +61,7 @@ impl DebugInfo {
         Self {
             split: Split::new(beside).load(&dwarf),
             units,
+            names: unit_names(&dwarf),
             read: Read::new(dwarf),
         }
     }
@@ -91,6 +100,24 @@ impl DebugInfo {
         entries.retain(|(_, name)| name.is_some());
         entries.push(last?);
         Some(Found { unit, entries })
+    }
+
+    /// Whether debug information that covers an address says which function it is, or need not
+    /// say it; `None` if none covers it.
+    pub(super) fn knows(&self, address: LinkAddress) -> Option<bool> {
+        let context = &self.read.as_ref()?.context;
+        let unit = self.loaded(context.find_dwarf_and_unit(address.0))?;
+        let mut entries = unit.entries();
+        let root = entries.next_dfs().ok().flatten();
+        let language = root.and_then(|root| root.attr_value(gimli::DW_AT_language));
+        if let Some(AttributeValue::Language(language)) = language
+            && ASSEMBLY.contains(&language)
+        {
+            return Some(true);
+        }
+        let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
+        let innermost = frames.next().ok()??;
+        Some(innermost.function.is_some())
     }
 
     /// Where the function with an entry is declared.
@@ -152,6 +179,27 @@ fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
 fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
     let header = dwarf.units().next();
     header.is_ok_and(|header| header.is_some_and(|header| is_whole(dwarf, header)))
+}
+
+/// Languages in which nothing is inlined (DWARF 5, table 7.17, and what assemblers use).
+const ASSEMBLY: [gimli::DwLang; 2] = [gimli::DW_LANG_Mips_Assembler, gimli::DwLang(0x31)];
+
+/// The names of all units without folders; `None` if that of one is elsewhere.
+fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
+    let mut names = HashSet::new();
+    let mut headers = dwarf.units();
+    while let Some(header) = headers.next().ok()? {
+        let Ok(unit) = dwarf.unit(header) else {
+            continue;
+        };
+        if unit.dwo_id.is_some() {
+            return None;
+        }
+        let name = unit.name.as_ref();
+        let name = name.and_then(|name| name.to_string_lossy().ok());
+        names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
+    }
+    Some(names)
 }
 
 /// The sections of an ELF file that have these names; those that it has not, or that are

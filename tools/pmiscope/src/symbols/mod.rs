@@ -16,10 +16,14 @@ mod declaration;
 pub(crate) mod demangle;
 mod dwarf;
 pub(crate) mod elf;
+pub(crate) mod files;
 mod functions;
+mod kernel_file;
+mod known;
 mod names;
 mod naming;
 mod path;
+mod separate;
 mod slide;
 mod spans;
 mod split;
@@ -31,6 +35,10 @@ pub use slide::{LinkAddress, Slide};
 pub(crate) use callframe::Callers;
 pub(crate) use code::Code;
 pub(crate) use elf::{entry_of, loaded_bytes};
+pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
+pub(crate) use kernel_file::{check, check_kernel};
+pub(crate) use known::Known;
+pub(crate) use separate::Whose;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +50,7 @@ use profiler::address::{CodeAddress, CodeRange};
 
 use demangle::demangle;
 use dwarf::{DebugInfo, Found};
+use files::Chosen;
 use functions::{Functions, Identity};
 use names::{CodeSymbol, SymbolTable};
 use naming::{Declared, Verdict};
@@ -79,6 +88,7 @@ type EntryKey = (Option<u64>, Option<DebugInfoOffset>, usize);
 
 /// The functions of a kernel, by the addresses at which it ran.
 pub struct Symbols {
+    origins: Origins,
     debug: DebugInfo,
     table: Arc<SymbolTable>,
     callers: Callers,
@@ -95,8 +105,14 @@ impl Symbols {
     ///
     /// [`ElfError`] if it is none that can be read.
     pub fn new(elf: &[u8]) -> Result<Self, ElfError> {
-        let file = elf::parse(elf)?;
-        Ok(Self::with(&file, Slide::none(&file), None))
+        let mut files = SymbolFiles::default();
+        let file = SymbolFile {
+            name: String::new(),
+            path: None,
+            bytes: elf.to_vec(),
+        };
+        files.add(file, Owner::Kernel)?;
+        Ok(Self::of_files(&files, None))
     }
 
     /// The functions of an ELF file whose text was `run` when it ran. Debug information that
@@ -106,16 +122,44 @@ impl Symbols {
     ///
     /// [`ElfError`] if it is none that can be read.
     pub fn of_run(elf: &[u8], run: CodeRange, beside: &Path) -> Result<Self, ElfError> {
-        let file = elf::parse(elf)?;
-        Ok(Self::with(&file, Slide::of_run(&file, run), Some(beside)))
+        let mut files = SymbolFiles::default();
+        files.add(SymbolFile::at(beside, elf.to_vec()), Owner::Kernel)?;
+        Ok(Self::of_files(&files, Some(run)))
     }
 
-    fn with(file: &elf::Elf<'_>, slide: Slide, beside: Option<&Path>) -> Self {
-        let table = Arc::new(SymbolTable::new(file));
-        let code = Arc::new(Code::new(file));
+    /// The functions of a kernel whose text was `run` when it ran, or that ran where it was
+    /// linked for.
+    #[must_use]
+    pub(crate) fn of_files(files: &SymbolFiles, run: Option<CodeRange>) -> Self {
+        let parts = files.parts();
+        let chosen = Chosen::new(&parts);
+        let named = || chosen.of_names.iter().map(|part| &part.elf);
+        let Some(with_code) = chosen.code().map(|part| &part.elf) else {
+            return Self {
+                origins: chosen.origins(files),
+                ..Self::without_elf()
+            };
+        };
+        let slide = run.map_or_else(
+            || Slide::none(with_code),
+            |run| Slide::of_run(with_code, named(), run),
+        );
+        let table = Arc::new(SymbolTable::new(named()));
+        let code = Arc::new(Code::new(with_code));
+        let frames = |section: &str| chosen.frames(section).map(|part| &part.elf);
+        let debug = chosen.debug_info().map(|part| {
+            let moved_to = chosen.supplementary.first().map(|part| &part.elf);
+            DebugInfo::new(&part.elf, moved_to, &files.places())
+        });
+        let debug = debug.unwrap_or_default();
+        let mut origins = chosen.origins(files);
+        if let Some(units) = debug.names.as_ref() {
+            origins.problems.without_debug_info = chosen.sources_but(units);
+        }
         Self {
-            debug: DebugInfo::new(file, beside),
-            callers: Callers::new(file, slide.clone(), code, Arc::clone(&table)),
+            origins,
+            debug,
+            callers: Callers::new(frames, slide.clone(), code, Arc::clone(&table)),
             table,
             slide,
             ..Self::without_elf()
@@ -126,6 +170,7 @@ impl Symbols {
     #[must_use]
     pub fn without_elf() -> Self {
         Self {
+            origins: Origins::default(),
             debug: DebugInfo::default(),
             table: Arc::default(),
             callers: Callers::default(),
@@ -170,6 +215,12 @@ impl Symbols {
     #[must_use]
     pub fn slide(&self) -> &Slide {
         &self.slide
+    }
+
+    /// From which files all this is.
+    #[must_use]
+    pub fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// The units of debug information that are in files of their own which were not found,

@@ -156,12 +156,16 @@ pub(super) struct SymbolTable {
 }
 
 impl SymbolTable {
-    pub(super) fn new(file: &Elf<'_>) -> Self {
-        let mut symbols: Vec<_> = code_symbols(file).collect();
-        let objects = all_symbols(file).filter(|found| found.kind == Kind::Object);
+    /// The symbols of all these files of one kernel.
+    pub(super) fn new<'a>(files: impl Iterator<Item = &'a Elf<'a>> + Clone) -> Self {
+        let mut symbols: Vec<_> = files.clone().flat_map(code_symbols).collect();
+        let objects = files.flat_map(all_symbols);
+        let objects = objects.filter(|found| found.kind == Kind::Object);
         let mut objects: Vec<_> = objects.map(|found| found.symbol).collect();
         for symbols in [&mut symbols, &mut objects] {
             symbols.sort_by_key(|symbol| (symbol.start, symbol.rank));
+            // What several files have.
+            symbols.dedup();
         }
         mark_twins(&mut symbols);
         let spans = |symbols: &[CodeSymbol], is_wanted: fn(&CodeSymbol) -> bool| {

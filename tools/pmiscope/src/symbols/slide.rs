@@ -36,8 +36,12 @@ impl Slide {
         }
     }
 
-    /// That of an ELF file whose text was `run` when it ran.
-    pub(super) fn of_run(elf: &Elf<'_>, run: CodeRange) -> Self {
+    /// That of an ELF file whose text was `run` when it ran. The symbols of `named` are its.
+    pub(super) fn of_run<'a>(
+        elf: &Elf<'_>,
+        mut named: impl Iterator<Item = &'a Elf<'a>>,
+        run: CodeRange,
+    ) -> Self {
         let text = text(elf);
         let contains = |text: &Range<LinkAddress>| {
             run.start.0 <= text.start.0 && text.end.0 <= run.end.0 && !text.is_empty()
@@ -47,7 +51,8 @@ impl Slide {
             Some(0)
         } else {
             let is_possible = |&distance: &u64| is_possible(distance, &text);
-            of_fragment(elf, run)
+            let by_symbols = named.find_map(|elf| of_fragment(elf, run));
+            by_symbols
                 .filter(is_possible)
                 .or_else(|| of_sections(elf, run).filter(is_possible))
         };

@@ -30,13 +30,13 @@ impl SplitFiles {
 
 /// Looks for files.
 pub(super) struct Split<'a> {
-    beside: Option<&'a Path>,
+    beside: &'a [PathBuf],
     looked_in: BTreeSet<PathBuf>,
 }
 
 impl<'a> Split<'a> {
-    /// Looks where the compiler has put them, and beside this file.
-    pub(super) fn new(beside: Option<&'a Path>) -> Self {
+    /// Looks where the compiler has put them, and beside these files.
+    pub(super) fn new(beside: &'a [PathBuf]) -> Self {
         Self {
             beside,
             looked_in: BTreeSet::new(),
@@ -69,17 +69,17 @@ impl<'a> Split<'a> {
         files
     }
 
-    /// The packages of the ELF file: its name with `.dwp` behind, or in place of what is
+    /// The packages of the ELF files: their names with `.dwp` behind, or in place of what is
     /// behind the last dot.
     fn packages(&mut self) -> Vec<DwarfPackage<Bytes>> {
-        let Some(beside) = self.beside else {
-            return Vec::new();
-        };
-        self.looked_in.insert(folder_of(beside));
-        let mut appended = OsString::from(beside);
-        appended.push(".dwp");
-        let names = [PathBuf::from(appended), beside.with_extension("dwp")];
-        let package = |path: &PathBuf| {
+        let names = self.beside.iter().flat_map(|beside| {
+            let mut appended = OsString::from(beside);
+            appended.push(".dwp");
+            [PathBuf::from(appended), beside.with_extension("dwp")]
+        });
+        let folders = self.beside.iter().map(|beside| folder_of(beside));
+        self.looked_in.extend(folders);
+        let package = |path: PathBuf| {
             let file = fs::read(path).ok()?;
             let elf = elf::parse(&file).ok()?;
             let load = |id: SectionId| {
@@ -88,7 +88,7 @@ impl<'a> Split<'a> {
             };
             DwarfPackage::load(load, dwarf::bytes(&[])).ok()
         };
-        names.iter().filter_map(package).collect()
+        names.filter_map(package).collect()
     }
 
     /// The file of a unit of its own.
@@ -105,7 +105,7 @@ impl<'a> Split<'a> {
             .and_then(text)?;
         let compiled_in = unit.comp_dir.clone().and_then(text).unwrap_or_default();
         let mut places = vec![compiled_in.join(&name)];
-        if let Some(folder) = self.beside.map(folder_of) {
+        for folder in self.beside.iter().map(|beside| folder_of(beside)) {
             places.push(folder.join(&name));
             places.extend(name.file_name().map(|name| folder.join(name)));
         }
@@ -118,7 +118,8 @@ impl<'a> Split<'a> {
     }
 }
 
-fn folder_of(file: &Path) -> PathBuf {
+/// The folder that a file is in.
+pub(super) fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),

@@ -340,11 +340,16 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
 
 /// A whole profile of these samples of each core.
 pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
+    profile_of_kernel(&kernel().elf, description, cores)
+}
+
+/// The same of another kernel.
+pub fn profile_of_kernel(elf: &[u8], description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
     let host = host();
     let head = Head {
         description,
         host: &host,
-        kernel: &kernel().elf,
+        kernel: elf,
     };
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
     let mut end = run_end();

@@ -10,12 +10,14 @@ mod compiled;
 mod counts;
 mod damaged;
 mod events;
+mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod moved;
 mod names;
 mod outside;
+mod processes;
 mod profile;
 mod report;
 mod symbols;
