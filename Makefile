@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri mutants stress fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
+.PHONY: help run test adopters header miri names mutants stress fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux build kernel setup lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,6 +28,11 @@ miri:
 
 mutants: setup ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)
+
+names: build adopters ## compare the names of all functions of some files, a Debian kernel among them, with binutils' and LLVM's
+	@tools/setup.sh names
+	PMISCOPE_NAMES="$$(tools/names.sh $(abspath $(out)))" \
+		cargo test --locked --release -p pmiscope --test names -- --ignored --nocapture $(ARGS)
 
 stress: kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::

@@ -26,20 +26,25 @@ make_work() {
 # Rust links host programs with cc, against the C library's start files.
 cc_links() { have cc && case $(cc -print-file-name=crt1.o) in /*) ;; *) false ;; esac }
 
-install_packages() {
-    have apt-get || die "no apt-get here; please install what Debian calls: $*"
+# Sets $apt to words that run apt-get as root, or says to run apt-get with words $*.
+find_apt() {
+    have apt-get || die "no apt-get here; on Debian it would be: apt-get $*"
     if [ "$(id -u)" -eq 0 ]; then
         as_root=
     elif have sudo && sudo -n true 2>/dev/null; then
         as_root='sudo -n'
     else
-        die "not root, and no sudo without a password; please run: sudo apt-get install --no-install-recommends $*"
+        die "not root, and no sudo without a password; please run: sudo apt-get $*"
     fi
-    say "installing by apt-get: $*"
     make_work
+    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300"
+}
+
+install_packages() {
+    find_apt install --no-install-recommends "$@"
+    say "installing by apt-get: $*"
     # The lists of a fresh machine are empty, those of an old one are stale: both
     # show as a failure to install.
-    apt="$as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -o DPkg::Lock::Timeout=300"
     # shellcheck disable=SC2086 # $apt is words
     quietly $apt install --no-install-recommends "$@" || {
         quietly $apt update || true
@@ -48,6 +53,13 @@ install_packages() {
         tail -n 20 "$work/log" >&2
         die "apt-get could not install: $*"
     }
+}
+
+# For packages that are looked up or downloaded and not installed.
+update_lists() {
+    find_apt update
+    # shellcheck disable=SC2086 # $apt is words
+    quietly $apt update || true
 }
 
 # Writes the Debian archive's entries of this machine's apt configuration, with

@@ -6,6 +6,7 @@
 # usage: tools/setup.sh              what `make build` and `make run` need
 #        tools/setup.sh test         and what `make test` needs besides
 #        tools/setup.sh iso          and what `make iso` needs besides
+#        tools/setup.sh names        and what `make names` needs besides
 #        tools/setup.sh fuzz         and what `make fuzz` needs besides
 #        tools/setup.sh std-source   installs nothing; prints where the source of
 #                                    the standard library is
@@ -29,13 +30,14 @@ setup_packages() {
     wanted=
     have gcc && cc_links || wanted="gcc libc6-dev"
     have qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
-    [ "$1" = run ] || [ "$1" = fuzz ] || have xorriso || wanted="$wanted xorriso"
+    case $1 in test | iso) have xorriso || wanted="$wanted xorriso" ;; esac
     # Tests make an image with GRUB.
     [ "$1" != test ] || have grub-mkrescue || wanted="$wanted grub-common"
     [ "$1" != test ] || [ -d /usr/lib/grub/i386-pc ] || wanted="$wanted grub-pc-bin"
     [ "$1" != test ] || have mformat || wanted="$wanted mtools"
     # libFuzzer is written in C++.
     [ "$1" != fuzz ] || have c++ || wanted="$wanted g++"
+    [ "$1" != names ] || have llvm-symbolizer || wanted="$wanted llvm"
     # shellcheck disable=SC2086 # words
     [ -z "$wanted" ] || install_packages $wanted
     ! qemu_is_old || die "QEMU $(qemu_version) is too old: 7.2 or newer is needed (Debian 12's qemu-system-x86)"
@@ -162,7 +164,7 @@ setup_fuzz() {
 purpose=${1:-run}
 case $purpose in
 std-source) std_source ;;
-run | test | iso | fuzz)
+run | test | iso | names | fuzz)
     setup_packages "$purpose"
     setup_rust
     setup_std_source
@@ -170,5 +172,5 @@ run | test | iso | fuzz)
     [ "$purpose" != fuzz ] || setup_fuzz
     say "ready: Rust $rust, QEMU $(qemu_version), standard library from $(std_source)"
     ;;
-*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|fuzz|std-source]" ;;
+*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|names|fuzz|std-source]" ;;
 esac

@@ -77,6 +77,7 @@ pub mod internals {
     pub use crate::doctor::host::Kvm;
     pub use crate::profile::read::{Profile, ProfileError};
     pub use crate::symbols::callframe::{Caller, Callers};
+    pub use crate::symbols::demangle::demangle;
     pub use crate::symbols::elf::entry_of;
 
     pub mod capabilities {

@@ -1,7 +1,8 @@
 //! Names as people write them.
 
 /// The name without mangling, of Rust or C++, and without a hash.
-pub(super) fn demangle(name: &str) -> String {
+#[must_use]
+pub fn demangle(name: &str) -> String {
     if let Ok(rust) = rustc_demangle::try_demangle(name) {
         return format!("{rust:#}");
     }
@@ -14,7 +15,8 @@ fn demangle_cpp(name: &str) -> Option<String> {
     // All that is mangled begins so; another name may happen to be that of a type.
     name.strip_prefix("_Z")?;
     let (plain, suffixes) = name.split_at(name.find('.').unwrap_or(name.len()));
-    let mut read = cpp_demangle::Symbol::new(plain).ok()?.demangle().ok()?;
+    let (kind, plain) = thunk(plain).unwrap_or_else(|| ("", plain.to_owned()));
+    let mut read = kind.to_owned() + &cpp_demangle::Symbol::new(plain).ok()?.demangle().ok()?;
     let mut clone = String::new();
     for word in suffixes.split('.').skip(1) {
         // Numbers belong to the word before.
@@ -29,6 +31,17 @@ fn demangle_cpp(name: &str) -> Option<String> {
         read += &format!(" [clone {clone}]");
     }
     Some(read)
+}
+
+/// What a thunk is and leads to: `h`, or `v`, offsets that end with a line, and a name.
+fn thunk(name: &str) -> Option<(&'static str, String)> {
+    let (kind, offsets, rest) = if let Some(rest) = name.strip_prefix("_ZTh") {
+        ("non-virtual thunk to ", 1, rest)
+    } else {
+        ("virtual thunk to ", 2, name.strip_prefix("_ZTv")?)
+    };
+    let to = rest.splitn(offsets + 1, '_').nth(offsets)?;
+    Some((kind, format!("_Z{to}")))
 }
 
 #[cfg(test)]
@@ -62,6 +75,14 @@ mod tests {
             (
                 "_ZN12_GLOBAL__N_16hiddenEi",
                 "(anonymous namespace)::hidden(int)",
+            ),
+            (
+                "_ZThn8_N4kern5QueueD1Ev",
+                "non-virtual thunk to kern::Queue::~Queue()",
+            ),
+            (
+                "_ZTv0_n24_N4kern5QueueD0Ev",
+                "virtual thunk to kern::Queue::~Queue()",
             ),
             (
                 "_ZN4kernplERKNS_1AES2_",

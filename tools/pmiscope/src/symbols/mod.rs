@@ -13,7 +13,7 @@ mod by_code;
 pub(crate) mod callframe;
 mod code;
 mod declaration;
-mod demangle;
+pub(crate) mod demangle;
 mod dwarf;
 pub(crate) mod elf;
 pub(crate) mod files;

@@ -86,9 +86,12 @@ impl Declared {
         if same.is_some() && self.declaration.has_linkage_name {
             return Verdict::Declared;
         }
+        let is_linked = self.declaration.has_linkage_name;
         let is_it = |symbol: &CodeSymbol| {
-            is_variant(&symbol.name, name)
-                || (!self.declaration.has_linkage_name && has_part(&symbol.name, name))
+            let linked = &*symbol.name;
+            is_variant(linked, name)
+                || (is_linked && reads_as(linked, name))
+                || (!is_linked && has_part(linked, name))
         };
         if start != symbol.start || !functions.any(is_it) {
             return Verdict::OnlySymbol;
@@ -105,6 +108,12 @@ fn is_variant(linked: &str, name: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '@']))
 }
 
+/// Returns true if two linked names are those of one function, for people. Of a constructor the
+/// declaration has another than any code; a thunk has its own.
+fn reads_as(linked: &str, name: &str) -> bool {
+    demangle(linked).contains(&demangle(name))
+}
+
 /// Returns true if a mangled name has `name`, as it is in the source, for a part.
 fn has_part(linked: &str, name: &str) -> bool {
     let read = demangle(linked);
@@ -115,7 +124,7 @@ fn has_part(linked: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{has_part, is_variant};
+    use super::{has_part, is_variant, reads_as};
 
     #[test]
     fn a_variant_has_more_behind_its_name() {
@@ -146,6 +155,17 @@ mod tests {
             ("run_all", "run", false),
         ] {
             assert_eq!(has_part(linked, name), expected, "{linked} of {name}");
+        }
+    }
+
+    #[test]
+    fn linked_names_are_the_same_if_people_read_the_same() {
+        for (linked, name, expected) in [
+            ("_ZN4kern5QueueC2Ev.isra.0", "_ZN4kern5QueueC4Ev", true),
+            ("_ZThn8_N4kern5QueueD1Ev", "_ZN4kern5QueueD4Ev", true),
+            ("_ZN4kern5QueueD1Ev", "_ZN4kern5QueueC4Ev", false),
+        ] {
+            assert_eq!(reads_as(linked, name), expected, "{linked} of {name}");
         }
     }
 }

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use gimli::{
-    self, Attribute, AttributeValue, DebugAranges, DebugInfoOffset, Dwarf, RangeListsOffset,
-    Section as _, UnitHeader, UnitRef,
+    self, AbbreviationsCacheStrategy, Attribute, AttributeValue, DebugAranges, DebugInfoOffset,
+    Dwarf, RangeListsOffset, Section as _, UnitHeader, UnitRef,
 };
 
 use super::Bytes;
@@ -52,6 +52,8 @@ struct Claim {
 impl Units {
     /// Finds the units, and makes those that cannot be read such as a reader skips.
     pub(super) fn new(dwarf: &mut Dwarf<Bytes>) -> Self {
+        // Each unit is read more than once.
+        dwarf.populate_abbreviations_cache(AbbreviationsCacheStrategy::All);
         let mut units = Self::default();
         let mut writer = Writer::default();
         let listed = listed(&dwarf.debug_aranges);
@@ -231,21 +233,16 @@ fn listed(table: &DebugAranges<Bytes>) -> Vec<usize> {
 }
 
 /// Where the unit begins that is next behind one that cannot be read, which may be wrong about
-/// its `end`.
+/// its `end`: none that is listed is within another.
 fn next_unit(dwarf: &Dwarf<Bytes>, listed: &[usize], start: usize, end: Option<usize>) -> usize {
-    let length = dwarf.debug_info.reader().bytes().len();
-    let is_one = |at: usize| {
-        at == length
-            || dwarf
-                .debug_info
-                .header_from_offset(DebugInfoOffset(at))
-                .is_ok()
-    };
+    let end = end.unwrap_or(dwarf.debug_info.reader().bytes().len());
     let behind = &listed[listed.partition_point(|&at| at <= start)..];
-    end.filter(|&end| is_one(end))
-        .or_else(|| behind.iter().copied().find(|&at| at < length && is_one(at)))
-        .or(end)
-        .unwrap_or(length)
+    let header = |at: usize| dwarf.debug_info.header_from_offset(DebugInfoOffset(at));
+    let before_end = behind.iter().copied().take_while(|&at| at < end);
+    before_end
+        .into_iter()
+        .find(|&at| header(at).is_ok())
+        .unwrap_or(end)
 }
 
 /// Where the unit that begins at `start` ends, by its length.

@@ -8,6 +8,7 @@ mod collect;
 mod command;
 mod compiled;
 mod counts;
+mod damaged;
 mod events;
 mod files;
 mod fixture;

@@ -372,7 +372,7 @@ fn functions_of_cpp_have_their_names() {
     }
 }
 
-const INLINED: &str = "static inline __attribute__((always_inline)) void inlined(void) {\n\
+pub const INLINED: &str = "static inline __attribute__((always_inline)) void inlined(void) {\n\
     __asm__ volatile(\".globl in_inlined\\nin_inlined: nop\"); }\n\
     void outer(void) { inlined(); }\n";
 
