@@ -120,6 +120,18 @@ impl Target {
         Ok(())
     }
 
+    /// Returns true if both are one file.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let place = |target: &Self| {
+            let folder = target.folder().canonicalize().ok()?;
+            Some(folder.join(target.place.file_name()?))
+        };
+        match (&self.existing, &other.existing) {
+            (Some(own), Some(other)) => identity(own) == identity(other),
+            _ => place(self) == place(other),
+        }
+    }
+
     /// Begins the file, under a name of its own.
     ///
     /// # Errors
@@ -310,6 +322,13 @@ impl Written {
         &self.path
     }
 
+    /// Returns true if nobody else has written to its place since.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let there = fs::metadata(&self.path);
+        let own = self.file.metadata();
+        there.is_ok_and(|there| own.is_ok_and(|own| identity(&own) == identity(&there)))
+    }
+
     /// What was written, whatever has its name now.
     ///
     /// # Errors
@@ -342,4 +361,67 @@ pub(crate) fn parts_of(path: &Path) -> Vec<PathBuf> {
         .collect();
     parts.sort();
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn write(target: &Target, bytes: &[u8]) -> Written {
+        let draft = target.begin().unwrap();
+        draft.file().unwrap().write_all(bytes).unwrap();
+        draft.finish().unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_whoever_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::new(&folder.path().join("file")).unwrap();
+        let first = write(&target, b"first");
+        assert!(first.is_in_place());
+        let second = write(&target, b"second");
+        assert!(second.is_in_place() && !first.is_in_place());
+        assert_eq!(first.read().unwrap(), b"first");
+        assert_eq!(second.read().unwrap(), b"second");
+        assert_eq!(fs::read(target.path()).unwrap(), b"second");
+    }
+
+    #[test]
+    fn a_draft_stays_once_it_has_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x".repeat(255));
+        let target = Target::new(&path).unwrap();
+        drop(target.begin().unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let draft = target.begin().unwrap();
+        draft.file().unwrap().write_all(b"some").unwrap();
+        let part = draft.part().to_owned();
+        drop(draft);
+        assert_eq!(fs::read(&part).unwrap(), b"some");
+        assert!(!path.exists());
+
+        let short = folder.path().join("short");
+        let draft = Target::new(&short).unwrap().begin().unwrap();
+        draft.file().unwrap().write_all(b"some").unwrap();
+        assert_eq!(parts_of(&short), [draft.part()]);
+        draft.discard();
+        assert_eq!(parts_of(&short), [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn one_file_has_several_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, other] = ["file", "link", "other"].map(|name| folder.path().join(name));
+        symlink("file", &link).unwrap();
+        let around = folder.path().join("./file");
+        let new = |path: &Path| Target::new(path).unwrap();
+        for _ in 0..2 {
+            assert!(new(&file).is(&new(&link)) && new(&link).is(&new(&around)));
+            assert!(!new(&file).is(&new(&other)));
+            // The second time, it is there.
+            fs::write(&file, "").unwrap();
+        }
+    }
 }

@@ -107,6 +107,7 @@ fn refused_outputs() -> Vec<(PathBuf, &'static str)> {
     fs::write(here.join("Cargo.toml"), "[package]\n").unwrap();
     fs::write(here.join("precious.svg"), "<svg>mine</svg>").unwrap();
     fs::create_dir(here.join("drawn.svg")).unwrap();
+    symlink("itself.svg", here.join("itself.pmi")).unwrap();
     let is_kernel = "is the kernel, and would be written over: name another file";
     vec![
         (kernel, is_kernel),
@@ -136,6 +137,10 @@ fn refused_outputs() -> Vec<(PathBuf, &'static str)> {
             "its flame graph would be written over",
         ),
         (here.join("drawn.pmi"), "drawn.svg: it is a folder"),
+        (
+            here.join("itself.pmi"),
+            "its flame graph would be the same file",
+        ),
     ]
 }
 

@@ -89,10 +89,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     };
     let picture = plan.recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), shown.format, shown.per_core)?;
-    Ok(match exit {
-        Exit::Success => of_profile,
-        other => other,
-    })
+    Ok(exit.or(of_profile))
 }
 
 /// Boots the guest of a plan and follows it to its end.
