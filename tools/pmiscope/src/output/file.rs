@@ -3,14 +3,15 @@
 //! same time mixes nothing, and what was there is kept until there is something better.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::NamedTempFile;
 
 use super::say;
 
@@ -173,16 +174,18 @@ impl Target {
         if folder == "" { Path::new(".") } else { folder }
     }
 
-    fn part(&self) -> io::Result<tempfile::NamedTempFile> {
+    fn part(&self) -> io::Result<NamedTempFile<File>> {
         let name = self.place.file_name().unwrap_or_default().as_bytes();
         let mut prefix = name[..name.len().min(NAME_KEPT)].to_vec();
         prefix.push(b'.');
         tempfile::Builder::new()
             .prefix(OsStr::from_bytes(&prefix))
             .suffix(PART)
-            // Less what the user's mask takes, as for any new file.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(self.folder())
+            .make_in(self.folder(), |path| {
+                // With the permissions of any new file, which are not a temporary one's.
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).open(path)
+            })
     }
 }
 

@@ -127,7 +127,10 @@ fn refused_outputs() -> Vec<(PathBuf, &'static str)> {
         (pipe("refused.pipe"), "it is no file but a pipe"),
         ("/dev/null".into(), "it is no file but a device"),
         ("/dev/full".into(), "it is no file but a device"),
-        ("/proc/x.pmi".into(), "cannot write /proc/x.pmi"),
+        (
+            "/proc/x.pmi".into(),
+            "cannot write /proc/x.pmi: No such file or directory (os error 2)\n",
+        ),
         ("-".into(), "-o -: the profile is a file"),
         ("..".into(), "it is a folder"),
         (here.join("x.svg"), "say -o "),
