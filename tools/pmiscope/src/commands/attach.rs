@@ -258,10 +258,7 @@ fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) ->
     };
     let picture = recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), arguments.format, false)?;
-    Ok(match exit {
-        Exit::Success => of_profile,
-        other => other,
-    })
+    Ok(exit.or(of_profile))
 }
 
 /// What is known of a QEMU that was started with these arguments; none if they are not known.

@@ -1,11 +1,10 @@
 //! Chunks: how they are framed, found and checked.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use flate2::{Compression, Decompress, FlushDecompress, Status};
 use memchr::memmem::Finder;
 
 /// What a chunk starts with.
@@ -14,6 +13,10 @@ const MARKER: [u8; 4] = *b"\x93PMI";
 /// The most bytes that a payload may inflate to: bounds what a crafted file can
 /// make a reader allocate.
 pub(super) const MAX_RAW: usize = 256 << 20;
+
+/// How many bytes one of a deflated payload can be at most, and a few more: 258 for two bits
+/// (RFC 1951, 3.2.5).
+const MAX_RATIO: usize = 258 * 4 + 8;
 
 /// How often a search may check as many bytes as the file has in vain. A damaged chunk is
 /// checked in vain once; only a file that is made for it has more.
@@ -260,13 +263,15 @@ impl Chunk {
 
     /// The payload, or `None` if it does not inflate to what the header says.
     pub(super) fn payload(&self, file: &[u8]) -> Option<Vec<u8>> {
-        if self.raw_len > MAX_RAW {
+        let deflated = &file[self.payload.clone()];
+        let most = deflated.len().saturating_mul(MAX_RATIO).min(MAX_RAW);
+        if self.raw_len > most {
             return None;
         }
-        let limit = self.raw_len as u64 + 1;
-        let mut inflate = DeflateDecoder::new(&file[self.payload.clone()]).take(limit);
-        let mut raw = Vec::with_capacity(self.raw_len.min(1 << 20));
-        inflate.read_to_end(&mut raw).ok()?;
-        (raw.len() == self.raw_len).then_some(raw)
+        let mut raw = Vec::with_capacity(self.raw_len + 1);
+        let mut inflate = Decompress::new(false);
+        let status = inflate.decompress_vec(deflated, &mut raw, FlushDecompress::Finish);
+        let is_whole = status.is_ok_and(|status| status == Status::StreamEnd);
+        (is_whole && raw.len() == self.raw_len).then_some(raw)
     }
 }

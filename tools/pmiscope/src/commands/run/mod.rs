@@ -88,13 +88,12 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     let picture = plan.recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), shown.format, shown.per_core);
     match (of_profile, exit) {
-        (of_profile, Exit::Success) => of_profile,
         // How the run ended says more.
-        (Err(problem), exit) => {
+        (Err(problem), exit) if exit != Exit::Success => {
             say!("pmiscope: {problem:#}");
             Ok(exit)
         }
-        (Ok(_), exit) => Ok(exit),
+        (of_profile, exit) => of_profile.map(|of_profile| exit.or(of_profile)),
     }
 }
 
