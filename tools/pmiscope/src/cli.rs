@@ -17,7 +17,7 @@ use profiler::pmu::event::EventList;
 
 use crate::exit;
 use crate::flame::Root;
-use crate::qemu::Drive;
+use crate::qemu::{Drive, WARDEN};
 use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
@@ -70,6 +70,9 @@ pub enum Command {
     /// Say what there is to sample by, and what to change to have something better
     #[command(after_help = capabilities::DOCTOR_EXAMPLES)]
     Doctor(CapabilitiesArgs),
+    /// Wait for the end of the tool that has started this, and end its QEMU
+    #[command(hide = true, name = WARDEN)]
+    Warden(WardenArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -165,6 +168,13 @@ pub struct RunArgs {
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
     pub self_test: Option<String>,
+}
+
+/// What `warden` takes.
+#[derive(Args, Debug)]
+pub struct WardenArgs {
+    /// The number of the file by which QEMU's processes are known
+    pub mark: std::os::fd::RawFd,
 }
 
 // What overflows, and how it interrupts.

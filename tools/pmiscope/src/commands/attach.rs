@@ -1,14 +1,13 @@
 //! `attach`: reads a guest that somebody else has started, live or dead.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use profiler::format::region::RunState;
 
 use super::run::plan::{Recording, built, output, read_kernel};
-use super::run::{FinishedRun, Session, explain, listen, on_signals};
+use super::run::{FinishedRun, Outputs, Session, explain, listen};
 use super::show;
 use super::symbols::separate_files;
 use crate::attach::{
@@ -19,6 +18,7 @@ use crate::exit::Exit;
 use crate::output::say;
 use crate::profile::{Asked, Host, Mode, Outcome};
 use crate::qemu::{self, Emulator, End, Ended, Heard, Limits, Look, Observer as _};
+use crate::signals::Interrupt;
 
 /// How long a guest whose process is not seen may give nothing, and how long the region may
 /// take to come.
@@ -36,32 +36,27 @@ pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
     let path = built(arguments.kernel.as_deref(), "kernel")?;
     let (mut kernel, build_id) = read_kernel(&path)?;
+    let outputs = Outputs::new(
+        &output(arguments.output.as_deref(), "profile.pmi")?,
+        true,
+        &[
+            ("the guest's memory", arguments.ram.clone()),
+            ("the kernel", path.clone()),
+        ],
+    )?;
     let recording = Recording {
         debug_files: separate_files(&mut kernel, (&path, build_id), &arguments.debug_file)?,
         kernel,
         build_id,
-        output: output(arguments.output.as_deref(), "profile.pmi")?,
+        outputs,
         verbose: false,
         is_disc: false,
         is_attached: true,
     };
-    is_not_the_same(&arguments.ram, &recording.output)?;
     match plan(arguments, &image)? {
         Plan::Follow(process) => follow(arguments, &image, process, &recording),
         Plan::Copy(note) => copy(arguments, &image, &recording, note.as_deref()),
     }
-}
-
-/// Writing the profile is not to destroy what it is made of.
-fn is_not_the_same(ram: &Path, output: &Path) -> Result<()> {
-    let real = |path: &Path| path.canonicalize().ok();
-    if real(output).is_some_and(|output| real(ram) == Some(output)) {
-        bail!(
-            "-o {} is the guest's memory: name another file",
-            output.display()
-        );
-    }
-    Ok(())
 }
 
 fn plan(arguments: &AttachArgs, image: &Image) -> Result<Plan> {
@@ -107,7 +102,7 @@ fn follow(
 ) -> Result<Exit> {
     image.claim(true)?;
     let memory = image.map()?;
-    let interrupted = on_signals().context("cannot catch signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let wanted = arguments.timeout.map(Duration::from_secs);
     let silence = match &process {
         Some(_) => wanted.unwrap_or(Duration::MAX),
@@ -129,9 +124,17 @@ fn follow(
             .as_ref()
             .map_or(&[][..], |process| &process.arguments),
     );
-    let mut session = Session::new(recording, host, interrupted, listen());
+    let mut session = Session::new(
+        recording,
+        (host, recording.embedded()?),
+        interrupt.clone(),
+        listen(),
+    );
     let guest = Guest::new(image, &memory, process, recording.build_id);
-    let end = guest.follow(&limits, &mut session)?;
+    let end = match guest.follow(&limits, &mut session) {
+        Ok(end) => end,
+        Err(error) => return Err(session.abandon(error)),
+    };
     let goes_on = matches!(
         end.outcome,
         Outcome::Interrupted | Outcome::TimeLimit | Outcome::Silent | Outcome::Unfinished
@@ -142,6 +145,7 @@ fn follow(
     } else {
         session.finish(ended)
     };
+    interrupt.is_over();
     conclude(&run?, arguments, recording)
 }
 
@@ -155,11 +159,16 @@ fn copy(
     if !image.is_dump() {
         image.claim(false)?;
     }
-    let interrupted = on_signals().context("cannot catch signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let copies = Copies::new(image)?;
     let regions = Regions::copied(&copies);
     let (refusal, unreadable) = (regions.refusal.clone(), regions.unreadable.clone());
-    let mut session = Session::new(recording, host(&[]), interrupted, None);
+    let mut session = Session::new(
+        recording,
+        (host(&[]), recording.embedded()?),
+        interrupt.clone(),
+        None,
+    );
     let (found, others) = match regions.choose(recording.build_id, &HashMap::new()) {
         Chosen::Run(found, others) => (found, others),
         // The session says that it is another kernel's.
@@ -193,6 +202,7 @@ fn copy(
         Look::Idle | Look::Active => end_of_copy(&found),
     };
     let run = session.finish(without_log(end))?;
+    interrupt.is_over();
     conclude(&run, arguments, recording)
 }
 
@@ -243,10 +253,11 @@ fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) ->
         explain(None, run, "sampled");
     }
     let exit = Exit::from(run.outcome());
-    if !run.has_profile {
+    let Some(profile) = &run.profile else {
         return Ok(exit);
-    }
-    let of_profile = show::show_run(&recording.output, arguments.format, false)?;
+    };
+    let picture = recording.outputs.picture.as_ref();
+    let of_profile = show::show_run((profile, picture), arguments.format, false)?;
     Ok(match exit {
         Exit::Success => of_profile,
         other => other,

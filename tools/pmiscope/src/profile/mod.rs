@@ -47,8 +47,8 @@ mod kernel_parts;
 pub(crate) mod read;
 mod write;
 
-pub(crate) use read::{Profile, Records};
-pub use write::Writer;
+pub(crate) use read::{Profile, Records, is_profile};
+pub use write::{Embedded, Writer};
 
 use profiler::format::Description;
 use serde::{Deserialize, Serialize};

@@ -9,12 +9,14 @@ mod command;
 mod compiled;
 mod counts;
 mod events;
+mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod moved;
 mod names;
 mod outside;
+mod processes;
 mod profile;
 mod report;
 mod separate;

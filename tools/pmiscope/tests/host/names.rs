@@ -10,7 +10,7 @@ use profiler::address::{CodeAddress, CodeRange};
 
 use crate::command::{pmiscope, stderr, stdout, text};
 use crate::compiled::{Compiled, has, link, link_by, names, tool};
-use crate::fixture::{Seen, description, file, folder, profile_of};
+use crate::fixture::{Seen, description, file, folder, profile_of, profile_of_kernel};
 
 /// Symbols of all kinds. What is at each `at_X` is in a comment.
 const SOURCE: &str = r#"
@@ -281,25 +281,15 @@ fn flame_graphs_and_json_tell_functions_of_one_name_apart() {
     };
     let samples =
         [(0, 0), (1, 1), (2, 1)].map(|(sequence, index)| Seen::new(sequence, called[index], &[]));
-    let path = file("twins.pmi", &profile_of(&run, &samples));
-    let [path, elf] = [&path, &kernel.path].map(|path| text(path));
+    let profile = profile_of_kernel(&kernel.elf, &run, &[&samples]);
+    let path = file("twins.pmi", &profile);
+    let path = text(&path);
     let folded = folder().join("twins.folded");
-    let arguments = [
-        "export",
-        path,
-        "--elf",
-        elf,
-        "--force",
-        "--format",
-        "folded",
-        "-o",
-        text(&folded),
-    ];
+    let arguments = ["export", path, "--format", "folded", "-o", text(&folded)];
     let _ = pmiscope(&arguments).code(0);
     let folded = std::fs::read_to_string(&folded).unwrap();
     assert_eq!(folded, "init (a.c) 1\ninit (b.c:1) 2\n");
-    let json =
-        stdout(&pmiscope(&["report", path, "--elf", elf, "--force", "--format", "json"]).code(0));
+    let json = stdout(&pmiscope(&["report", path, "--format", "json"]).code(0));
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     let rows = json["functions"].as_array().unwrap().iter();
     let rows: Vec<_> = rows
