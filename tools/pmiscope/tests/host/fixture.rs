@@ -340,18 +340,22 @@ pub fn profile_of(description: &Description, samples: &[Seen]) -> Vec<u8> {
 
 /// A whole profile of these samples of each core.
 pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
-    profile_of_files(description, (&kernel().elf, &[]), cores)
+    profile_of_kernel(&kernel().elf, description, cores)
 }
 
-/// The same of another kernel, with debug files and their names.
+/// The same of another kernel.
+pub fn profile_of_kernel(elf: &[u8], description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
+    profile_of_files(description, (elf, &[]), cores)
+}
+
+/// The same with debug files of it and their names.
 pub fn profile_of_files(
     description: &Description,
     (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
     cores: &[&[Seen]],
 ) -> Vec<u8> {
-    let files = debug_files.iter();
-    let files = files.map(|(name, file)| (*name, file.as_slice()));
-    let files = Embedded::new(kernel, files).unwrap();
+    let debug_files = debug_files.iter().map(|(name, file)| (*name, &**file));
+    let files = Embedded::new(kernel, debug_files).unwrap();
     let mut writer = Writer::with(Vec::new(), description, &host(), files).unwrap();
     let mut end = run_end();
     end.cores.truncate(description.cores as usize);

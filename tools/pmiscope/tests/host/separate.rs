@@ -263,6 +263,28 @@ fn each_file_gives_what_it_has() {
         &without,
         &["--debug-file", text(&symbols), "--debug-file", text(&dwarf)],
     );
+    // Names of which each has some.
+    let named = |name: &str, without: &str| {
+        let flags = ["--strip-debug", "--strip-symbol", without];
+        made(&kernel, name, "objcopy", &flags)
+    };
+    let [no_mid, no_leaf] = ["mid", "leaf"].map(|name| named(&format!("no-{name}"), name));
+    let part = profile(&kernel, &no_mid, "part.pmi");
+    assert_said(
+        &part,
+        &["--debug-file", text(&no_leaf)],
+        NO_INLINED,
+        &[NO_DEBUG_INFO],
+    );
+    // Instructions that only the kernel has, and names that only the debug file has.
+    let decoded = self::kernel("decoded", &["-g0", "-fno-asynchronous-unwind-tables"]);
+    let without = profile(&decoded, &stripped(&decoded), "stripped.pmi");
+    assert_said(
+        &without,
+        &["--debug-file", text(&debug_file(&decoded))],
+        NO_INLINED,
+        &[NO_DEBUG_INFO],
+    );
     // Call frames that only the debug file has.
     let kernel = self::kernel("frames", &["-g", "-fno-asynchronous-unwind-tables"]);
     let without = profile(&kernel, &stripped(&kernel), "stripped.pmi");
@@ -571,30 +593,29 @@ fn assembly_has_nothing_to_lose() {
 #[test]
 fn names_are_doubted_of_code_that_no_symbol_covers() {
     let kernel = kernel("uncovered", &["-g0", "-fasynchronous-unwind-tables"]);
-    // `mid` goes, and has the name of `leaf` before it.
-    let gone = made(
-        &kernel,
-        "gone",
-        "objcopy",
-        &["--strip-symbol=mid", "--strip-symbol=in_mid"],
-    );
-    let profile = profile(&kernel, &gone, "gone.pmi");
-    let (stacks, said) = folded(&profile, &[]);
+    let without = |function: &str, label: &str| {
+        let flags = ["--strip-symbol", function, "--strip-symbol", label];
+        made(&kernel, "gone", "objcopy", &flags)
+    };
+    let says = "are missing or may be wrong: no symbol covers that code";
+    // `mid` has the name of `leaf` before it. It is only called in the first two samples.
+    let gone = without("mid", "in_mid");
+    let (stacks, said) = folded(&profile(&kernel, &gone, "callers.pmi"), &[]);
     assert_eq!(stacks, "root;leaf;leaf 2\n");
-    // Callers only.
-    assert!(!said.contains("the names of"), "{said}");
-    let gone = made(
-        &kernel,
-        "gone",
-        "objcopy",
-        &["--strip-symbol=leaf", "--strip-symbol=in_inlined"],
-    );
-    let profile = self::profile(&kernel, &gone, "gone.pmi");
-    let (_, said) = folded(&profile, &[]);
-    assert!(
-        said.contains("the names of 2 samples (100.00%) are missing or may be wrong"),
-        "{said}"
-    );
+    assert!(!said.contains(says), "{said}");
+    let mut seen = Seen::new(0, kernel.at("in_mid"), &[]);
+    seen.state |= State::CALLER_KNOWN;
+    let files = (&*fs::read(&gone).unwrap(), &[][..]);
+    let sampled = profile_of_files(&run_of(&kernel), files, &[&[seen]]);
+    let (stacks, said) = folded(&file("uncovered.pmi", &sampled), &[]);
+    assert_eq!(stacks, "leaf 1\n");
+    let one = format!("the names of 1 sample (100.00%) {says}");
+    assert!(said.contains(&one), "{said}");
+    // Nothing is before `leaf`.
+    let gone = without("leaf", "in_inlined");
+    let (_, said) = folded(&profile(&kernel, &gone, "gone.pmi"), &[]);
+    let both = format!("the names of 2 samples (100.00%) {says}");
+    assert!(said.contains(&both), "{said}");
 }
 
 #[test]
