@@ -10,14 +10,14 @@ mod stat;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
 
 use crate::exit;
 use crate::flame::Root;
-use crate::qemu::Drive;
+use crate::qemu::{Drive, WARDEN};
 use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
@@ -70,6 +70,9 @@ pub enum Command {
     /// Say what there is to sample by, and what to change to have something better
     #[command(after_help = capabilities::DOCTOR_EXAMPLES)]
     Doctor(CapabilitiesArgs),
+    /// Wait for the end of the tool that has started this, and end its QEMU
+    #[command(hide = true, name = WARDEN)]
+    Warden(WardenArgs),
 }
 
 const RUN_EXAMPLES: &str = "\
@@ -172,6 +175,13 @@ pub struct RunArgs {
     pub self_test: Option<String>,
 }
 
+/// What `warden` takes.
+#[derive(Args, Debug)]
+pub struct WardenArgs {
+    /// The number of the file by which QEMU's processes are known
+    pub mark: std::os::fd::RawFd,
+}
+
 // What overflows, and how it interrupts.
 #[derive(Args, Debug)]
 pub struct SamplingArgs {
@@ -258,6 +268,7 @@ pub struct BootArgs {
 
 /// What the commands that read a profile take.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("symbols").multiple(true)))]
 pub struct ProfileArgs {
     /// The profile
     #[arg(value_name = "FILE")]

@@ -42,6 +42,7 @@ mod output;
 pub mod profile;
 pub mod qemu;
 mod report;
+mod signals;
 #[warn(missing_docs)]
 pub mod symbols;
 mod units;
@@ -50,6 +51,8 @@ mod verify;
 /// Runs the command `pmiscope` with this process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
+    signals::survive_size_limits();
+    qemu::allow_wardens();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
         Err(help) if !help.use_stderr() => help.exit(), // --help, --version

@@ -14,5 +14,5 @@ pub mod system;
 
 pub use drain::Collector;
 pub use find::{Search, find};
-pub use memory::{InheritedFile, guest_memory, log_file};
+pub use memory::{InheritedFile, MAKE_ROOM, guest_memory, log_file};
 pub use system::Mapping;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::ptr::NonNull;
@@ -9,6 +10,7 @@ use std::ptr::NonNull;
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 use profiler::format::Description;
 use profiler::format::region::{Region, RegionError};
+use rustix::io::FdFlags;
 
 use super::guard::Guard;
 
@@ -105,14 +107,18 @@ impl Mapping {
     }
 }
 
-/// Asks Linux to kill the command's process when the thread that starts it ends: a tool
-/// that is killed leaves no guest behind.
-pub fn die_with_parent(command: &mut Command) {
-    let set = || {
+/// Binds the command's process to this one: Linux kills it when the thread that starts it
+/// ends, and it inherits the file of this number, which must stay open until it is started.
+pub fn bind_to_parent(command: &mut Command, inherited: RawFd) {
+    let set = move || {
         let kill = Some(rustix::process::Signal::KILL);
-        rustix::process::set_parent_process_death_signal(kill).map_err(io::Error::from)
+        rustix::process::set_parent_process_death_signal(kill)?;
+        // SAFETY: the file is open in the parent until the command is started, so it is here.
+        let file = unsafe { BorrowedFd::borrow_raw(inherited) };
+        rustix::io::fcntl_setfd(file, FdFlags::empty())?;
+        Ok(())
     };
     // SAFETY: between fork and exec only async-signal-safe functions may be
-    // called: this one makes a single system call and neither allocates nor locks.
+    // called: this one makes two system calls and neither allocates nor locks.
     unsafe { command.pre_exec(set) };
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use profiler::format::region::RunState;
 
 use super::run::plan::{Recording, built, output, read_kernel};
-use super::run::{FinishedRun, Outputs, Session, explain, listen, on_signals};
+use super::run::{FinishedRun, Outputs, Session, explain, listen};
 use super::show;
 use super::symbols::separate_files;
 use crate::attach::{
@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::output::say;
 use crate::profile::{Asked, Host, Mode, Outcome};
 use crate::qemu::{self, Emulator, End, Ended, Heard, Limits, Look, Observer as _};
+use crate::signals::Interrupt;
 
 /// How long a guest whose process is not seen may give nothing, and how long the region may
 /// take to come.
@@ -34,7 +35,7 @@ enum Plan {
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
     let path = built(arguments.kernel.as_deref(), "kernel")?;
-    let (kernel, build_id) = read_kernel(&path)?;
+    let (mut kernel, build_id) = read_kernel(&path)?;
     let outputs = Outputs::new(
         &output(arguments.output.as_deref(), "profile.pmi")?,
         true,
@@ -44,7 +45,7 @@ pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
         ],
     )?;
     let recording = Recording {
-        debug_files: separate_files((&path, &kernel), build_id, &arguments.debug_file)?,
+        debug_files: separate_files(&mut kernel, (&path, build_id), &arguments.debug_file)?,
         kernel,
         build_id,
         outputs,
@@ -101,7 +102,7 @@ fn follow(
 ) -> Result<Exit> {
     image.claim(true)?;
     let memory = image.map()?;
-    let interrupted = on_signals().context("cannot catch signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let wanted = arguments.timeout.map(Duration::from_secs);
     let silence = match &process {
         Some(_) => wanted.unwrap_or(Duration::MAX),
@@ -123,7 +124,12 @@ fn follow(
             .as_ref()
             .map_or(&[][..], |process| &process.arguments),
     );
-    let mut session = Session::new(recording, host, interrupted, listen());
+    let mut session = Session::new(
+        recording,
+        (host, recording.embedded()?),
+        interrupt.clone(),
+        listen(),
+    );
     let guest = Guest::new(image, &memory, process, recording.build_id);
     let end = match guest.follow(&limits, &mut session) {
         Ok(end) => end,
@@ -139,6 +145,7 @@ fn follow(
     } else {
         session.finish(ended)
     };
+    interrupt.is_over();
     conclude(&run?, arguments, recording)
 }
 
@@ -152,11 +159,16 @@ fn copy(
     if !image.is_dump() {
         image.claim(false)?;
     }
-    let interrupted = on_signals().context("cannot catch signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let copies = Copies::new(image)?;
     let regions = Regions::copied(&copies);
     let (refusal, unreadable) = (regions.refusal.clone(), regions.unreadable.clone());
-    let mut session = Session::new(recording, host(&[]), interrupted, None);
+    let mut session = Session::new(
+        recording,
+        (host(&[]), recording.embedded()?),
+        interrupt.clone(),
+        None,
+    );
     let (found, others) = match regions.choose(recording.build_id, &HashMap::new()) {
         Chosen::Run(found, others) => (found, others),
         // The session says that it is another kernel's.
@@ -190,6 +202,7 @@ fn copy(
         Look::Idle | Look::Active => end_of_copy(&found),
     };
     let run = session.finish(without_log(end))?;
+    interrupt.is_over();
     conclude(&run, arguments, recording)
 }
 

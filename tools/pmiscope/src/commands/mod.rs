@@ -34,6 +34,10 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
+        Command::Warden(arguments) => {
+            crate::qemu::watch(arguments.mark)?;
+            Ok(Exit::Success)
+        }
     }
 }
 

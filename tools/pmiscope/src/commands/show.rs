@@ -15,7 +15,7 @@ use crate::output::{Destination, Target, Written, parts_of, say};
 use crate::profile::{Profile, is_profile};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
@@ -47,8 +47,12 @@ impl LoadedProfile {
 
     /// Counts samples, and says what makes them misleading.
     fn count(self, selection: Selection) -> CountedProfile {
-        let Self { profile, symbols } = self;
+        let Self {
+            profile,
+            mut symbols,
+        } = self;
         let tally = Tally::new(&profile, symbols.callers(), selection);
+        symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
         CountedProfile {
             is_as_asked: say(&warnings(&profile, &tally, &symbols)),
             profile,
@@ -288,8 +292,10 @@ pub(super) fn show_run(
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
-    counted.print_report(format, SortBy::default(), None)?;
+    // A report that nobody can be shown costs no picture.
+    let printed = counted.print_report(format, SortBy::default(), None);
     if !is_kept(written) {
+        printed?;
         return Ok(counted.exit().or(Exit::Incomplete));
     }
     if let Some(picture) = picture.filter(|_| counted.profile.records() > 0) {
@@ -299,5 +305,6 @@ pub(super) fn show_run(
             .with_context(|| format!("cannot write {}", picture.path().display()))?;
         say!("pmiscope: flame graph  {}", picture.path().display());
     }
+    printed?;
     Ok(counted.exit())
 }

@@ -3,11 +3,12 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Command, directory};
+use super::{Command, directories, is_own};
 
 /// How long a run may take to answer, which says itself if its kernel does not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
@@ -38,24 +39,17 @@ fn ask(stream: &mut UnixStream, command: &Command) -> io::Result<String> {
 }
 
 fn connect(pid: Option<u32>) -> Result<(u32, UnixStream)> {
-    let directory = directory().context("cannot look for runs")?;
     let mut runs = Vec::new();
-    for entry in fs::read_dir(&directory).context("cannot look for runs")? {
-        let path = entry.context("cannot look for runs")?.path();
-        let number = path
-            .file_stem()
-            .and_then(|stem| stem.to_str()?.parse().ok());
-        let Some(number) = number.filter(|&number| pid.is_none_or(|pid| pid == number)) else {
-            continue;
-        };
-        match UnixStream::connect(&path) {
-            Ok(stream) => runs.push((number, stream)),
-            // Its process was killed.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let _ = fs::remove_file(&path);
-            }
-            Err(_) => {}
+    let mut problem = None;
+    for directory in directories() {
+        if let Err(error) = find(&directory, pid, &mut runs) {
+            let place = format!("cannot look for runs in {}", directory.display());
+            problem = problem.or(Some(anyhow::Error::new(error).context(place)));
         }
+    }
+    // A directory that somebody else has made does not hide a run in another.
+    if let Some(problem) = problem.filter(|_| runs.is_empty()) {
+        return Err(problem);
     }
     match (runs.len(), pid) {
         (1, _) => Ok(runs.remove(0)),
@@ -71,4 +65,38 @@ fn connect(pid: Option<u32>) -> Result<(u32, UnixStream)> {
             )
         }
     }
+}
+
+/// Finds the runs, or that of process `pid`, that listen in a directory.
+fn find(directory: &Path, pid: Option<u32>, runs: &mut Vec<(u32, UnixStream)>) -> io::Result<()> {
+    match fs::symlink_metadata(directory) {
+        Err(error) if is_missing(&error) => return Ok(()),
+        _ => is_own(directory)?,
+    }
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse().ok());
+        let Some(number) = number.filter(|&number| pid.is_none_or(|pid| pid == number)) else {
+            continue;
+        };
+        match UnixStream::connect(&path) {
+            Ok(stream) => runs.push((number, stream)),
+            // Its process was killed.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(&path);
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Returns true if there is no such directory, nor can be.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+    )
 }

@@ -10,11 +10,12 @@ mod server;
 pub use client::send;
 pub use server::Server;
 
+use std::env;
 use std::fmt;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use profiler::contract::mailbox::Request;
 use profiler::contract::settings::Settings;
@@ -62,27 +63,38 @@ impl Command {
     }
 }
 
-/// The directory of this user's sockets; created if it is missing.
-fn directory() -> io::Result<PathBuf> {
+/// The directories that may have this user's sockets, the first choice first. Who runs and
+/// who controls need not have the same environment.
+fn directories() -> Vec<PathBuf> {
+    let named = |variable| env::var_os(variable).map(PathBuf::from);
+    let own = format!("pmiscope-{}", rustix::process::getuid().as_raw());
+    // Relative ones are to be ignored (XDG Base Directory Specification).
+    let runtime = named("XDG_RUNTIME_DIR").filter(|folder| folder.is_absolute());
+    let temporary = named("TMPDIR").filter(|folder| !folder.as_os_str().is_empty());
+    let temporary = temporary.into_iter().chain(["/tmp".into()]);
+    let runtime = runtime.map(|folder| folder.join("pmiscope"));
+    let mut found: Vec<_> = runtime.into_iter().collect();
+    found.extend(temporary.map(|folder| folder.join(&own)));
+    found.dedup();
+    found
+}
+
+/// Makes a directory of sockets, if it is missing.
+fn make(directory: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => is_own(directory),
+    }
+}
+
+/// That a directory is this user's: another may have made it, as a trap.
+fn is_own(directory: &Path) -> io::Result<()> {
     let uid = rustix::process::getuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let directory = match runtime.filter(|runtime| runtime.is_dir()) {
-        Some(runtime) => runtime.join("pmiscope"),
-        None => std::env::temp_dir().join(format!("pmiscope-{uid}")),
-    };
-    match DirBuilder::new().mode(0o700).create(&directory) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    // Another user may have made it, as a trap.
-    let found = fs::symlink_metadata(&directory)?;
+    let found = fs::symlink_metadata(directory)?;
     if !found.is_dir() || found.uid() != uid || found.mode() & 0o077 != 0 {
-        return Err(io::Error::other(format!(
-            "{} is not a directory of this user alone",
-            directory.display()
-        )));
+        return Err(io::Error::other("not a directory of this user alone"));
     }
-    Ok(directory)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -108,37 +108,56 @@ pub(super) struct Label {
     pub run: u64,
 }
 
+/// A payload as it is stored, with room for the header before it.
+pub(super) struct Packed {
+    raw_len: u32,
+    chunk: Vec<u8>,
+}
+
+impl Packed {
+    /// Deflates a payload.
+    ///
+    /// # Errors
+    ///
+    /// A payload too long for the format.
+    pub(super) fn new(payload: &[u8], level: Compression) -> io::Result<Self> {
+        if payload.len() > MAX_RAW {
+            return Err(too_long());
+        }
+        let mut chunk = Vec::with_capacity(HEADER + payload.len() / 2);
+        chunk.resize(HEADER, 0);
+        let mut deflate = DeflateEncoder::new(chunk, level);
+        deflate.write_all(payload)?;
+        Ok(Self {
+            raw_len: u32::try_from(payload.len()).map_err(|_| too_long())?,
+            chunk: deflate.finish()?,
+        })
+    }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "too much for one chunk")
+}
+
+/// Bytes of the header of the chunks that are written.
+const HEADER: usize = Framing::OfRun.header();
+
 /// Writes a chunk, in one call, so that the file grows by whole chunks as far
 /// as the file system keeps a write together.
 ///
 /// # Errors
 ///
 /// Those of `out`; a payload too long for the format.
-pub(super) fn write(
-    out: &mut impl Write,
-    label: Label,
-    payload: &[u8],
-    level: Compression,
-) -> io::Result<()> {
-    const HEADER: usize = Framing::OfRun.header();
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "too much for one chunk");
-    let number = |len: usize| u32::try_from(len).map_err(|_| too_long());
-    if payload.len() > MAX_RAW {
-        return Err(too_long());
-    }
-    let mut chunk = Vec::with_capacity(HEADER + payload.len() / 2);
-    chunk.resize(HEADER, 0);
-    let mut deflate = DeflateEncoder::new(chunk, level);
-    deflate.write_all(payload)?;
-    let mut chunk = deflate.finish()?;
-    let stored = number(chunk.len() - HEADER)?;
+pub(super) fn write(out: &mut impl Write, label: Label, payload: Packed) -> io::Result<()> {
+    let Packed { raw_len, mut chunk } = payload;
+    let stored = u32::try_from(chunk.len() - HEADER).map_err(|_| too_long())?;
     let Label {
         kind,
         ordinal,
         core,
         run,
     } = label;
-    let fields = [kind as u32, ordinal, core, number(payload.len())?, stored];
+    let fields = [kind as u32, ordinal, core, raw_len, stored];
     chunk[..4].copy_from_slice(&MARKER);
     for (place, field) in chunk[4..24].as_chunks_mut().0.iter_mut().zip(fields) {
         *place = field.to_le_bytes();

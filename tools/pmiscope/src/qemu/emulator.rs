@@ -1,17 +1,20 @@
 //! Which QEMU: the distribution's, or the lab emulator, which has performance counters.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::Version;
+use super::probe::{TIMEOUT, ask};
 
 /// What the program is called.
 const NAME: &str = "qemu-system-x86_64";
@@ -111,6 +114,9 @@ pub struct Qemu {
     pub version: Version,
 }
 
+/// Characters that are shown of an answer that is not QEMU's.
+const SHOWN: usize = 200;
+
 /// How to get one, for messages.
 const GET: &str = "install QEMU 7.2 or newer (Debian and Ubuntu: apt-get install qemu-system-x86), or say where it is by --qemu PATH";
 
@@ -128,17 +134,36 @@ pub enum QemuError {
         "the lab emulator is not built, and there is no place for it: neither HOME nor XDG_CACHE_HOME is set"
     )]
     NoCache,
+    /// Those in `PATH` are no programs.
+    #[error("no {NAME} in PATH can be executed ({}): {GET}", .0.join(", "))]
+    Unusable(Vec<String>),
     /// It cannot be started.
-    #[error("{} cannot be started ({error}): {GET}", .program.display())]
+    #[error("{} cannot be started ({problem}): {GET}", .program.display())]
     Start {
         /// What was started.
         program: PathBuf,
         /// What came of it.
-        error: io::Error,
+        problem: String,
     },
+    /// The system does not let it be started.
+    #[error("{} cannot be started: {error}", .program.display())]
+    System {
+        /// What was started.
+        program: PathBuf,
+        /// What came of it.
+        error: String,
+    },
+    /// It does not end, or prints without end.
+    #[error("{} --version does not come to an end, as QEMU's does at once: {GET}", .0.display())]
+    Endless(PathBuf),
     /// Its answer to `--version` is not understood.
-    #[error("{} --version does not answer as QEMU does: {GET}", .0.display())]
-    NoVersion(PathBuf),
+    #[error("{} --version does not answer as QEMU does ({answer}): {GET}", .program.display())]
+    NoVersion {
+        /// What was asked.
+        program: PathBuf,
+        /// How it ended, and what it printed.
+        answer: String,
+    },
     /// It is too old.
     #[error("{} is QEMU {version}, which is too old: {GET}", .program.display())]
     TooOld {
@@ -162,21 +187,31 @@ impl Qemu {
     /// [`QemuError`] says why there is none.
     pub fn find(choice: &Choice) -> Result<Self, QemuError> {
         let (program, emulator) = match choice {
-            Choice::Stock => (in_path().ok_or(QemuError::Missing)?, Emulator::Stock),
+            Choice::Stock => (
+                in_path(OsStr::new(NAME))?.ok_or(QemuError::Missing)?,
+                Emulator::Stock,
+            ),
             Choice::Lab => (lab()?, Emulator::Lab),
-            Choice::Path(path) => (path.clone(), Emulator::Other),
+            Choice::Path(path) => (named(path)?, Emulator::Other),
         };
-        let answer = Command::new(&program)
-            .arg("--version")
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
-        let answer = match answer {
+        let answer = match ask(&program, &["--version"], b"", TIMEOUT) {
             Ok(answer) => answer,
-            Err(error) => return Err(QemuError::Start { program, error }),
+            Err(error) => return Err(not_started(program, &error)),
         };
-        let Some(version) = Version::parse(&String::from_utf8_lossy(&answer.stdout)) else {
-            return Err(QemuError::NoVersion(program));
+        let version = Version::parse(&String::from_utf8_lossy(&answer.printed));
+        let version = match (version, answer.status) {
+            (Some(version), _) => version,
+            (None, None) => return Err(QemuError::Endless(program)),
+            (None, Some(status)) => {
+                let answer = match answer.said() {
+                    _ if is_for_another_machine(&program) => {
+                        "it is a program for another kind of machine".into()
+                    }
+                    said if said.is_empty() => format!("{status}, and not a word"),
+                    said => format!("{status}: {}", said.chars().take(SHOWN).collect::<String>()),
+                };
+                return Err(QemuError::NoVersion { program, answer });
+            }
         };
         if version < Version::OLDEST {
             return Err(QemuError::TooOld { program, version });
@@ -186,6 +221,12 @@ impl Qemu {
             emulator,
             version,
         })
+    }
+
+    /// Returns true if it is a script: what that starts may be QEMU.
+    #[must_use]
+    pub fn is_script(&self) -> bool {
+        interpreter(&self.program).is_some()
     }
 }
 
@@ -224,10 +265,83 @@ fn lab_in(cache: &Path, hash: &str) -> Option<PathBuf> {
     built.max().map(|(_, program)| program)
 }
 
-fn in_path() -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
-    let mut candidates = env::split_paths(&path).map(|folder| folder.join(NAME));
-    candidates.find(|candidate| candidate.is_file())
+/// The program of a path that is named: as a shell does, a name alone is looked for in
+/// `PATH`, but not before a file of that name is found here.
+fn named(path: &Path) -> Result<PathBuf, QemuError> {
+    let is_name = path.components().count() == 1 && path.file_name() == Some(path.as_os_str());
+    if !is_name {
+        return Ok(path.to_owned());
+    }
+    let here = Path::new(".").join(path);
+    if here.is_file() {
+        return Ok(here);
+    }
+    Ok(in_path(path.as_os_str())?.unwrap_or(here))
+}
+
+/// The first of this name in `PATH` that can be executed; shells pass over others, too.
+fn in_path(name: &OsStr) -> Result<Option<PathBuf>, QemuError> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let mut unusable = Vec::new();
+    for folder in env::split_paths(&path) {
+        // An empty one is the current folder.
+        let candidate = Path::new(".").join(folder).join(name);
+        if !candidate.exists() {
+            continue;
+        }
+        if candidate.is_file() && access(&candidate, Access::EXEC_OK).is_ok() {
+            return Ok(Some(candidate));
+        }
+        unusable.push(candidate.display().to_string());
+    }
+    if unusable.is_empty() {
+        Ok(None)
+    } else {
+        Err(QemuError::Unusable(unusable))
+    }
+}
+
+/// What a script names in its first line.
+fn interpreter(program: &Path) -> Option<String> {
+    let mut line = [0; 256];
+    let read = File::open(program)
+        .and_then(|file| file.read_at(&mut line, 0))
+        .ok()?;
+    let text = String::from_utf8_lossy(&line[..read]).into_owned();
+    let line = text.strip_prefix("#!")?.lines().next()?;
+    Some(line.trim().to_owned())
+}
+
+/// Returns true if a program is one of another processor. The standard library then starts
+/// a shell with it, as `execvp` does.
+fn is_for_another_machine(program: &Path) -> bool {
+    let mut head = [0; 20];
+    let read = File::open(program).and_then(|file| file.read_exact_at(&mut head, 0));
+    let own = object::elf::EM_X86_64.0.to_le_bytes();
+    read.is_ok() && head.starts_with(b"\x7fELF") && head[18..] != own
+}
+
+/// Why a program cannot be started, in words that Linux's error has not.
+fn not_started(program: PathBuf, error: &io::Error) -> QemuError {
+    let is_there = program.metadata();
+    let problem = match (is_there, error.raw_os_error().map(Errno::from_raw_os_error)) {
+        (_, Some(Errno::MFILE)) => {
+            let error = format!("{error}: raise `ulimit -n`");
+            return QemuError::System { program, error };
+        }
+        (_, Some(Errno::AGAIN | Errno::NFILE | Errno::NOMEM)) => {
+            let error = error.to_string();
+            return QemuError::System { program, error };
+        }
+        (Ok(file), _) if file.is_dir() => "it is a folder".into(),
+        (Ok(_), Some(Errno::ACCESS)) => "it may not be executed; chmod +x lets it be".into(),
+        (Ok(_), Some(Errno::NOENT)) => match interpreter(&program) {
+            Some(line) => format!("it is a script by `#!{line}`, which is not there"),
+            None => "the dynamic linker that it names is not there".into(),
+        },
+        _ => error.to_string(),
+    };
+    QemuError::Start { program, problem }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,20 @@ use profiler::format::Description;
 use profiler::format::region::Region;
 
 use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
+use super::failure::Remains;
 use super::log::{Heard, Log};
-use super::{Machine, Process, Qemu};
-use crate::collect::{InheritedFile, Mapping, Search, find, guest_memory, log_file};
+use super::{Machine, Process, Qemu, messages};
+use crate::collect::{InheritedFile, MAKE_ROOM, Mapping, Search, find, guest_memory, log_file};
 use crate::output::shell_word;
 use crate::profile::Outcome;
+use crate::signals;
+use crate::units::size;
 
 /// Between two looks at the guest. A ring holds some thousand samples; at the fastest
 /// (a sample every 4 µs) this is some hundred.
 const POLL: Duration = Duration::from_millis(2);
+/// A pause between two looks that is longer was none of the guest's.
+const AWAY: Duration = Duration::from_secs(1);
 /// Between two searches for the region, each of which looks at all pages.
 const SEARCH: Duration = Duration::from_millis(20);
 
@@ -46,7 +52,9 @@ impl GuestMemory {
     pub fn new(bytes: u64) -> Result<Self> {
         let file = guest_memory(bytes)?;
         let length = usize::try_from(bytes).context("too much memory")?;
-        let mapping = Mapping::new(&file.file, length).context("cannot map the guest's memory")?;
+        let mapping = Mapping::new(&file.file, length).context(
+            "cannot map the guest's memory (ask for less by --memory, --ring or --smp, or raise `ulimit -v`)",
+        )?;
         Ok(Self { file, mapping })
     }
 
@@ -140,6 +148,7 @@ pub struct Guest<'memory> {
     memory: &'memory GuestMemory,
     process: Process,
     program: PathBuf,
+    is_script: bool,
     arguments: Vec<String>,
     log: Log,
     /// What QEMU prints.
@@ -160,13 +169,21 @@ impl<'memory> Guest<'memory> {
         let serial = log_file().context("cannot make a file for the guest's log")?;
         let messages = log_file().context("cannot make a file for QEMU's messages")?;
         let arguments = machine.arguments(&memory.file.path, &serial.path);
-        let process = Process::start(qemu, &arguments, &messages.file)
+        let mut command = Command::new(&qemu.program);
+        command
+            .args(&arguments)
+            .stdin(Stdio::null())
+            .stdout(messages.file.try_clone()?)
+            .stderr(messages.file.try_clone()?);
+        let process = Process::start(command)
             .with_context(|| format!("cannot start {}", qemu.program.display()))?;
+        signals::catch_halt();
         let shown = arguments.iter().map(|word| word.to_string_lossy());
         Ok(Self {
             memory,
             process,
             program: qemu.program.clone(),
+            is_script: qemu.is_script(),
             arguments: shown.map(|word| word.into_owned()).collect(),
             log: Log::new(serial.file),
             messages: messages.file,
@@ -199,14 +216,13 @@ impl<'memory> Guest<'memory> {
         limits: &Limits,
         observer: &mut impl Observer<'memory>,
     ) -> Result<Ended> {
-        let started = Instant::now();
+        let mut started = Instant::now();
         let mut active = started;
         let mut searched = None::<Instant>;
         let mut settled = Settled::default();
         let end = loop {
             // First: what an ended guest has left behind is seen in the same look.
-            let exited = self.process.ended(&self.messages);
-            let exited = exited.context("cannot wait for QEMU")?;
+            let exited = self.exited().context("cannot wait for QEMU")?;
             let mut is_active = self.read_log(observer)?;
             let is_due = searched.is_none_or(|last| last.elapsed() >= SEARCH);
             if self.region.is_none() && (is_due || exited.is_some()) {
@@ -236,7 +252,10 @@ impl<'memory> Guest<'memory> {
             if let Some(end) = limits.exceeded(started, active) {
                 break end;
             }
-            thread::sleep(POLL);
+            let away = self.rest();
+            started += away;
+            active += away;
+            settled.shift(away);
         };
         self.process.kill();
         self.read_log(observer)?;
@@ -248,6 +267,33 @@ impl<'memory> Guest<'memory> {
             log: self.log.tail().map(str::to_owned).collect(),
             unanswered: self.log.unanswered().map(str::to_owned),
         })
+    }
+
+    /// How QEMU ended, if it did.
+    fn exited(&mut self) -> std::io::Result<Option<Exited>> {
+        let Some(status) = self.process.ended()? else {
+            return Ok(None);
+        };
+        let remains = Remains {
+            status,
+            said: &messages::said(&self.messages),
+            is_script: self.is_script,
+            has_left_qemu: self.process.has_left_qemu(),
+            memory: &of_bus_error(&self.memory.file.folder, self.memory.file.missing()),
+        };
+        Ok(Some(remains.exited()))
+    }
+
+    /// Waits until the next look. Returns how long the tool was away meanwhile: stopped, and
+    /// QEMU with it. A guest is not blamed for that time.
+    fn rest(&self) -> Duration {
+        let before = Instant::now();
+        thread::sleep(POLL);
+        if signals::take_halt() {
+            self.process.halt();
+        }
+        let slept = before.elapsed();
+        if slept >= AWAY { slept } else { Duration::ZERO }
     }
 
     /// Reads the guest's log. Returns true if there was anything new.
@@ -290,6 +336,21 @@ impl<'memory> Guest<'memory> {
     }
 }
 
+/// What it says of the guest's memory that QEMU was killed by SIGBUS: it has touched a page
+/// for which there was no room. `missing` is [`InheritedFile::missing`].
+fn of_bus_error(folder: &Path, missing: Option<(u64, u64)>) -> String {
+    let folder = folder.display();
+    match missing {
+        Some((free, missing)) if free < missing => format!(
+            "there is no room for the guest's memory: {folder}, where it is, is full, with {} free: {MAKE_ROOM}",
+            size(free)
+        ),
+        _ => format!(
+            "a bus error; {folder}, where the guest's memory is, may have been full: {MAKE_ROOM}"
+        ),
+    }
+}
+
 /// How long the region has said that the guest is at its end.
 #[derive(Default)]
 struct Settled {
@@ -297,6 +358,11 @@ struct Settled {
 }
 
 impl Settled {
+    /// Leaves out a time in which nobody looked.
+    fn shift(&mut self, away: Duration) {
+        self.since = self.since.map(|since| since + away);
+    }
+
     /// Waits for a guest that is at its end to end by itself, which says more: its end, if
     /// it did not, and was last `active` some time ago.
     fn end(&mut self, seen: &Seen, said: Said<'_>, active: Instant) -> Option<End> {
@@ -351,6 +417,19 @@ mod tests {
         let is_reset = settled.since.is_none();
         assert_eq!(is_reset, state == RunState::Sampling, "{state:?}");
         end.is_some()
+    }
+
+    #[test]
+    fn a_folder_that_is_full_is_named() {
+        let said = |missing| of_bus_error(Path::new("/m"), missing);
+        let full = said(Some((4096, 8192)));
+        assert!(
+            full.contains("/m, where it is, is full, with 4 KiB free: free some"),
+            "{full}"
+        );
+        for other in [Some((8192, 8192)), None] {
+            assert!(said(other).contains("/m, where the guest's memory is, may have been full"));
+        }
     }
 
     #[test]

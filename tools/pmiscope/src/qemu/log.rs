@@ -211,7 +211,7 @@ fn panic_in(line: &str) -> Option<&str> {
 
 /// A line without what could reprogram the terminal that shows it: control characters, and
 /// the sequences that colour a text (ECMA-48, 5.4).
-fn plain(line: &str) -> String {
+pub(super) fn plain(line: &str) -> String {
     let mut parts = line.split("\x1b[");
     let first = parts.next().unwrap_or_default();
     let behind_sequences = parts.map(|part| {
@@ -222,19 +222,6 @@ fn plain(line: &str) -> String {
     text.flat_map(str::chars)
         .filter(|c| !c.is_control() || *c == '\t')
         .collect()
-}
-
-/// The last line of what QEMU has printed that is not blank; empty if there is none.
-pub fn last_line(messages: &File) -> String {
-    let Ok(messages) = messages.try_clone() else {
-        return String::new();
-    };
-    let mut log = Log::new(messages);
-    // Messages that cannot be read are left out.
-    let _ = log.poll();
-    log.finish();
-    let line = log.tail.iter().rfind(|line| !line.trim().is_empty());
-    line.cloned().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,15 +4,19 @@ mod arguments;
 pub(crate) mod disc;
 pub(crate) mod emulator;
 pub(crate) mod ending;
+mod failure;
+mod family;
 pub(crate) mod guest;
 pub(crate) mod load;
 mod log;
 pub(crate) mod machine;
 mod menu;
+mod messages;
 mod probe;
 pub(crate) mod process;
 mod protocol;
 mod version;
+mod warden;
 
 pub use emulator::{Emulator, PmuModel};
 pub use load::Module;
@@ -30,6 +34,7 @@ pub(crate) use probe::KVM_MACHINE;
 pub(crate) use process::Process;
 pub(crate) use protocol::Protocol;
 pub(crate) use version::Version;
+pub(crate) use warden::{COMMAND as WARDEN, allow as allow_wardens, watch};
 
 /// The port through which the guest ends QEMU, and what it writes there: the value `v` makes
 /// QEMU's status `2v + 1`.

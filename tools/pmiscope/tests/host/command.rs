@@ -81,7 +81,7 @@ boot() {{ dd if={image} of="$memory" bs=4096 conv=notrunc,sparse status=none; }}
 /// A copy of a file as a program. Another process makes it: were it open for
 /// writing here, a child that another test is just starting could have it still
 /// open, and a program that is open for writing does not start.
-fn executable(source: &Path, name: &str) -> PathBuf {
+pub fn executable(source: &Path, name: &str) -> PathBuf {
     let path = folder().join(name);
     let installed = Process::new("install")
         .args(["-D", "-m", "755"])

@@ -16,6 +16,7 @@ mod folder;
 mod moved;
 mod names;
 mod outside;
+mod processes;
 mod profile;
 mod report;
 mod symbols;

@@ -7,11 +7,8 @@ mod session;
 pub(super) mod unsampled;
 
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::{show, with_reason};
 use crate::cli::{ReportFormat, RunArgs, StatArgs};
@@ -21,6 +18,7 @@ use crate::output::say;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text::outcome_name;
+use crate::signals::Interrupt;
 pub(super) use outputs::Outputs;
 use plan::Plan;
 pub(super) use session::{FinishedRun, Session};
@@ -88,14 +86,23 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
         return Ok(exit);
     };
     let picture = plan.recording.outputs.picture.as_ref();
-    let of_profile = show::show_run((profile, picture), shown.format, shown.per_core)?;
-    Ok(exit.or(of_profile))
+    let of_profile = show::show_run((profile, picture), shown.format, shown.per_core);
+    match (of_profile, exit) {
+        (of_profile, Exit::Success) => of_profile,
+        // How the run ended says more.
+        (Err(problem), exit) => {
+            say!("pmiscope: {problem:#}");
+            Ok(exit)
+        }
+        (Ok(_), exit) => Ok(exit),
+    }
 }
 
 /// Boots the guest of a plan and follows it to its end.
 fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     let memory = GuestMemory::new(plan.machine.memory)?;
-    let interrupted = on_signals().context("cannot catch signals")?;
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
+    let embedded = plan.recording.embedded()?;
     let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
     if plan.recording.verbose {
         say!("pmiscope: {}", guest.command_line());
@@ -112,11 +119,18 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         arguments: guest.arguments().to_vec(),
         asked: plan.asked.clone(),
     };
-    let mut session = Session::new(&plan.recording, host, interrupted, listen());
-    match guest.follow(&plan.limits, &mut session) {
+    let mut session = Session::new(
+        &plan.recording,
+        (host, embedded),
+        interrupt.clone(),
+        listen(),
+    );
+    let run = match guest.follow(&plan.limits, &mut session) {
         Ok(ended) => session.finish(ended),
         Err(error) => Err(session.abandon(error)),
-    }
+    };
+    interrupt.is_over();
+    run
 }
 
 /// Opens the socket for `pmiscope ctl`. A run works without one.
@@ -124,18 +138,6 @@ pub(super) fn listen() -> Option<Server> {
     Server::new()
         .inspect_err(|error| say!("pmiscope: pmiscope ctl will not find this run: {error}"))
         .ok()
-}
-
-/// A flag that ^C and SIGTERM set. A second one ends the tool at once, and QEMU
-/// with it.
-pub(super) fn on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        let status = Exit::Interrupted as i32;
-        signal_hook::flag::register_conditional_shutdown(signal, status, Arc::clone(&flag))?;
-        signal_hook::flag::register(signal, Arc::clone(&flag))?;
-    }
-    Ok(flag)
 }
 
 /// Says what the kernel asked the loader for and did not get: it may be why it ended so.

@@ -1,8 +1,6 @@
 //! What a run does while its guest runs: it moves records into a profile.
 
 use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result, anyhow};
@@ -14,8 +12,9 @@ use super::progress::Progress;
 use crate::collect::Collector;
 use crate::control::Server;
 use crate::output::{Draft, Written};
-use crate::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
+use crate::signals::Interrupt;
 use crate::symbols::BuildId;
 use crate::units::{counted, grouped};
 
@@ -52,8 +51,10 @@ impl FinishedRun {
 pub(in crate::commands) struct Session<'run> {
     plan: &'run Recording,
     host: Host,
-    /// Set when the user wants an end.
-    interrupted: Arc<AtomicBool>,
+    /// The files for the profile, until it is begun.
+    embedded: Option<Embedded>,
+    /// Whether the user wants an end.
+    interrupt: Interrupt,
     progress: Progress,
     /// Where `pmiscope ctl` is heard, if there is a place for that.
     control: Option<Server>,
@@ -76,14 +77,15 @@ struct Sampling<'run> {
 impl<'run> Session<'run> {
     pub(in crate::commands) fn new(
         plan: &'run Recording,
-        host: Host,
-        interrupted: Arc<AtomicBool>,
+        (host, embedded): (Host, Embedded),
+        interrupt: Interrupt,
         control: Option<Server>,
     ) -> Self {
         Self {
             plan,
             host,
-            interrupted,
+            embedded: Some(embedded),
+            interrupt,
             progress: Progress::new(),
             control,
             sampling: None,
@@ -200,21 +202,11 @@ impl<'run> Session<'run> {
         });
     }
 
-    fn begin_profile(&self, description: &Description) -> Result<(Draft, Writer<File>)> {
-        let head = Head {
-            description,
-            host: &self.host,
-            kernel: &self.plan.kernel,
-        };
+    fn begin_profile(&mut self, description: &Description) -> Result<(Draft, Writer<File>)> {
+        let embedded = self.embedded.take().context("a run has one region")?;
         let target = &self.plan.outputs.profile;
         let draft = target.begin().with_context(|| self.cannot_write())?;
-        let begin = |file| {
-            let mut profile = Writer::new(file, &head)?;
-            for file in &self.plan.debug_files {
-                profile.debug_file(&file.name, &file.bytes)?;
-            }
-            Ok(profile)
-        };
+        let begin = |file| Writer::with(file, description, &self.host, embedded);
         match draft.file().and_then(begin) {
             Ok(writer) => Ok((draft, writer)),
             Err(error) => {
@@ -285,7 +277,7 @@ impl<'run> Observer<'run> for Session<'run> {
     fn on_look(&mut self) -> Result<Look> {
         let has_moved = self.drain()? > 0;
         self.serve();
-        if self.interrupted.load(Ordering::Relaxed) {
+        if self.interrupt.is_wanted() {
             return Ok(Look::End(End {
                 outcome: Outcome::Interrupted,
                 message: String::new(),
