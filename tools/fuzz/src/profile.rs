@@ -110,5 +110,7 @@ fn show(profile: &Profile) {
     assert!(!text(&report, SortBy::default()).is_empty());
     json(&report).expect("JSON");
     let stacks = Stacks::new(profile, &tally, &mut symbols, None);
-    assert_eq!(stacks.lines().is_empty(), tally.samples() == 0);
+    assert_eq!(stacks.is_empty(), tally.samples() == 0);
+    let is_line = |line: &String| !line.contains(char::is_control);
+    assert!(stacks.lines().iter().all(is_line));
 }

@@ -10,7 +10,7 @@ mod stat;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use profiler::contract::settings::{Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
@@ -268,6 +268,7 @@ pub struct BootArgs {
 
 /// What the commands that read a profile take.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("symbols").multiple(true)))]
 pub struct ProfileArgs {
     /// The profile
     #[arg(value_name = "FILE")]

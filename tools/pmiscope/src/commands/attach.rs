@@ -1,14 +1,13 @@
 //! `attach`: reads a guest that somebody else has started, live or dead.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use profiler::format::region::RunState;
 
 use super::run::plan::{Recording, built, output, read_kernel};
-use super::run::{FinishedRun, Session, explain, listen};
+use super::run::{FinishedRun, Outputs, Session, explain, listen};
 use super::show;
 use super::symbols::separate_files;
 use crate::attach::{
@@ -36,33 +35,28 @@ enum Plan {
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
     let path = built(arguments.kernel.as_deref(), "kernel")?;
-    let (kernel, build_id) = read_kernel(&path)?;
+    let (mut kernel, build_id) = read_kernel(&path)?;
+    let outputs = Outputs::new(
+        &output(arguments.output.as_deref(), "profile.pmi")?,
+        true,
+        &[
+            ("the guest's memory", arguments.ram.clone()),
+            ("the kernel", path.clone()),
+        ],
+    )?;
     let recording = Recording {
-        debug_files: separate_files((&path, &kernel), build_id, &arguments.debug_file)?,
+        debug_files: separate_files(&mut kernel, (&path, build_id), &arguments.debug_file)?,
         kernel,
         build_id,
-        output: output(arguments.output.as_deref(), "profile.pmi")?,
+        outputs,
         verbose: false,
         is_disc: false,
         is_attached: true,
     };
-    is_not_the_same(&arguments.ram, &recording.output)?;
     match plan(arguments, &image)? {
         Plan::Follow(process) => follow(arguments, &image, process, &recording),
         Plan::Copy(note) => copy(arguments, &image, &recording, note.as_deref()),
     }
-}
-
-/// Writing the profile is not to destroy what it is made of.
-fn is_not_the_same(ram: &Path, output: &Path) -> Result<()> {
-    let real = |path: &Path| path.canonicalize().ok();
-    if real(output).is_some_and(|output| real(ram) == Some(output)) {
-        bail!(
-            "-o {} is the guest's memory: name another file",
-            output.display()
-        );
-    }
-    Ok(())
 }
 
 fn plan(arguments: &AttachArgs, image: &Image) -> Result<Plan> {
@@ -137,7 +131,10 @@ fn follow(
         listen(),
     );
     let guest = Guest::new(image, &memory, process, recording.build_id);
-    let end = guest.follow(&limits, &mut session)?;
+    let end = match guest.follow(&limits, &mut session) {
+        Ok(end) => end,
+        Err(error) => return Err(session.abandon(error)),
+    };
     let goes_on = matches!(
         end.outcome,
         Outcome::Interrupted | Outcome::TimeLimit | Outcome::Silent | Outcome::Unfinished
@@ -256,10 +253,11 @@ fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) ->
         explain(None, run, "sampled");
     }
     let exit = Exit::from(run.outcome());
-    if !run.has_profile {
+    let Some(profile) = &run.profile else {
         return Ok(exit);
-    }
-    let of_profile = show::show_run(&recording.output, arguments.format, false)?;
+    };
+    let picture = recording.outputs.picture.as_ref();
+    let of_profile = show::show_run((profile, picture), arguments.format, false)?;
     Ok(match exit {
         Exit::Success => of_profile,
         other => other,

@@ -11,10 +11,11 @@ mod show;
 mod symbols;
 mod verify;
 
-use std::io::{self, Write as _};
+use std::io;
 
 use crate::cli::Command;
 use crate::exit::Exit;
+use crate::output::to_stdout;
 
 /// Executes a subcommand.
 ///
@@ -48,11 +49,7 @@ fn with_reason(message: &str) -> String {
     }
 }
 
-/// Prints to the standard output. A reader that closes the pipe (`| head`) is no error.
+/// Prints to the standard output.
 fn print(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
+    to_stdout(text.as_bytes())
 }

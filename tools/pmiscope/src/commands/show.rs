@@ -1,6 +1,7 @@
 //! `report`, `flamegraph` and `export`: what reads a profile.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -10,11 +11,11 @@ use super::symbols::{files_in, files_of};
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
-use crate::output::say;
-use crate::profile::Profile;
+use crate::output::{Destination, Target, Written, parts_of, say};
+use crate::profile::{Profile, is_profile};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Options, Report, Selection, SortBy, Tally};
+use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
@@ -46,8 +47,12 @@ impl LoadedProfile {
 
     /// Counts samples, and says what makes them misleading.
     fn count(self, selection: Selection) -> CountedProfile {
-        let Self { profile, symbols } = self;
+        let Self {
+            profile,
+            mut symbols,
+        } = self;
         let tally = Tally::new(&profile, symbols.callers(), selection);
+        symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
         CountedProfile {
             is_as_asked: say(&warnings(&profile, &tally, &symbols)),
             profile,
@@ -108,7 +113,8 @@ impl CountedProfile {
         Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)
     }
 
-    fn draw(&mut self, root: Option<Root>, output: &Path) -> Result<()> {
+    /// The flame graph, as SVG.
+    fn picture(&mut self, root: Option<Root>) -> Result<Vec<u8>> {
         let event = self.tally.selection.event;
         let stacks = self.stacks(root);
         if stacks.is_empty() {
@@ -120,10 +126,7 @@ impl CountedProfile {
         let mut picture = Vec::new();
         flame::draw(&self.profile, &stacks, event, &mut picture)
             .context("cannot draw the flame graph")?;
-        write(
-            output,
-            &String::from_utf8(picture).context("the flame graph is no text")?,
-        )
+        Ok(picture)
     }
 
     fn exit(&self) -> Exit {
@@ -178,15 +181,26 @@ fn print_counts(
     Ok(exit(profile, is_as_asked))
 }
 
+/// Where an export goes: not over what it is made of.
+fn destination(output: &Path, arguments: &ProfileArgs) -> Result<Destination> {
+    let elf = arguments.elf.as_deref().map(|elf| ("the ELF file", elf));
+    let debug = arguments.debug_file.iter();
+    let debug = debug.map(|file| ("a file with debug information", &**file));
+    let read = [("the profile", &*arguments.profile)];
+    Destination::new(output, read.into_iter().chain(elf).chain(debug))
+}
+
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
+    let output = destination(&arguments.output, &arguments.profile)?;
     let loaded = LoadedProfile::new(&arguments.profile)?;
     let event = loaded.event(arguments.event.as_deref())?;
     let mut counted = loaded.count(Selection { core: None, event });
-    counted.draw(arguments.by, &arguments.output)?;
+    output.write(&counted.picture(arguments.by)?)?;
     Ok(counted.exit())
 }
 
 pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
+    let output = destination(&arguments.output, &arguments.profile)?;
     let loaded = LoadedProfile::new(&arguments.profile)?;
     let event = loaded.event(arguments.event.as_deref())?;
     let mut counted = loaded.count(Selection { core: None, event });
@@ -196,28 +210,56 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
             lines.map(|line| line + "\n").collect::<String>()
         }
     };
-    write(&arguments.output, &text)?;
+    output.write(text.as_bytes())?;
     Ok(counted.exit())
-}
-
-/// Writes a file, or to the standard output for `-`.
-fn write(output: &Path, text: &str) -> Result<()> {
-    if output == "-" {
-        return print(text).context("cannot write to the standard output");
-    }
-    fs::write(output, text).with_context(|| format!("cannot write {}", output.display()))
 }
 
 /// The profile in a file.
 pub(super) fn open(path: &Path) -> Result<Profile> {
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let part = match &parts_of(path)[..] {
+                [part, ..] if error.kind() == io::ErrorKind::NotFound => {
+                    format!(
+                        "; {} is of a run that did not come to its end",
+                        part.display()
+                    )
+                }
+                _ => String::new(),
+            };
+            bail!("cannot read {}: {error}{part}", path.display())
+        }
+    };
     Profile::read(bytes).with_context(|| format!("{}", path.display()))
 }
 
-/// Shows a run at its end: the report and, beside the profile, the flame graph; or its
-/// counts, each core's with `per_core`. The exit status is as if nothing else had happened.
-pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Result<Exit> {
-    let mut profile = open(path)?;
+/// The bytes of a profile; of anything else, which may have no end, the beginning.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    const BEGINNING: u64 = 4096;
+    let file = File::open(path)?;
+    let size = file.metadata().map_or(0, |file| file.len());
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    (&file).take(BEGINNING).read_to_end(&mut bytes)?;
+    if is_profile(&bytes).is_ok() {
+        (&file).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+/// Shows a run at its end: the report and the flame graph; or its counts, each core's with
+/// `per_core`. The exit status is as if nothing else had happened.
+///
+/// Shown is what this run has written, whoever else has written the file since.
+pub(super) fn show_run(
+    (written, picture): (&Written, Option<&Target>),
+    format: ReportFormat,
+    per_core: bool,
+) -> Result<Exit> {
+    let path = written.path();
+    let bytes = written.read();
+    let bytes = bytes.with_context(|| format!("cannot read {} back", path.display()))?;
+    let mut profile = Profile::read(bytes).with_context(|| path.display().to_string())?;
     warn_incomplete(&profile, path);
     // What there is, whatever was asked for.
     if Counts::are_in(&profile.description) {
@@ -235,13 +277,13 @@ pub(super) fn show_run(path: &Path, format: ReportFormat, per_core: bool) -> Res
     let mut counted = loaded.count(Selection::default());
     // A report that nobody can be shown costs no picture.
     let printed = counted.print_report(format, SortBy::default(), None);
-    let picture = (counted.profile.records() > 0).then(|| path.with_extension("svg"));
-    if let Some(picture) = &picture {
-        counted.draw(None, picture)?;
-    }
     say!("pmiscope: profile      {}", path.display());
-    if let Some(picture) = picture {
-        say!("pmiscope: flame graph  {}", picture.display());
+    if let Some(picture) = picture.filter(|_| counted.profile.records() > 0) {
+        let bytes = counted.picture(None)?;
+        picture
+            .write(&bytes)
+            .with_context(|| format!("cannot write {}", picture.path().display()))?;
+        say!("pmiscope: flame graph  {}", picture.path().display());
     }
     printed?;
     Ok(counted.exit())

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::cli::ProfileArgs;
 use crate::profile::Profile;
-use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Whose, build_id};
+use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Whose};
 
 /// The files of a profile's kernel: those that are in it, which is the file `path`, and those
 /// that are found beside it. They are taken out of the profile.
@@ -27,6 +27,11 @@ pub(super) fn files_in(profile: &mut Profile, path: &Path) -> SymbolFiles {
 pub(super) fn files_of(profile: &mut Profile, arguments: &ProfileArgs) -> Result<SymbolFiles> {
     let wanted = BuildId(profile.description.build_id);
     let mut files = SymbolFiles::default();
+    let is_another = |kernel: &Vec<u8>| SymbolFiles::id(kernel).is_ok_and(|id| id != wanted);
+    if arguments.elf.is_some() && profile.kernel.as_ref().is_some_and(is_another) {
+        // Whatever it is, it did not run.
+        profile.kernel = None;
+    }
     add_embedded(&mut files, profile, &arguments.profile);
     if let Some(elf) = &arguments.elf {
         let (bytes, owner) = checked_elf(elf, wanted, arguments.force)?;
@@ -51,19 +56,26 @@ pub(super) fn files_of(profile: &mut Profile, arguments: &ProfileArgs) -> Result
 ///
 /// One that is named cannot be read, or is another kernel's.
 pub(super) fn separate_files(
-    (path, kernel): (&Path, &[u8]),
-    wanted: BuildId,
+    kernel: &mut Vec<u8>,
+    (path, wanted): (&Path, BuildId),
     named: &[PathBuf],
 ) -> Result<Vec<SymbolFile>> {
     let mut files = SymbolFiles::default();
-    let file = SymbolFile::at(path, kernel.to_vec());
+    // It may be large: lent, not copied.
+    let file = SymbolFile::at(path, std::mem::take(kernel));
     files
         .add(file, Owner::Kernel)
         .with_context(|| path.display().to_string())?;
     add_given(&mut files, named, wanted, Refusal::default())?;
     files.find_separate(wanted);
-    let is_other = |file: &SymbolFile| file.path.as_deref() != Some(path);
-    Ok(files.into_files().filter(is_other).collect())
+    let is_kernel = |file: &SymbolFile| file.path.as_deref() == Some(path);
+    let (own, others): (Vec<_>, Vec<_>) = files.into_files().partition(is_kernel);
+    // Of all that are given by its name it is the last one.
+    *kernel = own
+        .into_iter()
+        .next_back()
+        .map_or_else(Vec::new, |file| file.bytes);
+    Ok(others)
 }
 
 fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
@@ -77,7 +89,11 @@ fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
         let kernel = embedded(SymbolFile::IN_PROFILE.to_owned(), kernel);
         files.add_embedded(kernel, Owner::Kernel);
     }
-    for (name, bytes) in std::mem::take(&mut profile.debug_files) {
+    // One that others have parts in is known by them.
+    let debug_files = std::mem::take(&mut profile.debug_files).into_iter();
+    let is_own = |(_, bytes): &(_, Vec<u8>)| files.whose(bytes, wanted) == Whose::Kernel;
+    let (own, others): (Vec<_>, Vec<_>) = debug_files.partition(is_own);
+    for (name, bytes) in own.into_iter().rev().chain(others) {
         let owner = match files.whose(&bytes, wanted) {
             Whose::Supplementary => Owner::Supplementary,
             // It was checked when it was written.
@@ -90,7 +106,7 @@ fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
 /// Reads another ELF file and checks that it is the profile's kernel.
 fn checked_elf(elf: &Path, wanted: BuildId, force: bool) -> Result<(Vec<u8>, Owner)> {
     let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    let found = build_id(&bytes);
+    let found = SymbolFiles::id(&bytes);
     if found.as_ref().is_ok_and(|&found| found == wanted) {
         return Ok((bytes, Owner::Kernel));
     }

@@ -1,15 +1,12 @@
 //! `verify`: whether the chains of a profile are the true ones.
 
-use std::fs;
-
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
-use super::show::warn_incomplete;
+use super::show::{open, warn_incomplete};
 use super::symbols::files_of;
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
-use crate::profile::Profile;
 use crate::symbols::Symbols;
 use crate::units::grouped;
 use crate::verify::report::Report;
@@ -18,8 +15,7 @@ use crate::verify::{VerifyError, verify};
 pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let path = &arguments.profile.profile;
     let name = || path.display().to_string();
-    let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let mut profile = Profile::read(bytes).with_context(name)?;
+    let mut profile = open(path)?;
     if profile.kernel.is_none() && arguments.profile.elf.is_none() {
         return Err(VerifyError::NoKernel).with_context(name);
     }

@@ -13,12 +13,16 @@
 //! | folded stacks | [`folded`] |
 //! | a picture (SVG) | [`svg`] |
 
+mod destination;
+mod file;
 pub mod folded;
 mod json;
 mod shell;
 pub(crate) mod svg;
 mod terminal;
 
+pub(crate) use destination::{Destination, to_stdout};
+pub(crate) use file::{Draft, Target, Written, parts_of};
 pub(crate) use json::json;
 pub(crate) use shell::shell_word;
 pub(crate) use terminal::{line_of_log, one_line, padded, say, to_stderr, width, width_of};

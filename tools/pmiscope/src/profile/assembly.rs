@@ -65,9 +65,9 @@ pub(super) struct Assembly<'a> {
     /// The run that it is of; 0 if chunks do not say.
     run: u64,
     pub kernel: Option<Vec<u8>>,
+    parts: KernelParts,
     /// Separate debug files of it, with their names.
     pub debug_files: Vec<(String, Vec<u8>)>,
-    parts: KernelParts,
     debug_parts: KernelParts,
     pub end: Option<RunEnd>,
     pub cores: Vec<Core>,
@@ -83,8 +83,8 @@ impl<'a> Assembly<'a> {
             file,
             run,
             kernel: None,
-            debug_files: Vec::new(),
             parts: KernelParts::default(),
+            debug_files: Vec::new(),
             debug_parts: KernelParts::default(),
             end: None,
             cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],

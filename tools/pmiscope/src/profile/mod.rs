@@ -47,7 +47,7 @@ mod kernel_parts;
 pub(crate) mod read;
 mod write;
 
-pub(crate) use read::{Profile, Records};
+pub(crate) use read::{Profile, Records, is_profile};
 pub use write::{Embedded, Writer};
 
 use profiler::format::Description;

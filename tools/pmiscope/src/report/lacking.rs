@@ -32,6 +32,8 @@ pub enum Lacking {
         of: u64,
         sources: Vec<String>,
     },
+    /// Code behind the end of what the symbol table has.
+    NamesOfCode { samples: u64, of: u64 },
     /// Debug information is in files that were not found.
     Units {
         units: u64,
@@ -43,7 +45,12 @@ pub enum Lacking {
     /// The file that debug information has parts in.
     Supplement(String),
     /// What is damaged; whether that is a whole file.
-    Damaged { what: Vec<String>, is_file: bool },
+    Damaged {
+        what: Vec<String>,
+        is_file: bool,
+        /// Samples in code without debug information.
+        samples: u64,
+    },
 }
 
 impl Lacking {
@@ -73,6 +80,14 @@ impl fmt::Display for Lacking {
                     f,
                     "addresses stand in place of names, in {samples} ({share:.2}%): the kernel's ELF has no symbol table, and {too} (it was stripped?); {GIVE}{}",
                     reasons(missed)
+                )
+            }
+            Self::NamesOfCode { samples, of } => {
+                let share = percent(*samples, *of);
+                let samples = counted(*samples, "sample");
+                write!(
+                    f,
+                    "the names of {samples} ({share:.2}%) may be wrong: no symbol covers that code, which has the name of the function before it (are local symbols stripped, by strip -x?); {GIVE}"
                 )
             }
             Self::DebugInfo { missed } => write!(
@@ -117,12 +132,19 @@ impl fmt::Display for Lacking {
                 f,
                 "the debug information has parts in another file (dwz, .gnu_debugaltlink), {file}, which is not found: inlined calls may be missing; give it by --debug-file"
             ),
-            Self::Damaged { what, is_file } => {
+            Self::Damaged {
+                what,
+                is_file,
+                samples,
+            } => {
                 let what = what.join(", ");
+                let samples = counted(*samples, "sample");
                 let cost = if *is_file {
-                    "what it has of names and callers is missing"
+                    "what it has of names and callers is missing".to_owned()
                 } else {
-                    "the report does without"
+                    format!(
+                        "the report does without ({samples} in code without debug information, inlined calls are not shown there)"
+                    )
                 };
                 write!(
                     f,
@@ -152,6 +174,7 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
         all.push(Lacking::Damaged {
             what: problems.damaged.clone(),
             is_file: problems.has_lost_file,
+            samples: unknown.inlining,
         });
     }
     if origins.names.is_empty() && unknown.names > 0 {
@@ -161,8 +184,18 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
             has_debug_info,
             missed,
         });
-    } else if !has_debug_info && problems.is_compiled && unknown.inlining > 0 {
+    } else if !has_debug_info
+        && problems.is_compiled
+        && problems.damaged.is_empty()
+        && unknown.inlining > 0
+    {
         all.push(Lacking::DebugInfo { missed });
+    }
+    if unknown.uncovered > 0 {
+        all.push(Lacking::NamesOfCode {
+            samples: unknown.uncovered,
+            of,
+        });
     }
     let units = units(symbols, unknown.inlining);
     let is_told =
@@ -184,6 +217,8 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
 #[derive(Default)]
 struct Unknown {
     names: u64,
+    /// Those that have the name of the function before.
+    uncovered: u64,
     inlining: u64,
 }
 
@@ -197,6 +232,7 @@ impl Unknown {
                 .or_insert_with(|| symbols.known_at(stack.pc));
             let Some(Known {
                 is_named,
+                is_covered,
                 has_inlining,
             }) = *known
             else {
@@ -204,6 +240,8 @@ impl Unknown {
             };
             if !is_named {
                 unknown.names += stack.samples;
+            } else if !is_covered {
+                unknown.uncovered += stack.samples;
             }
             if !has_inlining {
                 unknown.inlining += stack.samples;

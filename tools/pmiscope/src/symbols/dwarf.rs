@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{
-    self, AbbreviationsCache, Dwarf, EndianArcSlice, LittleEndian, Reader as _, SectionId,
-    UnitOffset, UnitRef,
+    self, AbbreviationsCache, AttributeValue, Dwarf, EndianArcSlice, LittleEndian, Reader as _,
+    SectionId, UnitOffset, UnitRef,
 };
 use object::{Object as _, ObjectSection as _};
 
@@ -28,7 +28,7 @@ pub(super) struct DebugInfo {
     /// The files that have what is not in the ELF file itself.
     pub split: SplitFiles,
     /// The names of the units without folders, if they have them themselves.
-    pub sources: Option<HashSet<String>>,
+    pub names: Option<HashSet<String>>,
 }
 
 /// What is read of it.
@@ -61,7 +61,7 @@ impl DebugInfo {
         Self {
             split: Split::new(beside).load(&dwarf),
             units,
-            sources: unit_names(&dwarf),
+            names: unit_names(&dwarf),
             read: Read::new(dwarf),
         }
     }
@@ -83,16 +83,10 @@ impl DebugInfo {
         }
     }
 
-    /// The unit that covers an address.
-    pub(super) fn unit_at(&self, address: LinkAddress) -> Option<UnitRef<'_, Bytes>> {
-        let context = &self.read.as_ref()?.context;
-        self.loaded(context.find_dwarf_and_unit(address.0))
-    }
-
     /// What is known of an address that was made ready for.
     pub(super) fn find(&self, address: LinkAddress) -> Option<Found<'_>> {
-        let unit = self.unit_at(address)?;
         let context = &self.read.as_ref()?.context;
+        let unit = self.loaded(context.find_dwarf_and_unit(address.0))?;
         let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
         let mut entries = Vec::new();
         let mut last = None;
@@ -106,6 +100,24 @@ impl DebugInfo {
         entries.retain(|(_, name)| name.is_some());
         entries.push(last?);
         Some(Found { unit, entries })
+    }
+
+    /// Whether debug information that covers an address says which function it is, or need not
+    /// say it; `None` if none covers it.
+    pub(super) fn knows(&self, address: LinkAddress) -> Option<bool> {
+        let context = &self.read.as_ref()?.context;
+        let unit = self.loaded(context.find_dwarf_and_unit(address.0))?;
+        let mut entries = unit.entries();
+        let root = entries.next_dfs().ok().flatten();
+        let language = root.and_then(|root| root.attr_value(gimli::DW_AT_language));
+        if let Some(AttributeValue::Language(language)) = language
+            && ASSEMBLY.contains(&language)
+        {
+            return Some(true);
+        }
+        let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
+        let innermost = frames.next().ok()??;
+        Some(innermost.function.is_some())
     }
 
     /// Where the function with an entry is declared.
@@ -169,6 +181,9 @@ fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
     header.is_ok_and(|header| header.is_some_and(|header| is_whole(dwarf, header)))
 }
 
+/// Languages in which nothing is inlined (DWARF 5, table 7.17, and what assemblers use).
+const ASSEMBLY: [gimli::DwLang; 2] = [gimli::DW_LANG_Mips_Assembler, gimli::DwLang(0x31)];
+
 /// The names of all units without folders; `None` if that of one is elsewhere.
 fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
     let mut names = HashSet::new();
@@ -180,10 +195,8 @@ fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
         if unit.dwo_id.is_some() {
             return None;
         }
-        let name = unit
-            .name
-            .as_ref()
-            .and_then(|name| name.to_string_lossy().ok());
+        let name = unit.name.as_ref();
+        let name = name.and_then(|name| name.to_string_lossy().ok());
         names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
     }
     Some(names)

@@ -17,7 +17,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use object::{Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
+use object::elf::{FileHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64};
+use object::read::elf::{FileHeader as _, SectionHeader as _};
+use object::{
+    LittleEndian, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
+    SymbolKind,
+};
 use serde::Serialize;
 
 use super::elf::{Elf, ElfError, is_code, parse};
@@ -163,6 +168,8 @@ pub struct SymbolFiles {
     pub(super) missed: Vec<String>,
     /// Files that cannot be read at all, and why.
     unreadable: Vec<String>,
+    /// Symbol tables that cannot be read.
+    damaged: Vec<String>,
 }
 
 /// A file, and what it has.
@@ -188,6 +195,15 @@ impl SymbolFiles {
     ///
     /// [`ElfError`] if it is none that can be read.
     pub fn add(&mut self, file: SymbolFile, owner: Owner) -> Result<(), ElfError> {
+        let mut file = file;
+        if let Err(error) = parse(&file.bytes) {
+            // A damaged symbol table costs names, and nothing else.
+            without_symbol_tables(&mut file.bytes);
+            if parse(&file.bytes).is_err() {
+                return Err(error);
+            }
+            self.damaged.push(format!(".symtab of {}", file.name));
+        }
         let has = Parts::of(&parse(&file.bytes)?);
         self.files.push(Known { file, owner, has });
         Ok(())
@@ -254,8 +270,37 @@ impl SymbolFiles {
         places
     }
 
-    pub(super) fn unreadable(&self) -> &[String] {
-        &self.unreadable
+    /// Files and symbol tables that cannot be read.
+    fn damaged(&self) -> Vec<String> {
+        self.unreadable
+            .iter()
+            .chain(&self.damaged)
+            .cloned()
+            .collect()
+    }
+}
+
+/// Makes the symbol tables of a file sections that nobody reads.
+fn without_symbol_tables(file: &mut [u8]) {
+    let Ok(header) = FileHeader64::<LittleEndian>::parse(&*file) else {
+        return;
+    };
+    let little = LittleEndian;
+    let Ok(sections) = header.section_headers(little, &*file) else {
+        return;
+    };
+    let start = header.e_shoff(little);
+    let entry = u64::from(header.e_shentsize(little));
+    let is_table = |section: &SectionHeader64<LittleEndian>| {
+        [SHT_SYMTAB, SHT_DYNSYM].contains(&section.sh_type(little))
+    };
+    let tables = (0..).zip(sections).filter(|(_, section)| is_table(section));
+    let tables: Vec<u64> = tables.map(|(number, _)| start + number * entry).collect();
+    for table in tables.into_iter().filter_map(|at| usize::try_from(at).ok()) {
+        // Behind the name: the type.
+        if let Some(kind) = file.get_mut(table + 4..table + 8) {
+            kind.fill(0);
+        }
     }
 }
 
@@ -355,7 +400,7 @@ impl<'a> Chosen<'a> {
             problems: Problems {
                 missed: files.missed.clone(),
                 damaged: damaged(files, all().copied()),
-                has_lost_file: !files.unreadable().is_empty(),
+                has_lost_file: !files.unreadable.is_empty(),
                 supplement: separate::missing_supplement(files),
                 is_compiled: all().any(|part| is_compiled(&part.elf)),
                 without_debug_info: Vec::new(),
@@ -366,7 +411,7 @@ impl<'a> Chosen<'a> {
 
 /// Sections that are there and cannot be read, and files.
 fn damaged<'a>(files: &SymbolFiles, parts: impl Iterator<Item = &'a Part<'a>>) -> Vec<String> {
-    let mut damaged = files.unreadable().to_vec();
+    let mut damaged = files.damaged();
     for part in parts {
         for section in part.elf.sections() {
             let name = section.name().unwrap_or_default();

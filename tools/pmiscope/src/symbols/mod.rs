@@ -153,7 +153,7 @@ impl Symbols {
         });
         let debug = debug.unwrap_or_default();
         let mut origins = chosen.origins(files);
-        if let Some(units) = debug.sources.as_ref() {
+        if let Some(units) = debug.names.as_ref() {
             origins.problems.without_debug_info = chosen.sources_but(units);
         }
         Self {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use object::Object as _;
 
 use super::BuildId;
-use super::elf::{Elf, parse};
+use super::elf::{Elf, ElfError, build_id, parse};
 use super::files::{Owner, Parts, SymbolFile, SymbolFiles};
 use super::split::folder_of;
 use crate::units::hex;
@@ -36,6 +36,25 @@ pub enum Whose {
 }
 
 impl SymbolFiles {
+    /// The build-id of an ELF file of which only the symbol table may be damaged.
+    ///
+    /// # Errors
+    ///
+    /// [`ElfError`] if it has none, or is no ELF file.
+    pub fn id(bytes: &[u8]) -> Result<BuildId, ElfError> {
+        build_id(bytes).or_else(|error| {
+            let mut files = Self::default();
+            let file = SymbolFile {
+                name: String::new(),
+                path: None,
+                bytes: bytes.to_vec(),
+            };
+            files.add(file, Owner::Kernel).map_err(|_| error)?;
+            let parts = files.parts();
+            build_id(&parts[0].file.bytes)
+        })
+    }
+
     /// Whose the file is.
     #[must_use]
     pub fn whose(&self, bytes: &[u8], wanted: BuildId) -> Whose {

@@ -50,7 +50,7 @@ pub fn refused(assert: Assert, status: i32, says: &[&str]) {
 }
 
 /// Arguments of a run that has a kernel, whatever else.
-fn run(more: &[&str]) -> Assert {
+pub fn run(more: &[&str]) -> Assert {
     let kernel = text(&kernel().path);
     let mut arguments = vec!["run", "--kernel", kernel, "--loader", kernel];
     arguments.extend(more);
@@ -772,13 +772,27 @@ fn endless(name: &str) -> (std::process::Child, PathBuf, PathBuf) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let samples = || {
-        fs::read(&output)
-            .is_ok_and(|bytes| Profile::read(bytes).is_ok_and(|profile| profile.records() > 0))
-    };
+    let samples = || part_of(&output).is_some_and(|part| has_samples(&part));
     wait_until(samples);
     let pid = fs::read_to_string(qemu.with_extension("sh.pid")).unwrap();
     (tool, output, Path::new("/proc").join(pid.trim()))
+}
+
+/// The file of a run that has not come to its end.
+pub fn part_of(output: &Path) -> Option<PathBuf> {
+    let name = text(output.file_name().unwrap().as_ref());
+    let is_part = |path: &PathBuf| {
+        let part = text(path.file_name().unwrap().as_ref());
+        part.starts_with(&format!("{name}.")) && part.ends_with(".part")
+    };
+    let entries = fs::read_dir(output.parent().unwrap()).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    paths.find(is_part)
+}
+
+pub fn has_samples(path: &Path) -> bool {
+    let profile = fs::read(path).ok().map(Profile::read);
+    profile.is_some_and(|read| read.is_ok_and(|profile| profile.records() > 0))
 }
 
 pub fn wait_until(happened: impl Fn() -> bool) {
@@ -819,7 +833,16 @@ fn a_tool_that_is_killed_leaves_no_guest_and_a_profile() {
     signal(&tool, Signal::KILL);
     tool.wait().unwrap();
     wait_until(|| !guest.exists());
-    let assert = pmiscope(&["report", text(&output)]).code(3);
+    let part = part_of(&output).expect("what was sampled");
+    refused(
+        pmiscope(&["report", text(&output)]),
+        1,
+        &[&format!(
+            "{} is of a run that did not come to its end",
+            part.display()
+        )],
+    );
+    let assert = pmiscope(&["report", text(&part)]).code(3);
     assert!(stderr(&assert).contains("is incomplete: the end is missing"));
     assert!(stdout(&assert).contains("6, 2 lost"));
 }

@@ -9,6 +9,7 @@ mod command;
 mod compiled;
 mod counts;
 mod events;
+mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;

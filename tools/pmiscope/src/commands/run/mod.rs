@@ -1,5 +1,6 @@
 //! `run` and `stat`: boot a guest, collect what it writes, and show it.
 
+mod outputs;
 pub(super) mod plan;
 mod progress;
 mod session;
@@ -18,6 +19,7 @@ use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text::outcome_name;
 use crate::signals::Interrupt;
+pub(super) use outputs::Outputs;
 use plan::Plan;
 pub(super) use session::{FinishedRun, Session};
 use unsampled::Boot;
@@ -69,7 +71,7 @@ struct Shown {
 /// Says how a run ended, and shows what there is.
 fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     let outcome = run.outcome();
-    let has_nothing = !run.has_profile && shown.is_expected;
+    let has_nothing = run.profile.is_none() && shown.is_expected;
     if outcome != Outcome::Finished || has_nothing {
         explain(Some(&plan.boot), run, shown.begun);
     } else if !run.message().is_empty() {
@@ -80,13 +82,12 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
         Outcome::Finished if has_nothing => Exit::Failure,
         other => Exit::from(other),
     };
-    if !run.has_profile {
+    let Some(profile) = &run.profile else {
         return Ok(exit);
-    }
-    match (
-        show::show_run(&plan.recording.output, shown.format, shown.per_core),
-        exit,
-    ) {
+    };
+    let picture = plan.recording.outputs.picture.as_ref();
+    let of_profile = show::show_run((profile, picture), shown.format, shown.per_core);
+    match (of_profile, exit) {
         (of_profile, Exit::Success) => of_profile,
         // How the run ended says more.
         (Err(problem), exit) => {
@@ -124,8 +125,10 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         interrupt.clone(),
         listen(),
     );
-    let ended = guest.follow(&plan.limits, &mut session)?;
-    let run = session.finish(ended);
+    let run = match guest.follow(&plan.limits, &mut session) {
+        Ok(ended) => session.finish(ended),
+        Err(error) => Err(session.abandon(error)),
+    };
     interrupt.is_over();
     run
 }
@@ -169,7 +172,7 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
     {
         let _ = write!(line, "; {}", boot.reason(run.ended.heard));
     }
-    if outcome == Outcome::SamplingUnavailable && !run.has_profile {
+    if outcome == Outcome::SamplingUnavailable && run.profile.is_none() {
         // The rest of the log says no more.
         say!("pmiscope: {line} (pmiscope doctor says what to change)");
         return;
@@ -182,7 +185,7 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
         let lines = log.iter().filter(|line| !line.trim().is_empty());
         lines.for_each(|line| say!("  {line}"));
     }
-    if !run.has_profile {
+    if run.profile.is_none() {
         let why = match &run.ended.seen {
             Seen::Nothing => format!(": the kernel has not {begun}"),
             _ => String::new(),

@@ -11,6 +11,7 @@ use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
+use super::outputs::Outputs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, RunArgs};
 use crate::commands::kernel::{Kernel, load};
@@ -82,8 +83,8 @@ pub(in crate::commands) struct Recording {
     /// What was taken out of it.
     pub(in crate::commands) debug_files: Vec<SymbolFile>,
     pub(in crate::commands) build_id: BuildId,
-    /// The profile.
-    pub(in crate::commands) output: PathBuf,
+    /// What it writes.
+    pub(in crate::commands) outputs: Outputs,
     pub(in crate::commands) verbose: bool,
     /// Whether it boots from a disc, and not by the loader.
     pub(in crate::commands) is_disc: bool,
@@ -108,9 +109,9 @@ impl Plan {
         is_of_a_disc(&arguments.boot)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
-        let (kernel, build_id) = read_kernel(&kernel_path)?;
+        let (mut kernel, build_id) = read_kernel(&kernel_path)?;
         let debug_files = match arguments.work.units {
-            None => separate_files((&kernel_path, &kernel), build_id, &arguments.debug_file)?,
+            None => separate_files(&mut kernel, (&kernel_path, build_id), &arguments.debug_file)?,
             // Counts have no names.
             Some(_) => Vec::new(),
         };
@@ -119,18 +120,24 @@ impl Plan {
         may_accelerate(wanted.mode, &qemu)?;
         let loaded = Kernel::new(&kernel, &wanted.load)?;
         let aim = arguments.aim.as_deref();
-        let aim = aim.map(|text| aim_at(text, &kernel, loaded.slide));
+        let aim = aim.map(|text| aim_at(text, (&kernel, &debug_files), loaded.slide));
         let settings = settings(arguments, aim.transpose()?);
         let booted = match &arguments.boot.disc {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
             None => {
                 let load = load(&wanted.load)?;
-                boot(wanted, (kernel_path, &kernel), load, settings.to_string())?
+                boot(
+                    wanted,
+                    (kernel_path.clone(), &kernel),
+                    load,
+                    settings.to_string(),
+                )?
             }
         };
         let period = settings.period;
         let machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let boot = known_of_boot(arguments, &kernel)?;
+        let outputs = outputs(arguments, &machine, kernel_path)?;
         Ok(Self {
             qemu,
             asked: asked(arguments, &machine),
@@ -140,13 +147,7 @@ impl Plan {
                 kernel,
                 debug_files,
                 build_id,
-                output: output(
-                    arguments.output.as_deref(),
-                    match arguments.work.units {
-                        None => "profile.pmi",
-                        Some(_) => "stat.pmi",
-                    },
-                )?,
+                outputs,
                 verbose: wanted.verbose,
                 is_disc: boot.is_disc,
                 is_attached: false,
@@ -179,6 +180,32 @@ pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Resul
         Some(path) => Ok(path.to_owned()),
         None => Ok(build_directory()?.join(default)),
     }
+}
+
+/// What the run writes, none of which may be what it reads.
+fn outputs(arguments: &RunArgs, machine: &Machine, kernel: PathBuf) -> Result<Outputs> {
+    let counts = arguments.work.units.is_some();
+    let default = if counts { "stat.pmi" } else { "profile.pmi" };
+    let path = output(arguments.output.as_deref(), default)?;
+    let mut read = vec![("the kernel", kernel)];
+    match &machine.boot {
+        Boot::Loader { loader, load, .. } => {
+            read.push(("the loader", loader.clone()));
+            let modules = load.modules.iter();
+            read.extend(modules.map(|module| ("a module", module.file.clone())));
+        }
+        Boot::Disc(disc) => read.push(("the disc", disc.image.clone())),
+        Boot::Pvh { .. } => {}
+    }
+    let debug = arguments.debug_file.iter();
+    read.extend(debug.map(|file| ("a file with debug information", file.clone())));
+    read.extend(
+        machine
+            .firmware
+            .iter()
+            .map(|file| ("the firmware", file.clone())),
+    );
+    Outputs::new(&path, !counts, &read)
 }
 
 /// What is known before the guest starts.
@@ -518,7 +545,7 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
 }
 
 /// Resolves `--aim` in this kernel, which the loader moves.
-fn aim_at(text: &str, kernel: &[u8], slide: u64) -> Result<Aim> {
+fn aim_at(text: &str, (kernel, debug_files): (&[u8], &[SymbolFile]), slide: u64) -> Result<Aim> {
     let parsed = text
         .rsplit_once(':')
         .and_then(|(function, behind)| Some((function, Aim::parse_behind(behind)?)));
@@ -528,7 +555,12 @@ fn aim_at(text: &str, kernel: &[u8], slide: u64) -> Result<Aim> {
             Aim::MAX
         );
     };
-    let address = symbols::entry_of(kernel, function).context("--aim")?;
+    let address = symbols::entry_of(kernel, function).or_else(|error| {
+        let mut others = debug_files.iter();
+        let found = others.find_map(|file| symbols::entry_of(&file.bytes, function).ok());
+        found.ok_or(error)
+    });
+    let address = address.context("--aim")?;
     Ok(Aim {
         address: CodeAddress(address.0.wrapping_add(slide)),
         first,

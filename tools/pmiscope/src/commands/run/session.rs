@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Error, Result, anyhow};
 use profiler::format::region::{Region, RunState};
 use profiler::format::{Clock, Description, Source};
 
@@ -11,6 +11,7 @@ use super::plan::Recording;
 use super::progress::Progress;
 use crate::collect::Collector;
 use crate::control::Server;
+use crate::output::{Draft, Written};
 use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
 use crate::signals::Interrupt;
@@ -23,8 +24,8 @@ const DETACH: Duration = Duration::from_secs(5);
 /// A run that is over.
 pub(in crate::commands) struct FinishedRun {
     pub(super) ended: Ended,
-    /// Whether a profile was written.
-    pub(in crate::commands) has_profile: bool,
+    /// The profile, if there is anything to write.
+    pub(in crate::commands) profile: Option<Written>,
 }
 
 /// What a run that is over has collected.
@@ -65,6 +66,8 @@ pub(in crate::commands) struct Session<'run> {
 struct Sampling<'run> {
     source: Source,
     collector: Collector<'run>,
+    /// The file of the profile, and what writes to it.
+    draft: Draft,
     profile: Writer<File>,
     total: u64,
     /// Records so far.
@@ -91,7 +94,13 @@ impl<'run> Session<'run> {
 
     /// Ends the profile with all that the rings still have: nobody writes to them any more.
     pub(in crate::commands) fn finish(mut self, ended: Ended) -> Result<FinishedRun> {
-        while self.drain()? > 0 {}
+        loop {
+            match self.drain() {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err(self.abandon(error)),
+            }
+        }
         let counters = self.counters();
         self.end(ended, counters)
     }
@@ -102,8 +111,22 @@ impl<'run> Session<'run> {
         // Before the records, which are then as many as the counters say, or more.
         let counters = self.counters();
         let started = Instant::now();
-        while self.drain()? > 0 && started.elapsed() < DETACH {}
+        while started.elapsed() < DETACH {
+            match self.drain() {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err(self.abandon(error)),
+            }
+        }
         self.end(ended, counters)
+    }
+
+    /// What to say of a run that cannot go on for this reason: where its samples are.
+    pub(in crate::commands) fn abandon(self, error: Error) -> Error {
+        match self.sampling {
+            Some(sampling) => with_part(&error, &sampling.draft),
+            None => error,
+        }
     }
 
     fn counters(&self) -> Vec<CoreEnd> {
@@ -120,25 +143,37 @@ impl<'run> Session<'run> {
             };
             ended.end = end_of_run(ended.end, &ended.seen, &collected);
         }
-        let sampling = self.sampling.take();
-        let has_profile = sampling.is_some();
-        if let Some(sampling) = sampling {
-            let Sampling {
-                mut collector,
-                mut profile,
-                ..
-            } = sampling;
-            let end = RunEnd {
-                outcome: ended.end.outcome,
-                message: ended.end.message.clone(),
-                cores: counters,
-            };
-            collector
-                .flush(&mut profile)
-                .and_then(|()| profile.finish(&end))
-                .with_context(|| self.cannot_write())?;
+        let profile = match self.sampling.take() {
+            None => None,
+            Some(sampling) => {
+                let end = RunEnd {
+                    outcome: ended.end.outcome,
+                    message: ended.end.message.clone(),
+                    cores: counters,
+                };
+                Some(self.write_end(sampling, &end)?)
+            }
+        };
+        Ok(FinishedRun { ended, profile })
+    }
+
+    /// Writes the end of the profile, which is whole then.
+    fn write_end(&self, sampling: Sampling<'_>, end: &RunEnd) -> Result<Written> {
+        let Sampling {
+            mut collector,
+            mut profile,
+            draft,
+            ..
+        } = sampling;
+        let written = collector.flush(&mut profile);
+        let written = written.and_then(|()| profile.finish(end).map(drop));
+        if let Err(error) = written.with_context(|| self.cannot_write()) {
+            return Err(with_part(&error, &draft));
         }
-        Ok(FinishedRun { ended, has_profile })
+        let part = draft.part().to_owned();
+        draft
+            .finish()
+            .with_context(|| format!("{}, which is {}", self.cannot_write(), part.display()))
     }
 
     /// Moves records into the profile, and returns how many.
@@ -167,16 +202,32 @@ impl<'run> Session<'run> {
         });
     }
 
-    fn begin_profile(&mut self, description: &Description) -> Result<Writer<File>> {
+    fn begin_profile(&mut self, description: &Description) -> Result<(Draft, Writer<File>)> {
         let embedded = self.embedded.take().context("a run has one region")?;
-        let file = File::create(&self.plan.output);
-        file.and_then(|file| Writer::with(file, description, &self.host, embedded))
-            .with_context(|| self.cannot_write())
+        let target = &self.plan.outputs.profile;
+        let draft = target.begin().with_context(|| self.cannot_write())?;
+        let begin = |file| Writer::with(file, description, &self.host, embedded);
+        match draft.file().and_then(begin) {
+            Ok(writer) => Ok((draft, writer)),
+            Err(error) => {
+                draft.discard();
+                Err(error).with_context(|| self.cannot_write())
+            }
+        }
     }
 
     fn cannot_write(&self) -> String {
-        format!("cannot write the profile {}", self.plan.output.display())
+        let profile = self.plan.outputs.profile.path();
+        format!("cannot write the profile {}", profile.display())
     }
+}
+
+/// An error, and where the samples are that were written before it.
+fn with_part(error: &Error, draft: &Draft) -> Error {
+    anyhow!(
+        "{error:#}; what was sampled until then is in {}, which pmiscope report reads",
+        draft.part().display()
+    )
 }
 
 impl<'run> Observer<'run> for Session<'run> {
@@ -211,9 +262,11 @@ impl<'run> Observer<'run> for Session<'run> {
             self.host.mode = Mode::Deterministic;
         }
         self.progress.begin(description.samples);
+        let (draft, profile) = self.begin_profile(description)?;
         self.sampling = Some(Sampling {
             collector: Collector::new(region),
-            profile: self.begin_profile(description)?,
+            draft,
+            profile,
             total: description.samples,
             records: 0,
             source: description.source,

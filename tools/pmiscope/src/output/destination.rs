@@ -1,0 +1,88 @@
+//! Where an export goes.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::Target;
+
+/// What `-o` of an export names.
+pub(crate) enum Destination {
+    Stdout,
+    /// A pipe or a device: it takes bytes as they come.
+    Stream(PathBuf),
+    File(Target),
+}
+
+impl Destination {
+    /// Checks that this can be written to, and is none of the files that are read, each given
+    /// with what it is.
+    ///
+    /// # Errors
+    ///
+    /// What stands against it.
+    pub(crate) fn new<'a>(
+        path: &Path,
+        read: impl IntoIterator<Item = (&'a str, &'a Path)>,
+    ) -> Result<Self> {
+        if path == "-" || path == "/dev/stdout" {
+            return Ok(Self::Stdout);
+        }
+        let is_stream = |found: fs::Metadata| !found.is_file() && !found.is_dir();
+        if fs::metadata(path).is_ok_and(is_stream) {
+            return Ok(Self::Stream(path.to_owned()));
+        }
+        let target = Target::new(path)?;
+        target.is_none_of(read)?;
+        for (what, magic) in [
+            ("a profile", &crate::profile::MAGIC[..]),
+            ("an ELF file", b"\x7fELF"),
+        ] {
+            if target.beginning()?.starts_with(magic) {
+                bail!(
+                    "-o {} is {what}, and would be written over: name another file, or remove it before",
+                    path.display()
+                );
+            }
+        }
+        Ok(Self::File(target))
+    }
+
+    /// Writes all of it, or leaves what was there. A reader that has seen enough is no error.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<()> {
+        match self {
+            Self::Stdout => to_stdout(bytes).context("cannot write to the standard output"),
+            Self::Stream(path) => {
+                let file = OpenOptions::new().write(true).open(path);
+                let written = file.and_then(|mut file| file.write_all(bytes));
+                unless_closed(written).with_context(|| format!("cannot write {}", path.display()))
+            }
+            Self::File(target) => target
+                .write(bytes)
+                .with_context(|| format!("cannot write {}", target.path().display())),
+        }
+    }
+}
+
+/// Writes to the standard output. A reader that closes the pipe (`| head`) is no error.
+///
+/// # Errors
+///
+/// Others.
+pub(crate) fn to_stdout(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    unless_closed(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}

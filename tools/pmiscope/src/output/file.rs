@@ -1,0 +1,345 @@
+//! Files that are whole or not there: written under a name of their own beside the one that
+//! was asked for, and moved there once they are whole. So whoever writes the same file at the
+//! same time mixes nothing, and what was there is kept until there is something better.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::say;
+
+/// The ending of a file that is not whole yet.
+pub(crate) const PART: &str = ".part";
+/// The bytes of a name that a part's has of it: with the others it is no longer than file
+/// systems take.
+const NAME_KEPT: usize = 240;
+/// The most links that are followed (as Linux does, path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+/// Which file it is, whatever it is called.
+type Identity = (u64, u64);
+
+fn identity(metadata: &Metadata) -> Identity {
+    (metadata.dev(), metadata.ino())
+}
+
+/// The bytes that a file has at its beginning, to see what it is.
+const SEEN: u64 = 64 << 10;
+
+/// A file that can be written: one that is there, or a name that is free.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// As it was asked for.
+    path: PathBuf,
+    /// Where links lead from there.
+    place: PathBuf,
+    /// The file that is there already.
+    existing: Option<Metadata>,
+}
+
+impl Target {
+    /// Checks that the file can be written, and leaves no trace of that.
+    ///
+    /// # Errors
+    ///
+    /// What stands against it.
+    pub(crate) fn new(path: &Path) -> Result<Self> {
+        let cannot = || format!("cannot write {}", path.display());
+        let place = follow(path).with_context(cannot)?;
+        let existing = match fs::metadata(path) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).with_context(cannot),
+        };
+        if let Some(found) = &existing {
+            can_be_replaced(&place, found).with_context(cannot)?;
+        } else if place.file_name().is_none() || path.as_os_str().as_bytes().ends_with(b"/") {
+            bail!("{}: it names no file", cannot());
+        }
+        let target = Self {
+            path: path.to_owned(),
+            place,
+            existing,
+        };
+        let folder = target.folder();
+        if !folder.is_dir() {
+            bail!("{}: there is no folder {}", cannot(), folder.display());
+        }
+        let probe = target.part().with_context(cannot)?;
+        drop(probe);
+        Ok(target)
+    }
+
+    /// As it was asked for.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The beginning of the file that is there; empty if there is none.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(crate) fn beginning(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if self.existing.is_some() {
+            let file = File::open(&self.place);
+            file.and_then(|file| file.take(SEEN).read_to_end(&mut bytes))
+                .with_context(|| format!("cannot read {}", self.path.display()))?;
+        }
+        Ok(bytes)
+    }
+
+    /// Refuses to write over a file that is read, each given with what it is.
+    ///
+    /// # Errors
+    ///
+    /// It is one of them.
+    pub(crate) fn is_none_of<'a>(
+        &self,
+        read: impl IntoIterator<Item = (&'a str, &'a Path)>,
+    ) -> Result<()> {
+        let Some(existing) = &self.existing else {
+            return Ok(());
+        };
+        for (what, path) in read {
+            let is_it = |found: Metadata| identity(&found) == identity(existing);
+            if fs::metadata(path).is_ok_and(is_it) {
+                bail!(
+                    "-o {} is {what}, and would be written over: name another file",
+                    self.path.display()
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins the file, under a name of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub(crate) fn begin(&self) -> io::Result<Draft> {
+        let (file, part) = self.part()?.keep().map_err(|error| error.error)?;
+        if let Some(existing) = &self.existing {
+            // As it was. Not all file systems have permissions.
+            let _ = file.set_permissions(existing.permissions());
+        }
+        Ok(Draft {
+            file,
+            part,
+            path: self.path.clone(),
+            place: self.place.clone(),
+            replaces: self.existing.as_ref().map(identity),
+        })
+    }
+
+    /// Writes the file, whole; what was there stays if that fails.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let draft = self.begin()?;
+        match draft.file().and_then(|mut file| file.write_all(bytes)) {
+            Ok(()) => draft.finish().map(drop),
+            Err(error) => {
+                draft.discard();
+                Err(error)
+            }
+        }
+    }
+
+    fn folder(&self) -> &Path {
+        let folder = self.place.parent().unwrap_or(Path::new("."));
+        if folder == "" { Path::new(".") } else { folder }
+    }
+
+    fn part(&self) -> io::Result<tempfile::NamedTempFile> {
+        let name = self.place.file_name().unwrap_or_default().as_bytes();
+        let mut prefix = name[..name.len().min(NAME_KEPT)].to_vec();
+        prefix.push(b'.');
+        tempfile::Builder::new()
+            .prefix(OsStr::from_bytes(&prefix))
+            .suffix(PART)
+            // Less what the user's mask takes, as for any new file.
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(self.folder())
+    }
+}
+
+/// Checks that a new file may take the place of this one.
+fn can_be_replaced(place: &Path, found: &Metadata) -> Result<()> {
+    let kind = found.file_type();
+    if kind.is_dir() {
+        bail!("it is a folder");
+    }
+    if !kind.is_file() {
+        bail!("it is no file but {}", special(found));
+    }
+    for (stream, name) in [
+        (io::stdout().as_fd(), "output"),
+        (io::stderr().as_fd(), "error"),
+    ] {
+        if of_stream(stream).is_some_and(|it| identity(&it) == identity(found)) {
+            bail!("the standard {name} goes there: name another file");
+        }
+    }
+    // What is protected against being written is not to be replaced either.
+    let there = OpenOptions::new().write(true).open(place)?;
+    if identity(&there.metadata()?) != identity(found) {
+        // An open file of a process, below /proc.
+        bail!("it has no name");
+    }
+    Ok(())
+}
+
+/// What a file is that is none.
+fn special(found: &Metadata) -> &'static str {
+    let kind = found.file_type();
+    if kind.is_fifo() {
+        "a pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
+}
+
+fn of_stream(stream: BorrowedFd<'_>) -> Option<Metadata> {
+    let file = stream.try_clone_to_owned().ok().map(File::from)?;
+    file.metadata().ok()
+}
+
+/// Where the links from a path lead, the last of which may be a name that is free.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    let mut place = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        let Ok(link) = fs::read_link(&place) else {
+            return Ok(place);
+        };
+        place.pop();
+        place.push(link);
+    }
+    Err(io::Error::from_raw_os_error(
+        rustix::io::Errno::LOOP.raw_os_error(),
+    ))
+}
+
+/// A file that is written, and not whole yet. One that has nothing is removed when this is
+/// dropped.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    file: File,
+    /// Its name until it is whole.
+    part: PathBuf,
+    /// As it was asked for.
+    path: PathBuf,
+    place: PathBuf,
+    /// What was there when it was begun.
+    replaces: Option<Identity>,
+}
+
+impl Draft {
+    /// What to write to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub(crate) fn file(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+
+    /// Its name until it is whole.
+    pub(crate) fn part(&self) -> &Path {
+        &self.part
+    }
+
+    /// Moves the file, which is whole, to its place.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system; it stays where it was.
+    pub(crate) fn finish(self) -> io::Result<Written> {
+        let found = fs::metadata(&self.place).ok().as_ref().map(identity);
+        if found.is_some() && found != self.replaces {
+            say!(
+                "pmiscope: {} was written by somebody else meanwhile, and is replaced",
+                self.path.display()
+            );
+        }
+        fs::rename(&self.part, &self.place)?;
+        Ok(Written {
+            file: self.file.try_clone()?,
+            path: self.path.clone(),
+        })
+    }
+
+    /// Removes the file.
+    pub(crate) fn discard(self) {
+        // Otherwise it stays, as what it is.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let is_empty = self.file.metadata().is_ok_and(|file| file.len() == 0);
+        if is_empty {
+            let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// A file that was written whole.
+#[derive(Debug)]
+pub(crate) struct Written {
+    file: File,
+    path: PathBuf,
+}
+
+impl Written {
+    /// As it was asked for. Somebody else may have replaced it since.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What was written, whatever has its name now.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.rewind()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// The files that are left of runs that were killed while they wrote `path`.
+pub(crate) fn parts_of(path: &Path) -> Vec<PathBuf> {
+    let folder = path
+        .parent()
+        .filter(|it| *it != "")
+        .unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let is_part = |entry: &OsString| {
+        let rest = entry.as_bytes().strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(PART.as_bytes()))
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name()).filter(is_part);
+    let mut parts: Vec<_> = names
+        .map(|name| path.with_file_name(OsString::from_vec(name.into_vec())))
+        .collect();
+    parts.sort();
+    parts
+}
