@@ -222,7 +222,7 @@ pub struct WorkArgs {
     #[arg(long, value_name = "NAME", value_parser = word)]
     pub workload: Option<String>,
 
-    /// Samples to take, all cores together [default: 100000 in deterministic mode,
+    /// Samples to take, all cores together, one each at least [default: 100000 in deterministic mode,
     /// 10000 in realtime mode]
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
