@@ -10,11 +10,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{MemfdFlags, Stat, fstat, memfd_create, stat};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
+};
 
 /// How long processes that are killed may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(1);
+
+/// Reaps a process that this one has adopted. Returns true if it has not ended yet.
+fn is_to_be_reaped(process: &OwnedFd) -> bool {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    // It fails for one that is not this process's child.
+    matches!(waitid(WaitId::PidFd(process.as_fd()), options), Ok(None))
+}
 
 /// A file of no bytes, by which a family's processes are known.
 pub struct Mark(OwnedFd);
@@ -69,28 +79,38 @@ impl Family {
     /// The group's first process must not have been waited for: its number would be free.
     pub fn kill(&self) {
         let started = Instant::now();
+        let mut killed = Vec::new();
         loop {
             let members = self.send(Signal::KILL);
             // One that hangs in the kernel goes when it comes back.
-            if members == 0 || started.elapsed() >= PATIENCE {
-                return;
+            if members.is_empty() || started.elapsed() >= PATIENCE {
+                break;
             }
+            killed.extend(members);
             thread::sleep(POLL);
+        }
+        // Their own parents were killed: whoever adopts them may let them stay for a while.
+        killed.retain(|(pid, _)| Some(*pid) != self.group);
+        for (_, orphan) in killed {
+            while is_to_be_reaped(&orphan) && started.elapsed() < PATIENCE {
+                thread::sleep(POLL);
+            }
         }
     }
 
-    /// Sends a signal to all of them. Returns how many there were that have the mark.
-    pub fn send(&self, signal: Signal) -> usize {
+    /// Sends a signal to all of them. Returns those that have the mark.
+    pub fn send(&self, signal: Signal) -> Vec<(Pid, OwnedFd)> {
+        // First: who is found can be reaped.
+        let members = self.members();
         if let Some(group) = self.group {
             // It fails if none is left.
             let _ = kill_process_group(group, signal);
         }
-        let members = self.members();
         for (_, member) in &members {
             // It fails if the process has ended, or has become another user's.
             let _ = pidfd_send_signal(member, signal);
         }
-        members.len()
+        members
     }
 
     /// Returns true if a QEMU is among them.

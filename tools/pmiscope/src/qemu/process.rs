@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, set_child_subreaper, waitid};
 
 use super::family::{Family, Mark};
 use super::warden::Warden;
@@ -38,6 +38,9 @@ impl Process {
     /// Those of starting a program.
     pub fn start(mut command: Command) -> io::Result<Self> {
         let mark = Mark::new()?;
+        // What loses its parent becomes this process's child, and is reaped with the family.
+        // Where that cannot be, it is left to the system.
+        let _ = set_child_subreaper(Some(getpid()));
         let mut warden = Warden::start(&mark)?;
         // A group of its own: the terminal's ^C is for the tool, which drains the rings
         // before it ends the guest.
