@@ -132,11 +132,12 @@ impl Family {
 
     /// Sends a signal to all of them. Returns those that have the mark.
     pub fn send(&self, signal: Signal) -> Vec<(Pid, OwnedFd)> {
+        // First: who is found can be waited for.
+        let members = self.members();
         if let Some(group) = self.group {
             // It fails if none is left.
             let _ = kill_process_group(group, signal);
         }
-        let members = self.members();
         for (_, member) in &members {
             // It fails if the process has ended, or has become another user's.
             let _ = pidfd_send_signal(member, signal);

@@ -37,7 +37,8 @@ impl Process {
     ///
     /// Those of starting a program.
     pub fn start(mut command: Command) -> io::Result<Self> {
-        // Without it, init waits for what a wrapper has started.
+        // What loses its parent becomes this process's child, and is waited for with the family.
+        // Where that cannot be, it is left to init.
         let _ = adopt_orphans();
         let mark = Mark::new()?;
         let mut warden = Warden::start(&mark)?;
