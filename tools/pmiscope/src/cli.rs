@@ -156,11 +156,6 @@ pub struct RunArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
-    /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
-    /// into the profile; can be said several times [default: found by build-id and debuglink]
-    #[arg(long, value_name = "FILE", help_heading = machine::HEADING)]
-    pub debug_file: Vec<PathBuf>,
-
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
@@ -227,7 +222,7 @@ pub struct WorkArgs {
     #[arg(long, value_name = "NAME", value_parser = word)]
     pub workload: Option<String>,
 
-    /// Samples to take, all cores together [default: 100000 in deterministic mode,
+    /// Samples to take, all cores together, one each at least [default: 100000 in deterministic mode,
     /// 10000 in realtime mode]
     #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u64).range(range(&Settings::SAMPLES)))]
@@ -237,6 +232,11 @@ pub struct WorkArgs {
 // What only a run can choose of its machine.
 #[derive(Args, Debug)]
 pub struct BootArgs {
+    /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
+    /// into the profile; can be said several times [default: found by build-id and debuglink]
+    #[arg(long, value_name = "FILE", help_heading = machine::HEADING)]
+    pub debug_file: Vec<PathBuf>,
+
     /// The machine's memory, such as 512M or 2G [default: what the cores and their
     /// rings need]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]

@@ -35,6 +35,14 @@ Exit status:
   6    the guest hung or took too long: samples until then were shown
   130  interrupted: samples until then were shown";
 
+impl Exit {
+    /// The status itself, or `other` in place of success.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if self == Self::Success { other } else { self }
+    }
+}
+
 impl From<Outcome> for Exit {
     fn from(outcome: Outcome) -> Self {
         match outcome {

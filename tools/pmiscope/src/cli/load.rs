@@ -18,26 +18,30 @@ pub struct LoadArgs {
           require_equals = true, default_missing_value = "1")]
     pub kaslr: Option<u64>,
 
-    /// Load this file as a module, with a command line if one is given behind a comma; can
-    /// be said several times
+    /// Load this file as a module, with a command line if one is given behind a comma (a
+    /// comma of the name is written twice); can be said several times
     #[arg(long, help_heading = HEADING, value_name = "FILE[,COMMAND LINE]",
           value_parser = OsStringValueParser::new().try_map(module))]
     pub module: Vec<Module>,
 }
 
 fn module(text: OsString) -> Result<Module, String> {
-    let bytes = text.as_bytes();
-    let comma = bytes.iter().position(|&byte| byte == b',');
-    let (file, line) = match comma {
-        Some(comma) => (&bytes[..comma], &bytes[comma + 1..]),
-        None => (bytes, &b""[..]),
-    };
+    let mut bytes = text.as_bytes().iter().copied().peekable();
+    let mut file = Vec::new();
+    while let Some(byte) = bytes.next() {
+        // Written twice it is part of the name.
+        if byte == b',' && bytes.next_if_eq(&b',').is_none() {
+            break;
+        }
+        file.push(byte);
+    }
     if file.is_empty() {
         return Err("must be FILE or FILE,COMMAND LINE".into());
     }
+    let line: Vec<u8> = bytes.collect();
     Ok(Module {
-        file: OsString::from_vec(file.to_vec()).into(),
-        command_line: String::from_utf8_lossy(line).into_owned(),
+        file: OsString::from_vec(file).into(),
+        command_line: String::from_utf8_lossy(&line).into_owned(),
     })
 }
 
@@ -51,6 +55,8 @@ mod tests {
             ("a/b.img", "a/b.img", ""),
             ("b.img,", "b.img", ""),
             ("b.img,root=x,y z", "b.img", "root=x,y z"),
+            ("a,,b:c.img,x,,y", "a,b:c.img", "x,,y"),
+            (",,", ",", ""),
         ] {
             let expected = Module {
                 file: file.into(),
@@ -59,5 +65,6 @@ mod tests {
             assert_eq!(module(text.into()), Ok(expected), "{text}");
         }
         assert!(module("".into()).is_err());
+        assert!(module(",x".into()).is_err());
     }
 }

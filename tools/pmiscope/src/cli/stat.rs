@@ -112,6 +112,7 @@ impl StatArgs {
             },
             machine: self.machine.clone(),
             boot: BootArgs {
+                debug_file: Vec::new(),
                 memory: self.memory,
                 // What it holds is a few words for each event.
                 ring: Some(*Settings::RING_BYTES.start()),
@@ -123,7 +124,6 @@ impl StatArgs {
             time_limit: self.time_limit,
             output: self.output.clone(),
             format: self.shown.format(),
-            debug_file: Vec::new(),
             aim: None,
             self_test: None,
         }

@@ -124,7 +124,12 @@ fn follow(
             .as_ref()
             .map_or(&[][..], |process| &process.arguments),
     );
-    let mut session = Session::new(recording, host, interrupt.clone(), listen());
+    let mut session = Session::new(
+        recording,
+        (host, recording.embedded()?),
+        interrupt.clone(),
+        listen(),
+    );
     let guest = Guest::new(image, &memory, process, recording.build_id);
     let end = match guest.follow(&limits, &mut session) {
         Ok(end) => end,
@@ -158,7 +163,12 @@ fn copy(
     let copies = Copies::new(image)?;
     let regions = Regions::copied(&copies);
     let (refusal, unreadable) = (regions.refusal.clone(), regions.unreadable.clone());
-    let mut session = Session::new(recording, host(&[]), interrupt.clone(), None);
+    let mut session = Session::new(
+        recording,
+        (host(&[]), recording.embedded()?),
+        interrupt.clone(),
+        None,
+    );
     let (found, others) = match regions.choose(recording.build_id, &HashMap::new()) {
         Chosen::Run(found, others) => (found, others),
         // The session says that it is another kernel's.
@@ -248,10 +258,7 @@ fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) ->
     };
     let picture = recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), arguments.format, false)?;
-    Ok(match exit {
-        Exit::Success => of_profile,
-        other => other,
-    })
+    Ok(exit.or(of_profile))
 }
 
 /// What is known of a QEMU that was started with these arguments; none if they are not known.

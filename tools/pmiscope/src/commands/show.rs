@@ -222,7 +222,7 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
             let part = match &parts_of(path)[..] {
                 [part, ..] if error.kind() == io::ErrorKind::NotFound => {
                     format!(
-                        "; {} is of a run that did not come to its end",
+                        "; {} is of a run that has not come to its end",
                         part.display()
                     )
                 }
@@ -247,6 +247,20 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Says where a run's profile is. Returns false if it is another run's by now.
+fn is_kept(written: &Written) -> bool {
+    let path = written.path().display();
+    let is_kept = written.is_in_place();
+    if is_kept {
+        say!("pmiscope: profile      {path}");
+    } else {
+        say!(
+            "pmiscope: {path} is another run's by now, and this one's is lost: give each its own -o"
+        );
+    }
+    is_kept
+}
+
 /// Shows a run at its end: the report and the flame graph; or its counts, each core's with
 /// `per_core`. The exit status is as if nothing else had happened.
 ///
@@ -268,8 +282,11 @@ pub(super) fn show_run(
             ..counts::Selection::default()
         };
         let exit = print_counts(&profile, format, selection)?;
-        say!("pmiscope: profile      {}", path.display());
-        return Ok(exit);
+        return Ok(if is_kept(written) {
+            exit
+        } else {
+            exit.or(Exit::Incomplete)
+        });
     }
     let files = files_in(&mut profile, path);
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
@@ -277,7 +294,10 @@ pub(super) fn show_run(
     let mut counted = loaded.count(Selection::default());
     // A report that nobody can be shown costs no picture.
     let printed = counted.print_report(format, SortBy::default(), None);
-    say!("pmiscope: profile      {}", path.display());
+    if !is_kept(written) {
+        printed?;
+        return Ok(counted.exit().or(Exit::Incomplete));
+    }
     if let Some(picture) = picture.filter(|_| counted.profile.records() > 0) {
         let bytes = counted.picture(None)?;
         picture

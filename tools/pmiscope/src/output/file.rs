@@ -3,14 +3,15 @@
 //! same time mixes nothing, and what was there is kept until there is something better.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::NamedTempFile;
 
 use super::say;
 
@@ -120,6 +121,18 @@ impl Target {
         Ok(())
     }
 
+    /// Returns true if both are one file.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        let place = |target: &Self| {
+            let folder = target.folder().canonicalize().ok()?;
+            Some(folder.join(target.place.file_name()?))
+        };
+        match (&self.existing, &other.existing) {
+            (Some(own), Some(other)) => identity(own) == identity(other),
+            _ => place(self) == place(other),
+        }
+    }
+
     /// Begins the file, under a name of its own.
     ///
     /// # Errors
@@ -161,16 +174,18 @@ impl Target {
         if folder == "" { Path::new(".") } else { folder }
     }
 
-    fn part(&self) -> io::Result<tempfile::NamedTempFile> {
+    fn part(&self) -> io::Result<NamedTempFile<File>> {
         let name = self.place.file_name().unwrap_or_default().as_bytes();
         let mut prefix = name[..name.len().min(NAME_KEPT)].to_vec();
         prefix.push(b'.');
         tempfile::Builder::new()
             .prefix(OsStr::from_bytes(&prefix))
             .suffix(PART)
-            // Less what the user's mask takes, as for any new file.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(self.folder())
+            .make_in(self.folder(), |path| {
+                // With the permissions of any new file, which are not a temporary one's.
+                let mut options = OpenOptions::new();
+                options.read(true).write(true).create_new(true).open(path)
+            })
     }
 }
 
@@ -310,6 +325,13 @@ impl Written {
         &self.path
     }
 
+    /// Returns true if nobody else has written to its place since.
+    pub(crate) fn is_in_place(&self) -> bool {
+        let there = fs::metadata(&self.path);
+        let own = self.file.metadata();
+        there.is_ok_and(|there| own.is_ok_and(|own| identity(&own) == identity(&there)))
+    }
+
     /// What was written, whatever has its name now.
     ///
     /// # Errors
@@ -342,4 +364,67 @@ pub(crate) fn parts_of(path: &Path) -> Vec<PathBuf> {
         .collect();
     parts.sort();
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn write(target: &Target, bytes: &[u8]) -> Written {
+        let draft = target.begin().unwrap();
+        draft.file().unwrap().write_all(bytes).unwrap();
+        draft.finish().unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_whoever_has_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = Target::new(&folder.path().join("file")).unwrap();
+        let first = write(&target, b"first");
+        assert!(first.is_in_place());
+        let second = write(&target, b"second");
+        assert!(second.is_in_place() && !first.is_in_place());
+        assert_eq!(first.read().unwrap(), b"first");
+        assert_eq!(second.read().unwrap(), b"second");
+        assert_eq!(fs::read(target.path()).unwrap(), b"second");
+    }
+
+    #[test]
+    fn a_draft_stays_once_it_has_something() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x".repeat(255));
+        let target = Target::new(&path).unwrap();
+        drop(target.begin().unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let draft = target.begin().unwrap();
+        draft.file().unwrap().write_all(b"some").unwrap();
+        let part = draft.part().to_owned();
+        drop(draft);
+        assert_eq!(fs::read(&part).unwrap(), b"some");
+        assert!(!path.exists());
+
+        let short = folder.path().join("short");
+        let draft = Target::new(&short).unwrap().begin().unwrap();
+        draft.file().unwrap().write_all(b"some").unwrap();
+        assert_eq!(parts_of(&short), [draft.part()]);
+        draft.discard();
+        assert_eq!(parts_of(&short), [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn one_file_has_several_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, link, other] = ["file", "link", "other"].map(|name| folder.path().join(name));
+        symlink("file", &link).unwrap();
+        let around = folder.path().join("./file");
+        let new = |path: &Path| Target::new(path).unwrap();
+        for _ in 0..2 {
+            assert!(new(&file).is(&new(&link)) && new(&link).is(&new(&around)));
+            assert!(!new(&file).is(&new(&other)));
+            // The second time, it is there.
+            fs::write(&file, "").unwrap();
+        }
+    }
 }

@@ -5,7 +5,7 @@ use profiler::format::event::NewEvent;
 use profiler::format::{Description, EventDescription};
 
 use super::chunk::{Chunk, Chunks, Kind};
-use super::kernel_parts::KernelParts;
+use super::kernel_parts::{DebugFiles, KernelParts};
 use super::read::{records, words};
 use super::{FILE_HEADER, MAGIC, RunEnd};
 use crate::units::{counted, grouped};
@@ -66,9 +66,7 @@ pub(super) struct Assembly<'a> {
     run: u64,
     pub kernel: Option<Vec<u8>>,
     parts: KernelParts,
-    /// Separate debug files of it, with their names.
-    pub debug_files: Vec<(String, Vec<u8>)>,
-    debug_parts: KernelParts,
+    pub debug_files: DebugFiles,
     pub end: Option<RunEnd>,
     pub cores: Vec<Core>,
     /// What samples mean by an event's number.
@@ -84,8 +82,7 @@ impl<'a> Assembly<'a> {
             run,
             kernel: None,
             parts: KernelParts::default(),
-            debug_files: Vec::new(),
-            debug_parts: KernelParts::default(),
+            debug_files: DebugFiles::default(),
             end: None,
             cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
             events: description.events().to_vec(),
@@ -244,19 +241,10 @@ impl<'a> Assembly<'a> {
                 Some(())
             }
             Kind::DebugFilePart => {
-                self.debug_parts.add(chunk.core, &payload);
+                self.debug_files.add(chunk.core, &payload);
                 Some(())
             }
-            Kind::DebugFile => {
-                let mut parts = std::mem::take(&mut self.debug_parts);
-                let mut name = parts.take_last(chunk.core, payload)?;
-                let end = name.iter().position(|&byte| byte == 0)?;
-                let file = name.split_off(end + 1);
-                name.pop();
-                let name = String::from_utf8_lossy(&name).into_owned();
-                self.debug_files.push((name, file));
-                Some(())
-            }
+            Kind::DebugFile => self.debug_files.add_last(chunk.core, payload),
             Kind::Samples => {
                 let mut new_events = Vec::new();
                 if payload.len() % 8 != 0 {

@@ -1,11 +1,10 @@
 //! Chunks: how they are framed, found and checked.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
+use flate2::{Compression, Decompress, FlushDecompress, Status};
 use memchr::memmem::Finder;
 
 /// What a chunk starts with.
@@ -14,6 +13,10 @@ const MARKER: [u8; 4] = *b"\x93PMI";
 /// The most bytes that a payload may inflate to: bounds what a crafted file can
 /// make a reader allocate.
 pub(super) const MAX_RAW: usize = 256 << 20;
+
+/// How many bytes one of a deflated payload can be at most, and a few more: 258 for two bits
+/// (RFC 1951, 3.2.5).
+const MAX_RATIO: usize = 258 * 4 + 8;
 
 /// How often a search may check as many bytes as the file has in vain. A damaged chunk is
 /// checked in vain once; only a file that is made for it has more.
@@ -105,37 +108,56 @@ pub(super) struct Label {
     pub run: u64,
 }
 
+/// A payload as it is stored, with room for the header before it.
+pub(super) struct Packed {
+    raw_len: u32,
+    chunk: Vec<u8>,
+}
+
+impl Packed {
+    /// Deflates a payload.
+    ///
+    /// # Errors
+    ///
+    /// A payload too long for the format.
+    pub(super) fn new(payload: &[u8], level: Compression) -> io::Result<Self> {
+        if payload.len() > MAX_RAW {
+            return Err(too_long());
+        }
+        let mut chunk = Vec::with_capacity(HEADER + payload.len() / 2);
+        chunk.resize(HEADER, 0);
+        let mut deflate = DeflateEncoder::new(chunk, level);
+        deflate.write_all(payload)?;
+        Ok(Self {
+            raw_len: u32::try_from(payload.len()).map_err(|_| too_long())?,
+            chunk: deflate.finish()?,
+        })
+    }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "too much for one chunk")
+}
+
+/// Bytes of the header of the chunks that are written.
+const HEADER: usize = Framing::OfRun.header();
+
 /// Writes a chunk, in one call, so that the file grows by whole chunks as far
 /// as the file system keeps a write together.
 ///
 /// # Errors
 ///
 /// Those of `out`; a payload too long for the format.
-pub(super) fn write(
-    out: &mut impl Write,
-    label: Label,
-    payload: &[u8],
-    level: Compression,
-) -> io::Result<()> {
-    const HEADER: usize = Framing::OfRun.header();
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "too much for one chunk");
-    let number = |len: usize| u32::try_from(len).map_err(|_| too_long());
-    if payload.len() > MAX_RAW {
-        return Err(too_long());
-    }
-    let mut chunk = Vec::with_capacity(HEADER + payload.len() / 2);
-    chunk.resize(HEADER, 0);
-    let mut deflate = DeflateEncoder::new(chunk, level);
-    deflate.write_all(payload)?;
-    let mut chunk = deflate.finish()?;
-    let stored = number(chunk.len() - HEADER)?;
+pub(super) fn write(out: &mut impl Write, label: Label, payload: Packed) -> io::Result<()> {
+    let Packed { raw_len, mut chunk } = payload;
+    let stored = u32::try_from(chunk.len() - HEADER).map_err(|_| too_long())?;
     let Label {
         kind,
         ordinal,
         core,
         run,
     } = label;
-    let fields = [kind as u32, ordinal, core, number(payload.len())?, stored];
+    let fields = [kind as u32, ordinal, core, raw_len, stored];
     chunk[..4].copy_from_slice(&MARKER);
     for (place, field) in chunk[4..24].as_chunks_mut().0.iter_mut().zip(fields) {
         *place = field.to_le_bytes();
@@ -241,13 +263,15 @@ impl Chunk {
 
     /// The payload, or `None` if it does not inflate to what the header says.
     pub(super) fn payload(&self, file: &[u8]) -> Option<Vec<u8>> {
-        if self.raw_len > MAX_RAW {
+        let deflated = &file[self.payload.clone()];
+        let most = deflated.len().saturating_mul(MAX_RATIO).min(MAX_RAW);
+        if self.raw_len > most {
             return None;
         }
-        let limit = self.raw_len as u64 + 1;
-        let mut inflate = DeflateDecoder::new(&file[self.payload.clone()]).take(limit);
-        let mut raw = Vec::with_capacity(self.raw_len.min(1 << 20));
-        inflate.read_to_end(&mut raw).ok()?;
-        (raw.len() == self.raw_len).then_some(raw)
+        let mut raw = Vec::with_capacity(self.raw_len + 1);
+        let mut inflate = Decompress::new(false);
+        let status = inflate.decompress_vec(deflated, &mut raw, FlushDecompress::Finish);
+        let is_whole = status.is_ok_and(|status| status == Status::StreamEnd);
+        (is_whole && raw.len() == self.raw_len).then_some(raw)
     }
 }

@@ -1,4 +1,4 @@
-//! The kernel's ELF file, where it is in several chunks.
+//! The kernel's files, where one is in several chunks.
 
 /// The parts of a kernel's ELF file that come before its last.
 #[derive(Debug, Default)]
@@ -28,5 +28,32 @@ impl KernelParts {
         }
         bytes.extend(last);
         Some(bytes)
+    }
+}
+
+/// The separate debug files of the kernel.
+#[derive(Debug, Default)]
+pub(super) struct DebugFiles {
+    /// Those that are whole, with their names.
+    pub all: Vec<(String, Vec<u8>)>,
+    /// What there is of the next one.
+    parts: KernelParts,
+}
+
+impl DebugFiles {
+    /// Adds a part of the next file.
+    pub(super) fn add(&mut self, number: u32, part: &[u8]) {
+        self.parts.add(number, part);
+    }
+
+    /// Ends the next file. Returns `None` if a part is missing, or its name.
+    pub(super) fn add_last(&mut self, number: u32, last: Vec<u8>) -> Option<()> {
+        let mut name = std::mem::take(&mut self.parts).take_last(number, last)?;
+        let end = name.iter().position(|&byte| byte == 0)?;
+        let file = name.split_off(end + 1);
+        name.pop();
+        self.all
+            .push((String::from_utf8_lossy(&name).into_owned(), file));
+        Some(())
     }
 }

@@ -48,7 +48,7 @@ pub(crate) mod read;
 mod write;
 
 pub(crate) use read::{Profile, Records, is_profile};
-pub use write::Writer;
+pub use write::{Embedded, Writer};
 
 use profiler::format::Description;
 use serde::{Deserialize, Serialize};

@@ -78,7 +78,7 @@ impl Profile {
             description,
             host,
             kernel,
-            debug_files,
+            debug_files: debug_files.all,
             end,
             cores,
             events,

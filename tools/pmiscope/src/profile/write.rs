@@ -3,12 +3,16 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io::{self, Write};
+use std::num::NonZero;
+use std::thread;
 use std::time::SystemTime;
 
 use flate2::Compression;
 
-use super::chunk::{self, Kind, Label, MAX_RAW};
-use super::{Head, MAGIC, RunEnd, VERSION};
+use profiler::format::Description;
+
+use super::chunk::{self, Kind, Label, Packed};
+use super::{Head, Host, MAGIC, RunEnd, VERSION};
 
 /// A profile that grows.
 pub struct Writer<W: Write> {
@@ -34,7 +38,22 @@ impl<W: Write> Writer<W> {
     /// # Errors
     ///
     /// Those of `out`.
-    pub fn new(mut out: W, head: &Head<'_>) -> io::Result<Self> {
+    pub fn new(out: W, head: &Head<'_>) -> io::Result<Self> {
+        let embedded = Embedded::new(head.kernel, [])?;
+        Self::with(out, head.description, head.host, embedded)
+    }
+
+    /// Starts a profile with files that were packed before.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn with(
+        mut out: W,
+        description: &Description,
+        host: &Host,
+        files: Embedded,
+    ) -> io::Result<Self> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         out.write_all(&[0; 4])?;
@@ -43,37 +62,24 @@ impl<W: Write> Writer<W> {
             ordinal: 0,
             run: number_of_run(),
         };
-        let mut payload = head.description.encode().to_vec();
-        serde_json::to_writer(&mut payload, head.host)?;
+        let mut payload = description.encode().to_vec();
+        serde_json::to_writer(&mut payload, host)?;
         writer.chunk(Kind::Head, 0, &payload, Compression::default())?;
-        writer.kernel(head.kernel, MAX_RAW)?;
+        writer.embed(files)?;
         Ok(writer)
     }
 
-    /// Appends the kernel, in chunks of so many bytes at most.
-    fn kernel(&mut self, elf: &[u8], most: usize) -> io::Result<()> {
-        self.parts([Kind::KernelPart, Kind::Kernel], elf, most)
-    }
-
-    /// Appends a separate debug file of the kernel, which reports call by this name.
-    ///
-    /// # Errors
-    ///
-    /// Those of the output.
-    pub fn debug_file(&mut self, name: &str, elf: &[u8]) -> io::Result<()> {
-        let payload = [name.replace('\0', "").as_bytes(), &[0], elf].concat();
-        self.parts([Kind::DebugFilePart, Kind::DebugFile], &payload, MAX_RAW)
-    }
-
-    fn parts(&mut self, [part_of, last_of]: [Kind; 2], all: &[u8], most: usize) -> io::Result<()> {
-        let mut rest = all;
-        let mut number = 0;
-        while let Some((part, behind)) = rest.split_at_checked(most).filter(|it| !it.1.is_empty()) {
-            self.chunk(part_of, number, part, Compression::default())?;
-            rest = behind;
-            number += 1;
+    /// Appends files.
+    fn embed(&mut self, files: Embedded) -> io::Result<()> {
+        for Part {
+            kind,
+            number,
+            packed,
+        } in files.0
+        {
+            self.packed(kind, number, packed)?;
         }
-        self.chunk(last_of, number, rest, Compression::default())
+        Ok(())
     }
 
     /// Appends whole records of `core`.
@@ -105,16 +111,107 @@ impl<W: Write> Writer<W> {
         payload: &[u8],
         level: Compression,
     ) -> io::Result<()> {
+        self.packed(kind, core, Packed::new(payload, level)?)
+    }
+
+    fn packed(&mut self, kind: Kind, core: u32, payload: Packed) -> io::Result<()> {
         let label = Label {
             kind,
             ordinal: self.ordinal,
             core,
             run: self.run,
         };
-        chunk::write(&mut self.out, label, payload, level)?;
+        chunk::write(&mut self.out, label, payload)?;
         self.ordinal += 1;
         Ok(())
     }
+}
+
+/// The files that a profile embeds, packed: of large ones that takes seconds, in which a
+/// guest that already ran would fill its rings.
+pub struct Embedded(Vec<Part>);
+
+/// A part of a file.
+struct Part {
+    kind: Kind,
+    number: u32,
+    packed: Packed,
+}
+
+/// The most bytes of a part: large ones are packed by several threads.
+const PART: usize = 16 << 20;
+
+impl Embedded {
+    /// Packs a kernel, and what was taken out of it, by their names.
+    ///
+    /// # Errors
+    ///
+    /// Those of packing.
+    pub fn new<'a>(
+        kernel: &[u8],
+        debug_files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> io::Result<Self> {
+        let mut files = Self(Vec::new());
+        files.add([Kind::KernelPart, Kind::Kernel], kernel, PART)?;
+        for (name, elf) in debug_files {
+            files.add_debug_file(name, elf)?;
+        }
+        Ok(files)
+    }
+
+    fn add_debug_file(&mut self, name: &str, elf: &[u8]) -> io::Result<()> {
+        let payload = [name.replace('\0', "").as_bytes(), &[0], elf].concat();
+        self.add([Kind::DebugFilePart, Kind::DebugFile], &payload, PART)
+    }
+
+    /// Packs a file in parts of so many bytes at most.
+    fn add(&mut self, [part_of, last_of]: [Kind; 2], all: &[u8], most: usize) -> io::Result<()> {
+        let mut parts: Vec<&[u8]> = all.chunks(most).collect();
+        if parts.is_empty() {
+            parts.push(&[]);
+        }
+        let level = if all.len() > LARGE {
+            Compression::fast()
+        } else {
+            Compression::default()
+        };
+        let last = parts.len() - 1;
+        for (number, packed) in pack(&parts, level)?.into_iter().enumerate() {
+            self.0.push(Part {
+                kind: if number == last { last_of } else { part_of },
+                number: u32::try_from(number).map_err(io::Error::other)?,
+                packed,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a file from which on time is worth more than room.
+const LARGE: usize = 64 << 20;
+
+/// Packs parts, on all processors.
+fn pack(parts: &[&[u8]], level: Compression) -> io::Result<Vec<Packed>> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = parts.len().div_ceil(threads).max(1);
+    let pack = |parts: &[&[u8]]| -> io::Result<Vec<Packed>> {
+        let packed = parts.iter().map(|part| Packed::new(part, level));
+        packed.collect()
+    };
+    if share == parts.len() {
+        return pack(parts);
+    }
+    thread::scope(|scope| {
+        let started: Vec<_> = parts
+            .chunks(share)
+            .map(|share| scope.spawn(move || pack(share)))
+            .collect();
+        let mut all = Vec::new();
+        for thread in started {
+            all.extend(thread.join().expect("packing does not panic")?);
+        }
+        Ok(all)
+    })
 }
 
 #[cfg(test)]
@@ -130,7 +227,11 @@ mod tests {
             ordinal: 0,
             run: 1,
         };
-        writer.kernel(elf, 10).unwrap();
+        let mut files = Embedded(Vec::new());
+        files
+            .add([Kind::KernelPart, Kind::Kernel], elf, 10)
+            .unwrap();
+        writer.embed(files).unwrap();
         let file = writer.out;
         let mut parts = KernelParts::default();
         let (mut at, mut count, mut kernel) = (0, 0, None);

@@ -9,8 +9,12 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, Stat, fstat, memfd_create, stat};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open,
+    pidfd_send_signal, set_child_subreaper, waitid,
+};
 
 /// How long processes that are killed may take to go.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -50,6 +54,22 @@ pub struct Family {
     mark: Stat,
 }
 
+/// Makes this process the parent of all processes below it whose own parents end, so that
+/// it can wait for them: not every init does.
+///
+/// # Errors
+///
+/// The kernel does not know that: Linux does since 3.4.
+pub fn adopt_orphans() -> rustix::io::Result<()> {
+    set_child_subreaper(Some(rustix::process::getpid()))
+}
+
+/// Returns true if a process has not ended, by its handle.
+fn is_running(process: &OwnedFd) -> bool {
+    let mut ended = [PollFd::new(process, PollFlags::IN)];
+    poll(&mut ended, Some(&Timespec::default())) == Ok(0)
+}
+
 impl Family {
     /// The family of this group, each of which has `mark` as this number.
     ///
@@ -69,18 +89,49 @@ impl Family {
     /// The group's first process must not have been waited for: its number would be free.
     pub fn kill(&self) {
         let started = Instant::now();
+        let is_late = || started.elapsed() >= PATIENCE;
+        let mut killed = Vec::new();
         loop {
             let members = self.send(Signal::KILL);
+            let is_last = members.is_empty();
+            killed.extend(members);
             // One that hangs in the kernel goes when it comes back.
-            if members == 0 || started.elapsed() >= PATIENCE {
-                return;
+            if is_last || is_late() {
+                break;
             }
             thread::sleep(POLL);
         }
+        // A process closes its files, and with them the mark, before it has ended.
+        while killed.iter().any(|(_, process)| is_running(process)) && !is_late() {
+            thread::sleep(POLL);
+        }
+        for (pid, process) in killed {
+            // The first one's status is asked for elsewhere. It fails for one whose parent is
+            // another's.
+            if Some(pid) != self.group {
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+                let _ = waitid(WaitId::PidFd(process.as_fd()), options);
+            }
+        }
     }
 
-    /// Sends a signal to all of them. Returns how many there were that have the mark.
-    pub fn send(&self, signal: Signal) -> usize {
+    /// Waits for those of the group that were killed and whose parents have ended: they are
+    /// this process's ([`adopt_orphans`]). The group's first process must have been waited for.
+    pub fn reap(&self) {
+        let Some(group) = self.group else { return };
+        let started = Instant::now();
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        while let Ok(ended) = waitid(WaitId::Pgid(Some(group)), options)
+            && started.elapsed() < PATIENCE
+        {
+            if ended.is_none() {
+                thread::sleep(POLL);
+            }
+        }
+    }
+
+    /// Sends a signal to all of them. Returns those that have the mark.
+    pub fn send(&self, signal: Signal) -> Vec<(Pid, OwnedFd)> {
         if let Some(group) = self.group {
             // It fails if none is left.
             let _ = kill_process_group(group, signal);
@@ -90,7 +141,7 @@ impl Family {
             // It fails if the process has ended, or has become another user's.
             let _ = pidfd_send_signal(member, signal);
         }
-        members.len()
+        members
     }
 
     /// Returns true if a QEMU is among them.

@@ -1,9 +1,12 @@
 //! What the loader is given beside the kernel and its command line: through QEMU's
 //! configuration device, by the names that the loader knows.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use loader::fw_cfg::{Name, Part};
+
+use super::machine::property;
 
 /// A file that the loader hands to the kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,44 +41,58 @@ impl Module {
 impl Load {
     /// QEMU's arguments.
     #[must_use]
-    pub fn arguments(&self) -> Vec<String> {
+    pub fn arguments(&self) -> Vec<OsString> {
         let mut words = Vec::new();
-        let mut add = |name: Name, what: &str, value: &str| {
-            words.push("-fw_cfg".to_owned());
-            words.push(format!("name={name},{what}={}", value.replace(',', ",,")));
+        let mut add = |name: Name, what: &str, value: &Path| {
+            words.push("-fw_cfg".into());
+            words.push(property(&format!("name={name},{what}="), value));
         };
         if let Some(seed) = self.seed {
-            add(Name::Seed, "string", &seed.to_string());
+            add(Name::Seed, "string", Path::new(&seed.to_string()));
         }
         for (number, module) in self.modules.iter().enumerate() {
             let name = |part| Name::Module(number, part);
-            add(name(Part::Content), "file", &text(&module.file));
-            add(name(Part::Path), "string", &module.path());
+            add(name(Part::Content), "file", &module.file);
+            add(name(Part::Path), "string", Path::new(&module.path()));
             // QEMU takes no empty string.
             if !module.command_line.is_empty() {
-                add(name(Part::CommandLine), "string", &module.command_line);
+                let line = Path::new(&module.command_line);
+                add(name(Part::CommandLine), "string", line);
             }
         }
         if !self.modules.is_empty() {
             let files = DEFAULT_FILES + 3 * self.modules.len();
-            words.push("-global".to_owned());
-            words.push(format!("fw_cfg_io.x-file-slots={files}"));
+            words.push("-global".into());
+            words.push(format!("fw_cfg_io.x-file-slots={files}").into());
         }
         words
     }
 }
 
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
     fn what_is_not_given_takes_no_words() {
-        assert_eq!(Load::default().arguments(), [""; 0]);
+        assert!(Load::default().arguments().is_empty());
+    }
+
+    #[test]
+    fn a_file_has_the_name_that_it_has() {
+        let file = OsStr::from_bytes(b"/a:b/\xff,c");
+        let load = Load {
+            seed: None,
+            modules: vec![Module {
+                file: file.into(),
+                command_line: String::new(),
+            }],
+        };
+        let expected = b"name=opt/pmiscope/module0,file=/a:b/\xff,,c";
+        assert_eq!(load.arguments()[1].as_bytes(), expected);
     }
 
     #[test]
@@ -95,6 +112,8 @@ mod tests {
             -fw_cfg name=opt/pmiscope/module1,file=c,,d \
             -fw_cfg name=opt/pmiscope/module1/path,string=/c,,d \
             -global fw_cfg_io.x-file-slots=38";
-        assert_eq!(load.arguments().join(" "), expected);
+        let words: Vec<_> = load.arguments();
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(words.join(" "), expected);
     }
 }

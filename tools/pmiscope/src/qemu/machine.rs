@@ -1,6 +1,7 @@
 //! The machine that QEMU is asked for, as its command line.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::probe::KVM_MACHINE;
@@ -116,8 +117,9 @@ impl Machine {
         if self.framebuffer {
             words.add(["-device", "ramfb"]);
         }
-        let serial = format!("file,id=serial,path={}", escaped(serial_file));
-        words.add(["-chardev", &serial, "-serial", "chardev:serial"]);
+        let serial = property("file,id=serial,path=", serial_file);
+        words.0.extend(["-chardev".into(), serial]);
+        words.add(["-serial", "chardev:serial"]);
         self.add_boot(&mut words);
         // Last: a second -serial is the second port, and so on.
         words.0.extend(self.additions.arguments.iter().cloned());
@@ -148,16 +150,14 @@ impl Machine {
     fn add_memory(&self, file: &Path, words: &mut Words) {
         let size = format!("{}K", self.memory >> 10);
         words.add(["-m", &size]);
-        let path = escaped(file);
-        let backend = format!("memory-backend-file,id=ram,size={size},share=on,mem-path={path}");
-        words.add(["-object", &backend]);
+        let backend = format!("memory-backend-file,id=ram,size={size},share=on,mem-path=");
+        words.0.extend(["-object".into(), property(&backend, file)]);
     }
 
     fn add_boot(&self, words: &mut Words) {
         if let Some(firmware) = &self.firmware {
-            let path = escaped(firmware);
-            let drive = format!("if=pflash,format=raw,readonly=on,file={path}");
-            words.add(["-drive", &drive]);
+            let drive = property("if=pflash,format=raw,readonly=on,file=", &local(firmware));
+            words.0.extend(["-drive".into(), drive]);
         }
         match &self.boot {
             Boot::Loader {
@@ -169,9 +169,7 @@ impl Machine {
                 words.0.extend(["-kernel".into(), loader.into()]);
                 words.0.extend(["-initrd".into(), kernel.into()]);
                 words.0.extend(["-append".into(), command_line.into()]);
-                words
-                    .0
-                    .extend(load.arguments().into_iter().map(OsString::from));
+                words.0.extend(load.arguments());
             }
             Boot::Pvh {
                 kernel,
@@ -187,19 +185,32 @@ impl Machine {
 
 fn add_disc(disc: &Disc, words: &mut Words) {
     match disc.drive {
-        Drive::Cd => words.0.extend(["-cdrom".into(), (&disc.image).into()]),
+        Drive::Cd => words.0.extend(["-cdrom".into(), local(&disc.image).into()]),
         // A guest may write to a hard disk; by the snapshot it does not write to the image.
         Drive::Hd => {
-            let path = escaped(&disc.image);
-            let drive = format!("if=ide,index=0,media=disk,format=raw,snapshot=on,file={path}");
-            words.add(["-drive", &drive]);
+            let drive = "if=ide,index=0,media=disk,format=raw,snapshot=on,file=";
+            let drive = property(drive, &local(&disc.image));
+            words.0.extend(["-drive".into(), drive]);
         }
     }
 }
 
-/// A path as the value of a property: there a comma is written twice.
-fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace(',', ",,")
+/// Properties, of which the last is a path: there a comma is written twice.
+pub(super) fn property(before: &str, path: &Path) -> OsString {
+    let mut bytes = before.as_bytes().to_vec();
+    for &byte in path.as_os_str().as_bytes() {
+        bytes.push(byte);
+        if byte == b',' {
+            bytes.push(byte);
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+/// The path of an image so that QEMU takes it for one: `a:b` is the file `b` of a protocol `a`.
+fn local(path: &Path) -> PathBuf {
+    // An absolute one takes the place of the dot.
+    Path::new(".").join(path)
 }
 
 #[cfg(test)]
@@ -294,10 +305,10 @@ mod tests {
             mode: Mode::Realtime,
             cores: 64,
             boot: Boot::Disc(Disc {
-                image: "pmiscope.iso".into(),
+                image: "pmiscope-12:30.iso".into(),
                 drive: Drive::Cd,
             }),
-            firmware: Some("OVMF.fd".into()),
+            firmware: Some("a:b,c.fd".into()),
             hpet: true,
             framebuffer: true,
             ..machine()
@@ -306,9 +317,9 @@ mod tests {
         for part in [
             "-accel tcg,thread=multi -cpu max -m",
             "-global hpet.msi=on -global hpet.timers=24",
-            "-drive if=pflash,format=raw,readonly=on,file=OVMF.fd",
+            "-drive if=pflash,format=raw,readonly=on,file=./a:b,,c.fd",
             "-device ramfb",
-            "-cdrom pmiscope.iso",
+            "-cdrom ./pmiscope-12:30.iso",
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
@@ -320,7 +331,7 @@ mod tests {
     fn what_users_add_comes_last_and_a_display_has_something_to_show() {
         let machine = Machine {
             boot: Boot::Disc(Disc {
-                image: "a,b.img".into(),
+                image: "/i/a,b:c.img".into(),
                 drive: Drive::Hd,
             }),
             additions: Additions {
@@ -334,7 +345,7 @@ mod tests {
             line.contains("-display vnc=:7 -nodefaults -no-reboot -vga std -device isa-debug-exit"),
             "{line}"
         );
-        let disc = "-drive if=ide,index=0,media=disk,format=raw,snapshot=on,file=a,,b.img";
+        let disc = "-drive if=ide,index=0,media=disk,format=raw,snapshot=on,file=/i/a,,b:c.img";
         assert!(line.ends_with(&format!(" {disc} -device edu")), "{line}");
         assert!(!line.contains("-cdrom"), "{line}");
     }

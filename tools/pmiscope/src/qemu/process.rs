@@ -6,7 +6,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
-use super::family::{Family, Mark};
+use super::family::{Family, Mark, adopt_orphans};
 use super::warden::Warden;
 use crate::collect::system;
 use crate::signals;
@@ -37,6 +37,8 @@ impl Process {
     ///
     /// Those of starting a program.
     pub fn start(mut command: Command) -> io::Result<Self> {
+        // Without it, init waits for what a wrapper has started.
+        let _ = adopt_orphans();
         let mark = Mark::new()?;
         let mut warden = Warden::start(&mark)?;
         // A group of its own: the terminal's ^C is for the tool, which drains the rings
@@ -106,6 +108,7 @@ impl Process {
     fn end(&mut self, left_qemu: bool) -> io::Result<ExitStatus> {
         self.family.kill();
         let status = self.child.wait()?;
+        self.family.reap();
         self.state = State::Ended { status, left_qemu };
         Ok(status)
     }

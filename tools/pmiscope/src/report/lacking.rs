@@ -44,19 +44,24 @@ pub enum Lacking {
     UnreadableUnits { units: u64, samples: u64 },
     /// The file that debug information has parts in.
     Supplement(String),
-    /// What is damaged; whether that is a whole file.
-    Damaged {
-        what: Vec<String>,
-        is_file: bool,
-        /// Samples in code without debug information.
-        samples: u64,
-    },
+    /// What is damaged.
+    Damaged(Damage),
+}
+
+/// What is damaged of a kernel's files.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Damage {
+    what: Vec<String>,
+    /// Whether a whole file is.
+    is_file: bool,
+    /// Samples in code without debug information.
+    samples: u64,
 }
 
 impl Lacking {
     /// Returns true if nothing can be believed because of it.
     pub(super) fn is_failure(&self) -> bool {
-        matches!(self, Self::Damaged { is_file: true, .. })
+        matches!(self, Self::Damaged(Damage { is_file: true, .. }))
     }
 }
 
@@ -68,28 +73,18 @@ impl fmt::Display for Lacking {
                 of,
                 has_debug_info,
                 missed,
-            } => {
-                let share = percent(*samples, *of);
-                let samples = counted(*samples, "sample");
-                let too = if *has_debug_info {
-                    "debug information does not know that code"
-                } else {
-                    "no debug information, so inlined calls are not shown"
-                };
-                write!(
-                    f,
-                    "addresses stand in place of names, in {samples} ({share:.2}%): the kernel's ELF has no symbol table, and {too} (it was stripped?); {GIVE}{}",
-                    reasons(missed)
-                )
-            }
-            Self::NamesOfCode { samples, of } => {
-                let share = percent(*samples, *of);
-                let samples = counted(*samples, "sample");
-                write!(
-                    f,
-                    "the names of {samples} ({share:.2}%) may be wrong: no symbol covers that code, which has the name of the function before it (are local symbols stripped, by strip -x?); {GIVE}"
-                )
-            }
+            } => write!(
+                f,
+                "addresses stand in place of names, in {}: the kernel's ELF has no symbol table, and {} (it was stripped?); {GIVE}{}",
+                share(*samples, *of),
+                without_names(*has_debug_info),
+                reasons(missed)
+            ),
+            Self::NamesOfCode { samples, of } => write!(
+                f,
+                "the names of {} are missing or may be wrong: no symbol covers that code, which has the name of the function before it, if there is one (were local symbols stripped, by strip -x?); {GIVE}",
+                share(*samples, *of)
+            ),
             Self::DebugInfo { missed } => write!(
                 f,
                 "the kernel's ELF has no debug information: calls that were inlined are counted for the function that they are in, and where functions are declared is not known; compile with -g (Rust: debug = \"limited\"), or {GIVE}{}",
@@ -99,60 +94,67 @@ impl fmt::Display for Lacking {
                 samples,
                 of,
                 sources,
-            } => {
-                let share = percent(*samples, *of);
-                let samples = counted(*samples, "sample");
-                write!(
-                    f,
-                    "inlined calls are not shown in {samples} ({share:.2}%): part of the kernel has no debug information; compile all of it with -g ({} were compiled without)",
-                    named(sources, ("and", "other file"))
-                )
-            }
+            } => write!(
+                f,
+                "inlined calls are not shown in {}: part of the kernel has no debug information; compile all of it with -g (without it: {})",
+                share(*samples, *of),
+                named(sources, ("and", "other file"))
+            ),
             Self::Units {
                 units,
                 samples,
                 looked_in,
-            } => {
-                let units = counted(*units, "unit");
-                let samples = counted(*samples, "sample");
-                write!(
-                    f,
-                    "inlined calls of {units} of the debug information are missing ({samples} in such code): it was split off into .dwo files (-gsplit-dwarf), which are not in {looked_in}; put them there, or pack them by dwp and put the .dwp beside the ELF that --elf names"
-                )
-            }
-            Self::UnreadableUnits { units, samples } => {
-                let units = counted(*units, "unit");
-                let samples = counted(*samples, "sample");
-                write!(
-                    f,
-                    "{units} of the debug information cannot be read: their functions have the names of the symbol table, and no inlined calls ({samples} in code without)"
-                )
-            }
+            } => write!(
+                f,
+                "inlined calls of {} of the debug information are missing ({} in such code): it was split off into .dwo files (-gsplit-dwarf), which are not in {looked_in}; put them there, or pack them by dwp and put the .dwp beside the ELF that --elf names",
+                counted(*units, "unit"),
+                counted(*samples, "sample")
+            ),
+            Self::UnreadableUnits { units, samples } => write!(
+                f,
+                "{} of the debug information cannot be read: their functions have the names of the symbol table, and no inlined calls ({} in code without)",
+                counted(*units, "unit"),
+                counted(*samples, "sample")
+            ),
             Self::Supplement(file) => write!(
                 f,
                 "the debug information has parts in another file (dwz, .gnu_debugaltlink), {file}, which is not found: inlined calls may be missing; give it by --debug-file"
             ),
-            Self::Damaged {
-                what,
-                is_file,
-                samples,
-            } => {
-                let what = what.join(", ");
-                let samples = counted(*samples, "sample");
-                let cost = if *is_file {
-                    "what it has of names and callers is missing".to_owned()
-                } else {
-                    format!(
-                        "the report does without ({samples} in code without debug information, inlined calls are not shown there)"
-                    )
-                };
-                write!(
-                    f,
-                    "damaged, and cannot be read: {what}: {cost}; build or copy the file again, and give it by --elf or --debug-file"
-                )
-            }
+            Self::Damaged(damage) => damage.fmt(f),
         }
     }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.what.join(", ");
+        write!(f, "damaged, and cannot be read: {what}: ")?;
+        if self.is_file {
+            f.write_str("what it has of names and callers is missing")?;
+        } else {
+            let samples = counted(self.samples, "sample");
+            write!(
+                f,
+                "the report does without ({samples} in code without debug information, inlined calls are not shown there)"
+            )?;
+        }
+        f.write_str("; build or copy the file again, and give it by --elf or --debug-file")
+    }
+}
+
+/// Why debug information does not name code that has no symbol.
+const fn without_names(has_debug_info: bool) -> &'static str {
+    if has_debug_info {
+        "debug information does not know that code"
+    } else {
+        "no debug information, so inlined calls are not shown"
+    }
+}
+
+/// So many samples, of all.
+fn share(samples: u64, of: u64) -> String {
+    let percent = percent(samples, of);
+    format!("{} ({percent:.2}%)", counted(samples, "sample"))
 }
 
 /// Why separate files are not there.
@@ -171,11 +173,11 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
     let has_debug_info = origins.debug_info.is_some();
     let mut all = Vec::new();
     if !problems.damaged.is_empty() {
-        all.push(Lacking::Damaged {
+        all.push(Lacking::Damaged(Damage {
             what: problems.damaged.clone(),
             is_file: problems.has_lost_file,
             samples: unknown.inlining,
-        });
+        }));
     }
     if origins.names.is_empty() && unknown.names > 0 {
         all.push(Lacking::Names {
@@ -191,9 +193,13 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
     {
         all.push(Lacking::DebugInfo { missed });
     }
-    if unknown.uncovered > 0 {
+    let uncovered = match origins.names[..] {
+        [] => 0,
+        [..] => unknown.names + unknown.uncovered,
+    };
+    if uncovered > 0 {
         all.push(Lacking::NamesOfCode {
-            samples: unknown.uncovered,
+            samples: uncovered,
             of,
         });
     }

@@ -47,7 +47,7 @@ impl SymbolFile {
     #[must_use]
     pub fn at(path: &Path, bytes: Vec<u8>) -> Self {
         Self {
-            name: path.display().to_string(),
+            name: path.strip_prefix(".").unwrap_or(path).display().to_string(),
             path: Some(path.to_owned()),
             bytes,
         }
@@ -232,6 +232,12 @@ impl SymbolFiles {
         if let Err(error) = self.add_first(file, owner) {
             self.unreadable.push(format!("{name} ({error})"));
         }
+    }
+
+    /// Returns true if an ELF file has names of code.
+    #[must_use]
+    pub fn has_names(bytes: &[u8]) -> bool {
+        parse(bytes).is_ok_and(|elf| Parts::of(&elf).names)
     }
 
     /// Returns true if a file has nothing that is of use here.

@@ -81,18 +81,7 @@ const OTHERS: [(usize, &[u8], &str, &str); 9] = [
 
 /// Checks that a file is an ELF file of the processor that is sampled, and whole.
 pub(crate) fn check(file: &[u8]) -> Result<(), NotAKernel> {
-    if file.is_empty() {
-        return Err(NotAKernel::Empty);
-    }
-    if !file.starts_with(&ELFMAG) {
-        let is = |at: usize, magic: &[u8]| file.get(at..).is_some_and(|it| it.starts_with(magic));
-        let other = OTHERS.iter().find(|(at, magic, ..)| is(*at, magic));
-        return Err(match other {
-            Some(&(_, _, what, remedy)) => NotAKernel::Another(what, remedy),
-            None if is_text(file) => NotAKernel::Another("text", "give the kernel's ELF file"),
-            None => NotAKernel::NoElf,
-        });
-    }
+    is_elf(file)?;
     let size = file.len() as u64;
     let cut = |what: &str, end| NotAKernel::CutShort {
         what: what.to_owned(),
@@ -139,6 +128,23 @@ pub(crate) fn check(file: &[u8]) -> Result<(), NotAKernel> {
         if count > 0 && end > size {
             return Err(cut(what, end));
         }
+    }
+    Ok(())
+}
+
+/// Checks that a file is an ELF file, of whatever.
+fn is_elf(file: &[u8]) -> Result<(), NotAKernel> {
+    if file.is_empty() {
+        return Err(NotAKernel::Empty);
+    }
+    if !file.starts_with(&ELFMAG) {
+        let is = |at: usize, magic: &[u8]| file.get(at..).is_some_and(|it| it.starts_with(magic));
+        let other = OTHERS.iter().find(|(at, magic, ..)| is(*at, magic));
+        return Err(match other {
+            Some(&(_, _, what, remedy)) => NotAKernel::Another(what, remedy),
+            None if is_text(file) => NotAKernel::Another("text", "give the kernel's ELF file"),
+            None => NotAKernel::NoElf,
+        });
     }
     Ok(())
 }

@@ -26,6 +26,7 @@ mod pass_on;
 mod pmu;
 mod report;
 mod ring;
+mod sizes;
 mod sources;
 mod strangers;
 mod stress;

@@ -838,7 +838,7 @@ fn a_tool_that_is_killed_leaves_no_guest_and_a_profile() {
         pmiscope(&["report", text(&output)]),
         1,
         &[&format!(
-            "{} is of a run that did not come to its end",
+            "{} is of a run that has not come to its end",
             part.display()
         )],
     );

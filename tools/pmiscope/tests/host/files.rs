@@ -107,6 +107,7 @@ fn refused_outputs() -> Vec<(PathBuf, &'static str)> {
     fs::write(here.join("Cargo.toml"), "[package]\n").unwrap();
     fs::write(here.join("precious.svg"), "<svg>mine</svg>").unwrap();
     fs::create_dir(here.join("drawn.svg")).unwrap();
+    symlink("itself.svg", here.join("itself.pmi")).unwrap();
     let is_kernel = "is the kernel, and would be written over: name another file";
     vec![
         (kernel, is_kernel),
@@ -126,7 +127,10 @@ fn refused_outputs() -> Vec<(PathBuf, &'static str)> {
         (pipe("refused.pipe"), "it is no file but a pipe"),
         ("/dev/null".into(), "it is no file but a device"),
         ("/dev/full".into(), "it is no file but a device"),
-        ("/proc/x.pmi".into(), "cannot write /proc/x.pmi"),
+        (
+            "/proc/x.pmi".into(),
+            "cannot write /proc/x.pmi: No such file or directory (os error 2)\n",
+        ),
         ("-".into(), "-o -: the profile is a file"),
         ("..".into(), "it is a folder"),
         (here.join("x.svg"), "say -o "),
@@ -136,6 +140,10 @@ fn refused_outputs() -> Vec<(PathBuf, &'static str)> {
             "its flame graph would be written over",
         ),
         (here.join("drawn.pmi"), "drawn.svg: it is a folder"),
+        (
+            here.join("itself.pmi"),
+            "its flame graph would be the same file",
+        ),
     ]
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 pub use crate::folder::folder;
 use memmap2::MmapOptions;
 use object::{Object as _, ObjectSymbol as _};
-use pmiscope::profile::{Asked, CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::profile::{Asked, CoreEnd, Embedded, Head, Host, Mode, Outcome, RunEnd, Writer};
 use pmiscope::qemu::Emulator;
 use pmiscope::symbols::build_id;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
@@ -345,13 +345,18 @@ pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8>
 
 /// The same of another kernel.
 pub fn profile_of_kernel(elf: &[u8], description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
-    let host = host();
-    let head = Head {
-        description,
-        host: &host,
-        kernel: elf,
-    };
-    let mut writer = Writer::new(Vec::new(), &head).unwrap();
+    profile_of_files(description, (elf, &[]), cores)
+}
+
+/// The same with debug files of it and their names.
+pub fn profile_of_files(
+    description: &Description,
+    (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
+    cores: &[&[Seen]],
+) -> Vec<u8> {
+    let debug_files = debug_files.iter().map(|(name, file)| (*name, &**file));
+    let files = Embedded::new(kernel, debug_files).unwrap();
+    let mut writer = Writer::with(Vec::new(), description, &host(), files).unwrap();
     let mut end = run_end();
     end.cores.truncate(description.cores as usize);
     for core in &mut end.cores {

@@ -20,6 +20,7 @@ mod outside;
 mod processes;
 mod profile;
 mod report;
+mod separate;
 mod symbols;
 mod verify;
 mod warnings;

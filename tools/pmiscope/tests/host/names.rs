@@ -10,7 +10,7 @@ use profiler::address::{CodeAddress, CodeRange};
 
 use crate::command::{pmiscope, stderr, stdout, text};
 use crate::compiled::{Compiled, has, link, link_by, names, tool};
-use crate::fixture::{Seen, description, file, folder, profile_of, profile_of_kernel};
+use crate::fixture::{Seen, description, file, folder, profile_of, profile_of_files};
 
 /// Symbols of all kinds. What is at each `at_X` is in a comment.
 const SOURCE: &str = r#"
@@ -599,7 +599,7 @@ fn flame_graphs_and_json_tell_functions_of_one_name_apart() {
     };
     let samples =
         [(0, 0), (1, 1), (2, 1)].map(|(sequence, index)| Seen::new(sequence, called[index], &[]));
-    let profile = profile_of_kernel(&kernel.elf, &run, &[&samples]);
+    let profile = profile_of_files(&run, (&kernel.elf, &[]), &[&samples]);
     let path = file("twins.pmi", &profile);
     let path = text(&path);
     let folded = folder().join("twins.folded");

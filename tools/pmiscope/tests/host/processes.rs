@@ -126,14 +126,17 @@ fn nothing_that_qemu_has_started_outlives_the_tool_however_that_ends() {
             wait_until(|| family.iter().all(|&pid| state(pid).is_none()));
         }
         for &pid in &run.family {
-            assert_eq!(
-                state(pid),
-                None,
-                "{name}: process {pid} of {:?}",
-                run.family
-            );
+            let is_gone = if ends.is_ok() {
+                // Nor is one left for init to wait for.
+                !Path::new(&format!("/proc/{pid}")).exists()
+            } else {
+                state(pid).is_none()
+            };
+            assert!(is_gone, "{name}: process {pid} of {:?}", run.family);
         }
-        let profile = Profile::read(fs::read(&run.output).unwrap()).unwrap();
+        // A tool that is killed leaves what it has of it.
+        let written = part_of(&run.output).unwrap_or_else(|| run.output.clone());
+        let profile = Profile::read(fs::read(written).unwrap()).unwrap();
         assert_eq!(profile.records(), 6, "{name}");
         assert_eq!(profile.incomplete().is_none(), ends.is_ok(), "{name}");
         assert_eq!(run.report().contains("6, 2 lost"), ends.is_ok(), "{name}");
@@ -163,12 +166,13 @@ fn a_run_that_is_to_outlive_its_terminal_does() {
     ]);
     let mut run = Run::start_by(nohup, "nohup", FAMILY, &[]);
     run.signal(Signal::HUP);
-    // Both are there by the time that the second is seen.
-    run.signal(Signal::TSTP);
-    wait_until(|| state(run.tool.id()) == Some('T'));
-    run.signal(Signal::CONT);
-    wait_until(|| state(run.tool.id()) != Some('T'));
-    assert_eq!(run.tool.try_wait().unwrap(), None, "{}", run.said());
+    // The first is seen no earlier than the second, the third only by a run that goes on.
+    for _ in 0..2 {
+        run.signal(Signal::TSTP);
+        wait_until(|| state(run.tool.id()) == Some('T'));
+        run.signal(Signal::CONT);
+        wait_until(|| state(run.tool.id()) != Some('T'));
+    }
     run.signal(Signal::INT);
     assert_eq!(run.end().code(), Some(130));
 }
@@ -180,9 +184,8 @@ fn a_guest_is_halted_with_the_tool_and_not_blamed_for_that_time() {
     let mut run = Run::start("halt", &does, &["--timeout", "2"]);
     run.signal(Signal::TSTP);
     wait_until(|| state(run.tool.id()) == Some('T'));
-    for &pid in &run.family {
-        assert_eq!(state(pid), Some('T'), "process {pid}");
-    }
+    // One that executes stops at its next step into the kernel.
+    wait_until(|| run.family.iter().all(|&pid| state(pid) == Some('T')));
     thread::sleep(Duration::from_millis(2500));
     run.signal(Signal::CONT);
     wait_until(|| run.family.iter().all(|&pid| state(pid) == Some('S')));

@@ -88,13 +88,12 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     let picture = plan.recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), shown.format, shown.per_core);
     match (of_profile, exit) {
-        (of_profile, Exit::Success) => of_profile,
         // How the run ended says more.
-        (Err(problem), exit) => {
+        (Err(problem), exit) if exit != Exit::Success => {
             say!("pmiscope: {problem:#}");
             Ok(exit)
         }
-        (Ok(_), exit) => Ok(exit),
+        (of_profile, exit) => of_profile.map(|of_profile| exit.or(of_profile)),
     }
 }
 
@@ -102,6 +101,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
 fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
     let memory = GuestMemory::new(plan.machine.memory)?;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
+    let embedded = plan.recording.embedded()?;
     let guest = Guest::start(&plan.qemu, &plan.machine, &memory)?;
     if plan.recording.verbose {
         say!("pmiscope: {}", guest.command_line());
@@ -118,7 +118,12 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         arguments: guest.arguments().to_vec(),
         asked: plan.asked.clone(),
     };
-    let mut session = Session::new(&plan.recording, host, interrupt.clone(), listen());
+    let mut session = Session::new(
+        &plan.recording,
+        (host, embedded),
+        interrupt.clone(),
+        listen(),
+    );
     let run = match guest.follow(&plan.limits, &mut session) {
         Ok(ended) => session.finish(ended),
         Err(error) => Err(session.abandon(error)),

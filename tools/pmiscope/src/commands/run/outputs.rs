@@ -50,11 +50,11 @@ impl Outputs {
                 "-o {name}: the file that is there is no profile, and is not written over: name another file, or remove it before"
             );
         }
-        let picture = has_picture.then(|| picture(path, read()));
-        Ok(Self {
-            profile,
-            picture: picture.transpose()?,
-        })
+        let picture = has_picture.then(|| picture(path, read())).transpose()?;
+        if picture.as_ref().is_some_and(|picture| picture.is(&profile)) {
+            bail!("-o {name}: its flame graph would be the same file: name another");
+        }
+        Ok(Self { profile, picture })
     }
 }
 

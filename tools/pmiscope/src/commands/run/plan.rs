@@ -19,12 +19,12 @@ use crate::commands::symbols::separate_files;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::output::say;
-use crate::profile::{Asked, Mode};
+use crate::profile::{Asked, Embedded, Mode};
 use crate::qemu::{
     self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
     Qemu, has_lab,
 };
-use crate::symbols::{self, BuildId, SymbolFile};
+use crate::symbols::{self, BuildId, SymbolFile, SymbolFiles};
 use crate::units::size;
 
 /// Bytes of a ring for each sample that it is to hold, with the longest chain.
@@ -49,6 +49,10 @@ const ROOM_FOR_KERNEL: u64 = 32 << 20;
 const TIMEOUT: Duration = Duration::from_secs(60);
 const COUNTING_TIMEOUT: Duration = Duration::from_secs(600);
 const UNLIKELY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes of a kernel that an emulated loader copies in a second on a slow host.
+const LOADED_A_SECOND: u64 = 10 << 20;
+/// Instructions that a slow host emulates in a second, where they are counted.
+const INSTRUCTIONS_A_SECOND: u64 = 10_000_000;
 /// The kernel's default ring size.
 const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode, which an emulated timer keeps up with
@@ -88,16 +92,30 @@ pub(in crate::commands) struct Recording {
     pub(in crate::commands) is_attached: bool,
 }
 
+impl Recording {
+    /// The files that the profile embeds, packed before there is anything to sample.
+    pub(in crate::commands) fn embedded(&self) -> Result<Embedded> {
+        let files = self.debug_files.iter();
+        let files = files.map(|file| (&*file.name, &*file.bytes));
+        Embedded::new(&self.kernel, files).context("cannot pack the kernel")
+    }
+}
+
 impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
+        may_share(arguments)?;
         is_of_a_disc(&arguments.boot)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
         let (mut kernel, build_id) = read_kernel(&kernel_path)?;
         let debug_files = match arguments.work.units {
-            None => separate_files(&mut kernel, (&kernel_path, build_id), &arguments.debug_file)?,
+            None => separate_files(
+                &mut kernel,
+                (&kernel_path, build_id),
+                &arguments.boot.debug_file,
+            )?,
             // Counts have no names.
             Some(_) => Vec::new(),
         };
@@ -120,6 +138,7 @@ impl Plan {
                 )?
             }
         };
+        let period = settings.period;
         let machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let boot = known_of_boot(arguments, &kernel)?;
         let outputs = outputs(arguments, &machine, kernel_path)?;
@@ -127,7 +146,7 @@ impl Plan {
             qemu,
             asked: asked(arguments, &machine),
             machine,
-            limits: limits(arguments, &boot),
+            limits: limits(arguments, (period, &kernel), &boot),
             recording: Recording {
                 kernel,
                 debug_files,
@@ -182,7 +201,7 @@ fn outputs(arguments: &RunArgs, machine: &Machine, kernel: PathBuf) -> Result<Ou
         Boot::Disc(disc) => read.push(("the disc", disc.image.clone())),
         Boot::Pvh { .. } => {}
     }
-    let debug = arguments.debug_file.iter();
+    let debug = arguments.boot.debug_file.iter();
     read.extend(debug.map(|file| ("a file with debug information", file.clone())));
     read.extend(
         machine
@@ -207,16 +226,35 @@ fn known_of_boot(arguments: &RunArgs, kernel: &[u8]) -> Result<unsampled::Boot> 
 }
 
 /// How long the guest may take. One that is not likely to sample is not waited for.
-fn limits(arguments: &RunArgs, boot: &unsampled::Boot) -> Limits {
+fn limits(
+    arguments: &RunArgs,
+    (period, kernel): (Option<u64>, &[u8]),
+    boot: &unsampled::Boot,
+) -> Limits {
+    let loaded = symbols::loaded_bytes(kernel).unwrap_or_default();
+    let loading = Duration::from_secs(loaded / LOADED_A_SECOND);
     let silence = match (boot.is_likely(), arguments.work.units) {
         (false, _) => UNLIKELY_TIMEOUT,
-        (true, None) => TIMEOUT,
+        (true, None) => TIMEOUT + longest(period.unwrap_or_default(), &arguments.machine),
         (true, Some(_)) => COUNTING_TIMEOUT,
     };
+    let silence = silence + loading;
     Limits {
         silence: arguments.timeout.map_or(silence, Duration::from_secs),
         silence_means: "no sample and no line of the log",
         total: arguments.time_limit.map(Duration::from_secs),
+    }
+}
+
+/// How long a period takes at most: of counted instructions, with all cores in turn, on a slow
+/// host; else by the clock, of which a cycle is at most a nanosecond.
+fn longest(period: u64, machine: &MachineArgs) -> Duration {
+    match machine.mode {
+        Mode::Deterministic => {
+            let instructions = period.saturating_mul(machine.smp.into());
+            Duration::from_secs(instructions / INSTRUCTIONS_A_SECOND)
+        }
+        Mode::Realtime | Mode::Kvm => Duration::from_nanos(period),
     }
 }
 
@@ -255,6 +293,18 @@ pub(in crate::commands) fn kernel_memory(elf: &[u8]) -> u64 {
     more.next_multiple_of(1 << 20)
 }
 
+/// The memory of a machine that has so much in a row: QEMU's q35 has a part of much memory
+/// behind the devices, which end at 4 GiB, and leaves only so much before them.
+const fn in_a_row(needed: u64) -> u64 {
+    const SPLIT_FROM: u64 = 0xb000_0000;
+    const BEFORE_DEVICES: u64 = 0x8000_0000;
+    if needed < SPLIT_FROM {
+        needed
+    } else {
+        needed + BEFORE_DEVICES
+    }
+}
+
 /// The machine, and what it boots.
 fn machine(
     arguments: &RunArgs,
@@ -268,7 +318,7 @@ fn machine(
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
     let of_kernel = kernel_memory(elf) + loaded.memory(booted.load())?;
-    let needed = base + of_kernel + u64::from(wanted.smp) * (ring + CORE_MEMORY);
+    let needed = in_a_row(base + of_kernel + u64::from(wanted.smp) * (ring + CORE_MEMORY));
     Ok(Machine {
         mode: wanted.mode,
         pmu,
@@ -425,6 +475,17 @@ fn is_of_a_disc(boot: &BootArgs) -> Result<()> {
     Ok(())
 }
 
+/// Refuses fewer samples than cores.
+fn may_share(arguments: &RunArgs) -> Result<()> {
+    let cores = arguments.machine.smp;
+    match (arguments.work.samples, arguments.work.units) {
+        (Some(samples), None) if samples < u64::from(cores) => bail!(
+            "--samples {samples}: each of the {cores} cores takes one at least: say --samples {cores} or more, or --smp {samples}"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses options of performance counters if another source is asked for.
 fn may_count(arguments: &RunArgs) -> Result<()> {
     let option = match (arguments.sampling.event, arguments.sampling.jitter) {
@@ -498,6 +559,13 @@ fn aim_at(text: &str, (kernel, debug_files): (&[u8], &[SymbolFile]), slide: u64)
             Aim::MAX
         );
     };
+    let files = debug_files.iter().map(|file| &*file.bytes);
+    let mut files = files.chain([kernel]);
+    if !files.any(SymbolFiles::has_names) {
+        bail!(
+            "--aim {text}: the kernel has no symbol table (it was stripped?): give the unstripped one, or its debug file by --debug-file"
+        );
+    }
     let address = symbols::entry_of(kernel, function).or_else(|error| {
         let mut others = debug_files.iter();
         let found = others.find_map(|file| symbols::entry_of(&file.bytes, function).ok());
@@ -567,8 +635,12 @@ mod tests {
     use anyhow::Result;
     use clap::Parser as _;
 
-    use super::{emulator, ring_for, settings};
+    use std::time::Duration;
+
+    use super::{emulator, in_a_row, limits, may_share, ring_for, settings};
     use crate::cli::{Cli, Command, RunArgs};
+    use crate::commands::run::unsampled;
+    use crate::profile::Mode;
     use crate::qemu::{Choice, PmuModel};
 
     fn run(line: &str) -> Box<RunArgs> {
@@ -655,6 +727,50 @@ mod tests {
             let line = settings(&arguments.run(), None).to_string();
             assert_eq!(line, format!("source=auto delivery=nmi {given} ring=65536"));
         }
+    }
+
+    #[test]
+    fn a_core_takes_one_sample_at_least() {
+        for (line, is_taken) in [
+            ("", true),
+            ("--samples 4", true),
+            ("--samples 3", false),
+            ("--samples 3 --smp 3", true),
+            ("--samples 254 --smp 255", false),
+        ] {
+            assert_eq!(may_share(&run(line)).is_ok(), is_taken, "{line}");
+        }
+        let said = may_share(&run("--samples 2")).unwrap_err().to_string();
+        let says = "--samples 2: each of the 4 cores takes one at least: say --samples 4 or more, or --smp 2";
+        assert_eq!(said, says);
+    }
+
+    #[test]
+    fn a_long_period_is_waited_for() {
+        let boot = unsampled::Boot {
+            has_sampler: true,
+            is_disc: false,
+            menu: None,
+            mode: Mode::Deterministic,
+        };
+        for (line, seconds) in [
+            ("", 60),
+            ("--period 1000000000", 460),
+            ("--period 1000000000 --smp 1", 160),
+            ("--period 1000000000 --mode realtime", 61),
+            ("--period 1000000000 --timeout 5", 5),
+        ] {
+            let run = run(line);
+            let limits = limits(&run, (settings(&run, None).period, b""), &boot);
+            assert_eq!(limits.silence, Duration::from_secs(seconds), "{line}");
+        }
+    }
+
+    #[test]
+    fn much_memory_is_in_one_row_behind_the_devices() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(in_a_row(0xafff_ffff), 0xafff_ffff);
+        assert_eq!(in_a_row(3 * GIB), 5 * GIB);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::progress::Progress;
 use crate::collect::Collector;
 use crate::control::Server;
 use crate::output::{Draft, Written};
-use crate::profile::{CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
 use crate::signals::Interrupt;
 use crate::symbols::BuildId;
@@ -51,6 +51,8 @@ impl FinishedRun {
 pub(in crate::commands) struct Session<'run> {
     plan: &'run Recording,
     host: Host,
+    /// The files for the profile, until it is begun.
+    embedded: Option<Embedded>,
     /// Whether the user wants an end.
     interrupt: Interrupt,
     progress: Progress,
@@ -75,13 +77,14 @@ struct Sampling<'run> {
 impl<'run> Session<'run> {
     pub(in crate::commands) fn new(
         plan: &'run Recording,
-        host: Host,
+        (host, embedded): (Host, Embedded),
         interrupt: Interrupt,
         control: Option<Server>,
     ) -> Self {
         Self {
             plan,
             host,
+            embedded: Some(embedded),
             interrupt,
             progress: Progress::new(),
             control,
@@ -199,21 +202,11 @@ impl<'run> Session<'run> {
         });
     }
 
-    fn begin_profile(&self, description: &Description) -> Result<(Draft, Writer<File>)> {
-        let head = Head {
-            description,
-            host: &self.host,
-            kernel: &self.plan.kernel,
-        };
+    fn begin_profile(&mut self, description: &Description) -> Result<(Draft, Writer<File>)> {
+        let embedded = self.embedded.take().context("a run has one region")?;
         let target = &self.plan.outputs.profile;
         let draft = target.begin().with_context(|| self.cannot_write())?;
-        let begin = |file| {
-            let mut profile = Writer::new(file, &head)?;
-            for file in &self.plan.debug_files {
-                profile.debug_file(&file.name, &file.bytes)?;
-            }
-            Ok(profile)
-        };
+        let begin = |file| Writer::with(file, description, &self.host, embedded);
         match draft.file().and_then(begin) {
             Ok(writer) => Ok((draft, writer)),
             Err(error) => {
