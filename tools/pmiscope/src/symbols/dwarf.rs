@@ -52,7 +52,9 @@ impl DebugInfo {
     pub(super) fn new(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>, beside: &[PathBuf]) -> Self {
         let mut dwarf = load(elf, |id| id.name());
         if let Some(moved_to) = moved_to {
-            dwarf.set_sup(load(moved_to, |id| id.name()));
+            let mut shared = load(moved_to, |id| id.name());
+            Units::new(&mut shared);
+            dwarf.set_sup(shared);
         }
         let units = Units::new(&mut dwarf);
         units.empty_lines(&mut dwarf);

@@ -152,6 +152,324 @@ fn each_kind_of_symbol_names_what_it_is_said_to() {
     assert_eq!(names(&mut symbols, not_utf8), ["not_utf8_\u{fffd}"]);
 }
 
+/// What tables get wrong, or have beside code. What is at each `at_X` is in a comment.
+const ODD: &str = r#"
+.text
+.globl too_small
+.type too_small, @function
+too_small:
+    nop
+    nop             /* behind its end: its own all the same */
+.size too_small, 1
+.globl too_large
+.type too_large, @function
+too_large:
+    nop
+.size too_large, 0x1000
+.globl overlapped
+.type overlapped, @function
+overlapped:
+    nop             /* the one that begins last */
+.size overlapped, 1
+.globl behind_overlapped
+behind_overlapped:
+    nop             /* too_large's */
+.globl without_size
+.type without_size, @function
+without_size:
+    nop             /* too_large's, which says its size */
+
+.section .second, "ax"
+.globl alias_with_size
+alias_without_size:
+.globl alias_without_size
+.type alias_without_size, @function
+alias_with_size:
+.type alias_with_size, @function
+__alias_with_size:
+.globl __alias_with_size
+.type __alias_with_size, @function
+    nop
+.size __alias_with_size, 1
+.size alias_with_size, 1
+
+.globl executed_data
+.type executed_data, @object
+executed_data:
+    nop             /* nothing else is said to be there */
+    nop
+.size executed_data, 2
+.globl data_without_size
+.type data_without_size, @object
+data_without_size:
+    nop             /* no name: the function before */
+
+.globl versioned_2
+.type versioned_2, @function
+versioned_2:
+    nop
+.size versioned_2, 1
+.symver versioned_2, versioned@@V2
+.globl versioned_1
+.type versioned_1, @function
+versioned_1:
+    nop
+.size versioned_1, 1
+
+.section .tdata, "awT"
+.globl of_thread
+of_thread: .quad 0
+.comm common, 8
+.weak undefined
+.section .note.GNU-stack,"",@progbits
+"#;
+
+#[test]
+fn what_tables_get_wrong_costs_no_names() {
+    let kernel = link(
+        "odd",
+        "s",
+        ODD,
+        &["-Wl,--section-start=.second=0xffffffff80200000"],
+    );
+    let mut symbols = kernel.symbols();
+    for (label, offset, expected) in [
+        ("too_small", 0, "too_small"),
+        ("too_small", 1, "too_small"),
+        ("too_large", 0, "too_large"),
+        ("overlapped", 0, "overlapped"),
+        ("behind_overlapped", 0, "too_large"),
+        ("without_size", 0, "too_large"),
+        ("alias_without_size", 0, "alias_with_size"),
+        ("executed_data", 0, "executed_data"),
+        ("executed_data", 1, "executed_data"),
+        ("data_without_size", 0, "alias_with_size"),
+        ("versioned_1", 0, "versioned_1"),
+    ] {
+        let address = CodeAddress(kernel.at(label).0 + offset);
+        assert_eq!(
+            names(&mut symbols, address),
+            [expected],
+            "{label} + {offset}"
+        );
+    }
+    // The one that is the default.
+    let versioned = CodeAddress(kernel.at("versioned_1").0 - 1);
+    assert!(names(&mut symbols, versioned)[0].starts_with("versioned"));
+    for name in ["of_thread", "common", "undefined", "executed_data"] {
+        assert!(entry_of(&kernel.elf, name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn a_shared_object_without_a_symbol_table_has_its_dynamic_symbols() {
+    let source = "void exported(void) {} static __attribute__((used)) void hidden(void) {}";
+    let path = folder().join("dynamic.c");
+    std::fs::write(&path, source).unwrap();
+    let elf = folder().join("dynamic.so");
+    let [from, to] = [&path, &elf].map(|path| text(path));
+    tool(
+        "cc",
+        &["-shared", "-fpic", "-nostdlib", "-O1", "-s", from, "-o", to],
+    );
+    let elf = std::fs::read(&elf).unwrap();
+    use object::{Object as _, ObjectSymbol as _};
+    let file = object::File::parse(&*elf).unwrap();
+    assert_eq!(file.symbols().count(), 0);
+    let mut exported = file
+        .dynamic_symbols()
+        .filter(|it| it.name() == Ok("exported"));
+    let exported = CodeAddress(exported.next().unwrap().address());
+    assert_eq!(
+        names(&mut Symbols::new(&elf).unwrap(), exported),
+        ["exported"]
+    );
+    assert_eq!(entry_of(&elf, "exported").ok(), Some(exported));
+}
+
+#[test]
+fn a_file_without_a_table_of_sections_has_no_names() {
+    let mut kernel = link("no-sections", "c", INLINED, &["-g", "-O1"]);
+    let at = kernel.at("in_inlined");
+    // e_shoff, e_shnum, e_shstrndx.
+    kernel.elf[40..48].fill(0);
+    kernel.elf[60..64].fill(0);
+    let address = format!("{:#x}", at.0);
+    assert_eq!(names(&mut kernel.symbols(), at), [address]);
+}
+
+#[test]
+fn sections_by_the_ten_thousand_have_names() {
+    // So many that a symbol's own field is too small for the number of its section.
+    const SECTIONS: usize = 66_000;
+    let source: String = (0..SECTIONS)
+        .map(|index| {
+            format!(".section s{index},\"ax\"\n.globl f{index}\n.type f{index},@function\nf{index}: nop\n.size f{index},1\n")
+        })
+        .collect();
+    let path = folder().join("sections.s");
+    std::fs::write(&path, source).unwrap();
+    let object = folder().join("sections.o");
+    let [from, to] = [&path, &object].map(|path| text(path));
+    tool("cc", &["-c", from, "-o", to]);
+    let mut elf = std::fs::read(&object).unwrap();
+    // An object's sections are all at 0: give those of two functions addresses of their own.
+    let headers = u64::from_le_bytes(elf[40..48].try_into().unwrap());
+    for (name, address) in [("s5", 0x1000_u64), ("s65999", 0x2000)] {
+        use object::{Object as _, ObjectSection as _};
+        let file = object::File::parse(&*elf).unwrap();
+        let index = file.section_by_name(name).unwrap().index().0;
+        let at = usize::try_from(headers).unwrap() + 64 * index + 16;
+        elf[at..at + 8].copy_from_slice(&address.to_le_bytes());
+    }
+    use object::{Object as _, ObjectSymbol as _};
+    let file = object::File::parse(&*elf).unwrap();
+    let last = file.symbols().find(|it| it.name() == Ok("f65999")).unwrap();
+    assert!(last.section_index().unwrap().0 > 0xff00);
+    assert!(entry_of(&elf, "f65999").is_ok());
+}
+
+#[test]
+fn many_symbols_at_one_place_are_looked_up_in_no_time() {
+    // All in one that is around them; a look-up that goes through all takes hours.
+    const SYMBOLS: u64 = 50_000;
+    let function = |name: String| format!(".type {name},@function\n{name}:\n");
+    let apart = |index| {
+        let name = format!("f{index}");
+        format!("{}nop\n.size {name}, 1\nnop\n", function(name.clone()))
+    };
+    let apart: String = (0..SYMBOLS).map(apart).collect();
+    let together: String = (0..SYMBOLS)
+        .map(|index| function(format!("g{index}")))
+        .collect();
+    let source = format!(
+        ".text\n.globl around\n{}nop\n{apart}{together}nop\n.size around, . - around\n\
+         .section .note.GNU-stack,\"\",@progbits\n",
+        function("around".to_owned())
+    );
+    let kernel = link("many-symbols", "s", &source, &[]);
+    let start = kernel.at("around").0;
+    let started = std::time::Instant::now();
+    let mut symbols = kernel.symbols();
+    let addresses = (0..2 * SYMBOLS + 2).map(|offset| CodeAddress(start + offset));
+    symbols.resolve(addresses);
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
+    assert_eq!(names(&mut symbols, CodeAddress(start + 7)), ["f3"]);
+    assert_eq!(names(&mut symbols, CodeAddress(start + 8)), ["around"]);
+}
+
+/// The flags of debug information, and what has to be there for them.
+const FLAVOURS: [(&str, &[&str]); 12] = [
+    ("cc", &["-g", "-gdwarf-2", "-gstrict-dwarf"]),
+    ("cc", &["-g", "-gdwarf-3"]),
+    ("cc", &["-g", "-gdwarf-4"]),
+    ("cc", &["-g", "-gdwarf-5"]),
+    ("cc", &["-g", "-gdwarf64", "-gdwarf-5"]),
+    ("cc", &["-g", "-gdwarf64", "-gdwarf-4"]),
+    ("cc", &["-g", "-gz=zlib"]),
+    (
+        "cc",
+        &["-g", "-ffunction-sections", "-Wl,--gc-sections,-u,outer"],
+    ),
+    ("cc", &["-g", "-fdebug-types-section"]),
+    ("cc", &["-g", "-flto", "-Wl,-u,outer"]),
+    ("cc", &["-g", "-gno-as-loc-support"]),
+    ("clang", &["-gline-tables-only"]),
+];
+
+#[test]
+fn inlined_calls_are_found_in_every_flavour_of_debug_information() {
+    for (compiler, flags) in FLAVOURS {
+        if !has(compiler) {
+            eprintln!("skipped: there is no {compiler}");
+            continue;
+        }
+        let name = format!("flavour{}", flags.concat().replace(['=', ','], "-"));
+        let flags = [flags, &["-O1"]].concat();
+        let kernel = link_by(compiler, &name, "c", INLINED, &flags);
+        let found = names(&mut kernel.symbols(), kernel.at("in_inlined"));
+        assert_eq!(found, ["inlined", "outer"], "{flags:?}");
+    }
+}
+
+#[test]
+fn clones_have_the_names_of_the_symbol_table_and_the_place_of_their_function() {
+    let source = "extern volatile int out; volatile int out;\n\
+        static __attribute__((noinline)) int work(int a, int b) { out = a; return a * b + out; }\n\
+        int one(int a) { return work(a, 3); }\n\
+        int two(int a) { return work(a, 3); }\n";
+    for debug in ["-g", "-g0"] {
+        let kernel = link("clones", "c", source, &[debug, "-O2", "-fno-ipa-icf"]);
+        let clone = kernel.at("work.constprop.0");
+        let mut symbols = kernel.symbols();
+        assert_eq!(names(&mut symbols, clone), ["work.constprop.0"], "{debug}");
+        let function = symbols.function(symbols.frames(clone)[0].function);
+        assert_eq!(function.line, (debug == "-g").then_some(2));
+    }
+}
+
+#[test]
+fn an_alias_that_is_global_names_a_local_function_with_debug_information_or_without() {
+    let source = "static __attribute__((used)) void local(void) { __asm__(\"nop\"); }\n\
+        void weak(void) __attribute__((weak, alias(\"local\")));\n\
+        void global(void) __attribute__((alias(\"local\")));\n";
+    for debug in ["-g", "-g0"] {
+        let kernel = link("aliases", "c", source, &[debug, "-O1"]);
+        let mut symbols = kernel.symbols();
+        assert_eq!(
+            names(&mut symbols, kernel.at("local")),
+            ["global"],
+            "{debug}"
+        );
+        let function = symbols.function(symbols.frames(kernel.at("local"))[0].function);
+        assert_eq!(function.line, (debug == "-g").then_some(1));
+    }
+}
+
+#[test]
+fn line_tables_of_rust_have_the_whole_names() {
+    let source = "#![no_std]\n#![no_main]\n\
+        #[panic_handler] fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }\n\
+        #[allow(named_asm_labels)] #[inline(always)] fn step(a: u64) -> u64 { unsafe { core::arch::asm!(\".globl in_step\", \"in_step: nop\") }; a * 3 }\n\
+        pub mod heap { pub struct Block(pub u64); impl Block {\n\
+            #[inline(never)] pub fn new(a: u64) -> Self { Block(crate::step(a)) } } }\n\
+        #[unsafe(no_mangle)] pub extern \"C\" fn _start() -> ! {\n\
+            core::hint::black_box(heap::Block::new(core::hint::black_box(4)).0); loop {} }\n";
+    let path = folder().join("lines.rs");
+    std::fs::write(&path, source).unwrap();
+    for (debug, step) in [("full", "lines::step"), ("line-tables-only", "step")] {
+        let elf = folder().join(format!("lines-{debug}"));
+        let debug_flag = format!("-Cdebuginfo={debug}");
+        let [from, to] = [&path, &elf].map(|path| text(path));
+        tool(
+            "rustc",
+            &[
+                "--edition",
+                "2024",
+                "-O",
+                &debug_flag,
+                "-Csymbol-mangling-version=v0",
+                "-Cpanic=abort",
+                "-Crelocation-model=static",
+                "-Ctarget-feature=+crt-static",
+                "-Clink-arg=-nostartfiles",
+                "-Clink-arg=-static",
+                "-Clink-arg=-no-pie",
+                from,
+                "-o",
+                to,
+            ],
+        );
+        let bytes = std::fs::read(&elf).unwrap();
+        let kernel = Compiled {
+            path: elf,
+            elf: bytes,
+        };
+        let found = names(&mut kernel.symbols(), kernel.at("in_step"));
+        assert_eq!(found, [step, "<lines::heap::Block>::new"], "{debug}");
+    }
+}
+
 #[test]
 fn aims_are_at_what_has_a_name() {
     let kernel = all_kinds();
