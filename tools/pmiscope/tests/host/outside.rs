@@ -2,6 +2,7 @@
 //! host. No kind of output does what they say.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use pmiscope::internals::flame::unescape;
 use pmiscope::profile::{Head, Host, RunEnd, Writer};
@@ -34,7 +35,12 @@ const FROM_GUEST: &str = "gu\x1b[2Jest\n;<&>\u{202e} 7";
 
 /// A kernel whose functions have these names: written into the file in place of others, as
 /// an assembler does not take all of them.
-fn kernel() -> (Vec<u8>, Vec<u64>) {
+fn kernel() -> &'static (Vec<u8>, Vec<u64>) {
+    static KERNEL: OnceLock<(Vec<u8>, Vec<u64>)> = OnceLock::new();
+    KERNEL.get_or_init(make_kernel)
+}
+
+fn make_kernel() -> (Vec<u8>, Vec<u64>) {
     let placeholder =
         |(number, name): (usize, &&str)| format!("n{number:02}{:x<1$}", "", name.len() - 3);
     let placeholders: Vec<_> = NAMES.iter().enumerate().map(placeholder).collect();
@@ -69,7 +75,7 @@ fn profile() -> Vec<u8> {
         reason: Text::new(FROM_GUEST),
         bootloader: Text::new(FROM_GUEST),
         workload: Text::new(FROM_GUEST),
-        build_id: pmiscope::symbols::build_id(&elf).unwrap().0,
+        build_id: pmiscope::symbols::build_id(elf).unwrap().0,
         ..description()
     };
     run.tasks[1] = Text::new(FROM_GUEST);
@@ -80,11 +86,11 @@ fn profile() -> Vec<u8> {
     let head = Head {
         description: &run,
         host: &host,
-        kernel: &elf,
+        kernel: elf,
     };
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
     let mut sequence = 0;
-    for (number, &place) in (1..).zip(&places) {
+    for (number, &place) in (1..).zip(places) {
         for _ in 0..number {
             let callers = [ChainEntry::Return(profiler::address::CodeAddress(
                 places[0] + 1,
