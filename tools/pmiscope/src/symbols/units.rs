@@ -167,6 +167,8 @@ impl Units {
             if !is_whole && let Some(end) = unit_end(info.bytes(), start) {
                 writer.write_over(info.bytes(), start, end);
                 self.left_out += 1;
+            } else {
+                writer.last = Some(start);
             }
             is_whole
         });
@@ -189,22 +191,24 @@ struct Writer {
 impl Writer {
     /// Makes what is between these places such as a reader skips, and returns where the next
     /// unit begins: further behind, if there is too little room to write anything.
-    fn write_over(&mut self, info: &[u8], start: usize, end: usize) -> usize {
+    fn write_over(&mut self, info: &[u8], start: usize, mut end: usize) -> usize {
         let copy = self.copy.get_or_insert_with(|| info.to_vec());
-        let end = if end - start < EMPTY_UNIT.len() {
+        let has_room = |end: usize| end - start >= EMPTY_UNIT.len();
+        if !has_room(end)
+            && let Some(last) = self.last
+        {
+            // Zeros behind the entries of a unit are nothing.
+            let behind = unit_end(copy, last).map_or(start, |behind| behind.min(start));
+            copy[behind..end].fill(0);
+            set_unit_end(copy, last, end);
+            return end;
+        }
+        while !has_room(end) && end < info.len() {
+            end = unit_end(info, end).unwrap_or(info.len());
+        }
+        if has_room(end) {
             copy[start..end].fill(0);
-            if let Some(last) = self.last {
-                // Zeros behind the entries of a unit are nothing.
-                set_unit_end(copy, last, end);
-                return end;
-            }
-            unit_end(info, end).unwrap_or(info.len())
-        } else {
-            end
-        };
-        copy[start..end].fill(0);
-        if let Some(header) = copy[start..end].get_mut(..EMPTY_UNIT.len()) {
-            header.copy_from_slice(&EMPTY_UNIT);
+            copy[start..start + EMPTY_UNIT.len()].copy_from_slice(&EMPTY_UNIT);
             set_unit_end(copy, start, end);
             self.last = Some(start);
         } else {
