@@ -1,5 +1,6 @@
 //! The names of code in an ELF file's symbol table.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -30,10 +31,11 @@ pub(super) struct CodeSymbol {
     rank: Rank,
 }
 
-/// A function goes before a label, then a global name before a weak and a local one, one with a
+/// A name goes before none, a function before a label, then a global name before a weak and a local one, one with a
 /// size, one with fewer underscores: `__memcpy` is behind `memcpy`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Rank {
+    has_no_name: bool,
     is_label: bool,
     binding: u8,
     has_no_size: bool,
@@ -110,9 +112,16 @@ fn code_symbol(
         SymbolKind::Data => Kind::Object,
         _ => return None,
     };
-    let name = String::from_utf8_lossy(symbol.name_bytes().ok()?);
-    let is_name = !name.is_empty() && !name.starts_with('$') && !name.starts_with(".L");
-    if !is_name || !is_code(&section) {
+    let limit = section.address().saturating_add(section.size());
+    // One that leaves its section would take the names of what is behind that.
+    let size = symbol.size().min(limit.saturating_sub(symbol.address()));
+    let name = match symbol.name_bytes() {
+        Ok(name) if !name.is_empty() => String::from_utf8_lossy(name),
+        // It covers its code all the same: what stands before it must not name that.
+        _ if kind == Kind::Function && size > 0 => Cow::Borrowed(""),
+        _ => return None,
+    };
+    if name.starts_with('$') || name.starts_with(".L") || !is_code(&section) {
         return None;
     }
     // Of `name@@VERSION`; what has another than the default version is another function.
@@ -125,20 +134,26 @@ fn code_symbol(
         elf::STB_WEAK => 1,
         _ => 0,
     };
+    let rank = Rank {
+        has_no_name: name.is_empty(),
+        is_label: kind != Kind::Function,
+        binding,
+        has_no_size: size == 0,
+        underscores: name.bytes().take_while(|&byte| byte == b'_').count(),
+    };
     let symbol = CodeSymbol {
         start: LinkAddress(symbol.address()),
-        size: symbol.size(),
+        size,
         is_function: kind == Kind::Function,
         is_twin: false,
         file: source.filter(|_| symbol.is_local()).cloned(),
-        limit: section.address().saturating_add(section.size()),
-        rank: Rank {
-            is_label: kind != Kind::Function,
-            binding,
-            has_no_size: symbol.size() == 0,
-            underscores: name.bytes().take_while(|&byte| byte == b'_').count(),
+        limit,
+        rank,
+        name: if name.is_empty() {
+            format!("{:#x}", symbol.address())
+        } else {
+            name
         },
-        name,
     };
     Some(Found { kind, symbol })
 }

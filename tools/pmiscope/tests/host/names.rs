@@ -224,6 +224,42 @@ of_thread: .quad 0
 .section .note.GNU-stack,"",@progbits
 "#;
 
+/// The symbol's entry stays, and says that it covers its code.
+#[test]
+fn a_symbol_whose_name_cannot_be_read_gives_its_code_to_no_other() {
+    let source = ".globl before\n.type before,@function\nbefore: nop\n.size before,1\n\
+        .globl unreadable\n.type unreadable,@function\nunreadable: nop\nnop\n.size unreadable,2\n\
+        .globl too_long\n.type too_long,@function\ntoo_long: nop\n.size too_long,0x7fffffff\n\
+        .section .second,\"ax\"\nin_second: nop\n";
+    let second = "-Wl,--section-start=.second=0xffffffff80200000";
+    let mut kernel = link("unreadable-name", "s", source, &[second]);
+    let [code, behind, too_long] =
+        ["unreadable", "in_second", "too_long"].map(|name| kernel.at(name));
+    let entry = {
+        use object::{Object as _, ObjectSection as _, ObjectSymbol as _};
+        let file = object::File::parse(&*kernel.elf).unwrap();
+        let symbol = file
+            .symbols()
+            .find(|symbol| symbol.name() == Ok("unreadable"))
+            .unwrap();
+        let (table, _) = file
+            .section_by_name(".symtab")
+            .unwrap()
+            .file_range()
+            .unwrap();
+        usize::try_from(table).unwrap() + symbol.index().0 * 24
+    };
+    kernel.elf[entry..entry + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let mut symbols = kernel.symbols();
+    for offset in [0, 1] {
+        let found = names(&mut symbols, CodeAddress(code.0 + offset));
+        assert_eq!(found, [format!("{:#x}", code.0)], "+ {offset}");
+    }
+    // One that says more than its section has ends with that.
+    assert_eq!(names(&mut symbols, too_long), ["too_long"]);
+    assert_eq!(names(&mut symbols, behind), ["in_second"]);
+}
+
 #[test]
 fn what_tables_get_wrong_costs_no_names() {
     let kernel = link(
