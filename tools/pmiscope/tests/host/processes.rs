@@ -66,18 +66,19 @@ impl Run {
             .args(more)
             .stdout(said("out"))
             .stderr(said("err"));
-        let tool = command.spawn().unwrap();
+        let mut run = Self {
+            tool: command.spawn().unwrap(),
+            output: output.clone(),
+            family: Vec::new(),
+        };
         let has_samples = || part_of(&output).is_some_and(|part| has_samples(&part));
         wait_until(|| {
             has_samples() && fs::read_to_string(&pids).is_ok_and(|pids| pids.ends_with("\n\n"))
         });
         let pids = fs::read_to_string(&pids).unwrap();
         let family = pids.lines().filter(|line| !line.is_empty());
-        Self {
-            tool,
-            output,
-            family: family.map(|pid| pid.parse().unwrap()).collect(),
-        }
+        run.family = family.map(|pid| pid.parse().unwrap()).collect();
+        run
     }
 
     fn signal(&self, signal: Signal) {
@@ -94,6 +95,14 @@ impl Run {
 
     fn report(&self) -> String {
         fs::read_to_string(self.output.with_extension("out")).unwrap()
+    }
+}
+
+impl Drop for Run {
+    /// A test that fails leaves no tool behind.
+    fn drop(&mut self) {
+        let _ = self.tool.kill();
+        let _ = self.tool.wait();
     }
 }
 
