@@ -11,6 +11,9 @@ use crate::units::{counted, percent};
 const GIVE: &str =
     "give `pmiscope report` the unstripped ELF by --elf, or its debug file by --debug-file";
 
+/// What a damaged symbol table is called.
+const TABLE: &str = ".symtab";
+
 /// Something that is not there, or cannot be read.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Lacking {
@@ -56,6 +59,8 @@ pub struct Damage {
     is_file: bool,
     /// Samples in code without debug information.
     samples: u64,
+    /// Samples without a name, if the symbol table is damaged.
+    nameless: Option<u64>,
 }
 
 impl Lacking {
@@ -131,6 +136,9 @@ impl fmt::Display for Damage {
         write!(f, "damaged, and cannot be read: {what}: ")?;
         if self.is_file {
             f.write_str("what it has of names and callers is missing")?;
+        } else if let Some(nameless) = self.nameless {
+            let nameless = counted(nameless, "sample");
+            write!(f, "the report does without ({nameless} without a name)")?;
         } else {
             let samples = counted(self.samples, "sample");
             write!(
@@ -151,7 +159,7 @@ const fn without_names(has_debug_info: bool) -> &'static str {
     }
 }
 
-/// So many samples, of all.
+/// A number of samples, and its part of all.
 fn share(samples: u64, of: u64) -> String {
     let percent = percent(samples, of);
     format!("{} ({percent:.2}%)", counted(samples, "sample"))
@@ -172,14 +180,17 @@ pub(super) fn lacking(tally: &Tally, symbols: &Symbols) -> Vec<Lacking> {
     let of = tally.samples();
     let has_debug_info = origins.debug_info.is_some();
     let mut all = Vec::new();
+    let has_lost_names = problems.damaged.iter().any(|what| what.starts_with(TABLE));
     if !problems.damaged.is_empty() {
         all.push(Lacking::Damaged(Damage {
             what: problems.damaged.clone(),
             is_file: problems.has_lost_file,
             samples: unknown.inlining,
+            nameless: has_lost_names.then_some(unknown.names),
         }));
     }
-    if origins.names.is_empty() && unknown.names > 0 {
+    // A damaged table is why there are none.
+    if !has_lost_names && origins.names.is_empty() && unknown.names > 0 {
         all.push(Lacking::Names {
             samples: unknown.names,
             of,

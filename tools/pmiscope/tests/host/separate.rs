@@ -663,7 +663,10 @@ fn what_is_damaged_is_named_and_another_file_takes_its_place() {
         &damaged,
         &[],
         WHOLE,
-        &["damaged, and cannot be read: .symtab of the kernel in the profile"],
+        &[
+            "damaged, and cannot be read: .symtab of the kernel in the profile: the report does \
+           without (0 samples without a name)",
+        ],
     );
     assert_said(&whole, &["--elf", text(&beyond)], WHOLE, &[".symtab of "]);
 }
