@@ -6,7 +6,6 @@
 //! kernel's build-id; one without any must have the checksum that the link says.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use super::BuildId;
 use super::elf::{Elf, ElfError, build_id, parse};
 use super::files::{Owner, Parts, SymbolFile, SymbolFiles};
 use super::split::folder_of;
+use crate::input;
 use crate::units::hex;
 
 /// Where distributions put debug files.
@@ -245,9 +245,7 @@ fn is_of_use(bytes: &[u8]) -> bool {
 }
 
 fn read(path: &Path) -> Option<SymbolFile> {
-    let is_file = fs::metadata(path).is_ok_and(|it| it.is_file());
-    let bytes = is_file.then(|| fs::read(path).ok())?;
-    Some(SymbolFile::at(path, bytes?))
+    Some(SymbolFile::at(path, input::read(path).ok()?))
 }
 
 fn id<'data>(elf: &Elf<'data>) -> Option<&'data [u8]> {
