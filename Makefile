@@ -31,7 +31,7 @@ mutants: setup ## break the code in known places: a test must fail for each (ARG
 
 names: build adopters ## compare the names of all functions of some files, a Debian kernel among them, with binutils' and LLVM's
 	@tools/setup.sh names
-	PMISCOPE_NAMES="$$(tools/names.sh $(abspath $(out)))" \
+	files=$$(tools/names.sh $(abspath $(out))) && PMISCOPE_NAMES="$$files" \
 		cargo test --locked --release -p pmiscope --test names -- --ignored --nocapture $(ARGS)
 
 stress: kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing

@@ -11,6 +11,9 @@ cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/pmiscope/names
 me=names
 . tools/apt.sh
 
+part= # a file that is not whole yet
+trap '[ -z "$part" ] || rm -f "$part"; [ -z "$work" ] || rm -rf "$work"' EXIT
+
 # The largest file of package $1 that is like $2, or of all.
 take() {
     file=$cache/$1
@@ -20,12 +23,18 @@ take() {
             { update_lists && (cd "$work" && quietly apt-get download "$1"); } ||
             die "apt-get could not download $1"
         say "taking $1 into $cache" >&2
-        largest=$(dpkg-deb -c "$work/$1"_*.deb | awk -v like="${2:-.}" '
+        dpkg-deb -c "$work/$1"_*.deb >"$work/list" || die "dpkg-deb could not list $1"
+        largest=$(awk -v like="${2:-.}" '
             /^-/ && $6 ~ like && $3 > most { most = $3; name = $6 }
-            END { print name }')
+            END { print name }' "$work/list")
         [ -n "$largest" ] || die "$1 has no file like ${2:-any}"
-        dpkg-deb --fsys-tarfile "$work/$1"_*.deb | tar -xO "$largest" >"$file.$$"
-        mv "$file.$$" "$file"
+        part=$file.$$
+        # A pipe has the status of what is last in it.
+        { dpkg-deb --fsys-tarfile "$work/$1"_*.deb || : >"$work/failed"; } |
+            tar -xO "$largest" >"$part" || die "tar could not take $largest out of $1"
+        [ ! -e "$work/failed" ] || die "dpkg-deb could not unpack $1"
+        mv "$part" "$file"
+        part=
         rm -f "$work/$1"_*.deb
     fi
     echo "$1 $file"

@@ -37,6 +37,7 @@ mod control;
 mod doctor;
 mod exit;
 mod flame;
+mod input;
 mod output;
 #[warn(missing_docs)]
 pub mod profile;

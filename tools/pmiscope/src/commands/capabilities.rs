@@ -1,6 +1,5 @@
 //! Boots a guest that reports the capabilities of its machine.
 
-use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +10,7 @@ use super::run::plan::{self, BASE_MEMORY, CORE_MEMORY, built, kernel_memory};
 use super::run::unsampled;
 use crate::capabilities::Capabilities;
 use crate::cli::CapabilitiesArgs;
+use crate::input;
 use crate::output::say;
 use crate::profile::Outcome;
 use crate::qemu::{
@@ -54,7 +54,7 @@ pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<CapabilitiesBoot> {
     };
     let wanted = &arguments.machine;
     let kernel = built(wanted.kernel.as_deref(), "kernel")?;
-    let elf = fs::read(&kernel)
+    let elf = input::read(&kernel)
         .with_context(|| format!("cannot read the kernel {}", kernel.display()))?;
     plan::is_kernel(&elf).with_context(|| format!("the kernel {}", kernel.display()))?;
     let loaded = Kernel::new(&elf, &wanted.load)?;

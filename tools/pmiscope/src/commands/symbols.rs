@@ -1,11 +1,11 @@
 //! Which files the symbols of a run or a profile are read from.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
 use crate::cli::ProfileArgs;
+use crate::input;
 use crate::profile::Profile;
 use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Whose};
 
@@ -105,7 +105,7 @@ fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
 
 /// Reads another ELF file and checks that it is the profile's kernel.
 fn checked_elf(elf: &Path, wanted: BuildId, force: bool) -> Result<(Vec<u8>, Owner)> {
-    let bytes = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let bytes = input::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let found = SymbolFiles::id(&bytes);
     if found.as_ref().is_ok_and(|&found| found == wanted) {
         return Ok((bytes, Owner::Kernel));
@@ -137,7 +137,7 @@ fn add_given(
 ) -> Result<()> {
     let mut given = Vec::new();
     for path in named {
-        let bytes = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = input::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         given.push(SymbolFile::at(path, bytes));
     }
     // One that others have parts in is known by them.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{
-    self, AbbreviationsCache, AttributeValue, Dwarf, EndianArcSlice, LittleEndian, Reader as _,
-    SectionId, UnitOffset, UnitRef,
+    self, AbbreviationsCache, AbbreviationsCacheStrategy, AttributeValue, Dwarf, EndianArcSlice,
+    LittleEndian, Reader as _, SectionId, UnitOffset, UnitRef,
 };
 use object::{Object as _, ObjectSection as _};
 
@@ -156,7 +156,7 @@ impl Read {
 
 /// The same sections once more.
 fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
-    Dwarf {
+    let mut copied = Dwarf {
         debug_abbrev: dwarf.debug_abbrev.clone(),
         debug_addr: dwarf.debug_addr.clone(),
         debug_aranges: dwarf.debug_aranges.clone(),
@@ -174,7 +174,10 @@ fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
         file_type: dwarf.file_type,
         sup: dwarf.sup.clone(),
         abbreviations_cache: AbbreviationsCache::new(),
-    }
+    };
+    // Each unit is read again, and many can have their abbreviations in common.
+    copied.populate_abbreviations_cache(AbbreviationsCacheStrategy::All);
+    copied
 }
 
 /// Returns true if the only unit of a file can be read to its end.

@@ -77,11 +77,12 @@ pub struct Parts {
 
 impl Parts {
     pub(super) fn of(elf: &Elf<'_>) -> Self {
-        let has = |name: &str| !dwarf::section(elf, name).is_empty();
+        // One that is damaged is none: that is known only of what was inflated.
+        let has = |name: &str| has_section(elf, name) && !dwarf::section(elf, name).is_empty();
         Self {
             code: has_code(elf),
             call_frames: has(".eh_frame") || has(".debug_frame"),
-            names: code_symbols(elf).next().is_some(),
+            names: has_names(elf),
             debug_info: has(".debug_info"),
         }
     }
@@ -91,6 +92,17 @@ impl Parts {
     pub fn is_useless(self) -> bool {
         !self.names && !self.debug_info && !self.call_frames
     }
+}
+
+/// Returns true if a section has bytes, be it damaged: they are not inflated for this.
+fn has_section(elf: &Elf<'_>, name: &str) -> bool {
+    let section = elf.section_by_name(name);
+    let data = section.and_then(|section| section.compressed_data().ok());
+    data.is_some_and(|data| data.uncompressed_size != 0)
+}
+
+fn has_names(elf: &Elf<'_>) -> bool {
+    code_symbols(elf).next().is_some()
 }
 
 fn has_code(elf: &Elf<'_>) -> bool {
@@ -237,13 +249,13 @@ impl SymbolFiles {
     /// Returns true if an ELF file has names of code.
     #[must_use]
     pub fn has_names(bytes: &[u8]) -> bool {
-        parse(bytes).is_ok_and(|elf| Parts::of(&elf).names)
+        parse(bytes).is_ok_and(|elf| has_names(&elf))
     }
 
     /// Returns true if a file has nothing that is of use here.
     #[must_use]
     pub fn is_useless(bytes: &[u8]) -> bool {
-        parse(bytes).is_ok_and(|elf| Parts::of(&elf).is_useless())
+        parse(bytes).is_ok_and(|elf| !has_names(&elf) && Parts::of(&elf).is_useless())
     }
 
     /// The files, in the order in which they are asked.
@@ -397,7 +409,10 @@ impl<'a> Chosen<'a> {
             .filter_map(|section| self.frames(section).map(name))
             .collect();
         call_frames.dedup();
-        let all = || self.of_code.iter().chain(&self.of_names);
+        // They are the same as a rule.
+        let of_code = |part: &&&Part<'_>| self.of_code.iter().any(|it| std::ptr::eq(*it, **part));
+        let others = self.of_names.iter().filter(|part| !of_code(part));
+        let all = || self.of_code.iter().chain(others.clone());
         Origins {
             names: self.naming().into_iter().map(name).collect(),
             debug_info: self.debug_info().map(name),
@@ -424,9 +439,11 @@ fn damaged<'a>(files: &SymbolFiles, parts: impl Iterator<Item = &'a Part<'a>>) -
             let is_of_use = [".debug_", ".zdebug_", ".eh_frame", ".text"]
                 .iter()
                 .any(|start| name.starts_with(start));
-            let says = format!("{name} of {}", part.file.name);
-            if is_of_use && section.uncompressed_data().is_err() && !damaged.contains(&says) {
-                damaged.push(says);
+            if is_of_use && section.uncompressed_data().is_err() {
+                let says = format!("{name} of {}", part.file.name);
+                if !damaged.contains(&says) {
+                    damaged.push(says);
+                }
             }
         }
     }
@@ -435,7 +452,7 @@ fn damaged<'a>(files: &SymbolFiles, parts: impl Iterator<Item = &'a Part<'a>>) -
 
 /// Returns true if a compiler has left its name: assembly has no calls that are inlined.
 fn is_compiled(elf: &Elf<'_>) -> bool {
-    compiled_sources(elf).next().is_some() || !dwarf::section(elf, ".comment").is_empty()
+    compiled_sources(elf).next().is_some() || has_section(elf, ".comment")
 }
 
 /// The files that compilers say they have read, without folders: of C and C++, and the parts

@@ -178,9 +178,9 @@ impl SymbolTable {
         let objects = objects.filter(|found| found.kind == Kind::Object);
         let mut objects: Vec<_> = objects.map(|found| found.symbol).collect();
         for symbols in [&mut symbols, &mut objects] {
+            remove_repeated(symbols);
+            // In the order of the table, where nothing else puts names in order.
             symbols.sort_by_key(|symbol| (symbol.start, symbol.rank));
-            // What several files have.
-            symbols.dedup();
         }
         mark_twins(&mut symbols);
         let spans = |symbols: &[CodeSymbol], is_wanted: fn(&CodeSymbol) -> bool| {
@@ -253,6 +253,23 @@ impl SymbolTable {
     }
 }
 
+/// Leaves the first of those that are alike: several files have them, in any order.
+fn remove_repeated(symbols: &mut Vec<CodeSymbol>) {
+    let key = |index: usize| {
+        let symbol = &symbols[index];
+        let place = (symbol.start, symbol.rank, symbol.size);
+        (place, &symbol.name, &symbol.file, index)
+    };
+    let mut order: Vec<_> = (0..symbols.len()).collect();
+    order.sort_unstable_by(|&one, &other| key(one).cmp(&key(other)));
+    let mut is_repeated = vec![false; symbols.len()];
+    for pair in order.windows(2) {
+        is_repeated[pair[1]] = symbols[pair[0]] == symbols[pair[1]];
+    }
+    let mut is_repeated = is_repeated.into_iter();
+    symbols.retain(|_| is_repeated.next() == Some(false));
+}
+
 /// Marks those that have their name in common with code elsewhere.
 fn mark_twins(symbols: &mut [CodeSymbol]) {
     let mut starts: HashMap<&str, (LinkAddress, bool)> = HashMap::new();
@@ -264,5 +281,33 @@ fn mark_twins(symbols: &mut [CodeSymbol]) {
     let twins: Vec<_> = symbols.iter().map(is_twin).collect();
     for (symbol, is_twin) in symbols.iter_mut().zip(twins) {
         symbol.is_twin = is_twin;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CodeSymbol, LinkAddress, Rank, remove_repeated};
+
+    #[test]
+    fn names_that_several_files_have_are_there_once_and_in_their_order() {
+        let symbol = |name: &str| CodeSymbol {
+            start: LinkAddress(16),
+            size: 8,
+            name: name.to_owned(),
+            is_function: true,
+            is_twin: false,
+            file: None,
+            limit: 64,
+            rank: Rank {
+                is_label: false,
+                binding: 0,
+                has_no_size: false,
+                underscores: 0,
+            },
+        };
+        let mut symbols = ["run", "alias", "run", "alias"].map(symbol).to_vec();
+        remove_repeated(&mut symbols);
+        let names: Vec<_> = symbols.iter().map(|symbol| &*symbol.name).collect();
+        assert_eq!(names, ["run", "alias"]);
     }
 }

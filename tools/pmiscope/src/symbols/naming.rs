@@ -111,7 +111,7 @@ fn is_variant(linked: &str, name: &str) -> bool {
 /// Returns true if two linked names are those of one function, for people. Of a constructor the
 /// declaration has another than any code; a thunk has its own.
 fn reads_as(linked: &str, name: &str) -> bool {
-    demangle(linked).contains(&demangle(name))
+    has_words(&demangle(linked), &demangle(name))
 }
 
 /// Returns true if a mangled name has `name`, as it is in the source, for a part.
@@ -119,7 +119,25 @@ fn has_part(linked: &str, name: &str) -> bool {
     let read = demangle(linked);
     // Arguments of templates are not spelled alike, nor are things without a name.
     let stem = name.split(['<', '{']).next().unwrap_or_default();
-    read != linked && read.contains(stem.trim_end())
+    let stem = stem.trim_end();
+    // What is nothing but these is in a name as a whole or not at all.
+    read != linked && has_words(&read, if stem.is_empty() { name } else { stem })
+}
+
+/// Returns true if `text` has `words` in it, and not as parts of longer ones.
+fn has_words(text: &str, words: &str) -> bool {
+    if words.is_empty() {
+        return false;
+    }
+    let is_within =
+        |c: Option<char>| c.is_some_and(|c| c == '_' || c == '$' || c.is_alphanumeric());
+    let [first, last] = [words.chars().next(), words.chars().next_back()].map(is_within);
+    text.match_indices(words).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let behind = text[start + words.len()..].chars().next();
+        let is_part = (first && is_within(before)) || (last && is_within(behind));
+        !is_part
+    })
 }
 
 #[cfg(test)]
@@ -148,11 +166,26 @@ mod tests {
             (
                 "_RNvNtNtCs1234_6kernel8workload4hash3run",
                 "{closure#0}",
+                false,
+            ),
+            (
+                "_RNCNvNtNtCs1234_6kernel8workload4hash3run0B5_",
+                "{closure#0}",
                 true,
             ),
+            (
+                "_RNvNtNtCs1234_6kernel8workload4hash3run",
+                "<impl T>::f",
+                false,
+            ),
+            ("_RNvNtNtCs1234_6kernel8workload4hash3run", "", false),
             ("_RNvNtNtCs1234_6kernel8workload4hash3run", "stop", false),
             ("_ZN4kern3runERNS_5QueueIiEEi", "run", true),
             ("run_all", "run", false),
+            ("_RNvNtNtCs1234_6kernel8workload4hash5rerun", "run", false),
+            ("_RNvNtNtCs1234_6kernel8workload4hash6run_to", "run", false),
+            ("_ZN4kern5rerunEv", "run", false),
+            ("_ZN4kernplERKNS_1AES2_", "operator+", true),
         ] {
             assert_eq!(has_part(linked, name), expected, "{linked} of {name}");
         }

@@ -6,7 +6,6 @@
 //! kernel's build-id; one without any must have the checksum that the link says.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,8 +13,9 @@ use object::Object as _;
 
 use super::BuildId;
 use super::elf::{Elf, ElfError, build_id, parse};
-use super::files::{Owner, Parts, SymbolFile, SymbolFiles};
+use super::files::{Owner, SymbolFile, SymbolFiles};
 use super::split::folder_of;
+use crate::input;
 use crate::units::hex;
 
 /// Where distributions put debug files.
@@ -110,18 +110,18 @@ pub(super) fn find(files: &mut SymbolFiles, wanted: BuildId, system: &Path) {
 /// The next file of the kernel's that is not among these.
 fn next(files: &mut SymbolFiles, wanted: BuildId, system: &Path) -> Option<SymbolFile> {
     let places = files.places();
-    let is_new = |path: &Path| {
-        let real = |path: &Path| path.canonicalize().ok();
-        !places.iter().any(|known| real(known) == real(path))
-    };
     let mut missed = Vec::new();
     let mut found = None;
     for path in by_build_id(&wanted.0, &places, system) {
-        let Some(file) = read(&path).filter(|_| is_new(&path)) else {
+        let file = (!is_among(&places, &path)).then(|| read(&path));
+        let Some(file) = file.flatten() else {
             continue;
         };
         match files.whose(&file.bytes, wanted) {
-            Whose::Kernel if is_of_use(&file.bytes) => found = found.or(Some(file)),
+            Whose::Kernel if is_of_use(&file.bytes) => {
+                found = Some(file);
+                break;
+            }
             Whose::Kernel => missed.push(format!(
                 "{} has no symbols and no debug information",
                 file.name
@@ -160,19 +160,17 @@ fn by_link(
         for folder in folders(&known, system) {
             let path = folder.join(&name);
             looked_in.push(folder.display().to_string());
-            let is_known = known
-                .iter()
-                .any(|it| it.canonicalize().ok() == path.canonicalize().ok());
-            let Some(file) = read(&path) else { continue };
-            if is_known {
+            if is_among(&known, &path) {
                 has_other = true;
                 continue;
             }
+            let Some(file) = read(&path) else { continue };
             let whose = files.whose(&file.bytes, wanted);
             match whose {
                 Whose::Kernel if is_of_use(&file.bytes) => return Some(file),
                 Whose::Kernel => missed.push(format!("{} has no symbols and no debug information", file.name)),
-                _ if crc32fast::hash(&file.bytes) == sum => {
+                // Of one without a build-id it was asked before.
+                Whose::Another(Some(_)) if crc32fast::hash(&file.bytes) == sum => {
                     missed.push(format!("{} has another build-id than the kernel", file.name));
                 }
                 _ => missed.push(format!(
@@ -241,13 +239,22 @@ fn find_supplementary(files: &mut SymbolFiles, system: &Path) {
 }
 
 fn is_of_use(bytes: &[u8]) -> bool {
-    parse(bytes).is_ok_and(|elf| !Parts::of(&elf).is_useless())
+    parse(bytes).is_ok() && !SymbolFiles::is_useless(bytes)
+}
+
+/// Returns true if a file that is there is one of these, by whatever name.
+fn is_among(known: &[PathBuf], path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else {
+        return false;
+    };
+    let real = |known: &PathBuf| known.canonicalize().ok();
+    known
+        .iter()
+        .any(|known| real(known).as_ref() == Some(&path))
 }
 
 fn read(path: &Path) -> Option<SymbolFile> {
-    let is_file = fs::metadata(path).is_ok_and(|it| it.is_file());
-    let bytes = is_file.then(|| fs::read(path).ok())?;
-    Some(SymbolFile::at(path, bytes?))
+    Some(SymbolFile::at(path, input::read(path).ok()?))
 }
 
 fn id<'data>(elf: &Elf<'data>) -> Option<&'data [u8]> {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use gimli::{self, Dwarf, DwarfPackage, DwoId, Reader as _, SectionId, UnitRef};
 
 use super::Bytes;
 use super::{dwarf, elf};
+use crate::input;
 
 /// What was found of the units that are split off.
 #[derive(Default)]
@@ -32,6 +32,8 @@ impl SplitFiles {
 pub(super) struct Split<'a> {
     beside: &'a [PathBuf],
     looked_in: BTreeSet<PathBuf>,
+    /// Files that were read, and the unit that each is of, if it is of one.
+    of_units: HashMap<PathBuf, Option<DwoId>>,
 }
 
 impl<'a> Split<'a> {
@@ -40,6 +42,7 @@ impl<'a> Split<'a> {
         Self {
             beside,
             looked_in: BTreeSet::new(),
+            of_units: HashMap::new(),
         }
     }
 
@@ -52,7 +55,9 @@ impl<'a> Split<'a> {
             let Ok(unit) = main.unit(header) else {
                 continue;
             };
-            let Some(id) = unit.dwo_id else { continue };
+            let Some(id) = unit.dwo_id.filter(|id| files.get(*id).is_none()) else {
+                continue;
+            };
             let packages: &Vec<_> = packages.get_or_insert_with(|| self.packages());
             let packed = packages
                 .iter()
@@ -80,7 +85,7 @@ impl<'a> Split<'a> {
         let folders = self.beside.iter().map(|beside| folder_of(beside));
         self.looked_in.extend(folders);
         let package = |path: PathBuf| {
-            let file = fs::read(path).ok()?;
+            let file = input::read(&path).ok()?;
             let elf = elf::parse(&file).ok()?;
             let load = |id: SectionId| {
                 let name = id.dwo_name().unwrap_or_default();
@@ -109,13 +114,37 @@ impl<'a> Split<'a> {
             places.push(folder.join(&name));
             places.extend(name.file_name().map(|name| folder.join(name)));
         }
-        let found = places.iter().find_map(|path| read(path, main, id));
+        let found = places.iter().find_map(|path| self.read(path, main, id));
         if found.is_none() {
             self.looked_in
                 .extend(places.iter().map(|path| folder_of(path)));
         }
         found
     }
+
+    /// What is in a file, if it is of this unit.
+    fn read(&mut self, path: &Path, main: &Dwarf<Bytes>, id: DwoId) -> Option<Dwarf<Bytes>> {
+        // Any number of units can name one file, which is only one's.
+        if self.of_units.get(path).is_some_and(|&it| it != Some(id)) {
+            return None;
+        }
+        let found = load(path);
+        let of = found.as_ref().map(|&(id, _)| id);
+        self.of_units.insert(path.to_owned(), of);
+        let (_, mut found) = found.filter(|_| of == Some(id))?;
+        found.make_dwo(main);
+        Some(found)
+    }
+}
+
+/// What is in a file of a unit, and of which.
+fn load(path: &Path) -> Option<(DwoId, Dwarf<Bytes>)> {
+    let file = input::read(path).ok()?;
+    let elf = elf::parse(&file).ok()?;
+    let found = dwarf::load(&elf, |id| id.dwo_name().unwrap_or_default());
+    let header = found.units().next().ok()??;
+    let id = found.unit(header).ok()?.dwo_id?;
+    Some((id, found))
 }
 
 /// The folder that a file is in.
@@ -124,18 +153,4 @@ pub(super) fn folder_of(file: &Path) -> PathBuf {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     }
-}
-
-/// What is in a file, if it is of this unit.
-fn read(path: &Path, main: &Dwarf<Bytes>, id: DwoId) -> Option<Dwarf<Bytes>> {
-    let file = fs::read(path).ok()?;
-    let elf = elf::parse(&file).ok()?;
-    let mut found = dwarf::load(&elf, |id| id.dwo_name().unwrap_or_default());
-    let header = found.units().next().ok()??;
-    let unit = found.unit(header).ok()?;
-    if unit.dwo_id != Some(id) {
-        return None;
-    }
-    found.make_dwo(main);
-    Some(found)
 }

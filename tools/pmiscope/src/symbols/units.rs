@@ -36,6 +36,8 @@ pub(super) struct Units {
     claims: Vec<Claim>,
     /// Those that do not say what they claim.
     anywhere: Vec<usize>,
+    /// Whether all of these were read to their ends.
+    is_anywhere_whole: bool,
     /// Those that were read to their ends.
     whole: HashSet<usize>,
     /// How many cannot be read.
@@ -61,20 +63,26 @@ impl Units {
         let mut start = 0;
         while start < info.bytes().len() {
             let end = unit_end(info.bytes(), start);
-            match (units.claim(dwarf, start), end) {
-                (Ok(()), Some(end)) => {
+            // In front of the first unit is nothing.
+            let begin = writer.last.map_or(0, |_| start);
+            start = match (units.claim(dwarf, start), end) {
+                (Ok(()), Some(end)) if begin == start => {
                     writer.last = Some(start);
-                    start = end;
+                    end
+                }
+                (Ok(()), Some(end)) => {
+                    units.move_first(writer.move_behind(info.bytes(), start..end));
+                    end
                 }
                 (_, Some(end)) if end == start + PADDING => {
-                    start = writer.write_over(info.bytes(), start, end);
+                    writer.write_over(info.bytes(), begin, end)
                 }
                 _ => {
-                    let end = next_unit(dwarf, &listed, start, end);
-                    start = writer.write_over(info.bytes(), start, end);
                     units.left_out += 1;
+                    let end = next_unit(dwarf, &listed, start, end);
+                    writer.write_over(info.bytes(), begin, end)
                 }
-            }
+            };
         }
         units.claims.sort_by_key(|claim| claim.range.end);
         let mut first = u64::MAX;
@@ -114,6 +122,16 @@ impl Units {
         Ok(())
     }
 
+    /// Says that the first unit, of those that were found the only one, is elsewhere.
+    fn move_first(&mut self, to: usize) {
+        for unit in self.starts.iter_mut().chain(&mut self.anywhere) {
+            *unit = to;
+        }
+        for claim in &mut self.claims {
+            claim.unit = to;
+        }
+    }
+
     /// Takes the lines out of the programs for them: where code is in its source nobody asks,
     /// and one that is damaged would cost its unit's names. Their lists of files stay. Without
     /// them a unit that does not say which addresses it has would be nowhere.
@@ -150,12 +168,14 @@ impl Units {
             .iter()
             .take_while(|claim| claim.first <= address)
             .filter(|claim| claim.range.contains(&address));
-        let asked = claims.map(|claim| claim.unit);
-        let asked = self.anywhere.iter().copied().chain(asked);
+        let claims = claims.map(|claim| claim.unit);
         let whole = &mut self.whole;
-        asked
-            .into_iter()
-            .all(|unit| whole.contains(&unit) || (is_whole_at(dwarf, unit) && whole.insert(unit)))
+        let mut is_whole =
+            |unit| whole.contains(&unit) || (is_whole_at(dwarf, unit) && whole.insert(unit));
+        // They claim each address: that is asked once.
+        self.is_anywhere_whole =
+            self.is_anywhere_whole || self.anywhere.iter().all(|&unit| is_whole(unit));
+        self.is_anywhere_whole && claims.into_iter().all(is_whole)
     }
 
     /// Makes all units that cannot be read to their ends such as a reader skips.
@@ -175,6 +195,7 @@ impl Units {
         let left: HashSet<_> = self.starts.iter().copied().collect();
         self.claims.retain(|claim| left.contains(&claim.unit));
         self.anywhere.retain(|unit| left.contains(unit));
+        self.is_anywhere_whole = true;
         self.whole = left;
         writer.finish(dwarf);
     }
@@ -189,37 +210,57 @@ struct Writer {
 }
 
 impl Writer {
-    /// Makes what is between these places such as a reader skips, and returns where the next
-    /// unit begins: further behind, if there is too little room to write anything.
-    fn write_over(&mut self, info: &[u8], start: usize, mut end: usize) -> usize {
+    /// Makes what is between these places such as a reader skips, and returns where that ends.
+    /// What is too short and has no unit before it is left to what comes next.
+    fn write_over(&mut self, info: &[u8], start: usize, end: usize) -> usize {
         let copy = self.copy.get_or_insert_with(|| info.to_vec());
-        let has_room = |end: usize| end - start >= EMPTY_UNIT.len();
-        if !has_room(end)
-            && let Some(last) = self.last
-        {
-            // Zeros behind the entries of a unit are nothing.
-            let behind = unit_end(copy, last).map_or(start, |behind| behind.min(start));
-            copy[behind..end].fill(0);
-            set_unit_end(copy, last, end);
-            return end;
-        }
-        while !has_room(end) && end < info.len() {
-            end = unit_end(info, end).unwrap_or(info.len());
-        }
-        if has_room(end) {
+        if end - start >= EMPTY_UNIT.len() {
             copy[start..end].fill(0);
             copy[start..start + EMPTY_UNIT.len()].copy_from_slice(&EMPTY_UNIT);
             set_unit_end(copy, start, end);
             self.last = Some(start);
-        } else {
-            // At the end of all.
-            copy.truncate(start);
+        } else if let Some(last) = self.last {
+            // Zeros behind the entries of a unit are nothing.
+            let behind = unit_end(copy, last).map_or(start, |behind| behind.min(start));
+            copy[behind..end].fill(0);
+            set_unit_end(copy, last, end);
         }
         end
     }
 
+    /// Puts the first unit behind all others, as too little is in front of it to write anything
+    /// there. Returns where it is now: what it refers to in itself is as far from its start as
+    /// before.
+    ///
+    /// In its old place its entries stay where they are, for those of others that refer to them;
+    /// but its header begins at the front, and nothing is between that and the entries, so that
+    /// it has no code.
+    fn move_behind(&mut self, info: &[u8], unit: Range<usize>) -> usize {
+        let copy = self.copy.get_or_insert_with(|| info.to_vec());
+        let moved = copy.len();
+        copy.extend_from_slice(&info[unit.clone()]);
+        let is_long = info[unit.start..].starts_with(&[0xff; 4]);
+        let (length, offset) = if is_long { (12, 8) } else { (4, 4) };
+        let has_kind = info[unit.start + length] >= 5;
+        // The version, in version 5 what kind of unit it is, the abbreviations, and the size of
+        // an address.
+        let header = length + 2 + usize::from(has_kind) + offset + 1;
+        copy.copy_within(unit.start..unit.start + header, 0);
+        copy[header..unit.start + header].fill(0);
+        if has_kind {
+            copy[length + 2] = gimli::DW_UT_partial.0;
+        }
+        set_unit_end(copy, 0, unit.end);
+        self.last = Some(0);
+        moved
+    }
+
     fn finish(self, dwarf: &mut Dwarf<Bytes>) {
-        if let Some(copy) = self.copy {
+        if let Some(mut copy) = self.copy {
+            if self.last.is_none() {
+                // There is too little for any unit.
+                copy.clear();
+            }
             dwarf.debug_info = bytes(&copy).into();
         }
     }

@@ -250,7 +250,7 @@ fn without_room_for_the_guests_memory_the_places_are_named() {
 fn kernels_that_are_none_are_refused() {
     let run = |kernel: &Path| pmiscope(&["run", "--kernel", text(kernel)]);
     refused(run(Path::new("/no/kernel")), 1, &["cannot read /no/kernel"]);
-    refused(run(folder()), 1, &["not a file"]);
+    refused(run(folder()), 1, &["it is a directory, not a file"]);
     let script = file("script", b"#!/bin/sh\n");
     refused(run(&script), 1, &["it is no ELF file but text"]);
     let disc = run_on("disc", "exit 33", &["--iso", "/no/image.iso"]).0;

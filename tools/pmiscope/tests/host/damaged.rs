@@ -135,29 +135,84 @@ fn a_unit_that_cannot_be_read_costs_no_other_its_names() {
 }
 
 #[test]
-fn what_is_too_short_for_a_unit_is_skipped_wherever_it_is() {
+fn what_is_too_short_for_a_unit_costs_none_wherever_it_is() {
     for (name, first, unreadable) in [
-        ("first-no-length", ".long 0", 0),
-        ("first-short", ".long 1\n.byte 5", 1),
+        ("no-length", ".long 0", 0),
+        ("no-lengths", ".long 0, 0, 0, 0", 0),
+        ("short", ".long 1\n.byte 5", 1),
+        ("short-and-no-length", ".long 2\n.byte 5, 5\n.long 0", 1),
     ] {
-        let source = format!(
-            ".section .note.GNU-stack,\"\",@progbits\n.section .debug_info,\"\",@progbits\n{first}\n"
-        );
-        let path = folder().join(format!("{name}.s"));
-        std::fs::write(&path, source).unwrap();
-        // The first file's is first: what is made by hand, a unit that is lost with it, ours.
-        let lost = folder().join(format!("{name}-lost.c"));
-        std::fs::write(&lost, "void lost(void) {}").unwrap();
-        let main = folder().join(format!("{name}-main.c"));
-        std::fs::write(&main, INLINED).unwrap();
-        let [path, lost, main] = [&path, &lost, &main].map(|path| path.to_str().unwrap());
-        let kernel = link(name, "c", "", &["-g", "-O1", path, lost, main]);
-        let mut symbols = kernel.symbols();
-        let found = names(&mut symbols, kernel.at("in_inlined")).join(" in ");
-        let expected = ("inlined in outer".to_owned(), unreadable);
-        assert_eq!((found, symbols.unreadable_units()), expected, "{name}");
-        assert_eq!(names(&mut symbols, kernel.at("lost")), ["lost"], "{name}");
+        for version in ["-gdwarf-4", "-gdwarf-5"] {
+            let source = format!(
+                ".section .note.GNU-stack,\"\",@progbits\n.section .debug_info,\"\",@progbits\n{first}\n"
+            );
+            let path = folder().join(format!("first-{name}.s"));
+            std::fs::write(&path, source).unwrap();
+            // The first file's is first: what is made by hand.
+            let [main, other] = ["main", "other"].map(|file| folder().join(format!("{file}.c")));
+            std::fs::write(&main, INLINED).unwrap();
+            let replaced = INLINED.replace("inlined", "second");
+            std::fs::write(&other, replaced.replace("outer", "other")).unwrap();
+            let files = [&path, &main, &other].map(|path| path.to_str().unwrap());
+            let flags = [&["-g", version, "-O1"], &files[..]].concat();
+            let kernel = link(&format!("first-{name}"), "c", "", &flags);
+            assert_eq!(found(&kernel), (whole(), unreadable), "{name}, {version}");
+        }
     }
+}
+
+/// Two units of which the second refers to an entry of the first, by its place in the section;
+/// before them are four bytes of nothing.
+const REFERRING: &str = r#"
+.section .note.GNU-stack,"",@progbits
+.section .debug_abbrev,"",@progbits
+.Labbreviations:
+    .uleb128 1, 0x11            /* a unit: low_pc, high_pc */
+    .byte 1
+    .uleb128 0x11, 0x01, 0x12, 0x07, 0, 0
+    .uleb128 2, 0x2e            /* a function: name */
+    .byte 0
+    .uleb128 0x03, 0x08, 0, 0
+    .uleb128 3, 0x2e            /* its code: of which (ref_addr), low_pc, high_pc */
+    .byte 0
+    .uleb128 0x31, 0x10, 0x11, 0x01, 0x12, 0x07, 0, 0
+    .byte 0
+.section .debug_info,"",@progbits
+    .long 0
+.Lfirst:
+    .long .Lfirst_end - .Lfirst - 4
+    .value 5
+    .byte 1, 8
+    .long .Labbreviations
+    .uleb128 1
+    .quad 0, 0
+.Lname: .uleb128 2
+    .asciz "named"
+    .byte 0
+.Lfirst_end:
+.Lsecond:
+    .long .Lsecond_end - .Lsecond - 4
+    .value 5
+    .byte 1, 8
+    .long .Labbreviations
+    .uleb128 1
+    .quad code, 8
+    .uleb128 3
+    .long .Lname
+    .quad code, 8
+    .byte 0
+.Lsecond_end:
+"#;
+
+#[test]
+fn units_may_refer_to_one_that_was_moved() {
+    let path = folder().join("referring.s");
+    std::fs::write(&path, REFERRING).unwrap();
+    let code = "__asm__(\".globl code, in_code\\ncode: nop\\nin_code: .skip 8\");";
+    let kernel = link("referring", "c", code, &[path.to_str().unwrap()]);
+    let mut symbols = kernel.symbols();
+    assert_eq!(names(&mut symbols, kernel.at("in_code")), ["named"]);
+    assert_eq!(symbols.unreadable_units(), 0);
 }
 
 /// The place of a section in the file.
@@ -212,4 +267,29 @@ fn many_damaged_units_are_passed_in_linear_time() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[test]
+fn units_that_claim_nothing_are_read_once() {
+    const UNITS: u64 = 20_000;
+    let without = UNIT.replace(
+        "    .uleb128 0x11, 0x01, 0x12, 0x07, 0, 0\n    .uleb128 2,",
+        "    .uleb128 0, 0\n    .uleb128 2,",
+    );
+    let (abbreviations, _) = without.split_once(".section .debug_info").unwrap();
+    let units = format!(
+        "{abbreviations}.section .debug_info,\"\",@progbits\n\
+         .rept {UNITS}\n.long 9\n.value 4\n.long .Labbreviations\n.byte 8\n.uleb128 1\n.byte 0\n.endr\n"
+    );
+    let kernel = kernel("claimless-units", &units);
+    let mut symbols = kernel.symbols();
+    let started = Instant::now();
+    let first = kernel.at("in_inlined").0;
+    symbols.resolve((first..first + UNITS).map(profiler::address::CodeAddress));
+    assert!(
+        started.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(found(&kernel), (whole(), 0));
 }

@@ -808,8 +808,18 @@ fn debug_information_that_is_split_off_is_found_or_missed() {
             std::fs::remove_file(&package).unwrap();
         }
         assert_split(&kernel, false, version);
+        // A pipe that nobody writes to, and what has no end.
+        std::fs::remove_file(&dwo).unwrap();
+        tool("mkfifo", &[text(&dwo), text(&package)]);
+        assert_split(&kernel, false, version);
+        for path in [&dwo, &package] {
+            std::fs::remove_file(path).unwrap();
+            std::os::unix::fs::symlink("/dev/zero", path).unwrap();
+        }
+        assert_split(&kernel, false, version);
         std::fs::remove_file(&dwo).unwrap();
         assert_split(&kernel, false, version);
+        std::fs::remove_file(&package).unwrap();
     }
 }
 

@@ -408,6 +408,21 @@ fn another_kernels_debug_file_is_refused() {
         1,
         &["cannot read /no/file"],
     );
+    let pipe = folder().join("checked.pipe");
+    tool("mkfifo", &[text(&pipe)]);
+    for (path, what) in [
+        (pipe.as_path(), "a pipe (FIFO)"),
+        (Path::new("/dev/zero"), "a device"),
+    ] {
+        let says = format!("cannot read {}: it is {what}, not a file", path.display());
+        refused(report(path, &[]), 1, &[&says]);
+        refused(
+            pmiscope(&["report", text(&without), "--elf", text(path)]),
+            1,
+            &[&says],
+        );
+        refused(pmiscope(&["run", "--kernel", text(path)]), 1, &[&says]);
+    }
     let source = folder().join("checked.c");
     refused(report(&source, &[]), 1, &["it is no ELF file but text"]);
 }

@@ -1,7 +1,6 @@
 //! The plan of a run: everything is checked before the guest starts.
 
 use std::env;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::commands::kernel::{Kernel, load};
 use crate::commands::symbols::separate_files;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
+use crate::input;
 use crate::output::say;
 use crate::profile::{Asked, Embedded, Mode};
 use crate::qemu::{
@@ -164,7 +164,7 @@ impl Plan {
 /// The kernel's ELF file, and its build-id.
 pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Vec<u8>, BuildId)> {
     let kernel =
-        fs::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
+        input::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
     let name = || format!("the kernel {}", path.display());
     is_kernel(&kernel).with_context(name)?;
     let build_id = symbols::build_id(&kernel).with_context(name)?;
@@ -622,12 +622,8 @@ fn build_directory() -> Result<PathBuf> {
 
 /// The path, if it is that of a file that can be read.
 pub(in crate::commands) fn readable(path: &Path) -> Result<PathBuf> {
-    let problem = match fs::File::open(path).and_then(|file| file.metadata()) {
-        Ok(file) if file.is_file() => return Ok(path.to_owned()),
-        Ok(_) => "not a file".to_owned(),
-        Err(error) => error.to_string(),
-    };
-    bail!("cannot read {}: {problem}", path.display())
+    input::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(path.to_owned())
 }
 
 #[cfg(test)]
