@@ -24,13 +24,16 @@ const POLL: Duration = Duration::from_millis(1);
 pub struct Mark(OwnedFd);
 
 impl Mark {
+    /// What a link below `/proc` to one begins with.
+    pub const LINK: &str = "/memfd:pmiscope-mark";
+
     /// Makes a mark that nothing else has.
     ///
     /// # Errors
     ///
     /// Those of making a file in memory.
     pub fn new() -> rustix::io::Result<Self> {
-        memfd_create("pmiscope", MemfdFlags::CLOEXEC).map(Self)
+        memfd_create("pmiscope-mark", MemfdFlags::CLOEXEC).map(Self)
     }
 
     /// The number that the family has it by.

@@ -430,3 +430,26 @@ fn messages_that_nobody_reads_end_nothing_and_a_report_that_nobody_can_read_is_a
         assert!(output.with_extension("svg").exists(), "{name}");
     }
 }
+
+#[test]
+fn a_warden_that_somebody_calls_by_hand_ends_nobody() {
+    let held = file("held", b"");
+    let open = || File::open(&held).unwrap();
+    let mut stranger = Process::new("sleep")
+        .arg("600")
+        .stdin(open())
+        .spawn()
+        .unwrap();
+    for input in [Stdio::null(), Stdio::piped()] {
+        let mut warden = Process::new(env!("CARGO_BIN_EXE_pmiscope"));
+        warden.args(["warden", "0"]).stdin(input).stdout(open());
+        let warden = warden.stderr(Stdio::piped()).spawn().unwrap();
+        let output = warden.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(state(stranger.id()), Some('S'));
+    }
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
