@@ -254,11 +254,16 @@ fn is_kept(written: &Written) -> bool {
     if is_kept {
         say!("pmiscope: profile      {path}");
     } else {
-        say!(
-            "pmiscope: {path} is another run's by now, and this one's is lost: give each its own -o"
-        );
+        say_lost(written);
     }
     is_kept
+}
+
+fn say_lost(written: &Written) {
+    say!(
+        "pmiscope: {} is another run's by now, and this one's is lost: give each its own -o",
+        written.path().display()
+    );
 }
 
 /// Shows a run at its end: the report and the flame graph; or its counts, each core's with
@@ -300,9 +305,14 @@ pub(super) fn show_run(
     }
     if let Some(picture) = picture.filter(|_| counted.profile.records() > 0) {
         let bytes = counted.picture(None)?;
-        picture
-            .write(&bytes)
+        let is_beside = picture
+            .write_beside(written, &bytes)
             .with_context(|| format!("cannot write {}", picture.path().display()))?;
+        if !is_beside {
+            say_lost(written);
+            printed?;
+            return Ok(counted.exit().or(Exit::Incomplete));
+        }
         say!("pmiscope: flame graph  {}", picture.path().display());
     }
     printed?;

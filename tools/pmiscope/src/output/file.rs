@@ -9,8 +9,12 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::say;
@@ -20,6 +24,9 @@ pub(crate) const PART: &str = ".part";
 /// The bytes of a name that a part's has of it: with the others it is no longer than file
 /// systems take.
 const NAME_KEPT: usize = 240;
+/// How long others may be alone in a folder, each for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
 /// The most links that are followed (as Linux does, path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
@@ -159,9 +166,32 @@ impl Target {
     ///
     /// Those of the file system.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.drafted(bytes)?.finish().map(drop)
+    }
+
+    /// Writes the file, whole, beside another one of which it is made, unless that is another
+    /// run's by now. Returns false if so: then it is not to be known whose this one is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub(crate) fn write_beside(&self, other: &Written, bytes: &[u8]) -> io::Result<bool> {
+        let draft = self.drafted(bytes)?;
+        // Whoever replaces the other one after the look has still to write what is beside it.
+        let _alone = alone_in(self.folder());
+        if !other.is_in_place() {
+            draft.discard();
+            return Ok(false);
+        }
+        draft.finish()?;
+        Ok(other.is_in_place())
+    }
+
+    /// The file, all of it under a name of its own.
+    fn drafted(&self, bytes: &[u8]) -> io::Result<Draft> {
         let draft = self.begin()?;
         match draft.file().and_then(|mut file| file.write_all(bytes)) {
-            Ok(()) => draft.finish().map(drop),
+            Ok(()) => Ok(draft),
             Err(error) => {
                 draft.discard();
                 Err(error)
@@ -187,6 +217,21 @@ impl Target {
                 options.read(true).write(true).create_new(true).open(path)
             })
     }
+}
+
+/// A lock on a folder, which is free again when this is dropped. `None` where there is no
+/// such lock, or somebody keeps it: whoever waits for it is not kept from ending.
+fn alone_in(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(POLL),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Checks that a new file may take the place of this one.
@@ -242,9 +287,7 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
         place.pop();
         place.push(link);
     }
-    Err(io::Error::from_raw_os_error(
-        rustix::io::Errno::LOOP.raw_os_error(),
-    ))
+    Err(Errno::LOOP.into())
 }
 
 /// A file that is written, and not whole yet. One that has nothing is removed when this is
@@ -389,6 +432,35 @@ mod tests {
         assert_eq!(first.read().unwrap(), b"first");
         assert_eq!(second.read().unwrap(), b"second");
         assert_eq!(fs::read(target.path()).unwrap(), b"second");
+    }
+
+    #[test]
+    fn what_is_beside_a_file_is_of_the_same_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = |name: &str| Target::new(&folder.path().join(name)).unwrap();
+        let [file, beside] = ["file", "beside"].map(new);
+        let first = write(&file, b"first");
+        assert!(beside.write_beside(&first, b"of the first").unwrap());
+        let second = write(&file, b"second");
+        let beside = new("beside");
+        assert!(!beside.write_beside(&first, b"of the first again").unwrap());
+        let content = || fs::read(beside.path()).unwrap();
+        assert_eq!(content(), b"of the first");
+
+        // Another run replaces both while this one waits to write the second.
+        let alone = alone_in(folder.path()).unwrap();
+        thread::scope(|scope| {
+            let late = scope.spawn(|| beside.write_beside(&second, b"of the second"));
+            while parts_of(beside.path()).is_empty() {
+                thread::yield_now();
+            }
+            write(&file, b"third");
+            write(&beside, b"of the third");
+            drop(alone);
+            assert!(!late.join().unwrap().unwrap());
+        });
+        assert_eq!(content(), b"of the third");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]
