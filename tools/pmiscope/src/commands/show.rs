@@ -17,6 +17,7 @@ use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
+use crate::units;
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
@@ -239,9 +240,16 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     const BEGINNING: u64 = 4096;
     let file = File::open(path)?;
     let size = file.metadata().map_or(0, |file| file.len());
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut bytes = Vec::new();
     (&file).take(BEGINNING).read_to_end(&mut bytes)?;
     if is_profile(&bytes).is_ok() {
+        let rest = usize::try_from(size).unwrap_or(usize::MAX);
+        let rest = rest.saturating_sub(bytes.len());
+        // A file may have a size that no memory has.
+        bytes.try_reserve_exact(rest).map_err(|_| {
+            let size = units::size(size);
+            io::Error::other(format!("there is no memory for its {size}"))
+        })?;
         (&file).read_to_end(&mut bytes)?;
     }
     Ok(bytes)

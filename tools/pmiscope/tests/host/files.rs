@@ -403,6 +403,24 @@ fn a_reader_that_has_seen_enough_of_an_export_is_no_error() {
 }
 
 #[test]
+fn a_file_that_is_larger_than_memory_is_refused() {
+    for (name, content, says) in [
+        ("hollow", &b""[..], "hollow: not a pmiscope profile"),
+        ("huge", &profile(), "huge: there is no memory for its "),
+    ] {
+        let path = file(name, content);
+        let all = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        all.set_len(8 << 40).unwrap();
+        // Some systems promise more memory than they have.
+        let script = r#"ulimit -v 8000000; exec "$0" report "$1""#;
+        let assert = assert_cmd::Command::new("/bin/sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_pmiscope"), text(&path)])
+            .assert();
+        refused(assert, 1, &[says]);
+    }
+}
+
+#[test]
 fn what_has_no_end_is_no_profile() {
     refused(
         pmiscope(&["report", "/dev/zero"]),
