@@ -13,7 +13,7 @@ pub(crate) enum Destination {
     Stdout,
     /// A pipe or a device: it takes bytes as they come.
     Stream(PathBuf),
-    File(Target),
+    File(Box<Target>),
 }
 
 impl Destination {
@@ -47,7 +47,7 @@ impl Destination {
                 );
             }
         }
-        Ok(Self::File(target))
+        Ok(Self::File(target.into()))
     }
 
     /// Writes all of it, or leaves what was there. A reader that has seen enough is no error.

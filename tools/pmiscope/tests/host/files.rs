@@ -87,7 +87,7 @@ fn two_runs_into_one_file_are_each_shown_as_they_were() {
     let report = String::from_utf8(first.stdout).unwrap();
     assert!(report.contains("\nrun         finished\n"), "{report}");
     assert!(report.contains("6, 2 lost"), "{report}");
-    let replaced = "same.pmi was written by somebody else meanwhile, and is replaced\n";
+    let replaced = "same.pmi: another run wrote it meanwhile, and it is replaced\n";
     assert!(said.contains(replaced), "{said}");
     let after = Profile::read(fs::read(&output).unwrap()).unwrap();
     assert_eq!(after.end.unwrap().outcome, Outcome::Finished);
@@ -271,6 +271,26 @@ fn on_a_full_disc_what_was_sampled_is_kept() {
     assert!(fs::read(&output).unwrap() == profile(), "what was there");
     let report = pmiscope(&["report", text(&part)]).code(3);
     assert!(stdout(&report).contains("6, 2 lost"));
+}
+
+#[test]
+fn what_is_put_in_place_of_a_profile_meanwhile_is_kept_and_so_is_the_profile() {
+    let output = empty_folder("meanwhile").join("run.pmi");
+    let qemu = qemu("meanwhile.sh", VERSION, WAITS);
+    let tool = begin(&qemu, &output);
+    let part = part_of(&output).unwrap();
+    fs::write(&output, "text").unwrap();
+    let (tool, said) = end(tool, &qemu, "33");
+    assert_eq!(tool.status.code(), Some(1), "{said}");
+    let expected = format!(
+        "pmiscope: cannot write the profile {}: what was put there meanwhile is something else, \
+         and is kept; it is whole in {}, which pmiscope report reads\n",
+        output.display(),
+        part.display()
+    );
+    assert_eq!(said, expected);
+    assert_eq!(fs::read_to_string(&output).unwrap(), "text");
+    assert!(stdout(&pmiscope(&["report", text(&part)]).success()).contains("6, 2 lost"));
 }
 
 #[test]

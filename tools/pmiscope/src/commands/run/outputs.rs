@@ -42,10 +42,10 @@ impl Outputs {
                 profile.display()
             );
         }
-        let profile = Target::new(path)?;
+        let may_replace = |beginning: &[u8]| beginning.is_empty() || is_profile(beginning).is_ok();
+        let profile = Target::new(path)?.only_over(may_replace);
         profile.is_none_of(read())?;
-        let beginning = profile.beginning()?;
-        if !beginning.is_empty() && is_profile(&beginning).is_err() {
+        if !may_replace(&profile.beginning()?) {
             bail!(
                 "-o {name}: the file that is there is no profile, and is not written over: name another file, or remove it before"
             );
@@ -60,11 +60,11 @@ impl Outputs {
 
 /// The flame graph of the profile at `path`.
 fn picture<'a>(path: &Path, read: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Result<Target> {
-    let picture = Target::new(&picture_of(path))?;
-    let is_ours = |beginning: &[u8]| memchr::memmem::find(beginning, TITLE).is_some();
-    let beginning = picture.beginning()?;
+    let may_replace =
+        |beginning: &[u8]| beginning.is_empty() || memchr::memmem::find(beginning, TITLE).is_some();
+    let picture = Target::new(&picture_of(path))?.only_over(may_replace);
     let is_read = picture.is_none_of(read).is_err();
-    if is_read || !(beginning.is_empty() || is_ours(&beginning)) {
+    if is_read || !may_replace(&picture.beginning()?) {
         bail!(
             "-o {}: its flame graph would be written over {}, which is something else: name another file",
             path.display(),
