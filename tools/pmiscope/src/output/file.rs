@@ -106,6 +106,11 @@ impl Target {
         &self.path
     }
 
+    /// Returns true if it was there already.
+    pub(crate) const fn exists(&self) -> bool {
+        self.existing.is_some()
+    }
+
     /// The beginning of the file that is there; empty if there is none.
     ///
     /// # Errors
@@ -424,8 +429,16 @@ impl Written {
 }
 
 /// The beginning of a file.
-fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+///
+/// It is none, or cannot be read.
+pub(crate) fn beginning(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    // A pipe may have nobody who writes.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
     File::open(path)?.take(SEEN).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

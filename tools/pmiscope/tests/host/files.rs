@@ -310,17 +310,34 @@ fn each_profile_has_a_flame_graph_of_its_own() {
             assert!(said.contains(&line), "{said}");
         }
     }
-    assert_eq!(
-        names_in(&here),
-        [
-            "run.pmi",
-            "run.svg",
-            "run.v1",
-            "run.v1.svg",
-            "run.v2",
-            "run.v2.svg"
-        ]
-    );
+    let all = [
+        "run.pmi",
+        "run.svg",
+        "run.v1",
+        "run.v1.svg",
+        "run.v2",
+        "run.v2.svg",
+    ];
+    assert_eq!(names_in(&here), all);
+    for (name, picture, other) in [
+        ("run", "run.svg", "run.pmi"),
+        ("run.PMI", "run.svg", "run.pmi"),
+        ("run.v1.pmi", "run.v1.svg", "run.v1"),
+    ] {
+        let output = here.join(name);
+        let says = format!(
+            "{name}: its flame graph would be written over {}, which is that of the profile {}: name",
+            here.join(picture).display(),
+            here.join(other).display()
+        );
+        let more = ["--qemu", text(&qemu), "-o", text(&output)];
+        refused(run(&more), 1, &[&says]);
+    }
+    assert_eq!(names_in(&here), all);
+    // One that has no flame graph has none to lose.
+    fs::remove_file(here.join("run.svg")).unwrap();
+    let output = here.join("run");
+    run(&["--qemu", text(&qemu), "-o", text(&output)]).success();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::output::Target;
+use crate::output::{Target, beginning};
 use crate::profile::is_profile;
 
 /// What a picture of a run has near its beginning: its title.
@@ -54,6 +54,15 @@ impl Outputs {
         if picture.as_ref().is_some_and(|picture| picture.is(&profile)) {
             bail!("-o {name}: its flame graph would be the same file: name another");
         }
+        if let Some(picture) = &picture
+            && let Some(other) = shown_by(picture, &profile)
+        {
+            bail!(
+                "-o {name}: its flame graph would be written over {}, which is that of the profile {}: name another file",
+                picture.path().display(),
+                other.display()
+            );
+        }
         Ok(Self { profile, picture })
     }
 }
@@ -72,6 +81,27 @@ fn picture<'a>(path: &Path, read: impl IntoIterator<Item = (&'a str, &'a Path)>)
         );
     }
     Ok(picture)
+}
+
+/// Another profile that a flame graph may be of that is there: several names have one.
+fn shown_by(picture: &Target, own: &Target) -> Option<PathBuf> {
+    if !picture.exists() {
+        return None;
+    }
+    let named = |ending: &str| {
+        let mut name = picture.path().with_extension("").into_os_string();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let others = ["", ".pmi", ".PMI"].map(named).into_iter();
+    let is_own = |other: &Path| own.is_none_of([("", other)]).is_err();
+    let is_other = |other: &PathBuf| {
+        let is_profile = |it: Vec<u8>| is_profile(&it).is_ok();
+        picture_of(other) == picture.path()
+            && !is_own(other)
+            && beginning(other).is_ok_and(is_profile)
+    };
+    others.into_iter().find(is_other)
 }
 
 /// The name of a profile's flame graph: with svg for pmi, or behind any other name.
