@@ -363,6 +363,8 @@ impl Draft {
                 self.path.display()
             );
         }
+        // A new name may reach the disc before what the file has: after a crash it would be empty.
+        self.file.sync_data()?;
         fs::rename(&self.part, &self.place)?;
         Ok(Written {
             file: self.file.try_clone()?,
