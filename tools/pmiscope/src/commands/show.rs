@@ -55,7 +55,7 @@ impl LoadedProfile {
         let tally = Tally::new(&profile, symbols.callers(), selection);
         symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
         CountedProfile {
-            is_as_asked: say(&warnings(&profile, &tally, &symbols)),
+            is_as_asked: warn(&warnings(&profile, &tally, &symbols)),
             profile,
             symbols,
             tally,
@@ -65,7 +65,7 @@ impl LoadedProfile {
 
 /// Says what makes a profile misleading. Returns true if it is what was asked for all the
 /// same, and its symbols are of use.
-fn say(warnings: &[Warning]) -> bool {
+fn warn(warnings: &[Warning]) -> bool {
     for warning in warnings {
         say!("pmiscope: warning: {warning}");
     }
@@ -172,7 +172,7 @@ fn print_counts(
     format: ReportFormat,
     selection: counts::Selection,
 ) -> Result<Exit> {
-    let is_as_asked = say(&not_taken(profile));
+    let is_as_asked = warn(&not_taken(profile));
     let counts = Counts::new(profile, selection);
     let text = match format {
         ReportFormat::Text => counts::text::text(&counts, selection.per_core),
@@ -305,7 +305,7 @@ pub(super) fn show_run(
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
-    // A report that nobody can be shown costs no picture.
+    // If the report cannot be written, the picture still is.
     let printed = counted.print_report(format, SortBy::default(), None);
     if !is_kept(written) {
         printed?;
