@@ -53,6 +53,7 @@ mod verify;
 #[must_use]
 pub fn main() -> ExitCode {
     signals::survive_size_limits();
+    signals::see_children_end();
     qemu::allow_wardens();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
@@ -72,25 +72,54 @@ impl Interrupt {
     }
 }
 
-/// Set by ^Z.
-static HALT: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-
-/// Catches ^Z: whoever follows a guest halts it with the tool, by [`take_halt`] and [`halt`].
-pub fn catch_halt() {
-    HALT.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        if !is_ignored(SIGTSTP) {
-            // Without it the guest goes on while the tool is stopped.
-            let _ = flag::register(SIGTSTP, Arc::clone(&flag));
-        }
-        flag
-    });
+/// What ^Z does.
+#[derive(Default)]
+struct OnHalt {
+    /// Set by ^Z.
+    wanted: Arc<AtomicBool>,
+    /// It stops this process at once: nobody follows a guest.
+    is_default: Arc<AtomicBool>,
 }
 
-/// Returns true once for each ^Z.
-pub fn take_halt() -> bool {
-    HALT.get()
-        .is_some_and(|flag| flag.swap(false, Ordering::Relaxed))
+static ON_HALT: OnceLock<OnHalt> = OnceLock::new();
+
+/// ^Z as long as a guest is followed: whoever does that halts it with the tool, by
+/// [`Self::take`] and [`halt`]. When this is dropped, ^Z is what it was.
+pub struct Halts(&'static OnHalt);
+
+impl Halts {
+    /// Catches ^Z.
+    pub fn catch() -> Self {
+        let on_halt = ON_HALT.get_or_init(|| {
+            let new = OnHalt::default();
+            if !is_ignored(SIGTSTP) {
+                // Without it the guest goes on while the tool is stopped.
+                let _ = flag::register(SIGTSTP, Arc::clone(&new.wanted));
+                let is_default = Arc::clone(&new.is_default);
+                let _ = flag::register_conditional_default(SIGTSTP, is_default);
+            }
+            new
+        });
+        on_halt.is_default.store(false, Ordering::SeqCst);
+        // What came before has stopped the tool.
+        on_halt.wanted.store(false, Ordering::SeqCst);
+        Self(on_halt)
+    }
+
+    /// Returns true once for each ^Z.
+    pub fn take(&self) -> bool {
+        self.0.wanted.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for Halts {
+    fn drop(&mut self) {
+        self.0.is_default.store(true, Ordering::SeqCst);
+        // One that came too late for the guest.
+        if self.take() {
+            halt();
+        }
+    }
 }
 
 /// Stops this process, as ^Z does that nobody catches, and returns when it is continued.
@@ -104,6 +133,13 @@ pub fn halt() {
 pub fn survive_size_limits() {
     // If it fails, it is as without this.
     let _ = flag::register(SIGXFSZ, Arc::default());
+}
+
+/// Lets this process wait for those that it starts, where whoever has started it ignores
+/// their ends: Linux then keeps no status of them.
+pub fn see_children_end() {
+    // One that is caught is not ignored, and is as usual in what is started.
+    let _ = flag::register(SIGCHLD, Arc::default());
 }
 
 /// Lets this process outlive the signals that end a run.

@@ -15,7 +15,8 @@ use std::io;
 
 use crate::cli::Command;
 use crate::exit::Exit;
-use crate::output::to_stdout;
+use crate::output::{say, to_stdout};
+use crate::qemu;
 
 /// Executes a subcommand.
 ///
@@ -35,7 +36,11 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::Warden(arguments) => {
-            crate::qemu::watch(arguments.mark)?;
+            if !qemu::is_warden() {
+                say!("pmiscope: warden: pmiscope alone starts it, for a QEMU of its own");
+                return Ok(Exit::Usage);
+            }
+            qemu::watch(arguments.mark)?;
             Ok(Exit::Success)
         }
     }

@@ -17,6 +17,7 @@ use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
+use crate::units;
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
@@ -54,7 +55,7 @@ impl LoadedProfile {
         let tally = Tally::new(&profile, symbols.callers(), selection);
         symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
         CountedProfile {
-            is_as_asked: say(&warnings(&profile, &tally, &symbols)),
+            is_as_asked: warn(&warnings(&profile, &tally, &symbols)),
             profile,
             symbols,
             tally,
@@ -64,7 +65,7 @@ impl LoadedProfile {
 
 /// Says what makes a profile misleading. Returns true if it is what was asked for all the
 /// same, and its symbols are of use.
-fn say(warnings: &[Warning]) -> bool {
+fn warn(warnings: &[Warning]) -> bool {
     for warning in warnings {
         say!("pmiscope: warning: {warning}");
     }
@@ -171,7 +172,7 @@ fn print_counts(
     format: ReportFormat,
     selection: counts::Selection,
 ) -> Result<Exit> {
-    let is_as_asked = say(&not_taken(profile));
+    let is_as_asked = warn(&not_taken(profile));
     let counts = Counts::new(profile, selection);
     let text = match format {
         ReportFormat::Text => counts::text::text(&counts, selection.per_core),
@@ -239,9 +240,16 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     const BEGINNING: u64 = 4096;
     let file = File::open(path)?;
     let size = file.metadata().map_or(0, |file| file.len());
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    let mut bytes = Vec::new();
     (&file).take(BEGINNING).read_to_end(&mut bytes)?;
     if is_profile(&bytes).is_ok() {
+        let rest = usize::try_from(size).unwrap_or(usize::MAX);
+        let rest = rest.saturating_sub(bytes.len());
+        // A file may have a size that no memory has.
+        bytes.try_reserve_exact(rest).map_err(|_| {
+            let size = units::size(size);
+            io::Error::other(format!("there is no memory for its {size}"))
+        })?;
         (&file).read_to_end(&mut bytes)?;
     }
     Ok(bytes)
@@ -254,11 +262,16 @@ fn is_kept(written: &Written) -> bool {
     if is_kept {
         say!("pmiscope: profile      {path}");
     } else {
-        say!(
-            "pmiscope: {path} is another run's by now, and this one's is lost: give each its own -o"
-        );
+        say_lost(written);
     }
     is_kept
+}
+
+fn say_lost(written: &Written) {
+    say!(
+        "pmiscope: {} is another run's by now, and this one's is lost: give each its own -o",
+        written.path().display()
+    );
 }
 
 /// Shows a run at its end: the report and the flame graph; or its counts, each core's with
@@ -292,7 +305,7 @@ pub(super) fn show_run(
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default());
-    // A report that nobody can be shown costs no picture.
+    // If the report cannot be written, the picture still is.
     let printed = counted.print_report(format, SortBy::default(), None);
     if !is_kept(written) {
         printed?;
@@ -300,9 +313,14 @@ pub(super) fn show_run(
     }
     if let Some(picture) = picture.filter(|_| counted.profile.records() > 0) {
         let bytes = counted.picture(None)?;
-        picture
-            .write(&bytes)
+        let is_beside = picture
+            .write_beside(written, &bytes)
             .with_context(|| format!("cannot write {}", picture.path().display()))?;
+        if !is_beside {
+            say_lost(written);
+            printed?;
+            return Ok(counted.exit().or(Exit::Incomplete));
+        }
         say!("pmiscope: flame graph  {}", picture.path().display());
     }
     printed?;

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -11,9 +12,9 @@ use super::Target;
 /// What `-o` of an export names.
 pub(crate) enum Destination {
     Stdout,
-    /// A pipe or a device: it takes bytes as they come.
+    /// A pipe or a device that takes bytes as they come.
     Stream(PathBuf),
-    File(Target),
+    File(Box<Target>),
 }
 
 impl Destination {
@@ -30,7 +31,11 @@ impl Destination {
         if path == "-" || path == "/dev/stdout" {
             return Ok(Self::Stdout);
         }
-        let is_stream = |found: fs::Metadata| !found.is_file() && !found.is_dir();
+        // Not a disc: whatever is on it would be lost.
+        let is_stream = |found: fs::Metadata| {
+            let kind = found.file_type();
+            kind.is_fifo() || kind.is_socket() || kind.is_char_device()
+        };
         if fs::metadata(path).is_ok_and(is_stream) {
             return Ok(Self::Stream(path.to_owned()));
         }
@@ -47,7 +52,7 @@ impl Destination {
                 );
             }
         }
-        Ok(Self::File(target))
+        Ok(Self::File(target.into()))
     }
 
     /// Writes all of it, or leaves what was there. A reader that has seen enough is no error.

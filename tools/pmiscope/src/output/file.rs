@@ -2,24 +2,35 @@
 //! was asked for, and moved there once they are whole. So whoever writes the same file at the
 //! same time mixes nothing, and what was there is kept until there is something better.
 
+use std::cmp::Reverse;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
 use super::say;
+use crate::profile::is_profile;
 
 /// The ending of a file that is not whole yet.
 pub(crate) const PART: &str = ".part";
+/// The characters before that ending, which no other part has.
+const RANDOM: usize = 6;
 /// The bytes of a name that a part's has of it: with the others it is no longer than file
 /// systems take.
 const NAME_KEPT: usize = 240;
+/// How long others may be alone in a folder, each for a moment.
+const PATIENCE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
 /// The most links that are followed (as Linux does, path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
@@ -33,6 +44,9 @@ fn identity(metadata: &Metadata) -> Identity {
 /// The bytes that a file has at its beginning, to see what it is.
 const SEEN: u64 = 64 << 10;
 
+/// Says by the beginning of a file whether it may be replaced.
+pub(crate) type MayReplace = fn(&[u8]) -> bool;
+
 /// A file that can be written: one that is there, or a name that is free.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -42,6 +56,7 @@ pub(crate) struct Target {
     place: PathBuf,
     /// The file that is there already.
     existing: Option<Metadata>,
+    may_replace: MayReplace,
 }
 
 impl Target {
@@ -67,6 +82,7 @@ impl Target {
             path: path.to_owned(),
             place,
             existing,
+            may_replace: |_| true,
         };
         let folder = target.folder();
         if !folder.is_dir() {
@@ -77,9 +93,22 @@ impl Target {
         Ok(target)
     }
 
+    /// The file, which is not to replace any other that is put there from now on.
+    pub(crate) fn only_over(self, may_replace: MayReplace) -> Self {
+        Self {
+            may_replace,
+            ..self
+        }
+    }
+
     /// As it was asked for.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns true if it was there already.
+    pub(crate) const fn exists(&self) -> bool {
+        self.existing.is_some()
     }
 
     /// The beginning of the file that is there; empty if there is none.
@@ -90,8 +119,7 @@ impl Target {
     pub(crate) fn beginning(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         if self.existing.is_some() {
-            let file = File::open(&self.place);
-            file.and_then(|file| file.take(SEEN).read_to_end(&mut bytes))
+            bytes = beginning(&self.place)
                 .with_context(|| format!("cannot read {}", self.path.display()))?;
         }
         Ok(bytes)
@@ -150,6 +178,7 @@ impl Target {
             path: self.path.clone(),
             place: self.place.clone(),
             replaces: self.existing.as_ref().map(identity),
+            may_replace: self.may_replace,
         })
     }
 
@@ -159,9 +188,32 @@ impl Target {
     ///
     /// Those of the file system.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        self.drafted(bytes)?.finish_or_discard()
+    }
+
+    /// Writes the file, whole, beside another one of which it is made, unless that is another
+    /// run's by now. Returns false if so: then it is not to be known whose this one is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file system.
+    pub(crate) fn write_beside(&self, other: &Written, bytes: &[u8]) -> io::Result<bool> {
+        let draft = self.drafted(bytes)?;
+        // Whoever replaces the other one after the look has still to write what is beside it.
+        let _alone = alone_in(self.folder());
+        if !other.is_in_place() {
+            draft.discard();
+            return Ok(false);
+        }
+        draft.finish_or_discard()?;
+        Ok(other.is_in_place())
+    }
+
+    /// The file, all of it under a name of its own.
+    fn drafted(&self, bytes: &[u8]) -> io::Result<Draft> {
         let draft = self.begin()?;
         match draft.file().and_then(|mut file| file.write_all(bytes)) {
-            Ok(()) => draft.finish().map(drop),
+            Ok(()) => Ok(draft),
             Err(error) => {
                 draft.discard();
                 Err(error)
@@ -180,6 +232,7 @@ impl Target {
         prefix.push(b'.');
         tempfile::Builder::new()
             .prefix(OsStr::from_bytes(&prefix))
+            .rand_bytes(RANDOM)
             .suffix(PART)
             .make_in(self.folder(), |path| {
                 // With the permissions of any new file, which are not a temporary one's.
@@ -187,6 +240,21 @@ impl Target {
                 options.read(true).write(true).create_new(true).open(path)
             })
     }
+}
+
+/// A lock on a folder, which is free again when this is dropped. `None` where there is no
+/// such lock, or somebody keeps it: whoever waits for it is not kept from ending.
+fn alone_in(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => thread::sleep(POLL),
+            Err(_) => return None,
+        }
+    }
+    None
 }
 
 /// Checks that a new file may take the place of this one.
@@ -242,9 +310,7 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
         place.pop();
         place.push(link);
     }
-    Err(io::Error::from_raw_os_error(
-        rustix::io::Errno::LOOP.raw_os_error(),
-    ))
+    Err(Errno::LOOP.into())
 }
 
 /// A file that is written, and not whole yet. One that has nothing is removed when this is
@@ -259,6 +325,7 @@ pub(crate) struct Draft {
     place: PathBuf,
     /// What was there when it was begun.
     replaces: Option<Identity>,
+    may_replace: MayReplace,
 }
 
 impl Draft {
@@ -280,19 +347,36 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// Those of the file system; it stays where it was.
+    /// Those of the file system, or what was put there meanwhile is something else; it stays
+    /// where it was.
     pub(crate) fn finish(self) -> io::Result<Written> {
-        let found = fs::metadata(&self.place).ok().as_ref().map(identity);
-        if found.is_some() && found != self.replaces {
+        let found = fs::metadata(&self.place).ok();
+        let new = found.filter(|found| Some(identity(found)) != self.replaces);
+        if let Some(new) = new {
+            let is_known = new.is_file() && (self.may_replace)(&beginning(&self.place)?);
+            if !is_known {
+                let problem = "what was put there meanwhile is something else, and is kept";
+                return Err(io::Error::other(problem));
+            }
             say!(
-                "pmiscope: {} was written by somebody else meanwhile, and is replaced",
+                "pmiscope: {}: another run wrote it meanwhile, and it is replaced",
                 self.path.display()
             );
         }
+        // A new name may reach the disc before what the file has: after a crash it would be empty.
+        self.file.sync_data()?;
         fs::rename(&self.part, &self.place)?;
         Ok(Written {
             file: self.file.try_clone()?,
             path: self.path.clone(),
+        })
+    }
+
+    /// As [`Self::finish`], of a file that can be made again: it is removed if that fails.
+    fn finish_or_discard(self) -> io::Result<()> {
+        let part = self.part.clone();
+        self.finish().map(drop).inspect_err(|_| {
+            let _ = fs::remove_file(part);
         })
     }
 
@@ -346,31 +430,53 @@ impl Written {
     }
 }
 
-/// The files that are left of runs that were killed while they wrote `path`.
+/// The beginning of a file.
+///
+/// # Errors
+///
+/// It is none, or cannot be read.
+pub(crate) fn beginning(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    // A pipe may have nobody who writes.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    File::open(path)?.take(SEEN).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The profiles that are left of runs that were killed while they wrote `path`, the newest
+/// first.
 pub(crate) fn parts_of(path: &Path) -> Vec<PathBuf> {
     let folder = path
         .parent()
         .filter(|it| *it != "")
         .unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().as_bytes();
+    let name = &name[..name.len().min(NAME_KEPT)];
     let is_part = |entry: &OsString| {
         let rest = entry.as_bytes().strip_prefix(name);
-        rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(PART.as_bytes()))
+        let rest = rest.and_then(|rest| rest.strip_prefix(b"."));
+        let random = rest.and_then(|rest| rest.strip_suffix(PART.as_bytes()));
+        random.is_some_and(|it| it.len() == RANDOM && it.iter().all(u8::is_ascii_alphanumeric))
     };
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name()).filter(is_part);
-    let mut parts: Vec<_> = names
-        .map(|name| path.with_file_name(OsString::from_vec(name.into_vec())))
-        .collect();
-    parts.sort();
+    let paths = names.map(|name| path.with_file_name(name));
+    let is_profile = |path: &PathBuf| beginning(path).is_ok_and(|it| is_profile(&it).is_ok());
+    let mut parts: Vec<_> = paths.filter(is_profile).collect();
+    let written = |path: &PathBuf| fs::metadata(path).and_then(|file| file.modified()).ok();
+    parts.sort_by_cached_key(|path| Reverse(written(path)));
     parts
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::time::SystemTime;
 
     use super::*;
+    use crate::profile::MAGIC;
 
     fn write(target: &Target, bytes: &[u8]) -> Written {
         let draft = target.begin().unwrap();
@@ -392,6 +498,35 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beside_a_file_is_of_the_same_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = |name: &str| Target::new(&folder.path().join(name)).unwrap();
+        let [file, beside] = ["file", "beside"].map(new);
+        let first = write(&file, b"first");
+        assert!(beside.write_beside(&first, b"of the first").unwrap());
+        let second = write(&file, b"second");
+        let beside = new("beside");
+        assert!(!beside.write_beside(&first, b"of the first again").unwrap());
+        let content = || fs::read(beside.path()).unwrap();
+        assert_eq!(content(), b"of the first");
+
+        // Another run replaces both while this one waits to write the second.
+        let alone = alone_in(folder.path()).unwrap();
+        thread::scope(|scope| {
+            let late = scope.spawn(|| beside.write_beside(&second, b"of the second"));
+            while fs::read_dir(folder.path()).unwrap().count() < 3 {
+                thread::yield_now();
+            }
+            write(&file, b"third");
+            write(&beside, b"of the third");
+            drop(alone);
+            assert!(!late.join().unwrap().unwrap());
+        });
+        assert_eq!(content(), b"of the third");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
     fn a_draft_stays_once_it_has_something() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x".repeat(255));
@@ -407,10 +542,77 @@ mod tests {
 
         let short = folder.path().join("short");
         let draft = Target::new(&short).unwrap().begin().unwrap();
-        draft.file().unwrap().write_all(b"some").unwrap();
+        draft.file().unwrap().write_all(&MAGIC).unwrap();
         assert_eq!(parts_of(&short), [draft.part()]);
         draft.discard();
         assert_eq!(parts_of(&short), [""; 0].map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_is_left_of_a_run_is_told_from_other_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let long = "x".repeat(250);
+        for name in ["run", &*long] {
+            let kept = &name[..name.len().min(NAME_KEPT)];
+            let age = Duration::from_secs(60);
+            let write = |middle: &str, bytes: &[u8], minutes| {
+                let path = folder.path().join(format!("{kept}{middle}{PART}"));
+                let mut file = File::create(&path).unwrap();
+                file.write_all(bytes).unwrap();
+                file.set_modified(SystemTime::now() - age * minutes)
+                    .unwrap();
+                path
+            };
+            let old = write(".aaaaaa", &MAGIC, 3);
+            let new = write(".zzzzzz", &MAGIC, 2);
+            for (middle, bytes) in [
+                (".123456", &b"text"[..]),
+                (".empty0", b""),
+                (".pm.123456", &MAGIC),
+                (".12345", &MAGIC),
+                (".1234567", &MAGIC),
+                (".12-456", &MAGIC),
+                ("x123456", &MAGIC),
+            ] {
+                write(middle, bytes, 1);
+            }
+            assert_eq!(parts_of(&folder.path().join(name)), [new, old]);
+        }
+    }
+
+    #[test]
+    fn what_is_put_there_meanwhile_is_kept_if_it_is_something_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for (before, meanwhile, is_kept) in [
+            (None, "own: other", false),
+            (None, "text", true),
+            (Some("text"), "text", true),
+            (Some("own: first"), "own: other", false),
+        ] {
+            let _ = fs::remove_file(&path);
+            if let Some(before) = before {
+                fs::write(&path, before).unwrap();
+            }
+            let target = Target::new(&path).unwrap();
+            let target = target.only_over(|it| it.starts_with(b"own: "));
+            let draft = target.begin().unwrap();
+            draft.file().unwrap().write_all(b"own: new").unwrap();
+            let part = draft.part().to_owned();
+            // As most editors write: the file is another one.
+            fs::write(folder.path().join("new"), meanwhile).unwrap();
+            fs::rename(folder.path().join("new"), &path).unwrap();
+            assert_eq!(draft.finish().is_err(), is_kept, "{before:?}");
+            let expected = if is_kept { meanwhile } else { "own: new" };
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{before:?}");
+            assert_eq!(part.exists(), is_kept);
+            let _ = fs::remove_file(part);
+        }
+        let target = Target::new(&path).unwrap().only_over(|_| false);
+        fs::write(folder.path().join("new"), "text").unwrap();
+        fs::rename(folder.path().join("new"), &path).unwrap();
+        assert!(target.write(b"own: new").is_err());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no part");
     }
 
     #[test]

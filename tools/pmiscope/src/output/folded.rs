@@ -3,10 +3,10 @@
 //! The form is `outermost;…;innermost COUNT`, and has no escapes: what reads it splits at
 //! semicolons and at the last blank (inferno, flamegraph.pl and speedscope), strips blanks at
 //! the ends, takes a second number at the end for that of another profile, an ending such
-//! as `_[k]` for a kind of code, and what begins with `#` for a comment. What would be lost so is written as `\u{…}`, the character's
-//! number in hexadecimal, as is what a terminal would obey. A name that is empty is `\u{}`;
-//! a backslash is escaped only before `u{`. So a name has one spelling, and
-//! [`unescape`] gives it back.
+//! as `_[k]` for a kind of code, and what begins with `#` for a comment. What would be lost so
+//! is written as `\u{…}`, the character's number in hexadecimal, as is what a terminal would
+//! obey. A name that is empty is `\u{}`; a backslash is escaped only before `u{`. So a name has
+//! one spelling, and [`unescape`] gives it back.
 
 use std::borrow::Cow;
 

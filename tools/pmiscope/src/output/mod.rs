@@ -22,7 +22,7 @@ pub(crate) mod svg;
 mod terminal;
 
 pub(crate) use destination::{Destination, to_stdout};
-pub(crate) use file::{Draft, Target, Written, parts_of};
+pub(crate) use file::{Draft, Target, Written, beginning, parts_of};
 pub(crate) use json::json;
 pub(crate) use shell::shell_word;
 pub(crate) use terminal::{line_of_log, one_line, padded, say, to_stderr, width, width_of};

@@ -71,21 +71,31 @@ pub(super) fn push_code(text: &mut String, c: char) {
 }
 
 /// Returns true for control characters, for the characters of Unicode that end a line, change
-/// the direction of writing (UAX 9, 2.1 to 2.7) or have no shape, and for what is no
-/// character of XML (1.0, 2.2).
+/// the direction of writing (UAX 9, 2.1 to 2.7) or have no shape (its property
+/// `Default_Ignorable_Code_Point`, and the blank of Braille), and for what is no character of
+/// XML (1.0, 2.2).
 pub(super) fn is_unsafe(c: char) -> bool {
     let is_hidden = matches!(
         c,
         '\u{ad}'
+            | '\u{34f}'
             | '\u{61c}'
-            | '\u{180e}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
             | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
             | '\u{fffe}'..='\u{ffff}'
-            | '\u{e0000}'..='\u{e007f}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
     );
     c.is_control() || is_hidden
 }
@@ -106,6 +116,14 @@ mod tests {
             ),
             ("\0\x7f\u{ffff}", "\\u{0}\\u{7f}\\u{ffff}"),
             ("zero\u{200b}width", "zero\\u{200b}width"),
+            (
+                "a\u{34f}\u{115f}\u{3164}\u{ffa0}\u{2800}b",
+                "a\\u{34f}\\u{115f}\\u{3164}\\u{ffa0}\\u{2800}b",
+            ),
+            (
+                "a\u{180b}\u{fe0f}\u{1d173}\u{e01ef}b",
+                "a\\u{180b}\\u{fe0f}\\u{1d173}\\u{e01ef}b",
+            ),
         ] {
             assert_eq!(one_line(text), shown);
             assert_eq!(one_line(shown), shown, "once is enough");

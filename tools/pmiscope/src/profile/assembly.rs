@@ -96,7 +96,7 @@ impl<'a> Assembly<'a> {
         self.read_chunks(&mut chunks, at);
         if chunks.has_given_up() {
             self.incomplete
-                .push("so many parts are damaged that some were not looked at".into());
+                .push("too many parts are damaged: some were not looked at".into());
         }
         if self.others.chunks > 0 && !self.others.profile {
             self.incomplete.push(format!(

@@ -164,7 +164,7 @@ impl Embedded {
         self.add([Kind::DebugFilePart, Kind::DebugFile], &payload, PART)
     }
 
-    /// Packs a file in parts of so many bytes at most.
+    /// Packs a file in parts of at most `most` bytes.
     fn add(&mut self, [part_of, last_of]: [Kind; 2], all: &[u8], most: usize) -> io::Result<()> {
         let mut parts: Vec<&[u8]> = all.chunks(most).collect();
         if parts.is_empty() {

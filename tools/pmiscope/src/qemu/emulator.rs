@@ -265,8 +265,8 @@ fn lab_in(cache: &Path, hash: &str) -> Option<PathBuf> {
     built.max().map(|(_, program)| program)
 }
 
-/// The program of a path that is named: as a shell does, a name alone is looked for in
-/// `PATH`, but not before a file of that name is found here.
+/// The program of a path that is named. A name alone is that of a file here, or else is
+/// looked for in `PATH`.
 fn named(path: &Path) -> Result<PathBuf, QemuError> {
     let is_name = path.components().count() == 1 && path.file_name() == Some(path.as_os_str());
     if !is_name {

@@ -18,7 +18,7 @@ use super::{Machine, Process, Qemu, messages};
 use crate::collect::{InheritedFile, MAKE_ROOM, Mapping, Search, find, guest_memory, log_file};
 use crate::output::shell_word;
 use crate::profile::Outcome;
-use crate::signals;
+use crate::signals::Halts;
 use crate::units::size;
 
 /// Between two looks at the guest. A ring holds some thousand samples; at the fastest
@@ -147,6 +147,7 @@ pub struct Ended {
 pub struct Guest<'memory> {
     memory: &'memory GuestMemory,
     process: Process,
+    halts: Halts,
     program: PathBuf,
     is_script: bool,
     arguments: Vec<String>,
@@ -177,11 +178,11 @@ impl<'memory> Guest<'memory> {
             .stderr(messages.file.try_clone()?);
         let process = Process::start(command)
             .with_context(|| format!("cannot start {}", qemu.program.display()))?;
-        signals::catch_halt();
         let shown = arguments.iter().map(|word| word.to_string_lossy());
         Ok(Self {
             memory,
             process,
+            halts: Halts::catch(),
             program: qemu.program.clone(),
             is_script: qemu.is_script(),
             arguments: shown.map(|word| word.into_owned()).collect(),
@@ -289,7 +290,7 @@ impl<'memory> Guest<'memory> {
     fn rest(&self) -> Duration {
         let before = Instant::now();
         thread::sleep(POLL);
-        if signals::take_halt() {
+        if self.halts.take() {
             self.process.halt();
         }
         let slept = before.elapsed();

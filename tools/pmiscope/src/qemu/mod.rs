@@ -34,7 +34,7 @@ pub(crate) use probe::KVM_MACHINE;
 pub(crate) use process::Process;
 pub(crate) use protocol::Protocol;
 pub(crate) use version::Version;
-pub(crate) use warden::{COMMAND as WARDEN, allow as allow_wardens, watch};
+pub(crate) use warden::{COMMAND as WARDEN, allow as allow_wardens, is_one as is_warden, watch};
 
 /// The port through which the guest ends QEMU, and what it writes there: the value `v` makes
 /// QEMU's status `2v + 1`.

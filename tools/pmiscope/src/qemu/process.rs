@@ -41,6 +41,8 @@ impl Process {
         // Where that cannot be, it is left to init.
         let _ = adopt_orphans();
         let mark = Mark::new()?;
+        // Before there is anybody in it whom an error would leave running.
+        let mut family = Family::new(None, mark.number(), mark.file())?;
         let mut warden = Warden::start(&mark)?;
         // A group of its own: the terminal's ^C is for the tool, which drains the rings
         // before it ends the guest.
@@ -48,12 +50,13 @@ impl Process {
         system::bind_to_parent(&mut command, mark.number());
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);
+        family.set_group(pid);
         if let Some(warden) = &mut warden {
             // One that has ended is told nothing: then all is as without it.
             let _ = warden.watch(pid);
         }
         Ok(Self {
-            family: Family::new(Some(pid), mark.number(), mark.file())?,
+            family,
             child,
             pid,
             state: State::Running { _warden: warden },

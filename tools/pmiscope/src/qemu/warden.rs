@@ -4,12 +4,15 @@
 //! started in turn. So the tool starts itself once more, as a warden: it waits for the end
 //! of a pipe that only the tool can write to, and that ends with the tool.
 
+use std::fs;
 use std::io::{self, PipeWriter, Read as _, Write as _, pipe};
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
+use rustix::fs::{FileType, fcntl_get_seals, fstat};
 use rustix::process::Pid;
 
 use super::family::{Family, Mark};
@@ -73,6 +76,17 @@ impl Drop for Warden {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns true if this process was started as a warden: its standard output is a mark, its
+/// standard input a pipe. Whoever calls it by hand has neither, and would end strangers.
+pub fn is_one() -> bool {
+    let is_pipe = |it| FileType::from_raw_mode(it) == FileType::Fifo;
+    // Only files in memory have seals.
+    let has_seals = fcntl_get_seals(io::stdout()).is_ok();
+    let is_mark = fs::read_link("/proc/self/fd/1")
+        .is_ok_and(|it| it.as_os_str().as_bytes().starts_with(Mark::LINK.as_bytes()));
+    has_seals && is_mark && fstat(io::stdin()).is_ok_and(|it| is_pipe(it.st_mode))
 }
 
 /// What a warden does: it waits for the tool's end, and ends the family whose mark is this

@@ -87,7 +87,7 @@ fn two_runs_into_one_file_are_each_shown_as_they_were() {
     let report = String::from_utf8(first.stdout).unwrap();
     assert!(report.contains("\nrun         finished\n"), "{report}");
     assert!(report.contains("6, 2 lost"), "{report}");
-    let replaced = "same.pmi was written by somebody else meanwhile, and is replaced\n";
+    let replaced = "same.pmi: another run wrote it meanwhile, and it is replaced\n";
     assert!(said.contains(replaced), "{said}");
     let after = Profile::read(fs::read(&output).unwrap()).unwrap();
     assert_eq!(after.end.unwrap().outcome, Outcome::Finished);
@@ -274,6 +274,26 @@ fn on_a_full_disc_what_was_sampled_is_kept() {
 }
 
 #[test]
+fn what_is_put_in_place_of_a_profile_meanwhile_is_kept_and_so_is_the_profile() {
+    let output = empty_folder("meanwhile").join("run.pmi");
+    let qemu = qemu("meanwhile.sh", VERSION, WAITS);
+    let tool = begin(&qemu, &output);
+    let part = part_of(&output).unwrap();
+    fs::write(&output, "text").unwrap();
+    let (tool, said) = end(tool, &qemu, "33");
+    assert_eq!(tool.status.code(), Some(1), "{said}");
+    let expected = format!(
+        "pmiscope: cannot write the profile {}: what was put there meanwhile is something else, \
+         and is kept; it is whole in {}, which pmiscope report reads\n",
+        output.display(),
+        part.display()
+    );
+    assert_eq!(said, expected);
+    assert_eq!(fs::read_to_string(&output).unwrap(), "text");
+    assert!(stdout(&pmiscope(&["report", text(&part)]).success()).contains("6, 2 lost"));
+}
+
+#[test]
 fn each_profile_has_a_flame_graph_of_its_own() {
     let here = empty_folder("pictures");
     let qemu = qemu("pictures.sh", VERSION, FINISHES);
@@ -290,17 +310,34 @@ fn each_profile_has_a_flame_graph_of_its_own() {
             assert!(said.contains(&line), "{said}");
         }
     }
-    assert_eq!(
-        names_in(&here),
-        [
-            "run.pmi",
-            "run.svg",
-            "run.v1",
-            "run.v1.svg",
-            "run.v2",
-            "run.v2.svg"
-        ]
-    );
+    let all = [
+        "run.pmi",
+        "run.svg",
+        "run.v1",
+        "run.v1.svg",
+        "run.v2",
+        "run.v2.svg",
+    ];
+    assert_eq!(names_in(&here), all);
+    for (name, picture, other) in [
+        ("run", "run.svg", "run.pmi"),
+        ("run.PMI", "run.svg", "run.pmi"),
+        ("run.v1.pmi", "run.v1.svg", "run.v1"),
+    ] {
+        let output = here.join(name);
+        let says = format!(
+            "{name}: its flame graph would be written over {}, which is that of the profile {}: name",
+            here.join(picture).display(),
+            here.join(other).display()
+        );
+        let more = ["--qemu", text(&qemu), "-o", text(&output)];
+        refused(run(&more), 1, &[&says]);
+    }
+    assert_eq!(names_in(&here), all);
+    // One that has no flame graph has none to lose.
+    fs::remove_file(here.join("run.svg")).unwrap();
+    let output = here.join("run");
+    run(&["--qemu", text(&qemu), "-o", text(&output)]).success();
 }
 
 #[test]
@@ -400,6 +437,24 @@ fn a_reader_that_has_seen_enough_of_an_export_is_no_error() {
         (output.status.code(), &output.stderr[..]),
         (Some(0), &b""[..])
     );
+}
+
+#[test]
+fn a_file_that_is_larger_than_memory_is_refused() {
+    for (name, content, says) in [
+        ("hollow", &b""[..], "hollow: not a pmiscope profile"),
+        ("huge", &profile(), "huge: there is no memory for its "),
+    ] {
+        let path = file(name, content);
+        let all = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        all.set_len(8 << 40).unwrap();
+        // Some systems promise more memory than they have.
+        let script = r#"ulimit -v 8000000; exec "$0" report "$1""#;
+        let assert = assert_cmd::Command::new("/bin/sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_pmiscope"), text(&path)])
+            .assert();
+        refused(assert, 1, &[says]);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! not listened to.
 
 use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, ExitStatus, Stdio};
@@ -204,22 +205,25 @@ fn a_guest_is_halted_with_the_tool_and_not_blamed_for_that_time() {
 
 #[test]
 fn a_qemu_that_its_script_leaves_behind_is_named_and_ended() {
-    let sleeper = executable(Path::new("/bin/sleep"), "qemu-sleeper");
-    let does = format!(
-        r#"setsid {} 600 & echo $! >"$0.pid"; wait_for() {{ until [ "$(cat /proc/$!/comm)" = qemu-sleeper ]; do :; done; }}; wait_for; exit 0"#,
-        text(&sleeper)
-    );
-    let program = qemu("leaves.sh", VERSION, &does);
-    let output = folder().join("leaves.pmi");
-    let words = words(&program, &output);
-    let assert = pmiscope(&words.iter().map(String::as_str).collect::<Vec<_>>()).code(4);
-    let said = stderr(&assert);
-    assert!(
-        said.contains("QEMU failed: its program ended and left a QEMU running"),
-        "{said}"
-    );
-    let pid = fs::read_to_string(program.with_extension("sh.pid")).unwrap();
-    assert_eq!(state(pid.trim().parse().unwrap()), None);
+    for (name, is_qemu) in [
+        ("qemu-system-xyz", true),
+        ("qemu-kvm", true),
+        ("qemu-nbd", false),
+    ] {
+        let sleeper = executable(Path::new("/bin/sleep"), name);
+        let does = format!(
+            r#"setsid {} 600 & echo $! >"$0.pid"; wait_for() {{ until [ "$(cat /proc/$!/comm)" = {name} ]; do :; done; }}; wait_for; exit 0"#,
+            text(&sleeper)
+        );
+        let program = qemu(&format!("leaves-{name}.sh"), VERSION, &does);
+        let words = words(&program, &folder().join("leaves.pmi"));
+        let assert = pmiscope(&words.iter().map(String::as_str).collect::<Vec<_>>()).code(4);
+        let said = stderr(&assert);
+        let left = "QEMU failed: its program ended and left a QEMU running";
+        assert_eq!(said.contains(left), is_qemu, "{name}: {said}");
+        let pid = fs::read_to_string(program.with_extension("sh.pid")).unwrap();
+        assert_eq!(state(pid.trim().parse().unwrap()), None, "{name}");
+    }
 }
 
 /// What `run`, `list` and `doctor` say on a QEMU that does this, and with which status.
@@ -438,4 +442,81 @@ fn messages_that_nobody_reads_end_nothing_and_a_report_that_nobody_can_read_is_a
         assert_eq!(profile.incomplete(), None, "{name}");
         assert!(output.with_extension("svg").exists(), "{name}");
     }
+}
+
+#[test]
+fn a_warden_that_somebody_calls_by_hand_ends_nobody() {
+    let held = file("held", b"");
+    let open = || File::open(&held).unwrap();
+    let mut stranger = Process::new("sleep")
+        .arg("600")
+        .stdin(open())
+        .spawn()
+        .unwrap();
+    for input in [Stdio::null(), Stdio::piped()] {
+        let mut warden = Process::new(env!("CARGO_BIN_EXE_pmiscope"));
+        warden.args(["warden", "0"]).stdin(input).stdout(open());
+        let warden = warden.stderr(Stdio::piped()).spawn().unwrap();
+        let output = warden.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(state(stranger.id()), Some('S'));
+    }
+    stranger.kill().unwrap();
+    stranger.wait().unwrap();
+}
+
+#[test]
+fn a_tool_whose_parent_ignores_ends_of_children_sees_them() {
+    let program = qemu("no-chld.sh", VERSION, "boot; exit 33");
+    let output = folder().join("no-chld.pmi");
+    let tool = Process::new("env")
+        .args(["--ignore-signal=CHLD", env!("CARGO_BIN_EXE_pmiscope")])
+        .args(words(&program, &output))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(tool.stderr).unwrap();
+    assert_eq!(tool.status.code(), Some(0), "{said}");
+}
+
+/// It is about to write its report, to a pipe that is full.
+#[test]
+fn a_tool_whose_guest_has_ended_is_halted_as_any_other() {
+    let program = qemu("halt-late.sh", VERSION, "boot; exit 33");
+    let output = folder().join("halt-late.pmi");
+    let (mut report, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[b'.'; 64 << 10]).unwrap();
+    let mut tool = Process::new(env!("CARGO_BIN_EXE_pmiscope"));
+    tool.args(words(&program, &output)).stdout(full);
+    let mut child = tool.spawn().unwrap();
+    drop(tool);
+    wait_until(|| output.exists());
+    kill_process(Pid::from_child(&child), Signal::TSTP).unwrap();
+    wait_until(|| state(child.id()) == Some('T'));
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    let mut text = String::new();
+    report.read_to_string(&mut text).unwrap();
+    assert!(text.contains("6, 2 lost"), "{text}");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// The tool has to have a file open for each that it waits for.
+#[test]
+fn a_family_of_more_processes_than_the_tool_may_open_files_is_ended() {
+    let does = r#"for i in $(seq 100); do setsid sleep 600 & echo $! >>"$0.pids"; done
+boot; echo >>"$0.pids"; wait"#;
+    let mut limited = Process::new("/bin/sh");
+    let script = r#"ulimit -n 60; exec "$0" "$@""#;
+    limited.args(["-c", script, env!("CARGO_BIN_EXE_pmiscope")]);
+    let mut run = Run::start_by(limited, "many", does, &[]);
+    assert_eq!(run.family.len(), 100);
+    run.signal(Signal::INT);
+    assert_eq!(run.end().code(), Some(130), "{}", run.said());
+    let left: Vec<_> = run
+        .family
+        .iter()
+        .filter(|&&pid| state(pid).is_some())
+        .collect();
+    assert_eq!(left, [&0; 0]);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::output::Target;
+use crate::output::{Target, beginning};
 use crate::profile::is_profile;
 
 /// What a picture of a run has near its beginning: its title.
@@ -42,10 +42,10 @@ impl Outputs {
                 profile.display()
             );
         }
-        let profile = Target::new(path)?;
+        let may_replace = |beginning: &[u8]| beginning.is_empty() || is_profile(beginning).is_ok();
+        let profile = Target::new(path)?.only_over(may_replace);
         profile.is_none_of(read())?;
-        let beginning = profile.beginning()?;
-        if !beginning.is_empty() && is_profile(&beginning).is_err() {
+        if !may_replace(&profile.beginning()?) {
             bail!(
                 "-o {name}: the file that is there is no profile, and is not written over: name another file, or remove it before"
             );
@@ -54,17 +54,26 @@ impl Outputs {
         if picture.as_ref().is_some_and(|picture| picture.is(&profile)) {
             bail!("-o {name}: its flame graph would be the same file: name another");
         }
+        if let Some(picture) = &picture
+            && let Some(other) = shown_by(picture, &profile)
+        {
+            bail!(
+                "-o {name}: its flame graph would be written over {}, which is that of the profile {}: name another file",
+                picture.path().display(),
+                other.display()
+            );
+        }
         Ok(Self { profile, picture })
     }
 }
 
 /// The flame graph of the profile at `path`.
 fn picture<'a>(path: &Path, read: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Result<Target> {
-    let picture = Target::new(&picture_of(path))?;
-    let is_ours = |beginning: &[u8]| memchr::memmem::find(beginning, TITLE).is_some();
-    let beginning = picture.beginning()?;
+    let may_replace =
+        |beginning: &[u8]| beginning.is_empty() || memchr::memmem::find(beginning, TITLE).is_some();
+    let picture = Target::new(&picture_of(path))?.only_over(may_replace);
     let is_read = picture.is_none_of(read).is_err();
-    if is_read || !(beginning.is_empty() || is_ours(&beginning)) {
+    if is_read || !may_replace(&picture.beginning()?) {
         bail!(
             "-o {}: its flame graph would be written over {}, which is something else: name another file",
             path.display(),
@@ -72,6 +81,27 @@ fn picture<'a>(path: &Path, read: impl IntoIterator<Item = (&'a str, &'a Path)>)
         );
     }
     Ok(picture)
+}
+
+/// Another profile that a flame graph may be of that is there: several names have one.
+fn shown_by(picture: &Target, own: &Target) -> Option<PathBuf> {
+    if !picture.exists() {
+        return None;
+    }
+    let named = |ending: &str| {
+        let mut name = picture.path().with_extension("").into_os_string();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let others = ["", ".pmi", ".PMI"].map(named).into_iter();
+    let is_own = |other: &Path| own.is_none_of([("", other)]).is_err();
+    let is_other = |other: &PathBuf| {
+        let is_profile = |it: Vec<u8>| is_profile(&it).is_ok();
+        picture_of(other) == picture.path()
+            && !is_own(other)
+            && beginning(other).is_ok_and(is_profile)
+    };
+    others.into_iter().find(is_other)
 }
 
 /// The name of a profile's flame graph: with svg for pmi, or behind any other name.

@@ -171,9 +171,13 @@ impl<'run> Session<'run> {
             return Err(with_part(&error, &draft));
         }
         let part = draft.part().to_owned();
-        draft
-            .finish()
-            .with_context(|| format!("{}, which is {}", self.cannot_write(), part.display()))
+        draft.finish().map_err(|error| {
+            let part = part.display();
+            anyhow!(
+                "{}: {error}; it is whole in {part}, which pmiscope report reads",
+                self.cannot_write()
+            )
+        })
     }
 
     /// Moves records into the profile, and returns how many.
