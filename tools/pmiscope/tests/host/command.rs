@@ -58,7 +58,8 @@ pub fn run(more: &[&str]) -> Assert {
 }
 
 /// A program that claims to be QEMU; `does` is what it does when it is to boot,
-/// with $memory and $serial set to the files.
+/// with $memory and $serial set to the files. `firmware` leaves a trace of a guest, `boot` one
+/// that samples.
 pub fn qemu(name: &str, version: &str, does: &str) -> PathBuf {
     let script = format!(
         r#"#!/bin/sh
@@ -69,6 +70,7 @@ for word; do
     file,id=serial,path=*) serial=${{word##*path=}} ;;
     esac
 done
+firmware() {{ printf 1 | dd of="$memory" bs=1 seek=1000000 conv=notrunc status=none; }}
 boot() {{ dd if={image} of="$memory" bs=4096 conv=notrunc,sparse status=none; }}
 {does}
 "#,
@@ -663,13 +665,13 @@ fn what_ends_a_guest_early_has_a_status_and_a_reason() {
         ),
         (
             "reset",
-            "exit 0",
+            "firmware; exit 0",
             4,
             "the guest reset or switched off the machine; it contains the sampler and has not started it",
         ),
         (
             "silent",
-            "exit 33",
+            "firmware; exit 33",
             1,
             "the guest ended without having sampled; it contains the sampler and has not started it",
         ),

@@ -177,6 +177,11 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
         return;
     }
     say!("pmiscope: {line}");
+    // To one who has ended it and has samples, it matters no more.
+    let is_left_out = outcome == Outcome::Interrupted && run.profile.is_some();
+    if !run.ended.qemu_said.is_empty() && !is_left_out {
+        say!("pmiscope: QEMU said: {}", run.ended.qemu_said);
+    }
     explain_unanswered(run);
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
