@@ -266,12 +266,18 @@ fn discs_that_the_machine_cannot_boot_are_refused_by_name() {
         let disc = ["run", "--kernel", kernel, "--disc", text(image)];
         pmiscope(&[&disc[..], more].concat())
     };
-    refused(
-        boot(Path::new("/no/disc"), &[]),
-        1,
-        &["/no/disc", "No such file"],
+    let missing = boot(Path::new("/no/disc"), &[]);
+    assert_eq!(
+        stderr(&missing.code(1)),
+        "pmiscope: /no/disc: cannot read the disc image: No such file or directory (os error 2)\n"
     );
-    refused(boot(folder(), &[]), 1, &["not a file"]);
+    for other in [folder(), Path::new("/dev/zero")] {
+        let line = format!(
+            "pmiscope: {}: the disc image is not a file\n",
+            other.display()
+        );
+        assert_eq!(stderr(&boot(other, &[]).code(1)), line);
+    }
     refused(
         boot(&file("blank.img", &[0; 4096]), &[]),
         1,
