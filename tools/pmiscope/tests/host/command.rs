@@ -169,6 +169,20 @@ fn help_explains_itself() {
 }
 
 #[test]
+fn help_that_cannot_be_written_is_an_error() {
+    for word in ["--help", "--version", "-h", "help"] {
+        let mut command = Process::new(env!("CARGO_BIN_EXE_pmiscope"));
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.arg(word).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{word}: {said}");
+        let line = "pmiscope: cannot write to the standard output: No space left";
+        assert!(said.starts_with(line), "{word}: {said}");
+        assert_eq!(said.lines().count(), 1, "{word}: {said}");
+    }
+}
+
+#[test]
 fn a_machine_without_qemu_is_told_how_to_get_it() {
     let kernel = text(&kernel().path);
     let assert = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
