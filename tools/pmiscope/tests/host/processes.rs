@@ -394,6 +394,27 @@ fn what_qemu_has_said_is_shown_whatever_ended_its_guest() {
     refused(list, 6, &["no list: ", "; QEMU said: qemu: a word"]);
 }
 
+/// It explains a kernel that never comes to sample, and nothing of one that does.
+#[test]
+fn what_the_loader_did_not_answer_is_said_of_a_kernel_that_has_not_sampled() {
+    let list = r#"echo 'loader: not answered: x2APIC' >"$serial""#;
+    for (name, does, status, is_said) in [
+        ("unanswered", "exec sleep 600", 6, true),
+        ("unanswered-reset", "firmware; exit 0", 4, true),
+        ("unanswered-hang", "boot; exec sleep 600", 6, false),
+        ("unanswered-kill", "boot; kill -KILL $$", 4, false),
+    ] {
+        let program = qemu(&format!("{name}.sh"), VERSION, &format!("{list}; {does}"));
+        let output = folder().join(format!("{name}.pmi"));
+        let mut words = words(&program, &output);
+        words.extend(["--timeout", "1"].map(String::from));
+        let words = words.iter().map(String::as_str).collect::<Vec<_>>();
+        let said = stderr(&pmiscope(&words).code(status));
+        let line = "the kernel asked for what the loader did not answer: x2APIC\n";
+        assert_eq!(said.contains(line), is_said, "{name}: {said}");
+    }
+}
+
 #[test]
 fn what_is_no_qemu_is_said_to_be_what_it_is() {
     let install =

@@ -139,21 +139,23 @@ pub(super) fn listen() -> Option<Server> {
         .ok()
 }
 
-/// Says what the kernel asked the loader for and did not get: it may be why it ended so.
+/// Says what the kernel asked the loader for and did not get: it may be why it ended so, but
+/// not of one that came so far as to sample.
 fn explain_unanswered(run: &FinishedRun) {
-    let is_cause = matches!(
-        run.outcome(),
-        Outcome::Finished
-            | Outcome::EndedEarly
-            | Outcome::Panic
-            | Outcome::Exception
-            | Outcome::Failed
-            | Outcome::UnknownValue
-            | Outcome::Reset
-            | Outcome::QemuFailed
-            | Outcome::Hung
-            | Outcome::TimeLimit
-    );
+    let is_cause = !run.has_sampled
+        && matches!(
+            run.outcome(),
+            Outcome::Finished
+                | Outcome::EndedEarly
+                | Outcome::Panic
+                | Outcome::Exception
+                | Outcome::Failed
+                | Outcome::UnknownValue
+                | Outcome::Reset
+                | Outcome::QemuFailed
+                | Outcome::Hung
+                | Outcome::TimeLimit
+        );
     if let Some(list) = run.ended.unanswered.as_ref().filter(|_| is_cause) {
         say!("pmiscope: the kernel asked for what the loader did not answer: {list}");
     }
