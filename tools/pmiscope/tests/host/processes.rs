@@ -106,13 +106,13 @@ fn state(pid: u32) -> Option<char> {
 
 #[test]
 fn nothing_that_qemu_has_started_outlives_the_tool_however_that_ends() {
-    for (name, signal, ends) in [
-        ("family-int", Signal::INT, Ok(130)),
-        ("family-term", Signal::TERM, Ok(130)),
-        ("family-hup", Signal::HUP, Ok(130)),
-        ("family-quit", Signal::QUIT, Ok(130)),
-        ("family-kill", Signal::KILL, Err(9)),
-        ("family-abort", Signal::ABORT, Err(6)),
+    for (name, signal, ends, says) in [
+        ("family-int", Signal::INT, Ok(130), "by the user"),
+        ("family-term", Signal::TERM, Ok(130), "by SIGTERM"),
+        ("family-hup", Signal::HUP, Ok(130), "by SIGHUP"),
+        ("family-quit", Signal::QUIT, Ok(130), "by SIGQUIT"),
+        ("family-kill", Signal::KILL, Err(9), ""),
+        ("family-abort", Signal::ABORT, Err(6), ""),
     ] {
         let mut run = Run::start(name, FAMILY, &[]);
         assert_eq!(run.family.len(), 4, "{name}");
@@ -120,6 +120,15 @@ fn nothing_that_qemu_has_started_outlives_the_tool_however_that_ends() {
         let status = run.end();
         let found = status.code().ok_or_else(|| status.signal().unwrap());
         assert_eq!(found, ends, "{name}: {}", run.said());
+        if ends.is_ok() {
+            let line = format!("interrupted {says}\n");
+            assert!(
+                run.said().contains(&format!("pmiscope: {line}")),
+                "{}",
+                run.said()
+            );
+            assert!(run.report().contains(&line), "{}", run.report());
+        }
         // A tool that ends by itself leaves none behind; after one that is killed, they go.
         if ends.is_err() {
             let family = run.family.clone();

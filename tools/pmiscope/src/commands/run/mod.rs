@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::output::say;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
-use crate::report::text::outcome_name;
+use crate::report::text;
 use crate::signals::Interrupt;
 pub(super) use outputs::Outputs;
 use plan::Plan;
@@ -75,8 +75,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     if outcome != Outcome::Finished || has_nothing {
         explain(Some(&plan.boot), run, shown.begun);
     } else if !run.message().is_empty() {
-        let why = with_reason(run.message());
-        say!("pmiscope: {}{why}", outcome_name(outcome));
+        say!("pmiscope: {}", text::outcome(Some(outcome), run.message()));
     }
     let exit = match outcome {
         Outcome::Finished if has_nothing => Exit::Failure,
@@ -166,7 +165,10 @@ fn explain_unanswered(run: &FinishedRun) {
 /// `boot` is what is known of a guest that the tool has booted.
 pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
     let outcome = run.outcome();
-    let mut line = format!("{}{}", name(run, begun), with_reason(run.message()));
+    let mut line = match name(run, begun) {
+        Some(name) => name + &with_reason(run.message()),
+        None => text::outcome(Some(outcome), run.message()),
+    };
     if let Some(boot) = boot
         && run.ended.seen == Seen::Nothing
         && is_unexplained(outcome)
@@ -200,15 +202,15 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
     }
 }
 
-/// What ended a run.
-fn name(run: &FinishedRun, begun: &str) -> String {
+/// What ended a run, where that is more than its outcome says.
+fn name(run: &FinishedRun, begun: &str) -> Option<String> {
     match (run.outcome(), &run.ended.seen) {
         (Outcome::SamplingUnavailable, _) if begun == "counted" => {
-            "the kernel could not count".into()
+            Some("the kernel could not count".into())
         }
-        (Outcome::Hung, Seen::Nothing) => format!("the kernel has not {begun} and was ended"),
-        (Outcome::Finished, _) => format!("the guest ended without having {begun}"),
-        (other, _) => outcome_name(other).into(),
+        (Outcome::Hung, Seen::Nothing) => Some(format!("the kernel has not {begun} and was ended")),
+        (Outcome::Finished, _) => Some(format!("the guest ended without having {begun}")),
+        _ => None,
     }
 }
 

@@ -285,11 +285,8 @@ impl<'run> Observer<'run> for Session<'run> {
     fn on_look(&mut self) -> Result<Look> {
         let has_moved = self.drain()? > 0;
         self.serve();
-        if self.interrupt.is_wanted() {
-            return Ok(Look::End(End {
-                outcome: Outcome::Interrupted,
-                message: String::new(),
-            }));
+        if let Some(signal) = self.interrupt.wanted_by() {
+            return Ok(Look::End(interrupted(signal)));
         }
         let sampling = self.sampling.as_ref();
         // A paused guest was asked to be silent.
@@ -299,6 +296,18 @@ impl<'run> Observer<'run> for Session<'run> {
         } else {
             Look::Idle
         })
+    }
+}
+
+/// The end of a run that a signal of this name ends. That of ^C needs no message.
+fn interrupted(signal: &str) -> End {
+    let message = match signal {
+        "SIGINT" => "",
+        other => other,
+    };
+    End {
+        outcome: Outcome::Interrupted,
+        message: message.into(),
     }
 }
 
