@@ -4,6 +4,7 @@
 //! "boots" by copying a memory image with rings in it to the guest's memory.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -908,6 +909,33 @@ fn a_profile_that_was_cut_is_reported_as_far_as_it_goes() {
     assert!(stdout(&assert).contains("kernel::workload::hash::run"));
     pmiscope(&["flamegraph", text(&cut), "-o", text(&picture)]).code(3);
     assert!(fs::read_to_string(picture).unwrap().contains("<svg"));
+}
+
+/// It would take hours to look for anything there.
+#[test]
+fn a_profile_with_a_hole_at_its_end_is_reported_at_once() {
+    let whole = profile();
+    let long = file("long.pmi", &whole);
+    let length = 1 << 40;
+    let opened = fs::File::options().write(true).open(&long).unwrap();
+    opened.set_len(length).unwrap();
+    let assert = pmiscope(&["report", text(&long)]).code(3);
+    let said = stderr(&assert);
+    let begins = format!(
+        "pmiscope: {} is incomplete: the last 1,099,511,",
+        long.display()
+    );
+    assert!(said.starts_with(&begins), "{said}");
+    let ends = format!(" bytes (from byte {} on) are no whole part\n", whole.len());
+    assert!(said.ends_with(&ends), "{said}");
+    assert!(stdout(&assert).contains("kernel::workload::hash::run"));
+    // With anything behind the hole, it is more than any memory.
+    opened.write_all_at(b"x", length).unwrap();
+    let says = [
+        "cannot read",
+        "long.pmi: it has 1 TiB, and of this machine's memory ",
+    ];
+    refused(pmiscope(&["report", text(&long)]), 1, &says);
 }
 
 #[test]
