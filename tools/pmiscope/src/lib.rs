@@ -23,6 +23,7 @@
     reason = "what is reachable by `internals` alone is no interface"
 )]
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -57,7 +58,7 @@ pub fn main() -> ExitCode {
     qemu::allow_wardens();
     let cli = match cli::Cli::try_parse() {
         Ok(cli) => cli,
-        Err(help) if !help.use_stderr() => help.exit(), // --help, --version
+        Err(help) if !help.use_stderr() => return print_help(&help),
         Err(error) => {
             output::say!("pmiscope: {}", cli::one_line(&error));
             return exit::Exit::Usage.into();
@@ -69,6 +70,18 @@ pub fn main() -> ExitCode {
             output::say!("pmiscope: {error:#}");
             exit::Exit::Failure.into()
         }
+    }
+}
+
+/// Prints what `--help` and `--version` ask for.
+fn print_help(help: &clap::Error) -> ExitCode {
+    // It may end without an end of line, which is then not written yet.
+    match help.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            output::say!("pmiscope: cannot write to the standard output: {error}");
+            exit::Exit::Failure.into()
+        }
+        _ => exit::Exit::Success.into(),
     }
 }
 

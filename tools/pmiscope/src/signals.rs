@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ const ECHO: Duration = Duration::from_millis(500);
 /// What the signals that end a run have said.
 #[derive(Clone, Default)]
 pub struct Interrupt {
-    /// Somebody wants an end.
-    wanted: Arc<AtomicBool>,
+    /// The signal by which somebody wanted an end first; 0 if nobody does.
+    first: Arc<AtomicI32>,
     /// Nothing is left that a signal could end in an orderly way.
     is_over: Arc<AtomicBool>,
 }
@@ -51,7 +51,8 @@ impl Interrupt {
                     low_level::exit(Exit::Interrupted as i32);
                 }
                 first.get_or_insert_with(Instant::now);
-                seen.wanted.store(true, Ordering::Relaxed);
+                let relaxed = Ordering::Relaxed;
+                let _ = seen.first.compare_exchange(0, signal, relaxed, relaxed);
             }
         };
         thread::Builder::new()
@@ -60,10 +61,13 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Returns true if somebody wants an end.
+    /// The signal by which somebody wants an end, if so: its name.
     #[must_use]
-    pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
+    pub fn wanted_by(&self) -> Option<&'static str> {
+        match self.first.load(Ordering::Relaxed) {
+            0 => None,
+            signal => Some(low_level::signal_name(signal).unwrap_or("a signal")),
+        }
     }
 
     /// From now on, the next signal ends the tool at once.

@@ -244,6 +244,7 @@ fn without_log(end: End) -> Ended {
         heard: Heard::Nothing,
         unanswered: None,
         log: Vec::new(),
+        qemu_said: String::new(),
     }
 }
 

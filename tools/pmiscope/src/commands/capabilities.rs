@@ -143,8 +143,14 @@ pub(super) fn probe(
     if ended.end.outcome == Outcome::Finished {
         ended.end.message = capabilities.incomplete().unwrap_or_default();
     }
-    Ok(Probed {
+    let mut probed = Probed {
         capabilities,
         ended,
-    })
+    };
+    if !probed.is_whole() && !probed.ended.qemu_said.is_empty() {
+        let Ended { end, qemu_said, .. } = &mut probed.ended;
+        let between = if end.message.is_empty() { "" } else { "; " };
+        end.message += &format!("{between}QEMU said: {qemu_said}");
+    }
+    Ok(probed)
 }

@@ -1,7 +1,6 @@
 //! `report`, `flamegraph` and `export`: what reads a profile.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -12,12 +11,11 @@ use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportAr
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Written, parts_of, say};
-use crate::profile::{Profile, is_profile};
+use crate::profile::{Profile, file};
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
 use crate::symbols::Symbols;
-use crate::units;
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
@@ -217,8 +215,8 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
 
 /// The profile in a file.
 pub(super) fn open(path: &Path) -> Result<Profile> {
-    let bytes = match read(path) {
-        Ok(bytes) => bytes,
+    let content = match file::read(path) {
+        Ok(content) => content,
         Err(error) => {
             let part = match &parts_of(path)[..] {
                 [part, ..] if error.kind() == io::ErrorKind::NotFound => {
@@ -232,27 +230,8 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
             bail!("cannot read {}: {error}{part}", path.display())
         }
     };
-    Profile::read(bytes).with_context(|| format!("{}", path.display()))
-}
-
-/// The bytes of a profile; of anything else, which may have no end, the beginning.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    const BEGINNING: u64 = 4096;
-    let file = File::open(path)?;
-    let size = file.metadata().map_or(0, |file| file.len());
-    let mut bytes = Vec::new();
-    (&file).take(BEGINNING).read_to_end(&mut bytes)?;
-    if is_profile(&bytes).is_ok() {
-        let rest = usize::try_from(size).unwrap_or(usize::MAX);
-        let rest = rest.saturating_sub(bytes.len());
-        // A file may have a size that no memory has.
-        bytes.try_reserve_exact(rest).map_err(|_| {
-            let size = units::size(size);
-            io::Error::other(format!("there is no memory for its {size}"))
-        })?;
-        (&file).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
+    let profile = Profile::read_before(content.bytes, content.zeros);
+    profile.with_context(|| format!("{}", path.display()))
 }
 
 /// Says where a run's profile is. Returns false if it is another run's by now.

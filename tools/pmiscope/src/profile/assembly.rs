@@ -62,6 +62,8 @@ struct Others {
 /// What was read of a profile so far.
 pub(super) struct Assembly<'a> {
     file: &'a [u8],
+    /// How many zeros follow in the file.
+    pub zeros: u64,
     /// The run that it is of; 0 if chunks do not say.
     run: u64,
     pub kernel: Option<Vec<u8>>,
@@ -79,6 +81,7 @@ impl<'a> Assembly<'a> {
     pub(super) fn new(file: &'a [u8], description: &Description, run: u64) -> Self {
         Self {
             file,
+            zeros: 0,
             run,
             kernel: None,
             parts: KernelParts::default(),
@@ -155,6 +158,9 @@ impl<'a> Assembly<'a> {
                     .push(format!("the part at byte {start} makes no sense"));
             }
         }
+        if at == self.file.len() && !self.others.profile {
+            self.skip(at, at);
+        }
     }
 
     /// Returns true if what follows may be of another run and does not say so.
@@ -164,7 +170,9 @@ impl<'a> Assembly<'a> {
 
     /// Says what the bytes in which no chunk was found are, if there are any.
     fn skip(&mut self, start: usize, end: usize) {
-        if start == end {
+        let is_last = end == self.file.len();
+        let zeros = if is_last { self.zeros } else { 0 };
+        if start == end && zeros == 0 {
             return;
         }
         let gap = &self.file[start..end];
@@ -172,8 +180,8 @@ impl<'a> Assembly<'a> {
         match another {
             Some(begin) if begin > start => self.damaged(start, begin),
             Some(_) => {}
-            None if end == self.file.len() && !self.others.profile => {
-                let rest = (end - start) as u64;
+            None if is_last && !self.others.profile => {
+                let rest = (end - start) as u64 + zeros;
                 self.incomplete.push(format!(
                     "the last {} (from byte {start} on) are no whole part",
                     counted(rest, "byte")

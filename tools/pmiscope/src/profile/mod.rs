@@ -43,6 +43,7 @@
 
 mod assembly;
 mod chunk;
+pub(crate) mod file;
 mod kernel_parts;
 pub(crate) mod read;
 mod write;

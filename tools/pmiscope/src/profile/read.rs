@@ -51,6 +51,11 @@ impl Profile {
     ///
     /// [`ProfileError`] if there is nothing to report.
     pub fn read(file: Vec<u8>) -> Result<Self, ProfileError> {
+        Self::read_before(file, 0)
+    }
+
+    /// As [`Self::read`], of a file in which so many zeros follow.
+    pub(crate) fn read_before(file: Vec<u8>, zeros: u64) -> Result<Self, ProfileError> {
         is_profile(&file)?;
         let header = file.get(..FILE_HEADER).ok_or(ProfileError::NoHead)?;
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
@@ -64,6 +69,7 @@ impl Profile {
             .and_then(|payload| decode_head(&payload))
             .ok_or(ProfileError::NoHead)?;
         let mut assembly = Assembly::new(&file, &description, first.run);
+        assembly.zeros = zeros;
         assembly.read(chunks, first.end());
         let Assembly {
             kernel,

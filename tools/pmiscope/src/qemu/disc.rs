@@ -26,8 +26,11 @@ pub struct Disc {
 /// Why an image cannot be booted from.
 #[derive(Debug, Error)]
 pub enum DiscError {
-    #[error("cannot read the disc image: {0}")]
+    /// Its reason is its source.
+    #[error("cannot read the disc image")]
     Read(#[from] io::Error),
+    #[error("the disc image is not a file")]
+    NotAFile,
     #[error("{0}, not a raw image: qemu-img convert -O raw makes one of it")]
     Format(&'static str),
     #[error(
@@ -65,7 +68,7 @@ impl Disc {
         let file = File::open(image)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::other("not a file").into());
+            return Err(DiscError::NotAFile);
         }
         if metadata.len() == 0 {
             return Err(DiscError::Empty);

@@ -6,6 +6,17 @@ use std::process::ExitStatus;
 use super::ending::Exited;
 use super::status;
 
+/// What there is of a guest when its QEMU has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trace {
+    /// Nothing: its memory was never written to, which firmware does first.
+    Nothing,
+    /// Something ran. It has logged nothing and made no region.
+    Silent,
+    /// A log, or a region.
+    Heard,
+}
+
 /// What is known of a QEMU that has ended.
 #[derive(Clone, Copy, Debug)]
 pub struct Remains<'a> {
@@ -17,12 +28,21 @@ pub struct Remains<'a> {
     pub is_script: bool,
     /// Whether a QEMU was left behind it.
     pub has_left_qemu: bool,
+    /// What there is of its guest.
+    pub trace: Trace,
     /// What is to be said of the guest's memory if it was killed by SIGBUS.
     pub memory: &'a str,
 }
 
 /// What QEMU says of a kernel that does not fit.
 const TOO_LARGE: &str = "initrd is too large";
+
+/// What a shell says by its status of a program that it could not start (POSIX, Shell Command
+/// Language, 2.8.2).
+const NOT_STARTED: [(i32, &str); 2] = [
+    (126, "the shell's, of a program that cannot be executed"),
+    (127, "the shell's, of a program that is not found"),
+];
 
 /// The signal by which Linux says that there is no memory behind an address.
 const SIGBUS: i32 = 7;
@@ -57,15 +77,10 @@ impl Remains<'_> {
                 "its program ended and left a QEMU running: --qemu has to be QEMU, or a script that ends with it (`exec qemu-system-x86_64 \"$@\"`)".into()
             }
             // -no-reboot: the guest reset the machine, as a triple fault does.
-            (Some(0), _) => return Exited::Reset,
-            (Some(code), _) => match (status::value(code), code - 128) {
-                // It is QEMU's own status for an error, too.
-                (Some(0), _) if !self.said.is_empty() => format!("exit status {code}"),
-                (_, signal) if self.is_script && self.meaning(signal).is_some() => {
-                    format!("exit status {code}, {}", self.killed(signal))
-                }
-                (Some(value), _) => return Exited::Value(value),
-                (None, _) => format!("exit status {code}"),
+            (Some(0), _) if self.trace != Trace::Nothing => return Exited::Reset,
+            (Some(code), _) => match self.written(code) {
+                Some(value) => return Exited::Value(value),
+                None => self.of_its_own(code),
             },
             (None, Some(signal)) => self.killed(signal),
             (None, None) => self.status.to_string(),
@@ -77,6 +92,47 @@ impl Remains<'_> {
             ),
             said => format!("{how}; {said}"),
         })
+    }
+
+    /// What the guest wrote to the exit port, if that is what this status says. It may also be
+    /// one of QEMU's own, or of the script that starts it.
+    fn written(&self, code: i32) -> Option<u8> {
+        let value = status::value(code)?;
+        let is_known = status::MEANT.contains(&value);
+        let is_of_shell = self.is_script && self.of_shell(code).is_some();
+        match self.trace {
+            Trace::Nothing => return None,
+            Trace::Silent if is_of_shell || (!is_known && !self.said.is_empty()) => return None,
+            Trace::Silent | Trace::Heard => {}
+        }
+        // It is QEMU's own status for an error, too.
+        let is_error = value == 0 && !self.said.is_empty();
+        let is_signal = self.is_script && self.meaning(code - 128).is_some();
+        (!is_error && !is_signal).then_some(value)
+    }
+
+    /// What it means that QEMU ended with this status, and not by its guest.
+    fn of_its_own(&self, code: i32) -> String {
+        let how = format!("exit status {code}");
+        let signal = code - 128;
+        if self.is_script && self.meaning(signal).is_some() {
+            return format!("{how}, {}", self.killed(signal));
+        }
+        // What it says, says more.
+        match (self.said, self.of_shell(code), self.trace) {
+            ("", Some(meaning), _) if self.is_script => format!("{how} ({meaning})"),
+            ("", _, Trace::Nothing) => {
+                format!("{how} before any guest ran, and not a word why")
+            }
+            _ => how,
+        }
+    }
+
+    fn of_shell(&self, code: i32) -> Option<&'static str> {
+        let mut known = NOT_STARTED.iter();
+        known
+            .find(|(number, _)| *number == code)
+            .map(|(_, meaning)| *meaning)
     }
 
     fn killed(&self, signal: i32) -> String {
@@ -108,7 +164,62 @@ mod tests {
             said: "",
             is_script: false,
             has_left_qemu: false,
+            trace: Trace::Heard,
             memory: "/m is full",
+        }
+    }
+
+    #[test]
+    fn an_odd_status_is_the_guests_only_if_one_was_there() {
+        use Trace::{Heard, Nothing, Silent};
+        let failed = |how: &str| Exited::Failed(how.into());
+        let none = "before any guest ran, and not a word why";
+        for (code, said, trace, expected) in [
+            (
+                127,
+                "sh: q: not found",
+                Nothing,
+                failed("exit status 127; sh: q: not found"),
+            ),
+            (
+                127,
+                "sh: q: not found",
+                Silent,
+                failed("exit status 127; sh: q: not found"),
+            ),
+            (127, "a warning", Heard, Exited::Value(0x3f)),
+            (
+                127,
+                "",
+                Silent,
+                failed("exit status 127 (the shell's, of a program that is not found)"),
+            ),
+            (
+                126,
+                "",
+                Nothing,
+                failed("exit status 126 (the shell's, of a program that cannot be executed)"),
+            ),
+            (3, "no", Nothing, failed("exit status 3; no")),
+            (3, "no", Silent, failed("exit status 3; no")),
+            (3, "no", Heard, Exited::Value(1)),
+            (3, "", Silent, Exited::Value(1)),
+            (1, "", Nothing, failed(&format!("exit status 1 {none}"))),
+            (1, "", Silent, Exited::Value(0)),
+            (33, "no room", Nothing, failed("exit status 33; no room")),
+            (33, "a warning", Silent, Exited::Value(0x10)),
+            (33, "", Nothing, failed(&format!("exit status 33 {none}"))),
+            (0, "", Nothing, failed(&format!("exit status 0 {none}"))),
+            (0, "bye", Nothing, failed("exit status 0; bye")),
+            (0, "", Silent, Exited::Reset),
+        ] {
+            let remains = Remains {
+                said,
+                trace,
+                is_script: true,
+                ..remains(code << 8)
+            };
+            assert_eq!(remains.exited(), expected, "{code} {said} {trace:?}");
         }
     }
 

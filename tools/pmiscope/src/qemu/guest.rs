@@ -3,16 +3,18 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use profiler::format::Description;
 use profiler::format::region::Region;
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
-use super::failure::Remains;
+use super::failure::{Remains, Trace};
 use super::log::{Heard, Log};
 use super::{Machine, Process, Qemu, messages};
 use crate::collect::{InheritedFile, MAKE_ROOM, Mapping, Search, find, guest_memory, log_file};
@@ -65,6 +67,11 @@ impl GuestMemory {
     /// Those of reading a file.
     pub fn read(&self, address: u64, into: &mut [u8]) -> std::io::Result<()> {
         self.file.file.read_exact_at(into, address)
+    }
+
+    /// Returns true if anything has written to it, or if that is not known.
+    fn is_written(&self) -> bool {
+        !matches!(seek(&self.file.file, SeekFrom::Data(0)), Err(Errno::NXIO))
     }
 
     /// Looks for the region that the kernel shares.
@@ -139,6 +146,8 @@ pub struct Ended {
     pub heard: Heard,
     /// The last lines of its log.
     pub log: Vec<String>,
+    /// What QEMU printed, in a line; empty if nothing, or if the end's message has it.
+    pub qemu_said: String,
     /// What the kernel asked the loader for and did not get.
     pub unanswered: Option<String>,
 }
@@ -223,18 +232,18 @@ impl<'memory> Guest<'memory> {
         let mut settled = Settled::default();
         let end = loop {
             // First: what an ended guest has left behind is seen in the same look.
-            let exited = self.exited().context("cannot wait for QEMU")?;
+            let status = self.process.ended().context("cannot wait for QEMU")?;
             let mut is_active = self.read_log(observer)?;
             let is_due = searched.is_none_or(|last| last.elapsed() >= SEARCH);
-            if self.region.is_none() && (is_due || exited.is_some()) {
+            if self.region.is_none() && (is_due || status.is_some()) {
                 searched = Some(Instant::now());
                 if let Look::End(end) = self.search(observer)? {
                     break end;
                 }
             }
             let look = observer.on_look()?;
-            if let Some(exited) = exited {
-                break self.meaning(&exited, observer);
+            if let Some(status) = status {
+                break self.meaning(status, observer);
             }
             match look {
                 Look::Idle => {}
@@ -262,6 +271,7 @@ impl<'memory> Guest<'memory> {
         self.read_log(observer)?;
         self.log.finish();
         Ok(Ended {
+            qemu_said: self.qemu_said(&end),
             end,
             seen: self.seen(),
             heard: self.log.heard(),
@@ -270,19 +280,31 @@ impl<'memory> Guest<'memory> {
         })
     }
 
-    /// How QEMU ended, if it did.
-    fn exited(&mut self) -> std::io::Result<Option<Exited>> {
-        let Some(status) = self.process.ended()? else {
-            return Ok(None);
+    /// How QEMU ended.
+    fn exited(&self, status: ExitStatus) -> Exited {
+        let is_heard = self.seen() != Seen::Nothing || self.log.tail().next().is_some();
+        let trace = match (is_heard, self.memory.is_written()) {
+            (true, _) => Trace::Heard,
+            (false, true) => Trace::Silent,
+            (false, false) => Trace::Nothing,
         };
         let remains = Remains {
             status,
             said: &messages::said(&self.messages),
             is_script: self.is_script,
             has_left_qemu: self.process.has_left_qemu(),
+            trace,
             memory: &of_bus_error(&self.memory.file.folder, self.memory.file.missing()),
         };
-        Ok(Some(remains.exited()))
+        remains.exited()
+    }
+
+    /// What QEMU has printed, if that is not in the message of the end.
+    fn qemu_said(&self, end: &End) -> String {
+        match end.outcome {
+            Outcome::QemuFailed => String::new(),
+            _ => messages::said(&self.messages),
+        }
     }
 
     /// Waits until the next look. Returns how long the tool was away meanwhile: stopped, and
@@ -329,11 +351,11 @@ impl<'memory> Guest<'memory> {
     }
 
     /// What it means that QEMU has ended.
-    fn meaning(&mut self, exited: &Exited, observer: &mut impl Observer<'memory>) -> End {
+    fn meaning(&mut self, status: ExitStatus, observer: &mut impl Observer<'memory>) -> End {
         if let Some(line) = self.log.finish() {
             observer.on_line(&line);
         }
-        of_exit(exited, &self.seen(), self.log.said())
+        of_exit(&self.exited(status), &self.seen(), self.log.said())
     }
 }
 

@@ -54,6 +54,16 @@ mod status {
     /// The loader could not load the kernel.
     pub const LOADER_FAILED: u8 = 0x20;
 
+    /// The values that have a meaning.
+    pub const MEANT: [u8; 6] = [
+        SUCCESS,
+        BAD_COMMAND_LINE,
+        PANIC,
+        EXCEPTION,
+        SAMPLING_UNAVAILABLE,
+        LOADER_FAILED,
+    ];
+
     /// The value that a guest has written if QEMU ends with this status.
     pub const fn value(code: i32) -> Option<u8> {
         if code & 1 == 1 && code > 0 && code <= 0xff {

@@ -398,13 +398,14 @@ pub(super) fn machine(qemu: &str, mode: Mode, cores: u32) -> String {
 }
 
 /// How a run ended, and the message about it.
-pub(super) fn outcome(outcome: Option<Outcome>, message: &str) -> String {
+pub(crate) fn outcome(outcome: Option<Outcome>, message: &str) -> String {
     let Some(outcome) = outcome else {
         return "how it ended is not known: the profile's end is missing".into();
     };
-    match message {
-        "" => outcome_name(outcome).into(),
-        message => format!("{}: {message}", outcome_name(outcome)),
+    match (outcome, message) {
+        (outcome, "") => outcome_name(outcome).into(),
+        (Outcome::Interrupted, signal) => format!("interrupted by {signal}"),
+        (outcome, message) => format!("{}: {message}", outcome_name(outcome)),
     }
 }
 

@@ -299,6 +299,7 @@ mod tests {
             file: None,
             limit: 64,
             rank: Rank {
+                has_no_name: false,
                 is_label: false,
                 binding: 0,
                 has_no_size: false,

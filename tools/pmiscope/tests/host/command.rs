@@ -4,6 +4,7 @@
 //! "boots" by copying a memory image with rings in it to the guest's memory.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -58,7 +59,8 @@ pub fn run(more: &[&str]) -> Assert {
 }
 
 /// A program that claims to be QEMU; `does` is what it does when it is to boot,
-/// with $memory and $serial set to the files.
+/// with $memory and $serial set to the files. `firmware` leaves a trace of a guest, `boot` one
+/// that samples.
 pub fn qemu(name: &str, version: &str, does: &str) -> PathBuf {
     let script = format!(
         r#"#!/bin/sh
@@ -69,6 +71,7 @@ for word; do
     file,id=serial,path=*) serial=${{word##*path=}} ;;
     esac
 done
+firmware() {{ printf 1 | dd of="$memory" bs=1 seek=1000000 conv=notrunc status=none; }}
 boot() {{ dd if={image} of="$memory" bs=4096 conv=notrunc,sparse status=none; }}
 {does}
 "#,
@@ -163,6 +166,20 @@ fn help_explains_itself() {
     for command in commands {
         let help = stdout(&pmiscope(&[command, "--help"]).success());
         assert!(help.contains("Example"), "{help}");
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_an_error() {
+    for word in ["--help", "--version", "-h", "help"] {
+        let mut command = Process::new(env!("CARGO_BIN_EXE_pmiscope"));
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = command.arg(word).stdout(full).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{word}: {said}");
+        let line = "pmiscope: cannot write to the standard output: No space left";
+        assert!(said.starts_with(line), "{word}: {said}");
+        assert_eq!(said.lines().count(), 1, "{word}: {said}");
     }
 }
 
@@ -264,12 +281,18 @@ fn discs_that_the_machine_cannot_boot_are_refused_by_name() {
         let disc = ["run", "--kernel", kernel, "--disc", text(image)];
         pmiscope(&[&disc[..], more].concat())
     };
-    refused(
-        boot(Path::new("/no/disc"), &[]),
-        1,
-        &["/no/disc", "No such file"],
+    let missing = boot(Path::new("/no/disc"), &[]);
+    assert_eq!(
+        stderr(&missing.code(1)),
+        "pmiscope: /no/disc: cannot read the disc image: No such file or directory (os error 2)\n"
     );
-    refused(boot(folder(), &[]), 1, &["not a file"]);
+    for other in [folder(), Path::new("/dev/zero")] {
+        let line = format!(
+            "pmiscope: {}: the disc image is not a file\n",
+            other.display()
+        );
+        assert_eq!(stderr(&boot(other, &[]).code(1)), line);
+    }
     refused(
         boot(&file("blank.img", &[0; 4096]), &[]),
         1,
@@ -663,13 +686,13 @@ fn what_ends_a_guest_early_has_a_status_and_a_reason() {
         ),
         (
             "reset",
-            "exit 0",
+            "firmware; exit 0",
             4,
             "the guest reset or switched off the machine; it contains the sampler and has not started it",
         ),
         (
             "silent",
-            "exit 33",
+            "firmware; exit 33",
             1,
             "the guest ended without having sampled; it contains the sampler and has not started it",
         ),
@@ -886,6 +909,33 @@ fn a_profile_that_was_cut_is_reported_as_far_as_it_goes() {
     assert!(stdout(&assert).contains("kernel::workload::hash::run"));
     pmiscope(&["flamegraph", text(&cut), "-o", text(&picture)]).code(3);
     assert!(fs::read_to_string(picture).unwrap().contains("<svg"));
+}
+
+/// It would take hours to look for anything there.
+#[test]
+fn a_profile_with_a_hole_at_its_end_is_reported_at_once() {
+    let whole = profile();
+    let long = file("long.pmi", &whole);
+    let length = 1 << 40;
+    let opened = fs::File::options().write(true).open(&long).unwrap();
+    opened.set_len(length).unwrap();
+    let assert = pmiscope(&["report", text(&long)]).code(3);
+    let said = stderr(&assert);
+    let begins = format!(
+        "pmiscope: {} is incomplete: the last 1,099,511,",
+        long.display()
+    );
+    assert!(said.starts_with(&begins), "{said}");
+    let ends = format!(" bytes (from byte {} on) are no whole part\n", whole.len());
+    assert!(said.ends_with(&ends), "{said}");
+    assert!(stdout(&assert).contains("kernel::workload::hash::run"));
+    // With anything behind the hole, it is more than any memory.
+    opened.write_all_at(b"x", length).unwrap();
+    let says = [
+        "cannot read",
+        "long.pmi: it has 1 TiB, and of this machine's memory ",
+    ];
+    refused(pmiscope(&["report", text(&long)]), 1, &says);
 }
 
 #[test]

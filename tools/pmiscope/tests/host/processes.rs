@@ -116,13 +116,13 @@ fn state(pid: u32) -> Option<char> {
 
 #[test]
 fn nothing_that_qemu_has_started_outlives_the_tool_however_that_ends() {
-    for (name, signal, ends) in [
-        ("family-int", Signal::INT, Ok(130)),
-        ("family-term", Signal::TERM, Ok(130)),
-        ("family-hup", Signal::HUP, Ok(130)),
-        ("family-quit", Signal::QUIT, Ok(130)),
-        ("family-kill", Signal::KILL, Err(9)),
-        ("family-abort", Signal::ABORT, Err(6)),
+    for (name, signal, ends, says) in [
+        ("family-int", Signal::INT, Ok(130), "by the user"),
+        ("family-term", Signal::TERM, Ok(130), "by SIGTERM"),
+        ("family-hup", Signal::HUP, Ok(130), "by SIGHUP"),
+        ("family-quit", Signal::QUIT, Ok(130), "by SIGQUIT"),
+        ("family-kill", Signal::KILL, Err(9), ""),
+        ("family-abort", Signal::ABORT, Err(6), ""),
     ] {
         let mut run = Run::start(name, FAMILY, &[]);
         assert_eq!(run.family.len(), 4, "{name}");
@@ -130,6 +130,15 @@ fn nothing_that_qemu_has_started_outlives_the_tool_however_that_ends() {
         let status = run.end();
         let found = status.code().ok_or_else(|| status.signal().unwrap());
         assert_eq!(found, ends, "{name}: {}", run.said());
+        if ends.is_ok() {
+            let line = format!("interrupted {says}\n");
+            assert!(
+                run.said().contains(&format!("pmiscope: {line}")),
+                "{}",
+                run.said()
+            );
+            assert!(run.report().contains(&line), "{}", run.report());
+        }
         // A tool that ends by itself leaves none behind; after one that is killed, they go.
         if ends.is_err() {
             let family = run.family.clone();
@@ -284,6 +293,147 @@ fn all_that_qemu_says_at_its_end_is_shown() {
             assert_eq!(status, expected, "{command}, {name}: {said}");
             assert!(said.contains(says), "{command}, {name}: {said}");
         }
+    }
+}
+
+/// What a script says by its own status is not taken for what a guest has written.
+#[test]
+fn the_status_of_a_qemu_whose_guest_never_ran_is_its_own() {
+    for (name, does, says) in [
+        (
+            "exec-nope",
+            r#"exec qemu-nope "$@""#,
+            &["exit status 127; ", "qemu-nope: not found"][..],
+        ),
+        (
+            "call-nope",
+            r#"qemu-nope "$@"; exit $?"#,
+            &["exit status 127; ", "qemu-nope: not found"],
+        ),
+        (
+            "nope-unsaid",
+            r#"qemu-nope "$@" 2>/dev/null; exit $?"#,
+            &["exit status 127 (the shell's, of a program that is not found)"],
+        ),
+        (
+            "status-3",
+            r"printf '\033[31mred\nqemu: bad\n' >&2; exit 3",
+            &["exit status 3; red; qemu: bad"],
+        ),
+        (
+            "wordless",
+            "exit 1",
+            &["exit status 1 before any guest ran, and not a word why"],
+        ),
+        (
+            "as-if-done",
+            "echo 'qemu: cannot set up guest memory: no room' >&2; exit 33",
+            &["exit status 33; qemu: cannot set up guest memory: no room"],
+        ),
+        (
+            "at-once",
+            "exit 0",
+            &["exit status 0 before any guest ran, and not a word why"],
+        ),
+    ] {
+        for (command, status, said) in said_by_each(name, does) {
+            let expected = if command == "doctor" { 1 } else { 4 };
+            assert_eq!(status, expected, "{command}, {name}: {said}");
+            for part in ["QEMU failed: "].iter().chain(says) {
+                assert!(said.contains(part), "{command}, {name}: {said}");
+            }
+            assert!(!said.contains("to port 0xf4"), "{command}, {name}: {said}");
+        }
+    }
+}
+
+#[test]
+fn what_qemu_has_said_is_shown_whatever_ended_its_guest() {
+    for (name, does, status, says) in [
+        (
+            "said-logs",
+            r#"echo hello >"$serial"; echo 'qemu: a word' >&2; exit 85"#,
+            4,
+            "it wrote 0x2a to port 0xf4",
+        ),
+        (
+            "said-resets",
+            "firmware; echo 'qemu: a word' >&2; exit 0",
+            4,
+            "the guest reset or switched off",
+        ),
+        (
+            "said-done",
+            "firmware; echo 'qemu: a word' >&2; exit 33",
+            1,
+            "the guest ended without having sampled",
+        ),
+        (
+            "said-hangs",
+            "echo 'qemu: a word' >&2; exec sleep 600",
+            6,
+            "the kernel has not sampled and was ended",
+        ),
+        (
+            "said-hangs-midway",
+            "boot; echo 'qemu: a word' >&2; exec sleep 600",
+            6,
+            "the guest hung and was ended",
+        ),
+        (
+            "said-floods",
+            r"echo 'qemu: a word' >&2; while :; do printf '\033[31mqemu: %s\n' $((n += 1)) >&2; done",
+            6,
+            "the kernel has not sampled and was ended",
+        ),
+    ] {
+        let program = qemu(&format!("{name}.sh"), VERSION, does);
+        let output = folder().join(format!("{name}.pmi"));
+        let mut words = words(&program, &output);
+        words.extend(["--timeout", "1"].map(String::from));
+        let words = words.iter().map(String::as_str).collect::<Vec<_>>();
+        let said = stderr(&pmiscope(&words).code(status));
+        assert!(said.contains(says), "{name}: {said}");
+        let line = "pmiscope: QEMU said: qemu: a word";
+        let lines = said.lines().filter(|said| said.starts_with(line));
+        assert_eq!(lines.count(), 1, "{name}: {said}");
+        assert!(!said.contains('\x1b'), "{name}: {said}");
+    }
+    // A list is refused in one line.
+    let hangs = "echo 'qemu: a word' >&2; exec sleep 600";
+    let program = qemu("said-list.sh", VERSION, hangs);
+    let kernel = text(&kernel().path);
+    let list = [
+        "list",
+        "--kernel",
+        kernel,
+        "--loader",
+        kernel,
+        "--timeout",
+        "1",
+    ];
+    let list = pmiscope(&[&list[..], &["--qemu", text(&program)]].concat());
+    refused(list, 6, &["no list: ", "; QEMU said: qemu: a word"]);
+}
+
+/// It explains a kernel that never comes to sample, and nothing of one that does.
+#[test]
+fn what_the_loader_did_not_answer_is_said_of_a_kernel_that_has_not_sampled() {
+    let list = r#"echo 'loader: not answered: x2APIC' >"$serial""#;
+    for (name, does, status, is_said) in [
+        ("unanswered", "exec sleep 600", 6, true),
+        ("unanswered-reset", "firmware; exit 0", 4, true),
+        ("unanswered-hang", "boot; exec sleep 600", 6, false),
+        ("unanswered-kill", "boot; kill -KILL $$", 4, false),
+    ] {
+        let program = qemu(&format!("{name}.sh"), VERSION, &format!("{list}; {does}"));
+        let output = folder().join(format!("{name}.pmi"));
+        let mut words = words(&program, &output);
+        words.extend(["--timeout", "1"].map(String::from));
+        let words = words.iter().map(String::as_str).collect::<Vec<_>>();
+        let said = stderr(&pmiscope(&words).code(status));
+        let line = "the kernel asked for what the loader did not answer: x2APIC\n";
+        assert_eq!(said.contains(line), is_said, "{name}: {said}");
     }
 }
 

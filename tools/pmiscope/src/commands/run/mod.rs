@@ -17,7 +17,7 @@ use crate::exit::Exit;
 use crate::output::say;
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
-use crate::report::text::outcome_name;
+use crate::report::text;
 use crate::signals::Interrupt;
 pub(super) use outputs::Outputs;
 use plan::Plan;
@@ -75,8 +75,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     if outcome != Outcome::Finished || has_nothing {
         explain(Some(&plan.boot), run, shown.begun);
     } else if !run.message().is_empty() {
-        let why = with_reason(run.message());
-        say!("pmiscope: {}{why}", outcome_name(outcome));
+        say!("pmiscope: {}", text::outcome(Some(outcome), run.message()));
     }
     let exit = match outcome {
         Outcome::Finished if has_nothing => Exit::Failure,
@@ -139,21 +138,23 @@ pub(super) fn listen() -> Option<Server> {
         .ok()
 }
 
-/// Says what the kernel asked the loader for and did not get: it may be why it ended so.
+/// Says what the kernel asked the loader for and did not get: it may be why it ended so, but
+/// not of one that came so far as to sample.
 fn explain_unanswered(run: &FinishedRun) {
-    let is_cause = matches!(
-        run.outcome(),
-        Outcome::Finished
-            | Outcome::EndedEarly
-            | Outcome::Panic
-            | Outcome::Exception
-            | Outcome::Failed
-            | Outcome::UnknownValue
-            | Outcome::Reset
-            | Outcome::QemuFailed
-            | Outcome::Hung
-            | Outcome::TimeLimit
-    );
+    let is_cause = !run.has_sampled
+        && matches!(
+            run.outcome(),
+            Outcome::Finished
+                | Outcome::EndedEarly
+                | Outcome::Panic
+                | Outcome::Exception
+                | Outcome::Failed
+                | Outcome::UnknownValue
+                | Outcome::Reset
+                | Outcome::QemuFailed
+                | Outcome::Hung
+                | Outcome::TimeLimit
+        );
     if let Some(list) = run.ended.unanswered.as_ref().filter(|_| is_cause) {
         say!("pmiscope: the kernel asked for what the loader did not answer: {list}");
     }
@@ -164,7 +165,10 @@ fn explain_unanswered(run: &FinishedRun) {
 /// `boot` is what is known of a guest that the tool has booted.
 pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
     let outcome = run.outcome();
-    let mut line = format!("{}{}", name(run, begun), with_reason(run.message()));
+    let mut line = match name(run, begun) {
+        Some(name) => name + &with_reason(run.message()),
+        None => text::outcome(Some(outcome), run.message()),
+    };
     if let Some(boot) = boot
         && run.ended.seen == Seen::Nothing
         && is_unexplained(outcome)
@@ -177,6 +181,11 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
         return;
     }
     say!("pmiscope: {line}");
+    // To one who has ended it and has samples, it matters no more.
+    let is_left_out = outcome == Outcome::Interrupted && run.profile.is_some();
+    if !run.ended.qemu_said.is_empty() && !is_left_out {
+        say!("pmiscope: QEMU said: {}", run.ended.qemu_said);
+    }
     explain_unanswered(run);
     let log = &run.ended.log;
     if outcome != Outcome::Interrupted && !log.is_empty() {
@@ -193,15 +202,15 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
     }
 }
 
-/// What ended a run.
-fn name(run: &FinishedRun, begun: &str) -> String {
+/// What ended a run, where that is more than its outcome says.
+fn name(run: &FinishedRun, begun: &str) -> Option<String> {
     match (run.outcome(), &run.ended.seen) {
         (Outcome::SamplingUnavailable, _) if begun == "counted" => {
-            "the kernel could not count".into()
+            Some("the kernel could not count".into())
         }
-        (Outcome::Hung, Seen::Nothing) => format!("the kernel has not {begun} and was ended"),
-        (Outcome::Finished, _) => format!("the guest ended without having {begun}"),
-        (other, _) => outcome_name(other).into(),
+        (Outcome::Hung, Seen::Nothing) => Some(format!("the kernel has not {begun} and was ended")),
+        (Outcome::Finished, _) => Some(format!("the guest ended without having {begun}")),
+        _ => None,
     }
 }
 

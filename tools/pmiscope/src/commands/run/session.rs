@@ -24,6 +24,8 @@ const DETACH: Duration = Duration::from_secs(5);
 /// A run that is over.
 pub(in crate::commands) struct FinishedRun {
     pub(super) ended: Ended,
+    /// Whether there were records, lost ones included.
+    pub(super) has_sampled: bool,
     /// The profile, if there is anything to write.
     pub(in crate::commands) profile: Option<Written>,
 }
@@ -135,12 +137,14 @@ impl<'run> Session<'run> {
     }
 
     fn end(mut self, mut ended: Ended, counters: Vec<CoreEnd>) -> Result<FinishedRun> {
+        let mut has_sampled = false;
         if let Some(sampling) = &self.sampling {
             let collected = Collected {
                 records: sampling.records,
                 lost: sampling.collector.lost(),
                 total: sampling.total,
             };
+            has_sampled = collected.records + collected.lost > 0;
             ended.end = end_of_run(ended.end, &ended.seen, &collected);
         }
         let profile = match self.sampling.take() {
@@ -154,7 +158,11 @@ impl<'run> Session<'run> {
                 Some(self.write_end(sampling, &end)?)
             }
         };
-        Ok(FinishedRun { ended, profile })
+        Ok(FinishedRun {
+            ended,
+            has_sampled,
+            profile,
+        })
     }
 
     /// Writes the end of the profile, which is whole then.
@@ -281,11 +289,8 @@ impl<'run> Observer<'run> for Session<'run> {
     fn on_look(&mut self) -> Result<Look> {
         let has_moved = self.drain()? > 0;
         self.serve();
-        if self.interrupt.is_wanted() {
-            return Ok(Look::End(End {
-                outcome: Outcome::Interrupted,
-                message: String::new(),
-            }));
+        if let Some(signal) = self.interrupt.wanted_by() {
+            return Ok(Look::End(interrupted(signal)));
         }
         let sampling = self.sampling.as_ref();
         // A paused guest was asked to be silent.
@@ -295,6 +300,18 @@ impl<'run> Observer<'run> for Session<'run> {
         } else {
             Look::Idle
         })
+    }
+}
+
+/// The end of a run that a signal of this name ends. That of ^C needs no message.
+fn interrupted(signal: &str) -> End {
+    let message = match signal {
+        "SIGINT" => "",
+        other => other,
+    };
+    End {
+        outcome: Outcome::Interrupted,
+        message: message.into(),
     }
 }
 
