@@ -48,12 +48,12 @@ impl DebugFiles {
 
     /// Ends the next file. Returns `None` if a part is missing, or its name.
     pub(super) fn add_last(&mut self, number: u32, last: Vec<u8>) -> Option<()> {
-        let mut name = std::mem::take(&mut self.parts).take_last(number, last)?;
-        let end = name.iter().position(|&byte| byte == 0)?;
-        let file = name.split_off(end + 1);
-        name.pop();
-        self.all
-            .push((String::from_utf8_lossy(&name).into_owned(), file));
+        let mut named = std::mem::take(&mut self.parts).take_last(number, last)?;
+        // The name ends with a zero, behind which is the file.
+        let end = named.iter().position(|&byte| byte == 0)?;
+        let file = named.split_off(end + 1);
+        let name = String::from_utf8_lossy(&named[..end]).into_owned();
+        self.all.push((name, file));
         Some(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::Tally;
-use crate::symbols::{Known, Symbols};
+use crate::symbols::{Coverage, Symbols};
 use crate::units::{counted, percent};
 
 /// What to give the tool where a kernel was stripped.
@@ -246,8 +246,8 @@ impl Unknown {
         for stack in &tally.stacks {
             let known = at
                 .entry(stack.pc)
-                .or_insert_with(|| symbols.known_at(stack.pc));
-            let Some(Known {
+                .or_insert_with(|| symbols.coverage_at(stack.pc));
+            let Some(Coverage {
                 is_named,
                 is_covered,
                 has_inlining,

@@ -175,7 +175,7 @@ impl Origins {
 /// The files of a kernel, in the order in which they are asked.
 #[derive(Clone, Debug, Default)]
 pub struct SymbolFiles {
-    files: Vec<Known>,
+    files: Vec<HeldFile>,
     /// As in [`Problems::missed`].
     pub(super) missed: Vec<String>,
     /// Files that cannot be read at all, and why.
@@ -186,7 +186,7 @@ pub struct SymbolFiles {
 
 /// A file, and what it has.
 #[derive(Clone, Debug)]
-struct Known {
+struct HeldFile {
     file: SymbolFile,
     owner: Owner,
     has: Parts,
@@ -217,7 +217,7 @@ impl SymbolFiles {
             self.damaged.push(format!(".symtab of {}", file.name));
         }
         let has = Parts::of(&parse(&file.bytes)?);
-        self.files.push(Known { file, owner, has });
+        self.files.push(HeldFile { file, owner, has });
         Ok(())
     }
 

@@ -21,10 +21,11 @@ pub(super) struct Identity {
 #[derive(Default)]
 pub(super) struct Functions {
     ids: HashMap<Identity, FunctionId>,
-    all: Vec<Known>,
+    all: Vec<Interned>,
 }
 
-struct Known {
+/// A function, and what is shown of it.
+struct Interned {
     identity: Identity,
     /// The file, as short as it can be.
     file: Option<String>,
@@ -41,7 +42,7 @@ impl Functions {
         }
         let id = FunctionId(u32::try_from(self.all.len()).expect("fewer functions than 2³²"));
         self.ids.insert(identity.clone(), id);
-        self.all.push(Known {
+        self.all.push(Interned {
             shown: Function {
                 name: identity.name.clone(),
                 file: file.clone(),
@@ -74,7 +75,7 @@ impl Functions {
             let same_place =
                 self.repeated(&group, |known| (known.file.clone(), known.identity.line));
             let is_alike =
-                |known: &Known| same_place.contains(&(known.file.clone(), known.identity.line));
+                |known: &Interned| same_place.contains(&(known.file.clone(), known.identity.line));
             let alike = group.iter().filter(|&&index| is_alike(&self.all[index]));
             let alike: Vec<_> = alike.copied().collect();
             let paths = alike
@@ -86,7 +87,7 @@ impl Functions {
             for (index, file) in with_path.into_iter().zip(longer) {
                 self.all[index].shown.file = Some(file);
             }
-            let place = |known: &Known| (known.shown.file.clone(), known.shown.line);
+            let place = |known: &Interned| (known.shown.file.clone(), known.shown.line);
             let same_place = self.repeated(&group, place);
             for &index in &group {
                 let known = &mut self.all[index];
@@ -96,7 +97,7 @@ impl Functions {
     }
 
     /// What more than one of a group has.
-    fn repeated<T: Ord>(&self, group: &[usize], of: impl Fn(&Known) -> T) -> BTreeSet<T> {
+    fn repeated<T: Ord>(&self, group: &[usize], of: impl Fn(&Interned) -> T) -> BTreeSet<T> {
         let mut met = BTreeSet::new();
         let mut repeated = BTreeSet::new();
         for &index in group {
@@ -108,7 +109,7 @@ impl Functions {
     }
 }
 
-impl Known {
+impl Interned {
     fn name(&mut self, by_address: bool) {
         let name = &self.identity.name;
         self.label = match (self.identity.start, &self.shown.file, self.shown.line) {

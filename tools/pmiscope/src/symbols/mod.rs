@@ -12,6 +12,7 @@
 mod by_code;
 pub(crate) mod callframe;
 mod code;
+mod coverage;
 mod declaration;
 pub(crate) mod demangle;
 mod dwarf;
@@ -19,7 +20,6 @@ pub(crate) mod elf;
 pub(crate) mod files;
 mod functions;
 mod kernel_file;
-mod known;
 mod names;
 mod naming;
 mod path;
@@ -34,10 +34,10 @@ pub use slide::{LinkAddress, Slide};
 
 pub(crate) use callframe::Callers;
 pub(crate) use code::Code;
+pub(crate) use coverage::Coverage;
 pub(crate) use elf::{entry_of, loaded_bytes};
 pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
 pub(crate) use kernel_file::{check, check_kernel};
-pub(crate) use known::Known;
 pub(crate) use separate::Whose;
 
 use std::collections::HashMap;

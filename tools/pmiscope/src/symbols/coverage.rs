@@ -7,7 +7,7 @@ use super::Symbols;
 
 /// What is known of the code at an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Known {
+pub(crate) struct Coverage {
     /// Whether symbols or debug information name it.
     pub is_named: bool,
     /// False if its name is that of a function that ends before it.
@@ -20,7 +20,7 @@ pub(crate) struct Known {
 impl Symbols {
     /// What is known of the code at an address that was resolved; `None` if it is not the
     /// kernel's.
-    pub(crate) fn known_at(&self, address: CodeAddress) -> Option<Known> {
+    pub(crate) fn coverage_at(&self, address: CodeAddress) -> Option<Coverage> {
         if !self.slide.has_code_at(address) {
             return None;
         }
@@ -29,7 +29,7 @@ impl Symbols {
         let symbol = self.table.naming(link);
         // What a compiler makes has a type and a size.
         let is_label = symbol.is_some_and(|symbol| !symbol.is_function || symbol.size == 0);
-        Some(Known {
+        Some(Coverage {
             is_named: by_debug_info == Some(true) || symbol.is_some(),
             is_covered: is_label
                 || by_debug_info == Some(true)
