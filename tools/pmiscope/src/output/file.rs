@@ -514,7 +514,7 @@ mod tests {
         let alone = alone_in(folder.path()).unwrap();
         thread::scope(|scope| {
             let late = scope.spawn(|| beside.write_beside(&second, b"of the second"));
-            while fs::read_dir(folder.path()).unwrap().count() < 3 {
+            while fs::read_dir(folder.path()).unwrap().count() < 3 && !late.is_finished() {
                 thread::yield_now();
             }
             write(&file, b"third");
