@@ -1,6 +1,7 @@
 //! Files that commands write: whole or not there, and never over something else.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Output, Stdio};
@@ -443,11 +444,16 @@ fn a_reader_that_has_seen_enough_of_an_export_is_no_error() {
 fn a_file_that_is_larger_than_memory_is_refused() {
     for (name, content, says) in [
         ("hollow", &b""[..], "hollow: not a pmiscope profile"),
-        ("huge", &profile(), "huge: there is no memory for its "),
+        (
+            "huge",
+            &profile(),
+            "huge: it has 8 TiB, and of this machine's memory ",
+        ),
     ] {
         let path = file(name, content);
         let all = fs::OpenOptions::new().write(true).open(&path).unwrap();
-        all.set_len(8 << 40).unwrap();
+        // Behind a hole, which alone would not be read.
+        all.write_all_at(b"x", (8 << 40) - 1).unwrap();
         // Some systems promise more memory than they have.
         let script = r#"ulimit -v 8000000; exec "$0" report "$1""#;
         let assert = assert_cmd::Command::new("/bin/sh")
