@@ -18,7 +18,6 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
-use super::say;
 use crate::profile::is_profile;
 
 /// The ending of a file that is not whole yet.
@@ -44,9 +43,6 @@ fn identity(metadata: &Metadata) -> Identity {
 /// The bytes that a file has at its beginning, to see what it is.
 const SEEN: u64 = 64 << 10;
 
-/// Says by the beginning of a file whether it may be replaced.
-pub(crate) type MayReplace = fn(&[u8]) -> bool;
-
 /// A file that can be written: one that is there, or a name that is free.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -56,7 +52,6 @@ pub(crate) struct Target {
     place: PathBuf,
     /// The file that is there already.
     existing: Option<Metadata>,
-    may_replace: MayReplace,
 }
 
 impl Target {
@@ -82,7 +77,6 @@ impl Target {
             path: path.to_owned(),
             place,
             existing,
-            may_replace: |_| true,
         };
         let folder = target.folder();
         if !folder.is_dir() {
@@ -91,14 +85,6 @@ impl Target {
         let probe = target.part().with_context(cannot)?;
         drop(probe);
         Ok(target)
-    }
-
-    /// The file, which is not to replace any other that is put there from now on.
-    pub(crate) fn only_over(self, may_replace: MayReplace) -> Self {
-        Self {
-            may_replace,
-            ..self
-        }
     }
 
     /// As it was asked for.
@@ -178,7 +164,6 @@ impl Target {
             path: self.path.clone(),
             place: self.place.clone(),
             replaces: self.existing.as_ref().map(identity),
-            may_replace: self.may_replace,
         })
     }
 
@@ -325,7 +310,6 @@ pub(crate) struct Draft {
     place: PathBuf,
     /// What was there when it was begun.
     replaces: Option<Identity>,
-    may_replace: MayReplace,
 }
 
 impl Draft {
@@ -347,21 +331,13 @@ impl Draft {
     ///
     /// # Errors
     ///
-    /// Those of the file system, or what was put there meanwhile is something else; it stays
-    /// where it was.
+    /// Those of the file system, or another file was put there meanwhile, by another run or
+    /// by somebody else: it stays where it was.
     pub(crate) fn finish(self) -> io::Result<Written> {
-        let found = fs::metadata(&self.place).ok();
-        let new = found.filter(|found| Some(identity(found)) != self.replaces);
-        if let Some(new) = new {
-            let is_known = new.is_file() && (self.may_replace)(&beginning(&self.place)?);
-            if !is_known {
-                let problem = "what was put there meanwhile is something else, and is kept";
-                return Err(io::Error::other(problem));
-            }
-            say!(
-                "pmiscope: {}: another run wrote it meanwhile, and it is replaced",
-                self.path.display()
-            );
+        let found = fs::metadata(&self.place).ok().as_ref().map(identity);
+        if found.is_some() && found != self.replaces {
+            let problem = "another one was put there meanwhile, which is kept";
+            return Err(io::Error::other(problem));
         }
         // A new name may reach the disc before what the file has: after a crash it would be empty.
         self.file.sync_data()?;
@@ -478,7 +454,9 @@ mod tests {
     use super::*;
     use crate::profile::MAGIC;
 
+    /// Writes as another run does, which begins now.
     fn write(target: &Target, bytes: &[u8]) -> Written {
+        let target = Target::new(target.path()).unwrap();
         let draft = target.begin().unwrap();
         draft.file().unwrap().write_all(bytes).unwrap();
         draft.finish().unwrap()
@@ -581,34 +559,31 @@ mod tests {
     }
 
     #[test]
-    fn what_is_put_there_meanwhile_is_kept_if_it_is_something_else() {
+    fn what_is_put_there_meanwhile_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        for (before, meanwhile, is_kept) in [
-            (None, "own: other", false),
-            (None, "text", true),
-            (Some("text"), "text", true),
-            (Some("own: first"), "own: other", false),
+        for (before, meanwhile) in [
+            (None, "own: other"),
+            (None, "text"),
+            (Some("own: first"), "text"),
+            (Some("own: first"), "own: other"),
         ] {
             let _ = fs::remove_file(&path);
             if let Some(before) = before {
                 fs::write(&path, before).unwrap();
             }
             let target = Target::new(&path).unwrap();
-            let target = target.only_over(|it| it.starts_with(b"own: "));
             let draft = target.begin().unwrap();
             draft.file().unwrap().write_all(b"own: new").unwrap();
             let part = draft.part().to_owned();
             // As most editors write: the file is another one.
             fs::write(folder.path().join("new"), meanwhile).unwrap();
             fs::rename(folder.path().join("new"), &path).unwrap();
-            assert_eq!(draft.finish().is_err(), is_kept, "{before:?}");
-            let expected = if is_kept { meanwhile } else { "own: new" };
-            assert_eq!(fs::read_to_string(&path).unwrap(), expected, "{before:?}");
-            assert_eq!(part.exists(), is_kept);
-            let _ = fs::remove_file(part);
+            assert!(draft.finish().is_err(), "{before:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), meanwhile, "{before:?}");
+            fs::remove_file(part).unwrap();
         }
-        let target = Target::new(&path).unwrap().only_over(|_| false);
+        let target = Target::new(&path).unwrap();
         fs::write(folder.path().join("new"), "text").unwrap();
         fs::rename(folder.path().join("new"), &path).unwrap();
         assert!(target.write(b"own: new").is_err());

@@ -69,7 +69,7 @@ fn end(tool: Child, qemu: &Path, status: &str) -> (Output, String) {
 }
 
 #[test]
-fn two_runs_into_one_file_are_each_shown_as_they_were() {
+fn of_two_runs_into_one_file_neither_is_lost() {
     let output = empty_folder("two-runs").join("same.pmi");
     let waiting = qemu("two-runs.sh", VERSION, WAITS);
     let first = begin(&waiting, &output);
@@ -83,16 +83,20 @@ fn two_runs_into_one_file_are_each_shown_as_they_were() {
     assert_eq!(between.end.as_ref().unwrap().outcome, Outcome::Panic);
     assert_eq!(between.incomplete(), None);
 
+    // What the second one has written stays, and what the first one has.
+    let part = part_of(&output).unwrap();
     let (first, said) = end(first, &waiting, "33");
-    assert_eq!(first.status.code(), Some(0), "{said}");
-    let report = String::from_utf8(first.stdout).unwrap();
-    assert!(report.contains("\nrun         finished\n"), "{report}");
-    assert!(report.contains("6, 2 lost"), "{report}");
-    let replaced = "same.pmi: another run wrote it meanwhile, and it is replaced\n";
-    assert!(said.contains(replaced), "{said}");
+    assert_eq!(first.status.code(), Some(1), "{said}");
+    let expected = format!(
+        "pmiscope: cannot write the profile {}: another one was put there meanwhile, which is \
+         kept; it is whole in {}, which pmiscope report reads\n",
+        output.display(),
+        part.display()
+    );
+    assert_eq!(said, expected);
+    assert!(stdout(&pmiscope(&["report", text(&part)]).success()).contains("6, 2 lost"));
     let after = Profile::read(fs::read(&output).unwrap()).unwrap();
-    assert_eq!(after.end.unwrap().outcome, Outcome::Finished);
-    assert_eq!(names_in(output.parent().unwrap()), ["same.pmi", "same.svg"]);
+    assert_eq!(after.end.unwrap().outcome, Outcome::Panic);
 }
 
 /// Outputs that a run refuses before its guest starts, and what it says.
@@ -284,8 +288,8 @@ fn what_is_put_in_place_of_a_profile_meanwhile_is_kept_and_so_is_the_profile() {
     let (tool, said) = end(tool, &qemu, "33");
     assert_eq!(tool.status.code(), Some(1), "{said}");
     let expected = format!(
-        "pmiscope: cannot write the profile {}: what was put there meanwhile is something else, \
-         and is kept; it is whole in {}, which pmiscope report reads\n",
+        "pmiscope: cannot write the profile {}: another one was put there meanwhile, which is \
+         kept; it is whole in {}, which pmiscope report reads\n",
         output.display(),
         part.display()
     );

@@ -43,7 +43,7 @@ impl Outputs {
             );
         }
         let may_replace = |beginning: &[u8]| beginning.is_empty() || is_profile(beginning).is_ok();
-        let profile = Target::new(path)?.only_over(may_replace);
+        let profile = Target::new(path)?;
         profile.is_none_of(read())?;
         if !may_replace(&profile.beginning()?) {
             bail!(
@@ -71,7 +71,7 @@ impl Outputs {
 fn picture<'a>(path: &Path, read: impl IntoIterator<Item = (&'a str, &'a Path)>) -> Result<Target> {
     let may_replace =
         |beginning: &[u8]| beginning.is_empty() || memchr::memmem::find(beginning, TITLE).is_some();
-    let picture = Target::new(&picture_of(path))?.only_over(may_replace);
+    let picture = Target::new(&picture_of(path))?;
     let is_read = picture.is_none_of(read).is_err();
     if is_read || !may_replace(&picture.beginning()?) {
         bail!(
