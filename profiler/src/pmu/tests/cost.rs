@@ -15,25 +15,25 @@ use crate::pmu_model::{
 fn costs_are_means_and_outliers_are_not_believed() {
     assert_eq!(Cost::from_overheads(&mut []), Cost::default());
     let alike = Cost::from_overheads(&mut [70; 32]);
-    assert_eq!((alike.overhead, alike.spread), (70, 0));
+    assert_eq!((alike.overhead, alike.spread()), (70, 0));
 
     // Two in five are longer, as where something is cached or not.
     let mut skewed = [100; 30];
     skewed[..12].fill(160);
     let cost = Cost::from_overheads(&mut skewed);
-    assert_eq!((cost.overhead, cost.spread), (124, 60));
+    assert_eq!((cost.overhead, cost.spread()), (124, 60));
 
     let mut overheads: Vec<u64> = (0..32).map(|it| 100 + it).rev().collect();
     // Caches were cold; firmware had something to do.
     overheads[..4].copy_from_slice(&[900, 400, 100_000, 300]);
     let cost = Cost::from_overheads(&mut overheads);
-    assert_eq!((cost.overhead, cost.spread), (114, 27));
+    assert_eq!((cost.overhead, cost.spread()), (114, 27));
     assert_eq!(cost.min_period(2), 108);
     assert_eq!(cost.min_period(200), 200);
 
     // Too many to be something else.
     overheads[..16].fill(1000);
-    assert_eq!(Cost::from_overheads(&mut overheads).spread, 884);
+    assert_eq!(Cost::from_overheads(&mut overheads).spread(), 884);
 
     let mut plan = rig(Model::intel(4), 0, 0, 0, 0).plan;
     let assignment = plan.assignment_mut(0).unwrap();
@@ -45,6 +45,23 @@ fn costs_are_means_and_outliers_are_not_believed() {
     assert_eq!((assignment.overhead, assignment.arm_latency), (114, 9));
     assert_eq!((assignment.noise, assignment.tolerance), (27, 27));
     assert_eq!((assignment.period, assignment.jitter), (Some(3000), 150));
+}
+
+#[test]
+fn what_is_subtracted_is_what_it_costs_where_all_cores_are_at_it() {
+    let mut busy = [570, 560, 566, 564];
+    let mut rest = [557, 555, 556, 556];
+    let cost = Cost::from_overheads(&mut busy).with_rest(&mut rest);
+    assert_eq!((cost.overhead, cost.at_rest), (565, 556));
+    // The difference of the two trials is in the spread.
+    assert_eq!((cost.least, cost.most, cost.spread()), (555, 570, 15));
+    assert_eq!(cost.min_period(2), 60);
+    assert_eq!(cost.resting().overhead, 556);
+    assert_eq!(cost.resting().spread(), 15);
+
+    // Where instructions are counted, whoever comes first.
+    let exact = Cost::from_overheads(&mut [70; 32]).with_rest(&mut [70; 32]);
+    assert_eq!((exact.overhead, exact.at_rest, exact.spread()), (70, 70, 0));
 }
 
 #[test]
@@ -183,7 +200,7 @@ proptest! {
         let known = costs(&rig.machine, &rig.plan);
         let measured = measured(&rig);
         let (overhead, arm_latency) = known[0];
-        prop_assert_eq!((measured[0].overhead, measured[0].spread), (overhead, 0));
+        prop_assert_eq!((measured[0].overhead, measured[0].spread()), (overhead, 0));
         prop_assert_eq!(measured[0].arm_latency, arm_latency.saturating_sub(skid.into()));
         // What never happens costs nothing.
         prop_assert_eq!(measured[1], Cost::default());
@@ -216,7 +233,7 @@ proptest! {
         let samples = seen.samples[0].len() as u64;
         let missed: u64 = seen.samples[0].iter().map(|it| it.1).sum();
         prop_assert!(
-            happened.abs_diff(counted) <= SAMPLES * cost.spread / 3,
+            happened.abs_diff(counted) <= SAMPLES * cost.spread() / 3,
             "{happened} events, {counted} counted, {cost:?}"
         );
         prop_assert_eq!(missed, 0);

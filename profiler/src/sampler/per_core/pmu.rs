@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Stop,
     TryOverheads,
     TryOverflows,
+    TryBusyOverheads,
 }
 
 impl Command {
@@ -33,6 +34,7 @@ impl Command {
             2 => Self::Stop,
             3 => Self::TryOverheads,
             4 => Self::TryOverflows,
+            5 => Self::TryBusyOverheads,
             _ => Self::None,
         }
     }
@@ -42,6 +44,7 @@ impl From<Trial> for Command {
     fn from(trial: Trial) -> Self {
         match trial {
             Trial::Overheads => Self::TryOverheads,
+            Trial::BusyOverheads => Self::TryBusyOverheads,
             Trial::Overflows(_) => Self::TryOverflows,
         }
     }
@@ -191,6 +194,7 @@ mod tests {
             Command::Stop,
             Command::TryOverheads,
             Command::TryOverflows,
+            Command::TryBusyOverheads,
         ] {
             assert_eq!(Command::from_number(command as u8), command);
         }
