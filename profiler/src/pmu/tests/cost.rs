@@ -76,7 +76,7 @@ fn the_lead_is_that_of_the_overflow_that_came_first() {
 }
 
 /// Cycles of the kernel, interrupts on, in each of which so many of these happen.
-fn cycle(events: &[(Happening, u32)]) -> Cycle<'_> {
+pub fn cycle(events: &[(Happening, u32)]) -> Cycle<'_> {
     Cycle {
         privilege: Privilege::Kernel,
         interrupts: true,
@@ -84,13 +84,13 @@ fn cycle(events: &[(Happening, u32)]) -> Cycle<'_> {
     }
 }
 
-const WAITING: &[(Happening, u32)] = &[(Happening::Cycles, 1), (Happening::Instructions, 1)];
+pub const WAITING: &[(Happening, u32)] = &[(Happening::Cycles, 1), (Happening::Instructions, 1)];
 
 /// Where an overflow is due that is tried.
 const TRIAL: u64 = 5000;
 
 /// Tries what a kernel tries.
-fn measured(rig: &Rig) -> Vec<Cost> {
+pub fn measured(rig: &Rig) -> Vec<Cost> {
     let count = rig.plan.assignments().count();
     let mut overheads = vec![Vec::new(); count];
     let plan = rig.plan.without_periods();
@@ -163,7 +163,7 @@ fn overflows(rig: &Rig, costs: &[Cost]) -> Vec<Option<u64>> {
 }
 
 /// A processor with these costs, and what is sampled on it.
-fn rig(model: Model, access: u64, entry: u64, exit: u64, slack: u32) -> Rig {
+pub fn rig(model: Model, access: u64, entry: u64, exit: u64, slack: u32) -> Rig {
     let costs = Costs {
         slack,
         ..Costs::of(access, entry, exit)
@@ -181,7 +181,7 @@ fn rig(model: Model, access: u64, entry: u64, exit: u64, slack: u32) -> Rig {
 }
 
 /// A processor by whose interrupts overflows come so many cycles late.
-fn model() -> impl Strategy<Value = (Model, u32)> {
+pub fn model() -> impl Strategy<Value = (Model, u32)> {
     let skid = prop_oneof![Just(0), 1..60_u32];
     (prop_oneof![intel(), amd()], skid, 1..u64::MAX).prop_map(|(mut model, skid, seed)| {
         model.quirks.seed = seed;

@@ -1,6 +1,6 @@
 //! What a core knows of its PMU.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 use super::trials::{Trial, Trials};
 
@@ -64,6 +64,8 @@ pub(crate) struct CorePmu {
     fault: AtomicU32,
     /// What it tries before it samples.
     pub(crate) trials: Trials,
+    /// The number of samples at which an overhead is checked next.
+    pub(crate) next_check: AtomicU64,
 }
 
 impl CorePmu {

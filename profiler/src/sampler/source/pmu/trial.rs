@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{Ordering, Ordering::Relaxed};
 
-use super::{ANSWER_TIMEOUT_TICKS, Pmu};
+use super::{ANSWER_TIMEOUT_TICKS, Pmu, SELF_INTERRUPT_TICKS};
 use crate::format::Delivery;
 use crate::hw::control;
 use crate::hw::tsc::Deadline;
@@ -15,9 +15,6 @@ use crate::sampler::per_core::Core;
 use crate::sampler::per_core::trials::{OVERHEADS, Trial};
 use crate::sampler::trial::ARRIVAL_TIMEOUT_TICKS;
 use crate::sampler::vector;
-
-/// How long an interrupt that a core sends itself may be on its way.
-const SELF_INTERRUPT_TICKS: u64 = 4_000;
 
 impl Pmu {
     /// Tries something on the running core, `core`.
