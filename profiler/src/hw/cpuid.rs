@@ -26,6 +26,15 @@ pub fn has_invariant_tsc() -> bool {
     extended(7).is_some_and(|[.., edx]| edx & 1 << 8 != 0)
 }
 
+/// Returns true if the processor is emulated by QEMU (TCG), which says so in the first of
+/// the leaves that are a hypervisor's. A processor without a hypervisor repeats another leaf
+/// there, which never reads like that.
+#[must_use]
+pub fn is_tcg() -> bool {
+    let [_, ebx, ecx, edx] = leaf(0x4000_0000, 0);
+    [ebx, ecx, edx].map(u32::to_le_bytes).as_flattened() == b"TCGTCGTCGTCG"
+}
+
 /// What the processor calls itself, written to `bytes`.
 #[must_use]
 pub fn brand(bytes: &mut [u8; 48]) -> &str {

@@ -49,7 +49,8 @@ use super::counter_msrs::CounterMsrs;
 use super::counters::Counter;
 use super::event::MAX_EVENTS;
 use super::plan::{Assignment, Plan};
-use super::registers::{Msr, MsrFault, Registers, intel, lvt};
+use super::registers::{Msr, MsrFault, Registers, intel};
+use crate::hw::apic::PerformanceEntry;
 use check::Check;
 pub use check::Place;
 
@@ -85,7 +86,7 @@ struct Saved {
     fixed_control: AtomicU64,
     /// True if counters froze when they interrupted.
     freezes: AtomicBool,
-    lvtpc: AtomicU64,
+    lvtpc: AtomicU32,
     /// By event: its counter, and its event select.
     counters: [AtomicU64; MAX_EVENTS],
     selects: [AtomicU64; MAX_EVENTS],
@@ -330,7 +331,7 @@ impl PmuDriver {
     /// Last step of the handler, and of the start: restarts the counters. `lvtpc` becomes
     /// their entry of the local vector table.
     #[inline]
-    pub fn resume<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: u32) {
+    pub fn resume<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: PerformanceEntry) {
         if !self.running.load(Relaxed) {
             // The handler has stopped it.
             return;
@@ -572,9 +573,7 @@ impl PmuDriver {
         saved.control.store(control, Relaxed);
         self.others
             .store(control & !plan.counters.global_bits(), Relaxed);
-        saved
-            .lvtpc
-            .store(u64::from(registers.read_lvtpc()), Relaxed);
+        saved.lvtpc.store(registers.read_lvtpc(), Relaxed);
         if plan.counters.fixed != 0 {
             let fixed = registers.try_read(intel::FIXED_CONTROL)?;
             saved.fixed_control.store(fixed, Relaxed);
@@ -598,7 +597,7 @@ impl PmuDriver {
         let msrs = &plan.msrs;
         // Stopped and masked first: a counter starts when its select is written if its bit
         // of the global control is set, as it is after a reset.
-        registers.write_lvtpc(lvt::MASKED | lvt::NMI);
+        registers.write_lvtpc(PerformanceEntry::NMI.masked());
         if let Some(global) = &plan.global {
             registers.write(global.control, self.others.load(Relaxed));
         }
@@ -681,7 +680,7 @@ impl PmuDriver {
         if let Some(global) = &plan.global {
             registers.write(global.control, saved.control.load(Relaxed));
         }
-        #[allow(clippy::cast_possible_truncation)] // an entry has 32 bits
-        registers.write_lvtpc(saved.lvtpc.load(Relaxed) as u32);
+        // After a reset that is an illegal vector.
+        registers.write_lvtpc(PerformanceEntry::as_left(saved.lvtpc.load(Relaxed)));
     }
 }

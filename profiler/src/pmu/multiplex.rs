@@ -26,6 +26,7 @@
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use crate::format::count::Reading;
+use crate::hw::apic::PerformanceEntry;
 
 use super::driver::{Interrupt, PmuDriver};
 use super::event::{EventList, MAX_EVENTS};
@@ -259,7 +260,13 @@ impl Multiplexer {
     /// Last step of the handler, which ends at `now`, in ticks: restarts the counters, with
     /// `lvtpc` as their entry of the local vector table.
     #[inline]
-    pub fn resume<R: Registers>(&self, registers: &R, groups: &[Group], lvtpc: u32, now: u64) {
+    pub fn resume<R: Registers>(
+        &self,
+        registers: &R,
+        groups: &[Group],
+        lvtpc: PerformanceEntry,
+        now: u64,
+    ) {
         if let Some(group) = groups.get(self.current.load(Relaxed)) {
             self.resumed.store(now, Relaxed);
             self.driver.resume(registers, &group.plan, lvtpc);

@@ -7,6 +7,7 @@
 use core::fmt;
 
 use super::counters::Counters;
+use crate::hw::apic::PerformanceEntry;
 
 /// A model-specific register of the PMU: a counter, or one that says what counters can
 /// do, what they count, whether they do, and which have overflowed.
@@ -139,7 +140,7 @@ pub trait Registers {
     fn read_lvtpc(&self) -> u32;
 
     /// Writes that entry.
-    fn write_lvtpc(&self, entry: u32);
+    fn write_lvtpc(&self, entry: PerformanceEntry);
 }
 
 /// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and the same bit (SDM vol. 4,
@@ -173,14 +174,6 @@ pub mod debug_control {
             value & !FREEZE
         }
     }
-}
-
-/// Entries of a local vector table.
-pub mod lvt {
-    /// Deliver as an NMI.
-    pub const NMI: u32 = 0b100 << 8;
-    /// Deliver nothing. Hardware sets it in LVTPC when it delivers an overflow.
-    pub const MASKED: u32 = 1 << 16;
 }
 
 /// Event selects: IA32_PERFEVTSELn and PERF_CTLn, which agree in these bits.

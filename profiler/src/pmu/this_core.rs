@@ -1,7 +1,7 @@
 //! The PMU of the running core, for [`super::registers`].
 
 use super::registers::{Msr, MsrFault, Registers, debug_control};
-use crate::hw::apic::{self, Register};
+use crate::hw::apic::{self, LocalInterrupt, PerformanceEntry};
 use crate::hw::msr;
 
 /// The PMU of the running core.
@@ -59,13 +59,14 @@ impl Registers for ThisCore {
     }
 
     fn read_lvtpc(&self) -> u32 {
-        apic::registers().read(Register::LvtPerformance)
+        apic::registers().read_entry(LocalInterrupt::Performance)
     }
 
     #[inline]
-    fn write_lvtpc(&self, entry: u32) {
-        // SAFETY: the entries that the driver writes are masked ones, what firmware left,
-        // NMIs and the vectors of the sampler; the last two have handlers.
-        unsafe { apic::registers().write(Register::LvtPerformance, entry) };
+    fn write_lvtpc(&self, entry: PerformanceEntry) {
+        // SAFETY: where there is a PMU there is its entry. Those that the driver writes are
+        // masked ones, what firmware left, NMIs and the vectors of the sampler; the last two
+        // have handlers.
+        unsafe { apic::registers().set_performance_entry(entry) };
     }
 }

@@ -89,8 +89,8 @@ impl Apic {
             return Err("reserved bits of LVTPC");
         }
         match entry & lvtpc::MODE {
-            // Vectors 0 to 15 are illegal. LVTPC has one at reset, masked.
-            lvtpc::FIXED if entry & 0xf0 == 0 && entry & lvtpc::MASKED == 0 => {
+            // Vectors 0 to 15 are illegal, masked or not. LVTPC has one at reset.
+            lvtpc::FIXED if entry & 0xf0 == 0 => {
                 return Err("LVTPC with an illegal vector");
             }
             lvtpc::FIXED | lvtpc::NMI => {}

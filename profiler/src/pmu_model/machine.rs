@@ -8,6 +8,7 @@ use super::kinds::Latency;
 use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
+use crate::hw::apic::PerformanceEntry;
 use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
 
 /// What of the driver's costs time, in cycles of the kernel.
@@ -208,7 +209,7 @@ impl Registers for Machine {
         self.core.read_lvtpc()
     }
 
-    fn write_lvtpc(&self, entry: u32) {
+    fn write_lvtpc(&self, entry: PerformanceEntry) {
         self.pay();
         self.core.write_lvtpc(entry);
     }
@@ -265,7 +266,7 @@ impl<H: Fn(&Machine, Delivered)> Registers for Interruptible<'_, H> {
         self.access(Core::read_lvtpc)
     }
 
-    fn write_lvtpc(&self, entry: u32) {
+    fn write_lvtpc(&self, entry: PerformanceEntry) {
         self.access(|core| core.write_lvtpc(entry));
     }
 }

@@ -10,6 +10,7 @@ use super::kinds::Model;
 use super::map::{Register, debug};
 use super::state::State;
 use super::truth::{Context, Deliveries, Id};
+use crate::hw::apic::PerformanceEntry;
 use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
 
 /// #GP, and what for.
@@ -23,6 +24,18 @@ pub struct Snapshot {
     pub msrs: BTreeMap<u32, u64>,
     /// LVTPC.
     pub lvtpc: u32,
+}
+
+impl Snapshot {
+    /// The same once the driver has written back what it found: it does not write LVTPC with
+    /// an illegal vector, which is what a reset leaves.
+    #[must_use]
+    pub fn restored(self) -> Self {
+        Self {
+            lvtpc: PerformanceEntry::as_left(self.lvtpc).bits(),
+            ..self
+        }
+    }
 }
 
 /// A core.
@@ -296,6 +309,23 @@ impl Core {
         let log = self.state.borrow().history();
         panic!("{why}; the accesses before, by cycle:\n{log}")
     }
+
+    /// Code writes these bits to LVTPC, legal or not.
+    pub fn write_lvtpc_bits(&self, entry: u32) {
+        let mut state = self.state.borrow_mut();
+        state.record("write LVTPC", 0x834, Ok(entry.into()));
+        let was_masked = state.apic.is_masked();
+        let written = state.apic.write_lvtpc(entry);
+        let is_unmasked = was_masked && !state.apic.is_masked();
+        let shown = state.status & self.model.counter_bits();
+        if is_unmasked && shown != 0 && self.model.quirks.unmasking_interrupts {
+            state.raise(&self.model, shown);
+        }
+        drop(state);
+        if let Err(why) = written {
+            self.die(format_args!("{entry:#x} sets {why}"));
+        }
+    }
 }
 
 impl Registers for Core {
@@ -338,19 +368,7 @@ impl Registers for Core {
         entry
     }
 
-    fn write_lvtpc(&self, entry: u32) {
-        let mut state = self.state.borrow_mut();
-        state.record("write LVTPC", 0x834, Ok(entry.into()));
-        let was_masked = state.apic.is_masked();
-        let written = state.apic.write_lvtpc(entry);
-        let is_unmasked = was_masked && !state.apic.is_masked();
-        let shown = state.status & self.model.counter_bits();
-        if is_unmasked && shown != 0 && self.model.quirks.unmasking_interrupts {
-            state.raise(&self.model, shown);
-        }
-        drop(state);
-        if let Err(why) = written {
-            self.die(format_args!("{entry:#x} sets {why}"));
-        }
+    fn write_lvtpc(&self, entry: PerformanceEntry) {
+        self.write_lvtpc_bits(entry.bits());
     }
 }

@@ -6,12 +6,12 @@ use proptest::prelude::*;
 
 use super::schedule::{amd, costs, happening, intel, with_latencies};
 use crate::format::count::Reading;
+use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counters::Counter;
 use crate::pmu::detect;
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::multiplex::{Cost, Group, Groups, Multiplexer};
 use crate::pmu::plan::{PlanError, PmuState};
-use crate::pmu::registers::lvt;
 use crate::pmu_model::{
     AmdInterface, Context, Core, Costs, Cycle, Event as Happening, Id, Kind, Latency, Machine,
     Model, Privilege,
@@ -97,7 +97,7 @@ fn time_overhead(machine: &Machine, group: &Group) -> u64 {
         number += 1;
         if number == 1 {
             trial.begin(machine, &groups).unwrap();
-            trial.resume(machine, &groups, lvt::NMI, machine.core.now());
+            trial.resume(machine, &groups, PerformanceEntry::NMI, machine.core.now());
             machine.core.send_nmi();
         } else {
             trial.pause(machine, &groups, machine.core.now());
@@ -205,7 +205,7 @@ impl Rig {
         }
         let now = self.machine.core.now();
         self.multiplexer
-            .resume(&self.machine, &self.groups, lvt::NMI, now);
+            .resume(&self.machine, &self.groups, PerformanceEntry::NMI, now);
     }
 
     fn interrupt(&self) {
@@ -460,7 +460,7 @@ impl Schedule {
         let events = events.fold(first, |list, event| list.and(event).unwrap());
         let (access, entry, exit) = self.costs;
         let core = Core::new(self.model.clone());
-        let before = core.snapshot();
+        let before = core.snapshot().restored();
         let rig = Rig::new(Machine::new(core, Costs::of(access, entry, exit)), events);
         for &(is_user, counts, cycles, rotates) in &self.program {
             let happen = [
@@ -491,7 +491,7 @@ impl Schedule {
             events: &[],
         };
         rig.machine.run([(idle, 200)], |_, _| {});
-        let mut after = rig.machine.core.snapshot();
+        let mut after = rig.machine.core.snapshot().restored();
         for status in [0x38e, 0xc000_0300] {
             // It is not to be written as a whole.
             if let (Some(after), Some(before)) =

@@ -6,7 +6,8 @@ mod firmware;
 mod nested;
 mod values;
 
-use super::schedule::Rig;
+use super::schedule::{Rig, VECTOR};
+use crate::hw::apic::PerformanceEntry;
 use crate::pmu::event::EventList;
 use crate::pmu::registers::{Msr, MsrFault, Registers};
 use crate::pmu_model::{
@@ -111,7 +112,7 @@ fn assert_exact(rig: &Rig) {
 
 /// What a core holds, without the status: it is not to be written as a whole.
 fn settled(core: &Core) -> Snapshot {
-    let mut snapshot = core.snapshot();
+    let mut snapshot = core.snapshot().restored();
     for status in [0x38e, 0xc000_0300] {
         snapshot.msrs.remove(&status);
     }
@@ -173,8 +174,8 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, MsrFault>> Registers for Wa
         self.inner.read_lvtpc()
     }
 
-    fn write_lvtpc(&self, entry: u32) {
-        let _ = (self.watch)(Access::Lvtpc, entry.into());
+    fn write_lvtpc(&self, entry: PerformanceEntry) {
+        let _ = (self.watch)(Access::Lvtpc, entry.bits().into());
         self.inner.write_lvtpc(entry);
     }
 }

@@ -5,12 +5,12 @@ use std::cell::RefCell;
 
 use proptest::prelude::*;
 
+use crate::hw::apic::{Delivery, PerformanceEntry, Vector};
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect;
 use crate::pmu::driver::{Cause, Interrupt, Place, PmuDriver};
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::{Plan, PmuState};
-use crate::pmu::registers::lvt;
 use crate::pmu_model::{
     AmdInterface, Context, Core, Costs, Cycle, Delivered, Event as Happening, Id, Latency, Machine,
     Model, Privilege,
@@ -22,7 +22,7 @@ pub struct Rig {
     pub machine: Machine,
     pub plan: Plan,
     pub driver: PmuDriver,
-    pub lvtpc: u32,
+    pub lvtpc: PerformanceEntry,
     pub seen: RefCell<Seen>,
     /// There is a check at each sample whose number is a multiple of this.
     pub check_every: u64,
@@ -43,15 +43,19 @@ pub struct Seen {
 }
 
 /// The vector of interrupts that are not NMIs.
-const VECTOR: u32 = 0xf0;
+pub const VECTOR: PerformanceEntry = PerformanceEntry::new(Delivery::Fixed(Vector::new(0xf0)));
 
 impl Rig {
     pub fn new(machine: Machine, events: &EventList, is_nmi: bool) -> Self {
         let core = &machine.core;
         let capabilities = detect::detect(|leaf, subleaf| core.model().cpuid(leaf, subleaf));
-        let before = core.snapshot();
+        let before = core.snapshot().restored();
         let found = PmuState::probe(core, &capabilities.unwrap()).unwrap();
-        assert_eq!(core.snapshot(), before, "looking changes nothing");
+        assert_eq!(
+            core.snapshot().restored(),
+            before,
+            "looking changes nothing"
+        );
         let mut plan = Plan::make(&found, events, Some(1000)).unwrap();
         plan.seed = 42;
         for (index, (overhead, arm_latency)) in costs(&machine, &plan).into_iter().enumerate() {
@@ -68,7 +72,11 @@ impl Rig {
             machine,
             plan,
             driver: PmuDriver::default(),
-            lvtpc: if is_nmi { lvt::NMI } else { VECTOR },
+            lvtpc: if is_nmi {
+                PerformanceEntry::NMI
+            } else {
+                VECTOR
+            },
         }
     }
 
@@ -108,7 +116,7 @@ impl Rig {
     pub fn handle(&self, interrupt: Delivered) {
         let mut seen = self.seen.borrow_mut();
         let is_as_overflows_come = match interrupt {
-            Delivered::Nmi { .. } => self.lvtpc == lvt::NMI,
+            Delivered::Nmi { .. } => self.lvtpc == PerformanceEntry::NMI,
             Delivered::Vector { .. } => self.lvtpc == VECTOR,
         };
         let entered = if is_as_overflows_come {
@@ -134,7 +142,8 @@ impl Rig {
                     }
                 }
                 let count: usize = seen.samples.iter().map(Vec::len).sum();
-                let is_due = overflows.iter().count() > 0 && count as u64 % self.check_every == 0;
+                let is_due =
+                    overflows.iter().count() > 0 && (count as u64).is_multiple_of(self.check_every);
                 if is_due
                     && self
                         .driver
@@ -298,7 +307,7 @@ impl Schedule {
     fn check(&self) -> Result<(), TestCaseError> {
         let rig = self.rig();
         let core = &rig.machine.core;
-        let before = core.snapshot();
+        let before = core.snapshot().restored();
         rig.start();
         for &(is_user, interrupts, counts, cycles, disturbance) in &self.program {
             match disturbance {
@@ -339,7 +348,7 @@ impl Schedule {
         }
         self.check_counts(&rig)?;
 
-        let mut after = core.snapshot();
+        let mut after = core.snapshot().restored();
         // It is not to be written as a whole, and what was late has come.
         for status in [0x38e, 0xc000_0300] {
             let mut before = before.msrs.get(&status);

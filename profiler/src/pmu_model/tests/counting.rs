@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::pmu::registers::Registers;
 
 /// A core that counts by counter 0, and what it has counted.
 fn counting(model: Model, select: u64, program: &[(Cycle<'_>, u64)]) -> u64 {
@@ -228,7 +227,7 @@ proptest! {
         model.quirks.interrupt = Latency::fixed(latency);
         let cores = [Core::new(model.clone()), Core::new(model)];
         for core in &cores {
-            core.write_lvtpc(NMI);
+            core.write_lvtpc_bits(NMI);
             for (number, value) in (0..).zip(values) {
                 let flags = flags >> (5 * number);
                 let select = CYCLES | (flags & 1) << 18 | (flags >> 1 & 1) << 23

@@ -6,7 +6,7 @@ use crate::pmu::registers::Registers;
 /// A core of which a counter wraps after `events` cycles, and interrupts.
 fn armed(model: Model, events: u64) -> Core {
     let core = Core::new(model);
-    core.write_lvtpc(NMI);
+    core.write_lvtpc_bits(NMI);
     match core.model().kind {
         Kind::Intel(_) => {
             core.wrmsr(0x186, CYCLES).unwrap();
@@ -115,7 +115,7 @@ fn a_delivery_masks_lvtpc_where_it_does() {
         assert_eq!(deliveries.masked, u64::from(masks));
         assert_eq!(deliveries.latched, 2 - u64::from(masks));
         // What was lost does not come back.
-        core.write_lvtpc(NMI);
+        core.write_lvtpc_bits(NMI);
         assert_eq!(core.pending_nmi(), !masks);
     }
     assert!(Model::intel(4).quirks.masks_on_delivery);
@@ -162,7 +162,7 @@ fn a_blocked_nmi_cannot_be_taken() {
 #[test]
 fn a_vector_waits_for_interrupts_to_be_on() {
     let core = armed(Model::intel(4), 1);
-    core.write_lvtpc(0x42);
+    core.write_lvtpc_bits(0x42);
     core.execute(&KERNEL, 1);
     assert_eq!(core.pending(false), None);
     let expected = Delivered::Vector {
@@ -171,7 +171,7 @@ fn a_vector_waits_for_interrupts_to_be_on() {
     };
     assert_eq!(core.take(true), Some(expected));
     core.wrmsr(0x390, 1).unwrap();
-    core.write_lvtpc(0x42);
+    core.write_lvtpc_bits(0x42);
     rearm(&core, 1);
     core.execute(&KERNEL, 1);
     assert_eq!(core.take(true), None);
@@ -328,13 +328,15 @@ fn others_set_the_status_too() {
 fn lvtpc_takes_what_is_defined_only() {
     let panics = |entry| {
         let core = Core::new(Model::intel(4));
-        let write = || core.write_lvtpc(entry);
+        let write = || core.write_lvtpc_bits(entry);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(write)).is_err()
     };
-    for entry in [0x1_0000, 0x20, 0x400, 0x1_0400, 0x1400, 0x4ff] {
+    for entry in [0x20, 0x1_0020, 0x400, 0x1_0400, 0x1400, 0x4ff] {
         assert!(!panics(entry), "{entry:#x}");
     }
-    for entry in [0, 0xf, 0x200, 0x500, 0x700, 0x2_0400, 0x8400, 0x2400, 0xc00] {
+    for entry in [
+        0, 0xf, 0x1_0000, 0x1_000f, 0x200, 0x500, 0x700, 0x2_0400, 0x8400, 0x2400, 0xc00,
+    ] {
         assert!(panics(entry), "{entry:#x}");
     }
 }

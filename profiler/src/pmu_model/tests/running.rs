@@ -3,7 +3,8 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::pmu::registers::{Registers, lvt, select};
+use crate::hw::apic::PerformanceEntry;
+use crate::pmu::registers::{Registers, select};
 
 /// A driver for counter 0 of a processor with full width, as short as one can be.
 #[derive(Default)]
@@ -25,7 +26,7 @@ impl Toy {
         Self::load(registers);
         let select = 0x3c | select::USER | select::INTERRUPT | select::ENABLE;
         registers.write(intel::event_select(0), select);
-        registers.write_lvtpc(lvt::NMI);
+        registers.write_lvtpc(PerformanceEntry::NMI);
         registers.write(intel::GLOBAL_CONTROL, 1);
     }
 
@@ -38,7 +39,7 @@ impl Toy {
             &self.unclaimed
         };
         count.set(count.get() + 1);
-        registers.write_lvtpc(lvt::NMI);
+        registers.write_lvtpc(PerformanceEntry::NMI);
         registers.write(intel::GLOBAL_STATUS_RESET, status);
     }
 
@@ -85,7 +86,7 @@ fn a_driver_samples_a_program() {
 #[test]
 fn counters_run_in_the_handler_too() {
     let machine = Machine::new(Core::new(Model::intel(4)), Costs::of(3, 20, 10));
-    machine.core.write_lvtpc(NMI);
+    machine.core.write_lvtpc_bits(NMI);
     machine.core.wrmsr(0x186, CYCLES).unwrap();
     machine.core.wrmsr(0xc1, -100_i64 as u64).unwrap();
     let mut seen = Vec::new();
@@ -104,11 +105,11 @@ fn counters_run_in_the_handler_too() {
 fn a_handler_that_never_ends_is_noticed() {
     let machine = Machine::new(Core::new(Model::intel(4)), Costs::of(3, 20, 110));
     machine.most_in_a_row.set(50);
-    machine.core.write_lvtpc(NMI);
+    machine.core.write_lvtpc_bits(NMI);
     Toy::load(&machine.core);
     machine.core.wrmsr(0x186, CYCLES).unwrap();
     machine.run([(KERNEL, 1000)], |machine, _| {
-        machine.write_lvtpc(NMI);
+        machine.write_lvtpc(PerformanceEntry::NMI);
         machine.write(intel::GLOBAL_STATUS_RESET, 1);
         Toy::load(machine);
     });
@@ -117,7 +118,7 @@ fn a_handler_that_never_ends_is_noticed() {
 #[test]
 fn a_driver_is_interrupted_between_accesses() {
     let machine = Machine::new(Core::new(Model::intel(4)), Costs::of(10, 0, 0));
-    machine.core.write_lvtpc(NMI);
+    machine.core.write_lvtpc_bits(NMI);
     machine.core.wrmsr(0x186, CYCLES).unwrap();
     let trace = std::cell::RefCell::new(Vec::new());
     let handler = |machine: &Machine, _| {
@@ -144,7 +145,7 @@ fn a_driver_is_interrupted_between_accesses() {
 #[test]
 fn a_vector_interrupts_where_interrupts_are_on() {
     let machine = Machine::new(Core::new(Model::intel(4)), Costs::FREE);
-    machine.core.write_lvtpc(0x40);
+    machine.core.write_lvtpc_bits(0x40);
     machine.core.wrmsr(0x186, CYCLES).unwrap();
     machine.core.wrmsr(0xc1, -10_i64 as u64).unwrap();
     let off = Cycle {
@@ -155,7 +156,7 @@ fn a_vector_interrupts_where_interrupts_are_on() {
     machine.run([(off, 50), (KERNEL, 50)], |machine, interrupt| {
         assert_eq!(interrupt.overflows(), 1);
         taken.push(machine.core.now());
-        machine.write_lvtpc(0x40);
+        machine.core.write_lvtpc_bits(0x40);
         machine.write(intel::GLOBAL_STATUS_RESET, 1);
         machine.write(intel::counter(0), -10_i64 as u64);
     });

@@ -115,7 +115,7 @@ impl Counting {
     pub(crate) fn start(&self, cores: &Cores, core: &Core) {
         // Only the trials' own interrupts.
         control::disable_interrupts();
-        apic_timer::set_up(vector::COUNT_TIMER.into());
+        apic_timer::set_up(vector::COUNT_TIMER);
         measure::measure_groups(core, state_of(core), &self.events);
         core.counting.is_workload.store(true, Ordering::Relaxed);
         // What waits for time to pass may halt: the timer ends that.

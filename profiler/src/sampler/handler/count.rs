@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use super::Context;
-use crate::hw::apic::{self, Destination, Message};
+use crate::hw::apic::{self, Delivery, Destination, Message, PerformanceEntry, Vector};
 use crate::hw::tsc;
 use crate::pmu::multiplex::{Group, Multiplexer};
 use crate::pmu::registers::MsrFault;
@@ -15,7 +15,8 @@ use crate::sampler::target::Target;
 use crate::sampler::vector;
 
 /// Where the counters' overflows go.
-const LVTPC: u32 = vector::COUNT_OVERFLOW as u32;
+const LVTPC: PerformanceEntry =
+    PerformanceEntry::new(Delivery::Fixed(Vector::new(vector::COUNT_OVERFLOW)));
 
 /// The running core begins to count.
 #[inline(always)]

@@ -2,21 +2,26 @@
 //! time.
 //!
 //! As an NMI it is a gift of QEMU's emulation: the timer's entry in the local
-//! vector table has no delivery mode in the manuals (SDM vol. 3, 12.5.1), real
-//! APICs deliver its vector whatever stands there, and QEMU honours the mode. So
-//! the entry is written and read back, then an interrupt has to arrive as an NMI.
+//! vector table has no delivery mode in the manuals (SDM vol. 3, 12.5.1). Real
+//! APICs deliver its vector whatever stands there, or refuse the write; QEMU
+//! honours the mode. So it is tried where the processor is QEMU's alone: the entry
+//! is written and read back, then an interrupt has to arrive as an NMI.
 //!
 //! Under instruction counting the timer counts instructions, one each.
 
 use super::SourceError;
 use crate::format::Delivery;
-use crate::hw::apic::{self, DELIVER_NMI, DELIVERY_MODE, LVT_MASKED, Register, TIMER_DIVIDE_BY_1};
-use crate::hw::tsc;
+use crate::hw::apic::{self, Register, TIMER_DIVIDE_BY_1, TimerEntry, Vector};
+use crate::hw::{cpuid, tsc};
 use crate::sampler::clock::{Ratio, RunClock};
 use crate::sampler::vector;
 
 /// How long to compare the timer with the clock.
 const COMPARISON_NANOSECONDS: u64 = 10_000_000;
+
+/// The timer's entry by which it samples as IRQ. Also where it is masked: no entry may have
+/// an illegal vector, masked or not.
+const OVERFLOW: TimerEntry = TimerEntry::one_shot(Vector::new(vector::OVERFLOW));
 
 /// The APIC timers of all cores.
 #[derive(Clone, Copy, Debug)]
@@ -34,26 +39,35 @@ impl ApicTimer {
     ///
     /// It does not deliver as it should.
     pub(crate) fn probe(delivery: Delivery, clock: &RunClock) -> Result<Self, SourceError> {
+        if delivery == Delivery::Nmi && !cpuid::is_tcg() {
+            return Err(SourceError::TimerIgnoresNmi);
+        }
         let mut timer = Self {
             delivery,
             rate: Ratio::ONE,
         };
-        timer.enable();
-        let entry = apic::registers().read(Register::LvtTimer);
-        if delivery == Delivery::Nmi && entry & DELIVERY_MODE != DELIVER_NMI {
-            disable();
+        if !timer.enable() {
+            mask();
             return Err(SourceError::TimerIgnoresNmi);
         }
         timer.rate = rate(clock);
+        timer.enable();
         Ok(timer)
     }
 
-    /// Prepares the running core's timer.
-    pub(crate) fn enable(&self) {
-        set_up(match self.delivery {
-            Delivery::Nmi => DELIVER_NMI,
-            Delivery::Irq => vector::OVERFLOW.into(),
-        });
+    /// Prepares the running core's timer. Returns true if it delivers as it should.
+    pub(crate) fn enable(&self) -> bool {
+        match self.delivery {
+            Delivery::Irq => {
+                set_up(vector::OVERFLOW);
+                true
+            }
+            Delivery::Nmi => {
+                set_divider();
+                // SAFETY: both have handlers.
+                unsafe { apic::registers().try_set_timer_nmi(Vector::new(vector::OVERFLOW)) }
+            }
+        }
     }
 
     /// Starts the running core's timer: one interrupt, `count` counts from now; none if
@@ -77,18 +91,23 @@ impl ApicTimer {
     }
 }
 
-/// Makes the running core's timer, which is stopped, raise what the entry says, once.
-pub(crate) fn set_up(entry: u32) {
-    let registers = apic::registers();
-    // SAFETY: a valid divider; a stopped timer delivers nothing.
-    unsafe { registers.write(Register::TimerDivide, TIMER_DIVIDE_BY_1) };
-    // SAFETY: one shot; NMIs and the sampler's vectors have handlers.
-    unsafe { registers.write(Register::LvtTimer, entry) };
+/// Makes the running core's timer, which is stopped, interrupt once by one of the sampler's
+/// vectors.
+pub(crate) fn set_up(vector: u8) {
+    set_divider();
+    let entry = TimerEntry::one_shot(Vector::new(vector));
+    // SAFETY: the sampler's vectors have handlers.
+    unsafe { apic::registers().set_timer_entry(entry) };
 }
 
-fn disable() {
+fn mask() {
     // SAFETY: a masked entry delivers nothing.
-    unsafe { apic::registers().write(Register::LvtTimer, LVT_MASKED) };
+    unsafe { apic::registers().set_timer_entry(OVERFLOW.masked()) };
+}
+
+fn set_divider() {
+    // SAFETY: a valid divider; a stopped timer delivers nothing.
+    unsafe { apic::registers().write(Register::TimerDivide, TIMER_DIVIDE_BY_1) };
 }
 
 /// Starts the running core's timer with `count`; 0 stops it.
@@ -98,18 +117,17 @@ pub(crate) fn start(count: u32) {
     unsafe { apic::registers().write(Register::TimerInitialCount, count) };
 }
 
-/// The counts that the running core's timer, which is masked, makes in `ticks` ticks of
-/// the run.
+/// The counts that the running core's timer makes in `ticks` ticks of the run. It is masked
+/// from then on.
 pub(crate) fn counts_in(ticks: u64, clock: &RunClock) -> u32 {
     u32::try_from(rate(clock).of(ticks)).unwrap_or(u32::MAX)
 }
 
-/// The timer's counts in a tick of the run.
+/// The timer's counts in a tick of the run. Leaves the timer stopped and masked.
 fn rate(clock: &RunClock) -> Ratio {
     let registers = apic::registers();
-    let delivering = registers.read(Register::LvtTimer);
-    // SAFETY: masked, it delivers nothing while it is compared.
-    unsafe { registers.write(Register::LvtTimer, delivering | LVT_MASKED) };
+    set_divider();
+    mask();
     // The largest count does not run out meanwhile.
     start(u32::MAX);
     let first = registers.read(Register::TimerCurrentCount);
@@ -118,7 +136,5 @@ fn rate(clock: &RunClock) -> Ratio {
     let last = registers.read(Register::TimerCurrentCount);
     let ticks = clock.ticks(tsc::ticks() - before);
     start(0);
-    // SAFETY: as it was.
-    unsafe { registers.write(Register::LvtTimer, delivering) };
     Ratio::new(first.wrapping_sub(last).into(), ticks)
 }

@@ -252,7 +252,10 @@ impl Source {
     /// Prepares the source for the running core, `core`.
     pub(crate) fn enable(&self, core: &Core) {
         match self {
-            Self::ApicTimer(timer) => timer.enable(),
+            Self::ApicTimer(timer) => {
+                // What the first core's did in its probe, the others' do.
+                let _ = timer.enable();
+            }
             Self::Hpet(timers) => timers.enable(core),
             Self::Pmu(_) | Self::Ipi(_) | Self::Step => {}
         }

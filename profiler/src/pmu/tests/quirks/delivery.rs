@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use super::*;
+use crate::hw::apic::PerformanceEntry;
 use crate::pmu::driver::{Cause, Interrupt, PmuDriver};
-use crate::pmu::registers::lvt;
 use crate::pmu_model::{Delivered, Latency};
 
 #[test]
@@ -19,7 +19,7 @@ fn lvtpc_is_masked_on_delivery_or_not() {
                 rig.start();
                 run(&rig, 5500);
                 assert_on_time(&rig);
-                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc.bits());
                 rig.stop();
                 assert_exact(&rig);
             }
@@ -49,10 +49,10 @@ fn amds_nmi_comes_after_its_counter_was_stopped() {
         rig.stop_outside();
         assert_exact(&rig);
         let before = settled(&rig.machine.core);
-        rig.machine.core.write_lvtpc(lvt::NMI);
+        rig.machine.core.write_lvtpc(PerformanceEntry::NMI);
         run(&rig, 1000);
         assert_eq!(rig.seen.borrow().unclaimed, 1);
-        rig.machine.core.write_lvtpc(before.lvtpc);
+        rig.machine.core.write_lvtpc_bits(before.lvtpc);
         assert_eq!(settled(&rig.machine.core), before);
         assert_eq!(rig.counted(0), 2000);
     }

@@ -210,9 +210,9 @@ fn where_all_counters_are_firmwares_they_are_named() {
                 core.firmware_owns(Id::General(number), Event::Branches, 0, false);
             }
         }
-        let before = core.snapshot();
+        let before = core.snapshot().restored();
         let found = PmuState::probe(&core, &capabilities(&model)).unwrap();
-        assert_eq!(core.snapshot(), before);
+        assert_eq!(core.snapshot().restored(), before);
         let error = Plan::make(&found, &list("branches"), None).unwrap_err();
         let general = Counters {
             fixed: 0,
@@ -231,6 +231,7 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
     for model in all() {
         let mut numbers: Vec<u32> = Core::new(model.clone())
             .snapshot()
+            .restored()
             .msrs
             .into_keys()
             .collect();
@@ -243,12 +244,12 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
             let mut model = model.clone();
             model.quirks.refused = vec![number];
             let core = Core::new(model.clone());
-            let before = core.snapshot();
+            let before = core.snapshot().restored();
             let driver = PmuDriver::default();
             let started = PmuState::probe(&core, &capabilities(&model)).and_then(|found| {
                 let plan = Plan::make(&found, &list("cycles,instructions"), None).unwrap();
                 driver.start(&core, &plan)?;
-                driver.resume(&core, &plan, 0xf0);
+                driver.resume(&core, &plan, VECTOR);
                 core.execute(&cycle(Privilege::User), 100);
                 assert_eq!(driver.count(&core, &plan, 0), 100, "{model:?}");
                 driver.stop(&core, &plan);
@@ -258,7 +259,11 @@ fn a_register_that_is_announced_and_refused_is_named_and_nothing_is_changed() {
                 assert_eq!(refused.number(), number);
                 refusals.push(number);
             }
-            assert_eq!(core.snapshot(), before, "{number:#x} on {model:?}");
+            assert_eq!(
+                core.snapshot().restored(),
+                before,
+                "{number:#x} on {model:?}"
+            );
             assert!(!driver.is_running());
         }
         let globals = match capabilities(&model).interface {
@@ -298,14 +303,14 @@ fn a_global_control_that_does_not_take_a_counters_bit_is_named() {
                     _ => Ok(value),
                 },
             };
-            let before = core.snapshot();
+            let before = core.snapshot().restored();
             let looked = PmuState::probe(&registers, &capabilities(&model));
             assert_eq!(
                 looked.map_err(MsrFault::number),
                 Err(control),
                 "{counter} on {model:?}"
             );
-            assert_eq!(core.snapshot(), before);
+            assert_eq!(core.snapshot().restored(), before);
         }
     }
 }
@@ -316,7 +321,7 @@ fn looking_lets_nothing_count() {
         let core = Core::new(model.clone());
         // Somebody counts, and nobody else is to.
         core.firmware_owns(Id::General(1), Event::Branches, 0, false);
-        let before = core.snapshot();
+        let before = core.snapshot().restored();
         let registers = Watched {
             inner: &core,
             watch: |_, value| {
@@ -325,7 +330,7 @@ fn looking_lets_nothing_count() {
             },
         };
         let found = PmuState::probe(&registers, &capabilities(&model)).unwrap();
-        let after = core.snapshot();
+        let after = core.snapshot().restored();
         for counter in found.free.iter() {
             let number = found.msrs.counter(counter).number();
             let value = |snapshot: &Snapshot| snapshot.msrs.get(&number).copied();
@@ -343,7 +348,7 @@ fn a_write_that_is_refused_is_all_taken_back() {
             let _ = core.wrmsr(0x1d9, 1 << 12);
             let rig = rig_on(core, events(&model));
             let core = &rig.machine.core;
-            let before = core.snapshot();
+            let before = core.snapshot().restored();
             let writes = Cell::new(0);
             let registers = Watched {
                 inner: core,
@@ -366,7 +371,11 @@ fn a_write_that_is_refused_is_all_taken_back() {
                 assert!(nth >= 4 && writes.get() == nth);
                 break;
             }
-            assert_eq!(core.snapshot(), before, "write {nth} on {model:?}");
+            assert_eq!(
+                core.snapshot().restored(),
+                before,
+                "write {nth} on {model:?}"
+            );
             assert!(!rig.driver.is_running());
             // And it can be tried again.
             rig.start();
@@ -423,5 +432,26 @@ fn cores_of_a_hybrid_processor_have_their_own() {
         assert_on_time(&rig);
         rig.stop();
         assert_exact(&rig);
+    }
+}
+
+#[test]
+fn lvtpc_is_written_back_unless_its_vector_is_illegal() {
+    for model in all() {
+        for (left, after) in [
+            (None, 0x1_0400), // a reset's: the model takes no write of it
+            (Some(0x1_0031), 0x1_0031),
+            (Some(0x0_0031), 0x0_0031),
+            (Some(0x0_0400), 0x0_0400),
+        ] {
+            let rig = rig(model.clone(), "cycles:u");
+            if let Some(left) = left {
+                rig.machine.core.write_lvtpc_bits(left);
+            }
+            rig.start();
+            run(&rig, 100);
+            rig.stop();
+            assert_eq!(rig.machine.core.read_lvtpc(), after, "{model:?}");
+        }
     }
 }

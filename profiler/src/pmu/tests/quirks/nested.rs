@@ -69,7 +69,7 @@ fn the_start_is_interrupted_at_each_of_its_steps() {
             assert_eq!(entries.get(), 1);
             run(&rig, 3500);
             assert_on_time(&rig);
-            assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+            assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc.bits());
             rig.stop();
             assert_exact(&rig);
             assert_eq!(settled(&rig.machine.core), before);
@@ -122,7 +122,7 @@ fn a_handler_is_interrupted_at_each_of_its_steps() {
             let mut busy = 0;
             for nth in 0.. {
                 let mut rig = rig(model.clone(), events(&model));
-                rig.lvtpc = 0xf0;
+                rig.lvtpc = VECTOR;
                 rig.start();
                 let (accesses, was_busy) = (Cell::new(0), Cell::new(false));
                 let inner = rig.machine.interruptible(false, |_, _| {
@@ -147,7 +147,7 @@ fn a_handler_is_interrupted_at_each_of_its_steps() {
                     }
                 });
                 assert_on_time(&rig);
-                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc.bits());
                 rig.stop();
                 assert_exact(&rig);
                 busy += u32::from(was_busy.get());
@@ -215,7 +215,7 @@ fn overflows_come_while_the_start_is_not_done() {
                     assert!(since < period + put_off, "{since} on {model:?}");
                     assert!(last > 1500, "{last} on {model:?}");
                 }
-                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc);
+                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc.bits());
                 rig.stop();
                 assert_eq!(settled(&rig.machine.core), before);
             }

@@ -17,13 +17,12 @@ use core::fmt;
 
 use super::SourceError;
 use crate::format::Delivery;
-use crate::hw::apic::{self, Destination, Message};
+use crate::hw::apic::{self, Destination, Message, PerformanceEntry, Vector};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::Interface;
 use crate::pmu::driver::{Interrupt, Overflow, Place};
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::{Assignment, Plan};
-use crate::pmu::registers::lvt;
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::Core;
 use crate::sampler::vector;
@@ -106,11 +105,11 @@ impl Pmu {
 
     /// The entry of the local vector table by which overflows interrupt.
     #[inline]
-    fn lvtpc(&self) -> u32 {
-        match self.delivery {
-            Delivery::Nmi => lvt::NMI,
-            Delivery::Irq => vector::OVERFLOW.into(),
-        }
+    fn lvtpc(&self) -> PerformanceEntry {
+        PerformanceEntry::new(match self.delivery {
+            Delivery::Nmi => apic::Delivery::Nmi,
+            Delivery::Irq => apic::Delivery::Fixed(Vector::new(vector::OVERFLOW)),
+        })
     }
 
     /// Sends the sampling interrupt to `core`.

@@ -4,27 +4,36 @@
 //! memory offset divided by 16; SDM vol. 3, 12.12.1.2). Which one is decided
 //! once for the machine, so an access is a well-predicted branch and a load or
 //! store.
+//!
+//! * `lvt`: the local vector table, whose entries are types.
+//! * `command`: interrupts to other cores.
 
-use core::arch::asm;
+mod command;
+mod lvt;
+
 use core::fmt;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::msr;
+pub use command::{DELIVER_NMI, Destination, Message};
+pub use lvt::{Delivery, ErrorEntry, LocalInterrupt, PerformanceEntry, TimerEntry, Vector};
 
-/// A register, by its memory offset.
+/// A register, by its memory offset; those of the local vector table are
+/// [`LocalInterrupt`]'s.
 ///
 /// ```no_run
 /// use profiler::hw::apic::{self, Register};
 ///
-/// let entry = apic::registers().read(Register::LvtTimer);
-/// let is_masked = entry & apic::LVT_MASKED != 0;
+/// let has_run_out = apic::registers().read(Register::TimerCurrentCount) == 0;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u16)]
 pub enum Register {
     /// The core's identifier: bits 24 to 31 in xAPIC, all 32 in x2APIC.
     Id = 0x20,
+    /// What kind of APIC it is, and the number of its last local interrupt; read only.
+    Version = 0x30,
     /// Task priority: interrupts of a lower class wait.
     TaskPriority = 0x80,
     /// End of interrupt: write 0.
@@ -37,18 +46,6 @@ pub enum Register {
     InterruptCommand = 0x300,
     /// Destination of an interrupt command, in bits 24 to 31: xAPIC only.
     InterruptCommandHigh = 0x310,
-    /// What the timer's end raises.
-    LvtTimer = 0x320,
-    /// What the thermal sensor raises.
-    LvtThermal = 0x330,
-    /// What a performance counter's overflow raises.
-    LvtPerformance = 0x340,
-    /// What the pin LINT0 raises: the old interrupt controller.
-    LvtLint0 = 0x350,
-    /// What the pin LINT1 raises: the platform's NMI.
-    LvtLint1 = 0x360,
-    /// What an error of the APIC raises.
-    LvtError = 0x370,
     /// Where the timer starts to count down; writing starts it, 0 stops it.
     TimerInitialCount = 0x380,
     /// Where the timer is; read only.
@@ -57,68 +54,26 @@ pub enum Register {
     TimerDivide = 0x3e0,
 }
 
-/// In any local vector table entry: masked.
-pub const LVT_MASKED: u32 = 1 << 16;
-/// In any local vector table entry, and in a command: deliver as NMI. The vector
-/// is ignored then.
-pub const DELIVER_NMI: u32 = 0b100 << 8;
-/// The field of a local vector table entry that says how to deliver.
-pub const DELIVERY_MODE: u32 = 0b111 << 8;
 /// In the timer's divider: its clock as it is.
 pub const TIMER_DIVIDE_BY_1: u32 = 0b1011;
-/// In the timer's entry: start again at zero.
-pub const TIMER_PERIODIC: u32 = 1 << 17;
 
-const COMMAND_ASSERT: u32 = 1 << 14;
-const COMMAND_PENDING: u32 = 1 << 12;
-const TO_SELF: u32 = 0b01 << 18;
-const TO_OTHERS: u32 = 0b11 << 18;
+/// In the spurious vector's register: the APIC takes interrupts.
+const SOFTWARE_ENABLED: u32 = 1 << 8;
 
-/// Where an interrupt command goes.
+/// Vectors of which the APIC keeps a bit each, in eight registers from this offset on.
 ///
 /// ```no_run
-/// use profiler::hw::apic::{self, Destination, Message};
+/// use profiler::hw::apic::{self, VectorSet};
 ///
-/// /// Stops the other cores: their handler of NMIs halts.
-/// fn stop_others() {
-///     // SAFETY: all cores have a gate for NMIs.
-///     unsafe { apic::registers().send(Message::Nmi, Destination::Others) };
-/// }
+/// let is_idle = apic::registers().highest_in(VectorSet::InService).is_none();
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Destination {
-    /// The core with this APIC id.
-    Core(u32),
-    /// The core that sends.
-    This,
-    /// All cores but the one that sends.
-    Others,
-}
-
-/// What an interrupt command delivers.
-///
-/// ```no_run
-/// use profiler::hw::apic::{self, Destination, Message};
-///
-/// # const RESCHEDULE: u8 = 0x40;
-/// // SAFETY: the vector has a gate.
-/// unsafe { apic::registers().send(Message::Fixed(RESCHEDULE), Destination::Core(1)) };
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Message {
-    /// An interrupt with this vector, 16 or higher.
-    Fixed(u8),
-    /// An NMI. One that is still pending absorbs others.
-    Nmi,
-}
-
-impl Message {
-    const fn bits(self) -> u32 {
-        match self {
-            Self::Fixed(vector) => vector as u32 | COMMAND_ASSERT,
-            Self::Nmi => DELIVER_NMI | COMMAND_ASSERT,
-        }
-    }
+#[repr(u16)]
+pub enum VectorSet {
+    /// Taken, and not ended (ISR).
+    InService = 0x100,
+    /// Waiting to be taken (IRR).
+    Requested = 0x200,
 }
 
 /// The registers of the running core's local APIC.
@@ -225,15 +180,20 @@ impl Registers {
     #[must_use]
     #[inline]
     pub fn read(self, register: Register) -> u32 {
+        self.read_at(register as u16)
+    }
+
+    #[inline]
+    fn read_at(self, offset: u16) -> u32 {
         match self {
             Self::XApic(base) => {
                 // SAFETY: a register of the mapped APIC page.
-                unsafe { address(base, register).read_volatile() }
+                unsafe { address(base, offset).read_volatile() }
             }
             Self::X2Apic => {
                 // SAFETY: x2APIC mode is on, so the register is there; but for the
                 // command's upper half, which only the xAPIC branches name.
-                let value = unsafe { msr::read(msr_of(register)) };
+                let value = unsafe { msr::read(msr_at(offset)) };
                 // The upper half exists in the command register alone.
                 let [a, b, c, d, ..] = value.to_le_bytes();
                 u32::from_le_bytes([a, b, c, d])
@@ -250,13 +210,20 @@ impl Registers {
     ///    the receiving core has a handler for.
     #[inline]
     pub unsafe fn write(self, register: Register, value: u32) {
+        // SAFETY: the caller's conditions.
+        unsafe { self.write_at(register as u16, value) };
+    }
+
+    /// As [`Self::write`].
+    #[inline]
+    unsafe fn write_at(self, offset: u16, value: u32) {
         match self {
             Self::XApic(base) => {
                 // SAFETY: a register of the mapped APIC page; the caller's conditions.
-                unsafe { address(base, register).write_volatile(value) };
+                unsafe { address(base, offset).write_volatile(value) };
             }
             // SAFETY: x2APIC mode is on; the caller's conditions.
-            Self::X2Apic => unsafe { msr::write(msr_of(register), u64::from(value)) },
+            Self::X2Apic => unsafe { msr::write(msr_at(offset), u64::from(value)) },
         }
     }
 
@@ -267,12 +234,44 @@ impl Registers {
     ///
     /// The core has a gate for the spurious interrupt's vector, 0xff.
     pub unsafe fn enable(self) {
-        const ENABLED: u32 = 1 << 8;
-        const SPURIOUS_VECTOR: u32 = 0xff;
-        if self.read(Register::Spurious) & ENABLED == 0 {
-            // SAFETY: the bits that every APIC has; the caller's condition.
-            unsafe { self.write(Register::Spurious, ENABLED | SPURIOUS_VECTOR) };
+        if self.read(Register::Spurious) & SOFTWARE_ENABLED == 0 {
+            // SAFETY: the caller's condition.
+            unsafe { self.enable_with(Vector::new(0xff)) };
         }
+    }
+
+    /// Lets the running core's APIC take interrupts; those that go away before the core takes
+    /// them become `spurious` ones.
+    ///
+    /// # Safety
+    ///
+    /// The core has a gate for that vector, whose handler does not end the interrupt. No
+    /// entry of the local vector table has it.
+    pub unsafe fn enable_with(self, spurious: Vector) {
+        let value = SOFTWARE_ENABLED | u32::from(spurious.number());
+        // SAFETY: the bits that every APIC has; the caller's condition.
+        unsafe { self.write(Register::Spurious, value) };
+    }
+
+    /// The version register, which says what entries the local vector table has.
+    #[must_use]
+    pub fn version(self) -> u32 {
+        self.read(Register::Version)
+    }
+
+    /// What has gone wrong since this was asked last, a bit each (SDM vol. 3, 12.5.3).
+    #[must_use]
+    pub fn take_errors(self) -> u32 {
+        // SAFETY: 0 is what the register takes in either mode. It then shows the errors since
+        // the last such write.
+        unsafe { self.write(Register::ErrorStatus, 0) };
+        self.read(Register::ErrorStatus)
+    }
+
+    /// The highest of these vectors, if there is one.
+    #[must_use]
+    pub fn highest_in(self, set: VectorSet) -> Option<u8> {
+        highest_vector(|word| self.read_at(set as u16 + 0x10 * u16::from(word)))
     }
 
     /// Ends the interrupt that is being served. Not for NMIs, which have no end.
@@ -291,69 +290,46 @@ impl Registers {
             Self::X2Apic => value,
         }
     }
+}
 
-    /// Sends an interrupt to other cores, or to this one.
-    ///
-    /// May be called in an NMI handler that interrupted this very function. In
-    /// xAPIC a command is two writes, the destination first, so whoever comes
-    /// between them puts the destination back that it found.
-    ///
-    /// # Safety
-    ///
-    /// Every receiver has a handler for `message`.
-    #[inline]
-    pub unsafe fn send(self, message: Message, destination: Destination) {
-        let (shorthand, id) = match destination {
-            Destination::Core(id) => (0, id),
-            Destination::This => (TO_SELF, 0),
-            Destination::Others => (TO_OTHERS, 0),
-        };
-        let command = message.bits() | shorthand;
-        match self {
-            Self::XApic(_) => {
-                // What an interrupted sender wrote last may not have left yet.
-                self.wait_until_sent();
-                let found = self.read(Register::InterruptCommandHigh);
-                // SAFETY: any destination is allowed.
-                unsafe { self.write(Register::InterruptCommandHigh, id << 24) };
-                // SAFETY: a valid command; the caller vouches for the receivers.
-                unsafe { self.write(Register::InterruptCommand, command) };
-                self.wait_until_sent();
-                // SAFETY: what stood there before.
-                unsafe { self.write(Register::InterruptCommandHigh, found) };
-            }
-            Self::X2Apic => {
-                let command = u64::from(id) << 32 | u64::from(command);
-                // A write to an x2APIC register waits for nothing: what the receiver is to
-                // find in memory has to be there before (SDM vol. 3, 12.12.3).
-                // SAFETY: orders accesses, and nothing else.
-                unsafe { asm!("mfence", "lfence", options(nostack, preserves_flags)) };
-                // SAFETY: a valid command in one write (SDM vol. 3, 12.12.9); the caller
-                // vouches for the receivers.
-                unsafe { msr::write(msr_of(Register::InterruptCommand), command) };
-            }
-        }
-    }
-
-    /// Waits until the APIC has sent the last command, but not for ever: it takes
-    /// a few bus cycles unless the machine is broken.
-    fn wait_until_sent(self) {
-        for _ in 0..1000 {
-            if self.read(Register::InterruptCommand) & COMMAND_PENDING == 0 {
-                return;
-            }
-            core::hint::spin_loop();
-        }
-    }
+/// The highest vector of a set, of which `word` gives 32 bits, the lowest ones first.
+fn highest_vector(word: impl Fn(u8) -> u32) -> Option<u8> {
+    (0..8).rev().find_map(|number| {
+        let bit = word(number).checked_ilog2()?;
+        Some(32 * number + bit.to_le_bytes()[0])
+    })
 }
 
 #[inline]
-fn address(base: u64, register: Register) -> *mut u32 {
+fn address(base: u64, offset: u16) -> *mut u32 {
     // The target's addresses are 64 bits.
     #[allow(clippy::cast_possible_truncation)]
-    ptr::with_exposed_provenance_mut((base + register as u64) as usize)
+    ptr::with_exposed_provenance_mut((base + u64::from(offset)) as usize)
 }
 
 pub(crate) const fn msr_of(register: Register) -> u32 {
-    0x800 + (register as u32 >> 4)
+    msr_at(register as u16)
+}
+
+const fn msr_at(offset: u16) -> u32 {
+    0x800 + (offset as u32 >> 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::highest_vector;
+
+    #[test]
+    fn the_highest_of_256_vectors_is_found() {
+        let of = |vectors: &[u8]| {
+            highest_vector(|word| {
+                let in_word = vectors.iter().filter(|&&it| it / 32 == word);
+                in_word.map(|it| 1_u32 << (it % 32)).sum()
+            })
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[0]), Some(0));
+        assert_eq!(of(&[0x31, 0x3f, 0x20]), Some(0x3f));
+        assert_eq!(of(&[0x20, 0xff, 0xe0]), Some(0xff));
+    }
 }
