@@ -78,6 +78,7 @@ const TESTS: &[Test] = &[
     ("breakpoint-elsewhere", breakpoint_elsewhere),
     ("nmi-keeps-cr2", nmi_keeps_cr2),
     ("nmi-anywhere", nmi_anywhere),
+    ("nmi-on-landing", nmi_on_landing),
     ("hang", hang),
 ];
 
@@ -320,6 +321,15 @@ fn nmi_anywhere() {
     });
     let taken = me.unclaimed_nmis.load(Ordering::Relaxed) - before;
     assert_eq!(taken, 1, "NMIs that were counted");
+}
+
+/// An NMI where another one is on its landing, by the stack pointer.
+fn nmi_on_landing() {
+    // Where the stack pointer is when the landing is left, below the core's block.
+    let last = cpu::current().stack(StackKind::Nmi).high - 8;
+    instructions::interrupts::disable();
+    // SAFETY: the NMI's entry does not return to here.
+    unsafe { asm!("mov rsp, {}", "int 2", "ud2", in(reg) last.as_u64(), options(noreturn)) };
 }
 
 fn hang() {

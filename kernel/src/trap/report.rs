@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use profiler::entry::nmi;
 use x86_64::VirtAddr;
 use x86_64::registers::control::Cr2;
 
@@ -22,8 +23,9 @@ pub(super) fn unhandled(vector: u8, frame: &TrapFrame) -> ! {
     let name = vector::name(vector);
     let rip = frame.rip;
     log::last_words(format_args!(
-        "{name} (vector {vector}) at {rip:#018x}\n{frame}\n{}{}",
+        "{name} (vector {vector}) at {rip:#018x}\n{frame}\n{}{}{}",
         Accessed { vector, frame },
+        Landing(rip),
         OnStack(frame.rsp),
     ));
     exit::exit(ExitCode::Exception)
@@ -56,6 +58,21 @@ impl fmt::Display for Accessed<'_> {
             write!(f, " ({access}, {cause})")?;
         }
         f.write_str("\n")
+    }
+}
+
+/// Why there is an invalid opcode in the entry of NMIs.
+struct Landing(u64);
+
+impl fmt::Display for Landing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if nmi::interrupted_landing(self.0) {
+            f.write_str(
+                "  an NMI came while NMIs were blocked, and overwrote where another one is to return\n  \
+                 to: firmware lets them in while it handles an SMI; sample by IRQ, delivery=irq\n",
+            )?;
+        }
+        Ok(())
     }
 }
 

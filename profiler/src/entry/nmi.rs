@@ -57,8 +57,11 @@
 //! | NMI on its landing, #MC              | #MC               | 4: an `iret` back would let NMIs in            |
 //! | NMI on its landing, NMI              | -                 | it is: `nmi_on_landing` ends the run           |
 //!
-//! The last line takes firmware that lets NMIs in while it handles an SMI (SDM vol. 3,
-//! "NMI Handling While in SMM"), or a handler of #MC that returns to a landing.
+//! The last line takes firmware whose handler of an SMI has an `iret` (SDM vol. 3, "NMI
+//! Handling While in SMM"), or a handler of #MC that returns to a landing. It is found at
+//! each instruction of the landing: the stack pointer leaves it when all words are copied,
+//! and not before. `nmi_on_landing` is an invalid opcode, which ends a run with a message
+//! ([`interrupted_landing`]).
 //!
 //! CR2 is kept over the handler. Nothing in it can fault; but an exception that it
 //! meets all the same, and that is survived, must not change what a page fault's
@@ -145,52 +148,40 @@ macro_rules! nmi_entry {
     (handler: $handler:path, layout: $layout:expr) => {
         $crate::assembly!(
             r#"
-            # From the landing, to which rsp points, to the place in rdx: a frame like that of
-            # every other trap, see [`super::TrapFrame`]. Leaves rax pointing to the landing.
-            .macro NMI_MOVE
-            movq %rsp, %rax
-            movq %rdx, %rsp
-            # The rule is not right for the next few instructions, and no walk asks: nothing
-            # interrupts the landing.
-            .cfi_def_cfa %rax, 64
-            pushq 56(%rax)
-            pushq 48(%rax)
-            pushq 40(%rax)
-            pushq 32(%rax)
-            pushq 24(%rax)
-            pushq $0
-            pushq $2
-            pushq %r15
-            pushq %r14
-            pushq %r13
-            pushq %r12
-            pushq %r11
-            pushq %r10
-            pushq %r9
-            pushq %r8
-            pushq %rdi
-            pushq %rsi
-            pushq 0(%rax)
-            pushq 8(%rax)
-            pushq %rbx
-            pushq 16(%rax)
-            pushq %rbp
+            # From the landing, to which rsp points, to the place below rdx: a frame like that of
+            # every other trap, see [`super::TrapFrame`]. The stack pointer stays on the landing,
+            # by which a second NMI would see that it has come too early, until all is copied.
+            # Leaves it at the landing's free word. (The rules are not right for the next few
+            # instructions, and no walk asks: nothing interrupts the landing and goes on.)
+            .macro NMI_COPY
+            popq -144(%rdx)
+            popq -152(%rdx)
+            popq -168(%rdx)
+            popq -40(%rdx)
+            popq -32(%rdx)
+            popq -24(%rdx)
+            popq -16(%rdx)
+            popq -8(%rdx)
+            movq $0, -48(%rdx)
+            movq $2, -56(%rdx)
+            .set word, -56
+            .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi
+            .set word, word - 8
+            movq %\register, word(%rdx)
+            .endr
+            movq %rbx, -160(%rdx)
+            movq %rbp, -176(%rdx)
+            .endm
+
+            # To the copy: the next NMI may come.
+            .macro NMI_LEAVE_LANDING
+            leaq -{frame_bytes}(%rdx), %rsp
             .cfi_def_cfa %rsp, {frame_bytes}
-            .cfi_offset %r15, -64
-            .cfi_offset %r14, -72
-            .cfi_offset %r13, -80
-            .cfi_offset %r12, -88
-            .cfi_offset %r11, -96
-            .cfi_offset %r10, -104
-            .cfi_offset %r9, -112
-            .cfi_offset %r8, -120
-            .cfi_offset %rdi, -128
-            .cfi_offset %rsi, -136
-            .cfi_offset %rdx, -144
-            .cfi_offset %rcx, -152
-            .cfi_offset %rbx, -160
-            .cfi_offset %rax, -168
-            .cfi_offset %rbp, -176
+            .set word, -56
+            .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rbx, rax, rbp
+            .set word, word - 8
+            .cfi_offset %\register, word
+            .endr
             .endm
 
             # On the landing, once it has pushed three registers.
@@ -226,7 +217,8 @@ macro_rules! nmi_entry {
             subq {handlers_low}(%rcx), %rax
             cmpq ${handlers_bytes} - {room}, %rax
             ja nmi_aside
-            NMI_MOVE
+            NMI_COPY
+            NMI_LEAVE_LANDING
             .global nmi_landed
         nmi_landed:
             .set depth, 17
@@ -283,18 +275,19 @@ macro_rules! nmi_entry {
             # Still on the landing, for a place on the stack of #DB, #DF or #MC.
             .global nmi_aside
         nmi_aside:
+            # Before the room is looked at: what is on the landing has no way back.
+            movq 48(%rsp), %rax
+            subq {landing_low}(%rcx), %rax
+            cmpq ${landing_bytes}, %rax
+            jb nmi_on_landing
             # The room, in a slot whose upper end is a stack.
             leaq -{room}(%rdx), %rax
             andl ${slot_bytes} - 1, %eax
             cmpl ${slot_bytes} - {stack_bytes}, %eax
             jb nmi_no_room
-            movq 48(%rsp), %rax
-            subq {landing_low}(%rcx), %rax
-            cmpq ${landing_bytes}, %rax
-            jb nmi_on_landing
             pushq %rdx
             # As many instructions as from the entry to the `rdtsc` above.
-            .rept 19
+            .rept 18
             nop
             .endr
             rdtsc
@@ -303,7 +296,9 @@ macro_rules! nmi_entry {
             # To the landing's free word.
             movq %rdx, 72(%rsp)
             popq %rdx
-            NMI_MOVE
+            NMI_COPY
+            popq %rax
+            NMI_LEAVE_LANDING
             .set depth, 17
             RULE INTERRUPTED, depth
             cld
@@ -311,7 +306,7 @@ macro_rules! nmi_entry {
             movq %dr7, %r12
             movq %rsp, %rdi
             movq %rcx, %rsi
-            movq 64(%rax), %rdx
+            movq %rax, %rdx
             movl $0x400, %eax
             movq %rax, %dr7
             movq %rsp, %rbp
@@ -370,6 +365,7 @@ unsafe extern "C" {
     static nmi_landed: u8;
     static nmi_call: u8;
     static nmi_no_room: u8;
+    static nmi_on_landing: u8;
     static nmi_entry_end: u8;
 }
 
@@ -388,6 +384,26 @@ pub(crate) fn is_landing(address: CodeAddress) -> bool {
     let landing = CodeAddress(entry())..at(&raw const nmi_landed);
     let aside = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);
     landing.contains(&address) || aside.contains(&address)
+}
+
+/// Returns true if an invalid opcode at `pc` says that an NMI has interrupted another one on
+/// its landing: the first one's way back is overwritten. For messages.
+///
+/// ```no_run,standalone_crate
+/// # use profiler::entry::{TrapFrame, nmi, stacks::{Block, LAYOUT}};
+/// # extern "C" fn on_nmi(_: &mut TrapFrame, _: &'static Block, _: u64) {}
+/// # profiler::nmi_entry! { handler: on_nmi, layout: LAYOUT }
+/// fn on_invalid_opcode(pc: u64) -> ! {
+///     if nmi::interrupted_landing(pc) {
+///         panic!("an NMI came while NMIs are blocked: firmware let it in");
+///     }
+///     panic!("invalid opcode at {pc:#x}");
+/// }
+/// # fn main() {}
+/// ```
+#[must_use]
+pub fn interrupted_landing(pc: u64) -> bool {
+    (&raw const nmi_on_landing).addr() as u64 == pc
 }
 
 /// The call of the handler, in the entry.

@@ -31,6 +31,15 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
     ),
     ("nmi-keeps-cr2", Finished, &["self-test: nmi-keeps-cr2"]),
     ("nmi-anywhere", Finished, &["self-test: nmi-anywhere"]),
+    (
+        "nmi-on-landing",
+        Exception,
+        &[
+            "[ERROR core0] invalid opcode (vector 6)",
+            "an NMI came while NMIs were blocked",
+            "stack pointer: core 0's NMI stack",
+        ],
+    ),
     ("stuck-log", Finished, &["[INFO core0] said all the same"]),
     (
         "page-fault",
