@@ -65,7 +65,8 @@ extern "C" fn kernel_entry() -> ! {
     trap::load_early();
     let boot = boot::info();
     memory::start(boot, Features::get());
-    memory::stacks::create_cores(boot.apic_ids());
+    let apic_ids = cpu::apic::choose_cores(boot.apic_ids());
+    memory::stacks::create_cores(apic_ids.into_iter());
     boot::entry::enter_first_core(cpu::core(0), first_core)
 }
 
@@ -112,6 +113,7 @@ fn adopt(core: &'static CoreBlock) {
 /// The first core, on its own stack, when all that was asked for is done.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
+    cpu::apic::errors::log_count();
     ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)
 }

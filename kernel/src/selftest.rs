@@ -18,7 +18,7 @@ use x86_64::registers::rflags::RFlags;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::boot::entry::CoreMain;
-use crate::cpu::apic::{self, LVT_MASKED, Register};
+use crate::cpu::apic::{self, LocalInterrupt};
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
@@ -125,7 +125,7 @@ fn midway(scratch: &mut Scratch, go_wrong: fn()) {
 fn hang_unsampled() {
     instructions::interrupts::disable();
     // SAFETY: a masked entry delivers nothing.
-    unsafe { apic::registers().write(Register::LvtTimer, LVT_MASKED) };
+    unsafe { apic::registers().quieten(LocalInterrupt::Timer, apic::ERROR) };
     hang();
 }
 

@@ -12,7 +12,7 @@ use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::memory::paging;
-use crate::trap::{self, TrapFrame};
+use crate::trap::{self, TrapFrame, leftovers};
 use profiler::hw::tsc::Deadline;
 
 /// How long nothing may happen while cores start or answer, in ticks of the time
@@ -86,9 +86,10 @@ pub fn start_others(boot: &BootInfo, main: boot::entry::CoreMain) {
     }
 }
 
-/// The running core is ready for interrupts from others: switches them on.
+/// The running core is ready for interrupts from others: switches them on, and lets in what
+/// was pending before.
 pub fn online() {
-    interrupts::enable();
+    leftovers::let_in();
     cpu::current().online.store(true, Ordering::Release);
 }
 

@@ -9,6 +9,7 @@ use crate::cpu::apic::{self, Registers};
 use crate::cpu::features::Features;
 use crate::cpu::{self, hpet};
 use crate::memory::{frames, paging};
+use crate::trap::leftovers;
 
 /// Logs what was found and what was made of it.
 ///
@@ -28,6 +29,7 @@ pub fn log(boot: &BootInfo) {
     };
     let cores = cpu::cores().len();
     log::info!("cores: {cores} online, every one answered a ping; {apic}");
+    leftovers::log_count();
     log::info!("features: {}", Features::get());
     if let Some(hpet) = hpet::get() {
         let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());

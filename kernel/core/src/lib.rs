@@ -4,6 +4,7 @@
 //! * [`acpi`]: firmware tables, of which nothing is believed.
 //! * [`bitmap`]: which frames are free.
 //! * [`classes`]: the heap's lists of small blocks.
+//! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`ready`]: a core's queue of tasks.
 
 #![cfg_attr(not(test), no_std)]
@@ -13,4 +14,5 @@ extern crate alloc;
 pub mod acpi;
 pub mod bitmap;
 pub mod classes;
+pub mod cores;
 pub mod ready;

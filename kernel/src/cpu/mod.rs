@@ -34,24 +34,17 @@ static CORES: Once<Vec<&'static CoreBlock>> = Once::new();
 /// do anything that could ask.
 static GS_BASE_SET: AtomicBool = AtomicBool::new(false);
 
-/// The most cores that there is room for: xAPIC identifiers end at 254.
-pub const MAX_CORES: usize = 255;
-
 /// Makes the blocks of all cores, descriptor tables included. Core `n` gets the `n`th
 /// of `apic_ids`, and `stacks(n)`.
 ///
 /// # Panics
 ///
-/// If there are more than [`MAX_CORES`], or memory is used up.
+/// If memory is used up.
 pub fn create_blocks(
     apic_ids: impl Iterator<Item = u32>,
     stacks: impl Fn(u32) -> [Stack; StackKind::ALL.len()],
 ) {
     let blocks = (0..).zip(apic_ids).map(|(index, apic_id)| {
-        assert!(
-            (index as usize) < MAX_CORES,
-            "there are more than {MAX_CORES} cores"
-        );
         CoreBlock::create(index, apic_id, stacks(index), per_core::create_copy())
     });
     CORES.call_once(|| blocks.collect());

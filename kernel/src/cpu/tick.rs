@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::apic::{self, Register};
+use super::apic::{self, Register, TimerEntry, Vector};
 
 /// The vector of ticks. Whoever calls [`enable`] registers its handler before.
 pub const VECTOR: u8 = 0x45;
@@ -23,9 +23,14 @@ pub fn enable(count: u32) {
 /// Lets ticks come one after the other on the running core, whether it halts or not; or
 /// one in each halt, as from [`enable`] on.
 pub fn set_repeating(repeats: bool) {
-    let mode = if repeats { apic::TIMER_PERIODIC } else { 0 };
+    const TICK: Vector = Vector::new(VECTOR);
+    let entry = if repeats {
+        TimerEntry::periodic(TICK)
+    } else {
+        TimerEntry::one_shot(TICK)
+    };
     // SAFETY: the vector has a handler.
-    unsafe { apic::registers().write(Register::LvtTimer, mode | u32::from(VECTOR)) };
+    unsafe { apic::registers().set_timer_entry(entry) };
     if repeats {
         arm();
     }

@@ -3,7 +3,7 @@
 use profiler::hw::control;
 use spin::Once;
 
-use super::{report, vector};
+use super::{leftovers, report, vector};
 use crate::cpu::CoreBlock;
 use profiler::entry::TrapFrame;
 
@@ -48,6 +48,7 @@ pub(super) extern "C" fn dispatch(frame: &mut TrapFrame) {
     }
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),
+        None if leftovers::end(vector) => {}
         None => report::unhandled(vector, frame),
     }
     end_of_trap_call();

@@ -5,6 +5,7 @@
 
 mod debug;
 mod dispatch;
+pub mod leftovers;
 mod nmi;
 mod report;
 mod stub;
@@ -87,7 +88,9 @@ pub fn start() {
         assembly::is_sorted(),
         "the rules of the assembly are not in the order of the code"
     );
-    register(apic::SPURIOUS_VECTOR, |_| {});
+    // Not to be ended.
+    register(apic::SPURIOUS.number(), |_| {});
+    register(apic::ERROR.number(), |_| apic::errors::on_error());
     register(vector::GENERAL_PROTECTION, |frame| {
         // A register that was only tried may be refused.
         match msr::recover(frame.rip) {

@@ -1,7 +1,5 @@
 //! The vectors of the architecture. Those of interrupts are declared by their owners.
 
-use crate::cpu::apic;
-
 /// #DB.
 pub const DEBUG: u8 = 1;
 /// The non-maskable interrupt.
@@ -43,8 +41,6 @@ pub const fn name(vector: u8) -> &'static str {
         20 => "virtualization exception",
         21 => "control protection exception",
         9 | 15 | 22..=31 => "reserved exception",
-        apic::ERROR_VECTOR => "local APIC error",
-        apic::SPURIOUS_VECTOR => "spurious interrupt",
         _ => "interrupt",
     }
 }
