@@ -58,6 +58,9 @@ pub(crate) fn end(stored: impl IntoIterator<Item = u64>) -> RunEnd {
         late: 0,
         early: 0,
         missed: 0,
+        checks: 0,
+        smis: 0,
+        overheads: Vec::new(),
         corrupt_at: None,
     };
     RunEnd {

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use profiler::contract::mailbox::Mailbox;
-use profiler::format::region::{Region, RunState};
+use profiler::format::region::{OverheadCounters, Region, RunState};
 use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{RecordHead, kind, record_words};
 
 use super::guard;
-use crate::profile::{CoreEnd, Writer};
+use crate::profile::{CoreEnd, OverheadEnd, Writer};
 
 /// Words that a core's records may take here before they become a chunk.
 const CHUNK_WORDS: usize = 64 << 10;
@@ -168,11 +168,22 @@ impl<'memory> Collector<'memory> {
                 late: counters.late.load(Ordering::Relaxed),
                 early: counters.early.load(Ordering::Relaxed),
                 missed: counters.missed.load(Ordering::Relaxed),
+                checks: counters.checks.load(Ordering::Relaxed),
+                smis: counters.smis.load(Ordering::Relaxed),
+                overheads: overheads(self.region.overheads(number)),
                 corrupt_at: core.corrupt_at,
             }
         });
         ends.collect()
     }
+}
+
+/// Those rows that are of an event, and what is between them.
+fn overheads(rows: &[OverheadCounters]) -> Vec<OverheadEnd> {
+    let rows: Vec<OverheadEnd> = rows.iter().map(|row| row.load().into()).collect();
+    let is_used = |row: &OverheadEnd| *row != OverheadEnd::default();
+    let len = rows.iter().rposition(is_used).map_or(0, |last| last + 1);
+    rows[..len].to_vec()
 }
 
 impl Core<'_> {

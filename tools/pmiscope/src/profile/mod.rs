@@ -52,6 +52,7 @@ pub(crate) use read::{Profile, Records, is_profile};
 pub use write::{Embedded, Writer};
 
 use profiler::format::Description;
+use profiler::format::region::Overhead;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -208,6 +209,86 @@ pub struct CoreEnd {
     pub early: u64,
     /// Overflows that were due before the one before them was handled.
     pub missed: u64,
+    /// Interrupts that it sent itself to see what one costs.
+    #[serde(default)]
+    pub checks: u64,
+    /// System management interrupts, as far as the processor counts them.
+    #[serde(default)]
+    pub smis: u64,
+    /// What an interrupt costs in each event, by its number; none in a run by ticks.
+    #[serde(default)]
+    pub overheads: Vec<OverheadEnd>,
     /// Where its ring became unreadable, in words since the start.
     pub corrupt_at: Option<u64>,
+}
+
+/// What an interrupt costs in an event, as a core's page has it: see [`Overhead`].
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct OverheadEnd {
+    /// While the other cores were halted, in the mean.
+    pub rest: u64,
+    /// While all cores took interrupts: what is taken off.
+    pub busy: u64,
+    /// The longest of those less the shortest.
+    pub spread: u64,
+    /// The interrupts that the core had taken when the event began to be counted.
+    pub since: u64,
+    /// How often it was measured since then.
+    pub checks: u64,
+    /// All of these together.
+    pub sum: u64,
+    /// The shortest.
+    pub min: u64,
+    /// The longest.
+    pub max: u64,
+}
+
+impl From<Overhead> for OverheadEnd {
+    fn from(overhead: Overhead) -> Self {
+        let Overhead {
+            rest,
+            busy,
+            spread,
+            since,
+            checks,
+            sum,
+            min,
+            max,
+        } = overhead;
+        Self {
+            rest,
+            busy,
+            spread,
+            since,
+            checks,
+            sum,
+            min,
+            max,
+        }
+    }
+}
+
+impl From<OverheadEnd> for Overhead {
+    fn from(end: OverheadEnd) -> Self {
+        let OverheadEnd {
+            rest,
+            busy,
+            spread,
+            since,
+            checks,
+            sum,
+            min,
+            max,
+        } = end;
+        Self {
+            rest,
+            busy,
+            spread,
+            since,
+            checks,
+            sum,
+            min,
+            max,
+        }
+    }
 }

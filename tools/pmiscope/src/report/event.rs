@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::Tally;
 use super::model::Period;
+use super::overhead::{self, EventOverhead};
 use super::tally::Distribution;
 use crate::profile::Profile;
 use crate::units::counted;
@@ -25,6 +26,9 @@ pub struct EventRow {
     pub period_set: u64,
     /// The shortest period that progresses, in events.
     pub period_floor: u64,
+    /// What an interrupt costs in it; left out if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overhead: Option<EventOverhead>,
 }
 
 impl Period {
@@ -36,6 +40,7 @@ impl Period {
             min: achieved.map(|[min, ..]| min),
             median: achieved.map(|[_, median, _]| median),
             max: achieved.map(|[.., max]| max),
+            known_to_within: None,
         }
     }
 }
@@ -44,13 +49,20 @@ impl Period {
 pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<EventRow> {
     let rows = profile.events().iter().zip(&tally.events).enumerate();
     rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
-        .map(|(index, (event, tally))| EventRow {
-            index,
-            name: event.name.as_str().to_owned(),
-            samples: tally.samples,
-            period: Period::new(event.requested_period, &tally.periods),
-            period_set: event.period,
-            period_floor: event.floor,
+        .map(|(index, (event, counted))| {
+            let overhead = overhead::of_event(profile, tally, index, counted.samples);
+            EventRow {
+                index,
+                name: event.name.as_str().to_owned(),
+                samples: counted.samples,
+                period: Period {
+                    known_to_within: overhead.map(|it| it.known_to_within),
+                    ..Period::new(event.requested_period, &counted.periods)
+                },
+                period_set: event.period,
+                period_floor: event.floor,
+                overhead,
+            }
         })
         .collect()
 }

@@ -7,6 +7,7 @@ pub mod event;
 mod hash;
 mod lacking;
 pub mod model;
+pub mod overhead;
 pub mod stack;
 pub mod tally;
 pub mod text;

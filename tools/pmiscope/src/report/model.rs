@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
 use super::hash::sample_hash;
+use super::overhead::lost_checks;
 use super::warnings::{note, warnings};
 use super::{Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
@@ -192,6 +193,9 @@ pub struct Period {
     pub min: Option<u64>,
     pub median: Option<u64>,
     pub max: Option<u64>,
+    /// By how many events each of these may be wrong; left out where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub known_to_within: Option<u64>,
 }
 
 /// The cost of a sample.
@@ -246,6 +250,13 @@ pub struct Counters {
     pub early: u64,
     /// Overflows that were due before the one before them was handled.
     pub missed: u64,
+    /// Checks of what an interrupt costs that something else came together with; left out if
+    /// there are none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub checks_lost: u64,
+    /// System management interrupts, as far as the processor counts them; likewise.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub smis: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -270,6 +281,11 @@ pub struct FunctionRow {
     pub total: u64,
     /// Whether it was inlined wherever it was seen.
     pub inlined: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde calls it
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -430,6 +446,8 @@ fn counter_totals(profile: &Profile) -> CounterTotals {
         late: sum(|core| core.late),
         early: sum(|core| core.early),
         missed: sum(|core| core.missed),
+        checks_lost: lost_checks(&end.cores),
+        smis: sum(|core| core.smis),
     })
 }
 

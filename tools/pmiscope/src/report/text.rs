@@ -147,11 +147,19 @@ impl Out {
             late,
             early,
             missed,
+            checks_lost,
+            smis,
         } = counters;
         let said: Vec<_> = [
             (missed, "overflow", "due too soon after another and missed"),
             (late, "interrupt", "for an overflow seen before"),
             (early, "interrupt", "before the event was due"),
+            (
+                checks_lost,
+                "check",
+                "of the overhead disturbed and left out",
+            ),
+            (smis, "SMI", "by the firmware meanwhile"),
         ]
         .into_iter()
         .filter(|(count, ..)| *count > 0)
@@ -210,6 +218,9 @@ impl Out {
                 let _ = write!(period, ", {set} set: no shorter one makes progress here");
             }
             self.fact("", &(period + &achieved(&event.period, grouped)));
+            if let Some(overhead) = event.overhead {
+                self.fact("", &overhead.line());
+            }
         }
     }
 
@@ -383,7 +394,11 @@ fn achieved(period: &Period, number: fn(u64) -> String) -> String {
         return String::new();
     };
     let [min, median, max] = [min, median, max].map(number);
-    format!("; achieved: minimum {min}, median {median}, maximum {max}")
+    let within = match period.known_to_within {
+        None | Some(0) => String::new(),
+        Some(within) => format!(" (±{})", number(within)),
+    };
+    format!("; achieved{within}: minimum {min}, median {median}, maximum {max}")
 }
 
 /// What a run ran on.

@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use profiler::format::region::Overhead;
 use profiler::format::{ChainEnd, Clock, Source, State};
 
 use super::Tally;
 use super::asked::{Difference, differences};
+use super::event::{self, EventRow};
 use super::lacking::{Lacking, lacking};
+use super::overhead::Elsewhere;
 use crate::profile::{Mode, Profile};
 use crate::symbols::Symbols;
-use crate::units::{counted, percent};
+use crate::units::{counted, grouped, percent};
 
 /// The share of samples at one instruction that is no longer believed, in percent.
 const STUCK_PERCENT: f64 = 90.0;
@@ -57,6 +60,16 @@ pub enum Warning {
         pc: u64,
         /// The share of the samples of cores that were not halted.
         percent: f64,
+    },
+    /// Interrupts cost what was not measured before the run: periods are not what they say.
+    Overhead {
+        /// The event, as it is counted.
+        event: String,
+        /// Where it is so, and most so.
+        elsewhere: Elsewhere,
+        /// The median of what the interrupted code is said to have got, and what it got.
+        said: u64,
+        got: u64,
     },
     /// Instructions were to be counted, and the kernel has measured time.
     ClockIsTime,
@@ -125,6 +138,21 @@ impl fmt::Display for Warning {
                 f,
                 "{percent:.2}% of the samples are at one instruction of their core, {pc:#x}: unless the code waits there, the period is shorter than what an interrupt costs, and nothing makes progress; take a longer one",
             ),
+            Self::Overhead {
+                event,
+                elsewhere,
+                said,
+                got,
+            } => {
+                let Overhead { rest, busy, .. } = elsewhere.overhead;
+                let mean = elsewhere.overhead.mean().unwrap_or(busy);
+                let [mean, rest, busy, said, got] = [mean, rest, busy, *said, *got].map(grouped);
+                let core = elsewhere.core;
+                write!(
+                    f,
+                    "periods of {event} are not what they say: an interrupt of core {core} cost {mean} while it ran, and {rest} to {busy} before, by which periods are corrected; where {said} were achieved, the interrupted code got about {got}; a longer period has a smaller part of that",
+                )
+            }
             Self::ClockIsTime => f.write_str(
                 "instructions were counted, and the kernel found that its time stamp counter counts time: periods are not what they say; see that nothing interrupts its `start` meanwhile, NMIs included",
             ),
@@ -199,6 +227,7 @@ pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warn
         .chain(stuck(profile, tally, symbols))
         .chain(lacking(tally, symbols).into_iter().map(Warning::Lacking))
         .chain(clock_is_time(profile))
+        .chain(overheads(profile, tally))
         .chain(not_taken(profile))
         .collect()
 }
@@ -218,6 +247,21 @@ fn clock_is_time(profile: &Profile) -> Option<Warning> {
     // Counters count events, whatever the clock does.
     let is_wrong = is_counted && run.clock == Clock::Time && run.source != Source::Pmu;
     is_wrong.then_some(Warning::ClockIsTime)
+}
+
+fn overheads(profile: &Profile, tally: &Tally) -> Vec<Warning> {
+    let warning = |row: EventRow| {
+        let elsewhere = row.overhead?.elsewhere?;
+        let said = row.period.median?;
+        Some(Warning::Overhead {
+            event: row.name,
+            got: elsewhere.got(said)?,
+            elsewhere,
+            said,
+        })
+    };
+    let rows = event::rows(profile, tally, tally.selection.event);
+    rows.into_iter().filter_map(warning).collect()
 }
 
 fn chains_broken(tally: &Tally) -> Option<Warning> {

@@ -18,7 +18,7 @@ use pmiscope::internals::{Callers, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome};
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
-use profiler::format::{ChainEnd, ChainEntry, Description, Sample, Source, State, record_words};
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, Source, State, record_words};
 use serde_json::Value;
 
 /// A guest that takes longer hangs: the slowest takes seconds.
@@ -354,9 +354,13 @@ impl Samples {
                 late,
                 early,
                 missed,
+                checks: counters.checks,
+                smis: 0,
+                overheads: counters.overheads.clone(),
                 corrupt_at: None,
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");
+            self.assert_overheads(core, counters);
             assert_eq!(
                 self.cores[core].len() as u64,
                 share,
@@ -364,6 +368,35 @@ impl Samples {
             );
             self.assert_in_order(core);
         }
+    }
+
+    /// Asserts that where instructions are counted all overheads of a core are one number,
+    /// whenever they were measured, and no check is lost; and that there were checks if there
+    /// was time.
+    #[track_caller]
+    fn assert_overheads(&self, core: usize, counters: &CoreEnd) {
+        if self.description.source != Source::Pmu || self.description.clock != Clock::Instructions {
+            return;
+        }
+        let what = &self.what;
+        for (event, row) in counters.overheads.iter().enumerate() {
+            let seen = format!("{what}: overhead of event {event} on core {core}: {row:?}");
+            assert_eq!([row.rest, row.spread], [row.busy, 0], "{seen}");
+            if row.checks > 0 {
+                assert_eq!([row.min, row.max], [row.busy; 2], "{seen}");
+            }
+        }
+        let done = counters.overheads.iter().map(|row| row.checks).max();
+        assert_eq!(
+            counters.checks,
+            done.unwrap_or(0),
+            "{what}: checks of core {core}"
+        );
+        let is_due = counters.stored > 600;
+        assert!(
+            !is_due || counters.checks > 0,
+            "{what}: core {core} was not checked"
+        );
     }
 
     /// Asserts that a core's sequence numbers have no gap and that its time goes

@@ -6,6 +6,7 @@ use pmiscope::internals::report::{
     self, Cost, CounterTotals, Counters, Options, Report, Selection, SortBy,
 };
 use pmiscope::symbols::Symbols;
+use profiler::format::region::OverheadCounters;
 use profiler::format::{Clock, Delivery, Description, Text};
 use serde_json::{Value, json};
 
@@ -129,6 +130,76 @@ fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
     );
 }
 
+/// A report on six interrupts of two cores, three of them samples of `cycles:k`, on which an
+/// interrupt cost 30 at rest, 31 where all were at it, and what the checks of each core say.
+fn report_with_checks(checks: [&[u64]; 2]) -> Report {
+    let mut profile = Profile::read(profile_of_events()).unwrap();
+    let end = profile.end.as_mut().unwrap();
+    for (core, checks) in end.cores.iter_mut().zip(checks) {
+        let row = OverheadCounters::default();
+        row.calibrate(30, 31, 1, 0);
+        checks.iter().for_each(|&check| row.add_check(check));
+        core.overheads = vec![row.load().into()];
+        // One more on each than was of use.
+        core.checks = checks.len() as u64 + 1;
+        core.smis = 3;
+    }
+    report_on(&profile, Selection::default(), Options::default())
+}
+
+#[test]
+fn what_a_period_is_known_to_within_is_said() {
+    // Each of three periods has two interrupts in it: 2 * (1 + 1), as on the second core a check had one less.
+    let report = report_with_checks([&[31, 31, 32], &[30]]);
+    for part in [
+        "            100 requested; achieved (±4): minimum 100, median 100, maximum 100\n",
+        "            overhead: 30 at rest, 31 with all cores busy, 31 while running (mean of 4 checks):\n            periods are known to within ±4\n",
+        "2 checks of the overhead",
+        "6 SMIs",
+    ] {
+        says(&report, part);
+    }
+    assert!(report.end.warnings.is_empty(), "{:?}", report.end.warnings);
+    let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+    let running = json!({"checks": 4, "mean": 31, "min": 30, "max": 32});
+    assert_eq!(
+        json["events"][0]["overhead"],
+        json!({"at_rest": 30, "busy": 31, "running": running, "known_to_within": 4})
+    );
+    assert_eq!(json["events"][0]["period"]["known_to_within"], 4);
+    assert_eq!(json["events"][1].get("overhead"), None);
+    assert_eq!(json["counters"]["checks_lost"], 2);
+    assert_eq!(json["counters"]["smis"], 6);
+
+    let unchecked = report_with_checks([&[], &[]]);
+    says(&unchecked, "not checked while running: periods are");
+    says(&unchecked, "achieved (±2)");
+}
+
+/// It would be said that 100 were achieved, and the code got 84.
+#[test]
+fn where_interrupts_cost_more_than_was_measured_it_is_said_what_the_code_got() {
+    let report = report_with_checks([&[31], &[39, 39]]);
+    says(&report, "achieved (±18): minimum 100, median 100");
+    let [warning] = &report.end.warnings[..] else {
+        panic!("{:?}", report.end.warnings);
+    };
+    assert!(
+        warning.contains("an interrupt of core 1 cost 39 while it ran, and 30 to 31 before"),
+        "{warning}"
+    );
+    assert!(
+        warning.contains("where 100 were achieved, the interrupted code got about 84;"),
+        "{warning}"
+    );
+    let cheaper = report_with_checks([&[23], &[31]]);
+    let warnings = cheaper.end.warnings;
+    assert!(
+        warnings[0].contains("the interrupted code got about 116;"),
+        "{warnings:?}"
+    );
+}
+
 #[test]
 fn an_event_that_came_later_is_known_by_its_record() {
     let profile = Profile::read(profile_of_later_event()).unwrap();
@@ -170,6 +241,8 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
         late: 0,
         early: 1,
         missed: 0,
+        checks_lost: 0,
+        smis: 0,
     });
     says(
         &report,

@@ -309,6 +309,9 @@ pub fn run_end() -> RunEnd {
         late: 2,
         early: 0,
         missed: lost,
+        checks: 0,
+        smis: 0,
+        overheads: Vec::new(),
         corrupt_at: None,
     };
     RunEnd {
