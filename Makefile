@@ -17,6 +17,8 @@ test: kernel adopters lint ## lints, tests of all parts, model checks, tests in 
 	cargo test --locked --lib -p pmiscope-loader
 	RUSTFLAGS="--cfg loom" cargo test --locked --release --lib -p pmiscope-profiler --target-dir $(out)/loom
 	@$(MAKE) --no-print-directory miri
+	@for program in clang llvm-objcopy llvm-dwp; do command -v $$program >/dev/null || \
+		echo "test: skipped, there is no $$program: debug information as it writes it"; done
 	cargo test --locked $(ARGS)
 
 # Left out here: two tests of thousands of cases, which take Miri minutes.

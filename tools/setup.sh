@@ -35,6 +35,10 @@ setup_packages() {
     [ "$1" != test ] || have grub-mkrescue || wanted="$wanted grub-common"
     [ "$1" != test ] || [ -d /usr/lib/grub/i386-pc ] || wanted="$wanted grub-pc-bin"
     [ "$1" != test ] || have mformat || wanted="$wanted mtools"
+    # Tests of symbols take what these make.
+    [ "$1" != test ] || have g++ || wanted="$wanted g++"
+    [ "$1" != test ] || have dwz || wanted="$wanted dwz"
+    [ "$1" != test ] || have eu-strip || wanted="$wanted elfutils"
     # libFuzzer is written in C++.
     [ "$1" != fuzz ] || have c++ || wanted="$wanted g++"
     [ "$1" != names ] || have llvm-symbolizer || wanted="$wanted llvm"

@@ -585,6 +585,14 @@ static Register which_register(const Model *model, uint32_t msr, int *n)
                       : intel_register(model, msr, n);
 }
 
+bool x86_pmu_has(X86CPU *cpu, uint32_t msr)
+{
+    const Model *model = model_of(cpu);
+    int n;
+
+    return model && which_register(model, msr, &n) != REG_OTHER;
+}
+
 /* SDM "IA32_PERF_GLOBAL_INUSE MSR" */
 static uint64_t in_use(X86PMU *pmu)
 {

@@ -33,6 +33,8 @@ void x86_pmu_cpuid(X86CPU *cpu, uint32_t leaf, uint32_t *eax, uint32_t *ebx,
 X86PMUAccess x86_pmu_rdmsr(X86CPU *cpu, uint32_t msr, uint64_t *value);
 X86PMUAccess x86_pmu_wrmsr(X86CPU *cpu, uint32_t msr, uint64_t value);
 X86PMUAccess x86_pmu_rdpmc(X86CPU *cpu, uint32_t which, uint64_t *value);
+/* Returns true if the PMU answers for this MSR, be it by #GP. */
+bool x86_pmu_has(X86CPU *cpu, uint32_t msr);
 /* TCGCPUOps.icount_deadline */
 void x86_pmu_icount_deadline(CPUState *cs);
 

@@ -248,6 +248,179 @@ pub struct CoreCounters {
     pub early: PlainAtomicU64,
     /// Overflows merged into the one before them.
     pub missed: PlainAtomicU64,
+    /// Interrupts that the core has sent itself to see what one costs: no overflows, and none
+    /// of `taken` if they came as they should.
+    pub checks: PlainAtomicU64,
+    /// System management interrupts since the core began to sample; 0 where the processor
+    /// does not count them.
+    pub smis: PlainAtomicU64,
+}
+
+/// The events of a run of which is kept what an interrupt costs in them, by their numbers.
+pub const OVERHEAD_ROWS: usize = 32;
+
+/// What an interrupt of a core costs in one event: in a counter's, from the way out of a
+/// handler to the way into the next one.
+///
+/// ```
+/// use profiler::format::region::OverheadCounters;
+///
+/// let overhead = OverheadCounters::default();
+/// overhead.calibrate(557, 561, 4, 0);
+/// overhead.add_check(720);
+/// overhead.add_check(700);
+/// assert_eq!(overhead.load().mean(), Some(710));
+/// ```
+#[derive(Default)]
+#[repr(C)]
+pub struct OverheadCounters {
+    /// As measured before, in the mean, while the other cores halt.
+    pub rest: PlainAtomicU64,
+    /// The same while all cores take interrupts. This is subtracted.
+    pub busy: PlainAtomicU64,
+    /// The longest of those less the shortest.
+    pub spread: PlainAtomicU64,
+    /// [`CoreCounters::taken`] when the event began to be counted.
+    pub since: PlainAtomicU64,
+    /// How often it was measured since then, while the run went on.
+    pub checks: PlainAtomicU64,
+    /// All of these together.
+    pub sum: PlainAtomicU64,
+    /// The shortest; 0 without any.
+    pub min: PlainAtomicU64,
+    /// The longest.
+    pub max: PlainAtomicU64,
+}
+
+impl OverheadCounters {
+    /// What was measured before the event is counted.
+    pub fn calibrate(&self, rest: u64, busy: u64, spread: u64, since: u64) {
+        for (word, value) in [
+            (&self.rest, rest),
+            (&self.busy, busy),
+            (&self.spread, spread),
+            (&self.since, since),
+        ] {
+            word.store(value, PlainOrdering::Relaxed);
+        }
+    }
+
+    /// What they hold.
+    #[must_use]
+    pub fn load(&self) -> Overhead {
+        let load = |word: &PlainAtomicU64| word.load(PlainOrdering::Relaxed);
+        Overhead {
+            rest: load(&self.rest),
+            busy: load(&self.busy),
+            spread: load(&self.spread),
+            since: load(&self.since),
+            checks: load(&self.checks),
+            sum: load(&self.sum),
+            min: load(&self.min),
+            max: load(&self.max),
+        }
+    }
+
+    /// What a check has counted, on the core itself.
+    pub fn add_check(&self, counted: u64) {
+        let checks = self.checks.fetch_add(1, PlainOrdering::Relaxed);
+        self.sum.fetch_add(counted, PlainOrdering::Relaxed);
+        self.max.fetch_max(counted, PlainOrdering::Relaxed);
+        if checks == 0 {
+            self.min.store(counted, PlainOrdering::Relaxed);
+        } else {
+            self.min.fetch_min(counted, PlainOrdering::Relaxed);
+        }
+    }
+}
+
+/// What [`OverheadCounters`] hold.
+///
+/// ```
+/// use profiler::format::region::Overhead;
+///
+/// let overhead = Overhead {
+///     rest: 557,
+///     busy: 561,
+///     spread: 4,
+///     checks: 812,
+///     sum: 720 * 812,
+///     ..Overhead::default()
+/// };
+/// // 561 are taken off of each period, and it is 720 that an interrupt costs.
+/// assert_eq!(overhead.excess(), Some(159));
+/// assert_eq!(overhead.known_to_within(1000, 1000), 163);
+/// // As many interrupts again were for another event.
+/// assert_eq!(overhead.known_to_within(2000, 1000), 326);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Overhead {
+    /// [`OverheadCounters::rest`].
+    pub rest: u64,
+    /// [`OverheadCounters::busy`].
+    pub busy: u64,
+    /// [`OverheadCounters::spread`].
+    pub spread: u64,
+    /// [`OverheadCounters::since`].
+    pub since: u64,
+    /// [`OverheadCounters::checks`].
+    pub checks: u64,
+    /// [`OverheadCounters::sum`].
+    pub sum: u64,
+    /// [`OverheadCounters::min`].
+    pub min: u64,
+    /// [`OverheadCounters::max`].
+    pub max: u64,
+}
+
+impl Overhead {
+    /// What an interrupt has cost while the run went on, in the mean; `None` if that was not
+    /// checked.
+    #[must_use]
+    pub const fn mean(&self) -> Option<u64> {
+        match self
+            .sum
+            .saturating_add(self.checks / 2)
+            .checked_div(self.checks)
+        {
+            Some(mean) => Some(mean),
+            None => None,
+        }
+    }
+
+    /// By how much that is more than what is subtracted: so much too much is each period said
+    /// to be.
+    #[must_use]
+    pub fn excess(&self) -> Option<i64> {
+        Some(
+            self.mean()?
+                .cast_signed()
+                .wrapping_sub(self.busy.cast_signed()),
+        )
+    }
+
+    /// Within how many events a period is known, of `samples` samples, between which the core
+    /// took `interrupts` interrupts: for each it is off by the excess, and by as much as
+    /// an overhead varies.
+    #[must_use]
+    pub fn known_to_within(&self, interrupts: u64, samples: u64) -> u64 {
+        let each = self
+            .excess()
+            .unwrap_or(0)
+            .unsigned_abs()
+            .saturating_add(self.spread);
+        let samples = samples.max(1);
+        each.saturating_mul(interrupts.max(samples))
+            .div_ceil(samples)
+    }
+
+    /// Returns true if what it costs while the run goes on was not within what was measured
+    /// before.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        self.excess()
+            .is_some_and(|excess| excess.unsigned_abs() > self.spread)
+    }
 }
 
 /// The control page of a core's ring.
@@ -255,6 +428,7 @@ pub struct CoreCounters {
 struct RingPage {
     control: ring::Control,
     counters: CoreCounters,
+    overheads: [OverheadCounters; OVERHEAD_ROWS],
 }
 
 /// Pages fit what they hold.
@@ -572,6 +746,16 @@ impl<'region> Region<'region> {
     #[must_use]
     pub fn counters(&self, core: u32) -> &'region CoreCounters {
         &self.ring_page(core).counters
+    }
+
+    /// What an interrupt of `core` costs in each event, by the events' numbers.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn overheads(&self, core: u32) -> &'region [OverheadCounters; OVERHEAD_ROWS] {
+        &self.ring_page(core).overheads
     }
 
     /// The control block of the ring of `core`.

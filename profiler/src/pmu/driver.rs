@@ -24,12 +24,22 @@
 //! acknowledged, as the next interrupt depends on that: one may show late, be left over, or
 //! be of a counter that is not ours.
 //!
+//! # Why progress is not judged by instructions
+//!
+//! An instruction is one whatever it costs, so a count of them would show without a doubt that
+//! code moves; it would not show that it does not: a repeated string instruction works for
+//! thousands of cycles, goes on where it was interrupted, and retires once. And it would take
+//! two more accesses to registers in each interrupt, on AMD also a counter that others may
+//! want. What the checks ([`check`]) find to be no progress keeps code going, for nothing.
+//!
 //! # Nested handlers
 //!
 //! All state is in atomics that the core alone writes, and an NMI whose handler calls any of
 //! the functions may interrupt any of them. While one of them works, [`PmuDriver::on_interrupt`]
 //! returns [`Interrupt::Busy`] and touches nothing; the interrupted one sees what the NMI
 //! came for, as it looks at the counters itself.
+
+mod check;
 
 use core::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence,
@@ -40,6 +50,8 @@ use super::counters::Counter;
 use super::event::MAX_EVENTS;
 use super::plan::{Assignment, Plan};
 use super::registers::{Msr, MsrFault, Registers, intel, lvt};
+use check::Check;
+pub use check::Place;
 
 /// Where an event stands.
 #[derive(Default, Debug)]
@@ -60,6 +72,10 @@ struct Progress {
     ran: AtomicU64,
     /// Overflows merged into the last one.
     missed: AtomicU64,
+    /// What checks have counted since the start, all together.
+    checked: AtomicU64,
+    /// A count between two handlers that is not above this is no progress.
+    noise: AtomicU64,
 }
 
 /// What the registers held before the start.
@@ -94,6 +110,7 @@ pub struct PmuDriver {
     /// The state of the random numbers for jitter.
     random: AtomicU64,
     progress: [Progress; MAX_EVENTS],
+    check: Check,
     saved: Saved,
 }
 
@@ -116,6 +133,8 @@ pub enum Cause {
     Counter,
     /// For an overflow that an earlier handler may have handled.
     Late,
+    /// A check's: see [`PmuDriver::checked`].
+    Check,
     /// For something else than the PMU.
     Other,
 }
@@ -157,7 +176,6 @@ const MAX_BACKOFF_SHIFT: u32 = 6;
 /// The number of times that an acknowledged status, or a count that a handler moved, is
 /// read again.
 const MAX_RETRIES: u32 = 8;
-
 /// Makes a state of the random numbers of a seed: never zero, and far apart for
 /// neighbouring seeds (the finalizer of `SplitMix64`).
 const fn mix_seed(seed: u64) -> u64 {
@@ -216,7 +234,18 @@ impl PmuDriver {
     /// the PMU's.
     #[inline]
     pub fn on_interrupt<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
-        self.stop_and_collect(registers, plan, true)
+        self.stop_and_collect(registers, plan, Some(Place::UNKNOWN))
+    }
+
+    /// The same, where there are checks: `place` is what the interrupt came at.
+    #[inline]
+    pub fn on_interrupt_at<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        place: Place,
+    ) -> Interrupt {
+        self.stop_and_collect(registers, plan, Some(place))
     }
 
     /// [`Self::on_interrupt`] for an interrupt that cannot be the PMU's, as its overflows
@@ -224,7 +253,7 @@ impl PmuDriver {
     #[cold]
     #[inline(never)]
     pub fn on_foreign_nmi<R: Registers>(&self, registers: &R, plan: &Plan) -> Interrupt {
-        self.stop_and_collect(registers, plan, false)
+        self.stop_and_collect(registers, plan, None)
     }
 
     #[inline(always)] // else the hot one of the two is as slow as both
@@ -232,9 +261,12 @@ impl PmuDriver {
         &self,
         registers: &R,
         plan: &Plan,
-        delivers: bool,
+        place: Option<Place>,
     ) -> Interrupt {
+        let delivers = place.is_some();
         if self.set_busy() {
+            // The check's, perhaps: no other comes for it.
+            self.lose_check();
             return Interrupt::Busy;
         }
         if !self.running.load(Relaxed) {
@@ -242,12 +274,13 @@ impl PmuDriver {
             return Interrupt::Off;
         }
         plan.stop(registers, self.others.load(Relaxed));
+        let is_check = self.check.is_armed() && self.end_check(registers, plan, place);
         let mut wrapped = Overflows::default();
         let mut has_moved = false;
         for (index, assignment) in plan.assignments() {
             let (own, has_wrapped) =
                 self.advance(registers, index, assignment, assignment.overhead);
-            has_moved |= own > assignment.noise;
+            has_moved |= own > self.progress[index].noise.load(Relaxed);
             wrapped.0 |= u16::from(has_wrapped) << index;
         }
         let shift = self.backoff_shift(has_moved, !wrapped.is_empty());
@@ -261,13 +294,16 @@ impl PmuDriver {
             if has_wrapped && delivers && self.is_due(index, assignment) {
                 overflows.0 |= 1 << index;
             }
-            if has_wrapped || assignment.overhead != 0 {
+            if has_wrapped || is_check || assignment.overhead != 0 {
                 self.compute_reload(index, assignment, shift);
                 self.load(registers, index, assignment);
             }
         }
         // Each wrapped counter interrupts, and this is one of those interrupts. The others
         // will find nothing. They may merge, so this is no sum.
+        if is_check {
+            return Interrupt::Stopped(overflows, Cause::Check);
+        }
         let stale = self.stale_interrupts.load(Relaxed);
         let cause = match (delivers, any_wrapped, stale) {
             (true, true, _) => Cause::Counter,
@@ -569,6 +605,7 @@ impl PmuDriver {
         self.random.store(mix_seed(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
         self.deferred.store(0, Relaxed);
+        self.check.reset();
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, assignment) in plan.assignments() {
             let progress = &self.progress[index];
@@ -578,9 +615,11 @@ impl PmuDriver {
                 &progress.due,
                 &progress.missed,
                 &progress.ran,
+                &progress.checked,
             ] {
                 zero.store(0, Relaxed);
             }
+            progress.noise.store(assignment.noise, Relaxed);
             self.schedule_first(index, assignment);
             let (register, value) = self.reload(index, assignment);
             registers.try_write(register, value)?;

@@ -1,6 +1,7 @@
 //! Tests of the parts that touch no register, and of the whole against the model.
 
 mod allocate;
+mod checks;
 mod cost;
 mod counters;
 mod detect;

@@ -118,11 +118,9 @@ mod tests {
             let counters = region.counters(core.index);
             counters.taken.store(100, Relaxed);
             counters.unclaimed.store(7, Relaxed);
-            core.output.set(Output {
-                // SAFETY: one thread.
-                writer: unsafe { region.writer(core.index) },
-                counters,
-            });
+            // SAFETY: one thread.
+            let output = unsafe { Output::of_core(region, core.index) };
+            core.output.set(output);
         }
         engine.finish(|core| u64::from(core) * 10);
         assert_eq!(engine.cores.phase(), Phase::Ended);

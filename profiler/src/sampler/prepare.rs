@@ -452,13 +452,12 @@ impl<T: Target> Sampler<T> {
             core.share.set_limit(limit);
             let counters = region.counters(core.index);
             counters.apic_id.store(core.apic_id.into(), Relaxed);
-            core.output.set(Output {
-                // SAFETY: only that core writes to its output, in handlers which end
-                // before what they interrupted resumes; or the first core in its stead,
-                // while the core does not sample.
-                writer: unsafe { region.writer(core.index) },
-                counters,
-            });
+            // SAFETY: only that core writes to its output, in handlers which end before what
+            // they interrupted resumes; or the first core in its stead, while the core does
+            // not sample.
+            let output = unsafe { Output::of_core(region, core.index) };
+            counters.note_costs(core, output.overheads(0));
+            core.output.set(output);
         }
     }
 

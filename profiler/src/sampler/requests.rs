@@ -210,6 +210,13 @@ impl<T: Target> Sampler<T> {
                 output.write(&NewEvent { number, event }.encode());
             }
         }
+        for core in self.engine.cores.all() {
+            if let Some(output) = core.output.get().filter(|_| !core.share.is_taken()) {
+                let rows = output.overheads(first);
+                let rows = &rows[..rows.len().min(events.len())];
+                output.counters.note_costs(core, rows);
+            }
+        }
     }
 
     fn stop_all(&self, pmu: &Pmu) -> Result<(), Refusal> {

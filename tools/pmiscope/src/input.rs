@@ -4,8 +4,12 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 /// Opens a regular file, and waits for nobody.
 ///
@@ -42,6 +46,21 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     bytes.try_reserve_exact(room)?;
     file.take(length).read_to_end(&mut bytes)?;
     Ok(bytes)
+}
+
+/// The next stretch of a file, from `offset` on, that is no hole: `None` behind the last one. To
+/// read a hole of a memory file would allocate it. Moves the place that is read next.
+///
+/// # Errors
+///
+/// It is a pipe, or a file of a system that does not tell.
+pub(crate) fn data_from(file: &File, offset: u64) -> io::Result<Option<Range<u64>>> {
+    let start = match seek(file, SeekFrom::Data(offset)) {
+        Ok(start) => start,
+        Err(Errno::NXIO) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Some(start..seek(file, SeekFrom::Hole(start))?))
 }
 
 fn check(found: &Metadata) -> io::Result<()> {

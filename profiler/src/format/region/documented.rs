@@ -4,7 +4,7 @@ use core::mem::offset_of;
 
 use super::{
     CoreCounters, DESCRIPTION_BYTES, HeaderPage, MAGIC, MAILBOX_TEXT_BYTES, MailboxWords,
-    REFUSAL_BYTES, RingPage, VERSION,
+    OVERHEAD_ROWS, OverheadCounters, REFUSAL_BYTES, RingPage, VERSION,
 };
 use crate::format::documented::fields;
 
@@ -76,6 +76,35 @@ fn the_counters_are_as_the_page_has_them() {
         at!(late),
         at!(early),
         at!(missed),
+        at!(checks),
+        at!(smis),
+        (
+            offset_of!(RingPage, overheads),
+            size_of::<[OverheadCounters; OVERHEAD_ROWS]>(),
+            "overheads",
+        ),
     ];
     assert_eq!(fields("Ring page")[5..], expected);
+}
+
+#[test]
+fn the_overheads_are_as_the_page_has_them() {
+    macro_rules! at {
+        ($field:ident) => {
+            (offset_of!(OverheadCounters, $field), 8, stringify!($field))
+        };
+    }
+    let expected = [
+        at!(rest),
+        at!(busy),
+        at!(spread),
+        at!(since),
+        at!(checks),
+        at!(sum),
+        at!(min),
+        at!(max),
+    ];
+    assert_eq!(fields("Overhead"), expected);
+    let page = include_str!("../../../../docs/region.md");
+    assert!(page.contains(&format!("first {OVERHEAD_ROWS} events, by number")));
 }

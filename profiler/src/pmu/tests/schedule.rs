@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect;
-use crate::pmu::driver::{Cause, Interrupt, PmuDriver};
+use crate::pmu::driver::{Cause, Interrupt, Place, PmuDriver};
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu::registers::lvt;
@@ -24,6 +24,8 @@ pub struct Rig {
     pub driver: PmuDriver,
     pub lvtpc: u32,
     pub seen: RefCell<Seen>,
+    /// There is a check at each sample whose number is a multiple of this.
+    pub check_every: u64,
 }
 
 /// What the handler has seen.
@@ -35,6 +37,9 @@ pub struct Seen {
     pub claimed: u64,
     pub late: u64,
     pub unclaimed: u64,
+    /// By event: what checks have counted.
+    pub checks: Vec<Vec<u64>>,
+    pub begun: u64,
 }
 
 /// The vector of interrupts that are not NMIs.
@@ -56,8 +61,10 @@ impl Rig {
         Self {
             seen: RefCell::new(Seen {
                 samples: vec![Vec::new(); events.as_slice().len()],
+                checks: vec![Vec::new(); events.as_slice().len()],
                 ..Seen::default()
             }),
+            check_every: u64::MAX,
             machine,
             plan,
             driver: PmuDriver::default(),
@@ -105,7 +112,8 @@ impl Rig {
             Delivered::Vector { .. } => self.lvtpc == VECTOR,
         };
         let entered = if is_as_overflows_come {
-            self.driver.on_interrupt(&self.machine, &self.plan)
+            self.driver
+                .on_interrupt_at(&self.machine, &self.plan, self.place())
         } else {
             self.driver.on_foreign_nmi(&self.machine, &self.plan)
         };
@@ -119,11 +127,39 @@ impl Rig {
                     Cause::Counter => seen.claimed += 1,
                     Cause::Late => seen.late += 1,
                     Cause::Other => seen.unclaimed += 1,
+                    Cause::Check => {
+                        for (event, checks) in seen.checks.iter_mut().enumerate() {
+                            checks.push(self.driver.checked(event));
+                        }
+                    }
+                }
+                let count: usize = seen.samples.iter().map(Vec::len).sum();
+                let is_due = overflows.iter().count() > 0 && count as u64 % self.check_every == 0;
+                if is_due
+                    && self
+                        .driver
+                        .begin_check(&self.machine, &self.plan, self.place())
+                {
+                    seen.begun += 1;
+                    self.machine.core.send_nmi();
                 }
                 self.driver.resume(&self.machine, &self.plan, self.lvtpc);
             }
             Interrupt::Off => seen.unclaimed += 1,
             Interrupt::Busy => panic!("no handler interrupts another here"),
+        }
+    }
+
+    /// Where the program is.
+    fn place(&self) -> Place {
+        let levels = [Privilege::Kernel, Privilege::User];
+        let cycles = levels.map(|level| {
+            let core = &self.machine.core;
+            core.occurred(Happening::Cycles, level, Context::Program)
+        });
+        Place {
+            pc: cycles.iter().sum(),
+            sp: 0,
         }
     }
 

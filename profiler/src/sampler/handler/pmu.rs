@@ -11,6 +11,7 @@
 //! | is of another delivery than overflows | it is unclaimed; the counters resume |
 //! | finds a command of the first core | the command is run |
 //! | came in a trial | the trial notes what was counted |
+//! | is a check's | what was counted is noted; the counters resume |
 //! | came for no counter | it is unclaimed; the counters resume |
 //! | came for a counter, and no event is due | it is late or early; the counters resume |
 //! | came for events that are due | a sample of each |
@@ -18,7 +19,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Context, HandlerExit, Overflow};
-use crate::pmu::driver::{Cause, Interrupt, Overflows};
+use crate::pmu::driver::{Cause, Interrupt, Overflows, Place};
 use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
 use crate::sampler::source::pmu::{CommandOutcome, Pmu};
@@ -30,7 +31,7 @@ impl<T: Target> Context<'_, T> {
     #[inline]
     pub(super) fn on_pmu_interrupt(&mut self, pmu: &Pmu) -> (HandlerExit, bool) {
         let core = self.core;
-        let interrupt = pmu.on_interrupt(core, self.delivery);
+        let interrupt = pmu.on_interrupt(core, self.delivery, self.place());
         if interrupt == Interrupt::Busy {
             return self.unclaimed(HandlerExit::Done);
         }
@@ -116,6 +117,11 @@ impl<T: Target> Context<'_, T> {
         output: &'static Output,
     ) -> HandlerExit {
         let counters = output.counters;
+        if cause == Cause::Check {
+            // It is none that anything else made, and no sample.
+            pmu.record_check(self.core, output.overheads(run.control.first_event()));
+            return HandlerExit::Resume;
+        }
         self.count_interrupt(counters);
         if !overflows.is_empty() {
             return self.on_pmu_overflows(pmu, overflows, run, output);
@@ -123,7 +129,7 @@ impl<T: Target> Context<'_, T> {
         let counter = match cause {
             Cause::Counter => &counters.early,
             Cause::Late => &counters.late,
-            Cause::Other => &counters.unclaimed,
+            Cause::Other | Cause::Check => &counters.unclaimed,
         };
         counter.fetch_add(1, Relaxed);
         HandlerExit::Resume
@@ -163,6 +169,18 @@ impl<T: Target> Context<'_, T> {
             self.finish_share(run);
             return HandlerExit::Done;
         }
+        let checking = pmu.check_if_due(core, output.counters, self.place());
+        core.timing.turn_wait_ticks.store(checking, Relaxed);
         HandlerExit::Rearm(0)
+    }
+
+    /// What was interrupted.
+    #[inline]
+    fn place(&self) -> Place {
+        let registers = self.interrupted.registers;
+        Place {
+            pc: registers.pc.0,
+            sp: registers.sp.0,
+        }
     }
 }

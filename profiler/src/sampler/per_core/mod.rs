@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, Ordering::Re
 
 use super::own_stack::CoreStack;
 use super::set_once::SetOnce;
-use crate::format::region::CoreCounters;
+use crate::format::region::{CoreCounters, OverheadCounters, Region};
 use crate::format::ring::Writer;
 use crate::hw::tsc;
 use aim::CoreAim;
@@ -86,9 +86,31 @@ pub(crate) struct Output {
     /// Used on that core alone.
     pub writer: Writer<'static>,
     pub counters: &'static CoreCounters,
+    /// What an interrupt costs in each event, by its number.
+    overheads: &'static [OverheadCounters],
 }
 
 impl Output {
+    /// Writes to the ring of `core` in `region`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Region::writer`].
+    pub(crate) unsafe fn of_core(region: Region<'static>, core: u32) -> Self {
+        Self {
+            // SAFETY: the caller's condition.
+            writer: unsafe { region.writer(core) },
+            counters: region.counters(core),
+            overheads: region.overheads(core),
+        }
+    }
+
+    /// What an interrupt costs in the events with numbers from `first` on, as far as that is
+    /// kept.
+    pub(crate) fn overheads(&self, first: u8) -> &'static [OverheadCounters] {
+        self.overheads.get(first.into()..).unwrap_or_default()
+    }
+
     /// Appends a record to the ring, which counts it as lost if it does not fit.
     #[inline]
     pub(crate) fn write(&self, record: &[u64]) {

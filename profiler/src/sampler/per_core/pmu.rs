@@ -1,6 +1,6 @@
 //! What a core knows of its PMU.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 use super::trials::{Trial, Trials};
 
@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Stop,
     TryOverheads,
     TryOverflows,
+    TryBusyOverheads,
 }
 
 impl Command {
@@ -33,6 +34,7 @@ impl Command {
             2 => Self::Stop,
             3 => Self::TryOverheads,
             4 => Self::TryOverflows,
+            5 => Self::TryBusyOverheads,
             _ => Self::None,
         }
     }
@@ -42,6 +44,7 @@ impl From<Trial> for Command {
     fn from(trial: Trial) -> Self {
         match trial {
             Trial::Overheads => Self::TryOverheads,
+            Trial::BusyOverheads => Self::TryBusyOverheads,
             Trial::Overflows(_) => Self::TryOverflows,
         }
     }
@@ -61,6 +64,8 @@ pub(crate) struct CorePmu {
     fault: AtomicU32,
     /// What it tries before it samples.
     pub(crate) trials: Trials,
+    /// The number of samples at which an overhead is checked next.
+    pub(crate) next_check: AtomicU64,
 }
 
 impl CorePmu {
@@ -191,6 +196,7 @@ mod tests {
             Command::Stop,
             Command::TryOverheads,
             Command::TryOverflows,
+            Command::TryBusyOverheads,
         ] {
             assert_eq!(Command::from_number(command as u8), command);
         }

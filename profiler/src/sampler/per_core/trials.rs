@@ -4,16 +4,20 @@
 use core::array;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
+use crate::hw::tsc::Deadline;
 use crate::pmu::cost::Cost;
 use crate::pmu::event::MAX_EVENTS;
 
 /// The number of overheads that are measured.
 pub(crate) const OVERHEADS: usize = 32;
+
 /// What a core can try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Trial {
-    /// Interrupts in a row.
+    /// Interrupts in a row, while the other cores halt.
     Overheads,
+    /// The same on all cores at the same time.
+    BusyOverheads,
     /// An overflow of each event that the core's plan gives a period, within this number of
     /// ticks of the time stamp counter.
     Overflows(u64),
@@ -24,6 +28,10 @@ pub(crate) enum Trial {
 #[derive(Default)]
 pub(crate) struct Trials {
     pub is_done: AtomicBool,
+    /// In a trial of all cores: this one is about to begin.
+    is_ready: AtomicBool,
+    /// Likewise: all are, and it begins.
+    may_begin: AtomicBool,
     /// How long overflows are waited for, in ticks of the time stamp counter.
     timeout: AtomicU64,
     /// Interrupts in a row that are still to come.
@@ -41,7 +49,7 @@ pub(crate) struct Trials {
 
 /// A [`Cost`], which the first core writes.
 #[derive(Default)]
-struct CostCell([AtomicU64; 3]);
+struct CostCell([AtomicU64; 5]);
 
 impl Trials {
     pub(crate) fn is_done(&self) -> bool {
@@ -66,12 +74,30 @@ impl Trials {
     /// Forgets the trial before, for this one.
     pub(crate) fn prepare(&self, trial: Trial) {
         self.is_done.store(false, Relaxed);
+        self.is_ready.store(false, Relaxed);
+        self.may_begin.store(false, Relaxed);
         if let Trial::Overflows(timeout) = trial {
             self.timeout.store(timeout, Relaxed);
         }
         self.to_come.store(0, Relaxed);
         self.ticks.store(u64::MAX, Relaxed);
         self.overflows.iter().for_each(|it| it.store(0, Relaxed));
+    }
+
+    /// A trial of all cores: waits, a bounded time, until [`Self::let_begin`].
+    pub(crate) fn await_begin(&self, timeout: u64) {
+        self.is_ready.store(true, Ordering::Release);
+        let _ = Deadline::after(timeout).wait_for(|| self.may_begin.load(Ordering::Acquire));
+    }
+
+    /// Returns true if the core is in [`Self::await_begin`].
+    pub(crate) fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Acquire)
+    }
+
+    /// Lets the core begin.
+    pub(crate) fn let_begin(&self) {
+        self.may_begin.store(true, Ordering::Release);
     }
 
     /// How long the overflows of this trial are waited for.
@@ -87,11 +113,13 @@ impl Trials {
     /// What an interrupt costs in each event, as it was measured last.
     pub(crate) fn costs(&self) -> [Cost; MAX_EVENTS] {
         array::from_fn(|index| {
-            let [overhead, spread, arm_latency] =
+            let [overhead, at_rest, least, most, arm_latency] =
                 self.costs[index].0.each_ref().map(|it| it.load(Relaxed));
             Cost {
                 overhead,
-                spread,
+                at_rest,
+                least,
+                most,
                 arm_latency,
             }
         })
@@ -99,7 +127,14 @@ impl Trials {
 
     pub(crate) fn set_costs(&self, costs: &[Cost; MAX_EVENTS]) {
         for (cell, cost) in self.costs.iter().zip(costs) {
-            let values = [cost.overhead, cost.spread, cost.arm_latency];
+            let Cost {
+                overhead,
+                at_rest,
+                least,
+                most,
+                arm_latency,
+            } = *cost;
+            let values = [overhead, at_rest, least, most, arm_latency];
             for (word, value) in cell.0.iter().zip(values) {
                 word.store(value, Relaxed);
             }

@@ -12,10 +12,11 @@ use object::read::ReadCache;
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
 use object::{Endianness, elf};
 use profiler::format::region::{MAGIC, PAGE};
-use rustix::fs::{FlockOperation, SeekFrom, flock};
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use crate::collect::Mapping;
+use crate::input::data_from;
 use crate::units::grouped;
 
 /// Bytes that are read at a time.
@@ -276,17 +277,6 @@ impl Image {
         }
         Ok(pieces)
     }
-}
-
-/// The next stretch of the file, from `offset` on, that is no hole; `None` at the end.
-fn data_from(file: &File, offset: u64) -> io::Result<Option<std::ops::Range<u64>>> {
-    let start = match rustix::fs::seek(file, SeekFrom::Data(offset)) {
-        Ok(start) => start,
-        Err(Errno::NXIO) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-    Ok(Some(start..end))
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -6,10 +6,9 @@ use std::ops::RangeInclusive;
 
 use profiler::format::Description;
 use profiler::format::region::{PAGE, Region, RegionError};
-use rustix::fs::SeekFrom;
-use rustix::io::Errno;
 
 use super::Mapping;
+use crate::input::data_from;
 
 /// What a version may be; any other number is not believed to be one.
 const VERSIONS: RangeInclusive<u32> = 1..=999;
@@ -38,18 +37,11 @@ pub enum Search<'memory> {
 pub fn find<'memory>(file: &File, memory: &'memory Mapping) -> io::Result<Search<'memory>> {
     let mut search = Search::Nothing;
     let mut at = 0;
-    loop {
-        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            Err(Errno::NXIO) => break, // no data behind
-            Err(error) => return Err(error.into()),
-        };
-        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
-        let page = |offset: u64| usize::try_from(offset).map(|offset| offset / PAGE * PAGE);
-        let (Ok(start), Ok(end_page)) = (page(start), usize::try_from(end)) else {
+    while let Some(data) = data_from(file, at)? {
+        let (Ok(start), Ok(end)) = (usize::try_from(data.start), usize::try_from(data.end)) else {
             break;
         };
-        for offset in (start..end_page).step_by(PAGE) {
+        for offset in (start / PAGE * PAGE..end).step_by(PAGE) {
             match memory.open(offset) {
                 Ok((region, description)) => {
                     return Ok(Search::Found(region, Box::new(description)));
@@ -65,7 +57,7 @@ pub fn find<'memory>(file: &File, memory: &'memory Mapping) -> io::Result<Search
                 Err(other) => search = Search::Unreadable(other),
             }
         }
-        at = end;
+        at = data.end;
     }
     Ok(search)
 }

@@ -234,23 +234,22 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
     profile.with_context(|| format!("{}", path.display()))
 }
 
-/// Says where a run's profile is. Returns false if it is another run's by now.
-fn is_kept(written: &Written) -> bool {
-    let path = written.path().display();
-    let is_kept = written.is_in_place();
-    if is_kept {
-        say!("pmiscope: profile      {path}");
-    } else {
-        say_lost(written);
+/// Says where a run's profile is, or that it is another run's by now, and returns what of the
+/// two it is: [`Exit::Success`] or [`Exit::Incomplete`].
+fn say_where(written: &Written) -> Exit {
+    if !written.is_in_place() {
+        return say_lost(written);
     }
-    is_kept
+    say!("pmiscope: profile      {}", written.path().display());
+    Exit::Success
 }
 
-fn say_lost(written: &Written) {
+fn say_lost(written: &Written) -> Exit {
     say!(
         "pmiscope: {} is another run's by now, and this one's is lost: give each its own -o",
         written.path().display()
     );
+    Exit::Incomplete
 }
 
 /// Shows a run at its end: the report and the flame graph; or its counts, each core's with
@@ -274,11 +273,7 @@ pub(super) fn show_run(
             ..counts::Selection::default()
         };
         let exit = print_counts(&profile, format, selection)?;
-        return Ok(if is_kept(written) {
-            exit
-        } else {
-            exit.or(Exit::Incomplete)
-        });
+        return Ok(exit.or(say_where(written)));
     }
     let files = files_in(&mut profile, path);
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
@@ -286,22 +281,26 @@ pub(super) fn show_run(
     let mut counted = loaded.count(Selection::default());
     // If the report cannot be written, the picture still is.
     let printed = counted.print_report(format, SortBy::default(), None);
-    if !is_kept(written) {
-        printed?;
-        return Ok(counted.exit().or(Exit::Incomplete));
-    }
-    if let Some(picture) = picture.filter(|_| counted.profile.records() > 0) {
-        let bytes = counted.picture(None)?;
-        let is_beside = picture
-            .write_beside(written, &bytes)
-            .with_context(|| format!("cannot write {}", picture.path().display()))?;
-        if !is_beside {
-            say_lost(written);
-            printed?;
-            return Ok(counted.exit().or(Exit::Incomplete));
-        }
-        say!("pmiscope: flame graph  {}", picture.path().display());
+    let mut kept = say_where(written);
+    if let Some(picture) = picture.filter(|_| kept == Exit::Success) {
+        kept = draw(&mut counted, written, picture)?;
     }
     printed?;
-    Ok(counted.exit())
+    Ok(counted.exit().or(kept))
+}
+
+/// Writes the flame graph of a run, if it has samples, beside its profile.
+fn draw(counted: &mut CountedProfile, written: &Written, picture: &Target) -> Result<Exit> {
+    if counted.profile.records() == 0 {
+        return Ok(Exit::Success);
+    }
+    let bytes = counted.picture(None)?;
+    let is_beside = picture
+        .write_beside(written, &bytes)
+        .with_context(|| format!("cannot write {}", picture.path().display()))?;
+    if !is_beside {
+        return Ok(say_lost(written));
+    }
+    say!("pmiscope: flame graph  {}", picture.path().display());
+    Ok(Exit::Success)
 }

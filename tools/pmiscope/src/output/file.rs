@@ -18,6 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tempfile::NamedTempFile;
 
+use crate::input;
 use crate::profile::is_profile;
 
 /// The ending of a file that is not whole yet.
@@ -413,11 +414,7 @@ impl Written {
 /// It is none, or cannot be read.
 pub(crate) fn beginning(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // A pipe may have nobody who writes.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    File::open(path)?.take(SEEN).read_to_end(&mut bytes)?;
+    input::open(path)?.take(SEEN).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -5,9 +5,9 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 
 use super::is_profile;
+use crate::input::data_from;
 use crate::units::size;
 
 /// What a file has.
@@ -59,12 +59,9 @@ fn end_of_data(file: &mut File, length: u64) -> u64 {
     };
     let mut end = 0;
     let found = loop {
-        match seek(&*file, SeekFrom::Data(end)) {
-            Ok(data) => match seek(&*file, SeekFrom::Hole(data)) {
-                Ok(hole) => end = hole,
-                Err(_) => break length,
-            },
-            Err(Errno::NXIO) => break end,
+        match data_from(file, end) {
+            Ok(Some(data)) => end = data.end,
+            Ok(None) => break end,
             Err(_) => break length, // a file system that does not tell
         }
     };

@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use profiler::format::Description;
 use profiler::format::region::Region;
-use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
 
 use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
 use super::failure::{Remains, Trace};
 use super::log::{Heard, Log};
 use super::{Machine, Process, Qemu, messages};
 use crate::collect::{InheritedFile, MAKE_ROOM, Mapping, Search, find, guest_memory, log_file};
+use crate::input::data_from;
 use crate::output::shell_word;
 use crate::profile::Outcome;
 use crate::signals::Halts;
@@ -71,7 +70,7 @@ impl GuestMemory {
 
     /// Returns true if anything has written to it, or if that is not known.
     fn is_written(&self) -> bool {
-        !matches!(seek(&self.file.file, SeekFrom::Data(0)), Err(Errno::NXIO))
+        !matches!(data_from(&self.file.file, 0), Ok(None))
     }
 
     /// Looks for the region that the kernel shares.

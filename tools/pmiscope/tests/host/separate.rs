@@ -183,16 +183,15 @@ fn a_debug_file_has_names_and_the_kernel_has_code_and_callers() {
             &compress("--compress-debug-sections=zlib-gnu"),
         ),
     ];
+    // `make test` says what it is without.
     if has("llvm-objcopy") {
         debug_files.push(made(&kernel, "llvm", "llvm-objcopy", &kept));
     }
-    if has("eu-strip") {
-        let of_eu = kernel.path.with_file_name("eu");
-        let rest = kernel.path.with_file_name("eu-stripped");
-        let outputs = ["-o", text(&rest), "-f", text(&of_eu)];
-        tool("eu-strip", &[&outputs[..], &[text(&kernel.path)]].concat());
-        debug_files.push(of_eu);
-    }
+    let of_eu = kernel.path.with_file_name("eu");
+    let rest = kernel.path.with_file_name("eu-stripped");
+    let outputs = ["-o", text(&rest), "-f", text(&of_eu)];
+    tool("eu-strip", &[&outputs[..], &[text(&kernel.path)]].concat());
+    debug_files.push(of_eu);
     for file in &debug_files {
         for profile in [&whole, &without] {
             for option in ["--debug-file", "--elf"] {
@@ -429,10 +428,6 @@ fn another_kernels_debug_file_is_refused() {
 
 #[test]
 fn debug_information_in_a_file_of_several_is_found_or_missed() {
-    if !has("dwz") {
-        eprintln!("skipped: there is no dwz");
-        return;
-    }
     let flags = ["-g", "-gdwarf-4", "-fasynchronous-unwind-tables"];
     let kernel = kernel("shared", &flags);
     let other = self::kernel(

@@ -100,6 +100,7 @@ impl Pmu {
             Command::Start => return CommandOutcome::Start,
             Command::Stop => None,
             Command::TryOverheads => Some(Trial::Overheads),
+            Command::TryBusyOverheads => Some(Trial::BusyOverheads),
             Command::TryOverflows => Some(Trial::Overflows(core.pmu.trials.timeout())),
         };
         self.disarm(core);

@@ -1,10 +1,12 @@
-//! What an interrupt costs in events, measured before it matters: on each core, one
-//! after the other, while no other samples.
+//! What an interrupt costs in events, measured before it matters: on all cores at the same
+//! time, as it will be while they sample; then on each, one after the other, while no other
+//! samples (see [`crate::pmu::cost`]).
 
 use core::array;
 
-use super::{DEFAULT_EVENTS, Pmu, plan_for};
+use super::{ANSWER_TIMEOUT_TICKS, DEFAULT_EVENTS, Pmu, plan_for};
 use crate::format::{EventDescription, Text};
+use crate::hw::tsc::Deadline;
 use crate::pmu::cost::Cost;
 use crate::pmu::event::{EventList, MAX_EVENTS};
 use crate::pmu::plan::Plan;
@@ -91,30 +93,98 @@ impl Pmu {
         for core in all() {
             plan_for(core, events, None)?;
         }
-        let mut first_ticks = None;
-        for core in all() {
-            let plan = plan_for(core, events, None)?;
-            core.pmu.keep_plan();
-            let outcome = self.measure_on(cores, core, &plan);
-            core.pmu.restore_plan();
-            let ticks = outcome?;
-            first_ticks = first_ticks.or(Some(ticks));
-        }
+        all().for_each(|core| core.pmu.keep_plan());
+        let ticks = self.measure_all(cores, &all, events);
+        all().for_each(|core| core.pmu.restore_plan());
         Ok(Measured {
-            ticks: first_ticks.unwrap_or(0),
+            ticks: ticks?,
             events: plan_as_measured(all, events, period, jitter)?,
             event_count: u8::try_from(events.as_slice().len()).unwrap_or(u8::MAX),
         })
     }
 
-    /// Measures on `core` what `asked` counts. Returns the ticks of an interrupt's way.
-    /// The core has another plan afterwards.
-    fn measure_on(&self, cores: &Cores, core: &Core, asked: &Plan) -> Result<u64, SourceError> {
+    /// Measures on each core of `all` what an interrupt costs. Returns the ticks of its way
+    /// on the first. The cores have other plans afterwards.
+    fn measure_all<'a, I: Iterator<Item = &'a Core>>(
+        &self,
+        cores: &Cores,
+        all: &impl Fn() -> I,
+        events: &EventList,
+    ) -> Result<u64, SourceError> {
+        // A single one is busy if it is at rest.
+        let are_several = all().nth(1).is_some();
+        if are_several {
+            self.measure_busy(cores, all, events)?;
+            cores.settle();
+        }
+        let mut first_ticks = None;
+        for core in all() {
+            let plan = plan_for(core, events, None)?;
+            let ticks = self.measure_on(cores, core, &plan, are_several)?;
+            first_ticks = first_ticks.or(Some(ticks));
+        }
+        Ok(first_ticks.unwrap_or(0))
+    }
+
+    /// Measures overheads on all cores of `all` at the same time.
+    fn measure_busy<'a, I: Iterator<Item = &'a Core>>(
+        &self,
+        cores: &Cores,
+        all: &impl Fn() -> I,
+        events: &EventList,
+    ) -> Result<(), SourceError> {
+        let first = cores.first().index;
+        let others = || all().filter(|core| core.index != first);
+        for core in all() {
+            let plan = plan_for(core, events, None)?;
+            core.pmu.set_plan(plan.without_periods());
+            core.pmu.trials.prepare(Trial::BusyOverheads);
+        }
+        others().for_each(|core| self.ask(core, Command::TryBusyOverheads));
+        let let_all_begin = || {
+            // One that does not come is found out below.
+            let are_ready = || others().all(|core| core.pmu.trials.is_ready());
+            let _ = Deadline::after(ANSWER_TIMEOUT_TICKS).wait_for(are_ready);
+            others().for_each(|core| core.pmu.trials.let_begin());
+        };
+        match all().find(|core| core.index == first) {
+            Some(core) => self.try_here_after(core, Trial::BusyOverheads, let_all_begin),
+            None => let_all_begin(),
+        }
+        // All, before any outcome counts: none is to be at it still.
+        let outcomes = others().map(|core| self.await_trial(core));
+        outcomes.fold(Ok(()), Result::and)?;
+        for core in all() {
+            Self::check_trial(core)?;
+            let trials = &core.pmu.trials;
+            let cost = |index| Cost::from_overheads(&mut trials.overheads(index));
+            trials.set_costs(&array::from_fn(cost));
+        }
+        Ok(())
+    }
+
+    /// Measures on `core` what `asked` counts, while the others rest; if `is_busy_known`, in
+    /// addition to what all cores have measured at the same time. Returns the ticks of an
+    /// interrupt's way. The core has another plan afterwards.
+    fn measure_on(
+        &self,
+        cores: &Cores,
+        core: &Core,
+        asked: &Plan,
+        is_busy_known: bool,
+    ) -> Result<u64, SourceError> {
         let pmu = &core.pmu;
         pmu.set_plan(asked.without_periods());
         self.try_on(cores, core, Trial::Overheads)?;
-        let mut costs =
-            array::from_fn(|index| Cost::from_overheads(&mut pmu.trials.overheads(index)));
+        let busy = pmu.trials.costs();
+        let mut costs = array::from_fn(|index| {
+            let overheads = &mut pmu.trials.overheads(index);
+            if is_busy_known {
+                busy[index].with_rest(overheads)
+            } else {
+                Cost::from_overheads(overheads)
+            }
+        });
         let ticks = pmu.trials.ticks();
         self.measure_latencies(cores, core, asked, &mut costs)?;
         pmu.trials.set_costs(&costs);
@@ -137,7 +207,8 @@ impl Pmu {
         });
         for (index, cost) in costs.iter().enumerate() {
             if let Some(assignment) = plan.assignment_mut(index) {
-                cost.apply_to(assignment, due[index], 0);
+                // The others rest.
+                cost.resting().apply_to(assignment, due[index], 0);
                 // Where it comes is what is asked for.
                 assignment.tolerance = u64::MAX;
             }
@@ -178,23 +249,36 @@ impl Pmu {
     fn try_on(&self, cores: &Cores, core: &Core, trial: Trial) -> Result<(), SourceError> {
         let pmu = &core.pmu;
         pmu.trials.prepare(trial);
-        let index = core.index;
-        if index == cores.first().index {
+        if core.index == cores.first().index {
             self.try_here(core, trial);
         } else {
             self.ask(core, Command::from(trial));
-            // One that has begun when it is no longer to is waited for: it ends by itself,
-            // and uses what the core is to have afterwards.
-            if !Self::await_answer(core) && (self.cancel(core) || !Self::await_answer(core)) {
-                return Err(SourceError::NoAnswer { core: index });
-            }
+            self.await_trial(core)?;
         }
-        match pmu.fault() {
+        Self::check_trial(core)
+    }
+
+    /// Waits until `core`, another one, has done its trial.
+    fn await_trial(&self, core: &Core) -> Result<(), SourceError> {
+        // One that has begun when it is no longer to is waited for: it ends by itself,
+        // and uses what the core is to have afterwards.
+        if !Self::await_answer(core) && (self.cancel(core) || !Self::await_answer(core)) {
+            return Err(SourceError::NoAnswer { core: core.index });
+        }
+        Ok(())
+    }
+
+    /// Returns what went wrong with the last trial of `core`, if anything did.
+    fn check_trial(core: &Core) -> Result<(), SourceError> {
+        let index = core.index;
+        match core.pmu.fault() {
             Some(problem) => Err(SourceError::Pmu {
                 core: index,
                 problem: problem.into(),
             }),
-            None if !pmu.trials.have_come() => Err(SourceError::NoneFromItself { core: index }),
+            None if !core.pmu.trials.have_come() => {
+                Err(SourceError::NoneFromItself { core: index })
+            }
             None => Ok(()),
         }
     }
@@ -273,7 +357,9 @@ mod tests {
     const fn cost(overhead: u64, spread: u64, arm_latency: u64) -> Cost {
         Cost {
             overhead,
-            spread,
+            at_rest: overhead,
+            least: 0,
+            most: spread,
             arm_latency,
         }
     }
@@ -332,7 +418,7 @@ mod tests {
                 assert_eq!(assignment.period, Some([1000, 500][index]));
                 assert_eq!(assignment.overhead, cost.overhead);
                 assert_eq!(assignment.arm_latency, cost.arm_latency);
-                assert_eq!(assignment.noise, cost.spread);
+                assert_eq!(assignment.noise, cost.spread());
             }
             assert_eq!(plan.assignments().count(), 2);
         }

@@ -8,6 +8,7 @@
 //! each event ([`Pmu::measure`]). Counters count a core's own events, so the cores do not
 //! take turns.
 
+mod check;
 mod command;
 mod measure;
 mod trial;
@@ -19,7 +20,7 @@ use crate::format::Delivery;
 use crate::hw::apic::{self, Destination, Message};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::Interface;
-use crate::pmu::driver::{Interrupt, Overflow};
+use crate::pmu::driver::{Interrupt, Overflow, Place};
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::registers::lvt;
@@ -35,6 +36,9 @@ const CYCLES: Event = Event::new(What::Named(Named::Cycles));
 
 /// How long a core may take to answer.
 pub(crate) const ANSWER_TIMEOUT_TICKS: u64 = 2_500_000_000;
+
+/// How long an interrupt that a core sends itself may be on its way.
+const SELF_INTERRUPT_TICKS: u64 = 4_000;
 
 /// Plans `events` for `core`, as it has found its PMU.
 fn plan_for(core: &Core, events: &EventList, period: Option<u64>) -> Result<Plan, SourceError> {
@@ -143,12 +147,12 @@ impl Pmu {
 
     /// Stops the counters of the running core, `core`, until it is armed again, and
     /// finds which have overflowed; none if overflows do not come as the interrupt does
-    /// that has come by `delivery`.
+    /// that has come by `delivery`, at `place`.
     #[inline]
-    pub(crate) fn on_interrupt(&self, core: &Core, delivery: Delivery) -> Interrupt {
+    pub(crate) fn on_interrupt(&self, core: &Core, delivery: Delivery, place: Place) -> Interrupt {
         match core.pmu.plan() {
             Some(plan) if delivery == self.delivery => {
-                core.pmu.driver.on_interrupt(&ThisCore, plan)
+                core.pmu.driver.on_interrupt_at(&ThisCore, plan, place)
             }
             Some(plan) => core.pmu.driver.on_foreign_nmi(&ThisCore, plan),
             None => Interrupt::Off,

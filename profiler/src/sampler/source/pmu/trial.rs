@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{Ordering, Ordering::Relaxed};
 
-use super::Pmu;
+use super::{ANSWER_TIMEOUT_TICKS, Pmu, SELF_INTERRUPT_TICKS};
 use crate::format::Delivery;
 use crate::hw::control;
 use crate::hw::tsc::Deadline;
@@ -16,12 +16,19 @@ use crate::sampler::per_core::trials::{OVERHEADS, Trial};
 use crate::sampler::trial::ARRIVAL_TIMEOUT_TICKS;
 use crate::sampler::vector;
 
-/// How long an interrupt that a core sends itself may be on its way.
-const SELF_INTERRUPT_TICKS: u64 = 4_000;
-
 impl Pmu {
     /// Tries something on the running core, `core`.
     pub(super) fn try_here(&self, core: &Core, trial: Trial) {
+        self.try_here_after(core, trial, || {
+            if trial == Trial::BusyOverheads {
+                core.pmu.trials.await_begin(ANSWER_TIMEOUT_TICKS);
+            }
+        });
+    }
+
+    /// Tries something on the running core, `core`, whose counters run by then, when
+    /// `await_begin` has returned.
+    pub(super) fn try_here_after(&self, core: &Core, trial: Trial, await_begin: impl FnOnce()) {
         let pmu = &core.pmu;
         let trials = &pmu.trials;
         let sampled = || {
@@ -30,10 +37,11 @@ impl Pmu {
         };
         self.with_interrupt_let_in(|| {
             let started = self.start(core);
+            await_begin();
             let _ = match trial {
                 // The counters stand still.
                 _ if started.is_err() || pmu.fault().is_some() => false,
-                Trial::Overheads => {
+                Trial::Overheads | Trial::BusyOverheads => {
                     // The first comes from here, and not in a row.
                     trials.to_come.store(OVERHEADS + 1, Relaxed);
                     self.interrupt(core);

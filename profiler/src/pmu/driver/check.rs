@@ -1,0 +1,161 @@
+//! Overheads, measured again while a run lasts.
+//!
+//! What an overhead is was measured before the run, and it may be another one meanwhile:
+//! another thread of the same physical core has the caches, or the processor runs slower. So
+//! a handler may send the core one more interrupt, which comes as it returns:
+//! [`PmuDriver::begin_check`]. What is counted from one handler to the other is an overhead
+//! and nothing of any other code. It is no event of the interrupted code, and no sample.
+//!
+//! | the next interrupt | the check |
+//! |---|---|
+//! | interrupts the same place, and no counter wrapped | is done: [`Cause::Check`] |
+//! | interrupts another place: it came late, or something else before it | is lost |
+//! | finds a counter wrapped: an overflow, or something that took very long | is lost |
+//! | is of another delivery, or comes while the driver works | is lost |
+//! | finds the counters stopped | was forgotten by the stop |
+//!
+//! No counter is to overflow on the way: they are loaded with more by [`CHECK_ROOM`]
+//! overheads. If the interrupt does not come at all, the next overflow is late by that much,
+//! which its period says. A lost check's own interrupt, whenever it comes, is a late one.
+//!
+//! The checks say as well what is no progress: a count that is no more above the overhead
+//! than theirs were, in the mean, does not show that the interrupted code has moved. So code
+//! gets on even if interrupts have become dearer than anything that was measured.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::PmuDriver;
+use crate::pmu::event::MAX_EVENTS;
+use crate::pmu::plan::{Assignment, Plan};
+use crate::pmu::registers::Registers;
+
+/// By how many overheads overflows are put off in a check: an overhead that is longer by
+/// more than that is one of something else.
+const CHECK_ROOM: u64 = 4;
+
+/// Where an interrupt came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The instruction that was about to execute.
+    pub pc: u64,
+    /// The stack pointer.
+    pub sp: u64,
+}
+
+impl Place {
+    /// Where none is looked for.
+    pub(super) const UNKNOWN: Self = Self { pc: 0, sp: 0 };
+}
+
+/// The check that is under way, if one is.
+#[derive(Default, Debug)]
+pub(super) struct Check {
+    is_armed: AtomicBool,
+    /// The place that it is to interrupt.
+    pc: AtomicU64,
+    sp: AtomicU64,
+    /// Checks since the start.
+    done: AtomicU64,
+    /// By event: what the last one has counted.
+    counted: [AtomicU64; MAX_EVENTS],
+}
+
+impl Check {
+    #[inline]
+    pub(super) fn is_armed(&self) -> bool {
+        self.is_armed.load(Relaxed)
+    }
+
+    pub(super) fn reset(&self) {
+        self.is_armed.store(false, Relaxed);
+        self.done.store(0, Relaxed);
+    }
+}
+
+impl PmuDriver {
+    /// Between [`Self::on_interrupt`], which came at `place`, and [`Self::resume`]: the caller
+    /// sends the core an interrupt, which comes as the handler returns. Returns false if it is
+    /// not to: an overflow is due that is delivered another way, or nothing is counted.
+    #[cold]
+    #[inline(never)]
+    pub fn begin_check<R: Registers>(&self, registers: &R, plan: &Plan, place: Place) -> bool {
+        if self.deferred.load(Relaxed) != 0 || !self.is_running() {
+            return false;
+        }
+        for (index, assignment) in plan.assignments() {
+            let loaded = &self.progress[index].loaded;
+            let room = CHECK_ROOM * (assignment.overhead + assignment.noise);
+            let events = loaded.load(Relaxed).saturating_add(room);
+            loaded.store(events.min(assignment.registers.max_count), Relaxed);
+            self.load(registers, index, assignment);
+        }
+        self.check.pc.store(place.pc, Relaxed);
+        self.check.sp.store(place.sp, Relaxed);
+        self.check.is_armed.store(true, Relaxed);
+        true
+    }
+
+    /// What the last check has counted of an event: an overhead.
+    #[must_use]
+    pub fn checked(&self, event: usize) -> u64 {
+        self.check.counted[event].load(Relaxed)
+    }
+
+    /// An interrupt that may be the armed check's has come, at `place` if it is of the
+    /// overflows' delivery: the counters are stopped. Returns true if the check is done: what
+    /// was counted is then none of the interrupted code's.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn end_check<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        place: Option<Place>,
+    ) -> bool {
+        let expected = Place {
+            pc: self.check.pc.load(Relaxed),
+            sp: self.check.sp.load(Relaxed),
+        };
+        let counts = |(index, assignment): (usize, &Assignment)| {
+            let progress = &self.progress[index];
+            let raw = registers.read(assignment.registers.read);
+            let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
+            (
+                index,
+                raw,
+                counted,
+                counted >= progress.loaded.load(Relaxed),
+            )
+        };
+        let any_wrapped = plan.assignments().any(|it| counts(it).3);
+        if place != Some(expected) || any_wrapped {
+            self.lose_check();
+            return false;
+        }
+        self.check.is_armed.store(false, Relaxed);
+        let done = self.check.done.load(Relaxed) + 1;
+        self.check.done.store(done, Relaxed);
+        for (index, raw, counted, _) in plan.assignments().map(counts) {
+            let progress = &self.progress[index];
+            progress.raw.store(raw, Relaxed);
+            self.check.counted[index].store(counted, Relaxed);
+            let all = progress.checked.load(Relaxed) + counted;
+            progress.checked.store(all, Relaxed);
+            if let Some(assignment) = plan.assignment(index) {
+                let excess = (all / done).saturating_sub(assignment.overhead);
+                progress.noise.store(assignment.noise + excess, Relaxed);
+            }
+        }
+        true
+    }
+
+    /// Gives the check up, if there is one. Its interrupt may still come, or be this one.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn lose_check(&self) {
+        if self.check.is_armed.swap(false, Relaxed) {
+            let stale = self.stale_interrupts.load(Relaxed).max(1);
+            self.stale_interrupts.store(stale, Relaxed);
+        }
+    }
+}

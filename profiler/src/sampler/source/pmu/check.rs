@@ -1,0 +1,74 @@
+//! What an interrupt costs while the run lasts: now and then a handler sends its own core one
+//! more, which comes as it returns (see [`crate::pmu::driver`]).
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::{Pmu, SELF_INTERRUPT_TICKS};
+use crate::format::region::{CoreCounters, OverheadCounters};
+use crate::hw::tsc::{self, Deadline};
+use crate::pmu::cost::Cost;
+use crate::pmu::driver::Place;
+use crate::pmu::this_core::ThisCore;
+use crate::sampler::per_core::Core;
+
+/// A core checks once in this many of its samples: about a hundredth of what samples cost.
+const CHECK_PERIOD: u64 = 256;
+/// The samples before the first check.
+const FIRST_CHECK: u64 = 64;
+
+impl Pmu {
+    /// For the handler of the running core, `core`, which has taken samples at `place` and is
+    /// about to let the counters count on: begins a check if one is due. Returns the ticks of
+    /// the time stamp counter that this took, which are none of a sample's.
+    #[inline]
+    pub(crate) fn check_if_due(&self, core: &Core, counters: &CoreCounters, place: Place) -> u64 {
+        if core.share.taken() < core.pmu.next_check.load(Relaxed) {
+            return 0;
+        }
+        self.begin_check(core, counters, place)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_check(&self, core: &Core, counters: &CoreCounters, place: Place) -> u64 {
+        let before = tsc::ticks();
+        // The first time it is only known when to begin.
+        let is_first = core.pmu.next_check.load(Relaxed) == 0;
+        let next = if is_first { FIRST_CHECK } else { CHECK_PERIOD };
+        let next = core.share.taken() + next;
+        core.pmu.next_check.store(next, Relaxed);
+        let plan = core.pmu.plan().filter(|_| !is_first);
+        if plan.is_some_and(|plan| core.pmu.driver.begin_check(&ThisCore, plan, place)) {
+            counters.checks.fetch_add(1, Relaxed);
+            self.interrupt(core);
+            // One that arrives only after this handler would count what it has interrupted.
+            Deadline::after(SELF_INTERRUPT_TICKS).wait();
+        }
+        tsc::ticks() - before
+    }
+
+    /// The check of the running core, `core`, is done: notes what it has counted. `rows` are
+    /// those of its events, the first one first.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn record_check(&self, core: &Core, rows: &[OverheadCounters]) {
+        let assignments = core.pmu.plan().into_iter().flat_map(|it| it.assignments());
+        for ((index, _), row) in assignments.zip(rows) {
+            row.add_check(core.pmu.driver.checked(index));
+        }
+    }
+}
+
+impl CoreCounters {
+    /// Notes the interrupts that `core` has taken, from which on its events are counted that
+    /// have `rows`; and what an interrupt costs in each.
+    pub(crate) fn note_costs(&self, core: &Core, rows: &[OverheadCounters]) {
+        let since = self.taken.load(Relaxed);
+        for (row, cost) in rows.iter().zip(core.pmu.trials.costs()) {
+            let Cost {
+                overhead, at_rest, ..
+            } = cost;
+            row.calibrate(at_rest, overhead, cost.spread(), since);
+        }
+    }
+}
