@@ -91,6 +91,7 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
         core.count_unclaimed_nmi();
     }
+    frame.rip = at.registers.pc.0;
     trap::end_of_trap_call();
 }
 

@@ -15,8 +15,10 @@ unsafe extern "C" {
 
 assembly!(
     r#"
-    # No interrupt is recognized between `sti` and `hlt` (SDM vol. 2, STI): one that
-    # is pending ends the halt at once.
+    # No maskable interrupt is recognized between `sti` and `hlt` (SDM vol. 2, STI): one
+    # that is pending ends the halt at once. An NMI may come there, and one that comes
+    # meanwhile is then taken before `hlt`: the NMI's handler returns behind it
+    # (`Sampler::on_nmi`).
     .global halt_until_interrupt
     .type halt_until_interrupt, @function
 halt_until_interrupt:

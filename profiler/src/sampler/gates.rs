@@ -38,6 +38,7 @@ macro_rules! sampler_gates {
                 let mut interrupted = Interrupted::from(&*frame);
                 interrupted.is_nested = block.is_in_handler(frame.rsp);
                 $sampler.on_nmi(block.core(), &mut interrupted, entry_tsc);
+                frame.rip = interrupted.registers.pc.0;
                 end_of_call();
             }
 

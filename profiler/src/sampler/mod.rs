@@ -43,6 +43,7 @@ mod counting;
 mod engine;
 mod error;
 mod gates;
+mod halt;
 mod handler;
 mod latest;
 mod list;
@@ -137,16 +138,22 @@ impl<T: Target> Sampler<T> {
     /// `entry_tsc` by the time stamp counter. Returns true if the NMI was the sampler's, or
     /// is counted in its run.
     ///
+    /// The interrupted code is to resume at `interrupted.registers.pc`, which then is behind a
+    /// `hlt` that was about to be executed: an interrupt that has become pending meanwhile may
+    /// be taken before it, and would not end the halt.
+    ///
     /// The way from the reading of the counter in the entry to here, and from here to the
     /// `iret`, should be the same instructions each time.
     #[inline]
     pub fn on_nmi(&'static self, core: u32, interrupted: &mut Interrupted, entry_tsc: u64) -> bool {
-        match self.engine.cores.get(core) {
-            Some(core) => self
-                .context(core, interrupted, entry_tsc, Delivery::Nmi)
-                .handle(),
-            None => false,
-        }
+        let is_at_halt = halt::is_at_halt(&self.target, interrupted);
+        let is_claimed = self.engine.cores.get(core).is_some_and(|core| {
+            let mut context = self.context(core, interrupted, entry_tsc, Delivery::Nmi);
+            context.skips_halt = is_at_halt;
+            context.handle()
+        });
+        interrupted.registers.pc.0 += halt::HLT_BYTES * u64::from(is_at_halt);
+        is_claimed
     }
 
     /// For the handlers of the sampler's vectors ([`vector::HANDLED`]): an interrupt of the
@@ -242,6 +249,7 @@ impl<T: Target> Sampler<T> {
             entry_tsc,
             delivery,
             is_step: false,
+            skips_halt: false,
         }
     }
 

@@ -24,7 +24,8 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 /// # Safety
 ///
 /// 1. Each word within the bounds that [`Self::stack_of`] returns is mapped, and may be
-///    read at any time from then on, whatever the kernel does.
+///    read at any time from then on, whatever the kernel does. So is what [`Self::text`]
+///    returns.
 /// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
 ///    cannot fault and return soon.
 /// 3. Before [`super::Sampler::start`], `list` and `join` are called, the running core has

@@ -27,8 +27,9 @@ unsafe extern "C" {
 
 assembly!(
     r#"
-    # An interrupt is recognized only after the instruction behind `sti`, so none
-    # can come between it and `hlt` and leave the core halted (SDM vol. 2, STI).
+    # A maskable interrupt is recognized only after the instruction behind `sti`, so none
+    # can come between it and `hlt` and leave the core halted (SDM vol. 2, STI). What an NMI
+    # there has let in does not either: see `halt`.
     .global pmiscope_wait
     .type pmiscope_wait, @function
 pmiscope_wait:

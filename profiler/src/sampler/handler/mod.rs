@@ -34,8 +34,8 @@ use super::run::Run;
 use super::source::Source;
 use super::target::{Interrupted, Target};
 use super::wait;
-use crate::format::Delivery;
 use crate::format::region::CoreCounters;
+use crate::format::{Clock, Delivery};
 use crate::hw::debug as breakpoint;
 
 /// An interrupt that may be an overflow, as its handler sees it.
@@ -51,6 +51,8 @@ pub(super) struct Context<'a, T> {
     pub delivery: Delivery,
     /// It is the trap flag's.
     pub is_step: bool,
+    /// The interrupted code resumes behind a `hlt`: see [`super::halt`].
+    pub skips_halt: bool,
 }
 
 /// How a handler ends.
@@ -99,8 +101,10 @@ impl<T: Target> Context<'_, T> {
                     self.drop_aimed();
                 }
                 self.core.overflow.leave_handler();
-                self.core.note_armed();
-                count
+                // A `hlt` that is skipped counts as executed.
+                let skipped = u32::from(self.skips_halt && self.counts_instructions());
+                self.core.note_armed_after(skipped.into());
+                count - skipped
             }
             HandlerExit::Resume => 0,
             HandlerExit::Done => return,
@@ -108,6 +112,16 @@ impl<T: Target> Context<'_, T> {
         if let Some(source) = self.engine.source() {
             source.arm(self.core, count);
         }
+    }
+
+    /// Returns true if the source counts single instructions.
+    #[inline]
+    fn counts_instructions(&self) -> bool {
+        let run = self.engine.run();
+        run.is_some_and(|run| {
+            run.timing.clock.clock == Clock::Instructions
+                && matches!(run.source, Source::ApicTimer(_))
+        })
     }
 
     /// Gives up the overflow that was aimed beyond the handler's end, while it would still

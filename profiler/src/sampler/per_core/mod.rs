@@ -70,8 +70,14 @@ impl Core {
     /// The source is about to be armed.
     #[inline]
     pub(crate) fn note_armed(&self) {
+        self.note_armed_after(0);
+    }
+
+    /// The same, and the interrupted code is taken to have run for `already` ticks.
+    #[inline]
+    pub(crate) fn note_armed_after(&self, already: u64) {
         self.overflow.set_armed();
-        self.timing.note_armed();
+        self.timing.note_armed(already);
     }
 }
 
@@ -133,8 +139,8 @@ impl Timing {
     }
 
     #[inline]
-    pub(crate) fn note_armed(&self) {
-        self.armed_tsc.store(tsc::ticks(), Relaxed);
+    pub(crate) fn note_armed(&self, already: u64) {
+        self.armed_tsc.store(tsc::ticks() - already, Relaxed);
     }
 }
 

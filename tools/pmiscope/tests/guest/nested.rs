@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use profiler::address::CodeAddress;
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
 use crate::fixture::{Samples, Seen, function, run, sample};
@@ -178,5 +179,36 @@ fn an_aim_comes_as_many_instructions_behind_a_function_as_it_says() {
         // None of its instructions is longer than four bytes.
         let bytes = behind..=4 * behind;
         assert!(bytes.contains(&(at - entry.0)), "{aim}: at {at:#x}");
+    }
+}
+
+/// The instructions of `halt_until_interrupt` before its `hlt`, and where that is.
+const TO_HALT: u64 = 3;
+const HALT: u64 = 5;
+
+/// An NMI between `sti` and `hlt` ends the shadow in which no other interrupt is recognized. One
+/// that came during its handler is then taken before `hlt`, and must not be slept on: the
+/// NMI returns behind it. So where each halt has such an NMI, no core is ever halted.
+#[test]
+fn a_core_that_is_interrupted_before_it_halts_looks_again() {
+    let halt = CodeAddress(function("halt_until_interrupt").0 + HALT);
+    for (workload, cores) in [("idle", 1), ("yield-storm", 1), ("yield-storm", 2)] {
+        let what = format!("--workload {workload} --smp {cores}");
+        let samples = sample(&format!(
+            "{what} --period 100000 --samples 600 --aim halt_until_interrupt:{TO_HALT}"
+        ));
+        for counters in &samples.counters {
+            assert_eq!(counters.taken, counters.stored, "{what}: {counters:?}");
+        }
+        // As it was interrupted, and not as it resumes; and nowhere else aimed.
+        let (aimed, others): (Vec<_>, Vec<_>) = samples.all().partition(aimed);
+        assert!(aimed.len() > 200, "{what}: {} aimed", aimed.len());
+        for seen in &aimed {
+            assert_eq!(seen.pc, halt, "{what}: {seen:x?}");
+            assert!(!seen.state.has(State::IDLE), "{what}: {seen:x?}");
+        }
+        let mut others = others.iter();
+        let asleep = others.find(|seen| seen.state.has(State::IDLE));
+        assert_eq!(asleep, None, "{what}: the core sleeps");
     }
 }
