@@ -66,6 +66,86 @@ refuse() {
     fi
 }
 
+# strict WORDS QEMU-OPTIONS... has the guest judge a property of a device
+strict() {
+    words=$1
+    shift
+    status=0
+    timeout -s KILL 60 "$qemu" -machine q35 -accel tcg,thread=single -icount shift=0,sleep=off \
+        -m 128 -display none -nodefaults -no-reboot -global hpet.msi=on \
+        -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=1 \
+        -kernel "$binaries/loader" -initrd "$binaries/pmu-guest" -append "$words" "$@" \
+        </dev/null >"$work/strict" 2>&1 || status=$?
+}
+
+# good WORDS QEMU-OPTIONS... where it has to find what it expects
+good() {
+    strict "$@"
+    if [ "$status" -ne 33 ] || grep -q '^not ok' "$work/strict" || ! grep -q '^1\.\.' "$work/strict"; then
+        failed=1
+        echo "qemu-pmu-test: strict: FAILED ($status): $*"
+        grep -v '^ok' "$work/strict"
+    fi
+    tests=$((tests + $(grep -c '^ok' "$work/strict"))) || true
+}
+
+# overwritten WORDS QEMU-OPTIONS... where the emulator has to end itself
+overwritten() {
+    strict "$@" -global apic.x-thermal-smi=on
+    if [ "$status" -ne 1 ] || ! grep -q "firmware's SMI entry was overwritten" "$work/strict"; then
+        failed=1
+        echo "qemu-pmu-test: not ended ($status) by an overwritten SMI entry: $*"
+        cat "$work/strict"
+    fi
+    tests=$((tests + 1))
+}
+
+# What makes devices strict: judged if it is on, and if it is off.
+strict_devices() {
+    before=$tests
+    for cpu in max max,-x2apic; do
+        good 'strict=apic on=no' -cpu "$cpu"
+        good 'strict=apic on=yes' -cpu "$cpu" -global apic.x-strict=on
+        good 'strict=pending on=no' -cpu "$cpu" -smp 3
+        good 'strict=pending on=yes vector=49' -cpu "$cpu" -smp 3 -global apic.x-pending=49
+        good 'strict=thermal on=no write=10000' -cpu "$cpu"
+        good 'strict=thermal on=yes' -cpu "$cpu" -global apic.x-thermal-smi=on
+        overwritten 'strict=thermal on=yes write=10000' -cpu "$cpu"
+        overwritten 'strict=thermal on=yes write=10200' -cpu "$cpu"
+        overwritten 'strict=thermal on=yes disable=yes' -cpu "$cpu" -global apic.x-strict=on
+        good 'strict=arat on=no' -cpu "$cpu"
+        good 'strict=arat on=yes' -cpu "$cpu" -global apic.x-no-arat=on
+    done
+    good 'strict=delay on=no' -cpu max
+    for delay in 100 1000 10000; do
+        good "strict=delay on=yes delay=$delay" -cpu max -global hpet.x-delay=$delay
+    done
+    start='-global hpet.x-start=0xfffff000'
+    # shellcheck disable=SC2086 # words
+    {
+        good 'strict=32-bit on=no' -cpu max $start
+        good 'strict=32-bit on=yes' -cpu max $start -global hpet.x-32-bit=on
+        good 'strict=32-bit on=yes delay=10' -cpu max $start -global hpet.x-32-bit=on -global hpet.x-delay=10
+    }
+    good 'strict=absent on=no' -cpu max
+    good 'strict=absent on=yes' -cpu max -global hpet.x-absent=on
+    for model in off intel-v2 intel-v5 amd-legacy amd-v2; do
+        good 'strict=msr on=no' -cpu "max,x-pmu=$model"
+        good 'strict=msr on=yes' -cpu "max,x-pmu=$model" -global max-x86_64-cpu.x-msr-strict=on
+    done
+    good 'strict=skew on=no' -cpu max -smp 4
+    good 'strict=skew on=yes skew=1000000000' -cpu max -smp 4 -global max-x86_64-cpu.x-tsc-skew=1000000000
+    window='-global max-x86_64-cpu.x-nmi-window=0xffffffff80000000'
+    good 'strict=window on=no' -cpu max
+    # shellcheck disable=SC2086 # words
+    {
+        good 'strict=window on=yes pass=1' -cpu max $window
+        good 'strict=window on=yes pass=3' -cpu max $window -global max-x86_64-cpu.x-nmi-window-pass=3
+    }
+    echo "qemu-pmu-test: strict devices: $((tests - before)) tests"
+}
+
+strict_devices
 for model; do
     check "$model" 1 '' ''
     check "$model" 4 '' long=25000
@@ -80,6 +160,7 @@ counted='-accel tcg,thread=single -icount shift=0,sleep=off'
     refuse 'needs a CPU of GenuineIntel' $counted -cpu EPYC,x-pmu=intel-v4
     refuse 'family 25 or later' $counted -cpu Opteron_G1,x-pmu=amd-v2
     refuse 'nonsense' $counted -cpu max,x-pmu=nonsense
+    refuse 'no vector that an APIC can request' $counted -cpu max -global apic.x-pending=15
 }
 [ "$failed" -eq 0 ] || die "failed"
 echo "qemu-pmu-test: all $tests tests good"

@@ -233,6 +233,7 @@ pub fn flush_translations() {
 // --- The local APIC ----------------------------------------------------------------
 
 const APIC_BASE: u32 = 0x1b;
+const APIC_PAGE: u64 = 0xfee0_0000;
 const APIC_BASE_X2APIC: u64 = 1 << 10;
 const SPURIOUS: u32 = 0xf0;
 const END_OF_INTERRUPT: u32 = 0xb0;
@@ -252,25 +253,33 @@ pub fn is_x2apic() -> bool {
     read_msr(APIC_BASE) & APIC_BASE_X2APIC != 0
 }
 
-fn apic_register(register: u32) -> *mut u32 {
-    direct::<u32>(0xfee0_0000 + u64::from(register))
+/// Writes a word of a device's memory.
+pub fn write_memory(physical: u64, value: u32) {
+    // SAFETY: a device's register, in the boot loader's direct map.
+    unsafe { direct::<u32>(physical).write_volatile(value) }
 }
 
-fn write_apic(register: u32, value: u32) {
+/// Reads a word of a device's memory.
+pub fn read_memory(physical: u64) -> u32 {
+    // SAFETY: as above.
+    unsafe { direct::<u32>(physical).read_volatile() }
+}
+
+/// Writes a register of the APIC, by its offset.
+pub fn write_apic(register: u32, value: u32) {
     if is_x2apic() {
         write_msr(0x800 + register / 16, u64::from(value));
     } else {
-        // SAFETY: the APIC's page, in the boot loader's direct map.
-        unsafe { apic_register(register).write_volatile(value) }
+        write_memory(APIC_PAGE + u64::from(register), value);
     }
 }
 
-fn read_apic(register: u32) -> u32 {
+/// Reads a register of the APIC, by its offset.
+pub fn read_apic(register: u32) -> u32 {
     if is_x2apic() {
         low(read_msr(0x800 + register / 16))
     } else {
-        // SAFETY: as above.
-        unsafe { apic_register(register).read_volatile() }
+        read_memory(APIC_PAGE + u64::from(register))
     }
 }
 
@@ -311,15 +320,16 @@ pub fn low_page() -> &'static [AtomicU32; 1024] {
 
 /// Sends INIT to a core.
 pub fn init(core: u32) {
-    send(core, 0x4500);
+    write_command(core, 0x4500);
 }
 
 /// Starts a core on [`low_page`].
 pub fn start_up(core: u32) {
-    send(core, 0x4600 | low(LOW_PAGE >> 12));
+    write_command(core, 0x4600 | low(LOW_PAGE >> 12));
 }
 
-fn send(core: u32, command: u32) {
+/// Sends a core what the command says.
+pub fn write_command(core: u32, command: u32) {
     if is_x2apic() {
         write_msr(0x830, u64::from(core) << 32 | u64::from(command));
     } else {
@@ -331,6 +341,11 @@ fn send(core: u32, command: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn wake() {
     end_interrupt();
+}
+
+/// Halts until an interrupt comes, and lets it.
+pub fn halt() {
+    x86_64::instructions::interrupts::enable_and_hlt();
 }
 
 /// Lets maskable interrupts come, or not.

@@ -23,6 +23,8 @@ mod sampling;
 #[cfg(target_os = "none")]
 mod start;
 #[cfg(target_os = "none")]
+mod strict;
+#[cfg(target_os = "none")]
 mod tests;
 
 /// On the host there is nothing to judge.

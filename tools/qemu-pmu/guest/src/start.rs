@@ -7,7 +7,7 @@ use limine::request::{ExecutableCmdlineRequest, HhdmRequest, MpRequest};
 use limine::{BaseRevision, RequestsEndMarker, RequestsStartMarker};
 
 use crate::model::Expected;
-use crate::{cores, machine, report, tests};
+use crate::{cores, machine, report, strict, tests};
 
 #[used]
 #[unsafe(link_section = ".limine_requests_start")]
@@ -39,16 +39,22 @@ extern "C" fn guest_entry() -> ! {
     let direct_map = DIRECT_MAP.response().expect("where the direct map is");
     machine::set_direct_map(direct_map.offset);
     let words = COMMAND_LINE.response().expect("the command line").cmdline();
-    let expected = Expected::parse(words);
     let all = CORES.response().expect("which cores there are").cpus();
     cores::set_count(all.len());
     machine::load_descriptors();
     machine::open_image_to_user();
+    if words.contains("strict=thermal") {
+        // As it is handed over.
+        strict::first_core(words);
+        report::finish();
+    }
     machine::enable_apic();
     for core in all.iter().filter(|core| core.lapic_id != 0) {
         core.bootstrap(other_core, 0);
     }
-    tests::first_core(&expected);
+    if !strict::first_core(words) {
+        tests::first_core(&Expected::parse(words));
+    }
     report::finish()
 }
 
@@ -57,6 +63,7 @@ unsafe extern "C" fn other_core(_: &MpInfo) -> ! {
     machine::load_descriptors();
     machine::flush_translations();
     machine::enable_apic();
+    strict::other_core();
     tests::other_core()
 }
 
