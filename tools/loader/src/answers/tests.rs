@@ -173,6 +173,7 @@ fn machine() -> Machine {
             wide: Some(entry(0xf_5b00)),
         },
         framebuffer: Some(PhysAddr::new(0x40_0000)),
+        opts_out_of_x2apic: false,
         date: Some(1_795_903_348),
         times: Some([150_000, 170_001]),
     }
