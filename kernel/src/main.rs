@@ -113,7 +113,6 @@ fn adopt(core: &'static CoreBlock) {
 /// The first core, on its own stack, when all that was asked for is done.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
-    cpu::apic::errors::log_count();
     ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)
 }

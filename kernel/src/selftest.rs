@@ -18,7 +18,7 @@ use x86_64::registers::rflags::RFlags;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::boot::entry::CoreMain;
-use crate::cpu::apic::{self, LocalInterrupt};
+use crate::cpu::apic::{self, Destination, LocalInterrupt, Message};
 use crate::cpu::{self, CoreBlock};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
@@ -76,6 +76,8 @@ const TESTS: &[Test] = &[
     ("triple-fault", triple_fault),
     ("breakpoint", instructions::interrupts::int3),
     ("breakpoint-elsewhere", breakpoint_elsewhere),
+    ("stray-interrupt", stray_interrupt),
+    ("apic-error", apic_error),
     ("nmi-keeps-cr2", nmi_keeps_cr2),
     ("nmi-anywhere", nmi_anywhere),
     ("nmi-on-landing", nmi_on_landing),
@@ -272,6 +274,20 @@ fn breakpoint_elsewhere() {
     let last = cpu::cores().last().expect("there is a first core");
     smp::give(last, instructions::interrupts::int3);
     smp::idle();
+}
+
+/// An interrupt that nobody has a handler for, and that nothing has left pending.
+fn stray_interrupt() {
+    // SAFETY: no memory is touched. The run ends there, which is the test.
+    unsafe { asm!("int 0x31") };
+}
+
+/// Three commands with an illegal vector, of which the APIC complains.
+fn apic_error() {
+    for _ in 0..3 {
+        // SAFETY: not safe at all: no such vector is delivered, which is the test.
+        unsafe { apic::registers().send(Message::Fixed(5), Destination::This) };
+    }
 }
 
 /// An exception in the NMI handler changes CR2, as a page fault there would.

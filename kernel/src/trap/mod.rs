@@ -19,6 +19,7 @@ use spin::Once;
 use x86_64::VirtAddr;
 
 use crate::cpu::{apic, idt};
+use crate::exit;
 pub use dispatch::{end_of_trap_call, register};
 pub use profiler::entry::TrapFrame;
 
@@ -91,6 +92,7 @@ pub fn start() {
     // Not to be ended.
     register(apic::SPURIOUS.number(), |_| {});
     register(apic::ERROR.number(), |_| apic::errors::on_error());
+    exit::on_claim(apic::errors::log_count);
     register(vector::GENERAL_PROTECTION, |frame| {
         // A register that was only tried may be refused.
         match msr::recover(frame.rip) {

@@ -126,7 +126,7 @@ impl fmt::Display for CoresError {
             Self::Twice(id) => write!(f, "the list of cores has APIC id {id} twice"),
             Self::NoXApicId(id) => write!(
                 f,
-                "the list of cores has APIC id {id}, and an xAPIC's is 254 at most"
+                "the list of cores has APIC id {id}, and an xAPIC's is 254 at most: switch all cores to x2APIC mode, or leave that one out"
             ),
             Self::WrongPlace(WrongPlace {
                 index,

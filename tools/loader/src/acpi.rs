@@ -122,6 +122,17 @@ pub fn timer_port(fadt: &[u8]) -> Option<u16> {
     u16::try_from(port).ok().filter(|&port| port != 0)
 }
 
+/// Whether firmware asks not to use x2APIC mode, given its DMAR table (Intel VT-d
+/// specification, "DMA Remapping Reporting Structure"): `X2APIC_OPT_OUT`, which is valid only
+/// beside `INTR_REMAP`.
+pub fn opts_out_of_x2apic(dmar: &[u8]) -> bool {
+    const INTR_REMAP: u8 = 1 << 0;
+    const X2APIC_OPT_OUT: u8 = 1 << 1;
+    // The width of addresses comes first.
+    let flags = dmar.get(HEADER + 1).copied().unwrap_or(0);
+    flags & INTR_REMAP != 0 && flags & X2APIC_OPT_OUT != 0
+}
+
 /// Which pin of a local APIC the machine's NMI comes in at, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NmiPin {
@@ -317,6 +328,16 @@ mod tests {
         fadt[78] = 1;
         assert_eq!(timer_port(&fadt), None, "no port");
         assert_eq!(timer_port(&fadt[..76]), None);
+    }
+
+    #[test]
+    fn x2apic_is_opted_out_of_by_two_flags() {
+        let opts_out = |flags| opts_out_of_x2apic(&table(b"DMAR", &[39, flags, 0, 0]));
+        assert_eq!(
+            [0, 1, 2, 3, 7].map(opts_out),
+            [false, false, false, true, true]
+        );
+        assert!(!opts_out_of_x2apic(&table(b"DMAR", &[39])), "cut short");
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub struct Machine {
     pub smbios: Smbios,
     /// Where the screen's memory is, if there is a screen.
     pub framebuffer: Option<PhysAddr>,
+    /// Whether firmware asks not to use x2APIC mode.
+    pub opts_out_of_x2apic: bool,
     /// The date, in seconds since 1970, if the clock knows it.
     pub date: Option<i64>,
     /// When the loader began, and now, in microseconds since the machine's reset.

@@ -17,6 +17,8 @@ pub struct Firmware {
     rsdp: Option<PhysAddr>,
     /// The table that lists cores and IO APICs.
     pub madt: Option<&'static [u8]>,
+    /// It asks not to use x2APIC mode.
+    pub opts_out_of_x2apic: bool,
     timer: Option<Timer>,
 }
 
@@ -28,6 +30,7 @@ impl Firmware {
         Self {
             rsdp,
             madt: find(b"APIC"),
+            opts_out_of_x2apic: find(b"DMAR").is_some_and(acpi::opts_out_of_x2apic),
             timer: find(b"FACP").and_then(Timer::new),
         }
     }
@@ -48,6 +51,7 @@ impl Firmware {
                 Smbios::default()
             },
             framebuffer,
+            opts_out_of_x2apic: self.opts_out_of_x2apic,
             date: is_asked(id::DATE_AT_BOOT).then(clock::date).flatten(),
             times: None,
         }

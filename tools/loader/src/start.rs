@@ -115,7 +115,7 @@ fn enter(
     let wanted = requests.member(id::MP, 0).zip(firmware.madt);
     let plan = wanted.map(|(flags, madt)| cores::Plan {
         madt,
-        x2apic: flags & 1 != 0,
+        x2apic: flags & 1 != 0 && !firmware.opts_out_of_x2apic,
         base_revision,
         page_tables,
         stack_size,

@@ -94,7 +94,14 @@ impl fmt::Display for Unanswered<'_> {
             item(format_args!("5-level paging (this loader has 4 levels)"))?;
         }
         if self.wants_x2apic() {
-            item(format_args!("x2APIC (this processor has none)"))?;
+            item(format_args!(
+                "x2APIC ({})",
+                if self.facts.machine.opts_out_of_x2apic {
+                    "firmware opts out of it, in its DMAR table"
+                } else {
+                    "this processor has none"
+                }
+            ))?;
         }
         Ok(())
     }

@@ -54,9 +54,9 @@ pub fn choose_cores(apic_ids: impl Iterator<Item = u32>) -> Vec<u32> {
     MODE.call_once(|| mode);
     if !left_out.is_empty() {
         log::warn!(
-            "{} of {} logical processors are not used: 255 are at most, and APIC ids above 254 need x2APIC; the ids left out are {}",
-            left_out.len(),
+            "{} logical processors, of which {} are used (255 at most; without x2APIC APIC ids up to 254): not those with the APIC ids {}",
             used.len() + left_out.len(),
+            used.len(),
             Ranges(&left_out),
         );
     }

@@ -173,6 +173,7 @@ fn machine() -> Machine {
             wide: Some(entry(0xf_5b00)),
         },
         framebuffer: Some(PhysAddr::new(0x40_0000)),
+        opts_out_of_x2apic: false,
         date: Some(1_795_903_348),
         times: Some([150_000, 170_001]),
     }
@@ -389,15 +390,25 @@ fn what_is_not_there_or_not_known_is_named() {
 fn what_is_answered_by_less_is_named() {
     let modules = Modules::default();
     let places = [PhysAddr::new(0x5000)];
-    for (x2apic, levels, flags, expected) in [
+    for (x2apic, opts_out, levels, flags, expected) in [
         (
+            false,
             false,
             1,
             1,
             "5-level paging (this loader has 4 levels); x2APIC (this processor has none)",
         ),
-        (true, 0, 1, ""),
-        (false, 0, 0, ""),
+        (
+            false,
+            true,
+            0,
+            1,
+            "x2APIC (firmware opts out of it, in its DMAR table)",
+        ),
+        (true, false, 0, 1, ""),
+        // Firmware can be in that mode itself: then it stays.
+        (true, true, 0, 1, ""),
+        (false, true, 0, 0, ""),
     ] {
         let mut bytes = image(&[id::PAGING_MODE, id::MP]);
         bytes[48] = levels;
@@ -407,6 +418,10 @@ fn what_is_answered_by_less_is_named() {
                 x2apic,
                 ..cores(&places)
             }),
+            machine: Machine {
+                opts_out_of_x2apic: opts_out,
+                ..Machine::default()
+            },
             ..facts(&modules)
         };
         let answered = Answered::in_image(bytes, &facts, &map());

@@ -85,7 +85,7 @@ struct Shared {
 pub struct Plan {
     /// Which there are.
     pub madt: &'static [u8],
-    /// Whether the kernel wants them in x2APIC mode.
+    /// Whether the kernel wants them in x2APIC mode, and firmware does not ask for the other.
     pub x2apic: bool,
     /// The base revision.
     pub base_revision: u64,

@@ -5,6 +5,7 @@
 //! test's own build, and fail without.
 
 mod adopter;
+mod apic;
 mod attach;
 mod by_code;
 mod corruption;

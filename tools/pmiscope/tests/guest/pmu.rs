@@ -450,7 +450,7 @@ fn hybrid(name: &str, first: &str, second: &str) -> String {
 }
 
 /// A program that is the lab emulator with these arguments behind all others.
-fn lab_with(name: &str, more: &str) -> String {
+pub fn lab_with(name: &str, more: &str) -> String {
     let lab = Qemu::find(&Choice::Lab).unwrap().program;
     let script = format!("#!/bin/sh\nexec '{}' \"$@\" {more}\n", lab.display());
     let source = folder().join(format!("{name}.source"));
