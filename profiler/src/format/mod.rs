@@ -24,7 +24,7 @@ pub mod sample;
 
 pub use count::Count;
 pub use description::{
-    AimDescription, Clock, Delivery, Description, EventDescription, Source, Text,
+    AimDescription, Clock, ClockReference, Delivery, Description, EventDescription, Source, Text,
 };
 pub use named::UnknownValue;
 pub(crate) use named::named;
@@ -32,7 +32,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
 /// refuses another one.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A record's first word says what it is and how long.
 ///

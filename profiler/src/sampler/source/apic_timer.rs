@@ -116,7 +116,7 @@ fn rate(clock: &RunClock) -> Ratio {
     let before = tsc::ticks();
     clock.pass(COMPARISON_NANOSECONDS);
     let last = registers.read(Register::TimerCurrentCount);
-    let ticks = clock.ticks(tsc::ticks() - before);
+    let ticks = clock.ticks(tsc::ticks().saturating_sub(before));
     start(0);
     // SAFETY: as it was.
     unsafe { registers.write(Register::LvtTimer, delivering) };

@@ -113,7 +113,7 @@ impl Capabilities {
 
     /// What a tick is, or why none.
     #[must_use]
-    pub fn clock(&self) -> Option<Result<Clock, Reason>> {
+    pub fn clock(&self) -> Option<ClockLine> {
         self.find(|line| match line {
             Line::Clock(clock) => Some(*clock),
             _ => None,

@@ -165,6 +165,7 @@ impl Out {
     fn period(&mut self, report: &Report) {
         let (number, unit): (fn(u64) -> String, _) = match report.sampling.clock {
             "instructions" => (grouped, " instructions"),
+            "ticks" => (grouped, " ticks"),
             _ => (duration, ""),
         };
         if !report.sampling.events.is_empty() {
