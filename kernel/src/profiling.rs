@@ -3,6 +3,7 @@
 
 use core::fmt::Display;
 
+use kernel_core::acpi;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::format::{Clock, Source, Text};
@@ -10,7 +11,6 @@ use profiler::hw::pm_timer::{PmTimer, Register};
 use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
 use profiler::sampler::{StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
-use kernel_core::acpi;
 use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};

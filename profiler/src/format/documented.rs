@@ -6,8 +6,8 @@ use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASK
 use super::event::{EVENT_WORDS, NewEvent};
 use super::sample::{Chain, FIXED_WORDS, MAX_WORDS};
 use super::{
-    ChainEnd, ChainEntry, Clock, ClockReference, Count, Delivery, Description, EventDescription, Sample, Source,
-    State, Text, VERSION, kind, record_words,
+    ChainEnd, ChainEntry, Clock, ClockReference, Count, Delivery, Description, EventDescription,
+    Sample, Source, State, Text, VERSION, kind, record_words,
 };
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::mailbox::{Answer, Mailbox, Request};
@@ -217,6 +217,7 @@ fn numbers_have_the_names_that_the_page_has() {
     assert_table!("Sources", Source);
     assert_table!("Deliveries", Delivery);
     assert_table!("Clocks", Clock);
+    assert_table!("Clock references", ClockReference);
     assert_table!("Chain ends", ChainEnd);
 }
 

@@ -176,7 +176,10 @@ mod tests {
         let says = |by, within| reference(by, within).unwrap_or_default();
         assert_eq!(says(ClockReference::None, 0), "");
         let measured = says(ClockReference::PmTimer, 1200);
-        assert_eq!(measured, "measured by the ACPI PM timer, to within 1,200 ppm");
+        assert_eq!(
+            measured,
+            "measured by the ACPI PM timer, to within 1,200 ppm"
+        );
         assert_eq!(says(ClockReference::HyperV, 0), "as Hyper-V says (its MSR)");
     }
 

@@ -190,7 +190,11 @@ fn the_newer_field_of_the_timer_counts_if_it_names_a_place() {
     assert_eq!(place(1, 0x1808), Place::Port(0x1808));
     assert_eq!(place(0, 0xfed8_0808), Place::Memory(0xfed8_0808));
     for (space, address) in [(0, 0), (1, 0), (1, 0x1_0000), (0, 0xfed8_0809), (7, 8)] {
-        assert_eq!(place(space, address), Place::Port(0x608), "{space} {address:#x}");
+        assert_eq!(
+            place(space, address),
+            Place::Port(0x608),
+            "{space} {address:#x}"
+        );
     }
 }
 

@@ -82,6 +82,9 @@ impl Out {
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
         }
+        if let Some(clock) = &report.sampling.clock_known.said {
+            self.fact("clock", clock);
+        }
         self.period(report);
         self.samples(report);
         self.fact("hash", &report.totals.sample_hash);
