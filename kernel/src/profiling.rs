@@ -3,9 +3,11 @@
 
 use core::fmt::Display;
 
+use kernel_core::acpi;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::format::{Clock, Source, Text};
+use profiler::hw::pm_timer::{PmTimer, Register};
 use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
 use profiler::sampler::{StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
@@ -53,7 +55,7 @@ unsafe impl Target for ThisKernel {
             // Neither ends a halt: counters stand still, and an emulator has no trap
             // behind `hlt`.
             (Source::Pmu, Clock::Instructions) => tick::enable(10_000),
-            (Source::Pmu, Clock::Time) => tick::enable(1_000_000),
+            (Source::Pmu, Clock::Time | Clock::Ticks) => tick::enable(1_000_000),
             (Source::Step, _) => idle::poll_from_now_on(),
             _ => {}
         }
@@ -175,6 +177,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
         apic_ids: cpu::apic_ids(),
         xapic: apic::address(),
         hpet: hpet::address().map(VirtAddr::as_u64),
+        pm_timer: boot.pm_timer.ok().and_then(pm_timer),
         no_hpet: boot.hpet.err().map(|problem| Text::of(&problem)),
         stack_slot: stacks::SLOT,
         bootloader: Text::of(&boot.loader()),
@@ -184,6 +187,17 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
     };
     if let Err(problem) = start(&SAMPLER, memory, &config) {
         refuse(problem.topic(), &problem)
+    }
+}
+
+/// The power management timer, where it is read by a port as on every PC.
+fn pm_timer(found: acpi::PmTimer) -> Option<PmTimer> {
+    match found.place {
+        acpi::Place::Port(port) => Some(PmTimer {
+            register: Register::Port(port),
+            has_32_bits: found.has_32_bits,
+        }),
+        acpi::Place::Memory(_) => None,
     }
 }
 

@@ -1,5 +1,5 @@
-//! ACPI, as far as to find the HPET: RSDP, then RSDT or XSDT, then the table
-//! `HPET` (ACPI specification 5.2.5 to 5.2.8; IA-PC HPET specification 3.2.4).
+//! ACPI, as far as to find what time is measured by: RSDP, then RSDT or XSDT, then the tables
+//! `HPET` and `FACP` (ACPI specification 5.2.5 to 5.2.9; IA-PC HPET specification 3.2.4).
 //!
 //! Firmware wrote these tables, so nothing in them is believed: every length
 //! is checked before it is used, every checksum before anything else is read,
@@ -27,6 +27,8 @@ pub enum Error {
     NoTable(&'static str),
     /// The HPET's registers are not in memory space, or at address zero.
     NoRegisters,
+    /// The FADT names no power management timer that can be read.
+    NoPmTimer,
 }
 
 impl core::fmt::Display for Error {
@@ -38,6 +40,7 @@ impl core::fmt::Display for Error {
             Self::Length(at) => write!(f, "impossible length of the table at {at:#x}"),
             Self::NoTable(name) => write!(f, "there is no table `{name}`"),
             Self::NoRegisters => f.write_str("the HPET has no registers in memory"),
+            Self::NoPmTimer => f.write_str("there is no power management timer"),
         }
     }
 }
@@ -63,6 +66,67 @@ pub fn hpet_address(memory: &impl PhysicalMemory, rsdp: u64) -> Result<u64, Erro
     (in_memory && address != 0)
         .then_some(address)
         .ok_or(Error::NoRegisters)
+}
+
+/// The power management timer, as the FADT has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PmTimer {
+    /// Where its register is.
+    pub place: Place,
+    /// True if it has 32 bits, false if 24.
+    pub has_32_bits: bool,
+}
+
+/// Where a register is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// An I/O port.
+    Port(u16),
+    /// A physical address.
+    Memory(u64),
+}
+
+/// The power management timer, from the RSDP at `rsdp`.
+///
+/// # Errors
+///
+/// There is none, or a table on the way to it is damaged.
+pub fn pm_timer(memory: &impl PhysicalMemory, rsdp: u64) -> Result<PmTimer, Error> {
+    /// Of the flags: the timer has 32 bits (`TMR_VAL_EXT`).
+    const EXTENDED: u64 = 1 << 8;
+    /// There is no hardware of ACPI (`HW_REDUCED_ACPI`); the fields mean nothing.
+    const REDUCED: u64 = 1 << 20;
+    let table = find_table(memory, rsdp, "FACP")?;
+    let flags = number(table.get(112..116).ok_or(Error::NoPmTimer)?);
+    if flags & REDUCED != 0 {
+        return Err(Error::NoPmTimer);
+    }
+    // The newer field counts where there is one (`X_PM_TMR_BLK`).
+    let newer = table.get(208..220).and_then(generic_address);
+    let place = newer.or_else(|| {
+        let port = number(&table[76..80]);
+        let length = table[91];
+        port_at(port).filter(|_| length == 4)
+    });
+    Ok(PmTimer {
+        place: place.ok_or(Error::NoPmTimer)?,
+        has_32_bits: flags & EXTENDED != 0,
+    })
+}
+
+/// The place that a generic address structure names, if it is one of these.
+fn generic_address(structure: &[u8]) -> Option<Place> {
+    let address = number(&structure[4..12]);
+    match structure[0] {
+        0 if address != 0 && address.is_multiple_of(4) => Some(Place::Memory(address)),
+        1 => port_at(address),
+        _ => None,
+    }
+}
+
+fn port_at(number: u64) -> Option<Place> {
+    let port = u16::try_from(number).ok();
+    port.filter(|&port| port != 0).map(Place::Port)
 }
 
 /// The bytes of the first table that is called `name`.

@@ -62,6 +62,8 @@ pub struct BootInfo {
     /// direct map is in use: the tables may lie in reserved memory, which the
     /// kernel's own does not map.
     pub hpet: Result<PhysAddr, acpi::Error>,
+    /// The power management timer, likewise.
+    pub pm_timer: Result<acpi::PmTimer, acpi::Error>,
     memory_map: &'static [&'static memmap::Entry],
     cores: &'static MpResponse,
 }
@@ -101,11 +103,13 @@ fn collect() -> BootInfo {
     // A virtual address in this base revision.
     let rsdp = requests::RSDP.response();
     let rsdp = rsdp.map(|response| VirtAddr::from_ptr(response.address) - direct_map);
-    let hpet = rsdp.ok_or(acpi::Error::NoTable("RSDP")).and_then(|rsdp| {
-        let tables = firmware::Tables::new(direct_map, memory_map);
+    let rsdp = rsdp.ok_or(acpi::Error::NoTable("RSDP"));
+    let tables = firmware::Tables::new(direct_map, memory_map);
+    let hpet = rsdp.and_then(|rsdp| {
         let address = acpi::hpet_address(&tables, rsdp)?;
         PhysAddr::try_new(address).map_err(|_| acpi::Error::NoRegisters)
     });
+    let pm_timer = rsdp.and_then(|rsdp| acpi::pm_timer(&tables, rsdp));
     BootInfo {
         bootloader: bootloader.map_or("unknown", |response| response.name()),
         bootloader_version: bootloader.map_or("", |response| response.version()),
@@ -114,6 +118,7 @@ fn collect() -> BootInfo {
         image_virtual: VirtAddr::new(address.virtual_base),
         direct_map,
         hpet,
+        pm_timer,
         memory_map,
         cores,
     }

@@ -17,9 +17,10 @@ pub fn address() -> Option<VirtAddr> {
     *ADDRESS.get()?
 }
 
-/// The machine's HPET, if it has one.
+/// The machine's HPET, if there is one where firmware says so.
 #[must_use]
 pub fn get() -> Option<Hpet> {
     // SAFETY: mapped there, for ever, as every device's page is.
-    address().map(|address| unsafe { Hpet::at(address.as_u64()) })
+    let hpet = address().map(|address| unsafe { Hpet::at(address.as_u64()) })?;
+    hpet.check().is_ok().then_some(hpet)
 }

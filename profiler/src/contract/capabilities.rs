@@ -15,7 +15,7 @@
 //! |---|---|---|
 //! | `processor` | `vendor=NAME family=N model=N [hypervisor=NAME]` | its name |
 //! | `machine` | `cores=N apic=xapic\|x2apic tsc=invariant\|variable` | |
-//! | `clock` | `tick=instructions\|time` | why none |
+//! | `clock` | `tick=instructions\|time\|ticks [reference=NAME within=N]` | why nothing says how long a tick takes |
 //! | `hpet` | `timers=N messages=N period=N` | why none |
 //! | `pmu` | `core=N interface=NAME counters=SET busy=SET dead=SET bits=N+N raw=HEX [kind=N]` | why none |
 //! | `event` | `core=N name=NAME counters=SET` | why none |
@@ -35,7 +35,7 @@ mod tests;
 
 use core::fmt;
 
-use crate::format::{Clock, Delivery, Source, Text};
+use crate::format::{Clock, ClockReference, Delivery, Source, Text};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::{CoreKind, Identity, Interface};
 use crate::pmu::event::{Event, Named, What};
@@ -75,8 +75,17 @@ pub enum Line {
     },
     /// Properties of all cores.
     Machine(Machine),
-    /// What a tick is, or why nothing says how long one takes.
-    Clock(Result<Clock, Reason>),
+    /// The clock.
+    Clock {
+        /// What a tick is.
+        tick: Clock,
+        /// What says how long one takes.
+        reference: ClockReference,
+        /// To within how many parts of a million, if it was measured; else 0.
+        within: u32,
+        /// Why nothing does.
+        why: Text<160>,
+    },
     /// The HPET.
     Hpet(Result<Hpet, Reason>),
     /// A core's performance counters.
@@ -257,7 +266,7 @@ impl Line {
                 name: fields.text()?,
             },
             "machine" => Self::Machine(fields.machine()?),
-            "clock" => Self::Clock(fields.or_none(|fields| fields.get("tick"))?),
+            "clock" => fields.clock()?,
             "hpet" => Self::Hpet(fields.or_none(Fields::hpet)?),
             "pmu" => Self::Pmu {
                 core: fields.get("core")?,
@@ -309,6 +318,22 @@ impl Fields<'_> {
         })
     }
 
+    fn clock(&mut self) -> Option<Line> {
+        let tick = self.get("tick")?;
+        let reference = self.get_optional("reference").ok()?;
+        let within = match reference {
+            Some(ClockReference::None) => return None,
+            Some(_) => self.get("within")?,
+            None => 0,
+        };
+        Some(Line::Clock {
+            tick,
+            reference: reference.unwrap_or(ClockReference::None),
+            within,
+            why: self.text()?,
+        })
+    }
+
     fn machine(&mut self) -> Option<Machine> {
         Some(Machine {
             cores: self.get("cores")?,
@@ -355,9 +380,17 @@ impl fmt::Display for Line {
                 value::text(f, name.as_str())
             }
             Self::Machine(machine) => machine.fmt(f),
-            Self::Clock(clock) => {
-                let tick = clock.as_ref().map(|clock| Field("tick", clock));
-                write_or_none(f, format_args!("clock"), tick)
+            Self::Clock {
+                tick,
+                reference,
+                within,
+                why,
+            } => {
+                write!(f, "clock tick={tick}")?;
+                if *reference != ClockReference::None {
+                    write!(f, " reference={reference} within={within}")?;
+                }
+                value::text(f, why.as_str())
             }
             Self::Hpet(hpet) => write_or_none(f, format_args!("hpet"), hpet.as_ref()),
             Self::Pmu { core, pmu } => {
@@ -388,15 +421,6 @@ impl fmt::Display for Line {
             },
             Self::End => f.write_str("end"),
         }
-    }
-}
-
-/// A field and its value.
-struct Field<T>(&'static str, T);
-
-impl<T: fmt::Display> fmt::Display for Field<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.0, self.1)
     }
 }
 

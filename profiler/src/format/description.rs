@@ -9,7 +9,7 @@ use super::named::named;
 use crate::address::{CodeAddress, CodeRange};
 
 /// Bytes of an encoded [`Description`], padding included.
-pub const DESCRIPTION_BYTES: usize = 3776;
+pub const DESCRIPTION_BYTES: usize = 3792;
 
 /// The most events that a run counts or samples.
 pub const MAX_EVENTS: usize = 16;
@@ -74,6 +74,39 @@ named! {
         Instructions = 1, "instructions";
         /// One nanosecond, by the time stamp counter.
         Time = 2, "time";
+        /// One of the time stamp counter, of which nothing says how long it takes.
+        Ticks = 3, "ticks";
+    }
+}
+
+named! {
+    /// What says how fast the time stamp counter runs, where a tick is a nanosecond.
+    ///
+    /// ```
+    /// use profiler::format::ClockReference;
+    ///
+    /// assert_eq!("pm-timer".parse(), Ok(ClockReference::PmTimer));
+    /// assert_eq!(ClockReference::try_from(0), Ok(ClockReference::None));
+    /// ```
+    ClockReference {
+        /// Nothing, as a tick is no nanosecond.
+        None = 0, "none";
+        /// The hypervisor, in CPUID leaf 40000010h.
+        Hypervisor = 1, "hypervisor";
+        /// Hyper-V, in an MSR.
+        HyperV = 2, "hyper-v";
+        /// CPUID leaf 15h: a crystal times a ratio.
+        Crystal = 3, "crystal";
+        /// The HPET, by which it was measured.
+        Hpet = 4, "hpet";
+        /// ACPI's power management timer, by which it was measured.
+        PmTimer = 5, "pm-timer";
+        /// The PIT, by which it was measured.
+        Pit = 6, "pit";
+        /// CPUID leaf 15h, under a hypervisor, which may have another crystal.
+        NominalCrystal = 7, "nominal-crystal";
+        /// CPUID leaf 16h: the nominal frequency.
+        Base = 8, "base";
     }
 }
 
@@ -307,6 +340,15 @@ pub struct Description {
     /// The percentage of its period by which each overflow may come earlier or later, at
     /// random.
     pub jitter: u8,
+    /// What says how long a tick takes.
+    pub clock_reference: ClockReference,
+    /// To within how many parts of a million, where that was measured; else 0.
+    pub clock_within: u32,
+    /// By how many ticks the time stamp counters of cores differ at most, which times of
+    /// samples have taken off; 0: by no more than what the comparison could have made.
+    pub tsc_difference: u64,
+    /// To within how many ticks that is known.
+    pub tsc_within: u32,
 }
 
 /// A description that cannot be read.
@@ -354,6 +396,10 @@ impl Description {
             aim: AimDescription::NONE,
             seed: 0,
             jitter: 0,
+            clock_reference: ClockReference::None,
+            clock_within: 0,
+            tsc_difference: 0,
+            tsc_within: 0,
         }
     }
 
@@ -409,6 +455,10 @@ impl Description {
         out.put(&self.aim.end.to_le_bytes());
         out.put(&self.seed.to_le_bytes());
         out.put(&[self.jitter]);
+        out.put(&[self.clock_reference as u8]);
+        out.put(&self.clock_within.to_le_bytes());
+        out.put(&self.tsc_difference.to_le_bytes());
+        out.put(&self.tsc_within.to_le_bytes());
         out.bytes
     }
 
@@ -469,6 +519,13 @@ impl Description {
                 let [percent] = input.take();
                 percent
             },
+            clock_reference: {
+                let [reference] = input.take();
+                ClockReference::try_from(reference).map_err(|_| DescriptionError("reference"))?
+            },
+            clock_within: u32::from_le_bytes(input.take()),
+            tsc_difference: u64::from_le_bytes(input.take()),
+            tsc_within: u32::from_le_bytes(input.take()),
         };
         description.check()?;
         Ok(description)

@@ -6,8 +6,8 @@ use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASK
 use super::event::{EVENT_WORDS, NewEvent};
 use super::sample::{Chain, FIXED_WORDS, MAX_WORDS};
 use super::{
-    ChainEnd, ChainEntry, Clock, Count, Delivery, Description, EventDescription, Sample, Source,
-    State, Text, VERSION, kind, record_words,
+    ChainEnd, ChainEntry, Clock, ClockReference, Count, Delivery, Description, EventDescription,
+    Sample, Source, State, Text, VERSION, kind, record_words,
 };
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::mailbox::{Answer, Mailbox, Request};
@@ -154,13 +154,17 @@ fn description() -> Description {
         },
         seed: 0x0a0a_0000_0000_000a,
         jitter: 11,
+        clock_reference: ClockReference::PmTimer,
+        clock_within: 0x0b0b_000b,
+        tsc_difference: 0x0c0c_0000_0000_000c,
+        tsc_within: 0x0d0d_000d,
     }
 }
 
 #[test]
 fn the_description_is_as_the_page_has_it() {
     let d = description();
-    let used = 3774;
+    let used = 3791;
     let values = [
         ("build_id", d.build_id.to_vec()),
         ("cores", d.cores.to_le_bytes().into()),
@@ -191,6 +195,10 @@ fn the_description_is_as_the_page_has_it() {
         ("aim.end", d.aim.end.to_le_bytes().into()),
         ("seed", d.seed.to_le_bytes().into()),
         ("jitter", vec![d.jitter]),
+        ("clock_reference", vec![d.clock_reference as u8]),
+        ("clock_within", d.clock_within.to_le_bytes().into()),
+        ("tsc_difference", d.tsc_difference.to_le_bytes().into()),
+        ("tsc_within", d.tsc_within.to_le_bytes().into()),
         ("padding", vec![0; DESCRIPTION_BYTES - used]),
     ];
     assert_eq!(place("Description", &values), d.encode());
@@ -209,6 +217,7 @@ fn numbers_have_the_names_that_the_page_has() {
     assert_table!("Sources", Source);
     assert_table!("Deliveries", Delivery);
     assert_table!("Clocks", Clock);
+    assert_table!("Clock references", ClockReference);
     assert_table!("Chain ends", ChainEnd);
 }
 

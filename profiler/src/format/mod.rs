@@ -24,7 +24,7 @@ pub mod sample;
 
 pub use count::Count;
 pub use description::{
-    AimDescription, Clock, Delivery, Description, EventDescription, Source, Text,
+    AimDescription, Clock, ClockReference, Delivery, Description, EventDescription, Source, Text,
 };
 pub use named::UnknownValue;
 pub(crate) use named::named;

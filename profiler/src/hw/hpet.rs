@@ -1,6 +1,8 @@
 //! The high precision event timer's registers (IA-PC HPET specification 1.0a,
 //! 2.3), as typed accesses.
 
+use core::fmt;
+
 /// A register.
 ///
 /// ```no_run
@@ -12,7 +14,8 @@
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Register {
-    /// Period in femtoseconds (bits 32 to 63), last timer (8 to 12); read only.
+    /// Period in femtoseconds (bits 32 to 63), vendor (16 to 31), size of the main counter
+    /// (13), last timer (8 to 12), revision (0 to 7); read only.
     Capabilities,
     /// Bit 0: counting.
     Configuration,
@@ -47,6 +50,64 @@ impl Register {
 
 /// In the configuration: the main counter counts.
 const COUNTING: u64 = 1;
+
+/// In the capabilities: the main counter has 64 bits (`COUNT_SIZE_CAP`).
+const COUNT_SIZE: u64 = 1 << 13;
+/// In a timer's configuration: so has its comparator (`Tn_SIZE_CAP`).
+const TIMER_SIZE: u64 = 1 << 5;
+
+/// What a period can be, in femtoseconds: the specification's most (2.3.4), and less than any
+/// has.
+const PERIODS: core::ops::RangeInclusive<u64> = 100_000..=0x05f5_e100;
+
+/// What is wrong with an HPET that a kernel was told of.
+///
+/// ```
+/// use profiler::hw::hpet::Problem;
+///
+/// assert_eq!(Problem::Absent.to_string(), "the HPET is not where it should be: it reads as all ones");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Problem {
+    /// Nothing decodes its address.
+    Absent,
+    /// What is at its address is no HPET: its capabilities make no sense.
+    Capabilities(u64),
+    /// Its main counter does not count.
+    StandsStill,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("the HPET is not where it should be: it reads as all ones"),
+            Self::Capabilities(read) => {
+                write!(
+                    f,
+                    "no HPET where one should be: its capabilities read {read:#x}"
+                )
+            }
+            Self::StandsStill => f.write_str("the HPET stands still"),
+        }
+    }
+}
+
+impl core::error::Error for Problem {}
+
+/// Checks what is read as capabilities.
+const fn check_capabilities(read: u64) -> Result<(), Problem> {
+    let period = read >> 32;
+    let vendor = read >> 16 & 0xffff;
+    let revision = read & 0xff;
+    let is_period = *PERIODS.start() <= period && period <= *PERIODS.end();
+    if read == u64::MAX {
+        Err(Problem::Absent)
+    } else if !is_period || vendor == 0 || vendor == 0xffff || revision == 0 {
+        Err(Problem::Capabilities(read))
+    } else {
+        Ok(())
+    }
+}
 
 /// The machine's HPET, mapped.
 ///
@@ -104,6 +165,46 @@ impl Hpet {
         core::ptr::with_exposed_provenance_mut((self.base + register.offset()) as usize)
     }
 
+    /// Makes sure that there is one, by what it says of itself.
+    ///
+    /// # Errors
+    ///
+    /// There is none, though firmware says so.
+    pub fn check(self) -> Result<(), Problem> {
+        check_capabilities(self.read(Register::Capabilities))
+    }
+
+    /// Starts the main counter, and makes sure that it counts.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub(crate) fn check_counts(self) -> Result<(), Problem> {
+        /// Some milliseconds: each goes over a bus.
+        const READS: u32 = 10_000;
+        self.count();
+        let first = self.read(Register::MainCounter);
+        let moves = (0..READS).any(|_| self.read(Register::MainCounter) != first);
+        moves.then_some(()).ok_or(Problem::StandsStill)
+    }
+
+    /// The number of bits of the main counter.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        if self.read(Register::Capabilities) & COUNT_SIZE != 0 {
+            64
+        } else {
+            32
+        }
+    }
+
+    /// The number of bits in which a timer compares.
+    #[must_use]
+    pub(crate) fn timer_bits(self, timer: u8) -> u32 {
+        let is_wide = self.read(Register::TimerConfiguration(timer)) & TIMER_SIZE != 0;
+        if is_wide { self.bits() } else { 32 }
+    }
+
     /// Starts the main counter. Firmware may have done so.
     pub fn count(self) {
         let configuration = self.read(Register::Configuration);
@@ -131,5 +232,37 @@ impl Hpet {
     pub fn timers(self) -> u8 {
         let last = self.read(Register::Capabilities) >> 8 & 0x1f;
         last.to_le_bytes()[0] + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_checked() {
+        // QEMU's, Intel's and AMD's.
+        for there in [
+            0x0098_9680_8086_a201,
+            0x0429_b17e_8086_a701,
+            0x0429_b17e_1022_8210,
+        ] {
+            assert_eq!(check_capabilities(there), Ok(()), "{there:#x}");
+        }
+        assert_eq!(check_capabilities(u64::MAX), Err(Problem::Absent));
+        for absent in [
+            0,                     // nothing
+            0x8086_a201,           // no period
+            0x05f5_e101_8086_a201, // longer than the longest
+            0x0001_869f_8086_a201, // shorter than any
+            0x0098_9680_0000_a201, // of no vendor
+            0x0098_9680_ffff_a201,
+            0x0098_9680_8086_a200, // of no revision
+        ] {
+            let problem = Err(Problem::Capabilities(absent));
+            assert_eq!(check_capabilities(absent), problem, "{absent:#x}");
+        }
+        // The longest is one.
+        assert_eq!(check_capabilities(0x05f5_e100_8086_a201), Ok(()));
     }
 }

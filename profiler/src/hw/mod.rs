@@ -4,7 +4,8 @@
 //! allocates or locks, since NMI handlers use all of it. A kernel may use it as well.
 //!
 //! * [`exit`]: the end of a run, by QEMU's `isa-debug-exit`.
-//! * [`apic`], [`hpet`], [`tsc`]: the local APIC, and what time is measured by.
+//! * [`apic`], [`tsc`]: the local APIC, and the clock of each core.
+//! * [`hpet`], [`pm_timer`], [`pit`]: what that is measured by.
 //! * [`control`], [`debug`], [`msr`]: flags, debug registers, model-specific registers.
 
 pub mod apic;
@@ -15,4 +16,5 @@ pub mod exit;
 pub mod hpet;
 pub mod msr;
 pub mod pit;
+pub mod pm_timer;
 pub mod tsc;

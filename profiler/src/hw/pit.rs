@@ -29,13 +29,26 @@ const WRITABLE: u8 = 0x0f;
 const HERTZ: u64 = 1_193_182;
 const NANOSECONDS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Lets channel 2 count `count` of its ticks. Returns the nanoseconds that this takes, and
-/// how far the time stamp counter advanced meanwhile; `None` if it has not counted down
-/// after `timeout_ticks` of the time stamp counter, or there is no such timer.
+/// No wait for the timer reads its output more often: each reading takes a microsecond or so.
+const MOST_READS: u32 = 2_000_000;
+
+/// What channel 2 was seen to count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Counted {
+    /// What it takes.
+    pub nanoseconds: u64,
+    /// How far the time stamp counter advanced meanwhile,
+    pub ticks: u64,
+    /// give or take so many: from the reading before the last one to the last.
+    pub width: u64,
+}
+
+/// Lets channel 2 count `count` of its ticks. Returns what was seen of that; `None` if it has
+/// not counted down after `timeout_ticks` of the time stamp counter, or there is no such timer.
 ///
 /// Whatever else uses the channel (it makes sounds) is disturbed.
 #[must_use]
-pub fn measure(count: u16, timeout_ticks: u64) -> Option<(u64, u64)> {
+pub fn measure(count: u16, timeout_ticks: u64) -> Option<Counted> {
     let before = read(GATE_PORT) & WRITABLE;
     let stopped = before & !(GATE | SPEAKER);
     write(GATE_PORT, stopped);
@@ -49,19 +62,24 @@ pub fn measure(count: u16, timeout_ticks: u64) -> Option<(u64, u64)> {
     let start = tsc::ticks();
     write(GATE_PORT, stopped | GATE);
     let deadline = Deadline::after(timeout_ticks);
-    let has_ended = loop {
-        if read(GATE_PORT) & OUTPUT != 0 {
-            break true;
-        }
-        if deadline.is_over() {
-            break false;
-        }
-    };
-    let ticks = tsc::ticks().wrapping_sub(start);
+    let mut looked = start;
+    let end = (0..MOST_READS)
+        .take_while(|_| !deadline.is_over())
+        .find_map(|_| {
+            let has_ended = read(GATE_PORT) & OUTPUT != 0;
+            let now = tsc::ticks();
+            let before = core::mem::replace(&mut looked, now);
+            has_ended.then_some((now, before))
+        });
     write(GATE_PORT, before);
     // The output rises one tick after the count is zero (8254, mode 0).
     let nanoseconds = (u64::from(count) + 1) * NANOSECONDS_PER_SECOND / HERTZ;
-    (is_there && has_ended).then_some((nanoseconds, ticks))
+    let (end, looked) = end.filter(|_| is_there)?;
+    Some(Counted {
+        nanoseconds,
+        ticks: end.wrapping_sub(start),
+        width: end.wrapping_sub(looked),
+    })
 }
 
 fn read(port: u16) -> u8 {

@@ -11,6 +11,19 @@ pub fn ticks() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// The time stamp counter, read behind everything before it, and before everything behind it
+/// (SDM vol. 2, RDTSC).
+#[must_use]
+pub fn ordered_ticks() -> u64 {
+    // SAFETY: every x86-64 processor has both instructions.
+    unsafe {
+        core::arch::x86_64::_mm_lfence();
+        let ticks = core::arch::x86_64::_rdtsc();
+        core::arch::x86_64::_mm_lfence();
+        ticks
+    }
+}
+
 /// The end of a wait.
 ///
 /// ```

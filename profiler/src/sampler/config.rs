@@ -3,6 +3,7 @@
 use crate::address::CodeRange;
 use crate::contract::capabilities::Reason;
 use crate::format::Text;
+use crate::hw::pm_timer::PmTimer;
 use crate::linked;
 
 /// What a kernel tells the sampler when it starts it.
@@ -31,9 +32,13 @@ pub struct Config<'a> {
     /// uncached. Not needed in x2APIC mode.
     pub xapic: Option<u64>,
     /// The virtual address at which the page of the HPET's registers is mapped, uncached,
-    /// if there is one. Needed by the source `hpet`. Where the time stamp counter is time, its
-    /// rate is measured by the HPET, or without one by channel 2 of the PIT.
+    /// if there is one. Needed by the source `hpet`. Where the time stamp counter is time, and
+    /// neither CPUID nor a hypervisor says how fast it runs, that is measured by the HPET;
+    /// without one by [`Self::pm_timer`], or by channel 2 of the PIT, which needs nothing here.
     pub hpet: Option<u64>,
+    /// ACPI's power management timer, if there is one and the kernel knows where: reading its
+    /// port has no effect, or its register is mapped, uncached.
+    pub pm_timer: Option<PmTimer>,
     /// Why there is no HPET, for [`super::Sampler::list`].
     pub no_hpet: Option<Reason>,
     /// The kernel's text, for the description of the run.
@@ -61,6 +66,7 @@ impl Config<'_> {
             apic_ids: &[],
             xapic: None,
             hpet: None,
+            pm_timer: None,
             no_hpet: None,
             text: linked::text(),
             stack_slot: 1 << 16,

@@ -1,5 +1,6 @@
 //! All cores, and where their run stands.
 
+use super::clock::Timers;
 use super::per_core::{Core, Errand};
 use super::phase::{CurrentPhase, Phase};
 use super::set_once::SetOnce;
@@ -21,7 +22,7 @@ pub(crate) struct Cores {
     phase: CurrentPhase,
     /// By index.
     all: SetOnce<&'static [Core]>,
-    hpet: SetOnce<Option<Hpet>>,
+    timers: SetOnce<Timers>,
 }
 
 impl Cores {
@@ -29,13 +30,13 @@ impl Cores {
         Self {
             phase: CurrentPhase::new(),
             all: SetOnce::new(),
-            hpet: SetOnce::new(),
+            timers: SetOnce::new(),
         }
     }
 
     /// Sets which cores there are. Returns false if that was set before.
-    pub(crate) fn set(&self, cores: &'static [Core], hpet: Option<Hpet>) -> bool {
-        self.hpet.set(hpet);
+    pub(crate) fn set(&self, cores: &'static [Core], timers: Timers) -> bool {
+        self.timers.set(timers);
         self.all.set(cores)
     }
 
@@ -60,8 +61,13 @@ impl Cores {
         self.all().first().expect("the sampler is started")
     }
 
+    /// What the kernel knows of timers.
+    pub(crate) fn timers(&self) -> Timers {
+        self.timers.get().copied().unwrap_or_default()
+    }
+
     pub(crate) fn hpet(&self) -> Option<Hpet> {
-        self.hpet.get().copied().flatten()
+        self.timers().hpet
     }
 
     #[inline]

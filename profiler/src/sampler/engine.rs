@@ -105,6 +105,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::format::description::tests::example;
+    use crate::sampler::clock::Timers;
     use crate::sampler::memory::tests::memory_of_region;
     use crate::sampler::per_core::Output;
 
@@ -113,7 +114,7 @@ mod tests {
         let engine = Engine::new();
         let (memory, cores) = memory_of_region();
         let region = memory.region(&example()).unwrap();
-        assert!(engine.cores.set(cores, None));
+        assert!(engine.cores.set(cores, Timers::default()));
         for core in cores {
             let counters = region.counters(core.index);
             counters.taken.store(100, Relaxed);

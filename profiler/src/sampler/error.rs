@@ -2,7 +2,6 @@
 
 use core::fmt;
 
-use super::clock::NoReference;
 use super::source::SourceError;
 use crate::contract::settings::BadWord;
 use crate::entry::NoBreakpoint;
@@ -58,8 +57,6 @@ pub enum StartError<'a> {
         /// The core's index.
         core: u32,
     },
-    /// Nothing says how fast time goes by.
-    Clock(NoReference),
     /// No source works that `source=auto` may take; what came of each.
     NoSource(Text<512>),
     /// The source that was asked for does not work; why, and which do.
@@ -230,7 +227,6 @@ impl fmt::Display for StartError<'_> {
                 write!(f, "core {core} did not come to take part")
             }
             Self::NotProbed { core } => write!(f, "core {core} did not look at its PMU"),
-            Self::Clock(problem) => write!(f, "{problem}"),
             Self::NoSource(story) => write!(f, "no source works: {}", story.as_str()),
             Self::SourceUnavailable(story) => write!(f, "{}", story.as_str()),
             Self::Calibration(source, problem) => write!(f, "{source}: {problem}"),
@@ -280,10 +276,6 @@ mod tests {
                     problem: Problem::Twice,
                 }),
                 "command line: `x=1`: set before; say it once",
-            ),
-            (
-                StartError::Clock(NoReference::NoPit),
-                "sampling: nothing to measure the time stamp counter by: there is no PIT, and no HPET was given",
             ),
             (
                 StartError::NoSource(story),

@@ -18,6 +18,7 @@ use super::memory::Memory;
 use super::per_core::pmu::probe_here;
 use super::per_core::{Core, Errand};
 use super::phase::Phase;
+use super::prepare::hpet_of;
 use super::source::{self, Demand, Source, SourceError, pmu};
 use super::target::Target;
 use super::wait;
@@ -31,6 +32,10 @@ use crate::pmu::event::Named;
 
 fn reason(problem: &dyn fmt::Display) -> Reason {
     Reason::formatted(format_args!("{problem}"))
+}
+
+fn no_hpet(why: Option<Reason>) -> Reason {
+    why.unwrap_or_else(|| reason(&SourceError::NoHpet))
 }
 
 impl<T: Target> Sampler<T> {
@@ -58,16 +63,19 @@ impl<T: Target> Sampler<T> {
     ) -> Result<(), StartError<'a>> {
         self.set_up(memory, config)?;
         self.gather()?;
-        self.list_machine(config.no_hpet);
+        self.list_machine(config);
         self.list_pmus()?;
         self.probe_pmus(pmu::DEFAULT_EVENTS)?;
-        let clock = RunClock::detect(self.engine.cores.hpet());
-        let tick = clock.as_ref().map(|clock| clock.clock);
-        self.target
-            .show(&Line::Clock(tick.map_err(|problem| reason(problem))));
+        let clock = RunClock::detect(self.engine.cores.timers());
+        self.target.show(&Line::Clock {
+            tick: clock.clock,
+            reference: clock.reference,
+            within: clock.within,
+            why: clock.why,
+        });
         self.engine.set_phase(Phase::Probing);
         for delivery in [Delivery::Nmi, Delivery::Irq] {
-            self.list_sources(delivery, clock.as_ref().ok());
+            self.list_sources(delivery, &clock);
         }
         self.engine.set_phase(Phase::Off);
         self.target.show(&Line::End);
@@ -75,7 +83,7 @@ impl<T: Target> Sampler<T> {
     }
 
     /// What the cores have in common.
-    fn list_machine(&self, no_hpet: Option<Reason>) {
+    fn list_machine(&self, config: &Config<'_>) {
         let mut brand = [0; 48];
         let name = cpuid::brand(&mut brand);
         self.target.show(&Line::Processor {
@@ -87,15 +95,15 @@ impl<T: Target> Sampler<T> {
             is_x2apic: matches!(apic::registers(), Registers::X2Apic),
             has_invariant_tsc: cpuid::has_invariant_tsc(),
         }));
-        self.target
-            .show(&Line::Hpet(match self.engine.cores.hpet() {
-                Some(hpet) => Ok(capabilities::Hpet {
-                    timers: hpet.timers().into(),
-                    messages: hpet.message_timers(),
-                    period: hpet.period_femtoseconds(),
-                }),
-                None => Err(no_hpet.unwrap_or_else(|| reason(&SourceError::NoHpet))),
-            }));
+        self.target.show(&Line::Hpet(match hpet_of(config) {
+            Some(Ok(hpet)) => Ok(capabilities::Hpet {
+                timers: hpet.timers().into(),
+                messages: hpet.message_timers(),
+                period: hpet.period_femtoseconds(),
+            }),
+            Some(Err(problem)) => Err(reason(&problem)),
+            None => Err(no_hpet(config.no_hpet)),
+        }));
     }
 
     /// Lets every core show what it has, one by one.
@@ -138,15 +146,12 @@ impl<T: Target> Sampler<T> {
     }
 
     /// Which sources interrupt the running core by `delivery`, and which is taken.
-    fn list_sources(&'static self, delivery: Delivery, clock: Option<&RunClock>) {
+    fn list_sources(&'static self, delivery: Delivery, clock: &RunClock) {
         let mut taken = None;
         for kind in source::ALL {
-            let works = match clock {
-                Some(clock) => self
-                    .try_source(kind, delivery, clock)
-                    .map_err(|problem| reason(&problem)),
-                None => Err(Reason::new("nothing to measure periods by")),
-            };
+            let works = self
+                .try_source(kind, delivery, clock)
+                .map_err(|problem| reason(&problem));
             if works.is_ok() && source::is_automatic(kind) {
                 taken = taken.or(Some(kind));
             }

@@ -79,7 +79,7 @@ impl Overhead {
         }
         match clock.clock {
             Clock::Instructions => Self::exactly(ticks, source, delivery, core),
-            Clock::Time => Self::at_best(ticks, source, delivery, clock, core),
+            Clock::Time | Clock::Ticks => Self::at_best(ticks, source, delivery, clock, core),
         }
     }
 
@@ -107,7 +107,7 @@ impl Overhead {
     ) -> Result<Self, SourceError> {
         let mut min_period = u64::MAX;
         for _ in 0..TRIALS {
-            let got = try_once(1, delivery, core)?.saturating_sub(ticks);
+            let got = try_once(source.least_count(core), delivery, core)?.saturating_sub(ticks);
             min_period = min_period.min(clock.ticks(got));
         }
         Ok(Self {

@@ -6,9 +6,11 @@
 //! 2. *Gather*: every core has come to [`Sampler::join`] and has probed its counters.
 //!    They halt from then on, since under instruction counting everything that another
 //!    core executes would be measured.
-//! 3. *Choose* a source: needs the clock, and each core's counters for the source `pmu`.
-//! 4. *Calibrate* it; then the aim, whose latency is in counts of that source.
-//! 5. *Plan the period*: events are measured on each core in turn, which needs the source.
+//! 3. *Find the clock*, and how far the cores' time stamp counters are apart.
+//! 4. *Choose* a source: needs the clock, and each core's counters for the source `pmu`; and
+//!    *calibrate* it: events are measured on each core in turn. Of those that may be taken the
+//!    first that passes both is.
+//! 5. *Aim*, whose latency is in counts of that source; and *plan the period*.
 //! 6. *Describe* the run, and make the region: all of what the host is told is known.
 //! 7. *Begin*: the run, then the phase, which lets the other cores go.
 
@@ -16,7 +18,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 use super::Sampler;
 use super::aim;
-use super::clock::RunClock;
+use super::clock::{Differences, RunClock, Timers};
 use super::config::Config;
 use super::control::Control;
 use super::counting::Counting;
@@ -30,7 +32,7 @@ use super::phase::Phase;
 use super::requests::Turn;
 use super::round_robin::RoundRobin;
 use super::run::{ArmCounts, Run, RunTiming};
-use super::source::pmu::{self, Jitter};
+use super::source::pmu::{self, Jitter, Measured};
 use super::source::{Demand, Source, SourceError};
 use super::target::Target;
 use super::wait;
@@ -39,7 +41,7 @@ use crate::format::description::MAX_TASKS;
 use crate::format::region::Region;
 use crate::format::{self, AimDescription, Clock, Description, EventDescription, Text};
 use crate::hw::apic::{self, Registers};
-use crate::hw::hpet::Hpet;
+use crate::hw::hpet::{self, Hpet};
 use crate::hw::{control, debug, tsc};
 use crate::pmu::event::{EventList, MAX_EVENTS};
 use crate::unwind::assembly;
@@ -62,7 +64,23 @@ struct Calibrated {
     reason: Text<512>,
     clock: RunClock,
     overhead: Overhead,
+    /// Of counters, what their events do.
+    measured: Option<Measured>,
     aimed: Option<Aimed>,
+}
+
+/// A source that was taken.
+struct Chosen {
+    source: Source,
+    /// Why this one.
+    reason: Text<512>,
+    calibration: Calibration,
+}
+
+/// What a source's calibration gives.
+struct Calibration {
+    overhead: Overhead,
+    measured: Option<Measured>,
 }
 
 /// How often samples are taken, and of what.
@@ -172,10 +190,11 @@ impl<T: Target> Sampler<T> {
             let asked = settings.events.filter(|_| !is_counting);
             self.probe_pmus(asked.unwrap_or(pmu::DEFAULT_EVENTS))?;
         }
-        let clock = RunClock::detect(self.engine.cores.hpet()).map_err(StartError::Clock)?;
+        let clock = self.find_clock();
         self.engine.set_phase(Phase::Probing);
-        let (source, reason) = self.choose(settings, &clock)?;
-        let mut calibrated = self.calibrate(source, reason, clock, settings)?;
+        let chosen = self.choose(settings, &clock)?;
+        let source = chosen.source;
+        let calibrated = self.aim(chosen, clock, settings)?;
         let counting = if is_counting {
             Some(Counting::prepare(
                 self.engine.cores.all(),
@@ -185,7 +204,7 @@ impl<T: Target> Sampler<T> {
         } else {
             None
         };
-        let period = self.plan_period(&mut calibrated, counting.as_ref(), settings)?;
+        let period = self.plan_period(&calibrated, counting.as_ref(), settings)?;
         source.disarm(self.engine.cores.first());
         self.engine.set_phase(Phase::Off);
         let run = self.describe(&memory, config, settings, calibrated, counting, period)?;
@@ -208,8 +227,10 @@ impl<T: Target> Sampler<T> {
         unsafe { apic::set_registers(registers) };
         // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
         unsafe { registers.enable() };
-        // SAFETY: as `Config::hpet` says.
-        let hpet = config.hpet.map(|base| unsafe { Hpet::at(base) });
+        let timers = Timers {
+            hpet: hpet_of(config).and_then(Result::ok),
+            pm_timer: config.pm_timer,
+        };
         let own = [registers.id()];
         let apic_ids = if config.apic_ids.is_empty() {
             &own
@@ -224,7 +245,7 @@ impl<T: Target> Sampler<T> {
                 needed: size_of::<Core>() * apic_ids.len(),
                 there,
             })?;
-        if !self.engine.cores.set(cores, hpet) {
+        if !self.engine.cores.set(cores, timers) {
             return Err(StartError::StartedBefore);
         }
         // The trials of sources wait for interrupts, maskable ones too.
@@ -261,11 +282,33 @@ impl<T: Target> Sampler<T> {
         Ok(())
     }
 
+    /// Finds the clock. Where it is time, each core's time stamp counter is compared with the
+    /// first one's; where instructions are counted, all cores have the same.
+    fn find_clock(&'static self) -> RunClock {
+        let cores = &self.engine.cores;
+        let mut clock = RunClock::detect(cores.timers());
+        if clock.clock == Clock::Instructions || cores.all().len() < 2 {
+            return clock;
+        }
+        let mut differences = Differences::NONE;
+        for core in cores.all().iter().skip(1) {
+            core.clock.reset();
+            core.wait.set_errand(Errand::CompareClocks);
+            wait::wake(core);
+            if let Some(offset) = differences.add(core.clock.ask(tsc::ordered_ticks)) {
+                core.clock.correct(offset);
+            }
+        }
+        cores.settle();
+        clock.differences = differences;
+        clock
+    }
+
     fn choose<'a>(
         &'static self,
         settings: &Settings<'_>,
         clock: &RunClock,
-    ) -> Result<(Source, Text<512>), StartError<'a>> {
+    ) -> Result<Chosen, StartError<'a>> {
         let is_counting = settings.kind == RunKind::Counts;
         let demand = Demand {
             delivery: settings.delivery,
@@ -280,32 +323,65 @@ impl<T: Target> Sampler<T> {
         } else {
             settings.source
         };
+        let calibrate = |source: &Source| self.calibrate(source, clock, settings);
         let mut story = Text::EMPTY;
-        match Source::choose(
+        clock.tell(&mut story);
+        let chosen = Source::choose(
             &self.engine.cores,
             &self.engine.probed,
             choice,
             &demand,
             &mut story,
-        ) {
-            Some(source) => Ok((source, story)),
+            calibrate,
+        );
+        match chosen.map_err(calibration_error)? {
+            Some((source, calibration)) => Ok(Chosen {
+                source,
+                reason: story,
+                calibration,
+            }),
             None if is_counting => Err(StartError::CountingNeedsPmu(story)),
             None if choice == SourceChoice::Auto => Err(StartError::NoSource(story)),
             None => Err(StartError::SourceUnavailable(story)),
         }
     }
 
-    fn calibrate<'a>(
+    /// Measures what the source's interrupts cost, and for counters what they do in events.
+    fn calibrate(
         &'static self,
-        source: Source,
-        reason: Text<512>,
+        source: &Source,
+        clock: &RunClock,
+        settings: &Settings<'_>,
+    ) -> Result<Calibration, SourceError> {
+        let cores = &self.engine.cores;
+        self.engine.probed.make_current(*source, settings.delivery);
+        let mut overhead = Overhead::measure(source, settings.delivery, clock, cores.first())?;
+        let mut measured = None;
+        if let Source::Pmu(pmu) = source
+            && settings.kind != RunKind::Counts
+        {
+            let events = settings.events.unwrap_or(pmu::DEFAULT_EVENTS);
+            let ticks = period_of(settings, source, clock);
+            let found = pmu.measure(cores, |_| true, &events, ticks, jitter_of(settings))?;
+            overhead.ticks = found.ticks;
+            overhead.min_period = found.events[0].floor;
+            measured = Some(found);
+        }
+        Ok(Calibration { overhead, measured })
+    }
+
+    fn aim<'a>(
+        &'static self,
+        chosen: Chosen,
         clock: RunClock,
         settings: &Settings<'_>,
     ) -> Result<Calibrated, StartError<'a>> {
+        let Chosen {
+            source,
+            reason,
+            calibration: Calibration { overhead, measured },
+        } = chosen;
         let first = self.engine.cores.first();
-        self.engine.probed.make_current(source, settings.delivery);
-        let overhead = Overhead::measure(&source, settings.delivery, &clock, first)
-            .map_err(|problem| StartError::Calibration(source.kind(), problem))?;
         let mut aimed = None;
         if let Some(aim) = settings.aim {
             self.target
@@ -325,13 +401,14 @@ impl<T: Target> Sampler<T> {
             reason,
             clock,
             overhead,
+            measured,
             aimed,
         })
     }
 
     fn plan_period<'a>(
         &'static self,
-        calibrated: &mut Calibrated,
+        calibrated: &Calibrated,
         counting: Option<&Counting>,
         settings: &Settings<'_>,
     ) -> Result<Period, StartError<'a>> {
@@ -339,20 +416,11 @@ impl<T: Target> Sampler<T> {
         let ticks = if counting.is_some() {
             0
         } else {
-            let default = || default_period(&calibrated.source, calibrated.clock.clock);
-            settings.period.unwrap_or_else(default)
+            period_of(settings, &calibrated.source, &calibrated.clock)
         };
-        let (event_table, event_count) = match (&calibrated.source, counting) {
+        let (event_table, event_count) = match (&calibrated.measured, counting) {
             (_, Some(counting)) => counting.describe(),
-            (Source::Pmu(pmu), None) => {
-                let jitter = jitter_of(settings);
-                let measured = pmu
-                    .measure(&self.engine.cores, |_| true, &events, ticks, jitter)
-                    .map_err(StartError::Pmu)?;
-                calibrated.overhead.ticks = measured.ticks;
-                calibrated.overhead.min_period = measured.events[0].floor;
-                (measured.events, measured.event_count)
-            }
+            (Some(measured), None) => (measured.events, measured.event_count),
             _ => ([EventDescription::EMPTY; MAX_EVENTS], 0),
         };
         if matches!(calibrated.source, Source::Step) && settings.period.is_some_and(|it| it != 1) {
@@ -535,6 +603,7 @@ impl<T: Target> Sampler<T> {
                 }
             }
             Errand::ListPmu => self.list_pmu(core),
+            Errand::CompareClocks => core.clock.answer(tsc::ordered_ticks),
         };
         // SAFETY: 1: a kernel's panics do not unwind. 2: it is this core's, which waits.
         unsafe { core.wait.stack.get().run(work) };
@@ -611,12 +680,31 @@ impl core::fmt::Display for NotStarted {
 
 impl core::error::Error for NotStarted {}
 
+/// The HPET that the kernel says there is, if there is one.
+pub(super) fn hpet_of(config: &Config<'_>) -> Option<Result<Hpet, hpet::Problem>> {
+    // SAFETY: as `Config::hpet` says.
+    let hpet = unsafe { Hpet::at(config.hpet?) };
+    Some(hpet.check().map(|()| hpet))
+}
+
+fn calibration_error<'a>((source, problem): (format::Source, SourceError)) -> StartError<'a> {
+    match source {
+        format::Source::Pmu => StartError::Pmu(problem),
+        source => StartError::Calibration(source, problem),
+    }
+}
+
+fn period_of(settings: &Settings<'_>, source: &Source, clock: &RunClock) -> u64 {
+    let default = || default_period(source, clock.clock);
+    settings.period.unwrap_or_else(default)
+}
+
 fn default_period(source: &Source, clock: Clock) -> u64 {
     match (source, clock) {
         (Source::Step, _) => 1,
-        (Source::Pmu(_), Clock::Time) => DEFAULT_EVENTS_APART,
+        (Source::Pmu(_), Clock::Time | Clock::Ticks) => DEFAULT_EVENTS_APART,
         (_, Clock::Instructions) => DEFAULT_INSTRUCTIONS,
-        (_, Clock::Time) => DEFAULT_NANOSECONDS,
+        (_, Clock::Time | Clock::Ticks) => DEFAULT_NANOSECONDS,
     }
 }
 
@@ -649,6 +737,7 @@ fn description_of(
         Source::Pmu(_) => jitter_of(settings),
         _ => Jitter::default(),
     };
+    let differences = &calibrated.clock.differences;
     Description {
         build_id: config.build_id,
         cores: 0,
@@ -676,6 +765,10 @@ fn description_of(
             .map_or(AimDescription::NONE, |it| it.aim.into()),
         seed: jitter.seed,
         jitter: jitter.percent,
+        clock_reference: calibrated.clock.reference,
+        clock_within: calibrated.clock.within,
+        tsc_difference: calibrated.clock.ticks(differences.largest),
+        tsc_within: u32::try_from(calibrated.clock.ticks(differences.within)).unwrap_or(u32::MAX),
     }
 }
 
@@ -693,7 +786,8 @@ mod tests {
     /// A sampler that was started on two cores.
     fn started() -> &'static Sampler<NoKernel> {
         let sampler = Box::leak(Box::new(Sampler::new(NoKernel)));
-        assert!(sampler.engine.cores.set(cores(&[0, 1]), None));
+        let cores = cores(&[0, 1]);
+        assert!(sampler.engine.cores.set(cores, Timers::default()));
         sampler
     }
 

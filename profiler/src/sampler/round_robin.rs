@@ -102,6 +102,7 @@ fn next_in_turn<'a>(cores: &'a [Core], core: &Core) -> Option<&'a Core> {
 #[cfg(test)]
 mod tests {
     use super::{Core, Cores, Ordering, RoundRobin, next_in_turn};
+    use crate::sampler::clock::Timers;
     use crate::sampler::per_core::tests::cores;
 
     /// The index of the core that has the turn after the one with this index.
@@ -139,7 +140,7 @@ mod tests {
     fn a_single_core_has_each_turn_until_it_leaves() {
         let all = Cores::new();
         let core = &cores(&[7])[0];
-        assert!(all.set(core::slice::from_ref(core), None));
+        assert!(all.set(core::slice::from_ref(core), Timers::default()));
         let round_robin = RoundRobin::new();
         assert!(round_robin.is_turn_of(core));
         round_robin.pass_on(&all, core);

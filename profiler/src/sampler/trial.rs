@@ -23,10 +23,15 @@ pub(crate) fn on_trial_overflow(core: &Core, entry_tsc: u64) -> Option<u32> {
 /// Returns true if an overflow arrives in time on the running core, `core`, once `provoke`
 /// has asked the source for one.
 pub(crate) fn await_overflow(core: &Core, provoke: impl FnOnce()) -> bool {
+    await_overflow_for(ARRIVAL_TIMEOUT_TICKS, core, provoke)
+}
+
+/// The same, if it arrives within `ticks`.
+pub(crate) fn await_overflow_for(ticks: u64, core: &Core, provoke: impl FnOnce()) -> bool {
     let before = core.trial.overflows();
     provoke();
     let has_arrived = || core.trial.overflows() != before;
-    Deadline::after(ARRIVAL_TIMEOUT_TICKS).wait_for(has_arrived)
+    Deadline::after(ticks).wait_for(has_arrived)
 }
 
 /// Raises a sampling interrupt by software.

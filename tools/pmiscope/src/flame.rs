@@ -191,6 +191,7 @@ fn every(profile: &Profile, event: Option<u8>) -> String {
         let unit = match run.clock {
             Clock::Instructions => "instructions",
             Clock::Time => "ns",
+            Clock::Ticks => "ticks",
         };
         return format!("{} {unit}", grouped(run.period));
     }

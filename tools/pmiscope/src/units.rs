@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use profiler::format::ClockReference;
+
 /// `bytes` in lower-case hexadecimal digits.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
@@ -80,6 +82,26 @@ pub fn size(bytes: u64) -> String {
     format!("{value:.digits$} {}", UNITS[unit])
 }
 
+/// What says how long a tick takes, and to within what; `None` where nothing does.
+#[must_use]
+pub fn reference(reference: ClockReference, within: u32) -> Option<String> {
+    let by = match reference {
+        ClockReference::None => return None,
+        ClockReference::Hypervisor => "as the hypervisor says (CPUID 40000010h)",
+        ClockReference::HyperV => "as Hyper-V says (its MSR)",
+        ClockReference::Crystal => "as CPUID says (15h, a crystal times a ratio)",
+        ClockReference::Hpet => "measured by the HPET",
+        ClockReference::PmTimer => "measured by the ACPI PM timer",
+        ClockReference::Pit => "measured by the PIT",
+        ClockReference::NominalCrystal => "as CPUID says (15h), which a hypervisor may make wrong",
+        ClockReference::Base => "as CPUID says (16h), nominal",
+    };
+    Some(match within {
+        0 => by.to_owned(),
+        parts => format!("{by}, to within {} ppm", grouped(parts.into())),
+    })
+}
+
 /// Reads a number of bytes such as `512K`, `64M` or `2G` (binary units).
 ///
 /// # Errors
@@ -147,6 +169,18 @@ mod tests {
                 "0 ns", "999 ns", "1.00 µs", "12.3 µs", "1.00 ms", "31.9 ms", "9.04 s", "3600 s"
             ]
         );
+    }
+
+    #[test]
+    fn a_clock_is_known_to_within_what_was_measured() {
+        let says = |by, within| reference(by, within).unwrap_or_default();
+        assert_eq!(says(ClockReference::None, 0), "");
+        let measured = says(ClockReference::PmTimer, 1200);
+        assert_eq!(
+            measured,
+            "measured by the ACPI PM timer, to within 1,200 ppm"
+        );
+        assert_eq!(says(ClockReference::HyperV, 0), "as Hyper-V says (its MSR)");
     }
 
     #[test]

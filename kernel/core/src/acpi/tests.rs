@@ -45,6 +45,16 @@ fn hpet(space: u8, address: u64) -> Vec<u8> {
     sdt("HPET", &body)
 }
 
+/// A FADT of so many bytes with a timer at port 608h, of 24 bits, then changed.
+fn fadt(length: usize, change: impl Fn(&mut [u8])) -> Vec<u8> {
+    let mut table = sdt("FACP", &vec![0; length - HEADER]);
+    table[76..80].copy_from_slice(&0x608_u32.to_le_bytes());
+    table[91] = 4;
+    change(&mut table);
+    fix(&mut table, 9);
+    table
+}
+
 const RSDP: u64 = 0xf_59e0;
 const ROOT: u64 = 0x7fe_2000;
 const FADT: u64 = 0x7fe_3000;
@@ -75,7 +85,7 @@ fn machine(revision: u8) -> Memory {
     Memory(vec![
         (RSDP, rsdp(revision, rsdt, xsdt)),
         (ROOT, root),
-        (FADT, sdt("FACP", &[0; 80])),
+        (FADT, fadt(116, |_| {})),
         (TABLE, hpet(0, REGISTERS)),
     ])
 }
@@ -143,6 +153,68 @@ fn without_the_table_it_says_so() {
     let mut memory = machine(0);
     *memory.piece(TABLE) = sdt("APIC", &[0; 60]);
     assert_eq!(hpet_address(&memory, RSDP), Err(Error::NoTable("HPET")));
+}
+
+/// What a FADT of the longer kind, changed, says.
+fn timer(length: usize, change: impl Fn(&mut [u8])) -> Result<PmTimer, Error> {
+    let mut memory = machine(2);
+    *memory.piece(FADT) = fadt(length, change);
+    pm_timer(&memory, RSDP)
+}
+
+/// Writes a generic address structure where the newer field is.
+fn newer(table: &mut [u8], space: u8, address: u64) {
+    table[208..212].copy_from_slice(&[space, 32, 0, 3]);
+    table[212..220].copy_from_slice(&address.to_le_bytes());
+}
+
+#[test]
+fn the_power_management_timer_is_found_through_either_root() {
+    let found = PmTimer {
+        place: Place::Port(0x608),
+        has_32_bits: false,
+    };
+    for revision in [0, 2] {
+        assert_eq!(pm_timer(&machine(revision), RSDP), Ok(found));
+    }
+    let wide = timer(116, |table| table[113] = 1).unwrap();
+    assert!(wide.has_32_bits);
+}
+
+#[test]
+fn the_newer_field_of_the_timer_counts_if_it_names_a_place() {
+    let place = |space, address| {
+        let found = timer(244, |table| newer(table, space, address));
+        found.unwrap().place
+    };
+    assert_eq!(place(1, 0x1808), Place::Port(0x1808));
+    assert_eq!(place(0, 0xfed8_0808), Place::Memory(0xfed8_0808));
+    for (space, address) in [(0, 0), (1, 0), (1, 0x1_0000), (0, 0xfed8_0809), (7, 8)] {
+        assert_eq!(
+            place(space, address),
+            Place::Port(0x608),
+            "{space} {address:#x}"
+        );
+    }
+}
+
+#[test]
+fn without_a_power_management_timer_it_says_so() {
+    for (what, found) in [
+        ("hardware-reduced", timer(244, |table| table[114] = 1 << 4)),
+        ("no port", timer(244, |table| table[76..80].fill(0))),
+        ("a port too far", timer(244, |table| table[78] = 1)),
+        ("a length of 0", timer(244, |table| table[91] = 0)),
+        ("a table without flags", timer(115, |_| {})),
+    ] {
+        assert_eq!(found, Err(Error::NoPmTimer), "{what}");
+    }
+    let mut memory = machine(2);
+    memory.piece(FADT)[3] = b'X';
+    assert_eq!(pm_timer(&memory, RSDP), Err(Error::NoTable("FACP")));
+    let mut memory = machine(2);
+    memory.piece(FADT)[80] ^= 1;
+    assert_eq!(pm_timer(&memory, RSDP), Err(Error::Checksum(FADT)));
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn lines() -> impl Strategy<Value = Line> {
         any::<u32>(),
         proptest::option::of(any::<[u8; 12]>()),
     );
-    let clocks = proptest::sample::select(vec![Clock::Instructions, Clock::Time]);
+    let clocks = proptest::sample::select(vec![Clock::Instructions, Clock::Time, Clock::Ticks]);
     let events = proptest::sample::select(Named::ALL.to_vec());
     Union::new([
         (identity, "\\PC{0,16}")
@@ -91,7 +91,14 @@ fn lines() -> impl Strategy<Value = Line> {
                 })
             })
             .boxed(),
-        or_why(clocks).prop_map(Line::Clock).boxed(),
+        (clocks, 0..=8_u8, any::<u32>(), "\\PC{0,16}")
+            .prop_map(|(tick, reference, within, why)| Line::Clock {
+                tick,
+                reference: reference.try_into().unwrap(),
+                within: if reference == 0 { 0 } else { within },
+                why: Text::new(&why),
+            })
+            .boxed(),
         or_why(
             any::<(u32, u32, u64)>().prop_map(|(timers, messages, period)| Hpet {
                 timers,
@@ -206,8 +213,31 @@ fn lines_are_written_as_documented() {
             "survey: machine cores=4 apic=xapic tsc=invariant",
         ),
         (
-            Line::Clock(Ok(Clock::Instructions)),
+            Line::Clock {
+                tick: Clock::Instructions,
+                reference: ClockReference::None,
+                within: 0,
+                why: Text::EMPTY,
+            },
             "survey: clock tick=instructions",
+        ),
+        (
+            Line::Clock {
+                tick: Clock::Time,
+                reference: ClockReference::PmTimer,
+                within: 12,
+                why: Text::EMPTY,
+            },
+            "survey: clock tick=time reference=pm-timer within=12",
+        ),
+        (
+            Line::Clock {
+                tick: Clock::Ticks,
+                reference: ClockReference::None,
+                within: 0,
+                why: Text::new("pit stands still"),
+            },
+            "survey: clock tick=ticks: pit stands still",
         ),
         (
             Line::Hpet(Err(Reason::new("no table"))),
@@ -276,7 +306,9 @@ fn lines_that_are_none_are_refused() {
         "survey: end ",
         "survey: end: of it",
         "survey: auto delivery=nmi none: for no reason",
-        "survey: clock none: ",
+        "survey: clock none: no reference",
+        "survey: clock tick=time reference=hpet",
+        "survey: clock tick=time reference=none within=0",
         "survey: machine cores=4 apic=xapic",
         "survey: machine apic=xapic cores=4 tsc=invariant",
         "survey: machine cores=4 apic=xapic tsc=invariant more=1",

@@ -4,7 +4,7 @@ use core::fmt;
 use core::str::Split;
 
 use super::Reason;
-use crate::format::{Clock, Delivery, Source, Text};
+use crate::format::{Clock, ClockReference, Delivery, Source, Text};
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::Interface;
 use crate::pmu::event::Named;
@@ -170,6 +170,7 @@ displayed! {
     u32: decimal;
     u64: decimal;
     Clock: by_name;
+    ClockReference: by_name;
     Delivery: by_name;
     Source: by_name;
 }

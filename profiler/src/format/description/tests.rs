@@ -45,6 +45,10 @@ pub(crate) fn example() -> Description {
         },
         seed: 9,
         jitter: 10,
+        clock_reference: ClockReference::Hpet,
+        clock_within: 12,
+        tsc_difference: 5000,
+        tsc_within: 40,
     }
 }
 

@@ -156,7 +156,7 @@ impl Counting {
 const fn rotation_ticks(clock: Clock, cores: usize) -> u64 {
     match clock {
         Clock::Instructions => ROTATION_INSTRUCTIONS * cores as u64,
-        Clock::Time => ROTATION_NANOSECONDS,
+        Clock::Time | Clock::Ticks => ROTATION_NANOSECONDS,
     }
 }
 

@@ -24,9 +24,10 @@ impl<T: Target> Context<'_, T> {
         };
         let mut chain = Chain::new();
         let end = unwind::walk(interrupted, &view, &mut chain);
-        let since_start = self
-            .entry_tsc
-            .wrapping_sub(run.timing.start_tsc.load(Relaxed));
+        let since_start = since(
+            run.timing.start_tsc.load(Relaxed),
+            self.core.clock.as_first(self.entry_tsc),
+        );
         // Counts that are cut to their fields: a sequence number wraps, and a handler
         // that takes 2³² ticks is not to be had.
         #[allow(clippy::cast_possible_truncation)]
@@ -80,6 +81,13 @@ impl<T: Target> Context<'_, T> {
     }
 }
 
+/// The ticks from `start` to `now`; none if that is before it: what a core's counter is known
+/// to within may put its first samples there.
+#[inline]
+fn since(start: u64, now: u64) -> u64 {
+    now.wrapping_sub(start).cast_signed().max(0).cast_unsigned()
+}
+
 /// The kernel and its running core, as the walk sees them.
 struct StackView<'a, T> {
     target: &'a T,
@@ -119,5 +127,20 @@ unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
     fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
         let own = || self.engine.own_stack.get()?.bounds_at(sp);
         self.target.stack_of(self.core, sp).or_else(own)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::since;
+
+    #[test]
+    fn time_does_not_begin_before_the_run() {
+        assert_eq!(since(1000, 1000), 0);
+        assert_eq!(since(1000, 5000), 4000);
+        assert_eq!(since(1000, 999), 0);
+        // Round zero.
+        assert_eq!(since(u64::MAX - 1, 3), 5);
+        assert_eq!(since(3, u64::MAX - 1), 0);
     }
 }

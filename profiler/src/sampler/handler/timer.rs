@@ -93,7 +93,8 @@ impl<T: Target> Context<'_, T> {
     fn put_off_arming(&self, run: &Run) {
         let core = self.core;
         if core.overflow.is_armed() && !core.overflow.in_handler() {
-            let taken = tsc::ticks() - self.entry_tsc + run.timing.overhead.ticks;
+            let own = tsc::ticks().saturating_sub(self.entry_tsc);
+            let taken = own + run.timing.overhead.ticks;
             core.timing.armed_tsc.fetch_add(taken, Relaxed);
         }
     }
@@ -110,7 +111,7 @@ impl<T: Target> Context<'_, T> {
                 }),
             }
         }
-        let waited = tsc::ticks() - before;
+        let waited = tsc::ticks().saturating_sub(before);
         core.timing.turn_wait_ticks.store(waited, Relaxed);
     }
 }

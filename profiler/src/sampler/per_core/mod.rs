@@ -15,6 +15,7 @@ use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 
+use super::clock::ClockExchange;
 use super::own_stack::CoreStack;
 use super::set_once::SetOnce;
 use crate::format::region::{CoreCounters, OverheadCounters, Region};
@@ -35,6 +36,8 @@ pub(crate) struct Core {
     pub output: SetOnce<Output>,
     pub overflow: OverflowState,
     pub timing: Timing,
+    pub clock: ClockExchange,
+    pub hpet: CoreHpet,
     pub share: Share,
     pub wait: Wait,
     pub trial: TrialState,
@@ -144,6 +147,16 @@ impl Timing {
     }
 }
 
+/// A core's timer of the HPET, where that is the source.
+#[derive(Default)]
+pub(crate) struct CoreHpet {
+    /// When it is due, by the main counter.
+    pub due: AtomicU64,
+    /// So many counts ahead of the main counter its comparator has to be written, or it may
+    /// never match. The first core sets it.
+    pub margin: AtomicU64,
+}
+
 /// The samples that a core takes. The first core sets the limit, before the run.
 #[derive(Default)]
 pub(crate) struct Share {
@@ -207,6 +220,8 @@ pub(crate) enum Errand {
     ProbePmu,
     /// Show what the PMU has.
     ListPmu,
+    /// Compare the time stamp counter with the first core's.
+    CompareClocks,
 }
 
 impl Wait {
@@ -229,6 +244,7 @@ impl Wait {
         match self.errand.swap(Errand::None as u8, Ordering::AcqRel) {
             1 => Errand::ProbePmu,
             2 => Errand::ListPmu,
+            3 => Errand::CompareClocks,
             _ => Errand::None,
         }
     }
@@ -294,6 +310,7 @@ pub(crate) mod tests {
             assert!(!core.overflow.is_armed() && !core.overflow.in_handler());
             assert_eq!(core.overflow.claim(false), None);
             assert_eq!(core.wait.take_errand(), Errand::None);
+            assert_eq!(core.clock.as_first(5), 5);
             assert_eq!(core.trial.take_rearm_count(), None);
             assert!(!core.pmu.is_probed() && !core.pmu.is_running() && !core.pmu.has_command());
             assert_eq!(core.pmu.plan(), None);
@@ -325,7 +342,7 @@ pub(crate) mod tests {
     #[test]
     fn an_errand_is_done_once() {
         let wait = &cores(&[0])[0].wait;
-        for errand in [Errand::ProbePmu, Errand::ListPmu] {
+        for errand in [Errand::ProbePmu, Errand::ListPmu, Errand::CompareClocks] {
             wait.set_errand(errand);
             assert_eq!(wait.take_errand(), errand);
             assert_eq!(wait.take_errand(), Errand::None);

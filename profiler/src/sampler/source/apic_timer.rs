@@ -134,7 +134,7 @@ fn rate(clock: &RunClock) -> Ratio {
     let before = tsc::ticks();
     clock.pass(COMPARISON_NANOSECONDS);
     let last = registers.read(Register::TimerCurrentCount);
-    let ticks = clock.ticks(tsc::ticks() - before);
+    let ticks = clock.ticks(tsc::ticks().saturating_sub(before));
     start(0);
     Ratio::new(first.wrapping_sub(last).into(), ticks)
 }

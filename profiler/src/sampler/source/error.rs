@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::hw::hpet;
 use crate::sampler::pmu_error::PmuError;
 
 /// Why a source cannot be used here.
@@ -43,6 +44,15 @@ pub enum SourceError {
     },
     /// There is no HPET, or firmware hides it.
     NoHpet,
+    /// There is no HPET where the kernel was told that it is, or it does not count.
+    Hpet(hpet::Problem),
+    /// The HPET's messages cannot name a core.
+    HpetCannotReach {
+        /// The core.
+        core: u32,
+        /// Its APIC id.
+        apic_id: u32,
+    },
     /// The HPET cannot send messages.
     HpetWithoutMessages,
     /// The source can serve fewer cores than there are.
@@ -88,6 +98,11 @@ impl fmt::Display for SourceError {
                 write!(f, "core {core} does not answer: it may have interrupts off")
             }
             Self::NoHpet => f.write_str("no HPET here"),
+            Self::Hpet(problem) => problem.fmt(f),
+            Self::HpetCannotReach { core, apic_id } => write!(
+                f,
+                "its messages name APIC ids up to 254 and that of core {core} is {apic_id}"
+            ),
             Self::HpetWithoutMessages => f.write_str("the HPET sends no messages to cores"),
             Self::TooManyCores { served, cores } => {
                 write!(f, "it can serve {served} cores and there are {cores}")

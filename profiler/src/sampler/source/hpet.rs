@@ -7,7 +7,7 @@
 //! plus period. They are 10 ns or coarser, so short periods come out a little
 //! uneven; the report shows by how much.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::SourceError;
 use crate::format::Delivery;
@@ -15,6 +15,7 @@ use crate::hw::apic;
 use crate::hw::hpet::{Hpet, Register};
 use crate::sampler::clock::Ratio;
 use crate::sampler::per_core::Core;
+use crate::sampler::trial;
 use crate::sampler::vector;
 
 /// In a timer's configuration: it interrupts.
@@ -32,9 +33,18 @@ const LEVEL: u64 = 1 << 1;
 /// id stands in bits 12 to 19.
 const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 
-/// A comparator that is out of reach, in both halves: it resets to all ones, of which an
-/// emulator compares the lower half.
-const OUT_OF_REACH: u64 = u64::MAX >> 1;
+/// The last APIC id that a message can name: it has 8 bits, and 255 is everyone.
+const LAST_APIC_ID: u32 = 254;
+
+/// Where comparators match on equality alone, as the manual has them, one that is written too
+/// late matches when the counter comes round: after minutes, or never. What is written is
+/// compared some counts later. Linux (`HPET_MIN_CYCLES`) keeps as far away.
+const EQUALITY_MARGIN: u64 = 128;
+/// How often a comparator is moved on, twice as far each time.
+const MOST_MOVES: u32 = 4;
+/// An interrupt that is overdue comes at once; in so many ticks of the time stamp counter an
+/// emulator's has.
+const OVERDUE_TICKS: u64 = 40_000_000;
 
 const FEMTOSECONDS_PER_NANOSECOND: u64 = 1_000_000;
 
@@ -45,17 +55,16 @@ pub(crate) struct HpetTimers {
     delivery: Delivery,
     /// Counts per nanosecond.
     rate: Ratio,
+    /// The bits in which counter and comparators count.
+    bits: u32,
 }
-
-/// By core: when its timer is due, by the main counter.
-static DUE: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
 
 impl HpetTimers {
     /// Finds out whether there is a timer that can send messages for each of `cores`.
     ///
     /// # Errors
     ///
-    /// There is none, or too few can.
+    /// There is none, too few can, or a core cannot be reached by one.
     pub(crate) fn probe(
         hpet: Option<Hpet>,
         delivery: Delivery,
@@ -63,6 +72,13 @@ impl HpetTimers {
     ) -> Result<Self, SourceError> {
         let hpet = hpet.ok_or(SourceError::NoHpet)?;
         let served = hpet.message_timers();
+        let far = cores.iter().find(|core| core.apic_id > LAST_APIC_ID);
+        if let Some(&Core { index, apic_id, .. }) = far {
+            return Err(SourceError::HpetCannotReach {
+                core: index,
+                apic_id,
+            });
+        }
         let cores = u32::try_from(cores.len()).unwrap_or(u32::MAX);
         if served == 0 {
             return Err(SourceError::HpetWithoutMessages);
@@ -70,12 +86,38 @@ impl HpetTimers {
         if served < cores {
             return Err(SourceError::TooManyCores { served, cores });
         }
-        hpet.count();
+        hpet.check_counts().map_err(SourceError::Hpet)?;
+        let timers = 0..u8::try_from(cores).unwrap_or(u8::MAX);
+        let bits = timers.map(|timer| hpet.timer_bits(timer)).min();
         Ok(Self {
             hpet,
             delivery,
+            bits: bits.unwrap_or(32),
             rate: Ratio::new(FEMTOSECONDS_PER_NANOSECOND, hpet.period_femtoseconds()),
         })
+    }
+
+    /// Finds out how comparators compare, by the timer of the first of `cores`, the running
+    /// one: where one that is written behind the counter interrupts at once, as an emulator's
+    /// does, none can be written too late.
+    pub(crate) fn find_margin(&self, cores: &[Core]) {
+        let Some(first) = cores.first() else {
+            return;
+        };
+        let interrupts = trial::await_overflow_for(OVERDUE_TICKS, first, || {
+            let passed = self.hpet.read(Register::MainCounter).wrapping_sub(1);
+            self.set_comparator(first, self.cut(passed));
+        });
+        self.disarm(first);
+        let margin = if interrupts { 0 } else { EQUALITY_MARGIN };
+        for core in cores {
+            core.hpet.margin.store(margin, Relaxed);
+        }
+    }
+
+    /// The least count that [`Self::arm`] has not to move.
+    pub(crate) fn least_count(&self, core: &Core) -> u64 {
+        (2 * core.hpet.margin.load(Relaxed)).max(1)
     }
 
     /// Prepares the timer of `core`.
@@ -90,25 +132,49 @@ impl HpetTimers {
         };
         let address = MESSAGE_ADDRESS | u64::from(core.apic_id) << 12;
         let message = Register::TimerMessage(timer_of(core));
-        // SAFETY: a message to that core's APIC, which has a handler for it.
+        // SAFETY: a message to that core's APIC, which has a handler for it: `probe` has seen
+        // that its id fits the 8 bits.
         unsafe { self.hpet.write(message, address << 32 | u64::from(data)) };
         self.disarm(core);
         // SAFETY: the message is set up.
         unsafe { self.hpet.write(configuration, quiet | MESSAGE | INTERRUPT) };
     }
 
-    /// Lets the timer of `core` interrupt once, `count` counts from now.
+    /// Lets the timer of `core` interrupt once, `count` counts from now; later, if the
+    /// counter has come too near before the comparator was written. What the interrupted code
+    /// gets by that is in its period.
     #[inline]
     pub(crate) fn arm(&self, core: &Core, count: u32) {
-        let now = self.hpet.read(Register::MainCounter);
-        let due = now.wrapping_add(count.into());
-        DUE[usize::from(timer_of(core))].store(due, Relaxed);
-        self.set_comparator(core, due);
+        let margin = core.hpet.margin.load(Relaxed);
+        // Where the counter has 32 bits, what is further away is behind it.
+        let mut ahead = u64::from(count).min(u64::from(u32::MAX >> 2));
+        for _ in 0..=MOST_MOVES {
+            let now = self.hpet.read(Register::MainCounter);
+            let due = self.cut(now.wrapping_add(ahead));
+            core.hpet.due.store(due, Relaxed);
+            self.set_comparator(core, due);
+            if margin == 0 {
+                return;
+            }
+            let now = self.hpet.read(Register::MainCounter);
+            if distance(self.bits, now, due) >= margin.cast_signed() {
+                return;
+            }
+            ahead = 2 * ahead.max(margin);
+        }
     }
 
-    /// Puts the comparator of `core` out of reach.
+    /// Puts the comparator of `core` out of reach: as far as there is, which with 32 bits is
+    /// minutes away. An interrupt that comes then is counted, and no sample.
     pub(crate) fn disarm(&self, core: &Core) {
-        self.set_comparator(core, OUT_OF_REACH);
+        let now = self.hpet.read(Register::MainCounter);
+        self.set_comparator(core, self.cut(farthest(self.bits, now)));
+    }
+
+    /// `value` as comparators have it.
+    #[inline]
+    const fn cut(&self, value: u64) -> u64 {
+        value & mask(self.bits)
     }
 
     #[inline]
@@ -122,8 +188,9 @@ impl HpetTimers {
     #[inline]
     #[must_use]
     pub(crate) fn has_fired(&self, core: &Core) -> bool {
-        let due = DUE[usize::from(timer_of(core))].load(Relaxed);
-        self.hpet.read(Register::MainCounter) >= due
+        let due = core.hpet.due.load(Relaxed);
+        let now = self.hpet.read(Register::MainCounter);
+        distance(self.bits, now, due) <= 0
     }
 
     /// The counts in `ticks` nanoseconds, or instructions where those are counted:
@@ -134,8 +201,102 @@ impl HpetTimers {
     }
 }
 
+/// Where a comparator of so many bits is behind for longest: one count behind the counter. Not
+/// of 64 bits: some emulators compare the lower half of what is written.
+const fn farthest(bits: u32, now: u64) -> u64 {
+    if bits == 64 {
+        u64::MAX >> 1
+    } else {
+        now.wrapping_sub(1)
+    }
+}
+
+const fn mask(bits: u32) -> u64 {
+    u64::MAX >> (64 - bits)
+}
+
+/// The counts from `now` until `due`, of a counter of so many bits; less than none if it has
+/// passed.
+#[inline]
+const fn distance(bits: u32, now: u64, due: u64) -> i64 {
+    let unused = 64 - bits;
+    (due.wrapping_sub(now) << unused).cast_signed() >> unused
+}
+
 /// The timer of `core`: `probe` has seen that there is one.
 #[inline]
 fn timer_of(core: &Core) -> u8 {
     core.index.to_le_bytes()[0] % 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::per_core::tests::cores;
+
+    #[test]
+    fn what_is_due_is_told_across_the_end_of_a_counter() {
+        assert_eq!(distance(32, 0xffff_ff00, 0x100), 0x200);
+        assert_eq!(distance(32, 0x100, 0xffff_ff00), -0x200);
+        assert_eq!(distance(32, 7, 7), 0);
+        // What is above a counter's bits means nothing.
+        assert_eq!(distance(32, 0xdead_0000_0010, 0x20), 0x10);
+        assert_eq!(distance(64, 0xffff_ff00, 0x1_0000_0100), 0x200);
+        assert_eq!(distance(64, u64::MAX, 9), 10);
+        let [now, far] = [0x1234, farthest(32, 0x1234)];
+        assert_eq!(far & mask(32), 0x1233);
+        assert_eq!(mask(32), 0xffff_ffff);
+        assert!(distance(64, now, farthest(64, now)) > 0);
+    }
+
+    /// An HPET of plain memory: nothing counts, so what is armed is as far away as it was.
+    struct Registers(Box<[u64; 128]>);
+
+    impl Registers {
+        fn new() -> (Self, HpetTimers) {
+            let mut registers = Box::new([0; 128]);
+            let base = registers.as_mut_ptr().expose_provenance() as u64;
+            let timers = HpetTimers {
+                // SAFETY: registers, of a test.
+                hpet: unsafe { Hpet::at(base) },
+                delivery: Delivery::Nmi,
+                rate: Ratio::ONE,
+                bits: 32,
+            };
+            (Self(registers), timers)
+        }
+
+        fn set_counter(&mut self, value: u64) {
+            // SAFETY: within the box.
+            unsafe { self.0.as_mut_ptr().add(0xf0 / 8).write_volatile(value) };
+        }
+
+        fn comparator(&self) -> u64 {
+            // SAFETY: within the box.
+            unsafe { self.0.as_ptr().add(0x108 / 8).read_volatile() }
+        }
+    }
+
+    #[test]
+    fn comparators_are_kept_away_from_the_counter() {
+        let (mut registers, timers) = Registers::new();
+        registers.set_counter(0xffff_ffc0);
+        let core = &cores(&[0])[0];
+        // None can be missed.
+        timers.arm(core, 1);
+        assert_eq!(registers.comparator(), 0xffff_ffc1);
+        assert_eq!(timers.least_count(core), 1);
+        core.hpet.margin.store(EQUALITY_MARGIN, Relaxed);
+        assert_eq!(timers.least_count(core), 256);
+        for (count, ahead) in [(1, 256), (127, 256), (128, 128), (1000, 1000)] {
+            timers.arm(core, count);
+            let due = (0xffff_ffc0 + ahead) & 0xffff_ffff;
+            assert_eq!(registers.comparator(), due, "{count}");
+            assert!(!timers.has_fired(core));
+        }
+        registers.set_counter(0x0000_03a8);
+        assert!(timers.has_fired(core));
+        timers.disarm(core);
+        assert_eq!(registers.comparator(), 0x0000_03a7);
+    }
 }

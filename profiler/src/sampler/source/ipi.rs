@@ -9,6 +9,7 @@
 use super::SourceError;
 use crate::hw::apic::{self, Destination, Message};
 use crate::hw::tsc::{self, Deadline};
+use crate::sampler::clock::{Ratio, RunClock};
 use crate::sampler::per_core::Core;
 
 /// How long a core may take to take an NMI.
@@ -16,7 +17,10 @@ const NMI_TIMEOUT_TICKS: u64 = 1_000_000_000;
 
 /// The first core, as the source of overflows of all.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IpiDriver(());
+pub(crate) struct IpiDriver {
+    /// Ticks of the time stamp counter per tick of the run.
+    rate: Ratio,
+}
 
 impl IpiDriver {
     /// Finds out whether there is a second core.
@@ -24,12 +28,18 @@ impl IpiDriver {
     /// # Errors
     ///
     /// There is none.
-    pub(crate) fn probe(cores: &[Core]) -> Result<Self, SourceError> {
+    pub(crate) fn probe(clock: &RunClock, cores: &[Core]) -> Result<Self, SourceError> {
         if cores.len() > 1 {
-            Ok(Self(()))
+            Ok(Self { rate: clock.rate() })
         } else {
             Err(SourceError::OneCore)
         }
+    }
+
+    /// The ticks of the time stamp counter in `ticks` ticks of the run.
+    #[must_use]
+    pub(crate) fn counts(&self, ticks: u64) -> u64 {
+        self.rate.of(ticks)
     }
 
     /// Returns true if the running core was asked for a sample.

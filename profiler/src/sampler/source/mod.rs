@@ -2,7 +2,7 @@
 //!
 //! A source is *probed* before it is used, on the first core: the hardware has
 //! to say that it can, and then an overflow has to arrive; of counters, on every core.
-//! The first that passes is taken, in the order of [`ALL`] but for
+//! Then it is calibrated. The first that passes both is taken, in the order of [`ALL`] but for
 //! [`Source::Step`], which is taken by name only, and what came of those before it goes
 //! into the report.
 
@@ -132,15 +132,23 @@ pub(crate) enum Source {
 
 impl Source {
     /// The source that `choice` means on this machine, probed on the running
-    /// core; `None` if none works. `story` tells what came of each, and why this one
-    /// was taken, or which there are instead of the one that was asked for.
-    pub(crate) fn choose(
+    /// core, and what its calibration gave; `None` if none works. `story` tells what came of
+    /// each, and why this one was taken, or which there are instead of the one that was asked
+    /// for.
+    ///
+    /// # Errors
+    ///
+    /// The only one that may be taken works, and its calibration fails.
+    pub(crate) fn choose<C>(
         cores: &Cores,
         probed: &Probed,
         choice: SourceChoice,
         demand: &Demand<'_>,
         story: &mut Text<512>,
-    ) -> Option<Self> {
+        calibrate: impl Fn(&Self) -> Result<C, SourceError>,
+    ) -> Result<Option<(Self, C)>, (format::Source, SourceError)> {
+        // Only counters count events.
+        let goes_on = choice == SourceChoice::Auto && !demand.has_events;
         for kind in ALL {
             let is_candidate = match choice {
                 SourceChoice::Auto => is_automatic(kind),
@@ -155,18 +163,33 @@ impl Source {
                 Ok(())
             };
             let tried = check.and_then(|()| Self::probe(cores, probed, kind, demand));
-            match tried {
-                Ok(source) => {
-                    tell_of_choice(story, choice, &source);
-                    return Some(source);
-                }
-                Err(problem) => story.append_item("; ", format_args!("{kind}: {problem}")),
-            }
+            let problem = match tried {
+                Err(problem) => problem,
+                Ok(source) => match calibrate(&source) {
+                    Ok(calibrated) => {
+                        tell_of_choice(story, choice, &source);
+                        return Ok(Some((source, calibrated)));
+                    }
+                    Err(problem) if !goes_on => return Err((kind, problem)),
+                    Err(problem) => {
+                        source.give_up(cores);
+                        problem
+                    }
+                },
+            };
+            story.append_item("; ", format_args!("{kind}: {problem}"));
         }
         if let SourceChoice::Only(asked) = choice {
             tell_of_others((cores, probed), asked, demand, story);
         }
-        None
+        Ok(None)
+    }
+
+    /// Another one is tried in its place: what may come of this one late would be taken for
+    /// that one's.
+    fn give_up(&self, cores: &Cores) {
+        self.disarm(cores.first());
+        cores.settle();
     }
 
     /// Makes sure that the source of this kind works on the running core: an interrupt
@@ -191,6 +214,9 @@ impl Source {
             return Ok(source);
         }
         source.enable(core);
+        if let Self::Hpet(timers) = &source {
+            timers.find_margin(cores.all());
+        }
         let count = u32::try_from(source.counts(PROBE_PERIOD)).unwrap_or(u32::MAX);
         let arrives = trial::await_overflow(core, || match source {
             Self::Ipi(_) => IpiDriver::interrupt(core),
@@ -225,7 +251,7 @@ impl Source {
             format::Source::Hpet => Self::Hpet(HpetTimers::probe(cores.hpet(), delivery, all)?),
             format::Source::Ipi if delivery == Delivery::Irq => return Err(SourceError::NmiOnly),
             format::Source::Step if delivery == Delivery::Irq => return Err(SourceError::NoIrq),
-            format::Source::Ipi => Self::Ipi(IpiDriver::probe(all)?),
+            format::Source::Ipi => Self::Ipi(IpiDriver::probe(clock, all)?),
             format::Source::Step => Self::Step,
         })
     }
@@ -298,13 +324,23 @@ impl Source {
         }
     }
 
+    /// The least count that the source of `core` is armed with for long.
+    #[must_use]
+    pub(crate) fn least_count(&self, core: &Core) -> u64 {
+        match self {
+            Self::Hpet(timers) => timers.least_count(core),
+            _ => 1,
+        }
+    }
+
     /// The counts of the source in `ticks` ticks of the run.
     #[must_use]
     pub(crate) fn counts(&self, ticks: u64) -> u64 {
         match self {
             Self::ApicTimer(timer) => timer.counts(ticks),
             Self::Hpet(timers) => timers.counts(ticks),
-            Self::Pmu(_) | Self::Ipi(_) | Self::Step => ticks,
+            Self::Ipi(driver) => driver.counts(ticks),
+            Self::Pmu(_) | Self::Step => ticks,
         }
     }
 }

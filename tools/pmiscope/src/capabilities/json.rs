@@ -1,12 +1,12 @@
 //! Capabilities for programs. What is not known is null.
 
 use profiler::contract::capabilities::{self, Reason};
-use profiler::format::{Delivery, Source};
+use profiler::format::{ClockReference, Delivery, Source};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
 use serde::Serialize;
 
-use super::{Capabilities, OfCores, bits, name};
+use super::{Capabilities, OfCores, TickOf, bits, name};
 
 /// The keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -17,8 +17,7 @@ pub struct Document {
     pub processor: Option<Processor>,
     #[serde(flatten)]
     pub machine: Machine,
-    /// What a tick is: `instructions` or `time`.
-    pub clock: Option<Outcome<&'static str>>,
+    pub clock: Option<Clock>,
     pub hpet: Option<Outcome<Hpet>>,
     /// The PMUs, each with its cores.
     pub pmus: Vec<Pmu>,
@@ -28,6 +27,34 @@ pub struct Document {
     pub sources: Vec<Attempt>,
     /// What `--source auto` takes.
     pub auto: Auto,
+}
+
+/// The clock.
+#[derive(Clone, Debug, Serialize)]
+pub struct Clock {
+    /// What a tick is: `instructions`, `time` (nanoseconds) or `ticks` of the time stamp counter.
+    pub found: &'static str,
+    /// What says how fast the time stamp counter runs; left out where a tick is no nanosecond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<&'static str>,
+    /// To within how many parts of a million, if it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within_ppm: Option<u32>,
+    /// Why nothing says how fast it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl From<TickOf> for Clock {
+    fn from(clock: TickOf) -> Self {
+        let reference = clock.reference;
+        Self {
+            found: clock.tick.name(),
+            reference: (reference != ClockReference::None).then_some(reference.name()),
+            within_ppm: (clock.within > 0).then_some(clock.within),
+            why: (!clock.why.is_empty()).then_some(clock.why),
+        }
+    }
 }
 
 /// What all cores have in common.
@@ -192,9 +219,7 @@ impl From<&Capabilities> for Document {
                 apic: machine.map(|machine| if machine.is_x2apic { "x2apic" } else { "xapic" }),
                 invariant_tsc: machine.map(|machine| machine.has_invariant_tsc),
             },
-            clock: capabilities
-                .clock()
-                .map(|clock| Outcome::new(clock, profiler::format::Clock::name)),
+            clock: capabilities.clock().map(Into::into),
             hpet: capabilities.hpet().map(|hpet| {
                 Outcome::new(hpet, |hpet| Hpet {
                     timers: hpet.timers,

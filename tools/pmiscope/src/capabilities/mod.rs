@@ -8,7 +8,7 @@ pub mod json;
 pub mod list;
 
 use profiler::contract::capabilities::{Hpet, Line, Machine, PREFIX, Pmu, Reason};
-use profiler::format::{Clock, Delivery, Source, Text};
+use profiler::format::{Clock, ClockReference, Delivery, Source, Text};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
@@ -58,6 +58,19 @@ pub struct Attempt {
     pub delivery: Delivery,
     /// Whether the interrupt arrived.
     pub works: Result<(), Reason>,
+}
+
+/// The clock.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TickOf {
+    /// What a tick is.
+    pub tick: Clock,
+    /// What says how long one takes,
+    pub reference: ClockReference,
+    /// to within how many parts of a million, if it was measured.
+    pub within: u32,
+    /// Why nothing does.
+    pub why: String,
 }
 
 impl Capabilities {
@@ -111,11 +124,21 @@ impl Capabilities {
         })
     }
 
-    /// What a tick is, or why none.
+    /// What a tick is, and what says so.
     #[must_use]
-    pub fn clock(&self) -> Option<Result<Clock, Reason>> {
+    pub fn clock(&self) -> Option<TickOf> {
         self.find(|line| match line {
-            Line::Clock(clock) => Some(*clock),
+            Line::Clock {
+                tick,
+                reference,
+                within,
+                why,
+            } => Some(TickOf {
+                tick: *tick,
+                reference: *reference,
+                within: *within,
+                why: why.as_str().to_owned(),
+            }),
             _ => None,
         })
     }

@@ -7,7 +7,7 @@ use super::Finding;
 use crate::capabilities::list::{of_cores, state};
 use crate::capabilities::{Attempt, Auto, Capabilities, name, pmu};
 use crate::qemu::HPET_TIMERS;
-use crate::units::counted;
+use crate::units::{counted, reference};
 
 /// What the host can offer to a guest.
 #[derive(Clone, Copy, Debug)]
@@ -64,17 +64,26 @@ fn clock(capabilities: &Capabilities) -> Option<Finding> {
     } else {
         "CPUID promises no constant rate"
     };
-    Some(match capabilities.clock()? {
-        Ok(Clock::Instructions) => {
+    let clock = capabilities.clock()?;
+    Some(match clock.tick {
+        Clock::Instructions => {
             Finding::ok("clock", "instructions are counted: a run repeats exactly")
         }
-        Ok(Clock::Time) => {
-            let says = format!("the time stamp counter, in nanoseconds by the HPET; {rate}");
+        Clock::Time => {
+            let by = reference(clock.reference, clock.within).unwrap_or_default();
+            let says = format!("the time stamp counter, in nanoseconds, {by}; {rate}");
             Finding::note("clock", says)
                 .with("--mode deterministic counts instructions, and a run repeats exactly")
         }
-        Err(why) => Finding::problem("clock", why.as_str())
-            .with("give the machine an HPET: leave out what takes it away (hpet=off)"),
+        Clock::Ticks => {
+            let says = format!(
+                "the time stamp counter, in its ticks: {}; {rate}",
+                clock.why
+            );
+            Finding::note("clock", says).with(
+                "give the machine an HPET (leave out hpet=off), or the kernel's Config a PM timer: times are then in nanoseconds",
+            )
+        }
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use profiler::format::{ChainEnd, Clock, Description, Source, State};
+use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source, State};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
@@ -13,6 +13,7 @@ use super::{Step, Tally};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Origins, Symbols};
+use crate::units;
 
 /// Options of a report.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,8 +99,11 @@ pub struct Sampling {
     /// The only event that is counted, if not all are; else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub only_event: Option<String>,
-    /// What a tick is: `instructions`, or `time` for nanoseconds.
+    /// What a tick is: `instructions`, `time` for nanoseconds, or `ticks` of the time stamp
+    /// counter where nothing says how long one takes.
     pub clock: &'static str,
+    #[serde(flatten)]
+    pub clock_known: ClockKnown,
     /// The cost of a sample's handler in ticks; `null` without samples.
     pub handler_ticks: Option<Cost>,
     /// The calibrated cost of an overflow beside the handler, in ticks.
@@ -110,6 +114,63 @@ pub struct Sampling {
     pub source_reason: String,
     /// Whether the cores took turns.
     pub turns: bool,
+}
+
+/// How well the clock is known.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ClockKnown {
+    /// What says how fast the time stamp counter runs; left out where a tick is no nanosecond.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_reference: Option<&'static str>,
+    /// To within how many parts of a million, if that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_within_ppm: Option<u32>,
+    /// By how many ticks the time stamp counters of cores differ, which is taken off times; left
+    /// out where no difference could be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tsc_difference_ticks: Option<u64>,
+    /// To within how many ticks that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tsc_within_ticks: Option<u32>,
+    /// The same for people.
+    #[serde(skip)]
+    pub said: Option<String>,
+}
+
+impl ClockKnown {
+    fn new(run: &Description) -> Self {
+        let reference = run.clock_reference;
+        let differs = run.tsc_difference > 0;
+        Self {
+            clock_reference: (reference != ClockReference::None).then_some(reference.name()),
+            clock_within_ppm: (run.clock_within > 0).then_some(run.clock_within),
+            tsc_difference_ticks: differs.then_some(run.tsc_difference),
+            tsc_within_ticks: differs.then_some(run.tsc_within),
+            said: clock(run),
+        }
+    }
+}
+
+/// How well the clock is known, for people.
+fn clock(run: &Description) -> Option<String> {
+    let unit = |ticks: u64| match run.clock {
+        Clock::Time => units::duration(ticks),
+        Clock::Instructions | Clock::Ticks => units::counted(ticks, "tick"),
+    };
+    let mut said: Vec<String> = units::reference(run.clock_reference, run.clock_within)
+        .into_iter()
+        .collect();
+    if run.clock == Clock::Ticks {
+        said.push("ticks of the time stamp counter: nothing says how long one takes".into());
+    }
+    if run.tsc_difference > 0 {
+        said.push(format!(
+            "time stamp counters of cores differ by up to {}: corrected to within {}",
+            unit(run.tsc_difference),
+            unit(run.tsc_within.into())
+        ));
+    }
+    (!said.is_empty()).then(|| said.join("; "))
 }
 
 /// What it ran on, and what ran.
@@ -348,6 +409,7 @@ impl Sampling {
             only_event: only_event.map(|event| event.name.clone()),
             events,
             clock: run.clock.name(),
+            clock_known: ClockKnown::new(run),
             handler_ticks,
             overhead_ticks: run.overhead,
             period_floor: run.period_floor,

@@ -82,6 +82,9 @@ impl Out {
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
         }
+        if let Some(clock) = &report.sampling.clock_known.said {
+            self.fact("clock", clock);
+        }
         self.period(report);
         self.samples(report);
         self.fact("hash", &report.totals.sample_hash);
@@ -173,6 +176,7 @@ impl Out {
     fn period(&mut self, report: &Report) {
         let (number, unit): (fn(u64) -> String, _) = match report.sampling.clock {
             "instructions" => (grouped, " instructions"),
+            "ticks" => (grouped, " ticks"),
             _ => (duration, ""),
         };
         if !report.sampling.events.is_empty() {

@@ -245,7 +245,7 @@ fn clock_is_time(profile: &Profile) -> Option<Warning> {
     let run = &profile.description;
     let is_counted = profile.host.mode == Mode::Deterministic;
     // Counters count events, whatever the clock does.
-    let is_wrong = is_counted && run.clock == Clock::Time && run.source != Source::Pmu;
+    let is_wrong = is_counted && run.clock != Clock::Instructions && run.source != Source::Pmu;
     is_wrong.then_some(Warning::ClockIsTime)
 }
 

@@ -158,7 +158,7 @@ pub fn verify(
 fn has_every_instruction(run: &Description) -> Result<(), VerifyError> {
     let why = match (run.source, run.clock, run.delivery) {
         (Source::Step, ..) => return Ok(()),
-        (_, Clock::Time, _) => "its clock does not count instructions".to_owned(),
+        (_, Clock::Time | Clock::Ticks, _) => "its clock does not count instructions".to_owned(),
         _ if run.period != 1 => format!("its period is {}", run.period),
         (.., Delivery::Irq) => "code with interrupts off is left out".to_owned(),
         (.., Delivery::Nmi) => return Ok(()),

@@ -92,6 +92,7 @@ fn facts(out: &mut Out, counts: &Counts) {
     if let Some(ticks) = counts.run.elapsed_ticks {
         let elapsed = match counts.run.clock {
             "instructions" => format!("{} instructions of all cores", grouped(ticks)),
+            "ticks" => format!("{} ticks of the time stamp counter", grouped(ticks)),
             _ => duration(ticks),
         };
         out.fact("elapsed", &elapsed);

@@ -1,0 +1,333 @@
+//! What a tick is on this machine.
+//!
+//! The time stamp counter is the clock of all that sampling measures. On an
+//! emulator that counts instructions it advances by exactly one an instruction,
+//! and then everything is exact and repeats; anywhere else it is time. No word
+//! on the command line says which: code of known length is run, and the counter
+//! has advanced by that length, each time, or not.
+//!
+//! # How fast it runs
+//!
+//! The first of these that there is says so, the most trustworthy first:
+//!
+//! | | reference | why there |
+//! |---|---|---|
+//! | 1 | the hypervisor: CPUID 40000010h (VMware, KVM), Hyper-V's MSR | it is what makes the guest's counter, scaled or not, and no timer of the guest is as exact as its own |
+//! | 2 | CPUID 15h: a crystal and a ratio, the crystal given or known by the model; not under a hypervisor, which may scale the counter and leave the leaf as it is | the counter *is* that many of the crystal's oscillations, so it is as exact as a crystal |
+//! | 3 | the HPET | 10 to 70 ns a count: 20 ms are compared to some parts in a million |
+//! | 4 | ACPI's power management timer | 279 ns a count, and on nearly every PC |
+//! | 5 | the PIT's channel 2, which needs nobody to say where it is | its end is waited for, not read: some microseconds |
+//! | 6 | CPUID 16h, or 15h under a hypervisor | nominal: rounded to a MHz, and not measured |
+//! | 7 | none | a tick is one of the time stamp counter ([`Clock::Ticks`]), and whoever reads the profile is told so |
+//!
+//! What is compared (3 to 5) is bounded: a reference that is not there, stands still or goes
+//! backwards is passed over. To within what it is known is said with it.
+
+mod compare;
+mod declared;
+mod offset;
+mod ratio;
+
+use core::arch::asm;
+
+use crate::format::{Clock, ClockReference, Text};
+use crate::hw::hpet::{self, Hpet};
+use crate::hw::pm_timer::{self, PmTimer};
+use crate::hw::{control, cpuid, msr, pit, tsc};
+use compare::{Clocks, Comparison, Counter, compare};
+pub(crate) use offset::{ClockExchange, Differences};
+pub(crate) use ratio::Ratio;
+
+/// More than any time stamp counter makes.
+const MOST_TICKS_PER_NANOSECOND: u64 = 64;
+/// What the PIT counts in 20 ms.
+const COMPARISON_PIT_TICKS: u16 = 23_863;
+/// More ticks of the time stamp counter than that takes.
+const COMPARISON_TIMEOUT_TICKS: u64 = 20_000_000 * MOST_TICKS_PER_NANOSECOND;
+
+/// How often things happen that a kernel knows where to find.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timers {
+    /// Whose capabilities are those of one.
+    pub hpet: Option<Hpet>,
+    pub pm_timer: Option<PmTimer>,
+}
+
+/// Why nothing says how fast the time stamp counter runs.
+pub(crate) type Why = Text<160>;
+
+/// The machine's clock, and how its ticks become the run's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunClock {
+    /// What a tick of the run is.
+    pub clock: Clock,
+    /// What says how long one takes,
+    pub reference: ClockReference,
+    /// to within how many parts of a million, if it was measured.
+    pub within: u32,
+    /// Where nothing does, why.
+    pub why: Why,
+    /// By how much the counters of cores differ.
+    pub differences: Differences,
+    /// Ticks of the run per tick of the time stamp counter.
+    scale: Ratio,
+    /// Ticks of the time stamp counter per tick of the run.
+    rate: Ratio,
+}
+
+/// How fast the time stamp counter runs, and what says so.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    nanoseconds: u64,
+    /// Of the time stamp counter, in that time.
+    ticks: u64,
+    reference: ClockReference,
+    /// To within how many parts of a million.
+    within: u32,
+}
+
+impl Rate {
+    const fn declared(reference: ClockReference, declared: declared::Frequency) -> Self {
+        Self {
+            nanoseconds: declared.nanoseconds,
+            ticks: declared.ticks,
+            reference,
+            within: 0,
+        }
+    }
+
+    fn measured(reference: ClockReference, measured: Comparison) -> Self {
+        Self {
+            nanoseconds: measured.nanoseconds,
+            ticks: measured.ticks,
+            reference,
+            within: measured.parts_per_million().max(1),
+        }
+    }
+}
+
+impl RunClock {
+    /// Finds out which clock this machine has. Takes 20 to 60 ms where it is time and nothing
+    /// but a comparison says how fast.
+    pub(crate) fn detect(timers: Timers) -> Self {
+        // A kernel's own timer would be in what is measured.
+        let were_enabled = control::interrupts_are_enabled();
+        control::disable_interrupts();
+        let clock = Self::measure(timers);
+        if were_enabled {
+            control::enable_interrupts();
+        }
+        clock
+    }
+
+    fn measure(timers: Timers) -> Self {
+        if counts_instructions() {
+            return Self::of_ticks(Clock::Instructions, Why::EMPTY);
+        }
+        match find_rate(timers) {
+            Ok(rate) => Self {
+                reference: rate.reference,
+                within: rate.within,
+                scale: Ratio::new(rate.nanoseconds, rate.ticks),
+                rate: Ratio::new(rate.ticks, rate.nanoseconds),
+                ..Self::of_ticks(Clock::Time, Why::EMPTY)
+            },
+            Err(why) => Self::of_ticks(Clock::Ticks, why),
+        }
+    }
+
+    /// A tick of the time stamp counter is one of the run.
+    const fn of_ticks(clock: Clock, why: Why) -> Self {
+        Self {
+            clock,
+            reference: ClockReference::None,
+            within: 0,
+            why,
+            differences: Differences::NONE,
+            scale: Ratio::ONE,
+            rate: Ratio::ONE,
+        }
+    }
+
+    /// A difference of the time stamp counter in ticks of the run.
+    #[must_use]
+    #[inline]
+    pub(crate) fn ticks(&self, difference: u64) -> u64 {
+        self.scale.of(difference)
+    }
+
+    /// Ticks of the time stamp counter per tick of the run.
+    pub(crate) const fn rate(&self) -> Ratio {
+        self.rate
+    }
+
+    /// Tells what a reader of the profile cannot know from its numbers.
+    pub(crate) fn tell(&self, story: &mut Text<512>) {
+        if self.clock == Clock::Ticks {
+            let why = self.why.as_str();
+            story.append_item("; ", format_args!("times in ticks: {why}"));
+        }
+        match self.differences.unknown {
+            0 => {}
+            1 => story.append_item("; ", format_args!("a core's clock could not be compared")),
+            n => story.append_item(
+                "; ",
+                format_args!("{n} cores' clocks could not be compared"),
+            ),
+        }
+    }
+
+    /// Lets `nanoseconds` go by, or code that takes about as many instructions where
+    /// those are counted; ticks of the time stamp counter where nothing says how long one is.
+    pub(crate) fn pass(&self, nanoseconds: u64) {
+        const NANOSECONDS_PER_ROUND: u64 = 10_000;
+        match self.clock {
+            Clock::Instructions => {
+                (0..nanoseconds / NANOSECONDS_PER_ROUND).for_each(|_| core::hint::black_box(()));
+            }
+            Clock::Time | Clock::Ticks => {
+                let start = tsc::ticks();
+                while self.ticks(tsc::ticks().wrapping_sub(start)) < nanoseconds {
+                    core::hint::spin_loop();
+                }
+            }
+        }
+    }
+}
+
+/// How fast the time stamp counter runs, by the first reference that says so; else what is
+/// wrong with each.
+fn find_rate(timers: Timers) -> Result<Rate, Why> {
+    use ClockReference::{Crystal, Hpet, HyperV, Hypervisor, Pit, PmTimer};
+    let declared = [
+        (Hypervisor, declared::by_hypervisor(cpuid::leaf)),
+        (HyperV, by_hyper_v()),
+        (Crystal, declared::by_crystal(cpuid::leaf)),
+    ];
+    for (reference, frequency) in declared {
+        if let Some(frequency) = frequency {
+            return Ok(Rate::declared(reference, frequency));
+        }
+    }
+    let measured: [(ClockReference, Compare); 3] =
+        [(Hpet, by_hpet), (PmTimer, by_pm_timer), (Pit, by_pit)];
+    let mut why = Why::EMPTY;
+    for (reference, compare) in measured {
+        match compare(timers) {
+            Ok(measured) => return Ok(Rate::measured(reference, measured)),
+            Err(problem) => why.append_item(", ", format_args!("{reference} {problem}")),
+        }
+    }
+    declared::nominal(cpuid::leaf)
+        .map(|(reference, frequency)| Rate::declared(reference, frequency))
+        .ok_or(why)
+}
+
+type Compare = fn(Timers) -> Result<Comparison, compare::Problem>;
+
+/// What Hyper-V says, in Hz, where it lets its guest ask.
+fn by_hyper_v() -> Option<declared::Frequency> {
+    /// `HV_X64_MSR_TSC_FREQUENCY` (Hypervisor Top Level Functional Specification).
+    const TSC_FREQUENCY: u32 = 0x4000_0022;
+    if !declared::has_hyper_v_frequency(cpuid::leaf) {
+        return None;
+    }
+    // SAFETY: reading it changes nothing.
+    let hertz = unsafe { msr::try_read(TSC_FREQUENCY) }.ok()?;
+    declared::Frequency::of_hertz(hertz)
+}
+
+fn by_hpet(timers: Timers) -> Result<Comparison, compare::Problem> {
+    let hpet = timers.hpet.ok_or(compare::Problem::Absent)?;
+    hpet.count();
+    compare(&By {
+        read: || hpet.read(hpet::Register::MainCounter),
+        counter: Counter {
+            bits: hpet.bits(),
+            femtoseconds: hpet.period_femtoseconds(),
+        },
+    })
+}
+
+fn by_pm_timer(timers: Timers) -> Result<Comparison, compare::Problem> {
+    const FEMTOSECONDS_PER_SECOND: u64 = 1_000_000_000_000_000;
+    let timer = timers.pm_timer.ok_or(compare::Problem::Absent)?;
+    compare(&By {
+        // SAFETY: as `Config::pm_timer` says.
+        read: || unsafe { timer.read() }.into(),
+        counter: Counter {
+            bits: timer.bits(),
+            femtoseconds: FEMTOSECONDS_PER_SECOND / pm_timer::HERTZ,
+        },
+    })
+}
+
+/// The tightest of some comparisons, as whatever the firmware or a hypervisor does at its end
+/// is in one.
+fn by_pit(_: Timers) -> Result<Comparison, compare::Problem> {
+    const COMPARISONS: u32 = 3;
+    let one = |_| pit::measure(COMPARISON_PIT_TICKS, COMPARISON_TIMEOUT_TICKS);
+    let all = (0..COMPARISONS).map_while(one);
+    let tightest = all.min_by_key(|counted| counted.ticks);
+    let tightest = tightest.ok_or(compare::Problem::Absent)?;
+    Ok(Comparison {
+        nanoseconds: tightest.nanoseconds,
+        ticks: tightest.ticks,
+        width: tightest.width,
+    })
+}
+
+/// The time stamp counter, and what it is compared with.
+struct By<R> {
+    read: R,
+    counter: Counter,
+}
+
+impl<R: Fn() -> u64> Clocks for By<R> {
+    fn tsc(&self) -> u64 {
+        tsc::ordered_ticks()
+    }
+
+    fn count(&self) -> u64 {
+        (self.read)()
+    }
+
+    fn counter(&self) -> Counter {
+        self.counter
+    }
+}
+
+/// Returns true if the counter advances by one an instruction: three pieces of code of
+/// different lengths take exactly that much longer than each other, four times
+/// in a row. A processor that executes several instructions in a cycle, or is
+/// interrupted, does not do that.
+fn counts_instructions() -> bool {
+    (0..4).all(|_| {
+        let [short, middle, long] = [sled::<16>(), sled::<128>(), sled::<1024>()];
+        middle.wrapping_sub(short) == 112 && long.wrapping_sub(middle) == 896
+    })
+}
+
+/// How far the counter advances over `N` instructions that do nothing.
+#[inline(always)]
+fn sled<const N: u32>() -> u64 {
+    let (before, after): (u64, u64);
+    // SAFETY: reads the counter twice, and does nothing between.
+    unsafe {
+        asm!(
+            "rdtsc",
+            "mov {before:e}, eax",
+            ".rept {n}",
+            "nop",
+            ".endr",
+            "rdtsc",
+            n = const N,
+            before = out(reg) before,
+            out("rax") after,
+            out("rdx") _,
+            options(nomem, nostack, preserves_flags),
+        );
+    };
+    // The low halves: the counter does not go round meanwhile.
+    after.wrapping_sub(before) & u64::from(u32::MAX)
+}
