@@ -6,6 +6,7 @@
 
 mod adopter;
 mod attach;
+mod awkward;
 mod by_code;
 mod corruption;
 mod ctl;
