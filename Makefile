@@ -59,7 +59,7 @@ limine:
 	@tools/iso.sh "$(LIMINE_DIR)"
 
 lab: qemu-pmu-test adopters ## what needs a PMU: that emulator's own tests, then ours on it
-	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: apic:: ctl:: truth:: adopter:: $(ARGS)
+	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- pmu:: apic:: ctl:: truth:: adopter:: awkward:: $(ARGS)
 
 qemu-pmu: ## build an emulator that has a PMU, into the user's cache (once; minutes)
 	@tools/qemu-pmu/build.sh

@@ -56,6 +56,7 @@ unsafe impl Target for ThisKernel {
             // behind `hlt`.
             (Source::Pmu, Clock::Instructions) => tick::enable(10_000),
             (Source::Pmu, Clock::Time | Clock::Ticks) => tick::enable(1_000_000),
+            (Source::ApicTimer, _) => tick::rely_on_timer(),
             (Source::Step, _) => idle::poll_from_now_on(),
             _ => {}
         }

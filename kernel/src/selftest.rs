@@ -13,13 +13,15 @@ use profiler::entry::nmi;
 use profiler::hw::debug;
 use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
-use x86_64::registers::control::Cr2;
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr2, Cr4, Cr4Flags};
+use x86_64::registers::model_specific::{Efer, EferFlags};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::DescriptorTablePointer;
 
 use crate::boot::entry::CoreMain;
 use crate::cpu::apic::{self, Destination, LocalInterrupt, Message};
-use crate::cpu::{self, CoreBlock};
+use crate::cpu::features::Features;
+use crate::cpu::{self, CoreBlock, control};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
 use crate::memory::stacks::{self, StackKind};
@@ -81,6 +83,7 @@ const TESTS: &[Test] = &[
     ("nmi-keeps-cr2", nmi_keeps_cr2),
     ("nmi-anywhere", nmi_anywhere),
     ("nmi-on-landing", nmi_on_landing),
+    ("control-registers", control_registers),
     ("hang", hang),
 ];
 
@@ -346,6 +349,21 @@ fn nmi_on_landing() {
     instructions::interrupts::disable();
     // SAFETY: the NMI's entry does not return to here.
     unsafe { asm!("mov rsp, {}", "int 2", "ud2", in(reg) last.as_u64(), options(noreturn)) };
+}
+
+/// What a boot loader has left in control registers goes.
+fn control_registers() {
+    let wanted = || (Cr0::read_raw(), Cr4::read_raw(), Efer::read_raw());
+    let before = wanted();
+    // SAFETY: nothing here has floating point, system calls by `syscall` or unaligned words.
+    unsafe {
+        Cr0::write_raw(before.0 | (Cr0Flags::TASK_SWITCHED | Cr0Flags::ALIGNMENT_MASK).bits());
+        Cr4::write_raw(before.1 | (Cr4Flags::DEBUGGING_EXTENSIONS | Cr4Flags::OSFXSR).bits());
+        Efer::write_raw(before.2 | EferFlags::SYSTEM_CALL_EXTENSIONS.bits());
+    }
+    assert_ne!(wanted(), before, "nothing was left");
+    control::set(Features::get());
+    assert_eq!(wanted(), before, "CR0, CR4 and EFER");
 }
 
 fn hang() {

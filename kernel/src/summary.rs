@@ -31,6 +31,9 @@ pub fn log(boot: &BootInfo) {
     log::info!("cores: {cores} online, every one answered a ping; {apic}");
     leftovers::log_count();
     log::info!("features: {}", Features::get());
+    if Features::get().always_running_timer.is_none() {
+        log::info!("the APIC timer stops while a core halts (no ARAT): cores poll instead");
+    }
     if let Some(hpet) = hpet::get() {
         let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
         log::info!("HPET: {timers} timers, {period} fs per tick");

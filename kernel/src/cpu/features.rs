@@ -36,7 +36,12 @@ proofs! {
     X2Apic
     /// Proof that the time stamp counter runs at a constant rate.
     InvariantTsc
+    /// Proof that the local APIC's timer runs while the core is halted.
+    AlwaysRunningTimer
 }
+
+/// The last family of AMD's whose halts may stop the APIC timer.
+const LAST_FAMILY_WITH_C1E: u8 = 0x11;
 
 /// The processor's features. All cores are taken to have the first core's.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,8 @@ pub struct Features {
     pub x2apic: Option<X2Apic>,
     /// Invariant time stamp counter.
     pub invariant_tsc: Option<InvariantTsc>,
+    /// An APIC timer that ends halts.
+    pub always_running_timer: Option<AlwaysRunningTimer>,
 }
 
 impl Features {
@@ -83,8 +90,16 @@ impl Features {
             .is_some_and(|info| info.has_execute_disable());
         assert!(
             no_execute,
-            "the processor cannot mark pages as not executed"
+            "the processor cannot mark pages as not executed, or hides it: switch on XD, NX or \
+             \"Execute Disable\" in the firmware's setup"
         );
+        let vendor = cpuid.get_vendor_info();
+        // AMD has had no bit for it for long: up to family 0x11 halted cores may get into C1E,
+        // in which the timer stops (erratum 400), and not since.
+        let runs_by_family = vendor.is_some_and(|vendor| vendor.as_str() == "AuthenticAMD")
+            && basic.family_id() > LAST_FAMILY_WITH_C1E;
+        let thermal = cpuid.get_thermal_power_info();
+        let runs_by_bit = thermal.is_some_and(|info| info.has_arat());
         Self {
             no_execute: NoExecute(()),
             gigabyte_pages: identifiers
@@ -104,6 +119,7 @@ impl Features {
             invariant_tsc: power
                 .is_some_and(|info| info.has_invariant_tsc())
                 .then_some(InvariantTsc(())),
+            always_running_timer: (runs_by_bit || runs_by_family).then_some(AlwaysRunningTimer(())),
         }
     }
 }
@@ -119,6 +135,7 @@ impl fmt::Display for Features {
             ("mce", self.machine_check.is_some()),
             ("x2apic", self.x2apic.is_some()),
             ("invariant-tsc", self.invariant_tsc.is_some()),
+            ("arat", self.always_running_timer.is_some()),
         ] {
             if present {
                 write!(f, " {name}")?;

@@ -60,7 +60,7 @@ pub fn poll_from_now_on() {
 /// cannot come unseen before the halt.
 #[inline]
 pub fn wait() {
-    if POLLS.load(Ordering::Relaxed) {
+    if POLLS.load(Ordering::Relaxed) || tick::is_lost_in_halts() {
         interrupts::enable();
         core::hint::spin_loop();
     } else {

@@ -22,6 +22,7 @@ pub use block::CoreBlock;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use profiler::hw::misc_enable;
 use spin::Once;
 use x86_64::instructions::{hlt, interrupts};
 
@@ -61,6 +62,9 @@ pub fn adopt(core: &'static CoreBlock) {
 /// Sets the running core's control registers, and switches its APIC on.
 pub fn enable(core: &'static CoreBlock, features: &Features, map_device: MapDevice) {
     control::set(features);
+    if misc_enable::unlimit_cpuid() {
+        log::info!("CPUID was limited by the firmware: the counters' leaf is there now");
+    }
     apic::start(core, map_device);
 }
 

@@ -14,6 +14,7 @@ pub(crate) mod cpuid;
 pub mod debug;
 pub mod exit;
 pub mod hpet;
+pub mod misc_enable;
 pub mod msr;
 pub mod pit;
 pub mod pm_timer;

@@ -132,6 +132,8 @@ pub(crate) struct Capabilities {
 pub enum NoPmu {
     /// CPUID announces no counters.
     NoCounters,
+    /// CPUID ends before their leaf, which every processor of this maker has.
+    Limited,
     /// The processor's maker is neither Intel nor AMD.
     UnknownVendor([u8; 12]),
     /// CPUID announces counters of this many bits.
@@ -142,6 +144,9 @@ impl fmt::Display for NoPmu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCounters => f.write_str("CPUID announces no counters"),
+            Self::Limited => f.write_str(
+                "CPUID is limited: switch off \"Limit CPUID Maximum\" in the firmware's setup",
+            ),
             Self::UnknownVendor(vendor) => {
                 write!(
                     f,
@@ -294,6 +299,11 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
 
     /// SDM vol. 3, "Architectural Performance Monitoring"; vol. 2, CPUID leaf 0xa.
     fn intel(&self, mut pmu: Capabilities) -> Result<Capabilities, NoPmu> {
+        let [last, ..] = self.leaf(0, 0);
+        // IA32_MISC_ENABLE[22] leaves three. A processor with long mode has more.
+        if last <= 3 {
+            return Err(NoPmu::Limited);
+        }
         let [general, absent, fixed, more] = self.leaf(0xa, 0);
         let [version, counters, width, events] = general.to_le_bytes();
         if version == 0 || counters == 0 {

@@ -249,6 +249,8 @@ fn what_is_no_pmu_says_why() {
         Cpu::intel(0x16, 0x506e3, [0; 4]).detect(),
         Err(NoPmu::NoCounters)
     );
+    let limited = Cpu::intel(3, 0x506e3, SKYLAKE);
+    assert_eq!(limited.detect(), Err(NoPmu::Limited));
     let wide = Cpu::intel(0x16, 0x506e3, [0x0740_0404, 0, 0, 0x0603]);
     assert_eq!(wide.detect(), Err(NoPmu::Width(64)));
     let mut other = Cpu::intel(0x16, 0x506e3, SKYLAKE);

@@ -32,6 +32,11 @@ const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
     ("nmi-keeps-cr2", Finished, &["self-test: nmi-keeps-cr2"]),
     ("nmi-anywhere", Finished, &["self-test: nmi-anywhere"]),
     (
+        "control-registers",
+        Finished,
+        &["self-test: control-registers"],
+    ),
+    (
         "nmi-on-landing",
         Exception,
         &[

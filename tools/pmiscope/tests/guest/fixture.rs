@@ -63,7 +63,7 @@ impl Drop for Slot {
     }
 }
 
-fn kernel() -> &'static [u8] {
+pub fn kernel() -> &'static [u8] {
     static KERNEL: OnceLock<Vec<u8>> = OnceLock::new();
     KERNEL.get_or_init(|| std::fs::read(built("kernel")).unwrap())
 }

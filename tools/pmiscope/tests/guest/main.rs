@@ -7,6 +7,7 @@
 mod adopter;
 mod apic;
 mod attach;
+mod awkward;
 mod by_code;
 mod corruption;
 mod ctl;
