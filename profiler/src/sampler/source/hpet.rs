@@ -201,14 +201,12 @@ impl HpetTimers {
     }
 }
 
-/// Where a comparator of so many bits is behind for longest: one count behind the counter. Not
-/// of 64 bits: some emulators compare the lower half of what is written.
+/// Where a comparator of so many bits matches last: one count behind the counter in all bits
+/// that are compared. Of 64 not all are used, as an emulator's nanoseconds would not fit its
+/// own: it is weeks away.
 const fn farthest(bits: u32, now: u64) -> u64 {
-    if bits == 64 {
-        u64::MAX >> 1
-    } else {
-        now.wrapping_sub(1)
-    }
+    let far = if bits == 64 { 1 << 48 } else { 0 };
+    now.wrapping_add(far).wrapping_sub(1)
 }
 
 const fn mask(bits: u32) -> u64 {
