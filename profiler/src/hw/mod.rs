@@ -15,4 +15,5 @@ pub mod exit;
 pub mod hpet;
 pub mod msr;
 pub mod pit;
+pub(crate) mod smi;
 pub mod tsc;

@@ -560,6 +560,7 @@ impl<T: Target> Sampler<T> {
             .begin(core.index, run.source.kind(), run.timing.clock.clock);
         control::enable_interrupts();
         if let Source::Pmu(pmu) = run.source {
+            core.pmu.begin_to_count_smis();
             let started = pmu.start(core);
             let fault = core.pmu.fault();
             let refused = fault.map(|it| SourceError::of_pmu(core.index, it.into()));
