@@ -8,7 +8,8 @@
 //!    core executes would be measured.
 //! 3. *Choose* a source: needs the clock, and each core's counters for the source `pmu`.
 //! 4. *Calibrate* it; then the aim, whose latency is in counts of that source.
-//! 5. *Plan the period*: events are measured on each core in turn, which needs the source.
+//! 5. *Plan the period*: events are measured on all cores, then on each in turn, which needs
+//!    the source.
 //! 6. *Describe* the run, and make the region: all of what the host is told is known.
 //! 7. *Begin*: the run, then the phase, which lets the other cores go.
 
