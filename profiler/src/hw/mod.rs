@@ -18,4 +18,5 @@ pub mod misc_enable;
 pub mod msr;
 pub mod pit;
 pub mod pm_timer;
+pub(crate) mod smi;
 pub mod tsc;

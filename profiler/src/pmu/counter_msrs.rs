@@ -13,18 +13,21 @@ pub struct CounterMsrs {
     fixed_width: u8,
     /// General counters take writes of their full width.
     full_width: bool,
+    /// Counters can freeze in system management mode.
+    smm_freeze: bool,
 }
 
 impl CounterMsrs {
-    /// The registers of a PMU with these `capabilities`; `full_width` says whether
-    /// Intel's general counters take writes of their full width.
+    /// The registers of a PMU with these `capabilities`, and what IA32_PERF_CAPABILITIES
+    /// holds if it is there, or else 0.
     #[must_use]
-    pub const fn new(capabilities: &Capabilities, full_width: bool) -> Self {
+    pub const fn new(capabilities: &Capabilities, features: u64) -> Self {
         Self {
             interface: capabilities.interface,
             general_width: capabilities.general_width,
             fixed_width: capabilities.fixed_width,
-            full_width,
+            full_width: features & intel::FULL_WIDTH_WRITE != 0,
+            smm_freeze: features & intel::SMM_FREEZE != 0,
         }
     }
 
@@ -175,6 +178,12 @@ impl CounterMsrs {
     #[must_use]
     pub const fn has_freeze(&self) -> bool {
         matches!(self.interface, Interface::Intel(2..) | Interface::AmdV2)
+    }
+
+    /// Returns true if counters may freeze in system management mode, by another bit of it.
+    #[must_use]
+    pub const fn has_smm_freeze(&self) -> bool {
+        self.smm_freeze && matches!(self.interface, Interface::Intel(2..))
     }
 
     /// The bits of the fixed counters' control register that are those of `number`.

@@ -49,7 +49,7 @@ use super::counter_msrs::CounterMsrs;
 use super::counters::Counter;
 use super::event::MAX_EVENTS;
 use super::plan::{Assignment, Plan};
-use super::registers::{Msr, MsrFault, Registers, intel};
+use super::registers::{Freeze, Msr, MsrFault, Registers, intel};
 use crate::hw::apic::PerformanceEntry;
 use check::Check;
 pub use check::Place;
@@ -86,6 +86,8 @@ struct Saved {
     fixed_control: AtomicU64,
     /// True if counters froze when they interrupted.
     freezes: AtomicBool,
+    /// True if they freeze in system management mode since the start.
+    freezes_in_smm: AtomicBool,
     lvtpc: AtomicU32,
     /// By event: its counter, and its event select.
     counters: [AtomicU64; MAX_EVENTS],
@@ -566,6 +568,7 @@ impl PmuDriver {
     fn save<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
         let saved = &self.saved;
         let msrs = &plan.msrs;
+        saved.freezes_in_smm.store(false, Relaxed);
         let control = match &plan.global {
             Some(global) => registers.try_read(global.control)?,
             None => 0,
@@ -579,7 +582,9 @@ impl PmuDriver {
             saved.fixed_control.store(fixed, Relaxed);
         }
         if msrs.has_freeze() {
-            saved.freezes.store(registers.try_freezes()?, Relaxed);
+            saved
+                .freezes
+                .store(registers.try_freezes(Freeze::OnInterrupt)?, Relaxed);
         }
         for (index, assignment) in plan.assignments() {
             let counter = registers.try_read(assignment.registers.read)?;
@@ -642,9 +647,20 @@ impl PmuDriver {
             registers.try_write(intel::FIXED_CONTROL, fixed_control)?;
         }
         if msrs.has_freeze() && self.saved.freezes.load(Relaxed) {
-            registers.try_set_freezing(false)?;
+            registers.try_set_freezing(Freeze::OnInterrupt, false)?;
         }
+        let freezes_in_smm = self.freeze_in_smm(registers, plan);
+        self.saved.freezes_in_smm.store(freezes_in_smm, Relaxed);
         Ok(())
+    }
+
+    /// Lets the counters stand still in system management mode, where they can: what the
+    /// firmware does there is not the interrupted code's. Returns true if they did not before.
+    /// A hypervisor that announces it and refuses costs nothing more.
+    fn freeze_in_smm<R: Registers>(&self, registers: &R, plan: &Plan) -> bool {
+        plan.msrs.has_smm_freeze()
+            && registers.try_freezes(Freeze::InSmm) == Ok(false)
+            && registers.try_set_freezing(Freeze::InSmm, true).is_ok()
     }
 
     /// The first overflow is due after the period.
@@ -675,7 +691,10 @@ impl PmuDriver {
             let _ = registers.try_write(intel::FIXED_CONTROL, fixed);
         }
         if msrs.has_freeze() && saved.freezes.load(Relaxed) {
-            let _ = registers.try_set_freezing(true);
+            let _ = registers.try_set_freezing(Freeze::OnInterrupt, true);
+        }
+        if saved.freezes_in_smm.load(Relaxed) {
+            let _ = registers.try_set_freezing(Freeze::InSmm, false);
         }
         if let Some(global) = &plan.global {
             registers.write(global.control, saved.control.load(Relaxed));

@@ -36,13 +36,13 @@ impl PmuState {
         registers: &R,
         capabilities: &Capabilities,
     ) -> Result<Self, MsrFault> {
-        let full_width = match capabilities.interface {
+        let features = match capabilities.interface {
             Interface::Intel(_) if capabilities.has_capabilities => {
-                registers.try_read(intel::CAPABILITIES)? & intel::FULL_WIDTH_WRITE != 0
+                registers.try_read(intel::CAPABILITIES)?
             }
-            _ => false,
+            _ => 0,
         };
-        let msrs = CounterMsrs::new(capabilities, full_width);
+        let msrs = CounterMsrs::new(capabilities, features);
         // Every register that is written later is written here, or at least read.
         if let Some(global) = msrs.global() {
             global.try_out(registers)?;

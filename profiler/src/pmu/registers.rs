@@ -119,21 +119,21 @@ pub trait Registers {
     /// The processor refuses it.
     fn try_write(&self, register: Msr, value: u64) -> Result<(), MsrFault>;
 
-    /// Returns true if counters freeze when they interrupt ([`debug_control::freezes`]), by
-    /// IA32_DEBUGCTL, which CPUID announces.
+    /// Returns true if counters freeze then ([`debug_control::freezes`]), by IA32_DEBUGCTL,
+    /// which CPUID announces.
     ///
     /// # Errors
     ///
     /// The processor refuses the register.
-    fn try_freezes(&self) -> Result<bool, MsrFault>;
+    fn try_freezes(&self, when: Freeze) -> Result<bool, MsrFault>;
 
-    /// Makes counters freeze or not. Reads the register and writes it back with that one
+    /// Makes counters freeze then, or not. Reads the register and writes it back with that one
     /// bit changed ([`debug_control::with_freezing`]).
     ///
     /// # Errors
     ///
     /// The processor refuses the register, or the bit. Nothing is changed.
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault>;
+    fn try_set_freezing(&self, when: Freeze, freezes: bool) -> Result<(), MsrFault>;
 
     /// The entry for performance counters of the core's local vector table (LVTPC;
     /// SDM vol. 3, "Local Vector Table").
@@ -143,35 +143,49 @@ pub trait Registers {
     fn write_lvtpc(&self, entry: PerformanceEntry);
 }
 
-/// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and the same bit (SDM vol. 4,
-/// table 2-2; APM vol. 2, 13.2).
+/// When counters stand still by themselves: a bit of IA32_DEBUGCTL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Freeze {
+    /// When they interrupt: FREEZE_PERFMON_ON_PMI.
+    OnInterrupt,
+    /// While the processor is in system management mode: FREEZE_WHILE_SMM.
+    InSmm,
+}
+
+/// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and the first of the same bits
+/// (SDM vol. 4, table 2-2; APM vol. 2, 13.2).
 ///
 /// It is no [`Msr`]: by others of its bits the processor writes branches to memory or to
-/// the bus (BTS, TR), or traps at them (BTF). The driver is concerned with one bit, and
-/// changes no other.
+/// the bus (BTS, TR), or traps at them (BTF). The driver is concerned with those of
+/// [`Freeze`], and changes no other.
 pub mod debug_control {
-    use super::MsrFault;
+    use super::{Freeze, MsrFault};
 
     /// The register's number, as `rdmsr` takes it.
     pub const NUMBER: u32 = 0x1d9;
     /// The processor refused it.
     pub const REFUSED: MsrFault = MsrFault { register: NUMBER };
-    /// FREEZE_PERFMON_ON_PMI.
-    const FREEZE: u64 = 1 << 12;
 
-    /// Returns true if counters freeze when they interrupt and the register holds `value`.
-    #[must_use]
-    pub const fn freezes(value: u64) -> bool {
-        value & FREEZE != 0
+    const fn bit(when: Freeze) -> u64 {
+        match when {
+            Freeze::OnInterrupt => 1 << 12,
+            Freeze::InSmm => 1 << 14,
+        }
     }
 
-    /// `value` with the bit by which counters freeze set or cleared.
+    /// Returns true if counters freeze then, where the register holds `value`.
     #[must_use]
-    pub const fn with_freezing(value: u64, freezes: bool) -> u64 {
+    pub const fn freezes(value: u64, when: Freeze) -> bool {
+        value & bit(when) != 0
+    }
+
+    /// `value` with the bit by which counters freeze then set or cleared.
+    #[must_use]
+    pub const fn with_freezing(value: u64, when: Freeze, freezes: bool) -> u64 {
         if freezes {
-            value | FREEZE
+            value | bit(when)
         } else {
-            value & !FREEZE
+            value & !bit(when)
         }
     }
 }
@@ -223,6 +237,8 @@ pub mod intel {
     pub const CAPABILITIES: Msr = Msr(0x345);
     /// In it: counters take writes of their full width, by other registers.
     pub const FULL_WIDTH_WRITE: u64 = 1 << 13;
+    /// In it: counters can freeze in system management mode.
+    pub const SMM_FREEZE: u64 = 1 << 12;
     /// IA32_FIXED_CTR_CTRL.
     pub const FIXED_CONTROL: Msr = Msr(0x38d);
     /// IA32_PERF_GLOBAL_STATUS. Read-only.

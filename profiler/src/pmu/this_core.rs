@@ -1,6 +1,6 @@
 //! The PMU of the running core, for [`super::registers`].
 
-use super::registers::{Msr, MsrFault, Registers, debug_control};
+use super::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
 use crate::hw::apic::{self, LocalInterrupt, PerformanceEntry};
 use crate::hw::msr;
 
@@ -43,18 +43,20 @@ impl Registers for ThisCore {
         unsafe { msr::try_write(register.number(), value) }.map_err(|_| MsrFault::of(register))
     }
 
-    fn try_freezes(&self) -> Result<bool, MsrFault> {
-        self.debug_control().map(debug_control::freezes)
+    fn try_freezes(&self, when: Freeze) -> Result<bool, MsrFault> {
+        let control = self.debug_control()?;
+        Ok(debug_control::freezes(control, when))
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
+    fn try_set_freezing(&self, when: Freeze, freezes: bool) -> Result<(), MsrFault> {
         let before = self.debug_control()?;
-        let after = debug_control::with_freezing(before, freezes);
-        // SAFETY: `after` is what was just read, but for bit 12. So the bits by which the
-        // processor writes to memory or traps (TR, BTS, BTF) are written as they were, and
-        // nothing else here writes the register in between. Bit 12 is
-        // FREEZE_PERFMON_ON_PMI: counters stop when they interrupt, or count on, which
-        // touches neither memory nor control flow.
+        let after = debug_control::with_freezing(before, when, freezes);
+        // SAFETY: `after` is what was just read, but for bit 12 or 14. So the bits by which
+        // the processor writes to memory or traps (TR, BTS, BTF) are written as they were,
+        // and nothing else here writes the register in between. Bit 12 is
+        // FREEZE_PERFMON_ON_PMI, bit 14 FREEZE_WHILE_SMM: counters stop when they interrupt,
+        // or in system management mode, or count on, which touches neither memory nor
+        // control flow.
         unsafe { msr::try_write(debug_control::NUMBER, after) }.map_err(|_| debug_control::REFUSED)
     }
 

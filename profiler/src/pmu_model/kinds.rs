@@ -46,6 +46,11 @@ pub struct Intel {
     pub capabilities: bool,
     /// IA32_A_PMCn are there (in the capabilities: FW_WRITE).
     pub full_width_writes: bool,
+    /// Counters can freeze in system management mode (in the capabilities:
+    /// FREEZE_WHILE_SMM).
+    pub freezes_in_smm: bool,
+    /// That is announced, and the bit is refused: hypervisors.
+    pub refuses_smm_freeze: bool,
     /// How many events leaf 0xa has bits for.
     pub event_bits: u8,
     /// Which of these events are not available.
@@ -226,6 +231,8 @@ impl Model {
                 fixed_width: if version == 2 { 40 } else { 48 },
                 capabilities: version > 1,
                 full_width_writes: version > 2,
+                freezes_in_smm: version > 2,
+                refuses_smm_freeze: false,
                 event_bits: if version < 5 { 7 } else { 8 },
                 absent_events: 0,
                 any_thread: matches!(version, 3 | 4),
@@ -348,8 +355,8 @@ impl Model {
                     assert!((32..64).contains(&width), "counters of {width} bits");
                 }
                 assert!(
-                    intel.capabilities || !intel.full_width_writes,
-                    "FW_WRITE without PDCM"
+                    intel.capabilities || !(intel.full_width_writes || intel.freezes_in_smm),
+                    "FW_WRITE or FREEZE_WHILE_SMM without PDCM"
                 );
             }
             Kind::Amd(amd) => {

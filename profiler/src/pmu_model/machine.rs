@@ -9,7 +9,7 @@ use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
 use crate::hw::apic::PerformanceEntry;
-use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
+use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
 
 /// What of the driver's costs time, in cycles of the kernel.
 #[derive(Clone, Debug)]
@@ -191,16 +191,16 @@ impl Registers for Machine {
         self.core.try_write(register, value)
     }
 
-    fn try_freezes(&self) -> Result<bool, MsrFault> {
+    fn try_freezes(&self, when: Freeze) -> Result<bool, MsrFault> {
         self.pay();
-        self.core.try_freezes()
+        self.core.try_freezes(when)
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
+    fn try_set_freezing(&self, when: Freeze, freezes: bool) -> Result<(), MsrFault> {
         self.pay();
         let before = self.core.debug_control()?;
         self.pay();
-        let after = debug_control::with_freezing(before, freezes);
+        let after = debug_control::with_freezing(before, when, freezes);
         self.core.set_debug_control(after)
     }
 
@@ -252,13 +252,13 @@ impl<H: Fn(&Machine, Delivered)> Registers for Interruptible<'_, H> {
         self.access(|core| core.try_write(register, value))
     }
 
-    fn try_freezes(&self) -> Result<bool, MsrFault> {
-        self.access(Core::try_freezes)
+    fn try_freezes(&self, when: Freeze) -> Result<bool, MsrFault> {
+        self.access(|core| core.try_freezes(when))
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
+    fn try_set_freezing(&self, when: Freeze, freezes: bool) -> Result<(), MsrFault> {
         let before = self.access(Core::debug_control)?;
-        let after = debug_control::with_freezing(before, freezes);
+        let after = debug_control::with_freezing(before, when, freezes);
         self.access(|core| core.set_debug_control(after))
     }
 

@@ -62,6 +62,8 @@ pub(super) mod debug {
     pub const FREEZE: u64 = 1 << 12;
     /// ENABLE_UNCORE_PMI.
     pub const UNCORE: u64 = 1 << 13;
+    /// FREEZE_WHILE_SMM.
+    pub const FREEZE_SMM: u64 = 1 << 14;
 }
 
 /// Which of `count` registers from `first` on `number` is, `stride` apart.
@@ -110,10 +112,13 @@ impl Model {
         }
     }
 
-    /// IA32_PERF_CAPABILITIES, of which there is FW_WRITE.
+    /// IA32_PERF_CAPABILITIES, of which there are FW_WRITE and FREEZE_WHILE_SMM.
     pub(super) const fn capabilities(&self) -> u64 {
         match &self.kind {
-            Kind::Intel(intel) => (intel.full_width_writes as u64) << 13,
+            Kind::Intel(intel) => {
+                let announced = intel.freezes_in_smm || intel.refuses_smm_freeze;
+                (intel.full_width_writes as u64) << 13 | (announced as u64) << 12
+            }
             Kind::Amd(_) => 0,
         }
     }
@@ -201,6 +206,7 @@ impl Intel {
                     | debug::BRANCH_TRACE
                     | bit(freezes, debug::FREEZE_LBRS | debug::FREEZE)
                     | bit(self.uncore, debug::UNCORE)
+                    | bit(self.freezes_in_smm, debug::FREEZE_SMM)
             }
             Register::Capabilities | Register::Status | Register::InUse => return None,
         })

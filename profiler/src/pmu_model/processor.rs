@@ -11,7 +11,7 @@ use super::map::{Register, debug};
 use super::state::State;
 use super::truth::{Context, Deliveries, Id};
 use crate::hw::apic::PerformanceEntry;
-use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
+use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
 
 /// #GP, and what for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -131,6 +131,22 @@ impl Core {
     /// The end of an interrupt by a vector is written to the APIC.
     pub fn end_of_interrupt(&self) {
         self.state.borrow_mut().apic.end_of_interrupt();
+    }
+
+    /// The firmware has the core for `cycles` cycles, in system management mode. Interrupts
+    /// stay pending.
+    pub fn in_smm(&self, cycles: u64) {
+        let events = [(Event::Cycles, 1)];
+        let cycle = Cycle {
+            privilege: Privilege::Kernel,
+            interrupts: false,
+            events: &events,
+        };
+        let context = self.set_context(Context::Firmware);
+        self.state.borrow_mut().set_smm(&self.model, true);
+        self.execute(&cycle, cycles);
+        self.state.borrow_mut().set_smm(&self.model, false);
+        self.set_context(context);
     }
 
     /// Somebody else sends an NMI.
@@ -290,11 +306,11 @@ impl Core {
         read.map_err(|_| debug_control::REFUSED)
     }
 
-    /// The driver writes it, to let counters freeze or not: panics if another bit is not
-    /// as it is.
+    /// The driver writes it, to let counters freeze or not: panics if a bit of anything else
+    /// is not as it is.
     pub(super) fn set_debug_control(&self, value: u64) -> Result<(), MsrFault> {
         let before = self.state.borrow().get(&self.model, Register::DebugControl);
-        let others = (before ^ value) & !debug::FREEZE;
+        let others = (before ^ value) & !(debug::FREEZE | debug::FREEZE_SMM);
         if others != 0 {
             self.die(format_args!(
                 "the driver changes bits {others:#x} of IA32_DEBUGCTL"
@@ -352,13 +368,14 @@ impl Registers for Core {
         written.map_err(|_| MsrFault::of(register))
     }
 
-    fn try_freezes(&self) -> Result<bool, MsrFault> {
-        self.debug_control().map(debug_control::freezes)
+    fn try_freezes(&self, when: Freeze) -> Result<bool, MsrFault> {
+        let control = self.debug_control()?;
+        Ok(debug_control::freezes(control, when))
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
+    fn try_set_freezing(&self, when: Freeze, freezes: bool) -> Result<(), MsrFault> {
         let before = self.debug_control()?;
-        self.set_debug_control(debug_control::with_freezing(before, freezes))
+        self.set_debug_control(debug_control::with_freezing(before, when, freezes))
     }
 
     fn read_lvtpc(&self) -> u32 {

@@ -26,6 +26,7 @@ pub(super) struct State {
     pub control: u64,
     pub status: u64,
     debug_control: u64,
+    is_in_smm: bool,
     /// The counters that count, and what.
     active: Vec<(u8, Wanted)>,
     flights: Vec<Flight>,
@@ -80,6 +81,7 @@ impl State {
             control: u64::from(model.counters().0),
             status: 0,
             debug_control: 0,
+            is_in_smm: false,
             active: Vec::new(),
             flights: Vec::new(),
             apic: Apic::reset(),
@@ -241,7 +243,9 @@ impl State {
         let counters = model.counter_bits();
         let enabled = if !model.has_global() {
             counters
-        } else if self.status & status::FROZEN != 0 {
+        } else if self.status & status::FROZEN != 0
+            || self.is_in_smm && self.debug_control & debug::FREEZE_SMM != 0
+        {
             0
         } else {
             counters & self.control
@@ -260,6 +264,12 @@ impl State {
                 None => self.counters[usize::from(bit)].pause(),
             }
         }
+    }
+
+    /// The core enters system management mode, or leaves it.
+    pub(super) fn set_smm(&mut self, model: &Model, is_in_smm: bool) {
+        self.is_in_smm = is_in_smm;
+        self.refresh(model);
     }
 
     /// What a register reads as.

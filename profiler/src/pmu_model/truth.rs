@@ -38,6 +38,8 @@ pub enum Context {
     Driver,
     /// The handler of an interrupt, with its entry and exit.
     Handler,
+    /// The firmware's, in system management mode.
+    Firmware,
 }
 
 /// What became of the PMU's interrupts. Each of `raised` is in one of the four that

@@ -11,7 +11,9 @@
 //! * The *minimum period*: what interrupted code gets if the source is given no time.
 //!
 //! Under instruction counting each of these is one exact number. In real time
-//! the least of several trials is taken.
+//! the least of several trials is taken, on the first core while the others are halted:
+//! periods are of microseconds and more. Of counters, whose periods are shorter, see
+//! [`crate::pmu::cost`].
 
 use super::clock::RunClock;
 use super::per_core::Core;

@@ -8,8 +8,8 @@
 //!    core executes would be measured.
 //! 3. *Find the clock*, and how far the cores' time stamp counters are apart.
 //! 4. *Choose* a source: needs the clock, and each core's counters for the source `pmu`; and
-//!    *calibrate* it: events are measured on each core in turn. Of those that may be taken the
-//!    first that passes both is.
+//!    *calibrate* it: events are measured on all cores, then on each in turn. Of those that may
+//!    be taken the first that passes both is.
 //! 5. *Aim*, whose latency is in counts of that source; and *plan the period*.
 //! 6. *Describe* the run, and make the region: all of what the host is told is known.
 //! 7. *Begin*: the run, then the phase, which lets the other cores go.
@@ -629,6 +629,7 @@ impl<T: Target> Sampler<T> {
             .begin(core.index, run.source.kind(), run.timing.clock.clock);
         control::enable_interrupts();
         if let Source::Pmu(pmu) = run.source {
+            core.pmu.begin_to_count_smis();
             let started = pmu.start(core);
             let fault = core.pmu.fault();
             let refused = fault.map(|it| SourceError::of_pmu(core.index, it.into()));

@@ -9,7 +9,7 @@ mod values;
 use super::schedule::{Rig, VECTOR};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::event::EventList;
-use crate::pmu::registers::{Msr, MsrFault, Registers};
+use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers};
 use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Kind, Machine, Model, Privilege, Snapshot,
 };
@@ -129,7 +129,7 @@ enum Access {
     /// Whether counters freeze is read, as 0 or 1.
     Freezes,
     /// Likewise, it is written, and may be refused.
-    TryFreezing,
+    TryFreezing(Freeze),
     Lvtpc,
 }
 
@@ -159,14 +159,14 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, MsrFault>> Registers for Wa
         self.inner.try_write(register, value)
     }
 
-    fn try_freezes(&self) -> Result<bool, MsrFault> {
-        let freezes = self.inner.try_freezes()?;
+    fn try_freezes(&self, when: Freeze) -> Result<bool, MsrFault> {
+        let freezes = self.inner.try_freezes(when)?;
         Ok((self.watch)(Access::Freezes, freezes.into())? != 0)
     }
 
-    fn try_set_freezing(&self, freezes: bool) -> Result<(), MsrFault> {
-        let freezes = (self.watch)(Access::TryFreezing, freezes.into())? != 0;
-        self.inner.try_set_freezing(freezes)
+    fn try_set_freezing(&self, when: Freeze, freezes: bool) -> Result<(), MsrFault> {
+        let freezes = (self.watch)(Access::TryFreezing(when), freezes.into())? != 0;
+        self.inner.try_set_freezing(when, freezes)
     }
 
     fn read_lvtpc(&self) -> u32 {

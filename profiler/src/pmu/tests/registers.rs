@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 
 use proptest::prelude::*;
 
-use crate::pmu::registers::{Msr, amd, debug_control, intel};
+use crate::pmu::registers::{Freeze, Msr, amd, debug_control, intel};
 
 /// Makes a counter's register.
 type OfCounter = fn(u8) -> Msr;
@@ -45,11 +45,12 @@ proptest! {
     fn of_the_debug_control_freezing_alone_is_changed(
         value in any::<u64>(),
         freezes in any::<bool>(),
+        (when, bit) in prop_oneof![Just((Freeze::OnInterrupt, 12)), Just((Freeze::InSmm, 14))],
     ) {
-        let after = debug_control::with_freezing(value, freezes);
-        prop_assert_eq!(debug_control::freezes(after), freezes);
-        let before = debug_control::with_freezing(after, debug_control::freezes(value));
+        let after = debug_control::with_freezing(value, when, freezes);
+        prop_assert_eq!(debug_control::freezes(after, when), freezes);
+        let before = debug_control::with_freezing(after, when, debug_control::freezes(value, when));
         prop_assert_eq!(before, value);
-        prop_assert_eq!((value ^ after) & !(1 << 12), 0);
+        prop_assert_eq!((value ^ after) & !(1 << bit), 0);
     }
 }

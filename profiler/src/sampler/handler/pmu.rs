@@ -119,7 +119,8 @@ impl<T: Target> Context<'_, T> {
         let counters = output.counters;
         if cause == Cause::Check {
             // It is none that anything else made, and no sample.
-            pmu.record_check(self.core, output.overheads(run.control.first_event()));
+            let rows = output.overheads(run.control.first_event());
+            pmu.record_check(self.core, counters, rows);
             return HandlerExit::Resume;
         }
         self.count_interrupt(counters);
@@ -166,6 +167,7 @@ impl<T: Target> Context<'_, T> {
         run.look_for_request(core);
         if core.share.is_taken() {
             pmu.disarm(core);
+            core.pmu.count_smis(output.counters);
             self.finish_share(run);
             return HandlerExit::Done;
         }

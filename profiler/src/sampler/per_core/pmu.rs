@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, Ordering::Rel
 
 use super::trials::{Trial, Trials};
 
-use crate::hw::cpuid;
+use crate::format::region::CoreCounters;
+use crate::hw::{cpuid, smi};
 use crate::pmu::detect;
 use crate::pmu::driver::PmuDriver;
 use crate::pmu::event::EventList;
@@ -64,6 +65,8 @@ pub(crate) struct CorePmu {
     fault: AtomicU32,
     /// What it tries before it samples.
     pub(crate) trials: Trials,
+    /// System management interrupts before it sampled, and one more; 0: it does not count them.
+    smis_before: AtomicU64,
     /// The number of samples at which an overhead is checked next.
     pub(crate) next_check: AtomicU64,
 }
@@ -122,6 +125,24 @@ impl CorePmu {
             let outcome = self.driver.start(&ThisCore, plan);
             let register = outcome.map_or_else(MsrFault::number, |()| 0);
             self.fault.store(register, Relaxed);
+        }
+    }
+
+    /// The core, the running one, begins to sample: notes how many system management
+    /// interrupts there were.
+    pub(crate) fn begin_to_count_smis(&self) {
+        let before = smi::count().map_or(0, |count| u64::from(count) + 1);
+        self.smis_before.store(before, Relaxed);
+    }
+
+    /// Notes how many there were since then.
+    pub(crate) fn count_smis(&self, counters: &CoreCounters) {
+        let before = self.smis_before.load(Relaxed).checked_sub(1);
+        let now = before.and_then(|_| smi::count_again());
+        if let (Some(before), Some(now)) = (before, now) {
+            #[allow(clippy::cast_possible_truncation)] // it was one of 32 bits
+            let since = now.wrapping_sub(before as u32);
+            counters.smis.store(since.into(), Relaxed);
         }
     }
 

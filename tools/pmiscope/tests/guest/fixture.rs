@@ -18,7 +18,9 @@ use pmiscope::internals::{Callers, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome};
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
-use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, Source, State, record_words};
+use profiler::format::{
+    ChainEnd, ChainEntry, Clock, Description, Sample, Source, State, record_words,
+};
 use serde_json::Value;
 
 /// A guest that takes longer hangs: the slowest takes seconds.

@@ -21,6 +21,7 @@ fn variants() -> Vec<Model> {
                 }
                 if lacks & 4 != 0 {
                     (intel.capabilities, intel.full_width_writes) = (false, false);
+                    intel.freezes_in_smm = false;
                 }
                 if lacks & 8 != 0 {
                     (intel.uncore, intel.trace, intel.sgx) = (false, false, false);

@@ -51,11 +51,18 @@ impl Pmu {
     /// those of its events, the first one first.
     #[cold]
     #[inline(never)]
-    pub(crate) fn record_check(&self, core: &Core, rows: &[OverheadCounters]) {
+    pub(crate) fn record_check(
+        &self,
+        core: &Core,
+        counters: &CoreCounters,
+        rows: &[OverheadCounters],
+    ) {
         let assignments = core.pmu.plan().into_iter().flat_map(|it| it.assignments());
         for ((index, _), row) in assignments.zip(rows) {
             row.add_check(core.pmu.driver.checked(index));
         }
+        // A run that does not come to its end has them up to here.
+        core.pmu.count_smis(counters);
     }
 }
 
