@@ -134,7 +134,8 @@ impl Rig {
                     }
                 }
                 let count: usize = seen.samples.iter().map(Vec::len).sum();
-                let is_due = overflows.iter().count() > 0 && count as u64 % self.check_every == 0;
+                let is_due =
+                    overflows.iter().count() > 0 && (count as u64).is_multiple_of(self.check_every);
                 if is_due
                     && self
                         .driver
