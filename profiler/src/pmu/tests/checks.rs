@@ -146,6 +146,28 @@ fn where_nothing_varies_a_check_changes_no_sample() {
     }
 }
 
+#[test]
+fn however_much_a_check_counts_none_of_it_is_the_codes() {
+    let run = Drifted::on(rig(Model::intel(4), 3, 25, 15, 0), 5000, 100, u64::MAX);
+    let Drifted { rig, cost, .. } = &run;
+    let here = Place { pc: 7, sp: 7 };
+    let enters = || rig.driver.on_interrupt_at(&rig.machine, &rig.plan, here);
+    let _ = enters();
+    assert!(rig.driver.begin_check(&rig.machine, &rig.plan, here));
+    rig.driver.resume(&rig.machine, &rig.plan, rig.lvtpc);
+    let before = rig.driver.position(0);
+    let spent = 3 * cost.overhead;
+    rig.machine.spend(spent);
+    let entered = enters();
+    assert!(
+        matches!(entered, Interrupt::Stopped(_, Cause::Check)),
+        "{entered:?}"
+    );
+    assert_eq!(rig.driver.position(0), before);
+    // And the access that stops the counters.
+    assert_eq!(rig.driver.checked(0), spent + 3);
+}
+
 /// A check that is begun and comes to nothing: what the next interrupt is taken for.
 #[derive(Clone, Copy, Debug)]
 enum Lost {

@@ -143,16 +143,7 @@ impl fmt::Display for Warning {
                 elsewhere,
                 said,
                 got,
-            } => {
-                let Overhead { rest, busy, .. } = elsewhere.overhead;
-                let mean = elsewhere.overhead.mean().unwrap_or(busy);
-                let [mean, rest, busy, said, got] = [mean, rest, busy, *said, *got].map(grouped);
-                let core = elsewhere.core;
-                write!(
-                    f,
-                    "periods of {event} are not what they say: an interrupt of core {core} cost {mean} while it ran, and {rest} to {busy} before, by which periods are corrected; where {said} were achieved, the interrupted code got about {got}; a longer period has a smaller part of that",
-                )
-            }
+            } => f.write_str(&overhead_elsewhere(event, elsewhere, *said, *got)),
             Self::ClockIsTime => f.write_str(
                 "instructions were counted, and the kernel found that its time stamp counter counts time: periods are not what they say; see that nothing interrupts its `start` meanwhile, NMIs included",
             ),
@@ -160,6 +151,17 @@ impl fmt::Display for Warning {
             Self::Lacking(lacking) => lacking.fmt(f),
         }
     }
+}
+
+/// What to know where `said` events were achieved and the code got `got`.
+fn overhead_elsewhere(event: &str, elsewhere: &Elsewhere, said: u64, got: u64) -> String {
+    let Overhead { rest, busy, .. } = elsewhere.overhead;
+    let mean = elsewhere.overhead.mean().unwrap_or(busy);
+    let [mean, rest, busy, said, got] = [mean, rest, busy, said, got].map(grouped);
+    let core = elsewhere.core;
+    format!(
+        "periods of {event} are not what they say: an interrupt of core {core} cost {mean} while it ran, and {rest} to {busy} before, by which periods are corrected; where {said} were achieved, the interrupted code got about {got}; a longer period has a smaller part of that"
+    )
 }
 
 /// Returns true if a chain that ends so may have all its callers: the root of its stack was
