@@ -92,11 +92,11 @@ fn judge_skew(behind: u64) {
 
 fn judge_pending(vector: u64) {
     for (core, found) in FOUND[..cores::count()].iter().enumerate() {
-        let requested = (0..256).filter(|n: &u64| {
-            let bits = found.requested[*n as usize / 32].load(Ordering::Relaxed);
+        let requested = (0..256).filter(|&n| {
+            let bits = found.requested[n / 32].load(Ordering::Relaxed);
             bits & 1 << (n % 32) != 0
         });
-        let first = requested.clone().next().unwrap_or(0);
+        let first = requested.clone().next().unwrap_or(0) as u64;
         equal(format_args!("core {core}: requested"), first, vector);
         let expected = usize::from(vector != 0);
         equal(
