@@ -7,6 +7,7 @@
 mod adopter;
 mod attach;
 mod by_code;
+mod clocks;
 mod corruption;
 mod ctl;
 mod disc;
