@@ -355,12 +355,16 @@ fn nmi_on_landing() {
 fn control_registers() {
     let wanted = || (Cr0::read_raw(), Cr4::read_raw(), Efer::read_raw());
     let before = wanted();
-    // SAFETY: nothing here has floating point, system calls by `syscall` or unaligned words.
+    // SAFETY: nothing here has floating point or unaligned words of a user's.
     unsafe {
-        Cr0::write_raw(before.0 | (Cr0Flags::TASK_SWITCHED | Cr0Flags::ALIGNMENT_MASK).bits());
-        Cr4::write_raw(before.1 | (Cr4Flags::DEBUGGING_EXTENSIONS | Cr4Flags::OSFXSR).bits());
-        Efer::write_raw(before.2 | EferFlags::SYSTEM_CALL_EXTENSIONS.bits());
-    }
+        Cr0::write_raw(before.0 | (Cr0Flags::TASK_SWITCHED | Cr0Flags::ALIGNMENT_MASK).bits())
+    };
+    // SAFETY: breakpoints on ports are not used, nor is SSE.
+    unsafe {
+        Cr4::write_raw(before.1 | (Cr4Flags::DEBUGGING_EXTENSIONS | Cr4Flags::OSFXSR).bits())
+    };
+    // SAFETY: there is no `syscall`.
+    unsafe { Efer::write_raw(before.2 | EferFlags::SYSTEM_CALL_EXTENSIONS.bits()) };
     assert_ne!(wanted(), before, "nothing was left");
     control::set(Features::get());
     assert_eq!(wanted(), before, "CR0, CR4 and EFER");

@@ -67,7 +67,7 @@ impl fmt::Display for Interface {
 /// assert_eq!(CoreKind::from_number(0x40), CoreKind::Core);
 /// assert_eq!(CoreKind::Other(3).number(), 3);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum CoreKind {
     /// One for efficiency.
     Atom,

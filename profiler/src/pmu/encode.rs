@@ -37,6 +37,10 @@ pub enum NoEncoding {
     PlainOnly,
     /// The event's number or unit mask has bits that this processor does not take.
     Bits(u64),
+    /// It is for one kind of core, and the processor has one kind only.
+    NotHybrid,
+    /// It is for another kind of core.
+    OtherCores,
     /// None of the counters that it was restricted to is there and counts it.
     NoSuchCounter(u32),
 }
@@ -53,6 +57,12 @@ impl fmt::Display for NoEncoding {
                     f,
                     "this processor takes no bits {bits:#x} in an event select"
                 )
+            }
+            Self::NotHybrid => f.write_str(
+                "all cores of this processor are of one kind; leave out cpu_core, cpu_atom",
+            ),
+            Self::OtherCores => {
+                f.write_str("this core is of another kind, and has no event of its own; add one")
             }
             Self::NoSuchCounter(mask) => {
                 write!(f, "none of the counters {mask:#x} is here and counts it")

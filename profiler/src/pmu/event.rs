@@ -7,7 +7,8 @@
 //! LIST      = EVENT [ "," EVENT ]…
 //! EVENT     = NAME [ ":" MODIFIERS ]
 //!           | NAME "/" TERMS "/" [ [ ":" ] MODIFIERS ]
-//! NAME      = a name of the table below | "r" HEX | "cpu" with terms
+//! NAME      = a name of the table below | "r" HEX | CORES with terms
+//! CORES     = "cpu" | "cpu_core" | "cpu_atom"
 //! TERMS     = [ TERM [ "," TERM ]… ]
 //! TERM      = "event=" N | "umask=" N | "edge" [ "=" N ] | "inv" [ "=" N ]
 //!           | "cmask=" N | "period=" N | "counters=" N | a name of the table
@@ -19,6 +20,9 @@
 //!
 //! `cycles:k,cpu/event=0xc4,umask=0x20/u,instructions/period=500/` are three
 //! events: a comma between slashes separates terms.
+//!
+//! `cpu_core` and `cpu_atom` are the performance and the efficiency cores of a hybrid
+//! processor: an event of theirs is counted on those, and on no other.
 //!
 //! `counters` is not perf's: the bit mask of the general counters that can count
 //! the event, where the maker's table of events restricts it.
@@ -32,6 +36,7 @@ use core::ops::RangeInclusive;
 
 pub use parse::{BadEvent, EventProblem};
 
+use super::detect::CoreKind;
 pub use crate::format::description::MAX_EVENTS;
 
 /// An event that has a name on every maker's processors. What counts it, and
@@ -196,6 +201,9 @@ pub struct Event {
     /// The bit mask of the general counters that can count it, not 0; `None`:
     /// each.
     pub counters: Option<u32>,
+    /// The cores of a hybrid processor that count it, [`CoreKind::Core`] or
+    /// [`CoreKind::Atom`]; `None`: all.
+    pub cores: Option<CoreKind>,
 }
 
 impl Event {
@@ -218,6 +226,7 @@ impl Event {
             kernel: true,
             period: None,
             counters: None,
+            cores: None,
         }
     }
 
@@ -242,10 +251,15 @@ impl fmt::Display for Event {
             has_terms = true;
             f.write_fmt(term)
         };
+        let cores = cores_name(self.cores);
         match self.what {
-            What::Named(named) => named.fmt(f)?,
+            What::Named(named) if self.cores.is_none() => named.fmt(f)?,
+            What::Named(named) => {
+                f.write_str(cores)?;
+                term(f, format_args!("{named}"))?;
+            }
             What::Raw { event, unit_mask } => {
-                f.write_str("cpu")?;
+                f.write_str(cores)?;
                 term(f, format_args!("event={event:#x}"))?;
                 if unit_mask != 0 {
                     term(f, format_args!("umask={unit_mask:#x}"))?;
@@ -279,6 +293,15 @@ impl fmt::Display for Event {
         };
         f.write_str(before)?;
         f.write_str(modifiers)
+    }
+}
+
+/// What stands before an event's terms.
+const fn cores_name(cores: Option<CoreKind>) -> &'static str {
+    match cores {
+        Some(CoreKind::Core) => "cpu_core",
+        Some(CoreKind::Atom) => "cpu_atom",
+        _ => "cpu",
     }
 }
 

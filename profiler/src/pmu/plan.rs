@@ -206,37 +206,52 @@ impl fmt::Display for PlanError {
 impl core::error::Error for PlanError {}
 
 impl Plan {
-    /// Gives each event a counter; events without a period of their own get `period`.
+    /// Gives each event a counter; events without a period of their own get `period`. Those
+    /// of another kind of core are left out.
     ///
     /// # Errors
     ///
-    /// [`PlanError`] if one of them cannot be counted; then none is.
+    /// [`PlanError`] if one of them cannot be counted, or all are left out; then none is.
     pub fn make(
         found: &PmuState,
         events: &EventList,
         period: Option<u64>,
     ) -> Result<Self, PlanError> {
+        let cannot = |place: usize, problem| PlanError::Event {
+            place,
+            event: events.as_slice()[place],
+            problem,
+        };
+        // Of the events that are for this core: where they stand, and what can count them.
+        let mut places = [0; MAX_EVENTS];
         let mut allowed = [Counters::NONE; MAX_EVENTS];
         let mut encodings = [None; MAX_EVENTS];
-        for (index, event) in events.iter().enumerate() {
-            let encoding =
-                found
-                    .capabilities
-                    .encode(event)
-                    .map_err(|problem| PlanError::Event {
-                        place: index,
-                        event: *event,
-                        problem,
-                    })?;
-            allowed[index] = encoding.counters;
-            encodings[index] = Some(encoding);
+        let mut planned = 0;
+        for (place, event) in events.iter().enumerate() {
+            match (event.cores, found.capabilities.core_kind) {
+                (Some(_), None) => return Err(cannot(place, NoEncoding::NotHybrid)),
+                (Some(cores), Some(own)) if cores != own => continue,
+                _ => {}
+            }
+            let encoding = found.capabilities.encode(event);
+            let encoding = encoding.map_err(|problem| cannot(place, problem))?;
+            places[planned] = place;
+            allowed[planned] = encoding.counters;
+            encodings[planned] = Some(encoding);
+            planned += 1;
         }
-        let counters = allocate::allocate(&allowed[..events.as_slice().len()], found.free)
-            .map_err(|problem| PlanError::TooMany {
-                event: events.as_slice()[problem.event],
-                problem,
-                busy: found.busy,
-                dead: found.dead,
+        if planned == 0 {
+            return Err(cannot(0, NoEncoding::OtherCores));
+        }
+        let counters =
+            allocate::allocate(&allowed[..planned], found.free).map_err(|mut problem| {
+                problem.event = places[problem.event];
+                PlanError::TooMany {
+                    event: events.as_slice()[problem.event],
+                    problem,
+                    busy: found.busy,
+                    dead: found.dead,
+                }
             })?;
         let mut plan = Self {
             msrs: found.msrs,
@@ -246,10 +261,11 @@ impl Plan {
             counters: Counters::NONE,
             seed: 0,
         };
-        for (index, event) in events.iter().enumerate() {
-            let (Some(encoding), Some(counter)) = (encodings[index], counters[index]) else {
+        for (number, &index) in places[..planned].iter().enumerate() {
+            let (Some(encoding), Some(counter)) = (encodings[number], counters[number]) else {
                 continue;
             };
+            let event = &events.as_slice()[index];
             let control = match counter {
                 Counter::General(_) => encoding.select | select::ENABLE | select::INTERRUPT,
                 Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,

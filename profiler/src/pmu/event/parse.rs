@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use super::{Event, EventList, MAX_EVENTS, Named, What};
+use super::{CoreKind, Event, EventList, MAX_EVENTS, Named, What};
 
 /// A part of a list of events that cannot be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -191,6 +191,13 @@ const TERMS: [(&str, Term); 7] = [
     ("counters", Term::Counters),
 ];
 
+/// What may stand before terms that say the event.
+const CORES: [(&str, Option<CoreKind>); 3] = [
+    ("cpu", None),
+    ("cpu_core", Some(CoreKind::Core)),
+    ("cpu_atom", Some(CoreKind::Atom)),
+];
+
 /// A part and what is wrong with it; where it is, its address says.
 type Bad<'a> = (&'a str, EventProblem);
 
@@ -295,7 +302,12 @@ impl Made {
             unit_mask: None,
             said: 0,
         };
-        if made.named.is_some() || name == "cpu" {
+        let mut cores = CORES.into_iter();
+        if let Some((_, cores)) = cores.find(|(known, _)| *known == name) {
+            made.rest.cores = cores;
+            return Ok(made);
+        }
+        if made.named.is_some() {
             return Ok(made);
         }
         let digits = name.strip_prefix('r').unwrap_or_default();

@@ -4,6 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::pmu::detect::CoreKind;
 
 fn named(named: Named) -> Event {
     Event::new(What::Named(named))
@@ -96,6 +97,23 @@ fn what_perf_takes_is_taken() {
             "cpu/event=0xc4/",
         ),
         (
+            "cpu_core/cycles,period=7/k",
+            Event {
+                period: Some(7),
+                cores: Some(CoreKind::Core),
+                ..kernel(named(Named::Cycles))
+            },
+            "cpu_core/cycles,period=7/k",
+        ),
+        (
+            "cpu_atom/umask=0x20,event=0xc4/",
+            Event {
+                cores: Some(CoreKind::Atom),
+                ..raw(0xc4, 0x20)
+            },
+            "cpu_atom/event=0xc4,umask=0x20/",
+        ),
+        (
             "r0148/period=7,cmask=1,counters=0x4/k",
             Event {
                 counter_mask: 1,
@@ -175,7 +193,6 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
         ),
         ("Cycles", "Cycles", 0, P::NoSuchEvent, "mean `cycles`?"),
         ("sched:switch", "sched", 0, P::NoSuchEvent, "no such event"),
-        ("cpu_atom/cycles/", "cpu_atom", 0, P::NoSuchEvent, ""),
         ("r", "r", 0, P::NoSuchEvent, "no such event"),
         ("r0x", "r0x", 0, P::NoSuchEvent, "no such event"),
         ("r+1", "r+1", 0, P::NoSuchEvent, "no such event"),
@@ -329,9 +346,14 @@ fn events() -> impl Strategy<Value = Event> {
         (what, any::<[bool; 2]>(), any::<u8>(), 1..=3_u8),
         proptest::option::of(Event::PERIODS),
         proptest::option::of(1..=u32::MAX),
+        prop_oneof![
+            Just(None),
+            Just(Some(CoreKind::Core)),
+            Just(Some(CoreKind::Atom))
+        ],
     )
         .prop_map(
-            |((what, [edge, invert], counter_mask, levels), period, counters)| Event {
+            |((what, [edge, invert], counter_mask, levels), period, counters, cores)| Event {
                 what,
                 edge,
                 invert,
@@ -340,6 +362,7 @@ fn events() -> impl Strategy<Value = Event> {
                 kernel: levels & 2 != 0,
                 period,
                 counters,
+                cores,
             },
         )
 }

@@ -325,7 +325,7 @@ fn plan_as_measured<'a, I: Iterator<Item = &'a Core>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pmu::detect;
+    use crate::pmu::detect::{self, CoreKind};
     use crate::pmu::plan::PmuState;
     use crate::pmu_model::{self, Model};
     use crate::sampler::per_core::tests::cores;
@@ -366,6 +366,51 @@ mod tests {
 
     fn events(list: &str) -> EventList {
         EventList::parse(list).unwrap()
+    }
+
+    /// A performance core and an efficiency core of one processor.
+    fn hybrid() -> [PmuState; 2] {
+        [CoreKind::Core, CoreKind::Atom].map(|kind| {
+            let mut state = state(Model::intel(4));
+            state.capabilities.core_kind = Some(kind);
+            state
+        })
+    }
+
+    /// The places of the events that are counted on a core.
+    fn planned(state: &PmuState, list: &str) -> Result<Vec<usize>, String> {
+        let plan = Plan::make(state, &events(list), Some(1000));
+        let plan = plan.map_err(|problem| problem.to_string())?;
+        Ok(plan.assignments().map(|(place, _)| place).collect())
+    }
+
+    #[test]
+    fn an_event_of_one_kind_of_core_is_counted_there_and_left_out_elsewhere() {
+        let [performance, efficiency] = hybrid();
+        for (list, on_performance, on_efficiency) in [
+            ("cycles,cpu_core/instructions/", vec![0, 1], vec![0]),
+            ("cpu_core/cycles/,cpu_atom/cycles/", vec![0], vec![1]),
+            (
+                "cpu_atom/event=0xc4/,cycles,cpu_core/branches/k",
+                vec![1, 2],
+                vec![0, 1],
+            ),
+        ] {
+            assert_eq!(planned(&performance, list), Ok(on_performance), "{list}");
+            assert_eq!(planned(&efficiency, list), Ok(on_efficiency), "{list}");
+        }
+        let none = planned(&efficiency, "cpu_core/cycles/").unwrap_err();
+        assert_eq!(
+            none,
+            "event 1, cpu_core/cycles/: this core is of another kind, and has no event of its \
+             own; add one"
+        );
+        let not_hybrid = planned(&state(Model::intel(4)), "cycles,cpu_core/cycles/k").unwrap_err();
+        assert_eq!(
+            not_hybrid,
+            "event 2, cpu_core/cycles/k: all cores of this processor are of one kind; leave out \
+             cpu_core, cpu_atom"
+        );
     }
 
     #[test]
