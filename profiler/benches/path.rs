@@ -15,8 +15,8 @@ use profiler::format::description::MAX_TASKS;
 use profiler::format::region::{PAGE, Region};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    AimDescription, ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample,
-    Source, State, Text, record_words,
+    AimDescription, ChainEnd, ChainEntry, Clock, ClockReference, Delivery, Description,
+    EventDescription, Sample, Source, State, Text, record_words,
 };
 use profiler::pmu::event::MAX_EVENTS;
 use profiler::unwind::{Registers, Rule, Slot, StackBounds, Target, TrapFrameLayout, walk};
@@ -252,5 +252,9 @@ fn description() -> Description {
         aim: AimDescription::NONE,
         seed: 0,
         jitter: 0,
+        clock_reference: ClockReference::None,
+        clock_within: 0,
+        tsc_difference: 0,
+        tsc_within: 0,
     }
 }

@@ -15,13 +15,14 @@ pub fn ticks() -> u64 {
 /// (SDM vol. 2, RDTSC).
 #[must_use]
 pub fn ordered_ticks() -> u64 {
-    // SAFETY: every x86-64 processor has both instructions.
-    unsafe {
-        core::arch::x86_64::_mm_lfence();
-        let ticks = core::arch::x86_64::_rdtsc();
-        core::arch::x86_64::_mm_lfence();
-        ticks
-    }
+    let wait = || {
+        // SAFETY: every x86-64 processor has it; it orders, and does nothing else.
+        unsafe { core::arch::x86_64::_mm_lfence() }
+    };
+    wait();
+    let ticks = ticks();
+    wait();
+    ticks
 }
 
 /// The end of a wait.

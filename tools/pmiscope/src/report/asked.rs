@@ -198,7 +198,7 @@ mod tests {
     use super::*;
     use profiler::address::{CodeAddress, CodeRange};
     use profiler::format::description::{MAX_EVENTS, MAX_TASKS};
-    use profiler::format::{Clock, Delivery, Source, Text};
+    use profiler::format::{Clock, ClockReference, Delivery, Source, Text};
 
     const WORDS: &str = "source=auto delivery=nmi period=1000 workload=mix samples=500 ring=65536";
 
@@ -231,6 +231,10 @@ mod tests {
             aim: AimDescription::NONE,
             seed: 0,
             jitter: 0,
+            clock_reference: ClockReference::None,
+            clock_within: 0,
+            tsc_difference: 0,
+            tsc_within: 0,
         }
     }
 

@@ -19,8 +19,8 @@ use profiler::format::event::NewEvent;
 use profiler::format::region::{MAGIC, PAGE, Region, RegionLayout};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    AimDescription, ChainEnd, ChainEntry, Clock, Delivery, Description, EventDescription, Sample,
-    Source, State, Text,
+    AimDescription, ChainEnd, ChainEntry, Clock, ClockReference, Delivery, Description,
+    EventDescription, Sample, Source, State, Text,
 };
 use profiler::pmu::event::MAX_EVENTS;
 
@@ -148,6 +148,10 @@ pub fn description() -> Description {
         aim: AimDescription::NONE,
         seed: 0,
         jitter: 0,
+        clock_reference: ClockReference::None,
+        clock_within: 0,
+        tsc_difference: 0,
+        tsc_within: 0,
     }
 }
 
