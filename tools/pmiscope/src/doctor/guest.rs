@@ -70,8 +70,9 @@ fn clock(capabilities: &Capabilities) -> Option<Finding> {
             Finding::ok("clock", "instructions are counted: a run repeats exactly")
         }
         Clock::Time => {
-            let by = reference(clock.reference, clock.within).unwrap_or_default();
-            let says = format!("the time stamp counter, in nanoseconds, {by}; {rate}");
+            let by = reference(clock.reference, clock.within).map(|by| format!(", {by}"));
+            let by = by.unwrap_or_default();
+            let says = format!("the time stamp counter, in nanoseconds{by}; {rate}");
             Finding::note("clock", says)
                 .with("--mode deterministic counts instructions, and a run repeats exactly")
         }
