@@ -20,8 +20,8 @@ use profiler::format::region::{MAGIC, Region, RegionLayout, RunState};
 use profiler::format::ring::Writer;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{
-    AimDescription, ChainEnd, Clock, Delivery, Description, EventDescription, Sample, Source,
-    State, Text, VERSION,
+    AimDescription, ChainEnd, Clock, ClockReference, Delivery, Description, EventDescription,
+    Sample, Source, State, Text, VERSION,
 };
 use profiler::sampler::Config;
 
@@ -123,6 +123,10 @@ fn description(case: &str) -> Description {
         aim: AimDescription::NONE,
         seed: 0,
         jitter: 0,
+        clock_reference: ClockReference::None,
+        clock_within: 0,
+        tsc_difference: 0,
+        tsc_within: 0,
     };
     match Settings::parse(boot::command_line()) {
         Ok(settings) if case == "honours" => taken(own, &settings),
