@@ -5,7 +5,7 @@
 //!
 //! * [`exit`]: the end of a run, by QEMU's `isa-debug-exit`.
 //! * [`apic`], [`tsc`]: the local APIC, and the clock of each core.
-//! * [`hpet`], [`pm_timer`], [`pit`]: what that is measured by.
+//! * [`hpet`], [`pm_timer`], the PIT (`pit`): what that is measured by.
 //! * [`control`], [`debug`], [`msr`]: flags, debug registers, model-specific registers.
 
 pub mod apic;
@@ -16,7 +16,7 @@ pub mod exit;
 pub mod hpet;
 pub mod misc_enable;
 pub mod msr;
-pub mod pit;
+pub(crate) mod pit;
 pub mod pm_timer;
 pub(crate) mod smi;
 pub mod tsc;
