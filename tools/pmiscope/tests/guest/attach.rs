@@ -454,8 +454,10 @@ fn a_guest_that_is_attached_to_can_be_controlled() {
     let (report, _) = attached.ended_with(130);
     let events = report["events"].as_array().expect("events");
     let periods: Vec<_> = events.iter().map(|event| &event["period"]).collect();
-    let expected =
-        |period: u64| json!({"requested": period, "min": period, "median": period, "max": period});
+    let expected = |period: u64| {
+        json!({"requested": period, "min": period, "median": period, "max": period,
+            "known_to_within": 0})
+    };
     assert_eq!(periods, [&expected(20_000), &expected(30_000)]);
 }
 
