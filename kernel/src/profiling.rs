@@ -3,18 +3,16 @@
 
 use core::fmt::Display;
 
-use kernel_core::acpi;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::format::{Clock, Source, Text};
-use profiler::hw::pm_timer::{PmTimer, Register};
 use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
 use profiler::sampler::{StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
-use crate::cpu::{self, CoreBlock, apic, hpet, idle, tick};
+use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::{frames, stacks};
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
@@ -178,7 +176,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
         apic_ids: cpu::apic_ids(),
         xapic: apic::address(),
         hpet: hpet::address().map(VirtAddr::as_u64),
-        pm_timer: boot.pm_timer.ok().and_then(pm_timer),
+        pm_timer: pm_timer::get(),
         no_hpet: boot.hpet.err().map(|problem| Text::of(&problem)),
         stack_slot: stacks::SLOT,
         bootloader: Text::of(&boot.loader()),
@@ -188,17 +186,6 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
     };
     if let Err(problem) = start(&SAMPLER, memory, &config) {
         refuse(problem.topic(), &problem)
-    }
-}
-
-/// The power management timer, where it is read by a port as on every PC.
-fn pm_timer(found: acpi::PmTimer) -> Option<PmTimer> {
-    match found.place {
-        acpi::Place::Port(port) => Some(PmTimer {
-            register: Register::Port(port),
-            has_32_bits: found.has_32_bits,
-        }),
-        acpi::Place::Memory(_) => None,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod idle;
 pub mod idt;
 pub mod msr;
 pub mod per_core;
+pub mod pm_timer;
 pub mod stack;
 pub mod tick;
 
