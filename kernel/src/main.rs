@@ -80,6 +80,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     profiling::set_up();
     adopt(core);
     cpu::hpet::start(boot.hpet.ok().map(paging::map_device));
+    cpu::pm_timer::start(boot.pm_timer.ok(), paging::map_device);
     smp::online();
     smp::start_others(boot, other_core);
     smp::ping_others();

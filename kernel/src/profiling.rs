@@ -176,7 +176,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
         apic_ids: cpu::apic_ids(),
         xapic: apic::address(),
         hpet: hpet::address().map(VirtAddr::as_u64),
-        pm_timer: boot.pm_timer.ok().and_then(pm_timer::found),
+        pm_timer: pm_timer::get(),
         no_hpet: boot.hpet.err().map(|problem| Text::of(&problem)),
         stack_slot: stacks::SLOT,
         bootloader: Text::of(&boot.loader()),

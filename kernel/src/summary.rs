@@ -7,7 +7,7 @@ use profiler::linked;
 use crate::boot::BootInfo;
 use crate::cpu::apic::{self, Registers};
 use crate::cpu::features::Features;
-use crate::cpu::{self, hpet};
+use crate::cpu::{self, hpet, pm_timer};
 use crate::memory::{frames, paging};
 use crate::trap::leftovers;
 
@@ -40,6 +40,11 @@ pub fn log(boot: &BootInfo) {
     }
     if let Err(problem) = boot.hpet {
         log::info!("no HPET: {problem}");
+    }
+    match (boot.pm_timer, pm_timer::get()) {
+        (_, Some(timer)) => log::info!("PM timer: {} bits, {:x?}", timer.bits(), timer.register),
+        (Ok(found), None) => log::info!("no PM timer: nothing can be at {:x?}", found.place),
+        (Err(problem), None) => log::info!("no PM timer: {problem}"),
     }
     let audit = paging::audit::check(boot);
     log::info!(

@@ -44,16 +44,20 @@ pub fn let_in() {
     LEFTOVERS.current().is_over.store(true, Relaxed);
 }
 
-/// Ends an interrupt that has no handler, if it is a leftover.
+/// Returns true if an interrupt with this vector may be a leftover: the running core has not
+/// let all in, and has not asked for any itself. The APIC's own are none.
+#[inline]
+pub(super) fn may_come(vector: u8) -> bool {
+    // Exceptions come before a core knows itself, interrupts do not.
+    (FIRST_VECTOR..apic::ERROR.number()).contains(&vector)
+        && !LEFTOVERS.current().is_over.load(Relaxed)
+}
+
+/// Ends an interrupt that may be a leftover, unless there were too many.
 #[cold]
 pub(super) fn end(vector: u8) -> bool {
-    // Exceptions come before a core knows itself, interrupts do not.
-    if vector < FIRST_VECTOR {
-        return false;
-    }
     let leftovers = LEFTOVERS.current();
-    let is_one =
-        !leftovers.is_over.load(Relaxed) && leftovers.count.fetch_add(1, Relaxed) < MAX_LEFTOVERS;
+    let is_one = leftovers.count.fetch_add(1, Relaxed) < MAX_LEFTOVERS;
     if is_one {
         leftovers.vector.store(vector, Relaxed);
         apic::registers().end_of_interrupt();

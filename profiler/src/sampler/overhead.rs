@@ -92,11 +92,12 @@ impl Overhead {
         core: &Core,
     ) -> Result<Self, SourceError> {
         let count = source.counts(TRIAL_PERIOD);
-        let got = try_once(count, delivery, core)?.saturating_sub(ticks);
+        let got = try_once(source, count, delivery, core)?.saturating_sub(ticks);
+        let arm_latency = count.saturating_sub(source.counts(got));
         Ok(Self {
             ticks,
-            arm_latency: count.saturating_sub(source.counts(got)),
-            min_period: 1,
+            arm_latency,
+            min_period: source.least_period(core, arm_latency),
         })
     }
 
@@ -109,7 +110,8 @@ impl Overhead {
     ) -> Result<Self, SourceError> {
         let mut min_period = u64::MAX;
         for _ in 0..TRIALS {
-            let got = try_once(source.least_count(core), delivery, core)?.saturating_sub(ticks);
+            let count = source.least_count(core);
+            let got = try_once(source, count, delivery, core)?.saturating_sub(ticks);
             min_period = min_period.min(clock.ticks(got));
         }
         Ok(Self {
@@ -123,6 +125,7 @@ impl Overhead {
 /// Raises two sampling interrupts in a row. Returns what lies between them, in
 /// ticks of the time stamp counter.
 fn ticks_of_interrupt(source: &Source, delivery: Delivery, core: &Core) -> u64 {
+    source.quiet(core);
     // The first one re-arms, the second does not.
     core.trial.set_rearm_count(MAX_COUNT);
     raise_two(delivery);
@@ -154,7 +157,13 @@ fn ticks_of_step(core: &Core) -> u64 {
 
 /// Lets the source overflow once, armed with `count` by the handler's own last
 /// step. Returns the ticks of the time stamp counter from there to the entry.
-fn try_once(count: u64, delivery: Delivery, core: &Core) -> Result<u64, SourceError> {
+fn try_once(
+    source: &Source,
+    count: u64,
+    delivery: Delivery,
+    core: &Core,
+) -> Result<u64, SourceError> {
+    source.quiet(core);
     let before = core.trial.overflows();
     core.trial.set_rearm_count(count);
     trial::raise(delivery);

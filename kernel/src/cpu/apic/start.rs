@@ -52,8 +52,9 @@ pub(in crate::cpu) fn start(core: &CoreBlock, map_device: MapDevice) {
     let _ = registers.take_errors();
     // SAFETY: the vector has a handler.
     unsafe { registers.set_error_entry(ErrorEntry::new(ERROR)) };
-    // SAFETY: the lowest priority lets every interrupt through.
-    unsafe { registers.write(Register::TaskPriority, 0) };
+    // SAFETY: any priority may be written. This one lets every interrupt through but vectors
+    // 16 to 31, which would be taken for exceptions.
+    unsafe { registers.write(Register::TaskPriority, 0x10) };
     let (found, told) = (registers.id(), core.apic_id);
     assert_eq!(
         found, told,

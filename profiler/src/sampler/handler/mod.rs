@@ -104,7 +104,8 @@ impl<T: Target> Context<'_, T> {
                 // A `hlt` that is skipped counts as executed.
                 let skipped = u32::from(self.skips_halt && self.counts_instructions());
                 self.core.note_armed_after(skipped.into());
-                count - skipped
+                // 0 would stop the source.
+                count.saturating_sub(skipped).max(1)
             }
             HandlerExit::Resume => 0,
             HandlerExit::Done => return,

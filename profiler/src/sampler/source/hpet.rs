@@ -13,6 +13,7 @@ use super::SourceError;
 use crate::format::Delivery;
 use crate::hw::apic;
 use crate::hw::hpet::{Hpet, Register};
+use crate::hw::tsc::Deadline;
 use crate::sampler::clock::Ratio;
 use crate::sampler::per_core::Core;
 use crate::sampler::trial;
@@ -118,6 +119,36 @@ impl HpetTimers {
     /// The least count that [`Self::arm`] has not to move.
     pub(crate) fn least_count(&self, core: &Core) -> u64 {
         (2 * core.hpet.margin.load(Relaxed)).max(1)
+    }
+
+    /// The least period, in ticks of the run, that is no more than that count with what its
+    /// arming takes beside it, `arm_latency`.
+    pub(crate) fn least_period(&self, core: &Core, arm_latency: u64) -> u64 {
+        if core.hpet.margin.load(Relaxed) == 0 {
+            return 1;
+        }
+        let counts = self.least_count(core).saturating_sub(arm_latency);
+        let ticks = counts.saturating_mul(self.hpet.period_femtoseconds());
+        let about = ticks / FEMTOSECONDS_PER_NANOSECOND;
+        // Rates are rounded down.
+        let is_enough = |ticks: &u64| self.counts(*ticks) >= counts;
+        (about.max(1)..).find(is_enough).unwrap_or(u64::MAX)
+    }
+
+    /// Makes sure that no interrupt of the timer of `core` is on its way. A comparator that
+    /// was moved on may have matched before, and again where it is now.
+    pub(crate) fn quiet(&self, core: &Core) {
+        let margin = core.hpet.margin.load(Relaxed);
+        if margin == 0 {
+            return;
+        }
+        self.disarm(core);
+        let first = self.hpet.read(Register::MainCounter);
+        let has_landed = || {
+            let now = self.hpet.read(Register::MainCounter);
+            distance(self.bits, first, self.cut(now)) >= margin.cast_signed()
+        };
+        let _ = Deadline::after(OVERDUE_TICKS).wait_for(has_landed);
     }
 
     /// Prepares the timer of `core`.
@@ -270,11 +301,33 @@ mod tests {
             unsafe { counter.write_volatile(value) };
         }
 
+        fn set_period(&mut self, femtoseconds: u64) {
+            // SAFETY: within the box.
+            unsafe { self.0.as_mut_ptr().write_volatile(femtoseconds << 32) };
+        }
+
         fn comparator(&self) -> u64 {
             let comparator = self.0.as_ptr().wrapping_add(0x108 / 8);
             // SAFETY: within the box.
             unsafe { comparator.read_volatile() }
         }
+    }
+
+    #[test]
+    fn a_period_is_no_shorter_than_what_is_armed_with() {
+        let (mut registers, mut timers) = Registers::new();
+        registers.set_period(10_000_000);
+        timers.rate = Ratio::new(FEMTOSECONDS_PER_NANOSECOND, 10_000_000);
+        let core = &cores(&[0])[0];
+        assert_eq!(timers.least_period(core, 3), 1);
+        core.hpet.margin.store(EQUALITY_MARGIN, Relaxed);
+        for (arm_latency, counts) in [(0, 256), (3, 253)] {
+            let least = timers.least_period(core, arm_latency);
+            assert!(least.abs_diff(10 * counts) <= 1, "{least}");
+            assert_eq!(timers.counts(least), counts);
+            assert!(timers.counts(least - 1) < counts, "{least}");
+        }
+        assert_eq!(timers.least_period(core, 1000), 1);
     }
 
     #[test]

@@ -147,42 +147,24 @@ impl Source {
         story: &mut Text<512>,
         calibrate: impl Fn(&Self) -> Result<C, SourceError>,
     ) -> Result<Option<(Self, C)>, (format::Source, SourceError)> {
+        let probe = |kind| {
+            if choice == SourceChoice::Auto {
+                demand.check(cores, kind)?;
+            }
+            Self::probe(cores, probed, kind, demand)
+        };
         // Only counters count events.
         let goes_on = choice == SourceChoice::Auto && !demand.has_events;
-        for kind in ALL {
-            let is_candidate = match choice {
-                SourceChoice::Auto => is_automatic(kind),
-                SourceChoice::Only(asked) => asked == kind,
-            };
-            if !is_candidate {
-                continue;
+        let calibrate = |source: &Self| calibrate(source).inspect_err(|_| source.give_up(cores));
+        let found = first_that_works(candidates(choice), goes_on, probe, calibrate, story)?;
+        match (&found, choice) {
+            (Some((source, _)), _) => tell_of_choice(story, choice, source),
+            (None, SourceChoice::Only(asked)) => {
+                tell_of_others((cores, probed), asked, demand, story);
             }
-            let check = if choice == SourceChoice::Auto {
-                demand.check(cores, kind)
-            } else {
-                Ok(())
-            };
-            let tried = check.and_then(|()| Self::probe(cores, probed, kind, demand));
-            let problem = match tried {
-                Err(problem) => problem,
-                Ok(source) => match calibrate(&source) {
-                    Ok(calibrated) => {
-                        tell_of_choice(story, choice, &source);
-                        return Ok(Some((source, calibrated)));
-                    }
-                    Err(problem) if !goes_on => return Err((kind, problem)),
-                    Err(problem) => {
-                        source.give_up(cores);
-                        problem
-                    }
-                },
-            };
-            story.append_item("; ", format_args!("{kind}: {problem}"));
+            (None, SourceChoice::Auto) => {}
         }
-        if let SourceChoice::Only(asked) = choice {
-            tell_of_others((cores, probed), asked, demand, story);
-        }
-        Ok(None)
+        Ok(found)
     }
 
     /// Another one is tried in its place: what may come of this one late would be taken for
@@ -333,6 +315,24 @@ impl Source {
         }
     }
 
+    /// The least period, in ticks of the run, that it can be armed with for long on `core`,
+    /// where it fires by `arm_latency` counts too late.
+    #[must_use]
+    pub(crate) fn least_period(&self, core: &Core, arm_latency: u64) -> u64 {
+        match self {
+            Self::Hpet(timers) => timers.least_period(core, arm_latency),
+            _ => 1,
+        }
+    }
+
+    /// Makes sure that no interrupt is on its way to the running core, `core`, before one is
+    /// raised by software: that one would not keep it away from its landing.
+    pub(crate) fn quiet(&self, core: &Core) {
+        if let Self::Hpet(timers) = self {
+            timers.quiet(core);
+        }
+    }
+
     /// The counts of the source in `ticks` ticks of the run.
     #[must_use]
     pub(crate) fn counts(&self, ticks: u64) -> u64 {
@@ -343,6 +343,41 @@ impl Source {
             Self::Pmu(_) | Self::Step => ticks,
         }
     }
+}
+
+/// The sources that `choice` may mean, in the order in which they are tried.
+fn candidates(choice: SourceChoice) -> impl Iterator<Item = format::Source> {
+    ALL.into_iter().filter(move |&kind| match choice {
+        SourceChoice::Auto => is_automatic(kind),
+        SourceChoice::Only(asked) => asked == kind,
+    })
+}
+
+/// The first of `kinds` that passes its probe and then its calibration. `story` tells why those
+/// before it do not.
+///
+/// # Errors
+///
+/// A calibration fails, and the choice does not go on (`goes_on`).
+fn first_that_works<S, C>(
+    kinds: impl Iterator<Item = format::Source>,
+    goes_on: bool,
+    probe: impl Fn(format::Source) -> Result<S, SourceError>,
+    calibrate: impl Fn(&S) -> Result<C, SourceError>,
+    story: &mut Text<512>,
+) -> Result<Option<(S, C)>, (format::Source, SourceError)> {
+    for kind in kinds {
+        let problem = match probe(kind) {
+            Err(problem) => problem,
+            Ok(source) => match calibrate(&source) {
+                Ok(calibrated) => return Ok(Some((source, calibrated))),
+                Err(problem) if goes_on => problem,
+                Err(problem) => return Err((kind, problem)),
+            },
+        };
+        story.append_item("; ", format_args!("{kind}: {problem}"));
+    }
+    Ok(None)
 }
 
 fn tell_of_choice(story: &mut Text<512>, choice: SourceChoice, source: &Source) {
@@ -373,5 +408,57 @@ fn tell_of_others(
     }
     if working != Text::EMPTY {
         story.append_item("; ", format_args!("there are {}", working.as_str()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Source::{ApicTimer, Hpet, Ipi, Pmu, Step};
+
+    /// What comes of a machine whose counters are missing, and whose APIC timer passes its
+    /// probe and not its calibration.
+    fn choose(choice: SourceChoice, goes_on: bool) -> (Result<Option<format::Source>, ()>, String) {
+        let probe = |kind| match kind {
+            Pmu => Err(SourceError::NoEvents),
+            kind => Ok(kind),
+        };
+        let calibrate = |&kind: &format::Source| match kind {
+            ApicTimer => Err(SourceError::NoArrival),
+            _ => Ok(()),
+        };
+        let mut story = Text::EMPTY;
+        let found = first_that_works(candidates(choice), goes_on, probe, calibrate, &mut story);
+        let found = found.map(|it| it.map(|(kind, ())| kind));
+        let found = found.map_err(|(kind, problem)| {
+            assert_eq!((kind, problem), (ApicTimer, SourceError::NoArrival));
+        });
+        (found, story.as_str().to_owned())
+    }
+
+    #[test]
+    fn the_next_source_is_tried_after_a_calibration_that_fails() {
+        let (found, story) = choose(SourceChoice::Auto, true);
+        assert_eq!(found, Ok(Some(Hpet)));
+        let [no_events, late] = [SourceError::NoEvents, SourceError::NoArrival];
+        assert_eq!(story, format!("pmu: {no_events}; apic-timer: {late}"));
+        let (found, story) = choose(SourceChoice::Only(ApicTimer), true);
+        assert_eq!(found, Ok(None));
+        assert_eq!(story, format!("apic-timer: {late}"));
+    }
+
+    #[test]
+    fn a_calibration_that_fails_for_good_ends_the_choice() {
+        let (found, _) = choose(SourceChoice::Auto, false);
+        assert_eq!(found, Err(()));
+        assert_eq!(choose(SourceChoice::Only(Ipi), false).0, Ok(Some(Ipi)));
+    }
+
+    #[test]
+    fn steps_are_taken_by_name_only() {
+        let all: Vec<_> = candidates(SourceChoice::Auto).collect();
+        assert_eq!(all, [Pmu, ApicTimer, Hpet, Ipi]);
+        let all: Vec<_> = candidates(SourceChoice::Only(Step)).collect();
+        assert_eq!(all, [Step]);
     }
 }

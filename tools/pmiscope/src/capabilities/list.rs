@@ -56,6 +56,9 @@ impl List {
             }
             self.row("processor", &said);
         }
+        if let Some(clock) = capabilities.clock() {
+            self.row("clock", &clock.to_string());
+        }
         for OfCores { cores, outcome } in capabilities.pmus() {
             let said = match outcome {
                 Ok(found) => format!("{}; {}", pmu(&found), state(&found)),
@@ -193,6 +196,7 @@ mod tests {
         let mut capabilities = Capabilities::default();
         for line in [
             "processor vendor=GenuineIntel family=6 model=151: Intel",
+            "clock tick=time reference=pm-timer within=40",
             "pmu core=0 interface=intel-5 counters=0xff+0xf busy=0x1+0x0 dead=0x0+0x0 bits=48+48 raw=0xffff kind=64",
             "event core=0 name=cycles counters=0xfe+0x2",
             "event core=0 name=slots counters=0xfe+0x8",
@@ -205,7 +209,7 @@ mod tests {
         ] {
             capabilities.read(&format!("[INFO core0] survey: {line}"));
         }
-        assert_eq!(capabilities.lines.len(), 10);
+        assert_eq!(capabilities.lines.len(), 11);
         capabilities
     }
 
@@ -214,6 +218,8 @@ mod tests {
         let text = text(&hybrid());
         for line in [
             "processor                 Intel, GenuineIntel family 0x6 model 0x97",
+            "clock                     the time stamp counter, in nanoseconds, measured by the ACPI PM timer,",
+            "                          to within 40 ppm",
             "PMU of core 0             Intel version 5, counters 0-7 of 48 bits, fixed 0-3 of 48 bits, on a",
             "                          performance core; free: 1-7, fixed 0-3; in use by firmware or a",
             "cycles                    core 0: 1-7, fixed 1",

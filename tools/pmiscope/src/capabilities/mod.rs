@@ -7,11 +7,15 @@
 pub mod json;
 pub mod list;
 
+use std::fmt;
+
 use profiler::contract::capabilities::{Hpet, Line, Machine, PREFIX, Pmu, Reason};
 use profiler::format::{Clock, ClockReference, Delivery, Source, Text};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
+
+use crate::units;
 
 /// Capabilities, as far as the guest has reported them.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +75,19 @@ pub struct TickOf {
     pub within: u32,
     /// Why nothing does.
     pub why: String,
+}
+
+impl fmt::Display for TickOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tick {
+            Clock::Instructions => f.write_str("instructions are counted"),
+            Clock::Time => {
+                let by = units::reference(self.reference, self.within).unwrap_or_default();
+                write!(f, "the time stamp counter, in nanoseconds, {by}")
+            }
+            Clock::Ticks => write!(f, "the time stamp counter, in its ticks: {}", self.why),
+        }
+    }
 }
 
 impl Capabilities {

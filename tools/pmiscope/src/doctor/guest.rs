@@ -7,7 +7,7 @@ use super::Finding;
 use crate::capabilities::list::{of_cores, state};
 use crate::capabilities::{Attempt, Auto, Capabilities, name, pmu};
 use crate::qemu::HPET_TIMERS;
-use crate::units::{counted, reference};
+use crate::units::counted;
 
 /// What the host can offer to a guest.
 #[derive(Clone, Copy, Debug)]
@@ -66,25 +66,12 @@ fn clock(capabilities: &Capabilities) -> Option<Finding> {
     };
     let clock = capabilities.clock()?;
     Some(match clock.tick {
-        Clock::Instructions => {
-            Finding::ok("clock", "instructions are counted: a run repeats exactly")
-        }
-        Clock::Time => {
-            let by = reference(clock.reference, clock.within).map(|by| format!(", {by}"));
-            let by = by.unwrap_or_default();
-            let says = format!("the time stamp counter, in nanoseconds{by}; {rate}");
-            Finding::note("clock", says)
-                .with("--mode deterministic counts instructions, and a run repeats exactly")
-        }
-        Clock::Ticks => {
-            let says = format!(
-                "the time stamp counter, in its ticks: {}; {rate}",
-                clock.why
-            );
-            Finding::note("clock", says).with(
-                "give the machine an HPET (leave out hpet=off), or the kernel's Config a PM timer: times are then in nanoseconds",
-            )
-        }
+        Clock::Instructions => Finding::ok("clock", format!("{clock}: a run repeats exactly")),
+        Clock::Time => Finding::note("clock", format!("{clock}; {rate}"))
+            .with("--mode deterministic counts instructions, and a run repeats exactly"),
+        Clock::Ticks => Finding::note("clock", format!("{clock}; {rate}")).with(
+            "give the machine an HPET (leave out hpet=off), or the kernel's Config a PM timer: times are then in nanoseconds",
+        ),
     })
 }
 

@@ -138,7 +138,7 @@ pub struct ClockKnown {
 }
 
 impl ClockKnown {
-    fn new(run: &Description) -> Self {
+    pub(super) fn new(run: &Description) -> Self {
         let reference = run.clock_reference;
         let differs = run.tsc_difference > 0;
         Self {

@@ -170,8 +170,9 @@ fn start_within(
         .args([command, "--format", "json", "-o"])
         .arg(&profile)
         .args(stock_unless_named(arguments))
-        .args(arguments.split_ascii_whitespace())
+        // First, as the arguments may end in some for QEMU.
         .args(more)
+        .args(arguments.split_ascii_whitespace())
         .timeout(limit)
         .output();
     let output = ended.unwrap_or_else(|error| panic!("pmiscope {command} {arguments}: {error}"));

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 pub use ratio::Ratio;
 
+use super::model::ClockKnown;
 use super::warnings::not_taken;
 use crate::profile::{Mode, Outcome, Profile};
 use crate::symbols::BuildId;
@@ -62,6 +63,8 @@ pub struct Run {
     pub elapsed_ticks: Option<u64>,
     /// What a tick is: `instructions` (of all cores), or `time` for nanoseconds.
     pub clock: &'static str,
+    #[serde(flatten)]
+    pub clock_known: ClockKnown,
 }
 
 /// What it was counted on.
@@ -168,6 +171,7 @@ impl Counts {
                 units: settings.map(|settings| settings.units),
                 elapsed_ticks: readings.max(),
                 clock: run.clock.name(),
+                clock_known: ClockKnown::new(run),
             },
             ratios: ratio::all(&events),
             events,

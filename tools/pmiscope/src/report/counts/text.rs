@@ -89,6 +89,9 @@ fn facts(out: &mut Out, counts: &Counts) {
     if let Some(core) = counts.machine.only_core {
         out.fact("counts", &format!("core {core} only"));
     }
+    if let Some(clock) = &counts.run.clock_known.said {
+        out.fact("clock", clock);
+    }
     if let Some(ticks) = counts.run.elapsed_ticks {
         let elapsed = match counts.run.clock {
             "instructions" => format!("{} instructions of all cores", grouped(ticks)),
