@@ -63,7 +63,7 @@ impl Kind {
 pub(super) enum Framing {
     /// Version 3: the chunk does not say which run it is of, and has one checksum.
     Anonymous,
-    /// Version 4.
+    /// Versions 4 and 5.
     OfRun,
 }
 
@@ -72,7 +72,7 @@ impl Framing {
     pub(super) const fn of_version(version: u32) -> Option<Self> {
         match version {
             3 => Some(Self::Anonymous),
-            4 => Some(Self::OfRun),
+            4 | 5 => Some(Self::OfRun),
             _ => None,
         }
     }

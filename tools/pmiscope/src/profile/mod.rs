@@ -19,9 +19,10 @@
 //! 40   payload      deflated (RFC 1951)
 //! ```
 //!
-//! All numbers are little-endian. Version 3, which is read as well, had neither run nor header
-//! sum: the checksum, of bytes 4..24 and the payload, was at byte 24, the payload at 28. The
-//! kinds, in the order of the file:
+//! All numbers are little-endian. Versions 3 and 4, which are read as well, had shorter
+//! descriptions, of 3,776 bytes. In version 3 a chunk had neither run nor header sum: the checksum,
+//! of bytes 4..24 and the payload, was at byte 24, the payload at 28. The kinds, in the order of
+//! the file:
 //!
 //! * *head*: the run's [`Description`], as the kernel encoded it, then [`Host`]
 //!   as JSON. Without it nothing else has a meaning.
@@ -62,7 +63,7 @@ use crate::qemu::{Emulator, PmuModel};
 pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
 /// The version of the format that is written.
-pub(crate) const VERSION: u32 = 4;
+pub(crate) const VERSION: u32 = 5;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;

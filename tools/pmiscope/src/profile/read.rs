@@ -16,7 +16,7 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this pmiscope reads versions 3 and 4: use the one that wrote it"
+        "a profile of format version {0}, and this pmiscope reads versions 3 to 5: use the one that wrote it"
     )]
     Version(u32),
     /// What every profile starts with is damaged or missing.
@@ -66,7 +66,7 @@ impl Profile {
         let first = first.ok_or(ProfileError::NoHead)?;
         let (description, host) = first
             .payload(&file)
-            .and_then(|payload| decode_head(&payload))
+            .and_then(|payload| decode_head(&payload, version))
             .ok_or(ProfileError::NoHead)?;
         let mut assembly = Assembly::new(&file, &description, first.run);
         assembly.zeros = zeros;
@@ -212,9 +212,19 @@ pub(super) fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
     })
 }
 
-fn decode_head(payload: &[u8]) -> Option<(Description, Host)> {
-    let (description, host) = payload.split_first_chunk::<DESCRIPTION_BYTES>()?;
-    let description = Description::decode(description).ok()?;
+/// The bytes of a description before version 5. What was added behind it means nothing as zeros.
+const OLD_DESCRIPTION_BYTES: usize = 3776;
+
+fn decode_head(payload: &[u8], version: u32) -> Option<(Description, Host)> {
+    let bytes = if version < 5 {
+        OLD_DESCRIPTION_BYTES
+    } else {
+        DESCRIPTION_BYTES
+    };
+    let (found, host) = payload.split_at_checked(bytes)?;
+    let mut description = [0; DESCRIPTION_BYTES];
+    description[..bytes].copy_from_slice(found);
+    let description = Description::decode(&description).ok()?;
     // A profile has a list for each core: a bound on what a crafted file can ask.
     (description.cores <= 1 << 16).then_some(())?;
     Some((description, serde_json::from_slice(host).ok()?))

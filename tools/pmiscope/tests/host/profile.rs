@@ -2,6 +2,7 @@
 
 use pmiscope::internals::{Profile, ProfileError};
 use proptest::prelude::*;
+use std::io::{Read as _, Write as _};
 
 use std::time::{Duration, Instant};
 
@@ -135,30 +136,68 @@ fn marks(profile: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// The profile as version 3 of the format has it: chunks that do not say which run they are
-/// of, with one checksum.
-fn in_version_3(profile: &[u8]) -> Vec<u8> {
+/// The profile as an older version of the format has it: with a shorter description, and in
+/// version 3 with chunks that do not say which run they are of, with one checksum.
+fn in_version(version: u8, profile: &[u8]) -> Vec<u8> {
+    let sum_of = |parts: &[&[u8]]| {
+        let mut sum = crc32fast::Hasher::new();
+        parts.iter().for_each(|part| sum.update(part));
+        sum.finalize().to_le_bytes()
+    };
     let mut old = profile[..24].to_vec();
-    old[16] = 3;
+    old[16] = version;
     let mut marks = marks(profile);
     marks.push(profile.len());
-    for chunk in marks.windows(2).map(|ends| &profile[ends[0]..ends[1]]) {
-        let mut sum = crc32fast::Hasher::new();
-        sum.update(&chunk[4..24]);
-        sum.update(&chunk[40..]);
-        old.extend_from_slice(&chunk[..24]);
-        old.extend(sum.finalize().to_le_bytes());
-        old.extend_from_slice(&chunk[40..]);
+    let chunks = marks.windows(2).map(|ends| &profile[ends[0]..ends[1]]);
+    for (number, chunk) in chunks.enumerate() {
+        let (header, payload) = chunk.split_at(40);
+        let whole = u32::from_le_bytes(header[16..20].try_into().unwrap());
+        let (payload, whole) = match number {
+            0 => (with_old_description(payload), whole - ADDED),
+            _ => (payload.to_vec(), whole),
+        };
+        let length = u32::try_from(payload.len()).unwrap().to_le_bytes();
+        let whole = whole.to_le_bytes();
+        let header = [&header[..16], &whole, &length, &header[24..32]].concat();
+        if version == 3 {
+            old.extend_from_slice(&header[..24]);
+            old.extend(sum_of(&[&header[4..24], &payload]));
+        } else {
+            old.extend_from_slice(&header);
+            old.extend(sum_of(&[&header[4..]]));
+            let so_far = old.len() - 32;
+            old.extend(sum_of(&[&old[so_far..], &payload]));
+        }
+        old.extend(payload);
     }
     old
 }
 
+/// Bytes of a description before version 5, and what was added since.
+const OLD_DESCRIPTION: usize = 3776;
+const ADDED: u32 = 16;
+
+/// The head with a description as it was before version 5.
+fn with_old_description(payload: &[u8]) -> Vec<u8> {
+    let mut head = Vec::new();
+    flate2::read::DeflateDecoder::new(payload)
+        .read_to_end(&mut head)
+        .unwrap();
+    head.drain(OLD_DESCRIPTION..OLD_DESCRIPTION + ADDED as usize);
+    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&head).unwrap();
+    packed.finish().unwrap()
+}
+
 #[test]
-fn a_profile_of_version_3_is_read() {
-    let profile = Profile::read(in_version_3(&profile())).unwrap();
-    assert_eq!(records(&profile), written());
-    assert_eq!(profile.incomplete(), None);
-    assert_eq!(profile.end, Some(run_end()));
+fn profiles_of_older_versions_are_read() {
+    for version in [3, 4] {
+        let profile = Profile::read(in_version(version, &profile())).unwrap();
+        assert_eq!(records(&profile), written());
+        assert_eq!(profile.description, description());
+        assert_eq!(profile.incomplete(), None);
+        assert_eq!(profile.end, Some(run_end()));
+    }
 }
 
 /// Profiles in which something of another run is: what they are, their bytes, and what is
@@ -212,7 +251,7 @@ fn mixed(first: &[u8], second: &[u8], version: u32) -> Vec<(&'static str, Vec<u8
 #[test]
 fn samples_of_another_run_are_left_out_and_it_is_said() {
     let (first, second) = (profile(), another_profile());
-    let old = [&first, &second].map(|profile| in_version_3(profile));
+    let old = [&first, &second].map(|profile| in_version(3, profile));
     let of_both = [(mixed(&first, &second, 4)), (mixed(&old[0], &old[1], 3))];
     for (what, bytes, says) in of_both.into_iter().flatten() {
         let profile = Profile::read(bytes).unwrap();
@@ -226,7 +265,7 @@ fn samples_of_another_run_are_left_out_and_it_is_said() {
 #[test]
 fn of_a_profile_that_was_cut_the_one_behind_it_is_left_out() {
     let (first, second) = (profile(), another_profile());
-    let old = [&first, &second].map(|profile| in_version_3(profile));
+    let old = [&first, &second].map(|profile| in_version(3, profile));
     for (first, second) in [(&first, &second), (&old[0], &old[1])] {
         let kernel_ends = marks(first)[2];
         for cut in kernel_ends..first.len() {
@@ -260,7 +299,7 @@ fn header(length: u32, version: u32) -> Vec<u8> {
 fn markers_by_the_million_are_looked_at_once() {
     const MARKERS: usize = 2_000_000;
     let written_count = 6;
-    for (version, whole) in [(4, profile()), (3, in_version_3(&profile()))] {
+    for (version, whole) in [(5, profile()), (3, in_version(3, &profile()))] {
         // Each claims half of what there is.
         let header = header(30 << 20, version);
         let bytes = [whole, header.repeat(MARKERS)].concat();
