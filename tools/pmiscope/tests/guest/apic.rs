@@ -94,6 +94,23 @@ fn what_firmware_left_pending_is_ended_and_counted() {
     }
 }
 
+/// One that the kernel uses as well is no call, no tick and no wake-up; one below 32 waits for
+/// ever, as it would be taken for an exception.
+#[test]
+fn what_firmware_left_pending_may_have_any_vector() {
+    if is_skipped() {
+        return;
+    }
+    for (vector, is_ended) in [(0x40, true), (0x45, true), (20, false)] {
+        let qemu = strict("xAPIC", &format!("-global apic.x-pending={vector}"));
+        let run = run(&format!("--qemu {qemu} --verbose --samples 400")).ended_with(0);
+        assert_faultless(&run, "xAPIC");
+        let line = format!("interrupts left pending by firmware: 4, ended (vector {vector:#x})\n");
+        assert_eq!(run.said().contains(&line), is_ended, "{}", run.said());
+        run.samples().assert_whole(4, 400);
+    }
+}
+
 #[test]
 fn firmwares_thermal_interrupt_stays_an_smi() {
     if is_skipped() {
