@@ -296,18 +296,21 @@ mod tests {
         }
 
         fn set_counter(&mut self, value: u64) {
+            let counter = self.0.as_mut_ptr().wrapping_add(0xf0 / 8);
             // SAFETY: within the box.
-            unsafe { self.0.as_mut_ptr().add(0xf0 / 8).write_volatile(value) };
+            unsafe { counter.write_volatile(value) };
         }
 
         fn set_period(&mut self, femtoseconds: u64) {
+            let capabilities = self.0.as_mut_ptr();
             // SAFETY: within the box.
-            unsafe { self.0.as_mut_ptr().write_volatile(femtoseconds << 32) };
+            unsafe { capabilities.write_volatile(femtoseconds << 32) };
         }
 
         fn comparator(&self) -> u64 {
+            let comparator = self.0.as_ptr().wrapping_add(0x108 / 8);
             // SAFETY: within the box.
-            unsafe { self.0.as_ptr().add(0x108 / 8).read_volatile() }
+            unsafe { comparator.read_volatile() }
         }
     }
 
