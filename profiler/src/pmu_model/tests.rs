@@ -125,7 +125,7 @@ fn reserved_bits_and_absent_registers_are_refused() {
         // IA32_DEBUGCTL, IA32_PERF_CAPABILITIES.
         (&v1, 0x1d9, Some(0b11 | bits(6, 10))),
         (&v2, 0x1d9, Some(0b11 | bits(6, 12))),
-        (&v4, 0x1d9, Some(0b11 | bits(6, 13))),
+        (&v4, 0x1d9, Some(0b11 | bits(6, 14))),
         (&v4, 0x345, None),
         // AMD.
         (&legacy, 0xc001_0000, Some(amd_select)),
@@ -154,7 +154,7 @@ fn reserved_bits_and_absent_registers_are_refused() {
 #[test]
 fn registers_that_only_read_are_readable() {
     let core = Core::new(Model::intel(4));
-    for (number, value) in [(0x345, 1 << 13), (0x38e, 0), (0x390, 0), (0x391, 0)] {
+    for (number, value) in [(0x345, bits(12, 13)), (0x38e, 0), (0x390, 0), (0x391, 0)] {
         assert_eq!(core.rdmsr(number), Ok(value), "{number:#x}");
     }
     assert!(Core::new(Model::intel(1)).rdmsr(0x345).is_err());

@@ -302,8 +302,9 @@ mod tests {
         }
 
         fn set_period(&mut self, femtoseconds: u64) {
+            let capabilities = self.0.as_mut_ptr();
             // SAFETY: within the box.
-            unsafe { self.0.as_mut_ptr().write_volatile(femtoseconds << 32) };
+            unsafe { capabilities.write_volatile(femtoseconds << 32) };
         }
 
         fn comparator(&self) -> u64 {

@@ -218,8 +218,8 @@ mod tests {
         let text = text(&hybrid());
         for line in [
             "processor                 Intel, GenuineIntel family 0x6 model 0x97",
-            "clock                     the time stamp counter, in nanoseconds, measured by the ACPI PM timer,",
-            "                          to within 40 ppm",
+            "clock                     the time stamp counter, in nanoseconds, measured by the ACPI PM timer, to",
+            "                          within 40 ppm",
             "PMU of core 0             Intel version 5, counters 0-7 of 48 bits, fixed 0-3 of 48 bits, on a",
             "                          performance core; free: 1-7, fixed 0-3; in use by firmware or a",
             "cycles                    core 0: 1-7, fixed 1",

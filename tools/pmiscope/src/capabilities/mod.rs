@@ -82,8 +82,9 @@ impl fmt::Display for TickOf {
         match self.tick {
             Clock::Instructions => f.write_str("instructions are counted"),
             Clock::Time => {
-                let by = units::reference(self.reference, self.within).unwrap_or_default();
-                write!(f, "the time stamp counter, in nanoseconds, {by}")
+                f.write_str("the time stamp counter, in nanoseconds")?;
+                let by = units::reference(self.reference, self.within);
+                by.map_or(Ok(()), |by| write!(f, ", {by}"))
             }
             Clock::Ticks => write!(f, "the time stamp counter, in its ticks: {}", self.why),
         }
