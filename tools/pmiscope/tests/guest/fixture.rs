@@ -165,14 +165,17 @@ fn start_within(
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let profile = folder().join(format!("{number}.pmi"));
+    // Either of both may end in words for QEMU.
+    let (options, _) = arguments.split_once(" -- ").unwrap_or((arguments, ""));
+    let of_qemu = arguments[options.len()..].split_ascii_whitespace();
     let _slot = Slot::take();
     let ended = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
         .args([command, "--format", "json", "-o"])
         .arg(&profile)
         .args(stock_unless_named(arguments))
-        // First, as the arguments may end in some for QEMU.
+        .args(options.split_ascii_whitespace())
         .args(more)
-        .args(arguments.split_ascii_whitespace())
+        .args(of_qemu)
         .timeout(limit)
         .output();
     let output = ended.unwrap_or_else(|error| panic!("pmiscope {command} {arguments}: {error}"));
