@@ -11,14 +11,9 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
-use profiler::format::description::MAX_TASKS;
 use profiler::format::region::{PAGE, Region};
 use profiler::format::sample::{Chain, MAX_WORDS};
-use profiler::format::{
-    AimDescription, ChainEnd, ChainEntry, Clock, ClockReference, Delivery, Description,
-    EventDescription, Sample, Source, State, Text, record_words,
-};
-use profiler::pmu::event::MAX_EVENTS;
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, State, record_words};
 use profiler::unwind::{Registers, Rule, Slot, StackBounds, Target, TrapFrameLayout, walk};
 
 const TEXT: CodeRange = CodeRange {
@@ -229,32 +224,12 @@ const RING_PAGES: usize = 16;
 
 fn description() -> Description {
     Description {
-        build_id: [0; 20],
-        cores: 1,
-        ring_words: (RING_PAGES * PAGE / 8) as u64,
-        source: Source::ApicTimer,
-        delivery: Delivery::Nmi,
         clock: Clock::Instructions,
         turns: true,
         period: 1000,
         period_floor: 1,
-        overhead: 0,
         stack_slot: 1 << 17,
         samples: 1,
-        text: TEXT,
-        reason: Text::EMPTY,
-        bootloader: Text::EMPTY,
-        workload: Text::EMPTY,
-        command_line: Text::EMPTY,
-        tasks: [Text::EMPTY; MAX_TASKS],
-        event_table: [EventDescription::EMPTY; MAX_EVENTS],
-        event_count: 0,
-        aim: AimDescription::NONE,
-        seed: 0,
-        jitter: 0,
-        clock_reference: ClockReference::None,
-        clock_within: 0,
-        tsc_difference: 0,
-        tsc_within: 0,
+        ..Description::new([0; 20], TEXT, 1, (RING_PAGES * PAGE / 8) as u64)
     }
 }

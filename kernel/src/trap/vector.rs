@@ -16,6 +16,7 @@ pub const GENERAL_PROTECTION: u8 = 13;
 pub const PAGE_FAULT: u8 = 14;
 /// #MC.
 pub const MACHINE_CHECK: u8 = 18;
+
 /// The name of what the vector is for, for a message.
 #[must_use]
 pub const fn name(vector: u8) -> &'static str {

@@ -68,17 +68,17 @@ pub fn measure(count: u16, timeout_ticks: u64) -> Option<Counted> {
         .find_map(|_| {
             let has_ended = read(GATE_PORT) & OUTPUT != 0;
             let now = tsc::ticks();
-            let before = core::mem::replace(&mut looked, now);
-            has_ended.then_some((now, before))
+            let last = core::mem::replace(&mut looked, now);
+            has_ended.then_some((now, last))
         });
     write(GATE_PORT, before);
     // The output rises one tick after the count is zero (8254, mode 0).
     let nanoseconds = (u64::from(count) + 1) * NANOSECONDS_PER_SECOND / HERTZ;
-    let (end, looked) = end.filter(|_| is_there)?;
+    let (end, last) = end.filter(|_| is_there)?;
     Some(Counted {
         nanoseconds,
         ticks: end.wrapping_sub(start),
-        width: end.wrapping_sub(looked),
+        width: end.wrapping_sub(last),
     })
 }
 

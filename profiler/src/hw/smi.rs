@@ -4,11 +4,6 @@ use super::{cpuid, msr};
 
 /// `MSR_SMI_COUNT` (SDM vol. 4, table 2-2 and those of Nehalem and later): 32 bits, read-only.
 const SMI_COUNT: u32 = 0x34;
-const GENUINE_INTEL: [u32; 3] = [
-    u32::from_le_bytes(*b"Genu"),
-    u32::from_le_bytes(*b"ineI"),
-    u32::from_le_bytes(*b"ntel"),
-];
 
 /// The system management interrupts of the running core since its reset, if it counts them:
 /// a register of Intel's family 6, which the kernel's handler of #GP has to know
@@ -30,7 +25,8 @@ pub(crate) fn count_again() -> Option<u32> {
 
 /// Returns true if those leaves 0 and 1 are of a processor of Intel's family 6.
 fn is_of_family_6([_, b, c, d]: [u32; 4], [version, ..]: [u32; 4]) -> bool {
-    [b, d, c] == GENUINE_INTEL && version >> 8 & 0xf == 6
+    let vendor = [b, d, c].map(u32::to_le_bytes);
+    vendor.as_flattened() == b"GenuineIntel" && version >> 8 & 0xf == 6
 }
 
 #[cfg(test)]

@@ -179,6 +179,7 @@ const MAX_BACKOFF_SHIFT: u32 = 6;
 /// The number of times that an acknowledged status, or a count that a handler moved, is
 /// read again.
 const MAX_RETRIES: u32 = 8;
+
 /// Makes a state of the random numbers of a seed: never zero, and far apart for
 /// neighbouring seeds (the finalizer of `SplitMix64`).
 const fn mix_seed(seed: u64) -> u64 {

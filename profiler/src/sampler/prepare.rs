@@ -661,8 +661,7 @@ fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(
         if apic_ids[..index].contains(&id) {
             return Err(CoresError::Twice(id));
         }
-        // 255 is a broadcast there (SDM vol. 3, 12.6.2.1).
-        if id >= 255 && !matches!(registers, Registers::X2Apic) {
+        if id > apic::LAST_XAPIC_ID && !matches!(registers, Registers::X2Apic) {
             return Err(CoresError::NoXApicId(id));
         }
     }

@@ -3,8 +3,8 @@
 use kernel_core::cores::ApicMode;
 
 use super::{
-    ERROR, ErrorEntry, LocalInterrupt, MapDevice, Register, Registers, SPURIOUS, VectorSet,
-    find_registers, mode, set_registers,
+    ERROR, ErrorEntry, LocalInterrupt, MapDevice, Register, Registers, SPURIOUS, find_registers,
+    mode, set_registers,
 };
 use crate::cpu::block::CoreBlock;
 use crate::cpu::features::Features;
@@ -79,7 +79,7 @@ fn enter_mode(core: &CoreBlock) {
 /// of their priority and below out.
 fn end_what_is_in_service(registers: Registers) {
     for _ in 0..VECTORS {
-        if registers.highest_in(VectorSet::InService).is_none() {
+        if registers.highest_in_service().is_none() {
             return;
         }
         registers.end_of_interrupt();

@@ -60,21 +60,12 @@ pub const TIMER_DIVIDE_BY_1: u32 = 0b1011;
 /// In the spurious vector's register: the APIC takes interrupts.
 const SOFTWARE_ENABLED: u32 = 1 << 8;
 
-/// Vectors of which the APIC keeps a bit each, in eight registers from this offset on.
-///
-/// ```no_run
-/// use profiler::hw::apic::{self, VectorSet};
-///
-/// let is_idle = apic::registers().highest_in(VectorSet::InService).is_none();
-/// ```
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u16)]
-pub enum VectorSet {
-    /// Taken, and not ended (ISR).
-    InService = 0x100,
-    /// Waiting to be taken (IRR).
-    Requested = 0x200,
-}
+/// The vectors that were taken and not ended (ISR): a bit each, in eight registers from this
+/// offset on.
+const IN_SERVICE: u16 = 0x100;
+
+/// The last id of eight bits: 255 is all cores' (SDM vol. 3, 12.6.2.1).
+pub(crate) const LAST_XAPIC_ID: u32 = 254;
 
 /// The registers of the running core's local APIC.
 ///
@@ -268,10 +259,10 @@ impl Registers {
         self.read(Register::ErrorStatus)
     }
 
-    /// The highest of these vectors, if there is one.
+    /// The highest vector that was taken and not ended, if there is one.
     #[must_use]
-    pub fn highest_in(self, set: VectorSet) -> Option<u8> {
-        highest_vector(|word| self.read_at(set as u16 + 0x10 * u16::from(word)))
+    pub fn highest_in_service(self) -> Option<u8> {
+        highest_vector(|word| self.read_at(IN_SERVICE + 0x10 * u16::from(word)))
     }
 
     /// Ends the interrupt that is being served. Not for NMIs, which have no end.

@@ -34,9 +34,6 @@ const LEVEL: u64 = 1 << 1;
 /// id stands in bits 12 to 19.
 const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 
-/// The last APIC id that a message can name: it has 8 bits, and 255 is everyone.
-const LAST_APIC_ID: u32 = 254;
-
 /// Where comparators match on equality alone, as the manual has them, one that is written too
 /// late matches when the counter comes round: after minutes, or never. What is written is
 /// compared some counts later. Linux (`HPET_MIN_CYCLES`) keeps as far away.
@@ -73,7 +70,7 @@ impl HpetTimers {
     ) -> Result<Self, SourceError> {
         let hpet = hpet.ok_or(SourceError::NoHpet)?;
         let served = hpet.message_timers();
-        let far = cores.iter().find(|core| core.apic_id > LAST_APIC_ID);
+        let far = cores.iter().find(|core| core.apic_id > apic::LAST_XAPIC_ID);
         if let Some(&Core { index, apic_id, .. }) = far {
             return Err(SourceError::HpetCannotReach {
                 core: index,

@@ -15,14 +15,11 @@ use core::sync::atomic::Ordering;
 
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::settings::{Settings, SourceChoice};
-use profiler::format::description::{DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
+use profiler::format::description::DESCRIPTION_BYTES;
 use profiler::format::region::{MAGIC, Region, RegionLayout, RunState};
 use profiler::format::ring::Writer;
 use profiler::format::sample::MAX_WORDS;
-use profiler::format::{
-    AimDescription, ChainEnd, Clock, ClockReference, Delivery, Description, EventDescription,
-    Sample, Source, State, Text, VERSION,
-};
+use profiler::format::{ChainEnd, Clock, Delivery, Description, Sample, State, Text, VERSION};
 use profiler::sampler::Config;
 
 /// What it takes unless it honours its command line.
@@ -95,38 +92,20 @@ fn publish(version: u32, description: &[u8; DESCRIPTION_BYTES]) {
 
 fn description(case: &str) -> Description {
     let linked = Config::new();
+    let build_id = if case == "no-id" {
+        [0; 20]
+    } else {
+        linked.build_id
+    };
     let own = Description {
-        build_id: if case == "no-id" {
-            [0; 20]
-        } else {
-            linked.build_id
-        },
-        cores: 1,
-        source: Source::ApicTimer,
         delivery: Delivery::Irq,
         clock: Clock::Instructions,
-        turns: false,
-        ring_words: RING_WORDS,
         period: PERIOD,
         period_floor: 1,
-        overhead: 0,
         samples: SAMPLES,
-        text: linked.text,
-        stack_slot: 1 << 16,
-        reason: Text::EMPTY,
-        bootloader: Text::EMPTY,
         workload: Text::new(case),
         command_line: Text::new(boot::command_line()),
-        tasks: [Text::EMPTY; MAX_TASKS],
-        event_table: [EventDescription::EMPTY; MAX_EVENTS],
-        event_count: 0,
-        aim: AimDescription::NONE,
-        seed: 0,
-        jitter: 0,
-        clock_reference: ClockReference::None,
-        clock_within: 0,
-        tsc_difference: 0,
-        tsc_within: 0,
+        ..Description::new(build_id, linked.text, 1, RING_WORDS)
     };
     match Settings::parse(boot::command_line()) {
         Ok(settings) if case == "honours" => taken(own, &settings),

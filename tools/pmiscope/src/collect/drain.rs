@@ -180,7 +180,7 @@ impl<'memory> Collector<'memory> {
 
 /// Those rows that are of an event, and what is between them.
 fn overheads(rows: &[OverheadCounters]) -> Vec<OverheadEnd> {
-    let rows: Vec<OverheadEnd> = rows.iter().map(|row| row.load().into()).collect();
+    let rows: Vec<OverheadEnd> = rows.iter().map(|row| OverheadEnd(row.load())).collect();
     let is_used = |row: &OverheadEnd| *row != OverheadEnd::default();
     let len = rows.iter().rposition(is_used).map_or(0, |last| last + 1);
     rows[..len].to_vec()

@@ -223,73 +223,21 @@ pub struct CoreEnd {
     pub corrupt_at: Option<u64>,
 }
 
-/// What an interrupt costs in an event, as a core's page has it: see [`Overhead`].
+/// What an interrupt costs in an event, as a core's page has it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
-pub struct OverheadEnd {
-    /// While the other cores were halted, in the mean.
-    pub rest: u64,
-    /// While all cores took interrupts: what is taken off.
-    pub busy: u64,
-    /// The longest of those less the shortest.
-    pub spread: u64,
-    /// The interrupts that the core had taken when the event began to be counted.
-    pub since: u64,
-    /// How often it was measured since then.
-    pub checks: u64,
-    /// All of these together.
-    pub sum: u64,
-    /// The shortest.
-    pub min: u64,
-    /// The longest.
-    pub max: u64,
-}
+#[serde(transparent)]
+pub struct OverheadEnd(#[serde(with = "OverheadFields")] pub Overhead);
 
-impl From<Overhead> for OverheadEnd {
-    fn from(overhead: Overhead) -> Self {
-        let Overhead {
-            rest,
-            busy,
-            spread,
-            since,
-            checks,
-            sum,
-            min,
-            max,
-        } = overhead;
-        Self {
-            rest,
-            busy,
-            spread,
-            since,
-            checks,
-            sum,
-            min,
-            max,
-        }
-    }
-}
-
-impl From<OverheadEnd> for Overhead {
-    fn from(end: OverheadEnd) -> Self {
-        let OverheadEnd {
-            rest,
-            busy,
-            spread,
-            since,
-            checks,
-            sum,
-            min,
-            max,
-        } = end;
-        Self {
-            rest,
-            busy,
-            spread,
-            since,
-            checks,
-            sum,
-            min,
-            max,
-        }
-    }
+/// The library knows no files, so here is how one has it.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Overhead")]
+struct OverheadFields {
+    rest: u64,
+    busy: u64,
+    spread: u64,
+    since: u64,
+    checks: u64,
+    sum: u64,
+    min: u64,
+    max: u64,
 }

@@ -197,44 +197,23 @@ fn joined(names: impl Iterator<Item = String>) -> String {
 mod tests {
     use super::*;
     use profiler::address::{CodeAddress, CodeRange};
-    use profiler::format::description::{MAX_EVENTS, MAX_TASKS};
-    use profiler::format::{Clock, ClockReference, Delivery, Source, Text};
+    use profiler::format::{Clock, Delivery, Source, Text};
 
     const WORDS: &str = "source=auto delivery=nmi period=1000 workload=mix samples=500 ring=65536";
 
     /// What a kernel that takes [`WORDS`] says.
     fn run() -> Description {
+        let text = CodeRange {
+            start: CodeAddress(0),
+            end: CodeAddress(1),
+        };
         Description {
-            build_id: [1; 20],
-            cores: 1,
-            ring_words: 8192,
-            source: Source::ApicTimer,
-            delivery: Delivery::Nmi,
             clock: Clock::Instructions,
             turns: true,
             period: 1000,
             period_floor: 1,
-            overhead: 0,
             samples: 500,
-            text: CodeRange {
-                start: CodeAddress(0),
-                end: CodeAddress(1),
-            },
-            stack_slot: 65536,
-            reason: Text::EMPTY,
-            bootloader: Text::EMPTY,
-            workload: Text::EMPTY,
-            command_line: Text::EMPTY,
-            tasks: [Text::EMPTY; MAX_TASKS],
-            event_table: [EventDescription::EMPTY; MAX_EVENTS],
-            event_count: 0,
-            aim: AimDescription::NONE,
-            seed: 0,
-            jitter: 0,
-            clock_reference: ClockReference::None,
-            clock_within: 0,
-            tsc_difference: 0,
-            tsc_within: 0,
+            ..Description::new([1; 20], text, 1, 8192)
         }
     }
 

@@ -5,7 +5,7 @@ use profiler::format::region::Overhead;
 use serde::Serialize;
 
 use super::Tally;
-use crate::profile::{CoreEnd, Profile};
+use crate::profile::{CoreEnd, OverheadEnd, Profile};
 use crate::units::{grouped, percent};
 
 /// What an interrupt costs in an event, on all cores that are counted.
@@ -93,11 +93,11 @@ fn rows(profile: &Profile, tally: &Tally, event: usize) -> Vec<Row> {
     let ends = profile.end.as_ref().map_or(&[][..], |end| &end.cores);
     let of_core = |core: u32| {
         let end = ends.get(usize::try_from(core).ok()?)?;
-        let row = *end.overheads.get(event)?;
+        let OverheadEnd(overhead) = *end.overheads.get(event)?;
         Some(Row {
             core,
-            overhead: row.into(),
-            interrupts: interrupts_since(end, row.since),
+            overhead,
+            interrupts: interrupts_since(end, overhead.since),
         })
     };
     tally
@@ -110,7 +110,7 @@ fn rows(profile: &Profile, tally: &Tally, event: usize) -> Vec<Row> {
 /// The interrupts that a core has taken from `since` on, until other events were counted;
 /// those alone whose records were not lost, as samples are counted so.
 fn interrupts_since(end: &CoreEnd, since: u64) -> u64 {
-    let later = end.overheads.iter().map(|row| row.since);
+    let later = end.overheads.iter().map(|OverheadEnd(row)| row.since);
     let until = later.filter(|&it| it > since).min().unwrap_or(end.taken);
     let all = u128::from(until.saturating_sub(since)) * u128::from(end.stored);
     let records = u128::from(end.stored.saturating_add(end.lost)).max(1);
@@ -140,7 +140,7 @@ fn running(rows: &[Row]) -> Option<Running> {
 pub(super) fn lost_checks(cores: &[CoreEnd]) -> u64 {
     let of_core = |core: &CoreEnd| {
         let mut done = std::collections::BTreeMap::new();
-        for row in &core.overheads {
+        for OverheadEnd(row) in &core.overheads {
             let most = done.entry(row.since).or_insert(0);
             *most = row.checks.max(*most);
         }

@@ -7,7 +7,6 @@
 //!
 //! A timer that stands still while its core is halted: nothing may wait for it.
 
-use std::ffi::OsString;
 use std::thread;
 
 use iced_x86::{Decoder, DecoderOptions};
@@ -15,7 +14,7 @@ use object::{Object, ObjectSection};
 use profiler::address::CodeAddress;
 use profiler::format::{ChainEnd, ChainEntry, State};
 
-use crate::fixture::{Run, Samples, built, function, kernel, start};
+use crate::fixture::{Run, Samples, function, kernel, run};
 use crate::pmu::is_skipped;
 
 /// The status of a guest that failed.
@@ -29,19 +28,9 @@ const PASS: u32 = 30;
 
 /// Runs `arguments` on the lab emulator with these properties of its devices.
 fn run_with(arguments: &str, properties: &[String]) -> Run {
-    let [kernel, loader] = ["kernel", "loader"].map(|name| built(name).into_os_string());
-    let files = [
-        "--kernel".into(),
-        kernel,
-        "--loader".into(),
-        loader,
-        "--".into(),
-    ];
-    let globals = properties
-        .iter()
-        .flat_map(|it| ["-global".into(), it.into()]);
-    let more: Vec<OsString> = files.into_iter().chain(globals).collect();
-    start(&format!("--qemu lab {arguments}"), &more)
+    let globals = properties.iter().map(|it| format!(" -global {it}"));
+    let globals: String = globals.collect();
+    run(&format!("--qemu lab {arguments} --{globals}"))
 }
 
 /// The same, with an NMI that is let in at `place` when it is passed for the `pass`th time.

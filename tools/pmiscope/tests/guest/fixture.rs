@@ -15,7 +15,7 @@ use pmiscope::internals::qemu::{
     self, Additions, Boot, Choice, End, GuestMemory, Limits, Load, Machine, Observer, Qemu,
 };
 use pmiscope::internals::{Callers, Profile, Repair};
-use pmiscope::profile::{CoreEnd, Mode, Outcome};
+use pmiscope::profile::{CoreEnd, Mode, Outcome, OverheadEnd};
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::{
@@ -165,17 +165,14 @@ fn start_within(
     static RUNS: AtomicU32 = AtomicU32::new(0);
     let number = RUNS.fetch_add(1, Ordering::Relaxed);
     let profile = folder().join(format!("{number}.pmi"));
-    // Either of both may end in words for QEMU.
-    let (options, _) = arguments.split_once(" -- ").unwrap_or((arguments, ""));
-    let of_qemu = arguments[options.len()..].split_ascii_whitespace();
     let _slot = Slot::take();
     let ended = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
         .args([command, "--format", "json", "-o"])
         .arg(&profile)
         .args(stock_unless_named(arguments))
-        .args(options.split_ascii_whitespace())
+        // First, as the arguments may end in some for QEMU.
         .args(more)
-        .args(of_qemu)
+        .args(arguments.split_ascii_whitespace())
         .timeout(limit)
         .output();
     let output = ended.unwrap_or_else(|error| panic!("pmiscope {command} {arguments}: {error}"));
@@ -385,14 +382,18 @@ impl Samples {
             return;
         }
         let what = &self.what;
-        for (event, row) in counters.overheads.iter().enumerate() {
+        for (event, OverheadEnd(row)) in counters.overheads.iter().enumerate() {
             let seen = format!("{what}: overhead of event {event} on core {core}: {row:?}");
             assert_eq!([row.rest, row.spread], [row.busy, 0], "{seen}");
             if row.checks > 0 {
                 assert_eq!([row.min, row.max], [row.busy; 2], "{seen}");
             }
         }
-        let done = counters.overheads.iter().map(|row| row.checks).max();
+        let done = counters
+            .overheads
+            .iter()
+            .map(|OverheadEnd(row)| row.checks)
+            .max();
         assert_eq!(
             counters.checks,
             done.unwrap_or(0),

@@ -1,20 +1,12 @@
 //! What users add to QEMU's command line.
 
-use std::ffi::OsString;
-
 use pmiscope::internals::Profile;
 
-use crate::fixture::{Run, built, run, start};
+use crate::fixture::{Run, run};
 
 /// A run with these words behind `--`.
 fn with(arguments: &str, added: &str) -> Run {
-    let files = ["--kernel", "--loader"]
-        .into_iter()
-        .zip(["kernel", "loader"]);
-    let files = files.flat_map(|(option, name)| [option.into(), built(name).into_os_string()]);
-    let added = added.split_ascii_whitespace().map(OsString::from);
-    let more: Vec<_> = files.chain(["--".into()]).chain(added).collect();
-    start(arguments, &more)
+    run(&format!("{arguments} -- {added}"))
 }
 
 /// QEMU's arguments, as the profile has them.

@@ -5,6 +5,7 @@ use pmiscope::internals::flame;
 use pmiscope::internals::report::{
     self, Cost, CounterTotals, Counters, Options, Report, Selection, SortBy,
 };
+use pmiscope::profile::OverheadEnd;
 use pmiscope::symbols::Symbols;
 use profiler::format::region::OverheadCounters;
 use profiler::format::{Clock, Delivery, Description, Text};
@@ -139,7 +140,7 @@ fn report_with_checks(checks: [&[u64]; 2]) -> Report {
         let row = OverheadCounters::default();
         row.calibrate(30, 31, 1, 0);
         checks.iter().for_each(|&check| row.add_check(check));
-        core.overheads = vec![row.load().into()];
+        core.overheads = vec![OverheadEnd(row.load())];
         // One more on each than was of use.
         core.checks = checks.len() as u64 + 1;
         core.smis = 3;

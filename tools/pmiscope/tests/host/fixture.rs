@@ -19,10 +19,8 @@ use profiler::format::event::NewEvent;
 use profiler::format::region::{MAGIC, PAGE, Region, RegionLayout};
 use profiler::format::sample::{Chain, MAX_WORDS};
 use profiler::format::{
-    AimDescription, ChainEnd, ChainEntry, Clock, ClockReference, Delivery, Description,
-    EventDescription, Sample, Source, State, Text,
+    ChainEnd, ChainEntry, Clock, Description, EventDescription, Sample, Source, State, Text,
 };
-use profiler::pmu::event::MAX_EVENTS;
 
 /// The compiled `fixture.c`.
 pub struct Kernel {
@@ -121,12 +119,11 @@ pub fn description() -> Description {
     let mut tasks = [Text::EMPTY; MAX_TASKS];
     tasks[1] = Text::new("hash");
     tasks[2] = Text::new("idle");
+    let text = CodeRange {
+        start: CodeAddress(0xffff_ffff_8010_0000),
+        end: CodeAddress(0xffff_ffff_8020_0000),
+    };
     Description {
-        build_id: build_id(&kernel().elf).unwrap().0,
-        cores: 2,
-        ring_words: 1 << 10,
-        source: Source::ApicTimer,
-        delivery: Delivery::Nmi,
         clock: Clock::Instructions,
         turns: true,
         period: 100,
@@ -134,24 +131,12 @@ pub fn description() -> Description {
         overhead: 60,
         stack_slot: 1 << 17,
         samples: 6,
-        text: CodeRange {
-            start: CodeAddress(0xffff_ffff_8010_0000),
-            end: CodeAddress(0xffff_ffff_8020_0000),
-        },
         reason: Text::new("no PMU here"),
         bootloader: Text::new("fixture 1.0"),
         workload: Text::new("mix"),
         command_line: Text::new("period=100"),
         tasks,
-        event_table: [EventDescription::EMPTY; MAX_EVENTS],
-        event_count: 0,
-        aim: AimDescription::NONE,
-        seed: 0,
-        jitter: 0,
-        clock_reference: ClockReference::None,
-        clock_within: 0,
-        tsc_difference: 0,
-        tsc_within: 0,
+        ..Description::new(build_id(&kernel().elf).unwrap().0, text, 2, 1 << 10)
     }
 }
 

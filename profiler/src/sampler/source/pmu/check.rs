@@ -3,9 +3,9 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Pmu, SELF_INTERRUPT_TICKS};
+use super::Pmu;
 use crate::format::region::{CoreCounters, OverheadCounters};
-use crate::hw::tsc::{self, Deadline};
+use crate::hw::tsc;
 use crate::pmu::cost::Cost;
 use crate::pmu::driver::Place;
 use crate::pmu::this_core::ThisCore;
@@ -40,9 +40,7 @@ impl Pmu {
         let plan = core.pmu.plan().filter(|_| !is_first);
         if plan.is_some_and(|plan| core.pmu.driver.begin_check(&ThisCore, plan, place)) {
             counters.checks.fetch_add(1, Relaxed);
-            self.interrupt(core);
-            // One that arrives only after this handler would count what it has interrupted.
-            Deadline::after(SELF_INTERRUPT_TICKS).wait();
+            self.interrupt_on_return(core);
         }
         tsc::ticks() - before
     }

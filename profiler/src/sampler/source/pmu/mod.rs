@@ -18,6 +18,7 @@ use core::fmt;
 use super::SourceError;
 use crate::format::Delivery;
 use crate::hw::apic::{self, Destination, Message, PerformanceEntry, Vector};
+use crate::hw::tsc::Deadline;
 use crate::pmu::counters::Counters;
 use crate::pmu::detect::Interface;
 use crate::pmu::driver::{Interrupt, Overflow, Place};
@@ -120,6 +121,15 @@ impl Pmu {
         };
         // SAFETY: both have a handler.
         unsafe { apic::registers().send(message, Destination::Core(core.apic_id)) };
+    }
+
+    /// Sends the sampling interrupt to the running core, `core`, in whose handler it waits until
+    /// that returns.
+    #[inline]
+    fn interrupt_on_return(&self, core: &Core) {
+        self.interrupt(core);
+        // One that arrives only after this handler would count what it has interrupted.
+        Deadline::after(SELF_INTERRUPT_TICKS).wait();
     }
 
     /// Lets the counters of the running core, `core`, count: from the start, or on

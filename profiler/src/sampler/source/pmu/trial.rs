@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{Ordering, Ordering::Relaxed};
 
-use super::{ANSWER_TIMEOUT_TICKS, Pmu, SELF_INTERRUPT_TICKS};
+use super::{ANSWER_TIMEOUT_TICKS, Pmu};
 use crate::format::Delivery;
 use crate::hw::control;
 use crate::hw::tsc::Deadline;
@@ -87,9 +87,7 @@ impl Pmu {
             trials.to_come.store(to_come - 1, Relaxed);
         }
         if to_come > 1 {
-            self.interrupt(core);
-            // One that arrives only after this handler would count what it has interrupted.
-            Deadline::after(SELF_INTERRUPT_TICKS).wait();
+            self.interrupt_on_return(core);
         }
     }
 
