@@ -24,8 +24,9 @@ series=10.0
 meson=1.5.0 # what QEMU 10.0 asks for; Debian 12's is older
 
 here=tools/qemu-pmu
-parts="$here/build.sh $here/x86-pmu.c $here/x86-pmu.h $here/icount-deadline.c $here/icount-deadline.h
-    $here/hooks/icount.patch $here/hooks/apic.patch $here/hooks/i386.patch"
+parts="$here/build.sh $here/x86-pmu.c $here/x86-pmu.h $here/x86-ibs.c $here/x86-ibs.h $here/icount-deadline.c $here/icount-deadline.h
+    $here/hooks/icount.patch $here/hooks/apic.patch $here/hooks/i386.patch
+    $here/hooks/ibs.patch"
 # shellcheck disable=SC2086 # words
 hash=$(cat $parts | sha256sum | cut -c1-12)
 [ "${1-}" != hash ] || { echo "$hash" && exit; }
@@ -149,8 +150,8 @@ for hooks in "$here"/hooks/*.patch; do
         die "$hooks does not fit QEMU $version (it fits $series)"
     }
 done
-cp "$here/x86-pmu.c" "$work/qemu/target/i386/tcg/system/"
-cp "$here/x86-pmu.h" "$work/qemu/target/i386/"
+cp "$here/x86-pmu.c" "$here/x86-ibs.c" "$work/qemu/target/i386/tcg/system/"
+cp "$here/x86-pmu.h" "$here/x86-ibs.h" "$work/qemu/target/i386/"
 cp "$here/icount-deadline.c" "$work/qemu/accel/tcg/"
 cp "$here/icount-deadline.h" "$work/qemu/include/system/"
 

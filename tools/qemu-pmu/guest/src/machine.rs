@@ -256,7 +256,8 @@ fn apic_register(register: u32) -> *mut u32 {
     direct::<u32>(0xfee0_0000 + u64::from(register))
 }
 
-fn write_apic(register: u32, value: u32) {
+/// Writes a register of this core's APIC, by its offset.
+pub fn write_apic(register: u32, value: u32) {
     if is_x2apic() {
         write_msr(0x800 + register / 16, u64::from(value));
     } else {
@@ -265,7 +266,8 @@ fn write_apic(register: u32, value: u32) {
     }
 }
 
-fn read_apic(register: u32) -> u32 {
+/// Reads a register of this core's APIC, by its offset.
+pub fn read_apic(register: u32) -> u32 {
     if is_x2apic() {
         low(read_msr(0x800 + register / 16))
     } else {
