@@ -32,7 +32,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
 /// refuses another one.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// A record's first word says what it is and how long.
 ///

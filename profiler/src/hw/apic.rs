@@ -25,6 +25,8 @@ use super::msr;
 pub enum Register {
     /// The core's identifier: bits 24 to 31 in xAPIC, all 32 in x2APIC.
     Id = 0x20,
+    /// Version and number of entries; bit 31: AMD's registers from 0x400 on are there.
+    Version = 0x30,
     /// Task priority: interrupts of a lower class wait.
     TaskPriority = 0x80,
     /// End of interrupt: write 0.
@@ -55,6 +57,17 @@ pub enum Register {
     TimerCurrentCount = 0x390,
     /// What the timer divides its clock by; 0b1011 is by 1.
     TimerDivide = 0x3e0,
+    /// AMD: which of its further registers there are; bits 16 to 23: how many entries the
+    /// extended local vector table has.
+    ExtendedFeature = 0x400,
+    /// AMD: the first entry of the extended local vector table.
+    ExtendedLvt0 = 0x500,
+    /// The second.
+    ExtendedLvt1 = 0x510,
+    /// The third.
+    ExtendedLvt2 = 0x520,
+    /// The fourth.
+    ExtendedLvt3 = 0x530,
 }
 
 /// In any local vector table entry: masked.

@@ -8,7 +8,8 @@ use super::counter_msrs::{CounterMsrs, CounterRegisters, GlobalRegisters};
 use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
 use super::encode::NoEncoding;
-use super::event::{Event, EventList, MAX_EVENTS};
+use super::event::{Event, EventList, MAX_EVENTS, What};
+use super::ibs::{Ibs, NoIbs, Sampling};
 use super::registers::{MsrFault, Registers, intel, select};
 
 /// A core's PMU as its registers show it before anything is counted.
@@ -24,6 +25,8 @@ pub struct PmuState {
     pub busy: Counters,
     /// Counters that do not keep what is written to them.
     pub dead: Counters,
+    /// What ops are sampled by, or why they are not.
+    pub ibs: Result<Ibs, NoIbs>,
 }
 
 impl PmuState {
@@ -57,6 +60,7 @@ impl PmuState {
             free: Counters::NONE,
             busy: Counters::NONE,
             dead: Counters::NONE,
+            ibs: Ibs::probe(registers, capabilities)?,
         };
         for counter in capabilities.counters.iter() {
             let is_busy = match counter {
@@ -145,6 +149,8 @@ pub struct Plan {
     pub counters: Counters,
     /// The seed of the random numbers for jitter.
     pub seed: u64,
+    /// How ops are sampled, if an event asks for that.
+    pub ibs: Option<Sampling>,
 }
 
 /// Why events cannot be counted on a core.
@@ -159,6 +165,10 @@ pub enum PlanError {
         /// The reason.
         problem: NoEncoding,
     },
+    /// Ops cannot be sampled.
+    NoIbs(NoIbs),
+    /// There are two events that sample ops, of which a core has one.
+    TwoIbs,
     /// There are not enough counters.
     TooMany {
         /// The first that has none.
@@ -180,6 +190,10 @@ impl fmt::Display for PlanError {
                 event,
                 problem,
             } => write!(f, "event {}, {}: {problem}", place + 1, event.counted()),
+            Self::NoIbs(problem) => write!(f, "ibs_op: {problem}"),
+            Self::TwoIbs => {
+                f.write_str("ibs_op: a core samples ops by one event at a time; name one")
+            }
             Self::TooMany {
                 event,
                 problem,
@@ -205,6 +219,24 @@ impl fmt::Display for PlanError {
 
 impl core::error::Error for PlanError {}
 
+/// How the one of `events` that samples ops does so, if one does.
+fn sampling(found: &PmuState, events: &EventList) -> Result<Option<Sampling>, PlanError> {
+    let mut asked = events.iter().enumerate().filter_map(|(event, it)| {
+        let What::IbsOp(count) = it.what else {
+            return None;
+        };
+        Some((event, count))
+    });
+    let Some((event, count)) = asked.next() else {
+        return Ok(None);
+    };
+    if asked.next().is_some() {
+        return Err(PlanError::TwoIbs);
+    }
+    let ibs = found.ibs.map_err(PlanError::NoIbs)?;
+    Ok(Some(Sampling { ibs, count, event }))
+}
+
 impl Plan {
     /// Gives each event a counter; events without a period of their own get `period`.
     ///
@@ -216,6 +248,7 @@ impl Plan {
         events: &EventList,
         period: Option<u64>,
     ) -> Result<Self, PlanError> {
+        let ibs = sampling(found, events)?;
         let mut allowed = [Counters::NONE; MAX_EVENTS];
         let mut encodings = [None; MAX_EVENTS];
         for (index, event) in events.iter().enumerate() {
@@ -245,20 +278,29 @@ impl Plan {
             len: events.as_slice().len(),
             counters: Counters::NONE,
             seed: 0,
+            ibs,
         };
         for (index, event) in events.iter().enumerate() {
             let (Some(encoding), Some(counter)) = (encodings[index], counters[index]) else {
                 continue;
             };
             let control = match counter {
+                // It interrupts by other means.
+                Counter::General(_) if matches!(event.what, What::IbsOp(_)) => {
+                    encoding.select | select::ENABLE
+                }
                 Counter::General(_) => encoding.select | select::ENABLE | select::INTERRUPT,
                 Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,
             };
             plan.counters.insert(counter);
+            let mut registers = found.msrs.registers(counter);
+            if let Some(sampling) = ibs.filter(|sampling| sampling.event == index) {
+                registers.max_count = registers.max_count.min(sampling.ibs.max_count);
+            }
             plan.assignments[index] = Some(Assignment {
                 event: *event,
                 counter,
-                registers: found.msrs.registers(counter),
+                registers,
                 control,
                 period: event.period.or(period),
                 jitter: 0,

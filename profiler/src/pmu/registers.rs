@@ -140,6 +140,39 @@ pub trait Registers {
 
     /// Writes that entry.
     fn write_lvtpc(&self, entry: u32);
+
+    /// An entry of the local vector table's extension, which AMD's have (APM vol. 2,
+    /// "Extended Interrupts"); `None` if the APIC has no such entry.
+    fn read_extended_lvt(&self, entry: ExtendedLvt) -> Option<u32>;
+
+    /// Writes that entry, which is there.
+    fn write_extended_lvt(&self, entry: ExtendedLvt, value: u32);
+}
+
+/// An entry of the local vector table's extension.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExtendedLvt(u8);
+
+impl ExtendedLvt {
+    /// The entries that there can be.
+    pub const COUNT: u8 = 4;
+
+    /// The entry with this number.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < Self::COUNT {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// Its number, from 0 to 3.
+    #[must_use]
+    #[inline]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
 }
 
 /// IA32_DEBUGCTL; AMD's DebugCtl, which has the same number and the same bit (SDM vol. 4,
@@ -317,6 +350,35 @@ pub mod amd {
     pub const GLOBAL_CONTROL: Msr = Msr(0xc000_0301);
     /// PerfCntrGlobalStatusClr.
     pub const GLOBAL_STATUS_CLEAR: Msr = Msr(0xc000_0302);
+
+    /// Instruction-Based Sampling of ops (APM vol. 2, 13.3; PPR for family 19h, MSRs
+    /// C001_1033h and on).
+    pub mod ibs {
+        use super::Msr;
+
+        /// IbsOpCtl: what it counts, and how far.
+        pub const OP_CONTROL: Msr = Msr(0xc001_1033);
+        /// IbsOpRip: the address of the op that was sampled.
+        pub const OP_ADDRESS: Msr = Msr(0xc001_1034);
+        /// IbsOpData: what is known of it.
+        pub const OP_DATA: Msr = Msr(0xc001_1035);
+        /// IBS Control: what the firmware has set up. Read-only.
+        pub const CONTROL: Msr = Msr(0xc001_103a);
+
+        /// In [`OP_CONTROL`]: count.
+        pub const ENABLE: u64 = 1 << 17;
+        /// In it: there is a sample. Nothing is counted until it is cleared.
+        pub const VALID: u64 = 1 << 18;
+        /// In it: count ops in place of cycles (IbsOpCntCtl).
+        pub const COUNT_OPS: u64 = 1 << 19;
+        /// In [`OP_DATA`]: the address is none (IbsRipInvalid).
+        pub const ADDRESS_INVALID: u64 = 1 << 38;
+        /// In [`CONTROL`]: the entry of the extended local vector table, and that it has
+        /// one.
+        pub const LVT_NUMBER: u64 = 0xf;
+        /// See there.
+        pub const LVT_VALID: u64 = 1 << 8;
+    }
 
     /// PerfEvtSeln, of four.
     #[must_use]

@@ -1,12 +1,22 @@
 //! The PMU of the running core, for [`super::registers`].
 
-use super::registers::{Msr, MsrFault, Registers, debug_control};
+use super::registers::{ExtendedLvt, Msr, MsrFault, Registers, debug_control};
 use crate::hw::apic::{self, Register};
 use crate::hw::msr;
 
 /// The PMU of the running core.
 #[derive(Clone, Copy, Debug)]
 pub struct ThisCore;
+
+/// The register of an entry of the extended local vector table.
+const fn extended(entry: ExtendedLvt) -> Register {
+    match entry.number() {
+        0 => Register::ExtendedLvt0,
+        1 => Register::ExtendedLvt1,
+        2 => Register::ExtendedLvt2,
+        _ => Register::ExtendedLvt3,
+    }
+}
 
 impl ThisCore {
     /// What IA32_DEBUGCTL holds.
@@ -67,5 +77,21 @@ impl Registers for ThisCore {
         // SAFETY: the entries that the driver writes are masked ones, what firmware left,
         // NMIs and the vectors of the sampler; the last two have handlers.
         unsafe { apic::registers().write(Register::LvtPerformance, entry) };
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedLvt) -> Option<u32> {
+        const HAS_EXTENSION: u32 = 1 << 31;
+        let apic = apic::registers();
+        if apic.read(Register::Version) & HAS_EXTENSION == 0 {
+            return None;
+        }
+        let [_, _, entries, _] = apic.read(Register::ExtendedFeature).to_le_bytes();
+        (entry.number() < entries).then(|| apic.read(extended(entry)))
+    }
+
+    #[inline]
+    fn write_extended_lvt(&self, entry: ExtendedLvt, value: u32) {
+        // SAFETY: `read_extended_lvt` has found it; the values are as in `write_lvtpc`.
+        unsafe { apic::registers().write(extended(entry), value) };
     }
 }

@@ -8,7 +8,7 @@ use super::kinds::Latency;
 use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
-use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
+use crate::pmu::registers::{ExtendedLvt, Msr, MsrFault, Registers, debug_control};
 
 /// What of the driver's costs time, in cycles of the kernel.
 #[derive(Clone, Debug)]
@@ -212,6 +212,16 @@ impl Registers for Machine {
         self.pay();
         self.core.write_lvtpc(entry);
     }
+
+    fn read_extended_lvt(&self, entry: ExtendedLvt) -> Option<u32> {
+        self.pay();
+        self.core.read_extended_lvt(entry)
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedLvt, value: u32) {
+        self.pay();
+        self.core.write_extended_lvt(entry, value);
+    }
 }
 
 /// A machine whose code is interrupted between its accesses to registers.
@@ -267,5 +277,13 @@ impl<H: Fn(&Machine, Delivered)> Registers for Interruptible<'_, H> {
 
     fn write_lvtpc(&self, entry: u32) {
         self.access(|core| core.write_lvtpc(entry));
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedLvt) -> Option<u32> {
+        self.access(|core| core.read_extended_lvt(entry))
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedLvt, value: u32) {
+        self.access(|core| core.write_extended_lvt(entry, value));
     }
 }

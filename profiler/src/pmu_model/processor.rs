@@ -10,7 +10,7 @@ use super::kinds::Model;
 use super::map::{Register, debug};
 use super::state::State;
 use super::truth::{Context, Deliveries, Id};
-use crate::pmu::registers::{Msr, MsrFault, Registers, debug_control};
+use crate::pmu::registers::{ExtendedLvt, Msr, MsrFault, Registers, debug_control};
 
 /// #GP, and what for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub msrs: BTreeMap<u32, u64>,
     /// LVTPC.
     pub lvtpc: u32,
+    /// The entries of the extended local vector table.
+    pub extended: [u32; 4],
 }
 
 /// A core.
@@ -159,6 +161,11 @@ impl Core {
         state.refresh(&self.model);
     }
 
+    /// Instruction-Based Sampling has no address for ops from now on, or has one.
+    pub fn lose_addresses(&self, loses: bool) {
+        self.state.borrow_mut().ibs.has_no_address = loses;
+    }
+
     /// What all registers hold.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -171,6 +178,7 @@ impl Core {
         Snapshot {
             msrs: msrs.collect(),
             lvtpc: state.apic.lvtpc(),
+            extended: state.apic.extended,
         }
     }
 
@@ -351,6 +359,26 @@ impl Registers for Core {
         drop(state);
         if let Err(why) = written {
             self.die(format_args!("{entry:#x} sets {why}"));
+        }
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedLvt) -> Option<u32> {
+        let extended = self.state.borrow().apic.extended;
+        extended.get(usize::from(entry.number())).copied()
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedLvt, value: u32) {
+        let mut state = self.state.borrow_mut();
+        let number = entry.number();
+        state.record(
+            "write extended LVT",
+            0x850 + u32::from(number),
+            Ok(value.into()),
+        );
+        let written = state.apic.write_extended(number, value);
+        drop(state);
+        if let Err(why) = written {
+            self.die(format_args!("{value:#x} sets {why}"));
         }
     }
 }

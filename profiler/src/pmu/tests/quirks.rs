@@ -8,7 +8,7 @@ mod values;
 
 use super::schedule::Rig;
 use crate::pmu::event::EventList;
-use crate::pmu::registers::{Msr, MsrFault, Registers};
+use crate::pmu::registers::{ExtendedLvt, Msr, MsrFault, Registers};
 use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Kind, Machine, Model, Privilege, Snapshot,
 };
@@ -176,5 +176,13 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, MsrFault>> Registers for Wa
     fn write_lvtpc(&self, entry: u32) {
         let _ = (self.watch)(Access::Lvtpc, entry.into());
         self.inner.write_lvtpc(entry);
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedLvt) -> Option<u32> {
+        self.inner.read_extended_lvt(entry)
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedLvt, value: u32) {
+        self.inner.write_extended_lvt(entry, value);
     }
 }

@@ -1,7 +1,7 @@
 //! The events of a run: a report's rows, and the lookup by name.
 
 use anyhow::{Result, bail};
-use profiler::pmu::event::Event;
+use profiler::pmu::event::{Event, What};
 use serde::Serialize;
 
 use super::Tally;
@@ -18,6 +18,9 @@ pub struct EventRow {
     /// What is counted, as `--event` takes it.
     pub name: String,
     pub samples: u64,
+    /// Of an event whose samples have exact addresses: how many do; left out for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<u64>,
     /// Its period, in events.
     pub period: Period,
     /// The period that was set: longer than the requested one if that is below the
@@ -48,11 +51,17 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
             index,
             name: event.name.as_str().to_owned(),
             samples: tally.samples,
+            exact: is_exact(event.name.as_str()).then_some(tally.exact),
             period: Period::new(event.requested_period, &tally.periods),
             period_set: event.period,
             period_floor: event.floor,
         })
         .collect()
+}
+
+/// Returns true if the samples of the event with this name have exact addresses.
+fn is_exact(name: &str) -> bool {
+    Event::parse(name).is_ok_and(|event| matches!(event.what, What::IbsOp(_)))
 }
 
 /// The number of the event that `text` names: by its number, or by any name of what it

@@ -231,6 +231,7 @@ impl Seen {
             sp: StackAddress(0),
             stack_top: self.stack_top,
             pc: self.pc,
+            exact: None,
             end: self.end,
             chain_words: chain.words(),
         };
