@@ -195,6 +195,7 @@ pub struct Seen {
     pub handler_cost: u32,
     pub stack_top: [u64; 2],
     pub pc: CodeAddress,
+    pub exact: Option<CodeAddress>,
     pub chain: Vec<ChainEntry>,
     pub end: ChainEnd,
 }
@@ -210,6 +211,7 @@ impl Seen {
             handler_cost: 300,
             stack_top: [1, 2],
             pc,
+            exact: None,
             chain: chain.to_vec(),
             end: ChainEnd::Complete,
         }
@@ -231,7 +233,7 @@ impl Seen {
             sp: StackAddress(0),
             stack_top: self.stack_top,
             pc: self.pc,
-            exact: None,
+            exact: self.exact,
             end: self.end,
             chain_words: chain.words(),
         };
