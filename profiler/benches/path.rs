@@ -210,6 +210,7 @@ fn sample() -> Sample<'static> {
         sp: StackAddress(0),
         stack_top: [1, 2],
         pc: CodeAddress(code(0)),
+        exact: None,
         end: ChainEnd::Complete,
         chain_words: &[],
     }

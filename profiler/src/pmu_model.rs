@@ -24,11 +24,12 @@
 //! | LVTPC | SDM vol. 3, "Local Vector Table", "Valid Interrupt Vectors" |
 //! | NMIs | SDM vol. 3, "Handling Multiple NMIs"; APM vol. 2, 8.2.3 |
 //! | CPUID | SDM vol. 2, `CPUID`; APM vol. 3, appendix E |
+//! | AMD's sampling of ops | APM vol. 2, 13.3; PPR for family 19h, "IBS" |
 //! | AMD's counters | APM vol. 2, 13.2; PPR for family 19h, "Performance Monitor Counters" |
 //!
 //! # What it leaves out
 //!
-//! PEBS, LBRs, trace, debug store, `PERF_METRICS`, automatic reload and uncore
+//! PEBS, IBS fetch, LBRs, trace, debug store, `PERF_METRICS`, automatic reload and uncore
 //! counters: their bits and registers are reserved, except that a test can set the
 //! bits of the global status that they would ([`Core::set_status`]). The sibling
 //! thread is idle, so ANY changes nothing. Counters 0 to n all count all events.
@@ -38,6 +39,7 @@ mod apic;
 mod counters;
 mod cpuid;
 mod events;
+mod ibs;
 mod kinds;
 pub mod machine;
 mod map;

@@ -207,10 +207,8 @@ static void check_sent_vector(APICCommonState *s, int index, uint64_t val)
  * regard to whether the mask bit is set or whether an interrupt is actually seen
  * on the input".
  */
-static void check_entry(APICCommonState *s, int entry)
+static void check_entry(APICCommonState *s, uint32_t lvt)
 {
-    uint32_t lvt = s->lvt[entry];
-
     if (!(lvt & APIC_LVT_DELIV_MOD) && (lvt & APIC_VECTOR_MASK) < FIRST_VECTOR) {
         log_error(s, APIC_ESR_RECV_ILLEGAL_VECT);
     }
@@ -233,7 +231,7 @@ bool apic_strict_read(APICCommonState *s, int index)
     if (!s->strict.on || !in_x2apic_mode(s)) {
         return true;
     }
-    return x2apic_readable(index);
+    return x2apic_readable(index) || x86_ibs_apic_has(s->cpu, index);
 }
 
 bool apic_strict_write(APICCommonState *s, int index, uint64_t *val)
@@ -246,11 +244,13 @@ bool apic_strict_write(APICCommonState *s, int index, uint64_t *val)
         return true;
     }
     /* SDM "Reserved Bit Checking" */
-    if (x2apic && (!x2apic_writable(index) || (*val & ~(bits | kept)))) {
+    if (x2apic && ((!x2apic_writable(index) && !x86_ibs_apic_has(s->cpu, index)) ||
+                   (*val & ~(bits | kept)))) {
         return false;
     }
     *val &= bits;
-    if (is_lvt(index) && !(s->spurious_vec & APIC_SV_ENABLE)) {
+    if ((is_lvt(index) || x86_ibs_apic_is_entry(s->cpu, index)) &&
+        !(s->spurious_vec & APIC_SV_ENABLE)) {
         *val |= APIC_LVT_MASKED;
     }
     if (index == REG_ESR) {
@@ -284,9 +284,16 @@ void apic_strict_written(APICCommonState *s, int index)
         for (int i = 0; i < APIC_LVT_NB; i++) {
             s->lvt[i] |= APIC_LVT_MASKED;
         }
+        x86_ibs_apic_mask(s->cpu);
     }
     if (s->strict.on && is_lvt(index)) {
-        check_entry(s, index - REG_LVT);
+        check_entry(s, s->lvt[index - REG_LVT]);
+    }
+    if (s->strict.on && x86_ibs_apic_is_entry(s->cpu, index)) {
+        uint64_t lvt = 0;
+
+        x86_ibs_apic_read(s->cpu, index, &lvt);
+        check_entry(s, lvt);
     }
     if (index == REG_SVR || is_lvt(index)) {
         check_thermal(s);

@@ -24,10 +24,11 @@ series=10.0
 meson=1.5.0 # what QEMU 10.0 asks for; Debian 12's is older
 
 here=tools/qemu-pmu
-parts="$here/build.sh $here/x86-pmu.c $here/x86-pmu.h $here/icount-deadline.c $here/icount-deadline.h
+parts="$here/build.sh $here/x86-pmu.c $here/x86-pmu.h $here/x86-ibs.c $here/x86-ibs.h $here/icount-deadline.c $here/icount-deadline.h
     $here/x86-strict.c $here/x86-strict.h $here/apic-strict.c $here/apic-strict.h
     $here/hpet-strict.c.inc $here/hpet-strict.h
-    $here/hooks/icount.patch $here/hooks/apic.patch $here/hooks/hpet.patch $here/hooks/i386.patch"
+    $here/hooks/icount.patch $here/hooks/apic.patch $here/hooks/hpet.patch $here/hooks/i386.patch
+    $here/hooks/ibs.patch"
 # shellcheck disable=SC2086 # words
 hash=$(cat $parts | sha256sum | cut -c1-12)
 [ "${1-}" != hash ] || { echo "$hash" && exit; }
@@ -151,8 +152,8 @@ for hooks in "$here"/hooks/*.patch; do
         die "$hooks does not fit QEMU $version (it fits $series)"
     }
 done
-cp "$here/x86-pmu.c" "$here/x86-strict.c" "$work/qemu/target/i386/tcg/system/"
-cp "$here/x86-pmu.h" "$here/x86-strict.h" "$work/qemu/target/i386/"
+cp "$here/x86-pmu.c" "$here/x86-ibs.c" "$here/x86-strict.c" "$work/qemu/target/i386/tcg/system/"
+cp "$here/x86-pmu.h" "$here/x86-ibs.h" "$here/x86-strict.h" "$work/qemu/target/i386/"
 cp "$here/apic-strict.c" "$work/qemu/hw/intc/"
 cp "$here/apic-strict.h" "$work/qemu/include/hw/i386/"
 cp "$here/hpet-strict.c.inc" "$work/qemu/hw/timer/"

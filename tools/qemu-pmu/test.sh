@@ -106,6 +106,9 @@ strict_devices() {
     for cpu in max max,-x2apic; do
         good 'strict=apic on=no' -cpu "$cpu"
         good 'strict=apic on=yes' -cpu "$cpu" -global apic.x-strict=on
+        # With AMD's extension of the local vector table.
+        good 'strict=apic on=no' -cpu "$cpu,x-pmu=amd-v2,x-ibs=on"
+        good 'strict=apic on=yes' -cpu "$cpu,x-pmu=amd-v2,x-ibs=on" -global apic.x-strict=on
         good 'strict=pending on=no' -cpu "$cpu" -smp 3
         good 'strict=pending on=yes vector=49' -cpu "$cpu" -smp 3 -global apic.x-pending=49
         good 'strict=thermal on=no write=10000' -cpu "$cpu"
@@ -152,6 +155,12 @@ for model; do
     check "$model" 2 ,x-pmu-skid=7,-x2apic skid=7
     check "$model" 2 ,x-pmu-lvtpc-mask=on mask=on
     check "$model" 2 ,x-pmu-lvtpc-mask=off mask=off
+    case $model in
+    amd-*)
+        check "$model" 1 ,x-ibs=on ibs=on
+        check "$model" 2 ,x-ibs=on,x-pmu-skid=7,-x2apic 'ibs=on skid=7'
+        ;;
+    esac
 done
 counted='-accel tcg,thread=single -icount shift=0,sleep=off'
 # shellcheck disable=SC2086 # words
@@ -159,6 +168,8 @@ counted='-accel tcg,thread=single -icount shift=0,sleep=off'
     refuse 'it needs -accel tcg and -icount' -accel tcg -cpu max,x-pmu=intel-v4
     refuse 'needs a CPU of GenuineIntel' $counted -cpu EPYC,x-pmu=intel-v4
     refuse 'family 25 or later' $counted -cpu Opteron_G1,x-pmu=amd-v2
+    refuse "x-ibs needs a PMU of AMD's" $counted -cpu max,x-pmu=intel-v4,x-ibs=on
+    refuse "x-ibs needs a PMU of AMD's" $counted -cpu max,x-ibs=on
     refuse 'nonsense' $counted -cpu max,x-pmu=nonsense
     refuse 'no vector that an APIC can request' $counted -cpu max -global apic.x-pending=15
 }

@@ -244,6 +244,7 @@ static int increment(const Model *model, uint64_t select)
         switch (event) {
         case 0x076: /* cycles not in halt; no unit mask */
         case 0x0c0: /* retired instructions; no unit mask */
+        case 0x0c1: /* retired ops; no unit mask */
             return 1;
         case 0x120: /* cycles at the reference frequency */
             return umask == 0x01;
@@ -364,6 +365,7 @@ static void count_up_to(X86PMU *pmu, int64_t now)
 static void arm(X86PMU *pmu)
 {
     int64_t deadline = pmu->pmi_at;
+    int64_t ibs = x86_ibs_deadline(pmu->cpu);
 
     FOR_EACH_COUNTER(pmu, i) {
         pmu->rate[i] = counter_rate(pmu, i);
@@ -372,6 +374,9 @@ static void arm(X86PMU *pmu)
 
             deadline = deadline ? MIN(deadline, at) : at;
         }
+    }
+    if (ibs) {
+        deadline = deadline ? MIN(deadline, ibs) : ibs;
     }
     icount_cpu_set_deadline(CPU(pmu->cpu), deadline);
 }
@@ -420,6 +425,7 @@ void x86_pmu_icount_deadline(CPUState *cs)
     if (pmu->pmi_at && (pmu->pmi_at <= now || cs->halted)) {
         raise_pmi(pmu);
     }
+    x86_ibs_stopped_at(X86_CPU(cs), now);
     arm(pmu);
 }
 
@@ -623,7 +629,7 @@ X86PMUAccess x86_pmu_rdmsr(X86CPU *cpu, uint32_t msr, uint64_t *value)
     }
     reg = which_register(pmu->model, msr, &n);
     if (reg == REG_OTHER) {
-        return X86_PMU_OTHER;
+        return x86_ibs_rdmsr(cpu, msr, value);
     }
     if (reg == REG_MISSING) {
         return X86_PMU_GP;
@@ -719,6 +725,7 @@ X86PMUAccess x86_pmu_wrmsr(X86CPU *cpu, uint32_t msr, uint64_t value)
     X86PMU *pmu = cpu->pmu;
     int n = 0;
     Register reg;
+    X86PMUAccess access;
     uint64_t mask;
 
     if (!model_of(cpu)) {
@@ -727,6 +734,12 @@ X86PMUAccess x86_pmu_wrmsr(X86CPU *cpu, uint32_t msr, uint64_t value)
     reg = which_register(pmu->model, msr, &n);
     switch (reg) {
     case REG_OTHER:
+        access = x86_ibs_wrmsr(cpu, msr, value);
+        if (access == X86_PMU_DONE) {
+            count_up_to(pmu, icount_cpu_executed(CPU(cpu)));
+            arm(pmu);
+        }
+        return access;
     case REG_MISC_ENABLE: /* the PMU's bits there are read-only */
         return X86_PMU_OTHER;
     case REG_MISSING:
@@ -859,6 +872,7 @@ void x86_pmu_cpuid(X86CPU *cpu, uint32_t leaf, uint32_t *eax, uint32_t *ebx,
         }
         break;
     }
+    x86_ibs_cpuid(cpu, leaf, eax, ecx);
 }
 
 static void at_least(uint32_t *level, uint32_t *min_level, uint32_t needed)
@@ -921,6 +935,7 @@ void x86_pmu_reset(X86CPU *cpu)
     pmu->user = false;
     pmu->pmi_at = 0;
     pmu->synced = icount_cpu_executed(CPU(cpu));
+    x86_ibs_reset(cpu);
     arm(pmu);
 }
 
@@ -931,6 +946,7 @@ void x86_pmu_realize(X86CPU *cpu, Error **errp)
     CPUX86State *env = &cpu->env;
 
     if (!pmu || pmu->model_number == MODEL_OFF) {
+        x86_ibs_realize(cpu, false, 0, errp);
         return;
     }
     if (!tcg_enabled() || !icount_enabled()) {
@@ -939,7 +955,8 @@ void x86_pmu_realize(X86CPU *cpu, Error **errp)
         return;
     }
     model = &models[pmu->model_number];
-    if (!fit_identity(cpu, model, errp)) {
+    if (!fit_identity(cpu, model, errp) ||
+        !x86_ibs_realize(cpu, model->amd, pmu->skid, errp)) {
         return;
     }
     error_setg(&pmu->blocker, "x-pmu has no migration state");
@@ -950,7 +967,7 @@ void x86_pmu_realize(X86CPU *cpu, Error **errp)
         at_least(&env->cpuid_level, &env->cpuid_min_level, 0xa);
     } else {
         at_least(&env->cpuid_xlevel, &env->cpuid_min_xlevel,
-                 model->version >= 2 ? 0x80000022 : 0x80000001);
+                 model->version >= 2 ? 0x80000022 : 0x8000001b);
     }
     pmu->cpu = cpu;
     pmu->model = model;
@@ -1016,10 +1033,12 @@ static void finalize(Object *obj, const char *name, void *opaque)
         g_free(cpu->pmu);
         cpu->pmu = NULL;
     }
+    x86_ibs_finalize(cpu);
 }
 
 void x86_pmu_class_init(ObjectClass *oc)
 {
+    x86_ibs_class_init(oc);
     object_class_property_add_enum(oc, "x-pmu", "X86PMUModel", &model_lookup,
                                    get_model, set_model);
     object_class_property_set_description(oc, "x-pmu",

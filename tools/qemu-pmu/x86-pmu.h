@@ -18,6 +18,8 @@ typedef enum {
     X86_PMU_GP,    /* #GP(0); nothing has changed */
 } X86PMUAccess;
 
+#include "x86-ibs.h"
+
 #if defined(CONFIG_TCG) && !defined(CONFIG_USER_ONLY)
 
 /* Adds the properties x-pmu, x-pmu-skid and x-pmu-lvtpc-mask. */

@@ -104,6 +104,13 @@ pub enum Line {
         /// The free counters of that core that can count it.
         counters: Result<Counters, Reason>,
     },
+    /// Whether a core can sample ops by their exact addresses (`ibs_op`).
+    Ibs {
+        /// The core.
+        core: u32,
+        /// Ok if it can.
+        works: Result<(), Reason>,
+    },
     /// The outcome of letting a source interrupt the first core.
     Source {
         /// The source.
@@ -277,6 +284,10 @@ impl Line {
                 event: fields.get("name")?,
                 counters: fields.or_none(|fields| fields.get("counters"))?,
             },
+            "ibs" => Self::Ibs {
+                core: fields.get("core")?,
+                works: fields.or_none(|fields| fields.flag("works").then_some(()))?,
+            },
             "source" => Self::Source {
                 source: fields.get("name")?,
                 delivery: fields.get("delivery")?,
@@ -406,6 +417,10 @@ impl fmt::Display for Line {
                     Ok(counters) => write!(f, "{head} counters={}", value::show(counters)),
                     Err(reason) => value::none(f, head, reason),
                 }
+            }
+            Self::Ibs { core, works } => {
+                let head = format_args!("ibs core={core}");
+                write_or_none(f, head, works.as_ref().map(|()| "works"))
             }
             Self::Source {
                 source,

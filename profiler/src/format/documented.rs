@@ -246,11 +246,12 @@ fn the_sample_is_as_the_page_has_it() {
         sp: StackAddress(5),
         stack_top: [6, 7],
         pc: CodeAddress(8),
+        exact: Some(CodeAddress(9)),
         end: ChainEnd::InterruptedOutsideText,
         chain_words: &[],
     };
     let values = [
-        ("words", 8),
+        ("words", 9),
         ("kind", 1),
         ("end", 8),
         ("state", 0xd9),
@@ -266,7 +267,8 @@ fn the_sample_is_as_the_page_has_it() {
         ("pc", 8),
     ];
     let mut words = [0; MAX_WORDS];
-    assert_eq!(sample.encode(&mut words), FIXED_WORDS);
+    assert_eq!(sample.encode(&mut words), FIXED_WORDS + 1);
+    assert_eq!(words[FIXED_WORDS], 9, "the exact address is the last word");
     assert_eq!(
         words[..FIXED_WORDS],
         record::<FIXED_WORDS>("Sample", &values)
@@ -357,15 +359,16 @@ fn the_bits_of_a_state_are_as_the_page_has_them() {
         .iter()
         .map(|row| row[0])
         .collect();
-    assert_eq!(bits, ["0..2", "2", "3", "4", "5"]);
+    assert_eq!(bits, ["0..2", "2", "3", "4", "5", "6"]);
     assert_eq!(State::RING, 0b11);
     let single = [
         State::INTERRUPTS_ON,
         State::NMI,
         State::IDLE,
         State::CALLER_KNOWN,
+        State::EXACT,
     ];
-    assert_eq!(single, [1 << 2, 1 << 3, 1 << 4, 1 << 5]);
+    assert_eq!(single, [1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6]);
 }
 
 #[test]
@@ -464,6 +467,7 @@ fn the_example_is_a_region_with_the_sample_that_the_page_tells_of() {
         sp: StackAddress(0xffff_ffff_8002_1fd0),
         stack_top: [0; 2],
         pc: CodeAddress(0xffff_ffff_8000_0040),
+        exact: None,
         end: ChainEnd::Complete,
         chain_words: &[0xffff_ffff_8000_0105],
     };

@@ -12,6 +12,7 @@
 //! word 6   the word below it
 //! word 7   the program counter
 //! word 8…  the chain: callers, innermost first
+//! the last the exact address, if there is one
 //! ```
 //!
 //! A *tick* is what the run's clock counts: one instruction under instruction
@@ -21,6 +22,11 @@
 //! A run that counts events with performance counters names them in its description,
 //! and the *event* is an index there. In other runs it is 0. Either may have aimed
 //! overflows beside those, whose event is [`Sample::AIMED`].
+//!
+//! Where the processor says itself which instruction an overflow is for (AMD's
+//! Instruction-Based Sampling), that is the *exact address*: [`State::EXACT`] says that the
+//! record has it. All the rest is of the code that was interrupted, some instructions
+//! later: the exact address may lie in another function.
 //!
 //! The chain holds return addresses. Where it crosses an interrupt there are
 //! four words: a marker that no kernel address can equal, the *program counter*
@@ -49,7 +55,7 @@ pub const FIXED_WORDS: usize = 8;
 pub const MAX_CHAIN: usize = 64;
 
 /// The most words that a sample can have.
-pub const MAX_WORDS: usize = FIXED_WORDS + MAX_CHAIN;
+pub const MAX_WORDS: usize = FIXED_WORDS + MAX_CHAIN + 1;
 
 /// A chain word that marks a crossing: not canonical, so never an address. Its
 /// low byte is the vector of the interrupt or exception that was crossed; the bit
@@ -115,6 +121,8 @@ impl State {
     /// The kernel knew how the interrupted code keeps its caller: the chain lacks
     /// none, whatever the words on top of the stack are.
     pub const CALLER_KNOWN: u8 = 1 << 5;
+    /// The record's last word is the exact address ([`Sample::exact`]).
+    pub const EXACT: u8 = 1 << 6;
 
     /// Returns true if all bits of `mask` are set.
     #[must_use]
@@ -218,7 +226,7 @@ impl Chain {
     }
 
     fn push_words<const N: usize>(&mut self, words: [u64; N]) -> Result<(), ChainEnd> {
-        let room = self.record.get_mut(self.len..self.len + N);
+        let room = self.record[..FIXED_WORDS + MAX_CHAIN].get_mut(self.len..self.len + N);
         room.ok_or(ChainEnd::DepthLimit)?.copy_from_slice(&words);
         self.len += N;
         Ok(())
@@ -233,8 +241,14 @@ impl Chain {
 
     /// Returns the record of `sample`, with this chain in place of the sample's own.
     pub fn record(&mut self, sample: &Sample<'_>) -> &[u64] {
-        self.record[..FIXED_WORDS].copy_from_slice(&sample.fixed_words(self.len));
-        &self.record[..self.len]
+        let mut words = self.len;
+        if let Some(exact) = sample.exact {
+            // Behind the longest chain there is one more.
+            self.record[words] = exact.0;
+            words += 1;
+        }
+        self.record[..FIXED_WORDS].copy_from_slice(&sample.fixed_words(words));
+        &self.record[..words]
     }
 }
 
@@ -265,6 +279,7 @@ impl Default for Chain {
 ///     sp: StackAddress(0xffff_ffff_8002_1fd0),
 ///     stack_top: [0; 2],
 ///     pc: CodeAddress(0xffff_ffff_8000_0040),
+///     exact: None,
 ///     end: ChainEnd::Complete,
 ///     chain_words: chain.words(),
 /// };
@@ -288,7 +303,7 @@ pub struct Sample<'chain> {
     pub event: u8,
     /// The task that ran: an index into the run's task names.
     pub task: u16,
-    /// What the processor was doing.
+    /// What the processor was doing. [`State::EXACT`] is set by [`Self::exact`].
     pub state: State,
     /// When the handler was entered, in ticks since sampling began.
     pub time: u64,
@@ -303,6 +318,8 @@ pub struct Sample<'chain> {
     pub stack_top: [u64; 2],
     /// The instruction that was about to execute.
     pub pc: CodeAddress,
+    /// The instruction that the overflow is for, if the processor says it.
+    pub exact: Option<CodeAddress>,
     /// How the walk ended.
     pub end: ChainEnd,
     /// The chain's words; [`Self::chain`] decodes them.
@@ -344,10 +361,23 @@ impl<'chain> Sample<'chain> {
     ///
     /// If the chain has more than [`MAX_CHAIN`] words; a [`Chain`] never has.
     pub fn encode(&self, record: &mut [u64; MAX_WORDS]) -> usize {
-        let words = FIXED_WORDS + self.chain_words.len();
-        record[..FIXED_WORDS].copy_from_slice(&self.fixed_words(words));
+        let mut words = FIXED_WORDS + self.chain_words.len();
         record[FIXED_WORDS..words].copy_from_slice(self.chain_words);
+        if let Some(exact) = self.exact {
+            record[words] = exact.0;
+            words += 1;
+        }
+        record[..FIXED_WORDS].copy_from_slice(&self.fixed_words(words));
         words
+    }
+
+    /// The state, with the bit that says what the record holds.
+    #[inline]
+    const fn state_bits(&self) -> u8 {
+        match self.exact {
+            Some(_) => self.state.0 | State::EXACT,
+            None => self.state.0 & !State::EXACT,
+        }
     }
 
     /// The words before the chain, in a record of `words` words.
@@ -362,7 +392,7 @@ impl<'chain> Sample<'chain> {
         [
             head.to_bits()
                 | u64::from(self.end as u8) << 24
-                | u64::from(self.state.0) << 32
+                | u64::from(self.state_bits()) << 32
                 | u64::from(self.event) << 40
                 | u64::from(self.task) << 48,
             u64::from(self.sequence) | u64::from(self.handler_cost) << 32,
@@ -400,6 +430,12 @@ impl<'chain> Sample<'chain> {
         if head.kind != kind::SAMPLE {
             return Err(SampleError::OtherKind(head.kind));
         }
+        let state = State((first >> 32) as u8);
+        let (exact, chain_words) = match chain_words {
+            [chain @ .., exact] if state.has(State::EXACT) => (Some(CodeAddress(*exact)), chain),
+            [] if state.has(State::EXACT) => return Err(SampleError::Length(record.len())),
+            _ => (None, chain_words),
+        };
         if usize::from(head.words) != record.len() || chain_words.len() > MAX_CHAIN {
             return Err(SampleError::Length(record.len()));
         }
@@ -409,12 +445,13 @@ impl<'chain> Sample<'chain> {
             handler_cost: (second >> 32) as u32,
             event: (first >> 40) as u8,
             task: (first >> 48) as u16,
-            state: State((first >> 32) as u8),
+            state,
             time,
             period,
             sp: StackAddress(sp),
             stack_top: [top0, top1],
             pc: CodeAddress(pc),
+            exact,
             end: ChainEnd::try_from(end).map_err(|_| SampleError::ChainEnd(end))?,
             chain_words,
         })
@@ -481,6 +518,7 @@ mod tests {
         fn what_was_encoded_is_decoded(
             entries in entries(),
             numbers in any::<(u32, u32, u8, u16, u8, u64, u64, [u64; 3], u64)>(),
+            exact in any::<Option<u64>>(),
             end in 0..ChainEnd::ALL.len(),
         ) {
             let mut chain = Chain::new();
@@ -494,8 +532,9 @@ mod tests {
                 sequence, handler_cost, event, task, time, period,
                 sp: StackAddress(stack[0]),
                 stack_top: [stack[1], stack[2]],
-                state: State(state),
+                state: State(state & !State::EXACT | u8::from(exact.is_some()) << 6),
                 pc: CodeAddress(pc),
+                exact: exact.map(CodeAddress),
                 end: ChainEnd::ALL[end],
                 chain_words: chain.words(),
             };
@@ -521,11 +560,51 @@ mod tests {
         fn random_words_with_a_samples_head_decode(
             mut record in prop::collection::vec(any::<u64>(), FIXED_WORDS..=MAX_WORDS),
         ) {
-            record[0] = record[0] & !0xffff_ffff
+            // The longest has an exact address behind its chain; the shortest has none.
+            let has_exact = record.len() == MAX_WORDS;
+            record[0] = record[0] & !0x40_ffff_ffff | u64::from(has_exact) << 38
                 | RecordHead { kind: kind::SAMPLE, words: u16::try_from(record.len()).unwrap() }.to_bits();
             let sample = Sample::decode(&record).unwrap();
             prop_assert!(sample.chain().count() <= record.len() - FIXED_WORDS);
         }
+    }
+
+    #[test]
+    fn an_exact_address_stands_behind_the_longest_chain() {
+        let mut chain = Chain::new();
+        let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_1000));
+        while chain.push(entry).is_ok() {}
+        let sample = Sample {
+            sequence: 1,
+            handler_cost: 2,
+            event: 0,
+            task: 3,
+            state: State(State::NMI),
+            time: 4,
+            period: 5,
+            sp: StackAddress(11),
+            stack_top: [6, 7],
+            pc: CodeAddress(8),
+            exact: Some(CodeAddress(0xffff_ffff_8000_1234)),
+            end: ChainEnd::DepthLimit,
+            chain_words: &[],
+        };
+        let mut record = chain.record(&sample).to_vec();
+        assert_eq!(record.len(), MAX_WORDS);
+        assert_eq!(record.last(), Some(&0xffff_ffff_8000_1234));
+        let decoded = Sample::decode(&record).unwrap();
+        assert_eq!(decoded.exact, sample.exact);
+        assert_eq!(decoded.chain().count(), MAX_CHAIN);
+        // Without the bit it is one word too many of the chain.
+        record[0] &= !(u64::from(State::EXACT) << 32);
+        assert_eq!(Sample::decode(&record), Err(SampleError::Length(MAX_WORDS)));
+        // With it, and no word: no sample.
+        let mut short = record[..FIXED_WORDS].to_vec();
+        short[0] = short[0] & !0xffff | FIXED_WORDS as u64 | u64::from(State::EXACT) << 32;
+        assert_eq!(
+            Sample::decode(&short),
+            Err(SampleError::Length(FIXED_WORDS))
+        );
     }
 
     #[test]
@@ -562,6 +641,7 @@ mod tests {
             sp: StackAddress(11),
             stack_top: [6, 7],
             pc: CodeAddress(8),
+            exact: None,
             end: ChainEnd::Complete,
             chain_words: &[9, 10],
         };

@@ -123,6 +123,8 @@ pub(crate) struct Capabilities {
     pub has_capabilities: bool,
     /// On a hybrid processor, what the core is.
     pub core_kind: Option<CoreKind>,
+    /// AMD: the bits of CPUID that say what Instruction-Based Sampling can do; 0 without.
+    pub ibs: u32,
     /// What the hypervisor calls itself, if there is one.
     pub hypervisor: Option<[u8; 12]>,
 }
@@ -217,6 +219,7 @@ pub(crate) fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, N
         has_unit_mask_2: false,
         has_capabilities: features & 1 << 15 != 0,
         core_kind: cpuid.core_kind(),
+        ibs: 0,
         hypervisor,
     };
     match &vendor {
@@ -372,6 +375,11 @@ impl<F: Fn(u32, u32) -> Leaf> Limited<F> {
         // No leaf announces the first four. Every processor with long mode has them.
         pmu.counters.general = low_bits(4);
         let [_, _, features, _] = self.leaf(EXTENDED + 1, 0);
+        if features & 1 << 10 != 0 {
+            // APM vol. 3, appendix E, leaf 0x8000001b. If it does not say what there is, there
+            // is less than is needed here.
+            [pmu.ibs, ..] = self.leaf(EXTENDED + 0x1b, 0);
+        }
         if features & 1 << 23 == 0 {
             return Ok(pmu);
         }

@@ -48,6 +48,7 @@ use core::sync::atomic::{
 use super::counter_msrs::CounterMsrs;
 use super::counters::Counter;
 use super::event::MAX_EVENTS;
+use super::ibs::IbsState;
 use super::plan::{Assignment, Plan};
 use super::registers::{Freeze, Msr, MsrFault, Registers, intel};
 use crate::hw::apic::PerformanceEntry;
@@ -115,6 +116,7 @@ pub struct PmuDriver {
     progress: [Progress; MAX_EVENTS],
     check: Check,
     saved: Saved,
+    ibs: IbsState,
 }
 
 /// What an interrupt found.
@@ -224,6 +226,7 @@ impl PmuDriver {
             return;
         }
         plan.stop(registers, self.others.load(Relaxed));
+        self.stop_ibs(registers, plan);
         for (index, assignment) in plan.assignments() {
             self.advance(registers, index, assignment, 0);
         }
@@ -279,45 +282,59 @@ impl PmuDriver {
         }
         plan.stop(registers, self.others.load(Relaxed));
         let is_check = self.check.is_armed() && self.end_check(registers, plan, place);
+        let ibs = self.stop_ibs(registers, plan);
         let mut wrapped = Overflows::default();
         let mut has_moved = false;
         for (index, assignment) in plan.assignments() {
             let (own, has_wrapped) =
                 self.advance(registers, index, assignment, assignment.overhead);
             has_moved |= own > self.progress[index].noise.load(Relaxed);
+            // An event that samples ops is interrupted for by its sample alone.
+            let has_wrapped = match ibs {
+                Some((event, has_sample)) if event == index => has_sample,
+                _ => has_wrapped,
+            };
             wrapped.0 |= u16::from(has_wrapped) << index;
         }
         let shift = self.backoff_shift(has_moved, !wrapped.is_empty());
         wrapped.0 |= self.deferred.load(Relaxed);
         self.deferred
             .store(if delivers { 0 } else { wrapped.0 }, Relaxed);
-        let any_wrapped = !wrapped.is_empty();
         let mut overflows = Overflows::default();
         for (index, assignment) in plan.assignments() {
             let has_wrapped = wrapped.0 >> index & 1 != 0;
             if has_wrapped && delivers && self.is_due(index, assignment) {
                 overflows.0 |= 1 << index;
             }
-            if has_wrapped || is_check || assignment.overhead != 0 {
+            // The count of what samples ops has begun anew.
+            let is_ibs = ibs.is_some_and(|(event, _)| event == index);
+            if has_wrapped || is_check || assignment.overhead != 0 || is_ibs {
                 self.compute_reload(index, assignment, shift);
                 self.load(registers, index, assignment);
             }
         }
-        // Each wrapped counter interrupts, and this is one of those interrupts. The others
-        // will find nothing. They may merge, so this is no sum.
         if is_check {
             return Interrupt::Stopped(overflows, Cause::Check);
         }
+        Interrupt::Stopped(overflows, self.cause(delivers, wrapped))
+    }
+
+    /// What an interrupt came for, that overflows are delivered by or not, and that has found
+    /// these counters `wrapped`.
+    #[inline]
+    fn cause(&self, delivers: bool, wrapped: Overflows) -> Cause {
         let stale = self.stale_interrupts.load(Relaxed);
-        let cause = match (delivers, any_wrapped, stale) {
+        let cause = match (delivers, !wrapped.is_empty(), stale) {
             (true, true, _) => Cause::Counter,
             (true, false, 1..) => Cause::Late,
             (true, false, 0) | (false, ..) => Cause::Other,
         };
+        // Each wrapped counter interrupts, and this is one of those interrupts. The others
+        // will find nothing. They may merge, so this is no sum.
         let stale = stale.saturating_sub(delivers.into());
         let stale = stale.max(wrapped.0.count_ones());
         self.stale_interrupts.store(stale, Relaxed);
-        Interrupt::Stopped(overflows, cause)
+        cause
     }
 
     /// The overflow of an event that [`Self::on_interrupt`] has found.
@@ -347,7 +364,7 @@ impl PmuDriver {
         // An overflow that showed since found the entry masked: it would stay in the status
         // and keep all others from interrupting.
         self.ack_overflows(registers, plan);
-        self.enable(registers, plan);
+        self.enable(registers, plan, lvtpc);
     }
 
     /// Events of the interrupted code since the start; while the counters run, as of some
@@ -552,17 +569,50 @@ impl PmuDriver {
 
     /// Starts the counters. An overflow may interrupt even within.
     #[inline]
-    fn enable<R: Registers>(&self, registers: &R, plan: &Plan) {
+    fn enable<R: Registers>(&self, registers: &R, plan: &Plan, entry: PerformanceEntry) {
         self.busy.store(false, Relaxed);
         compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        self.start_ibs(registers, plan, entry);
         plan.enable(registers, self.others.load(Relaxed));
         if !self.running.load(Relaxed) {
             // A nested handler has stopped it before the counters started.
             self.busy.store(true, Relaxed);
             plan.stop(registers, self.others.load(Relaxed));
+            self.stop_ibs(registers, plan);
             self.restore(registers, plan);
             self.busy.store(false, Relaxed);
         }
+    }
+
+    /// Stops the sampling of ops, if `plan` has that. Returns the place of its event, and
+    /// whether there is a sample.
+    #[inline]
+    fn stop_ibs<R: Registers>(&self, registers: &R, plan: &Plan) -> Option<(usize, bool)> {
+        let sampling = plan.ibs.as_ref()?;
+        Some((sampling.event, self.ibs.stop(registers, sampling)))
+    }
+
+    /// Starts it, before the counters, so that what follows them is the same with it and
+    /// without.
+    #[inline]
+    fn start_ibs<R: Registers>(&self, registers: &R, plan: &Plan, entry: PerformanceEntry) {
+        let Some(sampling) = &plan.ibs else {
+            return;
+        };
+        let assignment = plan.assignment(sampling.event);
+        if assignment.is_some_and(|it| it.period.is_some()) {
+            let events = self.progress[sampling.event].loaded.load(Relaxed);
+            self.ibs.start(registers, sampling, events, entry);
+        }
+    }
+
+    /// The address of the op for which the event at `index` has overflowed, if it is one
+    /// that samples ops and the processor has it.
+    #[must_use]
+    #[inline]
+    pub fn exact_address(&self, plan: &Plan, index: usize) -> Option<u64> {
+        let is_ibs = plan.ibs.is_some_and(|sampling| sampling.event == index);
+        self.ibs.address().filter(|_| is_ibs)
     }
 
     /// Saves the registers that `plan` changes.
@@ -587,6 +637,9 @@ impl PmuDriver {
                 .freezes
                 .store(registers.try_freezes(Freeze::OnInterrupt)?, Relaxed);
         }
+        if let Some(sampling) = &plan.ibs {
+            self.ibs.save(registers, sampling)?;
+        }
         for (index, assignment) in plan.assignments() {
             let counter = registers.try_read(assignment.registers.read)?;
             saved.counters[index].store(counter, Relaxed);
@@ -606,6 +659,9 @@ impl PmuDriver {
         registers.write_lvtpc(PerformanceEntry::NMI.masked());
         if let Some(global) = &plan.global {
             registers.write(global.control, self.others.load(Relaxed));
+        }
+        if let Some(sampling) = &plan.ibs {
+            self.ibs.program(registers, sampling)?;
         }
         self.random.store(mix_seed(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
@@ -678,6 +734,9 @@ impl PmuDriver {
     fn restore<R: Registers>(&self, registers: &R, plan: &Plan) {
         let saved = &self.saved;
         let msrs = &plan.msrs;
+        if let Some(sampling) = &plan.ibs {
+            self.ibs.restore(registers, sampling);
+        }
         // A value that the register held cannot be refused; nothing could be done if it were.
         for (index, assignment) in plan.assignments() {
             if let Some(select) = assignment.registers.select {

@@ -11,6 +11,7 @@ use core::fmt;
 use super::counters::Counters;
 use super::detect::{Capabilities, Interface};
 use super::event::{Event, Named, What};
+use super::ibs;
 use super::registers::{fixed, select};
 
 /// An event as the registers take it.
@@ -90,6 +91,11 @@ impl Capabilities {
         let native = match event.what {
             What::Named(named) => self.named(named).ok_or(NoEncoding::NotHere)?,
             What::Raw { event, unit_mask } => self.raw(event, unit_mask),
+            What::IbsOp(_) if !self.interface.is_amd() => return Err(NoEncoding::NotHere),
+            What::IbsOp(count) => Native {
+                select: Some(ibs::select_of(count)),
+                fixed: None,
+            },
         };
         let is_plain = !event.edge && !event.invert && event.counter_mask == 0;
         let mut counters = Counters::NONE;

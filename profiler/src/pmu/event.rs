@@ -7,11 +7,12 @@
 //! LIST      = EVENT [ "," EVENT ]…
 //! EVENT     = NAME [ ":" MODIFIERS ]
 //!           | NAME "/" TERMS "/" [ [ ":" ] MODIFIERS ]
-//! NAME      = a name of the table below | "r" HEX | CORES with terms
+//! NAME      = a name of the table below | "r" HEX | CORES with terms | "ibs_op"
 //! CORES     = "cpu" | "cpu_core" | "cpu_atom"
 //! TERMS     = [ TERM [ "," TERM ]… ]
 //! TERM      = "event=" N | "umask=" N | "edge" [ "=" N ] | "inv" [ "=" N ]
 //!           | "cmask=" N | "period=" N | "counters=" N | a name of the table
+//!           | of ibs_op: "cnt_ctl" [ "=" N ] and "period=" N alone
 //! MODIFIERS = "u", "k" or both: user code, the kernel; without any, both
 //! N         = decimal, or "0x" and hexadecimal
 //! HEX       = bits 0-7 event, 8-15 unit mask, 18 edge, 23 invert, 24-31 counter
@@ -23,6 +24,10 @@
 //!
 //! `cpu_core` and `cpu_atom` are the performance and the efficiency cores of a hybrid
 //! processor: an event of theirs is counted on those, and on no other.
+//!
+//! `ibs_op` is AMD's Instruction-Based Sampling: each sample has the address of an op that
+//! was executed, without skid. It counts cycles, and with `cnt_ctl=1` ops, of all privilege
+//! levels: it has no modifiers.
 //!
 //! `counters` is not perf's: the bit mask of the general counters that can count
 //! the event, where the maker's table of events restricts it.
@@ -38,6 +43,9 @@ pub use parse::{BadEvent, EventProblem};
 
 use super::detect::CoreKind;
 pub use crate::format::description::MAX_EVENTS;
+
+/// The name of AMD's Instruction-Based Sampling of ops, which is perf's.
+pub(crate) const IBS_OP: &str = "ibs_op";
 
 /// An event that has a name on every maker's processors. What counts it, and
 /// whether anything does, differs.
@@ -170,6 +178,25 @@ pub enum What {
         /// has a second unit mask.
         unit_mask: u16,
     },
+    /// AMD's Instruction-Based Sampling of ops.
+    IbsOp(IbsCount),
+}
+
+/// What AMD's Instruction-Based Sampling counts up to the op that it samples.
+///
+/// ```
+/// use profiler::pmu::event::{Event, IbsCount, What};
+///
+/// let event = Event::new(What::IbsOp(IbsCount::Ops));
+/// assert_eq!(event.to_string(), "ibs_op/cnt_ctl=1/");
+/// assert_eq!(Event::parse("ibs_op//"), Ok(Event::new(What::IbsOp(IbsCount::Cycles))));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum IbsCount {
+    /// Cycles of the core while it is not halted.
+    Cycles,
+    /// Ops that were dispatched.
+    Ops,
 }
 
 /// An event to count.
@@ -263,6 +290,12 @@ impl fmt::Display for Event {
                 term(f, format_args!("event={event:#x}"))?;
                 if unit_mask != 0 {
                     term(f, format_args!("umask={unit_mask:#x}"))?;
+                }
+            }
+            What::IbsOp(count) => {
+                f.write_str(IBS_OP)?;
+                if count == IbsCount::Ops {
+                    term(f, format_args!("cnt_ctl=1"))?;
                 }
             }
         }

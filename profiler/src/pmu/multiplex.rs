@@ -29,7 +29,8 @@ use crate::format::count::Reading;
 use crate::hw::apic::PerformanceEntry;
 
 use super::driver::{Interrupt, PmuDriver};
-use super::event::{EventList, MAX_EVENTS};
+use super::event::{EventList, MAX_EVENTS, What};
+use super::ibs::NoIbs;
 use super::plan::{Plan, PlanError, PmuState};
 use super::registers::{MsrFault, Registers};
 
@@ -55,6 +56,10 @@ impl Groups {
             problems: [None; MAX_EVENTS],
         };
         for (index, event) in events.iter().enumerate() {
+            if let What::IbsOp(_) = event.what {
+                groups.problems[index] = Some(PlanError::NoIbs(NoIbs::CountsNothing));
+                continue;
+            }
             let alone = EventList::of(*event);
             if let Err(problem) = Plan::make(found, &alone, None) {
                 groups.problems[index] = Some(at(problem, index));
@@ -109,6 +114,7 @@ impl Groups {
 /// The problem of a list of one event, as that of the event at `index`.
 fn at(problem: PlanError, index: usize) -> PlanError {
     match problem {
+        PlanError::NoIbs(_) | PlanError::TwoIbs => problem,
         PlanError::Event { event, problem, .. } => PlanError::Event {
             place: index,
             event,

@@ -7,8 +7,9 @@ use super::allocate::{self, TooMany};
 use super::counter_msrs::{CounterMsrs, CounterRegisters, GlobalRegisters};
 use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
-use super::encode::NoEncoding;
-use super::event::{Event, EventList, MAX_EVENTS};
+use super::encode::{Encoding, NoEncoding};
+use super::event::{Event, EventList, MAX_EVENTS, What};
+use super::ibs::{Ibs, NoIbs, Sampling};
 use super::registers::{MsrFault, Registers, intel, select};
 
 /// A core's PMU as its registers show it before anything is counted.
@@ -24,6 +25,8 @@ pub struct PmuState {
     pub busy: Counters,
     /// Counters that do not keep what is written to them.
     pub dead: Counters,
+    /// What ops are sampled by, or why they are not.
+    pub ibs: Result<Ibs, NoIbs>,
 }
 
 impl PmuState {
@@ -57,6 +60,7 @@ impl PmuState {
             free: Counters::NONE,
             busy: Counters::NONE,
             dead: Counters::NONE,
+            ibs: Ibs::probe(registers, capabilities)?,
         };
         for counter in capabilities.counters.iter() {
             let is_busy = match counter {
@@ -145,6 +149,8 @@ pub struct Plan {
     pub counters: Counters,
     /// The seed of the random numbers for jitter.
     pub seed: u64,
+    /// How ops are sampled, if an event asks for that.
+    pub ibs: Option<Sampling>,
 }
 
 /// Why events cannot be counted on a core.
@@ -159,6 +165,10 @@ pub enum PlanError {
         /// The reason.
         problem: NoEncoding,
     },
+    /// Ops cannot be sampled.
+    NoIbs(NoIbs),
+    /// There are two events that sample ops, of which a core has one.
+    TwoIbs,
     /// There are not enough counters.
     TooMany {
         /// The first that has none.
@@ -180,6 +190,10 @@ impl fmt::Display for PlanError {
                 event,
                 problem,
             } => write!(f, "event {}, {}: {problem}", place + 1, event.counted()),
+            Self::NoIbs(problem) => write!(f, "ibs_op: {problem}"),
+            Self::TwoIbs => {
+                f.write_str("ibs_op: a core samples ops by one event at a time; name one")
+            }
             Self::TooMany {
                 event,
                 problem,
@@ -205,6 +219,120 @@ impl fmt::Display for PlanError {
 
 impl core::error::Error for PlanError {}
 
+/// How the one of `events` that samples ops does so, if one does.
+fn sampling(found: &PmuState, events: &EventList) -> Result<Option<Sampling>, PlanError> {
+    let mut asked = events.iter().enumerate().filter_map(|(event, it)| {
+        let What::IbsOp(count) = it.what else {
+            return None;
+        };
+        Some((event, count))
+    });
+    let Some((event, count)) = asked.next() else {
+        return Ok(None);
+    };
+    if asked.next().is_some() {
+        return Err(PlanError::TwoIbs);
+    }
+    let ibs = found.ibs.map_err(PlanError::NoIbs)?;
+    Ok(Some(Sampling { ibs, count, event }))
+}
+
+/// The events that are for the cores of one kind: where each stands in the list, and what
+/// counts it.
+struct Asked {
+    events: [Option<(usize, Encoding)>; MAX_EVENTS],
+    len: usize,
+}
+
+impl Asked {
+    /// Those of `events` for a core with what was `found`: one at least.
+    fn of(found: &PmuState, events: &EventList) -> Result<Self, PlanError> {
+        let cannot = |place: usize, problem| PlanError::Event {
+            place,
+            event: events.as_slice()[place],
+            problem,
+        };
+        let mut asked = Self {
+            events: [None; MAX_EVENTS],
+            len: 0,
+        };
+        for (place, event) in events.iter().enumerate() {
+            match (event.cores, found.capabilities.core_kind) {
+                (Some(_), None) => return Err(cannot(place, NoEncoding::NotHybrid)),
+                (Some(cores), Some(own)) if cores != own => continue,
+                _ => {}
+            }
+            let encoding = found.capabilities.encode(event);
+            let encoding = encoding.map_err(|problem| cannot(place, problem))?;
+            asked.events[asked.len] = Some((place, encoding));
+            asked.len += 1;
+        }
+        if asked.len == 0 {
+            return Err(cannot(0, NoEncoding::OtherCores));
+        }
+        Ok(asked)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (usize, Encoding)> {
+        self.events.iter().flatten().copied()
+    }
+
+    /// A counter for each of them, in their order.
+    fn allocate(
+        &self,
+        found: &PmuState,
+        events: &EventList,
+    ) -> Result<[Option<Counter>; MAX_EVENTS], PlanError> {
+        let mut allowed = [Counters::NONE; MAX_EVENTS];
+        for (allowed, (_, encoding)) in allowed.iter_mut().zip(self.iter()) {
+            *allowed = encoding.counters;
+        }
+        allocate::allocate(&allowed[..self.len], found.free).map_err(|mut problem| {
+            if let Some((place, _)) = self.events[problem.event] {
+                problem.event = place;
+            }
+            PlanError::TooMany {
+                event: events.as_slice()[problem.event],
+                problem,
+                busy: found.busy,
+                dead: found.dead,
+            }
+        })
+    }
+}
+
+impl Assignment {
+    fn new(
+        found: &PmuState,
+        event: Event,
+        encoding: Encoding,
+        counter: Counter,
+        period: Option<u64>,
+    ) -> Self {
+        let control = match counter {
+            // It interrupts by other means.
+            Counter::General(_) if matches!(event.what, What::IbsOp(_)) => {
+                encoding.select | select::ENABLE
+            }
+            Counter::General(_) => encoding.select | select::ENABLE | select::INTERRUPT,
+            Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,
+        };
+        Self {
+            event,
+            counter,
+            registers: found.msrs.registers(counter),
+            control,
+            period,
+            jitter: 0,
+            overhead: 0,
+            arm_latency: 0,
+            noise: 0,
+            tolerance: 0,
+            min_count: encoding.min_count,
+        }
+    }
+}
+
 impl Plan {
     /// Gives each event a counter; events without a period of their own get `period`. Those
     /// of another kind of core are left out.
@@ -217,42 +345,9 @@ impl Plan {
         events: &EventList,
         period: Option<u64>,
     ) -> Result<Self, PlanError> {
-        let cannot = |place: usize, problem| PlanError::Event {
-            place,
-            event: events.as_slice()[place],
-            problem,
-        };
-        // Of the events that are for this core: where they stand, and what can count them.
-        let mut places = [0; MAX_EVENTS];
-        let mut allowed = [Counters::NONE; MAX_EVENTS];
-        let mut encodings = [None; MAX_EVENTS];
-        let mut planned = 0;
-        for (place, event) in events.iter().enumerate() {
-            match (event.cores, found.capabilities.core_kind) {
-                (Some(_), None) => return Err(cannot(place, NoEncoding::NotHybrid)),
-                (Some(cores), Some(own)) if cores != own => continue,
-                _ => {}
-            }
-            let encoding = found.capabilities.encode(event);
-            let encoding = encoding.map_err(|problem| cannot(place, problem))?;
-            places[planned] = place;
-            allowed[planned] = encoding.counters;
-            encodings[planned] = Some(encoding);
-            planned += 1;
-        }
-        if planned == 0 {
-            return Err(cannot(0, NoEncoding::OtherCores));
-        }
-        let counters =
-            allocate::allocate(&allowed[..planned], found.free).map_err(|mut problem| {
-                problem.event = places[problem.event];
-                PlanError::TooMany {
-                    event: events.as_slice()[problem.event],
-                    problem,
-                    busy: found.busy,
-                    dead: found.dead,
-                }
-            })?;
+        let ibs = sampling(found, events)?;
+        let asked = Asked::of(found, events)?;
+        let counters = asked.allocate(found, events)?;
         let mut plan = Self {
             msrs: found.msrs,
             global: found.msrs.global(),
@@ -260,30 +355,20 @@ impl Plan {
             len: events.as_slice().len(),
             counters: Counters::NONE,
             seed: 0,
+            ibs,
         };
-        for (number, &index) in places[..planned].iter().enumerate() {
-            let (Some(encoding), Some(counter)) = (encodings[number], counters[number]) else {
-                continue;
-            };
-            let event = &events.as_slice()[index];
-            let control = match counter {
-                Counter::General(_) => encoding.select | select::ENABLE | select::INTERRUPT,
-                Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,
-            };
+        for ((place, encoding), counter) in asked.iter().zip(counters.into_iter().flatten()) {
+            let event = events.as_slice()[place];
+            let period = event.period.or(period);
             plan.counters.insert(counter);
-            plan.assignments[index] = Some(Assignment {
-                event: *event,
-                counter,
-                registers: found.msrs.registers(counter),
-                control,
-                period: event.period.or(period),
-                jitter: 0,
-                overhead: 0,
-                arm_latency: 0,
-                noise: 0,
-                tolerance: 0,
-                min_count: encoding.min_count,
-            });
+            plan.assignments[place] =
+                Some(Assignment::new(found, event, encoding, counter, period));
+        }
+        if let Some(Sampling { ibs, event, .. }) = ibs
+            && let Some(assignment) = &mut plan.assignments[event]
+        {
+            let registers = &mut assignment.registers;
+            registers.max_count = registers.max_count.min(ibs.max_count);
         }
         Ok(plan)
     }

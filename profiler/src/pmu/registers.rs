@@ -7,7 +7,7 @@
 use core::fmt;
 
 use super::counters::Counters;
-use crate::hw::apic::PerformanceEntry;
+use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 
 /// A model-specific register of the PMU: a counter, or one that says what counters can
 /// do, what they count, whether they do, and which have overflowed.
@@ -141,6 +141,13 @@ pub trait Registers {
 
     /// Writes that entry.
     fn write_lvtpc(&self, entry: PerformanceEntry);
+
+    /// An entry of the local vector table's extension, which AMD's have (APM vol. 2,
+    /// "Extended Interrupts"); `None` if the APIC has no such entry.
+    fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32>;
+
+    /// Writes that entry, which is there.
+    fn write_extended_lvt(&self, entry: ExtendedEntry, value: PerformanceEntry);
 }
 
 /// When counters stand still by themselves: a bit of IA32_DEBUGCTL.
@@ -326,6 +333,35 @@ pub mod amd {
     pub const GLOBAL_CONTROL: Msr = Msr(0xc000_0301);
     /// PerfCntrGlobalStatusClr.
     pub const GLOBAL_STATUS_CLEAR: Msr = Msr(0xc000_0302);
+
+    /// Instruction-Based Sampling of ops (APM vol. 2, 13.3; PPR for family 19h, MSRs
+    /// C001_1033h and on).
+    pub mod ibs {
+        use super::Msr;
+
+        /// IbsOpCtl: what it counts, and how far.
+        pub const OP_CONTROL: Msr = Msr(0xc001_1033);
+        /// IbsOpRip: the address of the op that was sampled.
+        pub const OP_ADDRESS: Msr = Msr(0xc001_1034);
+        /// IbsOpData: what is known of it.
+        pub const OP_DATA: Msr = Msr(0xc001_1035);
+        /// IBS Control: what the firmware has set up. Read-only.
+        pub const CONTROL: Msr = Msr(0xc001_103a);
+
+        /// In [`OP_CONTROL`]: count.
+        pub const ENABLE: u64 = 1 << 17;
+        /// In it: there is a sample. Nothing is counted until it is cleared.
+        pub const VALID: u64 = 1 << 18;
+        /// In it: count ops in place of cycles (IbsOpCntCtl).
+        pub const COUNT_OPS: u64 = 1 << 19;
+        /// In [`OP_DATA`]: the address is none (IbsRipInvalid).
+        pub const ADDRESS_INVALID: u64 = 1 << 38;
+        /// In [`CONTROL`]: the entry of the extended local vector table, and that it has
+        /// one.
+        pub const LVT_NUMBER: u64 = 0xf;
+        /// See there.
+        pub const LVT_VALID: u64 = 1 << 8;
+    }
 
     /// PerfEvtSeln, of four.
     #[must_use]

@@ -6,6 +6,7 @@ mod cost;
 mod counters;
 mod detect;
 mod encode;
+mod ibs;
 mod jitter;
 mod multiplex;
 mod quirks;

@@ -1,7 +1,7 @@
 //! The PMU of the running core, for [`super::registers`].
 
 use super::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
-use crate::hw::apic::{self, LocalInterrupt, PerformanceEntry};
+use crate::hw::apic::{self, ExtendedEntry, LocalInterrupt, PerformanceEntry};
 use crate::hw::msr;
 
 /// The PMU of the running core.
@@ -70,5 +70,15 @@ impl Registers for ThisCore {
         // masked ones, what firmware left, NMIs and the vectors of the sampler; the last two
         // have handlers.
         unsafe { apic::registers().set_performance_entry(entry) };
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32> {
+        apic::registers().read_extended_entry(entry)
+    }
+
+    #[inline]
+    fn write_extended_lvt(&self, entry: ExtendedEntry, value: PerformanceEntry) {
+        // SAFETY: `read_extended_lvt` has found it; the values are as in `write_lvtpc`.
+        unsafe { apic::registers().set_extended_entry(entry, value) };
     }
 }

@@ -48,10 +48,25 @@ mod lvtpc {
     pub const BITS: u32 = 0xff | MODE | STATUS | MASKED;
 }
 
+/// Says what is wrong with an entry, if something is.
+fn check_entry(entry: u32) -> Result<(), &'static str> {
+    if entry & !lvtpc::BITS != 0 {
+        return Err("reserved bits of LVTPC");
+    }
+    match entry & lvtpc::MODE {
+        // Vectors 0 to 15 are illegal, masked or not. Entries have one at reset.
+        lvtpc::FIXED if entry & 0xf0 == 0 => Err("LVTPC with an illegal vector"),
+        lvtpc::FIXED | lvtpc::NMI => Ok(()),
+        _ => Err("LVTPC with a delivery mode that is neither fixed nor NMI"),
+    }
+}
+
 /// The interrupts of a core.
 #[derive(Clone, Debug)]
 pub(super) struct Apic {
     lvtpc: u32,
+    /// The entries of the extended local vector table.
+    pub extended: [u32; 4],
     /// The NMI that is pending. There is one latch: what comes while it is set adds
     /// nothing.
     nmi: Option<Delivered>,
@@ -68,6 +83,7 @@ impl Apic {
     pub(super) const fn reset() -> Self {
         Self {
             lvtpc: lvtpc::MASKED,
+            extended: [lvtpc::MASKED; 4],
             nmi: None,
             nmi_blocked: false,
             vector: None,
@@ -85,19 +101,28 @@ impl Apic {
 
     /// Writes LVTPC, or says what is wrong with that.
     pub(super) fn write_lvtpc(&mut self, entry: u32) -> Result<(), &'static str> {
-        if entry & !lvtpc::BITS != 0 {
-            return Err("reserved bits of LVTPC");
-        }
-        match entry & lvtpc::MODE {
-            // Vectors 0 to 15 are illegal, masked or not. LVTPC has one at reset.
-            lvtpc::FIXED if entry & 0xf0 == 0 => {
-                return Err("LVTPC with an illegal vector");
-            }
-            lvtpc::FIXED | lvtpc::NMI => {}
-            _ => return Err("LVTPC with a delivery mode that is neither fixed nor NMI"),
-        }
+        check_entry(entry)?;
         self.lvtpc = entry & !lvtpc::STATUS;
         Ok(())
+    }
+
+    /// Writes an entry of the extended local vector table, or says what is wrong with that.
+    pub(super) fn write_extended(&mut self, number: u8, entry: u32) -> Result<(), &'static str> {
+        check_entry(entry)?;
+        self.extended[usize::from(number)] = entry & !lvtpc::STATUS;
+        Ok(())
+    }
+
+    /// What has that entry of the extended local vector table interrupts. AMD's entries are
+    /// not masked by that.
+    pub(super) fn raise_extended(&mut self, number: u8, overflows: u64, counts: &mut Deliveries) {
+        let Some(&entry) = self.extended.get(usize::from(number)) else {
+            counts.undelivered += 1;
+            return;
+        };
+        let lvtpc = core::mem::replace(&mut self.lvtpc, entry);
+        self.raise(overflows, false, counts);
+        self.lvtpc = lvtpc;
     }
 
     /// A counter interrupts; the counters are named by their bits.

@@ -89,8 +89,16 @@ impl Model {
         match (leaf, &self.kind) {
             (0x8000_0001, Kind::Amd(amd)) => {
                 let has_core = amd.interface >= AmdInterface::Core;
-                [0, 0, u32::from(has_core) << 23, 0]
+                let has_ibs = amd.ibs.is_some();
+                [
+                    0,
+                    0,
+                    u32::from(has_core) << 23 | u32::from(has_ibs) << 10,
+                    0,
+                ]
             }
+            // Flags, ops, writable count, count of ops, 27 bits, check of the address.
+            (0x8000_001b, Kind::Amd(amd)) if amd.ibs.is_some() => [0b1101_1101, 0, 0, 0],
             (0x8000_0022, Kind::Amd(amd)) => amd.leaf_0x22(),
             _ => [0; 4],
         }

@@ -82,6 +82,9 @@ pub struct Amd {
     pub counters: u8,
     /// Counters and LBRs can freeze at an interrupt (leaf 0x8000_0022).
     pub freeze: bool,
+    /// There is Instruction-Based Sampling of ops, and which entry of the extended local
+    /// vector table the firmware has given it; 4: none.
+    pub ibs: Option<u8>,
 }
 
 /// The three interfaces.
@@ -265,6 +268,7 @@ impl Model {
                 interface,
                 counters,
                 freeze: interface == AmdInterface::V2,
+                ibs: None,
             }),
             family,
             model,
@@ -288,6 +292,14 @@ impl Model {
         match &mut self.kind {
             Kind::Amd(amd) => amd,
             Kind::Intel(_) => panic!("not AMD"),
+        }
+    }
+
+    /// The entry of the extended local vector table that is Instruction-Based Sampling's.
+    pub(super) fn ibs_entry(&self) -> u8 {
+        match &self.kind {
+            Kind::Amd(amd) => amd.ibs.unwrap_or(4),
+            Kind::Intel(_) => 4,
         }
     }
 

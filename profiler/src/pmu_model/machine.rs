@@ -8,7 +8,7 @@ use super::kinds::Latency;
 use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
-use crate::hw::apic::PerformanceEntry;
+use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
 
 /// What of the driver's costs time, in cycles of the kernel.
@@ -213,6 +213,16 @@ impl Registers for Machine {
         self.pay();
         self.core.write_lvtpc(entry);
     }
+
+    fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32> {
+        self.pay();
+        self.core.read_extended_lvt(entry)
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedEntry, value: PerformanceEntry) {
+        self.pay();
+        self.core.write_extended_lvt(entry, value);
+    }
 }
 
 /// A machine whose code is interrupted between its accesses to registers.
@@ -268,5 +278,13 @@ impl<H: Fn(&Machine, Delivered)> Registers for Interruptible<'_, H> {
 
     fn write_lvtpc(&self, entry: PerformanceEntry) {
         self.access(|core| core.write_lvtpc(entry));
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32> {
+        self.access(|core| core.read_extended_lvt(entry))
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedEntry, value: PerformanceEntry) {
+        self.access(|core| core.write_extended_lvt(entry, value));
     }
 }

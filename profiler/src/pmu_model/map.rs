@@ -1,6 +1,7 @@
 //! Which registers there are, and which of their bits can be written: SDM vol. 4,
 //! table 2-2; APM vol. 2, 13.2; PPR for family 19h, "MSRs".
 
+use super::ibs;
 use super::kinds::{Amd, AmdInterface, Intel, Kind, Model};
 
 /// A register of the PMU.
@@ -30,6 +31,14 @@ pub(super) enum Register {
     InUse,
     /// IA32_DEBUGCTL.
     DebugControl,
+    /// IbsOpCtl.
+    IbsOpControl,
+    /// IbsOpRip.
+    IbsOpAddress,
+    /// IbsOpData.
+    IbsOpData,
+    /// IBS Control.
+    IbsControl,
 }
 
 /// Bits of the global status, and of the registers that reset and set it.
@@ -87,7 +96,7 @@ impl Model {
         let ranges = [0xc1..0xc9, 0x186..0x18e, 0x1d9..0x1da, 0x309..0x319];
         let all = ranges.into_iter().flatten();
         let all = all.chain([0x38d, 0x38e, 0x38f]).chain(0x1900..0x19c0);
-        let all = all.chain([0xc000_0300, 0xc000_0301]);
+        let all = all.chain([0xc000_0300, 0xc000_0301, 0xc001_1033]);
         let all = all.chain(0xc001_0000..0xc001_0008);
         let all = all.chain(0xc001_0200..0xc001_0220);
         let mut seen = Vec::new();
@@ -208,7 +217,7 @@ impl Intel {
                     | bit(self.uncore, debug::UNCORE)
                     | bit(self.freezes_in_smm, debug::FREEZE_SMM)
             }
-            Register::Capabilities | Register::Status | Register::InUse => return None,
+            _ => return None,
         })
     }
 
@@ -246,6 +255,10 @@ impl Amd {
             0xc000_0300 if is_v2 => Some(Register::Status),
             0xc000_0301 if is_v2 => Some(Register::Control),
             0xc000_0302 if is_v2 => Some(Register::StatusReset),
+            0xc001_1033 if self.ibs.is_some() => Some(Register::IbsOpControl),
+            0xc001_1034 if self.ibs.is_some() => Some(Register::IbsOpAddress),
+            0xc001_1035 if self.ibs.is_some() => Some(Register::IbsOpData),
+            0xc001_103a if self.ibs.is_some() => Some(Register::IbsControl),
             _ => None,
         }
     }
@@ -261,6 +274,8 @@ impl Amd {
             Register::DebugControl => {
                 Some(debug::LBR_BTF | freeze(debug::FREEZE_LBRS | debug::FREEZE))
             }
+            Register::IbsOpControl => Some(ibs::BITS),
+            Register::IbsOpAddress | Register::IbsOpData => Some(u64::MAX),
             _ => None,
         }
     }

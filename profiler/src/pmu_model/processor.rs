@@ -10,7 +10,7 @@ use super::kinds::Model;
 use super::map::{Register, debug};
 use super::state::State;
 use super::truth::{Context, Deliveries, Id};
-use crate::hw::apic::PerformanceEntry;
+use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
 
 /// #GP, and what for.
@@ -24,6 +24,8 @@ pub struct Snapshot {
     pub msrs: BTreeMap<u32, u64>,
     /// LVTPC.
     pub lvtpc: u32,
+    /// The entries of the extended local vector table.
+    pub extended: [u32; 4],
 }
 
 impl Snapshot {
@@ -188,6 +190,11 @@ impl Core {
         state.refresh(&self.model);
     }
 
+    /// Instruction-Based Sampling has no address for ops from now on, or has one.
+    pub fn lose_addresses(&self, loses: bool) {
+        self.state.borrow_mut().ibs.has_no_address = loses;
+    }
+
     /// What all registers hold.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -200,6 +207,7 @@ impl Core {
         Snapshot {
             msrs: msrs.collect(),
             lvtpc: state.apic.lvtpc(),
+            extended: state.apic.extended,
         }
     }
 
@@ -387,5 +395,26 @@ impl Registers for Core {
 
     fn write_lvtpc(&self, entry: PerformanceEntry) {
         self.write_lvtpc_bits(entry.bits());
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32> {
+        let extended = self.state.borrow().apic.extended;
+        extended.get(usize::from(entry.number())).copied()
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedEntry, value: PerformanceEntry) {
+        let value = value.bits();
+        let mut state = self.state.borrow_mut();
+        let number = entry.number();
+        state.record(
+            "write extended LVT",
+            0x850 + u32::from(number),
+            Ok(value.into()),
+        );
+        let written = state.apic.write_extended(number, value);
+        drop(state);
+        if let Err(why) = written {
+            self.die(format_args!("{value:#x} sets {why}"));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::apic::Apic;
 use super::counters::{Counter, Wanted};
 use super::events::{Cycle, Event};
+use super::ibs::{self, Ibs};
 use super::kinds::{Freezing, Latency, Model};
 use super::map::{Register, debug, status};
 use super::processor::Fault;
@@ -31,6 +32,7 @@ pub(super) struct State {
     active: Vec<(u8, Wanted)>,
     flights: Vec<Flight>,
     pub apic: Apic,
+    pub ibs: Ibs,
     pub truth: Truth,
     log: VecDeque<Access>,
 }
@@ -85,6 +87,7 @@ impl State {
             active: Vec::new(),
             flights: Vec::new(),
             apic: Apic::reset(),
+            ibs: Ibs::default(),
             truth: Truth::default(),
             log: VecDeque::new(),
         }
@@ -110,6 +113,13 @@ impl State {
                 });
             }
         }
+        if self.ibs.count(cycle, self.now) {
+            self.flights.push(Flight {
+                bit: ibs::BIT,
+                left: pick(&mut self.random, model.quirks.interrupt),
+                to: Stage::Apic,
+            });
+        }
         let quiet = self.quiet(model, cycle).min(most - 1);
         if quiet > 0 {
             for (bit, wanted) in &self.active {
@@ -117,6 +127,7 @@ impl State {
                 let (_, increment) = counter.quiet(wanted, cycle, model.width(*bit >= 32));
                 counter.add(increment, quiet);
             }
+            self.ibs.add(cycle, quiet);
         }
         self.now += 1 + quiet;
         self.truth.executed(cycle, 1 + quiet, self.context);
@@ -135,7 +146,10 @@ impl State {
                 .quiet(wanted, cycle, width)
                 .0
         });
-        counters.min().unwrap_or(u64::MAX)
+        counters
+            .chain([self.ibs.quiet(cycle)])
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// A cycle passes for what is on its way.
@@ -167,6 +181,12 @@ impl State {
                     let to = Stage::Apic;
                     self.flights.push(Flight { left, to, ..flight });
                 }
+            }
+            Stage::Apic if flight.bit == ibs::BIT => {
+                let entry = model.ibs_entry();
+                let deliveries = &mut self.truth.deliveries;
+                deliveries.raised += 1;
+                self.apic.raise_extended(entry, 1 << ibs::BIT, deliveries);
             }
             Stage::Apic => {
                 self.truth.raised_by(flight.bit);
@@ -287,6 +307,13 @@ impl State {
             Register::StatusReset | Register::StatusSet => 0,
             Register::InUse => self.in_use(),
             Register::DebugControl => self.debug_control,
+            Register::IbsOpControl => self.ibs.control(),
+            Register::IbsOpAddress => self.ibs.address,
+            Register::IbsOpData => self.ibs.data,
+            Register::IbsControl => match model.ibs_entry() {
+                entry @ 0..4 => 1 << 8 | u64::from(entry),
+                _ => 0,
+            },
         }
     }
 
@@ -321,7 +348,12 @@ impl State {
             Register::StatusReset => self.status &= !value,
             Register::StatusSet => self.status |= value,
             Register::DebugControl => self.debug_control = value,
-            Register::Capabilities | Register::Status | Register::InUse => unreachable!(),
+            Register::IbsOpControl => self.ibs.set_control(value),
+            Register::IbsOpAddress => self.ibs.address = value,
+            Register::IbsOpData => self.ibs.data = value,
+            Register::Capabilities | Register::Status | Register::InUse | Register::IbsControl => {
+                unreachable!()
+            }
         }
     }
 

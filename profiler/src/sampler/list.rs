@@ -140,6 +140,8 @@ impl<T: Target> Sampler<T> {
                 for event in Named::ALL {
                     self.target.show(&Line::event(core, event, &state));
                 }
+                let works = state.ibs.map(drop).map_err(|problem| reason(&problem));
+                self.target.show(&Line::Ibs { core, works });
             }
         }
         self.engine.listed.fetch_add(1, Ordering::Release);

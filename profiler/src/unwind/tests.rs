@@ -96,6 +96,7 @@ fn entries(chain: &Chain) -> Vec<ChainEntry> {
         sp: StackAddress(0),
         stack_top: [0; 2],
         pc: CodeAddress(0),
+        exact: None,
         end: ChainEnd::Complete,
         chain_words: chain.words(),
     }

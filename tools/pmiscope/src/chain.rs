@@ -191,6 +191,7 @@ mod tests {
             sp: StackAddress(0),
             stack_top,
             pc: CodeAddress(pc),
+            exact: None,
             end,
             chain_words: words.words(),
         };

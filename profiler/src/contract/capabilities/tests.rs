@@ -118,6 +118,9 @@ fn lines() -> impl Strategy<Value = Line> {
                 counters,
             })
             .boxed(),
+        (any::<u32>(), or_why(Just(())))
+            .prop_map(|(core, works)| Line::Ibs { core, works })
+            .boxed(),
         (sources(), deliveries(), or_why(Just(())))
             .prop_map(|(source, delivery, works)| Line::Source {
                 source,

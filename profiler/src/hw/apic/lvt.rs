@@ -12,6 +12,7 @@
 //! | error | yes | - | - | yes | - |
 //! | performance counters, thermal sensor, corrected machine checks | yes | yes | - | yes | - |
 //! | LINT0, LINT1 | yes | yes | yes | yes | - |
+//! | AMD's extension (APM vol. 2, "Extended Interrupts") | yes | yes | - | yes | - |
 
 use super::Registers;
 use crate::hw::msr;
@@ -204,10 +205,55 @@ impl PerformanceEntry {
         Self(self.0 | MASKED)
     }
 
+    /// Returns true if it delivers nothing.
+    #[must_use]
+    pub const fn is_masked(self) -> bool {
+        self.0 & MASKED != 0
+    }
+
     /// The register's value.
     #[must_use]
     pub const fn bits(self) -> u32 {
         self.0
+    }
+}
+
+/// An entry of the extension that AMD's tables have, by its number. Firmware says which of
+/// them delivers what.
+///
+/// ```
+/// use profiler::hw::apic::ExtendedEntry;
+///
+/// assert!(ExtendedEntry::new(3).is_some());
+/// assert!(ExtendedEntry::new(4).is_none());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExtendedEntry(u8);
+
+impl ExtendedEntry {
+    /// The number of entries that there can be.
+    const MAX: u8 = 4;
+    /// The register of the first; the others are 0x10 apart.
+    const FIRST: u16 = 0x500;
+
+    /// The entry with this number; `None` if there cannot be one.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < Self::MAX {
+            Some(Self(number))
+        } else {
+            None
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    const fn offset(self) -> u16 {
+        Self::FIRST + 0x10 * self.0 as u16
     }
 }
 
@@ -286,6 +332,32 @@ impl Registers {
     pub unsafe fn set_performance_entry(self, entry: PerformanceEntry) {
         // SAFETY: a legal entry; the caller's conditions.
         unsafe { self.write_at(LocalInterrupt::Performance as u16, entry.0) };
+    }
+
+    /// What an entry of AMD's extension holds; `None` if the APIC does not have it.
+    #[must_use]
+    pub fn read_extended_entry(self, entry: ExtendedEntry) -> Option<u32> {
+        const HAS_EXTENSION: u32 = 1 << 31;
+        /// Bits 16 to 23: the number of entries.
+        const FEATURES: u16 = 0x400;
+        if self.version() & HAS_EXTENSION == 0 {
+            return None;
+        }
+        let [_, _, entries, _] = self.read_at(FEATURES).to_le_bytes();
+        (entry.0 < entries).then(|| self.read_at(entry.offset()))
+    }
+
+    /// Says how an entry of AMD's extension delivers; it takes what the performance
+    /// counters' does.
+    ///
+    /// # Safety
+    ///
+    /// 1. The APIC has the entry: [`Self::read_extended_entry`] has found it.
+    /// 2. What it delivers has a handler.
+    #[inline]
+    pub unsafe fn set_extended_entry(self, entry: ExtendedEntry, value: PerformanceEntry) {
+        // SAFETY: a legal entry; the caller's conditions.
+        unsafe { self.write_at(entry.offset(), value.0) };
     }
 
     /// Says what the timer's end raises.

@@ -17,7 +17,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::msr;
 pub use command::{DELIVER_NMI, Destination, Message};
-pub use lvt::{Delivery, ErrorEntry, LocalInterrupt, PerformanceEntry, TimerEntry, Vector};
+pub use lvt::{
+    Delivery, ErrorEntry, ExtendedEntry, LocalInterrupt, PerformanceEntry, TimerEntry, Vector,
+};
 
 /// A register, by its memory offset; those of the local vector table are
 /// [`LocalInterrupt`]'s.
@@ -32,7 +34,8 @@ pub use lvt::{Delivery, ErrorEntry, LocalInterrupt, PerformanceEntry, TimerEntry
 pub enum Register {
     /// The core's identifier: bits 24 to 31 in xAPIC, all 32 in x2APIC.
     Id = 0x20,
-    /// What kind of APIC it is, and the number of its last local interrupt; read only.
+    /// What kind of APIC it is, and the number of its last local interrupt; bit 31: it has
+    /// AMD's extension. Read only.
     Version = 0x30,
     /// Task priority: interrupts of a lower class wait.
     TaskPriority = 0x80,

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::RangeInclusive;
 
-use super::{CoreKind, Event, EventList, MAX_EVENTS, Named, What};
+use super::{CoreKind, Event, EventList, IBS_OP, IbsCount, MAX_EVENTS, Named, What};
 
 /// A part of a list of events that cannot be taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,10 @@ pub enum EventProblem {
     Modifier(char),
     /// The modifier stands there twice.
     ModifierTwice,
+    /// It is a term or modifier that `ibs_op` does not have.
+    NotOfIbs,
+    /// It is a term that `ibs_op` alone has.
+    OfIbs,
 }
 
 impl fmt::Display for BadEvent<'_> {
@@ -75,7 +79,7 @@ impl fmt::Display for BadEvent<'_> {
                 f.write_str("no such term")?;
                 suggest(self.word, &TERMS.map(|(name, _)| name), f)?;
                 f.write_str(
-                    " (there are event=, umask=, edge, inv, cmask=, period=, counters= and the names of events)",
+                    " (there are event=, umask=, edge, inv, cmask=, period=, counters=, of ibs_op cnt_ctl=, and the names of events)",
                 )
             }
             EventProblem::NotClosed => f.write_str("needs a second / behind the terms"),
@@ -98,6 +102,10 @@ impl fmt::Display for BadEvent<'_> {
             }
             EventProblem::Modifier(modifier) => f.write_str(not_a_modifier(modifier)),
             EventProblem::ModifierTwice => f.write_str("set before; say it once"),
+            EventProblem::NotOfIbs => f.write_str(
+                "not to be had with ibs_op, which counts in user code and the kernel alike; its terms are cnt_ctl= and period=",
+            ),
+            EventProblem::OfIbs => f.write_str("a term of ibs_op alone; leave it out"),
         }
     }
 }
@@ -120,7 +128,9 @@ fn raw_bit(bit: u8, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn not_a_modifier(modifier: char) -> &'static str {
     match modifier {
-        'p' | 'P' => "precise samples (PEBS, IBS) are not to be had; leave it out",
+        'p' | 'P' => {
+            "precise samples are had on AMD by the event ibs_op, elsewhere not; leave it out"
+        }
         'h' => "a hypervisor's events are not told apart; u (user code) and k (the kernel) are",
         'G' | 'H' => {
             "guest and host are not told apart; u (user code) and k (the kernel) are; leave it out"
@@ -138,6 +148,7 @@ fn suggest(word: &str, others: &[&'static str], f: &mut fmt::Formatter<'_>) -> f
     let events = Named::ALL.into_iter().flat_map(Named::names);
     let near = events
         .copied()
+        .chain([IBS_OP])
         .chain(others.iter().copied())
         .filter_map(|name| Some((distance(word, name)?, name)))
         .min_by_key(|&(distance, _)| distance)
@@ -179,9 +190,10 @@ enum Term {
     CounterMask,
     Period,
     Counters,
+    CountControl,
 }
 
-const TERMS: [(&str, Term); 7] = [
+const TERMS: [(&str, Term); 8] = [
     ("event", Term::Event),
     ("umask", Term::UnitMask),
     ("edge", Term::Edge),
@@ -189,6 +201,7 @@ const TERMS: [(&str, Term); 7] = [
     ("cmask", Term::CounterMask),
     ("period", Term::Period),
     ("counters", Term::Counters),
+    ("cnt_ctl", Term::CountControl),
 ];
 
 /// What may stand before terms that say the event.
@@ -288,6 +301,8 @@ struct Made {
     named: Option<Named>,
     number: Option<u16>,
     unit_mask: Option<u16>,
+    /// It is `ibs_op`, and counts that.
+    ibs: Option<IbsCount>,
     /// A bit for each of [`TERMS`] that was said.
     said: u8,
 }
@@ -300,6 +315,7 @@ impl Made {
             named: Named::from_name(name),
             number: None,
             unit_mask: None,
+            ibs: (name == IBS_OP).then_some(IbsCount::Cycles),
             said: 0,
         };
         let mut cores = CORES.into_iter();
@@ -307,7 +323,7 @@ impl Made {
             made.rest.cores = cores;
             return Ok(made);
         }
-        if made.named.is_some() {
+        if made.ibs.is_some() || made.named.is_some() {
             return Ok(made);
         }
         let digits = name.strip_prefix('r').unwrap_or_default();
@@ -361,6 +377,9 @@ impl Made {
         };
         let has_event = self.named.is_some() || self.number.is_some();
         if let Some(named) = Named::from_name(name).filter(|_| value.is_none()) {
+            if self.ibs.is_some() {
+                return Err(bad(EventProblem::NotOfIbs));
+            }
             if has_event || self.unit_mask.is_some() {
                 return Err(bad(EventProblem::EventTwice));
             }
@@ -375,6 +394,11 @@ impl Made {
             return Err(bad(EventProblem::TermTwice));
         }
         self.said |= 1 << term as u8;
+        match (self.ibs, term) {
+            (None, Term::CountControl) => return Err(bad(EventProblem::OfIbs)),
+            (Some(_), Term::CountControl | Term::Period) | (None, _) => {}
+            (Some(_), _) => return Err(bad(EventProblem::NotOfIbs)),
+        }
         self.set(term, value, has_event).map_err(bad)
     }
 
@@ -402,6 +426,14 @@ impl Made {
             Term::Invert => self.rest.invert = flag()?,
             Term::CounterMask => self.rest.counter_mask = number(needed?, 0..=0xff)? as u8,
             Term::Period => self.rest.period = Some(number(needed?, Event::PERIODS)?),
+            Term::CountControl => {
+                let counts_ops = flag()?;
+                self.ibs = Some(if counts_ops {
+                    IbsCount::Ops
+                } else {
+                    IbsCount::Cycles
+                });
+            }
             Term::Counters => {
                 self.rest.counters = Some(number(needed?, 1..=u32::MAX.into())? as u32);
             }
@@ -413,6 +445,9 @@ impl Made {
     fn modifiers<'a>(&mut self, word: &'a str, text: &'a str) -> Result<(), Bad<'a>> {
         if text.is_empty() {
             return Err((word, EventProblem::NoModifier));
+        }
+        if self.ibs.is_some() {
+            return Err((text, EventProblem::NotOfIbs));
         }
         (self.rest.user, self.rest.kernel) = (false, false);
         for (at, modifier) in text.char_indices() {
@@ -431,13 +466,14 @@ impl Made {
 
     /// The event, if `word` says what to count.
     fn event(self, word: &str) -> Result<Event, Bad<'_>> {
-        let what = match (self.named, self.number) {
-            (Some(named), _) => What::Named(named),
-            (None, Some(event)) => What::Raw {
+        let what = match (self.ibs, self.named, self.number) {
+            (Some(count), ..) => What::IbsOp(count),
+            (None, Some(named), _) => What::Named(named),
+            (None, None, Some(event)) => What::Raw {
                 event,
                 unit_mask: self.unit_mask.unwrap_or(0),
             },
-            (None, None) => return Err((word, EventProblem::NoEvent)),
+            (None, None, None) => return Err((word, EventProblem::NoEvent)),
         };
         Ok(Event { what, ..self.rest })
     }

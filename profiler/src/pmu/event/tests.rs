@@ -14,6 +14,10 @@ fn raw(event: u16, unit_mask: u16) -> Event {
     Event::new(What::Raw { event, unit_mask })
 }
 
+fn ibs(count: IbsCount) -> Event {
+    Event::new(What::IbsOp(count))
+}
+
 fn user(event: Event) -> Event {
     Event {
         kernel: false,
@@ -48,6 +52,11 @@ fn what_perf_takes_is_taken() {
         ("cycles:uk", cycles, "cycles"),
         ("cycles:ku", cycles, "cycles"),
         ("cycles//", cycles, "cycles"),
+        ("ibs_op", ibs(IbsCount::Cycles), "ibs_op"),
+        ("ibs_op//", ibs(IbsCount::Cycles), "ibs_op"),
+        ("ibs_op/cnt_ctl=0/", ibs(IbsCount::Cycles), "ibs_op"),
+        ("ibs_op/cnt_ctl=1/", ibs(IbsCount::Ops), "ibs_op/cnt_ctl=1/"),
+        ("ibs_op/cnt_ctl/", ibs(IbsCount::Ops), "ibs_op/cnt_ctl=1/"),
         ("cycles//k", kernel(cycles), "cycles:k"),
         ("cpu/cycles/", cycles, "cycles"),
         ("cycles/period=1000/", every_1000, "cycles/period=1000/"),
@@ -321,6 +330,36 @@ fn a_bad_part_is_named_with_its_place_and_what_would_be_right() {
             "terms stand before",
         ),
         ("cycles:kk", "k", 8, P::ModifierTwice, "say it once"),
+        (
+            "ibs_op:k",
+            "k",
+            7,
+            P::NotOfIbs,
+            "user code and the kernel alike",
+        ),
+        (
+            "ibs_op/edge/",
+            "edge",
+            7,
+            P::NotOfIbs,
+            "cnt_ctl= and period=",
+        ),
+        ("ibs_op/cycles/", "cycles", 7, P::NotOfIbs, ""),
+        ("ibs_op/cnt_ctl=2/", "cnt_ctl=2", 7, P::NotInRange(0, 1), ""),
+        (
+            "cycles/cnt_ctl=1/",
+            "cnt_ctl=1",
+            7,
+            P::OfIbs,
+            "ibs_op alone",
+        ),
+        (
+            "ibs_ops",
+            "ibs_ops",
+            0,
+            P::NoSuchEvent,
+            "did you mean `ibs_op`?",
+        ),
     ] {
         let bad = EventList::parse(list).unwrap_err();
         let expected = BadEvent { word, at, problem };

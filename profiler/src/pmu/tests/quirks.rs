@@ -7,7 +7,7 @@ mod nested;
 mod values;
 
 use super::schedule::{Rig, VECTOR};
-use crate::hw::apic::PerformanceEntry;
+use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 use crate::pmu::event::EventList;
 use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers};
 use crate::pmu_model::{
@@ -177,5 +177,13 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, MsrFault>> Registers for Wa
     fn write_lvtpc(&self, entry: PerformanceEntry) {
         let _ = (self.watch)(Access::Lvtpc, entry.bits().into());
         self.inner.write_lvtpc(entry);
+    }
+
+    fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32> {
+        self.inner.read_extended_lvt(entry)
+    }
+
+    fn write_extended_lvt(&self, entry: ExtendedEntry, value: PerformanceEntry) {
+        self.inner.write_extended_lvt(entry, value);
     }
 }

@@ -210,7 +210,7 @@ fn add_problem(text: &mut Text<512>, event: &Event, core: u32, problem: &PlanErr
     // As above. The event is named already, and not by its number.
     let _ = match problem {
         PlanError::Event { problem, .. } => write!(text, "{problem}"),
-        other @ PlanError::TooMany { .. } => write!(text, "{other}"),
+        other => write!(text, "{other}"),
     };
 }
 

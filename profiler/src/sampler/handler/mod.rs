@@ -34,6 +34,7 @@ use super::run::Run;
 use super::source::Source;
 use super::target::{Interrupted, Target};
 use super::wait;
+use crate::address::CodeAddress;
 use crate::format::region::CoreCounters;
 use crate::format::{Clock, Delivery};
 use crate::hw::debug as breakpoint;
@@ -75,6 +76,8 @@ struct Overflow {
     event: u8,
     /// What the interrupted code ran since the one before, in ticks or events.
     period: u64,
+    /// The instruction that it is for, where the processor says it.
+    exact: Option<CodeAddress>,
 }
 
 impl<T: Target> Context<'_, T> {

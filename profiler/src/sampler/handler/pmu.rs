@@ -160,6 +160,7 @@ impl<T: Target> Context<'_, T> {
                 // Its place among 16.
                 event: first + event.to_le_bytes()[0],
                 period: overflow.ran,
+                exact: pmu.exact_address(core, event),
             };
             self.record(overflow, run, output);
         }

@@ -42,6 +42,7 @@ impl<T: Target> Context<'_, T> {
             sp: interrupted.sp,
             stack_top: unwind::stack_top(interrupted.sp, &view),
             pc: interrupted.pc,
+            exact: overflow.exact,
             end,
             // Those of `chain`, where they stand.
             chain_words: &[],

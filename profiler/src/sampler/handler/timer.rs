@@ -62,6 +62,7 @@ impl<T: Target> Context<'_, T> {
                 0
             },
             period: self.ticks_since_arming(run),
+            exact: None,
         };
         self.record(overflow, run, output);
         if is_within_another {

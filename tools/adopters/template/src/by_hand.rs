@@ -168,6 +168,7 @@ fn write(writer: &Writer<'_>, number: u64, period: u64, pc: CodeAddress) {
         sp: StackAddress(0),
         stack_top: [0; 2],
         pc,
+        exact: None,
         end: ChainEnd::Complete,
         chain_words: &[],
     };

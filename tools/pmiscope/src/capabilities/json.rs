@@ -23,6 +23,8 @@ pub struct Document {
     pub pmus: Vec<Pmu>,
     /// The events that have a name.
     pub events: Vec<Event>,
+    /// Whether ops can be sampled by their exact addresses (`ibs_op`), with the cores.
+    pub ibs: Vec<Ibs>,
     /// The attempts to use the sources.
     pub sources: Vec<Attempt>,
     /// What `--source auto` takes.
@@ -179,6 +181,16 @@ pub struct EventCounters {
     pub counters: Outcome<Set>,
 }
 
+/// Whether ops can be sampled.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ibs {
+    /// On these cores.
+    pub cores: Vec<u32>,
+    pub works: bool,
+    /// Why it does not.
+    pub why: Option<String>,
+}
+
 /// An attempt to use a source.
 #[derive(Clone, Debug, Serialize)]
 pub struct Attempt {
@@ -231,6 +243,15 @@ impl From<&Capabilities> for Document {
             events: Named::ALL
                 .into_iter()
                 .map(|event| self::event(capabilities, event))
+                .collect(),
+            ibs: capabilities
+                .ibs()
+                .into_iter()
+                .map(|OfCores { cores, outcome }| Ibs {
+                    cores,
+                    works: outcome.is_ok(),
+                    why: outcome.err().map(|why| why.as_str().into()),
+                })
                 .collect(),
             sources: capabilities.attempts().map(Into::into).collect(),
             auto: Auto {

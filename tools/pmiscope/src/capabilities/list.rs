@@ -96,7 +96,32 @@ impl List {
                 self.row("", &format!("also {}", others.join(", ")));
             }
         }
+        self.ibs(capabilities);
         self.numbered(capabilities);
+    }
+
+    /// AMD's sampling of ops.
+    fn ibs(&mut self, capabilities: &Capabilities) {
+        let groups = capabilities.ibs();
+        let is_same = groups.len() == 1;
+        for (place, OfCores { cores, outcome }) in groups.iter().enumerate() {
+            let said = match outcome {
+                Ok(()) => "a counter for cycles or ops, and IBS".into(),
+                Err(why) => format!("not here: {}", why.as_str()),
+            };
+            let said = if is_same {
+                said
+            } else {
+                format!("{}: {said}", of_cores(cores))
+            };
+            self.row(if place == 0 { "ibs_op" } else { "" }, &said);
+        }
+        if !groups.is_empty() {
+            self.row(
+                "",
+                "cycles (cnt_ctl=1: ops); each sample has the exact address of an op",
+            );
+        }
     }
 
     /// Events by their number.

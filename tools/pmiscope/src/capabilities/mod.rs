@@ -193,6 +193,16 @@ impl Capabilities {
         }))
     }
 
+    /// Which cores sample ops by their exact addresses, or why not. Nothing where no core
+    /// has a PMU.
+    #[must_use]
+    pub fn ibs(&self) -> Vec<OfCores<Result<(), Reason>>> {
+        grouped(self.lines.iter().filter_map(|line| match line {
+            Line::Ibs { core, works } => Some((*core, *works)),
+            _ => None,
+        }))
+    }
+
     /// The attempts, in the order in which they were made.
     pub fn attempts(&self) -> impl Iterator<Item = Attempt> {
         self.lines.iter().filter_map(|line| match line {

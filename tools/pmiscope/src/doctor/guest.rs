@@ -124,6 +124,13 @@ fn pmus(capabilities: &Capabilities, host: &Host) -> Vec<Finding> {
             }
         });
     }
+    for group in capabilities.ibs() {
+        if group.outcome.is_ok() {
+            let of = of_cores(&group.cores);
+            let says = format!("{of}: samples with exact addresses, by --event ibs_op");
+            findings.push(Finding::ok("ibs", says));
+        }
+    }
     findings
 }
 

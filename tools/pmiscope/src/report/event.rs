@@ -1,7 +1,7 @@
 //! The events of a run: a report's rows, and the lookup by name.
 
 use anyhow::{Result, bail};
-use profiler::pmu::event::Event;
+use profiler::pmu::event::{Event, What};
 use serde::Serialize;
 
 use super::Tally;
@@ -19,6 +19,9 @@ pub struct EventRow {
     /// What is counted, as `--event` takes it.
     pub name: String,
     pub samples: u64,
+    /// Of an event whose samples have exact addresses: how many do; left out for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exact: Option<u64>,
     /// Its period, in events.
     pub period: Period,
     /// The period that was set: longer than the requested one if that is below the
@@ -55,6 +58,7 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
                 index,
                 name: event.name.as_str().to_owned(),
                 samples: counted.samples,
+                exact: is_exact(event.name.as_str()).then_some(counted.exact),
                 period: Period {
                     known_to_within: overhead.map(|it| it.known_to_within),
                     ..Period::new(event.requested_period, &counted.periods)
@@ -65,6 +69,11 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
             }
         })
         .collect()
+}
+
+/// Returns true if the samples of the event with this name have exact addresses.
+fn is_exact(name: &str) -> bool {
+    Event::parse(name).is_ok_and(|event| matches!(event.what, What::IbsOp(_)))
 }
 
 /// The number of the event that `text` names: by its number, or by any name of what it

@@ -217,6 +217,9 @@ pub struct Shares {
     pub callers_doubtful: u64,
     /// Those of them in which code has no call-frame information.
     pub callers_undecided: u64,
+    /// Samples whose exact address is in another function than the one that was
+    /// interrupted: `self` counts the first, the callers are the second's.
+    pub exact_elsewhere: u64,
     /// Samples of code that ran with interrupts off.
     pub interrupts_off: u64,
     /// Samples of cores that were halted.
@@ -391,7 +394,7 @@ impl Report {
             functions,
             sampling: Sampling::new(run, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
-            shares: Shares::new(run, tally, functions_in_all),
+            shares: Shares::new(run, tally, symbols, functions_in_all),
             end: End::new(profile, tally, symbols),
         }
     }
@@ -449,8 +452,9 @@ impl Machine {
 }
 
 impl Shares {
-    fn new(run: &Description, tally: &Tally, functions_in_all: usize) -> Self {
+    fn new(run: &Description, tally: &Tally, symbols: &Symbols, functions_in_all: usize) -> Self {
         Self {
+            exact_elsewhere: tally.samples_where(|stack| stack.is_exact_elsewhere(symbols)),
             tasks: tasks(tally, run),
             callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
             callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
@@ -575,12 +579,14 @@ fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
             Step::Frame(frame) => Some(frame),
             Step::Interrupt(_) => None,
         });
-        for (depth, frame) in frames.enumerate() {
+        let own = stack.own(symbols);
+        if let Some(own) = own {
+            counts.entry(own.function).or_default().own += stack.samples;
+        }
+        // One that is elsewhere was executing, and is not among the callers.
+        for frame in own.into_iter().chain(frames) {
             let count = counts.entry(frame.function).or_default();
             count.has_code |= !frame.inlined;
-            if depth == 0 {
-                count.own += stack.samples;
-            }
             // A recursive function is on the stack more than once.
             if seen.insert(frame.function) {
                 count.total += stack.samples;

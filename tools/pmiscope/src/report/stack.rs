@@ -17,6 +17,9 @@ pub struct Stack {
     pub state: State,
     /// The instruction that was about to execute.
     pub pc: CodeAddress,
+    /// The instruction that the overflow is for, where the processor says it; it was
+    /// executed some instructions before `pc`.
+    pub exact: Option<CodeAddress>,
     /// The callers, innermost first.
     pub chain: Vec<Link>,
     /// How the walk ended.
@@ -51,11 +54,31 @@ fn lookup(link: Link) -> CodeAddress {
 impl Stack {
     /// The addresses that [`Self::steps`] looks up.
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
-        std::iter::once(self.pc).chain(self.chain.iter().copied().map(lookup))
+        let innermost = std::iter::once(self.pc).chain(self.exact);
+        innermost.chain(self.chain.iter().copied().map(lookup))
+    }
+
+    /// True if the exact address lies in another function than the one that was
+    /// interrupted. Its addresses must have been resolved.
+    #[must_use]
+    pub fn is_exact_elsewhere(&self, symbols: &Symbols) -> bool {
+        // The one that has the code, whatever is inlined into it there.
+        let function = |address| symbols.frames(address).last().map(|frame| frame.function);
+        let exact = self.exact.map(function);
+        exact.is_some_and(|exact| exact != function(self.pc))
+    }
+
+    /// The function that was executing itself, an inlined one too: at the exact address if
+    /// there is one.
+    #[must_use]
+    pub fn own(&self, symbols: &Symbols) -> Option<Frame> {
+        let address = self.exact.unwrap_or(self.pc);
+        symbols.frames(address).first().copied()
     }
 
     /// The stack's functions, innermost first, inlined ones included. Its
-    /// addresses must have been resolved.
+    /// addresses must have been resolved. An exact address takes the place of the
+    /// interrupted one if both are of one function; else the callers are not its own.
     pub fn steps(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
         let frames = |address| symbols.frames(address).iter().copied().map(Step::Frame);
         let callers = self.chain.iter().flat_map(move |&link| {
@@ -65,6 +88,8 @@ impl Stack {
             };
             crossed.into_iter().chain(frames(lookup(link)))
         });
-        frames(self.pc).chain(callers)
+        let is_same = !self.is_exact_elsewhere(symbols);
+        let innermost = self.exact.filter(|_| is_same).unwrap_or(self.pc);
+        frames(innermost).chain(callers)
     }
 }

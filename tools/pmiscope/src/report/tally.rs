@@ -49,6 +49,8 @@ pub struct Selection {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EventTally {
     pub samples: u64,
+    /// Those of them that have an exact address.
+    pub exact: u64,
     /// Its achieved periods, in events, but the first of each core.
     pub periods: Distribution,
 }
@@ -160,6 +162,7 @@ impl Tally {
         let event = usize::from(sample.event);
         if let Some(tally) = self.events.get_mut(event) {
             tally.samples += 1;
+            tally.exact += u64::from(sample.exact.is_some());
             if std::mem::replace(&mut had_event[event], true) {
                 tally.periods.0.push(sample.period);
             }
@@ -223,6 +226,8 @@ fn make_key(
     } = repaired;
     key.push(u64::from(added) | u64::from(doubtful) << 16 | u64::from(undecided) << 32);
     key.push(sample.pc.0);
+    // No code is at 0.
+    key.push(sample.exact.map_or(0, |exact| exact.0));
     for link in chain {
         match *link {
             Link::Return(address) => key.push(address.0),
@@ -237,6 +242,7 @@ fn stack(core: u32, sample: &Sample<'_>, chain: &[Link], repaired: Repaired) -> 
         task: sample.task,
         state: sample.state,
         pc: sample.pc,
+        exact: sample.exact,
         chain: chain.to_vec(),
         end: repaired.end,
         is_repaired: repaired.added > 0,

@@ -225,7 +225,23 @@ impl Out {
             if let Some(overhead) = event.overhead {
                 self.fact("", &overhead.line());
             }
+            if let Some(exact) = event.exact {
+                self.exact_addresses(event.samples, exact, report.shares.exact_elsewhere);
+            }
         }
+    }
+
+    /// What the addresses of an event's samples mean, where they are exact.
+    fn exact_addresses(&mut self, samples: u64, exact: u64, elsewhere: u64) {
+        let mut line = String::from("addresses are exact: the sampled op's own, without skid");
+        if exact != samples {
+            let _ = write!(line, "; {} without one", counted(samples - exact, "sample"));
+        }
+        if elsewhere > 0 {
+            let samples = counted(elsewhere, "sample");
+            let _ = write!(line, "; {samples} interrupted in another function");
+        }
+        self.fact("", &line);
     }
 
     /// A table of the cores, as many side by side as fit when there are many.

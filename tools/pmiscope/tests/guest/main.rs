@@ -20,6 +20,7 @@ mod exact;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod ibs;
 mod loader;
 mod midway;
 mod names;

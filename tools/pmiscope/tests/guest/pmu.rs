@@ -434,7 +434,7 @@ fn counters_of_the_hosts_processor_work() {
 }
 
 /// The lab emulator with other properties of its processor.
-fn variant(name: &str, properties: &str) -> String {
+pub fn variant(name: &str, properties: &str) -> String {
     lab_with(name, &format!("-cpu 'max,{properties}'"))
 }
 

@@ -84,6 +84,56 @@ fn one_event_alone_is_counted() {
     assert!(names.contains(&"never_returns") && !names.contains(&"middle"));
 }
 
+/// Self is counted where the op was that was sampled; callers are those of the code that
+/// was interrupted.
+#[test]
+fn an_exact_address_is_what_executed() {
+    let kernel = kernel();
+    let mut description = Description {
+        cores: 1,
+        event_count: 1,
+        ..two_events()
+    };
+    description.event_table[0].name = Text::new("ibs_op/cnt_ctl=1/");
+    let root = kernel.return_to("in_idle");
+    let interrupted = |sequence, exact: Option<&str>| Seen {
+        exact: exact.map(|name| kernel.at(name)),
+        ..Seen::new(sequence, kernel.at("in_hash"), &[root])
+    };
+    let seen = [
+        interrupted(0, Some("in_innermost")),
+        interrupted(1, Some("in_never_returns")),
+        interrupted(2, None),
+    ];
+    let profile = Profile::read(profile_of(&description, &seen)).unwrap();
+    let report = report_on(&profile, Selection::default(), Options::default());
+    let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+    let shares = |name: &str| {
+        let mut rows = json["functions"].as_array().unwrap().iter();
+        let row = rows.find(|row| row["name"].as_str().unwrap().contains(name));
+        row.map(|row| {
+            (
+                row["self"].as_u64().unwrap(),
+                row["total"].as_u64().unwrap(),
+            )
+        })
+    };
+    assert_eq!(shares("innermost"), Some((1, 1)), "in the same function");
+    assert_eq!(shares("never_returns"), Some((1, 1)), "in another");
+    assert_eq!(shares("hash"), Some((1, 3)), "what was interrupted");
+    assert_eq!(shares("idle"), Some((0, 3)), "what called it");
+    assert_eq!(json["events"][0]["exact"], 2);
+    assert_eq!(json["exact_elsewhere"], 1);
+    let text = report::text(&report, SortBy::Own);
+    let words: Vec<_> = text.split_whitespace().collect();
+    let said = "without skid; 1 sample without one; 1 sample interrupted in another function";
+    assert!(words.join(" ").contains(said), "{text}");
+    // Two that differ in nothing else are not one.
+    let symbols = Symbols::new(&kernel.elf).unwrap();
+    let tally = report::Tally::new(&profile, symbols.callers(), Selection::default());
+    assert_eq!(tally.stacks.len(), 3);
+}
+
 /// What other events' samples take of a core's sequence numbers is no gap.
 #[test]
 fn samples_of_other_events_are_not_lost() {

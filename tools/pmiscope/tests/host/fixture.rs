@@ -184,6 +184,7 @@ pub struct Seen {
     pub handler_cost: u32,
     pub stack_top: [u64; 2],
     pub pc: CodeAddress,
+    pub exact: Option<CodeAddress>,
     pub chain: Vec<ChainEntry>,
     pub end: ChainEnd,
 }
@@ -199,6 +200,7 @@ impl Seen {
             handler_cost: 300,
             stack_top: [1, 2],
             pc,
+            exact: None,
             chain: chain.to_vec(),
             end: ChainEnd::Complete,
         }
@@ -220,6 +222,7 @@ impl Seen {
             sp: StackAddress(0),
             stack_top: self.stack_top,
             pc: self.pc,
+            exact: self.exact,
             end: self.end,
             chain_words: chain.words(),
         };

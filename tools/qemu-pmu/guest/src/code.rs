@@ -113,6 +113,17 @@ pub fn sampled_position(rip: u64, turns_begun: u64) -> Option<u64> {
     }
 }
 
+/// The instruction of the loop in the kernel by which so many are executed before it, as
+/// [`sampled_position`] counts.
+pub fn address_at(position: u64) -> u64 {
+    let symbol = match position % 3 {
+        0 => loop_first,
+        1 => loop_second,
+        _ => loop_third,
+    };
+    symbol as *const () as u64
+}
+
 /// What a core executes in real mode after INIT and SIPI, from the beginning of a
 /// page: reads the MSR in [`REAL_MODE_MSR`] twice, with one instruction between,
 /// and that in [`REAL_MODE_OTHER_MSR`] once, and leaves the low halves and a one

@@ -13,6 +13,8 @@ mod code;
 #[cfg(target_os = "none")]
 mod cores;
 #[cfg(target_os = "none")]
+mod ibs;
+#[cfg(target_os = "none")]
 mod machine;
 #[cfg(target_os = "none")]
 mod model;

@@ -58,10 +58,12 @@ pub struct Expected {
     pub mask: bool,
     /// Interrupts on each core in the longest run.
     pub long: u64,
+    /// There is Instruction-Based Sampling.
+    pub ibs: bool,
 }
 
 impl Expected {
-    /// Reads `model=NAME skid=N mask=on|off long=N`; all but the first may be left out.
+    /// Reads `model=NAME skid=N mask=on|off long=N ibs=on`; all but the first may be left out.
     pub fn parse(words: &str) -> Self {
         let value = |name: &str| {
             words
@@ -77,6 +79,7 @@ impl Expected {
             model,
             skid: number("skid", 0),
             long: number("long", 1000),
+            ibs: value("ibs") == Some("on"),
             mask: value("mask").map_or(model.vendor == Vendor::Intel, |mask| mask == "on"),
         }
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::cores::MAX_CORES;
 use crate::machine::{self, read_msr, write_msr};
 use crate::model::{COUNTER_MASK, Counter, Model, Switch};
-use crate::{code, tests};
+use crate::{code, ibs, tests};
 
 /// The most interrupts of a run whose positions are kept.
 pub const SAMPLES: usize = 24;
@@ -34,6 +34,8 @@ pub struct Run {
     status_seen: AtomicU64,
     control_seen: AtomicU64,
     rip_seen: AtomicU64,
+    exact_seen: AtomicU64,
+    inexact: AtomicU64,
 }
 
 /// A counter that interrupts.
@@ -80,6 +82,8 @@ impl Run {
             status_seen: AtomicU64::new(0),
             control_seen: AtomicU64::new(0),
             rip_seen: AtomicU64::new(0),
+            exact_seen: AtomicU64::new(0),
+            inexact: AtomicU64::new(0),
         }
     }
 
@@ -99,6 +103,8 @@ impl Run {
         self.taken.store(0, Ordering::Relaxed);
         self.step.store(setup.step, Ordering::Relaxed);
         self.astray.store(0, Ordering::Relaxed);
+        self.inexact.store(0, Ordering::Relaxed);
+        self.exact_seen.store(0, Ordering::Relaxed);
         model.set(setup.counter, setup.period.wrapping_neg());
         machine::set_performance_entry(setup.entry);
     }
@@ -148,6 +154,17 @@ impl Run {
     /// The instruction that the last interrupt came before.
     pub fn rip_seen(&self) -> u64 {
         self.rip_seen.load(Ordering::Relaxed)
+    }
+
+    /// The instruction that IBS has sampled, at the last interrupt.
+    pub fn exact_seen(&self) -> u64 {
+        self.exact_seen.load(Ordering::Relaxed)
+    }
+
+    /// How many interrupts came elsewhere than the skid and one instruction behind the one
+    /// that IBS has sampled.
+    pub fn inexact(&self) -> u64 {
+        self.inexact.load(Ordering::Relaxed)
     }
 
     fn add_to_trace(&self, word: u64) {
@@ -206,6 +223,15 @@ extern "C" fn overflow(registers: &Registers, last: &mut [u64; 2]) {
     let slot = usize::try_from(taken).unwrap_or(SAMPLES);
     if let Some(position) = run.positions.get(slot) {
         position.store(here, Ordering::Relaxed);
+    }
+    if tests::expected().ibs {
+        let exact = read_msr(ibs::OP_RIP);
+        run.exact_seen.store(exact, Ordering::Relaxed);
+        run.add_to_trace(exact);
+        let before = here.wrapping_sub(1 + tests::expected().skid);
+        if exact != code::address_at(before) {
+            run.inexact.fetch_add(1, Ordering::Relaxed);
+        }
     }
     if taken > 0 && here != load(&run.previous).wrapping_add(load(&run.step)) {
         run.astray.fetch_add(1, Ordering::Relaxed);

@@ -6,6 +6,7 @@ use spin::Once;
 
 use crate::code::{self, UserRun};
 use crate::cores;
+use crate::ibs;
 use crate::machine::{self, read_msr, try_read_counter, try_read_msr, write_faults, write_msr};
 use crate::model::{
     COUNTER_MASK, Counter, EDGE, ENABLE, Expected, FIXED_CTRL, FREEZE, INSTRUCTIONS, INTERRUPT,
@@ -52,6 +53,7 @@ pub fn first_core(on_command_line: &Expected) {
     together(expected);
     at_the_last_moment(expected);
     halting(expected);
+    ibs::all(expected);
     sampling_on_all_cores();
     after_init(model);
     for core in 0..cores::count() {

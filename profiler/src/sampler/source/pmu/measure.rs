@@ -238,7 +238,13 @@ impl Pmu {
                 pmu.set_plan(plan);
             }
         }
-        Ok(())
+        // Counters were tried before; this has an interrupt of its own.
+        match asked.ibs {
+            Some(sampling) if !has_come[sampling.event] => {
+                Err(SourceError::NoOverflow { core: core.index })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lets `core`, whose counters stand still, try something.

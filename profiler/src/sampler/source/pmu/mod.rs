@@ -16,6 +16,7 @@ mod trial;
 use core::fmt;
 
 use super::SourceError;
+use crate::address::CodeAddress;
 use crate::format::Delivery;
 use crate::hw::apic::{self, Destination, Message, PerformanceEntry, Vector};
 use crate::hw::tsc::Deadline;
@@ -166,6 +167,14 @@ impl Pmu {
             Some(plan) => core.pmu.driver.on_foreign_nmi(&ThisCore, plan),
             None => Interrupt::Off,
         }
+    }
+
+    /// The instruction that this overflow is for, if the event has exact addresses and the
+    /// processor knows this one's.
+    #[inline]
+    pub(crate) fn exact_address(&self, core: &Core, index: usize) -> Option<CodeAddress> {
+        let address = core.pmu.driver.exact_address(core.pmu.plan()?, index);
+        address.map(CodeAddress)
     }
 
     /// The overflow of the event at `index` that [`Self::on_interrupt`] has found.

@@ -139,6 +139,7 @@ impl Core<'_> {
             sp: StackAddress(sp),
             stack_top: top,
             pc: CodeAddress(pc),
+            exact: None,
             end,
             chain_words: words.words(),
         };

@@ -16,6 +16,9 @@ const PERFORMANCE: u32 = 0x340;
 const LINT0: u32 = 0x350;
 const LINT1: u32 = 0x360;
 const ERROR: u32 = 0x370;
+/// AMD's, where the version register has this bit.
+const EXTENDED: u32 = 0x500;
+const HAS_EXTENSION: u32 = 1 << 31;
 
 const ERROR_VECTOR: u8 = 0xfe;
 const SPURIOUS_VECTOR: u8 = 0xff;
@@ -33,6 +36,10 @@ fn let_errors_interrupt() {
     entries::arrived(ERROR_VECTOR);
 }
 
+fn has_extension() -> bool {
+    read_apic(VERSION) & HAS_EXTENSION != 0
+}
+
 fn errors() -> u32 {
     write_apic(ERRORS, 0);
     read_apic(ERRORS)
@@ -48,7 +55,10 @@ pub fn judge(words: &Words<'_>) {
         read_back(on);
         illegal_registers(on);
     }
-    disabled(on);
+    disabled(on, PERFORMANCE);
+    if has_extension() {
+        disabled(on, EXTENDED);
+    }
     real_spurious();
 }
 
@@ -57,13 +67,16 @@ fn illegal_vectors(on: bool) {
     let_errors_interrupt();
     let once = u32::from(on);
     let logged = if on { RECEIVED } else { 0 };
-    for (name, register, entry) in [
+    let extended = ("extended, masked, vector 0", EXTENDED, LVT_MASKED);
+    let entries_of_all = [
         ("timer, masked, vector 0", TIMER, LVT_MASKED),
         ("performance, masked, vector 0", PERFORMANCE, LVT_MASKED),
         ("thermal, masked, vector 15", THERMAL, LVT_MASKED | 15),
         ("LINT0, vector 0", LINT0, 0),
         ("LINT1, masked, vector 1", LINT1, LVT_MASKED | 1),
-    ] {
+    ];
+    let of_amd = has_extension().then_some(extended);
+    for (name, register, entry) in entries_of_all.into_iter().chain(of_amd) {
         write_apic(register, entry);
         write_apic(register, LVT_MASKED | 0x50);
         write_apic(register, entry);
@@ -236,34 +249,34 @@ fn illegal_registers(on: bool) {
 }
 
 /// "Local APIC State After It Has Been Software Disabled"
-fn disabled(on: bool) {
-    write_apic(PERFORMANCE, NMI);
+fn disabled(on: bool, entry: u32) {
+    write_apic(entry, NMI);
     write_apic(SPURIOUS, 0xff);
     let masked = if on { LVT_MASKED | NMI } else { NMI };
     equal(
-        format_args!("entry when disabled"),
-        read_apic(PERFORMANCE),
+        format_args!("entry {entry:#x} when disabled"),
+        read_apic(entry),
         masked,
     );
-    write_apic(PERFORMANCE, NMI);
+    write_apic(entry, NMI);
     equal(
-        format_args!("entry written when disabled"),
-        read_apic(PERFORMANCE),
+        format_args!("entry {entry:#x} written when disabled"),
+        read_apic(entry),
         masked,
     );
     write_apic(SPURIOUS, 0x1ff);
     equal(
-        format_args!("entry when enabled again"),
-        read_apic(PERFORMANCE),
+        format_args!("entry {entry:#x} when enabled again"),
+        read_apic(entry),
         masked,
     );
-    write_apic(PERFORMANCE, NMI);
+    write_apic(entry, NMI);
     equal(
-        format_args!("entry written then"),
-        read_apic(PERFORMANCE),
+        format_args!("entry {entry:#x} written then"),
+        read_apic(entry),
         NMI,
     );
-    write_apic(PERFORMANCE, LVT_MASKED | NMI);
+    write_apic(entry, LVT_MASKED | NMI);
 }
 
 /// "Spurious Interrupt", note: one that is real is in service until an EOI. That is so
