@@ -46,6 +46,11 @@ impl Cores {
         self.all.get().copied().unwrap_or_default()
     }
 
+    /// The number of them.
+    pub(crate) fn count(&self) -> u32 {
+        u32::try_from(self.all().len()).unwrap_or(u32::MAX)
+    }
+
     /// The core with this index.
     #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&'static Core> {

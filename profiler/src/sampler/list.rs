@@ -91,7 +91,7 @@ impl<T: Target> Sampler<T> {
             name: Text::new(name),
         });
         self.target.show(&Line::Machine(Machine {
-            cores: u32::try_from(self.engine.cores.all().len()).unwrap_or(u32::MAX),
+            cores: self.engine.cores.count(),
             is_x2apic: matches!(apic::registers(), Registers::X2Apic),
             has_invariant_tsc: cpuid::has_invariant_tsc(),
         }));

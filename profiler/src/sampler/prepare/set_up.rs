@@ -1,0 +1,100 @@
+//! The APIC, and the cores' states, before any other core can come.
+
+use crate::hw::apic::{self, Registers};
+use crate::hw::control;
+use crate::hw::hpet::{self, Hpet};
+use crate::sampler::Sampler;
+use crate::sampler::clock::Timers;
+use crate::sampler::config::Config;
+use crate::sampler::error::{CoresError, StartError};
+use crate::sampler::memory::Memory;
+use crate::sampler::per_core::Core;
+use crate::sampler::target::Target;
+use crate::unwind::assembly;
+
+impl<T: Target> Sampler<T> {
+    /// Makes the state of each core. Returns the memory that is left.
+    pub(in crate::sampler) fn set_up<'a>(
+        &'static self,
+        memory: &Memory,
+        config: &Config<'_>,
+    ) -> Result<Memory, StartError<'a>> {
+        if !assembly::is_sorted() {
+            return Err(StartError::AssemblyNotSorted);
+        }
+        let registers = Registers::detect(config.xapic).map_err(StartError::Apic)?;
+        // SAFETY: that mode was found on this core, and is that of all; `Config::xapic`
+        // says that its page is mapped.
+        unsafe { apic::set_registers(registers) };
+        // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
+        unsafe { registers.enable() };
+        let timers = Timers {
+            hpet: hpet_of(config).and_then(Result::ok),
+            pm_timer: config.pm_timer,
+        };
+        let own = [registers.id()];
+        let apic_ids = if config.apic_ids.is_empty() {
+            &own
+        } else {
+            config.apic_ids
+        };
+        check_cores(apic_ids, own[0], registers).map_err(StartError::Cores)?;
+        let there = memory.len();
+        let (rest, cores) = memory
+            .split_cores(apic_ids)
+            .ok_or(StartError::RegionTooSmall {
+                needed: size_of::<Core>() * apic_ids.len(),
+                there,
+            })?;
+        if !self.engine.cores.set(cores, timers) {
+            return Err(StartError::StartedBefore);
+        }
+        // The trials of sources wait for interrupts, maskable ones too.
+        control::enable_interrupts();
+        Ok(rest)
+    }
+}
+
+/// Checks the list of cores, `apic_ids`, on the core with the APIC id `running`.
+fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(), CoresError> {
+    if let Some(&listed) = apic_ids.first().filter(|&&first| first != running) {
+        return Err(CoresError::FirstElsewhere { listed, running });
+    }
+    for (index, &id) in apic_ids.iter().enumerate() {
+        if apic_ids[..index].contains(&id) {
+            return Err(CoresError::Twice(id));
+        }
+        if id > apic::LAST_XAPIC_ID && !matches!(registers, Registers::X2Apic) {
+            return Err(CoresError::NoXApicId(id));
+        }
+    }
+    Ok(())
+}
+
+/// The HPET that the kernel says there is, if there is one.
+pub(in crate::sampler) fn hpet_of(config: &Config<'_>) -> Option<Result<Hpet, hpet::Problem>> {
+    // SAFETY: as `Config::hpet` says.
+    let hpet = unsafe { Hpet::at(config.hpet?) };
+    Some(hpet.check().map(|()| hpet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_that_is_not_the_cores_is_refused() {
+        let x2apic = |ids: &[u32], running| check_cores(ids, running, Registers::X2Apic);
+        assert_eq!(x2apic(&[4], 4), Ok(()));
+        assert_eq!(x2apic(&[4, 0, 300], 4), Ok(()));
+        let first = CoresError::FirstElsewhere {
+            listed: 0,
+            running: 4,
+        };
+        assert_eq!(x2apic(&[0, 4], 4), Err(first));
+        assert_eq!(x2apic(&[4, 1, 2, 1], 4), Err(CoresError::Twice(1)));
+        let xapic = |ids: &[u32]| check_cores(ids, 0, Registers::XApic(0x1000));
+        assert_eq!(xapic(&[0, 254]), Ok(()));
+        assert_eq!(xapic(&[0, 255]), Err(CoresError::NoXApicId(255)));
+    }
+}
