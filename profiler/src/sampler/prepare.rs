@@ -617,7 +617,10 @@ impl<T: Target> Sampler<T> {
     // Not inlined, so that what follows is the same code whatever the source is.
     #[inline(never)]
     fn begin(&'static self, core: &'static Core, run: &'static Run) -> Result<(), SourceError> {
+        control::disable_interrupts();
         if let Some(counting) = &run.counting {
+            let timer = format::Source::ApicTimer;
+            self.target.begin(core.index, timer, run.timing.clock.clock);
             counting.start(&self.engine.cores, core);
             return Ok(());
         }

@@ -116,7 +116,8 @@ pub unsafe trait Target: Sync + 'static {
     /// Where `source` is [`Source::Pmu`], overflows do not end a halt: the kernel's own
     /// timer should, now and then. Where it is [`Source::Step`], nothing does: the kernel
     /// should not halt. Where it is [`Source::ApicTimer`], the timer of the core's APIC is
-    /// the sampler's from now on.
+    /// the sampler's from now on, and halts are ended by it; so it is, too, where events are
+    /// counted in place of samples.
     fn begin(&self, _core: u32, _source: Source, _clock: Clock) {}
 
     /// Called on the first core when counters are stopped until the host asks for more, or
