@@ -164,7 +164,8 @@ pub unsafe trait Target: Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupted {
-    /// Where it was, on which stack, and with which frame pointer.
+    /// Where it was, on which stack, and with which frame pointer. The sampler may change
+    /// where it resumes: see [`super::Sampler::on_nmi`].
     pub registers: Registers,
     /// Its flags. The sampler may change them: they are to be restored from here.
     pub flags: u64,
@@ -242,6 +243,16 @@ impl Interrupted {
                 word(LAYOUT.pc + 2),
             )
         }
+    }
+}
+
+impl Interrupted {
+    /// Lets the code whose frame this is resume as the sampler has it: where, and with which
+    /// flags.
+    #[inline]
+    pub fn resume(&self, frame: &mut TrapFrame) {
+        frame.rip = self.registers.pc.0;
+        frame.rflags = self.flags;
     }
 }
 
