@@ -88,7 +88,7 @@ fn what_firmware_left_pending_is_ended_and_counted() {
         let qemu = strict(mode, "-global apic.x-pending=49");
         let run = run(&format!("--qemu {qemu} --verbose --samples 400"))
             .ended_with(0)
-            .saying(&["interrupts left pending by firmware: 4, ended (vector 0x31)\n"]);
+            .saying(&["interrupts left pending by firmware: 4, ended; vectors: 0x31\n"]);
         assert_faultless(&run, mode);
         run.samples().assert_whole(4, 400);
     }
@@ -105,7 +105,7 @@ fn what_firmware_left_pending_may_have_any_vector() {
         let qemu = strict("xAPIC", &format!("-global apic.x-pending={vector}"));
         let run = run(&format!("--qemu {qemu} --verbose --samples 400")).ended_with(0);
         assert_faultless(&run, "xAPIC");
-        let line = format!("interrupts left pending by firmware: 4, ended (vector {vector:#x})\n");
+        let line = format!("interrupts left pending by firmware: 4, ended; vectors: {vector:#x}\n");
         assert_eq!(run.said().contains(&line), is_ended, "{}", run.said());
         run.samples().assert_whole(4, 400);
     }
