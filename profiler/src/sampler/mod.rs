@@ -70,7 +70,7 @@ use handler::Context;
 use per_core::Core;
 
 pub use config::Config;
-pub use error::{AimError, CoresError, NoMemory, StartError, WrongPlace};
+pub use error::{AimError, CoresError, NoMemory, OtherMode, StartError, WrongPlace};
 pub use gates::{Gate, GateStack, gates};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use one_stack::OneStack;

@@ -22,7 +22,7 @@ use super::clock::{Differences, RunClock, Timers};
 use super::config::Config;
 use super::control::Control;
 use super::counting::Counting;
-use super::error::{AimError, CoresError, StartError, WrongPlace};
+use super::error::{AimError, CoresError, OtherMode, StartError, WrongPlace};
 use super::memory::Memory;
 use super::overhead::Overhead;
 use super::own_stack::OWN_STACK_BYTES;
@@ -40,7 +40,7 @@ use crate::contract::settings::{RunKind, Settings, SourceChoice};
 use crate::format::description::MAX_TASKS;
 use crate::format::region::Region;
 use crate::format::{self, AimDescription, Clock, Description, EventDescription, Text};
-use crate::hw::apic::{self, Registers};
+use crate::hw::apic::{self, Mode, Registers};
 use crate::hw::hpet::{self, Hpet};
 use crate::hw::{control, debug, tsc};
 use crate::pmu::event::{EventList, MAX_EVENTS};
@@ -237,7 +237,7 @@ impl<T: Target> Sampler<T> {
         } else {
             config.apic_ids
         };
-        check_cores(apic_ids, own[0], registers).map_err(StartError::Cores)?;
+        check_cores(apic_ids, own[0], registers.mode()).map_err(StartError::Cores)?;
         let there = memory.len();
         let (rest, cores) = memory
             .split_cores(apic_ids)
@@ -255,15 +255,15 @@ impl<T: Target> Sampler<T> {
 
     /// Waits until every other core has come, and halts.
     pub(super) fn gather<'a>(&'static self) -> Result<(), StartError<'a>> {
-        let misplaced = || self.engine.misplaced.get().copied();
+        let refused = || self.engine.refused.get().copied();
         let has_joined =
-            |core: &Core| core.wait.has_joined.load(Ordering::Acquire) || misplaced().is_some();
+            |core: &Core| core.wait.has_joined.load(Ordering::Acquire) || refused().is_some();
         self.engine
             .cores
             .await_others(has_joined)
             .map_err(|core| StartError::NotJoined { core })?;
-        if let Some(place) = misplaced() {
-            return Err(StartError::Cores(CoresError::WrongPlace(place)));
+        if let Some(problem) = refused() {
+            return Err(StartError::Cores(problem));
         }
         self.engine.cores.settle();
         Ok(())
@@ -566,15 +566,8 @@ impl<T: Target> Sampler<T> {
             core::hint::spin_loop();
         };
         control::disable_interrupts();
-        // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
-        unsafe { apic::registers().enable() };
-        let running = apic::registers().id();
-        if running != core.apic_id {
-            self.engine.misplaced.set(WrongPlace {
-                index,
-                listed: core.apic_id,
-                running,
-            });
+        if let Err(problem) = enable_apic(core) {
+            self.engine.refused.set(problem);
             return Err(NotStarted);
         }
         core.wait.has_joined.store(true, Ordering::Release);
@@ -655,8 +648,32 @@ impl<T: Target> Sampler<T> {
     }
 }
 
+/// Lets the APIC of the running core take interrupts, which has come in the place of `core`.
+fn enable_apic(core: &Core) -> Result<(), CoresError> {
+    let (registers, mode) = (apic::registers(), Mode::of_this_core());
+    // First: its registers are elsewhere in another mode.
+    if mode != Some(registers.mode()) {
+        return Err(CoresError::OtherMode(OtherMode {
+            core: core.index,
+            mode,
+            first: registers.mode(),
+        }));
+    }
+    // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
+    unsafe { registers.enable() };
+    let running = registers.id();
+    if running != core.apic_id {
+        return Err(CoresError::WrongPlace(WrongPlace {
+            index: core.index,
+            listed: core.apic_id,
+            running,
+        }));
+    }
+    Ok(())
+}
+
 /// Checks the list of cores, `apic_ids`, on the core with the APIC id `running`.
-fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(), CoresError> {
+fn check_cores(apic_ids: &[u32], running: u32, mode: Mode) -> Result<(), CoresError> {
     if let Some(&listed) = apic_ids.first().filter(|&&first| first != running) {
         return Err(CoresError::FirstElsewhere { listed, running });
     }
@@ -664,7 +681,7 @@ fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(
         if apic_ids[..index].contains(&id) {
             return Err(CoresError::Twice(id));
         }
-        if id > apic::LAST_XAPIC_ID && !matches!(registers, Registers::X2Apic) {
+        if !mode.reaches(id) {
             return Err(CoresError::NoXApicId(id));
         }
     }
@@ -803,7 +820,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_the_cores_is_refused() {
-        let x2apic = |ids: &[u32], running| check_cores(ids, running, Registers::X2Apic);
+        let x2apic = |ids: &[u32], running| check_cores(ids, running, Mode::X2Apic);
         assert_eq!(x2apic(&[4], 4), Ok(()));
         assert_eq!(x2apic(&[4, 0, 300], 4), Ok(()));
         let first = CoresError::FirstElsewhere {
@@ -812,7 +829,7 @@ mod tests {
         };
         assert_eq!(x2apic(&[0, 4], 4), Err(first));
         assert_eq!(x2apic(&[4, 1, 2, 1], 4), Err(CoresError::Twice(1)));
-        let xapic = |ids: &[u32]| check_cores(ids, 0, Registers::XApic(0x1000));
+        let xapic = |ids: &[u32]| check_cores(ids, 0, Mode::XApic);
         assert_eq!(xapic(&[0, 254]), Ok(()));
         assert_eq!(xapic(&[0, 255]), Err(CoresError::NoXApicId(255)));
     }
