@@ -227,6 +227,42 @@ fn a_core_with_an_id_beyond_eight_bits_is_sampled_as_exactly() {
     }
 }
 
+/// Some have no bit for it, and are known by their family.
+#[test]
+fn whether_the_timer_runs_in_halts_depends_on_the_maker() {
+    if is_skipped() {
+        return;
+    }
+    for (processor, runs) in [
+        ("vendor=GenuineIntel,family=6,arat=on", true),
+        ("vendor=GenuineIntel,family=6,arat=off", false),
+        ("vendor=AuthenticAMD,family=16,arat=off", false),
+        ("vendor=AuthenticAMD,family=23,arat=off", true),
+        ("vendor=HygonGenuine,family=24,arat=off", true),
+        ("vendor=CentaurHauls,family=23,arat=off", false),
+    ] {
+        let (status, log) = boot(&format!("-cpu max,{processor}"), "test=nothing");
+        assert_eq!(status, Some(33), "{log}");
+        let features = log.lines().find(|line| line.contains("features: "));
+        let has_arat = features.is_some_and(|line| line.ends_with(" arat"));
+        assert_eq!(has_arat, runs, "{processor}: {log}");
+    }
+}
+
+/// The register that would limit it is Intel's, and a hypervisor may not have it.
+#[test]
+fn cpuid_may_end_with_its_third_leaf() {
+    if is_skipped() {
+        return;
+    }
+    for vendor in ["GenuineIntel", "AuthenticAMD"] {
+        let processor = format!("-cpu max,vendor={vendor},level=3 {STRICT}");
+        let (status, log) = boot(&processor, "test=nothing");
+        assert_eq!(status, Some(33), "{log}");
+        assert!(!log.contains("CPUID was limited"), "{log}");
+    }
+}
+
 #[test]
 fn of_more_than_255_cores_the_first_are_used_and_the_rest_named() {
     if is_skipped() {
