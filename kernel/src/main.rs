@@ -63,6 +63,9 @@ use profiler::contract::settings::RunKind;
 extern "C" fn kernel_entry() -> ! {
     log::start();
     trap::load_early();
+    // Handlers first: the register that limits CPUID may be refused.
+    trap::start();
+    cpu::unlimit_cpuid();
     let boot = boot::info();
     memory::start(boot, Features::get());
     let apic_ids = cpu::apic::choose_cores(boot.apic_ids());
@@ -73,7 +76,6 @@ extern "C" fn kernel_entry() -> ! {
 /// The first core, on its own stack.
 extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     let boot = boot::info();
-    trap::start();
     smp::start();
     task::start(workload::task_name);
     workload::start();

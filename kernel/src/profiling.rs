@@ -92,7 +92,7 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
         core.count_unclaimed_nmi();
     }
-    frame.rip = at.registers.pc.0;
+    at.resume(frame);
     trap::end_of_trap_call();
 }
 
@@ -100,7 +100,7 @@ fn on_debug(frame: &mut TrapFrame) {
     smp::stop_if_asked();
     let mut at = Interrupted::from(&*frame);
     SAMPLER.on_debug(cpu::current_index(), &mut at);
-    frame.rflags = at.flags;
+    at.resume(frame);
 }
 
 fn on_interrupt(frame: &mut TrapFrame) {

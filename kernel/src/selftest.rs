@@ -2,7 +2,7 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first.
+//! are sampled for a while first. `interrupts-above` is sampled, and all is well.
 
 use core::arch::asm;
 use core::fmt;
@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use profiler::entry::nmi;
 use profiler::hw::debug;
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::{self, hlt};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr2, Cr4, Cr4Flags};
@@ -33,8 +34,9 @@ use crate::workload::{Workload, arithmetic};
 /// A self-test, and what it is called.
 type Test = (&'static str, fn());
 
-/// Tests that are sampled before they go wrong.
-static MIDWAY: [Workload; 5] = [
+/// Tests that are sampled, most of them before they go wrong.
+static SAMPLED: [Workload; 6] = [
+    Workload::new("interrupts-above", interrupts_above),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),
@@ -90,7 +92,7 @@ const TESTS: &[Test] = &[
 /// Runs the self-test called `name`, or gives it if it is to be sampled. If there
 /// is none, ends the run and says which there are.
 pub fn run_or_refuse(name: &str) -> &'static Workload {
-    if let Some(test) = MIDWAY.iter().find(|test| test.name == name) {
+    if let Some(test) = SAMPLED.iter().find(|test| test.name == name) {
         return test;
     }
     let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else {
@@ -109,7 +111,7 @@ struct Names;
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = TESTS.iter().map(|(name, _)| *name);
-        let all = names.chain(MIDWAY.iter().map(|test| test.name));
+        let all = names.chain(SAMPLED.iter().map(|test| test.name));
         all.enumerate().try_for_each(|(index, name)| {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{name}")
@@ -123,6 +125,20 @@ fn midway(scratch: &mut Scratch, go_wrong: fn()) {
     let is_last = scratch.core as usize == cpu::cores().len() - 1;
     if is_last && scratch.round == HALF_WAY {
         go_wrong();
+    }
+}
+
+/// A unit of ordinary work, and for each other core an interrupt that is taken before any of
+/// the sampler's.
+fn interrupts_above(scratch: &mut Scratch) {
+    const VECTOR: u8 = 0xf9;
+    static HANDLER: Once<()> = Once::new();
+    HANDLER.call_once(|| trap::register(VECTOR, |_| apic::registers().end_of_interrupt()));
+    arithmetic::unit(scratch);
+    for core in cpu::cores().iter().filter(|it| it.index != scratch.core) {
+        let core = Destination::Core(core.apic_id);
+        // SAFETY: the vector has a handler.
+        unsafe { apic::registers().send(Message::Fixed(VECTOR), core) };
     }
 }
 

@@ -5,9 +5,8 @@ use core::fmt;
 use profiler::linked;
 
 use crate::boot::BootInfo;
-use crate::cpu::apic::{self, Registers};
 use crate::cpu::features::Features;
-use crate::cpu::{self, hpet, pm_timer};
+use crate::cpu::{self, apic, hpet, pm_timer};
 use crate::memory::{frames, paging};
 use crate::trap::leftovers;
 
@@ -23,10 +22,7 @@ pub fn log(boot: &BootInfo) {
         boot.loader(),
         boot.command_line
     );
-    let apic = match apic::registers() {
-        Registers::XApic(_) => "xAPIC",
-        Registers::X2Apic => "x2APIC",
-    };
+    let apic = apic::registers().mode();
     let cores = cpu::cores().len();
     log::info!("cores: {cores} online, every one answered a ping; {apic}");
     leftovers::log_count();

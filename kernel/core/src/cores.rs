@@ -3,26 +3,16 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-/// The modes that a local APIC can be in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ApicMode {
-    /// Registers in memory, ids of eight bits.
-    XApic,
-    /// Registers as MSRs, ids of 32 bits.
-    X2Apic,
-}
+use profiler::hw::apic::Mode;
 
 /// The most cores that are used.
 pub const MAX_CORES: usize = 255;
-
-/// The highest id in xAPIC mode: 255 is all cores' (SDM vol. 3, 12.6.2.1).
-const LAST_XAPIC_ID: u32 = 254;
 
 /// What is made of the cores that the boot loader told of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
     /// The mode of all APICs.
-    pub mode: ApicMode,
+    pub mode: Mode,
     /// The APIC ids of the cores that are used, the first core's first.
     pub used: Vec<u32>,
     /// Those of the others.
@@ -41,21 +31,16 @@ impl Plan {
     /// | xAPIC | yes | no | xAPIC | ids above 254 |
     ///
     /// and of what is left those above [`MAX_CORES`] in number.
-    pub fn new(
-        handed_over: ApicMode,
-        has_x2apic: bool,
-        ids: impl IntoIterator<Item = u32>,
-    ) -> Self {
+    pub fn new(handed_over: Mode, has_x2apic: bool, ids: impl IntoIterator<Item = u32>) -> Self {
         let ids: Vec<u32> = ids.into_iter().collect();
-        let needs_x2apic = ids.iter().any(|&id| id > LAST_XAPIC_ID);
+        let needs_x2apic = !ids.iter().all(|&id| Mode::XApic.reaches(id));
         let mode = if needs_x2apic && has_x2apic {
-            ApicMode::X2Apic
+            Mode::X2Apic
         } else {
             handed_over
         };
-        let is_reached = |&id: &u32| mode == ApicMode::X2Apic || id <= LAST_XAPIC_ID;
         let (mut used, mut left_out): (Vec<u32>, Vec<u32>) =
-            ids.iter().partition(|id| is_reached(id));
+            ids.iter().partition(|&&id| mode.reaches(id));
         let surplus = used.split_off(used.len().min(MAX_CORES));
         left_out.extend(surplus);
         left_out.sort_unstable();
@@ -93,8 +78,8 @@ impl fmt::Display for Ranges<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::ApicMode::{X2Apic, XApic};
     use super::*;
+    use profiler::hw::apic::Mode::{X2Apic, XApic};
 
     #[test]
     fn the_mode_is_the_boot_loaders_unless_ids_need_another() {

@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use profiler::hw::vendor::Vendor;
 use raw_cpuid::CpuId;
 use spin::Once;
 
@@ -93,11 +94,10 @@ impl Features {
             "the processor cannot mark pages as not executed, or hides it: switch on XD, NX or \
              \"Execute Disable\" in the firmware's setup"
         );
-        let vendor = cpuid.get_vendor_info();
         // AMD has had no bit for it for long: up to family 0x11 halted cores may get into C1E,
         // in which the timer stops (erratum 400), and not since.
-        let runs_by_family = vendor.is_some_and(|vendor| vendor.as_str() == "AuthenticAMD")
-            && basic.family_id() > LAST_FAMILY_WITH_C1E;
+        let runs_by_family =
+            Vendor::of_this_core() == Vendor::Amd && basic.family_id() > LAST_FAMILY_WITH_C1E;
         let thermal = cpuid.get_thermal_power_info();
         let runs_by_bit = thermal.is_some_and(|info| info.has_arat());
         Self {

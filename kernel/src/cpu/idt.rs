@@ -1,4 +1,5 @@
-//! The interrupt descriptor table: one for all cores, a gate per vector.
+//! Interrupt descriptor tables: one for all cores, a gate per vector, and others for the time
+//! until it can be used.
 //!
 //! Every gate is an interrupt gate: the processor clears the interrupt flag on
 //! the way in, so that an entry's first instructions are not interrupted. What the
@@ -61,8 +62,19 @@ pub fn load_early(entries: Entries) {
     load_table(EARLY.call_once(|| table(entries, &[])));
 }
 
-/// Loads the table that all cores share. Each must have its segments by then.
-pub fn load(entries: Entries) {
-    static TABLE: Once<Table> = Once::new();
-    load_table(TABLE.call_once(|| table(entries, &STACKS)));
+/// A table that cores share, made when the first of them loads it.
+pub struct SharedTable(Once<Table>);
+
+impl SharedTable {
+    /// None yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Once::new())
+    }
+
+    /// Loads it on the running core, which has its own segments and stacks. `entries` are the
+    /// same each time.
+    pub fn load(&'static self, entries: Entries) {
+        load_table(self.0.call_once(|| table(entries, &STACKS)));
+    }
 }

@@ -60,12 +60,18 @@ pub fn adopt(core: &'static CoreBlock) {
     GS_BASE_SET.store(true, Ordering::Relaxed);
 }
 
+/// Lets CPUID have all leaves on the first core, before any is asked for.
+pub fn unlimit_cpuid() {
+    if misc_enable::unlimit_cpuid() {
+        log::info!("CPUID was limited by the firmware: all of its leaves are there now");
+    }
+}
+
 /// Sets the running core's control registers, and switches its APIC on.
 pub fn enable(core: &'static CoreBlock, features: &Features, map_device: MapDevice) {
+    // Each core has its own limit; the first one has lifted it, and has said so.
+    misc_enable::unlimit_cpuid();
     control::set(features);
-    if misc_enable::unlimit_cpuid() {
-        log::info!("CPUID was limited by the firmware: the counters' leaf is there now");
-    }
     apic::start(core, map_device);
 }
 

@@ -3,7 +3,7 @@
 use profiler::hw::control;
 use spin::Once;
 
-use super::{leftovers, report, vector};
+use super::{report, vector};
 use crate::cpu::CoreBlock;
 use profiler::entry::TrapFrame;
 
@@ -47,8 +47,6 @@ pub(super) extern "C" fn dispatch(frame: &mut TrapFrame) {
         control::set_trap_flag();
     }
     match HANDLERS[usize::from(vector)].get() {
-        // It may have a vector of ours, too.
-        _ if leftovers::may_come(vector) && leftovers::end(vector) => {}
         Some(handler) => handler(frame),
         None => report::unhandled(vector, frame),
     }

@@ -1,80 +1,98 @@
 //! Interrupts that firmware or the boot loader has left pending: a timer's, a device's. They
-//! come as soon as a core lets interrupts in, and have no handler. They are ended and counted
-//! until the core has let them all in; after that, such an interrupt ends the run.
+//! come as soon as a core lets interrupts in, whatever vectors they have, ours too. So a core
+//! first lets them in by a table of their own, whose gates end and count them, until its APIC
+//! has none. After that, an interrupt without a handler ends the run.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use profiler::hw::tsc::Deadline;
-use x86_64::instructions::interrupts;
+use profiler::entry::{TrapFrame, vectors};
+use x86_64::VirtAddr;
+use x86_64::instructions::{interrupts, nop};
 
-use crate::cpu::per_core::per_core;
-use crate::cpu::{self, apic};
+use super::end_of_trap_call;
+use crate::cpu::{apic, idt};
 
-/// For how long interrupts may come in that nobody has asked for: some 10 µs, in which what
-/// is pending comes at once, and a message that is on its way arrives.
-const DRAIN_TICKS: u64 = 50_000;
+/// How often a core lets interrupts in before it gives up: what is still pending then is
+/// raised again and again.
+const MAX_PASSES: u32 = 512;
 
-/// More of them on a core are no leftovers: something raises them again and again.
-const MAX_LEFTOVERS: u64 = 512;
-
-/// The vectors below are exceptions.
+/// The vectors below are exceptions. An interrupt with such a vector waits for ever, by the
+/// task priority.
 const FIRST_VECTOR: u8 = 32;
 
-struct Leftovers {
-    count: AtomicU64,
-    /// The vector of the last one.
-    vector: AtomicU8,
-    /// No interrupt is a leftover any more.
-    is_over: AtomicBool,
-}
+/// How many there were on all cores.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
-per_core! {
-    static LEFTOVERS: Leftovers = Leftovers {
-        count: AtomicU64::new(0),
-        vector: AtomicU8::new(0),
-        is_over: AtomicBool::new(false),
-    };
-}
+/// A bit for each vector that there was.
+static VECTORS: [AtomicU32; 8] = [const { AtomicU32::new(0) }; 8];
 
-/// Lets interrupts in on the running core, for the first time, and returns when no more
-/// leftovers are to be expected.
-pub fn let_in() {
-    interrupts::enable();
-    Deadline::after(DRAIN_TICKS).wait();
-    LEFTOVERS.current().is_over.store(true, Relaxed);
-}
+/// The gates of a core that lets them in.
+static TABLE: idt::SharedTable = idt::SharedTable::new();
 
-/// Returns true if an interrupt with this vector may be a leftover: the running core has not
-/// let all in, and has not asked for any itself. The APIC's own are none.
-#[inline]
-pub(super) fn may_come(vector: u8) -> bool {
-    // Exceptions come before a core knows itself, interrupts do not.
-    (FIRST_VECTOR..apic::ERROR.number()).contains(&vector)
-        && !LEFTOVERS.current().is_over.load(Relaxed)
-}
+// One for all vectors: the APIC says which it was.
+profiler::vector_entries! { handler: on_leftover, first: FIRST_VECTOR, count: 1 }
 
-/// Ends an interrupt that may be a leftover, unless there were too many.
-#[cold]
-pub(super) fn end(vector: u8) -> bool {
-    let leftovers = LEFTOVERS.current();
-    let is_one = leftovers.count.fetch_add(1, Relaxed) < MAX_LEFTOVERS;
-    if is_one {
-        leftovers.vector.store(vector, Relaxed);
-        apic::registers().end_of_interrupt();
+fn gate(vector: u8) -> VirtAddr {
+    // The APIC's own are none.
+    if (FIRST_VECTOR..apic::ERROR.number()).contains(&vector) {
+        VirtAddr::new(vectors::entry(0))
+    } else {
+        super::gate(vector)
     }
-    is_one
+}
+
+/// Lets interrupts in on the running core, for the first time: those that were left first.
+pub fn let_in() {
+    if is_any_pending() {
+        TABLE.load(gate);
+        for _ in 0..MAX_PASSES {
+            interrupts::enable();
+            // What is pending comes behind the instruction that follows (SDM vol. 2, STI).
+            nop();
+            interrupts::disable();
+            if !is_any_pending() {
+                break;
+            }
+        }
+        super::load();
+    }
+    interrupts::enable();
+}
+
+fn is_any_pending() -> bool {
+    let highest = apic::registers().highest_requested();
+    highest.is_some_and(|vector| vector >= FIRST_VECTOR)
+}
+
+/// What the entry calls.
+#[unsafe(link_section = ".pmiscope.calls")]
+extern "C" fn on_leftover(_: &mut TrapFrame) {
+    let registers = apic::registers();
+    if let Some(vector) = registers.highest_in_service() {
+        COUNT.fetch_add(1, Relaxed);
+        VECTORS[usize::from(vector / 32)].fetch_or(1 << (vector % 32), Relaxed);
+        registers.end_of_interrupt();
+    }
+    end_of_trap_call();
 }
 
 /// Logs how many there were, if there were any.
 pub fn log_count() {
-    let all = cpu::cores().iter().map(|core| LEFTOVERS.get(core));
-    let (count, vector) = all.fold((0, 0), |(count, vector), core| {
-        (
-            count + core.count.load(Relaxed),
-            core.vector.load(Relaxed).max(vector),
-        )
-    });
+    let count = COUNT.load(Relaxed);
     if count != 0 {
-        log::info!("interrupts left pending by firmware: {count}, ended (vector {vector:#x})");
+        log::info!("interrupts left pending by firmware: {count}, ended; vectors:{Vectors}");
+    }
+}
+
+/// Which they were.
+struct Vectors;
+
+impl fmt::Display for Vectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_one =
+            |vector: &u8| VECTORS[usize::from(vector / 32)].load(Relaxed) & 1 << (vector % 32) != 0;
+        let mut all = (0..=u8::MAX).filter(is_one);
+        all.try_for_each(|vector| write!(f, " {vector:#x}"))
     }
 }

@@ -71,7 +71,8 @@ pub fn load_early() {
 
 /// Loads the gates on the running core, which has its own segments.
 pub fn load() {
-    idt::load(gate);
+    static TABLE: idt::SharedTable = idt::SharedTable::new();
+    TABLE.load(gate);
 }
 
 /// Registers the handlers of what the processor itself raises, and the entries that are

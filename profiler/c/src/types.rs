@@ -133,8 +133,9 @@ pub struct Callbacks {
     /// Returns true if a core that is about to execute the instruction at pc was halted: it
     /// stands behind the kernel's hlt. NULL: false.
     pub is_halted_at: Option<unsafe extern "C" fn(pc: u64) -> bool>,
-    /// Called on each core, interrupts off, before its source is armed. counts_instructions:
-    /// periods are in instructions, else in nanoseconds or events. NULL: nothing.
+    /// Called on each core, interrupts off, before its source is armed; that is the APIC timer
+    /// where events are counted in place of samples. counts_instructions: periods are in
+    /// instructions, else in nanoseconds or events. NULL: nothing.
     pub begin: Option<unsafe extern "C" fn(core: u32, source: Source, counts_instructions: bool)>,
     /// Called on core 0 when counters are stopped until the host asks for more, or count
     /// again. While paused, the kernel should call pmiscope_poll now and then. NULL: nothing.

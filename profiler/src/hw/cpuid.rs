@@ -12,6 +12,16 @@ pub fn leaf(leaf: u32, subleaf: u32) -> Leaf {
     [answer.eax, answer.ebx, answer.ecx, answer.edx]
 }
 
+/// The twelve letters in three registers, by which makers and hypervisors call themselves.
+#[must_use]
+pub fn signature(registers: [u32; 3]) -> [u8; 12] {
+    let mut letters = [0; 12];
+    for (bytes, register) in letters.as_chunks_mut().0.iter_mut().zip(registers) {
+        *bytes = register.to_le_bytes();
+    }
+    letters
+}
+
 /// The first extended leaf, whose EAX is the last one.
 const EXTENDED: u32 = 0x8000_0000;
 
@@ -32,7 +42,7 @@ pub fn has_invariant_tsc() -> bool {
 #[must_use]
 pub fn is_tcg() -> bool {
     let [_, ebx, ecx, edx] = leaf(0x4000_0000, 0);
-    [ebx, ecx, edx].map(u32::to_le_bytes).as_flattened() == b"TCGTCGTCGTCG"
+    signature([ebx, ecx, edx]) == *b"TCGTCGTCGTCG"
 }
 
 /// What the processor calls itself, written to `bytes`.

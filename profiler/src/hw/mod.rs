@@ -7,6 +7,7 @@
 //! * [`apic`], [`tsc`]: the local APIC, and the clock of each core.
 //! * [`hpet`], [`pm_timer`], the PIT (`pit`): what that is measured by.
 //! * [`control`], [`debug`], [`msr`]: flags, debug registers, model-specific registers.
+//! * [`vendor`], [`misc_enable`]: who has made the processor, and what firmware hides of it.
 
 pub mod apic;
 pub mod control;
@@ -20,3 +21,4 @@ pub(crate) mod pit;
 pub mod pm_timer;
 pub(crate) mod smi;
 pub mod tsc;
+pub mod vendor;

@@ -9,6 +9,8 @@
 use core::fmt;
 
 use super::counters::Counters;
+use crate::hw::cpuid::signature;
+use crate::hw::vendor::Vendor;
 
 /// What `cpuid` gives: EAX, EBX, ECX, EDX.
 pub(crate) type Leaf = [u32; 4];
@@ -222,10 +224,10 @@ pub(crate) fn detect(cpuid: impl Fn(u32, u32) -> Leaf) -> Result<Capabilities, N
         ibs: 0,
         hypervisor,
     };
-    match &vendor {
-        b"GenuineIntel" => cpuid.intel(capabilities),
-        b"AuthenticAMD" | b"HygonGenuine" => cpuid.amd(capabilities),
-        _ => Err(NoPmu::UnknownVendor(vendor)),
+    match Vendor::named(&vendor) {
+        Vendor::Intel => cpuid.intel(capabilities),
+        Vendor::Amd => cpuid.amd(capabilities),
+        Vendor::Other => Err(NoPmu::UnknownVendor(vendor)),
     }
 }
 
@@ -411,14 +413,6 @@ fn checked_width(bits: u8) -> Result<u8, NoPmu> {
         32..=63 => Ok(bits),
         _ => Err(NoPmu::Width(bits)),
     }
-}
-
-fn signature(words: [u32; 3]) -> [u8; 12] {
-    let mut text = [0; 12];
-    for (bytes, word) in text.as_chunks_mut().0.iter_mut().zip(words) {
-        *bytes = word.to_le_bytes();
-    }
-    text
 }
 
 /// Leaf 1, EAX (SDM vol. 2, CPUID, "INPUT EAX = 01H"; the same for AMD).

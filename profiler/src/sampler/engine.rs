@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicBool, AtomicU32};
 
 use super::cores::Cores;
-use super::error::WrongPlace;
+use super::error::CoresError;
 use super::own_stack::OwnStack;
 use super::phase::Phase;
 use super::run::Run;
@@ -25,8 +25,8 @@ pub(crate) struct Engine {
     pub is_changing: AtomicBool,
     /// What that is done on.
     pub own_stack: SetOnce<OwnStack>,
-    /// A core that came to take part in another one's place.
-    pub misplaced: SetOnce<WrongPlace>,
+    /// Why a core that came to take part cannot.
+    pub refused: SetOnce<CoresError>,
     run: SetOnce<Run>,
 }
 
@@ -39,7 +39,7 @@ impl Engine {
             listed: AtomicU32::new(0),
             is_changing: AtomicBool::new(false),
             own_stack: SetOnce::new(),
-            misplaced: SetOnce::new(),
+            refused: SetOnce::new(),
             run: SetOnce::new(),
         }
     }

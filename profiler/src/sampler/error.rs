@@ -6,7 +6,7 @@ use super::source::SourceError;
 use crate::contract::settings::BadWord;
 use crate::entry::NoBreakpoint;
 use crate::format::{self, Text};
-use crate::hw::apic::NoApic;
+use crate::hw::apic::{LAST_XAPIC_ID, Mode, NoApic};
 use crate::hw::exit;
 
 /// Why a run cannot be started.
@@ -100,6 +100,8 @@ pub enum CoresError {
     NoXApicId(u32),
     /// A core joined in another one's place.
     WrongPlace(WrongPlace),
+    /// A core's APIC is in another mode than the first one's, or off.
+    OtherMode(OtherMode),
 }
 
 /// A core has come to [`super::Sampler::join`] with the index of another one.
@@ -113,6 +115,33 @@ pub struct WrongPlace {
     pub running: u32,
 }
 
+/// A core has come to [`super::Sampler::join`] whose APIC is in another mode than that of the
+/// core that starts the sampler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OtherMode {
+    /// The core's index.
+    pub core: u32,
+    /// The mode of its APIC; `None` if that is off.
+    pub mode: Option<Mode>,
+    /// That of the first core's.
+    pub first: Mode,
+}
+
+impl fmt::Display for OtherMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { core, mode, first } = self;
+        write!(f, "the local APIC of core {core} is ")?;
+        match mode {
+            Some(mode) => write!(f, "in {mode} mode")?,
+            None => f.write_str("off")?,
+        }
+        write!(
+            f,
+            " and the first core's in {first} mode: switch all to the same before start and join"
+        )
+    }
+}
+
 impl fmt::Display for CoresError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -123,7 +152,7 @@ impl fmt::Display for CoresError {
             Self::Twice(id) => write!(f, "the list of cores has APIC id {id} twice"),
             Self::NoXApicId(id) => write!(
                 f,
-                "the list of cores has APIC id {id}, and an xAPIC's is 254 at most: switch all cores to x2APIC mode, or leave that one out"
+                "the list of cores has APIC id {id}, and an xAPIC's is {LAST_XAPIC_ID} at most: switch all cores to x2APIC mode, or leave that one out"
             ),
             Self::WrongPlace(WrongPlace {
                 index,
@@ -133,6 +162,7 @@ impl fmt::Display for CoresError {
                 f,
                 "APIC id {running} joined as core {index}, which is APIC id {listed} in the list of cores: let each join with its place in the list"
             ),
+            Self::OtherMode(problem) => write!(f, "{problem}"),
         }
     }
 }
@@ -328,6 +358,28 @@ mod tests {
             exit::BAD_COMMAND_LINE
         );
         assert_eq!(StartError::StartedBefore.exit_status(), exit::UNAVAILABLE);
+    }
+
+    #[test]
+    fn a_core_says_what_mode_its_apic_is_in() {
+        let problem = |mode| {
+            CoresError::OtherMode(OtherMode {
+                core: 2,
+                mode,
+                first: Mode::X2Apic,
+            })
+            .to_string()
+        };
+        let rest =
+            "and the first core's in x2APIC mode: switch all to the same before start and join";
+        assert_eq!(
+            problem(Some(Mode::XApic)),
+            format!("the local APIC of core 2 is in xAPIC mode {rest}")
+        );
+        assert_eq!(
+            problem(None),
+            format!("the local APIC of core 2 is off {rest}")
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ macro_rules! sampler_gates {
                 let mut interrupted = Interrupted::from(&*frame);
                 interrupted.is_nested = block.is_in_handler(frame.rsp);
                 $sampler.on_nmi(block.core(), &mut interrupted, entry_tsc);
-                frame.rip = interrupted.registers.pc.0;
+                interrupted.resume(frame);
                 end_of_call();
             }
 
@@ -48,7 +48,7 @@ macro_rules! sampler_gates {
                 if let Some(block) = $stacks.block_of(address) {
                     let mut interrupted = Interrupted::from(&*frame);
                     $sampler.on_debug(block.core(), &mut interrupted);
-                    frame.rflags = interrupted.flags;
+                    interrupted.resume(frame);
                 }
                 end_of_call();
             }

@@ -1,13 +1,14 @@
-//! An NMI between `sti` and `hlt` must not be slept on.
+//! An NMI, or a step, between `sti` and `hlt` must not be slept on.
 //!
 //! A kernel that waits has interrupts off while it looks for what it waits for, and then
 //! executes `sti` and `hlt`: no maskable interrupt is recognized between them, so one that
 //! comes after the look ends the halt. But an NMI may come there, and ends the shadow of
-//! `sti` (SDM vol. 2, STI: NMIs *may* be inhibited). What becomes pending while it is
-//! handled is then taken before `hlt`, and the core halts though it was woken.
+//! `sti` (SDM vol. 2, STI: NMIs *may* be inhibited), as does the trap flag's debug exception.
+//! What becomes pending while it is handled is then taken before `hlt`, and the core halts
+//! though it was woken.
 //!
-//! So the sampler resumes behind a `hlt` at which its NMI came. That is where an NMI
-//! returns to that came one instruction later, whatever led to the `hlt`: no kernel can
+//! So the sampler resumes behind a `hlt` at which its interrupt came. That is where one
+//! returns to that came an instruction later, whatever led to the `hlt`: no kernel can
 //! tell, and none has to name its own.
 
 use super::target::{Interrupted, Target};
@@ -16,11 +17,16 @@ use super::target::{Interrupted, Target};
 const HLT: u8 = 0xf4;
 
 /// The bytes of it.
-pub(super) const HLT_BYTES: u64 = 1;
+const HLT_BYTES: u64 = 1;
 
-/// Returns true if the interrupted code was about to execute `hlt`, and is to resume behind it.
+/// Lets code that is about to execute `hlt` resume behind it.
+pub(super) fn skip(interrupted: &mut Interrupted) {
+    interrupted.registers.pc.0 += HLT_BYTES;
+}
+
+/// Returns true if the interrupted code is about to execute `hlt`.
 #[inline]
-pub(super) fn is_at_halt<T: Target>(target: &T, interrupted: &Interrupted) -> bool {
+pub(super) fn is_at<T: Target>(target: &T, interrupted: &Interrupted) -> bool {
     let pc = interrupted.registers.pc;
     // What is not in the text need not be mapped, though it would be executed next.
     interrupted.privilege == 0 && target.text().contains(pc) && {
@@ -33,10 +39,10 @@ pub(super) fn is_at_halt<T: Target>(target: &T, interrupted: &Interrupted) -> bo
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::address::{CodeAddress, CodeRange, StackAddress};
-    use crate::unwind::StackBounds;
+    use crate::unwind::{Rule, StackBounds};
 
     /// `sti`, `hlt`, `ret`, and a `hlt` that is not of the text.
     static CODE: [u8; 4] = [0xfb, HLT, 0xc3, HLT];
@@ -45,7 +51,13 @@ mod tests {
         CodeAddress(CODE.as_ptr().expose_provenance() as u64 + offset)
     }
 
-    struct Kernel;
+    /// Where the kernel is about to halt.
+    pub(in crate::sampler) fn at_halt() -> CodeAddress {
+        at(1)
+    }
+
+    /// A kernel with that text.
+    pub(in crate::sampler) struct Kernel;
 
     // SAFETY: it names no stack, and its text is a static.
     unsafe impl Target for Kernel {
@@ -58,6 +70,14 @@ mod tests {
                 start: at(0),
                 end: at(3),
             }
+        }
+
+        fn rule(&self, _: CodeAddress) -> Rule {
+            Rule::FramePointer
+        }
+
+        fn is_called_by_stub(&self, _: CodeAddress) -> bool {
+            false
         }
     }
 
@@ -74,13 +94,13 @@ mod tests {
             let mut interrupted = Interrupted::new(at(offset).0, 0, 0, 0x202);
             interrupted.privilege = privilege;
             assert_eq!(
-                is_at_halt(&Kernel, &interrupted),
+                is_at(&Kernel, &interrupted),
                 is_halt,
                 "privilege {privilege}, offset {offset}"
             );
         }
         // Nothing is mapped there.
         let nowhere = Interrupted::new(0xdead_0000, 0, 0, 0x202);
-        assert!(!is_at_halt(&Kernel, &nowhere));
+        assert!(!is_at(&Kernel, &nowhere));
     }
 }

@@ -24,7 +24,7 @@ use super::target::Target;
 use super::wait;
 use crate::contract::capabilities::{self, Line, Machine, Reason};
 use crate::format::{self, Delivery, Text};
-use crate::hw::apic::{self, Registers};
+use crate::hw::apic::{self, Mode};
 use crate::hw::cpuid;
 use crate::hw::tsc::Deadline;
 use crate::pmu::detect;
@@ -92,7 +92,7 @@ impl<T: Target> Sampler<T> {
         });
         self.target.show(&Line::Machine(Machine {
             cores: self.engine.cores.count(),
-            is_x2apic: matches!(apic::registers(), Registers::X2Apic),
+            is_x2apic: apic::registers().mode() == Mode::X2Apic,
             has_invariant_tsc: cpuid::has_invariant_tsc(),
         }));
         self.target.show(&Line::Hpet(match hpet_of(config) {

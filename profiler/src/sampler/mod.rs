@@ -70,7 +70,7 @@ use handler::Context;
 use per_core::Core;
 
 pub use config::Config;
-pub use error::{AimError, CoresError, NoMemory, StartError, WrongPlace};
+pub use error::{AimError, CoresError, NoMemory, OtherMode, StartError, WrongPlace};
 pub use gates::{Gate, GateStack, gates};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use one_stack::OneStack;
@@ -146,14 +146,14 @@ impl<T: Target> Sampler<T> {
     /// `iret`, should be the same instructions each time.
     #[inline]
     pub fn on_nmi(&'static self, core: u32, interrupted: &mut Interrupted, entry_tsc: u64) -> bool {
-        let is_at_halt = halt::is_at_halt(&self.target, interrupted);
-        let is_claimed = self.engine.cores.get(core).is_some_and(|core| {
-            let mut context = self.context(core, interrupted, entry_tsc, Delivery::Nmi);
-            context.skips_halt = is_at_halt;
-            context.handle()
-        });
-        interrupted.registers.pc.0 += halt::HLT_BYTES * u64::from(is_at_halt);
-        is_claimed
+        let Some(core) = self.engine.cores.get(core) else {
+            if halt::is_at(&self.target, interrupted) {
+                halt::skip(interrupted);
+            }
+            return false;
+        };
+        self.context(core, interrupted, entry_tsc, Delivery::Nmi)
+            .handle()
     }
 
     /// For the handlers of the sampler's vectors ([`vector::HANDLED`]): an interrupt of the
@@ -207,6 +207,8 @@ impl<T: Target> Sampler<T> {
 
     /// For the handler of debug exceptions, which runs on a stack of its own: an exception
     /// of the core with this index. Returns true if it was the sampler's.
+    ///
+    /// The interrupted code is to resume as `interrupted` has it: see [`Self::on_nmi`].
     pub fn on_debug(&'static self, core: u32, interrupted: &mut Interrupted) -> bool {
         let entry_tsc = tsc::ticks();
         let Some(core) = self.engine.cores.get(core) else {
@@ -249,7 +251,6 @@ impl<T: Target> Sampler<T> {
             entry_tsc,
             delivery,
             is_step: false,
-            skips_halt: false,
         }
     }
 

@@ -116,7 +116,8 @@ pub unsafe trait Target: Sync + 'static {
     /// Where `source` is [`Source::Pmu`], overflows do not end a halt: the kernel's own
     /// timer should, now and then. Where it is [`Source::Step`], nothing does: the kernel
     /// should not halt. Where it is [`Source::ApicTimer`], the timer of the core's APIC is
-    /// the sampler's from now on.
+    /// the sampler's from now on, and halts are ended by it; so it is, too, where events are
+    /// counted in place of samples.
     fn begin(&self, _core: u32, _source: Source, _clock: Clock) {}
 
     /// Called on the first core when counters are stopped until the host asks for more, or
@@ -163,7 +164,8 @@ pub unsafe trait Target: Sync + 'static {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupted {
-    /// Where it was, on which stack, and with which frame pointer.
+    /// Where it was, on which stack, and with which frame pointer. The sampler may change
+    /// where it resumes: see [`super::Sampler::on_nmi`].
     pub registers: Registers,
     /// Its flags. The sampler may change them: they are to be restored from here.
     pub flags: u64,
@@ -241,6 +243,16 @@ impl Interrupted {
                 word(LAYOUT.pc + 2),
             )
         }
+    }
+}
+
+impl Interrupted {
+    /// Lets the code whose frame this is resume as the sampler has it: where, and with which
+    /// flags.
+    #[inline]
+    pub fn resume(&self, frame: &mut TrapFrame) {
+        frame.rip = self.registers.pc.0;
+        frame.rflags = self.flags;
     }
 }
 

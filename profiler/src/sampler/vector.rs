@@ -26,6 +26,7 @@ pub const SPURIOUS: u8 = 0xff;
 /// Those whose handlers call [`super::Sampler::on_interrupt`]: all but [`WAKE`], whose gate
 /// leads to [`super::Sampler::wake_entry`].
 pub const HANDLED: core::ops::RangeInclusive<u8> = OVERFLOW..=COUNT_DONE;
+
 /// The number of those.
 pub const HANDLED_COUNT: u8 = COUNT_DONE - OVERFLOW + 1;
 

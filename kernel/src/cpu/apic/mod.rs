@@ -12,12 +12,11 @@ pub use profiler::hw::apic::*;
 
 use alloc::vec::Vec;
 
-use kernel_core::cores::{ApicMode, Plan, Ranges};
+use kernel_core::cores::{MAX_CORES, Plan, Ranges};
 use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
 
 use super::features::Features;
-use super::msr::apic_base;
 pub(super) use start::start;
 
 /// The vector of the local APIC's own errors. Also of what delivers nothing: no entry may
@@ -30,7 +29,7 @@ pub const SPURIOUS: Vector = Vector::new(0xff);
 /// Maps a page of device registers and returns where the address is.
 pub type MapDevice = fn(PhysAddr) -> VirtAddr;
 
-static MODE: Once<ApicMode> = Once::new();
+static MODE: Once<Mode> = Once::new();
 
 /// Where the page of registers is mapped, in xAPIC mode.
 #[must_use]
@@ -44,7 +43,7 @@ pub fn address() -> Option<u64> {
 /// Decides on the mode of all APICs, on the first core. Returns the cores that are used, of
 /// those with these APIC ids; a line of the log names the others.
 pub fn choose_cores(apic_ids: impl Iterator<Item = u32>) -> Vec<u32> {
-    let handed_over = apic_base::mode().unwrap_or(ApicMode::XApic);
+    let handed_over = Mode::of_this_core().unwrap_or(Mode::XApic);
     let has_x2apic = Features::get().x2apic.is_some();
     let Plan {
         mode,
@@ -54,7 +53,7 @@ pub fn choose_cores(apic_ids: impl Iterator<Item = u32>) -> Vec<u32> {
     MODE.call_once(|| mode);
     if !left_out.is_empty() {
         log::warn!(
-            "{} logical processors, of which {} are used (255 at most; without x2APIC APIC ids up to 254): not those with the APIC ids {}",
+            "{} logical processors, of which {} are used ({MAX_CORES} at most; without x2APIC APIC ids up to {LAST_XAPIC_ID}): not those with the APIC ids {}",
             used.len() + left_out.len(),
             used.len(),
             Ranges(&left_out),
@@ -64,6 +63,6 @@ pub fn choose_cores(apic_ids: impl Iterator<Item = u32>) -> Vec<u32> {
 }
 
 /// The mode of all APICs.
-fn mode() -> ApicMode {
+fn mode() -> Mode {
     *MODE.get().expect("the cores are chosen")
 }

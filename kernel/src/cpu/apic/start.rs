@@ -1,10 +1,8 @@
 //! How a core's APIC is switched on.
 
-use kernel_core::cores::ApicMode;
-
 use super::{
-    ERROR, ErrorEntry, LocalInterrupt, MapDevice, Register, Registers, SPURIOUS, find_registers,
-    mode, set_registers,
+    ERROR, ErrorEntry, LocalInterrupt, MapDevice, Mode, Register, Registers, SPURIOUS,
+    find_registers, mode, set_registers,
 };
 use crate::cpu::block::CoreBlock;
 use crate::cpu::features::Features;
@@ -30,8 +28,8 @@ const VECTORS: u32 = 256;
 pub(in crate::cpu) fn start(core: &CoreBlock, map_device: MapDevice) {
     enter_mode(core);
     let registers = find_registers().unwrap_or_else(|| match mode() {
-        ApicMode::X2Apic => Registers::X2Apic,
-        ApicMode::XApic => Registers::XApic(map_device(apic_base::address()).as_u64()),
+        Mode::X2Apic => Registers::X2Apic,
+        Mode::XApic => Registers::XApic(map_device(apic_base::address()).as_u64()),
     });
     // SAFETY: that mode is on now, here, and on each core before it asks; a device's page
     // stays mapped.
@@ -65,8 +63,8 @@ pub(in crate::cpu) fn start(core: &CoreBlock, map_device: MapDevice) {
 
 fn enter_mode(core: &CoreBlock) {
     apic_base::switch_on();
-    match (mode(), apic_base::mode(), Features::get().x2apic) {
-        (ApicMode::X2Apic, Some(ApicMode::XApic), Some(proof)) => apic_base::enter_x2apic(proof),
+    match (mode(), Mode::of_this_core(), Features::get().x2apic) {
+        (Mode::X2Apic, Some(Mode::XApic), Some(proof)) => apic_base::enter_x2apic(proof),
         (wanted, Some(found), _) if wanted == found => {}
         (wanted, found, _) => panic!(
             "the APIC of core {} (APIC id {}) is in the mode {found:?}, and should be in {wanted:?} as the first core's",

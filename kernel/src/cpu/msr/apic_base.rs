@@ -1,6 +1,5 @@
 //! `IA32_APIC_BASE`: where the local APIC's registers are, and its mode.
 
-use kernel_core::cores::ApicMode;
 use x86_64::PhysAddr;
 use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags};
 
@@ -10,19 +9,6 @@ use crate::cpu::features::X2Apic;
 #[must_use]
 pub fn address() -> PhysAddr {
     ApicBase::read().0.start_address()
-}
-
-/// The mode of the running core's APIC; `None` if it is off.
-#[must_use]
-pub fn mode() -> Option<ApicMode> {
-    let (_, flags) = ApicBase::read();
-    if !flags.contains(ApicBaseFlags::LAPIC_ENABLE) {
-        None
-    } else if flags.contains(ApicBaseFlags::X2APIC_ENABLE) {
-        Some(ApicMode::X2Apic)
-    } else {
-        Some(ApicMode::XApic)
-    }
 }
 
 /// Switches the running core's APIC on, if it is off. It is in xAPIC mode then.

@@ -5,11 +5,13 @@
 //! once for the machine, so an access is a well-predicted branch and a load or
 //! store.
 //!
+//! * `mode`: which of them.
 //! * `lvt`: the local vector table, whose entries are types.
 //! * `command`: interrupts to other cores.
 
 mod command;
 mod lvt;
+mod mode;
 
 use core::fmt;
 use core::ptr;
@@ -20,6 +22,7 @@ pub use command::{DELIVER_NMI, Destination, Message};
 pub use lvt::{
     Delivery, ErrorEntry, ExtendedEntry, LocalInterrupt, PerformanceEntry, TimerEntry, Vector,
 };
+pub use mode::{LAST_XAPIC_ID, Mode};
 
 /// A register, by its memory offset; those of the local vector table are
 /// [`LocalInterrupt`]'s.
@@ -67,8 +70,8 @@ const SOFTWARE_ENABLED: u32 = 1 << 8;
 /// offset on.
 const IN_SERVICE: u16 = 0x100;
 
-/// The last id of eight bits: 255 is all cores' (SDM vol. 3, 12.6.2.1).
-pub(crate) const LAST_XAPIC_ID: u32 = 254;
+/// Those that have come, and were not taken yet (IRR).
+const REQUESTED: u16 = 0x200;
 
 /// The registers of the running core's local APIC.
 ///
@@ -157,16 +160,19 @@ impl Registers {
     ///
     /// The APIC is off, or the address is missing.
     pub fn detect(xapic: Option<u64>) -> Result<Self, NoApic> {
-        const ENABLED: u64 = 1 << 11;
-        const X2APIC_MODE: u64 = 1 << 10;
-        // SAFETY: every x86-64 processor has the register; reading changes nothing.
-        let base = unsafe { msr::read(msr::IA32_APIC_BASE) };
-        if base & ENABLED == 0 {
-            Err(NoApic::Off)
-        } else if base & X2APIC_MODE != 0 {
-            Ok(Self::X2Apic)
-        } else {
-            xapic.map(Self::XApic).ok_or(NoApic::NoAddress)
+        match Mode::of_this_core() {
+            None => Err(NoApic::Off),
+            Some(Mode::X2Apic) => Ok(Self::X2Apic),
+            Some(Mode::XApic) => xapic.map(Self::XApic).ok_or(NoApic::NoAddress),
+        }
+    }
+
+    /// The mode that has these.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::XApic(_) => Mode::XApic,
+            Self::X2Apic => Mode::X2Apic,
         }
     }
 
@@ -266,6 +272,12 @@ impl Registers {
     #[must_use]
     pub fn highest_in_service(self) -> Option<u8> {
         highest_vector(|word| self.read_at(IN_SERVICE + 0x10 * u16::from(word)))
+    }
+
+    /// The highest vector that has come and was not taken yet, if there is one.
+    #[must_use]
+    pub fn highest_requested(self) -> Option<u8> {
+        highest_vector(|word| self.read_at(REQUESTED + 0x10 * u16::from(word)))
     }
 
     /// Ends the interrupt that is being served. Not for NMIs, which have no end.

@@ -12,6 +12,7 @@
 //! | interrupts another place: it came late, or something else before it | is lost |
 //! | finds a counter wrapped: an overflow, or something that took very long | is lost |
 //! | is of another delivery, or comes while the driver works | is lost |
+//! | has a higher vector than ours, and was pending before | is lost: the caller looks |
 //! | finds the counters stopped | was forgotten by the stop |
 //!
 //! No counter is to overflow on the way: they are loaded with more by [`CHECK_ROOM`]
@@ -152,7 +153,7 @@ impl PmuDriver {
     /// Gives the check up, if there is one. Its interrupt may still come, or be this one.
     #[cold]
     #[inline(never)]
-    pub(super) fn lose_check(&self) {
+    pub fn lose_check(&self) {
         if self.check.is_armed.swap(false, Relaxed) {
             let stale = self.stale_interrupts.load(Relaxed).max(1);
             self.stale_interrupts.store(stale, Relaxed);

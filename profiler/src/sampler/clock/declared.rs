@@ -2,6 +2,7 @@
 
 use crate::format::ClockReference;
 use crate::hw::cpuid::Leaf;
+use crate::hw::vendor::Vendor;
 use crate::pmu::detect::{Identity, identify};
 
 /// So many ticks in so many nanoseconds.
@@ -104,7 +105,7 @@ fn crystal(cpuid: &impl Fn(u32, u32) -> Leaf) -> Option<Frequency> {
 
 /// Others do not define the leaves.
 fn is_intel(identity: &Identity) -> bool {
-    identity.vendor == *b"GenuineIntel"
+    Vendor::named(&identity.vendor) == Vendor::Intel
 }
 
 /// The crystals of processors that do not name theirs (SDM vol. 3, table 20-97). Not of the

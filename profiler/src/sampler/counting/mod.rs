@@ -111,10 +111,9 @@ impl Counting {
     }
 
     /// Lets the running core, `core`, measure what it needs, and returns, interrupts on,
-    /// when all cores have, or the run has ended.
+    /// when all cores have, or the run has ended. Interrupts are off when it is called: only
+    /// the trials' own come.
     pub(crate) fn start(&self, cores: &Cores, core: &Core) {
-        // Only the trials' own interrupts.
-        control::disable_interrupts();
         apic_timer::set_up(vector::COUNT_TIMER);
         measure::measure_groups(core, state_of(core), &self.events);
         core.counting.is_workload.store(true, Ordering::Relaxed);

@@ -28,6 +28,7 @@ pub(super) use count::{begin_counting, end_counting};
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::engine::Engine;
+use super::halt;
 use super::per_core::Core;
 use super::phase::Phase;
 use super::run::Run;
@@ -52,8 +53,6 @@ pub(super) struct Context<'a, T> {
     pub delivery: Delivery,
     /// It is the trap flag's.
     pub is_step: bool,
-    /// The interrupted code resumes behind a `hlt`: see [`super::halt`].
-    pub skips_halt: bool,
 }
 
 /// How a handler ends.
@@ -90,14 +89,27 @@ impl<T: Target> Context<'_, T> {
             Some(source) => self.on_timer_interrupt(source),
             None => (HandlerExit::Done, false),
         };
-        self.leave(exit);
+        // Not before: it reads what was interrupted, and no counter is to count that.
+        let skips_halt = halt::is_at(self.target, self.interrupted) && self.ends_shadow();
+        if skips_halt {
+            halt::skip(self.interrupted);
+        }
+        self.leave(exit, skips_halt);
         is_claimed
     }
 
+    /// Returns true if the interrupt can have come between `sti` and `hlt`: an NMI, or a step
+    /// of the sampler's.
+    #[cold]
+    fn ends_shadow(&self) -> bool {
+        let is_ours = || matches!(self.engine.source(), Some(Source::Step));
+        self.delivery == Delivery::Nmi && (!self.is_step || is_ours())
+    }
+
     /// The last step of the handler. What follows is the way back to the interrupted
-    /// code, the same instructions each time.
+    /// code, the same instructions each time; `skips_halt`: behind a `hlt` in it.
     #[inline]
-    fn leave(&self, exit: HandlerExit) {
+    fn leave(&self, exit: HandlerExit, skips_halt: bool) {
         let count = match exit {
             HandlerExit::Rearm(count) => {
                 if self.core.aim.is_under_way() {
@@ -105,7 +117,7 @@ impl<T: Target> Context<'_, T> {
                 }
                 self.core.overflow.leave_handler();
                 // A `hlt` that is skipped counts as executed.
-                let skipped = u32::from(self.skips_halt && self.counts_instructions());
+                let skipped = u32::from(skips_halt && self.counts_instructions());
                 self.core.note_armed_after(skipped.into());
                 // 0 would stop the source.
                 count.saturating_sub(skipped).max(1)
@@ -198,5 +210,51 @@ impl<T: Target> Context<'_, T> {
         self.engine.finish(|core| self.target.unclaimed_nmis(core));
         self.target.finished();
         self.engine.cores.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::halt::tests::{Kernel, at_halt};
+    use crate::sampler::per_core::tests::cores;
+
+    /// Interrupts a core that is about to halt. Returns true if it resumes behind the halt.
+    fn skips_halt(delivery: Delivery, is_step: bool, source: Option<Source>) -> bool {
+        let engine = Box::leak(Box::new(Engine::new()));
+        if let Some(source) = source {
+            engine.probed.make_current(source, delivery);
+        }
+        let mut interrupted = Interrupted::new(at_halt().0, 0, 0, 0x202);
+        let context = Context {
+            engine,
+            target: &Kernel,
+            core: &cores(&[0])[0],
+            interrupted: &mut interrupted,
+            entry_tsc: 0,
+            delivery,
+            is_step,
+        };
+        assert!(!context.handle());
+        interrupted.registers.pc.0 == at_halt().0 + 1
+    }
+
+    #[test]
+    fn what_can_come_before_a_halt_resumes_behind_it() {
+        for (delivery, is_step, source, skips) in [
+            (Delivery::Nmi, false, None, true),
+            (Delivery::Nmi, false, Some(Source::Step), true),
+            (Delivery::Nmi, true, Some(Source::Step), true),
+            // Somebody else's debug exception.
+            (Delivery::Nmi, true, None, false),
+            // None comes in the shadow of `sti`.
+            (Delivery::Irq, false, None, false),
+        ] {
+            assert_eq!(
+                skips_halt(delivery, is_step, source),
+                skips,
+                "{delivery:?}, a step: {is_step}, {source:?}"
+            );
+        }
     }
 }

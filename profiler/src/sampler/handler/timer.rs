@@ -138,7 +138,6 @@ mod tests {
             entry_tsc: 0,
             delivery: Delivery::Nmi,
             is_step: true,
-            skips_halt: false,
         };
         let (exit, is_claimed) = context.on_timer_interrupt(&source);
         assert_eq!(exit, HandlerExit::Done);

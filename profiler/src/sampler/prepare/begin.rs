@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::format;
 use crate::hw::{control, debug, tsc};
 use crate::sampler::Sampler;
 use crate::sampler::per_core::Core;
@@ -40,7 +41,10 @@ impl<T: Target> Sampler<T> {
         core: &'static Core,
         run: &'static Run,
     ) -> Result<(), SourceError> {
+        control::disable_interrupts();
         if let Some(counting) = &run.counting {
+            let timer = format::Source::ApicTimer;
+            self.target.begin(core.index, timer, run.timing.clock.clock);
             counting.start(&self.engine.cores, core);
             return Ok(());
         }

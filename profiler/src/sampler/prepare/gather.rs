@@ -7,22 +7,22 @@ use core::sync::atomic::Ordering;
 
 use crate::pmu::event::EventList;
 use crate::sampler::Sampler;
-use crate::sampler::error::{CoresError, StartError};
+use crate::sampler::error::StartError;
 use crate::sampler::per_core::{Core, Errand};
 use crate::sampler::target::Target;
 
 impl<T: Target> Sampler<T> {
     /// Waits until every other core has come, and halts.
     pub(in crate::sampler) fn gather<'a>(&'static self) -> Result<(), StartError<'a>> {
-        let misplaced = || self.engine.misplaced.get().copied();
+        let refused = || self.engine.refused.get().copied();
         let has_joined =
-            |core: &Core| core.wait.has_joined.load(Ordering::Acquire) || misplaced().is_some();
+            |core: &Core| core.wait.has_joined.load(Ordering::Acquire) || refused().is_some();
         self.engine
             .cores
             .await_others(has_joined)
             .map_err(|core| StartError::NotJoined { core })?;
-        if let Some(place) = misplaced() {
-            return Err(StartError::Cores(CoresError::WrongPlace(place)));
+        if let Some(problem) = refused() {
+            return Err(StartError::Cores(problem));
         }
         self.engine.cores.settle();
         Ok(())

@@ -2,9 +2,10 @@
 
 use core::sync::atomic::Ordering;
 
-use crate::hw::{apic, control, tsc};
+use crate::hw::apic::{self, Mode};
+use crate::hw::{control, tsc};
 use crate::sampler::Sampler;
-use crate::sampler::error::WrongPlace;
+use crate::sampler::error::{CoresError, OtherMode, WrongPlace};
 use crate::sampler::per_core::{Core, Errand};
 use crate::sampler::phase::Phase;
 use crate::sampler::target::Target;
@@ -43,15 +44,8 @@ impl<T: Target> Sampler<T> {
             core::hint::spin_loop();
         };
         control::disable_interrupts();
-        // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
-        unsafe { apic::registers().enable() };
-        let running = apic::registers().id();
-        if running != core.apic_id {
-            self.engine.misplaced.set(WrongPlace {
-                index,
-                listed: core.apic_id,
-                running,
-            });
+        if let Err(problem) = enable_apic(core) {
+            self.engine.refused.set(problem);
             return Err(NotStarted);
         }
         core.wait.has_joined.store(true, Ordering::Release);
@@ -85,6 +79,30 @@ impl<T: Target> Sampler<T> {
         // SAFETY: 1: a kernel's panics do not unwind. 2: it is this core's, which waits.
         unsafe { core.wait.stack.get().run(work) };
     }
+}
+
+/// Lets the APIC of the running core take interrupts, which has come in the place of `core`.
+fn enable_apic(core: &Core) -> Result<(), CoresError> {
+    let (registers, mode) = (apic::registers(), Mode::of_this_core());
+    // First: its registers are elsewhere in another mode.
+    if mode != Some(registers.mode()) {
+        return Err(CoresError::OtherMode(OtherMode {
+            core: core.index,
+            mode,
+            first: registers.mode(),
+        }));
+    }
+    // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
+    unsafe { registers.enable() };
+    let running = registers.id();
+    if running != core.apic_id {
+        return Err(CoresError::WrongPlace(WrongPlace {
+            index: core.index,
+            listed: core.apic_id,
+            running,
+        }));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

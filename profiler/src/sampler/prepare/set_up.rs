@@ -1,6 +1,6 @@
 //! The APIC, and the cores' states, before any other core can come.
 
-use crate::hw::apic::{self, Registers};
+use crate::hw::apic::{self, Mode, Registers};
 use crate::hw::control;
 use crate::hw::hpet::{self, Hpet};
 use crate::sampler::Sampler;
@@ -38,7 +38,7 @@ impl<T: Target> Sampler<T> {
         } else {
             config.apic_ids
         };
-        check_cores(apic_ids, own[0], registers).map_err(StartError::Cores)?;
+        check_cores(apic_ids, own[0], registers.mode()).map_err(StartError::Cores)?;
         let there = memory.len();
         let (rest, cores) = memory
             .split_cores(apic_ids)
@@ -56,7 +56,7 @@ impl<T: Target> Sampler<T> {
 }
 
 /// Checks the list of cores, `apic_ids`, on the core with the APIC id `running`.
-fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(), CoresError> {
+fn check_cores(apic_ids: &[u32], running: u32, mode: Mode) -> Result<(), CoresError> {
     if let Some(&listed) = apic_ids.first().filter(|&&first| first != running) {
         return Err(CoresError::FirstElsewhere { listed, running });
     }
@@ -64,7 +64,7 @@ fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(
         if apic_ids[..index].contains(&id) {
             return Err(CoresError::Twice(id));
         }
-        if id > apic::LAST_XAPIC_ID && !matches!(registers, Registers::X2Apic) {
+        if !mode.reaches(id) {
             return Err(CoresError::NoXApicId(id));
         }
     }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_not_the_cores_is_refused() {
-        let x2apic = |ids: &[u32], running| check_cores(ids, running, Registers::X2Apic);
+        let x2apic = |ids: &[u32], running| check_cores(ids, running, Mode::X2Apic);
         assert_eq!(x2apic(&[4], 4), Ok(()));
         assert_eq!(x2apic(&[4, 0, 300], 4), Ok(()));
         let first = CoresError::FirstElsewhere {
@@ -93,7 +93,7 @@ mod tests {
         };
         assert_eq!(x2apic(&[0, 4], 4), Err(first));
         assert_eq!(x2apic(&[4, 1, 2, 1], 4), Err(CoresError::Twice(1)));
-        let xapic = |ids: &[u32]| check_cores(ids, 0, Registers::XApic(0x1000));
+        let xapic = |ids: &[u32]| check_cores(ids, 0, Mode::XApic);
         assert_eq!(xapic(&[0, 254]), Ok(()));
         assert_eq!(xapic(&[0, 255]), Err(CoresError::NoXApicId(255)));
     }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::hw::apic::LAST_XAPIC_ID;
 use crate::hw::hpet;
 use crate::sampler::pmu_error::PmuError;
 
@@ -101,7 +102,7 @@ impl fmt::Display for SourceError {
             Self::Hpet(problem) => problem.fmt(f),
             Self::HpetCannotReach { core, apic_id } => write!(
                 f,
-                "its messages name APIC ids up to 254 and that of core {core} is {apic_id}"
+                "its messages name APIC ids up to {LAST_XAPIC_ID} and that of core {core} is {apic_id}"
             ),
             Self::HpetWithoutMessages => f.write_str("the HPET sends no messages to cores"),
             Self::TooManyCores { served, cores } => {

@@ -134,6 +134,14 @@ static void spoil(uint32_t *ids, const char *line)
     }
 }
 
+/* Another mistake: this core's APIC alone is in x2APIC mode. */
+static void enter_x2apic(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(0x1b));
+    __asm__ volatile("wrmsr" ::"a"(low | 1 << 10), "d"(high), "c"(0x1b));
+}
+
 /* What a free word of a stack has. */
 static const uint64_t PAINT = 0x5a5a5a5a5a5a5a5a;
 
@@ -194,6 +202,8 @@ void profiling_start(const struct boot *boot)
     for (uint32_t core = 0; core < MAX_CORES; core++)
         apic_ids[core] = boot->apic_ids[core];
     spoil(apic_ids, boot->command_line);
+    if (has_word(boot->command_line, "workload=other-mode"))
+        enter_x2apic();
     struct pmiscope_config config = {
         .callbacks = &callbacks,
         .command_line = boot->command_line,

@@ -39,7 +39,7 @@ pub(super) struct Instruction {
     pub flow: Flow,
     /// Whether it can hold the trap of the trap flag off for one instruction, as it
     /// does interrupts (SDM vol. 3, 7.8.3), or does in QEMU, which leaves `pause` in a
-    /// way of its own.
+    /// way of its own; or is a `hlt`, which the sampler resumes behind without a trap there.
     pub holds_traps_off: bool,
     /// Whether it takes the stack pointer from where neither the stack pointer nor the frame
     /// pointer was: it can be of another stack.
@@ -144,7 +144,7 @@ fn loads_stack_pointer(raw: &iced_x86::Instruction) -> bool {
 
 fn holds_traps_off(raw: &iced_x86::Instruction) -> bool {
     match raw.mnemonic() {
-        Mnemonic::Sti | Mnemonic::Pause => true,
+        Mnemonic::Sti | Mnemonic::Pause | Mnemonic::Hlt => true,
         Mnemonic::Mov | Mnemonic::Pop => raw.op0_register() == Register::SS,
         _ => false,
     }
@@ -214,6 +214,7 @@ mod tests {
         assert!(decoded(&[0xfb]).unwrap().holds_traps_off); // sti
         assert!(decoded(&[0x8e, 0xd0]).unwrap().holds_traps_off); // mov ss, eax
         assert!(decoded(&[0xf3, 0x90]).unwrap().holds_traps_off); // pause
+        assert!(decoded(&[0xf4]).unwrap().holds_traps_off); // hlt
         assert!(!decoded(&[0x90]).unwrap().holds_traps_off);
         assert_eq!(decoded(&[0x06]), None); // no instruction in 64-bit mode
         assert_eq!(decoded(&[]), None);

@@ -88,7 +88,7 @@ fn what_firmware_left_pending_is_ended_and_counted() {
         let qemu = strict(mode, "-global apic.x-pending=49");
         let run = run(&format!("--qemu {qemu} --verbose --samples 400"))
             .ended_with(0)
-            .saying(&["interrupts left pending by firmware: 4, ended (vector 0x31)\n"]);
+            .saying(&["interrupts left pending by firmware: 4, ended; vectors: 0x31\n"]);
         assert_faultless(&run, mode);
         run.samples().assert_whole(4, 400);
     }
@@ -105,7 +105,7 @@ fn what_firmware_left_pending_may_have_any_vector() {
         let qemu = strict("xAPIC", &format!("-global apic.x-pending={vector}"));
         let run = run(&format!("--qemu {qemu} --verbose --samples 400")).ended_with(0);
         assert_faultless(&run, "xAPIC");
-        let line = format!("interrupts left pending by firmware: 4, ended (vector {vector:#x})\n");
+        let line = format!("interrupts left pending by firmware: 4, ended; vectors: {vector:#x}\n");
         assert_eq!(run.said().contains(&line), is_ended, "{}", run.said());
         run.samples().assert_whole(4, 400);
     }
@@ -224,6 +224,42 @@ fn a_core_with_an_id_beyond_eight_bits_is_sampled_as_exactly() {
         if delivery == "nmi" {
             samples.assert_exact(1000);
         }
+    }
+}
+
+/// Some have no bit for it, and are known by their family.
+#[test]
+fn whether_the_timer_runs_in_halts_depends_on_the_maker() {
+    if is_skipped() {
+        return;
+    }
+    for (processor, runs) in [
+        ("vendor=GenuineIntel,family=6,arat=on", true),
+        ("vendor=GenuineIntel,family=6,arat=off", false),
+        ("vendor=AuthenticAMD,family=16,arat=off", false),
+        ("vendor=AuthenticAMD,family=23,arat=off", true),
+        ("vendor=HygonGenuine,family=24,arat=off", true),
+        ("vendor=CentaurHauls,family=23,arat=off", false),
+    ] {
+        let (status, log) = boot(&format!("-cpu max,{processor}"), "test=nothing");
+        assert_eq!(status, Some(33), "{log}");
+        let features = log.lines().find(|line| line.contains("features: "));
+        let has_arat = features.is_some_and(|line| line.ends_with(" arat"));
+        assert_eq!(has_arat, runs, "{processor}: {log}");
+    }
+}
+
+/// The register that would limit it is Intel's, and a hypervisor may not have it.
+#[test]
+fn cpuid_may_end_with_its_third_leaf() {
+    if is_skipped() {
+        return;
+    }
+    for vendor in ["GenuineIntel", "AuthenticAMD"] {
+        let processor = format!("-cpu max,vendor={vendor},level=3 {STRICT}");
+        let (status, log) = boot(&processor, "test=nothing");
+        assert_eq!(status, Some(33), "{log}");
+        assert!(!log.contains("CPUID was limited"), "{log}");
     }
 }
 

@@ -14,7 +14,7 @@ use object::{Object, ObjectSection};
 use profiler::address::CodeAddress;
 use profiler::format::{ChainEnd, ChainEntry, State};
 
-use crate::fixture::{Run, Samples, function, kernel, run};
+use crate::fixture::{Run, Samples, function, kernel, run, stat};
 use crate::pmu::is_skipped;
 
 /// The status of a guest that failed.
@@ -142,4 +142,19 @@ fn no_core_halts_where_the_timer_stops_meanwhile() {
         let halted = samples.all().find(|seen| seen.state.has(State::IDLE));
         assert_eq!(halted, None, "{source}");
     }
+}
+
+/// Counting has no source of samples whose begin would say so.
+#[test]
+fn no_core_halts_where_the_timer_stops_while_events_are_counted() {
+    if is_skipped() {
+        return;
+    }
+    let counted = stat(
+        "--qemu lab --smp 2 --workload idle --units 100 --event instructions --timeout 20 \
+         -- -global apic.x-no-arat=on",
+    )
+    .ended_with(0);
+    let event = &counted.report()["events"][0];
+    assert_eq!(event["cores_counted"], 2, "{event:#}");
 }

@@ -16,6 +16,7 @@ use std::thread;
 use assert_cmd::Command;
 use pmiscope::internals::Kvm;
 use pmiscope::internals::qemu::{Choice, Qemu, has_lab};
+use pmiscope::profile::{CoreEnd, OverheadEnd};
 use profiler::format::{ChainEnd, Source, State};
 use serde_json::Value;
 
@@ -616,6 +617,30 @@ fn somebody_elses_nmis_cost_no_overflow() {
             assert!(counters.unclaimed > 100, "{model}: {counters:?}");
         }
     }
+}
+
+/// Those with higher vectors are taken before a check's own, and return to where that one is
+/// expected.
+#[test]
+fn interrupts_with_higher_vectors_are_in_no_check() {
+    if is_skipped() {
+        return;
+    }
+    let samples = run(
+        "--pmu intel-v5 --delivery irq --smp 3 --self-test interrupts-above --samples 6000 \
+         --event instructions --period 2000",
+    )
+    .ended_with(0)
+    .samples();
+    for counters in &samples.counters {
+        let OverheadEnd(row) = &counters.overheads[0];
+        if row.checks != 0 {
+            assert_eq!([row.min, row.max], [row.busy; 2], "{counters:?}");
+        }
+    }
+    let lost = |counters: &CoreEnd| counters.checks - counters.overheads[0].0.checks;
+    let lost: u64 = samples.counters.iter().map(lost).sum();
+    assert!(lost > 0, "{:?}", samples.counters);
 }
 
 /// The clock counts instructions, so a core that never halts executes one each tick: nothing

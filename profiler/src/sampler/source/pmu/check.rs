@@ -4,12 +4,14 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::Pmu;
+use crate::format::Delivery;
 use crate::format::region::{CoreCounters, OverheadCounters};
-use crate::hw::tsc;
+use crate::hw::{apic, tsc};
 use crate::pmu::cost::Cost;
 use crate::pmu::driver::Place;
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::Core;
+use crate::sampler::vector;
 
 /// A core checks once in this many of its samples: about a hundredth of what samples cost.
 const CHECK_PERIOD: u64 = 256;
@@ -41,6 +43,9 @@ impl Pmu {
         if plan.is_some_and(|plan| core.pmu.driver.begin_check(&ThisCore, plan, place)) {
             counters.checks.fetch_add(1, Relaxed);
             self.interrupt_on_return(core);
+            if self.delivery() == Delivery::Irq && is_another_first() {
+                core.pmu.driver.lose_check();
+            }
         }
         tsc::ticks() - before
     }
@@ -62,6 +67,13 @@ impl Pmu {
         // A run that does not come to its end has them up to here.
         core.pmu.count_smis(counters);
     }
+}
+
+/// Returns true if an interrupt is pending that is taken before the sampler's. Its handler
+/// returns to where the check's interrupt is expected, and would be taken for an overhead.
+fn is_another_first() -> bool {
+    let highest = apic::registers().highest_requested();
+    highest.is_some_and(|vector| vector > vector::OVERFLOW)
 }
 
 impl CoreCounters {

@@ -15,7 +15,7 @@ use super::round::{assert_exact, shown};
 use super::round_c::{MACHINES, PERIODS, assert_is, expected, told};
 use super::verified;
 use crate::fixture::{Guest, Slot, built, folder};
-use crate::pmu::is_skipped;
+use crate::pmu::{is_skipped, lab_with};
 
 const PERIOD: u64 = PERIODS[0];
 
@@ -249,6 +249,21 @@ fn a_list_that_is_not_the_cores_is_refused() {
             let guest = Guest::boot_kernel(kernel.path, 3, 256, &line);
             guest.ended_with(Outcome::SamplingUnavailable, &[says]);
         }
+    }
+}
+
+/// Its registers are not where the first core's are.
+#[test]
+fn a_core_whose_apic_is_in_another_mode_is_refused() {
+    if is_skipped() {
+        return;
+    }
+    let qemu = lab_with("with-x2apic", "-cpu max");
+    for kernel in kernels_with_all() {
+        let run = kernel.attempt(&format!("--qemu {qemu} --smp 3 --workload other-mode"));
+        run.ended_with(5).saying(&[
+            "is in xAPIC mode and the first core's in x2APIC mode: switch all to the same",
+        ]);
     }
 }
 
