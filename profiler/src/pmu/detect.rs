@@ -99,6 +99,17 @@ impl CoreKind {
     }
 }
 
+/// As perf names its counters.
+impl fmt::Display for CoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core => f.write_str("cpu_core"),
+            Self::Atom => f.write_str("cpu_atom"),
+            Self::Other(number) => write!(f, "kind {number:#x}"),
+        }
+    }
+}
+
 /// What a core's PMU can do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Capabilities {

@@ -64,6 +64,9 @@ const SOFTWARE_ENABLED: u32 = 1 << 8;
 /// offset on.
 const IN_SERVICE: u16 = 0x100;
 
+/// Those that are to be taken (IRR), likewise.
+const REQUESTED: u16 = 0x200;
+
 /// The last id of eight bits: 255 is all cores' (SDM vol. 3, 12.6.2.1).
 pub(crate) const LAST_XAPIC_ID: u32 = 254;
 
@@ -263,6 +266,12 @@ impl Registers {
     #[must_use]
     pub fn highest_in_service(self) -> Option<u8> {
         highest_vector(|word| self.read_at(IN_SERVICE + 0x10 * u16::from(word)))
+    }
+
+    /// The highest vector that is to be taken, if there is one.
+    #[must_use]
+    pub fn highest_requested(self) -> Option<u8> {
+        highest_vector(|word| self.read_at(REQUESTED + 0x10 * u16::from(word)))
     }
 
     /// Ends the interrupt that is being served. Not for NMIs, which have no end.

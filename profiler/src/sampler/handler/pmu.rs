@@ -19,7 +19,9 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Context, HandlerExit, Overflow};
+use crate::format::Delivery;
 use crate::pmu::driver::{Cause, Interrupt, Overflows, Place};
+use crate::sampler::halt;
 use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
 use crate::sampler::source::pmu::{CommandOutcome, Pmu};
@@ -171,9 +173,18 @@ impl<T: Target> Context<'_, T> {
             self.finish_share(run);
             return HandlerExit::Done;
         }
-        let checking = pmu.check_if_due(core, output.counters, self.place());
+        let checking = pmu.check_if_due(core, output, first, || self.resumes_at());
         core.timing.turn_wait_ticks.store(checking, Relaxed);
         HandlerExit::Rearm(0)
+    }
+
+    /// Where the interrupted code resumes: behind a `hlt` that an NMI has found it at.
+    fn resumes_at(&self) -> Place {
+        let is_skipped =
+            self.delivery == Delivery::Nmi && halt::is_at_halt(self.target, self.interrupted);
+        let mut place = self.place();
+        place.pc += halt::HLT_BYTES * u64::from(is_skipped);
+        place
     }
 
     /// What was interrupted.

@@ -254,9 +254,13 @@ pub struct Period {
     pub min: Option<u64>,
     pub median: Option<u64>,
     pub max: Option<u64>,
-    /// By how many events each of these may be wrong; left out where that is not known.
+    /// By how many events each of these may be wrong, as far as checks have seen; left out where
+    /// that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_to_within: Option<u64>,
+    /// By how many the mean of all may be; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_known_to_within: Option<u64>,
 }
 
 /// The cost of a sample.
@@ -276,6 +280,10 @@ pub struct Core {
     pub id: u32,
     /// The id of its local APIC; `null` if the profile's end is missing.
     pub apic_id: Option<u64>,
+    /// What kind of core it is, as perf names them; left out where there is one kind only, or
+    /// that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     pub samples: u64,
     /// Samples that did not fit into its ring.
     pub lost: u64,
@@ -315,9 +323,9 @@ pub struct Counters {
     /// there are none.
     #[serde(skip_serializing_if = "is_zero")]
     pub checks_lost: u64,
-    /// System management interrupts, as far as the processor counts them; likewise.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub smis: u64,
+    /// System management interrupts while the cores sampled; `null` if the processor does not
+    /// count them.
+    pub smis: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -368,6 +376,7 @@ impl Report {
         let events = event::rows(profile, tally, tally.selection.event);
         let handler = handler_cost(run, tally);
         let cores = cores(profile, tally);
+        let unclaimed: Option<Vec<_>> = cores.iter().map(|core| core.unclaimed).collect();
         Self {
             identity: Identity {
                 build_id: BuildId(run.build_id).to_string(),
@@ -380,8 +389,8 @@ impl Report {
                     _ => Period::new(run.period, &tally.periods),
                 },
                 samples: tally.samples(),
-                lost: cores.iter().map(|core| core.lost).sum(),
-                unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
+                lost: units::total(cores.iter().map(|core| core.lost)),
+                unclaimed: unclaimed.map(units::total),
                 counters: counter_totals(profile),
                 sample_hash: sample_hash(profile),
                 handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
@@ -503,13 +512,14 @@ fn counter_totals(profile: &Profile) -> CounterTotals {
     let Some(end) = &profile.end else {
         return CounterTotals::Unknown;
     };
-    let sum = |of: fn(&CoreEnd) -> u64| end.cores.iter().map(of).sum();
+    let sum = |of: fn(&CoreEnd) -> u64| units::total(end.cores.iter().map(of));
+    let smis: Option<Vec<_>> = end.cores.iter().map(|core| core.smis).collect();
     CounterTotals::Known(Counters {
         late: sum(|core| core.late),
         early: sum(|core| core.early),
         missed: sum(|core| core.missed),
         checks_lost: lost_checks(&end.cores),
-        smis: sum(|core| core.smis),
+        smis: smis.map(units::total),
     })
 }
 
@@ -520,6 +530,9 @@ fn cores(profile: &Profile, tally: &Tally) -> Vec<Core> {
         Core {
             id: core.core,
             apic_id: end.map(|end| end.apic_id),
+            kind: end
+                .and_then(CoreEnd::core_kind)
+                .map(|kind| kind.to_string()),
             samples: core.samples,
             lost: end.map_or(core.gaps, |end| end.lost),
             unclaimed: end.map(|end| end.unclaimed),

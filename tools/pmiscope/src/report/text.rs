@@ -66,6 +66,9 @@ impl Out {
                 report.machine.cores_online,
             ),
         );
+        if let Some(kinds) = kinds_of_cores(&report.cores) {
+            self.fact("", &kinds);
+        }
         self.image(&report.machine.image);
         self.known_fact("workload", &report.machine.workload);
         let delivery = report.sampling.delivery.to_uppercase();
@@ -162,7 +165,7 @@ impl Out {
                 "check",
                 "of the overhead disturbed and left out",
             ),
-            (smis, "SMI", "by the firmware meanwhile"),
+            (smis.unwrap_or(0), "SMI", "by the firmware meanwhile"),
         ]
         .into_iter()
         .filter(|(count, ..)| *count > 0)
@@ -222,8 +225,13 @@ impl Out {
                 let _ = write!(period, ", {set} set: no shorter one makes progress here");
             }
             self.fact("", &(period + &achieved(&event.period, grouped)));
-            if let Some(overhead) = event.overhead {
-                self.fact("", &overhead.line());
+            match (event.overhead, event.unknown) {
+                (Some(overhead), unknown) => self.fact("", &overhead.line(unknown)),
+                (None, Some(why)) => {
+                    let line = format!("overhead: how exact periods are is not known ({why})");
+                    self.fact("", &line);
+                }
+                (None, None) => {}
             }
         }
     }
@@ -384,6 +392,26 @@ fn lacks_counters(report: &Report) -> bool {
         && report.machine.emulator == Emulator::Stock
 }
 
+/// Which cores are of which kind, where there are several kinds.
+fn kinds_of_cores(cores: &[Core]) -> Option<String> {
+    let mut runs: Vec<(&str, u32, u32)> = Vec::new();
+    for core in cores {
+        let kind = core.kind.as_deref()?;
+        match runs.last_mut() {
+            Some((last, _, end)) if *last == kind => *end = core.id,
+            _ => runs.push((kind, core.id, core.id)),
+        }
+    }
+    let listed: Vec<_> = runs
+        .iter()
+        .map(|&(kind, first, last)| match last - first {
+            0 => format!("{first} {kind}"),
+            _ => format!("{first}-{last} {kind}"),
+        })
+        .collect();
+    (runs.len() > 1).then(|| format!("cores {}", listed.join(", ")))
+}
+
 /// The performance counters that QEMU has.
 fn counters(report: &Report) -> String {
     match report.machine.pmu {
@@ -400,9 +428,9 @@ fn achieved(period: &Period, number: fn(u64) -> String) -> String {
     let [min, median, max] = [min, median, max].map(number);
     let within = match period.known_to_within {
         None | Some(0) => String::new(),
-        Some(within) => format!(" (±{})", number(within)),
+        Some(within) => format!(", each ±{}", number(within)),
     };
-    format!("; achieved{within}: minimum {min}, median {median}, maximum {max}")
+    format!("; achieved: minimum {min}, median {median}, maximum {max}{within}")
 }
 
 /// What a run ran on.
