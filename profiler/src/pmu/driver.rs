@@ -280,8 +280,7 @@ impl PmuDriver {
             return Interrupt::Off;
         }
         plan.stop(registers, self.others.load(Relaxed));
-        let had_check = self.check.is_armed();
-        let is_check = had_check && self.end_check(registers, plan, place);
+        let is_check = self.check.is_armed() && self.end_check(registers, plan, place);
         let mut wrapped = Overflows::default();
         let mut has_moved = false;
         for (index, assignment) in plan.assignments() {
@@ -301,7 +300,7 @@ impl PmuDriver {
             if has_wrapped && delivers && self.is_due(index, assignment) {
                 overflows.0 |= 1 << index;
             }
-            if has_wrapped || had_check || assignment.overhead != 0 {
+            if has_wrapped || is_check || assignment.overhead != 0 {
                 self.compute_reload(index, assignment, shift);
                 self.load(registers, index, assignment);
             }
