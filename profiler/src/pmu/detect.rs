@@ -9,6 +9,7 @@
 use core::fmt;
 
 use super::counters::Counters;
+use crate::format::region::Maker;
 
 /// What `cpuid` gives: EAX, EBX, ECX, EDX.
 pub(crate) type Leaf = [u32; 4];
@@ -39,6 +40,16 @@ impl Interface {
     #[must_use]
     pub const fn is_global(self) -> bool {
         matches!(self, Self::Intel(2..) | Self::AmdV2)
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub const fn maker(self) -> Maker {
+        if self.is_amd() {
+            Maker::Amd
+        } else {
+            Maker::Intel
+        }
     }
 
     /// Returns true if it is AMD's.

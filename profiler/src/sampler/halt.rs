@@ -11,6 +11,8 @@
 //! tell, and none has to name its own.
 
 use super::target::{Interrupted, Target};
+use crate::address::CodeAddress;
+use crate::format::Delivery;
 
 /// The instruction `hlt` (SDM vol. 2, HLT).
 const HLT: u8 = 0xf4;
@@ -32,10 +34,21 @@ pub(super) fn is_at_halt<T: Target>(target: &T, interrupted: &Interrupted) -> bo
     }
 }
 
+/// Where the interrupted code resumes after an interrupt that came by `delivery`.
+pub(super) fn resumes_at<T: Target>(
+    target: &T,
+    interrupted: &Interrupted,
+    delivery: Delivery,
+) -> CodeAddress {
+    let is_behind = delivery == Delivery::Nmi && is_at_halt(target, interrupted);
+    let CodeAddress(pc) = interrupted.registers.pc;
+    CodeAddress(pc + HLT_BYTES * u64::from(is_behind))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::{CodeAddress, CodeRange, StackAddress};
+    use crate::address::{CodeRange, StackAddress};
     use crate::unwind::StackBounds;
 
     /// `sti`, `hlt`, `ret`, and a `hlt` that is not of the text.
@@ -82,5 +95,19 @@ mod tests {
         // Nothing is mapped there.
         let nowhere = Interrupted::new(0xdead_0000, 0, 0, 0x202);
         assert!(!is_at_halt(&Kernel, &nowhere));
+    }
+    #[test]
+    fn code_resumes_behind_the_halt_that_an_nmi_came_at() {
+        for (delivery, offset, resumes) in [
+            (Delivery::Nmi, 0, 0),
+            (Delivery::Nmi, 1, 2),
+            (Delivery::Nmi, 3, 3),
+            // It comes before `hlt` where no `sti` is right before it, or after it.
+            (Delivery::Irq, 1, 1),
+        ] {
+            let interrupted = Interrupted::new(at(offset).0, 0, 0, 0x202);
+            let found = resumes_at(&Kernel, &interrupted, delivery);
+            assert_eq!(found, at(resumes), "{delivery} at {offset}");
+        }
     }
 }

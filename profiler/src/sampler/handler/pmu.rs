@@ -19,7 +19,6 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Context, HandlerExit, Overflow};
-use crate::format::Delivery;
 use crate::pmu::driver::{Cause, Interrupt, Overflows, Place};
 use crate::sampler::halt;
 use crate::sampler::per_core::Output;
@@ -178,13 +177,13 @@ impl<T: Target> Context<'_, T> {
         HandlerExit::Rearm(0)
     }
 
-    /// Where the interrupted code resumes: behind a `hlt` that an NMI has found it at.
+    /// Where the interrupted code resumes, which may be behind a `hlt`.
     fn resumes_at(&self) -> Place {
-        let is_skipped =
-            self.delivery == Delivery::Nmi && halt::is_at_halt(self.target, self.interrupted);
-        let mut place = self.place();
-        place.pc += halt::HLT_BYTES * u64::from(is_skipped);
-        place
+        let pc = halt::resumes_at(self.target, self.interrupted, self.delivery);
+        Place {
+            pc: pc.0,
+            ..self.place()
+        }
     }
 
     /// What was interrupted.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use profiler::format::region::Maker;
 use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source, State};
 use serde::{Serialize, Serializer};
 
@@ -10,6 +11,7 @@ use super::hash::sample_hash;
 use super::overhead::lost_checks;
 use super::warnings::{note, warnings};
 use super::{Step, Tally};
+use crate::addresses::{Addresses, Execution};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Origins, Symbols};
@@ -110,10 +112,20 @@ pub struct Sampling {
     pub overhead_ticks: u64,
     /// The shortest period that progresses, in ticks.
     pub period_floor: u64,
-    pub delivery: &'static str,
-    pub source_reason: String,
+    #[serde(flatten)]
+    pub interrupts: Interrupts,
     /// Whether the cores took turns.
     pub turns: bool,
+}
+
+/// How samples came.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interrupts {
+    pub delivery: &'static str,
+    /// Why this source.
+    pub source_reason: String,
+    /// What the address of a sample means.
+    pub addresses: Addresses,
 }
 
 /// How well the clock is known.
@@ -398,7 +410,7 @@ impl Report {
             cores,
             chain_ends: chain_ends(tally),
             functions,
-            sampling: Sampling::new(run, events, tally.selection.event, handler),
+            sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, functions_in_all),
             end: End::new(profile, tally, symbols),
@@ -408,11 +420,12 @@ impl Report {
 
 impl Sampling {
     fn new(
-        run: &Description,
+        profile: &Profile,
         events: Vec<EventRow>,
         only_event: Option<u8>,
         handler_ticks: Option<Cost>,
     ) -> Self {
+        let run = &profile.description;
         let only_event = only_event.and(events.first());
         Self {
             only_event: only_event.map(|event| event.name.clone()),
@@ -422,9 +435,29 @@ impl Sampling {
             handler_ticks,
             overhead_ticks: run.overhead,
             period_floor: run.period_floor,
-            delivery: run.delivery.name(),
-            source_reason: run.reason.as_str().to_owned(),
+            interrupts: Interrupts {
+                delivery: run.delivery.name(),
+                source_reason: run.reason.as_str().to_owned(),
+                addresses: Addresses::of(run.source, execution(profile)),
+            },
             turns: run.turns,
+        }
+    }
+}
+
+/// What has executed the kernel.
+fn execution(profile: &Profile) -> Execution {
+    let run = &profile.description;
+    match profile.host.mode {
+        // A timer counts something else where the kernel's clock does.
+        Mode::Deterministic if run.clock == Clock::Instructions || run.source == Source::Pmu => {
+            Execution::Counted
+        }
+        Mode::Deterministic | Mode::Realtime => Execution::Translated,
+        Mode::Kvm => {
+            let cores = profile.end.iter().flat_map(|end| &end.cores);
+            let makers = cores.filter_map(|core| u8::try_from(core.maker).ok());
+            Execution::Processor(makers.filter_map(|it| Maker::try_from(it).ok()).next())
         }
     }
 }

@@ -71,20 +71,21 @@ impl Out {
         }
         self.image(&report.machine.image);
         self.known_fact("workload", &report.machine.workload);
-        let delivery = report.sampling.delivery.to_uppercase();
+        let delivery = report.sampling.interrupts.delivery.to_uppercase();
         self.fact(
             "source",
             &format!("{} as {delivery}", report.identity.source),
         );
-        if !report.sampling.source_reason.is_empty() {
-            self.fact("", &report.sampling.source_reason);
+        if !report.sampling.interrupts.source_reason.is_empty() {
+            self.fact("", &report.sampling.interrupts.source_reason);
         }
-        if report.sampling.delivery == Delivery::Irq.name() {
+        if report.sampling.interrupts.delivery == Delivery::Irq.name() {
             self.fact("", BIAS_OF_IRQ);
         }
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
         }
+        self.fact("address", &report.sampling.interrupts.addresses.to_string());
         if let Some(clock) = &report.sampling.clock_known.said {
             self.fact("clock", clock);
         }
@@ -385,7 +386,7 @@ const GET_COUNTERS: &str =
 /// Returns true if the kernel looked for performance counters in vain, on a QEMU that
 /// cannot have any.
 fn lacks_counters(report: &Report) -> bool {
-    let looked = report.sampling.source_reason.starts_with("pmu:")
+    let looked = report.sampling.interrupts.source_reason.starts_with("pmu:")
         && report.identity.source != Source::Pmu.name();
     looked
         && report.identity.mode == Mode::Deterministic

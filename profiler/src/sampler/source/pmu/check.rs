@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::Pmu;
 use crate::format::Delivery;
-use crate::format::region::{CoreCounters, Maker, OverheadCounters};
+use crate::format::region::{CoreCounters, OverheadCounters};
 use crate::hw::{apic, tsc};
 use crate::pmu::cost::Cost;
 use crate::pmu::detect::CoreKind;
@@ -95,11 +95,7 @@ impl CoreCounters {
     /// have `rows`; and what an interrupt costs in each. And what its counters are.
     pub(crate) fn note_costs(&self, core: &Core, rows: &[OverheadCounters]) {
         if let Some(PmuState { capabilities, .. }) = core.pmu.state() {
-            let maker = if capabilities.interface.is_amd() {
-                Maker::Amd
-            } else {
-                Maker::Intel
-            };
+            let maker = capabilities.interface.maker();
             self.maker.store(maker as u64, Relaxed);
             let kind = capabilities.core_kind.map_or(0, CoreKind::number);
             self.kind.store(kind.into(), Relaxed);
