@@ -469,64 +469,7 @@ impl Description {
     /// The first field whose value is not valid.
     pub fn decode(bytes: &[u8; DESCRIPTION_BYTES]) -> Result<Self, DescriptionError> {
         let mut input = Input { bytes, at: 0 };
-        let build_id = input.take();
-        let cores = u32::from_le_bytes(input.take());
-        let [source, delivery, clock, turns] = input.take();
-        let [
-            ring_words,
-            period,
-            period_floor,
-            overhead,
-            samples,
-            text_start,
-            text_end,
-            stack_slot,
-        ] = core::array::from_fn(|_| u64::from_le_bytes(input.take()));
-        let description = Self {
-            build_id,
-            cores,
-            ring_words,
-            source: Source::try_from(source).map_err(|_| DescriptionError("source"))?,
-            delivery: Delivery::try_from(delivery).map_err(|_| DescriptionError("delivery"))?,
-            clock: Clock::try_from(clock).map_err(|_| DescriptionError("clock"))?,
-            turns: turns != 0,
-            period,
-            period_floor,
-            overhead,
-            samples,
-            text: CodeRange {
-                start: CodeAddress(text_start),
-                end: CodeAddress(text_end),
-            },
-            stack_slot,
-            reason: input.take_text("reason")?,
-            bootloader: input.take_text("bootloader name")?,
-            workload: input.take_text("workload name")?,
-            command_line: input.take_text("command line")?,
-            tasks: input.take_tasks()?,
-            event_table: input.take_events()?,
-            event_count: {
-                let [count] = input.take();
-                count
-            },
-            aim: AimDescription {
-                address: CodeAddress(u64::from_le_bytes(input.take())),
-                first: u32::from_le_bytes(input.take()),
-                end: u32::from_le_bytes(input.take()),
-            },
-            seed: u64::from_le_bytes(input.take()),
-            jitter: {
-                let [percent] = input.take();
-                percent
-            },
-            clock_reference: {
-                let [reference] = input.take();
-                ClockReference::try_from(reference).map_err(|_| DescriptionError("reference"))?
-            },
-            clock_within: u32::from_le_bytes(input.take()),
-            tsc_difference: u64::from_le_bytes(input.take()),
-            tsc_within: u32::from_le_bytes(input.take()),
-        };
+        let description = input.take_description()?;
         description.check()?;
         Ok(description)
     }
@@ -541,6 +484,10 @@ impl Description {
                 "number of events",
             ),
             (self.stack_slot.is_power_of_two(), "size of a stack's slot"),
+            (
+                self.clock == Clock::Time || self.clock_reference == ClockReference::None,
+                "reference for its clock",
+            ),
         ] {
             if !is_valid {
                 return Err(DescriptionError(field));
@@ -573,6 +520,60 @@ struct Input<'a> {
 }
 
 impl Input<'_> {
+    /// The fields one after the other, each by itself as it should be.
+    fn take_description(&mut self) -> Result<Description, DescriptionError> {
+        let build_id = self.take();
+        let cores = u32::from_le_bytes(self.take());
+        let [source, delivery, clock, turns] = self.take();
+        let [
+            ring_words,
+            period,
+            period_floor,
+            overhead,
+            samples,
+            text_start,
+            text_end,
+            stack_slot,
+        ] = core::array::from_fn(|_| u64::from_le_bytes(self.take()));
+        Ok(Description {
+            build_id,
+            cores,
+            ring_words,
+            source: Source::try_from(source).map_err(|_| DescriptionError("source"))?,
+            delivery: Delivery::try_from(delivery).map_err(|_| DescriptionError("delivery"))?,
+            clock: Clock::try_from(clock).map_err(|_| DescriptionError("clock"))?,
+            turns: turns != 0,
+            period,
+            period_floor,
+            overhead,
+            samples,
+            text: CodeRange {
+                start: CodeAddress(text_start),
+                end: CodeAddress(text_end),
+            },
+            stack_slot,
+            reason: self.take_text("reason")?,
+            bootloader: self.take_text("bootloader name")?,
+            workload: self.take_text("workload name")?,
+            command_line: self.take_text("command line")?,
+            tasks: self.take_tasks()?,
+            event_table: self.take_events()?,
+            event_count: self.take_byte(),
+            aim: AimDescription {
+                address: CodeAddress(u64::from_le_bytes(self.take())),
+                first: u32::from_le_bytes(self.take()),
+                end: u32::from_le_bytes(self.take()),
+            },
+            seed: u64::from_le_bytes(self.take()),
+            jitter: self.take_byte(),
+            clock_reference: ClockReference::try_from(self.take_byte())
+                .map_err(|_| DescriptionError("reference"))?,
+            clock_within: u32::from_le_bytes(self.take()),
+            tsc_difference: u64::from_le_bytes(self.take()),
+            tsc_within: u32::from_le_bytes(self.take()),
+        })
+    }
+
     fn take_tasks(&mut self) -> Result<[Text<32>; MAX_TASKS], DescriptionError> {
         let mut tasks = [Text::EMPTY; MAX_TASKS];
         for task in &mut tasks {
@@ -590,6 +591,11 @@ impl Input<'_> {
             event.floor = u64::from_le_bytes(self.take());
         }
         Ok(events)
+    }
+
+    fn take_byte(&mut self) -> u8 {
+        let [byte] = self.take();
+        byte
     }
 
     fn take<const N: usize>(&mut self) -> [u8; N] {

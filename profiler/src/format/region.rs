@@ -251,9 +251,30 @@ pub struct CoreCounters {
     /// Interrupts that the core has sent itself to see what one costs: no overflows, and none
     /// of `taken` if they came as they should.
     pub checks: PlainAtomicU64,
-    /// System management interrupts since the core began to sample; 0 where the processor
-    /// does not count them.
+    /// System management interrupts since the core began to sample, and one more; 0 where that
+    /// is not known.
     pub smis: PlainAtomicU64,
+    /// Who made its counters, a [`Maker`]; 0 where that is not known, or it has none.
+    pub maker: PlainAtomicU64,
+    /// What kind of core it is ([`crate::pmu::detect::CoreKind::number`]); 0 where there is one kind
+    /// only, or that is not known.
+    pub kind: PlainAtomicU64,
+}
+
+named! {
+    /// Who made a processor's counters.
+    ///
+    /// ```
+    /// use profiler::format::region::Maker;
+    ///
+    /// assert_eq!(Maker::try_from(2), Ok(Maker::Amd));
+    /// ```
+    Maker {
+        /// Intel.
+        Intel = 1, "intel";
+        /// AMD.
+        Amd = 2, "amd";
+    }
 }
 
 /// The events of a run of which is kept what an interrupt costs in them, by their numbers.
@@ -337,7 +358,7 @@ impl OverheadCounters {
 /// What [`OverheadCounters`] hold.
 ///
 /// ```
-/// use profiler::format::region::Overhead;
+/// use profiler::format::region::{Accuracy, Overhead};
 ///
 /// let overhead = Overhead {
 ///     rest: 557,
@@ -345,13 +366,17 @@ impl OverheadCounters {
 ///     spread: 4,
 ///     checks: 812,
 ///     sum: 720 * 812,
+///     min: 700,
+///     max: 801,
 ///     ..Overhead::default()
 /// };
 /// // 561 are taken off of each period, and it is 720 that an interrupt costs.
 /// assert_eq!(overhead.excess(), Some(159));
-/// assert_eq!(overhead.known_to_within(1000, 1000), 163);
+/// let known = Accuracy { mean: 163, each: 244 };
+/// assert_eq!(overhead.accuracy(1000, 1000), Some(known));
 /// // As many interrupts again were for another event.
-/// assert_eq!(overhead.known_to_within(2000, 1000), 326);
+/// let known = Accuracy { mean: 326, each: 732 };
+/// assert_eq!(overhead.accuracy(2000, 1000), Some(known));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Overhead {
@@ -373,51 +398,63 @@ pub struct Overhead {
     pub max: u64,
 }
 
+/// Within how many events periods are known.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Accuracy {
+    /// The mean of many.
+    pub mean: u64,
+    /// Each of them, as far as checks have seen what an interrupt can cost.
+    pub each: u64,
+}
+
 impl Overhead {
     /// What an interrupt has cost while the run went on, in the mean; `None` if that was not
     /// checked.
     #[must_use]
     pub const fn mean(&self) -> Option<u64> {
-        match self
-            .sum
+        self.sum
             .saturating_add(self.checks / 2)
             .checked_div(self.checks)
-        {
-            Some(mean) => Some(mean),
-            None => None,
-        }
     }
 
     /// By how much that is more than what is subtracted: so much too much is each period said
     /// to be.
     #[must_use]
     pub fn excess(&self) -> Option<i64> {
-        Some(
-            self.mean()?
-                .cast_signed()
-                .wrapping_sub(self.busy.cast_signed()),
-        )
+        let excess = i128::from(self.mean()?) - i128::from(self.busy);
+        let nearest = if excess < 0 { i64::MIN } else { i64::MAX };
+        Some(i64::try_from(excess).unwrap_or(nearest))
     }
 
-    /// Within how many events a period is known, of `samples` samples, between which the core
-    /// took `interrupts` interrupts: for each it is off by the excess, and by as much as
-    /// an overhead varies.
+    /// Within how many events periods are known, of `samples` samples, between which the core
+    /// took `interrupts` interrupts; `None` if nothing was checked. For each interrupt one is off
+    /// by what that costs more or less than is subtracted, and by as much as it varied before.
     #[must_use]
-    pub fn known_to_within(&self, interrupts: u64, samples: u64) -> u64 {
-        let each = self
-            .excess()
-            .unwrap_or(0)
-            .unsigned_abs()
-            .saturating_add(self.spread);
-        let samples = samples.max(1);
-        each.saturating_mul(interrupts.max(samples))
-            .div_ceil(samples)
+    pub fn accuracy(&self, interrupts: u64, samples: u64) -> Option<Accuracy> {
+        let checks = (self.checks > 0).then_some(u128::from(self.checks))?;
+        let all = checks * u128::from(self.busy);
+        let excess = u128::from(self.sum).abs_diff(all).div_ceil(checks);
+        let furthest = self
+            .max
+            .abs_diff(self.busy)
+            .max(self.min.abs_diff(self.busy));
+        let samples = u128::from(samples.max(1));
+        let interrupts = samples.max(interrupts.into());
+        // Some have one more than most.
+        let most = interrupts.div_ceil(samples) + u128::from(interrupts > samples);
+        let each = u128::from(furthest) + u128::from(self.spread);
+        let mean = excess + u128::from(self.spread);
+        let events = |events: u128| u64::try_from(events).unwrap_or(u64::MAX);
+        Some(Accuracy {
+            mean: events(mean.saturating_mul(interrupts).div_ceil(samples)),
+            each: events(each.saturating_mul(most)),
+        })
     }
 
     /// Returns true if what it costs while the run goes on was not within what was measured
     /// before.
     #[must_use]
-    pub fn is_elsewhere(&self) -> bool {
+    pub fn is_out_of_range(&self) -> bool {
         self.excess()
             .is_some_and(|excess| excess.unsigned_abs() > self.spread)
     }

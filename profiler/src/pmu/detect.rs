@@ -9,6 +9,7 @@
 use core::fmt;
 
 use super::counters::Counters;
+use crate::format::region::Maker;
 use crate::hw::cpuid::signature;
 use crate::hw::vendor::Vendor;
 
@@ -41,6 +42,16 @@ impl Interface {
     #[must_use]
     pub const fn is_global(self) -> bool {
         matches!(self, Self::Intel(2..) | Self::AmdV2)
+    }
+
+    /// Who made it.
+    #[must_use]
+    pub const fn maker(self) -> Maker {
+        if self.is_amd() {
+            Maker::Amd
+        } else {
+            Maker::Intel
+        }
     }
 
     /// Returns true if it is AMD's.
@@ -97,6 +108,17 @@ impl CoreKind {
             Self::Atom => 0x20,
             Self::Core => 0x40,
             Self::Other(number) => number,
+        }
+    }
+}
+
+/// As perf names its counters.
+impl fmt::Display for CoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Core => f.write_str("cpu_core"),
+            Self::Atom => f.write_str("cpu_atom"),
+            Self::Other(number) => write!(f, "kind {number:#x}"),
         }
     }
 }

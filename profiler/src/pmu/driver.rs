@@ -272,8 +272,10 @@ impl PmuDriver {
     ) -> Interrupt {
         let delivers = place.is_some();
         if self.set_busy() {
-            // The check's, perhaps: no other comes for it.
-            self.lose_check();
+            if delivers {
+                // The check's, perhaps: no other comes for it.
+                self.lose_check();
+            }
             return Interrupt::Busy;
         }
         if !self.running.load(Relaxed) {

@@ -12,6 +12,7 @@
 //! tell, and none has to name its own.
 
 use super::target::{Interrupted, Target};
+use crate::address::CodeAddress;
 
 /// The instruction `hlt` (SDM vol. 2, HLT).
 const HLT: u8 = 0xf4;
@@ -21,7 +22,12 @@ const HLT_BYTES: u64 = 1;
 
 /// Lets code that is about to execute `hlt` resume behind it.
 pub(super) fn skip(interrupted: &mut Interrupted) {
-    interrupted.registers.pc.0 += HLT_BYTES;
+    interrupted.registers.pc = behind(interrupted);
+}
+
+/// Where that is.
+pub(super) fn behind(interrupted: &Interrupted) -> CodeAddress {
+    CodeAddress(interrupted.registers.pc.0 + HLT_BYTES)
 }
 
 /// Returns true if the interrupted code is about to execute `hlt`.
@@ -41,7 +47,7 @@ pub(super) fn is_at<T: Target>(target: &T, interrupted: &Interrupted) -> bool {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::address::{CodeAddress, CodeRange, StackAddress};
+    use crate::address::{CodeRange, StackAddress};
     use crate::unwind::{Rule, StackBounds};
 
     /// `sti`, `hlt`, `ret`, and a `hlt` that is not of the text.

@@ -3,11 +3,13 @@
 use pmiscope::internals::flame::Stacks;
 use pmiscope::internals::report::{Options, Report, Selection, SortBy, Tally, json, text};
 use pmiscope::internals::{Profile, ProfileError};
+use pmiscope::profile::OverheadEnd;
 use pmiscope::symbols::Symbols;
 use profiler::format::record_words;
+use profiler::format::region::Overhead;
 
 use crate::input::{Input, words};
-use crate::run::{CORES, description, end, writer};
+use crate::run::{CORES, description_of_events, end, writer};
 
 /// The kernel in the profile: what it is does not matter here.
 const KERNEL: &[u8] = b"not an ELF file, but every byte of it is to be there";
@@ -42,7 +44,7 @@ pub fn profile(data: &[u8]) {
 
 /// A whole profile, and the records of each core in it.
 fn written(input: &mut Input<'_>) -> (Vec<u8>, Vec<Vec<Vec<u64>>>) {
-    let mut profile = writer(&description(), KERNEL);
+    let mut profile = writer(&description_of_events(), KERNEL);
     let mut written = vec![Vec::new(); CORES as usize];
     for _ in 0..input.below(6) {
         let core = usize::from(input.u8()) % written.len();
@@ -63,10 +65,29 @@ fn written(input: &mut Input<'_>) -> (Vec<u8>, Vec<Vec<Vec<u64>>>) {
             .expect("a vector takes everything");
     }
     let stored = written.iter().map(|records| records.len() as u64);
+    let cores: Vec<_> = stored.map(|stored| (stored, overheads(input))).collect();
     let file = profile
-        .finish(&end(stored))
+        .finish(&end(cores))
         .expect("a vector takes everything");
     (file, written)
+}
+
+/// What interrupts of a core cost, in any numbers.
+fn overheads(input: &mut Input<'_>) -> Vec<OverheadEnd> {
+    let mut row = || {
+        let mut number = || input.u64();
+        OverheadEnd(Overhead {
+            rest: number(),
+            busy: number(),
+            spread: number(),
+            since: number(),
+            checks: number(),
+            sum: number(),
+            min: number(),
+            max: number(),
+        })
+    };
+    vec![row(), row()]
 }
 
 /// Changes a byte, cuts or doubles a piece, or puts it elsewhere.

@@ -53,7 +53,10 @@ pub fn region(data: &[u8]) {
     collector
         .flush(&mut profile)
         .expect("a vector takes everything");
-    let end = end(std::iter::repeat_n(0, description.cores as usize));
+    let end = end(std::iter::repeat_n(
+        (0, Vec::new()),
+        description.cores as usize,
+    ));
     let profile = profile.finish(&end).expect("a vector takes everything");
     let profile = Profile::read(profile).expect("the profile that was written");
     assert_eq!(profile.records(), taken);

@@ -1,9 +1,9 @@
 //! A run with nothing remarkable, around what the targets make up.
 
-use pmiscope::profile::{Asked, CoreEnd, Head, Host, Mode, Outcome, RunEnd, Writer};
+use pmiscope::profile::{Asked, CoreEnd, Head, Host, Mode, Outcome, OverheadEnd, RunEnd, Writer};
 use pmiscope::qemu::Emulator;
 use profiler::address::{CodeAddress, CodeRange};
-use profiler::format::Description;
+use profiler::format::{Description, Source, Text};
 
 /// The cores of the run.
 pub(crate) const CORES: u32 = 2;
@@ -21,6 +21,15 @@ pub(crate) fn text(bytes: u64) -> CodeRange {
 
 pub(crate) fn description() -> Description {
     Description::new([7; 20], text(1 << 20), CORES, RING_WORDS)
+}
+
+/// The same by counters, of an event.
+pub(crate) fn description_of_events() -> Description {
+    let mut run = description();
+    run.source = Source::Pmu;
+    run.event_table[0].name = Text::new("cycles:k");
+    run.event_count = 1;
+    run
 }
 
 /// The start of a profile of this run.
@@ -46,9 +55,10 @@ pub(crate) fn writer(description: &Description, kernel: &[u8]) -> Writer<Vec<u8>
     Writer::new(Vec::new(), &head).expect("a vector takes everything")
 }
 
-/// The end of a run that has stored so many records on each core.
-pub(crate) fn end(stored: impl IntoIterator<Item = u64>) -> RunEnd {
-    let core = |(apic_id, stored)| CoreEnd {
+/// The end of a run that has stored so many records on each core, and what interrupts cost
+/// there.
+pub(crate) fn end(cores: impl IntoIterator<Item = (u64, Vec<OverheadEnd>)>) -> RunEnd {
+    let core = |(apic_id, (stored, overheads))| CoreEnd {
         apic_id,
         taken: stored,
         stored,
@@ -59,13 +69,15 @@ pub(crate) fn end(stored: impl IntoIterator<Item = u64>) -> RunEnd {
         early: 0,
         missed: 0,
         checks: 0,
-        smis: 0,
-        overheads: Vec::new(),
+        smis: None,
+        maker: 0,
+        kind: 0,
+        overheads,
         corrupt_at: None,
     };
     RunEnd {
         outcome: Outcome::Finished,
         message: String::new(),
-        cores: (0..).zip(stored).map(core).collect(),
+        cores: (0..).zip(cores).map(core).collect(),
     }
 }

@@ -28,6 +28,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+mod addresses;
 mod attach;
 mod capabilities;
 mod chain;

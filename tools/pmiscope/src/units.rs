@@ -34,6 +34,12 @@ pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
+/// The sum of `numbers`; the most that there is where it is more, as it may be of a damaged
+/// file.
+pub fn total(numbers: impl IntoIterator<Item = u64>) -> u64 {
+    numbers.into_iter().fold(0, u64::saturating_add)
+}
+
 /// `part` of `whole` in percent.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // shown with two digits

@@ -20,7 +20,7 @@ pub(crate) fn example() -> Description {
         ring_words: 1 << 10,
         source: Source::ApicTimer,
         delivery: Delivery::Nmi,
-        clock: Clock::Instructions,
+        clock: Clock::Time,
         turns: true,
         period: 1000,
         period_floor: 1,
@@ -83,6 +83,8 @@ fn impossible_fields_are_named() {
         (|d| d.ring_words = 1000, "ring size"),
         (|d| d.event_count = 17, "number of events"),
         (|d| d.stack_slot = 0, "size of a stack's slot"),
+        (|d| d.clock = Clock::Ticks, "reference for its clock"),
+        (|d| d.clock = Clock::Instructions, "reference for its clock"),
     ] {
         let mut description = example();
         spoil(&mut description);

@@ -78,6 +78,8 @@ fn the_counters_are_as_the_page_has_them() {
         at!(missed),
         at!(checks),
         at!(smis),
+        at!(maker),
+        at!(kind),
         (
             offset_of!(RingPage, overheads),
             size_of::<[OverheadCounters; OVERHEAD_ROWS]>(),

@@ -8,16 +8,21 @@
 //!
 //! | the next interrupt | the check |
 //! |---|---|
-//! | interrupts the same place, and no counter wrapped | is done: [`Cause::Check`] |
+//! | interrupts the same place, and no counter counted more than one overhead can be | is done: [`Cause::Check`] |
 //! | interrupts another place: it came late, or something else before it | is lost |
-//! | finds a counter wrapped: an overflow, or something that took very long | is lost |
+//! | finds a counter that counted more, or wrapped: something else was handled on the way | is lost |
 //! | is of another delivery, or comes while the driver works | is lost |
 //! | has a higher vector than ours, and was pending before | is lost: the caller looks |
 //! | finds the counters stopped | was forgotten by the stop |
 //!
-//! No counter is to overflow on the way: they are loaded with more by [`CHECK_ROOM`]
-//! overheads. If the interrupt does not come at all, the next overflow is late by that much,
-//! which its period says. A lost check's own interrupt, whenever it comes, is a late one.
+//! One overhead can be what was measured and [`CHECK_ROOM`] times that: by so much the
+//! counters are loaded with more, as none is to overflow on the way. If the interrupt does
+//! not come at all, the next overflow is late by that much, which its period says. A lost
+//! check's own interrupt, whenever it comes, is a late one.
+//!
+//! An NMI comes right behind the handler that asks for it: no other has a higher priority. A
+//! maskable one may find that others were requested meanwhile, which are handled before it, at
+//! the same place: the caller looks for them, and gives the check up ([`PmuDriver::lose_check`]).
 //!
 //! The checks say as well what is no progress: a count that is no more above the overhead
 //! than theirs were, in the mean, does not show that the interrupted code has moved. So code
@@ -33,6 +38,11 @@ use crate::pmu::registers::Registers;
 /// By how many overheads overflows are put off in a check: an overhead that is longer by
 /// more than that is one of something else.
 const CHECK_ROOM: u64 = 4;
+
+/// By how many events overflows are put off.
+const fn room(assignment: &Assignment) -> u64 {
+    CHECK_ROOM * (assignment.overhead + assignment.noise)
+}
 
 /// Where an interrupt came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,9 +94,12 @@ impl PmuDriver {
             return false;
         }
         for (index, assignment) in plan.assignments() {
+            if assignment.overhead == 0 {
+                // It has counted on from its last reload. (The others were reloaded just now.)
+                self.compute_reload(index, assignment, 0);
+            }
             let loaded = &self.progress[index].loaded;
-            let room = CHECK_ROOM * (assignment.overhead + assignment.noise);
-            let events = loaded.load(Relaxed).saturating_add(room);
+            let events = loaded.load(Relaxed).saturating_add(room(assignment));
             loaded.store(events.min(assignment.registers.max_count), Relaxed);
             self.load(registers, index, assignment);
         }
@@ -121,15 +134,12 @@ impl PmuDriver {
             let progress = &self.progress[index];
             let raw = registers.read(assignment.registers.read);
             let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
-            (
-                index,
-                raw,
-                counted,
-                counted >= progress.loaded.load(Relaxed),
-            )
+            let most = assignment.overhead + room(assignment);
+            let is_one = counted <= most && counted < progress.loaded.load(Relaxed);
+            (index, raw, counted, is_one)
         };
-        let any_wrapped = plan.assignments().any(|it| counts(it).3);
-        if place != Some(expected) || any_wrapped {
+        let are_overheads = plan.assignments().all(|it| counts(it).3);
+        if place != Some(expected) || !are_overheads {
             self.lose_check();
             return false;
         }

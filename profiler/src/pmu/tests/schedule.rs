@@ -37,6 +37,8 @@ pub struct Seen {
     pub claimed: u64,
     pub late: u64,
     pub unclaimed: u64,
+    /// By event: at each sample, how often it had happened in the program.
+    pub happened: Vec<Vec<u64>>,
     /// By event: what checks have counted.
     pub checks: Vec<Vec<u64>>,
     pub begun: u64,
@@ -65,6 +67,7 @@ impl Rig {
         Self {
             seen: RefCell::new(Seen {
                 samples: vec![Vec::new(); events.as_slice().len()],
+                happened: vec![Vec::new(); events.as_slice().len()],
                 checks: vec![Vec::new(); events.as_slice().len()],
                 ..Seen::default()
             }),
@@ -130,6 +133,7 @@ impl Rig {
                 for event in overflows.iter() {
                     let overflow = self.driver.overflow(event);
                     seen.samples[event].push((overflow.ran, overflow.missed));
+                    seen.happened[event].push(self.happened(event));
                 }
                 match cause {
                     Cause::Counter => seen.claimed += 1,

@@ -90,12 +90,18 @@ impl<T: Target> Context<'_, T> {
             None => (HandlerExit::Done, false),
         };
         // Not before: it reads what was interrupted, and no counter is to count that.
-        let skips_halt = halt::is_at(self.target, self.interrupted) && self.ends_shadow();
+        let skips_halt = self.skips_halt();
         if skips_halt {
             halt::skip(self.interrupted);
         }
         self.leave(exit, skips_halt);
         is_claimed
+    }
+
+    /// Returns true if the code resumes behind the `hlt` that it is about to execute.
+    #[inline]
+    fn skips_halt(&self) -> bool {
+        halt::is_at(self.target, self.interrupted) && self.ends_shadow()
     }
 
     /// Returns true if the interrupt can have come between `sti` and `hlt`: an NMI, or a step

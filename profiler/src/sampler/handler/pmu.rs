@@ -20,6 +20,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Context, HandlerExit, Overflow};
 use crate::pmu::driver::{Cause, Interrupt, Overflows, Place};
+use crate::sampler::halt;
 use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
 use crate::sampler::source::pmu::{CommandOutcome, Pmu};
@@ -172,9 +173,18 @@ impl<T: Target> Context<'_, T> {
             self.finish_share(run);
             return HandlerExit::Done;
         }
-        let checking = pmu.check_if_due(core, output.counters, self.place());
+        let checking = pmu.check_if_due(core, output, first, || self.resumes_at());
         core.timing.turn_wait_ticks.store(checking, Relaxed);
         HandlerExit::Rearm(0)
+    }
+
+    /// Where the interrupted code resumes, which may be behind a `hlt`.
+    fn resumes_at(&self) -> Place {
+        let mut place = self.place();
+        if self.skips_halt() {
+            place.pc = halt::behind(self.interrupted).0;
+        }
+        place
     }
 
     /// What was interrupted.

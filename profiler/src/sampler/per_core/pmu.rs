@@ -135,14 +135,14 @@ impl CorePmu {
         self.smis_before.store(before, Relaxed);
     }
 
-    /// Notes how many there were since then.
+    /// Notes how many there were since then, and one more, if that is known.
     pub(crate) fn count_smis(&self, counters: &CoreCounters) {
         let before = self.smis_before.load(Relaxed).checked_sub(1);
         let now = before.and_then(|_| smi::count_again());
         if let (Some(before), Some(now)) = (before, now) {
             #[allow(clippy::cast_possible_truncation)] // it was one of 32 bits
             let since = now.wrapping_sub(before as u32);
-            counters.smis.store(since.into(), Relaxed);
+            counters.smis.store(u64::from(since) + 1, Relaxed);
         }
     }
 

@@ -6,7 +6,9 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
 use serde::Serialize;
 
-use super::{Capabilities, OfCores, TickOf, bits, name};
+use crate::addresses::Addresses;
+
+use super::{Capabilities, MachineClock, OfCores, bits, name};
 
 /// The keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -47,8 +49,8 @@ pub struct Clock {
     pub why: Option<String>,
 }
 
-impl From<TickOf> for Clock {
-    fn from(clock: TickOf) -> Self {
+impl From<MachineClock> for Clock {
+    fn from(clock: MachineClock) -> Self {
         let reference = clock.reference;
         Self {
             found: clock.tick.name(),
@@ -200,6 +202,8 @@ pub struct Attempt {
     pub works: bool,
     /// Why it does not.
     pub why: Option<String>,
+    /// What the address of a sample means.
+    pub addresses: Option<Addresses>,
 }
 
 /// What `--source auto` takes.
@@ -253,7 +257,10 @@ impl From<&Capabilities> for Document {
                     why: outcome.err().map(|why| why.as_str().into()),
                 })
                 .collect(),
-            sources: capabilities.attempts().map(Into::into).collect(),
+            sources: capabilities
+                .attempts()
+                .map(|it| attempt(capabilities, &it))
+                .collect(),
             auto: Auto {
                 nmi: auto(Delivery::Nmi),
                 irq: auto(Delivery::Irq),
@@ -299,13 +306,12 @@ impl From<OfCores<Result<capabilities::Pmu, Reason>>> for Pmu {
     }
 }
 
-impl From<super::Attempt> for Attempt {
-    fn from(attempt: super::Attempt) -> Self {
-        Self {
-            name: attempt.source.name(),
-            delivery: attempt.delivery.name(),
-            works: attempt.works.is_ok(),
-            why: attempt.works.err().map(|why| why.as_str().into()),
-        }
+fn attempt(capabilities: &Capabilities, attempt: &super::Attempt) -> Attempt {
+    Attempt {
+        name: attempt.source.name(),
+        delivery: attempt.delivery.name(),
+        works: attempt.works.is_ok(),
+        why: attempt.works.err().map(|why| why.as_str().into()),
+        addresses: capabilities.addresses(attempt.source),
     }
 }

@@ -169,6 +169,11 @@ impl List {
             };
             let delivery = attempt.delivery.name().to_uppercase();
             self.row(&format!("{} as {delivery}", attempt.source), &said);
+            if attempt.works.is_ok()
+                && let Some(addresses) = capabilities.addresses(attempt.source)
+            {
+                self.row("", &format!("an address is {addresses}"));
+            }
         }
     }
 }
@@ -255,6 +260,7 @@ mod tests {
             "branches                  not here: no PMU",
             "cpu/event=N,umask=N/      core 0: 1-7; event up to 0xff, umask up to 0xff",
             "pmu as NMI                works; auto takes it",
+            "                          an address is behind the event (skid): some tens of instructions, and more",
             "ipi as IRQ                not here: it delivers NMIs only",
         ] {
             assert!(text.lines().any(|said| said == line), "{line}\n{text}");

@@ -15,6 +15,7 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
 
+use crate::addresses::{Addresses, Execution};
 use crate::units;
 
 /// Capabilities, as far as the guest has reported them.
@@ -64,9 +65,12 @@ pub struct Attempt {
     pub works: Result<(), Reason>,
 }
 
+/// What QEMU calls itself in CPUID where it translates.
+const TCG: [u8; 12] = *b"TCGTCGTCGTCG";
+
 /// The clock.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TickOf {
+pub struct MachineClock {
     /// What a tick is.
     pub tick: Clock,
     /// What says how long one takes,
@@ -77,7 +81,7 @@ pub struct TickOf {
     pub why: String,
 }
 
-impl fmt::Display for TickOf {
+impl fmt::Display for MachineClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tick {
             Clock::Instructions => f.write_str("instructions are counted"),
@@ -144,14 +148,14 @@ impl Capabilities {
 
     /// What a tick is, and what says so.
     #[must_use]
-    pub fn clock(&self) -> Option<TickOf> {
+    pub fn clock(&self) -> Option<MachineClock> {
         self.find(|line| match line {
             Line::Clock {
                 tick,
                 reference,
                 within,
                 why,
-            } => Some(TickOf {
+            } => Some(MachineClock {
                 tick: *tick,
                 reference: *reference,
                 within: *within,
@@ -201,6 +205,22 @@ impl Capabilities {
             Line::Ibs { core, works } => Some((*core, *works)),
             _ => None,
         }))
+    }
+
+    /// What the address of a sample of `source` means; `None` if it is not known what executes
+    /// the code.
+    #[must_use]
+    pub fn addresses(&self, source: Source) -> Option<Addresses> {
+        let (Identity { hypervisor, .. }, _) = self.processor()?;
+        let execution = if self.clock()?.tick == Clock::Instructions {
+            Execution::Counted
+        } else if hypervisor == Some(TCG) {
+            Execution::Translated
+        } else {
+            let first = self.pmus().into_iter().find_map(|pmu| pmu.outcome.ok());
+            Execution::Processor(first.map(|pmu| pmu.interface.maker()))
+        };
+        Some(Addresses::of(source, execution))
     }
 
     /// The attempts, in the order in which they were made.

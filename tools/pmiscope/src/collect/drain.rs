@@ -169,7 +169,10 @@ impl<'memory> Collector<'memory> {
                 early: counters.early.load(Ordering::Relaxed),
                 missed: counters.missed.load(Ordering::Relaxed),
                 checks: counters.checks.load(Ordering::Relaxed),
-                smis: counters.smis.load(Ordering::Relaxed),
+                // One more than there were.
+                smis: counters.smis.load(Ordering::Relaxed).checked_sub(1),
+                maker: counters.maker.load(Ordering::Relaxed),
+                kind: counters.kind.load(Ordering::Relaxed),
                 overheads: overheads(self.region.overheads(number)),
                 corrupt_at: core.corrupt_at,
             }

@@ -213,10 +213,17 @@ pub struct CoreEnd {
     /// Interrupts that it sent itself to see what one costs.
     #[serde(default)]
     pub checks: u64,
-    /// System management interrupts, as far as the processor counts them.
+    /// System management interrupts, if that is known.
     #[serde(default)]
-    pub smis: u64,
-    /// What an interrupt costs in each event, by its number; none in a run by ticks.
+    pub smis: Option<u64>,
+    /// Who made its counters, a `Maker`; 0: not known.
+    #[serde(default)]
+    pub maker: u64,
+    /// Of a hybrid processor, what kind of core it is, as CPUID has it; else 0.
+    #[serde(default)]
+    pub kind: u64,
+    /// What an interrupt costs in each event, by its number, but the last ones that are all
+    /// zeros; none in a run by ticks.
     #[serde(default)]
     pub overheads: Vec<OverheadEnd>,
     /// Where its ring became unreadable, in words since the start.

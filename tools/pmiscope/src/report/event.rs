@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Tally;
 use super::model::Period;
-use super::overhead::{self, EventOverhead};
+use super::overhead::{self, EventOverhead, Unknown};
 use super::tally::Distribution;
 use crate::profile::Profile;
 use crate::units::counted;
@@ -32,6 +32,9 @@ pub struct EventRow {
     /// What an interrupt costs in it; left out if that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overhead: Option<EventOverhead>,
+    /// Why it is not known how exact its periods are, if it is not.
+    #[serde(skip)]
+    pub unknown: Option<Unknown>,
 }
 
 impl Period {
@@ -44,6 +47,7 @@ impl Period {
             median: achieved.map(|[_, median, _]| median),
             max: achieved.map(|[.., max]| max),
             known_to_within: None,
+            mean_known_to_within: None,
         }
     }
 }
@@ -53,19 +57,26 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
     let rows = profile.events().iter().zip(&tally.events).enumerate();
     rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
         .map(|(index, (event, counted))| {
-            let overhead = overhead::of_event(profile, tally, index, counted.samples);
+            let overhead = overhead::of_event(profile, tally, index);
+            let known = overhead
+                .ok()
+                .and_then(|it| it.running)
+                .map(|it| it.accuracy);
+            let unknown = overhead.err().or(Some(overhead::unchecked(profile)));
             EventRow {
                 index,
                 name: event.name.as_str().to_owned(),
                 samples: counted.samples,
                 exact: is_exact(event.name.as_str()).then_some(counted.exact),
                 period: Period {
-                    known_to_within: overhead.map(|it| it.known_to_within),
+                    known_to_within: known.map(|it| it.each),
+                    mean_known_to_within: known.map(|it| it.mean),
                     ..Period::new(event.requested_period, &counted.periods)
                 },
                 period_set: event.period,
                 period_floor: event.floor,
-                overhead,
+                overhead: overhead.ok(),
+                unknown: unknown.filter(|_| known.is_none()),
             }
         })
         .collect()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use profiler::format::region::Maker;
 use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source, State};
 use serde::{Serialize, Serializer};
 
@@ -10,6 +11,7 @@ use super::hash::sample_hash;
 use super::overhead::lost_checks;
 use super::warnings::{note, warnings};
 use super::{Step, Tally};
+use crate::addresses::{Addresses, Execution};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile};
 use crate::qemu::{Emulator, PmuModel};
 use crate::symbols::{BuildId, FunctionId, Origins, Symbols};
@@ -110,10 +112,20 @@ pub struct Sampling {
     pub overhead_ticks: u64,
     /// The shortest period that progresses, in ticks.
     pub period_floor: u64,
-    pub delivery: &'static str,
-    pub source_reason: String,
+    #[serde(flatten)]
+    pub interrupts: Interrupts,
     /// Whether the cores took turns.
     pub turns: bool,
+}
+
+/// How samples came.
+#[derive(Clone, Debug, Serialize)]
+pub struct Interrupts {
+    pub delivery: &'static str,
+    /// Why this source.
+    pub source_reason: String,
+    /// What the address of a sample means.
+    pub addresses: Addresses,
 }
 
 /// How well the clock is known.
@@ -257,9 +269,13 @@ pub struct Period {
     pub min: Option<u64>,
     pub median: Option<u64>,
     pub max: Option<u64>,
-    /// By how many events each of these may be wrong; left out where that is not known.
+    /// By how many events each of these may be wrong, as far as checks have seen; left out where
+    /// that is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub known_to_within: Option<u64>,
+    /// By how many the mean of all may be; likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mean_known_to_within: Option<u64>,
 }
 
 /// The cost of a sample.
@@ -279,6 +295,10 @@ pub struct Core {
     pub id: u32,
     /// The id of its local APIC; `null` if the profile's end is missing.
     pub apic_id: Option<u64>,
+    /// What kind of core it is, as perf names them; left out where there is one kind only, or
+    /// that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     pub samples: u64,
     /// Samples that did not fit into its ring.
     pub lost: u64,
@@ -318,9 +338,9 @@ pub struct Counters {
     /// there are none.
     #[serde(skip_serializing_if = "is_zero")]
     pub checks_lost: u64,
-    /// System management interrupts, as far as the processor counts them; likewise.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub smis: u64,
+    /// System management interrupts while the cores sampled; `null` if the processor does not
+    /// count them.
+    pub smis: Option<u64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -371,6 +391,7 @@ impl Report {
         let events = event::rows(profile, tally, tally.selection.event);
         let handler = handler_cost(run, tally);
         let cores = cores(profile, tally);
+        let unclaimed: Option<Vec<_>> = cores.iter().map(|core| core.unclaimed).collect();
         Self {
             identity: Identity {
                 build_id: BuildId(run.build_id).to_string(),
@@ -383,8 +404,8 @@ impl Report {
                     _ => Period::new(run.period, &tally.periods),
                 },
                 samples: tally.samples(),
-                lost: cores.iter().map(|core| core.lost).sum(),
-                unclaimed: cores.iter().map(|core| core.unclaimed).sum(),
+                lost: units::total(cores.iter().map(|core| core.lost)),
+                unclaimed: unclaimed.map(units::total),
                 counters: counter_totals(profile),
                 sample_hash: sample_hash(profile),
                 handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
@@ -392,7 +413,7 @@ impl Report {
             cores,
             chain_ends: chain_ends(tally),
             functions,
-            sampling: Sampling::new(run, events, tally.selection.event, handler),
+            sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, symbols, functions_in_all),
             end: End::new(profile, tally, symbols),
@@ -402,11 +423,12 @@ impl Report {
 
 impl Sampling {
     fn new(
-        run: &Description,
+        profile: &Profile,
         events: Vec<EventRow>,
         only_event: Option<u8>,
         handler_ticks: Option<Cost>,
     ) -> Self {
+        let run = &profile.description;
         let only_event = only_event.and(events.first());
         Self {
             only_event: only_event.map(|event| event.name.clone()),
@@ -416,9 +438,29 @@ impl Sampling {
             handler_ticks,
             overhead_ticks: run.overhead,
             period_floor: run.period_floor,
-            delivery: run.delivery.name(),
-            source_reason: run.reason.as_str().to_owned(),
+            interrupts: Interrupts {
+                delivery: run.delivery.name(),
+                source_reason: run.reason.as_str().to_owned(),
+                addresses: Addresses::of(run.source, execution(profile)),
+            },
             turns: run.turns,
+        }
+    }
+}
+
+/// What has executed the kernel.
+fn execution(profile: &Profile) -> Execution {
+    let run = &profile.description;
+    match profile.host.mode {
+        // A timer counts something else where the kernel's clock does.
+        Mode::Deterministic if run.clock == Clock::Instructions || run.source == Source::Pmu => {
+            Execution::Counted
+        }
+        Mode::Deterministic | Mode::Realtime => Execution::Translated,
+        Mode::Kvm => {
+            let cores = profile.end.iter().flat_map(|end| &end.cores);
+            let makers = cores.filter_map(|core| u8::try_from(core.maker).ok());
+            Execution::Processor(makers.filter_map(|it| Maker::try_from(it).ok()).next())
         }
     }
 }
@@ -507,13 +549,14 @@ fn counter_totals(profile: &Profile) -> CounterTotals {
     let Some(end) = &profile.end else {
         return CounterTotals::Unknown;
     };
-    let sum = |of: fn(&CoreEnd) -> u64| end.cores.iter().map(of).sum();
+    let sum = |of: fn(&CoreEnd) -> u64| units::total(end.cores.iter().map(of));
+    let smis: Option<Vec<_>> = end.cores.iter().map(|core| core.smis).collect();
     CounterTotals::Known(Counters {
         late: sum(|core| core.late),
         early: sum(|core| core.early),
         missed: sum(|core| core.missed),
         checks_lost: lost_checks(&end.cores),
-        smis: sum(|core| core.smis),
+        smis: smis.map(units::total),
     })
 }
 
@@ -524,6 +567,9 @@ fn cores(profile: &Profile, tally: &Tally) -> Vec<Core> {
         Core {
             id: core.core,
             apic_id: end.map(|end| end.apic_id),
+            kind: end
+                .and_then(CoreEnd::core_kind)
+                .map(|kind| kind.to_string()),
             samples: core.samples,
             lost: end.map_or(core.gaps, |end| end.lost),
             unclaimed: end.map(|end| end.unclaimed),

@@ -53,6 +53,16 @@ pub struct EventTally {
     pub exact: u64,
     /// Its achieved periods, in events, but the first of each core.
     pub periods: Distribution,
+    /// By core: its samples there.
+    by_core: HashMap<u32, u64>,
+}
+
+impl EventTally {
+    /// Its samples on this core.
+    #[must_use]
+    pub fn samples_of(&self, core: u32) -> u64 {
+        self.by_core.get(&core).copied().unwrap_or(0)
+    }
 }
 
 /// A core's samples, counted.
@@ -141,7 +151,7 @@ impl Tally {
                 return;
             }
             counted.samples += 1;
-            self.count_period(&sample, &mut had_event);
+            self.count_period(core, &sample, &mut had_event);
             let repaired = repair.chain(&sample, &mut chain);
             make_key(core, &sample, &chain, repaired, &mut key);
             match known.get(&key[..]) {
@@ -156,13 +166,19 @@ impl Tally {
         self.cores.push(counted);
     }
 
-    /// Counts the achieved period of a sample. `had_event` are the events of which its
-    /// core had one before.
-    fn count_period(&mut self, sample: &Sample<'_>, had_event: &mut [bool; 1 << u8::BITS]) {
+    /// Counts the achieved period of a sample of `core`. `had_event` are the events of which
+    /// that had one before.
+    fn count_period(
+        &mut self,
+        core: u32,
+        sample: &Sample<'_>,
+        had_event: &mut [bool; 1 << u8::BITS],
+    ) {
         let event = usize::from(sample.event);
         if let Some(tally) = self.events.get_mut(event) {
             tally.samples += 1;
             tally.exact += u64::from(sample.exact.is_some());
+            *tally.by_core.entry(core).or_insert(0) += 1;
             if std::mem::replace(&mut had_event[event], true) {
                 tally.periods.0.push(sample.period);
             }

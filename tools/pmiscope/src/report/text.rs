@@ -66,22 +66,26 @@ impl Out {
                 report.machine.cores_online,
             ),
         );
+        if let Some(kinds) = kinds_of_cores(&report.cores) {
+            self.fact("", &kinds);
+        }
         self.image(&report.machine.image);
         self.known_fact("workload", &report.machine.workload);
-        let delivery = report.sampling.delivery.to_uppercase();
+        let delivery = report.sampling.interrupts.delivery.to_uppercase();
         self.fact(
             "source",
             &format!("{} as {delivery}", report.identity.source),
         );
-        if !report.sampling.source_reason.is_empty() {
-            self.fact("", &report.sampling.source_reason);
+        if !report.sampling.interrupts.source_reason.is_empty() {
+            self.fact("", &report.sampling.interrupts.source_reason);
         }
-        if report.sampling.delivery == Delivery::Irq.name() {
+        if report.sampling.interrupts.delivery == Delivery::Irq.name() {
             self.fact("", BIAS_OF_IRQ);
         }
         if lacks_counters(report) {
             self.fact("", GET_COUNTERS);
         }
+        self.fact("address", &report.sampling.interrupts.addresses.to_string());
         if let Some(clock) = &report.sampling.clock_known.said {
             self.fact("clock", clock);
         }
@@ -162,7 +166,7 @@ impl Out {
                 "check",
                 "of the overhead disturbed and left out",
             ),
-            (smis, "SMI", "by the firmware meanwhile"),
+            (smis.unwrap_or(0), "SMI", "by the firmware meanwhile"),
         ]
         .into_iter()
         .filter(|(count, ..)| *count > 0)
@@ -222,8 +226,13 @@ impl Out {
                 let _ = write!(period, ", {set} set: no shorter one makes progress here");
             }
             self.fact("", &(period + &achieved(&event.period, grouped)));
-            if let Some(overhead) = event.overhead {
-                self.fact("", &overhead.line());
+            match (event.overhead, event.unknown) {
+                (Some(overhead), unknown) => self.fact("", &overhead.line(unknown)),
+                (None, Some(why)) => {
+                    let line = format!("overhead: how exact periods are is not known ({why})");
+                    self.fact("", &line);
+                }
+                (None, None) => {}
             }
             if let Some(exact) = event.exact {
                 self.exact_addresses(event.samples, exact, report.shares.exact_elsewhere);
@@ -393,11 +402,31 @@ const GET_COUNTERS: &str =
 /// Returns true if the kernel looked for performance counters in vain, on a QEMU that
 /// cannot have any.
 fn lacks_counters(report: &Report) -> bool {
-    let looked = report.sampling.source_reason.starts_with("pmu:")
+    let looked = report.sampling.interrupts.source_reason.starts_with("pmu:")
         && report.identity.source != Source::Pmu.name();
     looked
         && report.identity.mode == Mode::Deterministic
         && report.machine.emulator == Emulator::Stock
+}
+
+/// Which cores are of which kind, where there are several kinds.
+fn kinds_of_cores(cores: &[Core]) -> Option<String> {
+    let mut runs: Vec<(&str, u32, u32)> = Vec::new();
+    for core in cores {
+        let kind = core.kind.as_deref()?;
+        match runs.last_mut() {
+            Some((last, _, end)) if *last == kind => *end = core.id,
+            _ => runs.push((kind, core.id, core.id)),
+        }
+    }
+    let listed: Vec<_> = runs
+        .iter()
+        .map(|&(kind, first, last)| match last - first {
+            0 => format!("{first} {kind}"),
+            _ => format!("{first}-{last} {kind}"),
+        })
+        .collect();
+    (runs.len() > 1).then(|| format!("cores {}", listed.join(", ")))
 }
 
 /// The performance counters that QEMU has.
@@ -416,9 +445,9 @@ fn achieved(period: &Period, number: fn(u64) -> String) -> String {
     let [min, median, max] = [min, median, max].map(number);
     let within = match period.known_to_within {
         None | Some(0) => String::new(),
-        Some(within) => format!(" (±{})", number(within)),
+        Some(within) => format!(", each ±{}", number(within)),
     };
-    format!("; achieved{within}: minimum {min}, median {median}, maximum {max}")
+    format!("; achieved: minimum {min}, median {median}, maximum {max}{within}")
 }
 
 /// What a run ran on.

@@ -10,7 +10,7 @@ use super::Tally;
 use super::asked::{Difference, differences};
 use super::event::{self, EventRow};
 use super::lacking::{Lacking, lacking};
-use super::overhead::Elsewhere;
+use super::overhead::OutOfRange;
 use crate::profile::{Mode, Profile};
 use crate::symbols::Symbols;
 use crate::units::{counted, grouped, percent};
@@ -66,7 +66,7 @@ pub enum Warning {
         /// The event, as it is counted.
         event: String,
         /// Where it is so, and most so.
-        elsewhere: Elsewhere,
+        out_of_range: OutOfRange,
         /// The median of what the interrupted code is said to have got, and what it got.
         said: u64,
         got: u64,
@@ -140,10 +140,10 @@ impl fmt::Display for Warning {
             ),
             Self::Overhead {
                 event,
-                elsewhere,
+                out_of_range,
                 said,
                 got,
-            } => f.write_str(&overhead_elsewhere(event, elsewhere, *said, *got)),
+            } => f.write_str(&overhead_out_of_range(event, out_of_range, *said, *got)),
             Self::ClockIsTime => f.write_str(
                 "instructions were counted, and the kernel found that its time stamp counter counts time: periods are not what they say; see that nothing interrupts its `start` meanwhile, NMIs included",
             ),
@@ -154,11 +154,11 @@ impl fmt::Display for Warning {
 }
 
 /// What to know where `said` events were achieved and the code got `got`.
-fn overhead_elsewhere(event: &str, elsewhere: &Elsewhere, said: u64, got: u64) -> String {
-    let Overhead { rest, busy, .. } = elsewhere.overhead;
-    let mean = elsewhere.overhead.mean().unwrap_or(busy);
+fn overhead_out_of_range(event: &str, out_of_range: &OutOfRange, said: u64, got: u64) -> String {
+    let Overhead { rest, busy, .. } = out_of_range.overhead;
+    let mean = out_of_range.overhead.mean().unwrap_or(busy);
     let [mean, rest, busy, said, got] = [mean, rest, busy, said, got].map(grouped);
-    let core = elsewhere.core;
+    let core = out_of_range.core;
     format!(
         "periods of {event} are not what they say: an interrupt of core {core} cost {mean} while it ran, and {rest} to {busy} before, by which periods are corrected; where {said} were achieved, the interrupted code got about {got}; a longer period has a smaller part of that"
     )
@@ -253,12 +253,12 @@ fn clock_is_time(profile: &Profile) -> Option<Warning> {
 
 fn overheads(profile: &Profile, tally: &Tally) -> Vec<Warning> {
     let warning = |row: EventRow| {
-        let elsewhere = row.overhead?.elsewhere?;
+        let out_of_range = row.overhead?.out_of_range?;
         let said = row.period.median?;
         Some(Warning::Overhead {
             event: row.name,
-            got: elsewhere.got(said)?,
-            elsewhere,
+            got: out_of_range.got(said)?,
+            out_of_range,
             said,
         })
     };

@@ -358,11 +358,17 @@ impl Samples {
                 early,
                 missed,
                 checks: counters.checks,
-                smis: 0,
+                smis: counters.smis,
+                maker: counters.maker,
+                kind: counters.kind,
                 overheads: counters.overheads.clone(),
                 corrupt_at: None,
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");
+            assert!(
+                matches!(counters.smis, None | Some(0)),
+                "{what}: SMIs of core {core}"
+            );
             self.assert_overheads(core, counters);
             assert_eq!(
                 self.cores[core].len() as u64,

@@ -387,6 +387,29 @@ fn counts_that_are_missing_are_not_zero() {
 }
 
 #[test]
+fn counts_of_a_machine_without_a_clock_are_in_ticks() {
+    let counts = counts();
+    let run = Description {
+        clock: Clock::Ticks,
+        ..counting()
+    };
+    let profile = Profile::read(profile_of(&run, &counts, Some(&ended(&counts)))).unwrap();
+    let counts = Counts::new(&profile, Selection::default());
+    let shown = text(&counts, false);
+    for part in [
+        "\nclock       ticks of the time stamp counter: nothing says how long one takes\n",
+        "\nelapsed     1,234,567 ticks of the time stamp counter\n",
+        "branches                     (scaled, ran 50.0% of the time)\n",
+    ] {
+        assert!(shown.contains(part), "`{part}` is not in:\n{shown}");
+    }
+    let json: Value = serde_json::from_str(&json(&counts).unwrap()).unwrap();
+    assert_eq!(json["clock"], "ticks");
+    assert_eq!(json["elapsed_ticks"], 1_234_567);
+    assert_eq!(json.get("clock_reference"), None);
+}
+
+#[test]
 fn stat_refuses_by_the_word() {
     let stat = |more: &[&str]| pmiscope(&[&["stat"], more].concat());
     refused(stat(&["--units", "0"]), 2, &["--units", "0 is not in 1.."]);

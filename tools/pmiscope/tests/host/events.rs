@@ -7,14 +7,15 @@ use pmiscope::internals::report::{
 };
 use pmiscope::profile::OverheadEnd;
 use pmiscope::symbols::Symbols;
-use profiler::format::region::OverheadCounters;
+use profiler::format::region::{Overhead, OverheadCounters};
 use profiler::format::{Clock, Delivery, Description, Text};
+use profiler::pmu::detect::CoreKind;
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stdout, text};
 use crate::fixture::{
-    Seen, description, file, kernel, profile, profile_of, profile_of_events,
-    profile_of_later_event, samples, two_events,
+    Seen, description, file, kernel, profile, profile_of, profile_of_cores,
+    profile_of_event_numbered, profile_of_events, profile_of_later_event, samples, two_events,
 };
 use crate::report::report_on;
 
@@ -181,30 +182,38 @@ fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
     );
 }
 
-/// A report on six interrupts of two cores, three of them samples of `cycles:k`, on which an
+/// A profile of six interrupts of two cores, three of them samples of `cycles:k`, on which an
 /// interrupt cost 30 at rest, 31 where all were at it, and what the checks of each core say.
-fn report_with_checks(checks: [&[u64]; 2]) -> Report {
+fn profile_with_checks(checks: [&[u64]; 2], spread: u64) -> Profile {
     let mut profile = Profile::read(profile_of_events()).unwrap();
     let end = profile.end.as_mut().unwrap();
     for (core, checks) in end.cores.iter_mut().zip(checks) {
         let row = OverheadCounters::default();
-        row.calibrate(30, 31, 1, 0);
+        row.calibrate(30, 31, spread, 0);
         checks.iter().for_each(|&check| row.add_check(check));
         core.overheads = vec![OverheadEnd(row.load())];
         // One more on each than was of use.
         core.checks = checks.len() as u64 + 1;
-        core.smis = 3;
+        core.smis = Some(3);
     }
-    report_on(&profile, Selection::default(), Options::default())
+    profile
+}
+
+fn report_with_checks(checks: [&[u64]; 2]) -> Report {
+    report_whole(&profile_with_checks(checks, 1))
+}
+
+fn report_whole(profile: &Profile) -> Report {
+    report_on(profile, Selection::default(), Options::default())
 }
 
 #[test]
 fn what_a_period_is_known_to_within_is_said() {
-    // Each of three periods has two interrupts in it: 2 * (1 + 1), as on the second core a check had one less.
     let report = report_with_checks([&[31, 31, 32], &[30]]);
+    // The first core has three interrupts to two samples, the second one three to one.
     for part in [
-        "            100 requested; achieved (±4): minimum 100, median 100, maximum 100\n",
-        "            overhead: 30 at rest, 31 with all cores busy, 31 while running (mean of 4 checks):\n            periods are known to within ±4\n",
+        "            100 requested; achieved: minimum 100, median 100, maximum 100, each ±8\n",
+        "            overhead: 30 at rest, 31 with all cores busy, 31 while running (4 checks, 30 to 32):\n            periods are known to within ±8 each, ±6 in the mean\n",
         "2 checks of the overhead",
         "6 SMIs",
     ] {
@@ -215,23 +224,143 @@ fn what_a_period_is_known_to_within_is_said() {
     let running = json!({"checks": 4, "mean": 31, "min": 30, "max": 32});
     assert_eq!(
         json["events"][0]["overhead"],
-        json!({"at_rest": 30, "busy": 31, "running": running, "known_to_within": 4})
+        json!({"at_rest": 30, "busy": 31, "running": running})
     );
-    assert_eq!(json["events"][0]["period"]["known_to_within"], 4);
-    assert_eq!(json["events"][1].get("overhead"), None);
+    assert_eq!(json["events"][0]["period"]["known_to_within"], 8);
+    assert_eq!(json["events"][0]["period"]["mean_known_to_within"], 6);
     assert_eq!(json["counters"]["checks_lost"], 2);
     assert_eq!(json["counters"]["smis"], 6);
-
-    let unchecked = report_with_checks([&[], &[]]);
-    says(&unchecked, "not checked while running: periods are");
-    says(&unchecked, "achieved (±2)");
 }
 
-/// It would be said that 100 were achieved, and the code got 84.
+/// Where it is not known, it is not exact.
+#[test]
+fn periods_are_exact_only_where_they_were_checked() {
+    let exact = profile_with_checks([&[31, 31], &[31]], 0);
+    let report = report_whole(&exact);
+    says(
+        &report,
+        "(3 checks, 31 to 31):\n            periods are exact\n",
+    );
+    says(&report, "maximum 100\n");
+    // Rounded to the nearest, the mean is 31.
+    let nearly = profile_with_checks([&[31, 31, 31, 32], &[31]], 0);
+    says(&report_whole(&nearly), "each ±3\n");
+
+    let unchecked = || profile_with_checks([&[], &[]], 0);
+    for (what, profile, why) in [
+        (
+            "none was begun",
+            {
+                let mut profile = unchecked();
+                let cores = &mut profile.end.as_mut().unwrap().cores;
+                cores.iter_mut().for_each(|core| core.checks = 0);
+                profile
+            },
+            "not checked while running: too few samples",
+        ),
+        (
+            "all were lost",
+            unchecked(),
+            "not checked while running: 2 checks disturbed",
+        ),
+        (
+            "the end is missing",
+            {
+                let mut profile = profile_with_checks([&[31], &[31]], 0);
+                profile.end = None;
+                profile
+            },
+            "the profile's end is missing",
+        ),
+        (
+            "too many events",
+            {
+                let mut profile = Profile::read(profile_of_event_numbered(33)).unwrap();
+                let cores = &mut profile.end.as_mut().unwrap().cores;
+                cores[0].overheads = exact.end.unwrap().cores[0].overheads.clone();
+                profile
+            },
+            "what interrupts cost is kept of 32 events",
+        ),
+    ] {
+        let report = report_whole(&profile);
+        let said = report::text(&report, SortBy::Own).replace("\n           ", "");
+        let expected = format!("how exact periods are is not known ({why})");
+        assert!(said.contains(&expected), "{what}:\n{said}");
+        assert!(!said.contains("periods are exact"), "{what}:\n{said}");
+        let period = report.sampling.events[0].period;
+        assert_eq!(period.known_to_within, None, "{what}");
+    }
+    // The second core has samples, and what interrupts cost there is not known.
+    let one = profile_with_checks([&[31], &[]], 0);
+    says(
+        &report_whole(&one),
+        "periods are exact, but of 1 core, not checked\n",
+    );
+}
+
+/// What an event of one kind of core is on the other kind is no zero.
+#[test]
+fn an_event_that_a_core_does_not_count_has_no_overhead_there() {
+    let mut description = two_events();
+    description.event_table[0].name = Text::new("cpu_core/cycles/k");
+    let [first, mut second] = samples();
+    second.iter_mut().for_each(|seen| seen.event = 1);
+    let file = profile_of_cores(&description, &[&first, &second]);
+    let mut profile = Profile::read(file).unwrap();
+    let end = profile.end.as_mut().unwrap();
+    let with_checks = profile_with_checks([&[31], &[31]], 0).end.unwrap();
+    end.cores[0].overheads = with_checks.cores[0].overheads.clone();
+    end.cores[0].kind = CoreKind::Core.number().into();
+    end.cores[1].kind = CoreKind::Atom.number().into();
+    end.cores[1].overheads = vec![OverheadEnd::default()];
+    let report = report_whole(&profile);
+    says(
+        &report,
+        "overhead: 30 at rest, 31 with all cores busy, 31 while running (1 check,",
+    );
+    says(&report, "cores 0 cpu_core, 1 cpu_atom\n");
+    let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+    assert_eq!(json["cores"][0]["kind"], "cpu_core");
+    assert_eq!(json["cores"][1]["kind"], "cpu_atom");
+    assert_eq!(json["events"][0]["overhead"]["busy"], 31);
+}
+
+/// Numbers that no run has, of a file that is damaged.
+#[test]
+fn numbers_that_are_too_large_are_no_end_of_the_report() {
+    let mut profile = profile_with_checks([&[u64::MAX], &[0]], u64::MAX);
+    let end = profile.end.as_mut().unwrap();
+    let row = OverheadEnd(Overhead {
+        rest: u64::MAX,
+        busy: u64::MAX,
+        spread: u64::MAX,
+        since: 0,
+        checks: u64::MAX,
+        sum: u64::MAX,
+        min: 0,
+        max: u64::MAX,
+    });
+    for core in &mut end.cores {
+        core.overheads.push(row);
+        core.overheads
+            .push(OverheadEnd(Overhead { since: 1, ..row.0 }));
+        [core.taken, core.stored, core.lost] = [u64::MAX; 3];
+        [core.late, core.early, core.missed] = [u64::MAX; 3];
+        [core.unclaimed, core.checks] = [u64::MAX; 2];
+        core.smis = Some(u64::MAX);
+    }
+    let report = report_whole(&profile);
+    let json = report::json(&report).unwrap();
+    assert!(json.contains("18446744073709551615"), "{json}");
+    says(&report, "each ±18,446,744,073,709,551,615");
+}
+
+/// It would be said that 100 were achieved, and the code got 76.
 #[test]
 fn where_interrupts_cost_more_than_was_measured_it_is_said_what_the_code_got() {
     let report = report_with_checks([&[31], &[39, 39]]);
-    says(&report, "achieved (±18): minimum 100, median 100");
+    says(&report, "minimum 100, median 100, maximum 100, each ±36\n");
     let [warning] = &report.end.warnings[..] else {
         panic!("{:?}", report.end.warnings);
     };
@@ -240,13 +369,13 @@ fn where_interrupts_cost_more_than_was_measured_it_is_said_what_the_code_got() {
         "{warning}"
     );
     assert!(
-        warning.contains("where 100 were achieved, the interrupted code got about 84;"),
+        warning.contains("where 100 were achieved, the interrupted code got about 76;"),
         "{warning}"
     );
     let cheaper = report_with_checks([&[23], &[31]]);
     let warnings = cheaper.end.warnings;
     assert!(
-        warnings[0].contains("the interrupted code got about 116;"),
+        warnings[0].contains("the interrupted code got about 112;"),
         "{warnings:?}"
     );
 }
@@ -281,7 +410,7 @@ fn an_event_that_came_later_is_known_by_its_record() {
 fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
     assert_eq!(
         json_of(None)["counters"],
-        json!({ "late": 4, "early": 0, "missed": 2 })
+        json!({ "late": 4, "early": 0, "missed": 2, "smis": null })
     );
     let mut report = report_of(None);
     says(
@@ -293,7 +422,7 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
         early: 1,
         missed: 0,
         checks_lost: 0,
-        smis: 0,
+        smis: None,
     });
     says(
         &report,

@@ -302,7 +302,9 @@ pub fn run_end() -> RunEnd {
         early: 0,
         missed: lost,
         checks: 0,
-        smis: 0,
+        smis: None,
+        maker: 0,
+        kind: 0,
         overheads: Vec::new(),
         corrupt_at: None,
     };
@@ -385,9 +387,14 @@ pub fn another_profile() -> Vec<u8> {
 /// A whole profile of two events, to which a third was added behind the first core's
 /// first sample: those behind it are of that one.
 pub fn profile_of_later_event() -> Vec<u8> {
+    profile_of_event_numbered(2)
+}
+
+/// The same with another number of that event.
+pub fn profile_of_event_numbered(number: u8) -> Vec<u8> {
     let [mut first, _] = samples();
     let third = NewEvent {
-        number: 2,
+        number,
         event: EventDescription {
             name: Text::new("instructions:u"),
             requested_period: 7,
@@ -403,7 +410,7 @@ pub fn profile_of_later_event() -> Vec<u8> {
     writer.samples(0, &first[0].record()).unwrap();
     writer.samples(0, &third.encode()).unwrap();
     for seen in &mut first[1..] {
-        seen.event = 2;
+        seen.event = number;
         writer.samples(0, &seen.record()).unwrap();
     }
     let mut end = run_end();

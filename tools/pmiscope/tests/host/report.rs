@@ -6,11 +6,12 @@ use pmiscope::internals::report::{self, Options, Report, Selection, SortBy, Tall
 use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
 use pmiscope::symbols::Symbols;
-use profiler::format::{ChainEnd, ChainEntry, Description, State};
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, State};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::fixture::{Seen, description, kernel, profile, profile_of, samples};
+use crate::command::{pmiscope, refused};
+use crate::fixture::{Seen, description, kernel, profile, profile_of, profile_of_cores, samples};
 
 /// The report on a profile of the tests' kernel.
 pub fn report_on(profile: &Profile, selection: Selection, options: Options) -> Report {
@@ -257,7 +258,8 @@ fn the_text_does_not_say_who_booted_a_kernel_that_does_not() {
 fn the_text_says_what_another_machine_would_show() {
     let says = |change: &dyn Fn(&mut Report), part: &str| {
         let mut report = report_of(profile(), Options::default());
-        report.sampling.source_reason = "pmu: no PMU here; apic-timer: the first that works".into();
+        report.sampling.interrupts.source_reason =
+            "pmu: no PMU here; apic-timer: the first that works".into();
         change(&mut report);
         report::text(&report, SortBy::Own).contains(part)
     };
@@ -269,13 +271,18 @@ fn the_text_says_what_another_machine_would_show() {
         |report: &mut Report| report.machine.emulator = Emulator::Other,
         |report: &mut Report| report.identity.mode = Mode::Realtime,
         |report: &mut Report| report.identity.source = "pmu",
-        |report: &mut Report| report.sampling.source_reason = "hpet: asked for by name".into(),
+        |report: &mut Report| {
+            report.sampling.interrupts.source_reason = "hpet: asked for by name".into()
+        },
     ] {
         assert!(!says(&change, hint));
     }
     let bias = "code with interrupts off is not seen";
     assert!(!says(&|_| {}, bias));
-    assert!(says(&|report| report.sampling.delivery = "irq", bias));
+    assert!(says(
+        &|report| report.sampling.interrupts.delivery = "irq",
+        bias
+    ));
     let v5 = |report: &mut Report| report.machine.pmu = Some(PmuModel::IntelV5);
     assert!(says(&v5, "QEMU 7.2.22 (PMU intel-v5), deterministic"));
 }
@@ -291,6 +298,96 @@ fn times_have_their_units() {
         "{text}"
     );
     assert!(text.contains("300 ns a sample"), "{text}");
+}
+
+/// Nothing says how long a tick of the time stamp counter takes.
+#[test]
+fn a_run_in_ticks_says_so_wherever_it_has_a_number() {
+    let run = Description {
+        clock: Clock::Ticks,
+        turns: false,
+        tsc_difference: 70,
+        tsc_within: 9,
+        ..description()
+    };
+    let [first, second] = samples();
+    let file = profile_of_cores(&run, &[&first, &second]);
+    let mut profile = Profile::read(file.clone()).unwrap();
+    profile.host.mode = Mode::Kvm;
+    let report = report_on(&profile, Selection::default(), Options::default());
+    let text = report::text(&report, SortBy::Own);
+    for part in [
+        "address     where the interrupt came: ",
+        "clock       ticks of the time stamp counter: nothing says how long one takes; time stamp counters of\n",
+        "            cores differ by up to 70 ticks: corrected to within 9 ticks\n",
+        "period      100 ticks requested; achieved: minimum 90, median 100, maximum 101\n",
+        "handler     300 ticks a sample (median), at most 310\n",
+        "progress    the workload ran 100 ticks between samples, the handler 300\n",
+    ] {
+        assert!(text.contains(part), "`{part}` is not in:\n{text}");
+    }
+    assert!(!text.contains(" ns"), "{text}");
+    let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+    for (key, value) in [
+        ("clock", json!("ticks")),
+        ("handler_instructions", Value::Null),
+        ("handler_ticks", json!({"median": 300, "max": 310})),
+        ("tsc_difference_ticks", json!(70)),
+        ("addresses", json!("at-interrupt")),
+    ] {
+        assert_eq!(json[key], value, "{key}");
+    }
+    assert_eq!(json.get("clock_reference"), None);
+    let mut picture = Vec::new();
+    flame::draw(&profile, &stacks(&profile, None), None, &mut picture).unwrap();
+    let picture = String::from_utf8(picture).unwrap();
+    assert!(picture.contains("apic-timer every 100 ticks"));
+    // What each sample is of is the same, and so is every command.
+    let whole = Profile::read(profile_of_cores(&description(), &[&first, &second])).unwrap();
+    assert_eq!(folded(&profile, None), folded(&whole, None));
+    let path = crate::fixture::file("ticks.pmi", &file);
+    let path = path.to_str().unwrap();
+    // The host of this profile says that instructions were counted.
+    for command in [
+        &["report", path][..],
+        &["flamegraph", path, "-o", "-"],
+        &["export", path, "--format", "folded", "-o", "-"],
+    ] {
+        let ended = pmiscope(command).code(3);
+        let said = String::from_utf8_lossy(&ended.get_output().stdout).into_owned();
+        assert!(!said.contains("exact:") && !said.is_empty(), "{said}");
+    }
+    refused(
+        pmiscope(&["verify", path]),
+        1,
+        &["its clock does not count instructions"],
+    );
+}
+
+/// One sample a core, of which nothing was measured.
+#[test]
+fn a_run_in_ticks_may_be_without_any_period() {
+    let run = Description {
+        clock: Clock::Ticks,
+        cores: 1,
+        period: 0,
+        period_floor: 0,
+        overhead: 0,
+        ..description()
+    };
+    for seen in [&[][..], &[Seen::new(0, kernel().at("in_hash"), &[])]] {
+        let mut profile = Profile::read(profile_of(&run, seen)).unwrap();
+        profile.host.mode = Mode::Realtime;
+        let report = report_on(&profile, Selection::default(), Options::default());
+        let text = report::text(&report, SortBy::Own);
+        assert!(text.contains("period      0 ticks requested\n"), "{text}");
+        assert!(
+            text.contains("address     the head of a block of QEMU's"),
+            "{text}"
+        );
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        report::json(&report).unwrap();
+    }
 }
 
 #[test]

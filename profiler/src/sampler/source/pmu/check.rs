@@ -8,9 +8,11 @@ use crate::format::Delivery;
 use crate::format::region::{CoreCounters, OverheadCounters};
 use crate::hw::{apic, tsc};
 use crate::pmu::cost::Cost;
+use crate::pmu::detect::CoreKind;
 use crate::pmu::driver::Place;
+use crate::pmu::plan::PmuState;
 use crate::pmu::this_core::ThisCore;
-use crate::sampler::per_core::Core;
+use crate::sampler::per_core::{Core, Output};
 use crate::sampler::vector;
 
 /// A core checks once in this many of its samples: about a hundredth of what samples cost.
@@ -19,20 +21,26 @@ const CHECK_PERIOD: u64 = 256;
 const FIRST_CHECK: u64 = 64;
 
 impl Pmu {
-    /// For the handler of the running core, `core`, which has taken samples at `place` and is
-    /// about to let the counters count on: begins a check if one is due. Returns the ticks of
-    /// the time stamp counter that this took, which are none of a sample's.
+    /// For the handler of the running core, `core`, which has taken samples and is about to let
+    /// the counters count on, and to return to `place`: begins a check if one is due. Returns the
+    /// ticks of the time stamp counter that this took, which are none of a sample's.
     #[inline]
-    pub(crate) fn check_if_due(&self, core: &Core, counters: &CoreCounters, place: Place) -> u64 {
+    pub(crate) fn check_if_due(
+        &self,
+        core: &Core,
+        output: &Output,
+        first_event: u8,
+        place: impl FnOnce() -> Place,
+    ) -> u64 {
         if core.share.taken() < core.pmu.next_check.load(Relaxed) {
             return 0;
         }
-        self.begin_check(core, counters, place)
+        self.begin_check(core, output, first_event, place())
     }
 
     #[cold]
     #[inline(never)]
-    fn begin_check(&self, core: &Core, counters: &CoreCounters, place: Place) -> u64 {
+    fn begin_check(&self, core: &Core, output: &Output, first_event: u8, place: Place) -> u64 {
         let before = tsc::ticks();
         // The first time it is only known when to begin.
         let is_first = core.pmu.next_check.load(Relaxed) == 0;
@@ -41,13 +49,17 @@ impl Pmu {
         core.pmu.next_check.store(next, Relaxed);
         let plan = core.pmu.plan().filter(|_| !is_first);
         if plan.is_some_and(|plan| core.pmu.driver.begin_check(&ThisCore, plan, place)) {
-            counters.checks.fetch_add(1, Relaxed);
+            // Where there is no place to keep what it finds, it is made for the progress of the
+            // code alone.
+            if !output.overheads(first_event).is_empty() {
+                output.counters.checks.fetch_add(1, Relaxed);
+            }
             self.interrupt_on_return(core);
-            if self.delivery() == Delivery::Irq && is_another_first() {
+            if self.delivery() == Delivery::Irq && is_above(apic::registers().highest_requested()) {
                 core.pmu.driver.lose_check();
             }
         }
-        tsc::ticks() - before
+        tsc::ticks().saturating_sub(before)
     }
 
     /// The check of the running core, `core`, is done: notes what it has counted. `rows` are
@@ -61,25 +73,33 @@ impl Pmu {
         rows: &[OverheadCounters],
     ) {
         let assignments = core.pmu.plan().into_iter().flat_map(|it| it.assignments());
-        for ((index, _), row) in assignments.zip(rows) {
-            row.add_check(core.pmu.driver.checked(index));
+        for (index, _) in assignments {
+            if let Some(row) = rows.get(index) {
+                row.add_check(core.pmu.driver.checked(index));
+            }
         }
         // A run that does not come to its end has them up to here.
         core.pmu.count_smis(counters);
     }
 }
 
-/// Returns true if an interrupt is pending that is taken before the sampler's. Its handler
-/// returns to where the check's interrupt is expected, and would be taken for an overhead.
-fn is_another_first() -> bool {
-    let highest = apic::registers().highest_requested();
-    highest.is_some_and(|vector| vector > vector::OVERFLOW)
+/// Returns true if `requested`, the highest vector that a core's APIC has been asked for, comes
+/// before a maskable check's own. What is asked for later, while the handler returns, is not
+/// seen; it counts as the overhead's if it is not longer than one can be.
+fn is_above(requested: Option<u8>) -> bool {
+    requested.is_some_and(|vector| vector > vector::OVERFLOW)
 }
 
 impl CoreCounters {
     /// Notes the interrupts that `core` has taken, from which on its events are counted that
-    /// have `rows`; and what an interrupt costs in each.
+    /// have `rows`; and what an interrupt costs in each. And what its counters are.
     pub(crate) fn note_costs(&self, core: &Core, rows: &[OverheadCounters]) {
+        if let Some(PmuState { capabilities, .. }) = core.pmu.state() {
+            let maker = capabilities.interface.maker();
+            self.maker.store(maker as u64, Relaxed);
+            let kind = capabilities.core_kind.map_or(0, CoreKind::number);
+            self.kind.store(kind.into(), Relaxed);
+        }
         let since = self.taken.load(Relaxed);
         for (row, cost) in rows.iter().zip(core.pmu.trials.costs()) {
             let Cost {

@@ -61,7 +61,8 @@ pub struct Run {
     pub units: Option<u64>,
     /// The time of the core that ran longest, in ticks; `null` without counts.
     pub elapsed_ticks: Option<u64>,
-    /// What a tick is: `instructions` (of all cores), or `time` for nanoseconds.
+    /// What a tick is: `instructions` (of all cores), `time` for nanoseconds, or `ticks` of the
+    /// time stamp counter where nothing says how long one takes.
     pub clock: &'static str,
     #[serde(flatten)]
     pub clock_known: ClockKnown,
