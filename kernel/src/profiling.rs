@@ -104,11 +104,8 @@ fn on_debug(frame: &mut TrapFrame) {
 }
 
 fn on_interrupt(frame: &mut TrapFrame) {
-    SAMPLER.on_interrupt(
-        cpu::current_index(),
-        frame.vector,
-        &mut Interrupted::from(&*frame),
-    );
+    let mut at = Interrupted::from(&*frame);
+    SAMPLER.on_interrupt(cpu::current_index(), frame.vector, &mut at);
 }
 
 fn on_tick(_: &mut TrapFrame) {

@@ -138,9 +138,9 @@ impl<T: Target> Sampler<T> {
     /// `entry_tsc` by the time stamp counter. Returns true if the NMI was the sampler's, or
     /// is counted in its run.
     ///
-    /// The interrupted code is to resume at `interrupted.registers.pc`, which then is behind a
-    /// `hlt` that was about to be executed: an interrupt that has become pending meanwhile may
-    /// be taken before it, and would not end the halt.
+    /// The interrupted code is to resume at `interrupted.registers.pc` ([`Interrupted::resume`]),
+    /// which then is behind a `hlt` that was about to be executed: an interrupt that has become
+    /// pending meanwhile may be taken before it, and would not end the halt.
     ///
     /// The way from the reading of the counter in the entry to here, and from here to the
     /// `iret`, should be the same instructions each time.
@@ -208,7 +208,8 @@ impl<T: Target> Sampler<T> {
     /// For the handler of debug exceptions, which runs on a stack of its own: an exception
     /// of the core with this index. Returns true if it was the sampler's.
     ///
-    /// The interrupted code is to resume as `interrupted` has it: see [`Self::on_nmi`].
+    /// The interrupted code is to resume as `interrupted` has it ([`Interrupted::resume`]): see
+    /// [`Self::on_nmi`].
     pub fn on_debug(&'static self, core: u32, interrupted: &mut Interrupted) -> bool {
         let entry_tsc = tsc::ticks();
         let Some(core) = self.engine.cores.get(core) else {

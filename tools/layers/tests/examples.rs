@@ -29,6 +29,7 @@ const EXCEPT: [(&str, &[&str]); 2] = [
             "sampler::AimError",
             "sampler::CoresError",
             "sampler::NoMemory",
+            "sampler::OtherMode",
             "sampler::WrongPlace",
             "sampler::NotStarted",
             "sampler::PmuError",

@@ -31,7 +31,8 @@ impl<T: Target> Sampler<T> {
     /// # Errors
     ///
     /// There is no run: the first core could not start it, or it has ended; or the place with
-    /// that index is another core's, or there is none. Interrupts may be off.
+    /// that index is another core's, or there is none; or the core's APIC is in another mode
+    /// than the first one's. Interrupts may be off.
     pub fn join(&'static self, index: u32) -> Result<(), NotStarted> {
         let core = loop {
             let cores = self.engine.cores.all();
