@@ -175,8 +175,6 @@ pub struct Config {
     /// The I/O port of ACPI's power management timer (PM_TMR_BLK of the FADT): where time is
     /// measured and there is no HPET, it is more exact than the PIT. 0: none.
     pub pm_timer: u16,
-    /// The timer has 32 bits (TMR_VAL_EXT, bit 8 of the FADT's flags), and not 24.
-    pub pm_timer_has_32_bits: bool,
     /// The bytes of address space that each stack has for itself, a power of two, to which
     /// it is aligned as well: pmiscope verify tells stacks apart by it. 0: 65536.
     pub stack_slot: u64,

@@ -39,7 +39,6 @@ use super::source::pmu;
 use super::target::Target;
 use crate::contract::settings::{RunKind, Settings};
 pub use join::NotStarted;
-pub(super) use set_up::hpet_of;
 
 impl<T: Target> Sampler<T> {
     /// Starts a run as the command line says, on the first core; the other cores of

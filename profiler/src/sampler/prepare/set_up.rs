@@ -2,7 +2,8 @@
 
 use crate::hw::apic::{self, Registers};
 use crate::hw::control;
-use crate::hw::hpet::{self, Hpet};
+use crate::hw::hpet::Hpet;
+use crate::hw::pm_timer::PmTimer;
 use crate::sampler::Sampler;
 use crate::sampler::clock::Timers;
 use crate::sampler::config::Config;
@@ -28,10 +29,7 @@ impl<T: Target> Sampler<T> {
         unsafe { apic::set_registers(registers) };
         // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
         unsafe { registers.enable() };
-        let timers = Timers {
-            hpet: hpet_of(config).and_then(Result::ok),
-            pm_timer: config.pm_timer,
-        };
+        let timers = timers_of(config.hpet, config.pm_timer);
         let own = [registers.id()];
         let apic_ids = if config.apic_ids.is_empty() {
             &own
@@ -71,11 +69,14 @@ fn check_cores(apic_ids: &[u32], running: u32, registers: Registers) -> Result<(
     Ok(())
 }
 
-/// The HPET that the kernel says there is, if there is one.
-pub(in crate::sampler) fn hpet_of(config: &Config<'_>) -> Option<Result<Hpet, hpet::Problem>> {
-    // SAFETY: as `Config::hpet` says.
-    let hpet = unsafe { Hpet::at(config.hpet?) };
-    Some(hpet.check().map(|()| hpet))
+/// The timers that the kernel says there are; the HPET's registers are at `hpet`.
+fn timers_of(hpet: Option<u64>, pm_timer: Option<PmTimer>) -> Timers {
+    let hpet = hpet.map(|address| {
+        // SAFETY: as `Config::hpet` says.
+        let hpet = unsafe { Hpet::at(address) };
+        hpet.check().map(|()| hpet)
+    });
+    Timers { hpet, pm_timer }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::SourceError;
 use crate::format::Delivery;
 use crate::hw::apic;
-use crate::hw::hpet::{Hpet, Register};
+use crate::hw::hpet::{Hpet, Problem, Register};
 use crate::hw::tsc::Deadline;
 use crate::sampler::clock::Ratio;
 use crate::sampler::per_core::Core;
@@ -64,11 +64,12 @@ impl HpetTimers {
     ///
     /// There is none, too few can, or a core cannot be reached by one.
     pub(crate) fn probe(
-        hpet: Option<Hpet>,
+        hpet: Option<Result<Hpet, Problem>>,
         delivery: Delivery,
         cores: &[Core],
     ) -> Result<Self, SourceError> {
         let hpet = hpet.ok_or(SourceError::NoHpet)?;
+        let hpet = hpet.map_err(SourceError::Hpet)?;
         let served = hpet.message_timers();
         let far = cores.iter().find(|core| core.apic_id > apic::LAST_XAPIC_ID);
         if let Some(&Core { index, apic_id, .. }) = far {
