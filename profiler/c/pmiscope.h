@@ -166,7 +166,8 @@ struct pmiscope_config {
     // uncached. Not needed in x2APIC mode.
     uint64_t xapic;
     // The virtual address at which the page of the HPET's registers is mapped, uncached.
-    // Needed by source=hpet; where time is measured, it is more exact than the others. 0: none.
+    // Needed by source=hpet; where time is measured, it is more exact than the others. Its timers
+    // are the sampler's, and those that were armed before are stopped. 0: none.
     uint64_t hpet;
     // The I/O port of ACPI's power management timer (PM_TMR_BLK of the FADT): where time is
     // measured and there is no HPET, it is more exact than the PIT. 0: none.

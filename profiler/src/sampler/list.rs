@@ -183,7 +183,7 @@ impl<T: Target> Sampler<T> {
         };
         let tried = Source::probe(&self.engine.cores, &self.engine.probed, kind, &demand);
         if let Some(source) = self.engine.source() {
-            source.disarm(self.engine.cores.first());
+            source.stop(self.engine.cores.first());
         }
         self.engine.cores.settle();
         tried.map(drop)

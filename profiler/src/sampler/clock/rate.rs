@@ -13,7 +13,7 @@ use crate::hw::{msr, pit, tsc};
 /// How often things happen that a kernel knows where to find.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timers {
-    /// Its capabilities are those of one; else what is wrong.
+    /// Its capabilities are those of one, and its timers do not interrupt; else what is wrong.
     pub hpet: Option<Result<Hpet, hpet::Problem>>,
     pub pm_timer: Option<PmTimer>,
 }

@@ -170,7 +170,7 @@ impl Source {
     /// Another one is tried in its place: what may come of this one late would be taken for
     /// that one's.
     fn give_up(&self, cores: &Cores) {
-        self.disarm(cores.first());
+        self.stop(cores.first());
         cores.settle();
     }
 
@@ -290,6 +290,15 @@ impl Source {
             Self::ApicTimer(timer) => timer.arm(0),
             Self::Hpet(timers) => timers.disarm(core),
             Self::Ipi(_) | Self::Step => {}
+        }
+    }
+
+    /// The running core, `core`, has no use for it any more: no interrupt of it comes, at
+    /// whatever time, but one that is on its way.
+    pub(crate) fn stop(&self, core: &Core) {
+        match self {
+            Self::Hpet(timers) => timers.stop(core),
+            _ => self.disarm(core),
         }
     }
 
