@@ -28,7 +28,9 @@ pub fn log(boot: &BootInfo) {
     leftovers::log_count();
     log::info!("features: {}", Features::get());
     if Features::get().always_running_timer.is_none() {
-        log::info!("the APIC timer stops while a core halts (no ARAT): cores poll instead");
+        log::info!(
+            "the APIC timer stops while a core halts (no ARAT): where a run needs it, cores poll"
+        );
     }
     if let Some(hpet) = hpet::get() {
         let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
@@ -38,8 +40,8 @@ pub fn log(boot: &BootInfo) {
         log::info!("no HPET: {problem}");
     }
     match (boot.pm_timer, pm_timer::get()) {
-        (_, Some(timer)) => log::info!("PM timer: {} bits, {:x?}", timer.bits(), timer.register),
-        (Ok(found), None) => log::info!("no PM timer: nothing can be at {:x?}", found.place),
+        (_, Some(timer)) => log::info!("PM timer: {timer:x?}"),
+        (Ok(found), None) => log::info!("no PM timer: nothing can be at {found:x?}"),
         (Err(problem), None) => log::info!("no PM timer: {problem}"),
     }
     let audit = paging::audit::check(boot);

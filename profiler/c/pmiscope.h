@@ -167,13 +167,12 @@ struct pmiscope_config {
     // uncached. Not needed in x2APIC mode.
     uint64_t xapic;
     // The virtual address at which the page of the HPET's registers is mapped, uncached.
-    // Needed by source=hpet; where time is measured, it is more exact than the others. 0: none.
+    // Needed by source=hpet; where time is measured, it is more exact than the others. Its timers
+    // are the sampler's, and those that were armed before are stopped. 0: none.
     uint64_t hpet;
     // The I/O port of ACPI's power management timer (PM_TMR_BLK of the FADT): where time is
     // measured and there is no HPET, it is more exact than the PIT. 0: none.
     uint16_t pm_timer;
-    // The timer has 32 bits (TMR_VAL_EXT, bit 8 of the FADT's flags), and not 24.
-    bool pm_timer_has_32_bits;
     // The bytes of address space that each stack has for itself, a power of two, to which
     // it is aligned as well: pmiscope verify tells stacks apart by it. 0: 65536.
     uint64_t stack_slot;

@@ -68,18 +68,9 @@ pub fn hpet_address(memory: &impl PhysicalMemory, rsdp: u64) -> Result<u64, Erro
         .ok_or(Error::NoRegisters)
 }
 
-/// The power management timer, as the FADT has it.
+/// Where the power management timer is, as the FADT has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PmTimer {
-    /// Where its register is.
-    pub place: Place,
-    /// True if it has 32 bits, false if 24.
-    pub has_32_bits: bool,
-}
-
-/// Where a register is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum PmTimer {
     /// An I/O port.
     Port(u16),
     /// A physical address.
@@ -92,9 +83,7 @@ pub enum Place {
 ///
 /// There is none, or a table on the way to it is damaged.
 pub fn pm_timer(memory: &impl PhysicalMemory, rsdp: u64) -> Result<PmTimer, Error> {
-    /// Of the flags: the timer has 32 bits (`TMR_VAL_EXT`).
-    const EXTENDED: u64 = 1 << 8;
-    /// There is no hardware of ACPI (`HW_REDUCED_ACPI`); the fields mean nothing.
+    /// Of the flags: there is no hardware of ACPI (`HW_REDUCED_ACPI`); the fields mean nothing.
     const REDUCED: u64 = 1 << 20;
     let table = find_table(memory, rsdp, "FACP")?;
     let flags = number(table.get(112..116).ok_or(Error::NoPmTimer)?);
@@ -103,30 +92,27 @@ pub fn pm_timer(memory: &impl PhysicalMemory, rsdp: u64) -> Result<PmTimer, Erro
     }
     // The newer field counts where there is one (`X_PM_TMR_BLK`).
     let newer = table.get(208..220).and_then(generic_address);
-    let place = newer.or_else(|| {
+    let timer = newer.or_else(|| {
         let port = number(&table[76..80]);
         let length = table[91];
         port_at(port).filter(|_| length == 4)
     });
-    Ok(PmTimer {
-        place: place.ok_or(Error::NoPmTimer)?,
-        has_32_bits: flags & EXTENDED != 0,
-    })
+    timer.ok_or(Error::NoPmTimer)
 }
 
 /// The place that a generic address structure names, if it is one of these.
-fn generic_address(structure: &[u8]) -> Option<Place> {
+fn generic_address(structure: &[u8]) -> Option<PmTimer> {
     let address = number(&structure[4..12]);
     match structure[0] {
-        0 if address != 0 && address.is_multiple_of(4) => Some(Place::Memory(address)),
+        0 if address != 0 && address.is_multiple_of(4) => Some(PmTimer::Memory(address)),
         1 => port_at(address),
         _ => None,
     }
 }
 
-fn port_at(number: u64) -> Option<Place> {
+fn port_at(number: u64) -> Option<PmTimer> {
     let port = u16::try_from(number).ok();
-    port.filter(|&port| port != 0).map(Place::Port)
+    port.filter(|&port| port != 0).map(PmTimer::Port)
 }
 
 /// The bytes of the first table that is called `name`.

@@ -6,9 +6,13 @@ use x86_64::VirtAddr;
 
 static ADDRESS: Once<Option<VirtAddr>> = Once::new();
 
-/// Says where the HPET's registers are mapped, in a page of their own, if there is one.
+/// Says where the HPET's registers are mapped, in a page of their own, if there is one. What
+/// firmware has left armed of it interrupts no more.
 pub fn start(address: Option<VirtAddr>) {
     ADDRESS.call_once(|| address);
+    if let Some(hpet) = get() {
+        hpet.take_over();
+    }
 }
 
 /// Where its registers are; `None` without one, and before [`start`].

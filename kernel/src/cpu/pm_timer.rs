@@ -1,7 +1,7 @@
 //! Where ACPI's power management timer is.
 
 use kernel_core::acpi;
-use profiler::hw::pm_timer::{PmTimer, Register};
+use profiler::hw::pm_timer::PmTimer;
 use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -9,18 +9,12 @@ static TIMER: Once<Option<PmTimer>> = Once::new();
 
 /// Says where ACPI has found it, if there is one; `map` maps the page of a register in memory.
 pub fn start(found: Option<acpi::PmTimer>, map: impl FnOnce(PhysAddr) -> VirtAddr) {
-    TIMER.call_once(|| {
-        let found = found?;
-        let register = match found.place {
-            acpi::Place::Port(port) => Register::Port(port),
-            acpi::Place::Memory(address) => {
-                Register::Memory(map(PhysAddr::try_new(address).ok()?).as_u64())
-            }
-        };
-        Some(PmTimer {
-            register,
-            has_32_bits: found.has_32_bits,
-        })
+    TIMER.call_once(|| match found? {
+        acpi::PmTimer::Port(port) => Some(PmTimer::Port(port)),
+        acpi::PmTimer::Memory(address) => {
+            let mapped = map(PhysAddr::try_new(address).ok()?);
+            Some(PmTimer::Memory(mapped.as_u64()))
+        }
     });
 }
 

@@ -8,7 +8,7 @@ use core::slice;
 use profiler::contract::settings::Settings;
 use profiler::format::Text;
 use profiler::hw::exit;
-use profiler::hw::pm_timer::{PmTimer, Register};
+use profiler::hw::pm_timer::PmTimer;
 use profiler::sampler::{
     self, Config as SamplerConfig, Interrupted, Memory, Refusal, StartError, region_bytes,
 };
@@ -444,10 +444,7 @@ unsafe fn read_config(config: *const Config) -> Result<SamplerConfig<'static>, &
         apic_ids,
         xapic: some(config.xapic),
         hpet: some(config.hpet),
-        pm_timer: (config.pm_timer != 0).then_some(PmTimer {
-            register: Register::Port(config.pm_timer),
-            has_32_bits: config.pm_timer_has_32_bits,
-        }),
+        pm_timer: (config.pm_timer != 0).then_some(PmTimer::Port(config.pm_timer)),
         stack_slot: some(config.stack_slot).unwrap_or(1 << 16),
         bootloader: Text::new(string(config.bootloader).ok_or("the boot loader is not UTF-8")?),
         workload: string(config.workload).ok_or("the workload is not UTF-8")?,

@@ -17,7 +17,7 @@ pub enum Register {
     /// Period in femtoseconds (bits 32 to 63), vendor (16 to 31), size of the main counter
     /// (13), last timer (8 to 12), revision (0 to 7); read only.
     Capabilities,
-    /// Bit 0: counting.
+    /// Bit 0: counting; bit 1: timers 0 and 1 in the place of the PIT and the RTC.
     Configuration,
     /// The counter that all timers compare with.
     MainCounter,
@@ -50,6 +50,11 @@ impl Register {
 
 /// In the configuration: the main counter counts.
 const COUNTING: u64 = 1;
+/// In the configuration: timers 0 and 1 interrupt in the place of the PIT and the RTC
+/// (`LEG_RT_CNF`).
+const LEGACY: u64 = 1 << 1;
+/// In a timer's configuration: it interrupts (`Tn_INT_ENB_CNF`).
+const INTERRUPT: u64 = 1 << 2;
 
 /// In the capabilities: the main counter has 64 bits (`COUNT_SIZE_CAP`).
 const COUNT_SIZE: u64 = 1 << 13;
@@ -117,6 +122,7 @@ const fn check_capabilities(read: u64) -> Result<(), Problem> {
 /// # let mapped = 0xffff_fd00_0000_0000;
 /// // SAFETY: its page is mapped there, uncached, for ever.
 /// let hpet = unsafe { Hpet::at(mapped) };
+/// hpet.take_over();
 /// hpet.count();
 /// let nanoseconds = hpet.read(Register::MainCounter) * hpet.period_femtoseconds() / 1_000_000;
 /// ```
@@ -174,6 +180,31 @@ impl Hpet {
         check_capabilities(self.read(Register::Capabilities))
     }
 
+    /// Takes the timers over from firmware, which may have left them armed: they would interrupt
+    /// as soon as the main counter counts. None does from now on, until it is told to. And
+    /// timers 0 and 1 are routed as they say themselves: not in the place of the PIT and the RTC,
+    /// where what they say is ignored, a message to a core too (2.3.5).
+    pub fn take_over(self) {
+        for timer in 0..self.timers() {
+            self.stop(timer);
+        }
+        let configuration = self.read(Register::Configuration);
+        if configuration & LEGACY != 0 {
+            // SAFETY: the other bits as they were; no timer interrupts.
+            unsafe { self.write(Register::Configuration, configuration & !LEGACY) };
+        }
+    }
+
+    /// The timer interrupts no more, until it is told to.
+    pub(crate) fn stop(self, timer: u8) {
+        let register = Register::TimerConfiguration(timer);
+        let configuration = self.read(register);
+        if configuration & INTERRUPT != 0 {
+            // SAFETY: the other bits as they were; it delivers nothing.
+            unsafe { self.write(register, configuration & !INTERRUPT) };
+        }
+    }
+
     /// Starts the main counter, and makes sure that it counts.
     ///
     /// # Errors
@@ -205,10 +236,11 @@ impl Hpet {
         if is_wide { self.bits() } else { 32 }
     }
 
-    /// Starts the main counter. Firmware may have done so.
+    /// Starts the main counter. Firmware may have done so; what it has armed interrupts, unless
+    /// [`Self::take_over`] was first.
     pub fn count(self) {
         let configuration = self.read(Register::Configuration);
-        // SAFETY: the other bits as they were; no timer interrupts yet.
+        // SAFETY: the other bits as they were; what interrupts has a handler, or was stopped.
         unsafe { self.write(Register::Configuration, configuration | COUNTING) };
     }
 
@@ -236,8 +268,72 @@ impl Hpet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// An HPET of plain memory: nothing counts.
+    pub(crate) struct Registers(Box<[u64; 160]>);
+
+    impl Registers {
+        /// One that has `timers` timers, which can send messages, of 32 bits and 100 MHz.
+        pub(crate) fn new(timers: u64) -> Self {
+            let registers = Self(Box::new([0; 160]));
+            registers.set(
+                Register::Capabilities,
+                0x0098_9680_8086_0001 | (timers - 1) << 8,
+            );
+            for timer in 0..timers {
+                let timer = Register::TimerConfiguration(timer.to_le_bytes()[0]);
+                registers.set(timer, 1 << 15);
+            }
+            registers
+        }
+
+        /// What a bus reads where nothing answers.
+        pub(crate) fn absent() -> Self {
+            Self(Box::new([u64::MAX; 160]))
+        }
+
+        /// Where they are.
+        pub(crate) fn address(&self) -> u64 {
+            self.0.as_ptr().cast_mut().expose_provenance() as u64
+        }
+
+        pub(crate) fn hpet(&self) -> Hpet {
+            // SAFETY: registers, of a test.
+            unsafe { Hpet::at(self.address()) }
+        }
+
+        pub(crate) fn set(&self, register: Register, value: u64) {
+            // SAFETY: memory of a test.
+            unsafe { self.hpet().write(register, value) };
+        }
+
+        pub(crate) fn get(&self, register: Register) -> u64 {
+            self.hpet().read(register)
+        }
+    }
+
+    /// Timers of firmware, and what is left of them: one shot, periodic, level-triggered with
+    /// bits that mean nothing to us; by message; not armed.
+    #[test]
+    fn what_firmware_has_armed_does_not_interrupt() {
+        let registers = Registers::new(5);
+        let timer = Register::TimerConfiguration;
+        let armed = [0x8034, 0x803c, 0xdead_0000_0000_802e, 0xc004, 0x8030];
+        for (number, armed) in (0..).zip(armed) {
+            registers.set(timer(number), armed);
+        }
+        registers.set(Register::Configuration, 0xabc3);
+        registers.hpet().take_over();
+        let left = [0, 1, 2, 3, 4].map(|number| registers.get(timer(number)));
+        assert_eq!(
+            left,
+            [0x8030, 0x8038, 0xdead_0000_0000_802a, 0xc000, 0x8030]
+        );
+        // It counts still, and is in nobody's place.
+        assert_eq!(registers.get(Register::Configuration), 0xabc1);
+    }
 
     #[test]
     fn capabilities_are_checked() {

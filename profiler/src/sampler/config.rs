@@ -35,6 +35,9 @@ pub struct Config<'a> {
     /// if there is one. Needed by the source `hpet`. Where the time stamp counter is time, and
     /// neither CPUID nor a hypervisor says how fast it runs, that is measured by the HPET;
     /// without one by [`Self::pm_timer`], or by channel 2 of the PIT, which needs nothing here.
+    ///
+    /// Its timers are the sampler's: those that were armed before are stopped, and none replaces
+    /// the PIT or the RTC any more. A kernel that has its own ticks by one leaves this out.
     pub hpet: Option<u64>,
     /// ACPI's power management timer, if there is one and the kernel knows where: reading its
     /// port has no effect, or its register is mapped, uncached.

@@ -6,7 +6,6 @@ use super::phase::{CurrentPhase, Phase};
 use super::set_once::SetOnce;
 use super::wait;
 use crate::hw::apic;
-use crate::hw::hpet::Hpet;
 use crate::hw::tsc::Deadline;
 
 /// How long a core may take to come, or to do what it was asked to, before the run. An
@@ -69,10 +68,6 @@ impl Cores {
     /// What the kernel knows of timers.
     pub(crate) fn timers(&self) -> Timers {
         self.timers.get().copied().unwrap_or_default()
-    }
-
-    pub(crate) fn hpet(&self) -> Option<Hpet> {
-        self.timers().hpet
     }
 
     #[inline]

@@ -18,7 +18,6 @@ use super::memory::Memory;
 use super::per_core::pmu::probe_here;
 use super::per_core::{Core, Errand};
 use super::phase::Phase;
-use super::prepare::hpet_of;
 use super::source::{self, Demand, Source, SourceError, pmu};
 use super::target::Target;
 use super::wait;
@@ -95,15 +94,16 @@ impl<T: Target> Sampler<T> {
             is_x2apic: apic::registers().mode() == Mode::X2Apic,
             has_invariant_tsc: cpuid::has_invariant_tsc(),
         }));
-        self.target.show(&Line::Hpet(match hpet_of(config) {
-            Some(Ok(hpet)) => Ok(capabilities::Hpet {
-                timers: hpet.timers().into(),
-                messages: hpet.message_timers(),
-                period: hpet.period_femtoseconds(),
-            }),
-            Some(Err(problem)) => Err(reason(&problem)),
-            None => Err(no_hpet(config.no_hpet)),
-        }));
+        self.target
+            .show(&Line::Hpet(match self.engine.cores.timers().hpet {
+                Some(Ok(hpet)) => Ok(capabilities::Hpet {
+                    timers: hpet.timers().into(),
+                    messages: hpet.message_timers(),
+                    period: hpet.period_femtoseconds(),
+                }),
+                Some(Err(problem)) => Err(reason(&problem)),
+                None => Err(no_hpet(config.no_hpet)),
+            }));
     }
 
     /// Lets every core show what it has, one by one.
@@ -185,7 +185,7 @@ impl<T: Target> Sampler<T> {
         };
         let tried = Source::probe(&self.engine.cores, &self.engine.probed, kind, &demand);
         if let Some(source) = self.engine.source() {
-            source.disarm(self.engine.cores.first());
+            source.stop(self.engine.cores.first());
         }
         self.engine.cores.settle();
         tried.map(drop)

@@ -26,35 +26,18 @@
 mod compare;
 mod declared;
 mod offset;
+mod rate;
 mod ratio;
 
 use core::arch::asm;
 
 use crate::format::{Clock, ClockReference, Text};
-use crate::hw::hpet::{self, Hpet};
-use crate::hw::pm_timer::{self, PmTimer};
-use crate::hw::{control, cpuid, msr, pit, tsc};
-use compare::{Clocks, Comparison, Counter, compare};
+use crate::hw::{control, tsc};
+pub(crate) use compare::{Clocks, Span, parts_per_million};
 pub(crate) use offset::{ClockExchange, Differences};
+use rate::Why;
+pub(crate) use rate::{Timers, find_rate};
 pub(crate) use ratio::Ratio;
-
-/// More than any time stamp counter makes.
-const MOST_TICKS_PER_NANOSECOND: u64 = 64;
-/// What the PIT counts in 20 ms.
-const COMPARISON_PIT_TICKS: u16 = 23_863;
-/// More ticks of the time stamp counter than that takes.
-const COMPARISON_TIMEOUT_TICKS: u64 = 20_000_000 * MOST_TICKS_PER_NANOSECOND;
-
-/// How often things happen that a kernel knows where to find.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Timers {
-    /// Whose capabilities are those of one.
-    pub hpet: Option<Hpet>,
-    pub pm_timer: Option<PmTimer>,
-}
-
-/// Why nothing says how fast the time stamp counter runs.
-pub(crate) type Why = Text<160>;
 
 /// The machine's clock, and how its ticks become the run's.
 #[derive(Clone, Copy, Debug)]
@@ -73,37 +56,6 @@ pub(crate) struct RunClock {
     scale: Ratio,
     /// Ticks of the time stamp counter per tick of the run.
     rate: Ratio,
-}
-
-/// How fast the time stamp counter runs, and what says so.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    nanoseconds: u64,
-    /// Of the time stamp counter, in that time.
-    ticks: u64,
-    reference: ClockReference,
-    /// To within how many parts of a million.
-    within: u32,
-}
-
-impl Rate {
-    const fn declared(reference: ClockReference, declared: declared::Frequency) -> Self {
-        Self {
-            nanoseconds: declared.nanoseconds,
-            ticks: declared.ticks,
-            reference,
-            within: 0,
-        }
-    }
-
-    fn measured(reference: ClockReference, measured: Comparison) -> Self {
-        Self {
-            nanoseconds: measured.nanoseconds,
-            ticks: measured.ticks,
-            reference,
-            within: measured.parts_per_million().max(1),
-        }
-    }
 }
 
 impl RunClock {
@@ -137,7 +89,7 @@ impl RunClock {
     }
 
     /// A tick of the time stamp counter is one of the run.
-    const fn of_ticks(clock: Clock, why: Why) -> Self {
+    pub(crate) const fn of_ticks(clock: Clock, why: Why) -> Self {
         Self {
             clock,
             reference: ClockReference::None,
@@ -192,108 +144,6 @@ impl RunClock {
                 }
             }
         }
-    }
-}
-
-/// How fast the time stamp counter runs, by the first reference that says so; else what is
-/// wrong with each.
-fn find_rate(timers: Timers) -> Result<Rate, Why> {
-    use ClockReference::{Crystal, Hpet, HyperV, Hypervisor, Pit, PmTimer};
-    let declared = [
-        (Hypervisor, declared::by_hypervisor(cpuid::leaf)),
-        (HyperV, by_hyper_v()),
-        (Crystal, declared::by_crystal(cpuid::leaf)),
-    ];
-    for (reference, frequency) in declared {
-        if let Some(frequency) = frequency {
-            return Ok(Rate::declared(reference, frequency));
-        }
-    }
-    let measured: [(ClockReference, Compare); 3] =
-        [(Hpet, by_hpet), (PmTimer, by_pm_timer), (Pit, by_pit)];
-    let mut why = Why::EMPTY;
-    for (reference, compare) in measured {
-        match compare(timers) {
-            Ok(measured) => return Ok(Rate::measured(reference, measured)),
-            Err(problem) => why.append_item(", ", format_args!("{reference} {problem}")),
-        }
-    }
-    declared::nominal(cpuid::leaf)
-        .map(|(reference, frequency)| Rate::declared(reference, frequency))
-        .ok_or(why)
-}
-
-type Compare = fn(Timers) -> Result<Comparison, compare::Problem>;
-
-/// What Hyper-V says, in Hz, where it lets its guest ask.
-fn by_hyper_v() -> Option<declared::Frequency> {
-    /// `HV_X64_MSR_TSC_FREQUENCY` (Hypervisor Top Level Functional Specification).
-    const TSC_FREQUENCY: u32 = 0x4000_0022;
-    if !declared::has_hyper_v_frequency(cpuid::leaf) {
-        return None;
-    }
-    // SAFETY: reading it changes nothing.
-    let hertz = unsafe { msr::try_read(TSC_FREQUENCY) }.ok()?;
-    declared::Frequency::of_hertz(hertz)
-}
-
-fn by_hpet(timers: Timers) -> Result<Comparison, compare::Problem> {
-    let hpet = timers.hpet.ok_or(compare::Problem::Absent)?;
-    hpet.count();
-    compare(&By {
-        read: || hpet.read(hpet::Register::MainCounter),
-        counter: Counter {
-            bits: hpet.bits(),
-            femtoseconds: hpet.period_femtoseconds(),
-        },
-    })
-}
-
-fn by_pm_timer(timers: Timers) -> Result<Comparison, compare::Problem> {
-    const FEMTOSECONDS_PER_SECOND: u64 = 1_000_000_000_000_000;
-    let timer = timers.pm_timer.ok_or(compare::Problem::Absent)?;
-    compare(&By {
-        // SAFETY: as `Config::pm_timer` says.
-        read: || unsafe { timer.read() }.into(),
-        counter: Counter {
-            bits: timer.bits(),
-            femtoseconds: FEMTOSECONDS_PER_SECOND / pm_timer::HERTZ,
-        },
-    })
-}
-
-/// The tightest of some comparisons, as whatever the firmware or a hypervisor does at its end
-/// is in one.
-fn by_pit(_: Timers) -> Result<Comparison, compare::Problem> {
-    const COMPARISONS: u32 = 3;
-    let one = |_| pit::measure(COMPARISON_PIT_TICKS, COMPARISON_TIMEOUT_TICKS);
-    let all = (0..COMPARISONS).map_while(one);
-    let tightest = all.min_by_key(|counted| counted.ticks);
-    let tightest = tightest.ok_or(compare::Problem::Absent)?;
-    Ok(Comparison {
-        nanoseconds: tightest.nanoseconds,
-        ticks: tightest.ticks,
-        width: tightest.width,
-    })
-}
-
-/// The time stamp counter, and what it is compared with.
-struct By<R> {
-    read: R,
-    counter: Counter,
-}
-
-impl<R: Fn() -> u64> Clocks for By<R> {
-    fn tsc(&self) -> u64 {
-        tsc::ordered_ticks()
-    }
-
-    fn count(&self) -> u64 {
-        (self.read)()
-    }
-
-    fn counter(&self) -> Counter {
-        self.counter
     }
 }
 

@@ -32,7 +32,20 @@ impl<T: Target> Context<'_, T> {
                 self.end_stepping();
                 (HandlerExit::Done, true)
             }
+            (Phase::Ended, _) => {
+                self.stop_for_good(source);
+                (HandlerExit::Done, false)
+            }
             _ => (HandlerExit::Done, false),
+        }
+    }
+
+    /// Stops the source if it is armed still: who has ended the run cannot reach those of all
+    /// cores. Once only: it is the kernel's from then on.
+    fn stop_for_good(&self, source: &Source) {
+        if self.core.overflow.is_armed() {
+            self.core.overflow.set_fired();
+            source.stop(self.core);
         }
     }
 
@@ -71,6 +84,7 @@ impl<T: Target> Context<'_, T> {
         core.timing.entry_tsc.store(self.entry_tsc, Relaxed);
         if core.share.is_taken() {
             self.end_stepping();
+            source.stop(core);
             self.finish_share(run);
             return HandlerExit::Done;
         }
@@ -121,8 +135,11 @@ impl<T: Target> Context<'_, T> {
 mod tests {
     use super::*;
     use crate::hw::control::TRAP_FLAG;
+    use crate::hw::hpet::Register;
+    use crate::hw::hpet::tests::Registers;
     use crate::sampler::engine::Engine;
     use crate::sampler::per_core::tests::cores;
+    use crate::sampler::source::hpet::HpetTimers;
     use crate::sampler::target::Interrupted;
     use crate::sampler::target::tests::NoKernel;
 
@@ -142,6 +159,38 @@ mod tests {
         let (exit, is_claimed) = context.on_timer_interrupt(&source);
         assert_eq!(exit, HandlerExit::Done);
         (is_claimed, interrupted.flags)
+    }
+
+    #[test]
+    fn a_timer_interrupts_once_at_most_when_the_run_is_ended() {
+        let registers = Registers::new(1);
+        let engine = Box::leak(Box::new(Engine::new()));
+        engine.end();
+        let core = &cores(&[0])[0];
+        let timers = HpetTimers::of_test(&registers);
+        let source = Source::Hpet(timers);
+        let interrupt = || {
+            timers.enable(core);
+            let mut interrupted = Interrupted::new(0, 0, 0, 2);
+            let mut context = Context {
+                engine,
+                target: &NoKernel,
+                core,
+                interrupted: &mut interrupted,
+                entry_tsc: 0,
+                delivery: Delivery::Nmi,
+                is_step: false,
+                skips_halt: false,
+            };
+            let ended = context.on_timer_interrupt(&source);
+            assert_eq!(ended, (HandlerExit::Done, false));
+            registers.get(Register::TimerConfiguration(0)) & 1 << 2 != 0
+        };
+        core.overflow.set_armed();
+        assert!(!interrupt());
+        assert!(!core.overflow.is_armed());
+        // What the kernel does with the timer then is its own.
+        assert!(interrupt());
     }
 
     #[test]

@@ -39,7 +39,6 @@ use super::source::pmu;
 use super::target::Target;
 use crate::contract::settings::{RunKind, Settings};
 pub use join::NotStarted;
-pub(super) use set_up::hpet_of;
 
 impl<T: Target> Sampler<T> {
     /// Starts a run as the command line says, on the first core; the other cores of
@@ -63,7 +62,7 @@ impl<T: Target> Sampler<T> {
         let run = prepared.map_err(|problem| {
             // Of two starts at once, the other one's run.
             if !matches!(problem, StartError::StartedBefore) {
-                self.disarm();
+                self.stop_source();
                 self.engine.end();
                 memory.refuse(&problem);
             }
@@ -108,9 +107,9 @@ impl<T: Target> Sampler<T> {
     }
 
     /// Stops the source that was tried last, if any, on the running core, the first.
-    fn disarm(&self) {
+    fn stop_source(&self) {
         if let (Some(source), Some(first)) = (self.engine.source(), self.engine.cores.get(0)) {
-            source.disarm(first);
+            source.stop(first);
         }
     }
 
@@ -146,7 +145,7 @@ impl<T: Target> Sampler<T> {
             None
         };
         let period = self.plan_period(&calibrated, counting.as_ref(), settings)?;
-        source.disarm(self.engine.cores.first());
+        source.stop(self.engine.cores.first());
         self.engine.set_phase(Phase::Off);
         let run = self.describe(&memory, config, settings, calibrated, counting, period)?;
         self.engine.set_run(run);

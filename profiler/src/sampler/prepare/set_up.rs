@@ -2,7 +2,8 @@
 
 use crate::hw::apic::{self, Mode, Registers};
 use crate::hw::control;
-use crate::hw::hpet::{self, Hpet};
+use crate::hw::hpet::Hpet;
+use crate::hw::pm_timer::PmTimer;
 use crate::sampler::Sampler;
 use crate::sampler::clock::Timers;
 use crate::sampler::config::Config;
@@ -28,10 +29,7 @@ impl<T: Target> Sampler<T> {
         unsafe { apic::set_registers(registers) };
         // SAFETY: gates for the sampler's vectors are what it asks of a kernel.
         unsafe { registers.enable() };
-        let timers = Timers {
-            hpet: hpet_of(config).and_then(Result::ok),
-            pm_timer: config.pm_timer,
-        };
+        let timers = timers_of(config.hpet, config.pm_timer);
         let own = [registers.id()];
         let apic_ids = if config.apic_ids.is_empty() {
             &own
@@ -71,16 +69,39 @@ fn check_cores(apic_ids: &[u32], running: u32, mode: Mode) -> Result<(), CoresEr
     Ok(())
 }
 
-/// The HPET that the kernel says there is, if there is one.
-pub(in crate::sampler) fn hpet_of(config: &Config<'_>) -> Option<Result<Hpet, hpet::Problem>> {
-    // SAFETY: as `Config::hpet` says.
-    let hpet = unsafe { Hpet::at(config.hpet?) };
-    Some(hpet.check().map(|()| hpet))
+/// The timers that the kernel says there are; those of the HPET, whose registers are at `hpet`, do
+/// not interrupt.
+fn timers_of(hpet: Option<u64>, pm_timer: Option<PmTimer>) -> Timers {
+    let hpet = hpet.map(|address| {
+        // SAFETY: as `Config::hpet` says.
+        let hpet = unsafe { Hpet::at(address) };
+        hpet.check().map(|()| hpet)
+    });
+    if let Some(Ok(hpet)) = hpet {
+        hpet.take_over();
+    }
+    Timers { hpet, pm_timer }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hw::hpet::tests::Registers as HpetRegisters;
+    use crate::hw::hpet::{Problem, Register};
+
+    #[test]
+    fn an_hpet_is_taken_over_if_it_is_one() {
+        let hpet_at = |registers: &HpetRegisters| timers_of(Some(registers.address()), None).hpet;
+        let registers = HpetRegisters::new(3);
+        let timer = Register::TimerConfiguration(2);
+        registers.set(timer, 1 << 15 | 1 << 2);
+        assert_eq!(hpet_at(&registers), Some(Ok(registers.hpet())));
+        assert_eq!(registers.get(timer), 1 << 15);
+        let absent = HpetRegisters::absent();
+        assert_eq!(hpet_at(&absent), Some(Err(Problem::Absent)));
+        assert_eq!(absent.get(timer), u64::MAX);
+        assert_eq!(timers_of(None, None).hpet, None);
+    }
 
     #[test]
     fn a_list_that_is_not_the_cores_is_refused() {

@@ -9,11 +9,13 @@
 //!
 //! Under instruction counting the timer counts instructions, one each.
 
+use core::fmt;
+
 use super::SourceError;
-use crate::format::Delivery;
+use crate::format::{Clock, Delivery};
 use crate::hw::apic::{self, Register, TIMER_DIVIDE_BY_1, TimerEntry, Vector};
 use crate::hw::{cpuid, tsc};
-use crate::sampler::clock::{Ratio, RunClock};
+use crate::sampler::clock::{Clocks, Ratio, RunClock, Span, parts_per_million};
 use crate::sampler::vector;
 
 /// How long to compare the timer with the clock.
@@ -27,8 +29,16 @@ const OVERFLOW: TimerEntry = TimerEntry::one_shot(Vector::new(vector::OVERFLOW))
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApicTimer {
     delivery: Delivery,
-    /// Counts of the timer per tick of the run.
-    rate: Ratio,
+    rate: Rate,
+}
+
+/// How fast a timer counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rate {
+    /// Counts of the timer per tick of the run,
+    counts: Ratio,
+    /// to within how many parts of a million; 0: exactly.
+    within: u32,
 }
 
 impl ApicTimer {
@@ -44,7 +54,10 @@ impl ApicTimer {
         }
         let mut timer = Self {
             delivery,
-            rate: Ratio::ONE,
+            rate: Rate {
+                counts: Ratio::ONE,
+                within: 0,
+            },
         };
         if !timer.enable() {
             mask();
@@ -87,7 +100,17 @@ impl ApicTimer {
     /// The counts of the timer in `ticks` ticks of the run.
     #[must_use]
     pub(crate) fn counts(&self, ticks: u64) -> u64 {
-        self.rate.of(ticks)
+        self.rate.counts.of(ticks)
+    }
+}
+
+/// To within what its rate is known, if it is not exactly.
+impl fmt::Display for ApicTimer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rate.within {
+            0 => Ok(()),
+            within => write!(f, "its rate to within {within} ppm of the clock's"),
+        }
     }
 }
 
@@ -120,21 +143,72 @@ pub(crate) fn start(count: u32) {
 /// The counts that the running core's timer makes in `ticks` ticks of the run. It is masked
 /// from then on.
 pub(crate) fn counts_in(ticks: u64, clock: &RunClock) -> u32 {
-    u32::try_from(rate(clock).of(ticks)).unwrap_or(u32::MAX)
+    u32::try_from(rate(clock).counts.of(ticks)).unwrap_or(u32::MAX)
 }
 
-/// The timer's counts in a tick of the run. Leaves the timer stopped and masked.
-fn rate(clock: &RunClock) -> Ratio {
-    let registers = apic::registers();
+/// How fast the timer counts. Leaves it stopped and masked.
+fn rate(clock: &RunClock) -> Rate {
     set_divider();
     mask();
     // The largest count does not run out meanwhile.
     start(u32::MAX);
-    let first = registers.read(Register::TimerCurrentCount);
-    let before = tsc::ticks();
-    clock.pass(COMPARISON_NANOSECONDS);
-    let last = registers.read(Register::TimerCurrentCount);
-    let ticks = clock.ticks(tsc::ticks().saturating_sub(before));
+    let span = Span::over(&Timer, || clock.pass(COMPARISON_NANOSECONDS));
     start(0);
-    Ratio::new(first.wrapping_sub(last).into(), ticks)
+    rate_of(span, clock)
+}
+
+/// The rate of a timer that was seen to count.
+fn rate_of(span: Span, clock: &RunClock) -> Rate {
+    Rate {
+        counts: Ratio::new(span.counts, clock.ticks(span.ticks)),
+        within: if clock.clock == Clock::Instructions {
+            // Each reading takes the same instructions.
+            0
+        } else {
+            parts_per_million(span.width, span.ticks)
+        },
+    }
+}
+
+/// The running core's timer beside its time stamp counter.
+struct Timer;
+
+impl Clocks for Timer {
+    fn tsc(&self) -> u64 {
+        tsc::ordered_ticks()
+    }
+
+    /// What it has counted: it counts down.
+    fn count(&self) -> u64 {
+        let left = apic::registers().read(Register::TimerCurrentCount);
+        u64::from(u32::MAX - left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Text;
+
+    #[test]
+    fn a_rate_says_to_within_what_it_is_known() {
+        let span = Span {
+            counts: 10_000_000,
+            ticks: 30_000_000,
+            width: 1501,
+        };
+        let clock = |clock| RunClock::of_ticks(clock, Text::EMPTY);
+        let rate = rate_of(span, &clock(Clock::Time));
+        assert_eq!(rate.counts.of(3_000_000), 999_999);
+        let timer = ApicTimer {
+            delivery: Delivery::Irq,
+            rate,
+        };
+        let said = "its rate to within 51 ppm of the clock's";
+        assert_eq!(timer.to_string(), said);
+        // Nothing is told of what is exact.
+        let rate = rate_of(span, &clock(Clock::Instructions));
+        assert_eq!(rate.within, 0);
+        assert_eq!(ApicTimer { rate, ..timer }.to_string(), "");
+    }
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::SourceError;
 use crate::format::Delivery;
 use crate::hw::apic;
-use crate::hw::hpet::{Hpet, Register};
+use crate::hw::hpet::{Hpet, Problem, Register};
 use crate::hw::tsc::Deadline;
 use crate::sampler::clock::Ratio;
 use crate::sampler::per_core::Core;
@@ -64,11 +64,12 @@ impl HpetTimers {
     ///
     /// There is none, too few can, or a core cannot be reached by one.
     pub(crate) fn probe(
-        hpet: Option<Hpet>,
+        hpet: Option<Result<Hpet, Problem>>,
         delivery: Delivery,
         cores: &[Core],
     ) -> Result<Self, SourceError> {
         let hpet = hpet.ok_or(SourceError::NoHpet)?;
+        let hpet = hpet.map_err(SourceError::Hpet)?;
         let served = hpet.message_timers();
         let far = cores.iter().find(|core| core.apic_id > apic::LAST_XAPIC_ID);
         if let Some(&Core { index, apic_id, .. }) = far {
@@ -192,8 +193,14 @@ impl HpetTimers {
         }
     }
 
+    /// The timer of `core` is not needed any more. A comparator out of reach would not do: with 32
+    /// bits it matches once more, after minutes, and who owns the core then does not know it.
+    pub(crate) fn stop(&self, core: &Core) {
+        self.hpet.stop(timer_of(core));
+    }
+
     /// Puts the comparator of `core` out of reach: as far as there is, which with 32 bits is
-    /// minutes away. An interrupt that comes then is counted, and no sample.
+    /// minutes away. It can be armed again.
     pub(crate) fn disarm(&self, core: &Core) {
         let now = self.hpet.read(Register::MainCounter);
         self.set_comparator(core, self.cut(farthest(self.bits, now)));
@@ -258,6 +265,7 @@ fn timer_of(core: &Core) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hw::hpet::tests::Registers;
     use crate::sampler::per_core::tests::cores;
 
     #[test]
@@ -275,46 +283,75 @@ mod tests {
         assert!(distance(64, now, farthest(64, now)) > 0);
     }
 
-    /// An HPET of plain memory: nothing counts, so what is armed is as far away as it was.
-    struct Registers(Box<[u64; 128]>);
-
-    impl Registers {
-        fn new() -> (Self, HpetTimers) {
-            let mut registers = Box::new([0; 128]);
-            let base = registers.as_mut_ptr().expose_provenance() as u64;
-            let timers = HpetTimers {
-                // SAFETY: registers, of a test.
-                hpet: unsafe { Hpet::at(base) },
+    impl HpetTimers {
+        /// By registers of which none counts: what is armed is as far away as it was.
+        pub(crate) fn of_test(registers: &Registers) -> Self {
+            Self {
+                hpet: registers.hpet(),
                 delivery: Delivery::Nmi,
                 rate: Ratio::ONE,
                 bits: 32,
-            };
-            (Self(registers), timers)
+            }
         }
+    }
 
-        fn set_counter(&mut self, value: u64) {
-            let counter = self.0.as_mut_ptr().wrapping_add(0xf0 / 8);
-            // SAFETY: within the box.
-            unsafe { counter.write_volatile(value) };
-        }
+    fn timers() -> (Registers, HpetTimers) {
+        let registers = Registers::new(2);
+        let timers = HpetTimers::of_test(&registers);
+        (registers, timers)
+    }
 
-        fn set_period(&mut self, femtoseconds: u64) {
-            let capabilities = self.0.as_mut_ptr();
-            // SAFETY: within the box.
-            unsafe { capabilities.write_volatile(femtoseconds << 32) };
-        }
+    /// Whether the timer of a core may interrupt.
+    fn is_enabled(registers: &Registers, timer: u8) -> bool {
+        registers.get(Register::TimerConfiguration(timer)) & INTERRUPT != 0
+    }
 
-        fn comparator(&self) -> u64 {
-            let comparator = self.0.as_ptr().wrapping_add(0x108 / 8);
-            // SAFETY: within the box.
-            unsafe { comparator.read_volatile() }
-        }
+    #[test]
+    fn a_timer_that_is_stopped_does_not_interrupt_when_the_counter_comes_round() {
+        let (registers, timers) = timers();
+        let cores = cores(&[0, 1]);
+        cores.iter().for_each(|core| timers.enable(core));
+        timers.stop(&cores[0]);
+        let enabled = [0, 1].map(|timer| is_enabled(&registers, timer));
+        assert_eq!(enabled, [false, true]);
+        // It is what it was once it is enabled again.
+        timers.enable(&cores[0]);
+        let configuration = registers.get(Register::TimerConfiguration(0));
+        assert_eq!(configuration, 1 << 15 | MESSAGE | INTERRUPT);
+    }
+
+    #[test]
+    fn why_there_are_no_timers_is_said() {
+        let probe = |hpet, ids: &[u32]| {
+            let probed = HpetTimers::probe(hpet, Delivery::Nmi, cores(ids));
+            probed.map(drop).unwrap_err()
+        };
+        let registers = Registers::new(2);
+        let hpet = Some(Ok(registers.hpet()));
+        assert_eq!(probe(None, &[0]), SourceError::NoHpet);
+        let absent = Some(Err(Problem::Absent));
+        assert_eq!(probe(absent, &[0]), SourceError::Hpet(Problem::Absent));
+        // A message has 8 bits for the core that it is for.
+        let far = SourceError::HpetCannotReach {
+            core: 1,
+            apic_id: 255,
+        };
+        assert_eq!(probe(hpet, &[254, 255]), far);
+        let few = SourceError::TooManyCores {
+            served: 2,
+            cores: 3,
+        };
+        assert_eq!(probe(hpet, &[0, 1, 2]), few);
+        // All that is wrong with this one.
+        let still = SourceError::Hpet(Problem::StandsStill);
+        assert_eq!(probe(hpet, &[0, 254]), still);
+        registers.set(Register::TimerConfiguration(0), 0);
+        assert_eq!(probe(hpet, &[0]), SourceError::HpetWithoutMessages);
     }
 
     #[test]
     fn a_period_is_no_shorter_than_what_is_armed_with() {
-        let (mut registers, mut timers) = Registers::new();
-        registers.set_period(10_000_000);
+        let (_registers, mut timers) = timers();
         timers.rate = Ratio::new(FEMTOSECONDS_PER_NANOSECOND, 10_000_000);
         let core = &cores(&[0])[0];
         assert_eq!(timers.least_period(core, 3), 1);
@@ -330,24 +367,26 @@ mod tests {
 
     #[test]
     fn comparators_are_kept_away_from_the_counter() {
-        let (mut registers, timers) = Registers::new();
-        registers.set_counter(0xffff_ffc0);
+        let (registers, timers) = timers();
+        let set_counter = |value| registers.set(Register::MainCounter, value);
+        let comparator = || registers.get(Register::TimerComparator(0));
+        set_counter(0xffff_ffc0);
         let core = &cores(&[0])[0];
         // None can be missed.
         timers.arm(core, 1);
-        assert_eq!(registers.comparator(), 0xffff_ffc1);
+        assert_eq!(comparator(), 0xffff_ffc1);
         assert_eq!(timers.least_count(core), 1);
         core.hpet.margin.store(EQUALITY_MARGIN, Relaxed);
         assert_eq!(timers.least_count(core), 256);
         for (count, ahead) in [(1, 256), (127, 256), (128, 128), (1000, 1000)] {
             timers.arm(core, count);
             let due = (0xffff_ffc0 + ahead) & 0xffff_ffff;
-            assert_eq!(registers.comparator(), due, "{count}");
+            assert_eq!(comparator(), due, "{count}");
             assert!(!timers.has_fired(core));
         }
-        registers.set_counter(0x0000_03a8);
+        set_counter(0x0000_03a8);
         assert!(timers.has_fired(core));
         timers.disarm(core);
-        assert_eq!(registers.comparator(), 0x0000_03a7);
+        assert_eq!(comparator(), 0x0000_03a7);
     }
 }

@@ -170,7 +170,7 @@ impl Source {
     /// Another one is tried in its place: what may come of this one late would be taken for
     /// that one's.
     fn give_up(&self, cores: &Cores) {
-        self.disarm(cores.first());
+        self.stop(cores.first());
         cores.settle();
     }
 
@@ -230,7 +230,9 @@ impl Source {
         Ok(match kind {
             format::Source::Pmu => Self::Pmu(Pmu::probe(delivery, all)?),
             format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
-            format::Source::Hpet => Self::Hpet(HpetTimers::probe(cores.hpet(), delivery, all)?),
+            format::Source::Hpet => {
+                Self::Hpet(HpetTimers::probe(cores.timers().hpet, delivery, all)?)
+            }
             format::Source::Ipi if delivery == Delivery::Irq => return Err(SourceError::NmiOnly),
             format::Source::Step if delivery == Delivery::Irq => return Err(SourceError::NoIrq),
             format::Source::Ipi => Self::Ipi(IpiDriver::probe(clock, all)?),
@@ -288,6 +290,15 @@ impl Source {
             Self::ApicTimer(timer) => timer.arm(0),
             Self::Hpet(timers) => timers.disarm(core),
             Self::Ipi(_) | Self::Step => {}
+        }
+    }
+
+    /// The running core, `core`, has no use for it any more: no interrupt of it comes, at
+    /// whatever time, but one that is on its way.
+    pub(crate) fn stop(&self, core: &Core) {
+        match self {
+            Self::Hpet(timers) => timers.stop(core),
+            _ => self.disarm(core),
         }
     }
 
@@ -386,10 +397,16 @@ fn tell_of_choice(story: &mut Text<512>, choice: SourceChoice, source: &Source) 
         SourceChoice::Auto => "the first that works",
         SourceChoice::Only(_) => "asked for by name",
     };
-    if let Source::Pmu(pmu) = source {
-        story.append_item("; ", format_args!("{kind}: {reason} ({pmu})"));
-    } else {
+    let details: Text<256> = match source {
+        Source::Pmu(pmu) => Text::of(pmu),
+        Source::ApicTimer(timer) => Text::of(timer),
+        Source::Hpet(_) | Source::Ipi(_) | Source::Step => Text::EMPTY,
+    };
+    if details == Text::EMPTY {
         story.append_item("; ", format_args!("{kind}: {reason}"));
+    } else {
+        let details = details.as_str();
+        story.append_item("; ", format_args!("{kind}: {reason} ({details})"));
     }
 }
 
