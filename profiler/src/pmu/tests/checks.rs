@@ -15,8 +15,6 @@ struct Drifted {
     rig: Rig,
     cost: Cost,
     period: u64,
-    /// Events in the program before the first of them.
-    before: u64,
 }
 
 impl Drifted {
@@ -43,14 +41,8 @@ impl Drifted {
                 events: costs.events.clone(),
             };
         }
-        let before = rig.happened(0);
         rig.start();
-        Self {
-            rig,
-            cost,
-            period,
-            before,
-        }
+        Self { rig, cost, period }
     }
 
     fn run(&self, periods: u64) {
