@@ -55,14 +55,9 @@ fn measured(counting: &CoreCounting, place: usize, mut group: Group) -> Group {
     for (assignment, (least, most)) in least.into_iter().zip(most).enumerate() {
         if least[0] != u64::MAX {
             let spread = |way: usize| most[way].saturating_sub(least[way]);
-            let spread = spread(0).max(spread(1));
-            group.set_cost(
-                assignment,
-                Cost {
-                    spread,
-                    ..cost(least)
-                },
-            );
+            let mut cost = cost(least);
+            cost.spread = spread(0).max(spread(1));
+            group.set_cost(assignment, cost);
         }
     }
     group.set_time(cost(least_time));
