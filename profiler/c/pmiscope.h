@@ -114,6 +114,10 @@ struct pmiscope_stack {
 // All of them may be called in a handler of an NMI, on any core, at any instruction of the
 // kernel: they take no lock, allocate nothing, cannot fault and return soon. They are not
 // to use registers that the kernel does not save at interrupts (-mgeneral-regs-only).
+//
+// The section .text stays mapped from pmiscope_start on, and may be read, under whatever page
+// tables the kernel's code runs: the handler of an NMI looks at the interrupted instruction.
+// Code that is unmapped later belongs into another section.
 struct pmiscope_callbacks {
     // Finds the stack that address is on, an address of the running core, whose index
     // is core. Returns false if it is on none that may be looked at: the walk over callers

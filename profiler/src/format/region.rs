@@ -399,6 +399,15 @@ pub struct Overhead {
 }
 
 /// Within how many events periods are known.
+///
+/// ```
+/// use profiler::format::region::{Accuracy, Overhead};
+///
+/// // Whatever was checked cost what is taken off.
+/// let exact = Overhead { busy: 70, checks: 3, sum: 210, min: 70, max: 70, ..Overhead::default() };
+/// assert_eq!(exact.accuracy(500, 500), Some(Accuracy { mean: 0, each: 0 }));
+/// assert_eq!(Overhead { checks: 0, ..exact }.accuracy(500, 500), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Accuracy {
     /// The mean of many.

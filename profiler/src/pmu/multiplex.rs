@@ -106,6 +106,7 @@ impl Groups {
             plan: Plan::make(found, &list, None).ok()?,
             members,
             calls: [0; MAX_EVENTS],
+            spreads: [0; MAX_EVENTS],
             time: Cost::default(),
         })
     }
@@ -158,6 +159,8 @@ pub struct Cost {
     pub overhead: u64,
     /// Of the instruction by which code calls the handler.
     pub call: u64,
+    /// By how much more than the overhead an interrupt may cost, as far as was measured.
+    pub spread: u64,
 }
 
 /// Events that are counted at the same time.
@@ -168,7 +171,9 @@ pub struct Group {
     /// Its events, a bit each, by their places in the whole list.
     members: u16,
     /// By assignment: events of the instruction by which code calls the handler.
-    calls: [u64; MAX_EVENTS],
+    calls: [u32; MAX_EVENTS],
+    /// By assignment: by how many more events than are taken off an interrupt may cost.
+    spreads: [u32; MAX_EVENTS],
     /// In ticks.
     time: Cost,
 }
@@ -193,7 +198,21 @@ impl Group {
         if let Some(assignment) = self.plan.assignment_mut(index) {
             assignment.overhead = cost.overhead;
         }
-        self.calls[index] = cost.call;
+        // A way of so many events would be none.
+        let narrow = |events: u64| u32::try_from(events).unwrap_or(u32::MAX);
+        self.calls[index] = narrow(cost.call);
+        self.spreads[index] = narrow(cost.spread);
+    }
+
+    /// What is taken off for each interrupt in the event of the assignment `index`.
+    #[must_use]
+    pub fn cost(&self, index: usize) -> Cost {
+        let assignment = self.plan.assignment(index);
+        Cost {
+            overhead: assignment.map_or(0, |it| it.overhead),
+            call: self.calls[index].into(),
+            spread: self.spreads[index].into(),
+        }
     }
 
     /// Sets the overhead of the handler in ticks, from the time given to
@@ -226,6 +245,8 @@ pub struct Multiplexer {
     enabled: AtomicU64,
     /// When the last handler ended.
     resumed: AtomicU64,
+    /// How often an overhead was taken off.
+    passages: AtomicU64,
 }
 
 impl Multiplexer {
@@ -240,6 +261,7 @@ impl Multiplexer {
             account.running.store(0, Relaxed);
         }
         self.enabled.store(0, Relaxed);
+        self.passages.store(0, Relaxed);
         self.turn_on(registers, groups, 0)
     }
 
@@ -254,6 +276,7 @@ impl Multiplexer {
         let Interrupt::Stopped(..) = self.driver.on_interrupt(registers, &group.plan) else {
             return false;
         };
+        add(&self.passages, 1);
         let ran = now.wrapping_sub(self.resumed.load(Relaxed));
         let ran = ran.saturating_sub(group.time.overhead);
         add(&self.enabled, ran);
@@ -298,7 +321,11 @@ impl Multiplexer {
         };
         for (index, event) in group.events() {
             let account = &self.accounts[event];
-            let call = if is_called { group.calls[index] } else { 0 };
+            let call = if is_called {
+                group.calls[index].into()
+            } else {
+                0
+            };
             let counted = self.driver.position(index).saturating_sub(call);
             add(&account.count, counted);
             if is_called {
@@ -320,6 +347,12 @@ impl Multiplexer {
             enabled: self.enabled.load(Relaxed),
             running: account.running.load(Relaxed),
         }
+    }
+
+    /// How often the handler was come through since the begin, the last time included.
+    #[must_use]
+    pub fn passages(&self) -> u64 {
+        self.passages.load(Relaxed)
     }
 
     /// Programs a group's counters, without starting them.

@@ -24,8 +24,9 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 /// # Safety
 ///
 /// 1. Each word within the bounds that [`Self::stack_of`] returns is mapped, and may be
-///    read at any time from then on, whatever the kernel does. So is what [`Self::text`]
-///    returns.
+///    read at any time from then on, whatever the kernel does. So is all that [`Self::text`]
+///    returns, under whatever page tables the kernel's code runs, what it has executed at its
+///    start alone included: an NMI's handler looks for a `hlt` at the interrupted address.
 /// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
 ///    cannot fault and return soon.
 /// 3. Before [`super::Sampler::start`], `list` and `join` are called, the running core has
@@ -76,7 +77,8 @@ pub unsafe trait Target: Sync + 'static {
         false
     }
 
-    /// The kernel's text.
+    /// The kernel's text, without what is unmapped later. By default what the linker fragment
+    /// has as such: all of `.text`.
     #[inline]
     fn text(&self) -> CodeRange {
         linked::text()

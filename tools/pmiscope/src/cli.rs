@@ -191,7 +191,8 @@ pub struct SamplingArgs {
     pub source: SourceChoice,
 
     /// What the performance counters count, as perf names it: cycles:k,instructions or
-    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. Not with another source
+    /// cpu/event=0xc4,umask=0x20,period=500/u; each is sampled. On one kind of core of a hybrid
+    /// processor: cpu_core/cycles/k, cpu_atom/event=0xc4/. Not with another source
     #[arg(long, value_name = "LIST", value_parser = events)]
     pub event: Option<EventList>,
 

@@ -137,11 +137,22 @@ impl Rig {
                 for (assignment, (overhead, _)) in
                     costs(&machine, group.plan()).into_iter().enumerate()
                 {
-                    group.set_cost(assignment, Cost { overhead, call });
+                    group.set_cost(
+                        assignment,
+                        Cost {
+                            overhead,
+                            call,
+                            spread: 0,
+                        },
+                    );
                 }
                 let overhead = time_overhead(&machine, &group);
                 let call = ticks;
-                group.set_time(Cost { overhead, call });
+                group.set_time(Cost {
+                    overhead,
+                    call,
+                    spread: 0,
+                });
                 group
             })
             .collect();
@@ -311,6 +322,34 @@ fn one_group_is_exact_and_not_scaled() {
         assert!(!reading.is_scaled());
         // The times are the code's alone, too.
         assert_eq!(reading.enabled, 50 * 1234);
+    }
+}
+
+/// Each interrupt costs up to so much more than is taken off for it.
+#[test]
+fn a_count_is_off_by_what_its_interrupts_vary_and_no_more() {
+    for slack in [0, 7, 30] {
+        let machine = free(Model::intel(4));
+        let rig = Rig::new(machine, list("cycles,instructions,cycles:u"));
+        rig.machine.costs.borrow_mut().slack = slack;
+        for _ in 0..50 {
+            rig.run(cycle(ALL_HAPPEN), 1234, true);
+        }
+        rig.end();
+        // The timer's interrupts, and the last.
+        assert_eq!(rig.multiplexer.passages(), 51);
+        for (index, each) in [(0, 1), (1, 2)] {
+            // On the way in and on the way out.
+            let within = 51 * 2 * u64::from(slack);
+            let count = rig.reading(index).count;
+            let excess = count - 50 * 1234 * each;
+            assert!(excess <= within, "{slack}: {excess}, within {within}");
+            assert!(4 * excess >= within, "{slack}: {excess}, within {within}");
+        }
+        assert_eq!(rig.reading(2).count, 0);
+        rig.current.set(0);
+        rig.begin();
+        assert_eq!(rig.multiplexer.passages(), 0);
     }
 }
 

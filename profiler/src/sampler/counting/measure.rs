@@ -29,25 +29,35 @@ pub(super) fn measure_groups(core: &Core, state: &PmuState, events: &EventList) 
 
 /// Measures what an interrupt costs in each event of `group`, at `place`. It
 /// is the least of what is counted between two `int`s, one right behind the other; and
-/// what one instruction more adds to that is what an `int` itself is.
+/// what one instruction more adds to that is what an `int` itself is. By how much more the
+/// most is, a count may be too high for each.
 fn measured(counting: &CoreCounting, place: usize, mut group: Group) -> Group {
     counting.groups.put(place, group.clone());
     let mut least = [[u64::MAX; 2]; MAX_EVENTS];
+    let mut most = [[0; 2]; MAX_EVENTS];
     let mut least_time = [u64::MAX; 2];
-    for _ in 0..TRIALS {
+    for trial in 0..TRIALS {
         for (way, call) in [at_once, after_an_instruction].into_iter().enumerate() {
             call();
             for (assignment, event) in group.events() {
                 let reading = counting.multiplexer.reading(event);
                 let least = &mut least[assignment][way];
                 *least = reading.count.min(*least);
+                // The first finds nothing in the caches.
+                if trial > 0 {
+                    let most = &mut most[assignment][way];
+                    *most = reading.count.max(*most);
+                }
                 least_time[way] = least_time[way].min(reading.enabled);
             }
         }
     }
-    for (assignment, least) in least.into_iter().enumerate() {
+    for (assignment, (least, most)) in least.into_iter().zip(most).enumerate() {
         if least[0] != u64::MAX {
-            group.set_cost(assignment, cost(least));
+            let spread = |way: usize| most[way].saturating_sub(least[way]);
+            let mut cost = cost(least);
+            cost.spread = spread(0).max(spread(1));
+            group.set_cost(assignment, cost);
         }
     }
     group.set_time(cost(least_time));
@@ -61,6 +71,7 @@ const fn cost([between, with_one]: [u64; 2]) -> Cost {
     Cost {
         overhead: between.saturating_sub(call),
         call,
+        spread: 0,
     }
 }
 

@@ -133,8 +133,10 @@ impl Counting {
         apic_timer::start(self.timer.until_next(groups));
     }
 
-    /// Writes what `core`, the running one, has counted to its ring.
+    /// Writes what `core`, the running one, has counted to its ring, and what interrupts have
+    /// cost to its page.
     pub(crate) fn write_counts(&self, core: &Core, clock: &RunClock, output: &Output) {
+        note_costs(core, output);
         let groups = split(core, &self.events);
         for (index, event) in (0..).zip(0..self.events.as_slice().len()) {
             let mut reading = core.counting.multiplexer.reading(event);
@@ -149,6 +151,23 @@ impl Counting {
             output.write(&count.encode());
         }
     }
+}
+
+/// What was taken off for each interrupt, and how many there were: by so much a count may be
+/// off as that varies.
+fn note_costs(core: &Core, output: &Output) {
+    let counting = &core.counting;
+    let rows = output.overheads(0);
+    for group in counting.groups.seen() {
+        for (assignment, event) in group.events() {
+            let cost = group.cost(assignment);
+            if let Some(row) = rows.get(event) {
+                row.calibrate(cost.overhead, cost.overhead, cost.spread, 0);
+            }
+        }
+    }
+    let passages = counting.multiplexer.passages();
+    output.counters.taken.store(passages, Ordering::Relaxed);
 }
 
 /// Ticks of a group's turn where `cores` cores are counted.

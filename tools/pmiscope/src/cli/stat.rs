@@ -27,7 +27,8 @@ counters, they take turns, and what is then an estimate is marked as scaled.";
 pub struct StatArgs {
     /// What is counted, as perf names it: cycles:k,instructions or
     /// cpu/event=0xc4,umask=0x20/u [default: cycles, instructions, branches,
-    /// branch-misses, cache-references, cache-misses, as far as the machine has them]
+    /// branch-misses, cache-references, cache-misses, as far as the machine has them];
+    /// cpu_core/cycles/, cpu_atom/cycles/ on one kind of core of a hybrid processor
     #[arg(long, value_name = "LIST", value_parser = events)]
     pub event: Option<EventList>,
 

@@ -657,5 +657,6 @@ fn as_many_instructions_are_counted_as_went_by() {
         let event = counted.ended_with(0).report()["events"][0].clone();
         assert!(number(&event["count"]) > 500_000, "{model}: {event:#}");
         assert_eq!(event["count"], event["enabled_ticks"], "{model}: {event:#}");
+        assert_eq!(event["known_to_within"], 0, "{model}: {event:#}");
     }
 }

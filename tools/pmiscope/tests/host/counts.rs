@@ -2,8 +2,9 @@
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::counts::{Counts, Selection, json, text};
-use pmiscope::profile::{Head, Outcome, RunEnd, Writer};
+use pmiscope::profile::{Head, Outcome, OverheadEnd, RunEnd, Writer};
 use profiler::format::count::Reading;
+use profiler::format::region::OverheadCounters;
 use profiler::format::{Clock, Count, Description, EventDescription, Source, Text};
 use serde_json::{Value, json};
 
@@ -119,6 +120,12 @@ fn ended(counts: &[Vec<Count>]) -> RunEnd {
     for (core, counts) in end.cores.iter_mut().zip(counts) {
         core.stored = counts.len() as u64;
         core.lost = 0;
+        // Ten interrupts that may each cost 4 cycles more, and nine that may cost 2.
+        let (interrupts, spread) = if core.apic_id == 0 { (10, 4) } else { (9, 2) };
+        core.taken = interrupts;
+        let row = OverheadCounters::default();
+        row.calibrate(30, 30, spread, 0);
+        core.overheads = vec![OverheadEnd(row.load())];
     }
     end
 }
@@ -152,10 +159,11 @@ machine     QEMU 7.2.22, deterministic (counted instructions; cores in turn), 2 
 workload    mix, 1,200 units a core
 counters    pmu: asked for by name (Intel version 2, 2+3 counters)
 elapsed     1,234,567 instructions of all cores
+overhead    interrupts of the count itself are taken off, to within what they varied by before (±)
 run         finished
 
                count  event
-           3,000,000  cycles
+           3,000,000  cycles                       ±64
            2,500,000  instructions                 0.83 instructions per cycle
              200,000  branches                     (scaled, ran 50.0% of the time)
                         (on 1 of 2 cores)
@@ -192,9 +200,9 @@ fn each_core_has_a_line() {
         .unwrap();
     let expected = "\
 core                count  event
-   0            2,000,000  cycles
-   1            1,000,000  cycles
- all            3,000,000  cycles
+   0            2,000,000  cycles                       ±44
+   1            1,000,000  cycles                       ±20
+ all            3,000,000  cycles                       ±64
    0            1,500,000  instructions
    1            1,000,000  instructions
  all            2,500,000  instructions                 0.83 instructions per cycle
@@ -298,6 +306,7 @@ fn json_has_what_was_counted_and_what_that_means() {
             "count_raw": 100_000,
             "enabled_ticks": 5000,
             "running_ticks": 2500,
+            "known_to_within": 0,
             "cores_counted": 1,
             "cores": [
                 {
@@ -307,6 +316,7 @@ fn json_has_what_was_counted_and_what_that_means() {
                     "count_raw": 100_000,
                     "enabled_ticks": 5000,
                     "running_ticks": 2500,
+                    "known_to_within": 0,
                 },
                 {
                     "core": 1,
@@ -315,6 +325,7 @@ fn json_has_what_was_counted_and_what_that_means() {
                     "count_raw": 0,
                     "enabled_ticks": 1_234_567,
                     "running_ticks": 0,
+                    "known_to_within": null,
                 },
             ],
         })
@@ -340,12 +351,12 @@ fn a_report_on_counts_is_their_table() {
     let path = file("counts.pmi", &whole());
     let path = path_text(&path);
     let reported = stdout(&pmiscope(&["report", path]).success());
-    assert!(reported.contains("\n           3,000,000  cycles\n"));
+    assert!(reported.contains("\n           3,000,000  cycles                       ±64\n"));
     let one = ["--event", "cycles", "--core", "1", "--per-core"];
     let reported = stdout(&pmiscope(&[&["report", path], &one[..]].concat()).success());
     assert!(
         reported.ends_with(
-            "event\n   1            1,000,000  cycles\n all            1,000,000  cycles\n"
+            "event\n   1            1,000,000  cycles                ±20\n all            1,000,000  cycles                ±20\n"
         ),
         "{reported}"
     );
@@ -374,7 +385,7 @@ fn counts_that_are_missing_are_not_zero() {
     for part in [
         "\nrun         the guest hung and was ended: no line\n",
         "\n   1        <not counted>  cycles\n",
-        "\n all            2,000,000  cycles                       (on 1 of 2 cores)\n",
+        "\n all            2,000,000  cycles                       ±44  (on 1 of 2 cores)\n",
         // The second core might have it.
         "\n all        <not counted>  slots\n",
     ] {
@@ -384,6 +395,28 @@ fn counts_that_are_missing_are_not_zero() {
     let profile = Profile::read(nothing).unwrap();
     let shown = text(&Counts::new(&profile, Selection::default()), false);
     assert!(!shown.contains("elapsed") && shown.contains("       <not counted>  cycles\n"));
+}
+
+#[test]
+fn a_count_says_what_it_is_known_to_within() {
+    let counts = counts();
+    let shown = |change: fn(&mut RunEnd)| {
+        let mut end = ended(&counts);
+        change(&mut end);
+        let profile = Profile::read(profile_of(&counting(), &counts, Some(&end))).unwrap();
+        let counts = Counts::new(&profile, Selection::default());
+        (text(&counts, false), counts.events[0].all.known_to_within)
+    };
+    let (text, known) = shown(|end| end.cores.iter_mut().for_each(|it| it.overheads.clear()));
+    assert_eq!(known, Some(0));
+    assert!(
+        text.contains("taken off, which cost the same each time\n"),
+        "{text}"
+    );
+    // As in profiles of older versions.
+    let (text, known) = shown(|end| end.cores[1].taken = 0);
+    assert_eq!(known, None);
+    assert!(text.contains("is wrong is not known\n"), "{text}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub mod text;
 
 use profiler::contract::settings::Settings;
 use profiler::format::count::Reading;
+use profiler::format::region::OVERHEAD_ROWS;
 use profiler::format::{Count, Description};
 use serde::Serialize;
 
@@ -13,8 +14,9 @@ pub use ratio::Ratio;
 
 use super::model::ClockKnown;
 use super::warnings::not_taken;
-use crate::profile::{Mode, Outcome, Profile};
+use crate::profile::{CoreEnd, Mode, Outcome, OverheadEnd, Profile};
 use crate::symbols::BuildId;
+use crate::units;
 
 /// Options of the counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -122,6 +124,9 @@ pub struct Total {
     pub enabled_ticks: u64,
     /// Ticks of these in which the event had a counter.
     pub running_ticks: u64,
+    /// By how much the count may be wrong, as what interrupts of the count itself cost varied
+    /// when that was measured; `null` if it is not known.
+    pub known_to_within: Option<u64>,
 }
 
 /// What a count is.
@@ -152,13 +157,18 @@ impl Counts {
         let is_selected = |&core: &u32| selection.core.is_none_or(|only| only == core);
         let cores: Vec<_> = (0..profile.cores()).filter(is_selected).collect();
         let found: Vec<_> = cores.iter().map(|&core| of_core(profile, core)).collect();
+        let ends: Vec<_> = cores.iter().map(|&core| end_of(profile, core)).collect();
         let rows = run.events().iter().enumerate();
         let events: Vec<_> = rows
             .filter(|&(index, _)| {
                 let only = selection.event.map(usize::from);
                 only.is_none_or(|only| only == index)
             })
-            .map(|(index, event)| EventCount::new(index, event.name.as_str(), &cores, &found))
+            .map(|(index, event)| {
+                let mut row = EventCount::new(index, event.name.as_str(), &cores, &found);
+                row.set_known(&ends);
+                row
+            })
             .collect();
         let readings = found.iter().flatten().map(|count| count.reading.enabled);
         let command_line = run.command_line.as_str();
@@ -217,11 +227,41 @@ impl EventCount {
     }
 }
 
+/// How a core has ended; `None` if the profile's end is missing.
+fn end_of(profile: &Profile, core: u32) -> Option<&CoreEnd> {
+    profile.end.as_ref()?.cores.get(usize::try_from(core).ok()?)
+}
+
 /// The counts of a core. Records of other kinds are skipped.
 fn of_core(profile: &Profile, core: u32) -> Vec<Count> {
     let mut counts = Vec::new();
     profile.for_each_record(core, |record| counts.extend(Count::decode(record)));
     counts
+}
+
+impl EventCount {
+    /// Says by how much the counts may be wrong, of cores that have ended so.
+    fn set_known(&mut self, ends: &[Option<&CoreEnd>]) {
+        for (core, end) in self.cores.iter_mut().zip(ends) {
+            let is_counted = core.count.count.is_some();
+            core.count.known_to_within = end
+                .filter(|_| is_counted)
+                .and_then(|end| known_to_within(end, self.index));
+        }
+        let counted = self.cores.iter().filter(|core| core.count.count.is_some());
+        let known: Option<Vec<_>> = counted.map(|core| core.count.known_to_within).collect();
+        let is_any = self.all.count.is_some();
+        self.all.known_to_within = known.filter(|_| is_any).map(units::total);
+    }
+}
+
+/// By how much the core's count of the event with this number may be wrong: for each
+/// interrupt by what its cost varied, and once more for the instruction that ended it. (Of an
+/// event that took turns, so much as its share of them makes when it is scaled.)
+fn known_to_within(end: &CoreEnd, event: usize) -> Option<u64> {
+    let is_noted = end.taken > 0 && event < OVERHEAD_ROWS;
+    let OverheadEnd(row) = end.overheads.get(event).copied().unwrap_or_default();
+    is_noted.then(|| row.spread.saturating_mul(end.taken.saturating_add(1)))
 }
 
 impl Total {
@@ -232,6 +272,7 @@ impl Total {
         count_raw: 0,
         enabled_ticks: 0,
         running_ticks: 0,
+        known_to_within: None,
     };
 
     fn new(count: Option<&Count>) -> Self {
@@ -260,6 +301,7 @@ impl Total {
             count_raw: count,
             enabled_ticks: enabled,
             running_ticks: running,
+            known_to_within: None,
         }
     }
 

@@ -36,13 +36,15 @@ pub fn text(counts: &Counts, per_core: bool) -> String {
         };
         if per_core {
             for core in &event.cores {
-                let mark = scaled(&core.count).into_iter().collect();
+                let marks = known(&core.count).into_iter();
+                let mark = marks.chain(scaled(&core.count)).collect();
                 row(&format!("{:>4} ", core.core), &core.count, mark);
             }
         }
         let ratios = counts.ratios.iter();
         let ratios = ratios.filter(|ratio| ratio.index == event.index).map(shown);
-        let marks = scaled(&event.all).into_iter().chain(some_cores(event));
+        let marks = known(&event.all).into_iter();
+        let marks = marks.chain(scaled(&event.all)).chain(some_cores(event));
         let core = if per_core { " all " } else { "" };
         row(core, &event.all, ratios.chain(marks).collect());
     }
@@ -100,6 +102,7 @@ fn facts(out: &mut Out, counts: &Counts) {
         };
         out.fact("elapsed", &elapsed);
     }
+    out.fact("overhead", overhead(&counts.events));
     out.fact("run", &outcome(counts.outcome, &counts.message));
     if let Some(incomplete) = &counts.incomplete {
         out.fact("incomplete", incomplete);
@@ -123,6 +126,25 @@ fn shown(ratio: &Ratio) -> String {
     } else {
         format!("{:.2} {}", ratio.value, ratio.name)
     }
+}
+
+/// What is known of the interrupts of the count itself.
+fn overhead(events: &[EventCount]) -> &'static str {
+    let mut counted = events.iter().filter(|event| event.all.count.is_some());
+    let mut known = counted.clone().map(|event| event.all.known_to_within);
+    if counted.next().is_none() || known.clone().any(|it| it.is_none()) {
+        "interrupts of the count itself are taken off; by how much that is wrong is not known"
+    } else if known.all(|it| it == Some(0)) {
+        "interrupts of the count itself are taken off, which cost the same each time"
+    } else {
+        "interrupts of the count itself are taken off, to within what they varied by before (±)"
+    }
+}
+
+/// The remark by how much a count may be wrong.
+fn known(total: &Total) -> Option<String> {
+    let within = total.known_to_within.filter(|&within| within > 0)?;
+    Some(format!("±{}", grouped(within)))
 }
 
 /// The remark that a count is an estimate.
