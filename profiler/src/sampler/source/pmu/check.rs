@@ -56,8 +56,10 @@ impl Pmu {
         rows: &[OverheadCounters],
     ) {
         let assignments = core.pmu.plan().into_iter().flat_map(|it| it.assignments());
-        for ((index, _), row) in assignments.zip(rows) {
-            row.add_check(core.pmu.driver.checked(index));
+        for (index, _) in assignments {
+            if let Some(row) = rows.get(index) {
+                row.add_check(core.pmu.driver.checked(index));
+            }
         }
         // A run that does not come to its end has them up to here.
         core.pmu.count_smis(counters);
