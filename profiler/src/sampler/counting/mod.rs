@@ -41,6 +41,7 @@ use super::vector;
 use crate::contract::settings::Settings;
 use crate::format::{Clock, Count, EventDescription, Text};
 use crate::hw::control;
+use crate::pmu::encode::NoEncoding;
 use crate::pmu::event::{Event, EventList, MAX_EVENTS};
 use crate::pmu::multiplex::Groups;
 use crate::pmu::plan::{PlanError, PmuState};
@@ -203,19 +204,27 @@ impl TimerCounts {
     }
 }
 
-/// Which of `events` cannot be counted, and why.
+/// Which of `events` cannot be counted, and why. One of a kind of core is where there is one.
 fn problems_of(cores: &[Core], events: &EventList) -> Text<512> {
     let mut problems = Text::EMPTY;
+    let problem = |index: usize, core: &Core| split(core, events).problem(index).copied();
     for (index, event) in events.iter().enumerate() {
+        let is_anywhere = cores.iter().any(|core| problem(index, core).is_none());
         // What is so on one core is so on the others, mostly.
         for core in cores {
-            if let Some(problem) = split(core, events).problem(index) {
-                add_problem(&mut problems, event, core.index, problem);
+            let found = problem(index, core);
+            if let Some(problem) = found.filter(|it| !(is_anywhere && is_of_other_cores(it))) {
+                add_problem(&mut problems, event, core.index, &problem);
                 break;
             }
         }
     }
     problems
+}
+
+fn is_of_other_cores(problem: &PlanError) -> bool {
+    let other = NoEncoding::OtherCores;
+    matches!(problem, PlanError::Event { problem, .. } if *problem == other)
 }
 
 /// Adds why `event` cannot be counted on `core`, as far as there is room.

@@ -3,6 +3,7 @@
 #include "kernel.h"
 
 enum { CODE = 8, DATA = 16, TASK = 24, DOUBLE_FAULT = 8, DOUBLE_FAULT_STACK = 7 };
+enum { FIRST_VECTOR = 32, SPURIOUS = 255 };
 
 struct task_state {
     uint32_t reserved;
@@ -37,6 +38,7 @@ __attribute__((section(".bss.stacks"))) static struct stack stacks[2 * MAX_CORES
 static struct task_state tasks[MAX_CORES];
 static uint64_t segments[MAX_CORES][5];
 static struct gate gates[256];
+static uint64_t apic;
 
 static uint64_t top_of(const struct stack *stack)
 {
@@ -97,6 +99,25 @@ __attribute__((noreturn, used)) void on_exception(const uint64_t *frame)
     cpu_halt();
 }
 
+/* What firmware has left pending comes when interrupts are let in first. It is ended. */
+__attribute__((interrupt)) static void on_leftover(void *frame)
+{
+    uint32_t base, high;
+    __asm__ volatile("rdmsr" : "=a"(base), "=d"(high) : "c"(0x1b));
+    if (base & 1 << 10) /* x2APIC mode */
+        __asm__ volatile("wrmsr" : : "c"(0x80b), "a"(0), "d"(0));
+    else
+        *(volatile uint32_t *)(apic + 0xb0) = 0;
+}
+
+/* For all that nobody takes. The APIC's registers are at this address. */
+void cpu_expect_leftovers(uint64_t registers)
+{
+    apic = registers;
+    for (unsigned vector = FIRST_VECTOR; vector < SPURIOUS; vector++)
+        cpu_set_gate((uint8_t)vector, (uint64_t)on_leftover, 0);
+}
+
 static void set_exceptions(void)
 {
     for (unsigned vector = 0; vector < 32; vector++)
@@ -133,6 +154,8 @@ void cpu_start(uint32_t core)
                      :
                      : "m"(gdt), "m"(idt), "i"(CODE), "r"(DATA), "r"((uint16_t)TASK)
                      : "rax", "memory");
+    /* An interrupt with a vector below 32 would be taken for an exception. */
+    __asm__ volatile("mov %0, %%cr8" : : "r"(1ull));
 }
 
 void cpu_halt(void)

@@ -22,6 +22,7 @@ void cpu_start(uint32_t core);
 bool cpu_is_stack(uint64_t address);
 void cpu_set_interrupt_stack(uint32_t core, unsigned number, uint64_t top);
 void cpu_set_gate(uint8_t vector, uint64_t entry, unsigned stack);
+void cpu_expect_leftovers(uint64_t registers);
 void cpu_halt(void) __attribute__((noreturn));
 
 /* serial.c */

@@ -76,6 +76,7 @@ static void first_core(uint32_t core)
 {
     cpu_start(core);
     read_boot();
+    cpu_expect_leftovers(boot.direct_map + 0xfee00000);
     workload_print_truth();
     start_others();
     come_online();

@@ -2,7 +2,7 @@
 
 #include "kernel.h"
 
-enum { CODE = 8, DATA = 16, TASK = 24 };
+enum { CODE = 8, DATA = 16, TASK = 24, FIRST_VECTOR = 32, SPURIOUS = 255 };
 
 static struct {
     uint32_t reserved;
@@ -68,6 +68,17 @@ __attribute__((noreturn, used)) void on_exception(const uint64_t *frame)
     halt();
 }
 
+/* What firmware has left pending comes when interrupts are let in first. It is ended. */
+__attribute__((interrupt)) static void on_leftover(void *frame)
+{
+    uint32_t base, high;
+    __asm__ volatile("rdmsr" : "=a"(base), "=d"(high) : "c"(0x1b));
+    if (base & 1 << 10) /* x2APIC mode */
+        __asm__ volatile("wrmsr" : : "c"(0x80b), "a"(0), "d"(0));
+    else
+        *(volatile uint32_t *)(APIC + 0xb0) = 0;
+}
+
 /* Lets no interrupt of the old controller in: the firmware has left its timer on, whose vector is
  * that of double faults. */
 static void mask_pic(void)
@@ -86,8 +97,10 @@ void tables_load(void)
     segments[TASK / 8] = (sizeof task - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
                          (base >> 24 & 0xff) << 56;
     segments[TASK / 8 + 1] = base >> 32;
-    for (unsigned vector = 0; vector < 32; vector++)
+    for (unsigned vector = 0; vector < FIRST_VECTOR; vector++)
         tables_set_gate((uint8_t)vector, (uint64_t)exception_entry, 0);
+    for (unsigned vector = FIRST_VECTOR; vector < SPURIOUS; vector++)
+        tables_set_gate((uint8_t)vector, (uint64_t)on_leftover, 0);
     struct table gdt = {sizeof segments - 1, segments};
     struct table idt = {sizeof gates - 1, gates};
     __asm__ volatile("lgdt %0\n\t"

@@ -1,13 +1,20 @@
 //! The interrupt table.
 
 use core::fmt::Debug;
+use core::ops::Range;
 
 use profiler::sampler::vector; // pmiscope
 use spin::LazyLock;
 use x86_64::VirtAddr;
 use x86_64::instructions::{hlt, interrupts};
 use x86_64::registers::control::Cr2;
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame, PageFaultErrorCode};
+
+use crate::boot::Boot;
+
+/// From 0xf0 on they are the sampler's, of which this kernel is to have one.
+const INTERRUPTS: Range<u8> = 32..0xf0;
 
 static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
     let mut table = InterruptDescriptorTable::new();
@@ -17,6 +24,9 @@ static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
     table.general_protection_fault.set_handler_fn(protection);
     table.page_fault.set_handler_fn(page_fault);
     table.double_fault.set_handler_fn(double_fault);
+    for vector in INTERRUPTS {
+        table[vector].set_handler_fn(leftover);
+    }
     table[vector::OVERFLOW].set_handler_fn(crate::profiling::on_overflow); // pmiscope
     table
 });
@@ -24,6 +34,20 @@ static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
 /// Makes the core use it.
 pub fn load() {
     TABLE.load();
+}
+
+/// What firmware has left pending comes when interrupts are let in first. It is ended.
+extern "x86-interrupt" fn leftover(_: InterruptStackFrame) {
+    const END_OF_INTERRUPT: u64 = 0xb0;
+    let (_, flags) = ApicBase::read();
+    if flags.contains(ApicBaseFlags::X2APIC_ENABLE) {
+        // SAFETY: ends this interrupt.
+        unsafe { Msr::new(0x80b).write(0) };
+    } else {
+        let register = (Boot::get().direct_map + 0xfee0_0000 + END_OF_INTERRUPT) as *mut u32;
+        // SAFETY: likewise; the direct map has it.
+        unsafe { register.write_volatile(0) };
+    }
 }
 
 extern "x86-interrupt" fn divide_error(frame: InterruptStackFrame) {

@@ -2,15 +2,20 @@
 
 use core::cell::UnsafeCell;
 use core::fmt::Debug;
+use core::ops::RangeInclusive;
 
 use x86_64::VirtAddr;
 use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts, tables};
 use x86_64::registers::control::Cr2;
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 use x86_64::registers::segmentation::{CS, DS, ES, SS, Segment};
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable};
 use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame, PageFaultErrorCode};
 use x86_64::structures::tss::TaskStateSegment;
+
+/// The last vector, 255, is that of spurious interrupts.
+const INTERRUPTS: RangeInclusive<u8> = 32..=254;
 
 struct Tables {
     gdt: GlobalDescriptorTable,
@@ -38,12 +43,8 @@ pub fn load() {
     // SAFETY: it lives for ever, as the processor needs.
     let tss = unsafe { Descriptor::tss_segment_unchecked(&raw const all.tss) };
     let task = all.gdt.append(tss);
-    all.idt.invalid_opcode.set_handler_fn(invalid_opcode);
-    all.idt.general_protection_fault.set_handler_fn(protection);
-    all.idt.page_fault.set_handler_fn(page_fault);
-    all.idt.double_fault.set_handler_fn(double_fault);
     mask_pic();
-    // SAFETY: they live for ever; the selectors are of that table.
+    // SAFETY: it lives for ever; the selectors are of that table.
     unsafe {
         all.gdt.load_unsafe();
         CS::set_reg(code);
@@ -51,8 +52,17 @@ pub fn load() {
         DS::set_reg(data);
         ES::set_reg(data);
         tables::load_tss(task);
-        all.idt.load_unsafe();
     }
+    // Gates have the code segment that is in use.
+    all.idt.invalid_opcode.set_handler_fn(invalid_opcode);
+    all.idt.general_protection_fault.set_handler_fn(protection);
+    all.idt.page_fault.set_handler_fn(page_fault);
+    all.idt.double_fault.set_handler_fn(double_fault);
+    for vector in INTERRUPTS {
+        all.idt[vector].set_handler_fn(leftover);
+    }
+    // SAFETY: it lives for ever.
+    unsafe { all.idt.load_unsafe() };
 }
 
 /// Lets no interrupt of the old controller in: the firmware has left its timer on, whose vector
@@ -97,6 +107,20 @@ pub unsafe fn set_interrupt_stack(stack: u16, top: u64) {
     unsafe {
         (*TABLES.0.get()).tss.interrupt_stack_table[usize::from(stack)] = VirtAddr::new(top);
     };
+}
+
+/// What firmware has left pending comes when interrupts are let in first. It is ended.
+extern "x86-interrupt" fn leftover(_: InterruptStackFrame) {
+    const END_OF_INTERRUPT: u64 = 0xb0;
+    let (_, flags) = ApicBase::read();
+    if flags.contains(ApicBaseFlags::X2APIC_ENABLE) {
+        // SAFETY: ends this interrupt.
+        unsafe { Msr::new(0x80b).write(0) };
+    } else {
+        let register = (0xfee0_0000u64 + END_OF_INTERRUPT) as *mut u32;
+        // SAFETY: likewise; the page tables map it.
+        unsafe { register.write_volatile(0) };
+    }
 }
 
 extern "x86-interrupt" fn invalid_opcode(frame: InterruptStackFrame) {

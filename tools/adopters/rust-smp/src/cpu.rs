@@ -95,6 +95,13 @@ pub fn start(index: usize) {
     unsafe { load_segments(code, data, task) };
     GsBase::write(VirtAddr::from_ptr(core));
     idt::load();
+    keep_low_vectors_out();
+}
+
+/// An interrupt with a vector below 32 would be taken for an exception.
+fn keep_low_vectors_out() {
+    // SAFETY: nobody here sends one.
+    unsafe { asm!("mov cr8, {}", in(reg) 1u64, options(nostack, preserves_flags)) };
 }
 
 /// # Safety

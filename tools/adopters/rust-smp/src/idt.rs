@@ -2,12 +2,18 @@
 
 use core::cell::UnsafeCell;
 use core::fmt::Debug;
+use core::ops::RangeInclusive;
 
 use spin::Once;
 use x86_64::VirtAddr;
+use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
 use x86_64::structures::idt::{InterruptDescriptorTable, InterruptStackFrame, PageFaultErrorCode};
 
+use crate::boot::Boot;
 use crate::{cpu, println};
+
+/// The last vector, 255, is that of spurious interrupts.
+const INTERRUPTS: RangeInclusive<u8> = 32..=254;
 
 struct Table(UnsafeCell<InterruptDescriptorTable>);
 
@@ -62,6 +68,23 @@ fn fill(table: &mut InterruptDescriptorTable) {
     let double_fault = table.double_fault.set_handler_fn(double_fault);
     // SAFETY: each core has one before it loads the table.
     unsafe { double_fault.set_stack_index(cpu::DOUBLE_FAULT_STACK) };
+    for vector in INTERRUPTS {
+        table[vector].set_handler_fn(leftover);
+    }
+}
+
+/// What firmware has left pending comes when interrupts are let in first. It is ended.
+extern "x86-interrupt" fn leftover(_: InterruptStackFrame) {
+    const END_OF_INTERRUPT: u64 = 0xb0;
+    let (_, flags) = ApicBase::read();
+    if flags.contains(ApicBaseFlags::X2APIC_ENABLE) {
+        // SAFETY: ends this interrupt.
+        unsafe { Msr::new(0x80b).write(0) };
+    } else {
+        let register = (Boot::get().direct_map + 0xfee0_0000 + END_OF_INTERRUPT) as *mut u32;
+        // SAFETY: likewise; the direct map has it.
+        unsafe { register.write_volatile(0) };
+    }
 }
 
 extern "x86-interrupt" fn divide_error(frame: InterruptStackFrame) {

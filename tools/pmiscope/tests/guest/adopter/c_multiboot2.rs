@@ -13,12 +13,12 @@ use super::round_c::{MACHINES, assert_is, expected, told};
 use super::verified;
 use crate::fixture::folder;
 
-fn kernels() -> Vec<Kernel> {
+pub fn kernels() -> Vec<Kernel> {
     Kernel::c("c-multiboot2", "c-multiboot2")
 }
 
 /// The same, booted from an image by GRUB, with this command line.
-fn by_grub(kernel: &Kernel, name: &str, command_line: &str) -> Kernel {
+pub fn by_grub(kernel: &Kernel, name: &str, command_line: &str) -> Kernel {
     let root = folder().join(format!("{name}.root"));
     let grub = root.join("boot/grub");
     fs::create_dir_all(&grub).unwrap();

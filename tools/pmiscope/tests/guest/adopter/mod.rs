@@ -8,6 +8,7 @@
 mod c_limine;
 mod c_multiboot2;
 mod kernel;
+mod leftover;
 mod limine;
 mod realtime;
 mod round;
