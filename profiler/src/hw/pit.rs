@@ -306,15 +306,16 @@ pub(crate) mod tests {
     /// anything, as of an emulator; much more at the start or in the midst of the wait.
     #[test]
     fn what_is_said_of_the_rate_is_so() {
+        type OfAccess = fn(u64) -> u64;
         const A_CLOCK: u64 = 2514;
-        let costs: [(fn(u64) -> u64, u64); 4] = [
+        let costs: [(OfAccess, u64); 4] = [
             (|_| 3000, 6200),
             (|_| 60, 300),
             (|access| if access == 4 { 300_000 } else { 3000 }, 170_000),
             (|access| if access > 50 { 9000 } else { 3000 }, 12_000),
         ];
         // The access that starts it is the fifth.
-        let places: [fn(u64) -> u64; 3] = [
+        let places: [OfAccess; 3] = [
             |_| 50,
             |access| if access > 4 { 100 } else { 0 },
             |access| if access > 4 { 0 } else { 100 },

@@ -180,7 +180,6 @@ mod tests {
                 entry_tsc: 0,
                 delivery: Delivery::Nmi,
                 is_step: false,
-                skips_halt: false,
             };
             let ended = context.on_timer_interrupt(&source);
             assert_eq!(ended, (HandlerExit::Done, false));
