@@ -21,6 +21,7 @@ mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod loader;
+mod machines;
 mod midway;
 mod names;
 mod nested;
