@@ -138,6 +138,13 @@ strict_devices() {
     done
     good 'strict=skew on=no' -cpu max -smp 4
     good 'strict=skew on=yes skew=1000000000' -cpu max -smp 4 -global max-x86_64-cpu.x-tsc-skew=1000000000
+    hybrid='-global max-x86_64-cpu.x-hybrid=2'
+    # shellcheck disable=SC2086 # words
+    {
+        good 'strict=hybrid on=no counters=8' -cpu max,x-pmu=intel-v5 -smp 3
+        good 'strict=hybrid on=yes performance=2 counters=8 efficient=4' -cpu max,x-pmu=intel-v5 -smp 4 $hybrid
+        good 'strict=hybrid on=yes performance=2 counters=4 efficient=2' -cpu max,x-pmu=intel-v4 -smp 3 $hybrid
+    }
     window='-global max-x86_64-cpu.x-nmi-window=0xffffffff80000000'
     good 'strict=window on=no' -cpu max
     # shellcheck disable=SC2086 # words
@@ -171,6 +178,8 @@ counted='-accel tcg,thread=single -icount shift=0,sleep=off'
     refuse "x-ibs needs a PMU of AMD's" $counted -cpu max,x-pmu=intel-v4,x-ibs=on
     refuse "x-ibs needs a PMU of AMD's" $counted -cpu max,x-ibs=on
     refuse 'nonsense' $counted -cpu max,x-pmu=nonsense
+    refuse "x-hybrid needs a PMU of Intel's" $counted -cpu max,x-pmu=amd-v2 -global max-x86_64-cpu.x-hybrid=1
+    refuse "x-hybrid needs a PMU of Intel's" $counted -cpu max -global max-x86_64-cpu.x-hybrid=1
     refuse 'no vector that an APIC can request' $counted -cpu max -global apic.x-pending=15
 }
 [ "$failed" -eq 0 ] || die "failed"

@@ -129,6 +129,7 @@ typedef struct X86PMU {
     int model_number;
     uint32_t skid;
     OnOffAuto lvtpc_mask;
+    uint32_t hybrid; /* so many cores are for performance; 0: all are alike */
 
     const Model *model; /* NULL while there is no PMU */
     X86CPU *cpu;
@@ -155,6 +156,19 @@ typedef struct X86PMU {
 #define FOR_EACH_COUNTER(pmu, i)                                         \
     for (int i = 0; i < FIXED + (pmu)->model->fixed;                     \
          i = i + 1 == (pmu)->model->generals ? FIXED : i + 1)
+
+/* CPUID.07H.0H:EDX */
+#define FEATURE_HYBRID BIT(15)
+
+/* CPUID.1AH:EAX, native model id, core type */
+#define CORE_ATOM (0x20u << 24)
+#define CORE_CORE (0x40u << 24)
+
+/* The cores behind the first ones are for efficiency. */
+static bool is_atom(X86CPU *cpu)
+{
+    return cpu->pmu->hybrid && CPU(cpu)->cpu_index >= cpu->pmu->hybrid;
+}
 
 static const Model *model_of(X86CPU *cpu)
 {
@@ -858,6 +872,11 @@ void x86_pmu_cpuid(X86CPU *cpu, uint32_t leaf, uint32_t *eax, uint32_t *ebx,
             *edx |= BIT(15); /* AnyThread is gone */
         }
         break;
+    case 0x1a:
+        if (cpu->pmu->hybrid) {
+            *eax = is_atom(cpu) ? CORE_ATOM : CORE_CORE;
+        }
+        break;
     case 0x80000001:
         *ecx &= ~CPUID_EXT3_PERFCORE;
         if (model->core_ext) {
@@ -932,11 +951,23 @@ void x86_pmu_reset(X86CPU *cpu)
      * enabled. The PPR has the same.
      */
     pmu->global_ctrl = MAKE_64BIT_MASK(0, pmu->model->generals);
+    if (pmu->hybrid && DEVICE(cpu)->realized) {
+        /* Before, QEMU takes away what it does not know, and says so. */
+        cpu->env.features[FEAT_7_0_EDX] |= FEATURE_HYBRID;
+    }
     pmu->user = false;
     pmu->pmi_at = 0;
     pmu->synced = icount_cpu_executed(CPU(cpu));
     x86_ibs_reset(cpu);
     arm(pmu);
+}
+
+/* An efficiency core has the PMU of the version before. */
+static const Model *choose_model(X86CPU *cpu)
+{
+    int number = cpu->pmu->model_number;
+
+    return &models[is_atom(cpu) ? MAX(number - 1, MODEL_INTEL_V2) : number];
 }
 
 void x86_pmu_realize(X86CPU *cpu, Error **errp)
@@ -945,6 +976,13 @@ void x86_pmu_realize(X86CPU *cpu, Error **errp)
     const Model *model;
     CPUX86State *env = &cpu->env;
 
+    if (pmu && pmu->hybrid &&
+        (pmu->model_number < MODEL_INTEL_V2 ||
+         pmu->model_number > MODEL_INTEL_V5)) {
+        error_setg(errp, "x-hybrid needs a PMU of Intel's, such as "
+                   "x-pmu=intel-v5");
+        return;
+    }
     if (!pmu || pmu->model_number == MODEL_OFF) {
         x86_ibs_realize(cpu, false, 0, errp);
         return;
@@ -954,7 +992,7 @@ void x86_pmu_realize(X86CPU *cpu, Error **errp)
                    "-accel tcg and -icount, such as -icount shift=0,sleep=off");
         return;
     }
-    model = &models[pmu->model_number];
+    model = choose_model(cpu);
     if (!fit_identity(cpu, model, errp) ||
         !x86_ibs_realize(cpu, model->amd, pmu->skid, errp)) {
         return;
@@ -964,7 +1002,8 @@ void x86_pmu_realize(X86CPU *cpu, Error **errp)
         return;
     }
     if (!model->amd) {
-        at_least(&env->cpuid_level, &env->cpuid_min_level, 0xa);
+        at_least(&env->cpuid_level, &env->cpuid_min_level,
+                 pmu->hybrid ? 0x1a : 0xa);
     } else {
         at_least(&env->cpuid_xlevel, &env->cpuid_min_xlevel,
                  model->version >= 2 ? 0x80000022 : 0x8000001b);
@@ -1024,6 +1063,21 @@ static void set_skid(Object *obj, Visitor *v, const char *name, void *opaque,
     visit_type_uint32(v, name, &properties(obj)->skid, errp);
 }
 
+static void get_hybrid(Object *obj, Visitor *v, const char *name, void *opaque,
+                       Error **errp)
+{
+    X86PMU *pmu = X86_CPU(obj)->pmu;
+    uint32_t value = pmu ? pmu->hybrid : 0;
+
+    visit_type_uint32(v, name, &value, errp);
+}
+
+static void set_hybrid(Object *obj, Visitor *v, const char *name, void *opaque,
+                       Error **errp)
+{
+    visit_type_uint32(v, name, &properties(obj)->hybrid, errp);
+}
+
 static void finalize(Object *obj, const char *name, void *opaque)
 {
     X86CPU *cpu = X86_CPU(obj);
@@ -1053,4 +1107,9 @@ void x86_pmu_class_init(ObjectClass *oc)
                               finalize, NULL);
     object_class_property_set_description(oc, "x-pmu-skid",
         "Instructions from an overflow to its interrupt");
+    object_class_property_add(oc, "x-hybrid", "uint32", get_hybrid, set_hybrid,
+                              NULL, NULL);
+    object_class_property_set_description(oc, "x-hybrid",
+        "So many cores are performance cores, all others efficiency cores with "
+        "the PMU of the version before; 0: no hybrid processor");
 }

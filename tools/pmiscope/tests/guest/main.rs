@@ -22,6 +22,7 @@ mod fixture;
 mod folder;
 mod ibs;
 mod loader;
+mod machines;
 mod midway;
 mod names;
 mod nested;

@@ -549,6 +549,70 @@ fn cores_that_differ_are_each_measured() {
     }
 }
 
+/// The words for QEMU that make a hybrid processor with two performance cores.
+const HYBRID: &str = "-- -global max-x86_64-cpu.x-hybrid=2";
+
+/// The performance cores have the eight counters of the model, the others four.
+#[test]
+fn events_of_a_kind_of_core_are_sampled_and_counted_there_alone() {
+    if is_skipped() {
+        return;
+    }
+    let events = "cpu_core/instructions,period=700/,cpu_atom/instructions,period=900/";
+    let run = counted(&format!(
+        "--pmu intel-v5 --smp 4 --samples 2000 --workload arithmetic --event {events} {HYBRID}"
+    ));
+    let report = run.report();
+    assert_events(&report, &[700, 900]);
+    // A check is one of the event that the core counts.
+    assert_eq!(report.get("warnings"), None, "{report:#}");
+    let samples = run.samples();
+    for core in 0..4 {
+        let kinds: BTreeSet<_> = samples.of(core).map(|seen| seen.event).collect();
+        assert_eq!(kinds, BTreeSet::from([u8::from(core >= 2)]), "core {core}");
+        assert_eq!(samples.counters[core].stored, 500, "core {core}");
+    }
+    let counted = stat(&format!(
+        "--pmu intel-v5 --smp 4 --workload arithmetic --units 3 --event instructions,{} {HYBRID}",
+        "cpu_core/instructions/,cpu_atom/instructions/"
+    ));
+    let report = counted.ended_with(0).report();
+    let counts = [0, 1, 2].map(|event| number(&report["events"][event]["count"]));
+    let [all, core, atom] = counts;
+    assert!(core > 0 && atom > 0, "{counts:?}");
+    assert_eq!(all, core + atom, "{report:#}");
+}
+
+#[test]
+fn what_one_kind_of_core_cannot_count_is_refused() {
+    if is_skipped() {
+        return;
+    }
+    for (options, reason) in [
+        (
+            format!("--smp 4 --event slots {HYBRID}"),
+            "pmu: core 2: event 1, slots: this processor does not have the event",
+        ),
+        (
+            format!("--smp 4 --event cpu_core/slots/ {HYBRID}"),
+            "pmu: core 2: event 1, cpu_core/slots/: this core is of another kind",
+        ),
+        (
+            "--smp 2 --event cpu_core/instructions/".into(),
+            "all cores of this processor are of one kind",
+        ),
+    ] {
+        let run = run(&format!("--pmu intel-v5 {options}")).ended_with(5);
+        run.saying(&[reason]);
+    }
+    // No other core counts what these cannot.
+    stat(&format!(
+        "--pmu intel-v5 --smp 2 --event cpu_atom/cycles/ {HYBRID}"
+    ))
+    .ended_with(5)
+    .saying(&["`cpu_atom/cycles/`: this core is of another kind"]);
+}
+
 #[test]
 fn what_counters_cannot_do_falls_to_the_timer() {
     if is_skipped() {

@@ -1,19 +1,30 @@
-//! What is different from core to core: `apic.x-pending`, `x-tsc-skew`.
+//! What is different from core to core: `apic.x-pending`, `x-tsc-skew`, `x-hybrid`.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::{Words, entries};
 use crate::cores::{self, MAX_CORES};
-use crate::machine::{self, read_apic};
+use crate::machine::{self, read_apic, try_read_msr};
 use crate::report::{equal, test};
 
 const REQUESTED: u32 = 0x200;
+
+const IA32_PMC0: u32 = 0xc1;
+const GENERALS_MAX: u32 = 8;
+/// In CPUID leaf 7.
+const HYBRID: u32 = 1 << 15;
+/// The leaf that says what a core is.
+const CORE_TYPE: u32 = 0x1a;
 
 /// What a core found.
 struct Found {
     requested: [AtomicU32; 8],
     arrived: [AtomicU32; 2],
     time: AtomicU64,
+    /// CPUID's: 0 where the processor is not hybrid.
+    kind: AtomicU32,
+    /// General counters that are not #GP.
+    counters: AtomicU32,
 }
 
 static FOUND: [Found; MAX_CORES] = [const {
@@ -21,6 +32,8 @@ static FOUND: [Found; MAX_CORES] = [const {
         requested: [const { AtomicU32::new(0) }; 8],
         arrived: [const { AtomicU32::new(0) }; 2],
         time: AtomicU64::new(0),
+        kind: AtomicU32::new(0),
+        counters: AtomicU32::new(0),
     }
 }; MAX_CORES];
 
@@ -41,12 +54,51 @@ fn look() {
             arrived.store(entries::arrived_by_any(), Ordering::Relaxed);
         }
         found.time.store(machine::time(), Ordering::Relaxed);
+        found.kind.store(kind(), Ordering::Relaxed);
+        let counters = (0..GENERALS_MAX).filter(|n| try_read_msr(IA32_PMC0 + n).is_some());
+        let counters = u32::try_from(counters.count()).expect("a few");
+        found.counters.store(counters, Ordering::Relaxed);
     }
     cores::meet();
 }
 
+/// What CPUID says that the running core is.
+fn kind() -> u32 {
+    let is_hybrid = machine::cpuid(7)[3] & HYBRID != 0;
+    if is_hybrid && machine::cpuid(0)[0] >= CORE_TYPE {
+        machine::cpuid(CORE_TYPE)[0] >> 24
+    } else {
+        0
+    }
+}
+
 pub fn other_core() {
     look();
+}
+
+/// The first `performance` cores are of one kind, all others of another.
+pub fn judge_hybrid(words: &Words<'_>) {
+    look();
+    let performance = if words.is_on() {
+        words.number("performance")
+    } else {
+        u64::MAX
+    };
+    for (core, found) in (0..).zip(&FOUND[..cores::count()]) {
+        let (kind, counters) = match (words.is_on(), core < performance) {
+            (false, _) => (0, "counters"),
+            (true, true) => (0x40, "counters"),
+            (true, false) => (0x20, "efficient"),
+        };
+        let seen = found.kind.load(Ordering::Relaxed);
+        equal(format_args!("core {core}: kind"), seen, kind);
+        let seen = found.counters.load(Ordering::Relaxed);
+        equal(
+            format_args!("core {core}: counters"),
+            u64::from(seen),
+            words.number(counters),
+        );
+    }
 }
 
 pub fn judge(words: &Words<'_>, skew: bool) {

@@ -62,10 +62,14 @@ pub fn first_core(words: &str) -> bool {
         "apic" => apic::judge(words),
         "thermal" => apic::judge_thermal(words),
         "arat" => arat::judge(words),
-        "pending" | "skew" => {
+        "pending" | "skew" | "hybrid" => {
             TAKES_ALL.store(true, Ordering::Relaxed);
             STARTED.store(true, Ordering::Release);
-            cores::judge(words, what == "skew");
+            if what == "hybrid" {
+                cores::judge_hybrid(words);
+            } else {
+                cores::judge(words, what == "skew");
+            }
         }
         "delay" => hpet::judge_delay(words),
         "32-bit" => hpet::judge_32_bit(words),
