@@ -28,7 +28,7 @@ miri:
 			--target-dir $(out)/miri -- --skip over_random_memory --skip a_write_nested_at_any_point; \
 	else echo "miri: skipped, there is no nightly toolchain with the component miri"; fi
 
-mutants: setup ## break the code in known places: a test must fail for each (ARGS: names of some)
+mutants: setup qemu-pmu ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)
 
 names: build adopters ## compare the names of all functions of some files, a Debian kernel among them, with binutils' and LLVM's

@@ -12,9 +12,10 @@
 #
 # The tree with the patch must build, and then the tests must fail, by themselves and
 # not by a time-out. Without any patch they must pass. All that happens in a copy of
-# the tree in the build directory. To change a patch, or to mend one that no longer
-# applies: make the change in the tree, `git diff` it below the patch's first lines,
-# and take it back.
+# the tree in the build directory, and what was printed is kept there, in mutants/logs.
+# Patches whose tests run on the host come first: they take seconds, those that boot
+# QEMU up to minutes. To change a patch, or to mend one that no longer applies: make the
+# change in the tree, `git diff` it below the patch's first lines, and take it back.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,9 +25,15 @@ out=${CARGO_TARGET_DIR:-target}
 mkdir -p "$out/mutants"
 scratch=$(cd "$out/mutants" && pwd)
 tree=$scratch/tree
-log=$scratch/log
+logs=$scratch/logs
+log=$logs/tree
 # One for all patches: only what a patch changes is built again.
 export CARGO_TARGET_DIR="$scratch/target"
+# Nobody debugs the tests here, and with one way to panic the tool is built once, not for
+# itself and again for its tests. The kernel is built in release, as always.
+export CARGO_PROFILE_DEV_DEBUG=none CARGO_PROFILE_DEV_PANIC=unwind
+# A test that is skipped catches nothing.
+export PMISCOPE_LAB=required
 
 die() {
     echo "mutants: $*" >&2
@@ -48,17 +55,36 @@ built() {
     done <"$scratch/commands"
 }
 
+# Makes the copy what the tree is now. Only files whose content differs are written: one
+# that got back its old time with its old content would be taken for what was built last.
+copy() {
+    [ -d "$tree/.git" ] || git init -q "$tree"
+    cp "$(git rev-parse --git-path index)" "$scratch/index"
+    commit=$(
+        GIT_ALTERNATE_OBJECT_DIRECTORIES=$(cd "$(git rev-parse --git-path objects)" && pwd)
+        GIT_OBJECT_DIRECTORY=$tree/.git/objects GIT_INDEX_FILE=$scratch/index
+        export GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_OBJECT_DIRECTORY GIT_INDEX_FILE
+        echo "$GIT_ALTERNATE_OBJECT_DIRECTORIES" >"$tree/.git/objects/info/alternates"
+        git add -A
+        git write-tree
+    )
+    git -C "$tree" read-tree --reset -u "$commit"
+    git -C "$tree" clean -qfd
+}
+
 # The copy as it was: the index has it.
 restore() {
     git -C "$tree" checkout -q -- .
     git -C "$tree" clean -qfd
 }
 
-report() { printf '%-9s %-34s %s\n' "$@"; }
+report() { printf '%-9s %7s  %-34s %s\n' "$@"; }
 
 names=$*
 if [ -z "$names" ]; then
-    names=$(cd "$patches" && ls -- *.patch | sed 's/\.patch$//')
+    # Those with a line `# built by:` last.
+    names=$(cd "$patches" && { grep -L '^# built by: ' -- *.patch; grep -l '^# built by: ' -- *.patch; } |
+        sed 's/\.patch$//')
 fi
 for name in $names; do
     patch=$patches/$name.patch
@@ -72,12 +98,10 @@ for name in $names; do
     esac
 done
 
-rm -rf "$tree"
-mkdir "$tree"
-git ls-files -z --cached --others --exclude-standard |
-    tar --null -T - --ignore-failed-read -cf - 2>/dev/null | tar -xf - -C "$tree"
-git -C "$tree" init -q
-git -C "$tree" add -A
+rm -rf "$logs"
+mkdir -p "$logs" "$tree"
+copy
+began=$(date +%s)
 
 # Tests that fail without a patch catch nothing.
 : >"$scratch/passed"
@@ -94,9 +118,12 @@ for name in $names; do
 done
 
 bad=0
-report result patch "what is broken"
+echo "without any patch all tests pass: $(($(date +%s) - began)) s"
+report result seconds patch "what is broken"
 for name in $names; do
     patch=$patches/$name.patch
+    log=$logs/$name
+    start=$(date +%s)
     breaks=$(told breaks "$patch")
     status=0
     if ! git -C "$tree" apply "$patch" 2>"$log"; then
@@ -116,13 +143,14 @@ for name in $names; do
             result=caught
         fi
     fi
-    report "$result" "$name" "$breaks"
+    report "$result" "$(($(date +%s) - start))" "$name" "$breaks"
     if [ "$result" = caught ]; then
         echo "$failed" | sed 's/^/          by /'
     else
         bad=1
-        report "" "" "$why"
+        report "" "" "" "$why"
     fi
     restore
 done
+echo "in all $(($(date +%s) - began)) s"
 exit $bad

@@ -241,7 +241,10 @@ mod tests {
             delivery,
             is_step,
         };
+        // A check expects its interrupt there.
+        let expected = context.resumes_at();
         assert!(!context.handle());
+        assert_eq!(interrupted.registers.pc.0, expected.pc);
         interrupted.registers.pc.0 == at_halt().0 + 1
     }
 

@@ -179,7 +179,7 @@ impl<T: Target> Context<'_, T> {
     }
 
     /// Where the interrupted code resumes, which may be behind a `hlt`.
-    fn resumes_at(&self) -> Place {
+    pub(super) fn resumes_at(&self) -> Place {
         let mut place = self.place();
         if self.skips_halt() {
             place.pc = halt::behind(self.interrupted).0;

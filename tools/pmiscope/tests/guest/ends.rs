@@ -2,173 +2,96 @@
 //! what happened, on which core.
 
 use pmiscope::profile::Outcome::{
-    self, BadCommandLine, Exception, Finished, LoaderFailed, Panic, Reset, SamplingUnavailable,
+    BadCommandLine, Exception, Finished, LoaderFailed, Panic, Reset, SamplingUnavailable,
 };
 
 use crate::fixture::{Guest, run};
 
-/// What a self-test must end with, and what the log must say.
-const SELF_TESTS: &[(&str, Outcome, &[&str])] = &[
-    ("nothing", Finished, &["self-test: nothing"]),
-    (
-        "panic",
-        Panic,
-        &[
-            "[ERROR core0] panicked at kernel/src/selftest.rs:",
-            "this panic was asked for",
-        ],
-    ),
-    ("panic-in-panic", Panic, &["\npanic while ending the run\n"]),
-    (
-        "trap-in-panic",
-        Exception,
-        &["\ntrap while ending the run\n"],
-    ),
-    (
-        "trap-in-log",
-        Exception,
-        &["[ERROR core0] page fault (vector 14)"],
-    ),
-    ("nmi-keeps-cr2", Finished, &["self-test: nmi-keeps-cr2"]),
-    ("nmi-anywhere", Finished, &["self-test: nmi-anywhere"]),
-    (
-        "control-registers",
-        Finished,
-        &["self-test: control-registers"],
-    ),
-    (
-        "nmi-on-landing",
-        Exception,
-        &[
-            "[ERROR core0] invalid opcode (vector 6)",
-            "an NMI came while NMIs were blocked",
-            "stack pointer: core 0's NMI stack",
-        ],
-    ),
-    ("stuck-log", Finished, &["[INFO core0] said all the same"]),
-    (
-        "page-fault",
-        Exception,
-        &[
-            "[ERROR core0] page fault (vector 14)",
-            "cr2 00000000dead0000 (reading, not mapped)",
-            "stack pointer: core 0's kernel stack",
-        ],
-    ),
-    (
-        "write-text",
-        Exception,
-        &["cr2 ffffffff80000000 (writing, not allowed)"],
-    ),
-    ("execute-data", Exception, &["(executing, not allowed)"]),
-    (
-        "stack-overflow",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's kernel stack",
-        ],
-    ),
-    (
-        "overflow-kernel",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's kernel stack",
-        ],
-    ),
-    (
-        "overflow-nmi",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's NMI stack",
-        ],
-    ),
-    (
-        "overflow-nmi-handler",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's NMI handler stack",
-        ],
-    ),
-    (
-        "overflow-debug",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's debug stack",
-        ],
-    ),
-    (
-        "overflow-machine-check",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's machine check stack",
-        ],
-    ),
-    // A double fault begins at the top of this stack again, so it can be reported.
-    (
-        "overflow-double-fault",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            ": guard page of core 0's double fault stack",
-        ],
-    ),
-    (
-        "overflow-elsewhere",
-        Exception,
-        &[
-            "[ERROR core2] double fault (vector 8)",
-            ": guard page of core 2's NMI handler stack",
-        ],
-    ),
-    (
-        "canary",
-        Panic,
-        &["the canary of core 0's debug stack is overwritten"],
-    ),
-    (
-        "double-fault",
-        Exception,
-        &[
-            "[ERROR core0] double fault (vector 8)",
-            "stack pointer: on no stack of the kernel",
-        ],
-    ),
-    // Nobody is left to say anything: that the machine was reset is all there is.
-    ("triple-fault", Reset, &["self-test: triple-fault"]),
-    (
-        "breakpoint",
-        Exception,
-        &["[ERROR core0] breakpoint (vector 3)"],
-    ),
-    (
-        "breakpoint-elsewhere",
-        Exception,
-        &[
-            "[ERROR core2] breakpoint (vector 3)",
-            "stack pointer: core 2's kernel stack",
-        ],
-    ),
-    (
-        "leisure",
-        BadCommandLine,
-        &[
-            "`test=leisure`: no such test; there are:",
-            " double-fault, ",
-        ],
-    ),
-];
+/// A test for each of the kernel's self-tests, with what it must end and what the log must say.
+macro_rules! self_tests {
+    ($($name:ident: $outcome:ident, [$($says:literal),* $(,)?];)*) => {
+        mod self_test {
+            use super::*;
 
-#[test]
-fn each_self_test_ends_as_it_should() {
-    for &(test, outcome, says) in SELF_TESTS {
-        Guest::boot(3, 64, &format!("test={test}")).ended_with(outcome, says);
-    }
+            $(#[test]
+            fn $name() {
+                let test = stringify!($name).replace('_', "-");
+                Guest::boot(3, 64, &format!("test={test}")).ended_with($outcome, &[$($says),*]);
+            })*
+        }
+    };
+}
+
+self_tests! {
+    nothing: Finished, ["self-test: nothing"];
+    panic: Panic, ["[ERROR core0] panicked at kernel/src/selftest.rs:", "this panic was asked for"];
+    panic_in_panic: Panic, ["\npanic while ending the run\n"];
+    trap_in_panic: Exception, ["\ntrap while ending the run\n"];
+    trap_in_log: Exception, ["[ERROR core0] page fault (vector 14)"];
+    nmi_keeps_cr2: Finished, ["self-test: nmi-keeps-cr2"];
+    nmi_anywhere: Finished, ["self-test: nmi-anywhere"];
+    control_registers: Finished, ["self-test: control-registers"];
+    nmi_on_landing: Exception, [
+        "[ERROR core0] invalid opcode (vector 6)",
+        "an NMI came while NMIs were blocked",
+        "stack pointer: core 0's NMI stack",
+    ];
+    stuck_log: Finished, ["[INFO core0] said all the same"];
+    page_fault: Exception, [
+        "[ERROR core0] page fault (vector 14)",
+        "cr2 00000000dead0000 (reading, not mapped)",
+        "stack pointer: core 0's kernel stack",
+    ];
+    write_text: Exception, ["cr2 ffffffff80000000 (writing, not allowed)"];
+    execute_data: Exception, ["(executing, not allowed)"];
+    stack_overflow: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's kernel stack",
+    ];
+    overflow_kernel: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's kernel stack",
+    ];
+    overflow_nmi: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's NMI stack",
+    ];
+    overflow_nmi_handler: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's NMI handler stack",
+    ];
+    overflow_debug: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's debug stack",
+    ];
+    overflow_machine_check: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's machine check stack",
+    ];
+    // A double fault begins at the top of this stack again, so it can be reported.
+    // A double fault begins at the top of this stack again, so it can be reported.
+    overflow_double_fault: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        ": guard page of core 0's double fault stack",
+    ];
+    overflow_elsewhere: Exception, [
+        "[ERROR core2] double fault (vector 8)",
+        ": guard page of core 2's NMI handler stack",
+    ];
+    canary: Panic, ["the canary of core 0's debug stack is overwritten"];
+    double_fault: Exception, [
+        "[ERROR core0] double fault (vector 8)",
+        "stack pointer: on no stack of the kernel",
+    ];
+    // Nobody is left to say anything: that the machine was reset is all there is.
+    // Nobody is left to say anything: that the machine was reset is all there is.
+    triple_fault: Reset, ["self-test: triple-fault"];
+    breakpoint: Exception, ["[ERROR core0] breakpoint (vector 3)"];
+    breakpoint_elsewhere: Exception, [
+        "[ERROR core2] breakpoint (vector 3)",
+        "stack pointer: core 2's kernel stack",
+    ];
+    leisure: BadCommandLine, ["`test=leisure`: no such test; there are:", " double-fault, "];
 }
 
 #[test]
