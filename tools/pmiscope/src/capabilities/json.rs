@@ -6,7 +6,7 @@ use profiler::pmu::counters::Counters;
 use profiler::pmu::event::Named;
 use serde::Serialize;
 
-use super::{Capabilities, OfCores, TickOf, bits, name};
+use super::{Capabilities, OfCores, bits, name};
 
 /// The keys of the JSON.
 #[derive(Clone, Debug, Serialize)]
@@ -45,8 +45,8 @@ pub struct Clock {
     pub why: Option<String>,
 }
 
-impl From<TickOf> for Clock {
-    fn from(clock: TickOf) -> Self {
+impl From<super::Clock> for Clock {
+    fn from(clock: super::Clock) -> Self {
         let reference = clock.reference;
         Self {
             found: clock.tick.name(),

@@ -10,7 +10,7 @@ pub mod list;
 use std::fmt;
 
 use profiler::contract::capabilities::{Hpet, Line, Machine, PREFIX, Pmu, Reason};
-use profiler::format::{Clock, ClockReference, Delivery, Source, Text};
+use profiler::format::{self, ClockReference, Delivery, Source, Text};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
@@ -66,9 +66,9 @@ pub struct Attempt {
 
 /// The clock.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TickOf {
+pub struct Clock {
     /// What a tick is.
-    pub tick: Clock,
+    pub tick: format::Clock,
     /// What says how long one takes,
     pub reference: ClockReference,
     /// to within how many parts of a million, if it was measured.
@@ -77,16 +77,16 @@ pub struct TickOf {
     pub why: String,
 }
 
-impl fmt::Display for TickOf {
+impl fmt::Display for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tick {
-            Clock::Instructions => f.write_str("instructions are counted"),
-            Clock::Time => {
+            format::Clock::Instructions => f.write_str("instructions are counted"),
+            format::Clock::Time => {
                 f.write_str("the time stamp counter, in nanoseconds")?;
                 let by = units::reference(self.reference, self.within);
                 by.map_or(Ok(()), |by| write!(f, ", {by}"))
             }
-            Clock::Ticks => write!(f, "the time stamp counter, in its ticks: {}", self.why),
+            format::Clock::Ticks => write!(f, "the time stamp counter, in its ticks: {}", self.why),
         }
     }
 }
@@ -144,14 +144,14 @@ impl Capabilities {
 
     /// What a tick is, and what says so.
     #[must_use]
-    pub fn clock(&self) -> Option<TickOf> {
+    pub fn clock(&self) -> Option<Clock> {
         self.find(|line| match line {
             Line::Clock {
                 tick,
                 reference,
                 within,
                 why,
-            } => Some(TickOf {
+            } => Some(Clock {
                 tick: *tick,
                 reference: *reference,
                 within: *within,
