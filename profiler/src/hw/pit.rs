@@ -192,15 +192,18 @@ pub(crate) mod tests {
         Stuck,
     }
 
+    /// By the number of an access.
+    type ByAccess = fn(u64) -> u64;
+
     /// A machine whose time stamp counter has 3 GHz: its ticks are thirds of nanoseconds.
     pub(crate) struct Model {
         kind: Kind,
         /// What is left of the timer's clock when a count is written, in thousandths.
         phase: u64,
         /// What each access of a port takes, by its number.
-        cost: fn(u64) -> u64,
+        cost: ByAccess,
         /// How much of that goes by before the port is accessed, in hundredths.
-        before: fn(u64) -> u64,
+        before: ByAccess,
         now: Cell<u64>,
         accesses: Cell<u64>,
         gate: Cell<u8>,
@@ -212,7 +215,7 @@ pub(crate) mod tests {
     const TICKS_PER_SECOND: u64 = 3_000_000_000;
 
     impl Model {
-        pub(crate) fn new(kind: Kind, phase: u64, cost: fn(u64) -> u64) -> Self {
+        pub(crate) fn new(kind: Kind, phase: u64, cost: ByAccess) -> Self {
             Self {
                 kind,
                 phase,
@@ -306,16 +309,15 @@ pub(crate) mod tests {
     /// anything, as of an emulator; much more at the start or in the midst of the wait.
     #[test]
     fn what_is_said_of_the_rate_is_so() {
-        type OfAccess = fn(u64) -> u64;
         const A_CLOCK: u64 = 2514;
-        let costs: [(OfAccess, u64); 4] = [
+        let costs: [(ByAccess, u64); 4] = [
             (|_| 3000, 6200),
             (|_| 60, 300),
             (|access| if access == 4 { 300_000 } else { 3000 }, 170_000),
             (|access| if access > 50 { 9000 } else { 3000 }, 12_000),
         ];
         // The access that starts it is the fifth.
-        let places: [OfAccess; 3] = [
+        let places: [ByAccess; 3] = [
             |_| 50,
             |access| if access > 4 { 100 } else { 0 },
             |access| if access > 4 { 0 } else { 100 },

@@ -26,7 +26,7 @@ impl<T: Target> Sampler<T> {
     /// Every other core: comes to take part in the run that the first core starts, and
     /// waits for it. Returns when this core is sampled, interrupts on.
     ///
-    /// `index` is the core's place in [`Config::apic_ids`].
+    /// `index` is the core's place in [`Config::apic_ids`](crate::sampler::Config::apic_ids).
     ///
     /// # Errors
     ///

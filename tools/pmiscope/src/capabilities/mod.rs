@@ -10,7 +10,7 @@ pub mod list;
 use std::fmt;
 
 use profiler::contract::capabilities::{Hpet, Line, Machine, PREFIX, Pmu, Reason};
-use profiler::format::{Clock, ClockReference, Delivery, Source, Text};
+use profiler::format::{self, ClockReference, Delivery, Source, Text};
 use profiler::pmu::counters::Counters;
 use profiler::pmu::detect::{CoreKind, Identity};
 use profiler::pmu::event::Named;
@@ -72,7 +72,7 @@ const TCG: [u8; 12] = *b"TCGTCGTCGTCG";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MachineClock {
     /// What a tick is.
-    pub tick: Clock,
+    pub tick: format::Clock,
     /// What says how long one takes,
     pub reference: ClockReference,
     /// to within how many parts of a million, if it was measured.
@@ -84,13 +84,13 @@ pub struct MachineClock {
 impl fmt::Display for MachineClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.tick {
-            Clock::Instructions => f.write_str("instructions are counted"),
-            Clock::Time => {
+            format::Clock::Instructions => f.write_str("instructions are counted"),
+            format::Clock::Time => {
                 f.write_str("the time stamp counter, in nanoseconds")?;
                 let by = units::reference(self.reference, self.within);
                 by.map_or(Ok(()), |by| write!(f, ", {by}"))
             }
-            Clock::Ticks => write!(f, "the time stamp counter, in its ticks: {}", self.why),
+            format::Clock::Ticks => write!(f, "the time stamp counter, in its ticks: {}", self.why),
         }
     }
 }
@@ -212,7 +212,7 @@ impl Capabilities {
     #[must_use]
     pub fn addresses(&self, source: Source) -> Option<Addresses> {
         let (Identity { hypervisor, .. }, _) = self.processor()?;
-        let execution = if self.clock()?.tick == Clock::Instructions {
+        let execution = if self.clock()?.tick == format::Clock::Instructions {
             Execution::Counted
         } else if hypervisor == Some(TCG) {
             Execution::Translated
