@@ -11,7 +11,7 @@
 #   # caught by: a command that runs tests, `cargo test …`
 #
 # The tree with the patch must build, and then the tests must fail, by themselves and
-# not by a time-out. Without any patch they must pass. All that happens in a copy of
+# not by a time-out. Without any patch they must pass. All that happens in copies of
 # the tree in the build directory, and what was printed is kept there, in mutants/logs.
 # Patches whose tests run on the host come first: they take seconds, those that boot
 # QEMU up to minutes. To change a patch, or to mend one that no longer applies: make the
@@ -20,15 +20,17 @@ set -eu
 cd "$(dirname "$0")/.."
 
 limit=900 # seconds, for one command
-patches=$PWD/tools/mutants
 out=${CARGO_TARGET_DIR:-target}
 mkdir -p "$out/mutants"
 scratch=$(cd "$out/mutants" && pwd)
 tree=$scratch/tree
+# Another copy, which no patch changes. What `# built by:` has built with the patch is tested
+# from there, by a tool and tests that need not be built again for each patch, nor are broken.
+unbroken=$scratch/unbroken
+# Those of the copy: who works on in the tree does not disturb.
+patches=$tree/tools/mutants
 logs=$scratch/logs
 log=$logs/tree
-# One for all patches: only what a patch changes is built again.
-export CARGO_TARGET_DIR="$scratch/target"
 # Nobody debugs the tests here, and with one way to panic the tool is built once, not for
 # itself and again for its tests. The kernel is built in release, as always.
 export CARGO_PROFILE_DEV_DEBUG=none CARGO_PROFILE_DEV_PANIC=unwind
@@ -43,22 +45,34 @@ die() {
 # What a patch says in its lines `# KEY: …`.
 told() { sed -n "s/^# $1: //p" "$2"; }
 
-# Runs a command of a patch in the copy.
-in_tree() { (cd "$tree" && timeout "$limit" sh -c "$1") >"$log" 2>&1 </dev/null; }
+# Runs a command in a copy. Its build directory is one for all patches: only what a patch
+# changes is built again.
+in_copy() {
+    (cd "$1" && CARGO_TARGET_DIR="$1-target" timeout "$limit" sh -c "$2") >"$log" 2>&1 </dev/null
+}
+
+# The copy from which the tests of a patch are run.
+tested_from() { if [ -n "$(told "built by" "$1")" ]; then echo "$unbroken"; else echo "$tree"; fi; }
 
 # Builds what the tests of a patch need, and the tests.
 built() {
-    told "built by" "$1" >"$scratch/commands"
-    told "caught by" "$1" | sed 's/cargo test/cargo test --no-run/' >>"$scratch/commands"
-    while read -r line; do
-        in_tree "$line" || return 1
-    done <"$scratch/commands"
+    build=$(told "built by" "$1")
+    [ -z "$build" ] || in_copy "$tree" "$build" || return 1
+    in_copy "$(tested_from "$1")" "$(told "caught by" "$1" | sed 's/cargo test/cargo test --no-run/')"
 }
 
-# Makes the copy what the tree is now. Only files whose content differs are written: one
+tested() { in_copy "$(tested_from "$1")" "$(told "caught by" "$1")"; }
+
+# Makes the copies what the tree is now. Only files whose content differs are written: one
 # that got back its old time with its old content would be taken for what was built last.
 copy() {
-    [ -d "$tree/.git" ] || git init -q "$tree"
+    for copy in "$tree" "$unbroken"; do
+        mkdir -p "$copy-target"
+        [ -d "$copy/.git" ] || git init -q "$copy"
+    done
+    for folder in x86_64-unknown-none adopters; do
+        ln -sfn "$tree-target/$folder" "$unbroken-target/$folder"
+    done
     cp "$(git rev-parse --git-path index)" "$scratch/index"
     commit=$(
         GIT_ALTERNATE_OBJECT_DIRECTORIES=$(cd "$(git rev-parse --git-path objects)" && pwd)
@@ -68,17 +82,24 @@ copy() {
         git add -A
         git write-tree
     )
-    git -C "$tree" read-tree --reset -u "$commit"
-    git -C "$tree" clean -qfd
+    echo "$tree/.git/objects" >"$unbroken/.git/objects/info/alternates"
+    for copy in "$tree" "$unbroken"; do
+        git -C "$copy" read-tree --reset -u "$commit"
+        git -C "$copy" clean -qfd
+    done
 }
 
-# The copy as it was: the index has it.
+# The patched copy as it was: the index has it.
 restore() {
     git -C "$tree" checkout -q -- .
     git -C "$tree" clean -qfd
 }
 
 report() { printf '%-9s %7s  %-34s %s\n' "$@"; }
+
+rm -rf "$logs"
+mkdir -p "$logs"
+copy
 
 names=$*
 if [ -z "$names" ]; then
@@ -88,31 +109,28 @@ if [ -z "$names" ]; then
 fi
 for name in $names; do
     patch=$patches/$name.patch
-    [ -f "$patch" ] || die "there is no $patch"
+    [ -f "$patch" ] || die "there is no tools/mutants/$name.patch"
     for key in breaks "caught by"; do
-        [ "$(told "$key" "$patch" | wc -l)" = 1 ] || die "$patch: needs one line '# $key: …'"
+        [ "$(told "$key" "$patch" | wc -l)" = 1 ] || die "$name: needs one line '# $key: …'"
     done
     case $(told "caught by" "$patch") in
     *"cargo test "*) ;;
-    *) die "$patch: '# caught by:' must be a 'cargo test …'" ;;
+    *) die "$name: '# caught by:' must be a 'cargo test …'" ;;
     esac
 done
 
-rm -rf "$logs"
-mkdir -p "$logs" "$tree"
-copy
 began=$(date +%s)
-
 # Tests that fail without a patch catch nothing.
 : >"$scratch/passed"
 for name in $names; do
     patch=$patches/$name.patch
     command=$(told "caught by" "$patch")
     grep -qxF "$command" "$scratch/passed" && continue
-    built "$patch" && in_tree "$command" || {
+    built "$patch" && tested "$patch" || {
         tail -n 30 "$log" >&2
         die "without any patch this fails: $command"
     }
+    grep -q '^running [1-9]' "$log" || die "$name: this runs no test: $command"
     echo "$command" >>"$scratch/passed"
     restore
 done
@@ -131,7 +149,7 @@ for name in $names; do
     elif ! built "$patch"; then
         result=UNBUILT why="with the patch the build fails: $(grep -m 1 '^error' "$log" || :)"
     else
-        in_tree "$(told "caught by" "$patch")" || status=$?
+        tested "$patch" || status=$?
         failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
         if [ "$status" = 0 ]; then
             result=SURVIVED why="no test fails: $(told "caught by" "$patch")"
