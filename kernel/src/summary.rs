@@ -28,7 +28,9 @@ pub fn log(boot: &BootInfo) {
     leftovers::log_count();
     log::info!("features: {}", Features::get());
     if Features::get().always_running_timer.is_none() {
-        log::info!("the APIC timer stops while a core halts (no ARAT): cores poll instead");
+        log::info!(
+            "the APIC timer stops while a core halts (no ARAT): cores that wait for it poll"
+        );
     }
     if let Some(hpet) = hpet::get() {
         let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
