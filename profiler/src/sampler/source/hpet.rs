@@ -39,7 +39,7 @@ const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 /// compared some counts later. Linux (`HPET_MIN_CYCLES`) keeps as far away.
 const EQUALITY_MARGIN: u64 = 128;
 /// How often a comparator is moved on, twice as far each time.
-const MOST_MOVES: u32 = 4;
+const MOST_MOVES: u32 = 16;
 /// An interrupt that is overdue comes at once; in so many ticks of the time stamp counter an
 /// emulator's has.
 const OVERDUE_TICKS: u64 = 40_000_000;

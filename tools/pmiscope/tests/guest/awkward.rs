@@ -135,7 +135,7 @@ fn no_core_halts_where_the_timer_stops_meanwhile() {
     for source in ["apic-timer --delivery irq", "pmu"] {
         let arguments = format!(
             "--smp 2 --workload yield-storm --source {source} --period 5000 --samples 400 \
-             --timeout 20"
+             --timeout 90"
         );
         let run = run_with(&arguments, &["apic.x-no-arat=on".into()]).ended_with(0);
         let samples = run.samples();
@@ -152,7 +152,7 @@ fn no_core_halts_where_the_timer_stops_while_events_are_counted() {
         return;
     }
     let counted = stat(
-        "--qemu lab --smp 2 --workload idle --units 100 --event instructions --timeout 20 \
+        "--qemu lab --smp 2 --workload idle --units 100 --event instructions --timeout 90 \
          -- -global apic.x-no-arat=on",
     )
     .ended_with(0);
