@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::qemu::{Choice, Qemu};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::fixture::{Slot, built, folder, run};
@@ -107,8 +108,8 @@ impl Guest {
         self.ram.clone()
     }
 
-    fn signal(&self, signal: &str) {
-        kill(self.child.id(), signal);
+    fn signal(&self, signal: Signal) {
+        kill(&self.child, signal);
     }
 
     /// Executes a command of QEMU's monitor.
@@ -181,11 +182,8 @@ fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn kill(pid: u32, signal: &str) {
-    let sent = Process::new("kill")
-        .args([signal, &pid.to_string()])
-        .status();
-    assert!(sent.expect("kill runs").success(), "kill {signal} {pid}");
+fn kill(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 /// `pmiscope attach` that runs.
@@ -221,6 +219,10 @@ impl Attached {
 
     fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    fn interrupt(&self) {
+        kill(self.child.as_ref().expect("it runs"), Signal::INT);
     }
 
     fn said(&self) -> String {
@@ -370,9 +372,9 @@ fn a_guest_is_attached_to_half_way_stopped_and_killed() {
         "{said}"
     );
 
-    guest.signal("-STOP");
+    guest.signal(Signal::STOP);
     attached.saying("is stopped by a signal: waiting for it to go on");
-    guest.signal("-CONT");
+    guest.signal(Signal::CONT);
     attached.saying("goes on");
     attached.go_on(1000);
     guest.ask("stop", &json!({}));
@@ -382,7 +384,7 @@ fn a_guest_is_attached_to_half_way_stopped_and_killed() {
     wait_for("a sample", || (attached.samples() > stopped).then_some(()));
 
     // ^C: the guest goes on, and what it takes from then on is the next one's.
-    kill(attached.pid(), "-INT");
+    attached.interrupt();
     let first = attached.profile.clone();
     let (report, said) = attached.ended_with(130);
     assert_eq!(report["outcome"], "interrupted", "{said}");
@@ -398,7 +400,7 @@ fn a_guest_is_attached_to_half_way_stopped_and_killed() {
     let attached = Attached::start("next", &guest.ram, &[]);
     attached.saying("some of the run was read before");
     attached.go_on(1000);
-    guest.signal("-KILL");
+    guest.signal(Signal::KILL);
     let second = attached.profile.clone();
     let (report, said) = attached.ended_with(4);
     assert!(said.contains("QEMU failed: process"), "{said}");
@@ -450,7 +452,7 @@ fn a_guest_that_is_attached_to_can_be_controlled() {
     assert_eq!(attached.ctl("period 30000"), "");
     assert_eq!(attached.ctl("start"), "");
     attached.go_on(100);
-    kill(attached.pid(), "-INT");
+    attached.interrupt();
     let (report, _) = attached.ended_with(130);
     let events = report["events"].as_array().expect("events");
     for (event, period) in events.iter().zip([20_000, 30_000]) {

@@ -5,6 +5,7 @@ use std::process::{Child, Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::fixture::{Slot, folder};
@@ -111,9 +112,7 @@ impl Going {
     /// Ends it as ^C does; gives its report.
     #[track_caller]
     pub fn end(self) -> Value {
-        let pid = self.child.id().to_string();
-        let sent = Process::new("kill").args(["-INT", &pid]).status();
-        assert!(sent.expect("kill runs").success());
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         self.report(130)
     }
 
