@@ -209,22 +209,26 @@ fn identity(model: &Model) {
     }
 }
 
+/// A write that has to be #GP.
+fn faults(name: &str, msr: u32, value: u64) {
+    test(
+        write_faults(msr, value),
+        format_args!("#GP: {name} ({msr:#x} <- {value:#x})"),
+    );
+}
+
+/// A register that has to be missing.
+fn missing(name: &str, msr: u32) {
+    let reads = try_read_msr(msr);
+    test(
+        reads.is_none() && write_faults(msr, 0),
+        format_args!("#GP: {name} ({msr:#x}), which is not there"),
+    );
+}
+
 /// Every access that has to be #GP, and some that must not be.
 fn refusals(model: &Model) {
     model.clear();
-    let faults = |name, msr, value| {
-        test(
-            write_faults(msr, value),
-            format_args!("#GP: {name} ({msr:#x} <- {value:#x})"),
-        );
-    };
-    let missing = |name, msr| {
-        let reads = try_read_msr(msr);
-        test(
-            reads.is_none() && write_faults(msr, 0),
-            format_args!("#GP: {name} ({msr:#x}), which is not there"),
-        );
-    };
     for bit in [42, 63] {
         faults("reserved bit of an event select", model.select(0), 1 << bit);
     }
@@ -236,94 +240,10 @@ fn refusals(model: &Model) {
     );
     write_msr(model.select(0), 0);
     if model.is_intel() {
-        faults("reserved bit of an event select", model.select(0), 1 << 32);
-        faults(
-            "a fixed counter that is not there",
-            FIXED_CTRL,
-            1 << (4 * model.fixed),
-        );
-        equal(
-            format_args!("#GP: AnyThread of a fixed counter"),
-            write_faults(FIXED_CTRL, 4),
-            !any_thread,
-        );
-        write_msr(FIXED_CTRL, 0);
-        faults("global control", model.global_ctrl(), 1 << model.generals);
-        faults(
-            "global control",
-            model.global_ctrl(),
-            1 << (32 + model.fixed),
-        );
-        faults("status reset", model.status_reset(), 1 << model.generals);
-        faults("read-only status", model.global_status(), 0);
-        faults("high bits of a fixed counter", 0x309, 1 << 48);
-        // Behind the eighth counter and the fourth fixed one lie other MSRs.
-        if model.generals < 8 {
-            missing("a general counter", 0xc1 + model.generals);
-            missing("an event select", 0x186 + model.generals);
-        }
-        if model.fixed < 4 {
-            missing("a fixed counter", 0x309 + model.fixed);
-        }
-        missing("AMD's counter", 0xc001_0004);
-        missing("AMD's counter", 0xc001_0201);
-        missing("AMD's global control", 0xc000_0301);
-        if model.full_width {
-            faults("capabilities", 0x345, 0x2000);
-            faults("high bits of a counter", 0x4c1, 1 << 48);
-        } else {
-            missing("IA32_PERF_CAPABILITIES", 0x345);
-            missing("IA32_A_PMC0", 0x4c1);
-        }
-        if model.version >= 4 {
-            faults("in use", 0x392, 0);
-            faults("status set", 0x391, 1 << 63);
-            let reads = try_read_msr(0x390);
-            equal(format_args!("status reset reads"), reads, Some(0));
-        } else {
-            missing("status set", 0x391);
-            missing("in use", 0x392);
-        }
+        intel_bits(model, any_thread);
+        intel_registers(model);
     } else {
-        faults("reserved bit of an event select", model.select(0), 1 << 36);
-        missing("Intel's counter", 0xc1);
-        missing("Intel's event select", 0x186);
-        missing("Intel's global control", 0x38f);
-        missing("Intel's capabilities", 0x345);
-        if model.core_ext {
-            faults("reserved bit 19", model.select(0), 1 << 19);
-            write_msr(0xc001_0005, 1234);
-            equal(
-                format_args!("the old name of a counter"),
-                read_msr(0xc001_0203),
-                1234,
-            );
-            write_msr(0xc001_0002, INSTRUCTIONS);
-            equal(
-                format_args!("the old name of a select"),
-                read_msr(0xc001_0204),
-                INSTRUCTIONS,
-            );
-        } else {
-            missing("PERF_CTL0", 0xc001_0200);
-            missing("PERF_CTR5", 0xc001_020b);
-        }
-        if model.version == 2 {
-            write_msr(model.global_status(), u64::MAX);
-            equal(
-                format_args!("read-only status"),
-                read_msr(model.global_status()),
-                0,
-            );
-            write_msr(model.global_ctrl(), u64::MAX);
-            equal(
-                format_args!("global control"),
-                read_msr(model.global_ctrl()),
-                0x3f,
-            );
-        } else {
-            missing("global control", 0xc000_0301);
-        }
+        amd_refusals(model);
     }
     let bad = [model.generals, 1 << 30 | model.fixed, 1 << 29, u32::MAX];
     for counter in bad {
@@ -331,6 +251,105 @@ fn refusals(model: &Model) {
             try_read_counter(counter).is_none(),
             format_args!("#GP: RDPMC of {counter:#x}"),
         );
+    }
+}
+
+/// Bits that Intel's registers do not have.
+fn intel_bits(model: &Model, any_thread: bool) {
+    faults("reserved bit of an event select", model.select(0), 1 << 32);
+    faults(
+        "a fixed counter that is not there",
+        FIXED_CTRL,
+        1 << (4 * model.fixed),
+    );
+    equal(
+        format_args!("#GP: AnyThread of a fixed counter"),
+        write_faults(FIXED_CTRL, 4),
+        !any_thread,
+    );
+    write_msr(FIXED_CTRL, 0);
+    faults("global control", model.global_ctrl(), 1 << model.generals);
+    faults(
+        "global control",
+        model.global_ctrl(),
+        1 << (32 + model.fixed),
+    );
+    faults("status reset", model.status_reset(), 1 << model.generals);
+    faults("read-only status", model.global_status(), 0);
+    faults("high bits of a fixed counter", 0x309, 1 << 48);
+}
+
+/// Registers that Intel's processors do not have, or not this one.
+fn intel_registers(model: &Model) {
+    // Behind the eighth counter and the fourth fixed one lie other MSRs.
+    if model.generals < 8 {
+        missing("a general counter", 0xc1 + model.generals);
+        missing("an event select", 0x186 + model.generals);
+    }
+    if model.fixed < 4 {
+        missing("a fixed counter", 0x309 + model.fixed);
+    }
+    missing("AMD's counter", 0xc001_0004);
+    missing("AMD's counter", 0xc001_0201);
+    missing("AMD's global control", 0xc000_0301);
+    if model.full_width {
+        faults("capabilities", 0x345, 0x2000);
+        faults("high bits of a counter", 0x4c1, 1 << 48);
+    } else {
+        missing("IA32_PERF_CAPABILITIES", 0x345);
+        missing("IA32_A_PMC0", 0x4c1);
+    }
+    if model.version >= 4 {
+        faults("in use", 0x392, 0);
+        faults("status set", 0x391, 1 << 63);
+        let reads = try_read_msr(0x390);
+        equal(format_args!("status reset reads"), reads, Some(0));
+    } else {
+        missing("status set", 0x391);
+        missing("in use", 0x392);
+    }
+}
+
+/// What AMD's processors do not have, or not this one.
+fn amd_refusals(model: &Model) {
+    faults("reserved bit of an event select", model.select(0), 1 << 36);
+    missing("Intel's counter", 0xc1);
+    missing("Intel's event select", 0x186);
+    missing("Intel's global control", 0x38f);
+    missing("Intel's capabilities", 0x345);
+    if model.core_ext {
+        faults("reserved bit 19", model.select(0), 1 << 19);
+        write_msr(0xc001_0005, 1234);
+        equal(
+            format_args!("the old name of a counter"),
+            read_msr(0xc001_0203),
+            1234,
+        );
+        write_msr(0xc001_0002, INSTRUCTIONS);
+        equal(
+            format_args!("the old name of a select"),
+            read_msr(0xc001_0204),
+            INSTRUCTIONS,
+        );
+    } else {
+        missing("PERF_CTL0", 0xc001_0200);
+        missing("PERF_CTR5", 0xc001_020b);
+    }
+    if model.version == 2 {
+        write_msr(model.global_status(), u64::MAX);
+        equal(
+            format_args!("read-only status"),
+            read_msr(model.global_status()),
+            0,
+        );
+        write_msr(model.global_ctrl(), u64::MAX);
+        equal(
+            format_args!("global control"),
+            read_msr(model.global_ctrl()),
+            0x3f,
+        );
+    } else {
+        missing("global control", 0xc000_0301);
     }
 }
 
@@ -699,6 +718,19 @@ fn together(expected: &Expected) {
 /// Overflows by the very instruction that ends the counting, and one that meets
 /// the handler of another.
 fn at_the_last_moment(expected: &Expected) {
+    by_the_stop(expected);
+    by_a_trap(expected);
+    if expected.skid == 0 {
+        behind_the_stop(&expected.model);
+        if expected.model.has_global() {
+            in_the_handler(expected);
+        }
+    }
+    expected.model.clear();
+}
+
+/// By the WRMSR that stops, or not if it counts one less.
+fn by_the_stop(expected: &Expected) {
     let model = &expected.model;
     let counter = Counter::General(0);
     let run = sampling::run(0);
@@ -716,6 +748,13 @@ fn at_the_last_moment(expected: &Expected) {
             interrupts,
         );
     }
+}
+
+/// By INT n in user mode.
+fn by_a_trap(expected: &Expected) {
+    let model = &expected.model;
+    let counter = Counter::General(0);
+    let run = sampling::run(0);
     model.clear();
     let mut setup = once(model, counter, 3 * TURNS + code::USER_LOOP_EXTRA);
     setup.switch = model.prepare(counter, INSTRUCTIONS | USER | INTERRUPT);
@@ -727,11 +766,13 @@ fn at_the_last_moment(expected: &Expected) {
         run.taken() == 1 && (place || expected.skid > 0),
         format_args!("overflow by INT n: at the first instruction of its handler"),
     );
-    if expected.skid > 0 {
-        return;
-    }
+}
+
+/// Where the first of those interrupts comes.
+fn behind_the_stop(model: &Model) {
+    let run = sampling::run(0);
     model.clear();
-    let setup = once(model, counter, 2 * TURNS + 4);
+    let setup = once(model, Counter::General(0), 2 * TURNS + 4);
     run.set_up(model, &setup);
     let Switch { msr, on, off } = setup.switch;
     // SAFETY: as above.
@@ -742,34 +783,37 @@ fn at_the_last_moment(expected: &Expected) {
         run.rip_seen(),
         place,
     );
-    if model.has_global() {
-        // The other counter overflows while the handler saves registers. Its NMI
-        // waits for IRET and comes before the next instruction; but where the
-        // first delivery has masked the entry there is none, just the status.
-        model.clear();
-        let mut setup = once(model, counter, 100);
-        once(model, Counter::General(1), 110);
-        model.set(Counter::General(1), 110_u64.wrapping_neg());
-        setup.switch.on = 3;
-        run.set_up(model, &setup);
-        // SAFETY: as above.
-        unsafe { code::start_then_loop(setup.switch.msr, setup.switch.on, 200) };
-        let interrupts = if expected.mask { 1 } else { 2 };
-        equal(
-            format_args!("an overflow in the handler"),
-            run.taken(),
-            interrupts,
-        );
-        let status = if expected.mask { 3 } else { 0 };
-        equal(
-            format_args!("status at the last interrupt"),
-            run.status_seen(),
-            status,
-        );
-        let same = run.positions().all(|position| position == 100);
-        test(same, format_args!("interrupts behind its IRET"));
-    }
+}
+
+/// The other counter overflows while the handler saves registers. Its NMI waits for IRET and
+/// comes before the next instruction; but where the first delivery has masked the entry there
+/// is none, just the status.
+fn in_the_handler(expected: &Expected) {
+    let model = &expected.model;
+    let counter = Counter::General(0);
+    let run = sampling::run(0);
     model.clear();
+    let mut setup = once(model, counter, 100);
+    once(model, Counter::General(1), 110);
+    model.set(Counter::General(1), 110_u64.wrapping_neg());
+    setup.switch.on = 3;
+    run.set_up(model, &setup);
+    // SAFETY: as above.
+    unsafe { code::start_then_loop(setup.switch.msr, setup.switch.on, 200) };
+    let interrupts = if expected.mask { 1 } else { 2 };
+    equal(
+        format_args!("an overflow in the handler"),
+        run.taken(),
+        interrupts,
+    );
+    let status = if expected.mask { 3 } else { 0 };
+    equal(
+        format_args!("status at the last interrupt"),
+        run.status_seen(),
+        status,
+    );
+    let same = run.positions().all(|position| position == 100);
+    test(same, format_args!("interrupts behind its IRET"));
 }
 
 /// A halted core counts nothing; and its last overflow wakes it.

@@ -21,13 +21,41 @@ enum For {
 }
 use For::{Amd, Both, Intel};
 
+/// The processor that is judged.
+struct Processor {
+    is_intel: bool,
+    /// EFER and IA32_MISC_ENABLE as they are.
+    efer: u64,
+    enable: u64,
+}
+
+impl Processor {
+    fn concerns(&self, vendor: For) -> bool {
+        vendor == Both || (vendor == Intel) == self.is_intel
+    }
+}
+
 pub fn judge(words: &Words<'_>) {
     let on = words.is_on();
-    let intel = machine::cpuid(0)[1] == 0x756e_6547;
-    let concerns = |vendor: For| vendor == Both || (vendor == Intel) == intel;
-    let efer = read_msr(EFER);
-    let enable = if intel { read_msr(MISC_ENABLE) } else { 0 };
+    let is_intel = machine::cpuid(0)[1] == 0x756e_6547;
+    let processor = Processor {
+        is_intel,
+        efer: read_msr(EFER),
+        enable: if is_intel { read_msr(MISC_ENABLE) } else { 0 },
+    };
+    refused(&processor, on);
+    if on {
+        let efer = read_msr(EFER);
+        equal(format_args!("EFER is what it was"), efer, processor.efer);
+    }
+    taken(&processor);
+    unreadable(&processor, on);
+    readable(&processor);
+}
 
+/// Values that are #GP.
+fn refused(processor: &Processor, on: bool) {
+    let &Processor { efer, enable, .. } = processor;
     for (name, msr, value, vendor) in [
         ("EFER, bit 1", EFER, efer | 1 << 1, Both),
         ("EFER, bit 9", EFER, efer | 1 << 9, Both),
@@ -66,13 +94,15 @@ pub fn judge(words: &Words<'_>) {
         ("PRED_CMD, which is not there", 0x49, 1, Both),
         ("MSR 12345678h", 0x1234_5678, 0, Both),
     ] {
-        if concerns(vendor) {
+        if processor.concerns(vendor) {
             equal(format_args!("{name}: #GP"), write_faults(msr, value), on);
         }
     }
-    if on {
-        equal(format_args!("EFER is what it was"), read_msr(EFER), efer);
-    }
+}
+
+/// Values that are not.
+fn taken(processor: &Processor) {
+    let &Processor { efer, enable, .. } = processor;
     for (name, msr, value, vendor) in [
         ("EFER as it is", EFER, efer, Both),
         ("EFER, system calls", EFER, efer | 1, Both),
@@ -100,14 +130,15 @@ pub fn judge(words: &Words<'_>) {
         ),
         ("MISC_ENABLE back", MISC_ENABLE, enable, Intel),
     ] {
-        if concerns(vendor) {
-            equal(
-                format_args!("{name}: taken"),
-                write_faults(msr, value),
-                false,
-            );
+        if processor.concerns(vendor) {
+            let faulted = write_faults(msr, value);
+            equal(format_args!("{name}: taken"), faulted, false);
         }
     }
+}
+
+/// Registers that are not there.
+fn unreadable(processor: &Processor, on: bool) {
     for (name, msr, vendor) in [
         ("MSR 12345678h", 0x1234_5678, Both),
         ("SPEC_CTRL", 0x48, Both),
@@ -116,18 +147,22 @@ pub fn judge(words: &Words<'_>) {
         ("SMI_COUNT", 0x34, Amd),
         ("SYSCFG", 0xc001_0010, Intel),
     ] {
-        if concerns(vendor) {
+        if processor.concerns(vendor) {
             let faulted = try_read_msr(msr).is_none();
             equal(format_args!("reading {name}: #GP"), faulted, on);
         }
     }
+}
+
+/// Registers that are.
+fn readable(processor: &Processor) {
     for (name, msr, vendor) in [
         ("SMI_COUNT", 0x34, Intel),
         ("MTRRcap", 0xfe, Both),
         ("IA32_APIC_BASE", 0x1b, Both),
         ("SYSCFG", 0xc001_0010, Amd),
     ] {
-        if concerns(vendor) {
+        if processor.concerns(vendor) {
             let faulted = try_read_msr(msr).is_none();
             equal(format_args!("reading {name}: there"), faulted, false);
         }
