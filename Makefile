@@ -61,6 +61,7 @@ limine:
 lab: qemu-pmu-test adopters ## what needs a PMU: that emulator's own tests, then ours on it
 	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- \
 		pmu:: apic:: ctl:: truth:: adopter:: awkward:: clocks:: machines:: $(ARGS)
+	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- machines:: --ignored $(ARGS)
 	@$(MAKE) --no-print-directory lab-strict
 
 takes_the_timers_nmis = falls_to_the_timer chains_are_those_of_the_same anothers_landing right_behind_the_landing

@@ -38,6 +38,8 @@ pub(in crate::commands) const BASE_MEMORY: u64 = 64 << 20;
 const FIRMWARE_MEMORY: u64 = 256 << 20;
 /// Where the loader ends in memory (`tools/loader/linker.ld`).
 const LOADER_END: u64 = 0x18_0000;
+/// What QEMU keeps free behind the kernel's file, for tables of ACPI (`acpi_data_size`).
+const QEMU_TABLES: u64 = 0x2_8000;
 /// What QEMU rounds a machine's memory to.
 const MEMORY_STEP: u64 = 8 << 10;
 /// Memory that each core needs beside its ring: its stacks.
@@ -334,7 +336,7 @@ fn machine(
     })
 }
 
-/// Checks the machine's memory, which the user has named. QEMU puts the kernel's file at its
+/// Checks the machine's memory, which the user has named. QEMU puts the kernel's file near its
 /// end, over the loader if need be.
 fn has_room(memory: u64, booted: &Boot, elf: &[u8]) -> Result<u64> {
     if !memory.is_multiple_of(MEMORY_STEP) {
@@ -344,7 +346,7 @@ fn has_room(memory: u64, booted: &Boot, elf: &[u8]) -> Result<u64> {
         );
     }
     let needed = match booted {
-        Boot::Loader { .. } => LOADER_END + elf.len() as u64,
+        Boot::Loader { .. } => LOADER_END + elf.len() as u64 + QEMU_TABLES,
         Boot::Pvh { .. } | Boot::Disc(_) => 0,
     };
     if memory < needed {
