@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use profiler::format::region::{Accuracy, OVERHEAD_ROWS, Overhead};
-use profiler::pmu::detect::CoreKind;
 use profiler::pmu::event::Event;
 use serde::Serialize;
 
@@ -339,13 +338,5 @@ impl OutOfRange {
     pub(super) fn got(&self, median: u64) -> Option<u64> {
         let is_much = percent(self.excess.unsigned_abs(), median) >= MATTERS_PERCENT;
         is_much.then(|| median.saturating_add_signed(self.excess.saturating_neg()))
-    }
-}
-
-impl CoreEnd {
-    /// What kind of core it is, of a hybrid processor.
-    pub(super) fn core_kind(&self) -> Option<CoreKind> {
-        let number = u8::try_from(self.kind).ok().filter(|&it| it != 0)?;
-        Some(CoreKind::from_number(number))
     }
 }
