@@ -106,8 +106,7 @@ fn compute_with(job: &Job, stack: &Surroundings) -> u64 {
         Place::Frame(number) => (number, stack.frames[0]),
     };
     let pair = stack.frames[frame] as *const [u64; 2];
-    // SAFETY: `look_around` asserted that it lies on this stack, with a word
-    // more above.
+    // SAFETY: on this stack, with a word more above, as `look_around` asserted.
     let [fp, ret] = unsafe { pair.read_volatile() };
     let [bad_fp, bad_ret] = overwritten(job, bad, [fp, ret]);
     let mut state = scramble(job.seed);
