@@ -86,27 +86,29 @@ fn look_around() -> Surroundings {
     }
 }
 
+/// A frame's words with those overwritten that the job is for.
+#[inline(always)]
+fn overwritten(job: &Job, bad: u64, [fp, ret]: [u64; 2]) -> [u64; 2] {
+    match (job.place, job.words) {
+        (Place::Register, _) => [fp, ret],
+        (Place::Frame(_), Words::Frame) => [bad, ret],
+        (Place::Frame(_), Words::Return) => [fp, bad],
+        (Place::Frame(_), Words::Both) => [bad, bad],
+    }
+}
+
 /// Some arithmetic with the job's words overwritten.
 #[inline(always)]
 fn compute_with(job: &Job, stack: &Surroundings) -> u64 {
     let bad = job.bad.value(job.place, stack, job.seed);
-    let (pair, register) = match job.place {
-        Place::Register => (stack.frames[0], bad),
-        Place::Frame(number) => (stack.frames[number], stack.frames[0]),
+    let (frame, register) = match job.place {
+        Place::Register => (0, bad),
+        Place::Frame(number) => (number, stack.frames[0]),
     };
-    let pair = pair as *const [u64; 2];
-    // SAFETY: `look_around` asserted that it lies on this stack, with a word
-    // more above.
+    let pair = stack.frames[frame] as *const [u64; 2];
+    // SAFETY: on this stack, with a word more above, as `look_around` asserted.
     let [fp, ret] = unsafe { pair.read_volatile() };
-    let (mut bad_fp, mut bad_ret) = (fp, ret);
-    if job.place != Place::Register {
-        if job.words != Words::Return {
-            bad_fp = bad;
-        }
-        if job.words != Words::Frame {
-            bad_ret = bad;
-        }
-    }
+    let [bad_fp, bad_ret] = overwritten(job, bad, [fp, ret]);
     let mut state = scramble(job.seed);
     // So that nothing but an NMI comes between, which does not use our frames.
     interrupts::disable();

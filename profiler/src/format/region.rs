@@ -373,10 +373,10 @@ impl OverheadCounters {
 /// // 561 are taken off of each period, and it is 720 that an interrupt costs.
 /// assert_eq!(overhead.excess(), Some(159));
 /// let known = Accuracy { mean: 163, each: 244 };
-/// assert_eq!(overhead.accuracy(1000, 1000), Some(known));
-/// // As many interrupts again were for another event.
-/// let known = Accuracy { mean: 326, each: 732 };
-/// assert_eq!(overhead.accuracy(2000, 1000), Some(known));
+/// assert_eq!(overhead.accuracy(1000, 1000, 1), Some(known));
+/// // As many interrupts again were for another event, up to nine of them in one period.
+/// let known = Accuracy { mean: 326, each: 2440 };
+/// assert_eq!(overhead.accuracy(2000, 1000, 10), Some(known));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Overhead {
@@ -405,8 +405,8 @@ pub struct Overhead {
 ///
 /// // Whatever was checked cost what is taken off.
 /// let exact = Overhead { busy: 70, checks: 3, sum: 210, min: 70, max: 70, ..Overhead::default() };
-/// assert_eq!(exact.accuracy(500, 500), Some(Accuracy { mean: 0, each: 0 }));
-/// assert_eq!(Overhead { checks: 0, ..exact }.accuracy(500, 500), None);
+/// assert_eq!(exact.accuracy(500, 500, 1), Some(Accuracy { mean: 0, each: 0 }));
+/// assert_eq!(Overhead { checks: 0, ..exact }.accuracy(500, 500, 1), None);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Accuracy {
@@ -436,10 +436,11 @@ impl Overhead {
     }
 
     /// Within how many events periods are known, of `samples` samples, between which the core
-    /// took `interrupts` interrupts; `None` if nothing was checked. For each interrupt one is off
-    /// by what that costs more or less than is subtracted, and by as much as it varied before.
+    /// took `interrupts` interrupts, and `most` between two of them; `None` if nothing was
+    /// checked. For each interrupt one is off by what that costs more or less than is
+    /// subtracted, and by as much as it varied before.
     #[must_use]
-    pub fn accuracy(&self, interrupts: u64, samples: u64) -> Option<Accuracy> {
+    pub fn accuracy(&self, interrupts: u64, samples: u64, most: u64) -> Option<Accuracy> {
         let checks = (self.checks > 0).then_some(u128::from(self.checks))?;
         let all = checks * u128::from(self.busy);
         let excess = u128::from(self.sum).abs_diff(all).div_ceil(checks);
@@ -449,14 +450,14 @@ impl Overhead {
             .max(self.min.abs_diff(self.busy));
         let samples = u128::from(samples.max(1));
         let interrupts = samples.max(interrupts.into());
-        // Some have one more than most.
-        let most = interrupts.div_ceil(samples) + u128::from(interrupts > samples);
         let each = u128::from(furthest) + u128::from(self.spread);
         let mean = excess + u128::from(self.spread);
+        let each = each.saturating_mul(most.into());
+        let mean = mean.saturating_mul(interrupts).div_ceil(samples);
         let events = |events: u128| u64::try_from(events).unwrap_or(u64::MAX);
         Some(Accuracy {
-            mean: events(mean.saturating_mul(interrupts).div_ceil(samples)),
-            each: events(each.saturating_mul(most)),
+            mean: events(mean.min(each)),
+            each: events(each),
         })
     }
 

@@ -90,12 +90,22 @@ pub(crate) fn measure_on(ports: &impl Ports, count: u16, timeout_ticks: u64) -> 
 
     let counts = u64::from(count) + 1;
     let ticks = rise.middle().wrapping_sub(start.middle());
-    let a_clock = ticks / counts + 1;
-    Some(Counted {
+    let counted = Counted {
         nanoseconds: counts * NANOSECONDS_PER_SECOND / HERTZ,
         ticks,
-        width: start.width() + rise.width() + a_clock,
-    })
+        width: start.width() + rise.width(),
+    };
+    Some(counted.within_a_clock(count))
+}
+
+impl Counted {
+    /// An emulator takes one clock less than a chip, and a nanosecond was cut off.
+    fn within_a_clock(mut self, count: u16) -> Self {
+        let a_clock = self.ticks.div_ceil(u64::from(count).max(1));
+        let a_nanosecond = self.ticks.div_ceil(self.nanoseconds.max(1));
+        self.width += a_clock + a_nanosecond;
+        self
+    }
 }
 
 /// When the output rises: between a reading of it before that, and one behind. `None` if it is not
@@ -336,11 +346,36 @@ pub(crate) mod tests {
                         ticks,
                         width,
                     } = seen;
-                    assert_right((nanoseconds, ticks, width), most + A_CLOCK + 1);
+                    assert_right((nanoseconds, ticks, width), most + A_CLOCK + 4);
                     // As it was: neither counting nor heard.
                     assert_eq!(model.gate.get(), 0b1100);
                 }
             }
+        }
+    }
+
+    /// Where no access takes any time, and the counter has any rate: an emulator counts a clock
+    /// less than is said.
+    #[test]
+    fn an_emulators_clock_is_within_what_is_said() {
+        let hertz = (1..8_000).map(|it| it * 622_003).chain([845_925_926]);
+        for hertz in hertz {
+            let counts = u64::from(COUNT) + 1;
+            let counted = Counted {
+                nanoseconds: counts * NANOSECONDS_PER_SECOND / HERTZ,
+                ticks: u64::from(COUNT) * hertz / HERTZ,
+                width: 0,
+            };
+            let Counted {
+                nanoseconds,
+                ticks,
+                width,
+            } = counted.within_a_clock(COUNT);
+            // In thousandths of a millionth of a tick.
+            let [said, truth] = [(ticks, NANOSECONDS_PER_SECOND), (nanoseconds, hertz)]
+                .map(|(a, b)| u128::from(a) * u128::from(b));
+            let most = u128::from(width) * u128::from(NANOSECONDS_PER_SECOND);
+            assert!(said.abs_diff(truth) <= most, "{hertz} Hz: {counted:?}");
         }
     }
 

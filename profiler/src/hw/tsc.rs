@@ -11,13 +11,21 @@ pub fn ticks() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// The time stamp counter, read behind everything before it, and before everything behind it
-/// (SDM vol. 2, RDTSC).
+/// The time stamp counter, read behind everything before it, and before everything behind it: for
+/// what is compared with another clock.
+///
+/// On Intel, nothing behind an LFENCE executes before all before it has completed, and one behind
+/// an MFENCE waits for stores as well (SDM vol. 2, RDTSC). On AMD an LFENCE does so only where
+/// bit 1 of MSR C001_1029 is set, which kernels do or not; but an MFENCE serializes (APM vol. 2,
+/// Serializing Instructions). No feature bit is asked: CPUID would be a hypervisor's exit.
 #[must_use]
 pub fn ordered_ticks() -> u64 {
     let wait = || {
-        // SAFETY: every x86-64 processor has it; it orders, and does nothing else.
-        unsafe { core::arch::x86_64::_mm_lfence() }
+        // SAFETY: every x86-64 processor has both; they order, and do nothing else.
+        unsafe {
+            core::arch::x86_64::_mm_mfence();
+            core::arch::x86_64::_mm_lfence();
+        }
     };
     wait();
     let ticks = ticks();

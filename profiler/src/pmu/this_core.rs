@@ -28,7 +28,7 @@ impl Registers for ThisCore {
     fn write(&self, register: Msr, value: u64) {
         // SAFETY: a register of the PMU, which `try_write` or `try_read` has found. As
         // `Msr` says, no value of it touches memory or control flow but by an overflow:
-        // its interrupt has a handler, and its records (PEBS) are off after a reset;
+        // its interrupt, by either entry, has a handler, and its records (PEBS) are off after a reset;
         // nothing here switches them on, and firmware has no use for them.
         unsafe { msr::write(register.number(), value) };
     }

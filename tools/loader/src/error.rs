@@ -1,7 +1,5 @@
 //! Why a kernel is not started: one line each, which says what to do.
 
-use core::fmt;
-
 use x86_64::VirtAddr;
 
 use crate::modules::MAX_MODULES;
@@ -13,183 +11,112 @@ use crate::text::Text;
 pub type Result<T> = core::result::Result<T, Error>;
 
 /// Why a kernel is not started.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Error {
     /// The structure at the loader's entry is not PVH's.
+    #[error("not entered by PVH: use qemu-system-x86_64 -kernel loader")]
     NotPvh,
     /// There is no kernel.
+    #[error("no kernel: give it to QEMU as -initrd KERNEL")]
     NoModule,
     /// A module is not where the loader can read it.
+    #[error("a module does not begin on a page below 4 GiB: load it by QEMU's -initrd")]
     ModuleMisplaced,
     /// The kernel is no ELF file of 64 bits.
+    #[error("the kernel (-initrd) is no 64-bit ELF file: build it again")]
     NotElf,
     /// The kernel is for another machine.
+    #[error("the kernel is not for x86-64: build it for this machine")]
     NotX86_64,
     /// The kernel is an object file or a core dump.
+    #[error("the kernel is an object file or a core dump: link it as an executable")]
     NotExecutable,
     /// The kernel needs a shared library.
+    #[error("the kernel needs a shared library: link it by -static or -static-pie")]
     SharedLibrary,
     /// The kernel is to be moved, and was linked for a fixed address.
+    #[error(
+        "the kernel is linked for a fixed address and cannot be moved: link it as PIE, or leave out --kaslr"
+    )]
     NotRelocatable,
     /// The kernel is to be moved, and fills the top 2 GiB.
+    #[error("the kernel leaves no room in the top 2 GiB to be moved: leave out --kaslr")]
     NoRoomToMove,
     /// The kernel has a relocation that only a linker can apply.
+    #[error(
+        "the kernel has a relocation of type {0}, and only R_X86_64_RELATIVE can be applied: link it by -static-pie, without symbols that others may define (-fvisibility=hidden)"
+    )]
     RelocationType(relocation::Type),
     /// The kernel's relocations make no sense.
+    #[error("the kernel's relocations are damaged: link it again")]
     RelocationTable,
     /// The kernel's file ends before what its headers say.
+    #[error("the kernel's file is cut short or damaged: build it again")]
     CutShort,
     /// Nothing of the kernel is to be loaded.
+    #[error("the kernel has nothing to load: its linker script needs PT_LOAD segments")]
     NoSegments,
     /// The kernel has more segments than the loader has room for.
+    #[error("the kernel has too many PT_LOAD segments: merge some in its linker script")]
     TooManySegments,
     /// A segment does not lie in the top 2 GiB, or in its last page.
+    #[error(
+        "the kernel's segment at {0:#x} is not in the top 2 GiB: link it at 0xffffffff80000000"
+    )]
     SegmentOutside(u64),
     /// Two segments meet in the page at this address.
+    #[error("two of the kernel's segments overlap in the page at {0:#x}: align them to 4 KiB")]
     SegmentsOverlap(VirtAddr),
     /// The kernel asks for the same thing twice.
+    #[error("the kernel has the request {:#018x} {:#018x} twice: remove one", .0[0], .0[1])]
     DuplicateRequest(Id),
     /// The kernel names its base revision twice.
+    #[error("the kernel has two base revision tags: remove one")]
     DuplicateBaseRevision,
     /// The kernel asks for a base revision that is newer than the loader.
+    #[error("the kernel asks for base revision {0} of the Limine protocol, and this loader knows 0 to {newest}: ask for {newest}, or boot it from an image with a newer Limine (--disc)", newest = NEWEST_BASE_REVISION)]
     BaseRevision(u64),
     /// The kernel's own list of its requests leads out of its image.
+    #[error(
+        "the kernel's section .limine_reqs lists a request that is not in its image: end it with a zero, or leave it out"
+    )]
     RequestList,
     /// A file that the kernel cannot do without was not given.
+    #[error(
+        "the kernel requires the module {0}: give it by --module FILE, with a FILE of that name"
+    )]
     ModuleMissing(Text),
     /// The kernel wants the loader to decompress a file.
+    #[error(
+        "the kernel wants the module {0} decompressed, which Limine dropped: decompress it in the kernel"
+    )]
     ModuleCompressed(Text),
     /// There are more files than the loader has room for.
+    #[error("more than {} modules: put some of them into one file", MAX_MODULES)]
     TooManyModules,
     /// The kernel's list of modules leads out of its image.
+    #[error(
+        "the kernel's list of internal modules leads out of its image: check its module request"
+    )]
     ModuleList,
     /// QEMU's configuration device does not give what it says that it has.
+    #[error(
+        "QEMU's device fw_cfg does not give its files: use a machine that has one, such as q35"
+    )]
     FwCfg,
     /// The seed for KASLR is no number.
+    #[error("the seed for KASLR (fw_cfg, opt/pmiscope/kaslr) is no number: give decimal digits")]
     Seed,
     /// The kernel has more requests than Limine takes.
+    #[error("the kernel has too many requests: remove some")]
     TooManyRequests,
     /// The kernel insists on paging of 5 levels.
+    #[error("the kernel wants 5-level paging, which this loader lacks: use stock Limine")]
     PagingMode,
     /// No free block of so many bytes.
+    #[error("no free block of {} KiB below 4 GiB: give QEMU more memory (--memory)", .0 / 1024)]
     OutOfMemory(u64),
     /// The memory map has more regions than the loader has room for.
+    #[error("the firmware's memory map has too many regions")]
     MemoryMapTooLong,
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotPvh => write!(
-                f,
-                "not entered by PVH: use qemu-system-x86_64 -kernel loader"
-            ),
-            Self::NoModule => write!(f, "no kernel: give it to QEMU as -initrd KERNEL"),
-            Self::ModuleMisplaced => write!(
-                f,
-                "a module does not begin on a page below 4 GiB: load it by QEMU's -initrd"
-            ),
-            Self::NotElf => write!(
-                f,
-                "the kernel (-initrd) is no 64-bit ELF file: build it again"
-            ),
-            Self::NotX86_64 => write!(f, "the kernel is not for x86-64: build it for this machine"),
-            Self::NotExecutable => write!(
-                f,
-                "the kernel is an object file or a core dump: link it as an executable"
-            ),
-            Self::SharedLibrary => write!(
-                f,
-                "the kernel needs a shared library: link it by -static or -static-pie"
-            ),
-            Self::NotRelocatable => write!(
-                f,
-                "the kernel is linked for a fixed address and cannot be moved: link it as PIE, or leave out --kaslr"
-            ),
-            Self::NoRoomToMove => write!(
-                f,
-                "the kernel leaves no room in the top 2 GiB to be moved: leave out --kaslr"
-            ),
-            Self::RelocationType(kind) => write!(
-                f,
-                "the kernel has a relocation of type {kind}, and only R_X86_64_RELATIVE can be applied: link it by -static-pie, without symbols that others may define (-fvisibility=hidden)"
-            ),
-            Self::RelocationTable => {
-                write!(f, "the kernel's relocations are damaged: link it again")
-            }
-            Self::CutShort => write!(
-                f,
-                "the kernel's file is cut short or damaged: build it again"
-            ),
-            Self::NoSegments => write!(
-                f,
-                "the kernel has nothing to load: its linker script needs PT_LOAD segments"
-            ),
-            Self::TooManySegments => write!(
-                f,
-                "the kernel has too many PT_LOAD segments: merge some in its linker script"
-            ),
-            Self::SegmentOutside(address) => write!(
-                f,
-                "the kernel's segment at {address:#x} is not in the top 2 GiB: link it at 0xffffffff80000000"
-            ),
-            Self::SegmentsOverlap(address) => write!(
-                f,
-                "two of the kernel's segments overlap in the page at {:#x}: align them to 4 KiB",
-                address.as_u64()
-            ),
-            Self::DuplicateRequest([a, b]) => write!(
-                f,
-                "the kernel has the request {a:#018x} {b:#018x} twice: remove one"
-            ),
-            Self::DuplicateBaseRevision => {
-                write!(f, "the kernel has two base revision tags: remove one")
-            }
-            Self::BaseRevision(asked) => write!(
-                f,
-                "the kernel asks for base revision {asked} of the Limine protocol, and this loader knows 0 to {NEWEST_BASE_REVISION}: ask for {NEWEST_BASE_REVISION}, or boot it from an image with a newer Limine (--disc)"
-            ),
-            Self::RequestList => write!(
-                f,
-                "the kernel's section .limine_reqs lists a request that is not in its image: end it with a zero, or leave it out"
-            ),
-            Self::ModuleMissing(path) => write!(
-                f,
-                "the kernel requires the module {path}: give it by --module FILE, with a FILE of that name"
-            ),
-            Self::ModuleCompressed(path) => write!(
-                f,
-                "the kernel wants the module {path} decompressed, which Limine dropped: decompress it in the kernel"
-            ),
-            Self::TooManyModules => write!(
-                f,
-                "more than {MAX_MODULES} modules: put some of them into one file"
-            ),
-            Self::ModuleList => write!(
-                f,
-                "the kernel's list of internal modules leads out of its image: check its module request"
-            ),
-            Self::FwCfg => write!(
-                f,
-                "QEMU's device fw_cfg does not give its files: use a machine that has one, such as q35"
-            ),
-            Self::Seed => write!(
-                f,
-                "the seed for KASLR (fw_cfg, opt/pmiscope/kaslr) is no number: give decimal digits"
-            ),
-            Self::TooManyRequests => write!(f, "the kernel has too many requests: remove some"),
-            Self::PagingMode => write!(
-                f,
-                "the kernel wants 5-level paging, which this loader lacks: use stock Limine"
-            ),
-            Self::OutOfMemory(size) => {
-                write!(
-                    f,
-                    "no free block of {} KiB below 4 GiB: give QEMU more memory (--memory)",
-                    size / 1024
-                )
-            }
-            Self::MemoryMapTooLong => write!(f, "the firmware's memory map has too many regions"),
-        }
-    }
 }

@@ -88,7 +88,8 @@ impl Drifted {
             let seen = self.rig.seen.borrow();
             seen.claimed + seen.late + seen.unclaimed
         };
-        let accuracy = self.overhead().accuracy(interrupts, self.samples());
+        let most = self.rig.seen.borrow().most[0];
+        let accuracy = self.overhead().accuracy(interrupts, self.samples(), most);
         accuracy.expect("there were checks")
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use crate::hw::apic::{Delivery, PerformanceEntry, Vector};
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect;
-use crate::pmu::driver::{Cause, Interrupt, Place, PmuDriver};
+use crate::pmu::driver::{Cause, Interrupt, Overflows, Place, PmuDriver};
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu_model::{
@@ -42,6 +42,23 @@ pub struct Seen {
     /// By event: what checks have counted.
     pub checks: Vec<Vec<u64>>,
     pub begun: u64,
+    /// By event: interrupts since its last sample, that are no checks.
+    since_sample: Vec<u64>,
+    /// By event: the most in one period.
+    pub most: Vec<u64>,
+}
+
+impl Seen {
+    /// Counts an interrupt in the period of each event that it came in.
+    fn count_apart(&mut self, overflows: Overflows, cause: Cause) {
+        for apart in &mut self.since_sample {
+            *apart += u64::from(cause != Cause::Check);
+        }
+        for event in overflows.iter() {
+            let apart = std::mem::take(&mut self.since_sample[event]);
+            self.most[event] = self.most[event].max(apart);
+        }
+    }
 }
 
 /// The vector of interrupts that are not NMIs.
@@ -69,6 +86,8 @@ impl Rig {
                 samples: vec![Vec::new(); events.as_slice().len()],
                 happened: vec![Vec::new(); events.as_slice().len()],
                 checks: vec![Vec::new(); events.as_slice().len()],
+                since_sample: vec![0; events.as_slice().len()],
+                most: vec![1; events.as_slice().len()],
                 ..Seen::default()
             }),
             check_every: u64::MAX,
@@ -130,6 +149,7 @@ impl Rig {
         };
         match entered {
             Interrupt::Stopped(overflows, cause) => {
+                seen.count_apart(overflows, cause);
                 for event in overflows.iter() {
                     let overflow = self.driver.overflow(event);
                     seen.samples[event].push((overflow.ran, overflow.missed));

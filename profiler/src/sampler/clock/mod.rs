@@ -21,7 +21,9 @@
 //! | 7 | none | a tick is one of the time stamp counter ([`Clock::Ticks`]), and whoever reads the profile is told so |
 //!
 //! What is compared (3 to 5) is bounded: a reference that is not there, stands still or goes
-//! backwards is passed over. To within what it is known is said with it.
+//! backwards is passed over. To within what the two were compared is said with it; how right the
+//! reference is comes on top: the HPET may be off by 500 parts in a million (its specification,
+//! 1.0a, 2.2). And a counter that is not invariant may run at another rate later, which is told.
 
 mod compare;
 mod declared;
@@ -32,7 +34,7 @@ mod ratio;
 use core::arch::asm;
 
 use crate::format::{Clock, ClockReference, Text};
-use crate::hw::{control, tsc};
+use crate::hw::{control, cpuid, tsc};
 pub(crate) use compare::{Clocks, Span, parts_per_million};
 pub(crate) use offset::{ClockExchange, Differences};
 use rate::Why;
@@ -52,6 +54,8 @@ pub(crate) struct RunClock {
     pub why: Why,
     /// By how much the counters of cores differ.
     pub differences: Differences,
+    /// The time stamp counter's rate may be another one later.
+    may_vary: bool,
     /// Ticks of the run per tick of the time stamp counter.
     scale: Ratio,
     /// Ticks of the time stamp counter per tick of the run.
@@ -80,6 +84,8 @@ impl RunClock {
             Ok(rate) => Self {
                 reference: rate.reference,
                 within: rate.within,
+                // An emulator's is the host's, of which the guest's CPUID says nothing.
+                may_vary: !cpuid::has_invariant_tsc() && !cpuid::is_tcg(),
                 scale: Ratio::new(rate.nanoseconds, rate.ticks),
                 rate: Ratio::new(rate.ticks, rate.nanoseconds),
                 ..Self::of_ticks(Clock::Time, Why::EMPTY)
@@ -96,6 +102,7 @@ impl RunClock {
             within: 0,
             why,
             differences: Differences::NONE,
+            may_vary: false,
             scale: Ratio::ONE,
             rate: Ratio::ONE,
         }
@@ -118,6 +125,10 @@ impl RunClock {
         if self.clock == Clock::Ticks {
             let why = self.why.as_str();
             story.append_item("; ", format_args!("times in ticks: {why}"));
+        }
+        if self.may_vary {
+            let note = format_args!("the time stamp counter's rate may vary");
+            story.append_item("; ", note);
         }
         match self.differences.unknown {
             0 => {}
@@ -180,4 +191,37 @@ fn sled<const N: u32>() -> u64 {
     };
     // The low halves: the counter does not go round meanwhile.
     after.wrapping_sub(before) & u64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_numbers_do_not_say_is_told() {
+        let time = RunClock::of_ticks(Clock::Time, Why::EMPTY);
+        let one_unknown = Differences {
+            unknown: 1,
+            ..Differences::NONE
+        };
+        for (clock, expected) in [
+            (time, ""),
+            (
+                RunClock {
+                    may_vary: true,
+                    differences: one_unknown,
+                    ..time
+                },
+                "the time stamp counter's rate may vary; a core's clock could not be compared",
+            ),
+            (
+                RunClock::of_ticks(Clock::Ticks, Why::new("no HPET")),
+                "times in ticks: no HPET",
+            ),
+        ] {
+            let mut story = Text::EMPTY;
+            clock.tell(&mut story);
+            assert_eq!(story.as_str(), expected);
+        }
+    }
 }

@@ -130,14 +130,15 @@ fn wait_for(deadline: &Deadline, condition: impl Fn() -> bool) -> bool {
 pub(crate) struct Differences {
     /// The largest that is corrected, in ticks of the time stamp counter; 0: none is.
     pub largest: u64,
-    /// What the corrected ones are known to within.
+    /// By how much any of them may still be off: what a corrected one is known to within, and
+    /// what may be the difference of one that is not.
     pub within: u64,
     /// Cores that did not answer.
     pub unknown: u32,
 }
 
 impl Differences {
-    /// Of cores that were not compared, or agree.
+    /// Of cores that were not compared.
     pub(crate) const NONE: Self = Self {
         largest: 0,
         within: 0,
@@ -151,6 +152,8 @@ impl Differences {
             return None;
         };
         if !offset.is_known() {
+            let at_most = offset.distance().saturating_add(offset.within);
+            self.within = self.within.max(at_most);
             return None;
         }
         self.largest = self.largest.max(offset.distance());
@@ -201,14 +204,19 @@ mod tests {
         let offset = |ticks, within| Some(Offset { ticks, within });
         assert_eq!(differences.add(offset(50, 50)), None);
         assert_eq!(differences.add(offset(0_u64.wrapping_sub(50), 60)), None);
-        assert_eq!(differences, Differences::NONE);
+        // They agree to within this.
+        let uncorrected = Differences {
+            within: 110,
+            ..Differences::NONE
+        };
+        assert_eq!(differences, uncorrected);
         assert_eq!(differences.add(offset(1000, 50)), offset(1000, 50));
         let ahead = offset(0_u64.wrapping_sub(3000), 40);
         assert_eq!(differences.add(ahead), ahead);
         assert_eq!(differences.add(None), None);
         let all = Differences {
             largest: 3000,
-            within: 50,
+            within: 110,
             unknown: 1,
         };
         assert_eq!(differences, all);

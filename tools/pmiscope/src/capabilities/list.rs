@@ -116,7 +116,7 @@ impl List {
             };
             self.row(if place == 0 { "ibs_op" } else { "" }, &said);
         }
-        if !groups.is_empty() {
+        if groups.iter().any(|group| group.outcome.is_ok()) {
             self.row(
                 "",
                 "cycles (cnt_ctl=1: ops); each sample has the exact address of an op",
@@ -266,6 +266,23 @@ mod tests {
             assert!(text.lines().any(|said| said == line), "{line}\n{text}");
         }
         assert!(text.lines().all(|line| line.len() <= WIDTH), "{text}");
+    }
+
+    /// What a sample of it has is said where there can be any.
+    #[test]
+    fn ops_are_told_of_where_they_can_be_sampled() {
+        let what_it_has = "each sample has the exact address of an op";
+        for (line, is_said) in [
+            ("ibs core=0 works", true),
+            ("ibs core=0 none: this processor does not sample ops", false),
+        ] {
+            let mut capabilities = hybrid();
+            capabilities.read(&format!("[INFO core0] survey: {line}"));
+            assert_eq!(capabilities.lines.len(), 12, "{line}");
+            let text = text(&capabilities);
+            assert!(text.contains("\nibs_op "), "{text}");
+            assert_eq!(text.contains(what_it_has), is_said, "{text}");
+        }
     }
 
     #[test]

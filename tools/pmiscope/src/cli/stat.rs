@@ -19,7 +19,8 @@ Examples:
   pmiscope stat --per-core --smp 2
   pmiscope stat --format json | jq .events[0].count
 
-A count is exact if its event had a counter all the time. If there are more events than
+A count is whole if its event had a counter all the time; it is off by what interrupts of the
+count cost otherwise than is taken off, which is behind it (±). If there are more events than
 counters, they take turns, and what is then an estimate is marked as scaled.";
 
 /// What `stat` takes.

@@ -54,6 +54,7 @@ pub use write::{Embedded, Writer};
 
 use profiler::format::Description;
 use profiler::format::region::Overhead;
+use profiler::pmu::detect::CoreKind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -228,6 +229,14 @@ pub struct CoreEnd {
     pub overheads: Vec<OverheadEnd>,
     /// Where its ring became unreadable, in words since the start.
     pub corrupt_at: Option<u64>,
+}
+
+impl CoreEnd {
+    /// What kind of core it is, of a hybrid processor.
+    pub(crate) fn core_kind(&self) -> Option<CoreKind> {
+        let number = u8::try_from(self.kind).ok().filter(|&it| it != 0)?;
+        Some(CoreKind::from_number(number))
+    }
 }
 
 /// What an interrupt costs in an event, as a core's page has it.

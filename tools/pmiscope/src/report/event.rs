@@ -58,25 +58,21 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
     rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
         .map(|(index, (event, counted))| {
             let overhead = overhead::of_event(profile, tally, index);
-            let known = overhead
-                .ok()
-                .and_then(|it| it.running)
-                .map(|it| it.accuracy);
-            let unknown = overhead.err().or(Some(overhead::unchecked(profile)));
+            let known = overhead.and_then(|it| it.known);
             EventRow {
                 index,
                 name: event.name.as_str().to_owned(),
                 samples: counted.samples,
                 exact: is_exact(event.name.as_str()).then_some(counted.exact),
                 period: Period {
-                    known_to_within: known.map(|it| it.each),
-                    mean_known_to_within: known.map(|it| it.mean),
+                    known_to_within: known.ok().map(|it| it.each),
+                    mean_known_to_within: known.ok().map(|it| it.mean),
                     ..Period::new(event.requested_period, &counted.periods)
                 },
                 period_set: event.period,
                 period_floor: event.floor,
                 overhead: overhead.ok(),
-                unknown: unknown.filter(|_| known.is_none()),
+                unknown: known.err(),
             }
         })
         .collect()

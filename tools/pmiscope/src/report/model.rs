@@ -153,11 +153,12 @@ impl ClockKnown {
     pub(super) fn new(run: &Description) -> Self {
         let reference = run.clock_reference;
         let differs = run.tsc_difference > 0;
+        let is_compared = differs || run.tsc_within > 0;
         Self {
             clock_reference: (reference != ClockReference::None).then_some(reference.name()),
             clock_within_ppm: (run.clock_within > 0).then_some(run.clock_within),
             tsc_difference_ticks: differs.then_some(run.tsc_difference),
-            tsc_within_ticks: differs.then_some(run.tsc_within),
+            tsc_within_ticks: is_compared.then_some(run.tsc_within),
             said: clock(run),
         }
     }
@@ -180,6 +181,11 @@ fn clock(run: &Description) -> Option<String> {
             "time stamp counters of cores differ by up to {}: corrected to within {}",
             unit(run.tsc_difference),
             unit(run.tsc_within.into())
+        ));
+    } else if run.tsc_within > 0 {
+        let within = unit(run.tsc_within.into());
+        said.push(format!(
+            "time stamp counters of cores agree to within {within}"
         ));
     }
     (!said.is_empty()).then(|| said.join("; "))

@@ -2,14 +2,14 @@
 //! within because of that.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use profiler::format::region::{Accuracy, OVERHEAD_ROWS, Overhead};
-use profiler::pmu::detect::CoreKind;
 use profiler::pmu::event::Event;
 use serde::Serialize;
 
 use super::Tally;
+use super::tally::EventTally;
 use crate::profile::{CoreEnd, OverheadEnd, Profile};
 use crate::units::{counted, grouped, percent, total};
 
@@ -22,6 +22,9 @@ pub struct EventOverhead {
     pub busy: u64,
     /// As measured while the run went on; `null` if it was not.
     pub running: Option<Running>,
+    /// Within how many events periods are known, or why that is not known.
+    #[serde(skip)]
+    pub known: Result<Accuracy, Unknown>,
     /// Cores that have samples of the event, and were not checked.
     #[serde(skip)]
     pub unchecked: u64,
@@ -38,9 +41,6 @@ pub struct Running {
     pub mean: u64,
     pub min: u64,
     pub max: u64,
-    /// Within how many events periods are known.
-    #[serde(skip)]
-    pub accuracy: Accuracy,
 }
 
 /// A core on which interrupts cost what was not measured before.
@@ -59,10 +59,31 @@ pub enum Unknown {
     NoEnd,
     /// The event is none of those of which that is kept, or others that are not came later.
     NotKept,
+    /// The profile has nothing of the kind.
+    NotSaid,
     /// No core was there long enough.
     NotChecked,
-    /// Checks were begun, so many, and something came between.
-    Disturbed(u64),
+    /// Of the checks of a core, something came between so many.
+    Disturbed(Lost),
+}
+
+/// Checks of a core that came to nothing: something else interrupted together with them, or
+/// they counted more than one interrupt was expected to cost at most.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lost {
+    pub lost: u64,
+    pub begun: u64,
+}
+
+/// The share of its checks, in percent, that a core may lose: what interrupts cost is not what
+/// the others say if those that were lost are the dear ones, as they are if that is why.
+const LOST_PERCENT: f64 = 5.0;
+
+impl Lost {
+    /// Returns true if the other checks do not say what interrupts cost.
+    fn is_much(self) -> bool {
+        percent(self.lost, self.begun) > LOST_PERCENT
+    }
 }
 
 impl fmt::Display for Unknown {
@@ -70,10 +91,14 @@ impl fmt::Display for Unknown {
         match self {
             Self::NoEnd => f.write_str("the profile's end is missing"),
             Self::NotKept => write!(f, "what interrupts cost is kept of {OVERHEAD_ROWS} events"),
+            Self::NotSaid => f.write_str("the profile does not say what interrupts cost"),
             Self::NotChecked => f.write_str("not checked while running: too few samples"),
-            Self::Disturbed(checks) => {
-                let checks = counted(*checks, "check");
-                write!(f, "not checked while running: {checks} disturbed")
+            Self::Disturbed(Lost { lost, begun }) => {
+                let (lost, begun) = (grouped(*lost), counted(*begun, "check"));
+                write!(
+                    f,
+                    "{lost} of {begun} while running disturbed, or far above what is taken off"
+                )
             }
         }
     }
@@ -87,6 +112,20 @@ struct Row {
     interrupts: u64,
     /// Samples of the event.
     samples: u64,
+    /// The most interrupts that it can have taken in one period of the event.
+    most: u64,
+    /// Its checks that are lost.
+    lost: Lost,
+}
+
+impl Row {
+    /// Returns true if the core has counted the event, as far as is to be seen.
+    const fn is_used(&self) -> bool {
+        let Overhead {
+            rest, busy, spread, ..
+        } = self.overhead;
+        self.samples > 0 || self.overhead.checks > 0 || rest | busy | spread > 0
+    }
 }
 
 /// What an interrupt costs in the event with this number; or why that is not known.
@@ -95,7 +134,12 @@ pub(super) fn of_event(
     tally: &Tally,
     event: usize,
 ) -> Result<EventOverhead, Unknown> {
-    let rows = rows(profile, tally, event)?;
+    let mut rows = rows(profile, tally, event)?;
+    // Of a core that had taken its last sample before. Of an event that interrupts have no part
+    // in, all are so.
+    if rows.iter().any(Row::is_used) {
+        rows.retain(Row::is_used);
+    }
     let mean = |of: fn(&Overhead) -> u64| {
         let sum: u128 = rows.iter().map(|row| u128::from(of(&row.overhead))).sum();
         let mean = sum.checked_div(rows.len() as u128);
@@ -107,6 +151,7 @@ pub(super) fn of_event(
         at_rest: mean(|it| it.rest)?,
         busy: mean(|it| it.busy)?,
         running: running(&rows),
+        known: known(&rows),
         unchecked: rows.iter().filter(is_unchecked).count() as u64,
         out_of_range: rows
             .iter()
@@ -115,22 +160,13 @@ pub(super) fn of_event(
     })
 }
 
-/// Why it is not known how exact the periods are of an event of which there is no more than
-/// what was measured before.
-pub(super) fn unchecked(profile: &Profile) -> Unknown {
-    let ends = profile.end.as_ref().map_or(&[][..], |end| &end.cores);
-    match lost_checks(ends) {
-        0 => Unknown::NotChecked,
-        checks => Unknown::Disturbed(checks),
-    }
-}
-
 /// The event's row of each core that is counted and has counted it.
 fn rows(profile: &Profile, tally: &Tally, event: usize) -> Result<Vec<Row>, Unknown> {
     let ends = &profile.end.as_ref().ok_or(Unknown::NoEnd)?.cores;
-    // As in profiles of older versions.
-    if ends.iter().all(|end| end.overheads.is_empty()) {
-        return Err(Unknown::NotChecked);
+    // As in profiles of older versions, and by kernels that measure nothing.
+    let has_none = |end: &CoreEnd| end.overheads.is_empty() && end.checks == 0;
+    if ends.iter().all(has_none) {
+        return Err(Unknown::NotSaid);
     }
     let events = profile.events();
     let name = events.get(event).map_or("", |it| it.name.as_str());
@@ -155,6 +191,8 @@ fn rows(profile: &Profile, tally: &Tally, event: usize) -> Result<Vec<Row>, Unkn
             interrupts: interrupts_since(end, overhead.since, events.len())
                 .ok_or(Unknown::NotKept)?,
             samples: tally.events[event].samples_of(core.core),
+            most: most_in_a_period(end, &tally.events[event], core.core),
+            lost: lost_of(end),
         });
     }
     Ok(rows)
@@ -175,8 +213,43 @@ fn interrupts_since(end: &CoreEnd, since: u64, events: usize) -> Option<u64> {
     Some(u64::try_from(all.div_ceil(records)).unwrap_or(u64::MAX))
 }
 
-/// What the checks of all cores say together. What is known to within is that of the core of
-/// which least is.
+/// The most interrupts that a core can have taken in one period of the event. Where those came
+/// that made no sample is not known: all may have been in that one.
+fn most_in_a_period(end: &CoreEnd, event: &EventTally, core: u32) -> u64 {
+    let without_sample = [end.late, end.early, end.unclaimed].into_iter();
+    total(without_sample.chain([event.most_in_a_period(core)]))
+}
+
+/// Within how many events periods are known: that is what it is on the core of which least is.
+fn known(rows: &[Row]) -> Result<Accuracy, Unknown> {
+    let disturbed = rows.iter().map(|row| row.lost).filter(|it| it.is_much());
+    let worst = disturbed.max_by(|one, other| {
+        let [one, other] = [one, other].map(|it| percent(it.lost, it.begun));
+        one.total_cmp(&other)
+    });
+    if let Some(lost) = worst {
+        return Err(Unknown::Disturbed(lost));
+    }
+    // Each core has its own number of interrupts for a sample.
+    let of_samples = rows.iter().filter(|row| row.samples > 0);
+    let accuracies = of_samples.filter_map(|row| {
+        let Row {
+            interrupts,
+            samples,
+            most,
+            ..
+        } = *row;
+        row.overhead.accuracy(interrupts, samples, most)
+    });
+    accuracies
+        .reduce(|one, other| Accuracy {
+            mean: one.mean.max(other.mean),
+            each: one.each.max(other.each),
+        })
+        .ok_or(Unknown::NotChecked)
+}
+
+/// What the checks of all cores say together.
 fn running(rows: &[Row]) -> Option<Running> {
     let checked = || rows.iter().filter(|row| row.overhead.checks > 0);
     let sum = |of: fn(&Overhead) -> u64| total(checked().map(|row| of(&row.overhead)));
@@ -185,20 +258,11 @@ fn running(rows: &[Row]) -> Option<Running> {
         sum: sum(|it| it.sum),
         ..Overhead::default()
     };
-    // Each core has its own number of interrupts for a sample.
-    let accuracy = || {
-        let of_samples = checked().filter(|row| row.samples > 0);
-        of_samples.filter_map(|row| row.overhead.accuracy(row.interrupts, row.samples))
-    };
     Some(Running {
         checks: all.checks,
         mean: all.mean()?,
         min: checked().map(|it| it.overhead.min).min()?,
         max: checked().map(|it| it.overhead.max).max()?,
-        accuracy: Accuracy {
-            mean: accuracy().map(|it| it.mean).max()?,
-            each: accuracy().map(|it| it.each).max()?,
-        },
     })
 }
 
@@ -214,42 +278,54 @@ fn out_of_range(row: &Row) -> Option<OutOfRange> {
     })
 }
 
-/// Checks that came to nothing, on all cores: something else interrupted together with them.
+/// Checks that came to nothing, on all cores.
 pub(super) fn lost_checks(cores: &[CoreEnd]) -> u64 {
-    let of_core = |core: &CoreEnd| {
-        let mut done = BTreeMap::new();
-        for OverheadEnd(row) in &core.overheads {
-            let most = done.entry(row.since).or_insert(0);
-            *most = row.checks.max(*most);
-        }
-        core.checks.saturating_sub(total(done.into_values()))
-    };
-    total(cores.iter().map(of_core))
+    total(cores.iter().map(|core| lost_of(core).lost))
+}
+
+/// The checks of a core that came to nothing.
+fn lost_of(core: &CoreEnd) -> Lost {
+    let mut done = BTreeMap::new();
+    for OverheadEnd(row) in &core.overheads {
+        let most = done.entry(row.since).or_insert(0);
+        *most = row.checks.max(*most);
+    }
+    Lost {
+        lost: core.checks.saturating_sub(total(done.into_values())),
+        begun: core.checks,
+    }
 }
 
 impl EventOverhead {
-    /// In a sentence. `unknown` is why it is not known how exact periods are, if it is not.
-    pub(super) fn line(&self, unknown: Option<Unknown>) -> String {
+    /// In a sentence.
+    pub(super) fn line(&self) -> String {
         let [rest, busy] = [self.at_rest, self.busy].map(grouped);
-        let before = format!("overhead: {rest} at rest, {busy} with all cores busy");
-        let Some(running) = self.running else {
-            let why = unknown.unwrap_or(Unknown::NotChecked);
-            return format!("{before}: how exact periods are is not known ({why})");
-        };
-        let [mean, min, max] = [running.mean, running.min, running.max].map(grouped);
-        let checks = counted(running.checks, "check");
-        let known = match running.accuracy {
-            Accuracy { mean: 0, each: 0 } => "periods are exact".to_owned(),
-            Accuracy { mean, each } => {
+        let mut line = format!("overhead: {rest} at rest, {busy} with all cores busy");
+        if let Some(running) = self.running {
+            let [mean, min, max] = [running.mean, running.min, running.max].map(grouped);
+            let checks = counted(running.checks, "check");
+            let _ = write!(line, ", {mean} while running ({checks}, {min} to {max})");
+        }
+        let known = match self.known {
+            Ok(Accuracy { mean: 0, each: 0 }) => "periods are exact".to_owned(),
+            Ok(Accuracy { mean, each }) => {
                 let [mean, each] = [mean, each].map(grouped);
                 format!("periods are known to within ±{each} each, ±{mean} in the mean")
             }
+            Err(why) => return format!("{line}: {}", why.line()),
         };
         let but = match self.unchecked {
             0 => String::new(),
             cores => format!(", but of {}, not checked", counted(cores, "core")),
         };
-        format!("{before}, {mean} while running ({checks}, {min} to {max}): {known}{but}")
+        format!("{line}: {known}{but}")
+    }
+}
+
+impl Unknown {
+    /// In a sentence.
+    pub(super) fn line(self) -> String {
+        format!("how exact periods are is not known ({self})")
     }
 }
 
@@ -262,13 +338,5 @@ impl OutOfRange {
     pub(super) fn got(&self, median: u64) -> Option<u64> {
         let is_much = percent(self.excess.unsigned_abs(), median) >= MATTERS_PERCENT;
         is_much.then(|| median.saturating_add_signed(self.excess.saturating_neg()))
-    }
-}
-
-impl CoreEnd {
-    /// What kind of core it is, of a hybrid processor.
-    pub(super) fn core_kind(&self) -> Option<CoreKind> {
-        let number = u8::try_from(self.kind).ok().filter(|&it| it != 0)?;
-        Some(CoreKind::from_number(number))
     }
 }

@@ -53,15 +53,29 @@ pub struct EventTally {
     pub exact: u64,
     /// Its achieved periods, in events, but the first of each core.
     pub periods: Distribution,
-    /// By core: its samples there.
-    by_core: HashMap<u32, u64>,
+    by_core: HashMap<u32, OnCore>,
+}
+
+/// An event's samples on one core.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct OnCore {
+    samples: u64,
+    /// The most samples of all events from one of its samples, which is left out, to the next.
+    most_apart: u64,
 }
 
 impl EventTally {
     /// Its samples on this core.
     #[must_use]
     pub fn samples_of(&self, core: u32) -> u64 {
-        self.by_core.get(&core).copied().unwrap_or(0)
+        self.by_core.get(&core).map_or(0, |it| it.samples)
+    }
+
+    /// The most samples that this core took, whatever they are of, in a period of the event: its
+    /// own one at the end, and those that were lost, included. At least 1.
+    #[must_use]
+    pub fn most_in_a_period(&self, core: u32) -> u64 {
+        self.by_core.get(&core).map_or(1, |it| it.most_apart.max(1))
     }
 }
 
@@ -130,7 +144,8 @@ impl Tally {
         };
         let mut numbers = Numbers::default();
         let mut others = 0;
-        let mut had_event = [false; 1 << u8::BITS];
+        let mut last = [None; 1 << u8::BITS];
+        let mut records = 0;
         let mut key = Vec::new();
         let mut chain = Vec::new();
         profile.for_each_record(core, |record| {
@@ -143,6 +158,7 @@ impl Tally {
                 }
             };
             numbers.pass(sample.sequence);
+            records += 1;
             if sample.sequence != 0 {
                 self.handler.0.push(u64::from(sample.handler_cost));
             }
@@ -151,7 +167,10 @@ impl Tally {
                 return;
             }
             counted.samples += 1;
-            self.count_period(core, &sample, &mut had_event);
+            let last = &mut last[usize::from(sample.event)];
+            let before = last.replace(numbers.0.max(records));
+            let apart = before.map(|before| numbers.0.max(records) - before);
+            self.count_period(core, &sample, apart);
             let repaired = repair.chain(&sample, &mut chain);
             make_key(core, &sample, &chain, repaired, &mut key);
             match known.get(&key[..]) {
@@ -166,20 +185,17 @@ impl Tally {
         self.cores.push(counted);
     }
 
-    /// Counts the achieved period of a sample of `core`. `had_event` are the events of which
-    /// that had one before.
-    fn count_period(
-        &mut self,
-        core: u32,
-        sample: &Sample<'_>,
-        had_event: &mut [bool; 1 << u8::BITS],
-    ) {
+    /// Counts the achieved period of a sample of `core`, which is so many samples behind the
+    /// event's last one there, if it had one.
+    fn count_period(&mut self, core: u32, sample: &Sample<'_>, apart: Option<u64>) {
         let event = usize::from(sample.event);
         if let Some(tally) = self.events.get_mut(event) {
             tally.samples += 1;
             tally.exact += u64::from(sample.exact.is_some());
-            *tally.by_core.entry(core).or_insert(0) += 1;
-            if std::mem::replace(&mut had_event[event], true) {
+            let on_core = tally.by_core.entry(core).or_default();
+            on_core.samples += 1;
+            if let Some(apart) = apart {
+                on_core.most_apart = on_core.most_apart.max(apart);
                 tally.periods.0.push(sample.period);
             }
         } else if self.events.is_empty() && sample.sequence != 0 {

@@ -227,11 +227,8 @@ impl Out {
             }
             self.fact("", &(period + &achieved(&event.period, grouped)));
             match (event.overhead, event.unknown) {
-                (Some(overhead), unknown) => self.fact("", &overhead.line(unknown)),
-                (None, Some(why)) => {
-                    let line = format!("overhead: how exact periods are is not known ({why})");
-                    self.fact("", &line);
-                }
+                (Some(overhead), _) => self.fact("", &overhead.line()),
+                (None, Some(why)) => self.fact("", &format!("overhead: {}", why.line())),
                 (None, None) => {}
             }
             if let Some(exact) = event.exact {

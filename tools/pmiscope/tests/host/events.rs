@@ -183,17 +183,19 @@ fn the_text_says_of_each_event_what_was_asked_for_and_achieved() {
 }
 
 /// A profile of six interrupts of two cores, three of them samples of `cycles:k`, on which an
-/// interrupt cost 30 at rest, 31 where all were at it, and what the checks of each core say.
+/// interrupt cost 30 at rest, 31 where all were at it, and what the checks of each core say, each
+/// twenty times.
 fn profile_with_checks(checks: [&[u64]; 2], spread: u64) -> Profile {
     let mut profile = Profile::read(profile_of_events()).unwrap();
     let end = profile.end.as_mut().unwrap();
     for (core, checks) in end.cores.iter_mut().zip(checks) {
         let row = OverheadCounters::default();
         row.calibrate(30, 31, spread, 0);
-        checks.iter().for_each(|&check| row.add_check(check));
+        let many = checks.iter().cycle().take(20 * checks.len());
+        many.for_each(|&check| row.add_check(check));
         core.overheads = vec![OverheadEnd(row.load())];
-        // One more on each than was of use.
-        core.checks = checks.len() as u64 + 1;
+        core.checks = 20 * checks.len() as u64;
+        [core.late, core.early, core.unclaimed] = [0; 3];
         core.smis = Some(3);
     }
     profile
@@ -209,11 +211,15 @@ fn report_whole(profile: &Profile) -> Report {
 
 #[test]
 fn what_a_period_is_known_to_within_is_said() {
-    let report = report_with_checks([&[31, 31, 32], &[30]]);
-    // The first core has three interrupts to two samples, the second one three to one.
+    let mut profile = profile_with_checks([&[31, 31, 32], &[30]], 1);
+    // One more on each than was of use: less than one in twenty.
+    let cores = &mut profile.end.as_mut().unwrap().cores;
+    cores.iter_mut().for_each(|core| core.checks += 1);
+    let report = report_whole(&profile);
+    // The first core has three interrupts to two samples, one of them between these.
     for part in [
-        "            100 requested; achieved: minimum 100, median 100, maximum 100, each ±8\n",
-        "            overhead: 30 at rest, 31 with all cores busy, 31 while running (4 checks, 30 to 32):\n            periods are known to within ±8 each, ±6 in the mean\n",
+        "            100 requested; achieved: minimum 100, median 100, maximum 100, each ±4\n",
+        "            overhead: 30 at rest, 31 with all cores busy, 31 while running (80 checks, 30 to 32):\n            periods are known to within ±4 each, ±3 in the mean\n",
         "2 checks of the overhead",
         "6 SMIs",
     ] {
@@ -221,13 +227,13 @@ fn what_a_period_is_known_to_within_is_said() {
     }
     assert!(report.end.warnings.is_empty(), "{:?}", report.end.warnings);
     let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
-    let running = json!({"checks": 4, "mean": 31, "min": 30, "max": 32});
+    let running = json!({"checks": 80, "mean": 31, "min": 30, "max": 32});
     assert_eq!(
         json["events"][0]["overhead"],
         json!({"at_rest": 30, "busy": 31, "running": running})
     );
-    assert_eq!(json["events"][0]["period"]["known_to_within"], 8);
-    assert_eq!(json["events"][0]["period"]["mean_known_to_within"], 6);
+    assert_eq!(json["events"][0]["period"]["known_to_within"], 4);
+    assert_eq!(json["events"][0]["period"]["mean_known_to_within"], 3);
     assert_eq!(json["counters"]["checks_lost"], 2);
     assert_eq!(json["counters"]["smis"], 6);
 }
@@ -239,29 +245,49 @@ fn periods_are_exact_only_where_they_were_checked() {
     let report = report_whole(&exact);
     says(
         &report,
-        "(3 checks, 31 to 31):\n            periods are exact\n",
+        "(60 checks, 31 to 31):\n            periods are exact\n",
     );
     says(&report, "maximum 100\n");
     // Rounded to the nearest, the mean is 31.
     let nearly = profile_with_checks([&[31, 31, 31, 32], &[31]], 0);
-    says(&report_whole(&nearly), "each ±3\n");
+    says(&report_whole(&nearly), "each ±2\n");
+}
 
+/// Where it is not known, that is said, with the reason.
+#[test]
+fn how_exact_periods_are_is_not_known_without_checks_or_where_many_are_lost() {
+    let exact = profile_with_checks([&[31, 31], &[31]], 0);
+    let begun = |mut profile: Profile, on_each: u64| {
+        let cores = &mut profile.end.as_mut().unwrap().cores;
+        cores.iter_mut().for_each(|core| core.checks = on_each);
+        profile
+    };
     let unchecked = || profile_with_checks([&[], &[]], 0);
     for (what, profile, why) in [
         (
             "none was begun",
-            {
-                let mut profile = unchecked();
-                let cores = &mut profile.end.as_mut().unwrap().cores;
-                cores.iter_mut().for_each(|core| core.checks = 0);
-                profile
-            },
+            unchecked(),
             "not checked while running: too few samples",
         ),
         (
+            "nothing is said, as in versions before",
+            Profile::read(profile_of_events()).unwrap(),
+            "the profile does not say what interrupts cost",
+        ),
+        (
             "all were lost",
-            unchecked(),
-            "not checked while running: 2 checks disturbed",
+            begun(unchecked(), 2),
+            "2 of 2 checks while running disturbed, or far above what is taken off",
+        ),
+        (
+            "every other one was lost, as the dear ones are",
+            begun(profile_with_checks([&[31], &[31]], 0), 40),
+            "20 of 40 checks while running disturbed, or far above what is taken off",
+        ),
+        (
+            "more than one in twenty was",
+            begun(profile_with_checks([&[31], &[31]], 0), 22),
+            "2 of 22 checks while running disturbed, or far above what is taken off",
         ),
         (
             "the end is missing",
@@ -299,6 +325,72 @@ fn periods_are_exact_only_where_they_were_checked() {
     );
 }
 
+/// In the mean an event's period has two interrupts in it, and one of them has seven.
+#[test]
+fn what_each_period_is_known_to_within_is_by_the_one_with_most_interrupts() {
+    let description = Description {
+        cores: 1,
+        ..two_events()
+    };
+    let events = [1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1];
+    let seen: Vec<_> = (0..)
+        .zip(events)
+        .map(|(sequence, event)| Seen {
+            event,
+            ..Seen::new(sequence, kernel().at("in_hash"), &[])
+        })
+        .collect();
+    let mut profile = Profile::read(profile_of(&description, &seen)).unwrap();
+    let row = OverheadCounters::default();
+    row.calibrate(31, 31, 0, 0);
+    row.add_check(30);
+    row.add_check(32);
+    let core = &mut profile.end.as_mut().unwrap().cores[0];
+    core.overheads = vec![OverheadEnd(row.load()); 2];
+    [core.taken, core.stored, core.lost] = [12, 12, 0];
+    [core.late, core.early, core.unclaimed] = [0; 3];
+    core.checks = 2;
+    let known = |profile: &Profile, only: Option<u8>| {
+        let selection = Selection {
+            core: None,
+            event: only,
+        };
+        let report = report_on(profile, selection, Options::default());
+        report
+            .sampling
+            .events
+            .last()
+            .unwrap()
+            .period
+            .known_to_within
+    };
+    for only in [None, Some(1)] {
+        assert_eq!(known(&profile, only), Some(7), "{only:?}");
+    }
+    // Where those were that made no sample is not known.
+    let core = &mut profile.end.as_mut().unwrap().cores[0];
+    [core.late, core.early, core.unclaimed] = [2, 3, 4];
+    assert_eq!(known(&profile, None), Some(16));
+}
+
+/// A core that has taken its share is not measured again when `ctl` sets other events.
+#[test]
+fn a_core_that_took_no_part_is_in_no_mean() {
+    let [first, mut second] = samples();
+    second.iter_mut().for_each(|seen| seen.event = 1);
+    let file = profile_of_cores(&two_events(), &[&first, &second]);
+    let mut profile = Profile::read(file).unwrap();
+    let with_checks = profile_with_checks([&[31], &[31]], 0).end.unwrap();
+    let end = profile.end.as_mut().unwrap();
+    end.cores[0].overheads = with_checks.cores[0].overheads.clone();
+    end.cores[0].checks = with_checks.cores[0].checks;
+    end.cores[1].overheads = vec![OverheadEnd::default()];
+    says(
+        &report_whole(&profile),
+        "overhead: 30 at rest, 31 with all cores busy, 31 while running (20 checks,",
+    );
+}
+
 /// What an event of one kind of core is on the other kind is no zero.
 #[test]
 fn an_event_that_a_core_does_not_count_has_no_overhead_there() {
@@ -311,13 +403,14 @@ fn an_event_that_a_core_does_not_count_has_no_overhead_there() {
     let end = profile.end.as_mut().unwrap();
     let with_checks = profile_with_checks([&[31], &[31]], 0).end.unwrap();
     end.cores[0].overheads = with_checks.cores[0].overheads.clone();
+    end.cores[0].checks = with_checks.cores[0].checks;
     end.cores[0].kind = CoreKind::Core.number().into();
     end.cores[1].kind = CoreKind::Atom.number().into();
     end.cores[1].overheads = vec![OverheadEnd::default()];
     let report = report_whole(&profile);
     says(
         &report,
-        "overhead: 30 at rest, 31 with all cores busy, 31 while running (1 check,",
+        "overhead: 30 at rest, 31 with all cores busy, 31 while running (20 checks,",
     );
     says(&report, "cores 0 cpu_core, 1 cpu_atom\n");
     let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
@@ -360,7 +453,7 @@ fn numbers_that_are_too_large_are_no_end_of_the_report() {
 #[test]
 fn where_interrupts_cost_more_than_was_measured_it_is_said_what_the_code_got() {
     let report = report_with_checks([&[31], &[39, 39]]);
-    says(&report, "minimum 100, median 100, maximum 100, each ±36\n");
+    says(&report, "minimum 100, median 100, maximum 100, each ±9\n");
     let [warning] = &report.end.warnings[..] else {
         panic!("{:?}", report.end.warnings);
     };

@@ -300,6 +300,35 @@ fn times_have_their_units() {
     assert!(text.contains("300 ns a sample"), "{text}");
 }
 
+/// Of cores whose counters are not told apart, how far apart they may be.
+#[test]
+fn within_what_cores_agree_is_said() {
+    let said = |within| {
+        let run = Description {
+            clock: Clock::Time,
+            turns: false,
+            tsc_difference: 0,
+            tsc_within: within,
+            ..description()
+        };
+        let [first, second] = samples();
+        let file = profile_of_cores(&run, &[&first, &second]);
+        let profile = Profile::read(file).unwrap();
+        let report = report_on(&profile, Selection::default(), Options::default());
+        let text = report::text(&report, SortBy::Own);
+        let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+        let words: Vec<_> = text.split_whitespace().collect();
+        (words.join(" "), json["tsc_within_ticks"].clone())
+    };
+    let (text, within) = said(900_000);
+    let expected = "time stamp counters of cores agree to within 900 µs";
+    assert!(text.contains(expected), "{text}");
+    assert_eq!(within, 900_000);
+    let (text, within) = said(0);
+    assert!(!text.contains("time stamp counters"), "{text}");
+    assert_eq!(within, Value::Null);
+}
+
 /// Nothing says how long a tick of the time stamp counter takes.
 #[test]
 fn a_run_in_ticks_says_so_wherever_it_has_a_number() {

@@ -6,7 +6,7 @@ pub mod text;
 
 use profiler::contract::settings::Settings;
 use profiler::format::count::Reading;
-use profiler::format::region::OVERHEAD_ROWS;
+use profiler::format::region::{OVERHEAD_ROWS, Overhead};
 use profiler::format::{Count, Description};
 use serde::Serialize;
 
@@ -133,7 +133,8 @@ pub struct Total {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// Exact: the event had a counter all the time.
+    /// Whole: the event had a counter all the time. (How far it may be off nevertheless is
+    /// [`Total::known_to_within`].)
     Exact,
     /// An estimate: the event had a counter part of the time.
     Scaled,
@@ -259,9 +260,11 @@ impl EventCount {
 /// interrupt by what its cost varied, and once more for the instruction that ended it. (Of an
 /// event that took turns, so much as its share of them makes when it is scaled.)
 fn known_to_within(end: &CoreEnd, event: usize) -> Option<u64> {
-    let is_noted = end.taken > 0 && event < OVERHEAD_ROWS;
     let OverheadEnd(row) = end.overheads.get(event).copied().unwrap_or_default();
-    is_noted.then(|| row.spread.saturating_mul(end.taken.saturating_add(1)))
+    // A short count has no interrupt in it, and a user's event costs nothing.
+    let is_noted = end.taken > 0 || row != Overhead::default();
+    (is_noted && event < OVERHEAD_ROWS)
+        .then(|| row.spread.saturating_mul(end.taken.saturating_add(1)))
 }
 
 impl Total {
