@@ -290,7 +290,7 @@ macro_rules! nmi_entry {
             jb nmi_no_room
             pushq %rdx
             # As many instructions as from the entry to the `rdtsc` above.
-            .rept 20
+            .rept 18
             nop
             .endr
             rdtsc
