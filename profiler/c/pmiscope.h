@@ -5,7 +5,9 @@
  *
  * 1. for each core, puts what pmiscope_set_up_core writes into its TSS;
  * 2. puts what pmiscope_gates writes into the interrupt table;
- * 3. calls pmiscope_start on core 0 and pmiscope_join on all others.
+ * 3. puts pmiscope_protection_entry_before, its own entry, into the gate of #GP: the sampler tries
+ *    registers that the processor may refuse;
+ * 4. calls pmiscope_start on core 0 and pmiscope_join on all others.
  *
  * Made by `make header` from profiler/c/src: changes belong there.
  *
@@ -109,15 +111,33 @@ struct pmiscope_stack {
     uint64_t high;
 };
 
+// The code that was interrupted.
+struct pmiscope_registers {
+    // rip.
+    uint64_t pc;
+    // rsp.
+    uint64_t sp;
+    // rbp.
+    uint64_t fp;
+    // rflags. The sampler may change them: they are to be restored from here.
+    uint64_t flags;
+    // The privilege level, 0 to 3: the low two bits of cs.
+    uint8_t privilege;
+};
+
 // The kernel's functions that the sampler calls. All but stack_of may be NULL.
 //
 // All of them may be called in a handler of an NMI, on any core, at any instruction of the
-// kernel: they take no lock, allocate nothing, cannot fault and return soon. They are not
-// to use registers that the kernel does not save at interrupts (-mgeneral-regs-only).
+// kernel or of a user's program, and between the two: GS and, where page tables are changed
+// there, these are then the user's. They take no lock, allocate nothing, cannot fault and return
+// soon. They are not to use registers that the kernel does not save at interrupts
+// (-mgeneral-regs-only).
 //
-// The section .text stays mapped from pmiscope_start on, and may be read, under whatever page
-// tables the kernel's code runs: the handler of an NMI looks at the interrupted instruction.
-// Code that is unmapped later belongs into another section.
+// The gates' code, its stacks and memory, these functions and the APIC's page are mapped under all
+// page tables that are in use while the sampler's interrupts can come. So is the section .text
+// from pmiscope_start on, and may be read: the handler of an NMI looks at the interrupted
+// instruction. Code that is unmapped later belongs into another section, before .text or behind
+// pmiscope.ld.
 struct pmiscope_callbacks {
     // Finds the stack that address is on, an address of the running core, whose index
     // is core. Returns false if it is on none that may be looked at: the walk over callers
@@ -136,12 +156,19 @@ struct pmiscope_callbacks {
     bool (*is_halted_at)(uint64_t pc);
     // Called on each core, interrupts off, before its source is armed; that is the APIC timer
     // where events are counted in place of samples. counts_instructions: periods are in
-    // instructions, else in nanoseconds (ticks of the time stamp counter where nothing says
-    // how long one takes) or events. NULL: nothing.
+    // instructions, else in nanoseconds, events, or
+    // ticks of the time stamp counter where nothing says how long one is. NULL: nothing.
     void (*begin)(uint32_t core, enum pmiscope_source_kind source, bool counts_instructions);
     // Called on core 0 when counters are stopped until the host asks for more, or count
     // again. While paused, the kernel should call pmiscope_poll now and then. NULL: nothing.
     void (*set_paused)(bool is_paused);
+    // An NMI that is not the sampler's, of the core with this index: one by which the kernel stops
+    // its cores, or a watchdog's. What it changes of pc and flags is where and how the code
+    // resumes. Not in a run: there they are counted, until pmiscope_stop or pmiscope_fail. One
+    // of the sampler's own that comes late, when the run has ended, is such, too. NULL: nothing.
+    void (*other_nmi)(uint32_t core, struct pmiscope_registers *registers);
+    // The same for a debug exception: a breakpoint or single step of the kernel's. NULL: nothing.
+    void (*other_debug)(uint32_t core, struct pmiscope_registers *registers);
     // Called where a run that has begun cannot go on, or the library has a bug. The string
     // is valid during the call. NULL: ends QEMU, with PMISCOPE_STATUS_UNAVAILABLE.
     void (*failed)(const char *problem);
@@ -186,20 +213,6 @@ struct pmiscope_config {
     // The workload that runs, of those that workload= of the command line can choose. NULL
     // where the kernel has no choice: pmiscope run says so to who chooses one.
     const char *workload;
-};
-
-// The code that was interrupted.
-struct pmiscope_registers {
-    // rip.
-    uint64_t pc;
-    // rsp.
-    uint64_t sp;
-    // rbp.
-    uint64_t fp;
-    // rflags. The sampler may change them: they are to be restored from here.
-    uint64_t flags;
-    // The privilege level, 0 to 3: the low two bits of cs.
-    uint8_t privilege;
 };
 
 #ifdef __cplusplus
@@ -299,7 +312,8 @@ enum pmiscope_status pmiscope_join(uint32_t core);
 //     frame->rflags = registers.flags;
 void pmiscope_on_interrupt(uint32_t core, uint8_t vector, struct pmiscope_registers *registers);
 
-// For the handler of general protection faults, which comes first to this: returns where
+// For the handler of general protection faults, where pmiscope_protection_entry_before is not
+// its gate's. It comes first to this: returns where
 // the code that was interrupted at pc resumes, which is then the new rip; 0 if the fault is
 // not the sampler's, which may be refused a register. In that handler, on any core.
 //
@@ -309,6 +323,14 @@ void pmiscope_on_interrupt(uint32_t core, uint8_t vector, struct pmiscope_regist
 //         return;
 //     }
 uint64_t pmiscope_on_general_protection(uint64_t pc);
+
+// Returns the address of an entry for the gate of general protection faults (13, an interrupt
+// gate), from which a fault that is not the sampler's goes on at handler: the entry that the gate
+// had. May be called anywhere.
+//
+//     set_gate(13, pmiscope_protection_entry_before((uint64_t)protection_entry),
+//              PMISCOPE_GATE_STACK_INTERRUPTED);
+uint64_t pmiscope_protection_entry_before(uint64_t handler);
 
 // Ends the run: no interrupt is a sample any more, and no core waits in a handler of the
 // sampler. May be called anywhere, in a panic too.

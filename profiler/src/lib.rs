@@ -6,7 +6,7 @@
 //! `no_std`, has no dependencies and allocates nothing.
 //!
 //! A kernel gives it the bounds of the stack that an address is on, memory that the reader
-//! can see, gates in its interrupt table, and two calls. `docs/adopt.md` goes through what
+//! can see, gates in its interrupt table, #GP's among them, and two calls. `docs/adopt.md` goes through what
 //! else its build needs; `tools/adopters/` has whole kernels.
 //!
 //! # Principles
@@ -65,6 +65,9 @@
 //!     for gate in gates() {
 //!         set_gate(gate.vector, gate.entry, gate.stack.index(0, 1));
 //!     }
+//!     // The sampler tries registers that may not be there.
+//!     let kernels = (protection_entry as *const ()).addr() as u64;
+//!     set_gate(13, profiler::entry::protection::entry_before(kernels), None);
 //! }
 //!
 //! /// On the first core, the others running. They call `SAMPLER.join(core)`.
@@ -78,6 +81,7 @@
 //! # // What a kernel has.
 //! # fn kernel_stack_of(_: StackAddress) -> Option<StackBounds> { None }
 //! # fn set_interrupt_stacks(_: u32, _: [u64; 2]) {}
+//! # fn protection_entry() {}
 //! # fn set_gate(_: u8, _: u64, _: Option<u16>) {}
 //! # fn main() {}
 //! ```

@@ -209,7 +209,8 @@ pub unsafe extern "C" fn pmiscope_on_interrupt(core: u32, vector: u8, registers:
     registers.flags = interrupted.flags;
 }
 
-/// For the handler of general protection faults, which comes first to this: returns where
+/// For the handler of general protection faults, where pmiscope_protection_entry_before is not
+/// its gate's. It comes first to this: returns where
 /// the code that was interrupted at pc resumes, which is then the new rip; 0 if the fault is
 /// not the sampler's, which may be refused a register. In that handler, on any core.
 ///
@@ -221,6 +222,17 @@ pub unsafe extern "C" fn pmiscope_on_interrupt(core: u32, vector: u8, registers:
 #[unsafe(no_mangle)]
 pub extern "C" fn pmiscope_on_general_protection(pc: u64) -> u64 {
     SAMPLER.on_general_protection(pc).unwrap_or(0)
+}
+
+/// Returns the address of an entry for the gate of general protection faults (13, an interrupt
+/// gate), from which a fault that is not the sampler's goes on at handler: the entry that the gate
+/// had. May be called anywhere.
+///
+///     set_gate(13, pmiscope_protection_entry_before((uint64_t)protection_entry),
+///              PMISCOPE_GATE_STACK_INTERRUPTED);
+#[unsafe(no_mangle)]
+pub extern "C" fn pmiscope_protection_entry_before(handler: u64) -> u64 {
+    profiler::entry::protection::entry_before(handler)
 }
 
 /// Ends the run: no interrupt is a sample any more, and no core waits in a handler of the

@@ -9,11 +9,11 @@ use profiler::contract::capabilities::Line;
 use profiler::entry::stacks::TrapStacks;
 use profiler::format::{Clock, Source};
 use profiler::hw::exit;
-use profiler::sampler::{Sampler, Target};
+use profiler::sampler::{Interrupted, Sampler, Target};
 use profiler::unwind::StackBounds;
 
 use crate::text;
-use crate::types::{Callbacks, MAX_CORES, Stack};
+use crate::types::{Callbacks, MAX_CORES, Registers, Stack};
 
 pub static SAMPLER: Sampler<CKernel> = Sampler::new(CKernel);
 pub static STACKS: TrapStacks<{ MAX_CORES as usize }> = TrapStacks::new();
@@ -103,6 +103,14 @@ unsafe impl Target for CKernel {
         STACKS.without_room(core)
     }
 
+    fn other_nmi(&self, core: u32, interrupted: &mut Interrupted) {
+        pass_on(callbacks().and_then(|it| it.other_nmi), core, interrupted);
+    }
+
+    fn other_debug(&self, core: u32, interrupted: &mut Interrupted) {
+        pass_on(callbacks().and_then(|it| it.other_debug), core, interrupted);
+    }
+
     fn failed(&self, problem: &dyn fmt::Display) {
         match callbacks().and_then(|it| it.failed) {
             // SAFETY: the function is the caller's, the string lives as long as the call.
@@ -124,6 +132,21 @@ unsafe impl Target for CKernel {
             Some(finished) => unsafe { finished() },
             None => exit::exit_qemu(exit::SUCCESS),
         }
+    }
+}
+
+/// Lets the caller's function, if there is one, look at an interrupt that is not the sampler's.
+fn pass_on(
+    to: Option<unsafe extern "C" fn(u32, *mut Registers)>,
+    core: u32,
+    interrupted: &mut Interrupted,
+) {
+    if let Some(to) = to {
+        let mut registers = Registers::from(&*interrupted);
+        // SAFETY: the function is the caller's.
+        unsafe { to(core, &raw mut registers) };
+        interrupted.registers.pc.0 = registers.pc;
+        interrupted.flags = registers.flags;
     }
 }
 

@@ -111,15 +111,31 @@ pub struct Registers {
     pub privilege: u8,
 }
 
+impl From<&profiler::sampler::Interrupted> for Registers {
+    fn from(interrupted: &profiler::sampler::Interrupted) -> Self {
+        Self {
+            pc: interrupted.registers.pc.0,
+            sp: interrupted.registers.sp.0,
+            fp: interrupted.registers.fp.0,
+            flags: interrupted.flags,
+            privilege: interrupted.privilege,
+        }
+    }
+}
+
 /// The kernel's functions that the sampler calls. All but stack_of may be NULL.
 ///
 /// All of them may be called in a handler of an NMI, on any core, at any instruction of the
-/// kernel: they take no lock, allocate nothing, cannot fault and return soon. They are not
-/// to use registers that the kernel does not save at interrupts (-mgeneral-regs-only).
+/// kernel or of a user's program, and between the two: GS and, where page tables are changed
+/// there, these are then the user's. They take no lock, allocate nothing, cannot fault and return
+/// soon. They are not to use registers that the kernel does not save at interrupts
+/// (-mgeneral-regs-only).
 ///
-/// The section .text stays mapped from pmiscope_start on, and may be read, under whatever page
-/// tables the kernel's code runs: the handler of an NMI looks at the interrupted instruction.
-/// Code that is unmapped later belongs into another section.
+/// The gates' code, its stacks and memory, these functions and the APIC's page are mapped under all
+/// page tables that are in use while the sampler's interrupts can come. So is the section .text
+/// from pmiscope_start on, and may be read: the handler of an NMI looks at the interrupted
+/// instruction. Code that is unmapped later belongs into another section, before .text or behind
+/// pmiscope.ld.
 #[repr(C)]
 pub struct Callbacks {
     /// Finds the stack that address is on, an address of the running core, whose index
@@ -139,11 +155,19 @@ pub struct Callbacks {
     pub is_halted_at: Option<unsafe extern "C" fn(pc: u64) -> bool>,
     /// Called on each core, interrupts off, before its source is armed; that is the APIC timer
     /// where events are counted in place of samples. counts_instructions: periods are in
-    /// instructions, else in nanoseconds or events. NULL: nothing.
+    /// instructions, else in nanoseconds, events, or
+    /// ticks of the time stamp counter where nothing says how long one is. NULL: nothing.
     pub begin: Option<unsafe extern "C" fn(core: u32, source: Source, counts_instructions: bool)>,
     /// Called on core 0 when counters are stopped until the host asks for more, or count
     /// again. While paused, the kernel should call pmiscope_poll now and then. NULL: nothing.
     pub set_paused: Option<unsafe extern "C" fn(is_paused: bool)>,
+    /// An NMI that is not the sampler's, of the core with this index: one by which the kernel stops
+    /// its cores, or a watchdog's. What it changes of pc and flags is where and how the code
+    /// resumes. Not in a run: there they are counted, until pmiscope_stop or pmiscope_fail. One
+    /// of the sampler's own that comes late, when the run has ended, is such, too. NULL: nothing.
+    pub other_nmi: Option<unsafe extern "C" fn(core: u32, registers: *mut Registers)>,
+    /// The same for a debug exception: a breakpoint or single step of the kernel's. NULL: nothing.
+    pub other_debug: Option<unsafe extern "C" fn(core: u32, registers: *mut Registers)>,
     /// Called where a run that has begun cannot go on, or the library has a bug. The string
     /// is valid during the call. NULL: ends QEMU, with PMISCOPE_STATUS_UNAVAILABLE.
     pub failed: Option<unsafe extern "C" fn(problem: *const c_char)>,

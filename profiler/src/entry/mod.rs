@@ -3,6 +3,7 @@
 //! * [`nmi`]: the entry of NMIs, with two stacks, as a macro.
 //! * [`switched`]: those of the other traps that have stacks of their own.
 //! * [`vectors`]: those of interrupts that stay on the stack that they interrupt.
+//! * [`protection`]: that of #GP, before the kernel's own.
 //! * [`stacks`]: stacks for the first two, for kernels that have none.
 //!
 //! A kernel that has entries of its own may keep them; it then says what its trap frames
@@ -44,6 +45,7 @@
 //! ```
 
 pub mod nmi;
+pub mod protection;
 pub mod stacks;
 pub mod switched;
 pub mod vectors;
@@ -53,12 +55,14 @@ use core::fmt;
 use crate::address::CodeAddress;
 use crate::unwind::TrapFrameLayout;
 
-/// The vectors of traps that have stacks of their own (SDM vol. 3, table 7-1).
+/// The vectors of traps that have stacks of their own, and of #GP (SDM vol. 3, table 7-1).
 pub mod vector {
     /// The non-maskable interrupt's vector.
     pub const NMI: u8 = 2;
     /// The debug exception's vector.
     pub const DEBUG: u8 = 1;
+    /// The general protection fault's vector.
+    pub const PROTECTION: u8 = 13;
     /// The double fault's vector.
     pub const DOUBLE_FAULT: u8 = 8;
     /// The machine-check exception's vector.

@@ -19,7 +19,7 @@
 //!
 //! | the interrupted stack pointer is on | the NMI is handled                         |
 //! |-------------------------------------|--------------------------------------------|
-//! | no trap stack                       | at the top of the handler stack            |
+//! | no trap stack, or it is a user's    | at the top of the handler stack            |
 //! | the handler stack                   | right below the interrupted stack pointer  |
 //! | that of #DB, #DF or #MC             | the same, breakpoints off (`nmi_aside`)    |
 //! | the landing                         | never: the first NMI is lost, the run ends |
@@ -211,6 +211,9 @@ macro_rules! nmi_entry {
             subq {landing_low}(%rcx), %rax
             cmpq ${trap_stacks_bytes}, %rax
             cmovb 48(%rsp), %rdx
+            # That of the user's program, which may have anything there, is on none.
+            testb $3, 32(%rsp)
+            cmovnzq {handlers_high}(%rcx), %rdx
             andq $-16, %rdx
             # On the handler stack, with room for one more handler?
             leaq -{room}(%rdx), %rax

@@ -53,13 +53,26 @@ const COUNTING: u64 = 1;
 /// In the configuration: timers 0 and 1 interrupt in the place of the PIT and the RTC
 /// (`LEG_RT_CNF`).
 const LEGACY: u64 = 1 << 1;
-/// In a timer's configuration: it interrupts (`Tn_INT_ENB_CNF`).
-const INTERRUPT: u64 = 1 << 2;
+/// In a timer's configuration.
+pub(crate) mod timer {
+    /// It interrupts by a level, not an edge (`Tn_INT_TYPE_CNF`).
+    pub(crate) const LEVEL: u64 = 1 << 1;
+    /// It interrupts (`Tn_INT_ENB_CNF`).
+    pub(crate) const INTERRUPT: u64 = 1 << 2;
+    /// It starts itself again (`Tn_TYPE_CNF`).
+    pub(crate) const PERIODIC: u64 = 1 << 3;
+    /// Its comparator has 64 bits (`Tn_SIZE_CAP`); read only.
+    pub(crate) const WIDE: u64 = 1 << 5;
+    /// It compares 32 bits all the same (`Tn_32MODE_CNF`).
+    pub(crate) const FORCE_32_BITS: u64 = 1 << 8;
+    /// It interrupts by a message (`Tn_FSB_EN_CNF`).
+    pub(crate) const MESSAGE: u64 = 1 << 14;
+    /// It can (`Tn_FSB_INT_DEL_CAP`); read only.
+    pub(crate) const MESSAGE_CAPABLE: u64 = 1 << 15;
+}
 
 /// In the capabilities: the main counter has 64 bits (`COUNT_SIZE_CAP`).
 const COUNT_SIZE: u64 = 1 << 13;
-/// In a timer's configuration: so has its comparator (`Tn_SIZE_CAP`).
-const TIMER_SIZE: u64 = 1 << 5;
 
 /// What a period can be, in femtoseconds: the specification's most (2.3.4), and less than any
 /// has.
@@ -196,12 +209,12 @@ impl Hpet {
     }
 
     /// The timer interrupts no more, until it is told to.
-    pub(crate) fn stop(self, timer: u8) {
-        let register = Register::TimerConfiguration(timer);
+    pub(crate) fn stop(self, number: u8) {
+        let register = Register::TimerConfiguration(number);
         let configuration = self.read(register);
-        if configuration & INTERRUPT != 0 {
+        if configuration & timer::INTERRUPT != 0 {
             // SAFETY: the other bits as they were; it delivers nothing.
-            unsafe { self.write(register, configuration & !INTERRUPT) };
+            unsafe { self.write(register, configuration & !timer::INTERRUPT) };
         }
     }
 
@@ -231,8 +244,8 @@ impl Hpet {
 
     /// The number of bits in which a timer compares.
     #[must_use]
-    pub(crate) fn timer_bits(self, timer: u8) -> u32 {
-        let is_wide = self.read(Register::TimerConfiguration(timer)) & TIMER_SIZE != 0;
+    pub(crate) fn timer_bits(self, number: u8) -> u32 {
+        let is_wide = self.read(Register::TimerConfiguration(number)) & timer::WIDE != 0;
         if is_wide { self.bits() } else { 32 }
     }
 
@@ -247,9 +260,9 @@ impl Hpet {
     /// The number of timers, from the first on, that can interrupt by messages to cores.
     #[must_use]
     pub(crate) fn message_timers(self) -> u32 {
-        const MESSAGE_CAPABLE: u64 = 1 << 15;
-        let can = |timer| self.read(Register::TimerConfiguration(timer)) & MESSAGE_CAPABLE != 0;
-        let capable = (0..self.timers()).take_while(|&timer| can(timer));
+        let configuration = |number| self.read(Register::TimerConfiguration(number));
+        let can = |number| configuration(number) & timer::MESSAGE_CAPABLE != 0;
+        let capable = (0..self.timers()).take_while(|&number| can(number));
         u32::try_from(capable.count()).unwrap_or(0)
     }
 

@@ -31,13 +31,17 @@ macro_rules! sampler_gates {
             use super::{$sampler, $stacks};
             use $crate::entry::stacks::Block;
             use $crate::entry::{TrapFrame, end_of_call};
-            use $crate::sampler::Interrupted;
+            use $crate::sampler::{Interrupted, Target};
 
             #[unsafe(link_section = ".pmiscope.calls")]
             extern "C" fn on_nmi(frame: &mut TrapFrame, block: &'static Block, entry_tsc: u64) {
                 let mut interrupted = Interrupted::from(&*frame);
-                interrupted.is_nested = block.is_in_handler(frame.rsp);
-                $sampler.on_nmi(block.core(), &mut interrupted, entry_tsc);
+                // What a program of the user has in its stack pointer means nothing.
+                interrupted.is_nested =
+                    interrupted.privilege == 0 && block.is_in_handler(frame.rsp);
+                if !$sampler.on_nmi(block.core(), &mut interrupted, entry_tsc) {
+                    Target::other_nmi($sampler.target(), block.core(), &mut interrupted);
+                }
                 interrupted.resume(frame);
                 end_of_call();
             }
@@ -47,7 +51,9 @@ macro_rules! sampler_gates {
                 let address = ::core::ptr::from_ref(frame).addr() as u64;
                 if let Some(block) = $stacks.block_of(address) {
                     let mut interrupted = Interrupted::from(&*frame);
-                    $sampler.on_debug(block.core(), &mut interrupted);
+                    if !$sampler.on_debug(block.core(), &mut interrupted) {
+                        Target::other_debug($sampler.target(), block.core(), &mut interrupted);
+                    }
                     interrupted.resume(frame);
                 }
                 end_of_call();
@@ -125,7 +131,7 @@ impl GateStack {
     }
 }
 
-/// All gates that the sampler needs, where [`sampler_gates!`](crate::sampler_gates) has
+/// All gates that the sampler needs, of the vectors 1, 2, 0xf0 to 0xf7 and 0xff, where [`sampler_gates!`](crate::sampler_gates) has
 /// defined their entries.
 pub fn gates() -> impl Iterator<Item = Gate> {
     let own_stacks = [

@@ -18,7 +18,7 @@ use super::memory::Memory;
 use super::per_core::pmu::probe_here;
 use super::per_core::{Core, Errand};
 use super::phase::Phase;
-use super::source::{self, Demand, Source, SourceError, pmu};
+use super::source::{self, Demand, Source, SourceError, apic_timer, pmu};
 use super::target::Target;
 use super::wait;
 use crate::contract::capabilities::{self, Line, Machine, Reason};
@@ -150,7 +150,8 @@ impl<T: Target> Sampler<T> {
     /// Which sources interrupt the running core by `delivery`, and which is taken.
     fn list_sources(&'static self, delivery: Delivery, clock: &RunClock) {
         let mut taken = None;
-        for kind in source::ALL {
+        let order = source::order(apic_timer::kernels_tick().is_some());
+        for kind in order {
             let works = self
                 .try_source(kind, delivery, clock)
                 .map_err(|problem| reason(&problem));
@@ -179,15 +180,11 @@ impl<T: Target> Sampler<T> {
         let demand = Demand {
             has_aim: false,
             period: None,
+            kernels_tick: None,
             delivery,
             clock,
             has_events: false,
         };
-        let tried = Source::probe(&self.engine.cores, &self.engine.probed, kind, &demand);
-        if let Some(source) = self.engine.source() {
-            source.stop(self.engine.cores.first());
-        }
-        self.engine.cores.settle();
-        tried.map(drop)
+        Source::look(&self.engine.cores, &self.engine.probed, kind, &demand)
     }
 }

@@ -222,6 +222,7 @@ impl<T: Target> Sampler<T> {
 
     /// For the handler of general protection faults: where the code that was interrupted
     /// at `pc` resumes, if the fault is the sampler's, which may be refused a register.
+    /// [`entry_before`](crate::entry::protection::entry_before) is an entry that does so itself.
     #[must_use]
     pub fn on_general_protection(&self, pc: u64) -> Option<u64> {
         msr::recover(pc)

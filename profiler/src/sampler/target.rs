@@ -28,10 +28,17 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 ///    returns, under whatever page tables the kernel's code runs, what it has executed at its
 ///    start alone included: an NMI's handler looks for a `hlt` at the interrupted address.
 /// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
-///    cannot fault and return soon.
+///    cannot fault and return soon. Over a program of the user, and in the kernel's entry from
+///    one, GS is the user's still.
 /// 3. Before [`super::Sampler::start`], `list` and `join` are called, the running core has
-///    the gates of the sampler's interrupts, and what [`super::Config`] says is mapped is
+///    the gates of the sampler's interrupts, its gate of #GP leads to
+///    [`entry_before`](crate::entry::protection::entry_before), or the handler asks
+///    [`super::Sampler::on_general_protection`]; and what [`super::Config`] says is mapped is
 ///    mapped from then on.
+/// 4. Gates, entries, the sampler's statics and memory, and the APIC's page are mapped under all
+///    page tables that are in use while an interrupt of the sampler's can come.
+/// 5. No exception that returns has an interrupt stack (IST) of its own but those of
+///    [`super::gates()`]: an NMI in its handler would be handled over another one's frames.
 ///
 /// ```
 /// use profiler::address::StackAddress;
@@ -133,6 +140,18 @@ pub unsafe trait Target: Sync + 'static {
     fn unclaimed_nmis(&self, _core: u32) -> u64 {
         0
     }
+
+    /// An NMI of `core` that is not the sampler's, where its entry is that of
+    /// [`sampler_gates!`](crate::sampler_gates): one by which the kernel stops its cores, or a
+    /// watchdog's. Not in a run: there the sampler counts them as unclaimed, until
+    /// [`super::Sampler::stop`], `fail` or `panicked`. One of its own that comes late, when the
+    /// run has ended, is such, too.
+    #[inline]
+    fn other_nmi(&self, _core: u32, _interrupted: &mut Interrupted) {}
+
+    /// The same for a debug exception: a breakpoint or single step of the kernel's.
+    #[inline]
+    fn other_debug(&self, _core: u32, _interrupted: &mut Interrupted) {}
 
     /// Called where a run that has begun cannot go on, on any core, in a handler or not.
     ///

@@ -20,8 +20,8 @@ pub(crate) fn on_trial_overflow(core: &Core, entry_tsc: u64) -> Option<u32> {
     core.trial.take_rearm_count()
 }
 
-/// Returns true if an overflow arrives in time on the running core, `core`, once `provoke`
-/// has asked the source for one.
+/// Returns true if an overflow of the source arrives in time on the running core, `core`, once
+/// `provoke` has asked the source for one. An interrupt of somebody else's is none.
 pub(crate) fn await_overflow(core: &Core, provoke: impl FnOnce()) -> bool {
     await_overflow_for(ARRIVAL_TIMEOUT_TICKS, core, provoke)
 }
@@ -29,9 +29,12 @@ pub(crate) fn await_overflow(core: &Core, provoke: impl FnOnce()) -> bool {
 /// The same, if it arrives within `ticks`.
 pub(crate) fn await_overflow_for(ticks: u64, core: &Core, provoke: impl FnOnce()) -> bool {
     let before = core.trial.overflows();
+    core.trial.set_awaits_source(true);
     provoke();
     let has_arrived = || core.trial.overflows() != before;
-    Deadline::after(ticks).wait_for(has_arrived)
+    let arrives = Deadline::after(ticks).wait_for(has_arrived);
+    core.trial.set_awaits_source(false);
+    arrives
 }
 
 /// Raises a sampling interrupt by software.

@@ -26,6 +26,8 @@ const INIT: u32 = 0b101 << 8;
 const EXTINT: u32 = 0b111 << 8;
 const MASKED: u32 = 1 << 16;
 const PERIODIC: u32 = 1 << 17;
+const TSC_DEADLINE: u32 = 1 << 18;
+const TIMER_MODE: u32 = 0b11 << 17;
 
 /// A vector that an APIC takes: 0 to 15 are illegal.
 ///
@@ -282,6 +284,40 @@ impl TimerEntry {
         Self(vector.bits() | PERIODIC)
     }
 
+    /// What was read from the register, to be written back: `spare`, masked, in place of a vector
+    /// or a mode that is illegal.
+    pub(crate) const fn as_left(read: u32, spare: Vector) -> Self {
+        if read & VECTOR < 16 || read & TIMER_MODE == TIMER_MODE {
+            Self::one_shot(spare).masked()
+        } else {
+            Self(read & (VECTOR | MASKED | TIMER_MODE))
+        }
+    }
+
+    /// The register's value.
+    pub(crate) const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Returns true if the timer starts again at zero.
+    pub(crate) const fn comes_again(self) -> bool {
+        self.0 & PERIODIC != 0
+    }
+
+    /// Returns true if the timer does not count, and waits for the time stamp counter.
+    pub(crate) const fn has_deadline(self) -> bool {
+        self.0 & TSC_DEADLINE != 0
+    }
+
+    /// The vector that it delivers, unless it is masked.
+    pub(crate) const fn delivers(self) -> Option<Vector> {
+        if self.0 & MASKED == 0 {
+            Some(Vector(self.0.to_le_bytes()[0]))
+        } else {
+            None
+        }
+    }
+
     /// The same, and deliver nothing.
     #[must_use]
     pub const fn masked(self) -> Self {
@@ -447,6 +483,22 @@ mod tests {
         assert_eq!(PerformanceEntry::new(Delivery::Nmi).bits(), 0x400);
         let by_vector = PerformanceEntry::new(Delivery::Fixed(vector));
         assert_eq!(by_vector.masked().bits(), 0x1_0045);
+    }
+
+    #[test]
+    fn a_timers_entry_is_written_back_if_it_is_legal() {
+        for (read, written) in [
+            (0x1_0000, 0x1_00fe), // as after a reset
+            (0x0_000f, 0x1_00fe),
+            (0x6_0045, 0x1_00fe), // a mode that does not exist
+            (0x0_0010, 0x0_0010),
+            (0x3_0045, 0x3_0045),
+            (0x4_00ec, 0x4_00ec),
+            (0x2_1445, 0x2_0045), // no delivery mode; its status is not to be written
+        ] {
+            let entry = TimerEntry::as_left(read, SPARE);
+            assert_eq!(entry.bits(), written, "{read:#x}");
+        }
     }
 
     #[test]

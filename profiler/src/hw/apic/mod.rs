@@ -8,10 +8,12 @@
 //! * `mode`: which of them.
 //! * `lvt`: the local vector table, whose entries are types.
 //! * `command`: interrupts to other cores.
+//! * `timer`: what a timer is set to.
 
 mod command;
 mod lvt;
 mod mode;
+mod timer;
 
 use core::fmt;
 use core::ptr;
@@ -23,6 +25,7 @@ pub use lvt::{
     Delivery, ErrorEntry, ExtendedEntry, LocalInterrupt, PerformanceEntry, TimerEntry, Vector,
 };
 pub use mode::{LAST_XAPIC_ID, Mode};
+pub(crate) use timer::TimerState;
 
 /// A register, by its memory offset; those of the local vector table are
 /// [`LocalInterrupt`]'s.

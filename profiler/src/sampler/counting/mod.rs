@@ -91,7 +91,8 @@ impl Counting {
                 return Err(StartError::Events(problems));
             }
         }
-        let counts = apic_timer::counts_in(rotation_ticks(clock.clock, cores.len()), clock);
+        let counts =
+            apic_timer::counts_in(rotation_ticks(clock.clock, cores.len()), clock, &cores[0]);
         Ok(Self {
             events,
             units: settings.units,
@@ -115,7 +116,7 @@ impl Counting {
     /// when all cores have, or the run has ended. Interrupts are off when it is called: only
     /// the trials' own come.
     pub(crate) fn start(&self, cores: &Cores, core: &Core) {
-        apic_timer::set_up(vector::COUNT_TIMER);
+        apic_timer::set_up(vector::COUNT_TIMER, core);
         measure::measure_groups(core, state_of(core), &self.events);
         core.counting.is_workload.store(true, Ordering::Relaxed);
         // What waits for time to pass may halt: the timer ends that.

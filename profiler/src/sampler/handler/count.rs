@@ -11,6 +11,8 @@ use crate::pmu::registers::MsrFault;
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::engine::Engine;
 use crate::sampler::per_core::Core;
+use crate::sampler::phase::Phase;
+use crate::sampler::source::apic_timer;
 use crate::sampler::target::Target;
 use crate::sampler::vector;
 
@@ -70,6 +72,10 @@ impl<T: Target> Context<'_, T> {
         }
         if let Some(run) = self.engine.run() {
             run.look_for_request(self.core);
+        }
+        if self.engine.cores.phase() == Phase::Ended {
+            apic_timer::give_back(self.core);
+            return;
         }
         // Where nothing is counted any more, the others want company.
         self.start_timer(groups);

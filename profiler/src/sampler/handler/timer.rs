@@ -21,7 +21,7 @@ impl<T: Target> Context<'_, T> {
                 Some(output) => (self.on_timer_overflow(source, run, output), true),
                 None => (HandlerExit::Done, false),
             },
-            (phase, _) if phase.is_trial() => {
+            (phase, _) if phase.is_trial() && self.is_of_trial(source) => {
                 let at = self.interrupted.registers.pc.0;
                 self.core.trial.interrupted_at.store(at, Relaxed);
                 let count = trial::on_trial_overflow(self.core, self.entry_tsc);
@@ -38,6 +38,22 @@ impl<T: Target> Context<'_, T> {
             }
             _ => (HandlerExit::Done, false),
         }
+    }
+
+    /// Returns true if the interrupt is what the trial waits for: a chipset's NMI, or what comes
+    /// late of a source that was tried before, is not. By a source that can tell, it has fired.
+    fn is_of_trial(&self, source: &Source) -> bool {
+        if !self.core.trial.awaits_source() {
+            // One that software has raised.
+            return true;
+        }
+        let is_by_step = matches!(source, Source::Step);
+        let is_due = match source {
+            Source::ApicTimer(_) | Source::Hpet(_) => source.has_fired(self.core),
+            Source::Pmu(_) | Source::Ipi(_) | Source::Step => true,
+        };
+        let delivery = self.engine.probed.delivery();
+        self.delivery == delivery && self.is_step == is_by_step && is_due
     }
 
     /// Stops the source if it is armed still: who has ended the run cannot reach those of all
@@ -190,6 +206,60 @@ mod tests {
         assert!(!core.overflow.is_armed());
         // What the kernel does with the timer then is its own.
         assert!(interrupt());
+    }
+
+    /// Interrupts a core where `timers`, whose comparator is at 100, are tried by NMI. Returns the
+    /// number of overflows that were counted.
+    fn trial(registers: &Registers, count: u64, delivery: Delivery, is_step: bool) -> u64 {
+        let engine = Box::leak(Box::new(Engine::new()));
+        assert!(engine.cores.set_phase(Phase::Probing));
+        let core = &cores(&[0])[0];
+        let timers = HpetTimers::of_test(registers);
+        engine
+            .probed
+            .make_current(Source::Hpet(timers), Delivery::Nmi);
+        registers.set(Register::MainCounter, 0);
+        timers.arm(core, 100);
+        registers.set(Register::MainCounter, count);
+        core.trial.set_awaits_source(true);
+        let interrupt = || {
+            let mut interrupted = Interrupted::new(0, 0, 0, 2);
+            let mut context = Context {
+                engine,
+                target: &NoKernel,
+                core,
+                interrupted: &mut interrupted,
+                entry_tsc: 0,
+                delivery,
+                is_step,
+            };
+            context.on_timer_interrupt(&Source::Hpet(timers));
+            core.trial.overflows()
+        };
+        let overflows = interrupt();
+        // One that software raises is one whatever the source says.
+        core.trial.set_awaits_source(false);
+        assert_eq!(interrupt(), overflows + 1);
+        overflows
+    }
+
+    #[test]
+    fn a_trial_waits_for_its_own_source() {
+        let registers = Registers::new(1);
+        for (count, delivery, is_step, overflows) in [
+            (100, Delivery::Nmi, false, 1),
+            // A chipset's NMI.
+            (99, Delivery::Nmi, false, 0),
+            // What was tried before.
+            (100, Delivery::Irq, false, 0),
+            (100, Delivery::Nmi, true, 0),
+        ] {
+            let counted = trial(&registers, count, delivery, is_step);
+            assert_eq!(
+                counted, overflows,
+                "{count}, {delivery:?}, a step: {is_step}"
+            );
+        }
     }
 
     #[test]

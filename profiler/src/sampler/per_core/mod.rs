@@ -7,6 +7,7 @@
 pub(crate) mod aim;
 pub(crate) mod counting;
 mod groups;
+pub(crate) mod kernel_timer;
 mod overflow;
 pub(crate) mod pmu;
 pub(crate) mod trials;
@@ -23,6 +24,7 @@ use crate::format::ring::Writer;
 use crate::hw::tsc;
 use aim::CoreAim;
 use counting::CoreCounting;
+use kernel_timer::KernelTimer;
 use overflow::OverflowState;
 use pmu::CorePmu;
 
@@ -38,6 +40,7 @@ pub(crate) struct Core {
     pub timing: Timing,
     pub clock: ClockExchange,
     pub hpet: CoreHpet,
+    pub apic_timer: KernelTimer,
     pub share: Share,
     pub wait: Wait,
     pub trial: TrialState,
@@ -259,6 +262,8 @@ pub(crate) struct TrialState {
     rearm_count: AtomicU64,
     /// Where the last one interrupted.
     pub interrupted_at: AtomicU64,
+    /// The source itself is waited for, and not an interrupt that software raises.
+    awaits_source: AtomicBool,
 }
 
 impl TrialState {
@@ -268,6 +273,16 @@ impl TrialState {
 
     pub(crate) fn count_overflow(&self) {
         self.overflows.fetch_add(1, Relaxed);
+    }
+
+    /// Says whether the source itself is waited for: what else interrupts is then no overflow.
+    pub(crate) fn set_awaits_source(&self, awaits: bool) {
+        self.awaits_source.store(awaits, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn awaits_source(&self) -> bool {
+        self.awaits_source.load(Relaxed)
     }
 
     pub(crate) fn set_rearm_count(&self, count: u64) {

@@ -6,7 +6,7 @@ use crate::format::{self, Text};
 use crate::sampler::Sampler;
 use crate::sampler::clock::RunClock;
 use crate::sampler::error::StartError;
-use crate::sampler::source::{Demand, Source, SourceError};
+use crate::sampler::source::{Demand, Source, SourceError, apic_timer};
 use crate::sampler::target::Target;
 
 /// A source that was taken.
@@ -32,6 +32,7 @@ impl<T: Target> Sampler<T> {
             has_events: settings.events.is_some() && !is_counting,
             has_aim: settings.aim.is_some(),
             period: settings.period,
+            kernels_tick: apic_timer::kernels_tick(),
         };
         // Only counters count.
         let choice = if is_counting {
@@ -50,7 +51,15 @@ impl<T: Target> Sampler<T> {
             &mut story,
             calibrate,
         );
-        match chosen.map_err(calibration_error)? {
+        let chosen = chosen.map_err(calibration_error)?;
+        let takes_timer = |source: &Source| is_counting || matches!(source, Source::ApicTimer(_));
+        if let (Some((source, _)), Some(tick)) = (&chosen, demand.kernels_tick)
+            && takes_timer(source)
+        {
+            let warning = "warning: the kernel's own APIC timer stands still in the run";
+            story.append_item("; ", format_args!("{warning} (vector {tick:#x})"));
+        }
+        match chosen {
             Some((source, calibration)) => Ok(Chosen {
                 source,
                 reason: story,

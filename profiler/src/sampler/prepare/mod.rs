@@ -35,7 +35,7 @@ use super::own_stack::OWN_STACK_BYTES;
 use super::phase::Phase;
 use super::requests::Turn;
 use super::run::Run;
-use super::source::pmu;
+use super::source::{apic_timer, pmu};
 use super::target::Target;
 use crate::contract::settings::{RunKind, Settings};
 pub use join::NotStarted;
@@ -106,11 +106,16 @@ impl<T: Target> Sampler<T> {
         unsafe { stack.run(|| work(&rest)) }
     }
 
-    /// Stops the source that was tried last, if any, on the running core, the first.
+    /// Stops the source that was tried last, if any, on the running core, the first, and gives the
+    /// timer of its APIC back.
     fn stop_source(&self) {
-        if let (Some(source), Some(first)) = (self.engine.source(), self.engine.cores.get(0)) {
+        let Some(first) = self.engine.cores.get(0) else {
+            return;
+        };
+        if let Some(source) = self.engine.source() {
             source.stop(first);
         }
+        apic_timer::give_back(first);
     }
 
     fn prepare<'a>(

@@ -8,6 +8,9 @@
 //! is written and read back, then an interrupt has to arrive as an NMI.
 //!
 //! Under instruction counting the timer counts instructions, one each.
+//!
+//! The kernel may have a tick by the same timer. What it was set to is noted when it is taken, and
+//! set again when it is given up ([`KernelTimer`]).
 
 use core::fmt;
 
@@ -16,6 +19,8 @@ use crate::format::{Clock, Delivery};
 use crate::hw::apic::{self, Register, TIMER_DIVIDE_BY_1, TimerEntry, Vector};
 use crate::hw::{cpuid, tsc};
 use crate::sampler::clock::{Clocks, Ratio, RunClock, Span, parts_per_million};
+use crate::sampler::per_core::Core;
+use crate::sampler::per_core::kernel_timer::KernelTimer;
 use crate::sampler::vector;
 
 /// How long to compare the timer with the clock.
@@ -42,13 +47,17 @@ struct Rate {
 }
 
 impl ApicTimer {
-    /// Finds out whether the timer can be used, on the running core, and how fast it
+    /// Finds out whether the timer can be used, on the running core, `core`, and how fast it
     /// counts.
     ///
     /// # Errors
     ///
-    /// It does not deliver as it should.
-    pub(crate) fn probe(delivery: Delivery, clock: &RunClock) -> Result<Self, SourceError> {
+    /// It does not deliver as it should, and is the kernel's.
+    pub(crate) fn probe(
+        delivery: Delivery,
+        clock: &RunClock,
+        core: &Core,
+    ) -> Result<Self, SourceError> {
         if delivery == Delivery::Nmi && !cpuid::is_tcg() {
             return Err(SourceError::TimerIgnoresNmi);
         }
@@ -59,23 +68,26 @@ impl ApicTimer {
                 within: 0,
             },
         };
-        if !timer.enable() {
+        if !timer.enable(core) {
             mask();
+            give_back(core);
             return Err(SourceError::TimerIgnoresNmi);
         }
         timer.rate = rate(clock);
-        timer.enable();
+        timer.enable(core);
         Ok(timer)
     }
 
-    /// Prepares the running core's timer. Returns true if it delivers as it should.
-    pub(crate) fn enable(&self) -> bool {
+    /// Prepares the timer of the running core, `core`. Returns true if it delivers as it should.
+    pub(crate) fn enable(&self, core: &Core) -> bool {
         match self.delivery {
             Delivery::Irq => {
-                set_up(vector::OVERFLOW);
+                set_up(vector::OVERFLOW, core);
                 true
             }
             Delivery::Nmi => {
+                core.apic_timer.take(apic::registers());
+                start(0);
                 set_divider();
                 // SAFETY: both have handlers.
                 unsafe { apic::registers().try_set_timer_nmi(Vector::new(vector::OVERFLOW)) }
@@ -114,13 +126,27 @@ impl fmt::Display for ApicTimer {
     }
 }
 
-/// Makes the running core's timer, which is stopped, interrupt once by one of the sampler's
-/// vectors.
-pub(crate) fn set_up(vector: u8) {
+/// Makes the timer of the running core, `core`, interrupt once by one of the sampler's vectors,
+/// when it is started.
+pub(crate) fn set_up(vector: u8, core: &Core) {
+    core.apic_timer.take(apic::registers());
+    start(0);
     set_divider();
     let entry = TimerEntry::one_shot(Vector::new(vector));
     // SAFETY: the sampler's vectors have handlers.
     unsafe { apic::registers().set_timer_entry(entry) };
+}
+
+/// Gives the timer of the running core, `core`, back to the kernel, if it was taken.
+pub(crate) fn give_back(core: &Core) {
+    if let Some(registers) = apic::find_registers() {
+        core.apic_timer.give_back(registers);
+    }
+}
+
+/// The vector of the tick that the kernel has by the running core's timer, if it has one.
+pub(crate) fn kernels_tick() -> Option<u8> {
+    KernelTimer::ticks_by(apic::registers())
 }
 
 fn mask() {
@@ -140,10 +166,12 @@ pub(crate) fn start(count: u32) {
     unsafe { apic::registers().write(Register::TimerInitialCount, count) };
 }
 
-/// The counts that the running core's timer makes in `ticks` ticks of the run. It is masked
-/// from then on.
-pub(crate) fn counts_in(ticks: u64, clock: &RunClock) -> u32 {
-    u32::try_from(rate(clock).counts.of(ticks)).unwrap_or(u32::MAX)
+/// The counts that the timer of the running core, `core`, makes in `ticks` ticks of the run.
+pub(crate) fn counts_in(ticks: u64, clock: &RunClock, core: &Core) -> u32 {
+    core.apic_timer.take(apic::registers());
+    let rate = rate(clock);
+    give_back(core);
+    u32::try_from(rate.counts.of(ticks)).unwrap_or(u32::MAX)
 }
 
 /// How fast the timer counts. Leaves it stopped and masked.

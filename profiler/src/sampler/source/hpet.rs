@@ -12,23 +12,13 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::SourceError;
 use crate::format::Delivery;
 use crate::hw::apic;
+use crate::hw::hpet::timer::{FORCE_32_BITS, INTERRUPT, LEVEL, MESSAGE, PERIODIC, WIDE};
 use crate::hw::hpet::{Hpet, Problem, Register};
 use crate::hw::tsc::Deadline;
 use crate::sampler::clock::Ratio;
 use crate::sampler::per_core::Core;
 use crate::sampler::trial;
 use crate::sampler::vector;
-
-/// In a timer's configuration: it interrupts.
-const INTERRUPT: u64 = 1 << 2;
-/// It starts itself again.
-const PERIODIC: u64 = 1 << 3;
-/// It compares 32 bits only.
-const FORCE_32_BITS: u64 = 1 << 8;
-/// It interrupts by a message.
-const MESSAGE: u64 = 1 << 14;
-/// Level-triggered, which a message is not.
-const LEVEL: u64 = 1 << 1;
 
 /// Where messages to local APICs are written (SDM vol. 3, 12.11.1); the core's
 /// id stands in bits 12 to 19.
@@ -86,14 +76,19 @@ impl HpetTimers {
             return Err(SourceError::TooManyCores { served, cores });
         }
         hpet.check_counts().map_err(SourceError::Hpet)?;
+        Ok(Self::of(hpet, delivery, cores))
+    }
+
+    /// The timers of so many cores, in as many bits as all of them have.
+    fn of(hpet: Hpet, delivery: Delivery, cores: u32) -> Self {
         let timers = 0..u8::try_from(cores).unwrap_or(u8::MAX);
         let bits = timers.map(|timer| hpet.timer_bits(timer)).min();
-        Ok(Self {
+        Self {
             hpet,
             delivery,
             bits: bits.unwrap_or(32),
             rate: Ratio::new(FEMTOSECONDS_PER_NANOSECOND, hpet.period_femtoseconds()),
-        })
+        }
     }
 
     /// Finds out how comparators compare, by the timer of the first of `cores`, the running
@@ -103,12 +98,21 @@ impl HpetTimers {
         let Some(first) = cores.first() else {
             return;
         };
-        let interrupts = trial::await_overflow_for(OVERDUE_TICKS, first, || {
-            let passed = self.hpet.read(Register::MainCounter).wrapping_sub(1);
-            self.set_comparator(first, self.cut(passed));
-        });
-        self.disarm(first);
-        let margin = if interrupts { 0 } else { EQUALITY_MARGIN };
+        let interrupts = || {
+            let comes = trial::await_overflow_for(OVERDUE_TICKS, first, || {
+                let passed = self.cut(self.hpet.read(Register::MainCounter).wrapping_sub(1));
+                first.hpet.due.store(passed, Relaxed);
+                self.set_comparator(first, passed);
+            });
+            self.disarm(first);
+            comes
+        };
+        // Twice, and the careful answer: an NMI of somebody else's would be taken for one.
+        let margin = if interrupts() && interrupts() {
+            0
+        } else {
+            EQUALITY_MARGIN
+        };
         for core in cores {
             core.hpet.margin.store(margin, Relaxed);
         }
@@ -152,7 +156,12 @@ impl HpetTimers {
     /// Prepares the timer of `core`.
     pub(crate) fn enable(&self, core: &Core) {
         let configuration = Register::TimerConfiguration(timer_of(core));
-        let quiet = self.hpet.read(configuration) & !(INTERRUPT | PERIODIC | FORCE_32_BITS | LEVEL);
+        let left = self.hpet.read(configuration);
+        let mut quiet = left & !(INTERRUPT | PERIODIC | FORCE_32_BITS | LEVEL);
+        if self.bits == 32 && left & WIDE != 0 {
+            // It would compare what no comparator of 32 bits is written with.
+            quiet |= FORCE_32_BITS;
+        }
         // SAFETY: reserved bits as they were; it does not interrupt.
         unsafe { self.hpet.write(configuration, quiet) };
         let data = match self.delivery {
@@ -318,6 +327,36 @@ mod tests {
         timers.enable(&cores[0]);
         let configuration = registers.get(Register::TimerConfiguration(0));
         assert_eq!(configuration, 1 << 15 | MESSAGE | INTERRUPT);
+    }
+
+    /// Intel's chipsets have a timer of 64 bits, and the others have 32.
+    #[test]
+    fn a_wide_timer_compares_no_more_bits_than_the_others() {
+        let registers = Registers::new(2);
+        let capabilities = registers.get(Register::Capabilities);
+        registers.set(Register::Capabilities, capabilities | 1 << 13);
+        let [timer, other] = [0, 1].map(Register::TimerConfiguration);
+        // What firmware has left is not what is asked for.
+        registers.set(timer, 0x8020);
+        registers.set(other, 0x8000 | FORCE_32_BITS);
+        let enabled = |count: u32| {
+            let cores = cores(&[0, 1]);
+            let hpet = registers.hpet();
+            let timers = HpetTimers::of(hpet, Delivery::Nmi, count);
+            cores[..count as usize]
+                .iter()
+                .for_each(|core| timers.enable(core));
+            registers.set(Register::MainCounter, 0x1_ffff_fff0);
+            timers.arm(&cores[0], 0x20);
+            [
+                registers.get(timer),
+                registers.get(Register::TimerComparator(0)),
+            ]
+        };
+        assert_eq!(enabled(2), [0xc124, 0x10]);
+        assert_eq!(registers.get(other), 0xc004);
+        // Alone, it has all of its bits.
+        assert_eq!(enabled(1), [0xc024, 0x2_0000_0010]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ use pmu::Pmu;
 const PROBE_PERIOD: u64 = 100_000;
 
 /// All sources, in the order in which they are probed.
-pub(crate) const ALL: [format::Source; 5] = [
+const ALL: [format::Source; 5] = [
     format::Source::Pmu,
     format::Source::ApicTimer,
     format::Source::Hpet,
@@ -63,6 +63,15 @@ impl Probed {
     #[inline]
     pub(crate) fn current(&self) -> Option<&Source> {
         self.sources[usize::from(self.current.load(Ordering::Relaxed))].get()
+    }
+
+    /// How the current one interrupts.
+    pub(crate) fn delivery(&self) -> Delivery {
+        if self.current.load(Ordering::Relaxed) < KINDS_END {
+            Delivery::Nmi
+        } else {
+            Delivery::Irq
+        }
     }
 
     /// Makes `source`, which interrupts by `delivery`, the current one.
@@ -96,9 +105,15 @@ pub(crate) struct Demand<'a> {
     pub has_aim: bool,
     /// The period, if it was named.
     pub period: Option<u64>,
+    /// The vector of the tick that the kernel has by the timer of its APIC, if it has one.
+    pub kernels_tick: Option<u8>,
 }
 
 impl Demand<'_> {
+    const fn has_tick(&self) -> bool {
+        self.kernels_tick.is_some()
+    }
+
     /// Makes sure that counters do as well as the sources behind them, which can do less.
     fn check(&self, cores: &Cores, kind: format::Source) -> Result<(), SourceError> {
         if kind != format::Source::Pmu || self.has_events {
@@ -156,7 +171,8 @@ impl Source {
         // Only counters count events.
         let goes_on = choice == SourceChoice::Auto && !demand.has_events;
         let calibrate = |source: &Self| calibrate(source).inspect_err(|_| source.give_up(cores));
-        let found = first_that_works(candidates(choice), goes_on, probe, calibrate, story)?;
+        let kinds = candidates(choice, demand.has_tick());
+        let found = first_that_works(kinds, goes_on, probe, calibrate, story)?;
         match (&found, choice) {
             (Some((source, _)), _) => tell_of_choice(story, choice, source),
             (None, SourceChoice::Only(asked)) => {
@@ -167,11 +183,25 @@ impl Source {
         Ok(found)
     }
 
-    /// Another one is tried in its place: what may come of this one late would be taken for
-    /// that one's.
+    /// It is not taken, and another one may be tried in its place: what may come of this one late
+    /// would be taken for that one's.
     fn give_up(&self, cores: &Cores) {
         self.stop(cores.first());
         cores.settle();
+    }
+
+    /// Makes sure that the source of this kind works on the running core, and gives it up.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::probe`].
+    pub(crate) fn look(
+        cores: &Cores,
+        probed: &Probed,
+        kind: format::Source,
+        demand: &Demand<'_>,
+    ) -> Result<(), SourceError> {
+        Self::probe(cores, probed, kind, demand).map(|source| source.give_up(cores))
     }
 
     /// Makes sure that the source of this kind works on the running core: an interrupt
@@ -179,24 +209,27 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// It does not, or the machine does not have it.
-    pub(crate) fn probe(
+    /// It does not, and is given up; or the machine does not have it.
+    fn probe(
         cores: &Cores,
         probed: &Probed,
         kind: format::Source,
         demand: &Demand<'_>,
     ) -> Result<Self, SourceError> {
-        let delivery = demand.delivery;
         let source = Self::detect(cores, kind, demand)?;
         // What the hardware says of itself is one thing; an interrupt is another.
-        probed.make_current(source, delivery);
-        let core = cores.first();
+        probed.make_current(source, demand.delivery);
+        let works = source.try_out(cores).inspect_err(|_| source.give_up(cores));
+        works.map(|()| source)
+    }
+
+    fn try_out(&self, cores: &Cores) -> Result<(), SourceError> {
+        let (source, core) = (self, cores.first());
         if let Self::Pmu(pmu) = source {
-            pmu.try_out(cores)?;
-            return Ok(source);
+            return pmu.try_out(cores);
         }
         source.enable(core);
-        if let Self::Hpet(timers) = &source {
+        if let Self::Hpet(timers) = source {
             timers.find_margin(cores.all());
         }
         let count = u32::try_from(source.counts(PROBE_PERIOD)).unwrap_or(u32::MAX);
@@ -208,11 +241,7 @@ impl Source {
                 source.arm(core, count);
             }
         });
-        if arrives {
-            Ok(source)
-        } else {
-            Err(SourceError::NoArrival)
-        }
+        arrives.then_some(()).ok_or(SourceError::NoArrival)
     }
 
     fn detect(
@@ -229,7 +258,9 @@ impl Source {
         let all = cores.all();
         Ok(match kind {
             format::Source::Pmu => Self::Pmu(Pmu::probe(delivery, all)?),
-            format::Source::ApicTimer => Self::ApicTimer(ApicTimer::probe(delivery, clock)?),
+            format::Source::ApicTimer => {
+                Self::ApicTimer(ApicTimer::probe(delivery, clock, cores.first())?)
+            }
             format::Source::Hpet => {
                 Self::Hpet(HpetTimers::probe(cores.timers().hpet, delivery, all)?)
             }
@@ -264,7 +295,7 @@ impl Source {
         match self {
             Self::ApicTimer(timer) => {
                 // What the first core's did in its probe, the others' do.
-                let _ = timer.enable();
+                let _ = timer.enable(core);
             }
             Self::Hpet(timers) => timers.enable(core),
             Self::Pmu(_) | Self::Ipi(_) | Self::Step => {}
@@ -294,10 +325,14 @@ impl Source {
     }
 
     /// The running core, `core`, has no use for it any more: no interrupt of it comes, at
-    /// whatever time, but one that is on its way.
+    /// whatever time, but one that is on its way. What was the kernel's is the kernel's again.
     pub(crate) fn stop(&self, core: &Core) {
         match self {
             Self::Hpet(timers) => timers.stop(core),
+            Self::ApicTimer(timer) => {
+                timer.arm(0);
+                apic_timer::give_back(core);
+            }
             _ => self.disarm(core),
         }
     }
@@ -356,12 +391,30 @@ impl Source {
     }
 }
 
+/// All sources, in the order in which they are probed where the kernel has a tick by the timer of
+/// its APIC: it is the last but those that take a core, or are taken by name.
+const WITH_TICK: [format::Source; 5] = [
+    format::Source::Pmu,
+    format::Source::Hpet,
+    format::Source::ApicTimer,
+    format::Source::Ipi,
+    format::Source::Step,
+];
+
+/// All sources, in the order in which they are probed; `has_tick`: the kernel has one by the timer
+/// of its APIC.
+pub(crate) const fn order(has_tick: bool) -> [format::Source; 5] {
+    if has_tick { WITH_TICK } else { ALL }
+}
+
 /// The sources that `choice` may mean, in the order in which they are tried.
-fn candidates(choice: SourceChoice) -> impl Iterator<Item = format::Source> {
-    ALL.into_iter().filter(move |&kind| match choice {
-        SourceChoice::Auto => is_automatic(kind),
-        SourceChoice::Only(asked) => asked == kind,
-    })
+fn candidates(choice: SourceChoice, has_tick: bool) -> impl Iterator<Item = format::Source> {
+    order(has_tick)
+        .into_iter()
+        .filter(move |&kind| match choice {
+            SourceChoice::Auto => is_automatic(kind),
+            SourceChoice::Only(asked) => asked == kind,
+        })
 }
 
 /// The first of `kinds` that passes its probe and then its calibration. `story` tells why those
@@ -419,7 +472,7 @@ fn tell_of_others(
 ) {
     let mut working = Text::<64>::EMPTY;
     for kind in ALL.into_iter().filter(|&kind| kind != asked) {
-        if Source::probe(cores, probed, kind, demand).is_ok() {
+        if Source::look(cores, probed, kind, demand).is_ok() {
             working.append_item(", ", format_args!("{kind}"));
         }
     }
@@ -445,7 +498,8 @@ mod tests {
             _ => Ok(()),
         };
         let mut story = Text::EMPTY;
-        let found = first_that_works(candidates(choice), goes_on, probe, calibrate, &mut story);
+        let kinds = candidates(choice, false);
+        let found = first_that_works(kinds, goes_on, probe, calibrate, &mut story);
         let found = found.map(|it| it.map(|(kind, ())| kind));
         let found = found.map_err(|(kind, problem)| {
             assert_eq!((kind, problem), (ApicTimer, SourceError::NoArrival));
@@ -473,9 +527,11 @@ mod tests {
 
     #[test]
     fn steps_are_taken_by_name_only() {
-        let all: Vec<_> = candidates(SourceChoice::Auto).collect();
-        assert_eq!(all, [Pmu, ApicTimer, Hpet, Ipi]);
-        let all: Vec<_> = candidates(SourceChoice::Only(Step)).collect();
-        assert_eq!(all, [Step]);
+        let all = |choice, has_tick| candidates(choice, has_tick).collect::<Vec<_>>();
+        assert_eq!(all(SourceChoice::Auto, false), [Pmu, ApicTimer, Hpet, Ipi]);
+        assert_eq!(all(SourceChoice::Only(Step), false), [Step]);
+        // The HPET keeps no kernel from its tick; what takes a core is the last still.
+        assert_eq!(all(SourceChoice::Auto, true), [Pmu, Hpet, ApicTimer, Ipi]);
+        assert_eq!(all(SourceChoice::Only(ApicTimer), true), [ApicTimer]);
     }
 }

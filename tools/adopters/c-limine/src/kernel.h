@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAX_CORES = 16, STACK_SIZE = 64 << 10 };
+enum { MAX_CORES = 16, STACK_SIZE = 64 << 10, PROTECTION = 13 };
 
 /* What the boot loader told. */
 struct boot {
@@ -17,6 +17,7 @@ struct boot {
 };
 
 /* cpu.c */
+extern const char exception_entry[];
 void cpu_enter(uint32_t core, void (*run)(uint32_t core)) __attribute__((noreturn));
 void cpu_start(uint32_t core);
 bool cpu_is_stack(uint64_t address);

@@ -27,6 +27,7 @@ void profiling_start(const struct boot *boot)
     pmiscope_gates(gates, PMISCOPE_GATES);
     for (int i = 0; i < PMISCOPE_GATES; i++)
         cpu_set_gate(gates[i].vector, gates[i].entry, gates[i].stack);
+    cpu_set_gate(PROTECTION, pmiscope_protection_entry_before((uint64_t)exception_entry), 0);
 
     struct pmiscope_config config = {
         .callbacks = &callbacks,

@@ -7,6 +7,9 @@ static char memory[PMISCOPE_REGION_BYTES(MAX_CORES, 2 << 20)] __attribute__((ali
 
 void rounds(uint64_t count);
 
+/* The page of the APIC's registers, where the kernel has a tick by its timer, else 0. */
+static uint64_t tick_apic;
+
 static void print_named(const char *name, uint64_t number)
 {
     print(name);
@@ -49,6 +52,29 @@ static void set_paused(bool is_paused)
     print_named("paused:", is_paused);
 }
 
+static volatile uint32_t *apic_register(uint32_t offset)
+{
+    return (volatile uint32_t *)(tick_apic + offset);
+}
+
+/* A periodic one, whose interrupts are ended as those that firmware leaves. */
+static void start_tick(uint64_t apic)
+{
+    tick_apic = apic;
+    *apic_register(0x3e0) = 3; /* Divides by 16. */
+    *apic_register(0x320) = 1 << 17 | 0x40;
+    *apic_register(0x380) = 1000000;
+}
+
+static void print_tick(void)
+{
+    if (tick_apic == 0)
+        return;
+    print_named("tick, divided by:", *apic_register(0x3e0));
+    print_named("tick, entry:", *apic_register(0x320) & 0x3ffff & ~(1u << 12));
+    print_named("tick, count:", *apic_register(0x380));
+}
+
 static void failed(const char *problem)
 {
     print("failed: ");
@@ -59,6 +85,7 @@ static void failed(const char *problem)
 static void finished(void)
 {
     print_line("finished");
+    print_tick();
     pmiscope_exit_qemu(PMISCOPE_STATUS_OK);
 }
 
@@ -197,6 +224,7 @@ void profiling_start(const struct boot *boot)
     print_named("entry of one more:", gates[PMISCOPE_GATES].entry);
     for (int i = 0; i < PMISCOPE_GATES; i++)
         cpu_set_gate(gates[i].vector, gates[i].entry, gates[i].stack);
+    cpu_set_gate(PROTECTION, pmiscope_protection_entry_before((uint64_t)exception_entry), 0);
 
     uint32_t apic_ids[MAX_CORES];
     for (uint32_t core = 0; core < MAX_CORES; core++)
@@ -204,6 +232,8 @@ void profiling_start(const struct boot *boot)
     spoil(apic_ids, boot->command_line);
     if (has_word(boot->command_line, "workload=other-mode"))
         enter_x2apic();
+    if (has_word(boot->command_line, "workload=own-tick"))
+        start_tick(boot->direct_map + 0xfee00000);
     struct pmiscope_config config = {
         .callbacks = &callbacks,
         .command_line = boot->command_line,
@@ -211,11 +241,12 @@ void profiling_start(const struct boot *boot)
         .cores = boot->cores,
         .xapic = boot->direct_map + 0xfee00000,
         .bootloader = "a boot loader",
-        .workload = "what runs",
+        .workload = tick_apic == 0 ? "what runs" : "own-tick",
     };
     char error[256] = "?";
     if (has_word(boot->command_line, "take=survey")) {
         print_named("list:", pmiscope_list(memory, sizeof memory, &config, error, sizeof error));
+        print_tick();
         pmiscope_exit_qemu(PMISCOPE_STATUS_OK);
     }
     try_errors(config);
@@ -225,6 +256,7 @@ void profiling_start(const struct boot *boot)
         print_named("stack of start:", used_stack());
     if (status != PMISCOPE_STATUS_OK) {
         print_named(error, status);
+        print_tick();
         pmiscope_exit_qemu(status);
     }
     if (pmiscope_units() == 0) {

@@ -12,12 +12,13 @@
 /* Where the registers of the local APIC are seen. */
 #define APIC (OFFSET + 0x40000000 + 0x3ee00000)
 
-enum { STACK_SIZE = 64 << 10 };
+enum { STACK_SIZE = 64 << 10, PROTECTION = 13 };
 
 /* entry.S */
 extern char stack[STACK_SIZE];
 
 /* tables.c */
+extern const char exception_entry[];
 void tables_load(void);
 void tables_set_interrupt_stack(unsigned number, uint64_t top);
 void tables_set_gate(uint8_t vector, uint64_t entry, unsigned stack);

@@ -25,6 +25,7 @@ void profiling_start(const char *command_line)
     pmiscope_gates(gates, PMISCOPE_GATES);
     for (int i = 0; i < PMISCOPE_GATES; i++)
         tables_set_gate(gates[i].vector, gates[i].entry, gates[i].stack);
+    tables_set_gate(PROTECTION, pmiscope_protection_entry_before((uint64_t)exception_entry), 0);
 
     struct pmiscope_config config = {
         .callbacks = &callbacks,

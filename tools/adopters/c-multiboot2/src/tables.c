@@ -51,11 +51,11 @@ void tables_set_gate(uint8_t vector, uint64_t entry, unsigned stack)
 }
 
 /* It never returns, so it saves nothing. */
-__asm__(".text\n"
+__asm__(".text\n\t"
+        ".global exception_entry\n"
         "exception_entry:\n\t"
         "mov %rsp, %rdi\n\t"
         "call on_exception");
-extern const char exception_entry[];
 
 /* The frame has the error code first, if there is one. */
 __attribute__((noreturn, used)) void on_exception(const uint64_t *frame)

@@ -3,6 +3,7 @@
 use core::fmt::Debug;
 use core::ops::Range;
 
+use profiler::entry::protection::entry_before; // pmiscope
 use profiler::sampler::vector; // pmiscope
 use spin::LazyLock;
 use x86_64::VirtAddr;
@@ -21,7 +22,10 @@ static TABLE: LazyLock<InterruptDescriptorTable> = LazyLock::new(|| {
     table.divide_error.set_handler_fn(divide_error);
     table.invalid_opcode.set_handler_fn(invalid_opcode);
     table.segment_not_present.set_handler_fn(not_present);
-    table.general_protection_fault.set_handler_fn(protection);
+    let protection = entry_before((protection as *const ()).addr() as u64); // pmiscope
+    let gate = &mut table.general_protection_fault;
+    // SAFETY: what is not the sampler's goes on in our handler.
+    unsafe { gate.set_handler_addr(VirtAddr::new(protection)) }; // pmiscope
     table.page_fault.set_handler_fn(page_fault);
     table.double_fault.set_handler_fn(double_fault);
     for vector in INTERRUPTS {

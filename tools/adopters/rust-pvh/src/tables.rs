@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 use core::fmt::Debug;
 use core::ops::RangeInclusive;
 
+use profiler::entry::protection::entry_before; // pmiscope
 use x86_64::VirtAddr;
 use x86_64::instructions::port::Port;
 use x86_64::instructions::{hlt, interrupts, tables};
@@ -55,7 +56,10 @@ pub fn load() {
     }
     // Gates have the code segment that is in use.
     all.idt.invalid_opcode.set_handler_fn(invalid_opcode);
-    all.idt.general_protection_fault.set_handler_fn(protection);
+    let protection = entry_before((protection as *const ()).addr() as u64); // pmiscope
+    let gate = &mut all.idt.general_protection_fault;
+    // SAFETY: what is not the sampler's goes on in our handler.
+    unsafe { gate.set_handler_addr(VirtAddr::new(protection)) }; // pmiscope
     all.idt.page_fault.set_handler_fn(page_fault);
     all.idt.double_fault.set_handler_fn(double_fault);
     for vector in INTERRUPTS {

@@ -4,6 +4,7 @@ use core::cell::UnsafeCell;
 use core::fmt::Debug;
 use core::ops::RangeInclusive;
 
+use profiler::entry::protection::entry_before; // pmiscope
 use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::registers::model_specific::{ApicBase, ApicBaseFlags, Msr};
@@ -61,9 +62,10 @@ pub unsafe fn set_gate(vector: u8, handler: u64, stack: Option<u16>) {
 fn fill(table: &mut InterruptDescriptorTable) {
     table.divide_error.set_handler_fn(divide_error);
     table.invalid_opcode.set_handler_fn(invalid_opcode);
-    table
-        .general_protection_fault
-        .set_handler_fn(general_protection);
+    let protection = entry_before((general_protection as *const ()).addr() as u64); // pmiscope
+    let gate = &mut table.general_protection_fault;
+    // SAFETY: what is not the sampler's goes on in our handler.
+    unsafe { gate.set_handler_addr(VirtAddr::new(protection)) }; // pmiscope
     table.page_fault.set_handler_fn(page_fault);
     let double_fault = table.double_fault.set_handler_fn(double_fault);
     // SAFETY: each core has one before it loads the table.

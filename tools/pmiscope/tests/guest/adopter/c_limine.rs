@@ -14,7 +14,7 @@ use super::kernel::{Boot, Kernel};
 use super::round::{assert_exact, shown};
 use super::round_c::{MACHINES, PERIODS, assert_is, expected, told};
 use super::verified;
-use crate::fixture::{Guest, Slot, built, folder};
+use crate::fixture::{Guest, Run, Slot, built, folder};
 use crate::pmu::{is_skipped, lab_with};
 
 const PERIOD: u64 = PERIODS[0];
@@ -264,6 +264,58 @@ fn a_core_whose_apic_is_in_another_mode_is_refused() {
         run.ended_with(5).saying(&[
             "is in xAPIC mode and the first core's in x2APIC mode: switch all to the same",
         ]);
+    }
+}
+
+/// In x2APIC mode an APIC refuses, by #GP, the delivery mode that only QEMU's timers have.
+#[test]
+fn a_register_that_is_refused_does_not_end_the_kernel() {
+    if is_skipped() {
+        return;
+    }
+    let qemu = lab_with("refusing-x2apic", "-cpu max -global apic.x-strict=on");
+    for kernel in kernels_with_all() {
+        let arguments = "--smp 1 --source apic-timer --workload other-mode";
+        let run = kernel.attempt(&format!("--qemu {qemu} {arguments}"));
+        run.ended_with(5)
+            .saying(&["apic-timer: the timer does not keep the NMI delivery mode"]);
+    }
+}
+
+/// It has its tick by the timer of its APIC, whose gate ends it: after the run, after what was only
+/// looked at, where there is none.
+#[test]
+fn the_kernels_own_tick_is_given_back() {
+    let is_as_it_was = |run: &Run, what: &str| {
+        let said = run.said();
+        let tick = ["divided by: 3", "entry: 131136", "count: 1000000"];
+        for word in tick.map(|word| format!("tick, {word}")) {
+            assert!(said.contains(&word), "{what}: no {word}: {said}");
+        }
+    };
+    const WARNING: &str =
+        "warning: the kernel's own APIC timer stands still in the run (vector 0x40)";
+    for kernel in kernels_with_all() {
+        for delivery in ["nmi", "irq"] {
+            let arguments = format!("--smp 1 --delivery {delivery} --samples 1000");
+            let arguments = format!("{arguments} --period {PERIOD} --workload own-tick");
+            let run = kernel.profile(&arguments);
+            is_as_it_was(&run, delivery);
+            let report = run.report();
+            let reason = report["source_reason"].as_str().unwrap().to_owned();
+            assert!(reason.contains(WARNING), "{reason}");
+            assert_eq!(report["samples"], 1000, "{arguments}");
+        }
+        let refused = kernel.attempt("--smp 1 --source ipi --workload own-tick");
+        let refused = refused
+            .ended_with(5)
+            .saying(&["there are apic-timer, step"]);
+        is_as_it_was(&refused, "refused");
+        // Without a tick nothing is said of one.
+        let run = kernel.profile("--smp 1 --samples 1000");
+        let report = run.report();
+        let reason = report["source_reason"].as_str().unwrap();
+        assert!(!reason.contains("warning"), "{reason}");
     }
 }
 
