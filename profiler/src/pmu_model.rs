@@ -50,6 +50,7 @@ mod truth;
 
 pub use apic::Delivered;
 pub use events::{Cycle, Event, Privilege};
+pub use ibs::OUTSIDE;
 pub use kinds::{Above, AmdInterface, Freezing, Kind, Latency, Model};
 pub use machine::{Costs, Machine};
 pub use processor::{Core, Snapshot};

@@ -165,6 +165,7 @@ for model; do
     case $model in
     amd-*)
         check "$model" 1 ,x-ibs=on ibs=on
+        check "$model" 1 ,x-ibs=on,x-ibs-abort=2 'ibs=on aborts=on'
         check "$model" 2 ,x-ibs=on,x-pmu-skid=7,-x2apic 'ibs=on skid=7'
         ;;
     esac

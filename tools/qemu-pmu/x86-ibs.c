@@ -15,6 +15,10 @@
  * delivered between the two makes another instruction the tagged one. From
  * then on nothing is counted until IbsOpCtl is written. The interrupt comes when the
  * skid is over, whatever was written in between.
+ *
+ * Where the manual leaves something open, this is as strict as it allows: a maximum
+ * that is reserved counts nothing, and what a sample has left behind is lost when
+ * its valid bit is cleared.
  */
 
 #include "qemu/osdep.h"
@@ -40,10 +44,14 @@
 #define CTL_COUNT_OPS   BIT_ULL(19)
 #define CTL_MAX_HIGH    MAKE_64BIT_MASK(20, 7) /* IbsOpMaxCnt[26:20] */
 #define CTL_CURRENT     MAKE_64BIT_MASK(32, 27)
+#define MIN_MAX         (9 << 4) /* lower ones are reserved */
 #define CTL_BITS        (CTL_MAX_LOW | CTL_ENABLE | CTL_VALID | CTL_COUNT_OPS | \
                          CTL_MAX_HIGH | CTL_CURRENT)
 
 #define DATA1_RIP_INVALID   BIT_ULL(38)
+
+/* What IbsOpRip holds once the valid bit was cleared: no address of anything. */
+#define SPOILED         0x5bad5bad5badULL
 
 #define CONTROL_LVT_VALID   BIT_ULL(8)
 
@@ -71,6 +79,7 @@ typedef struct X86IBS {
     bool wanted;
     uint32_t lvt_offset;
     uint32_t invalid_each; /* of so many samples one has no address; 0: none */
+    uint32_t abort_each; /* of so many tagged ops one does not retire; 0: all do */
 
     bool present;
     uint32_t skid;
@@ -87,6 +96,7 @@ typedef struct X86IBS {
     uint64_t tag_rip;
     int64_t interrupt_at; /* 0: none is due */
     uint32_t samples;
+    uint32_t tags;
 } X86IBS;
 
 static X86IBS *present(X86CPU *cpu)
@@ -101,7 +111,8 @@ static uint64_t max_count(X86IBS *ibs)
 
 static bool counts(X86IBS *ibs)
 {
-    return (ibs->ctl & CTL_ENABLE) && !(ibs->ctl & CTL_VALID) && max_count(ibs);
+    return (ibs->ctl & CTL_ENABLE) && !(ibs->ctl & CTL_VALID) &&
+           max_count(ibs) >= MIN_MAX;
 }
 
 /* The number of the instruction that is sampled. It counts. */
@@ -112,17 +123,24 @@ static int64_t sample_at(X86IBS *ibs)
     return ibs->synced + (ibs->current < max ? max - ibs->current : 1);
 }
 
-static void sample(X86IBS *ibs, int64_t at)
+/* The tagged instruction was the one with this number. */
+static void end_tag(X86IBS *ibs, int64_t at)
 {
-    bool invalid = !ibs->tagged || (ibs->invalid_each &&
-                                    ++ibs->samples % ibs->invalid_each == 0);
+    bool invalid;
 
+    /* Rolled over, the low seven bits at random: none that is to be relied on. */
+    ibs->current = (at * 29) & 0x7f;
+    if (ibs->abort_each && ++ibs->tags % ibs->abort_each == 0) {
+        /* It did not retire: no sample, and the count goes on. */
+        ibs->tagged = false;
+        return;
+    }
+    invalid = !ibs->tagged || (ibs->invalid_each &&
+                               ++ibs->samples % ibs->invalid_each == 0);
     ibs->ctl |= CTL_VALID;
     ibs->rip = invalid ? 0 : ibs->tag_rip;
     memset(ibs->data, 0, sizeof(ibs->data));
     ibs->data[0] = invalid ? DATA1_RIP_INVALID : 0;
-    /* Rolled over, the low seven bits at random: none that is to be relied on. */
-    ibs->current = (at * 29) & 0x7f;
     ibs->tagged = false;
     ibs->interrupt_at = at + ibs->skid;
 }
@@ -132,14 +150,23 @@ static void count_up_to(X86IBS *ibs, int64_t now)
     if (now <= ibs->synced) {
         return;
     }
+    while (counts(ibs) && now >= sample_at(ibs)) {
+        int64_t at = sample_at(ibs);
+
+        end_tag(ibs, at);
+        ibs->synced = at;
+    }
     if (counts(ibs)) {
-        if (now >= sample_at(ibs)) {
-            sample(ibs, sample_at(ibs));
-        } else {
-            ibs->current += now - ibs->synced;
-        }
+        ibs->current += now - ibs->synced;
     }
     ibs->synced = now;
+}
+
+/* The sample has been taken. */
+static void spoil(X86IBS *ibs)
+{
+    ibs->rip = SPOILED;
+    memset(ibs->data, 0, sizeof(ibs->data));
 }
 
 static void tag(X86CPU *cpu)
@@ -249,6 +276,9 @@ X86PMUAccess x86_ibs_wrmsr(X86CPU *cpu, uint32_t msr, uint64_t value)
             return X86_PMU_GP;
         }
         count_up_to(ibs, icount_cpu_executed(CPU(cpu)));
+        if ((ibs->ctl & CTL_VALID) && !(value & CTL_VALID)) {
+            spoil(ibs);
+        }
         ibs->ctl = value & ~CTL_CURRENT;
         ibs->current = value >> 32;
         ibs->tagged = false;
@@ -355,7 +385,7 @@ void x86_ibs_reset(X86CPU *cpu)
     ibs->synced = icount_cpu_executed(CPU(cpu));
     ibs->tagged = false;
     ibs->interrupt_at = 0;
-    ibs->samples = 0;
+    ibs->samples = ibs->tags = 0;
 }
 
 bool x86_ibs_realize(X86CPU *cpu, bool amd, uint32_t skid, Error **errp)
@@ -436,4 +466,9 @@ void x86_ibs_class_init(ObjectClass *oc)
                               (void *)offsetof(X86IBS, invalid_each));
     object_class_property_set_description(oc, "x-ibs-invalid",
         "Of so many samples one has no valid address; 0: all have");
+    object_class_property_add(oc, "x-ibs-abort", "uint32", get_number,
+                              set_number, NULL,
+                              (void *)offsetof(X86IBS, abort_each));
+    object_class_property_set_description(oc, "x-ibs-abort",
+        "Of so many tagged ops one does not retire; 0: all do");
 }

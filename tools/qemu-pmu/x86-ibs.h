@@ -13,7 +13,7 @@
 
 #if defined(CONFIG_TCG) && !defined(CONFIG_USER_ONLY)
 
-/* Adds the properties x-ibs, x-ibs-lvt and x-ibs-invalid. */
+/* Adds the properties x-ibs, x-ibs-lvt, x-ibs-invalid and x-ibs-abort. */
 void x86_ibs_class_init(ObjectClass *oc);
 /* The CPU has a PMU of AMD's if @amd; an interrupt comes @skid late. */
 bool x86_ibs_realize(X86CPU *cpu, bool amd, uint32_t skid, Error **errp);

@@ -48,7 +48,7 @@ use core::sync::atomic::{
 use super::counter_msrs::CounterMsrs;
 use super::counters::Counter;
 use super::event::MAX_EVENTS;
-use super::ibs::IbsState;
+use super::ibs::{IbsState, Sampling, Stopped};
 use super::plan::{Assignment, Plan};
 use super::registers::{Freeze, Msr, MsrFault, Registers, intel};
 use crate::hw::apic::PerformanceEntry;
@@ -111,7 +111,7 @@ pub struct PmuDriver {
     deferred: AtomicU16,
     /// In the global control register, the bits of counters that are not ours.
     others: AtomicU64,
-    /// The state of the random numbers for jitter.
+    /// The state of the random numbers.
     random: AtomicU64,
     progress: [Progress; MAX_EVENTS],
     check: Check,
@@ -124,6 +124,8 @@ pub struct PmuDriver {
 pub enum Interrupt {
     /// The PMU does not run.
     Off,
+    /// It does not run any more; what it has sampled last may interrupt yet, as this one.
+    OffLate,
     /// It interrupted a function of the driver.
     Busy,
     /// These events have overflowed, if any. The counters are stopped until
@@ -226,7 +228,9 @@ impl PmuDriver {
             return;
         }
         plan.stop(registers, self.others.load(Relaxed));
-        self.stop_ibs(registers, plan);
+        if let Some((_, Stopped::Sample)) = self.stop_ibs(registers, plan) {
+            self.ibs.note_late();
+        }
         for (index, assignment) in plan.assignments() {
             self.advance(registers, index, assignment, 0);
         }
@@ -280,45 +284,76 @@ impl PmuDriver {
         }
         if !self.running.load(Relaxed) {
             self.busy.store(false, Relaxed);
-            return Interrupt::Off;
+            return if delivers && self.ibs.takes_late() {
+                Interrupt::OffLate
+            } else {
+                Interrupt::Off
+            };
         }
         plan.stop(registers, self.others.load(Relaxed));
         let is_check = self.check.is_armed() && self.end_check(registers, plan, place);
         let ibs = self.stop_ibs(registers, plan);
         let mut wrapped = Overflows::default();
+        // That of the event that samples ops, in place of a sample.
+        let mut backstop = Overflows::default();
         let mut has_moved = false;
         for (index, assignment) in plan.assignments() {
             let (own, has_wrapped) =
                 self.advance(registers, index, assignment, assignment.overhead);
             has_moved |= own > self.progress[index].noise.load(Relaxed);
-            // An event that samples ops is interrupted for by its sample alone.
-            let has_wrapped = match ibs {
-                Some((event, has_sample)) if event == index => has_sample,
-                _ => has_wrapped,
+            let set = match ibs {
+                Some((event, Stopped::Sample)) if event == index => {
+                    wrapped.0 |= 1 << index;
+                    continue;
+                }
+                Some((event, _)) if event == index => &mut backstop,
+                _ => &mut wrapped,
             };
-            wrapped.0 |= u16::from(has_wrapped) << index;
+            set.0 |= u16::from(has_wrapped) << index;
         }
-        let shift = self.backoff_shift(has_moved, !wrapped.is_empty());
+        if let Some((event, Stopped::Sample)) = ibs {
+            let is_own = delivers && !is_check && wrapped.0 == 1 << event;
+            let tolerance = plan.assignment(event).map_or(0, |it| it.tolerance);
+            let position = self.position(event).saturating_add(tolerance);
+            self.ibs.judge(is_own, position);
+        }
+        let any_wrapped = wrapped.0 | backstop.0 != 0;
+        let shift = self.backoff_shift(has_moved, any_wrapped);
         wrapped.0 |= self.deferred.load(Relaxed);
         self.deferred
             .store(if delivers { 0 } else { wrapped.0 }, Relaxed);
         let mut overflows = Overflows::default();
         for (index, assignment) in plan.assignments() {
             let has_wrapped = wrapped.0 >> index & 1 != 0;
-            if has_wrapped && delivers && self.is_due(index, assignment) {
+            let is_ibs = ibs.is_some_and(|(event, _)| event == index);
+            let is_due = || match plan.sampling_of(index) {
+                None => self.has_come(index, assignment),
+                Some(_) => self.ibs.is_due(),
+            };
+            if let Some(period) = assignment.period.filter(|_| has_wrapped && delivers)
+                && is_due()
+            {
+                self.note_overflow(index, assignment, period);
                 overflows.0 |= 1 << index;
             }
             // The count of what samples ops has begun anew.
-            let is_ibs = ibs.is_some_and(|(event, _)| event == index);
             if has_wrapped || is_check || assignment.overhead != 0 || is_ibs {
-                self.compute_reload(index, assignment, shift);
+                self.compute_reload(plan, index, assignment, shift);
                 self.load(registers, index, assignment);
             }
         }
-        if is_check {
-            return Interrupt::Stopped(overflows, Cause::Check);
+        wrapped.0 |= backstop.0;
+        let cause = if is_check {
+            Cause::Check
+        } else {
+            self.cause(delivers, wrapped)
+        };
+        if let Some((_, Stopped::Tagged)) = ibs {
+            // Its interrupt will find nothing.
+            let stale = self.stale_interrupts.load(Relaxed);
+            self.stale_interrupts.store(stale.max(1), Relaxed);
         }
-        Interrupt::Stopped(overflows, self.cause(delivers, wrapped))
+        Interrupt::Stopped(overflows, cause)
     }
 
     /// What an interrupt came for, that overflows are delivered by or not, and that has found
@@ -458,19 +493,19 @@ impl PmuDriver {
         (own, since >= loaded)
     }
 
-    /// Returns true if a wrapped counter has reached its overflow; then sets the position of
-    /// the next.
+    /// Returns true if a wrapped counter has reached its overflow.
     #[inline]
-    fn is_due(&self, index: usize, assignment: &Assignment) -> bool {
+    fn has_come(&self, index: usize, assignment: &Assignment) -> bool {
         let progress = &self.progress[index];
-        let Some(period) = assignment.period else {
-            return false;
-        };
         let position = progress.position.load(Relaxed);
-        let target = progress.target.load(Relaxed);
-        if position.saturating_add(assignment.tolerance) < target {
-            return false;
-        }
+        position.saturating_add(assignment.tolerance) >= progress.target.load(Relaxed)
+    }
+
+    /// Notes the overflow of an event, and sets the position of the next.
+    #[inline]
+    fn note_overflow(&self, index: usize, assignment: &Assignment, period: u64) {
+        let progress = &self.progress[index];
+        let position = progress.position.load(Relaxed);
         let last = progress.last.swap(position, Relaxed);
         progress.ran.store(position - last, Relaxed);
 
@@ -486,19 +521,18 @@ impl PmuDriver {
         progress
             .target
             .store(self.jittered(due, assignment), Relaxed);
-        true
     }
 
     /// Computes the reload value for the next target: at most what the counter can count,
     /// and more by the backoff if the interrupted code does not move.
     #[inline]
-    fn compute_reload(&self, index: usize, assignment: &Assignment, shift: u32) {
+    fn compute_reload(&self, plan: &Plan, index: usize, assignment: &Assignment, shift: u32) {
         let progress = &self.progress[index];
         let position = progress.position.load(Relaxed);
         let most = assignment.registers.max_count;
         let events = match assignment.period {
             None => most,
-            Some(_) => {
+            Some(period) => {
                 let left = progress.target.load(Relaxed).saturating_sub(position);
                 let more = match shift {
                     0 => 0,
@@ -506,11 +540,32 @@ impl PmuDriver {
                     // handler.
                     doublings => (assignment.overhead + 1) << doublings.min(MAX_BACKOFF_SHIFT) >> 1,
                 };
-                let events = left.max(1) + assignment.arm_latency + more;
+                let more = assignment.arm_latency + more;
+                let events = match plan.sampling_of(index) {
+                    None => left.max(1) + more,
+                    Some(sampling) => {
+                        let events = self.tag_after(left, sampling, assignment) + more;
+                        let expected = position + events - assignment.arm_latency;
+                        self.ibs.set_distance(sampling, events, expected);
+                        self.ibs.distance() + Sampling::backstop(period)
+                    }
+                };
                 events.max(assignment.min_count).min(most)
             }
         };
         progress.loaded.store(events, Relaxed);
+    }
+
+    /// After how many events an op is tagged of which a sample is due after `left`: somewhat
+    /// later, at random, and not on the way out of the handler, which is less than an overhead.
+    #[inline]
+    fn tag_after(&self, left: u64, sampling: &Sampling, assignment: &Assignment) -> u64 {
+        let later = match sampling.spread {
+            0 => 0,
+            spread => self.random() % (spread + 1),
+        };
+        let way_out = assignment.overhead + assignment.noise;
+        left.max(1 + way_out) + later
     }
 
     /// Reloads the counter of an event, which is stopped.
@@ -536,13 +591,19 @@ impl PmuDriver {
         if assignment.jitter == 0 {
             return due;
         }
+        due - assignment.jitter + self.random() % (2 * assignment.jitter + 1)
+    }
+
+    /// A random number.
+    #[inline]
+    fn random(&self) -> u64 {
         // xorshift64 (Marsaglia, "Xorshift RNGs"): never 0 if it did not start there.
         let mut random = self.random.load(Relaxed);
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         self.random.store(random, Relaxed);
-        due - assignment.jitter + random % (2 * assignment.jitter + 1)
+        random
     }
 
     /// Acknowledges the overflows of our counters, which are stopped, until the status
@@ -587,9 +648,9 @@ impl PmuDriver {
     }
 
     /// Stops the sampling of ops, if `plan` has that. Returns the place of its event, and
-    /// whether there is a sample.
+    /// what there was.
     #[inline]
-    fn stop_ibs<R: Registers>(&self, registers: &R, plan: &Plan) -> Option<(usize, bool)> {
+    fn stop_ibs<R: Registers>(&self, registers: &R, plan: &Plan) -> Option<(usize, Stopped)> {
         let sampling = plan.ibs.as_ref()?;
         Some((sampling.event, self.ibs.stop(registers, sampling)))
     }
@@ -603,8 +664,7 @@ impl PmuDriver {
         };
         let assignment = plan.assignment(sampling.event);
         if assignment.is_some_and(|it| it.period.is_some()) {
-            let events = self.progress[sampling.event].loaded.load(Relaxed);
-            self.ibs.start(registers, sampling, events, entry);
+            self.ibs.start(registers, sampling, entry);
         }
     }
 
@@ -683,7 +743,7 @@ impl PmuDriver {
                 zero.store(0, Relaxed);
             }
             progress.noise.store(assignment.noise, Relaxed);
-            self.schedule_first(index, assignment);
+            self.schedule_first(plan, index, assignment);
             let (register, value) = self.reload(index, assignment);
             registers.try_write(register, value)?;
             match assignment.counter {
@@ -723,13 +783,13 @@ impl PmuDriver {
     }
 
     /// The first overflow is due after the period.
-    fn schedule_first(&self, index: usize, assignment: &Assignment) {
+    fn schedule_first(&self, plan: &Plan, index: usize, assignment: &Assignment) {
         let progress = &self.progress[index];
         let period = assignment.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
         let target = self.jittered(period, assignment);
         progress.target.store(target, Relaxed);
-        self.compute_reload(index, assignment, 0);
+        self.compute_reload(plan, index, assignment, 0);
     }
 
     /// Restores what [`Self::save`] has saved. The counters are stopped.

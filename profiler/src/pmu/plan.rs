@@ -60,7 +60,7 @@ impl PmuState {
             free: Counters::NONE,
             busy: Counters::NONE,
             dead: Counters::NONE,
-            ibs: Ibs::probe(registers, capabilities)?,
+            ibs: Ibs::probe(registers, capabilities),
         };
         for counter in capabilities.counters.iter() {
             let is_busy = match counter {
@@ -234,7 +234,12 @@ fn sampling(found: &PmuState, events: &EventList) -> Result<Option<Sampling>, Pl
         return Err(PlanError::TwoIbs);
     }
     let ibs = found.ibs.map_err(PlanError::NoIbs)?;
-    Ok(Some(Sampling { ibs, count, event }))
+    Ok(Some(Sampling {
+        ibs,
+        count,
+        event,
+        spread: 0,
+    }))
 }
 
 /// The events that are for the cores of one kind: where each stands in the list, and what
@@ -310,10 +315,6 @@ impl Assignment {
         period: Option<u64>,
     ) -> Self {
         let control = match counter {
-            // It interrupts by other means.
-            Counter::General(_) if matches!(event.what, What::IbsOp(_)) => {
-                encoding.select | select::ENABLE
-            }
             Counter::General(_) => encoding.select | select::ENABLE | select::INTERRUPT,
             Counter::Fixed(_) => encoding.fixed | super::registers::fixed::INTERRUPT,
         };
@@ -364,12 +365,6 @@ impl Plan {
             plan.assignments[place] =
                 Some(Assignment::new(found, event, encoding, counter, period));
         }
-        if let Some(Sampling { ibs, event, .. }) = ibs
-            && let Some(assignment) = &mut plan.assignments[event]
-        {
-            let registers = &mut assignment.registers;
-            registers.max_count = registers.max_count.min(ibs.max_count);
-        }
         Ok(plan)
     }
 
@@ -390,6 +385,12 @@ impl Plan {
     /// How the event at `index` is counted, to be changed before counting starts.
     pub fn assignment_mut(&mut self, index: usize) -> Option<&mut Assignment> {
         self.assignments.get_mut(index)?.as_mut()
+    }
+
+    /// How ops are sampled, if it is the event at `index` that does so.
+    #[inline]
+    pub(super) fn sampling_of(&self, index: usize) -> Option<&Sampling> {
+        self.ibs.as_ref().filter(|it| it.event == index)
     }
 
     /// The plan that counts the same and samples nothing.

@@ -195,6 +195,21 @@ impl Core {
         self.state.borrow_mut().ibs.has_no_address = loses;
     }
 
+    /// So many ops are dispatched for a hundred that retire.
+    pub fn dispatch(&self, percent: u64) {
+        self.state.borrow_mut().ibs.dispatch.percent = percent;
+    }
+
+    /// The count of Instruction-Based Sampling cannot be written.
+    pub fn forget_count(&self) {
+        self.state.borrow_mut().ibs.forgets = true;
+    }
+
+    /// Of so many ops that are tagged one does not retire; 0: all do.
+    pub fn abort_tagged(&self, each: u64) {
+        self.state.borrow_mut().ibs.abort_each = each;
+    }
+
     /// What all registers hold.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

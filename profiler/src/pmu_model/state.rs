@@ -113,7 +113,8 @@ impl State {
                 });
             }
         }
-        if self.ibs.count(cycle, self.now) {
+        let is_program = self.context == Context::Program;
+        if self.ibs.count(cycle, self.now, is_program) {
             self.flights.push(Flight {
                 bit: ibs::BIT,
                 left: pick(&mut self.random, model.quirks.interrupt),

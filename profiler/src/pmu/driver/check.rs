@@ -96,11 +96,14 @@ impl PmuDriver {
         for (index, assignment) in plan.assignments() {
             if assignment.overhead == 0 {
                 // It has counted on from its last reload. (The others were reloaded just now.)
-                self.compute_reload(index, assignment, 0);
+                self.compute_reload(plan, index, assignment, 0);
             }
             let loaded = &self.progress[index].loaded;
             let events = loaded.load(Relaxed).saturating_add(room(assignment));
             loaded.store(events.min(assignment.registers.max_count), Relaxed);
+            if let Some(sampling) = plan.sampling_of(index) {
+                self.ibs.put_off(sampling, room(assignment));
+            }
             self.load(registers, index, assignment);
         }
         self.check.pc.store(place.pc, Relaxed);

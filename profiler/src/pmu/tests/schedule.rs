@@ -178,7 +178,7 @@ impl Rig {
                 }
                 self.driver.resume(&self.machine, &self.plan, self.lvtpc);
             }
-            Interrupt::Off => seen.unclaimed += 1,
+            Interrupt::Off | Interrupt::OffLate => seen.unclaimed += 1,
             Interrupt::Busy => panic!("no handler interrupts another here"),
         }
     }

@@ -14,6 +14,7 @@
 //! | is a check's | what was counted is noted; the counters resume |
 //! | came for no counter | it is unclaimed; the counters resume |
 //! | came for a counter, and no event is due | it is late or early; the counters resume |
+//! | came when they were stopped for good, for what was on its way | nobody else is asked |
 //! | came for events that are due | a sample of each |
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -45,7 +46,9 @@ impl<T: Target> Context<'_, T> {
             return (exit, true);
         }
         let Interrupt::Stopped(overflows, cause) = interrupt else {
-            return self.unclaimed(HandlerExit::Done);
+            let (exit, is_counted) = self.unclaimed(HandlerExit::Done);
+            // Ours, though there is nothing to do any more.
+            return (exit, is_counted || interrupt == Interrupt::OffLate);
         };
         match (
             self.engine.cores.phase(),

@@ -32,6 +32,9 @@ pub fn all(expected: &Expected) {
     if !expected.ibs {
         return;
     }
+    if expected.aborts {
+        return aborting();
+    }
     registers();
     counting();
     for (name, entry, flags) in [
@@ -126,6 +129,34 @@ fn counting() {
     let valid = read_msr(OP_DATA1) & 1 << 38;
     equal(format_args!("IbsRipInvalid"), valid, 0);
     write_msr(OP_CTL, 0);
+    test(
+        read_msr(OP_RIP) != address,
+        format_args!("IbsOpRip is lost with the valid bit"),
+    );
+    // Reserved maxima.
+    for max in [0, 1, 8] {
+        write_msr(OP_CTL, max | ENABLE);
+        let counted = [read_msr(OP_CTL), read_msr(OP_CTL)].map(|it| it >> 32);
+        equal(format_args!("maximum {max} counts"), counted, [0, 0]);
+    }
+    write_msr(OP_CTL, 0);
+}
+
+/// The second op that is tagged does not retire: no sample, and the count begins anew.
+fn aborting() {
+    for (number, samples) in [("first", true), ("second", false), ("third", true)] {
+        // SAFETY: the MSR is the PMU's; the entry is masked.
+        unsafe { code::start_then_loop(OP_CTL, control(1000, COUNT_OPS), TURNS) };
+        let control = read_msr(OP_CTL);
+        let name = format_args!("the {number} tag makes a sample");
+        equal(name, control & VALID != 0, samples);
+        // 1000 of the 1500 instructions are gone by the time that it is tagged.
+        test(
+            control >> 32 < 1000,
+            format_args!("after the {number} tag it begins anew"),
+        );
+        write_msr(OP_CTL, 0);
+    }
 }
 
 /// Each sample is the last of `period` instructions, its interrupt comes `skid` later.

@@ -60,10 +60,12 @@ pub struct Expected {
     pub long: u64,
     /// There is Instruction-Based Sampling.
     pub ibs: bool,
+    /// Every second op that it tags does not retire.
+    pub aborts: bool,
 }
 
 impl Expected {
-    /// Reads `model=NAME skid=N mask=on|off long=N ibs=on`; all but the first may be left out.
+    /// Reads `model=NAME skid=N mask=on|off long=N ibs=on aborts=on`; all but the first may be left out.
     pub fn parse(words: &str) -> Self {
         let value = |name: &str| {
             words
@@ -80,6 +82,7 @@ impl Expected {
             skid: number("skid", 0),
             long: number("long", 1000),
             ibs: value("ibs") == Some("on"),
+            aborts: value("aborts") == Some("on"),
             mask: value("mask").map_or(model.vendor == Vendor::Intel, |mask| mask == "on"),
         }
     }

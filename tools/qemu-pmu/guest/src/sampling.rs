@@ -200,6 +200,8 @@ extern "C" fn overflow(registers: &Registers, last: &mut [u64; 2]) {
         let control = read_msr(model.global_ctrl());
         run.control_seen.store(control, Ordering::Relaxed);
     }
+    // Before the valid bit is cleared.
+    let exact = tests::expected().ibs.then(|| read_msr(ibs::OP_RIP));
     write_msr(msr, off);
     if model.has_global() {
         let status = read_msr(model.global_status());
@@ -224,8 +226,7 @@ extern "C" fn overflow(registers: &Registers, last: &mut [u64; 2]) {
     if let Some(position) = run.positions.get(slot) {
         position.store(here, Ordering::Relaxed);
     }
-    if tests::expected().ibs {
-        let exact = read_msr(ibs::OP_RIP);
+    if let Some(exact) = exact {
         run.exact_seen.store(exact, Ordering::Relaxed);
         run.add_to_trace(exact);
         let before = here.wrapping_sub(1 + tests::expected().skid);

@@ -321,6 +321,9 @@ fn plan_as_measured<'a, I: Iterator<Item = &'a Core>>(
                 cost.apply_to(assignment, table[index].period, jitter.percent);
             }
         }
+        if let Some(sampling) = &mut plan.ibs {
+            sampling.spread_over(table[sampling.event].period);
+        }
         // Else the cores would keep step with each other.
         plan.seed = jitter.seed ^ u64::from(core.index) << 32;
         core.pmu.set_plan(plan);
