@@ -156,8 +156,8 @@ struct pmiscope_callbacks {
     bool (*is_halted_at)(uint64_t pc);
     // Called on each core, interrupts off, before its source is armed; that is the APIC timer
     // where events are counted in place of samples. counts_instructions: periods are in
-    // instructions, else in nanoseconds, events, or
-    // ticks of the time stamp counter where nothing says how long one is. NULL: nothing.
+    // instructions, else in nanoseconds, events, or ticks of the time stamp counter where
+    // nothing says how long one is. NULL: nothing.
     void (*begin)(uint32_t core, enum pmiscope_source_kind source, bool counts_instructions);
     // Called on core 0 when counters are stopped until the host asks for more, or count
     // again. While paused, the kernel should call pmiscope_poll now and then. NULL: nothing.

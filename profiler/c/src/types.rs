@@ -155,8 +155,8 @@ pub struct Callbacks {
     pub is_halted_at: Option<unsafe extern "C" fn(pc: u64) -> bool>,
     /// Called on each core, interrupts off, before its source is armed; that is the APIC timer
     /// where events are counted in place of samples. counts_instructions: periods are in
-    /// instructions, else in nanoseconds, events, or
-    /// ticks of the time stamp counter where nothing says how long one is. NULL: nothing.
+    /// instructions, else in nanoseconds, events, or ticks of the time stamp counter where
+    /// nothing says how long one is. NULL: nothing.
     pub begin: Option<unsafe extern "C" fn(core: u32, source: Source, counts_instructions: bool)>,
     /// Called on core 0 when counters are stopped until the host asks for more, or count
     /// again. While paused, the kernel should call pmiscope_poll now and then. NULL: nothing.
