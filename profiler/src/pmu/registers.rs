@@ -17,8 +17,8 @@ use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 /// that, or is refused (#GP). It touches neither memory nor control flow, but for what an
 /// overflow brings:
 ///
-/// * an interrupt, as the performance counters' entry of the local vector table says, or the
-///   extended entry that is IBS's;
+/// * an interrupt, as the performance counters' entry of the local vector table says, or of
+///   IBS the entry of the table's extension that firmware has given it;
 /// * a record in memory, if somebody has switched that on for the counter (PEBS). The
 ///   registers by which it is done are none of these: IA32_PEBS_ENABLE, from version 6
 ///   on IA32_PMC_GPn_CFG_C and IA32_PMC_FXm_CFG_C.
@@ -98,7 +98,7 @@ impl core::error::Error for MsrFault {}
 ///
 /// An implementation executes `rdmsr` and `wrmsr` with the given number, or
 /// [`debug_control::NUMBER`], and reads and writes the performance counters' entry of the
-/// core's local vector table, and the extended entries that its APIC has.
+/// core's local vector table, and the entries of its extension.
 pub trait Registers {
     /// Reads a register that is known to exist.
     fn read(&self, register: Msr) -> u64;

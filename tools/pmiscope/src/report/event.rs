@@ -63,7 +63,8 @@ pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<Ev
                 index,
                 name: event.name.as_str().to_owned(),
                 samples: counted.samples,
-                exact: is_exact(event.name.as_str()).then_some(counted.exact),
+                exact: (counted.exact > 0 || is_exact(event.name.as_str()))
+                    .then_some(counted.exact),
                 period: Period {
                     known_to_within: known.ok().map(|it| it.each),
                     mean_known_to_within: known.ok().map(|it| it.mean),

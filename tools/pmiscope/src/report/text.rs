@@ -158,7 +158,11 @@ impl Out {
             smis,
         } = counters;
         let said: Vec<_> = [
-            (missed, "overflow", "due too soon after another and missed"),
+            (
+                missed,
+                "overflow",
+                "due and missed: too soon, or an op that did not retire",
+            ),
             (late, "interrupt", "for an overflow seen before"),
             (early, "interrupt", "before the event was due"),
             (
@@ -232,13 +236,30 @@ impl Out {
                 (None, None) => {}
             }
             if let Some(exact) = event.exact {
-                self.exact_addresses(event.samples, exact, report.shares.exact_elsewhere);
+                // They are counted of all events together.
+                let have_exact = report
+                    .sampling
+                    .events
+                    .iter()
+                    .filter(|it| it.exact > Some(0));
+                let elsewhere = match have_exact.count() {
+                    1 => report.shares.exact_elsewhere,
+                    _ => 0,
+                };
+                self.exact_addresses(event.samples, exact, elsewhere);
             }
         }
     }
 
     /// What the addresses of an event's samples mean, where they are exact.
     fn exact_addresses(&mut self, samples: u64, exact: u64, elsewhere: u64) {
+        if exact == 0 {
+            let line = format!(
+                "none of {} has an exact address",
+                counted(samples, "sample")
+            );
+            return self.fact("", &line);
+        }
         let mut line = String::from("addresses are exact: the sampled op's own, without skid");
         if exact != samples {
             let _ = write!(line, "; {} without one", counted(samples - exact, "sample"));

@@ -148,6 +148,7 @@ fn aborting() {
         // SAFETY: the MSR is the PMU's; the entry is masked.
         unsafe { code::start_then_loop(OP_CTL, control(1000, COUNT_OPS), TURNS) };
         let control = read_msr(OP_CTL);
+        write_msr(OP_CTL, 0);
         let name = format_args!("the {number} tag makes a sample");
         equal(name, control & VALID != 0, samples);
         // 1000 of the 1500 instructions are gone by the time that it is tagged.
@@ -155,7 +156,6 @@ fn aborting() {
             control >> 32 < 1000,
             format_args!("after the {number} tag it begins anew"),
         );
-        write_msr(OP_CTL, 0);
     }
 }
 
