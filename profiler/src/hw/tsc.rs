@@ -21,11 +21,10 @@ pub fn ticks() -> u64 {
 #[must_use]
 pub fn ordered_ticks() -> u64 {
     let wait = || {
-        // SAFETY: every x86-64 processor has both; they order, and do nothing else.
-        unsafe {
-            core::arch::x86_64::_mm_mfence();
-            core::arch::x86_64::_mm_lfence();
-        }
+        // SAFETY: every x86-64 processor has it; it orders, and does nothing else.
+        unsafe { core::arch::x86_64::_mm_mfence() };
+        // SAFETY: likewise.
+        unsafe { core::arch::x86_64::_mm_lfence() };
     };
     wait();
     let ticks = ticks();
