@@ -13,6 +13,8 @@ use serde::Serialize;
 pub enum Addresses {
     /// Each is the next instruction to execute when its event happened.
     Exact,
+    /// Each is that of the operation that was sampled.
+    SampledOps,
     /// The head of the translated block before which an emulator takes interrupts.
     BlockHead,
     /// Behind the event: an Intel processor's skid.
@@ -59,6 +61,7 @@ impl fmt::Display for Addresses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Exact => "exact: the next instruction to execute",
+            Self::SampledOps => "exact: the sampled op's own, where the processor knows it",
             Self::BlockHead => {
                 "the head of a block of QEMU's, where it takes interrupts: functions are about right, instructions are not"
             }

@@ -436,6 +436,11 @@ impl Sampling {
     ) -> Self {
         let run = &profile.description;
         let only_event = only_event.and(events.first());
+        let addresses = if !events.is_empty() && events.iter().all(|it| it.exact.is_some()) {
+            Addresses::SampledOps
+        } else {
+            Addresses::of(run.source, execution(profile))
+        };
         Self {
             only_event: only_event.map(|event| event.name.clone()),
             events,
@@ -447,7 +452,7 @@ impl Sampling {
             interrupts: Interrupts {
                 delivery: run.delivery.name(),
                 source_reason: run.reason.as_str().to_owned(),
-                addresses: Addresses::of(run.source, execution(profile)),
+                addresses,
             },
             turns: run.turns,
         }
