@@ -358,18 +358,20 @@ fn ops_are_tagged_at_random_behind_where_they_are_due() {
 
 #[test]
 fn ops_that_do_not_retire_make_periods_longer_and_no_event_is_lost() {
-    for each in [2, 5, 1] {
+    // Of 100 periods. A tag that aborts costs a whole distance: where each fifth does, the
+    // periods of those 20 are missed, and the one behind each is shorter. Where every second
+    // does, it is most often one of the short distances.
+    for (each, samples) in [(2, 90..=100), (5, 80..=80), (1, 0..=0)] {
         let core = core(AmdInterface::V2, 0);
         core.abort_tagged(each);
         let plan = plan(&core, "ibs_op").unwrap();
         let machine = Machine::new(core, Costs::FREE);
         let (seen, interrupts) = first_event(&machine, &plan, 100_000);
+        assert!(samples.contains(&seen.len()), "{each}: {}", seen.len());
         if each == 1 {
-            assert_eq!(seen, [], "none retires");
             assert!(interrupts >= 16, "its counter interrupts: {interrupts}");
             continue;
         }
-        assert!((90..=100).contains(&seen.len()), "{each}: {}", seen.len());
         let longest = seen.iter().map(|it| it.3).max();
         assert!(longest > Some(1800), "{each}: {longest:?}");
         let ran: u64 = seen.iter().map(|it| it.3).sum();

@@ -125,6 +125,7 @@ fn an_exact_address_is_what_executed() {
     assert_eq!(shares("idle"), Some((0, 3)), "what called it");
     assert_eq!(json["events"][0]["exact"], 2);
     assert_eq!(json["exact_elsewhere"], 1);
+    assert_eq!(json["addresses"], "sampled-ops");
     let text = report::text(&report, SortBy::Own);
     let words: Vec<_> = text.split_whitespace().collect();
     let said = "without skid; 1 sample without one; 1 sample interrupted in another function";
