@@ -71,6 +71,13 @@ pub enum Warning {
         said: u64,
         got: u64,
     },
+    /// Other events' interrupts come before the sampled op's each time.
+    NoSampledOps {
+        /// The event, as it is counted.
+        event: String,
+        /// The samples of all others.
+        others: u64,
+    },
     /// Instructions were to be counted, and the kernel has measured time.
     ClockIsTime,
     /// What the user asked for, and the kernel did not take.
@@ -91,7 +98,7 @@ impl Warning {
             Self::CallersMissing { samples, of, .. } | Self::Moved { samples, of } => {
                 percent(*samples, *of) >= MISSING_PERCENT
             }
-            Self::ClockIsTime => true,
+            Self::ClockIsTime | Self::NoSampledOps { .. } => true,
             Self::Lacking(lacking) => lacking.is_failure(),
             _ => false,
         }
@@ -144,6 +151,11 @@ impl fmt::Display for Warning {
                 said,
                 got,
             } => f.write_str(&overhead_out_of_range(event, out_of_range, *said, *got)),
+            Self::NoSampledOps { event, others } => write!(
+                f,
+                "{event} has no sample, and other events have {}: each of their interrupts begins its count anew; give them longer periods, or sample by {event} alone",
+                grouped(*others)
+            ),
             Self::ClockIsTime => f.write_str(
                 "instructions were counted, and the kernel found that its time stamp counter counts time: periods are not what they say; see that nothing interrupts its `start` meanwhile, NMIs included",
             ),
@@ -230,6 +242,7 @@ pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warn
         .chain(lacking(tally, symbols).into_iter().map(Warning::Lacking))
         .chain(clock_is_time(profile))
         .chain(overheads(profile, tally))
+        .chain(no_sampled_ops(profile, tally))
         .chain(not_taken(profile))
         .collect()
 }
@@ -264,6 +277,19 @@ fn overheads(profile: &Profile, tally: &Tally) -> Vec<Warning> {
     };
     let rows = event::rows(profile, tally, tally.selection.event);
     rows.into_iter().filter_map(warning).collect()
+}
+
+fn no_sampled_ops(profile: &Profile, tally: &Tally) -> Vec<Warning> {
+    let others = tally.samples();
+    let rows = event::rows(profile, tally, tally.selection.event);
+    let starved = rows
+        .into_iter()
+        .filter(|row| row.exact.is_some() && row.samples == 0 && others >= ENOUGH_SAMPLES);
+    let warning = |row: EventRow| Warning::NoSampledOps {
+        event: row.name,
+        others,
+    };
+    starved.map(warning).collect()
 }
 
 fn chains_broken(tally: &Tally) -> Option<Warning> {

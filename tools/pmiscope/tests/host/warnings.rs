@@ -1,12 +1,13 @@
 //! What makes a profile misleading is said, beside the report and in it.
 
 use profiler::address::{CodeAddress, CodeRange};
-use profiler::format::{ChainEnd, ChainEntry, Description, State};
+use profiler::format::{ChainEnd, ChainEntry, Description, State, Text};
 use serde_json::Value;
 
 use crate::command::{pmiscope, stderr, stdout, text};
 use crate::fixture::{
     Kernel, Seen, bare_kernel, description, file, kernel, profile, profile_of, profile_of_cores,
+    two_events,
 };
 
 const NO_FRAMES: &str = "the kernel's ELF has no call-frame information";
@@ -58,6 +59,28 @@ fn warnings(name: &str, profile: &[u8], more: &[&str], status: i32) -> Vec<Strin
         "{report}"
     );
     lines
+}
+
+/// It is no result that an event has no sample, since others' interrupts come before its own.
+#[test]
+fn sampled_ops_that_never_come_are_a_failure() {
+    let mut description = Description {
+        cores: 1,
+        ..two_events()
+    };
+    description.event_table[1].name = Text::new("ibs_op");
+    let hash = kernel().at("in_hash").0;
+    for (samples, of_ops, status) in [(100, 0, 3), (99, 0, 0), (101, 1, 0)] {
+        let sample = |sequence: u32| Seen {
+            event: u8::from(sequence < of_ops),
+            ..Seen::new(sequence, CodeAddress(hash + u64::from(sequence % 4)), &[])
+        };
+        let seen: Vec<_> = (0..samples).map(sample).collect();
+        let said = warnings("starved.pmi", &profile_of(&description, &seen), &[], status);
+        let says = "ibs_op has no sample, and other events have 100: ";
+        let is_said = said.iter().any(|line| line.contains(says));
+        assert_eq!(is_said, status != 0, "{samples}, {of_ops}: {said:?}");
+    }
 }
 
 #[test]
