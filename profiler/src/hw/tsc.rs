@@ -16,8 +16,9 @@ pub fn ticks() -> u64 {
 ///
 /// On Intel, nothing behind an LFENCE executes before all before it has completed, and one behind
 /// an MFENCE waits for stores as well (SDM vol. 2, RDTSC). On AMD an LFENCE does so only where
-/// bit 1 of MSR C001_1029 is set, which kernels do or not; but an MFENCE serializes (APM vol. 2,
-/// Serializing Instructions; Linux had it before its readings where the bit is not set). No feature bit is asked: CPUID would be a hypervisor's exit.
+/// bit 1 of MSR C001_1029 is set, which kernels do or not; an RDTSC waits for an MFENCE in any
+/// case, which is what Linux and Xen rely on there (`X86_FEATURE_MFENCE_RDTSC`). No feature bit
+/// is asked: CPUID would be a hypervisor's exit.
 #[must_use]
 pub fn ordered_ticks() -> u64 {
     let wait = || {
