@@ -130,7 +130,8 @@ impl Out {
         }
         self.fact("samples", &samples);
         if let CounterTotals::Known(counters) = report.totals.counters {
-            self.counters(counters);
+            let samples_ops = report.sampling.events.iter().any(|it| it.exact.is_some());
+            self.counters(counters, samples_ops);
         }
     }
 
@@ -148,8 +149,9 @@ impl Out {
         }
     }
 
-    /// The counters' interrupts that made no sample, if any.
-    fn counters(&mut self, counters: Counters) {
+    /// The counters' interrupts that made no sample, if any; an op that was sampled may not
+    /// retire.
+    fn counters(&mut self, counters: Counters, samples_ops: bool) {
         let Counters {
             late,
             early,
@@ -157,12 +159,13 @@ impl Out {
             checks_lost,
             smis,
         } = counters;
+        let missed_for = if samples_ops {
+            "due and missed: too soon after another, or the op did not retire"
+        } else {
+            "due too soon after another and missed"
+        };
         let said: Vec<_> = [
-            (
-                missed,
-                "overflow",
-                "due and missed: too soon, or an op that did not retire",
-            ),
+            (missed, "overflow", missed_for),
             (late, "interrupt", "for an overflow seen before"),
             (early, "interrupt", "before the event was due"),
             (

@@ -509,7 +509,7 @@ fn interrupts_of_counters_that_made_no_sample_are_accounted_for() {
     let mut report = report_of(None);
     says(
         &report,
-        "            2 overflows due and missed: too soon, or an op that did not retire, 4 interrupts for an\n            overflow seen before\nhash",
+        "            2 overflows due too soon after another and missed, 4 interrupts for an overflow seen\n            before\nhash",
     );
     report.totals.counters = CounterTotals::Known(Counters {
         late: 0,
