@@ -28,8 +28,10 @@ const MESSAGE_ADDRESS: u64 = 0xfee0_0000;
 /// late matches when the counter comes round: after minutes, or never. What is written is
 /// compared some counts later. Linux (`HPET_MIN_CYCLES`) keeps as far away.
 const EQUALITY_MARGIN: u64 = 128;
-/// How often a comparator is moved on, twice as far each time.
+/// How often a comparator is moved on, twice as far each time, but for [`FARTHEST`].
 const MOST_MOVES: u32 = 16;
+/// In counts: where the counter has 32 bits, what is further away is behind it.
+const FARTHEST: u64 = (u32::MAX >> 2) as u64;
 /// An interrupt that is overdue comes at once; in so many ticks of the time stamp counter an
 /// emulator's has.
 const OVERDUE_TICKS: u64 = 40_000_000;
@@ -184,8 +186,7 @@ impl HpetTimers {
     #[inline]
     pub(crate) fn arm(&self, core: &Core, count: u32) {
         let margin = core.hpet.margin.load(Relaxed);
-        // Where the counter has 32 bits, what is further away is behind it.
-        let mut ahead = u64::from(count).min(u64::from(u32::MAX >> 2));
+        let mut ahead = u64::from(count).min(FARTHEST);
         for _ in 0..=MOST_MOVES {
             let now = self.hpet.read(Register::MainCounter);
             let due = self.cut(now.wrapping_add(ahead));
@@ -198,7 +199,7 @@ impl HpetTimers {
             if distance(self.bits, now, due) >= margin.cast_signed() {
                 return;
             }
-            ahead = 2 * ahead.max(margin);
+            ahead = (2 * ahead.max(margin)).min(FARTHEST);
         }
     }
 
