@@ -119,6 +119,17 @@ pub struct PmuDriver {
     ibs: IbsState,
 }
 
+/// What the counters say at an interrupt.
+#[derive(Default)]
+struct Found {
+    /// Those that have overflowed, or have a sample of an op.
+    wrapped: Overflows,
+    /// That of the event that samples ops, in place of a sample.
+    backstop: Overflows,
+    /// The interrupted code has got on.
+    has_moved: bool,
+}
+
 /// What an interrupt found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Interrupt {
@@ -284,64 +295,36 @@ impl PmuDriver {
         }
         if !self.running.load(Relaxed) {
             self.busy.store(false, Relaxed);
-            return if delivers && self.ibs.takes_late() {
-                Interrupt::OffLate
-            } else {
-                Interrupt::Off
-            };
+            return self.found_off(delivers);
         }
         plan.stop(registers, self.others.load(Relaxed));
         let is_check = self.check.is_armed() && self.end_check(registers, plan, place);
         let ibs = self.stop_ibs(registers, plan);
-        let mut wrapped = Overflows::default();
-        // That of the event that samples ops, in place of a sample.
-        let mut backstop = Overflows::default();
-        let mut has_moved = false;
-        for (index, assignment) in plan.assignments() {
-            let (own, has_wrapped) =
-                self.advance(registers, index, assignment, assignment.overhead);
-            has_moved |= own > self.progress[index].noise.load(Relaxed);
-            let set = match ibs {
-                Some((event, Stopped::Sample)) if event == index => {
-                    wrapped.0 |= 1 << index;
-                    continue;
-                }
-                Some((event, _)) if event == index => &mut backstop,
-                _ => &mut wrapped,
-            };
-            set.0 |= u16::from(has_wrapped) << index;
-        }
+        let Found {
+            mut wrapped,
+            backstop,
+            has_moved,
+        } = self.advance_all(registers, plan, ibs);
         if let Some((event, Stopped::Sample)) = ibs {
             let is_own = delivers && !is_check && wrapped.0 == 1 << event;
-            let tolerance = plan.assignment(event).map_or(0, |it| it.tolerance);
-            let position = self.position(event).saturating_add(tolerance);
-            self.ibs.judge(is_own, position);
+            self.judge_sample(plan, event, is_own);
         }
         let any_wrapped = wrapped.0 | backstop.0 != 0;
         let shift = self.backoff_shift(has_moved, any_wrapped);
         wrapped.0 |= self.deferred.load(Relaxed);
         self.deferred
             .store(if delivers { 0 } else { wrapped.0 }, Relaxed);
-        let mut overflows = Overflows::default();
-        for (index, assignment) in plan.assignments() {
-            let has_wrapped = wrapped.0 >> index & 1 != 0;
-            let is_ibs = ibs.is_some_and(|(event, _)| event == index);
-            let is_due = || match plan.sampling_of(index) {
-                None => self.has_come(index, assignment),
-                Some(_) => self.ibs.is_due(),
-            };
-            if let Some(period) = assignment.period.filter(|_| has_wrapped && delivers)
-                && is_due()
-            {
-                self.note_overflow(index, assignment, period);
-                overflows.0 |= 1 << index;
-            }
-            // The count of what samples ops has begun anew.
-            if has_wrapped || is_check || assignment.overhead != 0 || is_ibs {
-                self.compute_reload(plan, index, assignment, shift);
-                self.load(registers, index, assignment);
-            }
-        }
+        let due = if delivers {
+            wrapped
+        } else {
+            Overflows::default()
+        };
+        let stale = if is_check {
+            Overflows(u16::MAX)
+        } else {
+            wrapped
+        };
+        let overflows = self.take_due(registers, plan, due, stale, shift);
         wrapped.0 |= backstop.0;
         let cause = if is_check {
             Cause::Check
@@ -354,6 +337,81 @@ impl PmuDriver {
             self.stale_interrupts.store(stale.max(1), Relaxed);
         }
         Interrupt::Stopped(overflows, cause)
+    }
+
+    /// An interrupt has come that overflows are delivered by or not, and nothing runs.
+    #[cold]
+    fn found_off(&self, delivers: bool) -> Interrupt {
+        if delivers && self.ibs.takes_late() {
+            Interrupt::OffLate
+        } else {
+            Interrupt::Off
+        }
+    }
+
+    /// Judges the sample of an op, for the event at `index`; `is_own` as [`IbsState::judge`] has it.
+    #[inline]
+    fn judge_sample(&self, plan: &Plan, index: usize, is_own: bool) {
+        let tolerance = plan.assignment(index).map_or(0, |it| it.tolerance);
+        let position = self.position(index).saturating_add(tolerance);
+        self.ibs.judge(is_own, position);
+    }
+
+    /// Reads all counters, which are stopped, as `ibs` is.
+    #[inline(always)] // as its caller
+    fn advance_all<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        ibs: Option<(usize, Stopped)>,
+    ) -> Found {
+        let mut found = Found::default();
+        for (index, assignment) in plan.assignments() {
+            let (own, has_wrapped) =
+                self.advance(registers, index, assignment, assignment.overhead);
+            found.has_moved |= own > self.progress[index].noise.load(Relaxed);
+            let (set, is_in) = match ibs {
+                Some((event, Stopped::Sample)) if event == index => (&mut found.wrapped, true),
+                Some((event, _)) if event == index => (&mut found.backstop, has_wrapped),
+                _ => (&mut found.wrapped, has_wrapped),
+            };
+            set.0 |= u16::from(is_in) << index;
+        }
+        found
+    }
+
+    /// Takes those of the `wrapped` events that are due, and returns them. Loads the counters of
+    /// `stale` ones anew, and those whose next overflow has moved.
+    #[inline(always)] // as its caller
+    fn take_due<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        wrapped: Overflows,
+        stale: Overflows,
+        shift: u32,
+    ) -> Overflows {
+        let mut overflows = Overflows::default();
+        for (index, assignment) in plan.assignments() {
+            let has = |set: Overflows| set.0 >> index & 1 != 0;
+            let sampling = plan.sampling_of(index);
+            let is_due = || match sampling {
+                None => self.has_come(index, assignment),
+                Some(_) => self.ibs.is_due(),
+            };
+            if let Some(period) = assignment.period.filter(|_| has(wrapped))
+                && is_due()
+            {
+                self.note_overflow(index, assignment, period);
+                overflows.0 |= 1 << index;
+            }
+            // The count of what samples ops has begun anew.
+            if has(stale) || assignment.overhead != 0 || sampling.is_some() {
+                self.compute_reload(plan, index, assignment, shift);
+                self.load(registers, index, assignment);
+            }
+        }
+        overflows
     }
 
     /// What an interrupt came for, that overflows are delivered by or not, and that has found
@@ -673,8 +731,8 @@ impl PmuDriver {
     #[must_use]
     #[inline]
     pub fn exact_address(&self, plan: &Plan, index: usize) -> Option<u64> {
-        let is_ibs = plan.ibs.is_some_and(|sampling| sampling.event == index);
-        self.ibs.address().filter(|_| is_ibs)
+        let _ = plan.sampling_of(index)?;
+        self.ibs.address()
     }
 
     /// Saves the registers that `plan` changes.

@@ -7,13 +7,13 @@
 //! until the control register is written.
 //!
 //! Its own count shows nothing of the way into the handler, as it stands still by then. So the
-//! event is counted by a counter too, which has the same event and does not interrupt: where
+//! event is counted by a counter too, which has the same event: where
 //! the code is, what an interrupt costs, and how long a period was, all that is that
 //! counter's, as for every other event. What Instruction-Based Sampling adds is when the
 //! interrupt comes, and the address.
 //!
-//! The maximum is a multiple of 16, 144 or more (PPR, IbsOpMaxCnt). The count can be started above zero, so a
-//! period need be neither.
+//! The maximum is a multiple of 16, 144 or more (PPR, IbsOpMaxCnt). The count can be started
+//! above zero, so a period need be neither.
 //!
 //! What it counts need not be what the counter counts: ops on wrong paths are dispatched and do
 //! not retire. So a sample is due if its op was tagged after all that was left, wherever the
