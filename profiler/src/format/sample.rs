@@ -569,12 +569,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_exact_address_stands_behind_the_longest_chain() {
-        let mut chain = Chain::new();
-        let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_1000));
-        while chain.push(entry).is_ok() {}
-        let sample = Sample {
+    /// A sample with a chain of two words.
+    const fn example() -> Sample<'static> {
+        Sample {
             sequence: 1,
             handler_cost: 2,
             event: 0,
@@ -585,9 +582,22 @@ mod tests {
             sp: StackAddress(11),
             stack_top: [6, 7],
             pc: CodeAddress(8),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: &[9, 10],
+        }
+    }
+
+    #[test]
+    fn an_exact_address_stands_behind_the_longest_chain() {
+        let mut chain = Chain::new();
+        let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_1000));
+        while chain.push(entry).is_ok() {}
+        let sample = Sample {
             exact: Some(CodeAddress(0xffff_ffff_8000_1234)),
             end: ChainEnd::DepthLimit,
             chain_words: &[],
+            ..example()
         };
         let mut record = chain.record(&sample).to_vec();
         assert_eq!(record.len(), MAX_WORDS);
@@ -630,21 +640,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_cut_or_of_another_kind_is_refused() {
-        let sample = Sample {
-            sequence: 1,
-            handler_cost: 2,
-            event: 0,
-            task: 3,
-            state: State(State::NMI),
-            time: 4,
-            period: 5,
-            sp: StackAddress(11),
-            stack_top: [6, 7],
-            pc: CodeAddress(8),
-            exact: None,
-            end: ChainEnd::Complete,
-            chain_words: &[9, 10],
-        };
+        let sample = example();
         let mut record = [0; MAX_WORDS];
         let words = sample.encode(&mut record);
         assert_eq!(Sample::decode(&record[..3]), Err(SampleError::Length(3)));

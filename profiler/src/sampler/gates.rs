@@ -131,8 +131,8 @@ impl GateStack {
     }
 }
 
-/// All gates that the sampler needs, of the vectors 1, 2, 0xf0 to 0xf7 and 0xff, where [`sampler_gates!`](crate::sampler_gates) has
-/// defined their entries.
+/// All gates that the sampler needs, of the vectors 1, 2, 0xf0 to 0xf7 and 0xff, where
+/// [`sampler_gates!`](crate::sampler_gates) has defined their entries.
 pub fn gates() -> impl Iterator<Item = Gate> {
     let own_stacks = [
         (entry::vector::NMI, nmi::entry(), GateStack::Nmi),

@@ -274,13 +274,18 @@ impl Registers {
     /// The highest vector that was taken and not ended, if there is one.
     #[must_use]
     pub fn highest_in_service(self) -> Option<u8> {
-        highest_vector(|word| self.read_at(IN_SERVICE + 0x10 * u16::from(word)))
+        self.highest_of(IN_SERVICE)
     }
 
     /// The highest vector that has come and was not taken yet, if there is one.
     #[must_use]
     pub fn highest_requested(self) -> Option<u8> {
-        highest_vector(|word| self.read_at(REQUESTED + 0x10 * u16::from(word)))
+        self.highest_of(REQUESTED)
+    }
+
+    /// The highest vector that has its bit in the eight registers from `first` on.
+    fn highest_of(self, first: u16) -> Option<u8> {
+        highest_vector(|word| self.read_at(first + 0x10 * u16::from(word)))
     }
 
     /// Ends the interrupt that is being served. Not for NMIs, which have no end.

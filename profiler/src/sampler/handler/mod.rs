@@ -220,6 +220,28 @@ impl<T: Target> Context<'_, T> {
 }
 
 #[cfg(test)]
+impl<'a, T> Context<'a, T> {
+    /// An interrupt of `core`, which has come so.
+    fn of_test(
+        engine: &'static Engine,
+        target: &'a T,
+        core: &'static Core,
+        interrupted: &'a mut Interrupted,
+        (delivery, is_step): (Delivery, bool),
+    ) -> Self {
+        Self {
+            engine,
+            target,
+            core,
+            interrupted,
+            entry_tsc: 0,
+            delivery,
+            is_step,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::sampler::halt::tests::{Kernel, at_halt};
@@ -232,15 +254,9 @@ mod tests {
             engine.probed.make_current(source, delivery);
         }
         let mut interrupted = Interrupted::new(at_halt().0, 0, 0, 0x202);
-        let context = Context {
-            engine,
-            target: &Kernel,
-            core: &cores(&[0])[0],
-            interrupted: &mut interrupted,
-            entry_tsc: 0,
-            delivery,
-            is_step,
-        };
+        let came = (delivery, is_step);
+        let core = &cores(&[0])[0];
+        let context = Context::of_test(engine, &Kernel, core, &mut interrupted, came);
         // A check expects its interrupt there.
         let expected = context.resumes_at();
         assert!(!context.handle());

@@ -163,15 +163,9 @@ mod tests {
     /// flags that it goes on with.
     fn step(engine: &'static Engine, source: Source) -> (bool, u64) {
         let mut interrupted = Interrupted::new(0, 0, 0, TRAP_FLAG | 2);
-        let mut context = Context {
-            engine,
-            target: &NoKernel,
-            core: &cores(&[0])[0],
-            interrupted: &mut interrupted,
-            entry_tsc: 0,
-            delivery: Delivery::Nmi,
-            is_step: true,
-        };
+        let core = &cores(&[0])[0];
+        let by_step = (Delivery::Nmi, true);
+        let mut context = Context::of_test(engine, &NoKernel, core, &mut interrupted, by_step);
         let (exit, is_claimed) = context.on_timer_interrupt(&source);
         assert_eq!(exit, HandlerExit::Done);
         (is_claimed, interrupted.flags)
@@ -188,15 +182,8 @@ mod tests {
         let interrupt = || {
             timers.enable(core);
             let mut interrupted = Interrupted::new(0, 0, 0, 2);
-            let mut context = Context {
-                engine,
-                target: &NoKernel,
-                core,
-                interrupted: &mut interrupted,
-                entry_tsc: 0,
-                delivery: Delivery::Nmi,
-                is_step: false,
-            };
+            let came = (Delivery::Nmi, false);
+            let mut context = Context::of_test(engine, &NoKernel, core, &mut interrupted, came);
             let ended = context.on_timer_interrupt(&source);
             assert_eq!(ended, (HandlerExit::Done, false));
             registers.get(Register::TimerConfiguration(0)) & 1 << 2 != 0
@@ -224,15 +211,8 @@ mod tests {
         core.trial.set_awaits_source(true);
         let interrupt = || {
             let mut interrupted = Interrupted::new(0, 0, 0, 2);
-            let mut context = Context {
-                engine,
-                target: &NoKernel,
-                core,
-                interrupted: &mut interrupted,
-                entry_tsc: 0,
-                delivery,
-                is_step,
-            };
+            let came = (delivery, is_step);
+            let mut context = Context::of_test(engine, &NoKernel, core, &mut interrupted, came);
             context.on_timer_interrupt(&Source::Hpet(timers));
             core.trial.overflows()
         };

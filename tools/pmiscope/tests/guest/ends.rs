@@ -69,7 +69,6 @@ self_tests! {
         ": guard page of core 0's machine check stack",
     ];
     // A double fault begins at the top of this stack again, so it can be reported.
-    // A double fault begins at the top of this stack again, so it can be reported.
     overflow_double_fault: Exception, [
         "[ERROR core0] double fault (vector 8)",
         ": guard page of core 0's double fault stack",
@@ -83,7 +82,6 @@ self_tests! {
         "[ERROR core0] double fault (vector 8)",
         "stack pointer: on no stack of the kernel",
     ];
-    // Nobody is left to say anything: that the machine was reset is all there is.
     // Nobody is left to say anything: that the machine was reset is all there is.
     triple_fault: Reset, ["self-test: triple-fault"];
     breakpoint: Exception, ["[ERROR core0] breakpoint (vector 3)"];
