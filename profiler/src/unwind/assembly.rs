@@ -10,6 +10,10 @@
 //! `.pmiscope.assembly`, which the linker script places (`pmiscope.ld`), and the table's
 //! entries are made in the order of the code, so the table is sorted ([`is_sorted`]).
 //!
+//! A walk asks most often for the rules that have no operands: the root's, once in each
+//! complete chain. For those there is a byte for each byte of the assembly ([`make_map`]), so
+//! that no table is searched in a handler.
+//!
 //! The macros, for [`assembly!`](crate::assembly):
 //!
 //! * `RULE FRAME`: by the frame pointer, or as the call-frame information says,
@@ -25,6 +29,7 @@
 //!   registers above it, with their call-frame information and their rule.
 
 use core::slice;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::Rule;
 use crate::address::{CodeAddress, CodeRange};
@@ -182,6 +187,21 @@ impl Entry {
         let here = (&raw const *self).addr() as u64;
         here.wrapping_add_signed(self.distance)
     }
+
+    #[inline]
+    fn rule(&self) -> Rule {
+        let words = self.words.into();
+        match self.kind {
+            kind::INTERRUPTED => Rule::Interrupted {
+                words,
+                vector: u8::try_from(self.vector).ok(),
+            },
+            kind::TRAP_FRAME => Rule::TrapFrame,
+            kind::SAVED => Rule::Saved { words },
+            kind::ROOT => Rule::Root,
+            kind::FRAME.. => Rule::FramePointer,
+        }
+    }
 }
 
 // The linker script's symbols: see `pmiscope.ld`.
@@ -244,24 +264,62 @@ pub fn rule(address: CodeAddress) -> Rule {
     }
 }
 
-/// The same, of an address in the assembly: a binary search in a table of fixed size.
+/// The bytes of assembly that have a byte in the map. Rules of what lies behind are searched.
+const MAP_BYTES: usize = 24 << 10;
+
+/// In the map: one more than the kind of a rule without operands; 0: search.
+const SEARCH: u8 = 0;
+
+/// By the distance from the assembly's start.
+static MAP: [AtomicU8; MAP_BYTES] = [const { AtomicU8::new(SEARCH) }; MAP_BYTES];
+
+/// Makes the map of rules, so that [`rule_of_assembly`] need not search. To be called once the
+/// table is known to be sorted ([`is_sorted`]), as often as one likes.
+pub fn make_map() {
+    let ends = table().iter().skip(1).map(Entry::address);
+    for (entry, end) in table().iter().zip(ends.chain([code().end.0])) {
+        let kind = match entry.rule() {
+            Rule::FramePointer => kind::FRAME + 1,
+            Rule::TrapFrame => kind::TRAP_FRAME + 1,
+            Rule::Root => kind::ROOT + 1,
+            Rule::Interrupted { .. } | Rule::Saved { .. } => SEARCH,
+        };
+        for byte in (entry.address()..end).filter_map(|address| map_at(CodeAddress(address))) {
+            byte.store(kind, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The byte of an address in the assembly.
+#[inline]
+fn map_at(address: CodeAddress) -> Option<&'static AtomicU8> {
+    let place = address.0.wrapping_sub(code().start.0);
+    MAP.get(usize::try_from(place).ok()?)
+}
+
+/// The same as [`rule`], of an address in the assembly.
 #[must_use]
+#[inline]
 pub fn rule_of_assembly(address: CodeAddress) -> Rule {
+    const FRAME: u8 = kind::FRAME + 1;
+    const TRAP_FRAME: u8 = kind::TRAP_FRAME + 1;
+    const ROOT: u8 = kind::ROOT + 1;
+    match map_at(address).map_or(SEARCH, |byte| byte.load(Ordering::Relaxed)) {
+        FRAME => Rule::FramePointer,
+        TRAP_FRAME => Rule::TrapFrame,
+        ROOT => Rule::Root,
+        _ => search(address),
+    }
+}
+
+/// The same: a binary search in a table of fixed size.
+#[cold]
+fn search(address: CodeAddress) -> Rule {
     let after = table().partition_point(|entry| entry.address() <= address.0);
     let Some(entry) = table()[..after].last() else {
         return Rule::FramePointer;
     };
-    let words = entry.words.into();
-    match entry.kind {
-        kind::INTERRUPTED => Rule::Interrupted {
-            words,
-            vector: u8::try_from(entry.vector).ok(),
-        },
-        kind::TRAP_FRAME => Rule::TrapFrame,
-        kind::SAVED => Rule::Saved { words },
-        kind::ROOT => Rule::Root,
-        kind::FRAME.. => Rule::FramePointer,
-    }
+    entry.rule()
 }
 
 /// Returns true if the table can be searched: it is sorted, and names no code outside the

@@ -6,6 +6,7 @@ use std::cell::Cell;
 
 mod corruption;
 mod defaults;
+mod fast;
 mod random;
 mod rules;
 

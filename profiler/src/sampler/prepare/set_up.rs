@@ -23,6 +23,7 @@ impl<T: Target> Sampler<T> {
         if !assembly::is_sorted() {
             return Err(StartError::AssemblyNotSorted);
         }
+        assembly::make_map();
         let registers = Registers::detect(config.xapic).map_err(StartError::Apic)?;
         // SAFETY: that mode was found on this core, and is that of all; `Config::xapic`
         // says that its page is mapped.

@@ -1,0 +1,300 @@
+//! The walk over ordinary stacks against the walk over all: where it finishes, it is the same.
+
+use super::random::stack_word;
+use super::*;
+use crate::unwind::fast::{self, CompiledCode, Frames, MOST_BYTES, OFFSET_BYTES};
+use proptest::prelude::*;
+
+/// Below all code that has a rule of its own, which is moved behind it ([`moved`]).
+const COMPILED: CompiledCode = CompiledCode {
+    start: TEXT.start,
+    len: INTERRUPTED - TEXT.start.0,
+};
+const ROOT_BEHIND: u64 = TEXT.start.0 + 0xb00;
+const TRAP_RETURN_BEHIND: u64 = TEXT.start.0 + 0xb10;
+
+/// A pair of words, so that stacks begin at multiples of 16.
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Pair([u64; 2]);
+
+/// A stack in memory, which is read by its addresses.
+struct Memory {
+    pairs: Vec<Pair>,
+    has_root_rules: bool,
+}
+
+impl Memory {
+    fn new(words: usize) -> Self {
+        Self {
+            pairs: vec![Pair([0; 2]); words / 2],
+            has_root_rules: true,
+        }
+    }
+
+    /// With the words of a machine's stack of tasks.
+    fn of(words: &[u64]) -> Self {
+        let mut memory = Self::new(words.len());
+        for (place, &word) in words.iter().enumerate() {
+            let word = memory.moved(word);
+            memory.set(place, word);
+        }
+        memory
+    }
+
+    fn set(&mut self, place: usize, word: u64) {
+        self.pairs[place / 2].0[place % 2] = word;
+    }
+
+    /// The address of the word at this place.
+    fn address(&self, place: usize) -> u64 {
+        self.pairs.as_ptr().expose_provenance() as u64 + 8 * place as u64
+    }
+
+    /// What this stack has where a machine's has `word`.
+    fn moved(&self, word: u64) -> u64 {
+        match word {
+            ROOT => ROOT_BEHIND,
+            TRAP_RETURN => TRAP_RETURN_BEHIND,
+            // Of the machine's stack, or near to it.
+            _ if word.wrapping_sub(TASK - 64) < 8 * WORDS as u64 + 128 => {
+                word.wrapping_sub(TASK).wrapping_add(self.address(0))
+            }
+            _ => word,
+        }
+    }
+
+    fn registers(&self, pc: u64, sp: u64, fp: u64) -> Registers {
+        Registers {
+            pc: CodeAddress(self.moved(pc)),
+            sp: StackAddress(self.moved(sp)),
+            fp: StackAddress(self.moved(fp)),
+        }
+    }
+
+    /// The chain of the walk over all.
+    fn exact(&self, at: Registers) -> (ChainEnd, Vec<ChainEntry>) {
+        let mut chain = Chain::new();
+        let end = walk(at, self, &mut chain);
+        (end, entries(&chain))
+    }
+
+    /// The chain of the fast walk, if it finishes.
+    fn fast(&self, at: Registers) -> Option<Vec<ChainEntry>> {
+        COMPILED.offset(at.pc)?;
+        let frames = Frames::above(at.sp, self.stack_of(at.sp)?)?;
+        let mut out = [0_u8; MOST_BYTES];
+        // SAFETY: the bounds are the vector's, and `out` is as long as it has to be.
+        let reached = unsafe { fast::walk(at.fp.0, frames, COMPILED, out.as_mut_ptr()) }?;
+        let end = reached.end(COMPILED, self)?;
+        let len = end.addr() - out.as_ptr().addr();
+        let offset = |it: &[u8]| u64::from(u32::from_le_bytes([it[0], it[1], it[2], 0]));
+        let chain = out[..len].chunks(OFFSET_BYTES);
+        Some(returns(
+            &chain
+                .map(|it| TEXT.start.0 + offset(it))
+                .collect::<Vec<_>>(),
+        ))
+    }
+}
+
+// SAFETY: the words of the vector can be read as long as the value lives.
+unsafe impl Target for Memory {
+    fn text(&self) -> CodeRange {
+        TEXT
+    }
+
+    fn stack_of(&self, sp: StackAddress) -> Option<StackBounds> {
+        let stack = StackBounds {
+            low: self.address(0),
+            high: self.address(2 * self.pairs.len()),
+        };
+        stack.holds_pointer(sp).then_some(stack)
+    }
+
+    fn rule(&self, address: CodeAddress) -> Rule {
+        match address.0 {
+            ROOT_BEHIND => Rule::Root,
+            TRAP_RETURN_BEHIND => Rule::TrapFrame,
+            ROOT | TRAP_RETURN => Rule::FramePointer,
+            _ => Machine::new().rule(address),
+        }
+    }
+
+    fn has_root_rules(&self) -> bool {
+        self.has_root_rules
+    }
+}
+
+/// Asserts that the fast walk is right if it finishes, and returns whether it does.
+#[track_caller]
+fn finishes(memory: &Memory, at: Registers) -> bool {
+    let fast = memory.fast(at);
+    if let Some(chain) = &fast {
+        let exact = memory.exact(at);
+        assert_eq!((ChainEnd::Complete, chain), (exact.0, &exact.1));
+    }
+    fast.is_some()
+}
+
+/// A stack of `count` frames with `gap` pairs between them, whose outermost function returns
+/// to `root`, and the registers of code in the innermost.
+fn stack_of(count: usize, gap: usize, root: u64) -> (Memory, Registers) {
+    let mut memory = Memory::new(2 * (count + 1) * (gap + 1));
+    let top = 2 * memory.pairs.len();
+    let (mut next, mut caller) = (0, root);
+    for frame in 1..=count {
+        let place = top - 2 * (gap + 1) * frame;
+        memory.set(place, next);
+        memory.set(place + 1, caller);
+        next = memory.address(place);
+        caller = code(0x100 + 8 * frame as u64);
+    }
+    let at = Registers {
+        pc: CodeAddress(code(0x80)),
+        sp: StackAddress(memory.address(0)),
+        fp: StackAddress(next),
+    };
+    (memory, at)
+}
+
+#[test]
+fn every_ordinary_stack_is_finished() {
+    for gap in 0..3 {
+        for count in 1..=MAX_CHAIN {
+            let (memory, at) = stack_of(count, gap, ROOT_BEHIND);
+            assert!(finishes(&memory, at), "{count} frames, {gap} between");
+        }
+        // One more than a record has room for.
+        let (memory, at) = stack_of(MAX_CHAIN + 1, gap, ROOT_BEHIND);
+        assert!(!finishes(&memory, at));
+    }
+}
+
+#[test]
+fn two_zeros_are_the_root_where_there_are_no_rules_for_roots() {
+    let (mut memory, at) = stack_of(3, 1, 0);
+    assert!(!finishes(&memory, at));
+    memory.has_root_rules = false;
+    assert!(finishes(&memory, at));
+    assert_eq!(memory.fast(at).unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_not_ordinary_is_left_to_the_walk_over_all() {
+    let whole = || stack_of(4, 1, ROOT_BEHIND);
+    let (memory, at) = whole();
+    assert!(finishes(&memory, at));
+    // The registers.
+    for wrong in [
+        Registers {
+            pc: CodeAddress(INTERRUPTED),
+            ..at
+        },
+        Registers {
+            pc: CodeAddress(TEXT.start.0 - 1),
+            ..at
+        },
+        Registers {
+            sp: StackAddress(at.sp.0 + 4),
+            ..at
+        },
+        Registers {
+            sp: StackAddress(at.sp.0 - 8),
+            ..at
+        },
+        // Not two words of its own.
+        Registers {
+            sp: StackAddress(memory.address(2 * memory.pairs.len() - 1)),
+            ..at
+        },
+        Registers {
+            sp: StackAddress(memory.address(2 * memory.pairs.len())),
+            ..at
+        },
+        Registers {
+            fp: StackAddress(at.fp.0 + 8),
+            ..at
+        },
+        Registers {
+            fp: StackAddress(at.fp.0 + 1),
+            ..at
+        },
+        Registers {
+            fp: StackAddress(0),
+            ..at
+        },
+        Registers {
+            sp: StackAddress(at.fp.0 + 8),
+            ..at
+        },
+    ] {
+        assert!(!finishes(&memory, wrong), "{wrong:x?}");
+    }
+    // The words: of the third frame, whose pair is the first of its two.
+    let place = 2 * memory.pairs.len() - 2 * 2 * 3;
+    let own = |memory: &Memory, by: i64| memory.address(place).wrapping_add_signed(by);
+    let cases: [(usize, fn(u64) -> u64); 9] = [
+        (0, |own| own),
+        (0, |own| own - 32),
+        (0, |own| own + 8),
+        (0, |own| own + 36),
+        (0, |_| 0),
+        (0, |_| u64::MAX),
+        (1, |_| 0),
+        (1, |_| TEXT.end.0),
+        (1, |_| TRAP_RETURN_BEHIND),
+    ];
+    for (index, (word, value)) in cases.into_iter().enumerate() {
+        let (mut memory, at) = whole();
+        let own = own(&memory, 0);
+        memory.set(place + word, value(own));
+        let at = Registers {
+            fp: StackAddress(memory.address(place)),
+            ..at
+        };
+        assert!(!finishes(&memory, at), "case {index}");
+    }
+    // A root whose frame pointer says that there is more.
+    let (mut memory, at) = whole();
+    let outermost = 2 * memory.pairs.len() - 4;
+    let above = memory.address(outermost + 2);
+    memory.set(outermost, above);
+    assert!(!finishes(&memory, at));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    #[test]
+    fn over_random_memory_the_fast_walk_is_right_or_gives_up(
+        words in prop::collection::vec(stack_word(), WORDS),
+        pc in stack_word(),
+        sp in stack_word(),
+        fp in stack_word(),
+        has_root_rules in any::<bool>(),
+    ) {
+        let mut memory = Memory::of(&words);
+        memory.has_root_rules = has_root_rules;
+        finishes(&memory, memory.registers(pc, sp, fp));
+    }
+
+    /// A stack that is right but for some words of it.
+    #[test]
+    fn over_a_damaged_stack_the_fast_walk_is_right_or_gives_up(
+        count in 1..12_usize,
+        gap in 0..2_usize,
+        has_root_rules in any::<bool>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), stack_word()), 0..3),
+    ) {
+        let root = if has_root_rules { ROOT_BEHIND } else { 0 };
+        let (mut memory, at) = stack_of(count, gap, root);
+        memory.has_root_rules = has_root_rules;
+        for (place, word) in &damage {
+            let place = place.index(2 * memory.pairs.len());
+            let word = memory.moved(*word);
+            memory.set(place, word);
+        }
+        prop_assert!(finishes(&memory, at) || !damage.is_empty());
+    }
+}
