@@ -5,6 +5,7 @@ use core::fmt::Display;
 
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
+use profiler::entry::overflow;
 use profiler::format::{Clock, Source, Text};
 use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
 use profiler::sampler::{StartError, Target, vector};
@@ -96,6 +97,15 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     trap::end_of_trap_call();
 }
 
+/// The handler of overflows that are maskable interrupts, which [`trap::nmi`]'s other entry calls.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".pmiscope.calls")]
+extern "C" fn kernel_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
+    let mut at = Interrupted::from(&*frame);
+    SAMPLER.on_overflow(cpu::current_index(), &mut at, entry_tsc);
+    trap::end_of_trap_call();
+}
+
 fn on_debug(frame: &mut TrapFrame) {
     smp::stop_if_asked();
     let mut at = Interrupted::from(&*frame);
@@ -124,6 +134,7 @@ static REFUSAL: RegionMemory<4096> = RegionMemory::new();
 pub fn set_up() {
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
+    trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
 }
 
 /// Samples what was selected to run: the first core. All others are idle.
@@ -158,7 +169,9 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
     workload::set_request(|core| SAMPLER.send_nmi(core.index));
     trap::register(trap::vector::DEBUG, on_debug);
     trap::register(tick::VECTOR, on_tick);
-    vector::HANDLED.for_each(|vector| trap::register(vector, on_interrupt));
+    for vector in vector::HANDLED.filter(|vector| *vector != vector::OVERFLOW) {
+        trap::register(vector, on_interrupt);
+    }
     // How long making stacks takes depends on the memory map: not while sampling.
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     smp::give_others(join);

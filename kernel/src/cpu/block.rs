@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use profiler::entry::fast::FastWord;
 use x86_64::VirtAddr;
 
 use super::descriptors::Descriptors;
@@ -35,6 +36,8 @@ pub struct CoreBlock {
     pub unclaimed_nmis: AtomicU64,
     /// NMIs that found no room for one more handler on the handler stack.
     pub nmis_without_room: AtomicU64,
+    /// What NMIs try first.
+    pub fast: FastWord,
     /// How far the core's variables are from the template's.
     pub(super) per_core_distance: usize,
 }
@@ -58,9 +61,12 @@ impl CoreBlock {
             stopped: AtomicBool::new(false),
             unclaimed_nmis: AtomicU64::new(0),
             nmis_without_room: AtomicU64::new(0),
+            fast: FastWord::new(),
             per_core_distance,
         }));
         block.this = VirtAddr::from_ptr(block);
+        let block: &'static Self = block;
+        block.fast.set_up(index);
         block
     }
 

@@ -1,10 +1,11 @@
-//! The entry of NMIs, and where this kernel has the stacks for it.
+//! The entries of NMIs and of overflows, and where this kernel has the stacks for the first.
 
 use core::mem::offset_of;
 
 use profiler::entry::nmi::NmiLayout;
+use profiler::sampler::vector::OVERFLOW;
 
-use super::dispatch::kernel_nmi;
+use super::dispatch::{kernel_nmi, kernel_overflow};
 use crate::cpu::CoreBlock;
 use crate::cpu::stack::{Stack, StackKind};
 use crate::memory::stacks;
@@ -23,6 +24,8 @@ const LAYOUT: NmiLayout = NmiLayout {
     slot_bytes: stacks::SLOT,
     stack_bytes: StackKind::Debug.bytes(),
     no_room: offset_of!(CoreBlock, nmis_without_room),
+    fast: offset_of!(CoreBlock, fast),
 };
 
 profiler::nmi_entry! { handler: kernel_nmi, layout: LAYOUT }
+profiler::overflow_entry! { handler: kernel_overflow, vector: OVERFLOW }

@@ -201,10 +201,9 @@ pub extern "C" fn pmiscope_join(core: u32) -> Status {
 pub unsafe extern "C" fn pmiscope_on_interrupt(core: u32, vector: u8, registers: *mut Registers) {
     // SAFETY: the caller's, during the call.
     let registers = unsafe { &mut *registers };
-    let mut interrupted = Interrupted {
-        privilege: registers.privilege,
-        ..Interrupted::new(registers.pc, registers.sp, registers.fp, registers.flags)
-    };
+    let mut interrupted =
+        Interrupted::new(registers.pc, registers.sp, registers.fp, registers.flags);
+    interrupted.privilege = registers.privilege;
     SAMPLER.on_interrupt(core, vector.into(), &mut interrupted);
     registers.flags = interrupted.flags;
 }

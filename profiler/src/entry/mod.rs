@@ -3,6 +3,8 @@
 //! * [`nmi`]: the entry of NMIs, with two stacks, as a macro.
 //! * [`switched`]: those of the other traps that have stacks of their own.
 //! * [`vectors`]: those of interrupts that stay on the stack that they interrupt.
+//! * [`overflow`]: that of maskable interrupts that are overflows.
+//! * [`fast`]: what is tried first there, and how it ends.
 //! * [`protection`]: that of #GP, before the kernel's own.
 //! * [`stacks`]: stacks for the first two, for kernels that have none.
 //!
@@ -44,7 +46,9 @@
 //! }
 //! ```
 
+pub mod fast;
 pub mod nmi;
+pub mod overflow;
 pub mod protection;
 pub mod stacks;
 pub mod switched;
@@ -129,7 +133,8 @@ pub struct TrapFrame {
     pub r15: u64,
     /// Which gate was taken.
     pub vector: u64,
-    /// What the processor pushed, or 0 for vectors that have none.
+    /// What the processor pushed, in the lower half; of vectors that have none, what the entry
+    /// tells the sampler ([`fast`]).
     pub error_code: u64,
     pub rip: u64,
     pub cs: u64,

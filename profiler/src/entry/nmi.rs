@@ -63,7 +63,8 @@
 //! and not before. `nmi_on_landing` is an invalid opcode, which ends a run with a message
 //! ([`interrupted_landing`]).
 //!
-//! CR2 is kept over the handler. Nothing in it can fault; but an exception that it
+//! CR2 is kept over the handler, but for the fast one ([`super::fast`]), in which nothing can
+//! be survived. Nothing in either can fault; but an exception that it
 //! meets all the same, and that is survived, must not change what a page fault's
 //! handler that was interrupted is about to read.
 //!
@@ -71,11 +72,14 @@
 //!
 //! # What it costs
 //!
-//! The code from the entry to the call has no branch but the one to `nmi_aside`, and the
-//! code from the return to `iret` none but on CR2: under instruction counting, what an
-//! NMI costs beside its handler is a constant that can be calibrated. `nmi_aside` reads
-//! the time stamp counter after as many instructions as the entry does; its way back is
-//! one instruction longer.
+//! The code from the entry to the reading of the time stamp counter has no branch but the one to
+//! `nmi_aside`, and from the arming of the source to the `iret` there are the same instructions,
+//! whichever handler it was ([`super::fast`]): under instruction counting, what an NMI costs
+//! beside its handler is a constant that can be calibrated. `nmi_aside` reads the time stamp
+//! counter after as many instructions as the entry does.
+//!
+//! Before the fast handler the entry saves what a call may change. The others are in the frame
+//! before the handler that is not fast is called.
 
 use crate::address::CodeAddress;
 
@@ -117,6 +121,8 @@ pub struct NmiLayout {
     pub stack_bytes: u64,
     /// The block's word in which NMIs are counted that there was no room for.
     pub no_room: usize,
+    /// The block's [`FastWord`](super::fast::FastWord).
+    pub fast: usize,
 }
 
 /// Defines the entry of NMIs, once in a kernel: see [`crate::entry::nmi`].
@@ -162,26 +168,70 @@ macro_rules! nmi_entry {
             popq -24(%rdx)
             popq -16(%rdx)
             popq -8(%rdx)
-            movq $0, -48(%rdx)
             movq $2, -56(%rdx)
-            .set word, -56
-            .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi
-            .set word, word - 8
+            .set word, -96
+            .irp register, r11, r10, r9, r8, rdi, rsi
             movq %\register, word(%rdx)
+            .set word, word - 8
             .endr
-            movq %rbx, -160(%rdx)
             movq %rbp, -176(%rdx)
+            # In the place of rbx, which is saved by who uses it.
+            movq %rcx, -160(%rdx)
             .endm
 
             # To the copy: the next NMI may come.
             .macro NMI_LEAVE_LANDING
             leaq -{frame_bytes}(%rdx), %rsp
             .cfi_def_cfa %rsp, {frame_bytes}
-            .set word, -56
-            .irp register, r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rdx, rcx, rbx, rax, rbp
-            .set word, word - 8
+            .set word, -96
+            .irp register, r11, r10, r9, r8, rdi, rsi, rdx, rcx
             .cfi_offset %\register, word
+            .set word, word - 8
             .endr
+            .cfi_offset %rax, -168
+            .cfi_offset %rbp, -176
+            .endm
+
+            # The other registers, and what the fast handler says, from rax. Leaves the block in
+            # rcx and in rbx.
+            .macro NMI_SAVE_REST
+            movq 16(%rsp), %rcx
+            movq %rbx, 16(%rsp)
+            movq %r12, 88(%rsp)
+            movq %r13, 96(%rsp)
+            movq %r14, 104(%rsp)
+            movq %r15, 112(%rsp)
+            movq %rax, 128(%rsp)
+            .set word, -64
+            .irp register, r15, r14, r13, r12
+            .cfi_offset %\register, word
+            .set word, word - 8
+            .endr
+            .cfi_offset %rbx, -160
+            movq {fast}(%rcx), %rdi
+            movq {deferral}(%rdi), %rax
+            orq %rax, 128(%rsp)
+            cld
+            movq %rcx, %rbx
+            movq %rsp, %rdi
+            movq %rcx, %rsi
+            movq %rsp, %rbp
+            .endm
+
+            # Back as the handler that is not fast has left it, the block in rbx. That one has kept
+            # r13 to r15.
+            .macro NMI_REARM_OR back, leave
+            movq {fast}(%rbx), %rdx
+            movq 16(%rsp), %rbx
+            movq 88(%rsp), %r12
+            .irp register, rbx, r12, r13, r14, r15
+            .cfi_restore %\register
+            .endr
+            movq {rearm}(%rdx), %rax
+            testq %rax, %rax
+            je \back
+            movq $0, {rearm}(%rdx)
+            jmpq *\leave(%rdx)
             .endm
 
             # On the landing, once it has pushed three registers.
@@ -226,25 +276,35 @@ macro_rules! nmi_entry {
         nmi_landed:
             .set depth, 17
             RULE INTERRUPTED, depth
-            cld
-            movq %cr2, %rbx
-            movq %rsp, %rdi
-            movq %rcx, %rsi
+            movq {fast}(%rcx), %rdi
+            movq %rsp, %rsi
             rdtsc
             shlq $32, %rdx
             orq %rax, %rdx
             movq %rsp, %rbp
             RULE TRAP_FRAME
+            callq *(%rdi)
+            testq %rax, %rax
+            jle nmi_unusual
+            jmpq *{leave}(%rdx)
+
+        nmi_unusual:
+            NMI_SAVE_REST
+            movq %cr2, %r12
             .global nmi_call
         nmi_call:
             call {taken}
-            # `rbx` is as it was. A write of CR2 waits for all before it, so only if need be.
+            # `r12` is as it was. A write of CR2 waits for all before it, so only if need be.
             movq %cr2, %rax
-            cmpq %rax, %rbx
-            je nmi_leave
-            movq %rbx, %cr2
+            cmpq %rax, %r12
+            je nmi_back
+            movq %r12, %cr2
+        nmi_back:
+            NMI_REARM_OR nmi_leave, {leave}
+
+            .global nmi_leave
         nmi_leave:
-            TRAP_POP_ALL
+            TRAP_RESTORE
             RULE INTERRUPTED, 0, {vector}
             iretq
 
@@ -290,7 +350,7 @@ macro_rules! nmi_entry {
             jb nmi_no_room
             pushq %rdx
             # As many instructions as from the entry to the `rdtsc` above.
-            .rept 18
+            .rept 11
             nop
             .endr
             rdtsc
@@ -304,38 +364,27 @@ macro_rules! nmi_entry {
             NMI_LEAVE_LANDING
             .set depth, 17
             RULE INTERRUPTED, depth
-            cld
-            movq %cr2, %rbx
-            movq %dr7, %r12
-            movq %rsp, %rdi
-            movq %rcx, %rsi
             movq %rax, %rdx
+            xorl %eax, %eax
+            NMI_SAVE_REST
+            RULE TRAP_FRAME
+            movq %cr2, %r12
+            movq %dr7, %r13
             movl $0x400, %eax
             movq %rax, %dr7
-            movq %rsp, %rbp
-            RULE TRAP_FRAME
             call {taken}
             movq %cr2, %rax
-            cmpq %rax, %rbx
-            je nmi_aside_leave
-            movq %rbx, %cr2
-        nmi_aside_leave:
-            .set word, 0
+            cmpq %rax, %r12
+            je nmi_aside_back
+            movq %r12, %cr2
+        nmi_aside_back:
             # An NMI between here and the `iret` goes aside as well: this is not the handler
             # stack.
-            movq %r12, %dr7
-            # In place of pops, each of which would have a rule that all walks search.
-            .irp register, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
-            .set word, word + 8
-            movq word(%rsp), %\register
-            .endr
-            movq (%rsp), %rbp
-            RULE INTERRUPTED, 17
-            addq $136, %rsp
-            .cfi_adjust_cfa_offset -136
-            .irp register, rbp, rax, rbx, rcx, rdx, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
-            .cfi_restore %\register
-            .endr
+            movq %r13, %dr7
+            movq 96(%rsp), %r13
+            NMI_REARM_OR nmi_aside_leave, {leave_aside}
+        nmi_aside_leave:
+            TRAP_RESTORE
             RULE INTERRUPTED, 0, {vector}
             iretq
 
@@ -356,6 +405,11 @@ macro_rules! nmi_entry {
             room = const $crate::entry::nmi::ROOM,
             frame_bytes = const size_of::<$crate::entry::TrapFrame>(),
             no_room = const $layout.no_room,
+            fast = const $layout.fast,
+            leave = const $crate::entry::fast::LEAVE,
+            leave_aside = const $crate::entry::fast::LEAVE_ASIDE,
+            rearm = const $crate::entry::fast::REARM,
+            deferral = const $crate::entry::fast::DEFERRAL,
             taken = sym $handler,
             options(att_syntax),
         );
@@ -386,7 +440,7 @@ pub(crate) fn is_landing(address: CodeAddress) -> bool {
     let at = |label: *const u8| CodeAddress(label.addr() as u64);
     let landing = CodeAddress(entry())..at(&raw const nmi_landed);
     let aside = at(&raw const nmi_no_room)..at(&raw const nmi_entry_end);
-    landing.contains(&address) || aside.contains(&address)
+    landing.contains(&address) || aside.contains(&address) || super::fast::is_aside(address)
 }
 
 /// Returns true if an invalid opcode at `pc` says that an NMI has interrupted another one on

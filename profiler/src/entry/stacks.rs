@@ -5,6 +5,7 @@ use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use super::fast::FastWord;
 use super::nmi::NmiLayout;
 use crate::address::StackAddress;
 use crate::unwind::StackBounds;
@@ -67,6 +68,7 @@ pub struct Block {
     /// NMIs that found no room on the handler stack.
     no_room: AtomicU64,
     core: AtomicU64,
+    fast: FastWord,
 }
 
 impl Block {
@@ -104,6 +106,7 @@ pub const LAYOUT: NmiLayout = NmiLayout {
     slot_bytes: SLOT_BYTES as u64,
     stack_bytes: STACK_BYTES as u64,
     no_room: offset_of!(Block, no_room),
+    fast: offset_of!(Block, fast),
 };
 
 /// The stacks of the NMIs and debug exceptions of `CORES` cores.
@@ -169,6 +172,7 @@ impl<const CORES: usize> TrapStacks<CORES> {
                     handlers_high: AtomicU64::new(0),
                     no_room: AtomicU64::new(0),
                     core: AtomicU64::new(0),
+                    fast: FastWord::new(),
                 }
             }; CORES],
         }
@@ -190,6 +194,7 @@ impl<const CORES: usize> TrapStacks<CORES> {
         ] {
             word.store(value, Ordering::Relaxed);
         }
+        block.fast.set_up(core);
         for stack in [&stacks.landing, &stacks.debug] {
             let head: *mut u64 = stack.0.get().cast();
             let highest = head.wrapping_add(STACK_BYTES / 8 - 1);

@@ -37,6 +37,7 @@ pub(crate) fn calibrate(aim: Aim, source: &Source, core: &Core) -> Option<Aimed>
     debug::clear_breakpoint();
     source.disarm(core);
     core.aim.cancel();
+    core.overflow.set_aiming(|| core.aim.matters());
     let found = core.trial.interrupted_at.load(Relaxed).checked_sub(sled)?;
     // An instruction of the sled is a byte.
     let late = u32::try_from(found).ok();

@@ -78,7 +78,22 @@ impl Cores {
     /// Changes the phase. Returns false, and changes nothing, if the run was ended
     /// meanwhile.
     pub(crate) fn set_phase(&self, phase: Phase) -> bool {
-        self.phase.set(phase)
+        let is_set = self.phase.set(phase);
+        if is_set {
+            self.close_unless(phase == Phase::Sampling);
+            // Opened, while another core has ended the run and has closed them before.
+            if phase == Phase::Sampling && self.phase.get() != Phase::Sampling {
+                self.close_unless(false);
+            }
+        }
+        is_set
+    }
+
+    /// Lets fast handlers take samples, or no more. What comes behind that, an NMI that is sent
+    /// by this core included, finds it.
+    fn close_unless(&self, is_sampling: bool) {
+        let cores = self.all().iter();
+        cores.for_each(|core| core.overflow.set_closed(!is_sampling));
     }
 
     /// Lets every core that waits look whether it still has to. A single one does not wait

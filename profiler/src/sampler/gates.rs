@@ -1,7 +1,7 @@
 //! Gates for kernels that have no entries of their own to lead to the sampler.
 
 use super::{vector, wait};
-use crate::entry::{self, nmi, switched, vectors};
+use crate::entry::{self, nmi, overflow, switched, vectors};
 
 /// Defines the entries and handlers of all interrupts of the sampler, once in a kernel:
 ///
@@ -60,6 +60,15 @@ macro_rules! sampler_gates {
             }
 
             #[unsafe(link_section = ".pmiscope.calls")]
+            extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
+                let mut interrupted = Interrupted::from(&*frame);
+                if let Some(core) = $sampler.running_core() {
+                    $sampler.on_overflow(core, &mut interrupted, entry_tsc);
+                }
+                end_of_call();
+            }
+
+            #[unsafe(link_section = ".pmiscope.calls")]
             extern "C" fn on_interrupt(frame: &mut TrapFrame) {
                 let mut interrupted = Interrupted::from(&*frame);
                 $sampler.on_interrupt_here(frame.vector, &mut interrupted);
@@ -68,6 +77,10 @@ macro_rules! sampler_gates {
 
             $crate::nmi_entry! { handler: on_nmi, layout: $crate::entry::stacks::LAYOUT }
             $crate::switched_entries! { handler: on_debug }
+            $crate::overflow_entry! {
+                handler: on_overflow,
+                vector: $crate::sampler::vector::OVERFLOW
+            }
             $crate::vector_entries! {
                 handler: on_interrupt,
                 first: *$crate::sampler::vector::HANDLED.start(),
@@ -144,9 +157,14 @@ pub fn gates() -> impl Iterator<Item = Gate> {
             GateStack::Interrupted,
         ),
     ];
-    let handled = (0..)
-        .zip(vector::HANDLED)
-        .map(|(number, vector)| (vector, vectors::entry(number), GateStack::Interrupted));
+    let handled = (0..).zip(vector::HANDLED).map(|(number, vector)| {
+        let entry = if vector == super::vector::OVERFLOW {
+            overflow::entry()
+        } else {
+            vectors::entry(number)
+        };
+        (vector, entry, GateStack::Interrupted)
+    });
     let all = own_stacks.into_iter().chain(handled);
     all.map(|(vector, entry, stack)| Gate {
         vector,

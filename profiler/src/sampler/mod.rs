@@ -163,7 +163,16 @@ impl<T: Target> Sampler<T> {
         self.handle_interrupt(core, vector, interrupted, entry_tsc);
     }
 
-    /// The same, for kernels whose handlers do not have the core's index at hand.
+    /// For the handler of [`overflow_entry!`](crate::overflow_entry): an interrupt with the vector
+    /// [`vector::OVERFLOW`] of the core with this index, which was entered at `entry_tsc`.
+    pub fn on_overflow(&'static self, core: u32, interrupted: &mut Interrupted, entry_tsc: u64) {
+        if let Some(core) = self.engine.cores.get(core) {
+            self.on_irq(core, interrupted, entry_tsc);
+        }
+    }
+
+    /// The same as [`Self::on_interrupt`], for kernels whose handlers do not have the core's index
+    /// at hand.
     pub fn on_interrupt_here(&'static self, vector: u64, interrupted: &mut Interrupted) {
         // Before the search, which takes longer the higher the index is.
         let entry_tsc = tsc::ticks();

@@ -5,6 +5,7 @@ use core::ptr;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
+use crate::entry::fast::Handover;
 use crate::entry::{self, NoBreakpoint, TrapFrame};
 use crate::format::{Clock, Source};
 use crate::hw::exit;
@@ -91,7 +92,25 @@ pub unsafe trait Target: Sync + 'static {
         linked::text()
     }
 
-    /// How the code at `address` keeps its caller: see [`Rule`].
+    /// The part of [`Self::text`] from its start on in which each instruction keeps its caller by a
+    /// frame pointer ([`Rule::FramePointer`]) and which no entry stub calls into: where most samples
+    /// are walked without asking for rules. By default what lies before the assembly of
+    /// [`assembly!`](crate::assembly).
+    ///
+    /// A kernel whose [`Self::rule`] says something else of code there has to end it before that
+    /// code. An empty one has all chains walked the slow way.
+    #[inline]
+    fn compiled_code(&self) -> CodeRange {
+        let text = self.text();
+        let end = assembly::start().min(text.end);
+        CodeRange {
+            start: text.start,
+            end: end.max(text.start),
+        }
+    }
+
+    /// How the code at `address` keeps its caller: see [`Rule`]. Of code before the assembly, see
+    /// [`Self::compiled_code`].
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
         assembly::rule(address)
@@ -195,6 +214,8 @@ pub struct Interrupted {
     /// The handler runs on top of another one of the sampler's: of a core whose stack
     /// pointer was on the stack of the NMI's handler.
     pub is_nested: bool,
+    /// What the entry says of a fast handler.
+    pub(super) handover: Handover,
 }
 
 impl Interrupted {
@@ -210,6 +231,10 @@ impl Interrupted {
             flags,
             privilege: 0,
             is_nested: false,
+            handover: Handover {
+                defers: false,
+                claimed: None,
+            },
         }
     }
 }
@@ -283,6 +308,7 @@ impl From<&TrapFrame> for Interrupted {
         Self {
             // The low two bits of a code selector are the privilege level.
             privilege: frame.cs.to_le_bytes()[0] & 3,
+            handover: Handover::of(frame.error_code),
             ..Self::new(frame.rip, frame.rsp, frame.rbp, frame.rflags)
         }
     }

@@ -139,6 +139,27 @@ macro_rules! assembly {
     TRAP_PUSH rbp
     .endm
 
+    # What a call may have changed, and what the stub has pushed off, without the others: where
+    # `rsp` is the frame.
+    .macro TRAP_RESTORE
+    movq 8(%rsp), %rax
+    movq 24(%rsp), %rcx
+    movq 32(%rsp), %rdx
+    movq 40(%rsp), %rsi
+    movq 48(%rsp), %rdi
+    movq 56(%rsp), %r8
+    movq 64(%rsp), %r9
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
+    movq (%rsp), %rbp
+    RULE INTERRUPTED, 17
+    addq $136, %rsp
+    .cfi_adjust_cfa_offset -136
+    .irp register, rbp, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
+    .cfi_restore %\register
+    .endr
+    .endm
+
     # The same back, and what the stub has pushed off.
     .macro TRAP_POP_ALL
     TRAP_POP rbp
@@ -221,6 +242,13 @@ fn code() -> CodeRange {
         &raw const __pmiscope_assembly_start,
         &raw const __pmiscope_assembly_end,
     )
+}
+
+/// The first address of the assembly.
+#[must_use]
+#[inline]
+pub fn start() -> CodeAddress {
+    code().start
 }
 
 /// Returns true if the instruction at `address` is of a function in the section

@@ -116,8 +116,9 @@ impl fmt::Display for NoApic {
 impl core::error::Error for NoApic {}
 
 /// 0: not set; 1: x2APIC; else the address of the xAPIC's page. Assembly reads it.
-pub(crate) static REGISTERS: AtomicU64 = AtomicU64::new(0);
-const X2APIC: u64 = 1;
+#[doc(hidden)]
+pub static REGISTERS: AtomicU64 = AtomicU64::new(0);
+pub(crate) const X2APIC: u64 = 1;
 
 /// Sets what [`registers`] returns from now on.
 ///

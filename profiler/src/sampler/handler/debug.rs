@@ -18,6 +18,7 @@ impl<T: Target> Context<'_, T> {
         // happened.
         if let Some(count) = self.count_at_aim() {
             self.core.aim.begin();
+            self.core.overflow.set_aiming(|| self.core.aim.matters());
             self.core.note_armed();
             if let Some(source) = self.engine.source() {
                 source.arm(self.core, count);

@@ -8,6 +8,7 @@
 //! * [`count`]: an interrupt of a run that counts.
 //! * [`debug`]: a debug exception: a step, or an aim.
 //! * [`record`]: the walk, and the sample that is written.
+//! * `fast`: the usual interrupt of a timer, in few instructions.
 //!
 //! # What a period counts
 //!
@@ -121,12 +122,18 @@ impl<T: Target> Context<'_, T> {
                 if self.core.aim.is_under_way() {
                     self.drop_aimed();
                 }
-                self.core.overflow.leave_handler();
                 // A `hlt` that is skipped counts as executed.
                 let skipped = u32::from(skips_halt && self.counts_instructions());
-                self.core.note_armed_after(skipped.into());
+                self.core.note_skipped(skipped.into());
                 // 0 would stop the source.
-                count.saturating_sub(skipped).max(1)
+                let count = count.saturating_sub(skipped).max(1);
+                if self.interrupted.handover.defers {
+                    // Not here: until then what comes is no overflow.
+                    return self.core.path.arm_at_exit(count);
+                }
+                self.core.overflow.leave_handler();
+                self.core.note_armed_now();
+                count
             }
             HandlerExit::Resume => 0,
             HandlerExit::Done => return,
@@ -155,6 +162,7 @@ impl<T: Target> Context<'_, T> {
             source.disarm(self.core);
         }
         self.core.aim.cancel();
+        self.core.overflow.set_aiming(|| self.core.aim.matters());
     }
 
     /// Counts one interrupt of the core in a run, whatever its cause.
@@ -251,7 +259,7 @@ mod tests {
     fn skips_halt(delivery: Delivery, is_step: bool, source: Option<Source>) -> bool {
         let engine = Box::leak(Box::new(Engine::new()));
         if let Some(source) = source {
-            engine.probed.make_current(source, delivery);
+            engine.probed.make_current(source, delivery, &[]);
         }
         let mut interrupted = Interrupted::new(at_halt().0, 0, 0, 0x202);
         let came = (delivery, is_step);

@@ -57,7 +57,7 @@ impl<T: Target> Context<'_, T> {
             return 0;
         }
         let timing = &self.core.timing;
-        let armed_tsc = timing.armed_tsc.load(Relaxed);
+        let armed_tsc = timing.began_tsc();
         let before = armed_tsc.saturating_sub(timing.entry_tsc.load(Relaxed));
         let own = before.saturating_sub(timing.turn_wait_ticks.load(Relaxed));
         run.timing.clock.ticks(own + run.timing.overhead.ticks)

@@ -77,15 +77,21 @@ impl<T: Target> Context<'_, T> {
         // one may be due.
         let is_by_step = matches!(source, Source::Step);
         let comes_right = self.delivery == run.delivery && self.is_step == is_by_step;
-        let has_fired = comes_right && core.overflow.is_armed() && source.has_fired(core);
-        let Some(is_within_another) = core.overflow.claim(has_fired) else {
+        let claimed = self.interrupted.handover.claimed;
+        let has_fired =
+            claimed.is_some() || comes_right && core.overflow.is_armed() && source.has_fired(core);
+        let claim = match claimed {
+            Some(_) => Some(false),
+            None => core.overflow.claim(has_fired),
+        };
+        let Some(is_within_another) = claim else {
             output.counters.unclaimed.fetch_add(1, Relaxed);
             self.put_off_arming(run);
             return HandlerExit::Done;
         };
         let overflow = Overflow {
-            sequence: core.share.take(),
-            event: if has_fired && core.aim.take(self.interrupted.is_nested) {
+            sequence: claimed.map_or_else(|| core.share.take(), u64::from),
+            event: if has_fired && self.take_aim() {
                 Sample::AIMED
             } else {
                 0
@@ -108,10 +114,18 @@ impl<T: Target> Context<'_, T> {
         HandlerExit::Rearm(run.arming.count)
     }
 
+    /// Returns true if the overflow was aimed.
+    fn take_aim(&self) -> bool {
+        let core = self.core;
+        let is_aimed = core.aim.take(self.interrupted.is_nested);
+        core.overflow.set_aiming(|| core.aim.matters());
+        is_aimed
+    }
+
     /// What the interrupted code ran since the source was armed, in ticks of the run.
     #[inline]
     fn ticks_since_arming(&self, run: &Run) -> u64 {
-        let armed_tsc = self.core.timing.armed_tsc.load(Relaxed);
+        let armed_tsc = self.core.timing.began_tsc();
         // Saturating: an overflow in this handler may have armed the source meanwhile.
         let between = self.entry_tsc.saturating_sub(armed_tsc);
         let own = between.saturating_sub(run.timing.overhead.ticks);
@@ -204,7 +218,7 @@ mod tests {
         let timers = HpetTimers::of_test(registers);
         engine
             .probed
-            .make_current(Source::Hpet(timers), Delivery::Nmi);
+            .make_current(Source::Hpet(timers), Delivery::Nmi, &[]);
         registers.set(Register::MainCounter, 0);
         timers.arm(core, 100);
         registers.set(Register::MainCounter, count);

@@ -46,6 +46,12 @@ impl CoreAim {
         self.is_under_way.load(Relaxed)
     }
 
+    /// Returns true if the next overflow may be an aimed one, or is to be told from the last.
+    #[inline]
+    pub(crate) fn matters(&self) -> bool {
+        self.is_under_way() || self.was_in_handler.load(Relaxed)
+    }
+
     /// The source is not armed for it any more: no aimed overflow is under way.
     #[inline]
     pub(crate) fn cancel(&self) {

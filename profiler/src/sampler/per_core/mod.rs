@@ -6,30 +6,38 @@
 
 pub(crate) mod aim;
 pub(crate) mod counting;
+pub(crate) mod fast;
 mod groups;
 pub(crate) mod kernel_timer;
-mod overflow;
+pub(crate) mod overflow;
 pub(crate) mod pmu;
 pub(crate) mod trials;
 
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
 
 use super::clock::ClockExchange;
 use super::own_stack::CoreStack;
 use super::set_once::SetOnce;
+use crate::entry::fast::FastPath;
 use crate::format::region::{CoreCounters, OverheadCounters, Region};
 use crate::format::ring::Writer;
 use crate::hw::tsc;
 use aim::CoreAim;
 use counting::CoreCounting;
+use fast::FastState;
 use kernel_timer::KernelTimer;
 use overflow::OverflowState;
 use pmu::CorePmu;
 
 /// A core, as the sampler knows it.
+#[repr(C)]
 pub(crate) struct Core {
+    /// What the entries of its interrupts know of it: at its start.
+    pub path: FastPath,
+    /// What they arm: a source.
+    pub armed_source: AtomicPtr<()>,
     /// Dense, from 0; the core that starts the sampler is 0.
     pub index: u32,
     /// The core's local APIC id.
@@ -38,10 +46,11 @@ pub(crate) struct Core {
     pub output: SetOnce<Output>,
     pub overflow: OverflowState,
     pub timing: Timing,
+    pub fast: FastState,
+    pub share: Share,
     pub clock: ClockExchange,
     pub hpet: CoreHpet,
     pub apic_timer: KernelTimer,
-    pub share: Share,
     pub wait: Wait,
     pub trial: TrialState,
     pub aim: CoreAim,
@@ -66,6 +75,8 @@ impl Core {
             let core = unsafe { &mut *memory.as_ptr().wrapping_add(index) };
             core.index = u32::try_from(index).unwrap_or(u32::MAX);
             core.apic_id = apic_id;
+            core.path.set_handler(None);
+            core.overflow.set_closed(true);
         }
         // SAFETY: made just now, and only read from now on.
         unsafe { slice::from_raw_parts(memory.as_ptr(), apic_ids.len()) }
@@ -76,14 +87,22 @@ impl Core {
     /// The source is about to be armed.
     #[inline]
     pub(crate) fn note_armed(&self) {
-        self.note_armed_after(0);
+        self.note_skipped(0);
+        self.note_armed_now();
     }
 
-    /// The same, and the interrupted code is taken to have run for `already` ticks.
+    /// The same, but for what was said by [`Self::note_skipped`].
     #[inline]
-    pub(crate) fn note_armed_after(&self, already: u64) {
+    pub(crate) fn note_armed_now(&self) {
         self.overflow.set_armed();
-        self.timing.note_armed(already);
+        self.timing.note_armed();
+    }
+
+    /// The interrupted code is taken to have run for `already` ticks when the source is armed.
+    #[inline]
+    pub(crate) fn note_skipped(&self, already: u64) {
+        self.timing.skipped.store(already, Relaxed);
+        self.overflow.set_skipped(already != 0);
     }
 }
 
@@ -129,8 +148,10 @@ impl Output {
 /// Ticks of the time stamp counter around the last interrupts.
 #[derive(Default)]
 pub(crate) struct Timing {
-    /// Beside the last arming.
+    /// Beside the last arming. The entries' last step writes it, too.
     pub armed_tsc: AtomicU64,
+    /// The ticks that the interrupted code is taken to have run when the source was armed.
+    pub skipped: AtomicU64,
     /// At the last entry.
     pub entry_tsc: AtomicU64,
     /// The ticks that the last handler spent waiting for the core's turn.
@@ -140,13 +161,19 @@ pub(crate) struct Timing {
 impl Timing {
     /// From the last arming to the last entry.
     pub(crate) fn ticks_since_arming(&self) -> u64 {
-        let armed = self.armed_tsc.load(Relaxed);
+        let armed = self.began_tsc();
         self.entry_tsc.load(Relaxed).wrapping_sub(armed)
     }
 
+    /// The last arming, before what the interrupted code is taken to have run already.
     #[inline]
-    pub(crate) fn note_armed(&self, already: u64) {
-        self.armed_tsc.store(tsc::ticks() - already, Relaxed);
+    pub(crate) fn began_tsc(&self) -> u64 {
+        self.armed_tsc.load(Relaxed) - self.skipped.load(Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn note_armed(&self) {
+        self.armed_tsc.store(tsc::ticks(), Relaxed);
     }
 }
 
@@ -189,6 +216,17 @@ impl Share {
 
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
+    }
+
+    /// The number of samples up to which one more is not the last.
+    pub(crate) fn before_last(&self) -> u64 {
+        self.limit.load(Relaxed).saturating_sub(1)
+    }
+
+    /// [`Self::take`] in one instruction that is no locked one: other cores only look.
+    #[inline(always)]
+    pub(crate) fn take_fast(&self) {
+        self.taken.fetch_add(1, Relaxed);
     }
 
     /// Returns true if the core has taken its share.

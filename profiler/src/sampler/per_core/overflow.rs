@@ -16,9 +16,13 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// | the source is armed anew for an aim, and has fired | armed | armed, pending |
 /// | a pending overflow is claimed | pending | in handler |
 ///
+/// A fast handler takes the second and the fourth line alone, and asks by one comparison whether
+/// all is as they need it ([`Self::is`]): so what else may be unusual stands in the same word.
+///
 /// The nested handler leaves re-arming, and passing on the turn, to the outer one: a
 /// source armed in the inner one would fire before the outer one got anywhere.
 #[derive(Default)]
+#[repr(C, align(8))]
 pub(crate) struct OverflowState {
     /// The source is armed, and its next interrupt is an overflow.
     is_armed: AtomicBool,
@@ -29,9 +33,83 @@ pub(crate) struct OverflowState {
     is_pending: AtomicBool,
     /// For the source `ipi`: another core has asked for a sample.
     ipi_requested: AtomicBool,
+    /// An aimed overflow is under way, or was the last one: see [`super::aim`].
+    is_aiming: AtomicBool,
+    /// The interrupted code resumed behind a `hlt`, which is to be taken off its period.
+    has_skipped: AtomicBool,
+    /// There is no sampling: what the run's phase says. Other cores write it.
+    is_closed: AtomicBool,
+    unused: AtomicBool,
 }
 
+/// The word of a state in which the source is armed, and nothing is unusual.
+pub(crate) const ARMED: u64 = 1;
+/// The same where another core has asked for a sample.
+pub(crate) const ARMED_AND_REQUESTED: u64 = ARMED | 1 << 24;
+
 impl OverflowState {
+    /// Returns true if the whole state is `word`: what is unusual included.
+    #[inline(always)]
+    pub(crate) fn is(&self, word: u64) -> bool {
+        self.word() == word
+    }
+
+    /// All bytes at once.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[inline(always)]
+    fn word(&self) -> u64 {
+        let word;
+        // SAFETY: the state's bytes are valid for reads; an aligned load is one access, whatever
+        // others store meanwhile.
+        unsafe {
+            core::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) self,
+                options(nostack, preserves_flags, readonly));
+        }
+        word
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    fn word(&self) -> u64 {
+        let bytes = [
+            &self.is_armed,
+            &self.in_handler,
+            &self.is_pending,
+            &self.ipi_requested,
+            &self.is_aiming,
+            &self.has_skipped,
+            &self.is_closed,
+            &self.unused,
+        ];
+        u64::from_le_bytes(bytes.map(|it| u8::from(it.load(Relaxed))))
+    }
+
+    /// The fast handler claims the overflow of a source that is armed, and has fired.
+    #[inline(always)]
+    pub(crate) fn claim_fast(&self) {
+        // One after the other: what nests between them finds that it came for nothing.
+        self.is_armed.store(false, Relaxed);
+        self.in_handler.store(true, Relaxed);
+    }
+
+    /// Says whether interrupts are samples.
+    pub(crate) fn set_closed(&self, is_closed: bool) {
+        self.is_closed
+            .store(is_closed, core::sync::atomic::Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_skipped(&self, has_skipped: bool) {
+        self.has_skipped.store(has_skipped, Relaxed);
+    }
+
+    /// The core's aim has changed: whether it matters to the next overflow is asked behind that.
+    pub(crate) fn set_aiming(&self, matters: impl Fn() -> bool) {
+        self.is_aiming.store(false, Relaxed);
+        // Not before: what nests between the two may change it, too.
+        if matters() {
+            self.is_aiming.store(true, Relaxed);
+        }
+    }
+
     #[inline]
     pub(crate) fn is_armed(&self) -> bool {
         self.is_armed.load(Relaxed)

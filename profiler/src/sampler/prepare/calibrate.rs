@@ -24,7 +24,9 @@ impl<T: Target> Sampler<T> {
         settings: &Settings<'_>,
     ) -> Result<Calibration, SourceError> {
         let cores = &self.engine.cores;
-        self.engine.probed.make_current(*source, settings.delivery);
+        self.engine
+            .probed
+            .make_current(*source, settings.delivery, self.engine.cores.all());
         let mut overhead = Overhead::measure(source, settings.delivery, clock, cores.first())?;
         let mut measured = None;
         if let Source::Pmu(pmu) = source

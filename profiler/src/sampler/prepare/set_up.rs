@@ -1,5 +1,6 @@
 //! The APIC, and the cores' states, before any other core can come.
 
+use crate::entry::fast;
 use crate::hw::apic::{self, Mode, Registers};
 use crate::hw::control;
 use crate::hw::hpet::Hpet;
@@ -47,6 +48,9 @@ impl<T: Target> Sampler<T> {
             })?;
         if !self.engine.cores.set(cores, timers) {
             return Err(StartError::StartedBefore);
+        }
+        for core in cores {
+            fast::connect(core.index, core.apic_id, &core.path);
         }
         // The trials of sources wait for interrupts, maskable ones too.
         control::enable_interrupts();

@@ -10,6 +10,7 @@ pub(crate) mod apic_timer;
 pub(crate) mod error;
 pub(crate) mod hpet;
 pub(crate) mod ipi;
+mod leave;
 pub(crate) mod pmu;
 pub(crate) mod step;
 
@@ -74,15 +75,21 @@ impl Probed {
         }
     }
 
-    /// Makes `source`, which interrupts by `delivery`, the current one.
-    pub(crate) fn make_current(&self, source: Source, delivery: Delivery) {
+    /// Makes `source`, which interrupts `cores` by `delivery`, the current one.
+    pub(crate) fn make_current(&'static self, source: Source, delivery: Delivery, cores: &[Core]) {
         let number = source.kind() as u8;
         let place = match delivery {
             Delivery::Nmi => number,
             Delivery::Irq => number + KINDS_END,
         };
         // One of that kind and delivery that was probed before is the same.
-        self.sources[usize::from(place)].set(source);
+        let place_of_it = &self.sources[usize::from(place)];
+        place_of_it.set(source);
+        if let Some(source) = place_of_it.get() {
+            cores
+                .iter()
+                .for_each(|core| leave::set_leave(core, source, delivery));
+        }
         self.current.store(place, Ordering::Release);
     }
 }
@@ -156,7 +163,7 @@ impl Source {
     /// The only one that may be taken works, and its calibration fails.
     pub(crate) fn choose<C>(
         cores: &Cores,
-        probed: &Probed,
+        probed: &'static Probed,
         choice: SourceChoice,
         demand: &Demand<'_>,
         story: &mut Text<512>,
@@ -197,7 +204,7 @@ impl Source {
     /// As [`Self::probe`].
     pub(crate) fn look(
         cores: &Cores,
-        probed: &Probed,
+        probed: &'static Probed,
         kind: format::Source,
         demand: &Demand<'_>,
     ) -> Result<(), SourceError> {
@@ -212,13 +219,13 @@ impl Source {
     /// It does not, and is given up; or the machine does not have it.
     fn probe(
         cores: &Cores,
-        probed: &Probed,
+        probed: &'static Probed,
         kind: format::Source,
         demand: &Demand<'_>,
     ) -> Result<Self, SourceError> {
         let source = Self::detect(cores, kind, demand)?;
         // What the hardware says of itself is one thing; an interrupt is another.
-        probed.make_current(source, demand.delivery);
+        probed.make_current(source, demand.delivery, cores.all());
         let works = source.try_out(cores).inspect_err(|_| source.give_up(cores));
         works.map(|()| source)
     }
@@ -465,7 +472,7 @@ fn tell_of_choice(story: &mut Text<512>, choice: SourceChoice, source: &Source) 
 
 /// The sources that work, where the one that was asked for does not.
 fn tell_of_others(
-    (cores, probed): (&Cores, &Probed),
+    (cores, probed): (&Cores, &'static Probed),
     asked: format::Source,
     demand: &Demand<'_>,
     story: &mut Text<512>,

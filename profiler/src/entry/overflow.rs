@@ -1,0 +1,146 @@
+//! The entry of the maskable interrupts that are overflows: it tries the fast handler first.
+
+/// Defines the entry of the sampler's vector of overflows, once in a kernel: see
+/// [`crate::entry::overflow`].
+///
+/// ```no_run,standalone_crate
+/// use profiler::entry::{TrapFrame, end_of_call, overflow};
+///
+/// #[unsafe(link_section = ".pmiscope.calls")]
+/// extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
+///     // …
+///     end_of_call();
+/// }
+///
+/// profiler::overflow_entry! { handler: on_overflow, vector: profiler::sampler::vector::OVERFLOW }
+///
+/// fn gate_of_overflows() -> u64 {
+///     overflow::entry()
+/// }
+/// # fn main() {}
+/// ```
+///
+/// The handler is an `extern "C" fn(&mut TrapFrame, u64)` in the section `.pmiscope.calls`, which
+/// gets the interrupted registers and the time stamp counter at the entry, and calls nothing as
+/// its last step by a jump. It is called for what the fast one leaves ([`crate::entry::fast`]).
+#[macro_export]
+macro_rules! overflow_entry {
+    (handler: $handler:path, vector: $vector:expr) => {
+        $crate::assembly!(
+            r#"
+            .balign 16
+            .global pmiscope_overflow_entry
+            .type pmiscope_overflow_entry, @function
+        pmiscope_overflow_entry:
+            TRAP_CFI 40
+            RULE INTERRUPTED, 0, {vector}
+            subq $136, %rsp
+            .cfi_adjust_cfa_offset 136
+            RULE INTERRUPTED, 17, {vector}
+            .set place, 80
+            .irp register, r11, r10, r9, r8, rdi, rsi, rdx, rcx
+            movq %\register, place(%rsp)
+            .cfi_rel_offset %\register, place
+            .set place, place - 8
+            .endr
+            movq %rax, 8(%rsp)
+            .cfi_rel_offset %rax, 8
+            movq %rbp, (%rsp)
+            .cfi_rel_offset %rbp, 0
+            movq ${vector}, 120(%rsp)
+            # The core by its APIC id.
+            movq {registers}(%rip), %rdi
+            cmpq $1, %rdi
+            je 4f
+            movl {id}(%rdi), %eax
+            shrl $24, %eax
+        2:
+            leaq {paths}(%rip), %rdi
+            movq (%rdi,%rax,8), %rdi
+            testq %rdi, %rdi
+            je 5f
+        3:
+            # In the place of rbx, which is saved by who uses it.
+            movq %rdi, 16(%rsp)
+            movq %rsp, %rsi
+            rdtsc
+            shlq $32, %rdx
+            orq %rax, %rdx
+            movq %rsp, %rbp
+            RULE TRAP_FRAME
+            callq *(%rdi)
+            testq %rax, %rax
+            jle 6f
+            jmpq *{leave}(%rdx)
+
+            RULE INTERRUPTED, 17, {vector}
+        4:
+            movl ${id_msr}, %ecx
+            rdmsr
+            cmpl ${cores}, %eax
+            jb 2b
+        5:
+            leaq {none}(%rip), %rdi
+            jmp 3b
+
+            RULE TRAP_FRAME
+        6:
+            movq 16(%rsp), %rdi
+            movq %rbx, 16(%rsp)
+            .cfi_rel_offset %rbx, 16
+            .set place, 112
+            .irp register, r15, r14, r13, r12
+            movq %\register, place(%rsp)
+            .cfi_rel_offset %\register, place
+            .set place, place - 8
+            .endr
+            orq {deferral}(%rdi), %rax
+            movq %rax, 128(%rsp)
+            cld
+            movq %rdi, %rbx
+            movq %rsp, %rdi
+            movq %rdx, %rsi
+            call {handler}
+            movq %rbx, %rdx
+            movq 16(%rsp), %rbx
+            .irp register, rbx, r12, r13, r14, r15
+            .cfi_restore %\register
+            .endr
+            movq {rearm}(%rdx), %rax
+            testq %rax, %rax
+            je 7f
+            movq $0, {rearm}(%rdx)
+            jmpq *{leave}(%rdx)
+        7:
+            TRAP_RESTORE
+            RULE INTERRUPTED, 0, {vector}
+            iretq
+            .cfi_endproc
+            .size pmiscope_overflow_entry, . - pmiscope_overflow_entry
+            "#,
+            vector = const $vector,
+            registers = sym $crate::hw::apic::REGISTERS,
+            id = const $crate::hw::apic::Register::Id as u16,
+            id_msr = const 0x800 + ($crate::hw::apic::Register::Id as u32 >> 4),
+            paths = sym $crate::entry::fast::BY_APIC_ID,
+            cores = const $crate::entry::fast::MOST_CORES,
+            none = sym $crate::entry::fast::NONE,
+            leave = const $crate::entry::fast::LEAVE,
+            rearm = const $crate::entry::fast::REARM,
+            deferral = const $crate::entry::fast::DEFERRAL,
+            handler = sym $handler,
+            options(att_syntax),
+        );
+    };
+}
+
+unsafe extern "C" {
+    // What the macro defines.
+    fn pmiscope_overflow_entry();
+}
+
+/// The address of the entry, for the gate of overflows.
+#[must_use]
+pub fn entry() -> u64 {
+    (pmiscope_overflow_entry as *const ()).addr() as u64
+}
