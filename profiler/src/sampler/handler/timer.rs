@@ -11,6 +11,7 @@ use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
 use crate::sampler::trial;
+use crate::sync::CoreLocal as _;
 
 impl<T: Target> Context<'_, T> {
     /// Returns how the handler ends, and whether the interrupt is counted in the run.
@@ -79,7 +80,7 @@ impl<T: Target> Context<'_, T> {
         let comes_right = self.delivery == run.delivery && self.is_step == is_by_step;
         let has_fired = comes_right && core.overflow.is_armed() && source.has_fired(core);
         let Some(is_within_another) = core.overflow.claim(has_fired) else {
-            output.counters.unclaimed.fetch_add(1, Relaxed);
+            output.counters.unclaimed.add_local(1);
             self.put_off_arming(run);
             return HandlerExit::Done;
         };
