@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::format::region::{PAGE, Region};
 use profiler::format::sample::{Chain, MAX_WORDS};
-use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, State, record_words};
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, State};
 use profiler::unwind::{Registers, Rule, Slot, StackBounds, Target, TrapFrameLayout, walk};
 
 const TEXT: CodeRange = CodeRange {
@@ -102,7 +102,7 @@ fn rings(criterion: &mut Criterion) {
     group.bench_function("write and read", |bencher| {
         bencher.iter(|| {
             writer.write(black_box(record)).expect("the ring is empty");
-            reader.read(black_box(&mut copy), record_words)
+            reader.read(black_box(&mut copy))
         });
     });
     group.finish();

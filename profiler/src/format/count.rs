@@ -2,7 +2,7 @@
 //! are counted and not sampled.
 //!
 //! ```text
-//! word 0   0..16 length in words   16..24 kind   24..32 flags   32..40 event
+//! word 0   0..8 length in units   8..16 kind   16..24 flags   24..32 event
 //! word 1   how often the event happened while it was counted
 //! word 2   ticks that the work ran on the core
 //! word 3   ticks of these in which the event was counted
@@ -65,7 +65,7 @@ impl Reading {
 pub const WORDS: usize = 4;
 
 /// The event has no count, and never will on this core.
-const NOT_SUPPORTED: u64 = 1 << 24;
+const NOT_SUPPORTED: u64 = 1 << 16;
 
 /// The count of one event on one core.
 ///
@@ -75,7 +75,7 @@ const NOT_SUPPORTED: u64 = 1 << 24;
 ///
 /// let reading = Reading { count: 7, enabled: 9, running: 9 };
 /// let count = Count { event: 1, is_supported: true, reading };
-/// assert_eq!(count.encode(), [0x1_0002_0004, 7, 9, 9]);
+/// assert_eq!(count.encode(), [0x0100_0208, 7, 9, 9]);
 /// assert_eq!(Count::decode(&count.encode()), Ok(count));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,10 +113,7 @@ impl Count {
     /// The record.
     #[must_use]
     pub fn encode(&self) -> [u64; WORDS] {
-        let head = RecordHead {
-            kind: kind::COUNT,
-            words: 4,
-        };
+        let head = RecordHead::of_words(kind::COUNT, WORDS);
         let flags = if self.is_supported { 0 } else { NOT_SUPPORTED };
         let Reading {
             count,
@@ -124,7 +121,7 @@ impl Count {
             running,
         } = self.reading;
         [
-            head.to_bits() | flags | u64::from(self.event) << 32,
+            head.to_bits() | flags | u64::from(self.event) << 24,
             count,
             enabled,
             running,
@@ -147,8 +144,8 @@ impl Count {
             return Err(CountError::OtherKind(head.kind));
         }
         match *record {
-            [_, count, enabled, running] if usize::from(head.words) == WORDS => Ok(Self {
-                event: (first >> 32) as u8,
+            [_, count, enabled, running] if head.words() == WORDS => Ok(Self {
+                event: (first >> 24) as u8,
                 is_supported: first & NOT_SUPPORTED == 0,
                 reading: Reading {
                     count,
@@ -179,20 +176,20 @@ mod tests {
                 running: 8,
             },
         };
-        assert_eq!(count.encode(), [0x5_0102_0004, 7, 9, 8]);
+        assert_eq!(count.encode(), [0x0501_0208, 7, 9, 8]);
         // A reader that knows samples only passes it over.
         assert!(Sample::decode(&count.encode()).is_err());
     }
 
     #[test]
     fn a_record_of_another_kind_is_none() {
-        let record = [0x5_0001_0004, 7, 9, 8];
+        let record = [0x0500_0108, 7, 9, 8];
         assert_eq!(Count::decode(&record), Err(CountError::OtherKind(1)));
     }
 
     #[test]
     fn a_flag_of_a_later_version_is_passed_over() {
-        let record = [0x80_0002_0004 | 1 << 30, 1, 2, 2];
+        let record = [0x8000_0208 | 1 << 22, 1, 2, 2];
         let count = Count::decode(&record).unwrap();
         assert!(count.is_supported && count.event == 0x80);
     }
@@ -223,7 +220,7 @@ mod tests {
             prop_assume!(words != WORDS || length != WORDS as u64);
             let mut record = vec![0; words];
             if let Some(first) = record.first_mut() {
-                *first = length | 2 << 16;
+                *first = (2 * length) | 2 << 8;
             }
             prop_assert_eq!(Count::decode(&record), Err(CountError::Length(words)));
         }

@@ -4,10 +4,12 @@
 use super::count::Reading;
 use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
 use super::event::{EVENT_WORDS, NewEvent};
-use super::sample::{Chain, FIXED_WORDS, MAX_WORDS};
+use super::expand::MAX_UNITS;
+use super::sample::compact::{self, Context, EXTENT_UNITS, Width};
+use super::sample::{Chain, FIXED_WORDS, MAX_CHAIN, MAX_WORDS};
 use super::{
     ChainEnd, ChainEntry, Clock, ClockReference, Count, Delivery, Description, EventDescription,
-    Sample, Source, State, Text, VERSION, kind, record_words,
+    RecordHead, Sample, Source, State, Text, VERSION, count, kind,
 };
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::mailbox::{Answer, Mailbox, Request};
@@ -251,11 +253,12 @@ fn the_sample_is_as_the_page_has_it() {
         chain_words: &[],
     };
     let values = [
-        ("words", 9),
+        ("units", 18),
         ("kind", 1),
         ("end", 8),
         ("state", 0xd9),
         ("event", 0xa5),
+        ("zero", 0),
         ("task", 0xb0c1),
         ("sequence", 0x8000_0001),
         ("handler_cost", 0x9000_0002),
@@ -312,7 +315,7 @@ fn counts_and_events_are_as_the_page_has_them() {
         reading,
     };
     let values = [
-        ("words", 4),
+        ("units", 8),
         ("kind", 2),
         ("not_supported", 1),
         ("zero", 0),
@@ -326,7 +329,7 @@ fn counts_and_events_are_as_the_page_has_them() {
 
     let event = event(9);
     let values = [
-        ("words", 12),
+        ("units", 24),
         ("kind", 3),
         ("number", 0xa5),
         ("zero", 0),
@@ -344,13 +347,102 @@ fn counts_and_events_are_as_the_page_has_them() {
 
 #[test]
 fn records_have_the_kinds_and_lengths_that_the_page_has() {
-    let sample = format!("{FIXED_WORDS} to {MAX_WORDS}");
-    let event = EVENT_WORDS.to_string();
+    let range = |from: usize, to: usize| format!("{from} to {to}");
+    let compact = |width: Width| {
+        let units = |chain: usize| (width.chain() + chain * width.bytes()).div_ceil(4);
+        range(units(0), units(MAX_CHAIN))
+    };
+    let expected = [
+        (
+            kind::SAMPLE,
+            "sample",
+            range(2 * FIXED_WORDS, 2 * MAX_WORDS),
+        ),
+        (kind::COUNT, "count", (2 * count::WORDS).to_string()),
+        (kind::EVENT, "event", (2 * EVENT_WORDS).to_string()),
+        (kind::FILLER, "filler", range(1, MAX_UNITS)),
+        (kind::COMPACT, "compact sample", compact(Width::Bits24)),
+        (
+            kind::COMPACT_32,
+            "compact sample, wide offsets",
+            compact(Width::Bits32),
+        ),
+    ];
     let rows = table("Record head", "kind");
-    assert_eq!(rows[0], [&kind::SAMPLE.to_string(), "sample", &sample]);
-    assert_eq!(rows[1], [&kind::COUNT.to_string(), "count", "4"]);
-    assert_eq!(rows[2], [&kind::EVENT.to_string(), "event", &event]);
-    assert_eq!(rows.len(), 3);
+    let expected = expected.map(|(kind, name, units)| [kind.to_string(), name.into(), units]);
+    assert_eq!(rows, expected);
+    let rows = table("Record head", "word");
+    assert_eq!(rows[0][1..3], ["0..8", "units"]);
+    assert_eq!(rows[1][1..3], ["8..16", "kind"]);
+    let head = RecordHead {
+        kind: 0xfe,
+        units: 0xdc,
+    };
+    assert_eq!(RecordHead::from_unit(0xabab_fedc), head);
+}
+
+#[test]
+fn the_compact_sample_is_as_the_page_has_it() {
+    let start = 0xffff_ffff_8000_0000;
+    let context = Context {
+        time: 1000,
+        sp: 0x1_0000_0000,
+        next: 7,
+    };
+    let sample = Sample {
+        sequence: 7,
+        handler_cost: 0xc1c0,
+        event: 0xe0,
+        task: 0x7a,
+        state: State(0x99),
+        time: 1000 + 0x7473_7271,
+        period: 0xb2_b1b0,
+        sp: StackAddress(context.sp - 67_108_864 + 0x52_5150 * 8),
+        stack_top: [start + 0x01_0203, 0],
+        pc: CodeAddress(start + 0x04_0506),
+        exact: None,
+        end: ChainEnd::Complete,
+        chain_words: &[start + 0x07_0809],
+    };
+    for (column, width, text_bytes) in [(0, Width::Bits24, 1 << 20), (1, Width::Bits32, 1 << 24)] {
+        let text = CodeRange {
+            start: CodeAddress(start),
+            end: CodeAddress(start + text_bytes),
+        };
+        let mut units = [0_u32; EXTENT_UNITS];
+        // SAFETY: of that length.
+        let len = unsafe { compact::encode(&sample, context, text, units.as_mut_ptr().cast()) };
+        let len = len.unwrap();
+        let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let values = [
+            ("units", u64::from(len)),
+            ("kind", width.kind().into()),
+            ("state", 0x99),
+            ("event", 0xe0),
+            ("time", 0x7473_7271),
+            ("task", 0x7a),
+            ("handler_cost", 0xc1c0),
+            ("period", 0xb2_b1b0),
+            ("sp", 0x52_5150),
+            ("pc", 0x04_0506),
+            ("stack_top[0]", 0x01_0203),
+            ("stack_top[1]", width.no_text().into()),
+            ("chain", 0x07_0809),
+        ];
+        let rows = table("Compact sample", "byte");
+        let mut end = 0;
+        assert_eq!(rows.len(), values.len());
+        for (row, (name, value)) in rows.iter().zip(values) {
+            let at: usize = row[column].parse().unwrap();
+            let size = row[2].parse().unwrap_or(width.bytes());
+            assert_eq!((row[3], at), (name, end));
+            end = at + size;
+            let mut field = [0; 8];
+            field[..size].copy_from_slice(&bytes[at..end]);
+            assert_eq!(u64::from_le_bytes(field), value, "{name}");
+        }
+        assert!(bytes[end..4 * len as usize].iter().all(|&byte| byte == 0));
+    }
 }
 
 #[test]
@@ -455,7 +547,7 @@ fn the_example_is_a_region_with_the_sample_that_the_page_tells_of() {
 
     let mut record = [0; MAX_WORDS];
     let mut reader = region.reader(0);
-    let words = reader.read(&mut record, record_words).unwrap().unwrap();
+    let words = reader.read(&mut record).unwrap().unwrap();
     let expected = Sample {
         sequence: 0,
         handler_cost: 0,
@@ -472,5 +564,5 @@ fn the_example_is_a_region_with_the_sample_that_the_page_tells_of() {
         chain_words: &[0xffff_ffff_8000_0105],
     };
     assert_eq!(Sample::decode(&record[..words]), Ok(expected));
-    assert_eq!(reader.read(&mut record, record_words), Ok(None));
+    assert_eq!(reader.read(&mut record), Ok(None));
 }

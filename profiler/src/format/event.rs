@@ -2,7 +2,7 @@
 //! was decided after sampling had begun.
 //!
 //! ```text
-//! word 0    0..16 length in words   16..24 kind   24..32 the event's number
+//! word 0    0..8 length in units   8..16 kind   16..24 the event's number
 //! word 1    the requested period, in events
 //! word 2    the period that was set
 //! word 3    the shortest period that progresses
@@ -45,16 +45,12 @@ impl NewEvent {
     #[must_use]
     pub fn encode(&self) -> [u64; EVENT_WORDS] {
         let Self { number, event } = self;
-        #[allow(clippy::cast_possible_truncation)] // a dozen
-        let head = RecordHead {
-            kind: kind::EVENT,
-            words: EVENT_WORDS as u16,
-        };
+        let head = RecordHead::of_words(kind::EVENT, EVENT_WORDS);
         let mut name = [0; NAME_WORDS * 8];
         let text = event.name.as_str().as_bytes();
         name[..text.len()].copy_from_slice(text);
         let mut record = [0; EVENT_WORDS];
-        record[0] = head.to_bits() | u64::from(*number) << 24;
+        record[0] = head.to_bits() | u64::from(*number) << 16;
         record[1..4].copy_from_slice(&[event.requested_period, event.period, event.floor]);
         for (word, bytes) in record[4..].iter_mut().zip(name.as_chunks().0) {
             *word = u64::from_le_bytes(*bytes);
@@ -79,7 +75,7 @@ impl NewEvent {
         let end = bytes.iter().position(|&byte| byte == 0);
         let name = core::str::from_utf8(&bytes[..end.unwrap_or(bytes.len())]).ok()?;
         Some(Self {
-            number: first.to_le_bytes()[3],
+            number: first.to_le_bytes()[2],
             event: EventDescription {
                 name: Text::new(name),
                 requested_period,

@@ -8,14 +8,15 @@
 //! * [`ring`]: a core's records, from one writer to one reader.
 //! * [`region`]: the block of memory that the rings lie in.
 //!
-//! Everything is made of little-endian 64-bit words, because a ring is. As tables:
-//! `docs/region.md`.
+//! Everything is little-endian. A ring is made of units of 4 bytes, and most of its records of
+//! 64-bit words; the usual sample is narrower ([`sample`]). As tables: `docs/region.md`.
 
 pub mod count;
 pub mod description;
 #[cfg(all(test, not(loom)))]
 mod documented;
 pub mod event;
+mod expand;
 mod named;
 pub mod note;
 pub mod region;
@@ -32,56 +33,85 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
 /// refuses another one.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
-/// A record's first word says what it is and how long.
+/// A record's first unit says what it is and how long.
 ///
 /// ```
 /// use profiler::format::{RecordHead, kind};
 ///
-/// // A sample of 11 words; what else its first word says is the sample's own.
-/// let head = RecordHead::from_word(0x0003_000c_0001_000b);
-/// assert_eq!(head, RecordHead { kind: kind::SAMPLE, words: 11 });
+/// // A sample of 22 units, which are 11 words; what else its first word says is the sample's own.
+/// let head = RecordHead::from_word(0x0003_0000_0c00_0116);
+/// assert_eq!(head, RecordHead { kind: kind::SAMPLE, units: 22 });
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordHead {
     /// What the record is; see [`kind`].
     pub kind: u8,
-    /// The record's length in words, the first included.
-    pub words: u16,
+    /// The record's length in units of 4 bytes, the first included.
+    pub units: u8,
 }
 
 /// What a record can be.
 pub mod kind {
-    /// A [`super::Sample`].
+    /// A [`super::Sample`] of whole words.
     pub const SAMPLE: u8 = 1;
     /// A [`super::Count`].
     pub const COUNT: u8 = 2;
     /// A [`super::event::NewEvent`].
     pub const EVENT: u8 = 3;
+    /// Nothing: room that a writer has passed over.
+    pub const FILLER: u8 = 4;
+    /// A [`super::Sample`] with narrow fields.
+    pub const COMPACT: u8 = 5;
+    /// The same for a text of 16 MiB and more.
+    pub const COMPACT_32: u8 = 6;
 }
 
 impl RecordHead {
-    /// Reads the head out of a record's first word.
+    /// Reads the head out of a record's first unit.
     #[must_use]
-    #[allow(clippy::cast_possible_truncation)] // the fields are cut out
-    pub const fn from_word(word: u64) -> Self {
-        Self {
-            words: word as u16,
-            kind: (word >> 16) as u8,
-        }
+    pub const fn from_unit(unit: u32) -> Self {
+        let [units, kind, ..] = unit.to_le_bytes();
+        Self { kind, units }
     }
 
-    /// The low 24 bits of a record's first word; the kind defines the others.
+    /// Reads the head out of the first word of a record that is made of words.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // the low half
+    pub const fn from_word(word: u64) -> Self {
+        Self::from_unit(word as u32)
+    }
+
+    /// The low 16 bits of a record's first unit; the kind defines the others.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
-        self.words as u64 | (self.kind as u64) << 16
+        self.units as u64 | (self.kind as u64) << 8
+    }
+
+    /// The head of a record of so many words.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than a record can have.
+    #[must_use]
+    pub const fn of_words(kind: u8, words: usize) -> Self {
+        assert!(words <= u8::MAX as usize / 2, "a record too long");
+        #[allow(clippy::cast_possible_truncation)] // asserted
+        let units = 2 * words as u8;
+        Self { kind, units }
+    }
+
+    /// The record's length in words, if it is made of words.
+    #[must_use]
+    pub const fn words(self) -> usize {
+        self.units as usize / 2
     }
 }
 
-/// The length in words of the record whose first word is `word`, for
-/// [`crate::format::ring::Reader::read`].
+/// The length in words of the record of words whose first one is `word`, as
+/// [`crate::format::ring::Reader::read`] makes them.
 #[must_use]
 pub fn record_words(word: u64) -> usize {
-    usize::from(RecordHead::from_word(word).words)
+    RecordHead::from_word(word).words()
 }

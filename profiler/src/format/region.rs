@@ -23,7 +23,8 @@ use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as Pla
 
 use super::description::{DESCRIPTION_BYTES, DescriptionError};
 use super::{Description, Text, VERSION, named, ring};
-use crate::sync::AtomicU64;
+use crate::address::CodeRange;
+use crate::sync;
 
 /// Bytes of a page, to which a region is aligned.
 pub const PAGE: usize = 4096;
@@ -531,7 +532,8 @@ impl RegionLayout {
 /// use std::ptr::NonNull;
 /// use profiler::address::{CodeAddress, CodeRange};
 /// use profiler::format::region::{Region, RegionLayout, RunState};
-/// use profiler::format::{Description, record_words};
+/// use profiler::format::Description;
+/// use profiler::format::sample::MAX_WORDS;
 ///
 /// #[repr(align(4096))]
 /// #[derive(Clone)]
@@ -551,7 +553,7 @@ impl RegionLayout {
 /// // SAFETY: one thread.
 /// let writer = unsafe { kernel.writer(0) };
 /// kernel.set_state(RunState::Sampling);
-/// writer.write(&[0x0002_0004, 7, 9, 9]).unwrap();
+/// writer.write(&[0x0208, 7, 9, 9]).unwrap();
 /// kernel.set_state(RunState::Finished);
 ///
 /// // The host.
@@ -559,15 +561,17 @@ impl RegionLayout {
 /// let (host, found) = unsafe { Region::open(memory) }.unwrap();
 /// assert_eq!(found, description);
 /// assert_eq!(host.state(), RunState::Finished);
-/// let mut record = [0; 72];
-/// let words = host.reader(0).read(&mut record, record_words).unwrap();
-/// assert_eq!(record[..words.unwrap()], [0x0002_0004, 7, 9, 9]);
+/// let mut record = [0; MAX_WORDS];
+/// let words = host.reader(0).read(&mut record).unwrap();
+/// assert_eq!(record[..words.unwrap()], [0x0208, 7, 9, 9]);
 /// ```
 #[derive(Clone, Copy)]
 pub struct Region<'region> {
     header: &'region HeaderPage,
     base: NonNull<u8>,
     layout: RegionLayout,
+    /// The kernel's text, which compact samples have offsets into.
+    text: CodeRange,
 }
 
 // SAFETY: everything behind the references and the pointer is atomics, valid for
@@ -640,6 +644,7 @@ impl<'region> Region<'region> {
             header,
             base: memory.cast(),
             layout,
+            text: description.text,
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
         header.mailbox.clear();
@@ -740,6 +745,7 @@ impl<'region> Region<'region> {
             header,
             base: memory.cast(),
             layout,
+            text: description.text,
         };
         Ok((shared, description))
     }
@@ -823,11 +829,11 @@ impl<'region> Region<'region> {
     ///
     /// # Safety
     ///
-    /// 1. The writer, with all its copies, is used on one core only (any context
+    /// 1. It is the only writer of that ring, and is used on one core only (any context
     ///    of it: a use may interrupt another, but then ends before that one continues).
     #[must_use]
     pub unsafe fn writer(&self, core: u32) -> ring::Writer<'region> {
-        ring::Writer::new(self.control(core), self.ring_data(core))
+        ring::Writer::new(self.control(core), self.ring_data(core), self.text)
     }
 
     /// The reading end of the ring of `core`.
@@ -837,7 +843,7 @@ impl<'region> Region<'region> {
     /// If there is no such core.
     #[must_use]
     pub fn reader(&self, core: u32) -> ring::Reader<'region> {
-        ring::Reader::new(self.control(core), self.ring_data(core))
+        ring::Reader::new(self.control(core), self.ring_data(core), self.text)
     }
 
     fn ring_start(&self, core: u32) -> NonNull<u8> {
@@ -866,12 +872,12 @@ impl<'region> Region<'region> {
             .for_each(|word| word.store(0, PlainOrdering::Relaxed));
     }
 
-    fn ring_data(&self, core: u32) -> &'region [AtomicU64] {
+    fn ring_data(&self, core: u32) -> &'region [sync::AtomicU32] {
         // SAFETY: the page and `ring_words` words behind it are in the region.
-        let words = unsafe { self.ring_start(core).add(PAGE) }.cast::<AtomicU64>();
-        let len = usize::try_from(self.layout.ring_words).expect("fits: the region is in memory");
-        // SAFETY: as above; aligned to a page; any bytes are valid atomics.
-        unsafe { NonNull::slice_from_raw_parts(words, len).as_ref() }
+        let units = unsafe { self.ring_start(core).add(PAGE) }.cast::<sync::AtomicU32>();
+        let words = usize::try_from(self.layout.ring_words).expect("fits: the region is in memory");
+        // SAFETY: as above, each word two units; aligned to a page; any bytes are valid atomics.
+        unsafe { NonNull::slice_from_raw_parts(units, 2 * words).as_ref() }
     }
 }
 

@@ -93,6 +93,11 @@ impl Engine {
         for core in self.cores.all() {
             if let Some(output) = core.output.get() {
                 let unclaimed = unclaimed_nmis(core.index);
+                // The core itself adds to them without a lock: it does not any more, but for an
+                // NMI that has come just before the phase changed.
+                if unclaimed == 0 {
+                    continue;
+                }
                 output.counters.taken.fetch_add(unclaimed, Relaxed);
                 output.counters.unclaimed.fetch_add(unclaimed, Relaxed);
             }

@@ -4,6 +4,7 @@ use super::*;
 use crate::contract::mailbox::{Answer, Mailbox, Request};
 use crate::format::description::tests::example;
 use crate::format::ring::Lost;
+use crate::format::sample::MAX_WORDS;
 use crate::pmu::event::EventList;
 
 /// Zeroed, page-aligned memory.
@@ -43,7 +44,7 @@ fn what_a_kernel_wrote_the_host_reads() {
         // SAFETY: one thread.
         let writer = unsafe { kernel.writer(core) };
         let tag = u64::from(core);
-        while writer.write(&[2, tag]) != Err(Lost) {
+        while writer.write(&[0x0208, tag, tag, tag]) != Err(Lost) {
             kernel
                 .counters(core)
                 .stored
@@ -54,13 +55,14 @@ fn what_a_kernel_wrote_the_host_reads() {
     assert_eq!(host.state(), RunState::Finished);
     for core in 0..4 {
         let mut reader = host.reader(core);
-        let mut record = [0; 4];
+        let mut record = [0; MAX_WORDS];
         let mut read = 0;
-        while let Some(words) = reader.read(&mut record, |_| 2).unwrap() {
-            assert_eq!(record[..words], [2, u64::from(core)]);
+        let tag = u64::from(core);
+        while let Some(words) = reader.read(&mut record).unwrap() {
+            assert_eq!(record[..words], [0x0208, tag, tag, tag]);
             read += 1;
         }
-        assert_eq!(read, example().ring_words / 2);
+        assert_eq!(read, example().ring_words / 4);
         let stored = host.counters(core).stored.load(PlainOrdering::Relaxed);
         assert_eq!(stored, read);
         assert_eq!(host.control(core).lost(), 1);

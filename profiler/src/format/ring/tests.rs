@@ -5,292 +5,232 @@
 //! of interruption in turn; and under loom (`--cfg loom`), where a concurrent
 //! reader meets every interleaving and every value that the memory model allows.
 
+use super::in_place::Interrupted;
+use super::writer::{Base, InterruptPoint};
 use super::*;
-use std::cell::Cell;
+use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::format::sample::compact::{self, Context, EXTENT_UNITS};
+use crate::format::sample::{Chain, MAX_WORDS};
+use crate::format::{ChainEnd, ChainEntry, Sample, State};
+use crate::sync::AtomicU32;
+use std::cell::{Cell, RefCell};
 
-/// Records are `[length, tag, tag, …]`.
-fn record(tag: u64, words: u64) -> Vec<u64> {
-    let mut record = vec![tag; usize::try_from(words).unwrap()];
-    record[0] = words;
-    record
+const TEXT: CodeRange = CodeRange {
+    start: CodeAddress(0xffff_ffff_8010_0000),
+    end: CodeAddress(0xffff_ffff_8020_0000),
+};
+
+/// The sample with this sequence number, which says all the rest of it.
+fn sample(sequence: u32) -> Sample<'static> {
+    let number = u64::from(sequence);
+    Sample {
+        sequence,
+        handler_cost: sequence % 1000,
+        event: 0,
+        task: u16::try_from(sequence % 200).unwrap(),
+        state: State(State::NMI),
+        time: number * 1_000_003,
+        period: number * 7 % 100_000,
+        sp: StackAddress(0xffff_c000_0010_0000 - number % 50 * 8),
+        stack_top: [0, TEXT.start.0 + number % 1000],
+        pc: CodeAddress(TEXT.start.0 + number % 5000),
+        exact: None,
+        end: ChainEnd::Complete,
+        chain_words: &[],
+    }
 }
 
-#[allow(clippy::cast_possible_truncation)]
-fn length_of(word: u64) -> usize {
-    word as usize
+/// The chain of that sample.
+fn chain(sequence: u32) -> Chain {
+    let mut chain = Chain::new();
+    // Under loom the shorter, the sooner it ends.
+    let len = if cfg!(loom) { 0 } else { sequence % 7 };
+    for caller in 1..=len {
+        let address = CodeAddress(TEXT.start.0 + u64::from(caller * 100 + sequence % 50));
+        chain.push(ChainEntry::Return(address)).unwrap();
+    }
+    chain
 }
 
-fn data(words: usize) -> Vec<AtomicU64> {
-    (0..words).map(|_| AtomicU64::new(0)).collect()
+fn record(sequence: u32) -> Vec<u64> {
+    chain(sequence).record(&sample(sequence)).to_vec()
 }
 
-/// Reads one record; checks that it is whole and gives its tag.
-fn read_tag(reader: &mut Reader<'_>) -> Option<u64> {
-    let mut buffer = [0; 16];
-    let words = reader.read(&mut buffer, length_of).expect("a sound ring")?;
-    let tag = buffer[1];
-    assert_eq!(buffer[..words], record(tag, words as u64), "torn record");
-    Some(tag)
+struct Ring {
+    control: Control,
+    data: Vec<AtomicU32>,
 }
 
-/// Writes nested records at chosen points: at the `at`-th point, and, within
-/// that write, at its `inner`-th, one more.
-struct Nmi<'a> {
-    writer: Writer<'a>,
-    at: Cell<Option<u32>>,
-    inner: Option<u32>,
-    tag: u64,
-    written: &'a Cell<u64>,
+impl Ring {
+    fn new(units: usize) -> Self {
+        Self {
+            control: Control::new(),
+            data: (0..units).map(|_| AtomicU32::new(0)).collect(),
+        }
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        Writer::new(&self.control, &self.data, TEXT)
+    }
+
+    /// Reads one sample, as a reader that has just started; checks that it is as it was written and
+    /// returns its number.
+    fn read(&self) -> Option<u32> {
+        let mut words = [0; MAX_WORDS];
+        let mut reader = Reader::new(&self.control, &self.data, TEXT);
+        let len = reader.read(&mut words).expect("a sound ring")?;
+        let sequence = Sample::decode(&words[..len]).unwrap().sequence;
+        assert_eq!(words[..len], record(sequence), "sample {sequence} is torn");
+        Some(sequence)
+    }
+
+    fn read_all(&self) -> Vec<u32> {
+        std::iter::from_fn(|| self.read()).collect()
+    }
 }
 
-impl InterruptPoint for Nmi<'_> {
+/// How a sample is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// Reserved, then written.
+    Exact,
+    /// In place, and if that is refused or interrupted, exactly.
+    Fast,
+    /// In place, and what is found in the middle is unusual: then exactly.
+    Abandoned,
+}
+
+/// What happens in the middle of writes: at certain points, counted over all that is written, a
+/// write nests there, and a reader looks.
+struct Interrupts<'a> {
+    ring: &'a Ring,
+    writer: &'a Writer<'a>,
+    points: Cell<u32>,
+    nested: &'a [(u32, Way)],
+    reads_at: &'a [u32],
+    log: Log,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct Log {
+    /// The number of samples begun.
+    claimed: Cell<u32>,
+    moments: Cell<u32>,
+    /// The samples written, and the moments between which each was.
+    written: RefCell<Vec<(u32, u32, u32)>>,
+    lost: Cell<u64>,
+    read: RefCell<Vec<u32>>,
+    /// The samples of which the write in place was the last one.
+    compact: Cell<u32>,
+}
+
+impl<'a> Interrupts<'a> {
+    fn new(ring: &'a Ring, writer: &'a Writer<'a>, nested: &'a [(u32, Way)]) -> Self {
+        Self {
+            ring,
+            writer,
+            points: Cell::new(0),
+            nested,
+            reads_at: &[],
+            log: Log::default(),
+        }
+    }
+
+    fn moment(&self) -> u32 {
+        self.log.moments.set(self.log.moments.get() + 1);
+        self.log.moments.get()
+    }
+
+    /// Writes the next sample, as a handler does.
+    fn write(&self, way: Way) {
+        let begun = self.moment();
+        let sequence = self.log.claimed.get();
+        self.log.claimed.set(sequence + 1);
+        self.here();
+        let is_compact = way != Way::Exact && self.write_in_place(sequence, way);
+        let is_written = is_compact
+            || self
+                .writer
+                .write_interruptible(&record(sequence), self)
+                .is_ok();
+        let log = &self.log;
+        if is_written {
+            log.compact.set(log.compact.get() + u32::from(is_compact));
+            let ended = self.moment();
+            log.written.borrow_mut().push((sequence, begun, ended));
+        } else {
+            log.lost.set(log.lost.get() + 1);
+        }
+    }
+
+    fn write_in_place(&self, sequence: u32, way: Way) -> bool {
+        let Some(in_place) = self.writer.begin_interruptible(self) else {
+            return false;
+        };
+        self.here();
+        let encoded = encoded(in_place.base(), sequence);
+        self.here();
+        let Some(units) = encoded else {
+            in_place.abandon_interruptible(self);
+            return false;
+        };
+        for (index, &unit) in (0..).zip(&units) {
+            in_place.set_unit(index, unit);
+            self.here();
+        }
+        if way == Way::Abandoned {
+            in_place.abandon_interruptible(self);
+            return false;
+        }
+        let next = sequence.wrapping_add(1);
+        let units = u32::try_from(units.len()).unwrap();
+        in_place.finish_interruptible(units, next, self) != Err(Interrupted)
+    }
+
+    /// What is in the ring at the end, after all that was read before.
+    fn read_rest(&self) -> Vec<u32> {
+        let mut read = self.log.read.take();
+        read.extend(self.ring.read_all());
+        read
+    }
+}
+
+impl InterruptPoint for Interrupts<'_> {
     fn here(&self) {
-        match self.at.get() {
-            Some(0) => {
-                self.at.set(None);
-                let nested = Nmi {
-                    writer: self.writer,
-                    at: Cell::new(self.inner),
-                    inner: None,
-                    tag: self.tag + 1,
-                    written: self.written,
-                };
-                let outcome = self
-                    .writer
-                    .write_interruptible(&record(self.tag, 2), &nested);
-                self.written
-                    .set(self.written.get() + u64::from(outcome.is_ok()));
+        let point = self.points.get();
+        self.points.set(point + 1);
+        if self.reads_at.contains(&point) {
+            self.log.read.borrow_mut().extend(self.ring.read());
+        }
+        for &(at, way) in self.nested {
+            if at == point {
+                self.write(way);
             }
-            Some(points) => self.at.set(Some(points - 1)),
-            None => {}
         }
     }
 }
 
-/// Writes two records with nested ones in the first; gives how many were stored.
-fn write_with_nmis(writer: Writer<'_>, at: u32, inner: Option<u32>) -> u64 {
-    let written = Cell::new(0);
-    let nmi = Nmi {
-        writer,
-        at: Cell::new(Some(at)),
-        inner,
-        tag: 100,
-        written: &written,
+/// The units of the compact sample with this number, if it has to follow what `base` says.
+fn encoded(base: &Base, sequence: u32) -> Option<Vec<u32>> {
+    let context: Context = base.context()?;
+    let mut units = [0; EXTENT_UNITS];
+    let chain = chain(sequence);
+    let sample = Sample {
+        chain_words: chain.words(),
+        ..sample(sequence)
     };
-    for tag in [1, 2] {
-        let outcome = writer.write_interruptible(&record(tag, 3), &nmi);
-        written.set(written.get() + u64::from(outcome.is_ok()));
-    }
-    written.get()
+    // SAFETY: of that length.
+    let len = unsafe { compact::encode(&sample, context, TEXT, units.as_mut_ptr().cast()) };
+    Some(units[..len.ok()? as usize].to_vec())
 }
+
+const WAYS: [Way; 3] = [Way::Exact, Way::Fast, Way::Abandoned];
 
 #[cfg(not(loom))]
-mod one_thread {
-    use super::*;
-
-    /// More points than one write has, retries included.
-    const POINTS: u32 = 40;
-
-    #[test]
-    fn a_write_nested_at_any_point_neither_tears_nor_loses_a_record() {
-        for words in [8, 16, 64] {
-            for at in 0..POINTS {
-                for inner in std::iter::once(None).chain((0..POINTS).map(Some)) {
-                    let (control, data) = (Control::new(), data(words));
-                    let stored = write_with_nmis(Writer::new(&control, &data), at, inner);
-                    assert_eq!(control.writer.writing.load(Ordering::Relaxed), 0);
-                    let mut reader = Reader::new(&control, &data);
-                    let tags: Vec<_> = std::iter::from_fn(|| read_tag(&mut reader)).collect();
-                    // All that was stored is visible now, once each.
-                    assert_eq!(tags.len() as u64, stored, "at {at}, inner {inner:?}");
-                    let mut unique = tags.clone();
-                    unique.sort_unstable();
-                    unique.dedup();
-                    assert_eq!(unique.len(), tags.len(), "{tags:?}");
-                    let attempts = stored + control.lost();
-                    assert!((2..=4).contains(&attempts), "{attempts} at {at}");
-                    assert!(words < 64 || control.lost() == 0);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_full_ring_counts_each_loss_and_keeps_what_it_has() {
-        let (control, data) = (Control::new(), data(16));
-        let writer = Writer::new(&control, &data);
-        let mut reader = Reader::new(&control, &data);
-        for lap in 0..50 {
-            for tag in 0..5 {
-                assert_eq!(writer.write(&record(tag, 3)), Ok(()));
-            }
-            for losses in 1..=3 {
-                assert_eq!(writer.write(&record(9, 3)), Err(Lost));
-                assert_eq!(control.lost(), 3 * lap + losses);
-            }
-            assert_eq!(control.unread(), 15);
-            for tag in 0..5 {
-                assert_eq!(read_tag(&mut reader), Some(tag));
-            }
-            assert_eq!(read_tag(&mut reader), None);
-        }
-    }
-
-    #[test]
-    fn a_ring_can_be_filled_to_its_last_word() {
-        let (control, data) = (Control::new(), data(16));
-        let writer = Writer::new(&control, &data);
-        for tag in 0..4 {
-            writer.write(&record(tag, 4)).unwrap();
-        }
-        assert_eq!(control.unread(), 16);
-        assert_eq!(writer.write(&record(4, 4)), Err(Lost));
-        let mut reader = Reader::new(&control, &data);
-        for tag in 0..4 {
-            assert_eq!(read_tag(&mut reader), Some(tag));
-        }
-        assert_eq!(read_tag(&mut reader), None);
-    }
-
-    #[test]
-    fn a_record_longer_than_the_ring_is_lost_not_wrapped_onto_itself() {
-        let (control, data) = (Control::new(), data(8));
-        let writer = Writer::new(&control, &data);
-        assert_eq!(writer.write(&record(1, 9)), Err(Lost));
-        assert_eq!((control.lost(), control.unread()), (1, 0));
-    }
-
-    #[test]
-    fn what_a_killed_reader_did_not_finish_the_next_one_reads() {
-        let (control, data) = (Control::new(), data(16));
-        let writer = Writer::new(&control, &data);
-        writer.write(&record(1, 3)).unwrap();
-        writer.write(&record(2, 3)).unwrap();
-        assert_eq!(read_tag(&mut Reader::new(&control, &data)), Some(1));
-        // The second reader starts where the first has got to.
-        assert_eq!(read_tag(&mut Reader::new(&control, &data)), Some(2));
-    }
-
-    #[test]
-    fn impossible_positions_and_lengths_are_refused_and_change_nothing() {
-        let mut buffer = [0; 4];
-        for (head, tail, first) in [
-            (17, 0, 1),       // more than the ring holds
-            (0, 1, 1),        // the tail before the head
-            (u64::MAX, 2, 1), // both wild
-            (4, 0, 0),        // a record without a word
-            (4, 0, 5),        // longer than what is whole
-            (12, 0, 9),       // longer than the buffer
-            (4, 0, u64::MAX), // absurd
-        ] {
-            let (control, data) = (Control::new(), data(16));
-            control.writer.head.store(head, Ordering::Relaxed);
-            control.reader.tail.store(tail, Ordering::Relaxed);
-            let place = usize::try_from(tail % 16).unwrap();
-            data[place].store(first, Ordering::Relaxed);
-            let outcome = Reader::new(&control, &data).read(&mut buffer, length_of);
-            assert_eq!(
-                outcome,
-                Err(Corrupt { position: tail }),
-                "{head} {tail} {first}"
-            );
-            assert_eq!(control.reader.tail.load(Ordering::Relaxed), tail);
-        }
-    }
-
-    #[test]
-    fn a_reader_on_another_thread_sees_every_record_whole_and_in_order() {
-        const RECORDS: u64 = if cfg!(miri) { 500 } else { 200_000 };
-        let (control, data) = (Control::new(), data(64));
-        let lost = std::thread::scope(|scope| {
-            let writer = Writer::new(&control, &data);
-            let writing = scope.spawn(move || {
-                let mut tag = 1;
-                let mut lost = 0;
-                while tag <= RECORDS {
-                    match writer.write(&record(tag, 2 + tag % 7)) {
-                        Ok(()) => tag += 1,
-                        Err(Lost) => {
-                            lost += 1;
-                            std::thread::yield_now();
-                        }
-                    }
-                }
-                lost
-            });
-            let mut reader = Reader::new(&control, &data);
-            let mut next = 1;
-            while next <= RECORDS {
-                match read_tag(&mut reader) {
-                    Some(tag) => {
-                        assert_eq!(tag, next);
-                        next += 1;
-                    }
-                    None => std::thread::yield_now(),
-                }
-            }
-            writing.join().unwrap()
-        });
-        assert_eq!(control.lost(), lost);
-        assert_eq!(control.unread(), 0);
-    }
-}
+mod memory;
+#[cfg(not(loom))]
+mod one_thread;
 
 #[cfg(loom)]
-mod every_interleaving {
-    use super::*;
-    use loom::sync::Arc;
-
-    struct Ring {
-        control: Control,
-        data: Vec<AtomicU64>,
-    }
-
-    /// The writing core, with a write nested at point `at`, against a reader on
-    /// another core.
-    fn check(at: u32, inner: Option<u32>, words: usize) {
-        loom::model(move || {
-            let ring = Arc::new(Ring {
-                control: Control::new(),
-                data: data(words),
-            });
-            let writing = {
-                let ring = Arc::clone(&ring);
-                loom::thread::spawn(move || {
-                    write_with_nmis(Writer::new(&ring.control, &ring.data), at, inner)
-                })
-            };
-            let mut reader = Reader::new(&ring.control, &ring.data);
-            let mut seen = 0;
-            for _ in 0..2 {
-                seen += u64::from(read_tag(&mut reader).is_some());
-            }
-            let stored = writing.join().unwrap();
-            while read_tag(&mut reader).is_some() {
-                seen += 1;
-            }
-            assert_eq!(seen, stored);
-        });
-    }
-
-    #[test]
-    fn a_nested_write_at_any_point_beside_a_reader() {
-        for at in 0..20 {
-            check(at, None, 8);
-        }
-    }
-
-    #[test]
-    fn a_write_nested_in_a_nested_write_beside_a_reader() {
-        for (at, inner) in [(1, 4), (3, 1), (6, 6), (9, 2), (10, 9)] {
-            check(at, Some(inner), 16);
-        }
-    }
-
-    #[test]
-    fn a_ring_that_is_full_while_the_reader_reads() {
-        for at in [0, 5, 9] {
-            check(at, None, 4);
-        }
-    }
-}
+mod every_interleaving;

@@ -26,8 +26,6 @@ mod timer;
 
 pub(super) use count::{begin_counting, end_counting};
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::engine::Engine;
 use super::halt;
 use super::per_core::Core;
@@ -40,6 +38,7 @@ use crate::address::CodeAddress;
 use crate::format::region::CoreCounters;
 use crate::format::{Clock, Delivery};
 use crate::hw::debug as breakpoint;
+use crate::sync::CoreLocal as _;
 
 /// An interrupt that may be an overflow, as its handler sees it.
 pub(super) struct Context<'a, T> {
@@ -168,9 +167,9 @@ impl<T: Target> Context<'_, T> {
     /// Counts one interrupt of the core in a run, whatever its cause.
     #[inline]
     fn count_interrupt(&self, counters: &CoreCounters) {
-        counters.taken.fetch_add(1, Relaxed);
+        counters.taken.add_local(1);
         if self.interrupted.is_nested {
-            counters.nested.fetch_add(1, Relaxed);
+            counters.nested.add_local(1);
         }
     }
 
@@ -182,7 +181,7 @@ impl<T: Target> Context<'_, T> {
             return false;
         };
         self.count_interrupt(output.counters);
-        output.counters.unclaimed.fetch_add(1, Relaxed);
+        output.counters.unclaimed.add_local(1);
         true
     }
 

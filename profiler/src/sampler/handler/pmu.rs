@@ -26,6 +26,7 @@ use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
 use crate::sampler::source::pmu::{CommandOutcome, Pmu};
 use crate::sampler::target::Target;
+use crate::sync::CoreLocal as _;
 
 impl<T: Target> Context<'_, T> {
     /// An NMI, or the sampling interrupt. Returns how the handler ends, and whether the
@@ -101,7 +102,7 @@ impl<T: Target> Context<'_, T> {
         {
             // What came together with the command is no sample any more.
             let missed = overflows.iter().count() as u64;
-            output.counters.missed.fetch_add(missed, Relaxed);
+            output.counters.missed.add_local(missed);
         }
         if outcome == CommandOutcome::Stopped {
             return Some(HandlerExit::Done);
@@ -136,7 +137,7 @@ impl<T: Target> Context<'_, T> {
             Cause::Late => &counters.late,
             Cause::Other | Cause::Check => &counters.unclaimed,
         };
-        counter.fetch_add(1, Relaxed);
+        counter.add_local(1);
         HandlerExit::Resume
     }
 
@@ -157,7 +158,7 @@ impl<T: Target> Context<'_, T> {
             }
             let overflow = pmu.overflow(core, event);
             if overflow.missed != 0 {
-                output.counters.missed.fetch_add(overflow.missed, Relaxed);
+                output.counters.missed.add_local(overflow.missed);
             }
             let overflow = Overflow {
                 sequence: core.share.take(),

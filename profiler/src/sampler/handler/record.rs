@@ -47,7 +47,7 @@ impl<T: Target> Context<'_, T> {
             // Those of `chain`, where they stand.
             chain_words: &[],
         };
-        output.write(chain.record(&sample));
+        output.write_sample(&sample, &mut chain);
     }
 
     /// What the handler before this one took, in ticks of the run, without its wait for

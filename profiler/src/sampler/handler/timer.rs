@@ -11,6 +11,7 @@ use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
 use crate::sampler::trial;
+use crate::sync::CoreLocal as _;
 
 impl<T: Target> Context<'_, T> {
     /// Returns how the handler ends, and whether the interrupt is counted in the run.
@@ -85,7 +86,7 @@ impl<T: Target> Context<'_, T> {
             None => core.overflow.claim(has_fired),
         };
         let Some(is_within_another) = claim else {
-            output.counters.unclaimed.fetch_add(1, Relaxed);
+            output.counters.unclaimed.add_local(1);
             self.put_off_arming(run);
             return HandlerExit::Done;
         };

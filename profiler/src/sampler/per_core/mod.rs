@@ -21,9 +21,12 @@ use super::clock::ClockExchange;
 use super::own_stack::CoreStack;
 use super::set_once::SetOnce;
 use crate::entry::fast::FastPath;
+use crate::format::Sample;
 use crate::format::region::{CoreCounters, OverheadCounters, Region};
 use crate::format::ring::Writer;
+use crate::format::sample::Chain;
 use crate::hw::tsc;
+use crate::sync::CoreLocal as _;
 use aim::CoreAim;
 use counting::CoreCounting;
 use fast::FastState;
@@ -136,11 +139,20 @@ impl Output {
         self.overheads.get(first.into()..).unwrap_or_default()
     }
 
+    /// Appends a sample to the ring, with this chain in place of its own. The ring counts it as
+    /// lost if it does not fit.
+    #[inline]
+    pub(crate) fn write_sample(&self, sample: &Sample<'_>, chain: &mut Chain) {
+        if self.writer.write_sample(sample, chain).is_ok() {
+            self.counters.stored.add_local(1);
+        }
+    }
+
     /// Appends a record to the ring, which counts it as lost if it does not fit.
     #[inline]
     pub(crate) fn write(&self, record: &[u64]) {
         if self.writer.write(record).is_ok() {
-            self.counters.stored.fetch_add(1, Relaxed);
+            self.counters.stored.add_local(1);
         }
     }
 }

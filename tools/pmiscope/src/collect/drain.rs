@@ -8,7 +8,7 @@ use profiler::contract::mailbox::Mailbox;
 use profiler::format::region::{OverheadCounters, Region, RunState};
 use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
-use profiler::format::{RecordHead, kind, record_words};
+use profiler::format::{RecordHead, kind};
 
 use super::guard;
 use crate::profile::{CoreEnd, OverheadEnd, Writer};
@@ -34,7 +34,7 @@ struct Core<'memory> {
     words: Vec<u64>,
     /// Samples among the records so far.
     samples: u64,
-    /// Where the next record begins, in words since the start, if the ring is still the same.
+    /// Where the next record begins, in units since the start, if the ring is still the same.
     next: u64,
     corrupt_at: Option<u64>,
 }
@@ -189,6 +189,11 @@ fn overheads(rows: &[OverheadCounters]) -> Vec<OverheadEnd> {
     rows[..len].to_vec()
 }
 
+/// The word that has this unit.
+const fn word_at(unit: u64) -> u64 {
+    unit / 2
+}
+
 impl Core<'_> {
     /// Moves records until there is none or a chunk is full, so that a fast core does not
     /// keep the others waiting.
@@ -198,17 +203,17 @@ impl Core<'_> {
         while self.corrupt_at.is_none() && self.words.len() < CHUNK_WORDS {
             // Nobody else moves it: the ring was overwritten, or made anew.
             if self.reader.position() != self.next && !guard::is_lost() {
-                self.corrupt_at = Some(self.next);
+                self.corrupt_at = Some(word_at(self.next));
                 break;
             }
-            let read = self.reader.read(&mut record, record_words);
+            let read = self.reader.read(&mut record);
             // What was read may be no record then.
             if guard::is_lost() {
                 break;
             }
             match read {
                 Ok(Some(words)) => {
-                    self.next += words as u64;
+                    self.next = self.reader.position();
                     let is_sample = RecordHead::from_word(record[0]).kind == kind::SAMPLE;
                     self.samples += u64::from(is_sample);
                     self.words.extend_from_slice(&record[..words]);
@@ -216,7 +221,7 @@ impl Core<'_> {
                 Ok(None) => break,
                 // Where the next record starts is not known: nothing more is read from this ring.
                 Err(corrupt) => {
-                    self.corrupt_at = Some(corrupt.position);
+                    self.corrupt_at = Some(word_at(corrupt.position));
                     break;
                 }
             }

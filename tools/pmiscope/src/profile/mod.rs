@@ -45,6 +45,7 @@
 mod assembly;
 mod chunk;
 pub(crate) mod file;
+mod head;
 mod kernel_parts;
 pub(crate) mod read;
 mod write;

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::assembly::{Assembly, Core, Incomplete};
 use super::chunk::{Chunk, Chunks, Framing, Kind};
-use super::{FILE_HEADER, Host, MAGIC, RunEnd};
+use super::{FILE_HEADER, Host, MAGIC, RunEnd, head};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -188,9 +188,12 @@ impl Records<'_> {
     }
 }
 
+/// The words of a part's records.
 pub(super) fn words(payload: &[u8]) -> Vec<u64> {
     let words = payload.as_chunks().0.iter();
-    words.map(|&bytes| u64::from_le_bytes(bytes)).collect()
+    let mut words: Vec<_> = words.map(|&bytes| u64::from_le_bytes(bytes)).collect();
+    head::from_profile(&mut words);
+    words
 }
 
 /// Returns true if `words` begin with a whole record.

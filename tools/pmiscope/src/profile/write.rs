@@ -12,7 +12,7 @@ use flate2::Compression;
 use profiler::format::Description;
 
 use super::chunk::{self, Kind, Label, Packed};
-use super::{Head, Host, MAGIC, RunEnd, VERSION};
+use super::{Head, Host, MAGIC, RunEnd, VERSION, head};
 
 /// A profile that grows.
 pub struct Writer<W: Write> {
@@ -88,6 +88,8 @@ impl<W: Write> Writer<W> {
     ///
     /// Those of the output.
     pub fn samples(&mut self, core: u32, words: &[u64]) -> io::Result<()> {
+        let mut words = words.to_vec();
+        head::to_profile(&mut words);
         let payload: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         self.chunk(Kind::Samples, core, &payload, Compression::fast())
     }

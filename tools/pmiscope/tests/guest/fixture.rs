@@ -18,9 +18,7 @@ use pmiscope::internals::{Callers, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, OverheadEnd};
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
-use profiler::format::{
-    ChainEnd, ChainEntry, Clock, Description, Sample, Source, State, record_words,
-};
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, Source, State};
 use serde_json::Value;
 
 /// A guest that takes longer hangs: the slowest takes seconds.
@@ -568,7 +566,7 @@ impl Guest {
             let mut reader = shared.reader(core);
             let mut record = [0; profiler::format::sample::MAX_WORDS];
             let next = || {
-                let read = reader.read(&mut record, record_words);
+                let read = reader.read(&mut record);
                 let words = read.expect("the ring is whole")?;
                 Some(record[..words].to_vec())
             };

@@ -67,11 +67,8 @@ fn region(description: &Description, state: RunState, [written, read]: [u32; 2])
             .store(written.into(), std::sync::atomic::Ordering::Relaxed);
         let mut reader = region.reader(core);
         for _ in 0..read {
-            let length = profiler::format::record_words;
-            reader
-                .read(&mut [0; 100], length)
-                .unwrap()
-                .expect("a record");
+            let mut record = [0; profiler::format::sample::MAX_WORDS];
+            reader.read(&mut record).unwrap().expect("a record");
         }
     }
     region.set_state(state);

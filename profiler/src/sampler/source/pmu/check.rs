@@ -14,6 +14,7 @@ use crate::pmu::plan::PmuState;
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::{Core, Output};
 use crate::sampler::vector;
+use crate::sync::CoreLocal as _;
 
 /// A core checks once in this many of its samples: about a hundredth of what samples cost.
 const CHECK_PERIOD: u64 = 256;
@@ -52,7 +53,7 @@ impl Pmu {
             // Where there is no place to keep what it finds, it is made for the progress of the
             // code alone.
             if !output.overheads(first_event).is_empty() {
-                output.counters.checks.fetch_add(1, Relaxed);
+                output.counters.checks.add_local(1);
             }
             self.interrupt_on_return(core);
             if self.delivery() == Delivery::Irq && is_above(apic::registers().highest_requested()) {

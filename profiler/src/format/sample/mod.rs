@@ -1,8 +1,8 @@
 //! The sample: what one overflow leaves in the ring.
 //!
 //! ```text
-//! word 0   0..16 length in words   16..24 kind   24..32 chain end
-//!          32..40 state            40..48 event  48..64 task
+//! word 0   0..8 length in units   8..16 kind   16..24 chain end
+//!          24..32 state           32..40 event  48..64 task
 //! word 1   0..32 sequence number   32..64 cost of the handler before, ticks
 //! word 2   time stamp, ticks since sampling began
 //! word 3   ticks that the interrupted code ran since it was last interrupted, or
@@ -14,6 +14,8 @@
 //! word 8…  the chain: callers, innermost first
 //! the last the exact address, if there is one
 //! ```
+//!
+//! That is a *wide* sample. Most are written [`compact`], and read as these words all the same.
 //!
 //! A *tick* is what the run's clock counts: one instruction under instruction
 //! counting, a nanosecond otherwise (see
@@ -42,6 +44,8 @@
 //! sample and for each crossing. Where the kernel itself knew how the code keeps
 //! its caller ([`State::CALLER_KNOWN`], [`ChainEntry::Crossing::caller_known`])
 //! nothing is missing.
+
+pub(crate) mod compact;
 
 use core::fmt;
 
@@ -384,16 +388,12 @@ impl<'chain> Sample<'chain> {
     #[inline]
     fn fixed_words(&self, words: usize) -> [u64; FIXED_WORDS] {
         // At most `MAX_WORDS`: no longer record can be made.
-        #[allow(clippy::cast_possible_truncation)]
-        let head = RecordHead {
-            kind: kind::SAMPLE,
-            words: words as u16,
-        };
+        let head = RecordHead::of_words(kind::SAMPLE, words);
         [
             head.to_bits()
-                | u64::from(self.end as u8) << 24
-                | u64::from(self.state_bits()) << 32
-                | u64::from(self.event) << 40
+                | u64::from(self.end as u8) << 16
+                | u64::from(self.state_bits()) << 24
+                | u64::from(self.event) << 32
                 | u64::from(self.task) << 48,
             u64::from(self.sequence) | u64::from(self.handler_cost) << 32,
             self.time,
@@ -430,20 +430,20 @@ impl<'chain> Sample<'chain> {
         if head.kind != kind::SAMPLE {
             return Err(SampleError::OtherKind(head.kind));
         }
-        let state = State((first >> 32) as u8);
+        let state = State((first >> 24) as u8);
         let (exact, chain_words) = match chain_words {
             [chain @ .., exact] if state.has(State::EXACT) => (Some(CodeAddress(*exact)), chain),
             [] if state.has(State::EXACT) => return Err(SampleError::Length(record.len())),
             _ => (None, chain_words),
         };
-        if usize::from(head.words) != record.len() || chain_words.len() > MAX_CHAIN {
+        if usize::from(head.units) != 2 * record.len() || chain_words.len() > MAX_CHAIN {
             return Err(SampleError::Length(record.len()));
         }
-        let end = (first >> 24) as u8;
+        let end = (first >> 16) as u8;
         Ok(Self {
             sequence: second as u32,
             handler_cost: (second >> 32) as u32,
-            event: (first >> 40) as u8,
+            event: (first >> 32) as u8,
             task: (first >> 48) as u16,
             state,
             time,
@@ -562,8 +562,8 @@ mod tests {
         ) {
             // The longest has an exact address behind its chain; the shortest has none.
             let has_exact = record.len() == MAX_WORDS;
-            record[0] = record[0] & !0x40_ffff_ffff | u64::from(has_exact) << 38
-                | RecordHead { kind: kind::SAMPLE, words: u16::try_from(record.len()).unwrap() }.to_bits();
+            record[0] = record[0] & !0x40ff_ffff | u64::from(has_exact) << 30
+                | RecordHead::of_words(kind::SAMPLE, record.len()).to_bits();
             let sample = Sample::decode(&record).unwrap();
             prop_assert!(sample.chain().count() <= record.len() - FIXED_WORDS);
         }
@@ -606,11 +606,12 @@ mod tests {
         assert_eq!(decoded.exact, sample.exact);
         assert_eq!(decoded.chain().count(), MAX_CHAIN);
         // Without the bit it is one word too many of the chain.
-        record[0] &= !(u64::from(State::EXACT) << 32);
+        record[0] &= !(u64::from(State::EXACT) << 24);
         assert_eq!(Sample::decode(&record), Err(SampleError::Length(MAX_WORDS)));
         // With it, and no word: no sample.
         let mut short = record[..FIXED_WORDS].to_vec();
-        short[0] = short[0] & !0xffff | FIXED_WORDS as u64 | u64::from(State::EXACT) << 32;
+        short[0] = short[0] & !0xff | u64::from(State::EXACT) << 24;
+        short[0] |= 2 * FIXED_WORDS as u64;
         assert_eq!(
             Sample::decode(&short),
             Err(SampleError::Length(FIXED_WORDS))
@@ -649,13 +650,13 @@ mod tests {
             Err(SampleError::Length(words - 1))
         );
         let mut other = record;
-        other[0] ^= 0xff << 16;
+        other[0] ^= 0xff << 8;
         assert_eq!(
             Sample::decode(&other[..words]),
             Err(SampleError::OtherKind(0xff ^ kind::SAMPLE))
         );
         let mut unknown = record;
-        unknown[0] |= 0xff << 24;
+        unknown[0] |= 0xff << 16;
         assert_eq!(
             Sample::decode(&unknown[..words]),
             Err(SampleError::ChainEnd(0xff))

@@ -1,0 +1,293 @@
+//! The compact sample: what most samples are in a ring.
+//!
+//! Its fields are as narrow as the usual values need, and some are relative to the last wide
+//! sample of the same ring. What does not fit is written as a wide one ([`super`]), which any value
+//! fits.
+//!
+//! ```text
+//! unit 0   0..8 length in units   8..16 kind   16..24 state   24..32 event
+//! unit 1   time since the last wide sample's
+//! bytes    8 task        9..11 cost of the handler before
+//!         11..14 period
+//!         14..17 stack pointer above (the last wide sample's - 64 MiB), in words of 8 bytes
+//!         17..20 the program counter as an offset from the start of the kernel's text
+//!         20..23 the word on top of the stack, likewise; ff ff ff: not in the text
+//!         23..26 the word below it, likewise
+//!         26…    the chain: return addresses, likewise; then zeros to the next unit
+//! ```
+//!
+//! The sequence number is that of the sample before it in the ring and one more. The chain is
+//! complete, and has no crossing and no offset of 0: three zeros are no entry. Kind
+//! `COMPACT_32` is for kernels with a larger text: offsets from byte 17 on have four bytes.
+//!
+//! Each field of three bytes can be written by a store of four before the one behind it is, so the
+//! fast handler needs an instruction for each, and room of [`EXTENT_UNITS`].
+
+use super::{ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State};
+use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::format::{RecordHead, kind};
+
+/// Where the fields begin, in bytes.
+pub(crate) mod at {
+    pub(crate) const TIME: usize = 4;
+    pub(crate) const TASK: usize = 8;
+    pub(crate) const COST: usize = 9;
+    pub(crate) const PERIOD: usize = 11;
+    pub(crate) const SP: usize = 14;
+    /// The first of the offsets into the text.
+    pub(crate) const PC: usize = 17;
+}
+
+/// The first number that a field of three bytes does not hold.
+pub(crate) const END_24: u64 = 1 << 24;
+
+/// So far below the last wide sample's stack pointer may the next one lie. The field has words
+/// of 8 bytes from there.
+pub(crate) const SP_BELOW: u64 = END_24 / 2 * 8;
+
+/// Offsets into the text before the chain.
+const OFFSETS: usize = 3;
+
+/// The most units that a compact sample, and the store behind its last field, take.
+pub(crate) const EXTENT_UNITS: usize =
+    (at::PC + (OFFSETS + MAX_CHAIN) * Width::Bits32.bytes() + 4).div_ceil(4);
+
+/// How wide the offsets into the text are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Width {
+    Bits24,
+    Bits32,
+}
+
+impl Width {
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::Bits24 => 3,
+            Self::Bits32 => 4,
+        }
+    }
+
+    /// The offset that says that a word is not in the text.
+    pub(crate) const fn no_text(self) -> u32 {
+        match self {
+            Self::Bits24 => 0xff_ffff,
+            Self::Bits32 => 0xffff_ffff,
+        }
+    }
+
+    pub(crate) const fn kind(self) -> u8 {
+        match self {
+            Self::Bits24 => kind::COMPACT,
+            Self::Bits32 => kind::COMPACT_32,
+        }
+    }
+
+    /// Where the chain begins, in bytes.
+    pub(crate) const fn chain(self) -> usize {
+        at::PC + OFFSETS * self.bytes()
+    }
+
+    /// The narrowest that offsets into this text fit; `None` if none does.
+    pub(crate) fn of_text(text: CodeRange) -> Option<Self> {
+        let length = text.end.0.saturating_sub(text.start.0);
+        [Self::Bits24, Self::Bits32]
+            .into_iter()
+            .find(|width| length <= width.no_text().into())
+    }
+}
+
+/// What a compact sample is relative to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Context {
+    /// The time of the last wide sample.
+    pub time: u64,
+    /// The stack pointer of the last wide sample.
+    pub sp: u64,
+    /// The sequence number of the next sample, if it is the last one's successor.
+    pub next: u32,
+}
+
+impl Context {
+    /// The context behind this record; `None` if it is no wide sample.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // the field is cut out
+    pub(crate) fn of_sample(record: &[u64]) -> Option<Self> {
+        let &[first, sequence, time, _, sp, ..] = record else {
+            return None;
+        };
+        (RecordHead::from_word(first).kind == kind::SAMPLE).then_some(Self {
+            time,
+            sp,
+            next: (sequence as u32).wrapping_add(1),
+        })
+    }
+}
+
+/// The first unit of a compact sample of so many units.
+#[inline(always)]
+pub(crate) const fn head(units: u32, width: Width, state: u8, event: u8) -> u32 {
+    units | (width.kind() as u32) << 8 | (state as u32) << 16 | (event as u32) << 24
+}
+
+/// Writes a field of three bytes, and anything behind it: the next field is written next.
+///
+/// # Safety
+///
+/// Four bytes from there on are valid for writes.
+#[inline(always)]
+pub(crate) unsafe fn put(place: *mut u8, value: u32) {
+    // SAFETY: the caller's condition; it need not be aligned.
+    unsafe { place.cast::<u32>().write_unaligned(value.to_le()) }
+}
+
+/// What was to be compact is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DoesNotFit;
+
+/// Writes `sample` to `place`. Returns its length in units. This is what the fast handler's
+/// stores, in whatever order they come, are to make.
+///
+/// # Errors
+///
+/// [`DoesNotFit`] if a value needs a wide sample. Anything may then have been written.
+///
+/// # Safety
+///
+/// [`EXTENT_UNITS`] units from `place` on are valid for writes.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // what is no less than its field is refused
+pub(crate) unsafe fn encode(
+    sample: &Sample<'_>,
+    context: Context,
+    text: CodeRange,
+    place: *mut u8,
+) -> Result<u32, DoesNotFit> {
+    let width = Width::of_text(text).ok_or(DoesNotFit)?;
+    let is_plain = sample.end == ChainEnd::Complete
+        && sample.exact.is_none()
+        && sample.sequence == context.next
+        && sample.chain_words.len() <= MAX_CHAIN;
+    if !is_plain {
+        return Err(DoesNotFit);
+    }
+    let field = |value: u64, end: u64| (value < end).then_some(value as u32).ok_or(DoesNotFit);
+    let time = field(sample.time.wrapping_sub(context.time), 1 << 32)?;
+    let task = field(sample.task.into(), 1 << 8)?;
+    let cost = field(sample.handler_cost.into(), 1 << 16)?;
+    let period = field(sample.period, END_24)?;
+    let sp = sample.sp.0.wrapping_sub(context.sp).wrapping_add(SP_BELOW);
+    // What is no multiple of 8 has its low bits at the top then.
+    let sp = field(sp.rotate_right(3), END_24)?;
+    let offset = |address: u64| {
+        let offset = address.wrapping_sub(text.start.0);
+        if text.contains(CodeAddress(address)) {
+            offset as u32
+        } else {
+            width.no_text()
+        }
+    };
+    let pc = offset(sample.pc.0);
+    if pc == width.no_text() {
+        return Err(DoesNotFit);
+    }
+    let mut len = at::TIME;
+    let mut push = |value: u32, bytes: usize| {
+        // SAFETY: `len` is below the bytes of the longest compact sample, and so are the
+        // bytes of the store within the extent (the caller's condition).
+        unsafe { put(place.wrapping_add(len), value) };
+        len += bytes;
+    };
+    push(time, 4);
+    push(task | cost << 8, 3);
+    push(period, 3);
+    push(sp, 3);
+    push(pc, width.bytes());
+    for word in sample.stack_top {
+        push(offset(word), width.bytes());
+    }
+    for &word in sample.chain_words {
+        let offset = offset(word);
+        // An offset of 0 would be the end.
+        if offset == width.no_text() || offset == 0 {
+            return Err(DoesNotFit);
+        }
+        push(offset, width.bytes());
+    }
+    push(0, 0);
+    #[allow(clippy::cast_possible_truncation)] // at most `EXTENT_UNITS`
+    let units = len.div_ceil(4) as u32;
+    let head = head(units, width, sample.state.0 & !State::EXACT, sample.event);
+    // SAFETY: as above.
+    unsafe { put(place, head) };
+    Ok(units)
+}
+
+/// Writes the compact sample in `units` to `record` as the words of a wide one. Returns how many,
+/// and the context behind it; `None` if no writer has made it.
+pub(crate) fn decode(
+    units: &[u32],
+    width: Width,
+    context: Context,
+    text: CodeRange,
+    record: &mut [u64; MAX_WORDS],
+) -> Option<(usize, Context)> {
+    let mut copy = [0; EXTENT_UNITS * 4];
+    let bytes = copy.get_mut(..units.len() * 4)?;
+    for (bytes, unit) in bytes.as_chunks_mut().0.iter_mut().zip(units) {
+        *bytes = unit.to_le_bytes();
+    }
+    if bytes.len() < width.chain() {
+        return None;
+    }
+    let field = |at: usize, size: usize| number(&bytes[at..at + size]);
+    let address = |offset: u32| text.start.0.wrapping_add(offset.into());
+    let is_text = |&address: &u64| text.contains(CodeAddress(address));
+    let [pc, top, below] = core::array::from_fn(|place| {
+        let at = at::PC + place * width.bytes();
+        Some(address(field(at, width.bytes()))).filter(is_text)
+    });
+    let mut chain = [0; MAX_CHAIN];
+    let mut len = 0;
+    for bytes in bytes[width.chain()..].chunks_exact(width.bytes()) {
+        let offset = number(bytes);
+        if offset == 0 {
+            // Zeros up to the next unit, so no other entry follows.
+            break;
+        }
+        *chain.get_mut(len)? = Some(address(offset)).filter(is_text)?;
+        len += 1;
+    }
+    let end = width.chain() + len * width.bytes();
+    if end.next_multiple_of(4) != bytes.len() || bytes[end..].iter().any(|&byte| byte != 0) {
+        return None;
+    }
+    let [_, _, state, event] = units[0].to_le_bytes();
+    let state = State(state);
+    let lowest_sp = context.sp.wrapping_sub(SP_BELOW);
+    let sample = Sample {
+        sequence: context.next,
+        handler_cost: field(at::COST, 2),
+        event,
+        task: bytes[at::TASK].into(),
+        state,
+        time: context.time.wrapping_add(units[1].into()),
+        period: field(at::PERIOD, 3).into(),
+        sp: StackAddress(lowest_sp.wrapping_add(u64::from(field(at::SP, 3)) * 8)),
+        stack_top: [top.unwrap_or(0), below.unwrap_or(0)],
+        pc: CodeAddress(pc?),
+        exact: None,
+        end: ChainEnd::Complete,
+        chain_words: &chain[..len],
+    };
+    let next = context.next.wrapping_add(1);
+    (!state.has(State::EXACT)).then(|| (sample.encode(record), Context { next, ..context }))
+}
+
+/// The little-endian number in at most four bytes.
+fn number(bytes: &[u8]) -> u32 {
+    let digits = bytes.iter().rev();
+    digits.fold(0, |number, &byte| number << 8 | u32::from(byte))
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

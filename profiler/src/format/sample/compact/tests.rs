@@ -1,0 +1,306 @@
+//! What is compact is the sample that it was made of, and what does not fit is refused.
+
+use super::*;
+use crate::format::expand::{Expanded, expand};
+use proptest::prelude::*;
+
+/// Where the text of these tests begins.
+const TEXT: u64 = 0xffff_ffff_8010_0000;
+const CONTEXT: Context = Context {
+    time: 7_000_000_000,
+    sp: 0xffff_c000_0040_0ff0,
+    next: 41,
+};
+
+const fn text(bytes: u64) -> CodeRange {
+    CodeRange {
+        start: CodeAddress(TEXT),
+        end: CodeAddress(TEXT + bytes),
+    }
+}
+
+/// A text that takes offsets of this width.
+const fn text_of(width: Width) -> CodeRange {
+    match width {
+        Width::Bits24 => text(0xff_ffff),
+        Width::Bits32 => text(0x100_0000),
+    }
+}
+
+/// The units of a sample in this context.
+fn encoded(sample: &Sample<'_>, context: Context, text: CodeRange) -> Result<Vec<u32>, DoesNotFit> {
+    // What is there is what was there before.
+    let mut units = [0xa5a5_a5a5; EXTENT_UNITS];
+    // SAFETY: of that length.
+    let len = unsafe { encode(sample, context, text, units.as_mut_ptr().cast()) }?;
+    Ok(units[..len as usize].to_vec())
+}
+
+/// The words that a reader has of these units.
+fn expanded(
+    units: &[u32],
+    context: Option<Context>,
+    text: CodeRange,
+) -> Option<(Vec<u64>, Context)> {
+    let mut record = [0; MAX_WORDS];
+    match expand(units, context, text, &mut record)? {
+        Expanded::Record { words, context } => Some((record[..words].to_vec(), context?)),
+        Expanded::Filler { .. } => None,
+    }
+}
+
+/// The words of a sample, as a reader has them of a wide one.
+fn words(sample: &Sample<'_>) -> Vec<u64> {
+    let mut record = [0; MAX_WORDS];
+    let words = sample.encode(&mut record);
+    record[..words].to_vec()
+}
+
+/// A sample that fits.
+const fn example() -> Sample<'static> {
+    Sample {
+        sequence: CONTEXT.next,
+        handler_cost: 0xfedc,
+        event: 0xab,
+        task: 0xcd,
+        state: State(State::NMI | State::INTERRUPTS_ON),
+        time: CONTEXT.time + 0x1234_5678,
+        period: 0x9a_bcde,
+        sp: StackAddress(CONTEXT.sp - 0x10),
+        stack_top: [TEXT + 0x01_0203, 0],
+        pc: CodeAddress(TEXT + 0x04_0506),
+        exact: None,
+        end: ChainEnd::Complete,
+        chain_words: &[TEXT + 0x07_0809, TEXT + 1],
+    }
+}
+
+#[test]
+fn the_fields_lie_where_they_are_said_to_be() {
+    let units = encoded(&example(), CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let expected = [
+        &[8, 5, 0b1100, 0xab][..],
+        &[0x78, 0x56, 0x34, 0x12],
+        &[0xcd, 0xdc, 0xfe],
+        &[0xde, 0xbc, 0x9a],
+        &[0xfe, 0xff, 0x7f],
+        &[0x06, 0x05, 0x04],
+        &[0x03, 0x02, 0x01],
+        &[0xff, 0xff, 0xff],
+        &[0x09, 0x08, 0x07],
+        &[0x01, 0x00, 0x00],
+    ];
+    assert_eq!(bytes, expected.concat());
+    // With a large text each offset has one byte more.
+    let units = encoded(&example(), CONTEXT, text(1 << 25)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    assert_eq!(bytes[..4], [10, 6, 0b1100, 0xab]);
+    assert_eq!(bytes[17..25], [6, 5, 4, 0, 3, 2, 1, 0]);
+    assert_eq!(bytes[25..29], [0xff; 4]);
+    assert_eq!(bytes[29..], [9, 8, 7, 0, 1, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn each_value_that_does_not_fit_is_refused() {
+    let fits = |sample: Sample<'_>| encoded(&sample, CONTEXT, text(1 << 20)).is_ok();
+    let sample = example();
+    assert!(fits(sample));
+    let (time, sp) = (CONTEXT.time, CONTEXT.sp);
+    // Pairs: the last one that fits, and the first that does not.
+    let at_time = |time| fits(Sample { time, ..sample });
+    assert!(at_time(time + 0xffff_ffff) && !at_time(time + 0x1_0000_0000));
+    assert!(at_time(time) && !at_time(time - 1));
+    let with_period = |period| fits(Sample { period, ..sample });
+    assert!(with_period(0xff_ffff) && !with_period(1 << 24));
+    let with_cost = |handler_cost| {
+        fits(Sample {
+            handler_cost,
+            ..sample
+        })
+    };
+    assert!(with_cost(0xffff) && !with_cost(1 << 16));
+    let in_task = |task| fits(Sample { task, ..sample });
+    assert!(in_task(0xff) && !in_task(1 << 8));
+    let at_sp = |sp| {
+        fits(Sample {
+            sp: StackAddress(sp),
+            ..sample
+        })
+    };
+    assert!(at_sp(sp - (64 << 20)) && !at_sp(sp - (64 << 20) - 8));
+    assert!(at_sp(sp + (64 << 20) - 8) && !at_sp(sp + (64 << 20)));
+    assert!((1..8).all(|odd| !at_sp(sp + odd)));
+    let with_sequence = |sequence| fits(Sample { sequence, ..sample });
+    assert!(with_sequence(41) && !with_sequence(40) && !with_sequence(42));
+    let at_pc = |pc| {
+        fits(Sample {
+            pc: CodeAddress(pc),
+            ..sample
+        })
+    };
+    assert!(at_pc(TEXT) && !at_pc(TEXT - 1));
+    assert!(at_pc(TEXT + (1 << 20) - 1) && !at_pc(TEXT + (1 << 20)));
+    let with_chain = |chain_words: &[u64]| {
+        fits(Sample {
+            chain_words,
+            ..sample
+        })
+    };
+    assert!(with_chain(&[]) && with_chain(&[TEXT + 1; MAX_CHAIN]));
+    assert!(!with_chain(&[TEXT + 1; MAX_CHAIN + 1]));
+    assert!(!with_chain(&[TEXT]) && !with_chain(&[TEXT + (1 << 20)]));
+    // A crossing.
+    assert!(!with_chain(&[0x0100_c055_0000_0002, TEXT + 1, 0, 0]));
+    assert!(!fits(Sample {
+        exact: Some(sample.pc),
+        ..sample
+    }));
+    for end in ChainEnd::ALL {
+        assert_eq!(fits(Sample { end, ..sample }), end == ChainEnd::Complete);
+    }
+    let of_text = |bytes| Width::of_text(text(bytes));
+    assert_eq!(of_text(0xff_ffff), Some(Width::Bits24));
+    assert_eq!(of_text(0x100_0000), Some(Width::Bits32));
+    let whole = |end| CodeRange {
+        start: CodeAddress(0),
+        end: CodeAddress(end),
+    };
+    assert_eq!(Width::of_text(whole(0xffff_ffff)), Some(Width::Bits32));
+    assert_eq!(Width::of_text(whole(0x1_0000_0000)), None);
+}
+
+#[test]
+fn what_no_writer_makes_is_no_sample() {
+    let units = encoded(&example(), CONTEXT, text(1 << 20)).unwrap();
+    let is_one = |units: &[u32]| expanded(units, Some(CONTEXT), text(1 << 20)).is_some();
+    assert!(is_one(&units));
+    assert_eq!(
+        expanded(&units, None, text(1 << 20)),
+        None,
+        "without a context"
+    );
+    let with = |place: usize, unit: u32| {
+        let mut units = units.clone();
+        units[place] = unit;
+        is_one(&units)
+    };
+    // The bit of an exact address; another kind.
+    assert!(!with(0, units[0] | 0x40 << 16));
+    assert!(!with(0, units[0] ^ 0x80 << 8));
+    // The program counter outside of the text.
+    assert!(!with(4, units[4] | 0xff00_0000));
+    // A return address outside of the text, one of 0 before another, one of 0 too many.
+    assert!(!with(7, 0x00ff_ffff | units[7] & 0xff00_0000));
+    let mut hole = units.clone();
+    hole[6] &= 0xffff;
+    hole[7] &= 0xffff_ff00;
+    assert!(!is_one(&hole));
+    assert!(!is_one(&[&units[..], &[0]].concat()));
+    // Too short for the fields before the chain, and longer than the longest.
+    assert!(!is_one(&units[..6]));
+    let longest = [TEXT + 1; MAX_CHAIN];
+    let longest = Sample {
+        chain_words: &longest,
+        ..example()
+    };
+    let longest = encoded(&longest, CONTEXT, text(1 << 20)).unwrap();
+    assert!(is_one(&longest));
+    assert!(!is_one(&[&longest[..], &[u32::MAX]].concat()));
+    assert!(!is_one(&[u32::from_le_bytes([255, 5, 0, 0]); 255]));
+}
+
+prop_compose! {
+    /// A sample that fits a text of this many bytes.
+    fn samples(bytes: u64)(
+        numbers in any::<(u16, u8, u8, u8, u32)>(),
+        (period, sp) in (0..END_24, 0..END_24),
+        pc in 0..bytes,
+        tops in any::<[Option<u64>; 2]>(),
+        chain in prop::collection::vec(1..bytes, 0..=MAX_CHAIN),
+    ) -> (Sample<'static>, Vec<u64>) {
+        let (handler_cost, event, task, state, time) = numbers;
+        let chain = chain.iter().map(|offset| TEXT + offset).collect();
+        let sample = Sample {
+            sequence: CONTEXT.next,
+            handler_cost: handler_cost.into(),
+            event,
+            task: task.into(),
+            state: State(state & !State::EXACT),
+            time: CONTEXT.time + u64::from(time),
+            period,
+            sp: StackAddress(CONTEXT.sp - SP_BELOW + sp * 8),
+            stack_top: tops.map(|top| top.map_or(0, |top| TEXT + top % bytes)),
+            pc: CodeAddress(TEXT + pc),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: &[],
+        };
+        (sample, chain)
+    }
+}
+
+proptest! {
+    #[test]
+    fn what_fits_is_read_as_it_was((sample, chain) in samples(0xff_ffff)) {
+        let sample = Sample { chain_words: &chain, ..sample };
+        for width in [Width::Bits24, Width::Bits32] {
+            let units = encoded(&sample, CONTEXT, text_of(width)).unwrap();
+            let bytes = width.chain() + chain.len() * width.bytes();
+            prop_assert_eq!(units.len(), bytes.div_ceil(4));
+            let (read, context) = expanded(&units, Some(CONTEXT), text_of(width)).unwrap();
+            prop_assert_eq!(read, words(&sample));
+            prop_assert_eq!(context, Context { next: CONTEXT.next + 1, ..CONTEXT });
+        }
+    }
+
+    #[test]
+    fn any_sample_is_read_as_a_wide_one_or_refused(
+        numbers in any::<(u32, u32, u8, u16, u8)>(),
+        wide in any::<[u64; 6]>(),
+        context in any::<(u64, u64)>(),
+        chain in prop::collection::vec(any::<u64>(), 0..70),
+        bytes in 1..0x7fe0_0000_u64,
+        // Of the six numbers those that are near to what fits.
+        near in any::<[bool; 6]>(),
+    ) {
+        let (sequence, handler_cost, event, task, state) = numbers;
+        let (time, sp) = context;
+        let context = Context { time, sp, next: sequence };
+        let text = text(bytes);
+        let in_text = |value: u64| TEXT.wrapping_add(value % (bytes + 2)).wrapping_sub(1);
+        let near_or = |at: usize, value: u64| if near[at] { value } else { wide[at] };
+        let chain: Vec<_> = chain.into_iter().map(|word| if near[5] { in_text(word) } else { word }).collect();
+        let sample = Sample {
+            sequence, event, task: task % 512, handler_cost: handler_cost % (1 << 17),
+            state: State(state & !State::EXACT),
+            time: near_or(0, time.wrapping_add(wide[0] % (1 << 33))),
+            period: near_or(1, wide[1] % (1 << 25)),
+            sp: StackAddress(near_or(2, sp.wrapping_add((wide[2] % (1 << 28)) & !7))),
+            stack_top: [near_or(3, in_text(wide[3])), 0],
+            pc: CodeAddress(near_or(4, in_text(wide[4]))),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: &chain[..chain.len().min(MAX_CHAIN)],
+        };
+        if let Ok(units) = encoded(&sample, context, text) {
+            let halves = words(&sample).into_iter().flat_map(|word| [word & 0xffff_ffff, word >> 32]);
+            let wide: Vec<u32> = halves.map(|half| u32::try_from(half).unwrap()).collect();
+            let (wide, _) = expanded(&wide, None, text).unwrap();
+            let (compact, _) = expanded(&units, Some(context), text).unwrap();
+            prop_assert_eq!(compact, wide);
+        }
+    }
+
+    #[test]
+    fn any_units_are_a_record_or_none(mut units in prop::collection::vec(any::<u32>(), 0..255), kind in 0..8_u8) {
+        if let Some(first) = units.first_mut() {
+            *first = *first & 0xffff_0000 | u32::from(kind) << 8;
+        }
+        let mut record = [0; MAX_WORDS];
+        let read = expand(&units, Some(CONTEXT), text(1 << 20), &mut record);
+        if let Some(Expanded::Record { words, .. }) = read {
+            prop_assert!((1..=MAX_WORDS).contains(&words));
+        }
+    }
+}
