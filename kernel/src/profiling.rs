@@ -29,14 +29,14 @@ struct ThisKernel;
 unsafe impl Target for ThisKernel {
     const HAS_ROOT_RULES: bool = true;
 
-    #[inline]
+    #[inline(always)]
     fn stack_of(&self, core: u32, sp: StackAddress) -> Option<StackBounds> {
         stacks::bounds_at(core, sp)
     }
 
-    #[inline]
-    fn task(&self, core: u32) -> u16 {
-        task::current_name(cpu::core(core))
+    #[inline(always)]
+    fn task(&self, _: u32) -> u16 {
+        task::current_name(cpu::current())
     }
 
     #[inline]

@@ -18,6 +18,9 @@ pub(crate) trait CoreLocal {
     /// Adds to it, modulo 2⁶⁴.
     fn add_local(&self, value: u64);
 
+    /// Adds to it, modulo 2⁶⁴. Returns what it had been.
+    fn fetch_add_local(&self, value: u64) -> u64;
+
     /// Replaces `old` by `new`. Returns true if it had been `old`.
     fn replace_local(&self, old: u64, new: u64) -> bool;
 }
@@ -39,21 +42,35 @@ impl CoreLocal for PlainAtomicU64 {
     }
 
     #[inline(always)]
+    fn fetch_add_local(&self, value: u64) -> u64 {
+        let before;
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!(
+                "xadd qword ptr [{}], {}",
+                in(reg) self.as_ptr(),
+                inout(reg) value => before,
+                options(nostack),
+            );
+        }
+        before
+    }
+
+    #[inline(always)]
     fn replace_local(&self, old: u64, new: u64) -> bool {
-        let is_replaced: u8;
         // SAFETY: as above.
         unsafe {
             core::arch::asm!(
                 "cmpxchg qword ptr [{}], {}",
-                "sete {}",
+                "jne {}",
                 in(reg) self.as_ptr(),
                 in(reg) new,
-                out(reg_byte) is_replaced,
+                label { return false },
                 inout("rax") old => _,
                 options(nostack),
             );
         }
-        is_replaced != 0
+        true
     }
 }
 
@@ -61,6 +78,10 @@ impl CoreLocal for PlainAtomicU64 {
 impl CoreLocal for PlainAtomicU64 {
     fn add_local(&self, value: u64) {
         self.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn fetch_add_local(&self, value: u64) -> u64 {
+        self.fetch_add(value, Ordering::Relaxed)
     }
 
     fn replace_local(&self, old: u64, new: u64) -> bool {
@@ -73,6 +94,10 @@ impl CoreLocal for PlainAtomicU64 {
 impl CoreLocal for AtomicU64 {
     fn add_local(&self, value: u64) {
         self.fetch_add(value, Ordering::Relaxed);
+    }
+
+    fn fetch_add_local(&self, value: u64) -> u64 {
+        self.fetch_add(value, Ordering::Relaxed)
     }
 
     fn replace_local(&self, old: u64, new: u64) -> bool {

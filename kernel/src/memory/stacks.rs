@@ -146,25 +146,39 @@ const fn slot_at(area: u64, sp: u64) -> u64 {
     sp.wrapping_sub(area).wrapping_sub(1) / SLOT
 }
 
-/// The task's stack that a stack pointer is on, if it is mapped.
-#[must_use]
+/// The upper end of the slot whose stack a stack pointer may be on: areas begin at multiples of
+/// slots.
 #[inline]
-pub fn of_task_at(sp: u64) -> Option<Stack> {
+const fn slot_end(sp: u64) -> u64 {
+    (sp.wrapping_sub(1) | (SLOT - 1)).wrapping_add(1)
+}
+
+/// The bounds of the task's stack that a stack pointer is on, if it is mapped.
+#[must_use]
+#[inline(always)]
+pub fn of_task_at(sp: u64) -> Option<StackBounds> {
     let number = slot_at(TASK_AREA.as_u64(), sp);
     if number >= TASK_STACKS.load(Ordering::Acquire).into() {
         return None;
     }
-    let stack = of_task(u16::try_from(number).ok()?);
-    (stack.low.as_u64() <= sp).then_some(stack)
+    bounds_in_slot(sp, StackKind::Task.bytes())
 }
 
-/// The stack of `core` that a stack pointer is on.
+/// The bounds of the stack of so many bytes at the end of a slot, if `sp` is on it.
+#[inline(always)]
+fn bounds_in_slot(sp: u64, bytes: u64) -> Option<StackBounds> {
+    let high = slot_end(sp);
+    let low = high.wrapping_sub(bytes);
+    (low <= sp).then_some(StackBounds { low, high })
+}
+
+/// The bounds of the stack of the core with this index that a stack pointer is on.
 #[inline]
-fn of_core_at(core: &CoreBlock, sp: u64) -> Option<Stack> {
-    let area = core.stacks[0].high.as_u64() - SLOT;
+fn of_core_at(core: u32, sp: u64) -> Option<StackBounds> {
+    let area = AREA.as_u64() + u64::from(core) * CORE_BYTES;
     let slot = usize::try_from(slot_at(area, sp)).ok()?;
-    let stack = *core.stacks.get(slot)?;
-    (stack.low.as_u64() <= sp).then_some(stack)
+    let kind = StackKind::ALL.get(slot)?;
+    bounds_in_slot(sp, kind.bytes())
 }
 
 /// Returns true if code with this stack pointer on `core` interrupts an NMI's handler,
@@ -208,13 +222,9 @@ fn is_nested(core: &CoreBlock, mut sp: u64) -> bool {
 /// The bounds of the stack that the stack pointer `sp` of the core with this index is on, if
 /// it is one of that core or of a task, all of which stay mapped for ever.
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn bounds_at(core: u32, sp: StackAddress) -> Option<StackBounds> {
-    let stack = of_task_at(sp.0).or_else(|| of_core_at(cpu::core(core), sp.0))?;
-    Some(StackBounds {
-        low: stack.low.as_u64(),
-        high: stack.high.as_u64(),
-    })
+    of_task_at(sp.0).or_else(|| of_core_at(core, sp.0))
 }
 
 /// Makes the blocks of all cores, with their stacks.

@@ -50,7 +50,7 @@ fn innermost(job: &Job) -> u64 {
 /// The lowest address of the stack that `sp` is on, and the first one past it.
 fn bounds_of(sp: u64) -> (u64, u64) {
     let stack = stacks::of_task_at(sp).expect("workloads run on the stacks of tasks");
-    (stack.low.as_u64(), stack.high.as_u64())
+    (stack.low, stack.high)
 }
 
 /// What is around [`innermost`], which this is inlined into.

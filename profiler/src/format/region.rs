@@ -235,9 +235,10 @@ impl MailboxWords {
 pub struct CoreCounters {
     /// The id of the core's local APIC.
     pub apic_id: PlainAtomicU64,
-    /// Overflow interrupts that the core has taken.
+    /// Overflow interrupts that the core has taken, but for those of the fast handler
+    /// ([`Control::fast`](super::ring::Control::fast)).
     pub taken: PlainAtomicU64,
-    /// Records that were written to the ring.
+    /// Records that were written to the ring, but for those of the fast handler.
     pub stored: PlainAtomicU64,
     /// Interrupts that found no overflow to account for.
     pub unclaimed: PlainAtomicU64,

@@ -15,7 +15,7 @@ use super::target::{Interrupted, Target};
 use crate::address::CodeAddress;
 
 /// The instruction `hlt` (SDM vol. 2, HLT).
-const HLT: u8 = 0xf4;
+pub(super) const HLT: u8 = 0xf4;
 
 /// The bytes of it.
 const HLT_BYTES: u64 = 1;

@@ -91,25 +91,14 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// Behind the whole chain, if it is complete: the root of `target` was reached, whose
-    /// address is written now.
-    #[inline(always)]
-    pub fn end(self, code: CompiledCode, target: &impl Target) -> Option<*mut u8> {
-        if self.fp != 0 {
-            return None;
-        }
+    /// Returns true if that is the root of `target`: the chain is complete. Its address is of the
+    /// chain, unless it is 0.
+    pub fn is_root(self, code: CompiledCode, target: &impl Target) -> bool {
         let address = CodeAddress(code.start.0.wrapping_add(self.offset));
-        if !target.has_root_rules() && address.0 == 0 {
-            return Some(self.end);
-        }
+        let is_above = !target.has_root_rules() && address.0 == 0;
         // Less than 2^24, or it is recorded otherwise.
-        let offset = u32::try_from(self.offset).ok().filter(|it| it >> 24 == 0)?;
-        if target.rule(address) != Rule::Root {
-            return None;
-        }
-        // SAFETY: `walk` has written one address less than there is room for.
-        unsafe { self.end.cast::<u32>().write_unaligned(offset) };
-        Some(self.end.wrapping_add(OFFSET_BYTES))
+        let is_root = || self.offset >> 24 == 0 && target.rule(address) == Rule::Root;
+        self.fp == 0 && (is_above || is_root())
     }
 }
 

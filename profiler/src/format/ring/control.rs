@@ -12,6 +12,8 @@ pub(super) struct WriterState {
     pub head: AtomicU64,
     /// Records that did not fit.
     pub lost: AtomicU64,
+    /// Samples that the core's fast handler has taken and written.
+    pub fast: PlainAtomicU64,
 }
 
 /// The reader's part that the writer looks at, on a cache line of its own.
@@ -69,6 +71,7 @@ impl Control {
             writer: WriterState {
                 head: AtomicU64::new(0),
                 lost: AtomicU64::new(0),
+                fast: PlainAtomicU64::new(0),
             },
             reader: ReaderState {
                 tail: AtomicU64::new(0),
@@ -82,6 +85,11 @@ impl Control {
     /// Records that did not fit, since the start.
     pub fn lost(&self) -> u64 {
         self.writer.lost.load(Ordering::Relaxed)
+    }
+
+    /// Samples of the fast handler, since the start: each was an interrupt, and is a record.
+    pub fn fast(&self) -> u64 {
+        self.writer.fast.load(Ordering::Relaxed)
     }
 
     /// Units of 4 bytes of whole records that the reader has not copied yet. A wild value

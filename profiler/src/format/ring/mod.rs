@@ -51,6 +51,7 @@ mod writer;
 
 pub use control::Control;
 pub use reader::{Corrupt, Reader};
+pub(crate) use writer::Base;
 pub use writer::{Lost, Writer};
 
 #[cfg(all(test, not(loom)))]

@@ -222,6 +222,12 @@ impl<'ring> Writer<'ring> {
         Some(InPlace::new(self, start))
     }
 
+    /// Counts a sample of the fast handler.
+    #[inline(always)]
+    pub(crate) fn count_fast(&self) {
+        self.control.writer.fast.add_local(1);
+    }
+
     /// What the next compact sample is relative to.
     #[inline(always)]
     pub(crate) const fn base(&self) -> &Base {

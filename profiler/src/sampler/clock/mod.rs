@@ -115,6 +115,11 @@ impl RunClock {
         self.scale.of(difference)
     }
 
+    /// Returns true if a tick of the run is one of the time stamp counter.
+    pub(crate) fn is_the_counter(&self) -> bool {
+        self.scale == Ratio::ONE
+    }
+
     /// Ticks of the time stamp counter per tick of the run.
     pub(crate) const fn rate(&self) -> Ratio {
         self.rate

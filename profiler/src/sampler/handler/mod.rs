@@ -20,6 +20,7 @@
 
 mod count;
 mod debug;
+pub(super) mod fast;
 mod pmu;
 mod record;
 mod timer;

@@ -5,7 +5,8 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::{Context, HandlerExit, Overflow};
 use crate::format::{Delivery, Sample};
 use crate::hw::tsc;
-use crate::sampler::per_core::Output;
+use crate::sampler::engine::Engine;
+use crate::sampler::per_core::{Core, Output};
 use crate::sampler::phase::Phase;
 use crate::sampler::run::Run;
 use crate::sampler::source::Source;
@@ -111,7 +112,7 @@ impl<T: Target> Context<'_, T> {
             self.finish_share(run);
             return HandlerExit::Done;
         }
-        self.wait_for_turn(source, run);
+        wait_for_turn(self.engine, core, run, self.delivery);
         HandlerExit::Rearm(run.arming.count)
     }
 
@@ -144,22 +145,22 @@ impl<T: Target> Context<'_, T> {
             core.timing.armed_tsc.fetch_add(taken, Relaxed);
         }
     }
+}
 
-    #[inline]
-    fn wait_for_turn(&self, source: &Source, run: &Run) {
-        let core = self.core;
-        let before = tsc::ticks();
-        if let Some(round_robin) = &run.round_robin {
-            match self.delivery {
-                Delivery::Nmi => round_robin.pass_to_next(&self.engine.cores, core),
-                Delivery::Irq => round_robin.wait_turn_or_timeout(&self.engine.cores, core, || {
-                    source.arm(core, run.arming.watchdog_count);
-                }),
-            }
+/// Waits for the turn of `core`, the running one, where cores run one at a time.
+#[inline]
+pub(super) fn wait_for_turn(engine: &Engine, core: &Core, run: &Run, delivery: Delivery) {
+    let before = tsc::ticks();
+    if let Some(round_robin) = &run.round_robin {
+        match delivery {
+            Delivery::Nmi => round_robin.pass_to_next(&engine.cores, core),
+            Delivery::Irq => round_robin.wait_turn_or_timeout(&engine.cores, core, || {
+                run.source.arm(core, run.arming.watchdog_count);
+            }),
         }
-        let waited = tsc::ticks().saturating_sub(before);
-        core.timing.turn_wait_ticks.store(waited, Relaxed);
     }
+    let waited = tsc::ticks().saturating_sub(before);
+    core.timing.turn_wait_ticks.store(waited, Relaxed);
 }
 
 #[cfg(test)]

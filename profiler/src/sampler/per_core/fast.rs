@@ -1,29 +1,43 @@
 //! What the fast handler of a core needs at hand: what it would else have to look for.
 
+use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
 
-use super::Output;
 use crate::address::{CodeAddress, CodeRange};
 use crate::unwind::fast::CompiledCode;
 
-/// What the fast handler of a core needs at hand. It is set before the source is armed.
+/// What the fast handler of a core needs at hand. It is set before the core has that handler.
 pub(crate) struct FastState {
     /// What the core's time stamp counter read when the run's time was 0.
     pub origin: AtomicU64,
     /// See [`CompiledCode`].
     pub text_start: AtomicU64,
-    pub compiled_len: AtomicU64,
+    compiled_len: AtomicU64,
     pub text_len: AtomicU64,
+    /// The last root that was reached, as a distance from the text's start.
+    pub root_offset: AtomicU64,
     /// What the source is armed with.
     pub count: AtomicU64,
     /// The ticks of an entry and an exit.
     pub overhead: AtomicU64,
-    /// The core has to wait for its turn after each sample.
+    /// The number of the core's last sample.
+    pub last: AtomicU64,
+    /// The core waits for its turn after each sample.
     pub has_turns: AtomicBool,
-    /// The kernel.
-    pub target: AtomicPtr<()>,
-    pub engine: AtomicPtr<()>,
-    pub output: AtomicPtr<Output>,
+    /// What is shared, and where the core writes to.
+    places: [AtomicPtr<()>; PLACES],
+}
+
+/// The number of [`Place`]s.
+const PLACES: usize = 4;
+
+/// What [`FastState`] has the place of. The types are of modules that use this one.
+#[derive(Clone, Copy)]
+pub(crate) enum Place {
+    Target,
+    Engine,
+    Run,
+    Output,
 }
 
 impl FastState {
@@ -36,24 +50,33 @@ impl FastState {
         }
     }
 
-    /// Sets it.
-    pub(crate) fn set_code(&self, text: CodeRange, compiled: CodeRange) {
+    /// Sets it, and how much of it is compiled. Returns true if that is something.
+    pub(crate) fn set_code(&self, text: CodeRange, compiled: CodeRange) -> bool {
         let len = |range: CodeRange| range.end.0.saturating_sub(range.start.0);
         let is_at_start = compiled.start == text.start;
         self.text_start.store(text.start.0, Relaxed);
         self.text_len.store(len(text), Relaxed);
         let compiled = if is_at_start { len(compiled) } else { 0 };
         self.compiled_len.store(compiled, Relaxed);
+        // That of compiled code is none.
+        self.root_offset.store(0, Relaxed);
+        compiled != 0
     }
 
-    /// Where the core writes to.
+    pub(crate) fn set_place<T>(&self, place: Place, value: &'static T) {
+        let value = ptr::from_ref(value).cast_mut().cast();
+        self.places[place as usize].store(value, Relaxed);
+    }
+
+    /// What lies at a place.
     ///
     /// # Safety
     ///
-    /// It was set.
+    /// It was set, and is of this type.
     #[inline(always)]
-    pub(crate) unsafe fn output(&self) -> &'static Output {
-        // SAFETY: set (the caller's condition), and never moved.
-        unsafe { &*self.output.load(Relaxed) }
+    pub(crate) unsafe fn at<T>(&self, place: Place) -> &'static T {
+        let value: *const T = self.places[place as usize].load(Relaxed).cast();
+        // SAFETY: a reference once (the caller's condition).
+        unsafe { &*value }
     }
 }

@@ -230,15 +230,15 @@ impl Share {
         self.taken.load(Relaxed)
     }
 
-    /// The number of samples up to which one more is not the last.
-    pub(crate) fn before_last(&self) -> u64 {
+    /// The number of the core's last sample.
+    pub(crate) fn last(&self) -> u64 {
         self.limit.load(Relaxed).saturating_sub(1)
     }
 
     /// [`Self::take`] in one instruction that is no locked one: other cores only look.
     #[inline(always)]
-    pub(crate) fn take_fast(&self) {
-        self.taken.fetch_add(1, Relaxed);
+    pub(crate) fn take_fast(&self) -> u64 {
+        self.taken.fetch_add_local(1)
     }
 
     /// Returns true if the core has taken its share.

@@ -43,29 +43,33 @@ pub(crate) struct OverflowState {
 }
 
 /// The word of a state in which the source is armed, and nothing is unusual.
-pub(crate) const ARMED: u64 = 1;
+pub(crate) const ARMED: i32 = 1;
 /// The same where another core has asked for a sample.
-pub(crate) const ARMED_AND_REQUESTED: u64 = ARMED | 1 << 24;
+pub(crate) const ARMED_AND_REQUESTED: i32 = ARMED | 1 << 24;
 
 impl OverflowState {
     /// Returns true if the whole state is `word`: what is unusual included.
     #[inline(always)]
-    pub(crate) fn is(&self, word: u64) -> bool {
-        self.word() == word
-    }
-
-    /// All bytes at once.
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    #[inline(always)]
-    fn word(&self) -> u64 {
-        let word;
+    pub(crate) fn is<const WORD: i32>(&self) -> bool {
         // SAFETY: the state's bytes are valid for reads; an aligned load is one access, whatever
         // others store meanwhile.
         unsafe {
-            core::arch::asm!("mov {}, [{}]", out(reg) word, in(reg) self,
-                options(nostack, preserves_flags, readonly));
+            core::arch::asm!(
+                "cmp qword ptr [{}], {}",
+                "jne {}",
+                in(reg) self,
+                const WORD,
+                label { return false },
+                options(nostack, readonly),
+            );
         }
-        word
+        true
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    pub(crate) fn is<const WORD: i32>(&self) -> bool {
+        self.word() == i64::from(WORD).cast_unsigned()
     }
 
     #[cfg(not(all(target_arch = "x86_64", not(miri))))]

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use crate::format;
 use crate::hw::{control, debug, tsc};
 use crate::sampler::Sampler;
+use crate::sampler::handler::fast;
 use crate::sampler::per_core::Core;
 use crate::sampler::phase::Phase;
 use crate::sampler::run::Run;
@@ -63,6 +64,9 @@ impl<T: Target> Sampler<T> {
             return refused
                 .map_or(started, Err)
                 .inspect_err(|_| self.engine.end());
+        }
+        if let Some(output) = core.output.get() {
+            fast::prepare(&self.engine, &self.target, core, run, output);
         }
         core.note_armed();
         run.source.arm(core, run.arming.count);

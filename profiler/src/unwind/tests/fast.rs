@@ -86,8 +86,10 @@ impl Memory {
         let mut out = [0_u8; MOST_BYTES];
         // SAFETY: the bounds are the vector's, and `out` is as long as it has to be.
         let reached = unsafe { fast::walk(at.fp.0, frames, COMPILED, out.as_mut_ptr()) }?;
-        let end = reached.end(COMPILED, self)?;
-        let len = end.addr() - out.as_ptr().addr();
+        if !reached.is_root(COMPILED, self) {
+            return None;
+        }
+        let len = reached.end.addr() - out.as_ptr().addr();
         let offset = |it: &[u8]| u64::from(u32::from_le_bytes([it[0], it[1], it[2], 0]));
         let chain = out[..len].chunks(OFFSET_BYTES);
         Some(returns(

@@ -52,7 +52,8 @@ impl Found<'_> {
     fn taken(&self) -> u64 {
         let taken = self.cores().map(|core| {
             let counters = self.region.counters(core);
-            counters.taken.load(std::sync::atomic::Ordering::Relaxed)
+            let taken = counters.taken.load(std::sync::atomic::Ordering::Relaxed);
+            taken.wrapping_add(self.region.control(core).fast())
         });
         taken.fold(0, u64::saturating_add)
     }

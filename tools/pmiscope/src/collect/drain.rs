@@ -158,10 +158,14 @@ impl<'memory> Collector<'memory> {
     fn read_counters(&self) -> Vec<CoreEnd> {
         let ends = (0..).zip(&self.cores).map(|(number, core)| {
             let counters = self.region.counters(number);
+            let fast = self.region.control(number).fast();
+            // Each sample of the fast handler is one of either.
+            let with_fast = |count: u64| count.wrapping_add(fast);
             CoreEnd {
                 apic_id: counters.apic_id.load(Ordering::Relaxed),
-                taken: counters.taken.load(Ordering::Relaxed),
-                stored: counters.stored.load(Ordering::Relaxed),
+                taken: with_fast(counters.taken.load(Ordering::Relaxed)),
+                stored: with_fast(counters.stored.load(Ordering::Relaxed)),
+                fast: Some(fast),
                 lost: self.region.control(number).lost(),
                 unclaimed: counters.unclaimed.load(Ordering::Relaxed),
                 nested: counters.nested.load(Ordering::Relaxed),

@@ -201,6 +201,9 @@ pub struct CoreEnd {
     pub stored: u64,
     /// Records that did not fit into its ring.
     pub lost: u64,
+    /// Those of the records that its fast handler has written, if that is known.
+    #[serde(default)]
+    pub fast: Option<u64>,
     /// Interrupts that found no overflow to account for.
     pub unclaimed: u64,
     /// Interrupts that came while the handler of another one ran.

@@ -83,6 +83,8 @@ pub struct Totals {
     pub lost: u64,
     /// Interrupts that found no overflow; `null` if the profile's end is missing.
     pub unclaimed: Option<u64>,
+    /// Samples of the fast handler; `null` if that is not known.
+    pub fast: Option<u64>,
     /// Left out where there are no counters.
     #[serde(skip_serializing_if = "CounterTotals::is_none")]
     pub counters: CounterTotals,
@@ -398,6 +400,9 @@ impl Report {
         let handler = handler_cost(run, tally);
         let cores = cores(profile, tally);
         let unclaimed: Option<Vec<_>> = cores.iter().map(|core| core.unclaimed).collect();
+        let end = profile.end.as_ref();
+        let fast: Option<Option<Vec<_>>> =
+            end.map(|end| end.cores.iter().map(|core| core.fast).collect());
         Self {
             identity: Identity {
                 build_id: BuildId(run.build_id).to_string(),
@@ -412,6 +417,7 @@ impl Report {
                 samples: tally.samples(),
                 lost: units::total(cores.iter().map(|core| core.lost)),
                 unclaimed: unclaimed.map(units::total),
+                fast: fast.flatten().map(units::total),
                 counters: counter_totals(profile),
                 sample_hash: sample_hash(profile),
                 handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),

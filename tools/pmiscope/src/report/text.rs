@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use profiler::format::{Delivery, Source};
 
 use super::model::{
-    Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy,
+    Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy, Totals,
 };
 use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
@@ -193,7 +193,7 @@ impl Out {
         if !report.sampling.events.is_empty() {
             self.events(report);
             if let Some(cost) = report.sampling.handler_ticks {
-                self.handler(&number(cost.median), unit, cost.max.map(number));
+                self.handler(report, &number(cost.median), unit, cost.max.map(number));
             }
             return;
         }
@@ -206,17 +206,25 @@ impl Out {
         };
         let at_most = cost.max.map(number);
         let [cost, median] = [cost.median, median].map(number);
-        self.handler(&cost, unit, at_most);
+        self.handler(report, &cost, unit, at_most);
         let ran = format!("the workload ran {median}{unit} between samples, the handler {cost}");
         self.fact("progress", &ran);
     }
 
-    fn handler(&mut self, median: &str, unit: &str, at_most: Option<String>) {
+    fn handler(&mut self, report: &Report, median: &str, unit: &str, at_most: Option<String>) {
+        let Totals { fast, samples, .. } = &report.totals;
+        let (fast, samples) = (*fast, *samples);
+        let fast = match fast {
+            None => String::new(),
+            Some(0) => "; all the slow way".into(),
+            // Of a part of the samples it is not known how many.
+            Some(fast) => format!("; {:.1}% the fast way", percent(fast, samples.max(fast))),
+        };
         let line = match at_most {
             Some(at_most) => format!("{median}{unit} a sample (median), at most {at_most}"),
             None => format!("{median}{unit} a sample (median; other cores' may be among them)"),
         };
-        self.fact("handler", &line);
+        self.fact("handler", &(line + &fast));
     }
 
     fn events(&mut self, report: &Report) {

@@ -350,6 +350,7 @@ impl Samples {
                 taken: share + late + early,
                 stored: share,
                 lost: 0,
+                fast: counters.fast,
                 unclaimed: 0,
                 nested: 0,
                 late,

@@ -296,6 +296,7 @@ pub fn run_end() -> RunEnd {
         taken: 3 + lost,
         stored: 3,
         lost,
+        fast: None,
         unclaimed: 1,
         nested: 0,
         late: 2,

@@ -1,0 +1,472 @@
+//! The fast handler of timers: the usual overflow, from its interrupt to its record, in as few
+//! instructions as can be.
+//!
+//! It asks first whether all is usual, one word for most of it ([`OverflowState`]). What is not is
+//! left to the handler that can do everything ([`Context`](super::Context)): as it was, or with an
+//! overflow that is claimed.
+//!
+//! | | |
+//! |---|---|
+//! | nothing is changed | the phase, what is armed, another handler at work, an aim, a skipped `hlt` before: the word |
+//! | | the source has not fired; the core's last sample; the user's program; code about to halt |
+//! | | code or a stack pointer that [`crate::unwind::fast`] does not take |
+//! | the overflow is claimed | a write is under way in the ring, or it is nearly full |
+//! | | a field of the record that is narrower than its value |
+//! | | a chain that is not complete, or crosses an interrupt |
+//! | | an interrupt that has written meanwhile |
+//!
+//! Sources of samples by counters have a handler of their own. What both share is [`Ordinary`].
+//!
+//! [`OverflowState`]: crate::sampler::per_core::overflow::OverflowState
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::address::{CodeAddress, StackAddress};
+use crate::entry::fast::{FastPath, Unusual};
+use crate::entry::{TrapFrame, end_of_call};
+use crate::format::ring::Base;
+use crate::format::sample::compact::{self, Width, at};
+use crate::format::{Delivery, State};
+use crate::hw::apic::{self, Register, Registers};
+use crate::hw::control::INTERRUPT_FLAG;
+use crate::sampler::engine::Engine;
+use crate::sampler::halt::HLT;
+use crate::sampler::per_core::fast::Place;
+use crate::sampler::per_core::overflow::{ARMED, ARMED_AND_REQUESTED};
+use crate::sampler::per_core::{Core, Output};
+use crate::sampler::run::Run;
+use crate::sampler::source::Source;
+use crate::sampler::target::Target;
+use crate::unwind::fast::{self, CompiledCode, Frames, Reached};
+use crate::unwind::{self, Rule, StackBounds};
+
+#[inline(always)]
+fn output_of(core: &Core) -> &'static Output {
+    // SAFETY: `prepare` has set it before there was a fast handler.
+    unsafe { core.fast.at(Place::Output) }
+}
+
+#[inline(always)]
+fn run_of(core: &Core) -> &'static Run {
+    // SAFETY: likewise.
+    unsafe { core.fast.at(Place::Run) }
+}
+
+fn engine_of(core: &Core) -> &'static Engine {
+    // SAFETY: likewise.
+    unsafe { core.fast.at(Place::Engine) }
+}
+
+/// Which source a fast handler is for.
+mod source {
+    pub(super) const XAPIC: u8 = 0;
+    pub(super) const X2APIC: u8 = 1;
+    pub(super) const HPET: u8 = 2;
+    pub(super) const IPI: u8 = 3;
+}
+
+/// What a fast handler returns: see [`crate::entry::fast`].
+#[repr(C)]
+pub(super) struct FastExit {
+    rearm: u64,
+    path_or_tsc: u64,
+}
+
+/// What was interrupted, if it is ordinary: compiled code of the kernel, on a stack of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Ordinary {
+    code: CompiledCode,
+    frames: Frames,
+    /// The program counter, as a distance from the text's start.
+    pc_offset: u64,
+    sp: StackAddress,
+    fp: u64,
+    state: u8,
+}
+
+impl Ordinary {
+    /// Looks at what was interrupted. Nothing is changed.
+    #[inline(always)]
+    pub(super) fn look<T: Target>(core: &Core, target: &T, frame: &TrapFrame) -> Option<Self> {
+        if frame.cs & u64::from(State::RING) != 0 {
+            return None;
+        }
+        let code = core.fast.code();
+        let pc_offset = match code.offset(CodeAddress(frame.rip)) {
+            Some(offset) => offset,
+            None => offset_in_assembly(core, target, CodeAddress(frame.rip))?,
+        };
+        // SAFETY: in the text, which is mapped (`Target`, condition 1); code is readable.
+        if unsafe { (frame.rip as *const u8).read_volatile() } == HLT {
+            return None;
+        }
+        let sp = StackAddress(frame.rsp);
+        let stack = target.stack_of(core.index, sp)?;
+        let frames = Frames::above(sp, stack)?;
+        // One bit to another place.
+        let mut state = (frame.rflags >> (INTERRUPT_FLAG.ilog2() - State::INTERRUPTS_ON.ilog2()))
+            as u8
+            & State::INTERRUPTS_ON;
+        if target.is_halted_at(CodeAddress(frame.rip)) {
+            state |= State::IDLE;
+        }
+        Some(Self {
+            code,
+            frames,
+            pc_offset,
+            sp,
+            fp: frame.rbp,
+            state,
+        })
+    }
+}
+
+/// The distance of `pc` from the text's start, if it is in assembly that keeps its caller as
+/// compiled code does.
+#[cold]
+fn offset_in_assembly<T: Target>(core: &Core, target: &T, pc: CodeAddress) -> Option<u64> {
+    let offset = pc.0.wrapping_sub(core.fast.text_start.load(Relaxed));
+    let is_plain = offset < core.fast.text_len.load(Relaxed).min(compact::END_24 - 1)
+        && !target.is_called_by_stub(pc)
+        && target.rule(pc) == Rule::FramePointer;
+    is_plain.then_some(offset)
+}
+
+/// What a fast sample says beside what was interrupted.
+#[derive(Clone, Copy)]
+pub(super) struct Fields {
+    pub sequence: u32,
+    pub event: u8,
+    /// Bits of [`State`] beside those that [`Ordinary::look`] finds.
+    pub state: u8,
+    pub time: u64,
+    pub cost: u64,
+    pub period: u64,
+}
+
+impl Ordinary {
+    /// Walks the stack and writes the sample of the running core, `core`. Returns false if it is
+    /// not a compact one; then nothing is written.
+    #[inline(always)]
+    pub(super) fn record<T: Target>(self, core: &Core, target: &T, fields: Fields) -> bool {
+        let output = output_of(core);
+        let Some(in_place) = output.writer.begin() else {
+            return false;
+        };
+        let place = in_place.bytes();
+        // SAFETY: an extent may be written there.
+        let Some(units) = (unsafe { self.encode(core, target, fields, in_place.base(), place) })
+        else {
+            return false;
+        };
+        if in_place
+            .finish(units, fields.sequence.wrapping_add(1))
+            .is_err()
+        {
+            return false;
+        }
+        output.writer.count_fast();
+        true
+    }
+
+    /// Writes the record to `place`. Returns its length in units; `None` if it does not fit a
+    /// compact one. Each field is written as soon as it is known, so that registers suffice.
+    ///
+    /// # Safety
+    ///
+    /// An extent may be written there.
+    #[inline(always)]
+    unsafe fn encode<T: Target>(
+        self,
+        core: &Core,
+        target: &T,
+        fields: Fields,
+        base: &Base,
+        place: *mut u8,
+    ) -> Option<u32> {
+        let put = |at: usize, value: u64| {
+            // SAFETY: within the extent.
+            unsafe { compact::put(place.add(at), value as u32) };
+        };
+        let time = fields.time.wrapping_sub(base.time.load(Relaxed));
+        if fields.sequence != base.next.load(Relaxed) || time >> 32 != 0 {
+            return None;
+        }
+        put(at::TIME, time);
+        let task = u64::from(target.task(core.index));
+        if task >= 1 << 8 || fields.cost >= 1 << 16 {
+            return None;
+        }
+        put(at::TASK, task | fields.cost << 8);
+        if fields.period >= compact::END_24 {
+            return None;
+        }
+        put(at::PERIOD, fields.period);
+        let sp = self.sp.0.wrapping_sub(base.lowest_sp.load(Relaxed));
+        // What is no multiple of 8 has its low bits at the top then.
+        let sp = sp.rotate_right(3);
+        if sp >= compact::END_24 {
+            return None;
+        }
+        put(at::SP, sp);
+        put(at::PC, self.pc_offset);
+        let start = self.code.start.0;
+        let text_len = core.fast.text_len.load(Relaxed);
+        for word in 0..2 {
+            let top = (self.sp.0 as *const u64).wrapping_add(word);
+            // SAFETY: `Frames::above` has proven that two words of the stack lie there.
+            let offset = unsafe { top.read_volatile() }.wrapping_sub(start);
+            let is_text = offset < text_len;
+            let offset = if is_text {
+                offset
+            } else {
+                Width::Bits24.no_text().into()
+            };
+            put(at::PC + 3 + 3 * word, offset);
+        }
+        let chain = place.wrapping_add(Width::Bits24.chain());
+        // SAFETY: what `stack_of` returns may be read (`Target`, condition 1); an extent has room
+        // for the longest chain.
+        let reached = unsafe { fast::walk(self.fp, self.frames, self.code, chain) }?;
+        let is_root = reached.fp == 0 && reached.offset == core.fast.root_offset.load(Relaxed);
+        if !is_root && !is_root_of(core, target, self.code, reached) {
+            return None;
+        }
+        let end = if T::HAS_ROOT_RULES || reached.offset >> 24 == 0 {
+            // SAFETY: an extent has room for the longest chain.
+            unsafe { compact::put(reached.end, reached.offset as u32) };
+            reached.end.wrapping_add(3)
+        } else {
+            reached.end
+        };
+        // SAFETY: behind the chain, an extent has room for a store.
+        unsafe { compact::put(end, 0) };
+        let units = ((end.addr() - place.addr() + 3) / 4) as u32;
+        let state = self.state | fields.state;
+        put(
+            0,
+            compact::head(units, Width::Bits24, state, fields.event).into(),
+        );
+        Some(units)
+    }
+}
+
+/// Looks whether a walk has reached the root, and notes the root's address for the next one.
+#[cold]
+fn is_root_of<T: Target>(core: &Core, target: &T, code: CompiledCode, reached: Reached) -> bool {
+    let is_root = reached.is_root(code, &Rules::<T>(target));
+    if is_root {
+        core.fast.root_offset.store(reached.offset, Relaxed);
+    }
+    is_root
+}
+
+/// The kernel, as [`unwind::fast`] asks it.
+struct Rules<'a, T>(&'a T);
+
+// SAFETY: it names no stack.
+unsafe impl<T: Target> unwind::Target for Rules<'_, T> {
+    #[inline(always)]
+    fn text(&self) -> crate::address::CodeRange {
+        self.0.text()
+    }
+
+    #[inline(always)]
+    fn stack_of(&self, _: StackAddress) -> Option<StackBounds> {
+        None
+    }
+
+    #[inline(always)]
+    fn rule(&self, address: CodeAddress) -> Rule {
+        self.0.rule(address)
+    }
+
+    #[inline(always)]
+    fn has_root_rules(&self) -> bool {
+        T::HAS_ROOT_RULES
+    }
+}
+
+/// Returns true if the source of the running core, `core`, has fired.
+#[inline(always)]
+fn has_fired<const SOURCE: u8>(core: &Core) -> bool {
+    match SOURCE {
+        source::XAPIC => {
+            let page = apic::REGISTERS.load(Relaxed);
+            Registers::XApic(page).read(Register::TimerCurrentCount) == 0
+        }
+        source::X2APIC => Registers::X2Apic.read(Register::TimerCurrentCount) == 0,
+        source::HPET => match &run_of(core).source {
+            Source::Hpet(timers) => timers.has_fired(core),
+            _ => false,
+        },
+        // The state says so.
+        _ => true,
+    }
+}
+
+/// Handles the interrupt, if it is the usual overflow.
+#[inline(always)]
+fn sample<T: Target, const SOURCE: u8, const NMI: bool, const SCALED: bool>(
+    core: &'static Core,
+    frame: &TrapFrame,
+    entry_tsc: u64,
+) -> Result<u64, Unusual> {
+    let is_usual = if SOURCE == source::IPI {
+        core.overflow.is::<ARMED_AND_REQUESTED>()
+    } else {
+        core.overflow.is::<ARMED>()
+    };
+    if !is_usual || !has_fired::<SOURCE>(core) {
+        return Err(Unusual::Untouched);
+    }
+    core.overflow.claim_fast();
+    if SOURCE == source::IPI {
+        core.overflow.take_ipi_request();
+    }
+    let sequence = core.share.take_fast();
+    let number = sequence as u32;
+    let claimed = Err(Unusual::Claimed(number));
+    if sequence >= core.fast.last.load(Relaxed) {
+        return claimed;
+    }
+    // SAFETY: `prepare` has set it, with this handler.
+    let target: &'static T = unsafe { core.fast.at(Place::Target) };
+    let Some(ordinary) = Ordinary::look(core, target, frame) else {
+        return claimed;
+    };
+    let timing = &core.timing;
+    let armed_tsc = timing.armed_tsc.load(Relaxed);
+    let overhead = core.fast.overhead.load(Relaxed);
+    let since = entry_tsc.wrapping_sub(core.fast.origin.load(Relaxed));
+    let period = entry_tsc.wrapping_sub(armed_tsc).wrapping_sub(overhead);
+    let before = timing.entry_tsc.load(Relaxed) + timing.turn_wait_ticks.load(Relaxed);
+    let cost = armed_tsc.wrapping_sub(before).wrapping_add(overhead);
+    let scale = |ticks: u64| {
+        if SCALED {
+            run_of(core).timing.clock.ticks(ticks)
+        } else {
+            ticks
+        }
+    };
+    // What is less than 0 is none of these, scaled or not.
+    if SCALED && (since | period | cost).cast_signed() < 0 {
+        return claimed;
+    }
+    let fields = Fields {
+        sequence: number,
+        event: 0,
+        state: if NMI { State::NMI } else { 0 },
+        time: scale(since),
+        cost: scale(cost),
+        period: scale(period),
+    };
+    if !ordinary.record(core, target, fields) {
+        return claimed;
+    }
+    timing.entry_tsc.store(entry_tsc, Relaxed);
+    if !NMI {
+        apic::registers().end_of_interrupt();
+    }
+    if core.fast.has_turns.load(Relaxed) {
+        wait_for_turn::<NMI>(core);
+    }
+    Ok(core.fast.count.load(Relaxed))
+}
+
+/// Waits for the core's turn.
+#[inline(never)]
+fn wait_for_turn<const NMI: bool>(core: &'static Core) {
+    let delivery = if NMI { Delivery::Nmi } else { Delivery::Irq };
+    super::timer::wait_for_turn(engine_of(core), core, run_of(core), delivery);
+}
+
+/// The handler.
+#[unsafe(link_section = ".pmiscope.calls")]
+unsafe extern "C" fn on_interrupt<
+    T: Target,
+    const SOURCE: u8,
+    const NMI: bool,
+    const SCALED: bool,
+>(
+    core: &'static Core,
+    frame: &TrapFrame,
+    entry_tsc: u64,
+) -> FastExit {
+    let exit = match sample::<T, SOURCE, NMI, SCALED>(core, frame, entry_tsc) {
+        Ok(rearm) => FastExit {
+            rearm,
+            path_or_tsc: core::ptr::from_ref(core).addr() as u64,
+        },
+        Err(unusual) => FastExit {
+            rearm: unusual.bits(),
+            path_or_tsc: entry_tsc,
+        },
+    };
+    end_of_call();
+    exit
+}
+
+/// A fast handler.
+type Handler = unsafe extern "C" fn(&'static Core, &TrapFrame, u64) -> FastExit;
+
+/// The fast handler of a run, if it has one.
+fn handler_of<T: Target>(run: &Run) -> Option<Handler> {
+    use source::{HPET, IPI, X2APIC, XAPIC};
+    let is_scaled = !run.timing.clock.is_the_counter();
+    let is_x2apic = apic::registers() == Registers::X2Apic;
+    Some(match (&run.source, run.delivery, is_x2apic, is_scaled) {
+        (Source::ApicTimer(_), Delivery::Nmi, false, false) => {
+            on_interrupt::<T, XAPIC, true, false>
+        }
+        (Source::ApicTimer(_), Delivery::Nmi, false, true) => on_interrupt::<T, XAPIC, true, true>,
+        (Source::ApicTimer(_), Delivery::Irq, false, false) => {
+            on_interrupt::<T, XAPIC, false, false>
+        }
+        (Source::ApicTimer(_), Delivery::Irq, false, true) => on_interrupt::<T, XAPIC, false, true>,
+        // A multiplication by one is of no weight beside an MSR.
+        (Source::ApicTimer(_), Delivery::Nmi, true, _) => on_interrupt::<T, X2APIC, true, true>,
+        (Source::ApicTimer(_), Delivery::Irq, true, _) => on_interrupt::<T, X2APIC, false, true>,
+        (Source::Hpet(_), Delivery::Nmi, ..) => on_interrupt::<T, HPET, true, true>,
+        (Source::Hpet(_), Delivery::Irq, ..) => on_interrupt::<T, HPET, false, true>,
+        (Source::Ipi(_), Delivery::Nmi, ..) => on_interrupt::<T, IPI, true, true>,
+        (Source::Ipi(_), Delivery::Irq, ..) | (Source::Pmu(_) | Source::Step, ..) => return None,
+    })
+}
+
+/// Lets the running core, `core`, take its usual samples fast, before its source is armed.
+pub(in crate::sampler) fn prepare<T: Target>(
+    engine: &'static Engine,
+    target: &'static T,
+    core: &'static Core,
+    run: &'static Run,
+    output: &'static Output,
+) {
+    let Some(handler) = handler_of::<T>(run) else {
+        return;
+    };
+    let (text, compiled) = (target.text(), target.compiled_code());
+    // What is larger has records of another kind.
+    if Width::of_text(text) != Some(Width::Bits24) {
+        return;
+    }
+    let fast = &core.fast;
+    if !fast.set_code(text, compiled) {
+        return;
+    }
+    let start_tsc = run.timing.start_tsc.load(Relaxed);
+    fast.origin
+        .store(start_tsc.wrapping_sub(core.clock.as_first(0)), Relaxed);
+    fast.count.store(run.arming.count.into(), Relaxed);
+    fast.overhead.store(run.timing.overhead.ticks, Relaxed);
+    fast.last.store(core.share.last(), Relaxed);
+    fast.has_turns.store(run.round_robin.is_some(), Relaxed);
+    fast.set_place(Place::Engine, engine);
+    fast.set_place(Place::Target, target);
+    fast.set_place(Place::Run, run);
+    fast.set_place(Place::Output, output);
+    core.path
+        .set_handler(Some((handler as *const ()).cast_mut()));
+}
+
+const _: () = assert!(core::mem::offset_of!(Core, path) == 0 && size_of::<FastPath>() > 0);
