@@ -169,45 +169,23 @@ macro_rules! nmi_entry {
             popq -16(%rdx)
             popq -8(%rdx)
             movq $2, -56(%rdx)
-            .set word, -96
-            .irp register, r11, r10, r9, r8, rdi, rsi
-            movq %\register, word(%rdx)
-            .set word, word - 8
-            .endr
+            movq %r9, -112(%rdx)
+            movq %r8, -120(%rdx)
+            movq %rdi, -128(%rdx)
             movq %rbp, -176(%rdx)
-            # In the place of rbx, which is saved by who uses it.
-            movq %rcx, -160(%rdx)
             .endm
 
             # To the copy: the next NMI may come.
             .macro NMI_LEAVE_LANDING
             leaq -{frame_bytes}(%rdx), %rsp
-            .cfi_def_cfa %rsp, {frame_bytes}
-            .set word, -96
-            .irp register, r11, r10, r9, r8, rdi, rsi, rdx, rcx
-            .cfi_offset %\register, word
-            .set word, word - 8
-            .endr
-            .cfi_offset %rax, -168
-            .cfi_offset %rbp, -176
+            FAST_CFI
             .endm
 
-            # The other registers, and what the fast handler says, from rax. Leaves the block in
-            # rcx and in rbx.
+            # The other registers, and what the fast handler says, from rax; rcx is the block, which
+            # rbx is then.
             .macro NMI_SAVE_REST
-            movq 16(%rsp), %rcx
-            movq %rbx, 16(%rsp)
-            movq %r12, 88(%rsp)
-            movq %r13, 96(%rsp)
-            movq %r14, 104(%rsp)
-            movq %r15, 112(%rsp)
+            TRAP_SAVE_REST
             movq %rax, 128(%rsp)
-            .set word, -64
-            .irp register, r15, r14, r13, r12
-            .cfi_offset %\register, word
-            .set word, word - 8
-            .endr
-            .cfi_offset %rbx, -160
             movq {fast}(%rcx), %rdi
             movq {deferral}(%rdi), %rax
             orq %rax, 128(%rsp)
@@ -222,11 +200,7 @@ macro_rules! nmi_entry {
             # r13 to r15.
             .macro NMI_REARM_OR back, leave
             movq {fast}(%rbx), %rdx
-            movq 16(%rsp), %rbx
-            movq 88(%rsp), %r12
-            .irp register, rbx, r12, r13, r14, r15
-            .cfi_restore %\register
-            .endr
+            TRAP_RESTORE_REST
             movq {rearm}(%rdx), %rax
             testq %rax, %rax
             je \back
@@ -277,17 +251,20 @@ macro_rules! nmi_entry {
             .set depth, 17
             RULE INTERRUPTED, depth
             movq {fast}(%rcx), %rdi
-            movq %rsp, %rsi
             rdtsc
             shlq $32, %rdx
             orq %rax, %rdx
             movq %rsp, %rbp
             RULE TRAP_FRAME
-            callq *(%rdi)
-            testq %rax, %rax
-            jle nmi_unusual
-            jmpq *{leave}(%rdx)
+            jmpq *{handler}(%rdi)
 
+            # From the core's fast handler, the path in rdi.
+            .global nmi_give_up
+        nmi_give_up:
+            movq {word}(%rdi), %rcx
+            subq ${fast}, %rcx
+            # From none, the block in rcx.
+            .global nmi_unusual
         nmi_unusual:
             NMI_SAVE_REST
             movq %cr2, %r12
@@ -350,7 +327,7 @@ macro_rules! nmi_entry {
             jb nmi_no_room
             pushq %rdx
             # As many instructions as from the entry to the `rdtsc` above.
-            .rept 11
+            .rept 6
             nop
             .endr
             rdtsc
@@ -406,6 +383,8 @@ macro_rules! nmi_entry {
             frame_bytes = const size_of::<$crate::entry::TrapFrame>(),
             no_room = const $layout.no_room,
             fast = const $layout.fast,
+            handler = const $crate::entry::fast::ON_NMI,
+            word = const $crate::entry::fast::WORD,
             leave = const $crate::entry::fast::LEAVE,
             leave_aside = const $crate::entry::fast::LEAVE_ASIDE,
             rearm = const $crate::entry::fast::REARM,

@@ -37,16 +37,14 @@ macro_rules! overflow_entry {
             subq $136, %rsp
             .cfi_adjust_cfa_offset 136
             RULE INTERRUPTED, 17, {vector}
-            .set place, 80
-            .irp register, r11, r10, r9, r8, rdi, rsi, rdx, rcx
-            movq %\register, place(%rsp)
-            .cfi_rel_offset %\register, place
-            .set place, place - 8
-            .endr
             movq %rax, 8(%rsp)
-            .cfi_rel_offset %rax, 8
+            movq %rcx, 24(%rsp)
+            movq %rdx, 32(%rsp)
+            movq %rdi, 48(%rsp)
+            movq %r8, 56(%rsp)
+            movq %r9, 64(%rsp)
             movq %rbp, (%rsp)
-            .cfi_rel_offset %rbp, 0
+            FAST_CFI
             movq ${vector}, 120(%rsp)
             # The core by its APIC id.
             movq {registers}(%rip), %rdi
@@ -60,18 +58,12 @@ macro_rules! overflow_entry {
             testq %rdi, %rdi
             je 5f
         3:
-            # In the place of rbx, which is saved by who uses it.
-            movq %rdi, 16(%rsp)
-            movq %rsp, %rsi
             rdtsc
             shlq $32, %rdx
             orq %rax, %rdx
             movq %rsp, %rbp
             RULE TRAP_FRAME
-            callq *(%rdi)
-            testq %rax, %rax
-            jle 6f
-            jmpq *{leave}(%rdx)
+            jmpq *{fast}(%rdi)
 
             RULE INTERRUPTED, 17, {vector}
         4:
@@ -84,16 +76,9 @@ macro_rules! overflow_entry {
             jmp 3b
 
             RULE TRAP_FRAME
-        6:
-            movq 16(%rsp), %rdi
-            movq %rbx, 16(%rsp)
-            .cfi_rel_offset %rbx, 16
-            .set place, 112
-            .irp register, r15, r14, r13, r12
-            movq %\register, place(%rsp)
-            .cfi_rel_offset %\register, place
-            .set place, place - 8
-            .endr
+            .global pmiscope_overflow_give_up
+        pmiscope_overflow_give_up:
+            TRAP_SAVE_REST
             orq {deferral}(%rdi), %rax
             movq %rax, 128(%rsp)
             cld
@@ -102,10 +87,7 @@ macro_rules! overflow_entry {
             movq %rdx, %rsi
             call {handler}
             movq %rbx, %rdx
-            movq 16(%rsp), %rbx
-            .irp register, rbx, r12, r13, r14, r15
-            .cfi_restore %\register
-            .endr
+            TRAP_RESTORE_REST
             movq {rearm}(%rdx), %rax
             testq %rax, %rax
             je 7f
@@ -125,6 +107,7 @@ macro_rules! overflow_entry {
             paths = sym $crate::entry::fast::BY_APIC_ID,
             cores = const $crate::entry::fast::MOST_CORES,
             none = sym $crate::entry::fast::NONE,
+            fast = const $crate::entry::fast::ON_IRQ,
             leave = const $crate::entry::fast::LEAVE,
             rearm = const $crate::entry::fast::REARM,
             deferral = const $crate::entry::fast::DEFERRAL,

@@ -139,23 +139,63 @@ macro_rules! assembly {
     TRAP_PUSH rbp
     .endm
 
-    # What a call may have changed, and what the stub has pushed off, without the others: where
-    # `rsp` is the frame.
+    # Where `rsp` is a frame in which there are only the registers that a fast handler may change.
+    .macro FAST_CFI
+    .cfi_def_cfa %rsp, 176
+    .cfi_offset %rbp, -176
+    .cfi_offset %rax, -168
+    .cfi_offset %rcx, -152
+    .cfi_offset %rdx, -144
+    .cfi_offset %rdi, -128
+    .cfi_offset %r8, -120
+    .cfi_offset %r9, -112
+    .endm
+
+    # The others.
+    .macro TRAP_SAVE_REST
+    movq %rbx, 16(%rsp)
+    .cfi_rel_offset %rbx, 16
+    movq %rsi, 40(%rsp)
+    .cfi_rel_offset %rsi, 40
+    movq %r10, 72(%rsp)
+    .cfi_rel_offset %r10, 72
+    movq %r11, 80(%rsp)
+    .cfi_rel_offset %r11, 80
+    movq %r12, 88(%rsp)
+    .cfi_rel_offset %r12, 88
+    movq %r13, 96(%rsp)
+    .cfi_rel_offset %r13, 96
+    movq %r14, 104(%rsp)
+    .cfi_rel_offset %r14, 104
+    movq %r15, 112(%rsp)
+    .cfi_rel_offset %r15, 112
+    .endm
+
+    # Those of them that a handler and its entry may have changed, back.
+    .macro TRAP_RESTORE_REST
+    movq 16(%rsp), %rbx
+    movq 40(%rsp), %rsi
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
+    movq 88(%rsp), %r12
+    .irp register, rbx, rsi, r10, r11, r12, r13, r14, r15
+    .cfi_restore %\register
+    .endr
+    .endm
+
+    # What a fast handler may have changed, back, and the stack as it was.
     .macro TRAP_RESTORE
     movq 8(%rsp), %rax
     movq 24(%rsp), %rcx
     movq 32(%rsp), %rdx
-    movq 40(%rsp), %rsi
     movq 48(%rsp), %rdi
     movq 56(%rsp), %r8
     movq 64(%rsp), %r9
-    movq 72(%rsp), %r10
-    movq 80(%rsp), %r11
     movq (%rsp), %rbp
     RULE INTERRUPTED, 17
     addq $136, %rsp
     .cfi_adjust_cfa_offset -136
-    .irp register, rbp, rax, rcx, rdx, rsi, rdi, r8, r9, r10, r11
+    .irp register, rbp, rax, rcx, rdx, rdi, r8, r9
     .cfi_restore %\register
     .endr
     .endm

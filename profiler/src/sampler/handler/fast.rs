@@ -466,7 +466,7 @@ pub(in crate::sampler) fn prepare<T: Target>(
     fast.set_place(Place::Run, run);
     fast.set_place(Place::Output, output);
     core.path
-        .set_handler(Some((handler as *const ()).cast_mut()));
+        .set_rust(run.delivery, (handler as *const ()).cast_mut());
 }
 
 const _: () = assert!(core::mem::offset_of!(Core, path) == 0 && size_of::<FastPath>() > 0);

@@ -78,7 +78,7 @@ impl Core {
             let core = unsafe { &mut *memory.as_ptr().wrapping_add(index) };
             core.index = u32::try_from(index).unwrap_or(u32::MAX);
             core.apic_id = apic_id;
-            core.path.set_handler(None);
+            core.path.set_up();
             core.overflow.set_closed(true);
         }
         // SAFETY: made just now, and only read from now on.

@@ -98,7 +98,7 @@ assembly!(
     # Armed, and in no handler.
     .macro LEAVE_ARMED
     movw $1, {state}(%rdx)
-    movl %eax, %esi
+    movl %eax, %r8d
     movq %rdx, %rdi
     rdtsc
     movl %eax, {armed_tsc}(%rdi)
@@ -108,20 +108,28 @@ assembly!(
     .macro LEAVE_ARM_xapic
     movq {registers}(%rip), %rcx
     LEAVE_ARMED
-    movl %esi, {count}(%rcx)
+    movl %r8d, {count}(%rcx)
     .endm
 
     .macro LEAVE_ARM_x2apic
     LEAVE_ARMED
     movl ${count_msr}, %ecx
-    movl %esi, %eax
+    movl %r8d, %eax
     xorl %edx, %edx
     wrmsr
     .endm
 
+    # Registers that are in the frame here are changed by the call.
     .macro LEAVE_ARM_hpet
+    movq %rsi, 40(%rsp)
+    movq %r10, 72(%rsp)
+    movq %r11, 80(%rsp)
     LEAVE_ARMED
+    movl %r8d, %esi
     call {arm_hpet}
+    movq 40(%rsp), %rsi
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
     .endm
 
     .macro LEAVE_ARM_ipi
@@ -134,13 +142,7 @@ assembly!(
     .type pmiscope_leave_\source\()_\way, @function
 pmiscope_leave_\source\()_\way:
     TRAP_CFI 176
-    .cfi_offset %rbp, -176
-    .cfi_offset %rax, -168
-    .set place, -152
-    .irp register, rcx, rdx, rsi, rdi, r8, r9, r10, r11
-    .cfi_offset %\register, place
-    .set place, place + 8
-    .endr
+    FAST_CFI
     RULE TRAP_FRAME
     LEAVE_ARM_\source
     TRAP_RESTORE
