@@ -8,7 +8,7 @@ use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::entry::overflow;
 use profiler::format::{Clock, Source, Text};
 use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
-use profiler::sampler::{StartError, Target, vector};
+use profiler::sampler::{Settled, StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
@@ -37,6 +37,14 @@ unsafe impl Target for ThisKernel {
     #[inline(always)]
     fn task(&self, _: u32) -> u16 {
         task::current_name(cpu::current())
+    }
+
+    /// Stacks lie by their numbers, for ever, and halting is assembly.
+    #[inline]
+    fn settled(&self, core: u32) -> Option<Settled> {
+        Some(Settled {
+            task: Some(task::name_word(cpu::core(core))),
+        })
     }
 
     #[inline]

@@ -97,6 +97,12 @@ pub fn current_name(core: &CoreBlock) -> u16 {
     TASKS.get(core).name.load(Ordering::Relaxed)
 }
 
+/// Where that is.
+#[must_use]
+pub fn name_word(core: &CoreBlock) -> &'static AtomicU16 {
+    &TASKS.get(core).name
+}
+
 impl CoreTasks {
     /// The core runs tasks, from now on.
     pub(super) fn set_running(&self) {

@@ -78,7 +78,7 @@ pub use pmu_error::PmuError;
 pub use prepare::NotStarted;
 pub use requests::Refusal;
 pub use source::SourceError;
-pub use target::{Interrupted, Target};
+pub use target::{Interrupted, Settled, Target};
 
 use crate::format::region::RunState;
 use crate::format::{self, Delivery};

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ptr;
+use core::sync::atomic::AtomicU16;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
@@ -76,6 +77,13 @@ pub unsafe trait Target: Sync + 'static {
     #[inline]
     fn task(&self, _core: u32) -> u16 {
         0
+    }
+
+    /// What of this kernel stays as it is, so that the fast handler need not ask each time: see
+    /// [`Settled`]. By default it asks.
+    #[inline]
+    fn settled(&self, _core: u32) -> Option<Settled> {
+        None
     }
 
     /// Returns true if a core that is about to execute the instruction at `pc` was
@@ -191,6 +199,18 @@ pub unsafe trait Target: Sync + 'static {
     fn finished(&self) {
         exit::exit_qemu(exit::SUCCESS);
     }
+}
+
+/// What a kernel says once, in place of being asked at each sample ([`Target::settled`]). It
+/// promises that
+///
+/// * for each stack pointer within bounds that [`Target::stack_of`] has returned, it returns the
+///   same upper bound for ever;
+/// * [`Target::is_halted_at`] returns true in the assembly of [`assembly!`](crate::assembly) alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Settled {
+    /// Where what [`Target::task`] returns for that core stands; `None`: it is always 0.
+    pub task: Option<&'static AtomicU16>,
 }
 
 /// The code that was interrupted.

@@ -65,6 +65,12 @@ pub struct Frames {
 }
 
 impl Frames {
+    /// The highest place of a pair.
+    #[inline(always)]
+    pub const fn top(&self) -> u64 {
+        self.top
+    }
+
     /// The frames of `stack` from the stack pointer on; `None` if it is not ordinary: not
     /// aligned, or less than two words below the top.
     #[inline]

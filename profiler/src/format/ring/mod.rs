@@ -52,6 +52,8 @@ mod writer;
 pub use control::Control;
 pub use reader::{Corrupt, Reader};
 pub(crate) use writer::Base;
+#[cfg(not(all(test, loom)))]
+pub(crate) use writer::{IN_PLACE, offset};
 pub use writer::{Lost, Writer};
 
 #[cfg(all(test, not(loom)))]

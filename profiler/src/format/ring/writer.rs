@@ -27,7 +27,7 @@ const IDLE: u64 = 0;
 /// A write whose place is reserved before it is written to.
 const WRITING: u64 = 1;
 /// A write in place: what nests in it has to stay clear of its extent.
-const IN_PLACE: u64 = 2;
+pub(crate) const IN_PLACE: u64 = 2;
 
 /// The time of a [`Base`] that is none: no sample's is within 2³² of it.
 const NO_TIME: u64 = 1 << 63;
@@ -117,6 +117,26 @@ pub struct Writer<'ring> {
     /// Where position 0 would be, if the data had all positions of this lap and before.
     origin: AtomicPtr<u32>,
     pub(super) base: Base,
+}
+
+/// Where assembly finds what of a [`Writer`], in bytes.
+#[cfg(not(all(test, loom)))]
+pub(crate) mod offset {
+    use core::mem::offset_of;
+
+    use super::{Base, Writer};
+
+    pub(crate) const CONTROL: usize = offset_of!(Writer<'static>, control);
+    pub(crate) const RESERVED: usize = offset_of!(Writer<'static>, reserved);
+    pub(crate) const WRITING: usize = offset_of!(Writer<'static>, writing);
+    pub(crate) const IN_PLACE_END: usize = offset_of!(Writer<'static>, in_place_end);
+    pub(crate) const ORIGIN: usize = offset_of!(Writer<'static>, origin);
+    const BASE: usize = offset_of!(Writer<'static>, base);
+    pub(crate) const TIME: usize = BASE + offset_of!(Base, time);
+    pub(crate) const LOWEST_SP: usize = BASE + offset_of!(Base, lowest_sp);
+    pub(crate) const NEXT: usize = BASE + offset_of!(Base, next);
+    /// The control block begins with the head; behind it, the losses.
+    pub(crate) const FAST_OF_CONTROL: usize = 16;
 }
 
 impl<'ring> Writer<'ring> {
@@ -220,6 +240,20 @@ impl<'ring> Writer<'ring> {
             return None;
         }
         Some(InPlace::new(self, start))
+    }
+
+    /// Ends the write in place that assembly has begun at `start` and does not finish.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn abandon_at(&self, start: u64) {
+        self.leave_place(start, &());
+    }
+
+    /// Publishes what has nested in the last steps of a write that assembly has finished.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn publish_nested(&self) {
+        self.writing.store(WRITING, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        self.publish(&());
     }
 
     /// Counts a sample of the fast handler.

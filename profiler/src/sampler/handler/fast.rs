@@ -23,7 +23,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::address::{CodeAddress, StackAddress};
 use crate::entry::fast::{FastPath, Unusual};
-use crate::entry::{TrapFrame, end_of_call};
+use crate::entry::{TrapFrame, end_of_call, vector};
 use crate::format::ring::Base;
 use crate::format::sample::compact::{self, Width, at};
 use crate::format::{Delivery, State};
@@ -57,6 +57,56 @@ fn engine_of(core: &Core) -> &'static Engine {
     unsafe { core.fast.at(Place::Engine) }
 }
 
+/// For [`super::xapic`]: 1 if the place at this distance from the text's start, whose saved frame
+/// pointer is zero, is a root; 2 if it is no address, and that is the root; else 0.
+#[unsafe(link_section = ".pmiscope.calls")]
+pub(super) unsafe extern "C" fn is_root_at<T: Target>(
+    core: &'static Core,
+    _: &TrapFrame,
+    offset: u64,
+) -> u64 {
+    let reached = Reached {
+        fp: 0,
+        offset,
+        end: core::ptr::null_mut(),
+    };
+    // SAFETY: set with the handler.
+    let target: &T = unsafe { core.fast.at(Place::Target) };
+    let is_root = is_root_of(core, target, core.fast.code(), reached);
+    let answer = match (is_root, offset >> 24) {
+        (false, _) => 0,
+        (true, 0) => 1,
+        (true, _) => 2,
+    };
+    end_of_call();
+    answer
+}
+
+/// For [`super::xapic`]: ends its write, which began at `start`.
+#[unsafe(link_section = ".pmiscope.calls")]
+pub(super) unsafe extern "C" fn abandon(core: &'static Core, _: &TrapFrame, start: u64) {
+    output_of(core).writer.abandon_at(start);
+    end_of_call();
+}
+
+/// For [`super::xapic`]: publishes what has nested in the end of its write, or waits for the core's
+/// turn.
+#[unsafe(link_section = ".pmiscope.calls")]
+pub(super) unsafe extern "C" fn wait_or_publish(
+    core: &'static Core,
+    frame: &TrapFrame,
+    publishes: u64,
+) {
+    if publishes != 0 {
+        output_of(core).writer.publish_nested();
+    } else {
+        let is_nmi = frame.vector == u64::from(vector::NMI);
+        let delivery = if is_nmi { Delivery::Nmi } else { Delivery::Irq };
+        super::timer::pass_turn(engine_of(core), core, run_of(core), delivery);
+    }
+    end_of_call();
+}
+
 /// Which source a fast handler is for.
 mod source {
     pub(super) const XAPIC: u8 = 0;
@@ -82,9 +132,24 @@ pub(super) struct Ordinary {
     sp: StackAddress,
     fp: u64,
     state: u8,
+    /// The lowest address of the stack.
+    low: u64,
 }
 
 impl Ordinary {
+    pub(super) const fn pc_offset(&self) -> u64 {
+        self.pc_offset
+    }
+
+    pub(super) const fn state(&self) -> u8 {
+        self.state
+    }
+
+    /// The highest place of a pair on the stack, and how far below a stack pointer may be.
+    pub(super) const fn stack(&self) -> (u64, u64) {
+        (self.frames.top(), self.frames.top() - self.low)
+    }
+
     /// Looks at what was interrupted. Nothing is changed.
     #[inline(always)]
     pub(super) fn look<T: Target>(core: &Core, target: &T, frame: &TrapFrame) -> Option<Self> {
@@ -117,6 +182,7 @@ impl Ordinary {
             sp,
             fp: frame.rbp,
             state,
+            low: stack.low,
         })
     }
 }
@@ -255,7 +321,7 @@ impl Ordinary {
 #[cold]
 fn is_root_of<T: Target>(core: &Core, target: &T, code: CompiledCode, reached: Reached) -> bool {
     let is_root = reached.is_root(code, &Rules::<T>(target));
-    if is_root {
+    if is_root && reached.offset >> 24 == 0 {
         core.fast.root_offset.store(reached.offset, Relaxed);
     }
     is_root
@@ -307,7 +373,7 @@ fn has_fired<const SOURCE: u8>(core: &Core) -> bool {
 
 /// Handles the interrupt, if it is the usual overflow.
 #[inline(always)]
-fn sample<T: Target, const SOURCE: u8, const NMI: bool, const SCALED: bool>(
+fn sample<T: Target, const SOURCE: u8, const NMI: bool>(
     core: &'static Core,
     frame: &TrapFrame,
     entry_tsc: u64,
@@ -342,24 +408,18 @@ fn sample<T: Target, const SOURCE: u8, const NMI: bool, const SCALED: bool>(
     let period = entry_tsc.wrapping_sub(armed_tsc).wrapping_sub(overhead);
     let before = timing.entry_tsc.load(Relaxed) + timing.turn_wait_ticks.load(Relaxed);
     let cost = armed_tsc.wrapping_sub(before).wrapping_add(overhead);
-    let scale = |ticks: u64| {
-        if SCALED {
-            run_of(core).timing.clock.ticks(ticks)
-        } else {
-            ticks
-        }
-    };
-    // What is less than 0 is none of these, scaled or not.
-    if SCALED && (since | period | cost).cast_signed() < 0 {
+    let clock = &run_of(core).timing.clock;
+    // None of these is less than 0.
+    if (since | period | cost).cast_signed() < 0 {
         return claimed;
     }
     let fields = Fields {
         sequence: number,
         event: 0,
         state: if NMI { State::NMI } else { 0 },
-        time: scale(since),
-        cost: scale(cost),
-        period: scale(period),
+        time: clock.ticks(since),
+        cost: clock.ticks(cost),
+        period: clock.ticks(period),
     };
     if !ordinary.record(core, target, fields) {
         return claimed;
@@ -383,17 +443,12 @@ fn wait_for_turn<const NMI: bool>(core: &'static Core) {
 
 /// The handler.
 #[unsafe(link_section = ".pmiscope.calls")]
-unsafe extern "C" fn on_interrupt<
-    T: Target,
-    const SOURCE: u8,
-    const NMI: bool,
-    const SCALED: bool,
->(
+unsafe extern "C" fn on_interrupt<T: Target, const SOURCE: u8, const NMI: bool>(
     core: &'static Core,
     frame: &TrapFrame,
     entry_tsc: u64,
 ) -> FastExit {
-    let exit = match sample::<T, SOURCE, NMI, SCALED>(core, frame, entry_tsc) {
+    let exit = match sample::<T, SOURCE, NMI>(core, frame, entry_tsc) {
         Ok(rearm) => FastExit {
             rearm,
             path_or_tsc: core::ptr::from_ref(core).addr() as u64,
@@ -410,27 +465,31 @@ unsafe extern "C" fn on_interrupt<
 /// A fast handler.
 type Handler = unsafe extern "C" fn(&'static Core, &TrapFrame, u64) -> FastExit;
 
-/// The fast handler of a run, if it has one.
-fn handler_of<T: Target>(run: &Run) -> Option<Handler> {
+/// Which fast handler a run has.
+#[derive(Clone, Copy)]
+enum Chosen {
+    /// None: all samples are taken by the other one.
+    None,
+    /// That of [`super::xapic`].
+    Assembly,
+    Rust(Handler),
+}
+
+fn handler_of<T: Target>(run: &Run) -> Chosen {
     use source::{HPET, IPI, X2APIC, XAPIC};
     let is_scaled = !run.timing.clock.is_the_counter();
     let is_x2apic = apic::registers() == Registers::X2Apic;
-    Some(match (&run.source, run.delivery, is_x2apic, is_scaled) {
-        (Source::ApicTimer(_), Delivery::Nmi, false, false) => {
-            on_interrupt::<T, XAPIC, true, false>
-        }
-        (Source::ApicTimer(_), Delivery::Nmi, false, true) => on_interrupt::<T, XAPIC, true, true>,
-        (Source::ApicTimer(_), Delivery::Irq, false, false) => {
-            on_interrupt::<T, XAPIC, false, false>
-        }
-        (Source::ApicTimer(_), Delivery::Irq, false, true) => on_interrupt::<T, XAPIC, false, true>,
-        // A multiplication by one is of no weight beside an MSR.
-        (Source::ApicTimer(_), Delivery::Nmi, true, _) => on_interrupt::<T, X2APIC, true, true>,
-        (Source::ApicTimer(_), Delivery::Irq, true, _) => on_interrupt::<T, X2APIC, false, true>,
-        (Source::Hpet(_), Delivery::Nmi, ..) => on_interrupt::<T, HPET, true, true>,
-        (Source::Hpet(_), Delivery::Irq, ..) => on_interrupt::<T, HPET, false, true>,
-        (Source::Ipi(_), Delivery::Nmi, ..) => on_interrupt::<T, IPI, true, true>,
-        (Source::Ipi(_), Delivery::Irq, ..) | (Source::Pmu(_) | Source::Step, ..) => return None,
+    let is_nmi = run.delivery == Delivery::Nmi;
+    Chosen::Rust(match (&run.source, is_nmi, is_x2apic) {
+        (Source::ApicTimer(_), _, false) if !is_scaled => return Chosen::Assembly,
+        (Source::ApicTimer(_), true, false) => on_interrupt::<T, XAPIC, true>,
+        (Source::ApicTimer(_), false, false) => on_interrupt::<T, XAPIC, false>,
+        (Source::ApicTimer(_), true, true) => on_interrupt::<T, X2APIC, true>,
+        (Source::ApicTimer(_), false, true) => on_interrupt::<T, X2APIC, false>,
+        (Source::Hpet(_), true, _) => on_interrupt::<T, HPET, true>,
+        (Source::Hpet(_), false, _) => on_interrupt::<T, HPET, false>,
+        (Source::Ipi(_), true, _) => on_interrupt::<T, IPI, true>,
+        (Source::Ipi(_), false, _) | (Source::Pmu(_) | Source::Step, ..) => return Chosen::None,
     })
 }
 
@@ -442,9 +501,10 @@ pub(in crate::sampler) fn prepare<T: Target>(
     run: &'static Run,
     output: &'static Output,
 ) {
-    let Some(handler) = handler_of::<T>(run) else {
+    let handler = handler_of::<T>(run);
+    if matches!(handler, Chosen::None) {
         return;
-    };
+    }
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
     if Width::of_text(text) != Some(Width::Bits24) {
@@ -460,13 +520,22 @@ pub(in crate::sampler) fn prepare<T: Target>(
     fast.count.store(run.arming.count.into(), Relaxed);
     fast.overhead.store(run.timing.overhead.ticks, Relaxed);
     fast.last.store(core.share.last(), Relaxed);
-    fast.has_turns.store(run.round_robin.is_some(), Relaxed);
+    fast.has_turns
+        .store(super::timer::has_turns(engine, run), Relaxed);
     fast.set_place(Place::Engine, engine);
     fast.set_place(Place::Target, target);
     fast.set_place(Place::Run, run);
     fast.set_place(Place::Output, output);
-    core.path
-        .set_rust(run.delivery, (handler as *const ()).cast_mut());
+    let writer = core::ptr::from_ref(&output.writer).cast_mut();
+    fast.writer.store(writer, Relaxed);
+    match handler {
+        Chosen::Assembly => super::xapic::prepare(core, target, run.delivery),
+        Chosen::Rust(handler) => {
+            let handler = (handler as *const ()).cast_mut();
+            core.path.set_rust(run.delivery, handler);
+        }
+        Chosen::None => {}
+    }
 }
 
 const _: () = assert!(core::mem::offset_of!(Core, path) == 0 && size_of::<FastPath>() > 0);

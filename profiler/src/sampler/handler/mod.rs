@@ -8,7 +8,7 @@
 //! * [`count`]: an interrupt of a run that counts.
 //! * [`debug`]: a debug exception: a step, or an aim.
 //! * [`record`]: the walk, and the sample that is written.
-//! * `fast`: the usual interrupt of a timer, in few instructions.
+//! * `fast`: the usual interrupt of a timer, in few instructions; `xapic`: in assembly.
 //!
 //! # What a period counts
 //!
@@ -24,6 +24,7 @@ pub(super) mod fast;
 mod pmu;
 mod record;
 mod timer;
+mod xapic;
 
 pub(super) use count::{begin_counting, end_counting};
 

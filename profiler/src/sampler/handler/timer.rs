@@ -150,7 +150,24 @@ impl<T: Target> Context<'_, T> {
 /// Waits for the turn of `core`, the running one, where cores run one at a time.
 #[inline]
 pub(super) fn wait_for_turn(engine: &Engine, core: &Core, run: &Run, delivery: Delivery) {
-    let before = tsc::ticks();
+    let waited = if has_turns(engine, run) {
+        let before = tsc::ticks();
+        pass_turn(engine, core, run, delivery);
+        tsc::ticks().saturating_sub(before)
+    } else {
+        0
+    };
+    core.timing.turn_wait_ticks.store(waited, Relaxed);
+}
+
+/// Returns true if there is another core to pass the turn to.
+pub(super) fn has_turns(engine: &Engine, run: &Run) -> bool {
+    run.round_robin.is_some() && engine.cores.count() > 1
+}
+
+/// Passes the turn on, if there are turns, and waits until it comes back.
+#[inline]
+pub(super) fn pass_turn(engine: &Engine, core: &Core, run: &Run, delivery: Delivery) {
     if let Some(round_robin) = &run.round_robin {
         match delivery {
             Delivery::Nmi => round_robin.pass_to_next(&engine.cores, core),
@@ -159,8 +176,6 @@ pub(super) fn wait_for_turn(engine: &Engine, core: &Core, run: &Run, delivery: D
             }),
         }
     }
-    let waited = tsc::ticks().saturating_sub(before);
-    core.timing.turn_wait_ticks.store(waited, Relaxed);
 }
 
 #[cfg(test)]

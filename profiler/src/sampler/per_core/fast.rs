@@ -1,9 +1,12 @@
 //! What the fast handler of a core needs at hand: what it would else have to look for.
 
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed,
+};
 
 use crate::address::{CodeAddress, CodeRange};
+use crate::format::ring::Writer;
 use crate::unwind::fast::CompiledCode;
 
 /// What the fast handler of a core needs at hand. It is set before the core has that handler.
@@ -16,6 +19,21 @@ pub(crate) struct FastState {
     pub text_len: AtomicU64,
     /// The last root that was reached, as a distance from the text's start.
     pub root_offset: AtomicU64,
+    /// The highest place of a pair on the stack that was looked at last.
+    pub top: AtomicU64,
+    /// From there down to the stack's lowest address, and one; 0 if each is to be looked at.
+    pub span: AtomicU64,
+    /// Where the number of what runs is.
+    pub task: AtomicPtr<AtomicU16>,
+    /// That, if it is asked for each time.
+    pub task_asked: AtomicU16,
+    /// The first unit of records, without their length: where interrupts are on, and of what
+    /// was looked at.
+    pub heads: [AtomicU32; 2],
+    /// The ring.
+    pub writer: AtomicPtr<Writer<'static>>,
+    /// What assembly calls, seldom: see [`Call`].
+    calls: [AtomicPtr<()>; 4],
     /// What the source is armed with.
     pub count: AtomicU64,
     /// The ticks of an entry and an exit.
@@ -26,6 +44,35 @@ pub(crate) struct FastState {
     pub has_turns: AtomicBool,
     /// What is shared, and where the core writes to.
     places: [AtomicPtr<()>; PLACES],
+}
+
+/// What assembly calls. Each is an `extern "C" fn` of the core and the frame.
+#[derive(Clone, Copy)]
+pub(crate) enum Call {
+    /// Looks at what was interrupted. Returns the program counter's distance from the text's start,
+    /// or something negative.
+    Look,
+    /// Returns whether the place of which the distance is third is the root.
+    IsRoot,
+    /// Ends the write that began at the third.
+    Abandon,
+    /// Publishes what has nested; or, by the third, waits for the core's turn.
+    Finish,
+}
+
+/// Where assembly finds what, from the core's state on.
+pub(crate) mod offset {
+    use core::mem::offset_of;
+
+    use super::{Call, FastState};
+
+    pub(crate) const TEXT_START: usize = offset_of!(FastState, text_start);
+    pub(crate) const COMPILED_LEN: usize = offset_of!(FastState, compiled_len);
+    pub(crate) const CALLS: usize = offset_of!(FastState, calls);
+
+    pub(crate) const fn call(call: Call) -> usize {
+        CALLS + 8 * call as usize
+    }
 }
 
 /// The number of [`Place`]s.
@@ -61,6 +108,10 @@ impl FastState {
         // That of compiled code is none.
         self.root_offset.store(0, Relaxed);
         compiled != 0
+    }
+
+    pub(crate) fn set_call(&self, call: Call, function: *const ()) {
+        self.calls[call as usize].store(function.cast_mut(), Relaxed);
     }
 
     pub(crate) fn set_place<T>(&self, place: Place, value: &'static T) {

@@ -13,6 +13,7 @@ pub(crate) mod overflow;
 pub(crate) mod pmu;
 pub(crate) mod trials;
 
+use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::slice;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
@@ -207,6 +208,9 @@ pub(crate) struct Share {
 }
 
 impl Share {
+    /// Where the samples are counted, for assembly.
+    pub(crate) const TAKEN: usize = offset_of!(Self, taken);
+
     /// The samples of the core with this index, of `cores`, where all together take
     /// `samples`: as many as every other, or one more on the first ones; at least one.
     pub(crate) fn of_core(index: u32, cores: u32, samples: u64) -> u64 {

@@ -1,0 +1,445 @@
+//! The fast handler of [`super::fast`] in assembly, where instructions are counted and the source
+//! is the timer of an xAPIC: there each instruction of it is the price of a sample.
+//!
+//! It does the same in the same order, reads what it needs where it lies, and so uses six registers.
+//! What is seldom it calls: to look at code or a stack that was not looked at last, to see whether a
+//! chain has reached a root that was not reached last, to give up its write in the ring, and to wait
+//! for the core's turn.
+//!
+//! In the frame, places of registers that are not saved are free:
+//!
+//! | offset | what |
+//! |---|---|
+//! | 40, 72, 80 | `rsi`, `r10` and `r11`, during a call |
+//! | 88 | the time stamp counter at the entry |
+//! | 96 | where the record begins |
+//! | 104 | rounds of the walk that are left |
+//! | 112 | the core's state, during a call |
+//! | 128 | the number of the overflow |
+
+use core::mem::offset_of;
+use core::sync::atomic::Ordering::Relaxed;
+
+use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish};
+use crate::assembly;
+use crate::entry::{TrapFrame, end_of_call, fast, vector};
+use crate::format::State;
+use crate::format::ring::{IN_PLACE, offset as ring};
+use crate::format::sample::MAX_CHAIN;
+use crate::format::sample::compact::{Width, at, head};
+use crate::hw::apic::{self, Register};
+use crate::hw::control::INTERRUPT_FLAG;
+use crate::sampler::halt::HLT;
+use crate::sampler::per_core::fast::{Call, FastState, Place, offset};
+use crate::sampler::per_core::overflow::ARMED;
+use crate::sampler::per_core::{Core, Share, Timing};
+use crate::sampler::target::{Settled, Target};
+use crate::sampler::vector::OVERFLOW;
+
+unsafe extern "C" {
+    fn pmiscope_fast_xapic_nmi();
+    fn pmiscope_fast_xapic_irq();
+}
+
+/// Lets the entries of `core` try it first. What [`super::fast::prepare`] sets is set.
+pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: crate::format::Delivery) {
+    let fast = &core.fast;
+    // Nothing was looked at.
+    fast.top.store(0, Relaxed);
+    fast.span.store(0, Relaxed);
+    let task = match target.settled(core.index) {
+        Some(Settled { task: Some(task) }) => core::ptr::from_ref(task),
+        _ => core::ptr::from_ref(&fast.task_asked),
+    };
+    fast.task.store(task.cast_mut(), Relaxed);
+    let is_nmi = delivery == crate::format::Delivery::Nmi;
+    let state = State::INTERRUPTS_ON | if is_nmi { State::NMI } else { 0 };
+    fast.heads[0].store(head(0, Width::Bits24, state, 0), Relaxed);
+    fast.set_call(Call::Look, look::<T> as *const ());
+    fast.set_call(Call::IsRoot, is_root_at::<T> as *const ());
+    fast.set_call(Call::Abandon, abandon as *const ());
+    fast.set_call(Call::Finish, wait_or_publish as *const ());
+    let handler = if is_nmi {
+        pmiscope_fast_xapic_nmi
+    } else {
+        pmiscope_fast_xapic_irq
+    };
+    core.path.set_handler(delivery, handler);
+}
+
+/// Looks at what was interrupted, and notes it for the samples to come. Returns the distance of the
+/// program counter from the text's start, or -1 if it is not ordinary.
+#[unsafe(link_section = ".pmiscope.calls")]
+unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> i64 {
+    let fast = &core.fast;
+    // SAFETY: set with the handler.
+    let target: &T = unsafe { fast.at(Place::Target) };
+    let found = match Ordinary::look(core, target, frame) {
+        Some(ordinary) => {
+            let is_settled = target.settled(core.index).is_some();
+            let (top, span) = ordinary.stack();
+            fast.top.store(top, Relaxed);
+            fast.span
+                .store(if is_settled { span + 1 } else { 0 }, Relaxed);
+            if !is_settled {
+                fast.task_asked.store(target.task(core.index), Relaxed);
+            }
+            let first = fast.heads[0].load(Relaxed);
+            let idle = u32::from(ordinary.state() & State::IDLE) << 16;
+            fast.heads[1].store(first | idle, Relaxed);
+            ordinary.pc_offset().cast_signed()
+        }
+        None => -1,
+    };
+    end_of_call();
+    found
+}
+
+const FAST: usize = offset_of!(Core, fast);
+
+assembly!(
+    r#"
+    # A call, with the registers that are live in it saved by who calls; rdi comes back.
+    .macro FAST_CALL call
+    movq %rdi, 112(%rsp)
+    movq %rsi, 40(%rsp)
+    movq %r10, 72(%rsp)
+    movq %r11, 80(%rsp)
+    movq %rsp, %rsi
+    callq *{calls}+8*\call(%rdi)
+    movq 40(%rsp), %rsi
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
+    movq 112(%rsp), %rdi
+    .endm
+
+    # A frame, whose fp is in r9: see unwind::fast.
+    .macro FAST_FRAME room, next, stop, place
+    movq {top}(%rdi), \next
+    subq %r9, \next
+    rorq $4, \next
+    cmpq \room, \next
+    jae 92f
+    movq 8(%r9), %r8
+    movq (%r9), %r9
+    subq {text_start}(%rdi), %r8
+    cmpq {compiled_len}(%rdi), %r8
+    jae \stop
+    movl %r8d, \place(%rcx)
+    .endm
+
+    # The record; rax is how far the stack pointer is below `top`. Each field's store is of four
+    # bytes, so they come in their order.
+    .macro FAST_RECORD id, head
+    movq {writer}(%rdi), %r8
+    movl 128(%rsp), %ecx
+    cmpl {next}(%r8), %ecx
+    jne 91f
+    movq ${in_place}, {writing}(%r8)
+    movq {reserved}(%r8), %rcx
+    movq %rcx, 96(%rsp)
+    cmpq {in_place_end}(%r8), %rcx
+    jae 92f
+    shlq $2, %rcx
+    addq {origin}(%r8), %rcx
+    # Its task, and what the handler before has cost.
+    movq {armed_tsc}(%rdi), %r9
+    subq {entry_tsc}(%rdi), %r9
+    subq {waited}(%rdi), %r9
+    addq {overhead}(%rdi), %r9
+    cmpq $0xffff, %r9
+    ja 92f
+    shll $8, %r9d
+    movq {task}(%rdi), %rdx
+    movzwl (%rdx), %edx
+    cmpl $0xff, %edx
+    ja 92f
+    orl %edx, %r9d
+    movl %r9d, {at_task}(%rcx)
+    movq 88(%rsp), %rdx
+    subq {armed_tsc}(%rdi), %rdx
+    subq {overhead}(%rdi), %rdx
+    cmpq $0xffffff, %rdx
+    ja 92f
+    movl %edx, {at_period}(%rcx)
+    movq 88(%rsp), %rdx
+    subq {tsc_origin}(%rdi), %rdx
+    subq {time}(%r8), %rdx
+    movl %edx, {at_time}(%rcx)
+    shrq $32, %rdx
+    jne 92f
+    # A stack pointer that is not aligned has its low bits at the top then.
+    movq 160(%rsp), %r9
+    movq %r9, %rdx
+    subq {lowest_sp}(%r8), %rdx
+    rorq $3, %rdx
+    cmpq $0xffffff, %rdx
+    ja 92f
+    movl %edx, {at_sp}(%rcx)
+    movq 136(%rsp), %rdx
+    subq {text_start}(%rdi), %rdx
+    movl %edx, {at_pc}(%rcx)
+    movl ${no_text}, %r8d
+    movq (%r9), %rdx
+    subq {text_start}(%rdi), %rdx
+    cmpq {text_len}(%rdi), %rdx
+    cmovaeq %r8, %rdx
+    movl %edx, {at_pc}+3(%rcx)
+    movq 8(%r9), %rdx
+    subq {text_start}(%rdi), %rdx
+    cmpq {text_len}(%rdi), %rdx
+    cmovaeq %r8, %rdx
+    movl %edx, {at_pc}+6(%rcx)
+    # The chain.
+    movl ${rounds}, 104(%rsp)
+    shrq $4, %rax
+    incq %rax
+    movq (%rsp), %r9
+2:
+    FAST_FRAME %rax, %rdx, 6f, {at_chain}
+    FAST_FRAME %rdx, %rax, 5f, {at_chain}+3
+    FAST_FRAME %rax, %rdx, 4f, {at_chain}+6
+    FAST_FRAME %rdx, %rax, 3f, {at_chain}+9
+    addq $12, %rcx
+    decl 104(%rsp)
+    jne 2b
+    jmp 92f
+3:
+    addq $3, %rcx
+4:
+    addq $3, %rcx
+5:
+    addq $3, %rcx
+6:
+    movl %r8d, {at_chain}(%rcx)
+    movq %r8, %rax
+    xorq {root_offset}(%rdi), %rax
+    orq %r9, %rax
+    jne .Lroot_\id
+    movl $0, {at_chain}+3(%rcx)
+    addq ${at_chain}+6, %rcx
+.Lchain_\id:
+    # rcx: three bytes behind the record.
+    movq {writer}(%rdi), %r8
+    movq 96(%rsp), %rax
+    movq {origin}(%r8), %rdx
+    leaq (%rdx,%rax,4), %rdx
+    subq %rdx, %rcx
+    shrq $2, %rcx
+    movl \head(%rdi), %r9d
+    addl %ecx, %r9d
+    testl ${interrupt_flag}, 152(%rsp)
+    je .Loff_\id
+.Lhead_\id:
+    movl %r9d, (%rdx)
+    # It is finished if nothing was written meanwhile. (As InPlace::finish does.)
+    addq %rax, %rcx
+    cmpxchgq %rcx, {reserved}(%r8)
+    jne 92f
+    incl {next}(%r8)
+    movq {control}(%r8), %rdx
+    movq %rcx, (%rdx)
+    incq {fast_of_control}(%rdx)
+    movq $0, {writing}(%r8)
+    cmpq %rcx, {reserved}(%r8)
+    jne .Lnested_\id
+.Lpublished_\id:
+    .endm
+
+    # What is seldom of that.
+    .macro FAST_RECORD_SELDOM id
+    # A root that was not reached last?
+.Lroot_\id:
+    testq %r9, %r9
+    jne 92f
+    movq %rcx, 104(%rsp)
+    movq %r8, %rdx
+    FAST_CALL {is_root}
+    movq 104(%rsp), %rcx
+    testq %rax, %rax
+    je 92f
+    # One with an address, or two zeros without.
+    leaq {at_chain}+3(%rcx), %rcx
+    cmpq $1, %rax
+    je 2f
+    subq $3, %rcx
+2:
+    movl $0, (%rcx)
+    addq $3, %rcx
+    jmp .Lchain_\id
+    # Interrupts were off.
+.Loff_\id:
+    subl ${interrupts_on}, %r9d
+    jmp .Lhead_\id
+    # What has nested is to be published.
+.Lnested_\id:
+    movl $1, %edx
+    FAST_CALL {finish}
+    jmp .Lpublished_\id
+    .endm
+
+    .macro FAST_XAPIC way, vector, back
+    .balign 16
+    .global pmiscope_fast_xapic_\way
+    .type pmiscope_fast_xapic_\way, @function
+pmiscope_fast_xapic_\way:
+    TRAP_CFI 176
+    FAST_CFI
+    RULE TRAP_FRAME
+    # As it should be?
+    cmpq ${armed}, {state}(%rdi)
+    jne 90f
+    movq {registers}(%rip), %rcx
+    cmpl $0, {current}(%rcx)
+    jne 90f
+    # Its overflow is claimed.
+    movw $0x100, {state}(%rdi)
+    movl $1, %r8d
+    xaddq %r8, {taken}(%rdi)
+    movq %rdx, 88(%rsp)
+    movl %r8d, 128(%rsp)
+    cmpq {last}(%rdi), %r8
+    jae 91f
+    testb $3, 144(%rsp)
+    jne 91f
+    movq 136(%rsp), %rcx
+    movq %rcx, %r9
+    subq {text_start}(%rdi), %r9
+    cmpq {compiled_len}(%rdi), %r9
+    jae 80f
+    cmpb ${hlt}, (%rcx)
+    je 91f
+    movq {top}(%rdi), %rax
+    subq 160(%rsp), %rax
+    cmpq {span}(%rdi), %rax
+    jae 80f
+    FAST_RECORD \way\()_usual, {head_usual}
+93:
+    movq 88(%rsp), %rax
+    movq %rax, {entry_tsc}(%rdi)
+    .ifc \way, irq
+    movq {registers}(%rip), %rcx
+    movl $0, {end_of_interrupt}(%rcx)
+    .endif
+    cmpb $0, {has_turns}(%rdi)
+    jne 94f
+95:
+    # The last step: as in sampler::source::leave.
+    movq {registers}(%rip), %rcx
+    movl {count}(%rdi), %r8d
+    movw $1, {state}(%rdi)
+    rdtsc
+    movl %eax, {armed_tsc}(%rdi)
+    movl %edx, {armed_tsc}+4(%rdi)
+    movl %r8d, {initial}(%rcx)
+    .cfi_remember_state
+    TRAP_RESTORE
+    RULE INTERRUPTED, 0, \vector
+    iretq
+    .cfi_restore_state
+    RULE TRAP_FRAME
+
+    # The core's turn is over. How long it waits is no cost.
+94:
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    movq %rdx, 104(%rsp)
+    xorl %edx, %edx
+    FAST_CALL {finish}
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    subq 104(%rsp), %rdx
+    movq %rdx, {waited}(%rdi)
+    jmp 95b
+
+    # Something else than the last time.
+80:
+    FAST_CALL {look}
+    testq %rax, %rax
+    js 91f
+    movq {top}(%rdi), %rax
+    subq 160(%rsp), %rax
+    FAST_RECORD \way\()_looked, {head_looked}
+    jmp 93b
+    FAST_RECORD_SELDOM \way\()_usual
+    FAST_RECORD_SELDOM \way\()_looked
+
+    # The write has begun.
+92:
+    movq 96(%rsp), %rdx
+    FAST_CALL {abandon}
+    # The overflow is claimed.
+91:
+    movl 128(%rsp), %eax
+    btsq $63, %rax
+    movq 88(%rsp), %rdx
+    jmpq *\back(%rdi)
+90:
+    xorl %eax, %eax
+    jmpq *\back(%rdi)
+    .cfi_endproc
+    .size pmiscope_fast_xapic_\way, . - pmiscope_fast_xapic_\way
+    .endm
+
+    FAST_XAPIC nmi, {nmi}, {back_to_nmi}
+    FAST_XAPIC irq, {irq}, {back_to_irq}
+    "#,
+    calls = const FAST + offset::CALLS,
+    look = const Call::Look as usize,
+    is_root = const Call::IsRoot as usize,
+    abandon = const Call::Abandon as usize,
+    finish = const Call::Finish as usize,
+    text_start = const FAST + offset::TEXT_START,
+    compiled_len = const FAST + offset::COMPILED_LEN,
+    text_len = const FAST + offset_of!(FastState, text_len),
+    root_offset = const FAST + offset_of!(FastState, root_offset),
+    top = const FAST + offset_of!(FastState, top),
+    span = const FAST + offset_of!(FastState, span),
+    task = const FAST + offset_of!(FastState, task),
+    head_usual = const FAST + offset_of!(FastState, heads),
+    head_looked = const FAST + offset_of!(FastState, heads) + 4,
+    writer = const FAST + offset_of!(FastState, writer),
+    tsc_origin = const FAST + offset_of!(FastState, origin),
+    count = const FAST + offset_of!(FastState, count),
+    overhead = const FAST + offset_of!(FastState, overhead),
+    last = const FAST + offset_of!(FastState, last),
+    has_turns = const FAST + offset_of!(FastState, has_turns),
+    state = const offset_of!(Core, overflow),
+    taken = const offset_of!(Core, share) + Share::TAKEN,
+    armed_tsc = const offset_of!(Core, timing) + offset_of!(Timing, armed_tsc),
+    entry_tsc = const offset_of!(Core, timing) + offset_of!(Timing, entry_tsc),
+    waited = const offset_of!(Core, timing) + offset_of!(Timing, turn_wait_ticks),
+    control = const ring::CONTROL,
+    reserved = const ring::RESERVED,
+    writing = const ring::WRITING,
+    in_place_end = const ring::IN_PLACE_END,
+    origin = const ring::ORIGIN,
+    time = const ring::TIME,
+    lowest_sp = const ring::LOWEST_SP,
+    next = const ring::NEXT,
+    fast_of_control = const ring::FAST_OF_CONTROL,
+    in_place = const IN_PLACE,
+    at_time = const at::TIME,
+    at_task = const at::TASK,
+    at_period = const at::PERIOD,
+    at_sp = const at::SP,
+    at_pc = const at::PC,
+    at_chain = const Width::Bits24.chain(),
+    no_text = const Width::Bits24.no_text(),
+    rounds = const MAX_CHAIN / 4,
+    armed = const ARMED,
+    hlt = const HLT,
+    interrupt_flag = const INTERRUPT_FLAG,
+    interrupts_on = const (State::INTERRUPTS_ON as u32) << 16,
+    registers = sym apic::REGISTERS,
+    current = const Register::TimerCurrentCount as u16,
+    initial = const Register::TimerInitialCount as u16,
+    end_of_interrupt = const Register::EndOfInterrupt as u16,
+    back_to_nmi = const fast::BACK_TO_NMI,
+    back_to_irq = const fast::BACK_TO_IRQ,
+    nmi = const vector::NMI,
+    irq = const OVERFLOW,
+    options(att_syntax),
+);
