@@ -16,14 +16,14 @@ use profiler::hw::tsc;
 pub(super) const RESCHEDULE_VECTOR: u8 = 0x43;
 
 /// The number of the name of what is no task: starting and idling.
-const NO_TASK: u16 = 0;
+const NO_TASK: u8 = 0;
 
 /// What a core knows of its tasks. But for the queue it is that core's alone.
 pub(super) struct CoreTasks {
     /// The number of the task that runs, or [`NONE`].
     current: AtomicU16,
     /// What samples call what runs.
-    name: AtomicU16,
+    name: AtomicU8,
     /// The task that gave the core up just now, or [`NONE`].
     previous: AtomicU16,
     /// What that one wants: a [`SwitchReason`].
@@ -44,7 +44,7 @@ per_core! {
     /// What each core knows of its tasks.
     static TASKS: CoreTasks = CoreTasks {
         current: AtomicU16::new(NONE),
-        name: AtomicU16::new(NO_TASK),
+        name: AtomicU8::new(NO_TASK),
         previous: AtomicU16::new(NONE),
         reason: AtomicU8::new(0),
         wake_at: AtomicU64::new(0),
@@ -94,12 +94,12 @@ pub fn runs_tasks(core: &CoreBlock) -> bool {
 #[must_use]
 #[inline]
 pub fn current_name(core: &CoreBlock) -> u16 {
-    TASKS.get(core).name.load(Ordering::Relaxed)
+    TASKS.get(core).name.load(Ordering::Relaxed).into()
 }
 
 /// Where that is.
 #[must_use]
-pub fn name_word(core: &CoreBlock) -> &'static AtomicU16 {
+pub fn name_word(core: &CoreBlock) -> &'static AtomicU8 {
     &TASKS.get(core).name
 }
 
@@ -131,11 +131,12 @@ impl CoreTasks {
     /// No task runs.
     pub(super) fn set_idle(&self) {
         self.current.store(NONE, Ordering::Relaxed);
-        self.set_name(NO_TASK);
+        self.set_name(NO_TASK.into());
     }
 
     /// Sets what samples call what runs.
     pub(super) fn set_name(&self, name: u16) {
+        let name = u8::try_from(name).expect("there are no more names than a byte can number");
         self.name.store(name, Ordering::Relaxed);
     }
 

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::ptr;
-use core::sync::atomic::AtomicU16;
+use core::sync::atomic::AtomicU8;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::contract::capabilities::Line;
@@ -210,7 +210,7 @@ pub unsafe trait Target: Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 pub struct Settled {
     /// Where what [`Target::task`] returns for that core stands; `None`: it is always 0.
-    pub task: Option<&'static AtomicU16>,
+    pub task: Option<&'static AtomicU8>,
 }
 
 /// The code that was interrupted.

@@ -39,6 +39,8 @@ use crate::sampler::vector::OVERFLOW;
 unsafe extern "C" {
     fn pmiscope_fast_xapic_nmi();
     fn pmiscope_fast_xapic_irq();
+    fn pmiscope_fast_xapic_nmi_in_turns();
+    fn pmiscope_fast_xapic_irq_in_turns();
 }
 
 /// Lets the entries of `core` try it first. What [`super::fast::prepare`] sets is set.
@@ -59,10 +61,11 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: crate::forma
     fast.set_call(Call::IsRoot, is_root_at::<T> as *const ());
     fast.set_call(Call::Abandon, abandon as *const ());
     fast.set_call(Call::Finish, wait_or_publish as *const ());
-    let handler = if is_nmi {
-        pmiscope_fast_xapic_nmi
-    } else {
-        pmiscope_fast_xapic_irq
+    let handler = match (is_nmi, fast.has_turns.load(Relaxed)) {
+        (true, false) => pmiscope_fast_xapic_nmi,
+        (true, true) => pmiscope_fast_xapic_nmi_in_turns,
+        (false, false) => pmiscope_fast_xapic_irq,
+        (false, true) => pmiscope_fast_xapic_irq_in_turns,
     };
     core.path.set_handler(delivery, handler);
 }
@@ -82,7 +85,12 @@ unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> 
             fast.span
                 .store(if is_settled { span + 1 } else { 0 }, Relaxed);
             if !is_settled {
-                fast.task_asked.store(target.task(core.index), Relaxed);
+                let task = u8::try_from(target.task(core.index));
+                fast.task_asked.store(task.unwrap_or(0), Relaxed);
+                if task.is_err() {
+                    end_of_call();
+                    return -1;
+                }
             }
             let first = fast.heads[0].load(Relaxed);
             let idle = u32::from(ordinary.state() & State::IDLE) << 16;
@@ -120,29 +128,25 @@ assembly!(
     rorq $4, \next
     cmpq \room, \next
     jae 92f
-    movq 8(%r9), %r8
+    movq 8(%r9), %rcx
     movq (%r9), %r9
-    subq {text_start}(%rdi), %r8
-    cmpq {compiled_len}(%rdi), %r8
+    subq {text_start}(%rdi), %rcx
+    cmpq {compiled_len}(%rdi), %rcx
     jae \stop
-    movl %r8d, \place(%rcx)
+    movl %ecx, \place(%r8)
     .endm
 
-    # The record; rax is how far the stack pointer is below `top`. Each field's store is of four
-    # bytes, so they come in their order.
+    # The record; rax is how far the stack pointer is below `top`, rcx the writer. Each field's store
+    # is of four bytes, so they come in their order.
     .macro FAST_RECORD id, head
-    movq {writer}(%rdi), %r8
-    movl 128(%rsp), %ecx
-    cmpl {next}(%r8), %ecx
-    jne 91f
-    movq ${in_place}, {writing}(%r8)
-    movq {reserved}(%r8), %rcx
-    movq %rcx, 96(%rsp)
-    cmpq {in_place_end}(%r8), %rcx
+    movq ${in_place}, {writing}(%rcx)
+    movq {reserved}(%rcx), %r8
+    movq %r8, 96(%rsp)
+    cmpq {in_place_end}(%rcx), %r8
     jae 92f
-    shlq $2, %rcx
-    addq {origin}(%r8), %rcx
-    # Its task, and what the handler before has cost.
+    shlq $2, %r8
+    addq {origin}(%rcx), %r8
+    # What the handler before has cost, and its task.
     movq {armed_tsc}(%rdi), %r9
     subq {entry_tsc}(%rdi), %r9
     subq {waited}(%rdi), %r9
@@ -151,45 +155,41 @@ assembly!(
     ja 92f
     shll $8, %r9d
     movq {task}(%rdi), %rdx
-    movzwl (%rdx), %edx
-    cmpl $0xff, %edx
-    ja 92f
-    orl %edx, %r9d
-    movl %r9d, {at_task}(%rcx)
+    movb (%rdx), %r9b
+    movl %r9d, {at_task}(%r8)
     movq 88(%rsp), %rdx
     subq {armed_tsc}(%rdi), %rdx
     subq {overhead}(%rdi), %rdx
     cmpq $0xffffff, %rdx
     ja 92f
-    movl %edx, {at_period}(%rcx)
+    movl %edx, {at_period}(%r8)
     movq 88(%rsp), %rdx
     subq {tsc_origin}(%rdi), %rdx
-    subq {time}(%r8), %rdx
-    movl %edx, {at_time}(%rcx)
+    subq {time}(%rcx), %rdx
+    movl %edx, {at_time}(%r8)
     shrq $32, %rdx
     jne 92f
     # A stack pointer that is not aligned has its low bits at the top then.
     movq 160(%rsp), %r9
     movq %r9, %rdx
-    subq {lowest_sp}(%r8), %rdx
+    subq {lowest_sp}(%rcx), %rdx
     rorq $3, %rdx
     cmpq $0xffffff, %rdx
     ja 92f
-    movl %edx, {at_sp}(%rcx)
+    movl %edx, {at_sp}(%r8)
     movq 136(%rsp), %rdx
     subq {text_start}(%rdi), %rdx
-    movl %edx, {at_pc}(%rcx)
-    movl ${no_text}, %r8d
+    movl %edx, {at_pc}(%r8)
     movq (%r9), %rdx
     subq {text_start}(%rdi), %rdx
     cmpq {text_len}(%rdi), %rdx
-    cmovaeq %r8, %rdx
-    movl %edx, {at_pc}+3(%rcx)
+    cmovaeq pmiscope_fast_no_text(%rip), %rdx
+    movl %edx, {at_pc}+3(%r8)
     movq 8(%r9), %rdx
     subq {text_start}(%rdi), %rdx
     cmpq {text_len}(%rdi), %rdx
-    cmovaeq %r8, %rdx
-    movl %edx, {at_pc}+6(%rcx)
+    cmovaeq pmiscope_fast_no_text(%rip), %rdx
+    movl %edx, {at_pc}+6(%r8)
     # The chain.
     movl ${rounds}, 104(%rsp)
     shrq $4, %rax
@@ -200,48 +200,46 @@ assembly!(
     FAST_FRAME %rdx, %rax, 5f, {at_chain}+3
     FAST_FRAME %rax, %rdx, 4f, {at_chain}+6
     FAST_FRAME %rdx, %rax, 3f, {at_chain}+9
-    addq $12, %rcx
+    addq $12, %r8
     decl 104(%rsp)
     jne 2b
     jmp 92f
 3:
-    addq $3, %rcx
+    addq $3, %r8
 4:
-    addq $3, %rcx
+    addq $3, %r8
 5:
-    addq $3, %rcx
+    addq $3, %r8
 6:
-    movl %r8d, {at_chain}(%rcx)
-    movq %r8, %rax
-    xorq {root_offset}(%rdi), %rax
-    orq %r9, %rax
+    movl %ecx, {at_chain}(%r8)
+    xorq {root_offset}(%rdi), %rcx
+    orq %r9, %rcx
     jne .Lroot_\id
-    movl $0, {at_chain}+3(%rcx)
-    addq ${at_chain}+6, %rcx
+    movl $0, {at_chain}+3(%r8)
+    addq ${at_chain}+6, %r8
 .Lchain_\id:
-    # rcx: three bytes behind the record.
-    movq {writer}(%rdi), %r8
+    # r8: three bytes behind the record.
+    movq {writer}(%rdi), %rcx
     movq 96(%rsp), %rax
-    movq {origin}(%r8), %rdx
-    leaq (%rdx,%rax,4), %rdx
-    subq %rdx, %rcx
-    shrq $2, %rcx
-    movl \head(%rdi), %r9d
-    addl %ecx, %r9d
+    movq {origin}(%rcx), %rdx
+    subq %rdx, %r8
+    shrq $2, %r8
+    movl %r8d, %r9d
+    subl %eax, %r9d
+    addl \head(%rdi), %r9d
     testl ${interrupt_flag}, 152(%rsp)
     je .Loff_\id
 .Lhead_\id:
-    movl %r9d, (%rdx)
+    movl %r9d, (%rdx,%rax,4)
     # It is finished if nothing was written meanwhile. (As InPlace::finish does.)
-    addq %rax, %rcx
-    cmpxchgq %rcx, {reserved}(%r8)
+    cmpxchgq %r8, {reserved}(%rcx)
     jne 92f
-    incl {next}(%r8)
-    movq {control}(%r8), %rdx
-    movq %rcx, (%rdx)
+    incl {next}(%rcx)
+    movq {control}(%rcx), %rdx
+    movq %r8, (%rdx)
     incq {fast_of_control}(%rdx)
-    movq $0, {writing}(%r8)
-    cmpq %rcx, {reserved}(%r8)
+    movq $0, {writing}(%rcx)
+    cmpq %r8, {reserved}(%rcx)
     jne .Lnested_\id
 .Lpublished_\id:
     .endm
@@ -252,20 +250,21 @@ assembly!(
 .Lroot_\id:
     testq %r9, %r9
     jne 92f
-    movq %rcx, 104(%rsp)
-    movq %r8, %rdx
+    movq %r8, 104(%rsp)
+    xorq {root_offset}(%rdi), %rcx
+    movq %rcx, %rdx
     FAST_CALL {is_root}
-    movq 104(%rsp), %rcx
+    movq 104(%rsp), %r8
     testq %rax, %rax
     je 92f
     # One with an address, or two zeros without.
-    leaq {at_chain}+3(%rcx), %rcx
+    leaq {at_chain}+3(%r8), %r8
     cmpq $1, %rax
     je 2f
-    subq $3, %rcx
+    subq $3, %r8
 2:
-    movl $0, (%rcx)
-    addq $3, %rcx
+    movl $0, (%r8)
+    addq $3, %r8
     jmp .Lchain_\id
     # Interrupts were off.
 .Loff_\id:
@@ -278,11 +277,11 @@ assembly!(
     jmp .Lpublished_\id
     .endm
 
-    .macro FAST_XAPIC way, vector, back
+    .macro FAST_XAPIC name, way, turns, vector, back
     .balign 16
-    .global pmiscope_fast_xapic_\way
-    .type pmiscope_fast_xapic_\way, @function
-pmiscope_fast_xapic_\way:
+    .global pmiscope_fast_xapic_\name
+    .type pmiscope_fast_xapic_\name, @function
+pmiscope_fast_xapic_\name:
     TRAP_CFI 176
     FAST_CFI
     RULE TRAP_FRAME
@@ -300,20 +299,23 @@ pmiscope_fast_xapic_\way:
     movl %r8d, 128(%rsp)
     cmpq {last}(%rdi), %r8
     jae 91f
+    movq {writer}(%rdi), %rcx
+    cmpl {next}(%rcx), %r8d
+    jne 91f
     testb $3, 144(%rsp)
     jne 91f
-    movq 136(%rsp), %rcx
-    movq %rcx, %r9
+    movq 136(%rsp), %r8
+    movq %r8, %r9
     subq {text_start}(%rdi), %r9
     cmpq {compiled_len}(%rdi), %r9
     jae 80f
-    cmpb ${hlt}, (%rcx)
+    cmpb ${hlt}, (%r8)
     je 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
     cmpq {span}(%rdi), %rax
     jae 80f
-    FAST_RECORD \way\()_usual, {head_usual}
+    FAST_RECORD \name\()_usual, {head_usual}
 93:
     movq 88(%rsp), %rax
     movq %rax, {entry_tsc}(%rdi)
@@ -321,9 +323,20 @@ pmiscope_fast_xapic_\way:
     movq {registers}(%rip), %rcx
     movl $0, {end_of_interrupt}(%rcx)
     .endif
-    cmpb $0, {has_turns}(%rdi)
-    jne 94f
-95:
+    .ifc \turns, turns
+    # The core's turn is over. How long it waits is no cost.
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    movq %rdx, 104(%rsp)
+    xorl %edx, %edx
+    FAST_CALL {finish}
+    rdtsc
+    shlq $32, %rdx
+    orq %rax, %rdx
+    subq 104(%rsp), %rdx
+    movq %rdx, {waited}(%rdi)
+    .endif
     # The last step: as in sampler::source::leave.
     movq {registers}(%rip), %rcx
     movl {count}(%rdi), %r8d
@@ -339,21 +352,6 @@ pmiscope_fast_xapic_\way:
     .cfi_restore_state
     RULE TRAP_FRAME
 
-    # The core's turn is over. How long it waits is no cost.
-94:
-    rdtsc
-    shlq $32, %rdx
-    orq %rax, %rdx
-    movq %rdx, 104(%rsp)
-    xorl %edx, %edx
-    FAST_CALL {finish}
-    rdtsc
-    shlq $32, %rdx
-    orq %rax, %rdx
-    subq 104(%rsp), %rdx
-    movq %rdx, {waited}(%rdi)
-    jmp 95b
-
     # Something else than the last time.
 80:
     FAST_CALL {look}
@@ -361,10 +359,11 @@ pmiscope_fast_xapic_\way:
     js 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
-    FAST_RECORD \way\()_looked, {head_looked}
+    movq {writer}(%rdi), %rcx
+    FAST_RECORD \name\()_looked, {head_looked}
     jmp 93b
-    FAST_RECORD_SELDOM \way\()_usual
-    FAST_RECORD_SELDOM \way\()_looked
+    FAST_RECORD_SELDOM \name\()_usual
+    FAST_RECORD_SELDOM \name\()_looked
 
     # The write has begun.
 92:
@@ -380,11 +379,16 @@ pmiscope_fast_xapic_\way:
     xorl %eax, %eax
     jmpq *\back(%rdi)
     .cfi_endproc
-    .size pmiscope_fast_xapic_\way, . - pmiscope_fast_xapic_\way
+    .size pmiscope_fast_xapic_\name, . - pmiscope_fast_xapic_\name
     .endm
 
-    FAST_XAPIC nmi, {nmi}, {back_to_nmi}
-    FAST_XAPIC irq, {irq}, {back_to_irq}
+    FAST_XAPIC nmi, nmi, none, {nmi}, {back_to_nmi}
+    FAST_XAPIC irq, irq, none, {irq}, {back_to_irq}
+    FAST_XAPIC nmi_in_turns, nmi, turns, {nmi}, {back_to_nmi}
+    FAST_XAPIC irq_in_turns, irq, turns, {irq}, {back_to_irq}
+    .balign 8
+pmiscope_fast_no_text:
+    .quad {no_text}
     "#,
     calls = const FAST + offset::CALLS,
     look = const Call::Look as usize,
@@ -405,7 +409,6 @@ pmiscope_fast_xapic_\way:
     count = const FAST + offset_of!(FastState, count),
     overhead = const FAST + offset_of!(FastState, overhead),
     last = const FAST + offset_of!(FastState, last),
-    has_turns = const FAST + offset_of!(FastState, has_turns),
     state = const offset_of!(Core, overflow),
     taken = const offset_of!(Core, share) + Share::TAKEN,
     armed_tsc = const offset_of!(Core, timing) + offset_of!(Timing, armed_tsc),

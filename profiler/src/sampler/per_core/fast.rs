@@ -2,7 +2,7 @@
 
 use core::ptr;
 use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed,
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
 };
 
 use crate::address::{CodeAddress, CodeRange};
@@ -24,9 +24,9 @@ pub(crate) struct FastState {
     /// From there down to the stack's lowest address, and one; 0 if each is to be looked at.
     pub span: AtomicU64,
     /// Where the number of what runs is.
-    pub task: AtomicPtr<AtomicU16>,
+    pub task: AtomicPtr<AtomicU8>,
     /// That, if it is asked for each time.
-    pub task_asked: AtomicU16,
+    pub task_asked: AtomicU8,
     /// The first unit of records, without their length: where interrupts are on, and of what
     /// was looked at.
     pub heads: [AtomicU32; 2],
