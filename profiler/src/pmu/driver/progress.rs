@@ -1,0 +1,254 @@
+//! Where events stand: what their counters have counted, where overflows are due, and what
+//! counters are loaded with.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::{Overflow, PmuDriver};
+use crate::pmu::ibs::Sampling;
+use crate::pmu::plan::{Assignment, Plan};
+use crate::pmu::registers::{Msr, Registers};
+
+/// The number of handlers in a row that may find a wrapped counter and no progress by
+/// coincidence.
+const MAX_STALLS: u32 = 2;
+/// The largest shift of the backoff.
+const MAX_BACKOFF_SHIFT: u32 = 6;
+
+/// Where an event stands.
+#[derive(Default, Debug)]
+pub(super) struct Progress {
+    /// The reload value: its counter overflows after that many events.
+    pub(super) loaded: AtomicU64,
+    /// The counter's value when it was last read.
+    pub(super) raw: AtomicU64,
+    /// Events of the interrupted code since the start.
+    pub(super) position: AtomicU64,
+    /// The position of the next overflow, without jitter.
+    pub(super) due: AtomicU64,
+    /// The position of the next overflow, with jitter.
+    pub(super) target: AtomicU64,
+    /// The position at the last overflow.
+    pub(super) last: AtomicU64,
+    /// Events of the interrupted code between the last two overflows.
+    pub(super) ran: AtomicU64,
+    /// Overflows merged into the last one.
+    pub(super) missed: AtomicU64,
+    /// What checks have counted since the start, all together.
+    pub(super) checked: AtomicU64,
+    /// A count between two handlers that is not above this is no progress.
+    pub(super) noise: AtomicU64,
+}
+
+impl PmuDriver {
+    /// The overflow of an event that [`Self::on_interrupt`] has found.
+    #[must_use]
+    #[inline]
+    pub fn overflow(&self, event: usize) -> Overflow {
+        let progress = &self.progress[event];
+        Overflow {
+            ran: progress.ran.load(Relaxed),
+            missed: progress.missed.load(Relaxed),
+        }
+    }
+
+    /// Events of the interrupted code up to the current or the last interrupt.
+    #[must_use]
+    #[inline]
+    pub fn position(&self, event: usize) -> u64 {
+        self.progress[event].position.load(Relaxed)
+    }
+
+    /// Events of the interrupted code since the start; while the counters run, as of some
+    /// instruction of this function. For tests.
+    #[cfg(test)]
+    pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
+        let progress = &self.progress[event];
+        let Some(assignment) = plan.assignment(event) else {
+            return 0;
+        };
+        if !self.running.load(Relaxed) {
+            return progress.position.load(Relaxed);
+        }
+        // A handler in between changes all three values.
+        let mut position = 0;
+        for _ in 0..super::MAX_RETRIES {
+            let (before, raw) = (progress.position.load(Relaxed), progress.raw.load(Relaxed));
+            core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+            let now = registers.read(assignment.registers.read);
+            core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+            position = before + (now.wrapping_sub(raw) & assignment.registers.mask);
+            if progress.raw.load(Relaxed) == raw && progress.position.load(Relaxed) == before {
+                break;
+            }
+        }
+        position
+    }
+
+    /// Returns the shift of the backoff by which counters are loaded with more than the
+    /// distance to their overflow; 0 for none.
+    ///
+    /// | the code moved | a counter wrapped | stalls in a row | backoff |
+    /// |---|---|---|---|
+    /// | yes | | back to 0 | none |
+    /// | no | yes | one more | doubles each time |
+    /// | no | no | as before | from [`MAX_STALLS`] + 1 on |
+    ///
+    /// Without progress, counters wrapped on the way to the handler and would again: each
+    /// brings the next interrupt.
+    #[inline]
+    pub(super) fn backoff_shift(&self, has_moved: bool, any_wrapped: bool) -> u32 {
+        let stalls = if has_moved {
+            0
+        } else {
+            self.stalls.load(Relaxed) + u32::from(any_wrapped)
+        };
+        self.stalls.store(stalls, Relaxed);
+        if any_wrapped || stalls > MAX_STALLS {
+            stalls
+        } else {
+            0
+        }
+    }
+
+    /// Adds what the counter of an event has counted, less `overhead`, to its position.
+    /// Returns the events added, and whether the counter wrapped.
+    #[inline]
+    pub(super) fn advance<R: Registers>(
+        &self,
+        registers: &R,
+        index: usize,
+        assignment: &Assignment,
+        overhead: u64,
+    ) -> (u64, bool) {
+        let progress = &self.progress[index];
+        let raw = registers.read(assignment.registers.read);
+        let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
+        progress.raw.store(raw, Relaxed);
+        let position = progress.position.load(Relaxed);
+        let own = counted.saturating_sub(overhead);
+        progress.position.store(position + own, Relaxed);
+        // It was loaded with its reload value below zero.
+        let loaded = progress.loaded.load(Relaxed);
+        let since = raw.wrapping_add(loaded) & assignment.registers.mask;
+        (own, since >= loaded)
+    }
+
+    /// Returns true if a wrapped counter has reached its overflow.
+    #[inline]
+    pub(super) fn has_come(&self, index: usize, assignment: &Assignment) -> bool {
+        let progress = &self.progress[index];
+        let position = progress.position.load(Relaxed);
+        position.saturating_add(assignment.tolerance) >= progress.target.load(Relaxed)
+    }
+
+    /// Notes the overflow of an event, and sets the position of the next.
+    #[inline]
+    pub(super) fn note_overflow(&self, index: usize, assignment: &Assignment, period: u64) {
+        let progress = &self.progress[index];
+        let position = progress.position.load(Relaxed);
+        let last = progress.last.swap(position, Relaxed);
+        progress.ran.store(position - last, Relaxed);
+
+        // The first position that the code has not reached.
+        let mut due = progress.due.load(Relaxed) + period;
+        let missed = match position.checked_sub(due) {
+            None => 0,
+            Some(behind) => behind / period + 1,
+        };
+        due += missed * period;
+        progress.missed.store(missed, Relaxed);
+        progress.due.store(due, Relaxed);
+        progress
+            .target
+            .store(self.jittered(due, assignment), Relaxed);
+    }
+
+    /// Computes the reload value for the next target: at most what the counter can count,
+    /// and more by the backoff if the interrupted code does not move.
+    #[inline]
+    pub(super) fn compute_reload(
+        &self,
+        plan: &Plan,
+        index: usize,
+        assignment: &Assignment,
+        shift: u32,
+    ) {
+        let progress = &self.progress[index];
+        let position = progress.position.load(Relaxed);
+        let most = assignment.registers.max_count;
+        let events = match assignment.period {
+            None => most,
+            Some(period) => {
+                let left = progress.target.load(Relaxed).saturating_sub(position);
+                let more = match shift {
+                    0 => 0,
+                    // At first as much as keeps it from wrapping on the way to the next
+                    // handler.
+                    doublings => (assignment.overhead + 1) << doublings.min(MAX_BACKOFF_SHIFT) >> 1,
+                };
+                let more = assignment.arm_latency + more;
+                let events = match plan.sampling_of(index) {
+                    None => left.max(1) + more,
+                    Some(sampling) => {
+                        let events = self.tag_after(left, sampling, assignment) + more;
+                        let expected = position + events - assignment.arm_latency;
+                        self.ibs.set_distance(sampling, events, expected);
+                        self.ibs.distance() + Sampling::backstop(period)
+                    }
+                };
+                events.max(assignment.min_count).min(most)
+            }
+        };
+        progress.loaded.store(events, Relaxed);
+    }
+
+    /// After how many events an op is tagged of which a sample is due after `left`: somewhat
+    /// later, at random, and not on the way out of the handler, which is less than an overhead.
+    #[inline]
+    fn tag_after(&self, left: u64, sampling: &Sampling, assignment: &Assignment) -> u64 {
+        let later = match sampling.spread {
+            0 => 0,
+            spread => self.random() % (spread + 1),
+        };
+        let way_out = assignment.overhead + assignment.noise;
+        left.max(1 + way_out) + later
+    }
+
+    /// Reloads the counter of an event, which is stopped.
+    #[inline]
+    pub(super) fn load<R: Registers>(&self, registers: &R, index: usize, assignment: &Assignment) {
+        let (register, value) = self.reload(index, assignment);
+        registers.write(register, value);
+    }
+
+    /// The register and the value that reload the counter, which the caller must write.
+    #[inline]
+    pub(super) fn reload(&self, index: usize, assignment: &Assignment) -> (Msr, u64) {
+        let progress = &self.progress[index];
+        let loaded = progress.loaded.load(Relaxed);
+        let raw = loaded.wrapping_neg() & assignment.registers.mask;
+        progress.raw.store(raw, Relaxed);
+        assignment.registers.load(loaded)
+    }
+
+    /// The position `due`, moved at random if the event has jitter.
+    #[inline]
+    pub(super) fn jittered(&self, due: u64, assignment: &Assignment) -> u64 {
+        if assignment.jitter == 0 {
+            return due;
+        }
+        due - assignment.jitter + self.random() % (2 * assignment.jitter + 1)
+    }
+
+    /// A random number.
+    #[inline]
+    fn random(&self) -> u64 {
+        // xorshift64 (Marsaglia, "Xorshift RNGs"): never 0 if it did not start there.
+        let mut random = self.random.load(Relaxed);
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        self.random.store(random, Relaxed);
+        random
+    }
+}
