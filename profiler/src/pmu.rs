@@ -16,6 +16,7 @@
 //! * `plan`: what is counted on a core; the PMU as its registers show it.
 //! * `counter_msrs`: which registers a counter has.
 //! * `driver`: a core's PMU at work.
+//! * `fast_form`: which fast path a plan's interrupts have.
 //! * `ibs`: AMD's Instruction-Based Sampling, which gives samples exact addresses.
 //! * `multiplex`: counting more events than there are counters.
 //!
@@ -30,6 +31,7 @@ pub mod detect;
 pub(crate) mod driver;
 pub(crate) mod encode;
 pub mod event;
+pub(crate) mod fast_form;
 pub(crate) mod ibs;
 pub(crate) mod multiplex;
 pub(crate) mod plan;

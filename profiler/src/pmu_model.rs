@@ -33,7 +33,7 @@
 //! counters: their bits and registers are reserved, except that a test can set the
 //! bits of the global status that they would ([`Core::set_status`]). The sibling
 //! thread is idle, so ANY changes nothing. Counters 0 to n all count all events.
-//! `rdpmc` is not used. The privilege of a cycle is that of all its events.
+//! The privilege of a cycle is that of all its events.
 
 mod apic;
 mod counters;
@@ -54,4 +54,4 @@ pub use ibs::OUTSIDE;
 pub use kinds::{Above, AmdInterface, Freezing, Kind, Latency, Model};
 pub use machine::{Costs, Machine};
 pub use processor::{Core, Snapshot};
-pub use truth::{Context, Id};
+pub use truth::{Accesses, Context, Id};

@@ -28,6 +28,9 @@ pmiscope_protection_entry:
     leaq pmiscope_wrmsr_access(%rip), %rax
     cmpq %rax, 16(%rsp)
     je pmiscope_protection_refused
+    leaq pmiscope_rdpmc_access(%rip), %rax
+    cmpq %rax, 16(%rsp)
+    je pmiscope_protection_refused
     popq %rax
     .cfi_adjust_cfa_offset -8
     RULE INTERRUPTED, 1, {protection}

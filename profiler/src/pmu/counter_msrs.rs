@@ -3,7 +3,7 @@
 
 use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
-use super::registers::{Msr, MsrFault, Registers, amd, fixed, intel};
+use super::registers::{CounterNumber, Msr, MsrFault, Registers, amd, fixed, intel};
 
 /// The MSRs of a core's counters, and how far these count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,6 +72,21 @@ impl CounterMsrs {
         }
     }
 
+    /// What `rdpmc` reads `counter` by, if it does.
+    #[must_use]
+    pub const fn number(&self, counter: Counter) -> Option<CounterNumber> {
+        let is_known = match (self.interface, counter) {
+            (Interface::Intel(_), _) => true,
+            (_, Counter::General(number)) => number < CounterNumber::MOST_AMD,
+            (_, Counter::Fixed(_)) => false,
+        };
+        if is_known {
+            Some(CounterNumber::of(counter))
+        } else {
+            None
+        }
+    }
+
     /// A counter's bits, all set.
     #[must_use]
     #[inline]
@@ -125,6 +140,7 @@ impl CounterMsrs {
                 Counter::Fixed(_) => None,
             },
             read: self.counter(counter),
+            number: self.number(counter),
             mask: self.mask(counter),
             write,
             written,
@@ -203,12 +219,14 @@ pub struct CounterRegisters {
     pub select: Option<Msr>,
     /// The register from which it is read.
     pub read: Msr,
+    /// What `rdpmc` reads it by.
+    pub number: Option<CounterNumber>,
     /// Its bits, all set.
     pub mask: u64,
     /// The register to which it is written.
-    write: Msr,
+    pub write: Msr,
     /// The bits that a write takes.
-    written: u64,
+    pub written: u64,
     /// As [`CounterMsrs::max_count`].
     pub max_count: u64,
 }
@@ -229,9 +247,9 @@ pub struct GlobalRegisters {
     /// Starts and stops them.
     pub control: Msr,
     /// Shows overflows.
-    status: Msr,
+    pub status: Msr,
     /// Acknowledges them.
-    reset: Msr,
+    pub reset: Msr,
     /// Bits of the status by which counters are frozen.
     frozen: u64,
 }
@@ -271,13 +289,19 @@ impl GlobalRegisters {
         outcome
     }
 
+    /// The bits of the status that are to be clear before `counters` can interrupt.
+    #[must_use]
+    #[inline]
+    pub const fn ours(&self, counters: Counters) -> u64 {
+        counters.global_bits() | self.frozen
+    }
+
     /// Acknowledges the overflows of `counters` that the status shows. Returns true if there
     /// were any. Bits of other counters are left alone. A bit that does not show is not
     /// written: it may be reserved, or come up in between.
     #[inline]
     pub fn acknowledge<R: Registers>(&self, registers: &R, counters: Counters) -> bool {
-        let ours = counters.global_bits() | self.frozen;
-        let seen = registers.read(self.status) & ours;
+        let seen = registers.read(self.status) & self.ours(counters);
         if seen != 0 {
             registers.write(self.reset, seen);
         }

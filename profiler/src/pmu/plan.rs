@@ -9,6 +9,7 @@ use super::counters::{Counter, Counters};
 use super::detect::{Capabilities, Interface};
 use super::encode::{Encoding, NoEncoding};
 use super::event::{Event, EventList, MAX_EVENTS, What};
+use super::fast_form::FastForm;
 use super::ibs::{Ibs, NoIbs, Sampling};
 use super::registers::{MsrFault, Registers, intel, select};
 
@@ -25,6 +26,8 @@ pub struct PmuState {
     pub busy: Counters,
     /// Counters that do not keep what is written to them.
     pub dead: Counters,
+    /// Free counters that `rdpmc` reads.
+    pub quick: Counters,
     /// What ops are sampled by, or why they are not.
     pub ibs: Result<Ibs, NoIbs>,
 }
@@ -60,6 +63,7 @@ impl PmuState {
             free: Counters::NONE,
             busy: Counters::NONE,
             dead: Counters::NONE,
+            quick: Counters::NONE,
             ibs: Ibs::probe(registers, capabilities),
         };
         for counter in capabilities.counters.iter() {
@@ -77,6 +81,11 @@ impl PmuState {
                 &mut found.dead
             };
             set.insert(counter);
+        }
+        for counter in found.free.iter() {
+            if is_quick(registers, &msrs, counter)? {
+                found.quick.insert(counter);
+            }
         }
         if let Some(global) = msrs.global() {
             global.try_counters(registers, found.free)?;
@@ -100,6 +109,25 @@ fn keeps_what_is_written<R: Registers>(
     let kept = registers.try_read(msrs.counter(counter))?;
     msrs.try_set(registers, counter, before)?;
     Ok(kept == probe)
+}
+
+/// Returns true if `rdpmc` reads `counter`, which is stopped and keeps what is written. Restores
+/// its value.
+fn is_quick<R: Registers>(
+    registers: &R,
+    msrs: &CounterMsrs,
+    counter: Counter,
+) -> Result<bool, MsrFault> {
+    let Some(number) = msrs.number(counter) else {
+        return Ok(false);
+    };
+    let before = registers.try_read(msrs.counter(counter))?;
+    // All but the high bits, which not every counter takes: not what was there.
+    let probe = !before & 0x7fff_ffff;
+    msrs.try_set(registers, counter, probe)?;
+    let read = registers.try_read_counter(number);
+    msrs.try_set(registers, counter, before)?;
+    Ok(read == Ok(probe))
 }
 
 /// How an event is counted.
@@ -149,6 +177,10 @@ pub struct Plan {
     pub counters: Counters,
     /// The seed of the random numbers for jitter.
     pub seed: u64,
+    /// All its counters are read by `rdpmc`.
+    pub quick: bool,
+    /// Which fast path its interrupts have, if they have one.
+    pub form: Option<FastForm>,
     /// How ops are sampled, if an event asks for that.
     pub ibs: Option<Sampling>,
 }
@@ -307,6 +339,13 @@ impl Asked {
 }
 
 impl Assignment {
+    /// The bit of its counter in the global registers.
+    pub(super) fn global_bit(&self) -> u64 {
+        let mut counters = Counters::NONE;
+        counters.insert(self.counter);
+        counters.global_bits()
+    }
+
     fn new(
         found: &PmuState,
         event: Event,
@@ -356,6 +395,8 @@ impl Plan {
             len: events.as_slice().len(),
             counters: Counters::NONE,
             seed: 0,
+            quick: false,
+            form: None,
             ibs,
         };
         for ((place, encoding), counter) in asked.iter().zip(counters.into_iter().flatten()) {
@@ -365,6 +406,8 @@ impl Plan {
             plan.assignments[place] =
                 Some(Assignment::new(found, event, encoding, counter, period));
         }
+        plan.quick = plan.counters.without(found.quick).is_empty();
+        plan.form = FastForm::of(&plan);
         Ok(plan)
     }
 
@@ -373,6 +416,12 @@ impl Plan {
     pub fn assignments(&self) -> impl Iterator<Item = (usize, &Assignment)> {
         let assignments = self.assignments.iter().take(self.len).enumerate();
         assignments.filter_map(|(index, assignment)| Some((index, assignment.as_ref()?)))
+    }
+
+    /// The number of events.
+    #[must_use]
+    pub const fn event_count(&self) -> usize {
+        self.len
     }
 
     /// How the event at `index` is counted.

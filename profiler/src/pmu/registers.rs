@@ -5,8 +5,9 @@
 //! AMD64 APM vol. 2, 13.2, and appendix A.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use super::counters::Counters;
+use super::counters::{Counter, Counters};
 use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 
 /// A model-specific register of the PMU: a counter, or one that says what counters can
@@ -94,6 +95,68 @@ impl fmt::Display for MsrFault {
 
 impl core::error::Error for MsrFault {}
 
+/// A counter, as `rdpmc` takes it (SDM vol. 2, RDPMC; APM vol. 3, RDPMC). CR4.PCE says who else
+/// may execute it: the kernel always may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CounterNumber(u32);
+
+impl CounterNumber {
+    /// Bit 30: a fixed counter.
+    const FIXED: u32 = 1 << 30;
+    /// AMD's counters behind these have other numbers.
+    pub const MOST_AMD: u8 = 6;
+
+    /// The number of `counter`.
+    #[must_use]
+    pub const fn of(counter: Counter) -> Self {
+        match counter {
+            Counter::General(number) => Self(number as u32),
+            Counter::Fixed(number) => Self(Self::FIXED | number as u32),
+        }
+    }
+
+    /// As `rdpmc` takes it.
+    #[must_use]
+    #[inline]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+/// The processor refused `rdpmc`: #GP.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CounterFault;
+
+/// An [`Msr`], or a [`CounterNumber`], that is known once a core is started: for handlers, which
+/// read it again and again.
+#[derive(Default, Debug)]
+#[repr(transparent)]
+pub struct Stored(AtomicU32);
+
+impl Stored {
+    /// Keeps a register.
+    pub fn set_msr(&self, register: Msr) {
+        self.0.store(register.0, Relaxed);
+    }
+
+    /// The register that was kept.
+    #[inline]
+    pub fn msr(&self) -> Msr {
+        Msr(self.0.load(Relaxed))
+    }
+
+    /// Keeps a counter.
+    pub fn set_counter(&self, counter: CounterNumber) {
+        self.0.store(counter.0, Relaxed);
+    }
+
+    /// The counter that was kept.
+    #[inline]
+    pub fn counter(&self) -> CounterNumber {
+        CounterNumber(self.0.load(Relaxed))
+    }
+}
+
 /// Access to the PMU of the running core.
 ///
 /// An implementation executes `rdmsr` and `wrmsr` with the given number, or
@@ -105,6 +168,30 @@ pub trait Registers {
 
     /// Writes a register that is known to exist, with a value that it is known to take.
     fn write(&self, register: Msr, value: u64);
+
+    /// Reads such a register. Returns its low and its high half.
+    #[allow(clippy::cast_possible_truncation)] // it is cut in two
+    #[inline]
+    fn read_halves(&self, register: Msr) -> [u32; 2] {
+        let value = self.read(register);
+        [value as u32, (value >> 32) as u32]
+    }
+
+    /// Writes such a register, by its halves.
+    #[inline]
+    fn write_halves(&self, register: Msr, low: u32, high: u32) {
+        self.write(register, u64::from(high) << 32 | u64::from(low));
+    }
+
+    /// Reads a counter that [`Self::try_read_counter`] has found.
+    fn read_counter(&self, counter: CounterNumber) -> u64;
+
+    /// Reads a counter by `rdpmc`, which costs less than its register. Hypervisors may not have it.
+    ///
+    /// # Errors
+    ///
+    /// The processor refuses it.
+    fn try_read_counter(&self, counter: CounterNumber) -> Result<u64, CounterFault>;
 
     /// Reads a register that CPUID announces. Hypervisors may be wrong.
     ///

@@ -6,6 +6,7 @@ mod cost;
 mod counters;
 mod detect;
 mod encode;
+mod fast;
 mod ibs;
 mod jitter;
 mod multiplex;

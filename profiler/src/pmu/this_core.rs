@@ -1,6 +1,8 @@
 //! The PMU of the running core, for [`super::registers`].
 
-use super::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
+use super::registers::{
+    CounterFault, CounterNumber, Freeze, Msr, MsrFault, Registers, debug_control,
+};
 use crate::hw::apic::{self, ExtendedEntry, LocalInterrupt, PerformanceEntry};
 use crate::hw::msr;
 
@@ -31,6 +33,28 @@ impl Registers for ThisCore {
         // its interrupt, by either entry, has a handler, and its records (PEBS) are off after a reset;
         // nothing here switches them on, and firmware has no use for them.
         unsafe { msr::write(register.number(), value) };
+    }
+
+    #[inline]
+    fn read_halves(&self, register: Msr) -> [u32; 2] {
+        // SAFETY: as for `read`.
+        unsafe { msr::read_halves(register.number()) }
+    }
+
+    #[inline]
+    fn write_halves(&self, register: Msr, low: u32, high: u32) {
+        // SAFETY: as for `write`.
+        unsafe { msr::write_halves(register.number(), low, high) };
+    }
+
+    #[inline]
+    fn read_counter(&self, counter: CounterNumber) -> u64 {
+        // SAFETY: `try_read_counter` has found it.
+        unsafe { msr::read_counter(counter.number()) }
+    }
+
+    fn try_read_counter(&self, counter: CounterNumber) -> Result<u64, CounterFault> {
+        msr::try_read_counter(counter.number()).map_err(|_| CounterFault)
     }
 
     fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {
@@ -66,10 +90,12 @@ impl Registers for ThisCore {
 
     #[inline]
     fn write_lvtpc(&self, entry: PerformanceEntry) {
+        // SAFETY: the driver has read the entry before, by `registers`.
+        let registers = unsafe { apic::known_registers() };
         // SAFETY: where there is a PMU there is its entry. Those that the driver writes are
         // masked ones, what firmware left, NMIs and the vectors of the sampler; the last two
         // have handlers.
-        unsafe { apic::registers().set_performance_entry(entry) };
+        unsafe { registers.set_performance_entry(entry) };
     }
 
     fn read_extended_lvt(&self, entry: ExtendedEntry) -> Option<u32> {

@@ -175,6 +175,8 @@ pub struct Quirks {
     pub needs_clear_status: bool,
     /// If and when counters freeze.
     pub freezing: Freezing,
+    /// RDPMC reads counters. Hypervisors may refuse it.
+    pub has_rdpmc: bool,
     /// Registers that are announced and refused: hypervisors.
     pub refused: Vec<u32>,
     /// Registers that are not there read 0 and ignore writes: QEMU's TCG, and KVM
@@ -199,6 +201,7 @@ impl Quirks {
             delivers: true,
             needs_clear_status: true,
             freezing: Freezing::Always,
+            has_rdpmc: true,
             refused: Vec::new(),
             ignores_unknown: false,
             drops_reserved: false,

@@ -9,7 +9,9 @@ use super::processor::Core;
 use super::state::pick;
 use super::truth::Context;
 use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
-use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
+use crate::pmu::registers::{
+    CounterFault, CounterNumber, Freeze, Msr, MsrFault, Registers, debug_control,
+};
 
 /// What of the driver's costs time, in cycles of the kernel.
 #[derive(Clone, Debug)]
@@ -171,6 +173,16 @@ impl Machine {
 }
 
 impl Registers for Machine {
+    fn read_counter(&self, counter: CounterNumber) -> u64 {
+        self.pay();
+        self.core.read_counter(counter)
+    }
+
+    fn try_read_counter(&self, counter: CounterNumber) -> Result<u64, CounterFault> {
+        self.pay();
+        self.core.try_read_counter(counter)
+    }
+
     fn read(&self, register: Msr) -> u64 {
         self.pay();
         self.core.read(register)
@@ -246,6 +258,14 @@ impl<H: Fn(&Machine, Delivered)> Interruptible<'_, H> {
 }
 
 impl<H: Fn(&Machine, Delivered)> Registers for Interruptible<'_, H> {
+    fn read_counter(&self, counter: CounterNumber) -> u64 {
+        self.access(|core| core.read_counter(counter))
+    }
+
+    fn try_read_counter(&self, counter: CounterNumber) -> Result<u64, CounterFault> {
+        self.access(|core| core.try_read_counter(counter))
+    }
+
     fn read(&self, register: Msr) -> u64 {
         self.access(|core| core.read(register))
     }

@@ -9,9 +9,11 @@ use super::events::{Cycle, Event, Privilege};
 use super::kinds::Model;
 use super::map::{Register, debug};
 use super::state::State;
-use super::truth::{Context, Deliveries, Id};
+use super::truth::{Accesses, Context, Deliveries, Id};
 use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
-use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers, debug_control};
+use crate::pmu::registers::{
+    CounterFault, CounterNumber, Freeze, Msr, MsrFault, Registers, debug_control,
+};
 
 /// #GP, and what for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -263,6 +265,12 @@ impl Core {
         bits.into_iter().map(Id::from_bit).collect()
     }
 
+    /// The accesses to registers since the reset.
+    #[must_use]
+    pub fn accesses(&self) -> Accesses {
+        self.state.borrow().accesses
+    }
+
     /// Reads a model-specific register.
     ///
     /// # Errors
@@ -274,6 +282,29 @@ impl Core {
             .announced(number)
             .map(|register| register.map_or(0, |register| state.get(&self.model, register)));
         state.record("rdmsr", number, result.clone());
+        result
+    }
+
+    /// Reads a counter by RDPMC.
+    ///
+    /// # Errors
+    ///
+    /// #GP.
+    pub fn rdpmc(&self, number: u32) -> Result<u64, Fault> {
+        let mut state = self.state.borrow_mut();
+        // SDM vol. 2, RDPMC: bit 30 for the fixed ones; APM vol. 3: the number.
+        let bit = match number {
+            0..32 => number,
+            0x4000_0000..0x4000_0010 => number - 0x4000_0000 + 32,
+            _ => 48,
+        };
+        let has_it = bit < 48 && self.model.counter_bits() >> bit & 1 != 0;
+        let result = if has_it && self.model.quirks.has_rdpmc {
+            Ok(state.counters[bit as usize].value)
+        } else {
+            Err(Fault("there is no such counter".into()))
+        };
+        state.record("rdpmc", number, result.clone());
         result
     }
 
@@ -379,6 +410,16 @@ impl Registers for Core {
         if let Err(Fault(why)) = self.wrmsr(number, value) {
             self.die(format_args!("#GP: wrmsr {number:#x} {value:#x}: {why}"));
         }
+    }
+
+    fn read_counter(&self, counter: CounterNumber) -> u64 {
+        let number = counter.number();
+        let read = self.rdpmc(number);
+        read.unwrap_or_else(|Fault(why)| self.die(format_args!("#GP: rdpmc {number:#x}: {why}")))
+    }
+
+    fn try_read_counter(&self, counter: CounterNumber) -> Result<u64, CounterFault> {
+        self.rdpmc(counter.number()).map_err(|_| CounterFault)
     }
 
     fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {

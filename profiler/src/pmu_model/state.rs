@@ -9,7 +9,7 @@ use super::ibs::{self, Ibs};
 use super::kinds::{Freezing, Latency, Model};
 use super::map::{Register, debug, status};
 use super::processor::Fault;
-use super::truth::{Context, Truth};
+use super::truth::{Accesses, Context, Truth};
 
 /// Accesses that a panic shows.
 const LOGGED: usize = 64;
@@ -34,6 +34,8 @@ pub(super) struct State {
     pub apic: Apic,
     pub ibs: Ibs,
     pub truth: Truth,
+    /// Accesses since the reset.
+    pub accesses: Accesses,
     log: VecDeque<Access>,
 }
 
@@ -89,6 +91,7 @@ impl State {
             apic: Apic::reset(),
             ibs: Ibs::default(),
             truth: Truth::default(),
+            accesses: Accesses::default(),
             log: VecDeque::new(),
         }
     }
@@ -382,6 +385,7 @@ impl State {
 
     /// Remembers an access.
     pub(super) fn record(&mut self, what: &'static str, number: u32, result: Result<u64, Fault>) {
+        self.accesses.count(what);
         if self.log.len() == LOGGED {
             self.log.pop_front();
         }

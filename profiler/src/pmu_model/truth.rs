@@ -64,6 +64,45 @@ pub struct Deliveries {
     pub interrupts: u64,
 }
 
+/// Accesses to registers, by instruction; those of the APIC apart, whichever it has.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Accesses {
+    /// RDMSR.
+    pub rdmsr: u64,
+    /// WRMSR.
+    pub wrmsr: u64,
+    /// RDPMC.
+    pub rdpmc: u64,
+    /// Reads and writes of the local vector table.
+    pub apic: u64,
+}
+
+impl Accesses {
+    /// Counts one by its name.
+    pub(super) fn count(&mut self, what: &str) {
+        let place = match what {
+            "rdmsr" => &mut self.rdmsr,
+            "wrmsr" => &mut self.wrmsr,
+            "rdpmc" => &mut self.rdpmc,
+            _ => &mut self.apic,
+        };
+        *place += 1;
+    }
+}
+
+impl core::ops::Sub for Accesses {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            rdmsr: self.rdmsr - before.rdmsr,
+            wrmsr: self.wrmsr - before.wrmsr,
+            rdpmc: self.rdpmc - before.rdpmc,
+            apic: self.apic - before.apic,
+        }
+    }
+}
+
 /// All of that.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Truth {

@@ -156,6 +156,19 @@ pub fn registers() -> Registers {
     find_registers().expect("the APIC is asked for too early")
 }
 
+/// The registers of whichever core asks, for handlers that do not ask whether they are known.
+///
+/// # Safety
+///
+/// [`set_registers`] was called before.
+#[inline]
+pub(crate) unsafe fn known_registers() -> Registers {
+    match REGISTERS.load(Ordering::Relaxed) {
+        X2APIC => Registers::X2Apic,
+        address => Registers::XApic(address),
+    }
+}
+
 impl Registers {
     /// Which registers the running core's APIC has, by its own base register; `xapic` is
     /// the virtual address of their page, needed in xAPIC mode alone.

@@ -157,7 +157,9 @@ impl PmuDriver {
             progress.checked.store(all, Relaxed);
             if let Some(assignment) = plan.assignment(index) {
                 let excess = (all / done).saturating_sub(assignment.overhead);
-                progress.noise.store(assignment.noise + excess, Relaxed);
+                let noise = assignment.noise + excess;
+                progress.noise.store(noise, Relaxed);
+                self.fast.set_noise(index, noise);
             }
         }
         true

@@ -1,9 +1,9 @@
 //! An interrupt's handler: its first step stops the counters and finds what has overflowed, its
 //! last one lets them count on.
 
-use core::sync::atomic::{Ordering::Relaxed, compiler_fence};
+use core::sync::atomic::Ordering::Relaxed;
 
-use super::{Cause, Interrupt, MAX_RETRIES, Overflows, Place, PmuDriver};
+use super::{Cause, Interrupt, MAX_RETRIES, Overflows, Place, PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::ibs::Stopped;
 use crate::pmu::plan::Plan;
@@ -64,7 +64,7 @@ impl PmuDriver {
             return Interrupt::Busy;
         }
         if !self.running.load(Relaxed) {
-            self.busy.store(false, Relaxed);
+            self.stage.store(Stage::Off);
             return self.found_off(delivers);
         }
         plan.stop(registers, self.others.load(Relaxed));
@@ -162,6 +162,7 @@ impl PmuDriver {
         shift: u32,
     ) -> Overflows {
         let mut overflows = Overflows::default();
+        self.has_missed.store(false, Relaxed);
         for (index, assignment) in plan.assignments() {
             let has = |set: Overflows| set.0 >> index & 1 != 0;
             let sampling = plan.sampling_of(index);
@@ -215,19 +216,37 @@ impl PmuDriver {
     /// their entry of the local vector table.
     #[inline]
     pub fn resume<R: Registers>(&self, registers: &R, plan: &Plan, lvtpc: PerformanceEntry) {
+        if let Some(stage) = self.unmask(registers, plan, lvtpc) {
+            self.start_unmasked(registers, plan, stage);
+        }
+    }
+
+    /// All of that but to start the counters, which the caller does then, at the stage that is
+    /// returned; `None`: it does not, as the handler has stopped them for good.
+    #[inline]
+    pub fn unmask<R: Registers>(
+        &self,
+        registers: &R,
+        plan: &Plan,
+        lvtpc: PerformanceEntry,
+    ) -> Option<Stage> {
         if !self.running.load(Relaxed) {
-            // The handler has stopped it.
-            return;
+            return None;
         }
         // Unmasking the entry while the status shows an overflow interrupts for it again
         // (Haswell and later).
         self.ack_overflows(registers, plan);
+        self.entry.store(lvtpc.bits(), Relaxed);
         // Hardware masks the entry when it delivers, some hypervisors do not.
         registers.write_lvtpc(lvtpc);
         // An overflow that showed since found the entry masked: it would stay in the status
         // and keep all others from interrupting.
         self.ack_overflows(registers, plan);
-        self.enable(registers, plan, lvtpc);
+        Some(if self.is_settled() {
+            Stage::Settled
+        } else {
+            Stage::Running
+        })
     }
 
     /// Acknowledges the overflows of our counters, which are stopped, until the status
@@ -244,21 +263,28 @@ impl PmuDriver {
         }
     }
 
-    /// Starts the counters. An overflow may interrupt even within.
+    /// Starts the counters, which may interrupt. They may do so even within.
     #[inline]
-    fn enable<R: Registers>(&self, registers: &R, plan: &Plan, entry: PerformanceEntry) {
-        self.busy.store(false, Relaxed);
-        compiler_fence(core::sync::atomic::Ordering::SeqCst);
+    pub fn start_unmasked<R: Registers>(&self, registers: &R, plan: &Plan, stage: Stage) {
+        let entry = PerformanceEntry::as_left(self.entry.load(Relaxed));
+        self.stage.store(stage);
         self.start_ibs(registers, plan, entry);
         plan.enable(registers, self.others.load(Relaxed));
         if !self.running.load(Relaxed) {
-            // A nested handler has stopped it before the counters started.
-            self.busy.store(true, Relaxed);
-            plan.stop(registers, self.others.load(Relaxed));
-            self.stop_ibs(registers, plan);
-            self.restore(registers, plan);
-            self.busy.store(false, Relaxed);
+            self.stop_again(registers, plan);
         }
+    }
+
+    /// A nested handler has stopped the counters for good before the last step of this one has
+    /// started them.
+    #[cold]
+    #[inline(never)]
+    pub fn stop_again<R: Registers>(&self, registers: &R, plan: &Plan) {
+        self.stage.store(Stage::Busy);
+        plan.stop(registers, self.others.load(Relaxed));
+        self.stop_ibs(registers, plan);
+        self.restore(registers, plan);
+        self.stage.store(Stage::Off);
     }
 
     /// Stops the sampling of ops, if `plan` has that. Returns the place of its event, and

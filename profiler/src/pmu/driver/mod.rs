@@ -39,22 +39,28 @@
 //! returns [`Interrupt::Busy`] and touches nothing; the interrupted one sees what the NMI
 //! came for, as it looks at the counters itself.
 
+pub mod at;
 mod check;
+mod fast;
 mod interrupt;
 mod outcome;
+mod plain;
 mod progress;
+mod stage;
 mod start;
 
-use core::sync::atomic::{
-    AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed, compiler_fence,
-};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::event::MAX_EVENTS;
 use super::ibs::IbsState;
 use check::Check;
 pub use check::Place;
+use fast::Fast;
+pub use fast::FastStop;
 pub use outcome::{Cause, Interrupt, Overflow, Overflows};
 use progress::Progress;
+use stage::AtomicStage;
+pub use stage::Stage;
 use start::Saved;
 
 /// The number of times that an acknowledged status, or a count that a handler moved, is
@@ -66,8 +72,7 @@ const MAX_RETRIES: u32 = 8;
 #[derive(Default, Debug)]
 pub struct PmuDriver {
     running: AtomicBool,
-    /// A function is working on the registers.
-    busy: AtomicBool,
+    stage: AtomicStage,
     /// Interrupts that may still arrive although their overflow was handled.
     stale_interrupts: AtomicU32,
     /// Handlers that found a wrapped counter since the interrupted code last moved.
@@ -75,11 +80,16 @@ pub struct PmuDriver {
     /// Events whose counters [`PmuDriver::on_foreign_nmi`] found wrapped: their interrupt
     /// is still to come.
     deferred: AtomicU16,
+    /// The counters' entry of the local vector table, as it was written last.
+    entry: AtomicU32,
+    /// The last handler has found that an overflow was missed.
+    has_missed: AtomicBool,
     /// In the global control register, the bits of counters that are not ours.
     others: AtomicU64,
     /// The state of the random numbers.
     random: AtomicU64,
     progress: [Progress; MAX_EVENTS],
+    fast: Fast,
     check: Check,
     saved: Saved,
     ibs: IbsState,
@@ -97,9 +107,8 @@ impl PmuDriver {
     /// State that was read before is stale: a handler may have come in between.
     #[inline]
     fn set_busy(&self) -> bool {
-        let was_busy = self.busy.load(Relaxed);
-        self.busy.store(true, Relaxed);
-        compiler_fence(core::sync::atomic::Ordering::SeqCst);
+        let was_busy = self.stage.load() == Stage::Busy;
+        self.stage.store(Stage::Busy);
         was_busy
     }
 }

@@ -43,6 +43,35 @@ impl Overflows {
         self.0 == 0
     }
 
+    /// The first event alone.
+    pub const FIRST: Self = Self(1);
+
+    /// A bit each, by place in the plan's list.
+    #[must_use]
+    #[inline]
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Those with these bits.
+    #[must_use]
+    pub const fn of_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// The place of the first one.
+    #[inline]
+    pub fn first(self) -> Option<u8> {
+        (self.0 != 0).then(|| self.0.trailing_zeros().to_le_bytes()[0])
+    }
+
+    /// All but the first one.
+    #[inline]
+    #[must_use]
+    pub const fn without_first(self) -> Self {
+        Self(self.0 & self.0.wrapping_sub(1))
+    }
+
     /// The places of the events in the plan's list, the first one first.
     pub fn iter(self) -> impl Iterator<Item = usize> {
         (0..MAX_EVENTS).filter(move |event| self.0 >> event & 1 != 0)

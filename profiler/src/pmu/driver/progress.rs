@@ -25,7 +25,7 @@ pub(super) struct Progress {
     pub(super) position: AtomicU64,
     /// The position of the next overflow, without jitter.
     pub(super) due: AtomicU64,
-    /// The position of the next overflow, with jitter.
+    /// The position of the next overflow, with jitter: see [`Self::target`].
     pub(super) target: AtomicU64,
     /// The position at the last overflow.
     pub(super) last: AtomicU64,
@@ -39,6 +39,19 @@ pub(super) struct Progress {
     pub(super) noise: AtomicU64,
 }
 
+impl Progress {
+    /// The position of the next overflow. Without jitter it is where it is due, and handlers
+    /// need not note it twice.
+    #[inline]
+    pub(super) fn target(&self, assignment: &Assignment) -> u64 {
+        if assignment.jitter == 0 {
+            self.due.load(Relaxed)
+        } else {
+            self.target.load(Relaxed)
+        }
+    }
+}
+
 impl PmuDriver {
     /// The overflow of an event that [`Self::on_interrupt`] has found.
     #[must_use]
@@ -49,6 +62,13 @@ impl PmuDriver {
             ran: progress.ran.load(Relaxed),
             missed: progress.missed.load(Relaxed),
         }
+    }
+
+    /// What the interrupted code has run between the last two overflows of an event.
+    #[must_use]
+    #[inline]
+    pub fn ran(&self, event: usize) -> u64 {
+        self.progress[event].ran.load(Relaxed)
     }
 
     /// Events of the interrupted code up to the current or the last interrupt.
@@ -124,6 +144,7 @@ impl PmuDriver {
         let raw = registers.read(assignment.registers.read);
         let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
         progress.raw.store(raw, Relaxed);
+        progress.missed.store(0, Relaxed);
         let position = progress.position.load(Relaxed);
         let own = counted.saturating_sub(overhead);
         progress.position.store(position + own, Relaxed);
@@ -138,7 +159,7 @@ impl PmuDriver {
     pub(super) fn has_come(&self, index: usize, assignment: &Assignment) -> bool {
         let progress = &self.progress[index];
         let position = progress.position.load(Relaxed);
-        position.saturating_add(assignment.tolerance) >= progress.target.load(Relaxed)
+        position.saturating_add(assignment.tolerance) >= progress.target(assignment)
     }
 
     /// Notes the overflow of an event, and sets the position of the next.
@@ -157,10 +178,13 @@ impl PmuDriver {
         };
         due += missed * period;
         progress.missed.store(missed, Relaxed);
+        if missed != 0 {
+            self.has_missed.store(true, Relaxed);
+        }
         progress.due.store(due, Relaxed);
         progress
             .target
-            .store(self.jittered(due, assignment), Relaxed);
+            .store(self.jittered(due, assignment.jitter), Relaxed);
     }
 
     /// Computes the reload value for the next target: at most what the counter can count,
@@ -179,7 +203,7 @@ impl PmuDriver {
         let events = match assignment.period {
             None => most,
             Some(period) => {
-                let left = progress.target.load(Relaxed).saturating_sub(position);
+                let left = progress.target(assignment).saturating_sub(position);
                 let more = match shift {
                     0 => 0,
                     // At first as much as keeps it from wrapping on the way to the next
@@ -231,13 +255,13 @@ impl PmuDriver {
         assignment.registers.load(loaded)
     }
 
-    /// The position `due`, moved at random if the event has jitter.
+    /// The position `due`, moved at random by up to `jitter`.
     #[inline]
-    pub(super) fn jittered(&self, due: u64, assignment: &Assignment) -> u64 {
-        if assignment.jitter == 0 {
+    pub(super) fn jittered(&self, due: u64, jitter: u64) -> u64 {
+        if jitter == 0 {
             return due;
         }
-        due - assignment.jitter + self.random() % (2 * assignment.jitter + 1)
+        due - jitter + self.random() % (2 * jitter + 1)
     }
 
     /// A random number.

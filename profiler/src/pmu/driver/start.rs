@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::PmuDriver;
+use super::{PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counter_msrs::CounterMsrs;
 use crate::pmu::counters::Counter;
@@ -46,7 +46,7 @@ impl PmuDriver {
     ///
     /// The processor refuses a value. All registers are restored.
     pub fn start<R: Registers>(&self, registers: &R, plan: &Plan) -> Result<(), MsrFault> {
-        self.busy.store(true, Relaxed);
+        self.stage.store(Stage::Busy);
         let outcome = self.save(registers, plan).and_then(|()| {
             self.program(registers, plan)
                 .inspect_err(|_| self.restore(registers, plan))
@@ -56,7 +56,7 @@ impl PmuDriver {
                 self.stale_interrupts.store(0, Relaxed);
                 self.running.store(true, Relaxed);
             }
-            Err(_) => self.busy.store(false, Relaxed),
+            Err(_) => self.stage.store(Stage::Off),
         }
         outcome
     }
@@ -64,9 +64,10 @@ impl PmuDriver {
     /// Stops counting and restores all registers to their values before the start. The
     /// counts stay readable.
     pub fn stop<R: Registers>(&self, registers: &R, plan: &Plan) {
-        let was_busy = self.set_busy();
+        let before = self.stage.load();
+        self.stage.store(Stage::Busy);
         if !self.running.load(Relaxed) {
-            self.busy.store(was_busy, Relaxed);
+            self.stage.store(before);
             return;
         }
         plan.stop(registers, self.others.load(Relaxed));
@@ -79,7 +80,7 @@ impl PmuDriver {
         self.ack_overflows(registers, plan);
         self.restore(registers, plan);
         self.running.store(false, Relaxed);
-        self.busy.store(false, Relaxed);
+        self.stage.store(Stage::Off);
     }
 
     /// Saves the registers that `plan` changes.
@@ -133,6 +134,7 @@ impl PmuDriver {
         self.random.store(mix_seed(plan.seed), Relaxed);
         self.stalls.store(0, Relaxed);
         self.deferred.store(0, Relaxed);
+        self.has_missed.store(false, Relaxed);
         self.check.reset();
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, assignment) in plan.assignments() {
@@ -173,6 +175,7 @@ impl PmuDriver {
         if msrs.has_freeze() && self.saved.freezes.load(Relaxed) {
             registers.try_set_freezing(Freeze::OnInterrupt, false)?;
         }
+        self.fast.set(plan, self.others.load(Relaxed));
         let freezes_in_smm = self.freeze_in_smm(registers, plan);
         self.saved.freezes_in_smm.store(freezes_in_smm, Relaxed);
         Ok(())
@@ -192,7 +195,7 @@ impl PmuDriver {
         let progress = &self.progress[index];
         let period = assignment.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
-        let target = self.jittered(period, assignment);
+        let target = self.jittered(period, assignment.jitter);
         progress.target.store(target, Relaxed);
         self.compute_reload(plan, index, assignment, 0);
     }

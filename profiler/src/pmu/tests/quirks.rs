@@ -9,7 +9,7 @@ mod values;
 use super::schedule::{Rig, VECTOR};
 use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 use crate::pmu::event::EventList;
-use crate::pmu::registers::{Freeze, Msr, MsrFault, Registers};
+use crate::pmu::registers::{CounterFault, CounterNumber, Freeze, Msr, MsrFault, Registers};
 use crate::pmu_model::{
     AmdInterface, Core, Costs, Cycle, Event as Happening, Kind, Machine, Model, Privilege, Snapshot,
 };
@@ -148,6 +148,14 @@ impl<R: Registers, F: Fn(Access, u64) -> Result<u64, MsrFault>> Registers for Wa
     fn write(&self, register: Msr, value: u64) {
         let value = (self.watch)(Access::Write(register), value).unwrap();
         self.inner.write(register, value);
+    }
+
+    fn read_counter(&self, counter: CounterNumber) -> u64 {
+        self.inner.read_counter(counter)
+    }
+
+    fn try_read_counter(&self, counter: CounterNumber) -> Result<u64, CounterFault> {
+        self.inner.try_read_counter(counter)
     }
 
     fn try_read(&self, register: Msr) -> Result<u64, MsrFault> {

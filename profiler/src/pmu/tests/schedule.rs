@@ -1,19 +1,21 @@
 //! The driver against the model of the hardware: random processors, events, programs
 //! and disturbances, and what has to hold whatever they are.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use proptest::prelude::*;
 
 use crate::hw::apic::{Delivery, PerformanceEntry, Vector};
 use crate::pmu::counters::{Counter, Counters};
 use crate::pmu::detect;
-use crate::pmu::driver::{Cause, Interrupt, Overflows, Place, PmuDriver};
+use crate::pmu::driver::{Cause, FastStop, Interrupt, Overflows, Place, PmuDriver, Stage};
 use crate::pmu::event::{Event, EventList, Named, What};
+use crate::pmu::fast_form::FastForm;
 use crate::pmu::plan::{Plan, PmuState};
+use crate::pmu::registers::Registers;
 use crate::pmu_model::{
-    AmdInterface, Context, Core, Costs, Cycle, Delivered, Event as Happening, Id, Latency, Machine,
-    Model, Privilege,
+    Accesses, AmdInterface, Context, Core, Costs, Cycle, Delivered, Event as Happening, Id,
+    Latency, Machine, Model, Privilege,
 };
 
 /// A run of the driver on a machine.
@@ -26,6 +28,34 @@ pub struct Rig {
     pub seen: RefCell<Seen>,
     /// There is a check at each sample whose number is a multiple of this.
     pub check_every: u64,
+    pub paths: Paths,
+}
+
+/// Which paths handlers take.
+#[derive(Clone, Debug, Default)]
+pub enum Paths {
+    #[default]
+    Exact,
+    /// The fast one where the plan has one.
+    Fast,
+    /// At random, for the first step of a handler and for the last.
+    Either(Cell<u64>),
+}
+
+impl Paths {
+    fn is_fast(&self) -> bool {
+        match self {
+            Self::Exact => false,
+            Self::Fast => true,
+            Self::Either(state) => {
+                // Knuth's MMIX; its low bits are poor.
+                let next = state.get().wrapping_mul(6_364_136_223_846_793_005);
+                let next = next.wrapping_add(1_442_695_040_888_963_407);
+                state.set(next);
+                next >> 63 != 0
+            }
+        }
+    }
 }
 
 /// What the handler has seen.
@@ -35,6 +65,10 @@ pub struct Seen {
     /// missed.
     pub samples: Vec<Vec<(u64, u64)>>,
     pub claimed: u64,
+    /// Handlers that took the fast path, of these.
+    pub fast: u64,
+    /// What the last handler has accessed.
+    pub accesses: Accesses,
     pub late: u64,
     pub unclaimed: u64,
     /// By event: at each sample, how often it had happened in the program.
@@ -91,6 +125,7 @@ impl Rig {
                 ..Seen::default()
             }),
             check_every: u64::MAX,
+            paths: Paths::default(),
             machine,
             plan,
             driver: PmuDriver::default(),
@@ -109,6 +144,11 @@ impl Rig {
             self.driver.start(machine, &self.plan).unwrap();
             self.driver.resume(machine, &self.plan, self.lvtpc);
         });
+    }
+
+    /// Chooses the fast path, after a change of the plan.
+    pub fn choose_form(&mut self) {
+        self.plan.form = FastForm::of(&self.plan);
     }
 
     /// Stops in a handler: counters stand still when the driver comes to it.
@@ -136,11 +176,30 @@ impl Rig {
     }
 
     pub fn handle(&self, interrupt: Delivered) {
+        let before = self.machine.core.accesses();
+        self.handle_any(interrupt);
+        self.seen.borrow_mut().accesses = self.machine.core.accesses() - before;
+    }
+
+    fn handle_any(&self, interrupt: Delivered) {
         let mut seen = self.seen.borrow_mut();
         let is_as_overflows_come = match interrupt {
             Delivered::Nmi { .. } => self.lvtpc == PerformanceEntry::NMI,
             Delivered::Vector { .. } => self.lvtpc == VECTOR,
         };
+        if is_as_overflows_come
+            && self.paths.is_fast()
+            && let Some(overflows) = self.stop_fast(&self.machine)
+        {
+            seen.fast += 1;
+            self.note(&mut seen, overflows, Cause::Counter);
+            if self.begin_check_if_due(&mut seen, overflows) || !self.paths.is_fast() {
+                self.driver.resume(&self.machine, &self.plan, self.lvtpc);
+            } else {
+                self.resume_fast(&self.machine);
+            }
+            return;
+        }
         let entered = if is_as_overflows_come {
             self.driver
                 .on_interrupt_at(&self.machine, &self.plan, self.place())
@@ -149,38 +208,80 @@ impl Rig {
         };
         match entered {
             Interrupt::Stopped(overflows, cause) => {
-                seen.count_apart(overflows, cause);
-                for event in overflows.iter() {
-                    let overflow = self.driver.overflow(event);
-                    seen.samples[event].push((overflow.ran, overflow.missed));
-                    seen.happened[event].push(self.happened(event));
-                }
-                match cause {
-                    Cause::Counter => seen.claimed += 1,
-                    Cause::Late => seen.late += 1,
-                    Cause::Other => seen.unclaimed += 1,
-                    Cause::Check => {
-                        for (event, checks) in seen.checks.iter_mut().enumerate() {
-                            checks.push(self.driver.checked(event));
-                        }
-                    }
-                }
-                let count: usize = seen.samples.iter().map(Vec::len).sum();
-                let is_due =
-                    overflows.iter().count() > 0 && (count as u64).is_multiple_of(self.check_every);
-                if is_due
-                    && self
-                        .driver
-                        .begin_check(&self.machine, &self.plan, self.place())
-                {
-                    seen.begun += 1;
-                    self.machine.core.send_nmi();
-                }
+                self.note(&mut seen, overflows, cause);
+                self.begin_check_if_due(&mut seen, overflows);
                 self.driver.resume(&self.machine, &self.plan, self.lvtpc);
             }
             Interrupt::Off | Interrupt::OffLate => seen.unclaimed += 1,
             Interrupt::Busy => panic!("no handler interrupts another here"),
         }
+    }
+
+    /// First step of a handler by the fast path, if there is one, and all is as usual.
+    pub fn stop_fast(&self, registers: &impl Registers) -> Option<Overflows> {
+        let form = self.plan.form?;
+        let stopped = match form {
+            FastForm::One => self.driver.stop_one(registers),
+            FastForm::Any => self.driver.stop_any(registers),
+        };
+        let overflows = match (stopped, form) {
+            (FastStop::Untouched, _) => return None,
+            (FastStop::Unsettled, _) => None,
+            (FastStop::Settled, FastForm::One) => {
+                let ran = self.driver.advance_one(registers);
+                ran.map(|_| Overflows::FIRST)
+            }
+            (FastStop::Settled, FastForm::Any) => self.driver.advance_any(registers),
+        };
+        if overflows.is_none() {
+            self.driver.give_up_fast();
+        }
+        overflows
+    }
+
+    /// Last steps of that handler.
+    pub fn resume_fast(&self, registers: &impl Registers) {
+        match self.plan.form {
+            Some(FastForm::One) => self.driver.unmask_one(registers, self.lvtpc),
+            _ => self.driver.unmask_any(registers, self.lvtpc),
+        }
+        self.driver
+            .start_unmasked(registers, &self.plan, Stage::Settled);
+    }
+
+    /// An interrupt has found this.
+    fn note(&self, seen: &mut Seen, overflows: Overflows, cause: Cause) {
+        seen.count_apart(overflows, cause);
+        for event in overflows.iter() {
+            let overflow = self.driver.overflow(event);
+            seen.samples[event].push((overflow.ran, overflow.missed));
+            seen.happened[event].push(self.happened(event));
+        }
+        match cause {
+            Cause::Counter => seen.claimed += 1,
+            Cause::Late => seen.late += 1,
+            Cause::Other => seen.unclaimed += 1,
+            Cause::Check => {
+                for (event, checks) in seen.checks.iter_mut().enumerate() {
+                    checks.push(self.driver.checked(event));
+                }
+            }
+        }
+    }
+
+    /// Returns true if a check was begun.
+    fn begin_check_if_due(&self, seen: &mut Seen, overflows: Overflows) -> bool {
+        let count: usize = seen.samples.iter().map(Vec::len).sum();
+        let is_due = !overflows.is_empty() && (count as u64).is_multiple_of(self.check_every);
+        let begins = is_due
+            && self
+                .driver
+                .begin_check(&self.machine, &self.plan, self.place());
+        if begins {
+            seen.begun += 1;
+            self.machine.core.send_nmi();
+        }
+        begins
     }
 
     /// Where the program is.
@@ -274,14 +375,23 @@ pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
         .collect()
 }
 
+/// Nothing happens.
+const IDLE: Cycle<'_> = Cycle {
+    privilege: Privilege::User,
+    interrupts: true,
+    events: &[],
+};
+
 /// A processor and what is wrong with it, a program, and what happens meanwhile.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pub model: Model,
     events: Vec<(Named, u8, u64, u8)>,
     is_nmi: bool,
-    costs: (u64, u64, u64),
+    /// Of an access, an entry and an exit.
+    pub costs: (u64, u64, u64),
     stops_outside: bool,
+    pub paths: Paths,
     /// Privilege, interrupts, what happens in each cycle, cycles, what comes before.
     program: Vec<(bool, bool, [u32; 4], u64, Disturbance)>,
 }
@@ -306,32 +416,33 @@ impl Schedule {
         events.fold(first, |list, event| list.and(event).unwrap())
     }
 
-    fn rig(&self) -> Rig {
+    pub fn rig(&self) -> Rig {
         let (access, entry, exit) = self.costs;
         let machine = Machine::new(
             Core::new(self.model.clone()),
             Costs::of(access, entry, exit),
         );
         let mut rig = Rig::new(machine, &self.events(), self.is_nmi);
+        rig.paths = self.paths.clone();
         for (index, &(.., period, jitter)) in self.events.iter().enumerate() {
             let assignment = rig.plan.assignment_mut(index).unwrap();
             assignment.jitter = period * u64::from(jitter) / 100;
         }
+        rig.choose_form();
         rig
     }
 
     /// By how many cycles an overflow may be seen late, and NMIs that may be for
     /// nothing are allowed.
-    fn latency(&self) -> u64 {
+    pub fn latency(&self) -> u64 {
         let quirks = &self.model.quirks;
         let late = quirks.late.map_or(0, |late| late.most);
         u64::from(quirks.status.most + quirks.interrupt.most + late)
     }
 
-    fn check(&self) -> Result<(), TestCaseError> {
-        let rig = self.rig();
+    /// Starts, executes the program, and lets what is on its way arrive.
+    pub fn play(&self, rig: &Rig) {
         let core = &rig.machine.core;
-        let before = core.snapshot().restored();
         rig.start();
         for &(is_user, interrupts, counts, cycles, disturbance) in &self.program {
             match disturbance {
@@ -357,13 +468,14 @@ impl Schedule {
             };
             rig.run([(cycle, cycles)]);
         }
-        // What is on its way arrives, and is handled.
-        let idle = Cycle {
-            privilege: Privilege::User,
-            interrupts: true,
-            events: &[],
-        };
-        rig.run([(idle, self.latency() + 1)]);
+        rig.run([(IDLE, self.latency() + 1)]);
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let rig = self.rig();
+        let core = &rig.machine.core;
+        let before = core.snapshot().restored();
+        self.play(&rig);
         self.check_samples(&rig)?;
         if self.stops_outside {
             rig.stop_outside();
@@ -386,7 +498,7 @@ impl Schedule {
         let stopped = counted();
         let busy = Cycle {
             events: &[(Happening::Cycles, 1), (Happening::Instructions, 3)],
-            ..idle
+            ..IDLE
         };
         rig.run([(busy, 5000)]);
         prop_assert_eq!(counted(), stopped, "nothing counts after the stop");
@@ -572,7 +684,15 @@ pub fn with_latencies(model: impl Strategy<Value = Model>) -> impl Strategy<Valu
     )
 }
 
-fn schedule(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Schedule> {
+fn paths() -> impl Strategy<Value = Paths> {
+    prop_oneof![
+        Just(Paths::Exact),
+        Just(Paths::Fast),
+        any::<u64>().prop_map(|seed| Paths::Either(Cell::new(seed))),
+    ]
+}
+
+pub fn schedule(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Schedule> {
     let named = prop::sample::select(vec![
         Named::Cycles,
         Named::Instructions,
@@ -601,9 +721,10 @@ fn schedule(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Schedu
         any::<(bool, bool)>(),
         (0..4_u64, 0..60_u64, 0..40_u64),
         prop::collection::vec(step, 1..12),
+        paths(),
     )
         .prop_map(
-            |(model, mut events, (is_nmi, stops_outside), costs, mut program)| {
+            |(model, mut events, (is_nmi, stops_outside), costs, mut program, paths)| {
                 let counters = counters(&model);
                 events.truncate(counters.general.count_ones() as usize);
                 for step in &mut program {
@@ -619,6 +740,7 @@ fn schedule(model: impl Strategy<Value = Model>) -> impl Strategy<Value = Schedu
                     is_nmi,
                     costs,
                     stops_outside,
+                    paths,
                     program,
                 }
             },

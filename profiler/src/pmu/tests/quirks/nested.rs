@@ -113,49 +113,76 @@ fn the_stop_is_interrupted_at_each_of_its_steps() {
     }
 }
 
+/// Interrupts each step of the handler of a maskable interrupt, which nothing keeps NMIs away
+/// from. Returns how often the driver was found busy, and how many handlers were fast.
+fn interrupt_each_step(model: &Model, events: &str, is_fast: bool) -> (u32, u64) {
+    let (mut busy, mut fast) = (0, 0);
+    for nth in 0.. {
+        let mut rig = rig(model.clone(), events);
+        rig.lvtpc = VECTOR;
+        rig.start();
+        let (accesses, was_busy) = (Cell::new(0), Cell::new(false));
+        let inner = rig.machine.interruptible(false, |_, _| {
+            was_busy.set(handle(&rig) == Interrupt::Busy);
+        });
+        let registers = interrupted(&rig, &inner, nth, &accesses);
+        let program = [(cycle(Privilege::User), 5750)];
+        rig.machine.run(program, |_, interrupt| match interrupt {
+            Delivered::Nmi { .. } => _ = handle(&rig),
+            Delivered::Vector { .. } => {
+                let stopped = is_fast.then(|| rig.stop_fast(&registers)).flatten();
+                fast += u64::from(stopped.is_some());
+                let overflows = stopped.unwrap_or_else(|| {
+                    match rig.driver.on_interrupt(&registers, &rig.plan) {
+                        Interrupt::Stopped(overflows, _) => overflows,
+                        entered => panic!("{entered:?}"),
+                    }
+                });
+                for event in overflows.iter() {
+                    let overflow = rig.driver.overflow(event);
+                    let samples = &mut rig.seen.borrow_mut().samples;
+                    samples[event].push((overflow.ran, overflow.missed));
+                }
+                if stopped.is_some() {
+                    rig.resume_fast(&registers);
+                } else {
+                    rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
+                }
+            }
+        });
+        assert_on_time(&rig);
+        assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc.bits());
+        rig.stop();
+        assert_exact(&rig);
+        busy += u32::from(was_busy.get());
+        if accesses.get() <= nth || nth > 200 {
+            break;
+        }
+    }
+    (busy, fast)
+}
+
 #[test]
 fn a_handler_is_interrupted_at_each_of_its_steps() {
-    // One of a maskable interrupt: nothing keeps NMIs away.
     for mut model in all() {
         for masks in [false, true] {
             model.quirks.masks_on_delivery = masks;
-            let mut busy = 0;
-            for nth in 0.. {
-                let mut rig = rig(model.clone(), events(&model));
-                rig.lvtpc = VECTOR;
-                rig.start();
-                let (accesses, was_busy) = (Cell::new(0), Cell::new(false));
-                let inner = rig.machine.interruptible(false, |_, _| {
-                    was_busy.set(handle(&rig) == Interrupt::Busy);
-                });
-                let registers = interrupted(&rig, &inner, nth, &accesses);
-                let program = [(cycle(Privilege::User), 5750)];
-                rig.machine.run(program, |_, interrupt| match interrupt {
-                    Delivered::Nmi { .. } => _ = handle(&rig),
-                    Delivered::Vector { .. } => {
-                        let mut seen = rig.seen.borrow_mut();
-                        let entered = rig.driver.on_interrupt(&registers, &rig.plan);
-                        let Interrupt::Stopped(overflows, _) = entered else {
-                            panic!("{entered:?}");
-                        };
-                        for event in overflows.iter() {
-                            let overflow = rig.driver.overflow(event);
-                            seen.samples[event].push((overflow.ran, overflow.missed));
-                        }
-                        drop(seen);
-                        rig.driver.resume(&registers, &rig.plan, rig.lvtpc);
-                    }
-                });
-                assert_on_time(&rig);
-                assert_eq!(rig.machine.core.read_lvtpc(), rig.lvtpc.bits());
-                rig.stop();
-                assert_exact(&rig);
-                busy += u32::from(was_busy.get());
-                if accesses.get() <= nth || nth > 200 {
-                    break;
-                }
-            }
+            let (busy, _) = interrupt_each_step(&model, events(&model), false);
             assert!(busy > 20, "{busy}");
+        }
+    }
+}
+
+#[test]
+fn a_fast_handler_is_interrupted_at_each_of_its_steps() {
+    for mut model in all() {
+        for masks in [false, true] {
+            model.quirks.masks_on_delivery = masks;
+            for events in [events(&model), "cycles:u"] {
+                let (busy, fast) = interrupt_each_step(&model, events, true);
+                assert!(busy > 10, "{busy}");
+                assert!(fast > 50, "{fast}");
+            }
         }
     }
 }
@@ -189,6 +216,47 @@ fn a_handler_that_stops_while_another_leaves_has_the_last_word() {
             assert_eq!(settled(&rig.machine.core), before);
         }
         assert!(stops > 0, "{model:?}");
+    }
+}
+
+#[test]
+fn a_handler_that_stops_while_a_fast_one_leaves_has_the_last_word() {
+    for (model, events) in all().flat_map(|it| [(it.clone(), events(&it)), (it, "cycles:u")]) {
+        let mut stops = 0;
+        for nth in 0.. {
+            let rig = rig(model.clone(), events);
+            let before = settled(&rig.machine.core);
+            rig.start();
+            // To the second overflow: the first is not taken by the fast path.
+            run(&rig, 1000);
+            let accesses = Cell::new(0);
+            let inner = rig.machine.interruptible(false, |_, _| {
+                // Whether it finds the driver busy or not, it ends the run.
+                let _ = rig.driver.on_interrupt(&rig.machine, &rig.plan);
+                rig.driver.stop(&rig.machine, &rig.plan);
+            });
+            let registers = interrupted(&rig, &inner, nth, &accesses);
+            let mut has_come = false;
+            rig.machine
+                .run([(cycle(Privilege::User), 1000)], |_, interrupt| {
+                    if has_come {
+                        return rig.handle(interrupt);
+                    }
+                    assert!(rig.stop_fast(&rig.machine).is_some());
+                    has_come = true;
+                    rig.machine.core.iret();
+                    rig.resume_fast(&registers);
+                });
+            if accesses.get() <= nth {
+                break;
+            }
+            assert!(has_come && !rig.driver.is_running());
+            stops += 1;
+            assert_eq!(settled(&rig.machine.core), before, "at {nth} on {model:?}");
+            run(&rig, 2000);
+            assert_eq!(settled(&rig.machine.core), before);
+        }
+        assert!(stops > 1, "{model:?}");
     }
 }
 
