@@ -41,7 +41,7 @@ use crate::unwind::fast::{self, CompiledCode, Frames, Reached};
 use crate::unwind::{self, Rule, StackBounds};
 
 #[inline(always)]
-fn output_of(core: &Core) -> &'static Output {
+pub(super) fn output_of(core: &Core) -> &'static Output {
     // SAFETY: `prepare` has set it before there was a fast handler.
     unsafe { core.fast.at(Place::Output) }
 }
@@ -120,6 +120,23 @@ mod source {
 pub(super) struct FastExit {
     rearm: u64,
     path_or_tsc: u64,
+}
+
+impl FastExit {
+    /// What the source of `core` is armed with, or why not.
+    #[inline(always)]
+    pub(super) fn of(core: &'static Core, entry_tsc: u64, outcome: Result<u64, Unusual>) -> Self {
+        match outcome {
+            Ok(rearm) => Self {
+                rearm,
+                path_or_tsc: core::ptr::from_ref(core).addr() as u64,
+            },
+            Err(unusual) => Self {
+                rearm: unusual.bits(),
+                path_or_tsc: entry_tsc,
+            },
+        }
+    }
 }
 
 /// What was interrupted, if it is ordinary: compiled code of the kernel, on a stack of its own.
@@ -242,7 +259,7 @@ impl Ordinary {
     ///
     /// An extent may be written there.
     #[inline(always)]
-    unsafe fn encode<T: Target>(
+    pub(super) unsafe fn encode<T: Target>(
         self,
         core: &Core,
         target: &T,
@@ -448,22 +465,14 @@ unsafe extern "C" fn on_interrupt<T: Target, const SOURCE: u8, const NMI: bool>(
     frame: &TrapFrame,
     entry_tsc: u64,
 ) -> FastExit {
-    let exit = match sample::<T, SOURCE, NMI>(core, frame, entry_tsc) {
-        Ok(rearm) => FastExit {
-            rearm,
-            path_or_tsc: core::ptr::from_ref(core).addr() as u64,
-        },
-        Err(unusual) => FastExit {
-            rearm: unusual.bits(),
-            path_or_tsc: entry_tsc,
-        },
-    };
+    let outcome = sample::<T, SOURCE, NMI>(core, frame, entry_tsc);
+    let exit = FastExit::of(core, entry_tsc, outcome);
     end_of_call();
     exit
 }
 
 /// A fast handler.
-type Handler = unsafe extern "C" fn(&'static Core, &TrapFrame, u64) -> FastExit;
+pub(super) type Handler = unsafe extern "C" fn(&'static Core, &TrapFrame, u64) -> FastExit;
 
 /// Which fast handler a run has.
 #[derive(Clone, Copy)]
@@ -501,10 +510,8 @@ pub(in crate::sampler) fn prepare<T: Target>(
     run: &'static Run,
     output: &'static Output,
 ) {
+    core.fast.last.store(0, Relaxed);
     let handler = handler_of::<T>(run);
-    if matches!(handler, Chosen::None) {
-        return;
-    }
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
     if Width::of_text(text) != Some(Width::Bits24) {
@@ -519,7 +526,6 @@ pub(in crate::sampler) fn prepare<T: Target>(
         .store(start_tsc.wrapping_sub(core.clock.as_first(0)), Relaxed);
     fast.count.store(run.arming.count.into(), Relaxed);
     fast.overhead.store(run.timing.overhead.ticks, Relaxed);
-    fast.last.store(core.share.last(), Relaxed);
     fast.has_turns
         .store(super::timer::has_turns(engine, run), Relaxed);
     fast.set_place(Place::Engine, engine);
@@ -528,14 +534,18 @@ pub(in crate::sampler) fn prepare<T: Target>(
     fast.set_place(Place::Output, output);
     let writer = core::ptr::from_ref(&output.writer).cast_mut();
     fast.writer.store(writer, Relaxed);
+    super::xapic::prepare(core, target, run.delivery);
+    fast.is_prepared.store(true, Relaxed);
     match handler {
-        Chosen::Assembly => super::xapic::prepare(core, target, run.delivery),
+        // Counters have theirs from their start on, and say themselves which samples are fast.
+        Chosen::None => return,
+        Chosen::Assembly => super::xapic::choose(core, run.delivery),
         Chosen::Rust(handler) => {
             let handler = (handler as *const ()).cast_mut();
             core.path.set_rust(run.delivery, handler);
         }
-        Chosen::None => {}
     }
+    fast.last.store(core.share.last(), Relaxed);
 }
 
 const _: () = assert!(core::mem::offset_of!(Core, path) == 0 && size_of::<FastPath>() > 0);

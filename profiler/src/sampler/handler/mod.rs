@@ -21,6 +21,7 @@
 mod count;
 mod debug;
 pub(super) mod fast;
+pub(super) mod fast_counters;
 mod pmu;
 mod record;
 mod timer;
@@ -34,6 +35,7 @@ use super::per_core::Core;
 use super::phase::Phase;
 use super::run::Run;
 use super::source::Source;
+use super::source::pmu::Pmu;
 use super::target::{Interrupted, Target};
 use super::wait;
 use crate::address::CodeAddress;
@@ -118,6 +120,9 @@ impl<T: Target> Context<'_, T> {
     /// code, the same instructions each time; `skips_halt`: behind a `hlt` in it.
     #[inline]
     fn leave(&self, exit: HandlerExit, skips_halt: bool) {
+        if let Some(Source::Pmu(pmu)) = self.engine.source() {
+            return self.leave_counters(pmu, exit);
+        }
         let count = match exit {
             HandlerExit::Rearm(count) => {
                 if self.core.aim.is_under_way() {
@@ -141,6 +146,25 @@ impl<T: Target> Context<'_, T> {
         };
         if let Some(source) = self.engine.source() {
             source.arm(self.core, count);
+        }
+    }
+
+    /// The same of counters, which count on from where they are.
+    #[inline]
+    fn leave_counters(&self, pmu: &Pmu, exit: HandlerExit) {
+        let has_sampled = match exit {
+            HandlerExit::Rearm(_) => {
+                self.core.overflow.leave_handler();
+                self.core.note_armed();
+                true
+            }
+            HandlerExit::Resume => false,
+            HandlerExit::Done => return,
+        };
+        if self.interrupted.handover.defers {
+            pmu.arm_at_exit(self.core, has_sampled);
+        } else {
+            pmu.arm(self.core);
         }
     }
 

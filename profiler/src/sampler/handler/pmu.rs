@@ -34,7 +34,12 @@ impl<T: Target> Context<'_, T> {
     #[inline]
     pub(super) fn on_pmu_interrupt(&mut self, pmu: &Pmu) -> (HandlerExit, bool) {
         let core = self.core;
-        let interrupt = pmu.on_interrupt(core, self.delivery, self.place());
+        let interrupt = if self.interrupted.handover.claimed.is_some() {
+            // The fast handler has found that.
+            Interrupt::Stopped(core.pmu.unrecorded(), Cause::Counter)
+        } else {
+            pmu.on_interrupt(core, self.delivery, self.place())
+        };
         if interrupt == Interrupt::Busy {
             return self.unclaimed(HandlerExit::Done);
         }
@@ -151,9 +156,10 @@ impl<T: Target> Context<'_, T> {
     ) -> HandlerExit {
         let core = self.core;
         let first = run.control.first_event();
+        let mut claimed = self.interrupted.handover.claimed;
         for event in overflows.iter() {
             // Of several that are due together, the last ones may be more than the share.
-            if core.share.is_taken() {
+            if claimed.is_none() && core.share.is_taken() {
                 break;
             }
             let overflow = pmu.overflow(core, event);
@@ -161,7 +167,7 @@ impl<T: Target> Context<'_, T> {
                 output.counters.missed.add_local(overflow.missed);
             }
             let overflow = Overflow {
-                sequence: core.share.take(),
+                sequence: claimed.take().map_or_else(|| core.share.take(), u64::from),
                 // Its place among 16.
                 event: first + event.to_le_bytes()[0],
                 period: overflow.ran,
@@ -169,7 +175,6 @@ impl<T: Target> Context<'_, T> {
             };
             self.record(overflow, run, output);
         }
-        core.timing.entry_tsc.store(self.entry_tsc, Relaxed);
         run.look_for_request(core);
         if core.share.is_taken() {
             pmu.disarm(core);
@@ -178,7 +183,11 @@ impl<T: Target> Context<'_, T> {
             return HandlerExit::Done;
         }
         let checking = pmu.check_if_due(core, output, first, || self.resumes_at());
-        core.timing.turn_wait_ticks.store(checking, Relaxed);
+        // What a check takes is no handler's time.
+        let entry_tsc = self.entry_tsc.wrapping_add(checking);
+        core.timing.entry_tsc.store(entry_tsc, Relaxed);
+        core.timing.turn_wait_ticks.store(0, Relaxed);
+        pmu.allow_fast(core, first, self.entry_tsc);
         HandlerExit::Rearm(0)
     }
 

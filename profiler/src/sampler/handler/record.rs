@@ -10,6 +10,7 @@ use crate::hw::control::INTERRUPT_FLAG;
 use crate::sampler::engine::Engine;
 use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
+use crate::sampler::source::Source;
 use crate::sampler::target::Target;
 use crate::unwind::{self, Rule, StackBounds, TrapFrameLayout};
 
@@ -57,6 +58,10 @@ impl<T: Target> Context<'_, T> {
             return 0;
         }
         let timing = &self.core.timing;
+        if matches!(run.source, Source::Pmu(_)) {
+            let own = u64::from(timing.own_ticks.load(Relaxed));
+            return run.timing.clock.ticks(own + run.timing.overhead.ticks);
+        }
         let armed_tsc = timing.began_tsc();
         let before = armed_tsc.saturating_sub(timing.entry_tsc.load(Relaxed));
         let own = before.saturating_sub(timing.turn_wait_ticks.load(Relaxed));

@@ -23,15 +23,18 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish};
 use crate::assembly;
 use crate::entry::{TrapFrame, end_of_call, fast, vector};
-use crate::format::State;
 use crate::format::ring::{IN_PLACE, offset as ring};
 use crate::format::sample::MAX_CHAIN;
 use crate::format::sample::compact::{Width, at, head};
-use crate::hw::apic::{self, Register};
+use crate::format::{Delivery, State};
+use crate::hw::apic::{self, LocalInterrupt, PerformanceEntry, Register, Vector};
 use crate::hw::control::INTERRUPT_FLAG;
+use crate::pmu::driver::{Stage, at as driver};
+use crate::pmu::this_core::ThisCore;
 use crate::sampler::halt::HLT;
 use crate::sampler::per_core::fast::{Call, FastState, Place, offset};
 use crate::sampler::per_core::overflow::ARMED;
+use crate::sampler::per_core::pmu::CorePmu;
 use crate::sampler::per_core::{Core, Share, Timing};
 use crate::sampler::target::{Settled, Target};
 use crate::sampler::vector::OVERFLOW;
@@ -41,10 +44,14 @@ unsafe extern "C" {
     fn pmiscope_fast_xapic_irq();
     fn pmiscope_fast_xapic_nmi_in_turns();
     fn pmiscope_fast_xapic_irq_in_turns();
+    fn pmiscope_fast_counter_nmi();
+    fn pmiscope_fast_counter_irq();
+    fn pmiscope_fast_counter_nmi_alone();
+    fn pmiscope_fast_counter_irq_alone();
 }
 
-/// Lets the entries of `core` try it first. What [`super::fast::prepare`] sets is set.
-pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: crate::format::Delivery) {
+/// Sets what handlers in assembly need. What [`super::fast::prepare`] sets is set.
+pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: Delivery) {
     let fast = &core.fast;
     // Nothing was looked at.
     fast.top.store(0, Relaxed);
@@ -54,14 +61,47 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: crate::forma
         _ => core::ptr::from_ref(&fast.task_asked),
     };
     fast.task.store(task.cast_mut(), Relaxed);
-    let is_nmi = delivery == crate::format::Delivery::Nmi;
+    let is_nmi = delivery == Delivery::Nmi;
     let state = State::INTERRUPTS_ON | if is_nmi { State::NMI } else { 0 };
     fast.heads[0].store(head(0, Width::Bits24, state, 0), Relaxed);
     fast.set_call(Call::Look, look::<T> as *const ());
     fast.set_call(Call::IsRoot, is_root_at::<T> as *const ());
     fast.set_call(Call::Abandon, abandon as *const ());
     fast.set_call(Call::Finish, wait_or_publish as *const ());
-    let handler = match (is_nmi, fast.has_turns.load(Relaxed)) {
+    fast.set_call(Call::AckLate, ack_late as *const ());
+    fast.set_call(Call::StopAgain, stop_again as *const ());
+}
+
+/// The handlers of counters, by whether they come as NMIs.
+pub(super) const COUNTERS: [unsafe extern "C" fn(); 2] =
+    [pmiscope_fast_counter_irq, pmiscope_fast_counter_nmi];
+
+/// Those of counters without a global status.
+pub(super) const COUNTERS_ALONE: [unsafe extern "C" fn(); 2] = [
+    pmiscope_fast_counter_irq_alone,
+    pmiscope_fast_counter_nmi_alone,
+];
+
+/// An overflow of the running core's counters has shown late.
+#[unsafe(link_section = ".pmiscope.calls")]
+unsafe extern "C" fn ack_late(core: &'static Core) {
+    core.pmu.driver.ack_late(&ThisCore);
+    end_of_call();
+}
+
+/// A nested handler has stopped the counters for good before they were started.
+#[unsafe(link_section = ".pmiscope.calls")]
+unsafe extern "C" fn stop_again(core: &'static Core) {
+    if let Some(plan) = core.pmu.plan() {
+        core.pmu.driver.stop_again(&ThisCore, plan);
+    }
+    end_of_call();
+}
+
+/// Lets the entries of `core` try the timer's first.
+pub(super) fn choose(core: &Core, delivery: Delivery) {
+    let is_nmi = delivery == Delivery::Nmi;
+    let handler = match (is_nmi, core.fast.has_turns.load(Relaxed)) {
         (true, false) => pmiscope_fast_xapic_nmi,
         (true, true) => pmiscope_fast_xapic_nmi_in_turns,
         (false, false) => pmiscope_fast_xapic_irq,
@@ -104,6 +144,9 @@ unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> 
 }
 
 const FAST: usize = offset_of!(Core, fast);
+const DRIVER: usize = offset_of!(Core, pmu) + CorePmu::DRIVER;
+// Halves are side by side.
+const _: () = assert!(driver::HIGH == 4);
 
 assembly!(
     r#"
@@ -138,7 +181,7 @@ assembly!(
 
     # The record; rax is how far the stack pointer is below `top`, rcx the writer. Each field's store
     # is of four bytes, so they come in their order.
-    .macro FAST_RECORD id, head
+    .macro FAST_RECORD id, head, period
     movq ${in_place}, {writing}(%rcx)
     movq {reserved}(%rcx), %r8
     movq %r8, 96(%rsp)
@@ -147,19 +190,29 @@ assembly!(
     shlq $2, %r8
     addq {origin}(%rcx), %r8
     # What the handler before has cost, and its task.
+    .ifc \period, ticks
     movq {armed_tsc}(%rdi), %r9
     subq {entry_tsc}(%rdi), %r9
     subq {waited}(%rdi), %r9
     addq {overhead}(%rdi), %r9
+    .else
+    movl {own_ticks}(%rdi), %r9d
+    addq {overhead}(%rdi), %r9
+    .endif
     cmpq $0xffff, %r9
     ja 92f
     shll $8, %r9d
     movq {task}(%rdi), %rdx
     movb (%rdx), %r9b
     movl %r9d, {at_task}(%r8)
+    .ifc \period, ticks
     movq 88(%rsp), %rdx
     subq {armed_tsc}(%rdi), %rdx
     subq {overhead}(%rdi), %rdx
+    .else
+    movq {position}(%rdi), %rdx
+    subq {event_last}(%rdi), %rdx
+    .endif
     cmpq $0xffffff, %rdx
     ja 92f
     movl %edx, {at_period}(%r8)
@@ -315,7 +368,7 @@ pmiscope_fast_xapic_\name:
     subq 160(%rsp), %rax
     cmpq {span}(%rdi), %rax
     jae 80f
-    FAST_RECORD \name\()_usual, {head_usual}
+    FAST_RECORD \name\()_usual, {head_usual}, ticks
 93:
     movq 88(%rsp), %rax
     movq %rax, {entry_tsc}(%rdi)
@@ -360,7 +413,7 @@ pmiscope_fast_xapic_\name:
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
     movq {writer}(%rdi), %rcx
-    FAST_RECORD \name\()_looked, {head_looked}
+    FAST_RECORD \name\()_looked, {head_looked}, ticks
     jmp 93b
     FAST_RECORD_SELDOM \name\()_usual
     FAST_RECORD_SELDOM \name\()_looked
@@ -386,6 +439,179 @@ pmiscope_fast_xapic_\name:
     FAST_XAPIC irq, irq, none, {irq}, {back_to_irq}
     FAST_XAPIC nmi_in_turns, nmi, turns, {nmi}, {back_to_nmi}
     FAST_XAPIC irq_in_turns, irq, turns, {irq}, {back_to_irq}
+    # Counters: see super::fast_counters. What is looked for here is what PmuDriver::stop_one and
+    # advance_one look for, and in the same order. The last overflow is where it was until the
+    # sample is written: what has run since is its period. Keeps r8.
+    .macro FAST_ADVANCE
+    movl {read}(%rdi), %ecx
+    rdpmc
+    testl %edx, %edx
+    jne 89f
+    subl {raw}(%rdi), %eax
+    jae 89f
+    cmpq {least}(%rdi), %rax
+    jbe 89f
+    subq {event_overhead}(%rdi), %rax
+    addq {position}(%rdi), %rax
+    movq {due}(%rdi), %r9
+    subq %rax, %r9
+    cmpq {tolerance}(%rdi), %r9
+    jg 89f
+    movq {event_period}(%rdi), %rdx
+    addq %rdx, %r9
+    cmpq {min_left}(%rdi), %r9
+    jl 89f
+    # It is the overflow, and the next one is not due.
+    addq %rdx, {due}(%rdi)
+    movq %rax, {position}(%rdi)
+    addq {latency}(%rdi), %r9
+    movq %r9, {loaded}(%rdi)
+    negq %r9
+    movq %r9, {raw}(%rdi)
+    movl %r9d, %eax
+    movl {written_high}(%rdi), %edx
+    movl {write}(%rdi), %ecx
+    wrmsr
+    .endm
+
+    .macro FAST_COUNTER name, way, status, vector, entry, back
+    .balign 16
+    .global pmiscope_fast_counter_\name
+    .type pmiscope_fast_counter_\name, @function
+pmiscope_fast_counter_\name:
+    TRAP_CFI 176
+    FAST_CFI
+    RULE TRAP_FRAME
+    movq %rdx, 88(%rsp)
+    cmpb ${counting}, {stage}(%rdi)
+    jb 90f
+    movb ${busy}, {stage}(%rdi)
+    movl {gate}(%rdi), %ecx
+    movl {stopped}(%rdi), %eax
+    movl {stopped}+4(%rdi), %edx
+    wrmsr
+    # By the comparison: it counts, and is not settled.
+    je 89f
+    cmpq ${armed}, {state}(%rdi)
+    jne 89f
+    movq {taken}(%rdi), %r8
+    cmpq {last}(%rdi), %r8
+    jae 89f
+    movq 88(%rsp), %rax
+    cmpq {look_tsc}(%rdi), %rax
+    jae 89f
+    FAST_ADVANCE
+    movq {writer}(%rdi), %rcx
+    incq {taken}(%rdi)
+    cmpl {next}(%rcx), %r8d
+    jne 91f
+    testb $3, 144(%rsp)
+    jne 91f
+    movq 136(%rsp), %r8
+    movq %r8, %r9
+    subq {text_start}(%rdi), %r9
+    cmpq {compiled_len}(%rdi), %r9
+    jae 80f
+    cmpb ${hlt}, (%r8)
+    je 91f
+    movq {top}(%rdi), %rax
+    subq 160(%rsp), %rax
+    cmpq {span}(%rdi), %rax
+    jae 80f
+    FAST_RECORD counter_\name\()_usual, {head_usual}, events
+93:
+    movq {position}(%rdi), %rax
+    movq %rax, {event_last}(%rdi)
+    .ifc \way, irq
+    movq {registers}(%rip), %rcx
+    movl $0, {end_of_interrupt}(%rcx)
+    .endif
+    .ifc \status, status
+    movl {reset}(%rdi), %ecx
+    movl {overflow}(%rdi), %eax
+    movl {overflow}+4(%rdi), %edx
+    wrmsr
+    .endif
+    movq {registers}(%rip), %rcx
+    movl $\entry, {performance}(%rcx)
+    .ifc \status, status
+    movl {status}(%rdi), %ecx
+    rdmsr
+    andl {ours}(%rdi), %eax
+    andl {ours}+4(%rdi), %edx
+    orl %edx, %eax
+    jne 70f
+    .endif
+71:
+    rdtsc
+    subl 88(%rsp), %eax
+    movl %eax, {own_ticks}(%rdi)
+    # The last step: as in sampler::source::leave.
+    movb ${settled}, {stage}(%rdi)
+    movl {gate}(%rdi), %ecx
+    movl {started}(%rdi), %eax
+    movl {started}+4(%rdi), %edx
+    wrmsr
+    cmpb $0, {running}(%rdi)
+    jne 72f
+    FAST_CALL {stop_again}
+72:
+    .cfi_remember_state
+    TRAP_RESTORE
+    RULE INTERRUPTED, 0, \vector
+    iretq
+    .cfi_restore_state
+    RULE TRAP_FRAME
+
+    # An overflow has shown late.
+70:
+    FAST_CALL {ack_late}
+    jmp 71b
+    # Something else than the last time.
+80:
+    FAST_CALL {look}
+    testq %rax, %rax
+    js 91f
+    movq {top}(%rdi), %rax
+    subq 160(%rsp), %rax
+    movq {writer}(%rdi), %rcx
+    FAST_RECORD counter_\name\()_looked, {head_looked}, events
+    jmp 93b
+    FAST_RECORD_SELDOM counter_\name\()_usual
+    FAST_RECORD_SELDOM counter_\name\()_looked
+
+    # The write has begun.
+92:
+    movq 96(%rsp), %rdx
+    FAST_CALL {abandon}
+    # The overflow is taken, and has no sample yet.
+91:
+    movq {position}(%rdi), %rax
+    movq %rax, %rcx
+    subq {event_last}(%rdi), %rcx
+    movq %rcx, {ran}(%rdi)
+    movq %rax, {event_last}(%rdi)
+    movw $1, {unrecorded}(%rdi)
+    movl {taken}(%rdi), %eax
+    decl %eax
+    btsq $63, %rax
+    movq 88(%rsp), %rdx
+    jmpq *\back(%rdi)
+    # The counters are stopped.
+89:
+    movb ${counting}, {stage}(%rdi)
+    movq 88(%rsp), %rdx
+90:
+    xorl %eax, %eax
+    jmpq *\back(%rdi)
+    .cfi_endproc
+    .size pmiscope_fast_counter_\name, . - pmiscope_fast_counter_\name
+    .endm
+
+    FAST_COUNTER nmi, nmi, status, {nmi}, {entry_nmi}, {back_to_nmi}
+    FAST_COUNTER irq, irq, status, {irq}, {entry_irq}, {back_to_irq}
+    FAST_COUNTER nmi_alone, nmi, none, {nmi}, {entry_nmi}, {back_to_nmi}
+    FAST_COUNTER irq_alone, irq, none, {irq}, {entry_irq}, {back_to_irq}
     .balign 8
 pmiscope_fast_no_text:
     .quad {no_text}
@@ -413,6 +639,7 @@ pmiscope_fast_no_text:
     taken = const offset_of!(Core, share) + Share::TAKEN,
     armed_tsc = const offset_of!(Core, timing) + offset_of!(Timing, armed_tsc),
     entry_tsc = const offset_of!(Core, timing) + offset_of!(Timing, entry_tsc),
+    own_ticks = const offset_of!(Core, timing) + offset_of!(Timing, own_ticks),
     waited = const offset_of!(Core, timing) + offset_of!(Timing, turn_wait_ticks),
     control = const ring::CONTROL,
     reserved = const ring::RESERVED,
@@ -442,6 +669,40 @@ pmiscope_fast_no_text:
     end_of_interrupt = const Register::EndOfInterrupt as u16,
     back_to_nmi = const fast::BACK_TO_NMI,
     back_to_irq = const fast::BACK_TO_IRQ,
+    ack_late = const Call::AckLate as usize,
+    stop_again = const Call::StopAgain as usize,
+    stage = const DRIVER + driver::STAGE,
+    running = const DRIVER + driver::RUNNING,
+    gate = const DRIVER + driver::GATE_REGISTER,
+    stopped = const DRIVER + driver::STOPPED,
+    started = const DRIVER + driver::STARTED,
+    status = const DRIVER + driver::STATUS,
+    reset = const DRIVER + driver::RESET,
+    ours = const DRIVER + driver::OURS,
+    overflow = const DRIVER + driver::OVERFLOW,
+    read = const DRIVER + driver::READ,
+    write = const DRIVER + driver::WRITE,
+    written_high = const DRIVER + driver::WRITTEN_HIGH,
+    raw = const DRIVER + driver::RAW,
+    loaded = const DRIVER + driver::LOADED,
+    position = const DRIVER + driver::POSITION,
+    due = const DRIVER + driver::DUE,
+    event_last = const DRIVER + driver::LAST,
+    ran = const DRIVER + driver::RAN,
+    event_period = const DRIVER + driver::PERIOD,
+    event_overhead = const DRIVER + driver::OVERHEAD,
+    latency = const DRIVER + driver::LATENCY,
+    tolerance = const DRIVER + driver::TOLERANCE,
+    least = const DRIVER + driver::LEAST,
+    min_left = const DRIVER + driver::MIN_LEFT,
+    unrecorded = const offset_of!(Core, pmu) + CorePmu::UNRECORDED,
+    look_tsc = const FAST + offset_of!(FastState, look_tsc),
+    busy = const Stage::Busy as u8,
+    counting = const Stage::Running as u8,
+    settled = const Stage::Settled as u8,
+    performance = const LocalInterrupt::Performance as u16,
+    entry_nmi = const PerformanceEntry::NMI.bits(),
+    entry_irq = const PerformanceEntry::new(apic::Delivery::Fixed(Vector::new(OVERFLOW))).bits(),
     nmi = const vector::NMI,
     irq = const OVERFLOW,
     options(att_syntax),

@@ -33,13 +33,21 @@ pub(crate) struct FastState {
     /// The ring.
     pub writer: AtomicPtr<Writer<'static>>,
     /// What assembly calls, seldom: see [`Call`].
-    calls: [AtomicPtr<()>; 4],
+    calls: [AtomicPtr<()>; 6],
     /// What the source is armed with.
     pub count: AtomicU64,
     /// The ticks of an entry and an exit.
     pub overhead: AtomicU64,
-    /// The number of the core's last sample.
+    /// The number of the core's last sample, or of one before that is not to be fast; 0: none is.
     pub last: AtomicU64,
+    /// Counters: when, by the time stamp counter, a sample is not to be fast.
+    pub look_tsc: AtomicU64,
+    /// Counters: the number of the first event.
+    pub first_event: AtomicU8,
+    /// Ticks of the run are no ticks of the counter.
+    pub is_scaled: AtomicBool,
+    /// All that handlers need is here.
+    pub is_prepared: AtomicBool,
     /// The core waits for its turn after each sample.
     pub has_turns: AtomicBool,
     /// What is shared, and where the core writes to.
@@ -58,6 +66,10 @@ pub(crate) enum Call {
     Abandon,
     /// Publishes what has nested; or, by the third, waits for the core's turn.
     Finish,
+    /// Acknowledges what has shown late of counters.
+    AckLate,
+    /// Stops them again.
+    StopAgain,
 }
 
 /// Where assembly finds what, from the core's state on.
@@ -112,6 +124,16 @@ impl FastState {
 
     pub(crate) fn set_call(&self, call: Call, function: *const ()) {
         self.calls[call as usize].store(function.cast_mut(), Relaxed);
+    }
+
+    /// The number of the first event.
+    pub(crate) fn set_first_event(&self, event: u8) {
+        self.first_event.store(event, Relaxed);
+        for head in &self.heads {
+            let [units, kind, state, _] = head.load(Relaxed).to_le_bytes();
+            let with_event = u32::from_le_bytes([units, kind, state, event]);
+            head.store(with_event, Relaxed);
+        }
     }
 
     pub(crate) fn set_place<T>(&self, place: Place, value: &'static T) {

@@ -16,7 +16,9 @@ pub(crate) mod trials;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use core::slice;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU64, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed,
+};
 
 use super::clock::ClockExchange;
 use super::own_stack::CoreStack;
@@ -167,6 +169,9 @@ pub(crate) struct Timing {
     pub skipped: AtomicU64,
     /// At the last entry.
     pub entry_tsc: AtomicU64,
+    /// Counters: the ticks of the last handler that has sampled, from its entry to its last step.
+    /// The entries' last step writes it.
+    pub own_ticks: AtomicU32,
     /// The ticks that the last handler spent waiting for the core's turn.
     pub turn_wait_ticks: AtomicU64,
 }
@@ -185,8 +190,12 @@ impl Timing {
     }
 
     #[inline]
+    #[allow(clippy::cast_possible_truncation)] // a handler that takes 2³² ticks is not to be had
     pub(crate) fn note_armed(&self) {
-        self.armed_tsc.store(tsc::ticks(), Relaxed);
+        let now = tsc::ticks();
+        self.armed_tsc.store(now, Relaxed);
+        let own = now.wrapping_sub(self.entry_tsc.load(Relaxed));
+        self.own_ticks.store(own as u32, Relaxed);
     }
 }
 
@@ -230,6 +239,7 @@ impl Share {
         self.taken.fetch_add(1, Relaxed)
     }
 
+    #[inline]
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Relaxed)
     }

@@ -39,7 +39,8 @@ pub(crate) struct OverflowState {
     has_skipped: AtomicBool,
     /// There is no sampling: what the run's phase says. Other cores write it.
     is_closed: AtomicBool,
-    unused: AtomicBool,
+    /// The counters' handler has a command to run. Other cores write it.
+    is_commanded: AtomicBool,
 }
 
 /// The word of a state in which the source is armed, and nothing is unusual.
@@ -82,7 +83,7 @@ impl OverflowState {
             &self.is_aiming,
             &self.has_skipped,
             &self.is_closed,
-            &self.unused,
+            &self.is_commanded,
         ];
         u64::from_le_bytes(bytes.map(|it| u8::from(it.load(Relaxed))))
     }
@@ -99,6 +100,12 @@ impl OverflowState {
     pub(crate) fn set_closed(&self, is_closed: bool) {
         self.is_closed
             .store(is_closed, core::sync::atomic::Ordering::SeqCst);
+    }
+
+    /// Says whether the counters' handler has a command to run.
+    pub(crate) fn set_commanded(&self, is_commanded: bool) {
+        self.is_commanded
+            .store(is_commanded, core::sync::atomic::Ordering::SeqCst);
     }
 
     pub(crate) fn set_skipped(&self, has_skipped: bool) {

@@ -1,14 +1,16 @@
 //! What a core knows of its PMU.
 
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, Ordering::Relaxed};
 
 use super::trials::{Trial, Trials};
 
+use crate::format::Delivery;
 use crate::format::region::CoreCounters;
 use crate::hw::{cpuid, smi};
 use crate::pmu::detect;
-use crate::pmu::driver::PmuDriver;
+use crate::pmu::driver::{Overflows, PmuDriver};
 use crate::pmu::event::EventList;
+use crate::pmu::fast_form::FastForm;
 use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu::registers::MsrFault;
 use crate::pmu::this_core::ThisCore;
@@ -51,8 +53,51 @@ impl From<Trial> for Command {
     }
 }
 
+/// A fast handler.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FastHandler {
+    /// In assembly.
+    Assembly(unsafe extern "C" fn()),
+    /// See [`FastPath::set_rust`](crate::entry::fast::FastPath::set_rust).
+    Rust(unsafe extern "C" fn()),
+}
+
+/// The fast handlers of counters, by whether they come as NMIs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CounterHandlers {
+    /// For a single event, in assembly: with an xAPIC, where ticks are the counter's.
+    pub assembly: [unsafe extern "C" fn(); 2],
+    /// The same of counters without a global status.
+    pub assembly_alone: [unsafe extern "C" fn(); 2],
+    /// For a single event.
+    pub one: [unsafe extern "C" fn(); 2],
+    /// For any.
+    pub any: [unsafe extern "C" fn(); 2],
+}
+
+impl CounterHandlers {
+    /// That of a plan, if it has one.
+    pub(crate) fn of(
+        &self,
+        plan: &Plan,
+        delivery: Delivery,
+        is_plain: bool,
+    ) -> Option<FastHandler> {
+        let is_nmi = usize::from(delivery == Delivery::Nmi);
+        Some(match plan.form? {
+            FastForm::One if is_plain && plan.global.is_none() => {
+                FastHandler::Assembly(self.assembly_alone[is_nmi])
+            }
+            FastForm::One if is_plain => FastHandler::Assembly(self.assembly[is_nmi]),
+            FastForm::One => FastHandler::Rust(self.one[is_nmi]),
+            FastForm::Any => FastHandler::Rust(self.any[is_nmi]),
+        })
+    }
+}
+
 /// What a core knows of its PMU. Written by that core; its plan and its command, by the
 /// first one.
+#[repr(C)]
 pub(crate) struct CorePmu {
     pub(crate) driver: PmuDriver,
     /// What it counts.
@@ -69,9 +114,18 @@ pub(crate) struct CorePmu {
     smis_before: AtomicU64,
     /// The number of samples at which an overhead is checked next.
     pub(crate) next_check: AtomicU64,
+    /// What is tried first when it interrupts.
+    pub(crate) handlers: SetOnce<CounterHandlers>,
+    /// Events that have overflowed, whose samples a fast handler has left to the other one.
+    unrecorded: AtomicU16,
 }
 
 impl CorePmu {
+    /// Where the driver is, for assembly.
+    pub(crate) const DRIVER: usize = core::mem::offset_of!(Self, driver);
+    /// Where the events are that are left by a fast handler.
+    pub(crate) const UNRECORDED: usize = core::mem::offset_of!(Self, unrecorded);
+
     /// Probes the PMU, on its own core, and tries whether `events` can be counted.
     pub(crate) fn probe(&self, events: &EventList) {
         if !self.is_probed() {
@@ -118,14 +172,22 @@ impl CorePmu {
         self.fault.store(0, Relaxed);
     }
 
-    /// Starts the counters by `plan`, on their own core, unless they are started.
+    /// Starts the counters by `plan`, on their own core.
+    pub(crate) fn start(&self, plan: &Plan) {
+        let outcome = self.driver.start(&ThisCore, plan);
+        let register = outcome.map_or_else(MsrFault::number, |()| 0);
+        self.fault.store(register, Relaxed);
+    }
+
+    /// A fast handler leaves the samples of these to the other one.
     #[inline]
-    pub(crate) fn start_if_stopped(&self, plan: &Plan) {
-        if !self.driver.is_running() {
-            let outcome = self.driver.start(&ThisCore, plan);
-            let register = outcome.map_or_else(MsrFault::number, |()| 0);
-            self.fault.store(register, Relaxed);
-        }
+    pub(crate) fn set_unrecorded(&self, overflows: Overflows) {
+        self.unrecorded.store(overflows.bits(), Relaxed);
+    }
+
+    /// What it has left.
+    pub(crate) fn unrecorded(&self) -> Overflows {
+        Overflows::of_bits(self.unrecorded.load(Relaxed))
     }
 
     /// The core, the running one, begins to sample: notes how many system management

@@ -56,6 +56,9 @@ impl<T: Target> Sampler<T> {
         self.target
             .begin(core.index, run.source.kind(), run.timing.clock.clock);
         control::enable_interrupts();
+        if let Some(output) = core.output.get() {
+            fast::prepare(&self.engine, &self.target, core, run, output);
+        }
         if let Source::Pmu(pmu) = run.source {
             core.pmu.begin_to_count_smis();
             let started = pmu.start(core);
@@ -64,9 +67,6 @@ impl<T: Target> Sampler<T> {
             return refused
                 .map_or(started, Err)
                 .inspect_err(|_| self.engine.end());
-        }
-        if let Some(output) = core.output.get() {
-            fast::prepare(&self.engine, &self.target, core, run, output);
         }
         core.note_armed();
         run.source.arm(core, run.arming.count);

@@ -1,5 +1,7 @@
 //! What the interrupts of a source cost.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use super::asked;
 use crate::contract::settings::{RunKind, Settings};
 use crate::sampler::Sampler;
@@ -27,6 +29,11 @@ impl<T: Target> Sampler<T> {
         self.engine
             .probed
             .make_current(*source, settings.delivery, self.engine.cores.all());
+        // Counters have their fast handlers from the first trial on.
+        for core in cores.all() {
+            let is_scaled = !clock.is_the_counter();
+            core.fast.is_scaled.store(is_scaled, Relaxed);
+        }
         let mut overhead = Overhead::measure(source, settings.delivery, clock, cores.first())?;
         let mut measured = None;
         if let Source::Pmu(pmu) = source

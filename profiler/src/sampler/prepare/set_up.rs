@@ -9,6 +9,7 @@ use crate::sampler::Sampler;
 use crate::sampler::clock::Timers;
 use crate::sampler::config::Config;
 use crate::sampler::error::{CoresError, StartError};
+use crate::sampler::handler::fast_counters;
 use crate::sampler::memory::Memory;
 use crate::sampler::per_core::Core;
 use crate::sampler::target::Target;
@@ -51,6 +52,7 @@ impl<T: Target> Sampler<T> {
         }
         for core in cores {
             fast::connect(core.index, core.apic_id, &core.path);
+            core.pmu.handlers.set(fast_counters::handlers::<T>());
         }
         // The trials of sources wait for interrupts, maskable ones too.
         control::enable_interrupts();

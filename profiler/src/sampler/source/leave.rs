@@ -9,6 +9,11 @@
 //! | the APIC's timer | its register is written, which is memory or an MSR |
 //! | the HPET | by a call |
 //! | another core | not at all |
+//! | counters that one register starts | it is written; a nested handler may have stopped them for good: then by a call |
+//! | other counters, samples of ops | by a call |
+//!
+//! What counters are armed with is a [`Stage`], and a bit that says that the time of it is to be
+//! noted ([`after_sample`]).
 
 use core::mem::offset_of;
 use core::ptr;
@@ -20,6 +25,11 @@ use crate::entry::fast::Leave;
 use crate::entry::{end_of_call, vector};
 use crate::format::Delivery;
 use crate::hw::apic::{self, Register};
+use crate::pmu::driver::{Stage, at};
+use crate::pmu::fast_form::FastForm;
+use crate::pmu::plan::Plan;
+use crate::pmu::this_core::ThisCore;
+use crate::sampler::per_core::pmu::CorePmu;
 use crate::sampler::per_core::{Core, Timing};
 use crate::sampler::vector::OVERFLOW;
 
@@ -46,13 +56,54 @@ fn leave_of(source: &Source, delivery: Delivery) -> Option<Leave> {
             pmiscope_leave_ipi_irq,
             pmiscope_leave_ipi_aside,
         ),
-        Source::Pmu(_) | Source::Step => return None,
+        // What the plan has may be better.
+        Source::Pmu(_) => return Some(leave_of_counters(false, delivery)),
+        Source::Step => return None,
     };
     let way = match delivery {
         Delivery::Nmi => by_nmi,
         Delivery::Irq => by_irq,
     };
     Some(Leave { way, aside })
+}
+
+/// In what counters are armed with: the handler has sampled. Others have no time of their own.
+const HAS_SAMPLED: u32 = 1 << 8;
+
+/// What counters are armed with, at this stage, by a handler that has sampled.
+#[inline(always)]
+pub(crate) const fn after_sample(stage: Stage) -> u32 {
+    stage as u32 | HAS_SAMPLED
+}
+
+/// The last step of counters that are started by one register, or not.
+fn leave_of_counters(by_one: bool, delivery: Delivery) -> Leave {
+    let (by_nmi, by_irq, aside): (Step, Step, Step) = if by_one {
+        (
+            pmiscope_leave_counters_nmi,
+            pmiscope_leave_counters_irq,
+            pmiscope_leave_counters_aside,
+        )
+    } else {
+        (
+            pmiscope_leave_others_nmi,
+            pmiscope_leave_others_irq,
+            pmiscope_leave_others_aside,
+        )
+    };
+    let way = match delivery {
+        Delivery::Nmi => by_nmi,
+        Delivery::Irq => by_irq,
+    };
+    Leave { way, aside }
+}
+
+/// Lets the entries of `core` start counters by `plan`.
+pub(super) fn set_leave_of_plan(core: &Core, plan: &Plan, delivery: Delivery) {
+    let is_single = plan.form == Some(FastForm::One);
+    let by_one = (plan.global.is_some() || is_single) && plan.ibs.is_none();
+    core.path
+        .set_leave(Some(leave_of_counters(by_one, delivery)));
 }
 
 /// Lets the entries of `core` arm `source`, which is never moved.
@@ -77,6 +128,12 @@ unsafe extern "C" {
     fn pmiscope_leave_ipi_nmi();
     fn pmiscope_leave_ipi_irq();
     fn pmiscope_leave_ipi_aside();
+    fn pmiscope_leave_counters_nmi();
+    fn pmiscope_leave_counters_irq();
+    fn pmiscope_leave_counters_aside();
+    fn pmiscope_leave_others_nmi();
+    fn pmiscope_leave_others_irq();
+    fn pmiscope_leave_others_aside();
 }
 
 /// Arms the core's timer of the HPET.
@@ -90,6 +147,27 @@ extern "C" fn arm_hpet(core: &'static Core, count: u32) {
     end_of_call();
 }
 
+/// Starts the core's counters, at this stage.
+#[unsafe(link_section = ".pmiscope.calls")]
+extern "C" fn start_counters(core: &'static Core, stage: u32) {
+    if let Some(plan) = core.pmu.plan() {
+        let stage = Stage::from_number(stage);
+        core.pmu.driver.start_unmasked(&ThisCore, plan, stage);
+    }
+    end_of_call();
+}
+
+/// A nested handler has stopped the counters for good before they were started.
+#[unsafe(link_section = ".pmiscope.calls")]
+extern "C" fn stop_counters(core: &'static Core) {
+    if let Some(plan) = core.pmu.plan() {
+        core.pmu.driver.stop_again(&ThisCore, plan);
+    }
+    end_of_call();
+}
+
+/// Where the driver of a core's counters is.
+const DRIVER: usize = offset_of!(Core, pmu) + CorePmu::DRIVER;
 const STATE: usize = offset_of!(Core, overflow);
 const ARMED_TSC: usize = offset_of!(Core, timing) + offset_of!(Timing, armed_tsc);
 
@@ -136,6 +214,55 @@ assembly!(
     LEAVE_ARMED
     .endm
 
+    # Notes the time, if it is to be.
+    .macro LEAVE_SAMPLED
+    movl %eax, %r8d
+    movq %rdx, %rdi
+    testl ${has_sampled}, %eax
+    je 1f
+    rdtsc
+    movl %eax, {armed_tsc}(%rdi)
+    movl %edx, {armed_tsc}+4(%rdi)
+    subl {entry_tsc}(%rdi), %eax
+    movl %eax, {own_ticks}(%rdi)
+1:
+    .endm
+
+    .macro LEAVE_ARM_counters
+    LEAVE_SAMPLED
+    movb %r8b, {stage}(%rdi)
+    LEAVE_START
+    .endm
+
+    # Starts counters by one register.
+    .macro LEAVE_START
+    movl {gate}(%rdi), %ecx
+    movl {started}(%rdi), %eax
+    movl {started}+4(%rdi), %edx
+    wrmsr
+    cmpb $0, {running}(%rdi)
+    jne 1f
+    LEAVE_CALL {stop_counters}
+1:
+    .endm
+
+    .macro LEAVE_ARM_others
+    LEAVE_SAMPLED
+    movzbl %r8b, %eax
+    LEAVE_CALL {start_counters}, movl %eax, %esi
+    .endm
+
+    .macro LEAVE_CALL function, argument:vararg
+    movq %rsi, 40(%rsp)
+    movq %r10, 72(%rsp)
+    movq %r11, 80(%rsp)
+    \argument
+    call \function
+    movq 40(%rsp), %rsi
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
+    .endm
+
     .macro LEAVE source, way, vector:vararg
     .balign 16
     .global pmiscope_leave_\source\()_\way
@@ -152,7 +279,7 @@ pmiscope_leave_\source\()_\way:
     .size pmiscope_leave_\source\()_\way, . - pmiscope_leave_\source\()_\way
     .endm
 
-    .irp source, xapic, x2apic, hpet, ipi
+    .irp source, xapic, x2apic, hpet, ipi, counters, others
     LEAVE \source, nmi, {nmi}
     LEAVE \source, irq, {irq}
     .endr
@@ -160,7 +287,7 @@ pmiscope_leave_\source\()_\way:
     # From here to the end there must be no breakpoint.
     .global pmiscope_leave_aside_start
 pmiscope_leave_aside_start:
-    .irp source, xapic, x2apic, hpet, ipi
+    .irp source, xapic, x2apic, hpet, ipi, counters, others
     LEAVE \source, aside, {nmi}
     .endr
     .global pmiscope_leave_aside_end
@@ -172,6 +299,15 @@ pmiscope_leave_aside_end:
     count = const Register::TimerInitialCount as u16,
     count_msr = const apic::msr_of(Register::TimerInitialCount),
     arm_hpet = sym arm_hpet,
+    has_sampled = const HAS_SAMPLED,
+    entry_tsc = const offset_of!(Core, timing) + offset_of!(Timing, entry_tsc),
+    own_ticks = const offset_of!(Core, timing) + offset_of!(Timing, own_ticks),
+    stage = const DRIVER + at::STAGE,
+    gate = const DRIVER + at::GATE_REGISTER,
+    started = const DRIVER + at::STARTED,
+    running = const DRIVER + at::RUNNING,
+    start_counters = sym start_counters,
+    stop_counters = sym stop_counters,
     nmi = const vector::NMI,
     irq = const OVERFLOW,
     options(att_syntax),

@@ -10,7 +10,7 @@ pub(crate) mod apic_timer;
 pub(crate) mod error;
 pub(crate) mod hpet;
 pub(crate) mod ipi;
-mod leave;
+pub(crate) mod leave;
 pub(crate) mod pmu;
 pub(crate) mod step;
 

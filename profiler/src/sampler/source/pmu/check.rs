@@ -10,7 +10,7 @@ use crate::hw::{apic, tsc};
 use crate::pmu::cost::Cost;
 use crate::pmu::detect::CoreKind;
 use crate::pmu::driver::Place;
-use crate::pmu::plan::PmuState;
+use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::{Core, Output};
 use crate::sampler::vector;
@@ -18,6 +18,9 @@ use crate::sync::CoreLocal as _;
 
 /// A core checks once in this many of its samples: about a hundredth of what samples cost.
 const CHECK_PERIOD: u64 = 256;
+/// The first core looks for a request at least each time that so many ticks of the time stamp
+/// counter went by.
+const LOOK_TICKS: u64 = 1 << 22;
 /// The samples before the first check.
 const FIRST_CHECK: u64 = 64;
 
@@ -37,6 +40,30 @@ impl Pmu {
             return 0;
         }
         self.begin_check(core, output, first_event, place())
+    }
+
+    /// Lets the running core, `core`, take the samples fast that come before the next check, or
+    /// the next look for a request. The number of the first event is `first_event`, and the
+    /// handler was entered at `entry_tsc`.
+    pub(crate) fn allow_fast(&self, core: &Core, first_event: u8, entry_tsc: u64) {
+        let fast = &core.fast;
+        // So many may be due in one handler.
+        let events = core.pmu.plan().map_or(0, Plan::event_count) as u64;
+        let check = core.pmu.next_check.load(Relaxed);
+        let last = core.share.last().min(check.saturating_sub(1));
+        let last = if fast.is_prepared.load(Relaxed) {
+            last.saturating_sub(events.saturating_sub(1))
+        } else {
+            0
+        };
+        fast.last.store(last, Relaxed);
+        fast.set_first_event(first_event);
+        let look_tsc = if core.index == 0 {
+            entry_tsc.saturating_add(LOOK_TICKS)
+        } else {
+            u64::MAX
+        };
+        fast.look_tsc.store(look_tsc, Relaxed);
     }
 
     #[cold]

@@ -47,7 +47,7 @@ impl Pmu {
     /// Lets the sampling interrupt come to the running core, `core`, for `command`, and
     /// waits for it.
     fn command_here(&self, core: &Core, command: Command) -> Result<(), SourceError> {
-        core.pmu.set_command(command);
+        set_command(core, command);
         match self.delivery {
             // A real one: `int 2` does not keep NMIs out, and an overflow's would come in
             // the landing and overwrite what the first has pushed there.
@@ -79,11 +79,11 @@ impl Pmu {
     /// Takes back what another core was asked for and has not begun. Returns true if there
     /// was such a thing.
     pub(crate) fn cancel(&self, core: &Core) -> bool {
-        core.pmu.take_command() != Command::None
+        take_command(core) != Command::None
     }
 
     pub(super) fn ask(&self, core: &Core, command: Command) {
-        core.pmu.set_command(command);
+        set_command(core, command);
         self.interrupt(core);
     }
 
@@ -95,7 +95,7 @@ impl Pmu {
     /// Executes the pending command of the running core, `core`, in its handler, if it was
     /// not taken back meanwhile.
     pub(crate) fn run_command(&self, core: &Core) -> CommandOutcome {
-        let trial = match core.pmu.take_command() {
+        let trial = match take_command(core) {
             Command::None => return CommandOutcome::None,
             Command::Start => return CommandOutcome::Start,
             Command::Stop => None,
@@ -111,4 +111,16 @@ impl Pmu {
         }
         CommandOutcome::Stopped
     }
+}
+
+/// Lets the next handler of `core` run `command`, which no fast one does.
+fn set_command(core: &Core, command: Command) {
+    core.pmu.set_command(command);
+    core.overflow.set_commanded(true);
+}
+
+/// Takes the command of `core`. There is no other before that is done.
+fn take_command(core: &Core) -> Command {
+    core.overflow.set_commanded(false);
+    core.pmu.take_command()
 }

@@ -51,6 +51,22 @@ pub(crate) struct Jitter {
     pub seed: u64,
 }
 
+/// What is to be sampled, and how.
+struct Asked<'a> {
+    events: &'a EventList,
+    period: u64,
+    jitter: Jitter,
+}
+
+impl Asked<'_> {
+    /// Plans that for `core`, without periods yet.
+    fn plan_for(&self, core: &Core) -> Result<Plan, SourceError> {
+        let mut plan = plan_for(core, self.events, None)?;
+        plan.choose_form(self.period, self.jitter.percent);
+        Ok(plan)
+    }
+}
+
 impl Pmu {
     /// Makes sure that an overflow interrupts every core.
     ///
@@ -94,7 +110,12 @@ impl Pmu {
             plan_for(core, events, None)?;
         }
         all().for_each(|core| core.pmu.keep_plan());
-        let ticks = self.measure_all(cores, &all, events);
+        let asked = Asked {
+            events,
+            period,
+            jitter,
+        };
+        let ticks = self.measure_all(cores, &all, &asked);
         all().for_each(|core| core.pmu.restore_plan());
         Ok(Measured {
             ticks: ticks?,
@@ -109,17 +130,17 @@ impl Pmu {
         &self,
         cores: &Cores,
         all: &impl Fn() -> I,
-        events: &EventList,
+        asked: &Asked<'_>,
     ) -> Result<u64, SourceError> {
         // A single one is busy if it is at rest.
         let are_several = all().nth(1).is_some();
         if are_several {
-            self.measure_busy(cores, all, events)?;
+            self.measure_busy(cores, all, asked)?;
             cores.settle();
         }
         let mut first_ticks = None;
         for core in all() {
-            let plan = plan_for(core, events, None)?;
+            let plan = asked.plan_for(core)?;
             let ticks = self.measure_on(cores, core, &plan, are_several)?;
             first_ticks = first_ticks.or(Some(ticks));
         }
@@ -131,12 +152,12 @@ impl Pmu {
         &self,
         cores: &Cores,
         all: &impl Fn() -> I,
-        events: &EventList,
+        asked: &Asked<'_>,
     ) -> Result<(), SourceError> {
         let first = cores.first().index;
         let others = || all().filter(|core| core.index != first);
         for core in all() {
-            let plan = plan_for(core, events, None)?;
+            let plan = asked.plan_for(core)?;
             core.pmu.set_plan(plan.without_periods());
             core.pmu.trials.prepare(Trial::BusyOverheads);
         }
@@ -315,7 +336,12 @@ fn plan_as_measured<'a, I: Iterator<Item = &'a Core>>(
         };
     }
     for core in all() {
-        let mut plan = plan_for(core, events, None)?;
+        let asked = Asked {
+            events,
+            period,
+            jitter,
+        };
+        let mut plan = asked.plan_for(core)?;
         for (index, cost) in core.pmu.trials.costs().iter().enumerate() {
             if let Some(assignment) = plan.assignment_mut(index) {
                 cost.apply_to(assignment, table[index].period, jitter.percent);

@@ -14,8 +14,9 @@ mod measure;
 mod trial;
 
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 
-use super::SourceError;
+use super::{SourceError, leave};
 use crate::address::CodeAddress;
 use crate::format::Delivery;
 use crate::hw::apic::{self, Destination, Message, PerformanceEntry, Vector};
@@ -27,6 +28,7 @@ use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::Core;
+use crate::sampler::per_core::pmu::FastHandler;
 use crate::sampler::vector;
 pub(crate) use command::CommandOutcome;
 pub(crate) use measure::{Jitter, Measured};
@@ -141,9 +143,50 @@ impl Pmu {
     #[inline]
     pub(crate) fn arm(&self, core: &Core) {
         if let Some(plan) = core.pmu.plan() {
-            core.pmu.start_if_stopped(plan);
+            self.start_if_stopped(core, plan);
             // The way from here out of the handler is the same each time.
             core.pmu.driver.resume(&ThisCore, plan, self.lvtpc());
+        }
+    }
+
+    /// The same in a handler whose entry lets them count, as its last step. One that `has_sampled`
+    /// has the time of that noted.
+    #[inline]
+    pub(crate) fn arm_at_exit(&self, core: &Core, has_sampled: bool) {
+        let Some(plan) = core.pmu.plan() else {
+            return;
+        };
+        self.start_if_stopped(core, plan);
+        let stage = core.pmu.driver.unmask(&ThisCore, plan, self.lvtpc());
+        if let Some(stage) = stage {
+            core.path.arm_at_exit(if has_sampled {
+                leave::after_sample(stage)
+            } else {
+                stage as u32
+            });
+        }
+    }
+
+    /// Starts the counters of the running core, `core`, by `plan`, unless they are started. They
+    /// stand still.
+    #[inline]
+    fn start_if_stopped(&self, core: &Core, plan: &Plan) {
+        if !core.pmu.is_running() {
+            leave::set_leave_of_plan(core, plan, self.delivery);
+            let is_plain = !core.fast.is_scaled.load(Relaxed)
+                && matches!(apic::registers(), apic::Registers::XApic(_));
+            let handlers = core.pmu.handlers.get();
+            match handlers.and_then(|it| it.of(plan, self.delivery, is_plain)) {
+                None => core.path.set_up(),
+                Some(FastHandler::Assembly(handler)) => {
+                    core.path.set_handler(self.delivery, handler);
+                }
+                Some(FastHandler::Rust(handler)) => {
+                    let handler = (handler as *const ()).cast_mut();
+                    core.path.set_rust(self.delivery, handler);
+                }
+            }
+            core.pmu.start(plan);
         }
     }
 
@@ -152,6 +195,7 @@ impl Pmu {
     pub(crate) fn disarm(&self, core: &Core) {
         if let Some(plan) = core.pmu.plan() {
             core.pmu.driver.stop(&ThisCore, plan);
+            core.path.set_up();
         }
     }
 
