@@ -124,7 +124,8 @@ pub struct Writer<'ring> {
 pub(crate) mod offset {
     use core::mem::offset_of;
 
-    use super::{Base, Writer};
+    use super::super::control::WriterState;
+    use super::{Base, Control, Writer};
 
     pub(crate) const CONTROL: usize = offset_of!(Writer<'static>, control);
     pub(crate) const RESERVED: usize = offset_of!(Writer<'static>, reserved);
@@ -135,8 +136,9 @@ pub(crate) mod offset {
     pub(crate) const TIME: usize = BASE + offset_of!(Base, time);
     pub(crate) const LOWEST_SP: usize = BASE + offset_of!(Base, lowest_sp);
     pub(crate) const NEXT: usize = BASE + offset_of!(Base, next);
-    /// The control block begins with the head; behind it, the losses.
-    pub(crate) const FAST_OF_CONTROL: usize = 16;
+    /// From the control block's start, at which the head is.
+    pub(crate) const FAST_OF_CONTROL: usize = offset_of!(WriterState, fast);
+    const _: () = assert!(offset_of!(Control, writer) == 0 && offset_of!(WriterState, head) == 0);
 }
 
 impl<'ring> Writer<'ring> {
