@@ -59,10 +59,12 @@ pub(crate) fn expand(
 
 fn expand_wide(units: &[u32], text: CodeRange, record: &mut [u64; MAX_WORDS]) -> Option<Expanded> {
     let words = copy_words(units, record).filter(|&words| words >= FIXED_WORDS)?;
-    for word in &mut record[5..=6] {
-        // As in a compact one: nothing else is told by such a word than who has called.
-        if !text.contains(CodeAddress(*word)) {
-            *word = 0;
+    let is_text = |word: u64| text.contains(CodeAddress(word));
+    if is_text(record[7]) {
+        // As in a compact one, which it might have been: nothing else is told by a word on top of
+        // the stack than who has called.
+        for word in &mut record[5..=6] {
+            *word *= u64::from(is_text(*word));
         }
     }
     let context = Context::of_sample(&record[..words]);

@@ -7,7 +7,7 @@ use super::Control;
 use super::in_place::InPlace;
 use crate::address::CodeRange;
 use crate::format::kind;
-use crate::format::sample::compact::{Context, SP_BELOW};
+use crate::format::sample::compact::{Context, Offsets, SP_BELOW};
 use crate::sync::{AtomicU32, CoreLocal as _, Ordering, compiler_fence};
 
 /// How often a write tries again after a nested write came between its load and
@@ -106,7 +106,7 @@ pub struct Writer<'ring> {
     data: &'ring [AtomicU32],
     /// What the addresses in compact samples are offsets from.
     #[cfg_attr(all(test, loom), allow(dead_code))]
-    pub(super) text: CodeRange,
+    pub(super) text: Offsets,
     /// Units that writes have taken since the start. Moved by one instruction that compares and
     /// exchanges, because an NMI can write in the middle of a write.
     pub(super) reserved: PlainAtomicU64,
@@ -130,7 +130,7 @@ impl<'ring> Writer<'ring> {
         Self {
             control,
             data,
-            text,
+            text: Offsets::new(text),
             reserved: PlainAtomicU64::new(control.writer.head.load(Ordering::Relaxed)),
             writing: PlainAtomicU64::new(IDLE),
             in_place_end: PlainAtomicU64::new(0),
@@ -174,14 +174,7 @@ impl<'ring> Writer<'ring> {
         let len = 2 * record.len() as u64;
         let outcome = self.reserve(len, interrupts);
         if let Ok(start) = outcome {
-            for (position, &word) in (start..).step_by(2).zip(record) {
-                #[allow(clippy::cast_possible_truncation)] // its halves
-                let (low, high) = (word as u32, (word >> 32) as u32);
-                self.set_unit(position, low);
-                interrupts.here();
-                self.set_unit(position + 1, high);
-                interrupts.here();
-            }
+            self.copy(record, start, interrupts);
             self.set_base(record, start + len, interrupts);
         }
         if outermost {
@@ -264,6 +257,33 @@ impl<'ring> Writer<'ring> {
         // Acquire: the units before `tail` were copied before we write them.
         let tail = self.control.reader.tail.load(Ordering::Acquire);
         (self.data.len() as u64).saturating_sub(reserved.wrapping_sub(tail))
+    }
+
+    /// Writes a record to its place.
+    #[inline]
+    fn copy(&self, record: &[u64], start: u64, interrupts: &impl InterruptPoint) {
+        #[allow(clippy::cast_possible_truncation)] // its halves
+        let halves = |word: u64| (word as u32, (word >> 32) as u32);
+        let units = self.data.get(self.place_of(start)..);
+        let units = units.and_then(|units| units.get(..2 * record.len()));
+        if let Some(units) = units {
+            for ([first, second], &word) in units.as_chunks().0.iter().zip(record) {
+                let (low, high) = halves(word);
+                first.store(low, Ordering::Relaxed);
+                interrupts.here();
+                second.store(high, Ordering::Relaxed);
+                interrupts.here();
+            }
+            return;
+        }
+        // It goes on at the start of the data.
+        for (position, &word) in (start..).step_by(2).zip(record) {
+            let (low, high) = halves(word);
+            self.set_unit(position, low);
+            interrupts.here();
+            self.set_unit(position + 1, high);
+            interrupts.here();
+        }
     }
 
     /// Reserves `len` units. Returns the position of the first.
@@ -379,9 +399,15 @@ impl<'ring> Writer<'ring> {
 
     #[inline(always)]
     pub(super) fn set_unit(&self, position: u64, unit: u32) {
+        self.data[self.place_of(position)].store(unit, Ordering::Relaxed);
+    }
+
+    /// Where a position is in the data.
+    #[inline(always)]
+    fn place_of(&self, position: u64) -> usize {
         // The mask keeps the value below the length, a usize.
         #[allow(clippy::cast_possible_truncation)]
         let place = (position & (self.data.len() as u64 - 1)) as usize;
-        self.data[place].store(unit, Ordering::Relaxed);
+        place
     }
 }
