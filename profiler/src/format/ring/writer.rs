@@ -113,7 +113,7 @@ pub struct Writer<'ring> {
     /// [`IDLE`], [`WRITING`] or [`IN_PLACE`]: what the outermost write is.
     pub(super) writing: PlainAtomicU64,
     /// Where `reserved` is below this, there is room for a write in place.
-    in_place_end: PlainAtomicU64,
+    pub(super) in_place_end: PlainAtomicU64,
     /// Where position 0 would be, if the data had all positions of this lap and before.
     origin: AtomicPtr<u32>,
     pub(super) base: Base,
@@ -221,14 +221,16 @@ impl<'ring> Writer<'ring> {
         &self.base
     }
 
-    /// Looks how far there is room for an extent in one piece from `start` on. Returns true if
-    /// there is.
+    /// Looks how far there is room for an extent from `start` on. Returns true if there is.
     #[cold]
     fn find_room(&self, start: u64) -> bool {
         let capacity = self.data.len() as u64;
         let place = start & (capacity - 1);
-        // Up to where the reader has come, and to the end of the data.
-        let room = self.free(start).min(capacity - place);
+        // In one piece, and no more than there is wherever the reader is, unless the ring is
+        // nearly full: so that this happens at the same samples in each run, and a handler costs
+        // the same.
+        let piece = (capacity / 8).max(EXTENT).min(capacity - place);
+        let room = self.free(start).min(piece);
         let Some(apart) = room.checked_sub(EXTENT) else {
             return false;
         };
