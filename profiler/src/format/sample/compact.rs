@@ -17,7 +17,7 @@
 //! ```
 //!
 //! The sequence number is that of the sample before it in the ring and one more. The chain is
-//! complete, and has no crossing and no offset of 0: three zeros are no entry. Kind
+//! complete, and has no crossing, and its last entry is no offset of 0: three zeros are none. Kind
 //! `COMPACT_32` is for kernels with a larger text: offsets from byte 17 on have four bytes.
 //!
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
@@ -240,7 +240,7 @@ unsafe fn encode_as<const WIDTH: usize>(
         push(text.of(word).unwrap_or(width.no_text()), WIDTH);
     }
     for &word in sample.chain_words {
-        // An offset of 0 would be the end.
+        // As the last one, an offset of 0 would be none.
         let offset = text.of(word).filter(|&offset| offset != 0);
         push(offset.ok_or(DoesNotFit)?, WIDTH);
     }
@@ -278,10 +278,12 @@ pub(crate) fn decode(
     });
     let mut chain = [0; MAX_CHAIN];
     let mut len = 0;
-    for bytes in bytes[width.chain()..].chunks_exact(width.bytes()) {
+    let entries = bytes[width.chain()..].chunks_exact(width.bytes());
+    let most = entries.len();
+    for bytes in entries {
         let offset = number(bytes);
-        if offset == 0 {
-            // Zeros up to the next unit, so no other entry follows.
+        if offset == 0 && len + 1 == most {
+            // Zeros up to the next unit.
             break;
         }
         *chain.get_mut(len)? = Some(address(offset)).filter(is_text)?;

@@ -303,6 +303,12 @@ impl Ordinary {
             unsafe { compact::put(reached.end, reached.offset as u32) };
             reached.end.wrapping_add(3)
         } else {
+            // SAFETY: behind the fields that come before the chain.
+            let last = unsafe { reached.end.wrapping_sub(3).cast::<u32>().read_unaligned() };
+            // The text's start, as the last entry, would be taken for none.
+            if last << 8 == 0 {
+                return None;
+            }
             reached.end
         };
         // SAFETY: behind the chain, an extent has room for a store.
@@ -507,7 +513,8 @@ pub(in crate::sampler) fn prepare<T: Target>(
     }
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
-    if Width::of_text(text) != Some(Width::Bits24) {
+    let len = text.end.0.saturating_sub(text.start.0);
+    if len > Width::Bits24.no_text().into() {
         return;
     }
     let fast = &core.fast;

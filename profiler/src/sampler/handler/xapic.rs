@@ -262,6 +262,10 @@ assembly!(
     cmpq $1, %rax
     je 2f
     subq $3, %r8
+    # The text's start, as the last entry, would be taken for none.
+    movl -3(%r8), %eax
+    shll $8, %eax
+    je 92f
 2:
     movl $0, (%r8)
     addq $3, %r8
