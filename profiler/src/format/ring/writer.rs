@@ -237,6 +237,14 @@ impl<'ring> Writer<'ring> {
         Some(InPlace::new(self, start))
     }
 
+    /// Makes a write in place that is under way end as [`Interrupted`](super::in_place::Interrupted).
+    pub(crate) fn interrupt_in_place(&self) {
+        if self.writing.load(Ordering::Relaxed) == IN_PLACE {
+            // A filler; where there is no room for one, the write has none to be finished.
+            let _ = self.reserve(0, &());
+        }
+    }
+
     /// Ends the write in place that assembly has begun at `start` and does not finish.
     #[cfg(not(all(test, loom)))]
     pub(crate) fn abandon_at(&self, start: u64) {

@@ -297,6 +297,8 @@ pmiscope_fast_xapic_\name:
     jne 90f
     # Its overflow is claimed.
     movw $0x100, {state}(%rdi)
+    .global pmiscope_fast_claimed_\name
+pmiscope_fast_claimed_\name:
     movl $1, %r8d
     xaddq %r8, {taken}(%rdi)
     movq %rdx, 88(%rsp)
@@ -350,6 +352,8 @@ pmiscope_fast_xapic_\name:
     movl %edx, {armed_tsc}+4(%rdi)
     movl %r8d, {initial}(%rcx)
     .cfi_remember_state
+    .global pmiscope_fast_left_\name
+pmiscope_fast_left_\name:
     TRAP_RESTORE
     RULE INTERRUPTED, 0, \vector
     iretq
