@@ -19,6 +19,9 @@
 //!
 //! [`OverflowState`]: crate::sampler::per_core::overflow::OverflowState
 
+// Fields are cut to their widths where that was asked for before.
+#![allow(clippy::cast_possible_truncation)]
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::address::{CodeAddress, StackAddress};
@@ -252,7 +255,7 @@ impl Ordinary {
     ) -> Option<u32> {
         let put = |at: usize, value: u64| {
             // SAFETY: within the extent.
-            unsafe { compact::put(place.add(at), value as u32) };
+            unsafe { compact::put(place.wrapping_add(at), value as u32) };
         };
         let time = fields.time.wrapping_sub(base.time.load(Relaxed));
         if fields.sequence != base.next.load(Relaxed) || time >> 32 != 0 {
@@ -313,7 +316,7 @@ impl Ordinary {
         };
         // SAFETY: behind the chain, an extent has room for a store.
         unsafe { compact::put(end, 0) };
-        let units = ((end.addr() - place.addr() + 3) / 4) as u32;
+        let units = (end.addr() - place.addr()).div_ceil(4) as u32;
         let state = self.state | fields.state;
         put(
             0,

@@ -28,7 +28,6 @@ fn the_usual_sample_is_taken_fast_whatever_the_source() {
             "--smp 2 --workload arithmetic --source hpet --delivery irq",
             90,
         ),
-        (90,),
         ("--smp 2 --workload mix", 80),
     ] {
         let samples = sample(&format!("{run} --samples 4000"));
