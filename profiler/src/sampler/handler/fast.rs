@@ -238,6 +238,23 @@ impl Ordinary {
         true
     }
 
+    /// The two words on top of the stack, as a record has them.
+    #[inline(always)]
+    fn stack_top(&self, core: &Core) -> [u64; 2] {
+        let start = self.code.start.0;
+        let text_len = core.fast.text_len.load(Relaxed);
+        [0, 1].map(|word| {
+            let top = (self.sp.0 as *const u64).wrapping_add(word);
+            // SAFETY: `Frames::above` has proven that two words of the stack lie there.
+            let offset = unsafe { top.read_volatile() }.wrapping_sub(start);
+            if offset < text_len {
+                offset
+            } else {
+                Width::Bits24.no_text().into()
+            }
+        })
+    }
+
     /// Writes the record to `place`. Returns its length in units; `None` if it does not fit a
     /// compact one. Each field is written as soon as it is known, so that registers suffice.
     ///
@@ -279,18 +296,7 @@ impl Ordinary {
         }
         put(at::SP, sp);
         put(at::PC, self.pc_offset);
-        let start = self.code.start.0;
-        let text_len = core.fast.text_len.load(Relaxed);
-        for word in 0..2 {
-            let top = (self.sp.0 as *const u64).wrapping_add(word);
-            // SAFETY: `Frames::above` has proven that two words of the stack lie there.
-            let offset = unsafe { top.read_volatile() }.wrapping_sub(start);
-            let is_text = offset < text_len;
-            let offset = if is_text {
-                offset
-            } else {
-                Width::Bits24.no_text().into()
-            };
+        for (word, offset) in self.stack_top(core).into_iter().enumerate() {
             put(at::PC + 3 + 3 * word, offset);
         }
         let chain = place.wrapping_add(Width::Bits24.chain());
