@@ -105,10 +105,11 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     trap::end_of_trap_call();
 }
 
-/// The handler of overflows that are maskable interrupts, which [`trap::nmi`]'s other entry calls.
-#[unsafe(no_mangle)]
+profiler::overflow_entry! { handler: on_overflow, vector: vector::OVERFLOW }
+
+/// The handler of overflows that are maskable interrupts.
 #[unsafe(link_section = ".pmiscope.calls")]
-extern "C" fn kernel_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
+extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
     let mut at = Interrupted::from(&*frame);
     SAMPLER.on_overflow(cpu::current_index(), &mut at, entry_tsc);
     trap::end_of_trap_call();

@@ -35,9 +35,6 @@ unsafe extern "C" {
     /// with [`end_of_trap_call`] at its end.
     #[expect(improper_ctypes, reason = "both sides are Rust, of one compilation")]
     pub(super) fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64);
-
-    /// What the entry of overflows calls, where they are maskable interrupts. Defined likewise.
-    pub(super) fn kernel_overflow(frame: &mut TrapFrame, entry_tsc: u64);
 }
 
 /// What the entry stubs call.

@@ -1,11 +1,10 @@
-//! The entries of NMIs and of overflows, and where this kernel has the stacks for the first.
+//! The entry of NMIs, and where this kernel has the stacks for it.
 
 use core::mem::offset_of;
 
 use profiler::entry::nmi::NmiLayout;
-use profiler::sampler::vector::OVERFLOW;
 
-use super::dispatch::{kernel_nmi, kernel_overflow};
+use super::dispatch::kernel_nmi;
 use crate::cpu::CoreBlock;
 use crate::cpu::stack::{Stack, StackKind};
 use crate::memory::stacks;
@@ -28,4 +27,3 @@ const LAYOUT: NmiLayout = NmiLayout {
 };
 
 profiler::nmi_entry! { handler: kernel_nmi, layout: LAYOUT }
-profiler::overflow_entry! { handler: kernel_overflow, vector: OVERFLOW }

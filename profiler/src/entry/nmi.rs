@@ -189,6 +189,9 @@ macro_rules! nmi_entry {
             movq {fast}(%rcx), %rdi
             movq {deferral}(%rdi), %rax
             orq %rax, 128(%rsp)
+            # What an interrupted handler has left for its entry is not for this one.
+            movq {rearm}(%rdi), %r14
+            movq $0, {rearm}(%rdi)
             cld
             movq %rcx, %rbx
             movq %rsp, %rdi
@@ -196,15 +199,14 @@ macro_rules! nmi_entry {
             movq %rsp, %rbp
             .endm
 
-            # Back as the handler that is not fast has left it, the block in rbx. That one has kept
-            # r13 to r15.
+            # Back as the handler that is not fast has left it, the block in rbx.
             .macro NMI_REARM_OR back, leave
             movq {fast}(%rbx), %rdx
-            TRAP_RESTORE_REST
             movq {rearm}(%rdx), %rax
+            movq %r14, {rearm}(%rdx)
+            TRAP_RESTORE_REST
             testq %rax, %rax
             je \back
-            movq $0, {rearm}(%rdx)
             jmpq *\leave(%rdx)
             .endm
 

@@ -81,17 +81,20 @@ macro_rules! overflow_entry {
             TRAP_SAVE_REST
             orq {deferral}(%rdi), %rax
             movq %rax, 128(%rsp)
+            # What an interrupted handler has left for its entry is not for this one.
+            movq {rearm}(%rdi), %r14
+            movq $0, {rearm}(%rdi)
             cld
             movq %rdi, %rbx
             movq %rsp, %rdi
             movq %rdx, %rsi
             call {handler}
             movq %rbx, %rdx
-            TRAP_RESTORE_REST
             movq {rearm}(%rdx), %rax
+            movq %r14, {rearm}(%rdx)
+            TRAP_RESTORE_REST
             testq %rax, %rax
             je 7f
-            movq $0, {rearm}(%rdx)
             jmpq *{leave}(%rdx)
         7:
             TRAP_RESTORE

@@ -5,7 +5,7 @@ use super::count::Reading;
 use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
 use super::event::{EVENT_WORDS, NewEvent};
 use super::expand::MAX_UNITS;
-use super::sample::compact::{self, Context, EXTENT_UNITS, Width};
+use super::sample::compact::{self, Context, EXTENT_UNITS, Offsets, Width};
 use super::sample::{Chain, FIXED_WORDS, MAX_CHAIN, MAX_WORDS};
 use super::{
     ChainEnd, ChainEntry, Clock, ClockReference, Count, Delivery, Description, EventDescription,
@@ -411,7 +411,14 @@ fn the_compact_sample_is_as_the_page_has_it() {
         };
         let mut units = [0_u32; EXTENT_UNITS];
         // SAFETY: of that length.
-        let len = unsafe { compact::encode(&sample, context, text, units.as_mut_ptr().cast()) };
+        let len = unsafe {
+            compact::encode(
+                &sample,
+                context,
+                Offsets::new(text),
+                units.as_mut_ptr().cast(),
+            )
+        };
         let len = len.unwrap();
         let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
         let values = [

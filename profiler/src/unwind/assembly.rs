@@ -178,6 +178,7 @@ macro_rules! assembly {
     movq 72(%rsp), %r10
     movq 80(%rsp), %r11
     movq 88(%rsp), %r12
+    movq 104(%rsp), %r14
     .irp register, rbx, rsi, r10, r11, r12, r13, r14, r15
     .cfi_restore %\register
     .endr

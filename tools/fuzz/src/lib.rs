@@ -10,6 +10,7 @@
 //! | [`record`] | samples, counts, new events, the run's description | what is read is written as it was |
 //! | [`settings`] | the kernel's command line, events, requests | what is displayed is parsed to the same |
 //! | [`capabilities`] | the lines of `pmiscope list` | the same; the list and its JSON can be made |
+//! | [`ring`] | the records of a ring | what is read is read again when it is written to another |
 //! | [`region`] | the rings in a guest's memory | as many records in the profile as were taken |
 //! | [`profile`] | a profile that was damaged | it is as it was, or said to be incomplete |
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
@@ -22,6 +23,7 @@ mod input;
 mod profile;
 mod record;
 mod region;
+mod ring;
 mod run;
 mod settings;
 
@@ -31,16 +33,18 @@ pub use elf::elf;
 pub use profile::profile;
 pub use record::record;
 pub use region::region;
+pub use ring::ring;
 pub use settings::settings;
 
 /// A target and its name, which is that of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),
+    ("ring", ring),
     ("region", region),
     ("profile", profile),
     ("elf", elf),

@@ -49,7 +49,8 @@ fn written(input: &mut Input<'_>) -> (Vec<u8>, Vec<Vec<Vec<u64>>>) {
     for _ in 0..input.below(6) {
         let core = usize::from(input.u8()) % written.len();
         let length = input.below(400);
-        let words = words(input.bytes(length));
+        let mut words = words(input.bytes(length));
+        canonical(&mut words);
         let mut rest = &words[..];
         while let Some(&first) = rest.first()
             && record_words(first) > 0
@@ -70,6 +71,16 @@ fn written(input: &mut Input<'_>) -> (Vec<u8>, Vec<Vec<Vec<u64>>>) {
         .finish(&end(cores))
         .expect("a vector takes everything");
     (file, written)
+}
+
+/// Takes from the records' heads what no record has: half a word, and the byte without a field.
+fn canonical(records: &mut [u64]) {
+    let mut rest = records;
+    while let Some(head) = rest.first_mut() {
+        *head &= !(0xff << 40 | 1);
+        let words = record_words(*head).clamp(1, rest.len());
+        rest = &mut rest[words..];
+    }
 }
 
 /// What interrupts of a core cost, in any numbers.

@@ -86,7 +86,7 @@ fn the_counters_are_as_the_page_has_them() {
             "overheads",
         ),
     ];
-    assert_eq!(fields("Ring page")[4..], expected);
+    assert_eq!(fields("Ring page")[5..], expected);
 }
 
 #[test]

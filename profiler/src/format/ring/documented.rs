@@ -14,6 +14,7 @@ fn the_control_block_is_as_the_page_has_it() {
     let expected = [
         (writer + offset_of!(WriterState, head), 8, "head"),
         (writer + offset_of!(WriterState, lost), 8, "lost"),
+        (writer + offset_of!(WriterState, fast), 8, "fast"),
         (reader + offset_of!(ReaderState, tail), 8, "tail"),
         (contexts, 2 * size_of::<Slot>(), "contexts"),
     ];

@@ -9,7 +9,7 @@ use super::in_place::Interrupted;
 use super::writer::{Base, InterruptPoint};
 use super::*;
 use crate::address::{CodeAddress, CodeRange, StackAddress};
-use crate::format::sample::compact::{self, Context, EXTENT_UNITS};
+use crate::format::sample::compact::{self, Context, EXTENT_UNITS, Offsets};
 use crate::format::sample::{Chain, MAX_WORDS};
 use crate::format::{ChainEnd, ChainEntry, Sample, State};
 use crate::sync::AtomicU32;
@@ -221,7 +221,14 @@ fn encoded(base: &Base, sequence: u32) -> Option<Vec<u32>> {
         ..sample(sequence)
     };
     // SAFETY: of that length.
-    let len = unsafe { compact::encode(&sample, context, TEXT, units.as_mut_ptr().cast()) };
+    let len = unsafe {
+        compact::encode(
+            &sample,
+            context,
+            Offsets::new(TEXT),
+            units.as_mut_ptr().cast(),
+        )
+    };
     Some(units[..len.ok()? as usize].to_vec())
 }
 

@@ -7,7 +7,7 @@ use super::Control;
 use super::in_place::InPlace;
 use crate::address::CodeRange;
 use crate::format::kind;
-use crate::format::sample::compact::{Context, SP_BELOW};
+use crate::format::sample::compact::{Context, Offsets, SP_BELOW};
 use crate::sync::{AtomicU32, CoreLocal as _, Ordering, compiler_fence};
 
 /// How often a write tries again after a nested write came between its load and
@@ -106,14 +106,14 @@ pub struct Writer<'ring> {
     data: &'ring [AtomicU32],
     /// What the addresses in compact samples are offsets from.
     #[cfg_attr(all(test, loom), allow(dead_code))]
-    pub(super) text: CodeRange,
+    pub(super) text: Offsets,
     /// Units that writes have taken since the start. Moved by one instruction that compares and
     /// exchanges, because an NMI can write in the middle of a write.
     pub(super) reserved: PlainAtomicU64,
     /// [`IDLE`], [`WRITING`] or [`IN_PLACE`]: what the outermost write is.
     pub(super) writing: PlainAtomicU64,
     /// Where `reserved` is below this, there is room for a write in place.
-    in_place_end: PlainAtomicU64,
+    pub(super) in_place_end: PlainAtomicU64,
     /// Where position 0 would be, if the data had all positions of this lap and before.
     origin: AtomicPtr<u32>,
     pub(super) base: Base,
@@ -124,7 +124,8 @@ pub struct Writer<'ring> {
 pub(crate) mod offset {
     use core::mem::offset_of;
 
-    use super::{Base, Writer};
+    use super::super::control::WriterState;
+    use super::{Base, Control, Writer};
 
     pub(crate) const CONTROL: usize = offset_of!(Writer<'static>, control);
     pub(crate) const RESERVED: usize = offset_of!(Writer<'static>, reserved);
@@ -135,8 +136,9 @@ pub(crate) mod offset {
     pub(crate) const TIME: usize = BASE + offset_of!(Base, time);
     pub(crate) const LOWEST_SP: usize = BASE + offset_of!(Base, lowest_sp);
     pub(crate) const NEXT: usize = BASE + offset_of!(Base, next);
-    /// The control block begins with the head; behind it, the losses.
-    pub(crate) const FAST_OF_CONTROL: usize = 16;
+    /// From the control block's start, at which the head is.
+    pub(crate) const FAST_OF_CONTROL: usize = offset_of!(WriterState, fast);
+    const _: () = assert!(offset_of!(Control, writer) == 0 && offset_of!(WriterState, head) == 0);
 }
 
 impl<'ring> Writer<'ring> {
@@ -150,7 +152,7 @@ impl<'ring> Writer<'ring> {
         Self {
             control,
             data,
-            text,
+            text: Offsets::new(text),
             reserved: PlainAtomicU64::new(control.writer.head.load(Ordering::Relaxed)),
             writing: PlainAtomicU64::new(IDLE),
             in_place_end: PlainAtomicU64::new(0),
@@ -194,14 +196,7 @@ impl<'ring> Writer<'ring> {
         let len = 2 * record.len() as u64;
         let outcome = self.reserve(len, interrupts);
         if let Ok(start) = outcome {
-            for (position, &word) in (start..).step_by(2).zip(record) {
-                #[allow(clippy::cast_possible_truncation)] // its halves
-                let (low, high) = (word as u32, (word >> 32) as u32);
-                self.set_unit(position, low);
-                interrupts.here();
-                self.set_unit(position + 1, high);
-                interrupts.here();
-            }
+            self.copy(record, start, interrupts);
             self.set_base(record, start + len, interrupts);
         }
         if outermost {
@@ -242,6 +237,14 @@ impl<'ring> Writer<'ring> {
         Some(InPlace::new(self, start))
     }
 
+    /// Makes a write in place that is under way end as [`Interrupted`](super::in_place::Interrupted).
+    pub(crate) fn interrupt_in_place(&self) {
+        if self.writing.load(Ordering::Relaxed) == IN_PLACE {
+            // A filler; where there is no room for one, the write has none to be finished.
+            let _ = self.reserve(0, &());
+        }
+    }
+
     /// Ends the write in place that assembly has begun at `start` and does not finish.
     #[cfg(not(all(test, loom)))]
     pub(crate) fn abandon_at(&self, start: u64) {
@@ -268,14 +271,16 @@ impl<'ring> Writer<'ring> {
         &self.base
     }
 
-    /// Looks how far there is room for an extent in one piece from `start` on. Returns true if
-    /// there is.
+    /// Looks how far there is room for an extent from `start` on. Returns true if there is.
     #[cold]
     fn find_room(&self, start: u64) -> bool {
         let capacity = self.data.len() as u64;
         let place = start & (capacity - 1);
-        // Up to where the reader has come, and to the end of the data.
-        let room = self.free(start).min(capacity - place);
+        // In one piece, and no more than there is wherever the reader is, unless the ring is
+        // nearly full: so that this happens at the same samples in each run, and a handler costs
+        // the same.
+        let piece = (capacity / 8).max(EXTENT).min(capacity - place);
+        let room = self.free(start).min(piece);
         let Some(apart) = room.checked_sub(EXTENT) else {
             return false;
         };
@@ -304,6 +309,33 @@ impl<'ring> Writer<'ring> {
         // Acquire: the units before `tail` were copied before we write them.
         let tail = self.control.reader.tail.load(Ordering::Acquire);
         (self.data.len() as u64).saturating_sub(reserved.wrapping_sub(tail))
+    }
+
+    /// Writes a record to its place.
+    #[inline]
+    fn copy(&self, record: &[u64], start: u64, interrupts: &impl InterruptPoint) {
+        #[allow(clippy::cast_possible_truncation)] // its halves
+        let halves = |word: u64| (word as u32, (word >> 32) as u32);
+        let units = self.data.get(self.place_of(start)..);
+        let units = units.and_then(|units| units.get(..2 * record.len()));
+        if let Some(units) = units {
+            for ([first, second], &word) in units.as_chunks().0.iter().zip(record) {
+                let (low, high) = halves(word);
+                first.store(low, Ordering::Relaxed);
+                interrupts.here();
+                second.store(high, Ordering::Relaxed);
+                interrupts.here();
+            }
+            return;
+        }
+        // It goes on at the start of the data.
+        for (position, &word) in (start..).step_by(2).zip(record) {
+            let (low, high) = halves(word);
+            self.set_unit(position, low);
+            interrupts.here();
+            self.set_unit(position + 1, high);
+            interrupts.here();
+        }
     }
 
     /// Reserves `len` units. Returns the position of the first.
@@ -419,9 +451,15 @@ impl<'ring> Writer<'ring> {
 
     #[inline(always)]
     pub(super) fn set_unit(&self, position: u64, unit: u32) {
+        self.data[self.place_of(position)].store(unit, Ordering::Relaxed);
+    }
+
+    /// Where a position is in the data.
+    #[inline(always)]
+    fn place_of(&self, position: u64) -> usize {
         // The mask keeps the value below the length, a usize.
         #[allow(clippy::cast_possible_truncation)]
         let place = (position & (self.data.len() as u64 - 1)) as usize;
-        self.data[place].store(unit, Ordering::Relaxed);
+        place
     }
 }

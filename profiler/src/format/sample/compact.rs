@@ -17,7 +17,7 @@
 //! ```
 //!
 //! The sequence number is that of the sample before it in the ring and one more. The chain is
-//! complete, and has no crossing and no offset of 0: three zeros are no entry. Kind
+//! complete, and has no crossing, and its last entry is no offset of 0: three zeros are none. Kind
 //! `COMPACT_32` is for kernels with a larger text: offsets from byte 17 on have four bytes.
 //!
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
@@ -86,13 +86,36 @@ impl Width {
     pub(crate) const fn chain(self) -> usize {
         at::PC + OFFSETS * self.bytes()
     }
+}
 
-    /// The narrowest that offsets into this text fit; `None` if none does.
-    pub(crate) fn of_text(text: CodeRange) -> Option<Self> {
+/// Makes offsets of addresses in a kernel's text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Offsets {
+    start: u64,
+    length: u64,
+    /// The narrowest that the offsets fit; `None` if none does.
+    width: Option<Width>,
+}
+
+impl Offsets {
+    pub(crate) fn new(text: CodeRange) -> Self {
         let length = text.end.0.saturating_sub(text.start.0);
-        [Self::Bits24, Self::Bits32]
-            .into_iter()
-            .find(|width| length <= width.no_text().into())
+        let widths = [Width::Bits24, Width::Bits32];
+        Self {
+            start: text.start.0,
+            length,
+            width: widths
+                .into_iter()
+                .find(|width| length <= width.no_text().into()),
+        }
+    }
+
+    /// The offset of an address; `None` if it is not in the text.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation)] // no text is longer
+    fn of(self, address: u64) -> Option<u32> {
+        let offset = address.wrapping_sub(self.start);
+        (offset < self.length).then_some(offset as u32)
     }
 }
 
@@ -155,39 +178,50 @@ pub(crate) struct DoesNotFit;
 ///
 /// [`EXTENT_UNITS`] units from `place` on are valid for writes.
 #[inline]
-#[allow(clippy::cast_possible_truncation)] // what is no less than its field is refused
 pub(crate) unsafe fn encode(
     sample: &Sample<'_>,
     context: Context,
-    text: CodeRange,
+    text: Offsets,
     place: *mut u8,
 ) -> Result<u32, DoesNotFit> {
-    let width = Width::of_text(text).ok_or(DoesNotFit)?;
     let is_plain = sample.end == ChainEnd::Complete
         && sample.exact.is_none()
         && sample.sequence == context.next
         && sample.chain_words.len() <= MAX_CHAIN;
-    if !is_plain {
-        return Err(DoesNotFit);
+    match text.width {
+        // SAFETY: the caller's condition.
+        Some(Width::Bits24) if is_plain => unsafe { encode_as::<3>(sample, context, text, place) },
+        // SAFETY: likewise.
+        Some(Width::Bits32) if is_plain => unsafe { encode_as::<4>(sample, context, text, place) },
+        _ => Err(DoesNotFit),
     }
-    let field = |value: u64, end: u64| (value < end).then_some(value as u32).ok_or(DoesNotFit);
-    let time = field(sample.time.wrapping_sub(context.time), 1 << 32)?;
-    let task = field(sample.task.into(), 1 << 8)?;
-    let cost = field(sample.handler_cost.into(), 1 << 16)?;
-    let period = field(sample.period, END_24)?;
+}
+
+/// The same, of a sample of at most [`MAX_CHAIN`] words, with offsets of `WIDTH` bytes.
+///
+/// # Safety
+///
+/// As above.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation)] // what is no less than its field is refused
+unsafe fn encode_as<const WIDTH: usize>(
+    sample: &Sample<'_>,
+    context: Context,
+    text: Offsets,
+    place: *mut u8,
+) -> Result<u32, DoesNotFit> {
+    let width = if WIDTH == 3 {
+        Width::Bits24
+    } else {
+        Width::Bits32
+    };
+    let time = sample.time.wrapping_sub(context.time);
     let sp = sample.sp.0.wrapping_sub(context.sp).wrapping_add(SP_BELOW);
     // What is no multiple of 8 has its low bits at the top then.
-    let sp = field(sp.rotate_right(3), END_24)?;
-    let offset = |address: u64| {
-        let offset = address.wrapping_sub(text.start.0);
-        if text.contains(CodeAddress(address)) {
-            offset as u32
-        } else {
-            width.no_text()
-        }
-    };
-    let pc = offset(sample.pc.0);
-    if pc == width.no_text() {
+    let sp = sp.rotate_right(3);
+    let (task, cost) = (u32::from(sample.task), sample.handler_cost);
+    let fits = time < 1 << 32 && task < 1 << 8 && cost < 1 << 16;
+    if !fits || sample.period >= END_24 || sp >= END_24 {
         return Err(DoesNotFit);
     }
     let mut len = at::TIME;
@@ -197,24 +231,20 @@ pub(crate) unsafe fn encode(
         unsafe { put(place.wrapping_add(len), value) };
         len += bytes;
     };
-    push(time, 4);
+    push(time as u32, 4);
     push(task | cost << 8, 3);
-    push(period, 3);
-    push(sp, 3);
-    push(pc, width.bytes());
+    push(sample.period as u32, 3);
+    push(sp as u32, 3);
+    push(text.of(sample.pc.0).ok_or(DoesNotFit)?, WIDTH);
     for word in sample.stack_top {
-        push(offset(word), width.bytes());
+        push(text.of(word).unwrap_or(width.no_text()), WIDTH);
     }
     for &word in sample.chain_words {
-        let offset = offset(word);
-        // An offset of 0 would be the end.
-        if offset == width.no_text() || offset == 0 {
-            return Err(DoesNotFit);
-        }
-        push(offset, width.bytes());
+        // As the last one, an offset of 0 would be none.
+        let offset = text.of(word).filter(|&offset| offset != 0);
+        push(offset.ok_or(DoesNotFit)?, WIDTH);
     }
     push(0, 0);
-    #[allow(clippy::cast_possible_truncation)] // at most `EXTENT_UNITS`
     let units = len.div_ceil(4) as u32;
     let head = head(units, width, sample.state.0 & !State::EXACT, sample.event);
     // SAFETY: as above.
@@ -248,10 +278,12 @@ pub(crate) fn decode(
     });
     let mut chain = [0; MAX_CHAIN];
     let mut len = 0;
-    for bytes in bytes[width.chain()..].chunks_exact(width.bytes()) {
+    let entries = bytes[width.chain()..].chunks_exact(width.bytes());
+    let most = entries.len();
+    for bytes in entries {
         let offset = number(bytes);
-        if offset == 0 {
-            // Zeros up to the next unit, so no other entry follows.
+        if offset == 0 && len + 1 == most {
+            // Zeros up to the next unit.
             break;
         }
         *chain.get_mut(len)? = Some(address(offset)).filter(is_text)?;

@@ -68,6 +68,14 @@ const CROSSING: u64 = 0x0100_c055_0000_0000;
 const CROSSING_CALLER_KNOWN: u64 = 1 << 8;
 const CROSSING_FIELDS: u64 = CROSSING_CALLER_KNOWN | 0xff;
 
+/// Words of a crossing, the marker first, then the program counter.
+pub(crate) const CROSSING_WORDS: usize = 4;
+
+/// Returns true if a chain word marks a crossing.
+pub(crate) const fn is_crossing(word: u64) -> bool {
+    word & !CROSSING_FIELDS == CROSSING
+}
+
 named! {
     /// How a walk ended. Reports show the names.
     ///
@@ -464,7 +472,7 @@ impl<'chain> Sample<'chain> {
         let mut words = self.chain_words.iter().copied();
         core::iter::from_fn(move || {
             let word = words.next()?;
-            if word & !CROSSING_FIELDS == CROSSING {
+            if is_crossing(word) {
                 Some(ChainEntry::Crossing {
                     #[allow(clippy::cast_possible_truncation)] // the low byte
                     vector: word as u8,

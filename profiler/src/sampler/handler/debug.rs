@@ -19,12 +19,20 @@ impl<T: Target> Context<'_, T> {
         if let Some(count) = self.count_at_aim() {
             self.core.aim.begin();
             self.core.overflow.set_aiming(|| self.core.aim.matters());
+            self.give_up_fast();
             self.core.note_armed();
             if let Some(source) = self.engine.source() {
                 source.arm(self.core, count);
             }
         }
         true
+    }
+
+    /// A fast handler that is at work would arm the source over what was aimed.
+    fn give_up_fast(&self) {
+        if let Some(output) = self.core.output.get() {
+            output.writer.interrupt_in_place();
+        }
     }
 
     /// The instruction that was aimed at is about to be executed: the count to arm the

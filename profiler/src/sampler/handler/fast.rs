@@ -19,6 +19,9 @@
 //!
 //! [`OverflowState`]: crate::sampler::per_core::overflow::OverflowState
 
+// Fields are cut to their widths where that was asked for before.
+#![allow(clippy::cast_possible_truncation)]
+
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::address::{CodeAddress, StackAddress};
@@ -252,6 +255,23 @@ impl Ordinary {
         true
     }
 
+    /// The two words on top of the stack, as a record has them.
+    #[inline(always)]
+    fn stack_top(&self, core: &Core) -> [u64; 2] {
+        let start = self.code.start.0;
+        let text_len = core.fast.text_len.load(Relaxed);
+        [0, 1].map(|word| {
+            let top = (self.sp.0 as *const u64).wrapping_add(word);
+            // SAFETY: `Frames::above` has proven that two words of the stack lie there.
+            let offset = unsafe { top.read_volatile() }.wrapping_sub(start);
+            if offset < text_len {
+                offset
+            } else {
+                Width::Bits24.no_text().into()
+            }
+        })
+    }
+
     /// Writes the record to `place`. Returns its length in units; `None` if it does not fit a
     /// compact one. Each field is written as soon as it is known, so that registers suffice.
     ///
@@ -269,7 +289,7 @@ impl Ordinary {
     ) -> Option<u32> {
         let put = |at: usize, value: u64| {
             // SAFETY: within the extent.
-            unsafe { compact::put(place.add(at), value as u32) };
+            unsafe { compact::put(place.wrapping_add(at), value as u32) };
         };
         let time = fields.time.wrapping_sub(base.time.load(Relaxed));
         if fields.sequence != base.next.load(Relaxed) || time >> 32 != 0 {
@@ -293,18 +313,7 @@ impl Ordinary {
         }
         put(at::SP, sp);
         put(at::PC, self.pc_offset);
-        let start = self.code.start.0;
-        let text_len = core.fast.text_len.load(Relaxed);
-        for word in 0..2 {
-            let top = (self.sp.0 as *const u64).wrapping_add(word);
-            // SAFETY: `Frames::above` has proven that two words of the stack lie there.
-            let offset = unsafe { top.read_volatile() }.wrapping_sub(start);
-            let is_text = offset < text_len;
-            let offset = if is_text {
-                offset
-            } else {
-                Width::Bits24.no_text().into()
-            };
+        for (word, offset) in self.stack_top(core).into_iter().enumerate() {
             put(at::PC + 3 + 3 * word, offset);
         }
         let chain = place.wrapping_add(Width::Bits24.chain());
@@ -320,11 +329,17 @@ impl Ordinary {
             unsafe { compact::put(reached.end, reached.offset as u32) };
             reached.end.wrapping_add(3)
         } else {
+            // SAFETY: behind the fields that come before the chain.
+            let last = unsafe { reached.end.wrapping_sub(3).cast::<u32>().read_unaligned() };
+            // The text's start, as the last entry, would be taken for none.
+            if last << 8 == 0 {
+                return None;
+            }
             reached.end
         };
         // SAFETY: behind the chain, an extent has room for a store.
         unsafe { compact::put(end, 0) };
-        let units = ((end.addr() - place.addr() + 3) / 4) as u32;
+        let units = (end.addr() - place.addr()).div_ceil(4) as u32;
         let state = self.state | fields.state;
         put(
             0,
@@ -514,7 +529,8 @@ pub(in crate::sampler) fn prepare<T: Target>(
     let handler = handler_of::<T>(run);
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
-    if Width::of_text(text) != Some(Width::Bits24) {
+    let len = text.end.0.saturating_sub(text.start.0);
+    if len > Width::Bits24.no_text().into() {
         return;
     }
     let fast = &core.fast;

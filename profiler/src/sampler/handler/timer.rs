@@ -93,7 +93,8 @@ impl<T: Target> Context<'_, T> {
         };
         let overflow = Overflow {
             sequence: claimed.map_or_else(|| core.share.take(), u64::from),
-            event: if has_fired && self.take_aim() {
+            // What is aimed since the fast handler has claimed this one is another one.
+            event: if claimed.is_none() && has_fired && self.take_aim() {
                 Sample::AIMED
             } else {
                 0

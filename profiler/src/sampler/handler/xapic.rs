@@ -315,6 +315,10 @@ assembly!(
     cmpq $1, %rax
     je 2f
     subq $3, %r8
+    # The text's start, as the last entry, would be taken for none.
+    movl -3(%r8), %eax
+    shll $8, %eax
+    je 92f
 2:
     movl $0, (%r8)
     addq $3, %r8
@@ -346,6 +350,8 @@ pmiscope_fast_xapic_\name:
     jne 90f
     # Its overflow is claimed.
     movw $0x100, {state}(%rdi)
+    .global pmiscope_fast_claimed_\name
+pmiscope_fast_claimed_\name:
     movl $1, %r8d
     xaddq %r8, {taken}(%rdi)
     movq %rdx, 88(%rsp)
@@ -399,6 +405,8 @@ pmiscope_fast_xapic_\name:
     movl %edx, {armed_tsc}+4(%rdi)
     movl %r8d, {initial}(%rcx)
     .cfi_remember_state
+    .global pmiscope_fast_left_\name
+pmiscope_fast_left_\name:
     TRAP_RESTORE
     RULE INTERRUPTED, 0, \vector
     iretq

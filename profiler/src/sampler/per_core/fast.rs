@@ -76,15 +76,11 @@ pub(crate) enum Call {
 pub(crate) mod offset {
     use core::mem::offset_of;
 
-    use super::{Call, FastState};
+    use super::FastState;
 
     pub(crate) const TEXT_START: usize = offset_of!(FastState, text_start);
     pub(crate) const COMPILED_LEN: usize = offset_of!(FastState, compiled_len);
     pub(crate) const CALLS: usize = offset_of!(FastState, calls);
-
-    pub(crate) const fn call(call: Call) -> usize {
-        CALLS + 8 * call as usize
-    }
 }
 
 /// The number of [`Place`]s.

@@ -272,6 +272,8 @@ pmiscope_leave_\source\()_\way:
     FAST_CFI
     RULE TRAP_FRAME
     LEAVE_ARM_\source
+    .global pmiscope_left_\source\()_\way
+pmiscope_left_\source\()_\way:
     TRAP_RESTORE
     RULE INTERRUPTED, 0, \vector
     iretq

@@ -92,11 +92,11 @@ impl Memory {
         let len = reached.end.addr() - out.as_ptr().addr();
         let offset = |it: &[u8]| u64::from(u32::from_le_bytes([it[0], it[1], it[2], 0]));
         let chain = out[..len].chunks(OFFSET_BYTES);
-        Some(returns(
-            &chain
-                .map(|it| TEXT.start.0 + offset(it))
-                .collect::<Vec<_>>(),
-        ))
+        let mut chain: Vec<_> = chain.map(|it| TEXT.start.0 + offset(it)).collect();
+        // Two zeros are a root that has no address.
+        let root = TEXT.start.0.wrapping_add(reached.offset);
+        chain.extend(Some(root).filter(|root| *root != 0));
+        Some(returns(&chain))
     }
 }
 

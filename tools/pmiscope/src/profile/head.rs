@@ -22,10 +22,10 @@ pub(super) fn to_profile(records: &mut [u64]) {
 /// Turns the first words of a profile's records into those that the ring's reader makes. Where
 /// something is no record, or too long for one, no record begins.
 pub(super) fn from_profile(records: &mut [u64]) {
-    // At most 127 words have a byte of units.
-    let words = |head: u64| match head & WORDS {
-        words @ 1..128 => words as usize,
-        _ => 0,
+    // Of more than 127 words a byte does not hold the units.
+    let words = |head: u64| {
+        let words = usize::try_from(head & WORDS).ok();
+        words.filter(|&words| words < 128).unwrap_or(0)
     };
     let convert = |head| {
         let fields = head >> 8 & (FIELDS | 0xff << 32);

@@ -151,8 +151,8 @@ impl Drop for Guest {
     }
 }
 
-/// Words in all rings so far, as the table in docs/region.md has them: the header page, then
-/// for each core a page of control, whose second word is the head, and the words.
+/// Units in all rings so far, as the table in docs/region.md has them: the header page, then
+/// for each core a page of control, whose first word is the head, and the records.
 fn ring_heads(ram: &Path) -> u64 {
     let bytes = fs::read(ram).unwrap_or_default();
     let magic = profiler::format::region::MAGIC;
@@ -162,7 +162,7 @@ fn ring_heads(ram: &Path) -> u64 {
     };
     let ring = 4096 + usize::try_from(RING).unwrap();
     let head = |core: usize| {
-        let at = region + 4096 + core * ring + 8;
+        let at = region + 4096 + core * ring;
         let word = bytes
             .get(at..at + 8)
             .map_or([0; 8], |word| word.try_into().unwrap());

@@ -83,7 +83,7 @@ fn an_nmi_at_each_instruction_of_anothers_landing_ends_the_run() {
     }
     let landing = instructions(function("nmi_entry"), function("nmi_landed"));
     // As few as can be: an NMI there is a run that ends.
-    assert_eq!(landing.len(), 39, "{landing:x?}");
+    assert_eq!(landing.len(), 30, "{landing:x?}");
     assert_ends(ARITHMETIC, &landing, PASS);
 }
 

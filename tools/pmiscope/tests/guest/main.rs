@@ -17,6 +17,7 @@ mod doctor;
 mod elsewhere;
 mod ends;
 mod exact;
+mod fast;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;

@@ -20,7 +20,7 @@ use crate::fixture::{Seen, description, file, folder, kernel};
 const RUN: usize = 16 * PAGE;
 /// Where a ring's head and tail are, behind the start of its region: a page of header, then
 /// the ring's own, with the writer's words on the first cache line, the reader's on the second.
-const HEAD: usize = PAGE + 8;
+const HEAD: usize = PAGE;
 const TAIL: usize = PAGE + 64;
 
 /// Attaches by these arguments beside the kernel and the profile, which is named by the test.

@@ -109,7 +109,7 @@ fn profile_of(run: &Description, counts: &[Vec<Count>], end: Option<&RunEnd>) ->
             writer.samples(core, &count.encode()).unwrap();
         }
         // A kind of a later version.
-        writer.samples(core, &[0xfe_0002, 1]).unwrap();
+        writer.samples(core, &[0xfe04, 1]).unwrap();
     }
     let end = end.expect("a test with an end");
     writer.finish(end).unwrap()

@@ -3,6 +3,9 @@
 use super::*;
 use loom::sync::Arc;
 
+/// More points than what is written has.
+const POINTS: u32 = 80;
+
 /// The writing core, with writes nested at these points, against a reader on another core.
 fn check(units: usize, ways: &'static [Way], nested: Vec<(u32, Way)>) {
     loom::model(move || {
@@ -16,6 +19,7 @@ fn check(units: usize, ways: &'static [Way], nested: Vec<(u32, Way)>) {
                 for &way in ways {
                     interrupts.write(way);
                 }
+                assert_eq!(interrupts.log.lost.get(), ring.control.lost());
                 interrupts.log.written.borrow().len()
             })
         };
@@ -31,19 +35,43 @@ fn check(units: usize, ways: &'static [Way], nested: Vec<(u32, Way)>) {
 
 #[test]
 fn a_nested_write_at_any_point_beside_a_reader() {
-    for at in 0..40 {
+    for at in 0..POINTS {
         check(64, &[Way::Exact], vec![(at, Way::Exact)]);
     }
 }
 
 #[test]
-fn a_write_in_place_beside_a_reader() {
-    check(64, &[Way::Exact, Way::Fast], vec![]);
+fn a_write_nested_in_one_in_place_beside_a_reader() {
+    for nested in WAYS {
+        for at in 0..POINTS {
+            check(128, &[Way::Exact, Way::Fast], vec![(at, nested)]);
+        }
+    }
 }
 
 #[test]
-fn a_write_nested_in_one_in_place_beside_a_reader() {
-    for at in 40..65 {
-        check(128, &[Way::Exact, Way::Fast], vec![(at, Way::Exact)]);
+fn a_write_nested_in_one_that_is_given_up_beside_a_reader() {
+    for at in 0..POINTS {
+        check(128, &[Way::Exact, Way::Abandoned], vec![(at, Way::Exact)]);
+    }
+}
+
+#[test]
+fn a_write_nested_in_a_nested_write_beside_a_reader() {
+    for at in (40..POINTS).step_by(3) {
+        for apart in [1, 4, 20, 37] {
+            let nested = vec![(at, Way::Exact), (at + apart, Way::Exact)];
+            check(128, &[Way::Exact, Way::Fast], nested);
+        }
+    }
+}
+
+#[test]
+fn a_ring_that_is_full_while_the_reader_reads() {
+    // Room for two wide ones, or one and an extent.
+    check(32, &[Way::Exact; 4], vec![]);
+    check(32, &[Way::Exact, Way::Fast, Way::Fast, Way::Fast], vec![]);
+    for at in (0..POINTS).step_by(5) {
+        check(32, &[Way::Exact, Way::Fast], vec![(at, Way::Exact)]);
     }
 }

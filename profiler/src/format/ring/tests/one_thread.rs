@@ -180,6 +180,25 @@ fn a_write_in_place_has_room_in_one_piece() {
 }
 
 #[test]
+fn where_the_reader_is_does_not_change_what_a_write_costs() {
+    let room_of = |reads: bool| {
+        let ring = Ring::new(4096);
+        let writer = ring.writer();
+        let rooms = (0..200).map(|number| {
+            writer
+                .write_sample(&sample(number), &mut chain(number))
+                .unwrap();
+            assert!(!reads || ring.read().is_some());
+            writer.in_place_end.load(Ordering::Relaxed)
+        });
+        rooms.collect::<Vec<_>>()
+    };
+    let rooms = room_of(true);
+    assert!(rooms.iter().max() > Some(&2000), "{rooms:?}");
+    assert_eq!(rooms, room_of(false));
+}
+
+#[test]
 fn a_record_longer_than_the_ring_is_lost_not_wrapped_onto_itself() {
     let ring = Ring::new(8);
     assert_eq!(ring.writer().write(&record(0)), Err(Lost));

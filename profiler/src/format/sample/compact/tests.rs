@@ -32,7 +32,14 @@ fn encoded(sample: &Sample<'_>, context: Context, text: CodeRange) -> Result<Vec
     // What is there is what was there before.
     let mut units = [0xa5a5_a5a5; EXTENT_UNITS];
     // SAFETY: of that length.
-    let len = unsafe { encode(sample, context, text, units.as_mut_ptr().cast()) }?;
+    let len = unsafe {
+        encode(
+            sample,
+            context,
+            Offsets::new(text),
+            units.as_mut_ptr().cast(),
+        )
+    }?;
     Ok(units[..len as usize].to_vec())
 }
 
@@ -159,15 +166,15 @@ fn each_value_that_does_not_fit_is_refused() {
     for end in ChainEnd::ALL {
         assert_eq!(fits(Sample { end, ..sample }), end == ChainEnd::Complete);
     }
-    let of_text = |bytes| Width::of_text(text(bytes));
+    let of_text = |bytes| Offsets::new(text(bytes)).width;
     assert_eq!(of_text(0xff_ffff), Some(Width::Bits24));
     assert_eq!(of_text(0x100_0000), Some(Width::Bits32));
     let whole = |end| CodeRange {
         start: CodeAddress(0),
         end: CodeAddress(end),
     };
-    assert_eq!(Width::of_text(whole(0xffff_ffff)), Some(Width::Bits32));
-    assert_eq!(Width::of_text(whole(0x1_0000_0000)), None);
+    assert_eq!(Offsets::new(whole(0xffff_ffff)).width, Some(Width::Bits32));
+    assert_eq!(Offsets::new(whole(0x1_0000_0000)).width, None);
 }
 
 #[test]
