@@ -6,7 +6,7 @@ mod firmware;
 mod nested;
 mod values;
 
-use super::schedule::{Rig, VECTOR};
+use super::schedule::{Paths, Rig, VECTOR};
 use crate::hw::apic::{ExtendedEntry, PerformanceEntry};
 use crate::pmu::event::EventList;
 use crate::pmu::registers::{CounterFault, CounterNumber, Freeze, Msr, MsrFault, Registers};

@@ -164,13 +164,14 @@ fn status_is_posted_while_the_handler_of_another_is_about_to_leave() {
     // before that is taken back, it could be posted in between: it would not interrupt,
     // and keep all that follow from it.
     for mut model in all_global() {
-        for seed in 1..40 {
+        for (seed, paths) in (1..40).flat_map(|it| [(it, Paths::Exact), (it, Paths::Fast)]) {
             let quirks = &mut model.quirks;
             quirks.masks_on_delivery = true;
             quirks.seed = seed;
             quirks.status = Latency::random(0, 50);
             quirks.late = Some(Latency::fixed(0));
-            let rig = rig(model.clone(), "cycles/period=1000/u,branches/period=333/u");
+            let mut rig = rig(model.clone(), "cycles/period=1000/u,branches/period=333/u");
+            rig.paths = paths;
             rig.start();
             run(&rig, 30_000);
             let seen = rig.seen.borrow();
