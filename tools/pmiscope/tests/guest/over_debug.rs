@@ -190,7 +190,7 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
     let periods: Vec<_> = aimed.iter().take(pass).map(|seen| seen.period).collect();
     let zeros = periods.iter().take_while(|&&period| period == 0).count();
     let first = periods[zeros];
-    let is_near = zeros < 20 && first < 40 && (zeros == 0 || first == 1);
+    let is_near = zeros < 20 && first < 100 && (zeros == 0 || first == 1);
     assert!(is_near, "{zeros} periods of 0, then {first}");
     let zeros = std::iter::repeat_n(0, zeros);
     let expected: Vec<_> = zeros.chain(first..).take(pass).collect();
