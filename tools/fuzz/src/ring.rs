@@ -10,9 +10,10 @@ use profiler::format::{ChainEntry, Count, Description, Sample, event::NewEvent};
 use crate::run::text;
 
 /// Of each ring.
+const RING_BYTES: usize = PAGE;
 const RING_WORDS: u64 = 512;
 /// The header page, the ring's own, and its words.
-const BYTES: usize = 2 * PAGE + RING_WORDS as usize * 8;
+const BYTES: usize = 2 * PAGE + RING_BYTES;
 
 /// Bytes of a ring, all of which are said to be whole records.
 ///
@@ -23,7 +24,7 @@ pub fn ring(data: &[u8]) {
     let description = Description::new([7; 20], text(1 << 20), 1, RING_WORDS);
     let mut memory = [memory(), memory()];
     let [read, written] = memory.each_mut().map(|memory| region(memory, &description));
-    let data = &data[..data.len().min(RING_WORDS as usize * 8) / 4 * 4];
+    let data = &data[..data.len().min(RING_BYTES) / 4 * 4];
     let [read_memory, _] = &mut memory;
     read_memory[2 * PAGE..][..data.len()].copy_from_slice(data);
     read_memory[PAGE..][..8].copy_from_slice(&(data.len() as u64 / 4).to_le_bytes());

@@ -27,8 +27,8 @@
 //!
 //! # Writes in place
 //!
-//! The usual sample is made where it will lie ([`Writer::begin`]), in what is free behind
-//! `reserved`, and `reserved` is moved when it is done ([`InPlace::finish`]). What nests in that
+//! The usual sample is made where it will lie (`Writer::begin`), in what is free behind
+//! `reserved`, and `reserved` is moved when it is done (`InPlace::finish`). What nests in that
 //! write leaves its extent alone: it is written behind a *filler*, a record that says nothing, which
 //! covers the extent. The write in place then finds `reserved` moved, and its sample is written
 //! anew behind the nested ones.

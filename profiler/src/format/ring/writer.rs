@@ -148,12 +148,23 @@ impl<'ring> Writer<'ring> {
     ///
     /// If the number of units is not a power of two.
     pub(crate) fn new(control: &'ring Control, data: &'ring [AtomicU32], text: CodeRange) -> Self {
+        let head = control.writer.head.load(Ordering::Relaxed);
+        Self::at(head, control, data, text)
+    }
+
+    /// The same, where `head` is known.
+    pub(super) fn at(
+        head: u64,
+        control: &'ring Control,
+        data: &'ring [AtomicU32],
+        text: CodeRange,
+    ) -> Self {
         assert!(data.len().is_power_of_two(), "ring size not a power of two");
         Self {
             control,
             data,
             text: Offsets::new(text),
-            reserved: PlainAtomicU64::new(control.writer.head.load(Ordering::Relaxed)),
+            reserved: PlainAtomicU64::new(head),
             writing: PlainAtomicU64::new(IDLE),
             in_place_end: PlainAtomicU64::new(0),
             origin: AtomicPtr::new(core::ptr::null_mut()),

@@ -15,7 +15,7 @@
 //! the last the exact address, if there is one
 //! ```
 //!
-//! That is a *wide* sample. Most are written [`compact`], and read as these words all the same.
+//! That is a *wide* sample. Most are written *compact* (`sample/compact.rs`), and read as these words all the same.
 //!
 //! A *tick* is what the run's clock counts: one instruction under instruction
 //! counting, a nanosecond otherwise (see

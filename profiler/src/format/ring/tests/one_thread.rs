@@ -4,6 +4,7 @@ use super::*;
 use crate::format::ring::writer::EXTENT;
 use crate::sync::Ordering;
 use proptest::prelude::*;
+use std::sync::atomic::AtomicBool;
 
 /// More points than three samples have, retries included.
 const POINTS: u32 = 110;
@@ -181,21 +182,47 @@ fn a_write_in_place_has_room_in_one_piece() {
 
 #[test]
 fn where_the_reader_is_does_not_change_what_a_write_costs() {
-    let room_of = |reads: bool| {
+    let rooms_of = |reads_each: u32| {
         let ring = Ring::new(4096);
         let writer = ring.writer();
-        let rooms = (0..200).map(|number| {
-            writer
-                .write_sample(&sample(number), &mut chain(number))
-                .unwrap();
-            assert!(!reads || ring.read().is_some());
+        let rooms = (1..1000).map(|number| {
+            let sample = sample(number);
+            writer.write_sample(&sample, &mut chain(number)).unwrap();
+            if number % reads_each == 0 {
+                ring.read_all();
+            }
             writer.in_place_end.load(Ordering::Relaxed)
         });
         rooms.collect::<Vec<_>>()
     };
-    let rooms = room_of(true);
-    assert!(rooms.iter().max() > Some(&2000), "{rooms:?}");
-    assert_eq!(rooms, room_of(false));
+    let rooms = rooms_of(1);
+    assert!(rooms.iter().max() > Some(&8000), "more than a lap");
+    assert_eq!(rooms, rooms_of(200));
+}
+
+#[test]
+fn what_nests_may_have_a_lower_number() {
+    /// Writes a record at a point.
+    struct At<'a>(&'a Writer<'a>, Cell<u32>);
+    impl InterruptPoint for At<'_> {
+        fn here(&self) {
+            self.1.set(self.1.get().wrapping_sub(1));
+            if self.1.get() == 0 {
+                self.0.write(&record(7)).unwrap();
+            }
+        }
+    }
+    for at in 1..POINTS {
+        let ring = Ring::new(1024);
+        let writer = ring.writer();
+        let outer = writer.write_interruptible(&record(8), &At(&writer, Cell::new(at)));
+        outer.unwrap();
+        writer.write_sample(&sample(9), &mut chain(9)).unwrap();
+        let mut read = ring.read_all();
+        assert_eq!(read.pop(), Some(9));
+        read.sort_unstable();
+        assert!(read == [7, 8] || read == [8], "{read:?} at {at}");
+    }
 }
 
 #[test]
@@ -209,13 +236,25 @@ fn a_record_longer_than_the_ring_is_lost_not_wrapped_onto_itself() {
 fn a_reader_on_another_thread_sees_every_record_whole_and_in_order() {
     const RECORDS: u32 = if cfg!(miri) { 300 } else { 200_000 };
     let ring = Ring::new(256);
+    /// Lets the writer end when the reader does, as it may by an assertion.
+    struct Ends<'a>(&'a AtomicBool);
+    impl Drop for Ends<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let ring = &ring;
+        let (ring, is_over) = (&ring, &is_over);
+        let _ends = Ends(is_over);
         scope.spawn(move || {
             let writer = ring.writer();
             for number in 0..RECORDS {
                 let sample = sample(number);
                 while writer.write_sample(&sample, &mut chain(number)).is_err() {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
                     std::thread::yield_now();
                 }
             }
