@@ -26,6 +26,7 @@
 
 static struct {
     CPUState *cpu;   /* the one that runs alone; NULL if none does */
+    bool is_cut;     /* it stops at the end of its slice */
     int vcpus;       /* that would share */
     int64_t begin;   /* what it had executed */
     int64_t first;   /* its slice of the round that it began in */
@@ -78,6 +79,7 @@ void icount_alone_begin(CPUState *cpu)
         return;
     }
     alone.cpu = cpu;
+    alone.is_cut = false;
     alone.vcpus = vcpus;
     alone.begin = icount_cpu_executed(cpu);
     alone.first = cpu->icount_budget;
@@ -92,10 +94,29 @@ void icount_alone_cut(void)
 
     /* Other threads make it leave its execution loop, if they have to. */
     if (alone.cpu && qemu_cpu_is_self(alone.cpu)) {
+        alone.is_cut = true;
         current_slice(&end);
         icount_cpu_set_budget(alone.cpu,
                               end - (icount_cpu_executed(alone.cpu) - alone.begin));
     }
+}
+
+bool icount_alone_yield(CPUState *cpu)
+{
+    int64_t done;
+
+    if (alone.cpu != cpu || alone.is_cut || cpu->exit_request) {
+        return false;
+    }
+    done = icount_cpu_executed(cpu) - alone.begin;
+    if (done >= alone.limit) {
+        return false;
+    }
+    /* The next round begins here. */
+    alone.begin += done;
+    alone.limit -= done;
+    alone.first = share(alone.limit);
+    return true;
 }
 
 int64_t icount_alone_end(CPUState *cpu, int64_t slice)

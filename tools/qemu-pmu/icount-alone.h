@@ -27,6 +27,13 @@ void icount_alone_begin(CPUState *cpu);
 void icount_alone_cut(void);
 
 /**
+ * icount_alone_yield: @cpu gives up the rest of its slice
+ *
+ * Returns: whether it would be the next to execute anything, and goes on
+ */
+bool icount_alone_yield(CPUState *cpu);
+
+/**
  * icount_alone_end: @cpu has left its execution loop
  * @slice: what the vCPUs of this round were to get
  *
