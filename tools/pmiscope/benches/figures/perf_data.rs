@@ -4,6 +4,8 @@
 //! `tools/perf/Documentation/perf.data-file-format.txt` and of `perf_event.h`. Samples are in
 //! the order of time, which spares perf the sorting, and each is what `perf record -g` of a kernel
 //! writes: address, thread, time, processor, period and chain of calls.
+//! perf is given the kernel's symbols, since our report names functions, too. Without them it
+//! takes half as long for its report, and shows names of the host's kernel.
 
 use std::io::{self, Write};
 
