@@ -122,7 +122,9 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let wanted: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let mut runs = Runs::new();
-    println!("figures: instructions of the guest are exact; times are this machine's\n");
+    println!(
+        "figures: instructions of the guest are exact; times are this machine's (in brackets: processor time of each)\n"
+    );
     row("", "measured", "to reach");
     row(&"-".repeat(52), &"-".repeat(36), &"-".repeat(26));
     for figure in FIGURES {
