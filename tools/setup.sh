@@ -8,6 +8,7 @@
 #        tools/setup.sh iso          and what `make iso` needs besides
 #        tools/setup.sh names        and what `make names` needs besides
 #        tools/setup.sh fuzz         and what `make fuzz` needs besides
+#        tools/setup.sh bench        and what `make bench` needs besides
 #        tools/setup.sh std-source   installs nothing; prints where the source of
 #                                    the standard library is
 set -eu
@@ -42,6 +43,8 @@ setup_packages() {
     # libFuzzer is written in C++.
     [ "$1" != fuzz ] || have c++ || wanted="$wanted g++"
     [ "$1" != names ] || have llvm-symbolizer || wanted="$wanted llvm"
+    # Reports are compared with perf's.
+    [ "$1" != bench ] || have perf || wanted="$wanted linux-perf"
     # shellcheck disable=SC2086 # words
     [ -z "$wanted" ] || install_packages $wanted
     ! qemu_is_old || die "QEMU $(qemu_version) is too old: 7.2 or newer is needed (Debian 12's qemu-system-x86)"
@@ -168,7 +171,7 @@ setup_fuzz() {
 purpose=${1:-run}
 case $purpose in
 std-source) std_source ;;
-run | test | iso | names | fuzz)
+run | test | iso | names | fuzz | bench)
     setup_packages "$purpose"
     setup_rust
     setup_std_source
@@ -176,5 +179,5 @@ run | test | iso | names | fuzz)
     [ "$purpose" != fuzz ] || setup_fuzz
     say "ready: Rust $rust, QEMU $(qemu_version), standard library from $(std_source)"
     ;;
-*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|names|fuzz|std-source]" ;;
+*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|names|fuzz|bench|std-source]" ;;
 esac

@@ -25,10 +25,11 @@ meson=1.5.0 # what QEMU 10.0 asks for; Debian 12's is older
 
 here=tools/qemu-pmu
 parts="$here/build.sh $here/x86-pmu.c $here/x86-pmu.h $here/x86-ibs.c $here/x86-ibs.h $here/icount-deadline.c $here/icount-deadline.h
+    $here/icount-alone.c $here/icount-alone.h
     $here/x86-strict.c $here/x86-strict.h $here/apic-strict.c $here/apic-strict.h
     $here/hpet-strict.c.inc $here/hpet-strict.h
     $here/hooks/icount.patch $here/hooks/apic.patch $here/hooks/hpet.patch $here/hooks/i386.patch
-    $here/hooks/ibs.patch"
+    $here/hooks/ibs.patch $here/hooks/rr.patch"
 # shellcheck disable=SC2086 # words
 hash=$(cat $parts | sha256sum | cut -c1-12)
 [ "${1-}" != hash ] || { echo "$hash" && exit; }
@@ -158,8 +159,8 @@ cp "$here/apic-strict.c" "$work/qemu/hw/intc/"
 cp "$here/apic-strict.h" "$work/qemu/include/hw/i386/"
 cp "$here/hpet-strict.c.inc" "$work/qemu/hw/timer/"
 cp "$here/hpet-strict.h" "$work/qemu/include/hw/timer/"
-cp "$here/icount-deadline.c" "$work/qemu/accel/tcg/"
-cp "$here/icount-deadline.h" "$work/qemu/include/system/"
+cp "$here/icount-deadline.c" "$here/icount-alone.c" "$work/qemu/accel/tcg/"
+cp "$here/icount-deadline.h" "$here/icount-alone.h" "$work/qemu/include/system/"
 
 # --- Building ----------------------------------------------------------------------
 
@@ -180,7 +181,7 @@ cd "$work/build"
 step ../qemu/configure --target-list=x86_64-softmmu --python="$work/venv/bin/python3" \
     --without-default-features --enable-system --enable-tcg \
     --without-default-devices --with-devices-x86_64=pmu \
-    --disable-tools --disable-docs --disable-werror --disable-install-blobs \
+    --disable-tools --disable-docs --disable-werror --disable-install-blobs --disable-qom-cast-debug \
     --with-pkgversion="pmu $hash"
 step ninja -j "$jobs" qemu-system-x86_64
 cd "$OLDPWD"

@@ -49,6 +49,14 @@ int icount_load_budget(CPUState *cpu)
     return divide(cpu, cpu->icount_executed, cpu->icount_budget);
 }
 
+void icount_cpu_set_budget(CPUState *cpu, int64_t left)
+{
+    int64_t executed = icount_cpu_executed(cpu);
+
+    cpu->icount_budget += left - budget_left(cpu);
+    divide(cpu, executed, left);
+}
+
 void icount_cpu_set_deadline(CPUState *cpu, int64_t deadline)
 {
     int64_t executed = icount_cpu_executed(cpu);

@@ -39,6 +39,13 @@ int64_t icount_cpu_executed(CPUState *cpu);
 void icount_cpu_set_deadline(CPUState *cpu, int64_t deadline);
 
 /**
+ * icount_cpu_set_budget: change what @cpu may still execute, to @left
+ *
+ * May be called under the same conditions.
+ */
+void icount_cpu_set_budget(CPUState *cpu, int64_t left);
+
+/**
  * icount_load_budget: give @cpu its budget to execute
  *
  * Splits @cpu->icount_budget, none of which is in the decrementer yet, into

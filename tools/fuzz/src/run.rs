@@ -73,6 +73,7 @@ pub(crate) fn end(cores: impl IntoIterator<Item = (u64, Vec<OverheadEnd>)>) -> R
         maker: 0,
         kind: 0,
         overheads,
+        ring_bytes: 0,
         corrupt_at: None,
     };
     RunEnd {

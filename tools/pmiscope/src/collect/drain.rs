@@ -20,6 +20,9 @@ const CHUNK_WORDS: usize = 64 << 10;
 /// what a tool that is killed loses.
 const CHUNK_AGE: Duration = Duration::from_millis(500);
 
+/// The bytes that a ring's position counts.
+const POSITION_BYTES: u64 = 8;
+
 /// Follows the rings of all cores.
 pub struct Collector<'memory> {
     region: Region<'memory>,
@@ -32,6 +35,8 @@ pub struct Collector<'memory> {
 struct Core<'memory> {
     reader: Reader<'memory>,
     words: Vec<u64>,
+    /// Where the first record that was read here began.
+    first: u64,
     /// Samples among the records so far.
     samples: u64,
     /// Where the next record begins, in units since the start, if the ring is still the same.
@@ -46,6 +51,7 @@ impl<'memory> Collector<'memory> {
         let cores = (0..region.cores()).map(|core| {
             let reader = region.reader(core);
             Core {
+                first: reader.position(),
                 next: reader.position(),
                 reader,
                 words: Vec::new(),
@@ -178,6 +184,7 @@ impl<'memory> Collector<'memory> {
                 maker: counters.maker.load(Ordering::Relaxed),
                 kind: counters.kind.load(Ordering::Relaxed),
                 overheads: overheads(self.region.overheads(number)),
+                ring_bytes: (core.next - core.first) * POSITION_BYTES,
                 corrupt_at: core.corrupt_at,
             }
         });

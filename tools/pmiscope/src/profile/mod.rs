@@ -231,6 +231,9 @@ pub struct CoreEnd {
     /// zeros; none in a run by ticks.
     #[serde(default)]
     pub overheads: Vec<OverheadEnd>,
+    /// What its records took in its ring, in bytes.
+    #[serde(default)]
+    pub ring_bytes: u64,
     /// Where its ring became unreadable, in words since the start.
     pub corrupt_at: Option<u64>,
 }

@@ -118,6 +118,9 @@ pub struct Sampling {
     pub interrupts: Interrupts,
     /// Whether the cores took turns.
     pub turns: bool,
+    /// What the records took in the rings, in bytes; left out if that is not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub ring_bytes: u64,
 }
 
 /// How samples came.
@@ -461,8 +464,15 @@ impl Sampling {
                 addresses,
             },
             turns: run.turns,
+            ring_bytes: ring_bytes(profile),
         }
     }
+}
+
+/// What the records of all cores took in the rings.
+fn ring_bytes(profile: &Profile) -> u64 {
+    let cores = profile.end.iter().flat_map(|end| &end.cores);
+    units::total(cores.map(|core| core.ring_bytes))
 }
 
 /// What has executed the kernel.

@@ -361,6 +361,7 @@ impl Samples {
                 maker: counters.maker,
                 kind: counters.kind,
                 overheads: counters.overheads.clone(),
+                ring_bytes: counters.ring_bytes,
                 corrupt_at: None,
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");

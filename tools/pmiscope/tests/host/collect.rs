@@ -215,6 +215,26 @@ fn counters_are_the_kernels() {
 }
 
 #[test]
+fn what_records_took_in_the_ring_is_counted() {
+    let guest = Guest::new();
+    let inside = guest.make_rings(&description());
+    let chain = [kernel().return_to("stub"); 3];
+    let record = Seen::new(0, kernel().at("in_hash"), &chain).record();
+    // SAFETY: one thread.
+    let writer = unsafe { inside.writer(1) };
+    writer.write(&record).unwrap();
+    let mut collector = Collector::new(guest.find().unwrap().0);
+    let bytes =
+        |collector: &Collector<'_>| [0, 1].map(|core| collector.counters()[core].ring_bytes);
+    assert_eq!(bytes(&collector), [0, 0], "nothing was read");
+    collector.drain(&mut unfinished()).unwrap();
+    // A ring's first record has whole words.
+    assert_eq!(bytes(&collector), [0, 8 * record.len() as u64]);
+    let again = Collector::new(guest.find().unwrap().0);
+    assert_eq!(bytes(&again), [0, 0], "another reader's records");
+}
+
+#[test]
 fn a_ring_that_was_overwritten_ends_there_and_the_others_go_on() {
     let guest = Guest::new();
     let inside = guest.make_rings(&description());

@@ -307,6 +307,7 @@ pub fn run_end() -> RunEnd {
         maker: 0,
         kind: 0,
         overheads: Vec::new(),
+        ring_bytes: 0,
         corrupt_at: None,
     };
     RunEnd {

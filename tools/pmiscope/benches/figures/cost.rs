@@ -1,0 +1,81 @@
+//! What handlers cost, from the samples of a profile.
+
+use std::collections::BTreeMap;
+
+use pmiscope::internals::Profile;
+use profiler::format::{ChainEnd, Sample};
+
+/// Samples that a depth must have for its median to count.
+const ENOUGH: usize = 20;
+
+/// A straight line.
+pub struct Line {
+    pub fixed: f64,
+    pub per_frame: f64,
+}
+
+/// Calls `each` with the samples of the first core, in order.
+fn for_each_sample(profile: &Profile, mut each: impl FnMut(&Sample<'_>)) {
+    profile.for_each_record(0, |record| {
+        if let Ok(sample) = Sample::decode(record) {
+            each(&sample);
+        }
+    });
+}
+
+/// The cost of a handler by the frames of its chain: the line through the medians of each
+/// depth that has enough samples. A sample says what the handler before it has cost.
+pub fn by_depth(profile: &Profile) -> Line {
+    let mut costs = BTreeMap::<usize, Vec<u32>>::new();
+    let mut depth = None;
+    for_each_sample(profile, |sample| {
+        if let Some(depth) = depth {
+            costs.entry(depth).or_default().push(sample.handler_cost);
+        }
+        let is_complete = sample.end == ChainEnd::Complete;
+        depth = is_complete.then_some(sample.chain_words.len());
+    });
+    costs.retain(|_, costs| costs.len() >= ENOUGH);
+    let points = costs.iter_mut().map(|(&depth, costs)| {
+        costs.sort_unstable();
+        #[allow(clippy::cast_precision_loss)] // at most 64
+        let depth = depth as f64;
+        (depth, f64::from(costs[costs.len() / 2]))
+    });
+    line_through(&points.collect::<Vec<_>>())
+}
+
+/// The line with the least squares.
+fn line_through(points: &[(f64, f64)]) -> Line {
+    assert!(points.len() > 1, "samples of several depths");
+    #[allow(clippy::cast_precision_loss)] // some dozen
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let [x, y] = [mean(|point| point.0), mean(|point| point.1)];
+    let products = points.iter().map(|point| (point.0 - x) * (point.1 - y));
+    let squares = points.iter().map(|point| (point.0 - x).powi(2));
+    let per_frame = products.sum::<f64>() / squares.sum::<f64>();
+    Line {
+        fixed: y - per_frame * x,
+        per_frame,
+    }
+}
+
+/// What an overflow of the first event costs, whatever overflows with it: the clock counts
+/// all instructions, and a sample says how many of them were not the handler's.
+pub fn of_overflow(profile: &Profile) -> u64 {
+    let (mut first, mut last, mut ran, mut behind) = (None, 0, 0, 0);
+    for_each_sample(profile, |sample| {
+        if sample.event != 0 {
+            return;
+        }
+        last = sample.time;
+        if first.is_none() {
+            first = Some(sample.time);
+        } else {
+            ran += sample.period;
+            behind += 1;
+        }
+    });
+    (last - first.expect("samples") - ran) / behind
+}

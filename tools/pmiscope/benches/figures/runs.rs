@@ -1,0 +1,223 @@
+//! Runs of the guest, each made once, and the figures that are taken from them.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Instant;
+
+use pmiscope::internals::Profile;
+use pmiscope::internals::units::grouped;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::{cost, perf_data, program, support};
+
+/// What interrupts, and on which QEMU: of several words for the command line.
+pub struct Source {
+    qemu: &'static str,
+    words: &'static [&'static str],
+}
+
+pub const TIMER: Source = Source {
+    qemu: "stock",
+    words: &["--source", "apic-timer"],
+};
+pub const COUNTERS: Source = Source {
+    qemu: "lab",
+    words: &["--source", "pmu", "--pmu", "intel-v5"],
+};
+
+pub const MILLION: &str = "1000000";
+pub const TEN_MILLION: &str = "10000000";
+
+/// Samples of runs that need no more: their medians do not change with it.
+const SOME: &str = "40000";
+
+/// How often the programs that are compared are run, the first time included.
+const ROUNDS: usize = 3;
+
+/// Commands of perf. `--no-inline`: it would start a program for each address.
+pub const PERF_REPORT: &[&str] = &["report", "-g", "--stdio", "--no-inline"];
+pub const PERF_SCRIPT: &[&str] = &["script", "--no-inline"];
+
+/// A run that was made.
+#[derive(Clone)]
+struct Run {
+    path: PathBuf,
+    report: Value,
+}
+
+/// The runs so far, by their command lines.
+pub struct Runs {
+    folder: TempDir,
+    made: HashMap<String, Run>,
+}
+
+impl Runs {
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder for the profiles"),
+            made: HashMap::new(),
+        }
+    }
+
+    fn run(&mut self, source: &Source, words: &[&str]) -> Run {
+        let words = [source.words, words].concat();
+        let key = format!("{} {}", source.qemu, words.join(" "));
+        if let Some(run) = self.made.get(&key) {
+            return run.clone();
+        }
+        let path = self.folder.path().join(format!("{}.pmi", self.made.len()));
+        let report = support::run(source.qemu, &words, &path);
+        let run = Run { path, report };
+        self.made.insert(key, run.clone());
+        run
+    }
+
+    /// The mix on so many cores.
+    fn mix(&mut self, source: &Source, cores: &str, samples: &str) -> Run {
+        self.run(source, &["--smp", cores, "--samples", samples])
+    }
+
+    /// Of a recursion, whose stacks have all depths.
+    pub fn cost_by_depth(&mut self, source: &Source) -> String {
+        let words = ["--smp", "1", "--samples", SOME, "--workload", "recursion"];
+        let line = cost::by_depth(&self.run(source, &words).profile());
+        let at_8 = line.fixed + 8.0 * line.per_frame;
+        let [fixed, per_frame] = [line.fixed, line.per_frame];
+        format!("{fixed:.0} + {per_frame:.1} ({at_8:.0} at 8 frames)")
+    }
+
+    /// Both events count each instruction, so they overflow together.
+    pub fn further_event(&mut self) -> String {
+        let [one, two] = ["instructions", "instructions,cycles"].map(|events| {
+            let words = ["--smp", "1", "--samples", SOME, "--event", events];
+            let words = [&words[..], &["--workload", "arithmetic"]].concat();
+            cost::of_overflow(&self.run(&COUNTERS, &words).profile())
+        });
+        grouped(two.saturating_sub(one))
+    }
+
+    pub fn medians(&mut self, cores: &str) -> String {
+        let median = |source| {
+            let run = self.mix(source, cores, SOME);
+            grouped(run.number("/handler_instructions/median"))
+        };
+        [&TIMER, &COUNTERS].map(median).join(" / ")
+    }
+
+    pub fn fast_shares(&mut self) -> String {
+        let share = |source| {
+            let run = self.mix(source, "4", SOME);
+            let fast = run.report.get("fast_samples").and_then(Value::as_u64);
+            let percent = |fast| 100.0 * ratio(fast, run.number("/samples"));
+            fast.map_or("-".into(), |fast| format!("{:.1} %", percent(fast)))
+        };
+        [&TIMER, &COUNTERS].map(share).join(" / ")
+    }
+
+    pub fn ring_bytes(&mut self) -> String {
+        let bytes = |source| {
+            let run = self.mix(source, "4", SOME);
+            let bytes = ratio(run.number("/ring_bytes"), run.number("/samples"));
+            format!("{bytes:.1}")
+        };
+        [&TIMER, &COUNTERS].map(bytes).join(" / ")
+    }
+
+    /// Samples a second, by the difference of a long run and a short one: what booting takes is
+    /// in both. Other programs that run now make it less, but not the processor time of each.
+    pub fn collecting(&mut self, qemu: &str, cores: &str, samples: [&str; 2]) -> String {
+        let path = self.folder.path().join("collecting.pmi");
+        let runs = samples.map(|samples| {
+            let words = ["--smp", cores, "--samples", samples, "--ring", "1M"];
+            let words = [TIMER.words, &words[..]].concat();
+            let (started, before) = (Instant::now(), program::processor_seconds());
+            let report = support::run(qemu, &words, &path);
+            let worked = program::processor_seconds() - before;
+            let path = path.clone();
+            (
+                Run { path, report },
+                [started.elapsed().as_secs_f64(), worked],
+            )
+        });
+        let [(short, of_short), (long, of_long)] = runs;
+        let more = long.number("/samples") - short.number("/samples");
+        let lost = short.number("/lost") + long.number("/lost");
+        let [took, worked] = [0, 1].map(|it| (of_long[it] - of_short[it]) / ratio(more, 1));
+        let a_second = grouped(rounded(1.0 / took));
+        format!("{a_second} a second ({:.0} µs), {lost} lost", worked * 1e6)
+    }
+
+    pub fn file_bytes(&mut self) -> String {
+        let run = self.mix(&TIMER, "4", MILLION);
+        let bytes = fs::metadata(&run.path).expect("the profile").len();
+        format!("{:.1}", ratio(bytes, run.number("/samples")))
+    }
+
+    pub fn report(&mut self, samples: &str) -> String {
+        let run = self.mix(&TIMER, "4", samples);
+        let [took] = program::times(ROUNDS, [run.report_command()]);
+        let memory = program::peak_memory(&mut run.report_command());
+        let megabytes = ratio(memory, 1_000_000);
+        format!("{:.3} s, {megabytes:.0} MB", took.as_secs_f64())
+    }
+
+    /// How long perf takes, and how much longer than our report.
+    pub fn perf(&mut self, words: &[&str]) -> String {
+        if !program::exists("perf") {
+            return "no perf: apt-get install linux-perf".into();
+        }
+        let run = self.mix(&TIMER, "4", MILLION);
+        let file = self.folder.path().join("perf.data");
+        let kernel = self.folder.path().join("vmlinux");
+        if !file.exists() {
+            let profile = run.profile();
+            fs::write(&kernel, profile.kernel.as_deref().expect("a kernel")).expect("a file");
+            let out = BufWriter::new(File::create(&file).expect("a file"));
+            perf_data::write(&profile, out).expect("room for perf.data");
+        }
+        let mut perf = Command::new("perf");
+        perf.args(words)
+            .arg("--input")
+            .arg(file)
+            .arg("--vmlinux")
+            .arg(kernel);
+        // Nothing of this user's, so that no symbols of another kernel are found.
+        perf.env("HOME", self.folder.path())
+            .env("PERF_CONFIG", "/dev/null");
+        let [own, perf] = program::times(ROUNDS, [run.report_command(), perf]);
+        let [own, perf] = [own, perf].map(|took| took.as_secs_f64());
+        format!("{perf:.2} s, {:.1} times as long", perf / own)
+    }
+}
+
+impl Run {
+    fn number(&self, pointer: &str) -> u64 {
+        let value = self.report.pointer(pointer).and_then(Value::as_u64);
+        value.unwrap_or_else(|| panic!("no number {pointer} in the report"))
+    }
+
+    fn profile(&self) -> Profile {
+        let file = fs::read(&self.path).expect("the profile that was just written");
+        Profile::read(file).expect("a profile")
+    }
+
+    fn report_command(&self) -> Command {
+        let mut report = Command::new(env!("CARGO_BIN_EXE_pmiscope"));
+        report.arg("report").arg(&self.path);
+        report
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // shown with few digits
+fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole as f64
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a rate
+fn rounded(number: f64) -> u64 {
+    number.max(0.0).round() as u64
+}
