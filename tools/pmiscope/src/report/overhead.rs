@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use profiler::format::region::{Accuracy, OVERHEAD_ROWS, Overhead};
-use profiler::pmu::event::Event;
 use serde::Serialize;
 
 use super::Tally;
@@ -135,8 +134,8 @@ pub(super) fn of_event(
     event: usize,
 ) -> Result<EventOverhead, Unknown> {
     let mut rows = rows(profile, tally, event)?;
-    // Of a core that had taken its last sample before. Of an event that interrupts have no part
-    // in, all are so.
+    // Of a core that had taken its last sample before, or is of a kind that does not count the
+    // event. Of an event that interrupts have no part in, all are so.
     if rows.iter().any(Row::is_used) {
         rows.retain(Row::is_used);
     }
@@ -160,7 +159,7 @@ pub(super) fn of_event(
     })
 }
 
-/// The event's row of each core that is counted and has counted it.
+/// The event's row of each core that is counted.
 fn rows(profile: &Profile, tally: &Tally, event: usize) -> Result<Vec<Row>, Unknown> {
     let ends = &profile.end.as_ref().ok_or(Unknown::NoEnd)?.cores;
     // As in profiles of older versions, and by kernels that measure nothing.
@@ -169,18 +168,12 @@ fn rows(profile: &Profile, tally: &Tally, event: usize) -> Result<Vec<Row>, Unkn
         return Err(Unknown::NotSaid);
     }
     let events = profile.events();
-    let name = events.get(event).map_or("", |it| it.name.as_str());
-    let of_kind = Event::parse(name).ok().and_then(|event| event.cores);
     let mut rows = Vec::new();
     for core in &tally.cores {
         let place = usize::try_from(core.core).ok();
         let Some(end) = place.and_then(|place| ends.get(place)) else {
             continue;
         };
-        let own_kind = end.core_kind();
-        if own_kind.is_some() && of_kind.is_some() && of_kind != own_kind {
-            continue;
-        }
         // Those at the end that are all zeros are left out.
         let none = (event < OVERHEAD_ROWS).then(OverheadEnd::default);
         let row = end.overheads.get(event).copied().or(none);
