@@ -131,6 +131,28 @@ impl State {
     }
 }
 
+/// Returns true if a word of a chain marks a crossing, whose other words are the three behind it.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::ChainEntry;
+/// use profiler::format::sample::{Chain, is_crossing};
+///
+/// let mut chain = Chain::new();
+/// let crossing = ChainEntry::Crossing {
+///     vector: 32,
+///     pc: CodeAddress(0xffff_ffff_8000_0200),
+///     caller_known: true,
+///     stack_top: [0; 2],
+/// };
+/// chain.push(crossing).unwrap();
+/// assert!(is_crossing(chain.words()[0]) && !is_crossing(chain.words()[1]));
+/// ```
+#[must_use]
+pub const fn is_crossing(word: u64) -> bool {
+    word & !CROSSING_FIELDS == CROSSING
+}
+
 /// The vector of a crossing whose trap frame has none. No processor delivers it: it is
 /// reserved (SDM vol. 3, table 7-1).
 pub const UNKNOWN_VECTOR: u8 = 15;
@@ -464,7 +486,7 @@ impl<'chain> Sample<'chain> {
         let mut words = self.chain_words.iter().copied();
         core::iter::from_fn(move || {
             let word = words.next()?;
-            if word & !CROSSING_FIELDS == CROSSING {
+            if is_crossing(word) {
                 Some(ChainEntry::Crossing {
                     #[allow(clippy::cast_possible_truncation)] // the low byte
                     vector: word as u8,

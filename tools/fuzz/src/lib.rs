@@ -12,11 +12,13 @@
 //! | [`capabilities`] | the lines of `pmiscope list` | the same; the list and its JSON can be made |
 //! | [`region`] | the rings in a guest's memory | as many records in the profile as were taken |
 //! | [`profile`] | a profile that was damaged | it is as it was, or said to be incomplete |
+//! | [`crafted`] | a profile whose checksums are right, whatever it has | it is read or refused |
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
 //! | [`code`] | instructions without call-frame information | the same |
 
 mod capabilities;
 mod code;
+mod crafted;
 mod elf;
 mod input;
 mod profile;
@@ -27,6 +29,7 @@ mod settings;
 
 pub use capabilities::capabilities;
 pub use code::code;
+pub use crafted::crafted;
 pub use elf::elf;
 pub use profile::profile;
 pub use record::record;
@@ -37,12 +40,13 @@ pub use settings::settings;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),
     ("region", region),
     ("profile", profile),
+    ("crafted", crafted),
     ("elf", elf),
     ("code", code),
 ];

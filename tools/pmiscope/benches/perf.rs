@@ -184,10 +184,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
     let file = std::fs::read(&path).expect("the profile that was just written");
     let profile = Profile::read(file).expect("a profile");
     let (mut first, mut last, mut ran, mut behind) = (None, 0, 0, 0);
-    profile.for_each_record(0, |record| {
-        let Ok(sample) = Sample::decode(record) else {
-            return;
-        };
+    let read = profile.for_each_sample(0, |sample| {
         last = sample.time;
         if first.is_none() {
             first = Some(sample.time);
@@ -196,6 +193,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
             behind += 1;
         }
     });
+    read.expect("whole samples");
     let passed = last - first.expect("samples");
     OwnRun {
         samples,

@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -393,17 +393,13 @@ impl Written {
         there.is_ok_and(|there| own.is_ok_and(|own| identity(&own) == identity(&there)))
     }
 
-    /// What was written, whatever has its name now.
+    /// What was written, to be read, whatever has its name now.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
-    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = &self.file;
-        file.rewind()?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+    /// There are too many open files.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 }
 

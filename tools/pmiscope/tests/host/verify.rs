@@ -162,8 +162,8 @@ fn a_profile_that_was_cut_is_verified_as_far_as_it_goes() {
         .filter(|&at| whole[at..].starts_with(b"\x93PMI"))
         .collect();
     // Behind the second of the three samples.
-    let [.., third, _] = parts[..] else {
-        unreachable!("each sample is a part, and the end is one")
+    let [.., third, _, _] = parts[..] else {
+        unreachable!("each stack is a part, each sample, and the end")
     };
     let path = file("cut.pmi", &whole[..third]);
     assert_eq!(Profile::read(whole[..third].to_vec()).unwrap().records(), 2);
