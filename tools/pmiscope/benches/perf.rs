@@ -15,7 +15,6 @@ use std::thread;
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::units::grouped;
-use profiler::format::Sample;
 use serde_json::Value;
 
 const MODELS: [&str; 2] = ["intel-v5", "amd-v2"];

@@ -441,10 +441,20 @@ pub(crate) fn parts_of(path: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Seek as _;
     use std::os::unix::fs::symlink;
     use std::time::SystemTime;
 
     use super::*;
+
+    /// What a run has written.
+    fn content(written: &Written) -> Vec<u8> {
+        let mut file = written.open().unwrap();
+        file.rewind().unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
     use crate::profile::MAGIC;
 
     /// Writes as another run does, which begins now.
@@ -463,8 +473,8 @@ mod tests {
         assert!(first.is_in_place());
         let second = write(&target, b"second");
         assert!(second.is_in_place() && !first.is_in_place());
-        assert_eq!(first.read().unwrap(), b"first");
-        assert_eq!(second.read().unwrap(), b"second");
+        assert_eq!(content(&first), b"first");
+        assert_eq!(content(&second), b"second");
         assert_eq!(fs::read(target.path()).unwrap(), b"second");
     }
 

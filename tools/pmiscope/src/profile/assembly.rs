@@ -373,7 +373,7 @@ impl<'a> Assembly<'a> {
     }
 
     fn take_records(&mut self, core: u32, payload: &[u8]) -> Option<()> {
-        if payload.len() % 8 != 0 {
+        if !payload.len().is_multiple_of(8) {
             return None;
         }
         let core = self.contents.cores.get_mut(usize::try_from(core).ok()?)?;

@@ -373,8 +373,8 @@ impl<'a> Block<'a> {
         let mut lows = HashMap::new();
         for &(core, count, mut before) in &self.segments {
             let begin = at;
-            for index in at.row..at.row + count {
-                let numbers = std::array::from_fn(|field| fields[field][index]);
+            for index in (at.row..).take(count) {
+                let numbers = fields.each_ref().map(|numbers| numbers[index]);
                 let row = decode(numbers, &mut before, &mut lows, slots)?;
                 at.pass(&row);
                 samples.rows.push(row);
@@ -510,4 +510,24 @@ fn decode(
         low,
     };
     Some(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Slots;
+
+    #[test]
+    fn a_stack_pointer_is_parted_by_the_slots_of_stacks() {
+        for (size, sp, expected) in [
+            (1 << 17, 0xffff_8000_0002_1238, (0x7fff_c000_0001, 0x1238)),
+            (0, 0x1_2345, (1, 0x2345)),
+            (3 << 12, 0x1_2345, (1, 0x2345)),
+            (1, 0x1_2345, (0x1_2345, 0)),
+            (1 << 50, 0x1_2345, (1, 0x2345)),
+        ] {
+            let slots = Slots::of_size(size);
+            assert_eq!(slots.split(sp), expected, "{size:#x}");
+            assert_eq!(slots.join(expected.0, expected.1), sp, "{size:#x}");
+        }
+    }
 }

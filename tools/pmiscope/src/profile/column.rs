@@ -339,7 +339,7 @@ mod tests {
                 for column in &columns {
                     pack(&mut packer, column, &mut bytes).unwrap();
                 }
-                prop_assert_eq!(unpacked(&bytes).as_ref(), Some(&columns));
+                prop_assert_eq!(unpacked(&bytes), Some(columns.clone()));
             }
         }
 

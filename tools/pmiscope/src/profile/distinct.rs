@@ -200,3 +200,108 @@ impl Chains {
         next
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use profiler::address::{CodeAddress, StackAddress};
+    use profiler::format::{ChainEnd, State};
+
+    use super::super::column::{Packer, Unpacker};
+    use super::super::stacks::StackTable;
+    use super::*;
+
+    const TEXT: CodeRange = CodeRange {
+        start: CodeAddress(0x1000),
+        end: CodeAddress(0x2000),
+    };
+
+    fn sample(pc: u64, chain: &[u64]) -> Sample<'_> {
+        Sample {
+            sequence: 0,
+            handler_cost: 0,
+            event: 0,
+            task: 0,
+            state: State(0),
+            time: 0,
+            period: 0,
+            sp: StackAddress(0),
+            stack_top: [0x1800, 7],
+            pc: CodeAddress(pc),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: chain,
+        }
+    }
+
+    /// The stacks of samples, each with its number, and the table of them; a part is written
+    /// behind each sample.
+    fn table_of(samples: &[Sample<'_>], limits: Limits) -> (Vec<(u32, StackHash)>, StackTable) {
+        let mut distinct = Distinct {
+            limits,
+            ..Distinct::new(TEXT)
+        };
+        let mut table = StackTable::default();
+        let mut found = Vec::new();
+        for sample in samples {
+            found.push(distinct.find(sample).unwrap());
+            if let Some(part) = distinct.take_part() {
+                let mut payload = Vec::new();
+                part.pack(&mut Packer::new().unwrap(), &mut payload)
+                    .unwrap();
+                table.add(&payload, &mut Unpacker::new().unwrap()).unwrap();
+            }
+        }
+        (found, table)
+    }
+
+    fn assert_found(samples: &[Sample<'_>], limits: Limits, expected: &[u32]) {
+        let (found, table) = table_of(samples, limits);
+        let numbers: Vec<_> = found.iter().map(|&(number, _)| number).collect();
+        assert_eq!(numbers, expected);
+        let mut chain = Vec::new();
+        for (sample, (number, hash)) in samples.iter().zip(found) {
+            let stack = table.get(number as usize).unwrap();
+            let stored = stack.sample(&mut chain);
+            let expected = Sample {
+                // What is no code is the sample's own.
+                stack_top: [sample.stack_top[0], 0],
+                ..*sample
+            };
+            assert_eq!(stored, expected);
+            assert_eq!(stack_hash(TEXT, sample), hash);
+        }
+    }
+
+    #[test]
+    fn a_stack_is_kept_once() {
+        let samples = [
+            sample(0x1000, &[]),
+            sample(0x1001, &[0x1003, 0]),
+            sample(0x1000, &[0x1003, 0]),
+            sample(0x1000, &[]),
+            sample(0x1001, &[0x1003, 0]),
+        ];
+        assert_found(&samples, LIMITS, &[0, 1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn what_is_kept_for_comparison_is_bounded() {
+        let samples = [
+            sample(0x1000, &[0x1002, 0x1003]),
+            sample(0x1001, &[0x1002, 0x1003]),
+            sample(0x1000, &[0x1002, 0x1003]),
+            sample(0x1001, &[0x1002, 0x1003]),
+        ];
+        let few_stacks = Limits {
+            stacks: 2,
+            ..LIMITS
+        };
+        // Behind the second it is full.
+        assert_found(&samples, few_stacks, &[0, 1, 2, 3]);
+        let few_words = Limits {
+            chain_words: 2,
+            ..LIMITS
+        };
+        assert_found(&samples, few_words, &[0, 1, 2, 3]);
+    }
+}

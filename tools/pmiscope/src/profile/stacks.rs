@@ -419,3 +419,117 @@ impl StackTable {
         words.any(|word| has(&self.lost.words, word)) || has(&self.lost.chains, row.chain as usize)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(pc: u32, chain: u32) -> StackRow {
+        StackRow {
+            pc,
+            chain,
+            ..StackRow::LOST
+        }
+    }
+
+    /// Two parts; the second one's second stack has a word, and its third a chain, of the first.
+    fn parts() -> [Part; 2] {
+        let first = Part {
+            first_word: 1,
+            first_chain: 0,
+            first_stack: 0,
+            words: vec![10, 20],
+            lengths: vec![1, 0],
+            chains: vec![2],
+            rows: vec![row(1, 0), row(2, 1)],
+        };
+        let second = Part {
+            first_word: 3,
+            first_chain: 2,
+            first_stack: 2,
+            words: vec![30],
+            lengths: vec![2, 1],
+            chains: vec![3, 3, 2],
+            rows: vec![row(3, 2), row(1, 2), row(3, 1), row(3, 3)],
+        };
+        [first, second]
+    }
+
+    fn add(table: &mut StackTable, part: &Part) -> Option<()> {
+        let mut payload = Vec::new();
+        part.pack(&mut Packer::new().unwrap(), &mut payload)
+            .unwrap();
+        table.add(&payload, &mut Unpacker::new().unwrap())
+    }
+
+    /// The program counter and the chain of each stack that is there.
+    fn stacks(table: &StackTable) -> Vec<Option<(u64, Vec<u64>)>> {
+        let stack = |number| {
+            let stack = table.get(number)?;
+            assert!(table.has(number));
+            Some((stack.pc.0, stack.chain_words().collect()))
+        };
+        (0..table.len()).map(stack).collect()
+    }
+
+    #[test]
+    fn parts_are_put_together() {
+        let mut table = StackTable::default();
+        for part in parts() {
+            add(&mut table, &part).unwrap();
+        }
+        let expected = [
+            (10, vec![20]),
+            (20, vec![]),
+            (30, vec![30, 30]),
+            (10, vec![30, 30]),
+            (30, vec![]),
+            (30, vec![20]),
+        ];
+        assert_eq!(stacks(&table), expected.map(Some));
+    }
+
+    #[test]
+    fn what_a_lost_part_had_is_lost_and_nothing_else() {
+        let mut table = StackTable::default();
+        add(&mut table, &parts()[1]).unwrap();
+        let there = Some((30, vec![30, 30]));
+        assert_eq!(stacks(&table), [None, None, there, None, None, None]);
+        assert!(!table.has(0) && !table.has(3) && !table.has(6));
+    }
+
+    #[test]
+    fn a_part_that_no_writer_has_made_is_refused() {
+        let [first, second] = parts();
+        let changes: [fn(&mut Part); 9] = [
+            |part| part.first_word = 2,
+            |part| part.first_stack = 1,
+            |part| part.first_chain = 1 << 40,
+            |part| part.lengths[0] = 3,
+            |part| part.lengths[0] = u64::MAX,
+            |part| part.chains[0] = 4,
+            |part| part.rows[0].pc = 0,
+            |part| part.rows[0].top[1] = 4,
+            |part| part.rows[0].chain = 4,
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            let mut table = StackTable::default();
+            add(&mut table, &first).unwrap();
+            let mut changed = second.clone();
+            change(&mut changed);
+            assert_eq!(add(&mut table, &changed), None, "{number}");
+            assert_eq!(table.len(), 2, "{number}");
+            add(&mut table, &second).unwrap();
+        }
+    }
+
+    #[test]
+    fn words_on_top_are_those_of_whole_crossings() {
+        const CROSSING: u64 = 0x0100_c055_0000_0041;
+        let places = |chain: &[u64]| top_places(chain).collect::<Vec<_>>();
+        assert_eq!(places(&[1, 2, 3]), [0; 0]);
+        assert_eq!(places(&[1, CROSSING, 2, 3, 4, 5]), [3, 4]);
+        assert_eq!(places(&[CROSSING, 2, CROSSING, 4]), [2, 3]);
+        assert_eq!(places(&[CROSSING, 2, 3, 4, CROSSING, 2, 3]), [2, 3]);
+    }
+}
