@@ -54,8 +54,10 @@ impl LoadedProfile {
         } = self;
         let tally = Tally::new(&profile, symbols.callers(), selection)?;
         symbols.resolve(tally.addresses());
+        let warnings = warnings(&profile, &tally, &symbols)?;
         Ok(CountedProfile {
-            is_as_asked: warn(&warnings(&profile, &tally, &symbols)?),
+            is_as_asked: warn(&warnings),
+            warnings,
             profile,
             symbols,
             tally,
@@ -86,6 +88,7 @@ struct CountedProfile {
     profile: Profile,
     symbols: Symbols,
     tally: Tally,
+    warnings: Vec<Warning>,
     /// False if it is not what was asked for, or the symbols are of no use for any sample.
     is_as_asked: bool,
 }
@@ -102,7 +105,8 @@ impl CountedProfile {
             ReportFormat::Json => top,
         };
         let options = Options { sort, top };
-        let report = Report::new(&self.profile, &self.tally, &mut self.symbols, options)?;
+        let known = (&self.symbols, &self.warnings[..]);
+        let report = Report::with_warnings(&self.profile, &self.tally, known, options)?;
         let text = match format {
             ReportFormat::Text => report::text::text(&report, sort),
             ReportFormat::Json => report::json(&report)?,

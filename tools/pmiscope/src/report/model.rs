@@ -1,12 +1,12 @@
 //! The report, as values: what JSON shows and the text is made of.
 
 use profiler::format::region::Maker;
-use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source, State};
+use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
-use super::warnings::{note, warnings};
+use super::warnings::{Warning, note, warnings};
 use super::{Step, Tally};
 use crate::addresses::{Addresses, Execution};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile, ReadError};
@@ -393,6 +393,21 @@ impl Report {
         options: Options,
     ) -> Result<Self, ReadError> {
         symbols.resolve(tally.addresses());
+        let warnings = warnings(profile, tally, symbols)?;
+        Self::with_warnings(profile, tally, (symbols, &warnings), options)
+    }
+
+    /// The same where addresses are resolved and the warnings are known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(crate) fn with_warnings(
+        profile: &Profile,
+        tally: &Tally,
+        (symbols, warnings): (&Symbols, &[Warning]),
+        options: Options,
+    ) -> Result<Self, ReadError> {
         let mut functions = functions(tally, symbols);
         sort(&mut functions, options.sort);
         let functions_in_all = functions.len();
@@ -427,7 +442,7 @@ impl Report {
             sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, symbols, functions_in_all),
-            end: End::new(profile, tally, symbols)?,
+            end: End::new(profile, tally, warnings),
         })
     }
 }
@@ -514,11 +529,11 @@ impl Shares {
         Self {
             exact_elsewhere: tally.samples_where(|stack| stack.is_exact_elsewhere(symbols)),
             tasks: tasks(tally, run),
-            callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
-            callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
-            callers_undecided: tally.samples_where(|stack| stack.is_undecided),
-            interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
-            idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
+            callers_from_stack_top: tally.totals.repaired,
+            callers_doubtful: tally.totals.doubtful,
+            callers_undecided: tally.totals.undecided,
+            interrupts_off: tally.totals.interrupts_off,
+            idle: tally.totals.idle,
             functions_in_all,
             only_core: tally.selection.core,
         }
@@ -526,21 +541,20 @@ impl Shares {
 }
 
 impl End {
-    fn new(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Result<Self, ReadError> {
+    fn new(profile: &Profile, tally: &Tally, warnings: &[Warning]) -> Self {
         let end = profile.end.as_ref();
         let mut incomplete: Vec<_> = profile.incomplete().into_iter().collect();
         if tally.unreadable > 0 {
             let count = crate::units::counted(tally.unreadable, "record");
             incomplete.push(format!("{count} cannot be read"));
         }
-        let warnings = warnings(profile, tally, symbols)?;
-        Ok(Self {
+        Self {
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: (!incomplete.is_empty()).then(|| incomplete.join("; ")),
             warnings: warnings.iter().map(ToString::to_string).collect(),
             note: note(profile),
-        })
+        }
     }
 }
 

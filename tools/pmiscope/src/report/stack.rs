@@ -22,12 +22,6 @@ pub struct Stack<'a> {
     pub outer: Chain<'a>,
     /// How the walk ended.
     pub end: ChainEnd,
-    /// True if some callers were on top of the stack only.
-    pub is_repaired: bool,
-    /// True if a caller may be missing.
-    pub is_doubtful: bool,
-    /// True if that is because code has no call-frame information.
-    pub is_undecided: bool,
     pub samples: u64,
 }
 

@@ -26,6 +26,8 @@ pub struct Tally {
     of_tasks: Vec<u64>,
     places: Places,
     chains: Chains,
+    /// Samples whose stacks have a property.
+    pub totals: Totals,
     /// The achieved periods, in ticks, of all samples but each core's first,
     /// whose period began when the core was armed. None where the run has events.
     pub periods: Distribution,
@@ -36,6 +38,43 @@ pub struct Tally {
     pub handler: Distribution,
     /// Records that this version cannot read.
     pub unreadable: u64,
+}
+
+/// Samples by what is known of their stacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Some callers were on top of the stack only.
+    pub repaired: u64,
+    /// A caller may be missing.
+    pub doubtful: u64,
+    /// That is because code has no call-frame information.
+    pub undecided: u64,
+    /// Code ran with interrupts off.
+    pub interrupts_off: u64,
+    /// The core was halted.
+    pub idle: u64,
+    /// In the order of [`ChainEnd::ALL`].
+    ends: [u64; ChainEnd::ALL.len()],
+}
+
+impl Totals {
+    fn count(&mut self, row: &Row, repaired: Repaired) {
+        for (total, has) in [
+            (&mut self.repaired, repaired.added > 0),
+            (&mut self.doubtful, repaired.doubtful > 0),
+            (&mut self.undecided, repaired.undecided > 0),
+            (
+                &mut self.interrupts_off,
+                !row.state.has(State::INTERRUPTS_ON),
+            ),
+            (&mut self.idle, row.state.has(State::IDLE)),
+        ] {
+            *total += if has { row.samples } else { 0 };
+        }
+        for (total, end) in self.ends.iter_mut().zip(ChainEnd::ALL) {
+            *total += if row.end == end { row.samples } else { 0 };
+        }
+    }
 }
 
 /// A stack, and how often it was seen: there are many, so they are small.
@@ -52,24 +91,9 @@ struct Row {
     samples: u64,
     state: State,
     end: ChainEnd,
-    flags: u8,
 }
 
 impl Row {
-    const REPAIRED: u8 = 1;
-    const DOUBTFUL: u8 = 2;
-    const UNDECIDED: u8 = 4;
-
-    fn flags(repaired: Repaired) -> u8 {
-        let flags = [
-            (repaired.added, Self::REPAIRED),
-            (repaired.doubtful, Self::DOUBTFUL),
-            (repaired.undecided, Self::UNDECIDED),
-        ];
-        let set = flags.into_iter().filter(|&(count, _)| count > 0);
-        set.map(|(_, flag)| flag).sum()
-    }
-
     fn stack<'a>(&self, pc: CodeAddress, outer: Chain<'a>) -> Stack<'a> {
         let address = |word: u64| (word != 0).then_some(CodeAddress(word));
         Stack {
@@ -79,9 +103,6 @@ impl Row {
             added: address(self.added),
             outer,
             end: self.end,
-            is_repaired: self.flags & Self::REPAIRED != 0,
-            is_doubtful: self.flags & Self::DOUBTFUL != 0,
-            is_undecided: self.flags & Self::UNDECIDED != 0,
             samples: self.samples,
         }
     }
@@ -440,7 +461,7 @@ impl Tally {
         };
         place.samples += samples;
         #[allow(clippy::cast_possible_truncation)] // both were made of such
-        self.rows.push(Row {
+        let row = Row {
             stack: number,
             pc: pc as u32,
             chain: chain as u32,
@@ -449,8 +470,9 @@ impl Tally {
             samples,
             state: stack.state,
             end: repair.end(stack.end, last),
-            flags: Row::flags(repaired),
-        });
+        };
+        self.totals.count(&row, repaired);
+        self.rows.push(row);
     }
 
     fn stack(&self, row: &Row) -> Stack<'_> {
@@ -528,14 +550,8 @@ impl Tally {
     /// Samples by how their chains ended, in the order of [`ChainEnd::ALL`].
     #[must_use]
     pub fn chain_ends(&self) -> [(ChainEnd, u64); ChainEnd::ALL.len()] {
-        let mut ends = ChainEnd::ALL.map(|end| (end, 0));
-        for row in &self.rows {
-            let mut all = ends.iter_mut();
-            let end = all.find(|(end, _)| *end == row.end);
-            end.into_iter()
-                .for_each(|(_, samples)| *samples += row.samples);
-        }
-        ends
+        let mut ends = self.totals.ends.into_iter();
+        ChainEnd::ALL.map(|end| (end, ends.next().unwrap_or_default()))
     }
 
     /// The samples whose stack has a property.

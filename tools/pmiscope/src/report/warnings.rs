@@ -6,11 +6,11 @@ use hashbrown::HashMap;
 use profiler::format::region::Overhead;
 use profiler::format::{ChainEnd, Clock, Source, State};
 
-use super::Tally;
 use super::asked::{Difference, differences};
 use super::event::{self, EventRow};
 use super::lacking::{Lacking, lacking};
 use super::overhead::OutOfRange;
+use super::{Stack, Tally};
 use crate::profile::{Mode, Profile, ReadError};
 use crate::symbols::Symbols;
 use crate::units::{counted, grouped, percent};
@@ -255,7 +255,7 @@ pub fn warnings(
 }
 
 fn callers_missing(tally: &Tally, symbols: &Symbols) -> Option<Warning> {
-    let samples = tally.samples_where(|stack| stack.is_undecided);
+    let samples = tally.totals.undecided;
     (samples > 0).then(|| Warning::CallersMissing {
         samples,
         of: tally.samples(),
@@ -309,11 +309,13 @@ fn chains_broken(tally: &Tally) -> Option<Warning> {
     let all = tally.samples();
     let broken: u64 = broken.map(|(_, samples)| samples).sum();
     let percent = percent(broken, all);
-    let with_callers = tally.samples_where(|stack| is_broken(stack.end) && stack.callers() > 1);
-    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT).then_some(Warning::ChainsBroken {
-        end,
-        percent,
-        has_callers: 2 * with_callers > broken,
+    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT).then(|| {
+        let has_callers = |stack: &Stack<'_>| is_broken(stack.end) && stack.callers() > 1;
+        Warning::ChainsBroken {
+            end,
+            percent,
+            has_callers: 2 * tally.samples_where(has_callers) > broken,
+        }
     })
 }
 
@@ -325,8 +327,9 @@ fn moved(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning>
     if !slide.has_text() || slide.is_within(run) {
         return None;
     }
-    let samples =
-        tally.samples_where(|stack| run.contains(stack.pc) && !slide.has_code_at(stack.pc));
+    let is_elsewhere = |pc| run.contains(pc) && !slide.has_code_at(pc);
+    let elsewhere = tally.places().filter(|&(pc, _)| is_elsewhere(pc));
+    let samples: u64 = elsewhere.map(|(_, samples)| samples).sum();
     let of = tally.samples();
     (samples > 0).then_some(Warning::Moved { samples, of })
 }
@@ -345,7 +348,7 @@ fn stuck(
     let mut places: Vec<u64> = tally.places().map(|(_, samples)| samples).collect();
     places.sort_unstable_by_key(|&samples| std::cmp::Reverse(samples));
     let most: u64 = places.iter().take(tally.cores.len()).sum();
-    let running = tally.samples_where(|stack| !stack.state.has(State::IDLE));
+    let running = tally.samples() - tally.totals.idle;
     if running < ENOUGH_SAMPLES || percent(most, running) < STUCK_PERCENT {
         return Ok(None);
     }
