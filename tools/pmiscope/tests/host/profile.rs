@@ -477,7 +477,8 @@ fn each_field_of_a_sample_makes_another_hash_but_what_is_no_code() {
     let text = description().text.start.0;
     let hash = |change: &dyn Fn(&mut Seen)| {
         let mut seen = first.clone();
-        change(&mut seen[1]);
+        // The first of its stack.
+        change(&mut seen[2]);
         let of = |seen: &[Seen]| seen.iter().map(Seen::record).collect();
         hash_of(&[of(&seen), of(&second)])
     };
