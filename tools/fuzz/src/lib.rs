@@ -13,11 +13,13 @@
 //! | [`ring`] | the records of a ring | what is read is read again when it is written to another |
 //! | [`region`] | the rings in a guest's memory | as many records in the profile as were taken |
 //! | [`profile`] | a profile that was damaged | it is as it was, or said to be incomplete |
+//! | [`crafted`] | a profile whose checksums are right, whatever it has | it is read or refused |
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
 //! | [`code`] | instructions without call-frame information | the same |
 
 mod capabilities;
 mod code;
+mod crafted;
 mod elf;
 mod input;
 mod profile;
@@ -29,6 +31,7 @@ mod settings;
 
 pub use capabilities::capabilities;
 pub use code::code;
+pub use crafted::crafted;
 pub use elf::elf;
 pub use profile::profile;
 pub use record::record;
@@ -47,6 +50,7 @@ pub const TARGETS: [Target; 8] = [
     ("ring", ring),
     ("region", region),
     ("profile", profile),
+    ("crafted", crafted),
     ("elf", elf),
     ("code", code),
 ];

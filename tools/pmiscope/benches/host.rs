@@ -1,5 +1,5 @@
-//! What the host tool's steps from records to a report take, on a profile of a
-//! real run.
+//! What the host tool's steps from samples to a report take, what a sample takes in the file, and
+//! what memory a report has.
 //!
 //! The times are the best of several rounds and belong to this machine. The
 //! ratio of the two ways to look up addresses is taken within one process, and
@@ -8,8 +8,11 @@
 mod support;
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
 use std::hint::black_box;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use addr2line::Context;
@@ -22,14 +25,17 @@ use pmiscope::internals::units::{duration, grouped, size};
 use pmiscope::profile::{Head, Writer};
 use pmiscope::symbols::Symbols;
 use profiler::address::CodeAddress;
+use profiler::format::Sample;
 
-const SAMPLES: &str = "200000";
+/// Samples of the run; and how often they are repeated for a larger profile.
+const SAMPLES: u32 = 1_000_000;
+const TIMES: u32 = 10;
 
 /// The addresses that are looked up both ways: naively it takes long.
 const ADDRESSES: usize = 200_000;
 
-/// Words of a chunk, about as many as the collector gathers.
-const CHUNK_WORDS: usize = 64 << 10;
+/// Samples between two flushes, about as many as a run takes in the time between them.
+const FLUSH: usize = 32 << 10;
 
 /// Of so many the fastest is shown: the others were disturbed.
 const ROUNDS: usize = 5;
@@ -38,32 +44,99 @@ fn main() {
     if !support::is_bench() {
         return;
     }
-    let folder = tempfile::tempdir().expect("a folder for the profile");
+    let folder = tempfile::tempdir().expect("a folder for the profiles");
     let path = folder.path().join("profile.pmi");
-    support::run("stock", &["--samples", SAMPLES], &path);
+    support::run("stock", &["--samples", &SAMPLES.to_string()], &path);
     let file = fs::read(&path).expect("the profile that was just written");
     let profile = Profile::read(file.clone()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");
     let symbols = Symbols::new(kernel).expect("the kernel is an ELF file");
-    let chunks = chunks(&profile);
-    let raw = 8 * chunks.iter().map(|(_, words)| words.len()).sum::<usize>();
+    let all = Samples::of(&profile);
+    let count = all.samples.len();
 
-    println!(
-        "host: a profile of {SAMPLES} samples, {} of records in a file of {}; best of {ROUNDS}\n",
-        size(raw as u64),
-        size(file.len() as u64)
-    );
-    let write = best(|| write(&profile, kernel, &chunks));
-    row("write the profile", write, &rate(raw, write));
+    println!("host: a run of the mix; best of {ROUNDS}\n");
+    commands("of a run", &path, kernel, count);
+    println!();
+    let write = best(|| all.write(&profile, kernel, Vec::new(), 1));
+    row("write the samples", write, &rate(count, write));
     let read = best(|| Profile::read(file.clone()));
-    row("read and check it", read, &rate(raw, read));
-    let count = best(|| Tally::new(&profile, symbols.callers(), Selection::default()));
-    row("hash and count its samples", count, &rate(raw, count));
-    let report = best(|| report(&file));
-    row("all of a report, as text", report, "");
-    let draw = best(|| draw(&profile, kernel));
-    row("all of a flame graph", draw, "");
+    row("open and check the file", read, &rate(count, read));
+    let step = best(|| Tally::new(&profile, symbols.callers(), Selection::default()));
+    row("count its samples", step, &rate(count, step));
+    let step = best(|| profile.for_each_sample(0, |sample| _ = black_box(sample)));
+    let of_core = usize::try_from(profile.records_of_core(0)).expect("fewer");
+    row("read all of a core's", step, &rate(of_core, step));
+    row("all of a report, as text", best(|| report(&file)), "");
+    row("all of a flame graph", best(|| draw(&profile, kernel)), "");
+
+    let large = folder.path().join("large.pmi");
+    let out = File::create(&large).expect("a file");
+    all.write(&profile, kernel, out, TIMES);
+    let times = TIMES as usize;
+    let what = format!("the same {TIMES} times, later each");
+    println!();
+    commands(&what, &large, kernel, times * count);
     look_up(&profile, kernel);
+}
+
+/// What the commands take that show a profile, and the file.
+#[allow(clippy::cast_precision_loss)] // shown with two decimals
+fn commands(what: &str, path: &Path, kernel: &[u8], samples: usize) {
+    let bytes = fs::metadata(path).expect("a file").len();
+    let profile = Profile::read(fs::read(path).expect("a file")).expect("a profile");
+    let without = Samples::default()
+        .write(&profile, kernel, Vec::new(), 1)
+        .len() as u64;
+    println!(
+        "{} samples {what}: {}, {:.2} bytes a sample, {:.2} without kernel and head",
+        grouped(samples as u64),
+        size(bytes),
+        bytes as f64 / samples as f64,
+        (bytes - without) as f64 / samples as f64,
+    );
+    let report = best(|| show("report", path, &[]));
+    let memory = peak(path);
+    row(
+        "report",
+        report,
+        &format!("{}, {memory} at the peak", rate(samples, report)),
+    );
+    let folded = path.with_extension("folded");
+    let folded = folded.to_str().expect("a name");
+    let export = best(|| show("export", path, &["--format", "folded", "-o", folded]));
+    row("export", export, &rate(samples, export));
+}
+
+/// Runs a command on a profile.
+fn show(command: &str, path: &Path, more: &[&str]) {
+    let status = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .arg(command)
+        .arg(path)
+        .args(more)
+        .stdout(Stdio::null())
+        .status()
+        .expect("the command was built for this bench");
+    assert!(status.success(), "{command} of {}", path.display());
+}
+
+/// The most memory that a report took.
+fn peak(path: &Path) -> String {
+    let mut report = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["report", "--format", "json"])
+        .arg(path)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command was built for this bench");
+    let mut out = report.stdout.take().expect("it is piped");
+    // All is made before the first byte, and the rest does not fit into the pipe.
+    out.read_exact(&mut [0]).expect("a report");
+    let status = fs::read_to_string(format!("/proc/{}/status", report.id())).expect("it waits");
+    let mut lines = status.lines();
+    let peak = lines.find_map(|line| line.strip_prefix("VmHWM:"));
+    out.read_to_end(&mut Vec::new()).expect("a report");
+    assert!(report.wait().expect("it ends").success());
+    let kibibytes = peak.and_then(|it| it.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    size(1024 * kibibytes.expect("the peak"))
 }
 
 /// Looks up the addresses of whole samples as they come: each by itself, and as
@@ -71,11 +144,11 @@ fn main() {
 fn look_up(profile: &Profile, kernel: &[u8]) {
     let mut addresses = Vec::new();
     let symbols = Symbols::new(kernel).expect("the kernel is an ELF file");
-    let tally = Tally::new(profile, symbols.callers(), Selection::default());
+    let tally = Tally::new(profile, symbols.callers(), Selection::default()).expect(WHOLE);
     // A stack that was seen twice is looked up twice.
-    for stack in &tally.stacks {
+    for stack in tally.stacks() {
         for _ in 0..stack.samples {
-            addresses.extend(stack.addresses());
+            addresses.extend(stack.addresses().chain(stack.outer.addresses()));
         }
     }
     // Evenly over the whole run.
@@ -136,34 +209,70 @@ fn memoized(kernel: &[u8], addresses: &[CodeAddress]) -> usize {
         .sum()
 }
 
-/// The records of each core, cut as the collector cuts them.
-fn chunks(profile: &Profile) -> Vec<(u32, Vec<u64>)> {
-    let mut chunks = Vec::new();
-    for core in 0..profile.cores() {
-        let mut words = Vec::new();
-        profile.for_each_record(core, |record| {
-            words.extend_from_slice(record);
-            if words.len() >= CHUNK_WORDS {
-                chunks.push((core, std::mem::take(&mut words)));
-            }
-        });
-        chunks.push((core, words));
-    }
-    chunks
+/// What a whole profile's steps do not do.
+const WHOLE: &str = "a whole profile";
+
+/// The samples of a profile, about in the order in which they came.
+#[derive(Default)]
+struct Samples {
+    /// The core, the sample, and where its chain is.
+    samples: Vec<(u32, Sample<'static>, std::ops::Range<usize>)>,
+    chains: Vec<u64>,
 }
 
-fn write(profile: &Profile, kernel: &[u8], chunks: &[(u32, Vec<u64>)]) -> Vec<u8> {
-    let head = Head {
-        description: &profile.description,
-        host: &profile.host,
-        kernel,
-    };
-    let mut writer = Writer::new(Vec::new(), &head).expect("memory takes all");
-    for (core, words) in chunks {
-        writer.samples(*core, words).expect("memory takes all");
+impl Samples {
+    fn of(profile: &Profile) -> Self {
+        let mut all = Self::default();
+        for core in 0..profile.cores() {
+            let read = profile.for_each_sample(core, |sample| {
+                let start = all.chains.len();
+                all.chains.extend(sample.chain_words);
+                let sample = Sample {
+                    chain_words: &[],
+                    ..*sample
+                };
+                all.samples.push((core, sample, start..all.chains.len()));
+            });
+            read.expect(WHOLE);
+        }
+        all.samples.sort_by_key(|(_, sample, _)| sample.time);
+        all
     }
-    let end = profile.end.as_ref().expect("a whole profile");
-    writer.finish(end).expect("memory takes all")
+
+    /// Writes a profile of them, so many times, each behind the one before.
+    fn write<W: std::io::Write>(&self, profile: &Profile, kernel: &[u8], out: W, times: u32) -> W {
+        let head = Head {
+            description: &profile.description,
+            host: &profile.host,
+            kernel,
+        };
+        let mut writer = Writer::new(out, &head).expect("room for it");
+        let last = self.samples.last().map_or(0, |(_, sample, _)| sample.time);
+        let most = self
+            .samples
+            .iter()
+            .map(|(_, sample, _)| sample.sequence)
+            .max();
+        for time in 0..times {
+            for (number, (core, sample, chain)) in self.samples.iter().enumerate() {
+                let sample = Sample {
+                    time: sample.time + u64::from(time) * (last + 1),
+                    sequence: sample.sequence + time * (most.unwrap_or(0) + 1),
+                    chain_words: &self.chains[chain.clone()],
+                    ..*sample
+                };
+                writer.sample(*core, &sample).expect("room for it");
+                if (number + 1) % FLUSH == 0 {
+                    writer.flush().expect("room for it");
+                }
+            }
+        }
+        let mut end = profile.end.clone().expect(WHOLE);
+        for core in &mut end.cores {
+            core.stored = 0;
+        }
+        writer.finish(&end).expect("room for it")
+    }
 }
 
 /// `pmiscope report`, from the file's bytes to the text.
@@ -171,15 +280,15 @@ fn report(file: &[u8]) -> String {
     let profile = Profile::read(file.to_vec()).expect("a profile");
     let kernel = profile.kernel.as_deref().expect("a whole profile");
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let tally = Tally::new(&profile, symbols.callers(), Selection::default());
-    let report = Report::new(&profile, &tally, &mut symbols, Options::default());
+    let tally = Tally::new(&profile, symbols.callers(), Selection::default()).expect(WHOLE);
+    let report = Report::new(&profile, &tally, &mut symbols, Options::default()).expect(WHOLE);
     text(&report, SortBy::default())
 }
 
 fn draw(profile: &Profile, kernel: &[u8]) -> Vec<u8> {
     let mut symbols = Symbols::new(kernel).expect("the kernel's symbols");
-    let tally = Tally::new(profile, symbols.callers(), Selection::default());
-    let stacks = flame::Stacks::new(profile, &tally, &mut symbols, None);
+    let tally = Tally::new(profile, symbols.callers(), Selection::default()).expect(WHOLE);
+    let stacks = flame::Stacks::new(profile, &tally, &mut symbols, None).expect(WHOLE);
     let mut picture = Vec::new();
     flame::draw(profile, &stacks, None, &mut picture).expect("memory takes all");
     picture
@@ -201,9 +310,7 @@ fn row(step: &str, took: Duration, remark: &str) {
 }
 
 #[allow(clippy::cast_precision_loss)] // shown without decimals
-fn rate(bytes: usize, took: Duration) -> String {
-    format!(
-        "{:>6.0} MB/s of records",
-        bytes as f64 / 1e6 / took.as_secs_f64()
-    )
+fn rate(samples: usize, took: Duration) -> String {
+    let rate = samples as f64 / 1e6 / took.as_secs_f64();
+    format!("{rate:>6.1} million samples a second")
 }

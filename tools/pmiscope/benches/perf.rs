@@ -15,7 +15,6 @@ use std::thread;
 
 use pmiscope::internals::Profile;
 use pmiscope::internals::units::grouped;
-use profiler::format::Sample;
 use serde_json::Value;
 
 const MODELS: [&str; 2] = ["intel-v5", "amd-v2"];
@@ -184,10 +183,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
     let file = std::fs::read(&path).expect("the profile that was just written");
     let profile = Profile::read(file).expect("a profile");
     let (mut first, mut last, mut ran, mut behind) = (None, 0, 0, 0);
-    profile.for_each_record(0, |record| {
-        let Ok(sample) = Sample::decode(record) else {
-            return;
-        };
+    let read = profile.for_each_sample(0, |sample| {
         last = sample.time;
         if first.is_none() {
             first = Some(sample.time);
@@ -196,6 +192,7 @@ fn own(model: &str, workload: &str, period: u64, samples: u64, folder: &Path) ->
             behind += 1;
         }
     });
+    read.expect("whole samples");
     let passed = last - first.expect("samples");
     OwnRun {
         samples,

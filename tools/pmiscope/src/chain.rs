@@ -58,21 +58,95 @@ pub struct Repair<'a> {
     pub text: CodeRange,
 }
 
+/// The caller of the code that a stack was interrupted in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Innermost {
+    /// The frame pointer leads to it, or there is none, or nothing is known of the code.
+    InFrame,
+    /// It was on top of the stack only: its return address.
+    Added(CodeAddress),
+    /// It may be missing.
+    Doubtful {
+        /// The code has no call-frame information.
+        is_undecided: bool,
+    },
+}
+
+impl Innermost {
+    /// The return address that was added.
+    #[must_use]
+    pub fn added(self) -> Option<CodeAddress> {
+        match self {
+            Self::Added(address) => Some(address),
+            Self::InFrame | Self::Doubtful { .. } => None,
+        }
+    }
+}
+
+impl Repaired {
+    /// Counts what was found of a caller.
+    pub fn count(&mut self, caller: Innermost) {
+        match caller {
+            Innermost::InFrame => {}
+            Innermost::Added(_) => self.added += 1,
+            Innermost::Doubtful { is_undecided } => {
+                self.doubtful += 1;
+                self.undecided += u32::from(is_undecided);
+            }
+        }
+    }
+}
+
 impl Repair<'_> {
     /// Puts the links of a sample's chain into `links`, innermost first, in place
     /// of what those hold.
     pub fn chain(&self, sample: &Sample<'_>, links: &mut Vec<Link>) -> Repaired {
         links.clear();
-        let mut repaired = Repaired {
-            end: sample.end,
-            ..Repaired::NOTHING
+        let innermost = self.innermost(sample);
+        links.extend(innermost.added().map(Link::Return));
+        let (mut repaired, last) = self.outer(sample, links);
+        repaired.count(innermost);
+        let last = match sample.chain_words {
+            [] => innermost.added(),
+            [..] => last,
         };
-        let mut is_last_added = false;
-        if !sample.state.has(State::CALLER_KNOWN) {
-            is_last_added = self.add(sample.pc, sample.stack_top, links, &mut repaired);
+        repaired.end = self.end(sample.end, last);
+        repaired
+    }
+
+    /// What is known of the caller of the code that a sample interrupted.
+    #[must_use]
+    pub fn innermost(&self, sample: &Sample<'_>) -> Innermost {
+        let caller = self.callers.of(sample.pc);
+        self.innermost_of(caller, sample.pc, sample.state, sample.stack_top)
+    }
+
+    /// The same, by what is known of all samples at this program counter.
+    #[must_use]
+    pub fn innermost_of(
+        &self,
+        caller: Caller,
+        pc: CodeAddress,
+        state: State,
+        stack_top: [u64; 2],
+    ) -> Innermost {
+        if state.has(State::CALLER_KNOWN) {
+            return Innermost::InFrame;
         }
+        self.judge(caller, pc, stack_top)
+    }
+
+    /// Appends the links of a sample's chain but those of the code that it interrupted: they
+    /// depend on the chain alone. Returns what was found, with no end, and the last link if that was added.
+    pub fn outer(
+        &self,
+        sample: &Sample<'_>,
+        links: &mut Vec<Link>,
+    ) -> (Repaired, Option<CodeAddress>) {
+        let mut repaired = Repaired::NOTHING;
+        let mut last = None;
         for entry in sample.chain() {
-            is_last_added = false;
+            last = None;
             match entry {
                 ChainEntry::Return(address) => links.push(Link::Return(address)),
                 ChainEntry::Crossing {
@@ -83,49 +157,51 @@ impl Repair<'_> {
                 } => {
                     links.push(Link::Interrupted { vector, pc });
                     if !caller_known {
-                        is_last_added = self.add(pc, stack_top, links, &mut repaired);
+                        let caller = self.judge(self.callers.of(pc), pc, stack_top);
+                        repaired.count(caller);
+                        last = caller.added();
+                        links.extend(last.map(Link::Return));
                     }
                 }
             }
         }
-        // The walk met the root's zero frame pointer in a function that the root
-        // called and that had not yet saved it.
-        if sample.end == ChainEnd::FrameNull
-            && is_last_added
-            && let Some(&Link::Return(address)) = links.last()
-            && self.callers.is_root(address)
-        {
-            repaired.end = ChainEnd::Complete;
-        }
-        repaired
+        (repaired, last)
     }
 
-    /// Adds the caller of the code at `pc` if it is on top of the stack only. Returns
-    /// true if it did.
-    fn add(
-        &self,
-        pc: CodeAddress,
-        stack_top: [u64; 2],
-        links: &mut Vec<Link>,
-        repaired: &mut Repaired,
-    ) -> bool {
-        match self.callers.of(pc) {
-            Caller::InFrame | Caller::None => return false,
+    /// How a walk ended, by what the sample says and the last link of its chain, if that was
+    /// added.
+    #[must_use]
+    pub fn end(&self, said: ChainEnd, last: Option<CodeAddress>) -> ChainEnd {
+        // The walk met the root's zero frame pointer in a function that the root
+        // called and that had not yet saved it.
+        match last {
+            Some(address) if said == ChainEnd::FrameNull && self.callers.is_root(address) => {
+                ChainEnd::Complete
+            }
+            _ => said,
+        }
+    }
+
+    /// What is known of the caller of the code at `pc`, which has it as `caller` says, and whose
+    /// stack had these words on top.
+    fn judge(&self, caller: Caller, pc: CodeAddress, stack_top: [u64; 2]) -> Innermost {
+        match caller {
+            Caller::InFrame | Caller::None => return Innermost::InFrame,
             // Nothing is known of code that is not the ELF file's.
-            Caller::Unknown if !self.callers.slide().has_code_at(pc) => return false,
+            Caller::Unknown if !self.callers.slide().has_code_at(pc) => {
+                return Innermost::InFrame;
+            }
             Caller::OnTop(index) => {
                 let address = CodeAddress(stack_top[index]);
                 if self.text.contains(address) {
-                    links.push(Link::Return(address));
-                    repaired.added += 1;
-                    return true;
+                    return Innermost::Added(address);
                 }
             }
             Caller::Pushed(_) | Caller::OutOfReach | Caller::Unknown => {}
         }
-        repaired.doubtful += 1;
-        repaired.undecided += u32::from(!self.callers.has_frames_at(pc));
-        false
+        Innermost::Doubtful {
+            is_undecided: !self.callers.has_frames_at(pc),
+        }
     }
 }
 

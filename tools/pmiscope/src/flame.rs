@@ -4,16 +4,17 @@
 //! semicolons, then the number of samples. Many tools read it; the flame graph
 //! is drawn from it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::rc::Rc;
 
+use hashbrown::HashMap;
 use inferno::flamegraph;
 use profiler::format::{ChainEnd, Clock};
 
 use crate::output::folded::{self, Place};
 use crate::output::svg;
-use crate::profile::Profile;
+use crate::profile::{Profile, ReadError};
 use crate::report::model::task_name;
 use crate::report::{Stack, Step, Tally};
 use crate::symbols::{FunctionId, Symbols};
@@ -37,32 +38,47 @@ pub struct Stacks {
 
 impl Stacks {
     /// The stacks of a profile's tally.
-    #[must_use]
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read that were there when the profile was opened.
     pub fn new(
         profile: &Profile,
         tally: &Tally,
         symbols: &mut Symbols,
         root: Option<Root>,
-    ) -> Self {
-        symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
+    ) -> Result<Self, ReadError> {
+        symbols.resolve(tally.addresses());
         let mut names = Names::default();
-        let mut samples: BTreeMap<_, u64> = BTreeMap::new();
-        for stack in &tally.stacks {
-            let mut frames: Vec<Rc<str>> = Vec::new();
-            match root {
-                Some(Root::Core) => frames.push(format!("core {}", stack.core).into()),
-                Some(Root::Task) => {
-                    frames.push(task_name(&profile.description, stack.task).into());
-                }
-                None => {}
+        let chains: Vec<_> = tally
+            .chains()
+            .map(|chain| names.outermost_first(chain.steps(symbols), symbols))
+            .collect();
+        // Most stacks differ in addresses of the same functions.
+        let mut samples: HashMap<Vec<Name>, u64> = HashMap::new();
+        for (root, stack) in stacks_of(profile, tally, root)? {
+            let mut frames: Vec<Name> = Vec::new();
+            frames.extend(root.map(|root| names.add(root)));
+            if stack.end != ChainEnd::Complete {
+                frames.push(names.add(format!("[cut: {}]", stack.end.name())));
             }
-            frames.extend(names.frames(stack, symbols));
+            frames.extend(&chains[stack.outer.number]);
+            frames.extend(names.outermost_first(stack.innermost(symbols), symbols));
             *samples.entry(frames).or_default() += stack.samples;
         }
-        Self {
-            samples,
-            has_root: root.is_some(),
+        let samples = samples.into_iter().map(|(frames, samples)| {
+            let frames = frames.into_iter().map(|name| names.get(name));
+            (frames.collect(), samples)
+        });
+        // Different functions may have one name.
+        let mut by_name: BTreeMap<Vec<Rc<str>>, u64> = BTreeMap::new();
+        for (frames, count) in samples {
+            *by_name.entry(frames).or_default() += count;
         }
+        Ok(Self {
+            samples: by_name,
+            has_root: root.is_some(),
+        })
     }
 
     /// Returns true if there is none.
@@ -102,30 +118,80 @@ impl Stacks {
     }
 }
 
+/// The stacks, each with the frame below it.
+fn stacks_of<'a>(
+    profile: &Profile,
+    tally: &'a Tally,
+    root: Option<Root>,
+) -> Result<Vec<(Option<String>, Stack<'a>)>, ReadError> {
+    let Some(root) = root else {
+        return Ok(tally.stacks().map(|stack| (None, stack)).collect());
+    };
+    let stacks = tally.stacks_by(profile, |core, task| match root {
+        Root::Core => core,
+        Root::Task => task.into(),
+    })?;
+    let name = |key: u32| match root {
+        Root::Core => format!("core {key}"),
+        // It was made of one.
+        Root::Task => task_name(&profile.description, u16::try_from(key).unwrap_or(u16::MAX)),
+    };
+    let named = stacks
+        .into_iter()
+        .map(|(key, stack)| (Some(name(key)), stack));
+    Ok(named.collect())
+}
+
+/// A frame's name, by its place in the list of [`Names`].
+type Name = usize;
+
 /// The names of frames, each kept once.
 #[derive(Default)]
-struct Names(HashMap<FunctionId, Rc<str>>);
+struct Names {
+    all: Vec<Rc<str>>,
+    by_text: HashMap<Rc<str>, Name>,
+    of_functions: HashMap<FunctionId, Name>,
+}
 
 impl Names {
-    /// A stack's frames, outermost first.
-    fn frames(&mut self, stack: &Stack, symbols: &Symbols) -> Vec<Rc<str>> {
-        let steps = stack.steps(symbols);
-        let mut frames: Vec<Rc<str>> = steps
-            .map(|step| match step {
-                Step::Frame(frame) => {
-                    let id = frame.function;
-                    let name = || symbols.label(id).into();
-                    Rc::clone(self.0.entry(id).or_insert_with(name))
+    fn get(&self, name: Name) -> Rc<str> {
+        Rc::clone(&self.all[name])
+    }
+
+    fn add(&mut self, text: String) -> Name {
+        let text: Rc<str> = text.into();
+        let all = &mut self.all;
+        *self.by_text.entry(text).or_insert_with_key(|text| {
+            all.push(Rc::clone(text));
+            all.len() - 1
+        })
+    }
+
+    /// The frames of these steps, outermost first.
+    fn outermost_first(
+        &mut self,
+        steps: impl Iterator<Item = Step>,
+        symbols: &Symbols,
+    ) -> Vec<Name> {
+        let mut names: Vec<_> = steps.map(|step| self.of(step, symbols)).collect();
+        names.reverse();
+        names
+    }
+
+    fn of(&mut self, step: Step, symbols: &Symbols) -> Name {
+        match step {
+            Step::Frame(frame) => {
+                let id = frame.function;
+                if let Some(&name) = self.of_functions.get(&id) {
+                    return name;
                 }
-                Step::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]").into(),
-                Step::Interrupt(vector) => format!("[interrupt {vector:#04x}]").into(),
-            })
-            .collect();
-        if stack.end != ChainEnd::Complete {
-            frames.push(format!("[cut: {}]", stack.end.name()).into());
+                let name = self.add(symbols.label(id).to_owned());
+                self.of_functions.insert(id, name);
+                name
+            }
+            Step::Interrupt(vector @ 0..32) => self.add(format!("[exception {vector:#04x}]")),
+            Step::Interrupt(vector) => self.add(format!("[interrupt {vector:#04x}]")),
         }
-        frames.reverse();
-        frames
     }
 }
 

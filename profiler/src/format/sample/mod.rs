@@ -71,11 +71,6 @@ const CROSSING_FIELDS: u64 = CROSSING_CALLER_KNOWN | 0xff;
 /// Words of a crossing, the marker first, then the program counter.
 pub(crate) const CROSSING_WORDS: usize = 4;
 
-/// Returns true if a chain word marks a crossing.
-pub(crate) const fn is_crossing(word: u64) -> bool {
-    word & !CROSSING_FIELDS == CROSSING
-}
-
 named! {
     /// How a walk ended. Reports show the names.
     ///
@@ -141,6 +136,28 @@ impl State {
     pub const fn has(self, mask: u8) -> bool {
         self.0 & mask == mask
     }
+}
+
+/// Returns true if a word of a chain marks a crossing, whose other words are the three behind it.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::ChainEntry;
+/// use profiler::format::sample::{Chain, is_crossing};
+///
+/// let mut chain = Chain::new();
+/// let crossing = ChainEntry::Crossing {
+///     vector: 32,
+///     pc: CodeAddress(0xffff_ffff_8000_0200),
+///     caller_known: true,
+///     stack_top: [0; 2],
+/// };
+/// chain.push(crossing).unwrap();
+/// assert!(is_crossing(chain.words()[0]) && !is_crossing(chain.words()[1]));
+/// ```
+#[must_use]
+pub const fn is_crossing(word: u64) -> bool {
+    word & !CROSSING_FIELDS == CROSSING
 }
 
 /// The vector of a crossing whose trap frame has none. No processor delivers it: it is

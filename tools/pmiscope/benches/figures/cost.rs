@@ -16,11 +16,13 @@ pub struct Line {
 
 /// Calls `each` with the samples of the first core, in order.
 fn for_each_sample(profile: &Profile, mut each: impl FnMut(&Sample<'_>)) {
-    profile.for_each_record(0, |record| {
-        if let Ok(sample) = Sample::decode(record) {
-            each(&sample);
-        }
-    });
+    profile
+        .for_each_record(0, |record| {
+            if let Ok(sample) = Sample::decode(record) {
+                each(&sample);
+            }
+        })
+        .expect("what the bench has written can be read");
 }
 
 /// The cost of a handler by the frames of its chain: the line through the medians of each

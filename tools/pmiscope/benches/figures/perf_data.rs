@@ -123,15 +123,17 @@ struct Timed {
 fn samples(profile: &Profile) -> Vec<Timed> {
     let mut samples = Vec::new();
     for core in 0..profile.cores() {
-        profile.for_each_record(core, |words| {
-            if let Ok(sample) = Sample::decode(words) {
-                let record = of_sample(core, &sample);
-                samples.push(Timed {
-                    time: sample.time,
-                    record,
-                });
-            }
-        });
+        profile
+            .for_each_record(core, |words| {
+                if let Ok(sample) = Sample::decode(words) {
+                    let record = of_sample(core, &sample);
+                    samples.push(Timed {
+                        time: sample.time,
+                        record,
+                    });
+                }
+            })
+            .expect("what the bench has written can be read");
     }
     samples.sort_by_key(|sample| sample.time);
     samples

@@ -13,15 +13,16 @@ use profiler::format::{RecordHead, kind};
 use super::guard;
 use crate::profile::{CoreEnd, OverheadEnd, Writer};
 
-/// Words that a core's records may take here before they become a chunk.
-const CHUNK_WORDS: usize = 64 << 10;
+/// Records that are taken of a core at a time, so that a fast one does not keep the others
+/// waiting.
+const AT_A_TIME: u64 = 8 << 10;
 
-/// How long records wait here before they become a chunk, however few they are:
-/// what a tool that is killed loses.
+/// How long records wait before they are written, however few they are: what a tool that is
+/// killed loses.
 const CHUNK_AGE: Duration = Duration::from_millis(500);
 
 /// The bytes that a ring's position counts.
-const POSITION_BYTES: u64 = 8;
+const POSITION_BYTES: u64 = 4;
 
 /// Follows the rings of all cores.
 pub struct Collector<'memory> {
@@ -34,7 +35,6 @@ pub struct Collector<'memory> {
 
 struct Core<'memory> {
     reader: Reader<'memory>,
-    words: Vec<u64>,
     /// Where the first record that was read here began.
     first: u64,
     /// Samples among the records so far.
@@ -54,7 +54,6 @@ impl<'memory> Collector<'memory> {
                 first: reader.position(),
                 next: reader.position(),
                 reader,
-                words: Vec::new(),
                 samples: 0,
                 corrupt_at: None,
             }
@@ -69,8 +68,8 @@ impl<'memory> Collector<'memory> {
         collector
     }
 
-    /// Moves whole records out of the rings, and writes chunks that are full. Returns the
-    /// number of records moved.
+    /// Moves whole records out of the rings into the profile. Returns the number of records
+    /// moved.
     ///
     /// # Errors
     ///
@@ -78,10 +77,7 @@ impl<'memory> Collector<'memory> {
     pub fn drain(&mut self, profile: &mut Writer<impl Write>) -> io::Result<u64> {
         let mut taken = 0;
         for (number, core) in (0..).zip(&mut self.cores) {
-            taken += core.drain();
-            if core.words.len() >= CHUNK_WORDS {
-                core.write(number, profile)?;
-            }
+            taken += core.drain(number, profile)?;
         }
         if self.flushed.elapsed() >= CHUNK_AGE {
             self.flush(profile)?;
@@ -118,9 +114,7 @@ impl<'memory> Collector<'memory> {
     /// Those of the profile's output.
     pub fn flush(&mut self, profile: &mut Writer<impl Write>) -> io::Result<()> {
         self.flushed = Instant::now();
-        (0..)
-            .zip(&mut self.cores)
-            .try_for_each(|(number, core)| core.write(number, profile))
+        profile.flush()
     }
 
     /// The number of samples so far.
@@ -206,12 +200,11 @@ const fn word_at(unit: u64) -> u64 {
 }
 
 impl Core<'_> {
-    /// Moves records until there is none or a chunk is full, so that a fast core does not
-    /// keep the others waiting.
-    fn drain(&mut self) -> u64 {
+    /// Moves the records of this core, whose number is `number`: some of them, if there are many.
+    fn drain(&mut self, number: u32, profile: &mut Writer<impl Write>) -> io::Result<u64> {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
-        while self.corrupt_at.is_none() && self.words.len() < CHUNK_WORDS {
+        while self.corrupt_at.is_none() && taken < AT_A_TIME {
             // Nobody else moves it: the ring was overwritten, or made anew.
             if self.reader.position() != self.next && !guard::is_lost() {
                 self.corrupt_at = Some(word_at(self.next));
@@ -227,7 +220,7 @@ impl Core<'_> {
                     self.next = self.reader.position();
                     let is_sample = RecordHead::from_word(record[0]).kind == kind::SAMPLE;
                     self.samples += u64::from(is_sample);
-                    self.words.extend_from_slice(&record[..words]);
+                    profile.record(number, &record[..words])?;
                 }
                 Ok(None) => break,
                 // Where the next record starts is not known: nothing more is read from this ring.
@@ -238,14 +231,6 @@ impl Core<'_> {
             }
             taken += 1;
         }
-        taken
-    }
-
-    fn write(&mut self, number: u32, profile: &mut Writer<impl Write>) -> io::Result<()> {
-        if !self.words.is_empty() {
-            profile.samples(number, &self.words)?;
-            self.words.clear();
-        }
-        Ok(())
+        Ok(taken)
     }
 }

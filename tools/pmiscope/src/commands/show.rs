@@ -1,9 +1,10 @@
 //! `report`, `flamegraph` and `export`: what reads a profile.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::print;
 use super::symbols::{files_in, files_of};
@@ -11,10 +12,11 @@ use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportAr
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Written, parts_of, say};
-use crate::profile::{Profile, file};
+use crate::profile::Profile;
+use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
-use crate::report::{self, Options, Report, Selection, SortBy, Stack, Tally};
+use crate::report::{self, Options, Report, Selection, SortBy, Tally};
 use crate::symbols::Symbols;
 
 /// Functions in a text report, unless asked otherwise.
@@ -45,19 +47,21 @@ impl LoadedProfile {
     }
 
     /// Counts samples, and says what makes them misleading.
-    fn count(self, selection: Selection) -> CountedProfile {
+    fn count(self, selection: Selection) -> Result<CountedProfile> {
         let Self {
             profile,
             mut symbols,
         } = self;
-        let tally = Tally::new(&profile, symbols.callers(), selection);
-        symbols.resolve(tally.stacks.iter().flat_map(Stack::addresses));
-        CountedProfile {
-            is_as_asked: warn(&warnings(&profile, &tally, &symbols)),
+        let tally = Tally::new(&profile, symbols.callers(), selection)?;
+        symbols.resolve(tally.addresses());
+        let warnings = warnings(&profile, &tally, &symbols)?;
+        Ok(CountedProfile {
+            is_as_asked: warn(&warnings),
+            warnings,
             profile,
             symbols,
             tally,
-        }
+        })
     }
 }
 
@@ -84,6 +88,7 @@ struct CountedProfile {
     profile: Profile,
     symbols: Symbols,
     tally: Tally,
+    warnings: Vec<Warning>,
     /// False if it is not what was asked for, or the symbols are of no use for any sample.
     is_as_asked: bool,
 }
@@ -100,7 +105,8 @@ impl CountedProfile {
             ReportFormat::Json => top,
         };
         let options = Options { sort, top };
-        let report = Report::new(&self.profile, &self.tally, &mut self.symbols, options);
+        let known = (&self.symbols, &self.warnings[..]);
+        let report = Report::with_warnings(&self.profile, &self.tally, known, options)?;
         let text = match format {
             ReportFormat::Text => report::text::text(&report, sort),
             ReportFormat::Json => report::json(&report)?,
@@ -108,14 +114,15 @@ impl CountedProfile {
         print(&text).context("cannot write the report")
     }
 
-    fn stacks(&mut self, root: Option<Root>) -> Stacks {
-        Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)
+    fn stacks(&mut self, root: Option<Root>) -> Result<Stacks> {
+        let stacks = Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)?;
+        Ok(stacks)
     }
 
     /// The flame graph, as SVG.
     fn picture(&mut self, root: Option<Root>) -> Result<Vec<u8>> {
         let event = self.tally.selection.event;
-        let stacks = self.stacks(root);
+        let stacks = self.stacks(root)?;
         if stacks.is_empty() {
             match event {
                 None => bail!("the profile has no samples to draw"),
@@ -159,7 +166,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
         };
         return print_counts(&loaded.profile, arguments.format, selection);
     }
-    let mut counted = loaded.count(Selection { core, event });
+    let mut counted = loaded.count(Selection { core, event })?;
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;
     Ok(counted.exit())
 }
@@ -193,7 +200,7 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let output = destination(&arguments.output, &arguments.profile)?;
     let loaded = LoadedProfile::new(&arguments.profile)?;
     let event = loaded.event(arguments.event.as_deref())?;
-    let mut counted = loaded.count(Selection { core: None, event });
+    let mut counted = loaded.count(Selection { core: None, event })?;
     output.write(&counted.picture(arguments.by)?)?;
     Ok(counted.exit())
 }
@@ -202,10 +209,10 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
     let output = destination(&arguments.output, &arguments.profile)?;
     let loaded = LoadedProfile::new(&arguments.profile)?;
     let event = loaded.event(arguments.event.as_deref())?;
-    let mut counted = loaded.count(Selection { core: None, event });
+    let mut counted = loaded.count(Selection { core: None, event })?;
     let text = match arguments.format {
         ExportFormat::Folded => {
-            let lines = counted.stacks(arguments.by).lines().into_iter();
+            let lines = counted.stacks(arguments.by)?.lines().into_iter();
             lines.map(|line| line + "\n").collect::<String>()
         }
     };
@@ -215,8 +222,8 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
 
 /// The profile in a file.
 pub(super) fn open(path: &Path) -> Result<Profile> {
-    let content = match file::read(path) {
-        Ok(content) => content,
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) => {
             let part = match &parts_of(path)[..] {
                 [part, ..] if error.kind() == io::ErrorKind::NotFound => {
@@ -230,8 +237,10 @@ pub(super) fn open(path: &Path) -> Result<Profile> {
             bail!("cannot read {}: {error}{part}", path.display())
         }
     };
-    let profile = Profile::read_before(content.bytes, content.zeros);
-    profile.with_context(|| format!("{}", path.display()))
+    Profile::open(file).map_err(|error| match error {
+        OpenError::Io(error) => anyhow!("cannot read {}: {error}", path.display()),
+        OpenError::Profile(error) => Error::new(error).context(path.display().to_string()),
+    })
 }
 
 /// Says where a run's profile is, or that it is another run's by now, and returns what of the
@@ -262,9 +271,9 @@ pub(super) fn show_run(
     per_core: bool,
 ) -> Result<Exit> {
     let path = written.path();
-    let bytes = written.read();
-    let bytes = bytes.with_context(|| format!("cannot read {} back", path.display()))?;
-    let mut profile = Profile::read(bytes).with_context(|| path.display().to_string())?;
+    let file = written.open();
+    let file = file.with_context(|| format!("cannot read {} back", path.display()))?;
+    let mut profile = Profile::open(file).with_context(|| path.display().to_string())?;
     warn_incomplete(&profile, path);
     // What there is, whatever was asked for.
     if Counts::are_in(&profile.description) {
@@ -278,7 +287,7 @@ pub(super) fn show_run(
     let files = files_in(&mut profile, path);
     let symbols = Symbols::of_files(&files, Some(profile.description.text));
     let loaded = LoadedProfile { profile, symbols };
-    let mut counted = loaded.count(Selection::default());
+    let mut counted = loaded.count(Selection::default())?;
     // If the report cannot be written, the picture still is.
     let printed = counted.print_report(format, SortBy::default(), None);
     let mut kept = say_where(written);

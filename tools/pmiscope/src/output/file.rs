@@ -5,7 +5,7 @@
 use std::cmp::Reverse;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
@@ -393,17 +393,13 @@ impl Written {
         there.is_ok_and(|there| own.is_ok_and(|own| identity(&own) == identity(&there)))
     }
 
-    /// What was written, whatever has its name now.
+    /// What was written, to be read, whatever has its name now.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
-    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
-        let mut file = &self.file;
-        file.rewind()?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes)
+    /// There are too many open files.
+    pub(crate) fn open(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 }
 
@@ -445,10 +441,20 @@ pub(crate) fn parts_of(path: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Seek as _;
     use std::os::unix::fs::symlink;
     use std::time::SystemTime;
 
     use super::*;
+
+    /// What a run has written.
+    fn content(written: &Written) -> Vec<u8> {
+        let mut file = written.open().unwrap();
+        file.rewind().unwrap();
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
     use crate::profile::MAGIC;
 
     /// Writes as another run does, which begins now.
@@ -467,8 +473,8 @@ mod tests {
         assert!(first.is_in_place());
         let second = write(&target, b"second");
         assert!(second.is_in_place() && !first.is_in_place());
-        assert_eq!(first.read().unwrap(), b"first");
-        assert_eq!(second.read().unwrap(), b"second");
+        assert_eq!(content(&first), b"first");
+        assert_eq!(content(&second), b"second");
         assert_eq!(fs::read(target.path()).unwrap(), b"second");
     }
 

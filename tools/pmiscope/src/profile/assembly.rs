@@ -1,21 +1,49 @@
 //! A profile's chunks, put together: what is whole, and what is not.
 
-use memchr::memmem;
-use profiler::format::event::NewEvent;
-use profiler::format::{Description, EventDescription};
+use std::io;
 
+use memchr::memmem::Finder;
+use profiler::format::event::NewEvent;
+use profiler::format::{Description, EventDescription, Sample};
+
+use super::block::{Block, Slots};
 use super::chunk::{Chunk, Chunks, Kind};
+use super::column::Unpacker;
 use super::kernel_parts::{DebugFiles, KernelParts};
-use super::read::{records, words};
-use super::{FILE_HEADER, MAGIC, RunEnd};
+use super::read::{Contents, records, words};
+use super::samples::BlockReader;
+use super::source::Source;
+use super::stacks::StackTable;
+use super::{Ending, FILE_HEADER, MAGIC, RunEnd};
 use crate::units::{counted, grouped};
 
 /// What there is of a core.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Core {
-    pub chunks: Vec<Chunk>,
-    /// The whole records in them.
-    pub records: u64,
+    /// The samples whose stacks are there.
+    pub samples: u64,
+    /// The other records.
+    pub others: Vec<u64>,
+    /// The number of these.
+    others_count: u64,
+}
+
+impl Core {
+    pub(super) fn records(&self) -> u64 {
+        self.samples + self.others_count
+    }
+}
+
+/// A block, in the file.
+#[derive(Debug)]
+pub(super) struct StoredBlock {
+    /// Where its chunk begins.
+    pub at: usize,
+    pub chunk: Chunk,
+    /// Whose samples it has.
+    pub cores: Vec<u32>,
+    /// The stacks of some are lost: it was said.
+    pub has_lost: bool,
 }
 
 /// What of a profile is not whole.
@@ -61,42 +89,58 @@ struct Others {
 
 /// What was read of a profile so far.
 pub(super) struct Assembly<'a> {
-    file: &'a [u8],
-    /// How many zeros follow in the file.
-    pub zeros: u64,
-    /// The run that it is of; 0 if chunks do not say.
+    source: &'a Source,
+    /// The run that it is of.
     run: u64,
-    pub kernel: Option<Vec<u8>>,
+    slots: Slots,
+    unpacker: Unpacker,
+    /// Room for the chunk that is read.
+    buffer: Vec<u8>,
     parts: KernelParts,
-    pub debug_files: DebugFiles,
-    pub end: Option<RunEnd>,
-    pub cores: Vec<Core>,
-    /// What samples mean by an event's number.
-    pub events: Vec<EventDescription>,
-    pub incomplete: Incomplete,
+    files: Files,
+    contents: Contents,
+    incomplete: Incomplete,
     others: Others,
 }
 
+/// What of a profile is not samples.
+#[derive(Default)]
+pub(super) struct Files {
+    pub kernel: Option<Vec<u8>>,
+    pub debug_files: DebugFiles,
+    pub end: Option<RunEnd>,
+}
+
 impl<'a> Assembly<'a> {
-    pub(super) fn new(file: &'a [u8], description: &Description, run: u64) -> Self {
-        Self {
-            file,
-            zeros: 0,
+    pub(super) fn new(source: &'a Source, description: &Description, run: u64) -> io::Result<Self> {
+        let cores = usize::try_from(description.cores).unwrap_or(0);
+        Ok(Self {
+            source,
             run,
-            kernel: None,
+            slots: Slots::of_size(description.stack_slot),
+            unpacker: Unpacker::new()?,
+            buffer: Vec::new(),
             parts: KernelParts::default(),
-            debug_files: DebugFiles::default(),
-            end: None,
-            cores: vec![Core::default(); usize::try_from(description.cores).unwrap_or(0)],
-            events: description.events().to_vec(),
+            files: Files::default(),
+            contents: Contents {
+                hash: None,
+                stacks: StackTable::default(),
+                blocks: Vec::new(),
+                cores: vec![Core::default(); cores],
+                events: description.events().to_vec(),
+            },
             incomplete: Incomplete::default(),
             others: Others::default(),
-        }
+        })
     }
 
     /// Reads the chunks from `at` on.
-    pub(super) fn read(&mut self, mut chunks: Chunks<'_>, at: usize) {
-        self.read_chunks(&mut chunks, at);
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub(super) fn read(&mut self, mut chunks: Chunks<'_>, at: usize) -> io::Result<()> {
+        self.read_chunks(&mut chunks, at)?;
         if chunks.has_given_up() {
             self.incomplete
                 .push("too many parts are damaged: some were not looked at".into());
@@ -108,28 +152,70 @@ impl<'a> Assembly<'a> {
                 self.others.first_at
             ));
         }
-        if self.kernel.is_none() {
+        if self.files.kernel.is_none() {
             self.incomplete
                 .push("the kernel's symbols are missing".into());
         }
-        match self.end.take() {
+        if self.incomplete.line().is_some() {
+            self.leave_out_samples()?;
+        }
+        match self.files.end.take() {
             None => self
                 .incomplete
                 .push("the end is missing, and with it the final counters".into()),
             Some(end) => {
                 self.check_end(&end);
-                self.end = Some(end);
+                self.files.end = Some(end);
             }
         }
+        Ok(())
     }
 
-    fn read_chunks(&mut self, chunks: &mut Chunks<'_>, mut at: usize) {
+    /// What was read.
+    pub(super) fn finish(self) -> (Files, Contents, Incomplete) {
+        (self.files, self.contents, self.incomplete)
+    }
+
+    /// Leaves out the samples whose stacks are lost.
+    fn leave_out_samples(&mut self) -> io::Result<()> {
+        let Contents {
+            stacks,
+            blocks,
+            cores,
+            ..
+        } = &mut self.contents;
+        let mut reader = BlockReader::new(self.source, cores.len(), self.slots)?;
+        let mut lost = 0;
+        for stored in blocks {
+            // What cannot be read says so when it is asked for.
+            let Ok(lost_of_cores) = reader.lost(stored, stacks) else {
+                continue;
+            };
+            for (core, count) in lost_of_cores {
+                stored.has_lost = true;
+                cores[core as usize].samples -= count;
+                lost += count;
+            }
+        }
+        if lost > 0 {
+            self.incomplete.push(format!(
+                "{} left out, whose stacks were in a part that is missing",
+                counted(lost, "sample")
+            ));
+        }
+        Ok(())
+    }
+
+    fn read_chunks(&mut self, chunks: &mut Chunks<'_>, mut at: usize) -> io::Result<()> {
+        let length = self.source.length();
         let mut next_ordinal = 1;
-        while at < self.file.len() && !self.may_be_another_run() {
-            let found = chunks.find(at);
-            let start = found.as_ref().map_or(self.file.len(), |&(start, _)| start);
-            self.skip(at, start);
-            let Some((start, chunk)) = found else { break };
+        while at < length {
+            let found = chunks.find(at)?;
+            let start = found.as_ref().map_or(length, |&(start, _)| start);
+            self.skip(at, start)?;
+            let Some((start, chunk)) = found else {
+                return Ok(());
+            };
             at = chunk.end();
             if chunk.run != self.run {
                 if self.others.chunks == 0 {
@@ -138,10 +224,7 @@ impl<'a> Assembly<'a> {
                 self.others.chunks += 1;
                 continue;
             }
-            if self.may_be_another_run() {
-                break;
-            }
-            if chunk.ordinal < next_ordinal || self.end.is_some() {
+            if chunk.ordinal < next_ordinal || self.files.end.is_some() {
                 self.out_of_order(start, chunk.kind);
                 continue;
             }
@@ -153,30 +236,25 @@ impl<'a> Assembly<'a> {
                 ));
             }
             next_ordinal = chunk.ordinal.saturating_add(1);
-            if self.take(chunk).is_none() {
+            if self.take(start, chunk)?.is_none() {
                 self.incomplete
                     .push(format!("the part at byte {start} makes no sense"));
             }
         }
-        if at == self.file.len() && !self.others.profile {
-            self.skip(at, at);
+        if !self.others.profile {
+            self.skip(at, at)?;
         }
-    }
-
-    /// Returns true if what follows may be of another run and does not say so.
-    fn may_be_another_run(&self) -> bool {
-        self.run == 0 && self.others.profile
+        Ok(())
     }
 
     /// Says what the bytes in which no chunk was found are, if there are any.
-    fn skip(&mut self, start: usize, end: usize) {
-        let is_last = end == self.file.len();
-        let zeros = if is_last { self.zeros } else { 0 };
+    fn skip(&mut self, start: usize, end: usize) -> io::Result<()> {
+        let is_last = end == self.source.length();
+        let zeros = if is_last { self.source.zeros() } else { 0 };
         if start == end && zeros == 0 {
-            return;
+            return Ok(());
         }
-        let gap = &self.file[start..end];
-        let another = memmem::find(gap, &MAGIC).map(|offset| start + offset);
+        let another = self.source.find(&Finder::new(&MAGIC), start..end)?;
         match another {
             Some(begin) if begin > start => self.damaged(start, begin),
             Some(_) => {}
@@ -191,10 +269,11 @@ impl<'a> Assembly<'a> {
         }
         if let Some(begin) = another {
             self.another_profile(begin);
-            if end > begin + FILE_HEADER && self.run != 0 {
+            if end > begin + FILE_HEADER {
                 self.damaged(begin + FILE_HEADER, end);
             }
         }
+        Ok(())
     }
 
     fn damaged(&mut self, start: usize, end: usize) {
@@ -215,11 +294,6 @@ impl<'a> Assembly<'a> {
             // The same profile once more.
         } else if kind == Kind::Head {
             self.another_profile(start);
-        } else if self.run == 0 {
-            self.others.profile = true;
-            self.incomplete.push(format!(
-                "the part at byte {start} is out of order: it and all behind it may be another run's, and are left out"
-            ));
         } else {
             self.incomplete
                 .push(format!("the part at byte {start} is out of order"));
@@ -229,64 +303,101 @@ impl<'a> Assembly<'a> {
     /// Adds an event that came later than the description.
     fn add_event(&mut self, NewEvent { number, event }: NewEvent) {
         let number = usize::from(number);
-        if number >= self.events.len() {
-            self.events.resize(number + 1, EventDescription::EMPTY);
+        let events = &mut self.contents.events;
+        if number >= events.len() {
+            events.resize(number + 1, EventDescription::EMPTY);
         }
-        self.events[number] = event;
+        events[number] = event;
     }
 
-    /// Reads a chunk's content. Returns `None` if it is not valid.
-    fn take(&mut self, chunk: Chunk) -> Option<()> {
-        let payload = chunk.payload(self.file)?;
-        match chunk.kind {
-            Kind::Head => None,
+    /// Reads the content of the chunk at `at`. Returns `None` if it is not valid.
+    fn take(&mut self, at: usize, chunk: Chunk) -> io::Result<Option<()>> {
+        if matches!(chunk.kind, Kind::Samples | Kind::Stacks) {
+            return self.take_columns(at, chunk);
+        }
+        let payload = chunk.payload(self.source)?;
+        Ok(payload.and_then(|payload| match chunk.kind {
+            Kind::Head | Kind::Samples | Kind::Stacks => None,
             Kind::Kernel => {
-                self.kernel = self.parts.take_last(chunk.core, payload);
-                self.kernel.is_some().then_some(())
+                self.files.kernel = self.parts.take_last(chunk.core, payload);
+                self.files.kernel.is_some().then_some(())
             }
             Kind::KernelPart => {
                 self.parts.add(chunk.core, &payload);
                 Some(())
             }
             Kind::DebugFilePart => {
-                self.debug_files.add(chunk.core, &payload);
+                self.files.debug_files.add(chunk.core, &payload);
                 Some(())
             }
-            Kind::DebugFile => self.debug_files.add_last(chunk.core, payload),
-            Kind::Samples => {
-                let mut new_events = Vec::new();
-                if payload.len() % 8 != 0 {
-                    return None;
-                }
-                let core = self.cores.get_mut(usize::try_from(chunk.core).ok()?)?;
-                let words = words(&payload);
-                let (mut count, mut read) = (0, 0);
-                for record in records(&words) {
-                    count += 1;
-                    read += record.len();
-                    new_events.extend(NewEvent::decode(record));
-                }
-                // No writer has made what is no whole record.
-                (read == words.len()).then_some(())?;
-                core.records += count;
-                core.chunks.push(chunk);
-                new_events.into_iter().for_each(|new| self.add_event(new));
-                Some(())
-            }
+            Kind::DebugFile => self.files.debug_files.add_last(chunk.core, payload),
+            Kind::Records => self.take_records(chunk.core, &payload),
             Kind::End => {
-                let end: RunEnd = serde_json::from_slice(&payload).ok()?;
-                (end.cores.len() == self.cores.len()).then_some(())?;
-                self.end = Some(end);
+                let ending: Ending = serde_json::from_slice(&payload).ok()?;
+                (ending.run.cores.len() == self.contents.cores.len()).then_some(())?;
+                self.files.end = Some(ending.run);
+                self.contents.hash = Some(ending.sample_hash);
                 Some(())
             }
+        }))
+    }
+
+    /// Reads a chunk of columns.
+    fn take_columns(&mut self, at: usize, chunk: Chunk) -> io::Result<Option<()>> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let payload = chunk.stored(self.source, &mut buffer)?;
+        let taken = if chunk.kind == Kind::Stacks {
+            self.contents.stacks.add(payload, &mut self.unpacker)
+        } else {
+            self.take_block(at, payload, &chunk)
+        };
+        self.buffer = buffer;
+        Ok(taken)
+    }
+
+    fn take_block(&mut self, at: usize, payload: &[u8], chunk: &Chunk) -> Option<()> {
+        let all = &mut self.contents.cores;
+        let block = Block::new(payload, all.len(), &mut self.unpacker)?;
+        let mut cores = Vec::new();
+        for (core, count) in block.cores() {
+            all[core as usize].samples += count as u64;
+            cores.push(core);
         }
+        self.contents.blocks.push(StoredBlock {
+            at,
+            chunk: chunk.clone(),
+            cores,
+            has_lost: false,
+        });
+        Some(())
+    }
+
+    fn take_records(&mut self, core: u32, payload: &[u8]) -> Option<()> {
+        if !payload.len().is_multiple_of(8) {
+            return None;
+        }
+        let core = self.contents.cores.get_mut(usize::try_from(core).ok()?)?;
+        let words = words(payload);
+        let (mut count, mut read, mut new_events) = (0, 0, Vec::new());
+        for record in records(&words) {
+            count += 1;
+            read += record.len();
+            new_events.extend(NewEvent::decode(record));
+        }
+        // No writer has made what is no whole record.
+        let has_sample = records(&words).any(|record| Sample::decode(record).is_ok());
+        (read == words.len() && !has_sample).then_some(())?;
+        core.others_count += count;
+        core.others.extend(words);
+        new_events.into_iter().for_each(|new| self.add_event(new));
+        Some(())
     }
 
     /// Compares the records that are there with what the cores have counted.
     fn check_end(&mut self, end: &RunEnd) {
         let mut missing = 0_u64;
-        for (number, (core, end)) in self.cores.iter().zip(&end.cores).enumerate() {
-            missing = missing.saturating_add(end.stored.saturating_sub(core.records));
+        for (number, (core, end)) in self.contents.cores.iter().zip(&end.cores).enumerate() {
+            missing = missing.saturating_add(end.stored.saturating_sub(core.records()));
             if let Some(word) = end.corrupt_at {
                 self.incomplete.push(format!(
                     "the ring of core {number} made no sense from word {word} on"

@@ -3,20 +3,17 @@
 use std::io::{self, Write};
 use std::ops::Range;
 
-use flate2::write::DeflateEncoder;
-use flate2::{Compression, Decompress, FlushDecompress, Status};
 use memchr::memmem::Finder;
+use zstd::bulk::Compressor;
+
+use super::source::Source;
 
 /// What a chunk starts with.
 const MARKER: [u8; 4] = *b"\x93PMI";
 
-/// The most bytes that a payload may inflate to: bounds what a crafted file can
+/// The most bytes that a payload may have when it is unpacked: bounds what a crafted file can
 /// make a reader allocate.
 pub(super) const MAX_RAW: usize = 256 << 20;
-
-/// How many bytes one of a deflated payload can be at most, and a few more: 258 for two bits
-/// (RFC 1951, 3.2.5).
-const MAX_RATIO: usize = 258 * 4 + 8;
 
 /// How often a search may check as many bytes as the file has in vain. A damaged chunk is
 /// checked in vain once; only a file that is made for it has more.
@@ -30,7 +27,7 @@ pub(super) enum Kind {
     Head = 1,
     /// The kernel's ELF file.
     Kernel = 2,
-    /// Records of one core.
+    /// Samples of all cores, as columns.
     Samples = 3,
     /// How the run ended.
     End = 4,
@@ -40,6 +37,10 @@ pub(super) enum Kind {
     DebugFile = 6,
     /// A part of such a file, of which [`Self::DebugFile`] is the last.
     DebugFilePart = 7,
+    /// Stacks that the samples behind it are the first to have.
+    Stacks = 8,
+    /// Other records of one core, as they stood in its ring.
+    Records = 9,
 }
 
 impl Kind {
@@ -52,39 +53,16 @@ impl Kind {
             Self::KernelPart,
             Self::DebugFile,
             Self::DebugFilePart,
+            Self::Stacks,
+            Self::Records,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == number)
     }
 }
 
-/// How a version of the format frames chunks: see the layout in the parent module.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Framing {
-    /// Version 3: the chunk does not say which run it is of, and has one checksum.
-    Anonymous,
-    /// Versions 4 and 5.
-    OfRun,
-}
-
-impl Framing {
-    /// The framing of this version of the format, if it can be read.
-    pub(super) const fn of_version(version: u32) -> Option<Self> {
-        match version {
-            3 => Some(Self::Anonymous),
-            4 | 5 => Some(Self::OfRun),
-            _ => None,
-        }
-    }
-
-    /// Bytes of a chunk before its payload.
-    const fn header(self) -> usize {
-        match self {
-            Self::Anonymous => 28,
-            Self::OfRun => 40,
-        }
-    }
-}
+/// Bytes of a chunk before its payload.
+const HEADER: usize = 40;
 
 /// A whole chunk in a file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,10 +70,11 @@ pub(super) struct Chunk {
     pub kind: Kind,
     pub ordinal: u32,
     pub core: u32,
-    /// Which run it is of; 0 in a format that does not say.
+    /// Which run it is of.
     pub run: u64,
+    /// Bytes of the payload when it is unpacked.
     raw_len: usize,
-    /// Where the deflated payload lies in the file.
+    /// Where the payload lies in the file.
     payload: Range<usize>,
 }
 
@@ -115,22 +94,43 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Deflates a payload.
+    /// Packs a payload.
     ///
     /// # Errors
     ///
     /// A payload too long for the format.
-    pub(super) fn new(payload: &[u8], level: Compression) -> io::Result<Self> {
+    pub(super) fn new(payload: &[u8], level: i32) -> io::Result<Self> {
         if payload.len() > MAX_RAW {
             return Err(too_long());
         }
-        let mut chunk = Vec::with_capacity(HEADER + payload.len() / 2);
-        chunk.resize(HEADER, 0);
-        let mut deflate = DeflateEncoder::new(chunk, level);
-        deflate.write_all(payload)?;
+        let most = HEADER + zstd::zstd_safe::compress_bound(payload.len());
+        let mut chunk = vec![0; most];
+        let packed = Compressor::new(level)?.compress_to_buffer(payload, &mut chunk[HEADER..])?;
+        chunk.truncate(HEADER + packed);
+        chunk.shrink_to_fit();
         Ok(Self {
             raw_len: u32::try_from(payload.len()).map_err(|_| too_long())?,
-            chunk: deflate.finish()?,
+            chunk,
+        })
+    }
+
+    /// A payload whose columns are packed already, written behind the room for the header.
+    ///
+    /// # Errors
+    ///
+    /// A payload too long for the format.
+    pub(super) fn of_columns(
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        let mut chunk = vec![0; HEADER];
+        write(&mut chunk)?;
+        let raw_len = chunk.len() - HEADER;
+        if raw_len > MAX_RAW {
+            return Err(too_long());
+        }
+        Ok(Self {
+            raw_len: u32::try_from(raw_len).map_err(|_| too_long())?,
+            chunk,
         })
     }
 }
@@ -138,9 +138,6 @@ impl Packed {
 fn too_long() -> io::Error {
     io::Error::new(io::ErrorKind::FileTooLarge, "too much for one chunk")
 }
-
-/// Bytes of the header of the chunks that are written.
-const HEADER: usize = Framing::OfRun.header();
 
 /// Writes a chunk, in one call, so that the file grows by whole chunks as far
 /// as the file system keeps a write together.
@@ -178,9 +175,10 @@ fn checksum<const N: usize>(parts: [&[u8]; N]) -> u32 {
 
 /// The chunks of a file.
 pub(super) struct Chunks<'a> {
-    file: &'a [u8],
-    framing: Framing,
+    source: &'a Source,
     marker: Finder<'static>,
+    /// Room for the chunk that is looked at.
+    buffer: Vec<u8>,
     /// Bytes that may still be checked in vain.
     patience: usize,
     /// Whether something was not checked for want of that.
@@ -188,12 +186,12 @@ pub(super) struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    pub(super) fn new(file: &'a [u8], framing: Framing) -> Self {
+    pub(super) fn new(source: &'a Source) -> Self {
         Self {
-            file,
-            framing,
+            source,
             marker: Finder::new(&MARKER),
-            patience: file.len().saturating_mul(PATIENCE),
+            buffer: Vec::new(),
+            patience: source.length().saturating_mul(PATIENCE),
             has_given_up: false,
         }
     }
@@ -205,73 +203,125 @@ impl<'a> Chunks<'a> {
     }
 
     /// The chunk that starts at `at`, if a whole one does.
-    pub(super) fn at(&mut self, at: usize) -> Option<Chunk> {
-        let start = at.checked_add(self.framing.header())?;
-        let header = self.file.get(at..start)?;
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub(super) fn at(&mut self, at: usize) -> io::Result<Option<Chunk>> {
+        let Some(start) = at.checked_add(HEADER) else {
+            return Ok(None);
+        };
+        if start > self.source.length() {
+            return Ok(None);
+        }
+        let mut header = [0; HEADER];
+        header.copy_from_slice(self.source.read(at..start, &mut self.buffer)?);
+        let Some((label, mut chunk)) = Chunk::labelled(&header, start) else {
+            return Ok(None);
+        };
+        if chunk.payload.end > self.source.length() {
+            return Ok(None);
+        }
+        let length = chunk.payload.len();
+        if length > self.patience {
+            self.has_given_up = true;
+            return Ok(None);
+        }
+        let content = self.source.read(chunk.payload.clone(), &mut self.buffer)?;
+        if checksum([&header[4..36], content]) != label.sum {
+            self.patience -= length;
+            return Ok(None);
+        }
+        let Some(kind) = Kind::from_number(label.kind) else {
+            return Ok(None);
+        };
+        chunk.kind = kind;
+        Ok(Some(chunk))
+    }
+
+    /// The next whole chunk that starts at or after `from`, and where.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub(super) fn find(&mut self, mut from: usize) -> io::Result<Option<(usize, Chunk)>> {
+        loop {
+            if let Some(chunk) = self.at(from)? {
+                return Ok(Some((from, chunk)));
+            }
+            let rest = from + 1..self.source.length();
+            match self.source.find(&self.marker, rest)? {
+                Some(start) => from = start,
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// What of a header is not the chunk's.
+struct Unchecked {
+    kind: u32,
+    sum: u32,
+}
+
+impl Chunk {
+    /// The chunk with this header, whose payload starts at `start`. Nothing is known of that,
+    /// nor is the kind set.
+    fn labelled(header: &[u8; HEADER], start: usize) -> Option<(Unchecked, Self)> {
         if header[..4] != MARKER {
             return None;
         }
         let (words, _) = header.as_chunks();
         let word = |index: usize| u32::from_le_bytes(words[index]);
-        let (run, sum, summed) = match self.framing {
-            Framing::Anonymous => (0, word(6), 4..24),
-            Framing::OfRun => {
-                if checksum([&header[4..32]]) != word(8) {
-                    return None;
-                }
-                let run = u64::from(word(6)) | u64::from(word(7)) << 32;
-                (run, word(9), 4..36)
-            }
-        };
-        let payload = start..start.checked_add(usize::try_from(word(5)).ok()?)?;
-        let content = self.file.get(payload.clone())?;
-        if content.len() > self.patience {
-            self.has_given_up = true;
+        if checksum([&header[4..32]]) != word(8) {
             return None;
         }
-        if checksum([&header[summed], content]) != sum {
-            self.patience -= content.len();
-            return None;
-        }
-        Some(Chunk {
-            kind: Kind::from_number(word(1))?,
+        let chunk = Self {
+            kind: Kind::Head,
             ordinal: word(2),
             core: word(3),
-            run,
+            run: u64::from(word(6)) | u64::from(word(7)) << 32,
             raw_len: usize::try_from(word(4)).ok()?,
-            payload,
-        })
+            payload: start..start.checked_add(usize::try_from(word(5)).ok()?)?,
+        };
+        let unchecked = Unchecked {
+            kind: word(1),
+            sum: word(9),
+        };
+        Some((unchecked, chunk))
     }
 
-    /// The next whole chunk that starts at or after `from`, and where.
-    pub(super) fn find(&mut self, mut from: usize) -> Option<(usize, Chunk)> {
-        loop {
-            let start = from + self.marker.find(self.file.get(from..)?)?;
-            if let Some(chunk) = self.at(start) {
-                return Some((start, chunk));
-            }
-            from = start + 1;
-        }
-    }
-}
-
-impl Chunk {
     /// The first byte of the file past the chunk.
     pub(super) fn end(&self) -> usize {
         self.payload.end
     }
 
-    /// The payload, or `None` if it does not inflate to what the header says.
-    pub(super) fn payload(&self, file: &[u8]) -> Option<Vec<u8>> {
-        let deflated = &file[self.payload.clone()];
-        let most = deflated.len().saturating_mul(MAX_RATIO).min(MAX_RAW);
-        if self.raw_len > most {
-            return None;
+    /// The payload as it is stored.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub(super) fn stored<'a>(
+        &self,
+        source: &'a Source,
+        buffer: &'a mut Vec<u8>,
+    ) -> io::Result<&'a [u8]> {
+        source.read(self.payload.clone(), buffer)
+    }
+
+    /// The payload, unpacked, of a kind that is packed as one; `None` if it does not unpack to
+    /// what the header says.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub(super) fn payload(&self, source: &Source) -> io::Result<Option<Vec<u8>>> {
+        let mut buffer = Vec::new();
+        let stored = self.stored(source, &mut buffer)?;
+        if self.raw_len > MAX_RAW {
+            return Ok(None);
         }
-        let mut raw = Vec::with_capacity(self.raw_len + 1);
-        let mut inflate = Decompress::new(false);
-        let status = inflate.decompress_vec(deflated, &mut raw, FlushDecompress::Finish);
-        let is_whole = status.is_ok_and(|status| status == Status::StreamEnd);
-        (is_whole && raw.len() == self.raw_len).then_some(raw)
+        let raw = zstd::bulk::decompress(stored, self.raw_len).ok();
+        Ok(raw.filter(|raw| raw.len() == self.raw_len))
     }
 }

@@ -10,47 +10,58 @@
 //! 0    marker       4 bytes
 //! 4    kind         u32
 //! 8    ordinal      u32: 0, 1, 2, … in the order of the file
-//! 12   core         u32: whose samples; of a file's chunks, how many came before; else 0
-//! 16   raw length   u32: bytes of the payload when inflated
+//! 12   core         u32: whose records; of a file's chunks, how many came before; else 0
+//! 16   raw length   u32: bytes of the payload when it is unpacked
 //! 20   length       u32: bytes of the payload in the file
 //! 24   run          u64: a number of the run, by chance; the same in all its chunks
 //! 32   header sum   CRC-32 of bytes 4..32
 //! 36   checksum     CRC-32 of bytes 4..36 and the payload
-//! 40   payload      deflated (RFC 1951)
+//! 40   payload      compressed (zstd, RFC 8878), but of stacks and samples: their columns are
 //! ```
 //!
-//! All numbers are little-endian. Versions 3 and 4, which are read as well, had shorter
-//! descriptions, of 3,776 bytes. In version 3 a chunk had neither run nor header sum: the checksum,
-//! of bytes 4..24 and the payload, was at byte 24, the payload at 28. The kinds, in the order of
-//! the file:
+//! All numbers are little-endian. The kinds, in the order of the file:
 //!
-//! * *head*: the run's [`Description`], as the kernel encoded it, then [`Host`]
+//! * *head* (1): the run's [`Description`], as the kernel encoded it, then [`Host`]
 //!   as JSON. Without it nothing else has a meaning.
-//! * *kernel part*, any number, and *kernel*: the ELF that was booted. Parts are there if it
-//!   does not fit a chunk of 256 MiB; the kernel is then the last of them.
-//! * *debug file part* and *debug file*, likewise, any number of files: separate debug files of
-//!   that ELF, each its name, a zero byte, and the file.
-//! * *samples*, any number: whole records of one core, as they stood in its
-//!   ring, oldest first.
-//! * *end*: [`RunEnd`] as JSON.
+//! * *kernel part* (5), any number, and *kernel* (2): the ELF that was booted. Parts are there if
+//!   it does not fit a chunk of 256 MiB; the kernel is then the last of them.
+//! * *debug file part* (7) and *debug file* (6), likewise, any number of files: separate debug
+//!   files of that ELF, each its name, a zero byte, and the file.
+//! * *stacks* (8), any number: what of the table of stacks the samples behind it are the first
+//!   to have. Each stack is in the file once; `stacks.rs` has its layout.
+//! * *samples* (3), any number: samples of all cores, as columns (`block.rs`, `column.rs`): for
+//!   each the number of its stack, and what else it says. All that a sample has is there.
+//! * *records* (9), any number: whole records of one core that are no samples, as they stood in
+//!   its ring, oldest first.
+//! * *end* (4): [`RunEnd`] as JSON, and with it the hash of all samples, which is made while they
+//!   arrive (`hash.rs` has its definition).
 //!
 //! The file grows by whole chunks while the guest runs. So a tool that is killed
 //! leaves a profile without an end; a file that was cut has a last chunk that is
 //! not whole; and where bytes were damaged, the marker and the checksum find the
 //! next chunk that is whole. In each case the chunks that are whole are read,
-//! and [`Profile::incomplete`] says what is not. Chunks of another run (two profiles in one
-//! file, or a piece of one in another) are left out, and it says so; a profile of version 3,
-//! in which they cannot be told, ends for the reader where the order of its chunks does.
+//! and [`Profile::incomplete`] says what is not. Where a part of the table of stacks is missing,
+//! samples that have one of its stacks are left out, and counted. Chunks of another run (two
+//! profiles in one file, or a piece of one in another) are left out, and it says so.
+//!
+//! Profiles of versions 3 to 5 had the samples as they stand in a ring; the pmiscope that wrote one
+//! reads it.
 
 mod assembly;
+mod block;
 mod chunk;
-pub(crate) mod file;
-mod head;
+mod column;
+mod distinct;
+mod hash;
 mod kernel_parts;
 pub(crate) mod read;
+mod samples;
+mod source;
+pub(crate) mod stacks;
 mod write;
 
-pub(crate) use read::{Profile, Records, is_profile};
+pub(crate) use read::{Profile, ReadError, is_profile};
+pub(crate) use samples::Counted;
 pub use write::{Embedded, Writer};
 
 use profiler::format::Description;
@@ -65,7 +76,7 @@ use crate::qemu::{Emulator, PmuModel};
 pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
 /// The version of the format that is written.
-pub(crate) const VERSION: u32 = 5;
+pub(crate) const VERSION: u32 = 6;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;
@@ -144,6 +155,14 @@ pub struct RunEnd {
     pub message: String,
     /// Each core's counters, in the order of the cores.
     pub cores: Vec<CoreEnd>,
+}
+
+/// How a run ended, and what was made of all its samples.
+#[derive(Serialize, Deserialize)]
+struct Ending {
+    #[serde(flatten)]
+    run: RunEnd,
+    sample_hash: String,
 }
 
 /// What ended a run.

@@ -1,12 +1,25 @@
 //! Reads a profile: the chunks that are whole, and what is not.
 
+use std::cell::RefCell;
+use std::fs::File;
+use std::io;
+use std::rc::Rc;
+
 use profiler::format::description::DESCRIPTION_BYTES;
-use profiler::format::{Description, EventDescription, record_words};
+use profiler::format::event::NewEvent;
+use profiler::format::sample::MAX_WORDS;
+use profiler::format::{Description, EventDescription, Sample, record_words};
 use thiserror::Error;
 
-use super::assembly::{Assembly, Core, Incomplete};
-use super::chunk::{Chunk, Chunks, Framing, Kind};
-use super::{FILE_HEADER, Host, MAGIC, RunEnd, head};
+use super::assembly::{Assembly, Core, Incomplete, StoredBlock};
+use super::block::Slots;
+use super::chunk::{Chunks, Kind};
+use super::column::Numbers;
+use super::hash::{RunHash, StackHash, stack_hash};
+use super::samples::{BlockReader, COUNTED, Cache, CoreSamples, Counted};
+use super::source::Source;
+use super::stacks::StackTable;
+use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -16,7 +29,7 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this pmiscope reads versions 3 to 5: use the one that wrote it"
+        "a profile of format version {0}, and this pmiscope reads version {VERSION}: use the one that wrote it"
     )]
     Version(u32),
     /// What every profile starts with is damaged or missing.
@@ -24,10 +37,38 @@ pub enum ProfileError {
     NoHead,
 }
 
-/// A profile, as far as it is whole.
+/// Why a profile cannot be opened.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is no profile that can be read.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+/// Why samples cannot be read that were whole when the profile was opened.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The file cannot be read any more.
+    #[error("the part at byte {at} of the profile cannot be read: {error}")]
+    Io {
+        /// Where the part begins.
+        at: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// No writer has made what is there.
+    #[error("the part at byte {0} of the profile makes no sense: run pmiscope again")]
+    Damaged(usize),
+}
+
+/// A profile, as far as it is whole. What it has of samples stays in the file, and is read when
+/// it is asked for.
 #[derive(Debug)]
 pub struct Profile {
-    file: Vec<u8>,
+    source: Source,
     /// What the kernel said of the run.
     pub description: Description,
     /// What the host knew of it.
@@ -38,10 +79,20 @@ pub struct Profile {
     pub debug_files: Vec<(String, Vec<u8>)>,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
-    cores: Vec<Core>,
-    /// What samples mean by an event's number.
-    events: Vec<EventDescription>,
+    contents: Contents,
     incomplete: Incomplete,
+}
+
+/// What there is of samples.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// The hash that was made while they arrived; `None` if the end is missing.
+    pub hash: Option<String>,
+    pub stacks: StackTable,
+    pub blocks: Vec<StoredBlock>,
+    pub cores: Vec<Core>,
+    /// What samples mean by an event's number.
+    pub events: Vec<EventDescription>,
 }
 
 impl Profile {
@@ -51,45 +102,52 @@ impl Profile {
     ///
     /// [`ProfileError`] if there is nothing to report.
     pub fn read(file: Vec<u8>) -> Result<Self, ProfileError> {
-        Self::read_before(file, 0)
+        Self::of_source(file.into()).map_err(|error| match error {
+            OpenError::Profile(error) => error,
+            OpenError::Io(error) => unreachable!("memory is read: {error}"),
+        })
     }
 
-    /// As [`Self::read`], of a file in which so many zeros follow.
-    pub(crate) fn read_before(file: Vec<u8>, zeros: u64) -> Result<Self, ProfileError> {
-        is_profile(&file)?;
-        let header = file.get(..FILE_HEADER).ok_or(ProfileError::NoHead)?;
+    /// Opens the profile in a file.
+    ///
+    /// # Errors
+    ///
+    /// There is nothing to report, or the file cannot be read.
+    pub(crate) fn open(file: File) -> Result<Self, OpenError> {
+        Self::of_source(Source::of_file(file)?)
+    }
+
+    fn of_source(source: Source) -> Result<Self, OpenError> {
+        let mut header = Vec::new();
+        let header = source.read(0..source.length().min(FILE_HEADER), &mut header)?;
+        is_profile(header)?;
+        if header.len() < FILE_HEADER {
+            return Err(ProfileError::NoHead.into());
+        }
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
-        let framing = Framing::of_version(version).ok_or(ProfileError::Version(version))?;
-        let mut chunks = Chunks::new(&file, framing);
-        let first = chunks.at(FILE_HEADER);
+        if version != VERSION {
+            return Err(ProfileError::Version(version).into());
+        }
+        let mut chunks = Chunks::new(&source);
+        let first = chunks.at(FILE_HEADER)?;
         let first = first.filter(|chunk| chunk.kind == Kind::Head);
         let first = first.ok_or(ProfileError::NoHead)?;
         let (description, host) = first
-            .payload(&file)
-            .and_then(|payload| decode_head(&payload, version))
+            .payload(&source)?
+            .and_then(|payload| decode_head(&payload))
             .ok_or(ProfileError::NoHead)?;
-        let mut assembly = Assembly::new(&file, &description, first.run);
-        assembly.zeros = zeros;
-        assembly.read(chunks, first.end());
-        let Assembly {
-            kernel,
-            debug_files,
-            end,
-            cores,
-            events,
-            incomplete,
-            ..
-        } = assembly;
+        let mut assembly = Assembly::new(&source, &description, first.run)?;
+        assembly.read(chunks, first.end())?;
+        let (files, contents, incomplete) = assembly.finish();
         Ok(Self {
             description,
             host,
-            kernel,
-            debug_files: debug_files.all,
-            end,
-            cores,
-            events,
+            kernel: files.kernel,
+            debug_files: files.debug_files.all,
+            end: files.end,
+            contents,
             incomplete,
-            file,
+            source,
         })
     }
 
@@ -97,7 +155,7 @@ impl Profile {
     /// that were asked for while the run went on. None where ticks are sampled.
     #[must_use]
     pub fn events(&self) -> &[EventDescription] {
-        &self.events
+        &self.contents.events
     }
 
     /// The number of cores of the run.
@@ -106,40 +164,214 @@ impl Profile {
         self.description.cores
     }
 
-    /// The whole records of all cores.
+    /// The records of all cores.
     #[must_use]
     pub fn records(&self) -> u64 {
-        self.cores.iter().map(|core| core.records).sum()
+        self.contents.cores.iter().map(Core::records).sum()
     }
 
-    /// The number of whole records of `core`.
+    /// The number of records of `core`.
     #[must_use]
     pub fn records_of_core(&self, core: u32) -> u64 {
-        let core = usize::try_from(core).ok();
-        core.and_then(|core| self.cores.get(core))
-            .map_or(0, |core| core.records)
+        self.core(core).map_or(0, Core::records)
     }
 
-    /// The whole records of `core`, oldest first.
+    fn core(&self, core: u32) -> Option<&Core> {
+        self.contents.cores.get(usize::try_from(core).ok()?)
+    }
+
+    /// The records of `core` that are no samples, as they stood in its ring.
+    pub fn other_records(&self, core: u32) -> impl Iterator<Item = &[u64]> {
+        let words = self.core(core).map_or(&[][..], |core| &core.others);
+        records(words)
+    }
+
+    /// The number of records of `core` that this version cannot read.
+    pub(crate) fn unreadable(&self, core: u32) -> u64 {
+        let records = self.other_records(core);
+        records
+            .filter(|record| NewEvent::decode(record).is_none())
+            .count() as u64
+    }
+
+    /// The stacks of the samples.
     #[must_use]
-    pub fn records_of(&self, core: u32) -> Records<'_> {
-        let core = usize::try_from(core)
-            .ok()
-            .and_then(|core| self.cores.get(core));
-        Records {
-            file: &self.file,
-            chunks: core.map_or(&[][..], |core| &core.chunks).iter(),
-            words: Vec::new(),
-            at: 0,
+    pub fn stacks(&self) -> &StackTable {
+        &self.contents.stacks
+    }
+
+    /// Calls `each` with every sample of these cores, each core's in order.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub(crate) fn for_each_counted(
+        &self,
+        is_selected: impl Fn(u32) -> bool,
+        mut each: impl FnMut(u32, &Counted),
+    ) -> Result<(), ReadError> {
+        let mut reader = self.reader()?;
+        let mut columns: [Numbers; COUNTED.len()] = Default::default();
+        for stored in &self.contents.blocks {
+            if !stored.cores.iter().any(|&core| is_selected(core)) {
+                continue;
+            }
+            let (block, unpacker) = reader.block(stored)?;
+            for (column, field) in columns.iter_mut().zip(COUNTED) {
+                let whole = block.field(field, unpacker, column);
+                whole.ok_or(ReadError::Damaged(stored.at))?;
+            }
+            let mut at = 0;
+            for (segment, (core, count)) in block.cores().enumerate() {
+                let rows = at..at + count;
+                at = rows.end;
+                if is_selected(core) {
+                    let mut next = block.next_of(segment);
+                    for index in rows {
+                        let numbers = columns.each_ref().map(|column| column.at(index));
+                        let counted = Counted::new(numbers, &mut next);
+                        let mut counted = counted.ok_or(ReadError::Damaged(stored.at))?;
+                        if self.has_stack(counted.stack, stored)? {
+                            let stack = counted.stack as usize;
+                            counted.has_exact = self.contents.stacks.has_exact(stack);
+                            each(core, &counted);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn reader(&self) -> Result<BlockReader<'_>, ReadError> {
+        let slots = Slots::of_size(self.description.stack_slot);
+        let reader = BlockReader::new(&self.source, self.contents.cores.len(), slots);
+        reader.map_err(|error| ReadError::Io { at: 0, error })
+    }
+
+    pub(super) fn blocks(&self) -> &[StoredBlock] {
+        &self.contents.blocks
+    }
+
+    /// Whether a sample's stack is known; it was said if not.
+    #[inline]
+    pub(super) fn has_stack(&self, stack: u32, block: &StoredBlock) -> Result<bool, ReadError> {
+        if self.contents.stacks.has(stack as usize) {
+            return Ok(true);
+        }
+        if block.has_lost {
+            return Ok(false);
+        }
+        Err(ReadError::Damaged(block.at))
+    }
+
+    /// The samples of all cores, each core's by itself. Those that are in one block and are read
+    /// at about the same time are unpacked together.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub(crate) fn samples_of_cores(&self) -> Result<Vec<CoreSamples<'_>>, ReadError> {
+        let cache = Rc::new(RefCell::new(Cache::new(self.reader()?)));
+        let of = |core| CoreSamples::new(self, core, Rc::clone(&cache));
+        Ok((0..self.cores()).map(of).collect())
+    }
+
+    /// Calls `each` with every sample of `core`, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn for_each_sample(
+        &self,
+        core: u32,
+        mut each: impl FnMut(&Sample<'_>),
+    ) -> Result<(), ReadError> {
+        let cache = Rc::new(RefCell::new(Cache::new(self.reader()?)));
+        let mut samples = CoreSamples::new(self, core, cache);
+        while let Some(sample) = samples.next()? {
+            each(&sample);
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every record of `core` as it would stand in a ring: the samples, oldest
+    /// first, then the others.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn for_each_record(
+        &self,
+        core: u32,
+        mut each: impl FnMut(&[u64]),
+    ) -> Result<(), ReadError> {
+        let mut record = [0; MAX_WORDS];
+        self.for_each_sample(core, |sample| {
+            let words = sample.encode(&mut record);
+            each(&record[..words]);
+        })?;
+        self.other_records(core).for_each(each);
+        Ok(())
+    }
+
+    /// The hash of the samples: that which was made while they arrived, if all are there.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn sample_hash(&self) -> Result<String, ReadError> {
+        match &self.contents.hash {
+            Some(hash) if self.incomplete.line().is_none() => Ok(hash.clone()),
+            _ => self.hash_again(),
         }
     }
 
-    /// Calls `take` with every whole record of `core`, oldest first.
-    pub fn for_each_record(&self, core: u32, mut take: impl FnMut(&[u64])) {
-        let mut records = self.records_of(core);
-        while let Some(record) = records.read() {
-            take(record);
+    /// The hash of the samples that are there, and the one that was made while they arrived, if
+    /// all are there and these differ.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub(crate) fn wrong_hash(&self) -> Result<Option<[String; 2]>, ReadError> {
+        let made = self.sample_hash()?;
+        let found = self.hash_again()?;
+        Ok((found != made).then_some([found, made]))
+    }
+
+    /// The hash of the samples that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    fn hash_again(&self) -> Result<String, ReadError> {
+        let Contents {
+            stacks,
+            blocks,
+            cores,
+            ..
+        } = &self.contents;
+        let mut hash = RunHash::new(cores.len());
+        let mut hashes: Vec<Option<StackHash>> = vec![None; stacks.len()];
+        let mut chain = Vec::new();
+        let mut reader = self.reader()?;
+        for stored in blocks {
+            let samples = reader.samples(stored)?;
+            for (core, rows) in samples.cores() {
+                for row in rows {
+                    let stack = row.stack as usize;
+                    if !self.has_stack(row.stack, stored)? {
+                        continue;
+                    }
+                    let of_stack = hashes[stack].get_or_insert_with(|| {
+                        let stack = stacks.get(stack).expect("it is there");
+                        stack_hash(self.description.text, &stack.sample(&mut chain))
+                    });
+                    hash.add(core as usize, row, of_stack);
+                }
+            }
         }
+        Ok(hash.finish())
     }
 
     /// What is not whole, in one line, if anything is not.
@@ -162,38 +394,9 @@ pub(crate) fn is_profile(file: &[u8]) -> Result<(), ProfileError> {
     Ok(())
 }
 
-/// The records of a core, one part of the file at a time.
-#[derive(Debug)]
-pub struct Records<'a> {
-    file: &'a [u8],
-    /// The parts that come next.
-    chunks: std::slice::Iter<'a, Chunk>,
-    /// The part that is being read, and how far.
-    words: Vec<u64>,
-    at: usize,
-}
-
-impl Records<'_> {
-    /// The next record; `None` at the end.
-    pub fn read(&mut self) -> Option<&[u64]> {
-        while !has_record(&self.words[self.at..]) {
-            let chunk = self.chunks.next()?;
-            // It was inflated when the file was read, so it inflates again.
-            self.words = words(&chunk.payload(self.file).unwrap_or_default());
-            self.at = 0;
-        }
-        let start = self.at;
-        self.at += record_words(self.words[start]);
-        Some(&self.words[start..self.at])
-    }
-}
-
-/// The words of a part's records.
 pub(super) fn words(payload: &[u8]) -> Vec<u64> {
     let words = payload.as_chunks().0.iter();
-    let mut words: Vec<_> = words.map(|&bytes| u64::from_le_bytes(bytes)).collect();
-    head::from_profile(&mut words);
-    words
+    words.map(|&bytes| u64::from_le_bytes(bytes)).collect()
 }
 
 /// Returns true if `words` begin with a whole record.
@@ -215,19 +418,9 @@ pub(super) fn records(words: &[u64]) -> impl Iterator<Item = &[u64]> {
     })
 }
 
-/// The bytes of a description before version 5. What was added behind it means nothing as zeros.
-const OLD_DESCRIPTION_BYTES: usize = 3776;
-
-fn decode_head(payload: &[u8], version: u32) -> Option<(Description, Host)> {
-    let bytes = if version < 5 {
-        OLD_DESCRIPTION_BYTES
-    } else {
-        DESCRIPTION_BYTES
-    };
-    let (found, host) = payload.split_at_checked(bytes)?;
-    let mut description = [0; DESCRIPTION_BYTES];
-    description[..bytes].copy_from_slice(found);
-    let description = Description::decode(&description).ok()?;
+fn decode_head(payload: &[u8]) -> Option<(Description, Host)> {
+    let (description, host) = payload.split_first_chunk::<DESCRIPTION_BYTES>()?;
+    let description = Description::decode(description).ok()?;
     // A profile has a list for each core: a bound on what a crafted file can ask.
     (description.cores <= 1 << 16).then_some(())?;
     Some((description, serde_json::from_slice(host).ok()?))

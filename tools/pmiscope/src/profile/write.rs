@@ -7,15 +7,39 @@ use std::num::NonZero;
 use std::thread;
 use std::time::SystemTime;
 
-use flate2::Compression;
+use profiler::address::CodeRange;
+use profiler::format::{Description, Sample, record_words};
 
-use profiler::format::Description;
-
+use super::block::{LooseCount, Pending, SampleRow, Slots};
 use super::chunk::{self, Kind, Label, Packed};
-use super::{Head, Host, MAGIC, RunEnd, VERSION, head};
+use super::column::Packer;
+use super::distinct::Distinct;
+use super::hash::RunHash;
+use super::stacks::{is_loose, top_places};
+use super::{Ending, Head, Host, MAGIC, RunEnd, VERSION};
+
+/// Samples that become a block by themselves; and words of a core's other records a chunk.
+const BLOCK: usize = 64 << 10;
+
+/// Levels of zstd: for what is packed once, and for large files, of which time is worth more
+/// than room.
+const LEVEL: i32 = 9;
+const LEVEL_OF_LARGE: i32 = 1;
 
 /// A profile that grows.
 pub struct Writer<W: Write> {
+    chunks: ChunkWriter<W>,
+    text: CodeRange,
+    packer: Packer,
+    stacks: Distinct,
+    pending: Pending,
+    hash: RunHash,
+    /// Other records that are not written yet, by core.
+    records: Vec<Vec<u64>>,
+}
+
+/// A file that grows by chunks.
+struct ChunkWriter<W: Write> {
     out: W,
     ordinal: u32,
     /// What tells this run's chunks from those of others.
@@ -49,24 +73,155 @@ impl<W: Write> Writer<W> {
     ///
     /// Those of `out`.
     pub fn with(
-        mut out: W,
+        out: W,
         description: &Description,
         host: &Host,
         files: Embedded,
     ) -> io::Result<Self> {
+        let mut chunks = ChunkWriter::new(out)?;
+        let mut payload = description.encode().to_vec();
+        serde_json::to_writer(&mut payload, host)?;
+        chunks.pack(Kind::Head, 0, &payload)?;
+        chunks.embed(files)?;
+        let cores = usize::try_from(description.cores).map_err(io::Error::other)?;
+        Ok(Self {
+            chunks,
+            text: description.text,
+            packer: Packer::new()?,
+            stacks: Distinct::new(description.text),
+            pending: Pending::new(cores, Slots::of_size(description.stack_slot)),
+            hash: RunHash::new(cores),
+            records: vec![Vec::new(); cores],
+        })
+    }
+
+    /// Appends the next record of `core`, whole: a sample, or what stays as it stood in the ring.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output; a core that the run does not have; what is no whole record.
+    pub fn record(&mut self, core: u32, record: &[u64]) -> io::Result<()> {
+        if let Ok(sample) = Sample::decode(record) {
+            return self.sample(core, &sample);
+        }
+        let is_whole = record
+            .first()
+            .is_some_and(|&first| record_words(first) == record.len());
+        if !is_whole {
+            let what = "not a whole record";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
+        let of_core = usize::try_from(core).ok();
+        let records = of_core.and_then(|core| self.records.get_mut(core));
+        let records = records.ok_or_else(no_such_core)?;
+        records.extend_from_slice(record);
+        if records.len() >= BLOCK {
+            self.write_records()?;
+        }
+        Ok(())
+    }
+
+    /// Appends the next sample of `core`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output; a core that the run does not have.
+    pub fn sample(&mut self, core: u32, sample: &Sample<'_>) -> io::Result<()> {
+        let core = usize::try_from(core).ok();
+        let core = core.filter(|&core| core < self.records.len());
+        let core = core.ok_or_else(no_such_core)?;
+        let (stack, hash) = self.stacks.find(sample)?;
+        let row = SampleRow {
+            stack,
+            sequence: sample.sequence,
+            cost: sample.handler_cost,
+            task: sample.task,
+            event: sample.event,
+            time: sample.time,
+            period: sample.period,
+            sp: sample.sp.0,
+            loose: LooseCount::default(),
+        };
+        self.hash.add(core, &row, &hash);
+        let loose = |word: u64| is_loose(self.text, word).then_some(word);
+        let crossings = top_places(sample.chain_words);
+        let crossings = crossings.filter_map(|place| loose(sample.chain_words[place]));
+        self.pending
+            .push(core, row, sample.stack_top.map(loose), crossings);
+        if self.pending.len() >= BLOCK {
+            self.write_samples()?;
+        }
+        Ok(())
+    }
+
+    /// Writes all samples and other records that were appended: what was written is not lost if
+    /// the tool is.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.write_samples()?;
+        self.write_records()
+    }
+
+    fn write_samples(&mut self) -> io::Result<()> {
+        if self.pending.len() == 0 {
+            return Ok(());
+        }
+        // Stacks first: what a cut file has of samples is of use.
+        if let Some(part) = self.stacks.take_part() {
+            let part = Packed::of_columns(|out| part.pack(&mut self.packer, out))?;
+            self.chunks.append(Kind::Stacks, 0, part)?;
+        }
+        let block = Packed::of_columns(|out| self.pending.pack(&mut self.packer, out))?;
+        self.chunks.append(Kind::Samples, 0, block)
+    }
+
+    fn write_records(&mut self) -> io::Result<()> {
+        for (core, words) in (0..).zip(&mut self.records) {
+            if !words.is_empty() {
+                let payload: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                self.chunks.pack(Kind::Records, core, &payload)?;
+                words.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the profile and gives back the output.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub fn finish(mut self, end: &RunEnd) -> io::Result<W> {
+        self.flush()?;
+        let ending = Ending {
+            run: end.clone(),
+            sample_hash: self.hash.finish(),
+        };
+        let payload = serde_json::to_vec(&ending)?;
+        self.chunks.pack(Kind::End, 0, &payload)?;
+        self.chunks.out.flush()?;
+        Ok(self.chunks.out)
+    }
+}
+
+fn no_such_core() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the run has no such core")
+}
+
+impl<W: Write> ChunkWriter<W> {
+    /// Starts a file.
+    fn new(mut out: W) -> io::Result<Self> {
         out.write_all(&MAGIC)?;
         out.write_all(&VERSION.to_le_bytes())?;
         out.write_all(&[0; 4])?;
-        let mut writer = Self {
+        Ok(Self {
             out,
             ordinal: 0,
             run: number_of_run(),
-        };
-        let mut payload = description.encode().to_vec();
-        serde_json::to_writer(&mut payload, host)?;
-        writer.chunk(Kind::Head, 0, &payload, Compression::default())?;
-        writer.embed(files)?;
-        Ok(writer)
+        })
     }
 
     /// Appends files.
@@ -77,46 +232,16 @@ impl<W: Write> Writer<W> {
             packed,
         } in files.0
         {
-            self.packed(kind, number, packed)?;
+            self.append(kind, number, packed)?;
         }
         Ok(())
     }
 
-    /// Appends whole records of `core`.
-    ///
-    /// # Errors
-    ///
-    /// Those of the output.
-    pub fn samples(&mut self, core: u32, words: &[u64]) -> io::Result<()> {
-        let mut words = words.to_vec();
-        head::to_profile(&mut words);
-        let payload: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.chunk(Kind::Samples, core, &payload, Compression::fast())
+    fn pack(&mut self, kind: Kind, core: u32, payload: &[u8]) -> io::Result<()> {
+        self.append(kind, core, Packed::new(payload, LEVEL)?)
     }
 
-    /// Ends the profile and gives back the output.
-    ///
-    /// # Errors
-    ///
-    /// Those of the output.
-    pub fn finish(mut self, end: &RunEnd) -> io::Result<W> {
-        let payload = serde_json::to_vec(end)?;
-        self.chunk(Kind::End, 0, &payload, Compression::default())?;
-        self.out.flush()?;
-        Ok(self.out)
-    }
-
-    fn chunk(
-        &mut self,
-        kind: Kind,
-        core: u32,
-        payload: &[u8],
-        level: Compression,
-    ) -> io::Result<()> {
-        self.packed(kind, core, Packed::new(payload, level)?)
-    }
-
-    fn packed(&mut self, kind: Kind, core: u32, payload: Packed) -> io::Result<()> {
+    fn append(&mut self, kind: Kind, core: u32, payload: Packed) -> io::Result<()> {
         let label = Label {
             kind,
             ordinal: self.ordinal,
@@ -173,9 +298,9 @@ impl Embedded {
             parts.push(&[]);
         }
         let level = if all.len() > LARGE {
-            Compression::fast()
+            LEVEL_OF_LARGE
         } else {
-            Compression::default()
+            LEVEL
         };
         let last = parts.len() - 1;
         for (number, packed) in pack(&parts, level)?.into_iter().enumerate() {
@@ -193,7 +318,7 @@ impl Embedded {
 const LARGE: usize = 64 << 20;
 
 /// Packs parts, on all processors.
-fn pack(parts: &[&[u8]], level: Compression) -> io::Result<Vec<Packed>> {
+fn pack(parts: &[&[u8]], level: i32) -> io::Result<Vec<Packed>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = parts.len().div_ceil(threads).max(1);
     let pack = |parts: &[&[u8]]| -> io::Result<Vec<Packed>> {
@@ -218,30 +343,28 @@ fn pack(parts: &[&[u8]], level: Compression) -> io::Result<Vec<Packed>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::chunk::{Chunks, Framing};
+    use super::super::FILE_HEADER;
+    use super::super::chunk::Chunks;
     use super::super::kernel_parts::KernelParts;
+    use super::super::source::Source;
     use super::*;
 
     /// The kernel that is read from chunks of at most 10 bytes, without the ones `lost`.
     fn read_back(elf: &[u8], lost: &[usize]) -> (usize, Option<Vec<u8>>) {
-        let mut writer = Writer {
-            out: Vec::new(),
-            ordinal: 0,
-            run: 1,
-        };
+        let mut writer = ChunkWriter::new(Vec::new()).unwrap();
         let mut files = Embedded(Vec::new());
         files
             .add([Kind::KernelPart, Kind::Kernel], elf, 10)
             .unwrap();
         writer.embed(files).unwrap();
-        let file = writer.out;
+        let source = Source::from(writer.out);
         let mut parts = KernelParts::default();
-        let (mut at, mut count, mut kernel) = (0, 0, None);
-        let mut chunks = Chunks::new(&file, Framing::OfRun);
-        while let Some(chunk) = chunks.at(at) {
+        let (mut at, mut count, mut kernel) = (FILE_HEADER, 0, None);
+        let mut chunks = Chunks::new(&source);
+        while let Some(chunk) = chunks.at(at).unwrap() {
             at = chunk.end();
             if !lost.contains(&count) {
-                let payload = chunk.payload(&file).unwrap();
+                let payload = chunk.payload(&source).unwrap().unwrap();
                 if chunk.kind == Kind::Kernel {
                     kernel = parts.take_last(chunk.core, payload);
                 } else {

@@ -1,6 +1,5 @@
 //! What a kernel's files lack, and what that costs a report.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use super::Tally;
@@ -241,27 +240,23 @@ struct Unknown {
 
 impl Unknown {
     fn count(tally: &Tally, symbols: &Symbols) -> Self {
-        let mut at = HashMap::new();
         let mut unknown = Self::default();
-        for stack in &tally.stacks {
-            let known = at
-                .entry(stack.pc)
-                .or_insert_with(|| symbols.coverage_at(stack.pc));
+        for (pc, samples) in tally.places() {
             let Some(Coverage {
                 is_named,
                 is_covered,
                 has_inlining,
-            }) = *known
+            }) = symbols.coverage_at(pc)
             else {
                 continue;
             };
             if !is_named {
-                unknown.names += stack.samples;
+                unknown.names += samples;
             } else if !is_covered {
-                unknown.uncovered += stack.samples;
+                unknown.uncovered += samples;
             }
             if !has_inlining {
-                unknown.inlining += stack.samples;
+                unknown.inlining += samples;
             }
         }
         unknown

@@ -4,7 +4,6 @@
 mod asked;
 pub mod counts;
 pub mod event;
-mod hash;
 mod lacking;
 pub mod model;
 pub mod overhead;

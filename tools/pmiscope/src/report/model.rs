@@ -1,20 +1,17 @@
 //! The report, as values: what JSON shows and the text is made of.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-
 use profiler::format::region::Maker;
-use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source, State};
+use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
-use super::hash::sample_hash;
 use super::overhead::lost_checks;
-use super::warnings::{note, warnings};
+use super::warnings::{Warning, note, warnings};
 use super::{Step, Tally};
 use crate::addresses::{Addresses, Execution};
-use crate::profile::{CoreEnd, Mode, Outcome, Profile};
+use crate::profile::{CoreEnd, Mode, Outcome, Profile, ReadError};
 use crate::qemu::{Emulator, PmuModel};
-use crate::symbols::{BuildId, FunctionId, Origins, Symbols};
+use crate::symbols::{BuildId, Frame, FunctionId, Origins, Symbols};
 use crate::units;
 
 /// Options of a report.
@@ -390,9 +387,32 @@ fn as_map<S: Serializer>(pairs: &[(&'static str, u64)], serializer: S) -> Result
 impl Report {
     /// Makes the report of a profile and its tally. `symbols` are those of the profile's
     /// kernel; the addresses are resolved here.
-    #[must_use]
-    pub fn new(profile: &Profile, tally: &Tally, symbols: &mut Symbols, options: Options) -> Self {
-        symbols.resolve(tally.stacks.iter().flat_map(|stack| stack.addresses()));
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read that were there when the profile was opened.
+    pub fn new(
+        profile: &Profile,
+        tally: &Tally,
+        symbols: &mut Symbols,
+        options: Options,
+    ) -> Result<Self, ReadError> {
+        symbols.resolve(tally.addresses());
+        let warnings = warnings(profile, tally, symbols)?;
+        Self::with_warnings(profile, tally, (symbols, &warnings), options)
+    }
+
+    /// The same where addresses are resolved and the warnings are known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub(crate) fn with_warnings(
+        profile: &Profile,
+        tally: &Tally,
+        (symbols, warnings): (&Symbols, &[Warning]),
+        options: Options,
+    ) -> Result<Self, ReadError> {
         let mut functions = functions(tally, symbols);
         sort(&mut functions, options.sort);
         let functions_in_all = functions.len();
@@ -406,7 +426,7 @@ impl Report {
         let end = profile.end.as_ref();
         let fast: Option<Option<Vec<_>>> =
             end.map(|end| end.cores.iter().map(|core| core.fast).collect());
-        Self {
+        Ok(Self {
             identity: Identity {
                 build_id: BuildId(run.build_id).to_string(),
                 source: run.source.name(),
@@ -422,7 +442,7 @@ impl Report {
                 unclaimed: unclaimed.map(units::total),
                 fast: fast.flatten().map(units::total),
                 counters: counter_totals(profile),
-                sample_hash: sample_hash(profile),
+                sample_hash: profile.sample_hash()?,
                 handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
             },
             cores,
@@ -431,8 +451,8 @@ impl Report {
             sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, symbols, functions_in_all),
-            end: End::new(profile, tally, symbols),
-        }
+            end: End::new(profile, tally, warnings),
+        })
     }
 }
 
@@ -525,11 +545,11 @@ impl Shares {
         Self {
             exact_elsewhere: tally.samples_where(|stack| stack.is_exact_elsewhere(symbols)),
             tasks: tasks(tally, run),
-            callers_from_stack_top: tally.samples_where(|stack| stack.is_repaired),
-            callers_doubtful: tally.samples_where(|stack| stack.is_doubtful),
-            callers_undecided: tally.samples_where(|stack| stack.is_undecided),
-            interrupts_off: tally.samples_where(|stack| !stack.state.has(State::INTERRUPTS_ON)),
-            idle: tally.samples_where(|stack| stack.state.has(State::IDLE)),
+            callers_from_stack_top: tally.totals.repaired,
+            callers_doubtful: tally.totals.doubtful,
+            callers_undecided: tally.totals.undecided,
+            interrupts_off: tally.totals.interrupts_off,
+            idle: tally.totals.idle,
             functions_in_all,
             only_core: tally.selection.core,
         }
@@ -537,14 +557,13 @@ impl Shares {
 }
 
 impl End {
-    fn new(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Self {
+    fn new(profile: &Profile, tally: &Tally, warnings: &[Warning]) -> Self {
         let end = profile.end.as_ref();
         let mut incomplete: Vec<_> = profile.incomplete().into_iter().collect();
         if tally.unreadable > 0 {
             let count = crate::units::counted(tally.unreadable, "record");
             incomplete.push(format!("{count} cannot be read"));
         }
-        let warnings = warnings(profile, tally, symbols);
         Self {
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
@@ -624,11 +643,7 @@ pub fn task_name(run: &Description, task: u16) -> String {
 }
 
 fn tasks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
-    let mut samples = BTreeMap::new();
-    for stack in &tally.stacks {
-        *samples.entry(stack.task).or_insert(0) += stack.samples;
-    }
-    let rows = samples.into_iter().map(|(task, samples)| TaskRow {
+    let rows = tally.tasks().map(|(task, samples)| TaskRow {
         name: task_name(run, task),
         samples,
     });
@@ -637,33 +652,76 @@ fn tasks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
     rows
 }
 
-fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
-    #[derive(Default)]
-    struct Count {
-        own: u64,
-        total: u64,
-        has_code: bool,
+/// What is counted of a function.
+#[derive(Default)]
+struct Count {
+    is_seen: bool,
+    own: u64,
+    total: u64,
+    has_code: bool,
+}
+
+/// Counts of functions, by their numbers.
+#[derive(Default)]
+struct Counts(Vec<Count>);
+
+impl Counts {
+    fn of(&mut self, function: FunctionId) -> &mut Count {
+        let index = function.index();
+        if index >= self.0.len() {
+            self.0.resize_with(index + 1, Count::default);
+        }
+        &mut self.0[index]
     }
-    let mut counts: HashMap<FunctionId, Count> = HashMap::new();
-    let mut seen = HashSet::new();
-    for stack in &tally.stacks {
-        seen.clear();
-        let frames = stack.steps(symbols).filter_map(|step| match step {
-            Step::Frame(frame) => Some(frame),
-            Step::Interrupt(_) => None,
-        });
+
+    /// Adds the functions of these steps that are not there yet to `functions`: a recursive one
+    /// is on a stack more than once.
+    fn see(&mut self, steps: impl Iterator<Item = Step>, functions: &mut Vec<FunctionId>) {
+        for step in steps {
+            if let Step::Frame(frame) = step {
+                self.see_frame(frame, functions);
+            }
+        }
+    }
+
+    fn see_frame(&mut self, frame: Frame, functions: &mut Vec<FunctionId>) {
+        let count = self.of(frame.function);
+        count.is_seen = true;
+        count.has_code |= !frame.inlined;
+        if !functions.contains(&frame.function) {
+            functions.push(frame.function);
+        }
+    }
+}
+
+fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
+    let mut counts = Counts::default();
+    // Each chain's once: many stacks have it.
+    let mut of_chains = Vec::new();
+    for chain in tally.chains() {
+        let mut functions = Vec::new();
+        counts.see(chain.steps(symbols), &mut functions);
+        of_chains.push((functions, 0));
+    }
+    let mut innermost = Vec::new();
+    for stack in tally.stacks() {
+        innermost.clear();
         let own = stack.own(symbols);
         if let Some(own) = own {
-            counts.entry(own.function).or_default().own += stack.samples;
+            counts.of(own.function).own += stack.samples;
+            // One that is elsewhere was executing, and is not among the callers.
+            counts.see_frame(own, &mut innermost);
         }
-        // One that is elsewhere was executing, and is not among the callers.
-        for frame in own.into_iter().chain(frames) {
-            let count = counts.entry(frame.function).or_default();
-            count.has_code |= !frame.inlined;
-            // A recursive function is on the stack more than once.
-            if seen.insert(frame.function) {
-                count.total += stack.samples;
-            }
+        counts.see(stack.innermost(symbols), &mut innermost);
+        let (callers, samples) = &mut of_chains[stack.outer.number];
+        *samples += stack.samples;
+        for &function in innermost.iter().filter(|it| !callers.contains(it)) {
+            counts.of(function).total += stack.samples;
+        }
+    }
+    for (callers, samples) in of_chains {
+        for function in callers {
+            counts.of(function).total += samples;
         }
     }
     let row = |(id, count): (FunctionId, Count)| {
@@ -677,7 +735,8 @@ fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
             inlined: !count.has_code,
         }
     };
-    counts.into_iter().map(row).collect()
+    let counts = (0..).map(FunctionId::of_index).zip(counts.0);
+    counts.filter(|(_, count)| count.is_seen).map(row).collect()
 }
 
 /// Most samples first; equal ones by their names, so that the order repeats.

@@ -6,13 +6,9 @@ use profiler::format::{ChainEnd, State};
 use crate::chain::Link;
 use crate::symbols::{Frame, Symbols};
 
-/// Samples that differ in nothing but their times.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Stack {
-    /// The core that took them.
-    pub core: u32,
-    /// The task that ran, by its number.
-    pub task: u16,
+/// A stack that samples had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stack<'a> {
     /// What the processor was doing.
     pub state: State,
     /// The instruction that was about to execute.
@@ -20,17 +16,21 @@ pub struct Stack {
     /// The instruction that the overflow is for, where the processor says it; it was
     /// executed some instructions before `pc`.
     pub exact: Option<CodeAddress>,
-    /// The callers, innermost first.
-    pub chain: Vec<Link>,
+    /// The caller of the code at `pc`, if it was on top of the stack only.
+    pub added: Option<CodeAddress>,
+    /// The callers further out.
+    pub outer: Chain<'a>,
     /// How the walk ended.
     pub end: ChainEnd,
-    /// True if some callers were on top of the stack only.
-    pub is_repaired: bool,
-    /// True if a caller may be missing.
-    pub is_doubtful: bool,
-    /// True if that is because code has no call-frame information.
-    pub is_undecided: bool,
     pub samples: u64,
+}
+
+/// The callers of stacks that differ in what was interrupted alone, innermost first.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Chain<'a> {
+    /// Others have another number.
+    pub number: usize,
+    pub links: &'a [Link],
 }
 
 /// A step outwards on a stack.
@@ -44,18 +44,50 @@ pub enum Step {
 /// Where to look a link up. A return address is the instruction *after*
 /// the call, perhaps the first one of another function: the call is found one
 /// byte before it. A program counter is looked up as it is.
-fn lookup(link: Link) -> CodeAddress {
+pub(super) fn lookup(link: Link) -> CodeAddress {
     match link {
         Link::Return(address) => CodeAddress(address.0.wrapping_sub(1)),
         Link::Interrupted { pc, .. } => pc,
     }
 }
 
-impl Stack {
+/// The steps of a link, whose address must have been resolved.
+fn steps_of(link: Link, symbols: &Symbols) -> impl Iterator<Item = Step> {
+    let crossed = match link {
+        Link::Return(_) => None,
+        Link::Interrupted { vector, .. } => Some(Step::Interrupt(vector)),
+    };
+    crossed.into_iter().chain(frames(lookup(link), symbols))
+}
+
+fn frames(address: CodeAddress, symbols: &Symbols) -> impl Iterator<Item = Step> {
+    symbols.frames(address).iter().copied().map(Step::Frame)
+}
+
+impl Chain<'_> {
     /// The addresses that [`Self::steps`] looks up.
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
-        let innermost = std::iter::once(self.pc).chain(self.exact);
-        innermost.chain(self.chain.iter().copied().map(lookup))
+        self.links.iter().copied().map(lookup)
+    }
+
+    /// The chain's functions, innermost first, inlined ones included. Its addresses must have
+    /// been resolved.
+    pub fn steps(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
+        self.links.iter().flat_map(|&link| steps_of(link, symbols))
+    }
+}
+
+impl Stack<'_> {
+    /// The number of callers, interrupted ones included.
+    #[must_use]
+    pub fn callers(&self) -> usize {
+        usize::from(self.added.is_some()) + self.outer.links.len()
+    }
+
+    /// The addresses that [`Self::innermost`] looks up.
+    pub fn addresses(self) -> impl Iterator<Item = CodeAddress> {
+        let added = self.added.map(Link::Return).map(lookup);
+        std::iter::once(self.pc).chain(self.exact).chain(added)
     }
 
     /// True if the exact address lies in another function than the one that was
@@ -76,20 +108,14 @@ impl Stack {
         symbols.frames(address).first().copied()
     }
 
-    /// The stack's functions, innermost first, inlined ones included. Its
-    /// addresses must have been resolved. An exact address takes the place of the
-    /// interrupted one if both are of one function; else the callers are not its own.
-    pub fn steps(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
-        let frames = |address| symbols.frames(address).iter().copied().map(Step::Frame);
-        let callers = self.chain.iter().flat_map(move |&link| {
-            let crossed = match link {
-                Link::Return(_) => None,
-                Link::Interrupted { vector, .. } => Some(Step::Interrupt(vector)),
-            };
-            crossed.into_iter().chain(frames(lookup(link)))
-        });
+    /// The functions that were interrupted, and those of the caller that was on top of the
+    /// stack only, innermost first, inlined ones included; behind them are those of
+    /// [`Self::outer`]. Addresses must have been resolved. An exact address takes the place of
+    /// the interrupted one if both are of one function; else the callers are not its own.
+    pub fn innermost(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
         let is_same = !self.is_exact_elsewhere(symbols);
         let innermost = self.exact.filter(|_| is_same).unwrap_or(self.pc);
-        frames(innermost).chain(callers)
+        let added = self.added.map(Link::Return).into_iter();
+        frames(innermost, symbols).chain(added.flat_map(|link| steps_of(link, symbols)))
     }
 }

@@ -1,29 +1,33 @@
-//! Counts a profile's samples, in one pass over each core's records, which
-//! completes their chains.
+//! Counts a profile's samples: in one pass over what is counted of them, and one over the
+//! different stacks, which completes their chains.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
+use profiler::address::CodeAddress;
+use profiler::format::{ChainEnd, State};
 
-use profiler::format::sample::SampleError;
-use profiler::format::{ChainEnd, Sample, kind};
-
-use super::Stack;
+use super::stack::{Chain, Stack, lookup};
 use crate::chain::{Link, Repair, Repaired};
-use crate::profile::Profile;
-use crate::symbols::callframe::Callers;
-
-/// Marks an interrupt's link in a stack's key: no return address has this in its upper
-/// half.
-const INTERRUPTED: u64 = 0x0100_c055_0000_0000;
+use crate::profile::stacks as profile;
+use crate::profile::{Counted, Profile, ReadError};
+use crate::symbols::callframe::{Caller, Callers};
 
 /// A profile's samples, counted.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Tally {
     /// Which samples are counted.
     pub selection: Selection,
     /// Each core that was asked for.
     pub cores: Vec<CoreTally>,
-    /// Every different stack, in the order in which they were first seen.
-    pub stacks: Vec<Stack>,
+    /// Every different stack, in the order of the profile's table.
+    rows: Vec<Row>,
+    /// Samples by the stack's number there.
+    of_stacks: Vec<u64>,
+    /// Samples by the number of the task that ran.
+    of_tasks: Vec<u64>,
+    places: Places,
+    chains: Chains,
+    /// Samples whose stacks have a property.
+    pub totals: Totals,
     /// The achieved periods, in ticks, of all samples but each core's first,
     /// whose period began when the core was armed. None where the run has events.
     pub periods: Distribution,
@@ -36,6 +40,156 @@ pub struct Tally {
     pub unreadable: u64,
 }
 
+/// Samples by what is known of their stacks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Some callers were on top of the stack only.
+    pub repaired: u64,
+    /// A caller may be missing.
+    pub doubtful: u64,
+    /// That is because code has no call-frame information.
+    pub undecided: u64,
+    /// Code ran with interrupts off.
+    pub interrupts_off: u64,
+    /// The core was halted.
+    pub idle: u64,
+    /// In the order of [`ChainEnd::ALL`].
+    ends: [u64; ChainEnd::ALL.len()],
+}
+
+impl Totals {
+    fn count(&mut self, row: &Row, repaired: Repaired) {
+        for (total, has) in [
+            (&mut self.repaired, repaired.added > 0),
+            (&mut self.doubtful, repaired.doubtful > 0),
+            (&mut self.undecided, repaired.undecided > 0),
+            (
+                &mut self.interrupts_off,
+                !row.state.has(State::INTERRUPTS_ON),
+            ),
+            (&mut self.idle, row.state.has(State::IDLE)),
+        ] {
+            *total += if has { row.samples } else { 0 };
+        }
+        for (total, end) in self.ends.iter_mut().zip(ChainEnd::ALL) {
+            *total += if row.end == end { row.samples } else { 0 };
+        }
+    }
+}
+
+/// A stack, and how often it was seen: there are many, so they are small.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// By the profile's table.
+    stack: u32,
+    /// The numbers of its program counter and its chain here.
+    pc: u32,
+    chain: u32,
+    /// Addresses, or 0: no code is there.
+    exact: u64,
+    added: u64,
+    samples: u64,
+    state: State,
+    end: ChainEnd,
+}
+
+impl Row {
+    fn stack<'a>(&self, pc: CodeAddress, outer: Chain<'a>) -> Stack<'a> {
+        let address = |word: u64| (word != 0).then_some(CodeAddress(word));
+        Stack {
+            state: self.state,
+            pc,
+            exact: address(self.exact),
+            added: address(self.added),
+            outer,
+            end: self.end,
+            samples: self.samples,
+        }
+    }
+}
+
+/// Where a list of numbers has none.
+const NONE: u32 = u32::MAX;
+
+/// Chains that were completed, each once.
+#[derive(Clone, Default, Debug)]
+struct Chains {
+    /// Of all chains, one behind the other.
+    links: Vec<Link>,
+    all: Vec<OuterChain>,
+    /// By the profile's numbers, where each is in `all`, or [`NONE`].
+    known: Vec<u32>,
+}
+
+/// Where samples were, each address once.
+#[derive(Clone, Default, Debug)]
+struct Places {
+    all: Vec<Place>,
+    /// By the profile's numbers of words, where each is in `all`, or [`NONE`].
+    known: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    pc: CodeAddress,
+    /// Where the code there has its caller.
+    caller: Caller,
+    samples: u64,
+}
+
+/// The place that a list of numbers has for this one: `next`, if it has none yet.
+fn place_of(known: &mut Vec<u32>, number: u32, next: usize) -> usize {
+    let number = number as usize;
+    if number >= known.len() {
+        known.resize(number + 1, NONE);
+    }
+    if known[number] == NONE {
+        // The profile has its numbers in 32 bits.
+        known[number] = u32::try_from(next).expect("fewer than 2³²");
+    }
+    known[number] as usize
+}
+
+/// A chain without what the interrupted code itself adds to it.
+#[derive(Clone, Copy, Debug)]
+struct OuterChain {
+    start: usize,
+    end: usize,
+    repaired: Repaired,
+    /// The last link, if that was added.
+    last: Option<CodeAddress>,
+}
+
+impl Chains {
+    /// The number of a stack's chain, which has another one in the profile; it is completed if
+    /// it is new.
+    fn find_or_add(&mut self, stack: &profile::Stack<'_>, repair: Repair<'_>) -> usize {
+        let Self { links, all, known } = self;
+        let place = place_of(known, stack.chain, all.len());
+        if place == all.len() {
+            let start = links.len();
+            let mut words = Vec::new();
+            let (repaired, last) = repair.outer(&stack.sample(&mut words), links);
+            all.push(OuterChain {
+                start,
+                end: links.len(),
+                repaired,
+                last,
+            });
+        }
+        place
+    }
+
+    fn get(&self, number: u32) -> Chain<'_> {
+        let number = number as usize;
+        let OuterChain { start, end, .. } = self.all[number];
+        Chain {
+            number,
+            links: &self.links[start..end],
+        }
+    }
+}
+
 /// Which of a profile's samples are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Selection {
@@ -43,6 +197,16 @@ pub struct Selection {
     pub core: Option<u32>,
     /// Only this event's, by its number.
     pub event: Option<u8>,
+}
+
+impl Selection {
+    fn has_core(&self, core: u32) -> bool {
+        self.core.is_none_or(|only| only == core)
+    }
+
+    fn has_event(&self, event: u8) -> bool {
+        self.event.is_none_or(|only| only == event)
+    }
 }
 
 /// An event's samples, counted.
@@ -91,116 +255,290 @@ pub struct CoreTally {
 
 /// Numbers whose smallest, median and largest are reported.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Distribution(Vec<u64>);
+pub struct Distribution {
+    /// How often there is each small number: most are.
+    small: Vec<u64>,
+    large: HashMap<u64, u64>,
+}
 
 impl Distribution {
+    /// The first number that is not small.
+    const LARGE: usize = 1 << 16;
+
+    #[inline]
+    fn add(&mut self, number: u64) {
+        match usize::try_from(number) {
+            Ok(small) if small < Self::LARGE => {
+                if small >= self.small.len() {
+                    self.small.resize(small + 1, 0);
+                }
+                self.small[small] += 1;
+            }
+            _ => *self.large.entry(number).or_default() += 1,
+        }
+    }
+
     /// Smallest, median and largest; `None` without any numbers. The median of
     /// an even number of them is the lower one of the two in the middle.
     #[must_use]
     pub fn summary(&self) -> Option<[u64; 3]> {
-        let mut numbers = self.0.clone();
-        let middle = numbers.len().checked_sub(1)? / 2;
-        let (low, &mut median, high) = numbers.select_nth_unstable(middle);
-        let min = low.iter().copied().min().unwrap_or(median);
-        let max = high.iter().copied().max().unwrap_or(median);
-        Some([min, median, max])
+        let small = (0..).zip(self.small.iter().copied());
+        let mut counts: Vec<(u64, u64)> = small.filter(|&(_, count)| count > 0).collect();
+        counts.extend(self.large.iter().map(|(&number, &count)| (number, count)));
+        counts.sort_unstable();
+        let all: u64 = counts.iter().map(|&(_, count)| count).sum();
+        let mut before = all.checked_sub(1)? / 2;
+        let (median, _) = *counts.iter().find(|&&(_, count)| {
+            let is_it = before < count;
+            before = before.saturating_sub(count);
+            is_it
+        })?;
+        Some([counts.first()?.0, median, counts.last()?.0])
+    }
+}
+
+/// What is counted of a core while its samples are read.
+struct Counting {
+    tally: CoreTally,
+    numbers: Numbers,
+    /// Samples of events that are not counted; all samples.
+    others: u64,
+    all: u64,
+    events: Box<[OfEvent]>,
+}
+
+/// An event's samples on a core.
+#[derive(Clone, Copy, Default)]
+struct OfEvent {
+    on_core: OnCore,
+    /// Where its last sample was, counted as [`OnCore::most_apart`] is.
+    last: Option<u64>,
+}
+
+impl Counting {
+    fn new(core: u32) -> Self {
+        Self {
+            tally: CoreTally {
+                core,
+                samples: 0,
+                gaps: 0,
+            },
+            numbers: Numbers::default(),
+            others: 0,
+            all: 0,
+            events: vec![OfEvent::default(); 1 << u8::BITS].into(),
+        }
+    }
+
+    /// Counts a sample that is asked for. Returns true if it is not the event's first.
+    fn count(&mut self, event: u8) -> bool {
+        self.tally.samples += 1;
+        let of_event = &mut self.events[usize::from(event)];
+        of_event.on_core.samples += 1;
+        let now = self.numbers.0.max(self.all);
+        let Some(before) = of_event.last.replace(now) else {
+            return false;
+        };
+        let most = &mut of_event.on_core.most_apart;
+        *most = (*most).max(now - before);
+        true
     }
 }
 
 impl Tally {
     /// Counts the samples of `selection`.
     /// `callers` are those of the profile's kernel.
-    #[must_use]
-    pub fn new(profile: &Profile, callers: &Callers, selection: Selection) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read that were there when the profile was opened.
+    pub fn new(
+        profile: &Profile,
+        callers: &Callers,
+        selection: Selection,
+    ) -> Result<Self, ReadError> {
         let mut tally = Self {
             selection,
             events: vec![EventTally::default(); profile.events().len()],
+            of_stacks: vec![0; profile.stacks().len()],
             ..Self::default()
         };
-        let mut known = HashMap::new();
-        let is_selected = |&id: &u32| selection.core.is_none_or(|core| core == id);
-        for core in (0..profile.cores()).filter(is_selected) {
-            tally.count_core(profile, callers, core, selection.event, &mut known);
+        let is_selected = |core| selection.has_core(core);
+        let mut cores: Vec<_> = (0..profile.cores()).map(Counting::new).collect();
+        profile.for_each_counted(is_selected, |core, sample| {
+            tally.count(&mut cores[core as usize], sample);
+        })?;
+        for core in cores.iter().filter(|core| is_selected(core.tally.core)) {
+            tally.end_core(core);
+            tally.unreadable += profile.unreadable(core.tally.core);
         }
-        tally
-    }
-
-    fn count_core(
-        &mut self,
-        profile: &Profile,
-        callers: &Callers,
-        core: u32,
-        only_event: Option<u8>,
-        known: &mut HashMap<Box<[u64]>, usize>,
-    ) {
         let repair = Repair {
             callers,
             text: profile.description.text,
         };
-        let mut counted = CoreTally {
-            core,
-            samples: 0,
-            gaps: 0,
-        };
-        let mut numbers = Numbers::default();
-        let mut others = 0;
-        let mut last = [None; 1 << u8::BITS];
-        let mut records = 0;
-        let mut key = Vec::new();
-        let mut chain = Vec::new();
-        profile.for_each_record(core, |record| {
-            let sample = match Sample::decode(record) {
-                Ok(sample) => sample,
-                Err(SampleError::OtherKind(kind::EVENT)) => return,
-                Err(_) => {
-                    self.unreadable += 1;
-                    return;
-                }
-            };
-            numbers.pass(sample.sequence);
-            records += 1;
-            if sample.sequence != 0 {
-                self.handler.0.push(u64::from(sample.handler_cost));
-            }
-            if only_event.is_some_and(|event| event != sample.event) {
-                others += 1;
-                return;
-            }
-            counted.samples += 1;
-            let last = &mut last[usize::from(sample.event)];
-            let before = last.replace(numbers.0.max(records));
-            let apart = before.map(|before| numbers.0.max(records) - before);
-            self.count_period(core, &sample, apart);
-            let repaired = repair.chain(&sample, &mut chain);
-            make_key(core, &sample, &chain, repaired, &mut key);
-            match known.get(&key[..]) {
-                Some(&index) => self.stacks[index].samples += 1,
-                None => {
-                    known.insert(key.as_slice().into(), self.stacks.len());
-                    self.stacks.push(stack(core, &sample, &chain, repaired));
-                }
-            }
-        });
-        counted.gaps = numbers.0.saturating_sub(counted.samples + others);
-        self.cores.push(counted);
+        tally.complete(profile, repair);
+        Ok(tally)
     }
 
-    /// Counts the achieved period of a sample of `core`, which is so many samples behind the
-    /// event's last one there, if it had one.
-    fn count_period(&mut self, core: u32, sample: &Sample<'_>, apart: Option<u64>) {
-        let event = usize::from(sample.event);
-        if let Some(tally) = self.events.get_mut(event) {
-            tally.samples += 1;
-            tally.exact += u64::from(sample.exact.is_some());
-            let on_core = tally.by_core.entry(core).or_default();
-            on_core.samples += 1;
-            if let Some(apart) = apart {
-                on_core.most_apart = on_core.most_apart.max(apart);
-                tally.periods.0.push(sample.period);
+    fn count(&mut self, core: &mut Counting, sample: &Counted) {
+        core.numbers.pass(sample.sequence);
+        core.all += 1;
+        if sample.sequence != 0 {
+            self.handler.add(sample.cost.into());
+        }
+        if !self.selection.has_event(sample.event) {
+            core.others += 1;
+            return;
+        }
+        let has_period = core.count(sample.event);
+        if let Some(event) = self.events.get_mut(usize::from(sample.event)) {
+            event.samples += 1;
+            event.exact += u64::from(sample.has_exact);
+            if has_period {
+                event.periods.add(sample.period);
             }
         } else if self.events.is_empty() && sample.sequence != 0 {
-            self.periods.0.push(sample.period);
+            self.periods.add(sample.period);
         }
+        self.of_stacks[sample.stack as usize] += 1;
+        let task = usize::from(sample.task);
+        if task >= self.of_tasks.len() {
+            self.of_tasks.resize(task + 1, 0);
+        }
+        self.of_tasks[task] += 1;
+    }
+
+    fn end_core(&mut self, core: &Counting) {
+        let id = core.tally.core;
+        for (event, of_event) in self.events.iter_mut().zip(&core.events) {
+            if of_event.on_core.samples > 0 {
+                event.by_core.insert(id, of_event.on_core);
+            }
+        }
+        let seen = core.tally.samples + core.others;
+        self.cores.push(CoreTally {
+            gaps: core.numbers.0.saturating_sub(seen),
+            ..core.tally
+        });
+    }
+
+    /// Completes the chains of the stacks that were seen.
+    fn complete(&mut self, profile: &Profile, repair: Repair<'_>) {
+        for (number, samples) in (0..).zip(std::mem::take(&mut self.of_stacks)) {
+            if samples > 0
+                && let Some(stack) = profile.stacks().get(number as usize)
+            {
+                self.complete_stack((number, samples), &stack, repair);
+            }
+        }
+    }
+
+    fn complete_stack(
+        &mut self,
+        (number, samples): (u32, u64),
+        stack: &profile::Stack<'_>,
+        repair: Repair<'_>,
+    ) {
+        let Places { all, known } = &mut self.places;
+        let pc = place_of(known, stack.pc_number, all.len());
+        if pc == all.len() {
+            all.push(Place {
+                pc: stack.pc,
+                caller: repair.callers.of(stack.pc),
+                samples: 0,
+            });
+        }
+        let place = &mut all[pc];
+        let innermost = repair.innermost_of(place.caller, stack.pc, stack.state, stack.top);
+        let chain = self.chains.find_or_add(stack, repair);
+        let outer = &self.chains.all[chain];
+        let mut repaired = outer.repaired;
+        repaired.count(innermost);
+        let last = if outer.start == outer.end {
+            innermost.added()
+        } else {
+            outer.last
+        };
+        place.samples += samples;
+        #[allow(clippy::cast_possible_truncation)] // both were made of such
+        let row = Row {
+            stack: number,
+            pc: pc as u32,
+            chain: chain as u32,
+            exact: stack.exact.map_or(0, |exact| exact.0),
+            added: innermost.added().map_or(0, |added| added.0),
+            samples,
+            state: stack.state,
+            end: repair.end(stack.end, last),
+        };
+        self.totals.count(&row, repaired);
+        self.rows.push(row);
+    }
+
+    fn stack(&self, row: &Row) -> Stack<'_> {
+        let pc = self.places.all[row.pc as usize].pc;
+        row.stack(pc, self.chains.get(row.chain))
+    }
+
+    /// Where samples were, each address once, and how many.
+    pub fn places(&self) -> impl Iterator<Item = (CodeAddress, u64)> {
+        let places = self.places.all.iter();
+        places.map(|place| (place.pc, place.samples))
+    }
+
+    /// Every different stack.
+    pub fn stacks(&self) -> impl Iterator<Item = Stack<'_>> {
+        self.rows.iter().map(|row| self.stack(row))
+    }
+
+    /// The samples by what `key` makes of a sample's core and task, and by stack: they are
+    /// read once more.
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read that were there when the profile was opened.
+    pub fn stacks_by(
+        &self,
+        profile: &Profile,
+        key: impl Fn(u32, u16) -> u32,
+    ) -> Result<Vec<(u32, Stack<'_>)>, ReadError> {
+        let mut counts: HashMap<(u32, u32), u64> = HashMap::new();
+        profile.for_each_counted(
+            |core| self.selection.has_core(core),
+            |core, sample| {
+                if self.selection.has_event(sample.event) {
+                    *counts
+                        .entry((key(core, sample.task), sample.stack))
+                        .or_default() += 1;
+                }
+            },
+        )?;
+        let stack = |((key, number), samples)| {
+            let index = self.rows.partition_point(|row| row.stack < number);
+            let stack = self.stack(&self.rows[index]);
+            (key, Stack { samples, ..stack })
+        };
+        Ok(counts.into_iter().map(stack).collect())
+    }
+
+    /// The tasks that ran, by their numbers, and the samples of each.
+    pub fn tasks(&self) -> impl Iterator<Item = (u16, u64)> {
+        let tasks = (0..).zip(self.of_tasks.iter().copied());
+        tasks.filter(|&(_, samples)| samples > 0)
+    }
+
+    /// The chains of the stacks, by their numbers.
+    pub fn chains(&self) -> impl Iterator<Item = Chain<'_>> {
+        (0..)
+            .zip(&self.chains.all)
+            .map(|(number, _)| self.chains.get(number))
+    }
+
+    /// The addresses that have to be resolved for the functions of all stacks.
+    pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
+        let innermost = self.rows.iter().flat_map(|row| self.stack(row).addresses());
+        let chains = self.chains.links.iter().copied().map(lookup);
+        innermost.chain(chains)
     }
 
     /// The samples of all cores that were asked for.
@@ -212,12 +550,13 @@ impl Tally {
     /// Samples by how their chains ended, in the order of [`ChainEnd::ALL`].
     #[must_use]
     pub fn chain_ends(&self) -> [(ChainEnd, u64); ChainEnd::ALL.len()] {
-        ChainEnd::ALL.map(|end| (end, self.samples_where(|stack| stack.end == end)))
+        let mut ends = self.totals.ends.into_iter();
+        ChainEnd::ALL.map(|end| (end, ends.next().unwrap_or_default()))
     }
 
     /// The samples whose stack has a property.
-    pub fn samples_where(&self, has: impl Fn(&Stack) -> bool) -> u64 {
-        let having = self.stacks.iter().filter(|stack| has(stack));
+    pub fn samples_where(&self, has: impl Fn(&Stack<'_>) -> bool) -> u64 {
+        let having = self.stacks().filter(|stack| has(stack));
         having.map(|stack| stack.samples).sum()
     }
 }
@@ -235,51 +574,5 @@ impl Numbers {
         if ahead < 1 << 31 {
             self.0 += u64::from(ahead) + 1;
         }
-    }
-}
-
-/// Writes the key of a stack into `key`: equal stacks have equal keys.
-fn make_key(
-    core: u32,
-    sample: &Sample<'_>,
-    chain: &[Link],
-    repaired: Repaired,
-    key: &mut Vec<u64>,
-) {
-    key.clear();
-    key.push(u64::from(core) | u64::from(sample.task) << 32);
-    key.push(u64::from(sample.state.0) | u64::from(repaired.end as u8) << 8);
-    // A chain has far fewer places than 2¹⁶.
-    let Repaired {
-        added,
-        doubtful,
-        undecided,
-        ..
-    } = repaired;
-    key.push(u64::from(added) | u64::from(doubtful) << 16 | u64::from(undecided) << 32);
-    key.push(sample.pc.0);
-    // No code is at 0.
-    key.push(sample.exact.map_or(0, |exact| exact.0));
-    for link in chain {
-        match *link {
-            Link::Return(address) => key.push(address.0),
-            Link::Interrupted { vector, pc } => key.extend([INTERRUPTED | u64::from(vector), pc.0]),
-        }
-    }
-}
-
-fn stack(core: u32, sample: &Sample<'_>, chain: &[Link], repaired: Repaired) -> Stack {
-    Stack {
-        core,
-        task: sample.task,
-        state: sample.state,
-        pc: sample.pc,
-        exact: sample.exact,
-        chain: chain.to_vec(),
-        end: repaired.end,
-        is_repaired: repaired.added > 0,
-        is_doubtful: repaired.doubtful > 0,
-        is_undecided: repaired.undecided > 0,
-        samples: 1,
     }
 }

@@ -1,17 +1,17 @@
 //! What makes a report misleading, though nothing of the profile is missing.
 
-use std::collections::HashMap;
 use std::fmt;
 
+use hashbrown::HashMap;
 use profiler::format::region::Overhead;
 use profiler::format::{ChainEnd, Clock, Source, State};
 
-use super::Tally;
 use super::asked::{Difference, differences};
 use super::event::{self, EventRow};
 use super::lacking::{Lacking, lacking};
 use super::overhead::OutOfRange;
-use crate::profile::{Mode, Profile};
+use super::{Stack, Tally};
+use crate::profile::{Mode, Profile, ReadError};
 use crate::symbols::Symbols;
 use crate::units::{counted, grouped, percent};
 
@@ -232,23 +232,30 @@ pub fn note(profile: &Profile) -> Option<String> {
 }
 
 /// The warnings about a profile, of which `tally` counts the samples.
-#[must_use]
-pub fn warnings(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Vec<Warning> {
-    callers_missing(tally, symbols)
+///
+/// # Errors
+///
+/// Samples cannot be read that were there when the profile was opened.
+pub fn warnings(
+    profile: &Profile,
+    tally: &Tally,
+    symbols: &Symbols,
+) -> Result<Vec<Warning>, ReadError> {
+    let warnings = callers_missing(tally, symbols)
         .into_iter()
         .chain(chains_broken(tally))
         .chain(moved(profile, tally, symbols))
-        .chain(stuck(profile, tally, symbols))
+        .chain(stuck(profile, tally, symbols)?)
         .chain(lacking(tally, symbols).into_iter().map(Warning::Lacking))
         .chain(clock_is_time(profile))
         .chain(overheads(profile, tally))
         .chain(no_sampled_ops(profile, tally))
-        .chain(not_taken(profile))
-        .collect()
+        .chain(not_taken(profile));
+    Ok(warnings.collect())
 }
 
 fn callers_missing(tally: &Tally, symbols: &Symbols) -> Option<Warning> {
-    let samples = tally.samples_where(|stack| stack.is_undecided);
+    let samples = tally.totals.undecided;
     (samples > 0).then(|| Warning::CallersMissing {
         samples,
         of: tally.samples(),
@@ -302,11 +309,13 @@ fn chains_broken(tally: &Tally) -> Option<Warning> {
     let all = tally.samples();
     let broken: u64 = broken.map(|(_, samples)| samples).sum();
     let percent = percent(broken, all);
-    let with_callers = tally.samples_where(|stack| is_broken(stack.end) && stack.chain.len() > 1);
-    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT).then_some(Warning::ChainsBroken {
-        end,
-        percent,
-        has_callers: 2 * with_callers > broken,
+    (all >= ENOUGH_SAMPLES && percent >= BROKEN_PERCENT).then(|| {
+        let has_callers = |stack: &Stack<'_>| is_broken(stack.end) && stack.callers() > 1;
+        Warning::ChainsBroken {
+            end,
+            percent,
+            has_callers: 2 * tally.samples_where(has_callers) > broken,
+        }
     })
 }
 
@@ -318,22 +327,35 @@ fn moved(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning>
     if !slide.has_text() || slide.is_within(run) {
         return None;
     }
-    let samples =
-        tally.samples_where(|stack| run.contains(stack.pc) && !slide.has_code_at(stack.pc));
+    let is_elsewhere = |pc| run.contains(pc) && !slide.has_code_at(pc);
+    let elsewhere = tally.places().filter(|&(pc, _)| is_elsewhere(pc));
+    let samples: u64 = elsewhere.map(|(_, samples)| samples).sum();
     let of = tally.samples();
     (samples > 0).then_some(Warning::Moved { samples, of })
 }
 
 /// Where interrupts are taken at the head of a translation block only, samples gather at
 /// one instruction of a loop, and that means nothing.
-fn stuck(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning> {
+fn stuck(
+    profile: &Profile,
+    tally: &Tally,
+    symbols: &Symbols,
+) -> Result<Option<Warning>, ReadError> {
     if profile.host.mode == Mode::Realtime {
-        return None;
+        return Ok(None);
+    }
+    // Most profiles are not: no core can have more at one instruction than all together.
+    let mut places: Vec<u64> = tally.places().map(|(_, samples)| samples).collect();
+    places.sort_unstable_by_key(|&samples| std::cmp::Reverse(samples));
+    let most: u64 = places.iter().take(tally.cores.len()).sum();
+    let running = tally.samples() - tally.totals.idle;
+    if running < ENOUGH_SAMPLES || percent(most, running) < STUCK_PERCENT {
+        return Ok(None);
     }
     let mut at = HashMap::new();
-    for stack in &tally.stacks {
+    for (core, stack) in tally.stacks_by(profile, |core, _| core)? {
         if !stack.state.has(State::IDLE) {
-            *at.entry((stack.core, stack.pc)).or_insert(0) += stack.samples;
+            *at.entry((core, stack.pc)).or_insert(0) += stack.samples;
         }
     }
     let all = at.values().sum();
@@ -344,10 +366,11 @@ fn stuck(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Option<Warning>
         *most = (*most).max((samples, pc));
     }
     let most = most_of_cores.values().map(|&(samples, _)| samples).sum();
-    let &(_, pc) = most_of_cores.values().max()?;
     let percent = percent(most, all);
-    (all >= ENOUGH_SAMPLES && percent >= STUCK_PERCENT).then(|| Warning::Stuck {
+    let place = most_of_cores.values().max();
+    let place = place.filter(|_| all >= ENOUGH_SAMPLES && percent >= STUCK_PERCENT);
+    Ok(place.map(|&(_, pc)| Warning::Stuck {
         pc: symbols.slide().shown(pc),
         percent,
-    })
+    }))
 }

@@ -40,12 +40,12 @@ pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
 pub(crate) use kernel_file::{check, check_kernel};
 pub(crate) use separate::Whose;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use gimli::{self, DebugInfoOffset, EndianArcSlice, LittleEndian};
+use hashbrown::{HashMap, HashSet};
 use profiler::address::{CodeAddress, CodeRange};
 
 use demangle::demangle;
@@ -60,6 +60,18 @@ type Bytes = EndianArcSlice<LittleEndian>;
 /// A function, by its place in the list of [`Symbols`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FunctionId(u32);
+
+impl FunctionId {
+    /// Its place in the list.
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The function at this place.
+    pub(crate) const fn of_index(index: u32) -> Self {
+        Self(index)
+    }
+}
 
 /// A function, as reports name it. Two instances of a generic function that
 /// have the same name are the same function. Two others that have the same name differ in where
@@ -183,14 +195,14 @@ impl Symbols {
 
     /// Looks up all of `addresses`, for [`Self::frames`].
     pub fn resolve(&mut self, addresses: impl IntoIterator<Item = CodeAddress>) {
-        let mut addresses: Vec<_> = addresses.into_iter().collect();
-        addresses.sort_unstable();
-        addresses.dedup();
-        for address in addresses {
-            if !self.frames.contains_key(&address) {
-                let frames = self.look_up(address);
-                self.frames.insert(address, frames);
-            }
+        let is_new = |address: &CodeAddress| !self.frames.contains_key(address);
+        // Far fewer are different than there are.
+        let new: HashSet<_> = addresses.into_iter().filter(is_new).collect();
+        let mut new: Vec<_> = new.into_iter().collect();
+        new.sort_unstable();
+        for address in new {
+            let frames = self.look_up(address);
+            self.frames.insert(address, frames);
         }
         self.functions.tell_apart();
     }

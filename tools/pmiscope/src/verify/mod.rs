@@ -26,7 +26,7 @@ use profiler::address::CodeAddress;
 use profiler::format::{Clock, Delivery, Description, Sample, Source};
 use thiserror::Error;
 
-use crate::profile::{Profile, Records};
+use crate::profile::{Profile, ReadError};
 use crate::symbols::Symbols;
 use code::Code;
 use difference::Verdict;
@@ -45,6 +45,12 @@ pub enum VerifyError {
     /// It has no samples.
     #[error("it has no samples")]
     Empty,
+    /// Samples cannot be read that were there when the profile was opened.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Its samples are others than those of which its hash was made.
+    #[error("its samples are not those of which its hash was made: {0} and not {1}")]
+    Hash(String, String),
     /// The kernel in it is damaged.
     #[error("the kernel in it is missing: give it by --elf")]
     NoKernel,
@@ -125,6 +131,9 @@ pub fn verify(
     if profile.records() == 0 {
         return Err(VerifyError::Empty);
     }
+    if let Some([found, made]) = profile.wrong_hash()? {
+        return Err(VerifyError::Hash(found, made));
+    }
     if !symbols.slide().has_text() {
         return Err(VerifyError::NoCode);
     }
@@ -150,7 +159,7 @@ pub fn verify(
         },
         ..Verification::default()
     };
-    verification.replay(profile, &mut replay, examples);
+    verification.replay(profile, &mut replay, examples)?;
     Ok(verification)
 }
 
@@ -166,60 +175,36 @@ fn has_every_instruction(run: &Description) -> Result<(), VerifyError> {
     Err(VerifyError::NotEveryInstruction(why))
 }
 
-/// The records of a core, with the next one at hand.
-struct Ahead<'a> {
-    records: Records<'a>,
-    record: Vec<u64>,
-    /// When it was taken; `None` behind the last one.
-    time: Option<u64>,
-}
-
-impl<'a> Ahead<'a> {
-    fn new(records: Records<'a>) -> Self {
-        let mut ahead = Self {
-            records,
-            record: Vec::new(),
-            time: None,
-        };
-        ahead.advance();
-        ahead
-    }
-
-    fn advance(&mut self) {
-        self.record.clear();
-        self.time = self.records.read().map(|record| {
-            self.record.extend_from_slice(record);
-            // A record that cannot be read comes first.
-            Sample::decode(record).map_or(0, |sample| sample.time)
-        });
-    }
-}
-
 impl Verification {
     /// Replays all cores in the order of time.
-    fn replay(&mut self, profile: &Profile, replay: &mut Replay<'_>, examples: usize) {
-        let cores = 0..profile.cores();
-        let mut cores: Vec<_> = cores
-            .map(|core| (core, Ahead::new(profile.records_of(core))))
-            .collect();
+    fn replay(
+        &mut self,
+        profile: &Profile,
+        replay: &mut Replay<'_>,
+        examples: usize,
+    ) -> Result<(), ReadError> {
+        let mut cores = Vec::new();
+        for (core, mut samples) in (0..).zip(profile.samples_of_cores()?) {
+            let time = samples.next()?.map(|sample| sample.time);
+            cores.push((core, samples, time));
+            self.unreadable += profile.unreadable(core);
+        }
         while let Some((index, _)) = cores
             .iter()
             .enumerate()
-            .filter_map(|(index, (_, ahead))| Some((index, ahead.time?)))
+            .filter_map(|(index, &(.., time))| Some((index, time?)))
             .min_by_key(|&(_, time)| time)
         {
-            let (core, ahead) = &mut cores[index];
-            match Sample::decode(&ahead.record) {
-                Ok(sample) => {
-                    let verdict = replay.step(index, &sample);
-                    self.count(verdict, *core, &sample, replay, examples);
-                }
-                Err(_) => self.unreadable += 1,
+            let (core, samples, time) = &mut cores[index];
+            if let Some(sample) = samples.sample() {
+                let verdict = replay.step(index, &sample);
+                self.count(verdict, *core, &sample, replay, examples);
             }
-            ahead.advance();
+            *time = samples.next()?.map(|sample| sample.time);
         }
         self.assumed = replay.assumed;
         self.executed = replay.executed;
+        Ok(())
     }
 
     fn count(

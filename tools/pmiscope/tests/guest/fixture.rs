@@ -229,7 +229,9 @@ impl Run {
         let profile = Profile::read(file).unwrap();
         let cores = (0..profile.cores()).map(|core| {
             let mut records = Vec::new();
-            profile.for_each_record(core, |record| records.push(record.to_vec()));
+            profile
+                .for_each_record(core, |record| records.push(record.to_vec()))
+                .unwrap();
             records
         });
         Samples {

@@ -113,7 +113,9 @@ fn records(mut collector: Collector<'_>) -> Vec<Vec<Vec<u64>>> {
     (0..2)
         .map(|core| {
             let mut records = Vec::new();
-            profile.for_each_record(core, |record| records.push(record.to_vec()));
+            profile
+                .for_each_record(core, |record| records.push(record.to_vec()))
+                .unwrap();
             records
         })
         .collect()
@@ -176,7 +178,7 @@ fn nothing_is_missing_and_nothing_twice_while_cores_write() {
     let profile = Profile::read(profile.finish(&run_end()).unwrap()).unwrap();
     for (core, written) in (0..).zip(&written) {
         let mut read = Vec::new();
-        profile.for_each_record(core, |record| {
+        let all = profile.for_each_record(core, |record| {
             let sequence = u32::try_from(record[1]).unwrap();
             assert_eq!(
                 record[0],
@@ -185,6 +187,7 @@ fn nothing_is_missing_and_nothing_twice_while_cores_write() {
             );
             read.push(sequence);
         });
+        all.unwrap();
         assert!(
             read == *written,
             "core {core}: not what was written, in that order"

@@ -106,10 +106,10 @@ fn profile_of(run: &Description, counts: &[Vec<Count>], end: Option<&RunEnd>) ->
     let mut writer = Writer::new(Vec::new(), &head).unwrap();
     for (core, counts) in (0..).zip(counts) {
         for count in counts {
-            writer.samples(core, &count.encode()).unwrap();
+            writer.record(core, &count.encode()).unwrap();
         }
         // A kind of a later version.
-        writer.samples(core, &[0xfe04, 1]).unwrap();
+        writer.record(core, &[0xfe04, 1]).unwrap();
     }
     let end = end.expect("a test with an end");
     writer.finish(end).unwrap()

@@ -132,8 +132,8 @@ fn an_exact_address_is_what_executed() {
     assert!(words.join(" ").contains(said), "{text}");
     // Two that differ in nothing else are not one.
     let symbols = Symbols::new(&kernel.elf).unwrap();
-    let tally = report::Tally::new(&profile, symbols.callers(), Selection::default());
-    assert_eq!(tally.stacks.len(), 3);
+    let tally = report::Tally::new(&profile, symbols.callers(), Selection::default()).unwrap();
+    assert_eq!(tally.stacks().count(), 3);
 }
 
 /// What other events' samples take of a core's sequence numbers is no gap.
@@ -155,7 +155,7 @@ fn samples_of_other_events_are_not_lost() {
         core: None,
         event: Some(1),
     };
-    let tally = report::Tally::new(&profile, symbols.callers(), selection);
+    let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
     assert_eq!((tally.samples(), tally.cores[0].gaps), (1, 0));
 }
 
@@ -652,8 +652,8 @@ fn the_flame_graph_says_which_event_it_is_of() {
         (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
     ] {
         let selection = Selection { core: None, event };
-        let tally = report::Tally::new(&profile, symbols.callers(), selection);
-        let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None);
+        let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
+        let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None).unwrap();
         let mut picture = Vec::new();
         flame::draw(&profile, &stacks, event, &mut picture).unwrap();
         let picture = String::from_utf8(picture).unwrap();

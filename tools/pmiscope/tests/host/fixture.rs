@@ -363,14 +363,15 @@ pub fn profile_of_files(
     }
     for (core, samples) in (0..).zip(cores) {
         for seen in *samples {
-            writer.samples(core, &seen.record()).unwrap();
+            writer.record(core, &seen.record()).unwrap();
+            writer.flush().unwrap();
         }
         end.cores[core as usize].stored = samples.len() as u64;
     }
     writer.finish(&end).unwrap()
 }
 
-/// A whole profile; one sample a chunk, the cores in turn. It is the same each time: a
+/// A whole profile; one sample a block, the cores in turn. It is the same each time: a
 /// profile has the number of its run in it, which no other has.
 pub fn profile() -> Vec<u8> {
     static PROFILE: OnceLock<Vec<u8>> = OnceLock::new();
@@ -409,11 +410,11 @@ pub fn profile_of_event_numbered(number: u8) -> Vec<u8> {
         ..two_events()
     };
     let mut writer = unfinished_of(&description);
-    writer.samples(0, &first[0].record()).unwrap();
-    writer.samples(0, &third.encode()).unwrap();
+    writer.record(0, &first[0].record()).unwrap();
+    writer.record(0, &third.encode()).unwrap();
     for seen in &mut first[1..] {
         seen.event = number;
-        writer.samples(0, &seen.record()).unwrap();
+        writer.record(0, &seen.record()).unwrap();
     }
     let mut end = run_end();
     end.cores.truncate(1);
@@ -433,8 +434,10 @@ pub fn profile_of_events() -> Vec<u8> {
 
 fn profile_of_both(mut writer: Writer<Vec<u8>>, [first, second]: [Vec<Seen>; 2]) -> Vec<u8> {
     for (a, b) in first.iter().zip(&second) {
-        writer.samples(0, &a.record()).unwrap();
-        writer.samples(1, &b.record()).unwrap();
+        writer.record(0, &a.record()).unwrap();
+        writer.flush().unwrap();
+        writer.record(1, &b.record()).unwrap();
+        writer.flush().unwrap();
     }
     writer.finish(&run_end()).unwrap()
 }

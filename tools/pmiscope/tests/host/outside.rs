@@ -97,7 +97,7 @@ fn profile() -> Vec<u8> {
             ))];
             let mut seen = Seen::new(sequence, CodeAddress(place), &callers);
             seen.state |= State::CALLER_KNOWN;
-            writer.samples(0, &seen.record()).unwrap();
+            writer.record(0, &seen.record()).unwrap();
             sequence += 1;
         }
     }

@@ -16,8 +16,8 @@ use crate::fixture::{Seen, description, kernel, profile, profile_of, profile_of_
 /// The report on a profile of the tests' kernel.
 pub fn report_on(profile: &Profile, selection: Selection, options: Options) -> Report {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let tally = Tally::new(profile, symbols.callers(), selection);
-    Report::new(profile, &tally, &mut symbols, options)
+    let tally = Tally::new(profile, symbols.callers(), selection).unwrap();
+    Report::new(profile, &tally, &mut symbols, options).unwrap()
 }
 
 fn report_of(bytes: Vec<u8>, options: Options) -> Report {
@@ -32,8 +32,8 @@ fn folded(profile: &Profile, root: Option<Root>) -> Vec<String> {
 
 fn stacks(profile: &Profile, root: Option<Root>) -> flame::Stacks {
     let mut symbols = Symbols::new(&kernel().elf).unwrap();
-    let tally = Tally::new(profile, symbols.callers(), Selection::default());
-    flame::Stacks::new(profile, &tally, &mut symbols, root)
+    let tally = Tally::new(profile, symbols.callers(), Selection::default()).unwrap();
+    flame::Stacks::new(profile, &tally, &mut symbols, root).unwrap()
 }
 
 fn json_of(options: Options) -> Value {
@@ -179,12 +179,29 @@ fn one_core_alone_is_counted_and_the_hash_stays() {
 #[test]
 fn the_hash_is_what_its_definition_says() {
     let mut hash = Sha256::new();
-    for (core, samples) in samples().iter().enumerate() {
-        hash.update((core as u64).to_le_bytes());
-        hash.update((samples.len() as u64).to_le_bytes());
-        for word in samples.iter().flat_map(|seen| seen.record()) {
-            hash.update(word.to_le_bytes());
+    for (number, samples) in (0..).zip(samples()) {
+        let mut of_core = Sha256::new();
+        for seen in &samples {
+            let record = seen.record();
+            let [head, numbers, time, period, sp, .., pc] = record[..8] else {
+                unreachable!("a sample has as many");
+            };
+            let [end, state, event] = [24, 32, 40].map(|shift| head >> shift & 0xff);
+            // None of these samples has a return address on top of its stack, nor an exact one.
+            let chain = &record[8..];
+            let mut of_stack = Sha256::new();
+            let fixed = [state | end << 8, chain.len() as u64, pc, 0, 0, 0];
+            for word in fixed.iter().chain(chain) {
+                of_stack.update(word.to_le_bytes());
+            }
+            for word in [numbers, event | head >> 48 << 16, time, period, sp] {
+                of_core.update(word.to_le_bytes());
+            }
+            of_core.update(&of_stack.finalize()[..16]);
         }
+        hash.update(u64::to_le_bytes(number));
+        hash.update((samples.len() as u64).to_le_bytes());
+        hash.update(of_core.finalize());
     }
     let hash: String = hash.finalize()[..16]
         .iter()

@@ -162,8 +162,8 @@ fn a_profile_that_was_cut_is_verified_as_far_as_it_goes() {
         .filter(|&at| whole[at..].starts_with(b"\x93PMI"))
         .collect();
     // Behind the second of the three samples.
-    let [.., third, _] = parts[..] else {
-        unreachable!("each sample is a part, and the end is one")
+    let [.., third, _, _] = parts[..] else {
+        unreachable!("each stack is a part, each sample, and the end")
     };
     let path = file("cut.pmi", &whole[..third]);
     assert_eq!(Profile::read(whole[..third].to_vec()).unwrap().records(), 2);
@@ -197,5 +197,44 @@ fn what_is_sampled_otherwise_is_refused() {
         pmiscope(&["verify", text(&path)]),
         1,
         &["its period is 100"],
+    );
+}
+
+/// A profile of which the hash in its end is another.
+fn with_another_hash(profile: &[u8]) -> Vec<u8> {
+    let end = profile.windows(4).rposition(|it| it == b"\x93PMI").unwrap();
+    let (before, chunk) = profile.split_at(end);
+    let payload = zstd::bulk::decompress(&chunk[40..], 1 << 20).unwrap();
+    let mut ending: Value = serde_json::from_slice(&payload).unwrap();
+    ending["sample_hash"] = json!("0123456789abcdef0123456789abcdef");
+    let payload = serde_json::to_vec(&ending).unwrap();
+    let mut header = chunk[..40].to_vec();
+    header[16..20].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    let payload = zstd::bulk::compress(&payload, 3).unwrap();
+    header[20..24].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_le_bytes());
+    let sum = crc32fast::hash(&header[4..32]).to_le_bytes();
+    header[32..36].copy_from_slice(&sum);
+    let sum = crc32fast::hash(&[&header[4..36], &payload].concat()).to_le_bytes();
+    header[36..40].copy_from_slice(&sum);
+    [before, &header, &payload].concat()
+}
+
+#[test]
+fn samples_that_are_not_those_of_the_hash_are_refused() {
+    let whole = profile_of(&every_instruction(), &followed());
+    let path = file("another-hash.pmi", &with_another_hash(&whole));
+    assert_eq!(
+        Profile::read(std::fs::read(&path).unwrap())
+            .unwrap()
+            .incomplete(),
+        None
+    );
+    refused(
+        pmiscope(&["verify", text(&path)]),
+        1,
+        &[
+            "its samples are not those of which its hash was made",
+            "0123456789abcdef0123456789abcdef",
+        ],
     );
 }

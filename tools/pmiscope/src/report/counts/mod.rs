@@ -235,9 +235,10 @@ fn end_of(profile: &Profile, core: u32) -> Option<&CoreEnd> {
 
 /// The counts of a core. Records of other kinds are skipped.
 fn of_core(profile: &Profile, core: u32) -> Vec<Count> {
-    let mut counts = Vec::new();
-    profile.for_each_record(core, |record| counts.extend(Count::decode(record)));
-    counts
+    let records = profile.other_records(core);
+    records
+        .filter_map(|record| Count::decode(record).ok())
+        .collect()
 }
 
 impl EventCount {

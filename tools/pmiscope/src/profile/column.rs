@@ -1,0 +1,402 @@
+//! Columns: numbers of one kind, one behind the other, packed.
+//!
+//! ```text
+//! 0    coding       u8: 0 to 8 planes; 9 varints; + 0x80 if that is compressed (zstd)
+//! 1    count        u32: how many numbers
+//! 5    length       u32: bytes of the data in the file
+//! 9    base         u64: what is added to each number, modulo 2⁶⁴
+//! 17   data         planes: the lowest byte of each number, then the second of each, …
+//!                   varints: each number, seven bits a byte, the lowest first (LEB128)
+//! ```
+//!
+//! A column of equal numbers has no planes, and no data.
+
+use std::io;
+
+use zstd::bulk::{Compressor, Decompressor};
+
+/// Bytes before the data.
+const HEADER: usize = 17;
+
+const VARINTS: u8 = 9;
+const COMPRESSED: u8 = 0x80;
+
+/// The most numbers of a column: bounds what a crafted file can make a reader allocate.
+pub(super) const MAX_COUNT: usize = 1 << 23;
+
+/// The most bytes of a varint.
+const MAX_VARINT: usize = 10;
+
+/// Level of zstd: what collects samples has to keep up with the guest.
+const LEVEL: i32 = 3;
+
+/// Maps small negative numbers to small ones.
+pub(super) const fn zigzag(number: u64) -> u64 {
+    let sign = number.cast_signed() >> 63;
+    number << 1 ^ sign.cast_unsigned()
+}
+
+pub(super) const fn unzigzag(number: u64) -> u64 {
+    number >> 1 ^ (number & 1).wrapping_neg()
+}
+
+/// Packs columns.
+pub(super) struct Packer {
+    compressor: Compressor<'static>,
+    data: Vec<u8>,
+}
+
+impl Packer {
+    /// # Errors
+    ///
+    /// There is no memory for it.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            compressor: Compressor::new(LEVEL)?,
+            data: Vec::new(),
+        })
+    }
+
+    /// Appends a column to `out`, as planes: for numbers of which most are in one range.
+    ///
+    /// # Errors
+    ///
+    /// It is too long.
+    pub(super) fn planes(&mut self, numbers: &[u64], out: &mut Vec<u8>) -> io::Result<()> {
+        let base = numbers.iter().copied().min().unwrap_or(0);
+        let most = numbers.iter().copied().max().unwrap_or(0) - base;
+        let planes = (u64::BITS - most.leading_zeros()).div_ceil(8);
+        self.data.clear();
+        for plane in 0..planes {
+            let byte = |number: &u64| (number - base).to_le_bytes()[plane as usize];
+            self.data.extend(numbers.iter().map(byte));
+        }
+        #[allow(clippy::cast_possible_truncation)] // at most 8
+        self.append(planes as u8, (numbers.len(), base), out)
+    }
+
+    /// The same, as varints: for numbers of very different lengths.
+    ///
+    /// # Errors
+    ///
+    /// It is too long.
+    pub(super) fn varints(&mut self, numbers: &[u64], out: &mut Vec<u8>) -> io::Result<()> {
+        self.data.clear();
+        for &number in numbers {
+            let mut rest = number;
+            while rest >= 0x80 {
+                self.data.push(rest.to_le_bytes()[0] | 0x80);
+                rest >>= 7;
+            }
+            self.data.push(rest.to_le_bytes()[0]);
+        }
+        self.append(VARINTS, (numbers.len(), 0), out)
+    }
+
+    fn append(
+        &mut self,
+        coding: u8,
+        (count, base): (usize, u64),
+        out: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        if count > MAX_COUNT {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                "too many numbers for a column",
+            ));
+        }
+        let header = out.len();
+        let start = header + HEADER;
+        let bound = zstd::zstd_safe::compress_bound(self.data.len());
+        out.resize(start + bound, 0);
+        let packed = self
+            .compressor
+            .compress_to_buffer(&self.data, &mut out[start..])?;
+        let is_compressed = packed < self.data.len();
+        let length = if is_compressed {
+            packed
+        } else {
+            out[start..start + self.data.len()].copy_from_slice(&self.data);
+            self.data.len()
+        };
+        out.truncate(start + length);
+        out[header] = coding | if is_compressed { COMPRESSED } else { 0 };
+        let [count, length] = [count, length].map(|it| u32::try_from(it).map_err(io::Error::other));
+        out[header + 1..header + 5].copy_from_slice(&count?.to_le_bytes());
+        out[header + 5..header + 9].copy_from_slice(&length?.to_le_bytes());
+        out[header + 9..start].copy_from_slice(&base.to_le_bytes());
+        Ok(())
+    }
+}
+
+/// Columns, one behind the other, still packed.
+#[derive(Clone, Copy)]
+pub(super) struct Columns<'a>(&'a [u8]);
+
+impl<'a> Columns<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The next one; `None` if there is no whole one.
+    pub(super) fn next(&mut self) -> Option<Column<'a>> {
+        let (header, rest) = self.0.split_first_chunk::<HEADER>()?;
+        let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| header[at + i]));
+        let [count, length] = [number(1), number(5)].map(usize::try_from);
+        let (data, rest) = rest.split_at_checked(length.ok()?)?;
+        self.0 = rest;
+        Some(Column {
+            coding: header[0],
+            count: count.ok().filter(|&count| count <= MAX_COUNT)?,
+            base: u64::from_le_bytes(std::array::from_fn(|i| header[9 + i])),
+            data,
+        })
+    }
+
+    /// Returns true if there is nothing behind those that were taken.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// A column, still packed.
+#[derive(Clone, Copy)]
+pub(super) struct Column<'a> {
+    coding: u8,
+    count: usize,
+    base: u64,
+    data: &'a [u8],
+}
+
+impl Column<'_> {
+    /// The number that all are, if the column is of equal ones.
+    pub(super) const fn same(&self) -> Option<u64> {
+        if self.coding == 0 && self.data.is_empty() {
+            Some(self.base)
+        } else {
+            None
+        }
+    }
+
+    /// The number of its numbers.
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+}
+
+/// The numbers of a column; those of one of equal numbers take no room.
+#[derive(Default, Debug)]
+pub(super) struct Numbers {
+    same: Option<u64>,
+    all: Vec<u64>,
+}
+
+impl Numbers {
+    /// The number at `index`, which the column must have.
+    #[inline]
+    pub(super) fn at(&self, index: usize) -> u64 {
+        self.same.unwrap_or_else(|| self.all[index])
+    }
+}
+
+/// Unpacks columns.
+pub(super) struct Unpacker {
+    decompressor: Decompressor<'static>,
+    data: Vec<u8>,
+}
+
+impl Unpacker {
+    /// # Errors
+    ///
+    /// There is no memory for it.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self {
+            decompressor: Decompressor::new()?,
+            data: Vec::new(),
+        })
+    }
+
+    /// As [`Self::unpack`].
+    pub(super) fn numbers(&mut self, column: Column<'_>, out: &mut Numbers) -> Option<()> {
+        out.same = column.same();
+        if out.same.is_none() {
+            self.unpack(column, &mut out.all)?;
+        }
+        Some(())
+    }
+
+    /// Puts a column's numbers into `out`, in place of what that has. Returns `None` if the
+    /// column is not valid; what is in `out` then means nothing.
+    pub(super) fn unpack(&mut self, column: Column<'_>, out: &mut Vec<u64>) -> Option<()> {
+        let Column {
+            coding,
+            count,
+            base,
+            data,
+        } = column;
+        let bytes = if coding & COMPRESSED == 0 {
+            data
+        } else {
+            let most = match coding & !COMPRESSED {
+                VARINTS => count * MAX_VARINT,
+                planes => count * usize::from(planes),
+            };
+            self.data.resize(self.data.len().max(most), 0);
+            let room = &mut self.data[..most];
+            let length = self.decompressor.decompress_to_buffer(data, room).ok()?;
+            &self.data[..length]
+        };
+        out.clear();
+        match coding & !COMPRESSED {
+            planes @ 0..=8 => {
+                (bytes.len() == count * usize::from(planes)).then_some(())?;
+                out.resize(count, base);
+                add_planes(bytes, out);
+                Some(())
+            }
+            VARINTS => varints(bytes, count, base, out),
+            _ => None,
+        }
+    }
+}
+
+/// Adds planes of as many bytes as there are numbers.
+fn add_planes(planes: &[u8], numbers: &mut [u64]) {
+    if numbers.is_empty() {
+        return;
+    }
+    for (plane, bytes) in planes.chunks_exact(numbers.len()).enumerate() {
+        for (number, byte) in numbers.iter_mut().zip(bytes) {
+            *number = number.wrapping_add(u64::from(*byte) << (8 * plane));
+        }
+    }
+}
+
+fn varints(mut bytes: &[u8], count: usize, base: u64, out: &mut Vec<u64>) -> Option<()> {
+    out.reserve(count);
+    for _ in 0..count {
+        let mut number = 0;
+        let mut shift = 0;
+        loop {
+            let (&byte, rest) = bytes.split_first()?;
+            bytes = rest;
+            let bits = u64::from(byte & 0x7f);
+            // No writer has made one of more than 64 bits.
+            (shift < u64::BITS && bits << shift >> shift == bits).then_some(())?;
+            number |= bits << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        out.push(base.wrapping_add(number));
+    }
+    bytes.is_empty().then_some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Pack = fn(&mut Packer, &[u64], &mut Vec<u8>) -> io::Result<()>;
+    const WAYS: [Pack; 2] = [Packer::planes, Packer::varints];
+
+    fn unpacked(bytes: &[u8]) -> Option<Vec<Vec<u64>>> {
+        let mut columns = Columns::new(bytes);
+        let mut unpacker = Unpacker::new().unwrap();
+        let mut all = Vec::new();
+        while !columns.is_empty() {
+            let mut numbers = vec![7];
+            let column = columns.next()?;
+            unpacker.unpack(column, &mut numbers)?;
+            assert_eq!(column.len(), numbers.len());
+            all.push(numbers);
+        }
+        Some(all)
+    }
+
+    /// Numbers of very different sizes.
+    fn numbers() -> impl Strategy<Value = Vec<u64>> {
+        let number = (any::<u64>(), 0..64_u32, any::<u64>());
+        let shifted = number.prop_map(|(number, shift, base)| (number >> shift, base));
+        prop::collection::vec(shifted, 0..200).prop_flat_map(|all| {
+            let base = all.first().map_or(0, |&(_, base)| base);
+            any::<bool>().prop_map(move |is_based| {
+                let base = if is_based { base } else { 0 };
+                all.iter().map(|&(it, _)| it.wrapping_add(base)).collect()
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_is_unpacked(columns in prop::collection::vec(numbers(), 0..4)) {
+            let mut packer = Packer::new().unwrap();
+            for pack in WAYS {
+                let mut bytes = Vec::new();
+                for column in &columns {
+                    pack(&mut packer, column, &mut bytes).unwrap();
+                }
+                prop_assert_eq!(unpacked(&bytes), Some(columns.clone()));
+            }
+        }
+
+        #[test]
+        fn any_bytes_unpack_or_do_not(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = unpacked(&bytes);
+        }
+
+        #[test]
+        fn small_differences_are_small(number in -(1_i64 << 62)..1 << 62) {
+            let coded = zigzag(number.cast_unsigned());
+            prop_assert_eq!(unzigzag(coded).cast_signed(), number);
+            prop_assert!(coded <= 2 * number.unsigned_abs());
+        }
+    }
+
+    #[test]
+    fn equal_numbers_have_no_data() {
+        let mut packer = Packer::new().unwrap();
+        let mut bytes = Vec::new();
+        packer.planes(&[u64::MAX; 1000], &mut bytes).unwrap();
+        assert_eq!(bytes.len(), HEADER);
+        assert_eq!(unpacked(&bytes), Some(vec![vec![u64::MAX; 1000]]));
+    }
+
+    #[test]
+    fn a_column_that_is_not_valid_is_refused() {
+        let column = |coding: u8, count: u32, data: &[u8]| {
+            let mut bytes = vec![coding];
+            bytes.extend(count.to_le_bytes());
+            bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
+            bytes.extend(5_u64.to_le_bytes());
+            bytes.extend(data);
+            unpacked(&bytes)
+        };
+        assert_eq!(column(1, 2, &[1, 2]), Some(vec![vec![6, 7]]));
+        assert_eq!(column(9, 2, &[1, 0x80, 1]), Some(vec![vec![6, 133]]));
+        for (coding, count, data) in [
+            (1, 2, &[1][..]),    // too short
+            (1, 2, &[1, 2, 3]),  // too long
+            (10, 1, &[1]),       // no coding
+            (0x81, 2, &[1, 2]),  // nothing compressed
+            (9, 2, &[1, 0x81]),  // a varint that goes on
+            (9, 1, &[1, 2]),     // one too many
+            (9, 1, &[0xff; 11]), // more than 64 bits
+            (
+                9,
+                1,
+                &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2],
+            ),
+            (0, u32::MAX, &[]), // too many
+        ] {
+            assert_eq!(
+                column(coding, count, data),
+                None,
+                "{coding} {count} {data:x?}"
+            );
+        }
+    }
+}
