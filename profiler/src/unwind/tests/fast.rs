@@ -236,7 +236,9 @@ fn what_is_not_ordinary_is_left_to_the_walk_over_all() {
     // The words: of the third frame, whose pair is the first of its two.
     let place = 2 * memory.pairs.len() - 2 * 2 * 3;
     let own = |memory: &Memory, by: i64| memory.address(place).wrapping_add_signed(by);
-    let cases: [(usize, fn(u64) -> u64); 9] = [
+    /// A word in place of one, made from its own address.
+    type Wrong = fn(u64) -> u64;
+    let cases: [(usize, Wrong); 9] = [
         (0, |own| own),
         (0, |own| own - 32),
         (0, |own| own + 8),
