@@ -334,7 +334,7 @@ fn what_is_no_whole_record_of_the_run_is_not_written() {
     for words in [&[][..], &[0], cut, &with_more] {
         assert_eq!(refused(0, words), ErrorKind::InvalidInput, "{words:x?}");
     }
-    for words in [&sample[..], &[0xfe_0001]] {
+    for words in [&sample[..], &[0xfe02]] {
         assert_eq!(refused(2, words), ErrorKind::InvalidInput, "{words:x?}");
         unfinished().record(1, words).unwrap();
     }

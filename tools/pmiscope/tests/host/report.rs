@@ -186,7 +186,7 @@ fn the_hash_is_what_its_definition_says() {
             let [head, numbers, time, period, sp, .., pc] = record[..8] else {
                 unreachable!("a sample has as many");
             };
-            let [end, state, event] = [24, 32, 40].map(|shift| head >> shift & 0xff);
+            let [end, state, event] = [16, 24, 32].map(|shift| head >> shift & 0xff);
             // None of these samples has a return address on top of its stack, nor an exact one.
             let chain = &record[8..];
             let mut of_stack = Sha256::new();
