@@ -237,6 +237,7 @@ impl Run {
         Samples {
             what: format!("pmiscope run {}", self.arguments),
             cores: cores.collect(),
+            ends: Vec::new(),
             description: profile.description.clone(),
             counters: profile
                 .end
@@ -263,6 +264,8 @@ pub struct Samples {
     pub description: Description,
     /// The records of each core.
     pub cores: Vec<Vec<Vec<u64>>>,
+    /// Where each of them ends in its ring, in units. None of records that come from a profile.
+    pub ends: Vec<Vec<u64>>,
     /// The counters of each core.
     pub counters: Vec<CoreEnd>,
     incomplete: Option<String>,
@@ -572,13 +575,15 @@ impl Guest {
             let next = || {
                 let read = reader.read(&mut record);
                 let words = read.expect("the ring is whole")?;
-                Some(record[..words].to_vec())
+                Some((record[..words].to_vec(), reader.position()))
             };
-            std::iter::from_fn(next).collect()
+            std::iter::from_fn(next).unzip()
         });
+        let (cores, ends) = cores.unzip();
         Samples {
             what: what.into(),
-            cores: cores.collect(),
+            cores,
+            ends,
             counters,
             description: *description,
             incomplete: None,

@@ -3,11 +3,13 @@
 
 use pmiscope::profile::Outcome;
 
-use crate::fixture::{Guest, run};
+use crate::fixture::{Guest, Seen, run};
 
 const SAMPLES: u64 = 3000;
 /// The smallest that the kernel takes.
 const RING: u64 = 64 << 10;
+/// Bytes of a unit of the ring.
+const UNIT: u64 = 4;
 
 /// Samples with nobody reading the rings.
 fn unread(ring: u64) -> crate::fixture::Samples {
@@ -31,33 +33,26 @@ fn a_ring_that_nobody_reads_keeps_what_came_first() {
             "core {core}: {counters:?}"
         );
         assert!(counters.lost > 0, "core {core} has lost nothing");
-        // What a ring of that size can take of the samples that came: each that
-        // still fits when it comes. The code that is sampled does not notice whether
-        // its samples are lost.
-        let mut free = RING / 8;
-        let mut fits = |record: &Vec<u64>| {
-            let words = record.len() as u64;
-            let fits = words <= free;
-            free -= if fits { words } else { 0 };
-            fits
-        };
-        let expected = roomy.cores[core].iter().map(&mut fits);
-        let expected: Vec<_> = roomy
-            .of(core)
-            .zip(expected)
-            .filter_map(|(seen, fits)| fits.then_some((seen.sequence, seen.pc, seen.chain)))
-            .collect();
-        let stored = full
-            .of(core)
-            .map(|seen| (seen.sequence, seen.pc, seen.chain));
-        let stored: Vec<_> = stored.collect();
-        let differ = stored.iter().zip(&expected).position(|(a, b)| a != b);
-        assert_eq!(
-            differ, None,
-            "core {core}: the first that should not be there"
-        );
-        assert_eq!(stored.len(), expected.len(), "core {core}");
-        assert_eq!(stored.len() as u64, counters.stored, "core {core}");
+        // What is stored is what the roomy ring has at this number: the code that is sampled does
+        // not notice whether its samples are lost. What is not did not fit when it came, as a
+        // record of its full length.
+        let mut stored = full.of(core).zip(&full.ends[core]).peekable();
+        let mut used = 0;
+        for (sequence, seen) in (0..).zip(roomy.of(core)) {
+            let what = |seen: &Seen| (seen.sequence, seen.pc, seen.chain.clone());
+            if let Some((is, end)) = stored.next_if(|(is, _)| is.sequence == sequence) {
+                assert_eq!(what(&is), what(&seen), "core {core}");
+                used = *end;
+            } else {
+                let units = 2 * roomy.cores[core][sequence as usize].len() as u64;
+                assert!(
+                    used + units > RING / UNIT,
+                    "core {core}: sample {sequence} of {units} units is lost with {used} used"
+                );
+            }
+        }
+        assert_eq!(stored.next(), None, "core {core}: not one of the samples");
+        assert!(used <= RING / UNIT, "core {core}: {used} units");
     }
 }
 
