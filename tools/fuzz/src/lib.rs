@@ -43,7 +43,7 @@ pub use settings::settings;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),

@@ -63,6 +63,7 @@ pub(crate) fn end(cores: impl IntoIterator<Item = (u64, Vec<OverheadEnd>)>) -> R
         taken: stored,
         stored,
         lost: 0,
+        fast: None,
         unclaimed: 0,
         nested: 0,
         late: 0,
