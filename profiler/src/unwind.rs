@@ -44,7 +44,7 @@
 //! a return address of 0 (the Limine protocol does), and the first function saves both.
 
 pub mod assembly;
-pub mod fast;
+pub(crate) mod fast;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::sample::{Chain, ChainEnd, ChainEntry, UNKNOWN_VECTOR};

@@ -11,10 +11,10 @@
 //! |---|---|
 //! | in the frame | `rax`, `rcx`, `rdx`, `rdi`, `r8`, `r9`, `rbp`, the vector, and what the processor has pushed |
 //! | it is done | it arms the source as the last step does, below, and returns by `iret` |
-//! | it is not | it jumps back into the entry, with the same `rdi` and `rdx`, `rax` being [`Unusual`], the registers that are not in the frame as they were; places of those are free for it |
+//! | it is not | it jumps back into the entry, with the same `rdi` and `rdx`, `rax` being `Unusual`, the registers that are not in the frame as they were; places of those are free for it |
 //! | in the frame, for the other handler | in the error code's place, that and [`DEFERS`] |
 //!
-//! A handler in Rust ([`FastPath::set_rust`]) is called, with more registers saved.
+//! A handler in Rust (`FastPath::set_rust`) is called, with more registers saved.
 //!
 //! # The last step
 //!
@@ -83,6 +83,7 @@ impl Handover {
 }
 
 /// What the entries know of a core. It lies at the start of what the sampler keeps for it.
+#[doc(hidden)]
 #[derive(Debug)]
 #[repr(C)]
 pub struct FastPath {

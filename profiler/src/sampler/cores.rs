@@ -131,10 +131,32 @@ impl Cores {
         Deadline::after(SETTLE_TICKS).wait();
     }
 
-    /// Halts the running core until `condition` returns something, looking at it whenever
+    /// Halts the running core, `core`, until `condition` returns something, looking at it whenever
     /// the core was woken; `None` if the run ends meanwhile. Interrupts are off, and
     /// only a wake-up interrupts the wait.
-    pub(crate) fn wait_until<T>(&self, condition: impl Fn() -> Option<T>) -> Option<T> {
-        wait::wait_until(&self.phase, condition)
+    pub(crate) fn wait_until<T>(
+        &self,
+        core: &Core,
+        condition: impl Fn() -> Option<T>,
+    ) -> Option<T> {
+        let outcome = wait::wait_until(core, &self.phase, condition);
+        wait::let_halt(None);
+        outcome
+    }
+
+    /// Halts the running core, `core`, until `is_turn`, as [`Self::wait_until`] does; `waker` is the
+    /// core that has the turn before then.
+    pub(crate) fn wait_for_turn<'a>(
+        &'a self,
+        core: &Core,
+        is_turn: impl Fn() -> bool,
+        waker: impl FnOnce() -> Option<&'a Core>,
+    ) {
+        wait::wait_until(core, &self.phase, || is_turn().then_some(()));
+        let waker = waker();
+        // One that has every turn has waited for nobody.
+        if waker.is_none_or(|waker| waker.index != core.index) {
+            wait::let_halt(waker);
+        }
     }
 }

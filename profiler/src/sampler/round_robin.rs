@@ -31,6 +31,8 @@ use super::wait;
 pub(crate) struct RoundRobin {
     /// The index of the core that runs.
     holder: AtomicU32,
+    /// The index of the core that has passed the turn to it.
+    passed_by: AtomicU32,
 }
 
 impl RoundRobin {
@@ -38,6 +40,7 @@ impl RoundRobin {
     pub(crate) const fn new() -> Self {
         Self {
             holder: AtomicU32::new(0),
+            passed_by: AtomicU32::new(0),
         }
     }
 
@@ -51,7 +54,7 @@ impl RoundRobin {
     /// comes back.
     pub(crate) fn pass_to_next(&self, cores: &Cores, core: &Core) {
         self.pass_on(cores, core);
-        cores.wait_until(|| self.is_turn_of(core).then_some(()));
+        self.wait(cores, core, || self.is_turn_of(core));
     }
 
     /// The same, but takes the turn if it has not come back when the watchdog, to
@@ -64,11 +67,11 @@ impl RoundRobin {
         wait.watchdog_fired.store(false, Ordering::Relaxed);
         wait.has_watchdog.store(true, Ordering::Relaxed);
         arm();
-        cores.wait_until(|| {
+        self.wait(cores, core, || {
             if wait.watchdog_fired.load(Ordering::Relaxed) {
                 self.holder.store(core.index, Ordering::Release);
             }
-            self.is_turn_of(core).then_some(())
+            self.is_turn_of(core)
         });
         wait.has_watchdog.store(false, Ordering::Relaxed);
     }
@@ -79,10 +82,20 @@ impl RoundRobin {
         self.pass_on(cores, core);
     }
 
+    /// Waits until `is_turn` of the running core, `core`.
+    fn wait(&self, cores: &Cores, core: &Core, is_turn: impl Fn() -> bool) {
+        cores.wait_for_turn(core, is_turn, || {
+            cores
+                .all()
+                .get(self.passed_by.load(Ordering::Relaxed) as usize)
+        });
+    }
+
     fn pass_on(&self, cores: &Cores, core: &Core) {
         let Some(next) = next_in_turn(cores.all(), core) else {
             return;
         };
+        self.passed_by.store(core.index, Ordering::Relaxed);
         self.holder.store(next.index, Ordering::Release);
         if next.index != core.index {
             wait::wake(next);

@@ -207,6 +207,20 @@ pub unsafe trait Target: Sync + 'static {
 /// * for each stack pointer within bounds that [`Target::stack_of`] has returned, it returns the
 ///   same upper bound for ever;
 /// * [`Target::is_halted_at`] returns true in the assembly of [`assembly!`](crate::assembly) alone.
+///
+/// ```
+/// use core::sync::atomic::AtomicU8;
+/// use profiler::sampler::Settled;
+///
+/// /// The name of what the only core works on.
+/// static TASK: AtomicU8 = AtomicU8::new(0);
+///
+/// // In an implementation of `Target`.
+/// fn settled(_core: u32) -> Option<Settled> {
+///     Some(Settled { task: Some(&TASK) })
+/// }
+/// # assert!(settled(0).is_some());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Settled {
     /// Where what [`Target::task`] returns for that core stands; `None`: it is always 0.

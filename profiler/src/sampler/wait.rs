@@ -7,6 +7,8 @@
 //! interrupt's frame by restoring the stack pointer, since it knows exactly
 //! where it came from.
 
+use core::sync::atomic::Ordering;
+
 use super::per_core::Core;
 use super::phase::{CurrentPhase, Phase};
 use super::vector;
@@ -112,7 +114,7 @@ pmiscope_spurious_entry:
     end_of_interrupt_msr = const apic::msr_of(apic::Register::EndOfInterrupt),
 );
 
-/// How often a core that was woken lets others go on before it does.
+/// How often a core that was woken lets others go on before it does, at most.
 const YIELDS: u32 = 4;
 
 /// Ends the wait of a core, or the next one that it begins.
@@ -122,10 +124,14 @@ pub(crate) fn wake(core: &Core) {
     unsafe { apic::registers().send(message, Destination::Core(core.apic_id)) };
 }
 
-/// Halts until `condition` returns something, looking at it whenever the core was
-/// woken; `None` if the run ends meanwhile. Interrupts are off, and only a wake-up
-/// interrupts the wait.
-pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option<T>) -> Option<T> {
+/// Halts the running core, `core`, until `condition` returns something, looking at it whenever the
+/// core was woken; `None` if the run ends meanwhile. Interrupts are off, and only a wake-up
+/// interrupts the wait. Who goes on then [lets others halt](let_halt) first.
+pub(crate) fn wait_until<T>(
+    core: &Core,
+    phase: &CurrentPhase,
+    condition: impl Fn() -> Option<T>,
+) -> Option<T> {
     let before = control::task_priority();
     // Interrupts of the priority class of the wake-up only.
     control::set_task_priority(vector::CLASS_BELOW);
@@ -136,18 +142,31 @@ pub(crate) fn wait_until<T>(phase: &CurrentPhase, condition: impl Fn() -> Option
         if phase.get() == Phase::Ended {
             break None;
         }
-        if pmiscope_wait() {
+        core.wait.is_halting.store(true, Ordering::Release);
+        let is_woken = pmiscope_wait();
+        core.wait.is_halting.store(false, Ordering::Release);
+        if is_woken {
             apic::registers().end_of_interrupt();
         }
     };
-    // The core that sent the wake-up may be on its last instructions before its own
-    // halt still. Under instruction counting a pause ends an emulator's time slice:
-    // it gets there now, and not while this core's clock runs.
-    for _ in 0..YIELDS {
-        core::hint::spin_loop();
-    }
     control::set_task_priority(before);
     outcome
+}
+
+/// Lets the core that has woken the running one halt, or whoever it was, if that is not known.
+///
+/// It may be on its last instructions before its own halt still. Under instruction counting a pause
+/// ends an emulator's time slice: it gets there now, and not while this core's clock runs. Each
+/// pause is a round over all cores to an emulator, so there are no more of them than it takes.
+pub(crate) fn let_halt(waker: Option<&Core>) {
+    for _ in 0..YIELDS {
+        // Some instructions are left then: one more pause.
+        let is_halting = waker.is_some_and(|core| core.wait.is_halting.load(Ordering::Acquire));
+        core::hint::spin_loop();
+        if is_halting {
+            break;
+        }
+    }
 }
 
 /// The gate of [`vector::WAKE`].

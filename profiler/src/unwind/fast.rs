@@ -27,9 +27,11 @@ use crate::format::sample::MAX_CHAIN;
 const PAIR_BYTES: u64 = 16;
 
 /// Bytes of an address in the chain: its distance from the text's start.
+#[cfg(any(test, miri))]
 pub const OFFSET_BYTES: usize = 3;
 
 /// The most bytes that [`walk`] writes: the addresses, and what the last store is longer.
+#[cfg(any(test, miri))]
 pub const MOST_BYTES: usize = MAX_CHAIN * OFFSET_BYTES + 1;
 
 /// Frames that are walked between two looks at how many there were.
@@ -115,7 +117,7 @@ impl Reached {
 /// # Safety
 ///
 /// 1. Aligned words of the stack that `frames` is of may be read.
-/// 2. [`MOST_BYTES`] may be written to `out`.
+/// 2. `MOST_BYTES` may be written to `out`.
 #[inline(always)]
 #[cfg(not(miri))]
 pub unsafe fn walk(fp: u64, frames: Frames, code: CompiledCode, out: *mut u8) -> Option<Reached> {

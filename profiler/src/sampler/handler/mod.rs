@@ -226,7 +226,7 @@ impl<T: Target> Context<'_, T> {
             if is_last {
                 wait::wake(self.engine.cores.first());
             }
-            let _ = self.engine.cores.wait_until(|| None::<()>);
+            let _ = self.engine.cores.wait_until(self.core, || None::<()>);
             return;
         }
         // It is the one that would answer.
@@ -236,7 +236,10 @@ impl<T: Target> Context<'_, T> {
             let is_over = || run.is_over() || self.engine.cores.phase() == Phase::Ended;
             driver.drive(self.engine.cores.all(), period, is_over);
         }
-        let _ = self.engine.cores.wait_until(|| run.is_over().then_some(()));
+        let _ = self
+            .engine
+            .cores
+            .wait_until(self.core, || run.is_over().then_some(()));
         self.finish_run();
     }
 

@@ -270,6 +270,8 @@ pub(crate) struct Wait {
     errand: AtomicU8,
     /// It takes no more turns.
     pub has_left: AtomicBool,
+    /// It is about to halt, or halted, until it is woken.
+    pub is_halting: AtomicBool,
     /// It waits for its turn, and a maskable overflow is its watchdog's.
     pub has_watchdog: AtomicBool,
     /// The watchdog has interrupted the wait.

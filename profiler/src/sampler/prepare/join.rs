@@ -50,7 +50,7 @@ impl<T: Target> Sampler<T> {
             return Err(NotStarted);
         }
         core.wait.has_joined.store(true, Ordering::Release);
-        let run = self.engine.cores.wait_until(|| {
+        let run = self.engine.cores.wait_until(core, || {
             self.run_errand(core);
             let has_begun = matches!(self.engine.cores.phase(), Phase::Sampling | Phase::Counting);
             let run = self.engine.run().filter(|_| has_begun)?;
