@@ -318,16 +318,18 @@ impl Append for CompactChain {
                 stack_top,
             } => {
                 let width = Width::Bits24;
-                self.push_field(width.crossing(vector, caller_known).into());
+                let in_text = |&word: &u64| self.offset(word) < self.text_len;
+                let has_top = stack_top.iter().any(in_text);
+                self.push_field(width.crossing(vector, caller_known, has_top).into());
                 self.push_field(self.offset(pc.0));
-                for word in stack_top {
-                    let offset = self.offset(word);
-                    let is_text = offset < self.text_len;
-                    self.push_field(if is_text {
-                        offset
-                    } else {
-                        width.no_text().into()
+                if has_top {
+                    let offsets = stack_top.map(|word| match self.offset(word) {
+                        offset if offset < self.text_len => offset,
+                        _ => width.no_text().into(),
                     });
+                    offsets
+                        .into_iter()
+                        .for_each(|offset| self.push_field(offset));
                 }
             }
         }

@@ -14,9 +14,9 @@
 //!         17..20 the program counter as an offset from the start of the kernel's text
 //!         20..23 the word on top of the stack, likewise; ff ff ff: not in the text
 //!         23..26 the word below it, likewise
-//!         26…    the chain, a field for each of its words: addresses, likewise; for a crossing's
-//!                first word its vector, 1111111k, ff; k: the caller is known; then zeros to the
-//!                next unit
+//!         26…    the chain, then zeros to the next unit: return addresses, likewise; of a crossing
+//!                its vector, 111111tk, ff; the program counter; if t, the words on top of the stack;
+//!                k: the caller is known
 //! ```
 //!
 //! The sequence number is that of the sample before it in the ring and one more. The chain is
@@ -27,9 +27,7 @@
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
 //! fast handler needs an instruction for each, and room of [`EXTENT_UNITS`].
 
-use super::{
-    CROSSING_WORDS, ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State, crossing_of, crossing_word,
-};
+use super::{ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State, crossing_of, crossing_word};
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::{RecordHead, kind};
 
@@ -51,8 +49,14 @@ pub(crate) const END_24: u64 = 1 << 24;
 /// at the depth limit.
 pub(crate) const DEPTH_LIMIT: u8 = State::EXACT;
 
-/// Numbers of crossings: a vector, and above it whether the caller is known.
-const CROSSINGS: u32 = 1 << 9;
+/// How many fields are a crossing's: a vector, and above it two bits.
+const CROSSINGS: u32 = 1 << 10;
+
+/// In a crossing's field: the caller is known.
+pub(crate) const CALLER_KNOWN: u32 = 1 << 8;
+
+/// In a crossing's field: the words on top of the stack follow, as one of them is in the text.
+pub(crate) const HAS_TOP: u32 = 1 << 9;
 
 /// So far below the last wide sample's stack pointer may the next one lie. The field has words
 /// of 8 bytes from there.
@@ -93,10 +97,12 @@ impl Width {
         self.no_text() - (CROSSINGS - 1)
     }
 
-    /// The field of a crossing.
+    /// The first field of a crossing.
     #[inline]
-    pub(crate) const fn crossing(self, vector: u8, caller_known: bool) -> u32 {
-        self.first_crossing() | (caller_known as u32) << 8 | vector as u32
+    pub(crate) const fn crossing(self, vector: u8, caller_known: bool, has_top: bool) -> u32 {
+        let caller_known = if caller_known { CALLER_KNOWN } else { 0 };
+        let has_top = if has_top { HAS_TOP } else { 0 };
+        self.first_crossing() | vector as u32 | caller_known | has_top
     }
 
     pub(crate) const fn kind(self) -> u8 {
@@ -278,11 +284,11 @@ unsafe fn encode_as<const WIDTH: usize>(
     Ok(units)
 }
 
-/// Writes the words of a chain to `place`, and zeros behind. Returns the place behind them.
+/// Writes a chain to `place`, and zeros behind. Returns the place behind it.
 ///
 /// # Safety
 ///
-/// There is room for a field for each, and for another store.
+/// There is room for a field for each of its words, and for another store.
 #[inline(always)]
 unsafe fn put_chain<const WIDTH: usize>(
     mut words: &[u64],
@@ -307,10 +313,12 @@ unsafe fn put_chain<const WIDTH: usize>(
             return Err(DoesNotFit);
         };
         words = rest;
-        push(width.crossing(vector, caller_known));
+        let stack_top = [text.of(*top), text.of(*below)];
+        let has_top = stack_top != [None; 2];
+        push(width.crossing(vector, caller_known, has_top));
         push(text.of(*pc).ok_or(DoesNotFit)?);
-        for word in [top, below] {
-            push(text.of(*word).unwrap_or(width.no_text()));
+        for word in stack_top.iter().filter(|_| has_top) {
+            push(word.unwrap_or(width.no_text()));
         }
     }
     // SAFETY: likewise.
@@ -378,33 +386,44 @@ fn decode_chain(
     text: CodeRange,
     chain: &mut [u64; MAX_CHAIN],
 ) -> Option<usize> {
-    let address = |offset: u32| text.start.0.wrapping_add(offset.into());
-    let is_text = |&address: &u64| text.contains(CodeAddress(address));
-    let mut len = 0;
-    // Of a crossing, those of its words that are still to come.
-    let mut left = 0;
-    let fields = bytes.chunks_exact(width.bytes());
+    let in_text = |offset: u32| {
+        let address = text.start.0.wrapping_add(offset.into());
+        text.contains(CodeAddress(address)).then_some(address)
+    };
+    let mut fields = bytes.chunks_exact(width.bytes()).map(number);
     let most = fields.len();
-    for (place, field) in fields.map(number).enumerate() {
-        let is_last = place + 1 == most;
-        let known = Some(address(field)).filter(is_text);
-        let word = match (left, field.checked_sub(width.first_crossing())) {
-            // Zeros up to the next unit.
-            (0, None) if field == 0 && is_last => break,
-            (0, Some(crossing)) => {
-                left = CROSSING_WORDS;
-                crossing_word(crossing.to_le_bytes()[0], crossing >> 8 != 0)
-            }
-            (0 | 3, _) => known?,
-            _ => known.unwrap_or(0),
-        };
-        left -= usize::from(left != 0);
+    let mut used = 0;
+    let mut len = 0;
+    let mut push = |word: u64| {
         *chain.get_mut(len)? = word;
         len += 1;
+        Some(())
+    };
+    while let Some(field) = fields.next() {
+        if let Some(crossing) = field.checked_sub(width.first_crossing()) {
+            let [vector, ..] = crossing.to_le_bytes();
+            push(crossing_word(vector, crossing & CALLER_KNOWN != 0))?;
+            push(in_text(fields.next()?)?)?;
+            for _ in 0..2 {
+                let has_top = crossing & HAS_TOP != 0;
+                let word = if has_top {
+                    in_text(fields.next()?)
+                } else {
+                    None
+                };
+                push(word.unwrap_or(0))?;
+            }
+        } else if field == 0 && fields.len() == 0 {
+            // Zeros up to the next unit.
+            break;
+        } else {
+            push(in_text(field)?)?;
+        }
+        used = most - fields.len();
     }
-    let rest = bytes.get(len * width.bytes()..)?;
-    let is_whole = left == 0 && rest.len() < 4 && rest.iter().all(|&byte| byte == 0);
-    is_whole.then_some(len)
+    let rest = bytes.get(used * width.bytes()..)?;
+    let is_padding = rest.len() < 4 && rest.iter().all(|&byte| byte == 0);
+    is_padding.then_some(len)
 }
 
 /// The little-endian number in at most four bytes.

@@ -2,7 +2,7 @@
 
 use super::random::stack_word;
 use super::*;
-use crate::format::sample::compact::Width;
+use crate::format::sample::compact::{CALLER_KNOWN, HAS_TOP, Width};
 use crate::unwind::fast::{
     self, CompactChain, CompiledCode, Frames, MOST_BYTES, OFFSET_BYTES, ROUNDS, is_root,
 };
@@ -137,12 +137,16 @@ fn decoded(bytes: &[u8]) -> Vec<ChainEntry> {
     while let Some(field) = fields.next() {
         let crossing = field.checked_sub(Width::Bits24.first_crossing().into());
         entries.push(match crossing {
-            Some(crossing) => ChainEntry::Crossing {
-                vector: crossing.to_le_bytes()[0],
-                caller_known: crossing >> 8 != 0,
-                pc: CodeAddress(word(fields.next())),
-                stack_top: [word(fields.next()), word(fields.next())],
-            },
+            Some(crossing) => {
+                let pc = CodeAddress(word(fields.next()));
+                let has_top = crossing & u64::from(HAS_TOP) != 0;
+                ChainEntry::Crossing {
+                    vector: crossing.to_le_bytes()[0],
+                    caller_known: crossing & u64::from(CALLER_KNOWN) != 0,
+                    pc,
+                    stack_top: [(); 2].map(|()| if has_top { word(fields.next()) } else { 0 }),
+                }
+            }
             None => ChainEntry::Return(CodeAddress(TEXT.start.0 + field)),
         });
     }

@@ -13,7 +13,7 @@ const CONTEXT: Context = Context {
 };
 
 /// The longest text whose offsets have three bytes.
-const LONGEST_24: u64 = 0xff_fe00;
+const LONGEST_24: u64 = 0xff_fc00;
 
 /// The marker of a crossing by the vector of NMIs, whose caller is known.
 const CROSSING: u64 = 0x0100_c055_0000_0102;
@@ -123,7 +123,7 @@ fn the_fields_lie_where_they_are_said_to_be() {
 }
 
 #[test]
-fn a_crossing_has_a_field_for_each_of_its_words() {
+fn a_crossing_says_what_it_is_and_its_addresses() {
     let chain = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0x1234, TEXT + 5];
     let crossing = Sample {
         chain_words: &chain,
@@ -133,7 +133,7 @@ fn a_crossing_has_a_field_for_each_of_its_words() {
     let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
     let expected = [
         &[7, 0, 0][..],
-        &[0x02, 0xff, 0xff],
+        &[0x02, 0b1111_1111, 0xff],
         &[0x03, 0x02, 0x01],
         &[0xff, 0xff, 0xff],
         &[5, 0, 0],
@@ -142,6 +142,18 @@ fn a_crossing_has_a_field_for_each_of_its_words() {
     assert_eq!(bytes[26..], expected.concat());
     let read = |units: &[u32]| expanded(units, Some(CONTEXT), text(1 << 20)).map(|it| it.0);
     let words = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0, TEXT + 5];
+    assert_eq!(read(&units).unwrap()[8..], words);
+    // Without such words on top of the stack.
+    let chain = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0x1234, 0, TEXT + 6];
+    let without = Sample {
+        chain_words: &chain,
+        ..example()
+    };
+    let units = encoded(&without, CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let expected = [&[2, 0b1111_1101, 0xff, 3, 2, 1][..], &[6, 0, 0], &[0; 2]];
+    assert_eq!(bytes[29..], expected.concat());
+    let words = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0, 0, TEXT + 6];
     assert_eq!(read(&units).unwrap()[8..], words);
     // Another vector, of which the caller is not known; a word that is the text's start.
     let chain = [CROSSING - 0x100 + 0x1e, TEXT, TEXT + 9, TEXT];
@@ -153,7 +165,7 @@ fn a_crossing_has_a_field_for_each_of_its_words() {
     let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
     assert_eq!(
         bytes[26..],
-        [0x20, 0xfe, 0xff, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]
+        [0x20, 0b1111_1110, 0xff, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]
     );
     assert_eq!(read(&units).unwrap()[8..], chain);
     // In a large text.
@@ -276,8 +288,8 @@ fn each_value_that_does_not_fit_is_refused() {
         start: CodeAddress(0),
         end: CodeAddress(end),
     };
-    assert_eq!(Offsets::new(whole(0xffff_fe00)).width, Some(Width::Bits32));
-    assert_eq!(Offsets::new(whole(0xffff_fe01)).width, None);
+    assert_eq!(Offsets::new(whole(0xffff_fc00)).width, Some(Width::Bits32));
+    assert_eq!(Offsets::new(whole(0xffff_fc01)).width, None);
 }
 
 #[test]
@@ -350,6 +362,15 @@ fn chains(bytes: u64) -> impl Strategy<Value = Vec<u64>> {
     })
 }
 
+/// The fields that a chain has.
+fn fields(chain: &[u64]) -> usize {
+    let crossings = chain
+        .windows(4)
+        .filter(|words| crossing_of(words[0]).is_some());
+    let without_top = crossings.filter(|words| words[2..] == [0; 2]);
+    chain.len() - 2 * without_top.count()
+}
+
 prop_compose! {
     /// A sample that fits a text of this many bytes.
     fn samples(bytes: u64)(
@@ -386,7 +407,7 @@ proptest! {
         let sample = Sample { chain_words: &chain, ..sample };
         for width in [Width::Bits24, Width::Bits32] {
             let units = encoded(&sample, CONTEXT, text_of(width)).unwrap();
-            let bytes = width.chain() + chain.len() * width.bytes();
+            let bytes = width.chain() + fields(&chain) * width.bytes();
             prop_assert_eq!(units.len(), bytes.div_ceil(4));
             let (read, context) = expanded(&units, Some(CONTEXT), text_of(width)).unwrap();
             prop_assert_eq!(&read, &words(&sample));
