@@ -343,11 +343,45 @@ pub unsafe trait Target {
     }
 }
 
+/// What a walk appends the chain to.
+pub(crate) trait Append {
+    /// Appends an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainEnd::DepthLimit`] if there is no room for all of it.
+    fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd>;
+
+    /// Appends callers of `frame`, which is on `stack`, in a way of its own, as far as it has one.
+    /// Returns the frame to go on from.
+    #[inline(always)]
+    fn pass(&mut self, frame: Frame, stack: StackBounds) -> Frame {
+        let _ = stack;
+        frame
+    }
+}
+
+impl Append for Chain {
+    #[inline]
+    fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd> {
+        Self::push(self, entry)
+    }
+}
+
 /// Walks from `interrupted` outwards and appends the callers to `chain`.
 ///
 /// The program counter itself is the caller's to record. However the walk ends,
 /// what `chain` holds is true as far as the stack was.
 pub fn walk(interrupted: Registers, target: &impl Target, chain: &mut Chain) -> ChainEnd {
+    walk_to(chain, interrupted, target)
+}
+
+/// The same, for any chain.
+pub(crate) fn walk_to(
+    chain: &mut impl Append,
+    interrupted: Registers,
+    target: &impl Target,
+) -> ChainEnd {
     let mut at = interrupted;
     // Each turn of the loop appends at least one word to the chain, or ends.
     loop {
@@ -367,7 +401,7 @@ fn walk_stack(
     at: Registers,
     stack: StackBounds,
     target: &impl Target,
-    chain: &mut Chain,
+    chain: &mut impl Append,
 ) -> Result<Registers, ChainEnd> {
     let mut frame = Frame {
         code: at.pc,
@@ -392,6 +426,7 @@ fn walk_stack(
     }
     // A chain holds a bounded number of words and each turn appends one.
     loop {
+        frame = chain.pass(frame, stack);
         match target.rule(frame.code) {
             Rule::TrapFrame => return cross(frame, stack, target, chain),
             Rule::Root if frame.fp.0 == 0 => return Err(ChainEnd::Complete),
@@ -402,7 +437,7 @@ fn walk_stack(
 
 /// A function of the chain.
 #[derive(Clone, Copy)]
-struct Frame {
+pub(crate) struct Frame {
     /// The instruction that it is at, or returns to.
     code: CodeAddress,
     fp: StackAddress,
@@ -416,7 +451,7 @@ fn caller(
     floor: StackAddress,
     stack: StackBounds,
     target: &impl Target,
-    chain: &mut Chain,
+    chain: &mut impl Append,
 ) -> Result<Frame, ChainEnd> {
     let pair = stack.slot(pair, 2, floor)?;
     let fp = StackAddress(target.load(pair));
@@ -470,7 +505,7 @@ fn cross(
     at: Frame,
     stack: StackBounds,
     target: &impl Target,
-    chain: &mut Chain,
+    chain: &mut impl Append,
 ) -> Result<Registers, ChainEnd> {
     let layout = target.trap_frame_layout();
     let frame = stack.slot(at.fp, layout.words, at.floor)?;
@@ -493,7 +528,7 @@ fn cross_pushed(
     vector: Option<u8>,
     stack: StackBounds,
     target: &impl Target,
-    chain: &mut Chain,
+    chain: &mut impl Append,
 ) -> Result<Registers, ChainEnd> {
     // Program counter, code segment, flags, stack pointer, stack segment (SDM vol.
     // 3, figure 7-8).
@@ -522,7 +557,7 @@ fn push_crossing(
     vector: u64,
     interrupted: Registers,
     target: &impl Target,
-    chain: &mut Chain,
+    chain: &mut impl Append,
 ) -> Result<Registers, ChainEnd> {
     if !target.text().contains(interrupted.pc) {
         return Err(ChainEnd::InterruptedOutsideText);

@@ -453,6 +453,29 @@ fn the_compact_sample_is_as_the_page_has_it() {
 }
 
 #[test]
+fn a_crossing_in_a_compact_sample_is_as_the_page_has_it() {
+    for width in [Width::Bits24, Width::Bits32] {
+        let ones = u64::from(width.no_text());
+        let rows = table("Compact sample", "bits");
+        assert_eq!(
+            rows.iter().map(|row| row[0]).collect::<Vec<_>>(),
+            ["0..8", "8", "9"]
+        );
+        let without = [
+            ("vector", width.crossing(0, true, true), 0xff),
+            ("caller_known", width.crossing(0xff, false, true), 1 << 8),
+            ("has_top", width.crossing(0xff, true, false), 1 << 9),
+        ];
+        for (row, (name, crossing, mask)) in rows.iter().zip(without) {
+            assert_eq!((row[1], u64::from(crossing)), (name, ones - mask));
+        }
+        assert_eq!(u64::from(width.crossing(0xff, true, true)), ones);
+    }
+    let longest = format!("at most {} bytes", Width::Bits24.first_crossing());
+    assert!(PAGE_TEXT.contains(&longest), "{longest}");
+}
+
+#[test]
 fn the_bits_of_a_state_are_as_the_page_has_them() {
     let bits: Vec<_> = table("State bits", "bits")
         .iter()

@@ -1,9 +1,11 @@
 //! The walk over an ordinary stack, in as few instructions as can be: what most samples take.
 //!
-//! It is the walk of [`super::walk`] where that meets nothing but pairs of frame pointer and
+//! [`walk`] is the walk of [`super::walk`] where that meets nothing but pairs of frame pointer and
 //! return address, from compiled code up to the stack's root. Whatever else it meets, it says
-//! so, and [`super::walk`] has to be asked; a chain that it finishes is the one that
-//! [`super::walk`] finds, which a property test shows over random stacks.
+//! so, and the walk over all goes there: with a [`CompactChain`] it is [`super::walk`], which leaves
+//! to this one the frames that are ordinary, and so crosses interrupts without their making all of
+//! a chain dear. A chain that either finishes is the one that [`super::walk`] finds, which a property
+//! test shows over random stacks.
 //!
 //! Each frame is proven in one go. With `top` the highest place of a pair on the stack,
 //!
@@ -19,24 +21,27 @@
 #[cfg(not(miri))]
 use core::arch::asm;
 
-use super::{Rule, StackBounds, Target};
+use super::{Append, Frame, Rule, StackBounds, Target};
 use crate::address::{CodeAddress, StackAddress};
-use crate::format::sample::MAX_CHAIN;
+use crate::format::sample::compact::{Width, put};
+use crate::format::sample::{CROSSING_WORDS, MAX_CHAIN};
+use crate::format::{ChainEnd, ChainEntry};
 
 /// Bytes of a pair of frame pointer and return address.
 const PAIR_BYTES: u64 = 16;
 
 /// Bytes of an address in the chain: its distance from the text's start.
-#[cfg(any(test, miri))]
 pub const OFFSET_BYTES: usize = 3;
 
-/// The most bytes that [`walk`] writes: the addresses, and what the last store is longer.
-#[cfg(any(test, miri))]
-pub const MOST_BYTES: usize = MAX_CHAIN * OFFSET_BYTES + 1;
+/// The most bytes that a walk writes: the chain, and what the last store is longer.
+pub const MOST_BYTES: usize = MAX_CHAIN * OFFSET_BYTES + 4;
 
 /// Frames that are walked between two looks at how many there were.
 const UNROLLED: usize = 4;
 const _: () = assert!(MAX_CHAIN.is_multiple_of(UNROLLED));
+
+/// Rounds of a walk whose chain has room for all words.
+pub const ROUNDS: usize = MAX_CHAIN / UNROLLED;
 
 /// The compiled code of a kernel, at the start of its text: all of it keeps its callers by
 /// frame pointers, and none of it is called by entry stubs.
@@ -89,95 +94,110 @@ impl Frames {
 /// What a walk has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Reached {
-    /// The frame pointer that was saved beside `code`.
-    pub fp: u64,
-    /// The first return address that is not compiled code's: as a distance from the text's
-    /// start. It was not written.
+    /// Where the first pair is whose return address was not written: proven.
+    pub pair: u64,
+    /// That address, as a distance from the text's start; the last one that was written if there were
+    /// as many as were asked for.
     pub offset: u64,
     /// Behind what was written.
     pub end: *mut u8,
 }
 
 impl Reached {
-    /// Returns true if that is the root of `target`: the chain is complete. Its address is of the
-    /// chain, unless it is 0.
-    pub fn is_root(self, code: CompiledCode, target: &impl Target) -> bool {
-        let address = CodeAddress(code.start.0.wrapping_add(self.offset));
-        let is_above = !target.has_root_rules() && address.0 == 0;
-        // Less than 2^24, or it is recorded otherwise.
-        let is_root = || self.offset >> 24 == 0 && target.rule(address) == Rule::Root;
-        self.fp == 0 && (is_above || is_root())
+    /// The frame pointer that is saved beside the address.
+    ///
+    /// # Safety
+    ///
+    /// [`walk`]'s first, of the same stack.
+    #[inline(always)]
+    pub unsafe fn fp(self) -> u64 {
+        #[allow(clippy::cast_possible_truncation)] // a pointer has as many bits
+        let pair = core::ptr::with_exposed_provenance::<u64>(self.pair as usize);
+        // SAFETY: the walk has proven that it is on the stack; the caller's condition.
+        unsafe { pair.read_volatile() }
     }
 }
 
+/// Returns true if a walk that has come to the address at `offset`, and a frame pointer of zero
+/// beside it, is at the root of `target`: the chain is complete. The address is of the chain, unless
+/// it is 0.
+pub fn is_root(offset: u64, code: CompiledCode, target: &impl Target) -> bool {
+    let address = CodeAddress(code.start.0.wrapping_add(offset));
+    let is_above = !target.has_root_rules() && address.0 == 0;
+    // Less than 2^24, or it is recorded otherwise.
+    let is_root = || offset >> 24 == 0 && target.rule(address) == Rule::Root;
+    is_above || is_root()
+}
+
 /// Walks from the frame at `fp` on, and writes the return addresses that are compiled code's
-/// to `out`; up to the first that is not. `None` if there is none: a frame pointer is not
-/// ordinary, or there are too many frames.
+/// to `out`; up to the first that is not, or so many rounds of [`UNROLLED`] frames. `None` if a frame
+/// pointer is not ordinary.
 ///
 /// # Safety
 ///
 /// 1. Aligned words of the stack that `frames` is of may be read.
-/// 2. `MOST_BYTES` may be written to `out`.
+/// 2. There is a round, and [`OFFSET_BYTES`] for each frame and a byte may be written to `out`.
 #[inline(always)]
 #[cfg(not(miri))]
-pub unsafe fn walk(fp: u64, frames: Frames, code: CompiledCode, out: *mut u8) -> Option<Reached> {
+pub unsafe fn walk(
+    fp: u64,
+    frames: Frames,
+    code: CompiledCode,
+    out: *mut u8,
+    rounds: usize,
+) -> Option<Reached> {
     let Frames { top, room } = frames;
-    let (reached, offset, end): (u64, u64, *mut u8);
-    let is_ordinary: u64;
+    let (pair, offset, end): (u64, u64, *mut u8);
     // SAFETY: a pair is loaded from a place that is on the stack (1), as said above; not more
-    // than MAX_CHAIN addresses are written, in four bytes each of which the next one
+    // than `rounds` times as many addresses are written, in four bytes each of which the next one
     // overwrites the last (2).
     unsafe {
         asm!(
-            ".macro PMISCOPE_FRAME room, next, stop, place",
+            ".macro PMISCOPE_PROVE room, next",
             "mov \\next, {top}",
             "sub \\next, {fp}",
             "ror \\next, 4",
             "cmp \\next, \\room",
             "jae 9f",
+            ".endm",
+            ".macro PMISCOPE_FRAME room, next, stop, place",
+            "PMISCOPE_PROVE \\room, \\next",
             "mov {offset}, [{fp} + 8]",
-            "mov {fp}, [{fp}]",
             "sub {offset}, {start}",
             "cmp {offset}, {len}",
             "jae \\stop",
+            "mov {fp}, [{fp}]",
             "mov [{out} + \\place], {offset:e}",
             ".endm",
-            "2:",
-            "PMISCOPE_FRAME {a}, {b}, 3f, 0",
+            "2: PMISCOPE_FRAME {a}, {b}, 3f, 0",
             "PMISCOPE_FRAME {b}, {a}, 4f, 3",
             "PMISCOPE_FRAME {a}, {b}, 5f, 6",
             "PMISCOPE_FRAME {b}, {a}, 6f, 9",
-            ".purgem PMISCOPE_FRAME",
             "add {out}, 12",
-            "dec {rounds:e}",
-            "jnz 2b",
-            "9:",
-            "xor {rounds:e}, {rounds:e}",
+            "dec {rounds}; jnz 2b",
+            "PMISCOPE_PROVE {a}, {b}",
             "jmp 3f",
-            "6:",
-            "add {out}, 3",
-            "5:",
-            "add {out}, 3",
-            "4:",
-            "add {out}, 3",
+            ".purgem PMISCOPE_PROVE",
+            ".purgem PMISCOPE_FRAME",
+            "9: xor {out:e}, {out:e}",
+            "jmp 3f",
+            "6: add {out}, 3",
+            "5: add {out}, 3",
+            "4: add {out}, 3",
             "3:",
             top = in(reg) top,
             start = in(reg) code.start.0,
             len = in(reg) code.len,
-            fp = inout(reg) fp => reached,
+            fp = inout(reg) fp => pair,
             offset = out(reg) offset,
             out = inout(reg) out => end,
             a = inout(reg) room => _,
             b = out(reg) _,
-            rounds = inout(reg) (MAX_CHAIN / UNROLLED) as u64 => is_ordinary,
+            rounds = inout(reg) rounds => _,
             options(nostack),
         );
     }
-    (is_ordinary != 0).then_some(Reached {
-        fp: reached,
-        offset,
-        end,
-    })
+    (!end.is_null()).then_some(Reached { pair, offset, end })
 }
 
 /// The same, for an interpreter that has no assembly.
@@ -191,30 +211,153 @@ pub unsafe fn walk(
     frames: Frames,
     code: CompiledCode,
     mut out: *mut u8,
+    rounds: usize,
 ) -> Option<Reached> {
     let Frames { top, mut room } = frames;
-    for _ in 0..MAX_CHAIN {
+    let mut offset = 0;
+    for frame in 0..=rounds * UNROLLED {
         let next = top.wrapping_sub(fp).rotate_right(4);
         if next >= room {
             return None;
         }
         room = next;
+        let reached = |offset| Reached {
+            pair: fp,
+            offset,
+            end: out,
+        };
+        if frame == rounds * UNROLLED {
+            return Some(reached(offset));
+        }
         let pair = core::ptr::with_exposed_provenance::<u64>(fp as usize);
         // SAFETY: proven above; the function's condition 1.
         let address = unsafe { pair.add(1).read_volatile() };
+        offset = address.wrapping_sub(code.start.0);
+        if offset >= code.len {
+            return Some(reached(offset));
+        }
         // SAFETY: likewise.
         fp = unsafe { pair.read_volatile() };
-        let offset = address.wrapping_sub(code.start.0);
-        if offset >= code.len {
-            return Some(Reached {
-                fp,
-                offset,
-                end: out,
-            });
-        }
         // SAFETY: as many as the function's condition 2 says.
         unsafe { out.cast::<u32>().write_unaligned(offset as u32) };
         out = out.wrapping_add(OFFSET_BYTES);
     }
     None
+}
+
+/// The chain of a compact sample, written where it will lie.
+pub(crate) struct CompactChain {
+    code: CompiledCode,
+    text_len: u64,
+    /// Where the next word goes to.
+    place: *mut u8,
+    /// The words that there is room for.
+    left: usize,
+    /// No frame was met that [`walk`] does not take.
+    is_ordinary: bool,
+}
+
+impl CompactChain {
+    /// An empty chain of a kernel with a text of `text_len` bytes, which offsets of three bytes
+    /// suffice for.
+    ///
+    /// # Safety
+    ///
+    /// 1. [`MOST_BYTES`] may be written to `place`, and read.
+    /// 2. Whatever is appended is of a [`Target`] whose stacks can be read by their addresses.
+    pub(crate) const unsafe fn new(code: CompiledCode, text_len: u64, place: *mut u8) -> Self {
+        Self {
+            code,
+            text_len,
+            place,
+            left: MAX_CHAIN,
+            is_ordinary: true,
+        }
+    }
+
+    /// The place behind the chain, and zeros there; `None` if it cannot be told where it ends: the
+    /// text's start, as the last return address, would be taken for none.
+    pub(crate) fn end(self) -> Option<*mut u8> {
+        // SAFETY: there is room for a store behind the longest chain (1).
+        unsafe { put(self.place, 0) };
+        let last = self.place.wrapping_sub(OFFSET_BYTES).cast::<u32>();
+        // SAFETY: it was written (1).
+        let is_told = self.left == MAX_CHAIN || unsafe { last.read_unaligned() } != 0;
+        is_told.then_some(self.place)
+    }
+
+    /// Appends a word, for which there is room.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation)] // a field, and above it zeros
+    fn push_field(&mut self, field: u64) {
+        // SAFETY: of the words for which there is room (1).
+        unsafe { put(self.place, field as u32) };
+        self.place = self.place.wrapping_add(OFFSET_BYTES);
+    }
+
+    #[inline]
+    fn offset(&self, address: u64) -> u64 {
+        address.wrapping_sub(self.code.start.0)
+    }
+}
+
+impl Append for CompactChain {
+    #[inline]
+    fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd> {
+        let words = match entry {
+            ChainEntry::Return(_) => 1,
+            ChainEntry::Crossing { .. } => CROSSING_WORDS,
+        };
+        self.left = self.left.checked_sub(words).ok_or(ChainEnd::DepthLimit)?;
+        match entry {
+            ChainEntry::Return(address) => self.push_field(self.offset(address.0)),
+            ChainEntry::Crossing {
+                vector,
+                pc,
+                caller_known,
+                stack_top,
+            } => {
+                let width = Width::Bits24;
+                let in_text = |&word: &u64| self.offset(word) < self.text_len;
+                let has_top = stack_top.iter().any(in_text);
+                self.push_field(width.crossing(vector, caller_known, has_top).into());
+                self.push_field(self.offset(pc.0));
+                if has_top {
+                    let offsets = stack_top.map(|word| match self.offset(word) {
+                        offset if offset < self.text_len => offset,
+                        _ => width.no_text().into(),
+                    });
+                    offsets
+                        .into_iter()
+                        .for_each(|offset| self.push_field(offset));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn pass(&mut self, frame: Frame, stack: StackBounds) -> Frame {
+        let rounds = self.left / UNROLLED;
+        if !self.is_ordinary || rounds == 0 || self.code.offset(frame.code).is_none() {
+            return frame;
+        }
+        let reached = Frames::above(frame.floor, stack).and_then(|frames| {
+            // SAFETY: the stack is a target's (2), and there is room for as many words (1).
+            unsafe { walk(frame.fp.0, frames, self.code, self.place, rounds) }
+        });
+        let Some(Reached { pair, end, .. }) = reached else {
+            // Not again at each frame.
+            self.is_ordinary = false;
+            return frame;
+        };
+        self.left -= (end.addr() - self.place.addr()) / OFFSET_BYTES;
+        self.place = end;
+        let pair = StackAddress(pair);
+        Frame {
+            fp: pair,
+            floor: pair,
+            ..frame
+        }
+    }
 }

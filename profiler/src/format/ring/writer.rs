@@ -262,6 +262,12 @@ impl<'ring> Writer<'ring> {
         self.leave_place(start, &());
     }
 
+    /// Where the write in place that assembly has begun at `start` writes to.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn bytes_at(&self, start: u64) -> *mut u8 {
+        self.place(start).cast()
+    }
+
     /// Publishes what has nested in the last steps of a write that assembly has finished.
     #[cfg(not(all(test, loom)))]
     pub(crate) fn publish_nested(&self) {

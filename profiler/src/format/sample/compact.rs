@@ -5,7 +5,8 @@
 //! fits.
 //!
 //! ```text
-//! unit 0   0..8 length in units   8..16 kind   16..24 state   24..32 event
+//! unit 0   0..8 length in units   8..16 kind   16..24 state, whose bit 6 is the chain's end
+//!          24..32 event
 //! unit 1   time since the last wide sample's
 //! bytes    8 task        9..11 cost of the handler before
 //!         11..14 period
@@ -13,17 +14,20 @@
 //!         17..20 the program counter as an offset from the start of the kernel's text
 //!         20..23 the word on top of the stack, likewise; ff ff ff: not in the text
 //!         23..26 the word below it, likewise
-//!         26…    the chain: return addresses, likewise; then zeros to the next unit
+//!         26…    the chain, then zeros to the next unit: return addresses, likewise; of a crossing
+//!                its vector, 111111tk, ff; the program counter; if t, the words on top of the stack;
+//!                k: the caller is known
 //! ```
 //!
 //! The sequence number is that of the sample before it in the ring and one more. The chain is
-//! complete, and has no crossing, and its last entry is no offset of 0: three zeros are none. Kind
-//! `COMPACT_32` is for kernels with a larger text: offsets from byte 17 on have four bytes.
+//! complete, or ends at the depth limit ([`DEPTH_LIMIT`]), and its last return address is no offset of
+//! 0: three zeros are none. Kind `COMPACT_32` is for kernels with a larger text: offsets from byte 17
+//! on have four bytes.
 //!
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
 //! fast handler needs an instruction for each, and room of [`EXTENT_UNITS`].
 
-use super::{ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State};
+use super::{ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State, crossing_of, crossing_word};
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::{RecordHead, kind};
 
@@ -40,6 +44,19 @@ pub(crate) mod at {
 
 /// The first number that a field of three bytes does not hold.
 pub(crate) const END_24: u64 = 1 << 24;
+
+/// In the state of a compact sample, which has no exact address: the chain is not complete, and ends
+/// at the depth limit.
+pub(crate) const DEPTH_LIMIT: u8 = State::EXACT;
+
+/// How many fields are a crossing's: a vector, and above it two bits.
+const CROSSINGS: u32 = 1 << 10;
+
+/// In a crossing's field: the caller is known.
+pub(crate) const CALLER_KNOWN: u32 = 1 << 8;
+
+/// In a crossing's field: the words on top of the stack follow, as one of them is in the text.
+pub(crate) const HAS_TOP: u32 = 1 << 9;
 
 /// So far below the last wide sample's stack pointer may the next one lie. The field has words
 /// of 8 bytes from there.
@@ -75,6 +92,19 @@ impl Width {
         }
     }
 
+    /// The first field of the chain that is no offset: a crossing. A text is no longer.
+    pub(crate) const fn first_crossing(self) -> u32 {
+        self.no_text() - (CROSSINGS - 1)
+    }
+
+    /// The first field of a crossing.
+    #[inline]
+    pub(crate) const fn crossing(self, vector: u8, caller_known: bool, has_top: bool) -> u32 {
+        let caller_known = if caller_known { CALLER_KNOWN } else { 0 };
+        let has_top = if has_top { HAS_TOP } else { 0 };
+        self.first_crossing() | vector as u32 | caller_known | has_top
+    }
+
     pub(crate) const fn kind(self) -> u8 {
         match self {
             Self::Bits24 => kind::COMPACT,
@@ -106,7 +136,7 @@ impl Offsets {
             length,
             width: widths
                 .into_iter()
-                .find(|width| length <= width.no_text().into()),
+                .find(|width| length <= width.first_crossing().into()),
         }
     }
 
@@ -184,7 +214,7 @@ pub(crate) unsafe fn encode(
     text: Offsets,
     place: *mut u8,
 ) -> Result<u32, DoesNotFit> {
-    let is_plain = sample.end == ChainEnd::Complete
+    let is_plain = matches!(sample.end, ChainEnd::Complete | ChainEnd::DepthLimit)
         && sample.exact.is_none()
         && sample.sequence == context.next
         && sample.chain_words.len() <= MAX_CHAIN;
@@ -239,17 +269,61 @@ unsafe fn encode_as<const WIDTH: usize>(
     for word in sample.stack_top {
         push(text.of(word).unwrap_or(width.no_text()), WIDTH);
     }
-    for &word in sample.chain_words {
-        // As the last one, an offset of 0 would be none.
-        let offset = text.of(word).filter(|&offset| offset != 0);
-        push(offset.ok_or(DoesNotFit)?, WIDTH);
-    }
-    push(0, 0);
-    let units = len.div_ceil(4) as u32;
-    let head = head(units, width, sample.state.0 & !State::EXACT, sample.event);
+    // SAFETY: as above; the chain has no more words than fit.
+    let end =
+        unsafe { put_chain::<WIDTH>(sample.chain_words, width, text, place.wrapping_add(len)) }?;
+    let units = (end.addr() - place.addr()).div_ceil(4) as u32;
+    let end = if sample.end == ChainEnd::DepthLimit {
+        DEPTH_LIMIT
+    } else {
+        0
+    };
+    let state = sample.state.0 & !State::EXACT | end;
     // SAFETY: as above.
-    unsafe { put(place, head) };
+    unsafe { put(place, head(units, width, state, sample.event)) };
     Ok(units)
+}
+
+/// Writes a chain to `place`, and zeros behind. Returns the place behind it.
+///
+/// # Safety
+///
+/// There is room for a field for each of its words, and for another store.
+#[inline(always)]
+unsafe fn put_chain<const WIDTH: usize>(
+    mut words: &[u64],
+    width: Width,
+    text: Offsets,
+    mut place: *mut u8,
+) -> Result<*mut u8, DoesNotFit> {
+    let mut push = |value: u32| {
+        // SAFETY: the caller's condition.
+        unsafe { put(place, value) };
+        place = place.wrapping_add(WIDTH);
+    };
+    while let [word, rest @ ..] = words {
+        words = rest;
+        let Some((vector, caller_known)) = crossing_of(*word) else {
+            // As the last one, an offset of 0 would be none.
+            let offset = text.of(*word).filter(|&offset| offset != 0);
+            push(offset.ok_or(DoesNotFit)?);
+            continue;
+        };
+        let [pc, top, below, rest @ ..] = words else {
+            return Err(DoesNotFit);
+        };
+        words = rest;
+        let stack_top = [text.of(*top), text.of(*below)];
+        let has_top = stack_top != [None; 2];
+        push(width.crossing(vector, caller_known, has_top));
+        push(text.of(*pc).ok_or(DoesNotFit)?);
+        for word in stack_top.iter().filter(|_| has_top) {
+            push(word.unwrap_or(width.no_text()));
+        }
+    }
+    // SAFETY: likewise.
+    unsafe { put(place, 0) };
+    Ok(place)
 }
 
 /// Writes the compact sample in `units` to `record` as the words of a wide one. Returns how many,
@@ -277,42 +351,79 @@ pub(crate) fn decode(
         Some(address(field(at, width.bytes()))).filter(is_text)
     });
     let mut chain = [0; MAX_CHAIN];
-    let mut len = 0;
-    let entries = bytes[width.chain()..].chunks_exact(width.bytes());
-    let most = entries.len();
-    for bytes in entries {
-        let offset = number(bytes);
-        if offset == 0 && len + 1 == most {
-            // Zeros up to the next unit.
-            break;
-        }
-        *chain.get_mut(len)? = Some(address(offset)).filter(is_text)?;
-        len += 1;
-    }
-    let end = width.chain() + len * width.bytes();
-    if end.next_multiple_of(4) != bytes.len() || bytes[end..].iter().any(|&byte| byte != 0) {
-        return None;
-    }
+    let len = decode_chain(&bytes[width.chain()..], width, text, &mut chain)?;
     let [_, _, state, event] = units[0].to_le_bytes();
-    let state = State(state);
+    let end = if state & DEPTH_LIMIT == 0 {
+        ChainEnd::Complete
+    } else {
+        ChainEnd::DepthLimit
+    };
     let lowest_sp = context.sp.wrapping_sub(SP_BELOW);
     let sample = Sample {
         sequence: context.next,
         handler_cost: field(at::COST, 2),
         event,
         task: bytes[at::TASK].into(),
-        state,
+        state: State(state & !DEPTH_LIMIT),
         time: context.time.wrapping_add(units[1].into()),
         period: field(at::PERIOD, 3).into(),
         sp: StackAddress(lowest_sp.wrapping_add(u64::from(field(at::SP, 3)) * 8)),
         stack_top: [top.unwrap_or(0), below.unwrap_or(0)],
         pc: CodeAddress(pc?),
         exact: None,
-        end: ChainEnd::Complete,
+        end,
         chain_words: &chain[..len],
     };
     let next = context.next.wrapping_add(1);
-    (!state.has(State::EXACT)).then(|| (sample.encode(record), Context { next, ..context }))
+    Some((sample.encode(record), Context { next, ..context }))
+}
+
+/// Writes the words of the chain in `bytes`, all that is left of a record, to `chain`. Returns how
+/// many; `None` if no writer has made them.
+fn decode_chain(
+    bytes: &[u8],
+    width: Width,
+    text: CodeRange,
+    chain: &mut [u64; MAX_CHAIN],
+) -> Option<usize> {
+    let in_text = |offset: u32| {
+        let address = text.start.0.wrapping_add(offset.into());
+        text.contains(CodeAddress(address)).then_some(address)
+    };
+    let mut fields = bytes.chunks_exact(width.bytes()).map(number);
+    let most = fields.len();
+    let mut used = 0;
+    let mut len = 0;
+    let mut push = |word: u64| {
+        *chain.get_mut(len)? = word;
+        len += 1;
+        Some(())
+    };
+    while let Some(field) = fields.next() {
+        if let Some(crossing) = field.checked_sub(width.first_crossing()) {
+            let [vector, ..] = crossing.to_le_bytes();
+            push(crossing_word(vector, crossing & CALLER_KNOWN != 0))?;
+            push(in_text(fields.next()?)?)?;
+            for _ in 0..2 {
+                let has_top = crossing & HAS_TOP != 0;
+                let word = if has_top {
+                    in_text(fields.next()?)
+                } else {
+                    None
+                };
+                push(word.unwrap_or(0))?;
+            }
+        } else if field == 0 && fields.len() == 0 {
+            // Zeros up to the next unit.
+            break;
+        } else {
+            push(in_text(field)?)?;
+        }
+        used = most - fields.len();
+    }
+    let rest = bytes.get(used * width.bytes()..)?;
+    let is_padding = rest.len() < 4 && rest.iter().all(|&byte| byte == 0);
+    is_padding.then_some(len)
 }
 
 /// The little-endian number in at most four bytes.

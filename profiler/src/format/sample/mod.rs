@@ -160,6 +160,27 @@ pub const fn is_crossing(word: u64) -> bool {
     word & !CROSSING_FIELDS == CROSSING
 }
 
+/// The chain word of a crossing.
+#[inline]
+pub(crate) const fn crossing_word(vector: u8, caller_known: bool) -> u64 {
+    let known = if caller_known {
+        CROSSING_CALLER_KNOWN
+    } else {
+        0
+    };
+    CROSSING | known | vector as u64
+}
+
+/// The vector of a crossing's chain word, and whether the caller is known; `None` if it is none.
+#[inline]
+pub(crate) const fn crossing_of(word: u64) -> Option<(u8, bool)> {
+    if is_crossing(word) {
+        Some((word.to_le_bytes()[0], word & CROSSING_CALLER_KNOWN != 0))
+    } else {
+        None
+    }
+}
+
 /// The vector of a crossing whose trap frame has none. No processor delivers it: it is
 /// reserved (SDM vol. 3, table 7-1).
 pub const UNKNOWN_VECTOR: u8 = 15;
@@ -247,10 +268,7 @@ impl Chain {
                 pc,
                 caller_known,
                 stack_top: [top, below],
-            } => {
-                let known = u64::from(caller_known) * CROSSING_CALLER_KNOWN;
-                self.push_words([CROSSING | known | u64::from(vector), pc.0, top, below])
-            }
+            } => self.push_words([crossing_word(vector, caller_known), pc.0, top, below]),
         }
     }
 
@@ -489,11 +507,10 @@ impl<'chain> Sample<'chain> {
         let mut words = self.chain_words.iter().copied();
         core::iter::from_fn(move || {
             let word = words.next()?;
-            if is_crossing(word) {
+            if let Some((vector, caller_known)) = crossing_of(word) {
                 Some(ChainEntry::Crossing {
-                    #[allow(clippy::cast_possible_truncation)] // the low byte
-                    vector: word as u8,
-                    caller_known: word & CROSSING_CALLER_KNOWN != 0,
+                    vector,
+                    caller_known,
                     pc: CodeAddress(words.next()?),
                     stack_top: [words.next()?, words.next()?],
                 })

@@ -12,8 +12,11 @@
 //! | | code or a stack pointer that [`crate::unwind::fast`] does not take |
 //! | the overflow is claimed | a write is under way in the ring, or it is nearly full |
 //! | | a field of the record that is narrower than its value |
-//! | | a chain that is not complete, or crosses an interrupt |
+//! | | a chain that ends where none should: neither at a root nor at the depth limit |
 //! | | an interrupt that has written meanwhile |
+//!
+//! A chain that is more than frames of compiled code up to a root (it crosses an interrupt, say) is
+//! walked once more by the walk over all, which takes from [`crate::unwind::fast`] what is ordinary.
 //!
 //! Sources of samples by counters have a handler of their own. What both share is [`Ordinary`].
 //!
@@ -29,7 +32,7 @@ use crate::entry::fast::{FastPath, Unusual};
 use crate::entry::{TrapFrame, end_of_call, vector};
 use crate::format::ring::Base;
 use crate::format::sample::compact::{self, Width, at};
-use crate::format::{Delivery, State};
+use crate::format::{ChainEnd, Delivery, State};
 use crate::hw::apic::{self, Register, Registers};
 use crate::hw::control::INTERRUPT_FLAG;
 use crate::sampler::engine::Engine;
@@ -40,8 +43,10 @@ use crate::sampler::per_core::{Core, Output};
 use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
-use crate::unwind::fast::{self, CompiledCode, Frames, Reached};
-use crate::unwind::{self, Rule, StackBounds};
+use crate::unwind::fast::{self, CompactChain, CompiledCode, Frames, ROUNDS};
+use crate::unwind::{self, Rule};
+
+use super::record::StackView;
 
 #[inline(always)]
 pub(super) fn output_of(core: &Core) -> &'static Output {
@@ -68,14 +73,9 @@ pub(super) unsafe extern "C" fn is_root_at<T: Target>(
     _: &TrapFrame,
     offset: u64,
 ) -> u64 {
-    let reached = Reached {
-        fp: 0,
-        offset,
-        end: core::ptr::null_mut(),
-    };
     // SAFETY: set with the handler.
     let target: &T = unsafe { core.fast.at(Place::Target) };
-    let is_root = is_root_of(core, target, core.fast.code(), reached);
+    let is_root = is_root_of(core, target, offset);
     let answer = match (is_root, offset >> 24) {
         (false, _) => 0,
         (true, 0) => 1,
@@ -83,6 +83,74 @@ pub(super) unsafe extern "C" fn is_root_at<T: Target>(
     };
     end_of_call();
     answer
+}
+
+/// What is left to be done of a record whose chain is written.
+#[repr(C)]
+pub(super) struct Walked {
+    /// The position behind it; 0 if it is no compact one.
+    end: u64,
+    /// Its length in units, and how its chain ends, where its first unit has them.
+    head: u64,
+}
+
+/// For [`super::xapic`]: walks the whole chain of the record that begins at `start`.
+#[unsafe(link_section = ".pmiscope.calls")]
+pub(super) unsafe extern "C" fn walk_from<T: Target>(
+    core: &'static Core,
+    frame: &TrapFrame,
+    start: u64,
+) -> Walked {
+    // SAFETY: set with the handler.
+    let target: &T = unsafe { core.fast.at(Place::Target) };
+    let place = output_of(core).writer.bytes_at(start);
+    let registers = unwind::Registers {
+        pc: CodeAddress(frame.rip),
+        sp: StackAddress(frame.rsp),
+        fp: StackAddress(frame.rbp),
+    };
+    // SAFETY: an extent may be written there.
+    let walked = unsafe { walk_all(core, target, registers, place) };
+    let walked = walked.map_or(Walked { end: 0, head: 0 }, |(end, state)| {
+        let units = (end.addr() - place.addr()).div_ceil(4) as u64;
+        Walked {
+            end: start + units,
+            head: units | u64::from(state) << 16,
+        }
+    });
+    end_of_call();
+    walked
+}
+
+/// Walks a chain that is not ordinary, and writes it to the record at `place`. Returns the place
+/// behind it, and how it ends as a bit of the state; `None` if it does not fit a compact record.
+///
+/// # Safety
+///
+/// An extent may be written there.
+#[cold]
+unsafe fn walk_all<T: Target>(
+    core: &Core,
+    target: &T,
+    registers: unwind::Registers,
+    place: *mut u8,
+) -> Option<(*mut u8, u8)> {
+    let view = StackView {
+        target,
+        engine: engine_of(core),
+        core: core.index,
+    };
+    let text_len = core.fast.text_len.load(Relaxed);
+    let place = place.wrapping_add(Width::Bits24.chain());
+    // SAFETY: an extent has room for the longest chain; what `stack_of` returns may be read by its
+    // address (`Target`, condition 1).
+    let mut chain = unsafe { CompactChain::new(core.fast.code(), text_len, place) };
+    let state = match unwind::walk_to(&mut chain, registers, &view) {
+        ChainEnd::Complete => 0,
+        ChainEnd::DepthLimit => compact::DEPTH_LIMIT,
+        _ => return None,
+    };
+    Some((chain.end()?, state))
 }
 
 /// For [`super::xapic`]: ends its write, which began at `start`.
@@ -142,7 +210,7 @@ impl FastExit {
     }
 }
 
-/// What was interrupted, if it is ordinary: compiled code of the kernel, on a stack of its own.
+/// What was interrupted, if it is ordinary: code of the kernel, on a stack of its own.
 #[derive(Clone, Copy)]
 pub(super) struct Ordinary {
     code: CompiledCode,
@@ -154,6 +222,8 @@ pub(super) struct Ordinary {
     state: u8,
     /// The lowest address of the stack.
     low: u64,
+    /// It may keep its caller otherwise than by a frame pointer.
+    is_ruled: bool,
 }
 
 impl Ordinary {
@@ -163,6 +233,10 @@ impl Ordinary {
 
     pub(super) const fn state(&self) -> u8 {
         self.state
+    }
+
+    pub(super) const fn is_ruled(&self) -> bool {
+        self.is_ruled
     }
 
     /// The highest place of a pair on the stack, and how far below a stack pointer may be.
@@ -177,10 +251,12 @@ impl Ordinary {
             return None;
         }
         let code = core.fast.code();
-        let pc_offset = match code.offset(CodeAddress(frame.rip)) {
-            Some(offset) => offset,
-            None => offset_in_assembly(core, target, CodeAddress(frame.rip))?,
-        };
+        let pc = CodeAddress(frame.rip);
+        let pc_offset = pc.0.wrapping_sub(code.start.0);
+        let is_compiled = pc_offset < code.len;
+        if !is_compiled && pc_offset >= core.fast.text_len.load(Relaxed) {
+            return None;
+        }
         // SAFETY: in the text, which is mapped (`Target`, condition 1); code is readable.
         if unsafe { (frame.rip as *const u8).read_volatile() } == HLT {
             return None;
@@ -192,8 +268,12 @@ impl Ordinary {
         let mut state = (frame.rflags >> (INTERRUPT_FLAG.ilog2() - State::INTERRUPTS_ON.ilog2()))
             as u8
             & State::INTERRUPTS_ON;
-        if target.is_halted_at(CodeAddress(frame.rip)) {
+        if target.is_halted_at(pc) {
             state |= State::IDLE;
+        }
+        let is_known = !is_compiled && target.rule(pc) != Rule::FramePointer;
+        if is_known {
+            state |= State::CALLER_KNOWN;
         }
         Some(Self {
             code,
@@ -203,19 +283,9 @@ impl Ordinary {
             fp: frame.rbp,
             state,
             low: stack.low,
+            is_ruled: is_known || !is_compiled && target.is_called_by_stub(pc),
         })
     }
-}
-
-/// The distance of `pc` from the text's start, if it is in assembly that keeps its caller as
-/// compiled code does.
-#[cold]
-fn offset_in_assembly<T: Target>(core: &Core, target: &T, pc: CodeAddress) -> Option<u64> {
-    let offset = pc.0.wrapping_sub(core.fast.text_start.load(Relaxed));
-    let is_plain = offset < core.fast.text_len.load(Relaxed).min(compact::END_24 - 1)
-        && !target.is_called_by_stub(pc)
-        && target.rule(pc) == Rule::FramePointer;
-    is_plain.then_some(offset)
 }
 
 /// What a fast sample says beside what was interrupted.
@@ -316,73 +386,74 @@ impl Ordinary {
         for (word, offset) in self.stack_top(core).into_iter().enumerate() {
             put(at::PC + 3 + 3 * word, offset);
         }
-        let chain = place.wrapping_add(Width::Bits24.chain());
-        // SAFETY: what `stack_of` returns may be read (`Target`, condition 1); an extent has room
-        // for the longest chain.
-        let reached = unsafe { fast::walk(self.fp, self.frames, self.code, chain) }?;
-        let is_root = reached.fp == 0 && reached.offset == core.fast.root_offset.load(Relaxed);
-        if !is_root && !is_root_of(core, target, self.code, reached) {
-            return None;
-        }
-        let end = if T::HAS_ROOT_RULES || reached.offset >> 24 == 0 {
-            // SAFETY: an extent has room for the longest chain.
-            unsafe { compact::put(reached.end, reached.offset as u32) };
-            reached.end.wrapping_add(3)
-        } else {
-            // SAFETY: behind the fields that come before the chain.
-            let last = unsafe { reached.end.wrapping_sub(3).cast::<u32>().read_unaligned() };
-            // The text's start, as the last entry, would be taken for none.
-            if last << 8 == 0 {
-                return None;
-            }
-            reached.end
-        };
-        // SAFETY: behind the chain, an extent has room for a store.
-        unsafe { compact::put(end, 0) };
+        // SAFETY: the caller's condition.
+        let (end, chain_end) = unsafe { self.put_chain(core, target, place) }?;
         let units = (end.addr() - place.addr()).div_ceil(4) as u32;
-        let state = self.state | fields.state;
+        let state = self.state | fields.state | chain_end;
         put(
             0,
             compact::head(units, Width::Bits24, state, fields.event).into(),
         );
         Some(units)
     }
+
+    /// Walks the stack and writes the chain to the record at `place`. Returns what [`walk_all`]
+    /// does.
+    ///
+    /// # Safety
+    ///
+    /// An extent may be written there.
+    #[inline(always)]
+    unsafe fn put_chain<T: Target>(
+        self,
+        core: &Core,
+        target: &T,
+        place: *mut u8,
+    ) -> Option<(*mut u8, u8)> {
+        let chain = place.wrapping_add(Width::Bits24.chain());
+        let walk = || {
+            // SAFETY: what `stack_of` returns may be read (`Target`, condition 1); an extent has
+            // room for the longest chain.
+            unsafe { fast::walk(self.fp, self.frames, self.code, chain, ROUNDS) }
+        };
+        let reached = if self.is_ruled { None } else { walk() };
+        let reached = reached.filter(|reached| {
+            // SAFETY: of the same stack.
+            let fp = unsafe { reached.fp() };
+            let is_last = || reached.offset == core.fast.root_offset.load(Relaxed);
+            fp == 0 && (is_last() || is_root_of(core, target, reached.offset))
+        });
+        let Some(reached) = reached.filter(|reached| reached.offset >> 24 == 0) else {
+            let registers = unwind::Registers {
+                pc: CodeAddress(self.code.start.0.wrapping_add(self.pc_offset)),
+                sp: self.sp,
+                fp: StackAddress(self.fp),
+            };
+            // SAFETY: the caller's condition.
+            return unsafe { walk_all(core, target, registers, place) };
+        };
+        let end = reached.end.wrapping_add(3);
+        // SAFETY: an extent has room for the longest chain.
+        unsafe { compact::put(reached.end, reached.offset as u32) };
+        // SAFETY: and for a store behind it.
+        unsafe { compact::put(end, 0) };
+        Some((end, 0))
+    }
 }
 
 /// Looks whether a walk has reached the root, and notes the root's address for the next one.
 #[cold]
-fn is_root_of<T: Target>(core: &Core, target: &T, code: CompiledCode, reached: Reached) -> bool {
-    let is_root = reached.is_root(code, &Rules::<T>(target));
-    if is_root && reached.offset >> 24 == 0 {
-        core.fast.root_offset.store(reached.offset, Relaxed);
+fn is_root_of<T: Target>(core: &Core, target: &T, offset: u64) -> bool {
+    let view = StackView {
+        target,
+        engine: engine_of(core),
+        core: core.index,
+    };
+    let is_root = fast::is_root(offset, core.fast.code(), &view);
+    if is_root && offset >> 24 == 0 {
+        core.fast.root_offset.store(offset, Relaxed);
     }
     is_root
-}
-
-/// The kernel, as [`unwind::fast`] asks it.
-struct Rules<'a, T>(&'a T);
-
-// SAFETY: it names no stack.
-unsafe impl<T: Target> unwind::Target for Rules<'_, T> {
-    #[inline(always)]
-    fn text(&self) -> crate::address::CodeRange {
-        self.0.text()
-    }
-
-    #[inline(always)]
-    fn stack_of(&self, _: StackAddress) -> Option<StackBounds> {
-        None
-    }
-
-    #[inline(always)]
-    fn rule(&self, address: CodeAddress) -> Rule {
-        self.0.rule(address)
-    }
-
-    #[inline(always)]
-    fn has_root_rules(&self) -> bool {
-        T::HAS_ROOT_RULES
-    }
 }
 
 /// Returns true if the source of the running core, `core`, has fired.
@@ -530,7 +601,7 @@ pub(in crate::sampler) fn prepare<T: Target>(
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
     let len = text.end.0.saturating_sub(text.start.0);
-    if len > Width::Bits24.no_text().into() {
+    if len > Width::Bits24.first_crossing().into() {
         return;
     }
     let fast = &core.fast;

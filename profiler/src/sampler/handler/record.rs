@@ -95,10 +95,10 @@ fn since(start: u64, now: u64) -> u64 {
 }
 
 /// The kernel and its running core, as the walk sees them.
-struct StackView<'a, T> {
-    target: &'a T,
-    engine: &'static Engine,
-    core: u32,
+pub(super) struct StackView<'a, T> {
+    pub target: &'a T,
+    pub engine: &'static Engine,
+    pub core: u32,
 }
 
 // SAFETY: 1: as `Target::stack_of` promises (its condition 1), and the sampler's own stack is

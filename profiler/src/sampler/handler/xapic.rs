@@ -3,8 +3,8 @@
 //!
 //! It does the same in the same order, reads what it needs where it lies, and so uses six registers.
 //! What is seldom it calls: to look at code or a stack that was not looked at last, to see whether a
-//! chain has reached a root that was not reached last, to give up its write in the ring, and to wait
-//! for the core's turn.
+//! chain has reached a root that was not reached last, to walk a chain that is more than frames of
+//! compiled code, to give up its write in the ring, and to wait for the core's turn.
 //!
 //! In the frame, places of registers that are not saved are free:
 //!
@@ -20,7 +20,7 @@
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish};
+use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish, walk_from};
 use crate::assembly;
 use crate::entry::{TrapFrame, end_of_call, fast, vector};
 use crate::format::ring::{IN_PLACE, offset as ring};
@@ -66,6 +66,7 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: Delivery) {
     fast.heads[0].store(head(0, Width::Bits24, state, 0), Relaxed);
     fast.set_call(Call::Look, look::<T> as *const ());
     fast.set_call(Call::IsRoot, is_root_at::<T> as *const ());
+    fast.set_call(Call::Walk, walk_from::<T> as *const ());
     fast.set_call(Call::Abandon, abandon as *const ());
     fast.set_call(Call::Finish, wait_or_publish as *const ());
     fast.set_call(Call::AckLate, ack_late as *const ());
@@ -133,8 +134,9 @@ unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> 
                 }
             }
             let first = fast.heads[0].load(Relaxed);
-            let idle = u32::from(ordinary.state() & State::IDLE) << 16;
-            fast.heads[1].store(first | idle, Relaxed);
+            let found = ordinary.state() & (State::IDLE | State::CALLER_KNOWN);
+            fast.heads[1].store(first | u32::from(found) << 16, Relaxed);
+            fast.is_ruled.store(ordinary.is_ruled(), Relaxed);
             ordinary.pc_offset().cast_signed()
         }
         None => -1,
@@ -165,12 +167,12 @@ assembly!(
     .endm
 
     # A frame, whose fp is in r9: see unwind::fast.
-    .macro FAST_FRAME room, next, stop, place
+    .macro FAST_FRAME room, next, other, stop, place
     movq {top}(%rdi), \next
     subq %r9, \next
     rorq $4, \next
     cmpq \room, \next
-    jae 92f
+    jae \other
     movq 8(%r9), %rcx
     movq (%r9), %r9
     subq {text_start}(%rdi), %rcx
@@ -181,7 +183,7 @@ assembly!(
 
     # The record; rax is how far the stack pointer is below `top`, rcx the writer. Each field's store
     # is of four bytes, so they come in their order.
-    .macro FAST_RECORD id, head, period
+    .macro FAST_RECORD id, head, period, looked
     movq ${in_place}, {writing}(%rcx)
     movq {reserved}(%rcx), %r8
     movq %r8, 96(%rsp)
@@ -244,19 +246,23 @@ assembly!(
     cmovaeq pmiscope_fast_no_text(%rip), %rdx
     movl %edx, {at_pc}+6(%r8)
     # The chain.
+    .ifc \looked, looked
+    cmpb $0, {is_ruled}(%rdi)
+    jne .Lwalk_\id
+    .endif
     movl ${rounds}, 104(%rsp)
     shrq $4, %rax
     incq %rax
     movq (%rsp), %r9
 2:
-    FAST_FRAME %rax, %rdx, 6f, {at_chain}
-    FAST_FRAME %rdx, %rax, 5f, {at_chain}+3
-    FAST_FRAME %rax, %rdx, 4f, {at_chain}+6
-    FAST_FRAME %rdx, %rax, 3f, {at_chain}+9
+    FAST_FRAME %rax, %rdx, .Lwalk_\id, 6f, {at_chain}
+    FAST_FRAME %rdx, %rax, .Lwalk_\id, 5f, {at_chain}+3
+    FAST_FRAME %rax, %rdx, .Lwalk_\id, 4f, {at_chain}+6
+    FAST_FRAME %rdx, %rax, .Lwalk_\id, 3f, {at_chain}+9
     addq $12, %r8
     decl 104(%rsp)
     jne 2b
-    jmp 92f
+    jmp .Lwalk_\id
 3:
     addq $3, %r8
 4:
@@ -298,18 +304,18 @@ assembly!(
     .endm
 
     # What is seldom of that.
-    .macro FAST_RECORD_SELDOM id
+    .macro FAST_RECORD_SELDOM id, head
     # A root that was not reached last?
 .Lroot_\id:
     testq %r9, %r9
-    jne 92f
+    jne .Lwalk_\id
     movq %r8, 104(%rsp)
     xorq {root_offset}(%rdi), %rcx
     movq %rcx, %rdx
     FAST_CALL {is_root}
     movq 104(%rsp), %r8
     testq %rax, %rax
-    je 92f
+    je .Lwalk_\id
     # One with an address, or two zeros without.
     leaq {at_chain}+3(%r8), %r8
     cmpq $1, %rax
@@ -323,6 +329,20 @@ assembly!(
     movl $0, (%r8)
     addq $3, %r8
     jmp .Lchain_\id
+    # More than frames of compiled code: all of it once more.
+.Lwalk_\id:
+    movq 96(%rsp), %rdx
+    FAST_CALL {walk}
+    testq %rax, %rax
+    je 92f
+    movq %rax, %r8
+    movl %edx, %r9d
+    addl \head(%rdi), %r9d
+    movq {writer}(%rdi), %rcx
+    movq 96(%rsp), %rax
+    movq {origin}(%rcx), %rdx
+    testl ${interrupt_flag}, 152(%rsp)
+    jne .Lhead_\id
     # Interrupts were off.
 .Loff_\id:
     subl ${interrupts_on}, %r9d
@@ -421,10 +441,10 @@ pmiscope_fast_left_\name:
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
     movq {writer}(%rdi), %rcx
-    FAST_RECORD \name\()_looked, {head_looked}, ticks
+    FAST_RECORD \name\()_looked, {head_looked}, ticks, looked
     jmp 93b
-    FAST_RECORD_SELDOM \name\()_usual
-    FAST_RECORD_SELDOM \name\()_looked
+    FAST_RECORD_SELDOM \name\()_usual, {head_usual}
+    FAST_RECORD_SELDOM \name\()_looked, {head_looked}
 
     # The write has begun.
 92:
@@ -583,10 +603,10 @@ pmiscope_fast_counter_\name:
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
     movq {writer}(%rdi), %rcx
-    FAST_RECORD counter_\name\()_looked, {head_looked}, events
+    FAST_RECORD counter_\name\()_looked, {head_looked}, events, looked
     jmp 93b
-    FAST_RECORD_SELDOM counter_\name\()_usual
-    FAST_RECORD_SELDOM counter_\name\()_looked
+    FAST_RECORD_SELDOM counter_\name\()_usual, {head_usual}
+    FAST_RECORD_SELDOM counter_\name\()_looked, {head_looked}
 
     # The write has begun.
 92:
@@ -627,6 +647,7 @@ pmiscope_fast_no_text:
     calls = const FAST + offset::CALLS,
     look = const Call::Look as usize,
     is_root = const Call::IsRoot as usize,
+    walk = const Call::Walk as usize,
     abandon = const Call::Abandon as usize,
     finish = const Call::Finish as usize,
     text_start = const FAST + offset::TEXT_START,
@@ -636,6 +657,7 @@ pmiscope_fast_no_text:
     top = const FAST + offset_of!(FastState, top),
     span = const FAST + offset_of!(FastState, span),
     task = const FAST + offset_of!(FastState, task),
+    is_ruled = const FAST + offset_of!(FastState, is_ruled),
     head_usual = const FAST + offset_of!(FastState, heads),
     head_looked = const FAST + offset_of!(FastState, heads) + 4,
     writer = const FAST + offset_of!(FastState, writer),

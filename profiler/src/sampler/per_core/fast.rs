@@ -30,10 +30,12 @@ pub(crate) struct FastState {
     /// The first unit of records, without their length: where interrupts are on, and of what
     /// was looked at.
     pub heads: [AtomicU32; 2],
+    /// What was looked at may keep its caller otherwise than by a frame pointer.
+    pub is_ruled: AtomicBool,
     /// The ring.
     pub writer: AtomicPtr<Writer<'static>>,
     /// What assembly calls, seldom: see [`Call`].
-    calls: [AtomicPtr<()>; 6],
+    calls: [AtomicPtr<()>; 7],
     /// What the source is armed with.
     pub count: AtomicU64,
     /// The ticks of an entry and an exit.
@@ -62,6 +64,9 @@ pub(crate) enum Call {
     Look,
     /// Returns whether the place of which the distance is third is the root.
     IsRoot,
+    /// Walks the chain of the record that begins at the third. Returns the position behind it, and in
+    /// `rdx` what its first unit lacks; or 0.
+    Walk,
     /// Ends the write that began at the third.
     Abandon,
     /// Publishes what has nested; or, by the third, waits for the core's turn.

@@ -2,7 +2,10 @@
 
 use super::random::stack_word;
 use super::*;
-use crate::unwind::fast::{self, CompiledCode, Frames, MOST_BYTES, OFFSET_BYTES};
+use crate::format::sample::compact::{CALLER_KNOWN, HAS_TOP, Width};
+use crate::unwind::fast::{
+    self, CompactChain, CompiledCode, Frames, MOST_BYTES, OFFSET_BYTES, ROUNDS, is_root,
+};
 use proptest::prelude::*;
 
 /// Below all code that has a rule of its own, which is moved behind it ([`moved`]).
@@ -12,6 +15,9 @@ const COMPILED: CompiledCode = CompiledCode {
 };
 const ROOT_BEHIND: u64 = TEXT.start.0 + 0xb00;
 const TRAP_RETURN_BEHIND: u64 = TEXT.start.0 + 0xb10;
+
+/// Code that entry stubs call, behind what is compiled.
+const CALLED: core::ops::Range<u64> = TEXT.start.0 + 0xc00..TEXT.start.0 + 0xd00;
 
 /// A pair of words, so that stacks begin at multiples of 16.
 #[derive(Clone, Copy)]
@@ -72,31 +78,97 @@ impl Memory {
         }
     }
 
-    /// The chain of the walk over all.
+    /// The chain of the walk over all, as a reader has it.
     fn exact(&self, at: Registers) -> (ChainEnd, Vec<ChainEntry>) {
         let mut chain = Chain::new();
         let end = walk(at, self, &mut chain);
-        (end, entries(&chain))
+        (end, entries(&chain).into_iter().map(read).collect())
     }
 
-    /// The chain of the fast walk, if it finishes.
+    /// The chain of the walk over ordinary frames, if it finishes.
     fn fast(&self, at: Registers) -> Option<Vec<ChainEntry>> {
         COMPILED.offset(at.pc)?;
         let frames = Frames::above(at.sp, self.stack_of(at.sp)?)?;
         let mut out = [0_u8; MOST_BYTES];
         // SAFETY: the bounds are the vector's, and `out` is as long as it has to be.
-        let reached = unsafe { fast::walk(at.fp.0, frames, COMPILED, out.as_mut_ptr()) }?;
-        if !reached.is_root(COMPILED, self) {
+        let reached = unsafe { fast::walk(at.fp.0, frames, COMPILED, out.as_mut_ptr(), ROUNDS) }?;
+        // SAFETY: likewise.
+        if unsafe { reached.fp() } != 0 || !is_root(reached.offset, COMPILED, self) {
             return None;
         }
         let len = reached.end.addr() - out.as_ptr().addr();
-        let offset = |it: &[u8]| u64::from(u32::from_le_bytes([it[0], it[1], it[2], 0]));
-        let chain = out[..len].chunks(OFFSET_BYTES);
-        let mut chain: Vec<_> = chain.map(|it| TEXT.start.0 + offset(it)).collect();
+        let mut chain: Vec<_> = fields(&out[..len]).map(|it| TEXT.start.0 + it).collect();
         // Two zeros are a root that has no address.
         let root = TEXT.start.0.wrapping_add(reached.offset);
         chain.extend(Some(root).filter(|root| *root != 0));
         Some(returns(&chain))
+    }
+
+    /// The chain of the walk over all that writes it for a compact sample, and its end; no chain if
+    /// the bytes do not say where it ends.
+    fn compact(&self, at: Registers) -> (ChainEnd, Option<Vec<ChainEntry>>) {
+        let mut out = [0_u8; MOST_BYTES];
+        let len = TEXT.end.0 - TEXT.start.0;
+        // SAFETY: `out` is as long as it has to be; stacks are this vector's.
+        let mut chain = unsafe { CompactChain::new(COMPILED, len, out.as_mut_ptr()) };
+        let end = walk_to(&mut chain, at, self);
+        let entries = chain.end().map(|end| {
+            let len = end.addr() - out.as_ptr().addr();
+            assert_eq!(out[len..len + OFFSET_BYTES], [0; OFFSET_BYTES]);
+            decoded(&out[..len])
+        });
+        (end, entries)
+    }
+}
+
+fn fields(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    let number = |it: &[u8]| u64::from(u32::from_le_bytes([it[0], it[1], it[2], 0]));
+    bytes.chunks_exact(OFFSET_BYTES).map(number)
+}
+
+/// The entries of the chain of a compact sample.
+fn decoded(bytes: &[u8]) -> Vec<ChainEntry> {
+    let mut fields = fields(bytes);
+    let mut entries = vec![];
+    let word = |field: Option<u64>| match field.unwrap() {
+        0xff_ffff => 0,
+        offset => TEXT.start.0 + offset,
+    };
+    while let Some(field) = fields.next() {
+        let crossing = field.checked_sub(Width::Bits24.first_crossing().into());
+        entries.push(match crossing {
+            Some(crossing) => {
+                let pc = CodeAddress(word(fields.next()));
+                let has_top = crossing & u64::from(HAS_TOP) != 0;
+                ChainEntry::Crossing {
+                    vector: crossing.to_le_bytes()[0],
+                    caller_known: crossing & u64::from(CALLER_KNOWN) != 0,
+                    pc,
+                    stack_top: [(); 2].map(|()| if has_top { word(fields.next()) } else { 0 }),
+                }
+            }
+            None => ChainEntry::Return(CodeAddress(TEXT.start.0 + field)),
+        });
+    }
+    entries
+}
+
+/// An entry as a reader has it: of a word on top of a stack nothing is told that is not in the text.
+fn read(entry: ChainEntry) -> ChainEntry {
+    let in_text = |word: u64| word * u64::from(TEXT.contains(CodeAddress(word)));
+    match entry {
+        ChainEntry::Crossing {
+            vector,
+            pc,
+            caller_known,
+            stack_top,
+        } => ChainEntry::Crossing {
+            vector,
+            pc,
+            caller_known,
+            stack_top: stack_top.map(in_text),
+        },
+        ChainEntry::Return(_) => entry,
     }
 }
 
@@ -126,15 +198,36 @@ unsafe impl Target for Memory {
     fn has_root_rules(&self) -> bool {
         self.has_root_rules
     }
+
+    fn is_called_by_stub(&self, address: CodeAddress) -> bool {
+        CALLED.contains(&address.0)
+    }
+
+    fn trap_frame_layout(&self) -> TrapFrameLayout {
+        LAYOUT
+    }
 }
 
-/// Asserts that the fast walk is right if it finishes, and returns whether it does.
+/// Asserts that the fast walk is right if it finishes, and that the walk that writes for a compact
+/// sample is right. Returns whether the fast one finishes.
 #[track_caller]
 fn finishes(memory: &Memory, at: Registers) -> bool {
-    let fast = memory.fast(at);
+    let (fast, exact) = (memory.fast(at), memory.exact(at));
     if let Some(chain) = &fast {
-        let exact = memory.exact(at);
         assert_eq!((ChainEnd::Complete, chain), (exact.0, &exact.1));
+    }
+    let (end, chain) = memory.compact(at);
+    assert_eq!(end, exact.0);
+    match chain {
+        Some(chain) => assert_eq!(chain, exact.1),
+        None => {
+            let last = match exact.1.last() {
+                Some(ChainEntry::Return(address)) => address.0,
+                Some(ChainEntry::Crossing { stack_top, .. }) => stack_top[1],
+                None => 0,
+            };
+            assert_eq!(last, TEXT.start.0);
+        }
     }
     fast.is_some()
 }
@@ -267,8 +360,106 @@ fn what_is_not_ordinary_is_left_to_the_walk_over_all() {
     assert!(!finishes(&memory, at));
 }
 
+/// Lets code that entry stubs call stand on top of `stack`, of as many words, and return to the stub
+/// that was entered at `pc` in what ran on the rest of the stack. Returns the registers.
+fn interrupt(memory: &mut Memory, words: usize, pc: u64, fp: u64) -> Registers {
+    let frame = 4;
+    let own = memory.address(frame);
+    let interrupted = [fp, memory.address(words), pc, 0x40];
+    for (place, word) in interrupted.into_iter().enumerate() {
+        memory.set(frame + place, word);
+    }
+    memory.set(2, own);
+    memory.set(3, TRAP_RETURN_BEHIND);
+    memory.set(0, memory.address(2));
+    memory.set(1, CALLED.start + 8);
+    Registers {
+        pc: CodeAddress(code(0x90)),
+        sp: StackAddress(memory.address(0)),
+        fp: StackAddress(memory.address(0)),
+    }
+}
+
+#[test]
+fn an_interrupt_is_crossed_on_the_way_to_the_root() {
+    for (count, end) in [
+        (1, ChainEnd::Complete),
+        (20, ChainEnd::Complete),
+        // Two callers before the crossing, which has four words.
+        (MAX_CHAIN - 6, ChainEnd::Complete),
+        (MAX_CHAIN - 5, ChainEnd::DepthLimit),
+        (MAX_CHAIN, ChainEnd::DepthLimit),
+    ] {
+        // The lowest frame's gap has room for what the interrupt pushes.
+        let (mut memory, below) = stack_of(count, 6, ROOT_BEHIND);
+        let at = interrupt(&mut memory, 8, code(0x80), below.fp.0);
+        assert!(!finishes(&memory, at), "{count} frames");
+        let (found, chain) = memory.compact(at);
+        let chain = chain.unwrap();
+        assert_eq!(found, end, "{count} frames");
+        assert_eq!(chain.len(), (3 + count).min(MAX_CHAIN - 3));
+        let crossing = ChainEntry::Crossing {
+            vector: 0x40,
+            pc: CodeAddress(code(0x80)),
+            caller_known: false,
+            stack_top: [0; 2],
+        };
+        assert_eq!(chain[2], crossing);
+    }
+}
+
+#[test]
+fn code_that_keeps_its_caller_in_another_way_begins_a_chain() {
+    let chain_of = |pc: u64, sp: usize, fp: u64, memory: &Memory| {
+        let at = Registers {
+            pc: CodeAddress(pc),
+            sp: StackAddress(memory.address(sp)),
+            fp: StackAddress(fp),
+        };
+        assert!(!finishes(memory, at));
+        let (end, chain) = memory.compact(at);
+        assert_eq!(end, ChainEnd::Complete);
+        chain.unwrap()
+    };
+    let (mut memory, below) = stack_of(3, 6, ROOT_BEHIND);
+    interrupt(&mut memory, 8, code(0x80), below.fp.0);
+    let own = memory.address(4);
+    // The stub's code; what it calls, before that has a frame.
+    let stub = chain_of(TRAP_RETURN_BEHIND, 3, own, &memory);
+    let called = chain_of(CALLED.start, 3, own, &memory);
+    assert_eq!((stub.len(), stub), (4, called));
+    // A switch to another stack: the saved frame pointer lies two words above.
+    let (mut memory, below) = stack_of(3, 2, ROOT_BEHIND);
+    memory.set(2, below.fp.0);
+    memory.set(3, code(0x200));
+    assert_eq!(chain_of(SAVED + 2, 0, 0x1234, &memory).len(), 4);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(3_000))]
+
+    /// An interrupt's handler on a stack, some words of which are damaged.
+    #[test]
+    fn over_an_interrupted_stack_the_walks_agree(
+        count in 1..MAX_CHAIN + 2,
+        gap in 6..8_usize,
+        pc in prop_oneof![Just(code(0x80)), stack_word()],
+        has_root_rules in any::<bool>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), stack_word()), 0..3),
+        is_near in any::<bool>(),
+    ) {
+        let root = if has_root_rules { ROOT_BEHIND } else { 0 };
+        let (mut memory, below) = stack_of(count, gap, root);
+        memory.has_root_rules = has_root_rules;
+        let pc = memory.moved(pc);
+        let at = interrupt(&mut memory, 8, pc, below.fp.0);
+        for (place, word) in &damage {
+            let words = if is_near { 16 } else { 2 * memory.pairs.len() };
+            let word = memory.moved(*word);
+            memory.set(place.index(words), word);
+        }
+        prop_assert!(!finishes(&memory, at) || !damage.is_empty());
+    }
 
     #[test]
     fn over_random_memory_the_fast_walk_is_right_or_gives_up(

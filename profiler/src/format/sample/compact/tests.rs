@@ -12,6 +12,12 @@ const CONTEXT: Context = Context {
     next: 41,
 };
 
+/// The longest text whose offsets have three bytes.
+const LONGEST_24: u64 = 0xff_fc00;
+
+/// The marker of a crossing by the vector of NMIs, whose caller is known.
+const CROSSING: u64 = 0x0100_c055_0000_0102;
+
 const fn text(bytes: u64) -> CodeRange {
     CodeRange {
         start: CodeAddress(TEXT),
@@ -22,7 +28,7 @@ const fn text(bytes: u64) -> CodeRange {
 /// A text that takes offsets of this width.
 const fn text_of(width: Width) -> CodeRange {
     match width {
-        Width::Bits24 => text(0xff_ffff),
+        Width::Bits24 => text(LONGEST_24),
         Width::Bits32 => text(0x100_0000),
     }
 }
@@ -61,6 +67,14 @@ fn words(sample: &Sample<'_>) -> Vec<u64> {
     let mut record = [0; MAX_WORDS];
     let words = sample.encode(&mut record);
     record[..words].to_vec()
+}
+
+/// The units that a record of these words has.
+fn halves(words: &[u64]) -> Vec<u32> {
+    let halves = words
+        .iter()
+        .flat_map(|&word| [word & 0xffff_ffff, word >> 32]);
+    halves.map(|half| u32::try_from(half).unwrap()).collect()
 }
 
 /// A sample that fits.
@@ -106,6 +120,108 @@ fn the_fields_lie_where_they_are_said_to_be() {
     assert_eq!(bytes[17..25], [6, 5, 4, 0, 3, 2, 1, 0]);
     assert_eq!(bytes[25..29], [0xff; 4]);
     assert_eq!(bytes[29..], [9, 8, 7, 0, 1, 0, 0, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_crossing_says_what_it_is_and_its_addresses() {
+    let chain = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0x1234, TEXT + 5];
+    let crossing = Sample {
+        chain_words: &chain,
+        ..example()
+    };
+    let units = encoded(&crossing, CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let expected = [
+        &[7, 0, 0][..],
+        &[0x02, 0b1111_1111, 0xff],
+        &[0x03, 0x02, 0x01],
+        &[0xff, 0xff, 0xff],
+        &[5, 0, 0],
+        &[0; 3],
+    ];
+    assert_eq!(bytes[26..], expected.concat());
+    let read = |units: &[u32]| expanded(units, Some(CONTEXT), text(1 << 20)).map(|it| it.0);
+    let words = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0, TEXT + 5];
+    assert_eq!(read(&units).unwrap()[8..], words);
+    // Without such words on top of the stack.
+    let chain = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0x1234, 0, TEXT + 6];
+    let without = Sample {
+        chain_words: &chain,
+        ..example()
+    };
+    let units = encoded(&without, CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let expected = [&[2, 0b1111_1101, 0xff, 3, 2, 1][..], &[6, 0, 0], &[0; 2]];
+    assert_eq!(bytes[29..], expected.concat());
+    let words = [TEXT + 7, CROSSING, TEXT + 0x01_0203, 0, 0, TEXT + 6];
+    assert_eq!(read(&units).unwrap()[8..], words);
+    // Another vector, of which the caller is not known; a word that is the text's start.
+    let chain = [CROSSING - 0x100 + 0x1e, TEXT, TEXT + 9, TEXT];
+    let outermost = Sample {
+        chain_words: &chain,
+        ..example()
+    };
+    let units = encoded(&outermost, CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    assert_eq!(
+        bytes[26..],
+        [0x20, 0b1111_1110, 0xff, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]
+    );
+    assert_eq!(read(&units).unwrap()[8..], chain);
+    // In a large text.
+    let units = encoded(&crossing, CONTEXT, text(1 << 25)).unwrap();
+    assert_eq!(units[7] >> 8 | units[8] << 24, 7);
+    assert_eq!(units[8] >> 8 | units[9] << 24, 0xffff_ff02);
+}
+
+#[test]
+fn a_crossing_that_lacks_words_is_refused() {
+    let whole = [TEXT + 7, CROSSING, TEXT + 8, 0x1234, TEXT + 5];
+    let fits = |chain_words: &[u64]| {
+        let sample = Sample {
+            chain_words,
+            ..example()
+        };
+        encoded(&sample, CONTEXT, text(1 << 20)).is_ok()
+    };
+    assert!(fits(&whole) && fits(&whole[..1]));
+    assert!((2..5).all(|len| !fits(&whole[..len])));
+    assert!(!fits(&[CROSSING, 0x1234, 0, 0]));
+    // The same of what is read: fewer fields, and a program counter that is none.
+    let sample = Sample {
+        chain_words: &whole,
+        ..example()
+    };
+    let units = encoded(&sample, CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let is_read = |bytes: &[u8]| {
+        let (units, _) = bytes.as_chunks();
+        let units: Vec<_> = units.iter().map(|it| u32::from_le_bytes(*it)).collect();
+        expanded(&units, Some(CONTEXT), text(1 << 20)).is_some()
+    };
+    assert!(is_read(&bytes));
+    for len in [32, 35, 38] {
+        let mut cut = bytes[..len].to_vec();
+        cut.resize(len.next_multiple_of(4), 0);
+        assert!(!is_read(&cut), "{len} bytes");
+    }
+    let mut outside = bytes.clone();
+    outside[32..35].copy_from_slice(&[0xff; 3]);
+    assert!(!is_read(&outside));
+}
+
+#[test]
+fn a_chain_that_is_too_deep_says_so() {
+    let deep = [TEXT + 1; MAX_CHAIN];
+    let deep = Sample {
+        end: ChainEnd::DepthLimit,
+        chain_words: &deep,
+        ..example()
+    };
+    let units = encoded(&deep, CONTEXT, text(1 << 20)).unwrap();
+    assert_eq!(units[0].to_le_bytes(), [55, 5, 0b100_1100, 0xab]);
+    let (read, _) = expanded(&units, Some(CONTEXT), text(1 << 20)).unwrap();
+    assert_eq!(read, words(&deep));
 }
 
 #[test]
@@ -157,24 +273,23 @@ fn each_value_that_does_not_fit_is_refused() {
     assert!(with_chain(&[]) && with_chain(&[TEXT + 1; MAX_CHAIN]));
     assert!(!with_chain(&[TEXT + 1; MAX_CHAIN + 1]));
     assert!(!with_chain(&[TEXT]) && !with_chain(&[TEXT + (1 << 20)]));
-    // A crossing.
-    assert!(!with_chain(&[0x0100_c055_0000_0002, TEXT + 1, 0, 0]));
     assert!(!fits(Sample {
         exact: Some(sample.pc),
         ..sample
     }));
     for end in ChainEnd::ALL {
-        assert_eq!(fits(Sample { end, ..sample }), end == ChainEnd::Complete);
+        let has_place = matches!(end, ChainEnd::Complete | ChainEnd::DepthLimit);
+        assert_eq!(fits(Sample { end, ..sample }), has_place);
     }
     let of_text = |bytes| Offsets::new(text(bytes)).width;
-    assert_eq!(of_text(0xff_ffff), Some(Width::Bits24));
-    assert_eq!(of_text(0x100_0000), Some(Width::Bits32));
+    assert_eq!(of_text(LONGEST_24), Some(Width::Bits24));
+    assert_eq!(of_text(LONGEST_24 + 1), Some(Width::Bits32));
     let whole = |end| CodeRange {
         start: CodeAddress(0),
         end: CodeAddress(end),
     };
-    assert_eq!(Offsets::new(whole(0xffff_ffff)).width, Some(Width::Bits32));
-    assert_eq!(Offsets::new(whole(0x1_0000_0000)).width, None);
+    assert_eq!(Offsets::new(whole(0xffff_fc00)).width, Some(Width::Bits32));
+    assert_eq!(Offsets::new(whole(0xffff_fc01)).width, None);
 }
 
 #[test]
@@ -192,8 +307,7 @@ fn what_no_writer_makes_is_no_sample() {
         units[place] = unit;
         is_one(&units)
     };
-    // The bit of an exact address; another kind.
-    assert!(!with(0, units[0] | 0x40 << 16));
+    // Another kind.
     assert!(!with(0, units[0] ^ 0x80 << 8));
     // The program counter outside of the text.
     assert!(!with(4, units[4] | 0xff00_0000));
@@ -218,17 +332,56 @@ fn what_no_writer_makes_is_no_sample() {
     assert!(!is_one(&[u32::from_le_bytes([255, 5, 0, 0]); 255]));
 }
 
+/// A word that lies in a text of this many bytes; 0 where it does not.
+fn top(bytes: u64) -> impl Strategy<Value = u64> {
+    let in_text = (0..bytes).prop_map(|offset| TEXT + offset);
+    prop_oneof![1 => Just(0), 1 => in_text]
+}
+
+/// A chain in a text of this many bytes, with crossings.
+fn chains(bytes: u64) -> impl Strategy<Value = Vec<u64>> {
+    let caller = (1..bytes).prop_map(|offset| vec![TEXT + offset]);
+    let crossing = (
+        any::<u8>(),
+        any::<bool>(),
+        0..bytes,
+        [top(bytes), top(bytes)],
+    );
+    let crossing = crossing.prop_map(|(vector, caller_known, pc, [top, below])| {
+        vec![crossing_word(vector, caller_known), TEXT + pc, top, below]
+    });
+    let entries = prop::collection::vec(prop_oneof![5 => caller, 1 => crossing], 0..=MAX_CHAIN);
+    entries.prop_map(|entries| {
+        let mut chain = vec![];
+        for entry in entries {
+            if chain.len() + entry.len() <= MAX_CHAIN {
+                chain.extend(entry);
+            }
+        }
+        chain
+    })
+}
+
+/// The fields that a chain has.
+fn fields(chain: &[u64]) -> usize {
+    let crossings = chain
+        .windows(4)
+        .filter(|words| crossing_of(words[0]).is_some());
+    let without_top = crossings.filter(|words| words[2..] == [0; 2]);
+    chain.len() - 2 * without_top.count()
+}
+
 prop_compose! {
     /// A sample that fits a text of this many bytes.
     fn samples(bytes: u64)(
         numbers in any::<(u16, u8, u8, u8, u32)>(),
         (period, sp) in (0..END_24, 0..END_24),
         pc in 0..bytes,
-        tops in any::<[Option<u64>; 2]>(),
-        chain in prop::collection::vec(1..bytes, 0..=MAX_CHAIN),
+        stack_top in [top(bytes), top(bytes)],
+        chain in chains(bytes),
+        is_deep in any::<bool>(),
     ) -> (Sample<'static>, Vec<u64>) {
         let (handler_cost, event, task, state, time) = numbers;
-        let chain = chain.iter().map(|offset| TEXT + offset).collect();
         let sample = Sample {
             sequence: CONTEXT.next,
             handler_cost: handler_cost.into(),
@@ -238,10 +391,10 @@ prop_compose! {
             time: CONTEXT.time + u64::from(time),
             period,
             sp: StackAddress(CONTEXT.sp - SP_BELOW + sp * 8),
-            stack_top: tops.map(|top| top.map_or(0, |top| TEXT + top % bytes)),
+            stack_top,
             pc: CodeAddress(TEXT + pc),
             exact: None,
-            end: ChainEnd::Complete,
+            end: if is_deep { ChainEnd::DepthLimit } else { ChainEnd::Complete },
             chain_words: &[],
         };
         (sample, chain)
@@ -250,15 +403,18 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_fits_is_read_as_it_was((sample, chain) in samples(0xff_ffff)) {
+    fn what_fits_is_read_as_it_was((sample, chain) in samples(LONGEST_24)) {
         let sample = Sample { chain_words: &chain, ..sample };
         for width in [Width::Bits24, Width::Bits32] {
             let units = encoded(&sample, CONTEXT, text_of(width)).unwrap();
-            let bytes = width.chain() + chain.len() * width.bytes();
+            let bytes = width.chain() + fields(&chain) * width.bytes();
             prop_assert_eq!(units.len(), bytes.div_ceil(4));
             let (read, context) = expanded(&units, Some(CONTEXT), text_of(width)).unwrap();
-            prop_assert_eq!(read, words(&sample));
+            prop_assert_eq!(&read, &words(&sample));
             prop_assert_eq!(context, Context { next: CONTEXT.next + 1, ..CONTEXT });
+            // As a wide one is read, so that the hash is the same.
+            let (wide, _) = expanded(&halves(&read), None, text_of(width)).unwrap();
+            prop_assert_eq!(wide, read);
         }
     }
 
@@ -268,6 +424,8 @@ proptest! {
         wide in any::<[u64; 6]>(),
         context in any::<(u64, u64)>(),
         chain in prop::collection::vec(any::<u64>(), 0..70),
+        crossings in prop::collection::vec((any::<prop::sample::Index>(), any::<[u64; 4]>()), 0..3),
+        is_deep in any::<bool>(),
         bytes in 1..0x7fe0_0000_u64,
         // Of the six numbers those that are near to what fits.
         near in any::<[bool; 6]>(),
@@ -278,7 +436,13 @@ proptest! {
         let text = text(bytes);
         let in_text = |value: u64| TEXT.wrapping_add(value % (bytes + 2)).wrapping_sub(1);
         let near_or = |at: usize, value: u64| if near[at] { value } else { wide[at] };
-        let chain: Vec<_> = chain.into_iter().map(|word| if near[5] { in_text(word) } else { word }).collect();
+        let mut chain: Vec<_> = chain.into_iter().map(|word| if near[5] { in_text(word) } else { word }).collect();
+        for (place, [marker, words @ ..]) in crossings {
+            let place = place.index(chain.len() + 1);
+            let words = words.map(|word| if near[5] { in_text(word) } else { word });
+            let marker = crossing_word(marker.to_le_bytes()[0], marker >> 63 != 0);
+            chain.splice(place..place, [&[marker][..], &words].concat());
+        }
         let sample = Sample {
             sequence, event, task: task % 512, handler_cost: handler_cost % (1 << 17),
             state: State(state & !State::EXACT),
@@ -288,13 +452,11 @@ proptest! {
             stack_top: [near_or(3, in_text(wide[3])), 0],
             pc: CodeAddress(near_or(4, in_text(wide[4]))),
             exact: None,
-            end: ChainEnd::Complete,
+            end: if is_deep { ChainEnd::DepthLimit } else { ChainEnd::Complete },
             chain_words: &chain[..chain.len().min(MAX_CHAIN)],
         };
         if let Ok(units) = encoded(&sample, context, text) {
-            let halves = words(&sample).into_iter().flat_map(|word| [word & 0xffff_ffff, word >> 32]);
-            let wide: Vec<u32> = halves.map(|half| u32::try_from(half).unwrap()).collect();
-            let (wide, _) = expanded(&wide, None, text).unwrap();
+            let (wide, _) = expanded(&halves(&words(&sample)), None, text).unwrap();
             let (compact, _) = expanded(&units, Some(context), text).unwrap();
             prop_assert_eq!(compact, wide);
         }
