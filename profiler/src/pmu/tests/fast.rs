@@ -13,9 +13,15 @@ use crate::pmu_model::{
 
 /// What a schedule is run with beside what it says: by how many events interrupts vary, and how
 /// often there are checks.
+///
+/// A plan knows by how much they vary: it is measured ([`crate::pmu::cost`]), and a period below it
+/// is refused. So the noise is never less than the slack of an entry and an exit. With less, an
+/// interrupt that takes longer looks like code that moves, on either path: a period that is
+/// shorter than that brings the next interrupt before the code has executed anything, for ever.
 #[derive(Clone, Copy, Debug)]
 struct Extras {
     slack: u32,
+    /// Beyond that.
     noise: u64,
     tolerance: u64,
     check_every: u64,
@@ -60,7 +66,8 @@ fn outcome(schedule: &Schedule, extras: Extras, paths: Paths) -> (Outcome, u64) 
     let events = rig.plan.assignments().count();
     for index in 0..events {
         let assignment = rig.plan.assignment_mut(index).unwrap();
-        (assignment.noise, assignment.tolerance) = (extras.noise, extras.tolerance);
+        assignment.noise = 2 * u64::from(extras.slack) + extras.noise;
+        assignment.tolerance = extras.tolerance;
     }
     rig.choose_form();
     schedule.play(&rig);
