@@ -56,8 +56,9 @@ fn is_plain(assignment: &Assignment) -> bool {
     else {
         return false;
     };
-    let all = [period, overhead, arm_latency, noise, tolerance, min_count];
-    let most = period.saturating_add(tolerance).saturating_add(arm_latency);
+    let latency = arm_latency.unsigned_abs();
+    let all = [period, overhead, latency, noise, tolerance, min_count];
+    let most = period.saturating_add(tolerance).saturating_add(latency);
     // A check adds some overheads.
     all.iter().all(|&it| it < FAR / 16) && most <= registers.max_count
 }

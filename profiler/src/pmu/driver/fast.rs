@@ -188,6 +188,7 @@ pub(super) struct Terms {
     pub(super) period: AtomicU64,
     jitter: AtomicU64,
     pub(super) overhead: AtomicU64,
+    /// Below zero as well.
     pub(super) latency: AtomicU64,
     pub(super) tolerance: AtomicU64,
     pub(super) reach: Reach,
@@ -204,7 +205,7 @@ impl Terms {
             (&self.period, assignment.period.unwrap_or(0)),
             (&self.jitter, assignment.jitter),
             (&self.overhead, assignment.overhead),
-            (&self.latency, assignment.arm_latency),
+            (&self.latency, assignment.arm_latency.cast_unsigned()),
             (&self.tolerance, assignment.tolerance),
             (&self.reach.min_count, assignment.min_count),
             (&self.reach.max_count, assignment.registers.max_count),
@@ -212,7 +213,8 @@ impl Terms {
                 &self.reach.min_left,
                 assignment
                     .min_count
-                    .saturating_sub(assignment.arm_latency)
+                    .max(1)
+                    .saturating_add_signed(-assignment.arm_latency)
                     .max(1),
             ),
         ] {
@@ -255,7 +257,8 @@ impl Terms {
                 .target
                 .plain()
                 .saturating_sub(self.position.plain());
-            let events = left.max(1) + self.latency.plain();
+            let latency = self.latency.plain().cast_signed();
+            let events = left.max(1).saturating_add_signed(latency).max(1);
             events.max(self.reach.min_count.plain()).min(most)
         };
         progress.loaded.store(events, Relaxed);
@@ -416,7 +419,8 @@ impl PmuDriver {
         let ran = position - progress.last.plain();
         progress.ran.store(ran, Relaxed);
         progress.last.store(position, Relaxed);
-        let events = left.cast_unsigned() + terms.latency.plain();
+        // It may be less than nothing.
+        let events = left.cast_unsigned().wrapping_add(terms.latency.plain());
         progress.loaded.store(events, Relaxed);
         let raw = events.wrapping_neg();
         progress.raw.store(raw, Relaxed);

@@ -210,12 +210,13 @@ impl PmuDriver {
                     // handler.
                     doublings => (assignment.overhead + 1) << doublings.min(MAX_BACKOFF_SHIFT) >> 1,
                 };
-                let more = assignment.arm_latency + more;
+                let latency = assignment.arm_latency;
                 let events = match plan.sampling_of(index) {
-                    None => left.max(1) + more,
+                    None => (left.max(1) + more).saturating_add_signed(latency).max(1),
                     Some(sampling) => {
-                        let events = self.tag_after(left, sampling, assignment) + more;
-                        let expected = position + events - assignment.arm_latency;
+                        let after = self.tag_after(left, sampling, assignment) + more;
+                        let events = after.saturating_add_signed(latency).max(1);
+                        let expected = (position + events).saturating_add_signed(-latency);
                         self.ibs.set_distance(sampling, events, expected);
                         self.ibs.distance() + Sampling::backstop(period)
                     }
