@@ -200,7 +200,7 @@ fn the_form_is_that_of_the_plan() {
         change(&mut rig);
         FastForm::of(&rig.plan)
     };
-    let (one, any) = (Some(FastForm::One), Some(FastForm::Any));
+    let [one, several, any] = [FastForm::One, FastForm::Several, FastForm::Any].map(Some);
     assert_eq!(form(Model::intel(4), "cycles", |_| ()), one);
     assert_eq!(form(Model::amd(AmdInterface::V2), "cycles", |_| ()), one);
     assert_eq!(form(Model::amd(AmdInterface::Core), "cycles", |_| ()), one);
@@ -210,12 +210,19 @@ fn the_form_is_that_of_the_plan() {
             "cycles,instructions",
             |_| ()
         ),
-        any
+        several
     );
-    assert_eq!(form(Model::intel(4), "cycles,instructions", |_| ()), any);
+    let both = "cycles,instructions";
+    assert_eq!(form(Model::intel(4), both, |_| ()), several);
     assert_eq!(
         form(Model::intel(4), "cycles", |rig| {
             rig.plan.assignment_mut(0).unwrap().jitter = 1;
+        }),
+        several
+    );
+    assert_eq!(
+        form(Model::intel(4), both, |rig| {
+            rig.plan.assignment_mut(1).unwrap().period = Some(1 << 27);
         }),
         any
     );

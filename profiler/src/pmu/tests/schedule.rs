@@ -222,7 +222,7 @@ impl Rig {
         let form = self.plan.form?;
         let stopped = match form {
             FastForm::One => self.driver.stop_one(registers),
-            FastForm::Any => self.driver.stop_any(registers),
+            FastForm::Several | FastForm::Any => self.driver.stop_any(registers),
         };
         let overflows = match (stopped, form) {
             (FastStop::Untouched, _) => return None,
@@ -231,7 +231,7 @@ impl Rig {
                 let ran = self.driver.advance_one(registers);
                 ran.map(|_| Overflows::FIRST)
             }
-            (FastStop::Settled, FastForm::Any) => self.driver.advance_any(registers),
+            (FastStop::Settled, _) => self.driver.advance_any(registers),
         };
         if overflows.is_none() {
             self.driver.give_up_fast();
