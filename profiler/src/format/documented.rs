@@ -4,7 +4,7 @@
 use super::count::Reading;
 use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
 use super::event::{EVENT_WORDS, NewEvent};
-use super::expand::MAX_UNITS;
+use super::expand::{MAX_UNITS, further};
 use super::sample::compact::{self, Context, EXTENT_UNITS, Offsets, Width};
 use super::sample::{Chain, FIXED_WORDS, MAX_CHAIN, MAX_WORDS};
 use super::{
@@ -379,6 +379,15 @@ fn records_have_the_kinds_and_lengths_that_the_page_has() {
         units: 0xdc,
     };
     assert_eq!(RecordHead::from_unit(0xabab_fedc), head);
+}
+
+#[test]
+fn samples_beyond_the_first_are_as_the_page_has_them() {
+    let rows = table("Compact sample", "bits");
+    let rows: Vec<_> = rows.iter().map(|row| [row[0], row[1]]).collect();
+    assert_eq!(rows, [["0..24", "period"], ["24..32", "event"]]);
+    assert_eq!(further::PERIOD, (1 << 24) - 1);
+    assert_eq!(further::count(5 << 8 | 3 << 12), 3);
 }
 
 #[test]

@@ -57,6 +57,76 @@ pub(crate) fn expand(
     Some(Expanded::Record { words, context })
 }
 
+/// The samples of a record that are of one handler: what they say differs in the event and its
+/// period.
+///
+/// The first is a compact one. Behind it there is a unit for each of the others, with the event in
+/// the bits 24 to 32 and the period below. How many there are is in the high bits of the kind.
+pub(crate) mod further {
+    /// Where the number of them begins in the first unit.
+    pub(crate) const SHIFT: u32 = 12;
+    /// The first number that is none.
+    pub(crate) const END: u32 = 1 << 4;
+    /// The bits of the period.
+    pub(crate) const PERIOD: u32 = 0xff_ffff;
+
+    /// The number of them, by the record's first unit.
+    pub(crate) const fn count(first_unit: u32) -> usize {
+        (first_unit >> SHIFT & (END - 1)) as usize
+    }
+}
+
+/// [`expand`] of the sample with this place in a record, of which there may be several. Returns
+/// whether it is the last one as well. Only behind that the context is another one.
+pub(crate) fn expand_nth(
+    units: &[u32],
+    nth: usize,
+    context: Option<Context>,
+    text: CodeRange,
+    record: &mut [u64; MAX_WORDS],
+) -> Option<(Expanded, bool)> {
+    let count = further::count(*units.first()?);
+    if count == 0 {
+        return Some((expand(units, context, text, record)?, true));
+    }
+    let (first, others) = units.split_at_checked(units.len().checked_sub(count)?)?;
+    let mut copy = [0; MAX_UNITS];
+    let copy = copy.get_mut(..first.len())?;
+    copy.copy_from_slice(first);
+    // As it would be alone.
+    let [units, kind, state, event] = copy.first()?.to_le_bytes();
+    let units = units.checked_sub(u8::try_from(count).ok()?)?;
+    let kind = kind & 0xf;
+    *copy.first_mut()? = u32::from_le_bytes([units, kind, state, event]);
+    if kind != kind::COMPACT {
+        return None;
+    }
+    let expanded = expand(copy, context, text, record)?;
+    let Expanded::Record { words, .. } = expanded else {
+        return None;
+    };
+    if let Some(other) = nth.checked_sub(1) {
+        let other = *others.get(other)?;
+        // The fields of a wide sample.
+        let [first, sequence, _, period, ..] = record;
+        let [.., event] = other.to_le_bytes();
+        *first = *first & !(0xff << 32) | u64::from(event) << 32;
+        let number = (*sequence + nth as u64) & u64::from(u32::MAX);
+        *sequence = *sequence & !u64::from(u32::MAX) | number;
+        *period = (other & further::PERIOD).into();
+    }
+    let is_last = nth == count;
+    let context = if is_last {
+        expanded.context().map(|it| Context {
+            next: it.next.wrapping_add(u32::try_from(count).unwrap_or(0)),
+            ..it
+        })
+    } else {
+        context
+    };
+    Some((Expanded::Record { words, context }, is_last))
+}
+
 fn expand_wide(units: &[u32], text: CodeRange, record: &mut [u64; MAX_WORDS]) -> Option<Expanded> {
     let words = copy_words(units, record).filter(|&words| words >= FIXED_WORDS)?;
     // As in a compact one, which it might have been: nothing else is told by the words on top of a
@@ -103,10 +173,12 @@ fn copy_words(units: &[u32], record: &mut [u64; MAX_WORDS]) -> Option<usize> {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::address::StackAddress;
+    use crate::format::{ChainEnd, Sample, State};
 
-    const TEXT: CodeRange = CodeRange {
+    pub(crate) const TEXT: CodeRange = CodeRange {
         start: CodeAddress(0x1000),
         end: CodeAddress(0x2000),
     };
@@ -141,6 +213,97 @@ mod tests {
         assert_eq!(read(0x1000, [0x1000, 0x2000], &[]), [0x1000, 0, 0x1000]);
         // Code of which nothing is known.
         assert_eq!(read(0x2000, [7, 8], &[]), [7, 8, 0x2000]);
+    }
+
+    /// A compact sample of two words' chain, with these units behind it.
+    pub(crate) fn together(kind: u8, further: &[u32]) -> Vec<u32> {
+        let sample = Sample {
+            sequence: 41,
+            handler_cost: 300,
+            event: 2,
+            task: 3,
+            state: State(9),
+            time: 1010,
+            period: 77,
+            sp: StackAddress(0x7000),
+            stack_top: [0x1008, 0],
+            pc: CodeAddress(0x1004),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: &[0x1010, 0x1020],
+        };
+        let mut units = [0_u32; compact::EXTENT_UNITS];
+        let place = units.as_mut_ptr().cast();
+        let text = compact::Offsets::new(TEXT);
+        // SAFETY: of that length.
+        let len = unsafe { compact::encode(&sample, CONTEXT, text, place) }.unwrap();
+        let mut units = [&units[..len as usize], further].concat();
+        let count = u32::try_from(further.len()).unwrap();
+        let [.., state, event] = units[0].to_le_bytes();
+        let head = (len + count).to_le_bytes()[0];
+        units[0] = u32::from_le_bytes([
+            head,
+            kind | further.len().to_le_bytes()[0] << 4,
+            state,
+            event,
+        ]);
+        units
+    }
+
+    pub(crate) const CONTEXT: Context = Context {
+        time: 1000,
+        sp: 0x8000,
+        next: 41,
+    };
+
+    #[test]
+    fn samples_of_one_handler_differ_in_event_and_period() {
+        for further in [
+            &[][..],
+            &[5 << 24 | 0xff_fffe],
+            &[3 << 24 | 1, 255 << 24, 7 << 24 | 99],
+        ] {
+            let units = together(kind::COMPACT, further);
+            let mut expected = vec![(2, 77)];
+            expected.extend(further.iter().map(|unit| (unit >> 24, unit & 0xff_ffff)));
+            for (nth, (event, period)) in (0..).zip(&expected) {
+                let mut record = [0; MAX_WORDS];
+                let read = expand_nth(&units, nth as usize, Some(CONTEXT), TEXT, &mut record);
+                let (Expanded::Record { words, context }, is_last) = read.unwrap() else {
+                    panic!("a filler");
+                };
+                let sample = Sample::decode(&record[..words]).unwrap();
+                let found = (sample.event.into(), sample.period, sample.sequence);
+                assert_eq!(found, (*event, u64::from(*period), 41 + nth));
+                let alike = (sample.time, sample.task, sample.pc.0, sample.handler_cost);
+                assert_eq!(alike, (1010, 3, 0x1004, 300));
+                assert_eq!(sample.chain_words, [0x1010, 0x1020]);
+                assert_eq!(is_last, nth as usize + 1 == expected.len());
+                let next = if is_last { 42 + nth } else { 41 };
+                assert_eq!(context, Some(Context { next, ..CONTEXT }));
+            }
+            let mut record = [0; MAX_WORDS];
+            let beyond = expand_nth(&units, expected.len(), Some(CONTEXT), TEXT, &mut record);
+            assert!(further.is_empty() || beyond.is_none());
+        }
+    }
+
+    #[test]
+    fn other_records_have_one_sample() {
+        let mut record = [0; MAX_WORDS];
+        for kind in [kind::SAMPLE, kind::COUNT, kind::FILLER, kind::COMPACT_32] {
+            let units = together(kind, &[0, 0]);
+            assert_eq!(
+                expand_nth(&units, 0, Some(CONTEXT), TEXT, &mut record),
+                None
+            );
+        }
+        // Shorter than what is behind it.
+        let short = [3 | 0xf5 << 8, 0, 0];
+        assert_eq!(
+            expand_nth(&short, 0, Some(CONTEXT), TEXT, &mut record),
+            None
+        );
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub use count::Count;
 pub use description::{
     AimDescription, Clock, ClockReference, Delivery, Description, EventDescription, Source, Text,
 };
+pub(crate) use expand::further;
 pub use named::UnknownValue;
 pub(crate) use named::named;
 pub use sample::{ChainEnd, ChainEntry, Sample, State};
@@ -62,7 +63,8 @@ pub mod kind {
     pub const EVENT: u8 = 3;
     /// Nothing: room that a writer has passed over.
     pub const FILLER: u8 = 4;
-    /// A [`super::Sample`] with narrow fields.
+    /// A [`super::Sample`] with narrow fields. In the kind's high four bits: how many more samples
+    /// of the same handler it has.
     pub const COMPACT: u8 = 5;
     /// The same for a text of 16 MiB and more.
     pub const COMPACT_32: u8 = 6;

@@ -8,7 +8,9 @@
 //!   made twice: while all other cores halt (*at rest*), and while all of them make the same
 //!   trial (*busy*).
 //! * *Overflows*, for which a core waits. Where one interrupts, past the overhead, says
-//!   by how many events it was early; an overflow is put off by that *latency of arming*.
+//!   by how many events it was early; an overflow is put off by that *latency of arming*. One that
+//!   was late is brought forward likewise if all were, by the same number: else it varies with the
+//!   code, and some would come too early.
 //!
 //! Overheads vary on real hardware. The mean of the busy ones is subtracted: a mean, so that
 //! errors do not add up; a busy one, as all cores sample at the same time in a run, and the
@@ -45,8 +47,39 @@ pub struct Cost {
     /// The longest, without outliers.
     pub most: u64,
     /// Events by which an overflow is to be put off, so that none interrupts before it
-    /// is due.
-    pub arm_latency: u64,
+    /// is due; or below zero, to be brought forward.
+    pub arm_latency: i64,
+}
+
+/// By how many events the overflows of trials were early; late ones, by less than none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Leads {
+    /// The most and the least.
+    range: Option<(i64, i64)>,
+}
+
+impl Leads {
+    /// An overflow which was due at the position `due` has interrupted at `position`.
+    pub fn record(&mut self, due: u64, position: u64) {
+        let lead = due.wrapping_sub(position).cast_signed();
+        let (most, least) = self.range.unwrap_or((lead, lead));
+        self.range = Some((most.max(lead), least.min(lead)));
+    }
+
+    /// Returns true if none has come.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.range.is_none()
+    }
+
+    /// What an overflow is put off by. The earliest counts: the interrupts of others were late.
+    #[must_use]
+    pub const fn arm_latency(self) -> i64 {
+        match self.range {
+            Some((most, least)) if most >= 0 || most == least => most,
+            _ => 0,
+        }
+    }
 }
 
 impl Cost {
@@ -100,12 +133,6 @@ impl Cost {
     #[must_use]
     pub const fn spread(&self) -> u64 {
         self.most - self.least
-    }
-
-    /// Takes into account that an overflow which was due at the position `due` interrupted
-    /// at `position`. The earliest counts: the interrupts of others were late.
-    pub fn record_overflow(&mut self, due: u64, position: u64) {
-        self.arm_latency = self.arm_latency.max(due.saturating_sub(position));
     }
 
     /// The shortest period that is known to make progress, of an event whose overflows

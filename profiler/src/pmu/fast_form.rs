@@ -11,6 +11,8 @@ use super::plan::{Assignment, Plan};
 pub enum FastForm {
     /// One event without jitter whose counter is loaded with less than 2³² and is read by `rdpmc`.
     One,
+    /// Likewise several, or one with jitter.
+    Several,
     /// Whatever else there is, but for samples of ops.
     Any,
 }
@@ -26,25 +28,30 @@ impl FastForm {
             return None;
         }
         let is_one = first == 0 && plan.assignments().count() == 1;
-        // What starts and stops it is one register.
+        // What starts and stops each is one register.
         let has_gate = |it: &Assignment| plan.global.is_some() || it.registers.select.is_some();
-        let is_quick = plan.quick && plan.assignment(0).is_some_and(has_gate);
-        let is_plain = || plan.assignment(0).is_some_and(is_plain);
-        Some(if is_one && is_quick && is_plain() {
+        let are_plain = || {
+            let mut all = plan.assignments();
+            all.all(|(_, it)| has_gate(it) && is_plain(it))
+        };
+        let has_jitter = || plan.assignments().any(|(_, it)| it.jitter != 0);
+        Some(if !plan.quick || !are_plain() {
+            Self::Any
+        } else if is_one && !has_jitter() {
             Self::One
         } else {
-            Self::Any
+            Self::Several
         })
     }
 }
 
-/// Returns true if an event is without jitter, and never farther from its next overflow than its
-/// counter, or 32 bits, can count.
-fn is_plain(assignment: &Assignment) -> bool {
+/// Returns true if an event is never farther from its next overflow than its counter, or 32
+/// bits, can count.
+pub(super) fn is_plain(assignment: &Assignment) -> bool {
     const FAR: u64 = 1 << 31;
     let Assignment {
         period: Some(period),
-        jitter: 0,
+        jitter,
         overhead,
         arm_latency,
         noise,
@@ -56,10 +63,15 @@ fn is_plain(assignment: &Assignment) -> bool {
     else {
         return false;
     };
-    let all = [period, overhead, arm_latency, noise, tolerance, min_count];
-    let most = period.saturating_add(tolerance).saturating_add(arm_latency);
+    let latency = arm_latency.unsigned_abs();
+    let all = [period, overhead, latency, noise, tolerance, min_count];
+    let most = [jitter, tolerance, latency]
+        .into_iter()
+        .fold(period, u64::saturating_add);
     // A check adds some overheads.
-    all.iter().all(|&it| it < FAR / 16) && most <= registers.max_count
+    let all_are_near = all.iter().all(|&it| it < FAR / 16);
+    // A displaced overflow is not before the one before it.
+    all_are_near && jitter < period && most <= registers.max_count
 }
 
 impl Plan {

@@ -151,8 +151,8 @@ pub struct Assignment {
     pub overhead: u64,
     /// Events that go by from the counters' start until the interrupted code is
     /// reached, less those by which an interrupt is late: what an overflow is put off
-    /// by, so that it interrupts where it is due.
-    pub arm_latency: u64,
+    /// by, so that it interrupts where it is due; or below zero, brought forward.
+    pub arm_latency: i64,
     /// By how many events the overhead varies: so few between two handlers do not show that
     /// the interrupted code has moved.
     pub noise: u64,
@@ -438,7 +438,7 @@ impl Plan {
 
     /// How ops are sampled, if it is the event at `index` that does so.
     #[inline]
-    pub(super) fn sampling_of(&self, index: usize) -> Option<&Sampling> {
+    pub(crate) fn sampling_of(&self, index: usize) -> Option<&Sampling> {
         self.ibs.as_ref().filter(|it| it.event == index)
     }
 

@@ -34,6 +34,7 @@ const PAIR_BYTES: u64 = 16;
 pub const OFFSET_BYTES: usize = 3;
 
 /// The most bytes that a walk writes: the chain, and what the last store is longer.
+#[cfg(any(test, miri))]
 pub const MOST_BYTES: usize = MAX_CHAIN * OFFSET_BYTES + 4;
 
 /// Frames that are walked between two looks at how many there were.

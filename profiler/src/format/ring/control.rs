@@ -87,7 +87,7 @@ impl Control {
         self.writer.lost.load(Ordering::Relaxed)
     }
 
-    /// Samples of the fast handler, since the start: each was an interrupt, and is a record.
+    /// Samples of the fast handler, since the start: each was an interrupt, or of one with another.
     pub fn fast(&self) -> u64 {
         self.writer.fast.load(Ordering::Relaxed)
     }

@@ -5,7 +5,7 @@ use core::fmt;
 use super::Control;
 use crate::address::CodeRange;
 use crate::format::RecordHead;
-use crate::format::expand::{Expanded, MAX_UNITS, expand};
+use crate::format::expand::{Expanded, MAX_UNITS, expand_nth};
 use crate::format::sample::MAX_WORDS;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -47,6 +47,8 @@ pub struct Reader<'ring> {
     data: &'ring [AtomicU32],
     /// What the addresses in compact samples are offsets from.
     text: CodeRange,
+    /// The samples of the oldest record that were read, if it has several.
+    read: usize,
 }
 
 impl<'ring> Reader<'ring> {
@@ -61,11 +63,12 @@ impl<'ring> Reader<'ring> {
             control,
             data,
             text,
+            read: 0,
         }
     }
 
     /// Copies the oldest whole record to `record`, with every field in its full width, and frees
-    /// its place. Returns its length in words, or `None` if there is none.
+    /// its place. One with several samples is as many records. Returns its length in words, or `None` if there is none.
     ///
     /// # Errors
     ///
@@ -95,9 +98,15 @@ impl<'ring> Reader<'ring> {
                 *unit = self.unit(position);
             }
             let context = self.control.context(tail);
-            let expanded = expand(copy, context, self.text, record).ok_or(corrupt)?;
-            let end = tail + u64::from(units);
-            self.control.advance(tail, end, expanded.context());
+            let expanded = expand_nth(copy, self.read, context, self.text, record);
+            let (expanded, is_last) = expanded.ok_or(corrupt)?;
+            if is_last {
+                self.read = 0;
+                let end = tail + u64::from(units);
+                self.control.advance(tail, end, expanded.context());
+            } else {
+                self.read += 1;
+            }
             if let Expanded::Record { words, .. } = expanded {
                 return Ok(Some(words));
             }
@@ -116,5 +125,48 @@ impl<'ring> Reader<'ring> {
         #[allow(clippy::cast_possible_truncation)]
         let place = (position & (self.data.len() as u64 - 1)) as usize;
         self.data[place].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::format::expand::tests::{CONTEXT, TEXT, together};
+    use crate::format::{Sample, kind};
+
+    #[test]
+    fn a_record_with_several_samples_is_free_once_the_last_is_read() {
+        let units = together(kind::COMPACT, &[4 << 24 | 50, 6 << 24 | 51]);
+        let mut data = units.clone();
+        data.resize(64, 0);
+        let data: Vec<_> = data.into_iter().map(AtomicU32::new).collect();
+        let control = Control::new();
+        // Its second lap.
+        let start = 64;
+        control.advance(0, start, Some(CONTEXT));
+        let end = start + units.len() as u64;
+        control.writer.head.store(end, Ordering::Relaxed);
+        let mut record = [0; MAX_WORDS];
+        let mut read = |reader: &mut Reader<'_>| {
+            let words = reader.read(&mut record).unwrap()?;
+            let sample = Sample::decode(&record[..words]).unwrap();
+            Some((sample.sequence, sample.event, sample.period))
+        };
+        // One that ends in between has freed nothing: the next one reads all.
+        let mut reader = Reader::new(&control, &data, TEXT);
+        assert_eq!(read(&mut reader), Some((41, 2, 77)));
+        assert_eq!(read(&mut reader), Some((42, 4, 50)));
+        assert_eq!(reader.position(), start);
+        let mut reader = Reader::new(&control, &data, TEXT);
+        for (number, sample) in [(41, 2, 77), (42, 4, 50), (43, 6, 51)]
+            .into_iter()
+            .enumerate()
+        {
+            assert_eq!(reader.position(), start, "{number}");
+            assert_eq!(read(&mut reader), Some(sample));
+        }
+        assert_eq!(reader.position(), end);
+        assert_eq!(read(&mut reader), None);
+        assert_eq!(control.context(end).map(|it| it.next), Some(44));
     }
 }

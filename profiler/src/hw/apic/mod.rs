@@ -339,6 +339,10 @@ pub(crate) const fn msr_of(register: Register) -> u32 {
     msr_at(register as u16)
 }
 
+pub(crate) const fn msr_of_local(interrupt: LocalInterrupt) -> u32 {
+    msr_at(interrupt as u16)
+}
+
 const fn msr_at(offset: u16) -> u32 {
     0x800 + (offset as u32 >> 4)
 }

@@ -1,12 +1,12 @@
 //! Where handlers in assembly find what: from a driver's start on.
 //!
-//! They have the numbers of the first event, as [`PmuDriver::advance_one`] has them.
+//! Those of an event are the first one's. Of the others they are [`STRIDE`] bytes apart.
 
 use core::mem::offset_of;
 
-use super::PmuDriver;
-use super::fast::{Acknowledge, Fast, FastCounter, Gate, Halves, Reach, Terms};
+use super::fast::{Acknowledge, Fast, FastCounter, Found, Gate, Halves, Reach, Terms};
 use super::progress::Progress;
+use super::{EventState, PmuDriver};
 
 /// What an interrupt may do.
 pub const STAGE: usize = offset_of!(PmuDriver, stage);
@@ -29,8 +29,32 @@ pub const STATUS: usize = ACKNOWLEDGE + offset_of!(Acknowledge, status);
 pub const RESET: usize = ACKNOWLEDGE + offset_of!(Acknowledge, reset);
 /// Which of them are to be clear.
 pub const OURS: usize = ACKNOWLEDGE + offset_of!(Acknowledge, ours);
+/// Those of all counters.
+pub const COUNTERS: usize = ACKNOWLEDGE + offset_of!(Acknowledge, counters);
 
-const PROGRESS: usize = offset_of!(PmuDriver, progress);
+/// Interrupts that may still come for nothing.
+pub const STALE: usize = offset_of!(PmuDriver, stale_interrupts);
+/// The state of the random numbers.
+pub const RANDOM: usize = offset_of!(PmuDriver, random);
+const FOUND: usize = FAST + offset_of!(Fast, found);
+/// What is found of several events.
+pub const OVERFLOWS: usize = FOUND + offset_of!(Found, overflows);
+/// See above.
+pub const FURTHER: usize = FOUND + offset_of!(Found, further);
+/// See above.
+pub const LIST: usize = FOUND + offset_of!(Found, list);
+/// What the first unit of their record has beside what each has.
+pub const LIST_HEAD: usize = FOUND + offset_of!(Found, head);
+/// Where the events begin, and end, from the first one on.
+pub const BEGIN: usize = FOUND + offset_of!(Found, begin);
+/// See above.
+pub const END: usize = FOUND + offset_of!(Found, end);
+
+/// The first event.
+pub const EVENTS: usize = offset_of!(PmuDriver, events);
+/// From one event to the next.
+pub const STRIDE: usize = size_of::<EventState>();
+const PROGRESS: usize = EVENTS + offset_of!(EventState, progress);
 /// Where the event stands.
 pub const LOADED: usize = PROGRESS + offset_of!(Progress, loaded);
 /// See above.
@@ -40,11 +64,13 @@ pub const POSITION: usize = PROGRESS + offset_of!(Progress, position);
 /// See above.
 pub const DUE: usize = PROGRESS + offset_of!(Progress, due);
 /// See above.
+pub const TARGET: usize = PROGRESS + offset_of!(Progress, target);
+/// See above.
 pub const LAST: usize = PROGRESS + offset_of!(Progress, last);
 /// See above.
 pub const RAN: usize = PROGRESS + offset_of!(Progress, ran);
 
-const TERMS: usize = FAST + offset_of!(Fast, terms);
+const TERMS: usize = EVENTS + offset_of!(EventState, terms);
 /// How it is sampled.
 pub const PERIOD: usize = TERMS + offset_of!(Terms, period);
 /// See above.
@@ -58,6 +84,21 @@ pub const LEAST: usize = TERMS + offset_of!(Terms, least);
 /// See above.
 pub const MIN_LEFT: usize = TERMS + offset_of!(Terms, reach) + offset_of!(Reach, min_left);
 
+/// See above.
+pub const JITTER: usize = TERMS + offset_of!(Terms, jitter);
+/// See above.
+pub const SPREAD: usize = TERMS + offset_of!(Terms, spread);
+/// See above.
+pub const SPAN: usize = TERMS + offset_of!(Terms, span);
+/// The position that a handler has found.
+pub const FOUND_AT: usize = TERMS + offset_of!(Terms, position);
+/// What its counter held.
+pub const SEEN: usize = COUNTER + offset_of!(FastCounter, seen);
+/// Its bit among events.
+pub const BIT: usize = TERMS + offset_of!(Terms, bit);
+/// Its number, as lists have it.
+pub const NUMBER: usize = TERMS + offset_of!(Terms, number);
+
 const COUNTER: usize = TERMS + offset_of!(Terms, counter);
 /// Its counter, as `rdpmc` reads it.
 pub const READ: usize = COUNTER + offset_of!(FastCounter, read);
@@ -65,6 +106,15 @@ pub const READ: usize = COUNTER + offset_of!(FastCounter, read);
 pub const WRITE: usize = COUNTER + offset_of!(FastCounter, write);
 /// See above.
 pub const WRITTEN_HIGH: usize = COUNTER + offset_of!(FastCounter, written_high);
+/// The high half of what it holds before it wraps.
+pub const COUNTER_HIGH: usize = COUNTER + offset_of!(FastCounter, high);
+const GATE_OF_EVENT: usize = COUNTER + offset_of!(FastCounter, gate);
+/// What starts and stops it where nothing else does, and what that is written with.
+pub const EVENT_GATE_REGISTER: usize = GATE_OF_EVENT + offset_of!(Gate, register);
+/// See above.
+pub const EVENT_STOPPED: usize = GATE_OF_EVENT + offset_of!(Gate, stopped);
+/// See above.
+pub const EVENT_STARTED: usize = GATE_OF_EVENT + offset_of!(Gate, started);
 /// Its bit in the register that shows overflows.
 pub const OVERFLOW: usize = COUNTER + offset_of!(FastCounter, status);
 

@@ -98,7 +98,7 @@ impl PmuDriver {
                 // It has counted on from its last reload. (The others were reloaded just now.)
                 self.compute_reload(plan, index, assignment, 0);
             }
-            let loaded = &self.progress[index].loaded;
+            let loaded = &self.events[index].progress.loaded;
             let events = loaded.load(Relaxed).saturating_add(room(assignment));
             loaded.store(events.min(assignment.registers.max_count), Relaxed);
             if let Some(sampling) = plan.sampling_of(index) {
@@ -134,7 +134,7 @@ impl PmuDriver {
             sp: self.check.sp.load(Relaxed),
         };
         let counts = |(index, assignment): (usize, &Assignment)| {
-            let progress = &self.progress[index];
+            let progress = &self.events[index].progress;
             let raw = registers.read(assignment.registers.read);
             let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
             let most = assignment.overhead + room(assignment);
@@ -150,7 +150,7 @@ impl PmuDriver {
         let done = self.check.done.load(Relaxed) + 1;
         self.check.done.store(done, Relaxed);
         for (index, raw, counted, _) in plan.assignments().map(counts) {
-            let progress = &self.progress[index];
+            let progress = &self.events[index].progress;
             progress.raw.store(raw, Relaxed);
             self.check.counted[index].store(counted, Relaxed);
             let all = progress.checked.load(Relaxed) + counted;
@@ -159,7 +159,7 @@ impl PmuDriver {
                 let excess = (all / done).saturating_sub(assignment.overhead);
                 let noise = assignment.noise + excess;
                 progress.noise.store(noise, Relaxed);
-                self.fast.set_noise(index, noise);
+                self.set_noise(index, noise);
             }
         }
         true

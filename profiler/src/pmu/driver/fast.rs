@@ -33,11 +33,11 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::R
 
 use super::plain::Plain;
 use super::progress::Progress;
-use super::{MAX_RETRIES, Overflows, PmuDriver, Stage};
+use super::{EventState, MAX_RETRIES, Overflows, PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counter_msrs::CounterRegisters;
 use crate::pmu::event::MAX_EVENTS;
-use crate::pmu::fast_form::FastForm;
+use crate::pmu::fast_form::{FastForm, is_plain};
 use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::registers::{Msr, Registers, Stored, select};
 
@@ -128,12 +128,14 @@ pub(super) struct FastCounter {
     written: AtomicU64,
     /// The high half of that.
     pub(super) written_high: AtomicU32,
+    /// The high half of what it holds before it wraps.
+    pub(super) high: AtomicU32,
     /// Its bit of the global status.
     pub(super) status: Halves,
     /// Its event select, where nothing else starts it.
     pub(super) gate: Gate,
     /// What it held when it was read last.
-    seen: AtomicU64,
+    pub(super) seen: AtomicU64,
 }
 
 impl FastCounter {
@@ -155,6 +157,7 @@ impl FastCounter {
         self.mask.store(mask, Relaxed);
         self.written.store(written, Relaxed);
         self.written_high.store(halves(written)[1], Relaxed);
+        self.high.store(halves(mask)[1], Relaxed);
         self.status.set(assignment.global_bit());
         if let Some(select) = select {
             self.gate.open_by_select(select, assignment.control);
@@ -186,25 +189,42 @@ pub(super) struct Terms {
     pub(super) counter: FastCounter,
     /// 0: it is counted and not sampled.
     pub(super) period: AtomicU64,
-    jitter: AtomicU64,
+    pub(super) jitter: AtomicU64,
     pub(super) overhead: AtomicU64,
+    /// Below zero as well.
     pub(super) latency: AtomicU64,
     pub(super) tolerance: AtomicU64,
     pub(super) reach: Reach,
     /// A count between two handlers that is not above this is no progress.
     pub(super) least: AtomicU64,
     /// The position that was found last.
-    position: AtomicU64,
+    pub(super) position: AtomicU64,
+    /// From the first position at which it has overflowed to before that at which the overflow
+    /// behind is due, however that one is displaced; 0: it is not known.
+    pub(super) span: AtomicU64,
+    /// By how many positions it is displaced, and how far those are spread.
+    pub(super) spread: AtomicU64,
+    /// Its bit among events.
+    pub(super) bit: AtomicU32,
+    /// Its number, in the bits 24 to 32.
+    pub(super) number: AtomicU32,
 }
 
 impl Terms {
-    fn set(&self, assignment: &Assignment, is_quick: bool) {
+    fn set(&self, assignment: &Assignment, index: usize, is_quick: bool) {
         self.counter.set(assignment, is_quick);
+        self.bit.store(1 << index, Relaxed);
+        let plain = assignment.period.filter(|_| is_plain(assignment));
+        let span = plain.map_or(0, |period| {
+            (period + assignment.tolerance).saturating_sub(assignment.jitter)
+        });
         for (place, value) in [
             (&self.period, assignment.period.unwrap_or(0)),
             (&self.jitter, assignment.jitter),
+            (&self.span, span),
+            (&self.spread, 2 * assignment.jitter + 1),
             (&self.overhead, assignment.overhead),
-            (&self.latency, assignment.arm_latency),
+            (&self.latency, assignment.arm_latency.cast_unsigned()),
             (&self.tolerance, assignment.tolerance),
             (&self.reach.min_count, assignment.min_count),
             (&self.reach.max_count, assignment.registers.max_count),
@@ -212,7 +232,8 @@ impl Terms {
                 &self.reach.min_left,
                 assignment
                     .min_count
-                    .saturating_sub(assignment.arm_latency)
+                    .max(1)
+                    .saturating_add_signed(-assignment.arm_latency)
                     .max(1),
             ),
         ] {
@@ -255,7 +276,8 @@ impl Terms {
                 .target
                 .plain()
                 .saturating_sub(self.position.plain());
-            let events = left.max(1) + self.latency.plain();
+            let latency = self.latency.plain().cast_signed();
+            let events = left.max(1).saturating_add_signed(latency).max(1);
             events.max(self.reach.min_count.plain()).min(most)
         };
         progress.loaded.store(events, Relaxed);
@@ -279,7 +301,24 @@ pub(super) struct Fast {
     is_global: AtomicBool,
     pub(super) gate: Gate,
     pub(super) acknowledge: Acknowledge,
-    pub(super) terms: [Terms; MAX_EVENTS],
+    pub(super) found: Found,
+}
+
+/// What a handler has found, of several events.
+#[derive(Default, Debug)]
+pub(super) struct Found {
+    /// The events that have overflowed, by bits.
+    pub(super) overflows: AtomicU32,
+    /// How many are in the list beyond the first.
+    pub(super) further: AtomicU32,
+    /// Each of them: its number above 24 bits of what has run since it overflowed before.
+    pub(super) list: [AtomicU32; MAX_EVENTS],
+    /// What the first unit of their record has beside what each has: the first one's number, and
+    /// how many there are beyond it.
+    pub(super) head: AtomicU32,
+    /// The events, in bytes from the first one's state on: where they begin, and end.
+    pub(super) begin: AtomicU64,
+    pub(super) end: AtomicU64,
 }
 
 /// What overflows are acknowledged by.
@@ -289,13 +328,15 @@ pub(super) struct Acknowledge {
     pub(super) reset: Stored,
     /// The bits of the status that are to be clear.
     pub(super) ours: Halves,
-    /// Those of the counters that have wrapped.
-    wrapped: Halves,
+    /// Those of the counters. A handler that has found overflows acknowledges them all: of a counter
+    /// that stands still only what is late can show, and that is to be acknowledged as well.
+    pub(super) counters: Halves,
 }
 
 impl Fast {
-    /// Takes what handlers need from `plan`; `others` as in [`PmuDriver`].
-    pub(super) fn set(&self, plan: &Plan, others: u64) {
+    /// Takes what handlers need of all events together from `plan`; `others` as in
+    /// [`PmuDriver`].
+    fn set(&self, plan: &Plan, others: u64) {
         self.is_possible
             .store(FastForm::of(plan).is_some(), Relaxed);
         let mut places = plan.assignments().map(|(index, _)| index);
@@ -303,6 +344,9 @@ impl Fast {
         let end = places.last().unwrap_or(first) + 1;
         self.first.store(first.to_le_bytes()[0], Relaxed);
         self.end.store(end.to_le_bytes()[0], Relaxed);
+        let bytes = |events: usize| (events * size_of::<EventState>()) as u64;
+        self.found.begin.store(bytes(first), Relaxed);
+        self.found.end.store(bytes(end), Relaxed);
         self.is_quick.store(plan.quick, Relaxed);
         self.is_global.store(plan.global.is_some(), Relaxed);
         if let Some(global) = &plan.global {
@@ -311,9 +355,10 @@ impl Fast {
             self.acknowledge.status.set_msr(global.status);
             self.acknowledge.reset.set_msr(global.reset);
             self.acknowledge.ours.set(global.ours(plan.counters));
+            let counters = plan.counters.global_bits();
+            self.acknowledge.counters.set(counters);
         }
-        for (index, assignment) in plan.assignments() {
-            self.terms[index].set(assignment, plan.quick);
+        for (_, assignment) in plan.assignments() {
             if let (None, Some(select)) = (&plan.global, assignment.registers.select) {
                 // That of a single event.
                 self.gate.open_by_select(select, assignment.control);
@@ -321,30 +366,9 @@ impl Fast {
         }
     }
 
-    /// A check has found what the noise of the event at `index` is.
-    pub(super) fn set_noise(&self, index: usize, noise: u64) {
-        self.terms[index].set_noise(noise);
-    }
-
     #[inline(always)]
     fn events(&self) -> Range<usize> {
         self.first.plain().into()..self.end.plain().into()
-    }
-
-    #[inline(always)]
-    fn terms(&self) -> &[Terms] {
-        self.terms.get(self.events()).unwrap_or_default()
-    }
-
-    #[inline(always)]
-    fn stop<R: Registers>(&self, registers: &R) {
-        if self.is_global.plain() {
-            self.gate.stop(registers);
-        } else {
-            for terms in self.terms() {
-                terms.counter.gate.stop(registers);
-            }
-        }
     }
 }
 
@@ -370,8 +394,34 @@ impl PmuDriver {
             return FastStop::Untouched;
         }
         self.stage.store(Stage::Busy);
-        self.fast.stop(registers);
+        if self.fast.is_global.plain() {
+            self.fast.gate.stop(registers);
+        } else {
+            for event in self.sampled() {
+                event.terms.counter.gate.stop(registers);
+            }
+        }
         FastStop::of(stage)
+    }
+
+    /// Takes what handlers need from `plan`, whose counters are programmed.
+    pub(super) fn set_fast(&self, plan: &Plan) {
+        self.fast.set(plan, self.others.load(Relaxed));
+        for (index, assignment) in plan.assignments() {
+            self.events[index].terms.set(assignment, index, plan.quick);
+        }
+    }
+
+    /// A check has found what the noise of the event at `index` is.
+    pub(super) fn set_noise(&self, index: usize, noise: u64) {
+        self.events[index].terms.set_noise(noise);
+    }
+
+    /// Lets lists of overflows have the events' numbers from this one on.
+    pub(crate) fn number_from(&self, first: u8) {
+        for (event, number) in self.events.iter().zip(first..) {
+            event.terms.number.store(u32::from(number) << 24, Relaxed);
+        }
     }
 
     /// After such a first step, something is unusual: lets [`Self::on_interrupt_at`] go on.
@@ -386,8 +436,8 @@ impl PmuDriver {
     /// is changed, and [`Self::give_up_fast`] must follow.
     #[inline(always)]
     pub fn advance_one<R: Registers>(&self, registers: &R) -> Option<u64> {
-        let progress = &self.progress[0];
-        let terms = &self.fast.terms[0];
+        let progress = &self.events[0].progress;
+        let terms = &self.events[0].terms;
         let counter = &terms.counter;
         // It was less than 2³² below zero. Above that it has not wrapped; and if it has come so
         // far that the difference does not borrow, it has counted 2³² or more.
@@ -416,7 +466,8 @@ impl PmuDriver {
         let ran = position - progress.last.plain();
         progress.ran.store(ran, Relaxed);
         progress.last.store(position, Relaxed);
-        let events = left.cast_unsigned() + terms.latency.plain();
+        // It may be less than nothing.
+        let events = left.cast_unsigned().wrapping_add(terms.latency.plain());
         progress.loaded.store(events, Relaxed);
         let raw = events.wrapping_neg();
         progress.raw.store(raw, Relaxed);
@@ -431,7 +482,7 @@ impl PmuDriver {
     #[inline(always)]
     pub fn unmask_one<R: Registers>(&self, registers: &R, lvtpc: PerformanceEntry) {
         if self.fast.is_global.plain() {
-            self.ack_and_unmask(registers, &self.fast.terms[0].counter.status, lvtpc);
+            self.ack_and_unmask(registers, &self.events[0].terms.counter.status, lvtpc);
         } else {
             registers.write_lvtpc(lvtpc);
         }
@@ -443,12 +494,9 @@ impl PmuDriver {
     pub fn advance_any<R: Registers>(&self, registers: &R) -> Option<Overflows> {
         let wrapped = self.look(registers)?;
         let (mut overflows, mut count) = (Overflows::default(), 0);
-        let (mut low, mut high) = (0, 0);
         let mut bit = 1 << self.fast.first.plain();
-        for (progress, terms) in self.events() {
+        for EventState { progress, terms } in self.sampled() {
             if wrapped & bit != 0 {
-                low |= terms.counter.status.low.plain();
-                high |= terms.counter.status.high.plain();
                 count += 1;
                 if self.commit_overflow(progress, terms) {
                     overflows.0 |= bit;
@@ -466,16 +514,12 @@ impl PmuDriver {
         // As `cause` has it: this is the interrupt of one of them.
         let stale = self.stale_interrupts.plain() - 1;
         self.stale_interrupts.store(stale.max(count), Relaxed);
-        let wrapped = &self.fast.acknowledge.wrapped;
-        wrapped.low.store(low, Relaxed);
-        wrapped.high.store(high, Relaxed);
         Some(overflows)
     }
 
     #[inline(always)]
-    fn events(&self) -> impl Iterator<Item = (&Progress, &Terms)> {
-        let progress = self.progress.get(self.fast.events()).unwrap_or_default();
-        progress.iter().zip(self.fast.terms())
+    fn sampled(&self) -> &[EventState] {
+        self.events.get(self.fast.events()).unwrap_or_default()
     }
 
     /// Reads all counters, and notes where the events are. Returns those whose counters wrapped,
@@ -485,7 +529,7 @@ impl PmuDriver {
         let is_quick = self.fast.is_quick.plain();
         let (mut wrapped, mut has_moved) = (0, false);
         let mut bit = 1 << self.fast.first.plain();
-        for (progress, terms) in self.events() {
+        for EventState { progress, terms } in self.sampled() {
             let counter = &terms.counter;
             let mask = counter.mask.plain();
             let now = counter.read(registers, is_quick);
@@ -529,7 +573,7 @@ impl PmuDriver {
     #[inline(always)]
     pub fn unmask_any<R: Registers>(&self, registers: &R, lvtpc: PerformanceEntry) {
         if self.fast.is_global.plain() {
-            self.ack_and_unmask(registers, &self.fast.acknowledge.wrapped, lvtpc);
+            self.ack_and_unmask(registers, &self.fast.acknowledge.counters, lvtpc);
         } else {
             registers.write_lvtpc(lvtpc);
         }
@@ -577,7 +621,7 @@ impl PmuDriver {
     /// For tests: all that is kept of the event at `index` from one handler to the next.
     #[cfg(test)]
     pub fn books(&self, plan: &Plan, index: usize) -> [u64; 8] {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let assignment = plan.assignment(index).unwrap();
         [
             progress.loaded.load(Relaxed),

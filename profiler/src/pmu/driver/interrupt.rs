@@ -139,7 +139,7 @@ impl PmuDriver {
         for (index, assignment) in plan.assignments() {
             let (own, has_wrapped) =
                 self.advance(registers, index, assignment, assignment.overhead);
-            found.has_moved |= own > self.progress[index].noise.load(Relaxed);
+            found.has_moved |= own > self.events[index].progress.noise.load(Relaxed);
             let (set, is_in) = match ibs {
                 Some((event, Stopped::Sample)) if event == index => (&mut found.wrapped, true),
                 Some((event, _)) if event == index => (&mut found.backstop, has_wrapped),

@@ -55,8 +55,8 @@ use super::event::MAX_EVENTS;
 use super::ibs::IbsState;
 use check::Check;
 pub use check::Place;
-use fast::Fast;
 pub use fast::FastStop;
+use fast::{Fast, Terms};
 pub use outcome::{Cause, Interrupt, Overflow, Overflows};
 use progress::Progress;
 use stage::AtomicStage;
@@ -66,6 +66,13 @@ use start::Saved;
 /// The number of times that an acknowledged status, or a count that a handler moved, is
 /// read again.
 const MAX_RETRIES: u32 = 8;
+
+/// An event: where it stands, and how it is sampled.
+#[derive(Default, Debug)]
+struct EventState {
+    progress: Progress,
+    terms: Terms,
+}
 
 /// A core's PMU. Used on that core alone; a use may interrupt another, but then ends
 /// before that one continues.
@@ -88,7 +95,7 @@ pub struct PmuDriver {
     others: AtomicU64,
     /// The state of the random numbers.
     random: AtomicU64,
-    progress: [Progress; MAX_EVENTS],
+    events: [EventState; MAX_EVENTS],
     fast: Fast,
     check: Check,
     saved: Saved,

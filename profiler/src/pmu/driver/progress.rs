@@ -57,7 +57,7 @@ impl PmuDriver {
     #[must_use]
     #[inline]
     pub fn overflow(&self, event: usize) -> Overflow {
-        let progress = &self.progress[event];
+        let progress = &self.events[event].progress;
         Overflow {
             ran: progress.ran.load(Relaxed),
             missed: progress.missed.load(Relaxed),
@@ -68,21 +68,21 @@ impl PmuDriver {
     #[must_use]
     #[inline]
     pub fn ran(&self, event: usize) -> u64 {
-        self.progress[event].ran.load(Relaxed)
+        self.events[event].progress.ran.load(Relaxed)
     }
 
     /// Events of the interrupted code up to the current or the last interrupt.
     #[must_use]
     #[inline]
     pub fn position(&self, event: usize) -> u64 {
-        self.progress[event].position.load(Relaxed)
+        self.events[event].progress.position.load(Relaxed)
     }
 
     /// Events of the interrupted code since the start; while the counters run, as of some
     /// instruction of this function. For tests.
     #[cfg(test)]
     pub fn count<R: Registers>(&self, registers: &R, plan: &Plan, event: usize) -> u64 {
-        let progress = &self.progress[event];
+        let progress = &self.events[event].progress;
         let Some(assignment) = plan.assignment(event) else {
             return 0;
         };
@@ -140,7 +140,7 @@ impl PmuDriver {
         assignment: &Assignment,
         overhead: u64,
     ) -> (u64, bool) {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let raw = registers.read(assignment.registers.read);
         let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
         progress.raw.store(raw, Relaxed);
@@ -157,7 +157,7 @@ impl PmuDriver {
     /// Returns true if a wrapped counter has reached its overflow.
     #[inline]
     pub(super) fn has_come(&self, index: usize, assignment: &Assignment) -> bool {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let position = progress.position.load(Relaxed);
         position.saturating_add(assignment.tolerance) >= progress.target(assignment)
     }
@@ -165,7 +165,7 @@ impl PmuDriver {
     /// Notes the overflow of an event, and sets the position of the next.
     #[inline]
     pub(super) fn note_overflow(&self, index: usize, assignment: &Assignment, period: u64) {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let position = progress.position.load(Relaxed);
         let last = progress.last.swap(position, Relaxed);
         progress.ran.store(position - last, Relaxed);
@@ -197,7 +197,7 @@ impl PmuDriver {
         assignment: &Assignment,
         shift: u32,
     ) {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let position = progress.position.load(Relaxed);
         let most = assignment.registers.max_count;
         let events = match assignment.period {
@@ -210,12 +210,13 @@ impl PmuDriver {
                     // handler.
                     doublings => (assignment.overhead + 1) << doublings.min(MAX_BACKOFF_SHIFT) >> 1,
                 };
-                let more = assignment.arm_latency + more;
+                let latency = assignment.arm_latency;
                 let events = match plan.sampling_of(index) {
-                    None => left.max(1) + more,
+                    None => (left.max(1) + more).saturating_add_signed(latency).max(1),
                     Some(sampling) => {
-                        let events = self.tag_after(left, sampling, assignment) + more;
-                        let expected = position + events - assignment.arm_latency;
+                        let after = self.tag_after(left, sampling, assignment) + more;
+                        let events = after.saturating_add_signed(latency).max(1);
+                        let expected = (position + events).saturating_add_signed(-latency);
                         self.ibs.set_distance(sampling, events, expected);
                         self.ibs.distance() + Sampling::backstop(period)
                     }
@@ -248,7 +249,7 @@ impl PmuDriver {
     /// The register and the value that reload the counter, which the caller must write.
     #[inline]
     pub(super) fn reload(&self, index: usize, assignment: &Assignment) -> (Msr, u64) {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let loaded = progress.loaded.load(Relaxed);
         let raw = loaded.wrapping_neg() & assignment.registers.mask;
         progress.raw.store(raw, Relaxed);

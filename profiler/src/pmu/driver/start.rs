@@ -138,7 +138,7 @@ impl PmuDriver {
         self.check.reset();
         let mut fixed_control = self.saved.fixed_control.load(Relaxed);
         for (index, assignment) in plan.assignments() {
-            let progress = &self.progress[index];
+            let progress = &self.events[index].progress;
             for zero in [
                 &progress.position,
                 &progress.last,
@@ -175,7 +175,7 @@ impl PmuDriver {
         if msrs.has_freeze() && self.saved.freezes.load(Relaxed) {
             registers.try_set_freezing(Freeze::OnInterrupt, false)?;
         }
-        self.fast.set(plan, self.others.load(Relaxed));
+        self.set_fast(plan);
         let freezes_in_smm = self.freeze_in_smm(registers, plan);
         self.saved.freezes_in_smm.store(freezes_in_smm, Relaxed);
         Ok(())
@@ -192,7 +192,7 @@ impl PmuDriver {
 
     /// The first overflow is due after the period.
     fn schedule_first(&self, plan: &Plan, index: usize, assignment: &Assignment) {
-        let progress = &self.progress[index];
+        let progress = &self.events[index].progress;
         let period = assignment.period.unwrap_or(0);
         progress.due.store(period, Relaxed);
         let target = self.jittered(period, assignment.jitter);

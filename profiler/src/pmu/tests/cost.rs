@@ -2,13 +2,13 @@
 
 use proptest::prelude::*;
 
-use super::schedule::{Rig, amd, costs, intel};
-use crate::pmu::cost::Cost;
+use super::schedule::{Paths, Rig, amd, costs, intel};
+use crate::pmu::cost::{Cost, Leads};
 use crate::pmu::driver::{Interrupt, PmuDriver};
 use crate::pmu::event::{Event, EventList, Named, What};
 use crate::pmu::plan::Plan;
 use crate::pmu_model::{
-    Core, Costs, Cycle, Event as Happening, Latency, Machine, Model, Privilege,
+    AmdInterface, Core, Costs, Cycle, Event as Happening, Latency, Machine, Model, Privilege,
 };
 
 #[test]
@@ -66,13 +66,45 @@ fn what_is_subtracted_is_what_it_costs_where_all_cores_are_at_it() {
 
 #[test]
 fn the_lead_is_that_of_the_overflow_that_came_first() {
-    let mut cost = Cost::default();
-    cost.record_overflow(5000, 5003);
-    assert_eq!(cost.arm_latency, 0, "it was late by itself");
-    for position in [4990, 4985, 6000, 4988] {
-        cost.record_overflow(5000, position);
+    let latency = |positions: &[u64]| {
+        let mut leads = Leads::default();
+        for &position in positions {
+            leads.record(5000, position);
+        }
+        leads.arm_latency()
+    };
+    assert_eq!(latency(&[]), 0);
+    assert_eq!(latency(&[5003, 4990, 4985, 6000, 4988]), 15);
+    assert_eq!(latency(&[5000, 5004]), 0);
+    assert_eq!(latency(&[5003; 8]), -3, "each was late by as much");
+    assert_eq!(latency(&[5003, 5004]), 0, "it varies");
+}
+
+/// Interrupts of each of these are later than the way out of a handler is long.
+#[test]
+fn overflows_that_are_late_by_one_number_are_brought_forward() {
+    let skid = 40;
+    for mut model in [Model::intel(4), Model::amd(AmdInterface::Legacy)] {
+        model.quirks.interrupt = Latency::fixed(skid);
+        let mut rig = rig(model, 2, 20, 15, 0);
+        let (cost, (_, way_out)) = (measured(&rig)[0], costs(&rig.machine, &rig.plan)[0]);
+        assert_eq!(cost.arm_latency, way_out - i64::from(skid), "{cost:?}");
+        assert!(cost.arm_latency < 0, "{cost:?}");
+        for paths in [Paths::Exact, Paths::Fast] {
+            cost.apply_to(rig.plan.assignment_mut(0).unwrap(), 100, 0);
+            rig.plan.assignment_mut(1).unwrap().period = Some(100);
+            rig.choose_form();
+            rig.paths = paths;
+            rig.start();
+            let before = rig.seen.borrow().samples[0].len();
+            rig.run([(cycle(WAITING), 5000)]);
+            let samples = rig.seen.borrow().samples[0][before..].to_vec();
+            assert_eq!(samples, [(100, 0); 50], "{:?}", rig.paths);
+            rig.stop();
+        }
+        let seen = rig.seen.borrow();
+        assert_eq!(seen.claimed, 100, "no interrupt is wasted: {seen:?}");
     }
-    assert_eq!(cost.arm_latency, 15);
 }
 
 /// Cycles of the kernel, interrupts on, in each of which so many of these happen.
@@ -120,12 +152,16 @@ pub fn measured(rig: &Rig) -> Vec<Cost> {
         .iter_mut()
         .map(|all| Cost::from_overheads(&mut all[1..]))
         .collect();
+    let mut leads = vec![Leads::default(); count];
     for _ in 0..8 {
         for (index, position) in overflows(rig, &costs).into_iter().enumerate() {
             if let Some(position) = position {
-                costs[index].record_overflow(TRIAL, position);
+                leads[index].record(TRIAL, position);
             }
         }
+    }
+    for (cost, leads) in costs.iter_mut().zip(leads) {
+        cost.arm_latency = leads.arm_latency();
     }
     costs
 }
@@ -201,7 +237,7 @@ proptest! {
         let measured = measured(&rig);
         let (overhead, arm_latency) = known[0];
         prop_assert_eq!((measured[0].overhead, measured[0].spread()), (overhead, 0));
-        prop_assert_eq!(measured[0].arm_latency, arm_latency.saturating_sub(skid.into()));
+        prop_assert_eq!(measured[0].arm_latency, arm_latency - i64::from(skid));
         // What never happens costs nothing.
         prop_assert_eq!(measured[1], Cost::default());
     }

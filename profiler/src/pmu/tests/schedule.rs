@@ -222,7 +222,7 @@ impl Rig {
         let form = self.plan.form?;
         let stopped = match form {
             FastForm::One => self.driver.stop_one(registers),
-            FastForm::Any => self.driver.stop_any(registers),
+            FastForm::Several | FastForm::Any => self.driver.stop_any(registers),
         };
         let overflows = match (stopped, form) {
             (FastStop::Untouched, _) => return None,
@@ -231,7 +231,7 @@ impl Rig {
                 let ran = self.driver.advance_one(registers);
                 ran.map(|_| Overflows::FIRST)
             }
-            (FastStop::Settled, FastForm::Any) => self.driver.advance_any(registers),
+            (FastStop::Settled, _) => self.driver.advance_any(registers),
         };
         if overflows.is_none() {
             self.driver.give_up_fast();
@@ -350,7 +350,7 @@ pub fn happening(event: &Event) -> Happening {
 
 /// What each event counts on the way into the handler and out of it, and on the way
 /// out: known from what things cost on this machine.
-pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
+pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, i64)> {
     let costs = machine.costs.borrow();
     let selects = plan.assignments().count() as u64;
     plan.assignments()
@@ -370,7 +370,7 @@ pub fn costs(machine: &Machine, plan: &Plan) -> Vec<(u64, u64)> {
                 Some((_, count)) if assignment.event.kernel => u64::from(*count),
                 _ => 0,
             };
-            ((entry + exit) * each, exit * each)
+            ((entry + exit) * each, (exit * each).cast_signed())
         })
         .collect()
 }
@@ -609,7 +609,7 @@ impl Schedule {
             };
             let own = match self.stops_outside && assignment.event.kernel {
                 true if costs.events.iter().any(its) => {
-                    before * costs.access + assignment.arm_latency
+                    before * costs.access + assignment.arm_latency.cast_unsigned()
                 }
                 _ => 0,
             };

@@ -621,6 +621,8 @@ pub(in crate::sampler) fn prepare<T: Target>(
     fast.set_place(Place::Output, output);
     let writer = core::ptr::from_ref(&output.writer).cast_mut();
     fast.writer.store(writer, Relaxed);
+    let interrupts = core::ptr::from_ref(&output.counters.taken).cast_mut();
+    fast.interrupts.store(interrupts, Relaxed);
     super::xapic::prepare(core, target, run.delivery);
     fast.is_prepared.store(true, Relaxed);
     match handler {

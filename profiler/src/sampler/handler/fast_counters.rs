@@ -19,9 +19,12 @@ use super::fast::{FastExit, Fields, Handler, Ordinary, output_of};
 use crate::entry::fast::Unusual;
 use crate::entry::{TrapFrame, end_of_call};
 use crate::format::State;
-use crate::format::sample::compact::{self, at};
+use crate::format::further;
+use crate::format::sample::MAX_CHAIN;
+use crate::format::sample::compact::{self, Width};
 use crate::hw::apic::{self, PerformanceEntry, Vector};
 use crate::pmu::driver::{FastStop, Overflows, PmuDriver, Stage};
+use crate::pmu::event::MAX_EVENTS;
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::Core;
 use crate::sampler::per_core::fast::Place;
@@ -183,65 +186,76 @@ impl<T: Target> Samples<T> {
         }
     }
 
-    /// Writes the samples of the events that have overflowed: the same place, once for each.
+    /// Writes the samples of the events that have overflowed: the same place, once for each, in one
+    /// record.
     #[inline(always)]
     fn write_all(self, entry_tsc: u64, overflows: Overflows) -> Result<(), Unusual> {
         let core = self.core;
         let driver = &core.pmu.driver;
         let first_event = core.fast.first_event.load(Relaxed);
-        let mut left = overflows;
-        while let Some(event) = left.first() {
-            let sequence = take_number(core);
-            let Some([time, cost]) = time_and_cost(core, entry_tsc) else {
-                return Err(unrecorded(core, left, sequence));
-            };
-            let fields = Fields {
-                sequence,
-                event: first_event + event,
-                state: self.state,
-                time,
-                cost,
-                period: driver.ran(event.into()),
-            };
-            let Some(rest) = self.write_alike(fields, left, first_event) else {
-                return Err(unrecorded(core, left, sequence));
-            };
-            left = rest;
+        let Some(event) = overflows.first() else {
+            return Ok(());
+        };
+        let sequence = take_number(core);
+        let Some([time, cost]) = time_and_cost(core, entry_tsc) else {
+            return Err(unrecorded(core, overflows, sequence));
+        };
+        let fields = Fields {
+            sequence,
+            event: first_event + event,
+            state: self.state,
+            time,
+            cost,
+            period: driver.ran(event.into()),
+        };
+        if self.write_record(fields, overflows.without_first(), first_event) {
+            Ok(())
+        } else {
+            Err(unrecorded(core, overflows, sequence))
         }
-        Ok(())
     }
 
-    /// Writes the sample of the first event that is left, and of as many more as have room beside it:
-    /// they differ in the event and its period. Returns those that are left then; `None` if
-    /// nothing was written.
+    /// Writes a record with the sample of an event, and of those that have overflowed with it.
+    /// Returns false if nothing was written.
     #[inline(always)]
-    fn write_alike(&self, fields: Fields, left: Overflows, first_event: u8) -> Option<Overflows> {
+    fn write_record(&self, fields: Fields, others: Overflows, first_event: u8) -> bool {
         let core = self.core;
         let output = output_of(core);
-        let in_place = output.writer.begin()?;
+        let Some(in_place) = output.writer.begin() else {
+            return false;
+        };
         let place = in_place.bytes();
         // SAFETY: an extent may be written there.
-        let units = unsafe {
+        let Some(mut units) = (unsafe {
             self.ordinary
                 .encode(core, self.target, fields, in_place.base(), place)
-        }?;
-        let mut rest = left.without_first();
-        let (mut end, mut more) = (units, 0);
-        while let Some(event) = rest.first() {
+        }) else {
+            return false;
+        };
+        let (mut more, mut left) = (0, others);
+        while let Some(event) = left.first() {
             let period = core.pmu.driver.ran(event.into());
-            // A copy is made of whole words.
-            if period >= compact::END_24 || (end + units + 1) as usize > compact::EXTENT_UNITS {
-                break;
-            }
-            let to = place.wrapping_add(4 * end as usize);
-            // SAFETY: within the extent, and the first one is as long.
-            unsafe { copy_with(place, to, units, first_event + event, period) };
-            end += units;
+            let Some(period) = u32::try_from(period).ok().filter(|it| it >> 24 == 0) else {
+                return false;
+            };
+            let number = u32::from(first_event + event);
+            let to = place.wrapping_add(4 * units as usize);
+            // SAFETY: an extent has room for the longest chain with wider offsets, so for as many
+            // units as there can be events.
+            unsafe { compact::put(to, number << 24 | period) };
+            units += 1;
             more += 1;
-            rest = rest.without_first();
+            left = left.without_first();
         }
+        // SAFETY: the first unit is written.
+        let head = unsafe { place.cast::<u32>().read_unaligned() };
+        let head = head + more + (more << further::SHIFT);
+        // SAFETY: within the extent.
+        unsafe { compact::put(place, head) };
         let next = fields.sequence.wrapping_add(1 + more);
-        in_place.finish(end, next).ok()?;
+        if in_place.finish(units, next).is_err() {
+            return false;
+        }
         output.writer.count_fast();
         for _ in 0..more {
             core.share.take_fast();
@@ -249,38 +263,16 @@ impl<T: Target> Samples<T> {
             // It is no interrupt of its own.
             output.counters.taken.add_local(u64::MAX);
         }
-        Some(rest)
+        true
     }
 }
 
-/// Copies a compact record, of another event.
-///
-/// # Safety
-///
-/// `units` units and one are valid for writes from `to` on, and the record at `from` has that many.
-/// `to` is not before its end.
-#[inline(always)]
-unsafe fn copy_with(from: *const u8, to: *mut u8, units: u32, event: u8, period: u64) {
-    let [low, middle, high, ..] = period.to_le_bytes();
-    for word in 0..units.div_ceil(2) as usize {
-        let from: *const u64 = from.wrapping_add(8 * word).cast();
-        let to: *mut u64 = to.wrapping_add(8 * word).cast();
-        // SAFETY: within the record but for its last half, which is within the other one.
-        let copied = unsafe { from.read_unaligned() };
-        // SAFETY: within the record, and one unit.
-        unsafe { to.write_unaligned(copied) };
-    }
-    for (at, byte) in [
-        (3, event),
-        (at::PERIOD, low),
-        (at::PERIOD + 1, middle),
-        (at::PERIOD + 2, high),
-    ] {
-        let place = to.wrapping_add(at);
-        // SAFETY: within the record's first part, which each has.
-        unsafe { place.write(byte) };
-    }
-}
+// An extent has room for what `write_record` writes.
+const _: () = assert!(
+    Width::Bits24.chain() + MAX_CHAIN * Width::Bits24.bytes() + 4 * (MAX_EVENTS + 1)
+        <= 4 * compact::EXTENT_UNITS
+);
+const _: () = assert!(MAX_EVENTS <= further::END as usize);
 
 /// The handler.
 #[unsafe(link_section = ".pmiscope.calls")]
@@ -307,7 +299,6 @@ pub(in crate::sampler) fn handlers<T: Target>() -> CounterHandlers {
     };
     CounterHandlers {
         assembly: super::xapic::COUNTERS,
-        assembly_alone: super::xapic::COUNTERS_ALONE,
         one: [
             code(on_interrupt::<T, true, false>),
             code(on_interrupt::<T, true, true>),

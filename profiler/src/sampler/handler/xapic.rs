@@ -14,7 +14,7 @@
 //! | 88 | the time stamp counter at the entry |
 //! | 96 | where the record begins |
 //! | 104 | rounds of the walk that are left |
-//! | 112 | the core's state, during a call |
+//! | 112 | the core's state, during a call; before, the stage |
 //! | 128 | the number of the overflow |
 
 use core::mem::offset_of;
@@ -23,6 +23,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish, walk_from};
 use crate::assembly;
 use crate::entry::{TrapFrame, end_of_call, fast, vector};
+use crate::format::further;
 use crate::format::ring::{IN_PLACE, offset as ring};
 use crate::format::sample::MAX_CHAIN;
 use crate::format::sample::compact::{Width, at, head};
@@ -44,10 +45,22 @@ unsafe extern "C" {
     fn pmiscope_fast_xapic_irq();
     fn pmiscope_fast_xapic_nmi_in_turns();
     fn pmiscope_fast_xapic_irq_in_turns();
-    fn pmiscope_fast_counter_nmi();
-    fn pmiscope_fast_counter_irq();
-    fn pmiscope_fast_counter_nmi_alone();
-    fn pmiscope_fast_counter_irq_alone();
+    fn pmiscope_fast_one_xapic_alone_irq();
+    fn pmiscope_fast_one_xapic_alone_nmi();
+    fn pmiscope_fast_one_xapic_status_irq();
+    fn pmiscope_fast_one_xapic_status_nmi();
+    fn pmiscope_fast_one_x2apic_alone_irq();
+    fn pmiscope_fast_one_x2apic_alone_nmi();
+    fn pmiscope_fast_one_x2apic_status_irq();
+    fn pmiscope_fast_one_x2apic_status_nmi();
+    fn pmiscope_fast_several_xapic_alone_irq();
+    fn pmiscope_fast_several_xapic_alone_nmi();
+    fn pmiscope_fast_several_xapic_status_irq();
+    fn pmiscope_fast_several_xapic_status_nmi();
+    fn pmiscope_fast_several_x2apic_alone_irq();
+    fn pmiscope_fast_several_x2apic_alone_nmi();
+    fn pmiscope_fast_several_x2apic_status_irq();
+    fn pmiscope_fast_several_x2apic_status_nmi();
 }
 
 /// Sets what handlers in assembly need. What [`super::fast::prepare`] sets is set.
@@ -73,14 +86,52 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: Delivery) {
     fast.set_call(Call::StopAgain, stop_again as *const ());
 }
 
-/// The handlers of counters, by whether they come as NMIs.
-pub(super) const COUNTERS: [unsafe extern "C" fn(); 2] =
-    [pmiscope_fast_counter_irq, pmiscope_fast_counter_nmi];
-
-/// Those of counters without a global status.
-pub(super) const COUNTERS_ALONE: [unsafe extern "C" fn(); 2] = [
-    pmiscope_fast_counter_irq_alone,
-    pmiscope_fast_counter_nmi_alone,
+/// The handlers of counters: see [`CounterHandlers`](crate::sampler::per_core::pmu::CounterHandlers).
+pub(super) const COUNTERS: [[[[unsafe extern "C" fn(); 2]; 2]; 2]; 2] = [
+    [
+        [
+            [
+                pmiscope_fast_one_xapic_alone_irq,
+                pmiscope_fast_one_xapic_alone_nmi,
+            ],
+            [
+                pmiscope_fast_one_xapic_status_irq,
+                pmiscope_fast_one_xapic_status_nmi,
+            ],
+        ],
+        [
+            [
+                pmiscope_fast_one_x2apic_alone_irq,
+                pmiscope_fast_one_x2apic_alone_nmi,
+            ],
+            [
+                pmiscope_fast_one_x2apic_status_irq,
+                pmiscope_fast_one_x2apic_status_nmi,
+            ],
+        ],
+    ],
+    [
+        [
+            [
+                pmiscope_fast_several_xapic_alone_irq,
+                pmiscope_fast_several_xapic_alone_nmi,
+            ],
+            [
+                pmiscope_fast_several_xapic_status_irq,
+                pmiscope_fast_several_xapic_status_nmi,
+            ],
+        ],
+        [
+            [
+                pmiscope_fast_several_x2apic_alone_irq,
+                pmiscope_fast_several_x2apic_alone_nmi,
+            ],
+            [
+                pmiscope_fast_several_x2apic_status_irq,
+                pmiscope_fast_several_x2apic_status_nmi,
+            ],
+        ],
+    ],
 ];
 
 /// An overflow of the running core's counters has shown late.
@@ -181,6 +232,23 @@ assembly!(
     movl %ecx, \place(%r8)
     .endm
 
+    # The samples beyond the first, a unit each behind the record.
+    .macro FAST_FURTHER
+    movl {further}(%rdi), %ecx
+    andq $-4, %r8
+    testl %ecx, %ecx
+    je 3f
+    leaq (%r8,%rcx,4), %r8
+    leaq {list}+4(%rdi,%rcx,4), %rdx
+    negq %rcx
+2:
+    movl (%rdx,%rcx,4), %eax
+    movl %eax, (%r8,%rcx,4)
+    incq %rcx
+    jne 2b
+3:
+    .endm
+
     # The record; rax is how far the stack pointer is below `top`, rcx the writer. Each field's store
     # is of four bytes, so they come in their order.
     .macro FAST_RECORD id, head, period, looked
@@ -207,6 +275,10 @@ assembly!(
     movq {task}(%rdi), %rdx
     movb (%rdx), %r9b
     movl %r9d, {at_task}(%r8)
+    .ifc \period, several
+    # Less than 2^24, and the event above it.
+    movl {list}(%rdi), %edx
+    .else
     .ifc \period, ticks
     movq 88(%rsp), %rdx
     subq {armed_tsc}(%rdi), %rdx
@@ -217,6 +289,7 @@ assembly!(
     .endif
     cmpq $0xffffff, %rdx
     ja 92f
+    .endif
     movl %edx, {at_period}(%r8)
     movq 88(%rsp), %rdx
     subq {tsc_origin}(%rdi), %rdx
@@ -278,6 +351,9 @@ assembly!(
     addq ${at_chain}+6, %r8
 .Lchain_\id:
     # r8: three bytes behind the record.
+    .ifc \period, several
+    FAST_FURTHER
+    .endif
     movq {writer}(%rdi), %rcx
     movq 96(%rsp), %rax
     movq {origin}(%rcx), %rdx
@@ -286,6 +362,9 @@ assembly!(
     movl %r8d, %r9d
     subl %eax, %r9d
     addl \head(%rdi), %r9d
+    .ifc \period, several
+    addl {list_head}(%rdi), %r9d
+    .endif
     testl ${interrupt_flag}, 152(%rsp)
     je .Loff_\id
 .Lhead_\id:
@@ -294,9 +373,19 @@ assembly!(
     cmpxchgq %r8, {reserved}(%rcx)
     jne 92f
     incl {next}(%rcx)
+    .ifc \period, several
+    movl {further}(%rdi), %eax
+    addl %eax, {next}(%rcx)
+    addq %rax, {taken}(%rdi)
+    movq {interrupts}(%rdi), %rdx
+    subq %rax, (%rdx)
+    .endif
     movq {control}(%rcx), %rdx
     movq %r8, (%rdx)
     incq {fast_of_control}(%rdx)
+    .ifc \period, several
+    addq %rax, {fast_of_control}(%rdx)
+    .endif
     movq $0, {writing}(%rcx)
     cmpq %r8, {reserved}(%rcx)
     jne .Lnested_\id
@@ -304,7 +393,7 @@ assembly!(
     .endm
 
     # What is seldom of that.
-    .macro FAST_RECORD_SELDOM id, head
+    .macro FAST_RECORD_SELDOM id, head, period
     # A root that was not reached last?
 .Lroot_\id:
     testq %r9, %r9
@@ -338,6 +427,17 @@ assembly!(
     movq %rax, %r8
     movl %edx, %r9d
     addl \head(%rdi), %r9d
+    .ifc \period, several
+    movq {writer}(%rdi), %rcx
+    movq {origin}(%rcx), %rdx
+    leaq (%rdx,%r8,4), %r8
+    FAST_FURTHER
+    addl {further}(%rdi), %r9d
+    addl {list_head}(%rdi), %r9d
+    movq {writer}(%rdi), %rcx
+    subq {origin}(%rcx), %r8
+    shrq $2, %r8
+    .endif
     movq {writer}(%rdi), %rcx
     movq 96(%rsp), %rax
     movq {origin}(%rcx), %rdx
@@ -392,7 +492,7 @@ pmiscope_fast_claimed_\name:
     je 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
-    cmpq {span}(%rdi), %rax
+    cmpq {span_of_stack}(%rdi), %rax
     jae 80f
     FAST_RECORD \name\()_usual, {head_usual}, ticks
 93:
@@ -443,8 +543,8 @@ pmiscope_fast_left_\name:
     movq {writer}(%rdi), %rcx
     FAST_RECORD \name\()_looked, {head_looked}, ticks, looked
     jmp 93b
-    FAST_RECORD_SELDOM \name\()_usual, {head_usual}
-    FAST_RECORD_SELDOM \name\()_looked, {head_looked}
+    FAST_RECORD_SELDOM \name\()_usual, {head_usual}, ticks
+    FAST_RECORD_SELDOM \name\()_looked, {head_looked}, ticks
 
     # The write has begun.
 92:
@@ -469,8 +569,8 @@ pmiscope_fast_left_\name:
     FAST_XAPIC irq_in_turns, irq, turns, {irq}, {back_to_irq}
     # Counters: see super::fast_counters. What is looked for here is what PmuDriver::stop_one and
     # advance_one look for, and in the same order. The last overflow is where it was until the
-    # sample is written: what has run since is its period. Keeps r8.
-    .macro FAST_ADVANCE
+    # sample is written: what has run since is its period.
+    .macro FAST_ADVANCE_one
     movl {read}(%rdi), %ecx
     rdpmc
     testl %edx, %edx
@@ -502,22 +602,226 @@ pmiscope_fast_left_\name:
     wrmsr
     .endm
 
-    .macro FAST_COUNTER name, way, status, vector, entry, back
+    # The same of several events, as advance_any finds them: rsi is one's state, less where that
+    # begins in the core's. Before the second loop nothing is changed; it makes a list of what is to
+    # be recorded.
+    .macro FAST_ADVANCE_several
+    movq %rsi, 40(%rsp)
+    movq %r10, 72(%rsp)
+    movq %r11, 80(%rsp)
+    movq {begin}(%rdi), %rsi
+    addq %rdi, %rsi
+    movq {end}(%rdi), %r11
+    addq %rdi, %r11
+    xorl %r8d, %r8d
+    xorl %r10d, %r10d
+2:
+    movl {read}(%rsi), %ecx
+    rdpmc
+    subl {raw}(%rsi), %eax
+    jae 4f
+    # It has wrapped: above that it has nothing, unless it has counted more than 2^32.
+    orl %edx, %r10d
+    cmpq {least}(%rsi), %rax
+    jbe 88f
+    subq {event_overhead}(%rsi), %rax
+    addq {position}(%rsi), %rax
+    movq %rax, {found_at}(%rsi)
+    # There where it is to be, and the next one is not due.
+    addq {tolerance}(%rsi), %rax
+    subq {target}(%rsi), %rax
+    cmpq {span}(%rsi), %rax
+    jae 88f
+    orl {bit}(%rsi), %r8d
+3:
+    addq ${stride}, %rsi
+    cmpq %r11, %rsi
+    jne 2b
+    testl %r8d, %r8d
+    je 88f
+    testl %r10d, %r10d
+    je 5f
+    # Something is unusual.
+88:
+    movq 40(%rsp), %rsi
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
+    jmp 89f
+    # It has not wrapped.
+4:
+    cmpl {counter_high}(%rsi), %edx
+    jne 88b
+    movl {raw}(%rsi), %r9d
+    addl %eax, %r9d
+    movl %r9d, {seen}(%rsi)
+    movl %edx, {seen}+4(%rsi)
+    subq {event_overhead}(%rsi), %rax
+    jae 6f
+    xorl %eax, %eax
+6:
+    addq {position}(%rsi), %rax
+    movq %rax, {found_at}(%rsi)
+    jmp 3b
+
+5:
+    movl %r8d, {overflows}(%rdi)
+    movq {begin}(%rdi), %rsi
+    addq %rdi, %rsi
+    movq %r11, 96(%rsp)
+    leaq {list}(%rdi), %r11
+2:
+    movq {found_at}(%rsi), %rax
+    movq %rax, {position}(%rsi)
+    testl {bit}(%rsi), %r8d
+    je 6f
+    movq %rax, %r9
+    subq {event_last}(%rsi), %r9
+    movq %rax, {event_last}(%rsi)
+    movq %r9, {ran}(%rsi)
+    orq %r9, %r10
+    orl {number}(%rsi), %r9d
+    movl %r9d, (%r11)
+    addq $4, %r11
+    movq {due}(%rsi), %rdx
+    addq {event_period}(%rsi), %rdx
+    movq %rdx, {due}(%rsi)
+    cmpq $0, {jitter}(%rsi)
+    jne 8f
+3:
+    movq %rdx, {target}(%rsi)
+4:
+    subq %rax, %rdx
+    cmpq {min_left}(%rsi), %rdx
+    jl 9f
+5:
+    addq {latency}(%rsi), %rdx
+    movq %rdx, {loaded}(%rsi)
+    negq %rdx
+    movq %rdx, {raw}(%rsi)
+    movl %edx, %eax
+    movl {written_high}(%rsi), %edx
+    movl {write}(%rsi), %ecx
+    wrmsr
+7:
+    addq ${stride}, %rsi
+    cmpq 96(%rsp), %rsi
+    jne 2b
+    # Periods that are too long.
+    shrq $24, %r10
+    movq %r10, 104(%rsp)
+    leaq {list}+4(%rdi), %rax
+    subq %rax, %r11
+    shrl $2, %r11d
+    movl %r11d, {further}(%rdi)
+    # As PmuDriver::cause has it: this is the interrupt of one of them.
+    leal 1(%r11), %eax
+    movl {stale}(%rdi), %edx
+    decl %edx
+    cmpl %eax, %edx
+    cmovbl %eax, %edx
+    movl %edx, {stale}(%rdi)
+    # What the record's first unit has beside what each has.
+    shll ${further_shift}, %r11d
+    movl {list}(%rdi), %eax
+    andl $0xff000000, %eax
+    orl %eax, %r11d
+    movl %r11d, {list_head}(%rdi)
+    movq 40(%rsp), %rsi
+    movq 72(%rsp), %r10
+    movq 80(%rsp), %r11
+    jmp 7f
+    # An event that has not overflowed: its counter is loaded anew if handlers count in it.
+6:
+    movq {target}(%rsi), %rdx
+    cmpq $0, {event_overhead}(%rsi)
+    jne 4b
+    movq {seen}(%rsi), %rdx
+    movq %rdx, {raw}(%rsi)
+    jmp 7b
+    # The next overflow is displaced: as PmuDriver::jittered has it.
+8:
+    movq {random}(%rdi), %rcx
+    movq %rcx, %r9
+    shlq $13, %r9
+    xorq %r9, %rcx
+    movq %rcx, %r9
+    shrq $7, %r9
+    xorq %r9, %rcx
+    movq %rcx, %r9
+    shlq $17, %r9
+    xorq %r9, %rcx
+    movq %rcx, {random}(%rdi)
+    movq %rcx, %rax
+    xorl %edx, %edx
+    divq {spread}(%rsi)
+    addq {due}(%rsi), %rdx
+    subq {jitter}(%rsi), %rdx
+    movq {position}(%rsi), %rax
+    jmp 3b
+    # It is due sooner than a counter can interrupt.
+9:
+    movq {min_left}(%rsi), %rdx
+    jmp 5b
+7:
+    .endm
+
+    # Writes a register of the APIC.
+    .macro FAST_APIC_xapic register, msr, value
+    movq {registers}(%rip), %rcx
+    movl $\value, \register(%rcx)
+    .endm
+    .macro FAST_APIC_x2apic register, msr, value
+    movl $\msr, %ecx
+    movl $\value, %eax
+    xorl %edx, %edx
+    wrmsr
+    .endm
+
+    # Stops the counters, the stage being in 112(%rsp), or lets them count.
+    .macro FAST_GATE values
+    movl {gate}(%rdi), %ecx
+    movl \values(%rdi), %eax
+    movl \values+4(%rdi), %edx
+    wrmsr
+    .endm
+    .macro FAST_GATES values
+    movq {begin}(%rdi), %r8
+    addq %rdi, %r8
+    movq {end}(%rdi), %r9
+    addq %rdi, %r9
+2:
+    movl {event_gate}(%r8), %ecx
+    movl \values(%r8), %eax
+    movl \values+4(%r8), %edx
+    wrmsr
+    addq ${stride}, %r8
+    cmpq %r9, %r8
+    jne 2b
+    .endm
+
+    .macro FAST_COUNTER form, apic, status, way, vector, entry, back
     .balign 16
-    .global pmiscope_fast_counter_\name
-    .type pmiscope_fast_counter_\name, @function
-pmiscope_fast_counter_\name:
+    .global pmiscope_fast_\form\()_\apic\()_\status\()_\way
+    .type pmiscope_fast_\form\()_\apic\()_\status\()_\way, @function
+pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     TRAP_CFI 176
     FAST_CFI
     RULE TRAP_FRAME
     movq %rdx, 88(%rsp)
+    .ifc \form\()_\status, several_alone
+    movb {stage}(%rdi), %al
+    movb %al, 112(%rsp)
+    cmpb ${counting}, %al
+    jb 90f
+    movb ${busy}, {stage}(%rdi)
+    FAST_GATES {event_stopped}
+    cmpb ${counting}, 112(%rsp)
+    .else
     cmpb ${counting}, {stage}(%rdi)
     jb 90f
     movb ${busy}, {stage}(%rdi)
-    movl {gate}(%rdi), %ecx
-    movl {stopped}(%rdi), %eax
-    movl {stopped}+4(%rdi), %edx
-    wrmsr
+    FAST_GATE {stopped}
+    .endif
     # By the comparison: it counts, and is not settled.
     je 89f
     cmpq ${armed}, {state}(%rdi)
@@ -528,9 +832,16 @@ pmiscope_fast_counter_\name:
     movq 88(%rsp), %rax
     cmpq {look_tsc}(%rdi), %rax
     jae 89f
-    FAST_ADVANCE
+    FAST_ADVANCE_\form
     movq {writer}(%rdi), %rcx
+    .ifc \form, several
+    movq {taken}(%rdi), %r8
+    .endif
     incq {taken}(%rdi)
+    .ifc \form, several
+    cmpq $0, 104(%rsp)
+    jne 91f
+    .endif
     cmpl {next}(%rcx), %r8d
     jne 91f
     testb $3, 144(%rsp)
@@ -544,24 +855,29 @@ pmiscope_fast_counter_\name:
     je 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
-    cmpq {span}(%rdi), %rax
+    cmpq {span_of_stack}(%rdi), %rax
     jae 80f
-    FAST_RECORD counter_\name\()_usual, {head_usual}, events
+    FAST_RECORD \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
 93:
+    .ifc \form, one
     movq {position}(%rdi), %rax
     movq %rax, {event_last}(%rdi)
+    .endif
     .ifc \way, irq
-    movq {registers}(%rip), %rcx
-    movl $0, {end_of_interrupt}(%rcx)
+    FAST_APIC_\apic {end_of_interrupt}, {end_of_interrupt_msr}, 0
     .endif
     .ifc \status, status
     movl {reset}(%rdi), %ecx
+    .ifc \form, one
     movl {overflow}(%rdi), %eax
     movl {overflow}+4(%rdi), %edx
+    .else
+    movl {counters}(%rdi), %eax
+    movl {counters}+4(%rdi), %edx
+    .endif
     wrmsr
     .endif
-    movq {registers}(%rip), %rcx
-    movl $\entry, {performance}(%rcx)
+    FAST_APIC_\apic {performance}, {performance_msr}, \entry
     .ifc \status, status
     movl {status}(%rdi), %ecx
     rdmsr
@@ -576,10 +892,11 @@ pmiscope_fast_counter_\name:
     movl %eax, {own_ticks}(%rdi)
     # The last step: as in sampler::source::leave.
     movb ${settled}, {stage}(%rdi)
-    movl {gate}(%rdi), %ecx
-    movl {started}(%rdi), %eax
-    movl {started}+4(%rdi), %edx
-    wrmsr
+    .ifc \form\()_\status, several_alone
+    FAST_GATES {event_started}
+    .else
+    FAST_GATE {started}
+    .endif
     cmpb $0, {running}(%rdi)
     jne 72f
     FAST_CALL {stop_again}
@@ -603,23 +920,28 @@ pmiscope_fast_counter_\name:
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
     movq {writer}(%rdi), %rcx
-    FAST_RECORD counter_\name\()_looked, {head_looked}, events, looked
+    FAST_RECORD \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form, looked
     jmp 93b
-    FAST_RECORD_SELDOM counter_\name\()_usual, {head_usual}
-    FAST_RECORD_SELDOM counter_\name\()_looked, {head_looked}
+    FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
+    FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form
 
     # The write has begun.
 92:
     movq 96(%rsp), %rdx
     FAST_CALL {abandon}
-    # The overflow is taken, and has no sample yet.
+    # The overflows are taken, and have no samples yet.
 91:
+    .ifc \form, one
     movq {position}(%rdi), %rax
     movq %rax, %rcx
     subq {event_last}(%rdi), %rcx
     movq %rcx, {ran}(%rdi)
     movq %rax, {event_last}(%rdi)
     movw $1, {unrecorded}(%rdi)
+    .else
+    movl {overflows}(%rdi), %eax
+    movw %ax, {unrecorded}(%rdi)
+    .endif
     movl {taken}(%rdi), %eax
     decl %eax
     btsq $63, %rax
@@ -633,13 +955,17 @@ pmiscope_fast_counter_\name:
     xorl %eax, %eax
     jmpq *\back(%rdi)
     .cfi_endproc
-    .size pmiscope_fast_counter_\name, . - pmiscope_fast_counter_\name
+    .size pmiscope_fast_\form\()_\apic\()_\status\()_\way, . - pmiscope_fast_\form\()_\apic\()_\status\()_\way
     .endm
 
-    FAST_COUNTER nmi, nmi, status, {nmi}, {entry_nmi}, {back_to_nmi}
-    FAST_COUNTER irq, irq, status, {irq}, {entry_irq}, {back_to_irq}
-    FAST_COUNTER nmi_alone, nmi, none, {nmi}, {entry_nmi}, {back_to_nmi}
-    FAST_COUNTER irq_alone, irq, none, {irq}, {entry_irq}, {back_to_irq}
+    .irp form, one, several
+    .irp apic, xapic, x2apic
+    .irp status, alone, status
+    FAST_COUNTER \form, \apic, \status, nmi, {nmi}, {entry_nmi}, {back_to_nmi}
+    FAST_COUNTER \form, \apic, \status, irq, {irq}, {entry_irq}, {back_to_irq}
+    .endr
+    .endr
+    .endr
     .balign 8
 pmiscope_fast_no_text:
     .quad {no_text}
@@ -655,7 +981,33 @@ pmiscope_fast_no_text:
     text_len = const FAST + offset_of!(FastState, text_len),
     root_offset = const FAST + offset_of!(FastState, root_offset),
     top = const FAST + offset_of!(FastState, top),
-    span = const FAST + offset_of!(FastState, span),
+    span = const DRIVER + driver::SPAN,
+    span_of_stack = const FAST + offset_of!(FastState, span),
+    interrupts = const FAST + offset_of!(FastState, interrupts),
+    begin = const DRIVER + driver::BEGIN,
+    end = const DRIVER + driver::END,
+    stride = const driver::STRIDE,
+    overflows = const DRIVER + driver::OVERFLOWS,
+    further = const DRIVER + driver::FURTHER,
+    further_shift = const further::SHIFT,
+    list = const DRIVER + driver::LIST,
+    list_head = const DRIVER + driver::LIST_HEAD,
+    stale = const DRIVER + driver::STALE,
+    random = const DRIVER + driver::RANDOM,
+    counters = const DRIVER + driver::COUNTERS,
+    found_at = const DRIVER + driver::FOUND_AT,
+    seen = const DRIVER + driver::SEEN,
+    target = const DRIVER + driver::TARGET,
+    jitter = const DRIVER + driver::JITTER,
+    spread = const DRIVER + driver::SPREAD,
+    bit = const DRIVER + driver::BIT,
+    number = const DRIVER + driver::NUMBER,
+    counter_high = const DRIVER + driver::COUNTER_HIGH,
+    event_gate = const DRIVER + driver::EVENT_GATE_REGISTER,
+    event_stopped = const DRIVER + driver::EVENT_STOPPED,
+    event_started = const DRIVER + driver::EVENT_STARTED,
+    end_of_interrupt_msr = const apic::msr_of(Register::EndOfInterrupt),
+    performance_msr = const apic::msr_of_local(LocalInterrupt::Performance),
     task = const FAST + offset_of!(FastState, task),
     is_ruled = const FAST + offset_of!(FastState, is_ruled),
     head_usual = const FAST + offset_of!(FastState, heads),

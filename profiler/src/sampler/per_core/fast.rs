@@ -32,6 +32,9 @@ pub(crate) struct FastState {
     pub heads: [AtomicU32; 2],
     /// What was looked at may keep its caller otherwise than by a frame pointer.
     pub is_ruled: AtomicBool,
+    /// Where interrupts are counted. Samples of fast handlers are counted as interrupts elsewhere:
+    /// where several are of one, those beyond the first are taken off here.
+    pub interrupts: AtomicPtr<AtomicU64>,
     /// The ring.
     pub writer: AtomicPtr<Writer<'static>>,
     /// What assembly calls, seldom: see [`Call`].
@@ -127,9 +130,11 @@ impl FastState {
         self.calls[call as usize].store(function.cast_mut(), Relaxed);
     }
 
-    /// The number of the first event.
-    pub(crate) fn set_first_event(&self, event: u8) {
+    /// The number of the first event. Records begin with it, unless `are_listed`: then handlers
+    /// have lists of events.
+    pub(crate) fn set_first_event(&self, event: u8, are_listed: bool) {
         self.first_event.store(event, Relaxed);
+        let event = if are_listed { 0 } else { event };
         for head in &self.heads {
             let [units, kind, state, _] = head.load(Relaxed).to_le_bytes();
             let with_event = u32::from_le_bytes([units, kind, state, event]);

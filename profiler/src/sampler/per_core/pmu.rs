@@ -65,10 +65,9 @@ pub(crate) enum FastHandler {
 /// The fast handlers of counters, by whether they come as NMIs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CounterHandlers {
-    /// For a single event, in assembly: with an xAPIC, where ticks are the counter's.
-    pub assembly: [unsafe extern "C" fn(); 2],
-    /// The same of counters without a global status.
-    pub assembly_alone: [unsafe extern "C" fn(); 2],
+    /// In assembly, where ticks are the counter's: by whether there are several events, the APIC is
+    /// an x2APIC, and counters have a global status; then as above.
+    pub assembly: [[[[unsafe extern "C" fn(); 2]; 2]; 2]; 2],
     /// For a single event.
     pub one: [unsafe extern "C" fn(); 2],
     /// For any.
@@ -81,17 +80,20 @@ impl CounterHandlers {
         &self,
         plan: &Plan,
         delivery: Delivery,
-        is_plain: bool,
+        is_scaled: bool,
+        is_x2apic: bool,
     ) -> Option<FastHandler> {
+        let form = plan.form?;
         let is_nmi = usize::from(delivery == Delivery::Nmi);
-        Some(match plan.form? {
-            FastForm::One if is_plain && plan.global.is_none() => {
-                FastHandler::Assembly(self.assembly_alone[is_nmi])
-            }
-            FastForm::One if is_plain => FastHandler::Assembly(self.assembly[is_nmi]),
-            FastForm::One => FastHandler::Rust(self.one[is_nmi]),
-            FastForm::Any => FastHandler::Rust(self.any[is_nmi]),
-        })
+        let is_one = form == FastForm::One;
+        if is_scaled || form == FastForm::Any {
+            let all = if is_one { &self.one } else { &self.any };
+            return Some(FastHandler::Rust(all[is_nmi]));
+        }
+        let several = &self.assembly[usize::from(!is_one)];
+        let by_status = &several[usize::from(is_x2apic)];
+        let all = &by_status[usize::from(plan.global.is_some())];
+        Some(FastHandler::Assembly(all[is_nmi]))
     }
 }
 

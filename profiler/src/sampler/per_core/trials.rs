@@ -120,7 +120,7 @@ impl Trials {
                 at_rest,
                 least,
                 most,
-                arm_latency,
+                arm_latency: arm_latency.cast_signed(),
             }
         })
     }
@@ -134,7 +134,8 @@ impl Trials {
                 most,
                 arm_latency,
             } = *cost;
-            let values = [overhead, at_rest, least, most, arm_latency];
+            let latency = arm_latency.cast_unsigned();
+            let values = [overhead, at_rest, least, most, latency];
             for (word, value) in cell.0.iter().zip(values) {
                 word.store(value, Relaxed);
             }

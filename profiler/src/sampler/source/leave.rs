@@ -10,6 +10,7 @@
 //! | the HPET | by a call |
 //! | another core | not at all |
 //! | counters that one register starts | it is written; a nested handler may have stopped them for good: then by a call |
+//! | counters each of which has a register that starts it | these are written, likewise |
 //! | other counters, samples of ops | by a call |
 //!
 //! What counters are armed with is a [`Stage`], and a bit that says that the time of it is to be
@@ -57,7 +58,7 @@ fn leave_of(source: &Source, delivery: Delivery) -> Option<Leave> {
             pmiscope_leave_ipi_aside,
         ),
         // What the plan has may be better.
-        Source::Pmu(_) => return Some(leave_of_counters(false, delivery)),
+        Source::Pmu(_) => return Some(leave_of_counters(StartedBy::Call, delivery)),
         Source::Step => return None,
     };
     let way = match delivery {
@@ -76,20 +77,34 @@ pub(crate) const fn after_sample(stage: Stage) -> u32 {
     stage as u32 | HAS_SAMPLED
 }
 
-/// The last step of counters that are started by one register, or not.
-fn leave_of_counters(by_one: bool, delivery: Delivery) -> Leave {
-    let (by_nmi, by_irq, aside): (Step, Step, Step) = if by_one {
-        (
+/// What starts counters.
+#[derive(Clone, Copy)]
+enum StartedBy {
+    /// One register.
+    One,
+    /// One each.
+    Each,
+    Call,
+}
+
+/// The last step of counters that are started so.
+fn leave_of_counters(by: StartedBy, delivery: Delivery) -> Leave {
+    let (by_nmi, by_irq, aside): (Step, Step, Step) = match by {
+        StartedBy::One => (
             pmiscope_leave_counters_nmi,
             pmiscope_leave_counters_irq,
             pmiscope_leave_counters_aside,
-        )
-    } else {
-        (
+        ),
+        StartedBy::Each => (
+            pmiscope_leave_selects_nmi,
+            pmiscope_leave_selects_irq,
+            pmiscope_leave_selects_aside,
+        ),
+        StartedBy::Call => (
             pmiscope_leave_others_nmi,
             pmiscope_leave_others_irq,
             pmiscope_leave_others_aside,
-        )
+        ),
     };
     let way = match delivery {
         Delivery::Nmi => by_nmi,
@@ -100,10 +115,14 @@ fn leave_of_counters(by_one: bool, delivery: Delivery) -> Leave {
 
 /// Lets the entries of `core` start counters by `plan`.
 pub(super) fn set_leave_of_plan(core: &Core, plan: &Plan, delivery: Delivery) {
-    let is_single = plan.form == Some(FastForm::One);
-    let by_one = (plan.global.is_some() || is_single) && plan.ibs.is_none();
-    core.path
-        .set_leave(Some(leave_of_counters(by_one, delivery)));
+    let by = match plan.form {
+        _ if plan.ibs.is_some() => StartedBy::Call,
+        _ if plan.global.is_some() => StartedBy::One,
+        Some(FastForm::One) => StartedBy::One,
+        Some(FastForm::Several) => StartedBy::Each,
+        Some(FastForm::Any) | None => StartedBy::Call,
+    };
+    core.path.set_leave(Some(leave_of_counters(by, delivery)));
 }
 
 /// Lets the entries of `core` arm `source`, which is never moved.
@@ -131,6 +150,9 @@ unsafe extern "C" {
     fn pmiscope_leave_counters_nmi();
     fn pmiscope_leave_counters_irq();
     fn pmiscope_leave_counters_aside();
+    fn pmiscope_leave_selects_nmi();
+    fn pmiscope_leave_selects_irq();
+    fn pmiscope_leave_selects_aside();
     fn pmiscope_leave_others_nmi();
     fn pmiscope_leave_others_irq();
     fn pmiscope_leave_others_aside();
@@ -246,6 +268,28 @@ assembly!(
 1:
     .endm
 
+    # Starts counters one after the other. The registers are in the frame.
+    .macro LEAVE_ARM_selects
+    LEAVE_SAMPLED
+    movb %r8b, {stage}(%rdi)
+    movq {begin}(%rdi), %r8
+    addq %rdi, %r8
+    movq {end}(%rdi), %r9
+    addq %rdi, %r9
+2:
+    movl {event_gate}(%r8), %ecx
+    movl {event_started}(%r8), %eax
+    movl {event_started}+4(%r8), %edx
+    wrmsr
+    addq ${stride}, %r8
+    cmpq %r9, %r8
+    jne 2b
+    cmpb $0, {running}(%rdi)
+    jne 1f
+    LEAVE_CALL {stop_counters}
+1:
+    .endm
+
     .macro LEAVE_ARM_others
     LEAVE_SAMPLED
     movzbl %r8b, %eax
@@ -281,7 +325,7 @@ pmiscope_left_\source\()_\way:
     .size pmiscope_leave_\source\()_\way, . - pmiscope_leave_\source\()_\way
     .endm
 
-    .irp source, xapic, x2apic, hpet, ipi, counters, others
+    .irp source, xapic, x2apic, hpet, ipi, counters, selects, others
     LEAVE \source, nmi, {nmi}
     LEAVE \source, irq, {irq}
     .endr
@@ -289,7 +333,7 @@ pmiscope_left_\source\()_\way:
     # From here to the end there must be no breakpoint.
     .global pmiscope_leave_aside_start
 pmiscope_leave_aside_start:
-    .irp source, xapic, x2apic, hpet, ipi, counters, others
+    .irp source, xapic, x2apic, hpet, ipi, counters, selects, others
     LEAVE \source, aside, {nmi}
     .endr
     .global pmiscope_leave_aside_end
@@ -308,6 +352,11 @@ pmiscope_leave_aside_end:
     gate = const DRIVER + at::GATE_REGISTER,
     started = const DRIVER + at::STARTED,
     running = const DRIVER + at::RUNNING,
+    begin = const DRIVER + at::BEGIN,
+    end = const DRIVER + at::END,
+    stride = const at::STRIDE,
+    event_gate = const DRIVER + at::EVENT_GATE_REGISTER,
+    event_started = const DRIVER + at::EVENT_STARTED,
     start_counters = sym start_counters,
     stop_counters = sym stop_counters,
     nmi = const vector::NMI,

@@ -514,7 +514,7 @@ fn cores_that_differ_are_each_measured() {
         (
             "hybrid-intel",
             "-x2apic,x-pmu=intel-v5",
-            "x2apic=off,x-pmu=intel-v4,x-pmu-skid=10",
+            "x2apic=off,x-pmu=intel-v4,x-pmu-skid=20",
         ),
         (
             "hybrid-amd",

@@ -10,6 +10,7 @@ use crate::hw::{apic, tsc};
 use crate::pmu::cost::Cost;
 use crate::pmu::detect::CoreKind;
 use crate::pmu::driver::Place;
+use crate::pmu::fast_form::FastForm;
 use crate::pmu::plan::{Plan, PmuState};
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::per_core::{Core, Output};
@@ -57,7 +58,12 @@ impl Pmu {
             0
         };
         fast.last.store(last, Relaxed);
-        fast.set_first_event(first_event);
+        let form = core.pmu.plan().and_then(|plan| plan.form);
+        let are_listed = form == Some(FastForm::Several);
+        fast.set_first_event(first_event, are_listed);
+        if are_listed {
+            core.pmu.driver.number_from(first_event);
+        }
         let look_tsc = if core.index == 0 {
             entry_tsc.saturating_add(LOOK_TICKS)
         } else {

@@ -7,7 +7,7 @@ use core::array;
 use super::{ANSWER_TIMEOUT_TICKS, DEFAULT_EVENTS, Pmu, plan_for};
 use crate::format::{EventDescription, Text};
 use crate::hw::tsc::Deadline;
-use crate::pmu::cost::Cost;
+use crate::pmu::cost::{Cost, Leads};
 use crate::pmu::event::{EventList, MAX_EVENTS};
 use crate::pmu::plan::Plan;
 use crate::sampler::cores::Cores;
@@ -235,7 +235,7 @@ impl Pmu {
             }
         }
         pmu.set_plan(plan);
-        let mut has_come = [false; MAX_EVENTS];
+        let mut leads = [Leads::default(); MAX_EVENTS];
         for number in 0..LATENCY_TRIALS {
             let timeout = if number < MAX_RETRIES {
                 RARE_EVENT_TIMEOUT_TICKS
@@ -244,14 +244,13 @@ impl Pmu {
                 ARRIVAL_TIMEOUT_TICKS
             };
             self.try_on(cores, core, Trial::Overflows(timeout))?;
-            for (index, cost) in costs.iter_mut().enumerate() {
+            for (index, leads) in leads.iter_mut().enumerate() {
                 if let Some(position) = pmu.trials.overflow(index) {
-                    cost.record_overflow(due[index], position);
-                    has_come[index] = true;
+                    leads.record(due[index], position);
                 }
             }
             if number + 1 == MAX_RETRIES {
-                for (index, _) in has_come.iter().enumerate().filter(|(_, it)| !**it) {
+                for (index, _) in leads.iter().enumerate().filter(|(_, it)| it.is_empty()) {
                     if let Some(assignment) = plan.assignment_mut(index) {
                         assignment.period = None;
                     }
@@ -259,9 +258,16 @@ impl Pmu {
                 pmu.set_plan(plan);
             }
         }
+        for (index, (cost, leads)) in costs.iter_mut().zip(leads).enumerate() {
+            cost.arm_latency = match asked.sampling_of(index) {
+                None => leads.arm_latency(),
+                // Its samples are of the op that was tagged, however late they come.
+                Some(_) => leads.arm_latency().max(0),
+            };
+        }
         // Counters were tried before; this has an interrupt of its own.
         match asked.ibs {
-            Some(sampling) if !has_come[sampling.event] => {
+            Some(sampling) if leads[sampling.event].is_empty() => {
                 Err(SourceError::NoOverflow { core: core.index })
             }
             _ => Ok(()),
@@ -389,7 +395,7 @@ mod tests {
         cores
     }
 
-    const fn cost(overhead: u64, spread: u64, arm_latency: u64) -> Cost {
+    const fn cost(overhead: u64, spread: u64, arm_latency: i64) -> Cost {
         Cost {
             overhead,
             at_rest: overhead,

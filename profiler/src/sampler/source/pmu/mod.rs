@@ -173,10 +173,10 @@ impl Pmu {
     fn start_if_stopped(&self, core: &Core, plan: &Plan) {
         if !core.pmu.is_running() {
             leave::set_leave_of_plan(core, plan, self.delivery);
-            let is_plain = !core.fast.is_scaled.load(Relaxed)
-                && matches!(apic::registers(), apic::Registers::XApic(_));
+            let is_scaled = core.fast.is_scaled.load(Relaxed);
+            let is_x2apic = apic::registers() == apic::Registers::X2Apic;
             let handlers = core.pmu.handlers.get();
-            match handlers.and_then(|it| it.of(plan, self.delivery, is_plain)) {
+            match handlers.and_then(|it| it.of(plan, self.delivery, is_scaled, is_x2apic)) {
                 None => core.path.set_up(),
                 Some(FastHandler::Assembly(handler)) => {
                     core.path.set_handler(self.delivery, handler);
