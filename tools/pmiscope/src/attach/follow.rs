@@ -10,17 +10,13 @@ use profiler::format::region::{Region, RunState};
 
 use super::process::Activity;
 use super::{Chosen, Found, Image, Process, Regions};
-use crate::collect::{Mapping, guard};
+use crate::collect::{Mapping, Pace, guard};
 use crate::profile::Outcome;
 use crate::qemu::{End, Limits, Look, Observer};
 use crate::symbols::BuildId;
 
 /// Between two looks, as where the tool has started the guest.
 const POLL: Duration = Duration::from_millis(2);
-/// Between two searches at the least. Each reads all the memory that was written to, so a
-/// search that takes long is not made again at once.
-const SEARCH: Duration = Duration::from_millis(20);
-const SEARCH_SHARE: u32 = 4;
 /// How long another kernel's region, or one that was read before, may be all that there is:
 /// an earlier boot has left it, and the kernel may be about to make its own.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -55,7 +51,7 @@ struct Run<'memory> {
 /// How the search for the region goes.
 struct Search {
     begun: Instant,
-    next: Instant,
+    pace: Pace,
     /// The interrupts in each region, at the last search.
     taken: HashMap<u64, u64>,
     /// What was found that is no run to follow; empty if nothing was.
@@ -97,7 +93,7 @@ impl<'memory> Guest<'memory> {
             run: None,
             search: Search {
                 begun: now,
-                next: now,
+                pace: Pace::default(),
                 taken: HashMap::new(),
                 findings: String::new(),
             },
@@ -125,7 +121,7 @@ impl<'memory> Guest<'memory> {
             let exited = self.has_exited()?;
             let is_shortened = self.image.is_shortened()?;
             if self.run.is_none()
-                && (exited || self.search.next <= Instant::now())
+                && (exited || self.search.pace.is_due(Instant::now()))
                 && let Look::End(end) = self.search(exited, observer)?
             {
                 return Ok(end);
@@ -176,10 +172,8 @@ impl<'memory> Guest<'memory> {
     }
 
     fn search(&mut self, exited: bool, observer: &mut impl Observer<'memory>) -> Result<Look> {
-        let started = Instant::now();
-        let regions = Regions::in_place(self.image, self.memory)?;
-        let took = started.elapsed();
-        self.search.next = started + took + SEARCH.max(took * SEARCH_SHARE);
+        let look = || Regions::in_place(self.image, self.memory);
+        let regions = self.search.pace.search(look)?;
         let before = std::mem::replace(&mut self.search.taken, regions.taken());
         if regions.are_ambiguous(self.kernel) && before.is_empty() && !exited {
             return Ok(Look::Idle);

@@ -10,9 +10,11 @@ mod drain;
 mod find;
 pub mod guard;
 mod memory;
+mod pace;
 pub mod system;
 
 pub use drain::Collector;
 pub use find::{Search, find};
 pub use memory::{InheritedFile, MAKE_ROOM, guest_memory, log_file};
+pub use pace::Pace;
 pub use system::Mapping;

@@ -15,7 +15,9 @@ use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
 use super::failure::{Remains, Trace};
 use super::log::{Heard, Log};
 use super::{Machine, Process, Qemu, messages};
-use crate::collect::{InheritedFile, MAKE_ROOM, Mapping, Search, find, guest_memory, log_file};
+use crate::collect::{
+    InheritedFile, MAKE_ROOM, Mapping, Pace, Search, find, guest_memory, log_file,
+};
 use crate::input::data_from;
 use crate::output::shell_word;
 use crate::profile::Outcome;
@@ -27,8 +29,6 @@ use crate::units::size;
 const POLL: Duration = Duration::from_millis(2);
 /// A pause between two looks that is longer was none of the guest's.
 const AWAY: Duration = Duration::from_secs(1);
-/// Between two searches for the region, each of which looks at all pages.
-const SEARCH: Duration = Duration::from_millis(20);
 
 /// How long a guest whose region says that it is at its end may be silent until it ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -227,18 +227,17 @@ impl<'memory> Guest<'memory> {
     ) -> Result<Ended> {
         let mut started = Instant::now();
         let mut active = started;
-        let mut searched = None::<Instant>;
+        let mut pace = Pace::default();
         let mut settled = Settled::default();
         let end = loop {
             // First: what an ended guest has left behind is seen in the same look.
             let status = self.process.ended().context("cannot wait for QEMU")?;
             let mut is_active = self.read_log(observer)?;
-            let is_due = searched.is_none_or(|last| last.elapsed() >= SEARCH);
-            if self.region.is_none() && (is_due || status.is_some()) {
-                searched = Some(Instant::now());
-                if let Look::End(end) = self.search(observer)? {
-                    break end;
-                }
+            if self.region.is_none()
+                && (status.is_some() || pace.is_due(Instant::now()))
+                && let Look::End(end) = self.search(&mut pace, observer)?
+            {
+                break end;
             }
             let look = observer.on_look()?;
             if let Some(status) = status {
@@ -325,8 +324,8 @@ impl<'memory> Guest<'memory> {
         Ok(!lines.is_empty())
     }
 
-    fn search(&mut self, observer: &mut impl Observer<'memory>) -> Result<Look> {
-        self.without_run = match self.memory.find_region()? {
+    fn search(&mut self, pace: &mut Pace, observer: &mut impl Observer<'memory>) -> Result<Look> {
+        self.without_run = match pace.search(|| self.memory.find_region())? {
             Search::Nothing => Seen::Nothing,
             Search::Unreadable(problem) => Seen::Unreadable(problem),
             Search::Refused(reason) => Seen::Refused(reason),

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
 use super::warnings::{Warning, note, warnings};
-use super::{Step, Tally};
+use super::{Selection, Step, Tally};
 use crate::addresses::{Addresses, Execution};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile, ReadError};
 use crate::qemu::{Emulator, PmuModel};
@@ -48,6 +48,9 @@ pub struct Report {
     pub chain_ends: Vec<(&'static str, u64)>,
     /// The functions, in the order that was asked for.
     pub functions: Vec<FunctionRow>,
+    /// Those of the samples that the fast handler has written; `null` if that is not known: of an
+    /// event that is counted alone it is not.
+    pub fast_samples: Option<u64>,
     #[serde(flatten)]
     pub sampling: Sampling,
     #[serde(flatten)]
@@ -80,8 +83,6 @@ pub struct Totals {
     pub lost: u64,
     /// Interrupts that found no overflow; `null` if the profile's end is missing.
     pub unclaimed: Option<u64>,
-    /// Samples of the fast handler; `null` if that is not known.
-    pub fast: Option<u64>,
     /// Left out where there are no counters.
     #[serde(skip_serializing_if = "CounterTotals::is_none")]
     pub counters: CounterTotals,
@@ -423,9 +424,6 @@ impl Report {
         let handler = handler_cost(run, tally);
         let cores = cores(profile, tally);
         let unclaimed: Option<Vec<_>> = cores.iter().map(|core| core.unclaimed).collect();
-        let end = profile.end.as_ref();
-        let fast: Option<Option<Vec<_>>> =
-            end.map(|end| end.cores.iter().map(|core| core.fast).collect());
         Ok(Self {
             identity: Identity {
                 build_id: BuildId(run.build_id).to_string(),
@@ -440,7 +438,6 @@ impl Report {
                 samples: tally.samples(),
                 lost: units::total(cores.iter().map(|core| core.lost)),
                 unclaimed: unclaimed.map(units::total),
-                fast: fast.flatten().map(units::total),
                 counters: counter_totals(profile),
                 sample_hash: profile.sample_hash()?,
                 handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
@@ -448,6 +445,7 @@ impl Report {
             cores,
             chain_ends: chain_ends(tally),
             functions,
+            fast_samples: fast_samples(profile, tally.selection),
             sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, symbols, functions_in_all),
@@ -487,6 +485,17 @@ impl Sampling {
             ring_bytes: ring_bytes(profile),
         }
     }
+}
+
+/// The selected samples that the fast handler has written, if each core says it.
+fn fast_samples(profile: &Profile, selection: Selection) -> Option<u64> {
+    if selection.event.is_some() {
+        return None;
+    }
+    let cores = (0..).zip(&profile.end.as_ref()?.cores);
+    let selected = cores.filter(|&(core, _)| selection.has_core(core));
+    let counts: Option<Vec<_>> = selected.map(|(_, core)| core.fast).collect();
+    counts.map(units::total)
 }
 
 /// What the records of all cores took in the rings.

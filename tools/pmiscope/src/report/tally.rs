@@ -200,7 +200,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn has_core(&self, core: u32) -> bool {
+    pub(super) fn has_core(&self, core: u32) -> bool {
         self.core.is_none_or(|only| only == core)
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use profiler::format::{Delivery, Source};
 
 use super::model::{
-    Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy, Totals,
+    Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy,
 };
 use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
@@ -212,12 +212,11 @@ impl Out {
     }
 
     fn handler(&mut self, report: &Report, median: &str, unit: &str, at_most: Option<String>) {
-        let Totals { fast, samples, .. } = &report.totals;
-        let (fast, samples) = (*fast, *samples);
-        let fast = match fast {
+        let samples = report.totals.samples;
+        let fast = match report.fast_samples {
             None => String::new(),
             Some(0) => "; all the slow way".into(),
-            // Of a part of the samples it is not known how many.
+            // More, where some of the samples that were written cannot be read.
             Some(fast) => format!("; {:.1}% the fast way", percent(fast, samples.max(fast))),
         };
         let line = match at_most {

@@ -291,12 +291,12 @@ pub fn samples() -> [Vec<Seen>; 2] {
 }
 
 pub fn run_end() -> RunEnd {
-    let core = |apic_id, lost| CoreEnd {
+    let core = |apic_id, lost, fast| CoreEnd {
         apic_id,
         taken: 3 + lost,
         stored: 3,
         lost,
-        fast: None,
+        fast: Some(fast),
         unclaimed: 1,
         nested: 0,
         late: 2,
@@ -313,7 +313,7 @@ pub fn run_end() -> RunEnd {
     RunEnd {
         outcome: Outcome::Finished,
         message: String::new(),
-        cores: vec![core(0, 0), core(4, 2)],
+        cores: vec![core(0, 0, 2), core(4, 2, 1)],
     }
 }
 

@@ -111,6 +111,32 @@ fn the_promised_keys_come_first_and_in_order() {
             "functions"
         ]
     );
+    assert!(keys[12..].contains(&"fast_samples"), "{keys:?}");
+}
+
+#[test]
+fn the_samples_of_the_fast_handler_are_those_of_the_cores_that_are_counted() {
+    let profile = Profile::read(profile()).unwrap();
+    let of_core = |core| Selection {
+        core: Some(core),
+        ..Selection::default()
+    };
+    let of_event = Selection {
+        event: Some(0),
+        ..Selection::default()
+    };
+    for (selection, fast, said) in [
+        (Selection::default(), json!(3), "; 50.0% the fast way"),
+        (of_core(0), json!(2), "; 66.7% the fast way"),
+        (of_core(1), json!(1), "; 33.3% the fast way"),
+        (of_event, Value::Null, "at most 310\n"),
+    ] {
+        let report = report_on(&profile, selection, Options::default());
+        let text = report::text(&report, SortBy::Own);
+        assert!(text.contains(said), "{selection:?}: {text}");
+        let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+        assert_eq!(json["fast_samples"], fast, "{selection:?}");
+    }
 }
 
 /// Name, self and total of each function.
@@ -241,7 +267,7 @@ fn the_text_says_it_all_in_100_columns() {
         "apic-timer as NMI",
         "no PMU here",
         "100 instructions requested; achieved: minimum 90, median 100, maximum 101",
-        "300 instructions a sample (median), at most 310",
+        "300 instructions a sample (median), at most 310; 50.0% the fast way",
         "the workload ran 100 instructions between samples, the handler 300",
         "6, 2 lost, 2 interrupts unclaimed",
         "83.33%            5  complete",
@@ -367,7 +393,7 @@ fn a_run_in_ticks_says_so_wherever_it_has_a_number() {
         "clock       ticks of the time stamp counter: nothing says how long one takes; time stamp counters of\n",
         "            cores differ by up to 70 ticks: corrected to within 9 ticks\n",
         "period      100 ticks requested; achieved: minimum 90, median 100, maximum 101\n",
-        "handler     300 ticks a sample (median), at most 310\n",
+        "handler     300 ticks a sample (median), at most 310; 50.0% the fast way\n",
         "progress    the workload ran 100 ticks between samples, the handler 300\n",
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
