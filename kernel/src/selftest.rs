@@ -4,23 +4,25 @@
 //! Most do it before sampling begins; those called `…-midway` are workloads that
 //! are sampled for a while first. `interrupts-above` is sampled, and all is well.
 
-use core::arch::asm;
+use core::arch::{asm, naked_asm};
 use core::fmt;
 use core::hint::black_box;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use profiler::entry::nmi;
 use profiler::hw::debug;
 use spin::Once;
 use x86_64::VirtAddr;
-use x86_64::instructions::{self, hlt};
+use x86_64::instructions::{self, hlt, tables};
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr2, Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{Efer, EferFlags};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::DescriptorTablePointer;
+use x86_64::structures::idt::InterruptDescriptorTable;
 
 use crate::boot::entry::CoreMain;
 use crate::cpu::apic::{self, Destination, LocalInterrupt, Message};
+use crate::cpu::descriptors::InterruptStack;
 use crate::cpu::features::Features;
 use crate::cpu::{self, CoreBlock, control};
 use crate::exit::{self, ExitCode};
@@ -35,7 +37,7 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 6] = [
+static SAMPLED: [Workload; 8] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
@@ -50,6 +52,10 @@ static SAMPLED: [Workload; 6] = [
         midway(scratch, || overflow(StackKind::NmiHandler));
     }),
     Workload::new("hang-midway", |scratch| midway(scratch, hang_unsampled)),
+    Workload::new("fault-in-handler-midway", |scratch| {
+        midway(scratch, fault_in_handler);
+    }),
+    Workload::new("merged-stop-midway", merged_stop),
 ];
 
 /// Units of a test that is sampled before it goes wrong.
@@ -148,6 +154,130 @@ fn hang_unsampled() {
     // SAFETY: a masked entry delivers nothing.
     unsafe { apic::registers().quieten(LocalInterrupt::Timer, apic::ERROR) };
     hang();
+}
+
+unsafe extern "C" {
+    // Where the sampler's fast handlers are once they have claimed an overflow of a timer, and
+    // where that of counters begins.
+    fn pmiscope_fast_claimed_nmi();
+    fn pmiscope_fast_claimed_irq();
+    fn pmiscope_fast_counter_nmi();
+}
+
+/// The fast handlers have an invalid opcode from here on, and the interrupted code has values in its
+/// registers by which they are known.
+fn fault_in_handler() {
+    let places = [
+        pmiscope_fast_claimed_nmi as *const (),
+        pmiscope_fast_claimed_irq as *const (),
+        pmiscope_fast_counter_nmi as *const (),
+    ];
+    // SAFETY: not safe at all: code can be written to, which is the test's way.
+    unsafe { Cr0::write(Cr0::read() - Cr0Flags::WRITE_PROTECT) };
+    // SAFETY: not safe at all: `ud2` in the place of other instructions, which is the test.
+    unsafe {
+        asm!(
+            "mov rbx, 0x1b1b1b1b1b",
+            "mov rsi, 0x5151515151",
+            "mov r8, 0x0808080808",
+            "mov r9, 0x0909090909",
+            "mov r10, 0x1010101010",
+            "mov r11, 0x1111111111",
+            "mov r12, 0x1212121212",
+            "mov r13, 0x1313131313",
+            "mov r14, 0x1414141414",
+            "mov r15, 0x1515151515",
+            "mov word ptr [rax], 0x0b0f",
+            "mov word ptr [rcx], 0x0b0f",
+            "mov word ptr [rdx], 0x0b0f",
+            "2:",
+            "jmp 2b",
+            in("rax") places[0],
+            in("rcx") places[1],
+            in("rdx") places[2],
+            options(noreturn),
+        )
+    };
+}
+
+/// The last core keeps NMIs blocked until the one before it, which then panics, has sent it the one
+/// to stop. An overflow's has come by then as well, and the two are one.
+fn merged_stop(scratch: &mut Scratch) {
+    arithmetic::unit(scratch);
+    let behind = cpu::cores().len() - 1 - scratch.core as usize;
+    if behind == 0 && scratch.round == HALF_WAY {
+        block_nmis_until_stop();
+        log::error!("an NMI to stop has been lost");
+    }
+    assert!(
+        behind != 1 || !IS_BLOCKING.load(Ordering::Acquire),
+        "this panic was asked for"
+    );
+}
+
+/// NMIs are blocked on a core.
+static IS_BLOCKING: AtomicBool = AtomicBool::new(false);
+
+/// What leads to the core's own gates.
+static OWN_GATES: AtomicPtr<DescriptorTablePointer> = AtomicPtr::new(core::ptr::null_mut());
+
+/// Takes an NMI that does not end before this core is to stop, and whatever became pending
+/// meanwhile.
+fn block_nmis_until_stop() {
+    static OWN: Once<DescriptorTablePointer> = Once::new();
+    static OTHERS: Once<InterruptDescriptorTable> = Once::new();
+    let own = OWN.call_once(tables::sidt);
+    OWN_GATES.store(core::ptr::from_ref(own).cast_mut(), Ordering::Relaxed);
+    let others = OTHERS.call_once(|| {
+        // SAFETY: the table that is in use: 256 gates, which nothing changes.
+        let mut table = unsafe { (*own.base.as_ptr::<InterruptDescriptorTable>()).clone() };
+        let entry = VirtAddr::from_ptr(wait_for_stop as *const ());
+        // SAFETY: that keeps all registers.
+        let gate = unsafe { table.non_maskable_interrupt.set_handler_addr(entry) };
+        // SAFETY: the stack is that of the gate it replaces.
+        unsafe { gate.set_stack_index(InterruptStack::Nmi as u16 - 1) };
+        table
+    });
+    // SAFETY: it lives for ever, and its other gates are the core's own.
+    unsafe { others.load_unsafe() };
+    let this = Destination::Core(cpu::current().apic_id);
+    // SAFETY: there is a gate for it.
+    unsafe { apic::registers().send(Message::Nmi, this) };
+    while !IS_BLOCKING.load(Ordering::Acquire) {
+        core::hint::spin_loop();
+    }
+}
+
+/// The handler of the NMI. It waits for about a period once another core ends the run, since
+/// the NMI to stop is sent behind that.
+#[unsafe(naked)]
+extern "C" fn wait_for_stop() {
+    naked_asm!(
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "mov byte ptr [rip + {is_blocking}], 1",
+        "2:",
+        "pause",
+        "cmp byte ptr [rip + {is_stopping}], 0",
+        "je 2b",
+        "rdtsc",
+        "mov ecx, eax",
+        "3:",
+        "rdtsc",
+        "sub eax, ecx",
+        "cmp eax, 350000",
+        "jb 3b",
+        "mov rax, [rip + {own_gates}]",
+        "lidt [rax]",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "iretq",
+        is_blocking = sym IS_BLOCKING,
+        is_stopping = sym smp::STOP,
+        own_gates = sym OWN_GATES,
+    )
 }
 
 struct PanicsWhenShown;

@@ -219,7 +219,7 @@ pub fn idle() -> ! {
 }
 
 /// Set for good once the run is ending.
-static STOP: AtomicBool = AtomicBool::new(false);
+pub(crate) static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Stops all other cores, by NMI so that interrupts may be off there. Returns
 /// when all have stopped, or when one has not for too long.

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::hw::control::{RESUME_FLAG, TRAP_FLAG};
-use crate::hw::debug;
+use crate::hw::{debug, tsc};
 use crate::sampler::phase::Phase;
 use crate::sampler::target::Target;
 
@@ -20,12 +20,24 @@ impl<T: Target> Context<'_, T> {
             self.core.aim.begin();
             self.core.overflow.set_aiming(|| self.core.aim.matters());
             self.give_up_fast();
-            self.core.note_armed();
+            self.note_aimed();
             if let Some(source) = self.engine.source() {
                 source.arm(self.core, count);
             }
         }
         true
+    }
+
+    /// The source is about to be armed for the aim. What a handler that is at work makes of the arming
+    /// before is as if nothing had happened.
+    fn note_aimed(&self) {
+        let core = self.core;
+        if core.overflow.in_handler() {
+            core.overflow.set_armed();
+            core.aim.note_armed(tsc::ticks());
+        } else {
+            core.note_armed();
+        }
     }
 
     /// A fast handler that is at work would arm the source over what was aimed.

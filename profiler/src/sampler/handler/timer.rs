@@ -91,15 +91,18 @@ impl<T: Target> Context<'_, T> {
             self.put_off_arming(run);
             return HandlerExit::Done;
         };
+        let armed_tsc = core.timing.began_tsc();
+        // What is aimed since the fast handler has claimed this one is another one.
+        let is_own = claimed.is_none() && has_fired;
+        let aimed_tsc = if is_own {
+            self.take_aim(armed_tsc)
+        } else {
+            None
+        };
         let overflow = Overflow {
             sequence: claimed.map_or_else(|| core.share.take(), u64::from),
-            // What is aimed since the fast handler has claimed this one is another one.
-            event: if claimed.is_none() && has_fired && self.take_aim() {
-                Sample::AIMED
-            } else {
-                0
-            },
-            period: self.ticks_since_arming(run),
+            event: aimed_tsc.map_or(0, |_| Sample::AIMED),
+            period: self.ticks_since(aimed_tsc.unwrap_or(armed_tsc), run),
             exact: None,
         };
         self.record(overflow, run, output);
@@ -117,18 +120,21 @@ impl<T: Target> Context<'_, T> {
         HandlerExit::Rearm(run.arming.count)
     }
 
-    /// Returns true if the overflow was aimed.
-    fn take_aim(&self) -> bool {
+    /// Returns when the source was armed for the overflow, if it was aimed; `armed_tsc` is when it was
+    /// armed for one of the period.
+    fn take_aim(&self, armed_tsc: u64) -> Option<u64> {
         let core = self.core;
+        let aimed_tsc = core.aim.armed_tsc().unwrap_or(armed_tsc);
         let is_aimed = core.aim.take(self.interrupted.is_nested);
         core.overflow.set_aiming(|| core.aim.matters());
-        is_aimed
+        // In a fast handler, whose last step was to arm it again.
+        let is_overwritten = aimed_tsc < armed_tsc;
+        (is_aimed && !is_overwritten).then_some(aimed_tsc)
     }
 
     /// What the interrupted code ran since the source was armed, in ticks of the run.
     #[inline]
-    fn ticks_since_arming(&self, run: &Run) -> u64 {
-        let armed_tsc = self.core.timing.began_tsc();
+    fn ticks_since(&self, armed_tsc: u64, run: &Run) -> u64 {
         // Saturating: an overflow in this handler may have armed the source meanwhile.
         let between = self.entry_tsc.saturating_sub(armed_tsc);
         let own = between.saturating_sub(run.timing.overhead.ticks);

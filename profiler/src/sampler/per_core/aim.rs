@@ -1,6 +1,6 @@
 //! What a core knows of aimed overflows: see [`crate::sampler::aim`].
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use crate::contract::settings::Aim;
 
@@ -21,6 +21,9 @@ pub(crate) struct CoreAim {
     is_under_way: AtomicBool,
     /// The last one came in a handler, and none since that did not.
     was_in_handler: AtomicBool,
+    /// When the source was armed for it, if that was in a handler, whose sample has its period from
+    /// the arming before; else 0.
+    armed_tsc: AtomicU64,
 }
 
 impl CoreAim {
@@ -37,7 +40,18 @@ impl CoreAim {
 
     /// The source is about to be armed for an aimed overflow.
     pub(crate) fn begin(&self) {
+        self.armed_tsc.store(0, Relaxed);
         self.is_under_way.store(true, Relaxed);
+    }
+
+    /// The same at this time, in a handler.
+    pub(crate) fn note_armed(&self, now: u64) {
+        self.armed_tsc.store(now, Relaxed);
+    }
+
+    /// When the source was armed for the last aimed overflow, if that was in a handler.
+    pub(crate) fn armed_tsc(&self) -> Option<u64> {
+        Some(self.armed_tsc.load(Relaxed)).filter(|&armed_tsc| armed_tsc != 0)
     }
 
     /// Returns true if an aimed overflow is under way.

@@ -177,7 +177,33 @@ impl OverflowState {
 
 #[cfg(test)]
 mod tests {
-    use super::OverflowState;
+    use super::{ARMED, ARMED_AND_REQUESTED, OverflowState};
+
+    /// An interrupt that has come together with that of another core, which ends the run or has a
+    /// command, is not a fast handler's.
+    #[test]
+    fn what_another_core_has_said_is_unusual() {
+        let state = OverflowState::default();
+        state.set_armed();
+        assert!(state.is::<ARMED>() && !state.is::<ARMED_AND_REQUESTED>());
+        for is_requested in [false, true] {
+            let is_usual = || {
+                if is_requested {
+                    state.is::<ARMED_AND_REQUESTED>()
+                } else {
+                    state.is::<ARMED>()
+                }
+            };
+            assert!(is_usual());
+            for set in [OverflowState::set_closed, OverflowState::set_commanded] {
+                set(&state, true);
+                assert!(!is_usual());
+                set(&state, false);
+                assert!(is_usual());
+            }
+            state.request_ipi();
+        }
+    }
 
     #[test]
     fn an_overflow_is_claimed_once() {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use pmiscope::profile::CoreEnd;
-use profiler::format::{ChainEnd, ChainEntry, Sample};
+use pmiscope::profile::{CoreEnd, Outcome};
+use profiler::address::CodeAddress;
+use profiler::format::{ChainEnd, ChainEntry, Sample, kind};
 
-use crate::fixture::{Samples, Seen, sample};
+use crate::fixture::{Guest, Run, Samples, Seen, function, run, sample};
+use crate::pmu::is_skipped;
 
 /// The vector of the NMI.
 const NMI: u8 = 2;
@@ -41,14 +43,9 @@ fn the_usual_sample_is_taken_fast_whatever_the_source() {
 /// overflow on, and at each of its exit.
 #[test]
 fn an_nmi_at_every_instruction_of_the_fast_handler_corrupts_nothing() {
-    let run = "--smp 1 --workload arithmetic";
-    for (aim, least) in [
-        ("pmiscope_fast_claimed_nmi:0..150", 80),
-        ("pmiscope_fast_left_nmi:0..11", 9),
-    ] {
-        let storm = sample(&format!("{run} --samples 4000 --aim {aim}"));
-        // A handler in which it is aimed gives up.
-        assert_eq!(fast(&storm) > 0, aim.contains("left"), "{aim}");
+    for (label, end, least) in [(CLAIMED, WRITTEN, 80), ("pmiscope_fast_left_nmi", 11, 9)] {
+        let aim = format!("{label}:0..{end}");
+        let storm = sample(&format!("{RUN} --samples 4000 --aim {aim}"));
         let [counters] = &storm.counters[..] else {
             panic!("a core");
         };
@@ -66,22 +63,196 @@ fn an_nmi_at_every_instruction_of_the_fast_handler_corrupts_nothing() {
         for seen in storm.all() {
             assert_eq!(seen.end, ChainEnd::Complete, "{aim}: {seen:x?}");
         }
-        if aim.contains("left") {
+        if label != CLAIMED {
             // What is aimed behind the handler's end takes the place of a period.
+            assert!(fast(&storm) > 0, "{aim}");
             continue;
         }
+        assert_nested_in_each(&storm, &places);
         // The interrupted code has noticed nothing.
         let outer: Vec<_> = storm.all().filter(|seen| !is_nested(seen)).collect();
-        let calm = sample(&format!("{run} --samples {}", outer.len()));
+        let calm = sample(&format!("{RUN} --samples {}", outer.len()));
         for (number, (outer, calm)) in outer.iter().zip(calm.all()).enumerate() {
             let expected = Seen {
                 time: outer.time,
                 sequence: outer.sequence,
-                period: outer.period,
                 ..calm
             };
             assert_eq!(*outer, expected, "{aim}: sample {number} of the arithmetic");
         }
+    }
+}
+
+const RUN: &str = "--smp 1 --workload arithmetic";
+/// Where the handler has claimed its overflow, and a number of instructions behind which its record
+/// is written.
+const CLAIMED: &str = "pmiscope_fast_claimed_nmi";
+const WRITTEN: u32 = 140;
+
+/// Asserts that the places are all over the handler, and that it had got as far as it does if nothing
+/// nests in it.
+#[track_caller]
+fn assert_nested_in_each(storm: &Samples, places: &BTreeSet<CodeAddress>) {
+    let (claimed, left) = (function(CLAIMED), function("pmiscope_fast_left_nmi"));
+    let within = places.range(claimed..left).count();
+    assert!(within >= 80, "{within} of {}: {places:x?}", storm.what);
+    assert!(fast(storm) > 0, "{}", storm.what);
+}
+
+/// What nests in a write in place lies behind a filler, and is lost where there is no room for both.
+#[test]
+fn a_write_that_nests_in_a_fast_one_lies_behind_a_filler() {
+    const SAMPLES: u64 = 1000;
+    let aim = function(CLAIMED).0;
+    let boot = |ring: u64, aim: &str| {
+        let line = format!("period=1000 workload=arithmetic samples={SAMPLES} ring={ring} {aim}");
+        let guest = Guest::boot(1, 128, &line).ended_with(Outcome::Finished, &[]);
+        let samples = guest.samples(&line);
+        (guest, samples)
+    };
+    let storm = format!("aim={aim:#x}:0..{WRITTEN}");
+    let roomy = 4 << 20;
+    let (guest, samples) = boot(roomy, &storm);
+    let heads = guest.record_heads(0, roomy);
+    let of = |wanted: u8| heads.iter().filter(move |head| head.kind == wanted);
+    let fillers = of(kind::FILLER).count();
+    let written = of(kind::SAMPLE).count() + of(kind::COMPACT).count();
+    assert_eq!(heads.len(), fillers + written, "{heads:?}");
+    // One for each of the samples that has come in the middle of a write.
+    assert!(fillers > 100, "{fillers}");
+    assert_eq!(written as u64, samples.counters[0].stored);
+    assert_eq!(samples.all().count(), written);
+    // Behind each is what has nested in the write.
+    let behind = heads.windows(2).filter(|pair| pair[0].kind == kind::FILLER);
+    for pair in behind {
+        assert_eq!(pair[1].kind, kind::SAMPLE, "{pair:?}");
+    }
+    let (guest, _) = boot(roomy, "");
+    let heads = guest.record_heads(0, roomy);
+    assert!(heads.iter().all(|head| head.kind != kind::FILLER));
+
+    // Where it is full.
+    let (_, samples) = boot(64 << 10, &storm);
+    let counters = &samples.counters[0];
+    assert!(counters.lost > 100, "{counters:?}");
+    assert!(counters.taken >= SAMPLES, "{counters:?}");
+    assert_eq!(
+        counters.stored + counters.lost,
+        counters.taken,
+        "{counters:?}"
+    );
+    assert_eq!(
+        samples.all().count() as u64,
+        counters.stored,
+        "{counters:?}"
+    );
+    let numbers: BTreeSet<_> = samples.all().map(|seen| seen.sequence).collect();
+    assert_eq!(numbers.len() as u64, counters.stored);
+}
+
+/// A core that halts for so long that 2³² ticks are some hundred samples.
+#[test]
+fn times_and_periods_beyond_their_fields_are_whole() {
+    for (period, samples) in [(16_000_000, 800), (20_000_000, 50), (1_000_000_000, 20)] {
+        let what = format!("--smp 1 --workload idle --period {period} --samples {samples}");
+        let seen = sample(&what);
+        let all: Vec<_> = seen.all().collect();
+        for pair in all.windows(2) {
+            let between = pair[1].time - pair[0].time;
+            assert!(
+                (period..period + 100_000).contains(&between),
+                "{what}: {between} between {pair:x?}"
+            );
+            assert!(
+                (period..period + 1000).contains(&pair[1].period),
+                "{what}: {pair:x?}"
+            );
+        }
+        // Those of 2^24 ticks and more are not fast.
+        let is_fast = period < 1 << 24;
+        assert_eq!(100 * fast(&seen) > 95 * samples, is_fast, "{what}");
+    }
+}
+
+/// What the handler of an exception shows of the registers, where the fast handler's own code is an
+/// invalid opcode.
+#[track_caller]
+fn assert_registers_shown(run: &Run, label: &str, stack: &str) {
+    let place = function(label).0;
+    let said = run.said();
+    // Behind what the tool says of it.
+    let log = said.rsplit_once("invalid opcode (vector 6) at ");
+    let (_, log) = log.unwrap_or_else(|| panic!("{label}: {said}"));
+    let value = |register: &str| {
+        let shown = log.split(&format!("  {register} ")).nth(1);
+        let shown = shown.and_then(|rest| rest.get(..16));
+        let shown = shown.unwrap_or_else(|| panic!("{label}: no {register}: {said}"));
+        u64::from_str_radix(shown, 16).unwrap()
+    };
+    assert_eq!(value("rip"), place, "{label}: {said}");
+    for (register, expected) in [
+        ("rbx", 0x1b_1b1b_1b1b),
+        ("rsi", 0x51_5151_5151),
+        ("r8 ", 0x08_0808_0808),
+        ("r9 ", 0x09_0909_0909),
+        ("r10", 0x10_1010_1010),
+        ("r11", 0x11_1111_1111),
+        ("r12", 0x12_1212_1212),
+        ("r13", 0x13_1313_1313),
+        ("r14", 0x14_1414_1414),
+        ("r15", 0x15_1515_1515),
+    ] {
+        assert_eq!(value(register), expected, "{label}, {register}: {said}");
+    }
+    // In the handler the frame is where the stack ends.
+    assert_eq!(value("rbp"), value("rsp"), "{label}: {said}");
+    assert!(said.contains(stack), "{label}: {said}");
+}
+
+#[test]
+fn an_exception_in_a_fast_handler_shows_all_registers_there() {
+    const NMIS: &str = "stack pointer: core 0's NMI handler stack";
+    let of_task = "stack pointer: the stack of task";
+    let counters = if is_skipped() {
+        vec![]
+    } else {
+        vec![("--pmu intel-v5", "pmiscope_fast_counter_nmi", NMIS)]
+    };
+    let of_timer = [
+        ("", CLAIMED, NMIS),
+        ("--delivery irq", "pmiscope_fast_claimed_irq", of_task),
+    ];
+    for (arguments, label, stack) in counters.into_iter().chain(of_timer) {
+        let run = run(&format!(
+            "--smp 1 --self-test fault-in-handler-midway {arguments}"
+        ));
+        let run = run.ended_with(4);
+        assert_registers_shown(&run, label, stack);
+        // What came before is shown.
+        let samples = run.samples();
+        let counters = &samples.counters[0];
+        assert!(counters.stored > 1000, "{label}: {counters:?}");
+        assert!(fast(&samples) > 1000, "{label}: {counters:?}");
+    }
+}
+
+/// While NMIs are blocked one that is to stop the core comes, and an overflow's: the processor keeps
+/// one of them.
+#[test]
+fn a_stop_is_not_lost_where_it_comes_with_an_overflow() {
+    let mut machines = vec!["--mode realtime --source apic-timer --period 100000"];
+    if !is_skipped() {
+        // Not more than one period is over when they come.
+        machines.extend([
+            "--period 200000 --pmu intel-v5",
+            "--period 200000 --pmu amd-legacy",
+        ]);
+    }
+    for machine in machines {
+        let run = run(&format!("--smp 2 --self-test merged-stop-midway {machine}"));
+        let run = run.ended_with(4).saying(&["this panic was asked for"]);
+        let said = run.said();
+        assert!(!said.contains("has been lost"), "{machine}: {said}");
     }
 }
 

@@ -18,7 +18,9 @@ use pmiscope::internals::{Callers, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, OverheadEnd};
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
-use profiler::format::{ChainEnd, ChainEntry, Clock, Description, Sample, Source, State};
+use profiler::format::{
+    ChainEnd, ChainEntry, Clock, Description, RecordHead, Sample, Source, State, region,
+};
 use serde_json::Value;
 
 /// A guest that takes longer hangs: the slowest takes seconds.
@@ -560,6 +562,32 @@ impl Guest {
         let mut bytes = [0; 4];
         self.memory.read(address, &mut bytes).unwrap();
         u32::from_le_bytes(bytes)
+    }
+
+    /// The first unit of each record that is in the ring of `core`, which nobody has read and which
+    /// has room for all of them: `docs/region.md`.
+    #[track_caller]
+    pub fn record_heads(&self, core: u64, ring_bytes: u64) -> Vec<RecordHead> {
+        let page = region::PAGE as u64;
+        let is_region = |at: &u64| {
+            let mut magic = [0; 16];
+            self.memory.read(*at, &mut magic).is_ok() && magic == region::MAGIC
+        };
+        let pages = (0..1 << 20).map(|number| page * number);
+        let region = pages.into_iter().find(is_region).expect("a region");
+        let ring = region + page + core * (page + ring_bytes);
+        let (end, data) = (u64::from(self.word_at(ring)), ring + page);
+        assert!(4 * end <= ring_bytes, "{end} units");
+        let mut heads = Vec::new();
+        let mut at = 0;
+        while at < end {
+            let head = RecordHead::from_unit(self.word_at(data + 4 * at));
+            assert_ne!(head.units, 0, "unit {at} of {end}");
+            at += u64::from(head.units);
+            heads.push(head);
+        }
+        assert_eq!(at, end, "{heads:?}");
+        heads
     }
 
     /// What the rings have.
