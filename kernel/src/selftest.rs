@@ -161,7 +161,7 @@ unsafe extern "C" {
     // where that of counters begins.
     fn pmiscope_fast_claimed_nmi();
     fn pmiscope_fast_claimed_irq();
-    fn pmiscope_fast_counter_nmi();
+    fn pmiscope_fast_one_xapic_status_nmi();
 }
 
 /// The fast handlers have an invalid opcode from here on, and the interrupted code has values in its
@@ -170,7 +170,7 @@ fn fault_in_handler() {
     let places = [
         pmiscope_fast_claimed_nmi as *const (),
         pmiscope_fast_claimed_irq as *const (),
-        pmiscope_fast_counter_nmi as *const (),
+        pmiscope_fast_one_xapic_status_nmi as *const (),
     ];
     // SAFETY: not safe at all: code can be written to, which is the test's way.
     unsafe { Cr0::write(Cr0::read() - Cr0Flags::WRITE_PROTECT) };

@@ -216,7 +216,7 @@ fn an_exception_in_a_fast_handler_shows_all_registers_there() {
     let counters = if is_skipped() {
         vec![]
     } else {
-        vec![("--pmu intel-v5", "pmiscope_fast_counter_nmi", NMIS)]
+        vec![("--pmu intel-v5", "pmiscope_fast_one_xapic_status_nmi", NMIS)]
     };
     let of_timer = [
         ("", CLAIMED, NMIS),
