@@ -28,7 +28,15 @@ fn the_usual_sample_is_taken_fast_whatever_the_source() {
             "--smp 2 --workload arithmetic --source hpet --delivery irq",
             90,
         ),
-        ("--smp 2 --workload mix", 80),
+        ("--smp 2 --workload mix", 98),
+        // Chains that cross interrupts, and begin in their entries.
+        ("--smp 1 --workload layers", 99),
+        ("--smp 2 --workload layers --delivery irq", 90),
+        ("--smp 2 --workload ping-pong", 98),
+        // Switches between stacks that lie far apart, and chains that begin in them.
+        ("--smp 2 --workload yield-storm", 98),
+        // Some chains are too deep.
+        ("--smp 1 --workload recursion", 99),
     ] {
         let samples = sample(&format!("{run} --samples 4000"));
         let all = samples.all().count() as u64;
@@ -41,11 +49,13 @@ fn the_usual_sample_is_taken_fast_whatever_the_source() {
 /// overflow on, and at each of its exit.
 #[test]
 fn an_nmi_at_every_instruction_of_the_fast_handler_corrupts_nothing() {
-    let run = "--smp 1 --workload arithmetic";
-    for (aim, least) in [
-        ("pmiscope_fast_claimed_nmi:0..150", 80),
-        ("pmiscope_fast_left_nmi:0..11", 9),
+    for (workload, aim, least) in [
+        ("arithmetic", "pmiscope_fast_claimed_nmi:0..150", 80),
+        // Two crossings: the walk over all.
+        ("layers", "pmiscope_fast_claimed_nmi:0..1200", 500),
+        ("arithmetic", "pmiscope_fast_left_nmi:0..11", 9),
     ] {
+        let run = format!("--smp 1 --workload {workload}");
         let storm = sample(&format!("{run} --samples 4000 --aim {aim}"));
         // A handler in which it is aimed gives up.
         assert_eq!(fast(&storm) > 0, aim.contains("left"), "{aim}");
