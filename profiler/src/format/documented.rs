@@ -395,7 +395,7 @@ fn the_compact_sample_is_as_the_page_has_it() {
     let start = 0xffff_ffff_8000_0000;
     let context = Context {
         time: 1000,
-        sp: 0x1_0000_0000,
+        sp: 0x10_0000_0000,
         next: 7,
     };
     let sample = Sample {
@@ -406,7 +406,7 @@ fn the_compact_sample_is_as_the_page_has_it() {
         state: State(0x99),
         time: 1000 + 0x7473_7271,
         period: 0xb2_b1b0,
-        sp: StackAddress(context.sp - 67_108_864 + 0x52_5150 * 8),
+        sp: StackAddress(context.sp - 17_179_869_184 + 0x5352_5150 * 8),
         stack_top: [start + 0x01_0203, 0],
         pc: CodeAddress(start + 0x04_0506),
         exact: None,
@@ -439,7 +439,7 @@ fn the_compact_sample_is_as_the_page_has_it() {
             ("task", 0x7a),
             ("handler_cost", 0xc1c0),
             ("period", 0xb2_b1b0),
-            ("sp", 0x52_5150),
+            ("sp", 0x5352_5150),
             ("pc", 0x04_0506),
             ("stack_top[0]", 0x01_0203),
             ("stack_top[1]", width.no_text().into()),
@@ -465,7 +465,7 @@ fn the_compact_sample_is_as_the_page_has_it() {
 fn a_crossing_in_a_compact_sample_is_as_the_page_has_it() {
     for width in [Width::Bits24, Width::Bits32] {
         let ones = u64::from(width.no_text());
-        let rows = table("Compact sample", "bits");
+        let rows = table("Crossing", "bits");
         assert_eq!(
             rows.iter().map(|row| row[0]).collect::<Vec<_>>(),
             ["0..8", "8", "9"]

@@ -10,18 +10,18 @@
 //! unit 1   time since the last wide sample's
 //! bytes    8 task        9..11 cost of the handler before
 //!         11..14 period
-//!         14..17 stack pointer above (the last wide sample's - 64 MiB), in words of 8 bytes
-//!         17..20 the program counter as an offset from the start of the kernel's text
-//!         20..23 the word on top of the stack, likewise; ff ff ff: not in the text
-//!         23..26 the word below it, likewise
-//!         26…    the chain, then zeros to the next unit: return addresses, likewise; of a crossing
+//!         14..18 stack pointer above (the last wide sample's - 16 GiB), in words of 8 bytes
+//!         18..21 the program counter as an offset from the start of the kernel's text
+//!         21..24 the word on top of the stack, likewise; ff ff ff: not in the text
+//!         24..27 the word below it, likewise
+//!         27…    the chain, then zeros to the next unit: return addresses, likewise; of a crossing
 //!                its vector, 111111tk, ff; the program counter; if t, the words on top of the stack;
 //!                k: the caller is known
 //! ```
 //!
 //! The sequence number is that of the sample before it in the ring and one more. The chain is
 //! complete, or ends at the depth limit ([`DEPTH_LIMIT`]), and its last return address is no offset of
-//! 0: three zeros are none. Kind `COMPACT_32` is for kernels with a larger text: offsets from byte 17
+//! 0: three zeros are none. Kind `COMPACT_32` is for kernels with a larger text: offsets from byte 18
 //! on have four bytes.
 //!
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
@@ -39,7 +39,7 @@ pub(crate) mod at {
     pub(crate) const PERIOD: usize = 11;
     pub(crate) const SP: usize = 14;
     /// The first of the offsets into the text.
-    pub(crate) const PC: usize = 17;
+    pub(crate) const PC: usize = 18;
 }
 
 /// The first number that a field of three bytes does not hold.
@@ -60,7 +60,7 @@ pub(crate) const HAS_TOP: u32 = 1 << 9;
 
 /// So far below the last wide sample's stack pointer may the next one lie. The field has words
 /// of 8 bytes from there.
-pub(crate) const SP_BELOW: u64 = END_24 / 2 * 8;
+pub(crate) const SP_BELOW: u64 = (1 << 31) * 8;
 
 /// Offsets into the text before the chain.
 const OFFSETS: usize = 3;
@@ -251,7 +251,7 @@ unsafe fn encode_as<const WIDTH: usize>(
     let sp = sp.rotate_right(3);
     let (task, cost) = (u32::from(sample.task), sample.handler_cost);
     let fits = time < 1 << 32 && task < 1 << 8 && cost < 1 << 16;
-    if !fits || sample.period >= END_24 || sp >= END_24 {
+    if !fits || sample.period >= END_24 || sp >= 1 << 32 {
         return Err(DoesNotFit);
     }
     let mut len = at::TIME;
@@ -264,7 +264,7 @@ unsafe fn encode_as<const WIDTH: usize>(
     push(time as u32, 4);
     push(task | cost << 8, 3);
     push(sample.period as u32, 3);
-    push(sp as u32, 3);
+    push(sp as u32, 4);
     push(text.of(sample.pc.0).ok_or(DoesNotFit)?, WIDTH);
     for word in sample.stack_top {
         push(text.of(word).unwrap_or(width.no_text()), WIDTH);
@@ -367,7 +367,7 @@ pub(crate) fn decode(
         state: State(state & !DEPTH_LIMIT),
         time: context.time.wrapping_add(units[1].into()),
         period: field(at::PERIOD, 3).into(),
-        sp: StackAddress(lowest_sp.wrapping_add(u64::from(field(at::SP, 3)) * 8)),
+        sp: StackAddress(lowest_sp.wrapping_add(u64::from(field(at::SP, 4)) * 8)),
         stack_top: [top.unwrap_or(0), below.unwrap_or(0)],
         pc: CodeAddress(pc?),
         exact: None,

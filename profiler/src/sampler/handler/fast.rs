@@ -85,12 +85,12 @@ pub(super) unsafe extern "C" fn is_root_at<T: Target>(
     answer
 }
 
-/// What is left to be done of a record whose chain is written.
+/// A chain that is written.
 #[repr(C)]
 pub(super) struct Walked {
-    /// The position behind it; 0 if it is no compact one.
-    end: u64,
-    /// Its length in units, and how its chain ends, where its first unit has them.
+    /// The place behind it; null if it does not fit.
+    end: *mut u8,
+    /// How it ends, where the first unit of a record has it.
     head: u64,
 }
 
@@ -111,13 +111,11 @@ pub(super) unsafe extern "C" fn walk_from<T: Target>(
     };
     // SAFETY: an extent may be written there.
     let walked = unsafe { walk_all(core, target, registers, place) };
-    let walked = walked.map_or(Walked { end: 0, head: 0 }, |(end, state)| {
-        let units = (end.addr() - place.addr()).div_ceil(4) as u64;
-        Walked {
-            end: start + units,
-            head: units | u64::from(state) << 16,
-        }
-    });
+    let (end, state) = walked.unwrap_or((core::ptr::null_mut(), 0));
+    let walked = Walked {
+        end,
+        head: u64::from(state) << 16,
+    };
     end_of_call();
     walked
 }
@@ -378,7 +376,7 @@ impl Ordinary {
         let sp = self.sp.0.wrapping_sub(base.lowest_sp.load(Relaxed));
         // What is no multiple of 8 has its low bits at the top then.
         let sp = sp.rotate_right(3);
-        if sp >= compact::END_24 {
+        if sp >> 32 != 0 {
             return None;
         }
         put(at::SP, sp);

@@ -13,7 +13,7 @@
 //! | 40, 72, 80 | `rsi`, `r10` and `r11`, during a call |
 //! | 88 | the time stamp counter at the entry |
 //! | 96 | where the record begins |
-//! | 104 | rounds of the walk that are left |
+//! | 104 | rounds of the walk that are left; then how it ended |
 //! | 112 | the core's state, during a call; before, the stage |
 //! | 128 | the number of the overflow |
 
@@ -249,6 +249,25 @@ assembly!(
 3:
     .endm
 
+    # The first unit of the record, three bytes behind which is r8: to r9d. Then r8 is the position
+    # behind it, rax where it begins, and rcx the writer.
+    .macro FAST_HEAD head, period
+    .ifc \period, several
+    FAST_FURTHER
+    .endif
+    movq {writer}(%rdi), %rcx
+    movq 96(%rsp), %rax
+    movq {origin}(%rcx), %rdx
+    subq %rdx, %r8
+    shrq $2, %r8
+    movl %r8d, %r9d
+    subl %eax, %r9d
+    addl \head(%rdi), %r9d
+    .ifc \period, several
+    addl {list_head}(%rdi), %r9d
+    .endif
+    .endm
+
     # The record; rax is how far the stack pointer is below `top`, rcx the writer. Each field's store
     # is of four bytes, so they come in their order.
     .macro FAST_RECORD id, head, period, looked
@@ -302,9 +321,9 @@ assembly!(
     movq %r9, %rdx
     subq {lowest_sp}(%rcx), %rdx
     rorq $3, %rdx
-    cmpq $0xffffff, %rdx
-    ja 92f
     movl %edx, {at_sp}(%r8)
+    shrq $32, %rdx
+    jne 92f
     movq 136(%rsp), %rdx
     subq {text_start}(%rdi), %rdx
     movl %edx, {at_pc}(%r8)
@@ -350,21 +369,7 @@ assembly!(
     movl $0, {at_chain}+3(%r8)
     addq ${at_chain}+6, %r8
 .Lchain_\id:
-    # r8: three bytes behind the record.
-    .ifc \period, several
-    FAST_FURTHER
-    .endif
-    movq {writer}(%rdi), %rcx
-    movq 96(%rsp), %rax
-    movq {origin}(%rcx), %rdx
-    subq %rdx, %r8
-    shrq $2, %r8
-    movl %r8d, %r9d
-    subl %eax, %r9d
-    addl \head(%rdi), %r9d
-    .ifc \period, several
-    addl {list_head}(%rdi), %r9d
-    .endif
+    FAST_HEAD \head, \period
     testl ${interrupt_flag}, 152(%rsp)
     je .Loff_\id
 .Lhead_\id:
@@ -424,23 +429,10 @@ assembly!(
     FAST_CALL {walk}
     testq %rax, %rax
     je 92f
-    movq %rax, %r8
-    movl %edx, %r9d
-    addl \head(%rdi), %r9d
-    .ifc \period, several
-    movq {writer}(%rdi), %rcx
-    movq {origin}(%rcx), %rdx
-    leaq (%rdx,%r8,4), %r8
-    FAST_FURTHER
-    addl {further}(%rdi), %r9d
-    addl {list_head}(%rdi), %r9d
-    movq {writer}(%rdi), %rcx
-    subq {origin}(%rcx), %r8
-    shrq $2, %r8
-    .endif
-    movq {writer}(%rdi), %rcx
-    movq 96(%rsp), %rax
-    movq {origin}(%rcx), %rdx
+    leaq 3(%rax), %r8
+    movl %edx, 104(%rsp)
+    FAST_HEAD \head, \period
+    addl 104(%rsp), %r9d
     testl ${interrupt_flag}, 152(%rsp)
     jne .Lhead_\id
     # Interrupts were off.

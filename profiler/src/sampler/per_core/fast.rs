@@ -67,8 +67,8 @@ pub(crate) enum Call {
     Look,
     /// Returns whether the place of which the distance is third is the root.
     IsRoot,
-    /// Walks the chain of the record that begins at the third. Returns the position behind it, and in
-    /// `rdx` what its first unit lacks; or 0.
+    /// Walks the chain of the record that begins at the third. Returns the place behind it, and in
+    /// `rdx` what is to be in its first unit; or null.
     Walk,
     /// Ends the write that began at the third.
     Abandon,
