@@ -36,7 +36,7 @@ pub(crate) struct FastState {
     /// The ring.
     pub writer: AtomicPtr<Writer<'static>>,
     /// What assembly calls, seldom: see [`Call`].
-    calls: [AtomicPtr<()>; 6],
+    calls: [AtomicPtr<()>; 7],
     /// What the source is armed with.
     pub count: AtomicU64,
     /// The ticks of an entry and an exit.
@@ -73,6 +73,8 @@ pub(crate) enum Call {
     AckLate,
     /// Stops them again.
     StopAgain,
+    /// Leaves several events of them to the other handler, from one on.
+    LeaveSeveral,
 }
 
 /// Where assembly finds what, from the core's state on.
