@@ -56,10 +56,12 @@ impl EveryInstruction {
             };
             // The first that differs, where the first sample is so far off.
             let differs = |offset: i64| {
-                let mut position = 0;
+                // Of each event, all of which count instructions.
+                let mut positions = [0; 16];
                 counted.of(core).find_map(|seen| {
-                    position += seen.period;
-                    let there = at(position, offset)?;
+                    let position = &mut positions[usize::from(seen.event)];
+                    *position += seen.period;
+                    let there = at(*position, offset)?;
                     (place(&seen) != place(&there)).then_some((seen, there))
                 })
             };
