@@ -34,7 +34,6 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::R
 use super::plain::Plain;
 use super::progress::Progress;
 use super::{EventState, MAX_RETRIES, Overflows, PmuDriver, Stage};
-use crate::format::further;
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counter_msrs::CounterRegisters;
 use crate::pmu::event::MAX_EVENTS;
@@ -125,7 +124,7 @@ pub(super) struct FastCounter {
     pub(super) read: Stored,
     pub(super) write: Stored,
     /// Its bits, all set, and those that a write takes.
-    mask: AtomicU64,
+    pub(super) mask: AtomicU64,
     written: AtomicU64,
     /// The high half of that.
     pub(super) written_high: AtomicU32,
@@ -166,7 +165,7 @@ impl FastCounter {
     }
 
     #[inline(always)]
-    fn read<R: Registers>(&self, registers: &R, is_quick: bool) -> u64 {
+    pub(super) fn read<R: Registers>(&self, registers: &R, is_quick: bool) -> u64 {
         if is_quick {
             registers.read_counter(self.read.counter())
         } else {
@@ -360,7 +359,7 @@ impl Fast {
     }
 
     #[inline(always)]
-    fn events(&self) -> Range<usize> {
+    pub(super) fn events(&self) -> Range<usize> {
         self.first.plain().into()..self.end.plain().into()
     }
 }
@@ -398,7 +397,7 @@ impl PmuDriver {
     }
 
     /// What the offsets of [`super::at`] are from.
-    fn base(&self) -> *const u8 {
+    pub(super) fn base(&self) -> *const u8 {
         core::ptr::from_ref(self).cast()
     }
 
@@ -600,57 +599,6 @@ impl PmuDriver {
         if low & ours.low.plain() | high & ours.high.plain() != 0 {
             self.ack_late(registers);
         }
-    }
-
-    /// A handler in assembly leaves what it has found of several events: those before the one that
-    /// is at `next` are where they are now, and the list has those of them that have overflowed, by
-    /// numbers from `first` on. Does with the others what the exact path does. Returns all that
-    /// have overflowed.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn finish_list<R: Registers>(
-        &self,
-        registers: &R,
-        plan: &Plan,
-        next: u64,
-        first: u8,
-    ) -> Overflows {
-        let found = &self.fast.found;
-        let listed = found.further.load(Relaxed) / 4 + 1;
-        let mut overflows = Overflows::default();
-        for entry in found.list.iter().take(listed as usize) {
-            let entry = entry.load(Relaxed);
-            let index = entry.to_le_bytes()[3].wrapping_sub(first);
-            if let Some(event) = self.events.get(usize::from(index)) {
-                let ran = u64::from(entry & further::PERIOD);
-                event.progress.ran.store(ran, Relaxed);
-                overflows.0 |= 1 << index;
-            }
-        }
-        let mut wrapped = overflows;
-        let done = (next - self.base().addr() as u64) / size_of::<EventState>() as u64;
-        self.has_missed.store(false, Relaxed);
-        // One of those in the list has moved, so there is no backoff.
-        for (index, assignment) in plan.assignments() {
-            if (index as u64) < done {
-                continue;
-            }
-            let (_, has_wrapped) = self.advance(registers, index, assignment, assignment.overhead);
-            let bit = u16::from(has_wrapped) << index;
-            wrapped.0 |= bit;
-            if let Some(period) = assignment.period.filter(|_| has_wrapped)
-                && self.has_come(index, assignment)
-            {
-                self.note_overflow(index, assignment, period);
-                overflows.0 |= bit;
-            }
-            if has_wrapped || assignment.overhead != 0 {
-                self.compute_reload(plan, index, assignment, 0);
-                self.load(registers, index, assignment);
-            }
-        }
-        self.cause(true, wrapped);
-        overflows
     }
 
     /// Acknowledges what has shown late, as the exact path does.
