@@ -238,7 +238,17 @@ fn a_million_chains_by_counters_are_exact() {
             );
             let run = run_within(&format!("{arguments} --samples {samples}"), LIMIT).ended_with(0);
             let counted = run.samples();
-            counted.assert_whole(4, samples);
+            if event == "instructions" {
+                counted.assert_whole(4, samples);
+            } else {
+                // Two samples may be of one interrupt.
+                assert_eq!(counted.all().count() as u64, samples, "{arguments}");
+                let none = counted
+                    .counters
+                    .iter()
+                    .all(|it| it.lost + it.unclaimed == 0);
+                assert!(none, "{arguments}: {:?}", counted.counters);
+            }
             truth.assert_chains(&counted);
             std::fs::remove_file(&run.profile).unwrap();
         }
