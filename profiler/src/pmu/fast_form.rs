@@ -5,13 +5,14 @@
 //! it turns out to be the wrong one, all interrupts are unusual.
 
 use super::plan::{Assignment, Plan};
+use crate::format::sample::compact;
 
 /// Which fast path a plan has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FastForm {
     /// One event without jitter whose counter is loaded with less than 2³² and is read by `rdpmc`.
     One,
-    /// Likewise several, or one with jitter.
+    /// Likewise several, or one with jitter, whose periods have 24 bits.
     Several,
     /// Whatever else there is, but for samples of ops.
     Any,
@@ -35,12 +36,15 @@ impl FastForm {
             all.all(|(_, it)| has_gate(it) && is_plain(it))
         };
         let has_jitter = || plan.assignments().any(|(_, it)| it.jitter != 0);
+        let are_short = || plan.assignments().all(|(_, it)| is_short(it));
         Some(if !plan.quick || !are_plain() {
             Self::Any
         } else if is_one && !has_jitter() {
             Self::One
-        } else {
+        } else if are_short() {
             Self::Several
+        } else {
+            Self::Any
         })
     }
 }
@@ -72,6 +76,12 @@ pub(super) fn is_plain(assignment: &Assignment) -> bool {
     let all_are_near = all.iter().all(|&it| it < FAR / 16);
     // A displaced overflow is not before the one before it.
     all_are_near && jitter < period && most <= registers.max_count
+}
+
+/// Returns true if what an event runs from one overflow to the next has 24 bits, if none is missed.
+fn is_short(assignment: &Assignment) -> bool {
+    let [period, jitter] = [assignment.period.unwrap_or(0), assignment.jitter];
+    2 * (period + jitter) + assignment.tolerance < compact::END_24
 }
 
 impl Plan {

@@ -32,20 +32,17 @@ pub const OURS: usize = ACKNOWLEDGE + offset_of!(Acknowledge, ours);
 /// Those of all counters.
 pub const COUNTERS: usize = ACKNOWLEDGE + offset_of!(Acknowledge, counters);
 
-/// Interrupts that may still come for nothing.
-pub const STALE: usize = offset_of!(PmuDriver, stale_interrupts);
 /// The state of the random numbers.
 pub const RANDOM: usize = offset_of!(PmuDriver, random);
 const FOUND: usize = FAST + offset_of!(Fast, found);
 /// What is found of several events.
-pub const OVERFLOWS: usize = FOUND + offset_of!(Found, overflows);
-/// See above.
 pub const FURTHER: usize = FOUND + offset_of!(Found, further);
 /// See above.
 pub const LIST: usize = FOUND + offset_of!(Found, list);
-/// What the first unit of their record has beside what each has.
+/// What the first unit of their record says of how many there are.
 pub const LIST_HEAD: usize = FOUND + offset_of!(Found, head);
-/// Where the events begin, and end, from the first one on.
+/// Where the driver would be if the first event that is sampled was the first of all; and if the
+/// one behind the last was.
 pub const BEGIN: usize = FOUND + offset_of!(Found, begin);
 /// See above.
 pub const END: usize = FOUND + offset_of!(Found, end);
@@ -87,15 +84,9 @@ pub const MIN_LEFT: usize = TERMS + offset_of!(Terms, reach) + offset_of!(Reach,
 /// See above.
 pub const JITTER: usize = TERMS + offset_of!(Terms, jitter);
 /// See above.
-pub const SPREAD: usize = TERMS + offset_of!(Terms, spread);
+pub const WINDOW: usize = TERMS + offset_of!(Terms, window);
 /// See above.
-pub const SPAN: usize = TERMS + offset_of!(Terms, span);
-/// The position that a handler has found.
-pub const FOUND_AT: usize = TERMS + offset_of!(Terms, position);
-/// What its counter held.
-pub const SEEN: usize = COUNTER + offset_of!(FastCounter, seen);
-/// Its bit among events.
-pub const BIT: usize = TERMS + offset_of!(Terms, bit);
+pub const SPREAD: usize = TERMS + offset_of!(Terms, spread);
 /// Its number, as lists have it.
 pub const NUMBER: usize = TERMS + offset_of!(Terms, number);
 

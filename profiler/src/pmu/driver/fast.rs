@@ -37,7 +37,7 @@ use super::{EventState, MAX_RETRIES, Overflows, PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counter_msrs::CounterRegisters;
 use crate::pmu::event::MAX_EVENTS;
-use crate::pmu::fast_form::{FastForm, is_plain};
+use crate::pmu::fast_form::FastForm;
 use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::registers::{Msr, Registers, Stored, select};
 
@@ -124,7 +124,7 @@ pub(super) struct FastCounter {
     pub(super) read: Stored,
     pub(super) write: Stored,
     /// Its bits, all set, and those that a write takes.
-    mask: AtomicU64,
+    pub(super) mask: AtomicU64,
     written: AtomicU64,
     /// The high half of that.
     pub(super) written_high: AtomicU32,
@@ -135,7 +135,7 @@ pub(super) struct FastCounter {
     /// Its event select, where nothing else starts it.
     pub(super) gate: Gate,
     /// What it held when it was read last.
-    pub(super) seen: AtomicU64,
+    seen: AtomicU64,
 }
 
 impl FastCounter {
@@ -165,7 +165,7 @@ impl FastCounter {
     }
 
     #[inline(always)]
-    fn read<R: Registers>(&self, registers: &R, is_quick: bool) -> u64 {
+    pub(super) fn read<R: Registers>(&self, registers: &R, is_quick: bool) -> u64 {
         if is_quick {
             registers.read_counter(self.read.counter())
         } else {
@@ -198,31 +198,27 @@ pub(super) struct Terms {
     /// A count between two handlers that is not above this is no progress.
     pub(super) least: AtomicU64,
     /// The position that was found last.
-    pub(super) position: AtomicU64,
-    /// From the first position at which it has overflowed to before that at which the overflow
-    /// behind is due, however that one is displaced; 0: it is not known.
-    pub(super) span: AtomicU64,
-    /// By how many positions it is displaced, and how far those are spread.
+    position: AtomicU64,
+    /// The tolerance; less than any if its overflows are displaced.
+    pub(super) window: AtomicU64,
+    /// How many positions it may be displaced to.
     pub(super) spread: AtomicU64,
-    /// Its bit among events.
-    pub(super) bit: AtomicU32,
     /// Its number, in the bits 24 to 32.
     pub(super) number: AtomicU32,
 }
 
 impl Terms {
-    fn set(&self, assignment: &Assignment, index: usize, is_quick: bool) {
+    fn set(&self, assignment: &Assignment, is_quick: bool) {
         self.counter.set(assignment, is_quick);
-        self.bit.store(1 << index, Relaxed);
-        let plain = assignment.period.filter(|_| is_plain(assignment));
-        let span = plain.map_or(0, |period| {
-            (period + assignment.tolerance).saturating_sub(assignment.jitter)
-        });
+        let window = match assignment.jitter {
+            0 => assignment.tolerance,
+            _ => i64::MIN.cast_unsigned(),
+        };
         for (place, value) in [
             (&self.period, assignment.period.unwrap_or(0)),
             (&self.jitter, assignment.jitter),
-            (&self.span, span),
             (&self.spread, 2 * assignment.jitter + 1),
+            (&self.window, window),
             (&self.overhead, assignment.overhead),
             (&self.latency, assignment.arm_latency.cast_unsigned()),
             (&self.tolerance, assignment.tolerance),
@@ -304,19 +300,18 @@ pub(super) struct Fast {
     pub(super) found: Found,
 }
 
-/// What a handler has found, of several events.
+/// What a handler in assembly needs and finds, of several events.
 #[derive(Default, Debug)]
 pub(super) struct Found {
-    /// The events that have overflowed, by bits.
-    pub(super) overflows: AtomicU32,
-    /// How many are in the list beyond the first.
+    /// The length of the list behind its first one, in bytes.
     pub(super) further: AtomicU32,
-    /// Each of them: its number above 24 bits of what has run since it overflowed before.
+    /// Those that have overflowed: the number of each, above 24 bits of what has run since it
+    /// overflowed before.
     pub(super) list: [AtomicU32; MAX_EVENTS],
-    /// What the first unit of their record has beside what each has: the first one's number, and
-    /// how many there are beyond it.
+    /// What the first unit of their record says of how many there are.
     pub(super) head: AtomicU32,
-    /// The events, in bytes from the first one's state on: where they begin, and end.
+    /// Where the events are and end. The offsets of [`super::at`] are from the driver's start to
+    /// what is of the first event: that is where these are from as well.
     pub(super) begin: AtomicU64,
     pub(super) end: AtomicU64,
 }
@@ -344,9 +339,6 @@ impl Fast {
         let end = places.last().unwrap_or(first) + 1;
         self.first.store(first.to_le_bytes()[0], Relaxed);
         self.end.store(end.to_le_bytes()[0], Relaxed);
-        let bytes = |events: usize| (events * size_of::<EventState>()) as u64;
-        self.found.begin.store(bytes(first), Relaxed);
-        self.found.end.store(bytes(end), Relaxed);
         self.is_quick.store(plan.quick, Relaxed);
         self.is_global.store(plan.global.is_some(), Relaxed);
         if let Some(global) = &plan.global {
@@ -367,7 +359,7 @@ impl Fast {
     }
 
     #[inline(always)]
-    fn events(&self) -> Range<usize> {
+    pub(super) fn events(&self) -> Range<usize> {
         self.first.plain().into()..self.end.plain().into()
     }
 }
@@ -404,11 +396,22 @@ impl PmuDriver {
         FastStop::of(stage)
     }
 
+    /// What the offsets of [`super::at`] are from.
+    pub(super) fn base(&self) -> *const u8 {
+        core::ptr::from_ref(self).cast()
+    }
+
     /// Takes what handlers need from `plan`, whose counters are programmed.
     pub(super) fn set_fast(&self, plan: &Plan) {
         self.fast.set(plan, self.others.load(Relaxed));
+        let Range { start, end } = self.fast.events();
+        let places = [(&self.fast.found.begin, start), (&self.fast.found.end, end)];
+        for (place, events) in places {
+            let bytes = events * size_of::<EventState>();
+            place.store((self.base().addr() + bytes) as u64, Relaxed);
+        }
         for (index, assignment) in plan.assignments() {
-            self.events[index].terms.set(assignment, index, plan.quick);
+            self.events[index].terms.set(assignment, plan.quick);
         }
     }
 

@@ -188,7 +188,7 @@ impl PmuDriver {
     /// What an interrupt came for, that overflows are delivered by or not, and that has found
     /// these counters `wrapped`.
     #[inline]
-    fn cause(&self, delivers: bool, wrapped: Overflows) -> Cause {
+    pub(super) fn cause(&self, delivers: bool, wrapped: Overflows) -> Cause {
         let stale = self.stale_interrupts.load(Relaxed);
         let cause = match (delivers, !wrapped.is_empty(), stale) {
             (true, true, _) => Cause::Counter,

@@ -43,6 +43,7 @@ pub mod at;
 mod check;
 mod fast;
 mod interrupt;
+mod list;
 mod outcome;
 mod plain;
 mod progress;

@@ -241,6 +241,43 @@ fn the_form_is_that_of_the_plan() {
 }
 
 #[test]
+fn positions_beyond_32_bits_are_exact() {
+    // The longest periods of which samples are fast, nearly.
+    for (list, period) in [("cycles", 1 << 26), ("cycles,instructions", 1 << 22)] {
+        let machine = Machine::new(Core::new(Model::intel(4)), Costs::of(2, 20, 15));
+        let mut rig = Rig::new(machine, &EventList::parse(list).unwrap(), true);
+        let events = rig.plan.event_count();
+        for index in 0..events {
+            rig.plan.assignment_mut(index).unwrap().period = Some(period);
+        }
+        rig.choose_form();
+        assert_ne!(rig.plan.form, Some(FastForm::Any), "{list}");
+        rig.paths = Paths::Fast;
+        rig.start();
+        let cycle = Cycle {
+            privilege: Privilege::Kernel,
+            interrupts: true,
+            events: &[(Happening::Cycles, 1), (Happening::Instructions, 1)],
+        };
+        let count = (1_u64 << 32) / period + 7;
+        rig.run([(cycle, count * period + 500)]);
+        {
+            let seen = rig.seen.borrow();
+            for samples in &seen.samples {
+                assert_eq!(samples.len() as u64, count, "{list}");
+                assert!(samples.iter().all(|&it| it == (period, 0)), "{list}");
+            }
+            assert_eq!(seen.fast, seen.claimed - 1, "{list}");
+        }
+        rig.stop();
+        for index in 0..events {
+            assert!(rig.counted(index) > 1 << 32);
+            assert_eq!(rig.counted(index), rig.happened(index), "{list}");
+        }
+    }
+}
+
+#[test]
 fn a_count_of_more_than_32_bits_is_not_cut() {
     // The counter goes round, and on, while interrupts are off.
     for beyond in [
@@ -249,27 +286,35 @@ fn a_count_of_more_than_32_bits_is_not_cut() {
         1 << 32,
         (1 << 33) + 7,
     ] {
-        let machine = Machine::new(Core::new(Model::intel(4)), Costs::of(2, 20, 15));
-        let mut rig = Rig::new(machine, &EventList::parse("cycles").unwrap(), false);
-        rig.paths = Paths::Fast;
-        rig.start();
-        let cycle = |interrupts| Cycle {
-            privilege: Privilege::Kernel,
-            interrupts,
-            events: &[(Happening::Cycles, 1)],
-        };
-        rig.run([(cycle(true), 2500), (cycle(false), 500 + beyond)]);
-        rig.run([(cycle(true), 1500)]);
-        let count = 2500 + 500 + beyond;
-        let missed = (count - 3000) / 1000;
-        let seen = rig.seen.borrow();
-        assert_eq!(
-            seen.samples[0][..3],
-            [(1000, 0), (1000, 0), (count - 2000, missed)],
-            "{beyond}"
-        );
-        drop(seen);
-        rig.stop();
-        assert_eq!(rig.counted(0), rig.happened(0), "{beyond}");
+        for list in ["cycles", "cycles,branches"] {
+            check_count_beyond(list, beyond);
+        }
     }
+}
+
+/// That of a run in which so many more than 500 are counted while interrupts are off.
+#[track_caller]
+fn check_count_beyond(list: &str, beyond: u64) {
+    let machine = Machine::new(Core::new(Model::intel(4)), Costs::of(2, 20, 15));
+    let mut rig = Rig::new(machine, &EventList::parse(list).unwrap(), false);
+    rig.paths = Paths::Fast;
+    rig.start();
+    let cycle = |interrupts| Cycle {
+        privilege: Privilege::Kernel,
+        interrupts,
+        events: &[(Happening::Cycles, 1)],
+    };
+    rig.run([(cycle(true), 2500), (cycle(false), 500 + beyond)]);
+    rig.run([(cycle(true), 1500)]);
+    let count = 2500 + 500 + beyond;
+    let missed = (count - 3000) / 1000;
+    let seen = rig.seen.borrow();
+    assert_eq!(
+        seen.samples[0][..3],
+        [(1000, 0), (1000, 0), (count - 2000, missed)],
+        "{beyond}"
+    );
+    drop(seen);
+    rig.stop();
+    assert_eq!(rig.counted(0), rig.happened(0), "{beyond}");
 }

@@ -40,22 +40,27 @@ pub enum Paths {
     Fast,
     /// At random, for the first step of a handler and for the last.
     Either(Cell<u64>),
+    /// That of handlers in assembly where there are several events: a random one of these is
+    /// unusual, or none.
+    List(Cell<u64>),
 }
 
 impl Paths {
     fn is_fast(&self) -> bool {
         match self {
             Self::Exact => false,
-            Self::Fast => true,
-            Self::Either(state) => {
-                // Knuth's MMIX; its low bits are poor.
-                let next = state.get().wrapping_mul(6_364_136_223_846_793_005);
-                let next = next.wrapping_add(1_442_695_040_888_963_407);
-                state.set(next);
-                next >> 63 != 0
-            }
+            Self::Fast | Self::List(_) => true,
+            Self::Either(state) => random(state) >> 63 != 0,
         }
     }
+}
+
+/// Knuth's MMIX; its low bits are poor.
+fn random(state: &Cell<u64>) -> u64 {
+    let next = state.get().wrapping_mul(6_364_136_223_846_793_005);
+    let next = next.wrapping_add(1_442_695_040_888_963_407);
+    state.set(next);
+    next
 }
 
 /// What the handler has seen.
@@ -193,7 +198,10 @@ impl Rig {
         {
             seen.fast += 1;
             self.note(&mut seen, overflows, Cause::Counter);
-            if self.begin_check_if_due(&mut seen, overflows) || !self.paths.is_fast() {
+            // What is left to the exact handler ends as that does.
+            let is_left = matches!(self.paths, Paths::List(_));
+            let is_checked = self.begin_check_if_due(&mut seen, overflows);
+            if is_checked || is_left || !self.paths.is_fast() {
                 self.driver.resume(&self.machine, &self.plan, self.lvtpc);
             } else {
                 self.resume_fast(&self.machine);
@@ -230,6 +238,10 @@ impl Rig {
             (FastStop::Settled, FastForm::One) => {
                 let ran = self.driver.advance_one(registers);
                 ran.map(|_| Overflows::FIRST)
+            }
+            (FastStop::Settled, FastForm::Several) if let Paths::List(state) = &self.paths => {
+                let most = usize::try_from(random(state) >> 61).unwrap();
+                self.driver.advance_list(registers, &self.plan, most)
             }
             (FastStop::Settled, _) => self.driver.advance_any(registers),
         };
@@ -689,6 +701,7 @@ fn paths() -> impl Strategy<Value = Paths> {
         Just(Paths::Exact),
         Just(Paths::Fast),
         any::<u64>().prop_map(|seed| Paths::Either(Cell::new(seed))),
+        any::<u64>().prop_map(|seed| Paths::List(Cell::new(seed))),
     ]
 }
 

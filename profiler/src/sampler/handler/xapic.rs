@@ -84,6 +84,7 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: Delivery) {
     fast.set_call(Call::Finish, wait_or_publish as *const ());
     fast.set_call(Call::AckLate, ack_late as *const ());
     fast.set_call(Call::StopAgain, stop_again as *const ());
+    fast.set_call(Call::LeaveSeveral, leave_several as *const ());
 }
 
 /// The handlers of counters: see [`CounterHandlers`](crate::sampler::per_core::pmu::CounterHandlers).
@@ -146,6 +147,19 @@ unsafe extern "C" fn ack_late(core: &'static Core) {
 unsafe extern "C" fn stop_again(core: &'static Core) {
     if let Some(plan) = core.pmu.plan() {
         core.pmu.driver.stop_again(&ThisCore, plan);
+    }
+    end_of_call();
+}
+
+/// Of several events, those before `next` are where they are now, and those in the list have no
+/// samples yet: all are left to the other handler.
+#[unsafe(link_section = ".pmiscope.calls")]
+unsafe extern "C" fn leave_several(core: &'static Core, _: &TrapFrame, next: u64) {
+    let pmu = &core.pmu;
+    if let Some(plan) = pmu.plan() {
+        let first_event = core.fast.first_event.load(Relaxed);
+        let taken = pmu.driver.finish_list(&ThisCore, plan, next, first_event);
+        pmu.set_unrecorded(taken);
     }
     end_of_call();
 }
@@ -232,19 +246,21 @@ assembly!(
     movl %ecx, \place(%r8)
     .endm
 
-    # The samples beyond the first, a unit each behind the record.
+    # The samples beyond the first, a unit each behind the record. Mostly there are no more than two.
     .macro FAST_FURTHER
     movl {further}(%rdi), %ecx
     andq $-4, %r8
-    testl %ecx, %ecx
-    je 3f
-    leaq (%r8,%rcx,4), %r8
-    leaq {list}+4(%rdi,%rcx,4), %rdx
+    movq {list}+4(%rdi), %rax
+    movq %rax, (%r8)
+    addq %rcx, %r8
+    cmpl $8, %ecx
+    jbe 3f
+    leaq {list}+4(%rdi,%rcx), %rdx
     negq %rcx
 2:
-    movl (%rdx,%rcx,4), %eax
-    movl %eax, (%r8,%rcx,4)
-    incq %rcx
+    movl (%rdx,%rcx), %eax
+    movl %eax, (%r8,%rcx)
+    addq $4, %rcx
     jne 2b
 3:
     .endm
@@ -374,22 +390,29 @@ assembly!(
     je .Loff_\id
 .Lhead_\id:
     movl %r9d, (%rdx,%rax,4)
+    .ifc \period, several
+    movb {list}+3(%rdi), %r9b
+    movb %r9b, 3(%rdx,%rax,4)
+    .endif
     # It is finished if nothing was written meanwhile. (As InPlace::finish does.)
     cmpxchgq %r8, {reserved}(%rcx)
     jne 92f
-    incl {next}(%rcx)
     .ifc \period, several
     movl {further}(%rdi), %eax
-    addl %eax, {next}(%rcx)
+    shrl $2, %eax
     addq %rax, {taken}(%rdi)
     movq {interrupts}(%rdi), %rdx
     subq %rax, (%rdx)
-    .endif
+    incl %eax
+    addl %eax, {next}(%rcx)
+    movq {control}(%rcx), %rdx
+    movq %r8, (%rdx)
+    addq %rax, {fast_of_control}(%rdx)
+    .else
+    incl {next}(%rcx)
     movq {control}(%rcx), %rdx
     movq %r8, (%rdx)
     incq {fast_of_control}(%rdx)
-    .ifc \period, several
-    addq %rax, {fast_of_control}(%rdx)
     .endif
     movq $0, {writing}(%rcx)
     cmpq %r8, {reserved}(%rcx)
@@ -484,7 +507,7 @@ pmiscope_fast_claimed_\name:
     je 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
-    cmpq {span_of_stack}(%rdi), %rax
+    cmpq {span}(%rdi), %rax
     jae 80f
     FAST_RECORD \name\()_usual, {head_usual}, ticks
 93:
@@ -594,144 +617,106 @@ pmiscope_fast_left_\name:
     wrmsr
     .endm
 
-    # The same of several events, as advance_any finds them: rsi is one's state, less where that
-    # begins in the core's. Before the second loop nothing is changed; it makes a list of what is to
-    # be recorded.
+    # The same of several events, as PmuDriver::advance_any finds them. rsi is where the driver would
+    # be if the event was its first one, r8 the end of the list of those that have
+    # overflowed. If one of them is unusual, those before it are done: see leave_several.
     .macro FAST_ADVANCE_several
     movq %rsi, 40(%rsp)
-    movq %r10, 72(%rsp)
-    movq %r11, 80(%rsp)
     movq {begin}(%rdi), %rsi
-    addq %rdi, %rsi
-    movq {end}(%rdi), %r11
-    addq %rdi, %r11
-    xorl %r8d, %r8d
-    xorl %r10d, %r10d
+    leaq {list}(%rdi), %r8
 2:
-    movl {read}(%rsi), %ecx
+    movl {read}-{driver}(%rsi), %ecx
     rdpmc
-    subl {raw}(%rsi), %eax
-    jae 4f
-    # It has wrapped: above that it has nothing, unless it has counted more than 2^32.
-    orl %edx, %r10d
-    cmpq {least}(%rsi), %rax
-    jbe 88f
-    subq {event_overhead}(%rsi), %rax
-    addq {position}(%rsi), %rax
-    movq %rax, {found_at}(%rsi)
-    # There where it is to be, and the next one is not due.
-    addq {tolerance}(%rsi), %rax
-    subq {target}(%rsi), %rax
-    cmpq {span}(%rsi), %rax
+    testl %edx, %edx
+    jne 4f
+    subl {raw}-{driver}(%rsi), %eax
     jae 88f
-    orl {bit}(%rsi), %r8d
+    cmpq {least}-{driver}(%rsi), %rax
+    jbe 88f
+    subq {event_overhead}-{driver}(%rsi), %rax
+    addq {position}-{driver}(%rsi), %rax
+    movq {event_period}-{driver}(%rsi), %rdx
+    movq {due}-{driver}(%rsi), %r9
+    subq %rax, %r9
+    cmpq {window}-{driver}(%rsi), %r9
+    jg 8f
+    addq %rdx, %r9
+    cmpq {min_left}-{driver}(%rsi), %r9
+    jl 88f
+    addq %rdx, {due}-{driver}(%rsi)
+    # It is the overflow, and the next one is not due: that is in r9 events.
 3:
-    addq ${stride}, %rsi
-    cmpq %r11, %rsi
-    jne 2b
-    testl %r8d, %r8d
-    je 88f
-    testl %r10d, %r10d
-    je 5f
-    # Something is unusual.
-88:
-    movq 40(%rsp), %rsi
-    movq 72(%rsp), %r10
-    movq 80(%rsp), %r11
-    jmp 89f
-    # It has not wrapped.
-4:
-    cmpl {counter_high}(%rsi), %edx
-    jne 88b
-    movl {raw}(%rsi), %r9d
-    addl %eax, %r9d
-    movl %r9d, {seen}(%rsi)
-    movl %edx, {seen}+4(%rsi)
-    subq {event_overhead}(%rsi), %rax
-    jae 6f
-    xorl %eax, %eax
-6:
-    addq {position}(%rsi), %rax
-    movq %rax, {found_at}(%rsi)
-    jmp 3b
-
+    movq %rax, {position}-{driver}(%rsi)
+    subq {event_last}-{driver}(%rsi), %rax
+    addq %rax, {event_last}-{driver}(%rsi)
+    orl {number}-{driver}(%rsi), %eax
+    movl %eax, (%r8)
+    addq $4, %r8
 5:
-    movl %r8d, {overflows}(%rdi)
-    movq {begin}(%rdi), %rsi
-    addq %rdi, %rsi
-    movq %r11, 96(%rsp)
-    leaq {list}(%rdi), %r11
-2:
-    movq {found_at}(%rsi), %rax
-    movq %rax, {position}(%rsi)
-    testl {bit}(%rsi), %r8d
-    je 6f
-    movq %rax, %r9
-    subq {event_last}(%rsi), %r9
-    movq %rax, {event_last}(%rsi)
-    movq %r9, {ran}(%rsi)
-    orq %r9, %r10
-    orl {number}(%rsi), %r9d
-    movl %r9d, (%r11)
-    addq $4, %r11
-    movq {due}(%rsi), %rdx
-    addq {event_period}(%rsi), %rdx
-    movq %rdx, {due}(%rsi)
-    cmpq $0, {jitter}(%rsi)
-    jne 8f
-3:
-    movq %rdx, {target}(%rsi)
-4:
-    subq %rax, %rdx
-    cmpq {min_left}(%rsi), %rdx
-    jl 9f
-5:
-    addq {latency}(%rsi), %rdx
-    movq %rdx, {loaded}(%rsi)
-    negq %rdx
-    movq %rdx, {raw}(%rsi)
-    movl %edx, %eax
-    movl {written_high}(%rsi), %edx
-    movl {write}(%rsi), %ecx
+    addq {latency}-{driver}(%rsi), %r9
+    movq %r9, {loaded}-{driver}(%rsi)
+    negq %r9
+    movq %r9, {raw}-{driver}(%rsi)
+    movl %r9d, %eax
+    movl {written_high}-{driver}(%rsi), %edx
+    movl {write}-{driver}(%rsi), %ecx
     wrmsr
 7:
     addq ${stride}, %rsi
-    cmpq 96(%rsp), %rsi
+    cmpq {end}(%rdi), %rsi
     jne 2b
-    # Periods that are too long.
-    shrq $24, %r10
-    movq %r10, 104(%rsp)
-    leaq {list}+4(%rdi), %rax
-    subq %rax, %r11
-    shrl $2, %r11d
-    movl %r11d, {further}(%rdi)
-    # As PmuDriver::cause has it: this is the interrupt of one of them.
-    leal 1(%r11), %eax
-    movl {stale}(%rdi), %edx
-    decl %edx
-    cmpl %eax, %edx
-    cmovbl %eax, %edx
-    movl %edx, {stale}(%rdi)
-    # What the record's first unit has beside what each has.
-    shll ${further_shift}, %r11d
-    movl {list}(%rdi), %eax
-    andl $0xff000000, %eax
-    orl %eax, %r11d
-    movl %r11d, {list_head}(%rdi)
     movq 40(%rsp), %rsi
-    movq 72(%rsp), %r10
-    movq 80(%rsp), %r11
+    leaq {list}+4(%rdi), %rax
+    subq %rax, %r8
+    jb 89f
+    movl %r8d, {further}(%rdi)
+    # What the record's first unit has of them: of four bytes one more sample.
+    shll ${further_shift}-2, %r8d
+    movl %r8d, {list_head}(%rdi)
     jmp 7f
-    # An event that has not overflowed: its counter is loaded anew if handlers count in it.
+
+    # The counter has not wrapped. It is loaded anew if handlers count in it.
+4:
+    cmpl {counter_high}-{driver}(%rsi), %edx
+    jne 88f
+    subl {raw}-{driver}(%rsi), %eax
+    jb 88f
+    cmpq $0, {event_overhead}-{driver}(%rsi)
+    je 6f
+    subq {event_overhead}-{driver}(%rsi), %rax
+    jae 9f
+    xorl %eax, %eax
+9:
+    addq {position}-{driver}(%rsi), %rax
+    movq %rax, {position}-{driver}(%rsi)
+    movq {due}-{driver}(%rsi), %r9
+    cmpq $0, {jitter}-{driver}(%rsi)
+    je 9f
+    movq {target}-{driver}(%rsi), %r9
+9:
+    subq %rax, %r9
+    cmpq {min_left}-{driver}(%rsi), %r9
+    jge 5b
+    movq {min_left}-{driver}(%rsi), %r9
+    jmp 5b
 6:
-    movq {target}(%rsi), %rdx
-    cmpq $0, {event_overhead}(%rsi)
-    jne 4b
-    movq {seen}(%rsi), %rdx
-    movq %rdx, {raw}(%rsi)
+    addq %rax, {position}-{driver}(%rsi)
+    addq %rax, {raw}-{driver}(%rsi)
     jmp 7b
-    # The next overflow is displaced: as PmuDriver::jittered has it.
+
+    # It has not come, or overflows are displaced: as PmuDriver::jittered has it.
 8:
+    cmpq $0, {jitter}-{driver}(%rsi)
+    je 88f
+    movq {target}-{driver}(%rsi), %r9
+    subq %rax, %r9
+    cmpq {tolerance}-{driver}(%rsi), %r9
+    jg 88f
+    addq {due}-{driver}(%rsi), %rdx
+    cmpq %rdx, %rax
+    jae 88f
+    movq %rdx, {due}-{driver}(%rsi)
+    movq %rax, {position}-{driver}(%rsi)
     movq {random}(%rdi), %rcx
     movq %rcx, %r9
     shlq $13, %r9
@@ -745,15 +730,29 @@ pmiscope_fast_left_\name:
     movq %rcx, {random}(%rdi)
     movq %rcx, %rax
     xorl %edx, %edx
-    divq {spread}(%rsi)
-    addq {due}(%rsi), %rdx
-    subq {jitter}(%rsi), %rdx
-    movq {position}(%rsi), %rax
+    divq {spread}-{driver}(%rsi)
+    addq {due}-{driver}(%rsi), %rdx
+    subq {jitter}-{driver}(%rsi), %rdx
+    movq %rdx, {target}-{driver}(%rsi)
+    movq {position}-{driver}(%rsi), %rax
+    movq %rdx, %r9
+    subq %rax, %r9
+    cmpq {min_left}-{driver}(%rsi), %r9
+    jge 3b
+    movq {min_left}-{driver}(%rsi), %r9
     jmp 3b
-    # It is due sooner than a counter can interrupt.
-9:
-    movq {min_left}(%rsi), %rdx
-    jmp 5b
+
+    # Something is unusual. What comes first may be left to the other handler with the rest.
+88:
+    movq %rsi, %rdx
+    movq 40(%rsp), %rsi
+    leaq {list}(%rdi), %rax
+    subq %rax, %r8
+    je 89f
+    subl $4, %r8d
+    movl %r8d, {further}(%rdi)
+    incq {taken}(%rdi)
+    jmp 94f
 7:
     .endm
 
@@ -778,16 +777,13 @@ pmiscope_fast_left_\name:
     .endm
     .macro FAST_GATES values
     movq {begin}(%rdi), %r8
-    addq %rdi, %r8
-    movq {end}(%rdi), %r9
-    addq %rdi, %r9
 2:
-    movl {event_gate}(%r8), %ecx
-    movl \values(%r8), %eax
-    movl \values+4(%r8), %edx
+    movl {event_gate}-{driver}(%r8), %ecx
+    movl \values-{driver}(%r8), %eax
+    movl \values-{driver}+4(%r8), %edx
     wrmsr
     addq ${stride}, %r8
-    cmpq %r9, %r8
+    cmpq {end}(%rdi), %r8
     jne 2b
     .endm
 
@@ -830,10 +826,6 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     movq {taken}(%rdi), %r8
     .endif
     incq {taken}(%rdi)
-    .ifc \form, several
-    cmpq $0, 104(%rsp)
-    jne 91f
-    .endif
     cmpl {next}(%rcx), %r8d
     jne 91f
     testb $3, 144(%rsp)
@@ -847,7 +839,7 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     je 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
-    cmpq {span_of_stack}(%rdi), %rax
+    cmpq {span}(%rdi), %rax
     jae 80f
     FAST_RECORD \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
 93:
@@ -931,8 +923,9 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     movq %rax, {event_last}(%rdi)
     movw $1, {unrecorded}(%rdi)
     .else
-    movl {overflows}(%rdi), %eax
-    movw %ax, {unrecorded}(%rdi)
+    movq {end}(%rdi), %rdx
+94:
+    FAST_CALL {leave_several}
     .endif
     movl {taken}(%rdi), %eax
     decl %eax
@@ -973,26 +966,22 @@ pmiscope_fast_no_text:
     text_len = const FAST + offset_of!(FastState, text_len),
     root_offset = const FAST + offset_of!(FastState, root_offset),
     top = const FAST + offset_of!(FastState, top),
-    span = const DRIVER + driver::SPAN,
-    span_of_stack = const FAST + offset_of!(FastState, span),
+    span = const FAST + offset_of!(FastState, span),
     interrupts = const FAST + offset_of!(FastState, interrupts),
+    driver = const DRIVER,
     begin = const DRIVER + driver::BEGIN,
     end = const DRIVER + driver::END,
     stride = const driver::STRIDE,
-    overflows = const DRIVER + driver::OVERFLOWS,
     further = const DRIVER + driver::FURTHER,
     further_shift = const further::SHIFT,
     list = const DRIVER + driver::LIST,
     list_head = const DRIVER + driver::LIST_HEAD,
-    stale = const DRIVER + driver::STALE,
     random = const DRIVER + driver::RANDOM,
     counters = const DRIVER + driver::COUNTERS,
-    found_at = const DRIVER + driver::FOUND_AT,
-    seen = const DRIVER + driver::SEEN,
     target = const DRIVER + driver::TARGET,
     jitter = const DRIVER + driver::JITTER,
+    window = const DRIVER + driver::WINDOW,
     spread = const DRIVER + driver::SPREAD,
-    bit = const DRIVER + driver::BIT,
     number = const DRIVER + driver::NUMBER,
     counter_high = const DRIVER + driver::COUNTER_HIGH,
     event_gate = const DRIVER + driver::EVENT_GATE_REGISTER,
@@ -1045,6 +1034,7 @@ pmiscope_fast_no_text:
     back_to_irq = const fast::BACK_TO_IRQ,
     ack_late = const Call::AckLate as usize,
     stop_again = const Call::StopAgain as usize,
+    leave_several = const Call::LeaveSeveral as usize,
     stage = const DRIVER + driver::STAGE,
     running = const DRIVER + driver::RUNNING,
     gate = const DRIVER + driver::GATE_REGISTER,

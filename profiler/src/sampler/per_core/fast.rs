@@ -78,6 +78,8 @@ pub(crate) enum Call {
     AckLate,
     /// Stops them again.
     StopAgain,
+    /// Leaves several events of them to the other handler, from one on.
+    LeaveSeveral,
 }
 
 /// Where assembly finds what, from the core's state on.

@@ -273,16 +273,13 @@ assembly!(
     LEAVE_SAMPLED
     movb %r8b, {stage}(%rdi)
     movq {begin}(%rdi), %r8
-    addq %rdi, %r8
-    movq {end}(%rdi), %r9
-    addq %rdi, %r9
 2:
     movl {event_gate}(%r8), %ecx
     movl {event_started}(%r8), %eax
     movl {event_started}+4(%r8), %edx
     wrmsr
     addq ${stride}, %r8
-    cmpq %r9, %r8
+    cmpq {end}(%rdi), %r8
     jne 2b
     cmpb $0, {running}(%rdi)
     jne 1f
@@ -355,8 +352,8 @@ pmiscope_leave_aside_end:
     begin = const DRIVER + at::BEGIN,
     end = const DRIVER + at::END,
     stride = const at::STRIDE,
-    event_gate = const DRIVER + at::EVENT_GATE_REGISTER,
-    event_started = const DRIVER + at::EVENT_STARTED,
+    event_gate = const at::EVENT_GATE_REGISTER,
+    event_started = const at::EVENT_STARTED,
     start_counters = sym start_counters,
     stop_counters = sym stop_counters,
     nmi = const vector::NMI,

@@ -90,14 +90,18 @@ impl Runs {
         format!("{fixed:.0} + {per_frame:.1} ({at_8:.0} at 8 frames)")
     }
 
-    /// Both events count each instruction, so they overflow together.
+    /// All events count each instruction, so they overflow together. The second one costs what a
+    /// handler for several does more as well.
     pub fn further_event(&mut self) -> String {
-        let [one, two] = ["instructions", "instructions,cycles"].map(|events| {
-            let words = ["--smp", "1", "--samples", SOME, "--event", events];
+        let events = ["instructions", "cycles", "ref-cycles"];
+        let [one, two, three] = [1, 2, 3].map(|count| {
+            let events = events[..count].join(",");
+            let words = ["--smp", "1", "--samples", SOME, "--event", &events];
             let words = [&words[..], &["--workload", "arithmetic"]].concat();
             cost::of_overflow(&self.run(&COUNTERS, &words).profile())
         });
-        grouped(two.saturating_sub(one))
+        let second = grouped(two.saturating_sub(one));
+        format!("{second}, each more {}", grouped(three.saturating_sub(two)))
     }
 
     pub fn medians(&mut self, cores: &str) -> String {

@@ -27,6 +27,7 @@ mod machines;
 mod midway;
 mod names;
 mod nested;
+mod operations;
 mod over_debug;
 mod pass_on;
 mod pmu;

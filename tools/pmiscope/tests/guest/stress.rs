@@ -156,6 +156,50 @@ fn every_chain_of_every_workload_is_exact() {
     }
 }
 
+/// Time and positions go beyond 32 bits, and periods stay exact: of each event, the sum of all is
+/// what the clock has counted but for the handlers.
+#[test]
+#[ignore = "make stress"]
+fn counts_beyond_32_bits_are_exact() {
+    if is_skipped() {
+        return;
+    }
+    const PERIOD: u64 = 60_000_000;
+    const SAMPLES: u64 = 90;
+    for model in ["intel-v5", "amd-legacy"] {
+        for events in ["instructions", "instructions,cycles"] {
+            // Periods of several have 24 bits.
+            let count = events.split(',').count() as u64;
+            let (period, samples) = match count {
+                1 => (PERIOD, SAMPLES),
+                _ => (4_000_000, 2 * 1200),
+            };
+            let run = run_within(
+                &format!(
+                    "--pmu {model} --source pmu --smp 1 --workload arithmetic --event {events} \
+                     --period {period} --samples {samples}"
+                ),
+                LIMIT,
+            )
+            .ended_with(0);
+            let seen = run.samples();
+            let mut sums = [0; 2];
+            let mut last = 0;
+            for sample in seen.of(0) {
+                assert_eq!(sample.period, period, "{model} {events}: {sample:x?}");
+                sums[usize::from(sample.event)] += sample.period;
+                assert!(sample.time >= last, "{model} {events}: {sample:x?}");
+                last = sample.time;
+            }
+            let all = sums[0];
+            assert!(all > 1 << 32 && last > 1 << 32, "{all} in {last}");
+            // What handlers have taken is less than a thousandth of that.
+            assert!(last - all < all / 1000, "{model} {events}: {all} in {last}");
+            std::fs::remove_file(&run.profile).unwrap();
+        }
+    }
+}
+
 /// A million interrupts of counters on four cores, a period of 100 in the mean, against
 /// the true chains. Each run finds other instructions, by its seed.
 #[test]
@@ -166,11 +210,14 @@ fn a_million_chains_by_counters_are_exact() {
     }
     const RUNS: u64 = 13;
     let mut total = 0;
+    // Every third run samples a second event.
     for (workload, model) in [
         ("recursion", "intel-v5"),
         ("hash", "amd-v2"),
         ("copy", "intel-v2"),
         ("arithmetic", "amd-legacy"),
+        ("recursion", "intel-v4"),
+        ("hash", "amd-core-ext"),
     ] {
         let machine = format!("--pmu {model} --workload {workload} --smp 4");
         let all = storm(
@@ -181,12 +228,27 @@ fn a_million_chains_by_counters_are_exact() {
         std::fs::remove_file(&all.profile).unwrap();
         let samples = truth.room_for(100);
         for seed in 0..RUNS {
+            let event = if seed % 3 == 2 {
+                "instructions,cycles"
+            } else {
+                "instructions"
+            };
             let arguments = format!(
-                "{machine} --source pmu --event instructions --period 100 --jitter 20 --seed {seed}"
+                "{machine} --source pmu --event {event} --period 100 --jitter 20 --seed {seed}"
             );
             let run = run_within(&format!("{arguments} --samples {samples}"), LIMIT).ended_with(0);
             let counted = run.samples();
-            counted.assert_whole(4, samples);
+            if event == "instructions" {
+                counted.assert_whole(4, samples);
+            } else {
+                // Two samples may be of one interrupt.
+                assert_eq!(counted.all().count() as u64, samples, "{arguments}");
+                let none = counted
+                    .counters
+                    .iter()
+                    .all(|it| it.lost + it.unclaimed == 0);
+                assert!(none, "{arguments}: {:?}", counted.counters);
+            }
             truth.assert_chains(&counted);
             std::fs::remove_file(&run.profile).unwrap();
         }
