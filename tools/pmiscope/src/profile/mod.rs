@@ -51,6 +51,7 @@ mod assembly;
 mod block;
 mod chunk;
 mod column;
+mod counted;
 mod distinct;
 mod hash;
 mod kernel_parts;
@@ -60,8 +61,8 @@ mod source;
 pub(crate) mod stacks;
 mod write;
 
+pub(crate) use counted::{Alike, Counted, CountedSamples};
 pub(crate) use read::{Profile, ReadError, is_profile};
-pub(crate) use samples::Counted;
 pub use write::{Embedded, Writer};
 
 use profiler::format::Description;

@@ -22,5 +22,6 @@ mod profile;
 mod report;
 mod separate;
 mod symbols;
+mod tally;
 mod verify;
 mod warnings;

@@ -49,7 +49,7 @@ fn what_was_written_is_read() {
     let profile = Profile::read(profile()).unwrap();
     assert_eq!(profile.description, description());
     assert_eq!(profile.host, host());
-    assert_eq!(profile.kernel.as_ref(), Some(&kernel().elf));
+    assert_eq!(profile.kernel.as_deref(), Some(&*kernel().elf));
     assert_eq!(profile.end, Some(run_end()));
     assert_eq!(profile.incomplete(), None);
     assert_eq!(records(&profile), written());
