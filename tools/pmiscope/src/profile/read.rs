@@ -30,12 +30,23 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this pmiscope reads version {VERSION}: use the one that wrote it"
+        "a profile of format version {0}, and this is pmiscope {this}, which reads version {VERSION}: use {other}",
+        this = env!("CARGO_PKG_VERSION"),
+        other = reader_of(*.0)
     )]
     Version(u32),
     /// What every profile starts with is damaged or missing.
     #[error("cut off or damaged before the run's description: nothing in it can be reported")]
     NoHead,
+}
+
+/// Which pmiscope reads a format version that this one does not.
+fn reader_of(version: u32) -> &'static str {
+    match version {
+        3..=5 => "pmiscope 0.1.0, which wrote it",
+        ..VERSION => "the one that wrote it",
+        _ => "the one that wrote it, which is newer",
+    }
 }
 
 /// Why a profile cannot be opened.
