@@ -470,6 +470,28 @@ mod tests {
     }
 
     #[test]
+    fn no_number_is_greater_than_what_a_column_can_have() {
+        let mut packer = Packer::new().unwrap();
+        for (numbers, expected) in [
+            (&[7, 7][..], 7),
+            (&[3, 3 + 255], 3 + 255),
+            (&[3, 3 + 256], 3 + 65_535),
+            (&[1, 1 << 56], u64::MAX),
+            (&[u64::MAX - 9, u64::MAX], u64::MAX),
+        ] {
+            let mut bytes = Vec::new();
+            packer.planes(numbers, &mut bytes).unwrap();
+            let mut narrow = Numbers::default();
+            let column = Columns::new(&bytes).next().unwrap();
+            Unpacker::new()
+                .unwrap()
+                .numbers(column, &mut narrow)
+                .unwrap();
+            assert_eq!(narrow.most(), expected, "{numbers:?}");
+        }
+    }
+
+    #[test]
     fn equal_numbers_have_no_data() {
         let mut packer = Packer::new().unwrap();
         let mut bytes = Vec::new();
