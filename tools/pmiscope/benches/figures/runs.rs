@@ -12,7 +12,7 @@ use pmiscope::internals::units::grouped;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{cost, perf_data, program, support};
+use crate::{Measured, cost, perf_data, program, support};
 
 /// What interrupts, and on which QEMU: of several words for the command line.
 pub struct Source {
@@ -27,6 +27,13 @@ pub const TIMER: Source = Source {
 pub const COUNTERS: Source = Source {
     qemu: "lab",
     words: &["--source", "pmu", "--pmu", "intel-v5"],
+};
+
+/// The same timer on each QEMU.
+pub const STOCK: Source = TIMER;
+pub const LAB: Source = Source {
+    qemu: "lab",
+    ..TIMER
 };
 
 pub const MILLION: &str = "1000000";
@@ -82,17 +89,20 @@ impl Runs {
     }
 
     /// Of a recursion, whose stacks have all depths.
-    pub fn cost_by_depth(&mut self, source: &Source) -> String {
+    pub fn cost_by_depth(&mut self, source: &Source, to_reach: [f64; 2]) -> Measured {
         let words = ["--smp", "1", "--samples", SOME, "--workload", "recursion"];
         let line = cost::by_depth(&self.run(source, &words).profile());
         let at_8 = line.fixed + 8.0 * line.per_frame;
         let [fixed, per_frame] = [line.fixed, line.per_frame];
-        format!("{fixed:.0} + {per_frame:.1} ({at_8:.0} at 8 frames)")
+        // As they are shown.
+        let is_reached = fixed < to_reach[0] + 0.5 && per_frame < to_reach[1] + 0.05;
+        let shown = format!("{fixed:.0} + {per_frame:.1} ({at_8:.0} at 8 frames)");
+        Measured::judged(shown, is_reached)
     }
 
     /// All events count each instruction, so they overflow together. The second one costs what a
     /// handler for several does more as well.
-    pub fn further_event(&mut self) -> String {
+    pub fn further_event(&mut self, to_reach: u64) -> Measured {
         let events = ["instructions", "cycles", "ref-cycles"];
         let [one, two, three] = [1, 2, 3].map(|count| {
             let events = events[..count].join(",");
@@ -100,46 +110,57 @@ impl Runs {
             let words = [&words[..], &["--workload", "arithmetic"]].concat();
             cost::of_overflow(&self.run(&COUNTERS, &words).profile())
         });
-        let second = grouped(two.saturating_sub(one));
-        format!("{second}, each more {}", grouped(three.saturating_sub(two)))
+        let more = [two.saturating_sub(one), three.saturating_sub(two)];
+        let [second, third] = more.map(grouped);
+        let is_reached = more.iter().all(|&it| it <= to_reach);
+        Measured::judged(format!("{second}, each more {third}"), is_reached)
     }
 
-    pub fn medians(&mut self, cores: &str) -> String {
-        let median = |source| {
+    pub fn medians(&mut self, cores: &str, to_reach: [u64; 2]) -> Measured {
+        let medians = [&TIMER, &COUNTERS].map(|source| {
             let run = self.mix(source, cores, SOME);
-            grouped(run.number("/handler_instructions/median"))
-        };
-        [&TIMER, &COUNTERS].map(median).join(" / ")
+            run.number("/handler_instructions/median")
+        });
+        let is_reached = medians.iter().zip(to_reach).all(|(&it, most)| it <= most);
+        Measured::judged(medians.map(grouped).join(" / "), is_reached)
     }
 
-    pub fn fast_shares(&mut self) -> String {
-        let share = |source| {
+    pub fn fast_shares(&mut self, to_reach: f64) -> Measured {
+        let shares = [&TIMER, &COUNTERS].map(|source| {
             let run = self.mix(source, "4", SOME);
-            let fast = run.report.get("fast_samples").and_then(Value::as_u64);
-            let percent = |fast| 100.0 * ratio(fast, run.number("/samples"));
-            fast.map_or("-".into(), |fast| format!("{:.1} %", percent(fast)))
-        };
-        [&TIMER, &COUNTERS].map(share).join(" / ")
+            100.0 * ratio(run.number("/fast_samples"), run.number("/samples"))
+        });
+        let is_reached = shares.iter().all(|&share| share >= to_reach);
+        Measured::judged(
+            shares.map(|it| format!("{it:.1} %")).join(" / "),
+            is_reached,
+        )
     }
 
-    pub fn ring_bytes(&mut self) -> String {
-        let bytes = |source| {
+    pub fn ring_bytes(&mut self, to_reach: f64) -> Measured {
+        let bytes = [&TIMER, &COUNTERS].map(|source| {
             let run = self.mix(source, "4", SOME);
-            let bytes = ratio(run.number("/ring_bytes"), run.number("/samples"));
-            format!("{bytes:.1}")
-        };
-        [&TIMER, &COUNTERS].map(bytes).join(" / ")
+            ratio(run.number("/ring_bytes"), run.number("/samples"))
+        });
+        let is_reached = bytes.iter().all(|&bytes| bytes < to_reach + 0.05);
+        Measured::judged(bytes.map(|it| format!("{it:.1}")).join(" / "), is_reached)
     }
 
     /// Samples a second, by the difference of a long run and a short one: what booting takes is
     /// in both. Other programs that run now make it less, but not the processor time of each.
-    pub fn collecting(&mut self, qemu: &str, cores: &str, samples: [&str; 2]) -> String {
+    pub fn collecting(
+        &mut self,
+        source: &Source,
+        cores: &str,
+        samples: [&str; 2],
+        to_reach: Option<u64>,
+    ) -> Measured {
         let path = self.folder.path().join("collecting.pmi");
         let runs = samples.map(|samples| {
             let words = ["--smp", cores, "--samples", samples, "--ring", "1M"];
-            let words = [TIMER.words, &words[..]].concat();
+            let words = [source.words, &words[..]].concat();
             let (started, before) = (Instant::now(), program::processor_seconds());
-            let report = support::run(qemu, &words, &path);
+            let report = support::run(source.qemu, &words, &path);
             let worked = program::processor_seconds() - before;
             let path = path.clone();
             (
@@ -151,28 +172,40 @@ impl Runs {
         let more = long.number("/samples") - short.number("/samples");
         let lost = short.number("/lost") + long.number("/lost");
         let [took, worked] = [0, 1].map(|it| (of_long[it] - of_short[it]) / ratio(more, 1));
-        let a_second = grouped(rounded(1.0 / took));
-        format!("{a_second} a second ({:.0} µs), {lost} lost", worked * 1e6)
+        let a_second = rounded(1.0 / took);
+        let shown = grouped(a_second);
+        let shown = format!("{shown} a second ({:.0} µs), {lost} lost", worked * 1e6);
+        match to_reach {
+            Some(least) => Measured::judged(shown, a_second >= least && lost == 0),
+            None => Measured::shown(shown),
+        }
     }
 
-    pub fn file_bytes(&mut self) -> String {
-        let run = self.mix(&TIMER, "4", MILLION);
-        let bytes = fs::metadata(&run.path).expect("the profile").len();
-        format!("{:.1}", ratio(bytes, run.number("/samples")))
+    pub fn file_bytes(&mut self, to_reach: f64) -> Measured {
+        let bytes = [&STOCK, &LAB].map(|source| {
+            let run = self.mix(source, "4", MILLION);
+            let bytes = fs::metadata(&run.path).expect("the profile").len();
+            ratio(bytes, run.number("/samples"))
+        });
+        let is_reached = bytes.iter().all(|&bytes| bytes < to_reach + 0.05);
+        Measured::judged(bytes.map(|it| format!("{it:.1}")).join(" / "), is_reached)
     }
 
-    pub fn report(&mut self, samples: &str) -> String {
+    /// `seconds` and `megabytes` are to be reached.
+    pub fn report(&mut self, samples: &str, seconds: f64, megabytes: f64) -> Measured {
         let run = self.mix(&TIMER, "4", samples);
         let [took] = program::times(ROUNDS, [run.report_command()]);
         let memory = program::peak_memory(&mut run.report_command());
-        let megabytes = ratio(memory, 1_000_000);
-        format!("{:.3} s, {megabytes:.0} MB", took.as_secs_f64())
+        let memory = ratio(memory, 1_000_000);
+        let took = took.as_secs_f64();
+        let shown = format!("{took:.3} s, {memory:.0} MB");
+        Measured::judged(shown, took < seconds && memory < megabytes + 0.5)
     }
 
     /// How long perf takes, and how much longer than our report.
-    pub fn perf(&mut self, words: &[&str]) -> String {
+    pub fn perf(&mut self, words: &[&str], to_reach: f64) -> Measured {
         if !program::exists("perf") {
-            return "no perf: apt-get install linux-perf".into();
+            return Measured::shown("no perf: apt-get install linux-perf");
         }
         let run = self.mix(&TIMER, "4", MILLION);
         let file = self.folder.path().join("perf.data");
@@ -194,7 +227,9 @@ impl Runs {
             .env("PERF_CONFIG", "/dev/null");
         let [own, perf] = program::times(ROUNDS, [run.report_command(), perf]);
         let [own, perf] = [own, perf].map(|took| took.as_secs_f64());
-        format!("{perf:.2} s, {:.1} times as long", perf / own)
+        let times = perf / own;
+        let shown = format!("{perf:.2} s, {times:.1} times as long");
+        Measured::judged(shown, times >= to_reach)
     }
 }
 

@@ -23,3 +23,19 @@ pub fn run(qemu: &str, arguments: &[&str], output: &Path) -> Value {
     assert!(run.status.success(), "{arguments:?}: {said}");
     serde_json::from_slice(&run.stdout).expect("a report")
 }
+
+/// The line below the heads of a table's columns.
+#[allow(dead_code)] // not all benches have tables
+pub const RULES: [&str; 4] = ["---", "---", "---", "---"];
+
+/// Prints a row of the table of figures.
+#[allow(dead_code)]
+pub fn row([name, measured, to_reach, verdict]: [&str; 4]) {
+    println!("| {name:<52} | {measured:<36} | {to_reach:<26} | {verdict:<6} |");
+}
+
+/// Whether a figure was reached.
+#[allow(dead_code)]
+pub fn verdict(is_reached: bool) -> &'static str {
+    if is_reached { "yes" } else { "missed" }
+}

@@ -17,6 +17,8 @@ use crate::symbols::BuildId;
 
 /// Between two looks, as where the tool has started the guest.
 const POLL: Duration = Duration::from_millis(2);
+/// The wait between two searches, by what one takes: the guest may sample already.
+const SEARCH_SHARE: u32 = 4;
 /// How long another kernel's region, or one that was read before, may be all that there is:
 /// an earlier boot has left it, and the kernel may be about to make its own.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -93,7 +95,7 @@ impl<'memory> Guest<'memory> {
             run: None,
             search: Search {
                 begun: now,
-                pace: Pace::default(),
+                pace: Pace::new(SEARCH_SHARE),
                 taken: HashMap::new(),
                 findings: String::new(),
             },

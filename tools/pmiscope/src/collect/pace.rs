@@ -7,18 +7,19 @@ use rustix::time::{ClockId, clock_gettime};
 /// Between two searches at the least.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// How many times as long as a search the wait behind it is at the least. A search looks at all
-/// memory that was written to, so on a large machine it takes as long as [`SHORTEST`], and that is
-/// time of a processor which the guest is to have: it boots until the region is there.
-const SHARE: u32 = 9;
-
-/// When the next search is due.
-#[derive(Default)]
+/// When the next search is due. One looks at all memory that was written to: on a large machine
+/// it takes as long as [`SHORTEST`], and more.
 pub struct Pace {
+    /// How many times as long as a search the wait behind it is at the least.
+    share: u32,
     next: Option<Instant>,
 }
 
 impl Pace {
+    pub const fn new(share: u32) -> Self {
+        Self { share, next: None }
+    }
+
     /// Returns true if a search is due.
     pub fn is_due(&self, now: Instant) -> bool {
         self.next.is_none_or(|next| next <= now)
@@ -34,7 +35,7 @@ impl Pace {
 
     /// Puts off the next search: one that took so long has ended `now`.
     fn ended(&mut self, now: Instant, took: Duration) {
-        self.next = Some(now + SHORTEST.max(took * SHARE));
+        self.next = Some(now + SHORTEST.max(took * self.share));
     }
 }
 
@@ -54,7 +55,7 @@ mod tests {
     /// How long the wait behind a search is that took so long.
     fn wait(took: Duration) -> u32 {
         let now = Instant::now();
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(9);
         assert!(pace.is_due(now), "the first search is due at once");
         pace.ended(now, took);
         let is_due = |after: &u32| pace.is_due(now + *after * MILLISECOND);
@@ -72,7 +73,7 @@ mod tests {
     fn what_a_search_takes_is_measured() {
         let before = Instant::now();
         let begun = processor_time();
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(9);
         pace.search(|| while processor_time() < begun + 20 * MILLISECOND {});
         assert!(!pace.is_due(before + 180 * MILLISECOND));
     }

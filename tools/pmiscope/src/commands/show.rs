@@ -138,6 +138,14 @@ impl CountedProfile {
     fn exit(&self) -> Exit {
         exit(&self.profile, self.is_as_asked)
     }
+
+    /// The same where nothing comes behind. To free all that a report was made of, piece by piece,
+    /// would take a part of the time that it took.
+    fn leave(self) -> Exit {
+        let exit = self.exit();
+        std::mem::forget(self);
+        exit
+    }
 }
 
 /// Says what of a profile is not whole, if anything is not.
@@ -168,7 +176,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
     }
     let mut counted = loaded.count(Selection { core, event })?;
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;
-    Ok(counted.exit())
+    Ok(counted.leave())
 }
 
 /// Prints what a run has counted.
@@ -202,7 +210,7 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let event = loaded.event(arguments.event.as_deref())?;
     let mut counted = loaded.count(Selection { core: None, event })?;
     output.write(&counted.picture(arguments.by)?)?;
-    Ok(counted.exit())
+    Ok(counted.leave())
 }
 
 pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
@@ -217,7 +225,7 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
         }
     };
     output.write(text.as_bytes())?;
-    Ok(counted.exit())
+    Ok(counted.leave())
 }
 
 /// The profile in a file.

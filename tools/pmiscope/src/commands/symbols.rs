@@ -1,6 +1,7 @@
 //! Which files the symbols of a run or a profile are read from.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -27,7 +28,7 @@ pub(super) fn files_in(profile: &mut Profile, path: &Path) -> SymbolFiles {
 pub(super) fn files_of(profile: &mut Profile, arguments: &ProfileArgs) -> Result<SymbolFiles> {
     let wanted = BuildId(profile.description.build_id);
     let mut files = SymbolFiles::default();
-    let is_another = |kernel: &Vec<u8>| SymbolFiles::id(kernel).is_ok_and(|id| id != wanted);
+    let is_another = |kernel: &Arc<[u8]>| SymbolFiles::id(kernel).is_ok_and(|id| id != wanted);
     if arguments.elf.is_some() && profile.kernel.as_ref().is_some_and(is_another) {
         // Whatever it is, it did not run.
         profile.kernel = None;
@@ -56,7 +57,7 @@ pub(super) fn files_of(profile: &mut Profile, arguments: &ProfileArgs) -> Result
 ///
 /// One that is named cannot be read, or is another kernel's.
 pub(super) fn separate_files(
-    kernel: &mut Vec<u8>,
+    kernel: &mut Arc<[u8]>,
     (path, wanted): (&Path, BuildId),
     named: &[PathBuf],
 ) -> Result<Vec<SymbolFile>> {
@@ -74,12 +75,12 @@ pub(super) fn separate_files(
     *kernel = own
         .into_iter()
         .next_back()
-        .map_or_else(Vec::new, |file| file.bytes);
+        .map_or_else(Arc::default, |file| file.bytes);
     Ok(others)
 }
 
 fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
-    let embedded = |name: String, bytes| SymbolFile {
+    let embedded = |name: String, bytes: Arc<[u8]>| SymbolFile {
         name,
         path: Some(path.to_owned()),
         bytes,
@@ -99,7 +100,8 @@ fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
             // It was checked when it was written.
             Whose::Kernel | Whose::Another(_) => Owner::Kernel,
         };
-        files.add_embedded(embedded(format!("{name} (in the profile)"), bytes), owner);
+        let name = format!("{name} (in the profile)");
+        files.add_embedded(embedded(name, bytes.into()), owner);
     }
 }
 

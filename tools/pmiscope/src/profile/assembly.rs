@@ -1,6 +1,7 @@
 //! A profile's chunks, put together: what is whole, and what is not.
 
 use std::io;
+use std::sync::Arc;
 
 use memchr::memmem::Finder;
 use profiler::format::event::NewEvent;
@@ -94,8 +95,6 @@ pub(super) struct Assembly<'a> {
     run: u64,
     slots: Slots,
     unpacker: Unpacker,
-    /// Room for the chunk that is read.
-    buffer: Vec<u8>,
     parts: KernelParts,
     files: Files,
     contents: Contents,
@@ -106,7 +105,7 @@ pub(super) struct Assembly<'a> {
 /// What of a profile is not samples.
 #[derive(Default)]
 pub(super) struct Files {
-    pub kernel: Option<Vec<u8>>,
+    pub kernel: Option<Arc<[u8]>>,
     pub debug_files: DebugFiles,
     pub end: Option<RunEnd>,
 }
@@ -119,7 +118,6 @@ impl<'a> Assembly<'a> {
             run,
             slots: Slots::of_size(description.stack_slot),
             unpacker: Unpacker::new()?,
-            buffer: Vec::new(),
             parts: KernelParts::default(),
             files: Files::default(),
             contents: Contents {
@@ -236,7 +234,7 @@ impl<'a> Assembly<'a> {
                 ));
             }
             next_ordinal = chunk.ordinal.saturating_add(1);
-            if self.take(start, chunk)?.is_none() {
+            if self.take(start, &chunk, chunks.stored(&chunk)).is_none() {
                 self.incomplete
                     .push(format!("the part at byte {start} makes no sense"));
             }
@@ -311,15 +309,24 @@ impl<'a> Assembly<'a> {
     }
 
     /// Reads the content of the chunk at `at`. Returns `None` if it is not valid.
-    fn take(&mut self, at: usize, chunk: Chunk) -> io::Result<Option<()>> {
-        if matches!(chunk.kind, Kind::Samples | Kind::Stacks) {
-            return self.take_columns(at, chunk);
+    fn take(&mut self, at: usize, chunk: &Chunk, stored: &[u8]) -> Option<()> {
+        match chunk.kind {
+            Kind::Head => return None,
+            Kind::Stacks => return self.contents.stacks.add(stored, &mut self.unpacker),
+            Kind::Samples => return self.take_block(at, stored, chunk),
+            _ => {}
         }
-        let payload = chunk.payload(self.source)?;
-        Ok(payload.and_then(|payload| match chunk.kind {
+        if chunk.kind == Kind::Kernel && chunk.core == 0 {
+            // As a rule it is in one piece, and is not copied.
+            self.files.kernel = chunk.unpack_shared(stored);
+            return self.files.kernel.is_some().then_some(());
+        }
+        let payload = chunk.unpack(stored)?;
+        match chunk.kind {
             Kind::Head | Kind::Samples | Kind::Stacks => None,
             Kind::Kernel => {
-                self.files.kernel = self.parts.take_last(chunk.core, payload);
+                let kernel = self.parts.take_last(chunk.core, payload);
+                self.files.kernel = kernel.map(Arc::from);
                 self.files.kernel.is_some().then_some(())
             }
             Kind::KernelPart => {
@@ -339,20 +346,7 @@ impl<'a> Assembly<'a> {
                 self.contents.hash = Some(ending.sample_hash);
                 Some(())
             }
-        }))
-    }
-
-    /// Reads a chunk of columns.
-    fn take_columns(&mut self, at: usize, chunk: Chunk) -> io::Result<Option<()>> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let payload = chunk.stored(self.source, &mut buffer)?;
-        let taken = if chunk.kind == Kind::Stacks {
-            self.contents.stacks.add(payload, &mut self.unpacker)
-        } else {
-            self.take_block(at, payload, &chunk)
-        };
-        self.buffer = buffer;
-        Ok(taken)
+        }
     }
 
     fn take_block(&mut self, at: usize, payload: &[u8], chunk: &Chunk) -> Option<()> {

@@ -1,10 +1,12 @@
 //! Chunks: how they are framed, found and checked.
 
 use std::io::{self, Write};
+use std::iter;
 use std::ops::Range;
+use std::sync::Arc;
 
 use memchr::memmem::Finder;
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::source::Source;
 
@@ -239,6 +241,12 @@ impl<'a> Chunks<'a> {
         Ok(Some(chunk))
     }
 
+    /// The payload, as it is stored, of the chunk that was found last.
+    pub(super) fn stored(&self, chunk: &Chunk) -> &[u8] {
+        let in_memory = self.source.in_memory(chunk.payload.clone());
+        in_memory.unwrap_or(&self.buffer)
+    }
+
     /// The next whole chunk that starts at or after `from`, and where.
     ///
     /// # Errors
@@ -309,19 +317,27 @@ impl Chunk {
         source.read(self.payload.clone(), buffer)
     }
 
-    /// The payload, unpacked, of a kind that is packed as one; `None` if it does not unpack to
-    /// what the header says.
-    ///
-    /// # Errors
-    ///
-    /// Those of reading the file.
-    pub(super) fn payload(&self, source: &Source) -> io::Result<Option<Vec<u8>>> {
-        let mut buffer = Vec::new();
-        let stored = self.stored(source, &mut buffer)?;
+    /// Unpacks the payload, of a kind that is packed as one; `None` if that does not give what the
+    /// header says.
+    pub(super) fn unpack(&self, stored: &[u8]) -> Option<Vec<u8>> {
         if self.raw_len > MAX_RAW {
-            return Ok(None);
+            return None;
         }
         let raw = zstd::bulk::decompress(stored, self.raw_len).ok();
-        Ok(raw.filter(|raw| raw.len() == self.raw_len))
+        raw.filter(|raw| raw.len() == self.raw_len)
+    }
+
+    /// The same, where several will have parts of it.
+    pub(super) fn unpack_shared(&self, stored: &[u8]) -> Option<Arc<[u8]>> {
+        if self.raw_len > MAX_RAW {
+            return None;
+        }
+        let mut raw: Arc<[u8]> = iter::repeat_n(0, self.raw_len).collect();
+        let room = Arc::get_mut(&mut raw)?;
+        let length = Decompressor::new()
+            .ok()?
+            .decompress_to_buffer(stored, room)
+            .ok()?;
+        (length == self.raw_len).then_some(raw)
     }
 }

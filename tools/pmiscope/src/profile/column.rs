@@ -12,6 +12,7 @@
 //! A column of equal numbers has no planes, and no data.
 
 use std::io;
+use std::ops::Range;
 
 use zstd::bulk::{Compressor, Decompressor};
 
@@ -169,33 +170,96 @@ pub(super) struct Column<'a> {
 }
 
 impl Column<'_> {
-    /// The number that all are, if the column is of equal ones.
-    pub(super) const fn same(&self) -> Option<u64> {
-        if self.coding == 0 && self.data.is_empty() {
-            Some(self.base)
-        } else {
-            None
-        }
-    }
-
     /// The number of its numbers.
     pub(super) const fn len(&self) -> usize {
         self.count
     }
 }
 
-/// The numbers of a column; those of one of equal numbers take no room.
+/// The numbers of a column, kept as narrow as they are stored: those of one of equal numbers take
+/// no room.
 #[derive(Default, Debug)]
 pub(super) struct Numbers {
-    same: Option<u64>,
+    count: usize,
+    base: u64,
+    stored: Stored,
+    /// Planes, or what the column was packed as.
+    bytes: Vec<u8>,
+    /// Varints, unpacked.
     all: Vec<u64>,
 }
 
+#[derive(Clone, Copy, Default, Debug)]
+enum Stored {
+    #[default]
+    Equal,
+    Planes(usize),
+    Varints,
+}
+
 impl Numbers {
+    /// The number of numbers.
+    pub(super) const fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The number that all are, if the column is of equal ones.
+    pub(super) const fn same(&self) -> Option<u64> {
+        match self.stored {
+            Stored::Equal => Some(self.base),
+            Stored::Planes(_) | Stored::Varints => None,
+        }
+    }
+
+    /// No number of the column is greater.
+    pub(super) fn most(&self) -> u64 {
+        let above = match self.stored {
+            Stored::Equal => 0,
+            Stored::Planes(planes @ 1..8) => (1 << (8 * planes)) - 1,
+            Stored::Planes(_) | Stored::Varints => u64::MAX,
+        };
+        // Beyond that they begin anew from 0.
+        self.base.saturating_add(above)
+    }
+
     /// The number at `index`, which the column must have.
     #[inline]
     pub(super) fn at(&self, index: usize) -> u64 {
-        self.same.unwrap_or_else(|| self.all[index])
+        match self.stored {
+            Stored::Equal => self.base,
+            Stored::Planes(planes) => {
+                let place = |plane: usize| u64::from(self.bytes[plane * self.count + index]);
+                let sum = (0..planes).map(|plane| place(plane) << (8 * plane));
+                self.base.wrapping_add(sum.sum())
+            }
+            Stored::Varints => self.all[index],
+        }
+    }
+
+    /// Calls `each` with the numbers of these rows, which the column must have, in order. The usual
+    /// widths have loops of their own.
+    #[inline]
+    pub(super) fn for_each(&self, rows: Range<usize>, mut each: impl FnMut(u64)) {
+        let base = self.base;
+        let plane = |number: usize| {
+            let plane = &self.bytes[number * self.count..(number + 1) * self.count];
+            plane[rows.clone()].iter().map(|&byte| u64::from(byte))
+        };
+        match self.stored {
+            Stored::Equal => rows.for_each(|_| each(base)),
+            Stored::Planes(1) => plane(0).for_each(|low| each(base.wrapping_add(low))),
+            Stored::Planes(2) => {
+                let both = plane(0).zip(plane(1));
+                both.for_each(|(low, high)| each(base.wrapping_add(low | high << 8)));
+            }
+            Stored::Planes(3) => {
+                let all = plane(0).zip(plane(1)).zip(plane(2));
+                let join =
+                    |((low, middle), high): ((u64, u64), u64)| low | middle << 8 | high << 16;
+                all.for_each(|it| each(base.wrapping_add(join(it))));
+            }
+            Stored::Planes(_) | Stored::Varints => rows.for_each(|row| each(self.at(row))),
+        }
     }
 }
 
@@ -216,47 +280,76 @@ impl Unpacker {
         })
     }
 
-    /// As [`Self::unpack`].
+    /// As [`Self::unpack`], but numbers stay as narrow as they are stored.
     pub(super) fn numbers(&mut self, column: Column<'_>, out: &mut Numbers) -> Option<()> {
-        out.same = column.same();
-        if out.same.is_none() {
-            self.unpack(column, &mut out.all)?;
+        (out.count, out.base) = (column.count, column.base);
+        out.stored = match column.coding & !COMPRESSED {
+            0 => Stored::Equal,
+            planes @ 1..=8 => Stored::Planes(planes.into()),
+            VARINTS => Stored::Varints,
+            _ => return None,
+        };
+        if let Stored::Varints = out.stored {
+            return self.unpack(column, &mut out.all);
         }
-        Some(())
+        let length = self.bytes(column, &mut out.bytes)?;
+        out.bytes.truncate(length);
+        let planes = usize::from(column.coding & !COMPRESSED);
+        (length == column.count * planes).then_some(())
+    }
+
+    /// Puts a column's bytes at the beginning of `out`, which keeps its length if it is longer. Returns how many they
+    /// are; `None` if they do not decompress.
+    fn bytes(&mut self, column: Column<'_>, out: &mut Vec<u8>) -> Option<usize> {
+        let Column {
+            coding,
+            count,
+            data,
+            ..
+        } = column;
+        if coding & COMPRESSED == 0 {
+            out.resize(out.len().max(data.len()), 0);
+            out[..data.len()].copy_from_slice(data);
+            return Some(data.len());
+        }
+        let most = match coding & !COMPRESSED {
+            VARINTS => count * MAX_VARINT,
+            planes => count * usize::from(planes),
+        };
+        out.resize(out.len().max(most), 0);
+        let room = &mut out[..most];
+        self.decompressor.decompress_to_buffer(data, room).ok()
     }
 
     /// Puts a column's numbers into `out`, in place of what that has. Returns `None` if the
     /// column is not valid; what is in `out` then means nothing.
     pub(super) fn unpack(&mut self, column: Column<'_>, out: &mut Vec<u64>) -> Option<()> {
-        let Column {
-            coding,
-            count,
-            base,
-            data,
-        } = column;
-        let bytes = if coding & COMPRESSED == 0 {
-            data
-        } else {
-            let most = match coding & !COMPRESSED {
-                VARINTS => count * MAX_VARINT,
-                planes => count * usize::from(planes),
-            };
-            self.data.resize(self.data.len().max(most), 0);
-            let room = &mut self.data[..most];
-            let length = self.decompressor.decompress_to_buffer(data, room).ok()?;
-            &self.data[..length]
-        };
-        out.clear();
-        match coding & !COMPRESSED {
-            planes @ 0..=8 => {
-                (bytes.len() == count * usize::from(planes)).then_some(())?;
-                out.resize(count, base);
-                add_planes(bytes, out);
-                Some(())
-            }
-            VARINTS => varints(bytes, count, base, out),
-            _ => None,
+        let mut data = std::mem::take(&mut self.data);
+        let length = self.bytes(column, &mut data);
+        let whole = length.and_then(|length| numbers(column, &data[..length], out));
+        self.data = data;
+        whole
+    }
+}
+
+/// The numbers of a column with these bytes.
+fn numbers(column: Column<'_>, bytes: &[u8], out: &mut Vec<u64>) -> Option<()> {
+    let Column {
+        coding,
+        count,
+        base,
+        ..
+    } = column;
+    out.clear();
+    match coding & !COMPRESSED {
+        planes @ 0..=8 => {
+            (bytes.len() == count * usize::from(planes)).then_some(())?;
+            out.resize(count, base);
+            add_planes(bytes, out);
+            Some(())
         }
+        VARINTS => varints(bytes, count, base, out),
+        _ => None,
     }
 }
 
@@ -310,11 +403,31 @@ mod tests {
         while !columns.is_empty() {
             let mut numbers = vec![7];
             let column = columns.next()?;
-            unpacker.unpack(column, &mut numbers)?;
+            let whole = unpacker.unpack(column, &mut numbers);
+            let mut narrow = Numbers::default();
+            assert_eq!(unpacker.numbers(column, &mut narrow), whole);
+            whole?;
             assert_eq!(column.len(), numbers.len());
+            assert_narrow(&narrow, &numbers);
             all.push(numbers);
         }
         Some(all)
+    }
+
+    /// Checks what is kept as it is stored, whole and from the middle on.
+    fn assert_narrow(narrow: &Numbers, expected: &[u64]) {
+        for start in [0, expected.len() / 2] {
+            let rows = start..expected.len();
+            let mut found = Vec::new();
+            narrow.for_each(rows.clone(), |number| found.push(number));
+            assert_eq!(found, expected[rows.clone()]);
+            assert!(found.iter().all(|&number| number <= narrow.most()));
+            let one_by_one: Vec<_> = rows.map(|row| narrow.at(row)).collect();
+            assert_eq!(one_by_one, found);
+        }
+        if let Some(same) = narrow.same() {
+            assert!(expected.iter().all(|&number| number == same));
+        }
     }
 
     /// Numbers of very different sizes.
@@ -353,6 +466,29 @@ mod tests {
             let coded = zigzag(number.cast_unsigned());
             prop_assert_eq!(unzigzag(coded).cast_signed(), number);
             prop_assert!(coded <= 2 * number.unsigned_abs());
+        }
+    }
+
+    #[test]
+    fn no_number_is_greater_than_what_a_column_can_have() {
+        let mut packer = Packer::new().unwrap();
+        for (numbers, expected) in [
+            (&[7, 7][..], 7),
+            (&[3, 3 + 255], 3 + 255),
+            (&[3, 3 + 256], 3 + 65_535),
+            (&[1, 1 << 56], 1 << 56),
+            (&[0, 1 << 56], u64::MAX),
+            (&[u64::MAX - 9, u64::MAX], u64::MAX),
+        ] {
+            let mut bytes = Vec::new();
+            packer.planes(numbers, &mut bytes).unwrap();
+            let mut narrow = Numbers::default();
+            let column = Columns::new(&bytes).next().unwrap();
+            Unpacker::new()
+                .unwrap()
+                .numbers(column, &mut narrow)
+                .unwrap();
+            assert_eq!(narrow.most(), expected, "{numbers:?}");
         }
     }
 

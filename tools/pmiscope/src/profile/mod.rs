@@ -44,13 +44,13 @@
 //! samples that have one of its stacks are left out, and counted. Chunks of another run (two
 //! profiles in one file, or a piece of one in another) are left out, and it says so.
 //!
-//! Profiles of versions 3 to 5 had the samples as they stand in a ring; the pmiscope that wrote one
-//! reads it.
+//! Profiles of versions 3 to 5 had the samples as they stand in a ring; pmiscope 0.1.0 reads them.
 
 mod assembly;
 mod block;
 mod chunk;
 mod column;
+mod counted;
 mod distinct;
 mod hash;
 mod kernel_parts;
@@ -60,8 +60,8 @@ mod source;
 pub(crate) mod stacks;
 mod write;
 
+pub(crate) use counted::{Alike, Counted, CountedSamples};
 pub(crate) use read::{Profile, ReadError, is_profile};
-pub(crate) use samples::Counted;
 pub use write::{Embedded, Writer};
 
 use profiler::format::Description;

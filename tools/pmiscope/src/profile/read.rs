@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use profiler::format::description::DESCRIPTION_BYTES;
 use profiler::format::event::NewEvent;
@@ -14,9 +15,9 @@ use thiserror::Error;
 use super::assembly::{Assembly, Core, Incomplete, StoredBlock};
 use super::block::Slots;
 use super::chunk::{Chunks, Kind};
-use super::column::Numbers;
+use super::counted::{COUNTED, CountedColumns, CountedSamples};
 use super::hash::{RunHash, StackHash, stack_hash};
-use super::samples::{BlockReader, COUNTED, Cache, CoreSamples, Counted};
+use super::samples::{BlockReader, Cache, CoreSamples};
 use super::source::Source;
 use super::stacks::StackTable;
 use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION};
@@ -29,12 +30,23 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this pmiscope reads version {VERSION}: use the one that wrote it"
+        "a profile of format version {0}, and this is pmiscope {this}, which reads version {VERSION}: use {other}",
+        this = env!("CARGO_PKG_VERSION"),
+        other = reader_of(*.0)
     )]
     Version(u32),
     /// What every profile starts with is damaged or missing.
     #[error("cut off or damaged before the run's description: nothing in it can be reported")]
     NoHead,
+}
+
+/// Which pmiscope reads a format version that this one does not.
+fn reader_of(version: u32) -> &'static str {
+    match version {
+        3..=5 => "pmiscope 0.1.0, which wrote it",
+        ..VERSION => "the one that wrote it",
+        _ => "the one that wrote it, which is newer",
+    }
 }
 
 /// Why a profile cannot be opened.
@@ -74,7 +86,7 @@ pub struct Profile {
     /// What the host knew of it.
     pub host: Host,
     /// The kernel's ELF file; `None` if it is damaged.
-    pub kernel: Option<Vec<u8>>,
+    pub kernel: Option<Arc<[u8]>>,
     /// Separate debug files of it, with their names.
     pub debug_files: Vec<(String, Vec<u8>)>,
     /// How the run ended; `None` if the end is missing.
@@ -132,10 +144,9 @@ impl Profile {
         let first = chunks.at(FILE_HEADER)?;
         let first = first.filter(|chunk| chunk.kind == Kind::Head);
         let first = first.ok_or(ProfileError::NoHead)?;
-        let (description, host) = first
-            .payload(&source)?
-            .and_then(|payload| decode_head(&payload))
-            .ok_or(ProfileError::NoHead)?;
+        let head = first.unpack(chunks.stored(&first));
+        let head = head.and_then(|payload| decode_head(&payload));
+        let (description, host) = head.ok_or(ProfileError::NoHead)?;
         let mut assembly = Assembly::new(&source, &description, first.run)?;
         assembly.read(chunks, first.end())?;
         let (files, contents, incomplete) = assembly.finish();
@@ -200,24 +211,25 @@ impl Profile {
         &self.contents.stacks
     }
 
-    /// Calls `each` with every sample of these cores, each core's in order.
+    /// Calls `each` with what is counted of the samples of these cores: block by block, each core's
+    /// in order.
     ///
     /// # Errors
     ///
-    /// [`ReadError`].
+    /// [`ReadError`]; those of `each`.
     pub(crate) fn for_each_counted(
         &self,
         is_selected: impl Fn(u32) -> bool,
-        mut each: impl FnMut(u32, &Counted),
+        mut each: impl FnMut(&CountedSamples<'_>) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut reader = self.reader()?;
-        let mut columns: [Numbers; COUNTED.len()] = Default::default();
+        let mut columns = CountedColumns::default();
         for stored in &self.contents.blocks {
             if !stored.cores.iter().any(|&core| is_selected(core)) {
                 continue;
             }
             let (block, unpacker) = reader.block(stored)?;
-            for (column, field) in columns.iter_mut().zip(COUNTED) {
+            for (column, field) in columns.each_mut().into_iter().zip(COUNTED) {
                 let whole = block.field(field, unpacker, column);
                 whole.ok_or(ReadError::Damaged(stored.at))?;
             }
@@ -226,17 +238,14 @@ impl Profile {
                 let rows = at..at + count;
                 at = rows.end;
                 if is_selected(core) {
-                    let mut next = block.next_of(segment);
-                    for index in rows {
-                        let numbers = columns.each_ref().map(|column| column.at(index));
-                        let counted = Counted::new(numbers, &mut next);
-                        let mut counted = counted.ok_or(ReadError::Damaged(stored.at))?;
-                        if self.has_stack(counted.stack, stored)? {
-                            let stack = counted.stack as usize;
-                            counted.has_exact = self.contents.stacks.has_exact(stack);
-                            each(core, &counted);
-                        }
-                    }
+                    each(&CountedSamples {
+                        profile: self,
+                        block: stored,
+                        columns: &columns,
+                        rows,
+                        next: block.next_of(segment),
+                        core,
+                    })?;
                 }
             }
         }

@@ -14,51 +14,6 @@ use super::read::{Profile, ReadError};
 use super::source::Source;
 use super::stacks::StackTable;
 
-/// What is counted of a sample.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Counted {
-    /// The number of its stack.
-    pub stack: u32,
-    pub task: u16,
-    pub event: u8,
-    pub period: u64,
-    /// What the handler before it cost.
-    pub cost: u32,
-    pub sequence: u32,
-    /// It has an exact address.
-    pub has_exact: bool,
-}
-
-/// The columns of [`Counted`].
-pub(super) const COUNTED: [Field; 6] = [
-    Field::Stack,
-    Field::Task,
-    Field::Event,
-    Field::Period,
-    Field::Cost,
-    Field::Gap,
-];
-
-impl Counted {
-    /// The sample with these numbers, in the order of [`COUNTED`], whose sequence number is
-    /// `next` if there is no gap; `next` is then that of the one behind it. Whether it has an
-    /// exact address its stack says.
-    pub(super) fn new(numbers: [u64; COUNTED.len()], next: &mut u32) -> Option<Self> {
-        let [stack, task, event, period, cost, gap] = numbers;
-        let sequence = next.wrapping_add(u32::try_from(gap).ok()?);
-        *next = sequence.wrapping_add(1);
-        Some(Self {
-            stack: u32::try_from(stack).ok()?,
-            task: u16::try_from(task).ok()?,
-            event: u8::try_from(event).ok()?,
-            period,
-            cost: u32::try_from(cost).ok()?,
-            sequence,
-            has_exact: false,
-        })
-    }
-}
-
 /// Reads blocks, one at a time.
 pub(super) struct BlockReader<'a> {
     source: &'a Source,

@@ -101,6 +101,14 @@ impl Source {
         }
     }
 
+    /// The bytes of `range`, which lies within the length, if all are in memory.
+    pub(super) fn in_memory(&self, range: Range<usize>) -> Option<&[u8]> {
+        match &self.place {
+            Place::Memory(bytes) => Some(&bytes[range]),
+            Place::File(_) => None,
+        }
+    }
+
     /// Where the first of these bytes is that lies in `range`, whole. None of them is zero, so holes
     /// of the file are not searched.
     ///

@@ -25,7 +25,7 @@ use profiler::address::{CodeAddress, CodeRange};
 use profiler::format::sample::is_crossing;
 use profiler::format::{ChainEnd, Sample, State};
 
-use super::column::{Columns, Packer, Unpacker};
+use super::column::{Columns, Numbers, Packer, Unpacker};
 
 /// Words of a crossing, and which of them are those on top of a stack.
 const CROSSING_WORDS: usize = 4;
@@ -98,19 +98,33 @@ impl StackRow {
         ]
     }
 
-    fn of_columns(columns: [u64; Self::COLUMNS]) -> Option<Self> {
-        let [pc, exact, top, below, chain, flags] = columns.map(u32::try_from);
-        let [state, end, 0, 0] = flags.ok()?.to_le_bytes() else {
-            return None;
-        };
-        Some(Self {
-            pc: pc.ok().filter(|&pc| pc != 0)?,
-            exact: exact.ok()?,
-            top: [top.ok()?, below.ok()?],
-            chain: chain.ok()?,
-            state,
-            end: ChainEnd::try_from(end).ok().map(|_| end)?,
-        })
+    /// The stacks of columns that are equally long; `None` if one is not valid.
+    fn of_columns(columns: &[Numbers; Self::COLUMNS]) -> Option<Vec<Self>> {
+        let mut rows = vec![Self::LOST; columns[0].len()];
+        let put: [fn(&mut Self, u32); Self::COLUMNS] = [
+            |row, pc| row.pc = pc,
+            |row, exact| row.exact = exact,
+            |row, top| row.top[0] = top,
+            |row, below| row.top[1] = below,
+            |row, chain| row.chain = chain,
+            |row, flags| [row.state, row.end, ..] = flags.to_le_bytes(),
+        ];
+        for (column, put) in columns.iter().zip(put) {
+            let mut places = rows.iter_mut();
+            let mut is_valid = true;
+            column.for_each(0..column.len(), |number| {
+                match (u32::try_from(number), places.next()) {
+                    (Ok(number), Some(row)) => put(row, number),
+                    _ => is_valid = false,
+                }
+            });
+            is_valid.then_some(())?;
+        }
+        let has_end = |row: &Self| ChainEnd::try_from(row.end).is_ok();
+        let mut is_valid = rows.iter().all(|row| row.pc != 0 && has_end(row));
+        let flags = &columns[Self::COLUMNS - 1];
+        flags.for_each(0..flags.len(), |flags| is_valid &= flags <= u16::MAX.into());
+        is_valid.then_some(rows)
     }
 }
 
@@ -157,11 +171,13 @@ impl Part {
             return None;
         };
         let [words, lengths, chains] = [next()?, next()?, next()?];
-        let rows: [_; StackRow::COLUMNS] = [next()?, next()?, next()?, next()?, next()?, next()?];
+        let mut rows: [Numbers; StackRow::COLUMNS] = Default::default();
+        for numbers in &mut rows {
+            unpacker.numbers(columns.next()?, numbers)?;
+        }
         let count = rows[0].len();
         let is_whole = rows.iter().all(|column| column.len() == count);
         (is_whole && columns.is_empty()).then_some(())?;
-        let row = |index: usize| StackRow::of_columns(std::array::from_fn(|of| rows[of][index]));
         Some(Self {
             first_word,
             first_chain,
@@ -169,7 +185,7 @@ impl Part {
             words,
             lengths,
             chains,
-            rows: (0..count).map(row).collect::<Option<_>>()?,
+            rows: StackRow::of_columns(&rows)?,
         })
     }
 }
@@ -295,10 +311,28 @@ impl StackTable {
         self.chain_ends.len()
     }
 
+    /// Returns the number of words of all chains.
+    #[must_use]
+    pub fn chain_words(&self) -> usize {
+        self.chains.len()
+    }
+
     /// Returns true if the stack with this number is there.
     #[must_use]
     pub fn has(&self, number: usize) -> bool {
         number < self.rows.len() && (!self.has_lost || self.rows[number].pc != 0)
+    }
+
+    /// Returns true if some of them are lost.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.has_lost
+    }
+
+    /// Returns true if some have exact addresses.
+    #[must_use]
+    pub fn has_exact_addresses(&self) -> bool {
+        self.has_exact
     }
 
     /// Returns true if the stack with this number is there, and has an exact address.
@@ -501,7 +535,7 @@ mod tests {
     #[test]
     fn a_part_that_no_writer_has_made_is_refused() {
         let [first, second] = parts();
-        let changes: [fn(&mut Part); 9] = [
+        let changes: [fn(&mut Part); 10] = [
             |part| part.first_word = 2,
             |part| part.first_stack = 1,
             |part| part.first_chain = 1 << 40,
@@ -511,6 +545,7 @@ mod tests {
             |part| part.rows[0].pc = 0,
             |part| part.rows[0].top[1] = 4,
             |part| part.rows[0].chain = 4,
+            |part| part.rows[0].end = u8::MAX,
         ];
         for (number, change) in changes.iter().enumerate() {
             let mut table = StackTable::default();

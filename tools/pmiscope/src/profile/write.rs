@@ -364,7 +364,7 @@ mod tests {
         while let Some(chunk) = chunks.at(at).unwrap() {
             at = chunk.end();
             if !lost.contains(&count) {
-                let payload = chunk.payload(&source).unwrap().unwrap();
+                let payload = chunk.unpack(chunks.stored(&chunk)).unwrap();
                 if chunk.kind == Kind::Kernel {
                     kernel = parts.take_last(chunk.core, payload);
                 } else {

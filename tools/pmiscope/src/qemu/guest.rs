@@ -30,6 +30,10 @@ const POLL: Duration = Duration::from_millis(2);
 /// A pause between two looks that is longer was none of the guest's.
 const AWAY: Duration = Duration::from_secs(1);
 
+/// The wait between two searches for the region, by what one takes: the time of a processor is to
+/// be the guest's, which boots until its region is there.
+const SEARCH_SHARE: u32 = 9;
+
 /// How long a guest whose region says that it is at its end may be silent until it ends.
 const GRACE: Duration = Duration::from_secs(1);
 /// How long one may take that has finished, and is not silent.
@@ -227,7 +231,7 @@ impl<'memory> Guest<'memory> {
     ) -> Result<Ended> {
         let mut started = Instant::now();
         let mut active = started;
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(SEARCH_SHARE);
         let mut settled = Settled::default();
         let end = loop {
             // First: what an ended guest has left behind is seen in the same look.

@@ -1,13 +1,15 @@
 //! The report, as values: what JSON shows and the text is made of.
 
+use hashbrown::HashMap;
 use profiler::format::region::Maker;
 use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source};
 use serde::{Serialize, Serializer};
 
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
+use super::stack::Chain;
 use super::warnings::{Warning, note, warnings};
-use super::{Selection, Step, Tally};
+use super::{Selection, Stack, Step, Tally};
 use crate::addresses::{Addresses, Execution};
 use crate::profile::{CoreEnd, Mode, Outcome, Profile, ReadError};
 use crate::qemu::{Emulator, PmuModel};
@@ -683,53 +685,112 @@ impl Counts {
         &mut self.0[index]
     }
 
-    /// Adds the functions of these steps that are not there yet to `functions`: a recursive one
-    /// is on a stack more than once.
-    fn see(&mut self, steps: impl Iterator<Item = Step>, functions: &mut Vec<FunctionId>) {
-        for step in steps {
-            if let Step::Frame(frame) = step {
-                self.see_frame(frame, functions);
+    /// The functions of these frames, which are seen.
+    fn see(&mut self, frames: impl Iterator<Item = Frame>) -> impl Iterator<Item = FunctionId> {
+        frames.map(|frame| {
+            let count = self.of(frame.function);
+            count.is_seen = true;
+            count.has_code |= !frame.inlined;
+            frame.function
+        })
+    }
+}
+
+/// The functions that were interrupted, each once.
+#[derive(Default)]
+struct Innermost {
+    /// The one that was executing.
+    own: Option<FunctionId>,
+    all: Vec<FunctionId>,
+}
+
+impl Innermost {
+    fn of(stack: &Stack<'_>, symbols: &Symbols, counts: &mut Counts) -> Self {
+        let mut all = Vec::new();
+        let own = stack.own(symbols);
+        // One that is elsewhere was executing, and is not among the callers.
+        let frames = stack.innermost(symbols).filter_map(|step| match step {
+            Step::Frame(frame) => Some(frame),
+            Step::Interrupt(_) => None,
+        });
+        for function in counts.see(own.into_iter().chain(frames)) {
+            if !all.contains(&function) {
+                all.push(function);
             }
         }
+        Self {
+            own: own.map(|frame| frame.function),
+            all,
+        }
+    }
+}
+
+/// The functions of a chain, each once.
+struct Callers {
+    /// A bit for some functions each: most that are not there are told by it.
+    some: [u64; 8],
+    all: Vec<FunctionId>,
+    /// The samples of the chain's stacks.
+    samples: u64,
+}
+
+impl Callers {
+    fn of(chain: Chain<'_>, symbols: &Symbols, counts: &mut Counts) -> Self {
+        let mut callers = Self {
+            some: [0; 8],
+            all: Vec::new(),
+            samples: 0,
+        };
+        for function in counts.see(chain.functions(symbols)) {
+            if !callers.has(function) {
+                let (word, bit) = Self::place(function);
+                callers.some[word] |= bit;
+                callers.all.push(function);
+            }
+        }
+        callers
     }
 
-    fn see_frame(&mut self, frame: Frame, functions: &mut Vec<FunctionId>) {
-        let count = self.of(frame.function);
-        count.is_seen = true;
-        count.has_code |= !frame.inlined;
-        if !functions.contains(&frame.function) {
-            functions.push(frame.function);
-        }
+    const fn place(function: FunctionId) -> (usize, u64) {
+        let index = function.index();
+        (index / 64 % 8, 1 << (index % 64))
+    }
+
+    fn has(&self, function: FunctionId) -> bool {
+        let (word, bit) = Self::place(function);
+        self.some[word] & bit != 0 && self.all.contains(&function)
     }
 }
 
 fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
     let mut counts = Counts::default();
-    // Each chain's once: many stacks have it.
-    let mut of_chains = Vec::new();
-    for chain in tally.chains() {
-        let mut functions = Vec::new();
-        counts.see(chain.steps(symbols), &mut functions);
-        of_chains.push((functions, 0));
-    }
-    let mut innermost = Vec::new();
+    // Each chain's and each place's once: many stacks have them.
+    let chains = tally.chains();
+    let chains = chains.map(|chain| Callers::of(chain, symbols, &mut counts));
+    let mut chains: Vec<_> = chains.collect();
+    let places = tally.places().count();
+    let mut of_places: Vec<Option<Innermost>> =
+        std::iter::repeat_with(|| None).take(places).collect();
+    let mut of_others: HashMap<_, Innermost> = HashMap::new();
     for stack in tally.stacks() {
-        innermost.clear();
-        let own = stack.own(symbols);
-        if let Some(own) = own {
-            counts.of(own.function).own += stack.samples;
-            // One that is elsewhere was executing, and is not among the callers.
-            counts.see_frame(own, &mut innermost);
+        let innermost = || Innermost::of(&stack, symbols, &mut counts);
+        let innermost = if stack.is_plain() {
+            of_places[stack.place].get_or_insert_with(innermost)
+        } else {
+            let of_other = of_others.entry((stack.place, stack.exact, stack.added));
+            of_other.or_insert_with(innermost)
+        };
+        if let Some(own) = innermost.own {
+            counts.of(own).own += stack.samples;
         }
-        counts.see(stack.innermost(symbols), &mut innermost);
-        let (callers, samples) = &mut of_chains[stack.outer.number];
-        *samples += stack.samples;
-        for &function in innermost.iter().filter(|it| !callers.contains(it)) {
+        let callers = &mut chains[stack.outer.number];
+        callers.samples += stack.samples;
+        for &function in innermost.all.iter().filter(|&&it| !callers.has(it)) {
             counts.of(function).total += stack.samples;
         }
     }
-    for (callers, samples) in of_chains {
-        for function in callers {
+    for Callers { all, samples, .. } in chains {
+        for function in all {
             counts.of(function).total += samples;
         }
     }

@@ -13,6 +13,8 @@ pub struct Stack<'a> {
     pub state: State,
     /// The instruction that was about to execute.
     pub pc: CodeAddress,
+    /// The number of that: others have another one, in the order of [`super::Tally::places`].
+    pub place: usize,
     /// The instruction that the overflow is for, where the processor says it; it was
     /// executed some instructions before `pc`.
     pub exact: Option<CodeAddress>,
@@ -77,11 +79,31 @@ impl Chain<'_> {
     }
 }
 
+impl Chain<'_> {
+    /// The functions that [`Self::steps`] goes through, each at least once: where a function calls
+    /// itself, or two each other, the same links follow each other.
+    pub fn functions(&self, symbols: &Symbols) -> impl Iterator<Item = Frame> {
+        let links = self.links;
+        let is_repeated = move |place: usize| {
+            let before = &links[place.saturating_sub(2)..place];
+            before.contains(&links[place])
+        };
+        let places = (0..links.len()).filter(move |&place| !is_repeated(place));
+        places.flat_map(move |place| symbols.frames(lookup(links[place])).iter().copied())
+    }
+}
+
 impl Stack<'_> {
     /// The number of callers, interrupted ones included.
     #[must_use]
     pub fn callers(&self) -> usize {
         usize::from(self.added.is_some()) + self.outer.links.len()
+    }
+
+    /// Returns true if its place alone says which functions were interrupted.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.exact.is_none() && self.added.is_none()
     }
 
     /// The addresses that [`Self::innermost`] looks up.

@@ -1,5 +1,7 @@
-//! Counts a profile's samples: in one pass over what is counted of them, and one over the
-//! different stacks, which completes their chains.
+//! Counts a profile's samples: in one pass over what is counted of them, column by column where that
+//! says the same, and one over the different stacks, which completes their chains.
+
+use std::ops::Range;
 
 use hashbrown::HashMap;
 use profiler::address::CodeAddress;
@@ -8,7 +10,7 @@ use profiler::format::{ChainEnd, State};
 use super::stack::{Chain, Stack, lookup};
 use crate::chain::{Link, Repair, Repaired};
 use crate::profile::stacks as profile;
-use crate::profile::{Counted, Profile, ReadError};
+use crate::profile::{Alike, Counted, CountedSamples, Profile, ReadError};
 use crate::symbols::callframe::{Caller, Callers};
 
 /// A profile's samples, counted.
@@ -20,10 +22,11 @@ pub struct Tally {
     pub cores: Vec<CoreTally>,
     /// Every different stack, in the order of the profile's table.
     rows: Vec<Row>,
+    extras: Vec<Extra>,
     /// Samples by the stack's number there.
     of_stacks: Vec<u64>,
     /// Samples by the number of the task that ran.
-    of_tasks: Vec<u64>,
+    of_tasks: Histogram,
     places: Places,
     chains: Chains,
     /// Samples whose stacks have a property.
@@ -85,27 +88,18 @@ struct Row {
     /// The numbers of its program counter and its chain here.
     pc: u32,
     chain: u32,
-    /// Addresses, or 0: no code is there.
-    exact: u64,
-    added: u64,
+    /// The number of [`Extra`] addresses, or [`NONE`].
+    extra: u32,
     samples: u64,
     state: State,
     end: ChainEnd,
 }
 
-impl Row {
-    fn stack<'a>(&self, pc: CodeAddress, outer: Chain<'a>) -> Stack<'a> {
-        let address = |word: u64| (word != 0).then_some(CodeAddress(word));
-        Stack {
-            state: self.state,
-            pc,
-            exact: address(self.exact),
-            added: address(self.added),
-            outer,
-            end: self.end,
-            samples: self.samples,
-        }
-    }
+/// Addresses that few stacks have.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Extra {
+    exact: Option<CodeAddress>,
+    added: Option<CodeAddress>,
 }
 
 /// Where a list of numbers has none.
@@ -253,28 +247,78 @@ pub struct CoreTally {
     pub gaps: u64,
 }
 
+/// How often there is each number from 0 on.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Histogram(Vec<u64>);
+
+impl Histogram {
+    #[inline]
+    fn add(&mut self, number: usize, times: u64) {
+        if number >= self.0.len() {
+            self.0.resize(number + 1, 0);
+        }
+        self.0[number] += times;
+    }
+
+    /// The counts of all numbers up to `most`, at least.
+    fn room_for(&mut self, most: usize) -> &mut [u64] {
+        let room = most + 1;
+        if self.0.len() < room {
+            self.0.resize(room, 0);
+        }
+        &mut self.0
+    }
+}
+
 /// Numbers whose smallest, median and largest are reported.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Distribution {
-    /// How often there is each small number: most are.
-    small: Vec<u64>,
+    /// Most are small.
+    small: Histogram,
     large: HashMap<u64, u64>,
 }
 
 impl Distribution {
-    /// The first number that is not small.
-    const LARGE: usize = 1 << 16;
+    /// The first number that is not small. A column of numbers that differ by less than 2¹⁶ may
+    /// begin above 0.
+    const LARGE: usize = 1 << 17;
+
+    /// Adds the costs of these of the samples.
+    fn add_costs(
+        &mut self,
+        samples: &CountedSamples<'_>,
+        some: Range<usize>,
+    ) -> Result<(), ReadError> {
+        match usize::try_from(samples.most_cost()) {
+            Ok(most) if most < Self::LARGE => {
+                let small = self.small.room_for(most);
+                samples.for_each_cost(some, |cost| small[cost as usize] += 1)
+            }
+            _ => samples.for_each_cost(some, |cost| self.add(cost.into())),
+        }
+    }
+
+    /// Adds the periods of these of the samples.
+    fn add_all(&mut self, samples: &CountedSamples<'_>, some: Range<usize>) {
+        match samples.same_period() {
+            Some(period) => self.add_times(period, some.len() as u64),
+            None => samples.for_each_period(some, |period| self.add(period)),
+        }
+    }
 
     #[inline]
     fn add(&mut self, number: u64) {
+        self.add_times(number, 1);
+    }
+
+    #[inline]
+    fn add_times(&mut self, number: u64, times: u64) {
+        if times == 0 {
+            return;
+        }
         match usize::try_from(number) {
-            Ok(small) if small < Self::LARGE => {
-                if small >= self.small.len() {
-                    self.small.resize(small + 1, 0);
-                }
-                self.small[small] += 1;
-            }
-            _ => *self.large.entry(number).or_default() += 1,
+            Ok(small) if small < Self::LARGE => self.small.add(small, times),
+            _ => *self.large.entry(number).or_default() += times,
         }
     }
 
@@ -282,7 +326,7 @@ impl Distribution {
     /// an even number of them is the lower one of the two in the middle.
     #[must_use]
     pub fn summary(&self) -> Option<[u64; 3]> {
-        let small = (0..).zip(self.small.iter().copied());
+        let small = (0..).zip(self.small.0.iter().copied());
         let mut counts: Vec<(u64, u64)> = small.filter(|&(_, count)| count > 0).collect();
         counts.extend(self.large.iter().map(|(&number, &count)| (number, count)));
         counts.sort_unstable();
@@ -330,6 +374,30 @@ impl Counting {
         }
     }
 
+    /// Passes samples whose numbers follow each other, from the first on, which lies ahead. Returns
+    /// where that is, counted as [`OnCore::most_apart`] is.
+    fn pass_all(&mut self, first: u32, count: u64) -> u64 {
+        self.numbers.pass(first);
+        let now = self.numbers.0.max(self.all + 1);
+        self.numbers.0 += count - 1;
+        self.all += count;
+        now
+    }
+
+    /// Counts so many samples of one event that are asked for, the first of which is at `now`, and
+    /// each behind the other. Returns true if that is not the event's first.
+    fn count_alike(&mut self, event: u8, now: u64, count: u64) -> bool {
+        self.tally.samples += count;
+        let of_event = &mut self.events[usize::from(event)];
+        of_event.on_core.samples += count;
+        let before = of_event.last.replace(now + count - 1);
+        let to_first = before.map_or(0, |before| now - before);
+        let to_others = u64::from(count > 1);
+        let most = &mut of_event.on_core.most_apart;
+        *most = (*most).max(to_first).max(to_others);
+        before.is_some()
+    }
+
     /// Counts a sample that is asked for. Returns true if it is not the event's first.
     fn count(&mut self, event: u8) -> bool {
         self.tally.samples += 1;
@@ -365,8 +433,8 @@ impl Tally {
         };
         let is_selected = |core| selection.has_core(core);
         let mut cores: Vec<_> = (0..profile.cores()).map(Counting::new).collect();
-        profile.for_each_counted(is_selected, |core, sample| {
-            tally.count(&mut cores[core as usize], sample);
+        profile.for_each_counted(is_selected, |samples| {
+            tally.count_all(&mut cores[samples.core as usize], samples, profile)
         })?;
         for core in cores.iter().filter(|core| is_selected(core.tally.core)) {
             tally.end_core(core);
@@ -378,6 +446,66 @@ impl Tally {
         };
         tally.complete(profile, repair);
         Ok(tally)
+    }
+
+    /// Counts samples: by columns if they are alike, else one by one.
+    fn count_all(
+        &mut self,
+        core: &mut Counting,
+        samples: &CountedSamples<'_>,
+        profile: &Profile,
+    ) -> Result<(), ReadError> {
+        match samples.alike() {
+            Some(alike) if core.numbers.is_ahead(alike.first) => {
+                self.count_alike(core, alike, samples, profile)
+            }
+            _ => samples.for_each(|sample| self.count(core, sample)),
+        }
+    }
+
+    /// Counts as [`Self::count`] does, each column by itself.
+    fn count_alike(
+        &mut self,
+        core: &mut Counting,
+        Alike { event, first }: Alike,
+        samples: &CountedSamples<'_>,
+        profile: &Profile,
+    ) -> Result<(), ReadError> {
+        let count = samples.len();
+        // Nothing was before the sample with the number 0.
+        let zero = (0_u32.wrapping_sub(first) as usize).min(count);
+        let behind_others = [0..zero, zero.saturating_add(1).min(count)..count];
+        for some in behind_others.clone() {
+            self.handler.add_costs(samples, some)?;
+        }
+        let now = core.pass_all(first, count as u64);
+        if !self.selection.has_event(event) {
+            core.others += count as u64;
+            return Ok(());
+        }
+        let has_period = core.count_alike(event, now, count as u64);
+        let of_stacks = &mut self.of_stacks;
+        let has_exact = profile.stacks().has_exact_addresses();
+        let mut exact = 0;
+        samples.for_each_stack(|stack| {
+            of_stacks[stack] += 1;
+            if has_exact {
+                exact += u64::from(profile.stacks().has_exact(stack));
+            }
+        })?;
+        if let Some(event) = self.events.get_mut(usize::from(event)) {
+            event.samples += count as u64;
+            event.exact += exact;
+            event
+                .periods
+                .add_all(samples, usize::from(!has_period)..count);
+        } else if self.events.is_empty() {
+            for some in behind_others {
+                self.periods.add_all(samples, some);
+            }
+        }
+        let of_tasks = self.of_tasks.room_for(samples.most_task().into());
+        samples.for_each_task(|task| of_tasks[usize::from(task)] += 1)
     }
 
     fn count(&mut self, core: &mut Counting, sample: &Counted) {
@@ -401,11 +529,7 @@ impl Tally {
             self.periods.add(sample.period);
         }
         self.of_stacks[sample.stack as usize] += 1;
-        let task = usize::from(sample.task);
-        if task >= self.of_tasks.len() {
-            self.of_tasks.resize(task + 1, 0);
-        }
-        self.of_tasks[task] += 1;
+        self.of_tasks.add(sample.task.into(), 1);
     }
 
     fn end_core(&mut self, core: &Counting) {
@@ -424,6 +548,10 @@ impl Tally {
 
     /// Completes the chains of the stacks that were seen.
     fn complete(&mut self, profile: &Profile, repair: Repair<'_>) {
+        let seen = self.of_stacks.iter().filter(|&&samples| samples > 0);
+        self.rows.reserve_exact(seen.count());
+        // A few are added, and a word of four is a link where interrupts are crossed.
+        self.chains.links.reserve(profile.stacks().chain_words());
         for (number, samples) in (0..).zip(std::mem::take(&mut self.of_stacks)) {
             if samples > 0
                 && let Some(stack) = profile.stacks().get(number as usize)
@@ -460,13 +588,21 @@ impl Tally {
             outer.last
         };
         place.samples += samples;
-        #[allow(clippy::cast_possible_truncation)] // both were made of such
+        let extra = Extra {
+            exact: stack.exact,
+            added: innermost.added(),
+        };
+        #[allow(clippy::cast_possible_truncation)] // all were made of such
         let row = Row {
             stack: number,
             pc: pc as u32,
             chain: chain as u32,
-            exact: stack.exact.map_or(0, |exact| exact.0),
-            added: innermost.added().map_or(0, |added| added.0),
+            extra: if extra == Extra::default() {
+                NONE
+            } else {
+                self.extras.push(extra);
+                self.extras.len() as u32 - 1
+            },
             samples,
             state: stack.state,
             end: repair.end(stack.end, last),
@@ -476,8 +612,18 @@ impl Tally {
     }
 
     fn stack(&self, row: &Row) -> Stack<'_> {
-        let pc = self.places.all[row.pc as usize].pc;
-        row.stack(pc, self.chains.get(row.chain))
+        let extra = self.extras.get(row.extra as usize);
+        let Extra { exact, added } = extra.copied().unwrap_or_default();
+        Stack {
+            state: row.state,
+            pc: self.places.all[row.pc as usize].pc,
+            place: row.pc as usize,
+            exact,
+            added,
+            outer: self.chains.get(row.chain),
+            end: row.end,
+            samples: row.samples,
+        }
     }
 
     /// Where samples were, each address once, and how many.
@@ -505,12 +651,13 @@ impl Tally {
         let mut counts: HashMap<(u32, u32), u64> = HashMap::new();
         profile.for_each_counted(
             |core| self.selection.has_core(core),
-            |core, sample| {
-                if self.selection.has_event(sample.event) {
-                    *counts
-                        .entry((key(core, sample.task), sample.stack))
-                        .or_default() += 1;
-                }
+            |samples| {
+                samples.for_each(|sample| {
+                    if self.selection.has_event(sample.event) {
+                        let key = key(samples.core, sample.task);
+                        *counts.entry((key, sample.stack)).or_default() += 1;
+                    }
+                })
             },
         )?;
         let stack = |((key, number), samples)| {
@@ -523,7 +670,7 @@ impl Tally {
 
     /// The tasks that ran, by their numbers, and the samples of each.
     pub fn tasks(&self) -> impl Iterator<Item = (u16, u64)> {
-        let tasks = (0..).zip(self.of_tasks.iter().copied());
+        let tasks = (0..).zip(self.of_tasks.0.iter().copied());
         tasks.filter(|&(_, samples)| samples > 0)
     }
 
@@ -536,9 +683,11 @@ impl Tally {
 
     /// The addresses that have to be resolved for the functions of all stacks.
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
-        let innermost = self.rows.iter().flat_map(|row| self.stack(row).addresses());
+        let places = self.places().map(|(pc, _)| pc);
+        let others = self.stacks().filter(|stack| !stack.is_plain());
+        let others = others.flat_map(Stack::addresses);
         let chains = self.chains.links.iter().copied().map(lookup);
-        innermost.chain(chains)
+        places.chain(others).chain(chains)
     }
 
     /// The samples of all cores that were asked for.
@@ -568,11 +717,19 @@ impl Tally {
 struct Numbers(u64);
 
 impl Numbers {
+    /// By how much a number lies ahead, or behind modulo 2³².
+    #[allow(clippy::cast_possible_truncation)] // it is modulo 2³²
+    fn ahead(&self, sequence: u32) -> u32 {
+        sequence.wrapping_sub(self.0 as u32)
+    }
+
+    fn is_ahead(&self, sequence: u32) -> bool {
+        self.ahead(sequence) < 1 << 31
+    }
+
     fn pass(&mut self, sequence: u32) {
-        #[allow(clippy::cast_possible_truncation)] // modulo 2³²
-        let ahead = sequence.wrapping_sub(self.0 as u32);
-        if ahead < 1 << 31 {
-            self.0 += u64::from(ahead) + 1;
+        if self.is_ahead(sequence) {
+            self.0 += u64::from(self.ahead(sequence)) + 1;
         }
     }
 }

@@ -6,18 +6,18 @@
 //! in a file that several kernels share.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use gimli::{
-    self, AttributeValue, DebugInfoOffset, DwAt, Dwarf, Reader as _, Unit, UnitHeader, UnitOffset,
-    UnitRef,
+    self, AttributeValue, DebugInfoOffset, DwAt, Dwarf, Unit, UnitHeader, UnitOffset, UnitRef,
 };
 
 use super::units::Code;
-use super::{Bytes, path};
+use super::{Bytes, path, text};
 
 /// How many references are followed: a real entry has two.
 const MAX_REFERENCES: usize = 8;
@@ -62,6 +62,19 @@ impl Declarations {
         found
     }
 
+    /// The name of a source file, shortened and whole. Of units that are not split off it is kept:
+    /// many functions are declared in one.
+    fn file(&self, unit: UnitRef<'_, Bytes>, index: u64) -> Option<SourceName> {
+        let of_file = self.file_of(unit);
+        let unit_at = unit.header.debug_info_offset();
+        let (Some(of_file), Some(unit_at)) = (of_file, unit_at) else {
+            return file(unit, index);
+        };
+        let mut sources = of_file.sources.borrow_mut();
+        let source = sources.entry((unit_at, index));
+        source.or_insert_with(|| file(unit, index)).clone()
+    }
+
     /// The file that a unit is in; `None` if that is one of its own.
     fn file_of(&self, unit: UnitRef<'_, Bytes>) -> Option<&Referred> {
         let mut files = [Some(&self.own), self.shared.as_ref()]
@@ -86,7 +99,7 @@ impl Declarations {
             && found.line.is_none()
         {
             if let Some(AttributeValue::FileIndex(index)) = entry.attr_value(gimli::DW_AT_decl_file)
-                && let Some((file, path)) = file(unit, index)
+                && let Some((file, path)) = self.file(unit, index)
             {
                 (found.file, found.path) = (Some(file), Some(path));
             }
@@ -108,12 +121,17 @@ impl Declarations {
     }
 }
 
+/// The name of a source file, shortened and whole.
+type SourceName = (String, PathBuf);
+
 /// The units of a file that entries refer to.
 struct Referred {
     dwarf: Arc<Dwarf<Bytes>>,
     headers: Vec<UnitHeader<Bytes>>,
     /// Those that were read, by their places among the headers.
     units: RefCell<HashMap<usize, Arc<Unit<Bytes>>>>,
+    /// The names of source files, by the unit and their numbers in it.
+    sources: RefCell<HashMap<(DebugInfoOffset, u64), Option<SourceName>>>,
 }
 
 impl Referred {
@@ -127,6 +145,7 @@ impl Referred {
             dwarf: Arc::clone(dwarf),
             headers,
             units: RefCell::default(),
+            sources: RefCell::default(),
         }
     }
 
@@ -161,24 +180,13 @@ fn code(unit: UnitRef<'_, Bytes>, die: UnitOffset) -> gimli::Result<Vec<Range<u6
 }
 
 /// The name of a file of the unit's line table, shortened and whole.
-fn file(unit: UnitRef<'_, Bytes>, index: u64) -> Option<(String, PathBuf)> {
-    let text = |value| {
-        Some(
-            unit.attr_string(value)
-                .ok()?
-                .to_string_lossy()
-                .ok()?
-                .into_owned(),
-        )
-    };
+fn file(unit: UnitRef<'_, Bytes>, index: u64) -> Option<SourceName> {
+    let string = |value| Some(text(&unit.attr_string(value).ok()?));
     let header = unit.line_program.as_ref()?.header();
     let entry = header.file(index)?;
-    let compiled_in = unit
-        .comp_dir
-        .as_ref()
-        .and_then(|dir| Some(dir.to_string_lossy().ok()?.into_owned()));
-    let directory = entry.directory(header).and_then(text);
-    let name = text(entry.path_name())?;
+    let compiled_in = unit.comp_dir.as_ref().map(text);
+    let directory = entry.directory(header).and_then(string);
+    let name = string(entry.path_name())?;
     let parts = [compiled_in.as_deref(), directory.as_deref(), Some(&*name)];
     let whole = parts.iter().flatten().collect();
     Some((path::shorten(parts), whole))

@@ -8,14 +8,15 @@ use std::sync::Arc;
 
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::{
-    self, AbbreviationsCache, AbbreviationsCacheStrategy, AttributeValue, Dwarf, EndianArcSlice,
-    LittleEndian, Reader as _, SectionId, UnitOffset, UnitRef,
+    self, AbbreviationsCache, AbbreviationsCacheStrategy, AttributeValue, DebugInfoOffset, Dwarf,
+    EndianArcSlice, LittleEndian, Reader as _, SectionId, UnitOffset, UnitRef,
 };
-use object::{Object as _, ObjectSection as _};
+use object::{CompressionFormat, Object as _, ObjectSection as _};
 
 use super::Bytes;
 use super::declaration::{Declaration, Declarations};
 use super::elf::Elf;
+use super::files::Part;
 use super::slide::LinkAddress;
 use super::split::{Split, SplitFiles};
 use super::units::{Units, is_whole};
@@ -43,16 +44,17 @@ pub(super) struct Found<'a> {
     pub unit: UnitRef<'a, Bytes>,
     /// The entries of the functions there, innermost first, with their names. Those that have
     /// none are left out, but the last one, which has the code.
-    pub entries: Vec<(UnitOffset, Option<String>)>,
+    pub entries: Vec<(UnitOffset, Option<Bytes>)>,
 }
 
 impl DebugInfo {
     /// Reads that of an ELF file, with what was moved to another one; files beside `beside`
     /// may have more.
-    pub(super) fn new(elf: &Elf<'_>, moved_to: Option<&Elf<'_>>, beside: &[PathBuf]) -> Self {
-        let mut dwarf = load(elf, |id| id.name());
+    pub(super) fn new(part: &Part<'_>, moved_to: Option<&Part<'_>>, beside: &[PathBuf]) -> Self {
+        let load_all = |part: &Part<'_>| load((&part.elf, &part.file.bytes), |id| id.name());
+        let mut dwarf = load_all(part);
         if let Some(moved_to) = moved_to {
-            let mut shared = load(moved_to, |id| id.name());
+            let mut shared = load_all(moved_to);
             Units::new(&mut shared);
             dwarf.set_sup(shared);
         }
@@ -93,10 +95,8 @@ impl DebugInfo {
         let mut entries = Vec::new();
         let mut last = None;
         while let Some(frame) = frames.next().ok()? {
-            let name = frame.function.and_then(|name| {
-                let name = name.raw_name().ok()?.into_owned();
-                (!name.is_empty()).then_some(name)
-            });
+            let name = frame.function.map(|function| function.name);
+            let name = name.filter(|name| !name.is_empty());
             entries.extend(last.replace((frame.dw_die_offset?, name)));
         }
         entries.retain(|(_, name)| name.is_some());
@@ -109,17 +109,21 @@ impl DebugInfo {
     pub(super) fn knows(&self, address: LinkAddress) -> Option<bool> {
         let context = &self.read.as_ref()?.context;
         let unit = self.loaded(context.find_dwarf_and_unit(address.0))?;
-        let mut entries = unit.entries();
-        let root = entries.next_dfs().ok().flatten();
-        let language = root.and_then(|root| root.attr_value(gimli::DW_AT_language));
-        if let Some(AttributeValue::Language(language)) = language
-            && ASSEMBLY.contains(&language)
+        let mut frames = self.loaded(context.find_frames(address.0)).ok();
+        let innermost = frames.as_mut().and_then(|frames| frames.next().ok()?);
+        if innermost
+            .as_ref()
+            .is_some_and(|frame| frame.function.is_some())
         {
             return Some(true);
         }
-        let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
-        let innermost = frames.next().ok()??;
-        Some(innermost.function.is_some())
+        let mut entries = unit.entries();
+        let root = entries.next_dfs().ok().flatten();
+        let language = root.and_then(|root| root.attr_value(gimli::DW_AT_language));
+        match language {
+            Some(AttributeValue::Language(language)) if ASSEMBLY.contains(&language) => Some(true),
+            _ => innermost.map(|_| false),
+        }
     }
 
     /// Where the function with an entry is declared.
@@ -182,8 +186,7 @@ fn copied(dwarf: &Dwarf<Bytes>) -> Dwarf<Bytes> {
 
 /// Returns true if the only unit of a file can be read to its end.
 fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
-    let header = dwarf.units().next();
-    header.is_ok_and(|header| header.is_some_and(|header| is_whole(dwarf, header)))
+    is_whole(dwarf, DebugInfoOffset(0))
 }
 
 /// Languages in which nothing is inlined (DWARF 5, table 7.17, and what assemblers use).
@@ -207,9 +210,12 @@ fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
     Some(names)
 }
 
-/// The sections of an ELF file that have these names; those that it has not, or that are
+/// The sections of an ELF file with these bytes that have these names; those that it has not, or that are
 /// damaged, are empty, and those of variables and macros.
-pub(super) fn load(elf: &Elf<'_>, name: fn(SectionId) -> &'static str) -> Dwarf<Bytes> {
+pub(super) fn load(
+    (elf, file): (&Elf<'_>, &Arc<[u8]>),
+    name: fn(SectionId) -> &'static str,
+) -> Dwarf<Bytes> {
     let load = |id: SectionId| {
         let is_read = !matches!(
             id,
@@ -220,11 +226,23 @@ pub(super) fn load(elf: &Elf<'_>, name: fn(SectionId) -> &'static str) -> Dwarf<
                 | SectionId::DebugNames
                 | SectionId::DebugTypes
         );
-        let data = is_read.then(|| section(elf, name(id)));
-        Ok::<_, Infallible>(bytes(&data.unwrap_or_default()))
+        let data = is_read.then(|| shared_section(elf, file, name(id)));
+        Ok::<_, Infallible>(data.flatten().unwrap_or_else(|| bytes(&[])))
     };
     let Ok(dwarf) = Dwarf::load(load);
     dwarf
+}
+
+/// A section, which has its bytes in common with the file if it is not compressed.
+fn shared_section(elf: &Elf<'_>, file: &Arc<[u8]>, name: &str) -> Option<Bytes> {
+    let section = elf.section_by_name(name)?;
+    let place = section.compressed_file_range().ok()?;
+    if place.format != CompressionFormat::None {
+        return Some(bytes(&section.uncompressed_data().ok()?));
+    }
+    let start = usize::try_from(place.offset).ok()?;
+    let end = start.checked_add(usize::try_from(place.uncompressed_size).ok()?)?;
+    (end <= file.len()).then(|| Bytes::new(Arc::clone(file), LittleEndian).range(start..end))
 }
 
 pub(super) fn section<'data>(elf: &Elf<'data>, name: &str) -> Cow<'data, [u8]> {

@@ -16,6 +16,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use object::elf::{FileHeader64, SHT_DYNSYM, SHT_SYMTAB, SectionHeader64};
 use object::read::elf::{FileHeader as _, SectionHeader as _};
@@ -36,7 +37,7 @@ pub struct SymbolFile {
     pub name: String,
     /// Where it is, or the profile that it is in: other files are looked for beside it.
     pub path: Option<PathBuf>,
-    pub bytes: Vec<u8>,
+    pub bytes: Arc<[u8]>,
 }
 
 impl SymbolFile {
@@ -45,11 +46,11 @@ impl SymbolFile {
 
     /// The file at `path`, which has these bytes.
     #[must_use]
-    pub fn at(path: &Path, bytes: Vec<u8>) -> Self {
+    pub fn at(path: &Path, bytes: impl Into<Arc<[u8]>>) -> Self {
         Self {
             name: path.strip_prefix(".").unwrap_or(path).display().to_string(),
             path: Some(path.to_owned()),
-            bytes,
+            bytes: bytes.into(),
         }
     }
 }
@@ -210,7 +211,7 @@ impl SymbolFiles {
         let mut file = file;
         if let Err(error) = parse(&file.bytes) {
             // A damaged symbol table costs names, and nothing else.
-            without_symbol_tables(&mut file.bytes);
+            without_symbol_tables(Arc::make_mut(&mut file.bytes));
             if parse(&file.bytes).is_err() {
                 return Err(error);
             }

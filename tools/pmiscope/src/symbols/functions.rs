@@ -1,8 +1,11 @@
 //! The functions that addresses were found to be in, each once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use hashbrown::HashMap;
+
+use super::demangle::demangle;
 use super::slide::LinkAddress;
 use super::{Function, FunctionId, path};
 
@@ -20,6 +23,8 @@ pub(super) struct Identity {
 /// One function each.
 #[derive(Default)]
 pub(super) struct Functions {
+    /// Names by those that are linked: an inlined function has an entry for each call.
+    demangled: HashMap<String, String>,
     ids: HashMap<Identity, FunctionId>,
     all: Vec<Interned>,
 }
@@ -35,6 +40,16 @@ struct Interned {
 }
 
 impl Functions {
+    /// The name of a function as people write it.
+    pub(super) fn demangled(&mut self, linked: &str) -> String {
+        if let Some(known) = self.demangled.get(linked) {
+            return known.clone();
+        }
+        let name = demangle(linked);
+        self.demangled.insert(linked.to_owned(), name.clone());
+        name
+    }
+
     /// The function that is this one; `file` is its path, shortened.
     pub(super) fn intern(&mut self, identity: Identity, file: Option<String>) -> FunctionId {
         if let Some(&id) = self.ids.get(&identity) {

@@ -95,6 +95,13 @@ pub struct Frame {
     pub inlined: bool,
 }
 
+/// A string of debug information. What is not UTF-8 of it is replaced.
+fn text(bytes: &Bytes) -> String {
+    // Most is: that is seen at once.
+    let whole = str::from_utf8(bytes.bytes()).map(str::to_owned);
+    whole.unwrap_or_else(|_| String::from_utf8_lossy(bytes.bytes()).into_owned())
+}
+
 /// An entry of debug information: the unit that is split off, the unit, the entry.
 type EntryKey = (Option<u64>, Option<DebugInfoOffset>, usize);
 
@@ -121,7 +128,7 @@ impl Symbols {
         let file = SymbolFile {
             name: String::new(),
             path: None,
-            bytes: elf.to_vec(),
+            bytes: elf.into(),
         };
         files.add(file, Owner::Kernel)?;
         Ok(Self::of_files(&files, None))
@@ -135,7 +142,7 @@ impl Symbols {
     /// [`ElfError`] if it is none that can be read.
     pub fn of_run(elf: &[u8], run: CodeRange, beside: &Path) -> Result<Self, ElfError> {
         let mut files = SymbolFiles::default();
-        files.add(SymbolFile::at(beside, elf.to_vec()), Owner::Kernel)?;
+        files.add(SymbolFile::at(beside, elf), Owner::Kernel)?;
         Ok(Self::of_files(&files, Some(run)))
     }
 
@@ -160,8 +167,8 @@ impl Symbols {
         let code = Arc::new(Code::new(with_code));
         let frames = |section: &str| chosen.frames(section).map(|part| &part.elf);
         let debug = chosen.debug_info().map(|part| {
-            let moved_to = chosen.supplementary.first().map(|part| &part.elf);
-            DebugInfo::new(&part.elf, moved_to, &files.places())
+            let moved_to = chosen.supplementary.first().copied();
+            DebugInfo::new(part, moved_to, &files.places())
         });
         let debug = debug.unwrap_or_default();
         let mut origins = chosen.origins(files);
@@ -338,7 +345,7 @@ impl Symbols {
     fn declared(&mut self, address: LinkAddress) -> Option<Vec<Rc<Declared>>> {
         let Found { unit, entries } = self.debug.find(address)?;
         let mut all = Vec::new();
-        for (die, linked) in entries {
+        for (die, name) in entries {
             let key = (
                 unit.dwo_id.map(|id| id.0),
                 unit.header.debug_info_offset(),
@@ -346,7 +353,7 @@ impl Symbols {
             );
             let declared = self.declared.entry(key).or_insert_with(|| {
                 let declaration = self.debug.declaration(unit, die);
-                Rc::new(Declared::new(linked, declaration))
+                Rc::new(Declared::new(name.map(|name| text(&name)), declaration))
             });
             all.push(Rc::clone(declared));
         }

@@ -46,7 +46,10 @@ impl Declared {
     /// The function of the name that the entry has, if it has one.
     pub(super) fn function(&self, functions: &mut Functions) -> Option<FunctionId> {
         let name = self.name.as_deref()?;
-        let intern = || self.function_named(demangle(name), functions);
+        let intern = || {
+            let name = functions.demangled(name);
+            self.function_named(name, functions)
+        };
         Some(*self.function.get_or_init(intern))
     }
 

@@ -47,7 +47,7 @@ impl SymbolFiles {
             let file = SymbolFile {
                 name: String::new(),
                 path: None,
-                bytes: bytes.to_vec(),
+                bytes: bytes.into(),
             };
             files.add(file, Owner::Kernel).map_err(|_| error)?;
             let parts = files.parts();

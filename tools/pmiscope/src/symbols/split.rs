@@ -139,9 +139,9 @@ impl<'a> Split<'a> {
 
 /// What is in a file of a unit, and of which.
 fn load(path: &Path) -> Option<(DwoId, Dwarf<Bytes>)> {
-    let file = input::read(path).ok()?;
+    let file: Arc<[u8]> = input::read(path).ok()?.into();
     let elf = elf::parse(&file).ok()?;
-    let found = dwarf::load(&elf, |id| id.dwo_name().unwrap_or_default());
+    let found = dwarf::load((&elf, &file), |id| id.dwo_name().unwrap_or_default());
     let header = found.units().next().ok()??;
     let id = found.unit(header).ok()?.dwo_id?;
     Some((id, found))

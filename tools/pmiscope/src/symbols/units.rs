@@ -7,10 +7,12 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use gimli::{
-    self, AbbreviationsCacheStrategy, Attribute, AttributeValue, DebugAranges, DebugInfoOffset,
-    Dwarf, RangeListsOffset, Section as _, UnitHeader, UnitRef,
+    self, Abbreviations, AbbreviationsCacheStrategy, Attribute, AttributeValue, DebugAranges,
+    DebugInfoOffset, DwAt, Dwarf, EndianSlice, LittleEndian, RangeListsOffset, Reader,
+    Section as _, Unit, UnitHeader, UnitRef,
 };
 
 use super::Bytes;
@@ -137,7 +139,8 @@ impl Units {
     /// them a unit that does not say which addresses it has would be nowhere.
     pub(super) fn empty_lines(&self, dwarf: &mut Dwarf<Bytes>) {
         let anywhere: HashSet<_> = self.anywhere.iter().copied().collect();
-        let mut lines = dwarf.debug_line.reader().bytes().to_vec();
+        let mut lines: Arc<[u8]> = dwarf.debug_line.reader().bytes().into();
+        let written = Arc::get_mut(&mut lines).expect("it is new");
         for &start in self.starts.iter().filter(|start| !anywhere.contains(start)) {
             let header = dwarf.debug_info.header_from_offset(DebugInfoOffset(start));
             let Ok(unit) = header.and_then(|header| dwarf.unit(header)) else {
@@ -154,9 +157,9 @@ impl Units {
                 gimli::Format::Dwarf64 => at + 4..at + 12,
             };
             let size = field.len();
-            lines[field].copy_from_slice(&length.to_le_bytes()[..size]);
+            written[field].copy_from_slice(&length.to_le_bytes()[..size]);
         }
-        dwarf.debug_line = bytes(&lines).into();
+        dwarf.debug_line = Bytes::new(lines, LittleEndian).into();
     }
 
     /// Returns true if all units that claim an address can be read to their ends.
@@ -319,18 +322,31 @@ fn set_unit_end(info: &mut [u8], start: usize, end: usize) {
 }
 
 fn is_whole_at(dwarf: &Dwarf<Bytes>, start: usize) -> bool {
-    let header = dwarf.debug_info.header_from_offset(DebugInfoOffset(start));
-    header.is_ok_and(|header| is_whole(dwarf, header))
+    is_whole(dwarf, DebugInfoOffset(start))
 }
 
-/// Returns true if a unit can be read to its end.
-pub(super) fn is_whole(dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> bool {
-    read_all(dwarf, header).is_ok_and(|nesting| nesting <= MAX_INLINED)
+/// Returns true if the unit that begins there can be read to its end.
+pub(super) fn is_whole(dwarf: &Dwarf<Bytes>, start: DebugInfoOffset) -> bool {
+    // All of a unit is read for this, and nothing kept: slices of the sections are enough. What is
+    // to be called instead wants the sections by themselves, which nobody keeps.
+    #[allow(deprecated)]
+    let slices = dwarf.borrow(|section| EndianSlice::new(section.bytes(), LittleEndian));
+    let read = || {
+        let header = dwarf.debug_info.header_from_offset(start)?;
+        let abbreviations = dwarf.abbreviations(&header)?;
+        let header = slices.debug_info.header_from_offset(start)?;
+        read_all(&slices, header, abbreviations)
+    };
+    read().is_ok_and(|nesting| nesting <= MAX_INLINED)
 }
 
 /// Reads what the reader of all units may read of one. Returns how deep calls are inlined.
-fn read_all(dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> gimli::Result<usize> {
-    let unit = dwarf.unit(header)?;
+fn read_all<R: Reader<Offset = usize>>(
+    dwarf: &Dwarf<R>,
+    header: UnitHeader<R>,
+    abbreviations: Arc<Abbreviations>,
+) -> gimli::Result<usize> {
+    let unit = Unit::new_with_abbreviations(dwarf, header, abbreviations)?;
     let unit = UnitRef::new(dwarf, &unit);
     let mut entries = unit.entries_raw(None)?;
     let mut deepest = 0;
@@ -354,8 +370,16 @@ fn read_all(dwarf: &Dwarf<Bytes>, header: UnitHeader<Bytes>) -> gimli::Result<us
             deepest = deepest.max(around.len());
         }
         let mut code = Code::default();
-        for &specification in abbreviation.attributes() {
-            code.read(unit, &entries.read_attribute(specification)?)?;
+        for some in abbreviation
+            .attributes()
+            .chunk_by(|one, other| !Code::has(one.name()) && !Code::has(other.name()))
+        {
+            // Of what is not asked for it is enough that it is there.
+            if Code::has(some[0].name()) {
+                code.read(unit, &entries.read_attribute(some[0])?)?;
+            } else {
+                entries.skip_attributes(some)?;
+            }
         }
         code.ranges(unit)?;
     }
@@ -372,11 +396,21 @@ pub(super) struct Code {
 }
 
 impl Code {
+    /// Returns true if an attribute is one of these.
+    fn has(name: DwAt) -> bool {
+        [
+            gimli::DW_AT_low_pc,
+            gimli::DW_AT_high_pc,
+            gimli::DW_AT_ranges,
+        ]
+        .contains(&name)
+    }
+
     /// Takes an attribute, if it is one of these.
-    pub(super) fn read(
+    pub(super) fn read<R: Reader<Offset = usize>>(
         &mut self,
-        unit: UnitRef<'_, Bytes>,
-        attribute: &Attribute<Bytes>,
+        unit: UnitRef<'_, R>,
+        attribute: &Attribute<R>,
     ) -> gimli::Result<()> {
         let address = |value| match value {
             AttributeValue::Addr(address) => Ok(Some(address)),
@@ -397,7 +431,10 @@ impl Code {
     }
 
     /// Where the code is: ranges that have something in them.
-    pub(super) fn ranges(&self, unit: UnitRef<'_, Bytes>) -> gimli::Result<Vec<Range<u64>>> {
+    pub(super) fn ranges<R: Reader<Offset = usize>>(
+        &self,
+        unit: UnitRef<'_, R>,
+    ) -> gimli::Result<Vec<Range<u64>>> {
         let mut ranges = Vec::new();
         if let Some(list) = self.list {
             let mut list = unit.ranges(list)?;

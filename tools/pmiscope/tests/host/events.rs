@@ -548,7 +548,7 @@ fn what_others_executed_is_not_the_most_that_a_handler_took() {
     assert_eq!(shared.totals.handler_instructions, cost(None));
     says(
         &shared,
-        "handler     300 instructions a sample (median; other cores' may be among them)\n",
+        "handler     300 instructions a sample (median; other cores' may be among them); 100.0% the fast way\n",
     );
     let json: Value = serde_json::from_str(&report::json(&shared).unwrap()).unwrap();
     assert_eq!(json["handler_ticks"], json!({ "median": 300, "max": null }));

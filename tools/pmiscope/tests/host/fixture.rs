@@ -174,7 +174,7 @@ pub fn host() -> Host {
 }
 
 /// A sample, with fewer fields.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Seen {
     pub sequence: u32,
     pub event: u8,

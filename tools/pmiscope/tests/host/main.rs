@@ -14,6 +14,7 @@ mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod memory;
 mod moved;
 mod names;
 mod outside;
@@ -22,5 +23,6 @@ mod profile;
 mod report;
 mod separate;
 mod symbols;
+mod tally;
 mod verify;
 mod warnings;

@@ -9,6 +9,7 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::sample::Chain;
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
+use crate::command::{pmiscope, refused};
 use crate::fixture::{
     Seen, another_profile, description, host, kernel, profile, run_end, samples, unfinished,
 };
@@ -49,7 +50,7 @@ fn what_was_written_is_read() {
     let profile = Profile::read(profile()).unwrap();
     assert_eq!(profile.description, description());
     assert_eq!(profile.host, host());
-    assert_eq!(profile.kernel.as_ref(), Some(&kernel().elf));
+    assert_eq!(profile.kernel.as_deref(), Some(&*kernel().elf));
     assert_eq!(profile.end, Some(run_end()));
     assert_eq!(profile.incomplete(), None);
     assert_eq!(records(&profile), written());
@@ -210,9 +211,31 @@ fn profiles_of_older_versions_are_refused() {
         let error = Profile::read(old).unwrap_err();
         assert_eq!(error, ProfileError::Version(version.into()));
         let expected = format!(
-            "a profile of format version {version}, and this pmiscope reads version 6: use the one that wrote it"
+            "a profile of format version {version}, and this is pmiscope 0.2.0, which reads version 6: use pmiscope 0.1.0, which wrote it"
         );
         assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn every_command_that_reads_a_profile_refuses_one_of_version_5() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("old.pmi");
+    let mut old = profile();
+    old[16] = 5;
+    std::fs::write(&path, old).unwrap();
+    let path = path.to_str().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    for words in [
+        &["report", path][..],
+        &["report", path, "--format", "json"],
+        &["flamegraph", path, "-o", out],
+        &["export", path, "--format", "folded", "-o", out],
+        &["verify", path],
+    ] {
+        let said = [path, "format version 5", "use pmiscope 0.1.0"];
+        refused(pmiscope(words), 1, &said);
     }
 }
 
@@ -540,6 +563,11 @@ fn other_files_are_no_profiles() {
     let mut newer = profile();
     newer[16] = 9;
     assert_eq!(read(&newer), ProfileError::Version(9));
+    let said = read(&newer).to_string();
+    assert!(
+        said.ends_with("use the one that wrote it, which is newer"),
+        "{said}"
+    );
 }
 
 proptest! {

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -81,7 +82,7 @@ pub(super) struct Plan {
 /// What is recorded of a run, and where.
 pub(in crate::commands) struct Recording {
     /// The ELF file of the kernel, for its symbols.
-    pub(in crate::commands) kernel: Vec<u8>,
+    pub(in crate::commands) kernel: Arc<[u8]>,
     /// What was taken out of it.
     pub(in crate::commands) debug_files: Vec<SymbolFile>,
     pub(in crate::commands) build_id: BuildId,
@@ -164,9 +165,10 @@ impl Plan {
 }
 
 /// The kernel's ELF file, and its build-id.
-pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Vec<u8>, BuildId)> {
-    let kernel =
-        input::read(path).with_context(|| format!("cannot read the kernel {}", path.display()))?;
+pub(in crate::commands) fn read_kernel(path: &Path) -> Result<(Arc<[u8]>, BuildId)> {
+    let kernel: Arc<[u8]> = input::read(path)
+        .with_context(|| format!("cannot read the kernel {}", path.display()))?
+        .into();
     let name = || format!("the kernel {}", path.display());
     is_kernel(&kernel).with_context(name)?;
     let build_id = symbols::build_id(&kernel).with_context(name)?;

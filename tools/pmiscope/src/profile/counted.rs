@@ -1,0 +1,219 @@
+//! What is counted of samples: the columns of a block that reports read.
+
+use std::ops::Range;
+
+use super::assembly::StoredBlock;
+use super::block::Field;
+use super::column::Numbers;
+use super::read::{Profile, ReadError};
+
+/// What is counted of a sample.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Counted {
+    /// The number of its stack.
+    pub stack: u32,
+    pub task: u16,
+    pub event: u8,
+    pub period: u64,
+    /// What the handler before it cost.
+    pub cost: u32,
+    pub sequence: u32,
+    /// It has an exact address.
+    pub has_exact: bool,
+}
+
+/// The columns of [`Counted`].
+pub(super) const COUNTED: [Field; 6] = [
+    Field::Stack,
+    Field::Task,
+    Field::Event,
+    Field::Period,
+    Field::Cost,
+    Field::Gap,
+];
+
+/// Those columns of a block.
+#[derive(Default)]
+pub(super) struct CountedColumns {
+    stack: Numbers,
+    task: Numbers,
+    event: Numbers,
+    period: Numbers,
+    cost: Numbers,
+    gap: Numbers,
+}
+
+impl CountedColumns {
+    /// In the order of [`COUNTED`].
+    pub(super) fn each_mut(&mut self) -> [&mut Numbers; COUNTED.len()] {
+        [
+            &mut self.stack,
+            &mut self.task,
+            &mut self.event,
+            &mut self.period,
+            &mut self.cost,
+            &mut self.gap,
+        ]
+    }
+}
+
+/// The samples of a core in a block, oldest first.
+pub(crate) struct CountedSamples<'a> {
+    pub(super) profile: &'a Profile,
+    pub(super) block: &'a StoredBlock,
+    pub(super) columns: &'a CountedColumns,
+    pub(super) rows: Range<usize>,
+    /// The first one's sequence number if none is missing before it.
+    pub(super) next: u32,
+    pub(crate) core: u32,
+}
+
+/// What samples have in common that are counted by columns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Alike {
+    pub event: u8,
+    /// The first one's sequence number: each has the one that follows that of the sample before.
+    pub first: u32,
+}
+
+impl CountedSamples<'_> {
+    /// The number of samples.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// What the samples have in common; `None` if they have to be looked at one by one: they are of
+    /// several events, some are missing, or stacks are.
+    pub(crate) fn alike(&self) -> Option<Alike> {
+        let is_whole = !self.rows.is_empty() && !self.profile.stacks().has_lost();
+        let event = self.columns.event.same().filter(|_| is_whole)?;
+        (self.columns.gap.same() == Some(0)).then_some(Alike {
+            event: u8::try_from(event).ok()?,
+            first: self.next,
+        })
+    }
+
+    /// Calls `each` with the number of every sample's stack. All are in the profile's table if no
+    /// stack is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] if a number is not.
+    pub(crate) fn for_each_stack(&self, mut each: impl FnMut(usize)) -> Result<(), ReadError> {
+        let stacks = self.profile.stacks().len();
+        let mut is_damaged = false;
+        self.columns
+            .stack
+            .for_each(self.rows.clone(), |number| match usize::try_from(number) {
+                Ok(number) if number < stacks => each(number),
+                _ => is_damaged = true,
+            });
+        self.check(!is_damaged)
+    }
+
+    /// No task has a greater number.
+    pub(crate) fn most_task(&self) -> u16 {
+        u16::try_from(self.columns.task.most()).unwrap_or(u16::MAX)
+    }
+
+    /// No cost is greater.
+    pub(crate) fn most_cost(&self) -> u64 {
+        self.columns.cost.most()
+    }
+
+    /// Calls `each` with the task of every sample.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] if it cannot be one.
+    pub(crate) fn for_each_task(&self, mut each: impl FnMut(u16)) -> Result<(), ReadError> {
+        let mut is_damaged = false;
+        self.columns
+            .task
+            .for_each(self.rows.clone(), |task| match u16::try_from(task) {
+                Ok(task) => each(task),
+                Err(_) => is_damaged = true,
+            });
+        self.check(!is_damaged)
+    }
+
+    /// Calls `each` with the costs of these of the samples.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] if one cannot be that of a handler.
+    pub(crate) fn for_each_cost(
+        &self,
+        some: Range<usize>,
+        mut each: impl FnMut(u32),
+    ) -> Result<(), ReadError> {
+        let mut is_damaged = false;
+        self.columns
+            .cost
+            .for_each(self.rows_of(some), |cost| match u32::try_from(cost) {
+                Ok(cost) => each(cost),
+                Err(_) => is_damaged = true,
+            });
+        self.check(!is_damaged)
+    }
+
+    /// The period of all samples, if they have the same.
+    pub(crate) fn same_period(&self) -> Option<u64> {
+        self.columns.period.same()
+    }
+
+    /// Calls `each` with the periods of these of the samples.
+    pub(crate) fn for_each_period(&self, some: Range<usize>, each: impl FnMut(u64)) {
+        self.columns.period.for_each(self.rows_of(some), each);
+    }
+
+    /// The rows of some of the samples.
+    fn rows_of(&self, some: Range<usize>) -> Range<usize> {
+        let start = self.rows.start;
+        start + some.start..(start + some.end).min(self.rows.end)
+    }
+
+    fn check(&self, is_whole: bool) -> Result<(), ReadError> {
+        if is_whole {
+            Ok(())
+        } else {
+            Err(ReadError::Damaged(self.block.at))
+        }
+    }
+
+    /// Calls `each` with every sample whose stack is in the profile.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] if one is not valid.
+    pub(crate) fn for_each(&self, mut each: impl FnMut(&Counted)) -> Result<(), ReadError> {
+        let mut next = self.next;
+        for row in self.rows.clone() {
+            let sample = self.sample(row, &mut next);
+            let sample = sample.ok_or(ReadError::Damaged(self.block.at))?;
+            if self.profile.has_stack(sample.stack, self.block)? {
+                each(&sample);
+            }
+        }
+        Ok(())
+    }
+
+    /// The sample of a row, whose sequence number is `next` if there is no gap; `next` is then that
+    /// of the one behind it.
+    fn sample(&self, row: usize, next: &mut u32) -> Option<Counted> {
+        let columns = self.columns;
+        let gap = u32::try_from(columns.gap.at(row)).ok()?;
+        let sequence = next.wrapping_add(gap);
+        *next = sequence.wrapping_add(1);
+        let stack = u32::try_from(columns.stack.at(row)).ok()?;
+        Some(Counted {
+            stack,
+            task: u16::try_from(columns.task.at(row)).ok()?,
+            event: u8::try_from(columns.event.at(row)).ok()?,
+            period: columns.period.at(row),
+            cost: u32::try_from(columns.cost.at(row)).ok()?,
+            sequence,
+            has_exact: self.profile.stacks().has_exact(stack as usize),
+        })
+    }
+}
