@@ -115,6 +115,9 @@ fn ticks_of(count: u64) -> u64 {
     after.wrapping_sub(before)
 }
 
+/// The stack is aligned at each call, as compilers have it: of a frame that is not, chains are
+/// walked the slow way.
+///
 /// A function of these instructions, between those that make its frame and those that leave
 /// it: two at each end, all of which the debugger's call-frame information describes.
 macro_rules! function {
@@ -146,11 +149,13 @@ pub fn do_rounds(count: u64) {
 
 function!(rounds(_count):
     "push rbx",
+    "push rbx",
     "mov rbx, rdi",
     "2:",
     "call {parts}",
     "dec rbx",
     "jnz 2b",
+    "pop rbx",
     "pop rbx";
     parts = sym parts,
 );
@@ -192,16 +197,16 @@ function!(fibonacci(_of):
     "mov eax, edi",
     "cmp edi, 2",
     "jb 2f",
-    "push rbx",
+    "push rdi",
     "push rdi",
     "dec edi",
     "call {fibonacci}",
-    "mov ebx, eax",
-    "pop rdi",
-    "sub edi, 2",
+    "xchg [rsp], rax",
+    "lea edi, [rax - 2]",
     "call {fibonacci}",
-    "add eax, ebx",
-    "pop rbx",
+    "pop rcx",
+    "add eax, ecx",
+    "pop rdi",
     "2:";
     fibonacci = sym fibonacci,
 );
