@@ -115,6 +115,9 @@ fn ticks_of(count: u64) -> u64 {
     after.wrapping_sub(before)
 }
 
+/// The stack is aligned at each call, as compilers have it: of a frame that is not, chains are
+/// walked the slow way.
+///
 /// A function of these instructions, between those that make its frame and those that leave
 /// it: two at each end, all of which the debugger's call-frame information describes.
 macro_rules! function {
@@ -146,11 +149,13 @@ pub fn do_rounds(count: u64) {
 
 function!(rounds(_count):
     "push rbx",
+    "push rbx",
     "mov rbx, rdi",
     "2:",
     "call {parts}",
     "dec rbx",
     "jnz 2b",
+    "pop rbx",
     "pop rbx";
     parts = sym parts,
 );
@@ -190,18 +195,18 @@ function!(checksum():
 // The number of calls in a call is 0 or 2; the result is in eax.
 function!(fibonacci(_of):
     "mov eax, edi",
-    "cmp edi, 2",
+    "sub edi, 2",
     "jb 2f",
-    "push rbx",
     "push rdi",
-    "dec edi",
+    "push rbx",
+    "inc edi",
     "call {fibonacci}",
     "mov ebx, eax",
-    "pop rdi",
-    "sub edi, 2",
+    "mov edi, [rsp + 8]",
     "call {fibonacci}",
     "add eax, ebx",
     "pop rbx",
+    "pop rdi",
     "2:";
     fibonacci = sym fibonacci,
 );

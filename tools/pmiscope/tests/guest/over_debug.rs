@@ -100,6 +100,8 @@ fn outer(storm: &Samples) -> Vec<Seen> {
     let over_debug = storm.all().filter(|seen| crosses(seen, DEBUG)).count();
     assert!(over_debug > SAMPLES / 10, "{what}: only {over_debug}");
     for seen in storm.all().filter(is_nested) {
+        // What is aimed beyond a handler's end is given up, and leaves no overflow.
+        assert_eq!(seen.event, Sample::AIMED, "{what}: {seen:x?}");
         // The chain of what is interrupted at last may be longer than a record, or forged.
         let crossing = seen
             .chain
@@ -195,6 +197,20 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
     let zeros = std::iter::repeat_n(0, zeros);
     let expected: Vec<_> = zeros.chain(first..).take(pass).collect();
     assert_eq!(periods, expected);
+}
+
+/// It would else come between the accounts of the arming and the arming.
+#[test]
+fn what_is_aimed_beyond_a_handlers_end_is_given_up() {
+    // Chains that are longer than a record are written by it, shortly before that end.
+    let aim = "write_interruptible::<()>:0..900";
+    let storm = sample(&format!(
+        "--smp 1 --workload recursion --samples 6000 --aim {aim}"
+    ));
+    let nested: Vec<_> = storm.all().filter(is_nested).collect();
+    assert!(nested.len() > 200, "{}", nested.len());
+    let stray = nested.iter().find(|seen| seen.event != Sample::AIMED);
+    assert_eq!(stray, None, "one that was not aimed");
 }
 
 /// Where all traps come by, some of them in code that is sampled.

@@ -7,6 +7,7 @@
 
 mod c_limine;
 mod c_multiboot2;
+mod cost;
 mod kernel;
 mod leftover;
 mod limine;
