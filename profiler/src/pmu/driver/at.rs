@@ -5,7 +5,7 @@
 use core::mem::offset_of;
 
 use super::fast::{Acknowledge, Fast, FastCounter, Found, Gate, Halves, Reach, Terms};
-use super::progress::Progress;
+use super::state::Progress;
 use super::{EventState, PmuDriver};
 
 /// What an interrupt may do.

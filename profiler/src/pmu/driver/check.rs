@@ -28,10 +28,10 @@
 //! than theirs were, in the mean, does not show that the interrupted code has moved. So code
 //! gets on even if interrupts have become dearer than anything that was measured.
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::PmuDriver;
-use crate::pmu::event::MAX_EVENTS;
+use super::state::Place;
 use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::registers::Registers;
 
@@ -42,45 +42,6 @@ const CHECK_ROOM: u64 = 4;
 /// By how many events overflows are put off.
 const fn room(assignment: &Assignment) -> u64 {
     CHECK_ROOM * (assignment.overhead + assignment.noise)
-}
-
-/// Where an interrupt came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The instruction that was about to execute.
-    pub pc: u64,
-    /// The stack pointer.
-    pub sp: u64,
-}
-
-impl Place {
-    /// Where none is looked for.
-    pub(super) const UNKNOWN: Self = Self { pc: 0, sp: 0 };
-}
-
-/// The check that is under way, if one is.
-#[derive(Default, Debug)]
-pub(super) struct Check {
-    is_armed: AtomicBool,
-    /// The place that it is to interrupt.
-    pc: AtomicU64,
-    sp: AtomicU64,
-    /// Checks since the start.
-    done: AtomicU64,
-    /// By event: what the last one has counted.
-    counted: [AtomicU64; MAX_EVENTS],
-}
-
-impl Check {
-    #[inline]
-    pub(super) fn is_armed(&self) -> bool {
-        self.is_armed.load(Relaxed)
-    }
-
-    pub(super) fn reset(&self) {
-        self.is_armed.store(false, Relaxed);
-        self.done.store(0, Relaxed);
-    }
 }
 
 impl PmuDriver {

@@ -32,7 +32,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::plain::Plain;
-use super::progress::Progress;
+use super::state::Progress;
 use super::{EventState, MAX_RETRIES, Overflows, PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counter_msrs::CounterRegisters;

@@ -49,20 +49,19 @@ mod plain;
 mod progress;
 mod stage;
 mod start;
+mod state;
 
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use super::event::MAX_EVENTS;
 use super::ibs::IbsState;
-use check::Check;
-pub use check::Place;
 pub use fast::FastStop;
 use fast::{Fast, Terms};
 pub use outcome::{Cause, Interrupt, Overflow, Overflows};
-use progress::Progress;
 use stage::AtomicStage;
 pub use stage::Stage;
-use start::Saved;
+pub use state::Place;
+use state::{Check, Progress, Saved};
 
 /// The number of times that an acknowledged status, or a count that a handler moved, is
 /// read again.

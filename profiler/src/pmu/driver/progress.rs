@@ -1,7 +1,7 @@
 //! Where events stand: what their counters have counted, where overflows are due, and what
 //! counters are loaded with.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Overflow, PmuDriver};
 use crate::pmu::ibs::Sampling;
@@ -13,44 +13,6 @@ use crate::pmu::registers::{Msr, Registers};
 const MAX_STALLS: u32 = 2;
 /// The largest shift of the backoff.
 const MAX_BACKOFF_SHIFT: u32 = 6;
-
-/// Where an event stands.
-#[derive(Default, Debug)]
-pub(super) struct Progress {
-    /// The reload value: its counter overflows after that many events.
-    pub(super) loaded: AtomicU64,
-    /// The counter's value when it was last read.
-    pub(super) raw: AtomicU64,
-    /// Events of the interrupted code since the start.
-    pub(super) position: AtomicU64,
-    /// The position of the next overflow, without jitter.
-    pub(super) due: AtomicU64,
-    /// The position of the next overflow, with jitter: see [`Self::target`].
-    pub(super) target: AtomicU64,
-    /// The position at the last overflow.
-    pub(super) last: AtomicU64,
-    /// Events of the interrupted code between the last two overflows.
-    pub(super) ran: AtomicU64,
-    /// Overflows merged into the last one.
-    pub(super) missed: AtomicU64,
-    /// What checks have counted since the start, all together.
-    pub(super) checked: AtomicU64,
-    /// A count between two handlers that is not above this is no progress.
-    pub(super) noise: AtomicU64,
-}
-
-impl Progress {
-    /// The position of the next overflow. Without jitter it is where it is due, and handlers
-    /// need not note it twice.
-    #[inline]
-    pub(super) fn target(&self, assignment: &Assignment) -> u64 {
-        if assignment.jitter == 0 {
-            self.due.load(Relaxed)
-        } else {
-            self.target.load(Relaxed)
-        }
-    }
-}
 
 impl PmuDriver {
     /// The overflow of an event that [`Self::on_interrupt`] has found.

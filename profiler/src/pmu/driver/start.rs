@@ -1,30 +1,14 @@
 //! A core's PMU is started by a plan, and stopped: all registers are as they were then.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
 use crate::pmu::counter_msrs::CounterMsrs;
 use crate::pmu::counters::Counter;
-use crate::pmu::event::MAX_EVENTS;
 use crate::pmu::ibs::Stopped;
 use crate::pmu::plan::{Assignment, Plan};
 use crate::pmu::registers::{Freeze, MsrFault, Registers, intel, select};
-
-/// What the registers held before the start.
-#[derive(Default, Debug)]
-pub(super) struct Saved {
-    control: AtomicU64,
-    fixed_control: AtomicU64,
-    /// True if counters froze when they interrupted.
-    freezes: AtomicBool,
-    /// True if they freeze in system management mode since the start.
-    freezes_in_smm: AtomicBool,
-    lvtpc: AtomicU32,
-    /// By event: its counter, and its event select.
-    counters: [AtomicU64; MAX_EVENTS],
-    selects: [AtomicU64; MAX_EVENTS],
-}
 
 /// Makes a state of the random numbers of a seed: never zero, and far apart for
 /// neighbouring seeds (the finalizer of `SplitMix64`).
