@@ -38,7 +38,7 @@ pub(crate) struct FastState {
     /// The ring.
     pub writer: AtomicPtr<Writer<'static>>,
     /// What assembly calls, seldom: see [`Call`].
-    calls: [AtomicPtr<()>; 7],
+    calls: [AtomicPtr<()>; CALLS],
     /// What the source is armed with.
     pub count: AtomicU64,
     /// The ticks of an entry and an exit.
@@ -81,6 +81,9 @@ pub(crate) enum Call {
     /// Leaves several events of them to the other handler, from one on.
     LeaveSeveral,
 }
+
+/// The number of [`Call`]s: the last one and those before it.
+const CALLS: usize = Call::LeaveSeveral as usize + 1;
 
 /// Where assembly finds what, from the core's state on.
 pub(crate) mod offset {
