@@ -76,7 +76,9 @@ impl PmuDriver {
             has_moved,
         } = self.advance_all(registers, plan, ibs);
         if let Some((event, Stopped::Sample)) = ibs {
-            let is_own = delivers && !is_check && wrapped.0 == 1 << event;
+            // It may have come for an overflow that another handler has taken.
+            let is_stale = self.stale_interrupts.load(Relaxed) != 0;
+            let is_own = delivers && !is_check && !is_stale && wrapped.0 == 1 << event;
             self.judge_sample(plan, event, is_own);
         }
         let any_wrapped = wrapped.0 | backstop.0 != 0;

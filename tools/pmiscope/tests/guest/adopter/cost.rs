@@ -40,7 +40,7 @@ fn assert_cost(kernel: &Kernel, arguments: &str, expected: &Cost) {
         let found = report.pointer(at).and_then(serde_json::Value::as_u64);
         found.unwrap_or_else(|| panic!("{what}: no {at}: {report}"))
     };
-    let (fast, samples) = (number("/fast"), number("/samples"));
+    let (fast, samples) = (number("/fast_samples"), number("/samples"));
     let median = number("/handler_instructions/median");
     println!("{what}: {median} instructions a sample (median), {fast} of {samples} fast");
     let is_as_expected = if expected.fast == 0 {
