@@ -348,6 +348,7 @@ pmiscope_no_fast_irq:
     movq %r11, 80(%rsp)
     movq %rdi, 128(%rsp)
     movq %rsp, %rsi
+    cld
     callq *{rust}(%rdi)
     movq 40(%rsp), %rsi
     movq 72(%rsp), %r10

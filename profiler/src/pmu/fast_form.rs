@@ -69,7 +69,7 @@ pub(super) fn is_plain(assignment: &Assignment) -> bool {
     };
     let latency = arm_latency.unsigned_abs();
     let all = [period, overhead, latency, noise, tolerance, min_count];
-    let most = [jitter, tolerance, latency]
+    let most = [jitter, jitter, tolerance, latency]
         .into_iter()
         .fold(period, u64::saturating_add);
     // A check adds some overheads.

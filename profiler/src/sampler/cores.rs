@@ -154,7 +154,7 @@ impl Cores {
     ) {
         wait::wait_until(core, &self.phase, || is_turn().then_some(()));
         let waker = waker();
-        // One that has every turn has waited for nobody.
+        // One that has passed the turn to itself has waited for nobody.
         if waker.is_none_or(|waker| waker.index != core.index) {
             wait::let_halt(waker);
         }

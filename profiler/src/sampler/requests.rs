@@ -214,7 +214,7 @@ impl<T: Target> Sampler<T> {
             if let Some(output) = core.output.get().filter(|_| !core.share.is_taken()) {
                 let rows = output.overheads(first);
                 let rows = &rows[..rows.len().min(events.len())];
-                output.counters.note_costs(core, rows);
+                output.counters.note_costs(core, rows, output.writer.fast());
             }
         }
     }

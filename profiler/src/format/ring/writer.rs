@@ -282,6 +282,11 @@ impl<'ring> Writer<'ring> {
         self.control.writer.fast.add_local(1);
     }
 
+    /// The samples of the fast handler, since the start.
+    pub(crate) fn fast(&self) -> u64 {
+        self.control.fast()
+    }
+
     /// What the next compact sample is relative to.
     #[inline(always)]
     pub(crate) const fn base(&self) -> &Base {

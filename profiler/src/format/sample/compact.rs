@@ -24,6 +24,9 @@
 //! 0: three zeros are none. Kind `COMPACT_32` is for kernels with a larger text: offsets from byte 18
 //! on have four bytes.
 //!
+//! The samples of one handler may be one record, of which all but the first are a unit each behind it:
+//! see `further` in `format/expand.rs`.
+//!
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
 //! fast handler needs an instruction for each, and room of [`EXTENT_UNITS`].
 

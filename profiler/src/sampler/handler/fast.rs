@@ -8,9 +8,10 @@
 //! | | |
 //! |---|---|
 //! | nothing is changed | the phase, what is armed, another handler at work, an aim, a skipped `hlt` before: the word |
-//! | | the source has not fired; the core's last sample; the user's program; code about to halt |
+//! | | the source has not fired |
+//! | the overflow is claimed | the core's last sample; the user's program; code about to halt |
 //! | | code or a stack pointer that [`crate::unwind::fast`] does not take |
-//! | the overflow is claimed | a write is under way in the ring, or it is nearly full |
+//! | | a write is under way in the ring, or it is nearly full |
 //! | | a field of the record that is narrower than its value |
 //! | | a chain that ends where none should: neither at a root nor at the depth limit |
 //! | | an interrupt that has written meanwhile |

@@ -10,7 +10,7 @@
 //! | the counters are stopped | what the driver finds ([`FastStop::Unsettled`], [`PmuDriver::advance_one`]) |
 //! | | the phase, a command, an NMI that cannot be theirs |
 //! | | the core's last sample, or one behind which there is a check; the first core has not looked for requests for a while |
-//! | | what was interrupted is not [`Ordinary`] |
+//! | | what was interrupted is not [`Ordinary`] (in assembly, the overflows are taken by then) |
 //! | the overflows are taken, the first one's sample has its number | a record that does not fit, as with timers |
 
 use core::sync::atomic::Ordering::Relaxed;

@@ -1,7 +1,8 @@
-//! The fast handler of [`super::fast`] in assembly, where instructions are counted and the source
-//! is the timer of an xAPIC: there each instruction of it is the price of a sample.
+//! The fast handlers of [`super::fast`] in assembly: of the timer of an xAPIC, and of counters, with
+//! either APIC, where a tick of the run is one of the time stamp counter. There each instruction is
+//! the price of a sample.
 //!
-//! It does the same in the same order, reads what it needs where it lies, and so uses six registers.
+//! They do the same, read what they need where it lies, and so use six registers.
 //! What is seldom it calls: to look at code or a stack that was not looked at last, to see whether a
 //! chain has reached a root that was not reached last, to walk a chain that is more than frames of
 //! compiled code, to give up its write in the ring, and to wait for the core's turn.
@@ -13,7 +14,7 @@
 //! | 40, 72, 80 | `rsi`, `r10` and `r11`, during a call |
 //! | 88 | the time stamp counter at the entry |
 //! | 96 | where the record begins |
-//! | 104 | rounds of the walk that are left; then how it ended |
+//! | 104 | rounds of the walk that are left; then how it ended; before, what else a macro needs |
 //! | 112 | the core's state, during a call; before, the stage |
 //! | 128 | the number of the overflow |
 
@@ -224,6 +225,7 @@ assembly!(
     movq %r10, 72(%rsp)
     movq %r11, 80(%rsp)
     movq %rsp, %rsi
+    cld
     callq *{calls}+8*\call(%rdi)
     movq 40(%rsp), %rsi
     movq 72(%rsp), %r10
@@ -265,8 +267,8 @@ assembly!(
 3:
     .endm
 
-    # The first unit of the record, three bytes behind which is r8: to r9d. Then r8 is the position
-    # behind it, rax where it begins, and rcx the writer.
+    # r8 is three bytes behind the record's end. Makes its first unit, in r9d; then r8 is the
+    # position behind it, rax that where it begins, and rcx the writer.
     .macro FAST_HEAD head, period
     .ifc \period, several
     FAST_FURTHER
@@ -768,7 +770,7 @@ pmiscope_fast_left_\name:
     wrmsr
     .endm
 
-    # Stops the counters, the stage being in 112(%rsp), or lets them count.
+    # Stops the counters, or lets them count.
     .macro FAST_GATE values
     movl {gate}(%rdi), %ecx
     movl \values(%rdi), %eax

@@ -83,7 +83,7 @@ impl<T: Target> Sampler<T> {
             // they interrupted resumes; or the first core in its stead, while the core does
             // not sample.
             let output = unsafe { Output::of_core(region, core.index) };
-            counters.note_costs(core, output.overheads(0));
+            counters.note_costs(core, output.overheads(0), output.writer.fast());
             core.output.set(output);
         }
     }

@@ -85,7 +85,9 @@ impl CountedSamples<'_> {
     /// What the samples have in common; `None` if they have to be looked at one by one: they are of
     /// several events, some are missing, or stacks are.
     pub(crate) fn alike(&self) -> Option<Alike> {
-        let is_whole = !self.rows.is_empty() && !self.profile.stacks().has_lost();
+        // Stacks that no later part is behind are missing from the table, and not lost in it.
+        let has_lost = self.profile.stacks().has_lost() || self.block.has_lost;
+        let is_whole = !self.rows.is_empty() && !has_lost;
         let event = self.columns.event.same().filter(|_| is_whole)?;
         (self.columns.gap.same() == Some(0)).then_some(Alike {
             event: u8::try_from(event).ok()?,

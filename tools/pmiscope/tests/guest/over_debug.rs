@@ -202,13 +202,14 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
 /// It would else come between the accounts of the arming and the arming.
 #[test]
 fn what_is_aimed_beyond_a_handlers_end_is_given_up() {
-    // Chains that are longer than a record are written by it, shortly before that end.
+    // A fast handler that it interrupts gives its write up; the sample is written by this then,
+    // shortly before that end.
     let aim = "write_interruptible::<()>:0..900";
     let storm = sample(&format!(
         "--smp 1 --workload recursion --samples 6000 --aim {aim}"
     ));
     let nested: Vec<_> = storm.all().filter(is_nested).collect();
-    assert!(nested.len() > 200, "{}", nested.len());
+    assert!(nested.len() > 100, "{}", nested.len());
     let stray = nested.iter().find(|seen| seen.event != Sample::AIMED);
     assert_eq!(stray, None, "one that was not aimed");
 }

@@ -126,15 +126,16 @@ fn is_above(requested: Option<u8>) -> bool {
 
 impl CoreCounters {
     /// Notes the interrupts that `core` has taken, from which on its events are counted that
-    /// have `rows`; and what an interrupt costs in each. And what its counters are.
-    pub(crate) fn note_costs(&self, core: &Core, rows: &[OverheadCounters]) {
+    /// have `rows`; and what an interrupt costs in each. And what its counters are. Its fast handler
+    /// has taken `fast` samples.
+    pub(crate) fn note_costs(&self, core: &Core, rows: &[OverheadCounters], fast: u64) {
         if let Some(PmuState { capabilities, .. }) = core.pmu.state() {
             let maker = capabilities.interface.maker();
             self.maker.store(maker as u64, Relaxed);
             let kind = capabilities.core_kind.map_or(0, CoreKind::number);
             self.kind.store(kind.into(), Relaxed);
         }
-        let since = self.taken.load(Relaxed);
+        let since = self.taken.load(Relaxed).wrapping_add(fast);
         for (row, cost) in rows.iter().zip(core.pmu.trials.costs()) {
             let Cost {
                 overhead, at_rest, ..

@@ -172,6 +172,8 @@ impl Pmu {
     #[inline]
     fn start_if_stopped(&self, core: &Core, plan: &Plan) {
         if !core.pmu.is_running() {
+            // What handlers know of the events is of those before, up to the first sample.
+            core.fast.last.store(0, Relaxed);
             leave::set_leave_of_plan(core, plan, self.delivery);
             let is_scaled = core.fast.is_scaled.load(Relaxed);
             let is_x2apic = apic::registers() == apic::Registers::X2Apic;

@@ -19,11 +19,11 @@ struct Cost {
 }
 
 const FAST_BY_TIMER: Cost = Cost {
-    instructions: 420,
+    instructions: 460,
     fast: 99,
 };
 const FAST_BY_COUNTERS: Cost = Cost {
-    instructions: 470,
+    instructions: 510,
     fast: 98,
 };
 const SLOW: Cost = Cost {
