@@ -275,6 +275,8 @@ pub struct IbsState {
     expected: AtomicU64,
     /// The last sample is one of the interrupted code's, where it was due.
     is_due: AtomicBool,
+    /// A sample since the last due one was doubted: see [`Self::doubts`].
+    is_doubted: AtomicBool,
     /// It was stopped when an op may have been tagged, which may interrupt yet.
     is_late: AtomicBool,
     /// The address of the last sample.
@@ -312,6 +314,7 @@ impl IbsState {
         self.has_address.store(false, Relaxed);
         self.is_due.store(false, Relaxed);
         self.is_late.store(false, Relaxed);
+        self.is_doubted.store(false, Relaxed);
         registers.write_extended_lvt(sampling.ibs.entry, PerformanceEntry::NMI.masked());
         registers.try_write(OP_CONTROL, 0)
     }
@@ -391,8 +394,19 @@ impl IbsState {
     #[inline]
     pub fn judge(&self, is_own: bool, position: u64) {
         let is_own = is_own || position >= self.expected.load(Relaxed);
-        self.is_due
-            .store(is_own && self.is_all.load(Relaxed), Relaxed);
+        let is_due = is_own && self.is_all.load(Relaxed);
+        self.is_due.store(is_due, Relaxed);
+        if is_due {
+            self.is_doubted.store(false, Relaxed);
+        }
+    }
+
+    /// Doubts that an interrupt, which can have come for something else, is the sample's. Returns
+    /// false if one before was doubted and no sample was due since: interrupts that are thought to
+    /// be outstanding, and never come, must not make it wait for ever.
+    #[cold]
+    pub fn doubts(&self) -> bool {
+        !self.is_doubted.swap(true, Relaxed)
     }
 
     /// Returns true if the op of the last sample was tagged where that was due, in the

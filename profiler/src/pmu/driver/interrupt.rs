@@ -76,9 +76,10 @@ impl PmuDriver {
             has_moved,
         } = self.advance_all(registers, plan, ibs);
         if let Some((event, Stopped::Sample)) = ibs {
-            // It may have come for an overflow that another handler has taken.
-            let is_stale = self.stale_interrupts.load(Relaxed) != 0;
-            let is_own = delivers && !is_check && !is_stale && wrapped.0 == 1 << event;
+            let is_own = delivers && !is_check && wrapped.0 == 1 << event;
+            // It may have come for another event's overflow, which a handler before has taken.
+            let is_stale = plan.event_count() > 1 && self.stale_interrupts.load(Relaxed) != 0;
+            let is_own = is_own && !(is_stale && self.ibs.doubts());
             self.judge_sample(plan, event, is_own);
         }
         let any_wrapped = wrapped.0 | backstop.0 != 0;
