@@ -49,6 +49,18 @@ impl FastForm {
     }
 }
 
+impl FastForm {
+    /// Returns true if the handler of the form that was chosen for `plan` is right for it as it is
+    /// now: that of [`Self::Any`] is for each.
+    #[must_use]
+    pub fn is_right(plan: &Plan) -> bool {
+        match (plan.form, Self::of(plan)) {
+            (Some(Self::Any), now) => now.is_some(),
+            (chosen, now) => chosen.is_some() && chosen == now,
+        }
+    }
+}
+
 /// Returns true if an event is never farther from its next overflow than its counter, or 32
 /// bits, can count.
 pub(super) fn is_plain(assignment: &Assignment) -> bool {

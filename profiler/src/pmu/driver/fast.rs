@@ -332,12 +332,7 @@ impl Fast {
     /// Takes what handlers need of all events together from `plan`; `others` as in
     /// [`PmuDriver`].
     fn set(&self, plan: &Plan, others: u64) {
-        // The handler was chosen by the plan's form.
-        let is_possible = match (plan.form, FastForm::of(plan)) {
-            (Some(FastForm::Any), form) => form.is_some(),
-            (chosen, form) => chosen.is_some() && chosen == form,
-        };
-        self.is_possible.store(is_possible, Relaxed);
+        self.is_possible.store(FastForm::is_right(plan), Relaxed);
         let mut places = plan.assignments().map(|(index, _)| index);
         let first = places.next().unwrap_or(0);
         let end = places.last().unwrap_or(first) + 1;

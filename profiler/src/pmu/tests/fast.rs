@@ -192,6 +192,27 @@ fn where_rdpmc_is_refused_counters_are_read_by_their_registers() {
     assert_accesses(&model, "cycles,instructions", Paths::Fast, [3, 0, 5]);
 }
 
+/// A period that is too short is lengthened when it is known what an interrupt costs: behind the
+/// choice.
+#[test]
+fn a_handler_is_right_for_the_form_that_it_was_chosen_for() {
+    let machine = Machine::new(Core::new(Model::intel(4)), Costs::FREE);
+    let events = EventList::parse("cycles,instructions").unwrap();
+    let mut rig = Rig::new(machine, &events, true);
+    rig.choose_form();
+    let right = |rig: &Rig| FastForm::is_right(&rig.plan);
+    assert!(right(&rig));
+    rig.plan.assignment_mut(1).unwrap().period = Some(20_000_000);
+    assert_eq!(FastForm::of(&rig.plan), Some(FastForm::Any));
+    assert!(!right(&rig), "periods have 24 bits in that of several");
+    rig.choose_form();
+    assert!(right(&rig));
+    rig.plan.assignment_mut(1).unwrap().period = Some(1000);
+    assert!(right(&rig), "that of any is right for all");
+    rig.plan.form = None;
+    assert!(!right(&rig));
+}
+
 #[test]
 fn the_form_is_that_of_the_plan() {
     let form = |model: Model, list: &str, change: fn(&mut Rig)| {
