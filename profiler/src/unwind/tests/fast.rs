@@ -223,6 +223,8 @@ fn finishes(memory: &Memory, at: Registers) -> bool {
         None => {
             let last = match exact.1.last() {
                 Some(ChainEntry::Return(address)) => address.0,
+                // Words on top of the stack are left out if none is in the text.
+                Some(ChainEntry::Crossing { stack_top, pc, .. }) if *stack_top == [0; 2] => pc.0,
                 Some(ChainEntry::Crossing { stack_top, .. }) => stack_top[1],
                 None => 0,
             };
