@@ -289,16 +289,17 @@ impl CompactChain {
 
     /// Appends a word, for which there is room.
     #[inline]
-    #[allow(clippy::cast_possible_truncation)] // a field, and above it zeros
-    fn push_field(&mut self, field: u64) {
+    fn push_field(&mut self, field: u32) {
         // SAFETY: of the words for which there is room (1).
-        unsafe { put(self.place, field as u32) };
+        unsafe { put(self.place, field) };
         self.place = self.place.wrapping_add(OFFSET_BYTES);
     }
 
+    /// The offset of an address in the text.
     #[inline]
-    fn offset(&self, address: u64) -> u64 {
-        address.wrapping_sub(self.code.start.0)
+    #[allow(clippy::cast_possible_truncation)] // a text's offsets are less
+    fn offset(&self, address: u64) -> u32 {
+        address.wrapping_sub(self.code.start.0) as u32
     }
 }
 
@@ -318,20 +319,12 @@ impl Append for CompactChain {
                 caller_known,
                 stack_top,
             } => {
-                let width = Width::Bits24;
-                let in_text = |&word: &u64| self.offset(word) < self.text_len;
-                let has_top = stack_top.iter().any(in_text);
-                self.push_field(width.crossing(vector, caller_known, has_top).into());
-                self.push_field(self.offset(pc.0));
-                if has_top {
-                    let offsets = stack_top.map(|word| match self.offset(word) {
-                        offset if offset < self.text_len => offset,
-                        _ => width.no_text().into(),
-                    });
-                    offsets
-                        .into_iter()
-                        .for_each(|offset| self.push_field(offset));
-                }
+                let in_text = |&word: &u64| word.wrapping_sub(self.code.start.0) < self.text_len;
+                let pc = self.offset(pc.0);
+                let stack_top =
+                    stack_top.map(|word| Some(word).filter(in_text).map(|it| self.offset(it)));
+                let head = (vector, caller_known);
+                Width::Bits24.push_crossing(head, pc, stack_top, |field| self.push_field(field));
             }
         }
         Ok(())

@@ -108,6 +108,25 @@ impl Width {
         self.first_crossing() | vector as u32 | caller_known | has_top
     }
 
+    /// Pushes the fields of a crossing, by the offsets that are in the text.
+    #[inline]
+    pub(crate) fn push_crossing(
+        self,
+        (vector, caller_known): (u8, bool),
+        pc: u32,
+        stack_top: [Option<u32>; 2],
+        mut push: impl FnMut(u32),
+    ) {
+        let has_top = stack_top != [None; 2];
+        push(self.crossing(vector, caller_known, has_top));
+        push(pc);
+        if has_top {
+            for offset in stack_top {
+                push(offset.unwrap_or(self.no_text()));
+            }
+        }
+    }
+
     pub(crate) const fn kind(self) -> u8 {
         match self {
             Self::Bits24 => kind::COMPACT,
@@ -316,13 +335,9 @@ unsafe fn put_chain<const WIDTH: usize>(
             return Err(DoesNotFit);
         };
         words = rest;
+        let pc = text.of(*pc).ok_or(DoesNotFit)?;
         let stack_top = [text.of(*top), text.of(*below)];
-        let has_top = stack_top != [None; 2];
-        push(width.crossing(vector, caller_known, has_top));
-        push(text.of(*pc).ok_or(DoesNotFit)?);
-        for word in stack_top.iter().filter(|_| has_top) {
-            push(word.unwrap_or(width.no_text()));
-        }
+        width.push_crossing((vector, caller_known), pc, stack_top, &mut push);
     }
     // SAFETY: likewise.
     unsafe { put(place, 0) };

@@ -113,6 +113,11 @@ impl PmuDriver {
         let overhead = value(&terms.overhead);
         let (due, jitter) = (value(&progress.due), value(&terms.jitter));
         let min_left = value(&terms.reach.min_left);
+        let target = if jitter == 0 {
+            due
+        } else {
+            value(&progress.target)
+        };
         let reload = |left: u64| {
             let events = left.max(min_left).wrapping_add(value(&terms.latency));
             progress.loaded.store(events, Relaxed);
@@ -134,11 +139,6 @@ impl PmuDriver {
             if overhead == 0 {
                 progress.raw.store(raw + counted, Relaxed);
             } else {
-                let target = if jitter == 0 {
-                    due
-                } else {
-                    value(&progress.target)
-                };
                 reload(target.saturating_sub(position));
             }
             return Some(None);
@@ -147,11 +147,6 @@ impl PmuDriver {
             return None;
         }
         let position = value(&progress.position) + counted - overhead;
-        let target = if jitter == 0 {
-            due
-        } else {
-            value(&progress.target)
-        };
         let period = value(&terms.period);
         let has_come =
             target.cast_signed() - position.cast_signed() <= value(&terms.tolerance).cast_signed();

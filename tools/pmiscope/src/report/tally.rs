@@ -254,13 +254,11 @@ struct Histogram(Vec<u64>);
 impl Histogram {
     #[inline]
     fn add(&mut self, number: usize, times: u64) {
-        if number >= self.0.len() {
-            self.0.resize(number + 1, 0);
-        }
-        self.0[number] += times;
+        self.room_for(number)[number] += times;
     }
 
     /// The counts of all numbers up to `most`, at least.
+    #[inline]
     fn room_for(&mut self, most: usize) -> &mut [u64] {
         let room = most + 1;
         if self.0.len() < room {
