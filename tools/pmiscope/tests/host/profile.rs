@@ -1,6 +1,8 @@
 //! Profiles: whole, cut at every byte, and damaged anywhere.
 
+use pmiscope::internals::report::{Selection, Tally};
 use pmiscope::internals::{Profile, ProfileError};
+use pmiscope::symbols::Symbols;
 use proptest::prelude::*;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -157,6 +159,28 @@ fn samples_whose_stacks_are_missing_are_left_out_and_counted() {
             assert_eq!(read.sample_hash().unwrap(), hash_of(&records(&read)));
         }
     }
+}
+
+/// No later part shows that some are lost.
+#[test]
+fn samples_whose_stacks_are_missing_in_the_last_part_are_not_counted() {
+    let symbols = Symbols::new(&kernel().elf).unwrap();
+    let mut writer = unfinished();
+    let parts = [&samples()[0][..2], &samples()[0][2..]];
+    for part in parts {
+        for seen in part {
+            writer.record(0, &seen.record()).unwrap();
+        }
+        writer.flush().unwrap();
+    }
+    let mut bytes = writer.finish(&run_end()).unwrap();
+    let last = blocks(&bytes).last().unwrap().start;
+    let marks = marks(&bytes);
+    let stacks = marks[marks.partition_point(|&at| at < last) - 1];
+    bytes[stacks + 50] ^= 1;
+    let read = Profile::read(bytes).unwrap();
+    let tally = Tally::new(&read, symbols.callers(), Selection::default()).unwrap();
+    assert_eq!((tally.samples(), read.records()), (2, 2));
 }
 
 /// The hash of a whole profile of these records.
