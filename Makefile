@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri names mutants stress fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup lint clean
+.PHONY: help run test adopters header miri names mutants stress fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,7 +28,7 @@ miri:
 			--target-dir $(out)/miri -- --skip over_random_memory --skip a_write_nested_at_any_point; \
 	else echo "miri: skipped, there is no nightly toolchain with the component miri"; fi
 
-mutants: setup qemu-pmu ## break the code in known places: a test must fail for each (ARGS: names of some)
+mutants: setup-test qemu-pmu ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)
 
 names: build adopters ## compare the names of all functions of some files, a Debian kernel among them, with binutils' and LLVM's
@@ -36,7 +36,7 @@ names: build adopters ## compare the names of all functions of some files, a Deb
 	files=$$(tools/names.sh $(abspath $(out))) && PMISCOPE_NAMES="$$files" \
 		cargo test --locked --release -p pmiscope --test names -- --ignored --nocapture $(ARGS)
 
-stress: kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing
+stress: setup-test kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 	@$(MAKE) --no-print-directory fuzz ARGS=
 
@@ -59,7 +59,7 @@ iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked rele
 limine:
 	@tools/iso.sh "$(LIMINE_DIR)"
 
-lab: qemu-pmu-test adopters ## what needs a PMU: that emulator's own tests, then ours on it
+lab: setup-test qemu-pmu-test adopters ## what needs a PMU: that emulator's own tests, then ours on it
 	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- \
 		pmu:: apic:: ctl:: truth:: adopter:: awkward:: clocks:: machines:: $(ARGS)
 	PMISCOPE_LAB=required cargo test --locked -p pmiscope --test guest -- machines:: --ignored $(ARGS)
@@ -75,7 +75,7 @@ on_strict_lab = XDG_CACHE_HOME=$$cache PMISCOPE_LAB=required cargo test --locked
 # NMI, which such a one is not: periods of 1, aims, NMIs on a landing at a known pass. Tests
 # of xAPICs are of the first alone; of none those on the stock QEMU, and those of machines and
 # clocks, which have devices of their own.
-lab-strict: kernel adopters qemu-pmu ## the same with devices that are as strict as the manuals, by both kinds of APIC
+lab-strict: setup-test kernel adopters qemu-pmu ## the same with devices that are as strict as the manuals, by both kinds of APIC
 	cache=$$(tools/qemu-pmu/strict.sh xapic) && $(on_strict_lab) apic:: $(ARGS)
 	cache=$$(tools/qemu-pmu/strict.sh x2apic) && $(on_strict_lab) $(ARGS)
 
@@ -104,9 +104,11 @@ header: ## make the header for C anew, profiler/c/pmiscope.h, from its source
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh
 
-# Without `--report`, an import upwards or a large circle fails.
-lint: ## format, clippy and documentation (warnings are errors), imports between layers, glue of each kernel
+setup-test:
 	@tools/setup.sh test
+
+# Without `--report`, an import upwards or a large circle fails.
+lint: setup-test ## format, clippy and documentation (warnings are errors), imports between layers, glue of each kernel
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --lib --tests -p pmiscope-loader -- -D warnings

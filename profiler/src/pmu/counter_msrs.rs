@@ -239,6 +239,21 @@ impl CounterRegisters {
     pub const fn load(&self, events: u64) -> (Msr, u64) {
         (self.write, events.wrapping_neg() & self.written)
     }
+
+    /// Returns true if the counter, which holds `value`, has overflowed since it was loaded.
+    #[must_use]
+    #[inline]
+    pub const fn has_wrapped(&self, value: u64) -> bool {
+        has_wrapped(value, self.mask)
+    }
+}
+
+/// Returns true if a counter whose bits are `mask`, and that holds `value`, has overflowed: it was
+/// loaded with half of what it counts below zero at most ([`CounterMsrs::max_count`]).
+#[must_use]
+#[inline(always)]
+pub const fn has_wrapped(value: u64, mask: u64) -> bool {
+    value & (mask ^ mask >> 1) == 0
 }
 
 /// The registers of all counters together.

@@ -4,7 +4,7 @@
 
 use core::mem::offset_of;
 
-use super::fast::{Acknowledge, Fast, FastCounter, Found, Gate, Halves, Reach, Terms};
+use super::fast::{Acknowledge, Fast, FastCounter, Found, Gate, Halves, Terms};
 use super::state::Progress;
 use super::{EventState, PmuDriver};
 
@@ -39,8 +39,6 @@ const FOUND: usize = FAST + offset_of!(Fast, found);
 pub const FURTHER: usize = FOUND + offset_of!(Found, further);
 /// See above.
 pub const LIST: usize = FOUND + offset_of!(Found, list);
-/// What the first unit of their record says of how many there are.
-pub const LIST_HEAD: usize = FOUND + offset_of!(Found, head);
 /// Where the driver would be if the first event that is sampled was the first of all; and if the
 /// one behind the last was.
 pub const BEGIN: usize = FOUND + offset_of!(Found, begin);
@@ -53,8 +51,6 @@ pub const EVENTS: usize = offset_of!(PmuDriver, events);
 pub const STRIDE: usize = size_of::<EventState>();
 const PROGRESS: usize = EVENTS + offset_of!(EventState, progress);
 /// Where the event stands.
-pub const LOADED: usize = PROGRESS + offset_of!(Progress, loaded);
-/// See above.
 pub const RAW: usize = PROGRESS + offset_of!(Progress, raw);
 /// See above.
 pub const POSITION: usize = PROGRESS + offset_of!(Progress, position);
@@ -79,12 +75,11 @@ pub const TOLERANCE: usize = TERMS + offset_of!(Terms, tolerance);
 /// See above.
 pub const LEAST: usize = TERMS + offset_of!(Terms, least);
 /// See above.
-pub const MIN_LEFT: usize = TERMS + offset_of!(Terms, reach) + offset_of!(Reach, min_left);
-
+pub const EARLIEST: usize = TERMS + offset_of!(Terms, earliest);
+/// See above.
+pub const LATEST: usize = TERMS + offset_of!(Terms, latest);
 /// See above.
 pub const JITTER: usize = TERMS + offset_of!(Terms, jitter);
-/// See above.
-pub const WINDOW: usize = TERMS + offset_of!(Terms, window);
 /// See above.
 pub const SPREAD: usize = TERMS + offset_of!(Terms, spread);
 /// Its number, as lists have it.

@@ -59,9 +59,9 @@ impl PmuDriver {
                 // It has counted on from its last reload. (The others were reloaded just now.)
                 self.compute_reload(plan, index, assignment, 0);
             }
-            let loaded = &self.events[index].progress.loaded;
-            let events = loaded.load(Relaxed).saturating_add(room(assignment));
-            loaded.store(events.min(assignment.registers.max_count), Relaxed);
+            let reload = &self.events[index].progress.reload;
+            let events = reload.load(Relaxed).saturating_add(room(assignment));
+            reload.store(events.min(assignment.registers.max_count), Relaxed);
             if let Some(sampling) = plan.sampling_of(index) {
                 self.ibs.put_off(sampling, room(assignment));
             }
@@ -99,7 +99,7 @@ impl PmuDriver {
             let raw = registers.read(assignment.registers.read);
             let counted = raw.wrapping_sub(progress.raw.load(Relaxed)) & assignment.registers.mask;
             let most = assignment.overhead + room(assignment);
-            let is_one = counted <= most && counted < progress.loaded.load(Relaxed);
+            let is_one = counted <= most && !assignment.registers.has_wrapped(raw);
             (index, raw, counted, is_one)
         };
         let are_overheads = plan.assignments().all(|it| counts(it).3);

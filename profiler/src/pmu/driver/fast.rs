@@ -35,7 +35,7 @@ use super::plain::Plain;
 use super::state::Progress;
 use super::{EventState, MAX_RETRIES, Overflows, PmuDriver, Stage};
 use crate::hw::apic::PerformanceEntry;
-use crate::pmu::counter_msrs::CounterRegisters;
+use crate::pmu::counter_msrs::{CounterRegisters, has_wrapped};
 use crate::pmu::event::MAX_EVENTS;
 use crate::pmu::fast_form::FastForm;
 use crate::pmu::plan::{Assignment, Plan};
@@ -179,8 +179,6 @@ impl FastCounter {
 pub(super) struct Reach {
     min_count: AtomicU64,
     max_count: AtomicU64,
-    /// As the first, of what is left to the next overflow.
-    pub(super) min_left: AtomicU64,
 }
 
 /// How an event is sampled, as its [`Assignment`] has it.
@@ -199,8 +197,11 @@ pub(super) struct Terms {
     pub(super) least: AtomicU64,
     /// The position that was found last.
     position: AtomicU64,
-    /// The tolerance; less than any if its overflows are displaced.
-    pub(super) window: AtomicU64,
+    /// From where on, seen from where it is due, its counter may overflow: the tolerance before
+    /// that. If its overflows are displaced, nowhere.
+    pub(super) earliest: AtomicU64,
+    /// Up to where, seen from its next overflow, the counter can be loaded for that.
+    pub(super) latest: AtomicU64,
     /// How many positions it may be displaced to.
     pub(super) spread: AtomicU64,
     /// Its number, in the bits 24 to 32.
@@ -210,28 +211,26 @@ pub(super) struct Terms {
 impl Terms {
     fn set(&self, assignment: &Assignment, is_quick: bool) {
         self.counter.set(assignment, is_quick);
-        let window = match assignment.jitter {
-            0 => assignment.tolerance,
-            _ => i64::MIN.cast_unsigned(),
+        let earliest = match assignment.jitter {
+            0 => assignment.tolerance.wrapping_neg(),
+            _ => i64::MAX.cast_unsigned(),
         };
+        let min_left = assignment
+            .min_count
+            .max(1)
+            .saturating_add_signed(-assignment.arm_latency)
+            .max(1);
         for (place, value) in [
             (&self.period, assignment.period.unwrap_or(0)),
             (&self.jitter, assignment.jitter),
             (&self.spread, 2 * assignment.jitter + 1),
-            (&self.window, window),
+            (&self.earliest, earliest),
+            (&self.latest, min_left.wrapping_neg()),
             (&self.overhead, assignment.overhead),
             (&self.latency, assignment.arm_latency.cast_unsigned()),
             (&self.tolerance, assignment.tolerance),
             (&self.reach.min_count, assignment.min_count),
             (&self.reach.max_count, assignment.registers.max_count),
-            (
-                &self.reach.min_left,
-                assignment
-                    .min_count
-                    .max(1)
-                    .saturating_add_signed(-assignment.arm_latency)
-                    .max(1),
-            ),
         ] {
             place.store(value, Relaxed);
         }
@@ -276,7 +275,6 @@ impl Terms {
             let events = left.max(1).saturating_add_signed(latency).max(1);
             events.max(self.reach.min_count.plain()).min(most)
         };
-        progress.loaded.store(events, Relaxed);
         let raw = events.wrapping_neg();
         progress.raw.store(raw & self.counter.mask.plain(), Relaxed);
         let [low, high] = halves(raw & self.counter.written.plain());
@@ -308,8 +306,6 @@ pub(super) struct Found {
     /// Those that have overflowed: the number of each, above 24 bits of what has run since it
     /// overflowed before.
     pub(super) list: [AtomicU32; MAX_EVENTS],
-    /// What the first unit of their record says of how many there are.
-    pub(super) head: AtomicU32,
     /// Where the events are and end. The offsets of [`super::at`] are from the driver's start to
     /// what is of the first event: that is where these are from as well.
     pub(super) begin: AtomicU64,
@@ -452,26 +448,27 @@ impl PmuDriver {
         }
         let position = counted - terms.overhead.plain() + progress.position.plain();
         // There is no jitter: the target is where it is due.
-        let left = progress.due.plain().wrapping_sub(position).cast_signed();
-        if left > terms.tolerance.plain().cast_signed() {
+        let due = progress.due.plain();
+        let from_due = position.wrapping_sub(due).cast_signed();
+        if from_due < terms.earliest.plain().cast_signed() {
             return None;
         }
         let period = terms.period.plain();
-        // More than nothing, and the counter can be loaded with it.
-        let left = left.wrapping_add(period.cast_signed());
-        if left < terms.reach.min_left.plain().cast_signed() {
+        // Before it, and the counter can be loaded with the distance.
+        let from_next = from_due.wrapping_sub(period.cast_signed());
+        if from_next > terms.latest.plain().cast_signed() {
             return None;
         }
 
-        progress.due.store(progress.due.plain() + period, Relaxed);
+        progress.due.store(due + period, Relaxed);
         progress.position.store(position, Relaxed);
         let ran = position - progress.last.plain();
         progress.ran.store(ran, Relaxed);
         progress.last.store(position, Relaxed);
-        // It may be less than nothing.
-        let events = left.cast_unsigned().wrapping_add(terms.latency.plain());
-        progress.loaded.store(events, Relaxed);
-        let raw = events.wrapping_neg();
+        // The latency may be less than nothing.
+        let raw = from_next
+            .cast_unsigned()
+            .wrapping_sub(terms.latency.plain());
         progress.raw.store(raw, Relaxed);
         let [low, _] = halves(raw);
         let high = counter.written_high.plain();
@@ -541,8 +538,7 @@ impl PmuDriver {
             let own = counted.saturating_sub(terms.overhead.plain());
             let position = progress.position.plain() + own;
             terms.position.store(position, Relaxed);
-            let loaded = progress.loaded.plain();
-            if now.wrapping_add(loaded) & mask >= loaded {
+            if has_wrapped(now, mask) {
                 if !terms.is_usual(progress, position) {
                     return None;
                 }
@@ -622,11 +618,10 @@ impl PmuDriver {
 
     /// For tests: all that is kept of the event at `index` from one handler to the next.
     #[cfg(test)]
-    pub fn books(&self, plan: &Plan, index: usize) -> [u64; 8] {
+    pub fn books(&self, plan: &Plan, index: usize) -> [u64; 7] {
         let progress = &self.events[index].progress;
         let assignment = plan.assignment(index).unwrap();
         [
-            progress.loaded.load(Relaxed),
             progress.raw.load(Relaxed) & assignment.registers.mask,
             progress.position.load(Relaxed),
             progress.due.load(Relaxed),

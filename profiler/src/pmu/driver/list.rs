@@ -112,7 +112,7 @@ impl PmuDriver {
         let borrows = now & 0xffff_ffff < raw & 0xffff_ffff;
         let overhead = value(&terms.overhead);
         let (due, jitter) = (value(&progress.due), value(&terms.jitter));
-        let min_left = value(&terms.reach.min_left);
+        let min_left = value(&terms.latest).wrapping_neg();
         let target = if jitter == 0 {
             due
         } else {
@@ -120,7 +120,6 @@ impl PmuDriver {
         };
         let reload = |left: u64| {
             let events = left.max(min_left).wrapping_add(value(&terms.latency));
-            progress.loaded.store(events, Relaxed);
             progress.raw.store(events.wrapping_neg(), Relaxed);
             let [low, high] = [
                 events.wrapping_neg(),

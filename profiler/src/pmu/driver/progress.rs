@@ -110,10 +110,7 @@ impl PmuDriver {
         let position = progress.position.load(Relaxed);
         let own = counted.saturating_sub(overhead);
         progress.position.store(position + own, Relaxed);
-        // It was loaded with its reload value below zero.
-        let loaded = progress.loaded.load(Relaxed);
-        let since = raw.wrapping_add(loaded) & assignment.registers.mask;
-        (own, since >= loaded)
+        (own, assignment.registers.has_wrapped(raw))
     }
 
     /// Returns true if a wrapped counter has reached its overflow.
@@ -186,7 +183,7 @@ impl PmuDriver {
                 events.max(assignment.min_count).min(most)
             }
         };
-        progress.loaded.store(events, Relaxed);
+        progress.reload.store(events, Relaxed);
     }
 
     /// After how many events an op is tagged of which a sample is due after `left`: somewhat
@@ -212,10 +209,10 @@ impl PmuDriver {
     #[inline]
     pub(super) fn reload(&self, index: usize, assignment: &Assignment) -> (Msr, u64) {
         let progress = &self.events[index].progress;
-        let loaded = progress.loaded.load(Relaxed);
-        let raw = loaded.wrapping_neg() & assignment.registers.mask;
+        let events = progress.reload.load(Relaxed);
+        let raw = events.wrapping_neg() & assignment.registers.mask;
         progress.raw.store(raw, Relaxed);
-        assignment.registers.load(loaded)
+        assignment.registers.load(events)
     }
 
     /// The position `due`, moved at random by up to `jitter`.

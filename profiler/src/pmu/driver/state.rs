@@ -8,8 +8,8 @@ use crate::pmu::plan::Assignment;
 /// Where an event stands.
 #[derive(Default, Debug)]
 pub(super) struct Progress {
-    /// The reload value: its counter overflows after that many events.
-    pub(super) loaded: AtomicU64,
+    /// What its counter is to be loaded with: it overflows after that many events.
+    pub(super) reload: AtomicU64,
     /// The counter's value when it was last read.
     pub(super) raw: AtomicU64,
     /// Events of the interrupted code since the start.

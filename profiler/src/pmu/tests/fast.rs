@@ -47,7 +47,7 @@ struct Outcome {
     /// Claimed, late, unclaimed, checks.
     interrupts: [u64; 4],
     checks: Vec<Vec<u64>>,
-    books: Vec<[u64; 8]>,
+    books: Vec<[u64; 7]>,
     counted: Vec<u64>,
 }
 

@@ -249,15 +249,17 @@ assembly!(
     .endm
 
     # The samples beyond the first, a unit each behind the record. Mostly there are no more than two.
+    # r9d is what the record's first unit has of them: of four bytes one more sample.
     .macro FAST_FURTHER
-    movl {further}(%rdi), %ecx
+    movl {further}(%rdi), %r9d
     andq $-4, %r8
     movq {list}+4(%rdi), %rax
     movq %rax, (%r8)
-    addq %rcx, %r8
-    cmpl $8, %ecx
+    addq %r9, %r8
+    cmpl $8, %r9d
     jbe 3f
-    leaq {list}+4(%rdi,%rcx), %rdx
+    leaq {list}+4(%rdi,%r9), %rdx
+    movq %r9, %rcx
     negq %rcx
 2:
     movl (%rdx,%rcx), %eax
@@ -265,6 +267,7 @@ assembly!(
     addq $4, %rcx
     jne 2b
 3:
+    shll ${further_shift}-2, %r9d
     .endm
 
     # r8 is three bytes behind the record's end. Makes its first unit, in r9d; then r8 is the
@@ -278,16 +281,17 @@ assembly!(
     movq {origin}(%rcx), %rdx
     subq %rdx, %r8
     shrq $2, %r8
+    .ifc \period, several
+    addl %r8d, %r9d
+    .else
     movl %r8d, %r9d
+    .endif
     subl %eax, %r9d
     addl \head(%rdi), %r9d
-    .ifc \period, several
-    addl {list_head}(%rdi), %r9d
-    .endif
     .endm
 
-    # The record; rax is how far the stack pointer is below `top`, rcx the writer. Each field's store
-    # is of four bytes, so they come in their order.
+    # The record; rax is how far the stack pointer is below `top`, rcx the writer, r9 the program
+    # counter's offset. Each field's store is of four bytes, so those of three come in their order.
     .macro FAST_RECORD id, head, period, looked
     movq ${in_place}, {writing}(%rcx)
     movq {reserved}(%rcx), %r8
@@ -296,6 +300,7 @@ assembly!(
     jae 92f
     shlq $2, %r8
     addq {origin}(%rcx), %r8
+    movl %r9d, {at_pc}(%r8)
     # What the handler before has cost, and its task.
     .ifc \period, ticks
     movq {armed_tsc}(%rdi), %r9
@@ -342,9 +347,6 @@ assembly!(
     movl %edx, {at_sp}(%r8)
     shrq $32, %rdx
     jne 92f
-    movq 136(%rsp), %rdx
-    subq {text_start}(%rdi), %rdx
-    movl %edx, {at_pc}(%r8)
     movq (%r9), %rdx
     subq {text_start}(%rdi), %rdx
     cmpq {text_len}(%rdi), %rdx
@@ -402,10 +404,10 @@ assembly!(
     .ifc \period, several
     movl {further}(%rdi), %eax
     shrl $2, %eax
-    addq %rax, {taken}(%rdi)
     movq {interrupts}(%rdi), %rdx
     subq %rax, (%rdx)
     incl %eax
+    addq %rax, {taken}(%rdi)
     addl %eax, {next}(%rcx)
     movq {control}(%rcx), %rdx
     movq %r8, (%rdx)
@@ -553,6 +555,7 @@ pmiscope_fast_left_\name:
     # Something else than the last time.
 80:
     FAST_CALL {look}
+    movq %rax, %r9
     testq %rax, %rax
     js 91f
     movq {top}(%rdi), %rax
@@ -587,7 +590,7 @@ pmiscope_fast_left_\name:
     # Counters: see super::fast_counters. What is looked for here is what PmuDriver::stop_one and
     # advance_one look for, and in the same order. The last overflow is where it was until the
     # sample is written: what has run since is its period.
-    .macro FAST_ADVANCE_one
+    .macro FAST_ADVANCE_one id
     movl {read}(%rdi), %ecx
     rdpmc
     testl %edx, %edx
@@ -598,20 +601,18 @@ pmiscope_fast_left_\name:
     jbe 89f
     subq {event_overhead}(%rdi), %rax
     addq {position}(%rdi), %rax
-    movq {due}(%rdi), %r9
-    subq %rax, %r9
-    cmpq {tolerance}(%rdi), %r9
-    jg 89f
-    movq {event_period}(%rdi), %rdx
-    addq %rdx, %r9
-    cmpq {min_left}(%rdi), %r9
+    movq %rax, %r9
+    subq {due}(%rdi), %r9
+    cmpq {earliest}(%rdi), %r9
     jl 89f
+    movq {event_period}(%rdi), %rdx
+    subq %rdx, %r9
+    cmpq {latest}(%rdi), %r9
+    jg 89f
     # It is the overflow, and the next one is not due.
     addq %rdx, {due}(%rdi)
     movq %rax, {position}(%rdi)
-    addq {latency}(%rdi), %r9
-    movq %r9, {loaded}(%rdi)
-    negq %r9
+    subq {latency}(%rdi), %r9
     movq %r9, {raw}(%rdi)
     movl %r9d, %eax
     movl {written_high}(%rdi), %edx
@@ -619,104 +620,106 @@ pmiscope_fast_left_\name:
     wrmsr
     .endm
 
+    .macro FAST_ADVANCE_SELDOM_one id
+    .endm
+
     # The same of several events, as PmuDriver::advance_any finds them. rsi is where the driver would
-    # be if the event was its first one, r8 the end of the list of those that have
-    # overflowed. If one of them is unusual, those before it are done: see leave_several.
-    .macro FAST_ADVANCE_several
+    # be if the event was its first one, r8 where in the list that is which has overflowed last, from
+    # the second place on. If one of them is unusual, those before it are done: see leave_several.
+    .macro FAST_ADVANCE_several id
     movq %rsi, 40(%rsp)
     movq {begin}(%rdi), %rsi
-    leaq {list}(%rdi), %r8
-2:
+    movq $-4, %r8
+.Levent_\id:
     movl {read}-{driver}(%rsi), %ecx
     rdpmc
     testl %edx, %edx
-    jne 4f
+    jne .Lnot_wrapped_\id
     subl {raw}-{driver}(%rsi), %eax
-    jae 88f
+    jae .Lunusual_\id
     cmpq {least}-{driver}(%rsi), %rax
-    jbe 88f
+    jbe .Lunusual_\id
     subq {event_overhead}-{driver}(%rsi), %rax
     addq {position}-{driver}(%rsi), %rax
     movq {event_period}-{driver}(%rsi), %rdx
-    movq {due}-{driver}(%rsi), %r9
-    subq %rax, %r9
-    cmpq {window}-{driver}(%rsi), %r9
-    jg 8f
-    addq %rdx, %r9
-    cmpq {min_left}-{driver}(%rsi), %r9
-    jl 88f
+    movq %rax, %r9
+    subq {due}-{driver}(%rsi), %r9
+    cmpq {earliest}-{driver}(%rsi), %r9
+    jl .Ldisplaced_\id
+    subq %rdx, %r9
+    cmpq {latest}-{driver}(%rsi), %r9
+    jg .Lunusual_\id
     addq %rdx, {due}-{driver}(%rsi)
-    # It is the overflow, and the next one is not due: that is in r9 events.
-3:
+    # It is the overflow, and the next one is not due: where the event is from that, r9 has.
+.Lovershot_\id:
     movq %rax, {position}-{driver}(%rsi)
     subq {event_last}-{driver}(%rsi), %rax
     addq %rax, {event_last}-{driver}(%rsi)
     orl {number}-{driver}(%rsi), %eax
-    movl %eax, (%r8)
+    movl %eax, {list}+4(%rdi,%r8)
     addq $4, %r8
-5:
-    addq {latency}-{driver}(%rsi), %r9
-    movq %r9, {loaded}-{driver}(%rsi)
-    negq %r9
+.Lload_\id:
+    subq {latency}-{driver}(%rsi), %r9
     movq %r9, {raw}-{driver}(%rsi)
     movl %r9d, %eax
     movl {written_high}-{driver}(%rsi), %edx
     movl {write}-{driver}(%rsi), %ecx
     wrmsr
-7:
+.Lnext_\id:
     addq ${stride}, %rsi
     cmpq {end}(%rdi), %rsi
-    jne 2b
+    jne .Levent_\id
     movq 40(%rsp), %rsi
-    leaq {list}+4(%rdi), %rax
-    subq %rax, %r8
-    jb 89f
+    # The length of the list behind its first place.
+    testq %r8, %r8
+    js 89f
     movl %r8d, {further}(%rdi)
-    # What the record's first unit has of them: of four bytes one more sample.
-    shll ${further_shift}-2, %r8d
-    movl %r8d, {list_head}(%rdi)
-    jmp 7f
+    .endm
 
+    # What is seldom of that.
+    .macro FAST_ADVANCE_SELDOM_several id
     # The counter has not wrapped. It is loaded anew if handlers count in it.
-4:
+.Lnot_wrapped_\id:
     cmpl {counter_high}-{driver}(%rsi), %edx
-    jne 88f
+    jne .Lunusual_\id
     subl {raw}-{driver}(%rsi), %eax
-    jb 88f
+    jb .Lunusual_\id
     cmpq $0, {event_overhead}-{driver}(%rsi)
     je 6f
     subq {event_overhead}-{driver}(%rsi), %rax
-    jae 9f
+    jae 2f
     xorl %eax, %eax
-9:
+2:
     addq {position}-{driver}(%rsi), %rax
     movq %rax, {position}-{driver}(%rsi)
-    movq {due}-{driver}(%rsi), %r9
+    movq %rax, %r9
     cmpq $0, {jitter}-{driver}(%rsi)
-    je 9f
-    movq {target}-{driver}(%rsi), %r9
-9:
-    subq %rax, %r9
-    cmpq {min_left}-{driver}(%rsi), %r9
-    jge 5b
-    movq {min_left}-{driver}(%rsi), %r9
-    jmp 5b
+    jne 5f
+    subq {due}-{driver}(%rsi), %r9
+4:
+    cmpq {latest}-{driver}(%rsi), %r9
+    jle .Lload_\id
+    movq {latest}-{driver}(%rsi), %r9
+    jmp .Lload_\id
+5:
+    subq {target}-{driver}(%rsi), %r9
+    jmp 4b
 6:
     addq %rax, {position}-{driver}(%rsi)
     addq %rax, {raw}-{driver}(%rsi)
-    jmp 7b
+    jmp .Lnext_\id
 
     # It has not come, or overflows are displaced: as PmuDriver::jittered has it.
-8:
+.Ldisplaced_\id:
     cmpq $0, {jitter}-{driver}(%rsi)
-    je 88f
+    je .Lunusual_\id
     movq {target}-{driver}(%rsi), %r9
     subq %rax, %r9
     cmpq {tolerance}-{driver}(%rsi), %r9
-    jg 88f
+    jg .Lunusual_\id
     addq {due}-{driver}(%rsi), %rdx
     cmpq %rdx, %rax
-    jae 88f
+    jae .Lunusual_\id
     movq %rdx, {due}-{driver}(%rsi)
     movq %rax, {position}-{driver}(%rsi)
     movq {random}(%rdi), %rcx
@@ -737,25 +740,21 @@ pmiscope_fast_left_\name:
     subq {jitter}-{driver}(%rsi), %rdx
     movq %rdx, {target}-{driver}(%rsi)
     movq {position}-{driver}(%rsi), %rax
-    movq %rdx, %r9
-    subq %rax, %r9
-    cmpq {min_left}-{driver}(%rsi), %r9
-    jge 3b
-    movq {min_left}-{driver}(%rsi), %r9
-    jmp 3b
+    movq %rax, %r9
+    subq %rdx, %r9
+    cmpq {latest}-{driver}(%rsi), %r9
+    jle .Lovershot_\id
+    movq {latest}-{driver}(%rsi), %r9
+    jmp .Lovershot_\id
 
     # Something is unusual. What comes first may be left to the other handler with the rest.
-88:
+.Lunusual_\id:
     movq %rsi, %rdx
     movq 40(%rsp), %rsi
-    leaq {list}(%rdi), %rax
-    subq %rax, %r8
-    je 89f
-    subl $4, %r8d
+    testq %r8, %r8
+    js 89f
     movl %r8d, {further}(%rdi)
-    incq {taken}(%rdi)
     jmp 94f
-7:
     .endm
 
     # Writes a register of the APIC.
@@ -822,12 +821,14 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     movq 88(%rsp), %rax
     cmpq {look_tsc}(%rdi), %rax
     jae 89f
-    FAST_ADVANCE_\form
+    FAST_ADVANCE_\form \form\()_\apic\()_\status\()_\way
     movq {writer}(%rdi), %rcx
     .ifc \form, several
+    # Those that have overflowed are taken when they are recorded.
     movq {taken}(%rdi), %r8
-    .endif
+    .else
     incq {taken}(%rdi)
+    .endif
     cmpl {next}(%rcx), %r8d
     jne 91f
     testb $3, 144(%rsp)
@@ -901,6 +902,7 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     # Something else than the last time.
 80:
     FAST_CALL {look}
+    movq %rax, %r9
     testq %rax, %rax
     js 91f
     movq {top}(%rdi), %rax
@@ -908,6 +910,7 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     movq {writer}(%rdi), %rcx
     FAST_RECORD \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form, looked
     jmp 93b
+    FAST_ADVANCE_SELDOM_\form \form\()_\apic\()_\status\()_\way
     FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
     FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form
 
@@ -927,6 +930,7 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     .else
     movq {end}(%rdi), %rdx
 94:
+    incq {taken}(%rdi)
     FAST_CALL {leave_several}
     .endif
     movl {taken}(%rdi), %eax
@@ -977,12 +981,10 @@ pmiscope_fast_no_text:
     further = const DRIVER + driver::FURTHER,
     further_shift = const further::SHIFT,
     list = const DRIVER + driver::LIST,
-    list_head = const DRIVER + driver::LIST_HEAD,
     random = const DRIVER + driver::RANDOM,
     counters = const DRIVER + driver::COUNTERS,
     target = const DRIVER + driver::TARGET,
     jitter = const DRIVER + driver::JITTER,
-    window = const DRIVER + driver::WINDOW,
     spread = const DRIVER + driver::SPREAD,
     number = const DRIVER + driver::NUMBER,
     counter_high = const DRIVER + driver::COUNTER_HIGH,
@@ -1050,7 +1052,6 @@ pmiscope_fast_no_text:
     write = const DRIVER + driver::WRITE,
     written_high = const DRIVER + driver::WRITTEN_HIGH,
     raw = const DRIVER + driver::RAW,
-    loaded = const DRIVER + driver::LOADED,
     position = const DRIVER + driver::POSITION,
     due = const DRIVER + driver::DUE,
     event_last = const DRIVER + driver::LAST,
@@ -1060,7 +1061,8 @@ pmiscope_fast_no_text:
     latency = const DRIVER + driver::LATENCY,
     tolerance = const DRIVER + driver::TOLERANCE,
     least = const DRIVER + driver::LEAST,
-    min_left = const DRIVER + driver::MIN_LEFT,
+    earliest = const DRIVER + driver::EARLIEST,
+    latest = const DRIVER + driver::LATEST,
     unrecorded = const offset_of!(Core, pmu) + CorePmu::UNRECORDED,
     look_tsc = const FAST + offset_of!(FastState, look_tsc),
     busy = const Stage::Busy as u8,

@@ -63,21 +63,18 @@ fn line_through(points: &[(f64, f64)]) -> Line {
     }
 }
 
-/// What an overflow of the first event costs, whatever overflows with it: the clock counts
-/// all instructions, and a sample says how many of them were not the handler's.
+/// What an overflow of the first event costs in the median, whatever overflows with it: the clock
+/// counts all instructions, and a sample says how many of them were not the handler's.
 pub fn of_overflow(profile: &Profile) -> u64 {
-    let (mut first, mut last, mut ran, mut behind) = (None, 0, 0, 0);
+    let (mut last, mut costs) = (None, Vec::new());
     for_each_sample(profile, |sample| {
         if sample.event != 0 {
             return;
         }
-        last = sample.time;
-        if first.is_none() {
-            first = Some(sample.time);
-        } else {
-            ran += sample.period;
-            behind += 1;
+        if let Some(last) = last.replace(sample.time) {
+            costs.push(sample.time - last - sample.period);
         }
     });
-    (last - first.expect("samples") - ran) / behind
+    let middle = costs.len() / 2;
+    *costs.select_nth_unstable(middle).1
 }

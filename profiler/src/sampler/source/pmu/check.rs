@@ -17,8 +17,9 @@ use crate::sampler::per_core::{Core, Output};
 use crate::sampler::vector;
 use crate::sync::CoreLocal as _;
 
-/// A core checks once in this many of its samples: about a hundredth of what samples cost.
-const CHECK_PERIOD: u64 = 256;
+/// A core checks once in this many samples of each event. A check is an exact handler, which asks
+/// for it, and another that notes what it has counted: what about 18 fast ones cost.
+const CHECK_PERIOD: u64 = 1024;
 /// The first core looks for a request at least each time that so many ticks of the time stamp
 /// counter went by.
 const LOOK_TICKS: u64 = 1 << 22;
@@ -78,10 +79,16 @@ impl Pmu {
         let before = tsc::ticks();
         // The first time it is only known when to begin.
         let is_first = core.pmu.next_check.load(Relaxed) == 0;
-        let next = if is_first { FIRST_CHECK } else { CHECK_PERIOD };
+        let plan = core.pmu.plan();
+        let events = plan.map_or(1, |plan| plan.event_count() as u64);
+        let next = if is_first {
+            FIRST_CHECK
+        } else {
+            CHECK_PERIOD * events
+        };
         let next = core.share.taken() + next;
         core.pmu.next_check.store(next, Relaxed);
-        let plan = core.pmu.plan().filter(|_| !is_first);
+        let plan = plan.filter(|_| !is_first);
         if plan.is_some_and(|plan| core.pmu.driver.begin_check(&ThisCore, plan, place)) {
             // Where there is no place to keep what it finds, it is made for the progress of the
             // code alone.
