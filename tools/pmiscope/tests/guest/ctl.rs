@@ -5,6 +5,8 @@ use std::process::{Child, Command as Process, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pmiscope::internals::Profile;
+use pmiscope::profile::OverheadEnd;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -191,6 +193,37 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
         ("cycles", 400),
     ];
     assert_eq!(events, expected);
+    assert_changes_are_where_they_were("ctl", &[0, 1, 2, 2]);
+}
+
+/// Asserts of the run of this name that what a core says it had taken, when the counts of an event
+/// began, are the samples of those before it: of each event, how many those are.
+#[track_caller]
+fn assert_changes_are_where_they_were(name: &str, before: &[u8]) {
+    let file = std::fs::read(folder().join(format!("{name}.pmi"))).unwrap();
+    let profile = Profile::read(file).unwrap();
+    let end = profile.end.as_ref().expect("the profile's end");
+    for (core, end) in (0..).zip(&end.cores) {
+        let mut events = Vec::new();
+        profile
+            .for_each_sample(core, |sample| events.push(sample.event))
+            .unwrap();
+        assert!(
+            events.is_sorted_by_key(|it| before[usize::from(*it)]),
+            "core {core} has samples of events that were not counted any more"
+        );
+        assert_eq!(end.overheads.len(), before.len(), "core {core}");
+        for (event, OverheadEnd(row)) in end.overheads.iter().enumerate() {
+            let samples = events.iter().filter(|it| **it < before[event]).count() as u64;
+            // Some may have had no sample.
+            let most = samples + end.late + end.early + end.unclaimed;
+            assert!(
+                (samples..=most).contains(&row.since),
+                "core {core}, event {event}: since {}, not {samples} to {most}: {end:?}",
+                row.since
+            );
+        }
+    }
 }
 
 #[test]

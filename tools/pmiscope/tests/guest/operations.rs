@@ -135,6 +135,26 @@ fn a_sample_by_counters_takes_few_accesses_and_no_locked_instruction() {
     }
 }
 
+/// As the ABI has it: what is interrupted may have set it.
+#[test]
+fn compiled_code_is_called_with_the_direction_flag_cleared() {
+    let functions = Functions::of_kernel();
+    let mut calls = 0;
+    for name in functions.all.keys() {
+        if !name.starts_with("pmiscope_fast_") || functions.all[name].1 == 0 {
+            continue;
+        }
+        for pair in functions.instructions(name).windows(2) {
+            if pair[1].is_call_near_indirect() {
+                let at = pair[1].ip() - functions.all[name].0;
+                assert_eq!(pair[0].mnemonic(), Mnemonic::Cld, "{name}+{at:#x}");
+                calls += 1;
+            }
+        }
+    }
+    assert!(calls > 100, "{calls}");
+}
+
 #[test]
 fn no_fast_handler_has_a_locked_instruction() {
     let functions = Functions::of_kernel();
