@@ -150,7 +150,8 @@ for name in $names; do
         result=UNBUILT why="with the patch the build fails: $(grep -m 1 '^error' "$log" || :)"
     else
         tested "$patch" || status=$?
-        failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$log")
+        # A test whose process crashes does not say its name.
+        failed=$(sed -n -e 's/^test \(.*\) \.\.\. FAILED$/\1/p' -e "s/^  process didn't .*(\(signal: .*\))$/\1/p" "$log")
         if [ "$status" = 0 ]; then
             result=SURVIVED why="no test fails: $(told "caught by" "$patch")"
         elif [ "$status" = 124 ]; then
