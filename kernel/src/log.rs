@@ -1,6 +1,6 @@
-//! Log lines on the serial port: `[LEVEL coreN] message`.
+//! Log lines on the serial port, and on the screen: `[LEVEL coreN] message`.
 //!
-//! One core at a time writes. A core that wants to write while it holds the port
+//! One core at a time writes. A core that wants to write while it writes already
 //! (a trap in the middle of a line) starts a new line and writes at once; one
 //! that waits too long for another, which may have died, does the same. So a
 //! message may be torn, but none is lost and no core waits for ever.
@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use log::{LevelFilter, Log, Metadata, Record};
 
 use crate::cpu;
+use crate::screen;
 use crate::serial::{self, Serial};
 use profiler::hw::tsc::Deadline;
 
@@ -18,6 +19,17 @@ const NOBODY: u32 = u32::MAX;
 
 /// The core that writes.
 static WRITER: AtomicU32 = AtomicU32::new(NOBODY);
+
+/// All that shows the log. The port first: what is drawn may fault.
+struct Output;
+
+impl Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let written = Serial.write_str(text);
+        screen::write(text);
+        written
+    }
+}
 
 struct SerialLog;
 
@@ -54,8 +66,8 @@ pub fn last_words(message: fmt::Arguments<'_>) {
 
 /// Bytes, at once, without a lock or formatting.
 pub fn raw(text: &str) {
-    // The port takes what it is given.
-    let _ = Serial.write_str(text);
+    // It takes what it is given.
+    let _ = Output.write_str(text);
 }
 
 /// Half a second of the fastest time stamp counters; a line takes milliseconds.
@@ -68,7 +80,7 @@ fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
         raw("\n");
     }
     // An error can only come from what is formatted; the line then ends early.
-    let _ = writeln!(Serial, "[{level} core{me}] {message}");
+    let _ = writeln!(Output, "[{level} core{me}] {message}");
     drop(turn);
 }
 

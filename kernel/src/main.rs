@@ -10,7 +10,8 @@
 //! per-core variables.
 //!
 //! 1. `sync`, and the crate `kernel_core`.
-//! 2. `cpu`, `serial`, `log`, `exit`: the processor, a port, the end of a run.
+//! 2. `cpu`, `serial`, `screen`, `log`, `exit`: the processor, what shows the log, the end of
+//!    a run.
 //! 3. `boot`: what the boot loader told, and the way onto our own stacks.
 //! 4. `memory`.
 //! 5. `trap`.
@@ -44,6 +45,8 @@ mod log;
 mod memory;
 mod panic;
 mod profiling;
+mod progress;
+mod screen;
 mod selftest;
 mod serial;
 mod smp;
@@ -67,6 +70,10 @@ extern "C" fn kernel_entry() -> ! {
     trap::start();
     cpu::unlimit_cpuid();
     let boot = boot::info();
+    if let Ok(found) = &boot.screen {
+        // SAFETY: the boot loader's map has it there, and nobody else uses it.
+        unsafe { screen::start(found.layout, found.pixels) };
+    }
     memory::start(boot, Features::get());
     let apic_ids = cpu::apic::choose_cores(boot.apic_ids());
     memory::stacks::create_cores(apic_ids.into_iter());
@@ -81,8 +88,8 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     workload::start();
     profiling::set_up();
     adopt(core);
-    cpu::hpet::start(boot.hpet.ok().map(paging::map_device));
-    cpu::pm_timer::start(boot.pm_timer.ok(), paging::map_device);
+    cpu::hpet::start(boot.firmware.hpet.ok().map(paging::map_device));
+    cpu::pm_timer::start(boot.firmware.pm_timer.ok(), paging::map_device);
     smp::online();
     smp::start_others(boot, other_core);
     smp::ping_others();
@@ -96,6 +103,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),
     });
+    progress::start();
     profiling::start(boot, &settings)
 }
 
@@ -116,6 +124,7 @@ fn adopt(core: &'static CoreBlock) {
 /// The first core, on its own stack, when all that was asked for is done.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
+    progress::show();
     ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)
 }

@@ -7,7 +7,7 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::{capabilities::Line, settings::Settings};
 use profiler::entry::overflow;
 use profiler::format::{Clock, Source, Text};
-use profiler::sampler::{self, Config, Interrupted, Memory, RegionMemory, Sampler};
+use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
 use profiler::sampler::{Settled, StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
@@ -158,6 +158,11 @@ pub fn list(boot: &BootInfo) -> ! {
     crate::end(cpu::current())
 }
 
+/// How far the run is, if there is one.
+pub fn progress() -> Option<Progress> {
+    SAMPLER.progress()
+}
+
 /// Every core, once it is sampled.
 fn work() -> ! {
     workload::run(Counted {
@@ -196,7 +201,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
         xapic: apic::address(),
         hpet: hpet::address().map(VirtAddr::as_u64),
         pm_timer: pm_timer::get(),
-        no_hpet: boot.hpet.err().map(|problem| Text::of(&problem)),
+        no_hpet: boot.firmware.hpet.err().map(|problem| Text::of(&problem)),
         stack_slot: stacks::SLOT,
         bootloader: Text::of(&boot.loader()),
         workload,

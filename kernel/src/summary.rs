@@ -36,13 +36,17 @@ pub fn log(boot: &BootInfo) {
         let (timers, period) = (hpet.timers(), hpet.period_femtoseconds());
         log::info!("HPET: {timers} timers, {period} fs per tick");
     }
-    if let Err(problem) = boot.hpet {
+    if let Err(problem) = boot.firmware.hpet {
         log::info!("no HPET: {problem}");
     }
-    match (boot.pm_timer, pm_timer::get()) {
+    match (boot.firmware.pm_timer, pm_timer::get()) {
         (_, Some(timer)) => log::info!("PM timer: {timer:x?}"),
         (Ok(found), None) => log::info!("no PM timer: nothing can be at {found:x?}"),
         (Err(problem), None) => log::info!("no PM timer: {problem}"),
+    }
+    match &boot.screen {
+        Ok(screen) => log::info!("screen: {}", screen.layout),
+        Err(problem) => log::info!("no screen: {problem}"),
     }
     let audit = paging::audit::check(boot);
     log::info!(

@@ -6,6 +6,7 @@
 //! * [`classes`]: the heap's lists of small blocks.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`ready`]: a core's queue of tasks.
+//! * [`screen`]: text as pixels.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -16,3 +17,4 @@ pub mod bitmap;
 pub mod classes;
 pub mod cores;
 pub mod ready;
+pub mod screen;

@@ -3,11 +3,37 @@
 //! That map covers the first 4 GiB whatever is there, and above them what the
 //! memory map calls memory. Reading elsewhere would fault.
 
-use kernel_core::acpi::PhysicalMemory;
+use kernel_core::acpi::{self, PhysicalMemory};
 use limine::memmap;
-use x86_64::VirtAddr;
+use x86_64::{PhysAddr, VirtAddr};
+
+use super::{Region, requests};
 
 const ALWAYS_MAPPED: u64 = 4 << 30;
+
+/// What firmware says. Found while the boot loader's direct map is in use: the tables may lie
+/// in reserved memory, which the kernel's own does not map.
+pub struct Firmware {
+    /// Where the HPET's registers are.
+    pub hpet: Result<PhysAddr, acpi::Error>,
+    /// The power management timer.
+    pub pm_timer: Result<acpi::PmTimer, acpi::Error>,
+}
+
+impl Firmware {
+    pub(super) fn find(direct_map: VirtAddr, tables: &Tables) -> Self {
+        // A virtual address in this base revision.
+        let rsdp = requests::RSDP.response();
+        let rsdp = rsdp.map(|response| VirtAddr::from_ptr(response.address) - direct_map);
+        let rsdp = rsdp.ok_or(acpi::Error::NoTable("RSDP"));
+        let hpet = rsdp.and_then(|rsdp| acpi::hpet_address(tables, rsdp));
+        let physical = |address| PhysAddr::try_new(address).map_err(|_| acpi::Error::NoRegisters);
+        Self {
+            hpet: hpet.and_then(physical),
+            pm_timer: rsdp.and_then(|rsdp| acpi::pm_timer(tables, rsdp)),
+        }
+    }
+}
 
 /// Physical memory as the boot loader maps it.
 pub(super) struct Tables {
@@ -24,7 +50,12 @@ impl Tables {
         }
     }
 
-    fn is_mapped(&self, start: u64, end: u64) -> bool {
+    pub(super) fn regions(&self) -> impl Iterator<Item = Region> {
+        super::regions(self.memory_map)
+    }
+
+    /// Returns true if the loader's direct map has all from `start` to `end`.
+    pub(super) fn is_mapped(&self, start: u64, end: u64) -> bool {
         end <= ALWAYS_MAPPED
             || self.memory_map.iter().any(|entry| {
                 let unmapped = [memmap::MEMMAP_RESERVED, memmap::MEMMAP_BAD_MEMORY];

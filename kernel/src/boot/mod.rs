@@ -6,16 +6,20 @@
 
 pub mod entry;
 mod firmware;
+mod framebuffer;
 mod requests;
 
 use core::fmt;
 
-use kernel_core::acpi;
+use kernel_core::screen::Unusable;
 use limine::memmap;
 use limine::mp::MpInfo;
 use limine::request::MpResponse;
 use spin::Once;
 use x86_64::{PhysAddr, VirtAddr};
+
+pub use firmware::Firmware;
+pub use framebuffer::Screen;
 
 /// What lies in a region of physical memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,12 +62,10 @@ pub struct BootInfo {
     /// Physical address zero in the direct map. The kernel's own page tables
     /// keep the offset, so that what is read here stays readable.
     pub direct_map: VirtAddr,
-    /// Where ACPI says that the HPET's registers are. Found while the boot loader's
-    /// direct map is in use: the tables may lie in reserved memory, which the
-    /// kernel's own does not map.
-    pub hpet: Result<PhysAddr, acpi::Error>,
-    /// The power management timer, likewise.
-    pub pm_timer: Result<acpi::PmTimer, acpi::Error>,
+    /// What firmware says.
+    pub firmware: Firmware,
+    /// The first framebuffer.
+    pub screen: Result<Screen, Unusable>,
     memory_map: &'static [&'static memmap::Entry],
     cores: &'static MpResponse,
 }
@@ -100,16 +102,7 @@ fn collect() -> BootInfo {
     let cores = requests::CORES.response();
     let cores = cores.expect("the boot loader does not say which cores there are");
     let memory_map = memory_map.entries();
-    // A virtual address in this base revision.
-    let rsdp = requests::RSDP.response();
-    let rsdp = rsdp.map(|response| VirtAddr::from_ptr(response.address) - direct_map);
-    let rsdp = rsdp.ok_or(acpi::Error::NoTable("RSDP"));
     let tables = firmware::Tables::new(direct_map, memory_map);
-    let hpet = rsdp.and_then(|rsdp| {
-        let address = acpi::hpet_address(&tables, rsdp)?;
-        PhysAddr::try_new(address).map_err(|_| acpi::Error::NoRegisters)
-    });
-    let pm_timer = rsdp.and_then(|rsdp| acpi::pm_timer(&tables, rsdp));
     BootInfo {
         bootloader: bootloader.map_or("unknown", |response| response.name()),
         bootloader_version: bootloader.map_or("", |response| response.version()),
@@ -117,8 +110,8 @@ fn collect() -> BootInfo {
         image_physical: PhysAddr::new(address.physical_base),
         image_virtual: VirtAddr::new(address.virtual_base),
         direct_map,
-        hpet,
-        pm_timer,
+        firmware: Firmware::find(direct_map, &tables),
+        screen: framebuffer::find(direct_map, &tables),
         memory_map,
         cores,
     }
@@ -134,17 +127,7 @@ impl BootInfo {
     /// The memory map, in ascending order. Usable regions begin and end on pages
     /// and overlap with nothing; others need not.
     pub fn regions(&self) -> impl Iterator<Item = Region> + Clone {
-        self.memory_map.iter().map(|entry| Region {
-            start: PhysAddr::new(entry.base),
-            end: PhysAddr::new(entry.base + entry.length),
-            kind: match entry.type_ {
-                memmap::MEMMAP_USABLE => RegionKind::Usable,
-                memmap::MEMMAP_BOOTLOADER_RECLAIMABLE => RegionKind::Bootloader,
-                memmap::MEMMAP_EXECUTABLE_AND_MODULES => RegionKind::Image,
-                memmap::MEMMAP_ACPI_RECLAIMABLE | memmap::MEMMAP_ACPI_NVS => RegionKind::Acpi,
-                _ => RegionKind::Other,
-            },
-        })
+        regions(self.memory_map)
     }
 
     /// The APIC ids of all cores, that of the first core (on which the boot
@@ -159,4 +142,18 @@ impl BootInfo {
         let cores = self.cores.cpus();
         cores.iter().find(|core| core.lapic_id == apic_id).copied()
     }
+}
+
+fn regions(memory_map: &'static [&'static memmap::Entry]) -> impl Iterator<Item = Region> + Clone {
+    memory_map.iter().map(|entry| Region {
+        start: PhysAddr::new(entry.base),
+        end: PhysAddr::new(entry.base + entry.length),
+        kind: match entry.type_ {
+            memmap::MEMMAP_USABLE => RegionKind::Usable,
+            memmap::MEMMAP_BOOTLOADER_RECLAIMABLE => RegionKind::Bootloader,
+            memmap::MEMMAP_EXECUTABLE_AND_MODULES => RegionKind::Image,
+            memmap::MEMMAP_ACPI_RECLAIMABLE | memmap::MEMMAP_ACPI_NVS => RegionKind::Acpi,
+            _ => RegionKind::Other,
+        },
+    })
 }

@@ -4,10 +4,12 @@
 //! a pointer to its answer into each. Base revision 2 is the newest that Limine
 //! 7 and 8 know; its direct map covers the first 4 GiB and all usable memory.
 
+use core::sync::atomic::AtomicU64;
+
 use limine::mp::MP_FLAG_X2APIC;
 use limine::request::{
     BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest,
-    ExecutableFileRequest, HhdmRequest, MemmapRequest, MpRequest, RsdpRequest,
+    ExecutableFileRequest, FramebufferRequest, HhdmRequest, MemmapRequest, MpRequest, RsdpRequest,
 };
 use limine::{BaseRevision, RequestsEndMarker, RequestsStartMarker};
 
@@ -52,6 +54,25 @@ pub(super) static CORES: MpRequest = MpRequest::new(MP_FLAG_X2APIC);
 #[used]
 #[unsafe(link_section = ".limine_requests")]
 pub(super) static RSDP: RsdpRequest = RsdpRequest::new();
+
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static FRAMEBUFFER: FramebufferRequest = FramebufferRequest::new();
+
+/// No request of the protocol, which boot loaders ignore: pmiscope's tool and its loader take it
+/// to say that the kernel does without a framebuffer, so that a machine gets none unless its
+/// screen is to be seen. Like all requests: an id, of which half is the same in all, a revision,
+/// and where an answer would be.
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+static FRAMEBUFFER_IS_OPTIONAL: [AtomicU64; 6] = [
+    AtomicU64::new(0xc7b1_dd30_df4c_8b88),
+    AtomicU64::new(0x0a82_e883_a194_f07b),
+    AtomicU64::new(0x706d_6973_636f_7065),
+    AtomicU64::new(0x6f70_7469_6f6e_616c),
+    AtomicU64::new(0),
+    AtomicU64::new(0),
+];
 
 #[used]
 #[unsafe(link_section = ".limine_requests_end")]

@@ -4,6 +4,7 @@
 //! |-------------------------|--------------------------------------------------|--------|
 //! | the boot loader's offset (`0xffff_8000_0000_0000` under our loader) | the direct map of all RAM: heap, page tables, the region | write; the image's text and constants read only |
 //! | `0xffff_fd00_0000_0000` | device registers, a page each, uncached          | write  |
+//! | `0xffff_fd80_0000_0000` | the screen: the boot loader's framebuffer, write-combining where the boot loader has set up that | write |
 //! | `0xffff_fe00_0000_0000` | stacks of cores: 1 MiB of addresses a core, 128 KiB a slot | write; holes below |
 //! | `0xffff_fe01_0000_0000` | stacks of tasks, 128 KiB a slot                  | write; holes below |
 //! | `0xffff_ffff_8000_0000` | the kernel's image: text, constants, data        | by the ELF's segments |

@@ -154,6 +154,15 @@ pub struct Counted {
 /// What all cores count.
 static COUNTED: Once<Counted> = Once::new();
 
+/// Called on the first core between units of the workload, if there is such a thing.
+static BETWEEN: Once<fn()> = Once::new();
+
+/// Lets the first core call this between units of the workload. Without it, what cores execute
+/// is the same as if there were no such function.
+pub fn set_between(action: fn()) {
+    BETWEEN.call_once(|| action);
+}
+
 /// What all cores run.
 static SELECTED: Once<&'static Workload> = Once::new();
 
@@ -172,7 +181,8 @@ pub fn run(counted: Counted) -> ! {
     let core = cpu::current();
     let workload = *SELECTED.get().expect("a workload is selected");
     let entry = if counted.units == 0 {
-        repeat
+        let is_watched = core.index == 0 && BETWEEN.get().is_some();
+        if is_watched { repeat_watched } else { repeat }
     } else {
         COUNTED.call_once(|| counted);
         repeat_counted
@@ -188,6 +198,21 @@ fn repeat(workload: u64) {
     let workload = at(workload);
     let mut scratch = Scratch::new(cpu::current_index());
     loop {
+        workload.run_unit(&mut scratch);
+    }
+}
+
+/// The same; what is between the units is the kernel's.
+fn repeat_watched(workload: u64) {
+    let workload = at(workload);
+    let name = number_of(workload.name);
+    let mut scratch = Scratch::new(cpu::current_index());
+    loop {
+        if let Some(between) = BETWEEN.get() {
+            task::set_name(0);
+            between();
+            task::set_name(name);
+        }
         workload.run_unit(&mut scratch);
     }
 }

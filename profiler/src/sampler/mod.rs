@@ -27,7 +27,7 @@
 //! * `handler`: from an interrupt to a record. `round_robin`: one core at a time, where
 //!   instructions are counted. `aim`: single overflows at certain instructions.
 //! * `counting`: how often events happen, in place of samples.
-//! * `requests`: what can be changed meanwhile. `list`: what a machine has to sample by.
+//! * `requests`: what can be changed meanwhile. `progress`: how far it is. `list`: what a machine has to sample by.
 //! * `engine`, `run`, `per_core`, `phase`: what all cores share, what each keeps, where a
 //!   run stands.
 
@@ -55,6 +55,7 @@ mod per_core;
 mod phase;
 mod pmu_error;
 mod prepare;
+mod progress;
 mod requests;
 mod round_robin;
 mod run;
@@ -76,6 +77,7 @@ pub use memory::{Memory, RegionMemory, region_bytes};
 pub use one_stack::OneStack;
 pub use pmu_error::PmuError;
 pub use prepare::NotStarted;
+pub use progress::Progress;
 pub use requests::Refusal;
 pub use source::SourceError;
 pub use target::{Interrupted, Settled, Target};

@@ -44,6 +44,8 @@ pub mod id {
     pub const EXECUTABLE_ADDRESS: Id = [0x71ba_7686_3cc5_5f63, 0xb264_4a48_c516_a487];
     /// A screen.
     pub const FRAMEBUFFER: Id = [0x9d58_27dc_d881_dd75, 0xa314_8604_f6fa_b11b];
+    /// Not of the protocol: the kernel does without a screen ("pmiscopeoptional").
+    pub const FRAMEBUFFER_IS_OPTIONAL: Id = [0x706d_6973_636f_7065, 0x6f70_7469_6f6e_616c];
     /// Where SMBIOS tables are.
     pub const SMBIOS: Id = [0x9e90_46f1_1e09_5391, 0xaa4a_520f_efbd_e5ee];
     /// What the clock says.

@@ -56,7 +56,18 @@ impl Unanswered<'_> {
     pub fn is_empty(&self) -> bool {
         let is_short = self.wants_five_levels() || self.wants_x2apic();
         let is_missing = !self.facts.modules.missing.is_empty();
-        !is_short && !is_missing && self.requests.unanswered().next().is_none()
+        !is_short && !is_missing && self.ids().next().is_none()
+    }
+
+    /// The requests that are missed.
+    fn ids(&self) -> impl Iterator<Item = Id> {
+        let is_optional = self
+            .requests
+            .revision(id::FRAMEBUFFER_IS_OPTIONAL)
+            .is_some();
+        self.requests.unanswered().filter(move |&id| {
+            id != id::FRAMEBUFFER_IS_OPTIONAL && !(is_optional && id == id::FRAMEBUFFER)
+        })
     }
 
     fn wants_five_levels(&self) -> bool {
@@ -78,7 +89,7 @@ impl fmt::Display for Unanswered<'_> {
             separator = "; ";
             f.write_fmt(item)
         };
-        for id in self.requests.unanswered() {
+        for id in self.ids() {
             match REASONS.iter().find(|(known, _)| *known == id) {
                 Some((_, reason)) => item(format_args!("{reason}"))?,
                 None => item(format_args!(

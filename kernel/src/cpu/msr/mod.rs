@@ -3,3 +3,4 @@
 pub mod apic_base;
 pub mod efer;
 pub mod gs;
+pub mod pat;

@@ -8,8 +8,8 @@ use x86_64::structures::paging::{
 };
 use x86_64::{PhysAddr, VirtAddr};
 
-use super::with_tables;
-use crate::boot::BootInfo;
+use super::{SCREEN, with_tables};
+use crate::boot::{BootInfo, Screen};
 use crate::memory::{direct, image};
 
 /// What the audit counted.
@@ -28,13 +28,16 @@ pub struct Report {
 /// # Panics
 ///
 /// If anything is both written and executed, if anything but the image's text
-/// executes, or if a frame of text or constants can be written through any
-/// mapping.
+/// executes, if a frame of text or constants can be written through any
+/// mapping, or if a frame of the screen is mapped anywhere else, or all else there.
 pub fn check(boot: &BootInfo) -> Report {
     let text = image::text();
     let constants_end = image::rodata().end;
     let frozen_start = boot.image_physical + (text.start - boot.image_virtual);
     let frozen = frozen_start..frozen_start + (constants_end - text.start);
+    let screen = boot.screen.as_ref().map(Screen::pages);
+    let screen = screen.unwrap_or(PhysAddr::zero()..PhysAddr::zero());
+    let screen_end = SCREEN + (screen.end - screen.start);
     let mut report = Report::default();
     with_tables(|tables, _| {
         visit(tables, |leaf| {
@@ -50,6 +53,16 @@ pub fn check(boot: &BootInfo) -> Report {
                 leaf.page,
                 leaf.frame,
                 leaf.flags,
+            );
+            let is_screen = SCREEN <= leaf.page && leaf.page < screen_end;
+            let expected = is_screen.then(|| screen.start + (leaf.page - SCREEN));
+            let shows_it = leaf.frame < screen.end && screen.start < leaf.frame + leaf.bytes;
+            assert!(
+                expected == shows_it.then_some(leaf.frame),
+                "{:?} is mapped at {:?}, and the screen is at {:?}",
+                leaf.frame,
+                leaf.page,
+                screen,
             );
             report.mappings += 1;
             report.executable += if executable { leaf.bytes } else { 0 };

@@ -17,14 +17,18 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::direct;
 use super::frames::{self, ForPageTables};
-use crate::boot::BootInfo;
-use crate::cpu::control;
+use crate::boot::{BootInfo, Screen};
 use crate::cpu::features::Features;
+use crate::cpu::{control, msr};
+use crate::screen;
 use crate::sync::Lock;
 use map::DATA;
 
 /// Where device registers are mapped.
 const DEVICES: VirtAddr = VirtAddr::new_truncate(0xffff_fd00_0000_0000);
+
+/// Where the screen is mapped, if there is one.
+const SCREEN: VirtAddr = VirtAddr::new_truncate(0xffff_fd80_0000_0000);
 
 /// The root of the page tables.
 static ROOT: Once<PhysFrame> = Once::new();
@@ -43,10 +47,43 @@ pub(super) fn start(boot: &'static BootInfo, features: &Features) {
     with_tables(|tables, _| {
         map::image(boot, tables);
         map::direct_map(boot, features, tables);
+        if let Ok(screen) = &boot.screen {
+            map_screen(tables, screen);
+        }
     });
     // SAFETY: the image, this stack (in the direct map) and all that the boot
     // loader's answers refer to are mapped where they were.
     unsafe { Cr3::write(root, Cr3Flags::empty()) };
+    if let Ok(found) = &boot.screen {
+        let pixels = SCREEN + (found.physical - found.pages().start);
+        // SAFETY: mapped there just now, and for ever.
+        unsafe { screen::move_to(pixels) };
+    }
+}
+
+/// Maps the pages of the screen: write-combining by entry 5 of the page attribute table, which
+/// is what the Limine protocol has there on all cores; uncached where it is not.
+fn map_screen(tables: &mut OffsetPageTable<'_>, screen: &Screen) {
+    /// In an entry of the last level, what says "huge" in others (SDM vol. 3, table 5-20).
+    const PAT: PageTableFlags = PageTableFlags::HUGE_PAGE;
+    let caching = if msr::pat::is_write_combining(5) {
+        PAT | PageTableFlags::WRITE_THROUGH
+    } else {
+        PageTableFlags::NO_CACHE | PageTableFlags::WRITE_THROUGH
+    };
+    let pages = screen.pages();
+    for offset in (0..pages.end - pages.start).step_by(4096) {
+        let page = Page::<Size4KiB>::containing_address(SCREEN + offset);
+        let frame = PhysFrame::containing_address(pages.start + offset);
+        // `map_to` takes the flag for a huge page's.
+        map_page(tables, page, frame, DATA);
+        // SAFETY: mapped just now, in tables that are not loaded.
+        let updated = unsafe { tables.update_flags(page, DATA | caching) };
+        match updated {
+            Ok(flush) => flush.ignore(),
+            Err(error) => panic!("cannot map {page:?}: {error:?}"),
+        }
+    }
 }
 
 fn with_tables<R>(action: impl FnOnce(&mut OffsetPageTable<'_>, &mut VirtAddr) -> R) -> R {

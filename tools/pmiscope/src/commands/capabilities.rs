@@ -36,7 +36,7 @@ pub(super) struct CapabilitiesBoot {
     boot: Boot,
     /// What is known of it before the guest starts.
     known: unsampled::Boot,
-    /// Whether the kernel asks for a framebuffer.
+    /// Whether the machine has a framebuffer.
     framebuffer: bool,
     /// Memory that the kernel needs beside what every machine has.
     memory: u64,
@@ -66,8 +66,8 @@ pub(super) fn boot(arguments: &CapabilitiesArgs) -> Result<CapabilitiesBoot> {
             menu: None,
             mode: wanted.mode,
         },
-        framebuffer: loaded.wants_framebuffer,
-        memory: kernel_memory(&elf) + loaded.memory(Some(&load))?,
+        framebuffer: loaded.gets_framebuffer(wanted),
+        memory: kernel_memory(&elf) + loaded.memory(wanted, Some(&load))?,
         boot: plan::boot(wanted, (kernel, &elf), load, settings.to_string())?,
     })
 }

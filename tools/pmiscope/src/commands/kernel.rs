@@ -8,8 +8,20 @@ use loader::framebuffer;
 use loader::modules::MAX_MODULES;
 use loader::requests::{Id, Image, Requests};
 
-use crate::cli::LoadArgs;
+use crate::cli::{LoadArgs, MachineArgs};
 use crate::qemu::{Load, Module};
+
+/// Whether a kernel asks for a framebuffer.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Screen {
+    /// No.
+    #[default]
+    Unwanted,
+    /// It does, and does without.
+    Optional,
+    /// It does.
+    Wanted,
+}
 
 /// What is known of a kernel. Of one that the loader cannot load, nothing: it says why, or
 /// it is another loader.
@@ -17,7 +29,7 @@ use crate::qemu::{Load, Module};
 pub(super) struct Kernel {
     /// How far it is moved from where it was linked.
     pub(super) slide: u64,
-    pub(super) wants_framebuffer: bool,
+    screen: Screen,
     wants_modules: bool,
 }
 
@@ -60,15 +72,29 @@ impl Kernel {
         let wants = |id: Id| requests.revision(id).is_some();
         Some(Self {
             slide: executable.slide,
-            wants_framebuffer: wants(id::FRAMEBUFFER),
+            screen: match (wants(id::FRAMEBUFFER), wants(id::FRAMEBUFFER_IS_OPTIONAL)) {
+                (false, _) => Screen::Unwanted,
+                (true, true) => Screen::Optional,
+                (true, false) => Screen::Wanted,
+            },
             wants_modules: wants(id::MODULES),
         })
     }
 
+    /// Whether the machine is to have a framebuffer: if the kernel asks for one, and does not do
+    /// without or the screen is to be shown.
+    pub(super) fn gets_framebuffer(&self, machine: &MachineArgs) -> bool {
+        match self.screen {
+            Screen::Unwanted => false,
+            Screen::Optional => machine.display.is_some(),
+            Screen::Wanted => true,
+        }
+    }
+
     /// Memory that the screen and the modules need.
-    pub(super) fn memory(&self, load: Option<&Load>) -> Result<u64> {
+    pub(super) fn memory(&self, machine: &MachineArgs, load: Option<&Load>) -> Result<u64> {
         // In whole large pages, and what the firmware takes for a screen of its own.
-        let screen = if self.wants_framebuffer {
+        let screen = if self.gets_framebuffer(machine) {
             4 * framebuffer::SIZE
         } else {
             0

@@ -69,7 +69,7 @@ pub struct Machine {
     /// Whether the kernel may use the HPET, which then needs a timer for each
     /// core and messages as interrupts.
     pub hpet: bool,
-    /// Whether the kernel asks for a framebuffer: one in ordinary memory, which the loader,
+    /// Whether it has a framebuffer: one in ordinary memory, which the loader,
     /// SeaBIOS and OVMF know.
     pub framebuffer: bool,
     pub additions: Additions,

@@ -369,14 +369,13 @@ impl<'a> Chosen<'a> {
         self.of_code.iter().find(has).copied()
     }
 
-    /// The compiled files that are not among these.
+    /// The compiled files that are not among these, and may have code.
     pub(super) fn sources_but(&self, units: &HashSet<String>) -> Vec<String> {
-        let sources = self
-            .of_names
-            .iter()
-            .flat_map(|part| compiled_sources(&part.elf));
-        let others = sources.filter(|source| !units.contains(source));
-        others.collect::<BTreeSet<_>>().into_iter().collect()
+        let sources = self.of_names.iter().flat_map(|part| {
+            let others = compiled_sources(&part.elf).filter(|source| !units.contains(source));
+            others.filter(|source| !is_crate_without_code(&part.elf, source))
+        });
+        sources.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The files that have names which those before them have not.
@@ -454,6 +453,22 @@ fn damaged<'a>(files: &SymbolFiles, parts: impl Iterator<Item = &'a Part<'a>>) -
 /// Returns true if a compiler has left its name: assembly has no calls that are inlined.
 fn is_compiled(elf: &Elf<'_>) -> bool {
     compiled_sources(elf).next().is_some() || has_section(elf, ".comment")
+}
+
+/// Returns true of a part of a crate none of whose functions has a name in the table: its tables
+/// and constants have no debug information to be missed.
+fn is_crate_without_code(elf: &Elf<'_>, source: &str) -> bool {
+    let Some((name, _)) = source.split_once('.').filter(|_| source.contains("-cgu.")) else {
+        return false;
+    };
+    let mut functions = elf
+        .symbols()
+        .filter(|symbol| symbol.kind() == SymbolKind::Text);
+    // Both ways to mangle names have those of crates as they are.
+    !functions.any(|symbol| {
+        let symbol = symbol.name_bytes().unwrap_or_default();
+        memchr::memmem::find(symbol, name.as_bytes()).is_some()
+    })
 }
 
 /// The files that compilers say they have read, without folders: of C and C++, and the parts

@@ -548,7 +548,12 @@ fn code_without_debug_information_is_said_where_other_code_has_it() {
         "cc",
         &[&flags[..], &[text(&other), "-o", text(&object)]].concat(),
     );
-    let kernel = kernel("half", &["-g", text(&object)]);
+    // Tables of a crate have no unit in debug information, and no code that would need one.
+    let tables = folder().join("half-tables.s");
+    fs::write(&tables, ".file \"tables.0a1b-cgu.0\"\n.data\n.byte 1\n").unwrap();
+    let data = folder().join("half-tables.o");
+    tool("cc", &["-c", text(&tables), "-o", text(&data)]);
+    let kernel = kernel("half", &["-g", text(&object), text(&data)]);
     let of = |name: &str, places: &[(&str, u32)]| {
         let places = places
             .iter()

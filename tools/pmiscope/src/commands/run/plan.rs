@@ -321,7 +321,7 @@ fn machine(
         None => (BASE_MEMORY, settings.ring_bytes),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
-    let of_kernel = kernel_memory(elf) + loaded.memory(booted.load())?;
+    let of_kernel = kernel_memory(elf) + loaded.memory(wanted, booted.load())?;
     let needed = in_a_row(base + of_kernel + u64::from(wanted.smp) * (ring + CORE_MEMORY));
     Ok(Machine {
         mode: wanted.mode,
@@ -333,7 +333,7 @@ fn machine(
         boot: booted,
         firmware: boot.firmware.as_deref().map(readable).transpose()?,
         hpet: boot.disc.is_some() || may_use_hpet(settings),
-        framebuffer: loaded.wants_framebuffer,
+        framebuffer: loaded.gets_framebuffer(wanted),
         additions: additions(wanted)?,
     })
 }

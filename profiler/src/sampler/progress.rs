@@ -1,0 +1,51 @@
+//! How far a run is, for whoever shows it meanwhile.
+
+use core::fmt;
+
+use super::{Sampler, Target};
+
+/// How far a run is.
+///
+/// ```
+/// use profiler::sampler::Progress;
+///
+/// let progress = Progress { taken: 1200, wanted: 20_000, lost: 3 };
+/// assert_eq!(progress.to_string(), "1200 of 20000 samples, 3 lost");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Progress {
+    /// Samples that were taken so far, on all cores.
+    pub taken: u64,
+    /// Samples to be taken.
+    pub wanted: u64,
+    /// Those of the taken that had no room in their ring.
+    pub lost: u64,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            taken,
+            wanted,
+            lost,
+        } = self;
+        write!(f, "{taken} of {wanted} samples, {lost} lost")
+    }
+}
+
+impl<T: Target> Sampler<T> {
+    /// How far the run is; `None` before it has begun, and where events are counted. Only reads,
+    /// on any core, and never waits.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        let run = self.engine.run().filter(|run| run.counting.is_none())?;
+        let mut sum = Progress::default();
+        for core in self.engine.cores.all() {
+            let wanted = core.share.last() + 1;
+            sum.wanted += wanted;
+            sum.taken += core.share.taken().min(wanted);
+            sum.lost += run.region.control(core.index).lost();
+        }
+        Some(sum)
+    }
+}
