@@ -1,16 +1,46 @@
-//! The command line, or the end of the run if it cannot be understood.
+//! The command line, or the end of the run if it cannot be understood. Each word is the
+//! sampler's or the kernel's own.
 
+use alloc::boxed::Box;
+use core::fmt::Display;
+
+use kernel_core::words::{self, Words};
 use profiler::contract::settings::Settings;
+use spin::Once;
 
 use crate::exit::{self, ExitCode};
+
+/// The kernel's own words. Those that are not understood count as if they were not there until
+/// [`parse`] ends the run for them, in a log whose place they may have been meant to name.
+#[must_use]
+pub fn own(command_line: &str) -> Words {
+    Words::parse(command_line).unwrap_or_default()
+}
+
+/// The words of the sampler.
+pub fn of_sampler(command_line: &'static str) -> &'static str {
+    static LINE: Once<&str> = Once::new();
+    LINE.call_once(|| {
+        if words::has_own(command_line) {
+            Box::leak(words::without_own(command_line).into_boxed_str())
+        } else {
+            command_line
+        }
+    })
+}
 
 /// Parses the words that the kernel was started with. A word that is not known
 /// ends the run: a profile of something else than what was asked for is worth
 /// nothing.
 #[must_use]
 pub fn parse(command_line: &'static str) -> Settings<'static> {
-    Settings::parse(command_line).unwrap_or_else(|problem| {
-        let problem = format_args!("command line: {problem}");
-        exit::refuse(ExitCode::BadCommandLine, "", &problem)
-    })
+    if let Err(problem) = Words::parse(command_line) {
+        refuse(&problem);
+    }
+    Settings::parse(of_sampler(command_line)).unwrap_or_else(|problem| refuse(&problem))
+}
+
+fn refuse(problem: &dyn Display) -> ! {
+    let problem = format_args!("command line: {problem}");
+    exit::refuse(ExitCode::BadCommandLine, "", &problem)
 }

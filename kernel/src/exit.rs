@@ -1,4 +1,5 @@
-//! How a run ends: a status to QEMU, and all cores at rest.
+//! How a run ends: a status to QEMU, or what the command line says of the machine, and all
+//! cores at rest.
 //!
 //! Who has something to do then registers a hook:
 //!
@@ -11,12 +12,13 @@
 use core::fmt::Display;
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use kernel_core::words::AtEnd;
 use profiler::hw::exit as status;
 use spin::Once;
 use x86_64::instructions::{hlt, interrupts};
 
 use crate::cpu;
-use crate::serial;
+use crate::{power, serial};
 
 /// Why the run ended. QEMU's own status is twice the number plus one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,15 +141,20 @@ pub fn refuse(code: ExitCode, topic: &str, problem: &dyn Display) -> ! {
     exit(code)
 }
 
-/// Ends the run. On a machine without the device that takes the status, this
-/// core halts for ever, as the others do by then.
+/// Ends the run. Where the machine is to stay, or does not do what it is told, this core halts
+/// for ever, as the others do by then.
 pub fn exit(code: ExitCode) -> ! {
     begin();
     if code != ExitCode::Success {
         ON_FAILURE.call();
     }
     serial::drain();
-    status::exit_qemu(code as u8);
+    match power::at_end() {
+        AtEnd::Exit => status::exit_qemu(code as u8),
+        AtEnd::Stay => {}
+        AtEnd::Reboot => power::reboot(),
+        AtEnd::Off => power::off(),
+    }
     loop {
         hlt();
     }

@@ -10,8 +10,8 @@
 //! per-core variables.
 //!
 //! 1. `sync`, and the crate `kernel_core`.
-//! 2. `cpu`, `serial`, `screen`, `log`, `exit`: the processor, what shows the log, the end of
-//!    a run.
+//! 2. `cpu`, `serial`, `screen`, `log`, `power`, `exit`: the processor, what shows the log, the
+//!    end of a run.
 //! 3. `boot`: what the boot loader told, and the way onto our own stacks.
 //! 4. `memory`.
 //! 5. `trap`.
@@ -39,11 +39,13 @@ extern crate alloc;
 
 mod boot;
 mod config;
+mod console;
 mod cpu;
 mod exit;
 mod log;
 mod memory;
 mod panic;
+mod power;
 mod profiling;
 mod progress;
 mod screen;
@@ -56,6 +58,12 @@ mod task;
 mod trap;
 mod workload;
 
+use kernel_core::acpi::Reset;
+use kernel_core::place::Place;
+use kernel_core::words::Words;
+use x86_64::PhysAddr;
+
+use crate::boot::BootInfo;
 use crate::cpu::CoreBlock;
 use crate::cpu::features::Features;
 use crate::memory::{paging, stacks};
@@ -75,6 +83,9 @@ extern "C" fn kernel_entry() -> ! {
         unsafe { screen::start(found.layout, found.pixels) };
     }
     memory::start(boot, Features::get());
+    let words = config::own(boot.command_line);
+    console::start(boot, &words);
+    plan_end(boot, &words);
     let apic_ids = cpu::apic::choose_cores(boot.apic_ids());
     memory::stacks::create_cores(apic_ids.into_iter());
     boot::entry::enter_first_core(cpu::core(0), first_core)
@@ -112,6 +123,31 @@ extern "C" fn other_core(core: &'static CoreBlock) -> ! {
     adopt(core);
     smp::online();
     smp::idle()
+}
+
+/// Sets what becomes of the machine at the end, and says what will not.
+fn plan_end(boot: &BootInfo, words: &Words) {
+    let reset = boot.firmware.reset.and_then(Result::ok);
+    if let Some(Err(problem)) = boot.firmware.off {
+        ::log::warn!("at-end=off: {problem}; the machine will stay as it is");
+    }
+    power::start(power::Plan {
+        at_end: words.at_end,
+        reset: reset.and_then(mapped),
+        off: boot.firmware.off.and_then(Result::ok),
+    });
+}
+
+/// The same register, mapped where it is in memory.
+fn mapped(reset: Reset) -> Option<Reset> {
+    let place = match reset.place {
+        Place::Memory(address) => {
+            let address = PhysAddr::try_new(address).ok()?;
+            Place::Memory(paging::map_device(address).as_u64())
+        }
+        port @ Place::Port(_) => port,
+    };
+    Some(Reset { place, ..reset })
 }
 
 /// Makes the running core this block's.

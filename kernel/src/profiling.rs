@@ -17,7 +17,7 @@ use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::{frames, stacks};
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
-use crate::{exit, smp, task};
+use crate::{config, exit, smp, task};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -196,7 +196,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
     // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
     let config = Config {
-        command_line: boot.command_line,
+        command_line: config::of_sampler(boot.command_line),
         apic_ids: cpu::apic_ids(),
         xapic: apic::address(),
         hpet: hpet::address().map(VirtAddr::as_u64),

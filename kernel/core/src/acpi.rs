@@ -1,9 +1,16 @@
-//! ACPI, as far as to find what time is measured by: RSDP, then RSDT or XSDT, then the tables
-//! `HPET` and `FACP` (ACPI specification 5.2.5 to 5.2.9; IA-PC HPET specification 3.2.4).
+//! ACPI, as far as to find what time is measured by, the console, and the switch: RSDP, then
+//! RSDT or XSDT, then the tables `HPET`, `FACP`, `SPCR` and `DSDT` (ACPI specification 5.2.5 to
+//! 5.2.9; IA-PC HPET specification 3.2.4).
 //!
 //! Firmware wrote these tables, so nothing in them is believed: every length
 //! is checked before it is used, every checksum before anything else is read,
 //! and reading goes through [`PhysicalMemory`], which refuses what is not there.
+
+mod console;
+mod power;
+
+pub use console::console;
+pub use power::{PowerOff, Reset, power_off, reset};
 
 /// What of physical memory can be read.
 pub trait PhysicalMemory {
@@ -29,6 +36,12 @@ pub enum Error {
     NoRegisters,
     /// The FADT names no power management timer that can be read.
     NoPmTimer,
+    /// SPCR names no serial port that is a 16550.
+    NoConsole,
+    /// The FADT names no reset register that can be written.
+    NoReset,
+    /// The FADT has no control register, or the DSDT no package `_S5_` of constants.
+    NoPowerOff,
 }
 
 impl core::fmt::Display for Error {
@@ -41,6 +54,9 @@ impl core::fmt::Display for Error {
             Self::NoTable(name) => write!(f, "there is no table `{name}`"),
             Self::NoRegisters => f.write_str("the HPET has no registers in memory"),
             Self::NoPmTimer => f.write_str("there is no power management timer"),
+            Self::NoConsole => f.write_str("SPCR names no 16550"),
+            Self::NoReset => f.write_str("there is no reset register"),
+            Self::NoPowerOff => f.write_str("ACPI has no soft off that is understood here"),
         }
     }
 }
@@ -163,13 +179,23 @@ fn table<'a>(
     address: u64,
     name: &'static str,
 ) -> Result<&'a [u8], Error> {
+    table_within(memory, address, name, LONGEST)
+}
+
+/// The same of one that may be as long as this.
+fn table_within<'a>(
+    memory: &'a impl PhysicalMemory,
+    address: u64,
+    name: &'static str,
+    longest: usize,
+) -> Result<&'a [u8], Error> {
     let not_readable = Error::NotReadable(address);
     let header = memory.bytes(address, HEADER).ok_or(not_readable)?;
     if !header.starts_with(name.as_bytes()) {
         return Err(Error::Signature(address, name));
     }
     let length = usize::try_from(number(&header[4..8])).ok();
-    let length = length.filter(|length| (HEADER..=LONGEST).contains(length));
+    let length = length.filter(|length| (HEADER..=longest).contains(length));
     let length = length.ok_or(Error::Length(address))?;
     let whole = memory.bytes(address, length).ok_or(not_readable)?;
     if sum(whole) != 0 {

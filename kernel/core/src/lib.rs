@@ -5,8 +5,12 @@
 //! * [`bitmap`]: which frames are free.
 //! * [`classes`]: the heap's lists of small blocks.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
+//! * [`pci`]: a serial port on it.
+//! * [`place`]: where a register is.
 //! * [`ready`]: a core's queue of tasks.
 //! * [`screen`]: text as pixels.
+//! * [`uart`]: where a serial port's registers are.
+//! * [`words`]: the kernel's own words of the command line.
 
 #![cfg_attr(not(test), no_std)]
 
@@ -16,5 +20,9 @@ pub mod acpi;
 pub mod bitmap;
 pub mod classes;
 pub mod cores;
+pub mod pci;
+pub mod place;
 pub mod ready;
 pub mod screen;
+pub mod uart;
+pub mod words;

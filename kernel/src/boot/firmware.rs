@@ -4,6 +4,8 @@
 //! memory map calls memory. Reading elsewhere would fault.
 
 use kernel_core::acpi::{self, PhysicalMemory};
+use kernel_core::uart::Registers;
+use kernel_core::words::{AtEnd, PortName, Words};
 use limine::memmap;
 use x86_64::{PhysAddr, VirtAddr};
 
@@ -18,10 +20,16 @@ pub struct Firmware {
     pub hpet: Result<PhysAddr, acpi::Error>,
     /// The power management timer.
     pub pm_timer: Result<acpi::PmTimer, acpi::Error>,
+    /// Its serial port, if the command line asks for it.
+    pub console: Option<Result<Registers, acpi::Error>>,
+    /// Its reset register, likewise.
+    pub reset: Option<Result<acpi::Reset, acpi::Error>>,
+    /// What switches the machine off, likewise.
+    pub off: Option<Result<acpi::PowerOff, acpi::Error>>,
 }
 
 impl Firmware {
-    pub(super) fn find(direct_map: VirtAddr, tables: &Tables) -> Self {
+    pub(super) fn find(direct_map: VirtAddr, tables: &Tables, words: &Words) -> Self {
         // A virtual address in this base revision.
         let rsdp = requests::RSDP.response();
         let rsdp = rsdp.map(|response| VirtAddr::from_ptr(response.address) - direct_map);
@@ -31,6 +39,12 @@ impl Firmware {
         Self {
             hpet: hpet.and_then(physical),
             pm_timer: rsdp.and_then(|rsdp| acpi::pm_timer(tables, rsdp)),
+            console: (words.serial == PortName::Spcr)
+                .then(|| rsdp.and_then(|rsdp| acpi::console(tables, rsdp))),
+            reset: (words.at_end == AtEnd::Reboot)
+                .then(|| rsdp.and_then(|rsdp| acpi::reset(tables, rsdp))),
+            off: (words.at_end == AtEnd::Off)
+                .then(|| rsdp.and_then(|rsdp| acpi::power_off(tables, rsdp))),
         }
     }
 }

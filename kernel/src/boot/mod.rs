@@ -12,6 +12,7 @@ mod requests;
 use core::fmt;
 
 use kernel_core::screen::Unusable;
+use kernel_core::words::Words;
 use limine::memmap;
 use limine::mp::MpInfo;
 use limine::request::MpResponse;
@@ -102,6 +103,8 @@ fn collect() -> BootInfo {
     let cores = requests::CORES.response();
     let cores = cores.expect("the boot loader does not say which cores there are");
     let memory_map = memory_map.entries();
+    // What is not understood of them is said later.
+    let words = Words::parse(command_line).unwrap_or_default();
     let tables = firmware::Tables::new(direct_map, memory_map);
     BootInfo {
         bootloader: bootloader.map_or("unknown", |response| response.name()),
@@ -110,7 +113,7 @@ fn collect() -> BootInfo {
         image_physical: PhysAddr::new(address.physical_base),
         image_virtual: VirtAddr::new(address.virtual_base),
         direct_map,
-        firmware: Firmware::find(direct_map, &tables),
+        firmware: Firmware::find(direct_map, &tables, &words),
         screen: framebuffer::find(direct_map, &tables),
         memory_map,
         cores,

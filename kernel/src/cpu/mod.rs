@@ -13,6 +13,7 @@ pub mod hpet;
 pub mod idle;
 pub mod idt;
 pub mod msr;
+pub mod pci;
 pub mod per_core;
 pub mod pm_timer;
 pub mod stack;

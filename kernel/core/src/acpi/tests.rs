@@ -1,6 +1,7 @@
 //! Hand-made tables, whole and damaged, and captured ones.
 
 use super::*;
+use crate::place::Place;
 
 /// Pieces of memory, each at its address.
 #[derive(Clone, Default)]
@@ -268,4 +269,221 @@ fn captured_tables_are_understood() {
         (0xffe_222f, captured::HPET.to_vec()),
     ]);
     assert_eq!(hpet_address(&memory, 0xf_59e0), Ok(REGISTERS));
+}
+
+const DSDT: u64 = 0x7fe_5000;
+
+/// A definition of `_S5_`, as compilers make it, with these bytes for its elements.
+fn s5(count: u8, elements: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(2 + elements.len()).unwrap();
+    [b"\x08_S5_\x12", &[length, count][..], elements].concat()
+}
+
+/// What switches off a machine whose DSDT has this body, and whose FADT is changed.
+fn off(body: &[u8], change: impl Fn(&mut [u8])) -> Result<PowerOff, Error> {
+    let mut memory = machine(2);
+    *memory.piece(FADT) = fadt(244, |table| {
+        table[40..44].copy_from_slice(&u32::try_from(DSDT).unwrap().to_le_bytes());
+        table[64..68].copy_from_slice(&0x604_u32.to_le_bytes());
+        change(table);
+    });
+    memory.0.push((DSDT, sdt("DSDT", body)));
+    power_off(&memory, RSDP)
+}
+
+fn switch(control: (u16, u8), second: Option<(u16, u8)>) -> Result<PowerOff, Error> {
+    Ok(PowerOff {
+        control,
+        second,
+        enable: None,
+    })
+}
+
+#[test]
+fn the_types_of_soft_off_are_those_of_the_package() {
+    let types = |body: &[u8]| {
+        let found = off(body, |table| table[68..70].copy_from_slice(&[0x14, 0x06]));
+        found.map(|off| [off.control.1, off.second.unwrap().1])
+    };
+    assert_eq!(types(&s5(4, &[0, 0, 0, 0])), Ok([0, 0]));
+    assert_eq!(types(&s5(4, &[0x0a, 7, 1, 0, 0])), Ok([7, 1]));
+    assert_eq!(types(&s5(2, &[0x0b, 5, 0, 0x0c, 6, 0, 0, 0])), Ok([5, 6]));
+    // One element is for both.
+    assert_eq!(types(&s5(1, &[0x0a, 5])), Ok([5, 5]));
+    // In the root, by a longer form of the length, behind what only looks like it.
+    let rooted = b"\x10\x20_S5_\x12_S5_\x08_S5_\x11\x08\\_S5_\x12\x46\x00\x02\x0a\x03\x01";
+    assert_eq!(types(rooted), Ok([3, 1]));
+}
+
+#[test]
+fn a_package_that_is_damaged_switches_nothing_off() {
+    let whole = s5(2, &[0x0a, 5, 0x0a, 6]);
+    for length in 0..whole.len() {
+        let found = off(&whole[..length], |_| {});
+        assert_eq!(found, Err(Error::NoPowerOff), "{length} bytes");
+    }
+    for (what, body) in [
+        ("no elements", s5(0, &[0x0a, 5, 0x0a, 6])),
+        ("four bits", s5(2, &[0x0a, 8, 0])),
+        ("a name", s5(2, b"ABCD\0")),
+        ("an argument", s5(2, &[0x68, 0])),
+        ("a reference", [b"\x5b_S5_\x12", &whole[6..]].concat()),
+        (
+            "a length that goes on beyond the table",
+            b"\x08_S5_\x12\xff".to_vec(),
+        ),
+    ] {
+        assert_eq!(off(&body, |_| {}), Err(Error::NoPowerOff), "{what}");
+    }
+}
+
+#[test]
+fn the_switch_is_where_the_newer_fields_say() {
+    let body = s5(2, &[5, 6].map(|value| [0x0a, value]).concat());
+    assert_eq!(off(&body, |_| {}), switch((0x604, 5), None));
+    let newer = |at: usize, port: u8| {
+        move |table: &mut [u8]| {
+            table[at..at + 12].copy_from_slice(&[1, 16, 0, 2, port, 0x18, 0, 0, 0, 0, 0, 0])
+        }
+    };
+    assert_eq!(off(&body, newer(172, 4)), switch((0x1804, 5), None));
+    let both = |table: &mut [u8]| {
+        newer(172, 4)(table);
+        newer(184, 8)(table);
+    };
+    assert_eq!(off(&body, both), switch((0x1804, 5), Some((0x1808, 6))));
+    // In memory: not understood, and the older one counts.
+    let in_memory = |table: &mut [u8]| {
+        newer(172, 4)(table);
+        table[172] = 0;
+    };
+    assert_eq!(off(&body, in_memory), switch((0x604, 5), None));
+    let enabled = off(&body, |table| {
+        table[48] = 0xb2;
+        table[52] = 0xa0;
+    });
+    assert_eq!(enabled.unwrap().enable, Some((0xb2, 0xa0)));
+}
+
+#[test]
+fn without_a_switch_it_says_so() {
+    let body = s5(2, &[0, 0]);
+    for (what, found) in [
+        ("hardware-reduced", off(&body, |table| table[114] = 1 << 4)),
+        ("no port", off(&body, |table| table[64..68].fill(0))),
+        ("a port too far", off(&body, |table| table[66] = 1)),
+    ] {
+        assert_eq!(found, Err(Error::NoPowerOff), "{what}");
+    }
+    let elsewhere = off(&body, |table| table[41] ^= 0x40);
+    assert_eq!(elsewhere, Err(Error::NotReadable(DSDT ^ 0x4000)));
+    let newer = off(&body, |table| table[140] = 0x10);
+    assert_eq!(newer, Err(Error::NotReadable(0x10)));
+    let mut memory = machine(2);
+    *memory.piece(FADT) = fadt(115, |_| {});
+    assert_eq!(power_off(&memory, RSDP), Err(Error::NoPowerOff));
+}
+
+#[test]
+fn the_dsdt_may_be_longer_than_other_tables_and_has_a_checksum() {
+    let mut body = vec![0xa5; 300 << 10];
+    body.extend(s5(2, &[1, 1]));
+    assert_eq!(off(&body, |_| {}), switch((0x604, 1), None));
+    let mut memory = machine(2);
+    *memory.piece(FADT) = fadt(244, |table| {
+        table[140..148].copy_from_slice(&DSDT.to_le_bytes());
+        table[64..66].copy_from_slice(&[0x04, 0x06]);
+    });
+    memory.0.push((DSDT, sdt("DSDT", &body)));
+    memory.piece(DSDT)[100] ^= 1;
+    assert_eq!(power_off(&memory, RSDP), Err(Error::Checksum(DSDT)));
+}
+
+#[test]
+fn the_reset_register_is_a_port_or_in_memory() {
+    let reset = |space: u8, address: u64, has_it: bool| {
+        let mut memory = machine(2);
+        *memory.piece(FADT) = fadt(244, |table| {
+            table[113] = u8::from(has_it) << 2;
+            table[116..120].copy_from_slice(&[space, 8, 0, 1]);
+            table[120..128].copy_from_slice(&address.to_le_bytes());
+            table[128] = 0x0f;
+        });
+        super::reset(&memory, RSDP)
+    };
+    let written = |place| Ok(Reset { place, value: 0x0f });
+    assert_eq!(reset(1, 0xcf9, true), written(Place::Port(0xcf9)));
+    assert_eq!(
+        reset(0, 0xfed8_0000, true),
+        written(Place::Memory(0xfed8_0000))
+    );
+    for (space, address, has_it) in [
+        (1, 0xcf9, false),
+        (1, 0, true),
+        (0, 0, true),
+        (1, 0x1_0000, true),
+        (2, 0x1f_0000, true), // PCI's configuration space
+    ] {
+        assert_eq!(
+            reset(space, address, has_it),
+            Err(Error::NoReset),
+            "{space} {address:#x}"
+        );
+    }
+    let mut memory = machine(2);
+    *memory.piece(FADT) = fadt(128, |table| table[113] = 1 << 2);
+    assert_eq!(super::reset(&memory, RSDP), Err(Error::NoReset));
+}
+
+mod spcr {
+    use super::*;
+    use crate::uart::Registers;
+
+    /// What a table with these bytes of a generic address structure, and this address, names.
+    fn console(kind: u8, structure: [u8; 4], address: u64) -> Result<Registers, Error> {
+        let mut body = vec![kind, 0, 0, 0];
+        body.extend(structure);
+        body.extend(address.to_le_bytes());
+        body.extend([0; 28]);
+        let mut memory = machine(2);
+        *memory.piece(TABLE) = sdt("SPCR", &body);
+        super::super::console(&memory, RSDP)
+    }
+
+    #[test]
+    fn a_port_or_registers_in_memory_are_named() {
+        let found = |place, bytes| Ok(Registers { place, bytes });
+        let port = Place::Port(0x3f8);
+        assert_eq!(console(0, [1, 8, 0, 1], 0x3f8), found(port, 1));
+        assert_eq!(console(1, [1, 8, 0, 0], 0x3f8), found(port, 1));
+        let memory = Place::Memory(0xfe03_0000);
+        assert_eq!(console(0x12, [0, 8, 0, 1], 0xfe03_0000), found(memory, 1));
+        assert_eq!(console(0x12, [0, 32, 0, 3], 0xfe03_0000), found(memory, 4));
+        assert_eq!(console(0, [0, 32, 0, 0], 0xfe03_0000), found(memory, 4));
+        assert_eq!(console(0, [0, 32, 0, 1], 0xfe03_0000), found(memory, 1));
+    }
+
+    #[test]
+    fn what_is_no_16550_is_refused() {
+        for (kind, structure, address) in [
+            (3, [0, 32, 0, 3], 0x900_0000), // Arm's PL011
+            (0, [1, 8, 0, 1], 0),           // switched off
+            (0, [1, 8, 0, 1], 0x1_0000),
+            (0, [0, 32, 0, 3], 0xfe03_0002),
+            (0, [0, 8, 0, 1], 0xfe03_0ffc), // over a page's end
+            (0, [2, 8, 0, 1], 0x3f8),
+        ] {
+            let found = console(kind, structure, address);
+            assert_eq!(
+                found,
+                Err(Error::NoConsole),
+                "{kind} {structure:?} {address:#x}"
+            );
+        }
+        let none = super::super::console(&machine(2), RSDP);
+        assert_eq!(none, Err(Error::NoTable("SPCR")));
+        let mut memory = machine(2);
+        *memory.piece(TABLE) = sdt("SPCR", &[0; 15]);
+        assert_eq!(super::super::console(&memory, RSDP), Err(Error::NoConsole));
+    }
 }

@@ -1,0 +1,234 @@
+//! The words of the command line that are the kernel's own: where its log goes, and what becomes
+//! of the machine when the run has ended. All others are the sampler's.
+
+use alloc::string::String;
+use core::fmt;
+
+/// What the kernel is told beside the run.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Words {
+    /// `serial=`: where the log goes.
+    pub serial: PortName,
+    /// `at-end=`: what becomes of the machine.
+    pub at_end: AtEnd,
+}
+
+/// A serial port, as `serial=` names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PortName {
+    /// A 16550 at this I/O port: `com1` to `com4`, or a number.
+    Io(u16),
+    /// The first PCI device that is one.
+    Pci,
+    /// What ACPI's table SPCR says.
+    Spcr,
+    /// None.
+    None,
+}
+
+impl Default for PortName {
+    fn default() -> Self {
+        Self::Io(COM[0])
+    }
+}
+
+/// Where PCs have their serial ports.
+const COM: [u16; 4] = [0x3f8, 0x2f8, 0x3e8, 0x2e8];
+
+/// What becomes of the machine when the run has ended, well or not.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum AtEnd {
+    /// QEMU's exit device gets a status; without it the machine stays.
+    #[default]
+    Exit,
+    /// It stays as it is.
+    Stay,
+    /// It starts again.
+    Reboot,
+    /// It is switched off.
+    Off,
+}
+
+/// An own word that is not understood.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BadWord<'a> {
+    word: &'a str,
+    problem: &'static str,
+}
+
+impl fmt::Display for BadWord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.word, self.problem)
+    }
+}
+
+impl core::error::Error for BadWord<'_> {}
+
+const SERIAL: &str = "serial";
+const AT_END: &str = "at-end";
+
+impl Words {
+    /// The kernel's own words of a command line.
+    ///
+    /// # Errors
+    ///
+    /// The first that is not understood, or is there twice.
+    pub fn parse(command_line: &str) -> Result<Self, BadWord<'_>> {
+        let (mut serial, mut at_end) = (None, None);
+        for word in command_line.split_ascii_whitespace() {
+            let bad = |problem| BadWord { word, problem };
+            let is_again = match word.split_once('=') {
+                Some((SERIAL, value)) => {
+                    let port = port(value).ok_or(bad(
+                        "must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8",
+                    ))?;
+                    serial.replace(port).is_some()
+                }
+                Some((AT_END, value)) => {
+                    let end = end(value).ok_or(bad("must be one of exit, stay, reboot, off"))?;
+                    at_end.replace(end).is_some()
+                }
+                _ => false,
+            };
+            if is_again {
+                return Err(bad("set before; say it once"));
+            }
+        }
+        Ok(Self {
+            serial: serial.unwrap_or_default(),
+            at_end: at_end.unwrap_or_default(),
+        })
+    }
+}
+
+fn is_own(word: &str) -> bool {
+    let key = word.split_once('=').map(|(key, _)| key);
+    key == Some(SERIAL) || key == Some(AT_END)
+}
+
+/// Returns true if the command line has any of the kernel's own words.
+#[must_use]
+pub fn has_own(command_line: &str) -> bool {
+    command_line.split_ascii_whitespace().any(is_own)
+}
+
+/// The command line without the kernel's own words.
+#[must_use]
+pub fn without_own(command_line: &str) -> String {
+    let mut others = String::new();
+    for word in command_line
+        .split_ascii_whitespace()
+        .filter(|word| !is_own(word))
+    {
+        if !others.is_empty() {
+            others.push(' ');
+        }
+        others.push_str(word);
+    }
+    others
+}
+
+fn port(value: &str) -> Option<PortName> {
+    if let Some(digits) = value.strip_prefix("0x") {
+        // Its registers are eight ports.
+        let port = u16::from_str_radix(digits, 16).ok();
+        let port = port.filter(|port| (1..=u16::MAX - 7).contains(port));
+        return port.map(PortName::Io);
+    }
+    match value {
+        "com1" => Some(PortName::Io(COM[0])),
+        "com2" => Some(PortName::Io(COM[1])),
+        "com3" => Some(PortName::Io(COM[2])),
+        "com4" => Some(PortName::Io(COM[3])),
+        "pci" => Some(PortName::Pci),
+        "spcr" => Some(PortName::Spcr),
+        "none" => Some(PortName::None),
+        _ => None,
+    }
+}
+
+fn end(value: &str) -> Option<AtEnd> {
+    match value {
+        "exit" => Some(AtEnd::Exit),
+        "stay" => Some(AtEnd::Stay),
+        "reboot" => Some(AtEnd::Reboot),
+        "off" => Some(AtEnd::Off),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(value: &str) -> Option<PortName> {
+        let line = std::format!("period=7 serial={value}");
+        Words::parse(&line).ok().map(|words| words.serial)
+    }
+
+    #[test]
+    fn ports_have_names_or_are_numbers() {
+        assert_eq!(Words::parse("").unwrap().serial, PortName::Io(0x3f8));
+        for (value, port) in [
+            ("com1", PortName::Io(0x3f8)),
+            ("com2", PortName::Io(0x2f8)),
+            ("com3", PortName::Io(0x3e8)),
+            ("com4", PortName::Io(0x2e8)),
+            ("0x2F8", PortName::Io(0x2f8)),
+            ("0x1", PortName::Io(1)),
+            ("0xfff8", PortName::Io(0xfff8)),
+            ("pci", PortName::Pci),
+            ("spcr", PortName::Spcr),
+            ("none", PortName::None),
+        ] {
+            assert_eq!(serial(value), Some(port), "{value}");
+        }
+        for value in [
+            "", "com0", "com5", "COM1", "0x", "0x0", "0xfff9", "0x10000", "0x-1", "3f8",
+        ] {
+            assert_eq!(serial(value), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn an_end_has_a_name() {
+        let at_end = |line| Words::parse(line).map(|words| words.at_end);
+        assert_eq!(at_end("samples=3"), Ok(AtEnd::Exit));
+        assert_eq!(at_end("at-end=exit"), Ok(AtEnd::Exit));
+        assert_eq!(at_end("at-end=stay serial=com2"), Ok(AtEnd::Stay));
+        assert_eq!(at_end("at-end=reboot"), Ok(AtEnd::Reboot));
+        assert_eq!(at_end("x at-end=off"), Ok(AtEnd::Off));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_said() {
+        let said = |line| Words::parse(line).unwrap_err().to_string();
+        assert_eq!(
+            said("at-end=halt"),
+            "`at-end=halt`: must be one of exit, stay, reboot, off"
+        );
+        assert_eq!(
+            said("serial=ttyS0"),
+            "`serial=ttyS0`: must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8"
+        );
+        assert_eq!(
+            said("serial=pci serial=com1"),
+            "`serial=com1`: set before; say it once"
+        );
+        assert_eq!(
+            said("at-end=off at-end=off"),
+            "`at-end=off`: set before; say it once"
+        );
+    }
+
+    #[test]
+    fn the_others_stay_in_their_order() {
+        let line = "  period=5\tserial=com2 serially=x at-end=off workload=mix at-end serial ";
+        assert_eq!(
+            without_own(line),
+            "period=5 serially=x workload=mix at-end serial"
+        );
+        assert_eq!(without_own("serial=pci"), "");
+        assert!(has_own(line) && !has_own("serially=x at-end serial"));
+    }
+}
