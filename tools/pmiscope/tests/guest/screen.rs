@@ -1,0 +1,196 @@
+//! The screen, as QEMU photographs it: every pixel is to be what the same text is by the host's
+//! renderer.
+
+use std::fs;
+use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kernel_core::screen::{self, Channel, Cursor, Layout, Mode, Surface};
+use serde_json::json;
+
+use crate::fixture::run;
+use crate::folder::folder;
+use crate::real::{Real, of_kernel};
+
+const WIDTH: usize = 1280;
+const HEIGHT: usize = 800;
+
+/// The pixels of the loader's framebuffer.
+struct Picture(Vec<u8>);
+
+impl Surface for Picture {
+    fn put(&mut self, offset: usize, pixel: &[u8]) {
+        self.0[offset..offset + pixel.len()].copy_from_slice(pixel);
+    }
+
+    fn zero(&mut self, bytes: Range<usize>) {
+        self.0[bytes].fill(0);
+    }
+}
+
+impl Picture {
+    /// What this log and this status are.
+    fn of(log: &str, status: &str) -> Self {
+        let colour = |shift| Channel { bits: 8, shift };
+        let layout = Layout::new(&Mode {
+            width: WIDTH as u64,
+            height: HEIGHT as u64,
+            pitch: 4 * WIDTH as u64,
+            pixel_bits: 32,
+            is_rgb: true,
+            colours: [colour(16), colour(8), colour(0)],
+        })
+        .unwrap();
+        let mut picture = Self(vec![0; layout.bytes()]);
+        screen::write(&layout, &mut picture, Cursor::default(), log);
+        screen::write_status(&layout, &mut picture, status);
+        picture
+    }
+
+    /// As QEMU writes it: portable, of red, green and blue.
+    fn portable(&self) -> Vec<u8> {
+        let pixels = self
+            .0
+            .chunks_exact(4)
+            .flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]);
+        let head = format!("P6\n{WIDTH} {HEIGHT}\n255\n");
+        head.into_bytes().into_iter().chain(pixels).collect()
+    }
+}
+
+/// Boots with this command line until the log has a line with `last`, and asserts that the screen
+/// shows the log, and this below.
+#[track_caller]
+fn check_screen(command_line: &str, last: &str, status: &str) -> String {
+    let line = format!("{command_line} at-end=stay");
+    let mut guest = Real::boot(&line, &["-device", "ramfb"]);
+    let log = guest.log.clone();
+    let log = of_kernel(&guest.wait_for(&log, last));
+    let expected = Picture::of(&log, status).portable();
+    let photograph = folder().join("screen.ppm");
+    let start = Instant::now();
+    // A line is on the port before it is on the screen.
+    loop {
+        guest.ask("screendump", json!({ "filename": photograph }));
+        let seen = fs::read(&photograph).unwrap();
+        if seen == expected {
+            return log;
+        }
+        if start.elapsed() > Duration::from_secs(10) {
+            let differ = expected.iter().zip(&seen).position(|(a, b)| a != b);
+            let pixel = differ.map(|byte| byte.saturating_sub(16) / 3);
+            fs::write(folder().join("expected.ppm"), &expected).unwrap();
+            panic!(
+                "{command_line}: {} bytes of {}; the first pixel that differs is {:?}; see {}",
+                seen.len(),
+                expected.len(),
+                pixel.map(|pixel| (pixel % WIDTH, pixel / WIDTH)),
+                photograph.display()
+            );
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn shows_the_log_and_how_far_the_run_was_pixel_for_pixel() {
+    let log = check_screen(
+        "samples=2001",
+        "sampling: done",
+        "2001 of 2001 samples, 0 lost",
+    );
+    let says = "[INFO core0] screen: 1280 x 800 pixels of 32 bits, 49 lines of 182 letters\n";
+    assert!(log.contains(says), "{log}");
+}
+
+#[test]
+fn says_how_many_samples_are_lost() {
+    // Nobody reads the rings, which are full soon.
+    let line = "samples=40000 ring=65536 at-end=stay";
+    let mut guest = Real::boot(line, &["-device", "ramfb"]);
+    let log = guest.log.clone();
+    guest.wait_for(&log, "sampling: done");
+    let photograph = folder().join("screen.ppm");
+    guest.ask("screendump", json!({ "filename": photograph }));
+    let status = status_of(&fs::read(&photograph).unwrap());
+    let lost = status.strip_prefix("40000 of 40000 samples, ");
+    let lost = lost.and_then(|lost| lost.strip_suffix(" lost")?.parse().ok());
+    // Records have 8 bytes at the least, and few hundreds.
+    let kept = 40_000 - lost.unwrap_or(0);
+    assert!((256..2 * 65536 / 8).contains(&kept), "{status}");
+}
+
+/// The last line of a photograph, letter by letter.
+fn status_of(photograph: &[u8]) -> String {
+    const LETTER: usize = 7;
+    let cell = |picture: &[u8], column: usize| -> Vec<u8> {
+        let rows = picture[picture.len() - 3 * 16 * WIDTH..].chunks_exact(3 * WIDTH);
+        let cells = rows.map(|row| &row[3 * LETTER * column..][..3 * LETTER]);
+        cells.flatten().copied().collect()
+    };
+    let all: String = (' '..='~').collect();
+    let alphabet = Picture::of("", &all).portable();
+    let letters = (0..WIDTH / LETTER).map(|column| {
+        let seen = cell(photograph, column);
+        let known = (0..all.len()).find(|&known| cell(&alphabet, known) == seen);
+        known.map_or('?', |known| char::from(all.as_bytes()[known]))
+    });
+    letters.collect::<String>().trim_end().to_owned()
+}
+
+#[test]
+fn shows_a_panic_and_a_trap_to_their_last_lines() {
+    let log = check_screen("test=panic", "this panic was asked for", "");
+    assert!(
+        log.contains("\n[ERROR core0] panicked at kernel/src/selftest.rs:"),
+        "{log}"
+    );
+    check_screen(
+        "test=page-fault",
+        "stack pointer: core 0's kernel stack",
+        "",
+    );
+    check_screen("test=panic-in-panic", "panic while ending the run", "");
+}
+
+#[test]
+fn goes_on_at_the_top_below_the_last_line() {
+    let log = check_screen("take=survey", "sampling: done", "");
+    assert!(log.lines().count() > 49, "{log}");
+}
+
+#[test]
+fn is_there_where_the_log_has_no_port() {
+    let mut guest = Real::boot("samples=300 serial=none at-end=stay", &["-device", "ramfb"]);
+    let photograph = folder().join("screen.ppm");
+    let start = Instant::now();
+    let status = Picture::of("", "300 of 300 samples, 0 lost").portable();
+    // The last row of letters, which tells that the run is over.
+    let from = status.len() - 3 * 16 * WIDTH;
+    loop {
+        guest.ask("screendump", json!({ "filename": photograph }));
+        let seen = fs::read(&photograph).unwrap();
+        if seen.len() == status.len() && seen[from..] == status[from..] {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "no status");
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn is_there_by_the_tool_only_if_it_is_to_be_shown() {
+    let says_no = "no screen: the boot loader gives no framebuffer";
+    let run_without = run("--smp 1 --samples 100 --verbose")
+        .ended_with(0)
+        .saying(&[says_no]);
+    let said = run_without.said();
+    assert!(!said.contains("ramfb"), "{said}");
+    let shown = ["-device ramfb", "screen: 1280 x 800 pixels of 32 bits"];
+    run("--smp 1 --samples 100 --verbose --display none")
+        .ended_with(0)
+        .saying(&shown)
+        .samples()
+        .assert_whole(1, 100);
+}
