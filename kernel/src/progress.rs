@@ -8,8 +8,8 @@ use profiler::hw::tsc;
 
 use crate::{profiling, screen, workload};
 
-/// Ticks from one look to the next: some tenths of a second, a second where instructions are
-/// counted.
+/// Ticks between two times that it is shown: some tenths of a second, a second where instructions
+/// are counted.
 const INTERVAL_TICKS: u64 = 1 << 30;
 
 /// When it was shown last.

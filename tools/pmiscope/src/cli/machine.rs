@@ -46,8 +46,8 @@ pub struct MachineArgs {
     #[command(flatten)]
     pub emulator: EmulatorArgs,
 
-    /// Show the machine's screen, which it then has (-vga std), as QEMU's -display does: gtk,
-    /// sdl, vnc=:1 or another [default: none]
+    /// Show the machine's screen, which it then has (a framebuffer if the kernel asks for one,
+    /// else -vga std), as QEMU's -display does: gtk, sdl, vnc=:1 or another [default: none]
     #[arg(long, help_heading = HEADING, value_name = "TYPE")]
     pub display: Option<String>,
 

@@ -105,6 +105,36 @@ fn shows_the_log_and_how_far_the_run_was_pixel_for_pixel() {
 }
 
 #[test]
+fn counts_up_while_the_kernel_samples() {
+    let mut guest = Real::boot("period=100000 samples=100000000", &["-device", "ramfb"]);
+    let photograph = folder().join("screen.ppm");
+    let start = Instant::now();
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        guest.ask("screendump", json!({ "filename": photograph }));
+        let status = status_of(&fs::read(&photograph).unwrap());
+        let taken = status.split_once(" of 100000000 samples, ");
+        let taken: Option<u64> = taken.and_then(|(taken, _)| taken.parse().ok());
+        seen.extend(taken.filter(|taken| seen.last() != Some(taken)));
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "{seen:?}, then `{status}`"
+        );
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(seen.is_sorted() && seen[0] > 0, "{seen:?}");
+}
+
+#[test]
+fn costs_no_sample() {
+    // More than a second of the guest's time, in which it is drawn.
+    run("--smp 1 --samples 120000 --period 10000 --display none")
+        .ended_with(0)
+        .samples()
+        .assert_exact(10_000);
+}
+
+#[test]
 fn says_how_many_samples_are_lost() {
     // Nobody reads the rings, which are full soon.
     let line = "samples=40000 ring=65536 at-end=stay";
