@@ -387,6 +387,17 @@ fn what_is_not_there_or_not_known_is_named() {
 }
 
 #[test]
+fn a_framebuffer_that_a_kernel_does_without_is_not_missed() {
+    let modules = Modules::default();
+    let unanswered = |ids: &[Id]| Answered::new(ids, &facts(&modules)).unanswered;
+    let both = [id::FRAMEBUFFER, id::FRAMEBUFFER_IS_OPTIONAL];
+    assert_eq!(unanswered(&both), "");
+    assert_eq!(unanswered(&both[1..]), "");
+    let others = [both[0], both[1], id::SMBIOS];
+    assert_eq!(unanswered(&others), "SMBIOS (this machine has none)");
+}
+
+#[test]
 fn what_is_answered_by_less_is_named() {
     let modules = Modules::default();
     let places = [PhysAddr::new(0x5000)];
