@@ -45,6 +45,8 @@ pub(super) struct Found<'a> {
     /// The entries of the functions there, innermost first, with their names. Those that have
     /// none are left out, but the last one, which has the code.
     pub entries: Vec<(UnitOffset, Option<Bytes>)>,
+    /// Whether the innermost of them has one.
+    pub names_innermost: bool,
 }
 
 impl DebugInfo {
@@ -94,14 +96,20 @@ impl DebugInfo {
         let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
         let mut entries = Vec::new();
         let mut last = None;
+        let mut names_innermost = None;
         while let Some(frame) = frames.next().ok()? {
+            names_innermost.get_or_insert(frame.function.is_some());
             let name = frame.function.map(|function| function.name);
             let name = name.filter(|name| !name.is_empty());
             entries.extend(last.replace((frame.dw_die_offset?, name)));
         }
         entries.retain(|(_, name)| name.is_some());
         entries.push(last?);
-        Some(Found { unit, entries })
+        Some(Found {
+            unit,
+            entries,
+            names_innermost: names_innermost?,
+        })
     }
 
     /// Whether debug information that covers an address says which function it is, or need not
@@ -127,9 +135,14 @@ impl DebugInfo {
     }
 
     /// Where the function with an entry is declared.
-    pub(super) fn declaration(&self, unit: UnitRef<'_, Bytes>, die: UnitOffset) -> Declaration {
+    pub(super) fn declaration(
+        &self,
+        unit: UnitRef<'_, Bytes>,
+        die: UnitOffset,
+        is_inlined: bool,
+    ) -> Declaration {
         let read = self.read.as_ref();
-        let declaration = read.map(|read| read.declarations.of(unit, die));
+        let declaration = read.map(|read| read.declarations.of(unit, die, is_inlined));
         declaration.unwrap_or_default()
     }
 
