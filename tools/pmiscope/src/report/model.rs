@@ -554,7 +554,7 @@ impl Machine {
 impl Shares {
     fn new(run: &Description, tally: &Tally, symbols: &Symbols, functions_in_all: usize) -> Self {
         Self {
-            exact_elsewhere: tally.samples_where(|stack| stack.is_exact_elsewhere(symbols)),
+            exact_elsewhere: tally.exact_elsewhere(symbols),
             tasks: tasks(tally, run),
             callers_from_stack_top: tally.totals.repaired,
             callers_doubtful: tally.totals.doubtful,
@@ -730,18 +730,15 @@ struct Callers {
     /// A bit for some functions each: most that are not there are told by it.
     some: [u64; 8],
     all: Vec<FunctionId>,
-    /// The samples of the chain's stacks.
-    samples: u64,
 }
 
 impl Callers {
-    fn of(chain: Chain<'_>, symbols: &Symbols, counts: &mut Counts) -> Self {
+    fn of(chain: Chain<'_>, frames: &[&[Frame]], counts: &mut Counts) -> Self {
         let mut callers = Self {
             some: [0; 8],
             all: Vec::new(),
-            samples: 0,
         };
-        for function in counts.see(chain.functions(symbols)) {
+        for function in counts.see(chain.functions(frames)) {
             if !callers.has(function) {
                 let (word, bit) = Self::place(function);
                 callers.some[word] |= bit;
@@ -766,8 +763,10 @@ fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
     let mut counts = Counts::default();
     // Each chain's and each place's once: many stacks have them.
     let chains = tally.chains();
-    let chains = chains.map(|chain| Callers::of(chain, symbols, &mut counts));
-    let mut chains: Vec<_> = chains.collect();
+    let frames = tally.frames_of_links(symbols);
+    let chains = chains.map(|chain| Callers::of(chain, &frames, &mut counts));
+    let chains: Vec<_> = chains.collect();
+    let mut of_chains = vec![0; chains.len()];
     let places = tally.places().count();
     let mut of_places: Vec<Option<Innermost>> =
         std::iter::repeat_with(|| None).take(places).collect();
@@ -783,13 +782,13 @@ fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
         if let Some(own) = innermost.own {
             counts.of(own).own += stack.samples;
         }
-        let callers = &mut chains[stack.outer.number];
-        callers.samples += stack.samples;
+        let callers = &chains[stack.outer.number];
+        of_chains[stack.outer.number] += stack.samples;
         for &function in innermost.all.iter().filter(|&&it| !callers.has(it)) {
             counts.of(function).total += stack.samples;
         }
     }
-    for Callers { all, samples, .. } in chains {
+    for (Callers { all, .. }, samples) in chains.into_iter().zip(of_chains) {
         for function in all {
             counts.of(function).total += samples;
         }
@@ -816,9 +815,8 @@ fn sort(functions: &mut [FunctionRow], by: SortBy) {
             SortBy::Own => (row.own, row.total),
             SortBy::Total => (row.total, row.own),
         };
-        let names = |row: &FunctionRow| (row.name.clone(), row.file.clone(), row.line);
         samples(b)
             .cmp(&samples(a))
-            .then_with(|| names(a).cmp(&names(b)))
+            .then_with(|| (&a.name, &a.file, a.line).cmp(&(&b.name, &b.file, b.line)))
     });
 }
