@@ -60,14 +60,15 @@ impl DebugInfo {
             Units::new(&mut shared);
             dwarf.set_sup(shared);
         }
-        let units = Units::new(&mut dwarf);
+        let mut units = Units::new(&mut dwarf);
         units.empty_lines(&mut dwarf);
         // What it says the units say as well, and that is right more often.
         dwarf.debug_aranges = bytes(&[]).into();
+        let split = units.has_split.then(|| Split::new(beside).load(&dwarf));
         Self {
-            split: Split::new(beside).load(&dwarf),
+            split: split.unwrap_or_default(),
+            names: (!units.has_split).then(|| std::mem::take(&mut units.names)),
             units,
-            names: unit_names(&dwarf),
             read: Read::new(dwarf),
         }
     }
@@ -204,24 +205,6 @@ fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
 
 /// Languages in which nothing is inlined (DWARF 5, table 7.17, and what assemblers use).
 const ASSEMBLY: [gimli::DwLang; 2] = [gimli::DW_LANG_Mips_Assembler, gimli::DwLang(0x31)];
-
-/// The names of all units without folders; `None` if that of one is elsewhere.
-fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
-    let mut names = HashSet::new();
-    let mut headers = dwarf.units();
-    while let Some(header) = headers.next().ok()? {
-        let Ok(unit) = dwarf.unit(header) else {
-            continue;
-        };
-        if unit.dwo_id.is_some() {
-            return None;
-        }
-        let name = unit.name.as_ref();
-        let name = name.and_then(|name| name.to_string_lossy().ok());
-        names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
-    }
-    Some(names)
-}
 
 /// The sections of an ELF file with these bytes that have these names; those that it has not, or that are
 /// damaged, are empty, and those of variables and macros.

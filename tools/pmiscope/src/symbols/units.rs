@@ -44,6 +44,9 @@ pub(super) struct Units {
     whole: HashSet<usize>,
     /// How many cannot be read.
     pub left_out: u64,
+    /// The names of those that can, without folders; of one that is split off it is elsewhere.
+    pub names: HashSet<String>,
+    pub has_split: bool,
 }
 
 struct Claim {
@@ -105,12 +108,17 @@ impl Units {
         let unit = UnitRef::new(dwarf, &unit);
         let mut entries = unit.entries_raw(None)?;
         let Some(abbreviation) = entries.read_abbreviation()? else {
+            self.has_split |= unit.dwo_id.is_some();
             return Ok(());
         };
         let mut claims = Code::default();
         for &specification in abbreviation.attributes() {
             claims.read(unit, &entries.read_attribute(specification)?)?;
         }
+        self.has_split |= unit.dwo_id.is_some();
+        let name = unit.name.as_ref().and_then(|it| it.to_string_lossy().ok());
+        let name = name.as_deref().and_then(|name| name.rsplit('/').next());
+        self.names.extend(name.map(str::to_owned));
         let has_list = claims.list.is_some();
         let claims = claims.ranges(unit)?;
         // One whose list has nothing left in it was removed by the linker: it is nowhere.
