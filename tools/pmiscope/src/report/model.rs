@@ -771,21 +771,23 @@ fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
     let mut of_places: Vec<Option<Innermost>> =
         std::iter::repeat_with(|| None).take(places).collect();
     let mut of_others: HashMap<_, Innermost> = HashMap::new();
-    for stack in tally.stacks() {
-        let innermost = || Innermost::of(&stack, symbols, &mut counts);
-        let innermost = if stack.is_plain() {
-            of_places[stack.place].get_or_insert_with(innermost)
+    for (index, numbers) in tally.stack_numbers().enumerate() {
+        let innermost = if numbers.is_plain {
+            let of = || Innermost::of(&tally.stack_at(index), symbols, &mut counts);
+            of_places[numbers.place].get_or_insert_with(of)
         } else {
+            let stack = tally.stack_at(index);
             let of_other = of_others.entry((stack.place, stack.exact, stack.added));
-            of_other.or_insert_with(innermost)
+            of_other.or_insert_with(|| Innermost::of(&stack, symbols, &mut counts))
         };
+        let samples = numbers.samples;
         if let Some(own) = innermost.own {
-            counts.of(own).own += stack.samples;
+            counts.of(own).own += samples;
         }
-        let callers = &chains[stack.outer.number];
-        of_chains[stack.outer.number] += stack.samples;
+        let callers = &chains[numbers.chain];
+        of_chains[numbers.chain] += samples;
         for &function in innermost.all.iter().filter(|&&it| !callers.has(it)) {
-            counts.of(function).total += stack.samples;
+            counts.of(function).total += samples;
         }
     }
     for (Callers { all, .. }, samples) in chains.into_iter().zip(of_chains) {

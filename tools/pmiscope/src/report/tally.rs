@@ -96,6 +96,17 @@ struct Row {
     end: ChainEnd,
 }
 
+/// A stack, without what has to be looked for elsewhere.
+pub(super) struct StackNumbers {
+    /// [`Stack::place`].
+    pub place: usize,
+    /// The number of its chain.
+    pub chain: usize,
+    pub samples: u64,
+    /// [`Stack::is_plain`].
+    pub is_plain: bool,
+}
+
 /// Addresses that few stacks have.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Extra {
@@ -661,6 +672,22 @@ impl Tally {
     /// Every different stack.
     pub fn stacks(&self) -> impl Iterator<Item = Stack<'_>> {
         self.rows.iter().map(|row| self.stack(row))
+    }
+
+    /// The numbers of every different stack, in the order of [`Self::stacks`]: what most stacks are
+    /// counted by.
+    pub(super) fn stack_numbers(&self) -> impl Iterator<Item = StackNumbers> {
+        self.rows.iter().map(|row| StackNumbers {
+            place: row.pc as usize,
+            chain: row.chain as usize,
+            samples: self.of_stacks[row.stack as usize],
+            is_plain: row.extra == NONE,
+        })
+    }
+
+    /// The different stack at this place of [`Self::stacks`].
+    pub(super) fn stack_at(&self, index: usize) -> Stack<'_> {
+        self.stack(&self.rows[index])
     }
 
     /// The different stacks whose places alone do not say which functions were interrupted.
