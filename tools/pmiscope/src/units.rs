@@ -50,6 +50,13 @@ pub fn percent(part: u64, whole: u64) -> f64 {
     100.0 * part as f64 / whole as f64
 }
 
+/// The same as text, with a digit behind the point. Nothing but all of it is `100.0%`.
+#[must_use]
+pub fn percent_text(part: u64, whole: u64) -> String {
+    let most = if part < whole { 99.9 } else { 100.0 };
+    format!("{:.1}%", percent(part, whole).min(most))
+}
+
 /// A time in the largest unit that keeps it short, with three digits.
 #[must_use]
 #[allow(clippy::cast_precision_loss)] // shown with three digits
@@ -142,6 +149,20 @@ mod tests {
         assert_eq!(groups, ["0", "12", "999", "1,000", "25,000", "1,234,567"]);
         assert_eq!(counted(1, "sample"), "1 sample");
         assert_eq!(counted(2000, "sample"), "2,000 samples");
+    }
+
+    #[test]
+    fn only_all_of_it_is_a_hundred_percent() {
+        for (part, whole, expected) in [
+            (0, 0, "0.0%"),
+            (1, 3, "33.3%"),
+            (9_989, 10_000, "99.9%"),
+            (9_996, 10_000, "99.9%"),
+            (u64::MAX - 1, u64::MAX, "99.9%"),
+            (7, 7, "100.0%"),
+        ] {
+            assert_eq!(percent_text(part, whole), expected, "{part} of {whole}");
+        }
     }
 
     #[test]

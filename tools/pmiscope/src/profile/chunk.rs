@@ -1,7 +1,6 @@
 //! Chunks: how they are framed, found and checked.
 
 use std::io::{self, Write};
-use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use memchr::memmem::Finder;
 use zstd::bulk::{Compressor, Decompressor};
 
 use super::source::Source;
+use super::zeros::zeros;
 
 /// What a chunk starts with.
 const MARKER: [u8; 4] = *b"\x93PMI";
@@ -244,7 +244,7 @@ impl<'a> Chunks<'a> {
     /// The payload, as it is stored, of the chunk that was found last.
     pub(super) fn stored(&self, chunk: &Chunk) -> &[u8] {
         let in_memory = self.source.in_memory(chunk.payload.clone());
-        in_memory.unwrap_or(&self.buffer)
+        in_memory.unwrap_or_else(|| &self.buffer[..chunk.payload.len()])
     }
 
     /// The next whole chunk that starts at or after `from`, and where.
@@ -332,7 +332,7 @@ impl Chunk {
         if self.raw_len > MAX_RAW {
             return None;
         }
-        let mut raw: Arc<[u8]> = iter::repeat_n(0, self.raw_len).collect();
+        let mut raw = zeros(self.raw_len);
         let room = Arc::get_mut(&mut raw)?;
         let length = Decompressor::new()
             .ok()?

@@ -263,6 +263,24 @@ impl Numbers {
     }
 }
 
+impl Numbers {
+    /// Calls `each` with the numbers of these rows, as [`Self::for_each`] does, and how often each follows
+    /// itself, where that is soon told.
+    #[inline]
+    pub(super) fn for_each_run(&self, rows: Range<usize>, mut each: impl FnMut(u64, u64)) {
+        match self.stored {
+            Stored::Equal if rows.is_empty() => {}
+            Stored::Equal => each(self.base, rows.len() as u64),
+            Stored::Planes(1) => {
+                for run in self.bytes[rows].chunk_by(|one, other| one == other) {
+                    each(self.base.wrapping_add(run[0].into()), run.len() as u64);
+                }
+            }
+            Stored::Planes(_) | Stored::Varints => self.for_each(rows, |number| each(number, 1)),
+        }
+    }
+}
+
 /// Unpacks columns.
 pub(super) struct Unpacker {
     decompressor: Decompressor<'static>,
@@ -422,8 +440,13 @@ mod tests {
             narrow.for_each(rows.clone(), |number| found.push(number));
             assert_eq!(found, expected[rows.clone()]);
             assert!(found.iter().all(|&number| number <= narrow.most()));
-            let one_by_one: Vec<_> = rows.map(|row| narrow.at(row)).collect();
+            let one_by_one: Vec<_> = rows.clone().map(|row| narrow.at(row)).collect();
             assert_eq!(one_by_one, found);
+            let mut by_runs = Vec::new();
+            narrow.for_each_run(rows, |number, times| {
+                by_runs.extend((0..times).map(|_| number));
+            });
+            assert_eq!(by_runs, found);
         }
         if let Some(same) = narrow.same() {
             assert!(expected.iter().all(|&number| number == same));

@@ -95,22 +95,47 @@ impl CountedSamples<'_> {
         })
     }
 
-    /// Calls `each` with the number of every sample's stack. All are in the profile's table if no
-    /// stack is lost.
+    /// Counts every sample in the place that its stack has in `counts`.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Damaged`] if a number is not.
-    pub(crate) fn for_each_stack(&self, mut each: impl FnMut(usize)) -> Result<(), ReadError> {
-        let stacks = self.profile.stacks().len();
+    /// [`ReadError::Damaged`] if one has none.
+    pub(crate) fn count_stacks(&self, counts: &mut [u64]) -> Result<(), ReadError> {
+        self.count_by(&self.columns.stack, counts)
+    }
+
+    /// Counts every sample in the place that its task has in `counts`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Damaged`] if one has none.
+    pub(crate) fn count_tasks(&self, counts: &mut [u64]) -> Result<(), ReadError> {
+        self.count_by(&self.columns.task, counts)
+    }
+
+    fn count_by(&self, column: &Numbers, counts: &mut [u64]) -> Result<(), ReadError> {
         let mut is_damaged = false;
-        self.columns
-            .stack
-            .for_each(self.rows.clone(), |number| match usize::try_from(number) {
-                Ok(number) if number < stacks => each(number),
-                _ => is_damaged = true,
-            });
+        column.for_each_run(self.rows.clone(), |number, times| {
+            let place = usize::try_from(number).ok();
+            match place.and_then(|place| counts.get_mut(place)) {
+                Some(count) => *count += times,
+                None => is_damaged = true,
+            }
+        });
         self.check(!is_damaged)
+    }
+
+    /// Returns how many of the samples have an exact address.
+    pub(crate) fn exact(&self) -> u64 {
+        let stacks = self.profile.stacks();
+        let mut exact = 0;
+        if stacks.has_exact_addresses() {
+            self.columns.stack.for_each(self.rows.clone(), |number| {
+                let number = usize::try_from(number);
+                exact += u64::from(number.is_ok_and(|number| stacks.has_exact(number)));
+            });
+        }
+        exact
     }
 
     /// No task has a greater number.
@@ -121,22 +146,6 @@ impl CountedSamples<'_> {
     /// No cost is greater.
     pub(crate) fn most_cost(&self) -> u64 {
         self.columns.cost.most()
-    }
-
-    /// Calls `each` with the task of every sample.
-    ///
-    /// # Errors
-    ///
-    /// [`ReadError::Damaged`] if it cannot be one.
-    pub(crate) fn for_each_task(&self, mut each: impl FnMut(u16)) -> Result<(), ReadError> {
-        let mut is_damaged = false;
-        self.columns
-            .task
-            .for_each(self.rows.clone(), |task| match u16::try_from(task) {
-                Ok(task) => each(task),
-                Err(_) => is_damaged = true,
-            });
-        self.check(!is_damaged)
     }
 
     /// Calls `each` with the costs of these of the samples.

@@ -59,6 +59,7 @@ mod samples;
 mod source;
 pub(crate) mod stacks;
 mod write;
+mod zeros;
 
 pub(crate) use counted::{Alike, Counted, CountedSamples};
 pub(crate) use read::{Profile, ReadError, is_profile};

@@ -94,9 +94,11 @@ impl Source {
         match &self.place {
             Place::Memory(bytes) => Ok(&bytes[range]),
             Place::File(file) => {
-                buffer.resize(range.len(), 0);
-                file.read_exact_at(buffer, range.start as u64)?;
-                Ok(buffer)
+                // What was there once is written over, and needs no zeros.
+                buffer.resize(buffer.len().max(range.len()), 0);
+                let room = &mut buffer[..range.len()];
+                file.read_exact_at(room, range.start as u64)?;
+                Ok(room)
             }
         }
     }

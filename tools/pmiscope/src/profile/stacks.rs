@@ -101,31 +101,37 @@ impl StackRow {
     /// The stacks of columns that are equally long; `None` if one is not valid.
     fn of_columns(columns: &[Numbers; Self::COLUMNS]) -> Option<Vec<Self>> {
         let mut rows = vec![Self::LOST; columns[0].len()];
-        let put: [fn(&mut Self, u32); Self::COLUMNS] = [
-            |row, pc| row.pc = pc,
-            |row, exact| row.exact = exact,
-            |row, top| row.top[0] = top,
-            |row, below| row.top[1] = below,
-            |row, chain| row.chain = chain,
-            |row, flags| [row.state, row.end, ..] = flags.to_le_bytes(),
-        ];
-        for (column, put) in columns.iter().zip(put) {
-            let mut places = rows.iter_mut();
-            let mut is_valid = true;
-            column.for_each(0..column.len(), |number| {
-                match (u32::try_from(number), places.next()) {
-                    (Ok(number), Some(row)) => put(row, number),
-                    _ => is_valid = false,
-                }
-            });
-            is_valid.then_some(())?;
-        }
+        let [pc, exact, top, below, chain, flags] = columns;
+        fill(&mut rows, pc, |row, pc| row.pc = pc)?;
+        fill(&mut rows, exact, |row, exact| row.exact = exact)?;
+        fill(&mut rows, top, |row, top| row.top[0] = top)?;
+        fill(&mut rows, below, |row, below| row.top[1] = below)?;
+        fill(&mut rows, chain, |row, chain| row.chain = chain)?;
+        fill(&mut rows, flags, |row, flags: u16| {
+            [row.state, row.end] = flags.to_le_bytes();
+        })?;
         let has_end = |row: &Self| ChainEnd::try_from(row.end).is_ok();
-        let mut is_valid = rows.iter().all(|row| row.pc != 0 && has_end(row));
-        let flags = &columns[Self::COLUMNS - 1];
-        flags.for_each(0..flags.len(), |flags| is_valid &= flags <= u16::MAX.into());
+        let is_valid = rows.iter().all(|row| row.pc != 0 && has_end(row));
         is_valid.then_some(rows)
     }
+}
+
+/// Puts a column's numbers into as many rows; `None` if one is too large. It is compiled for each
+/// `put`: a table has many rows.
+fn fill<T: TryFrom<u64>>(
+    rows: &mut [StackRow],
+    column: &Numbers,
+    put: impl Fn(&mut StackRow, T),
+) -> Option<()> {
+    let mut places = rows.iter_mut();
+    let mut is_valid = true;
+    column.for_each(0..column.len(), |number| {
+        match (T::try_from(number), places.next()) {
+            (Ok(number), Some(row)) => put(row, number),
+            _ => is_valid = false,
+        }
+    });
+    is_valid.then_some(())
 }
 
 /// A part of the table.
@@ -379,14 +385,15 @@ impl StackTable {
         self.leave_out(missing);
         self.words.extend(&part.words);
         self.add_chains(&part);
-        for mut row in part.rows {
-            if self.is_lost(&row) {
-                row = StackRow::LOST;
+        let mut rows = part.rows;
+        if !self.lost.words.is_empty() || !self.lost.chains.is_empty() {
+            for row in rows.iter_mut().filter(|row| self.is_lost(row)) {
+                *row = StackRow::LOST;
             }
-            self.has_lost |= row.pc == 0;
-            self.has_exact |= row.exact != 0;
-            self.rows.push(row);
         }
+        self.has_lost |= rows.iter().any(|row| row.pc == 0);
+        self.has_exact |= rows.iter().any(|row| row.exact != 0);
+        self.rows.append(&mut rows);
         Some(())
     }
 
@@ -445,9 +452,6 @@ impl StackTable {
 
     /// Returns true if something that a stack is made of is lost.
     fn is_lost(&self, row: &StackRow) -> bool {
-        if self.lost.words.is_empty() && self.lost.chains.is_empty() {
-            return false;
-        }
         let words = [row.pc, row.exact, row.top[0], row.top[1]];
         let mut words = words.iter().map(|&word| word as usize);
         words.any(|word| has(&self.lost.words, word)) || has(&self.lost.chains, row.chain as usize)

@@ -554,7 +554,7 @@ impl Machine {
 impl Shares {
     fn new(run: &Description, tally: &Tally, symbols: &Symbols, functions_in_all: usize) -> Self {
         Self {
-            exact_elsewhere: tally.samples_where(|stack| stack.is_exact_elsewhere(symbols)),
+            exact_elsewhere: tally.exact_elsewhere(symbols),
             tasks: tasks(tally, run),
             callers_from_stack_top: tally.totals.repaired,
             callers_doubtful: tally.totals.doubtful,
@@ -730,18 +730,15 @@ struct Callers {
     /// A bit for some functions each: most that are not there are told by it.
     some: [u64; 8],
     all: Vec<FunctionId>,
-    /// The samples of the chain's stacks.
-    samples: u64,
 }
 
 impl Callers {
-    fn of(chain: Chain<'_>, symbols: &Symbols, counts: &mut Counts) -> Self {
+    fn of(chain: Chain<'_>, frames: &[&[Frame]], counts: &mut Counts) -> Self {
         let mut callers = Self {
             some: [0; 8],
             all: Vec::new(),
-            samples: 0,
         };
-        for function in counts.see(chain.functions(symbols)) {
+        for function in counts.see(chain.functions(frames)) {
             if !callers.has(function) {
                 let (word, bit) = Self::place(function);
                 callers.some[word] |= bit;
@@ -766,30 +763,34 @@ fn functions(tally: &Tally, symbols: &Symbols) -> Vec<FunctionRow> {
     let mut counts = Counts::default();
     // Each chain's and each place's once: many stacks have them.
     let chains = tally.chains();
-    let chains = chains.map(|chain| Callers::of(chain, symbols, &mut counts));
-    let mut chains: Vec<_> = chains.collect();
+    let frames = tally.frames_of_links(symbols);
+    let chains = chains.map(|chain| Callers::of(chain, &frames, &mut counts));
+    let chains: Vec<_> = chains.collect();
+    let mut of_chains = vec![0; chains.len()];
     let places = tally.places().count();
     let mut of_places: Vec<Option<Innermost>> =
         std::iter::repeat_with(|| None).take(places).collect();
     let mut of_others: HashMap<_, Innermost> = HashMap::new();
-    for stack in tally.stacks() {
-        let innermost = || Innermost::of(&stack, symbols, &mut counts);
-        let innermost = if stack.is_plain() {
-            of_places[stack.place].get_or_insert_with(innermost)
+    for (index, numbers) in tally.stack_numbers().enumerate() {
+        let innermost = if numbers.is_plain {
+            let of = || Innermost::of(&tally.stack_at(index), symbols, &mut counts);
+            of_places[numbers.place].get_or_insert_with(of)
         } else {
+            let stack = tally.stack_at(index);
             let of_other = of_others.entry((stack.place, stack.exact, stack.added));
-            of_other.or_insert_with(innermost)
+            of_other.or_insert_with(|| Innermost::of(&stack, symbols, &mut counts))
         };
+        let samples = numbers.samples;
         if let Some(own) = innermost.own {
-            counts.of(own).own += stack.samples;
+            counts.of(own).own += samples;
         }
-        let callers = &mut chains[stack.outer.number];
-        callers.samples += stack.samples;
+        let callers = &chains[numbers.chain];
+        of_chains[numbers.chain] += samples;
         for &function in innermost.all.iter().filter(|&&it| !callers.has(it)) {
-            counts.of(function).total += stack.samples;
+            counts.of(function).total += samples;
         }
     }
-    for Callers { all, samples, .. } in chains {
+    for (Callers { all, .. }, samples) in chains.into_iter().zip(of_chains) {
         for function in all {
             counts.of(function).total += samples;
         }
@@ -816,9 +817,8 @@ fn sort(functions: &mut [FunctionRow], by: SortBy) {
             SortBy::Own => (row.own, row.total),
             SortBy::Total => (row.total, row.own),
         };
-        let names = |row: &FunctionRow| (row.name.clone(), row.file.clone(), row.line);
         samples(b)
             .cmp(&samples(a))
-            .then_with(|| names(a).cmp(&names(b)))
+            .then_with(|| (&a.name, &a.file, a.line).cmp(&(&b.name, &b.file, b.line)))
     });
 }

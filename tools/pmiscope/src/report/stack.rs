@@ -32,7 +32,10 @@ pub struct Stack<'a> {
 pub struct Chain<'a> {
     /// Others have another number.
     pub number: usize,
-    pub links: &'a [Link],
+    /// By their numbers.
+    pub links: &'a [u32],
+    /// The links that all chains have, by these numbers.
+    pub different: &'a [Link],
 }
 
 /// A step outwards on a stack.
@@ -69,27 +72,32 @@ fn frames(address: CodeAddress, symbols: &Symbols) -> impl Iterator<Item = Step>
 impl Chain<'_> {
     /// The addresses that [`Self::steps`] looks up.
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
-        self.links.iter().copied().map(lookup)
+        self.links().map(lookup)
+    }
+
+    /// The links, innermost first.
+    fn links(&self) -> impl Iterator<Item = Link> {
+        self.links.iter().map(|&link| self.different[link as usize])
     }
 
     /// The chain's functions, innermost first, inlined ones included. Its addresses must have
     /// been resolved.
     pub fn steps(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
-        self.links.iter().flat_map(|&link| steps_of(link, symbols))
+        self.links().flat_map(|link| steps_of(link, symbols))
     }
 }
 
 impl Chain<'_> {
     /// The functions that [`Self::steps`] goes through, each at least once: where a function calls
-    /// itself, or two each other, the same links follow each other.
-    pub fn functions(&self, symbols: &Symbols) -> impl Iterator<Item = Frame> {
+    /// itself, or two each other, the same links follow each other. `frames` are those of all links.
+    pub fn functions(&self, frames: &[&[Frame]]) -> impl Iterator<Item = Frame> {
         let links = self.links;
         let is_repeated = move |place: usize| {
             let before = &links[place.saturating_sub(2)..place];
             before.contains(&links[place])
         };
         let places = (0..links.len()).filter(move |&place| !is_repeated(place));
-        places.flat_map(move |place| symbols.frames(lookup(links[place])).iter().copied())
+        places.flat_map(move |place| frames[links[place] as usize].iter().copied())
     }
 }
 

@@ -12,6 +12,7 @@ use crate::chain::{Link, Repair, Repaired};
 use crate::profile::stacks as profile;
 use crate::profile::{Alike, Counted, CountedSamples, Profile, ReadError};
 use crate::symbols::callframe::{Caller, Callers};
+use crate::symbols::{Frame, Symbols};
 
 /// A profile's samples, counted.
 #[derive(Clone, Debug, Default)]
@@ -61,24 +62,25 @@ pub struct Totals {
 }
 
 impl Totals {
-    fn count(&mut self, row: &Row, repaired: Repaired) {
-        for (total, has) in [
-            (&mut self.repaired, repaired.added > 0),
-            (&mut self.doubtful, repaired.doubtful > 0),
-            (&mut self.undecided, repaired.undecided > 0),
-            (
-                &mut self.interrupts_off,
-                !row.state.has(State::INTERRUPTS_ON),
-            ),
-            (&mut self.idle, row.state.has(State::IDLE)),
-        ] {
-            *total += if has { row.samples } else { 0 };
-        }
-        for (total, end) in self.ends.iter_mut().zip(ChainEnd::ALL) {
-            *total += if row.end == end { row.samples } else { 0 };
-        }
+    fn count(&mut self, row: &Row, samples: u64, repaired: Repaired) {
+        let if_it = |has: bool| if has { samples } else { 0 };
+        self.repaired += if_it(repaired.added > 0);
+        self.doubtful += if_it(repaired.doubtful > 0);
+        self.undecided += if_it(repaired.undecided > 0);
+        self.interrupts_off += if_it(!row.state.has(State::INTERRUPTS_ON));
+        self.idle += if_it(row.state.has(State::IDLE));
+        self.ends[row.end as usize] += samples;
     }
 }
+
+// The numbers of ends are their places among all.
+const _: () = {
+    let mut place = 0;
+    while place < ChainEnd::ALL.len() {
+        assert!(ChainEnd::ALL[place] as usize == place);
+        place += 1;
+    }
+};
 
 /// A stack, and how often it was seen: there are many, so they are small.
 #[derive(Clone, Copy, Debug)]
@@ -90,9 +92,19 @@ struct Row {
     chain: u32,
     /// The number of [`Extra`] addresses, or [`NONE`].
     extra: u32,
-    samples: u64,
     state: State,
     end: ChainEnd,
+}
+
+/// A stack, without what has to be looked for elsewhere.
+pub(super) struct StackNumbers {
+    /// [`Stack::place`].
+    pub place: usize,
+    /// The number of its chain.
+    pub chain: usize,
+    pub samples: u64,
+    /// [`Stack::is_plain`].
+    pub is_plain: bool,
 }
 
 /// Addresses that few stacks have.
@@ -108,11 +120,14 @@ const NONE: u32 = u32::MAX;
 /// Chains that were completed, each once.
 #[derive(Clone, Default, Debug)]
 struct Chains {
-    /// Of all chains, one behind the other.
-    links: Vec<Link>,
+    /// Of all chains, one behind the other, by their numbers.
+    links: Vec<u32>,
+    different: DifferentLinks,
     all: Vec<OuterChain>,
     /// By the profile's numbers, where each is in `all`, or [`NONE`].
     known: Vec<u32>,
+    /// Room for one chain: its words, and its links.
+    room: (Vec<u64>, Vec<Link>),
 }
 
 /// Where samples were, each address once.
@@ -158,12 +173,19 @@ impl Chains {
     /// The number of a stack's chain, which has another one in the profile; it is completed if
     /// it is new.
     fn find_or_add(&mut self, stack: &profile::Stack<'_>, repair: Repair<'_>) -> usize {
-        let Self { links, all, known } = self;
+        let Self {
+            links,
+            different,
+            all,
+            known,
+            room: (words, of_chain),
+        } = self;
         let place = place_of(known, stack.chain, all.len());
         if place == all.len() {
             let start = links.len();
-            let mut words = Vec::new();
-            let (repaired, last) = repair.outer(&stack.sample(&mut words), links);
+            of_chain.clear();
+            let (repaired, last) = repair.outer(&stack.sample(words), of_chain);
+            links.extend(of_chain.iter().map(|&link| different.number(link)));
             all.push(OuterChain {
                 start,
                 end: links.len(),
@@ -180,7 +202,36 @@ impl Chains {
         Chain {
             number,
             links: &self.links[start..end],
+            different: &self.different.all,
         }
+    }
+}
+
+/// The links of all chains, each once: there are few, and chains have them many times.
+#[derive(Clone, Default, Debug)]
+struct DifferentLinks {
+    all: Vec<Link>,
+    numbers: HashMap<Link, u32>,
+    /// The numbers of those that came last, by the low bits of their addresses.
+    recent: Vec<u32>,
+}
+
+impl DifferentLinks {
+    fn number(&mut self, link: Link) -> u32 {
+        const RECENT: usize = 1 << 12;
+        if self.recent.is_empty() {
+            self.recent.resize(RECENT, NONE);
+        }
+        #[allow(clippy::cast_possible_truncation)] // the low bits
+        let recent = &mut self.recent[lookup(link).0 as usize % RECENT];
+        if self.all.get(*recent as usize) != Some(&link) {
+            let next = u32::try_from(self.all.len()).expect("fewer links than 2³²");
+            *recent = *self.numbers.entry(link).or_insert(next);
+            if *recent == next {
+                self.all.push(link);
+            }
+        }
+        *recent
     }
 }
 
@@ -289,8 +340,12 @@ impl Distribution {
     ) -> Result<(), ReadError> {
         match usize::try_from(samples.most_cost()) {
             Ok(most) if most < Self::LARGE => {
-                let small = self.small.room_for(most);
-                samples.for_each_cost(some, |cost| small[cost as usize] += 1)
+                // There is seldom one as large as `most`: room is made for those that there are.
+                let small = &mut self.small;
+                samples.for_each_cost(some, |cost| match small.0.get_mut(cost as usize) {
+                    Some(times) => *times += 1,
+                    None => small.add(cost as usize, 1),
+                })
             }
             _ => samples.for_each_cost(some, |cost| self.add(cost.into())),
         }
@@ -432,7 +487,7 @@ impl Tally {
         let is_selected = |core| selection.has_core(core);
         let mut cores: Vec<_> = (0..profile.cores()).map(Counting::new).collect();
         profile.for_each_counted(is_selected, |samples| {
-            tally.count_all(&mut cores[samples.core as usize], samples, profile)
+            tally.count_all(&mut cores[samples.core as usize], samples)
         })?;
         for core in cores.iter().filter(|core| is_selected(core.tally.core)) {
             tally.end_core(core);
@@ -451,11 +506,10 @@ impl Tally {
         &mut self,
         core: &mut Counting,
         samples: &CountedSamples<'_>,
-        profile: &Profile,
     ) -> Result<(), ReadError> {
         match samples.alike() {
             Some(alike) if core.numbers.is_ahead(alike.first) => {
-                self.count_alike(core, alike, samples, profile)
+                self.count_alike(core, alike, samples)
             }
             _ => samples.for_each(|sample| self.count(core, sample)),
         }
@@ -467,7 +521,6 @@ impl Tally {
         core: &mut Counting,
         Alike { event, first }: Alike,
         samples: &CountedSamples<'_>,
-        profile: &Profile,
     ) -> Result<(), ReadError> {
         let count = samples.len();
         // Nothing was before the sample with the number 0.
@@ -482,18 +535,10 @@ impl Tally {
             return Ok(());
         }
         let has_period = core.count_alike(event, now, count as u64);
-        let of_stacks = &mut self.of_stacks;
-        let has_exact = profile.stacks().has_exact_addresses();
-        let mut exact = 0;
-        samples.for_each_stack(|stack| {
-            of_stacks[stack] += 1;
-            if has_exact {
-                exact += u64::from(profile.stacks().has_exact(stack));
-            }
-        })?;
+        samples.count_stacks(&mut self.of_stacks)?;
         if let Some(event) = self.events.get_mut(usize::from(event)) {
             event.samples += count as u64;
-            event.exact += exact;
+            event.exact += samples.exact();
             event
                 .periods
                 .add_all(samples, usize::from(!has_period)..count);
@@ -502,8 +547,7 @@ impl Tally {
                 self.periods.add_all(samples, some);
             }
         }
-        let of_tasks = self.of_tasks.room_for(samples.most_task().into());
-        samples.for_each_task(|task| of_tasks[usize::from(task)] += 1)
+        samples.count_tasks(self.of_tasks.room_for(samples.most_task().into()))
     }
 
     fn count(&mut self, core: &mut Counting, sample: &Counted) {
@@ -550,21 +594,16 @@ impl Tally {
         self.rows.reserve_exact(seen.count());
         // A few are added, and a word of four is a link where interrupts are crossed.
         self.chains.links.reserve(profile.stacks().chain_words());
-        for (number, samples) in (0..).zip(std::mem::take(&mut self.of_stacks)) {
-            if samples > 0
-                && let Some(stack) = profile.stacks().get(number as usize)
+        for number in 0..self.of_stacks.len() {
+            if self.of_stacks[number] > 0
+                && let Some(stack) = profile.stacks().get(number)
             {
-                self.complete_stack((number, samples), &stack, repair);
+                self.complete_stack(number, &stack, repair);
             }
         }
     }
 
-    fn complete_stack(
-        &mut self,
-        (number, samples): (u32, u64),
-        stack: &profile::Stack<'_>,
-        repair: Repair<'_>,
-    ) {
+    fn complete_stack(&mut self, number: usize, stack: &profile::Stack<'_>, repair: Repair<'_>) {
         let Places { all, known } = &mut self.places;
         let pc = place_of(known, stack.pc_number, all.len());
         if pc == all.len() {
@@ -585,6 +624,7 @@ impl Tally {
         } else {
             outer.last
         };
+        let samples = self.of_stacks[number];
         place.samples += samples;
         let extra = Extra {
             exact: stack.exact,
@@ -592,7 +632,7 @@ impl Tally {
         };
         #[allow(clippy::cast_possible_truncation)] // all were made of such
         let row = Row {
-            stack: number,
+            stack: number as u32,
             pc: pc as u32,
             chain: chain as u32,
             extra: if extra == Extra::default() {
@@ -601,11 +641,10 @@ impl Tally {
                 self.extras.push(extra);
                 self.extras.len() as u32 - 1
             },
-            samples,
             state: stack.state,
             end: repair.end(stack.end, last),
         };
-        self.totals.count(&row, repaired);
+        self.totals.count(&row, samples, repaired);
         self.rows.push(row);
     }
 
@@ -620,7 +659,7 @@ impl Tally {
             added,
             outer: self.chains.get(row.chain),
             end: row.end,
-            samples: row.samples,
+            samples: self.of_stacks[row.stack as usize],
         }
     }
 
@@ -633,6 +672,28 @@ impl Tally {
     /// Every different stack.
     pub fn stacks(&self) -> impl Iterator<Item = Stack<'_>> {
         self.rows.iter().map(|row| self.stack(row))
+    }
+
+    /// The numbers of every different stack, in the order of [`Self::stacks`]: what most stacks are
+    /// counted by.
+    pub(super) fn stack_numbers(&self) -> impl Iterator<Item = StackNumbers> {
+        self.rows.iter().map(|row| StackNumbers {
+            place: row.pc as usize,
+            chain: row.chain as usize,
+            samples: self.of_stacks[row.stack as usize],
+            is_plain: row.extra == NONE,
+        })
+    }
+
+    /// The different stack at this place of [`Self::stacks`].
+    pub(super) fn stack_at(&self, index: usize) -> Stack<'_> {
+        self.stack(&self.rows[index])
+    }
+
+    /// The different stacks whose places alone do not say which functions were interrupted.
+    pub fn stacks_with_more(&self) -> impl Iterator<Item = Stack<'_>> {
+        let rows = self.rows.iter().filter(|row| row.extra != NONE);
+        rows.map(|row| self.stack(row))
     }
 
     /// The samples by what `key` makes of a sample's core and task, and by stack: they are
@@ -682,10 +743,16 @@ impl Tally {
     /// The addresses that have to be resolved for the functions of all stacks.
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
         let places = self.places().map(|(pc, _)| pc);
-        let others = self.stacks().filter(|stack| !stack.is_plain());
-        let others = others.flat_map(Stack::addresses);
-        let chains = self.chains.links.iter().copied().map(lookup);
+        let others = self.stacks_with_more().flat_map(Stack::addresses);
+        let chains = self.chains.different.all.iter().copied().map(lookup);
         places.chain(others).chain(chains)
+    }
+
+    /// The frames of the chains' links, by the numbers that they have in [`Chain::links`]. Addresses must
+    /// have been resolved.
+    pub fn frames_of_links<'a>(&self, symbols: &'a Symbols) -> Vec<&'a [Frame]> {
+        let links = self.chains.different.all.iter();
+        links.map(|&link| symbols.frames(lookup(link))).collect()
     }
 
     /// The samples of all cores that were asked for.
@@ -705,6 +772,13 @@ impl Tally {
     pub fn samples_where(&self, has: impl Fn(&Stack<'_>) -> bool) -> u64 {
         let having = self.stacks().filter(|stack| has(stack));
         having.map(|stack| stack.samples).sum()
+    }
+
+    /// The samples whose exact address is in another function than the one that was interrupted.
+    pub fn exact_elsewhere(&self, symbols: &Symbols) -> u64 {
+        let elsewhere = self.stacks_with_more();
+        let elsewhere = elsewhere.filter(|stack| stack.is_exact_elsewhere(symbols));
+        elsewhere.map(|stack| stack.samples).sum()
     }
 }
 

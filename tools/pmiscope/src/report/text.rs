@@ -10,7 +10,7 @@ use super::model::{
 use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
-use crate::units::{counted, duration, grouped, percent};
+use crate::units::{counted, duration, grouped, percent, percent_text};
 
 /// The columns that a line may have.
 pub(crate) const WIDTH: usize = 100;
@@ -217,7 +217,7 @@ impl Out {
             None => String::new(),
             Some(0) => "; all the slow way".into(),
             // More, where some of the samples that were written cannot be read.
-            Some(fast) => format!("; {:.1}% the fast way", percent(fast, samples.max(fast))),
+            Some(fast) => format!("; {} the fast way", percent_text(fast, samples.max(fast))),
         };
         let line = match at_most {
             Some(at_most) => format!("{median}{unit} a sample (median), at most {at_most}"),

@@ -105,18 +105,34 @@ impl Callers {
             frames.set_address_size(8);
             callers.read(&frames, &bases.set_eh_frame(address));
         }
-        callers.ranges.sort_by_key(|range| range.start);
+        callers.sort();
+        callers
+    }
+
+    /// Puts all that was read in order.
+    fn sort(&mut self) {
+        self.starts.sort_unstable();
+        // As a rule the ranges of each function are in order, and none overlap.
+        let mut functions: Vec<_> = self
+            .ranges
+            .chunk_by(|one, next| one.end == next.start)
+            .collect();
+        functions.sort_unstable_by_key(|function| function[0].start);
+        let sorted = functions.concat();
+        if sorted.is_sorted_by(|one, next| one.end <= next.start) {
+            self.ranges = sorted;
+            return;
+        }
+        self.ranges.sort_by_key(|range| range.start);
         // Of two that overlap (what both sections have) the first one stays.
         let mut end = 0;
-        callers.ranges.retain(|range| {
+        self.ranges.retain(|range| {
             let is_new = range.start >= end;
             if is_new {
                 end = range.end;
             }
             is_new
         });
-        callers.starts.sort_unstable();
-        callers
     }
 
     fn read<'a, S: UnwindSection<EndianSlice<'a, LittleEndian>>>(

@@ -25,7 +25,12 @@ impl Symbols {
             return None;
         }
         let link = self.slide.link(address)?;
-        let by_debug_info = self.debug.knows(link);
+        let resolved = self.resolved.get(&address);
+        let by_debug_info = if resolved.is_some_and(|it| it.is_named_by_debug_info) {
+            Some(true)
+        } else {
+            self.debug.knows(link)
+        };
         let symbol = self.table.naming(link);
         // What a compiler makes has a type and a size.
         let is_label = symbol.is_some_and(|symbol| !symbol.is_function || symbol.size == 0);

@@ -32,7 +32,7 @@ pub(super) struct Declaration {
     pub line: Option<u32>,
     /// Whether there is the name by which it is linked.
     pub has_linkage_name: bool,
-    /// The addresses of its code.
+    /// The addresses of its code; none of a call that is inlined: nobody asks for them.
     pub code: Vec<Range<u64>>,
 }
 
@@ -54,11 +54,18 @@ impl Declarations {
 
     /// Where the function with the entry `die` of `unit` is declared, as far as the debug
     /// information says it.
-    pub(super) fn of(&self, unit: UnitRef<'_, Bytes>, die: UnitOffset) -> Declaration {
+    pub(super) fn of(
+        &self,
+        unit: UnitRef<'_, Bytes>,
+        die: UnitOffset,
+        is_inlined: bool,
+    ) -> Declaration {
         let mut found = Declaration::default();
         // What is damaged ends the search.
         let _ = self.follow(unit, die, MAX_REFERENCES, &mut found);
-        found.code = code(unit, die).unwrap_or_default();
+        if !is_inlined {
+            found.code = code(unit, die).unwrap_or_default();
+        }
         found
     }
 

@@ -45,6 +45,8 @@ pub(super) struct Found<'a> {
     /// The entries of the functions there, innermost first, with their names. Those that have
     /// none are left out, but the last one, which has the code.
     pub entries: Vec<(UnitOffset, Option<Bytes>)>,
+    /// Whether the innermost of them has one.
+    pub names_innermost: bool,
 }
 
 impl DebugInfo {
@@ -58,14 +60,15 @@ impl DebugInfo {
             Units::new(&mut shared);
             dwarf.set_sup(shared);
         }
-        let units = Units::new(&mut dwarf);
+        let mut units = Units::new(&mut dwarf);
         units.empty_lines(&mut dwarf);
         // What it says the units say as well, and that is right more often.
         dwarf.debug_aranges = bytes(&[]).into();
+        let split = units.has_split.then(|| Split::new(beside).load(&dwarf));
         Self {
-            split: Split::new(beside).load(&dwarf),
+            split: split.unwrap_or_default(),
+            names: (!units.has_split).then(|| std::mem::take(&mut units.names)),
             units,
-            names: unit_names(&dwarf),
             read: Read::new(dwarf),
         }
     }
@@ -94,14 +97,20 @@ impl DebugInfo {
         let mut frames = self.loaded(context.find_frames(address.0)).ok()?;
         let mut entries = Vec::new();
         let mut last = None;
+        let mut names_innermost = None;
         while let Some(frame) = frames.next().ok()? {
+            names_innermost.get_or_insert(frame.function.is_some());
             let name = frame.function.map(|function| function.name);
             let name = name.filter(|name| !name.is_empty());
             entries.extend(last.replace((frame.dw_die_offset?, name)));
         }
         entries.retain(|(_, name)| name.is_some());
         entries.push(last?);
-        Some(Found { unit, entries })
+        Some(Found {
+            unit,
+            entries,
+            names_innermost: names_innermost?,
+        })
     }
 
     /// Whether debug information that covers an address says which function it is, or need not
@@ -127,9 +136,14 @@ impl DebugInfo {
     }
 
     /// Where the function with an entry is declared.
-    pub(super) fn declaration(&self, unit: UnitRef<'_, Bytes>, die: UnitOffset) -> Declaration {
+    pub(super) fn declaration(
+        &self,
+        unit: UnitRef<'_, Bytes>,
+        die: UnitOffset,
+        is_inlined: bool,
+    ) -> Declaration {
         let read = self.read.as_ref();
-        let declaration = read.map(|read| read.declarations.of(unit, die));
+        let declaration = read.map(|read| read.declarations.of(unit, die, is_inlined));
         declaration.unwrap_or_default()
     }
 
@@ -191,24 +205,6 @@ fn has_whole_unit(dwarf: &Dwarf<Bytes>) -> bool {
 
 /// Languages in which nothing is inlined (DWARF 5, table 7.17, and what assemblers use).
 const ASSEMBLY: [gimli::DwLang; 2] = [gimli::DW_LANG_Mips_Assembler, gimli::DwLang(0x31)];
-
-/// The names of all units without folders; `None` if that of one is elsewhere.
-fn unit_names(dwarf: &Dwarf<Bytes>) -> Option<HashSet<String>> {
-    let mut names = HashSet::new();
-    let mut headers = dwarf.units();
-    while let Some(header) = headers.next().ok()? {
-        let Ok(unit) = dwarf.unit(header) else {
-            continue;
-        };
-        if unit.dwo_id.is_some() {
-            return None;
-        }
-        let name = unit.name.as_ref();
-        let name = name.and_then(|name| name.to_string_lossy().ok());
-        names.extend(name.and_then(|name| Some(name.rsplit('/').next()?.to_owned())));
-    }
-    Some(names)
-}
 
 /// The sections of an ELF file with these bytes that have these names; those that it has not, or that are
 /// damaged, are empty, and those of variables and macros.

@@ -1,6 +1,7 @@
 //! The functions that addresses were found to be in, each once.
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 
 use hashbrown::HashMap;
@@ -10,7 +11,7 @@ use super::slide::LinkAddress;
 use super::{Function, FunctionId, path};
 
 /// What makes two functions one: not all that has one name is.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Identity {
     pub name: String,
     /// Where it is declared, with all folders.
@@ -18,6 +19,14 @@ pub(super) struct Identity {
     pub line: Option<u32>,
     /// Where it starts, if only that tells it from another of its name.
     pub start: Option<LinkAddress>,
+}
+
+impl Hash for Identity {
+    /// Of names and lines, which few have in common; a path would take as long as both.
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.name.hash(hasher);
+        self.line.hash(hasher);
+    }
 }
 
 /// One function each.

@@ -50,7 +50,7 @@ use profiler::address::{CodeAddress, CodeRange};
 
 use demangle::demangle;
 use dwarf::{DebugInfo, Found};
-use files::Chosen;
+use files::{Chosen, Part};
 use functions::{Functions, Identity};
 use names::{CodeSymbol, SymbolTable};
 use naming::{Declared, Verdict};
@@ -114,7 +114,14 @@ pub struct Symbols {
     slide: Slide,
     functions: Functions,
     declared: HashMap<EntryKey, Rc<Declared>>,
-    frames: HashMap<CodeAddress, Box<[Frame]>>,
+    resolved: HashMap<CodeAddress, Resolved>,
+}
+
+/// What an address is resolved to.
+struct Resolved {
+    frames: Box<[Frame]>,
+    /// Debug information names the innermost function; otherwise that is not known.
+    is_named_by_debug_info: bool,
 }
 
 impl Symbols {
@@ -153,7 +160,12 @@ impl Symbols {
         let parts = files.parts();
         let chosen = Chosen::new(&parts);
         let named = || chosen.of_names.iter().map(|part| &part.elf);
-        let Some(with_code) = chosen.code().map(|part| &part.elf) else {
+        let Some(Part {
+            elf: with_code,
+            file,
+            ..
+        }) = chosen.code()
+        else {
             return Self {
                 origins: chosen.origins(files),
                 ..Self::without_elf()
@@ -164,7 +176,7 @@ impl Symbols {
             |run| Slide::of_run(with_code, named(), run),
         );
         let table = Arc::new(SymbolTable::new(named()));
-        let code = Arc::new(Code::new(with_code));
+        let code = Arc::new(Code::new(with_code, &file.bytes));
         let frames = |section: &str| chosen.frames(section).map(|part| &part.elf);
         let debug = chosen.debug_info().map(|part| {
             let moved_to = chosen.supplementary.first().copied();
@@ -196,20 +208,20 @@ impl Symbols {
             slide: Slide::default(),
             functions: Functions::default(),
             declared: HashMap::new(),
-            frames: HashMap::new(),
+            resolved: HashMap::new(),
         }
     }
 
     /// Looks up all of `addresses`, for [`Self::frames`].
     pub fn resolve(&mut self, addresses: impl IntoIterator<Item = CodeAddress>) {
-        let is_new = |address: &CodeAddress| !self.frames.contains_key(address);
+        let is_new = |address: &CodeAddress| !self.resolved.contains_key(address);
         // Far fewer are different than there are.
         let new: HashSet<_> = addresses.into_iter().filter(is_new).collect();
         let mut new: Vec<_> = new.into_iter().collect();
         new.sort_unstable();
         for address in new {
-            let frames = self.look_up(address);
-            self.frames.insert(address, frames);
+            let resolved = self.look_up(address);
+            self.resolved.insert(address, resolved);
         }
         self.functions.tell_apart();
     }
@@ -221,7 +233,7 @@ impl Symbols {
     /// If the address was not resolved.
     #[must_use]
     pub fn frames(&self, address: CodeAddress) -> &[Frame] {
-        &self.frames[&address]
+        &self.resolved[&address].frames
     }
 
     /// The kernel's call-frame information.
@@ -267,14 +279,14 @@ impl Symbols {
         self.functions.label(id)
     }
 
-    fn look_up(&mut self, address: CodeAddress) -> Box<[Frame]> {
+    fn look_up(&mut self, address: CodeAddress) -> Resolved {
         let link = self.slide.link(address);
         let table = Arc::clone(&self.table);
         let symbol = link.and_then(|link| table.naming(link));
         if let Some(link) = link {
             self.debug.prepare(link);
-            if let Some(frames) = self.frames_by_dwarf(link, symbol) {
-                return frames.into();
+            if let Some(resolved) = self.look_up_by_dwarf(link, symbol) {
+                return resolved;
             }
         }
         let function = match symbol {
@@ -287,10 +299,14 @@ impl Symbols {
                 self.functions.intern(identity, None)
             }
         };
-        Box::new([Frame {
+        let frame = Frame {
             function,
             inlined: false,
-        }])
+        };
+        Resolved {
+            frames: Box::new([frame]),
+            is_named_by_debug_info: false,
+        }
     }
 
     /// The function that only the symbol table knows.
@@ -307,12 +323,12 @@ impl Symbols {
 
     /// The frames that debug information knows; `None` if it knows none, or if the symbol table
     /// knows better.
-    fn frames_by_dwarf(
+    fn look_up_by_dwarf(
         &mut self,
         address: LinkAddress,
         symbol: Option<&CodeSymbol>,
-    ) -> Option<Vec<Frame>> {
-        let mut declared = self.declared(address)?;
+    ) -> Option<Resolved> {
+        let (mut declared, is_named_by_debug_info) = self.declared(address)?;
         let outermost = declared.pop()?;
         let around = symbol.filter(|symbol| symbol.is_function && symbol.covers(address));
         let verdict = around.map_or(Verdict::Declared, |symbol| {
@@ -327,7 +343,7 @@ impl Symbols {
             }
             Verdict::OnlySymbol => return None,
         };
-        let mut frames = Vec::new();
+        let mut frames = Vec::with_capacity(declared.len() + 1);
         for inlined in declared {
             frames.push(Frame {
                 function: inlined.function(&mut self.functions)?,
@@ -338,25 +354,34 @@ impl Symbols {
             function,
             inlined: false,
         });
-        Some(frames)
+        Some(Resolved {
+            frames: frames.into(),
+            is_named_by_debug_info,
+        })
     }
 
-    /// What debug information says of the functions at an address, innermost first.
-    fn declared(&mut self, address: LinkAddress) -> Option<Vec<Rc<Declared>>> {
-        let Found { unit, entries } = self.debug.find(address)?;
-        let mut all = Vec::new();
-        for (die, name) in entries {
+    /// What debug information says of the functions at an address, innermost first, and whether it
+    /// names the innermost.
+    fn declared(&mut self, address: LinkAddress) -> Option<(Vec<Rc<Declared>>, bool)> {
+        let Found {
+            unit,
+            entries,
+            names_innermost,
+        } = self.debug.find(address)?;
+        let outermost = entries.len() - 1;
+        let mut all = Vec::with_capacity(entries.len());
+        for (place, (die, name)) in entries.into_iter().enumerate() {
             let key = (
                 unit.dwo_id.map(|id| id.0),
                 unit.header.debug_info_offset(),
                 die.0,
             );
             let declared = self.declared.entry(key).or_insert_with(|| {
-                let declaration = self.debug.declaration(unit, die);
+                let declaration = self.debug.declaration(unit, die, place < outermost);
                 Rc::new(Declared::new(name.map(|name| text(&name)), declaration))
             });
             all.push(Rc::clone(declared));
         }
-        Some(all)
+        Some((all, names_innermost))
     }
 }

@@ -98,6 +98,11 @@ fn all_symbols(file: &Elf<'_>) -> impl Iterator<Item = Found> {
     })
 }
 
+/// Text of which most is UTF-8; what is not is replaced.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
 fn code_symbol(
     file: &Elf<'_>,
     symbol: &ElfSymbol64<'_, '_, LittleEndian>,
@@ -116,7 +121,7 @@ fn code_symbol(
     // One that leaves its section would take the names of what is behind that.
     let size = symbol.size().min(limit.saturating_sub(symbol.address()));
     let name = match symbol.name_bytes() {
-        Ok(name) if !name.is_empty() => String::from_utf8_lossy(name),
+        Ok(name) if !name.is_empty() => text(name),
         // It covers its code all the same: what stands before it must not name that.
         _ if kind == Kind::Function && size > 0 => Cow::Borrowed(""),
         _ => return None,

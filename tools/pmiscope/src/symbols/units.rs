@@ -10,9 +10,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{
-    self, Abbreviations, AbbreviationsCacheStrategy, Attribute, AttributeValue, DebugAranges,
-    DebugInfoOffset, DwAt, Dwarf, EndianSlice, LittleEndian, RangeListsOffset, Reader,
-    Section as _, Unit, UnitHeader, UnitRef,
+    self, Abbreviations, AbbreviationsCacheStrategy, Attribute, AttributeSpecification,
+    AttributeValue, DebugAranges, DebugInfoOffset, Dwarf, EndianSlice, LittleEndian,
+    RangeListsOffset, Reader, Section as _, Unit, UnitHeader, UnitRef,
 };
 
 use super::Bytes;
@@ -44,6 +44,9 @@ pub(super) struct Units {
     whole: HashSet<usize>,
     /// How many cannot be read.
     pub left_out: u64,
+    /// The names of those that can, without folders; of one that is split off it is elsewhere.
+    pub names: HashSet<String>,
+    pub has_split: bool,
 }
 
 struct Claim {
@@ -105,14 +108,21 @@ impl Units {
         let unit = UnitRef::new(dwarf, &unit);
         let mut entries = unit.entries_raw(None)?;
         let Some(abbreviation) = entries.read_abbreviation()? else {
+            self.has_split |= unit.dwo_id.is_some();
             return Ok(());
         };
         let mut claims = Code::default();
         for &specification in abbreviation.attributes() {
             claims.read(unit, &entries.read_attribute(specification)?)?;
         }
+        self.has_split |= unit.dwo_id.is_some();
+        let name = unit.name.as_ref().and_then(|it| it.to_string_lossy().ok());
+        let name = name.as_deref().and_then(|name| name.rsplit('/').next());
+        self.names.extend(name.map(str::to_owned));
+        let has_list = claims.list.is_some();
         let claims = claims.ranges(unit)?;
-        if claims.is_empty() {
+        // One whose list has nothing left in it was removed by the linker: it is nowhere.
+        if claims.is_empty() && !has_list {
             self.anywhere.push(start);
         }
         self.starts.push(start);
@@ -369,19 +379,21 @@ fn read_all<R: Reader<Offset = usize>>(
             around.push(depth);
             deepest = deepest.max(around.len());
         }
+        let attributes = abbreviation.attributes();
+        if !attributes.iter().any(Code::refers) {
+            entries.skip_attributes(attributes)?;
+            continue;
+        }
         let mut code = Code::default();
-        for some in abbreviation
-            .attributes()
-            .chunk_by(|one, other| !Code::has(one.name()) && !Code::has(other.name()))
-        {
-            // Of what is not asked for it is enough that it is there.
-            if Code::has(some[0].name()) {
+        for some in attributes.chunk_by(|one, other| !Code::refers(one) && !Code::refers(other)) {
+            // Of what refers to nothing it is enough that it is there.
+            if Code::refers(&some[0]) {
                 code.read(unit, &entries.read_attribute(some[0])?)?;
             } else {
                 entries.skip_attributes(some)?;
             }
         }
-        code.ranges(unit)?;
+        code.for_each_range(unit, |_| {})?;
     }
     Ok(deepest)
 }
@@ -396,14 +408,21 @@ pub(super) struct Code {
 }
 
 impl Code {
-    /// Returns true if an attribute is one of these.
-    fn has(name: DwAt) -> bool {
-        [
-            gimli::DW_AT_low_pc,
-            gimli::DW_AT_high_pc,
-            gimli::DW_AT_ranges,
-        ]
-        .contains(&name)
+    /// Returns true if an attribute is one of these, and has to be looked up in another section.
+    fn refers(attribute: &AttributeSpecification) -> bool {
+        match attribute.name() {
+            gimli::DW_AT_ranges => true,
+            gimli::DW_AT_low_pc | gimli::DW_AT_high_pc => !matches!(
+                attribute.form(),
+                gimli::DW_FORM_addr
+                    | gimli::DW_FORM_data1
+                    | gimli::DW_FORM_data2
+                    | gimli::DW_FORM_data4
+                    | gimli::DW_FORM_data8
+                    | gimli::DW_FORM_udata
+            ),
+            _ => false,
+        }
     }
 
     /// Takes an attribute, if it is one of these.
@@ -436,16 +455,30 @@ impl Code {
         unit: UnitRef<'_, R>,
     ) -> gimli::Result<Vec<Range<u64>>> {
         let mut ranges = Vec::new();
+        self.for_each_range(unit, |range| {
+            if !range.is_empty() {
+                ranges.push(range);
+            }
+        })?;
+        Ok(ranges)
+    }
+
+    fn for_each_range<R: Reader<Offset = usize>>(
+        &self,
+        unit: UnitRef<'_, R>,
+        mut each: impl FnMut(Range<u64>),
+    ) -> gimli::Result<()> {
         if let Some(list) = self.list {
             let mut list = unit.ranges(list)?;
             while let Some(range) = list.next()? {
-                ranges.push(range.begin..range.end);
+                each(range.begin..range.end);
             }
         } else if let Some(start) = self.start {
             let by_size = self.size.map(|size| start.wrapping_add(size));
-            ranges.extend(self.end.or(by_size).map(|end| start..end));
+            if let Some(end) = self.end.or(by_size) {
+                each(start..end);
+            }
         }
-        ranges.retain(|range| !range.is_empty());
-        Ok(ranges)
+        Ok(())
     }
 }

@@ -202,11 +202,10 @@ fn an_nmi_at_every_instruction_of_the_entry_of_debug_exceptions_corrupts_nothing
 /// It would else come between the accounts of the arming and the arming.
 #[test]
 fn what_is_aimed_beyond_a_handlers_end_is_given_up() {
-    // A fast handler that it interrupts gives its write up; the sample is written by this then,
-    // shortly before that end.
+    // Most samples of these chains are written by this, shortly before that end.
     let aim = "write_interruptible::<()>:0..900";
     let storm = sample(&format!(
-        "--smp 1 --workload recursion --samples 6000 --aim {aim}"
+        "--smp 1 --workload corruption --samples 6000 --aim {aim}"
     ));
     let nested: Vec<_> = storm.all().filter(is_nested).collect();
     assert!(nested.len() > 100, "{}", nested.len());

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::command::{pmiscope, refused, stdout, text};
 use crate::fixture::{
-    Seen, description, file, kernel, profile, profile_of, profile_of_cores,
+    Seen, description, file, kernel, profile, profile_in_one_block, profile_of, profile_of_cores,
     profile_of_event_numbered, profile_of_events, profile_of_later_event, samples, two_events,
 };
 use crate::report::report_on;
@@ -341,7 +341,15 @@ fn what_each_period_is_known_to_within_is_by_the_one_with_most_interrupts() {
             ..Seen::new(sequence, kernel().at("in_hash"), &[])
         })
         .collect();
-    let mut profile = Profile::read(profile_of(&description, &seen)).unwrap();
+    let ways: [fn(&Description, &[Seen]) -> Vec<u8>; 2] = [profile_of, profile_in_one_block];
+    for file in ways {
+        assert_known_by_the_most(Profile::read(file(&description, &seen)).unwrap());
+    }
+}
+
+/// Asserts that of such a profile, whose overheads are within ±1 of what is taken off.
+#[track_caller]
+fn assert_known_by_the_most(mut profile: Profile) {
     let row = OverheadCounters::default();
     row.calibrate(31, 31, 0, 0);
     row.add_check(30);

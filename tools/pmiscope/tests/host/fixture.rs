@@ -342,6 +342,19 @@ pub fn profile_of_cores(description: &Description, cores: &[&[Seen]]) -> Vec<u8>
     profile_of_kernel(&kernel().elf, description, cores)
 }
 
+/// A whole profile of these samples of one core, in one block: those of several events are counted
+/// one by one there.
+pub fn profile_in_one_block(description: &Description, samples: &[Seen]) -> Vec<u8> {
+    let mut writer = unfinished_of(description);
+    for seen in samples {
+        writer.record(0, &seen.record()).unwrap();
+    }
+    let mut end = run_end();
+    end.cores.truncate(1);
+    end.cores[0].stored = samples.len() as u64;
+    writer.finish(&end).unwrap()
+}
+
 /// The same of another kernel.
 pub fn profile_of_kernel(elf: &[u8], description: &Description, cores: &[&[Seen]]) -> Vec<u8> {
     profile_of_files(description, (elf, &[]), cores)

@@ -872,3 +872,37 @@ fn a_damaged_unit_costs_its_own_names() {
         assert_eq!(of(&kernel), (left, 1), "{version}");
     }
 }
+
+#[test]
+fn a_unit_that_the_linker_has_emptied_costs_nothing() {
+    use object::{Object as _, ObjectSection as _};
+    let other = folder().join("emptied-other.c");
+    let source = INLINED.replace("inlined", "second");
+    std::fs::write(&other, source.replace("outer", "other")).unwrap();
+    for version in ["-gdwarf-4", "-gdwarf-5"] {
+        for (collect, is_removed) in [("-Wl,--gc-sections", true), ("-Wl,--no-gc-sections", false)]
+        {
+            let flags = ["-g", version, "-O1", "-ffunction-sections", "-Wl,-u,outer"];
+            let flags = [&flags[..], &[collect, text(&other)]].concat();
+            let mut kernel = link("emptied-unit", "c", INLINED, &flags);
+            let first = kernel.at("in_inlined");
+            let second = (!is_removed).then(|| kernel.at("in_second"));
+            let file = object::File::parse(&*kernel.elf).unwrap();
+            let section = file.section_by_name(".debug_info").unwrap();
+            let start = usize::try_from(section.file_range().unwrap().0).unwrap();
+            // That of `other` is the first. Behind its root are the entries of its functions.
+            let length = kernel.elf[start..].first_chunk().copied();
+            let end = start + 4 + u32::from_le_bytes(length.unwrap()) as usize;
+            let mut unreadable = 0;
+            for at in (start + end) / 2..end {
+                let byte = std::mem::replace(&mut kernel.elf[at], 0x7f);
+                let mut symbols = kernel.symbols();
+                symbols.resolve(second);
+                assert_eq!(names(&mut symbols, first), ["inlined", "outer"], "{at:#x}");
+                unreadable += symbols.unreadable_units();
+                kernel.elf[at] = byte;
+            }
+            assert_eq!(unreadable == 0, is_removed, "{version} {collect}");
+        }
+    }
+}

@@ -139,6 +139,20 @@ fn the_samples_of_the_fast_handler_are_those_of_the_cores_that_are_counted() {
     }
 }
 
+#[test]
+fn only_a_run_without_the_slow_way_is_all_fast() {
+    for (fast, said) in [
+        (999_999, "; 99.9% the fast way\n"),
+        (1_000_000, "; 100.0% the fast way\n"),
+    ] {
+        let mut report = report_of(profile(), Options::default());
+        report.totals.samples = 1_000_000;
+        report.fast_samples = Some(fast);
+        let text = report::text(&report, SortBy::Own);
+        assert!(text.contains(said), "{fast}: {text}");
+    }
+}
+
 /// Name, self and total of each function.
 fn functions(options: Options) -> Vec<(String, u64, u64)> {
     let rows = report_of(profile(), options).functions;
