@@ -15,7 +15,7 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. What uses all that: `profiling`, `workload`, `selftest`, this file.
+//! 7. What uses all that: `profiling`, `wire`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -51,6 +51,7 @@ mod summary;
 mod sync;
 mod task;
 mod trap;
+mod wire;
 mod workload;
 
 use crate::cpu::CoreBlock;
