@@ -40,3 +40,4 @@ mod stress;
 mod tasks;
 mod truth;
 mod verify;
+mod wire;
