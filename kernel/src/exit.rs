@@ -8,6 +8,7 @@
 //! | [`on_begin`]   | every core that is about to end the run | no sample any more         |
 //! | [`on_claim`]   | the one core that does, once           | stop the other cores       |
 //! | [`on_failure`] | that core, if the run has failed       | tell the host              |
+//! | [`on_end`]     | that core, when nothing more is done   | send what was sampled      |
 
 use core::fmt::Display;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -74,6 +75,7 @@ impl Hooks {
 static ON_BEGIN: Hooks = Hooks::new();
 static ON_CLAIM: Hooks = Hooks::new();
 static ON_FAILURE: Hooks = Hooks::new();
+static ON_END: Hooks = Hooks::new();
 
 /// Registers what every core does first that is about to end the run. It may be
 /// called several times, and on several cores at once.
@@ -102,6 +104,16 @@ pub fn on_claim(hook: fn()) {
 /// If there are too many hooks.
 pub fn on_failure(hook: fn()) {
     ON_FAILURE.register(hook);
+}
+
+/// Registers what is done before the machine is left, however the run has ended. It is called
+/// again in a panic in it.
+///
+/// # Panics
+///
+/// If there are too many hooks.
+pub fn on_end(hook: fn()) {
+    ON_END.register(hook);
 }
 
 /// Makes this core the one that ends the run. Does not return if another core is
@@ -148,6 +160,7 @@ pub fn exit(code: ExitCode) -> ! {
     if code != ExitCode::Success {
         ON_FAILURE.call();
     }
+    ON_END.call();
     serial::drain();
     match power::at_end() {
         AtEnd::Exit => status::exit_qemu(code as u8),

@@ -16,7 +16,7 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. What uses all that: `profiling`, `workload`, `selftest`, this file.
+//! 7. What uses all that: `profiling`, `wire`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -56,6 +56,7 @@ mod summary;
 mod sync;
 mod task;
 mod trap;
+mod wire;
 mod workload;
 
 use kernel_core::acpi::Reset;

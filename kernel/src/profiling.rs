@@ -4,7 +4,8 @@
 use core::fmt::Display;
 
 use profiler::address::{CodeAddress, StackAddress};
-use profiler::contract::{capabilities::Line, settings::Settings};
+use profiler::contract::capabilities::Line;
+use profiler::contract::settings::{SendTo, Settings};
 use profiler::entry::overflow;
 use profiler::format::{Clock, Source, Text};
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
@@ -17,7 +18,7 @@ use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::{frames, stacks};
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
-use crate::{config, exit, smp, task};
+use crate::{config, exit, smp, task, wire};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -148,13 +149,18 @@ pub fn set_up() {
 
 /// Samples what was selected to run: the first core. All others are idle.
 pub fn start(boot: &BootInfo, settings: &Settings<'static>) -> ! {
-    with_config(boot, settings.ring_bytes, settings.workload, Sampler::start);
+    with_config(boot, settings, Sampler::start);
     work()
 }
 
 /// Shows what the machine has to sample by, and ends the run: the first core.
 pub fn list(boot: &BootInfo) -> ! {
-    with_config(boot, 0, "", Sampler::list);
+    let nothing = Settings {
+        ring_bytes: 0,
+        workload: "",
+        ..Settings::default()
+    };
+    with_config(boot, &nothing, Sampler::list);
     crate::end(cpu::current())
 }
 
@@ -176,7 +182,7 @@ type Start =
     fn(&'static Sampler<ThisKernel>, Memory, &Config<'static>) -> Result<(), StartError<'static>>;
 
 /// Lets the other cores come, and calls `start` with what the sampler asks for.
-fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: Start) {
+fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     exit::on_begin(|| SAMPLER.stop());
     exit::on_failure(|| SAMPLER.fail());
     task::set_interrupt_source(|core| SAMPLER.will_interrupt(core.index));
@@ -189,9 +195,12 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
     // How long making stacks takes depends on the memory map: not while sampling.
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     smp::give_others(join);
-    let bytes = sampler::region_bytes(cpu::count(), ring_bytes) as u64;
+    let bytes = sampler::region_bytes(cpu::count(), settings.ring_bytes) as u64;
     let block = frames::take_for_host(bytes);
     let block = block.unwrap_or_else(|| refuse("sampling: ", &sampler::NoMemory { bytes }));
+    if settings.send == SendTo::Serial {
+        wire::send_at_end(block);
+    }
     // SAFETY: frames that are ours for ever, mapped in the direct map; nothing else
     // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
@@ -204,7 +213,7 @@ fn with_config(boot: &BootInfo, ring_bytes: u64, workload: &'static str, start: 
         no_hpet: boot.firmware.hpet.err().map(|problem| Text::of(&problem)),
         stack_slot: stacks::SLOT,
         bootloader: Text::of(&boot.loader()),
-        workload,
+        workload: settings.workload,
         task_name: workload::task_name,
         ..Config::new()
     };

@@ -19,6 +19,8 @@ const LINE_CONTROL: u16 = 3;
 const MODEM_CONTROL: u16 = 4;
 const LINE_STATUS: u16 = 5;
 
+/// In the line status: a byte has come.
+const HAS_BYTE: u8 = 1 << 0;
 /// In the line status: the next byte can be written.
 const ROOM: u8 = 1 << 5;
 /// In the line status: everything has left.
@@ -154,15 +156,29 @@ pub fn drain() {
     wait_for(EMPTY);
 }
 
+/// The next byte from the other side, if one has come.
+pub fn receive() -> Option<u8> {
+    if line_status() & HAS_BYTE == 0 {
+        return None;
+    }
+    // SAFETY: reading takes the byte from the queue.
+    Some(unsafe { Port::new(DATA).read() })
+}
+
+/// Writes bytes to the port, without any lock.
+pub fn send(bytes: &[u8]) {
+    for &byte in bytes {
+        wait_for(ROOM);
+        write(DATA, byte);
+    }
+}
+
 /// Writes to the port, without any lock.
 pub struct Serial;
 
 impl fmt::Write for Serial {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            wait_for(ROOM);
-            write(DATA, byte);
-        }
+        send(text.as_bytes());
         Ok(())
     }
 }

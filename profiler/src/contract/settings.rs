@@ -161,6 +161,25 @@ named! {
     }
 }
 
+named! {
+    /// Where the region goes when the run has ended: see [`crate::format::wire`].
+    ///
+    /// ```
+    /// use profiler::contract::settings::SendTo;
+    ///
+    /// assert_eq!("serial".parse(), Ok(SendTo::Serial));
+    /// assert_eq!(SendTo::default(), SendTo::Nowhere);
+    /// ```
+    #[derive(Default)]
+    SendTo {
+        /// It stays in memory, where the tool reads it.
+        #[default]
+        Nowhere = 0, "nowhere";
+        /// By the serial port.
+        Serial = 1, "serial";
+    }
+}
+
 /// A run, as its command line describes it.
 ///
 /// ```
@@ -203,6 +222,8 @@ pub struct Settings<'a> {
     pub units: u64,
     /// `ring=`: the bytes of each core's ring, a power of two.
     pub ring_bytes: u64,
+    /// `send=`: where the region goes when the run has ended.
+    pub send: SendTo,
     /// `aim=`: overflows beside those of the period. Where instructions are counted.
     pub aim: Option<Aim>,
     /// `test=`: a self-test to run in place of the workload.
@@ -239,6 +260,7 @@ impl Default for Settings<'_> {
             samples: 100_000,
             units: Self::DEFAULT_UNITS,
             ring_bytes: 8 << 20,
+            send: SendTo::Nowhere,
             aim: None,
             test: None,
         }
@@ -294,7 +316,7 @@ impl fmt::Display for BadWord<'_> {
         write!(f, "`{word}`: ")?;
         match self.problem {
             Problem::Unknown => f.write_str(
-                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, ring=, aim=, test=",
+                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, ring=, send=, aim=, test=",
             ),
             Problem::Twice => f.write_str("set before; say it once"),
             Problem::NotOneOf(names) => write!(f, "must be one of {names}"),
@@ -322,9 +344,9 @@ impl<'a> Settings<'a> {
     ///
     /// The first word that is not valid.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
-        const KEYS: [&str; 13] = [
+        const KEYS: [&str; 14] = [
             "source", "delivery", "period", "event", "take", "jitter", "seed", "workload",
-            "samples", "units", "ring", "aim", "test",
+            "samples", "units", "ring", "send", "aim", "test",
         ];
         let mut settings = Self::default();
         let mut seen = [false; KEYS.len()];
@@ -392,6 +414,7 @@ impl<'a> Settings<'a> {
                 }
                 self.ring_bytes = bytes;
             }
+            "send" => self.send = one_of(value, SendTo::NAMES)?,
             "aim" => self.aim = Some(Aim::parse(value).ok_or(Problem::NotAnAim)?),
             _ => self.test = Some(value),
         }
@@ -439,6 +462,9 @@ impl fmt::Display for Settings<'_> {
             write!(f, " units={}", self.units)?;
         }
         write!(f, " ring={}", self.ring_bytes)?;
+        if self.send != SendTo::Nowhere {
+            write!(f, " send={}", self.send)?;
+        }
         if let Some(aim) = self.aim {
             write!(f, " aim={aim}")?;
         }

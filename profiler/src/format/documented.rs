@@ -4,7 +4,7 @@
 use super::count::Reading;
 use super::description::{AimDescription, DESCRIPTION_BYTES, MAX_EVENTS, MAX_TASKS};
 use super::event::{EVENT_WORDS, NewEvent};
-use super::expand::{MAX_UNITS, further};
+use super::expand::{GAP_UNITS, MAX_UNITS, further};
 use super::sample::compact::{self, Context, EXTENT_UNITS, Offsets, Width};
 use super::sample::{Chain, FIXED_WORDS, MAX_CHAIN, MAX_WORDS};
 use super::{
@@ -367,6 +367,7 @@ fn records_have_the_kinds_and_lengths_that_the_page_has() {
             "compact sample, wide offsets",
             compact(Width::Bits32),
         ),
+        (kind::GAP, "gap", GAP_UNITS.to_string()),
     ];
     let rows = table("Record head", "kind");
     let expected = expected.map(|(kind, name, units)| [kind.to_string(), name.into(), units]);

@@ -48,6 +48,7 @@ pub(crate) fn expand(
             let words = copy_words(units, record).filter(|&words| words == event::EVENT_WORDS)?;
             return Some(Expanded::Record { words, context });
         }
+        kind::GAP => return expand_gap(units),
         kind::COMPACT => Width::Bits24,
         kind::COMPACT_32 => Width::Bits32,
         _ => return None,
@@ -125,6 +126,52 @@ pub(crate) fn expand_nth(
         context
     };
     Some((Expanded::Record { words, context }, is_last))
+}
+
+/// What is known behind a record; `None` if it is none.
+pub(crate) fn behind(units: &[u32], context: Option<Context>, text: CodeRange) -> Option<Expanded> {
+    let last = further::count(*units.first()?);
+    let (expanded, _) = expand_nth(units, last, context, text, &mut [0; MAX_WORDS])?;
+    Some(expanded)
+}
+
+/// The units of a gap.
+pub(crate) const GAP_UNITS: usize = 6;
+
+/// In the first unit of a gap: there is a context behind it.
+const GAP_HAS_CONTEXT: u32 = 1 << 16;
+
+/// The record that stands in place of others that are not there, with what its reader has to know
+/// of them.
+pub(crate) fn gap(context: Option<Context>) -> [u32; GAP_UNITS] {
+    let flag = if context.is_some() {
+        GAP_HAS_CONTEXT
+    } else {
+        0
+    };
+    let Context { time, sp, next } = context.unwrap_or_default();
+    let halves =
+        |word: u64| [word & 0xffff_ffff, word >> 32].map(|it| u32::try_from(it).unwrap_or(0));
+    let ([time, time_high], [sp, sp_high]) = (halves(time), halves(sp));
+    let head = RecordHead {
+        kind: kind::GAP,
+        units: GAP_UNITS.to_le_bytes()[0],
+    };
+    let head = u32::try_from(head.to_bits()).unwrap_or(0) | flag;
+    [head, time, time_high, sp, sp_high, next]
+}
+
+fn expand_gap(units: &[u32]) -> Option<Expanded> {
+    let &[head, time, time_high, sp, sp_high, next] = units else {
+        return None;
+    };
+    let word = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    let context = (head & GAP_HAS_CONTEXT != 0).then(|| Context {
+        time: word(time, time_high),
+        sp: word(sp, sp_high),
+        next,
+    });
+    Some(Expanded::Filler { context })
 }
 
 fn expand_wide(units: &[u32], text: CodeRange, record: &mut [u64; MAX_WORDS]) -> Option<Expanded> {

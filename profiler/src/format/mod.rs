@@ -7,6 +7,7 @@
 //! * [`event`]: an event that is counted from some later time on.
 //! * [`ring`]: a core's records, from one writer to one reader.
 //! * [`region`]: the block of memory that the rings lie in.
+//! * [`wire`]: the same as it leaves a machine byte by byte.
 //!
 //! Everything is little-endian. A ring is made of units of 4 bytes, and most of its records of
 //! 64-bit words; the usual sample is narrower ([`sample`]). As tables: `docs/region.md`.
@@ -22,6 +23,8 @@ pub mod note;
 pub mod region;
 pub mod ring;
 pub mod sample;
+#[cfg(not(all(test, loom)))]
+pub mod wire;
 
 pub use count::Count;
 pub use description::{
@@ -68,6 +71,8 @@ pub mod kind {
     pub const COMPACT: u8 = 5;
     /// The same for a text of 16 MiB and more.
     pub const COMPACT_32: u8 = 6;
+    /// Stands in place of records that have not arrived by wire. No kernel writes it.
+    pub const GAP: u8 = 7;
 }
 
 impl RecordHead {

@@ -865,15 +865,32 @@ impl<'region> Region<'region> {
 
     /// Empties the ring of `core` and zeroes its counters.
     fn clear_ring_page(&self, core: u32) {
-        let page = self.ring_start(core).cast::<[PlainAtomicU64; PAGE / 8]>();
-        // SAFETY: as in `ring_page`; `RingPage` is made of such words.
-        let words = unsafe { page.as_ref() };
-        words
-            .iter()
-            .for_each(|word| word.store(0, PlainOrdering::Relaxed));
+        for word in self.page_words(core) {
+            word.store(0, PlainOrdering::Relaxed);
+        }
     }
 
-    fn ring_data(&self, core: u32) -> &'region [sync::AtomicU32] {
+    /// The control page of the ring of `core`.
+    pub(super) fn page_words(&self, core: u32) -> &'region [PlainAtomicU64; PAGE / 8] {
+        let page = self.ring_start(core).cast();
+        // SAFETY: as in `ring_page`, which is made of such words.
+        unsafe { page.as_ref() }
+    }
+
+    /// The header page.
+    #[cfg(not(all(test, loom)))]
+    pub(super) fn header_words(&self) -> &'region [PlainAtomicU64; PAGE / 8] {
+        // SAFETY: it is a page, aligned, valid for `'region`, and made of atomics.
+        unsafe { self.base.cast().as_ref() }
+    }
+
+    /// The kernel's text.
+    #[cfg(not(all(test, loom)))]
+    pub(super) fn text(&self) -> CodeRange {
+        self.text
+    }
+
+    pub(super) fn ring_data(&self, core: u32) -> &'region [sync::AtomicU32] {
         // SAFETY: the page and `ring_words` words behind it are in the region.
         let units = unsafe { self.ring_start(core).add(PAGE) }.cast::<sync::AtomicU32>();
         let words = usize::try_from(self.layout.ring_words).expect("fits: the region is in memory");

@@ -12,6 +12,7 @@
 //! | [`capabilities`] | the lines of `pmiscope list` | the same; the list and its JSON can be made |
 //! | [`ring`] | the records of a ring | what is read is read again when it is written to another |
 //! | [`region`] | the rings in a guest's memory | as many records in the profile as were taken |
+//! | [`wire`] | the same as it leaves by a serial line, and there damaged | what arrives is what is read there |
 //! | [`profile`] | a profile that was damaged | it is as it was, or said to be incomplete |
 //! | [`crafted`] | a profile whose checksums are right, whatever it has | it is read or refused |
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
@@ -28,6 +29,7 @@ mod region;
 mod ring;
 mod run;
 mod settings;
+mod wire;
 
 pub use capabilities::capabilities;
 pub use code::code;
@@ -38,17 +40,19 @@ pub use record::record;
 pub use region::region;
 pub use ring::ring;
 pub use settings::settings;
+pub use wire::wire;
 
 /// A target and its name, which is that of its folder in the corpus.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),
     ("ring", ring),
     ("region", region),
+    ("wire", wire),
     ("profile", profile),
     ("crafted", crafted),
     ("elf", elf),

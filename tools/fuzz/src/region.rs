@@ -21,15 +21,7 @@ const MEMORY: usize = 16 * PAGE;
 ///
 /// Records that were taken are not in the profile, or there is no end of them.
 pub fn region(data: &[u8]) {
-    let mut memory = memory();
-    memory.copy_from_slice(untouched());
-    let mut input = Input(data);
-    while !input.is_empty() {
-        let at = input.below(MEMORY / 8) * 8;
-        let value = input.u64();
-        memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
-    }
-    let mapping = Mapping::private(memory);
+    let mapping = Mapping::private(edited(data));
     let reason = mapping.refusal(0);
     let Ok((region, description)) = mapping.open(0) else {
         return;
@@ -60,6 +52,19 @@ pub fn region(data: &[u8]) {
     let profile = profile.finish(&end).expect("a vector takes everything");
     let profile = Profile::read(profile).expect("the profile that was written");
     assert_eq!(profile.records(), taken);
+}
+
+/// The memory of a kernel in which words are changed: pairs of a place and a value.
+pub(crate) fn edited(data: &[u8]) -> MmapMut {
+    let mut memory = memory();
+    memory.copy_from_slice(untouched());
+    let mut input = Input(data);
+    while !input.is_empty() {
+        let at = input.below(MEMORY / 8) * 8;
+        let value = input.u64();
+        memory[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    memory
 }
 
 fn memory() -> MmapMut {

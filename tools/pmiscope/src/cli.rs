@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 #[cfg(test)]
 mod documented;
+mod import;
 mod load;
 mod machine;
 mod stat;
@@ -22,6 +23,7 @@ use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use import::ImportArgs;
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
@@ -47,6 +49,9 @@ pub enum Command {
     /// Read a guest that somebody else has started, while it runs or from what is left of it
     #[command(after_help = attach::EXAMPLES)]
     Attach(AttachArgs),
+    /// Make a profile of what a kernel has sent by a serial line, from the port or a file
+    #[command(after_help = import::EXAMPLES)]
+    Import(ImportArgs),
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),

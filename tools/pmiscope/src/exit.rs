@@ -48,7 +48,7 @@ impl From<Outcome> for Exit {
         match outcome {
             Outcome::Finished => Self::Success,
             Outcome::BadCommandLine | Outcome::SamplingUnavailable => Self::Refused,
-            Outcome::EndedEarly | Outcome::Unfinished => Self::Incomplete,
+            Outcome::EndedEarly | Outcome::Unfinished | Outcome::Partial => Self::Incomplete,
             Outcome::Panic
             | Outcome::Exception
             | Outcome::Failed

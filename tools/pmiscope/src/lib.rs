@@ -9,7 +9,7 @@
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
 //! its addresses up by [`symbols`], and show it. `verify` compares every chain
 //! with the true one. `attach` does the first two for a guest that somebody else has
-//! started. `commands` are the subcommands that tie these together.
+//! started, `import` for a machine that sends by a serial line. `commands` are the subcommands that tie these together.
 //!
 //! # What is public
 //!
@@ -39,6 +39,7 @@ mod control;
 mod doctor;
 mod exit;
 mod flame;
+mod import;
 mod input;
 mod output;
 #[warn(missing_docs)]
@@ -104,6 +105,10 @@ pub mod internals {
 
     pub mod collect {
         pub use crate::collect::{Collector, InheritedFile, Mapping, Search, find, guest_memory};
+    }
+
+    pub mod import {
+        pub use crate::import::{Arrived, Blocks, Image, ImageError};
     }
 
     pub mod flame {

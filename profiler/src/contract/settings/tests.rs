@@ -12,7 +12,7 @@ fn an_empty_line_gives_the_defaults() {
 
 #[test]
 fn every_word_is_taken() {
-    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 ring=65536 aim=0x12:3 test=hang";
+    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 ring=65536 send=serial aim=0x12:3 test=hang";
     let settings = Settings {
         source: SourceChoice::Only(Source::Pmu),
         delivery: Delivery::Irq,
@@ -25,6 +25,7 @@ fn every_word_is_taken() {
         samples: 5,
         units: 6,
         ring_bytes: 65536,
+        send: SendTo::Serial,
         aim: Some(Aim {
             address: CodeAddress(0x12),
             first: 3,
@@ -58,6 +59,7 @@ fn a_bad_word_is_named_with_what_would_be_right() {
             "one of auto, pmu, apic-timer",
         ),
         ("delivery=smi", "delivery=smi", "one of nmi, irq"),
+        ("send=com1", "send=com1", "one of nowhere, serial"),
         ("ring=100000", "ring=100000", "a power of two"),
         ("ring=4096", "ring=4096", "a number from 65536"),
         ("aim=start:5", "aim=start:5", "must be ADDRESS:N or"),
@@ -141,6 +143,7 @@ proptest! {
                 _ => Settings::DEFAULT_UNITS,
             },
             ring_bytes: 1 << ring,
+            send: if irq { SendTo::Serial } else { SendTo::Nowhere },
             aim: aim.map(|(address, first, count)| Aim {
                 address: CodeAddress(address),
                 first,

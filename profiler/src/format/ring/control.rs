@@ -99,9 +99,15 @@ impl Control {
         self.writer.head.load(Ordering::Acquire).wrapping_sub(tail)
     }
 
+    /// Makes of the memory a ring that has units up to here.
+    #[cfg(not(all(test, loom)))]
+    pub(in crate::format) fn set_head(&self, head: u64) {
+        self.writer.head.store(head, Ordering::Release);
+    }
+
     /// The context of a reader that has read up to `tail`; `None` if it has read no wide sample,
     /// or something else has moved `tail`.
-    pub(super) fn context(&self, tail: u64) -> Option<Context> {
+    pub(in crate::format) fn context(&self, tail: u64) -> Option<Context> {
         let slot = self.contexts.slots.iter().find(|slot| slot.is_of(tail))?;
         let next = slot.next.load(Ordering::Relaxed);
         #[allow(clippy::cast_possible_truncation)] // the field is cut out
@@ -114,7 +120,7 @@ impl Control {
 
     /// Moves the reader from `tail` to `to`, where its context is `context`. One that is killed
     /// meanwhile has a slot for the `tail` that there is.
-    pub(super) fn advance(&self, tail: u64, to: u64, context: Option<Context>) {
+    pub(in crate::format) fn advance(&self, tail: u64, to: u64, context: Option<Context>) {
         let [first, second] = &self.contexts.slots;
         let other = if first.is_of(tail) { second } else { first };
         let Context { time, sp, next } = context.unwrap_or_default();

@@ -13,7 +13,7 @@ use super::symbols::separate_files;
 use crate::attach::{
     self, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
-use crate::cli::AttachArgs;
+use crate::cli::{AttachArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::output::say;
 use crate::profile::{Asked, Host, Mode, Outcome};
@@ -146,7 +146,7 @@ fn follow(
         session.finish(ended)
     };
     interrupt.is_over();
-    conclude(&run?, arguments, recording)
+    conclude(&run?, arguments.format, recording)
 }
 
 /// Takes what the rings of a guest have that nobody writes to, or that is only looked at.
@@ -197,13 +197,14 @@ fn copy(
         has_unread(&found, image)?;
     }
     note.into_iter().for_each(|note| session.on_note(note));
+    let state = found.region.state();
     let end = match session.on_region(found.region, &found.description)? {
         Look::End(end) => end,
-        Look::Idle | Look::Active => end_of_copy(&found),
+        Look::Idle | Look::Active => end_of_copy(state),
     };
     let run = session.finish(without_log(end))?;
     interrupt.is_over();
-    conclude(&run, arguments, recording)
+    conclude(&run, arguments.format, recording)
 }
 
 /// Refuses a region whose rings have nothing, and says why.
@@ -217,8 +218,8 @@ fn has_unread(found: &Found<'_>, image: &Image) -> Result<()> {
 }
 
 /// How a run ended whose memory was copied.
-fn end_of_copy(found: &Found<'_>) -> End {
-    let (outcome, message) = match found.region.state() {
+pub(super) fn end_of_copy(state: RunState) -> End {
+    let (outcome, message) = match state {
         RunState::Finished => (Outcome::Finished, ""),
         RunState::Failed => (Outcome::Panic, FAILED),
         RunState::Refused => (Outcome::SamplingUnavailable, ""),
@@ -233,7 +234,7 @@ fn end_of_copy(found: &Found<'_>) -> End {
     }
 }
 
-fn without_log(end: End) -> Ended {
+pub(super) fn without_log(end: End) -> Ended {
     let state = match end.outcome {
         Outcome::Finished => RunState::Finished,
         _ => RunState::Sampling,
@@ -249,7 +250,11 @@ fn without_log(end: End) -> Ended {
 }
 
 /// Shows what there is. A profile that is not whole is no success.
-fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) -> Result<Exit> {
+pub(super) fn conclude(
+    run: &FinishedRun,
+    format: ReportFormat,
+    recording: &Recording,
+) -> Result<Exit> {
     if run.outcome() != Outcome::Finished {
         explain(None, run, "sampled");
     }
@@ -258,12 +263,12 @@ fn conclude(run: &FinishedRun, arguments: &AttachArgs, recording: &Recording) ->
         return Ok(exit);
     };
     let picture = recording.outputs.picture.as_ref();
-    let of_profile = show::show_run((profile, picture), arguments.format, false)?;
+    let of_profile = show::show_run((profile, picture), format, false)?;
     Ok(exit.or(of_profile))
 }
 
 /// What is known of a QEMU that was started with these arguments; none if they are not known.
-fn host(arguments: &[String]) -> Host {
+pub(super) fn host(arguments: &[String]) -> Host {
     let has = |part: &str| arguments.iter().any(|word| word.contains(part));
     let mode = if has("-icount") {
         Mode::Deterministic

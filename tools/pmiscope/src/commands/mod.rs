@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 mod ctl;
 mod doctor;
+mod import;
 mod kernel;
 mod list;
 mod run;
@@ -28,6 +29,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Run(arguments) => run::run(arguments),
         Command::Stat(arguments) => run::stat(arguments),
         Command::Attach(arguments) => attach::attach(arguments),
+        Command::Import(arguments) => import::import(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => show::export(arguments),

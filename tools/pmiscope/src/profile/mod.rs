@@ -208,6 +208,8 @@ pub enum Outcome {
     Unfinished,
     /// A guest that somebody else has started gave nothing for too long, and goes on.
     Silent,
+    /// Some of what was sent by wire did not arrive.
+    Partial,
 }
 
 /// A core's counters at the end of a run.

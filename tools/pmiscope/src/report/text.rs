@@ -524,6 +524,7 @@ pub fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::QemuFailed => "QEMU failed",
         Outcome::Unfinished => "the run had not finished",
         Outcome::Silent => "the guest fell silent",
+        Outcome::Partial => "a part of the run is missing",
     }
 }
 

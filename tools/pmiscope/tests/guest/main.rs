@@ -42,3 +42,4 @@ mod stress;
 mod tasks;
 mod truth;
 mod verify;
+mod wire;

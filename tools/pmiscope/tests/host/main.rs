@@ -14,6 +14,7 @@ mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod import;
 mod memory;
 mod moved;
 mod names;

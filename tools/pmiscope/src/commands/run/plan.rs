@@ -461,6 +461,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
             .boot
             .ring
             .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
+        send: default.send,
         test: arguments.self_test.as_deref(),
     }
 }
