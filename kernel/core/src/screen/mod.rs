@@ -6,7 +6,7 @@
 //! * [`Mode`]: what the boot loader says, of which nothing is believed.
 //! * [`Layout`]: what is made of that, or why nothing can be.
 //! * [`Surface`]: where the pixels go.
-//! * [`write`], [`write_status`]: the text.
+//! * [`write()`], [`write_status`]: the text.
 
 mod format;
 mod layout;

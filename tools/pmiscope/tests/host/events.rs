@@ -341,9 +341,10 @@ fn what_each_period_is_known_to_within_is_by_the_one_with_most_interrupts() {
             ..Seen::new(sequence, kernel().at("in_hash"), &[])
         })
         .collect();
-    let ways: [fn(&Description, &[Seen]) -> Vec<u8>; 2] = [profile_of, profile_in_one_block];
-    for file in ways {
-        assert_known_by_the_most(Profile::read(file(&description, &seen)).unwrap());
+    let apart = profile_of(&description, &seen);
+    let together = profile_in_one_block(&description, &seen);
+    for file in [apart, together] {
+        assert_known_by_the_most(Profile::read(file).unwrap());
     }
 }
 
