@@ -729,7 +729,7 @@ impl Tally {
 
     /// The tasks that ran, by their numbers, and the samples of each.
     pub fn tasks(&self) -> impl Iterator<Item = (u16, u64)> {
-        let tasks = (0..).zip(self.of_tasks.0.iter().copied());
+        let tasks = (0..=u16::MAX).zip(self.of_tasks.0.iter().copied());
         tasks.filter(|&(_, samples)| samples > 0)
     }
 

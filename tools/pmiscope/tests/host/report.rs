@@ -599,3 +599,20 @@ fn the_flame_graph_is_a_picture_of_them() {
     assert!(picture.contains("6 samples on 2 cores"));
     assert_eq!(picture, draw(), "the same profile gives the same picture");
 }
+
+#[test]
+fn a_task_may_have_any_number() {
+    let description = Description {
+        cores: 1,
+        ..description()
+    };
+    let seen = [(0, 300), (1, u16::MAX)].map(|(sequence, task)| Seen {
+        task,
+        ..Seen::new(sequence, kernel().at("in_hash"), &[])
+    });
+    let profile = Profile::read(profile_of(&description, &seen)).unwrap();
+    let report = report_on(&profile, Selection::default(), Options::default());
+    let mut names: Vec<_> = report.shares.tasks.iter().map(|task| &*task.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["task 300", "task 65535"]);
+}
