@@ -56,6 +56,15 @@ pub(crate) use writer::Base;
 pub(crate) use writer::{IN_PLACE, offset};
 pub use writer::{Lost, Writer};
 
+/// Where a position is in the data of a ring of so many units, a power of two.
+#[inline(always)]
+pub(super) const fn place_of(position: u64, units: usize) -> usize {
+    // The mask keeps the value below the length, a usize.
+    #[allow(clippy::cast_possible_truncation)]
+    let place = (position & (units as u64 - 1)) as usize;
+    place
+}
+
 #[cfg(all(test, not(loom)))]
 mod documented;
 #[cfg(test)]

@@ -121,10 +121,7 @@ impl<'ring> Reader<'ring> {
     }
 
     fn unit(&self, position: u64) -> u32 {
-        // The mask keeps the value below the length, a usize.
-        #[allow(clippy::cast_possible_truncation)]
-        let place = (position & (self.data.len() as u64 - 1)) as usize;
-        self.data[place].load(Ordering::Relaxed)
+        self.data[super::place_of(position, self.data.len())].load(Ordering::Relaxed)
     }
 }
 

@@ -479,9 +479,6 @@ impl<'ring> Writer<'ring> {
     /// Where a position is in the data.
     #[inline(always)]
     fn place_of(&self, position: u64) -> usize {
-        // The mask keeps the value below the length, a usize.
-        #[allow(clippy::cast_possible_truncation)]
-        let place = (position & (self.data.len() as u64 - 1)) as usize;
-        place
+        super::place_of(position, self.data.len())
     }
 }

@@ -8,6 +8,7 @@ use super::pack::{TABLE, TooLong, pack};
 use crate::address::CodeRange;
 use crate::format::expand::{self, GAP_UNITS, MAX_UNITS};
 use crate::format::region::{PAGE, Region};
+use crate::format::ring::place_of;
 use crate::format::sample::compact::Context;
 use crate::format::{RecordHead, kind};
 use crate::sync;
@@ -353,10 +354,7 @@ fn put(place: &mut [u8], units: &[u32]) {
 }
 
 fn unit(data: &[sync::AtomicU32], position: u64) -> u32 {
-    // The mask keeps the value below the length, a usize.
-    #[allow(clippy::cast_possible_truncation)]
-    let place = (position & (data.len() as u64 - 1)) as usize;
-    data[place].load(sync::Ordering::Relaxed)
+    data[place_of(position, data.len())].load(sync::Ordering::Relaxed)
 }
 
 #[allow(clippy::cast_possible_truncation)] // at most the payload's

@@ -3,6 +3,7 @@
 use super::frame::{Frame, Kind};
 use crate::format::expand::{GAP_UNITS, MAX_UNITS, gap};
 use crate::format::region::{PAGE, Region};
+use crate::format::ring::place_of;
 use crate::format::{RecordHead, further, kind};
 use crate::sync::Ordering;
 
@@ -135,10 +136,7 @@ impl<'a, 'region> RingBlocks<'a, 'region> {
 
     fn put(&self, position: u64, unit: u32) {
         let data = self.region.ring_data(self.core);
-        // The mask keeps the value below the length, a usize.
-        #[allow(clippy::cast_possible_truncation)]
-        let place = (position & (data.len() as u64 - 1)) as usize;
-        data[place].store(unit, Ordering::Relaxed);
+        data[place_of(position, data.len())].store(unit, Ordering::Relaxed);
     }
 }
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use profiler::format::region::RunState;
 
-use super::run::plan::{Recording, built, output, read_kernel};
-use super::run::{FinishedRun, Outputs, Session, explain, listen};
+use super::run::plan::Recording;
+use super::run::{FinishedRun, Session, explain, listen};
 use super::show;
-use super::symbols::separate_files;
 use crate::attach::{
     self, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
@@ -34,25 +33,12 @@ enum Plan {
 
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
-    let path = built(arguments.kernel.as_deref(), "kernel")?;
-    let (mut kernel, build_id) = read_kernel(&path)?;
-    let outputs = Outputs::new(
-        &output(arguments.output.as_deref(), "profile.pmi")?,
-        true,
-        &[
-            ("the guest's memory", arguments.ram.clone()),
-            ("the kernel", path.clone()),
-        ],
+    let recording = Recording::of_other_guest(
+        arguments.kernel.as_deref(),
+        arguments.output.as_deref(),
+        &arguments.debug_file,
+        Some(("the guest's memory", arguments.ram.clone())),
     )?;
-    let recording = Recording {
-        debug_files: separate_files(&mut kernel, (&path, build_id), &arguments.debug_file)?,
-        kernel,
-        build_id,
-        outputs,
-        verbose: false,
-        is_disc: false,
-        is_attached: true,
-    };
     match plan(arguments, &image)? {
         Plan::Follow(process) => follow(arguments, &image, process, &recording),
         Plan::Copy(note) => copy(arguments, &image, &recording, note.as_deref()),

@@ -11,9 +11,8 @@ use profiler::format::region::RunState;
 use profiler::format::wire::{FRAME_BYTES, REQUEST_RANGES, done, request};
 
 use super::attach::{conclude, end_of_copy, host, without_log};
-use super::run::plan::{Recording, built, output, read_kernel};
-use super::run::{Outputs, Session};
-use super::symbols::separate_files;
+use super::run::Session;
+use super::run::plan::Recording;
 use crate::cli::ImportArgs;
 use crate::exit::Exit;
 use crate::import::{Arrived, Blocks, Image, ImageError, Line, Missing, is_line};
@@ -36,24 +35,14 @@ const QUIET: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
-    let path = built(arguments.kernel.as_deref(), "kernel")?;
-    let (mut kernel, build_id) = read_kernel(&path)?;
     let is_line = is_line(&arguments.input);
-    let mut read = vec![("the kernel", path.clone())];
-    if !is_line {
-        read.push(("what has come by the line", arguments.input.clone()));
-    }
-    let output = output(arguments.output.as_deref(), "profile.pmi")?;
-    let outputs = Outputs::new(&output, true, &read)?;
-    let recording = Recording {
-        debug_files: separate_files(&mut kernel, (&path, build_id), &arguments.debug_file)?,
-        kernel,
-        build_id,
-        outputs,
-        verbose: false,
-        is_disc: false,
-        is_attached: true,
-    };
+    let read = ("what has come by the line", arguments.input.clone());
+    let recording = Recording::of_other_guest(
+        arguments.kernel.as_deref(),
+        arguments.output.as_deref(),
+        &arguments.debug_file,
+        Some(read).filter(|_| !is_line),
+    )?;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let name = arguments.input.display();
     let arrived = if is_line {

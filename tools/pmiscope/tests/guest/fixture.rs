@@ -229,16 +229,9 @@ impl Run {
         let file = std::fs::read(&self.profile);
         let file = file.unwrap_or_else(|error| panic!("no profile ({error}): {}", self.said()));
         let profile = Profile::read(file).unwrap();
-        let cores = (0..profile.cores()).map(|core| {
-            let mut records = Vec::new();
-            profile
-                .for_each_record(core, |record| records.push(record.to_vec()))
-                .unwrap();
-            records
-        });
         Samples {
             what: format!("pmiscope run {}", self.arguments),
-            cores: cores.collect(),
+            cores: records(&profile),
             ends: Vec::new(),
             description: profile.description.clone(),
             counters: profile
@@ -250,6 +243,17 @@ impl Run {
             incomplete: profile.incomplete(),
         }
     }
+}
+
+/// All records of a profile, by core.
+pub fn records(profile: &Profile) -> Vec<Vec<Vec<u64>>> {
+    let of_core = |core| {
+        let mut records = Vec::new();
+        let keep = |record: &[u64]| records.push(record.to_vec());
+        profile.for_each_record(core, keep).unwrap();
+        records
+    };
+    (0..profile.cores()).map(of_core).collect()
 }
 
 /// Runs that are to succeed: the samples.

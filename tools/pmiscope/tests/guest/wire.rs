@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pmiscope::internals::Profile;
 
-use crate::fixture::{Slot, built, folder};
+use crate::fixture::{self, Slot, built, folder};
 
 /// As `pmiscope run` has it on two cores, with rings that hold all samples.
 const MEMORY: &str = "83968K";
@@ -92,14 +92,7 @@ fn said(output: &Output) -> String {
 
 /// All records of a profile, by core.
 fn records(profile: &Path) -> Vec<Vec<Vec<u64>>> {
-    let profile = Profile::read(fs::read(profile).unwrap()).unwrap();
-    let of_core = |core| {
-        let mut records = Vec::new();
-        let keep = |record: &[u64]| records.push(record.to_vec());
-        profile.for_each_record(core, keep).unwrap();
-        records
-    };
-    (0..profile.cores()).map(of_core).collect()
+    fixture::records(&Profile::read(fs::read(profile).unwrap()).unwrap())
 }
 
 /// Asserts that both files of one run give the same profile; returns its number of records.

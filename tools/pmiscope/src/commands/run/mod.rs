@@ -19,7 +19,6 @@ use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text;
 use crate::signals::Interrupt;
-pub(super) use outputs::Outputs;
 use plan::Plan;
 pub(super) use session::{FinishedRun, Session};
 use unsampled::Boot;

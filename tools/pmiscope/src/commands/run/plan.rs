@@ -96,6 +96,32 @@ pub(in crate::commands) struct Recording {
 }
 
 impl Recording {
+    /// That of a guest that somebody else has started, with the profile at `output`; `read` is what
+    /// is read of it, which is not written over.
+    pub(in crate::commands) fn of_other_guest(
+        kernel: Option<&Path>,
+        output: Option<&Path>,
+        debug_file: &[PathBuf],
+        read: Option<(&str, PathBuf)>,
+    ) -> Result<Self> {
+        let path = built(kernel, "kernel")?;
+        let (mut kernel, build_id) = read_kernel(&path)?;
+        let read: Vec<_> = read
+            .into_iter()
+            .chain([("the kernel", path.clone())])
+            .collect();
+        let outputs = Outputs::new(&self::output(output, "profile.pmi")?, true, &read)?;
+        Ok(Self {
+            debug_files: separate_files(&mut kernel, (&path, build_id), debug_file)?,
+            kernel,
+            build_id,
+            outputs,
+            verbose: false,
+            is_disc: false,
+            is_attached: true,
+        })
+    }
+
     /// The files that the profile embeds, packed before there is anything to sample.
     pub(in crate::commands) fn embedded(&self) -> Result<Embedded> {
         let files = self.debug_files.iter();
