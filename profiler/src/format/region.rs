@@ -196,6 +196,19 @@ pub struct MailboxWords {
 }
 
 impl MailboxWords {
+    /// Words without a request.
+    pub(crate) const fn new() -> Self {
+        Self {
+            requested: AtomicU32::new(0),
+            answered: AtomicU32::new(0),
+            command: AtomicU32::new(0),
+            refused: AtomicU32::new(0),
+            closed: AtomicU32::new(0),
+            period: PlainAtomicU64::new(0),
+            text: [const { PlainAtomicU64::new(0) }; MAILBOX_TEXT_BYTES / 8],
+        }
+    }
+
     /// Zeroes all words.
     pub(crate) fn clear(&self) {
         for word in [

@@ -13,7 +13,7 @@ use super::source::Source;
 use super::vector;
 use crate::contract::mailbox::Mailbox;
 use crate::format::Delivery;
-use crate::format::region::Region;
+use crate::format::region::{MailboxWords, Region};
 use crate::hw::apic::{self, Destination, Message};
 
 /// A run, once everything about it is known.
@@ -55,6 +55,11 @@ impl Run {
     /// Where the host asks for things.
     pub(crate) fn mailbox(&self) -> Mailbox<'static> {
         Mailbox::new(self.region.mailbox())
+    }
+
+    /// Where they are, if `core` is the one that looks for them: the first.
+    pub(crate) fn words_of_requests(&self, core: &Core) -> Option<&'static MailboxWords> {
+        (core.index == 0).then(|| self.region.mailbox())
     }
 
     /// Lets the running core, if it is the first, look for a request as soon as it has

@@ -618,6 +618,7 @@ pub(in crate::sampler) fn prepare<T: Target>(
     fast.set_place(Place::Target, target);
     fast.set_place(Place::Run, run);
     fast.set_place(Place::Output, output);
+    fast.set_requests(run.words_of_requests(core));
     let writer = core::ptr::from_ref(&output.writer).cast_mut();
     fast.writer.store(writer, Relaxed);
     let interrupts = core::ptr::from_ref(&output.counters.taken).cast_mut();

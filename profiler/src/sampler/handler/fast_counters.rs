@@ -9,7 +9,7 @@
 //! | nothing is changed | what the driver is at ([`crate::pmu::driver::Stage`]) |
 //! | the counters are stopped | what the driver finds ([`FastStop::Unsettled`], [`PmuDriver::advance_one`]) |
 //! | | the phase, a command, an NMI that cannot be theirs |
-//! | | the core's last sample, or one behind which there is a check; the first core has not looked for requests for a while |
+//! | | the core's last sample, or one behind which there is a check; a request |
 //! | | what was interrupted is not [`Ordinary`] (in assembly, the overflows are taken by then) |
 //! | the overflows are taken, the first one's sample has its number | a record that does not fit, as with timers |
 
@@ -103,10 +103,11 @@ fn sample<T: Target, const ONE: bool, const NMI: bool>(
         FastStop::Settled => {}
     }
     let fast = &core.fast;
-    if !core.overflow.is::<ARMED>()
-        || core.share.taken() >= fast.last.load(Relaxed)
-        || entry_tsc >= fast.look_tsc.load(Relaxed)
-    {
+    if !core.overflow.is::<ARMED>() || core.share.taken() >= fast.last.load(Relaxed) {
+        return Err(give_up(driver));
+    }
+    // SAFETY: `prepare` has set them, before there was a last sample.
+    if unsafe { fast.has_request() } {
         return Err(give_up(driver));
     }
     // SAFETY: `prepare` has set it, before there was a last sample.

@@ -187,7 +187,7 @@ impl<T: Target> Context<'_, T> {
         let entry_tsc = self.entry_tsc.wrapping_add(checking);
         core.timing.entry_tsc.store(entry_tsc, Relaxed);
         core.timing.turn_wait_ticks.store(0, Relaxed);
-        pmu.allow_fast(core, first, self.entry_tsc);
+        pmu.allow_fast(core, first);
         HandlerExit::Rearm(0)
     }
 

@@ -25,9 +25,10 @@ use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish, walk_from};
 use crate::assembly;
 use crate::entry::{TrapFrame, end_of_call, fast, vector};
 use crate::format::further;
+use crate::format::region::MailboxWords;
 use crate::format::ring::{IN_PLACE, offset as ring};
 use crate::format::sample::MAX_CHAIN;
-use crate::format::sample::compact::{Width, at, head};
+use crate::format::sample::compact::{DEPTH_LIMIT, Width, at, head};
 use crate::format::{Delivery, State};
 use crate::hw::apic::{self, LocalInterrupt, PerformanceEntry, Register, Vector};
 use crate::hw::control::INTERRUPT_FLAG;
@@ -233,13 +234,17 @@ assembly!(
     movq 112(%rsp), %rdi
     .endm
 
-    # A frame, whose fp is in r9: see unwind::fast.
-    .macro FAST_FRAME room, next, other, stop, place
+    # The place of a frame, whose fp is in r9: see unwind::fast.
+    .macro FAST_PROVE room, next, other
     movq {top}(%rdi), \next
     subq %r9, \next
     rorq $4, \next
     cmpq \room, \next
     jae \other
+    .endm
+
+    .macro FAST_FRAME room, next, other, stop, place
+    FAST_PROVE \room, \next, \other
     movq 8(%r9), %rcx
     movq (%r9), %r9
     subq {text_start}(%rdi), %rcx
@@ -374,6 +379,14 @@ assembly!(
     addq $12, %r8
     decl 104(%rsp)
     jne 2b
+    # It holds no more. Is there one more, and can the end of these be told?
+    testl %ecx, %ecx
+    je .Lwalk_\id
+    FAST_PROVE %rax, %rdx, .Lwalk_\id
+    movq 8(%r9), %rcx
+    subq {text_start}(%rdi), %rcx
+    cmpq {compiled_len}(%rdi), %rcx
+    jb .Lcut_\id
     jmp .Lwalk_\id
 3:
     addq $3, %r8
@@ -458,6 +471,13 @@ assembly!(
     je 92f
     leaq 3(%rax), %r8
     movl %edx, 104(%rsp)
+    jmp .Lended_\id
+    # Cut at the depth limit.
+.Lcut_\id:
+    movl $0, {at_chain}(%r8)
+    addq ${at_chain}+3, %r8
+    movl ${depth_limit}, 104(%rsp)
+.Lended_\id:
     FAST_HEAD \head, \period
     addl 104(%rsp), %r9d
     testl ${interrupt_flag}, 152(%rsp)
@@ -818,9 +838,11 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     movq {taken}(%rdi), %r8
     cmpq {last}(%rdi), %r8
     jae 89f
-    movq 88(%rsp), %rax
-    cmpq {look_tsc}(%rdi), %rax
-    jae 89f
+    # A request without an answer?
+    movq {requests}(%rdi), %rax
+    movl {requested}(%rax), %ecx
+    cmpl {answered}(%rax), %ecx
+    jne 89f
     FAST_ADVANCE_\form \form\()_\apic\()_\status\()_\way
     movq {writer}(%rdi), %rcx
     .ifc \form, several
@@ -1026,6 +1048,7 @@ pmiscope_fast_no_text:
     at_chain = const Width::Bits24.chain(),
     no_text = const Width::Bits24.no_text(),
     rounds = const MAX_CHAIN / 4,
+    depth_limit = const (DEPTH_LIMIT as u32) << 16,
     armed = const ARMED,
     hlt = const HLT,
     interrupt_flag = const INTERRUPT_FLAG,
@@ -1064,7 +1087,9 @@ pmiscope_fast_no_text:
     earliest = const DRIVER + driver::EARLIEST,
     latest = const DRIVER + driver::LATEST,
     unrecorded = const offset_of!(Core, pmu) + CorePmu::UNRECORDED,
-    look_tsc = const FAST + offset_of!(FastState, look_tsc),
+    requests = const FAST + offset::REQUESTS,
+    requested = const offset_of!(MailboxWords, requested),
+    answered = const offset_of!(MailboxWords, answered),
     busy = const Stage::Busy as u8,
     counting = const Stage::Running as u8,
     settled = const Stage::Settled as u8,

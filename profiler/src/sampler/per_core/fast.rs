@@ -6,6 +6,8 @@ use core::sync::atomic::{
 };
 
 use crate::address::{CodeAddress, CodeRange};
+use crate::contract::mailbox::Mailbox;
+use crate::format::region::MailboxWords;
 use crate::format::ring::Writer;
 use crate::unwind::fast::CompiledCode;
 
@@ -45,8 +47,8 @@ pub(crate) struct FastState {
     pub overhead: AtomicU64,
     /// The number of the core's last sample, or of one before that is not to be fast; 0: none is.
     pub last: AtomicU64,
-    /// Counters: when, by the time stamp counter, a sample is not to be fast.
-    pub look_tsc: AtomicU64,
+    /// Counters: where requests are, on the core that takes them; elsewhere words without any.
+    requests: AtomicPtr<MailboxWords>,
     /// Counters: the number of the first event.
     pub first_event: AtomicU8,
     /// Ticks of the run are no ticks of the counter.
@@ -94,7 +96,11 @@ pub(crate) mod offset {
     pub(crate) const TEXT_START: usize = offset_of!(FastState, text_start);
     pub(crate) const COMPILED_LEN: usize = offset_of!(FastState, compiled_len);
     pub(crate) const CALLS: usize = offset_of!(FastState, calls);
+    pub(crate) const REQUESTS: usize = offset_of!(FastState, requests);
 }
+
+/// The words of cores that take no requests.
+static NO_REQUESTS: MailboxWords = MailboxWords::new();
 
 /// The number of [`Place`]s.
 const PLACES: usize = 4;
@@ -129,6 +135,23 @@ impl FastState {
         // That of compiled code is none.
         self.root_offset.store(0, Relaxed);
         compiled != 0
+    }
+
+    /// Whose requests the fast handler of counters leaves to the other one; `None`: nobody's.
+    pub(crate) fn set_requests(&self, words: Option<&'static MailboxWords>) {
+        let words = ptr::from_ref(words.unwrap_or(&NO_REQUESTS));
+        self.requests.store(words.cast_mut(), Relaxed);
+    }
+
+    /// Returns true if one of them has no answer yet.
+    ///
+    /// # Safety
+    ///
+    /// They were set.
+    #[inline(always)]
+    pub(crate) unsafe fn has_request(&self) -> bool {
+        // SAFETY: a reference once (the caller's condition).
+        Mailbox::new(unsafe { &*self.requests.load(Relaxed) }).has_request()
     }
 
     pub(crate) fn set_call(&self, call: Call, function: *const ()) {

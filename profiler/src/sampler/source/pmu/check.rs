@@ -20,9 +20,6 @@ use crate::sync::CoreLocal as _;
 /// A core checks once in this many samples of each event. A check is an exact handler, which asks
 /// for it, and another that notes what it has counted: what about 18 fast ones cost.
 const CHECK_PERIOD: u64 = 1024;
-/// The first core looks for a request at least each time that so many ticks of the time stamp
-/// counter went by.
-const LOOK_TICKS: u64 = 1 << 22;
 /// The samples before the first check.
 const FIRST_CHECK: u64 = 64;
 
@@ -44,10 +41,9 @@ impl Pmu {
         self.begin_check(core, output, first_event, place())
     }
 
-    /// Lets the running core, `core`, take the samples fast that come before the next check, or
-    /// the next look for a request. The number of the first event is `first_event`, and the
-    /// handler was entered at `entry_tsc`.
-    pub(crate) fn allow_fast(&self, core: &Core, first_event: u8, entry_tsc: u64) {
+    /// Lets the running core, `core`, take the samples fast that come before the next check. The
+    /// number of the first event is `first_event`.
+    pub(crate) fn allow_fast(&self, core: &Core, first_event: u8) {
         let fast = &core.fast;
         // So many may be due in one handler.
         let events = core.pmu.plan().map_or(0, Plan::event_count) as u64;
@@ -65,12 +61,6 @@ impl Pmu {
         if are_listed {
             core.pmu.driver.number_from(first_event);
         }
-        let look_tsc = if core.index == 0 {
-            entry_tsc.saturating_add(LOOK_TICKS)
-        } else {
-            u64::MAX
-        };
-        fast.look_tsc.store(look_tsc, Relaxed);
     }
 
     #[cold]
