@@ -196,6 +196,26 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     assert_changes_are_where_they_were("ctl", &[0, 1, 2, 2]);
 }
 
+/// Seconds may lie between two samples, and a thousand until the next one that is not fast.
+#[test]
+fn a_run_with_few_samples_takes_a_request_at_the_next_one() {
+    if is_skipped() {
+        return;
+    }
+    let long = "--smp 1 --qemu lab --period 10000000 --workload arithmetic";
+    let going = Going::sampling("seldom", long);
+    going.go_on(2);
+    let before = going.samples();
+    assert!(
+        before < 20,
+        "{before} samples: the period is too short for this test"
+    );
+    going.does("stop");
+    let more = going.samples() - before;
+    assert!(more < 20, "the request was taken {more} samples later");
+    going.end();
+}
+
 /// Asserts of the run of this name that what a core says it had taken, when the counts of an event
 /// began, are the samples of those before it: of each event, how many those are.
 #[track_caller]
