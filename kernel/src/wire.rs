@@ -10,13 +10,12 @@ use spin::Once;
 use x86_64::VirtAddr;
 
 use crate::cpu::stack::StackKind;
-use crate::memory::frames::Block;
 use crate::memory::stacks::{self, Owner};
 use crate::sync::Lock;
 use crate::{exit, serial};
 
-/// The memory that the region lies in.
-static REGION: Once<Block> = Once::new();
+/// What has the region, once there is one.
+static REGION: Once<fn() -> Option<Region<'static>>> = Once::new();
 static SENDER: Lock<Sender> = Lock::new(Sender::new());
 /// The other side has an answer on its way by then: a byte takes 87 µs, a frame 67 ms. 0.1 to 0.5
 /// seconds.
@@ -29,8 +28,8 @@ pub fn log_unused(send: SendTo) {
     }
 }
 
-/// Sends the region in this memory at the end of the run.
-pub fn send_at_end(region: Block) {
+/// Sends the region at the end of the run, if there is one by then.
+pub fn send_at_end(region: fn() -> Option<Region<'static>>) {
     REGION.call_once(|| region);
     exit::on_end(send);
 }
@@ -57,20 +56,14 @@ impl Port for SerialPort {
 fn send() {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     // In a panic in this, it is not tried again.
-    let Some(block) = REGION
-        .get()
-        .filter(|_| !HAS_BEGUN.swap(true, Ordering::Relaxed))
-    else {
+    let region = REGION.get().and_then(|region| region());
+    let Some(region) = region.filter(|_| !HAS_BEGUN.swap(true, Ordering::Relaxed)) else {
         return;
     };
     if is_on_small_stack() {
         log::error!("wire: nothing is sent: the run has ended on a stack that is too small");
         return;
     }
-    // SAFETY: the memory is there for ever, and the region in it is used through `Region` alone.
-    let Ok((region, _)) = (unsafe { Region::open(block.bytes()) }) else {
-        return;
-    };
     let sent = SENDER.with(|sender| sender.send(&region, &mut SerialPort));
     let end = if sent.is_confirmed {
         "all has arrived"
