@@ -378,7 +378,7 @@ fn check_by_uefi(qemu: &Path, has_photographs: bool) {
     };
     let mut qemu = Real::qemu(qemu);
     qemu.args("-machine q35,hpet=off,memory-backend=ram -m 512M -smp 2".split(' '))
-        .args("-accel tcg,thread=single -cpu max,-x2apic -device ramfb".split(' '))
+        .args("-accel tcg,thread=single -cpu max,-x2apic".split(' '))
         .arg("-object")
         .arg(joined(
             "memory-backend-file,id=ram,share=on,size=512M,mem-path=",
@@ -391,6 +391,9 @@ fn check_by_uefi(qemu: &Path, has_photographs: bool) {
         ))
         .arg("-cdrom")
         .arg(image);
+    if has_photographs {
+        qemu.args(["-device", "ramfb"]);
+    }
     let mut guest = Real::start(qemu);
     let log = guest.log.clone();
     guest.wait_for(&log, "[INFO core0] wire: ");
