@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use profiler::contract::settings::SendTo;
 use profiler::format::region::Region;
 use profiler::format::wire::{Port, Sender};
 use profiler::hw::tsc::Deadline;
@@ -9,20 +10,26 @@ use spin::Once;
 use x86_64::VirtAddr;
 
 use crate::cpu::stack::StackKind;
-use crate::memory::frames::Block;
 use crate::memory::stacks::{self, Owner};
 use crate::sync::Lock;
 use crate::{exit, serial};
 
-/// The memory that the region lies in.
-static REGION: Once<Block> = Once::new();
+/// What has the region, once there is one.
+static REGION: Once<fn() -> Option<Region<'static>>> = Once::new();
 static SENDER: Lock<Sender> = Lock::new(Sender::new());
 /// The other side has an answer on its way by then: a byte takes 87 µs, a frame 67 ms. 0.1 to 0.5
 /// seconds.
 const ANSWER_TICKS: u64 = 1 << 29;
 
-/// Sends the region in this memory at the end of the run.
-pub fn send_at_end(region: Block) {
+/// Says that nothing is sent, where the run makes no region.
+pub fn log_unused(send: SendTo) {
+    if send != SendTo::Nowhere {
+        log::info!("wire: nothing is sent: take=survey has no samples, the lines below are all");
+    }
+}
+
+/// Sends the region at the end of the run, if there is one by then.
+pub fn send_at_end(region: fn() -> Option<Region<'static>>) {
     REGION.call_once(|| region);
     exit::on_end(send);
 }
@@ -49,20 +56,14 @@ impl Port for SerialPort {
 fn send() {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     // In a panic in this, it is not tried again.
-    let Some(block) = REGION
-        .get()
-        .filter(|_| !HAS_BEGUN.swap(true, Ordering::Relaxed))
-    else {
+    let region = REGION.get().and_then(|region| region());
+    let Some(region) = region.filter(|_| !HAS_BEGUN.swap(true, Ordering::Relaxed)) else {
         return;
     };
     if is_on_small_stack() {
         log::error!("wire: nothing is sent: the run has ended on a stack that is too small");
         return;
     }
-    // SAFETY: the memory is there for ever, and the region in it is used through `Region` alone.
-    let Ok((region, _)) = (unsafe { Region::open(block.bytes()) }) else {
-        return;
-    };
     let sent = SENDER.with(|sender| sender.send(&region, &mut SerialPort));
     let end = if sent.is_confirmed {
         "all has arrived"

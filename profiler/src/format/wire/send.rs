@@ -93,19 +93,20 @@ impl Sender {
     ///     Sender::new().send(region, port).is_confirmed
     /// }
     /// ```
+    #[inline(never)]
     pub fn send(&mut self, region: &Region<'_>, port: &mut impl Port) -> Sent {
         let all = Blocks::count(region, &mut self.scratch);
-        self.send_blocks(region, all, (0, all.of), port);
+        self.send_blocks(region, all, &[(0, all.of)], port);
         // Without the pages nothing can be read: a file has them twice.
         let pages = self.pages(region, all);
-        self.send_blocks(region, all, (0, pages), port);
+        self.send_blocks(region, all, &[(0, pages)], port);
         let mut sent = Sent {
             blocks: all.of,
             ..Sent::default()
         };
         let (mut silent, mut requests) = (0, 0);
         while silent < ROUNDS && requests < MOST_REQUESTS && !sent.is_confirmed {
-            port.send(&Frame::empty(Kind::Summary, all).encode());
+            send_frame(&Frame::empty(Kind::Summary, all), port);
             silent += 1;
             while let Some(request) = self.request(all, port) {
                 silent = 0;
@@ -114,10 +115,8 @@ impl Sender {
                     sent.is_confirmed = request.part.kind == Kind::Done;
                     break;
                 }
-                for range in ranges(&request) {
-                    sent.again += self.send_blocks(region, all, range, port);
-                }
-                port.send(&Frame::empty(Kind::Summary, all).encode());
+                sent.again += self.send_blocks(region, all, &ranges(&request), port);
+                send_frame(&Frame::empty(Kind::Summary, all), port);
             }
         }
         sent
@@ -135,21 +134,28 @@ impl Sender {
         pages
     }
 
-    /// Sends the blocks of a range. Returns how many there are.
+    /// Sends the blocks of these ranges, each once. Returns how many there are.
+    #[inline(never)]
     fn send_blocks(
         &mut self,
         region: &Region<'_>,
         all: Number,
-        (first, end): (u32, u32),
+        ranges: &[(u32, u32)],
         port: &mut impl Port,
     ) -> u32 {
+        // All are cut anew to find where they begin: once, not for each range.
         let mut blocks = Blocks::new(region, &mut self.scratch);
+        let end = ranges.iter().map(|&(_, end)| end).max().unwrap_or(0);
+        let is_wanted = |block| {
+            let mut ranges = ranges.iter();
+            ranges.any(|&(first, end)| (first..end).contains(&block))
+        };
         let mut sent = 0;
         while let Some(frame) = blocks.next(all)
-            && frame.number.block < end.min(all.of)
+            && frame.number.block < end
         {
-            if frame.number.block >= first {
-                port.send(&frame.encode());
+            if is_wanted(frame.number.block) {
+                send_frame(&frame, port);
                 sent += 1;
             }
         }
@@ -157,6 +163,7 @@ impl Sender {
     }
 
     /// What the other side asks for next; `None` if it is silent.
+    #[inline(never)]
     fn request(&mut self, all: Number, port: &mut impl Port) -> Option<Frame> {
         for _ in 0..MOST_NOISE {
             let frame = self.scanner.push(port.receive()?);
@@ -178,15 +185,19 @@ impl Default for Sender {
     }
 }
 
-/// The ranges of blocks that a request is for.
-fn ranges(request: &Frame) -> impl Iterator<Item = (u32, u32)> {
-    let ranges = request.payload().as_chunks::<RANGE>().0.iter();
-    ranges.map(|&[a, b, c, d, e, f, g, h]| {
-        (
-            u32::from_le_bytes([a, b, c, d]),
-            u32::from_le_bytes([e, f, g, h]),
-        )
-    })
+#[inline(never)]
+fn send_frame(frame: &Frame, port: &mut impl Port) {
+    port.send(&frame.encode());
+}
+
+/// The ranges of blocks that a request is for; those that it does not use are empty.
+fn ranges(request: &Frame) -> [(u32, u32); REQUEST_RANGES] {
+    let number = |at: usize| {
+        let bytes = request.payload().get(at..at + RANGE / 2);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u32::from_le_bytes)
+    };
+    core::array::from_fn(|at| (number(at * RANGE), number(at * RANGE + RANGE / 2)))
 }
 
 /// How many ranges a request has at most.

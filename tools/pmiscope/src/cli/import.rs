@@ -30,6 +30,14 @@ pub struct ImportArgs {
     #[arg(long, value_name = "FILE")]
     pub debug_file: Vec<PathBuf>,
 
+    /// The speed of the port in bits per second, as the kernel has it
+    #[arg(long, value_name = "BAUD", default_value_t = 115_200, value_parser = clap::value_parser!(u32).range(50..=4_000_000))]
+    pub speed: u32,
+
+    /// Which of several runs is taken, from 1 in their order [default: the last]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub run: Option<u32>,
+
     /// Give up after so many seconds in which nothing comes by a port [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub timeout: Option<u64>,
