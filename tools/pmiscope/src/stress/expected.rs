@@ -1,0 +1,264 @@
+//! What is expected of a boot.
+
+use std::fmt;
+
+use profiler::contract::settings::SourceChoice;
+use profiler::format::{Delivery, Source};
+
+use super::at_hand::Emulator;
+use super::configuration::{Configuration, Memory, NO_EXECUTE, NO_HPET};
+use crate::profile::Mode;
+use crate::qemu::{HPET_TIMERS, PmuModel};
+
+/// How a boot may end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Expected {
+    /// What its profile has; `None` if it has to be refused.
+    pub profile: Option<Sampled>,
+    /// How it may be refused, or has to be.
+    pub refusals: Vec<Refusal>,
+}
+
+/// A profile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sampled {
+    pub cores: u32,
+    /// All samples; of a disc it is not known how many it asks for.
+    pub samples: Option<u64>,
+    /// `None` where nothing is known of the machine.
+    pub source: Option<Source>,
+    /// The most interrupts that nothing explains.
+    pub unclaimed: u64,
+}
+
+/// A refusal: the exit status, and words of the message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    pub status: i32,
+    pub says: &'static str,
+}
+
+/// Whether a rule is one of this boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Applies {
+    No,
+    /// It may be refused so.
+    May,
+    /// It has to be.
+    Must,
+}
+
+impl Applies {
+    const fn must_if(condition: bool) -> Self {
+        if condition { Self::Must } else { Self::No }
+    }
+
+    const fn may_if(condition: bool) -> Self {
+        if condition { Self::May } else { Self::No }
+    }
+}
+
+/// When a boot is refused in which way.
+struct Rule {
+    status: i32,
+    says: &'static str,
+    applies: fn(&Configuration) -> Applies,
+}
+
+/// The order in which `auto` takes the sources.
+const AUTO: [Source; 4] = [Source::Pmu, Source::ApicTimer, Source::Hpet, Source::Ipi];
+
+const RULES: [Rule; 14] = [
+    Rule {
+        status: 4,
+        says: "cannot mark pages as not executed",
+        applies: |boot| Applies::must_if(boot.machine.processor.contains(&NO_EXECUTE)),
+    },
+    // Too little memory, for the loader, the kernel or the rings.
+    Rule {
+        status: 4,
+        says: "memory",
+        applies: |boot| Applies::may_if(boot.has_less_memory()),
+    },
+    Rule {
+        status: 5,
+        says: "memory",
+        applies: |boot| Applies::may_if(boot.has_less_memory()),
+    },
+    Rule {
+        status: 5,
+        says: "pmu: no counter keeps what is written to it",
+        applies: |boot| boot.refused(Source::Pmu, !boot.has_counters()),
+    },
+    Rule {
+        status: 5,
+        says: "pmu: this processor announces no performance counters",
+        applies: |boot| boot.refused(Source::Pmu, !boot.has_counters()),
+    },
+    Rule {
+        status: 5,
+        says: "apic-timer: the timer does not keep the NMI delivery mode",
+        applies: |boot| boot.refused(Source::ApicTimer, !boot.works(Source::ApicTimer)),
+    },
+    Rule {
+        status: 5,
+        says: "hpet: no HPET here",
+        applies: |boot| boot.refused(Source::Hpet, boot.machine.devices == NO_HPET),
+    },
+    Rule {
+        status: 5,
+        says: "hpet: it can serve 24 cores",
+        applies: |boot| boot.refused(Source::Hpet, boot.machine.cores > HPET_TIMERS),
+    },
+    Rule {
+        status: 5,
+        says: "ipi: it delivers NMIs only",
+        applies: |boot| boot.refused(Source::Ipi, boot.is_by_irq()),
+    },
+    Rule {
+        status: 5,
+        says: "ipi: a single core has nobody to interrupt it",
+        applies: |boot| boot.refused(Source::Ipi, boot.machine.cores == 1),
+    },
+    Rule {
+        status: 5,
+        says: "step: its traps cannot be masked",
+        applies: |boot| boot.refused(Source::Step, boot.is_by_irq()),
+    },
+    Rule {
+        status: 5,
+        says: "no source works",
+        applies: |boot| {
+            let is_auto = boot.choice() == SourceChoice::Auto;
+            Applies::must_if(is_auto && boot.is_known() && boot.source().is_none())
+        },
+    },
+    // Comparators that match late need longer ones.
+    Rule {
+        status: 5,
+        says: "makes no progress here: the smallest that does is",
+        applies: |boot| Applies::may_if(boot.may_be_too_short()),
+    },
+    // A QEMU of which nothing is known may have anything, or not.
+    Rule {
+        status: 5,
+        says: "the kernel could not sample",
+        applies: |boot| Applies::may_if(!boot.is_known()),
+    },
+];
+
+impl Expected {
+    /// What is expected of this boot.
+    pub(super) fn of(boot: &Configuration) -> Self {
+        let applying = |rule: &Rule| (rule.applies)(boot);
+        let must = RULES.iter().any(|rule| applying(rule) == Applies::Must);
+        let rules = RULES.iter().filter(|rule| applying(rule) != Applies::No);
+        let refusals = rules.map(|&Rule { status, says, .. }| Refusal { status, says });
+        let source = boot.source().filter(|_| boot.is_known());
+        let profile = Sampled {
+            cores: boot.machine.cores,
+            samples: boot.sampling.as_ref().map(|sampling| sampling.samples),
+            source,
+            unclaimed: boot.unclaimed(source),
+        };
+        Self {
+            profile: (!must).then_some(profile),
+            refusals: refusals.collect(),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Sampled {
+            cores,
+            samples,
+            source,
+            ..
+        }) = &self.profile
+        {
+            write!(f, "{cores} cores sampled")?;
+            if let Some(source) = source {
+                write!(f, " by {source}")?;
+            }
+            if let Some(samples) = samples {
+                write!(f, ", {samples} samples")?;
+            }
+        }
+        for (number, Refusal { status, says }) in self.refusals.iter().enumerate() {
+            let or = if number > 0 || self.profile.is_some() {
+                ", or "
+            } else {
+                ""
+            };
+            write!(f, "{or}status {status} with `{says}`")?;
+        }
+        Ok(())
+    }
+}
+
+impl Configuration {
+    fn choice(&self) -> SourceChoice {
+        let sampling = self.sampling.as_ref();
+        sampling.map_or(SourceChoice::Auto, |sampling| sampling.source)
+    }
+
+    fn is_by_irq(&self) -> bool {
+        let sampling = self.sampling.as_ref();
+        sampling.is_some_and(|sampling| sampling.delivery == Delivery::Irq)
+    }
+
+    /// Returns true if it is known what the machine has.
+    fn is_known(&self) -> bool {
+        let is_other = matches!(self.machine.emulator, Emulator::Other(_));
+        !is_other && self.machine.mode != Mode::Kvm
+    }
+
+    fn has_less_memory(&self) -> bool {
+        matches!(self.machine.memory, Memory::Less(_))
+    }
+
+    fn has_counters(&self) -> bool {
+        self.machine.pmu.is_some_and(|model| model != PmuModel::Off)
+    }
+
+    /// Returns true if this source interrupts on this machine, in this way.
+    fn works(&self, source: Source) -> bool {
+        let machine = &self.machine;
+        match source {
+            Source::Pmu => self.has_counters(),
+            Source::ApicTimer => machine.emulator != Emulator::Strict || self.is_by_irq(),
+            Source::Hpet => machine.devices != NO_HPET && machine.cores <= HPET_TIMERS,
+            Source::Ipi => !self.is_by_irq() && machine.cores > 1,
+            Source::Step => !self.is_by_irq(),
+        }
+    }
+
+    /// The source that samples; `None` if none does.
+    fn source(&self) -> Option<Source> {
+        match self.choice() {
+            SourceChoice::Auto => AUTO.into_iter().find(|&source| self.works(source)),
+            SourceChoice::Only(source) => Some(source).filter(|&source| self.works(source)),
+        }
+    }
+
+    /// A refusal of a source that is asked for by its name.
+    fn refused(&self, source: Source, condition: bool) -> Applies {
+        let is_asked = self.choice() == SourceChoice::Only(source);
+        Applies::must_if(is_asked && condition && self.is_known())
+    }
+
+    fn may_be_too_short(&self) -> bool {
+        let is_strict = self.machine.emulator == Emulator::Strict;
+        let by_hpet = self.source() == Some(Source::Hpet);
+        is_strict && by_hpet
+    }
+
+    /// The most interrupts that nothing explains: docs/limits.md.
+    fn unclaimed(&self, source: Option<Source>) -> u64 {
+        match source {
+            Some(Source::Ipi | Source::Hpet) | None => self.machine.cores.into(),
+            Some(_) => 0,
+        }
+    }
+}
