@@ -19,6 +19,10 @@ const CORES: [u32; 40] = [
 const MANY_CORES: [u32; 6] = [128, 129, 192, 253, 254, 255];
 /// UEFI starts cores one after the other, which it waits for.
 const MOST_BY_UEFI: u32 = 16;
+/// Those that Limine has started spin until all are, in turns where instructions are counted.
+const MOST_BY_BIOS: u32 = 33;
+/// Each of these is a thread of the host.
+const MOST_BY_TIME: u32 = 65;
 /// A round of NMIs to all cores takes milliseconds; seconds where instructions are counted.
 const MOST_BY_IPI: u32 = 32;
 const MOST_BY_COUNTED_IPI: u32 = 5;
@@ -220,16 +224,14 @@ impl Configuration {
             Way::Bios | Way::Uefi => None,
         };
         let mut drawn = Self { machine, sampling };
-        let by_ipi = drawn.sampling.as_ref().is_some_and(Sampling::is_by_ipi);
-        if by_ipi {
+        if drawn.may_be_by_ipi() {
             let most = match drawn.machine.mode {
                 Mode::Deterministic => MOST_BY_COUNTED_IPI,
                 Mode::Realtime | Mode::Kvm => MOST_BY_IPI,
             };
-            let cores = drawn.machine.cores.min(most);
-            drawn.machine.cores = cores;
+            drawn.machine.cores = drawn.machine.cores.min(most);
             if let Some(sampling) = &mut drawn.sampling {
-                sampling.samples = 2 * u64::from(cores);
+                sampling.samples = 2 * u64::from(drawn.machine.cores);
             }
         }
         drawn
@@ -271,10 +273,7 @@ impl Configuration {
 
     /// How long it may take, on a slow host with others at work.
     pub(super) fn seconds(&self) -> u64 {
-        let each = match &self.sampling {
-            Some(sampling) if sampling.is_by_ipi() => 60,
-            _ => 6,
-        };
+        let each = if self.may_be_by_ipi() { 60 } else { 6 };
         let firmware = match self.machine.way {
             Way::Loader => 0,
             Way::Bios => 120,
@@ -339,7 +338,7 @@ impl Machine {
         };
         let emulator = match (deck.deal("emulator", &at_hand.emulators), way) {
             // The disc asks for more samples than `ipi` takes in minutes.
-            (Emulator::Strict, Way::Bios | Way::Uefi) => Emulator::Lab,
+            (Emulator::Strict | Emulator::Other(_), Way::Bios | Way::Uefi) => at_hand.emulators[0],
             (emulator, _) => emulator,
         };
         let cores = match deck.deal("cores", &CORES) {
@@ -350,9 +349,11 @@ impl Machine {
             }
             cores => cores,
         };
-        let cores = match way {
-            Way::Uefi => cores.min(MOST_BY_UEFI),
-            Way::Loader | Way::Bios => cores,
+        let cores = match (way, mode) {
+            (Way::Uefi, _) => cores.min(MOST_BY_UEFI),
+            (Way::Bios, _) => cores.min(MOST_BY_BIOS),
+            (_, Mode::Deterministic) => cores,
+            (_, Mode::Realtime | Mode::Kvm) => cores.min(MOST_BY_TIME),
         };
         let counts = mode == Mode::Deterministic && emulator.is_lab();
         let memory: Vec<_> = MEMORY
@@ -448,11 +449,6 @@ impl Sampling {
             workload: deck.deal("workload", &WORKLOADS),
             samples: (each * cores).clamp(cores, cores.max(2000)),
         }
-    }
-
-    /// Returns true if it may be by NMIs from core to core.
-    fn is_by_ipi(&self) -> bool {
-        self.source == SourceChoice::Only(Source::Ipi)
     }
 }
 

@@ -92,7 +92,7 @@ const RULES: [Rule; 14] = [
     },
     Rule {
         status: 5,
-        says: "pmu: this processor announces no performance counters",
+        says: "pmu: CPUID announces no counters",
         applies: |boot| boot.refused(Source::Pmu, !boot.has_counters()),
     },
     Rule {
@@ -242,6 +242,12 @@ impl Configuration {
         }
     }
 
+    /// Returns true if NMIs from core to core may sample it, which are slow.
+    pub(super) fn may_be_by_ipi(&self) -> bool {
+        let is_auto = self.choice() == SourceChoice::Auto;
+        self.source() == Some(Source::Ipi) || (is_auto && !self.is_known())
+    }
+
     /// A refusal of a source that is asked for by its name.
     fn refused(&self, source: Source, condition: bool) -> Applies {
         let is_asked = self.choice() == SourceChoice::Only(source);
@@ -260,5 +266,142 @@ impl Configuration {
             Some(Source::Ipi | Source::Hpet) | None => self.machine.cores.into(),
             Some(_) => 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::configuration::{Machine, Sampling, Way};
+    use super::*;
+    use crate::profile::Mode;
+
+    fn machine() -> Machine {
+        Machine {
+            emulator: Emulator::Stock,
+            mode: Mode::Deterministic,
+            pmu: None,
+            cores: 4,
+            memory: Memory::Default,
+            way: Way::Loader,
+            processor: &[],
+            devices: &[],
+        }
+    }
+
+    fn boot(machine: Machine, source: SourceChoice, delivery: Delivery) -> Expected {
+        Expected::of(&Configuration {
+            machine,
+            sampling: Some(Sampling {
+                source,
+                delivery,
+                period: None,
+                workload: "mix",
+                samples: 400,
+            }),
+        })
+    }
+
+    fn lab(pmu: PmuModel) -> Machine {
+        Machine {
+            emulator: Emulator::Lab,
+            pmu: Some(pmu),
+            ..machine()
+        }
+    }
+
+    fn strict() -> Machine {
+        Machine {
+            emulator: Emulator::Strict,
+            ..lab(PmuModel::Off)
+        }
+    }
+
+    #[test]
+    fn auto_takes_the_first_that_works_on_the_machine() {
+        let without_hpet = Machine {
+            devices: NO_HPET,
+            ..strict()
+        };
+        let one_core = Machine {
+            cores: 1,
+            ..without_hpet.clone()
+        };
+        for (machine, delivery, source) in [
+            (machine(), Delivery::Nmi, Some(Source::ApicTimer)),
+            (lab(PmuModel::AmdV2), Delivery::Irq, Some(Source::Pmu)),
+            (lab(PmuModel::Off), Delivery::Nmi, Some(Source::ApicTimer)),
+            (strict(), Delivery::Irq, Some(Source::ApicTimer)),
+            (strict(), Delivery::Nmi, Some(Source::Hpet)),
+            (without_hpet, Delivery::Nmi, Some(Source::Ipi)),
+            (one_core.clone(), Delivery::Irq, Some(Source::ApicTimer)),
+            (one_core, Delivery::Nmi, None),
+        ] {
+            let expected = boot(machine, SourceChoice::Auto, delivery);
+            let found = expected.profile.as_ref().and_then(|profile| profile.source);
+            assert_eq!(found, source, "{expected:?}");
+            assert_eq!(expected.profile.is_none(), source.is_none(), "{expected:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_sample_has_to_say_why() {
+        let [nmi, irq] = [Delivery::Nmi, Delivery::Irq];
+        let many = Machine {
+            cores: 25,
+            ..machine()
+        };
+        let one = Machine {
+            cores: 1,
+            ..machine()
+        };
+        let without_hpet = Machine {
+            devices: NO_HPET,
+            ..machine()
+        };
+        for (machine, source, delivery, says) in [
+            (machine(), Source::Pmu, nmi, "no counter keeps"),
+            (strict(), Source::ApicTimer, nmi, "does not keep the NMI"),
+            (many, Source::Hpet, irq, "it can serve 24 cores"),
+            (without_hpet, Source::Hpet, nmi, "no HPET here"),
+            (one, Source::Ipi, nmi, "a single core"),
+            (machine(), Source::Ipi, irq, "it delivers NMIs only"),
+            (machine(), Source::Step, irq, "cannot be masked"),
+        ] {
+            let expected = boot(machine, SourceChoice::Only(source), delivery);
+            assert_eq!(expected.profile, None, "{source}");
+            let said = expected.to_string();
+            assert!(said.contains(says), "{source}: {said}");
+        }
+        for (source, delivery) in [
+            (Source::ApicTimer, nmi),
+            (Source::Hpet, irq),
+            (Source::Ipi, nmi),
+            (Source::Step, nmi),
+        ] {
+            let expected = boot(machine(), SourceChoice::Only(source), delivery);
+            assert_eq!(expected.refusals, [], "{source}");
+            let profile = expected.profile.expect("it has to sample");
+            assert_eq!(profile.source, Some(source));
+            assert_eq!((profile.cores, profile.samples), (4, Some(400)));
+        }
+    }
+
+    #[test]
+    fn a_machine_may_lack_what_the_kernel_needs() {
+        let no_execute = Machine {
+            processor: &[NO_EXECUTE],
+            ..machine()
+        };
+        let expected = boot(no_execute, SourceChoice::Auto, Delivery::Nmi);
+        assert_eq!(expected.profile, None);
+        assert_eq!(expected.refusals[0].status, 4);
+        let small = Machine {
+            memory: Memory::Less(20 << 20),
+            ..machine()
+        };
+        let expected = boot(small, SourceChoice::Auto, Delivery::Nmi);
+        assert!(expected.profile.is_some());
+        assert!(expected.refusals.iter().all(|it| it.says == "memory"));
+        assert_eq!(expected.refusals.len(), 2);
     }
 }
