@@ -12,17 +12,19 @@ use crate::qemu::PmuModel;
 
 /// Cores: mostly few, powers of two and what is beside them, some to the most that there are.
 const CORES: [u32; 40] = [
-    1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 4, 4, 5, 6, 7, 8, 8, 9, 10, 12, 13, 15, 16, 17, 20, 23, 24,
-    25, 31, 32, 33, 48, 63, 64, 65, 96, 127, 200, 255,
+    1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 4, 4, 4, 5, 5, 6, 6, 7, 8, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17,
+    20, 23, 24, 25, 31, 32, 33, 48, 64, 65, MOST,
 ];
+/// The most that there are.
+const MOST: u32 = 255;
 /// Rarer ones, in place of the most.
-const MANY_CORES: [u32; 6] = [128, 129, 192, 253, 254, 255];
+const MANY_CORES: [u32; 11] = [63, 96, 127, 128, 129, 192, 200, 252, 253, 254, MOST];
 /// UEFI starts cores one after the other, which it waits for.
-const MOST_BY_UEFI: u32 = 16;
+const MOST_BY_UEFI: u32 = 8;
 /// Those that Limine has started spin until all are, in turns where instructions are counted.
-const MOST_BY_BIOS: u32 = 33;
+const MOST_BY_BIOS: u32 = 25;
 /// Each of these is a thread of the host.
-const MOST_BY_TIME: u32 = 65;
+const MOST_BY_TIME: u32 = 48;
 /// A round of NMIs to all cores takes milliseconds; seconds where instructions are counted.
 const MOST_BY_IPI: u32 = 32;
 const MOST_BY_COUNTED_IPI: u32 = 5;
@@ -122,7 +124,7 @@ const DEVICES: [&[&str]; 10] = [
     NO_HPET,
     &["-machine", "smm=off"],
     &["-machine", "pit=off"],
-    &["-machine", "sata=off,vmport=off"],
+    &["-machine", "vmport=off,graphics=off"],
     &["-device", "vmgenid"],
     &["-device", "ramfb"],
 ];
@@ -330,26 +332,24 @@ impl fmt::Display for Way {
 
 impl Machine {
     fn draw(at_hand: &AtHand, deck: Deck) -> Self {
-        let way = deck.deal("way", &ways(at_hand));
-        let mode = match way {
+        let cores = deck.deal("cores", &CORES);
+        let (way, mode) = match deck.deal("way", &ways(at_hand)) {
+            // In a way that takes so many.
+            _ if cores == MOST => (Way::Loader, Mode::Deterministic),
             // It waits by the clock, for minutes where instructions are counted.
-            Way::Uefi => Mode::Realtime,
-            Way::Loader | Way::Bios => deck.deal("mode", &at_hand.modes),
+            Way::Uefi => (Way::Uefi, Mode::Realtime),
+            way => (way, deck.deal("mode", &at_hand.modes)),
         };
         let emulator = match (deck.deal("emulator", &at_hand.emulators), way) {
             // The disc asks for more samples than `ipi` takes in minutes.
             (Emulator::Strict | Emulator::Other(_), Way::Bios | Way::Uefi) => at_hand.emulators[0],
             (emulator, _) => emulator,
         };
-        let cores = match deck.deal("cores", &CORES) {
-            255 => {
-                let rounds = CORES.len() as u64;
-                let boot = deck.boot / rounds;
+        let cores = match (way, mode) {
+            _ if cores == MOST => {
+                let boot = deck.boot / CORES.len() as u64;
                 Deck { boot, ..deck }.deal("many cores", &MANY_CORES)
             }
-            cores => cores,
-        };
-        let cores = match (way, mode) {
             (Way::Uefi, _) => cores.min(MOST_BY_UEFI),
             (Way::Bios, _) => cores.min(MOST_BY_BIOS),
             (_, Mode::Deterministic) => cores,

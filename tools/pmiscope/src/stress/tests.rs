@@ -41,9 +41,14 @@ fn five_hundred_boots_have_every_value_of_every_axis() {
             }
         }
         let cores = axes.remove("cores").unwrap_or_default();
-        // What UEFI gets has fewer cores.
-        assert!(cores.contains("1") && cores.contains("255"), "seed {seed}");
-        assert!(cores.len() >= 34, "seed {seed}: {cores:?}");
+        // Where `ipi` samples there are fewer than were dealt.
+        let numbers: Vec<u32> = cores.iter().filter_map(|it| it.parse().ok()).collect();
+        let (least, most) = (numbers.iter().min(), numbers.iter().max());
+        assert!(
+            least == Some(&1) && most >= Some(&253),
+            "seed {seed}: {cores:?}"
+        );
+        assert!(cores.len() >= 36, "seed {seed}: {cores:?}");
         let counts: Vec<_> = axes
             .iter()
             .map(|(axis, values)| (*axis, values.len()))
