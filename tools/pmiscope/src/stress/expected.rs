@@ -262,9 +262,13 @@ impl Configuration {
 
     /// The most interrupts that nothing explains: docs/limits.md.
     fn unclaimed(&self, source: Option<Source>) -> u64 {
-        match source {
-            Some(Source::Ipi | Source::Hpet) | None => self.machine.cores.into(),
-            Some(_) => 0,
+        let cores = self.machine.cores.into();
+        let samples = self.sampling.as_ref().map(|sampling| sampling.samples);
+        match (source, self.machine.mode) {
+            // A comparator that is moved on as the host was busy: one each time.
+            (Some(Source::Hpet) | None, Mode::Realtime | Mode::Kvm) => samples.unwrap_or(cores),
+            (Some(Source::Ipi | Source::Hpet) | None, _) => cores,
+            (Some(_), _) => 0,
         }
     }
 }
