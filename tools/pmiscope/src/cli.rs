@@ -28,7 +28,7 @@ pub use import::ImportArgs;
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
-pub use stress_boot::StressBootArgs;
+pub use stress_boot::{GivenArgs, StressBootArgs};
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.

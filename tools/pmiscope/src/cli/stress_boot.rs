@@ -39,6 +39,18 @@ pub struct StressBootArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    #[command(flatten)]
+    pub given: GivenArgs,
+
+    /// The folder for what boots that failed have left: log, report, profile
+    /// [default: stress-boot in the build directory]
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: Option<PathBuf>,
+}
+
+// What there is to boot by, beside what is found.
+#[derive(Args, Debug)]
+pub struct GivenArgs {
     /// Another QEMU to boot in, beside the stock one and the lab emulator; can be said several
     /// times
     #[arg(long, value_name = "PATH")]
@@ -59,9 +71,4 @@ pub struct StressBootArgs {
     /// The loader [default: the one that was built]
     #[arg(long, value_name = "ELF")]
     pub loader: Option<PathBuf>,
-
-    /// The folder for what boots that failed have left: log, report, profile
-    /// [default: stress-boot in the build directory]
-    #[arg(short, long, value_name = "FOLDER")]
-    pub output: Option<PathBuf>,
 }

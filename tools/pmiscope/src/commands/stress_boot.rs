@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::run::plan::output;
-use crate::cli::StressBootArgs;
+use crate::cli::{GivenArgs, StressBootArgs};
 use crate::collect::guest_memory;
 use crate::doctor::host::Kvm;
 use crate::exit::Exit;
@@ -50,7 +50,7 @@ struct Ended {
 
 /// Executes `pmiscope stress-boot`.
 pub(super) fn run(arguments: &StressBootArgs) -> Result<Exit> {
-    let at_hand = find(arguments)?;
+    let at_hand = find(&arguments.given)?;
     let numbers = numbers(arguments)?;
     if arguments.dry_run {
         return dry_run(&at_hand, arguments.seed, &numbers);
@@ -100,7 +100,7 @@ fn dry_run(at_hand: &AtHand, seed: u64, numbers: &[u32]) -> Result<Exit> {
 }
 
 /// Looks what there is to boot by.
-fn find(arguments: &StressBootArgs) -> Result<AtHand> {
+fn find(given: &GivenArgs) -> Result<AtHand> {
     let stock = Qemu::find(&Choice::Stock);
     let mut emulators = Vec::new();
     if stock.is_ok() {
@@ -109,7 +109,7 @@ fn find(arguments: &StressBootArgs) -> Result<AtHand> {
     if has_lab() {
         emulators.extend([Emulator::Lab, Emulator::Strict]);
     }
-    for (number, path) in arguments.qemu.iter().enumerate() {
+    for (number, path) in given.qemu.iter().enumerate() {
         Qemu::find(&Choice::Path(path.clone()))?;
         emulators.push(Emulator::Other(number));
     }
@@ -120,19 +120,19 @@ fn find(arguments: &StressBootArgs) -> Result<AtHand> {
         Err(problem) if emulators.is_empty() => bail!("{problem}"),
         Err(_) => {}
     }
-    let named = [&arguments.disc, &arguments.firmware, &arguments.kernel];
-    for file in named.into_iter().chain([&arguments.loader]).flatten() {
+    let named = [&given.disc, &given.firmware, &given.kernel];
+    for file in named.into_iter().chain([&given.loader]).flatten() {
         File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
     }
     Ok(AtHand {
         emulators,
-        others: arguments.qemu.clone(),
+        others: given.qemu.clone(),
         modes,
         memory: most_memory(),
-        disc: arguments.disc.clone(),
-        firmware: arguments.firmware.clone(),
-        kernel: arguments.kernel.clone(),
-        loader: arguments.loader.clone(),
+        disc: given.disc.clone(),
+        firmware: given.firmware.clone(),
+        kernel: given.kernel.clone(),
+        loader: given.loader.clone(),
     })
 }
 
