@@ -25,7 +25,7 @@ pub struct Sampled {
     pub cores: u32,
     /// All samples; of a disc it is not known how many it asks for.
     pub samples: Option<u64>,
-    /// `None` where nothing is known of the machine.
+    /// `None` where it is not known which one works, or works in time.
     pub source: Option<Source>,
     /// The most interrupts that nothing explains.
     pub unclaimed: u64,
@@ -68,7 +68,7 @@ struct Rule {
 /// The order in which `auto` takes the sources.
 const AUTO: [Source; 4] = [Source::Pmu, Source::ApicTimer, Source::Hpet, Source::Ipi];
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule {
         status: 4,
         says: "cannot mark pages as not executed",
@@ -139,6 +139,12 @@ const RULES: [Rule; 14] = [
         says: "makes no progress here: the smallest that does is",
         applies: |boot| Applies::may_if(boot.may_be_too_short()),
     },
+    // A host that is busy may let an interrupt wait for longer than the kernel does.
+    Rule {
+        status: 5,
+        says: "no interrupt arrived",
+        applies: |boot| Applies::may_if(boot.is_by_time()),
+    },
     // A QEMU of which nothing is known may have anything, or not.
     Rule {
         status: 5,
@@ -154,7 +160,10 @@ impl Expected {
         let must = RULES.iter().any(|rule| applying(rule) == Applies::Must);
         let rules = RULES.iter().filter(|rule| applying(rule) != Applies::No);
         let refusals = rules.map(|&Rule { status, says, .. }| Refusal { status, says });
-        let source = boot.source().filter(|_| boot.is_known());
+        // A busy host may let the first one wait for too long.
+        let is_sure =
+            boot.is_known() && !(boot.is_by_time() && boot.choice() == SourceChoice::Auto);
+        let source = boot.source().filter(|_| is_sure);
         let profile = Sampled {
             cores: boot.machine.cores,
             samples: boot.sampling.as_ref().map(|sampling| sampling.samples),
@@ -214,6 +223,10 @@ impl Configuration {
         !is_other && self.machine.mode != Mode::Kvm
     }
 
+    fn is_by_time(&self) -> bool {
+        self.machine.mode != Mode::Deterministic
+    }
+
     fn has_less_memory(&self) -> bool {
         matches!(self.machine.memory, Memory::Less(_))
     }
@@ -264,9 +277,9 @@ impl Configuration {
     fn unclaimed(&self, source: Option<Source>) -> u64 {
         let cores = self.machine.cores.into();
         let samples = self.sampling.as_ref().map(|sampling| sampling.samples);
-        match (source, self.machine.mode) {
+        match (source, self.is_by_time()) {
             // A comparator that is moved on as the host was busy: one each time.
-            (Some(Source::Hpet) | None, Mode::Realtime | Mode::Kvm) => samples.unwrap_or(cores),
+            (Some(Source::Hpet) | None, true) => samples.unwrap_or(cores),
             (Some(Source::Ipi | Source::Hpet) | None, _) => cores,
             (Some(_), _) => 0,
         }
@@ -388,6 +401,20 @@ mod tests {
             assert_eq!(profile.source, Some(source));
             assert_eq!((profile.cores, profile.samples), (4, Some(400)));
         }
+    }
+
+    #[test]
+    fn a_busy_host_may_make_auto_take_another_source() {
+        let by_time = Machine {
+            mode: Mode::Realtime,
+            ..machine()
+        };
+        let expected = boot(by_time.clone(), SourceChoice::Auto, Delivery::Nmi);
+        assert_eq!(expected.profile.unwrap().source, None);
+        let named = SourceChoice::Only(Source::ApicTimer);
+        let expected = boot(by_time, named, Delivery::Nmi);
+        assert_eq!(expected.profile.unwrap().source, Some(Source::ApicTimer));
+        assert_eq!(expected.refusals[0].says, "no interrupt arrived");
     }
 
     #[test]
