@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri names mutants stress fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
+.PHONY: help run test adopters header miri names mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -39,6 +39,10 @@ names: build adopters ## compare the names of all functions of some files, a Deb
 stress: setup-test kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::
 	@$(MAKE) --no-print-directory fuzz ARGS=
+
+stress-boot: build ## hundreds of boots, each on a machine of its own, drawn from a seed (LIMINE_DIR: also by stock Limine; ARGS="--times 500 --seed 1")
+	@tools/setup.sh stress
+	tools/stress-boot.sh $(abspath $(out)) "$(LIMINE_DIR)" $(or $(ARGS),--times 500)
 
 fuzz: ## look for bytes from outside that break something, a minute each target (ARGS: seconds, targets)
 	@tools/setup.sh fuzz

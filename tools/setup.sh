@@ -6,6 +6,7 @@
 # usage: tools/setup.sh              what `make build` and `make run` need
 #        tools/setup.sh test         and what `make test` needs besides
 #        tools/setup.sh iso          and what `make iso` needs besides
+#        tools/setup.sh stress      and what `make stress-boot` needs besides
 #        tools/setup.sh names        and what `make names` needs besides
 #        tools/setup.sh fuzz         and what `make fuzz` needs besides
 #        tools/setup.sh bench        and what `make bench` needs besides
@@ -31,7 +32,8 @@ setup_packages() {
     wanted=
     have gcc && cc_links || wanted="gcc libc6-dev"
     have qemu-system-x86_64 || wanted="$wanted qemu-system-x86"
-    case $1 in test | iso) have xorriso || wanted="$wanted xorriso" ;; esac
+    case $1 in test | iso | stress) have xorriso || wanted="$wanted xorriso" ;; esac
+    [ "$1" != stress ] || [ -d /usr/share/OVMF ] || wanted="$wanted ovmf"
     # Tests make an image with GRUB.
     [ "$1" != test ] || have grub-mkrescue || wanted="$wanted grub-common"
     [ "$1" != test ] || [ -d /usr/lib/grub/i386-pc ] || wanted="$wanted grub-pc-bin"
@@ -171,7 +173,7 @@ setup_fuzz() {
 purpose=${1:-run}
 case $purpose in
 std-source) std_source ;;
-run | test | iso | names | fuzz | bench)
+run | test | iso | stress | names | fuzz | bench)
     setup_packages "$purpose"
     setup_rust
     setup_std_source
@@ -179,5 +181,5 @@ run | test | iso | names | fuzz | bench)
     [ "$purpose" != fuzz ] || setup_fuzz
     say "ready: Rust $rust, QEMU $(qemu_version), standard library from $(std_source)"
     ;;
-*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|names|fuzz|bench|std-source]" ;;
+*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|stress|names|fuzz|bench|std-source]" ;;
 esac

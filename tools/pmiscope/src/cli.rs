@@ -8,6 +8,7 @@ mod import;
 mod load;
 mod machine;
 mod stat;
+mod stress_boot;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub use import::ImportArgs;
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use stat::StatArgs;
+pub use stress_boot::{GivenArgs, StressBootArgs};
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -75,6 +77,10 @@ pub enum Command {
     /// Say what there is to sample by, and what to change to have something better
     #[command(after_help = capabilities::DOCTOR_EXAMPLES)]
     Doctor(CapabilitiesArgs),
+    /// Boot again and again, on machines that are drawn from a seed, and say which boots did not
+    /// end as they should
+    #[command(after_help = stress_boot::EXAMPLES)]
+    StressBoot(StressBootArgs),
     /// Wait for the end of the tool that has started this, and end its QEMU
     #[command(hide = true, name = WARDEN)]
     Warden(WardenArgs),

@@ -9,7 +9,7 @@
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
 //! its addresses up by [`symbols`], and show it. `verify` compares every chain
 //! with the true one. `attach` does the first two for a guest that somebody else has
-//! started, `import` for a machine that sends by a serial line. `commands` are the subcommands that tie these together.
+//! started, `import` for a machine that sends by a serial line; `stress` draws boots. `commands` are the subcommands that tie these together.
 //!
 //! # What is public
 //!
@@ -47,6 +47,7 @@ pub mod profile;
 pub mod qemu;
 mod report;
 mod signals;
+mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
 mod units;

@@ -9,6 +9,7 @@ mod kernel;
 mod list;
 mod run;
 mod show;
+mod stress_boot;
 mod symbols;
 mod verify;
 
@@ -37,6 +38,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
+        Command::StressBoot(arguments) => stress_boot::run(arguments),
         Command::Warden(arguments) => {
             if !qemu::is_warden() {
                 say!("pmiscope: warden: pmiscope alone starts it, for a QEMU of its own");

@@ -39,6 +39,7 @@ mod sizes;
 mod sources;
 mod strangers;
 mod stress;
+mod stress_boot;
 mod tasks;
 mod truth;
 mod verify;
