@@ -16,7 +16,9 @@ use core::mem::size_of;
 use crate::address::{CodeRange, StackAddress};
 use crate::format::Sample;
 use crate::format::sample::MAX_WORDS;
-use crate::format::sample::compact::{self, Context, EXTENT_UNITS, Offsets, SP_BELOW, Width, at, decode};
+use crate::format::sample::compact::{
+    self, Context, EXTENT_UNITS, Offsets, SP_BELOW, Width, at, decode,
+};
 use crate::format::{RecordHead, kind};
 
 /// Bytes of a record's first unit.
