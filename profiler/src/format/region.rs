@@ -907,12 +907,6 @@ impl<'region> Region<'region> {
             .then(|| Table::new(self.table_words(core), used))
     }
 
-    /// The words of the table of `core` that its entries take, or would: the kernel may be broken.
-    #[cfg(not(all(test, loom)))]
-    pub(super) fn table_used(&self, core: u32) -> u64 {
-        self.ring_page(core).table_used.load(PlainOrdering::Relaxed)
-    }
-
     /// The table of `core`: no words if it has none.
     pub(super) fn table_words(&self, core: u32) -> &'region [PlainAtomicU64] {
         let ring = size_of_val(self.ring_data(core)).next_multiple_of(PAGE);
