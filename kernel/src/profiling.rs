@@ -195,7 +195,7 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     // How long making stacks takes depends on the memory map: not while sampling.
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     smp::give_others(join);
-    let bytes = sampler::region_bytes(cpu::count(), settings.ring_bytes) as u64;
+    let bytes = sampler::region_bytes(cpu::count(), settings.bytes_per_core()) as u64;
     let block = frames::take_for_host(bytes);
     let block = block.unwrap_or_else(|| refuse("sampling: ", &sampler::NoMemory { bytes }));
     if settings.send == SendTo::Serial {

@@ -9,7 +9,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::address::CodeAddress;
-use crate::format::{AimDescription, Delivery, Source, UnknownValue, named};
+use crate::format::{AimDescription, Delivery, Source, UnknownValue, named, table};
 use crate::pmu::event::{BadEvent, Event, EventList, EventProblem};
 
 /// Which source of overflows a run asks for.
@@ -180,6 +180,25 @@ named! {
     }
 }
 
+named! {
+    /// What is kept of samples.
+    ///
+    /// ```
+    /// use profiler::contract::settings::Keep;
+    ///
+    /// assert_eq!("chains".parse(), Ok(Keep::Chains));
+    /// assert_eq!(Keep::default(), Keep::Samples);
+    /// ```
+    #[derive(Default)]
+    Keep {
+        /// All of each.
+        #[default]
+        Samples = 0, "samples";
+        /// How often there was each chain: see [`crate::format::table`].
+        Chains = 1, "chains";
+    }
+}
+
 /// A run, as its command line describes it.
 ///
 /// ```
@@ -222,6 +241,10 @@ pub struct Settings<'a> {
     pub units: u64,
     /// `ring=`: the bytes of each core's ring, a power of two.
     pub ring_bytes: u64,
+    /// `keep=`: samples, or how often there was each chain.
+    pub keep: Keep,
+    /// `table=`: the bytes of each core's table of chains, a power of two. Where chains are kept.
+    pub table_bytes: u64,
     /// `send=`: where the region goes when the run has ended.
     pub send: SendTo,
     /// `aim=`: overflows beside those of the period. Where instructions are counted.
@@ -244,6 +267,24 @@ impl Settings<'_> {
     pub const DEFAULT_UNITS: u64 = 100;
     /// The ring sizes that `ring=` takes.
     pub const RING_BYTES: core::ops::RangeInclusive<u64> = 64 << 10..=1 << 30;
+    /// The table sizes that `table=` takes.
+    pub const TABLE_BYTES: core::ops::RangeInclusive<u64> = table::TABLE_BYTES;
+
+    /// The bytes of each core's ring and table together: those of a
+    /// [`region`](crate::sampler::region_bytes) with rings of so many have room for both.
+    #[must_use]
+    pub const fn bytes_per_core(&self) -> u64 {
+        self.ring_bytes + self.bytes_of_table()
+    }
+
+    /// The bytes of each core's table; 0 if there is none.
+    #[must_use]
+    pub const fn bytes_of_table(&self) -> u64 {
+        match (self.keep, self.kind) {
+            (Keep::Chains, RunKind::Samples) => self.table_bytes,
+            _ => 0,
+        }
+    }
 }
 
 impl Default for Settings<'_> {
@@ -260,6 +301,8 @@ impl Default for Settings<'_> {
             samples: 100_000,
             units: Self::DEFAULT_UNITS,
             ring_bytes: 8 << 20,
+            keep: Keep::Samples,
+            table_bytes: 1 << 20,
             send: SendTo::Nowhere,
             aim: None,
             test: None,
@@ -303,6 +346,10 @@ pub enum Problem {
     NeedsPmu,
     /// Only where events are counted has the work an end.
     NeedsCounts,
+    /// Only where chains are kept are there tables.
+    NeedsChains,
+    /// A run without samples keeps none.
+    NeedsSamples,
     /// There is no value.
     Empty,
 }
@@ -316,7 +363,7 @@ impl fmt::Display for BadWord<'_> {
         write!(f, "`{word}`: ")?;
         match self.problem {
             Problem::Unknown => f.write_str(
-                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, ring=, send=, aim=, test=",
+                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, ring=, keep=, table=, send=, aim=, test=",
             ),
             Problem::Twice => f.write_str("set before; say it once"),
             Problem::NotOneOf(names) => write!(f, "must be one of {names}"),
@@ -330,6 +377,8 @@ impl fmt::Display for BadWord<'_> {
             Problem::Event { .. } => Ok(()),
             Problem::NeedsPmu => f.write_str("only source=pmu counts events (auto may take it)"),
             Problem::NeedsCounts => f.write_str("only take=counts counts units"),
+            Problem::NeedsChains => f.write_str("only keep=chains has tables"),
+            Problem::NeedsSamples => f.write_str("only take=samples has chains to keep"),
             Problem::Empty => f.write_str("needs a value"),
         }
     }
@@ -344,14 +393,16 @@ impl<'a> Settings<'a> {
     ///
     /// The first word that is not valid.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
-        const KEYS: [&str; 14] = [
+        const KEYS: [&str; 16] = [
             "source", "delivery", "period", "event", "take", "jitter", "seed", "workload",
-            "samples", "units", "ring", "send", "aim", "test",
+            "samples", "units", "ring", "keep", "table", "send", "aim", "test",
         ];
         let mut settings = Self::default();
         let mut seen = [false; KEYS.len()];
         let mut of_pmu = None;
         let mut of_counts = None;
+        let mut of_chains = None;
+        let mut of_samples = None;
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let (key, value) = word.split_once('=').ok_or(bad(Problem::Unknown))?;
@@ -375,9 +426,20 @@ impl<'a> Settings<'a> {
             if matches!(key, "event" | "jitter" | "seed") || settings.kind == RunKind::Counts {
                 of_pmu = of_pmu.or(Some(word));
             }
-            if key == "units" {
-                of_counts = Some(word);
+            match key {
+                "units" => of_counts = Some(word),
+                "table" => of_chains = Some(word),
+                "keep" if settings.keep == Keep::Chains => of_samples = Some(word),
+                _ => {}
             }
+        }
+        let needs =
+            |word: Option<_>, problem| word.map_or(Ok(()), |word| Err(BadWord { word, problem }));
+        if settings.keep != Keep::Chains {
+            needs(of_chains, Problem::NeedsChains)?;
+        }
+        if settings.kind == RunKind::Counts {
+            needs(of_samples, Problem::NeedsSamples)?;
         }
         match (of_pmu, of_counts) {
             (Some(word), _) if !settings.source.may_be_pmu() => Err(BadWord {
@@ -407,13 +469,9 @@ impl<'a> Settings<'a> {
             "workload" => self.workload = value,
             "samples" => self.samples = number(value, Self::SAMPLES)?,
             "units" => self.units = number(value, Self::UNITS)?,
-            "ring" => {
-                let bytes = number(value, Self::RING_BYTES)?;
-                if !bytes.is_power_of_two() {
-                    return Err(Problem::NotPowerOfTwo);
-                }
-                self.ring_bytes = bytes;
-            }
+            "ring" => self.ring_bytes = power_of_two(value, Self::RING_BYTES)?,
+            "keep" => self.keep = one_of(value, Keep::NAMES)?,
+            "table" => self.table_bytes = power_of_two(value, Self::TABLE_BYTES)?,
             "send" => self.send = one_of(value, SendTo::NAMES)?,
             "aim" => self.aim = Some(Aim::parse(value).ok_or(Problem::NotAnAim)?),
             _ => self.test = Some(value),
@@ -424,6 +482,15 @@ impl<'a> Settings<'a> {
 
 fn one_of<V: FromStr>(value: &str, names: &'static str) -> Result<V, Problem> {
     value.parse().map_err(|_| Problem::NotOneOf(names))
+}
+
+fn power_of_two(value: &str, range: core::ops::RangeInclusive<u64>) -> Result<u64, Problem> {
+    let bytes = number(value, range)?;
+    if bytes.is_power_of_two() {
+        Ok(bytes)
+    } else {
+        Err(Problem::NotPowerOfTwo)
+    }
 }
 
 fn number<N>(value: &str, range: core::ops::RangeInclusive<N>) -> Result<N, Problem>
@@ -462,6 +529,9 @@ impl fmt::Display for Settings<'_> {
             write!(f, " units={}", self.units)?;
         }
         write!(f, " ring={}", self.ring_bytes)?;
+        if self.keep != Keep::Samples {
+            write!(f, " keep={} table={}", self.keep, self.table_bytes)?;
+        }
         if self.send != SendTo::Nowhere {
             write!(f, " send={}", self.send)?;
         }

@@ -6,6 +6,7 @@
 use core::fmt;
 
 use super::named::named;
+use super::table::TABLE_BYTES;
 use crate::address::{CodeAddress, CodeRange};
 
 /// Bytes of an encoded [`Description`], padding included.
@@ -349,6 +350,9 @@ pub struct Description {
     pub tsc_difference: u64,
     /// To within how many ticks that is known.
     pub tsc_within: u32,
+    /// The bytes of each core's table of chains, one of [`TABLE_BYTES`]; 0: there are none, and all
+    /// samples are in the rings.
+    pub table_bytes: u64,
 }
 
 /// A description that cannot be read.
@@ -400,6 +404,7 @@ impl Description {
             clock_within: 0,
             tsc_difference: 0,
             tsc_within: 0,
+            table_bytes: 0,
         }
     }
 
@@ -459,6 +464,8 @@ impl Description {
         out.put(&self.clock_within.to_le_bytes());
         out.put(&self.tsc_difference.to_le_bytes());
         out.put(&self.tsc_within.to_le_bytes());
+        let table = self.table_bytes.checked_ilog2().unwrap_or(0);
+        out.put(&table.to_le_bytes()[..1]);
         out.bytes
     }
 
@@ -485,6 +492,10 @@ impl Description {
             ),
             (self.stack_slot.is_power_of_two(), "size of a stack's slot"),
             (
+                self.table_bytes == 0 || TABLE_BYTES.contains(&self.table_bytes),
+                "size of a table",
+            ),
+            (
                 self.clock == Clock::Time || self.clock_reference == ClockReference::None,
                 "reference for its clock",
             ),
@@ -494,6 +505,15 @@ impl Description {
             }
         }
         Ok(())
+    }
+}
+
+/// The bytes of a table, of which this is the logarithm; 0: there is none.
+fn table_bytes(logarithm: u8) -> u64 {
+    match logarithm {
+        0 => 0,
+        // More than there are addresses is no valid size either.
+        _ => 1_u64.checked_shl(logarithm.into()).unwrap_or(u64::MAX),
     }
 }
 
@@ -571,6 +591,7 @@ impl Input<'_> {
             clock_within: u32::from_le_bytes(self.take()),
             tsc_difference: u64::from_le_bytes(self.take()),
             tsc_within: u32::from_le_bytes(self.take()),
+            table_bytes: table_bytes(self.take_byte()),
         })
     }
 

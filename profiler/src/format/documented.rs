@@ -160,13 +160,13 @@ fn description() -> Description {
         clock_within: 0x0b0b_000b,
         tsc_difference: 0x0c0c_0000_0000_000c,
         tsc_within: 0x0d0d_000d,
+        table_bytes: 1 << 20,
     }
 }
 
 #[test]
 fn the_description_is_as_the_page_has_it() {
     let d = description();
-    let used = 3791;
     let values = [
         ("build_id", d.build_id.to_vec()),
         ("cores", d.cores.to_le_bytes().into()),
@@ -201,9 +201,10 @@ fn the_description_is_as_the_page_has_it() {
         ("clock_within", d.clock_within.to_le_bytes().into()),
         ("tsc_difference", d.tsc_difference.to_le_bytes().into()),
         ("tsc_within", d.tsc_within.to_le_bytes().into()),
-        ("padding", vec![0; DESCRIPTION_BYTES - used]),
+        ("table", vec![20]),
     ];
     assert_eq!(place("Description", &values), d.encode());
+    assert_eq!(d.encode().len(), DESCRIPTION_BYTES);
     assert_eq!((MAX_TASKS, MAX_EVENTS), (32, 16));
 }
 
@@ -233,6 +234,9 @@ fn the_page_names_the_version_the_ring_sizes_and_the_layout() {
     for (words, data) in [(1, PAGE), (512, PAGE), (1024, 2 * PAGE)] {
         assert_eq!(bytes(3, words), Some(PAGE + 3 * (PAGE + data)));
     }
+    let sizes = Settings::TABLE_BYTES;
+    let sizes = format!("`table=` takes {} to {} bytes", sizes.start(), sizes.end());
+    assert!(PAGE_TEXT.contains(&sizes));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! * [`description`]: what a run is, said once, when sampling starts.
 //! * [`event`]: an event that is counted from some later time on.
 //! * [`ring`]: a core's records, from one writer to one reader.
+//! * [`table`]: a core's chains, counted in place.
 //! * [`region`]: the block of memory that the rings lie in.
 //! * [`wire`]: the same as it leaves a machine byte by byte.
 //!
@@ -23,6 +24,7 @@ pub mod note;
 pub mod region;
 pub mod ring;
 pub mod sample;
+pub mod table;
 #[cfg(not(all(test, loom)))]
 pub mod wire;
 
@@ -37,7 +39,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
 /// refuses another one.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// A record's first unit says what it is and how long.
 ///

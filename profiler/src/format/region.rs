@@ -1,9 +1,9 @@
 //! The region of memory that the kernel and the host tool share: one header page,
-//! then a ring for each core.
+//! then a ring for each core, and a table if equal chains are counted in place.
 //!
 //! ```text
 //! 0         header page: magic, version, state, the run's description
-//! 4096      ring of core 0: one page of control, then its words
+//! 4096      ring of core 0: one page of control, then its words, then its table
 //! …         ring of core 1, and so on, each as long
 //! ```
 //!
@@ -22,6 +22,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as PlainOrdering};
 
 use super::description::{DESCRIPTION_BYTES, DescriptionError};
+use super::table::{Chains, TABLE_BYTES, Table};
 use super::{Description, Text, VERSION, named, ring};
 use crate::address::CodeRange;
 use crate::sync;
@@ -491,6 +492,8 @@ struct RingPage {
     control: ring::Control,
     counters: CoreCounters,
     overheads: [OverheadCounters; OVERHEAD_ROWS],
+    /// The words of the core's table that its entries take.
+    table_used: PlainAtomicU64,
 }
 
 /// Pages fit what they hold.
@@ -520,11 +523,26 @@ impl RegionLayout {
     /// `usize`.
     #[must_use]
     pub const fn bytes(&self) -> Option<usize> {
-        self.ring_offset(self.cores)
+        self.bytes_with(0)
+    }
+
+    /// The same where each core has a table of so many bytes behind its ring, one of
+    /// [`TABLE_BYTES`](super::table::TABLE_BYTES), or 0.
+    ///
+    /// ```
+    /// use profiler::format::region::RegionLayout;
+    ///
+    /// let layout = RegionLayout { cores: 2, ring_words: 8192 };
+    /// let tables = 2 * (1 << 20);
+    /// assert_eq!(layout.bytes_with(1 << 20), Some(layout.bytes().unwrap() + tables));
+    /// ```
+    #[must_use]
+    pub const fn bytes_with(&self, table_bytes: u64) -> Option<usize> {
+        self.ring_offset(self.cores, table_bytes)
     }
 
     /// Where the ring of `core` begins, in bytes.
-    const fn ring_offset(&self, core: u32) -> Option<usize> {
+    const fn ring_offset(&self, core: u32, table_bytes: u64) -> Option<usize> {
         const MAX_WORDS: u64 = (usize::MAX / 16) as u64;
         if self.ring_words > MAX_WORDS {
             return None;
@@ -532,7 +550,12 @@ impl RegionLayout {
         // It is at most `MAX_WORDS`, which is far enough from the largest usize.
         #[allow(clippy::cast_possible_truncation)]
         let data = self.ring_words as usize * 8;
-        let stride = data.next_multiple_of(PAGE) + PAGE;
+        if table_bytes > *TABLE_BYTES.end() {
+            return None;
+        }
+        #[allow(clippy::cast_possible_truncation)] // likewise
+        let table = table_bytes as usize;
+        let stride = data.next_multiple_of(PAGE) + PAGE + table.next_multiple_of(PAGE);
         match stride.checked_mul(core as usize) {
             Some(rings) => rings.checked_add(PAGE),
             None => None,
@@ -584,6 +607,8 @@ pub struct Region<'region> {
     header: &'region HeaderPage,
     base: NonNull<u8>,
     layout: RegionLayout,
+    /// Of each core; 0: there are none.
+    table_bytes: u64,
     /// The kernel's text, which compact samples have offsets into.
     text: CodeRange,
 }
@@ -648,8 +673,9 @@ impl<'region> Region<'region> {
             cores: description.cores,
             ring_words: description.ring_words,
         };
+        let bytes = layout.bytes_with(description.table_bytes);
         assert!(
-            layout.bytes().is_some_and(|bytes| bytes <= memory.len()),
+            bytes.is_some_and(|bytes| bytes <= memory.len()),
             "region too short"
         );
         // SAFETY: the region is long enough (asserted), valid for `'region` (1).
@@ -658,6 +684,7 @@ impl<'region> Region<'region> {
             header,
             base: memory.cast(),
             layout,
+            table_bytes: description.table_bytes,
             text: description.text,
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
@@ -665,6 +692,9 @@ impl<'region> Region<'region> {
         shared.set_state(RunState::Starting);
         for core in 0..layout.cores {
             shared.clear_ring_page(core);
+            if let Some(table) = shared.table(core) {
+                table.clear();
+            }
         }
         let bytes = description.encode();
         for (word, bytes) in header.description.iter().zip(bytes.as_chunks().0) {
@@ -751,7 +781,8 @@ impl<'region> Region<'region> {
             cores: description.cores,
             ring_words: description.ring_words,
         };
-        let needed = layout.bytes().unwrap_or(usize::MAX);
+        let needed = layout.bytes_with(description.table_bytes);
+        let needed = needed.unwrap_or(usize::MAX);
         if needed > memory.len() {
             return Err(RegionError::Truncated(needed));
         }
@@ -759,6 +790,7 @@ impl<'region> Region<'region> {
             header,
             base: memory.cast(),
             layout,
+            table_bytes: description.table_bytes,
             text: description.text,
         };
         Ok((shared, description))
@@ -860,9 +892,48 @@ impl<'region> Region<'region> {
         ring::Reader::new(self.control(core), self.ring_data(core), self.text)
     }
 
+    /// Returns true if equal chains are counted in tables.
+    #[must_use]
+    pub fn has_tables(&self) -> bool {
+        self.table_bytes != 0
+    }
+
+    /// The chains in the table of `core`; none if it has no table.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn chains(&self, core: u32) -> Chains<'region> {
+        Chains::new(self.table_words(core), self.text)
+    }
+
+    /// The writing end of the table of `core`, if it has one. To be used as [`Self::writer`] is.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub(crate) fn table(&self, core: u32) -> Option<Table<'region>> {
+        let used = &self.ring_page(core).table_used;
+        self.has_tables()
+            .then(|| Table::new(self.table_words(core), used))
+    }
+
+    /// The table of `core`: no words if it has none.
+    pub(super) fn table_words(&self, core: u32) -> &'region [PlainAtomicU64] {
+        let ring = size_of_val(self.ring_data(core)).next_multiple_of(PAGE);
+        let words = usize::try_from(self.table_bytes / 8);
+        let words = words.expect("fits: the region is in memory");
+        // SAFETY: the page, the ring, and a table of that size behind them are in the region.
+        let start = unsafe { self.ring_start(core).add(PAGE + ring) };
+        // SAFETY: as above; aligned to a page; any bytes are valid atomics.
+        unsafe { NonNull::slice_from_raw_parts(start.cast(), words).as_ref() }
+    }
+
     fn ring_start(&self, core: u32) -> NonNull<u8> {
         assert!(core < self.layout.cores, "no core {core}");
-        let offset = self.layout.ring_offset(core);
+        let offset = self.layout.ring_offset(core, self.table_bytes);
         let offset = offset.expect("the layout was computed before");
         // SAFETY: the offset is below the layout's length, which the constructors
         // have compared with the memory's.

@@ -22,6 +22,7 @@ use super::source::{self, Demand, Source, SourceError, apic_timer, pmu};
 use super::target::Target;
 use super::wait;
 use crate::contract::capabilities::{self, Line, Machine, Reason};
+use crate::contract::settings::Keep;
 use crate::format::{self, Delivery, Text};
 use crate::hw::apic::{self, Mode};
 use crate::hw::cpuid;
@@ -60,7 +61,7 @@ impl<T: Target> Sampler<T> {
         memory: &Memory,
         config: &Config<'a>,
     ) -> Result<(), StartError<'a>> {
-        self.set_up(memory, config)?;
+        self.set_up(memory, config, Keep::Samples)?;
         self.gather()?;
         self.list_machine(config);
         self.list_pmus()?;

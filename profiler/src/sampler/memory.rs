@@ -13,7 +13,8 @@ use crate::format::Description;
 use crate::format::region::{PAGE, RefusalText, Region, RegionLayout};
 
 /// The bytes of a [`RegionMemory`] for `cores` cores with rings of `ring_bytes` each, a
-/// power of two.
+/// power of two; with those of a table added to them, there is room for that of each core
+/// (`keep=chains`). A run whose tables have no room of their own has smaller rings.
 ///
 /// # Panics
 ///
@@ -160,17 +161,30 @@ impl Memory {
         }
     }
 
-    /// The words of each of `cores` rings: as many as asked for, or the largest power of two
-    /// that there is room for, down to [`Settings::RING_BYTES`].
-    pub(crate) fn ring_words(&self, cores: u32, asked: u64) -> u64 {
-        let fits = |&ring_words: &u64| {
+    /// The words of each of `cores` rings, and the bytes of its table: as many as asked for, or
+    /// the largest powers of two that there is room for, down to [`Settings::RING_BYTES`] and
+    /// [`Settings::TABLE_BYTES`]. Rings are made smaller first.
+    pub(crate) fn sizes(&self, cores: u32, [ring_words, table_bytes]: [u64; 2]) -> [u64; 2] {
+        let fits = |ring_words, table_bytes| {
             let layout = RegionLayout { cores, ring_words };
-            layout.bytes().is_some_and(|bytes| bytes <= self.len())
+            let bytes = layout.bytes_with(table_bytes);
+            bytes.is_some_and(|bytes| bytes <= self.len())
         };
+        let halves = |asked: u64, least: u64| {
+            let halves = (0..u64::BITS).map(move |halvings| asked >> halvings);
+            halves.take_while(move |&size| size >= least && size > 0)
+        };
+        let tables = halves(table_bytes, *Settings::TABLE_BYTES.start());
+        // None, where none is asked for.
+        let tables = tables.chain((table_bytes == 0).then_some(0));
         let least = Settings::RING_BYTES.start() / 8;
-        let halves = (0..u64::BITS).map(|halvings| asked >> halvings);
-        let mut enough = halves.take_while(|&words| words >= least);
-        enough.find(fits).unwrap_or(asked)
+        for table in tables {
+            let mut rings = halves(ring_words, least);
+            if let Some(ring) = rings.find(|&ring| fits(ring, table)) {
+                return [ring, table];
+            }
+        }
+        [ring_words, table_bytes]
     }
 
     /// Makes the region of the run, if there is room for what it describes.
@@ -183,7 +197,8 @@ impl Memory {
             cores: description.cores,
             ring_words: description.ring_words,
         };
-        let needed = layout.bytes().unwrap_or(usize::MAX);
+        let needed = layout.bytes_with(description.table_bytes);
+        let needed = needed.unwrap_or(usize::MAX);
         if needed > self.len() {
             return Err(needed);
         }

@@ -76,6 +76,7 @@ pub(crate) fn end(cores: impl IntoIterator<Item = (u64, Vec<OverheadEnd>)>) -> R
         overheads,
         ring_bytes: 0,
         corrupt_at: None,
+        damaged_chains: 0,
     };
     RunEnd {
         outcome: Outcome::Finished,

@@ -13,7 +13,7 @@ mod stress_boot;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use profiler::contract::settings::{Settings, SourceChoice};
+use profiler::contract::settings::{Keep, Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
 
@@ -259,12 +259,22 @@ pub struct BootArgs {
     #[arg(long, value_name = "SIZE", value_parser = ring)]
     pub ring: Option<u64>,
 
+    /// What is kept of samples: all of each, or how often there was each chain, which takes a table
+    /// of one size however long the run is
+    #[arg(long, value_name = Keep::NAMES, default_value_t, value_parser = keep)]
+    pub keep: Keep,
+
+    /// Each core's table of chains, a power of two, such as 4M: what does not fit is written to the
+    /// ring [default: 1M]
+    #[arg(long, value_name = "SIZE", value_parser = table)]
+    pub table: Option<u64>,
+
     /// Boot this disc image, with a boot loader, a kernel and its command line on
     /// it, and not the loader: as a CD if it is one's (ISO 9660), else as a hard disk. The
     /// image itself is never written to. --kernel must be the kernel that is on it
     #[arg(long, visible_alias = "iso", value_name = "FILE", help_heading = machine::HEADING,
           conflicts_with_all = ["period", "source", "event", "jitter", "delivery", "workload",
-          "samples", "ring", "loader", "kaslr", "module", "aim", "self_test"])]
+          "samples", "ring", "keep", "table", "loader", "kaslr", "module", "aim", "self_test"])]
     pub disc: Option<PathBuf>,
 
     /// What the image of --disc is: a hybrid image, which is both, boots as a CD unless
@@ -436,6 +446,19 @@ fn ring(text: &str) -> Result<u64, String> {
         return Err("must be a power of two from 64K to 1G".into());
     }
     Ok(bytes)
+}
+
+fn table(text: &str) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if !Settings::TABLE_BYTES.contains(&bytes) || !bytes.is_power_of_two() {
+        return Err("must be a power of two from 16K to 1G".into());
+    }
+    Ok(bytes)
+}
+
+fn keep(name: &str) -> Result<Keep, String> {
+    name.parse()
+        .map_err(|_| format!("must be one of {}", Keep::NAMES))
 }
 
 /// Clap's message about a wrong command line, in one line.

@@ -12,7 +12,7 @@ fn an_empty_line_gives_the_defaults() {
 
 #[test]
 fn every_word_is_taken() {
-    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 ring=65536 send=serial aim=0x12:3 test=hang";
+    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 ring=65536 keep=samples send=serial aim=0x12:3 test=hang";
     let settings = Settings {
         source: SourceChoice::Only(Source::Pmu),
         delivery: Delivery::Irq,
@@ -25,6 +25,8 @@ fn every_word_is_taken() {
         samples: 5,
         units: 6,
         ring_bytes: 65536,
+        keep: Keep::Samples,
+        table_bytes: 1 << 20,
         send: SendTo::Serial,
         aim: Some(Aim {
             address: CodeAddress(0x12),
@@ -34,6 +36,14 @@ fn every_word_is_taken() {
         test: Some("hang"),
     };
     assert_eq!(Settings::parse(line), Ok(settings));
+    let settings = Settings {
+        keep: Keep::Chains,
+        table_bytes: 65536,
+        ..Settings::default()
+    };
+    assert_eq!(Settings::parse("table=65536 keep=chains"), Ok(settings));
+    assert_eq!(settings.bytes_per_core(), settings.ring_bytes + 65536);
+    assert_eq!(Settings::default().bytes_per_core(), 8 << 20);
 }
 
 #[test]
@@ -99,6 +109,19 @@ fn a_bad_word_is_named_with_what_would_be_right() {
         ),
         ("take=counts units=0", "units=0", "a number from 1 to"),
         ("units=5", "units=5", "only take=counts counts units"),
+        ("keep=all", "keep=all", "one of samples, chains"),
+        ("table=65536", "table=65536", "only keep=chains has tables"),
+        (
+            "keep=chains table=8192",
+            "table=8192",
+            "a number from 16384",
+        ),
+        ("keep=chains table=20000", "table=20000", "a power of two"),
+        (
+            "keep=chains take=counts",
+            "keep=chains",
+            "only take=samples has chains",
+        ),
         ("period=5 period=5", "period=5", "set before"),
     ] {
         let bad = Settings::parse(line).unwrap_err();
@@ -117,6 +140,7 @@ proptest! {
         samples in Settings::SAMPLES,
         units in Settings::UNITS,
         ring in 16..=30_u32,
+        table in proptest::option::of(14..=30_u32),
         workload in "[a-z-]{1,12}",
         aim in proptest::option::of((any::<u64>(), 0..1000_u32, 1..1000_u32)),
         test in proptest::option::of("[a-z-]{1,12}"),
@@ -143,6 +167,14 @@ proptest! {
                 _ => Settings::DEFAULT_UNITS,
             },
             ring_bytes: 1 << ring,
+            keep: match table {
+                Some(_) if kind == RunKind::Samples => Keep::Chains,
+                _ => Keep::Samples,
+            },
+            table_bytes: match table {
+                Some(table) if kind == RunKind::Samples => 1 << table,
+                _ => Settings::default().table_bytes,
+            },
             send: if irq { SendTo::Serial } else { SendTo::Nowhere },
             aim: aim.map(|(address, first, count)| Aim {
                 address: CodeAddress(address),

@@ -49,6 +49,7 @@ pub(crate) fn example() -> Description {
         clock_within: 12,
         tsc_difference: 5000,
         tsc_within: 40,
+        table_bytes: 0,
     }
 }
 
@@ -70,6 +71,7 @@ fn a_full_description_is_decoded() {
         tasks: [Text::new(&"t".repeat(32)); MAX_TASKS],
         event_table: [event; MAX_EVENTS],
         event_count: 16,
+        table_bytes: 1 << 30,
         ..example()
     };
     assert_eq!(Description::decode(&full.encode()), Ok(full.clone()));
@@ -83,6 +85,8 @@ fn impossible_fields_are_named() {
         (|d| d.ring_words = 1000, "ring size"),
         (|d| d.event_count = 17, "number of events"),
         (|d| d.stack_slot = 0, "size of a stack's slot"),
+        (|d| d.table_bytes = 1 << 13, "size of a table"),
+        (|d| d.table_bytes = 1 << 31, "size of a table"),
         (|d| d.clock = Clock::Ticks, "reference for its clock"),
         (|d| d.clock = Clock::Instructions, "reference for its clock"),
     ] {

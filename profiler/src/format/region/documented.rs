@@ -85,6 +85,7 @@ fn the_counters_are_as_the_page_has_them() {
             size_of::<[OverheadCounters; OVERHEAD_ROWS]>(),
             "overheads",
         ),
+        (offset_of!(RingPage, table_used), 8, "table_used"),
     ];
     assert_eq!(fields("Ring page")[5..], expected);
 }

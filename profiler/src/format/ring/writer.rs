@@ -276,6 +276,12 @@ impl<'ring> Writer<'ring> {
         self.publish(&());
     }
 
+    /// What makes offsets of addresses.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) const fn offsets(&self) -> Offsets {
+        self.text
+    }
+
     /// Counts a sample of the fast handler.
     #[inline(always)]
     pub(crate) fn count_fast(&self) {

@@ -24,6 +24,8 @@ const LEAST_STEP: usize = 40;
 /// The units of a block of what is no record. The reader stops at the first of them.
 const CORRUPT_UNITS: u64 = 16;
 const UNIT: usize = 4;
+/// Of a table.
+const WORD: usize = 8;
 
 /// The memory that cutting takes.
 pub(super) struct Scratch {
@@ -99,11 +101,14 @@ impl<'a, 'region> Blocks<'a, 'region> {
     /// The next block.
     #[inline(never)]
     pub(super) fn next(&mut self, all: Number) -> Option<Frame> {
-        // A ring may have nothing.
+        // A ring or a table may have nothing.
         while self.next.is_some_and(|place| self.left(place.part) == 0) {
             self.next = self.part_behind(self.next?.part);
         }
-        let place = self.next?;
+        let mut place = self.next?;
+        if let Some((position, _)) = self.entry(place.part) {
+            place.part.position = position;
+        }
         let number = Number {
             block: self.block,
             ..all
@@ -117,10 +122,10 @@ impl<'a, 'region> Blocks<'a, 'region> {
         {
             frame.raw_len = gathered.bytes as u16;
         }
-        let size = if place.part.kind == Kind::Ring {
-            UNIT
-        } else {
-            1
+        let size = match place.part.kind {
+            Kind::Ring => UNIT,
+            Kind::Table => WORD,
+            _ => 1,
         };
         let mut part = place.part;
         part.position += (gathered.bytes / size) as u64;
@@ -139,6 +144,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
         let (kind, core) = match part.kind {
             Kind::Header => (Kind::Page, 0),
             Kind::Page if part.core + 1 == cores => (Kind::Ring, 0),
+            Kind::Ring if part.core + 1 == cores && self.region.has_tables() => (Kind::Table, 0),
             kind => (kind, part.core + 1),
         };
         if core >= cores {
@@ -166,11 +172,20 @@ impl<'a, 'region> Blocks<'a, 'region> {
         })
     }
 
-    /// How much there is from there on: bytes of a page, units of a ring.
+    /// The first entry of a table from there on; `None` of all else.
+    fn entry(&self, part: Part) -> Option<(u64, &'region [PlainAtomicU64])> {
+        let is_table = part.kind == Kind::Table;
+        let table = is_table.then(|| self.region.table(part.core.into()))??;
+        table.entry_from(part.position)
+    }
+
+    /// How much there is from there on: bytes of a page, units of a ring, an entry of a table.
     fn left(&self, part: Part) -> u64 {
         let core = part.core.into();
-        if part.kind != Kind::Ring {
-            return PAGE as u64 - part.position;
+        match part.kind {
+            Kind::Ring => {}
+            Kind::Table => return self.entry(part).map_or(0, |_| 1),
+            _ => return PAGE as u64 - part.position,
         }
         let tail = self.region.reader(core).position();
         let unread = self.region.control(core).unread();
@@ -243,6 +258,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
         let limit = limit.min(RAW);
         match place.part.kind {
             Kind::Ring => self.gather_records(place, limit),
+            Kind::Table => self.gather_entries(place, limit),
             Kind::Page => {
                 self.gather_page(self.region.page_words(place.part.core.into()), place, limit)
             }
@@ -298,6 +314,31 @@ impl<'a, 'region> Blocks<'a, 'region> {
             gathered.bytes = bytes;
             gathered.context = record.context;
         }
+    }
+
+    /// Copies entries of a table that are side by side.
+    fn gather_entries(&mut self, place: Place, limit: usize) -> Gathered {
+        let mut gathered = Gathered {
+            bytes: 0,
+            context: None,
+            is_corrupt: false,
+        };
+        let mut part = place.part;
+        while let Some((position, entry)) = self.entry(part)
+            && position == part.position
+        {
+            let bytes = gathered.bytes + entry.len() * WORD;
+            if bytes > limit && gathered.bytes > 0 {
+                break;
+            }
+            let places = self.scratch.raw[gathered.bytes..].as_chunks_mut().0;
+            for (to, word) in places.iter_mut().zip(entry) {
+                *to = word.load(Ordering::Relaxed).to_le_bytes();
+            }
+            gathered.bytes = bytes;
+            part.position += entry.len() as u64;
+        }
+        gathered
     }
 
     /// Copies units that are no record, for the reader to stop there.

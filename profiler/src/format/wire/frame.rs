@@ -41,6 +41,8 @@ pub enum Kind {
     Page = 2,
     /// A block of the records of a core.
     Ring = 3,
+    /// A block of the entries of the table of a core.
+    Table = 4,
     /// All blocks were sent.
     Summary = 16,
     /// The host asks for blocks again.
@@ -50,10 +52,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Header,
         Self::Page,
         Self::Ring,
+        Self::Table,
         Self::Summary,
         Self::Again,
         Self::Done,
@@ -62,7 +65,7 @@ impl Kind {
     /// Returns true if it is a block of a region.
     #[must_use]
     pub const fn is_block(self) -> bool {
-        matches!(self, Self::Header | Self::Page | Self::Ring)
+        matches!(self, Self::Header | Self::Page | Self::Ring | Self::Table)
     }
 }
 
@@ -98,7 +101,8 @@ pub struct Part {
     pub kind: Kind,
     /// Of which core.
     pub core: u16,
-    /// Bytes from the start of the page, or units of 4 bytes since the start of the ring.
+    /// Bytes from the start of the page, units of 4 bytes since the start of the ring, or words of 8
+    /// bytes from the first entry of the table.
     pub position: u64,
 }
 

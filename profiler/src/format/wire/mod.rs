@@ -17,6 +17,7 @@
 //!
 //! A block of records has whole ones, and what its reader has to know of those before it: it is
 //! read, and unpacked, without any other block. In place of blocks that are missing there is a gap.
+//! A block of a table has whole entries; those that are missing are counted as missing samples.
 //!
 //! Functions with buffers on their stack are `#[inline(never)]`: what one of them has is then not
 //! there for each of its calls, in kernels whose stacks are small.
@@ -34,7 +35,7 @@ mod scan;
 mod send;
 
 pub use frame::{FRAME_BYTES, Frame, Kind, Number, Part};
-pub use place::{Misplaced, RingBlocks};
+pub use place::{Misplaced, RingBlocks, TableBlocks};
 pub use scan::Scanner;
 pub use send::{Port, REQUEST_RANGES, Sender, Sent, done, request};
 

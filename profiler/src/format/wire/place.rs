@@ -4,6 +4,7 @@ use super::frame::{Frame, Kind};
 use crate::format::expand::{GAP_UNITS, MAX_UNITS, gap};
 use crate::format::region::{PAGE, Region};
 use crate::format::ring::place_of;
+use crate::format::table::{MAX_ENTRY, Table};
 use crate::format::{RecordHead, further, kind};
 use crate::sync::Ordering;
 
@@ -137,6 +138,77 @@ impl<'a, 'region> RingBlocks<'a, 'region> {
     fn put(&self, position: u64, unit: u32) {
         let data = self.region.ring_data(self.core);
         data[place_of(position, data.len())].store(unit, Ordering::Relaxed);
+    }
+}
+
+/// A table that is made of the blocks of it that have arrived.
+///
+/// ```
+/// use profiler::format::region::Region;
+/// use profiler::format::wire::{Frame, Misplaced, TableBlocks};
+///
+/// fn counted(region: &Region<'_>, blocks: &[(Frame, Vec<u8>)]) -> Result<u64, Misplaced> {
+///     let mut table = TableBlocks::new(region, 0);
+///     for (frame, unpacked) in blocks {
+///         table.add(frame, unpacked)?;
+///     }
+///     Ok(table.samples())
+/// }
+/// ```
+pub struct TableBlocks<'region> {
+    table: Option<Table<'region>>,
+    core: u32,
+    samples: u64,
+}
+
+impl<'region> TableBlocks<'region> {
+    /// The table of `core`, without an entry; that of a region without tables takes none.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn new(region: &Region<'region>, core: u32) -> Self {
+        let table = region.table(core);
+        if let Some(table) = &table {
+            table.clear();
+        }
+        Self {
+            table,
+            core,
+            samples: 0,
+        }
+    }
+
+    /// Adds the entries of a block.
+    ///
+    /// # Errors
+    ///
+    /// [`Misplaced`] if it is of something else, or does not fit.
+    pub fn add(&mut self, frame: &Frame, unpacked: &[u8]) -> Result<(), Misplaced> {
+        let (words, rest) = unpacked.as_chunks();
+        let words: &[[u8; 8]] = words;
+        let is_of_table = frame.part.kind == Kind::Table && u32::from(frame.part.core) == self.core;
+        let table = self.table.filter(|_| is_of_table && rest.is_empty());
+        let table = table.ok_or(Misplaced)?;
+        let mut at = 0;
+        while at < words.len() {
+            let mut entry = [0; MAX_ENTRY];
+            for (to, word) in entry.iter_mut().zip(&words[at..]) {
+                *to = u64::from_le_bytes(*word);
+            }
+            let there = entry.len().min(words.len() - at);
+            let (len, samples) = table.put(&entry[..there]).map_err(|_| Misplaced)?;
+            at += len;
+            self.samples = self.samples.saturating_add(samples);
+        }
+        Ok(())
+    }
+
+    /// The samples that the entries so far have counted.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.samples
     }
 }
 

@@ -127,7 +127,7 @@ impl Sender {
         let mut blocks = Blocks::new(region, &mut self.scratch);
         let mut pages = 0;
         while let Some(frame) = blocks.next(all)
-            && frame.part.kind != Kind::Ring
+            && matches!(frame.part.kind, Kind::Header | Kind::Page)
         {
             pages += 1;
         }

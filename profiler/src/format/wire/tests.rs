@@ -40,6 +40,159 @@ impl Memory {
     }
 }
 
+/// Chains that a kernel has counted: the counts by the chains of each core.
+type Counts = Vec<std::collections::BTreeMap<Vec<u64>, u64>>;
+
+fn counts(region: &Region<'_>) -> Counts {
+    let of_core = |core| {
+        let chains = region.chains(core).map(|chain| chain.expect("it is one"));
+        chains
+            .map(|chain| (chain.record().to_vec(), chain.count))
+            .collect()
+    };
+    (0..region.cores()).map(of_core).collect()
+}
+
+const TABLE: u64 = 64 << 10;
+
+fn memory_with_tables() -> Memory {
+    let layout = RegionLayout {
+        cores: CORES.into(),
+        ring_words: RING_WORDS,
+    };
+    Memory(vec![
+        Page([0; PAGE]);
+        layout.bytes_with(TABLE).unwrap() / PAGE
+    ])
+}
+
+/// What a kernel has made that has counted chains: as many samples of each core, the second's in
+/// part by one nested in what was counted.
+fn counting_kernel(memory: &mut Memory, samples: u32) -> Region<'_> {
+    let description = Description {
+        table_bytes: TABLE,
+        ..Description::new([7; 20], TEXT, CORES.into(), RING_WORDS)
+    };
+    // SAFETY: zeroed, aligned, and alive as long as what is returned.
+    let region = unsafe { Region::create(memory.bytes(), &description) };
+    for core in 0..u32::from(CORES) {
+        let table = region.table(core).expect("it has one");
+        let offsets = crate::format::sample::compact::Offsets::new(TEXT);
+        for sequence in 0..samples {
+            let chain = chain(core, sequence);
+            let sample = Sample {
+                chain_words: chain.words(),
+                ..sample(core, sequence)
+            };
+            let Some(key) = crate::format::table::Key::of(&sample, offsets) else {
+                continue;
+            };
+            for _ in 0..=sequence % 3 {
+                let _ = table.count(key.words());
+            }
+        }
+    }
+    region
+}
+
+/// The frames of a region, and what makes one of them.
+fn frames_of(region: &Region<'_>) -> Vec<Frame> {
+    struct Out(Vec<u8>);
+    impl Port for Out {
+        fn send(&mut self, bytes: &[u8]) {
+            self.0.extend(bytes);
+        }
+        fn receive(&mut self) -> Option<u8> {
+            None
+        }
+    }
+    let mut out = Out(Vec::new());
+    Sender::new().send(region, &mut out);
+    let mut scanner = Scanner::new();
+    let frames = out.0.into_iter().filter_map(|byte| scanner.push(byte));
+    frames.collect()
+}
+
+fn unpacked_of(frame: &Frame) -> Vec<u8> {
+    if frame.is_packed {
+        lz4_flex::block::decompress(frame.payload(), frame.raw_len.into()).unwrap()
+    } else {
+        frame.payload().to_vec()
+    }
+}
+
+#[test]
+fn tables_are_put_together_of_their_blocks() {
+    let mut sent = memory_with_tables();
+    let sent = counting_kernel(&mut sent, 700);
+    let expected = counts(&sent);
+    assert!(expected.iter().all(|core| core.len() > 100));
+    let frames = frames_of(&sent);
+    let mut arrived = memory_with_tables();
+    let arrived = counting_kernel(&mut arrived, 3);
+    for core in 0..CORES {
+        let mut table = TableBlocks::new(&arrived, core.into());
+        let of_core = frames
+            .iter()
+            .filter(|frame| frame.part.kind == Kind::Table && frame.part.core == core);
+        // In the opposite order, and each once: a file has them so.
+        let mut blocks: Vec<_> = of_core.collect();
+        blocks.reverse();
+        assert!(blocks.len() > 3, "{}", blocks.len());
+        for frame in &blocks {
+            table.add(frame, &unpacked_of(frame)).unwrap();
+        }
+        let samples: u64 = expected[usize::from(core)].values().sum();
+        assert_eq!(table.samples(), samples);
+        assert_eq!(table.add(blocks[0], &[1, 2, 3]), Err(Misplaced));
+        let other = Frame {
+            part: Part {
+                core: core ^ 1,
+                ..blocks[0].part
+            },
+            ..blocks[0].clone()
+        };
+        let unpacked = unpacked_of(&other);
+        assert_eq!(table.add(&other, &unpacked), Err(Misplaced));
+        // What begins in the middle of an entry is none.
+        assert_eq!(table.add(blocks[0], &unpacked[16..]), Err(Misplaced));
+    }
+    assert!(counts(&arrived) == expected, "other counts have arrived");
+}
+
+/// What a core that was stopped in the middle has left is passed.
+#[test]
+fn an_entry_that_is_in_no_bucket_is_not_sent() {
+    let mut memory = memory_with_tables();
+    let region = counting_kernel(&mut memory, 50);
+    let before = frames_of(&region);
+    let used = &region.page_words(0)[2368 / 8];
+    let behind = used.load(core::sync::atomic::Ordering::Relaxed);
+    // Room was taken, and a head was written that looks like one.
+    let words = region.table_words(0);
+    let at = words.len() / 4 + usize::try_from(behind).unwrap();
+    words[at].store(1, core::sync::atomic::Ordering::Relaxed);
+    words[at + 1].store(12 | 5 << 8, core::sync::atomic::Ordering::Relaxed);
+    used.store(behind + 7, core::sync::atomic::Ordering::Relaxed);
+    let offsets = crate::format::sample::compact::Offsets::new(TEXT);
+    let later = Sample {
+        task: 99,
+        ..sample(0, 1)
+    };
+    let key = crate::format::table::Key::of(&later, offsets).unwrap();
+    region.table(0).unwrap().count(key.words()).unwrap();
+    let entries = |frames: &[Frame]| {
+        let of_table = frames
+            .iter()
+            .filter(|frame| (frame.part.kind, frame.part.core) == (Kind::Table, 0));
+        of_table
+            .map(|frame| unpacked_of(frame).len())
+            .sum::<usize>()
+    };
+    let own = 8 * (1 + key.words().len());
+    assert_eq!(entries(&frames_of(&region)), entries(&before) + own);
+}
+
 /// What a kernel has made: `samples` samples on each core, and a count behind each hundredth.
 fn kernel(memory: &mut Memory, samples: u32) -> Region<'_> {
     let mut description = Description::new([7; 20], TEXT, CORES.into(), RING_WORDS);

@@ -33,6 +33,7 @@ use crate::entry::fast::{FastPath, Unusual};
 use crate::entry::{TrapFrame, end_of_call, vector};
 use crate::format::ring::Base;
 use crate::format::sample::compact::{self, Width, at};
+use crate::format::table::{self, TASK_AT};
 use crate::format::{ChainEnd, Delivery, State};
 use crate::hw::apic::{self, Register, Registers};
 use crate::hw::control::INTERRUPT_FLAG;
@@ -102,15 +103,36 @@ pub(super) unsafe extern "C" fn walk_from<T: Target>(
     frame: &TrapFrame,
     start: u64,
 ) -> Walked {
+    let place = output_of(core).writer.bytes_at(start);
+    // SAFETY: an extent may be written there.
+    unsafe { walked_at::<T>(core, frame, place) }
+}
+
+/// For [`super::xapic`]: walks the whole chain of the key that is made.
+#[unsafe(link_section = ".pmiscope.calls")]
+pub(super) unsafe extern "C" fn walk_key<T: Target>(
+    core: &'static Core,
+    frame: &TrapFrame,
+) -> Walked {
+    // SAFETY: there is room for a key, and so for the longest chain.
+    unsafe { walked_at::<T>(core, frame, core.fast.scratch.record()) }
+}
+
+/// Walks the chain of the record that begins at `place`, at the end of a handler's call.
+///
+/// # Safety
+///
+/// As for [`walk_all`].
+#[inline(always)]
+unsafe fn walked_at<T: Target>(core: &'static Core, frame: &TrapFrame, place: *mut u8) -> Walked {
     // SAFETY: set with the handler.
     let target: &T = unsafe { core.fast.at(Place::Target) };
-    let place = output_of(core).writer.bytes_at(start);
     let registers = unwind::Registers {
         pc: CodeAddress(frame.rip),
         sp: StackAddress(frame.rsp),
         fp: StackAddress(frame.rbp),
     };
-    // SAFETY: an extent may be written there.
+    // SAFETY: the caller's condition.
     let walked = unsafe { walk_all(core, target, registers, place) };
     let (end, state) = walked.unwrap_or((core::ptr::null_mut(), 0));
     let walked = Walked {
@@ -126,7 +148,7 @@ pub(super) unsafe extern "C" fn walk_from<T: Target>(
 ///
 /// # Safety
 ///
-/// An extent may be written there.
+/// From there on there is room for the chain of a compact record.
 #[cold]
 unsafe fn walk_all<T: Target>(
     core: &Core,
@@ -324,6 +346,39 @@ impl Ordinary {
         true
     }
 
+    /// Walks the stack and counts the chain, of this event and with these bits of the state beside
+    /// those that were found. Returns false if it is not in the table yet, or no compact one; then
+    /// nothing is counted.
+    #[inline(always)]
+    pub(super) fn count<T: Target>(self, core: &Core, target: &T, event: u8, state: u8) -> bool {
+        let output = output_of(core);
+        let task = u8::try_from(target.task(core.index));
+        let (Some(table), Ok(task)) = (output.table, task) else {
+            return false;
+        };
+        let place = core.fast.scratch.record();
+        // SAFETY: within the room for a key, of which the handler is the only user.
+        let put = |at: usize, value| unsafe { compact::put(place.wrapping_add(at), value) };
+        put(TASK_AT, task.into());
+        put(at::PC, self.pc_offset as u32);
+        for (word, offset) in self.stack_top(core).into_iter().enumerate() {
+            put(at::PC + 3 + 3 * word, offset as u32);
+        }
+        // SAFETY: likewise; it has room for the longest chain.
+        let Some((end, chain_end)) = (unsafe { self.put_chain(core, target, place) }) else {
+            return false;
+        };
+        let state = self.state | state | chain_end;
+        let head = compact::head(0, Width::Bits24, state, event);
+        // SAFETY: likewise.
+        let key = unsafe { table::finish(place, end, head) };
+        let is_known = table.count_known(key);
+        if is_known {
+            output.writer.count_fast();
+        }
+        is_known
+    }
+
     /// The two words on top of the stack, as a record has them.
     #[inline(always)]
     fn stack_top(&self, core: &Core) -> [u64; 2] {
@@ -473,9 +528,9 @@ fn has_fired<const SOURCE: u8>(core: &Core) -> bool {
     }
 }
 
-/// Handles the interrupt, if it is the usual overflow.
+/// Handles the interrupt, if it is the usual overflow. Chains are counted, if `CHAINS`.
 #[inline(always)]
-fn sample<T: Target, const SOURCE: u8, const NMI: bool>(
+fn sample<T: Target, const SOURCE: u8, const NMI: bool, const CHAINS: bool>(
     core: &'static Core,
     frame: &TrapFrame,
     entry_tsc: u64,
@@ -523,7 +578,12 @@ fn sample<T: Target, const SOURCE: u8, const NMI: bool>(
         cost: clock.ticks(cost),
         period: clock.ticks(period),
     };
-    if !ordinary.record(core, target, fields) {
+    let is_done = if CHAINS {
+        ordinary.count(core, target, fields.event, fields.state)
+    } else {
+        ordinary.record(core, target, fields)
+    };
+    if !is_done {
         return claimed;
     }
     timing.entry_tsc.store(entry_tsc, Relaxed);
@@ -545,12 +605,17 @@ fn wait_for_turn<const NMI: bool>(core: &'static Core) {
 
 /// The handler.
 #[unsafe(link_section = ".pmiscope.calls")]
-unsafe extern "C" fn on_interrupt<T: Target, const SOURCE: u8, const NMI: bool>(
+unsafe extern "C" fn on_interrupt<
+    T: Target,
+    const SOURCE: u8,
+    const NMI: bool,
+    const CHAINS: bool,
+>(
     core: &'static Core,
     frame: &TrapFrame,
     entry_tsc: u64,
 ) -> FastExit {
-    let outcome = sample::<T, SOURCE, NMI>(core, frame, entry_tsc);
+    let outcome = sample::<T, SOURCE, NMI, CHAINS>(core, frame, entry_tsc);
     let exit = FastExit::of(core, entry_tsc, outcome);
     end_of_call();
     exit
@@ -569,20 +634,20 @@ enum Chosen {
     Rust(Handler),
 }
 
-fn handler_of<T: Target>(run: &Run) -> Chosen {
+fn handler_of<T: Target, const CHAINS: bool>(run: &Run) -> Chosen {
     use source::{HPET, IPI, X2APIC, XAPIC};
     let is_scaled = !run.timing.clock.is_the_counter();
     let is_x2apic = apic::registers() == Registers::X2Apic;
     let is_nmi = run.delivery == Delivery::Nmi;
     Chosen::Rust(match (&run.source, is_nmi, is_x2apic) {
         (Source::ApicTimer(_), _, false) if !is_scaled => return Chosen::Assembly,
-        (Source::ApicTimer(_), true, false) => on_interrupt::<T, XAPIC, true>,
-        (Source::ApicTimer(_), false, false) => on_interrupt::<T, XAPIC, false>,
-        (Source::ApicTimer(_), true, true) => on_interrupt::<T, X2APIC, true>,
-        (Source::ApicTimer(_), false, true) => on_interrupt::<T, X2APIC, false>,
-        (Source::Hpet(_), true, _) => on_interrupt::<T, HPET, true>,
-        (Source::Hpet(_), false, _) => on_interrupt::<T, HPET, false>,
-        (Source::Ipi(_), true, _) => on_interrupt::<T, IPI, true>,
+        (Source::ApicTimer(_), true, false) => on_interrupt::<T, XAPIC, true, CHAINS>,
+        (Source::ApicTimer(_), false, false) => on_interrupt::<T, XAPIC, false, CHAINS>,
+        (Source::ApicTimer(_), true, true) => on_interrupt::<T, X2APIC, true, CHAINS>,
+        (Source::ApicTimer(_), false, true) => on_interrupt::<T, X2APIC, false, CHAINS>,
+        (Source::Hpet(_), true, _) => on_interrupt::<T, HPET, true, CHAINS>,
+        (Source::Hpet(_), false, _) => on_interrupt::<T, HPET, false, CHAINS>,
+        (Source::Ipi(_), true, _) => on_interrupt::<T, IPI, true, CHAINS>,
         (Source::Ipi(_), false, _) | (Source::Pmu(_) | Source::Step, ..) => return Chosen::None,
     })
 }
@@ -596,7 +661,12 @@ pub(in crate::sampler) fn prepare<T: Target>(
     output: &'static Output,
 ) {
     core.fast.last.store(0, Relaxed);
-    let handler = handler_of::<T>(run);
+    let handler = match output.table {
+        None => handler_of::<T, false>(run),
+        // What is aimed may come in a handler, which only a write in the ring notices.
+        Some(_) if run.aimed.is_some() => return,
+        Some(_) => handler_of::<T, true>(run),
+    };
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
     let len = text.end.0.saturating_sub(text.start.0);
@@ -623,12 +693,16 @@ pub(in crate::sampler) fn prepare<T: Target>(
     fast.writer.store(writer, Relaxed);
     let interrupts = core::ptr::from_ref(&output.counters.taken).cast_mut();
     fast.interrupts.store(interrupts, Relaxed);
+    if let Some(table) = output.table {
+        fast.table.store(table.start().cast_mut(), Relaxed);
+        fast.table_mask.store(table.mask(), Relaxed);
+    }
     super::xapic::prepare(core, target, run.delivery);
     fast.is_prepared.store(true, Relaxed);
     match handler {
         // Counters have theirs from their start on, and say themselves which samples are fast.
         Chosen::None => return,
-        Chosen::Assembly => super::xapic::choose(core, run.delivery),
+        Chosen::Assembly => super::xapic::choose(core, run.delivery, output.table.is_some()),
         Chosen::Rust(handler) => {
             let handler = (handler as *const ()).cast_mut();
             core.path.set_rust(run.delivery, handler);

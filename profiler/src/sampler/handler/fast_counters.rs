@@ -16,6 +16,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::fast::{FastExit, Fields, Handler, Ordinary, output_of};
+use crate::contract::settings::Keep;
 use crate::entry::fast::Unusual;
 use crate::entry::{TrapFrame, end_of_call};
 use crate::format::State;
@@ -84,9 +85,9 @@ fn scaled(core: &Core, ticks: [u64; 2]) -> Option<[u64; 2]> {
     is_one.then(|| ticks.map(|ticks| run.timing.clock.ticks(ticks)))
 }
 
-/// Handles the interrupt, if it is a usual one.
+/// Handles the interrupt, if it is a usual one. Chains are counted, if `CHAINS`.
 #[inline(always)]
-fn sample<T: Target, const ONE: bool, const NMI: bool>(
+fn sample<T: Target, const ONE: bool, const NMI: bool, const CHAINS: bool>(
     core: &'static Core,
     frame: &TrapFrame,
     entry_tsc: u64,
@@ -130,7 +131,9 @@ fn sample<T: Target, const ONE: bool, const NMI: bool>(
         target,
         state: if NMI { State::NMI } else { 0 },
     };
-    if ONE {
+    if CHAINS {
+        samples.count(overflows)?;
+    } else if ONE {
         samples.write_one(entry_tsc, ran)?;
     } else {
         samples.write_all(entry_tsc, overflows)?;
@@ -184,6 +187,24 @@ impl<T: Target> Samples<T> {
             Ok(())
         } else {
             Err(unrecorded(core, Overflows::FIRST, sequence))
+        }
+    }
+
+    /// Counts the chain of the event that has overflowed. Several are left to the other handler: each
+    /// has its own count.
+    #[inline(always)]
+    fn count(self, overflows: Overflows) -> Result<(), Unusual> {
+        let core = self.core;
+        let Some(event) = overflows.first() else {
+            return Ok(());
+        };
+        let sequence = take_number(core);
+        let event = core.fast.first_event.load(Relaxed) + event;
+        let is_one = overflows.without_first().is_empty();
+        if is_one && self.ordinary.count(core, self.target, event, self.state) {
+            Ok(())
+        } else {
+            Err(unrecorded(core, overflows, sequence))
         }
     }
 
@@ -277,7 +298,12 @@ const _: () = assert!(MAX_EVENTS <= further::END as usize);
 
 /// The handler.
 #[unsafe(link_section = ".pmiscope.calls")]
-unsafe extern "C" fn on_interrupt<T: Target, const ONE: bool, const NMI: bool>(
+unsafe extern "C" fn on_interrupt<
+    T: Target,
+    const ONE: bool,
+    const NMI: bool,
+    const CHAINS: bool,
+>(
     core: &'static Core,
     frame: &TrapFrame,
     entry_tsc: u64,
@@ -285,28 +311,35 @@ unsafe extern "C" fn on_interrupt<T: Target, const ONE: bool, const NMI: bool>(
     let exit = FastExit::of(
         core,
         entry_tsc,
-        sample::<T, ONE, NMI>(core, frame, entry_tsc),
+        sample::<T, ONE, NMI, CHAINS>(core, frame, entry_tsc),
     );
     end_of_call();
     exit
 }
 
-/// The fast handlers of counters, for the plans that come.
-pub(in crate::sampler) fn handlers<T: Target>() -> CounterHandlers {
+/// The fast handlers of counters, for the plans that come, in a run that keeps that.
+pub(in crate::sampler) fn handlers<T: Target>(keep: Keep) -> CounterHandlers {
+    match keep {
+        Keep::Samples => handlers_that::<T, false>(),
+        Keep::Chains => handlers_that::<T, true>(),
+    }
+}
+
+fn handlers_that<T: Target, const CHAINS: bool>() -> CounterHandlers {
     // They are called with what they take: `FastPath::set_rust`.
     let code = |handler: Handler| -> unsafe extern "C" fn() {
         // SAFETY: a function's address is one, whatever it takes.
         unsafe { core::mem::transmute(handler) }
     };
     CounterHandlers {
-        assembly: super::xapic::COUNTERS,
+        assembly: super::xapic::COUNTERS[usize::from(CHAINS)],
         one: [
-            code(on_interrupt::<T, true, false>),
-            code(on_interrupt::<T, true, true>),
+            code(on_interrupt::<T, true, false, CHAINS>),
+            code(on_interrupt::<T, true, true, CHAINS>),
         ],
         any: [
-            code(on_interrupt::<T, false, false>),
-            code(on_interrupt::<T, false, true>),
+            code(on_interrupt::<T, false, false, CHAINS>),
+            code(on_interrupt::<T, false, true, CHAINS>),
         ],
     }
 }

@@ -7,6 +7,9 @@
 //! chain has reached a root that was not reached last, to walk a chain that is more than frames of
 //! compiled code, to give up its write in the ring, and to wait for the core's turn.
 //!
+//! Each is there twice: to write samples, and to count chains (`keep=chains`), of which a new one is
+//! left to the other handler.
+//!
 //! In the frame, places of registers that are not saved are free:
 //!
 //! | offset | what |
@@ -21,7 +24,7 @@
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish, walk_from};
+use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish, walk_from, walk_key};
 use crate::assembly;
 use crate::entry::{TrapFrame, end_of_call, fast, vector};
 use crate::format::further;
@@ -29,13 +32,14 @@ use crate::format::region::MailboxWords;
 use crate::format::ring::{IN_PLACE, offset as ring};
 use crate::format::sample::MAX_CHAIN;
 use crate::format::sample::compact::{DEPTH_LIMIT, Width, at, head};
+use crate::format::table::{FACTOR, KEY_AT, PROBES, TASK_AT};
 use crate::format::{Delivery, State};
 use crate::hw::apic::{self, LocalInterrupt, PerformanceEntry, Register, Vector};
 use crate::hw::control::INTERRUPT_FLAG;
 use crate::pmu::driver::{Stage, at as driver};
 use crate::pmu::this_core::ThisCore;
 use crate::sampler::halt::HLT;
-use crate::sampler::per_core::fast::{Call, FastState, Place, offset};
+use crate::sampler::per_core::fast::{Call, FastState, Place, Scratch, offset};
 use crate::sampler::per_core::overflow::ARMED;
 use crate::sampler::per_core::pmu::CorePmu;
 use crate::sampler::per_core::{Core, Share, Timing};
@@ -63,6 +67,26 @@ unsafe extern "C" {
     fn pmiscope_fast_several_x2apic_alone_nmi();
     fn pmiscope_fast_several_x2apic_status_irq();
     fn pmiscope_fast_several_x2apic_status_nmi();
+    fn pmiscope_chains_xapic_nmi();
+    fn pmiscope_chains_xapic_irq();
+    fn pmiscope_chains_xapic_nmi_in_turns();
+    fn pmiscope_chains_xapic_irq_in_turns();
+    fn pmiscope_chains_one_xapic_alone_irq();
+    fn pmiscope_chains_one_xapic_alone_nmi();
+    fn pmiscope_chains_one_xapic_status_irq();
+    fn pmiscope_chains_one_xapic_status_nmi();
+    fn pmiscope_chains_one_x2apic_alone_irq();
+    fn pmiscope_chains_one_x2apic_alone_nmi();
+    fn pmiscope_chains_one_x2apic_status_irq();
+    fn pmiscope_chains_one_x2apic_status_nmi();
+    fn pmiscope_chains_several_xapic_alone_irq();
+    fn pmiscope_chains_several_xapic_alone_nmi();
+    fn pmiscope_chains_several_xapic_status_irq();
+    fn pmiscope_chains_several_xapic_status_nmi();
+    fn pmiscope_chains_several_x2apic_alone_irq();
+    fn pmiscope_chains_several_x2apic_alone_nmi();
+    fn pmiscope_chains_several_x2apic_status_irq();
+    fn pmiscope_chains_several_x2apic_status_nmi();
 }
 
 /// Sets what handlers in assembly need. What [`super::fast::prepare`] sets is set.
@@ -82,6 +106,7 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: Delivery) {
     fast.set_call(Call::Look, look::<T> as *const ());
     fast.set_call(Call::IsRoot, is_root_at::<T> as *const ());
     fast.set_call(Call::Walk, walk_from::<T> as *const ());
+    fast.set_call(Call::WalkKey, walk_key::<T> as *const ());
     fast.set_call(Call::Abandon, abandon as *const ());
     fast.set_call(Call::Finish, wait_or_publish as *const ());
     fast.set_call(Call::AckLate, ack_late as *const ());
@@ -89,8 +114,13 @@ pub(super) fn prepare<T: Target>(core: &Core, target: &T, delivery: Delivery) {
     fast.set_call(Call::LeaveSeveral, leave_several as *const ());
 }
 
-/// The handlers of counters: see [`CounterHandlers`](crate::sampler::per_core::pmu::CounterHandlers).
-pub(super) const COUNTERS: [[[[unsafe extern "C" fn(); 2]; 2]; 2]; 2] = [
+/// The handlers of counters, in the order of [`CounterHandlers`](crate::sampler::per_core::pmu::CounterHandlers):
+/// those that write samples, and those that count chains.
+pub(super) const COUNTERS: [Handlers; 2] = [SAMPLES, CHAINS];
+
+type Handlers = [[[[unsafe extern "C" fn(); 2]; 2]; 2]; 2];
+
+const SAMPLES: Handlers = [
     [
         [
             [
@@ -137,6 +167,53 @@ pub(super) const COUNTERS: [[[[unsafe extern "C" fn(); 2]; 2]; 2]; 2] = [
     ],
 ];
 
+const CHAINS: Handlers = [
+    [
+        [
+            [
+                pmiscope_chains_one_xapic_alone_irq,
+                pmiscope_chains_one_xapic_alone_nmi,
+            ],
+            [
+                pmiscope_chains_one_xapic_status_irq,
+                pmiscope_chains_one_xapic_status_nmi,
+            ],
+        ],
+        [
+            [
+                pmiscope_chains_one_x2apic_alone_irq,
+                pmiscope_chains_one_x2apic_alone_nmi,
+            ],
+            [
+                pmiscope_chains_one_x2apic_status_irq,
+                pmiscope_chains_one_x2apic_status_nmi,
+            ],
+        ],
+    ],
+    [
+        [
+            [
+                pmiscope_chains_several_xapic_alone_irq,
+                pmiscope_chains_several_xapic_alone_nmi,
+            ],
+            [
+                pmiscope_chains_several_xapic_status_irq,
+                pmiscope_chains_several_xapic_status_nmi,
+            ],
+        ],
+        [
+            [
+                pmiscope_chains_several_x2apic_alone_irq,
+                pmiscope_chains_several_x2apic_alone_nmi,
+            ],
+            [
+                pmiscope_chains_several_x2apic_status_irq,
+                pmiscope_chains_several_x2apic_status_nmi,
+            ],
+        ],
+    ],
+];
+
 /// An overflow of the running core's counters has shown late.
 #[unsafe(link_section = ".pmiscope.calls")]
 unsafe extern "C" fn ack_late(core: &'static Core) {
@@ -167,13 +244,18 @@ unsafe extern "C" fn leave_several(core: &'static Core, _: &TrapFrame, next: u64
 }
 
 /// Lets the entries of `core` try the timer's first.
-pub(super) fn choose(core: &Core, delivery: Delivery) {
+pub(super) fn choose(core: &Core, delivery: Delivery, counts_chains: bool) {
     let is_nmi = delivery == Delivery::Nmi;
-    let handler = match (is_nmi, core.fast.has_turns.load(Relaxed)) {
-        (true, false) => pmiscope_fast_xapic_nmi,
-        (true, true) => pmiscope_fast_xapic_nmi_in_turns,
-        (false, false) => pmiscope_fast_xapic_irq,
-        (false, true) => pmiscope_fast_xapic_irq_in_turns,
+    let has_turns = core.fast.has_turns.load(Relaxed);
+    let handler = match (counts_chains, is_nmi, has_turns) {
+        (false, true, false) => pmiscope_fast_xapic_nmi,
+        (false, true, true) => pmiscope_fast_xapic_nmi_in_turns,
+        (false, false, false) => pmiscope_fast_xapic_irq,
+        (false, false, true) => pmiscope_fast_xapic_irq_in_turns,
+        (true, true, false) => pmiscope_chains_xapic_nmi,
+        (true, true, true) => pmiscope_chains_xapic_nmi_in_turns,
+        (true, false, false) => pmiscope_chains_xapic_irq,
+        (true, false, true) => pmiscope_chains_xapic_irq_in_turns,
     };
     core.path.set_handler(delivery, handler);
 }
@@ -251,6 +333,85 @@ assembly!(
     cmpq {compiled_len}(%rdi), %rcx
     jae \stop
     movl %ecx, \place(%r8)
+    .endm
+
+    # The words on top of the stack, which r9 points to.
+    .macro FAST_TOPS
+    movq (%r9), %rdx
+    subq {text_start}(%rdi), %rdx
+    cmpq {text_len}(%rdi), %rdx
+    cmovaeq pmiscope_fast_no_text(%rip), %rdx
+    movl %edx, {at_pc}+3(%r8)
+    movq 8(%r9), %rdx
+    subq {text_start}(%rdi), %rdx
+    cmpq {text_len}(%rdi), %rdx
+    cmovaeq pmiscope_fast_no_text(%rip), %rdx
+    movl %edx, {at_pc}+6(%r8)
+    .endm
+
+    # The chain of the record at r8; rax is how far the stack pointer is below `top`. Then r8 is so far
+    # behind that the last word is at `at_chain`.
+    .macro FAST_CHAIN id, looked
+    .ifc \looked, looked
+    cmpb $0, {is_ruled}(%rdi)
+    jne .Lwalk_\id
+    .endif
+    movl ${rounds}, 104(%rsp)
+    shrq $4, %rax
+    incq %rax
+    movq (%rsp), %r9
+2:
+    FAST_FRAME %rax, %rdx, .Lwalk_\id, 6f, {at_chain}
+    FAST_FRAME %rdx, %rax, .Lwalk_\id, 5f, {at_chain}+3
+    FAST_FRAME %rax, %rdx, .Lwalk_\id, 4f, {at_chain}+6
+    FAST_FRAME %rdx, %rax, .Lwalk_\id, 3f, {at_chain}+9
+    addq $12, %r8
+    decl 104(%rsp)
+    jne 2b
+    # It holds no more. Is there one more, and can the end of these be told?
+    testl %ecx, %ecx
+    je .Lwalk_\id
+    FAST_PROVE %rax, %rdx, .Lwalk_\id
+    movq 8(%r9), %rcx
+    subq {text_start}(%rdi), %rcx
+    cmpq {compiled_len}(%rdi), %rcx
+    jb .Lcut_\id
+    jmp .Lwalk_\id
+3:
+    addq $3, %r8
+4:
+    addq $3, %r8
+5:
+    addq $3, %r8
+6:
+    movl %ecx, {at_chain}(%r8)
+    xorq {root_offset}(%rdi), %rcx
+    orq %r9, %rcx
+    jne .Lroot_\id
+    .endm
+
+    # A root that was not reached last. Then r8 is behind the chain.
+    .macro FAST_ROOT id, unusual
+.Lroot_\id:
+    testq %r9, %r9
+    jne .Lwalk_\id
+    movq %r8, 104(%rsp)
+    xorq {root_offset}(%rdi), %rcx
+    movq %rcx, %rdx
+    FAST_CALL {is_root}
+    movq 104(%rsp), %r8
+    testq %rax, %rax
+    je .Lwalk_\id
+    # One with an address, or two zeros without.
+    leaq {at_chain}+3(%r8), %r8
+    cmpq $1, %rax
+    je 2f
+    subq $3, %r8
+    # The text's start, as the last entry, would be taken for none.
+    movl -3(%r8), %eax
+    shll $8, %eax
+    je \unusual
+2:
     .endm
 
     # The samples beyond the first, a unit each behind the record. Mostly there are no more than two.
@@ -352,53 +513,8 @@ assembly!(
     movl %edx, {at_sp}(%r8)
     shrq $32, %rdx
     jne 92f
-    movq (%r9), %rdx
-    subq {text_start}(%rdi), %rdx
-    cmpq {text_len}(%rdi), %rdx
-    cmovaeq pmiscope_fast_no_text(%rip), %rdx
-    movl %edx, {at_pc}+3(%r8)
-    movq 8(%r9), %rdx
-    subq {text_start}(%rdi), %rdx
-    cmpq {text_len}(%rdi), %rdx
-    cmovaeq pmiscope_fast_no_text(%rip), %rdx
-    movl %edx, {at_pc}+6(%r8)
-    # The chain.
-    .ifc \looked, looked
-    cmpb $0, {is_ruled}(%rdi)
-    jne .Lwalk_\id
-    .endif
-    movl ${rounds}, 104(%rsp)
-    shrq $4, %rax
-    incq %rax
-    movq (%rsp), %r9
-2:
-    FAST_FRAME %rax, %rdx, .Lwalk_\id, 6f, {at_chain}
-    FAST_FRAME %rdx, %rax, .Lwalk_\id, 5f, {at_chain}+3
-    FAST_FRAME %rax, %rdx, .Lwalk_\id, 4f, {at_chain}+6
-    FAST_FRAME %rdx, %rax, .Lwalk_\id, 3f, {at_chain}+9
-    addq $12, %r8
-    decl 104(%rsp)
-    jne 2b
-    # It holds no more. Is there one more, and can the end of these be told?
-    testl %ecx, %ecx
-    je .Lwalk_\id
-    FAST_PROVE %rax, %rdx, .Lwalk_\id
-    movq 8(%r9), %rcx
-    subq {text_start}(%rdi), %rcx
-    cmpq {compiled_len}(%rdi), %rcx
-    jb .Lcut_\id
-    jmp .Lwalk_\id
-3:
-    addq $3, %r8
-4:
-    addq $3, %r8
-5:
-    addq $3, %r8
-6:
-    movl %ecx, {at_chain}(%r8)
-    xorq {root_offset}(%rdi), %rcx
-    orq %r9, %rcx
-    jne .Lroot_\id
+    FAST_TOPS
+    FAST_CHAIN \id, \looked
     movl $0, {at_chain}+3(%r8)
     addq ${at_chain}+6, %r8
 .Lchain_\id:
@@ -439,27 +555,7 @@ assembly!(
 
     # What is seldom of that.
     .macro FAST_RECORD_SELDOM id, head, period
-    # A root that was not reached last?
-.Lroot_\id:
-    testq %r9, %r9
-    jne .Lwalk_\id
-    movq %r8, 104(%rsp)
-    xorq {root_offset}(%rdi), %rcx
-    movq %rcx, %rdx
-    FAST_CALL {is_root}
-    movq 104(%rsp), %r8
-    testq %rax, %rax
-    je .Lwalk_\id
-    # One with an address, or two zeros without.
-    leaq {at_chain}+3(%r8), %r8
-    cmpq $1, %rax
-    je 2f
-    subq $3, %r8
-    # The text's start, as the last entry, would be taken for none.
-    movl -3(%r8), %eax
-    shll $8, %eax
-    je 92f
-2:
+    FAST_ROOT \id, 92f
     movl $0, (%r8)
     addq $3, %r8
     jmp .Lchain_\id
@@ -493,11 +589,143 @@ assembly!(
     jmp .Lpublished_\id
     .endm
 
-    .macro FAST_XAPIC name, way, turns, vector, back
+    # Counts the chain, which is in the table. The key is made as the record is, in `scratch`, where
+    # its other fields would be; see format::table. rax and r9 are as above.
+    .macro FAST_COUNT id, head, period, looked
+    .ifc \period, several
+    # Each of several has a count of its own.
+    cmpl $0, {further}(%rdi)
+    jne 91f
+    .endif
+    leaq {scratch}(%rdi), %r8
+    movl %r9d, {at_pc}(%r8)
+    movq {task}(%rdi), %rdx
+    movb (%rdx), %dl
+    movb %dl, {at_key_task}(%r8)
+    movq 160(%rsp), %r9
+    testb $7, %r9b
+    jne 91f
+    FAST_TOPS
+    FAST_CHAIN \id, \looked
+    addq ${at_chain}+3, %r8
+.Lchain_\id:
+    FAST_KEY_HEAD \head
+    testl ${interrupt_flag}, 152(%rsp)
+    je .Loff_\id
+.Lhead_\id:
+    movl %r9d, {key}(%rdi)
+    .ifc \period, several
+    movb {list}+3(%rdi), %r9b
+    movb %r9b, {key}+3(%rdi)
+    .endif
+    # Its bytes: a multiple of 16.
+    subq ${key}-15, %r8
+    andq $-16, %r8
+    movl %r8d, %ecx
+    shrl $3, %ecx
+    # Its hash.
+    leaq {key}(%rdi,%r8), %r9
+    negq %r8
+    movabsq ${factor}, %rdx
+    xorl %eax, %eax
+2:
+    addq (%r9,%r8), %rax
+    imulq %rdx, %rax
+    addq 8(%r9,%r8), %rax
+    imulq %rdx, %rax
+    addq $16, %r8
+    jne 2b
+    bswapq %rax
+    # The entry at the first bucket.
+    andl {table_mask}(%rdi), %eax
+    movq {table}(%rdi), %r9
+    movq (%r9,%rax,8), %rdx
+    testq %rdx, %rdx
+    je 91f
+    movl %ecx, %r8d
+    movq %rsi, 40(%rsp)
+    movq %rdi, 112(%rsp)
+    leaq 8(%r9,%rdx,8), %rsi
+    addq ${key}, %rdi
+    cld
+    repe cmpsq
+    jne .Lother_\id
+.Lknown_\id:
+    movq 40(%rsp), %rsi
+    movq 112(%rsp), %rdi
+    incq (%r9,%rdx,8)
+    .ifc \period, several
+    incq {taken}(%rdi)
+    .endif
+    movq {writer}(%rdi), %rcx
+    movq {control}(%rcx), %rdx
+    incq {fast_of_control}(%rdx)
+    .endm
+
+    # Zeros behind the key, which ends at r8. Makes its first unit, in r9d; r8 is then from the core's
+    # state on.
+    .macro FAST_KEY_HEAD head
+    movq $0, (%r8)
+    movq $0, 8(%r8)
+    subq %rdi, %r8
+    leal -{scratch}+3(%r8), %r9d
+    shrl $2, %r9d
+    addl \head(%rdi), %r9d
+    .endm
+
+    # What is seldom of that.
+    .macro FAST_COUNT_SELDOM id, head
+    FAST_ROOT \id, 91f
+    jmp .Lchain_\id
+    # More than frames of compiled code: all of it once more.
+.Lwalk_\id:
+    FAST_CALL {walk_key}
+    testq %rax, %rax
+    je 91f
+    movq %rax, %r8
+    movl %edx, 104(%rsp)
+    jmp .Lended_\id
+    # Cut at the depth limit.
+.Lcut_\id:
+    addq ${at_chain}, %r8
+    movl ${depth_limit}, 104(%rsp)
+.Lended_\id:
+    FAST_KEY_HEAD \head
+    addl 104(%rsp), %r9d
+    testl ${interrupt_flag}, 152(%rsp)
+    jne .Lhead_\id
+    # Interrupts were off.
+.Loff_\id:
+    subl ${interrupts_on}, %r9d
+    jmp .Lhead_\id
+    # Another chain has that bucket: the next ones.
+.Lother_\id:
+    movl ${probes}-1, 104(%rsp)
+2:
+    movq 112(%rsp), %rdi
+    incl %eax
+    andl {table_mask}(%rdi), %eax
+    movq (%r9,%rax,8), %rdx
+    testq %rdx, %rdx
+    je 3f
+    leaq 8(%r9,%rdx,8), %rsi
+    addq ${key}, %rdi
+    movl %r8d, %ecx
+    repe cmpsq
+    je .Lknown_\id
+    decl 104(%rsp)
+    jne 2b
+3:
+    movq 40(%rsp), %rsi
+    movq 112(%rsp), %rdi
+    jmp 91f
+    .endm
+
+    .macro FAST_XAPIC keep, name, way, turns, vector, back
     .balign 16
-    .global pmiscope_fast_xapic_\name
-    .type pmiscope_fast_xapic_\name, @function
-pmiscope_fast_xapic_\name:
+    .global pmiscope_\keep\()_xapic_\name
+    .type pmiscope_\keep\()_xapic_\name, @function
+pmiscope_\keep\()_xapic_\name:
     TRAP_CFI 176
     FAST_CFI
     RULE TRAP_FRAME
@@ -509,17 +737,19 @@ pmiscope_fast_xapic_\name:
     jne 90f
     # Its overflow is claimed.
     movw $0x100, {state}(%rdi)
-    .global pmiscope_fast_claimed_\name
-pmiscope_fast_claimed_\name:
+    .global pmiscope_\keep\()_claimed_\name
+pmiscope_\keep\()_claimed_\name:
     movl $1, %r8d
     xaddq %r8, {taken}(%rdi)
     movq %rdx, 88(%rsp)
     movl %r8d, 128(%rsp)
     cmpq {last}(%rdi), %r8
     jae 91f
+    .ifc \keep, fast
     movq {writer}(%rdi), %rcx
     cmpl {next}(%rcx), %r8d
     jne 91f
+    .endif
     testb $3, 144(%rsp)
     jne 91f
     movq 136(%rsp), %r8
@@ -533,7 +763,11 @@ pmiscope_fast_claimed_\name:
     subq 160(%rsp), %rax
     cmpq {span}(%rdi), %rax
     jae 80f
+    .ifc \keep, fast
     FAST_RECORD \name\()_usual, {head_usual}, ticks
+    .else
+    FAST_COUNT chains_\name\()_usual, {head_usual}, ticks
+    .endif
 93:
     movq 88(%rsp), %rax
     movq %rax, {entry_tsc}(%rdi)
@@ -564,8 +798,8 @@ pmiscope_fast_claimed_\name:
     movl %edx, {armed_tsc}+4(%rdi)
     movl %r8d, {initial}(%rcx)
     .cfi_remember_state
-    .global pmiscope_fast_left_\name
-pmiscope_fast_left_\name:
+    .global pmiscope_\keep\()_left_\name
+pmiscope_\keep\()_left_\name:
     TRAP_RESTORE
     RULE INTERRUPTED, 0, \vector
     iretq
@@ -580,16 +814,22 @@ pmiscope_fast_left_\name:
     js 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
+    .ifc \keep, fast
     movq {writer}(%rdi), %rcx
     FAST_RECORD \name\()_looked, {head_looked}, ticks, looked
     jmp 93b
     FAST_RECORD_SELDOM \name\()_usual, {head_usual}, ticks
     FAST_RECORD_SELDOM \name\()_looked, {head_looked}, ticks
-
     # The write has begun.
 92:
     movq 96(%rsp), %rdx
     FAST_CALL {abandon}
+    .else
+    FAST_COUNT chains_\name\()_looked, {head_looked}, ticks, looked
+    jmp 93b
+    FAST_COUNT_SELDOM chains_\name\()_usual, {head_usual}
+    FAST_COUNT_SELDOM chains_\name\()_looked, {head_looked}
+    .endif
     # The overflow is claimed.
 91:
     movl 128(%rsp), %eax
@@ -600,13 +840,15 @@ pmiscope_fast_left_\name:
     xorl %eax, %eax
     jmpq *\back(%rdi)
     .cfi_endproc
-    .size pmiscope_fast_xapic_\name, . - pmiscope_fast_xapic_\name
+    .size pmiscope_\keep\()_xapic_\name, . - pmiscope_\keep\()_xapic_\name
     .endm
 
-    FAST_XAPIC nmi, nmi, none, {nmi}, {back_to_nmi}
-    FAST_XAPIC irq, irq, none, {irq}, {back_to_irq}
-    FAST_XAPIC nmi_in_turns, nmi, turns, {nmi}, {back_to_nmi}
-    FAST_XAPIC irq_in_turns, irq, turns, {irq}, {back_to_irq}
+    .irp keep, fast, chains
+    FAST_XAPIC \keep, nmi, nmi, none, {nmi}, {back_to_nmi}
+    FAST_XAPIC \keep, irq, irq, none, {irq}, {back_to_irq}
+    FAST_XAPIC \keep, nmi_in_turns, nmi, turns, {nmi}, {back_to_nmi}
+    FAST_XAPIC \keep, irq_in_turns, irq, turns, {irq}, {back_to_irq}
+    .endr
     # Counters: see super::fast_counters. What is looked for here is what PmuDriver::stop_one and
     # advance_one look for, and in the same order. The last overflow is where it was until the
     # sample is written: what has run since is its period.
@@ -808,11 +1050,11 @@ pmiscope_fast_left_\name:
     jne 2b
     .endm
 
-    .macro FAST_COUNTER form, apic, status, way, vector, entry, back
+    .macro FAST_COUNTER keep, form, apic, status, way, vector, entry, back
     .balign 16
-    .global pmiscope_fast_\form\()_\apic\()_\status\()_\way
-    .type pmiscope_fast_\form\()_\apic\()_\status\()_\way, @function
-pmiscope_fast_\form\()_\apic\()_\status\()_\way:
+    .global pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way
+    .type pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way, @function
+pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way:
     TRAP_CFI 176
     FAST_CFI
     RULE TRAP_FRAME
@@ -843,7 +1085,7 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     movl {requested}(%rax), %ecx
     cmpl {answered}(%rax), %ecx
     jne 89f
-    FAST_ADVANCE_\form \form\()_\apic\()_\status\()_\way
+    FAST_ADVANCE_\form \keep\()_\form\()_\apic\()_\status\()_\way
     movq {writer}(%rdi), %rcx
     .ifc \form, several
     # Those that have overflowed are taken when they are recorded.
@@ -851,8 +1093,10 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     .else
     incq {taken}(%rdi)
     .endif
+    .ifc \keep, fast
     cmpl {next}(%rcx), %r8d
     jne 91f
+    .endif
     testb $3, 144(%rsp)
     jne 91f
     movq 136(%rsp), %r8
@@ -866,7 +1110,11 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     subq 160(%rsp), %rax
     cmpq {span}(%rdi), %rax
     jae 80f
+    .ifc \keep, fast
     FAST_RECORD \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
+    .else
+    FAST_COUNT chains_\form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
+    .endif
 93:
     .ifc \form, one
     movq {position}(%rdi), %rax
@@ -929,17 +1177,24 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     js 91f
     movq {top}(%rdi), %rax
     subq 160(%rsp), %rax
+    .ifc \keep, fast
     movq {writer}(%rdi), %rcx
     FAST_RECORD \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form, looked
     jmp 93b
-    FAST_ADVANCE_SELDOM_\form \form\()_\apic\()_\status\()_\way
     FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
     FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form
-
     # The write has begun.
 92:
     movq 96(%rsp), %rdx
     FAST_CALL {abandon}
+    jmp 91f
+    .else
+    FAST_COUNT chains_\form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form, looked
+    jmp 93b
+    FAST_COUNT_SELDOM chains_\form\()_\apic\()_\status\()_\way\()_usual, {head_usual}
+    FAST_COUNT_SELDOM chains_\form\()_\apic\()_\status\()_\way\()_looked, {head_looked}
+    .endif
+    FAST_ADVANCE_SELDOM_\form \keep\()_\form\()_\apic\()_\status\()_\way
     # The overflows are taken, and have no samples yet.
 91:
     .ifc \form, one
@@ -968,14 +1223,16 @@ pmiscope_fast_\form\()_\apic\()_\status\()_\way:
     xorl %eax, %eax
     jmpq *\back(%rdi)
     .cfi_endproc
-    .size pmiscope_fast_\form\()_\apic\()_\status\()_\way, . - pmiscope_fast_\form\()_\apic\()_\status\()_\way
+    .size pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way, . - pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way
     .endm
 
+    .irp keep, fast, chains
     .irp form, one, several
     .irp apic, xapic, x2apic
     .irp status, alone, status
-    FAST_COUNTER \form, \apic, \status, nmi, {nmi}, {entry_nmi}, {back_to_nmi}
-    FAST_COUNTER \form, \apic, \status, irq, {irq}, {entry_irq}, {back_to_irq}
+    FAST_COUNTER \keep, \form, \apic, \status, nmi, {nmi}, {entry_nmi}, {back_to_nmi}
+    FAST_COUNTER \keep, \form, \apic, \status, irq, {irq}, {entry_irq}, {back_to_irq}
+    .endr
     .endr
     .endr
     .endr
@@ -987,7 +1244,15 @@ pmiscope_fast_no_text:
     look = const Call::Look as usize,
     is_root = const Call::IsRoot as usize,
     walk = const Call::Walk as usize,
+    walk_key = const Call::WalkKey as usize,
     abandon = const Call::Abandon as usize,
+    scratch = const FAST + offset_of!(FastState, scratch) + Scratch::RECORD,
+    key = const FAST + offset_of!(FastState, scratch) + Scratch::RECORD + KEY_AT,
+    at_key_task = const TASK_AT,
+    factor = const FACTOR.cast_signed(),
+    probes = const PROBES,
+    table = const FAST + offset_of!(FastState, table),
+    table_mask = const FAST + offset_of!(FastState, table_mask),
     finish = const Call::Finish as usize,
     text_start = const FAST + offset::TEXT_START,
     compiled_len = const FAST + offset::COMPILED_LEN,

@@ -1,5 +1,6 @@
 //! What the fast handler of a core needs at hand: what it would else have to look for.
 
+use core::cell::UnsafeCell;
 use core::ptr;
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed,
@@ -9,6 +10,7 @@ use crate::address::{CodeAddress, CodeRange};
 use crate::contract::mailbox::Mailbox;
 use crate::format::region::MailboxWords;
 use crate::format::ring::Writer;
+use crate::format::table::{KEY_AT, SCRATCH_WORDS};
 use crate::unwind::fast::CompiledCode;
 
 /// What the fast handler of a core needs at hand. It is set before the core has that handler.
@@ -39,6 +41,11 @@ pub(crate) struct FastState {
     pub interrupts: AtomicPtr<AtomicU64>,
     /// The ring.
     pub writer: AtomicPtr<Writer<'static>>,
+    /// The table of chains, and what hashes are cut to; null without one.
+    pub table: AtomicPtr<AtomicU64>,
+    pub table_mask: AtomicU64,
+    /// Where the key of a chain is made.
+    pub scratch: Scratch,
     /// What assembly calls, seldom: see [`Call`].
     calls: [AtomicPtr<()>; CALLS],
     /// What the source is armed with.
@@ -61,6 +68,24 @@ pub(crate) struct FastState {
     places: [AtomicPtr<()>; PLACES],
 }
 
+/// Room for a key: see [`crate::format::table`].
+pub(crate) struct Scratch(UnsafeCell<[u64; SCRATCH_WORDS]>);
+
+// SAFETY: the fast handler of the core alone uses it, of which there is one at work: what nests in
+// it finds the source claimed, or the counters stopped.
+unsafe impl Sync for Scratch {}
+
+impl Scratch {
+    /// Where a compact record would begin whose key is aligned to a word.
+    pub(crate) const RECORD: usize = KEY_AT.next_multiple_of(8) - KEY_AT;
+
+    /// That place.
+    #[inline(always)]
+    pub(crate) const fn record(&self) -> *mut u8 {
+        self.0.get().cast::<u8>().wrapping_add(Self::RECORD)
+    }
+}
+
 /// What assembly calls. Each is an `extern "C" fn` of the core and the frame.
 #[derive(Clone, Copy)]
 pub(crate) enum Call {
@@ -72,6 +97,8 @@ pub(crate) enum Call {
     /// Walks the chain of the record that begins at the third. Returns the place behind it, and in
     /// `rdx` what is to be in its first unit; or null.
     Walk,
+    /// The same of the key that is made.
+    WalkKey,
     /// Ends the write that began at the third.
     Abandon,
     /// Publishes what has nested; or, by the third, waits for the core's turn.

@@ -28,6 +28,7 @@ use crate::format::Sample;
 use crate::format::region::{CoreCounters, OverheadCounters, Region};
 use crate::format::ring::Writer;
 use crate::format::sample::Chain;
+use crate::format::table::{Key, Table};
 use crate::hw::tsc;
 use crate::sync::CoreLocal as _;
 use aim::CoreAim;
@@ -119,6 +120,8 @@ pub(crate) struct Output {
     pub counters: &'static CoreCounters,
     /// What an interrupt costs in each event, by its number.
     overheads: &'static [OverheadCounters],
+    /// Where chains are counted, if they are.
+    pub table: Option<Table<'static>>,
 }
 
 impl Output {
@@ -133,6 +136,7 @@ impl Output {
             writer: unsafe { region.writer(core) },
             counters: region.counters(core),
             overheads: region.overheads(core),
+            table: region.table(core),
         }
     }
 
@@ -142,13 +146,37 @@ impl Output {
         self.overheads.get(first.into()..).unwrap_or_default()
     }
 
-    /// Appends a sample to the ring, with this chain in place of its own. The ring counts it as
-    /// lost if it does not fit.
+    /// Appends a sample to the ring, with this chain in place of its own, unless that is counted in
+    /// the table. The ring counts it as lost if it does not fit.
     #[inline]
     pub(crate) fn write_sample(&self, sample: &Sample<'_>, chain: &mut Chain) {
-        if self.writer.write_sample(sample, chain).is_ok() {
+        if self.count_chain(sample, chain) || self.writer.write_sample(sample, chain).is_ok() {
             self.counters.stored.add_local(1);
         }
+    }
+
+    /// Counts the chain in the table. Returns false if there is none, or no room in it.
+    #[inline]
+    fn count_chain(&self, sample: &Sample<'_>, chain: &Chain) -> bool {
+        self.table
+            .is_some_and(|table| Self::count_in(table, &self.writer, sample, chain))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_in(
+        table: Table<'static>,
+        writer: &Writer<'static>,
+        sample: &Sample<'_>,
+        chain: &Chain,
+    ) -> bool {
+        let chain_words = chain.words();
+        let sample = Sample {
+            chain_words,
+            ..*sample
+        };
+        let key = Key::of(&sample, writer.offsets());
+        key.is_some_and(|key| table.count(key.words()).is_ok())
     }
 
     /// Appends a record to the ring, which counts it as lost if it does not fit.

@@ -42,14 +42,17 @@ impl<T: Target> Sampler<T> {
         let takes_turns = clock.clock == Clock::Instructions && source.is_one_shot();
         let cores = self.engine.cores.count();
         let there = memory.len();
+        let asked = [settings.ring_bytes / 8, settings.bytes_of_table()];
+        let [ring_words, table_bytes] = memory.sizes(cores, asked);
         let mut description = Description {
             cores,
-            ring_words: memory.ring_words(cores, settings.ring_bytes / 8),
+            ring_words,
+            table_bytes,
             turns: takes_turns,
             samples: counting.as_ref().map_or(settings.samples, |_| 0),
             ..description_of(config, settings, &calibrated, &period)
         };
-        note_ring_size(&mut description, settings.ring_bytes);
+        note_sizes(&mut description, settings);
         let region = memory
             .region(&description)
             .map_err(|needed| StartError::RegionTooSmall { needed, there })?;
@@ -89,13 +92,17 @@ impl<T: Target> Sampler<T> {
     }
 }
 
-/// Says in the description that the rings are not of the size that was asked for.
-fn note_ring_size(description: &mut Description, asked_bytes: u64) {
-    let bytes = description.ring_words * 8;
-    if bytes != asked_bytes {
-        let [kib, asked] = [bytes >> 10, asked_bytes >> 10];
-        let note = format_args!("rings of {kib} KiB, as {asked} do not fit");
-        description.reason.append_item("; ", note);
+/// Says in the description that the rings or the tables are not of the size that was asked for.
+fn note_sizes(description: &mut Description, settings: &Settings<'_>) {
+    for (what, bytes, asked) in [
+        ("rings", description.ring_words * 8, settings.ring_bytes),
+        ("tables", description.table_bytes, settings.bytes_of_table()),
+    ] {
+        if bytes != asked {
+            let [kib, asked] = [bytes >> 10, asked >> 10];
+            let note = format_args!("{what} of {kib} KiB, as {asked} do not fit");
+            description.reason.append_item("; ", note);
+        }
     }
 }
 
@@ -143,6 +150,7 @@ fn description_of(
         clock_within: calibrated.clock.within,
         tsc_difference: calibrated.clock.ticks(differences.largest),
         tsc_within: u32::try_from(calibrated.clock.ticks(differences.within)).unwrap_or(u32::MAX),
+        table_bytes: 0,
     }
 }
 

@@ -127,7 +127,7 @@ impl<T: Target> Sampler<T> {
         if settings.kind == RunKind::Survey {
             return Err(StartError::ListNotCalled);
         }
-        let memory = self.set_up(memory, config)?;
+        let memory = self.set_up(memory, config, settings.keep)?;
         let is_counting = settings.kind == RunKind::Counts;
         self.gather()?;
         if settings.source.may_be_pmu() || is_counting {

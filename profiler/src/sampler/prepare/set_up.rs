@@ -1,5 +1,6 @@
 //! The APIC, and the cores' states, before any other core can come.
 
+use crate::contract::settings::Keep;
 use crate::entry::fast;
 use crate::hw::apic::{self, Mode, Registers};
 use crate::hw::control;
@@ -21,6 +22,7 @@ impl<T: Target> Sampler<T> {
         &'static self,
         memory: &Memory,
         config: &Config<'_>,
+        keep: Keep,
     ) -> Result<Memory, StartError<'a>> {
         if !assembly::is_sorted() {
             return Err(StartError::AssemblyNotSorted);
@@ -52,7 +54,7 @@ impl<T: Target> Sampler<T> {
         }
         for core in cores {
             fast::connect(core.index, core.apic_id, &core.path);
-            core.pmu.handlers.set(fast_counters::handlers::<T>());
+            core.pmu.handlers.set(fast_counters::handlers::<T>(keep));
         }
         // The trials of sources wait for interrupts, maskable ones too.
         control::enable_interrupts();

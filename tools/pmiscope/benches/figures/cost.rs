@@ -37,6 +37,38 @@ pub fn by_depth(profile: &Profile) -> Line {
         let is_complete = sample.end == ChainEnd::Complete;
         depth = is_complete.then_some(sample.chain_words.len());
     });
+    line_of(costs)
+}
+
+/// The same of samples that were counted in place, in a run that keeps chains: by the samples that are in
+/// its ring, and the same run's samples, of which the chains are known.
+pub fn of_counted(samples: &Profile, chains: &Profile) -> Line {
+    let mut depths = BTreeMap::new();
+    for_each_sample(samples, |sample| {
+        let is_complete = sample.end == ChainEnd::Complete;
+        depths.extend(is_complete.then_some((sample.sequence, sample.chain_words.len())));
+    });
+    let mut in_ring = BTreeMap::new();
+    for_each_sample(chains, |sample| {
+        in_ring.insert(sample.sequence, sample.handler_cost);
+    });
+    let mut costs = BTreeMap::<usize, Vec<u32>>::new();
+    for (number, &cost) in &in_ring {
+        let Some(before) = number.checked_sub(1) else {
+            continue;
+        };
+        let depth = depths
+            .get(&before)
+            .filter(|_| !in_ring.contains_key(&before));
+        if let Some(&depth) = depth {
+            costs.entry(depth).or_default().push(cost);
+        }
+    }
+    line_of(costs)
+}
+
+/// The line through the medians of each depth that has enough samples.
+fn line_of(mut costs: BTreeMap<usize, Vec<u32>>) -> Line {
     costs.retain(|_, costs| costs.len() >= ENOUGH);
     let points = costs.iter_mut().map(|(&depth, costs)| {
         costs.sort_unstable();

@@ -47,7 +47,7 @@ impl Measured {
     }
 }
 
-const FIGURES: [Figure; 18] = [
+const FIGURES: [Figure; 20] = [
     Figure {
         name: "timer, fixed + per frame, instructions",
         to_reach: "160 + 12.5",
@@ -57,6 +57,16 @@ const FIGURES: [Figure; 18] = [
         name: "counters, one event, fixed + per frame",
         to_reach: "205 + 12.5",
         measure: |runs| runs.cost_by_depth(&runs::COUNTERS, [205.0, 12.5]),
+    },
+    Figure {
+        name: "timer, chains counted in place: more than that",
+        to_reach: "40 + 2",
+        measure: |runs| runs.cost_of_chains(&runs::TIMER, [40.0, 2.0]),
+    },
+    Figure {
+        name: "counters, chains counted in place: more than that",
+        to_reach: "40 + 2",
+        measure: |runs| runs.cost_of_chains(&runs::COUNTERS, [40.0, 2.0]),
     },
     Figure {
         name: "each further event in the same handler",

@@ -100,6 +100,25 @@ impl Runs {
         Measured::judged(shown, is_reached)
     }
 
+    /// How much more a sample costs that is counted in place. The table is too small: what is in the
+    /// ring says what the handlers before have cost, which most have counted.
+    pub fn cost_of_chains(&mut self, source: &Source, most: [f64; 2]) -> Measured {
+        let words = ["--smp", "1", "--samples", SOME, "--workload", "recursion"];
+        let samples = self.run(source, &words).profile();
+        let keep = ["--keep", "chains", "--table", "16K", "--ring", "64M"];
+        let chains = self.run(source, &[&words[..], &keep].concat()).profile();
+        let usual = cost::by_depth(&samples);
+        let line = cost::of_counted(&samples, &chains);
+        let [fixed, per_frame] = [line.fixed - usual.fixed, line.per_frame - usual.per_frame];
+        // As they are shown.
+        let is_reached = fixed < most[0] + 0.5 && per_frame < most[1] + 0.05;
+        let shown = format!(
+            "{fixed:+.0} {per_frame:+.1}: {:.0} + {:.1}",
+            line.fixed, line.per_frame
+        );
+        Measured::judged(shown, is_reached)
+    }
+
     /// All events count each instruction, so they overflow together. The second one costs what a
     /// handler for several does more as well.
     pub fn further_event(&mut self, to_reach: u64) -> Measured {

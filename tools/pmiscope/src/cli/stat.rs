@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use profiler::contract::settings::{Settings, SourceChoice};
+use profiler::contract::settings::{Keep, Settings, SourceChoice};
 use profiler::pmu::event::EventList;
 
 use super::{
@@ -118,6 +118,8 @@ impl StatArgs {
                 memory: self.memory,
                 // What it holds is a few words for each event.
                 ring: Some(*Settings::RING_BYTES.start()),
+                keep: Keep::Samples,
+                table: None,
                 disc: None,
                 disc_as: None,
                 firmware: None,

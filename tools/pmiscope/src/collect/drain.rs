@@ -8,7 +8,7 @@ use profiler::contract::mailbox::Mailbox;
 use profiler::format::region::{OverheadCounters, Region, RunState};
 use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
-use profiler::format::{RecordHead, kind};
+use profiler::format::{RecordHead, Sample, kind};
 
 use super::guard;
 use crate::profile::{CoreEnd, OverheadEnd, Writer};
@@ -42,6 +42,8 @@ struct Core<'memory> {
     /// Where the next record begins, in units since the start, if the ring is still the same.
     next: u64,
     corrupt_at: Option<u64>,
+    /// The entries of its table that made no sense when it was read.
+    damaged_chains: u64,
 }
 
 impl<'memory> Collector<'memory> {
@@ -56,6 +58,7 @@ impl<'memory> Collector<'memory> {
                 reader,
                 samples: 0,
                 corrupt_at: None,
+                damaged_chains: 0,
             }
         });
         let mut collector = Self {
@@ -69,7 +72,7 @@ impl<'memory> Collector<'memory> {
     }
 
     /// Moves whole records out of the rings into the profile. Returns the number of records
-    /// moved.
+    /// moved, or of samples that have come otherwise, if those are more.
     ///
     /// # Errors
     ///
@@ -82,15 +85,45 @@ impl<'memory> Collector<'memory> {
         if self.flushed.elapsed() >= CHUNK_AGE {
             self.flush(profile)?;
         }
-        self.keep_counters();
-        Ok(taken)
+        let counted = self.keep_counters();
+        Ok(taken.max(counted))
     }
 
-    /// Keeps the counters for the case that the memory goes.
-    fn keep_counters(&mut self) {
+    /// Copies the tables' chains into the profile, if there are any: once, when nobody counts in them
+    /// any more, or nothing more is wanted.
+    ///
+    /// # Errors
+    ///
+    /// Those of the profile's output.
+    pub fn take_chains(&mut self, profile: &mut Writer<impl Write>) -> io::Result<()> {
+        // Those of another run, or of none.
+        if self.is_gone() {
+            return Ok(());
+        }
+        for (number, core) in (0..).zip(&mut self.cores) {
+            core.damaged_chains = take_chains(self.region, number, profile)?;
+        }
+        Ok(())
+    }
+
+    /// Returns true if equal chains are counted in place.
+    #[must_use]
+    pub fn counts_chains(&self) -> bool {
+        self.region.has_tables()
+    }
+
+    /// Keeps the counters for the case that the memory goes. Returns how many more samples there are
+    /// where chains are counted in place, whose rings may have none.
+    fn keep_counters(&mut self) -> u64 {
         let counters = self.read_counters();
-        if !self.is_gone() {
-            self.counters = counters;
+        if self.is_gone() {
+            return 0;
+        }
+        let before = std::mem::replace(&mut self.counters, counters);
+        if self.region.has_tables() {
+            stored(&self.counters).saturating_sub(stored(&before))
+        } else {
+            0
         }
     }
 
@@ -99,7 +132,18 @@ impl<'memory> Collector<'memory> {
     #[must_use]
     pub fn has_restarted(&self) -> bool {
         let mut cores = self.cores.iter();
-        cores.any(|core| core.next != 0 && core.reader.position() == 0) && !guard::is_lost()
+        let is_anew = cores.any(|core| core.next != 0 && core.reader.position() == 0);
+        (is_anew || self.has_counted_anew()) && !guard::is_lost()
+    }
+
+    /// The same where chains are counted in place, of which nothing is taken.
+    fn has_counted_anew(&self) -> bool {
+        let mut pairs = (0..).zip(&self.counters);
+        self.region.has_tables()
+            && pairs.any(|(core, before)| {
+                let stored = self.region.counters(core).stored.load(Ordering::Relaxed);
+                stored.wrapping_add(self.region.control(core).fast()) < before.stored
+            })
     }
 
     /// Returns true if the run that was followed is no longer in the memory.
@@ -120,6 +164,9 @@ impl<'memory> Collector<'memory> {
     /// The number of samples so far.
     #[must_use]
     pub fn samples(&self) -> u64 {
+        if self.region.has_tables() {
+            return stored(&self.counters);
+        }
         self.cores.iter().map(|core| core.samples).sum()
     }
 
@@ -180,10 +227,30 @@ impl<'memory> Collector<'memory> {
                 overheads: overheads(self.region.overheads(number)),
                 ring_bytes: (core.next - core.first) * POSITION_BYTES,
                 corrupt_at: core.corrupt_at,
+                damaged_chains: core.damaged_chains,
             }
         });
         ends.collect()
     }
+}
+
+/// The records of all cores, and what they have counted in place.
+fn stored(counters: &[CoreEnd]) -> u64 {
+    counters.iter().map(|core| core.stored).sum()
+}
+
+/// Copies the chains of a core's table into the profile. Returns how many entries made no sense.
+fn take_chains(region: Region<'_>, core: u32, profile: &mut Writer<impl Write>) -> io::Result<u64> {
+    let mut damaged = 0;
+    for chain in region.chains(core) {
+        let Ok(chain) = chain else {
+            damaged += 1;
+            continue;
+        };
+        let sample = Sample::decode(chain.record()).map_err(io::Error::other)?;
+        profile.chain(core, &sample, chain.count)?;
+    }
+    Ok(damaged)
 }
 
 /// Those rows that are of an event, and what is between them.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use memmap2::MmapMut;
 use profiler::format::region::{PAGE, RegionError};
-use profiler::format::wire::{Frame, Kind, Misplaced, RingBlocks};
+use profiler::format::wire::{Frame, Kind, Misplaced, RingBlocks, TableBlocks};
 use thiserror::Error;
 
 use super::{Blocks, Missing};
@@ -126,7 +126,12 @@ fn place_rings(
         let stored = stored.wrapping_add(region.control(core).fast());
         // Some may have been read before, by somebody else.
         let is_known = page.is_some() && region.reader(core).position() == 0;
-        missing.add_core(core, is_known.then_some(stored), ring.records());
+        let mut table = TableBlocks::new(&region, core);
+        for frame in blocks.of_part(Kind::Table, number) {
+            table.add(frame, &unpacked(frame)?)?;
+        }
+        let here = ring.records().saturating_add(table.samples());
+        missing.add_core(core, is_known.then_some(stored), here);
         ring.end();
     }
     Ok(missing)

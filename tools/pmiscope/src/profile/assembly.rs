@@ -8,6 +8,7 @@ use profiler::format::event::NewEvent;
 use profiler::format::{Description, EventDescription, Sample};
 
 use super::block::{Block, Slots};
+use super::chains;
 use super::chunk::{Chunk, Chunks, Kind};
 use super::column::Unpacker;
 use super::kernel_parts::{DebugFiles, KernelParts};
@@ -23,6 +24,8 @@ use crate::units::{counted, grouped};
 pub(super) struct Core {
     /// The samples whose stacks are there.
     pub samples: u64,
+    /// Those that were counted in place.
+    pub counted: u64,
     /// The other records.
     pub others: Vec<u64>,
     /// The number of these.
@@ -31,7 +34,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn records(&self) -> u64 {
-        self.samples + self.others_count
+        self.samples + self.counted + self.others_count
     }
 }
 
@@ -124,6 +127,7 @@ impl<'a> Assembly<'a> {
                 hash: None,
                 stacks: StackTable::default(),
                 blocks: Vec::new(),
+                chains: Vec::new(),
                 cores: vec![Core::default(); cores],
                 events: description.events().to_vec(),
             },
@@ -154,8 +158,15 @@ impl<'a> Assembly<'a> {
             self.incomplete
                 .push("the kernel's symbols are missing".into());
         }
+        let mut lost = self.leave_out_chains();
         if self.incomplete.line().is_some() {
-            self.leave_out_samples()?;
+            lost += self.leave_out_samples()?;
+        }
+        if lost > 0 {
+            self.incomplete.push(format!(
+                "{} left out, whose stacks were in a part that is missing",
+                counted(lost, "sample")
+            ));
         }
         match self.files.end.take() {
             None => self
@@ -174,8 +185,24 @@ impl<'a> Assembly<'a> {
         (self.files, self.contents, self.incomplete)
     }
 
-    /// Leaves out the samples whose stacks are lost.
-    fn leave_out_samples(&mut self) -> io::Result<()> {
+    /// Leaves out the chains whose stacks are lost. Returns of how many samples they are.
+    fn leave_out_chains(&mut self) -> u64 {
+        let Contents {
+            stacks,
+            chains,
+            cores,
+            ..
+        } = &mut self.contents;
+        let mut lost = 0;
+        for (core, count) in chains::leave_out(chains, stacks) {
+            cores[core as usize].counted -= count;
+            lost += count;
+        }
+        lost
+    }
+
+    /// Leaves out the samples whose stacks are lost. Returns how many.
+    fn leave_out_samples(&mut self) -> io::Result<u64> {
         let Contents {
             stacks,
             blocks,
@@ -195,13 +222,7 @@ impl<'a> Assembly<'a> {
                 lost += count;
             }
         }
-        if lost > 0 {
-            self.incomplete.push(format!(
-                "{} left out, whose stacks were in a part that is missing",
-                counted(lost, "sample")
-            ));
-        }
-        Ok(())
+        Ok(lost)
     }
 
     fn read_chunks(&mut self, chunks: &mut Chunks<'_>, mut at: usize) -> io::Result<()> {
@@ -314,6 +335,7 @@ impl<'a> Assembly<'a> {
             Kind::Head => return None,
             Kind::Stacks => return self.contents.stacks.add(stored, &mut self.unpacker),
             Kind::Samples => return self.take_block(at, stored, chunk),
+            Kind::Chains => return self.take_chains(stored),
             _ => {}
         }
         if chunk.kind == Kind::Kernel && chunk.core == 0 {
@@ -323,7 +345,7 @@ impl<'a> Assembly<'a> {
         }
         let payload = chunk.unpack(stored)?;
         match chunk.kind {
-            Kind::Head | Kind::Samples | Kind::Stacks => None,
+            Kind::Head | Kind::Samples | Kind::Stacks | Kind::Chains => None,
             Kind::Kernel => {
                 let kernel = self.parts.take_last(chunk.core, payload);
                 self.files.kernel = kernel.map(Arc::from);
@@ -366,6 +388,17 @@ impl<'a> Assembly<'a> {
         Some(())
     }
 
+    fn take_chains(&mut self, payload: &[u8]) -> Option<()> {
+        let cores = &mut self.contents.cores;
+        let chains = chains::unpack(payload, cores.len(), &mut self.unpacker)?;
+        for chain in &chains {
+            let counted = &mut cores[chain.core as usize].counted;
+            *counted = counted.checked_add(chain.samples)?;
+        }
+        self.contents.chains.extend(chains);
+        Some(())
+    }
+
     fn take_records(&mut self, core: u32, payload: &[u8]) -> Option<()> {
         if !payload.len().is_multiple_of(8) {
             return None;
@@ -392,6 +425,12 @@ impl<'a> Assembly<'a> {
         let mut missing = 0_u64;
         for (number, (core, end)) in self.contents.cores.iter().zip(&end.cores).enumerate() {
             missing = missing.saturating_add(end.stored.saturating_sub(core.records()));
+            if end.damaged_chains > 0 {
+                self.incomplete.push(format!(
+                    "{} of the table of core {number} made no sense",
+                    counted(end.damaged_chains, "entry")
+                ));
+            }
             if let Some(word) = end.corrupt_at {
                 self.incomplete.push(format!(
                     "the ring of core {number} made no sense from word {word} on"

@@ -43,6 +43,8 @@ pub(super) enum Kind {
     Stacks = 8,
     /// Other records of one core, as they stood in its ring.
     Records = 9,
+    /// Chains that were counted in place.
+    Chains = 10,
 }
 
 impl Kind {
@@ -57,6 +59,7 @@ impl Kind {
             Self::DebugFilePart,
             Self::Stacks,
             Self::Records,
+            Self::Chains,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == number)

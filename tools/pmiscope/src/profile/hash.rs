@@ -23,7 +23,7 @@ use super::stacks::{is_loose, top_places};
 use crate::units::hex;
 
 /// Bytes of a stack's hash, and of the run's.
-const BYTES: usize = 16;
+pub(super) const BYTES: usize = 16;
 
 pub(super) type StackHash = [u8; BYTES];
 

@@ -31,6 +31,7 @@
 //!   to have. Each stack is in the file once; `stacks.rs` has its layout.
 //! * *samples* (3), any number: samples of all cores, as columns (`block.rs`, `column.rs`): for
 //!   each the number of its stack, and what else it says. All that a sample has is there.
+//! * *chains* (10), any number: how often there was each chain that was counted in place (`chains.rs`).
 //! * *records* (9), any number: whole records of one core that are no samples, as they stood in
 //!   its ring, oldest first.
 //! * *end* (4): [`RunEnd`] as JSON, and with it the hash of all samples, which is made while they
@@ -48,6 +49,7 @@
 
 mod assembly;
 mod block;
+mod chains;
 mod chunk;
 mod column;
 mod counted;
@@ -61,6 +63,7 @@ pub(crate) mod stacks;
 mod write;
 mod zeros;
 
+pub use chains::ChainCount;
 pub(crate) use counted::{Alike, Counted, CountedSamples};
 pub(crate) use read::{Profile, ReadError, is_profile};
 pub use write::{Embedded, Writer};
@@ -76,8 +79,10 @@ use crate::qemu::{Emulator, PmuModel};
 /// What a profile starts with. The line ends make a transfer as text show.
 pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 
-/// The version of the format that is written.
-pub(crate) const VERSION: u32 = 6;
+/// The version of the format of a profile that has chains which were counted in place, and of all
+/// others: who does not know of the first would take such a profile for one that lacks samples.
+pub(crate) const VERSION: u32 = 7;
+pub(crate) const VERSION_OF_SAMPLES: u32 = 6;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;
@@ -219,7 +224,7 @@ pub struct CoreEnd {
     pub apic_id: u64,
     /// Overflow interrupts that it took.
     pub taken: u64,
-    /// Records that were in its ring.
+    /// Records that were in its ring, and samples that were counted in its table.
     pub stored: u64,
     /// Records that did not fit into its ring.
     pub lost: u64,
@@ -258,6 +263,9 @@ pub struct CoreEnd {
     pub ring_bytes: u64,
     /// Where its ring became unreadable, in words since the start.
     pub corrupt_at: Option<u64>,
+    /// Entries of its table that made no sense.
+    #[serde(default)]
+    pub damaged_chains: u64,
 }
 
 impl CoreEnd {

@@ -14,13 +14,14 @@ use thiserror::Error;
 
 use super::assembly::{Assembly, Core, Incomplete, StoredBlock};
 use super::block::Slots;
+use super::chains::{ChainCount, ChainHash};
 use super::chunk::{Chunks, Kind};
 use super::counted::{COUNTED, CountedColumns, CountedSamples};
 use super::hash::{RunHash, StackHash, stack_hash};
 use super::samples::{BlockReader, Cache, CoreSamples};
 use super::source::Source;
 use super::stacks::StackTable;
-use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION};
+use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION, VERSION_OF_SAMPLES};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -30,7 +31,7 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this is pmiscope {this}, which reads version {VERSION}: use {other}",
+        "a profile of format version {0}, and this is pmiscope {this}, which reads versions {VERSION_OF_SAMPLES} and {VERSION}: use {other}",
         this = env!("CARGO_PKG_VERSION"),
         other = reader_of(*.0)
     )]
@@ -102,6 +103,7 @@ pub(super) struct Contents {
     pub hash: Option<String>,
     pub stacks: StackTable,
     pub blocks: Vec<StoredBlock>,
+    pub chains: Vec<ChainCount>,
     pub cores: Vec<Core>,
     /// What samples mean by an event's number.
     pub events: Vec<EventDescription>,
@@ -137,7 +139,7 @@ impl Profile {
             return Err(ProfileError::NoHead.into());
         }
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
-        if version != VERSION {
+        if ![VERSION_OF_SAMPLES, VERSION].contains(&version) {
             return Err(ProfileError::Version(version).into());
         }
         let mut chunks = Chunks::new(&source);
@@ -203,6 +205,59 @@ impl Profile {
         records
             .filter(|record| NewEvent::decode(record).is_none())
             .count() as u64
+    }
+
+    /// Returns true if equal chains were counted in place: order, times and periods of samples are
+    /// not there.
+    #[must_use]
+    pub fn keeps_chains(&self) -> bool {
+        self.description.table_bytes != 0
+    }
+
+    /// The chains that were counted in place.
+    #[must_use]
+    pub fn chains(&self) -> &[ChainCount] {
+        &self.contents.chains
+    }
+
+    /// The hash of chains and counts, wherever they were counted.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub fn chain_hash(&self) -> Result<String, ReadError> {
+        let stacks = &self.contents.stacks;
+        let mut hashes: Vec<Option<StackHash>> = vec![None; stacks.len()];
+        let mut words = Vec::new();
+        let mut hash = ChainHash::default();
+        let mut add = |chain: ChainCount| {
+            let number = chain.stack as usize;
+            let Some(stack) = stacks.get(number) else {
+                return;
+            };
+            let text = self.description.text;
+            let of_stack =
+                *hashes[number].get_or_insert_with(|| stack_hash(text, &stack.sample(&mut words)));
+            hash.add(chain, of_stack);
+        };
+        for &chain in self.chains() {
+            add(chain);
+        }
+        self.for_each_counted(
+            |_| true,
+            |samples| {
+                samples.for_each(|sample| {
+                    add(ChainCount {
+                        core: samples.core,
+                        stack: sample.stack,
+                        task: sample.task,
+                        event: sample.event,
+                        samples: 1,
+                    });
+                })
+            },
+        )?;
+        Ok(hash.finish())
     }
 
     /// The stacks of the samples.

@@ -11,12 +11,13 @@ use profiler::address::CodeRange;
 use profiler::format::{Description, Sample, record_words};
 
 use super::block::{LooseCount, Pending, SampleRow, Slots};
+use super::chains::{self, ChainCount};
 use super::chunk::{self, Kind, Label, Packed};
 use super::column::Packer;
 use super::distinct::Distinct;
 use super::hash::RunHash;
 use super::stacks::{is_loose, top_places};
-use super::{Ending, Head, Host, MAGIC, RunEnd, VERSION};
+use super::{Ending, Head, Host, MAGIC, RunEnd, VERSION, VERSION_OF_SAMPLES};
 
 /// Samples that become a block by themselves; and words of a core's other records a chunk.
 const BLOCK: usize = 64 << 10;
@@ -33,6 +34,8 @@ pub struct Writer<W: Write> {
     packer: Packer,
     stacks: Distinct,
     pending: Pending,
+    /// Chains that are not written yet.
+    chains: Vec<ChainCount>,
     hash: RunHash,
     /// Other records that are not written yet, by core.
     records: Vec<Vec<u64>>,
@@ -78,7 +81,11 @@ impl<W: Write> Writer<W> {
         host: &Host,
         files: Embedded,
     ) -> io::Result<Self> {
-        let mut chunks = ChunkWriter::new(out)?;
+        let version = match description.table_bytes {
+            0 => VERSION_OF_SAMPLES,
+            _ => VERSION,
+        };
+        let mut chunks = ChunkWriter::new(out, version)?;
         let mut payload = description.encode().to_vec();
         serde_json::to_writer(&mut payload, host)?;
         chunks.pack(Kind::Head, 0, &payload)?;
@@ -90,6 +97,7 @@ impl<W: Write> Writer<W> {
             packer: Packer::new()?,
             stacks: Distinct::new(description.text),
             pending: Pending::new(cores, Slots::of_size(description.stack_slot)),
+            chains: Vec::new(),
             hash: RunHash::new(cores),
             records: vec![Vec::new(); cores],
         })
@@ -154,6 +162,30 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Appends a chain of `core` that was counted in place as often as that: what `sample` has beside it
+    /// means nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output; a core that the run does not have.
+    pub fn chain(&mut self, core: u32, sample: &Sample<'_>, samples: u64) -> io::Result<()> {
+        if usize::try_from(core).is_ok_and(|core| core >= self.records.len()) {
+            return Err(no_such_core());
+        }
+        let (stack, _) = self.stacks.find(sample)?;
+        self.chains.push(ChainCount {
+            core,
+            stack,
+            task: sample.task,
+            event: sample.event,
+            samples,
+        });
+        if self.chains.len() >= BLOCK {
+            self.write_chains()?;
+        }
+        Ok(())
+    }
+
     /// Writes all samples and other records that were appended: what was written is not lost if
     /// the tool is.
     ///
@@ -162,7 +194,27 @@ impl<W: Write> Writer<W> {
     /// Those of the output.
     pub fn flush(&mut self) -> io::Result<()> {
         self.write_samples()?;
+        self.write_chains()?;
         self.write_records()
+    }
+
+    /// Writes what the table of stacks has that is new.
+    fn write_stacks(&mut self) -> io::Result<()> {
+        if let Some(part) = self.stacks.take_part() {
+            let part = Packed::of_columns(|out| part.pack(&mut self.packer, out))?;
+            self.chunks.append(Kind::Stacks, 0, part)?;
+        }
+        Ok(())
+    }
+
+    fn write_chains(&mut self) -> io::Result<()> {
+        if self.chains.is_empty() {
+            return Ok(());
+        }
+        self.write_stacks()?;
+        let chains = std::mem::take(&mut self.chains);
+        let part = Packed::of_columns(|out| chains::pack(&chains, &mut self.packer, out))?;
+        self.chunks.append(Kind::Chains, 0, part)
     }
 
     fn write_samples(&mut self) -> io::Result<()> {
@@ -170,10 +222,7 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         // Stacks first: what a cut file has of samples is of use.
-        if let Some(part) = self.stacks.take_part() {
-            let part = Packed::of_columns(|out| part.pack(&mut self.packer, out))?;
-            self.chunks.append(Kind::Stacks, 0, part)?;
-        }
+        self.write_stacks()?;
         let block = Packed::of_columns(|out| self.pending.pack(&mut self.packer, out))?;
         self.chunks.append(Kind::Samples, 0, block)
     }
@@ -212,10 +261,10 @@ fn no_such_core() -> io::Error {
 }
 
 impl<W: Write> ChunkWriter<W> {
-    /// Starts a file.
-    fn new(mut out: W) -> io::Result<Self> {
+    /// Starts a file of this version.
+    fn new(mut out: W, version: u32) -> io::Result<Self> {
         out.write_all(&MAGIC)?;
-        out.write_all(&VERSION.to_le_bytes())?;
+        out.write_all(&version.to_le_bytes())?;
         out.write_all(&[0; 4])?;
         Ok(Self {
             out,
@@ -351,7 +400,7 @@ mod tests {
 
     /// The kernel that is read from chunks of at most 10 bytes, without the ones `lost`.
     fn read_back(elf: &[u8], lost: &[usize]) -> (usize, Option<Vec<u8>>) {
-        let mut writer = ChunkWriter::new(Vec::new()).unwrap();
+        let mut writer = ChunkWriter::new(Vec::new(), VERSION).unwrap();
         let mut files = Embedded(Vec::new());
         files
             .add([Kind::KernelPart, Kind::Kernel], elf, 10)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
+use profiler::contract::settings::{Aim, Keep, RunKind, Settings, SourceChoice};
 use profiler::format::{AimDescription, Description, EventDescription};
 use profiler::pmu::event::EventList;
 
@@ -130,6 +130,16 @@ fn of_samples(run: &Description, settings: &Settings<'_>) -> Vec<Row> {
             "samples",
             Some(settings.samples.to_string()),
             run.samples.to_string(),
+        ),
+        row(
+            "keep",
+            Some(settings.keep.name().into()),
+            match run.table_bytes {
+                0 => Keep::Samples,
+                _ => Keep::Chains,
+            }
+            .name()
+            .into(),
         ),
         row("aim", settings.aim.map(|aim| aim.to_string()), aim(run.aim)),
     ]

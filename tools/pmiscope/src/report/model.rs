@@ -88,10 +88,39 @@ pub struct Totals {
     /// Left out where there are no counters.
     #[serde(skip_serializing_if = "CounterTotals::is_none")]
     pub counters: CounterTotals,
-    /// The hash of every sample of every core, in order.
-    pub sample_hash: String,
+    /// The hash of every sample of every core, in order; `null` where equal chains were counted in
+    /// place.
+    pub sample_hash: Option<String>,
+    /// What was kept there; left out where all of each sample was.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub kept_chains: Option<KeptChains>,
     /// The cost of a sample's handler; `null` if a tick is not an instruction.
     pub handler_instructions: Option<Cost>,
+}
+
+/// What was kept where equal chains were counted in place.
+#[derive(Clone, Debug, Serialize)]
+pub struct KeptChains {
+    /// Those of the samples that were counted in place.
+    pub counted_in_place: u64,
+    /// Those that did not fit, and were written to the rings.
+    pub counted_in_rings: u64,
+    /// The hash of all chains and counts of every core, wherever they were counted.
+    pub chain_hash: String,
+}
+
+impl KeptChains {
+    fn new(profile: &Profile, tally: &Tally) -> Result<Option<Self>, ReadError> {
+        if !profile.keeps_chains() {
+            return Ok(None);
+        }
+        let counted_in_place = tally.counted_in_place;
+        Ok(Some(Self {
+            counted_in_place,
+            counted_in_rings: tally.samples() - counted_in_place,
+            chain_hash: profile.chain_hash()?,
+        }))
+    }
 }
 
 /// How it was sampled.
@@ -441,7 +470,11 @@ impl Report {
                 lost: units::total(cores.iter().map(|core| core.lost)),
                 unclaimed: unclaimed.map(units::total),
                 counters: counter_totals(profile),
-                sample_hash: profile.sample_hash()?,
+                sample_hash: match profile.keeps_chains() {
+                    false => Some(profile.sample_hash()?),
+                    true => None,
+                },
+                kept_chains: KeptChains::new(profile, tally)?,
                 handler_instructions: handler.filter(|_| run.clock == Clock::Instructions),
             },
             cores,

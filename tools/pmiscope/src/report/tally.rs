@@ -10,7 +10,7 @@ use profiler::format::{ChainEnd, State};
 use super::stack::{Chain, Stack, lookup};
 use crate::chain::{Link, Repair, Repaired};
 use crate::profile::stacks as profile;
-use crate::profile::{Alike, Counted, CountedSamples, Profile, ReadError};
+use crate::profile::{Alike, ChainCount, Counted, CountedSamples, Profile, ReadError};
 use crate::symbols::callframe::{Caller, Callers};
 use crate::symbols::{Frame, Symbols};
 
@@ -42,6 +42,8 @@ pub struct Tally {
     pub handler: Distribution,
     /// Records that this version cannot read.
     pub unreadable: u64,
+    /// Those of the samples that were counted in place.
+    pub counted_in_place: u64,
 }
 
 /// Samples by what is known of their stacks.
@@ -489,6 +491,14 @@ impl Tally {
         profile.for_each_counted(is_selected, |samples| {
             tally.count_all(&mut cores[samples.core as usize], samples)
         })?;
+        for &chain in profile.chains() {
+            if is_selected(chain.core) {
+                tally.count_chain(&mut cores[chain.core as usize], chain);
+            }
+        }
+        if profile.keeps_chains() {
+            tally.forget_order();
+        }
         for core in cores.iter().filter(|core| is_selected(core.tally.core)) {
             tally.end_core(core);
             tally.unreadable += profile.unreadable(core.tally.core);
@@ -572,6 +582,32 @@ impl Tally {
         }
         self.of_stacks[sample.stack as usize] += 1;
         self.of_tasks.add(sample.task.into(), 1);
+    }
+
+    /// Counts a chain that was counted in place.
+    fn count_chain(&mut self, core: &mut Counting, chain: ChainCount) {
+        core.all += chain.samples;
+        if !self.selection.has_event(chain.event) {
+            core.others += chain.samples;
+            return;
+        }
+        core.tally.samples += chain.samples;
+        core.events[usize::from(chain.event)].on_core.samples += chain.samples;
+        if let Some(event) = self.events.get_mut(usize::from(chain.event)) {
+            event.samples += chain.samples;
+        }
+        self.counted_in_place += chain.samples;
+        self.of_stacks[chain.stack as usize] += chain.samples;
+        self.of_tasks.add(chain.task.into(), chain.samples);
+    }
+
+    /// Forgets what is known of the few samples alone that were not counted in place.
+    fn forget_order(&mut self) {
+        self.periods = Distribution::default();
+        self.handler = Distribution::default();
+        for event in &mut self.events {
+            event.periods = Distribution::default();
+        }
     }
 
     fn end_core(&mut self, core: &Counting) {
@@ -719,6 +755,12 @@ impl Tally {
                 })
             },
         )?;
+        for chain in profile.chains() {
+            if self.selection.has_core(chain.core) && self.selection.has_event(chain.event) {
+                let key = key(chain.core, chain.task);
+                *counts.entry((key, chain.stack)).or_default() += chain.samples;
+            }
+        }
         let stack = |((key, number), samples)| {
             let index = self.rows.partition_point(|row| row.stack < number);
             let stack = self.stack(&self.rows[index]);

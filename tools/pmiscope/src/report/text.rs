@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use profiler::format::{Delivery, Source};
 
 use super::model::{
-    Core, CounterTotals, Counters, End, FunctionRow, Image, Period, Report, SortBy,
+    Core, CounterTotals, Counters, End, FunctionRow, Image, KeptChains, Period, Report, SortBy,
 };
 use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
@@ -91,7 +91,12 @@ impl Out {
         }
         self.period(report);
         self.samples(report);
-        self.fact("hash", &report.totals.sample_hash);
+        if let Some(hash) = &report.totals.sample_hash {
+            self.fact("hash", hash);
+        }
+        if let Some(kept) = &report.totals.kept_chains {
+            self.kept_chains(kept);
+        }
         self.end(&report.end);
     }
 
@@ -133,6 +138,18 @@ impl Out {
             let samples_ops = report.sampling.events.iter().any(|it| it.exact.is_some());
             self.counters(counters, samples_ops);
         }
+    }
+
+    fn kept_chains(&mut self, kept: &KeptChains) {
+        let [in_place, in_rings] = [kept.counted_in_place, kept.counted_in_rings].map(grouped);
+        let line = format!(
+            "chains: {in_place} counted in place, {in_rings} in the rings; order, times and periods are not there"
+        );
+        self.fact("kept", &line);
+        self.fact(
+            "hash",
+            &format!("{} (of chains and counts)", kept.chain_hash),
+        );
     }
 
     /// What makes addresses and callers others than the ELF file has.

@@ -57,6 +57,11 @@ pub enum VerifyError {
     /// The kernel in it has no code.
     #[error("the kernel has no code")]
     NoCode,
+    /// The order of samples is not there.
+    #[error(
+        "the run kept chains and counts, not samples and their order: run it without --keep chains"
+    )]
+    Chains,
     /// Nothing says where the code is that was executed.
     #[error(
         "the kernel ran at another address than it is linked for (KASLR?), and by how much cannot be told: describe the text from the start to the end of the section .text, or switch that off"
@@ -128,6 +133,9 @@ pub fn verify(
     examples: usize,
 ) -> Result<Verification, VerifyError> {
     has_every_instruction(&profile.description)?;
+    if profile.keeps_chains() {
+        return Err(VerifyError::Chains);
+    }
     if profile.records() == 0 {
         return Err(VerifyError::Empty);
     }

@@ -374,6 +374,7 @@ impl Samples {
                 overheads: counters.overheads.clone(),
                 ring_bytes: counters.ring_bytes,
                 corrupt_at: None,
+                damaged_chains: 0,
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");
             assert!(
@@ -592,6 +593,19 @@ impl Guest {
         }
         assert_eq!(at, end, "{heads:?}");
         heads
+    }
+
+    /// The samples that each core has counted in its table.
+    #[track_caller]
+    pub fn counted_in_tables(&self) -> Vec<u64> {
+        let Search::Found(shared, _) = self.memory.find_region().unwrap() else {
+            panic!("no rings; {}", self.log);
+        };
+        let of_core = |core| {
+            let chains = shared.chains(core);
+            chains.map(|it| it.expect("a chain").count).sum()
+        };
+        (0..shared.cores()).map(of_core).collect()
     }
 
     /// What the rings have.

@@ -9,6 +9,7 @@ mod apic;
 mod attach;
 mod awkward;
 mod by_code;
+mod chains;
 mod clocks;
 mod corruption;
 mod ctl;

@@ -309,6 +309,7 @@ pub fn run_end() -> RunEnd {
         overheads: Vec::new(),
         ring_bytes: 0,
         corrupt_at: None,
+        damaged_chains: 0,
     };
     RunEnd {
         outcome: Outcome::Finished,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use profiler::address::CodeAddress;
-use profiler::contract::settings::{Aim, RunKind, Settings, SourceChoice};
+use profiler::contract::settings::{Aim, Keep, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
@@ -56,6 +56,8 @@ const UNLIKELY_TIMEOUT: Duration = Duration::from_secs(10);
 const LOADED_A_SECOND: u64 = 10 << 20;
 /// Instructions that a slow host emulates in a second, where they are counted.
 const INSTRUCTIONS_A_SECOND: u64 = 10_000_000;
+/// A ring that is to hold what does not fit a table of chains.
+const RING_BESIDE_TABLE: u64 = 1 << 20;
 /// The kernel's default ring size.
 const DEFAULT_RING: u64 = 8 << 20;
 /// Nanoseconds between samples in realtime mode, which an emulated timer keeps up with
@@ -135,6 +137,7 @@ impl Plan {
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
         may_share(arguments)?;
+        may_have_table(&arguments.boot)?;
         is_of_a_disc(&arguments.boot)?;
         let wanted = &arguments.machine;
         let kernel_path = built(wanted.kernel.as_deref(), "kernel")?;
@@ -304,6 +307,7 @@ fn asked(arguments: &RunArgs, machine: &Machine) -> Asked {
         ("seed", sampling.seed.is_some()),
         ("workload", arguments.work.workload.is_some()),
         ("samples", arguments.work.samples.is_some()),
+        ("keep", arguments.boot.keep != Keep::Samples),
         ("aim", arguments.aim.is_some()),
     ];
     let named = by_user.iter().filter(|(_, is_named)| *is_named);
@@ -344,7 +348,7 @@ fn machine(
 ) -> Result<Machine> {
     let (wanted, boot) = (&arguments.machine, &arguments.boot);
     let (base, ring) = match boot.disc {
-        None => (BASE_MEMORY, settings.ring_bytes),
+        None => (BASE_MEMORY, settings.bytes_per_core()),
         Some(_) => (FIRMWARE_MEMORY, DEFAULT_RING),
     };
     let of_kernel = kernel_memory(elf) + loaded.memory(wanted, booted.load())?;
@@ -486,7 +490,12 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         ring_bytes: arguments
             .boot
             .ring
-            .unwrap_or_else(|| ring_for(samples, arguments.machine.smp)),
+            .unwrap_or_else(|| match arguments.boot.keep {
+                Keep::Samples => ring_for(samples, arguments.machine.smp),
+                Keep::Chains => RING_BESIDE_TABLE,
+            }),
+        keep: arguments.boot.keep,
+        table_bytes: arguments.boot.table.unwrap_or(default.table_bytes),
         send: default.send,
         test: arguments.self_test.as_deref(),
     }
@@ -504,6 +513,17 @@ fn is_of_a_disc(boot: &BootArgs) -> Result<()> {
         bail!("{option} is of use with a disc only: say --disc FILE, or leave it out");
     }
     Ok(())
+}
+
+/// Refuses the size of a table where there is none.
+fn may_have_table(boot: &BootArgs) -> Result<()> {
+    match boot.table {
+        Some(bytes) if boot.keep != Keep::Chains => bail!(
+            "--table {}: only --keep chains has tables: say that as well, or leave it out",
+            size(bytes)
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses fewer samples than cores.

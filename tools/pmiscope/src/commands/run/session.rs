@@ -103,6 +103,9 @@ impl<'run> Session<'run> {
                 Err(error) => return Err(self.abandon(error)),
             }
         }
+        if let Err(error) = self.take_chains() {
+            return Err(self.abandon(error));
+        }
         let counters = self.counters();
         self.end(ended, counters)
     }
@@ -120,7 +123,19 @@ impl<'run> Session<'run> {
                 Err(error) => return Err(self.abandon(error)),
             }
         }
+        if let Err(error) = self.take_chains() {
+            return Err(self.abandon(error));
+        }
         self.end(ended, counters)
+    }
+
+    /// Copies what was counted in place into the profile.
+    fn take_chains(&mut self) -> Result<()> {
+        let Some(sampling) = &mut self.sampling else {
+            return Ok(());
+        };
+        let taken = sampling.collector.take_chains(&mut sampling.profile);
+        taken.with_context(|| self.cannot_write())
     }
 
     /// What to say of a run that cannot go on for this reason: where its samples are.
@@ -140,7 +155,12 @@ impl<'run> Session<'run> {
         let mut has_sampled = false;
         if let Some(sampling) = &self.sampling {
             let collected = Collected {
-                records: sampling.records,
+                records: if sampling.collector.counts_chains() {
+                    // What was moved is the smaller part.
+                    sampling.collector.samples()
+                } else {
+                    sampling.records
+                },
                 lost: sampling.collector.lost(),
                 total: sampling.total,
             };
