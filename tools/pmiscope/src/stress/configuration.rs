@@ -424,16 +424,16 @@ fn memory_of(drawn: Memory, (cores, way): (u32, Way), deck: Deck) -> Memory {
         Way::Loader => 64 * MIB + cores * (MIB + 256 * 1024),
         Way::Bios | Way::Uefi => 256 * MIB + cores * 9 * MIB,
     };
-    let least = match way {
-        Way::Loader => 12 * MIB,
-        Way::Bios | Way::Uefi => 64 * MIB,
-    };
-    match drawn {
-        Memory::Less(_) => Memory::Less(deck.number("memory", least >> 20..enough >> 20) << 20),
+    match (drawn, way) {
+        // Neither Limine nor a UEFI says that it lacks memory, and ends.
+        (Memory::Less(_), Way::Bios | Way::Uefi) => Memory::Default,
+        (Memory::Less(_), Way::Loader) => {
+            Memory::Less(deck.number("memory", 12..enough >> 20) << 20)
+        }
         // Behind the devices much of it is in a second part.
-        Memory::Bytes(bytes) if bytes < enough + 2 * GIB && bytes > 2 * GIB => Memory::Default,
-        Memory::Bytes(bytes) if bytes < enough => Memory::Default,
-        other => other,
+        (Memory::Bytes(bytes), _) if bytes < enough + 2 * GIB && bytes > 2 * GIB => Memory::Default,
+        (Memory::Bytes(bytes), _) if bytes < enough => Memory::Default,
+        (other, _) => other,
     }
 }
 
