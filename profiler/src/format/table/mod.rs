@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The key is what of a sample says which chain it is: a compact record without its numbers
-//! ([`Key`]). Its hash says at which bucket to look first; an entry is at that one or one of the few
-//! behind it ([`PROBES`]). Entries stay where they are, and only their counts change.
+//! (`key.rs`). Its hash says at which bucket to look first; an entry is at that one or one of the few
+//! behind it (`PROBES`). Entries stay where they are, and only their counts change.
 //!
 //! # What nests
 //!
@@ -23,7 +23,7 @@
 //!
 //! So each sample is counted once: by one instruction that adds to an entry, or by one that puts an
 //! entry with a count of 1 into its bucket. What does not fit is no sample of the table
-//! ([`Full`]), and goes to the ring.
+//! (`Full`), and goes to the ring.
 
 mod key;
 mod reader;
