@@ -15,7 +15,8 @@ use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
-use crate::memory::{frames, stacks};
+use crate::memory::frames::{self, Block};
+use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
 use crate::{config, exit, smp, task, wire};
@@ -201,6 +202,7 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     if settings.send == SendTo::Serial {
         wire::send_at_end(block);
     }
+    log_place(block);
     // SAFETY: frames that are ours for ever, mapped in the direct map; nothing else
     // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
@@ -220,6 +222,16 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     if let Err(problem) = start(&SAMPLER, memory, &config) {
         refuse(problem.topic(), &problem)
     }
+}
+
+/// Says where the region is, which the memory of this boot and of the next one is searched for.
+fn log_place(Block { start, bytes }: Block) {
+    let fate = if start.is_aligned(frames::HOST_STEP) {
+        "found again after a reset"
+    } else {
+        "not found after a reset, as there is too little memory"
+    };
+    log::info!("region: {} KiB at {start:#x}, {fate}", bytes >> 10);
 }
 
 /// Every other core, as work for the first.
