@@ -18,7 +18,7 @@ pub struct KeptRun {
     pub block: Block,
     /// Its kernel's.
     pub build_id: [u8; 20],
-    /// Its state when it was cut.
+    /// How it had ended.
     pub state: RunState,
     /// What can be read of it.
     pub readable: Readable,
@@ -94,6 +94,7 @@ impl Findings {
     }
 
     fn add(&mut self, start: PhysAddr, kept: &Kept<'_>, wanted: KeptRuns, reserved: &mut Reserved) {
+        kept.mark_cut();
         let readable = kept.readable();
         let is_damaged = readable.samples == 0 && readable.damaged_rings > 0;
         let is_kept = kept.is_wanted() && !is_damaged && wanted != KeptRuns::Drop;

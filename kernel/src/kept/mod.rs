@@ -64,9 +64,9 @@ impl fmt::Display for Runs {
 impl fmt::Display for KeptRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let end = match self.state {
-            RunState::Starting | RunState::Sampling | RunState::Paused => "was cut",
             RunState::Finished => "had finished",
             RunState::Failed | RunState::Refused => "had failed",
+            _ => "was cut",
         };
         let (samples, address) = (self.readable.samples, self.block.start);
         write!(

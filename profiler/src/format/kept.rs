@@ -8,7 +8,7 @@
 use core::fmt;
 use core::ptr::NonNull;
 
-use super::region::{PAGE, Region, RegionError};
+use super::region::{PAGE, Region, RegionError, RunState};
 use super::wire::Record;
 use super::{RecordHead, further, kind};
 
@@ -16,7 +16,8 @@ use super::{RecordHead, further, kind};
 pub struct Kept<'memory> {
     /// Where it begins in the memory that was searched.
     pub offset: usize,
-    /// The region itself. A run that was cut is in a state in which it would go on.
+    /// The region itself. A run that was cut is in a state in which it would go on, until
+    /// [`Self::mark_cut`].
     pub region: Region<'memory>,
     /// Whose it is.
     pub build_id: [u8; 20],
@@ -71,6 +72,14 @@ impl Kept<'_> {
     pub fn is_wanted(&self) -> bool {
         let mut cores = 0..self.region.cores();
         !self.region.has_left() && cores.any(|core| self.region.control(core).unread() != 0)
+    }
+
+    /// Says in the region that a reset has cut the run, if it had not ended: who reads it then knows.
+    pub fn mark_cut(&self) {
+        let goes_on = [RunState::Starting, RunState::Sampling, RunState::Paused];
+        if goes_on.contains(&self.region.state()) {
+            self.region.set_state(RunState::Cut);
+        }
     }
 
     /// Counts what can be read: a look at each record.
@@ -141,6 +150,9 @@ pub struct Find<'memory> {
 ///     let mut is_free = true;
 ///     // SAFETY: it is mapped for ever, and nothing uses it yet.
 ///     for found in unsafe { kept::find(memory, 1 << 16) } {
+///         if let Ok(kept) = &found {
+///             kept.mark_cut();
+///         }
 ///         match found {
 ///             // It was read, or sent.
 ///             Ok(kept) if !kept.is_wanted() => kept.region.forget(),

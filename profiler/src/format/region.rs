@@ -54,6 +54,8 @@ named! {
         Paused = 4, "paused";
         /// The kernel refuses the run: see [`Region::refusal`].
         Refused = 5, "refused";
+        /// A reset has cut the run, as the next boot has found: what the rings hold is still true.
+        Cut = 6, "cut";
     }
 }
 

@@ -256,6 +256,27 @@ fn what_lies_in_a_region_that_is_wanted_is_none() {
 }
 
 #[test]
+fn what_had_not_ended_was_cut() {
+    for (state, then) in [
+        (RunState::Starting, RunState::Cut),
+        (RunState::Sampling, RunState::Cut),
+        (RunState::Paused, RunState::Cut),
+        (RunState::Cut, RunState::Cut),
+        (RunState::Finished, RunState::Finished),
+        (RunState::Failed, RunState::Failed),
+    ] {
+        let mut memory = Memory::new();
+        memory.run(0, 7, 5).set_state(state);
+        let found = memory.find();
+        let [Ok(kept)] = &found[..] else {
+            panic!("{state:?}")
+        };
+        kept.mark_cut();
+        assert_eq!(kept.region.state(), then, "{state:?}");
+    }
+}
+
+#[test]
 fn a_refusal_is_nothing_to_keep() {
     let mut memory = Memory::new();
     memory.run(0, 7, 5).refuse("no such source");

@@ -1,5 +1,7 @@
 //! `import`: makes a profile of what a kernel has sent by a serial line.
 
+mod memory;
+
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
@@ -13,7 +15,7 @@ use profiler::format::wire::{FRAME_BYTES, REQUEST_RANGES, done, request};
 use super::attach::{conclude, end_of_copy, host, without_log};
 use super::run::Session;
 use super::run::plan::Recording;
-use crate::cli::ImportArgs;
+use crate::cli::{ImportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::import::{Arrived, Blocks, Image, ImageError, Line, Missing, is_line};
 use crate::output::say;
@@ -35,8 +37,19 @@ const QUIET: Duration = Duration::from_secs(10);
 const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
-    let is_line = is_line(&arguments.input);
-    let read = ("what has come by the line", arguments.input.clone());
+    match (&arguments.memory, &arguments.input) {
+        (Some(place), _) => memory::import(place, arguments),
+        (None, Some(input)) => import_line(input, arguments),
+        (None, None) => bail!("neither a file or a port, nor --memory"),
+    }
+}
+
+fn import_line(input: &Path, arguments: &ImportArgs) -> Result<Exit> {
+    let is_line = is_line(input);
+    if is_line && arguments.run.is_some() {
+        bail!("--run is for a file: from a port the first run that is whole is taken");
+    }
+    let read = ("what has come by the line", input.to_owned());
     let recording = Recording::of_other_guest(
         arguments.kernel.as_deref(),
         arguments.output.as_deref(),
@@ -44,15 +57,21 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
         Some(read).filter(|_| !is_line),
     )?;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
-    let name = arguments.input.display();
+    let name = input.display();
     let arrived = if is_line {
         let silence = arguments.timeout.map_or(SILENCE, Duration::from_secs);
-        receive(&arguments.input, silence, &interrupt)
+        receive(input, silence, &interrupt)
     } else {
-        read_file(&arguments.input)
+        read_file(input)
     };
     let arrived = arrived.with_context(|| format!("cannot read {name}"))?;
-    profile(&arrived, arguments, &recording, interrupt)
+    let blocks = chosen(&arrived, input, arguments.run)?;
+    profile(
+        blocks,
+        (&arrived, input),
+        (&recording, arguments.format),
+        interrupt,
+    )
 }
 
 fn read_file(path: &Path) -> Result<Arrived> {
@@ -125,19 +144,37 @@ fn answer(blocks: &Blocks) -> [u8; FRAME_BYTES] {
     request(blocks.run, &ranges)
 }
 
-/// Makes the profile.
-fn profile(
-    arrived: &Arrived,
-    arguments: &ImportArgs,
-    recording: &Recording,
-    interrupt: Interrupt,
-) -> Result<Exit> {
-    let name = arguments.input.display();
-    let Some(blocks) = arrived.last() else {
+/// The run that is wanted: the last one, or that with a number. Says which it is, if there are others.
+fn chosen<'a>(arrived: &'a Arrived, input: &Path, wanted: Option<u64>) -> Result<&'a Blocks> {
+    let (name, runs) = (input.display(), arrived.runs());
+    let Some(last) = runs.last() else {
         bail!(
             "{name} has no frame of a region: the kernel sends one if its command line has send=serial, at 115200 baud, 8 bits, no parity"
         );
     };
+    let all = counted(runs.len() as u64, "run");
+    let Some(wanted) = wanted else {
+        if runs.len() > 1 {
+            say!(
+                "pmiscope: {} before the last one in {name}: left alone (--run 1 is the first of {all})",
+                counted(runs.len() as u64 - 1, "run")
+            );
+        }
+        return Ok(last);
+    };
+    let index = usize::try_from(wanted - 1).unwrap_or(usize::MAX);
+    let chosen = runs.get(index);
+    chosen.with_context(|| format!("{name} has {all}: there is no --run {wanted}"))
+}
+
+/// Makes the profile.
+fn profile(
+    blocks: &Blocks,
+    (arrived, input): (&Arrived, &Path),
+    (recording, format): (&Recording, ReportFormat),
+    interrupt: Interrupt,
+) -> Result<Exit> {
+    let name = input.display();
     let image = match Image::new(blocks) {
         Ok(image) => image,
         Err(ImageError::NoHeader) => bail!(
@@ -154,12 +191,6 @@ fn profile(
         counted(blocks.of.into(), "block"),
         counted(arrived.mended(), "damaged byte")
     );
-    if arrived.others() > 0 {
-        say!(
-            "pmiscope: {} before the last one in {name}: left alone",
-            counted(arrived.others() as u64, "run")
-        );
-    }
     let (region, description) = image.memory.open(0).context("the region")?;
     let host = Host {
         qemu: "(what has come by a serial line)".into(),
@@ -181,7 +212,7 @@ fn profile(
     for core in image.missing.cores() {
         say!("pmiscope: {core}");
     }
-    conclude(&run, arguments.format, recording)
+    conclude(&run, format, recording)
 }
 
 /// How a run ended of which that is missing.

@@ -96,10 +96,10 @@ impl Arrived {
         self.runs.last()
     }
 
-    /// How many runs there are before the last one.
+    /// The runs, in the order in which they have begun.
     #[must_use]
-    pub fn others(&self) -> usize {
-        self.runs.len().saturating_sub(1)
+    pub fn runs(&self) -> &[Blocks] {
+        &self.runs
     }
 
     /// Bytes that were damaged and are mended.
