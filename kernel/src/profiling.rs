@@ -19,7 +19,7 @@ use crate::memory::frames::{self, Block};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
-use crate::{config, exit, smp, task, wire};
+use crate::{config, exit, kept, smp, task, wire};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -198,7 +198,10 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     smp::give_others(join);
     let bytes = sampler::region_bytes(cpu::count(), settings.ring_bytes) as u64;
     let block = frames::take_for_host(bytes);
-    let block = block.unwrap_or_else(|| refuse("sampling: ", &sampler::NoMemory { bytes }));
+    let block = block.unwrap_or_else(|| {
+        kept::warn_of_memory();
+        refuse("sampling: ", &sampler::NoMemory { bytes })
+    });
     if settings.send == SendTo::Serial {
         wire::send_at_end(block);
     }

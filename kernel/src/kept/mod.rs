@@ -52,6 +52,15 @@ pub fn handle(wanted: KeptRuns, send: SendTo) {
     }
 }
 
+/// Says what there is to be done where there is too little memory for a run, if that is why.
+pub fn warn_of_memory() {
+    if findings().runs().next().is_some() {
+        log::warn!(
+            "kept: runs that are kept have memory that this one lacks: kept=drop gives it back"
+        );
+    }
+}
+
 struct Runs(u32);
 
 impl fmt::Display for Runs {
