@@ -4,8 +4,8 @@
 use alloc::boxed::Box;
 use core::fmt::Display;
 
-use kernel_core::words::{self, Words};
-use profiler::contract::settings::Settings;
+use kernel_core::words::{self, PortName, Words};
+use profiler::contract::settings::{BadWord, Problem, SendTo, Settings};
 use spin::Once;
 
 use crate::exit::{self, ExitCode};
@@ -34,10 +34,21 @@ pub fn of_sampler(command_line: &'static str) -> &'static str {
 /// nothing.
 #[must_use]
 pub fn parse(command_line: &'static str) -> Settings<'static> {
-    if let Err(problem) = Words::parse(command_line) {
-        refuse(&problem);
+    let own = Words::parse(command_line).unwrap_or_else(|problem| refuse(&problem));
+    let settings = Settings::parse(of_sampler(command_line));
+    let settings = settings.unwrap_or_else(|problem| refuse_word(&problem));
+    if settings.send == SendTo::Serial && own.serial == PortName::None {
+        refuse(&"send=serial needs a port: leave out serial=none");
     }
-    Settings::parse(of_sampler(command_line)).unwrap_or_else(|problem| refuse(&problem))
+    settings
+}
+
+/// The sampler lists its words to whoever has written none of them; ours belong to that list.
+fn refuse_word(problem: &BadWord<'_>) -> ! {
+    if problem.problem == Problem::Unknown {
+        refuse(&format_args!("{problem}, {}", words::LISTED))
+    }
+    refuse(problem)
 }
 
 fn refuse(problem: &dyn Display) -> ! {

@@ -111,6 +111,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     let settings = config::parse(boot.command_line);
     kept::handle(config::own(boot.command_line).kept, settings.send);
     if settings.kind == RunKind::Survey {
+        wire::log_unused(settings.send);
         profiling::list(boot)
     }
     workload::select(match settings.test {

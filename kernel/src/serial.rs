@@ -1,11 +1,11 @@
-//! The serial port of the log: a 16550, 115200 baud, 8 data bits, no parity. The first one,
-//! until [`set_registers`] names another.
+//! The serial port of the log: a 16550, 8 data bits, no parity. The first one, at 115200 baud,
+//! until [`set_registers`] says otherwise.
 
 use core::fmt;
-use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 use kernel_core::place::Place;
-use kernel_core::uart::Registers;
+use kernel_core::uart::{Registers, Speed};
 use x86_64::VirtAddr;
 use x86_64::instructions::port::Port;
 
@@ -73,7 +73,7 @@ fn write(number: u16, value: u8) {
 
 fn read(number: u16) -> u8 {
     match register(number) {
-        // SAFETY: none of those that are read here has an effect that is missed.
+        // SAFETY: of those that are read here only the data have an effect: the byte is taken.
         Some(At::Port(mut port)) => unsafe { port.read() },
         // SAFETY: likewise, mapped (the condition of `set_registers`).
         Some(At::Byte(at)) => unsafe { at.read_volatile() },
@@ -90,32 +90,39 @@ fn line_status() -> u8 {
 
 /// Sets speed and format; interrupts stay off.
 pub fn start() {
+    set_speed(Speed::default());
+}
+
+fn set_speed(speed: Speed) {
     const DIVISOR_LATCH: u8 = 1 << 7;
-    write(INTERRUPT_ENABLE, 0);
+    let [low, high] = speed.divisor().to_le_bytes();
     write(LINE_CONTROL, DIVISOR_LATCH);
-    // 115200 divided by 1.
-    write(DATA, 1);
-    write(INTERRUPT_ENABLE, 0);
+    // The latch lies where the data and the interrupts are else.
+    write(DATA, low);
+    write(INTERRUPT_ENABLE, high);
     set_format();
 }
 
 /// Sets the format, and leaves the speed as it is.
 fn set_format() {
-    write(INTERRUPT_ENABLE, 0);
+    // First: the interrupts' register is the latch's before.
     write(LINE_CONTROL, 0b11);
+    write(INTERRUPT_ENABLE, 0);
     // Both queues on, and emptied.
     write(FIFO_CONTROL, 0b111);
     // DTR and RTS, so that the other side listens.
     write(MODEM_CONTROL, 0b11);
 }
 
-/// Another port from now on, or none; with the speed that firmware has set, or with ours. Returns
-/// false if nothing answers there: then it stays as it was.
+/// Another port from now on, or none, or the same one; without a speed, with the one that firmware
+/// has set. Returns false if nothing answers there: then it stays as it was.
 ///
 /// # Safety
 ///
 /// Registers in memory are mapped at their address, uncached and for ever.
-pub unsafe fn set_registers(registers: Option<Registers>, sets_speed: bool) -> bool {
+pub unsafe fn set_registers(registers: Option<Registers>, speed: Option<Speed>) -> bool {
+    // What the log has said is neither lost with the queue nor sent at another speed.
+    drain();
     let before = (FIRST.load(Relaxed), BYTES.load(Relaxed));
     let first = match registers.map(|registers| registers.place) {
         Some(Place::Port(port)) => port.into(),
@@ -132,23 +139,30 @@ pub unsafe fn set_registers(registers: Option<Registers>, sets_speed: bool) -> b
         BYTES.store(before.1, Relaxed);
         return false;
     }
-    if sets_speed {
-        start()
-    } else {
-        set_format()
+    IS_STUCK.store(false, Relaxed);
+    match speed {
+        Some(speed) => set_speed(speed),
+        None => set_format(),
     }
     true
 }
 
-/// A byte takes 87 µs at this speed. A port that is not there reads as all ones
-/// and never makes anyone wait; one that is stuck shall not stop the kernel.
+/// The port was waited for in vain.
+static IS_STUCK: AtomicBool = AtomicBool::new(false);
+
+/// A byte takes 87 µs at 115200 baud, 33 ms at 300. A port that is not there reads as all ones
+/// and never makes anyone wait. One that is stuck does so once, not for each byte of a region,
+/// until it takes something again.
 fn wait_for(status: u8) {
-    for _ in 0..100_000 {
+    let tries = if IS_STUCK.load(Relaxed) { 1 } else { 100_000 };
+    for _ in 0..tries {
         if line_status() & status != 0 {
+            IS_STUCK.store(false, Relaxed);
             return;
         }
         core::hint::spin_loop();
     }
+    IS_STUCK.store(true, Relaxed);
 }
 
 /// Waits until everything has left.
@@ -158,11 +172,12 @@ pub fn drain() {
 
 /// The next byte from the other side, if one has come.
 pub fn receive() -> Option<u8> {
-    if line_status() & HAS_BYTE == 0 {
+    let status = line_status();
+    // Where nothing answers there would be bytes without end.
+    if status == NOTHING || status & HAS_BYTE == 0 {
         return None;
     }
-    // SAFETY: reading takes the byte from the queue.
-    Some(unsafe { Port::new(DATA).read() })
+    Some(read(DATA))
 }
 
 /// Writes bytes to the port, without any lock.

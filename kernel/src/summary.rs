@@ -40,9 +40,9 @@ pub fn log(boot: &BootInfo) {
         log::info!("no HPET: {problem}");
     }
     match (boot.firmware.pm_timer, pm_timer::get()) {
-        (_, Some(timer)) => log::info!("PM timer: {timer:x?}"),
-        (Ok(found), None) => log::info!("no PM timer: nothing can be at {found:x?}"),
-        (Err(problem), None) => log::info!("no PM timer: {problem}"),
+        (Ok(found), Some(_)) => log::info!("PM timer: {found}"),
+        (Ok(found), None) => log::info!("no PM timer: nothing can be at {found}"),
+        (Err(problem), _) => log::info!("no PM timer: {problem}"),
     }
     match &boot.screen {
         Ok(screen) => log::info!("screen: {}", screen.layout),

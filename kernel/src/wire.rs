@@ -3,6 +3,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use profiler::contract::settings::SendTo;
 use profiler::format::region::Region;
 use profiler::format::wire::{Port, Sender};
 use profiler::hw::tsc::Deadline;
@@ -21,6 +22,13 @@ static SENDER: Lock<Sender> = Lock::new(Sender::new());
 /// The other side has an answer on its way by then: a byte takes 87 µs, a frame 67 ms. 0.1 to 0.5
 /// seconds.
 const ANSWER_TICKS: u64 = 1 << 29;
+
+/// Says that nothing is sent, where the run makes no region.
+pub fn log_unused(send: SendTo) {
+    if send != SendTo::Nowhere {
+        log::info!("wire: nothing is sent: take=survey has no samples, the lines below are all");
+    }
+}
 
 /// Sends the region in this memory at the end of the run.
 pub fn send_at_end(region: Block) {

@@ -11,7 +11,11 @@ tools/freestanding.sh build
 
 # Made anew only if it is old: kernels are linked anew otherwise.
 made=$out/libpmiscope.a
-[ ! "$made" -nt "$out/libpmiscope_c.a" ] || [ ! "$made" -nt profiler/c/build.sh ] || exit 0
+is_new=true
+for source in "$out/libpmiscope_c.a" profiler/c/pmiscope.h profiler/c/build.sh; do
+    [ "$made" -nt "$source" ] || is_new=false
+done
+! $is_new || exit 0
 
 # One object, of what the header's functions need, in which these are the only global
 # symbols: memcpy and its like are the library's own, and not those of the kernel, which

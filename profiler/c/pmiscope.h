@@ -215,6 +215,25 @@ struct pmiscope_config {
     const char *workload;
 };
 
+// A port by which pmiscope_send sends, and by which the other side may answer.
+struct pmiscope_port {
+    // Sends so many bytes, however long that takes. Not NULL.
+    void (*send)(const uint8_t *bytes, size_t count);
+    // Returns the next byte from the other side, 0 to 255; -1 if none comes for a while, half a
+    // second or so. NULL if none can come: then nothing is asked for again.
+    int32_t (*receive)(void);
+};
+
+// How sending has ended.
+struct pmiscope_sent {
+    // The blocks of the region.
+    uint32_t blocks;
+    // Those that were sent again, as the other side has asked for them.
+    uint32_t again;
+    // The other side has said that all is there.
+    bool is_confirmed;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -402,6 +421,26 @@ void pmiscope_begin_counting(void);
 
 // The running core has done its units: in the same task, after pmiscope_begin_counting.
 void pmiscope_end_counting(void);
+
+// Sends what was sampled by a port of the kernel's, for pmiscope import on the other side: where
+// no host shares the memory. memory and bytes are those of pmiscope_start; sent is room for how
+// that has ended, or NULL. May be called when the run has ended, once at a time, on a stack with
+// 16 KiB left, as a task's: not in callbacks.finished, but in what goes on behind it. It takes as
+// long as the port does, and the log may go there too.
+//
+//     static const struct pmiscope_port port = {.send = send_bytes, .receive = receive_byte};
+//     struct pmiscope_sent sent;
+//     if (pmiscope_send(memory, sizeof memory, &port, &sent) != PMISCOPE_STATUS_OK)
+//         print_line("nothing was sampled");
+//     else if (!sent.is_confirmed)
+//         print_line("nobody says what has arrived");
+//
+// Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_NOT_STARTED if the memory has no run, the port
+// no send, or it is sent already.
+enum pmiscope_status pmiscope_send(void *memory,
+                                   uint64_t bytes,
+                                   const struct pmiscope_port *port,
+                                   struct pmiscope_sent *sent);
 
 // Ends QEMU with this status of pmiscope_start, by its device isa-debug-exit, which the host
 // tool provides; PMISCOPE_STATUS_OK is success, 0x12 a panic, 0x13 an exception. Returns

@@ -93,6 +93,15 @@ pub enum PmTimer {
     Memory(u64),
 }
 
+impl core::fmt::Display for PmTimer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Port(port) => write!(f, "port {port:#x}"),
+            Self::Memory(address) => write!(f, "{address:#x}"),
+        }
+    }
+}
+
 /// The power management timer, from the RSDP at `rsdp`.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! Where the registers of a 16550 are.
+//! Where the registers of a 16550 are, and how fast it can be.
 
 use crate::place::Place;
 
@@ -26,5 +26,38 @@ impl Registers {
             }
         };
         is_there.then_some(Self { place, bytes })
+    }
+}
+
+/// The speed of a 16550 with the usual clock of 1.8432 MHz.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Speed(u16);
+
+impl Speed {
+    /// Bits per second at the least divisor.
+    const FASTEST: u32 = 115_200;
+    /// The slowest that anybody has.
+    const SLOWEST: u32 = 300;
+
+    /// So many bits per second; `None` if no divisor makes them.
+    #[must_use]
+    pub fn new(baud: u32) -> Option<Self> {
+        let is_one = (Self::SLOWEST..=Self::FASTEST).contains(&baud);
+        if !is_one || !Self::FASTEST.is_multiple_of(baud) {
+            return None;
+        }
+        u16::try_from(Self::FASTEST / baud).ok().map(Self)
+    }
+
+    /// What the clock is divided by, 16 times.
+    #[must_use]
+    pub fn divisor(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self(1)
     }
 }

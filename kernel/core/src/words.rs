@@ -4,11 +4,15 @@
 use alloc::string::String;
 use core::fmt;
 
+use crate::uart::Speed;
+
 /// What the kernel is told beside the run.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Words {
     /// `serial=`: where the log goes.
     pub serial: PortName,
+    /// Its speed, behind a comma. `None`: the usual one, or the one that firmware has set.
+    pub speed: Option<Speed>,
     /// `at-end=`: what becomes of the machine.
     pub at_end: AtEnd,
     /// `kept=`: what becomes of what a run before a reset has left in memory.
@@ -82,6 +86,9 @@ const SERIAL: &str = "serial";
 const AT_END: &str = "at-end";
 const KEPT: &str = "kept";
 
+/// The kernel's own words, as a message lists those that there are.
+pub const LISTED: &str = "serial=, at-end=";
+
 impl Words {
     /// The kernel's own words of a command line.
     ///
@@ -94,9 +101,7 @@ impl Words {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
                 Some((SERIAL, value)) => {
-                    let port = port(value).ok_or(bad(
-                        "must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8",
-                    ))?;
+                    let port = port_and_speed(value).map_err(bad)?;
                     serial.replace(port).is_some()
                 }
                 Some((AT_END, value)) => {
@@ -113,8 +118,10 @@ impl Words {
                 return Err(bad("set before; say it once"));
             }
         }
+        let (serial, speed) = serial.unwrap_or_default();
         Ok(Self {
-            serial: serial.unwrap_or_default(),
+            serial,
+            speed,
             at_end: at_end.unwrap_or_default(),
             kept: kept.unwrap_or_default(),
         })
@@ -146,6 +153,24 @@ pub fn without_own(command_line: &str) -> String {
         others.push_str(word);
     }
     others
+}
+
+fn port_and_speed(value: &str) -> Result<(PortName, Option<Speed>), &'static str> {
+    let (name, speed) = match value.split_once(',') {
+        Some((name, speed)) => (name, Some(speed)),
+        None => (value, None),
+    };
+    let port =
+        port(name).ok_or("must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8")?;
+    let Some(speed) = speed else {
+        return Ok((port, None));
+    };
+    if port == PortName::None {
+        return Err("no port has no speed");
+    }
+    let speed = speed.parse().ok().and_then(Speed::new);
+    let speed = speed.ok_or("the speed must be 115200 or a divisor of it, 300 at the least")?;
+    Ok((port, Some(speed)))
 }
 
 fn port(value: &str) -> Option<PortName> {
@@ -220,6 +245,30 @@ mod tests {
     }
 
     #[test]
+    fn a_port_may_have_a_speed() {
+        let divisor = |line| {
+            let words = Words::parse(line).unwrap();
+            (words.serial, words.speed.map(Speed::divisor))
+        };
+        let com = |number: usize| PortName::Io(COM[number - 1]);
+        assert_eq!(divisor("serial=com1"), (com(1), None));
+        assert_eq!(divisor("serial=com1,115200"), (com(1), Some(1)));
+        assert_eq!(divisor("serial=0x2f8,9600"), (com(2), Some(12)));
+        assert_eq!(divisor("serial=pci,38400"), (PortName::Pci, Some(3)));
+        assert_eq!(divisor("serial=spcr,300"), (PortName::Spcr, Some(384)));
+        for speed in [
+            "", "0", "299", "150", "9601", "230400", "9600n8", "-9600", "9600,1",
+        ] {
+            let line = std::format!("serial=com1,{speed}");
+            let said = Words::parse(&line).unwrap_err().to_string();
+            let says = "the speed must be 115200 or a divisor of it, 300 at the least";
+            assert_eq!(said, std::format!("`{line}`: {says}"));
+        }
+        let said = Words::parse("serial=none,9600").unwrap_err().to_string();
+        assert_eq!(said, "`serial=none,9600`: no port has no speed");
+    }
+
+    #[test]
     fn an_end_has_a_name() {
         let at_end = |line| Words::parse(line).map(|words| words.at_end);
         assert_eq!(at_end("samples=3"), Ok(AtEnd::Exit));
@@ -262,6 +311,13 @@ mod tests {
             said("at-end=off at-end=off"),
             "`at-end=off`: set before; say it once"
         );
+    }
+
+    #[test]
+    fn all_own_words_are_listed() {
+        let own = [SERIAL, AT_END].map(|key| std::format!("{key}="));
+        assert_eq!(LISTED, own.join(", "));
+        assert!(LISTED.split(", ").all(has_own));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The sampler for kernels in C: what `pmiscope.h` declares.
 //!
 //! `types` and `api` are that header, which a test makes of them; `kernel` is the kernel as the
-//! sampler sees it, by the caller's functions; `text` has strings from and to C.
+//! sampler sees it, by the caller's functions, `wire` its port; `text` has strings from and to C.
 //!
 //! `build.sh` makes the library, whose only global symbols are those of the header.
 
@@ -17,3 +17,5 @@ mod kernel;
 mod text;
 #[cfg(target_os = "none")]
 mod types;
+#[cfg(target_os = "none")]
+mod wire;

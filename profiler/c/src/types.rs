@@ -214,3 +214,24 @@ pub struct Config {
     /// where the kernel has no choice: pmiscope run says so to who chooses one.
     pub workload: *const c_char,
 }
+
+/// A port by which pmiscope_send sends, and by which the other side may answer.
+#[repr(C)]
+pub struct Port {
+    /// Sends so many bytes, however long that takes. Not NULL.
+    pub send: Option<unsafe extern "C" fn(bytes: *const u8, count: usize)>,
+    /// Returns the next byte from the other side, 0 to 255; -1 if none comes for a while, half a
+    /// second or so. NULL if none can come: then nothing is asked for again.
+    pub receive: Option<unsafe extern "C" fn() -> i32>,
+}
+
+/// How sending has ended.
+#[repr(C)]
+pub struct Sent {
+    /// The blocks of the region.
+    pub blocks: u32,
+    /// Those that were sent again, as the other side has asked for them.
+    pub again: u32,
+    /// The other side has said that all is there.
+    pub is_confirmed: bool,
+}

@@ -32,12 +32,14 @@ const CONSTANT_EXPRESSIONS: &str = "
     (PMISCOPE_REGION_BYTES_ONCE + (uint64_t)(cores) * (PMISCOPE_REGION_BYTES_PER_CORE + (ring_bytes)))";
 
 /// Names in Rust and in C.
-const TYPES: [(&str, &str); 9] = [
+const TYPES: [(&str, &str); 11] = [
     ("Callbacks", "pmiscope_callbacks"),
     ("Config", "pmiscope_config"),
     ("Gate", "pmiscope_gate"),
     ("GateStack", "pmiscope_gate_stack"),
+    ("Port", "pmiscope_port"),
     ("Registers", "pmiscope_registers"),
+    ("Sent", "pmiscope_sent"),
     ("Source", "pmiscope_source_kind"),
     ("Stack", "pmiscope_stack"),
     ("Status", "pmiscope_status"),
@@ -122,6 +124,9 @@ void set_interrupt_stack(uint32_t core, int number, uint64_t top);
 void set_gate(uint8_t vector, uint64_t entry, int interrupt_stack);
 bool stack_of(uint32_t core, uint64_t address, struct pmiscope_stack *stack);
 void print_line(const char *line);
+void send_bytes(const uint8_t *bytes, size_t count);
+int32_t receive_byte(void);
+extern char memory[1 << 20];
 void work(void);
 "#;
 
@@ -156,6 +161,7 @@ fn examples_in_the_header_compile() {
         "poll",
         "pause",
         "units",
+        "send",
     ] {
         let call = format!("pmiscope_{function}(");
         assert!(
@@ -222,5 +228,5 @@ fn each_function_says_where_it_may_be_called_and_what_it_returns() {
             comment.clear();
         }
     }
-    assert_eq!(functions, 21, "are they found?");
+    assert_eq!(functions, 22, "are they found?");
 }

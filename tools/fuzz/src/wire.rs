@@ -60,7 +60,7 @@ impl Port for Wire {
 fn imported(bytes: &[u8]) -> Option<Vec<Vec<Vec<u64>>>> {
     let mut arrived = Arrived::default();
     arrived.add(bytes);
-    let image = Image::new(arrived.last()?).ok()?;
+    let image = Image::new(arrived.kept()?).ok()?;
     let (region, _) = image.memory.open(0).ok()?;
     Some(records(&region))
 }

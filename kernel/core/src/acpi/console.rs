@@ -20,6 +20,8 @@ pub fn console(memory: &impl PhysicalMemory, rsdp: u64) -> Result<Registers, Err
     // By the access size; tables that have none say it by the width. Linux does the same.
     let bytes = match (access, width) {
         (3, _) | (0, 32) => 4,
+        // Which nothing here reads: it is none of ours.
+        (2, _) | (0, 16) => 2,
         _ => 1,
     };
     let registers = match space {

@@ -472,6 +472,8 @@ mod spcr {
             (0, [0, 32, 0, 3], 0xfe03_0002),
             (0, [0, 8, 0, 1], 0xfe03_0ffc), // over a page's end
             (0, [2, 8, 0, 1], 0x3f8),
+            (0, [0, 32, 0, 2], 0xfe03_0000), // registers of 16 bits
+            (0, [0, 16, 0, 0], 0xfe03_0000),
         ] {
             let found = console(kind, structure, address);
             assert_eq!(

@@ -95,10 +95,10 @@ impl Sender {
     /// ```
     pub fn send(&mut self, region: &Region<'_>, port: &mut impl Port) -> Sent {
         let all = Blocks::count(region, &mut self.scratch);
-        self.send_blocks(region, all, (0, all.of), port);
+        self.send_blocks(region, all, &[(0, all.of)], port);
         // Without the pages nothing can be read: a file has them twice.
         let pages = self.pages(region, all);
-        self.send_blocks(region, all, (0, pages), port);
+        self.send_blocks(region, all, &[(0, pages)], port);
         let mut sent = Sent {
             blocks: all.of,
             ..Sent::default()
@@ -114,9 +114,7 @@ impl Sender {
                     sent.is_confirmed = request.part.kind == Kind::Done;
                     break;
                 }
-                for range in ranges(&request) {
-                    sent.again += self.send_blocks(region, all, range, port);
-                }
+                sent.again += self.send_blocks(region, all, &ranges(&request), port);
                 port.send(&Frame::empty(Kind::Summary, all).encode());
             }
         }
@@ -135,20 +133,26 @@ impl Sender {
         pages
     }
 
-    /// Sends the blocks of a range. Returns how many there are.
+    /// Sends the blocks of these ranges, each once. Returns how many there are.
     fn send_blocks(
         &mut self,
         region: &Region<'_>,
         all: Number,
-        (first, end): (u32, u32),
+        ranges: &[(u32, u32)],
         port: &mut impl Port,
     ) -> u32 {
+        // All are cut anew to find where they begin: once, not for each range.
         let mut blocks = Blocks::new(region, &mut self.scratch);
+        let end = ranges.iter().map(|&(_, end)| end).max().unwrap_or(0);
+        let is_wanted = |block| {
+            let mut ranges = ranges.iter();
+            ranges.any(|&(first, end)| (first..end).contains(&block))
+        };
         let mut sent = 0;
         while let Some(frame) = blocks.next(all)
-            && frame.number.block < end.min(all.of)
+            && frame.number.block < end
         {
-            if frame.number.block >= first {
+            if is_wanted(frame.number.block) {
                 port.send(&frame.encode());
                 sent += 1;
             }
@@ -178,15 +182,14 @@ impl Default for Sender {
     }
 }
 
-/// The ranges of blocks that a request is for.
-fn ranges(request: &Frame) -> impl Iterator<Item = (u32, u32)> {
-    let ranges = request.payload().as_chunks::<RANGE>().0.iter();
-    ranges.map(|&[a, b, c, d, e, f, g, h]| {
-        (
-            u32::from_le_bytes([a, b, c, d]),
-            u32::from_le_bytes([e, f, g, h]),
-        )
-    })
+/// The ranges of blocks that a request is for; those that it does not use are empty.
+fn ranges(request: &Frame) -> [(u32, u32); REQUEST_RANGES] {
+    let number = |at: usize| {
+        let bytes = request.payload().get(at..at + RANGE / 2);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u32::from_le_bytes)
+    };
+    core::array::from_fn(|at| (number(at * RANGE), number(at * RANGE + RANGE / 2)))
 }
 
 /// How many ranges a request has at most.

@@ -403,6 +403,35 @@ fn what_is_missing_is_sent_again_until_all_is_there() {
     assert_eq!(all_records(&copy), all_records(&region));
 }
 
+/// The other side, which has answers ready.
+struct Answers(Vec<u8>, std::collections::VecDeque<u8>);
+
+impl Port for Answers {
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+    fn receive(&mut self) -> Option<u8> {
+        self.1.pop_front()
+    }
+}
+
+#[test]
+fn what_is_asked_for_twice_is_sent_once() {
+    let mut memory = Memory::new();
+    let region = kernel(&mut memory, 500);
+    let run = blocks(&sent(&region))[0].number.run;
+    let asked = request(run, &[(7, 9), (3, 6), (5, 8), (6, 6), (9, 2)]);
+    let answers = [asked, done(run)].concat();
+    let mut line = Answers(Vec::new(), answers.into());
+    let sent = Sender::new().send(&region, &mut line);
+    assert_eq!((sent.again, sent.is_confirmed), (6, true));
+    let frames = frames(&line.0);
+    let summary = frames.iter().position(|it| it.part.kind == Kind::Summary);
+    let again = &frames[summary.unwrap() + 1..][..6];
+    let again: Vec<_> = again.iter().map(|frame| frame.number.block).collect();
+    assert_eq!(again, [3, 4, 5, 6, 7, 8]);
+}
+
 #[test]
 fn whoever_is_silent_is_not_waited_for() {
     let mut memory = Memory::new();

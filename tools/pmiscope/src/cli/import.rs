@@ -1,6 +1,6 @@
 //! What `import` takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
@@ -63,12 +63,8 @@ pub struct ImportArgs {
     /// The memory that a run before a reset has left its samples in: the file that backs a guest's
     /// memory, a dump of it, or /dev/mem; and where the region begins, as the kernel's log says at its
     /// next start [default: it is looked for]
-    #[arg(long, value_name = "FILE[@ADDRESS]", conflicts_with_all = ["input", "timeout", "run"])]
+    #[arg(long, value_name = "FILE[@ADDRESS]", conflicts_with_all = ["input", "timeout", "run", "speed"])]
     pub memory: Option<MemoryPlace>,
-
-    /// Which of several runs in the file, from 1 on in the order in which they begin [default: the last]
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub run: Option<u64>,
 
     /// The kernel that was sampled, an ELF file with a build-id [default: the one that was built]
     #[arg(long, value_name = "ELF")]
@@ -78,6 +74,14 @@ pub struct ImportArgs {
     /// into the profile; can be said several times [default: found by build-id and debuglink]
     #[arg(long, value_name = "FILE")]
     pub debug_file: Vec<PathBuf>,
+
+    /// The speed of the port in bits per second, as the kernel has it
+    #[arg(long, value_name = "BAUD", default_value_t = 115_200, value_parser = clap::value_parser!(u32).range(50..=4_000_000))]
+    pub speed: u32,
+
+    /// Which of several runs is taken, from 1 in their order [default: the last]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub run: Option<u32>,
 
     /// Give up after so many seconds in which nothing comes by a port [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
@@ -91,4 +95,11 @@ pub struct ImportArgs {
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
+}
+
+impl ImportArgs {
+    /// The file or the port, if there is no `--memory`.
+    pub fn line(&self) -> &Path {
+        self.input.as_deref().unwrap_or(Path::new(""))
+    }
 }

@@ -1,5 +1,6 @@
 //! Makes a region of the blocks that have arrived.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use memmap2::MmapMut;
@@ -29,6 +30,8 @@ pub enum ImageError {
 }
 
 type Page = [u8; PAGE];
+/// Blocks, by what and which core they are of.
+type Parts<'a> = BTreeMap<(Kind, u16), Vec<&'a Frame>>;
 
 /// A region in this process's memory.
 pub struct Image {
@@ -45,12 +48,13 @@ impl Image {
     /// [`ImageError`]. Of blocks that have arrived whole, only a sender that is broken makes one
     /// but the first.
     pub fn new(blocks: &Blocks) -> Result<Self, ImageError> {
-        let header = page(blocks, Kind::Header, 0)?.ok_or(ImageError::NoHeader)?;
+        let parts = blocks.by_part();
+        let header = page(&parts, Kind::Header, 0)?.ok_or(ImageError::NoHeader)?;
         let bytes = region_bytes(&header)?;
         let mut memory = anonymous(bytes)?;
         memory[..PAGE].copy_from_slice(&header[..]);
         let memory = Mapping::private(memory);
-        let missing = place_rings(blocks, &memory)?;
+        let missing = place_rings(Missing::new(blocks), &parts, &memory)?;
         Ok(Self { memory, missing })
     }
 }
@@ -60,9 +64,9 @@ fn anonymous(bytes: usize) -> Result<MmapMut, ImageError> {
 }
 
 /// The page of which these are the blocks; `None` if some are missing.
-fn page(blocks: &Blocks, kind: Kind, core: u16) -> Result<Option<Box<Page>>, ImageError> {
+fn page(parts: &Parts<'_>, kind: Kind, core: u16) -> Result<Option<Box<Page>>, ImageError> {
     let mut page = Vec::with_capacity(PAGE);
-    for frame in blocks.of_part(kind, core) {
+    for frame in parts.get(&(kind, core)).into_iter().flatten() {
         if frame.part.position != page.len() as u64 {
             return Ok(None);
         }
@@ -103,15 +107,18 @@ fn region_bytes(header: &Page) -> Result<usize, ImageError> {
 }
 
 /// Puts the rings' pages and blocks where they were.
-fn place_rings(blocks: &Blocks, memory: &Mapping) -> Result<Missing, ImageError> {
+fn place_rings(
+    mut missing: Missing,
+    parts: &Parts<'_>,
+    memory: &Mapping,
+) -> Result<Missing, ImageError> {
     let (region, _) = memory.open(0).map_err(ImageError::Region)?;
-    let mut missing = Missing::new(blocks);
     for core in 0..region.cores() {
         // What has more cores than a frame can say was not sent by one.
         let number = u16::try_from(core).map_err(|_| Misplaced)?;
-        let page = page(blocks, Kind::Page, number)?;
+        let page = page(parts, Kind::Page, number)?;
         let mut ring = RingBlocks::new(&region, core, page.as_deref());
-        for frame in blocks.of_part(Kind::Ring, number) {
+        for frame in parts.get(&(Kind::Ring, number)).into_iter().flatten() {
             ring.add(frame, &unpacked(frame)?)?;
         }
         let counters = region.counters(core);

@@ -8,8 +8,9 @@ mod arrived;
 mod image;
 mod line;
 mod missing;
+mod said;
 
 pub use arrived::{Arrived, Blocks};
 pub use image::{Image, ImageError};
-pub use line::{Line, is_line};
+pub use line::{Line, wait_for};
 pub use missing::Missing;

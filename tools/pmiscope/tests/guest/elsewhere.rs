@@ -22,13 +22,28 @@ fn image(name: &str) -> PathBuf {
     image_of(&built("kernel"), name)
 }
 
+/// The same with another command line.
+pub fn image_with(command_line: &str, name: &str) -> PathBuf {
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../limine.cfg");
+    let usual = std::fs::read_to_string(usual).unwrap();
+    let (before, _) = usual.split_once("CMDLINE=").unwrap();
+    let config = folder().join(format!("{name}.cfg"));
+    std::fs::write(&config, format!("{before}CMDLINE={command_line}\n")).unwrap();
+    image_by(&built("kernel"), name, Some(&config))
+}
+
 /// The same of another kernel.
 pub fn image_of(kernel: &Path, name: &str) -> PathBuf {
+    image_by(kernel, name, None)
+}
+
+fn image_by(kernel: &Path, name: &str, config: Option<&Path>) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../iso.sh");
     let image = folder().join(name);
     let made = Command::new(script)
         .arg(variable("LIMINE_DIR"))
         .args([kernel, &image])
+        .args(config)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&made.stderr);

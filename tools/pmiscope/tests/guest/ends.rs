@@ -95,7 +95,11 @@ self_tests! {
 #[test]
 fn a_word_that_is_not_known_ends_the_run() {
     for (line, says) in [
-        ("frequency=3", "`frequency=3`: no such setting"),
+        (
+            "frequency=3",
+            "`frequency=3`: no such setting; there are source=, delivery=, period=, event=, take=, \
+             jitter=, seed=, workload=, samples=, units=, ring=, send=, aim=, test=, serial=, at-end=",
+        ),
         ("period=0", "`period=0`: must be a number from 1"),
         ("source=rdtsc", "`source=rdtsc`: must be one of auto, pmu"),
         ("samples=5 samples=5", "`samples=5`: set before"),

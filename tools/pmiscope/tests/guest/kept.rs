@@ -362,7 +362,7 @@ fn a_run_that_is_kept_stays_until_it_is_dropped() {
     let third = Made::of_line("stays-sent-3", &path, &["--run", "3"]);
     assert_eq!(third.output.status.code(), Some(1));
     assert!(
-        third.said().contains("has 2 runs: there is no --run 3"),
+        third.said().contains("has 2 runs: --run takes 1 to 2"),
         "{}",
         third.said()
     );

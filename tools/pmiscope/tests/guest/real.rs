@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 use serde_json::{Value, json};
 
 use crate::fixture::{Slot, built};
@@ -32,26 +34,42 @@ pub struct Real {
 impl Real {
     /// Boots the kernel with this command line, on two cores, with more of QEMU's words.
     pub fn boot(command_line: &str, more: &[&str]) -> Self {
-        let slot = Slot::take();
-        let log = folder().join("log");
-        let _ = fs::remove_file(&log);
-        let mut qemu = Command::new("qemu-system-x86_64")
-            .args("-machine q35 -smp 2 -m 96 -cpu max,-x2apic -display none".split(' '))
+        let mut qemu = Self::qemu(Path::new("qemu-system-x86_64"));
+        qemu.args("-machine q35 -smp 2 -m 96 -cpu max,-x2apic".split(' '))
             .args("-accel tcg,thread=single -icount shift=0,sleep=off".split(' '))
-            .args("-nodefaults -no-reboot -qmp stdio".split(' '))
-            .args("-device isa-debug-exit,iobase=0xf4,iosize=1".split(' '))
-            .arg("-serial")
-            .arg(format!("file:{}", log.display()))
             .arg("-kernel")
             .arg(built("loader"))
             .arg("-initrd")
             .arg(built("kernel"))
             .args(["-append", command_line])
-            .args(more)
+            .args(more);
+        Self::start(qemu)
+    }
+
+    /// This QEMU, with the words that all such machines have.
+    pub fn qemu(program: &Path) -> Command {
+        let mut qemu = Command::new(program);
+        qemu.args("-display none -nodefaults -no-reboot -qmp stdio".split(' '))
+            .args("-device isa-debug-exit,iobase=0xf4,iosize=1".split(' '))
+            .arg("-serial")
+            .arg(format!("file:{}", Self::log().display()));
+        qemu
+    }
+
+    fn log() -> PathBuf {
+        folder().join("log")
+    }
+
+    /// Starts what [`Self::qemu`] has made.
+    pub fn start(mut qemu: Command) -> Self {
+        let slot = Slot::take();
+        let log = Self::log();
+        let _ = fs::remove_file(&log);
+        let mut qemu = qemu
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("qemu-system-x86_64 runs");
+            .expect("QEMU starts");
         let output = BufReader::new(qemu.stdout.take().unwrap());
         let (send, said) = channel();
         thread::spawn(move || {
@@ -238,6 +256,31 @@ fn a_port_that_is_not_there_is_said_on_the_first() {
     }
     let refused = "[ERROR core0] command line: `serial=lpt1`: must be com1 to com4, pci,";
     assert_eq!(end("serial=lpt1", refused).0, Some(35));
+    // Where there is no port there is none to say it at.
+    let guest = Real::boot("serial=none send=serial", &[]);
+    assert_eq!(guest.ended().0, Some(35));
+}
+
+#[test]
+fn a_port_has_the_speed_that_is_named() {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let ours = openpt(flags).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let port = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let chardev = format!("serial,id=other,path={port}");
+    let words = ["-chardev", &chardev, "-serial", "chardev:other"];
+    for (name, speed) in [("com2", 115_200), ("com2,9600", 9600), ("0x2f8,300", 300)] {
+        let line = format!("samples=100 at-end=stay serial={name}");
+        let mut guest = Real::boot(&line, &words);
+        let start = Instant::now();
+        // QEMU sets it as the guest does.
+        while tcgetattr(&ours).unwrap().output_speed() != speed {
+            assert!(start.elapsed() < LIMIT, "{name}");
+            assert_eq!(guest.qemu.try_wait().unwrap(), None, "QEMU has ended");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 #[test]

@@ -16,8 +16,8 @@ use crate::real::{Real, of_kernel};
 const WIDTH: usize = 1280;
 const HEIGHT: usize = 800;
 
-/// The pixels of the loader's framebuffer.
-struct Picture(Vec<u8>);
+/// The pixels of a framebuffer as the loader's is, and OVMF's.
+pub struct Picture(Vec<u8>);
 
 impl Surface for Picture {
     fn put(&mut self, offset: usize, pixel: &[u8]) {
@@ -31,7 +31,7 @@ impl Surface for Picture {
 
 impl Picture {
     /// What this log and this status are.
-    fn of(log: &str, status: &str) -> Self {
+    pub fn of(log: &str, status: &str) -> Self {
         let colour = |shift| Channel { bits: 8, shift };
         let layout = Layout::new(&Mode {
             width: WIDTH as u64,
@@ -49,7 +49,7 @@ impl Picture {
     }
 
     /// As QEMU writes it: portable, of red, green and blue.
-    fn portable(&self) -> Vec<u8> {
+    pub fn portable(&self) -> Vec<u8> {
         let pixels = self
             .0
             .chunks_exact(4)

@@ -1,9 +1,12 @@
 //! What has come by a serial line, which the tests damage themselves.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use assert_cmd::assert::Assert;
 use memmap2::{MmapOptions, MmapRaw};
@@ -12,29 +15,23 @@ use pmiscope::internals::import::{Arrived, Image, ImageError};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::region::{Region, RegionLayout, RunState};
 use profiler::format::sample::{Chain, MAX_WORDS};
-use profiler::format::wire::{FRAME_BYTES, Port, Sender};
+use profiler::format::wire::{FRAME_BYTES, Kind, Port, Scanner, Sender};
 use profiler::format::{ChainEnd, ChainEntry, Description, Sample, State};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::tcgetattr;
 
-use crate::command::{pmiscope, refused, stderr, text};
+use crate::command::{pmiscope, refused, stderr, text, wait_until};
 use crate::fixture::{description, file, folder, kernel, other_kernel};
 
 /// The records of a core, by its number.
 type Records = Vec<Vec<Vec<u64>>>;
 
 fn import(name: &str, input: &Path) -> (Assert, PathBuf) {
-    let output = folder().join(format!("{name}.pmi"));
-    let kernel = text(&kernel().path);
-    let words = [
-        "import",
-        text(input),
-        "--kernel",
-        kernel,
-        "-o",
-        text(&output),
-    ];
-    (pmiscope(&words), output)
+    import_with(name, input, &[])
 }
 
 struct Wire(Vec<u8>);
@@ -235,6 +232,170 @@ fn of_two_runs_the_last_one_is_taken() {
     assert_eq!(in_profile(&profile), expected(900));
 }
 
+fn import_with(name: &str, input: &Path, more: &[&str]) -> (Assert, PathBuf) {
+    let output = folder().join(format!("{name}.pmi"));
+    let kernel = text(&kernel().path);
+    let words = ["import", text(input), "--kernel", kernel];
+    let words = [&words[..], &["-o", text(&output)], more].concat();
+    (pmiscope(&words), output)
+}
+
+#[test]
+fn of_several_runs_the_one_that_is_named_is_taken() {
+    let (first, last) = (sent(&run(), 1000), sent(&run(), 900));
+    // Of the last one there is one frame alone, which is not the header page.
+    let part = &last[9 + FRAME_BYTES..9 + 2 * FRAME_BYTES];
+    let both = file("runs.log", &[&first[..], part].concat());
+    let says = ["did not arrive", "; there are 2 runs: --run takes another"];
+    refused(import("import-runs", &both).0, 1, &says);
+    let (ended, profile) = import_with("import-run-1", &both, &["--run", "1"]);
+    ended.code(0);
+    assert_eq!(in_profile(&profile), expected(1000));
+    let says = ["has 2 runs: --run takes 1 to 2"];
+    refused(
+        import_with("import-run-3", &both, &["--run", "3"]).0,
+        1,
+        &says,
+    );
+}
+
+#[test]
+fn of_runs_before_the_last_one_nothing_is_kept() {
+    let (first, last) = (sent(&run(), 1000), sent(&run(), 900));
+    let mut arrived = Arrived::default();
+    arrived.add(&first);
+    let blocks = arrived.kept().unwrap().here.len();
+    assert!(blocks > 20);
+    arrived.add(&last[..9 + 2 * FRAME_BYTES]);
+    assert_eq!((arrived.runs(), arrived.kept().unwrap().here.len()), (2, 2));
+    // What comes late of a run that was left.
+    arrived.add(&first);
+    assert_eq!((arrived.runs(), arrived.kept().unwrap().here.len()), (2, 2));
+}
+
+#[test]
+fn a_log_without_a_frame_says_why_if_it_does() {
+    let log = b"[INFO core0] booting\r\n[ERROR core0] sampling: no source works\x1b[2J\r\n[INFO core0] x\n";
+    let said = ["its log says: [ERROR core0] sampling: no source works\\u{1b}[2J"];
+    refused(import("import-error", &file("error.log", log)).0, 1, &said);
+}
+
+/// At each byte of a capture at which it may be cut: what has arrived whole is read, and what has
+/// not is missing.
+#[test]
+fn cut_at_any_byte_what_is_whole_is_read_and_what_is_not_is_named() {
+    const SAMPLES: u32 = 120;
+    let bytes = sent(&run(), SAMPLES);
+    let expected = expected(SAMPLES);
+    let mut arrived = Arrived::default();
+    let (mut unread, mut parts) = (0, 0);
+    for (cut, byte) in (1..).zip(&bytes) {
+        arrived.add(&[*byte]);
+        let Some(blocks) = arrived.kept() else {
+            assert!(cut < 9 + FRAME_BYTES, "a whole frame is not found");
+            continue;
+        };
+        // All frames before the cut, of which the pages come twice at the end.
+        let whole = (cut - 9) / FRAME_BYTES;
+        assert_eq!(blocks.here.len(), whole.min(blocks.of as usize), "at {cut}");
+        let image = match Image::new(blocks) {
+            Ok(image) => image,
+            Err(ImageError::NoHeader) => {
+                unread = cut;
+                continue;
+            }
+            Err(other) => panic!("at {cut}: {other}"),
+        };
+        let (region, _) = image.memory.open(0).unwrap();
+        let found = in_region(&region);
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_eq!(found[..], expected[..found.len()], "at {cut}");
+        }
+        assert_eq!(image.missing.is_nothing(), found == expected, "at {cut}");
+        parts += u32::from(found != expected);
+    }
+    // Without the header page, which is some frames, nothing is read; with it, all else is.
+    assert!(unread < 5 * FRAME_BYTES, "{unread}");
+    assert!(parts > 5000, "{parts}");
+}
+
+/// The tool, importing by itself.
+fn start(name: &str, input: &Path, more: &[&str]) -> (Child, PathBuf) {
+    let output = folder().join(format!("{name}.pmi"));
+    let child = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["import", text(input), "--kernel", text(&kernel().path)])
+        .args(["-o", text(&output)])
+        .args(more)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    (child, output)
+}
+
+fn ended(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_pipe_without_an_end_is_read_until_the_user_wants_one() {
+    let pipe = folder().join("pipe");
+    let _ = fs::remove_file(&pipe);
+    mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
+    // Whoever writes waits for a reader, and would be ended by one that goes away.
+    let (child, profile) = start("import-pipe", &pipe, &[]);
+    let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    writer.write_all(&sent(&run(), 1000)).unwrap();
+    writer.write_all(b"still here\n").unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let (status, said) = ended(child);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(in_profile(&profile), expected(1000));
+}
+
+#[test]
+fn a_port_is_set_up_and_left_as_it_was() {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let ours = openpt(flags).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let port = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+    let port = Path::new(&port);
+    // As long as it is open, it is as it was set.
+    let other = fs::File::open(port).unwrap();
+    let before = tcgetattr(&ours).unwrap().output_speed();
+    assert_ne!(before, 9600);
+
+    other.lock().unwrap();
+    let (status, said) = ended(start("import-locked", port, &[]).0);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("another program has the port"), "{said}");
+    other.unlock().unwrap();
+
+    let (child, profile) = start("import-port", port, &["--speed", "9600"]);
+    wait_until(|| tcgetattr(&ours).unwrap().output_speed() == 9600);
+    let mut ours = fs::File::from(ours);
+    let bytes = sent(&run(), 1000);
+    let mut reader = ours.try_clone().unwrap();
+    let answer = std::thread::spawn(move || {
+        let mut answer = vec![0; FRAME_BYTES];
+        reader.read_exact(&mut answer).unwrap();
+        let mut scanner = Scanner::new();
+        let frame = answer.iter().find_map(|&byte| scanner.push(byte));
+        frame.map(|frame| frame.part.kind)
+    });
+    ours.write_all(&bytes).unwrap();
+    let (status, said) = ended(child);
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("9600 baud"), "{said}");
+    assert_eq!(in_profile(&profile), expected(1000));
+    assert_eq!(answer.join().unwrap(), Some(Kind::Done));
+    assert_eq!(tcgetattr(&other).unwrap().output_speed(), before);
+}
+
 /// What a line can do to bytes.
 #[derive(Clone, Debug)]
 enum Damage {
@@ -308,8 +469,8 @@ proptest! {
         damages.iter().for_each(|damage| apply(damage, &mut bytes));
         let mut arrived = Arrived::default();
         bytes.chunks(1000).for_each(|bytes| _ = arrived.add(bytes));
-        prop_assert_eq!(arrived.runs().len(), 1);
-        let Some(blocks) = arrived.last() else {
+        prop_assert!(arrived.runs() <= 1);
+        let Some(blocks) = arrived.kept() else {
             return Ok(());
         };
         let image = match Image::new(blocks) {
