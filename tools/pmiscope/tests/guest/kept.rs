@@ -58,7 +58,7 @@ impl Machine {
         let slot = Slot::take();
         let line = format!(
             "-machine q35,memory-backend=ram -smp 2 -accel tcg,thread=single \
-             -cpu max,-x2apic -m {MEMORY} \
+             -icount shift=0,sleep=off -cpu max,-x2apic -m {MEMORY} \
              -object memory-backend-file,id=ram,share=on,size={MEMORY},mem-path={} \
              -global hpet.msi=on -global hpet.timers=3 -display none -nodefaults \
              -serial {serial} -device isa-debug-exit,iobase=0xf4,iosize=1 \
@@ -68,15 +68,8 @@ impl Machine {
             built("loader").display(),
             built("kernel").display(),
         );
-        // A port has an answer in time that passes for both sides.
-        let clock: &[_] = if serial == "pty" {
-            &[]
-        } else {
-            &["-icount", "shift=0,sleep=off"]
-        };
         let child = Command::new("qemu-system-x86_64")
             .args(line.split_ascii_whitespace())
-            .args(clock)
             .arg("-append")
             .arg(if settings.contains("ring=") {
                 settings.into()
@@ -411,8 +404,8 @@ fn what_has_arrived_is_kept_no_longer() {
     assert!(!machine.regions().contains(&place), "it is still there");
 
     // A run of this boot stays a region, for a reader in the host.
-    let settings = "source=auto delivery=nmi period=200000 samples=300 workload=mix";
-    let sent = listened(&machine, "arrived-own", &format!("{settings} send=serial"));
+    let settings = format!("{SETTINGS} samples=300 send=serial");
+    let sent = listened(&machine, "arrived-own", &settings);
     assert_eq!(count(&sent), 300);
     assert!(Made::of_memory("arrived-there", &machine.ram, Some(place)).records(0) == sent);
     let log = machine.booted(&format!("{SETTINGS} samples=100"));
