@@ -203,7 +203,7 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
         refuse("sampling: ", &sampler::NoMemory { bytes })
     });
     if settings.send == SendTo::Serial {
-        wire::send_at_end(block);
+        wire::send_at_end(|| SAMPLER.region());
     }
     log_place(block);
     // SAFETY: frames that are ours for ever, mapped in the direct map; nothing else

@@ -16,8 +16,8 @@ use crate::memory::stacks::{self, Owner};
 use crate::sync::Lock;
 use crate::{exit, serial};
 
-/// The memory that the region lies in.
-static REGION: Once<Block> = Once::new();
+/// What has the region, once there is one.
+static REGION: Once<fn() -> Option<Region<'static>>> = Once::new();
 static SENDER: Lock<Sender> = Lock::new(Sender::new());
 /// The other side has an answer on its way by then: a byte takes 87 µs, a frame 67 ms. 0.1 to 0.5
 /// seconds.
@@ -30,8 +30,8 @@ pub fn log_unused(send: SendTo) {
     }
 }
 
-/// Sends the region in this memory at the end of the run.
-pub fn send_at_end(region: Block) {
+/// Sends the region at the end of the run, if there is one by then.
+pub fn send_at_end(region: fn() -> Option<Region<'static>>) {
     REGION.call_once(|| region);
     exit::on_end(send);
 }
@@ -58,20 +58,14 @@ impl Port for SerialPort {
 fn send() {
     static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
     // In a panic in this, it is not tried again.
-    let Some(block) = REGION
-        .get()
-        .filter(|_| !HAS_BEGUN.swap(true, Ordering::Relaxed))
-    else {
+    let region = REGION.get().and_then(|region| region());
+    let Some(region) = region.filter(|_| !HAS_BEGUN.swap(true, Ordering::Relaxed)) else {
         return;
     };
     if is_on_small_stack() {
         log::error!("wire: nothing is sent: the run has ended on a stack that is too small");
         return;
     }
-    // SAFETY: the memory is there for ever, and the region in it is used through `Region` alone.
-    let Ok((region, _)) = (unsafe { Region::open(block.bytes()) }) else {
-        return;
-    };
     if send_region(&region) {
         // It stays a region: a reader on the host may be at it.
         region.set_left();
@@ -81,7 +75,7 @@ fn send() {
 /// Sends the region in this memory, which a run before has left. Returns true if all has arrived:
 /// it is a region no more.
 pub fn send_now(block: Block) -> bool {
-    // SAFETY: as in `send`.
+    // SAFETY: the memory is there for ever, and the region in it is used through `Region` alone.
     let Ok((region, _)) = (unsafe { Region::open(block.bytes()) }) else {
         return false;
     };

@@ -422,25 +422,23 @@ void pmiscope_begin_counting(void);
 // The running core has done its units: in the same task, after pmiscope_begin_counting.
 void pmiscope_end_counting(void);
 
-// Sends what was sampled by a port of the kernel's, for pmiscope import on the other side: where
-// no host shares the memory. memory and bytes are those of pmiscope_start; sent is room for how
-// that has ended, or NULL. May be called when the run has ended, once at a time, on a stack with
-// 16 KiB left, as a task's: not in callbacks.finished, but in what goes on behind it. It takes as
-// long as the port does, and the log may go there too.
+// Sends what was sampled or counted by a port of the kernel's, for pmiscope import on the other
+// side: where no host shares the memory. sent is room for how that has ended, or NULL. May be
+// called when the run has ended, once at a time, in a task or the idle loop: it takes as long as
+// the port does, and 12 KiB of the stack, more than callbacks.finished has. The log may go by the
+// same port.
 //
+//     // Once callbacks.finished was called.
 //     static const struct pmiscope_port port = {.send = send_bytes, .receive = receive_byte};
 //     struct pmiscope_sent sent;
-//     if (pmiscope_send(memory, sizeof memory, &port, &sent) != PMISCOPE_STATUS_OK)
+//     if (pmiscope_send(&port, &sent) != PMISCOPE_STATUS_OK)
 //         print_line("nothing was sampled");
 //     else if (!sent.is_confirmed)
 //         print_line("nobody says what has arrived");
 //
-// Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_NOT_STARTED if the memory has no run, the port
-// no send, or it is sent already.
-enum pmiscope_status pmiscope_send(void *memory,
-                                   uint64_t bytes,
-                                   const struct pmiscope_port *port,
-                                   struct pmiscope_sent *sent);
+// Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_NOT_STARTED if there was no run, the port has
+// no send, or another core sends it just now.
+enum pmiscope_status pmiscope_send(const struct pmiscope_port *port, struct pmiscope_sent *sent);
 
 // Ends QEMU with this status of pmiscope_start, by its device isa-debug-exit, which the host
 // tool provides; PMISCOPE_STATUS_OK is success, 0x12 a panic, 0x13 an exception. Returns

@@ -346,38 +346,27 @@ pub extern "C" fn pmiscope_end_counting() {
     SAMPLER.end_counting();
 }
 
-/// Sends what was sampled by a port of the kernel's, for pmiscope import on the other side: where
-/// no host shares the memory. memory and bytes are those of pmiscope_start; sent is room for how
-/// that has ended, or NULL. May be called when the run has ended, once at a time, on a stack with
-/// 16 KiB left, as a task's: not in callbacks.finished, but in what goes on behind it. It takes as
-/// long as the port does, and the log may go there too.
+/// Sends what was sampled or counted by a port of the kernel's, for pmiscope import on the other
+/// side: where no host shares the memory. sent is room for how that has ended, or NULL. May be
+/// called when the run has ended, once at a time, in a task or the idle loop: it takes as long as
+/// the port does, and 12 KiB of the stack, more than callbacks.finished has. The log may go by the
+/// same port.
 ///
+///     // Once callbacks.finished was called.
 ///     static const struct pmiscope_port port = {.send = send_bytes, .receive = receive_byte};
 ///     struct pmiscope_sent sent;
-///     if (pmiscope_send(memory, sizeof memory, &port, &sent) != PMISCOPE_STATUS_OK)
+///     if (pmiscope_send(&port, &sent) != PMISCOPE_STATUS_OK)
 ///         print_line("nothing was sampled");
 ///     else if (!sent.is_confirmed)
 ///         print_line("nobody says what has arrived");
 ///
-/// Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_NOT_STARTED if the memory has no run, the port
-/// no send, or it is sent already.
+/// Returns PMISCOPE_STATUS_OK, or PMISCOPE_STATUS_NOT_STARTED if there was no run, the port has
+/// no send, or another core sends it just now.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pmiscope_send(
-    memory: *mut c_void,
-    bytes: u64,
-    port: *const Port,
-    sent: *mut Sent,
-) -> Status {
+pub unsafe extern "C" fn pmiscope_send(port: *const Port, sent: *mut Sent) -> Status {
     // SAFETY: the caller's, during the call.
-    let Some(mut port) = (unsafe { port.as_ref() }).and_then(wire::CPort::new) else {
-        return Status::NotStarted;
-    };
-    let Some(memory) = NonNull::new(memory.cast::<u8>()).zip(usize::try_from(bytes).ok()) else {
-        return Status::NotStarted;
-    };
-    let memory = NonNull::slice_from_raw_parts(memory.0, memory.1);
-    // SAFETY: the memory is the sampler's, by the condition of `pmiscope_start`.
-    let Some(outcome) = (unsafe { wire::send(memory, &mut port) }) else {
+    let port = unsafe { port.as_ref() }.and_then(wire::CPort::new);
+    let Some(outcome) = port.and_then(|mut port| wire::send(&mut port)) else {
         return Status::NotStarted;
     };
     // SAFETY: NULL, or the caller's room for it.

@@ -1,11 +1,11 @@
 //! The wire by functions of the caller.
 
-use core::ptr::NonNull;
+use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use profiler::format::region::{PAGE, Region};
 use profiler::format::wire::{self, Sender, Sent};
 
+use crate::kernel::SAMPLER;
 use crate::types::Port;
 
 /// A port of the caller's.
@@ -38,25 +38,17 @@ impl wire::Port for CPort {
 }
 
 /// The memory that sending takes, of whoever has set [`IS_SENDING`].
-struct Senders(core::cell::UnsafeCell<Sender>);
+struct Senders(UnsafeCell<Sender>);
 
 // SAFETY: one core at a time uses it, by `IS_SENDING`.
 unsafe impl Sync for Senders {}
 
-static SENDER: Senders = Senders(core::cell::UnsafeCell::new(Sender::new()));
+static SENDER: Senders = Senders(UnsafeCell::new(Sender::new()));
 static IS_SENDING: AtomicBool = AtomicBool::new(false);
 
-/// Sends the region in this memory. `None` if there is none, or if it is being sent.
-///
-/// # Safety
-///
-/// The memory is valid, and what is in it is used through the library alone.
-pub unsafe fn send(memory: NonNull<[u8]>, port: &mut CPort) -> Option<Sent> {
-    if memory.cast::<u8>().addr().get() % PAGE != 0 {
-        return None;
-    }
-    // SAFETY: of the caller.
-    let (region, _) = unsafe { Region::open(memory) }.ok()?;
+/// Sends the region of the run. `None` if there is none, or if it is being sent.
+pub fn send(port: &mut CPort) -> Option<Sent> {
+    let region = SAMPLER.region()?;
     if IS_SENDING.swap(true, Ordering::Acquire) {
         return None;
     }

@@ -126,7 +126,6 @@ bool stack_of(uint32_t core, uint64_t address, struct pmiscope_stack *stack);
 void print_line(const char *line);
 void send_bytes(const uint8_t *bytes, size_t count);
 int32_t receive_byte(void);
-extern char memory[1 << 20];
 void work(void);
 "#;
 

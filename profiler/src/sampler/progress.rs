@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::{Sampler, Target};
+use crate::format::region::Region;
 
 /// How far a run is.
 ///
@@ -47,5 +48,12 @@ impl<T: Target> Sampler<T> {
             sum.lost += run.region.control(core.index).lost();
         }
         Some(sum)
+    }
+
+    /// The region of the run, to be sent when that has ended ([`crate::format::wire`]); `None`
+    /// before it has begun. Opening it again takes 30 KiB of the stack.
+    #[must_use]
+    pub fn region(&self) -> Option<Region<'static>> {
+        self.engine.run().map(|run| run.region)
     }
 }

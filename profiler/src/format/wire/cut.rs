@@ -97,6 +97,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
     }
 
     /// The next block.
+    #[inline(never)]
     pub(super) fn next(&mut self, all: Number) -> Option<Frame> {
         // A ring may have nothing.
         while self.next.is_some_and(|place| self.left(place.part) == 0) {
@@ -182,6 +183,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
     }
 
     /// Fills the frame with as much as fits, but a record at least.
+    #[inline(never)]
     fn fill(&mut self, place: Place, frame: &mut Frame) -> Gathered {
         let limit = self.limit(place, frame);
         let gathered = self.gather(place, limit);
@@ -202,6 +204,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
     }
 
     /// About the most bytes that fit when they are packed, found by trying.
+    #[inline(never)]
     fn limit(&mut self, place: Place, frame: &mut Frame) -> usize {
         let (mut fits, mut too_long) = (PAYLOAD, usize::MAX);
         let mut limit = FIRST_TRY;
@@ -263,6 +266,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
         }
     }
 
+    #[inline(never)]
     fn gather_records(&mut self, place: Place, limit: usize) -> Gathered {
         let data = self.region.ring_data(place.part.core.into());
         let end = place.part.position + self.left(place.part);

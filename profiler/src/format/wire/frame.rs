@@ -161,6 +161,7 @@ impl Frame {
     }
 
     /// All bytes of the frame.
+    #[inline(never)]
     pub(super) fn encode(&self) -> [u8; FRAME_BYTES] {
         let mut content = [0; CONTENT];
         let (head, payload) = content.split_at_mut(HEAD);
@@ -211,6 +212,7 @@ impl Frame {
 
     /// The frame with this body, and how many bytes of it were damaged and are mended. `None`
     /// if it is none.
+    #[inline(never)]
     pub(super) fn decode(body: &[u8; BODY]) -> Option<(Self, usize)> {
         let mut content = [0; CONTENT];
         let mut mended = 0;

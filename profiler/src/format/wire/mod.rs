@@ -18,6 +18,9 @@
 //! A block of records has whole ones, and what its reader has to know of those before it: it is
 //! read, and unpacked, without any other block. In place of blocks that are missing there is a gap.
 //!
+//! Functions with buffers on their stack are `#[inline(never)]`: what one of them has is then not
+//! there for each of its calls, in kernels whose stacks are small.
+//!
 //! A kernel sends by [`Sender`]; the host finds frames by [`Scanner`] and makes a region of them by
 //! [`RingBlocks`]. As tables: `docs/wire.md`.
 

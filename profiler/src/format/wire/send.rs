@@ -93,6 +93,7 @@ impl Sender {
     ///     Sender::new().send(region, port).is_confirmed
     /// }
     /// ```
+    #[inline(never)]
     pub fn send(&mut self, region: &Region<'_>, port: &mut impl Port) -> Sent {
         let all = Blocks::count(region, &mut self.scratch);
         self.send_blocks(region, all, &[(0, all.of)], port);
@@ -105,7 +106,7 @@ impl Sender {
         };
         let (mut silent, mut requests) = (0, 0);
         while silent < ROUNDS && requests < MOST_REQUESTS && !sent.is_confirmed {
-            port.send(&Frame::empty(Kind::Summary, all).encode());
+            send_frame(&Frame::empty(Kind::Summary, all), port);
             silent += 1;
             while let Some(request) = self.request(all, port) {
                 silent = 0;
@@ -115,7 +116,7 @@ impl Sender {
                     break;
                 }
                 sent.again += self.send_blocks(region, all, &ranges(&request), port);
-                port.send(&Frame::empty(Kind::Summary, all).encode());
+                send_frame(&Frame::empty(Kind::Summary, all), port);
             }
         }
         sent
@@ -134,6 +135,7 @@ impl Sender {
     }
 
     /// Sends the blocks of these ranges, each once. Returns how many there are.
+    #[inline(never)]
     fn send_blocks(
         &mut self,
         region: &Region<'_>,
@@ -153,7 +155,7 @@ impl Sender {
             && frame.number.block < end
         {
             if is_wanted(frame.number.block) {
-                port.send(&frame.encode());
+                send_frame(&frame, port);
                 sent += 1;
             }
         }
@@ -161,6 +163,7 @@ impl Sender {
     }
 
     /// What the other side asks for next; `None` if it is silent.
+    #[inline(never)]
     fn request(&mut self, all: Number, port: &mut impl Port) -> Option<Frame> {
         for _ in 0..MOST_NOISE {
             let frame = self.scanner.push(port.receive()?);
@@ -180,6 +183,11 @@ impl Default for Sender {
     fn default() -> Self {
         Self::new()
     }
+}
+
+#[inline(never)]
+fn send_frame(frame: &Frame, port: &mut impl Port) {
+    port.send(&frame.encode());
 }
 
 /// The ranges of blocks that a request is for; those that it does not use are empty.

@@ -4,7 +4,6 @@
 #include "pmiscope.h"
 
 static char memory[PMISCOPE_REGION_BYTES(MAX_CORES, 2 << 20)] __attribute__((aligned(4096)));
-static char no_region[4096] __attribute__((aligned(4096))); /* No region. */
 
 void rounds(uint64_t count);
 
@@ -251,17 +250,17 @@ static int32_t receive_byte(void)
     return -1;
 }
 
+static const struct pmiscope_port port = {.send = send_bytes, .receive = receive_byte};
+
 static void send_what_was_sampled(void)
 {
-    static const struct pmiscope_port port = {.send = send_bytes, .receive = receive_byte};
     static const struct pmiscope_port no_port;
     struct pmiscope_sent sent = {0};
     while (!__atomic_load_n(&is_over, __ATOMIC_ACQUIRE))
         rounds(1);
-    print_named("send without a port:", pmiscope_send(memory, sizeof memory, &no_port, NULL));
-    print_named("send of nothing:", pmiscope_send(no_region, sizeof no_region, &port, NULL));
+    print_named("send without a port:", pmiscope_send(&no_port, NULL));
     paint_stack();
-    int status = pmiscope_send(memory, sizeof memory, &port, &sent);
+    int status = pmiscope_send(&port, &sent);
     print_named("stack of send:", used_stack());
     print_named("sent:", status);
     print_named("blocks:", sent.blocks);
@@ -330,6 +329,7 @@ void profiling_start(const struct boot *boot)
         print_tick();
         pmiscope_exit_qemu(PMISCOPE_STATUS_OK);
     }
+    print_named("send of nothing:", pmiscope_send(&port, NULL));
     try_errors(config);
     paint_stack();
     int status = pmiscope_start(memory, sizeof memory, &config, error, sizeof error);
