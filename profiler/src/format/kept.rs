@@ -13,6 +13,21 @@ use super::wire::Record;
 use super::{RecordHead, further, kind};
 
 /// A region that a run before the reset has left.
+///
+/// ```
+/// use profiler::format::kept::Kept;
+/// use profiler::format::region::RunState;
+///
+/// /// For the log.
+/// fn what_is_kept(kept: &Kept<'_>) -> String {
+///     let end = match kept.region.state() {
+///         RunState::Finished => "had finished",
+///         RunState::Failed => "had failed",
+///         _ => "was cut",
+///     };
+///     format!("{} samples of a run that {end}", kept.readable().samples)
+/// }
+/// ```
 pub struct Kept<'memory> {
     /// Where it begins in the memory that was searched.
     pub offset: usize,
@@ -129,6 +144,15 @@ fn samples_in(first_unit: u32) -> u64 {
 }
 
 /// The regions in memory, in the order of their addresses: [`find`].
+///
+/// ```
+/// use profiler::format::kept::Find;
+///
+/// fn samples(found: Find<'_>) -> u64 {
+///     let wanted = found.flatten().filter(|kept| kept.is_wanted());
+///     wanted.map(|kept| kept.readable().samples).sum()
+/// }
+/// ```
 pub struct Find<'memory> {
     memory: NonNull<[u8]>,
     step: usize,
