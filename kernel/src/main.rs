@@ -16,7 +16,7 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. What uses all that: `profiling`, `wire`, `workload`, `selftest`, this file.
+//! 7. What uses all that: `profiling`, `wire`, `kept`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -42,6 +42,7 @@ mod config;
 mod console;
 mod cpu;
 mod exit;
+mod kept;
 mod log;
 mod memory;
 mod panic;
@@ -83,8 +84,8 @@ extern "C" fn kernel_entry() -> ! {
         // SAFETY: the boot loader's map has it there, and nobody else uses it.
         unsafe { screen::start(found.layout, found.pixels) };
     }
-    memory::start(boot, Features::get());
     let words = config::own(boot.command_line);
+    memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
     console::start(boot, &words);
     plan_end(boot, &words);
     let apic_ids = cpu::apic::choose_cores(boot.apic_ids());
@@ -108,6 +109,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     summary::log(boot);
 
     let settings = config::parse(boot.command_line);
+    kept::handle(config::own(boot.command_line).kept, settings.send);
     if settings.kind == RunKind::Survey {
         wire::log_unused(settings.send);
         profiling::list(boot)

@@ -37,7 +37,7 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 8] = [
+static SAMPLED: [Workload; 9] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
@@ -56,6 +56,9 @@ static SAMPLED: [Workload; 8] = [
         midway(scratch, fault_in_handler);
     }),
     Workload::new("merged-stop-midway", merged_stop),
+    Workload::new("triple-fault-midway", |scratch| {
+        midway(scratch, triple_fault);
+    }),
 ];
 
 /// Units of a test that is sampled before it goes wrong.

@@ -1,4 +1,5 @@
-//! What was sampled leaves by the serial port when the run has ended: `send=serial`.
+//! What was sampled leaves by the serial port when the run has ended, `send=serial`, or at the next
+//! start, if that was a reset.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use spin::Once;
 use x86_64::VirtAddr;
 
 use crate::cpu::stack::StackKind;
+use crate::memory::frames::Block;
 use crate::memory::stacks::{self, Owner};
 use crate::sync::Lock;
 use crate::{exit, serial};
@@ -64,7 +66,29 @@ fn send() {
         log::error!("wire: nothing is sent: the run has ended on a stack that is too small");
         return;
     }
-    let sent = SENDER.with(|sender| sender.send(&region, &mut SerialPort));
+    if send_region(&region) {
+        // It stays a region: a reader on the host may be at it.
+        region.set_left();
+    }
+}
+
+/// Sends the region in this memory, which a run before has left. Returns true if all has arrived:
+/// it is a region no more.
+pub fn send_now(block: Block) -> bool {
+    // SAFETY: the memory is there for ever, and the region in it is used through `Region` alone.
+    let Ok((region, _)) = (unsafe { Region::open(block.bytes()) }) else {
+        return false;
+    };
+    let has_arrived = send_region(&region);
+    if has_arrived {
+        region.forget();
+    }
+    has_arrived
+}
+
+/// Returns true if the other side has all.
+fn send_region(region: &Region<'_>) -> bool {
+    let sent = SENDER.with(|sender| sender.send(region, &mut SerialPort));
     let end = if sent.is_confirmed {
         "all has arrived"
     } else {
@@ -75,6 +99,7 @@ fn send() {
         sent.blocks,
         sent.again
     );
+    sent.is_confirmed
 }
 
 /// Returns true on the stacks of exceptions that may come anywhere: sending takes some 10 KiB.

@@ -1,7 +1,8 @@
 //! Which frames are free: one bit a frame, in words that the caller supplies.
 //!
 //! Single frames are taken from the top of memory downwards, blocks of several
-//! from the bottom upwards. So the low memory that blocks may need (the sample
+//! from the bottom upwards, or from the middle of what is free, where firmware and boot loaders
+//! write nothing. So the low memory that blocks may need (the sample
 //! rings lie below 2 GiB, where the host finds them at their physical address
 //! in the RAM file) is the last that page tables and small heap pages use up.
 
@@ -84,6 +85,47 @@ impl<'a> Bitmap<'a> {
             }
         }
         None
+    }
+
+    /// Takes `count` frames in the middle of the longest row of free ones that ends at `below` or
+    /// lower, from a multiple of `align` (a power of two) on. `None` if it has no room for that.
+    pub fn take_middle(&mut self, count: usize, align: usize, below: usize) -> Option<usize> {
+        let row = self.longest_row(below.min(self.top));
+        let spare = row.len().checked_sub(count)?;
+        // Not below the row's start, which need not be a multiple.
+        let middle = (row.start + spare / 2) / align * align;
+        let start = middle.max(row.start.next_multiple_of(align));
+        if count == 0 || start.checked_add(count)? > row.end {
+            return None;
+        }
+        self.take(start..start + count);
+        Some(start)
+    }
+
+    /// The longest row of free frames below `limit`; of several as long the lowest.
+    fn longest_row(&self, limit: usize) -> Range<usize> {
+        let mut longest = 0..0;
+        let mut start = self.next_that_is(true, 0, limit);
+        while start < limit {
+            let end = self.next_that_is(false, start, limit);
+            if end - start > longest.len() {
+                longest = start..end;
+            }
+            start = self.next_that_is(true, end, limit);
+        }
+        longest
+    }
+
+    /// The first frame from `from` on that is free, or is not, or `limit`.
+    fn next_that_is(&self, free: bool, from: usize, limit: usize) -> usize {
+        let others = if free { 0 } else { u64::MAX };
+        let mut frame = from;
+        while frame < limit && self.is_free(frame) != free {
+            // Whole words at once.
+            let is_word = frame.is_multiple_of(BITS) && self.words[frame / BITS] == others;
+            frame += if is_word { BITS } else { 1 };
+        }
+        frame.min(limit)
     }
 
     fn is_free(&self, frame: usize) -> bool {
@@ -223,5 +265,38 @@ mod tests {
             let in_use: usize = owned.iter().map(ExactSizeIterator::len).sum();
             assert_eq!(bitmap.free_frames() + in_use, 999);
         }
+    }
+
+    #[test]
+    fn the_middle_is_that_of_the_longest_row() {
+        let mut words = [0; 8];
+        let mut bitmap = Bitmap::new(&mut words);
+        bitmap.release(3..10);
+        bitmap.release(70..331);
+        bitmap.release(400..420);
+        // 61 are spare.
+        assert_eq!(bitmap.take_middle(200, 1, usize::MAX), Some(100));
+        assert_eq!(bitmap.free_frames(), 7 + 261 + 20 - 200);
+        // What is left of it: 70 to 100, and 300 to 331.
+        assert_eq!(bitmap.take_middle(31, 1, usize::MAX), Some(300));
+        assert_eq!(bitmap.take_middle(4, 8, usize::MAX), Some(80));
+        // From 84 on, and below 95.
+        assert_eq!(bitmap.take_middle(3, 1, 95), Some(88));
+    }
+
+    #[test]
+    fn a_middle_is_aligned_or_none() {
+        let mut words = [0; 2];
+        let mut bitmap = Bitmap::new(&mut words);
+        bitmap.release(17..49);
+        assert_eq!(bitmap.take_middle(0, 1, usize::MAX), None);
+        assert_eq!(bitmap.take_middle(33, 1, usize::MAX), None);
+        assert_eq!(bitmap.take_middle(18, 16, usize::MAX), None);
+        assert_eq!(bitmap.take_middle(17, 16, 48), None);
+        assert_eq!(bitmap.free_frames(), 32);
+        // Below the middle is no multiple any more.
+        assert_eq!(bitmap.take_middle(17, 16, usize::MAX), Some(32));
+        let mut words = [0; 2];
+        assert_eq!(Bitmap::new(&mut words).take_middle(1, 1, 9), None);
     }
 }

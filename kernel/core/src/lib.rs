@@ -5,6 +5,7 @@
 //! * [`bitmap`]: which frames are free.
 //! * [`classes`]: the heap's lists of small blocks.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
+//! * [`holes`]: ranges of addresses without others.
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
 //! * [`ready`]: a core's queue of tasks.
@@ -20,6 +21,7 @@ pub mod acpi;
 pub mod bitmap;
 pub mod classes;
 pub mod cores;
+pub mod holes;
 pub mod pci;
 pub mod place;
 pub mod ready;

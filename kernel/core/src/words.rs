@@ -1,5 +1,5 @@
-//! The words of the command line that are the kernel's own: where its log goes, and what becomes
-//! of the machine when the run has ended. All others are the sampler's.
+//! The words of the command line that are the kernel's own: where its log goes, what becomes of
+//! the machine when the run has ended, and of what a run before has left. All others are the sampler's.
 
 use alloc::string::String;
 use core::fmt;
@@ -15,6 +15,20 @@ pub struct Words {
     pub speed: Option<Speed>,
     /// `at-end=`: what becomes of the machine.
     pub at_end: AtEnd,
+    /// `kept=`: what becomes of what a run before a reset has left in memory.
+    pub kept: KeptRuns,
+}
+
+/// What becomes of samples that a run before a reset has left in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum KeptRuns {
+    /// They stay until they have been sent, and a new run has other memory.
+    #[default]
+    Keep,
+    /// They are sent, and no new run begins; without any the run is as always.
+    Send,
+    /// They are forgotten.
+    Drop,
 }
 
 /// A serial port, as `serial=` names it.
@@ -70,6 +84,7 @@ impl core::error::Error for BadWord<'_> {}
 
 const SERIAL: &str = "serial";
 const AT_END: &str = "at-end";
+const KEPT: &str = "kept";
 
 /// The kernel's own words, as a message lists those that there are.
 pub const LISTED: &str = "serial=, at-end=";
@@ -81,7 +96,7 @@ impl Words {
     ///
     /// The first that is not understood, or is there twice.
     pub fn parse(command_line: &str) -> Result<Self, BadWord<'_>> {
-        let (mut serial, mut at_end) = (None, None);
+        let (mut serial, mut at_end, mut kept) = (None, None, None);
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
@@ -92,6 +107,10 @@ impl Words {
                 Some((AT_END, value)) => {
                     let end = end(value).ok_or(bad("must be one of exit, stay, reboot, off"))?;
                     at_end.replace(end).is_some()
+                }
+                Some((KEPT, value)) => {
+                    let runs = kept_runs(value).ok_or(bad("must be one of keep, send, drop"))?;
+                    kept.replace(runs).is_some()
                 }
                 _ => false,
             };
@@ -104,13 +123,14 @@ impl Words {
             serial,
             speed,
             at_end: at_end.unwrap_or_default(),
+            kept: kept.unwrap_or_default(),
         })
     }
 }
 
 fn is_own(word: &str) -> bool {
     let key = word.split_once('=').map(|(key, _)| key);
-    key == Some(SERIAL) || key == Some(AT_END)
+    key.is_some_and(|key| [SERIAL, AT_END, KEPT].contains(&key))
 }
 
 /// Returns true if the command line has any of the kernel's own words.
@@ -178,6 +198,15 @@ fn end(value: &str) -> Option<AtEnd> {
         "stay" => Some(AtEnd::Stay),
         "reboot" => Some(AtEnd::Reboot),
         "off" => Some(AtEnd::Off),
+        _ => None,
+    }
+}
+
+fn kept_runs(value: &str) -> Option<KeptRuns> {
+    match value {
+        "keep" => Some(KeptRuns::Keep),
+        "send" => Some(KeptRuns::Send),
+        "drop" => Some(KeptRuns::Drop),
         _ => None,
     }
 }
@@ -250,6 +279,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_reset_has_left_has_a_fate() {
+        let kept = |line| Words::parse(line).map(|words| words.kept);
+        assert_eq!(kept("keep=kept"), Ok(KeptRuns::Keep));
+        assert_eq!(kept("kept=keep"), Ok(KeptRuns::Keep));
+        assert_eq!(kept("send=serial kept=send"), Ok(KeptRuns::Send));
+        assert_eq!(kept("kept=drop at-end=off"), Ok(KeptRuns::Drop));
+    }
+
+    #[test]
     fn what_is_not_understood_is_said() {
         let said = |line| Words::parse(line).unwrap_err().to_string();
         assert_eq!(
@@ -259,6 +297,11 @@ mod tests {
         assert_eq!(
             said("serial=ttyS0"),
             "`serial=ttyS0`: must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8"
+        );
+        assert_eq!(said("kept="), "`kept=`: must be one of keep, send, drop");
+        assert_eq!(
+            said("kept=drop kept=keep"),
+            "`kept=keep`: set before; say it once"
         );
         assert_eq!(
             said("serial=pci serial=com1"),
@@ -279,10 +322,10 @@ mod tests {
 
     #[test]
     fn the_others_stay_in_their_order() {
-        let line = "  period=5\tserial=com2 serially=x at-end=off workload=mix at-end serial ";
+        let line = "  period=5\tserial=com2 serially=x at-end=off kept=drop workload=mix at-end serial kept ";
         assert_eq!(
             without_own(line),
-            "period=5 serially=x workload=mix at-end serial"
+            "period=5 serially=x workload=mix at-end serial kept"
         );
         assert_eq!(without_own("serial=pci"), "");
         assert!(has_own(line) && !has_own("serially=x at-end serial"));

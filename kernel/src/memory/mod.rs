@@ -18,16 +18,21 @@ pub mod stacks;
 
 use crate::boot::BootInfo;
 use crate::cpu::features::Features;
+use crate::memory::frames::{Block, Reserved};
 
-/// Finds the free frames and moves the first core to the kernel's own page
+/// Finds the free frames, but for those that `look` keeps, and moves the first core to the kernel's own page
 /// tables. The heap works from here on.
 ///
 /// # Panics
 ///
 /// If there is too little memory, or what page tables allow is not what was
 /// meant.
-pub fn start(boot: &'static BootInfo, features: &Features) {
+pub fn start(
+    boot: &'static BootInfo,
+    features: &Features,
+    look: impl FnOnce(&mut dyn Iterator<Item = Block>) -> Reserved,
+) {
     direct::start(boot.direct_map);
-    frames::start(boot);
+    frames::start(boot, look);
     paging::start(boot, features);
 }

@@ -19,6 +19,8 @@ pub mod description;
 mod documented;
 pub mod event;
 mod expand;
+#[cfg(not(all(test, loom)))]
+pub mod kept;
 mod named;
 pub mod note;
 pub mod region;

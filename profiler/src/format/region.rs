@@ -55,6 +55,8 @@ named! {
         Paused = 4, "paused";
         /// The kernel refuses the run: see [`Region::refusal`].
         Refused = 5, "refused";
+        /// A reset has cut the run, as the next boot has found: what the rings hold is still true.
+        Cut = 6, "cut";
     }
 }
 
@@ -71,7 +73,12 @@ struct HeaderPage {
     description: [PlainAtomicU64; DESCRIPTION_BYTES / 8],
     /// Requests of the host.
     mailbox: MailboxWords,
+    /// [`HAS_LEFT`] once somebody has all that there is in the region.
+    left: PlainAtomicU64,
 }
+
+/// A word that is there by no accident: kernels before this field have left it as it was.
+const HAS_LEFT: u64 = u64::from_le_bytes(*b"has left");
 
 impl HeaderPage {
     /// Lets readers in: all else is written.
@@ -689,6 +696,7 @@ impl<'region> Region<'region> {
         };
         header.magic[0].store(0, PlainOrdering::Relaxed);
         header.mailbox.clear();
+        header.left.store(0, PlainOrdering::Relaxed);
         shared.set_state(RunState::Starting);
         for core in 0..layout.cores {
             shared.clear_ring_page(core);
@@ -810,6 +818,31 @@ impl<'region> Region<'region> {
         self.header
             .state
             .store(state as u32, PlainOrdering::Release);
+    }
+
+    /// Kernel: somebody has all that there is in the region, as where the other side of a wire has
+    /// said so ([`Sent::is_confirmed`](super::wire::Sent::is_confirmed)). The next boot keeps
+    /// nothing of it then: see [`super::kept`].
+    pub fn set_left(&self) {
+        self.header.left.store(HAS_LEFT, PlainOrdering::Release);
+    }
+
+    /// Returns true if that was said.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        self.header.left.load(PlainOrdering::Acquire) == HAS_LEFT
+    }
+
+    /// Kernel: makes the memory no region any more, which nobody finds.
+    pub fn forget(&self) {
+        self.header.magic[0].store(0, PlainOrdering::Release);
+    }
+
+    /// The bytes of the region.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = self.layout.bytes();
+        bytes.expect("the layout was computed before")
     }
 
     /// Kernel: refuses the run, for a reason that the host shows. What does not fit into

@@ -7,6 +7,7 @@ use memmap2::MmapMut;
 use pmiscope::internals::Profile;
 use pmiscope::internals::collect::{Collector, Mapping};
 use profiler::contract::mailbox::Mailbox;
+use profiler::format::kept;
 use profiler::format::region::{PAGE, Region, RegionLayout};
 
 use crate::input::Input;
@@ -21,6 +22,7 @@ const MEMORY: usize = 16 * PAGE;
 ///
 /// Records that were taken are not in the profile, or there is no end of them.
 pub fn region(data: &[u8]) {
+    kept(edited(data));
     let mapping = Mapping::private(edited(data));
     let reason = mapping.refusal(0);
     let Ok((region, description)) = mapping.open(0) else {
@@ -52,6 +54,26 @@ pub fn region(data: &[u8]) {
     let profile = profile.finish(&end).expect("a vector takes everything");
     let profile = Profile::read(profile).expect("the profile that was written");
     assert_eq!(profile.records(), taken);
+}
+
+/// What the next boot makes of that memory.
+fn kept(mut memory: MmapMut) {
+    let start = NonNull::new(memory.as_mut_ptr()).expect("a mapping is not at address 0");
+    let bytes = NonNull::slice_from_raw_parts(start, MEMORY);
+    // SAFETY: the mapping is page-aligned, readable and writable, and outlives what is found.
+    for found in unsafe { kept::find(bytes, PAGE) }.flatten() {
+        found.mark_cut();
+        let readable = found.readable();
+        // The shortest record with a sample has some units.
+        assert!(readable.samples < (MEMORY / 4) as u64);
+        assert!(readable.damaged_rings <= found.region.cores());
+        if !found.is_wanted() {
+            let is_empty = (readable.samples, readable.damaged_rings) == (0, 0);
+            assert!(is_empty || found.region.has_left());
+        }
+        assert!(found.offset + found.region.bytes() <= MEMORY);
+        found.region.forget();
+    }
 }
 
 /// The memory of a kernel in which words are changed: pairs of a place and a value.

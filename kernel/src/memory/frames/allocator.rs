@@ -3,11 +3,13 @@
 use core::ptr::NonNull;
 
 use kernel_core::bitmap::Bitmap;
+use kernel_core::holes::around;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::boot::{BootInfo, RegionKind};
 use crate::memory::direct;
+use crate::memory::frames::Reserved;
 use crate::sync::Lock;
 
 /// The bytes of a frame.
@@ -16,6 +18,9 @@ pub const FRAME: u64 = 4096;
 /// Firmware and boot loaders keep things below here that no memory map mentions
 /// (real-mode vectors, start-up code of other cores), and it is next to nothing.
 const LOWEST: u64 = 1 << 20;
+
+/// Blocks for the host begin at multiples of this, if there is room.
+pub const HOST_STEP: u64 = 64 << 10;
 
 static FRAMES: Lock<Option<Bitmap<'static>>> = Lock::new(None);
 
@@ -28,15 +33,29 @@ fn address(frame: usize) -> PhysAddr {
     PhysAddr::new(frame as u64 * FRAME)
 }
 
-/// Takes over what the memory map calls usable.
+/// Takes over what the memory map calls usable, but for what `look` wants to be left alone in it.
 ///
 /// # Panics
 ///
 /// If no region has room for the bitmap.
-pub(in crate::memory) fn start(boot: &'static BootInfo) {
+pub(in crate::memory) fn start(
+    boot: &'static BootInfo,
+    look: impl FnOnce(&mut dyn Iterator<Item = Block>) -> Reserved,
+) {
     let usable = boot.regions().filter_map(|region| {
         let start = region.start.max(PhysAddr::new(LOWEST));
         (region.kind == RegionKind::Usable && start < region.end).then_some(start..region.end)
+    });
+    let reserved = look(&mut usable.clone().map(|region| Block {
+        start: region.start,
+        bytes: region.end - region.start,
+    }));
+    let usable = usable.flat_map(|region| {
+        let parts = around(
+            region.start.as_u64()..region.end.as_u64(),
+            reserved.ranges(),
+        );
+        parts.map(|part| PhysAddr::new(part.start)..PhysAddr::new(part.end))
     });
     let top = usable.clone().map(|region| region.end).max();
     let words = Bitmap::words_for(number(top.expect("the memory map has no usable region")));
@@ -124,19 +143,36 @@ pub fn take_block(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Blo
     Some(Block { start, bytes })
 }
 
-/// Takes `bytes` in a row, where a host that has the machine's memory as a file finds them
-/// at their address, if there is room: below 2 GiB, where the device window may begin.
+/// Takes `bytes` in a row for a region. If there is room they are where a host that has the
+/// machine's memory as a file finds them at their address: below 2 GiB, where the device window may
+/// begin; and in the
+/// middle of memory, at a multiple of [`HOST_STEP`], where they are still there after a reset.
 #[must_use]
 pub fn take_for_host(bytes: u64) -> Option<Block> {
-    let near = take_block(bytes, FRAME, Some(PhysAddr::new(2 << 30)));
-    near.or_else(|| take_block(bytes, FRAME, None))
+    let near = PhysAddr::new(2 << 30);
+    [Some(near), None].into_iter().find_map(|below| {
+        let middle = take_middle(bytes, HOST_STEP, below);
+        middle.or_else(|| take_block(bytes, FRAME, below))
+    })
+}
+
+/// Takes `bytes` in the middle of the longest row of free frames below an address, if there is
+/// room from a multiple of `align` on.
+fn take_middle(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Block> {
+    let bytes = bytes.checked_next_multiple_of(FRAME)?;
+    let count = usize::try_from(bytes / FRAME).ok()?;
+    let align = usize::try_from(align / FRAME).ok()?;
+    let below = below.map_or(usize::MAX, number);
+    let frame = with(|bitmap| bitmap.take_middle(count, align, below))?;
+    let start = address(frame);
+    Some(Block { start, bytes })
 }
 
 /// Gives a block back.
 ///
 /// # Safety
 ///
-/// 1. `block` is the result of [`take_block`] and was not given back before.
+/// 1. `block` is the result of [`take_block`], or was [`Reserved`], and was not given back before.
 /// 2. Nothing refers to its memory any more.
 pub unsafe fn give_back(block: Block) {
     let first = number(block.start);

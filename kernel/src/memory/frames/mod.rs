@@ -1,5 +1,9 @@
 //! Physical memory, in frames of 4 KiB.
 
 mod allocator;
-pub use allocator::{Block, FRAME, free_bytes, give_back, take, take_block, take_for_host};
+mod reserved;
+pub use allocator::{
+    Block, FRAME, HOST_STEP, free_bytes, give_back, take, take_block, take_for_host,
+};
 pub(in crate::memory) use allocator::{ForPageTables, start};
+pub use reserved::Reserved;

@@ -3,7 +3,7 @@
 use core::mem::offset_of;
 
 use super::{
-    CoreCounters, DESCRIPTION_BYTES, HeaderPage, MAGIC, MAILBOX_TEXT_BYTES, MailboxWords,
+    CoreCounters, DESCRIPTION_BYTES, HAS_LEFT, HeaderPage, MAGIC, MAILBOX_TEXT_BYTES, MailboxWords,
     OVERHEAD_ROWS, OverheadCounters, REFUSAL_BYTES, RingPage, VERSION,
 };
 use crate::format::documented::fields;
@@ -24,9 +24,13 @@ fn the_header_page_is_as_the_page_has_it() {
             size_of::<MailboxWords>(),
             "mailbox",
         ),
+        (offset_of!(HeaderPage, left), 8, "left"),
     ];
     assert_eq!(fields("Header page"), expected);
     let page = include_str!("../../../../docs/region.md");
+    let left = HAS_LEFT.to_le_bytes();
+    let left = str::from_utf8(&left).unwrap();
+    assert!(page.contains(&format!("| `left` | `{left}` ")));
     let magic = MAGIC.map(|byte| format!("{byte:02x}")).join(" ");
     assert!(page.contains(&format!("| `{magic}`, written last |")));
     assert!(page.contains(&format!("| `version` | {VERSION} |")));

@@ -356,16 +356,16 @@ impl<'a, 'region> Blocks<'a, 'region> {
 }
 
 /// A record of a ring.
-struct Record {
-    units: [u32; MAX_UNITS],
-    len: usize,
+pub(in crate::format) struct Record {
+    pub(in crate::format) units: [u32; MAX_UNITS],
+    pub(in crate::format) len: usize,
     /// What is known behind it.
-    context: Option<Context>,
+    pub(in crate::format) context: Option<Context>,
 }
 
 impl Record {
     /// The record at a position; `None` if it is none, or does not end before `end`.
-    fn at(
+    pub(in crate::format) fn at(
         data: &[sync::AtomicU32],
         at: u64,
         end: u64,

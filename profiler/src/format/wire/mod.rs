@@ -34,6 +34,7 @@ mod place;
 mod scan;
 mod send;
 
+pub(in crate::format) use cut::Record;
 pub use frame::{FRAME_BYTES, Frame, Kind, Number, Part};
 pub use place::{Misplaced, RingBlocks, TableBlocks};
 pub use scan::Scanner;

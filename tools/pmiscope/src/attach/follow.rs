@@ -265,6 +265,7 @@ impl<'memory> Guest<'memory> {
             match run.region.state() {
                 RunState::Finished => return end(Outcome::Finished, ""),
                 RunState::Failed => return end(Outcome::Panic, FAILED),
+                RunState::Cut => return end(Outcome::Reset, CUT),
                 RunState::Refused => {
                     let reason = run.region.refusal();
                     let reason = reason.as_ref().map_or("", |reason| reason.as_str());
@@ -349,10 +350,15 @@ impl Stillness {
 
 /// Returns true if nothing is written to the region any more.
 fn is_over(found: &Found<'_>) -> bool {
-    matches!(found.region.state(), RunState::Finished | RunState::Failed)
+    matches!(
+        found.region.state(),
+        RunState::Finished | RunState::Failed | RunState::Cut
+    )
 }
 
 const RESTARTED: &str = "the guest has begun another run in the same memory: attach once more to follow that; the samples until then are kept";
+/// What there is of a run that a reset has cut.
+pub const CUT: &str = "in the middle of the run; these are the samples that its memory had";
 /// How a kernel has failed that says no more in its region.
 pub const FAILED: &str = "by a panic or an exception: the guest's log says which";
 /// Why there may be no region.

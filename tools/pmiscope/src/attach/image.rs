@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -43,6 +43,8 @@ const OTHER_KINDS: [(&[u8], &str, &str); 9] = [
         "pmiscope report shows it",
     ),
 ];
+/// Why Linux may not let its memory be read.
+const KEPT_BACK: &str = "a Linux with CONFIG_STRICT_DEVMEM keeps its memory to itself, and one that is locked down all: start it with memmap=SIZE$ADDRESS, so that this memory is not its own";
 const SNAPSHOT: &str = "the memory in it is not laid out as the guest's: load it into QEMU, and take an ELF core by QMP's dump-guest-memory";
 const KDUMP: &str = "take an ELF core instead: QMP's dump-guest-memory without `format` (in the monitor, without -z, -l, -s or -w)";
 
@@ -67,8 +69,19 @@ pub struct Image {
     file: File,
     /// In the order of their addresses.
     extents: Vec<Extent>,
-    is_dump: bool,
+    kind: Kind,
     bytes: u64,
+}
+
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    /// What backs a guest's memory.
+    Ram,
+    /// A dump of it.
+    Dump,
+    /// This machine's own memory, by addresses: /dev/mem.
+    Device,
 }
 
 impl Image {
@@ -78,6 +91,35 @@ impl Image {
     ///
     /// There is no such file, or it is something else; the message says what.
     pub fn open(path: &Path) -> Result<Self> {
+        Self::open_file(path, "--ram")
+    }
+
+    /// Opens the memory in which a run before a reset has left its samples: a file as by
+    /// [`Self::open`], or /dev/mem.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_kept(path: &Path) -> Result<Self> {
+        let shown = || path.display().to_string();
+        let metadata = fs::metadata(path).with_context(shown)?;
+        if !metadata.file_type().is_char_device() {
+            return Self::open_file(path, "--memory");
+        }
+        let file =
+            File::open(path).with_context(|| format!("cannot read {}: be root", path.display()))?;
+        // As far as an offset can say.
+        let bytes = i64::MAX as u64 / PAGE_BYTES * PAGE_BYTES;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            extents: vec![ram_extent(bytes)?],
+            kind: Kind::Device,
+            bytes,
+        })
+    }
+
+    fn open_file(path: &Path, option: &str) -> Result<Self> {
         let shown = || path.display().to_string();
         let metadata = fs::metadata(path).with_context(shown)?;
         if !metadata.is_file() {
@@ -87,7 +129,7 @@ impl Image {
                 "no regular file"
             };
             bail!(
-                "{} is {what}: --ram wants the file that backs the guest's memory (mem-path), or a dump of it",
+                "{} is {what}: {option} wants the file that backs the guest's memory (mem-path), or a dump of it",
                 shown()
             );
         }
@@ -101,8 +143,12 @@ impl Image {
             }
         }
         let bytes = metadata.len();
-        let is_dump = start.starts_with(&elf::ELFMAG);
-        let extents = if is_dump {
+        let kind = if start.starts_with(&elf::ELFMAG) {
+            Kind::Dump
+        } else {
+            Kind::Ram
+        };
+        let extents = if kind == Kind::Dump {
             dump_extents(&file, bytes).with_context(shown)?
         } else {
             vec![ram_extent(bytes).with_context(shown)?]
@@ -111,7 +157,7 @@ impl Image {
             path: path.to_owned(),
             file,
             extents,
-            is_dump,
+            kind,
             bytes,
         })
     }
@@ -123,7 +169,12 @@ impl Image {
 
     /// Returns true if it is a dump, which nobody writes to any more.
     pub fn is_dump(&self) -> bool {
-        self.is_dump
+        self.kind == Kind::Dump
+    }
+
+    /// Returns true if it is the memory of this machine.
+    pub fn is_device(&self) -> bool {
+        self.kind == Kind::Device
     }
 
     /// The device and the inode that the file is, and its path without links.
@@ -247,12 +298,23 @@ impl Image {
         let mut rest = &mut memory[..];
         for piece in pieces {
             let (part, behind) = rest.split_at_mut(usize::try_from(piece.bytes)?);
-            self.file
-                .read_exact_at(part, piece.offset)
-                .with_context(|| format!("cannot read {}", self.name()))?;
+            self.read(part, piece.offset)?;
             rest = behind;
         }
         Ok(Mapping::private(memory))
+    }
+
+    fn read(&self, place: &mut [u8], offset: u64) -> Result<()> {
+        if !self.is_device() {
+            let read = self.file.read_exact_at(place, offset);
+            return read.with_context(|| format!("cannot read {}", self.name()));
+        }
+        // Linux looks at each page whether it may be read.
+        for (page, at) in place.chunks_mut(PAGE).zip((offset..).step_by(PAGE)) {
+            let read = self.file.read_exact_at(page, at);
+            read.with_context(|| format!("cannot read {} at {at:#x}: {KEPT_BACK}", self.name()))?;
+        }
+        Ok(())
     }
 
     /// Where these bytes lie, in their order.

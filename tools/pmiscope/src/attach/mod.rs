@@ -11,7 +11,7 @@ mod image;
 mod process;
 mod regions;
 
-pub use follow::{FAILED, Guest, NO_REGION};
+pub use follow::{CUT, FAILED, Guest, NO_REGION};
 pub use image::Image;
 pub use process::{Process, Seen, find};
 pub use regions::{Chosen, Copies, Found, Regions};

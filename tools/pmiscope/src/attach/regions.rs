@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use profiler::format::Description;
 use profiler::format::region::{PAGE, Region, RegionError, RunState};
 
@@ -62,7 +62,7 @@ impl Found<'_> {
     pub fn has_ended(&self) -> bool {
         matches!(
             self.region.state(),
-            RunState::Finished | RunState::Failed | RunState::Refused
+            RunState::Finished | RunState::Failed | RunState::Refused | RunState::Cut
         )
     }
 
@@ -206,22 +206,48 @@ impl Copies {
     ///
     /// Those of reading the file.
     pub fn new(image: &Image) -> Result<Self> {
-        let mut copies = Self {
-            memory: Vec::new(),
-            unreadable: None,
-        };
+        let mut copies = Self::none();
         for address in image.candidates()? {
             let header = image.copy(address, PAGE)?;
-            let bytes = match header.open(0) {
-                Err(RegionError::Truncated(bytes)) => bytes,
-                // What there is of it says why.
-                _ => PAGE,
-            };
-            match image.copy(address, bytes) {
-                Ok(memory) => copies.memory.push((address, memory)),
-                Err(problem) => copies.unreadable = Some(format!("{problem:#}")),
-            }
+            copies.add(image, address, &header);
         }
         Ok(copies)
+    }
+
+    /// Copies the one that begins at an address.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file, and that there is none.
+    pub fn at(image: &Image, address: u64) -> Result<Self> {
+        let header = image.copy(address, PAGE)?;
+        if matches!(header.open(0), Err(RegionError::Magic)) {
+            bail!(
+                "{}: no region begins at {address:#x}: the kernel's log at its next start says where one does",
+                image.name()
+            );
+        }
+        let mut copies = Self::none();
+        copies.add(image, address, &header);
+        Ok(copies)
+    }
+
+    const fn none() -> Self {
+        Self {
+            memory: Vec::new(),
+            unreadable: None,
+        }
+    }
+
+    fn add(&mut self, image: &Image, address: u64, header: &Mapping) {
+        let bytes = match header.open(0) {
+            Err(RegionError::Truncated(bytes)) => bytes,
+            // What there is of it says why.
+            _ => PAGE,
+        };
+        match image.copy(address, bytes) {
+            Ok(memory) => self.memory.push((address, memory)),
+            Err(problem) => self.unreadable = Some(format!("{problem:#}")),
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What `import` takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
+use profiler::format::region::PAGE;
 
 use super::ReportFormat;
 
@@ -10,16 +12,59 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   pmiscope import /dev/ttyUSB0 --kernel kernel.elf    before the machine is started
   pmiscope import serial.log --kernel kernel.elf      what -serial file:serial.log has written
+  pmiscope import --memory /dev/mem@0x20000000 --kernel kernel.elf    after a reset, and Linux
 
 The kernel is started with send=serial, or calls the library's sender. From a port, what has not
 arrived is asked for again. Exit status 3 if something is missing all the same.";
+
+/// A file that has memory in it, and an address there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemoryPlace {
+    pub file: PathBuf,
+    pub address: Option<u64>,
+}
+
+impl FromStr for MemoryPlace {
+    type Err = String;
+
+    /// What stands behind the last `@` is the address, if it begins with a digit.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.rsplit_once('@');
+        let split =
+            split.filter(|(_, address)| address.starts_with(|it: char| it.is_ascii_digit()));
+        let Some((file, address)) = split else {
+            let (file, address) = (text.into(), None);
+            return Ok(Self { file, address });
+        };
+        let number = match address.strip_prefix("0x") {
+            Some(digits) => u64::from_str_radix(digits, 16),
+            None => address.parse(),
+        };
+        let number = number.map_err(|_| {
+            format!("`{address}` is no address: 0x and hexadecimal digits, or decimal ones")
+        })?;
+        if !number.is_multiple_of(PAGE as u64) {
+            return Err(format!(
+                "a region begins at a multiple of {PAGE}, and `{address}` is none"
+            ));
+        }
+        let (file, address) = (file.into(), Some(number));
+        Ok(Self { file, address })
+    }
+}
 
 /// What `import` takes.
 #[derive(Args, Debug)]
 pub struct ImportArgs {
     /// A file that has what came by a serial line, or the serial port by which it comes
-    #[arg(value_name = "FILE|TTY")]
-    pub input: PathBuf,
+    #[arg(value_name = "FILE|TTY", required_unless_present = "memory")]
+    pub input: Option<PathBuf>,
+
+    /// The memory that a run before a reset has left its samples in: the file that backs a guest's
+    /// memory, a dump of it, or /dev/mem; and where the region begins, as the kernel's log says at its
+    /// next start [default: it is looked for]
+    #[arg(long, value_name = "FILE[@ADDRESS]", conflicts_with_all = ["input", "timeout", "run", "speed"])]
+    pub memory: Option<MemoryPlace>,
 
     /// The kernel that was sampled, an ELF file with a build-id [default: the one that was built]
     #[arg(long, value_name = "ELF")]
@@ -50,4 +95,11 @@ pub struct ImportArgs {
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
+}
+
+impl ImportArgs {
+    /// The file or the port, if there is no `--memory`.
+    pub fn line(&self) -> &Path {
+        self.input.as_deref().unwrap_or(Path::new(""))
+    }
 }

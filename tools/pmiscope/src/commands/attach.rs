@@ -10,7 +10,7 @@ use super::run::plan::Recording;
 use super::run::{FinishedRun, Session, explain, listen};
 use super::show;
 use crate::attach::{
-    self, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
+    self, CUT, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
 use crate::cli::{AttachArgs, ReportFormat};
 use crate::exit::Exit;
@@ -145,9 +145,26 @@ fn copy(
     if !image.is_dump() {
         image.claim(false)?;
     }
-    let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let copies = Copies::new(image)?;
-    let regions = Regions::copied(&copies);
+    profile_copy(
+        (image, &copies),
+        recording,
+        note,
+        end_of_copy,
+        arguments.format,
+    )
+}
+
+/// Makes a profile of one of the regions that were copied of a memory.
+pub(super) fn profile_copy(
+    (image, copies): (&Image, &Copies),
+    recording: &Recording,
+    note: Option<&str>,
+    end_of: fn(RunState) -> End,
+    format: ReportFormat,
+) -> Result<Exit> {
+    let interrupt = Interrupt::catch().context("cannot catch signals")?;
+    let regions = Regions::copied(copies);
     let (refusal, unreadable) = (regions.refusal.clone(), regions.unreadable.clone());
     let mut session = Session::new(
         recording,
@@ -186,11 +203,11 @@ fn copy(
     let state = found.region.state();
     let end = match session.on_region(found.region, &found.description)? {
         Look::End(end) => end,
-        Look::Idle | Look::Active => end_of_copy(state),
+        Look::Idle | Look::Active => end_of(state),
     };
     let run = session.finish(without_log(end))?;
     interrupt.is_over();
-    conclude(&run, arguments.format, recording)
+    conclude(&run, format, recording)
 }
 
 /// Refuses a region whose rings have nothing, and says why.
@@ -208,6 +225,7 @@ pub(super) fn end_of_copy(state: RunState) -> End {
     let (outcome, message) = match state {
         RunState::Finished => (Outcome::Finished, ""),
         RunState::Failed => (Outcome::Panic, FAILED),
+        RunState::Cut => (Outcome::Reset, CUT),
         RunState::Refused => (Outcome::SamplingUnavailable, ""),
         RunState::Starting | RunState::Sampling | RunState::Paused => (
             Outcome::Unfinished,

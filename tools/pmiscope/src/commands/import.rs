@@ -1,5 +1,7 @@
 //! `import`: makes a profile of what a kernel has sent by a serial line.
 
+mod memory;
+
 use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::time::{Duration, Instant};
@@ -41,7 +43,14 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const CHUNK: usize = 1 << 16;
 
 pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
-    let read = ("what has come by the line", arguments.input.clone());
+    match &arguments.memory {
+        Some(place) => memory::import(place, arguments),
+        None => import_line(arguments),
+    }
+}
+
+fn import_line(arguments: &ImportArgs) -> Result<Exit> {
+    let read = ("what has come by the line", arguments.line().to_owned());
     let recording = Recording::of_other_guest(
         arguments.kernel.as_deref(),
         arguments.output.as_deref(),
@@ -49,12 +58,12 @@ pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
         Some(read),
     )?;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
-    let arrived = match Line::open(&arguments.input, arguments.speed) {
+    let arrived = match Line::open(arguments.line(), arguments.speed) {
         Ok(Some(line)) => receive(line, arguments, &interrupt),
         Ok(None) => read_file(arguments, &interrupt),
         Err(problem) => Err(problem),
     };
-    let arrived = arrived.with_context(|| format!("cannot read {}", arguments.input.display()))?;
+    let arrived = arrived.with_context(|| format!("cannot read {}", arguments.line().display()))?;
     profile(&arrived, arguments, &recording, interrupt)
 }
 
@@ -65,7 +74,7 @@ fn nothing(arguments: &ImportArgs) -> Arrived {
 
 /// Reads a file to its end, or a pipe until the user wants an end.
 fn read_file(arguments: &ImportArgs, interrupt: &Interrupt) -> io::Result<Arrived> {
-    let mut file = File::open(&arguments.input)?;
+    let mut file = File::open(arguments.line())?;
     let mut arrived = nothing(arguments);
     let progress = Reading::new(file.metadata()?.len());
     let mut bytes = vec![0; CHUNK];
@@ -134,7 +143,7 @@ impl Heard {
 
 /// Receives by a port until all is here, nothing more comes, or the user wants an end.
 fn receive(mut line: Line, arguments: &ImportArgs, interrupt: &Interrupt) -> io::Result<Arrived> {
-    let name = arguments.input.display();
+    let name = arguments.line().display();
     let silence = arguments.timeout.map_or(SILENCE, Duration::from_secs);
     say!("pmiscope: listening at {name}, {} baud", arguments.speed);
     let mut arrived = nothing(arguments);
@@ -157,15 +166,16 @@ fn receive(mut line: Line, arguments: &ImportArgs, interrupt: &Interrupt) -> io:
             continue;
         };
         progress.update(blocks.here.len(), blocks.of);
-        let is_whole = blocks.is_whole();
-        if is_whole || is_at_end || heard.is_to_ask(bytes.is_empty()) {
+        // While it sends, a kernel does not listen.
+        let is_to_answer = is_at_end || heard.is_to_ask(bytes.is_empty());
+        if is_to_answer {
             heard.asked += 1;
             // A kernel that does not hear it waits for a while, and goes on.
             if let Err(problem) = line.send(&answer(blocks)) {
                 say!("pmiscope: cannot send to {name}: {problem}");
             }
         }
-        if is_whole {
+        if is_to_answer && blocks.is_whole() {
             break;
         }
     }
@@ -188,7 +198,7 @@ fn taken<'a>(arrived: &'a Arrived, arguments: &ImportArgs) -> Result<&'a Blocks>
     if let Some(blocks) = arrived.kept() {
         return Ok(blocks);
     }
-    let name = arguments.input.display();
+    let name = arguments.line().display();
     let runs = arrived.runs();
     if runs > 0 {
         bail!(
@@ -212,7 +222,7 @@ fn profile(
     interrupt: Interrupt,
 ) -> Result<Exit> {
     let blocks = taken(arrived, arguments)?;
-    let name = arguments.input.display();
+    let name = arguments.line().display();
     let image = match Image::new(blocks) {
         Ok(image) => image,
         Err(ImageError::NoHeader) => bail!(

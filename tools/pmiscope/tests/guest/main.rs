@@ -23,6 +23,7 @@ mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod ibs;
+mod kept;
 mod loader;
 mod machines;
 mod midway;

@@ -150,6 +150,81 @@ fn a_dead_guests_file_is_read_and_not_written_to() {
     assert!(fs::read(&ram).unwrap() == bytes, "it was written to");
 }
 
+/// What `import --memory` makes of this.
+fn import(name: &str, place: &str) -> (Assert, PathBuf) {
+    let output = folder().join(format!("{name}.pmi"));
+    let kernel = text(&kernel().path);
+    let words = ["import", "--memory", place, "--kernel", kernel, "-o"];
+    (pmiscope(&[&words[..], &[text(&output)]].concat()), output)
+}
+
+#[test]
+fn what_a_reset_has_left_is_imported_from_where_it_is() {
+    let second = (2 * RUN + finished().len()) as u64;
+    for (state, status, says) in [
+        (RunState::Finished, 0, ""),
+        (RunState::Starting, 4, "in the middle of the run"),
+        (RunState::Sampling, 4, "in the middle of the run"),
+        (RunState::Paused, 4, "in the middle of the run"),
+        (RunState::Cut, 4, "in the middle of the run"),
+        (RunState::Failed, 4, "by a panic or an exception"),
+    ] {
+        let here = region(&description(), state, [2, 0]);
+        let ram = file("kept.ram", &memory(&[finished(), here]));
+        let before = fs::read(&ram).unwrap();
+        for place in [format!("{second:#x}"), second.to_string()] {
+            let place = format!("{}@{place}", text(&ram));
+            let (ended, profile) = import("import-kept", &place);
+            let said = stderr(&ended.code(status));
+            assert!(said.contains(says), "{state:?}: {said}");
+            assert_eq!(records(&profile), [2, 2], "{state:?}");
+        }
+        assert!(fs::read(&ram).unwrap() == before, "it was written to");
+    }
+    // Without an address it is looked for.
+    let ram = file("kept-one.ram", &memory(&[finished()]));
+    let (ended, profile) = import("import-kept-one", text(&ram));
+    ended.code(0);
+    assert_eq!(records(&profile), [3, 3]);
+}
+
+#[test]
+fn where_nothing_is_kept_one_line_says_why() {
+    let ram = file("kept-none.ram", &memory(&[finished()]));
+    let ram = text(&ram);
+    let at = |place: &str, status, says: &str| {
+        refused(import("import-none", place).0, status, &[says]);
+    };
+    at(&format!("{ram}@0"), 1, "no region begins at 0x0");
+    at(&format!("{ram}@0x7fff000"), 1, "are not in it: it was cut");
+    at(&format!("{ram}@4097"), 2, "begins at a multiple of 4096");
+    at(&format!("{ram}@0xg"), 2, "`0xg` is no address");
+    at("/no/ram@0x10000", 1, "/no/ram: No such file");
+    at(text(folder()), 1, "--memory wants the file");
+    // Devices, as /dev/mem is one: that has nothing, and that does not let it be read.
+    at("/dev/zero", 1, "say by --memory /dev/zero@ADDRESS where");
+    at("/dev/zero@0x10000", 1, "no region begins at 0x10000");
+    at(
+        "/dev/null@0x10000",
+        1,
+        "cannot read /dev/null at 0x10000: a Linux with CONFIG_STRICT_DEVMEM",
+    );
+    let mut words = vec!["import"];
+    let said = stderr(&pmiscope(&words).code(2));
+    assert!(said.contains("<FILE|TTY>"), "{said}");
+    words.extend(["serial.log", "--memory", ram]);
+    pmiscope(&words).code(2);
+    // More than there is, by a header that was written over.
+    let mut bytes = memory(&[finished()]);
+    bytes[RUN + 24 + 20..][..4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let ram = file("kept-large.ram", &bytes);
+    at(
+        &format!("{}@{RUN}", text(&ram)),
+        1,
+        "does not hold all of the region",
+    );
+}
+
 #[test]
 fn how_a_dead_run_ended_is_in_the_exit_status() {
     for (state, status, says) in [
@@ -157,6 +232,7 @@ fn how_a_dead_run_ended_is_in_the_exit_status() {
         (RunState::Starting, 3, "the run had not finished"),
         (RunState::Paused, 3, "the run had not finished"),
         (RunState::Failed, 4, "by a panic or an exception"),
+        (RunState::Cut, 4, "reset or switched off the machine"),
     ] {
         let ram = file(
             "state.ram",
