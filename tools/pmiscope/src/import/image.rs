@@ -127,7 +127,7 @@ fn place_rings(
         // Some may have been read before, by somebody else.
         let is_known = page.is_some() && region.reader(core).position() == 0;
         let mut table = TableBlocks::new(&region, core);
-        for frame in blocks.of_part(Kind::Table, number) {
+        for frame in parts.get(&(Kind::Table, number)).into_iter().flatten() {
             table.add(frame, &unpacked(frame)?)?;
         }
         let here = ring.records().saturating_add(table.samples());
