@@ -52,6 +52,34 @@ impl<T: Target> Sampler<T> {
 
     /// The region of the run, to be sent when that has ended ([`crate::format::wire`]); `None`
     /// before it has begun. Opening it again takes 30 KiB of the stack.
+    ///
+    /// A kernel that has a serial port, behind its run:
+    ///
+    /// ```
+    /// use profiler::format::wire::{Port, Sender};
+    /// use profiler::sampler::{Sampler, Target};
+    ///
+    /// struct Serial<'a> {
+    ///     write: &'a mut dyn FnMut(u8),
+    ///     /// What has come within half a second.
+    ///     read: &'a mut dyn FnMut() -> Option<u8>,
+    /// }
+    ///
+    /// impl Port for Serial<'_> {
+    ///     fn send(&mut self, bytes: &[u8]) {
+    ///         bytes.iter().for_each(|&byte| (self.write)(byte));
+    ///     }
+    ///     fn receive(&mut self) -> Option<u8> {
+    ///         (self.read)()
+    ///     }
+    /// }
+    ///
+    /// /// Returns true if the other side has all. The sender is a static, or on a large stack.
+    /// fn send<T: Target>(sampler: &Sampler<T>, sender: &mut Sender, port: &mut Serial) -> bool {
+    ///     let region = sampler.region();
+    ///     region.is_some_and(|region| sender.send(&region, port).is_confirmed)
+    /// }
+    /// ```
     #[must_use]
     pub fn region(&self) -> Option<Region<'static>> {
         self.engine.run().map(|run| run.region)

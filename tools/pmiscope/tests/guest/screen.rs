@@ -16,8 +16,8 @@ use crate::real::{Real, of_kernel};
 const WIDTH: usize = 1280;
 const HEIGHT: usize = 800;
 
-/// The pixels of a framebuffer as the loader's is, and OVMF's.
-pub struct Picture(Vec<u8>);
+/// The pixels of a framebuffer as the loader's is, and OVMF's, so many in a row.
+pub struct Picture(Vec<u8>, usize);
 
 impl Surface for Picture {
     fn put(&mut self, offset: usize, pixel: &[u8]) {
@@ -31,18 +31,23 @@ impl Surface for Picture {
 
 impl Picture {
     /// What this log and this status are.
-    pub fn of(log: &str, status: &str) -> Self {
+    fn of(log: &str, status: &str) -> Self {
+        Self::sized([WIDTH, HEIGHT], log, status)
+    }
+
+    /// The same of another size.
+    pub fn sized([width, height]: [usize; 2], log: &str, status: &str) -> Self {
         let colour = |shift| Channel { bits: 8, shift };
         let layout = Layout::new(&Mode {
-            width: WIDTH as u64,
-            height: HEIGHT as u64,
-            pitch: 4 * WIDTH as u64,
+            width: width as u64,
+            height: height as u64,
+            pitch: 4 * width as u64,
             pixel_bits: 32,
             is_rgb: true,
             colours: [colour(16), colour(8), colour(0)],
         })
         .unwrap();
-        let mut picture = Self(vec![0; layout.bytes()]);
+        let mut picture = Self(vec![0; layout.bytes()], width);
         screen::write(&layout, &mut picture, Cursor::default(), log);
         screen::write_status(&layout, &mut picture, status);
         picture
@@ -54,7 +59,8 @@ impl Picture {
             .0
             .chunks_exact(4)
             .flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]);
-        let head = format!("P6\n{WIDTH} {HEIGHT}\n255\n");
+        let (width, height) = (self.1, self.0.len() / 4 / self.1);
+        let head = format!("P6\n{width} {height}\n255\n");
         head.into_bytes().into_iter().chain(pixels).collect()
     }
 }

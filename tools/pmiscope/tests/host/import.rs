@@ -345,12 +345,21 @@ fn a_pipe_without_an_end_is_read_until_the_user_wants_one() {
     let _ = fs::remove_file(&pipe);
     mkfifoat(CWD, &pipe, Mode::from_raw_mode(0o600)).unwrap();
     // Whoever writes waits for a reader, and would be ended by one that goes away.
-    let (child, profile) = start("import-pipe", &pipe, &[]);
+    let (mut child, profile) = start("import-pipe", &pipe, &[]);
     let mut writer = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
     writer.write_all(&sent(&run(), 1000)).unwrap();
     writer.write_all(b"still here\n").unwrap();
     std::thread::sleep(Duration::from_secs(1));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut waits = 0;
+    while child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(100));
+        waits += 1;
+        if waits > 300 {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+    }
     let (status, said) = ended(child);
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(in_profile(&profile), expected(1000));
