@@ -282,7 +282,7 @@ impl InterruptPoint for Nested<'_> {
 
 /// Chains that have the same first bucket in the smallest table.
 fn colliding(count: usize) -> Vec<u64> {
-    let bucket = |pc: u64| hash(key(&sample(pc, &[])).words()) as usize & (buckets(WORDS) - 1);
+    let bucket = |pc: u64| hash(key(&sample(pc, &[])).words()) & (buckets(WORDS) - 1) as u64;
     let first = bucket(0);
     (0..)
         .filter(|&pc| bucket(pc) == first)
