@@ -282,7 +282,7 @@ impl InterruptPoint for Nested<'_> {
 
 /// Chains that have the same first bucket in the smallest table.
 fn colliding(count: usize) -> Vec<u64> {
-    let bucket = |pc: u64| hash(key(&sample(pc, &[])).words()) as usize & (buckets(WORDS) - 1);
+    let bucket = |pc: u64| hash(key(&sample(pc, &[])).words()) % buckets(WORDS) as u64;
     let first = bucket(0);
     (0..)
         .filter(|&pc| bucket(pc) == first)
@@ -344,10 +344,10 @@ fn whatever_nests_at_any_point_is_counted_once() {
 proptest! {
     #[test]
     fn counts_are_those_of_the_samples(
-        which in vec((0..40_u64, vec(1..0xf_ffff_u64, 0..64)), 1..300),
-        again in vec(0..300_usize, 0..600),
+        which in vec((0..40_u64, vec(1..0xf_ffff_u64, 0..64)), 1..80),
+        again in vec(0..80_usize, 0..150),
     ) {
-        let table = table(64 << 10 >> 3);
+        let table = table(256 << 10 >> 3);
         let mut counts = BTreeMap::new();
         let mut full = 0;
         for place in (0..which.len()).chain(again.into_iter().map(|it| it % which.len())) {
@@ -360,6 +360,7 @@ proptest! {
             }
         }
         prop_assert!(counted(&table) == counts);
-        prop_assert!(full < 900);
+        // There is room for all.
+        prop_assert_eq!(full, 0);
     }
 }
