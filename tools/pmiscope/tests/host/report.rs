@@ -291,15 +291,7 @@ fn the_text_says_it_all_in_100_columns() {
         "33.33%   33.33%  i innermost",
         "fixture.c:11",
         &report.identity.build_id,
-<<<<<<< HEAD
-        report
-            .totals
-            .sample_hash
-            .as_deref()
-            .expect("samples have one"),
-=======
         report.totals.sample_hash.as_deref().unwrap(),
->>>>>>> chains
     ] {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
