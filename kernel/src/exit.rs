@@ -194,8 +194,14 @@ pub fn refuse(code: ExitCode, topic: &str, problem: &dyn Display) -> ! {
 /// Where all was done but another core has failed meanwhile, it is as if this one had.
 pub fn exit(code: ExitCode) -> ! {
     begin();
-    let has_failed = code == ExitCode::Success && stop::any_has_failed();
-    let code = if has_failed { ExitCode::Panic } else { code };
+    let code = match stop::any_failed().filter(|_| code == ExitCode::Success) {
+        Some(core) => {
+            let (index, message) = (core.index, stop::message_of(core).unwrap_or_default());
+            log::error!("core {index} has failed while the run ended: {message}");
+            ExitCode::Panic
+        }
+        None => code,
+    };
     if code != ExitCode::Success {
         ON_FAILURE.call();
     }

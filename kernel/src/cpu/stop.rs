@@ -103,8 +103,8 @@ pub fn message_of(core: &CoreBlock) -> Option<&'static str> {
     LEFT.get(core).message.get().map(Text::as_str)
 }
 
-/// Returns true if any core fails, or has failed.
+/// A core that fails, or has failed, if there is one.
 #[must_use]
-pub fn any_has_failed() -> bool {
-    cores().iter().any(|core| has_failed(core))
+pub fn any_failed() -> Option<&'static CoreBlock> {
+    cores().iter().copied().find(|core| has_failed(core))
 }

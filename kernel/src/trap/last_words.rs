@@ -59,7 +59,7 @@ fn fail_again(code: ExitCode, kind: &str, failure: &Failure<'_>) -> ! {
 /// What the other cores were doing, if any core has failed. What fails in that is not done again.
 pub(super) fn of_other_cores() {
     static IS_SAID: AtomicBool = AtomicBool::new(false);
-    let has_failed = FAILS.load(Ordering::Relaxed) || stop::any_has_failed();
+    let has_failed = FAILS.load(Ordering::Relaxed) || stop::any_failed().is_some();
     if !has_failed || IS_SAID.swap(true, Ordering::Relaxed) {
         return;
     }

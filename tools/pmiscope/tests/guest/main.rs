@@ -22,6 +22,7 @@ mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod ibs;
+mod last_words;
 mod loader;
 mod machines;
 mod midway;
