@@ -129,7 +129,7 @@ pub struct Failure<'a> {
 /// ending it already; returns at once if this one is, as in a panic in a panic.
 fn begin() {
     if !claim() {
-        cpu::stop_here();
+        stop::stop_at(stop::here());
     }
 }
 

@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::cpu;
+use crate::cpu::{self, stop};
 use crate::exit;
 use crate::screen;
 use crate::serial::{self, Serial};
@@ -85,7 +85,7 @@ const TIMEOUT_TICKS: u64 = 1 << 31;
 fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
     if exit::is_ending_elsewhere() {
         // It is stopped by an NMI, but that has not come yet, or cannot.
-        cpu::stop_here();
+        stop::stop_at(stop::here());
     }
     let me = cpu::current_index();
     let turn = Turn::take(me, timeout);

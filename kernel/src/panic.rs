@@ -2,13 +2,14 @@
 
 use core::panic::PanicInfo;
 
+use crate::cpu::stop;
 use crate::exit::{ExitCode, Failure};
-use crate::trap::{backtrace, last_words};
+use crate::trap::last_words;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let failure = Failure {
-        at: backtrace::here(),
+        at: stop::here(),
         message: format_args!("{info}"),
     };
     last_words::fail(ExitCode::Panic, "panic", &failure, format_args!(""))

@@ -1,6 +1,7 @@
 //! What a core leaves behind that is stopped: where it was, and what it had to say. The core that
 //! ends the run shows it, so that one core alone writes.
 
+use core::arch::asm;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -49,6 +50,26 @@ pub fn begin_failing() -> bool {
 #[must_use]
 pub fn is_failing() -> bool {
     own().is_some_and(|left| left.fails.load(Ordering::Relaxed))
+}
+
+/// The registers of the running code.
+#[inline(always)]
+#[must_use]
+pub fn here() -> Registers {
+    let (pc, sp, fp): (u64, u64, u64);
+    // SAFETY: registers are read.
+    unsafe {
+        asm!(
+            "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
+            out(reg) pc, out(reg) sp, out(reg) fp,
+            options(nomem, nostack, preserves_flags),
+        );
+    };
+    Registers {
+        pc: CodeAddress(pc),
+        sp: StackAddress(sp),
+        fp: StackAddress(fp),
+    }
 }
 
 /// Stops this core for good, where these registers are of.

@@ -11,7 +11,6 @@
 //! The line 0, and the one behind each interrupt, is of an instruction that was about to
 //! execute; the others are return addresses, and their names those of the calls before them.
 
-use core::arch::asm;
 use core::fmt;
 
 use kernel_core::caller::Interrupted;
@@ -25,26 +24,6 @@ use x86_64::VirtAddr;
 
 use super::vector;
 use crate::memory::{image, stacks};
-
-/// The registers of the running code.
-#[inline(always)]
-#[must_use]
-pub fn here() -> Registers {
-    let (pc, sp, fp): (u64, u64, u64);
-    // SAFETY: registers are read.
-    unsafe {
-        asm!(
-            "lea {}, [rip]", "mov {}, rsp", "mov {}, rbp",
-            out(reg) pc, out(reg) sp, out(reg) fp,
-            options(nomem, nostack, preserves_flags),
-        );
-    };
-    Registers {
-        pc: CodeAddress(pc),
-        sp: StackAddress(sp),
-        fp: StackAddress(fp),
-    }
-}
 
 /// The stacks of a core and of all tasks, as a walk sees them.
 struct StacksOf(u32);

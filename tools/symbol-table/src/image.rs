@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use kernel_core::symbols::{Function, Table, encode};
+use kernel_core::symbols::{Function, Table, encode, shown};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, elf};
 
 use crate::functions::{Named, functions};
@@ -99,12 +99,8 @@ fn check(table: &[u8], named: &[Named], text_start: u64) -> Result<()> {
             let found = found.map(|place| place.name.to_string());
             let is_it = found.as_deref().is_some_and(|found| {
                 // A name that is too long is cut.
-                let shown = found.strip_suffix("...").unwrap_or(found);
-                function
-                    .name
-                    .escape_default()
-                    .to_string()
-                    .starts_with(shown)
+                let found = found.strip_suffix("...").unwrap_or(found);
+                shown(&function.name).starts_with(found)
             });
             ensure!(
                 is_it,
@@ -114,4 +110,22 @@ fn check(table: &[u8], named: &[Named], text_start: u64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_table;
+
+    #[test]
+    fn what_has_no_room_for_a_table_is_refused() {
+        let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        for (file, says) in [
+            (&b"\x7fELF"[..], "it is no ELF file"),
+            (b"text", "it is no ELF file"),
+            (&own, "it has no symbol __text_start"),
+        ] {
+            let problem = with_table(file).unwrap_err();
+            assert_eq!(problem.to_string(), says);
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Makes a table: on the host, when the kernel was linked.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::error::Error;
@@ -38,7 +39,10 @@ impl Error for EncodeError {}
 ///
 /// [`EncodeError`], also if they are in another order.
 pub fn encode(functions: &[Function<'_>]) -> Result<Vec<u8>, EncodeError> {
-    let mut names: Vec<Vec<u8>> = functions.iter().map(|it| ascii(it.name)).collect();
+    let mut names: Vec<Vec<u8>> = functions
+        .iter()
+        .map(|it| shown(it.name).into_bytes())
+        .collect();
     let tokens = compress(&mut names);
     let mut index = Vec::new();
     let mut list = Vec::new();
@@ -80,11 +84,18 @@ fn number_of(count: usize) -> Result<u32, EncodeError> {
     u32::try_from(count).map_err(|_| EncodeError)
 }
 
-/// A name without what a terminal may not show.
-fn ascii(name: &str) -> Vec<u8> {
-    name.escape_default()
-        .map(|letter| u8::try_from(letter).unwrap_or(b'?'))
-        .collect()
+/// A name as a table has it: without what a terminal may not show.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    let mut shown = String::new();
+    for letter in name.chars() {
+        if letter == ' ' || letter.is_ascii_graphic() {
+            shown.push(letter);
+        } else {
+            shown.extend(letter.escape_default());
+        }
+    }
+    shown
 }
 
 fn append_number(list: &mut Vec<u8>, mut number: u32) {

@@ -25,7 +25,7 @@ mod encode;
 
 use core::fmt::{self, Write as _};
 
-pub use encode::{EncodeError, Function, encode};
+pub use encode::{EncodeError, Function, encode, shown};
 
 const MAGIC: [u8; 8] = *b"PMINAMES";
 const TOKENS: usize = 256;

@@ -120,7 +120,7 @@ fn functions_that_overlap_are_refused() {
 fn a_name_is_shown_without_what_a_terminal_obeys_and_without_an_end() {
     let long = "x".repeat(MAX_LETTERS + 1);
     let just = "y".repeat(MAX_LETTERS);
-    let all = ["\u{1b}[2J\nß", &long, &just];
+    let all = ["\u{1b}[2J\nß <'a>", &long, &just];
     let functions: Vec<_> = (0..)
         .zip(all)
         .map(|(number, name)| Function {
@@ -131,7 +131,7 @@ fn a_name_is_shown_without_what_a_terminal_obeys_and_without_an_end() {
         .collect();
     let bytes = encode(&functions).unwrap();
     let table = Table::new(&bytes).unwrap();
-    assert_eq!(name_at(&table, 0).unwrap(), r"\u{1b}[2J\n\u{df}");
+    assert_eq!(name_at(&table, 0).unwrap(), r"\u{1b}[2J\n\u{df} <'a>");
     assert_eq!(name_at(&table, 1).unwrap(), long[1..].to_owned() + "...");
     assert_eq!(name_at(&table, 2).unwrap(), just);
     // The bytes themselves are no text either.

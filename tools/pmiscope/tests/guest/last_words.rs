@@ -56,8 +56,13 @@ fn each_functions_bytes_are_named_as_in_the_elf_file() {
                 .map(|it| it.1.as_str())
                 .collect();
             let shown = found.name.to_string();
+            // A long one is cut.
+            let is_it = |name: &&str| match shown.strip_suffix("...") {
+                Some(start) => start.len() == 400 && name.starts_with(start),
+                None => *name == shown,
+            };
             assert!(
-                names.contains(&shown.as_str()),
+                names.iter().any(is_it),
                 "{address:#x}: {shown}, not {names:?}"
             );
         }
@@ -316,19 +321,20 @@ fn a_panic_in_an_nmi_that_came_while_the_core_held_the_log() {
 #[test]
 fn each_other_core_says_where_it_was() {
     let (log, reports) = fails(3, "panic-among-busy", Panic, Mode::Deterministic);
-    let spins = own("spin_for_ever");
     for (core, inner) in [(1, "busy_without_interrupts"), (2, "busy_with_interrupts")] {
         let report = &reports[core];
         assert_eq!(
             report.head,
             format!("core {core} (APIC id {core}) was stopped\n")
         );
+        let own = ["spin_for_ever", inner, "busy"].map(own);
+        let expected: Vec<_> = own.iter().map(String::as_str).chain(OTHER_CORE).collect();
+        // It may be in what it calls.
         let frames: Vec<_> = report
             .frames
             .iter()
             .filter(|it| !it.ends_with("wait_for"))
             .collect();
-        let expected = [[&*spins, &own(inner), &own("busy")].as_slice(), &OTHER_CORE].concat();
         assert_eq!(frames, expected, "{log}");
         assert_eq!(report.end, "complete");
     }
