@@ -106,7 +106,6 @@ pub fn start() {
     register(apic::SPURIOUS.number(), |_| {});
     register(apic::ERROR.number(), |_| apic::errors::on_error());
     exit::on_claim(apic::errors::log_count);
-    exit::on_failure(last_words::of_other_cores);
     register(vector::GENERAL_PROTECTION, |frame| {
         // A register that was only tried may be refused.
         match msr::recover(frame.rip) {
@@ -114,4 +113,5 @@ pub fn start() {
             None => report::unhandled(vector::GENERAL_PROTECTION, frame),
         }
     });
+    exit::on_failure(last_words::of_other_cores);
 }
