@@ -1,6 +1,7 @@
 //! Failures deep in calls, in NMIs, and on all cores at once, for the tests of what the kernel
 //! says then.
 
+use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -160,6 +161,19 @@ fn panic_beside_deaf() {
     panic!("this panic was asked for");
 }
 
+struct LetsNmisIn;
+
+/// The NMI to stop has come meanwhile, and is taken as any trap returns.
+impl core::fmt::Display for LetsNmisIn {
+    fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        const VECTOR: u8 = 0x41;
+        trap::register(VECTOR, |_| {});
+        // SAFETY: its handler does nothing.
+        unsafe { asm!("int {}", const VECTOR) };
+        Ok(())
+    }
+}
+
 /// The last core panics when another one has begun to end a run in which nothing failed.
 fn panic_behind_success() {
     let last = cpu::cores().last().expect("there is a first core");
@@ -169,7 +183,7 @@ fn panic_behind_success() {
             while !smp::STOP.load(Ordering::Acquire) {
                 core::hint::spin_loop();
             }
-            panic!("this panic at the end was asked for");
+            panic!("this panic at the end was {LetsNmisIn}asked for");
         })
     });
     wait_for(1);

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     };
     match run(kernel) {
         Ok(said) => {
-            println!("symbol-table: {said}");
+            eprintln!("symbol-table: {said}");
             ExitCode::SUCCESS
         }
         Err(error) => {
