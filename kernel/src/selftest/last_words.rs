@@ -166,7 +166,7 @@ struct LetsNmisIn;
 /// The NMI to stop has come meanwhile, and is taken as any trap returns.
 impl core::fmt::Display for LetsNmisIn {
     fn fmt(&self, _: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        const VECTOR: u8 = 0x41;
+        const VECTOR: u8 = 0x51;
         trap::register(VECTOR, |_| {});
         // SAFETY: its handler does nothing.
         unsafe { asm!("int {}", const VECTOR) };
