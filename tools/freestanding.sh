@@ -3,6 +3,9 @@
 # what only they need: their target, and a core and alloc built from source (a
 # prebuilt core has no frame pointers, whatever .cargo/config.toml says).
 #
+# What it builds gets the names of the kernel's functions behind the linker
+# (tools/symbol-table); a plain `cargo build` leaves them out.
+#
 # usage: tools/freestanding.sh build|clippy|... [arguments of the command]
 set -eu
 cd "$(dirname "$0")/.."
@@ -24,6 +27,12 @@ esac
 
 command=$1
 shift
-exec cargo "$command" --locked --release -p pmiscope-kernel -p pmiscope-loader -p pmiscope-pmu-guest -p pmiscope-linux-loop -p pmiscope-c \
+cargo "$command" --locked --release -p pmiscope-kernel -p pmiscope-loader -p pmiscope-pmu-guest -p pmiscope-linux-loop -p pmiscope-c \
     --target x86_64-unknown-none -Zbuild-std=core,alloc,compiler_builtins \
     -Zbuild-std-features=compiler-builtins-mem "$@"
+
+[ "$command" = build ] || exit 0
+kernel=${CARGO_TARGET_DIR:-target}/x86_64-unknown-none/release/kernel
+# It is a program of the host, of the stable language.
+unset RUSTC_BOOTSTRAP __CARGO_TESTS_ONLY_SRC_ROOT
+cargo run --locked --release --quiet -p pmiscope-symbol-table -- "$kernel"

@@ -10,15 +10,16 @@
 //! | [`on_failure`] | that core, if the run has failed       | tell the host              |
 //! | [`on_end`]     | that core, when nothing more is done   | send what was sampled      |
 
-use core::fmt::Display;
+use core::fmt::{self, Display};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_core::words::AtEnd;
 use profiler::hw::exit as status;
+use profiler::unwind::Registers;
 use spin::Once;
 use x86_64::instructions::{hlt, interrupts};
 
-use crate::cpu;
+use crate::cpu::{self, stop};
 use crate::{power, serial};
 
 /// Why the run ended. QEMU's own status is twice the number plus one.
@@ -116,18 +117,52 @@ pub fn on_end(hook: fn()) {
     ON_END.register(hook);
 }
 
+/// Why the run has to end here.
+pub struct Failure<'a> {
+    /// Where the core was.
+    pub at: Registers,
+    /// What it has to say, in a line or two.
+    pub message: fmt::Arguments<'a>,
+}
+
 /// Makes this core the one that ends the run. Does not return if another core is
 /// ending it already; returns at once if this one is, as in a panic in a panic.
-pub fn begin() {
+fn begin() {
+    if !claim() {
+        stop::stop_at(stop::here());
+    }
+}
+
+/// The same for a core that fails. Where another one is ending the run, that will show this
+/// failure as well.
+pub fn begin_failed(failure: &Failure<'_>) {
+    let again = stop::begin_failing();
+    if claim() {
+        return;
+    }
+    if again {
+        stop::stop_at(failure.at);
+    }
+    stop::stop_failed(failure.at, failure.message)
+}
+
+/// Returns true if this core is the one that ends the run.
+fn claim() -> bool {
     interrupts::disable();
     // On this core before it can stop for another one.
     ON_BEGIN.call();
     let me = cpu::current_index();
     match ENDING.compare_exchange(NOBODY, me, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => ON_CLAIM.call(),
-        Err(other) if other == me => {}
-        Err(_) => cpu::stop_here(),
+        Err(other) => return other == me,
     }
+    true
+}
+
+/// Returns true if another core than this one is ending the run.
+#[must_use]
+pub fn is_ending_elsewhere() -> bool {
+    ![NOBODY, cpu::current_index()].contains(&ENDING.load(Ordering::Acquire))
 }
 
 /// Returns true if this core is the one that ends the run.
@@ -155,12 +190,27 @@ pub fn refuse(code: ExitCode, topic: &str, problem: &dyn Display) -> ! {
 
 /// Ends the run. Where the machine is to stay, or does not do what it is told, this core halts
 /// for ever, as the others do by then.
+///
+/// Where all was done but another core has failed meanwhile, it is as if this one had.
 pub fn exit(code: ExitCode) -> ! {
     begin();
+    let code = match stop::any_failed().filter(|_| code == ExitCode::Success) {
+        Some(core) => {
+            let (index, message) = (core.index, stop::message_of(core).unwrap_or_default());
+            log::error!("core {index} has failed while the run ended: {message}");
+            ExitCode::Panic
+        }
+        None => code,
+    };
     if code != ExitCode::Success {
         ON_FAILURE.call();
     }
     ON_END.call();
+    leave(code)
+}
+
+/// Leaves the machine as it is, without any hook: for what fails in those.
+pub fn leave(code: ExitCode) -> ! {
     serial::drain();
     match power::at_end() {
         AtEnd::Exit => status::exit_qemu(code as u8),

@@ -3,14 +3,16 @@
 //! One core at a time writes. A core that wants to write while it writes already
 //! (a trap in the middle of a line) starts a new line and writes at once; one
 //! that waits too long for another, which may have died, does the same. So a
-//! message may be torn, but none is lost and no core waits for ever.
+//! message may be torn, but none is lost and no core waits for ever. Once a core ends the run,
+//! it alone writes.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use log::{LevelFilter, Log, Metadata, Record};
 
-use crate::cpu;
+use crate::cpu::{self, stop};
+use crate::exit;
 use crate::screen;
 use crate::serial::{self, Serial};
 use profiler::hw::tsc::Deadline;
@@ -64,6 +66,13 @@ pub fn last_words(message: fmt::Arguments<'_>) {
     line("ERROR", message, 0);
 }
 
+/// What the other cores were doing, behind that: on the port alone, as on a screen it would
+/// take the place of the message itself.
+pub fn last_words_of_others(message: fmt::Arguments<'_>) {
+    // As in `line`.
+    let _ = Serial.write_fmt(message);
+}
+
 /// Bytes, at once, without a lock or formatting.
 pub fn raw(text: &str) {
     // It takes what it is given.
@@ -74,6 +83,10 @@ pub fn raw(text: &str) {
 const TIMEOUT_TICKS: u64 = 1 << 31;
 
 fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
+    if exit::is_ending_elsewhere() {
+        // It is stopped by an NMI, but that has not come yet, or cannot.
+        stop::stop_at(stop::here());
+    }
     let me = cpu::current_index();
     let turn = Turn::take(me, timeout);
     if turn.is_borrowed {

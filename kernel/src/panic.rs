@@ -2,18 +2,15 @@
 
 use core::panic::PanicInfo;
 
-use crate::exit::{self, ExitCode};
-use crate::log;
+use crate::cpu::stop;
+use crate::exit::{ExitCode, Failure};
+use crate::trap::last_words;
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    // A panic while this core was already saying why the run ends: what it was
-    // formatting is not to be trusted, so nothing is formatted.
-    if exit::is_ending_here() {
-        log::raw("\npanic while ending the run\n");
-        exit::exit(ExitCode::Panic);
-    }
-    exit::begin();
-    log::last_words(format_args!("{info}"));
-    exit::exit(ExitCode::Panic)
+    let failure = Failure {
+        at: stop::here(),
+        message: format_args!("{info}"),
+    };
+    last_words::fail(ExitCode::Panic, "panic", &failure, format_args!(""))
 }

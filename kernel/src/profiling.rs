@@ -97,7 +97,7 @@ unsafe impl Target for ThisKernel {
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     // Another core ends the run, and asks everyone to stop by NMI.
-    smp::stop_if_asked();
+    smp::stop_if_asked(frame);
     let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
@@ -118,7 +118,7 @@ extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
 }
 
 fn on_debug(frame: &mut TrapFrame) {
-    smp::stop_if_asked();
+    smp::stop_if_asked(frame);
     let mut at = Interrupted::from(&*frame);
     SAMPLER.on_debug(cpu::current_index(), &mut at);
     at.resume(frame);

@@ -4,6 +4,8 @@
 //! Most do it before sampling begins; those called `…-midway` are workloads that
 //! are sampled for a while first. `interrupts-above` is sampled, and all is well.
 
+mod last_words;
+
 use core::arch::{asm, naked_asm};
 use core::fmt;
 use core::hint::black_box;
@@ -104,7 +106,8 @@ pub fn run_or_refuse(name: &str) -> &'static Workload {
     if let Some(test) = SAMPLED.iter().find(|test| test.name == name) {
         return test;
     }
-    let Some((_, test)) = TESTS.iter().find(|(known, _)| *known == name) else {
+    let mut tests = TESTS.iter().chain(last_words::TESTS);
+    let Some((_, test)) = tests.find(|(known, _)| *known == name) else {
         let problem = format_args!("command line: `test={name}`: no such test; there are: {Names}");
         exit::refuse(ExitCode::BadCommandLine, "", &problem)
     };
@@ -119,7 +122,8 @@ struct Names;
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = TESTS.iter().map(|(name, _)| *name);
+        let tests = TESTS.iter().chain(last_words::TESTS);
+        let names = tests.map(|(name, _)| *name);
         let all = names.chain(SAMPLED.iter().map(|test| test.name));
         all.enumerate().try_for_each(|(index, name)| {
             let comma = if index == 0 { "" } else { ", " };

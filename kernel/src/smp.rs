@@ -9,7 +9,7 @@ use x86_64::instructions::interrupts;
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::per_core::per_core;
-use crate::cpu::{self, CoreBlock};
+use crate::cpu::{self, CoreBlock, stop};
 use crate::exit;
 use crate::memory::paging;
 use crate::trap::{self, TrapFrame, leftovers};
@@ -243,11 +243,19 @@ fn stop_others() {
     }
 }
 
-/// Does not return if another core is ending the run. For NMI handlers: first of
-/// all. Returns on the core that ends the run, which NMIs still reach.
+/// Does not return if another core is ending the run. For NMI handlers, which have interrupted
+/// what is in `frame`: first of all. Returns on the core that ends the run, and on one that is
+/// about to say why it fails and stops by itself.
 #[inline]
-pub fn stop_if_asked() {
-    if STOP.load(Ordering::Acquire) && !exit::is_ending_here() {
-        cpu::stop_here();
+pub fn stop_if_asked(frame: &TrapFrame) {
+    if STOP.load(Ordering::Acquire) {
+        stop_unless_ending(frame);
+    }
+}
+
+#[cold]
+fn stop_unless_ending(frame: &TrapFrame) {
+    if !exit::is_ending_here() && !stop::is_failing() {
+        stop::stop_at(trap::registers_of(frame));
     }
 }

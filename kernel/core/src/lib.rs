@@ -4,12 +4,15 @@
 //! * [`acpi`]: firmware tables, of which nothing is believed.
 //! * [`bitmap`]: which frames are free.
 //! * [`classes`]: the heap's lists of small blocks.
+//! * [`caller`]: the return address of code without a frame.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`holes`]: ranges of addresses without others.
+//! * [`exceptions`]: error codes and flags as words.
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
 //! * [`ready`]: a core's queue of tasks.
 //! * [`screen`]: text as pixels.
+//! * [`symbols`]: the names of functions, in the image.
 //! * [`uart`]: where a serial port's registers are.
 //! * [`words`]: the kernel's own words of the command line.
 
@@ -19,12 +22,15 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod bitmap;
+pub mod caller;
 pub mod classes;
 pub mod cores;
+pub mod exceptions;
 pub mod holes;
 pub mod pci;
 pub mod place;
 pub mod ready;
 pub mod screen;
+pub mod symbols;
 pub mod uart;
 pub mod words;

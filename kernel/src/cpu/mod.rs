@@ -17,6 +17,7 @@ pub mod pci;
 pub mod per_core;
 pub mod pm_timer;
 pub mod stack;
+pub mod stop;
 pub mod tick;
 
 pub use block::CoreBlock;

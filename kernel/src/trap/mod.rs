@@ -3,18 +3,20 @@
 //! A handler is registered for its vector once, before the vector is used. A trap
 //! that has none ends the run, with all that is known about it.
 
+mod backtrace;
 mod debug;
 mod dispatch;
+pub mod last_words;
 pub mod leftovers;
 mod nmi;
 mod report;
 mod stub;
 pub mod vector;
 
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, StackAddress};
 use profiler::entry;
 use profiler::hw::msr;
-use profiler::unwind::{Rule, assembly};
+use profiler::unwind::{Registers, Rule, assembly};
 use spin::Once;
 use x86_64::VirtAddr;
 
@@ -44,6 +46,16 @@ pub fn set_gate(vector: u8, entry: VirtAddr) {
 fn gate(vector: u8) -> VirtAddr {
     let own = GATES[usize::from(vector)].get().copied();
     own.unwrap_or_else(|| stub::of(vector))
+}
+
+/// The registers of what a trap has interrupted, for a walk.
+#[must_use]
+pub fn registers_of(frame: &TrapFrame) -> Registers {
+    Registers {
+        pc: CodeAddress(frame.rip),
+        sp: StackAddress(frame.rsp),
+        fp: StackAddress(frame.rbp),
+    }
 }
 
 /// How code keeps its caller while the instruction at `address` has not been executed.
@@ -101,4 +113,5 @@ pub fn start() {
             None => report::unhandled(vector::GENERAL_PROTECTION, frame),
         }
     });
+    exit::on_failure(last_words::of_other_cores);
 }

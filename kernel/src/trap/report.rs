@@ -2,60 +2,88 @@
 
 use core::fmt;
 
+use kernel_core::exceptions::{ErrorCode, Flags};
 use profiler::entry::nmi;
 use x86_64::VirtAddr;
-use x86_64::registers::control::Cr2;
+use x86_64::registers::control::{Cr2, Cr3};
+use x86_64::registers::model_specific::{FsBase, GsBase};
 
-use super::{TrapFrame, vector};
-use crate::exit::{self, ExitCode};
-use crate::log;
+use super::backtrace::Symbol;
+use super::{TrapFrame, last_words, registers_of, vector};
+use crate::cpu;
+use crate::exit::{ExitCode, Failure};
 use crate::memory::stacks;
 
 /// Says what happened, where, and on which stack; then exits.
 pub(super) fn unhandled(vector: u8, frame: &TrapFrame) -> ! {
-    // While this core was already saying why the run ends: what was to be shown is
-    // not to be trusted, so nothing is.
-    if exit::is_ending_here() {
-        log::raw("\ntrap while ending the run\n");
-        exit::exit(ExitCode::Exception);
-    }
-    exit::begin();
+    // Before anything faults that shows it.
+    let cr2 = Cr2::read_raw();
     let name = vector::name(vector);
     let rip = frame.rip;
-    log::last_words(format_args!(
-        "{name} (vector {vector}) at {rip:#018x}\n{frame}\n{}{}{}",
-        Accessed { vector, frame },
+    let place = Symbol::of_instruction(rip);
+    let failure = Failure {
+        at: registers_of(frame),
+        message: format_args!("{name} (vector {vector}) at {rip:#018x}{place}"),
+    };
+    let details = format_args!(
+        "{frame}\n{}{}{}{}\n",
+        System { frame },
+        Accessed { vector, cr2, frame },
         Landing(rip),
         OnStack(frame.rsp),
-    ));
-    exit::exit(ExitCode::Exception)
+    );
+    last_words::fail(ExitCode::Exception, "trap", &failure, details)
 }
 
-/// What was accessed, if it was memory, and whose it is.
+/// What the frame does not have.
+struct System<'a> {
+    frame: &'a TrapFrame,
+}
+
+impl fmt::Display for System<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  rflags {}", Flags(self.frame.rflags))?;
+        let cr3 = Cr3::read_raw().0.start_address().as_u64();
+        let (fs, gs) = (FsBase::read().as_u64(), GsBase::read().as_u64());
+        writeln!(f, "  cr3 {cr3:016x}  fs base {fs:016x}  gs base {gs:016x}")?;
+        let index = cpu::current_index();
+        let core = cpu::cores().get(index as usize);
+        match core {
+            Some(core) => writeln!(f, "  core {index}, APIC id {}", core.apic_id),
+            None => writeln!(f, "  core {index}, before it has a block"),
+        }
+    }
+}
+
+/// What was accessed, or what the error code says.
 struct Accessed<'a> {
     vector: u8,
+    /// The address of the last page fault.
+    cr2: u64,
     frame: &'a TrapFrame,
 }
 
 impl fmt::Display for Accessed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = ErrorCode {
+            vector: self.vector,
+            code: self.frame.error_code,
+        };
         // A double fault is often a page fault that found no stack: CR2 still says
         // which address that was.
         if ![vector::PAGE_FAULT, vector::DOUBLE_FAULT].contains(&self.vector) {
-            return Ok(());
+            return if error.has_meaning() {
+                writeln!(f, "  error code: {error}")
+            } else {
+                Ok(())
+            };
         }
-        let address = Cr2::read_raw();
-        write!(f, "  cr2 {address:016x}")?;
-        if let Some(place) = stacks::locate(VirtAddr::new_truncate(address)) {
+        write!(f, "  cr2 {:016x}", self.cr2)?;
+        if let Some(place) = stacks::locate(VirtAddr::new_truncate(self.cr2)) {
             write!(f, ": {place}")?;
         }
-        if self.vector == vector::PAGE_FAULT {
-            // SDM vol. 3, figure 5-12.
-            let code = self.frame.error_code;
-            let bit = |mask, yes, no| if code & mask != 0 { yes } else { no };
-            let access = bit(1 << 4, "executing", bit(1 << 1, "writing", "reading"));
-            let cause = bit(1, "not allowed", "not mapped");
-            write!(f, " ({access}, {cause})")?;
+        if error.has_meaning() {
+            write!(f, " ({error})")?;
         }
         f.write_str("\n")
     }

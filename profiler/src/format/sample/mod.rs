@@ -286,6 +286,22 @@ impl Chain {
         &self.record[FIXED_WORDS..self.len]
     }
 
+    /// The entries, innermost caller first.
+    ///
+    /// ```
+    /// use profiler::address::CodeAddress;
+    /// use profiler::format::ChainEntry;
+    /// use profiler::format::sample::Chain;
+    ///
+    /// let mut chain = Chain::new();
+    /// let entry = ChainEntry::Return(CodeAddress(0xffff_ffff_8000_0105));
+    /// chain.push(entry).unwrap();
+    /// assert!(chain.entries().eq([entry]));
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = ChainEntry> + '_ {
+        entries_of(self.words())
+    }
+
     /// Returns the record of `sample`, with this chain in place of the sample's own.
     pub fn record(&mut self, sample: &Sample<'_>) -> &[u64] {
         let mut words = self.len;
@@ -504,21 +520,26 @@ impl<'chain> Sample<'chain> {
     /// takes the next three words along, or a return address; a marker without
     /// them (a record that something else wrote) ends the chain.
     pub fn chain(&self) -> impl Iterator<Item = ChainEntry> + use<'chain> {
-        let mut words = self.chain_words.iter().copied();
-        core::iter::from_fn(move || {
-            let word = words.next()?;
-            if let Some((vector, caller_known)) = crossing_of(word) {
-                Some(ChainEntry::Crossing {
-                    vector,
-                    caller_known,
-                    pc: CodeAddress(words.next()?),
-                    stack_top: [words.next()?, words.next()?],
-                })
-            } else {
-                Some(ChainEntry::Return(CodeAddress(word)))
-            }
-        })
+        entries_of(self.chain_words)
     }
+}
+
+/// The entries that words of a chain are.
+fn entries_of(words: &[u64]) -> impl Iterator<Item = ChainEntry> + use<'_> {
+    let mut words = words.iter().copied();
+    core::iter::from_fn(move || {
+        let word = words.next()?;
+        if let Some((vector, caller_known)) = crossing_of(word) {
+            Some(ChainEntry::Crossing {
+                vector,
+                caller_known,
+                pc: CodeAddress(words.next()?),
+                stack_top: [words.next()?, words.next()?],
+            })
+        } else {
+            Some(ChainEntry::Return(CodeAddress(word)))
+        }
+    })
 }
 
 #[cfg(test)]

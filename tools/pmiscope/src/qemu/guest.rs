@@ -147,7 +147,7 @@ pub struct Ended {
     pub seen: Seen,
     /// Who has written to its log.
     pub heard: Heard,
-    /// The last lines of its log.
+    /// The lines of its log that say most of how it ended.
     pub log: Vec<String>,
     /// What QEMU printed, in a line; empty if nothing, or if the end's message has it.
     pub qemu_said: String,
@@ -277,7 +277,7 @@ impl<'memory> Guest<'memory> {
             end,
             seen: self.seen(),
             heard: self.log.heard(),
-            log: self.log.tail().map(str::to_owned).collect(),
+            log: self.log.ending(),
             unanswered: self.log.unanswered().map(str::to_owned),
         })
     }

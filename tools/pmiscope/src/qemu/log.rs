@@ -10,6 +10,10 @@ use super::ending::Said;
 /// Lines that are kept for the end.
 const KEPT: usize = 12;
 
+/// Lines that are kept of a kernel's last words: what it says behind an error, up to the end. The
+/// core that failed comes first there, and then maybe hundreds of others.
+const LAST_WORDS_KEPT: usize = 60;
+
 /// Columns of a line that are kept: a guest that prints without end of line is
 /// not to fill the memory.
 const LINE_LIMIT: usize = 1000;
@@ -40,6 +44,7 @@ pub struct Log {
     /// The bytes behind the last end of line.
     unfinished: Vec<u8>,
     tail: VecDeque<String>,
+    last_words: LastWords,
     error: Message,
     panic: Message,
     is_of_kernel: bool,
@@ -53,6 +58,7 @@ impl Log {
             position: 0,
             unfinished: Vec::new(),
             tail: VecDeque::new(),
+            last_words: LastWords::default(),
             error: Message::default(),
             panic: Message::default(),
             is_of_kernel: false,
@@ -90,6 +96,7 @@ impl Log {
         let line = plain(&String::from_utf8_lossy(&self.unfinished));
         self.unfinished.clear();
         self.note(&line);
+        self.last_words.note(&line);
         self.tail.push_back(line.clone());
         if self.tail.len() > KEPT {
             self.tail.pop_front();
@@ -165,8 +172,41 @@ impl Log {
         }
     }
 
+    /// The lines that say most of how it ended: the last ones, or a kernel's last words.
+    pub fn ending(&self) -> Vec<String> {
+        let LastWords { lines, left_out } = &self.last_words;
+        if lines.len() <= KEPT {
+            return self.tail().map(str::to_owned).collect();
+        }
+        let left_out = (*left_out > 0).then(|| format!("… and {left_out} lines more"));
+        lines.iter().cloned().chain(left_out).collect()
+    }
+
     pub fn tail(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.tail.iter().map(String::as_str)
+    }
+}
+
+/// What a kernel says of its failure: an error, and what follows that is no other line of a log.
+#[derive(Default)]
+struct LastWords {
+    lines: Vec<String>,
+    left_out: usize,
+}
+
+impl LastWords {
+    fn note(&mut self, line: &str) {
+        let is_error = line.starts_with("[ERROR ");
+        if self.lines.is_empty() && !is_error {
+            return;
+        }
+        if line.starts_with('[') && !is_error {
+            *self = Self::default();
+        } else if self.lines.len() < LAST_WORDS_KEPT {
+            self.lines.push(line.to_owned());
+        } else {
+            self.left_out += 1;
+        }
     }
 }
 
@@ -268,6 +308,35 @@ mod tests {
         let mut log = Log::new(reading);
         assert_eq!(log.poll().unwrap()[0].len(), super::LINE_LIMIT);
         assert_eq!(log.tail().count(), super::KEPT);
+    }
+
+    #[test]
+    fn what_a_kernel_says_of_its_failure_is_kept_from_its_start() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut log = Log::new(file.try_clone().unwrap());
+        let lines = |of: &str, count: usize| -> Vec<String> {
+            (0..count).map(|number| format!("{of} {number}")).collect()
+        };
+        let mut write = |lines: &[String]| {
+            file.write_all((lines.join("\n") + "\n").as_bytes())
+                .unwrap();
+            log.poll().unwrap();
+            log.ending()
+        };
+        // An error that the kernel has survived.
+        let survived = [lines("[ERROR core0]", 1), lines("register", 20)].concat();
+        assert_eq!(write(&survived), survived);
+        let goes_on = lines("[INFO core0]", 20);
+        assert_eq!(write(&goes_on), goes_on[20 - super::KEPT..]);
+        let short = [lines("[ERROR core0]", 1), lines("register", 3)].concat();
+        let expected = [&goes_on[20 - 8..], &short].concat();
+        assert_eq!(write(&short), expected);
+        let frames = lines("#00", super::LAST_WORDS_KEPT - 4);
+        let expected = [short, frames.clone()].concat();
+        assert_eq!(write(&frames), expected);
+        let more = [lines("[ERROR core0]", 1), lines("core", 2)].concat();
+        let expected = [expected, vec!["… and 3 lines more".to_owned()]].concat();
+        assert_eq!(write(&more), expected);
     }
 
     #[test]

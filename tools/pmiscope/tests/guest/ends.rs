@@ -118,8 +118,8 @@ fn too_little_memory_is_said() {
     let says = "loader: no free block of";
     Guest::boot(1, 9, line).ended_with(LoaderFailed, &[says]);
     // QEMU would put the kernel's file over the loader.
-    // At 7 MiB over its end alone.
-    for memory in [6, 7] {
+    // At 8 MiB over its end alone.
+    for memory in [6, 8] {
         let says = format!("--memory {memory} MiB: the kernel's file alone has");
         run(&format!("--memory {memory}M"))
             .ended_with(1)

@@ -24,6 +24,7 @@ mod fixture;
 mod folder;
 mod ibs;
 mod kept;
+mod last_words;
 mod loader;
 mod machines;
 mod midway;

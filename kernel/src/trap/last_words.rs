@@ -1,0 +1,97 @@
+//! What the kernel says when it has failed: the failure, how the code came there, and where all
+//! other cores were. One core says it all, the one that ends the run; the others are stopped,
+//! and leave behind what it needs ([`crate::cpu::stop`]).
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::backtrace::Backtrace;
+use crate::cpu::{self, CoreBlock, stop};
+use crate::exit::{self, ExitCode, Failure};
+use crate::log;
+
+/// How often the core has failed that was saying why the run ends.
+static AGAIN: AtomicU32 = AtomicU32::new(0);
+
+/// The run ends by a failure, and not because something was refused.
+static FAILS: AtomicBool = AtomicBool::new(false);
+
+/// Ends the run by a failure: says what it is, and `details` of it; then exits.
+///
+/// `kind` is what it is called if this core was ending the run already.
+pub fn fail(code: ExitCode, kind: &str, failure: &Failure<'_>, details: fmt::Arguments<'_>) -> ! {
+    FAILS.store(true, Ordering::Relaxed);
+    if exit::is_ending_here() {
+        fail_again(code, kind, failure);
+    }
+    exit::begin_failed(failure);
+    log::last_words(format_args!(
+        "{}\n{details}{}",
+        failure.message,
+        backtrace(failure)
+    ));
+    exit::exit(code)
+}
+
+fn backtrace(failure: &Failure<'_>) -> Backtrace {
+    Backtrace {
+        core: cpu::current_index(),
+        at: failure.at,
+    }
+}
+
+/// The same while this core was already saying why the run ends: what it was to show is not to
+/// be trusted, so it is not shown; and each time it does less.
+fn fail_again(code: ExitCode, kind: &str, failure: &Failure<'_>) -> ! {
+    let times = AGAIN.fetch_add(1, Ordering::Relaxed);
+    if times > 2 {
+        exit::leave(code);
+    }
+    log::raw("\n");
+    log::raw(kind);
+    log::raw(" while ending the run\n");
+    if times == 0 {
+        log::last_words(format_args!("it came there by\n{}", backtrace(failure)));
+    }
+    exit::exit(code)
+}
+
+/// What the other cores were doing, if any core has failed. What fails in that is not done again.
+pub(super) fn of_other_cores() {
+    static IS_SAID: AtomicBool = AtomicBool::new(false);
+    let has_failed = FAILS.load(Ordering::Relaxed) || stop::any_failed().is_some();
+    if !has_failed || IS_SAID.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let me = cpu::current_index();
+    let others = cpu::cores().iter().filter(|core| core.index != me);
+    for core in others.filter(|core| core.online.load(Ordering::Acquire)) {
+        log::last_words_of_others(format_args!("{}", OtherCore(core)));
+    }
+}
+
+/// A core that does not end the run.
+struct OtherCore(&'static CoreBlock);
+
+impl fmt::Display for OtherCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let core = self.0;
+        write!(f, "core {} (APIC id {}) ", core.index, core.apic_id)?;
+        if !core.stopped.load(Ordering::Acquire) {
+            let fails = stop::has_failed(core);
+            let why = if fails { ": it has failed as well" } else { "" };
+            return writeln!(f, "has not stopped{why}");
+        }
+        match (stop::message_of(core), stop::has_failed(core)) {
+            (Some(message), _) => write!(f, "has failed as well: {message}")?,
+            (None, true) => f.write_str("has failed as well, and again in saying why")?,
+            (None, false) => f.write_str("was stopped")?,
+        }
+        f.write_str("\n")?;
+        let Some(at) = stop::registers_of(core) else {
+            return Ok(());
+        };
+        let core = core.index;
+        writeln!(f, "{}", Backtrace { core, at })
+    }
+}
