@@ -3,11 +3,11 @@
 //!
 //! * [`acpi`]: firmware tables, of which nothing is believed.
 //! * [`bitmap`]: which frames are free.
-//! * [`classes`]: the heap's lists of small blocks.
 //! * [`caller`]: the return address of code without a frame.
+//! * [`classes`]: the heap's lists of small blocks.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
-//! * [`holes`]: ranges of addresses without others.
 //! * [`exceptions`]: error codes and flags as words.
+//! * [`holes`]: ranges of addresses without others.
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
 //! * [`ready`]: a core's queue of tasks.
