@@ -534,7 +534,7 @@ impl RegionLayout {
     }
 
     /// The same where each core has a table of so many bytes behind its ring, one of
-    /// [`TABLE_BYTES`](super::table::TABLE_BYTES), or 0.
+    /// [`TABLE_BYTES`], or 0.
     ///
     /// ```
     /// use profiler::format::region::RegionLayout;
