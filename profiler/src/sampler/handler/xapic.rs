@@ -619,8 +619,7 @@ assembly!(
     movb %r9b, {key}+3(%rdi)
     .endif
     # Its bytes: a multiple of 16.
-    subq ${key}-15, %r8
-    andq $-16, %r8
+    andl $-16, %r8d
     movl %r8d, %ecx
     shrl $3, %ecx
     # Its hash.
@@ -662,14 +661,15 @@ assembly!(
     incq {fast_of_control}(%rdx)
     .endm
 
-    # Zeros behind the key, which ends at r8. Makes its first unit, in r9d; r8 is then from the core's
-    # state on.
+    # Zeros behind the key, which ends at r8. Makes its first unit, in r9d; then r8 is its bytes and 15,
+    # as whole units have them.
     .macro FAST_KEY_HEAD head
     movq $0, (%r8)
     movq $0, 8(%r8)
     subq %rdi, %r8
     leal -{scratch}+3(%r8), %r9d
     shrl $2, %r9d
+    leal 15-{key_at}(,%r9,4), %r8d
     addl \head(%rdi), %r9d
     .endm
 
@@ -1249,6 +1249,7 @@ pmiscope_fast_no_text:
     scratch = const FAST + offset_of!(FastState, scratch) + Scratch::RECORD,
     key = const FAST + offset_of!(FastState, scratch) + Scratch::RECORD + KEY_AT,
     at_key_task = const TASK_AT,
+    key_at = const KEY_AT,
     factor = const FACTOR.cast_signed(),
     probes = const PROBES,
     table = const FAST + offset_of!(FastState, table),

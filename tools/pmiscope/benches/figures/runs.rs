@@ -42,6 +42,9 @@ pub const TEN_MILLION: &str = "10000000";
 /// Samples of runs that need no more: their medians do not change with it.
 const SOME: &str = "40000";
 
+/// Samples of a run in which enough were counted in place before one that is in the ring.
+const MANY: &str = "200000";
+
 /// How often the programs that are compared are run, the first time included.
 const ROUNDS: usize = 3;
 
@@ -103,9 +106,9 @@ impl Runs {
     /// How much more a sample costs that is counted in place. The table is too small: what is in the
     /// ring says what the handlers before have cost, which most have counted.
     pub fn cost_of_chains(&mut self, source: &Source, most: [f64; 2]) -> Measured {
-        let words = ["--smp", "1", "--samples", SOME, "--workload", "recursion"];
+        let words = ["--smp", "1", "--samples", SOME, "--workload", "heap"];
         let samples = self.run(source, &words).profile();
-        let keep = ["--keep", "chains", "--table", "16K", "--ring", "64M"];
+        let keep = ["--keep", "chains", "--table", "64K", "--ring", "64M"];
         let chains = self.run(source, &[&words[..], &keep].concat()).profile();
         let usual = cost::by_depth(&samples);
         let line = cost::of_counted(&samples, &chains);
