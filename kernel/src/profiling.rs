@@ -15,7 +15,6 @@ use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
-use crate::memory::frames::{self, Block};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
@@ -197,15 +196,11 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     smp::give_others(join);
     let bytes = sampler::region_bytes(cpu::count(), settings.bytes_per_core()) as u64;
-    let block = frames::take_for_host(bytes);
-    let block = block.unwrap_or_else(|| {
-        kept::warn_of_memory();
-        refuse("sampling: ", &sampler::NoMemory { bytes })
-    });
+    let block = kept::take_region(bytes);
+    let block = block.unwrap_or_else(|| refuse("sampling: ", &sampler::NoMemory { bytes }));
     if settings.send == SendTo::Serial {
         wire::send_at_end(|| SAMPLER.region());
     }
-    log_place(block);
     // SAFETY: frames that are ours for ever, mapped in the direct map; nothing else
     // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
@@ -225,16 +220,6 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     if let Err(problem) = start(&SAMPLER, memory, &config) {
         refuse(problem.topic(), &problem)
     }
-}
-
-/// Says where the region is, which the memory of this boot and of the next one is searched for.
-fn log_place(Block { start, bytes }: Block) {
-    let fate = if start.is_aligned(frames::HOST_STEP) {
-        "found again after a reset"
-    } else {
-        "not found after a reset, as there is too little memory"
-    };
-    log::info!("region: {} KiB at {start:#x}, {fate}", bytes >> 10);
 }
 
 /// Every other core, as work for the first.

@@ -13,7 +13,7 @@ use profiler::contract::settings::SendTo;
 use profiler::format::region::RunState;
 
 use crate::exit::{self, ExitCode};
-use crate::memory::frames;
+use crate::memory::frames::{self, Block};
 use crate::wire;
 
 pub use findings::look;
@@ -52,13 +52,23 @@ pub fn handle(wanted: KeptRuns, send: SendTo) {
     }
 }
 
-/// Says what there is to be done where there is too little memory for a run, if that is why.
-pub fn warn_of_memory() {
-    if findings().runs().next().is_some() {
+/// Takes the memory for a region, and says where it is; `None` if there is too little, and what can
+/// be done if kept runs have it.
+pub fn take_region(bytes: u64) -> Option<Block> {
+    let block = frames::take_for_host(bytes);
+    if let Some(Block { start, bytes }) = block {
+        let fate = if start.is_aligned(frames::HOST_STEP) {
+            "found again after a reset"
+        } else {
+            "not found after a reset, as there is too little memory"
+        };
+        log::info!("region: {} KiB at {start:#x}, {fate}", bytes >> 10);
+    } else if findings().runs().next().is_some() {
         log::warn!(
             "kept: runs that are kept have memory that this one lacks: kept=drop gives it back"
         );
     }
+    block
 }
 
 struct Runs(u32);

@@ -22,7 +22,7 @@ use profiler::linked;
 use profiler::unwind::{self, Registers, Rule, StackBounds, TrapFrameLayout, assembly};
 use x86_64::VirtAddr;
 
-use super::vector;
+use super::{vector, walk};
 use crate::memory::{image, stacks};
 
 /// The stacks of a core and of all tasks, as a walk sees them.
@@ -39,7 +39,7 @@ unsafe impl unwind::Target for StacksOf {
     }
 
     fn rule(&self, address: CodeAddress) -> Rule {
-        super::rule(address)
+        walk::rule(address)
     }
 
     fn has_root_rules(&self) -> bool {
@@ -77,7 +77,7 @@ impl fmt::Display for Backtrace {
         if unwind::Target::stack_of(&stacks, from.sp).is_none() {
             // It has overflowed, or is lost. The frame pointer may still be what it was.
             from.sp = from.fp;
-        } else if super::rule(from.pc) == Rule::FramePointer {
+        } else if walk::rule(from.pc) == Rule::FramePointer {
             lines.caller_on_stack(from.pc.0, unwind::stack_top(from.sp, &stacks))?;
         }
         let mut chain = Chain::new();

@@ -12,11 +12,11 @@ mod nmi;
 mod report;
 mod stub;
 pub mod vector;
+mod walk;
 
-use profiler::address::{CodeAddress, StackAddress};
 use profiler::entry;
 use profiler::hw::msr;
-use profiler::unwind::{Registers, Rule, assembly};
+use profiler::unwind::assembly;
 use spin::Once;
 use x86_64::VirtAddr;
 
@@ -24,6 +24,7 @@ use crate::cpu::{apic, idt};
 use crate::exit;
 pub use dispatch::{end_of_trap_call, register};
 pub use profiler::entry::TrapFrame;
+pub use walk::{registers_of, rule};
 
 /// By vector: the entry that its gate leads to in place of the stub.
 static GATES: [Once<VirtAddr>; 256] = [const { Once::new() }; 256];
@@ -46,34 +47,6 @@ pub fn set_gate(vector: u8, entry: VirtAddr) {
 fn gate(vector: u8) -> VirtAddr {
     let own = GATES[usize::from(vector)].get().copied();
     own.unwrap_or_else(|| stub::of(vector))
-}
-
-/// The registers of what a trap has interrupted, for a walk.
-#[must_use]
-pub fn registers_of(frame: &TrapFrame) -> Registers {
-    Registers {
-        pc: CodeAddress(frame.rip),
-        sp: StackAddress(frame.rsp),
-        fp: StackAddress(frame.rbp),
-    }
-}
-
-/// How code keeps its caller while the instruction at `address` has not been executed.
-#[must_use]
-#[inline]
-pub fn rule(address: CodeAddress) -> Rule {
-    if assembly::contains(address) {
-        rule_of_assembly(address)
-    } else {
-        Rule::FramePointer
-    }
-}
-
-fn rule_of_assembly(address: CodeAddress) -> Rule {
-    if let Some(rule) = stub::rule(address) {
-        return rule;
-    }
-    assembly::rule_of_assembly(address)
 }
 
 /// Loads gates for the time before the first core has its own segments and stacks.

@@ -3,13 +3,14 @@
 use core::fmt;
 
 use kernel_core::exceptions::{ErrorCode, Flags};
-use profiler::entry::nmi;
+use profiler::entry::{TrapFrame, nmi};
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr2, Cr3};
 use x86_64::registers::model_specific::{FsBase, GsBase};
 
 use super::backtrace::Symbol;
-use super::{TrapFrame, last_words, registers_of, vector};
+use super::walk::registers_of;
+use super::{last_words, vector};
 use crate::cpu;
 use crate::exit::{ExitCode, Failure};
 use crate::memory::stacks;

@@ -22,52 +22,19 @@
 
 use core::mem::size_of;
 
-use profiler::address::CodeAddress;
-use profiler::unwind::Rule;
 use x86_64::VirtAddr;
 
 use super::dispatch;
+use super::walk::{STUB_BYTES, stubs};
 use profiler::assembly;
 use profiler::entry::TrapFrame;
 
-const STUB_BYTES: u64 = 16;
-
 const _: () = assert!(size_of::<TrapFrame>().is_multiple_of(16));
-
-unsafe extern "C" {
-    static trap_stubs: u8;
-}
 
 /// The entry stub of a vector.
 #[must_use]
 pub fn of(vector: u8) -> VirtAddr {
-    VirtAddr::from_ptr(&raw const trap_stubs) + u64::from(vector) * STUB_BYTES
-}
-
-/// Exceptions that push an error code (SDM vol. 3, table 7-1; 28 to 30 are AMD's).
-const fn has_error_code(vector: u8) -> bool {
-    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
-}
-
-/// Bytes of `pushq $0`.
-const PUSH_ZERO_BYTES: u64 = 2;
-
-/// How the stubs keep what they interrupt, by which instruction of a stub it is:
-/// the stubs are alike, so a table would say the same 256 times.
-#[must_use]
-pub(crate) fn rule(address: CodeAddress) -> Option<Rule> {
-    let offset = address
-        .0
-        .checked_sub((&raw const trap_stubs).addr() as u64)?;
-    let vector = u8::try_from(offset / STUB_BYTES).ok()?;
-    let first = u64::from(has_error_code(vector));
-    let words = match offset % STUB_BYTES {
-        0 => first,
-        PUSH_ZERO_BYTES if first == 0 => 1,
-        _ => 2,
-    };
-    let vector = Some(vector);
-    Some(Rule::Interrupted { words, vector })
+    stubs() + u64::from(vector) * STUB_BYTES
 }
 
 assembly!(
@@ -79,7 +46,7 @@ trap_stubs:
     .set vector, 0
     .rept 256
     .balign 16
-    # As in `has_error_code`.
+    # As in `walk::has_error_code`.
     .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
     TRAP_CFI 48
     .else
