@@ -168,9 +168,8 @@ fn chains_of_counters_are_those_of_the_samples() {
             [99, 5],
         ),
         (
-            format!(
-                "--qemu lab --pmu amd-legacy --source pmu --smp 1 --workload hash --samples 4000"
-            ),
+            "--qemu lab --pmu amd-legacy --source pmu --smp 1 --workload hash --samples 4000"
+                .into(),
             [99, 50],
         ),
         (
