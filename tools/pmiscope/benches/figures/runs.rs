@@ -42,9 +42,6 @@ pub const TEN_MILLION: &str = "10000000";
 /// Samples of runs that need no more: their medians do not change with it.
 const SOME: &str = "40000";
 
-/// Samples of a run in which enough were counted in place before one that is in the ring.
-const MANY: &str = "200000";
-
 /// How often the programs that are compared are run, the first time included.
 const ROUNDS: usize = 3;
 
