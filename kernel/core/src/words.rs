@@ -87,7 +87,7 @@ const AT_END: &str = "at-end";
 const KEPT: &str = "kept";
 
 /// The kernel's own words, as a message lists those that there are.
-pub const LISTED: &str = "serial=, at-end=";
+pub const LISTED: &str = "serial=, at-end=, kept=";
 
 impl Words {
     /// The kernel's own words of a command line.
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn all_own_words_are_listed() {
-        let own = [SERIAL, AT_END].map(|key| std::format!("{key}="));
+        let own = [SERIAL, AT_END, KEPT].map(|key| std::format!("{key}="));
         assert_eq!(LISTED, own.join(", "));
         assert!(LISTED.split(", ").all(has_own));
     }

@@ -189,6 +189,7 @@ fn functions_of_the_header_do_what_it_says() {
                 "entry of none: 0",
                 "gates: 11",
                 "entry of one more: 0",
+                "send of nothing: 1",
                 "memory is not aligned to 4096 20",
                 "memory",
                 "no callbacks 20",
