@@ -76,7 +76,7 @@ impl core::error::Error for Damaged {}
 pub struct Readable {
     /// The samples that nobody has read, up to where a ring is damaged.
     pub samples: u64,
-    /// The rings that are damaged.
+    /// The rings that are damaged, or whose core's table is.
     pub damaged_rings: u32,
 }
 
@@ -85,8 +85,10 @@ impl Kept<'_> {
     /// host has not taken it, and no wire.
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        let mut cores = 0..self.region.cores();
-        !self.region.has_left() && cores.any(|core| self.region.control(core).unread() != 0)
+        let has_samples = |core| {
+            self.region.control(core).unread() != 0 || self.region.chains(core).next().is_some()
+        };
+        !self.region.has_left() && (0..self.region.cores()).any(has_samples)
     }
 
     /// Says in the region that a reset has cut the run, if it had not ended: who reads it then knows.
@@ -97,14 +99,16 @@ impl Kept<'_> {
         }
     }
 
-    /// Counts what can be read: a look at each record.
+    /// Counts what can be read: a look at each record, and at each chain that was counted in place.
     #[must_use]
     pub fn readable(&self) -> Readable {
         let mut all = Readable::default();
         for core in 0..self.region.cores() {
-            let (samples, is_whole) = samples(&self.region, core);
-            all.samples += samples;
-            all.damaged_rings += u32::from(!is_whole);
+            let (in_ring, ring_is_whole) = samples(&self.region, core);
+            let (in_table, table_is_whole) = counted(&self.region, core);
+            let both = in_ring.saturating_add(in_table);
+            all.samples = all.samples.saturating_add(both);
+            all.damaged_rings += u32::from(!ring_is_whole || !table_is_whole);
         }
         all
     }
@@ -132,6 +136,18 @@ fn samples(region: &Region<'_>, core: u32) -> (u64, bool) {
         context = record.context;
     }
     (samples, true)
+}
+
+/// The samples that were counted in place, and whether all chains of the table can be read.
+fn counted(region: &Region<'_>, core: u32) -> (u64, bool) {
+    let mut counted = (0_u64, true);
+    for chain in region.chains(core) {
+        match chain {
+            Ok(chain) => counted.0 = counted.0.saturating_add(chain.count),
+            Err(_) => counted.1 = false,
+        }
+    }
+    counted
 }
 
 /// The samples of a record, by its first unit.

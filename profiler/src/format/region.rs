@@ -841,7 +841,7 @@ impl<'region> Region<'region> {
     /// The bytes of the region.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let bytes = self.layout.bytes();
+        let bytes = self.layout.bytes_with(self.table_bytes);
         bytes.expect("the layout was computed before")
     }
 

@@ -5,7 +5,9 @@ use core::sync::atomic::Ordering;
 use super::*;
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::region::{RegionLayout, RunState};
+use crate::format::sample::compact::Offsets;
 use crate::format::sample::{Chain, MAX_WORDS};
+use crate::format::table::Key;
 use crate::format::{ChainEnd, ChainEntry, Description, Sample, State, VERSION, count};
 
 const STEP: usize = 16 * PAGE;
@@ -117,6 +119,39 @@ fn runs_are_found_where_they_are_with_what_they_have() {
     memory.run(5 * STEP, 8, 3).forget();
     memory.run(5 * STEP + PAGE, 9, 3);
     assert_eq!(memory.wanted(), expected[..1]);
+}
+
+/// Of samples that were counted in place, and of the bytes that the tables have.
+#[test]
+fn a_run_that_has_counted_chains_is_kept_whole() {
+    const TABLE: usize = 16 << 10;
+    let mut memory = Memory::new();
+    let mut description = Description::new([7; 20], TEXT, CORES, RING_WORDS);
+    description.table_bytes = TABLE as u64;
+    // SAFETY: aligned, and alive as long as what is returned.
+    let region = unsafe { Region::create(memory.bytes(STEP), &description) };
+    assert_eq!(memory.wanted(), [], "there is nothing in it yet");
+    for (core, times) in [(0, 5), (1, 7)] {
+        let table = region.table(core).unwrap();
+        let key = Key::of(&sample(core), Offsets::new(TEXT)).unwrap();
+        for _ in 0..times {
+            table.count(key.words()).unwrap();
+        }
+    }
+    assert_eq!(memory.wanted(), [(STEP, 7, whole(12))]);
+    let ring = 8 * usize::try_from(RING_WORDS).unwrap();
+    let all = PAGE + 2 * (PAGE + ring + TABLE);
+    assert_eq!(region.bytes(), all);
+    // The count of the first entry of the second core, and then its key.
+    let entry = STEP + all - TABLE + TABLE / 4;
+    memory.put(entry, &u64::MAX.to_le_bytes());
+    assert_eq!(memory.wanted(), [(STEP, 7, whole(u64::MAX))]);
+    memory.put(entry + 8, &[0; 8]);
+    let damaged = Readable {
+        samples: 5,
+        damaged_rings: 1,
+    };
+    assert_eq!(memory.wanted(), [(STEP, 7, damaged)]);
 }
 
 #[test]
