@@ -22,10 +22,10 @@ use crate::format::sample::compact::{
 use crate::format::{RecordHead, kind};
 
 /// Bytes of a record's first unit.
-const UNIT: usize = 4;
+pub(super) const UNIT: usize = 4;
 /// Where a key has its task, and where its offsets begin.
-const TASK: usize = UNIT;
-const OFFSETS: usize = TASK + 1;
+pub(super) const TASK: usize = UNIT;
+pub(super) const OFFSETS: usize = TASK + 1;
 /// Keys are so many bytes, or twice as many, and so on.
 const BLOCK: usize = 16;
 
@@ -79,6 +79,33 @@ impl Key {
         }
         let len = words_of(units);
         Self { words, len }
+    }
+
+    /// That at the start of `words`, which may be anything; `None` if it is none.
+    pub(super) fn read(words: &[u64]) -> Option<Self> {
+        let mut key = Self {
+            words: [0; MAX_KEY_WORDS],
+            len: len(words)?,
+        };
+        key.words[..key.len].copy_from_slice(words.get(..key.len)?);
+        Some(key)
+    }
+
+    /// That at the start of these bytes.
+    pub(super) fn of_bytes(bytes: &[u8; MAX_KEY_WORDS * size_of::<u64>()]) -> Option<Self> {
+        let words = bytes.as_chunks().0;
+        let words: [u64; MAX_KEY_WORDS] =
+            core::array::from_fn(|word| u64::from_le_bytes(words[word]));
+        Self::read(&words)
+    }
+
+    /// Its bytes, and zeros behind it.
+    pub(super) fn bytes(&self) -> [u8; MAX_KEY_WORDS * size_of::<u64>()] {
+        let mut bytes = [0; MAX_KEY_WORDS * size_of::<u64>()];
+        for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(self.words()) {
+            *to = word.to_le_bytes();
+        }
+        bytes
     }
 
     /// Its words.

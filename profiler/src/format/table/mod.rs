@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! bucket 0, 1, …     0, or in which word of the table an entry begins: a quarter of the table
+//!                    (its upper half is a sender's: `order.rs`)
 //! entries            one behind the other: the count, then the key
 //! ```
 //!
@@ -25,13 +26,17 @@
 //! entry with a count of 1 into its bucket. What does not fit is no sample of the table
 //! (`Full`), and goes to the ring.
 
+mod chain;
+mod coded;
 mod key;
+mod order;
 mod reader;
 
 use core::sync::atomic::AtomicU64;
 
 use crate::sync::{CoreLocal as _, Ordering};
 
+pub(super) use coded::{Coder, MOST_BYTES};
 use key::MAX_KEY_WORDS;
 pub(crate) use key::{KEY_AT, Key, SCRATCH_WORDS, TASK_AT, finish};
 pub use reader::{Chains, CountedChain, Damaged};
@@ -167,41 +172,12 @@ impl<'region> Table<'region> {
         Err(Full)
     }
 
-    /// The first entry from this word behind the buckets on, and its words. What is in no bucket is
-    /// passed.
-    pub(crate) fn entry_from(&self, from: u64) -> Option<(u64, &'region [AtomicU64])> {
-        let first = buckets(self.words.len());
-        let entries = &self.words[first..];
-        let used = usize::try_from(self.used.load(Ordering::Relaxed)).ok()?;
-        let from = usize::try_from(from).ok()?;
-        (from..used.min(entries.len())).find_map(|at| {
-            let entry = self.entry_at(first + at)?;
-            Some((at as u64, entry))
-        })
-    }
-
-    /// The entry that begins at a word of the table, if it is in a bucket.
-    fn entry_at(&self, at: usize) -> Option<&'region [AtomicU64]> {
-        let mut key = [0; MAX_KEY_WORDS];
-        for (to, word) in key.iter_mut().zip(self.words.get(at + 1..)?) {
-            *to = word.load(Ordering::Relaxed);
-        }
-        let len = key::len(&key)?;
-        let hash = hash(&key[..len]);
-        let is_it = |bucket: &AtomicU64| bucket.load(Ordering::Relaxed) == at as u64;
-        let mut buckets = (0..PROBES).map(|probe| self.bucket(hash, probe));
-        buckets.any(is_it).then(|| self.words.get(at..=at + len))?
-    }
-
-    /// Puts an entry of another table there, wherever there is room. Returns its words and its count.
+    /// Puts an entry of another table there, wherever there is room.
     ///
     /// # Errors
     ///
-    /// [`Full`] if there is none, or what begins there is no entry.
-    pub(crate) fn put(&self, entry: &[u64]) -> Result<(usize, u64), Full> {
-        let (&count, key) = entry.split_first().ok_or(Full)?;
-        let len = key::len(key).ok_or(Full)?;
-        let key = key.get(..len).ok_or(Full)?;
+    /// [`Full`] if there is none.
+    pub(crate) fn put(&self, count: u64, key: &[u64]) -> Result<(), Full> {
         let own = self.add_entry(key, &()).ok_or(Full)?;
         #[allow(clippy::cast_possible_truncation)] // a place in the table
         self.words[own as usize].store(count, Ordering::Relaxed);
@@ -209,7 +185,7 @@ impl<'region> Table<'region> {
         let mut places = (0..buckets(self.words.len())).map(|probe| self.bucket(hash, probe));
         let free = places.find(|bucket| bucket.load(Ordering::Relaxed) == 0);
         free.ok_or(Full)?.store(own, Ordering::Relaxed);
-        Ok((1 + len, count))
+        Ok(())
     }
 
     /// The bucket that is looked at after `probe` others.

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::buckets;
 use super::key::{self, MAX_KEY_WORDS};
+use super::order::own;
 use crate::address::CodeRange;
 use crate::format::Sample;
 use crate::format::sample::MAX_WORDS;
@@ -112,7 +113,7 @@ impl Iterator for Chains<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.bucket < buckets(self.words.len()) {
-            let position = self.words[self.bucket].load(Ordering::Acquire);
+            let position = own(self.words[self.bucket].load(Ordering::Acquire));
             self.bucket += 1;
             if position != 0 {
                 return Some(self.at(position).ok_or(Damaged));

@@ -10,6 +10,7 @@ use crate::format::expand::{self, GAP_UNITS, MAX_UNITS};
 use crate::format::region::{PAGE, Region};
 use crate::format::ring::place_of;
 use crate::format::sample::compact::Context;
+use crate::format::table::{Coder, MAX_ENTRY, MOST_BYTES};
 use crate::format::{RecordHead, kind};
 use crate::sync;
 
@@ -24,8 +25,11 @@ const LEAST_STEP: usize = 40;
 /// The units of a block of what is no record. The reader stops at the first of them.
 const CORRUPT_UNITS: u64 = 16;
 const UNIT: usize = 4;
-/// Of a table.
-const WORD: usize = 8;
+/// What is tried first of a table's entries, of which hardly anything repeats.
+const FIRST_TRY_ENTRIES: usize = PAYLOAD * 5 / 4;
+
+/// An entry fits as it is.
+const _: () = assert!(MOST_BYTES <= PAYLOAD);
 
 /// The memory that cutting takes.
 pub(super) struct Scratch {
@@ -62,6 +66,8 @@ pub(super) struct Blocks<'a, 'region> {
 /// How much of what is there is taken, and what is known behind it.
 struct Gathered {
     bytes: usize,
+    /// The same as the parts' positions count it.
+    taken: u64,
     context: Option<Context>,
     /// What follows is no record: nobody reads on there.
     is_corrupt: bool,
@@ -105,10 +111,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
         while self.next.is_some_and(|place| self.left(place.part) == 0) {
             self.next = self.part_behind(self.next?.part);
         }
-        let mut place = self.next?;
-        if let Some((position, _)) = self.entry(place.part) {
-            place.part.position = position;
-        }
+        let place = self.next?;
         let number = Number {
             block: self.block,
             ..all
@@ -122,13 +125,8 @@ impl<'a, 'region> Blocks<'a, 'region> {
         {
             frame.raw_len = gathered.bytes as u16;
         }
-        let size = match place.part.kind {
-            Kind::Ring => UNIT,
-            Kind::Table => WORD,
-            _ => 1,
-        };
         let mut part = place.part;
-        part.position += (gathered.bytes / size) as u64;
+        part.position += gathered.taken;
         self.next = if gathered.is_corrupt {
             self.part_behind(part)
         } else {
@@ -172,11 +170,11 @@ impl<'a, 'region> Blocks<'a, 'region> {
         })
     }
 
-    /// The first entry of a table from there on; `None` of all else.
-    fn entry(&self, part: Part) -> Option<(u64, &'region [PlainAtomicU64])> {
+    /// The entry of a table with this number in its order; `None` of all else.
+    fn entry(&self, part: Part) -> Option<&'region [PlainAtomicU64]> {
         let is_table = part.kind == Kind::Table;
         let table = is_table.then(|| self.region.table(part.core.into()))??;
-        table.entry_from(part.position)
+        table.sorted(part.position)
     }
 
     /// How much there is from there on: bytes of a page, units of a ring, an entry of a table.
@@ -222,7 +220,10 @@ impl<'a, 'region> Blocks<'a, 'region> {
     #[inline(never)]
     fn limit(&mut self, place: Place, frame: &mut Frame) -> usize {
         let (mut fits, mut too_long) = (PAYLOAD, usize::MAX);
-        let mut limit = FIRST_TRY;
+        let mut limit = match place.part.kind {
+            Kind::Table => FIRST_TRY_ENTRIES,
+            _ => FIRST_TRY,
+        };
         for _ in 0..TRIES {
             let gathered = self.gather(place, limit);
             if gathered.bytes == fits {
@@ -277,6 +278,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
         }
         Gathered {
             bytes,
+            taken: bytes as u64,
             context: None,
             is_corrupt: false,
         }
@@ -288,12 +290,13 @@ impl<'a, 'region> Blocks<'a, 'region> {
         let end = place.part.position + self.left(place.part);
         let mut gathered = Gathered {
             bytes: 0,
+            taken: 0,
             context: place.context,
             is_corrupt: false,
         };
         loop {
             let taken = gathered.bytes / UNIT;
-            let at = place.part.position + taken as u64;
+            let at = place.part.position + gathered.taken;
             if at == end {
                 return gathered;
             }
@@ -301,6 +304,7 @@ impl<'a, 'region> Blocks<'a, 'region> {
             else {
                 if taken == 0 {
                     gathered.bytes = self.gather_corrupt(data, at, end);
+                    gathered.taken = (gathered.bytes / UNIT) as u64;
                     gathered.is_corrupt = true;
                 }
                 return gathered;
@@ -312,31 +316,34 @@ impl<'a, 'region> Blocks<'a, 'region> {
             }
             put(&mut self.scratch.raw[gathered.bytes..bytes], &record.units);
             gathered.bytes = bytes;
+            gathered.taken += record.len as u64;
             gathered.context = record.context;
         }
     }
 
-    /// Copies entries of a table that are side by side.
+    /// Codes entries of a table that follow each other in its order.
+    #[inline(never)]
     fn gather_entries(&mut self, place: Place, limit: usize) -> Gathered {
         let mut gathered = Gathered {
             bytes: 0,
+            taken: 0,
             context: None,
             is_corrupt: false,
         };
+        let mut coder = Coder::default();
         let mut part = place.part;
-        while let Some((position, entry)) = self.entry(part)
-            && position == part.position
-        {
-            let bytes = gathered.bytes + entry.len() * WORD;
-            if bytes > limit && gathered.bytes > 0 {
+        while let Some(entry) = self.entry(part) {
+            let mut copy = [0; MAX_ENTRY];
+            for (to, word) in copy.iter_mut().zip(entry) {
+                *to = word.load(Ordering::Relaxed);
+            }
+            let room = &mut self.scratch.raw[gathered.bytes..limit];
+            let Some(bytes) = coder.write(&copy[..entry.len()], room) else {
                 break;
-            }
-            let places = self.scratch.raw[gathered.bytes..].as_chunks_mut().0;
-            for (to, word) in places.iter_mut().zip(entry) {
-                *to = word.load(Ordering::Relaxed).to_le_bytes();
-            }
-            gathered.bytes = bytes;
-            part.position += entry.len() as u64;
+            };
+            gathered.bytes += bytes;
+            gathered.taken += 1;
+            part.position += 1;
         }
         gathered
     }

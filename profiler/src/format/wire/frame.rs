@@ -101,8 +101,8 @@ pub struct Part {
     pub kind: Kind,
     /// Of which core.
     pub core: u16,
-    /// Bytes from the start of the page, units of 4 bytes since the start of the ring, or words of 8
-    /// bytes from the first entry of the table.
+    /// Bytes from the start of the page, units of 4 bytes since the start of the ring, or entries
+    /// before it in the table's order.
     pub position: u64,
 }
 

@@ -4,7 +4,7 @@ use super::frame::{Frame, Kind};
 use crate::format::expand::{GAP_UNITS, MAX_UNITS, gap};
 use crate::format::region::{PAGE, Region};
 use crate::format::ring::place_of;
-use crate::format::table::{MAX_ENTRY, Table};
+use crate::format::table::{Coder, Table};
 use crate::format::{RecordHead, further, kind};
 use crate::sync::Ordering;
 
@@ -186,21 +186,13 @@ impl<'region> TableBlocks<'region> {
     ///
     /// [`Misplaced`] if it is of something else, or does not fit.
     pub fn add(&mut self, frame: &Frame, unpacked: &[u8]) -> Result<(), Misplaced> {
-        let (words, rest) = unpacked.as_chunks();
-        let words: &[[u8; 8]] = words;
         let is_of_table = frame.part.kind == Kind::Table && u32::from(frame.part.core) == self.core;
-        let table = self.table.filter(|_| is_of_table && rest.is_empty());
-        let table = table.ok_or(Misplaced)?;
-        let mut at = 0;
-        while at < words.len() {
-            let mut entry = [0; MAX_ENTRY];
-            for (to, word) in entry.iter_mut().zip(&words[at..]) {
-                *to = u64::from_le_bytes(*word);
-            }
-            let there = entry.len().min(words.len() - at);
-            let (len, samples) = table.put(&entry[..there]).map_err(|_| Misplaced)?;
-            at += len;
-            self.samples = self.samples.saturating_add(samples);
+        let table = self.table.filter(|_| is_of_table).ok_or(Misplaced)?;
+        let (mut coder, mut rest) = (Coder::default(), unpacked);
+        while !rest.is_empty() {
+            let (count, key) = coder.read(&mut rest).ok_or(Misplaced)?;
+            table.put(count, key.words()).map_err(|_| Misplaced)?;
+            self.samples = self.samples.saturating_add(count);
         }
         Ok(())
     }

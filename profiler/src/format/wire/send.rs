@@ -95,6 +95,11 @@ impl Sender {
     /// ```
     #[inline(never)]
     pub fn send(&mut self, region: &Region<'_>, port: &mut impl Port) -> Sent {
+        for core in 0..region.cores() {
+            if let Some(table) = region.table(core) {
+                table.sort();
+            }
+        }
         let all = Blocks::count(region, &mut self.scratch);
         self.send_blocks(region, all, &[(0, all.of)], port);
         // Without the pages nothing can be read: a file has them twice.

@@ -80,7 +80,10 @@ fn counting_kernel(memory: &mut Memory, samples: u32) -> Region<'_> {
         let offsets = crate::format::sample::compact::Offsets::new(TEXT);
         for sequence in 0..samples {
             let chain = chain(core, sequence);
+            // All over the text: so they are several blocks.
+            let pc = u64::from(sequence.wrapping_mul(0x9e37_79b1) >> 12);
             let sample = Sample {
+                pc: CodeAddress(TEXT.start.0 + pc),
                 chain_words: chain.words(),
                 ..sample(core, sequence)
             };
@@ -121,6 +124,114 @@ fn unpacked_of(frame: &Frame) -> Vec<u8> {
     }
 }
 
+/// The counts and keys of a block, which is read without any other.
+fn entries_of(frame: &Frame) -> Vec<(u64, Vec<u64>)> {
+    let unpacked = unpacked_of(frame);
+    let (mut coder, mut rest) = (crate::format::table::Coder::default(), &unpacked[..]);
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let (count, key) = coder.read(&mut rest).expect("an entry");
+        entries.push((count, key.words().to_vec()));
+    }
+    entries
+}
+
+/// Without some blocks all other chains are there, and their positions say how many are not.
+#[test]
+fn a_block_of_a_table_that_is_missing_costs_its_own_chains() {
+    let mut memory = memory_with_tables();
+    let region = counting_kernel(&mut memory, 700);
+    let all = counts(&region);
+    let frames = frames_of(&region);
+    let of_table = |frame: &&Frame| (frame.part.kind, frame.part.core) == (Kind::Table, 0);
+    let blocks: Vec<_> = frames.iter().filter(of_table).collect();
+    assert!(blocks.len() > 3, "{}", blocks.len());
+    for missing in 0..blocks.len() {
+        let mut arrived = memory_with_tables();
+        let arrived = counting_kernel(&mut arrived, 0);
+        let mut table = TableBlocks::new(&arrived, 0);
+        let mut expected = 0;
+        for (place, frame) in blocks.iter().enumerate() {
+            let entries = entries_of(frame);
+            if place != missing {
+                assert_eq!(frame.part.position, expected);
+                table.add(frame, &unpacked_of(frame)).unwrap();
+            }
+            expected += entries.len() as u64;
+        }
+        let lost = entries_of(blocks[missing]);
+        let samples: u64 = lost.iter().map(|(count, _)| count).sum();
+        assert_eq!(table.samples() + samples, all[0].values().sum::<u64>());
+        let here = &counts(&arrived)[0];
+        assert_eq!(here.len() + lost.len(), all[0].len());
+        let is_known = |(chain, count)| all[0].get(chain) == Some(count);
+        assert!(here.iter().all(is_known), "without block {missing}");
+    }
+}
+
+/// A sender orders a table whose reader may be at it.
+#[test]
+fn a_table_that_was_sent_is_read_as_before() {
+    let mut memory = memory_with_tables();
+    let region = counting_kernel(&mut memory, 700);
+    let (expected, words) = (counts(&region), region.table_words(0));
+    let own = || -> Vec<u64> {
+        let load = |word: &core::sync::atomic::AtomicU64| {
+            word.load(core::sync::atomic::Ordering::Relaxed) & u64::from(u32::MAX)
+        };
+        words[..words.len() / 4].iter().map(load).collect()
+    };
+    let before = own();
+    let first = frames_of(&region);
+    assert!(counts(&region) == expected);
+    assert!(own() == before, "buckets have moved");
+    // And once more, as after a reset.
+    assert!(frames_of(&region) == first);
+}
+
+#[test]
+fn a_damaged_table_is_sent_as_far_as_it_is_one() {
+    let mut memory = memory_with_tables();
+    let region = counting_kernel(&mut memory, 300);
+    let expected = entries(&frames_of(&region));
+    let words = region.table_words(0);
+    let free = words[..words.len() / 4]
+        .iter()
+        .filter(|it| it.load(core::sync::atomic::Ordering::Relaxed) == 0);
+    let wild = [1, u32::MAX.into(), u64::MAX, words.len() as u64 - 1];
+    for (bucket, position) in free.zip(wild) {
+        bucket.store(position, core::sync::atomic::Ordering::Relaxed);
+    }
+    assert!(entries(&frames_of(&region)) == expected);
+    // What is no chain, but may be a key.
+    let at = words.len() / 4;
+    words[at + 1].store(0x0707_0007_0712, core::sync::atomic::Ordering::Relaxed);
+    let found = entries(&frames_of(&region));
+    assert_eq!(found.len(), expected.len());
+    assert!(found.iter().any(|(_, key)| key[0] == 0x0707_0007_0712));
+    // And all of it may be anything.
+    for (at, word) in words.iter().enumerate() {
+        let number = (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let number = if at < words.len() / 4 {
+            number >> 51
+        } else {
+            number ^ number >> 29
+        };
+        word.store(number, core::sync::atomic::Ordering::Relaxed);
+    }
+    assert!(entries(&frames_of(&region)).len() > 200);
+}
+
+/// The entries of the first core's table, of all blocks that are here.
+fn entries(frames: &[Frame]) -> Vec<(u64, Vec<u64>)> {
+    let of_table = |frame: &&Frame| (frame.part.kind, frame.part.core) == (Kind::Table, 0);
+    frames
+        .iter()
+        .filter(of_table)
+        .flat_map(entries_of)
+        .collect()
+}
+
 #[test]
 fn tables_are_put_together_of_their_blocks() {
     let mut sent = memory_with_tables();
@@ -144,7 +255,7 @@ fn tables_are_put_together_of_their_blocks() {
         }
         let samples: u64 = expected[usize::from(core)].values().sum();
         assert_eq!(table.samples(), samples);
-        assert_eq!(table.add(blocks[0], &[1, 2, 3]), Err(Misplaced));
+        assert_eq!(table.add(blocks[0], &[0x80]), Err(Misplaced));
         let other = Frame {
             part: Part {
                 core: core ^ 1,
@@ -154,8 +265,9 @@ fn tables_are_put_together_of_their_blocks() {
         };
         let unpacked = unpacked_of(&other);
         assert_eq!(table.add(&other, &unpacked), Err(Misplaced));
-        // What begins in the middle of an entry is none.
-        assert_eq!(table.add(blocks[0], &unpacked[16..]), Err(Misplaced));
+        // What ends in the middle of an entry is none.
+        let cut = &unpacked[..unpacked.len() - 1];
+        assert_eq!(table.add(blocks[0], cut), Err(Misplaced));
     }
     assert!(counts(&arrived) == expected, "other counts have arrived");
 }
@@ -181,16 +293,10 @@ fn an_entry_that_is_in_no_bucket_is_not_sent() {
     };
     let key = crate::format::table::Key::of(&later, offsets).unwrap();
     region.table(0).unwrap().count(key.words()).unwrap();
-    let entries = |frames: &[Frame]| {
-        let of_table = frames
-            .iter()
-            .filter(|frame| (frame.part.kind, frame.part.core) == (Kind::Table, 0));
-        of_table
-            .map(|frame| unpacked_of(frame).len())
-            .sum::<usize>()
-    };
-    let own = 8 * (1 + key.words().len());
-    assert_eq!(entries(&frames_of(&region)), entries(&before) + own);
+    assert_eq!(
+        entries(&frames_of(&region)).len(),
+        entries(&before).len() + 1
+    );
 }
 
 /// What a kernel has made: `samples` samples on each core, and a count behind each hundredth.
