@@ -37,6 +37,8 @@ const ASKED: u32 = 5;
 const QUIET: Duration = Duration::from_secs(10);
 /// And how long no frame, whatever else does: a kernel that goes on may log for ever.
 const FRAMELESS: Duration = Duration::from_secs(30);
+/// How long a kernel may take to go on that has been told that all is here.
+const HEARD: Duration = Duration::from_secs(5);
 /// Between two lines of progress where there is no terminal.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// What is read of a file at once.
@@ -170,16 +172,45 @@ fn receive(mut line: Line, arguments: &ImportArgs, interrupt: &Interrupt) -> io:
         let is_to_answer = is_at_end || heard.is_to_ask(bytes.is_empty());
         if is_to_answer {
             heard.asked += 1;
+            let answer = answer(blocks);
+            let is_whole = blocks.is_whole();
             // A kernel that does not hear it waits for a while, and goes on.
-            if let Err(problem) = line.send(&answer(blocks)) {
+            if let Err(problem) = line.send(&answer) {
                 say!("pmiscope: cannot send to {name}: {problem}");
             }
-        }
-        if is_to_answer && blocks.is_whole() {
-            break;
+            if is_whole {
+                wait_until_heard(&mut line, &mut arrived, &answer, interrupt);
+                break;
+            }
         }
     }
     Ok(arrived)
+}
+
+/// Waits until the kernel goes on, which has been told that all is here. A port that is closed
+/// before may lose the answer: an emulator takes it from there as slowly as its guest does.
+fn wait_until_heard(
+    line: &mut Line,
+    arrived: &mut Arrived,
+    answer: &[u8; FRAME_BYTES],
+    interrupt: &Interrupt,
+) {
+    let since = Instant::now();
+    while interrupt.wanted_by().is_none() && since.elapsed() < HEARD {
+        // A machine that was switched off has gone on.
+        let Ok(bytes) = line.receive(PAUSE) else {
+            return;
+        };
+        let frames = arrived.frames();
+        if arrived.add(&bytes) {
+            // It asks once more.
+            if line.send(answer).is_err() {
+                return;
+            }
+        } else if !bytes.is_empty() && arrived.frames() == frames {
+            return;
+        }
+    }
 }
 
 /// What the kernel is told: what is missing, or that nothing is.
