@@ -39,6 +39,7 @@ use crate::sync::{CoreLocal as _, Ordering};
 pub(super) use coded::{Coder, MOST_BYTES};
 use key::MAX_KEY_WORDS;
 pub(crate) use key::{KEY_AT, Key, SCRATCH_WORDS, TASK_AT, finish};
+use order::own;
 pub use reader::{Chains, CountedChain, Damaged};
 
 /// The bytes that a table can have: a power of two of these.
@@ -119,7 +120,7 @@ impl<'region> Table<'region> {
     pub(crate) fn count_known(&self, key: &[u64]) -> bool {
         let hash = hash(key);
         for probe in 0..PROBES {
-            let position = self.bucket(hash, probe).load(Ordering::Relaxed);
+            let position = own(self.bucket(hash, probe).load(Ordering::Relaxed));
             if position == 0 {
                 return false;
             }
@@ -150,19 +151,19 @@ impl<'region> Table<'region> {
         for probe in 0..PROBES {
             let bucket = self.bucket(hash, probe);
             interrupts.here();
-            let mut position = bucket.load(Ordering::Relaxed);
+            let mut position = own(bucket.load(Ordering::Relaxed));
             interrupts.here();
             if position == 0 {
                 // A nested handler may take the bucket: the entry is for another one then.
-                let own = entry.or_else(|| self.add_entry(key, interrupts));
-                let own = own.ok_or(Full)?;
+                let added = entry.or_else(|| self.add_entry(key, interrupts));
+                let added = added.ok_or(Full)?;
                 interrupts.here();
-                if bucket.replace_local(0, own) {
+                if bucket.replace_local(0, added) {
                     return Ok(());
                 }
-                entry = Some(own);
+                entry = Some(added);
                 interrupts.here();
-                position = bucket.load(Ordering::Relaxed);
+                position = own(bucket.load(Ordering::Relaxed));
             }
             interrupts.here();
             if self.count_at(position, key) {

@@ -102,6 +102,27 @@ fn a_chain_is_counted_and_read_as_it_was() {
     assert_eq!(counted(&table), expected.into());
 }
 
+/// A sender's order is no place to count at, if it was made too early.
+#[test]
+fn a_table_that_was_put_in_order_counts_on() {
+    let table = table(WORDS);
+    let words: Vec<_> = (0..100).map(|pc| key(&sample(pc, &[]))).collect();
+    for key in &words {
+        assert_eq!(table.count(key.words()), Ok(()));
+    }
+    table.sort();
+    for key in &words {
+        assert!(table.count_known(key.words()));
+        assert_eq!(table.count(key.words()), Ok(()));
+    }
+    assert!(counted(&table).values().all(|&count| count == 3));
+    // What is new has a bucket, or is left to the ring.
+    let new = key(&sample(1000, &[]));
+    let is_counted = table.count(new.words()).is_ok();
+    assert_eq!(table.count_known(new.words()), is_counted);
+    assert_eq!(counted(&table).len(), 100 + usize::from(is_counted));
+}
+
 #[test]
 fn what_is_no_part_of_a_chain_makes_no_other_key() {
     let chain = [TEXT.start.0 + 0x105];

@@ -635,10 +635,10 @@ assembly!(
     addq $16, %r8
     jne 2b
     bswapq %rax
-    # The entry at the first bucket.
+    # The entry at the first bucket: its lower half.
     andl {table_mask}(%rdi), %eax
     movq {table}(%rdi), %r9
-    movq (%r9,%rax,8), %rdx
+    movl (%r9,%rax,8), %edx
     testq %rdx, %rdx
     je 91f
     movl %ecx, %r8d
@@ -705,7 +705,7 @@ assembly!(
     movq 112(%rsp), %rdi
     incl %eax
     andl {table_mask}(%rdi), %eax
-    movq (%r9,%rax,8), %rdx
+    movl (%r9,%rax,8), %edx
     testq %rdx, %rdx
     je 3f
     leaq 8(%r9,%rdx,8), %rsi
