@@ -77,6 +77,20 @@ struct HeaderPage {
     left: PlainAtomicU64,
 }
 
+impl RunState {
+    /// Returns true if the run does not go on.
+    ///
+    /// ```
+    /// use profiler::format::region::RunState;
+    ///
+    /// assert!(RunState::Cut.has_ended() && !RunState::Paused.has_ended());
+    /// ```
+    #[must_use]
+    pub const fn has_ended(self) -> bool {
+        !matches!(self, Self::Starting | Self::Sampling | Self::Paused)
+    }
+}
+
 /// A word that is there by no accident: kernels before this field have left it as it was.
 const HAS_LEFT: u64 = u64::from_le_bytes(*b"has left");
 
@@ -855,6 +869,18 @@ impl<'region> Region<'region> {
     #[must_use]
     pub fn refusal(&self) -> Option<RefusalText> {
         self.header.refusal()
+    }
+
+    /// The records that `core` has stored, in its ring or its table, those of the fast handler
+    /// included.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn stored(&self, core: u32) -> u64 {
+        let stored = self.counters(core).stored.load(PlainOrdering::Relaxed);
+        stored.wrapping_add(self.control(core).fast())
     }
 
     /// The words by which the host asks a running kernel for something, and the kernel

@@ -350,10 +350,7 @@ impl Stillness {
 
 /// Returns true if nothing is written to the region any more.
 fn is_over(found: &Found<'_>) -> bool {
-    matches!(
-        found.region.state(),
-        RunState::Finished | RunState::Failed | RunState::Cut
-    )
+    found.has_ended() && found.region.state() != RunState::Refused
 }
 
 const RESTARTED: &str = "the guest has begun another run in the same memory: attach once more to follow that; the samples until then are kept";

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use anyhow::{Result, bail};
 use profiler::format::Description;
-use profiler::format::region::{PAGE, Region, RegionError, RunState};
+use profiler::format::region::{PAGE, Region, RegionError};
 
 use super::Image;
 use crate::collect::Mapping;
@@ -60,10 +60,7 @@ impl Found<'_> {
 
     /// Returns true if the kernel does nothing more in it.
     pub fn has_ended(&self) -> bool {
-        matches!(
-            self.region.state(),
-            RunState::Finished | RunState::Failed | RunState::Refused | RunState::Cut
-        )
+        self.region.state().has_ended()
     }
 
     fn standing(&self) -> Standing {

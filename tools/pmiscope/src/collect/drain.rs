@@ -140,10 +140,7 @@ impl<'memory> Collector<'memory> {
     fn has_counted_anew(&self) -> bool {
         let mut pairs = (0..).zip(&self.counters);
         self.region.has_tables()
-            && pairs.any(|(core, before)| {
-                let stored = self.region.counters(core).stored.load(Ordering::Relaxed);
-                stored.wrapping_add(self.region.control(core).fast()) < before.stored
-            })
+            && pairs.any(|(core, before)| self.region.stored(core) < before.stored)
     }
 
     /// Returns true if the run that was followed is no longer in the memory.

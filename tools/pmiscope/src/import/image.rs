@@ -1,7 +1,6 @@
 //! Makes a region of the blocks that have arrived.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use memmap2::MmapMut;
 use profiler::format::region::{PAGE, RegionError};
@@ -121,9 +120,6 @@ fn place_rings(
         for frame in parts.get(&(Kind::Ring, number)).into_iter().flatten() {
             ring.add(frame, &unpacked(frame)?)?;
         }
-        let counters = region.counters(core);
-        let stored = counters.stored.load(Ordering::Relaxed);
-        let stored = stored.wrapping_add(region.control(core).fast());
         // Some may have been read before, by somebody else.
         let is_known = page.is_some() && region.reader(core).position() == 0;
         let mut table = TableBlocks::new(&region, core);
@@ -131,7 +127,7 @@ fn place_rings(
             table.add(frame, &unpacked(frame)?)?;
         }
         let here = ring.records().saturating_add(table.samples());
-        missing.add_core(core, is_known.then_some(stored), here);
+        missing.add_core(core, is_known.then(|| region.stored(core)), here);
         ring.end();
     }
     Ok(missing)
