@@ -27,6 +27,8 @@ pub mod region;
 pub mod ring;
 pub mod sample;
 pub mod table;
+#[cfg(all(test, not(loom)))]
+mod test_memory;
 #[cfg(not(all(test, loom)))]
 pub mod wire;
 

@@ -8,6 +8,7 @@ use crate::format::region::{RegionLayout, RunState};
 use crate::format::sample::compact::Offsets;
 use crate::format::sample::{Chain, MAX_WORDS};
 use crate::format::table::Key;
+use crate::format::test_memory::Memory;
 use crate::format::{ChainEnd, ChainEntry, Description, Sample, State, VERSION, count};
 
 const STEP: usize = 16 * PAGE;
@@ -18,33 +19,19 @@ const TEXT: CodeRange = CodeRange {
     end: CodeAddress(0xffff_ffff_8020_0000),
 };
 
-#[repr(align(4096))]
-#[derive(Clone)]
-struct Page([u8; PAGE]);
+/// The memory of a machine.
+struct Machine(Memory);
 
-struct Memory(Vec<Page>);
-
-impl Memory {
+impl Machine {
     fn new() -> Self {
-        Self(vec![Page([0x5a; PAGE]); 8 * STEP / PAGE])
-    }
-
-    fn bytes(&mut self, offset: usize) -> NonNull<[u8]> {
-        let len = self.0.len() * PAGE - offset;
-        let start = self.0.as_mut_ptr().cast::<u8>().wrapping_add(offset);
-        NonNull::slice_from_raw_parts(NonNull::new(start).unwrap(), len)
-    }
-
-    /// Writes over what is there.
-    fn put(&mut self, offset: usize, bytes: &[u8]) {
-        self.0[offset / PAGE].0[offset % PAGE..][..bytes.len()].copy_from_slice(bytes);
+        Self(Memory::filled(8 * STEP, 0x5a))
     }
 
     /// A run that was cut, with so many samples a core and a count behind them.
     fn run(&mut self, offset: usize, build_id: u8, samples: u32) -> Region<'_> {
         let description = Description::new([build_id; 20], TEXT, CORES, RING_WORDS);
         // SAFETY: aligned, and alive as long as what is returned.
-        let region = unsafe { Region::create(self.bytes(offset), &description) };
+        let region = unsafe { Region::create(self.0.bytes(offset), &description) };
         for core in 0..CORES {
             // SAFETY: one thread.
             let writer = unsafe { region.writer(core) };
@@ -63,7 +50,7 @@ impl Memory {
 
     fn find(&mut self) -> Vec<Result<Kept<'_>, Damaged>> {
         // SAFETY: alive as long as what is returned, and used by that alone.
-        unsafe { find(self.bytes(0), STEP) }.collect()
+        unsafe { find(self.0.bytes(0), STEP) }.collect()
     }
 
     /// Where regions are that are wanted, whose, and what can be read of each.
@@ -109,7 +96,7 @@ const fn whole(samples: u64) -> Readable {
 
 #[test]
 fn runs_are_found_where_they_are_with_what_they_have() {
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     assert!(memory.find().is_empty());
     memory.run(STEP, 7, 50);
     memory.run(5 * STEP, 8, 3);
@@ -125,11 +112,11 @@ fn runs_are_found_where_they_are_with_what_they_have() {
 #[test]
 fn a_run_that_has_counted_chains_is_kept_whole() {
     const TABLE: usize = 16 << 10;
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     let mut description = Description::new([7; 20], TEXT, CORES, RING_WORDS);
     description.table_bytes = TABLE as u64;
     // SAFETY: aligned, and alive as long as what is returned.
-    let region = unsafe { Region::create(memory.bytes(STEP), &description) };
+    let region = unsafe { Region::create(memory.0.bytes(STEP), &description) };
     assert_eq!(memory.wanted(), [], "there is nothing in it yet");
     for (core, times) in [(0, 5), (1, 7)] {
         let table = region.table(core).unwrap();
@@ -144,9 +131,9 @@ fn a_run_that_has_counted_chains_is_kept_whole() {
     assert_eq!(region.bytes(), all);
     // The count of the first entry of the second core, and then its key.
     let entry = STEP + all - TABLE + TABLE / 4;
-    memory.put(entry, &u64::MAX.to_le_bytes());
+    memory.0.put(entry, &u64::MAX.to_le_bytes());
     assert_eq!(memory.wanted(), [(STEP, 7, whole(u64::MAX))]);
-    memory.put(entry + 8, &[0; 8]);
+    memory.0.put(entry + 8, &[0; 8]);
     let damaged = Readable {
         samples: 5,
         damaged_rings: 1,
@@ -156,7 +143,7 @@ fn a_run_that_has_counted_chains_is_kept_whole() {
 
 #[test]
 fn what_has_left_is_found_and_not_wanted() {
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     let region = memory.run(0, 7, 50);
     assert!(!region.has_left());
     region.set_left();
@@ -187,7 +174,7 @@ fn what_has_left_is_found_and_not_wanted() {
 
 #[test]
 fn of_what_was_written_over_it_only_what_is_before_counts() {
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     let region = memory.run(0, 7, 50);
     let mut reader = region.reader(1);
     let mut ends = Vec::new();
@@ -222,25 +209,25 @@ fn a_header_that_is_damaged_is_refused() {
         let offset = STEP;
         vec![Damaged { offset, problem }]
     };
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     memory.run(STEP, 7, 5);
-    memory.put(STEP + 16, &(VERSION + 1).to_le_bytes());
+    memory.0.put(STEP + 16, &(VERSION + 1).to_le_bytes());
     assert_eq!(memory.damaged(), at(RegionError::Version(VERSION + 1)));
 
     // More cores than there is memory for.
     memory.run(STEP, 7, 5);
-    memory.put(STEP + 24 + 20, &6_u32.to_le_bytes());
+    memory.0.put(STEP + 24 + 20, &6_u32.to_le_bytes());
     let layout = RegionLayout {
         cores: 6,
         ring_words: RING_WORDS,
     };
     let bytes = layout.bytes().unwrap();
     assert!(bytes < 8 * STEP, "it does fit, but not from there on");
-    memory.put(STEP + 24 + 20, &7_u32.to_le_bytes());
+    memory.0.put(STEP + 24 + 20, &7_u32.to_le_bytes());
     let layout = RegionLayout { cores: 7, ..layout };
     let bytes = layout.bytes().unwrap();
     assert_eq!(memory.damaged(), at(RegionError::Truncated(bytes)));
-    memory.put(STEP + 24 + 20, &u32::MAX.to_le_bytes());
+    memory.0.put(STEP + 24 + 20, &u32::MAX.to_le_bytes());
     assert!(matches!(
         memory.damaged()[..],
         [Damaged {
@@ -257,7 +244,7 @@ fn a_header_that_is_damaged_is_refused() {
         (28, &0_u64.to_le_bytes()),
     ] {
         memory.run(STEP, 7, 5);
-        memory.put(STEP + 24 + field, bytes);
+        memory.0.put(STEP + 24 + field, bytes);
         let damaged = memory.damaged();
         assert!(
             matches!(
@@ -272,13 +259,13 @@ fn a_header_that_is_damaged_is_refused() {
     }
     // Without the magic there is nothing to say.
     memory.run(STEP, 7, 5);
-    memory.put(STEP + 15, &[0]);
+    memory.0.put(STEP + 15, &[0]);
     assert!(memory.find().is_empty());
 }
 
 #[test]
 fn what_lies_in_a_region_that_is_wanted_is_none() {
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     // An older run, in whose memory another one has then made its rings.
     memory.run(2 * STEP, 7, 5);
     memory.run(STEP, 8, 5);
@@ -298,7 +285,7 @@ fn what_had_not_ended_was_cut() {
         (RunState::Finished, RunState::Finished),
         (RunState::Failed, RunState::Failed),
     ] {
-        let mut memory = Memory::new();
+        let mut memory = Machine::new();
         memory.run(0, 7, 5).set_state(state);
         let found = memory.find();
         let [Ok(kept)] = &found[..] else {
@@ -311,7 +298,7 @@ fn what_had_not_ended_was_cut() {
 
 #[test]
 fn a_refusal_is_nothing_to_keep() {
-    let mut memory = Memory::new();
+    let mut memory = Machine::new();
     memory.run(0, 7, 5).refuse("no such source");
     assert!(memory.find().is_empty());
     let counters = memory.run(0, 7, 5).counters(0);

@@ -1,13 +1,12 @@
 //! Regions that are cut, sent, lost in part, and put together again.
 
-use core::ptr::NonNull;
-
 use super::frame::{BODY, LANES, PAYLOAD, SYNC};
 use super::parity::{self, WORD};
 use super::*;
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::region::{PAGE, Region, RegionLayout, RunState};
 use crate::format::sample::{Chain, MAX_WORDS};
+use crate::format::test_memory::Memory;
 use crate::format::{ChainEnd, ChainEntry, Description, Sample, State, count};
 
 const CORES: u16 = 2;
@@ -17,27 +16,14 @@ const TEXT: CodeRange = CodeRange {
     end: CodeAddress(0xffff_ffff_8020_0000),
 };
 
-#[repr(align(4096))]
-#[derive(Clone)]
-struct Page([u8; PAGE]);
-
-struct Memory(Vec<Page>);
-
-impl Memory {
-    fn new() -> Self {
-        let layout = RegionLayout {
-            cores: CORES.into(),
-            ring_words: RING_WORDS,
-        };
-        let pages = layout.bytes().unwrap() / PAGE;
-        Self(vec![Page([0; PAGE]); pages])
-    }
-
-    fn bytes(&mut self) -> NonNull<[u8]> {
-        let len = self.0.len() * PAGE;
-        let start = NonNull::new(self.0.as_mut_ptr().cast()).unwrap();
-        NonNull::slice_from_raw_parts(start, len)
-    }
+/// Memory for a region whose cores have tables of so many bytes.
+fn memory_for(table_bytes: u64) -> Memory {
+    let layout = RegionLayout {
+        cores: CORES.into(),
+        ring_words: RING_WORDS,
+    };
+    let bytes = layout.bytes_with(table_bytes).unwrap();
+    Memory::filled(bytes.next_multiple_of(PAGE), 0)
 }
 
 /// Chains that a kernel has counted: the counts by the chains of each core.
@@ -55,17 +41,6 @@ fn counts(region: &Region<'_>) -> Counts {
 
 const TABLE: u64 = 64 << 10;
 
-fn memory_with_tables() -> Memory {
-    let layout = RegionLayout {
-        cores: CORES.into(),
-        ring_words: RING_WORDS,
-    };
-    Memory(vec![
-        Page([0; PAGE]);
-        layout.bytes_with(TABLE).unwrap() / PAGE
-    ])
-}
-
 /// What a kernel has made that has counted chains: as many samples of each core, the second's in
 /// part by one nested in what was counted.
 fn counting_kernel(memory: &mut Memory, samples: u32) -> Region<'_> {
@@ -74,7 +49,7 @@ fn counting_kernel(memory: &mut Memory, samples: u32) -> Region<'_> {
         ..Description::new([7; 20], TEXT, CORES.into(), RING_WORDS)
     };
     // SAFETY: zeroed, aligned, and alive as long as what is returned.
-    let region = unsafe { Region::create(memory.bytes(), &description) };
+    let region = unsafe { Region::create(memory.bytes(0), &description) };
     for core in 0..u32::from(CORES) {
         let table = region.table(core).expect("it has one");
         let offsets = crate::format::sample::compact::Offsets::new(TEXT);
@@ -139,7 +114,7 @@ fn entries_of(frame: &Frame) -> Vec<(u64, Vec<u64>)> {
 /// Without some blocks all other chains are there, and their positions say how many are not.
 #[test]
 fn a_block_of_a_table_that_is_missing_costs_its_own_chains() {
-    let mut memory = memory_with_tables();
+    let mut memory = memory_for(TABLE);
     let region = counting_kernel(&mut memory, 700);
     let all = counts(&region);
     let frames = frames_of(&region);
@@ -147,7 +122,7 @@ fn a_block_of_a_table_that_is_missing_costs_its_own_chains() {
     let blocks: Vec<_> = frames.iter().filter(of_table).collect();
     assert!(blocks.len() > 3, "{}", blocks.len());
     for missing in 0..blocks.len() {
-        let mut arrived = memory_with_tables();
+        let mut arrived = memory_for(TABLE);
         let arrived = counting_kernel(&mut arrived, 0);
         let mut table = TableBlocks::new(&arrived, 0);
         let mut expected = 0;
@@ -172,7 +147,7 @@ fn a_block_of_a_table_that_is_missing_costs_its_own_chains() {
 /// A sender orders a table whose reader may be at it.
 #[test]
 fn a_table_that_was_sent_is_read_as_before() {
-    let mut memory = memory_with_tables();
+    let mut memory = memory_for(TABLE);
     let region = counting_kernel(&mut memory, 700);
     let (expected, words) = (counts(&region), region.table_words(0));
     let own = || -> Vec<u64> {
@@ -191,7 +166,7 @@ fn a_table_that_was_sent_is_read_as_before() {
 
 #[test]
 fn a_damaged_table_is_sent_as_far_as_it_is_one() {
-    let mut memory = memory_with_tables();
+    let mut memory = memory_for(TABLE);
     let region = counting_kernel(&mut memory, 300);
     let expected = entries(&frames_of(&region));
     let words = region.table_words(0);
@@ -234,12 +209,12 @@ fn entries(frames: &[Frame]) -> Vec<(u64, Vec<u64>)> {
 
 #[test]
 fn tables_are_put_together_of_their_blocks() {
-    let mut sent = memory_with_tables();
+    let mut sent = memory_for(TABLE);
     let sent = counting_kernel(&mut sent, 700);
     let expected = counts(&sent);
     assert!(expected.iter().all(|core| core.len() > 100));
     let frames = frames_of(&sent);
-    let mut arrived = memory_with_tables();
+    let mut arrived = memory_for(TABLE);
     let arrived = counting_kernel(&mut arrived, 3);
     for core in 0..CORES {
         let mut table = TableBlocks::new(&arrived, core.into());
@@ -275,7 +250,7 @@ fn tables_are_put_together_of_their_blocks() {
 /// What a core that was stopped in the middle has left is passed.
 #[test]
 fn an_entry_that_is_in_no_bucket_is_not_sent() {
-    let mut memory = memory_with_tables();
+    let mut memory = memory_for(TABLE);
     let region = counting_kernel(&mut memory, 50);
     let before = frames_of(&region);
     let used = &region.page_words(0)[2368 / 8];
@@ -304,7 +279,7 @@ fn kernel(memory: &mut Memory, samples: u32) -> Region<'_> {
     let mut description = Description::new([7; 20], TEXT, CORES.into(), RING_WORDS);
     description.samples = samples.into();
     // SAFETY: zeroed, aligned, and alive as long as what is returned.
-    let region = unsafe { Region::create(memory.bytes(), &description) };
+    let region = unsafe { Region::create(memory.bytes(0), &description) };
     for core in 0..u32::from(CORES) {
         // SAFETY: one thread.
         let writer = unsafe { region.writer(core) };
@@ -441,9 +416,9 @@ fn rebuilt<'memory>(
         let page: Vec<u8> = frames.flat_map(unpacked).collect();
         <[u8; PAGE]>::try_from(page).ok()
     };
-    memory.0[0].0 = page(Kind::Header, 0).unwrap();
+    memory.put(0, &page(Kind::Header, 0).unwrap());
     // SAFETY: aligned, and alive as long as what is returned.
-    let (region, _) = unsafe { Region::open(memory.bytes()) }.unwrap();
+    let (region, _) = unsafe { Region::open(memory.bytes(0)) }.unwrap();
     let mut counted = [0; CORES as usize];
     for core in 0..CORES {
         let mut ring = RingBlocks::new(&region, core.into(), page(Kind::Page, core).as_ref());
@@ -461,7 +436,7 @@ fn rebuilt<'memory>(
 
 #[test]
 fn a_region_arrives_as_it_is() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     // The second ring's samples do not all fit.
     let region = kernel(&mut memory, 1500);
     let bytes = sent(&region);
@@ -476,7 +451,7 @@ fn a_region_arrives_as_it_is() {
         );
     }
     assert_eq!(blocks.len(), blocks[0].number.of as usize);
-    let mut copy = Memory::new();
+    let mut copy = memory_for(0);
     let (copy, counted) = rebuilt(&blocks, &mut copy);
     assert_eq!(copy.state(), RunState::Finished);
     assert_eq!(copy.control(1).lost(), region.control(1).lost());
@@ -491,7 +466,7 @@ fn a_region_arrives_as_it_is() {
 
 #[test]
 fn each_block_is_read_without_the_others() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 700);
     let blocks = blocks(&sent(&region));
     let expected = all_records(&region);
@@ -510,7 +485,7 @@ fn each_block_is_read_without_the_others() {
         assert!(!expected.is_empty());
         // With the ring's page, and without.
         for pages in [&pages, &header] {
-            let mut copy = Memory::new();
+            let mut copy = memory_for(0);
             let (copy, _) = rebuilt(
                 &[&pages[..], core::slice::from_ref(block)].concat(),
                 &mut copy,
@@ -522,7 +497,7 @@ fn each_block_is_read_without_the_others() {
 
 #[test]
 fn without_some_blocks_the_others_are_read() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 700);
     let blocks = blocks(&sent(&region));
     let expected = all_records(&region);
@@ -537,7 +512,7 @@ fn without_some_blocks_the_others_are_read() {
                 it.part.core == core && end > start && end <= start + u64::from(it.raw_len) / 4
             })
         };
-        let mut copy = Memory::new();
+        let mut copy = memory_for(0);
         let (copy, _) = rebuilt(&kept, &mut copy);
         for core in 0..CORES {
             let expected = expected[usize::from(core)].iter().flatten();
@@ -556,16 +531,16 @@ fn without_some_blocks_the_others_are_read() {
 
 #[test]
 fn a_ring_that_is_corrupt_is_read_up_to_there() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 300);
     let expected = records(&region, 0);
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 300);
     let (end, _) = expected[150].as_ref().unwrap();
     let unit = &region.ring_data(0)[usize::try_from(*end).unwrap()];
     unit.store(0, crate::sync::Ordering::Relaxed);
     let blocks = blocks(&sent(&region));
-    let mut copy = Memory::new();
+    let mut copy = memory_for(0);
     let (copy, _) = rebuilt(&blocks, &mut copy);
     assert_eq!(all_records(&copy), all_records(&region));
     let found = records(&copy, 0);
@@ -577,7 +552,7 @@ const _: () = assert!(PAYLOAD >= 4 * (2 * MAX_WORDS + 5));
 
 #[test]
 fn a_long_filler_is_sent() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 0);
     // What looks like a filler of 255 units, full of what does not pack.
     for start in [0_u32, 255] {
@@ -592,7 +567,7 @@ fn a_long_filler_is_sent() {
     }
     region.control(0).set_head(510);
     let blocks = blocks(&sent(&region));
-    let mut copy = Memory::new();
+    let mut copy = memory_for(0);
     let (copy, _) = rebuilt(&blocks, &mut copy);
     assert_eq!(records(&copy, 0), []);
     assert_eq!(copy.reader(0).position(), 510);
@@ -641,7 +616,7 @@ impl Port for Line {
 
 #[test]
 fn what_is_missing_is_sent_again_until_all_is_there() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 1000);
     let mut line = Line {
         has: Vec::new(),
@@ -657,7 +632,7 @@ fn what_is_missing_is_sent_again_until_all_is_there() {
     blocks.sort_by_key(|frame| frame.number.block);
     blocks.dedup();
     assert_eq!(blocks.len(), sent.blocks as usize);
-    let mut copy = Memory::new();
+    let mut copy = memory_for(0);
     let (copy, _) = rebuilt(&blocks, &mut copy);
     assert_eq!(all_records(&copy), all_records(&region));
 }
@@ -676,7 +651,7 @@ impl Port for Answers {
 
 #[test]
 fn what_is_asked_for_twice_is_sent_once() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 500);
     let run = blocks(&sent(&region))[0].number.run;
     let asked = request(run, &[(7, 9), (3, 6), (5, 8), (6, 6), (9, 2)]);
@@ -693,7 +668,7 @@ fn what_is_asked_for_twice_is_sent_once() {
 
 #[test]
 fn whoever_is_silent_is_not_waited_for() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 100);
     let mut line = Line {
         has: Vec::new(),
@@ -726,7 +701,7 @@ fn a_frame_whose_sum_is_wrong_is_none() {
 
 #[test]
 fn damage_is_mended_and_a_lost_byte_costs_one_frame() {
-    let mut memory = Memory::new();
+    let mut memory = memory_for(0);
     let region = kernel(&mut memory, 500);
     let whole = sent(&region);
     let all = frames(&whole);

@@ -231,7 +231,7 @@ impl Run {
         let profile = Profile::read(file).unwrap();
         Samples {
             what: format!("pmiscope run {}", self.arguments),
-            cores: records(&profile),
+            cores: crate::records::of(&profile),
             ends: Vec::new(),
             description: profile.description.clone(),
             counters: profile
@@ -243,17 +243,6 @@ impl Run {
             incomplete: profile.incomplete(),
         }
     }
-}
-
-/// All records of a profile, by core.
-pub fn records(profile: &Profile) -> Vec<Vec<Vec<u64>>> {
-    let of_core = |core| {
-        let mut records = Vec::new();
-        let keep = |record: &[u64]| records.push(record.to_vec());
-        profile.for_each_record(core, keep).unwrap();
-        records
-    };
-    (0..profile.cores()).map(of_core).collect()
 }
 
 /// Runs that are to succeed: the samples.

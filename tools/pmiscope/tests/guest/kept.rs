@@ -9,11 +9,11 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pmiscope::internals::Profile;
 use profiler::format::region::{MAGIC, PAGE};
 use serde_json::{Value, json};
 
-use crate::fixture::{self, Slot, built, folder, run};
+use crate::fixture::{Slot, built, folder, run};
+use crate::records;
 
 /// As `pmiscope run` has it on two cores, with rings that hold all samples.
 const MEMORY: &str = "83968K";
@@ -223,7 +223,7 @@ impl Made {
     fn records(&self, status: i32) -> Vec<Vec<Vec<u64>>> {
         let said = self.said();
         assert_eq!(self.output.status.code(), Some(status), "{said}");
-        fixture::records(&Profile::read(fs::read(&self.profile).unwrap()).unwrap())
+        records::in_file(&self.profile)
     }
 
     #[track_caller]

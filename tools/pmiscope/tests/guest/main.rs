@@ -35,6 +35,8 @@ mod over_debug;
 mod pass_on;
 mod pmu;
 mod real;
+#[path = "../records.rs"]
+mod records;
 mod report;
 mod ring;
 mod screen;

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use pmiscope::internals::Profile;
 use pmiscope::internals::qemu::{Choice, Qemu, has_lab};
 
 use serde_json::json;
 
 use crate::elsewhere::{image_with, variable};
-use crate::fixture::{self, Slot, built, folder};
+use crate::fixture::{Slot, built, folder};
 use crate::real::{Real, of_kernel};
+use crate::records;
 use crate::screen::Picture;
 
 /// As `pmiscope run` has it on two cores, with rings that hold all samples.
@@ -126,11 +126,6 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// All records of a profile, by core.
-fn records(profile: &Path) -> Vec<Vec<Vec<u64>>> {
-    fixture::records(&Profile::read(fs::read(profile).unwrap()).unwrap())
-}
-
 /// Asserts that both files of one run give the same profile; returns its number of records.
 fn assert_same(ram: &Path, wire: &Path, name: &str) -> usize {
     assert_same_of(&built("kernel"), ram, wire, name)
@@ -142,7 +137,7 @@ fn assert_same_of(kernel: &Path, ram: &Path, wire: &Path, name: &str) -> usize {
     assert_eq!(drained.status.code(), Some(0), "{}", said(&drained));
     let (imported, of_wire) = profile_of(kernel, &["import"], wire, name);
     assert_eq!(imported.status.code(), Some(0), "{}", said(&imported));
-    let records = [records(&of_memory), records(&of_wire)];
+    let records = [records::in_file(&of_memory), records::in_file(&of_wire)];
     assert!(records[0] == records[1], "they differ");
     records[0].iter().map(Vec::len).sum()
 }
@@ -182,8 +177,8 @@ fn assert_cut_is_a_part(bytes: &[u8], name: &str) {
     for says in ["blocks did not arrive: ", "pmiscope: core 1 lacks "] {
         assert!(said(&cut).contains(says), "{}", said(&cut));
     }
-    let whole = records(&folder().join(format!("{name}.pmi")));
-    for (part, whole) in records(&part).iter().zip(&whole) {
+    let whole = records::in_file(&folder().join(format!("{name}.pmi")));
+    for (part, whole) in records::in_file(&part).iter().zip(&whole) {
         assert_eq!(part[..], whole[..part.len()]);
     }
 }
@@ -200,7 +195,13 @@ fn a_run_that_ends_by_a_panic_is_sent_as_well() {
     guest.ended_with(37);
     let (imported, profile) = profile(&["import"], &log, "wire-failed");
     assert_eq!(imported.status.code(), Some(4), "{}", said(&imported));
-    assert!(records(&profile).iter().map(Vec::len).sum::<usize>() > 0);
+    assert!(
+        records::in_file(&profile)
+            .iter()
+            .map(Vec::len)
+            .sum::<usize>()
+            > 0
+    );
 }
 
 /// The name of the port that QEMU has made.
@@ -227,7 +228,13 @@ fn by_a_port_all_arrives_and_both_sides_know() {
     let port = port_of(&mut guest);
     let (imported, profile) = profile(&["import", "--timeout", "30"], Path::new(&port), "wire-pty");
     assert_eq!(imported.status.code(), Some(0), "{}", said(&imported));
-    assert_eq!(records(&profile).iter().map(Vec::len).sum::<usize>(), 3000);
+    assert_eq!(
+        records::in_file(&profile)
+            .iter()
+            .map(Vec::len)
+            .sum::<usize>(),
+        3000
+    );
     guest.ended_with(33);
     let bytes = fs::read(&log).unwrap();
     let text = String::from_utf8_lossy(&bytes);

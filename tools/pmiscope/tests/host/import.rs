@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use assert_cmd::assert::Assert;
 use memmap2::{MmapOptions, MmapRaw};
-use pmiscope::internals::Profile;
 use pmiscope::internals::import::{Arrived, Image, ImageError};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::format::region::{Region, RegionLayout, RunState};
@@ -26,6 +25,7 @@ use rustix::termios::tcgetattr;
 
 use crate::command::{pmiscope, refused, stderr, text, wait_until};
 use crate::fixture::{description, file, folder, kernel, other_kernel};
+use crate::records;
 
 /// The records of a core, by its number.
 type Records = Vec<Vec<Vec<u64>>>;
@@ -121,17 +121,6 @@ fn expected(samples: u32) -> Records {
     (0..2).map(of_core).collect()
 }
 
-fn in_profile(profile: &Path) -> Records {
-    let profile = Profile::read(fs::read(profile).unwrap()).unwrap();
-    let of_core = |core| {
-        let mut records = Vec::new();
-        let keep = |record: &[u64]| records.push(record.to_vec());
-        profile.for_each_record(core, keep).unwrap();
-        records
-    };
-    (0..profile.cores()).map(of_core).collect()
-}
-
 /// A ring that holds a thousand samples.
 fn run() -> Description {
     Description {
@@ -160,7 +149,7 @@ fn what_has_come_is_the_profile_of_the_run() {
         let (ended, profile) = import(name, &file("whole.log", &bytes));
         let said = stderr(&ended.code(0));
         assert!(said.contains(says), "{said}");
-        assert_eq!(in_profile(&profile), expected(1000));
+        assert_eq!(records::in_file(&profile), expected(1000));
     }
 }
 
@@ -179,7 +168,7 @@ fn what_is_missing_is_named() {
     ] {
         assert!(said.contains(part), "{said}");
     }
-    let (found, expected) = (in_profile(&profile), expected(1000));
+    let (found, expected) = (records::in_file(&profile), expected(1000));
     for (found, expected) in found.iter().zip(&expected) {
         assert_eq!(found[..], expected[..found.len()]);
     }
@@ -229,7 +218,7 @@ fn of_two_runs_the_last_one_is_taken() {
     let (ended, profile) = import("import-both", &both);
     let said = stderr(&ended.code(0));
     assert!(said.contains("1 run before the last one in"), "{said}");
-    assert_eq!(in_profile(&profile), expected(900));
+    assert_eq!(records::in_file(&profile), expected(900));
 }
 
 fn import_with(name: &str, input: &Path, more: &[&str]) -> (Assert, PathBuf) {
@@ -250,7 +239,7 @@ fn of_several_runs_the_one_that_is_named_is_taken() {
     refused(import("import-runs", &both).0, 1, &says);
     let (ended, profile) = import_with("import-run-1", &both, &["--run", "1"]);
     ended.code(0);
-    assert_eq!(in_profile(&profile), expected(1000));
+    assert_eq!(records::in_file(&profile), expected(1000));
     let says = ["has 2 runs: --run takes 1 to 2"];
     refused(
         import_with("import-run-3", &both, &["--run", "3"]).0,
@@ -362,7 +351,7 @@ fn a_pipe_without_an_end_is_read_until_the_user_wants_one() {
     }
     let (status, said) = ended(child);
     assert_eq!(status, Some(0), "{said}");
-    assert_eq!(in_profile(&profile), expected(1000));
+    assert_eq!(records::in_file(&profile), expected(1000));
 }
 
 #[test]
@@ -400,7 +389,7 @@ fn a_port_is_set_up_and_left_as_it_was() {
     let (status, said) = ended(child);
     assert_eq!(status, Some(0), "{said}");
     assert!(said.contains("9600 baud"), "{said}");
-    assert_eq!(in_profile(&profile), expected(1000));
+    assert_eq!(records::in_file(&profile), expected(1000));
     assert_eq!(answer.join().unwrap(), Some(Kind::Done));
     assert_eq!(tcgetattr(&other).unwrap().output_speed(), before);
 }

@@ -21,6 +21,8 @@ mod names;
 mod outside;
 mod processes;
 mod profile;
+#[path = "../records.rs"]
+mod records;
 mod report;
 mod separate;
 mod symbols;
