@@ -6,7 +6,7 @@ use profiler::format::region::{RegionError, RunState};
 use spin::Once;
 use x86_64::PhysAddr;
 
-use crate::memory::frames::{Block, HOST_STEP, Reserved};
+use crate::memory::frames::{Block, HOST_PLACES, Reserved};
 
 /// The most damaged runs that are named.
 const MOST: usize = 4;
@@ -68,26 +68,33 @@ pub fn findings() -> &'static Findings {
 
 impl Findings {
     fn search(&mut self, block: Block, wanted: KeptRuns, reserved: &mut Reserved) {
-        let first = block.start.align_up(HOST_STEP);
-        let Some(bytes) = (block.start + block.bytes)
-            .as_u64()
-            .checked_sub(first.as_u64())
-        else {
-            return;
-        };
-        let memory = Block {
-            start: first,
-            bytes,
-        };
-        let step = usize::try_from(HOST_STEP).expect("an address has 64 bits");
-        // SAFETY: it is mapped for ever and was not given to anyone yet. What is kept is given to
-        // nobody as long as it is a region.
-        for found in unsafe { kept::find(memory.bytes(), step) } {
-            match found {
-                Ok(kept) => self.add(first + kept.offset as u64, &kept, wanted, reserved),
-                Err(damaged) => {
-                    let damage = Damage::Header(damaged.problem);
-                    self.add_damaged(first + damaged.offset as u64, damage);
+        let end = (block.start + block.bytes).as_u64();
+        let mut from = block.start.as_u64();
+        for place in HOST_PLACES {
+            // Not in a run that was found in the place before, and reaches into this one.
+            let first = from.max(reserved.end()).next_multiple_of(place.step);
+            let below = place.below.as_u64();
+            from = from.max(below);
+            if first >= end.min(below) {
+                continue;
+            }
+            let start = PhysAddr::new(first);
+            let memory = Block {
+                start,
+                bytes: end - first,
+            };
+            let [step, before] = [place.step, below - first]
+                .map(|bytes| usize::try_from(bytes).expect("an address has 64 bits"));
+            // SAFETY: it is mapped for ever and was not given to anyone yet. What is kept is given
+            // to nobody as long as it is a region.
+            let found = unsafe { kept::find(memory.bytes(), step) };
+            for found in found.beginning_before(before) {
+                match found {
+                    Ok(kept) => self.add(start + kept.offset as u64, &kept, wanted, reserved),
+                    Err(damaged) => {
+                        let damage = Damage::Header(damaged.problem);
+                        self.add_damaged(start + damaged.offset as u64, damage);
+                    }
                 }
             }
         }

@@ -1,8 +1,8 @@
 //! What becomes of the samples that a run before a reset has left: `kept=`.
 //!
-//! Their region lies in the middle of the longest piece of free memory, at a multiple of
-//! [`HOST_STEP`](frames::HOST_STEP): firmware and boot loaders work at the ends of memory. So the
-//! next boot finds it by looking at the multiples alone, whatever the memory map says in detail.
+//! Their region lies in the middle of the longest piece of free memory, at a multiple of a step
+//! ([`HOST_PLACES`](frames::HOST_PLACES)): firmware and boot loaders work at the ends of memory. So
+//! the next boot finds it by looking at the multiples alone, whatever the memory map says in detail.
 
 mod findings;
 
@@ -57,7 +57,7 @@ pub fn handle(wanted: KeptRuns, send: SendTo) {
 pub fn take_region(bytes: u64) -> Option<Block> {
     let block = frames::take_for_host(bytes);
     if let Some(Block { start, bytes }) = block {
-        let fate = if start.is_aligned(frames::HOST_STEP) {
+        let fate = if frames::is_found_again(start) {
             "found again after a reset"
         } else {
             "not found after a reset, as there is too little memory"

@@ -93,8 +93,7 @@ impl Kept<'_> {
 
     /// Says in the region that a reset has cut the run, if it had not ended: who reads it then knows.
     pub fn mark_cut(&self) {
-        let goes_on = [RunState::Starting, RunState::Sampling, RunState::Paused];
-        if goes_on.contains(&self.region.state()) {
+        if !self.region.state().has_ended() {
             self.region.set_state(RunState::Cut);
         }
     }
@@ -173,6 +172,8 @@ pub struct Find<'memory> {
     memory: NonNull<[u8]>,
     step: usize,
     next: usize,
+    /// Where no region begins any more.
+    end: usize,
     regions: core::marker::PhantomData<Region<'memory>>,
 }
 
@@ -223,7 +224,25 @@ pub unsafe fn find<'memory>(memory: NonNull<[u8]>, step: usize) -> Find<'memory>
         memory,
         step,
         next: 0,
+        end: memory.len(),
         regions: core::marker::PhantomData,
+    }
+}
+
+impl Find<'_> {
+    /// Looks for those only that begin before `offset`.
+    ///
+    /// ```
+    /// use profiler::format::kept::Find;
+    ///
+    /// fn in_first_gigabyte(found: Find<'_>) -> usize {
+    ///     found.beginning_before(1 << 30).flatten().count()
+    /// }
+    /// ```
+    #[must_use]
+    pub fn beginning_before(mut self, offset: usize) -> Self {
+        self.end = self.end.min(offset);
+        self
     }
 }
 
@@ -231,7 +250,8 @@ impl<'memory> Iterator for Find<'memory> {
     type Item = Result<Kept<'memory>, Damaged>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while let Some(rest) = self.memory.len().checked_sub(self.next)
+        while self.next < self.end
+            && let Some(rest) = self.memory.len().checked_sub(self.next)
             && rest >= PAGE
         {
             let offset = self.next;

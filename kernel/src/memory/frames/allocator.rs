@@ -19,8 +19,28 @@ pub const FRAME: u64 = 4096;
 /// (real-mode vectors, start-up code of other cores), and it is next to nothing.
 const LOWEST: u64 = 1 << 20;
 
-/// Blocks for the host begin at multiples of this, if there is room.
-pub const HOST_STEP: u64 = 64 << 10;
+/// Where blocks for the host may be, and at multiples of what they begin, if there is room.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPlace {
+    /// They begin below this.
+    pub below: PhysAddr,
+    /// The multiple. Each is looked at by the next boot, and in a machine of an emulator that takes
+    /// a page of the host.
+    pub step: u64,
+}
+
+/// First where a host that has the machine's memory as a file finds them at their address: below
+/// 2 GiB, where the device window may begin. What is too large for that may be anywhere.
+pub const HOST_PLACES: [HostPlace; 2] = [
+    HostPlace {
+        below: PhysAddr::new_truncate(2 << 30),
+        step: 64 << 10,
+    },
+    HostPlace {
+        below: PhysAddr::new_truncate(u64::MAX),
+        step: 2 << 20,
+    },
+];
 
 static FRAMES: Lock<Option<Bitmap<'static>>> = Lock::new(None);
 
@@ -143,27 +163,31 @@ pub fn take_block(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Blo
     Some(Block { start, bytes })
 }
 
-/// Takes `bytes` in a row for a region. If there is room they are where a host that has the
-/// machine's memory as a file finds them at their address: below 2 GiB, where the device window may
-/// begin; and in the
-/// middle of memory, at a multiple of [`HOST_STEP`], where they are still there after a reset.
+/// Takes `bytes` in a row for a region, in the first of [`HOST_PLACES`] that has room. If it can be
+/// they are in the middle of memory, where they are still there after a reset.
 #[must_use]
 pub fn take_for_host(bytes: u64) -> Option<Block> {
-    let near = PhysAddr::new(2 << 30);
-    [Some(near), None].into_iter().find_map(|below| {
-        let middle = take_middle(bytes, HOST_STEP, below);
-        middle.or_else(|| take_block(bytes, FRAME, below))
+    HOST_PLACES.iter().find_map(|place| {
+        let middle = take_middle(bytes, place.step, place.below);
+        middle.or_else(|| take_block(bytes, FRAME, Some(place.below)))
     })
+}
+
+/// Returns true if the next boot looks whether a block for the host begins there.
+#[must_use]
+pub fn is_found_again(start: PhysAddr) -> bool {
+    let mut places = HOST_PLACES.iter();
+    let place = places.find(|place| start < place.below);
+    place.is_some_and(|place| start.is_aligned(place.step))
 }
 
 /// Takes `bytes` in the middle of the longest row of free frames below an address, if there is
 /// room from a multiple of `align` on.
-fn take_middle(bytes: u64, align: u64, below: Option<PhysAddr>) -> Option<Block> {
+fn take_middle(bytes: u64, align: u64, below: PhysAddr) -> Option<Block> {
     let bytes = bytes.checked_next_multiple_of(FRAME)?;
     let count = usize::try_from(bytes / FRAME).ok()?;
     let align = usize::try_from(align / FRAME).ok()?;
-    let below = below.map_or(usize::MAX, number);
-    let frame = with(|bitmap| bitmap.take_middle(count, align, below))?;
+    let frame = with(|bitmap| bitmap.take_middle(count, align, number(below)))?;
     let start = address(frame);
     Some(Block { start, bytes })
 }

@@ -27,6 +27,12 @@ impl Reserved {
         true
     }
 
+    /// Where the last one ends; 0 if there is none.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.ranges().last().map_or(0, |range| range.end)
+    }
+
     /// Their addresses, in ascending order.
     pub(super) fn ranges(&self) -> &[Range<u64>] {
         &self.ranges[..self.count]

@@ -102,6 +102,10 @@ fn runs_are_found_where_they_are_with_what_they_have() {
     memory.run(5 * STEP, 8, 3);
     let expected = [(STEP, 7, whole(100)), (5 * STEP, 8, whole(6))];
     assert_eq!(memory.wanted(), expected);
+    // SAFETY: alive as long as what is returned, and used by that alone.
+    let first = unsafe { find(memory.0.bytes(0), STEP) }.beginning_before(5 * STEP);
+    let places: Vec<_> = first.flatten().map(|kept| kept.offset).collect();
+    assert_eq!(places, [STEP]);
     // Beside the step it is not looked for.
     memory.run(5 * STEP, 8, 3).forget();
     memory.run(5 * STEP + PAGE, 9, 3);
