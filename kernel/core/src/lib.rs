@@ -8,6 +8,7 @@
 //! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`exceptions`]: error codes and flags as words.
 //! * [`holes`]: ranges of addresses without others.
+//! * [`monitor`]: what somebody types, and what they see of it.
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
 //! * [`ready`]: a core's queue of tasks.
@@ -27,6 +28,7 @@ pub mod classes;
 pub mod cores;
 pub mod exceptions;
 pub mod holes;
+pub mod monitor;
 pub mod pci;
 pub mod place;
 pub mod ready;
