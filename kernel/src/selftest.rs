@@ -2,7 +2,8 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first. `interrupts-above` and `foreign-nmis` are sampled, and all is well.
+//! are sampled for a while first. `interrupts-above`, `foreign-nmis` and `chains-alike` are sampled,
+//! and all is well.
 
 mod last_words;
 
@@ -39,9 +40,10 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 10] = [
+static SAMPLED: [Workload; 11] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
+    Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),
@@ -164,6 +166,29 @@ fn foreign_nmis(scratch: &mut Scratch) {
         // SAFETY: there is a gate for it.
         unsafe { apic::registers().send(Message::Nmi, this) };
     }
+}
+
+/// Calls itself `depth` times, each time from one of two places: by a bit of `path`. Chains are of
+/// one length, and many differ in their outermost callers alone.
+#[inline(never)]
+fn descend(path: u64, depth: u32) {
+    if depth == 0 {
+        black_box(arithmetic::shift(path, 100));
+    } else if path & 1 == 0 {
+        descend(path >> 1, depth - 1);
+        keep_apart::<0>();
+    } else {
+        keep_apart::<1>();
+        descend(path >> 1, depth - 1);
+        keep_apart::<2>();
+    }
+}
+
+/// Makes calls before and behind it none that the compiler can take for the same.
+#[inline(always)]
+fn keep_apart<const PLACE: u32>() {
+    // SAFETY: does nothing.
+    unsafe { asm!("test eax, {}", const PLACE, options(nomem, nostack)) };
 }
 
 /// A core that nothing interrupts any more: its source is off, as are interrupts.

@@ -420,6 +420,29 @@ mod tests {
         }
     }
 
+    /// A key that no handler makes, as of memory that was damaged, is none to be made again of what
+    /// it says: not of a caller behind its end, nor of one that is none.
+    #[test]
+    fn a_key_with_any_bit_wrong_is_read_as_it_was() {
+        let mut chain = Chain::default();
+        chain.set_head([kind::COMPACT, 0, 0, 0]).unwrap();
+        (chain.pc, chain.stack_top) = (0x1234, [0x2345, 0xff_ffff]);
+        chain.push(0x3456).unwrap();
+        let key = chain.key().unwrap();
+        let mut none = 0;
+        for bit in 0..64 * key.words().len() {
+            let mut words = key.words().to_vec();
+            words[bit / 64] ^= 1 << (bit % 64);
+            let Some(read_key) = Key::read(&words) else {
+                continue;
+            };
+            let entries = vec![[&[7], read_key.words()].concat()];
+            assert_eq!(read(&coded(&entries)), (entries, 0), "bit {bit}");
+            none += u32::from(Chain::of(&read_key).is_none());
+        }
+        assert!(none > 0, "each is a key that a handler makes");
+    }
+
     proptest! {
         #[test]
         fn entries_are_read_as_they_were(entries in vec(entry(), 0..12)) {

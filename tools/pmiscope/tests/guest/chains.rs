@@ -258,6 +258,19 @@ fn a_table_and_a_ring_that_are_too_small_lose_nothing_uncounted() {
     }
 }
 
+/// Of chains that differ in their outermost callers alone, many share a bucket of a small table: none
+/// is counted as another one.
+#[test]
+fn chains_of_one_bucket_are_counted_apart() {
+    let arguments = "--smp 1 --self-test chains-alike --samples 8000 --ring 16M";
+    let expected = counts(&run(arguments).ended_with(0));
+    assert!(expected.len() > 1000, "only {} chains", expected.len());
+    for table in ["16K", "32K", "64K", "128K", "256K"] {
+        let found = run(&format!("{arguments} --keep chains --table {table}")).ended_with(0);
+        assert!(counts(&found) == expected, "{table}: other chains");
+    }
+}
+
 /// The same, drained: what is in rings and tables together is what the samples are.
 #[test]
 fn what_does_not_fit_a_table_is_in_the_ring() {
