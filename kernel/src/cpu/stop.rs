@@ -130,6 +130,10 @@ fn own() -> Option<&'static Left> {
 /// it has failed in that.
 pub fn begin_failing() -> bool {
     own().is_some_and(|left| {
+        if left.state.on(Event::Done) {
+            // What it was given to do is not come back from.
+            left.state.on(Event::Release);
+        }
         let has_recovered = left.has_recovered.swap(false, Ordering::Relaxed);
         left.fails.swap(true, Ordering::Relaxed) && !has_recovered
     })

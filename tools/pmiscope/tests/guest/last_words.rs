@@ -201,7 +201,7 @@ fn a_fault_deep_in_calls_is_named_frame_by_frame() {
     );
     for says in [
         &format!(" {inner}+0x"),
-        "\n  rflags PF ",
+        "\n  rflags ",
         " IF IOPL=0\n",
         "\n  cr3 00000",
         "  fs base 0000000000000000  gs base ffff8000",

@@ -388,6 +388,14 @@ fn commands_show_what_is_there() {
         "{dump}"
     );
 
+    // The last word of a stack, and behind it nothing.
+    let dump = guest.ask("hexdump 0xfffffe000001fff8 16");
+    let end = "|\nmonitor: 0xfffffe0000020000 is not mapped\n";
+    assert!(
+        dump.starts_with("fffffe000001fff8  ") && dump.ends_with(end),
+        "{dump}"
+    );
+
     assert_eq!(guest.ask("call apic_id"), "apic_id: 0 (0x0)\n");
     assert_eq!(guest.ask("on 1 call apic_id"), "apic_id: 1 (0x1)\n");
     assert_eq!(
