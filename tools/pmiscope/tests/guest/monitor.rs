@@ -507,6 +507,14 @@ fn a_sampled_run_goes_on_to_its_end() {
                 assert!(backtrace.ends_with(end), "{backtrace}");
                 frames(&backtrace);
             }
+            // A task that waits for its core.
+            let tasks = guest.ask("tasks");
+            if let Some(ready) = tasks.lines().find(|line| line.contains(" ready ")) {
+                let number = ready.split_whitespace().nth(1).unwrap();
+                let backtrace = guest.ask(&format!("bt task {number}"));
+                let frames = frames(&backtrace);
+                assert_eq!(frames.last().unwrap(), "task_root", "{backtrace}");
+            }
             guest.type_in("resume\r");
             guest.until("resume\n");
         }
