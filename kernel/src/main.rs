@@ -16,7 +16,8 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. What uses all that: `profiling`, `wire`, `kept`, `workload`, `selftest`, this file.
+//! 7. `monitor`.
+//! 8. What uses all that: `profiling`, `wire`, `kept`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -45,6 +46,7 @@ mod exit;
 mod kept;
 mod log;
 mod memory;
+mod monitor;
 mod panic;
 mod power;
 mod profiling;
@@ -85,6 +87,7 @@ extern "C" fn kernel_entry() -> ! {
         unsafe { screen::start(found.layout, found.pixels) };
     }
     let words = config::own(boot.command_line);
+    monitor::prepare(&words);
     memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
     console::start(boot, &words);
     plan_end(boot, &words);
@@ -114,6 +117,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         wire::log_unused(settings.send);
         profiling::list(boot)
     }
+    monitor::start(boot, &config::own(boot.command_line));
     workload::select(match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),

@@ -6,6 +6,7 @@
 //! and all is well.
 
 mod last_words;
+mod monitor;
 
 use core::arch::{asm, naked_asm};
 use core::fmt;
@@ -27,7 +28,7 @@ use crate::boot::entry::CoreMain;
 use crate::cpu::apic::{self, Destination, LocalInterrupt, Message};
 use crate::cpu::descriptors::InterruptStack;
 use crate::cpu::features::Features;
-use crate::cpu::{self, CoreBlock, control};
+use crate::cpu::{self, CoreBlock, control, stop};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
 use crate::memory::stacks::{self, StackKind};
@@ -103,13 +104,19 @@ const TESTS: &[Test] = &[
     ("hang", hang),
 ];
 
+/// All tests that are not sampled.
+fn all() -> impl Iterator<Item = &'static Test> {
+    let others = last_words::TESTS.iter().chain(monitor::TESTS);
+    TESTS.iter().chain(others)
+}
+
 /// Runs the self-test called `name`, or gives it if it is to be sampled. If there
 /// is none, ends the run and says which there are.
 pub fn run_or_refuse(name: &str) -> &'static Workload {
     if let Some(test) = SAMPLED.iter().find(|test| test.name == name) {
         return test;
     }
-    let mut tests = TESTS.iter().chain(last_words::TESTS);
+    let mut tests = all();
     let Some((_, test)) = tests.find(|(known, _)| *known == name) else {
         let problem = format_args!("command line: `test={name}`: no such test; there are: {Names}");
         exit::refuse(ExitCode::BadCommandLine, "", &problem)
@@ -125,8 +132,7 @@ struct Names;
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tests = TESTS.iter().chain(last_words::TESTS);
-        let names = tests.map(|(name, _)| *name);
+        let names = all().map(|(name, _)| *name);
         let all = names.chain(SAMPLED.iter().map(|test| test.name));
         all.enumerate().try_for_each(|(index, name)| {
             let comma = if index == 0 { "" } else { ", " };
@@ -318,7 +324,7 @@ extern "C" fn wait_for_stop() {
         "pop rax",
         "iretq",
         is_blocking = sym IS_BLOCKING,
-        is_stopping = sym smp::STOP,
+        is_stopping = sym stop::REQUEST,
         own_gates = sym OWN_GATES,
     )
 }

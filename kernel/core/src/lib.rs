@@ -12,6 +12,7 @@
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
 //! * [`ready`]: a core's queue of tasks.
+//! * [`rest`]: where a core stands that others may stop.
 //! * [`screen`]: text as pixels.
 //! * [`symbols`]: the names of functions, in the image.
 //! * [`uart`]: where a serial port's registers are.
@@ -32,6 +33,7 @@ pub mod monitor;
 pub mod pci;
 pub mod place;
 pub mod ready;
+pub mod rest;
 pub mod screen;
 pub mod symbols;
 pub mod uart;
