@@ -16,7 +16,7 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. What uses all that: `profiling`, `wire`, `kept`, `workload`, `selftest`, this file.
+//! 7. What uses all that: `profiling`, `live`, `wire`, `kept`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -43,6 +43,7 @@ mod console;
 mod cpu;
 mod exit;
 mod kept;
+mod live;
 mod log;
 mod memory;
 mod panic;
@@ -99,7 +100,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     smp::start();
     task::start(workload::task_name);
     workload::start();
-    profiling::set_up();
+    profiling::set_up(end);
     adopt(core);
     cpu::hpet::start(boot.firmware.hpet.ok().map(paging::map_device));
     cpu::pm_timer::start(boot.firmware.pm_timer.ok(), paging::map_device);

@@ -2,9 +2,10 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first. `interrupts-above` is sampled, and all is well.
+//! are sampled for a while first. `interrupts-above` and `profile-in-kernel` are sampled, and all is well.
 
 mod last_words;
+mod profile;
 
 use core::arch::{asm, naked_asm};
 use core::fmt;
@@ -39,8 +40,9 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 9] = [
+static SAMPLED: [Workload; 10] = [
     Workload::new("interrupts-above", interrupts_above),
+    Workload::new("profile-in-kernel", profile::unit),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),

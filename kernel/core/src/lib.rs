@@ -11,6 +11,7 @@
 //! * [`monitor`]: what somebody types, and what they see of it.
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
+//! * [`profile`]: which functions were executing, counted in fixed memory.
 //! * [`ready`]: a core's queue of tasks.
 //! * [`screen`]: text as pixels.
 //! * [`symbols`]: the names of functions, in the image.
@@ -31,6 +32,7 @@ pub mod holes;
 pub mod monitor;
 pub mod pci;
 pub mod place;
+pub mod profile;
 pub mod ready;
 pub mod screen;
 pub mod symbols;

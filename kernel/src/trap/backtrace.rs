@@ -16,8 +16,8 @@ use core::fmt;
 use kernel_core::caller::Interrupted;
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::entry::TrapFrame;
-use profiler::format::ChainEntry;
 use profiler::format::sample::Chain;
+use profiler::format::{ChainEntry, Sample, State};
 use profiler::linked;
 use profiler::unwind::{self, Registers, Rule, StackBounds, TrapFrameLayout, assembly};
 use x86_64::VirtAddr;
@@ -90,6 +90,29 @@ impl fmt::Display for Backtrace {
     }
 }
 
+/// How code came where a sample has found it, as a [`Backtrace`] shows it.
+pub struct Sampled<'a>(pub &'a Sample<'a>);
+
+impl fmt::Display for Sampled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(sample) = self;
+        let mut lines = Lines {
+            f,
+            number: 0,
+            repeated: None,
+        };
+        lines.instruction(sample.pc.0)?;
+        if !sample.state.has(State::CALLER_KNOWN) {
+            lines.caller_on_stack(sample.pc.0, sample.stack_top)?;
+        }
+        for entry in sample.chain() {
+            lines.entry(entry)?;
+        }
+        lines.end_of_repeated()?;
+        write!(lines.f, "-- chain: {} --", sample.end.name())
+    }
+}
+
 /// The lines of a backtrace.
 struct Lines<'a, 'b> {
     f: &'a mut fmt::Formatter<'b>,
@@ -142,13 +165,7 @@ impl Lines<'_, '_> {
     /// The caller of code that has no frame, which the walk does not see: its return address is
     /// on top of the stack.
     fn caller_on_stack(&mut self, pc: u64, top: [u64; 2]) -> fmt::Result {
-        let words = match code_at(pc) {
-            Some(code) => code.words_to_return_address(),
-            // Called by a pointer that leads to no code.
-            None => Some(0),
-        };
-        let address = words.and_then(|words| top.get(words).copied());
-        let address = address.filter(|&it| linked::text().contains(CodeAddress(it)));
+        let address = caller_on_stack(pc, top);
         address.map_or(Ok(()), |address| self.call_before(address))
     }
 
@@ -164,6 +181,19 @@ impl Lines<'_, '_> {
             _ => Ok(()),
         }
     }
+}
+
+/// The return address of code that has no frame, which the walk does not see, if it is among the words
+/// on top of its stack.
+#[must_use]
+pub fn caller_on_stack(pc: u64, top: [u64; 2]) -> Option<u64> {
+    let words = match code_at(pc) {
+        Some(code) => code.words_to_return_address(),
+        // Called by a pointer that leads to no code.
+        None => Some(0),
+    };
+    let address = words.and_then(|words| top.get(words).copied());
+    address.filter(|&it| linked::text().contains(CodeAddress(it)))
 }
 
 /// What there is at an address; `None` if it is no code.

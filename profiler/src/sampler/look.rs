@@ -123,7 +123,8 @@ impl<T: Target> Sampler<T> {
     /// as it began. The first core answers, when it has interrupts on.
     #[must_use]
     pub fn mailbox(&self) -> Option<Mailbox<'static>> {
-        let can_be_changed = |run: &&Run| run.source.kind() == Source::Pmu && run.counting.is_none();
+        let can_be_changed =
+            |run: &&Run| run.source.kind() == Source::Pmu && run.counting.is_none();
         self.engine.run().filter(can_be_changed).map(Run::mailbox)
     }
 }

@@ -72,9 +72,9 @@ use handler::Context;
 use per_core::Core;
 
 pub use config::Config;
-pub use look::{CoreLook, Look};
 pub use error::{AimError, CoresError, NoMemory, OtherMode, StartError, WrongPlace};
 pub use gates::{Gate, GateStack, gates};
+pub use look::{CoreLook, Look};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use one_stack::OneStack;
 pub use pmu_error::PmuError;

@@ -36,14 +36,8 @@ pub(super) struct Marks {
 
 impl Marks {
     pub(super) const fn new() -> Self {
-        const MARK: Mark = Mark {
-            position: AtomicU64::new(NONE),
-            time: AtomicU64::new(0),
-            sp: AtomicU64::new(0),
-            next: AtomicU64::new(0),
-        };
         Self {
-            marks: [MARK; MARKS],
+            marks: [const { Mark::none() }; MARKS],
             made: AtomicU64::new(0),
             due: AtomicU64::new(0),
         }
@@ -82,6 +76,15 @@ impl Marks {
 }
 
 impl Mark {
+    const fn none() -> Self {
+        Self {
+            position: AtomicU64::new(NONE),
+            time: AtomicU64::new(0),
+            sp: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+        }
+    }
+
     fn read(&self) -> Option<(u64, Option<Context>)> {
         let position = self.position.load(Ordering::Acquire);
         let next = self.next.load(Ordering::Relaxed);

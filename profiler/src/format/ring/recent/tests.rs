@@ -2,9 +2,7 @@
 
 use super::*;
 use crate::format::Sample;
-use crate::format::ring::tests::{
-    Interrupts, Ring, TEXT, WAYS, Way, chain, record, sample,
-};
+use crate::format::ring::tests::{Interrupts, Ring, TEXT, WAYS, Way, chain, record, sample};
 use proptest::prelude::*;
 use std::sync::atomic::AtomicBool;
 
