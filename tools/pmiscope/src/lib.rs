@@ -35,6 +35,7 @@ mod chain;
 mod cli;
 mod collect;
 mod commands;
+mod console;
 mod control;
 mod doctor;
 mod exit;
