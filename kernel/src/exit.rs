@@ -14,6 +14,7 @@ use core::fmt::{self, Display};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_core::words::AtEnd;
+use profiler::entry::TrapFrame;
 use profiler::hw::exit as status;
 use profiler::unwind::Registers;
 use spin::Once;
@@ -121,15 +122,18 @@ pub fn on_end(hook: fn()) {
 pub struct Failure<'a> {
     /// Where the core was.
     pub at: Registers,
+    /// All its registers, if they are known.
+    pub frame: Option<&'a TrapFrame>,
     /// What it has to say, in a line or two.
     pub message: fmt::Arguments<'a>,
 }
 
 /// Makes this core the one that ends the run. Does not return if another core is
-/// ending it already; returns at once if this one is, as in a panic in a panic.
+/// ending it already, unless that lets all go on; returns at once if this one is, as in a panic
+/// in a panic.
 fn begin() {
-    if !claim() {
-        stop::stop_at(stop::here());
+    while !claim() {
+        stop::rest(stop::here(), None);
     }
 }
 
@@ -157,6 +161,13 @@ fn claim() -> bool {
         Err(other) => return other == me,
     }
     true
+}
+
+/// The run goes on, which this core was ending because it has failed.
+pub fn resume() {
+    let me = cpu::current_index();
+    // Another core's, if that is ending it.
+    let _ = ENDING.compare_exchange(me, NOBODY, Ordering::AcqRel, Ordering::Relaxed);
 }
 
 /// Returns true if another core than this one is ending the run.
@@ -209,6 +220,16 @@ pub fn exit(code: ExitCode) -> ! {
     leave(code)
 }
 
+/// Ends a run that has not come to its end, as somebody wants it, with this status.
+pub fn exit_early(status: u8) -> ! {
+    begin();
+    ON_FAILURE.call();
+    ON_END.call();
+    serial::drain();
+    status::exit_qemu(status);
+    halt()
+}
+
 /// Leaves the machine as it is, without any hook: for what fails in those.
 pub fn leave(code: ExitCode) -> ! {
     serial::drain();
@@ -218,6 +239,10 @@ pub fn leave(code: ExitCode) -> ! {
         AtEnd::Reboot => power::reboot(),
         AtEnd::Off => power::off(),
     }
+    halt()
+}
+
+fn halt() -> ! {
     loop {
         hlt();
     }

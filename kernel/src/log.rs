@@ -10,6 +10,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use log::{LevelFilter, Log, Metadata, Record};
+use x86_64::instructions::interrupts;
 
 use crate::cpu::{self, stop};
 use crate::exit;
@@ -22,8 +23,8 @@ const NOBODY: u32 = u32::MAX;
 /// The core that writes.
 static WRITER: AtomicU32 = AtomicU32::new(NOBODY);
 
-/// All that shows the log. The port first: what is drawn may fault.
-struct Output;
+/// All that shows the log, at once and without a lock. The port first: what is drawn may fault.
+pub struct Output;
 
 impl Write for Output {
     fn write_str(&mut self, text: &str) -> fmt::Result {
@@ -83,9 +84,9 @@ pub fn raw(text: &str) {
 const TIMEOUT_TICKS: u64 = 1 << 31;
 
 fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
-    if exit::is_ending_elsewhere() {
+    while exit::is_ending_elsewhere() && !stop::is_working() {
         // It is stopped by an NMI, but that has not come yet, or cannot.
-        stop::stop_at(stop::here());
+        interrupts::without_interrupts(|| stop::rest(stop::here(), None));
     }
     let me = cpu::current_index();
     let turn = Turn::take(me, timeout);

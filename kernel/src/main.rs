@@ -16,7 +16,8 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. What uses all that: `profiling`, `live`, `wire`, `kept`, `workload`, `selftest`, this file.
+//! 7. `monitor`.
+//! 8. What uses all that: `profiling`, `live`, `wire`, `kept`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -46,6 +47,7 @@ mod kept;
 mod live;
 mod log;
 mod memory;
+mod monitor;
 mod panic;
 mod power;
 mod profiling;
@@ -86,6 +88,8 @@ extern "C" fn kernel_entry() -> ! {
         unsafe { screen::start(found.layout, found.pixels) };
     }
     let words = config::own(boot.command_line);
+    monitor::add(live::COMMANDS);
+    monitor::prepare(&words);
     memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
     console::start(boot, &words);
     plan_end(boot, &words);
@@ -115,6 +119,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         wire::log_unused(settings.send);
         profiling::list(boot)
     }
+    monitor::start(boot, &config::own(boot.command_line));
     workload::select(match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),

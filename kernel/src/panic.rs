@@ -10,6 +10,7 @@ use crate::trap::last_words;
 fn panic(info: &PanicInfo<'_>) -> ! {
     let failure = Failure {
         at: stop::here(),
+        frame: None,
         message: format_args!("{info}"),
     };
     last_words::fail(ExitCode::Panic, "panic", &failure, format_args!(""))

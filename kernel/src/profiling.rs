@@ -20,7 +20,7 @@ use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::workload::{self, Counted};
-use crate::{config, exit, kept, smp, task, wire};
+use crate::{config, exit, kept, monitor, smp, task, wire};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -99,6 +99,9 @@ unsafe impl Target for ThisKernel {
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     // Another core ends the run, and asks everyone to stop by NMI.
     smp::stop_if_asked(frame);
+    if monitor::is_expected(core.index) {
+        monitor::on_nmi(frame);
+    }
     let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {

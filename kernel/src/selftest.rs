@@ -27,7 +27,7 @@ use crate::boot::entry::CoreMain;
 use crate::cpu::apic::{self, Destination, LocalInterrupt, Message};
 use crate::cpu::descriptors::InterruptStack;
 use crate::cpu::features::Features;
-use crate::cpu::{self, CoreBlock, control};
+use crate::cpu::{self, CoreBlock, control, stop};
 use crate::exit::{self, ExitCode};
 use crate::memory::image;
 use crate::memory::stacks::{self, StackKind};
@@ -284,7 +284,7 @@ extern "C" fn wait_for_stop() {
         "pop rax",
         "iretq",
         is_blocking = sym IS_BLOCKING,
-        is_stopping = sym smp::STOP,
+        is_stopping = sym stop::REQUEST,
         own_gates = sym OWN_GATES,
     )
 }

@@ -180,6 +180,13 @@ pub fn receive() -> Option<u8> {
     Some(read(DATA))
 }
 
+/// Lets the port raise its interrupt when a byte has come, or not any more.
+pub fn set_receive_interrupt(is_on: bool) {
+    // On PCs the third output lets the interrupt out.
+    write(MODEM_CONTROL, if is_on { 0b1011 } else { 0b0011 });
+    write(INTERRUPT_ENABLE, u8::from(is_on));
+}
+
 /// Writes bytes to the port, without any lock.
 pub fn send(bytes: &[u8]) {
     for &byte in bytes {

@@ -4,12 +4,16 @@
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::{mem, ptr};
 
+use kernel_core::rest::CoreState;
+use profiler::unwind::Registers;
+use spin::Once;
 use x86_64::instructions::interrupts;
 
 use crate::boot::{self, BootInfo};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::per_core::per_core;
-use crate::cpu::{self, CoreBlock, stop};
+use crate::cpu::stop::{self, Request};
+use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::memory::paging;
 use crate::trap::{self, TrapFrame, leftovers};
@@ -62,7 +66,7 @@ static ANSWERS: AtomicU64 = AtomicU64::new(0);
 /// Registers the handler of calls, and that the end of the run stops all cores.
 pub fn start() {
     trap::register(CALL_VECTOR, on_call);
-    exit::on_claim(stop_others);
+    exit::on_claim(stop_at_end);
 }
 
 /// Starts all other cores, which continue in `main`, and waits until each is
@@ -218,44 +222,130 @@ pub fn idle() -> ! {
     }
 }
 
-/// Set for good once the run is ending.
-pub(crate) static STOP: AtomicBool = AtomicBool::new(false);
+/// A failure holds the other cores, which may go on then: it does not stop them for good.
+static FAILURES_HOLD: AtomicBool = AtomicBool::new(false);
 
-/// Stops all other cores, by NMI so that interrupts may be off there. Returns
-/// when all have stopped, or when one has not for too long.
-fn stop_others() {
-    STOP.store(true, Ordering::Release);
-    if apic::find_registers().is_none() {
-        return;
-    }
-    let me = cpu::current_index();
-    // Each by itself: those that still wait in the boot loader have no gates.
-    let cores = cpu::cores().iter();
-    let others = cores.filter(|core| core.index != me && core.online.load(Ordering::Acquire));
-    for core in others.clone() {
-        // SAFETY: a core that is online has a gate for NMIs, on a stack of its own.
-        unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
-    }
-    // One deadline for all: who hangs with NMIs blocked is left as it is.
-    let deadline = Deadline::after(TIMEOUT_TICKS / 4);
-    for core in others {
-        let _ = deadline.wait_for(|| core.stopped.load(Ordering::Acquire));
+/// From now on a failure does not stop the other cores for good: see [`release_others`].
+pub fn hold_on_failure() {
+    FAILURES_HOLD.store(true, Ordering::Relaxed);
+}
+
+/// Wakes cores that wait in handlers of NMIs, where no NMI reaches them.
+static WAKE: Once<fn()> = Once::new();
+
+/// Registers what wakes cores that wait in handlers of NMIs. Those call [`rest_if_asked`] then.
+pub fn set_wake(wake: fn()) {
+    WAKE.call_once(|| wake);
+}
+
+/// The one core that ends the run has all others stop.
+fn stop_at_end() {
+    if FAILURES_HOLD.load(Ordering::Relaxed) && stop::is_failing() {
+        stop::ask(Request::Hold);
+        ask_others();
+    } else {
+        stop_others();
     }
 }
 
-/// Does not return if another core is ending the run. For NMI handlers, which have interrupted
-/// what is in `frame`: first of all. Returns on the core that ends the run, and on one that is
-/// about to say why it fails and stops by itself.
+/// Stops all other cores for good, by NMI so that interrupts may be off there. Returns
+/// when all have stopped, or when one has not for too long.
+pub fn stop_others() {
+    stop::ask(Request::Stop);
+    ask_others();
+}
+
+/// The same, but they may go on: see [`release_others`]. Returns false if another core asks for
+/// something already.
+#[must_use]
+pub fn hold_others() -> bool {
+    let is_mine = stop::ask_to_hold();
+    if is_mine {
+        ask_others();
+    }
+    is_mine
+}
+
+/// Lets all cores go on that are held. Returns when they do.
+pub fn release_others() {
+    if stop::release() {
+        let deadline = Deadline::after(TIMEOUT_TICKS / 4);
+        for core in others() {
+            let _ = deadline.wait_for(|| stop::state_of(core) != CoreState::Held);
+        }
+    }
+}
+
+/// All cores but the running one that have a gate for NMIs: the others wait in the boot loader.
+fn others() -> impl Iterator<Item = &'static CoreBlock> {
+    let me = cpu::current_index();
+    let all = cpu::cores().iter().copied();
+    all.filter(move |core| core.index != me && core.online.load(Ordering::Acquire))
+}
+
+/// How long a core may take to answer before it is asked again, in ticks of the time stamp counter:
+/// some milliseconds. An NMI that comes with an overflow's is one with it, which its fast handler
+/// takes for that alone.
+const ASK_AGAIN_TICKS: u64 = 10_000_000;
+
+/// Lets all others look what they are asked for. Returns when they are at rest.
+fn ask_others() {
+    if apic::find_registers().is_none() {
+        return;
+    }
+    // One deadline for all: who hangs with NMIs blocked is left as it is.
+    let all = Deadline::after(TIMEOUT_TICKS / 4);
+    loop {
+        let awaited = || others().filter(|core| !is_where_asked(core));
+        if awaited().next().is_none() {
+            return;
+        }
+        for core in awaited() {
+            // SAFETY: a core that is online has a gate for NMIs, on a stack of its own.
+            unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+        }
+        if let Some(wake) = WAKE.get() {
+            wake();
+        }
+        let again = Deadline::after(ASK_AGAIN_TICKS);
+        for core in awaited() {
+            if all.is_over() {
+                return;
+            }
+            let _ = again.wait_for(|| is_where_asked(core));
+        }
+    }
+}
+
+/// Returns true if `core` has done what it is asked for.
+fn is_where_asked(core: &CoreBlock) -> bool {
+    match stop::request() {
+        Request::Stop => stop::state_of(core) == CoreState::Stopped,
+        Request::Hold => stop::is_at_rest(core),
+        Request::None => true,
+    }
+}
+
+/// Does what another core asks for, if it does: for handlers of NMIs, which have interrupted
+/// what is in `frame`, first of all. Does not return if the run ends. Returns on the core that
+/// asks, and on one that is about to say why it fails and stops by itself.
 #[inline]
 pub fn stop_if_asked(frame: &TrapFrame) {
-    if STOP.load(Ordering::Acquire) {
-        stop_unless_ending(frame);
+    if stop::request() != Request::None {
+        rest_unless_failing(trap::registers_of(frame), Some(frame));
+    }
+}
+
+/// The same for code that waits in a handler of an NMI, where it is.
+pub fn rest_if_asked() {
+    if stop::request() != Request::None {
+        rest_unless_failing(stop::here(), None);
     }
 }
 
 #[cold]
-fn stop_unless_ending(frame: &TrapFrame) {
+fn rest_unless_failing(at: Registers, frame: Option<&TrapFrame>) {
     if !exit::is_ending_here() && !stop::is_failing() {
-        stop::stop_at(trap::registers_of(frame));
+        stop::rest(at, frame);
     }
 }

@@ -19,4 +19,9 @@ impl<T> Lock<T> {
     pub fn with<R>(&self, action: impl FnOnce(&mut T) -> R) -> R {
         interrupts::without_interrupts(|| action(&mut self.0.lock()))
     }
+
+    /// The same if nobody has the lock: a core that is held may never give it back.
+    pub fn try_with<R>(&self, action: impl FnOnce(&mut T) -> R) -> Option<R> {
+        interrupts::without_interrupts(|| self.0.try_lock().map(|mut value| action(&mut value)))
+    }
 }

@@ -1,5 +1,5 @@
-//! ACPI, as far as to find what time is measured by, the console, and the switch: RSDP, then
-//! RSDT or XSDT, then the tables `HPET`, `FACP`, `SPCR` and `DSDT` (ACPI specification 5.2.5 to
+//! ACPI, as far as to find what time is measured by, the console, its interrupt, and the switch: RSDP, then
+//! RSDT or XSDT, then the tables `HPET`, `FACP`, `SPCR`, `APIC` and `DSDT` (ACPI specification 5.2.5 to
 //! 5.2.9; IA-PC HPET specification 3.2.4).
 //!
 //! Firmware wrote these tables, so nothing in them is believed: every length
@@ -7,9 +7,11 @@
 //! and reading goes through [`PhysicalMemory`], which refuses what is not there.
 
 mod console;
+mod interrupts;
 mod power;
 
 pub use console::console;
+pub use interrupts::{Pin, pin_of};
 pub use power::{PowerOff, Reset, power_off, reset};
 
 /// What of physical memory can be read.
@@ -38,6 +40,8 @@ pub enum Error {
     NoPmTimer,
     /// SPCR names no serial port that is a 16550.
     NoConsole,
+    /// No I/O APIC has the interrupt.
+    NoPin,
     /// The FADT names no reset register that can be written.
     NoReset,
     /// The FADT has no control register, or the DSDT no package `_S5_` of constants.
@@ -55,6 +59,7 @@ impl core::fmt::Display for Error {
             Self::NoRegisters => f.write_str("the HPET has no registers in memory"),
             Self::NoPmTimer => f.write_str("there is no power management timer"),
             Self::NoConsole => f.write_str("SPCR names no 16550"),
+            Self::NoPin => f.write_str("no I/O APIC has its interrupt"),
             Self::NoReset => f.write_str("there is no reset register"),
             Self::NoPowerOff => f.write_str("ACPI has no soft off that is understood here"),
         }

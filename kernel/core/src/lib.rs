@@ -13,6 +13,7 @@
 //! * [`place`]: where a register is.
 //! * [`profile`]: which functions were executing, counted in fixed memory.
 //! * [`ready`]: a core's queue of tasks.
+//! * [`rest`]: where a core stands that others may stop.
 //! * [`screen`]: text as pixels.
 //! * [`symbols`]: the names of functions, in the image.
 //! * [`uart`]: where a serial port's registers are.
@@ -34,6 +35,7 @@ pub mod pci;
 pub mod place;
 pub mod profile;
 pub mod ready;
+pub mod rest;
 pub mod screen;
 pub mod symbols;
 pub mod uart;

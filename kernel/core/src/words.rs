@@ -1,5 +1,6 @@
 //! The words of the command line that are the kernel's own: where its log goes, what becomes of
-//! the machine when the run has ended, and of what a run before has left. All others are the sampler's.
+//! the machine when the run has ended, and of what a run before has left, and what leads to the
+//! monitor. All others are the sampler's.
 
 use alloc::string::String;
 use core::fmt;
@@ -17,6 +18,48 @@ pub struct Words {
     pub at_end: AtEnd,
     /// `kept=`: what becomes of what a run before a reset has left in memory.
     pub kept: KeptRuns,
+    /// `monitor=`: what leads to the monitor.
+    pub monitor: MonitorEntry,
+}
+
+/// What leads to the monitor.
+///
+/// | | a panic, an unexpected trap | `^C` on the serial port | the start of the run |
+/// |---|---|---|---|
+/// | `off` | | | |
+/// | `panic` | yes | | |
+/// | `key` | | yes | |
+/// | `on` | yes | yes | |
+/// | `start` | yes | yes | yes |
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[expect(missing_docs, reason = "the table has them")]
+pub enum MonitorEntry {
+    #[default]
+    Off,
+    Panic,
+    Key,
+    On,
+    Start,
+}
+
+impl MonitorEntry {
+    /// Returns true if a failure does.
+    #[must_use]
+    pub const fn is_by_failure(self) -> bool {
+        matches!(self, Self::Panic | Self::On | Self::Start)
+    }
+
+    /// Returns true if the key does.
+    #[must_use]
+    pub const fn is_by_key(self) -> bool {
+        matches!(self, Self::Key | Self::On | Self::Start)
+    }
+
+    /// Returns true if the start of the run does.
+    #[must_use]
+    pub const fn is_at_start(self) -> bool {
+        matches!(self, Self::Start)
+    }
 }
 
 /// What becomes of samples that a run before a reset has left in memory.
@@ -85,9 +128,10 @@ impl core::error::Error for BadWord<'_> {}
 const SERIAL: &str = "serial";
 const AT_END: &str = "at-end";
 const KEPT: &str = "kept";
+const MONITOR: &str = "monitor";
 
 /// The kernel's own words, as a message lists those that there are.
-pub const LISTED: &str = "serial=, at-end=, kept=";
+pub const LISTED: &str = "serial=, at-end=, kept=, monitor=";
 
 impl Words {
     /// The kernel's own words of a command line.
@@ -96,7 +140,7 @@ impl Words {
     ///
     /// The first that is not understood, or is there twice.
     pub fn parse(command_line: &str) -> Result<Self, BadWord<'_>> {
-        let (mut serial, mut at_end, mut kept) = (None, None, None);
+        let (mut serial, mut at_end, mut kept, mut monitor) = (None, None, None, None);
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
@@ -112,6 +156,11 @@ impl Words {
                     let runs = kept_runs(value).ok_or(bad("must be one of keep, send, drop"))?;
                     kept.replace(runs).is_some()
                 }
+                Some((MONITOR, value)) => {
+                    let problem = "must be one of off, panic, key, on, start";
+                    let entry = monitor_entry(value).ok_or(bad(problem))?;
+                    monitor.replace(entry).is_some()
+                }
                 _ => false,
             };
             if is_again {
@@ -124,13 +173,14 @@ impl Words {
             speed,
             at_end: at_end.unwrap_or_default(),
             kept: kept.unwrap_or_default(),
+            monitor: monitor.unwrap_or_default(),
         })
     }
 }
 
 fn is_own(word: &str) -> bool {
     let key = word.split_once('=').map(|(key, _)| key);
-    key.is_some_and(|key| [SERIAL, AT_END, KEPT].contains(&key))
+    key.is_some_and(|key| [SERIAL, AT_END, KEPT, MONITOR].contains(&key))
 }
 
 /// Returns true if the command line has any of the kernel's own words.
@@ -207,6 +257,17 @@ fn kept_runs(value: &str) -> Option<KeptRuns> {
         "keep" => Some(KeptRuns::Keep),
         "send" => Some(KeptRuns::Send),
         "drop" => Some(KeptRuns::Drop),
+        _ => None,
+    }
+}
+
+fn monitor_entry(value: &str) -> Option<MonitorEntry> {
+    match value {
+        "off" => Some(MonitorEntry::Off),
+        "panic" => Some(MonitorEntry::Panic),
+        "key" => Some(MonitorEntry::Key),
+        "on" => Some(MonitorEntry::On),
+        "start" => Some(MonitorEntry::Start),
         _ => None,
     }
 }
@@ -288,6 +349,21 @@ mod tests {
     }
 
     #[test]
+    fn the_monitor_has_ways_in() {
+        let ways = |value: &str| {
+            let line = std::format!("monitor={value} period=7");
+            let entry = Words::parse(&line).unwrap().monitor;
+            [entry.is_by_failure(), entry.is_by_key(), entry.is_at_start()]
+        };
+        assert_eq!(Words::default().monitor, MonitorEntry::Off);
+        assert_eq!(ways("off"), [false, false, false]);
+        assert_eq!(ways("panic"), [true, false, false]);
+        assert_eq!(ways("key"), [false, true, false]);
+        assert_eq!(ways("on"), [true, true, false]);
+        assert_eq!(ways("start"), [true, true, true]);
+    }
+
+    #[test]
     fn what_is_not_understood_is_said() {
         let said = |line| Words::parse(line).unwrap_err().to_string();
         assert_eq!(
@@ -299,6 +375,10 @@ mod tests {
             "`serial=ttyS0`: must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8"
         );
         assert_eq!(said("kept="), "`kept=`: must be one of keep, send, drop");
+        assert_eq!(
+            said("monitor=yes"),
+            "`monitor=yes`: must be one of off, panic, key, on, start"
+        );
         assert_eq!(
             said("kept=drop kept=keep"),
             "`kept=keep`: set before; say it once"
@@ -315,7 +395,7 @@ mod tests {
 
     #[test]
     fn all_own_words_are_listed() {
-        let own = [SERIAL, AT_END, KEPT].map(|key| std::format!("{key}="));
+        let own = [SERIAL, AT_END, KEPT, MONITOR].map(|key| std::format!("{key}="));
         assert_eq!(LISTED, own.join(", "));
         assert!(LISTED.split(", ").all(has_own));
     }

@@ -22,6 +22,8 @@ pub struct Firmware {
     pub pm_timer: Result<acpi::PmTimer, acpi::Error>,
     /// Its serial port, if the command line asks for it.
     pub console: Option<Result<Registers, acpi::Error>>,
+    /// Where the interrupt of the log's port arrives, likewise.
+    pub console_pin: Option<Result<acpi::Pin, acpi::Error>>,
     /// Its reset register, likewise.
     pub reset: Option<Result<acpi::Reset, acpi::Error>>,
     /// What switches the machine off, likewise.
@@ -41,11 +43,23 @@ impl Firmware {
             pm_timer: rsdp.and_then(|rsdp| acpi::pm_timer(tables, rsdp)),
             console: (words.serial == PortName::Spcr)
                 .then(|| rsdp.and_then(|rsdp| acpi::console(tables, rsdp))),
+            console_pin: console_irq(words)
+                .map(|irq| rsdp.and_then(|rsdp| acpi::pin_of(tables, rsdp, irq))),
             reset: (words.at_end == AtEnd::Reboot)
                 .then(|| rsdp.and_then(|rsdp| acpi::reset(tables, rsdp))),
             off: (words.at_end == AtEnd::Off)
                 .then(|| rsdp.and_then(|rsdp| acpi::power_off(tables, rsdp))),
         }
+    }
+}
+
+/// The interrupt of the port that the log goes to, if its key leads to the monitor. Of ports that
+/// are no PC's it is not known.
+fn console_irq(words: &Words) -> Option<u8> {
+    match words.serial {
+        PortName::Io(0x3f8 | 0x3e8) if words.monitor.is_by_key() => Some(4),
+        PortName::Io(0x2f8 | 0x2e8) if words.monitor.is_by_key() => Some(3),
+        _ => None,
     }
 }
 

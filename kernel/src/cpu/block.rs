@@ -29,8 +29,6 @@ pub struct CoreBlock {
     pub descriptors: Descriptors,
     /// The core is up: interrupts on, answering.
     pub online: AtomicBool,
-    /// The core is at rest: it was stopped, and will do nothing ever again.
-    pub stopped: AtomicBool,
     /// NMIs that were not claimed. A source that was just switched off can still
     /// deliver one, so they are counted, not fatal.
     pub unclaimed_nmis: AtomicU64,
@@ -58,7 +56,6 @@ impl CoreBlock {
             stacks,
             descriptors: Descriptors::create(&stacks),
             online: AtomicBool::new(false),
-            stopped: AtomicBool::new(false),
             unclaimed_nmis: AtomicU64::new(0),
             nmis_without_room: AtomicU64::new(0),
             fast: FastWord::new(),

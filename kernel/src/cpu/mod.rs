@@ -12,6 +12,7 @@ pub mod features;
 pub mod hpet;
 pub mod idle;
 pub mod idt;
+pub mod io_apic;
 pub mod msr;
 pub mod pci;
 pub mod per_core;
@@ -27,7 +28,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use profiler::hw::misc_enable;
 use spin::Once;
-use x86_64::instructions::{hlt, interrupts};
 
 use apic::MapDevice;
 use features::Features;
@@ -124,14 +124,5 @@ pub fn current_index() -> u32 {
         msr::gs::block().index
     } else {
         0
-    }
-}
-
-/// Stops this core for good.
-pub fn stop_here() -> ! {
-    interrupts::disable();
-    current().stopped.store(true, Ordering::Release);
-    loop {
-        hlt();
     }
 }

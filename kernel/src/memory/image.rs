@@ -3,7 +3,7 @@
 use core::ops::Range;
 use core::slice;
 
-use kernel_core::symbols::{Name, Table};
+use kernel_core::symbols::{Name, Place, Table};
 use x86_64::VirtAddr;
 
 unsafe extern "C" {
@@ -43,23 +43,43 @@ pub fn data() -> Range<VirtAddr> {
 pub struct Function {
     /// Its first address.
     pub start: u64,
+    /// Its bytes.
+    pub bytes: u64,
     /// What it is called.
     pub name: Name<'static>,
+}
+
+impl Function {
+    fn at(place: &Place<'static>) -> Self {
+        Self {
+            start: text().start.as_u64() + u64::from(place.start),
+            bytes: place.size.into(),
+            name: place.name,
+        }
+    }
+}
+
+/// The table of names, if the image has one.
+fn names() -> Option<Table<'static>> {
+    let start = &raw const __symbols_start;
+    let bytes = (&raw const __symbols_end).addr() - start.addr();
+    // SAFETY: the linker script puts both symbols around a section that is loaded with the
+    // constants and never written.
+    Table::new(unsafe { slice::from_raw_parts(start, bytes) })
 }
 
 /// The function that the byte at an address belongs to, if it is code and the image has a table
 /// of names.
 #[must_use]
 pub fn function_at(address: u64) -> Option<Function> {
-    let start = &raw const __symbols_start;
-    let bytes = (&raw const __symbols_end).addr() - start.addr();
-    // SAFETY: the linker script puts both symbols around a section that is loaded with the
-    // constants and never written.
-    let table = Table::new(unsafe { slice::from_raw_parts(start, bytes) })?;
     let text = text().start.as_u64();
-    let found = table.find(address.checked_sub(text)?)?;
-    Some(Function {
-        start: text + u64::from(found.start),
-        name: found.name,
-    })
+    let found = names()?.find(address.checked_sub(text)?)?;
+    Some(Function::at(&found))
+}
+
+/// All functions, in the order of their addresses; none if the image has no table of names.
+pub fn functions() -> impl Iterator<Item = Function> {
+    let places = names().into_iter();
+    let places = places.flat_map(Table::functions);
+    places.map(|place| Function::at(&place))
 }

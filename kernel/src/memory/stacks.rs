@@ -18,7 +18,7 @@
 
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use profiler::address::StackAddress;
 use profiler::format::Text;
@@ -69,6 +69,67 @@ pub fn of_task(number: u16) -> Stack {
     }
 }
 
+/// Stacks are painted when they are made, so that it can be told later how much of each was used.
+static PAINTS: AtomicBool = AtomicBool::new(false);
+
+/// What a word of a stack has that was never written.
+const PAINT: u64 = 0x5a5a_7e57_57ac_5a5a;
+
+/// From now on stacks are painted when they are made: it takes their memory, used or not.
+pub fn paint_from_now_on() {
+    PAINTS.store(true, Ordering::Relaxed);
+}
+
+/// Returns true if stacks are painted.
+#[must_use]
+pub fn are_painted() -> bool {
+    PAINTS.load(Ordering::Relaxed)
+}
+
+/// All words of a stack above its canary and below what says whose it is.
+fn words_above_canary(stack: &Stack) -> Range<*mut u64> {
+    canary(stack).end..stack.entry().as_mut_ptr()
+}
+
+/// The most bytes of a painted stack that were ever in use.
+fn most_used(stack: &Stack) -> u64 {
+    let words = words_above_canary(stack);
+    let mut at = words.start;
+    // SAFETY: callers have a stack that is mapped, and stays so for ever.
+    while at < words.end && unsafe { at.read_volatile() } == PAINT {
+        at = at.wrapping_add(1);
+    }
+    stack.entry() - VirtAddr::from_ptr(at)
+}
+
+/// What is known of a stack.
+pub struct Usage {
+    /// Whose it is.
+    pub owner: Owner,
+    /// The bytes that it has.
+    pub bytes: u64,
+    /// The most that were ever in use, if stacks are painted.
+    pub most_used: Option<u64>,
+    /// Its canary is as it was written.
+    pub is_canary_whole: bool,
+}
+
+/// All stacks that there are, those of cores first.
+pub fn usage() -> impl Iterator<Item = Usage> {
+    let of_cores = cpu::cores().iter().flat_map(|core| {
+        let stacks = core.stacks.iter();
+        stacks.map(|stack| (Owner::Core(core.index, stack.kind), *stack))
+    });
+    let tasks = 0..TASK_STACKS.load(Ordering::Acquire);
+    let of_tasks = tasks.map(|number| (Owner::Task(number), of_task(number)));
+    of_cores.chain(of_tasks).map(|(owner, stack)| Usage {
+        owner,
+        bytes: stack.kind.bytes(),
+        most_used: are_painted().then(|| most_used(&stack)),
+        is_canary_whole: is_canary_whole(&stack),
+    })
+}
+
 /// Maps the stack and writes its canary. Returns false if memory is used up.
 fn map(stack: &Stack) -> bool {
     let pages = Page::range(
@@ -84,6 +145,15 @@ fn map(stack: &Stack) -> bool {
         // SAFETY: the stack's lowest bytes, mapped above and not in use.
         unsafe { at.write_volatile(canary_word(at)) };
         at = at.wrapping_add(1);
+    }
+    if are_painted() {
+        let words = words_above_canary(stack);
+        let mut at = words.start;
+        while at < words.end {
+            // SAFETY: likewise, to the stack's end.
+            unsafe { at.write_volatile(PAINT) };
+            at = at.wrapping_add(1);
+        }
     }
     true
 }

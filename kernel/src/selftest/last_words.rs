@@ -13,6 +13,7 @@ use x86_64::instructions::interrupts;
 use super::Test;
 use crate::cpu;
 use crate::cpu::apic::{self, Destination, Message};
+use crate::cpu::stop::{self, Request};
 use crate::smp;
 use crate::trap::{self, vector};
 
@@ -180,7 +181,7 @@ fn panic_behind_success() {
     smp::give(last, || {
         in_nmi(|| {
             arrive();
-            while !smp::STOP.load(Ordering::Acquire) {
+            while stop::request() == Request::None {
                 core::hint::spin_loop();
             }
             panic!("this panic at the end was {LetsNmisIn}asked for");

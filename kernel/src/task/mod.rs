@@ -18,11 +18,12 @@
 //! * `scheduler`: who runs, who waits.
 //! * [`kernel_core::ready`]: a core's queue.
 //! * `switch`: from one stack to another.
-//! * `idle`: what a core does that has no task.
+//! * `idle`: what a core does that has no task. `look`: what is seen of tasks.
 //! * `syscall`: the scheduler at the end of a deep path.
 
 mod core_tasks;
 mod idle;
+mod look;
 mod scheduler;
 mod switch;
 pub mod syscall;
@@ -37,6 +38,7 @@ use crate::trap;
 
 pub use core_tasks::{current_name, name_word, runs_tasks};
 pub use idle::{run, set_interrupt_source};
+pub use look::{all, look, running_on};
 pub use scheduler::{block, current, move_to, set_name, spawn, wake, yield_now};
 pub use table::{TaskId, make_stacks};
 
@@ -61,7 +63,8 @@ pub fn start(names: Names) {
 }
 
 /// What the task with this number works on, for a message.
-fn name_of(number: u16) -> Text<32> {
+#[must_use]
+pub fn name_of(number: u16) -> Text<32> {
     let name = table::name_of(number).zip(NAMES.get());
     Text::new(name.map_or("unknown", |(name, names)| names(name)))
 }

@@ -33,6 +33,7 @@ unsafe extern "C" {
     fn leave_task(save: *mut u64, core: u64, top: u64, main: OnCoreStack);
     /// In the root of every task's stack.
     static task_start: u8;
+    static switch_restore: u8;
 }
 
 /// Words that [`switch_task`] leaves on a stack: r15, r14, r13, r12, rbx, rbp and
@@ -77,6 +78,7 @@ switch_task:
     SAVE_TASK
     mov rsp, rsi
     # From here on another stack, which was left in the same way.
+    .global switch_restore
 switch_restore:
     .cfi_def_cfa rsp, 56
     RULE SAVED, 5
@@ -152,6 +154,11 @@ task_start:
     .size task_root, . - task_root
     "#,
 );
+
+/// Where a task that does not run goes on, with its stack pointer.
+pub(super) fn resumed_at() -> u64 {
+    (&raw const switch_restore).addr() as u64
+}
 
 /// Lays out a new task's stack so that resuming it starts at its root, with a zero
 /// frame pointer, and calls `first`. Returns its stack pointer.

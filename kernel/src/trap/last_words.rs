@@ -5,6 +5,8 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use spin::Once;
+
 use super::backtrace::Backtrace;
 use crate::cpu::{self, CoreBlock, stop};
 use crate::exit::{self, ExitCode, Failure};
@@ -15,6 +17,27 @@ static AGAIN: AtomicU32 = AtomicU32::new(0);
 
 /// The run ends by a failure, and not because something was refused.
 static FAILS: AtomicBool = AtomicBool::new(false);
+
+/// What is asked whether the run really ends: the monitor.
+static BEFORE_END: Once<fn(ExitCode, &Failure<'_>)> = Once::new();
+
+/// Registers what comes once all has been said, before the run ends; it need not return. Called
+/// on the core that has failed, with the others held.
+pub fn before_end(hook: fn(ExitCode, &Failure<'_>)) {
+    BEFORE_END.call_once(|| hook);
+}
+
+/// Nothing is said of the other cores any more: somebody has seen what they wanted to.
+pub fn keep_quiet() {
+    IS_SAID.store(true, Ordering::Relaxed);
+}
+
+/// Other failures are to be told as this one was: the run goes on.
+pub fn forget() {
+    FAILS.store(false, Ordering::Relaxed);
+    IS_SAID.store(false, Ordering::Relaxed);
+    AGAIN.store(0, Ordering::Relaxed);
+}
 
 /// Ends the run by a failure: says what it is, and `details` of it; then exits.
 ///
@@ -30,6 +53,10 @@ pub fn fail(code: ExitCode, kind: &str, failure: &Failure<'_>, details: fmt::Arg
         failure.message,
         backtrace(failure)
     ));
+    if let Some(hook) = BEFORE_END.get() {
+        of_other_cores();
+        hook(code, failure);
+    }
     exit::exit(code)
 }
 
@@ -56,9 +83,11 @@ fn fail_again(code: ExitCode, kind: &str, failure: &Failure<'_>) -> ! {
     exit::exit(code)
 }
 
+/// What the other cores were doing has been said.
+static IS_SAID: AtomicBool = AtomicBool::new(false);
+
 /// What the other cores were doing, if any core has failed. What fails in that is not done again.
 pub(super) fn of_other_cores() {
-    static IS_SAID: AtomicBool = AtomicBool::new(false);
     let has_failed = FAILS.load(Ordering::Relaxed) || stop::any_failed().is_some();
     if !has_failed || IS_SAID.swap(true, Ordering::Relaxed) {
         return;
@@ -77,7 +106,7 @@ impl fmt::Display for OtherCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let core = self.0;
         write!(f, "core {} (APIC id {}) ", core.index, core.apic_id)?;
-        if !core.stopped.load(Ordering::Acquire) {
+        if !stop::is_at_rest(core) {
             let fails = stop::has_failed(core);
             let why = if fails { ": it has failed as well" } else { "" };
             return writeln!(f, "has not stopped{why}");

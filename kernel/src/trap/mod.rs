@@ -22,6 +22,7 @@ use x86_64::VirtAddr;
 
 use crate::cpu::{apic, idt};
 use crate::exit;
+pub use backtrace::{Backtrace, Symbol};
 pub use dispatch::{end_of_trap_call, register};
 pub use profiler::entry::TrapFrame;
 pub use walk::{registers_of, rule};
@@ -47,6 +48,28 @@ pub fn set_gate(vector: u8, entry: VirtAddr) {
 fn gate(vector: u8) -> VirtAddr {
     let own = GATES[usize::from(vector)].get().copied();
     own.unwrap_or_else(|| stub::of(vector))
+}
+
+/// Lets NMIs in again, in what is left of a handler of one: by an `iret`.
+pub fn let_nmis_in() {
+    // SAFETY: it returns to the next instruction, with the same stack pointer and flags.
+    unsafe {
+        core::arch::asm!(
+            "mov {sp}, rsp",
+            "mov {flags:e}, ss",
+            "push {flags}",
+            "push {sp}",
+            "pushfq",
+            "mov {flags:e}, cs",
+            "push {flags}",
+            "lea {flags}, [rip + 2f]",
+            "push {flags}",
+            "iretq",
+            "2:",
+            sp = out(reg) _,
+            flags = out(reg) _,
+        );
+    };
 }
 
 /// Loads gates for the time before the first core has its own segments and stacks.

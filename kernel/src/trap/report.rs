@@ -24,6 +24,7 @@ pub(super) fn unhandled(vector: u8, frame: &TrapFrame) -> ! {
     let place = Symbol::of_instruction(rip);
     let failure = Failure {
         at: registers_of(frame),
+        frame: Some(frame),
         message: format_args!("{name} (vector {vector}) at {rip:#018x}{place}"),
     };
     let details = format_args!(

@@ -92,8 +92,16 @@ pub unsafe fn read_counter(number: u32) -> u64 {
 }
 
 /// The processor refused an access: #GP.
+///
+/// ```no_run
+/// use profiler::hw::msr;
+///
+/// // SAFETY: a reserved number, which no processor has.
+/// let answer = unsafe { msr::try_read(0x4000_0000) };
+/// assert_eq!(answer, Err(msr::Refused));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Refused;
+pub struct Refused;
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -197,7 +205,7 @@ impl Answer {
 /// # Safety
 ///
 /// If the register is there, reading it changes nothing.
-pub(crate) unsafe fn try_read(register: u32) -> Result<u64, Refused> {
+pub unsafe fn try_read(register: u32) -> Result<u64, Refused> {
     // SAFETY: as the caller's condition; a refusal is taken care of.
     unsafe { pmiscope_try_rdmsr(register) }.given()
 }
@@ -211,7 +219,7 @@ pub(crate) unsafe fn try_read(register: u32) -> Result<u64, Refused> {
 /// # Safety
 ///
 /// If the register takes the value, neither memory nor control flow is changed.
-pub(crate) unsafe fn try_write(register: u32, value: u64) -> Result<(), Refused> {
+pub unsafe fn try_write(register: u32, value: u64) -> Result<(), Refused> {
     // SAFETY: as the caller's condition; a refusal is taken care of.
     unsafe { pmiscope_try_wrmsr(register, value) }
         .given()

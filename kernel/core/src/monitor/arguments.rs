@@ -73,7 +73,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn parse_number(word: &str) -> Option<u64> {
+pub(super) fn parse_number(word: &str) -> Option<u64> {
     let (digits, radix) = match word.strip_prefix("0x").or(word.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None => (word, 10),

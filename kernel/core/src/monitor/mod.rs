@@ -2,15 +2,28 @@
 //!
 //! What touches the machine is in the kernel: it has the commands, each a [`Command`].
 //!
-//! * [`arguments`]: the words behind a command's name.
+//! * [`arguments`]: the words behind a command's name; [`place`]: one that stands for an address.
+//! * [`editor`]: from bytes to a line, which is shown meanwhile; [`history`]: those before it.
+//! * [`lookup`]: which command a word means; [`names`]: which function.
+//! * [`hexdump`]: bytes as a line.
 
 pub mod arguments;
+pub mod editor;
+pub mod hexdump;
+pub mod history;
+pub mod line;
+pub mod lookup;
+pub mod names;
+pub mod place;
 
 use core::fmt;
 
 use profiler::format::Text;
 
 pub use arguments::Arguments;
+pub use editor::{Completions, Edit, Editor};
+pub use line::Line;
+pub use lookup::find_command;
 
 /// Bytes of a problem's line.
 const PROBLEM_BYTES: usize = 120;

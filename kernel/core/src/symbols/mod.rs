@@ -106,21 +106,40 @@ impl<'a> Table<'a> {
         let (mut at, position) = halves(self.index.get(behind.checked_sub(1)?)?);
         let mut list = self.list.get(usize::try_from(position).ok()?..)?;
         for _ in 0..BLOCK {
-            let start = at.checked_add(take_number(&mut list)?)?;
-            let size = take_number(&mut list)?;
-            let name_bytes = usize::try_from(take_number(&mut list)?).ok()?;
-            let coded = list.split_off(..name_bytes)?;
-            let into = offset.checked_sub(start)?;
-            if into < size {
-                let name = Name {
-                    coded,
-                    table: *self,
-                };
-                return Some(Place { name, start, size });
+            let place = self.take_place(&mut list, at)?;
+            let into = offset.checked_sub(place.start)?;
+            if into < place.size {
+                return Some(place);
             }
-            at = start.checked_add(size)?;
+            at = place.start.checked_add(place.size)?;
         }
         None
+    }
+
+    /// All functions, in the order of their addresses; of a damaged table those before the damage.
+    pub fn functions(self) -> impl Iterator<Item = Place<'a>> {
+        let table = self;
+        self.index.iter().flat_map(move |block| {
+            let (mut at, position) = halves(block);
+            let list = usize::try_from(position).ok();
+            let mut list = list.and_then(|list| table.list.get(list..)).unwrap_or_default();
+            (0..BLOCK).map_while(move |_| {
+                let place = table.take_place(&mut list, at)?;
+                at = place.start.checked_add(place.size)?;
+                Some(place)
+            })
+        })
+    }
+
+    /// Takes the next function from the start of `list`; the one before ends at `at`.
+    fn take_place(&self, list: &mut &'a [u8], at: u32) -> Option<Place<'a>> {
+        let start = at.checked_add(take_number(list)?)?;
+        let size = take_number(list)?;
+        let name_bytes = usize::try_from(take_number(list)?).ok()?;
+        let coded = list.split_off(..name_bytes)?;
+        let table = *self;
+        let name = Name { coded, table };
+        Some(Place { name, start, size })
     }
 
     /// The text that a byte of a name stands for; none if the table is damaged.

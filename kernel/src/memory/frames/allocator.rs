@@ -111,6 +111,13 @@ pub fn free_bytes() -> u64 {
     with(|bitmap| bitmap.free_frames()) as u64 * FRAME
 }
 
+/// The same; `None` while a core changes what is free.
+#[must_use]
+pub fn free_bytes_now() -> Option<u64> {
+    let free = FRAMES.try_with(|frames| frames.as_ref().map(Bitmap::free_frames))??;
+    Some(free as u64 * FRAME)
+}
+
 /// Takes one frame. Its contents are whatever was there.
 #[must_use]
 pub fn take() -> Option<PhysFrame> {

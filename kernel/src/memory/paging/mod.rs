@@ -6,6 +6,7 @@
 //! There is no identity mapping, so a null pointer faults.
 
 pub mod audit;
+pub mod look;
 mod map;
 
 use spin::Once;

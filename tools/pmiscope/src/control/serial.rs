@@ -121,9 +121,9 @@ fn none(pid: Option<u32>) -> Result<String> {
         ([], None) => {
             "no run goes on; start one by pmiscope run --monitor, in another terminal".to_owned()
         }
-        ([pid], _) => format!(
-            "the run of process {pid} has no monitor: start it by pmiscope run --monitor"
-        ),
+        ([pid], _) => {
+            format!("the run of process {pid} has no monitor: start it by pmiscope run --monitor")
+        }
         _ => "the runs that go on have no monitor: start one by pmiscope run --monitor".to_owned(),
     })
 }

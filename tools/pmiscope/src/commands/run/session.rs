@@ -11,7 +11,7 @@ use super::attended::Attended;
 use super::plan::Recording;
 use super::progress::Progress;
 use crate::collect::Collector;
-use crate::control::{Server, SerialSocket};
+use crate::control::{SerialSocket, Server};
 use crate::output::{Draft, Written};
 use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};

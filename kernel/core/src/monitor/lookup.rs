@@ -1,0 +1,40 @@
+//! Which command a word means.
+
+use profiler::format::Text;
+
+use super::{Command, Problem};
+
+/// The command that is called `word`, or the only one whose name begins so.
+///
+/// # Errors
+///
+/// There is none, or more than one.
+pub fn find_command<'a>(
+    commands: impl Iterator<Item = &'a Command>,
+    word: &str,
+) -> Result<&'a Command, Problem> {
+    let mut found = None;
+    let mut names = Text::<80>::EMPTY;
+    let mut count = 0;
+    for command in commands.filter(|command| command.name.starts_with(word)) {
+        if command.name == word {
+            return Ok(command);
+        }
+        count += 1;
+        let comma = if count == 1 { "" } else { ", " };
+        names = Text::formatted(format_args!("{}{comma}{}", names.as_str(), command.name));
+        found = Some(command);
+    }
+    match (found, count) {
+        (Some(command), 1) => Ok(command),
+        (Some(_), _) => Err(Problem::new(format_args!(
+            "`{word}` may be any of {}",
+            names.as_str()
+        ))),
+        (None, _) => {
+            let word = Text::<40>::new(word);
+            let word = word.as_str();
+            Err(Problem::new(format_args!("no command `{word}`; try `help`")))
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The key that leads to the monitor: `^C` on the serial port of the log. The port's interrupt
+//! arrives as an NMI on the first core, so that interrupts may be off there.
+
+use core::fmt::{self, Display};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use kernel_core::acpi::{Error, Pin};
+use kernel_core::monitor::editor::CONTROL_C;
+use x86_64::PhysAddr;
+
+use crate::boot::BootInfo;
+use crate::cpu::{self, io_apic};
+use crate::memory::paging;
+use crate::serial;
+
+/// NMIs of the first core may be the port's.
+static IS_ON: AtomicBool = AtomicBool::new(false);
+
+/// Returns true if an NMI of this core may be the port's: one load.
+#[inline]
+#[must_use]
+pub fn is_expected(core: u32) -> bool {
+    core == 0 && IS_ON.load(Ordering::Relaxed)
+}
+
+/// Lets the key lead to the monitor, or logs why it does not.
+pub fn start(boot: &BootInfo) {
+    let routed = match boot.firmware.console_pin {
+        None => Err(Problem::Port),
+        Some(Err(problem)) => Err(Problem::Acpi(problem)),
+        Some(Ok(pin)) => route(pin),
+    };
+    match routed {
+        Ok(()) => {
+            IS_ON.store(true, Ordering::Relaxed);
+            serial::set_receive_interrupt(true);
+            log::info!("monitor: ^C on the serial port holds all cores and shows its prompt");
+        }
+        Err(problem) => log::warn!("monitor: no key leads to it: {problem}"),
+    }
+}
+
+/// Lets it do so again, after a session.
+pub fn restart() {
+    serial::set_receive_interrupt(IS_ON.load(Ordering::Relaxed));
+}
+
+/// Bytes that have come belong to somebody else from now on.
+pub fn stop() {
+    if IS_ON.swap(false, Ordering::Relaxed) {
+        serial::set_receive_interrupt(false);
+    }
+}
+
+/// Takes all bytes that have come. Returns true if one was the key.
+pub fn has_come() -> bool {
+    /// More than a port keeps.
+    const MOST: u32 = 256;
+    let mut has_come = false;
+    for _ in 0..MOST {
+        match serial::receive() {
+            Some(byte) => has_come |= byte == CONTROL_C,
+            None => break,
+        }
+    }
+    has_come
+}
+
+/// Why no key leads to the monitor.
+enum Problem {
+    Port,
+    Acpi(Error),
+    Core,
+    Entry,
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port => f.write_str("the port must be one of com1 to com4"),
+            Self::Acpi(problem) => write!(f, "{problem}"),
+            Self::Core => f.write_str("the first core's APIC id is too high"),
+            Self::Entry => f.write_str("the I/O APIC does not take it"),
+        }
+    }
+}
+
+fn route(pin: Pin) -> Result<(), Problem> {
+    let apic_id = u8::try_from(cpu::core(0).apic_id).ok();
+    let apic_id = apic_id.filter(|&id| id < u8::MAX).ok_or(Problem::Core)?;
+    let address = PhysAddr::try_new(pin.io_apic).map_err(|_| Problem::Entry)?;
+    let registers = paging::map_device(address);
+    // SAFETY: mapped just now, for ever; no one else uses them; all cores have a gate for NMIs.
+    let is_routed = unsafe { io_apic::raise_nmi(registers, pin.input, pin.is_active_low, apic_id) };
+    if is_routed {
+        Ok(())
+    } else {
+        Err(Problem::Entry)
+    }
+}
