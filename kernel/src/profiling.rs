@@ -204,6 +204,8 @@ type Start =
 fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     exit::on_begin(|| SAMPLER.stop());
     exit::on_failure(|| SAMPLER.fail());
+    smp::set_wake(|| SAMPLER.wake_waiting());
+    SAMPLER.call_where_cores_wait(smp::rest_if_asked);
     task::set_interrupt_source(|core| SAMPLER.will_interrupt(core.index));
     workload::set_request(|core| SAMPLER.send_nmi(core.index));
     trap::register(trap::vector::DEBUG, on_debug);

@@ -116,7 +116,10 @@ mod tests {
         let none = None;
         for (state, next) in [
             (Running, [Some(Held), none, none, none, Some(Stopped)]),
-            (Held, [none, Some(Running), Some(Working), none, Some(Stopped)]),
+            (
+                Held,
+                [none, Some(Running), Some(Working), none, Some(Stopped)],
+            ),
             (Working, [none, none, none, Some(Held), Some(Stopped)]),
             (Stopped, [none; 5]),
         ] {
@@ -133,6 +136,9 @@ mod tests {
         assert!(state.on(Event::Done) && state.get() == Held);
         assert!(state.on(Event::Release) && state.get() == Running);
         assert!(state.on(Event::Stop) && !state.on(Event::Hold) && state.get() == Stopped);
-        assert_eq!(CoreState::ALL.map(CoreState::is_at_rest), [false, true, false, true]);
+        assert_eq!(
+            CoreState::ALL.map(CoreState::is_at_rest),
+            [false, true, false, true]
+        );
     }
 }

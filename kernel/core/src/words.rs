@@ -353,7 +353,11 @@ mod tests {
         let ways = |value: &str| {
             let line = std::format!("monitor={value} period=7");
             let entry = Words::parse(&line).unwrap().monitor;
-            [entry.is_by_failure(), entry.is_by_key(), entry.is_at_start()]
+            [
+                entry.is_by_failure(),
+                entry.is_by_key(),
+                entry.is_at_start(),
+            ]
         };
         assert_eq!(Words::default().monitor, MonitorEntry::Off);
         assert_eq!(ways("off"), [false, false, false]);

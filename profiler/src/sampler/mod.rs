@@ -312,6 +312,48 @@ impl<T: Target> Sampler<T> {
         }
     }
 
+    /// Lets cores that wait for each other in handlers of NMIs, where no further NMI reaches them,
+    /// call `hook` whenever they are woken ([`Self::wake_waiting`]): for a kernel that stops all
+    /// cores, and may let them go on. It neither allocates, locks nor faults, and returns.
+    ///
+    /// ```no_run
+    /// # use profiler::address::StackAddress;
+    /// # use profiler::unwind::StackBounds;
+    /// # struct ThisKernel;
+    /// # // SAFETY: it names no stack.
+    /// # unsafe impl profiler::sampler::Target for ThisKernel {
+    /// #     fn stack_of(&self, _: u32, _: StackAddress) -> Option<StackBounds> { None }
+    /// # }
+    /// # use profiler::sampler::Sampler;
+    /// # static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
+    /// use core::hint;
+    /// use core::sync::atomic::{AtomicBool, Ordering};
+    ///
+    /// static IS_HELD: AtomicBool = AtomicBool::new(false);
+    ///
+    /// fn hold_while_asked() {
+    ///     while IS_HELD.load(Ordering::Acquire) {
+    ///         hint::spin_loop();
+    ///     }
+    /// }
+    ///
+    /// fn hold_all() {
+    ///     SAMPLER.call_where_cores_wait(hold_while_asked);
+    ///     IS_HELD.store(true, Ordering::Release);
+    ///     // Beside an NMI to each core, whose handler calls it as well.
+    ///     SAMPLER.wake_waiting();
+    /// }
+    /// ```
+    pub fn call_where_cores_wait(&self, hook: fn()) {
+        wait::set_hook(hook);
+    }
+
+    /// Wakes all cores that wait for each other: they look whether they still have to, and call
+    /// what [`Self::call_where_cores_wait`] was given.
+    pub fn wake_waiting(&self) {
+        self.engine.cores.wake_all();
+    }
+
     /// Where events are counted: the units of the workload that each core is counted for,
     /// between [`Self::begin_counting`] and [`Self::end_counting`]; else 0.
     #[must_use]

@@ -7,7 +7,9 @@
 //! interrupt's frame by restoring the stack pointer, since it knows exactly
 //! where it came from.
 
-use core::sync::atomic::Ordering;
+use core::mem;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 
 use super::per_core::Core;
 use super::phase::{CurrentPhase, Phase};
@@ -124,6 +126,22 @@ pub(crate) fn wake(core: &Core) {
     unsafe { apic::registers().send(message, Destination::Core(core.apic_id)) };
 }
 
+/// What the kernel has its cores do where they wait, whenever they were woken: a `fn()`, or null.
+static HOOK: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// Lets cores call `hook` where they wait, whenever they were woken.
+pub(crate) fn set_hook(hook: fn()) {
+    HOOK.store(hook as *mut (), Ordering::Release);
+}
+
+fn call_hook() {
+    // SAFETY: null, which is `None`, or what `set_hook` stored.
+    let hook = unsafe { mem::transmute::<*mut (), Option<fn()>>(HOOK.load(Ordering::Acquire)) };
+    if let Some(hook) = hook {
+        hook();
+    }
+}
+
 /// Halts the running core, `core`, until `condition` returns something, looking at it whenever the
 /// core was woken; `None` if the run ends meanwhile. Interrupts are off, and only a wake-up
 /// interrupts the wait. Who goes on then [lets others halt](let_halt) first.
@@ -142,6 +160,7 @@ pub(crate) fn wait_until<T>(
         if phase.get() == Phase::Ended {
             break None;
         }
+        call_hook();
         core.wait.is_halting.store(true, Ordering::Release);
         let is_woken = pmiscope_wait();
         core.wait.is_halting.store(false, Ordering::Release);

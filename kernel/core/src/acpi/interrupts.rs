@@ -51,7 +51,9 @@ pub fn pin_of(memory: &impl PhysicalMemory, rsdp: u64, irq: u8) -> Result<Pin, E
     }
     let (io_apic, first) = best.ok_or(Error::NoPin)?;
     // As many as there are redirection entries at most.
-    let input = u8::try_from(input - first).ok().filter(|&input| input < 240);
+    let input = u8::try_from(input - first)
+        .ok()
+        .filter(|&input| input < 240);
     Ok(Pin {
         io_apic,
         input: input.ok_or(Error::NoPin)?,

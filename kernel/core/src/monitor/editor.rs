@@ -247,17 +247,23 @@ impl Editor {
         if added == 0 && count > 1 {
             let (others, word) = (Line::of(others), Line::of(word));
             out.write_str("\n")?;
-            let mut shown = Shown { out, result: Ok(()) };
+            let mut shown = Shown {
+                out,
+                count: 0,
+                result: Ok(()),
+            };
             completions.each(others.as_str(), &mut |candidate| {
                 shown.add(candidate, word.as_str());
             });
             shown.result?;
-            out.write_str("\n")?;
+            out.write_str(if count > MOST_SHOWN { "...\n" } else { "\n" })?;
             return self.redraw(out);
         }
         let at = word.len();
         let rest = Line::of(text.as_str().get(at..).unwrap_or_default());
-        rest.as_str().bytes().try_for_each(|byte| self.insert(byte, out))?;
+        rest.as_str()
+            .bytes()
+            .try_for_each(|byte| self.insert(byte, out))?;
         let is_at_end = self.cursor == self.line.len();
         if count == 1 && is_at_end {
             self.insert(b' ', out)?;
@@ -316,15 +322,23 @@ impl Common {
     }
 }
 
+/// The most words that are shown.
+const MOST_SHOWN: usize = 64;
+
 /// Words that fit are shown here.
 struct Shown<'a> {
     out: &'a mut dyn Write,
+    count: usize,
     result: fmt::Result,
 }
 
 impl Shown<'_> {
     fn add(&mut self, candidate: &str, word: &str) {
-        if self.result.is_ok() && candidate.starts_with(word) && Line::can_be(candidate) {
+        if !candidate.starts_with(word) || !Line::can_be(candidate) {
+            return;
+        }
+        self.count += 1;
+        if self.result.is_ok() && self.count <= MOST_SHOWN {
             self.result = write!(self.out, "{candidate}  ");
         }
     }

@@ -34,7 +34,9 @@ pub fn find_command<'a>(
         (None, _) => {
             let word = Text::<40>::new(word);
             let word = word.as_str();
-            Err(Problem::new(format_args!("no command `{word}`; try `help`")))
+            Err(Problem::new(format_args!(
+                "no command `{word}`; try `help`"
+            )))
         }
     }
 }

@@ -28,7 +28,11 @@ impl<'a> Place<'a> {
         let parts = split.and_then(|at| {
             let number = parse_number(word.get(at + 1..)?)?;
             let is_minus = word.as_bytes().get(at) == Some(&b'-');
-            let offset = if is_minus { number.wrapping_neg() } else { number };
+            let offset = if is_minus {
+                number.wrapping_neg()
+            } else {
+                number
+            };
             Some((word.get(..at)?, offset))
         });
         // Names may have a sign as well: `<fn() -> u8>`.

@@ -122,7 +122,9 @@ impl<'a> Table<'a> {
         self.index.iter().flat_map(move |block| {
             let (mut at, position) = halves(block);
             let list = usize::try_from(position).ok();
-            let mut list = list.and_then(|list| table.list.get(list..)).unwrap_or_default();
+            let mut list = list
+                .and_then(|list| table.list.get(list..))
+                .unwrap_or_default();
             (0..BLOCK).map_while(move |_| {
                 let place = table.take_place(&mut list, at)?;
                 at = place.start.checked_add(place.size)?;
