@@ -11,7 +11,7 @@ use spin::Mutex;
 use super::status;
 use crate::memory::image;
 use crate::profiling::sampler;
-use crate::trap::backtrace;
+use crate::trap::backtrace::CallerPlace;
 use crate::workload;
 
 /// By what samples are told apart.
@@ -30,11 +30,14 @@ struct Making {
     profile: Profile,
     /// An address, and what function is there.
     known: [(u64, Function); KNOWN],
+    /// An address, and where code there has its caller.
+    places: [(u64, CallerPlace); KNOWN],
 }
 
 static MAKING: Mutex<Making> = Mutex::new(Making {
     profile: Profile::new(),
     known: [(0, Function::Unnamed); KNOWN],
+    places: [(0, CallerPlace::OnTop(0)); KNOWN],
 });
 
 /// What was read of the rings.
@@ -142,9 +145,12 @@ impl Making {
 
     fn caller_of(&mut self, sample: &Sample<'_>) -> Caller {
         if !sample.state.has(State::CALLER_KNOWN) {
-            let hidden = backtrace::caller_on_stack(sample.pc.0, sample.stack_top);
-            if let Some(address) = hidden {
+            let place = self.place_at(sample.pc.0);
+            if let Some(address) = place.address(sample.stack_top) {
                 return self.call_before(address);
+            }
+            if place == CallerPlace::Lost {
+                return Caller::Unknown;
             }
         }
         match sample.chain().next() {
@@ -158,6 +164,15 @@ impl Making {
     /// The call before a return address may be the last instruction of its function.
     fn call_before(&mut self, address: u64) -> Caller {
         Caller::Call(self.function_at(address.wrapping_sub(1)))
+    }
+
+    fn place_at(&mut self, pc: u64) -> CallerPlace {
+        #[allow(clippy::cast_possible_truncation)] // the low bits
+        let known = &mut self.places[pc as usize % KNOWN];
+        if known.0 != pc {
+            *known = (pc, CallerPlace::of(pc));
+        }
+        known.1
     }
 
     fn function_at(&mut self, address: u64) -> Function {

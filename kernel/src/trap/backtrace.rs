@@ -13,7 +13,7 @@
 
 use core::fmt;
 
-use kernel_core::caller::Interrupted;
+use kernel_core::caller::{self, Frame, Interrupted, LONGEST};
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::entry::TrapFrame;
 use profiler::format::sample::Chain;
@@ -21,6 +21,8 @@ use profiler::format::{ChainEntry, Sample, State};
 use profiler::linked;
 use profiler::unwind::{self, Registers, Rule, StackBounds, TrapFrameLayout, assembly};
 use x86_64::VirtAddr;
+use yaxpeax_arch::{Decoder as _, LengthedInstruction as _, U8Reader};
+use yaxpeax_x86::long_mode::InstDecoder;
 
 use super::{vector, walk};
 use crate::memory::{image, stacks};
@@ -165,7 +167,7 @@ impl Lines<'_, '_> {
     /// The caller of code that has no frame, which the walk does not see: its return address is
     /// on top of the stack.
     fn caller_on_stack(&mut self, pc: u64, top: [u64; 2]) -> fmt::Result {
-        let address = caller_on_stack(pc, top);
+        let address = CallerPlace::of(pc).address(top);
         address.map_or(Ok(()), |address| self.call_before(address))
     }
 
@@ -183,17 +185,61 @@ impl Lines<'_, '_> {
     }
 }
 
-/// The return address of code that has no frame, which the walk does not see, if it is among the words
-/// on top of its stack.
-#[must_use]
-pub fn caller_on_stack(pc: u64, top: [u64; 2]) -> Option<u64> {
-    let words = match code_at(pc) {
-        Some(code) => code.words_to_return_address(),
-        // Called by a pointer that leads to no code.
-        None => Some(0),
+/// Where code has its caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallerPlace {
+    /// Where the frame pointer leads, or nothing is known of the code.
+    Frame,
+    /// In this one of the words on top of its stack.
+    OnTop(usize),
+    /// Further behind on its stack: the walk over frame pointers passes over it.
+    Lost,
+}
+
+impl CallerPlace {
+    /// That of the code at `pc`.
+    #[must_use]
+    pub fn of(pc: u64) -> Self {
+        let words = match (frame_of(pc), code_at(pc)) {
+            (Some(Frame::Set), _) => return Self::Frame,
+            (Some(Frame::Missing(words)), _) => usize::try_from(words).ok(),
+            (None, Some(code)) => match code.words_to_return_address() {
+                None => return Self::Frame,
+                words => words,
+            },
+            // Called by a pointer that leads to no code.
+            (None, None) => Some(0),
+        };
+        let words = words.filter(|&words| words < 2);
+        words.map_or(Self::Lost, Self::OnTop)
+    }
+
+    /// The return address, if it is among these words on top of the stack.
+    #[must_use]
+    pub fn address(self, top: [u64; 2]) -> Option<u64> {
+        let Self::OnTop(words) = self else {
+            return None;
+        };
+        let address = top.get(words).copied();
+        address.filter(|&it| linked::text().contains(CodeAddress(it)))
+    }
+}
+
+/// What the function at `pc` has on its stack there, as its instructions say.
+fn frame_of(pc: u64) -> Option<Frame> {
+    let start = image::function_at(pc)?.start;
+    let fetch = |offset: u64| {
+        let mut code = [0; LONGEST];
+        for (address, byte) in (start + offset..).zip(&mut code) {
+            *byte = byte_of_text(address).unwrap_or_default();
+        }
+        code
     };
-    let address = words.and_then(|words| top.get(words).copied());
-    address.filter(|&it| linked::text().contains(CodeAddress(it)))
+    let length = |code: &[u8; LONGEST]| {
+        let decoded = InstDecoder::default().decode(&mut U8Reader::new(code));
+        decoded.ok().map(|instruction| instruction.len().to_const())
+    };
+    caller::frame_at(pc - start, fetch, length)
 }
 
 /// What there is at an address; `None` if it is no code.
