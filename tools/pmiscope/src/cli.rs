@@ -114,7 +114,7 @@ const MONITOR_EXAMPLES: &str = "\
 Examples:
   pmiscope run --monitor             a run with a monitor, on this terminal
   pmiscope monitor                   from another terminal, where that one is not connected
-  pmiscope monitor --pid 4711 <commands
+  pmiscope monitor --pid 4711        of several runs; a script writes to its standard input
 
 On a terminal each key is the guest's, but ^], which leaves it. What is no terminal is sent as it
 is; when it ends, so does this, once the guest is silent for 2 s, after 60 s at the latest.";
