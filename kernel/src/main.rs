@@ -17,7 +17,7 @@
 //! 5. `trap`.
 //! 6. `task` and `smp`.
 //! 7. `monitor`.
-//! 8. What uses all that: `profiling`, `wire`, `kept`, `workload`, `selftest`, this file.
+//! 8. What uses all that: `profiling`, `live`, `wire`, `kept`, `workload`, `selftest`, this file.
 //!
 //! # Principles
 //!
@@ -44,6 +44,7 @@ mod console;
 mod cpu;
 mod exit;
 mod kept;
+mod live;
 mod log;
 mod memory;
 mod monitor;
@@ -87,6 +88,7 @@ extern "C" fn kernel_entry() -> ! {
         unsafe { screen::start(found.layout, found.pixels) };
     }
     let words = config::own(boot.command_line);
+    monitor::add(live::COMMANDS);
     monitor::prepare(&words);
     memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
     console::start(boot, &words);
@@ -102,7 +104,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     smp::start();
     task::start(workload::task_name);
     workload::start();
-    profiling::set_up();
+    profiling::set_up(end);
     adopt(core);
     cpu::hpet::start(boot.firmware.hpet.ok().map(paging::map_device));
     cpu::pm_timer::start(boot.firmware.pm_timer.ok(), paging::map_device);

@@ -11,8 +11,10 @@ use profiler::format::{Clock, Source, Text};
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
 use profiler::sampler::{Settled, StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
+use spin::Once;
 use x86_64::VirtAddr;
 
+use crate::boot::entry::CoreMain;
 use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
@@ -87,7 +89,7 @@ unsafe impl Target for ThisKernel {
     }
 
     fn finished(&self) {
-        entry::restart_stack(cpu::current(), crate::end)
+        entry::restart_stack(cpu::current(), at_end())
     }
 }
 
@@ -143,8 +145,16 @@ fn refuse(topic: &str, problem: &dyn Display) -> ! {
 /// Memory that says why there is no run.
 static REFUSAL: RegionMemory<4096> = RegionMemory::new();
 
-/// Sets what leads to the sampler. Before any core loads its gates.
-pub fn set_up() {
+/// What the first core does when all is done.
+static END: Once<CoreMain> = Once::new();
+
+fn at_end() -> CoreMain {
+    *END.get().expect("`set_up` is called first")
+}
+
+/// Sets what leads to the sampler, and what is done when all is sampled. Before any core loads its gates.
+pub fn set_up(end: CoreMain) {
+    END.call_once(|| end);
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
@@ -164,12 +174,18 @@ pub fn list(boot: &BootInfo) -> ! {
         ..Settings::default()
     };
     with_config(boot, &nothing, Sampler::list);
-    crate::end(cpu::current())
+    at_end()(cpu::current())
 }
 
 /// How far the run is, if there is one.
 pub fn progress() -> Option<Progress> {
     SAMPLER.progress()
+}
+
+/// The sampler, to be looked at.
+#[must_use]
+pub fn sampler() -> &'static Sampler<impl Target> {
+    &SAMPLER
 }
 
 /// Every core, once it is sampled.

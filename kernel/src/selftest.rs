@@ -2,11 +2,12 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first. `interrupts-above`, `foreign-nmis` and `chains-alike` are sampled,
-//! and all is well.
+//! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike` and
+//! `profile-in-kernel` are sampled, and all is well.
 
 mod last_words;
 mod monitor;
+mod profile;
 
 use core::arch::{asm, naked_asm};
 use core::fmt;
@@ -41,10 +42,11 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 11] = [
+static SAMPLED: [Workload; 12] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
+    Workload::new("profile-in-kernel", profile::unit),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),

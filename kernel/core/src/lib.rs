@@ -11,6 +11,7 @@
 //! * [`monitor`]: what somebody types, and what they see of it.
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
+//! * [`profile`]: which functions were executing, counted in fixed memory.
 //! * [`ready`]: a core's queue of tasks.
 //! * [`rest`]: where a core stands that others may stop.
 //! * [`screen`]: text as pixels.
@@ -32,6 +33,7 @@ pub mod holes;
 pub mod monitor;
 pub mod pci;
 pub mod place;
+pub mod profile;
 pub mod ready;
 pub mod rest;
 pub mod screen;

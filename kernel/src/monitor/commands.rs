@@ -27,7 +27,6 @@ static ADDED: [Once<&'static [Command]>; MAX_ADDED] = [const { Once::new() }; MA
 /// # Panics
 ///
 /// If there are too many lists.
-#[allow(dead_code)] // layers above have none yet
 pub fn add(commands: &'static [Command]) {
     for list in &ADDED {
         let mut is_added = false;

@@ -36,7 +36,6 @@ use crate::{smp, task};
 use console::Console;
 use session::Leave;
 
-#[allow(unused_imports)] // layers above have none yet
 pub use commands::add;
 pub use key::is_expected;
 

@@ -13,14 +13,16 @@
 
 use core::fmt;
 
-use kernel_core::caller::Interrupted;
+use kernel_core::caller::{self, Frame, Interrupted, LONGEST};
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
 use profiler::entry::TrapFrame;
-use profiler::format::ChainEntry;
 use profiler::format::sample::Chain;
+use profiler::format::{ChainEntry, Sample, State};
 use profiler::linked;
 use profiler::unwind::{self, Registers, Rule, StackBounds, TrapFrameLayout, assembly};
 use x86_64::VirtAddr;
+use yaxpeax_arch::{Decoder as _, LengthedInstruction as _, U8Reader};
+use yaxpeax_x86::long_mode::InstDecoder;
 
 use super::{vector, walk};
 use crate::memory::{image, stacks};
@@ -90,6 +92,29 @@ impl fmt::Display for Backtrace {
     }
 }
 
+/// How code came where a sample has found it, as a [`Backtrace`] shows it.
+pub struct Sampled<'a>(pub &'a Sample<'a>);
+
+impl fmt::Display for Sampled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(sample) = self;
+        let mut lines = Lines {
+            f,
+            number: 0,
+            repeated: None,
+        };
+        lines.instruction(sample.pc.0)?;
+        if !sample.state.has(State::CALLER_KNOWN) {
+            lines.caller_on_stack(sample.pc.0, sample.stack_top)?;
+        }
+        for entry in sample.chain() {
+            lines.entry(entry)?;
+        }
+        lines.end_of_repeated()?;
+        write!(lines.f, "-- chain: {} --", sample.end.name())
+    }
+}
+
 /// The lines of a backtrace.
 struct Lines<'a, 'b> {
     f: &'a mut fmt::Formatter<'b>,
@@ -142,13 +167,7 @@ impl Lines<'_, '_> {
     /// The caller of code that has no frame, which the walk does not see: its return address is
     /// on top of the stack.
     fn caller_on_stack(&mut self, pc: u64, top: [u64; 2]) -> fmt::Result {
-        let words = match code_at(pc) {
-            Some(code) => code.words_to_return_address(),
-            // Called by a pointer that leads to no code.
-            None => Some(0),
-        };
-        let address = words.and_then(|words| top.get(words).copied());
-        let address = address.filter(|&it| linked::text().contains(CodeAddress(it)));
+        let address = CallerPlace::of(pc).address(top);
         address.map_or(Ok(()), |address| self.call_before(address))
     }
 
@@ -164,6 +183,63 @@ impl Lines<'_, '_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Where code has its caller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallerPlace {
+    /// Where the frame pointer leads, or nothing is known of the code.
+    Frame,
+    /// In this one of the words on top of its stack.
+    OnTop(usize),
+    /// Further behind on its stack: the walk over frame pointers passes over it.
+    Lost,
+}
+
+impl CallerPlace {
+    /// That of the code at `pc`.
+    #[must_use]
+    pub fn of(pc: u64) -> Self {
+        let words = match (frame_of(pc), code_at(pc)) {
+            (Some(Frame::Set), _) => return Self::Frame,
+            (Some(Frame::Missing(words)), _) => usize::try_from(words).ok(),
+            (None, Some(code)) => match code.words_to_return_address() {
+                None => return Self::Frame,
+                words => words,
+            },
+            // Called by a pointer that leads to no code.
+            (None, None) => Some(0),
+        };
+        let words = words.filter(|&words| words < 2);
+        words.map_or(Self::Lost, Self::OnTop)
+    }
+
+    /// The return address, if it is among these words on top of the stack.
+    #[must_use]
+    pub fn address(self, top: [u64; 2]) -> Option<u64> {
+        let Self::OnTop(words) = self else {
+            return None;
+        };
+        let address = top.get(words).copied();
+        address.filter(|&it| linked::text().contains(CodeAddress(it)))
+    }
+}
+
+/// What the function at `pc` has on its stack there, as its instructions say.
+fn frame_of(pc: u64) -> Option<Frame> {
+    let start = image::function_at(pc)?.start;
+    let fetch = |offset: u64| {
+        let mut code = [0; LONGEST];
+        for (address, byte) in (start + offset..).zip(&mut code) {
+            *byte = byte_of_text(address).unwrap_or_default();
+        }
+        code
+    };
+    let length = |code: &[u8; LONGEST]| {
+        let decoded = InstDecoder::default().decode(&mut U8Reader::new(code));
+        decoded.ok().map(|instruction| instruction.len().to_const())
+    };
+    caller::frame_at(pc - start, fetch, length)
 }
 
 /// What there is at an address; `None` if it is no code.

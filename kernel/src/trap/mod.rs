@@ -3,7 +3,7 @@
 //! A handler is registered for its vector once, before the vector is used. A trap
 //! that has none ends the run, with all that is known about it.
 
-mod backtrace;
+pub mod backtrace;
 mod debug;
 mod dispatch;
 pub mod last_words;

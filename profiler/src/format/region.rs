@@ -951,6 +951,12 @@ impl<'region> Region<'region> {
         ring::Reader::new(self.control(core), self.ring_data(core), self.text)
     }
 
+    /// What the ring of this writer, one of this region's, still has in its memory.
+    #[cfg(not(all(test, loom)))]
+    pub(crate) fn recent<'a>(&self, writer: &'a ring::Writer<'region>) -> ring::Recent<'a> {
+        ring::Recent::new(writer, self.text)
+    }
+
     /// Returns true if equal chains are counted in tables.
     #[must_use]
     pub fn has_tables(&self) -> bool {

@@ -27,7 +27,7 @@
 //! * `handler`: from an interrupt to a record. `round_robin`: one core at a time, where
 //!   instructions are counted. `aim`: single overflows at certain instructions.
 //! * `counting`: how often events happen, in place of samples.
-//! * `requests`: what can be changed meanwhile. `progress`: how far it is. `list`: what a machine has to sample by.
+//! * `requests`: what can be changed meanwhile. `progress`: how far it is. `look`: what the kernel itself sees of it. `list`: what a machine has to sample by.
 //! * `engine`, `run`, `per_core`, `phase`: what all cores share, what each keeps, where a
 //!   run stands.
 
@@ -47,6 +47,7 @@ mod halt;
 mod handler;
 mod latest;
 mod list;
+mod look;
 mod memory;
 mod one_stack;
 mod overhead;
@@ -73,6 +74,7 @@ use per_core::Core;
 pub use config::Config;
 pub use error::{AimError, CoresError, NoMemory, OtherMode, StartError, WrongPlace};
 pub use gates::{Gate, GateStack, gates};
+pub use look::{CoreLook, Look};
 pub use memory::{Memory, RegionMemory, region_bytes};
 pub use one_stack::OneStack;
 pub use pmu_error::PmuError;

@@ -118,7 +118,7 @@ impl<T: Target> Sampler<T> {
         self.perform(&turn, request)
     }
 
-    fn take_turn(&self) -> Result<Turn<'_>, Refusal> {
+    pub(super) fn take_turn(&self) -> Result<Turn<'_>, Refusal> {
         let turn = Turn::take(&self.engine.is_changing);
         turn.ok_or_else(|| refuse(format_args!("the run is being changed already")))
     }

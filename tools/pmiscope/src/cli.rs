@@ -71,6 +71,9 @@ pub enum Command {
     /// Stop, start or change a run by performance counters while it goes on
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(Box<CtlArgs>),
+    /// Connect the terminal to a guest that runs, and to the monitor in its kernel
+    #[command(after_help = MONITOR_EXAMPLES)]
+    Monitor(MonitorArgs),
     /// List the events that can be counted in the machine, and the sources that work there
     #[command(after_help = capabilities::LIST_EXAMPLES)]
     List(CapabilitiesArgs),
@@ -94,6 +97,7 @@ Examples:
   pmiscope run --smp 16 --mode realtime          16 cores in parallel, by the clock
   pmiscope run --disc pmiscope.iso               as a stock Limine boots it
   pmiscope run -- -device virtio-rng-pci         with more of QEMU's command line
+  pmiscope run --monitor                         with a prompt in the guest's kernel
 
 A second ^C ends at once, without a report. Exit status: see pmiscope --help.";
 
@@ -105,6 +109,15 @@ Examples:
   pmiscope ctl event cycles:k,instructions
 
 What is sampled after a change is another event in the report, with its own period.";
+
+const MONITOR_EXAMPLES: &str = "\
+Examples:
+  pmiscope run --monitor             a run with a monitor, on this terminal
+  pmiscope monitor                   from another terminal, where that one is not connected
+  pmiscope monitor --pid 4711        of several runs; a script writes to its standard input
+
+On a terminal each key is the guest's, but ^], which leaves it. What is no terminal is sent as it
+is; when it ends, so does this, once the guest is silent for 2 s, after 60 s at the latest.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -175,6 +188,11 @@ pub struct RunArgs {
     /// each time that FUNCTION is entered; with N..M, one instruction later each time
     #[arg(long, value_name = "FUNCTION:N[..M]")]
     pub aim: Option<String>,
+
+    /// Connect this terminal to the guest, and let its kernel have a monitor: a prompt in a panic, or
+    /// when a key is typed. ^] ends the run; it is not ended for being silent
+    #[arg(long)]
+    pub monitor: bool,
 
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
@@ -544,6 +562,14 @@ mod tests {
         let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
         assert!(said.contains("must be one word"), "{said}");
     }
+}
+
+/// What `monitor` takes.
+#[derive(Args, Debug)]
+pub struct MonitorArgs {
+    /// The run's process; the only one if there is only one
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<u32>,
 }
 
 /// The arguments of `ctl`.

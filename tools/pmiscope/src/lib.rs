@@ -35,6 +35,7 @@ mod chain;
 mod cli;
 mod collect;
 mod commands;
+mod console;
 mod control;
 mod doctor;
 mod exit;
@@ -91,7 +92,7 @@ fn print_help(help: &clap::Error) -> ExitCode {
 /// What this package's tests and benches look at from outside; no interface.
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::chain::Repair;
+    pub use crate::chain::{Link, Repair};
     pub use crate::doctor::host::Kvm;
     pub use crate::profile::read::{Profile, ProfileError};
     pub use crate::symbols::callframe::{Caller, Callers};

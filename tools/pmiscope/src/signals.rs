@@ -26,6 +26,14 @@ pub struct Interrupt {
     is_over: Arc<AtomicBool>,
 }
 
+/// What is done before a signal ends the tool at once.
+static BEFORE_EXIT: OnceLock<fn()> = OnceLock::new();
+
+/// Lets this be done before a signal ends the tool at once, where nothing is dropped: the first that is said.
+pub fn before_exit(action: fn()) {
+    BEFORE_EXIT.get_or_init(|| action);
+}
+
 impl Interrupt {
     /// Catches ^C, SIGTERM, SIGQUIT and SIGHUP: the first says that an end is wanted. Another one
     /// but SIGHUP then ends the tool at once.
@@ -48,6 +56,9 @@ impl Interrupt {
                 let is_again = first.is_some_and(|first| first.elapsed() >= ECHO);
                 let is_late = first.is_none() && seen.is_over.load(Ordering::Relaxed);
                 if signal != SIGHUP && (is_again || is_late) {
+                    if let Some(action) = BEFORE_EXIT.get() {
+                        action();
+                    }
                     low_level::exit(Exit::Interrupted as i32);
                 }
                 first.get_or_insert_with(Instant::now);

@@ -40,17 +40,28 @@
 //! | after that | behind the record | behind a filler behind the record | publishes it |
 //!
 //! No locked instruction is needed for any of this: other cores write to no part of it.
+//!
+//! # What was read already
+//!
+//! The units before `tail` stay what they are until they are written over, so the kernel itself can look at
+//! the newest records of each ring, beside the reader ([`Recent`]). Where some of them begin the writer
+//! notes, eight times in each lap; whether one was written over while it was copied, `reserved` says.
 
 // loom's atomics are no memory to write to.
 #[cfg(not(all(test, loom)))]
 mod compact;
 mod control;
 mod in_place;
+mod marks;
 mod reader;
+#[cfg(not(all(test, loom)))]
+mod recent;
 mod writer;
 
 pub use control::Control;
 pub use reader::{Corrupt, Reader};
+#[cfg(not(all(test, loom)))]
+pub use recent::{Recent, Skipped};
 pub(crate) use writer::Base;
 #[cfg(not(all(test, loom)))]
 pub(crate) use writer::{IN_PLACE, offset};

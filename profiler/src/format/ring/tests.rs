@@ -15,13 +15,13 @@ use crate::format::{ChainEnd, ChainEntry, Sample, State};
 use crate::sync::AtomicU32;
 use std::cell::{Cell, RefCell};
 
-const TEXT: CodeRange = CodeRange {
+pub(super) const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8010_0000),
     end: CodeAddress(0xffff_ffff_8020_0000),
 };
 
 /// The sample with this sequence number, which says all the rest of it.
-fn sample(sequence: u32) -> Sample<'static> {
+pub(super) fn sample(sequence: u32) -> Sample<'static> {
     let number = u64::from(sequence);
     Sample {
         sequence,
@@ -41,7 +41,7 @@ fn sample(sequence: u32) -> Sample<'static> {
 }
 
 /// The chain of that sample.
-fn chain(sequence: u32) -> Chain {
+pub(super) fn chain(sequence: u32) -> Chain {
     let mut chain = Chain::new();
     // Under loom the shorter, the sooner it ends.
     let len = if cfg!(loom) { 0 } else { sequence % 7 };
@@ -52,17 +52,17 @@ fn chain(sequence: u32) -> Chain {
     chain
 }
 
-fn record(sequence: u32) -> Vec<u64> {
+pub(super) fn record(sequence: u32) -> Vec<u64> {
     chain(sequence).record(&sample(sequence)).to_vec()
 }
 
-struct Ring {
-    control: Control,
-    data: Vec<AtomicU32>,
+pub(super) struct Ring {
+    pub(super) control: Control,
+    pub(super) data: Vec<AtomicU32>,
 }
 
 impl Ring {
-    fn new(units: usize) -> Self {
+    pub(super) fn new(units: usize) -> Self {
         Self {
             control: Control::new(),
             data: (0..units).map(|_| AtomicU32::new(0)).collect(),
@@ -70,14 +70,14 @@ impl Ring {
     }
 
     #[cfg(not(loom))]
-    fn writer(&self) -> Writer<'_> {
+    pub(super) fn writer(&self) -> Writer<'_> {
         Writer::new(&self.control, &self.data, TEXT)
     }
 
     /// Loom compares a store with the last access before it, whoever's: it must not be a load of
     /// the writer's own, or the reader's is not seen, and nothing is tried but one order.
     #[cfg(loom)]
-    fn writer(&self) -> Writer<'_> {
+    pub(super) fn writer(&self) -> Writer<'_> {
         Writer::at(0, &self.control, &self.data, TEXT)
     }
 
@@ -92,14 +92,14 @@ impl Ring {
         Some(sequence)
     }
 
-    fn read_all(&self) -> Vec<u32> {
+    pub(super) fn read_all(&self) -> Vec<u32> {
         std::iter::from_fn(|| self.read()).collect()
     }
 }
 
 /// How a sample is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+pub(super) enum Way {
     /// Reserved, then written.
     Exact,
     /// In place, and if that is refused or interrupted, exactly.
@@ -110,12 +110,12 @@ enum Way {
 
 /// What happens in the middle of writes: at certain points, counted over all that is written, a
 /// write nests there, and a reader looks.
-struct Interrupts<'a> {
+pub(super) struct Interrupts<'a> {
     ring: &'a Ring,
     writer: &'a Writer<'a>,
     points: Cell<u32>,
     nested: &'a [(u32, Way)],
-    reads_at: &'a [u32],
+    pub(super) reads_at: &'a [u32],
     log: Log,
 }
 
@@ -134,7 +134,7 @@ struct Log {
 }
 
 impl<'a> Interrupts<'a> {
-    fn new(ring: &'a Ring, writer: &'a Writer<'a>, nested: &'a [(u32, Way)]) -> Self {
+    pub(super) fn new(ring: &'a Ring, writer: &'a Writer<'a>, nested: &'a [(u32, Way)]) -> Self {
         Self {
             ring,
             writer,
@@ -151,7 +151,7 @@ impl<'a> Interrupts<'a> {
     }
 
     /// Writes the next sample, as a handler does.
-    fn write(&self, way: Way) {
+    pub(super) fn write(&self, way: Way) {
         let begun = self.moment();
         let sequence = self.log.claimed.get();
         self.log.claimed.set(sequence + 1);
@@ -197,7 +197,7 @@ impl<'a> Interrupts<'a> {
     }
 
     /// What is in the ring at the end, after all that was read before.
-    fn read_rest(&self) -> Vec<u32> {
+    pub(super) fn read_rest(&self) -> Vec<u32> {
         let mut read = self.log.read.take();
         read.extend(self.ring.read_all());
         read
@@ -240,7 +240,7 @@ fn encoded(base: &Base, sequence: u32) -> Option<Vec<u32>> {
     Some(units[..len.ok()? as usize].to_vec())
 }
 
-const WAYS: [Way; 3] = [Way::Exact, Way::Fast, Way::Abandoned];
+pub(super) const WAYS: [Way; 3] = [Way::Exact, Way::Fast, Way::Abandoned];
 
 #[cfg(not(loom))]
 mod memory;

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU32 as PlainAtomicU32, AtomicU64 as Pl
 
 use super::Control;
 use super::in_place::InPlace;
+use super::marks::Marks;
 use crate::address::CodeRange;
 use crate::format::kind;
 use crate::format::sample::compact::{Context, Offsets, SP_BELOW};
@@ -103,7 +104,7 @@ impl Base {
 /// ```
 pub struct Writer<'ring> {
     pub(super) control: &'ring Control,
-    data: &'ring [AtomicU32],
+    pub(super) data: &'ring [AtomicU32],
     /// What the addresses in compact samples are offsets from.
     #[cfg_attr(all(test, loom), allow(dead_code))]
     pub(super) text: Offsets,
@@ -117,6 +118,8 @@ pub struct Writer<'ring> {
     /// Where position 0 would be, if the data had all positions of this lap and before.
     origin: AtomicPtr<u32>,
     pub(super) base: Base,
+    /// Where some of the records begin.
+    pub(super) marks: Marks,
 }
 
 /// Where assembly finds what of a [`Writer`], in bytes.
@@ -169,6 +172,7 @@ impl<'ring> Writer<'ring> {
             in_place_end: PlainAtomicU64::new(0),
             origin: AtomicPtr::new(core::ptr::null_mut()),
             base: Base::none(),
+            marks: Marks::new(),
         }
     }
 
@@ -201,6 +205,7 @@ impl<'ring> Writer<'ring> {
         if outermost {
             self.writing.store(WRITING, Ordering::Relaxed);
             compiler_fence(Ordering::SeqCst);
+            self.mark_if_due(self.reserved.load(Ordering::Relaxed), interrupts);
         }
         interrupts.here();
 
@@ -241,9 +246,12 @@ impl<'ring> Writer<'ring> {
         let start = self.reserved.load(Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         interrupts.here();
-        if start >= self.in_place_end.load(Ordering::Relaxed) && !self.find_room(start) {
-            self.leave_place(start, interrupts);
-            return None;
+        if start >= self.in_place_end.load(Ordering::Relaxed) {
+            self.mark_if_due(start, interrupts);
+            if !self.find_room(start) {
+                self.leave_place(start, interrupts);
+                return None;
+            }
         }
         Some(InPlace::new(self, start))
     }
@@ -297,6 +305,29 @@ impl<'ring> Writer<'ring> {
     #[inline(always)]
     pub(crate) const fn base(&self) -> &Base {
         &self.base
+    }
+
+    /// Notes that a record begins at `start`, what is reserved, if it is time for that. In the outermost
+    /// write, before it changes anything.
+    #[inline]
+    fn mark_if_due(&self, start: u64, interrupts: &impl InterruptPoint) {
+        if self.marks.is_due(start) {
+            self.mark(start, interrupts);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn mark(&self, start: u64, interrupts: &impl InterruptPoint) {
+        interrupts.here();
+        let context = self.base.context();
+        interrupts.here();
+        // What nests in this before here may have changed the context. Then it is a record that needs none
+        // that begins there, or a filler before one.
+        let is_known = self.reserved.load(Ordering::Relaxed) == start;
+        let context = context.filter(|_| is_known);
+        self.marks.add(start, context, self.data.len() as u64);
+        interrupts.here();
     }
 
     /// Looks how far there is room for an extent from `start` on. Returns true if there is.

@@ -62,6 +62,10 @@ pub struct StatArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub time_limit: Option<u64>,
 
+    /// Connect this terminal to the guest, and let its kernel have a monitor, as `run` does
+    #[arg(long)]
+    pub monitor: bool,
+
     /// The profile to write, which report shows as well [default: stat.pmi in the build
     /// directory]
     #[arg(short, long, value_name = "FILE")]
@@ -129,6 +133,7 @@ impl StatArgs {
             output: self.output.clone(),
             format: self.shown.format(),
             aim: None,
+            monitor: self.monitor,
             self_test: None,
         }
     }

@@ -39,6 +39,36 @@ fn ask(stream: &mut UnixStream, command: &Command) -> io::Result<String> {
 }
 
 fn connect(pid: Option<u32>) -> Result<(u32, UnixStream)> {
+    let mut runs = all(pid)?;
+    match (runs.len(), pid) {
+        (1, _) => Ok(runs.remove(0)),
+        (0, Some(pid)) => bail!("process {pid} is no run of this user's that goes on"),
+        (0, None) => bail!("no run goes on; start one by pmiscope run, in another terminal"),
+        _ => {
+            let pids = listed(runs.iter().map(|(number, _)| *number));
+            bail!("several runs go on: say --pid {pids}")
+        }
+    }
+}
+
+/// The processes of all runs that go on, or of that of process `pid`.
+///
+/// # Errors
+///
+/// They cannot be looked for.
+pub(super) fn runs(pid: Option<u32>) -> Result<Vec<u32>> {
+    Ok(all(pid)?.into_iter().map(|(number, _)| number).collect())
+}
+
+/// Processes, as `--pid` has them.
+pub(super) fn listed(pids: impl Iterator<Item = u32>) -> String {
+    let mut pids: Vec<_> = pids.collect();
+    pids.sort_unstable();
+    let pids: Vec<_> = pids.iter().map(u32::to_string).collect();
+    pids.join(" or --pid ")
+}
+
+fn all(pid: Option<u32>) -> Result<Vec<(u32, UnixStream)>> {
     let mut runs = Vec::new();
     let mut problem = None;
     for directory in directories() {
@@ -48,22 +78,9 @@ fn connect(pid: Option<u32>) -> Result<(u32, UnixStream)> {
         }
     }
     // A directory that somebody else has made does not hide a run in another.
-    if let Some(problem) = problem.filter(|_| runs.is_empty()) {
-        return Err(problem);
-    }
-    match (runs.len(), pid) {
-        (1, _) => Ok(runs.remove(0)),
-        (0, Some(pid)) => bail!("process {pid} is no run of this user's that goes on"),
-        (0, None) => bail!("no run goes on; start one by pmiscope run, in another terminal"),
-        _ => {
-            let mut numbers: Vec<_> = runs.iter().map(|(number, _)| *number).collect();
-            numbers.sort_unstable();
-            let numbers: Vec<_> = numbers.iter().map(u32::to_string).collect();
-            bail!(
-                "several runs go on: say --pid {}",
-                numbers.join(" or --pid ")
-            )
-        }
+    match problem.filter(|_| runs.is_empty()) {
+        Some(problem) => Err(problem),
+        None => Ok(runs),
     }
 }
 
@@ -94,7 +111,7 @@ fn find(directory: &Path, pid: Option<u32>, runs: &mut Vec<(u32, UnixStream)>) -
 }
 
 /// Returns true if there is no such directory, nor can be.
-fn is_missing(error: &io::Error) -> bool {
+pub(super) fn is_missing(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied

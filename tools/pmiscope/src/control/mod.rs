@@ -2,12 +2,14 @@
 //!
 //! A run listens on a socket that is named by its process, in a directory that is the
 //! user's own. A client sends a line, [`Command`], and gets one back: `ok`, perhaps with
-//! words behind it, or `no` and why.
+//! words behind it, or `no` and why. Beside that, the guest of `run --monitor` has its serial port on a socket.
 
 mod client;
+mod serial;
 mod server;
 
 pub use client::send;
+pub use serial::{SerialLine, SerialSocket, connect};
 pub use server::Server;
 
 use std::env;

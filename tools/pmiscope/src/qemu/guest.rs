@@ -129,6 +129,12 @@ pub trait Observer<'memory> {
         Ok(Look::Active)
     }
 
+    /// Returns true while somebody may still type something for the guest, which is not ended then for
+    /// being silent, or for being at its end.
+    fn is_attended(&self) -> bool {
+        false
+    }
+
     /// Called at each look, also at the last one, after the guest has ended.
     ///
     /// # Errors
@@ -252,10 +258,13 @@ impl<'memory> Guest<'memory> {
                 Look::Active => is_active = true,
                 Look::End(end) => break end,
             }
-            if is_active {
+            let is_attended = observer.is_attended();
+            if is_active || is_attended {
                 active = Instant::now();
             }
-            if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
+            if is_attended {
+                settled = Settled::default();
+            } else if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
                 break end;
             }
             if let Some(end) = limits.panicked(active, self.log.said()) {

@@ -51,6 +51,8 @@ pub struct Additions {
     pub display: Option<String>,
     /// Words of QEMU's command line.
     pub arguments: Vec<OsString>,
+    /// The socket to which the serial port is connected, beside the file; QEMU makes it.
+    pub serial: Option<PathBuf>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,7 +119,15 @@ impl Machine {
         if self.framebuffer {
             words.add(["-device", "ramfb"]);
         }
-        let serial = property("file,id=serial,path=", serial_file);
+        let serial = match &self.additions.serial {
+            None => property("file,id=serial,path=", serial_file),
+            // What the guest writes is in the file, whether anybody is connected or not.
+            Some(socket) => {
+                let mut serial = property("socket,id=serial,server=on,wait=off,path=", socket);
+                serial.push(property(",logfile=", serial_file));
+                serial
+            }
+        };
         words.0.extend(["-chardev".into(), serial]);
         words.add(["-serial", "chardev:serial"]);
         self.add_boot(&mut words);
@@ -257,6 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_guest_writes_is_in_the_file_and_on_the_socket() {
+        let machine = Machine {
+            additions: Additions {
+                serial: Some("/run/a,b.sock".into()),
+                ..Additions::default()
+            },
+            ..machine()
+        };
+        let line = line(&machine);
+        assert!(
+            line.contains(
+                " -chardev socket,id=serial,server=on,wait=off,path=/run/a,,b.sock,logfile=/proc/self/fd/5 \
+                 -serial chardev:serial "
+            ),
+            "{line}"
+        );
+        assert!(!line.contains("file,id=serial"), "{line}");
+    }
+
+    #[test]
     fn a_kernel_may_need_no_loader() {
         let machine = Machine {
             boot: Boot::Pvh {
@@ -337,6 +367,7 @@ mod tests {
             additions: Additions {
                 display: Some("vnc=:7".into()),
                 arguments: ["-device", "edu"].map(OsString::from).to_vec(),
+                serial: None,
             },
             ..machine()
         };

@@ -14,7 +14,7 @@ use pmiscope::internals::collect::{Collector, Search};
 use pmiscope::internals::qemu::{
     self, Additions, Boot, Choice, End, GuestMemory, Limits, Load, Machine, Observer, Qemu,
 };
-use pmiscope::internals::{Callers, Profile, Repair};
+use pmiscope::internals::{Callers, Link, Profile, Repair};
 use pmiscope::profile::{CoreEnd, Mode, Outcome, OverheadEnd};
 use pmiscope::symbols::Symbols;
 use profiler::address::{CodeAddress, StackAddress};
@@ -310,6 +310,18 @@ impl Samples {
             chain: sample.chain().collect(),
             end: repair.chain(&sample, &mut Vec::new()).end,
         }
+    }
+
+    /// The chain of one of them, as the tool shows it, innermost first.
+    pub fn links(&self, core: usize, number: usize) -> Vec<Link> {
+        let sample = Sample::decode(&self.cores[core][number]).expect("a sample");
+        let repair = Repair {
+            callers: callers(),
+            text: self.description.text,
+        };
+        let mut links = Vec::new();
+        repair.chain(&sample, &mut links);
+        links
     }
 
     /// The samples of all cores.

@@ -16,6 +16,7 @@ mod fixture;
 mod folder;
 mod import;
 mod memory;
+mod monitor;
 mod moved;
 mod names;
 mod outside;

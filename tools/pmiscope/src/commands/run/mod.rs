@@ -1,5 +1,6 @@
 //! `run` and `stat`: boot a guest, collect what it writes, and show it.
 
+mod attended;
 mod outputs;
 pub(super) mod plan;
 mod progress;
@@ -25,8 +26,8 @@ use unsampled::Boot;
 
 /// `pmiscope run`: boots a guest, collects its samples and shows them.
 pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
-    let plan = Plan::new(arguments)?;
-    let run = boot_and_follow(&plan)?;
+    let mut plan = Plan::new(arguments)?;
+    let run = boot_and_follow(&mut plan)?;
     let is_test = arguments.self_test.is_some();
     finish(
         &plan,
@@ -42,8 +43,8 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
 
 /// `pmiscope stat`: boots a guest and shows how often events happened in it.
 pub(super) fn stat(arguments: &StatArgs) -> Result<Exit> {
-    let plan = Plan::new(&arguments.run())?;
-    let run = boot_and_follow(&plan)?;
+    let mut plan = Plan::new(&arguments.run())?;
+    let run = boot_and_follow(&mut plan)?;
     finish(
         &plan,
         &run,
@@ -96,7 +97,7 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
 }
 
 /// Boots the guest of a plan and follows it to its end.
-fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
+fn boot_and_follow(plan: &mut Plan) -> Result<FinishedRun> {
     let memory = GuestMemory::new(plan.machine.memory)?;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let embedded = plan.recording.embedded()?;
@@ -122,6 +123,9 @@ fn boot_and_follow(plan: &Plan) -> Result<FinishedRun> {
         interrupt.clone(),
         listen(),
     );
+    if let Some(socket) = plan.serial.take() {
+        session = session.attended(socket);
+    }
     let run = match guest.follow(&plan.limits, &mut session) {
         Ok(ended) => session.finish(ended),
         Err(error) => Err(session.abandon(error)),

@@ -13,9 +13,10 @@ use profiler::format::sample::MAX_WORDS;
 
 use super::outputs::Outputs;
 use super::unsampled::{self, has_sampler};
-use crate::cli::{BootArgs, MachineArgs, RunArgs};
+use crate::cli::{BootArgs, MachineArgs, ReportFormat, RunArgs};
 use crate::commands::kernel::{Kernel, load};
 use crate::commands::symbols::separate_files;
+use crate::control::SerialSocket;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::input;
@@ -78,6 +79,8 @@ pub(super) struct Plan {
     /// What is known of the boot.
     pub(super) boot: unsampled::Boot,
     pub(super) recording: Recording,
+    /// Where the guest has its serial port, if somebody is to type there.
+    pub(super) serial: Option<SerialSocket>,
     pub(super) limits: Limits,
 }
 
@@ -136,6 +139,7 @@ impl Plan {
     /// Makes the plan that `arguments` ask for.
     pub(super) fn new(arguments: &RunArgs) -> Result<Self> {
         may_count(arguments)?;
+        may_be_attended(arguments)?;
         may_share(arguments)?;
         may_have_table(&arguments.boot)?;
         is_of_a_disc(&arguments.boot)?;
@@ -166,18 +170,22 @@ impl Plan {
                     wanted,
                     (kernel_path.clone(), &kernel),
                     load,
-                    settings.to_string(),
+                    words(&settings, arguments.monitor),
                 )?
             }
         };
         let period = settings.period;
-        let machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
+        let serial = arguments.monitor.then(SerialSocket::new).transpose();
+        let serial = serial.context("no place for the socket of --monitor")?;
+        let mut machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
+        machine.additions.serial = serial.as_ref().map(|socket| socket.path().to_owned());
         let boot = known_of_boot(arguments, &kernel)?;
         let outputs = outputs(arguments, &machine, kernel_path)?;
         Ok(Self {
             qemu,
             asked: asked(arguments, &machine),
             machine,
+            serial,
             limits: limits(arguments, (period, &kernel), &boot),
             recording: Recording {
                 kernel,
@@ -191,6 +199,22 @@ impl Plan {
             boot,
         })
     }
+}
+
+/// What the kernel is told. The kernel's own word lets it have its monitor.
+fn words(settings: &Settings<'_>, has_monitor: bool) -> String {
+    let monitor = if has_monitor { " monitor=on" } else { "" };
+    format!("{settings}{monitor}")
+}
+
+/// Refuses what cannot be read beside what the guest writes.
+fn may_be_attended(arguments: &RunArgs) -> Result<()> {
+    if arguments.monitor && arguments.format == ReportFormat::Json {
+        bail!(
+            "--monitor: what the guest writes would stand in the JSON: leave out --format, and say pmiscope report --format json"
+        );
+    }
+    Ok(())
 }
 
 /// The kernel's ELF file, and its build-id.
@@ -412,6 +436,7 @@ pub(in crate::commands) fn additions(wanted: &MachineArgs) -> Result<Additions> 
     Ok(Additions {
         display: wanted.display.clone().filter(|display| display != "none"),
         arguments: arguments.clone(),
+        serial: None,
     })
 }
 

@@ -13,13 +13,17 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
+    /// Nothing is shown: the terminal is somebody else's.
+    is_hidden: bool,
     started: Instant,
     said: Instant,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
-        let bar = io::stderr().is_terminal().then(|| {
+    /// Shows it, or, if it `is_hidden`, does not.
+    pub(super) fn new(is_hidden: bool) -> Self {
+        let has_bar = !is_hidden && io::stderr().is_terminal();
+        let bar = has_bar.then(|| {
             let bar = ProgressBar::new_spinner().with_message("booting");
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
@@ -27,6 +31,7 @@ impl Progress {
         let now = Instant::now();
         Self {
             bar,
+            is_hidden,
             started: now,
             said: now,
         }
@@ -49,7 +54,7 @@ impl Progress {
     }
 
     pub(super) fn update(&mut self, samples: u64, total: u64, lost: u64) {
-        if total == 0 {
+        if total == 0 || self.is_hidden {
             return;
         }
         let message = || {
@@ -79,6 +84,7 @@ impl Progress {
     /// Prints a line without tearing the bar.
     pub(super) fn line(&self, text: &str) {
         match &self.bar {
+            _ if self.is_hidden => {}
             Some(bar) => bar.suspend(|| say!("{text}")),
             None => say!("{text}"),
         }

@@ -7,10 +7,11 @@ use anyhow::{Context as _, Error, Result, anyhow};
 use profiler::format::region::{Region, RunState};
 use profiler::format::{Clock, Description, Source};
 
+use super::attended::Attended;
 use super::plan::Recording;
 use super::progress::Progress;
 use crate::collect::Collector;
-use crate::control::Server;
+use crate::control::{SerialSocket, Server};
 use crate::output::{Draft, Written};
 use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
@@ -58,6 +59,8 @@ pub(in crate::commands) struct Session<'run> {
     /// Whether the user wants an end.
     interrupt: Interrupt,
     progress: Progress,
+    /// Who types to the guest, if somebody is to.
+    attended: Option<Attended>,
     /// Where `pmiscope ctl` is heard, if there is a place for that.
     control: Option<Server>,
     /// Once the guest has made its region.
@@ -88,14 +91,27 @@ impl<'run> Session<'run> {
             host,
             embedded: Some(embedded),
             interrupt,
-            progress: Progress::new(),
+            progress: Progress::new(false),
+            attended: None,
             control,
             sampling: None,
         }
     }
 
+    /// The same with the terminal connected to the guest, whose serial port is there: nothing else is shown on
+    /// it meanwhile.
+    pub(super) fn attended(self, socket: SerialSocket) -> Self {
+        Self {
+            progress: Progress::new(true),
+            attended: Some(Attended::new(socket)),
+            ..self
+        }
+    }
+
     /// Ends the profile with all that the rings still have: nobody writes to them any more.
     pub(in crate::commands) fn finish(mut self, ended: Ended) -> Result<FinishedRun> {
+        // The terminal is as it was.
+        self.attended = None;
         loop {
             match self.drain() {
                 Ok(0) => break,
@@ -306,9 +322,21 @@ impl<'run> Observer<'run> for Session<'run> {
         Ok(Look::Active)
     }
 
+    fn is_attended(&self) -> bool {
+        self.attended.as_ref().is_some_and(Attended::has_input)
+    }
+
     fn on_look(&mut self) -> Result<Look> {
         let has_moved = self.drain()? > 0;
         self.serve();
+        if let Some(attended) = self.attended.take() {
+            let looked = attended.look().context("the terminal")?;
+            let (attended, wants_end) = looked;
+            self.attended = Some(attended);
+            if wants_end {
+                return Ok(Look::End(interrupted("SIGINT")));
+            }
+        }
         if let Some(signal) = self.interrupt.wanted_by() {
             return Ok(Look::End(interrupted(signal)));
         }

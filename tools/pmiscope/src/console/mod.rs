@@ -1,0 +1,186 @@
+//! A terminal, or what a script writes and reads, connected to the serial port of a guest.
+
+mod terminal;
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::control::SerialLine;
+use terminal::RawTerminal;
+
+/// Leaves the guest, typed on a terminal: ^].
+const ESCAPE: u8 = 0x1d;
+
+/// How long a guest may be silent, and how long it may go on, once there is nothing more to be typed.
+const SILENCE: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The most bytes that wait for the guest: more is not read.
+const MAX_WAITING_BYTES: usize = 4096;
+
+/// Why nothing more comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// Somebody has typed ^].
+    Left,
+    /// The guest's QEMU has closed the line.
+    Closed,
+}
+
+/// Standard input and output, connected to a guest.
+pub struct Console {
+    line: SerialLine,
+    /// Its terminal, which is as it was when this is dropped.
+    terminal: Option<RawTerminal>,
+    /// What the guest has not taken yet.
+    waiting: VecDeque<u8>,
+    /// When standard input has ended, if so.
+    input_ended: Option<Instant>,
+    /// When the guest wrote last, or took something.
+    active: Instant,
+}
+
+impl Console {
+    /// Connects standard input and output. A terminal is in raw mode then: each key is the guest's, but ^].
+    ///
+    /// # Errors
+    ///
+    /// Those of changing the terminal.
+    pub fn new(line: SerialLine) -> io::Result<Self> {
+        Ok(Self {
+            line,
+            terminal: RawTerminal::new()?,
+            waiting: VecDeque::new(),
+            input_ended: None,
+            active: Instant::now(),
+        })
+    }
+
+    /// Returns true if it would be a terminal that is connected.
+    #[must_use]
+    pub fn has_terminal() -> bool {
+        io::stdin().is_terminal()
+    }
+
+    /// Moves what there is in both directions, and never waits for either side.
+    ///
+    /// # Errors
+    ///
+    /// Those of standard input and output.
+    pub fn pump(&mut self) -> io::Result<Option<Ended>> {
+        if self.take_input()? {
+            return Ok(Some(Ended::Left));
+        }
+        let is_taken = self.give_input();
+        let is_open = self.show_output()?;
+        Ok((!is_taken || !is_open).then_some(Ended::Closed))
+    }
+
+    /// Returns true while more may be typed.
+    #[must_use]
+    pub const fn has_input(&self) -> bool {
+        self.input_ended.is_none()
+    }
+
+    /// Returns true once standard input has ended, and the guest has nothing more to say to it.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.input_ended.is_some_and(|ended| {
+            self.active.max(ended).elapsed() >= SILENCE || ended.elapsed() >= LONGEST
+        })
+    }
+
+    /// Waits until there is something to move, but no longer than this.
+    pub fn wait(&self, longest: Duration) {
+        let stdin = io::stdin();
+        let mut wanted = PollFlags::IN;
+        wanted.set(PollFlags::OUT, !self.waiting.is_empty());
+        let line = PollFd::new(&self.line.stream, wanted);
+        let input = PollFd::new(&stdin, PollFlags::IN);
+        // A signal ends it early, which is no harm.
+        let timeout = Timespec::try_from(longest).ok();
+        let _ = if self.has_input() && self.has_room() {
+            poll(&mut [line, input], timeout.as_ref())
+        } else {
+            poll(&mut [line], timeout.as_ref())
+        };
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING_BYTES
+    }
+
+    /// Reads what was typed. Returns true if that was to leave.
+    fn take_input(&mut self) -> io::Result<bool> {
+        let stdin = io::stdin();
+        while self.has_input() && self.has_room() && is_readable(&stdin) {
+            let mut bytes = [0; 512];
+            // Not through a buffer, of which `poll` would not know.
+            let read = match rustix::io::read(stdin.as_fd(), &mut bytes) {
+                Ok(read) => read,
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return Ok(false),
+                // The terminal has gone.
+                Err(rustix::io::Errno::IO) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            if read == 0 {
+                self.input_ended = Some(Instant::now());
+                return Ok(false);
+            }
+            let typed = &bytes[..read];
+            let end = typed.iter().position(|&byte| byte == ESCAPE);
+            let end = end.filter(|_| self.terminal.is_some());
+            self.waiting.extend(&typed[..end.unwrap_or(read)]);
+            if end.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes to the guest what it takes. Returns false if it takes nothing any more.
+    fn give_input(&mut self) -> bool {
+        while !self.waiting.is_empty() {
+            let (bytes, _) = self.waiting.as_slices();
+            match self.line.stream.write(bytes) {
+                Ok(written) => {
+                    self.waiting.drain(..written);
+                    self.active = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Shows what the guest has written. Returns false if it writes nothing any more.
+    fn show_output(&mut self) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        let mut stdout = io::stdout().lock();
+        loop {
+            match self.line.stream.read(&mut bytes) {
+                Ok(0) => return Ok(false),
+                Ok(read) => {
+                    self.active = Instant::now();
+                    stdout.write_all(&bytes[..read])?;
+                    stdout.flush()?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Ok(false),
+            }
+        }
+    }
+}
+
+fn is_readable(stdin: &io::Stdin) -> bool {
+    let mut wanted = [PollFd::new(stdin, PollFlags::IN)];
+    let now = Timespec::default();
+    poll(&mut wanted, Some(&now)).is_ok_and(|ready| ready > 0)
+}
