@@ -29,7 +29,7 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    pub(super) fn find(direct_map: VirtAddr, tables: &Tables, words: &Words) -> Self {
+    pub(super) fn find(direct_map: VirtAddr, tables: &Tables, words: &Words<'_>) -> Self {
         // A virtual address in this base revision.
         let rsdp = requests::RSDP.response();
         let rsdp = rsdp.map(|response| VirtAddr::from_ptr(response.address) - direct_map);

@@ -3,6 +3,7 @@
 
 use core::arch::asm;
 use core::fmt;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use profiler::address::{CodeAddress, StackAddress};
@@ -89,7 +90,16 @@ pub fn stop_failed(at: Registers, message: fmt::Arguments<'_>) -> ! {
     stop_here()
 }
 
-fn leave_registers(at: Registers) {
+/// Where the tool finds the registers that a core of a dead kernel has left, and whether it fails.
+#[must_use]
+pub fn places() -> [u64; 2] {
+    let left = LEFT.in_template();
+    let at = |offset: usize| left + offset as u64;
+    [at(offset_of!(Left, registers)), at(offset_of!(Left, fails))]
+}
+
+/// Leaves behind where this core has failed, or was stopped.
+pub fn leave_registers(at: Registers) {
     let Some(left) = own() else { return };
     // What a core has failed of comes before what it fails of then.
     if left.registers[0].load(Ordering::Relaxed) != 0 {
