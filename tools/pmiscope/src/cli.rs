@@ -7,6 +7,7 @@ mod documented;
 mod import;
 mod load;
 mod machine;
+mod postmortem;
 mod stat;
 mod stress_boot;
 
@@ -27,6 +28,7 @@ pub use capabilities::CapabilitiesArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
+pub use postmortem::{LogArgs, PostmortemArgs};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
 
@@ -71,6 +73,12 @@ pub enum Command {
     /// Stop, start or change a run by performance counters while it goes on
     #[command(after_help = CTL_EXAMPLES)]
     Ctl(Box<CtlArgs>),
+    /// Say what a dead kernel did: its cores, its tasks, its log, from its memory alone
+    #[command(after_help = postmortem::POSTMORTEM_EXAMPLES)]
+    Postmortem(PostmortemArgs),
+    /// Show the last messages of a kernel's log, from its memory, while it runs or when it is dead
+    #[command(after_help = postmortem::LOG_EXAMPLES)]
+    Log(LogArgs),
     /// List the events that can be counted in the machine, and the sources that work there
     #[command(after_help = capabilities::LIST_EXAMPLES)]
     List(CapabilitiesArgs),

@@ -7,6 +7,7 @@ mod doctor;
 mod import;
 mod kernel;
 mod list;
+mod postmortem;
 mod run;
 mod show;
 mod stress_boot;
@@ -36,6 +37,8 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Export(arguments) => show::export(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
+        Command::Postmortem(arguments) => postmortem::postmortem(arguments),
+        Command::Log(arguments) => postmortem::log(arguments),
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::StressBoot(arguments) => stress_boot::run(arguments),

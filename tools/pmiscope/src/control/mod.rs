@@ -7,7 +7,7 @@
 mod client;
 mod server;
 
-pub use client::send;
+pub use client::{run_of, send};
 pub use server::Server;
 
 use std::env;
