@@ -23,6 +23,5 @@ mod walk;
 
 pub use find::{Dead, find};
 pub use log::{log_of, text};
-pub use memory::Memory;
 pub use newest::{Newest, newest_of};
 pub use story::{Files, Story};

@@ -15,6 +15,16 @@ pub struct Newest {
 }
 
 impl Newest {
+    /// One sample, by its record; none if that is empty.
+    #[must_use]
+    pub fn of_record(record: &[u64]) -> Self {
+        let records = Some(record.to_vec()).filter(|record| !record.is_empty());
+        Self {
+            records: records.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
     /// The samples, newest first.
     pub fn samples(&self) -> impl Iterator<Item = Sample<'_>> {
         let records = self.records.iter().rev();

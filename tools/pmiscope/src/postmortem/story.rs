@@ -17,6 +17,8 @@ use crate::symbols::{Lines, SymbolFiles, Symbols};
 
 /// Lines of the log that are shown.
 const LOG_LINES: usize = 30;
+/// Lines of what the kernel has said when it failed.
+const WORDS_LINES: usize = 12;
 /// Functions of a sample that are shown in its line.
 const SAMPLE_FRAMES: usize = 4;
 /// Lines of a chain in a short story.
@@ -109,7 +111,11 @@ impl<'a> Story<'a> {
             let newest = self.newest.get(core.index as usize);
             if let Some(sample) = newest.and_then(|newest| newest.samples().next()) {
                 let line = self.sample(&sample);
-                let _ = writeln!(self.text, "core {}, newest sample: {line}", core.index);
+                let (core, number) = (core.index, sample.sequence);
+                let _ = writeln!(
+                    self.text,
+                    "core {core}, its newest sample ({number}): {line}"
+                );
             }
         }
         self.text
@@ -124,16 +130,19 @@ impl<'a> Story<'a> {
             .push(format!("{what}: what is known of it {}", fault.name()));
     }
 
-    /// Why the run has ended, as the kernel has said it.
+    /// Why the run has ended, as the kernel has said it: what stands before its own backtrace.
     fn last_words(&mut self, log: &Messages) {
         let words = log
             .messages
             .iter()
             .filter(|it| it.level == Level::LastWords);
         for message in words {
-            let first = log::shown(message);
-            let first = first.lines().next().unwrap_or_default().to_owned();
-            let _ = writeln!(self.text, "it has failed: {}", one_line(&first));
+            let shown = log::shown(message);
+            let lines = shown.lines().take_while(|line| !line.starts_with("#0"));
+            for (place, line) in lines.take(WORDS_LINES).enumerate() {
+                let before = if place == 0 { "it has failed: " } else { "  " };
+                let _ = writeln!(self.text, "{before}{}", one_line(line));
+            }
         }
     }
 

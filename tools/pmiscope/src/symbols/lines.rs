@@ -12,7 +12,7 @@ use super::{Bytes, LinkAddress, SymbolFiles, dwarf};
 /// A place in a source file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceLine {
-    /// The file, without the folder in which all was compiled.
+    /// The file, as [`short`] has it.
     pub file: String,
     pub line: u32,
 }
@@ -52,12 +52,8 @@ impl Lines {
         while let Ok(Some(frame)) = frames.next() {
             let line = frame.location.and_then(|place| {
                 let file = place.file?;
-                let within = folder
-                    .as_deref()
-                    .and_then(|folder| file.strip_prefix(folder));
-                let file = within.map_or(file, |within| within.trim_start_matches('/'));
                 Some(SourceLine {
-                    file: file.to_owned(),
+                    file: short(file, folder.as_deref()).to_owned(),
                     line: place.line?,
                 })
             });
@@ -67,6 +63,18 @@ impl Lines {
     }
 }
 
+/// A path without what tells nothing: the folder of Rust's own source, that of its packages, or the
+/// one in which all was compiled.
+fn short<'a>(file: &'a str, folder: Option<&str>) -> &'a str {
+    let behind = |folder: &str| file.split_once(folder).map(|(_, rest)| rest);
+    let of_package = || behind("/registry/src/")?.split_once('/');
+    let within = || file.strip_prefix(folder?)?.strip_prefix('/');
+    behind("/lib/rustlib/src/rust/")
+        .or_else(|| of_package().map(|(_, rest)| rest))
+        .or_else(within)
+        .unwrap_or(file)
+}
+
 /// The result of a look-up. Units that are split off are not looked for.
 fn loaded<L: LookupContinuation<Buf = Bytes>>(mut result: LookupResult<L>) -> L::Output {
     loop {
@@ -74,5 +82,34 @@ fn loaded<L: LookupContinuation<Buf = Bytes>>(mut result: LookupResult<L>) -> L:
             LookupResult::Output(output) => return output,
             LookupResult::Load { continuation, .. } => result = continuation.resume(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn a_path_begins_where_it_tells_something() {
+        let folder = Some("/home/me/kernel");
+        for (path, shown) in [
+            ("/home/me/kernel/src/main.rs", "src/main.rs"),
+            (
+                "/home/me/kernels/src/main.rs",
+                "/home/me/kernels/src/main.rs",
+            ),
+            ("src/main.c", "src/main.c"),
+            (
+                "/opt/rust/lib/rustlib/src/rust/library/core/src/panicking.rs",
+                "library/core/src/panicking.rs",
+            ),
+            (
+                "/home/me/.cargo/registry/src/index-1/spin-0.9/src/once.rs",
+                "spin-0.9/src/once.rs",
+            ),
+        ] {
+            assert_eq!(short(path, folder), shown);
+        }
+        assert_eq!(short("/a/b.rs", None), "/a/b.rs");
     }
 }
