@@ -104,7 +104,7 @@ impl<'a> Story<'a> {
         {
             let _ = writeln!(self.text, "core {} has failed here:", core.index);
             let walked = stacks.walk(core.index, at, &self.files.symbols);
-            self.chain(&walked, false, SHORT_LINES);
+            self.chain(&walked, SHORT_LINES);
             return self.text;
         }
         for core in cores.iter().filter(|core| core.is_online) {
@@ -208,7 +208,7 @@ impl<'a> Story<'a> {
     fn walked(&mut self, core: u32, at: Registers, what: &str, stacks: &Stacks<'_>) {
         let _ = writeln!(self.text, "{what}:");
         let walked = stacks.walk(core, at, &self.files.symbols);
-        self.chain(&walked, false, usize::MAX);
+        self.chain(&walked, usize::MAX);
         if let Some(fault) = walked.fault {
             let what = format!("core {core}: its chain is cut: a word of its stack");
             self.lacks.push(format!("{what} {}", fault.name()));
@@ -246,7 +246,7 @@ impl<'a> Story<'a> {
                 sample.sequence
             );
             let walked = self.walked_sample(&sample);
-            self.chain(&walked, false, usize::MAX);
+            self.chain(&walked, usize::MAX);
         }
         for sample in samples {
             let line = self.sample(&sample);
@@ -297,28 +297,47 @@ impl<'a> Story<'a> {
 
     fn tasks(&mut self) {
         let (cores, _) = kernel::cores(self.dead);
-        let runs = |task: &Task| {
-            let mut cores = cores.iter().flatten();
-            cores.find(|core| core.task == Some(task.number))
-        };
         let stacks = self.stacks().ok();
+        let mut lost = Vec::new();
         for task in kernel::tasks(self.dead) {
             match task {
-                Ok(task) => self.task(&task, runs(&task), stacks.as_ref()),
-                Err(unreadable) => self.lack(&unreadable),
+                Ok(task) => {
+                    let place = place_of(&task, &cores);
+                    self.task(&task, &place, stacks.as_ref());
+                }
+                Err(unreadable) => lost.push(unreadable),
             }
+        }
+        if let Some(Unreadable { what, fault }) = lost.first() {
+            let more = match lost.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            self.lacks.push(format!(
+                "{what}{more}: what says whether there is one {}",
+                fault.name()
+            ));
         }
     }
 
-    fn task(&mut self, task: &Task, runs_on: Option<&Core>, stacks: Option<&Stacks<'_>>) {
+    fn task(&mut self, task: &Task, place: &Place, stacks: Option<&Stacks<'_>>) {
         let name = self.named(task.number, Some(task.name));
-        if let Some(core) = runs_on {
-            let _ = writeln!(self.text, "\ntask {name}: runs on core {}", core.index);
+        let _ = match place {
+            Place::Runs(core) => writeln!(self.text, "\ntask {name}: runs on core {core}"),
+            Place::Rests => {
+                let state = if task.is_blocked { "blocked" } else { "ready" };
+                writeln!(self.text, "\ntask {name}, of core {}: {state}", task.home)
+            }
+            Place::Unknown => {
+                self.lacks.push(format!(
+                    "task {name}: it is ready, or runs on a core that cannot be read"
+                ));
+                return;
+            }
+        };
+        let Some(stacks) = stacks.filter(|_| matches!(place, Place::Rests)) else {
             return;
-        }
-        let state = if task.is_blocked { "blocked" } else { "ready" };
-        let _ = writeln!(self.text, "\ntask {name}, of core {}: {state}", task.home);
-        let Some(stacks) = stacks else { return };
+        };
         match kernel::registers_of(&self.dead.space(), task) {
             Ok(at) => {
                 let mut walked = stacks.walk(task.home, at, &self.files.symbols);
@@ -326,7 +345,11 @@ impl<'a> Story<'a> {
                 if let Some(first) = walked.links.first_mut() {
                     *first = Link::Return(at.pc);
                 }
-                self.chain(&walked, true, usize::MAX);
+                self.chain(&walked, usize::MAX);
+                if let Some(fault) = walked.fault {
+                    let what = format!("task {name}: its chain is cut: a word of its stack");
+                    self.lacks.push(format!("{what} {}", fault.name()));
+                }
             }
             Err(fault) => {
                 let what = format!("task {name}: the top of its stack");
@@ -352,9 +375,8 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// A chain, a line for each function that was called. What the task of a resting one goes on
-    /// with is a call's return address.
-    fn chain(&mut self, walked: &Walked, rests: bool, most: usize) {
+    /// A chain, a line for each function that was called.
+    fn chain(&mut self, walked: &Walked, most: usize) {
         let mut number = 0;
         let mut repeated = 0;
         for (place, link) in walked.links.iter().enumerate() {
@@ -368,7 +390,7 @@ impl<'a> Story<'a> {
                 let _ = writeln!(self.text, "  and {more} more");
                 break;
             }
-            if let (Link::Interrupted { vector, .. }, true) = (link, place > 0 || rests) {
+            if let (Link::Interrupted { vector, .. }, true) = (link, place > 0) {
                 let _ = writeln!(self.text, "  -- interrupt (vector {vector}) --");
             }
             self.frames(*link, &mut number);
@@ -378,7 +400,12 @@ impl<'a> Story<'a> {
             Some(_) => "cut",
             None => walked.end.name(),
         };
-        let _ = writeln!(self.text, "  -- chain: {end} --");
+        let doubt = if walked.is_doubtful {
+            "; a caller may be missing"
+        } else {
+            ""
+        };
+        let _ = writeln!(self.text, "  -- chain: {end}{doubt} --");
     }
 
     fn end_of_repeated(&mut self, repeated: &mut usize) {
@@ -422,6 +449,27 @@ impl<'a> Story<'a> {
         let name = frame.map(|frame| symbols.label(frame.function));
         one_line(name.unwrap_or("?")).into_owned()
     }
+}
+
+/// Where a task is.
+enum Place {
+    /// On this core.
+    Runs(u32),
+    /// Its stack is at rest.
+    Rests,
+    /// It may be on a core that cannot be read.
+    Unknown,
+}
+
+fn place_of(task: &Task, cores: &[Result<Core, Unreadable>]) -> Place {
+    let mut known = cores.iter().flatten();
+    if let Some(core) = known.find(|core| core.task == Some(task.number)) {
+        return Place::Runs(core.index);
+    }
+    if !task.is_blocked && cores.iter().any(Result::is_err) {
+        return Place::Unknown;
+    }
+    Place::Rests
 }
 
 /// The address by which code is named: a return address is behind its call.

@@ -23,6 +23,8 @@ pub struct Walked {
     /// Where it is, then what called it, or was interrupted there, innermost first.
     pub links: Vec<Link>,
     pub end: ChainEnd,
+    /// A caller that has no frame may be missing.
+    pub is_doubtful: bool,
     /// Why the walk could not read on, if that is why it ended.
     pub fault: Option<Fault>,
 }
@@ -72,6 +74,8 @@ impl<'a> Stacks<'a> {
             from.sp = from.fp;
         }
         let stack_top = unwind::stack_top(from.sp, &target);
+        // Without it a caller may be missing, no more.
+        target.fault.set(None);
         let mut chain = Chain::new();
         let end = unwind::walk(from, &target, &mut chain);
         // Where the rule of assembly says where the caller is, nothing is missing.
@@ -151,6 +155,7 @@ pub fn of_sample(sample: &Sample<'_>, text: CodeRange, symbols: &Symbols) -> Wal
     Walked {
         links,
         end: repaired.end,
+        is_doubtful: repaired.doubtful > 0,
         fault: None,
     }
 }

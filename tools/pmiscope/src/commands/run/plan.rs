@@ -166,7 +166,7 @@ impl Plan {
                     wanted,
                     (kernel_path.clone(), &kernel),
                     load,
-                    settings.to_string(),
+                    command_line(&settings, arguments.boot.log.as_deref()),
                 )?
             }
         };
@@ -499,6 +499,12 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         send: default.send,
         test: arguments.self_test.as_deref(),
     }
+}
+
+/// The words that the kernel is started with.
+fn command_line(settings: &Settings<'_>, log: Option<&str>) -> String {
+    let log = log.map_or_else(String::new, |filter| format!(" log={filter}"));
+    format!("{settings}{log}")
 }
 
 /// Refuses options of a disc where there is none: clap does not miss it if another option
