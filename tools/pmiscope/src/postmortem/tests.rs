@@ -28,11 +28,19 @@ struct Pages {
 
 impl Memory for Pages {
     fn read(&self, address: u64, into: &mut [u8]) -> bool {
-        (address..).zip(into).all(|(at, byte)| {
-            let page = self.pages.get(&(at / PAGE));
-            let found = page.map(|page| page[usize::try_from(at % PAGE).unwrap()]);
-            found.inspect(|found| *byte = *found).is_some()
-        })
+        let mut at = address;
+        let mut rest = into;
+        while !rest.is_empty() {
+            let within = usize::try_from(at % PAGE).unwrap();
+            let (part, behind) = rest.split_at_mut(rest.len().min(4096 - within));
+            let Some(page) = self.pages.get(&(at / PAGE)) else {
+                return false;
+            };
+            part.copy_from_slice(&page[within..within + part.len()]);
+            at = at.wrapping_add(part.len() as u64);
+            rest = behind;
+        }
+        true
     }
 
     fn pages_with(&self, magic: &[u8]) -> Result<Vec<u64>> {

@@ -34,6 +34,7 @@ mod operations;
 mod over_debug;
 mod pass_on;
 mod pmu;
+mod postmortem;
 mod real;
 #[path = "../records.rs"]
 mod records;
