@@ -58,12 +58,12 @@ fn spin_deep() {
 
 #[inline(never)]
 fn spin_outer() -> u32 {
-    black_box(spin_inner()) + 1
+    black_box(spin_inner()) + 3
 }
 
 #[inline(never)]
 fn spin_inner() -> u32 {
-    black_box(spin_for_ever()) + 1
+    black_box(spin_for_ever()) + 2
 }
 
 /// Cores that are where they are to be.
