@@ -94,13 +94,13 @@ impl Image {
         Self::open_file(path, "--ram")
     }
 
-    /// The same, of a command that takes it as its argument.
+    /// The same, for a command that takes it as its argument.
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn open_any(path: &Path) -> Result<Self> {
-        Self::open_file(path, "the command")
+    pub fn open_for(path: &Path, command: &str) -> Result<Self> {
+        Self::open_file(path, command)
     }
 
     /// Opens the memory in which a run before a reset has left its samples: a file as by

@@ -21,7 +21,7 @@ use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles};
 const SAMPLES: usize = 3;
 
 pub(super) fn postmortem(arguments: &PostmortemArgs) -> Result<Exit> {
-    let image = Image::open_any(&arguments.memory)?;
+    let image = Image::open_for(&arguments.memory, "postmortem")?;
     let path = built(arguments.elf.as_deref(), "kernel")?;
     let (mut kernel, build_id) = read_kernel(&path)?;
     let dead = postmortem::find(&image, Some(build_id))?;
@@ -85,7 +85,7 @@ pub(super) fn symbol_files(
 
 pub(super) fn log(arguments: &LogArgs) -> Result<Exit> {
     let image = match &arguments.memory {
-        Some(path) => Image::open_any(path)?,
+        Some(path) => Image::open_for(path, "log")?,
         None => memory_of(control::run_of(arguments.pid)?)?,
     };
     let dead: Dead<'_> = postmortem::find(&image, None)?;
@@ -106,7 +106,7 @@ fn memory_of(pid: u32) -> Result<Image> {
             continue;
         }
         // The files of logs are no memory, and some are none yet.
-        if let Ok(image) = Image::open_any(&path)
+        if let Ok(image) = Image::open_for(&path, "log")
             && postmortem::find(&image, None).is_ok()
         {
             return Ok(image);

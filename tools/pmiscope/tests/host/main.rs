@@ -19,6 +19,7 @@ mod memory;
 mod moved;
 mod names;
 mod outside;
+mod postmortem;
 mod processes;
 mod profile;
 #[path = "../records.rs"]
