@@ -103,7 +103,7 @@ adopters: setup ## the small kernels that are not ours, and some of them so that
 	tools/adopters/build.sh pie
 
 header: ## make the header for C anew, profiler/c/pmiscope.h, from its source
-	PMISCOPE_WRITE_HEADER=1 cargo test --locked --quiet -p pmiscope-c --test header
+	PMISCOPE_WRITE_HEADER=1 cargo test --locked --quiet -p pmiscope-c --test header header_is_what_the_source_says
 
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh

@@ -2,7 +2,7 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first. `interrupts-above` is sampled, and all is well.
+//! are sampled for a while first. `interrupts-above` and `foreign-nmis` are sampled, and all is well.
 
 mod last_words;
 
@@ -39,8 +39,9 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 9] = [
+static SAMPLED: [Workload; 10] = [
     Workload::new("interrupts-above", interrupts_above),
+    Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),
@@ -152,6 +153,16 @@ fn interrupts_above(scratch: &mut Scratch) {
         let core = Destination::Core(core.apic_id);
         // SAFETY: the vector has a handler.
         unsafe { apic::registers().send(Message::Fixed(VECTOR), core) };
+    }
+}
+
+/// Work, and NMIs in it that nobody has asked for, as of a button or a parity error.
+fn foreign_nmis(scratch: &mut Scratch) {
+    let this = Destination::Core(cpu::current().apic_id);
+    for round in 1..=16 {
+        black_box(arithmetic::shift(scratch.seed() + round, 100));
+        // SAFETY: there is a gate for it.
+        unsafe { apic::registers().send(Message::Nmi, this) };
     }
 }
 

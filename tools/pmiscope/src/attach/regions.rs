@@ -36,10 +36,19 @@ impl Found<'_> {
         0..self.region.cores()
     }
 
-    /// Words in the rings that nobody has read.
+    /// Words in the rings that nobody has read, and samples that were counted in tables, where they
+    /// stay when they are read.
     pub fn unread(&self) -> u64 {
-        let words = self.cores().map(|core| self.region.control(core).unread());
-        words.fold(0, u64::saturating_add)
+        let unread = self.cores().map(|core| {
+            let words = self.region.control(core).unread();
+            let counted = if self.region.has_tables() {
+                self.region.stored(core)
+            } else {
+                0
+            };
+            words.saturating_add(counted)
+        });
+        unread.fold(0, u64::saturating_add)
     }
 
     /// Words in the rings that were read before.

@@ -39,6 +39,8 @@ struct Core<'memory> {
     first: u64,
     /// Samples among the records so far.
     samples: u64,
+    /// The other records, such as those of a change.
+    others: u64,
     /// Where the next record begins, in units since the start, if the ring is still the same.
     next: u64,
     corrupt_at: Option<u64>,
@@ -59,6 +61,7 @@ impl<'memory> Collector<'memory> {
                 next: reader.position(),
                 reader,
                 samples: 0,
+                others: 0,
                 corrupt_at: None,
                 damaged_chains: 0,
                 newest: Vec::new(),
@@ -165,7 +168,8 @@ impl<'memory> Collector<'memory> {
     #[must_use]
     pub fn samples(&self) -> u64 {
         if self.region.has_tables() {
-            return stored(&self.counters);
+            let others: u64 = self.cores.iter().map(|core| core.others).sum();
+            return stored(&self.counters).saturating_sub(others);
         }
         self.cores.iter().map(|core| core.samples).sum()
     }
@@ -296,6 +300,7 @@ impl Core<'_> {
                     let is_sample = RecordHead::from_word(record[0]).kind == kind::SAMPLE;
                     self.samples += u64::from(is_sample);
                     last = is_sample.then_some(words);
+                    self.others += u64::from(!is_sample);
                     profile.record(number, &record[..words])?;
                 }
                 Ok(None) => break,

@@ -6,7 +6,7 @@ use profiler::contract::settings::SourceChoice;
 use profiler::format::{Delivery, Source};
 
 use super::at_hand::Emulator;
-use super::configuration::{Configuration, Memory, NO_EXECUTE, NO_HPET};
+use super::configuration::{Configuration, Memory, NO_EXECUTE, NO_HPET, Way};
 use crate::profile::Mode;
 use crate::qemu::{HPET_TIMERS, PmuModel};
 
@@ -23,6 +23,8 @@ pub struct Expected {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sampled {
     pub cores: u32,
+    /// The fewest, where not all may have been started.
+    pub least_cores: u32,
     /// All samples; of a disc it is not known how many it asks for.
     pub samples: Option<u64>,
     /// `None` where it is not known which one works, or works in time.
@@ -166,6 +168,7 @@ impl Expected {
         let source = boot.source().filter(|_| is_sure);
         let profile = Sampled {
             cores: boot.machine.cores,
+            least_cores: boot.least_cores(),
             samples: boot.sampling.as_ref().map(|sampling| sampling.samples),
             source,
             unclaimed: boot.unclaimed(source),
@@ -273,6 +276,16 @@ impl Configuration {
         is_strict && by_hpet
     }
 
+    /// The fewest cores that are started: Limine waits for each for as long as some ticks of the
+    /// time stamp counter take, and goes on without it.
+    fn least_cores(&self) -> u32 {
+        if self.is_by_time() && self.machine.way != Way::Loader {
+            1
+        } else {
+            self.machine.cores
+        }
+    }
+
     /// The most interrupts that nothing explains: docs/limits.md.
     fn unclaimed(&self, source: Option<Source>) -> u64 {
         let cores = self.machine.cores.into();
@@ -288,7 +301,7 @@ impl Configuration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::configuration::{Machine, Sampling, Way};
+    use super::super::configuration::{Machine, Sampling};
     use super::*;
     use crate::profile::Mode;
 
@@ -401,6 +414,23 @@ mod tests {
             assert_eq!(profile.source, Some(source));
             assert_eq!((profile.cores, profile.samples), (4, Some(400)));
         }
+    }
+
+    #[test]
+    fn a_busy_host_may_let_limine_go_on_without_a_core() {
+        let least = |way, mode| {
+            let machine = Machine {
+                way,
+                mode,
+                ..machine()
+            };
+            let expected = boot(machine, SourceChoice::Auto, Delivery::Nmi);
+            expected.profile.unwrap().least_cores
+        };
+        assert_eq!(least(Way::Loader, Mode::Realtime), 4);
+        assert_eq!(least(Way::Bios, Mode::Deterministic), 4);
+        assert_eq!(least(Way::Bios, Mode::Realtime), 1);
+        assert_eq!(least(Way::Uefi, Mode::Realtime), 1);
     }
 
     #[test]

@@ -18,8 +18,8 @@ pub struct Remains {
 /// What it is worth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// All cores were sampled: so many samples.
-    Sampled(u64),
+    /// All cores were sampled that were started.
+    Sampled { cores: u64, samples: u64 },
     /// It was refused as it had to be.
     Refused(Refusal),
     /// Neither: what is wrong.
@@ -58,7 +58,10 @@ impl Remains {
         };
         match wrong(&report, expected) {
             Some(problem) => Verdict::Failed(problem),
-            None => Verdict::Sampled(number(&report["samples"])),
+            None => Verdict::Sampled {
+                cores: report["cores"].as_array().map_or(0, Vec::len) as u64,
+                samples: number(&report["samples"]),
+            },
         }
     }
 
@@ -76,9 +79,8 @@ fn wrong(report: &Value, expected: &Sampled) -> Option<String> {
     let empty = Vec::new();
     let list = |key: &str| report[key].as_array().unwrap_or(&empty);
     let cores = list("cores");
-    if cores.len() != expected.cores as usize {
-        let (found, wanted) = (cores.len(), expected.cores);
-        return Some(format!("{found} cores in the report, of {wanted}"));
+    if let Some(problem) = wrong_number(cores.len(), report, expected) {
+        return Some(problem);
     }
     if let Some(core) = cores.iter().find(|core| number(&core["samples"]) == 0) {
         return Some(format!("core {} has no samples", core["id"]));
@@ -115,6 +117,16 @@ fn wrong(report: &Value, expected: &Sampled) -> Option<String> {
         .map(|warning| format!("a warning: {warning}"))
 }
 
+/// What is wrong with the number of cores. Fewer than the machine has are right where a boot loader
+/// may go on without one, and the report says that there are fewer.
+fn wrong_number(found: usize, report: &Value, expected: &Sampled) -> Option<String> {
+    let (least, wanted) = (expected.least_cores as usize, expected.cores as usize);
+    let says = format!("it has sampled {found} of {wanted} cores");
+    let note = report["note"].as_str().unwrap_or_default();
+    let is_right = found == wanted || ((least..wanted).contains(&found) && note.contains(&says));
+    (!is_right).then(|| format!("{found} cores in the report, of {wanted}"))
+}
+
 #[cfg(test)]
 mod tests {
     use profiler::format::Source;
@@ -131,6 +143,7 @@ mod tests {
         Expected {
             profile: Some(Sampled {
                 cores: 2,
+                least_cores: 2,
                 samples: Some(10),
                 source: Some(Source::ApicTimer),
                 unclaimed: 1,
@@ -157,7 +170,8 @@ mod tests {
     #[test]
     fn a_profile_with_all_that_was_asked_for_is_right() {
         let verdict = ended(0, "", &report()).judge(&expected());
-        assert_eq!(verdict, Verdict::Sampled(10));
+        let (cores, samples) = (2, 10);
+        assert_eq!(verdict, Verdict::Sampled { cores, samples });
         let mut warned = report();
         warned["warnings"] = json!(["100% of the samples are at one instruction of their core, 0"]);
         assert_eq!(ended(0, "", &warned).judge(&expected()), verdict);
@@ -200,6 +214,27 @@ mod tests {
             ..ended(0, "", &Value::Null)
         };
         assert!(matches!(none.judge(&expected()), Verdict::Failed(_)));
+    }
+
+    #[test]
+    fn fewer_cores_are_right_where_they_may_be_and_the_report_says_so() {
+        let mut fewer = report();
+        fewer["cores"] = json!([{"id": 0, "samples": 10}]);
+        let judge = |report: &Value, least_cores| {
+            let mut expected = expected();
+            expected.profile.as_mut().unwrap().least_cores = least_cores;
+            ended(0, "", report).judge(&expected)
+        };
+        let failed = Verdict::Failed("1 cores in the report, of 2".into());
+        assert_eq!(judge(&fewer, 1), failed, "without a word");
+        fewer["note"] = json!("it has sampled 1 of 2 cores");
+        let (cores, samples) = (1, 10);
+        assert_eq!(judge(&fewer, 1), Verdict::Sampled { cores, samples });
+        assert_eq!(judge(&fewer, 2), failed, "all have to be there");
+        fewer["cores"] = json!([]);
+        fewer["note"] = json!("it has sampled 0 of 2 cores");
+        let none = Verdict::Failed("0 cores in the report, of 2".into());
+        assert_eq!(judge(&fewer, 1), none);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct Summary {
     failed: Vec<u32>,
     samples: u64,
     cores: u64,
+    /// Cores without which a boot loader went on.
+    not_started: u64,
     /// How many boots had which value of an axis.
     axes: Vec<(&'static str, BTreeMap<String, u64>)>,
 }
@@ -28,10 +30,11 @@ const SHOWN: usize = 20;
 impl Summary {
     pub fn add(&mut self, plan: &Plan, verdict: &Verdict) {
         match verdict {
-            Verdict::Sampled(samples) => {
+            Verdict::Sampled { cores, samples } => {
                 self.sampled += 1;
                 self.samples += samples;
-                self.cores += u64::from(plan.configuration.machine.cores);
+                self.cores += cores;
+                self.not_started += u64::from(plan.configuration.machine.cores) - cores;
             }
             Verdict::Refused(refusal) => *self.refused.entry(refusal.says).or_default() += 1,
             Verdict::Failed(_) => self.failed.push(plan.number),
@@ -85,6 +88,13 @@ impl Summary {
                 grouped(self.samples)
             ),
         );
+        if self.not_started > 0 {
+            let cores = grouped(self.not_started);
+            line(
+                "not started",
+                format!("{cores} cores, by Limine on a busy host"),
+            );
+        }
         for (says, times) in &self.refused {
             line("refused", format!("{} with `{says}`", grouped(*times)));
         }

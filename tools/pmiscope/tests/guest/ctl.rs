@@ -116,6 +116,20 @@ impl Going {
         self.wait_for("a sample", |it| it.samples() >= before + more);
     }
 
+    /// Stops it; the samples that it has taken.
+    #[track_caller]
+    fn stop(&self) -> u64 {
+        self.does("stop");
+        self.wait_for("the stop", |it| it.status().starts_with("stopped; "));
+        // The rings are drained still. If it has not stopped, there is no end of it.
+        self.wait_for("an end of the samples", |it| {
+            let before = it.samples();
+            thread::sleep(Duration::from_millis(500));
+            it.samples() == before
+        });
+        self.samples()
+    }
+
     /// Ends it as ^C does; gives its report.
     #[track_caller]
     pub fn end(self) -> Value {
@@ -148,15 +162,7 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
         return;
     }
     let going = Going::sampling("ctl", "--smp 2 --qemu lab --period 1000 --workload mix");
-    going.does("stop");
-    going.wait_for("the stop", |it| it.status().starts_with("stopped; "));
-    // The rings are drained still. If it has not stopped, there is no end of it.
-    going.wait_for("an end of the samples", |it| {
-        let before = it.samples();
-        thread::sleep(Duration::from_millis(500));
-        it.samples() == before
-    });
-    let stopped = going.samples();
+    let stopped = going.stop();
 
     going.does("period 700");
     assert_eq!(going.samples(), stopped, "a change starts nothing");
@@ -199,6 +205,36 @@ fn a_run_by_counters_is_stopped_changed_and_started() {
     ];
     assert_eq!(events, expected);
     assert_changes_are_where_they_were("ctl", &[0, 1, 2, 2]);
+}
+
+/// What is counted in place knows its event, whatever was asked for meanwhile.
+#[test]
+fn a_run_that_keeps_chains_is_stopped_changed_and_started() {
+    if is_skipped() {
+        return;
+    }
+    let arguments = "--smp 2 --qemu lab --period 1000 --workload layers --keep chains";
+    let going = Going::sampling("ctl-chains", arguments);
+    going.go_on(1000);
+    let stopped = going.stop();
+    going.does("period 700");
+    assert_eq!(going.samples(), stopped, "a change starts nothing");
+    going.does("start");
+    going.go_on(1000);
+    going.does("event instructions:k");
+    going.go_on(1000);
+    let all = going.stop();
+    let report = going.end();
+    let number = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!((number("samples"), number("lost")), (all, 0));
+    let counted = number("counted_in_place") + number("counted_in_rings");
+    assert_eq!(counted, all);
+    let events = report["events"].as_array().unwrap();
+    let of_each = events.iter().map(|it| it["samples"].as_u64().unwrap());
+    let of_each: Vec<u64> = of_each.collect();
+    assert_eq!(of_each[0], stopped, "{of_each:?}");
+    assert!(of_each[1..].iter().all(|&it| it >= 1000), "{of_each:?}");
+    assert_eq!((of_each.len(), of_each.iter().sum()), (3, all));
 }
 
 /// Seconds may lie between two samples, and a thousand until the next one that is not fast.

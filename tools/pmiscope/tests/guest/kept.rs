@@ -297,6 +297,40 @@ fn what_was_sampled_before_a_triple_fault_is_sent_by_the_next_boot() {
     }
 }
 
+/// What a report has of chains that were counted.
+fn counted(report: &[u8]) -> [Value; 4] {
+    let report: Value = serde_json::from_slice(report).unwrap();
+    ["samples", "sample_hash", "functions", "tasks"].map(|key| report[key].clone())
+}
+
+#[test]
+fn chains_that_were_counted_before_a_triple_fault_are_sent_by_the_next_boot() {
+    let test = "--self-test triple-fault-midway --period 1000 --samples 1000000 --keep chains";
+    let run = run(&format!("--smp 2 --ring {}K {test}", RING >> 10)).ended_with(4);
+    let report = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["report", "--format", "json"])
+        .arg(&run.profile)
+        .output()
+        .expect("the tool starts");
+    let expected = counted(&report.stdout);
+    assert!(expected[0].as_u64() > Some(1000), "{}", expected[0]);
+
+    let machine = Machine::new("chains");
+    let settings = "source=auto delivery=nmi period=1000 samples=1000000 keep=chains";
+    let log = machine.booted(&format!("{settings} test=triple-fault-midway kept=send"));
+    let says = format!("kept: {} samples of a run before", expected[0]);
+    assert!(log.contains(&says), "{log}");
+    let by_wire = Made::of_line("chains-wire", &machine.log_path(), &[]);
+    let in_place = Made::of_memory("chains-memory", &machine.ram, None);
+    let ram = machine.ram.to_str().unwrap();
+    let attached = Made::by("chains-attach", &["attach", "--once", "--ram", ram]);
+    for made in [by_wire, in_place, attached] {
+        assert_eq!(made.output.status.code(), Some(4), "{}", made.said());
+        assert!(counted(&made.output.stdout) == expected, "{}", made.said());
+        made.assert_cut();
+    }
+}
+
 #[test]
 fn what_was_sampled_before_a_reset_is_sent_by_the_next_boot() {
     let machine = Machine::new("reset");

@@ -172,3 +172,18 @@ fn what_other_nmis_take_is_in_no_period() {
         assert!(short > 100, "core {core}: only {short} came early");
     }
 }
+
+/// An NMI that nobody has asked for, while the timer runs, is no sample: the fast handler leaves it
+/// to be counted.
+#[test]
+fn an_nmi_before_the_timer_has_run_out_is_no_sample() {
+    let samples = sample("--smp 2 --self-test foreign-nmis --samples 2000");
+    for (core, counters) in samples.counters.iter().enumerate() {
+        assert_eq!(counters.stored, 1000, "core {core}: {counters:?}");
+        assert!(counters.unclaimed > 500, "core {core}: {counters:?}");
+        assert_eq!(counters.taken, 1000 + counters.unclaimed, "core {core}");
+        // At most one comes in a period, and takes less than a third of it.
+        let mut periods = samples.of(core).map(|seen| seen.period);
+        assert!(periods.all(|period| period > 666), "core {core}");
+    }
+}
