@@ -15,7 +15,8 @@ pub fn log_of(dead: &Dead<'_>) -> Messages {
     let start = dead.root.image.block_physical.saturating_add(LOG_OFFSET);
     let mut bytes = vec![0; RING_BYTES];
     let mut read = 0;
-    for (part, address) in bytes.chunks_mut(PAGE).zip((start..).step_by(PAGE)) {
+    for (part, page) in bytes.chunks_mut(PAGE).zip(0_u64..) {
+        let address = start.saturating_add(page * PAGE as u64);
         if !dead.memory.read(address, part) {
             break;
         }

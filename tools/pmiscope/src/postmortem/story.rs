@@ -375,17 +375,18 @@ impl<'a> Story<'a> {
         }
     }
 
-    /// A chain, a line for each function that was called.
+    /// A chain, a line for each function that was called or inlined; `most` lines, or a few more.
     fn chain(&mut self, walked: &Walked, most: usize) {
         let mut number = 0;
         let mut repeated = 0;
+        let start = self.text.len();
         for (place, link) in walked.links.iter().enumerate() {
             if place > 0 && walked.links[place - 1] == *link {
                 repeated += 1;
                 continue;
             }
             self.end_of_repeated(&mut repeated);
-            if number >= most {
+            if self.text[start..].lines().count() >= most {
                 let more = walked.links.len() - place;
                 let _ = writeln!(self.text, "  and {more} more");
                 break;

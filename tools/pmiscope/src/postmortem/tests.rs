@@ -412,6 +412,83 @@ fn a_memory_that_is_damaged_anywhere_ends_nothing() {
     }
 }
 
+/// All numbers of a root but where it is itself.
+fn numbers(root: &mut Root) -> Vec<&mut u64> {
+    let Root {
+        image,
+        cores,
+        variables,
+        tasks,
+        stacks,
+        code,
+        ..
+    } = root;
+    vec![
+        &mut image.text_start,
+        &mut image.text_end,
+        &mut image.page_tables,
+        &mut cores.pointers,
+        &mut cores.count,
+        &mut cores.index,
+        &mut cores.apic_id,
+        &mut cores.online,
+        &mut cores.stopped,
+        &mut cores.distance,
+        &mut variables.left_registers,
+        &mut variables.fails,
+        &mut variables.current_task,
+        &mut tasks.table,
+        &mut tasks.count,
+        &mut tasks.stride,
+        &mut tasks.sp,
+        &mut tasks.state,
+        &mut tasks.name,
+        &mut tasks.home,
+        &mut stacks.cores,
+        &mut stacks.core_stride,
+        &mut stacks.slot,
+        &mut stacks.kibibytes,
+        &mut stacks.tasks,
+        &mut stacks.task_bytes,
+        &mut stacks.made,
+        &mut code.assembly_start,
+        &mut code.assembly_end,
+        &mut code.calls_start,
+        &mut code.calls_end,
+        &mut code.rules_start,
+        &mut code.rules_end,
+        &mut code.stubs,
+    ]
+}
+
+/// A kernel that tells anything of itself, with a right checksum.
+#[test]
+fn whatever_a_root_says_ends_nothing() {
+    let memory = machine().finish();
+    let address = memory.pages_with(&MAGIC).unwrap()[0];
+    let dead = find_in(Box::new(memory.clone()), None).unwrap();
+    let block = Box::new(Block::new());
+    for number in 0..numbers(&mut Root::default()).len() {
+        for value in [
+            0,
+            1,
+            7,
+            0x8000_0000_0000_0000,
+            u64::MAX - 7,
+            u64::MAX,
+            DATA,
+            CORE_STACKS,
+        ] {
+            let mut root = dead.root;
+            *numbers(&mut root)[number] = value;
+            block.publish(&root);
+            let mut memory = memory.clone();
+            memory.poke(address, &bytes_of(&*block)[..ROOT_BYTES]);
+            let _ = story(&memory);
+        }
+    }
+}
+
 #[test]
 fn what_is_no_kernel_is_said_to_be_none() {
     let said = |memory: &Pages| story(memory).unwrap_err().to_string();
