@@ -13,7 +13,7 @@ use crate::exit::{self, ExitCode};
 /// The kernel's own words. Those that are not understood count as if they were not there until
 /// [`parse`] ends the run for them, in a log whose place they may have been meant to name.
 #[must_use]
-pub fn own(command_line: &str) -> Words {
+pub fn own(command_line: &str) -> Words<'_> {
     Words::parse(command_line).unwrap_or_default()
 }
 

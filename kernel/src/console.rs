@@ -16,7 +16,7 @@ use crate::serial;
 
 /// Sends the log where the command line says. Behind the beginning of memory, for registers
 /// that have to be mapped.
-pub fn start(boot: &BootInfo, words: &Words) {
+pub fn start(boot: &BootInfo, words: &Words<'_>) {
     let refused = |name: &dyn Display, problem: &dyn Display| {
         log::warn!("serial={name}: {problem}; the log stays on the first port");
     };

@@ -142,6 +142,7 @@ fn begin() {
 pub fn begin_failed(failure: &Failure<'_>) {
     let again = stop::begin_failing();
     if claim() {
+        stop::leave_registers(failure.at);
         return;
     }
     if again {

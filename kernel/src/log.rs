@@ -5,23 +5,36 @@
 //! that waits too long for another, which may have died, does the same. So a
 //! message may be torn, but none is lost and no core waits for ever. Once a core ends the run,
 //! it alone writes.
+//!
+//! What is written is kept as well, for whoever finds the kernel dead: in a ring for which nobody
+//! waits ([`kernel_core::log_ring`]).
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use kernel_core::log_filter::{Importance, LogFilter};
+use kernel_core::log_ring::{self, Level};
+use kernel_core::postmortem::Block;
 use log::{LevelFilter, Log, Metadata, Record};
+use spin::Once;
 use x86_64::instructions::interrupts;
 
 use crate::cpu::{self, stop};
 use crate::exit;
 use crate::screen;
 use crate::serial::{self, Serial};
-use profiler::hw::tsc::Deadline;
+use profiler::hw::tsc::{self, Deadline};
 
 const NOBODY: u32 = u32::MAX;
 
 /// The core that writes.
 static WRITER: AtomicU32 = AtomicU32::new(NOBODY);
+
+/// The last messages, and before them what leads to everything else.
+static BLOCK: Block = Block::new();
+
+/// Which messages are made.
+static FILTER: Once<LogFilter<'static>> = Once::new();
 
 /// All that shows the log, at once and without a lock. The port first: what is drawn may fault.
 pub struct Output;
@@ -34,15 +47,37 @@ impl Write for Output {
     }
 }
 
+/// Shows a message, and keeps it.
+struct Kept<'a>(log_ring::Writer<'a>);
+
+impl Write for Kept<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write_str(text)?;
+        Output.write_str(text)
+    }
+}
+
 struct SerialLog;
 
 impl Log for SerialLog {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let wanted = FILTER
+            .get()
+            .map(|filter| filter.of_module(metadata.target()));
+        wanted.is_none_or(|wanted| metadata.level() <= level_filter(wanted))
     }
 
     fn log(&self, record: &Record<'_>) {
-        line(record.level().as_str(), *record.args(), TIMEOUT_TICKS);
+        if self.enabled(record.metadata()) {
+            let level = match record.level() {
+                log::Level::Error => Level::Error,
+                log::Level::Warn => Level::Warn,
+                log::Level::Info => Level::Info,
+                log::Level::Debug => Level::Debug,
+                log::Level::Trace => Level::Trace,
+            };
+            line(level, *record.args(), TIMEOUT_TICKS);
+        }
     }
 
     fn flush(&self) {
@@ -61,10 +96,33 @@ pub fn start() {
     log::set_max_level(LevelFilter::Debug);
 }
 
+/// Makes only these messages from now on. The first call counts.
+pub fn set_filter(filter: LogFilter<'static>) {
+    log::set_max_level(level_filter(filter.least()));
+    FILTER.call_once(|| filter);
+}
+
+const fn level_filter(least: Importance) -> LevelFilter {
+    match least {
+        Importance::Off => LevelFilter::Off,
+        Importance::Error => LevelFilter::Error,
+        Importance::Warn => LevelFilter::Warn,
+        Importance::Info => LevelFilter::Info,
+        Importance::Debug => LevelFilter::Debug,
+        Importance::Trace => LevelFilter::Trace,
+    }
+}
+
+/// What is kept for whoever finds the kernel dead.
+#[must_use]
+pub fn block() -> &'static Block {
+    &BLOCK
+}
+
 /// The message with which a run ends. The other cores have been stopped, maybe in
 /// the middle of a line, so there is no core to wait for.
 pub fn last_words(message: fmt::Arguments<'_>) {
-    line("ERROR", message, 0);
+    line(Level::LastWords, message, 0);
 }
 
 /// What the other cores were doing, behind that: on the port alone, as on a screen it would
@@ -72,18 +130,29 @@ pub fn last_words(message: fmt::Arguments<'_>) {
 pub fn last_words_of_others(message: fmt::Arguments<'_>) {
     // As in `line`.
     let _ = Serial.write_fmt(message);
+    let mut kept = begin(cpu::current_index(), Level::Raw);
+    let _ = kept.write_fmt(message);
+    kept.finish();
 }
 
 /// Bytes, at once, without a lock or formatting.
 pub fn raw(text: &str) {
     // It takes what it is given.
     let _ = Output.write_str(text);
+    let mut kept = begin(cpu::current_index(), Level::Raw);
+    let _ = kept.write_str(text);
+    kept.finish();
+}
+
+/// Begins to keep a message.
+fn begin(core: u32, level: Level) -> log_ring::Writer<'static> {
+    BLOCK.log.begin(core, level, tsc::ticks())
 }
 
 /// Half a second of the fastest time stamp counters; a line takes milliseconds.
 const TIMEOUT_TICKS: u64 = 1 << 31;
 
-fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
+fn line(level: Level, message: fmt::Arguments<'_>, timeout: u64) {
     while exit::is_ending_elsewhere() && !stop::is_working() {
         // It is stopped by an NMI, but that has not come yet, or cannot.
         interrupts::without_interrupts(|| stop::rest(stop::here(), None));
@@ -91,10 +160,14 @@ fn line(level: &str, message: fmt::Arguments<'_>, timeout: u64) {
     let me = cpu::current_index();
     let turn = Turn::take(me, timeout);
     if turn.is_borrowed {
-        raw("\n");
+        let _ = Output.write_str("\n");
     }
     // An error can only come from what is formatted; the line then ends early.
-    let _ = writeln!(Output, "[{level} core{me}] {message}");
+    let _ = write!(Output, "[{} core{me}] ", level.name());
+    let mut kept = Kept(begin(me, level));
+    let _ = kept.write_fmt(message);
+    kept.0.finish();
+    let _ = Output.write_str("\n");
     drop(turn);
 }
 

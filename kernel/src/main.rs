@@ -17,7 +17,8 @@
 //! 5. `trap`.
 //! 6. `task` and `smp`.
 //! 7. `monitor`.
-//! 8. What uses all that: `profiling`, `live`, `wire`, `kept`, `workload`, `selftest`, this file.
+//! 8. What uses all that: `profiling`, `live`, `postmortem`, `wire`, `kept`, `workload`, `selftest`,
+//!    this file.
 //!
 //! # Principles
 //!
@@ -49,6 +50,7 @@ mod log;
 mod memory;
 mod monitor;
 mod panic;
+mod postmortem;
 mod power;
 mod profiling;
 mod progress;
@@ -90,7 +92,9 @@ extern "C" fn kernel_entry() -> ! {
     let words = config::own(boot.command_line);
     monitor::add(live::COMMANDS);
     monitor::prepare(&words);
+    log::set_filter(words.log);
     memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
+    postmortem::tell_of_image(boot);
     console::start(boot, &words);
     plan_end(boot, &words);
     let apic_ids = cpu::apic::choose_cores(boot.apic_ids());
@@ -105,6 +109,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     task::start(workload::task_name);
     workload::start();
     profiling::set_up(end);
+    postmortem::tell_of_all(boot);
     adopt(core);
     cpu::hpet::start(boot.firmware.hpet.ok().map(paging::map_device));
     cpu::pm_timer::start(boot.firmware.pm_timer.ok(), paging::map_device);
@@ -136,7 +141,7 @@ extern "C" fn other_core(core: &'static CoreBlock) -> ! {
 }
 
 /// Sets what becomes of the machine at the end, and says what will not.
-fn plan_end(boot: &BootInfo, words: &Words) {
+fn plan_end(boot: &BootInfo, words: &Words<'_>) {
     let reset = boot.firmware.reset.and_then(Result::ok);
     if let Some(Err(problem)) = boot.firmware.off {
         ::log::warn!("at-end=off: {problem}; the machine will stay as it is");

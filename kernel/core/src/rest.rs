@@ -41,6 +41,13 @@ impl CoreState {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Running, Self::Held, Self::Working, Self::Stopped];
 
+    /// The state that this byte is of: what is none is a core that nothing is known of, and so stopped.
+    #[must_use]
+    pub fn of(byte: u8) -> Self {
+        let state = Self::ALL.get(usize::from(byte)).copied();
+        state.unwrap_or(Self::Stopped)
+    }
+
     /// The state behind an event; `None` if the table has none.
     #[must_use]
     pub const fn after(self, event: Event) -> Option<Self> {
@@ -74,9 +81,7 @@ impl CurrentState {
     /// Where the core stands.
     #[must_use]
     pub fn get(&self) -> CoreState {
-        let number = self.0.load(Ordering::Acquire);
-        let state = CoreState::ALL.get(usize::from(number)).copied();
-        state.unwrap_or(CoreState::Stopped)
+        CoreState::of(self.0.load(Ordering::Acquire))
     }
 
     /// Changes it by an event. Returns false, and changes nothing, if the table has no such

@@ -1,15 +1,18 @@
-//! The words of the command line that are the kernel's own: where its log goes, what becomes of
-//! the machine when the run has ended, and of what a run before has left, and what leads to the
-//! monitor. All others are the sampler's.
+//! The words of the command line that are the kernel's own: what its log has and where it goes,
+//! what becomes of the machine when the run has ended, and of what a run before has left, and what
+//! leads to the monitor. All others are the sampler's.
 
 use alloc::string::String;
 use core::fmt;
 
+use crate::log_filter::LogFilter;
 use crate::uart::Speed;
 
 /// What the kernel is told beside the run.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Words {
+pub struct Words<'a> {
+    /// `log=`: which messages are made.
+    pub log: LogFilter<'a>,
     /// `serial=`: where the log goes.
     pub serial: PortName,
     /// Its speed, behind a comma. `None`: the usual one, or the one that firmware has set.
@@ -129,18 +132,20 @@ const SERIAL: &str = "serial";
 const AT_END: &str = "at-end";
 const KEPT: &str = "kept";
 const MONITOR: &str = "monitor";
+const LOG: &str = "log";
 
 /// The kernel's own words, as a message lists those that there are.
-pub const LISTED: &str = "serial=, at-end=, kept=, monitor=";
+pub const LISTED: &str = "serial=, at-end=, kept=, monitor=, log=";
 
-impl Words {
+impl<'a> Words<'a> {
     /// The kernel's own words of a command line.
     ///
     /// # Errors
     ///
     /// The first that is not understood, or is there twice.
-    pub fn parse(command_line: &str) -> Result<Self, BadWord<'_>> {
-        let (mut serial, mut at_end, mut kept, mut monitor) = (None, None, None, None);
+    pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
+        let (mut serial, mut at_end, mut kept) = (None, None, None);
+        let (mut monitor, mut log) = (None, None);
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
@@ -161,6 +166,10 @@ impl Words {
                     let entry = monitor_entry(value).ok_or(bad(problem))?;
                     monitor.replace(entry).is_some()
                 }
+                Some((LOG, value)) => {
+                    let filter = LogFilter::parse(value).map_err(bad)?;
+                    log.replace(filter).is_some()
+                }
                 _ => false,
             };
             if is_again {
@@ -169,6 +178,7 @@ impl Words {
         }
         let (serial, speed) = serial.unwrap_or_default();
         Ok(Self {
+            log: log.unwrap_or_default(),
             serial,
             speed,
             at_end: at_end.unwrap_or_default(),
@@ -180,7 +190,7 @@ impl Words {
 
 fn is_own(word: &str) -> bool {
     let key = word.split_once('=').map(|(key, _)| key);
-    key.is_some_and(|key| [SERIAL, AT_END, KEPT, MONITOR].contains(&key))
+    key.is_some_and(|key| [SERIAL, AT_END, KEPT, MONITOR, LOG].contains(&key))
 }
 
 /// Returns true if the command line has any of the kernel's own words.
@@ -368,6 +378,21 @@ mod tests {
     }
 
     #[test]
+    fn the_log_is_filtered_by_level_and_module() {
+        let filter = |line| Words::parse(line).map(|words| words.log);
+        assert_eq!(filter("samples=3"), Ok(LogFilter::default()));
+        let asked = LogFilter::parse("warn,task=debug").unwrap();
+        assert_eq!(filter("samples=3 log=warn,task=debug"), Ok(asked));
+        let said = filter("log=loud").unwrap_err().to_string();
+        assert!(
+            said.starts_with("`log=loud`: must be LEVEL or MODULE=LEVEL"),
+            "{said}"
+        );
+        let said = filter("log=warn log=info").unwrap_err().to_string();
+        assert_eq!(said, "`log=info`: set before; say it once");
+    }
+
+    #[test]
     fn what_is_not_understood_is_said() {
         let said = |line| Words::parse(line).unwrap_err().to_string();
         assert_eq!(
@@ -399,7 +424,7 @@ mod tests {
 
     #[test]
     fn all_own_words_are_listed() {
-        let own = [SERIAL, AT_END, KEPT, MONITOR].map(|key| std::format!("{key}="));
+        let own = [SERIAL, AT_END, KEPT, MONITOR, LOG].map(|key| std::format!("{key}="));
         assert_eq!(LISTED, own.join(", "));
         assert!(LISTED.split(", ").all(has_own));
     }

@@ -31,7 +31,7 @@ pub struct Firmware {
 }
 
 impl Firmware {
-    pub(super) fn find(direct_map: VirtAddr, tables: &Tables, words: &Words) -> Self {
+    pub(super) fn find(direct_map: VirtAddr, tables: &Tables, words: &Words<'_>) -> Self {
         // A virtual address in this base revision.
         let rsdp = requests::RSDP.response();
         let rsdp = rsdp.map(|response| VirtAddr::from_ptr(response.address) - direct_map);
@@ -55,7 +55,7 @@ impl Firmware {
 
 /// The interrupt of the port that the log goes to, if its key leads to the monitor. Of ports that
 /// are no PC's it is not known.
-fn console_irq(words: &Words) -> Option<u8> {
+fn console_irq(words: &Words<'_>) -> Option<u8> {
     match words.serial {
         PortName::Io(0x3f8 | 0x3e8) if words.monitor.is_by_key() => Some(4),
         PortName::Io(0x2f8 | 0x2e8) if words.monitor.is_by_key() => Some(3),

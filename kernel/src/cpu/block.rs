@@ -1,8 +1,10 @@
 //! What each core has for itself.
 
 use alloc::boxed::Box;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kernel_core::postmortem::Cores;
 use profiler::entry::fast::FastWord;
 use x86_64::VirtAddr;
 
@@ -65,6 +67,19 @@ impl CoreBlock {
         let block: &'static Self = block;
         block.fast.set_up(index);
         block
+    }
+
+    /// Where in a block the tool finds what it reads of a dead kernel's.
+    #[must_use]
+    pub(super) fn places() -> Cores {
+        let at = |offset: usize| offset as u64;
+        Cores {
+            index: at(offset_of!(Self, index)),
+            apic_id: at(offset_of!(Self, apic_id)),
+            online: at(offset_of!(Self, online)),
+            distance: at(offset_of!(Self, per_core_distance)),
+            ..Cores::default()
+        }
     }
 
     /// The core's stack of this kind.

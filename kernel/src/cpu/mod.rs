@@ -26,6 +26,7 @@ pub use block::CoreBlock;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use kernel_core::postmortem::Cores;
 use profiler::hw::misc_enable;
 use spin::Once;
 
@@ -81,6 +82,16 @@ pub fn enable(core: &'static CoreBlock, features: &Features, map_device: MapDevi
 #[must_use]
 pub fn cores() -> &'static [&'static CoreBlock] {
     CORES.get().map_or(&[], Vec::as_slice)
+}
+
+/// Where the tool finds the blocks of all cores in a dead kernel's memory.
+#[must_use]
+pub fn places() -> Cores {
+    Cores {
+        pointers: cores().as_ptr().addr() as u64,
+        count: cores().len() as u64,
+        ..CoreBlock::places()
+    }
 }
 
 /// The number of cores.

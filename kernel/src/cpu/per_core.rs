@@ -65,6 +65,13 @@ impl<T: Sync> PerCore<T> {
         unsafe { &*own }
     }
 
+    /// Its address in the template, from which each core's copy is as far as the template's copy
+    /// ([`CoreBlock`]).
+    #[must_use]
+    pub fn in_template(&'static self) -> u64 {
+        ptr::from_ref(&self.0).addr() as u64
+    }
+
     /// The variable of the running core.
     #[must_use]
     #[inline]

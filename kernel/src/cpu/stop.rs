@@ -7,8 +7,9 @@
 
 use core::arch::asm;
 use core::fmt;
+use core::mem::{self, offset_of};
+use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use core::{mem, ptr};
 
 use kernel_core::rest::{CoreState, CurrentState, Event};
 use profiler::address::{CodeAddress, StackAddress};
@@ -270,7 +271,18 @@ pub fn has_begun(core: &CoreBlock) -> bool {
     LEFT.get(core).work.load(Ordering::Acquire).is_null()
 }
 
-fn leave_registers(at: Registers) {
+/// Where the tool finds the registers that a core of a dead kernel has left, whether it fails, and its
+/// state.
+#[must_use]
+pub fn places() -> [u64; 3] {
+    let left = LEFT.in_template();
+    let at = |offset: usize| left + offset as u64;
+    let [registers, fails] = [offset_of!(Left, registers), offset_of!(Left, fails)];
+    [registers, fails, offset_of!(Left, state)].map(at)
+}
+
+/// Leaves behind where this core has failed, or was stopped.
+pub fn leave_registers(at: Registers) {
     let Some(left) = own() else { return };
     // What a core has failed of comes before what it fails of then.
     if left.registers[0].load(Ordering::Relaxed) == 0 {

@@ -20,6 +20,7 @@ use core::fmt;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
+use kernel_core::postmortem;
 use profiler::address::StackAddress;
 use profiler::format::Text;
 use profiler::unwind::StackBounds;
@@ -47,6 +48,21 @@ const TASK_AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe01_0000_0000);
 
 /// Slots of tasks whose stacks are mapped: those below.
 static TASK_STACKS: AtomicU16 = AtomicU16::new(0);
+
+/// Where the tool finds the stacks in a dead kernel's memory.
+#[must_use]
+pub fn places() -> postmortem::Stacks {
+    let kibibytes = StackKind::ALL.iter().rev();
+    postmortem::Stacks {
+        cores: AREA.as_u64(),
+        core_stride: CORE_BYTES,
+        slot: SLOT,
+        kibibytes: kibibytes.fold(0, |sizes, kind| sizes << 8 | kind.bytes() >> 10),
+        tasks: TASK_AREA.as_u64(),
+        task_bytes: StackKind::Task.bytes(),
+        made: (&raw const TASK_STACKS).addr() as u64,
+    }
+}
 
 fn place(core: u32, kind: StackKind) -> Stack {
     let high = AREA + u64::from(core) * CORE_BYTES + (kind as u64 + 1) * SLOT;

@@ -40,7 +40,7 @@ pub use commands::add;
 pub use key::is_expected;
 
 /// Prepares what the monitor needs, if the command line wants it: before there are stacks.
-pub fn prepare(words: &Words) {
+pub fn prepare(words: &Words<'_>) {
     if words.monitor == MonitorEntry::Off {
         return;
     }
@@ -53,7 +53,7 @@ pub fn prepare(words: &Words) {
 
 /// Lets a key lead to the monitor, and shows the prompt, if the command line wants it: when all
 /// cores are up.
-pub fn start(boot: &BootInfo, words: &Words) {
+pub fn start(boot: &BootInfo, words: &Words<'_>) {
     if words.monitor.is_by_key() {
         exit::on_claim(key::stop);
         key::start(boot);

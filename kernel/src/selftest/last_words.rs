@@ -19,6 +19,7 @@ use crate::trap::{self, vector};
 
 pub(super) const TESTS: &[Test] = &[
     ("fault-deep", fault_deep),
+    ("spin-deep", spin_deep),
     ("panic-everywhere", panic_everywhere),
     ("panic-in-all-nmis", panic_in_all_nmis),
     ("panic-among-busy", panic_among_busy),
@@ -46,6 +47,24 @@ fn middle(value: u64) -> u64 {
 fn inner(value: u64) -> u64 {
     super::page_fault();
     black_box(value)
+}
+
+/// Loops for ever in a function whose callers are known, as core 1 does in others.
+fn spin_deep() {
+    smp::give_others(busy);
+    wait_for(cpu::count() - 1);
+    log::info!("self-test: all cores loop");
+    black_box(spin_outer());
+}
+
+#[inline(never)]
+fn spin_outer() -> u32 {
+    black_box(spin_inner()) + 3
+}
+
+#[inline(never)]
+fn spin_inner() -> u32 {
+    black_box(spin_for_ever()) + 2
 }
 
 /// Cores that are where they are to be.

@@ -1,8 +1,10 @@
 //! What a core knows of its tasks: which one runs, which are ready, and what the one
 //! wants that gave the core up.
 
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
+use kernel_core::postmortem;
 use kernel_core::ready::Ready;
 
 use super::table::{self, MAX_TASKS, State, task};
@@ -38,7 +40,7 @@ pub(super) struct CoreTasks {
     pub(super) idle_sp: AtomicU64,
 }
 
-const NONE: u16 = u16::MAX;
+const NONE: u16 = postmortem::NO_TASK;
 
 per_core! {
     /// What each core knows of its tasks.
@@ -77,6 +79,11 @@ pub(super) fn reserve() {
     for core in cpu::cores() {
         tasks_of(core).ready.with(|ready| ready.reserve(MAX_TASKS));
     }
+}
+
+/// Where the tool finds which task a core of a dead kernel ran.
+pub(super) fn place_of_current() -> u64 {
+    TASKS.in_template() + offset_of!(CoreTasks, current) as u64
 }
 
 /// The tasks of `core`.

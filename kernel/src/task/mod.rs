@@ -29,6 +29,7 @@ mod switch;
 pub mod syscall;
 mod table;
 
+use kernel_core::postmortem::Tasks;
 use profiler::format::Text;
 use spin::Once;
 
@@ -60,6 +61,12 @@ pub fn start(names: Names) {
         apic::registers().end_of_interrupt();
     });
     trap::register(syscall::VECTOR, syscall::on_system_call);
+}
+
+/// Where the tool finds tasks in a dead kernel's memory: all of them, and the one that a core ran.
+#[must_use]
+pub fn places() -> (Tasks, u64) {
+    (table::places(), core_tasks::place_of_current())
 }
 
 /// What the task with this number works on, for a message.

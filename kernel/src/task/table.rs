@@ -1,10 +1,13 @@
 //! All tasks, by their numbers.
 
 use alloc::vec::Vec;
+use core::mem::offset_of;
 use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
 };
 use core::{mem, ptr};
+
+use kernel_core::postmortem::{self, Tasks};
 
 use crate::memory::stacks;
 use crate::sync::Lock;
@@ -56,6 +59,24 @@ static TASKS: [Task; MAX_TASKS] = [const { Task::new() }; MAX_TASKS];
 pub(super) fn task(number: u16) -> &'static Task {
     &TASKS[usize::from(number)]
 }
+
+/// Where the tool finds the tasks in a dead kernel's memory.
+pub(super) fn places() -> Tasks {
+    let at = |offset: usize| offset as u64;
+    Tasks {
+        table: (&raw const TASKS).addr() as u64,
+        count: MAX_TASKS as u64,
+        stride: size_of::<Task>() as u64,
+        sp: at(offset_of!(Task, sp)),
+        state: at(offset_of!(Task, state)),
+        name: at(offset_of!(Task, name)),
+        home: at(offset_of!(Task, home)),
+    }
+}
+
+const _: () = assert!(
+    State::Free as u8 == postmortem::TASK_FREE && State::Blocked as u8 == postmortem::TASK_BLOCKED
+);
 
 /// What the task with this number is called; `None` if no task can have it.
 pub(super) fn name_of(number: u16) -> Option<u16> {

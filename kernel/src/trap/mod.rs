@@ -25,7 +25,7 @@ use crate::exit;
 pub use backtrace::{Backtrace, Symbol};
 pub use dispatch::{end_of_trap_call, register};
 pub use profiler::entry::TrapFrame;
-pub use walk::{registers_of, rule};
+pub use walk::{places, registers_of, rule};
 
 /// By vector: the entry that its gate leads to in place of the stub.
 static GATES: [Once<VirtAddr>; 256] = [const { Once::new() }; 256];

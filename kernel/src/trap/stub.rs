@@ -22,10 +22,11 @@
 
 use core::mem::size_of;
 
+use kernel_core::stub::STUB_BYTES;
 use x86_64::VirtAddr;
 
 use super::dispatch;
-use super::walk::{STUB_BYTES, stubs};
+use super::walk::stubs;
 use profiler::assembly;
 use profiler::entry::TrapFrame;
 

@@ -1,16 +1,12 @@
 //! What a walk over the stack asks of traps: the registers that were interrupted, and how code keeps
 //! its caller.
 
+use kernel_core::postmortem::Code;
+use kernel_core::stub;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::entry::TrapFrame;
 use profiler::unwind::{Registers, Rule, assembly};
 use x86_64::VirtAddr;
-
-/// The bytes of an entry stub.
-pub(super) const STUB_BYTES: u64 = 16;
-
-/// Bytes of `pushq $0`.
-const PUSH_ZERO_BYTES: u64 = 2;
 
 unsafe extern "C" {
     static trap_stubs: u8;
@@ -19,6 +15,21 @@ unsafe extern "C" {
 /// Where the entry stubs begin ([`super::stub`]).
 pub(super) fn stubs() -> VirtAddr {
     VirtAddr::from_ptr(&raw const trap_stubs)
+}
+
+/// Where the tool finds in a dead kernel's memory what its walk over stacks asks for.
+#[must_use]
+pub fn places() -> Code {
+    let [assembly, calls, rules] = assembly::places();
+    Code {
+        assembly_start: assembly.start.0,
+        assembly_end: assembly.end.0,
+        calls_start: calls.start.0,
+        calls_end: calls.end.0,
+        rules_start: rules.start.0,
+        rules_end: rules.end.0,
+        stubs: stubs().as_u64(),
+    }
 }
 
 /// The registers of what a trap has interrupted.
@@ -49,24 +60,8 @@ fn rule_of_assembly(address: CodeAddress) -> Rule {
     assembly::rule_of_assembly(address)
 }
 
-/// How the stubs keep what they interrupt, by which instruction of a stub it is:
-/// the stubs are alike, so a table would say the same 256 times.
+/// How the stubs keep what they interrupt.
 fn rule_of_stub(address: CodeAddress) -> Option<Rule> {
-    let offset = address
-        .0
-        .checked_sub((&raw const trap_stubs).addr() as u64)?;
-    let vector = u8::try_from(offset / STUB_BYTES).ok()?;
-    let first = u64::from(has_error_code(vector));
-    let words = match offset % STUB_BYTES {
-        0 => first,
-        PUSH_ZERO_BYTES if first == 0 => 1,
-        _ => 2,
-    };
-    let vector = Some(vector);
-    Some(Rule::Interrupted { words, vector })
-}
-
-/// Exceptions that push an error code (SDM vol. 3, table 7-1; 28 to 30 are AMD's).
-const fn has_error_code(vector: u8) -> bool {
-    matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
+    let first = (&raw const trap_stubs).addr() as u64;
+    stub::rule(address.0.checked_sub(first)?)
 }

@@ -252,18 +252,47 @@ impl Entry {
 
     #[inline]
     fn rule(&self) -> Rule {
-        let words = self.words.into();
-        match self.kind {
-            kind::INTERRUPTED => Rule::Interrupted {
-                words,
-                vector: u8::try_from(self.vector).ok(),
-            },
-            kind::TRAP_FRAME => Rule::TrapFrame,
-            kind::SAVED => Rule::Saved { words },
-            kind::ROOT => Rule::Root,
-            kind::FRAME.. => Rule::FramePointer,
-        }
+        rule_of(self.kind, self.words, self.vector)
     }
+}
+
+#[inline]
+fn rule_of(kind: u8, words: u8, vector: i16) -> Rule {
+    let words = words.into();
+    match kind {
+        kind::INTERRUPTED => Rule::Interrupted {
+            words,
+            vector: u8::try_from(vector).ok(),
+        },
+        kind::TRAP_FRAME => Rule::TrapFrame,
+        kind::SAVED => Rule::Saved { words },
+        kind::ROOT => Rule::Root,
+        kind::FRAME.. => Rule::FramePointer,
+    }
+}
+
+/// Bytes of an entry of the table.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
+/// The entry that the bytes at `address` are, for whoever reads the table in a dead kernel's memory:
+/// from which address on code keeps its caller so.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::unwind::Rule;
+/// use profiler::unwind::assembly::entry_at;
+///
+/// let mut bytes = [0; 16];
+/// bytes[..8].copy_from_slice(&(-0x100_i64).to_le_bytes());
+/// bytes[8] = 4;
+/// assert_eq!(entry_at(0x1000, &bytes), (CodeAddress(0xf00), Rule::Root));
+/// ```
+#[must_use]
+pub fn entry_at(address: u64, bytes: &[u8; ENTRY_BYTES]) -> (CodeAddress, Rule) {
+    let [d0, d1, d2, d3, d4, d5, d6, d7, kind, words, v0, v1, ..] = *bytes;
+    let distance = i64::from_le_bytes([d0, d1, d2, d3, d4, d5, d6, d7]);
+    let start = CodeAddress(address.wrapping_add_signed(distance));
+    (start, rule_of(kind, words, i16::from_le_bytes([v0, v1])))
 }
 
 // The linker script's symbols: see `pmiscope.ld`.
@@ -285,6 +314,24 @@ fn code() -> CodeRange {
     )
 }
 
+/// Where are the assembly, the functions that entry stubs call, and the table of rules.
+#[must_use]
+pub fn places() -> [CodeRange; 3] {
+    let rules = code_between(
+        (&raw const __pmiscope_rules_start).cast(),
+        (&raw const __pmiscope_rules_end).cast(),
+    );
+    [code(), calls(), rules]
+}
+
+#[inline]
+fn calls() -> CodeRange {
+    code_between(
+        &raw const __pmiscope_calls_start,
+        &raw const __pmiscope_calls_end,
+    )
+}
+
 /// The first address of the assembly.
 #[must_use]
 #[inline]
@@ -297,11 +344,7 @@ pub fn start() -> CodeAddress {
 #[must_use]
 #[inline]
 pub fn is_called_by_stub(address: CodeAddress) -> bool {
-    let calls = code_between(
-        &raw const __pmiscope_calls_start,
-        &raw const __pmiscope_calls_end,
-    );
-    calls.contains(address)
+    calls().contains(address)
 }
 
 /// Returns true if the instruction at `address` is of the assembly: [`rule`] may differ

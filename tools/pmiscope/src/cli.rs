@@ -7,12 +7,14 @@ mod documented;
 mod import;
 mod load;
 mod machine;
+mod postmortem;
 mod stat;
 mod stress_boot;
 
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use kernel_core::log_filter::LogFilter;
 use profiler::contract::settings::{Keep, Settings, SourceChoice};
 use profiler::format::{Delivery, Source};
 use profiler::pmu::event::EventList;
@@ -27,6 +29,7 @@ pub use capabilities::CapabilitiesArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
+pub use postmortem::{LogArgs, PostmortemArgs};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
 
@@ -74,6 +77,12 @@ pub enum Command {
     /// Connect the terminal to a guest that runs, and to the monitor in its kernel
     #[command(after_help = MONITOR_EXAMPLES)]
     Monitor(MonitorArgs),
+    /// Say what a dead kernel did: its cores, its tasks, its log, from its memory alone
+    #[command(after_help = postmortem::POSTMORTEM_EXAMPLES)]
+    Postmortem(PostmortemArgs),
+    /// Show the last messages of a kernel's log, from its memory, while it runs or when it is dead
+    #[command(after_help = postmortem::LOG_EXAMPLES)]
+    Log(LogArgs),
     /// List the events that can be counted in the machine, and the sources that work there
     #[command(after_help = capabilities::LIST_EXAMPLES)]
     List(CapabilitiesArgs),
@@ -267,6 +276,11 @@ pub struct BootArgs {
     #[arg(long, value_name = "FILE", help_heading = machine::HEADING)]
     pub debug_file: Vec<PathBuf>,
 
+    /// What the kernel logs: LEVEL or MODULE=LEVEL between commas, such as warn,task=debug; levels
+    /// are off, error, warn, info, debug, trace [default: debug]
+    #[arg(long, value_name = "FILTER", value_parser = log_filter)]
+    pub log: Option<String>,
+
     /// The machine's memory, such as 512M or 2G [default: what the cores and their
     /// rings need]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
@@ -292,7 +306,7 @@ pub struct BootArgs {
     /// image itself is never written to. --kernel must be the kernel that is on it
     #[arg(long, visible_alias = "iso", value_name = "FILE", help_heading = machine::HEADING,
           conflicts_with_all = ["period", "source", "event", "jitter", "delivery", "workload",
-          "samples", "ring", "keep", "table", "loader", "kaslr", "module", "aim", "self_test"])]
+          "samples", "ring", "keep", "table", "log", "loader", "kaslr", "module", "aim", "self_test"])]
     pub disc: Option<PathBuf>,
 
     /// What the image of --disc is: a hybrid image, which is both, boots as a CD unless
@@ -450,6 +464,11 @@ fn delivery(name: &str) -> Result<Delivery, String> {
         .map_err(|_| format!("must be one of {}", Delivery::NAMES))
 }
 
+fn log_filter(text: &str) -> Result<String, String> {
+    LogFilter::parse(text)?;
+    word(text)
+}
+
 /// A value of the kernel's command line, which is words between spaces.
 fn word(text: &str) -> Result<String, String> {
     let is_word = !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic());
@@ -540,8 +559,12 @@ mod tests {
             ("run --iso x.iso --module x", "cannot be used with"),
             ("run --kaslr=here", "invalid digit"),
             ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
+            ("run --log warn,task", "must be LEVEL or MODULE=LEVEL"),
+            ("run --log warn --iso x.iso", "cannot be used with"),
             ("run --fast", "unexpected argument '--fast' found"),
             ("report", "not provided: <FILE>"),
+            ("postmortem", "not provided: <RAMFILE|ELFCORE>"),
+            ("log ram --pid 1", "cannot be used with"),
             (
                 "report x.pmi --force",
                 "not provided: <--elf <KERNEL>|--debug-file <FILE>>",

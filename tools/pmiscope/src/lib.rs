@@ -43,6 +43,7 @@ mod flame;
 mod import;
 mod input;
 mod output;
+mod postmortem;
 #[warn(missing_docs)]
 pub mod profile;
 pub mod qemu;

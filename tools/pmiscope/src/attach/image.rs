@@ -94,6 +94,15 @@ impl Image {
         Self::open_file(path, "--ram")
     }
 
+    /// The same, for a command that takes it as its argument.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_for(path: &Path, command: &str) -> Result<Self> {
+        Self::open_file(path, command)
+    }
+
     /// Opens the memory in which a run before a reset has left its samples: a file as by
     /// [`Self::open`], or /dev/mem.
     ///
@@ -234,23 +243,84 @@ impl Image {
         Ok(metadata.len() < self.bytes)
     }
 
-    /// The addresses of all pages that begin with the magic of a region. Holes are not
-    /// read: they have none.
+    /// The memory of a guest that this tool has run, which has this file.
+    ///
+    /// # Errors
+    ///
+    /// Those of asking for its length.
+    pub fn of_guest(file: &File) -> Result<Self> {
+        let bytes = file.metadata()?.len();
+        Ok(Self {
+            path: PathBuf::from("the guest's memory"),
+            file: file.try_clone()?,
+            extents: vec![ram_extent(bytes)?],
+            kind: Kind::Ram,
+            bytes,
+        })
+    }
+
+    /// The bytes of the file.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Reads what is at an address. Returns false if not all of it is there.
+    pub fn read_at(&self, address: u64, into: &mut [u8]) -> bool {
+        let Ok(pieces) = self.pieces(address, into.len() as u64) else {
+            return false;
+        };
+        let mut rest = into;
+        for piece in pieces {
+            let length = usize::try_from(piece.bytes).unwrap_or(rest.len());
+            let (part, behind) = rest.split_at_mut(length.min(rest.len()));
+            if self.read(part, piece.offset).is_err() {
+                return false;
+            }
+            rest = behind;
+        }
+        true
+    }
+
+    /// The notes in which a dump has the registers of processors; none of a file that is cut there.
+    pub fn process_notes(&self) -> Vec<Vec<u8>> {
+        if self.is_dump() {
+            process_notes(&self.file).unwrap_or_default()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The addresses of all pages that begin with the magic of a region.
     ///
     /// # Errors
     ///
     /// Those of reading the file.
     pub fn candidates(&self) -> Result<Vec<u64>> {
+        self.pages_with(&MAGIC)
+    }
+
+    /// The addresses of all pages that begin with `magic`. Holes are not read: they have none.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub fn pages_with(&self, magic: &[u8]) -> Result<Vec<u64>> {
         let mut found = Vec::new();
         let mut block = vec![0; BLOCK];
         for extent in &self.extents {
-            self.search(extent, &mut block, &mut found)
+            self.search(extent, magic, &mut block, &mut found)
                 .with_context(|| format!("cannot search {}", self.name()))?;
         }
         Ok(found)
     }
 
-    fn search(&self, extent: &Extent, block: &mut [u8], found: &mut Vec<u64>) -> io::Result<()> {
+    fn search(
+        &self,
+        extent: &Extent,
+        magic: &[u8],
+        block: &mut [u8],
+        found: &mut Vec<u64>,
+    ) -> io::Result<()> {
         let offset_of = |address: u64| extent.offset + (address - extent.address);
         let mut address = extent.address.next_multiple_of(PAGE_BYTES);
         while address < extent.end() {
@@ -269,7 +339,7 @@ impl Image {
                 let pages = (address..).step_by(PAGE).zip(block[..read].chunks(PAGE));
                 found.extend(
                     pages
-                        .filter(|(_, page)| page.starts_with(&MAGIC))
+                        .filter(|(_, page)| page.starts_with(magic))
                         .map(|(at, _)| at),
                 );
                 if read < wanted {
@@ -371,6 +441,23 @@ fn ram_extent(bytes: u64) -> Result<Extent> {
         offset: 0,
         bytes,
     })
+}
+
+/// The notes in which a dump has the registers of processors.
+fn process_notes(file: &File) -> Option<Vec<Vec<u8>>> {
+    let cache = ReadCache::new(file);
+    let header = FileHeader64::<Endianness>::parse(&cache).ok()?;
+    let endian = header.endian().ok()?;
+    let mut found = Vec::new();
+    for segment in header.program_headers(endian, &cache).ok()? {
+        let mut notes = segment.notes(endian, &cache).ok().flatten();
+        while let Some(Ok(Some(note))) = notes.as_mut().map(object::read::elf::NoteIterator::next) {
+            if note.name() == b"CORE" && note.n_type(endian) == elf::NT_PRSTATUS {
+                found.push(note.desc().to_vec());
+            }
+        }
+    }
+    Some(found)
 }
 
 /// Where a dump of a guest has its memory, by physical addresses.

@@ -166,6 +166,17 @@ impl<'memory> Regions<'memory> {
         taken.collect()
     }
 
+    /// The region of `kernel` in which most samples were taken.
+    #[must_use]
+    pub fn latest_of(&self, kernel: BuildId) -> Option<Region<'memory>> {
+        let own = self
+            .found
+            .iter()
+            .filter(|found| found.description.build_id == kernel.0);
+        let best = own.max_by_key(|found| (found.standing(), found.taken()))?;
+        Some(best.region)
+    }
+
     /// Returns true if which one runs is told by a second look only.
     #[must_use]
     pub fn are_ambiguous(&self, kernel: BuildId) -> bool {

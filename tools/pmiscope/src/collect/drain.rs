@@ -46,6 +46,8 @@ struct Core<'memory> {
     corrupt_at: Option<u64>,
     /// The entries of its table that made no sense when it was read.
     damaged_chains: u64,
+    /// The record of the last sample, of those that were read; empty if there is none.
+    newest: Vec<u64>,
 }
 
 impl<'memory> Collector<'memory> {
@@ -62,6 +64,7 @@ impl<'memory> Collector<'memory> {
                 others: 0,
                 corrupt_at: None,
                 damaged_chains: 0,
+                newest: Vec::new(),
             }
         });
         let mut collector = Self {
@@ -178,6 +181,12 @@ impl<'memory> Collector<'memory> {
         cores.map(|core| self.region.control(core).lost()).sum()
     }
 
+    /// The records of the last samples of all cores, of those that were read; empty where there is none.
+    #[must_use]
+    pub fn newest(&self) -> Vec<Vec<u64>> {
+        self.cores.iter().map(|core| core.newest.clone()).collect()
+    }
+
     /// Returns true if the run was stopped and can be started again.
     #[must_use]
     pub fn is_paused(&self) -> bool {
@@ -272,6 +281,8 @@ impl Core<'_> {
     fn drain(&mut self, number: u32, profile: &mut Writer<impl Write>) -> io::Result<u64> {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
+        // The words of the last record that was read, if it is a sample.
+        let mut last = None;
         while self.corrupt_at.is_none() && taken < AT_A_TIME {
             // Nobody else moves it: the ring was overwritten, or made anew.
             if self.reader.position() != self.next && !guard::is_lost() {
@@ -288,6 +299,7 @@ impl Core<'_> {
                     self.next = self.reader.position();
                     let is_sample = RecordHead::from_word(record[0]).kind == kind::SAMPLE;
                     self.samples += u64::from(is_sample);
+                    last = is_sample.then_some(words);
                     self.others += u64::from(!is_sample);
                     profile.record(number, &record[..words])?;
                 }
@@ -295,10 +307,15 @@ impl Core<'_> {
                 // Where the next record starts is not known: nothing more is read from this ring.
                 Err(corrupt) => {
                     self.corrupt_at = Some(word_at(corrupt.position));
+                    last = None;
                     break;
                 }
             }
             taken += 1;
+        }
+        if let Some(words) = last {
+            self.newest.clear();
+            self.newest.extend_from_slice(&record[..words]);
         }
         Ok(taken)
     }

@@ -8,6 +8,7 @@ mod import;
 mod kernel;
 mod list;
 mod monitor;
+mod postmortem;
 mod run;
 mod show;
 mod stress_boot;
@@ -38,6 +39,8 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::Monitor(arguments) => monitor::run(arguments),
+        Command::Postmortem(arguments) => postmortem::postmortem(arguments),
+        Command::Log(arguments) => postmortem::log(arguments),
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::StressBoot(arguments) => stress_boot::run(arguments),

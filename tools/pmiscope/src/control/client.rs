@@ -30,6 +30,16 @@ pub fn send(pid: Option<u32>, command: &Command) -> Result<String> {
     }
 }
 
+/// The process of a run: of the number `pid`, or the only one.
+///
+/// # Errors
+///
+/// There is no such run, or there are several.
+pub fn run_of(pid: Option<u32>) -> Result<u32> {
+    // It asks for nothing.
+    connect(pid).map(|(pid, _)| pid)
+}
+
 fn ask(stream: &mut UnixStream, command: &Command) -> io::Result<String> {
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     writeln!(stream, "{command}")?;

@@ -8,7 +8,7 @@ mod client;
 mod serial;
 mod server;
 
-pub use client::send;
+pub use client::{run_of, send};
 pub use serial::{SerialLine, SerialSocket, connect};
 pub use server::Server;
 

@@ -15,6 +15,7 @@ use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
 use super::failure::{Remains, Trace};
 use super::log::{Heard, Log};
 use super::{Machine, Process, Qemu, messages};
+use crate::attach::Image;
 use crate::collect::{
     InheritedFile, MAKE_ROOM, Mapping, Pace, Search, find, guest_memory, log_file,
 };
@@ -70,6 +71,15 @@ impl GuestMemory {
     /// Those of reading a file.
     pub fn read(&self, address: u64, into: &mut [u8]) -> std::io::Result<()> {
         self.file.file.read_exact_at(into, address)
+    }
+
+    /// The same memory as of any guest, for reading.
+    ///
+    /// # Errors
+    ///
+    /// Those of asking for its length.
+    pub fn image(&self) -> Result<Image> {
+        Image::of_guest(&self.file.file)
     }
 
     /// Returns true if anything has written to it, or if that is not known.

@@ -20,6 +20,7 @@ pub(crate) mod elf;
 pub(crate) mod files;
 mod functions;
 mod kernel_file;
+mod lines;
 mod names;
 mod naming;
 mod path;
@@ -38,6 +39,7 @@ pub(crate) use coverage::Coverage;
 pub(crate) use elf::{entry_of, loaded_bytes};
 pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
 pub(crate) use kernel_file::{check, check_kernel};
+pub(crate) use lines::Lines;
 pub(crate) use separate::Whose;
 
 use std::path::{Path, PathBuf};

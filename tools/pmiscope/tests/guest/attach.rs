@@ -29,9 +29,11 @@ const MEMORY: &str = "83968K";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A QEMU of the test's.
-struct Guest {
+pub(crate) struct Guest {
     child: Child,
-    ram: PathBuf,
+    pub(crate) ram: PathBuf,
+    /// What comes by its serial port.
+    pub(crate) serial: PathBuf,
     monitor: PathBuf,
     _slot: Slot,
 }
@@ -42,7 +44,7 @@ impl Guest {
         Self::start(name, &format!("{SETTINGS} samples={SAMPLES}"))
     }
 
-    fn endless(name: &str) -> Self {
+    pub(crate) fn endless(name: &str) -> Self {
         Self::start(name, ENDLESS)
     }
 
@@ -54,7 +56,7 @@ impl Guest {
     }
 
     /// On the stock QEMU.
-    fn start(name: &str, settings: &str) -> Self {
+    pub(crate) fn start(name: &str, settings: &str) -> Self {
         Self::start_on(
             Path::new("qemu-system-x86_64"),
             "max,-x2apic",
@@ -66,6 +68,7 @@ impl Guest {
     /// Starts the kernel that was built on two cores.
     fn start_on(qemu: &Path, processor: &str, name: &str, settings: &str) -> Self {
         let ram = folder().join(format!("{name}.ram"));
+        let serial = folder().join(format!("{name}.serial"));
         // A short path: that of a socket has a limit.
         let monitor = std::env::temp_dir().join(format!("pmiscope-{}-{name}", std::process::id()));
         let _slot = Slot::take();
@@ -76,10 +79,11 @@ impl Guest {
              -icount shift=0,sleep=off -cpu {processor} -m {MEMORY} \
              -object {backend},size={MEMORY},mem-path={} \
              -global hpet.msi=on -global hpet.timers=3 -display none -nodefaults -no-reboot \
-             -chardev null,id=serial -serial chardev:serial \
+             -chardev file,id=serial,path={} -serial chardev:serial \
              -device isa-debug-exit,iobase=0xf4,iosize=1 -qmp unix:{},server=on,wait=off \
              -kernel {} -initrd {}",
             shown(&ram),
+            shown(&serial),
             shown(&monitor),
             shown(&built("loader")),
             shown(&built("kernel")),
@@ -96,6 +100,7 @@ impl Guest {
         Self {
             child,
             ram,
+            serial,
             monitor,
             _slot,
         }
@@ -106,6 +111,32 @@ impl Guest {
         let status = self.child.wait().expect("QEMU was started");
         assert_eq!(status.code(), Some(33), "the run's end");
         self.ram.clone()
+    }
+
+    /// Waits until QEMU has ended. Returns its status.
+    pub(crate) fn status(&mut self) -> Option<i32> {
+        self.child.wait().expect("QEMU was started").code()
+    }
+
+    /// Waits until a line of its log has this in it.
+    pub(crate) fn has_said(&self, text: &str) {
+        wait_for(text, || {
+            let log = fs::read(&self.serial).unwrap_or_default();
+            String::from_utf8_lossy(&log).contains(text).then_some(())
+        });
+    }
+
+    /// Kills QEMU, with whatever it does.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.status(), None, "killed");
+    }
+
+    /// Makes an ELF core of it, with the registers of its processors.
+    pub(crate) fn dump(&self, core: &Path) {
+        let to = format!("file:{}", core.display());
+        let arguments = json!({"paging": false, "protocol": to});
+        self.ask("dump-guest-memory", &arguments);
     }
 
     fn signal(&self, signal: Signal) {
@@ -133,7 +164,7 @@ impl Guest {
     }
 
     /// Waits until it has taken samples that nobody has read.
-    fn sampling(&self) {
+    pub(crate) fn sampling(&self) {
         // The header page of the region, and a ring's head behind it.
         wait_for("a sample", || {
             (ring_heads(&self.ram) > 30_000).then_some(())
@@ -147,6 +178,7 @@ impl Drop for Guest {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(&self.monitor);
+        let _ = fs::remove_file(&self.serial);
         let _ = fs::remove_file(&self.ram);
     }
 }

@@ -54,6 +54,11 @@ impl Going {
         Self { child, _slot }
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What `pmiscope ctl` ends with and says of this run.
     fn ctl(&self, command: &str) -> (Option<i32>, String) {
         let output = Process::new(env!("CARGO_BIN_EXE_pmiscope"))

@@ -35,6 +35,7 @@ mod operations;
 mod over_debug;
 mod pass_on;
 mod pmu;
+mod postmortem;
 mod profile;
 mod real;
 #[path = "../records.rs"]

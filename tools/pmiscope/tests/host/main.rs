@@ -20,6 +20,7 @@ mod monitor;
 mod moved;
 mod names;
 mod outside;
+mod postmortem;
 mod processes;
 mod profile;
 #[path = "../records.rs"]

@@ -8,19 +8,22 @@ mod session;
 pub(super) mod unsampled;
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
+use super::postmortem::symbol_files;
 use super::{show, with_reason};
 use crate::cli::{ReportFormat, RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
 use crate::output::say;
+use crate::postmortem::{self, Files, Newest, Story};
 use crate::profile::{Host, Outcome};
 use crate::qemu::{Guest, GuestMemory, Seen};
 use crate::report::text;
 use crate::signals::Interrupt;
-use plan::Plan;
+use plan::{Plan, Recording};
 pub(super) use session::{FinishedRun, Session};
 use unsampled::Boot;
 
@@ -131,7 +134,38 @@ fn boot_and_follow(plan: &mut Plan) -> Result<FinishedRun> {
         Err(error) => Err(session.abandon(error)),
     };
     interrupt.is_over();
-    run
+    let mut run = run?;
+    if failed(run.outcome()) {
+        let story = story(&memory, &plan.recording, &run.newest);
+        // Where there is none, the kernel is another one, or it had not come so far.
+        run.story = story.unwrap_or_default();
+    }
+    Ok(run)
+}
+
+/// Returns true if the kernel may be asked how it came to such an end.
+fn failed(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Panic | Outcome::Exception | Outcome::Failed | Outcome::Hung | Outcome::Reset
+    )
+}
+
+/// What the memory of a guest that has ended says of how it failed.
+fn story(memory: &GuestMemory, recording: &Recording, newest: &[Vec<u64>]) -> Result<String> {
+    let image = memory.image()?;
+    let dead = postmortem::find(&image, Some(recording.build_id))?;
+    if dead.build_id() != recording.build_id {
+        return Ok(String::new());
+    }
+    let files = symbol_files(
+        Path::new("the kernel"),
+        &recording.kernel,
+        &recording.debug_files,
+    )?;
+    let mut files = Files::new(&files, &dead);
+    let newest: Vec<_> = newest.iter().map(|it| Newest::of_record(it)).collect();
+    Ok(Story::new(&dead, &mut files, &newest).short())
 }
 
 /// Opens the socket for `pmiscope ctl`. A run works without one.
@@ -184,6 +218,7 @@ pub(super) fn explain(boot: Option<&Boot>, run: &FinishedRun, begun: &str) {
         return;
     }
     say!("pmiscope: {line}");
+    run.story.lines().for_each(|line| say!("  {line}"));
     // To one who has ended it and has samples, it matters no more.
     let is_left_out = outcome == Outcome::Interrupted && run.profile.is_some();
     if !run.ended.qemu_said.is_empty() && !is_left_out {

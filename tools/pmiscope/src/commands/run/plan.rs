@@ -170,7 +170,7 @@ impl Plan {
                     wanted,
                     (kernel_path.clone(), &kernel),
                     load,
-                    words(&settings, arguments.monitor),
+                    command_line(&settings, arguments.monitor, arguments.boot.log.as_deref()),
                 )?
             }
         };
@@ -199,12 +199,6 @@ impl Plan {
             boot,
         })
     }
-}
-
-/// What the kernel is told. The kernel's own word lets it have its monitor.
-fn words(settings: &Settings<'_>, has_monitor: bool) -> String {
-    let monitor = if has_monitor { " monitor=on" } else { "" };
-    format!("{settings}{monitor}")
 }
 
 /// Refuses what cannot be read beside what the guest writes.
@@ -524,6 +518,13 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
         send: default.send,
         test: arguments.self_test.as_deref(),
     }
+}
+
+/// The words that the kernel is started with: the sampler's, and its own.
+fn command_line(settings: &Settings<'_>, has_monitor: bool, log: Option<&str>) -> String {
+    let monitor = if has_monitor { " monitor=on" } else { "" };
+    let log = log.map_or_else(String::new, |filter| format!(" log={filter}"));
+    format!("{settings}{monitor}{log}")
 }
 
 /// Refuses options of a disc where there is none: clap does not miss it if another option

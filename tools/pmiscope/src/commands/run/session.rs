@@ -29,6 +29,10 @@ pub(in crate::commands) struct FinishedRun {
     pub(super) has_sampled: bool,
     /// The profile, if there is anything to write.
     pub(in crate::commands) profile: Option<Written>,
+    /// The records of the last samples of all cores; empty where there is none.
+    pub(super) newest: Vec<Vec<u64>>,
+    /// What the kernel's memory says of how it failed, in a few lines; empty if nothing.
+    pub(super) story: String,
 }
 
 /// What a run that is over has collected.
@@ -183,6 +187,8 @@ impl<'run> Session<'run> {
             has_sampled = collected.records + collected.lost > 0;
             ended.end = end_of_run(ended.end, &ended.seen, &collected);
         }
+        let sampling = self.sampling.as_ref();
+        let newest = sampling.map(|sampling| sampling.collector.newest());
         let profile = match self.sampling.take() {
             None => None,
             Some(sampling) => {
@@ -198,6 +204,8 @@ impl<'run> Session<'run> {
             ended,
             has_sampled,
             profile,
+            newest: newest.unwrap_or_default(),
+            story: String::new(),
         })
     }
 
