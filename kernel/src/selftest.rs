@@ -5,6 +5,7 @@
 //! are sampled for a while first. `interrupts-above` and `profile-in-kernel` are sampled, and all is well.
 
 mod last_words;
+mod monitor;
 mod profile;
 
 use core::arch::{asm, naked_asm};
@@ -102,13 +103,19 @@ const TESTS: &[Test] = &[
     ("hang", hang),
 ];
 
+/// All tests that are not sampled.
+fn all() -> impl Iterator<Item = &'static Test> {
+    let others = last_words::TESTS.iter().chain(monitor::TESTS);
+    TESTS.iter().chain(others)
+}
+
 /// Runs the self-test called `name`, or gives it if it is to be sampled. If there
 /// is none, ends the run and says which there are.
 pub fn run_or_refuse(name: &str) -> &'static Workload {
     if let Some(test) = SAMPLED.iter().find(|test| test.name == name) {
         return test;
     }
-    let mut tests = TESTS.iter().chain(last_words::TESTS);
+    let mut tests = all();
     let Some((_, test)) = tests.find(|(known, _)| *known == name) else {
         let problem = format_args!("command line: `test={name}`: no such test; there are: {Names}");
         exit::refuse(ExitCode::BadCommandLine, "", &problem)
@@ -124,8 +131,7 @@ struct Names;
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tests = TESTS.iter().chain(last_words::TESTS);
-        let names = tests.map(|(name, _)| *name);
+        let names = all().map(|(name, _)| *name);
         let all = names.chain(SAMPLED.iter().map(|test| test.name));
         all.enumerate().try_for_each(|(index, name)| {
             let comma = if index == 0 { "" } else { ", " };

@@ -97,6 +97,8 @@ struct Left {
     state: CurrentState,
     /// It is about to say why it fails. NMIs let it.
     fails: AtomicBool,
+    /// It has given up what it failed in, and does something else.
+    has_recovered: AtomicBool,
     message: Once<Text<MESSAGE_BYTES>>,
     /// Program counter, stack pointer and frame pointer; a program counter of 0: none.
     registers: [AtomicU64; 3],
@@ -111,6 +113,7 @@ per_core! {
     static LEFT: Left = Left {
         state: CurrentState::new(),
         fails: AtomicBool::new(false),
+        has_recovered: AtomicBool::new(false),
         message: Once::new(),
         registers: [const { AtomicU64::new(0) }; 3],
         frame: AtomicPtr::new(ptr::null_mut()),
@@ -126,13 +129,32 @@ fn own() -> Option<&'static Left> {
 /// The running core fails, and is going to say why. Returns true if it has said so before: then
 /// it has failed in that.
 pub fn begin_failing() -> bool {
-    own().is_some_and(|left| left.fails.swap(true, Ordering::Relaxed))
+    own().is_some_and(|left| {
+        if left.state.on(Event::Done) {
+            // What it was given to do is not come back from.
+            left.state.on(Event::Release);
+        }
+        let has_recovered = left.has_recovered.swap(false, Ordering::Relaxed);
+        left.fails.swap(true, Ordering::Relaxed) && !has_recovered
+    })
+}
+
+/// The running core, which has failed, gives up what it failed in, and goes on with something
+/// else.
+pub fn recover() {
+    leave_own(None);
+    leave_frame(None);
+    if let Some(left) = own() {
+        left.has_recovered.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Returns true if the running core is about to say why it fails.
 #[must_use]
 pub fn is_failing() -> bool {
-    own().is_some_and(|left| left.fails.load(Ordering::Relaxed))
+    own().is_some_and(|left| {
+        left.fails.load(Ordering::Relaxed) && !left.has_recovered.load(Ordering::Relaxed)
+    })
 }
 
 /// Returns true if the running core does something for another one, which waits for it.

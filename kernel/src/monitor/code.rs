@@ -172,7 +172,7 @@ fn disassemble(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), 
         }
         let decoded = InstDecoder::default().decode(&mut U8Reader::new(bytes));
         let length = match &decoded {
-            Ok(instruction) => usize::from(instruction.len().to_const() as u8),
+            Ok(instruction) => usize::try_from(instruction.len().to_const()).unwrap_or(1),
             Err(_) => 1,
         };
         let coded = Coded(bytes.get(..length).unwrap_or(bytes));

@@ -1,7 +1,7 @@
 //! The commands that lead out of the monitor, and to another core.
 
 use core::fmt::Write;
-use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use kernel_core::monitor::{Arguments, Command, Line, Problem};
 use kernel_core::rest::CoreState;
@@ -52,6 +52,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "start the machine again",
         run: |arguments, _| {
             arguments.end()?;
+            session::check_is_here()?;
             smp::stop_others();
             serial::drain();
             power::reboot()
@@ -77,6 +78,7 @@ fn exit(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem
     const MOST: u64 = 127;
     let named = arguments.number("STATUS")?;
     arguments.end()?;
+    session::check_is_here()?;
     let Some(number) = named else {
         if exit::is_ending_here() {
             // As it would have ended without the monitor.
@@ -105,9 +107,6 @@ fn end(status: u8, out: &mut dyn Write) -> ! {
 /// What another core is to execute.
 static LINE: SpinMutex<Line> = SpinMutex::new(Line::new());
 
-/// The core that has begun it last.
-static BUSY: AtomicU32 = AtomicU32::new(u32::MAX);
-
 fn on(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
     let core = cores::core_of(&mut arguments)?;
     let mut line = Line::new();
@@ -124,14 +123,10 @@ fn on(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> 
         session::execute(line.as_str(), out);
         return Ok(());
     }
-    let Some(mut place) = LINE.try_lock() else {
-        let busy = BUSY.load(Ordering::Relaxed);
-        return Err(Problem::new(format_args!(
-            "core {busy} has not done its last command yet"
-        )));
-    };
-    *place = line;
-    drop(place);
+    // Cores have it for as long as it takes to copy it.
+    if let Some(mut place) = LINE.try_lock() {
+        *place = line;
+    }
     if !stop::give(core, execute_here) {
         return Err(cores::not_at_rest(core));
     }
@@ -139,10 +134,8 @@ fn on(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> 
 }
 
 fn execute_here() {
-    BUSY.store(cpu::current_index(), Ordering::Relaxed);
-    if let Some(line) = LINE.try_lock() {
-        session::execute(line.as_str(), &mut Console);
-    }
+    let line = LINE.try_lock().map(|line| *line);
+    session::execute(line.unwrap_or_default().as_str(), &mut Console);
 }
 
 /// Waits until `core` has done its command, or somebody does not want to wait any more.

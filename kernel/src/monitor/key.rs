@@ -13,6 +13,9 @@ use crate::cpu::{self, io_apic};
 use crate::memory::paging;
 use crate::serial;
 
+/// The port's interrupt arrives as an NMI.
+static IS_ROUTED: AtomicBool = AtomicBool::new(false);
+
 /// NMIs of the first core may be the port's.
 static IS_ON: AtomicBool = AtomicBool::new(false);
 
@@ -32,20 +35,22 @@ pub fn start(boot: &BootInfo) {
     };
     match routed {
         Ok(()) => {
-            IS_ON.store(true, Ordering::Relaxed);
-            serial::set_receive_interrupt(true);
+            IS_ROUTED.store(true, Ordering::Relaxed);
+            restart();
             log::info!("monitor: ^C on the serial port holds all cores and shows its prompt");
         }
         Err(problem) => log::warn!("monitor: no key leads to it: {problem}"),
     }
 }
 
-/// Lets it do so again, after a session.
+/// Lets it do so from now on, after a session as well.
 pub fn restart() {
-    serial::set_receive_interrupt(IS_ON.load(Ordering::Relaxed));
+    let is_on = IS_ROUTED.load(Ordering::Relaxed);
+    IS_ON.store(is_on, Ordering::Relaxed);
+    serial::set_receive_interrupt(is_on);
 }
 
-/// Bytes that have come belong to somebody else from now on.
+/// Bytes that come belong to somebody else from now on.
 pub fn stop() {
     if IS_ON.swap(false, Ordering::Relaxed) {
         serial::set_receive_interrupt(false);

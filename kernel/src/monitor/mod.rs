@@ -90,6 +90,7 @@ fn enter(how: &str, at: Registers, frame: Option<&TrapFrame>) {
     }
     key::restart();
     if leave == Leave::Idle {
+        stop::recover();
         idle();
     }
     if leave == Leave::Lost {
@@ -128,7 +129,9 @@ fn after_failure(code: ExitCode, failure: &Failure<'_>) {
         Leave::End => smp::stop_others(),
         Leave::Lost => stop::rest(failure.at, failure.frame),
         Leave::Idle => {
+            stop::recover();
             go_on_without_it("gives up what it did");
+            key::restart();
             idle();
         }
         Leave::Resume | Leave::Stay => {

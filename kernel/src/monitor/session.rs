@@ -54,13 +54,23 @@ pub fn is_open() -> bool {
 ///
 /// It is not the session's core that asks.
 pub fn leave_by(leave: Leave) -> Result<(), Problem> {
-    if OWNER.load(Ordering::Acquire) != cpu::current_index() {
-        return Err(Problem::new(format_args!(
-            "only the core with the prompt can do that: leave out `on`"
-        )));
-    }
+    check_is_here()?;
     LEAVE.store(leave as u8, Ordering::Release);
     Ok(())
+}
+
+/// Makes sure that the prompt is the running core's.
+///
+/// # Errors
+///
+/// It is not.
+pub fn check_is_here() -> Result<(), Problem> {
+    let problem = || {
+        Problem::new(format_args!(
+            "only the core with the prompt can do that: leave out `on`"
+        ))
+    };
+    is_here().then_some(()).ok_or_else(problem)
 }
 
 fn wanted() -> Leave {

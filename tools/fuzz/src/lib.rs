@@ -17,12 +17,14 @@
 //! | [`crafted`] | a profile whose checksums are right, whatever it has | it is read or refused |
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
 //! | [`code`] | instructions without call-frame information | the same |
+//! | [`monitor`] | what is typed at the prompt of the kernel's monitor | every line fits, every problem is one, `^C` leads out |
 
 mod capabilities;
 mod code;
 mod crafted;
 mod elf;
 mod input;
+mod monitor;
 mod profile;
 mod record;
 mod region;
@@ -35,6 +37,7 @@ pub use capabilities::capabilities;
 pub use code::code;
 pub use crafted::crafted;
 pub use elf::elf;
+pub use monitor::monitor;
 pub use profile::profile;
 pub use record::record;
 pub use region::region;
@@ -46,7 +49,7 @@ pub use wire::wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),
@@ -57,4 +60,5 @@ pub const TARGETS: [Target; 10] = [
     ("crafted", crafted),
     ("elf", elf),
     ("code", code),
+    ("monitor", monitor),
 ];

@@ -489,3 +489,47 @@ mod spcr {
         assert_eq!(super::super::console(&memory, RSDP), Err(Error::NoConsole));
     }
 }
+
+/// A MADT of these structures, where the HPET's table is in other tests.
+fn with_structures(structures: &[&[u8]]) -> Memory {
+    let mut body = vec![0; 8];
+    body.extend(structures.concat());
+    let mut memory = machine(2);
+    *memory.piece(TABLE) = sdt("APIC", &body);
+    memory
+}
+
+/// An I/O APIC's structure.
+fn io_apic(address: u32, first: u32) -> Vec<u8> {
+    let mut structure = vec![1, 12, 0, 0];
+    structure.extend(address.to_le_bytes());
+    structure.extend(first.to_le_bytes());
+    structure
+}
+
+#[test]
+fn an_interrupt_arrives_where_the_madt_says() {
+    const LOCAL: &[u8] = &[0, 8, 0, 0, 1, 0, 0, 0];
+    let (low, high) = (io_apic(0xfec0_0000, 0), io_apic(0xfec1_0000, 24));
+    let override_of =
+        |source: u8, input: u8, flags: u8| [2, 10, 0, source, input, 0, 0, 0, flags, 0];
+    let pin = |structures: &[&[u8]], irq| {
+        let found = pin_of(&with_structures(structures), RSDP, irq);
+        found.map(|it| (it.io_apic, it.input, it.is_active_low))
+    };
+    assert_eq!(pin(&[LOCAL, &low], 4), Ok((0xfec0_0000, 4, false)));
+    // As QEMU has it: of others.
+    let timer = override_of(0, 2, 0);
+    assert_eq!(pin(&[LOCAL, &low, &timer], 4), Ok((0xfec0_0000, 4, false)));
+    assert_eq!(pin(&[LOCAL, &low, &timer], 0), Ok((0xfec0_0000, 2, false)));
+    let moved = override_of(4, 30, 0b1111);
+    assert_eq!(pin(&[&high, &low, &moved], 4), Ok((0xfec1_0000, 6, true)));
+    assert_eq!(pin(&[&moved, &low, &high], 4), Ok((0xfec1_0000, 6, true)));
+    assert_eq!(pin(&[LOCAL], 4), Err(Error::NoPin));
+    assert_eq!(pin(&[&high], 4), Err(Error::NoPin));
+    assert_eq!(pin_of(&machine(2), RSDP, 4), Err(Error::NoTable("APIC")));
+    // Structures without a length, longer than the table, or shorter than theirs.
+    assert_eq!(pin(&[&[9, 0], &low], 4), Err(Error::NoPin));
+    assert_eq!(pin(&[&[9, 200], &low], 4), Err(Error::NoPin));
+    assert_eq!(pin(&[&[1, 3, 0], &low], 4), Ok((0xfec0_0000, 4, false)));
+}

@@ -33,3 +33,26 @@ impl fmt::Display for Row<'_> {
         f.write_str("|")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(bytes: &[u8]) -> std::string::String {
+        let address = 0xffff_fe00_0001_0ff8;
+        Row { address, bytes }.to_string()
+    }
+
+    #[test]
+    fn a_row_has_bytes_and_letters_in_their_columns() {
+        let whole: [u8; 16] = *b"UH\x89\xe5 ~\x7f\x00kernel!\n";
+        let expected = "fffffe0000010ff8  55 48 89 e5 20 7e 7f 00  6b 65 72 6e 65 6c 21 0a  |UH.. ~..kernel!.|";
+        assert_eq!(row(&whole), expected);
+        let gap = " ".repeat(3 * 13 + 1);
+        assert_eq!(
+            row(b"abc"),
+            format!("fffffe0000010ff8  61 62 63{gap}  |abc|")
+        );
+        assert_eq!(row(&[b'x'; 20]), row(&[b'x'; 16]));
+    }
+}

@@ -40,3 +40,44 @@ pub fn find_command<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(word: &str) -> Result<&'static str, std::string::String> {
+        const fn command(name: &'static str) -> Command {
+            Command {
+                name,
+                arguments: "",
+                summary: "",
+                run: |_, _| Ok(()),
+            }
+        }
+        static COMMANDS: [Command; 4] = [
+            command("resume"),
+            command("reboot"),
+            command("on"),
+            command("once"),
+        ];
+        let found = find_command(COMMANDS.iter(), word);
+        found
+            .map(|it| it.name)
+            .map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn the_beginning_of_a_name_is_enough_if_no_other_begins_so() {
+        assert_eq!(found("res"), Ok("resume"));
+        assert_eq!(found("reboot"), Ok("reboot"));
+        assert_eq!(found("on"), Ok("on"));
+        assert_eq!(found("onc"), Ok("once"));
+        let said = "`re` may be any of resume, reboot";
+        assert_eq!(found("re").unwrap_err(), said);
+        assert_eq!(
+            found("resumes").unwrap_err(),
+            "no command `resumes`; try `help`"
+        );
+        assert_eq!(found("RES").unwrap_err(), "no command `RES`; try `help`");
+    }
+}

@@ -31,3 +31,26 @@ pub fn fit(name: &dyn Display, typed: &str) -> Option<Fit> {
         _ => Fit::Part,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_of_a_name_fits_better() {
+        let name = "kernel::task::scheduler::yield_now";
+        for (typed, how) in [
+            (name, Some(Fit::Whole)),
+            ("yield_now", Some(Fit::Tail)),
+            ("scheduler::yield_now", Some(Fit::Tail)),
+            ("eld_now", Some(Fit::Part)),
+            ("task::sched", Some(Fit::Part)),
+            ("", None),
+            ("yield_never", None),
+            ("a::kernel::task::scheduler::yield_now", None),
+        ] {
+            assert_eq!(fit(&name, typed), how, "{typed}");
+        }
+        assert!(Fit::Whole > Fit::Tail && Fit::Tail > Fit::Part);
+    }
+}

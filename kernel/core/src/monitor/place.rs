@@ -47,3 +47,40 @@ impl<'a> Place<'a> {
         base.wrapping_add(self.offset)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_a_number_or_a_name_and_how_far_from_it() {
+        let name = |name, offset: i64| Place {
+            base: Base::Name(name),
+            offset: offset.cast_unsigned(),
+        };
+        let number = |number, offset: i64| Place {
+            base: Base::Number(number),
+            offset: offset.cast_unsigned(),
+        };
+        for (word, place) in [
+            ("0x1000", number(0x1000, 0)),
+            ("4096+16", number(4096, 16)),
+            ("0x10-0x20", number(16, -32)),
+            ("rsp", name("rsp", 0)),
+            ("rsp-8", name("rsp", -8)),
+            ("a::b+0x12", name("a::b", 18)),
+            ("<fn()->u8>", name("<fn()->u8>", 0)),
+            ("<fn()->u8>+1", name("<fn()->u8>", 1)),
+            ("a+b", name("a+b", 0)),
+            ("a+", name("a+", 0)),
+            ("+5", name("+5", 0)),
+            ("-", name("-", 0)),
+            ("", name("", 0)),
+            ("1-1-1", name("1-1", -1)),
+        ] {
+            assert_eq!(Place::parse(word), place, "{word}");
+        }
+        assert_eq!(Place::parse("0-1").from(0), u64::MAX);
+        assert_eq!(Place::parse("x+2").from(u64::MAX), 1);
+    }
+}

@@ -204,3 +204,30 @@ fn any_bytes_are_safe() {
         look_everywhere(&damaged);
     }
 }
+
+#[test]
+fn all_functions_come_in_their_order_and_of_a_damaged_table_some() {
+    for count in [0, 1, 15, 16, 17, 33, 100] {
+        let names = names(count);
+        let functions = functions(&names);
+        let bytes = encode(&functions).unwrap();
+        let table = Table::new(&bytes).unwrap();
+        let read: Vec<_> = table
+            .functions()
+            .map(|it| (it.start, it.size, it.name.to_string()))
+            .collect();
+        let expected: Vec<_> = functions
+            .iter()
+            .map(|it| (it.start, it.size, it.name.to_string()))
+            .collect();
+        assert_eq!(read, expected);
+        for at in HEAD_BYTES..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0xff;
+            if let Some(table) = Table::new(&damaged) {
+                let shown = table.functions().map(|it| it.name.to_string().len());
+                assert!(shown.sum::<usize>() <= 2 * bytes.len() * MAX_LETTERS);
+            }
+        }
+    }
+}

@@ -117,10 +117,10 @@ fn too_little_memory_is_said() {
     let says = "no 64 MiB of memory in a row for the rings";
     Guest::boot(1, 64, line).ended_with(SamplingUnavailable, &[says]);
     let says = "loader: no free block of";
-    Guest::boot(1, 9, line).ended_with(LoaderFailed, &[says]);
+    Guest::boot(1, 10, line).ended_with(LoaderFailed, &[says]);
     // QEMU would put the kernel's file over the loader.
-    // At 8 MiB over its end alone.
-    for memory in [6, 8] {
+    // At 9 MiB over its end alone.
+    for memory in [6, 9] {
         let says = format!("--memory {memory} MiB: the kernel's file alone has");
         run(&format!("--memory {memory}M"))
             .ended_with(1)

@@ -87,7 +87,7 @@ struct Report {
 /// The function's name in a line of a frame, which must be the one that the ELF file has for the
 /// address, as must be the distance.
 #[track_caller]
-fn name_in(line: &str, is_call: bool) -> String {
+pub(crate) fn name_in(line: &str, is_call: bool) -> String {
     let (address, symbol) = line.split_once(">]").expect("an address");
     let address = u64::from_str_radix(address.split_once("0x").unwrap().1, 16).unwrap();
     let within = address - u64::from(is_call);
@@ -201,7 +201,7 @@ fn a_fault_deep_in_calls_is_named_frame_by_frame() {
     );
     for says in [
         &format!(" {inner}+0x"),
-        "\n  rflags PF ",
+        "\n  rflags ",
         " IF IOPL=0\n",
         "\n  cr3 00000",
         "  fs base 0000000000000000  gs base ffff8000",

@@ -28,6 +28,7 @@ mod last_words;
 mod loader;
 mod machines;
 mod midway;
+mod monitor;
 mod names;
 mod nested;
 mod operations;
