@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 use core::fmt::Display;
 
-use kernel_core::words::{self, PortName, Words};
+use kernel_core::words::{self, MonitorEntry, PortName, Words};
 use profiler::contract::settings::{BadWord, Problem, SendTo, Settings};
 use spin::Once;
 
@@ -39,6 +39,9 @@ pub fn parse(command_line: &'static str) -> Settings<'static> {
     let settings = settings.unwrap_or_else(|problem| refuse_word(&problem));
     if settings.send == SendTo::Serial && own.serial == PortName::None {
         refuse(&"send=serial needs a port: leave out serial=none");
+    }
+    if own.monitor != MonitorEntry::Off && own.serial == PortName::None {
+        refuse(&"monitor= needs a port: leave out serial=none");
     }
     settings
 }

@@ -1,4 +1,4 @@
-//! What the monitor can be asked of the run: `prof`, `trace`, `stat`.
+//! What the monitor can be asked of the run: `prof`, `trace`; and `stat`, which says where to ask.
 //!
 //! They work whatever state the machine is in: they read rings and counters, and what changes the run is asked
 //! for in the mailbox of the run, as the host asks: the first core does it when it runs again.
@@ -14,6 +14,7 @@ use profiler::contract::mailbox::Request;
 use profiler::contract::settings::Settings;
 use profiler::pmu::event::EventList;
 
+use crate::workload;
 use hottest::By;
 
 /// The commands.
@@ -29,6 +30,12 @@ pub const COMMANDS: &[Command] = &[
         arguments: "[N]",
         summary: "the newest samples of all cores in the order of time, with their chains",
         run: trace,
+    },
+    Command {
+        name: "stat",
+        arguments: "WORKLOAD",
+        summary: "how to count the events of a workload: a run of its own does",
+        run: stat,
     },
 ];
 
@@ -102,6 +109,21 @@ fn rows_and_groups(mut arguments: Arguments<'_>) -> Result<(usize, By), Problem>
     };
     arguments.end()?;
     Ok((usize::try_from(rows).unwrap_or(usize::MAX), by))
+}
+
+/// A unit of a workload may wait for other cores, halt, or want a lock that a held core has: it is not
+/// executed at the prompt.
+fn stat(mut arguments: Arguments<'_>, _: &mut dyn fmt::Write) -> Result<(), Problem> {
+    let name = arguments.required("WORKLOAD")?;
+    arguments.end()?;
+    if !workload::is_one(name) {
+        return Err(Problem::new(format_args!(
+            "`{name}`: there is no such workload"
+        )));
+    }
+    Err(Problem::new(format_args!(
+        "nothing is counted at the prompt, where all cores stand still: pmiscope stat --workload {name} counts it"
+    )))
 }
 
 fn trace(mut arguments: Arguments<'_>, to: &mut dyn fmt::Write) -> Result<(), Problem> {

@@ -109,6 +109,12 @@ fn find(name: &str) -> Option<&'static Workload> {
     each().find(|workload| workload.name == name)
 }
 
+/// Returns true if a workload has this name.
+#[must_use]
+pub fn is_one(name: &str) -> bool {
+    find(name).is_some()
+}
+
 /// The workload with this name. If there is none, ends the run and says which
 /// there are.
 pub fn find_or_refuse(name: &str) -> &'static Workload {

@@ -14,6 +14,15 @@ use crate::format::{Clock, Source};
 use crate::pmu::event::EventList;
 
 /// How a run stands.
+///
+/// ```
+/// use profiler::sampler::{Sampler, Target};
+///
+/// fn is_paused<T: Target>(sampler: &Sampler<T>) -> bool {
+///     use profiler::format::region::RunState;
+///     sampler.look().is_some_and(|look| look.state == RunState::Paused)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Look {
     /// Where its overflows come from.
@@ -32,6 +41,13 @@ pub struct Look {
 }
 
 /// What a core of a run has done so far.
+///
+/// ```
+/// use profiler::sampler::CoreLook;
+///
+/// let core = CoreLook { wanted: 1000, taken: 10, stored: 9, lost: 1, unread_bytes: 0 };
+/// assert_eq!(core.stored + core.lost, core.taken);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct CoreLook {
     /// Samples that it is to take.

@@ -1,6 +1,6 @@
 //! What is counted, and how it is shown.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::*;
 

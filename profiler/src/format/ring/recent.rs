@@ -14,6 +14,13 @@ use core::sync::atomic::fence;
 
 /// Units that could not be read, as the core has written over them meanwhile, or as they are no
 /// records. What follows them can be.
+///
+/// ```
+/// use profiler::format::ring::Skipped;
+///
+/// let skipped = Skipped { units: 40 };
+/// assert_eq!(skipped.to_string(), "40 units of a ring could not be read");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Skipped {
     /// How many of them there are, of 4 bytes.

@@ -11,8 +11,8 @@ use crate::exit::Exit;
 use crate::output::say;
 use crate::signals::Interrupt;
 
-/// How long a signal may wait.
-const LOOK: Duration = Duration::from_millis(100);
+/// How long a signal may wait, and what the guest writes.
+const LOOK: Duration = Duration::from_millis(10);
 
 pub(super) fn run(arguments: &MonitorArgs) -> Result<Exit> {
     let interrupt = Interrupt::catch().context("cannot catch signals")?;

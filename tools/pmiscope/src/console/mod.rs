@@ -1,15 +1,18 @@
 //! A terminal, or what a script writes and reads, connected to the serial port of a guest.
 
+mod output;
 mod terminal;
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::control::SerialLine;
+use output::Output;
 use terminal::RawTerminal;
 
 /// Leaves the guest, typed on a terminal: ^].
@@ -34,6 +37,8 @@ pub enum Ended {
 /// Standard input and output, connected to a guest.
 pub struct Console {
     line: SerialLine,
+    /// What the guest writes.
+    output: Output,
     /// Its terminal, which is as it was when this is dropped.
     terminal: Option<RawTerminal>,
     /// What the guest has not taken yet.
@@ -49,9 +54,10 @@ impl Console {
     ///
     /// # Errors
     ///
-    /// Those of changing the terminal.
+    /// Those of changing the terminal, and of a thread.
     pub fn new(line: SerialLine) -> io::Result<Self> {
         Ok(Self {
+            output: Output::of(line.stream.try_clone()?)?,
             line,
             terminal: RawTerminal::new()?,
             waiting: VecDeque::new(),
@@ -94,20 +100,16 @@ impl Console {
         })
     }
 
-    /// Waits until there is something to move, but no longer than this.
+    /// Waits until something was typed, but no longer than this.
     pub fn wait(&self, longest: Duration) {
         let stdin = io::stdin();
-        let mut wanted = PollFlags::IN;
-        wanted.set(PollFlags::OUT, !self.waiting.is_empty());
-        let line = PollFd::new(&self.line.stream, wanted);
-        let input = PollFd::new(&stdin, PollFlags::IN);
-        // A signal ends it early, which is no harm.
         let timeout = Timespec::try_from(longest).ok();
-        let _ = if self.has_input() && self.has_room() {
-            poll(&mut [line, input], timeout.as_ref())
+        if self.has_input() && self.has_room() {
+            // A signal ends it early, which is no harm.
+            let _ = poll(&mut [PollFd::new(&stdin, PollFlags::IN)], timeout.as_ref());
         } else {
-            poll(&mut [line], timeout.as_ref())
-        };
+            thread::sleep(longest);
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -161,21 +163,14 @@ impl Console {
 
     /// Shows what the guest has written. Returns false if it writes nothing any more.
     fn show_output(&mut self) -> io::Result<bool> {
-        let mut bytes = [0; 4096];
-        let mut stdout = io::stdout().lock();
-        loop {
-            match self.line.stream.read(&mut bytes) {
-                Ok(0) => return Ok(false),
-                Ok(read) => {
-                    self.active = Instant::now();
-                    stdout.write_all(&bytes[..read])?;
-                    stdout.flush()?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Ok(false),
-            }
+        let (bytes, is_open) = self.output.take();
+        if !bytes.is_empty() {
+            self.active = Instant::now();
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&bytes)?;
+            stdout.flush()?;
         }
+        Ok(is_open)
     }
 }
 

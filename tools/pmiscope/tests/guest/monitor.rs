@@ -547,4 +547,7 @@ fn without_the_word_there_is_no_monitor() {
     guest.type_in(KEY);
     guest.ended_with(37);
     assert!(!guest.log.contains("monitor: "), "{}", guest.log);
+    // Nor where nobody could type.
+    let mut guest = Guest::start("off", 2, "monitor=on serial=none test=panic");
+    guest.ended_with(35);
 }

@@ -224,6 +224,11 @@ fn what_cannot_be_done_is_said_and_what_was_last_is_traced() {
             "prof sleep",
             "`prof sleep`: it is start, stop, status, period, event or top",
         ),
+        (
+            "stat arithmetic",
+            "nothing is counted at the prompt, where all cores stand still: pmiscope stat --workload arithmetic counts it",
+        ),
+        ("stat nothing", "`nothing`: there is no such workload"),
         ("trace 65", "N is a number from 1 to 64, not 65"),
     ] {
         assert_eq!(answers[asked], [format!("problem: {problem}")], "{asked}");

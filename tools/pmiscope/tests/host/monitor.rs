@@ -275,7 +275,7 @@ fn a_terminal_is_raw_and_is_as_it_was_on_every_way_out() {
             .spawn()
             .unwrap();
         let mut guest = accept(&listener);
-        wait_until(&is_raw);
+        wait_until(is_raw);
         keys.write_all(b"a\x03\r").unwrap();
         assert_eq!(
             read(&mut guest, 3),
