@@ -9,9 +9,9 @@
 //! not name its users: they register handlers, gates and hooks, and declare their own
 //! per-core variables.
 //!
-//! 1. `sync`, and the crate `kernel_core`.
-//! 2. `cpu`, `serial`, `screen`, `log`, `power`, `exit`: the processor, what shows the log, the
-//!    end of a run.
+//! 1. The crate `kernel_core`.
+//! 2. `cpu`, `sync`, `serial`, `screen`, `log`, `power`, `exit`: the processor, locks, what shows
+//!    the log, the end of a run.
 //! 3. `boot`: what the boot loader told, and the way onto our own stacks.
 //! 4. `memory`.
 //! 5. `trap`.
@@ -57,6 +57,7 @@ mod summary;
 mod sync;
 mod task;
 mod trap;
+mod watch;
 mod wire;
 mod workload;
 
@@ -114,6 +115,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         wire::log_unused(settings.send);
         profiling::list(boot)
     }
+    watch(&config::own(boot.command_line));
     workload::select(match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),
@@ -127,6 +129,16 @@ extern "C" fn other_core(core: &'static CoreBlock) -> ! {
     adopt(core);
     smp::online();
     smp::idle()
+}
+
+/// Starts what the kernel watches of itself.
+fn watch(words: &Words) {
+    if let Some(milliseconds) = words.watchdog {
+        profiling::start_watchdog(milliseconds.get());
+    }
+    if words.locks {
+        sync::tag_samples(workload::name_locks(), task::swap_name);
+    }
 }
 
 /// Sets what becomes of the machine at the end, and says what will not.
@@ -157,6 +169,7 @@ fn mapped(reset: Reset) -> Option<Reset> {
 /// Makes the running core this block's.
 fn adopt(core: &'static CoreBlock) {
     cpu::adopt(core);
+    sync::know_cores();
     trap::load();
     cpu::enable(core, Features::get(), paging::map_device);
 }

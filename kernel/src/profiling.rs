@@ -8,6 +8,7 @@ use profiler::contract::capabilities::Line;
 use profiler::contract::settings::{SendTo, Settings};
 use profiler::entry::overflow;
 use profiler::format::{Clock, Source, Text};
+use profiler::hw::tsc;
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
 use profiler::sampler::{Settled, StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
@@ -17,6 +18,7 @@ use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
+use crate::watch::watchdog;
 use crate::workload::{self, Counted};
 use crate::{config, exit, kept, smp, task, wire};
 
@@ -37,13 +39,17 @@ unsafe impl Target for ThisKernel {
 
     #[inline(always)]
     fn task(&self, _: u32) -> u16 {
+        if watchdog::is_on() {
+            watchdog::look();
+        }
         task::current_name(cpu::current())
     }
 
-    /// Stacks lie by their numbers, for ever, and halting is assembly.
+    /// Stacks lie by their numbers, for ever, and halting is assembly. Where cores watch each
+    /// other, they look at each sample: the task is asked for then.
     #[inline]
     fn settled(&self, core: u32) -> Option<Settled> {
-        Some(Settled {
+        (!watchdog::is_on()).then(|| Settled {
             task: Some(task::name_word(cpu::core(core))),
         })
     }
@@ -99,8 +105,15 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     smp::stop_if_asked(frame);
     let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
-    if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
+    at.is_kernels = watchdog::is_asked(core);
+    if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) && !at.is_kernels {
         core.count_unclaimed_nmi();
+    }
+    if at.is_kernels {
+        // Behind the sampler: an overflow that comes meanwhile has an NMI of its own.
+        let before = tsc::ticks();
+        watchdog::report(core, frame);
+        SAMPLER.leave_out(core.index, tsc::ticks().saturating_sub(before));
     }
     at.resume(frame);
     trap::end_of_trap_call();
@@ -130,6 +143,7 @@ fn on_interrupt(frame: &mut TrapFrame) {
 
 fn on_tick(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
+    watchdog::look();
     SAMPLER.poll(cpu::current_index());
 }
 
@@ -145,6 +159,15 @@ pub fn set_up() {
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
+}
+
+/// Lets cores watch each other while they are sampled.
+pub fn start_watchdog(milliseconds: u32) {
+    let facts = watchdog::Facts {
+        nanoseconds: |ticks| SAMPLER.run_ticks(ticks),
+        has_finished: |core| SAMPLER.has_finished(core),
+    };
+    watchdog::start(milliseconds, facts);
 }
 
 /// Samples what was selected to run: the first core. All others are idle.

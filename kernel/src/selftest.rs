@@ -5,6 +5,7 @@
 //! are sampled for a while first. `interrupts-above` is sampled, and all is well.
 
 mod last_words;
+mod watch;
 
 use core::arch::{asm, naked_asm};
 use core::fmt;
@@ -39,7 +40,7 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 9] = [
+static SAMPLED: [Workload; 10] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
@@ -58,6 +59,7 @@ static SAMPLED: [Workload; 9] = [
         midway(scratch, fault_in_handler);
     }),
     Workload::new("merged-stop-midway", merged_stop),
+    Workload::new("hang-on-lock-midway", watch::hang_on_lock),
     Workload::new("triple-fault-midway", |scratch| {
         midway(scratch, triple_fault);
     }),
@@ -106,7 +108,7 @@ pub fn run_or_refuse(name: &str) -> &'static Workload {
     if let Some(test) = SAMPLED.iter().find(|test| test.name == name) {
         return test;
     }
-    let mut tests = TESTS.iter().chain(last_words::TESTS);
+    let mut tests = TESTS.iter().chain(last_words::TESTS).chain(watch::TESTS);
     let Some((_, test)) = tests.find(|(known, _)| *known == name) else {
         let problem = format_args!("command line: `test={name}`: no such test; there are: {Names}");
         exit::refuse(ExitCode::BadCommandLine, "", &problem)
@@ -122,7 +124,7 @@ struct Names;
 
 impl fmt::Display for Names {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tests = TESTS.iter().chain(last_words::TESTS);
+        let tests = TESTS.iter().chain(last_words::TESTS).chain(watch::TESTS);
         let names = tests.map(|(name, _)| *name);
         let all = names.chain(SAMPLED.iter().map(|test| test.name));
         all.enumerate().try_for_each(|(index, name)| {

@@ -7,6 +7,7 @@
 //! * [`classes`]: the heap's lists of small blocks.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`exceptions`]: error codes and flags as words.
+//! * [`hang`]: when a core hangs.
 //! * [`holes`]: ranges of addresses without others.
 //! * [`monitor`]: what somebody types, and what they see of it.
 //! * [`pci`]: a serial port on it.
@@ -27,6 +28,7 @@ pub mod caller;
 pub mod classes;
 pub mod cores;
 pub mod exceptions;
+pub mod hang;
 pub mod holes;
 pub mod monitor;
 pub mod pci;

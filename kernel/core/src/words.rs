@@ -1,8 +1,10 @@
 //! The words of the command line that are the kernel's own: where its log goes, what becomes of
-//! the machine when the run has ended, and of what a run before has left. All others are the sampler's.
+//! the machine when the run has ended, and of what a run before has left, what the kernel watches of
+//! itself. All others are the sampler's.
 
 use alloc::string::String;
 use core::fmt;
+use core::num::NonZeroU32;
 
 use crate::uart::Speed;
 
@@ -17,6 +19,13 @@ pub struct Words {
     pub at_end: AtEnd,
     /// `kept=`: what becomes of what a run before a reset has left in memory.
     pub kept: KeptRuns,
+    /// `watchdog=`: after how many milliseconds with interrupts off a core is said to hang. `None`:
+    /// nobody looks.
+    pub watchdog: Option<NonZeroU32>,
+    /// `accounting=`: what each core spends its time on is counted.
+    pub accounting: bool,
+    /// `locks=`: samples of a core that holds a lock have the name of that, not of their task.
+    pub locks: bool,
 }
 
 /// What becomes of samples that a run before a reset has left in memory.
@@ -85,9 +94,18 @@ impl core::error::Error for BadWord<'_> {}
 const SERIAL: &str = "serial";
 const AT_END: &str = "at-end";
 const KEPT: &str = "kept";
+const WATCHDOG: &str = "watchdog";
+const ACCOUNTING: &str = "accounting";
+const LOCKS: &str = "locks";
+
+/// All of them.
+const OWN: [&str; 6] = [SERIAL, AT_END, KEPT, WATCHDOG, ACCOUNTING, LOCKS];
 
 /// The kernel's own words, as a message lists those that there are.
-pub const LISTED: &str = "serial=, at-end=, kept=";
+pub const LISTED: &str = "serial=, at-end=, kept=, watchdog=, accounting=, locks=";
+
+/// The longest time of `watchdog=`: an hour.
+const LONGEST_WATCH: u32 = 3_600_000;
 
 impl Words {
     /// The kernel's own words of a command line.
@@ -97,6 +115,7 @@ impl Words {
     /// The first that is not understood, or is there twice.
     pub fn parse(command_line: &str) -> Result<Self, BadWord<'_>> {
         let (mut serial, mut at_end, mut kept) = (None, None, None);
+        let (mut watchdog, mut accounting, mut locks) = (None, None, None);
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
@@ -112,6 +131,13 @@ impl Words {
                     let runs = kept_runs(value).ok_or(bad("must be one of keep, send, drop"))?;
                     kept.replace(runs).is_some()
                 }
+                Some((WATCHDOG, value)) => watchdog
+                    .replace(milliseconds(value).map_err(bad)?)
+                    .is_some(),
+                Some((ACCOUNTING, value)) => {
+                    accounting.replace(switch(value).map_err(bad)?).is_some()
+                }
+                Some((LOCKS, value)) => locks.replace(switch(value).map_err(bad)?).is_some(),
                 _ => false,
             };
             if is_again {
@@ -124,13 +150,16 @@ impl Words {
             speed,
             at_end: at_end.unwrap_or_default(),
             kept: kept.unwrap_or_default(),
+            watchdog,
+            accounting: accounting.unwrap_or_default(),
+            locks: locks.unwrap_or_default(),
         })
     }
 }
 
 fn is_own(word: &str) -> bool {
     let key = word.split_once('=').map(|(key, _)| key);
-    key.is_some_and(|key| [SERIAL, AT_END, KEPT].contains(&key))
+    key.is_some_and(|key| OWN.contains(&key))
 }
 
 /// Returns true if the command line has any of the kernel's own words.
@@ -211,6 +240,20 @@ fn kept_runs(value: &str) -> Option<KeptRuns> {
     }
 }
 
+fn milliseconds(value: &str) -> Result<NonZeroU32, &'static str> {
+    let number = value.parse().ok();
+    let number = number.filter(|number: &NonZeroU32| number.get() <= LONGEST_WATCH);
+    number.ok_or("must be milliseconds, 1 to 3600000")
+}
+
+fn switch(value: &str) -> Result<bool, &'static str> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,6 +331,29 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_watches_itself_when_asked() {
+        let words = |line| Words::parse(line).unwrap();
+        let watchdog = |line| words(line).watchdog.map_or(0, NonZeroU32::get);
+        assert_eq!(words(""), Words::default());
+        assert_eq!(watchdog("locks=on"), 0);
+        assert_eq!(watchdog("watchdog=1"), 1);
+        assert_eq!(watchdog("watchdog=3600000"), 3_600_000);
+        assert!(words("accounting=on").accounting && words("locks=on").locks);
+        let off = words("accounting=off locks=off");
+        assert_eq!(off, Words::default());
+        for value in ["", "0", "-1", "3600001", "off", "1s"] {
+            let line = std::format!("watchdog={value}");
+            let said = Words::parse(&line).unwrap_err().to_string();
+            let says = "must be milliseconds, 1 to 3600000";
+            assert_eq!(said, std::format!("`{line}`: {says}"));
+        }
+        for line in ["accounting=yes", "locks="] {
+            let said = Words::parse(line).unwrap_err().to_string();
+            assert_eq!(said, std::format!("`{line}`: must be on or off"));
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_said() {
         let said = |line| Words::parse(line).unwrap_err().to_string();
         assert_eq!(
@@ -315,7 +381,7 @@ mod tests {
 
     #[test]
     fn all_own_words_are_listed() {
-        let own = [SERIAL, AT_END, KEPT].map(|key| std::format!("{key}="));
+        let own = OWN.map(|key| std::format!("{key}="));
         assert_eq!(LISTED, own.join(", "));
         assert!(LISTED.split(", ").all(has_own));
     }

@@ -7,7 +7,7 @@ use core::sync::atomic::{
 use core::{mem, ptr};
 
 use crate::memory::stacks;
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 
 /// The most tasks at a time: one for the workload of each core, and as many more.
 pub const MAX_TASKS: usize = 512;
@@ -132,10 +132,13 @@ struct Numbers {
     made: u16,
 }
 
-static NUMBERS: Lock<Numbers> = Lock::new(Numbers {
-    free: Vec::new(),
-    made: 0,
-});
+static NUMBERS: Lock<Numbers> = Lock::new(
+    lock_class!("task numbers"),
+    Numbers {
+        free: Vec::new(),
+        made: 0,
+    },
+);
 
 /// Takes a number that no task has, with a stack. `None` if there are too many tasks,
 /// or memory is used up.

@@ -22,6 +22,7 @@ use x86_64::VirtAddr;
 
 use crate::cpu::{apic, idt};
 use crate::exit;
+pub use backtrace::{Backtrace, Symbol};
 pub use dispatch::{end_of_trap_call, register};
 pub use profiler::entry::TrapFrame;
 pub use walk::{registers_of, rule};

@@ -62,4 +62,6 @@ mod run;
 mod yield_storm;
 
 pub use nmi_storm::set_request;
-pub use run::{Counted, Workload, find_or_refuse, run, select, set_between, start, task_name};
+pub use run::{
+    Counted, Workload, find_or_refuse, name_locks, run, select, set_between, start, task_name,
+};

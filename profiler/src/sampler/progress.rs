@@ -1,8 +1,10 @@
 //! How far a run is, for whoever shows it meanwhile.
 
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Sampler, Target};
+use crate::format::Clock;
 use crate::format::region::Region;
 
 /// How far a run is.
@@ -48,6 +50,37 @@ impl<T: Target> Sampler<T> {
             sum.lost += run.region.control(core.index).lost();
         }
         Some(sum)
+    }
+
+    /// Returns true if the core with this index has taken its last sample: then it waits for the
+    /// others, in a handler of the sampler. Only reads, on any core.
+    #[must_use]
+    pub fn has_finished(&self, core: u32) -> bool {
+        let is_sampled = |run: &&super::run::Run| run.counting.is_none();
+        self.engine.run().filter(is_sampled).is_some()
+            && self
+                .engine
+                .cores
+                .get(core)
+                .is_some_and(|core| core.share.is_taken())
+    }
+
+    /// For an NMI's handler, behind [`Self::on_nmi`]: what the running core, the one with this index,
+    /// has spent there since, in ticks of the time stamp counter, is not the interrupted code's.
+    pub fn leave_out(&self, core: u32, ticks: u64) {
+        let core = self.engine.cores.get(core);
+        if let Some(core) = core.filter(|core| core.overflow.is_armed()) {
+            core.timing.armed_tsc.fetch_add(ticks, Relaxed);
+        }
+    }
+
+    /// A difference of the time stamp counter in ticks of the run: nanoseconds, or instructions
+    /// where they are counted. `None` before the run has begun, and where nothing says how long a
+    /// tick takes.
+    #[must_use]
+    pub fn run_ticks(&self, difference: u64) -> Option<u64> {
+        let clock = &self.engine.run()?.timing.clock;
+        (clock.clock != Clock::Ticks).then(|| clock.ticks(difference))
     }
 
     /// The region of the run, to be sent when that has ended ([`crate::format::wire`]); `None`
