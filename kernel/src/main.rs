@@ -136,6 +136,9 @@ fn watch(words: &Words) {
     if let Some(milliseconds) = words.watchdog {
         profiling::start_watchdog(milliseconds.get());
     }
+    if words.accounting {
+        profiling::start_accounts();
+    }
     if words.locks {
         sync::tag_samples(workload::name_locks(), task::swap_name);
     }
@@ -177,6 +180,7 @@ fn adopt(core: &'static CoreBlock) {
 /// The first core, on its own stack, when all that was asked for is done.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
+    watch::log_at_end();
     progress::show();
     ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)

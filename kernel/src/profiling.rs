@@ -15,7 +15,7 @@ use profiler::unwind::{Rule, StackBounds};
 use x86_64::VirtAddr;
 
 use crate::boot::{BootInfo, entry};
-use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
+use crate::cpu::{self, CoreBlock, accounts, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::watch::watchdog;
@@ -103,6 +103,7 @@ unsafe impl Target for ThisKernel {
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     // Another core ends the run, and asks everyone to stop by NMI.
     smp::stop_if_asked(frame);
+    trap::counts::count(trap::vector::NMI);
     let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
     at.is_kernels = watchdog::is_asked(core);
@@ -159,6 +160,25 @@ pub fn set_up() {
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
+}
+
+/// Accounts for the time of cores while they are sampled, without what samples take: in ticks of the
+/// run where it is known what that is, else of the time stamp counter.
+pub fn start_accounts() {
+    accounts::start(|core| {
+        SAMPLER.source()?;
+        SAMPLER.executed(core.index).or_else(|| Some(tsc::ticks()))
+    });
+}
+
+/// A difference of the time stamp counter in ticks of accounts, if those leave out what samples take.
+pub fn account_ticks(difference: u64) -> Option<u64> {
+    SAMPLER.executed(0).and(SAMPLER.run_ticks(difference))
+}
+
+/// The interrupts by which `core` was sampled so far.
+pub fn interrupts(core: &CoreBlock) -> u64 {
+    SAMPLER.interrupts(core.index)
 }
 
 /// Lets cores watch each other while they are sampled.

@@ -77,17 +77,8 @@ impl Class {
         self.longest_wait.fetch_max(ticks, Relaxed);
     }
 
-    /// Notes how long a lock was held. Seldom more than a comparison.
-    #[inline(always)]
+    /// Notes how long a lock was held.
     pub(super) fn note_hold(&self, ticks: u64) {
-        if ticks > self.longest_hold.load(Relaxed) {
-            self.note_longest(ticks);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn note_longest(&self, ticks: u64) {
         self.longest_hold.fetch_max(ticks, Relaxed);
     }
 

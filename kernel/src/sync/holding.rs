@@ -19,8 +19,10 @@ pub(super) struct Record {
     class: &'static Class,
     /// Where it was taken.
     taken_at: AtomicU64,
-    /// When, by the time stamp counter.
+    /// When, by the time stamp counter; 0 where nobody asks.
     taken_tsc: AtomicU64,
+    /// What samples of the core were called before, where they have the lock's name.
+    name: AtomicU8,
     /// The lock that the core held before.
     outer: AtomicPtr<Self>,
 }
@@ -59,12 +61,24 @@ static MODE: AtomicU8 = AtomicU8::new(FIRST_ALONE);
 const FIRST_ALONE: u8 = 0;
 /// Each core notes its own.
 const KNOWN: u8 = 1;
-/// And samples have the lock's name.
-const TAGGED: u8 = 2;
+/// And when it took it.
+const TIMED: u8 = 2;
 
 /// Each core knows itself before it takes a lock, from now on.
 pub fn know_cores() {
     let _ = MODE.compare_exchange(FIRST_ALONE, KNOWN, Relaxed, Relaxed);
+}
+
+/// From now on it is measured for how long locks are held, which takes twice as many instructions
+/// as without. The first core, once it knows itself.
+pub fn measure_holds() {
+    MODE.store(TIMED, Relaxed);
+}
+
+/// Returns true if that is measured.
+#[must_use]
+pub fn are_holds_measured() -> bool {
+    MODE.load(Relaxed) == TIMED
 }
 
 /// Sets by what number samples call what the running core does. Returns what it was.
@@ -80,22 +94,20 @@ struct Tags {
 static TAGS: Once<Tags> = Once::new();
 
 /// Samples of a core that holds a lock have a name of their own from now on: that of the first of
-/// [`classes`](super::classes) has the number `first`, the others follow.
+/// [`classes`](super::classes) has the number `first`, the others follow. How long they are held is
+/// measured as well.
 pub fn tag_samples(first: u8, swap: SwapName) {
     TAGS.call_once(|| Tags { first, swap });
-    MODE.store(TAGGED, Relaxed);
+    measure_holds();
 }
 
 /// What is to be known when a lock is given back.
 pub(super) struct Taken {
     own: &'static Holding,
     outer: *mut Record,
+    /// When it was taken, by the time stamp counter; 0: nobody asks.
     tsc: u64,
-    /// The name that samples had before; [`NO_TAG`] if they have it still.
-    name: u16,
 }
-
-const NO_TAG: u16 = u16::MAX;
 
 impl Record {
     pub(super) const fn new(class: &'static Class) -> Self {
@@ -103,6 +115,7 @@ impl Record {
             class,
             taken_at: AtomicU64::new(0),
             taken_tsc: AtomicU64::new(0),
+            name: AtomicU8::new(0),
             outer: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -114,47 +127,51 @@ impl Record {
     /// The running core has just taken the lock, at this address. Interrupts are off.
     #[inline(always)]
     pub(super) fn take(&'static self, at: u64) -> Taken {
-        let (own, name) = if MODE.load(Relaxed) == KNOWN {
-            (HOLDING.current(), NO_TAG)
+        let (own, tsc) = if MODE.load(Relaxed) == KNOWN {
+            (HOLDING.current(), 0)
         } else {
             self.take_unusually()
         };
-        let tsc = tsc::ticks();
         self.taken_at.store(at, Relaxed);
-        self.taken_tsc.store(tsc, Relaxed);
         let outer = own.held.load(Relaxed);
         self.outer.store(outer, Relaxed);
         own.held.store(self.pointer(), Relaxed);
-        Taken {
-            own,
-            outer,
-            tsc,
-            name,
-        }
+        Taken { own, outer, tsc }
     }
 
-    /// Where no core knows itself yet, or samples are named.
+    /// Where no core knows itself yet, or times are measured.
     #[cold]
     #[inline(never)]
-    fn take_unusually(&self) -> (&'static Holding, u16) {
-        let own = own();
-        // A number that samples have no room for is none of `tag_samples`.
-        let number = u8::try_from(self.class.number());
-        match (TAGS.get(), number) {
-            (Some(tags), Ok(number)) => (own, (tags.swap)(tags.first + number).into()),
-            _ => (own, NO_TAG),
+    fn take_unusually(&self) -> (&'static Holding, u64) {
+        if MODE.load(Relaxed) == FIRST_ALONE {
+            return (&EARLY, 0);
         }
+        // A number that samples have no room for is none of `tag_samples`.
+        if let (Some(tags), Ok(number)) = (TAGS.get(), u8::try_from(self.class.number())) {
+            let name = (tags.swap)(tags.first + number);
+            self.name.store(name, Relaxed);
+        }
+        let tsc = tsc::ticks();
+        self.taken_tsc.store(tsc, Relaxed);
+        (HOLDING.current(), tsc)
     }
 
     /// The running core is about to give the lock back.
     #[inline(always)]
     pub(super) fn give_back(&'static self, taken: Taken) {
         taken.own.held.store(taken.outer, Relaxed);
-        if taken.name != NO_TAG {
-            give_name_back(taken.name);
+        if taken.tsc != 0 {
+            self.end_hold(taken.tsc);
         }
-        // Another core's counter may be a little behind, but it is the same core.
-        self.class.note_hold(tsc::ticks().wrapping_sub(taken.tsc));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_hold(&self, since: u64) {
+        if let Some(tags) = TAGS.get() {
+            (tags.swap)(self.name.load(Relaxed));
+        }
+        self.class.note_hold(tsc::ticks().wrapping_sub(since));
     }
 
     pub(super) fn begin_wait(&'static self, tsc: u64) {
@@ -166,14 +183,6 @@ impl Record {
     pub(super) fn end_wait(&'static self, since: u64) {
         own().awaited.store(ptr::null_mut(), Relaxed);
         self.class.count_wait(tsc::ticks().wrapping_sub(since));
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn give_name_back(name: u16) {
-    if let (Some(tags), Ok(name)) = (TAGS.get(), u8::try_from(name)) {
-        (tags.swap)(name);
     }
 }
 
@@ -190,8 +199,8 @@ pub struct Held {
     record: &'static Record,
     /// Where it was taken.
     pub taken_at: u64,
-    /// When, by the time stamp counter.
-    pub taken_tsc: u64,
+    /// When, by the time stamp counter; `None` where holds are not measured.
+    pub taken_tsc: Option<u64>,
 }
 
 impl Held {
@@ -238,7 +247,7 @@ pub fn held_by(core: &CoreBlock) -> impl Iterator<Item = Held> + use<> {
     records.map(|record| Held {
         record,
         taken_at: record.taken_at.load(Relaxed),
-        taken_tsc: record.taken_tsc.load(Relaxed),
+        taken_tsc: Some(record.taken_tsc.load(Relaxed)).filter(|&tsc| tsc != 0),
     })
 }
 

@@ -16,7 +16,9 @@ use x86_64::instructions::interrupts;
 
 pub(crate) use class::lock_class;
 pub use class::{Class, classes};
-pub use holding::{Awaited, Held, awaited_by, held_by, know_cores, tag_samples};
+pub use holding::{
+    Awaited, Held, are_holds_measured, awaited_by, held_by, know_cores, measure_holds, tag_samples,
+};
 
 use holding::Record;
 

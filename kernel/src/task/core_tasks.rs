@@ -6,6 +6,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use kernel_core::ready::Ready;
 
 use super::table::{self, MAX_TASKS, State, task};
+use crate::cpu::accounts::{self, Account};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
@@ -130,13 +131,17 @@ impl CoreTasks {
     /// The task with this number runs.
     pub(super) fn set_current(&self, number: u16) {
         self.current.store(number, Ordering::Relaxed);
-        self.set_name(task(number).name.load(Ordering::Relaxed));
+        let task = task(number);
+        self.set_name(task.name.load(Ordering::Relaxed));
+        let account = task.account.load(Ordering::Relaxed);
+        accounts::change(Account::from_bits(account));
     }
 
     /// No task runs.
     pub(super) fn set_idle(&self) {
         self.current.store(NONE, Ordering::Relaxed);
         self.set_name(NO_TASK.into());
+        accounts::change(Account::of_task(NO_TASK.into()));
     }
 
     /// Sets what samples call what runs.
@@ -152,6 +157,8 @@ impl CoreTasks {
 
     /// Notes that the running task, `number`, is about to give the core up.
     pub(super) fn begin_switch(&self, number: u16, reason: SwitchReason) {
+        let account = accounts::current().to_bits();
+        task(number).account.store(account, Ordering::Relaxed);
         self.previous.store(number, Ordering::Relaxed);
         self.reason.store(reason as u8, Ordering::Relaxed);
     }

@@ -45,6 +45,8 @@ pub(super) struct Task {
     pub(super) home: AtomicU32,
     /// What samples call it: an index into the run's task names.
     pub(super) name: AtomicU16,
+    /// While it does not run: the [`Account`](crate::cpu::accounts::Account) of what it did.
+    pub(super) account: AtomicU16,
     /// An [`Entry`].
     pub(super) entry: AtomicPtr<()>,
     pub(super) argument: AtomicU64,
@@ -72,6 +74,7 @@ impl Task {
             generation: AtomicU32::new(0),
             home: AtomicU32::new(0),
             name: AtomicU16::new(0),
+            account: AtomicU16::new(0),
             entry: AtomicPtr::new(ptr::null_mut()),
             argument: AtomicU64::new(0),
         }

@@ -25,15 +25,17 @@ fn run(arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
         "lock", "contended", "longest wait", "longest hold"
     )?;
     for class in sync::classes() {
-        writeln!(
-            out,
-            "{:<16}{:>12}{:>16}{:>16}",
-            class.name(),
-            class.contended(),
-            class.longest_wait(),
-            class.longest_hold(),
-        )?;
+        let (name, contended, wait) = (class.name(), class.contended(), class.longest_wait());
+        write!(out, "{name:<16}{contended:>12}{wait:>16}")?;
+        if sync::are_holds_measured() {
+            writeln!(out, "{:>16}", class.longest_hold())?;
+        } else {
+            writeln!(out, "{:>16}", "-")?;
+        }
         users(class, out)?;
+    }
+    if !sync::are_holds_measured() {
+        writeln!(out, "-: with locks=on or watchdog= on the command line")?;
     }
     Ok(())
 }
@@ -43,7 +45,7 @@ fn users(class: &Class, out: &mut dyn Write) -> fmt::Result {
     let is_class = |other: &Class| core::ptr::eq(class, other);
     for core in cpu::cores() {
         for held in sync::held_by(core).filter(|held| is_class(held.class())) {
-            writeln!(out, "  held by core {} {}", core.index, Since(held))?;
+            writeln!(out, "  held by core {}, {}", core.index, Since(held))?;
         }
         let awaited = sync::awaited_by(core).filter(|awaited| is_class(awaited.class()));
         if let Some(awaited) = awaited {
@@ -60,9 +62,11 @@ pub(super) struct Since(pub(super) Held);
 impl fmt::Display for Since {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let at = self.0.taken_at;
-        let ticks = ticks_since(self.0.taken_tsc);
+        if let Some(tsc) = self.0.taken_tsc {
+            write!(f, "for {} ticks, ", ticks_since(tsc))?;
+        }
         let place = Symbol::of_instruction(at);
-        write!(f, "for {ticks} ticks, taken at [<{at:#018x}>]{place}")
+        write!(f, "taken at [<{at:#018x}>]{place}")
     }
 }
 

@@ -1,12 +1,54 @@
 //! What the kernel tells of itself while it runs: locks, cores that hang, where the time goes.
 //!
+//! * [`irq`]: how often each core was interrupted, and by what.
 //! * [`locks`]: what was waited for and held.
+//! * [`time`]: what each core has spent its time on.
 //! * [`watchdog`]: cores that have had interrupts off for too long.
 
+mod irq;
 mod locks;
+mod time;
 pub mod watchdog;
 
-use kernel_core::monitor::Command;
+use core::fmt;
+
+use kernel_core::monitor::{Arguments, Command, Problem};
+
+use crate::cpu::{self, CoreBlock, accounts};
+use crate::sync;
 
 /// The commands of the monitor that are of this.
-pub const COMMANDS: &[Command] = &[locks::COMMAND];
+pub const COMMANDS: &[Command] = &[irq::COMMAND, locks::COMMAND, time::COMMAND];
+
+/// Logs what was asked for by words of the command line, when the run has ended.
+pub fn log_at_end() {
+    struct Shown(&'static Command);
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            writeln!(f, "{}", self.0.name)?;
+            match (self.0.run)(Arguments::new(""), f) {
+                Ok(()) => f.write_str("-- end --"),
+                Err(problem) => write!(f, "{problem}"),
+            }
+        }
+    }
+    if accounts::is_on() {
+        log::info!("{}", Shown(&time::COMMAND));
+        log::info!("{}", Shown(&irq::COMMAND));
+    }
+    if sync::are_holds_measured() {
+        log::info!("{}", Shown(&locks::COMMAND));
+    }
+}
+
+/// The core that the next word names, if there is one.
+fn core_of(arguments: &mut Arguments<'_>) -> Result<Option<&'static CoreBlock>, Problem> {
+    let Some(number) = arguments.number("CORE")? else {
+        return Ok(None);
+    };
+    let index = usize::try_from(number).ok();
+    let core = index.and_then(|index| cpu::cores().get(index).copied());
+    let last = cpu::count().saturating_sub(1);
+    let problem = || Problem::new(format_args!("there is no core {number}: 0 to {last}"));
+    core.map(Some).ok_or_else(problem)
+}

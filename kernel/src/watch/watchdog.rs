@@ -91,6 +91,7 @@ per_core! {
 
 /// Lets cores watch each other from now on, until the run ends.
 pub fn start(milliseconds: u32, facts: Facts) {
+    sync::measure_holds();
     trap::register(VECTOR, on_ping);
     exit::on_begin(|| IS_ON.store(false, Ordering::Relaxed));
     PLAN.call_once(|| Plan {
@@ -266,7 +267,7 @@ impl fmt::Display for Locks<'_> {
         }
         for held in sync::held_by(self.0) {
             let since = Since(held);
-            writeln!(f, "  it holds the lock `{}` {since}", held.class().name())?;
+            writeln!(f, "  it holds the lock `{}`, {since}", held.class().name())?;
         }
         Ok(())
     }
@@ -280,7 +281,7 @@ fn awaited_lock(awaited: &Awaited, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         held.map(|held| (core.index, held))
     });
     match holders.next() {
-        Some((core, held)) => writeln!(f, "which core {core} holds {}", Since(held)),
+        Some((core, held)) => writeln!(f, "which core {core} holds, {}", Since(held)),
         None => writeln!(f, "which nobody holds now"),
     }
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::{Sampler, Target};
 use crate::format::Clock;
 use crate::format::region::Region;
+use crate::hw::tsc;
 
 /// How far a run is.
 ///
@@ -35,6 +36,9 @@ impl fmt::Display for Progress {
         write!(f, "{taken} of {wanted} samples, {lost} lost")
     }
 }
+
+/// Samples that may come while a core looks how far it is.
+const SAMPLES_BETWEEN: u32 = 4;
 
 impl<T: Target> Sampler<T> {
     /// How far the run is; `None` before it has begun, and where events are counted. Only reads,
@@ -72,6 +76,44 @@ impl<T: Target> Sampler<T> {
         if let Some(core) = core.filter(|core| core.overflow.is_armed()) {
             core.timing.armed_tsc.fetch_add(ticks, Relaxed);
         }
+    }
+
+    /// What the running core, the one with this index, has executed in the run outside of the
+    /// handlers of samples, in ticks of the run: where all that lies between two samples is a
+    /// period, which is so where instructions are counted and sampled by NMIs of a timer; else
+    /// `None`. Not for handlers of samples.
+    #[must_use]
+    pub fn executed(&self, core: u32) -> Option<u64> {
+        let run = self.engine.run().filter(|run| run.is_even())?;
+        let core = self.engine.cores.get(core)?;
+        let period = run.control.period.load(Relaxed);
+        let mut taken = core.share.taken();
+        let mut since = 0;
+        for _ in 0..SAMPLES_BETWEEN {
+            let armed_tsc = core.timing.armed_tsc.load(Relaxed);
+            since = tsc::ticks().saturating_sub(armed_tsc);
+            let again = core.share.taken();
+            if again == taken {
+                break;
+            }
+            // A sample has come meanwhile.
+            taken = again;
+            since = 0;
+        }
+        let since = run.timing.clock.ticks(since).min(period);
+        Some(taken * period + since)
+    }
+
+    /// The interrupts of the sampler that the core with this index has taken in the run. Only reads,
+    /// on any core.
+    #[must_use]
+    pub fn interrupts(&self, core: u32) -> u64 {
+        let core = self.engine.cores.get(core);
+        let output = core.and_then(|core| core.output.get());
+        output.map_or(0, |output| {
+            let taken = output.counters.taken.load(Relaxed);
+            taken.wrapping_add(output.writer.fast())
+        })
     }
 
     /// A difference of the time stamp counter in ticks of the run: nanoseconds, or instructions
