@@ -7,6 +7,7 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::capabilities::Line;
 use profiler::contract::settings::{SendTo, Settings};
 use profiler::entry::overflow;
+use profiler::format::account::Account;
 use profiler::format::{Clock, Source, Text};
 use profiler::hw::tsc;
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
@@ -174,6 +175,11 @@ pub fn start_accounts() {
 /// A difference of the time stamp counter in ticks of accounts, if those leave out what samples take.
 pub fn account_ticks(difference: u64) -> Option<u64> {
     SAMPLER.executed(0).and(SAMPLER.run_ticks(difference))
+}
+
+/// Leaves what `core` has spent its time on to the host.
+pub fn leave_accounts(core: &CoreBlock, accounts: impl Iterator<Item = Account>) {
+    SAMPLER.set_accounts(core.index, accounts);
 }
 
 /// The interrupts by which `core` was sampled so far.

@@ -33,6 +33,7 @@ pub fn log_at_end() {
         }
     }
     if accounts::is_on() {
+        time::leave();
         log::info!("{}", Shown(&time::COMMAND));
         log::info!("{}", Shown(&irq::COMMAND));
     }

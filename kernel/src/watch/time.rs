@@ -3,6 +3,7 @@
 use core::fmt::{self, Write};
 
 use kernel_core::monitor::{Arguments, Command, Problem};
+use profiler::format::account::{Account, AccountKind};
 
 use crate::cpu::accounts::{self, Use};
 use crate::cpu::{self, CoreBlock};
@@ -25,35 +26,62 @@ fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem>
         )));
     }
     match core {
-        Some(core) => of_core(core, out)?,
-        None => cpu::cores()
-            .iter()
-            .try_for_each(|core| of_core(core, out))?,
+        Some(core) => show(core, out)?,
+        None => cpu::cores().iter().try_for_each(|core| show(core, out))?,
     }
     Ok(())
 }
 
-fn of_core(core: &CoreBlock, out: &mut dyn Write) -> fmt::Result {
+/// The accounts of `core`; last, if it is known, what samples took.
+fn of_core(core: &CoreBlock) -> impl Iterator<Item = Account> + use<> {
     let accounted = || accounts::of_core(core);
     let own: u64 = accounted().map(|(_, ticks)| ticks).sum();
     // What is on no account: the samples of the core, and its waits for the others in them.
     let all = profiling::account_ticks(accounts::span(core)).unwrap_or(own);
-    let samples = all.saturating_sub(own);
-    writeln!(out, "core {}: {all} ticks", core.index)?;
-    for (used_for, ticks) in accounted() {
-        let share = Share { ticks, all };
-        match used_for {
-            Use::Task(name) => writeln!(out, "  {share}  task {}", workload::task_name(name))?,
-            Use::Interrupt(vector) => writeln!(out, "  {share}  interrupt {vector}")?,
-            Use::Idle => writeln!(out, "  {share}  idle")?,
-        }
-    }
-    if samples != 0 {
-        let share = Share {
-            ticks: samples,
-            all,
+    let samples = Account {
+        kind: AccountKind::Samples,
+        number: 0,
+        ticks: all.saturating_sub(own),
+    };
+    let accounted = accounted().map(|(used_for, ticks)| {
+        let (kind, number) = match used_for {
+            Use::Task(name) => (AccountKind::Task, name),
+            Use::Interrupt(vector) => (AccountKind::Interrupt, vector.into()),
+            Use::Idle => (AccountKind::Idle, 0),
         };
-        writeln!(out, "  {share}  samples, and waiting in them")?;
+        Account {
+            kind,
+            number,
+            ticks,
+        }
+    });
+    accounted.chain(Some(samples).filter(|samples| samples.ticks != 0))
+}
+
+/// Leaves all accounts to the host.
+pub(super) fn leave() {
+    for core in cpu::cores() {
+        profiling::leave_accounts(core, of_core(core));
+    }
+}
+
+fn show(core: &CoreBlock, out: &mut dyn Write) -> fmt::Result {
+    let accounts = of_core(core);
+    let all = of_core(core).map(|account| account.ticks).sum();
+    writeln!(out, "core {}: {all} ticks", core.index)?;
+    for Account {
+        kind,
+        number,
+        ticks,
+    } in accounts
+    {
+        let share = Share { ticks, all };
+        match kind {
+            AccountKind::Task => writeln!(out, "  {share}  task {}", workload::task_name(number))?,
+            AccountKind::Interrupt => writeln!(out, "  {share}  interrupt {number}")?,
+            AccountKind::Idle => writeln!(out, "  {share}  idle")?,
+            AccountKind::Samples => writeln!(out, "  {share}  samples, and waiting in them")?,
+        }
     }
     Ok(())
 }

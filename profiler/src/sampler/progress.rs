@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Sampler, Target};
 use crate::format::Clock;
+use crate::format::account::Account;
 use crate::format::region::Region;
 use crate::hw::tsc;
 
@@ -114,6 +115,17 @@ impl<T: Target> Sampler<T> {
             let taken = output.counters.taken.load(Relaxed);
             taken.wrapping_add(output.writer.fast())
         })
+    }
+
+    /// Writes to the region what the core with this index has spent its time on: what does not fit
+    /// is left out. Before the run has begun, nothing.
+    pub fn set_accounts(&self, core: u32, accounts: impl Iterator<Item = Account>) {
+        let Some(run) = self.engine.run().filter(|run| core < run.region.cores()) else {
+            return;
+        };
+        for (row, account) in run.region.accounts(core).iter().zip(accounts) {
+            row.store(account);
+        }
     }
 
     /// A difference of the time stamp counter in ticks of the run: nanoseconds, or instructions

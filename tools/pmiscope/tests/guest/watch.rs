@@ -123,7 +123,10 @@ fn samples_of_a_core_that_holds_a_lock_have_its_name() {
         let task = samples.task(&seen);
         let is_on = seen.state.has(State::INTERRUPTS_ON);
         if task.starts_with("lock: ") {
-            assert!(["lock: heap", "lock: frames"].contains(&task), "{task}");
+            // The first are of the start of the task.
+            let is_start = ["lock: ready tasks", "lock: task numbers"].contains(&task);
+            let is_heaps = ["lock: heap", "lock: frames"].contains(&task);
+            assert!(is_heaps || is_start && seen.sequence < 5000, "{seen:x?}");
             assert!(!is_on, "{seen:x?}");
             held += 1;
         } else {
@@ -134,7 +137,7 @@ fn samples_of_a_core_that_holds_a_lock_have_its_name() {
     println!("{held} of {off}");
     // The rest is of taking the lock and giving it back.
     assert!(
-        off > 20_000 && held < off && 2 * held > off,
+        off > 20_000 && held < off && 3 * held > off,
         "{held} of {off}"
     );
     // Without the word, no sample has the name of a lock.
