@@ -165,13 +165,19 @@ fn settle(core: &CoreBlock, books: &Accounts) {
     books.ticks[account.place()].fetch_add(now.saturating_sub(since), Relaxed);
 }
 
-/// The accounts of `core` that any time was spent on, as the core has settled them last; if it is
-/// the running one, now.
+/// Settles the accounts of the running core, so that they are of now.
+pub fn settle_own() {
+    if is_on() {
+        interrupts::without_interrupts(|| {
+            let core = super::current();
+            settle(core, BOOKS.get(core));
+        });
+    }
+}
+
+/// The accounts of `core` that any time was spent on, as the core has settled them last.
 pub fn of_core(core: &CoreBlock) -> impl Iterator<Item = (Use, u64)> + use<> {
     let books = BOOKS.get(core);
-    if is_on() && core.index == super::current_index() {
-        interrupts::without_interrupts(|| settle(core, books));
-    }
     let all = (0..=IDLE).zip(&books.ticks);
     let all = all.map(|(number, ticks)| (Account(number).used_for(), ticks.load(Relaxed)));
     all.filter(|&(_, ticks)| ticks != 0)

@@ -25,6 +25,7 @@ fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem>
             "nothing is counted: start with accounting=on on the command line"
         )));
     }
+    accounts::settle_own();
     match core {
         Some(core) => show(core, out)?,
         None => cpu::cores().iter().try_for_each(|core| show(core, out))?,
@@ -60,6 +61,7 @@ fn of_core(core: &CoreBlock) -> impl Iterator<Item = Account> + use<> {
 
 /// Leaves all accounts to the host.
 pub(super) fn leave() {
+    accounts::settle_own();
     for core in cpu::cores() {
         profiling::leave_accounts(core, of_core(core));
     }
