@@ -30,7 +30,7 @@ fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem>
         None => &all[..all.len().min(COLUMNS)],
     };
     row(out, &"vector", shown, |core, out| {
-        write!(out, "{:>12}", format_args!("core {}", core.index))
+        write!(out, "    core {:<3}", core.index)
     })?;
     for vector in 0..=u8::MAX {
         if shown.iter().any(|core| counts::of(core, vector) != 0) {
