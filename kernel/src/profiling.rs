@@ -7,7 +7,6 @@ use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::capabilities::Line;
 use profiler::contract::settings::{SendTo, Settings};
 use profiler::entry::overflow;
-use profiler::format::account::Account;
 use profiler::format::{Clock, Source, Text};
 use profiler::hw::tsc;
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
@@ -19,7 +18,7 @@ use crate::boot::{BootInfo, entry};
 use crate::cpu::{self, CoreBlock, accounts, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
-use crate::watch::watchdog;
+use crate::watch::{self, Sampling, watchdog};
 use crate::workload::{self, Counted};
 use crate::{config, exit, kept, smp, task, wire};
 
@@ -158,6 +157,11 @@ static REFUSAL: RegionMemory<4096> = RegionMemory::new();
 
 /// Sets what leads to the sampler. Before any core loads its gates.
 pub fn set_up() {
+    watch::set_sampling(Sampling {
+        interrupts: |core| SAMPLER.interrupts(core.index),
+        account_ticks: |ticks| SAMPLER.executed(0).and(SAMPLER.run_ticks(ticks)),
+        leave_accounts: |core, accounts| SAMPLER.set_accounts(core.index, accounts),
+    });
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
@@ -170,21 +174,6 @@ pub fn start_accounts() {
         SAMPLER.source()?;
         SAMPLER.executed(core.index).or_else(|| Some(tsc::ticks()))
     });
-}
-
-/// A difference of the time stamp counter in ticks of accounts, if those leave out what samples take.
-pub fn account_ticks(difference: u64) -> Option<u64> {
-    SAMPLER.executed(0).and(SAMPLER.run_ticks(difference))
-}
-
-/// Leaves what `core` has spent its time on to the host.
-pub fn leave_accounts(core: &CoreBlock, accounts: impl Iterator<Item = Account>) {
-    SAMPLER.set_accounts(core.index, accounts);
-}
-
-/// The interrupts by which `core` was sampled so far.
-pub fn interrupts(core: &CoreBlock) -> u64 {
-    SAMPLER.interrupts(core.index)
 }
 
 /// Lets cores watch each other while they are sampled.

@@ -6,8 +6,9 @@ use kernel_core::monitor::{Arguments, Command, Problem};
 use profiler::format::Text;
 use profiler::sampler;
 
+use super::core::core_of;
+use super::sampling::sampling;
 use crate::cpu::{self, CoreBlock};
-use crate::profiling;
 use crate::trap::{counts, vector};
 
 /// `irq`.
@@ -22,7 +23,7 @@ pub(super) const COMMAND: Command = Command {
 const COLUMNS: usize = 8;
 
 fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
-    let core = super::core_of(&mut arguments)?;
+    let core = core_of(&mut arguments)?;
     arguments.end()?;
     let all = cpu::cores();
     let shown = match core {
@@ -41,7 +42,11 @@ fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem>
         }
     }
     row(out, &"samples, fast ones too", shown, |core, out| {
-        write!(out, "{:>12}", profiling::interrupts(core))
+        write!(
+            out,
+            "{:>12}",
+            sampling().map_or(0, |sampling| (sampling.interrupts)(core))
+        )
     })?;
     if shown.len() < all.len() && core.is_none() {
         writeln!(out, "{} cores more: irq CORE", all.len() - shown.len())?;

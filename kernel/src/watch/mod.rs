@@ -5,17 +5,21 @@
 //! * [`time`]: what each core has spent its time on.
 //! * [`watchdog`]: cores that have had interrupts off for too long.
 
+mod core;
 mod irq;
 mod locks;
+mod sampling;
 mod time;
 pub mod watchdog;
 
-use core::fmt;
+use ::core::fmt;
 
-use kernel_core::monitor::{Arguments, Command, Problem};
+use kernel_core::monitor::{Arguments, Command};
 
-use crate::cpu::{self, CoreBlock, accounts};
+use crate::cpu::accounts;
 use crate::sync;
+
+pub use sampling::{Sampling, set_sampling};
 
 /// The commands of the monitor that are of this.
 pub const COMMANDS: &[Command] = &[irq::COMMAND, locks::COMMAND, time::COMMAND];
@@ -40,16 +44,4 @@ pub fn log_at_end() {
     if sync::are_holds_measured() {
         log::info!("{}", Shown(&locks::COMMAND));
     }
-}
-
-/// The core that the next word names, if there is one.
-fn core_of(arguments: &mut Arguments<'_>) -> Result<Option<&'static CoreBlock>, Problem> {
-    let Some(number) = arguments.number("CORE")? else {
-        return Ok(None);
-    };
-    let index = usize::try_from(number).ok();
-    let core = index.and_then(|index| cpu::cores().get(index).copied());
-    let last = cpu::count().saturating_sub(1);
-    let problem = || Problem::new(format_args!("there is no core {number}: 0 to {last}"));
-    core.map(Some).ok_or_else(problem)
 }

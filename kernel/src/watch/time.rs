@@ -5,9 +5,11 @@ use core::fmt::{self, Write};
 use kernel_core::monitor::{Arguments, Command, Problem};
 use profiler::format::account::{Account, AccountKind};
 
+use super::core::core_of;
+use super::sampling::sampling;
 use crate::cpu::accounts::{self, Use};
 use crate::cpu::{self, CoreBlock};
-use crate::{profiling, workload};
+use crate::workload;
 
 /// `time`.
 pub(super) const COMMAND: Command = Command {
@@ -18,7 +20,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
-    let core = super::core_of(&mut arguments)?;
+    let core = core_of(&mut arguments)?;
     arguments.end()?;
     if !accounts::is_on() {
         return Err(Problem::new(format_args!(
@@ -38,7 +40,9 @@ fn of_core(core: &CoreBlock) -> impl Iterator<Item = Account> + use<> {
     let accounted = || accounts::of_core(core);
     let own: u64 = accounted().map(|(_, ticks)| ticks).sum();
     // What is on no account: the samples of the core, and its waits for the others in them.
-    let all = profiling::account_ticks(accounts::span(core)).unwrap_or(own);
+    let span = accounts::span(core);
+    let all = sampling().and_then(|sampling| (sampling.account_ticks)(span));
+    let all = all.unwrap_or(own);
     let samples = Account {
         kind: AccountKind::Samples,
         number: 0,
@@ -62,8 +66,9 @@ fn of_core(core: &CoreBlock) -> impl Iterator<Item = Account> + use<> {
 /// Leaves all accounts to the host.
 pub(super) fn leave() {
     accounts::settle_own();
+    let Some(sampling) = sampling() else { return };
     for core in cpu::cores() {
-        profiling::leave_accounts(core, of_core(core));
+        (sampling.leave_accounts)(core, &mut of_core(core));
     }
 }
 
