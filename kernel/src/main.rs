@@ -9,9 +9,9 @@
 //! not name its users: they register handlers, gates and hooks, and declare their own
 //! per-core variables.
 //!
-//! 1. `sync`, and the crate `kernel_core`.
-//! 2. `cpu`, `serial`, `screen`, `log`, `power`, `exit`: the processor, what shows the log, the
-//!    end of a run.
+//! 1. The crate `kernel_core`.
+//! 2. `cpu`, `sync`, `serial`, `screen`, `log`, `power`, `exit`: the processor, locks, what shows
+//!    the log, the end of a run.
 //! 3. `boot`: what the boot loader told, and the way onto our own stacks.
 //! 4. `memory`.
 //! 5. `trap`.
@@ -62,6 +62,7 @@ mod summary;
 mod sync;
 mod task;
 mod trap;
+mod watch;
 mod wire;
 mod workload;
 
@@ -91,6 +92,7 @@ extern "C" fn kernel_entry() -> ! {
     }
     let words = config::own(boot.command_line);
     monitor::add(live::COMMANDS);
+    monitor::add(watch::COMMANDS);
     monitor::prepare(&words);
     log::set_filter(words.log);
     memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
@@ -124,7 +126,9 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         wire::log_unused(settings.send);
         profiling::list(boot)
     }
-    monitor::start(boot, &config::own(boot.command_line));
+    let words = config::own(boot.command_line);
+    watch(&words);
+    monitor::start(boot, &words);
     workload::select(match settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(settings.workload),
@@ -138,6 +142,19 @@ extern "C" fn other_core(core: &'static CoreBlock) -> ! {
     adopt(core);
     smp::online();
     smp::idle()
+}
+
+/// Starts what the kernel watches of itself.
+fn watch(words: &Words<'_>) {
+    if let Some(milliseconds) = words.watchdog {
+        profiling::start_watchdog(milliseconds.get());
+    }
+    if words.accounting {
+        profiling::start_accounts();
+    }
+    if words.locks {
+        sync::tag_samples(workload::name_locks(), task::swap_name);
+    }
 }
 
 /// Sets what becomes of the machine at the end, and says what will not.
@@ -168,6 +185,7 @@ fn mapped(reset: Reset) -> Option<Reset> {
 /// Makes the running core this block's.
 fn adopt(core: &'static CoreBlock) {
     cpu::adopt(core);
+    sync::know_cores();
     trap::load();
     cpu::enable(core, Features::get(), paging::map_device);
 }
@@ -175,6 +193,7 @@ fn adopt(core: &'static CoreBlock) {
 /// The first core, on its own stack, when all that was asked for is done.
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
+    watch::log_at_end();
     progress::show();
     ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)

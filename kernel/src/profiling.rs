@@ -8,6 +8,7 @@ use profiler::contract::capabilities::Line;
 use profiler::contract::settings::{SendTo, Settings};
 use profiler::entry::overflow;
 use profiler::format::{Clock, Source, Text};
+use profiler::hw::tsc;
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
 use profiler::sampler::{Settled, StartError, Target, vector};
 use profiler::unwind::{Rule, StackBounds};
@@ -16,9 +17,10 @@ use x86_64::VirtAddr;
 
 use crate::boot::entry::CoreMain;
 use crate::boot::{BootInfo, entry};
-use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
+use crate::cpu::{self, CoreBlock, accounts, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
+use crate::watch::{self, Sampling, watchdog};
 use crate::workload::{self, Counted};
 use crate::{config, exit, kept, monitor, smp, task, wire};
 
@@ -39,13 +41,17 @@ unsafe impl Target for ThisKernel {
 
     #[inline(always)]
     fn task(&self, _: u32) -> u16 {
+        if watchdog::is_on() {
+            watchdog::look();
+        }
         task::current_name(cpu::current())
     }
 
-    /// Stacks lie by their numbers, for ever, and halting is assembly.
+    /// Stacks lie by their numbers, for ever, and halting is assembly. Where cores watch each
+    /// other, they look at each sample: the task is asked for then.
     #[inline]
     fn settled(&self, core: u32) -> Option<Settled> {
-        Some(Settled {
+        (!watchdog::is_on()).then(|| Settled {
             task: Some(task::name_word(cpu::core(core))),
         })
     }
@@ -99,13 +105,21 @@ unsafe impl Target for ThisKernel {
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     // Another core ends the run, and asks everyone to stop by NMI.
     smp::stop_if_asked(frame);
+    trap::counts::count(trap::vector::NMI);
     if monitor::is_expected(core.index) {
         monitor::on_nmi(frame);
     }
     let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
-    if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) {
+    at.is_kernels = watchdog::is_asked(core);
+    if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) && !at.is_kernels {
         core.count_unclaimed_nmi();
+    }
+    if at.is_kernels {
+        // Behind the sampler: an overflow that comes meanwhile has an NMI of its own.
+        let before = tsc::ticks();
+        watchdog::report(core, frame);
+        SAMPLER.leave_out(core.index, tsc::ticks().saturating_sub(before));
     }
     at.resume(frame);
     trap::end_of_trap_call();
@@ -135,6 +149,7 @@ fn on_interrupt(frame: &mut TrapFrame) {
 
 fn on_tick(_: &mut TrapFrame) {
     apic::registers().end_of_interrupt();
+    watchdog::look();
     SAMPLER.poll(cpu::current_index());
 }
 
@@ -155,9 +170,32 @@ fn at_end() -> CoreMain {
 /// Sets what leads to the sampler, and what is done when all is sampled. Before any core loads its gates.
 pub fn set_up(end: CoreMain) {
     END.call_once(|| end);
+    watch::set_sampling(Sampling {
+        interrupts: |core| SAMPLER.interrupts(core.index),
+        account_ticks: |ticks| SAMPLER.executed(0).and(SAMPLER.run_ticks(ticks)),
+        leave_accounts: |core, accounts| SAMPLER.set_accounts(core.index, accounts),
+    });
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
+}
+
+/// Accounts for the time of cores while they are sampled, without what samples take: in ticks of the
+/// run where it is known what that is, else of the time stamp counter.
+pub fn start_accounts() {
+    accounts::start(|core| {
+        SAMPLER.source()?;
+        SAMPLER.executed(core.index).or_else(|| Some(tsc::ticks()))
+    });
+}
+
+/// Lets cores watch each other while they are sampled.
+pub fn start_watchdog(milliseconds: u32) {
+    let facts = watchdog::Facts {
+        nanoseconds: |ticks| SAMPLER.run_ticks(ticks),
+        has_finished: |core| SAMPLER.has_finished(core),
+    };
+    watchdog::start(milliseconds, facts);
 }
 
 /// Samples what was selected to run: the first core. All others are idle.

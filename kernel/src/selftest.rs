@@ -8,6 +8,7 @@
 mod last_words;
 mod monitor;
 mod profile;
+mod watch;
 
 use core::arch::{asm, naked_asm};
 use core::fmt;
@@ -42,7 +43,7 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 12] = [
+static SAMPLED: [Workload; 13] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
@@ -64,6 +65,7 @@ static SAMPLED: [Workload; 12] = [
         midway(scratch, fault_in_handler);
     }),
     Workload::new("merged-stop-midway", merged_stop),
+    Workload::new("hang-on-lock-midway", watch::hang_on_lock),
     Workload::new("triple-fault-midway", |scratch| {
         midway(scratch, triple_fault);
     }),
@@ -109,6 +111,7 @@ const TESTS: &[Test] = &[
 /// All tests that are not sampled.
 fn all() -> impl Iterator<Item = &'static Test> {
     let others = last_words::TESTS.iter().chain(monitor::TESTS);
+    let others = others.chain(watch::TESTS);
     TESTS.iter().chain(others)
 }
 

@@ -13,12 +13,12 @@ use x86_64::VirtAddr;
 use crate::cpu::stack::StackKind;
 use crate::memory::frames::Block;
 use crate::memory::stacks::{self, Owner};
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 use crate::{exit, serial};
 
 /// What has the region, once there is one.
 static REGION: Once<fn() -> Option<Region<'static>>> = Once::new();
-static SENDER: Lock<Sender> = Lock::new(Sender::new());
+static SENDER: Lock<Sender> = Lock::new(lock_class!("serial wire"), Sender::new());
 /// The other side has an answer on its way by then: a byte takes 87 µs, a frame 67 ms. 0.1 to 0.5
 /// seconds.
 const ANSWER_TICKS: u64 = 1 << 29;

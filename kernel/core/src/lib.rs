@@ -7,6 +7,7 @@
 //! * [`classes`]: the heap's lists of small blocks.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`exceptions`]: error codes and flags as words.
+//! * [`hang`]: when a core hangs.
 //! * [`holes`]: ranges of addresses without others.
 //! * [`log_filter`]: which messages are made.
 //! * [`log_ring`]: the last messages, in memory.
@@ -33,6 +34,7 @@ pub mod caller;
 pub mod classes;
 pub mod cores;
 pub mod exceptions;
+pub mod hang;
 pub mod holes;
 pub mod log_filter;
 pub mod log_ring;

@@ -1,9 +1,10 @@
 //! The words of the command line that are the kernel's own: what its log has and where it goes,
-//! what becomes of the machine when the run has ended, and of what a run before has left, and what
-//! leads to the monitor. All others are the sampler's.
+//! what becomes of the machine when the run has ended, and of what a run before has left, what
+//! leads to the monitor, and what the kernel watches of itself. All others are the sampler's.
 
 use alloc::string::String;
 use core::fmt;
+use core::num::NonZeroU32;
 
 use crate::log_filter::LogFilter;
 use crate::uart::Speed;
@@ -23,6 +24,13 @@ pub struct Words<'a> {
     pub kept: KeptRuns,
     /// `monitor=`: what leads to the monitor.
     pub monitor: MonitorEntry,
+    /// `watchdog=`: after how many milliseconds with interrupts off a core is said to hang. `None`:
+    /// nobody looks.
+    pub watchdog: Option<NonZeroU32>,
+    /// `accounting=`: what each core spends its time on is counted.
+    pub accounting: bool,
+    /// `locks=`: samples of a core that holds a lock have the name of that, not of their task.
+    pub locks: bool,
 }
 
 /// What leads to the monitor.
@@ -133,9 +141,20 @@ const AT_END: &str = "at-end";
 const KEPT: &str = "kept";
 const MONITOR: &str = "monitor";
 const LOG: &str = "log";
+const WATCHDOG: &str = "watchdog";
+const ACCOUNTING: &str = "accounting";
+const LOCKS: &str = "locks";
+
+/// All of them.
+const OWN: [&str; 8] = [
+    SERIAL, AT_END, KEPT, MONITOR, LOG, WATCHDOG, ACCOUNTING, LOCKS,
+];
 
 /// The kernel's own words, as a message lists those that there are.
-pub const LISTED: &str = "serial=, at-end=, kept=, monitor=, log=";
+pub const LISTED: &str = "serial=, at-end=, kept=, monitor=, log=, watchdog=, accounting=, locks=";
+
+/// The longest time of `watchdog=`: an hour.
+const LONGEST_WATCH: u32 = 3_600_000;
 
 impl<'a> Words<'a> {
     /// The kernel's own words of a command line.
@@ -146,6 +165,7 @@ impl<'a> Words<'a> {
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
         let (mut serial, mut at_end, mut kept) = (None, None, None);
         let (mut monitor, mut log) = (None, None);
+        let (mut watchdog, mut accounting, mut locks) = (None, None, None);
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
@@ -170,6 +190,13 @@ impl<'a> Words<'a> {
                     let filter = LogFilter::parse(value).map_err(bad)?;
                     log.replace(filter).is_some()
                 }
+                Some((WATCHDOG, value)) => watchdog
+                    .replace(milliseconds(value).map_err(bad)?)
+                    .is_some(),
+                Some((ACCOUNTING, value)) => {
+                    accounting.replace(switch(value).map_err(bad)?).is_some()
+                }
+                Some((LOCKS, value)) => locks.replace(switch(value).map_err(bad)?).is_some(),
                 _ => false,
             };
             if is_again {
@@ -184,13 +211,16 @@ impl<'a> Words<'a> {
             at_end: at_end.unwrap_or_default(),
             kept: kept.unwrap_or_default(),
             monitor: monitor.unwrap_or_default(),
+            watchdog,
+            accounting: accounting.unwrap_or_default(),
+            locks: locks.unwrap_or_default(),
         })
     }
 }
 
 fn is_own(word: &str) -> bool {
     let key = word.split_once('=').map(|(key, _)| key);
-    key.is_some_and(|key| [SERIAL, AT_END, KEPT, MONITOR, LOG].contains(&key))
+    key.is_some_and(|key| OWN.contains(&key))
 }
 
 /// Returns true if the command line has any of the kernel's own words.
@@ -279,6 +309,20 @@ fn monitor_entry(value: &str) -> Option<MonitorEntry> {
         "on" => Some(MonitorEntry::On),
         "start" => Some(MonitorEntry::Start),
         _ => None,
+    }
+}
+
+fn milliseconds(value: &str) -> Result<NonZeroU32, &'static str> {
+    let number = value.parse().ok();
+    let number = number.filter(|number: &NonZeroU32| number.get() <= LONGEST_WATCH);
+    number.ok_or("must be milliseconds, 1 to 3600000")
+}
+
+fn switch(value: &str) -> Result<bool, &'static str> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("must be on or off"),
     }
 }
 
@@ -393,6 +437,29 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_watches_itself_when_asked() {
+        let words = |line| Words::parse(line).unwrap();
+        let watchdog = |line| words(line).watchdog.map_or(0, NonZeroU32::get);
+        assert_eq!(words(""), Words::default());
+        assert_eq!(watchdog("locks=on"), 0);
+        assert_eq!(watchdog("watchdog=1"), 1);
+        assert_eq!(watchdog("watchdog=3600000"), 3_600_000);
+        assert!(words("accounting=on").accounting && words("locks=on").locks);
+        let off = words("accounting=off locks=off");
+        assert_eq!(off, Words::default());
+        for value in ["", "0", "-1", "3600001", "off", "1s"] {
+            let line = std::format!("watchdog={value}");
+            let said = Words::parse(&line).unwrap_err().to_string();
+            let says = "must be milliseconds, 1 to 3600000";
+            assert_eq!(said, std::format!("`{line}`: {says}"));
+        }
+        for line in ["accounting=yes", "locks="] {
+            let said = Words::parse(line).unwrap_err().to_string();
+            assert_eq!(said, std::format!("`{line}`: must be on or off"));
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_said() {
         let said = |line| Words::parse(line).unwrap_err().to_string();
         assert_eq!(
@@ -424,7 +491,7 @@ mod tests {
 
     #[test]
     fn all_own_words_are_listed() {
-        let own = [SERIAL, AT_END, KEPT, MONITOR, LOG].map(|key| std::format!("{key}="));
+        let own = OWN.map(|key| std::format!("{key}="));
         assert_eq!(LISTED, own.join(", "));
         assert!(LISTED.split(", ").all(has_own));
     }

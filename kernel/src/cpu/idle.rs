@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use x86_64::instructions::interrupts;
 
+use super::accounts::{self, Account};
 use super::tick;
 use profiler::assembly;
 
@@ -65,7 +66,9 @@ pub fn wait() {
         core::hint::spin_loop();
     } else {
         tick::arm();
+        let before = accounts::change(Account::IDLE);
         halt_until_interrupt();
+        accounts::change(before);
     }
 }
 

@@ -4,6 +4,7 @@
 //! From then on the set is fixed: core `n` is `cores()[n]` for good, and each
 //! core's GS base points to its own block.
 
+pub mod accounts;
 pub mod apic;
 pub mod block;
 pub mod control;
@@ -125,6 +126,13 @@ pub fn core(index: u32) -> &'static CoreBlock {
 pub fn current() -> &'static CoreBlock {
     debug_assert!(GS_BASE_SET.load(Ordering::Relaxed));
     msr::gs::block()
+}
+
+/// Returns true if the running core has a block that it finds.
+#[inline]
+#[must_use]
+pub fn knows_itself() -> bool {
+    GS_BASE_SET.load(Ordering::Relaxed)
 }
 
 /// The running core's index; 0 as long as only the first core runs and does not

@@ -8,10 +8,11 @@ use kernel_core::postmortem;
 use kernel_core::ready::Ready;
 
 use super::table::{self, MAX_TASKS, State, task};
+use crate::cpu::accounts::{self, Account};
 use crate::cpu::apic::{self, Destination, Message};
 use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 use profiler::hw::tsc;
 
 /// The vector that tells a core that it has a task to run.
@@ -50,7 +51,7 @@ per_core! {
         previous: AtomicU16::new(NONE),
         reason: AtomicU8::new(0),
         wake_at: AtomicU64::new(0),
-        ready: Lock::new(Ready::new()),
+        ready: Lock::new(lock_class!("ready tasks"), Ready::new()),
         runs: AtomicBool::new(false),
         idle_sp: AtomicU64::new(0),
     };
@@ -110,6 +111,11 @@ pub fn name_word(core: &CoreBlock) -> &'static AtomicU8 {
     &TASKS.get(core).name
 }
 
+/// Sets what samples call what the running core does. Returns what they called it.
+pub fn swap_name(name: u8) -> u8 {
+    TASKS.current().name.swap(name, Ordering::Relaxed)
+}
+
 impl CoreTasks {
     /// The core runs tasks, from now on.
     pub(super) fn set_running(&self) {
@@ -121,24 +127,28 @@ impl CoreTasks {
     }
 
     /// The next task that is ready, with sleepers whose time has come.
-    pub(super) fn next(&self) -> Option<u16> {
+    pub(super) fn next(&'static self) -> Option<u16> {
         self.ready.with(|ready| ready.next(tsc::ticks()))
     }
 
-    pub(super) fn has_sleepers(&self) -> bool {
+    pub(super) fn has_sleepers(&'static self) -> bool {
         self.ready.with(|ready| ready.has_sleepers())
     }
 
     /// The task with this number runs.
     pub(super) fn set_current(&self, number: u16) {
         self.current.store(number, Ordering::Relaxed);
-        self.set_name(task(number).name.load(Ordering::Relaxed));
+        let task = task(number);
+        self.set_name(task.name.load(Ordering::Relaxed));
+        let account = task.account.load(Ordering::Relaxed);
+        accounts::change(Account::from_bits(account));
     }
 
     /// No task runs.
     pub(super) fn set_idle(&self) {
         self.current.store(NONE, Ordering::Relaxed);
         self.set_name(NO_TASK.into());
+        accounts::change(Account::of_task(NO_TASK.into()));
     }
 
     /// Sets what samples call what runs.
@@ -154,13 +164,15 @@ impl CoreTasks {
 
     /// Notes that the running task, `number`, is about to give the core up.
     pub(super) fn begin_switch(&self, number: u16, reason: SwitchReason) {
+        let account = accounts::current().to_bits();
+        task(number).account.store(account, Ordering::Relaxed);
         self.previous.store(number, Ordering::Relaxed);
         self.reason.store(reason as u8, Ordering::Relaxed);
     }
 
     /// Carries out what the task wants that gave this core up, now that its stack is at
     /// rest. The first thing that whatever was switched to does.
-    pub(super) fn finish_switch(&self) {
+    pub(super) fn finish_switch(&'static self) {
         let number = self.previous.swap(NONE, Ordering::Relaxed);
         if number == NONE {
             return;

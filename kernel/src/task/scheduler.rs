@@ -7,6 +7,7 @@ use x86_64::instructions::interrupts;
 use super::core_tasks::{SwitchReason, make_ready, tasks_of};
 use super::table::{self, Entry, State, TaskId, task};
 use super::{idle, switch};
+use crate::cpu::accounts::{self, Account};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::stacks;
 use profiler::hw::tsc;
@@ -19,6 +20,8 @@ pub fn spawn(name: u16, core: &'static CoreBlock, entry: Entry, argument: u64) -
     task.woken.store(false, Ordering::Relaxed);
     task.home.store(core.index, Ordering::Relaxed);
     task.name.store(name, Ordering::Relaxed);
+    let account = Account::of_task(name).to_bits();
+    task.account.store(account, Ordering::Relaxed);
     task.entry.store(entry as *mut (), Ordering::Relaxed);
     task.argument.store(argument, Ordering::Relaxed);
     let sp = switch::prepare(&stacks::of_task(number), first);
@@ -143,5 +146,6 @@ pub fn set_name(name: u16) {
             task(number).name.store(name, Ordering::Relaxed);
         }
         tasks.set_name(name);
+        accounts::change(Account::of_task(name));
     });
 }

@@ -10,7 +10,7 @@ use core::{mem, ptr};
 use kernel_core::postmortem::{self, Tasks};
 
 use crate::memory::stacks;
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 
 /// The most tasks at a time: one for the workload of each core, and as many more.
 pub const MAX_TASKS: usize = 512;
@@ -48,6 +48,8 @@ pub(super) struct Task {
     pub(super) home: AtomicU32,
     /// What samples call it: an index into the run's task names.
     pub(super) name: AtomicU16,
+    /// While it does not run: the [`Account`](crate::cpu::accounts::Account) of what it did.
+    pub(super) account: AtomicU16,
     /// An [`Entry`].
     pub(super) entry: AtomicPtr<()>,
     pub(super) argument: AtomicU64,
@@ -93,6 +95,7 @@ impl Task {
             generation: AtomicU32::new(0),
             home: AtomicU32::new(0),
             name: AtomicU16::new(0),
+            account: AtomicU16::new(0),
             entry: AtomicPtr::new(ptr::null_mut()),
             argument: AtomicU64::new(0),
         }
@@ -153,10 +156,13 @@ struct Numbers {
     made: u16,
 }
 
-static NUMBERS: Lock<Numbers> = Lock::new(Numbers {
-    free: Vec::new(),
-    made: 0,
-});
+static NUMBERS: Lock<Numbers> = Lock::new(
+    lock_class!("task numbers"),
+    Numbers {
+        free: Vec::new(),
+        made: 0,
+    },
+);
 
 /// Takes a number that no task has, with a stack. `None` if there are too many tasks,
 /// or memory is used up.

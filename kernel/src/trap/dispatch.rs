@@ -3,8 +3,9 @@
 use profiler::hw::control;
 use spin::Once;
 
-use super::{report, vector};
+use super::{counts, report, vector};
 use crate::cpu::CoreBlock;
+use crate::cpu::accounts::{self, Account};
 use profiler::entry::TrapFrame;
 
 /// What handles a trap. It runs with interrupts off.
@@ -46,10 +47,13 @@ pub(super) extern "C" fn dispatch(frame: &mut TrapFrame) {
     if frame.rflags & control::TRAP_FLAG != 0 && vector != vector::DEBUG {
         control::set_trap_flag();
     }
+    counts::count(vector);
+    let before = accounts::change(Account::of_vector(vector));
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),
         None => report::unhandled(vector, frame),
     }
+    accounts::change(before);
     end_of_trap_call();
 }
 

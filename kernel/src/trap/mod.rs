@@ -4,6 +4,7 @@
 //! that has none ends the run, with all that is known about it.
 
 pub mod backtrace;
+pub mod counts;
 mod debug;
 mod dispatch;
 pub mod last_words;

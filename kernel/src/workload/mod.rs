@@ -63,5 +63,6 @@ mod yield_storm;
 
 pub use nmi_storm::set_request;
 pub use run::{
-    Counted, Workload, find_or_refuse, is_one, run, select, set_between, start, task_name,
+    Counted, Workload, find_or_refuse, is_one, name_locks, run, select, set_between, start,
+    task_name,
 };

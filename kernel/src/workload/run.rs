@@ -1,5 +1,6 @@
 //! Which workloads there are, and running one for ever.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::{fmt, ptr};
 
 use profiler::format::Text;
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::cpu;
 use crate::exit::{self, ExitCode};
-use crate::task;
+use crate::{sync, task};
 
 /// Something to profile.
 pub struct Workload {
@@ -82,10 +83,27 @@ static MIX: Workload = Workload::new("mix", mix);
 /// The task name with this number; empty if there is none.
 #[must_use]
 pub fn task_name(number: u16) -> &'static str {
-    match usize::from(number).checked_sub(1) {
-        None => "kernel",
-        Some(place) => ALL.get(place).map_or("", |workload| workload.name),
+    let Some(place) = usize::from(number).checked_sub(1) else {
+        return "kernel";
+    };
+    match ALL.get(place) {
+        Some(workload) => workload.name,
+        None if LOCKS_ARE_NAMED.load(Ordering::Relaxed) => {
+            let lock = sync::classes().get(place - ALL.len());
+            lock.map_or("", sync::Class::name_in_samples)
+        }
+        None => "",
     }
+}
+
+/// Samples of cores that hold a lock have its name.
+static LOCKS_ARE_NAMED: AtomicBool = AtomicBool::new(false);
+
+/// Lets locks have names behind those of tasks. Returns the number of the first.
+#[allow(clippy::cast_possible_truncation)] // there are some workloads
+pub fn name_locks() -> u8 {
+    LOCKS_ARE_NAMED.store(true, Ordering::Relaxed);
+    ALL.len() as u8 + 1
 }
 
 /// Runs one unit of every workload in the mix; halting ones every 8th round. All cores

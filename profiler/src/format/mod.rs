@@ -1,6 +1,7 @@
 //! What the kernel and the host tool share, byte by byte: one definition for
 //! the writer and the reader.
 //!
+//! * [`account`]: what a core has spent its time on.
 //! * [`sample`]: the record that an overflow leaves in the ring.
 //! * [`count`]: the record that a core leaves of each event in a run that counts.
 //! * [`description`]: what a run is, said once, when sampling starts.
@@ -13,6 +14,7 @@
 //! Everything is little-endian. A ring is made of units of 4 bytes, and most of its records of
 //! 64-bit words; the usual sample is narrower ([`sample`]). As tables: `docs/region.md`.
 
+pub mod account;
 pub mod count;
 pub mod description;
 #[cfg(all(test, not(loom)))]

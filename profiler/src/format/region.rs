@@ -21,6 +21,7 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as PlainOrdering};
 
+use super::account::{ACCOUNT_ROWS, AccountCounters};
 use super::description::{DESCRIPTION_BYTES, DescriptionError};
 use super::table::{Chains, TABLE_BYTES, Table};
 use super::{Description, Text, VERSION, named, ring};
@@ -515,6 +516,8 @@ struct RingPage {
     overheads: [OverheadCounters; OVERHEAD_ROWS],
     /// The words of the core's table that its entries take.
     table_used: PlainAtomicU64,
+    /// What it has spent its time on.
+    accounts: [AccountCounters; ACCOUNT_ROWS],
 }
 
 /// Pages fit what they hold.
@@ -914,6 +917,16 @@ impl<'region> Region<'region> {
     #[must_use]
     pub fn overheads(&self, core: u32) -> &'region [OverheadCounters; OVERHEAD_ROWS] {
         &self.ring_page(core).overheads
+    }
+
+    /// What `core` has spent its time on, if the kernel accounts for that.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn accounts(&self, core: u32) -> &'region [AccountCounters; ACCOUNT_ROWS] {
+        &self.ring_page(core).accounts
     }
 
     /// The control block of the ring of `core`.

@@ -1,9 +1,13 @@
 //! How far a run is, for whoever shows it meanwhile.
 
 use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::{Sampler, Target};
+use crate::format::Clock;
+use crate::format::account::Account;
 use crate::format::region::Region;
+use crate::hw::tsc;
 
 /// How far a run is.
 ///
@@ -34,6 +38,9 @@ impl fmt::Display for Progress {
     }
 }
 
+/// Samples that may come while a core looks how far it is.
+const SAMPLES_BETWEEN: u32 = 4;
+
 impl<T: Target> Sampler<T> {
     /// How far the run is; `None` before it has begun, and where events are counted. Only reads,
     /// on any core, and never waits.
@@ -48,6 +55,86 @@ impl<T: Target> Sampler<T> {
             sum.lost += run.region.control(core.index).lost();
         }
         Some(sum)
+    }
+
+    /// Returns true if the core with this index has taken its last sample: then it waits for the
+    /// others, in a handler of the sampler. Only reads, on any core.
+    #[must_use]
+    pub fn has_finished(&self, core: u32) -> bool {
+        let is_sampled = |run: &&super::run::Run| run.counting.is_none();
+        self.engine.run().filter(is_sampled).is_some()
+            && self
+                .engine
+                .cores
+                .get(core)
+                .is_some_and(|core| core.share.is_taken())
+    }
+
+    /// For an NMI's handler, behind [`Self::on_nmi`]: what the running core, the one with this index,
+    /// has spent there since, in ticks of the time stamp counter, is not the interrupted code's.
+    pub fn leave_out(&self, core: u32, ticks: u64) {
+        let core = self.engine.cores.get(core);
+        if let Some(core) = core.filter(|core| core.overflow.is_armed()) {
+            core.timing.armed_tsc.fetch_add(ticks, Relaxed);
+        }
+    }
+
+    /// What the running core, the one with this index, has executed in the run outside of the
+    /// handlers of samples, in ticks of the run: where all that lies between two samples is a
+    /// period, which is so where instructions are counted and sampled by NMIs of a timer; else
+    /// `None`. Not for handlers of samples.
+    #[must_use]
+    pub fn executed(&self, core: u32) -> Option<u64> {
+        let run = self.engine.run().filter(|run| run.is_even())?;
+        let core = self.engine.cores.get(core)?;
+        let period = run.control.period.load(Relaxed);
+        let mut taken = core.share.taken();
+        let mut since = 0;
+        for _ in 0..SAMPLES_BETWEEN {
+            let armed_tsc = core.timing.armed_tsc.load(Relaxed);
+            since = tsc::ticks().saturating_sub(armed_tsc);
+            let again = core.share.taken();
+            if again == taken {
+                break;
+            }
+            // A sample has come meanwhile.
+            taken = again;
+            since = 0;
+        }
+        let since = run.timing.clock.ticks(since).min(period);
+        Some(taken * period + since)
+    }
+
+    /// The interrupts of the sampler that the core with this index has taken in the run. Only reads,
+    /// on any core.
+    #[must_use]
+    pub fn interrupts(&self, core: u32) -> u64 {
+        let core = self.engine.cores.get(core);
+        let output = core.and_then(|core| core.output.get());
+        output.map_or(0, |output| {
+            let taken = output.counters.taken.load(Relaxed);
+            taken.wrapping_add(output.writer.fast())
+        })
+    }
+
+    /// Writes to the region what the core with this index has spent its time on: what does not fit
+    /// is left out. Before the run has begun, nothing.
+    pub fn set_accounts(&self, core: u32, accounts: impl Iterator<Item = Account>) {
+        let Some(run) = self.engine.run().filter(|run| core < run.region.cores()) else {
+            return;
+        };
+        for (row, account) in run.region.accounts(core).iter().zip(accounts) {
+            row.store(account);
+        }
+    }
+
+    /// A difference of the time stamp counter in ticks of the run: nanoseconds, or instructions
+    /// where they are counted. `None` before the run has begun, and where nothing says how long a
+    /// tick takes.
+    #[must_use]
+    pub fn run_ticks(&self, difference: u64) -> Option<u64> {
+        let clock = &self.engine.run()?.timing.clock;
+        (clock.clock != Clock::Ticks).then(|| clock.ticks(difference))
     }
 
     /// The region of the run, to be sent when that has ended ([`crate::format::wire`]); `None`

@@ -12,8 +12,8 @@ use super::round_robin::RoundRobin;
 use super::source::Source;
 use super::vector;
 use crate::contract::mailbox::Mailbox;
-use crate::format::Delivery;
 use crate::format::region::{MailboxWords, Region};
+use crate::format::{Clock, Delivery};
 use crate::hw::apic::{self, Destination, Message};
 
 /// A run, once everything about it is known.
@@ -72,6 +72,14 @@ impl Run {
                 apic::registers().send(Message::Fixed(vector::CONTROL), Destination::This);
             };
         }
+    }
+
+    /// Returns true if all that a core executes between two of its samples is a period.
+    pub(crate) fn is_even(&self) -> bool {
+        let is_timer = matches!(self.source, Source::ApicTimer(_) | Source::Hpet(_));
+        let is_counted = self.timing.clock.clock == Clock::Instructions;
+        let comes_at_once = self.delivery == Delivery::Nmi && self.aimed.is_none();
+        is_timer && is_counted && comes_at_once && self.counting.is_none()
     }
 
     /// A core takes part no more. Returns true if it was the last one.

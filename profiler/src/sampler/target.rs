@@ -248,6 +248,9 @@ pub struct Interrupted {
     /// The handler runs on top of another one of the sampler's: of a core whose stack
     /// pointer was on the stack of the NMI's handler.
     pub is_nested: bool,
+    /// The kernel has a use of its own for this NMI, as its watchdog: one that finds no overflow is
+    /// then not counted.
+    pub is_kernels: bool,
     /// What the entry says of a fast handler.
     pub(super) handover: Handover,
 }
@@ -265,6 +268,7 @@ impl Interrupted {
             flags,
             privilege: 0,
             is_nested: false,
+            is_kernels: false,
             handover: Handover {
                 defers: false,
                 claimed: None,

@@ -77,6 +77,7 @@ pub(crate) fn end(cores: impl IntoIterator<Item = (u64, Vec<OverheadEnd>)>) -> R
         ring_bytes: 0,
         corrupt_at: None,
         damaged_chains: 0,
+        accounts: Vec::new(),
     };
     RunEnd {
         outcome: Outcome::Finished,

@@ -10,7 +10,7 @@ use x86_64::{PhysAddr, VirtAddr};
 use crate::boot::{BootInfo, RegionKind};
 use crate::memory::direct;
 use crate::memory::frames::Reserved;
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 
 /// The bytes of a frame.
 pub const FRAME: u64 = 4096;
@@ -42,7 +42,7 @@ pub const HOST_PLACES: [HostPlace; 2] = [
     },
 ];
 
-static FRAMES: Lock<Option<Bitmap<'static>>> = Lock::new(None);
+static FRAMES: Lock<Option<Bitmap<'static>>> = Lock::new(lock_class!("frames"), None);
 
 fn number(address: PhysAddr) -> usize {
     // A physical address has 52 bits, `usize` 64.

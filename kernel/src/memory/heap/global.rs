@@ -6,7 +6,7 @@ use core::ptr::{self, NonNull};
 use kernel_core::classes::{Classes, PAGE};
 
 use crate::memory::{direct, frames};
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 
 struct Heap {
     classes: Lock<Classes>,
@@ -14,7 +14,7 @@ struct Heap {
 
 #[global_allocator]
 static HEAP: Heap = Heap {
-    classes: Lock::new(Classes::new()),
+    classes: Lock::new(lock_class!("heap"), Classes::new()),
 };
 
 fn page() -> Option<NonNull<u8>> {
@@ -33,7 +33,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let pointer = match Classes::size_for(layout) {
             // SAFETY: `page` returns whole frames, which have no other owner.
-            Some(size) => self
+            Some(size) => HEAP
                 .classes
                 .with(|classes| unsafe { classes.take(size, page) }),
             None => frames::take_block(run_bytes(layout), layout.align() as u64, None)
@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Heap {
         };
         match Classes::size_for(layout) {
             // SAFETY: the caller returns what `alloc` made for this layout.
-            Some(size) => self
+            Some(size) => HEAP
                 .classes
                 .with(|classes| unsafe { classes.give(block, size) }),
             None => {

@@ -22,7 +22,7 @@ use crate::boot::{BootInfo, Screen};
 use crate::cpu::features::Features;
 use crate::cpu::{control, msr};
 use crate::screen;
-use crate::sync::Lock;
+use crate::sync::{Lock, lock_class};
 use map::DATA;
 
 /// Where device registers are mapped.
@@ -34,7 +34,7 @@ const SCREEN: VirtAddr = VirtAddr::new_truncate(0xffff_fd80_0000_0000);
 /// The root of the page tables.
 static ROOT: Once<PhysFrame> = Once::new();
 /// Held while page tables change. The value: where the next device goes.
-static TABLES: Lock<VirtAddr> = Lock::new(DEVICES);
+static TABLES: Lock<VirtAddr> = Lock::new(lock_class!("page tables"), DEVICES);
 
 /// Makes the page tables and loads them.
 pub(super) fn start(boot: &'static BootInfo, features: &Features) {

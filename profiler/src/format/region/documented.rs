@@ -6,6 +6,7 @@ use super::{
     CoreCounters, DESCRIPTION_BYTES, HAS_LEFT, HeaderPage, MAGIC, MAILBOX_TEXT_BYTES, MailboxWords,
     OVERHEAD_ROWS, OverheadCounters, REFUSAL_BYTES, RingPage, VERSION,
 };
+use crate::format::account::{ACCOUNT_ROWS, AccountCounters, AccountKind};
 use crate::format::documented::fields;
 
 #[test]
@@ -90,6 +91,11 @@ fn the_counters_are_as_the_page_has_them() {
             "overheads",
         ),
         (offset_of!(RingPage, table_used), 8, "table_used"),
+        (
+            offset_of!(RingPage, accounts),
+            size_of::<[AccountCounters; ACCOUNT_ROWS]>(),
+            "accounts",
+        ),
     ];
     assert_eq!(fields("Ring page")[5..], expected);
 }
@@ -114,4 +120,19 @@ fn the_overheads_are_as_the_page_has_them() {
     assert_eq!(fields("Overhead"), expected);
     let page = include_str!("../../../../docs/region.md");
     assert!(page.contains(&format!("first {OVERHEAD_ROWS} events, by number")));
+}
+
+#[test]
+fn the_accounts_are_as_the_page_has_them() {
+    let expected = [
+        (offset_of!(AccountCounters, used_for), 8, "used_for"),
+        (offset_of!(AccountCounters, ticks), 8, "ticks"),
+    ];
+    assert_eq!(fields("Account"), expected);
+    let page = include_str!("../../../../docs/region.md");
+    assert!(page.contains(&format!("{ACCOUNT_ROWS} accounts")));
+    for kind in AccountKind::ALL {
+        let row = format!("`{}` ({})", kind.name(), kind as u8);
+        assert!(page.contains(&row), "{row}");
+    }
 }

@@ -206,9 +206,16 @@ impl<T: Target> Context<'_, T> {
         let Some(output) = self.core.output.get().filter(|_| is_run) else {
             return false;
         };
-        self.count_interrupt(output.counters);
-        output.counters.unclaimed.add_local(1);
+        self.count_without_overflow(output.counters);
         true
+    }
+
+    /// Counts an interrupt that no overflow came of as unclaimed, unless it is the kernel's.
+    fn count_without_overflow(&self, counters: &CoreCounters) {
+        if !self.interrupted.is_kernels {
+            self.count_interrupt(counters);
+            counters.unclaimed.add_local(1);
+        }
     }
 
     /// The core has taken its last sample: it waits here until all have, and resumes what

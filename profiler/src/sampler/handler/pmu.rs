@@ -133,15 +133,19 @@ impl<T: Target> Context<'_, T> {
             pmu.record_check(self.core, counters, rows);
             return HandlerExit::Resume;
         }
-        self.count_interrupt(counters);
         if !overflows.is_empty() {
+            self.count_interrupt(counters);
             return self.on_pmu_overflows(pmu, overflows, run, output);
         }
         let counter = match cause {
             Cause::Counter => &counters.early,
             Cause::Late => &counters.late,
-            Cause::Other | Cause::Check => &counters.unclaimed,
+            Cause::Other | Cause::Check => {
+                self.count_without_overflow(counters);
+                return HandlerExit::Resume;
+            }
         };
+        self.count_interrupt(counters);
         counter.add_local(1);
         HandlerExit::Resume
     }

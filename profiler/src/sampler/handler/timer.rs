@@ -12,7 +12,6 @@ use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
 use crate::sampler::trial;
-use crate::sync::CoreLocal as _;
 
 impl<T: Target> Context<'_, T> {
     /// Returns how the handler ends, and whether the interrupt is counted in the run.
@@ -74,7 +73,6 @@ impl<T: Target> Context<'_, T> {
         output: &'static Output,
     ) -> HandlerExit {
         let core = self.core;
-        self.count_interrupt(output.counters);
         // An NMI that another core sent does not come as this run's overflows do, though
         // one may be due.
         let is_by_step = matches!(source, Source::Step);
@@ -87,10 +85,11 @@ impl<T: Target> Context<'_, T> {
             None => core.overflow.claim(has_fired),
         };
         let Some(is_within_another) = claim else {
-            output.counters.unclaimed.add_local(1);
+            self.count_without_overflow(output.counters);
             self.put_off_arming(run);
             return HandlerExit::Done;
         };
+        self.count_interrupt(output.counters);
         let armed_tsc = core.timing.began_tsc();
         // What is aimed since the fast handler has claimed this one is another one.
         let is_own = claimed.is_none() && has_fired;

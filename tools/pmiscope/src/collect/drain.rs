@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use profiler::contract::mailbox::Mailbox;
+use profiler::format::account::AccountCounters;
 use profiler::format::region::{OverheadCounters, Region, RunState};
 use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{RecordHead, Sample, kind};
 
 use super::guard;
-use crate::profile::{CoreEnd, OverheadEnd, Writer};
+use crate::profile::{AccountEnd, CoreEnd, OverheadEnd, Writer};
 
 /// Records that are taken of a core at a time, so that a fast one does not keep the others
 /// waiting.
@@ -238,6 +239,7 @@ impl<'memory> Collector<'memory> {
                 ring_bytes: (core.next - core.first) * POSITION_BYTES,
                 corrupt_at: core.corrupt_at,
                 damaged_chains: core.damaged_chains,
+                accounts: accounts(self.region.accounts(number)),
             }
         });
         ends.collect()
@@ -269,6 +271,16 @@ fn overheads(rows: &[OverheadCounters]) -> Vec<OverheadEnd> {
     let is_used = |row: &OverheadEnd| *row != OverheadEnd::default();
     let len = rows.iter().rposition(is_used).map_or(0, |last| last + 1);
     rows[..len].to_vec()
+}
+
+fn accounts(rows: &[AccountCounters]) -> Vec<AccountEnd> {
+    let accounts = rows.iter().filter_map(AccountCounters::load);
+    let accounts = accounts.map(|account| AccountEnd {
+        kind: account.kind as u8,
+        number: account.number,
+        ticks: account.ticks,
+    });
+    accounts.collect()
 }
 
 /// The word that has this unit.

@@ -266,6 +266,20 @@ pub struct CoreEnd {
     /// Entries of its table that made no sense.
     #[serde(default)]
     pub damaged_chains: u64,
+    /// What it has spent its time on, if its kernel accounts for that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<AccountEnd>,
+}
+
+/// What a core has spent on one thing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AccountEnd {
+    /// An `AccountKind`.
+    pub kind: u8,
+    /// Which of those: the number of a task's name, or a vector.
+    pub number: u16,
+    /// In ticks of the run.
+    pub ticks: u64,
 }
 
 impl CoreEnd {

@@ -1,6 +1,7 @@
 //! What a profile says: counted by [`tally`], named by [`model`], shown by
 //! [`text`] or as JSON. [`counts`] are those of a run that takes no samples.
 
+mod accounts;
 mod asked;
 pub mod counts;
 pub mod event;

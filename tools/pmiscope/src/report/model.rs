@@ -5,6 +5,7 @@ use profiler::format::region::Maker;
 use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source};
 use serde::{Serialize, Serializer};
 
+use super::accounts::{self, AccountRow};
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
 use super::stack::Chain;
@@ -346,6 +347,9 @@ pub struct Core {
     pub unclaimed: Option<u64>,
     /// Overflows during the handler of another; `null` likewise.
     pub nested: Option<u64>,
+    /// What it has spent its time on; left out if the kernel does not account for that.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<AccountRow>,
 }
 
 /// The interrupts of performance counters that made no sample, all cores together.
@@ -664,6 +668,9 @@ fn cores(profile: &Profile, tally: &Tally) -> Vec<Core> {
             lost: end.map_or(core.gaps, |end| end.lost),
             unclaimed: end.map(|end| end.unclaimed),
             nested: end.map(|end| end.nested),
+            accounts: end.map_or_else(Vec::new, |end| {
+                accounts::of_core(&end.accounts, &profile.description)
+            }),
         }
     };
     tally.cores.iter().map(row).collect()

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use profiler::format::{Delivery, Source};
 
+use super::accounts;
 use super::model::{
     Core, CounterTotals, Counters, End, FunctionRow, Image, KeptChains, Period, Report, SortBy,
 };
@@ -25,6 +26,7 @@ pub fn text(report: &Report, sort: SortBy) -> String {
     out.cores(&report.cores);
     out.chains(report);
     out.tasks(report);
+    out.accounts(&report.cores);
     out.functions(report, sort);
     out.0
 }
@@ -370,6 +372,22 @@ impl Out {
             "(interrupts off)",
         );
         self.share(report.shares.idle, report.totals.samples, "(halted)");
+    }
+
+    /// What the kernel has accounted for; nothing if it has not.
+    fn accounts(&mut self, cores: &[Core]) {
+        let accounts = accounts::together(cores);
+        if accounts.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("      share        ticks  time by the kernel's accounts");
+        let all = accounts
+            .iter()
+            .fold(0_u64, |sum, it| sum.saturating_add(it.1));
+        for (name, ticks) in accounts {
+            self.share(ticks, all, &name);
+        }
     }
 
     fn share(&mut self, samples: u64, of: u64, what: &str) {

@@ -376,6 +376,7 @@ impl Samples {
                 ring_bytes: counters.ring_bytes,
                 corrupt_at: None,
                 damaged_chains: 0,
+                accounts: counters.accounts.clone(),
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");
             assert!(

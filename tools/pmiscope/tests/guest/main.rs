@@ -51,4 +51,5 @@ mod stress_boot;
 mod tasks;
 mod truth;
 mod verify;
+mod watch;
 mod wire;

@@ -310,6 +310,7 @@ pub fn run_end() -> RunEnd {
         ring_bytes: 0,
         corrupt_at: None,
         damaged_chains: 0,
+        accounts: Vec::new(),
     };
     RunEnd {
         outcome: Outcome::Finished,
