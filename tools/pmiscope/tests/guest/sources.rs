@@ -166,10 +166,10 @@ fn what_other_nmis_take_is_in_no_period() {
     let samples = sample("--smp 2 --workload nmi-storm --samples 2000");
     for (core, counters) in samples.counters.iter().enumerate() {
         assert_eq!(counters.stored, 1000, "core {core}: {counters:?}");
-        assert!(counters.unclaimed > 100, "core {core}: {counters:?}");
+        assert!(counters.unclaimed > 50, "core {core}: {counters:?}");
         let running = samples.of(core).filter(|seen| !seen.state.has(State::IDLE));
         let short = running.filter(|seen| seen.period < 1000).count();
-        assert!(short > 100, "core {core}: only {short} came early");
+        assert!(short > 50, "core {core}: only {short} came early");
     }
 }
 

@@ -175,10 +175,8 @@ impl Plan {
             }
         };
         let period = settings.period;
-        let serial = arguments.monitor.then(SerialSocket::new).transpose();
-        let serial = serial.context("no place for the socket of --monitor")?;
         let mut machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
-        machine.additions.serial = serial.as_ref().map(|socket| socket.path().to_owned());
+        let serial = serial(arguments, &mut machine)?;
         let boot = known_of_boot(arguments, &kernel)?;
         let outputs = outputs(arguments, &machine, kernel_path)?;
         Ok(Self {
@@ -199,6 +197,14 @@ impl Plan {
             boot,
         })
     }
+}
+
+/// The socket that the guest has its serial port on, where somebody is to type at it.
+fn serial(arguments: &RunArgs, machine: &mut Machine) -> Result<Option<SerialSocket>> {
+    let serial = arguments.monitor.then(SerialSocket::new).transpose();
+    let serial = serial.context("no place for the socket of --monitor")?;
+    machine.additions.serial = serial.as_ref().map(|socket| socket.path().to_owned());
+    Ok(serial)
 }
 
 /// Refuses what cannot be read beside what the guest writes.
