@@ -63,6 +63,7 @@ mod sync;
 mod task;
 mod trap;
 mod watch;
+mod watching;
 mod wire;
 mod workload;
 
@@ -111,6 +112,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     task::start(workload::task_name);
     workload::start();
     profiling::set_up(end);
+    watching::set_up();
     postmortem::tell_of_all(boot);
     adopt(core);
     cpu::hpet::start(boot.firmware.hpet.ok().map(paging::map_device));
@@ -127,7 +129,7 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         profiling::list(boot)
     }
     let words = config::own(boot.command_line);
-    watch(&words);
+    watching::start(&words);
     monitor::start(boot, &words);
     workload::select(match settings.test {
         Some(test) => selftest::run_or_refuse(test),
@@ -142,19 +144,6 @@ extern "C" fn other_core(core: &'static CoreBlock) -> ! {
     adopt(core);
     smp::online();
     smp::idle()
-}
-
-/// Starts what the kernel watches of itself.
-fn watch(words: &Words<'_>) {
-    if let Some(milliseconds) = words.watchdog {
-        profiling::start_watchdog(milliseconds.get());
-    }
-    if words.accounting {
-        profiling::start_accounts();
-    }
-    if words.locks {
-        sync::tag_samples(workload::name_locks(), task::swap_name);
-    }
 }
 
 /// Sets what becomes of the machine at the end, and says what will not.

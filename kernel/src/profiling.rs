@@ -17,10 +17,10 @@ use x86_64::VirtAddr;
 
 use crate::boot::entry::CoreMain;
 use crate::boot::{BootInfo, entry};
-use crate::cpu::{self, CoreBlock, accounts, apic, hpet, idle, pm_timer, tick};
+use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
-use crate::watch::{self, Sampling, watchdog};
+use crate::watch::watchdog;
 use crate::workload::{self, Counted};
 use crate::{config, exit, kept, monitor, smp, task, wire};
 
@@ -170,32 +170,9 @@ fn at_end() -> CoreMain {
 /// Sets what leads to the sampler, and what is done when all is sampled. Before any core loads its gates.
 pub fn set_up(end: CoreMain) {
     END.call_once(|| end);
-    watch::set_sampling(Sampling {
-        interrupts: |core| SAMPLER.interrupts(core.index),
-        account_ticks: |ticks| SAMPLER.executed(0).and(SAMPLER.run_ticks(ticks)),
-        leave_accounts: |core, accounts| SAMPLER.set_accounts(core.index, accounts),
-    });
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
-}
-
-/// Accounts for the time of cores while they are sampled, without what samples take: in ticks of the
-/// run where it is known what that is, else of the time stamp counter.
-pub fn start_accounts() {
-    accounts::start(|core| {
-        SAMPLER.source()?;
-        SAMPLER.executed(core.index).or_else(|| Some(tsc::ticks()))
-    });
-}
-
-/// Lets cores watch each other while they are sampled.
-pub fn start_watchdog(milliseconds: u32) {
-    let facts = watchdog::Facts {
-        nanoseconds: |ticks| SAMPLER.run_ticks(ticks),
-        has_finished: |core| SAMPLER.has_finished(core),
-    };
-    watchdog::start(milliseconds, facts);
 }
 
 /// Samples what was selected to run: the first core. All others are idle.

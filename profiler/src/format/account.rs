@@ -50,6 +50,13 @@ pub struct Account {
 }
 
 /// An account in the page of a core's ring.
+///
+/// ```
+/// use profiler::format::account::AccountCounters;
+///
+/// // None until the kernel stores one.
+/// assert_eq!(AccountCounters::default().load(), None);
+/// ```
 #[derive(Default)]
 #[repr(C)]
 pub struct AccountCounters {

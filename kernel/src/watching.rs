@@ -1,0 +1,41 @@
+//! What the kernel watches of itself while it is sampled: each asks the sampler for what it needs.
+
+use kernel_core::words::Words;
+use profiler::hw::tsc;
+
+use crate::cpu::accounts;
+use crate::profiling::sampler;
+use crate::watch::{self, Sampling, watchdog};
+use crate::{sync, task, workload};
+
+/// Says what commands and accounts ask of the sampler.
+pub fn set_up() {
+    watch::set_sampling(Sampling {
+        interrupts: |core| sampler().interrupts(core.index),
+        account_ticks: |ticks| sampler().executed(0).and(sampler().run_ticks(ticks)),
+        leave_accounts: |core, accounts| sampler().set_accounts(core.index, accounts),
+    });
+}
+
+/// Starts what the command line wants.
+pub fn start(words: &Words<'_>) {
+    if let Some(milliseconds) = words.watchdog {
+        let facts = watchdog::Facts {
+            nanoseconds: |ticks| sampler().run_ticks(ticks),
+            has_finished: |core| sampler().has_finished(core),
+        };
+        watchdog::start(milliseconds.get(), facts);
+    }
+    if words.accounting {
+        // Without what samples take: in ticks of the run where it is known what that is, else of
+        // the time stamp counter.
+        accounts::start(|core| {
+            sampler().source()?;
+            let executed = sampler().executed(core.index);
+            executed.or_else(|| Some(tsc::ticks()))
+        });
+    }
+    if words.locks {
+        sync::tag_samples(workload::name_locks(), task::swap_name);
+    }
+}
