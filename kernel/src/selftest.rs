@@ -65,7 +65,9 @@ static SAMPLED: [Workload; 13] = [
         midway(scratch, fault_in_handler);
     }),
     Workload::new("merged-stop-midway", merged_stop),
-    Workload::new("hang-on-lock-midway", watch::hang_on_lock),
+    Workload::new("hang-on-lock-midway", |scratch| {
+        watch::hang_on_lock(scratch, HALF_WAY);
+    }),
     Workload::new("triple-fault-midway", |scratch| {
         midway(scratch, triple_fault);
     }),

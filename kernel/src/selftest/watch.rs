@@ -7,7 +7,6 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kernel_core::monitor::{Arguments, Command};
 use profiler::hw::tsc::Deadline;
 
-use super::Test;
 use crate::cpu;
 use crate::smp;
 use crate::sync::{self, Lock, lock_class};
@@ -15,7 +14,7 @@ use crate::watch;
 use crate::workload::arithmetic;
 use crate::workload::scratch::Scratch;
 
-pub(super) const TESTS: &[Test] = &[("locks", locks)];
+pub(super) const TESTS: &[(&str, fn())] = &[("locks", locks)];
 
 static OUTER: Lock<u64> = Lock::new(lock_class!("outer test lock"), 0);
 static INNER: Lock<u64> = Lock::new(lock_class!("test lock"), 0);
@@ -96,9 +95,9 @@ fn take_inner() {
 const HANG_TICKS: u64 = 8_000_000;
 
 /// The last core but one holds a lock for a while, and the last one waits for it.
-pub(super) fn hang_on_lock(scratch: &mut Scratch) {
+pub(super) fn hang_on_lock(scratch: &mut Scratch, half_way: u64) {
     arithmetic::unit(scratch);
-    if scratch.round != super::HALF_WAY {
+    if scratch.round != half_way {
         return;
     }
     match cpu::cores().len() - scratch.core as usize {
