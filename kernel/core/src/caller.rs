@@ -31,7 +31,7 @@ impl Interrupted {
     }
 }
 
-/// The longest instruction.
+/// The bytes of the longest instruction (SDM vol. 2, 2.3.11).
 pub const LONGEST: usize = 15;
 
 /// The most instructions that are looked at.

@@ -2,6 +2,7 @@
 
 use core::fmt::Write;
 
+use kernel_core::caller::LONGEST;
 use kernel_core::exceptions::Flags;
 use kernel_core::monitor::names::fit;
 use kernel_core::monitor::{Arguments, Command, Problem};
@@ -141,9 +142,6 @@ fn symbols(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Prob
     }
 }
 
-/// The bytes of the longest instruction (SDM vol. 2, 2.3.11).
-const LONGEST: usize = 15;
-
 fn disassemble(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
     const USUAL: u64 = 16;
     const MOST: u64 = 256;
@@ -156,8 +154,7 @@ fn disassemble(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), 
     let mut function = None;
     for _ in 0..count {
         let mut bytes = [0; LONGEST];
-        let read = look::read(address, &mut bytes)
-            .map_err(|problem| Problem::new(format_args!("{problem}")))?;
+        let read = look::read(address, &mut bytes)?;
         let bytes = &bytes[..read];
         let start = image::function_at(address).map(|it| it.start);
         if start != function {

@@ -14,12 +14,14 @@ pub fn core_of(arguments: &mut Arguments<'_>) -> Result<&'static CoreBlock, Prob
     find(arguments.required_number("CORE")?)
 }
 
+/// The same, if a number comes next.
+pub fn core_if_named(arguments: &mut Arguments<'_>) -> Result<Option<&'static CoreBlock>, Problem> {
+    arguments.number("CORE")?.map(find).transpose()
+}
+
 /// The same, or the running one.
 pub fn core_or_this(arguments: &mut Arguments<'_>) -> Result<&'static CoreBlock, Problem> {
-    match arguments.number("CORE")? {
-        Some(number) => find(number),
-        None => Ok(cpu::current()),
-    }
+    Ok(core_if_named(arguments)?.unwrap_or_else(cpu::current))
 }
 
 fn find(number: u64) -> Result<&'static CoreBlock, Problem> {

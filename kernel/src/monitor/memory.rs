@@ -33,8 +33,10 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-fn problem(unreadable: Unreadable) -> Problem {
-    Problem::new(format_args!("{unreadable}"))
+impl From<Unreadable> for Problem {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::new(format_args!("{unreadable}"))
+    }
 }
 
 fn hexdump(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
@@ -52,7 +54,7 @@ fn hexdump(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Prob
     while left > 0 {
         let mut bytes = [0; ROW_BYTES];
         let count = left.min(ROW_BYTES);
-        let read = look::read(address, &mut bytes[..count]).map_err(problem)?;
+        let read = look::read(address, &mut bytes[..count])?;
         let bytes = &bytes[..read];
         writeln!(out, "{}", Row { address, bytes })?;
         left -= read;
@@ -67,7 +69,7 @@ fn hexdump(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Prob
 fn maps(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
     let address = address_of(&mut arguments)?;
     arguments.end()?;
-    let mapping = look::look_up(address).map_err(problem)?;
+    let mapping = look::look_up(address)?;
     let entries = &mapping.entries[..mapping.count];
     for (number, &entry) in (1..=look::LEVELS).rev().zip(entries) {
         writeln!(out, "  level {number}: {entry:#018x} {}", Letters(entry))?;

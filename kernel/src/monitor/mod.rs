@@ -37,6 +37,7 @@ use console::Console;
 use session::Leave;
 
 pub use commands::add;
+pub use cores::core_if_named;
 pub use key::is_expected;
 
 /// Prepares what the monitor needs, if the command line wants it: before there are stacks.

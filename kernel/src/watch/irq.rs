@@ -6,9 +6,9 @@ use kernel_core::monitor::{Arguments, Command, Problem};
 use profiler::format::Text;
 use profiler::sampler;
 
-use super::core::core_of;
 use super::sampling::sampling;
 use crate::cpu::{self, CoreBlock};
+use crate::monitor::core_if_named;
 use crate::trap::{counts, vector};
 
 /// `irq`.
@@ -23,7 +23,7 @@ pub(super) const COMMAND: Command = Command {
 const COLUMNS: usize = 8;
 
 fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
-    let core = core_of(&mut arguments)?;
+    let core = core_if_named(&mut arguments)?;
     arguments.end()?;
     let all = cpu::cores();
     let shown = match core {

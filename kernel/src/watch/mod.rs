@@ -5,14 +5,13 @@
 //! * [`time`]: what each core has spent its time on.
 //! * [`watchdog`]: cores that have had interrupts off for too long.
 
-mod core;
 mod irq;
 mod locks;
 mod sampling;
 mod time;
 pub mod watchdog;
 
-use ::core::fmt;
+use core::fmt;
 
 use kernel_core::monitor::{Arguments, Command};
 

@@ -5,10 +5,10 @@ use core::fmt::{self, Write};
 use kernel_core::monitor::{Arguments, Command, Problem};
 use profiler::format::account::{Account, AccountKind};
 
-use super::core::core_of;
 use super::sampling::sampling;
 use crate::cpu::accounts::{self, Use};
 use crate::cpu::{self, CoreBlock};
+use crate::monitor::core_if_named;
 use crate::workload;
 
 /// `time`.
@@ -20,7 +20,7 @@ pub(super) const COMMAND: Command = Command {
 };
 
 fn run(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
-    let core = core_of(&mut arguments)?;
+    let core = core_if_named(&mut arguments)?;
     arguments.end()?;
     if !accounts::is_on() {
         return Err(Problem::new(format_args!(

@@ -84,18 +84,23 @@ pub(super) fn symbol_files(
 }
 
 pub(super) fn log(arguments: &LogArgs) -> Result<Exit> {
-    let image = match &arguments.memory {
-        Some(path) => Image::open_for(path, "log")?,
-        None => memory_of(control::run_of(arguments.pid)?)?,
-    };
-    let dead: Dead<'_> = postmortem::find(&image, None)?;
-    let (text, lacks) = postmortem::text(&postmortem::log_of(&dead));
+    match &arguments.memory {
+        Some(path) => {
+            let image = Image::open_for(path, "log")?;
+            show_log(&postmortem::find(&image, None)?)
+        }
+        None => log_of_run(control::run_of(arguments.pid)?),
+    }
+}
+
+fn show_log(dead: &Dead<'_>) -> Result<Exit> {
+    let (text, lacks) = postmortem::text(&postmortem::log_of(dead));
     print(&text)?;
     Ok(conclude(&lacks))
 }
 
-/// The memory of the guest of a `pmiscope run`: one of its files without a name.
-fn memory_of(pid: u32) -> Result<Image> {
+/// The log in the memory of the guest of a `pmiscope run`, which is one of its files without a name.
+fn log_of_run(pid: u32) -> Result<Exit> {
     let folder = PathBuf::from(format!("/proc/{pid}/fd"));
     let place = || format!("cannot look into the run of process {pid}");
     for entry in fs::read_dir(&folder).with_context(place)? {
@@ -107,9 +112,9 @@ fn memory_of(pid: u32) -> Result<Image> {
         }
         // The files of logs are no memory, and some are none yet.
         if let Ok(image) = Image::open_for(&path, "log")
-            && postmortem::find(&image, None).is_ok()
+            && let Ok(dead) = postmortem::find(&image, None)
         {
-            return Ok(image);
+            return show_log(&dead);
         }
     }
     bail!("the kernel of the run of process {pid} has not come so far that it has a log in memory")

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Command, directories, is_own};
+use super::{Command, search};
 
 /// How long a run may take to answer, which says itself if its kernel does not.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(150);
@@ -79,51 +78,21 @@ pub(super) fn listed(pids: impl Iterator<Item = u32>) -> String {
 }
 
 fn all(pid: Option<u32>) -> Result<Vec<(u32, UnixStream)>> {
-    let mut runs = Vec::new();
-    let mut problem = None;
-    for directory in directories() {
-        if let Err(error) = find(&directory, pid, &mut runs) {
-            let place = format!("cannot look for runs in {}", directory.display());
-            problem = problem.or(Some(anyhow::Error::new(error).context(place)));
-        }
-    }
-    // A directory that somebody else has made does not hide a run in another.
-    match problem.filter(|_| runs.is_empty()) {
-        Some(problem) => Err(problem),
-        None => Ok(runs),
-    }
-}
-
-/// Finds the runs, or that of process `pid`, that listen in a directory.
-fn find(directory: &Path, pid: Option<u32>, runs: &mut Vec<(u32, UnixStream)>) -> io::Result<()> {
-    match fs::symlink_metadata(directory) {
-        Err(error) if is_missing(&error) => return Ok(()),
-        _ => is_own(directory)?,
-    }
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+    search(|path| {
         let number = path
             .file_stem()
             .and_then(|stem| stem.to_str()?.parse().ok());
         let Some(number) = number.filter(|&number| pid.is_none_or(|pid| pid == number)) else {
-            continue;
+            return Ok(None);
         };
-        match UnixStream::connect(&path) {
-            Ok(stream) => runs.push((number, stream)),
+        match UnixStream::connect(path) {
+            Ok(stream) => return Ok(Some((number, stream))),
             // Its process was killed.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                let _ = fs::remove_file(&path);
+                let _ = fs::remove_file(path);
             }
             Err(_) => {}
         }
-    }
-    Ok(())
-}
-
-/// Returns true if there is no such directory, nor can be.
-pub(super) fn is_missing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
-    )
+        Ok(None)
+    })
 }

@@ -81,6 +81,65 @@ fn directories() -> Vec<PathBuf> {
     found
 }
 
+/// Makes something in the first of the directories in which that can be done.
+///
+/// # Errors
+///
+/// It can be done in none, with what each lacks.
+fn in_first_possible<T>(made: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
+    let mut problems = Vec::new();
+    for directory in directories() {
+        match make(&directory).and_then(|()| made(&directory)) {
+            Ok(made) => return Ok(made),
+            Err(problem) => problems.push(format!("{}: {problem}", directory.display())),
+        }
+    }
+    Err(io::Error::other(problems.join("; ")))
+}
+
+/// Collects what `look` finds at the files in all directories. A directory that somebody else has made
+/// does not hide what is in another.
+///
+/// # Errors
+///
+/// Nothing is found, and one of them cannot be looked into.
+fn search<T>(mut look: impl FnMut(&Path) -> io::Result<Option<T>>) -> anyhow::Result<Vec<T>> {
+    let (mut found, mut problem) = (Vec::new(), None);
+    for directory in directories() {
+        if let Err(error) = look_into(&directory, &mut look, &mut found) {
+            let place = format!("cannot look for runs in {}", directory.display());
+            problem = problem.or(Some(anyhow::Error::new(error).context(place)));
+        }
+    }
+    match problem.filter(|_| found.is_empty()) {
+        Some(problem) => Err(problem),
+        None => Ok(found),
+    }
+}
+
+fn look_into<T>(
+    directory: &Path,
+    look: &mut impl FnMut(&Path) -> io::Result<Option<T>>,
+    found: &mut Vec<T>,
+) -> io::Result<()> {
+    match fs::symlink_metadata(directory) {
+        Err(error) if is_missing(&error) => return Ok(()),
+        _ => is_own(directory)?,
+    }
+    for entry in fs::read_dir(directory)? {
+        found.extend(look(&entry?.path())?);
+    }
+    Ok(())
+}
+
+/// Returns true if there is no such directory, nor can be.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+    )
+}
+
 /// Makes a directory of sockets, if it is missing.
 fn make(directory: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(directory) {

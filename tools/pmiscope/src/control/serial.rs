@@ -8,11 +8,11 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use rustix::fs::{FlockOperation, flock};
 
-use super::client::{is_missing, listed, runs};
-use super::{directories, is_own, make};
+use super::client::{listed, runs};
+use super::{in_first_possible, search};
 
 /// The longest path of a socket (unix(7)), and a zero behind it.
 const MAX_PATH_BYTES: usize = 107;
@@ -33,17 +33,14 @@ impl SerialSocket {
     /// There is none.
     pub fn new() -> io::Result<Self> {
         let name = format!("{PREFIX}{}.sock", std::process::id());
-        let mut problems = Vec::new();
-        for directory in directories() {
+        in_first_possible(|directory| {
             let path = directory.join(&name);
-            let problem = match make(&directory).and_then(|()| remove(&path)) {
-                Ok(()) if path.as_os_str().len() <= MAX_PATH_BYTES => return Ok(Self { path }),
-                Ok(()) => "too long for the name of a socket".to_owned(),
-                Err(problem) => problem.to_string(),
-            };
-            problems.push(format!("{}: {problem}", directory.display()));
-        }
-        Err(io::Error::other(problems.join("; ")))
+            remove(&path)?;
+            if path.as_os_str().len() > MAX_PATH_BYTES {
+                return Err(io::Error::other("too long for the name of a socket"));
+            }
+            Ok(Self { path })
+        })
     }
 
     /// Where QEMU is to make it.
@@ -92,11 +89,7 @@ enum Opened {
 ///
 /// There is no such run, there are several, or somebody else is connected.
 pub fn connect(pid: Option<u32>) -> Result<(u32, SerialLine)> {
-    let mut found = Vec::new();
-    for directory in directories() {
-        let place = || format!("cannot look for runs in {}", directory.display());
-        find(&directory, pid, &mut found).with_context(place)?;
-    }
+    let mut found = sockets(pid)?;
     let number = found.len();
     match (found.pop(), number) {
         (Some((pid, Opened::Line(line))), 1) => Ok((pid, line)),
@@ -128,28 +121,22 @@ fn none(pid: Option<u32>) -> Result<String> {
     })
 }
 
-/// Finds the sockets in a directory, or that of process `pid`.
-fn find(directory: &Path, pid: Option<u32>, found: &mut Vec<(u32, Opened)>) -> io::Result<()> {
-    match fs::symlink_metadata(directory) {
-        Err(error) if is_missing(&error) => return Ok(()),
-        _ => is_own(directory)?,
-    }
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+/// The sockets of all runs that have a monitor, or that of process `pid`.
+fn sockets(pid: Option<u32>) -> Result<Vec<(u32, Opened)>> {
+    search(|path| {
         let name = path.file_name().and_then(|name| name.to_str());
         let number = name.and_then(|name| name.strip_prefix(PREFIX)?.strip_suffix(".sock"));
         let number = number.and_then(|number| number.parse().ok());
         let Some(number) = number.filter(|&number| pid.is_none_or(|pid| pid == number)) else {
-            continue;
+            return Ok(None);
         };
-        match open(&path)? {
-            Opened::Dead => {
-                let _ = remove(&path);
-            }
-            opened => found.push((number, opened)),
+        let opened = open(path)?;
+        if matches!(opened, Opened::Dead) {
+            let _ = remove(path);
+            return Ok(None);
         }
-    }
-    Ok(())
+        Ok(Some((number, opened)))
+    })
 }
 
 /// Connects to a socket, without waiting.

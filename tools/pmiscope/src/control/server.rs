@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use profiler::contract::mailbox::{Answer, Mailbox};
 use profiler::format::Source;
 
-use super::{Command, directories, make};
+use super::{Command, in_first_possible};
 
 /// How long the kernel may take to answer. It waits for its cores itself, up to three times
 /// for 2.5 billion instructions if these are counted: some ten seconds each, or more where
@@ -58,15 +58,7 @@ impl Server {
     /// There is no place for the socket.
     pub fn new() -> io::Result<Self> {
         let name = format!("{}.sock", std::process::id());
-        let mut problems = Vec::new();
-        for directory in directories() {
-            let made = make(&directory).and_then(|()| Self::at(directory.join(&name)));
-            match made {
-                Ok(server) => return Ok(server),
-                Err(problem) => problems.push(format!("{}: {problem}", directory.display())),
-            }
-        }
-        Err(io::Error::other(problems.join("; ")))
+        in_first_possible(|directory| Self::at(directory.join(&name)))
     }
 
     fn at(path: PathBuf) -> io::Result<Self> {
