@@ -17,8 +17,8 @@ per_core! {
 pub fn count(vector: u8) {
     if cpu::knows_itself() {
         let count = &COUNTS.current()[usize::from(vector)];
-        // That core alone writes it; what interrupts in between has another vector, or is lost in
-        // an exception that ends the run.
+        // That core alone writes it. What interrupts in between has another vector, but for an NMI in
+        // an NMI's handler, which a debug exception has let in: that one may be missing here.
         count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
     }
 }
