@@ -449,10 +449,18 @@ fn commands_show_what_is_there() {
 fn a_key_holds_all_cores_though_interrupts_are_off() {
     let mut guest = Guest::start("deaf", 4, "monitor=key test=all-deaf");
     guest.until("all are deaf");
-    guest.type_in(KEY);
-    let said = guest.until(PROMPT);
-    assert!(said.contains("monitor: core 0, by key; "), "{said}");
-    assert!(!said.contains("does not answer"), "{said}");
+    // The core that says so may still be saying it.
+    for _ in 0..20 {
+        guest.type_in(KEY);
+        let said = guest.until(PROMPT);
+        assert!(said.contains("monitor: core 0, by key; "), "{said}");
+        assert!(!said.contains("does not answer"), "{said}");
+        if frames(&guest.ask("bt 0"))[0] == "looping" {
+            break;
+        }
+        guest.type_in("resume\r");
+        guest.until("resume\n");
+    }
     for core in 0..4 {
         let backtrace = guest.ask(&format!("bt {core}"));
         assert_eq!(frames(&backtrace)[0], "looping", "{backtrace}");
