@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::fixture::{Slot, built};
-use crate::folder::folder;
 use crate::last_words::name_in;
 
 const PROMPT: &str = "pmiscope> ";
@@ -30,7 +29,9 @@ struct Guest {
 impl Guest {
     fn start(name: &str, cores: u32, settings: &str) -> Self {
         let slot = Slot::take();
-        let socket = folder().join(format!("monitor-{name}.socket"));
+        // A short path: that of a socket has a limit.
+        let process = std::process::id();
+        let socket = std::env::temp_dir().join(format!("pmiscope-{process}-{name}.socket"));
         let _ = fs::remove_file(&socket);
         let listener = UnixListener::bind(&socket).unwrap();
         let line = format!(
