@@ -221,10 +221,13 @@ pub fn exit(code: ExitCode) -> ! {
     leave(code)
 }
 
-/// Ends a run that has not come to its end, as somebody wants it, with this status.
+/// Ends a run that has not come to its end, as somebody wants it, with this status. That of
+/// [`ExitCode::Success`] does not say that it has failed.
 pub fn exit_early(status: u8) -> ! {
     begin();
-    ON_FAILURE.call();
+    if status != ExitCode::Success as u8 || stop::any_failed().is_some() {
+        ON_FAILURE.call();
+    }
     ON_END.call();
     serial::drain();
     status::exit_qemu(status);

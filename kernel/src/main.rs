@@ -76,6 +76,7 @@ use crate::boot::BootInfo;
 use crate::cpu::CoreBlock;
 use crate::cpu::features::Features;
 use crate::memory::{paging, stacks};
+use crate::profiling::Order;
 use profiler::contract::settings::RunKind;
 
 /// The first core, on the boot loader's stack.
@@ -131,12 +132,16 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
     let words = config::own(boot.command_line);
     watching::start(&words);
     monitor::start(boot, &words);
-    workload::select(match settings.test {
+    let order = live::in_place_of(Order {
+        settings,
+        words: config::of_sampler(boot.command_line),
+    });
+    workload::select(match order.settings.test {
         Some(test) => selftest::run_or_refuse(test),
-        None => workload::find_or_refuse(settings.workload),
+        None => workload::find_or_refuse(order.settings.workload),
     });
     progress::start();
-    profiling::start(boot, &settings)
+    profiling::start(boot, &order)
 }
 
 /// Every other core, on its own stack.
@@ -183,6 +188,7 @@ fn adopt(core: &'static CoreBlock) {
 extern "C" fn end(_: &'static CoreBlock) -> ! {
     stacks::assert_canaries();
     watch::log_at_end();
+    live::log_at_end();
     progress::show();
     ::log::info!("sampling: done");
     exit::exit(exit::ExitCode::Success)

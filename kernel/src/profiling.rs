@@ -175,18 +175,28 @@ pub fn set_up(end: CoreMain) {
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
 }
 
+/// What the sampler is to do.
+pub struct Order {
+    pub settings: Settings<'static>,
+    /// The words that say so.
+    pub words: &'static str,
+}
+
 /// Samples what was selected to run: the first core. All others are idle.
-pub fn start(boot: &BootInfo, settings: &Settings<'static>) -> ! {
-    with_config(boot, settings, Sampler::start);
+pub fn start(boot: &BootInfo, order: &Order) -> ! {
+    with_config(boot, order, Sampler::start);
     work()
 }
 
 /// Shows what the machine has to sample by, and ends the run: the first core.
 pub fn list(boot: &BootInfo) -> ! {
-    let nothing = Settings {
-        ring_bytes: 0,
-        workload: "",
-        ..Settings::default()
+    let nothing = Order {
+        settings: Settings {
+            ring_bytes: 0,
+            workload: "",
+            ..Settings::default()
+        },
+        words: config::of_sampler(boot.command_line),
     };
     with_config(boot, &nothing, Sampler::list);
     at_end()(cpu::current())
@@ -216,7 +226,8 @@ type Start =
     fn(&'static Sampler<ThisKernel>, Memory, &Config<'static>) -> Result<(), StartError<'static>>;
 
 /// Lets the other cores come, and calls `start` with what the sampler asks for.
-fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
+fn with_config(boot: &BootInfo, order: &Order, start: Start) {
+    let settings = &order.settings;
     exit::on_begin(|| SAMPLER.stop());
     exit::on_failure(|| SAMPLER.fail());
     smp::set_wake(|| SAMPLER.wake_waiting());
@@ -241,7 +252,7 @@ fn with_config(boot: &BootInfo, settings: &Settings<'static>, start: Start) {
     // uses them.
     let memory = unsafe { Memory::new(block.bytes()) };
     let config = Config {
-        command_line: config::of_sampler(boot.command_line),
+        command_line: order.words,
         apic_ids: cpu::apic_ids(),
         xapic: apic::address(),
         hpet: hpet::address().map(VirtAddr::as_u64),

@@ -1,8 +1,9 @@
-//! What the monitor can be asked of the run: `prof`, `trace`; and `stat`, which says where to ask.
+//! What the monitor can be asked of the run: `prof`, `trace`, `stat`.
 //!
 //! They work whatever state the machine is in: they read rings and counters, and what changes the run is asked
 //! for in the mailbox of the run, as the host asks: the first core does it when it runs again.
 
+mod counts;
 mod hottest;
 mod newest;
 mod status;
@@ -14,8 +15,11 @@ use profiler::contract::mailbox::Request;
 use profiler::contract::settings::Settings;
 use profiler::pmu::event::EventList;
 
-use crate::workload;
+use crate::{monitor, workload};
+use counts::Plan;
 use hottest::By;
+
+pub use counts::{in_place_of, log_at_end};
 
 /// The commands.
 pub const COMMANDS: &[Command] = &[
@@ -33,8 +37,8 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         name: "stat",
-        arguments: "WORKLOAD",
-        summary: "how to count the events of a workload: a run of its own does",
+        arguments: "[WORKLOAD [UNITS [EVENTS]]]",
+        summary: "before a run: let it count events over units of a workload; in it: what was counted",
         run: stat,
     },
 ];
@@ -111,19 +115,30 @@ fn rows_and_groups(mut arguments: Arguments<'_>) -> Result<(usize, By), Problem>
     Ok((usize::try_from(rows).unwrap_or(usize::MAX), by))
 }
 
-/// A unit of a workload may wait for other cores, halt, or want a lock that a held core has: it is not
-/// executed at the prompt.
-fn stat(mut arguments: Arguments<'_>, _: &mut dyn fmt::Write) -> Result<(), Problem> {
-    let name = arguments.required("WORKLOAD")?;
+fn stat(mut arguments: Arguments<'_>, to: &mut dyn fmt::Write) -> Result<(), Problem> {
+    let Some(name) = arguments.word() else {
+        return counts::show(to);
+    };
+    let units = arguments.number("UNITS")?;
+    let events = arguments.word();
     arguments.end()?;
-    if !workload::is_one(name) {
+    let workload = workload::find(name)
+        .ok_or_else(|| Problem::new(format_args!("`{name}`: there is no such workload")))?;
+    let units = units.unwrap_or(Settings::DEFAULT_UNITS);
+    if !Settings::UNITS.contains(&units) {
+        let (least, most) = (Settings::UNITS.start(), Settings::UNITS.end());
         return Err(Problem::new(format_args!(
-            "`{name}`: there is no such workload"
+            "UNITS is a number from {least} to {most}, not {units}"
         )));
     }
-    Err(Problem::new(format_args!(
-        "nothing is counted at the prompt, where all cores stand still: pmiscope stat --workload {name} counts it"
-    )))
+    let events = events.map(EventList::parse).transpose();
+    let events = events.map_err(|problem| Problem::new(format_args!("{problem}")))?;
+    counts::plan(Plan {
+        workload,
+        units,
+        events,
+    })?;
+    monitor::leave_to_go_on()
 }
 
 fn trace(mut arguments: Arguments<'_>, to: &mut dyn fmt::Write) -> Result<(), Problem> {

@@ -23,6 +23,7 @@ mod tasks;
 use core::fmt::Write;
 use core::sync::atomic::Ordering;
 
+use kernel_core::monitor::Problem;
 use kernel_core::words::{MonitorEntry, Words};
 use profiler::entry::TrapFrame;
 use profiler::unwind::Registers;
@@ -39,6 +40,7 @@ use session::Leave;
 pub use commands::add;
 pub use cores::core_if_named;
 pub use key::is_expected;
+pub use session::check_is_here;
 
 /// Prepares what the monitor needs, if the command line wants it: before there are stacks.
 pub fn prepare(words: &Words<'_>) {
@@ -73,6 +75,15 @@ pub fn on_nmi(frame: &TrapFrame) {
     if !is_ending && !session::is_open() && key::has_come() {
         enter("by key", trap::registers_of(frame), Some(frame));
     }
+}
+
+/// Lets all cores go on behind the command that is running.
+///
+/// # Errors
+///
+/// It does not run on the core with the prompt.
+pub fn leave_to_go_on() -> Result<(), Problem> {
+    session::leave_by(Leave::Resume)
 }
 
 /// Holds all other cores, and shows the prompt. Returns when all go on.

@@ -63,6 +63,5 @@ mod yield_storm;
 
 pub use nmi_storm::set_request;
 pub use run::{
-    Counted, Workload, find_or_refuse, is_one, name_locks, run, select, set_between, start,
-    task_name,
+    Counted, Workload, find, find_or_refuse, name_locks, run, select, set_between, start, task_name,
 };

@@ -123,14 +123,9 @@ fn each() -> impl Iterator<Item = &'static Workload> {
 }
 
 /// The workload with this name.
-fn find(name: &str) -> Option<&'static Workload> {
-    each().find(|workload| workload.name == name)
-}
-
-/// Returns true if a workload has this name.
 #[must_use]
-pub fn is_one(name: &str) -> bool {
-    find(name).is_some()
+pub fn find(name: &str) -> Option<&'static Workload> {
+    each().find(|workload| workload.name == name)
 }
 
 /// The workload with this name. If there is none, ends the run and says which

@@ -108,10 +108,15 @@ impl<T: Target> Sampler<T> {
     }
 
     /// The events that are counted now, where the source is counters and nobody is changing them.
+    /// In a run that counts, those that each core has a [`Count`](crate::format::Count) of when it
+    /// is done.
     #[must_use]
     pub fn events(&self) -> Option<EventList> {
         let run = self.engine.run()?;
-        if run.source.kind() != Source::Pmu || run.counting.is_some() {
+        if let Some(counting) = &run.counting {
+            return Some(counting.events);
+        }
+        if run.source.kind() != Source::Pmu {
             return None;
         }
         // Whoever has the turn may change them.

@@ -107,6 +107,7 @@ Examples:
   pmiscope run --disc pmiscope.iso               as a stock Limine boots it
   pmiscope run -- -device virtio-rng-pci         with more of QEMU's command line
   pmiscope run --monitor                         with a prompt in the guest's kernel
+  pmiscope run --monitor=start                   with one before it samples, too
 
 A second ^C ends at once, without a report. Exit status: see pmiscope --help.";
 
@@ -200,8 +201,15 @@ pub struct RunArgs {
 
     /// Connect this terminal to the guest, and let its kernel have a monitor: a prompt in a panic, or
     /// when a key is typed. ^] ends the run; it is not ended for being silent
-    #[arg(long)]
-    pub monitor: bool,
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on",
+        value_enum
+    )]
+    pub monitor: Option<Monitor>,
 
     /// Run a self-test of the kernel in place of the workload
     #[arg(long, value_name = "NAME", hide = true, value_parser = word)]
@@ -584,6 +592,26 @@ mod tests {
         let two_words = ["pmiscope", "run", "--workload", "a b=c"];
         let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
         assert!(said.contains("must be one word"), "{said}");
+    }
+}
+
+/// When a kernel shows the prompt of its monitor.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Monitor {
+    /// In a panic, and when ^C is typed
+    On,
+    /// Before the run as well
+    Start,
+}
+
+impl Monitor {
+    /// What the kernel's word `monitor=` calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::On => "on",
+            Self::Start => "start",
+        }
     }
 }
 

@@ -63,7 +63,8 @@ const IDLE_TURNS_PER_TICK: u32 = 10;
 
 /// A run that counts.
 pub(crate) struct Counting {
-    events: EventList,
+    /// What each core counts, in the order of its counts.
+    pub events: EventList,
     /// Rounds of the workload on each core.
     pub units: u64,
     timer: TimerCounts,

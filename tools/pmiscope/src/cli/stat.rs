@@ -7,8 +7,8 @@ use profiler::contract::settings::{Keep, Settings, SourceChoice};
 use profiler::pmu::event::EventList;
 
 use super::{
-    BootArgs, MachineArgs, ReportFormat, RunArgs, SamplingArgs, WorkArgs, events, machine, range,
-    word,
+    BootArgs, MachineArgs, Monitor, ReportFormat, RunArgs, SamplingArgs, WorkArgs, events, machine,
+    range, word,
 };
 use crate::units::parse_size;
 
@@ -63,8 +63,15 @@ pub struct StatArgs {
     pub time_limit: Option<u64>,
 
     /// Connect this terminal to the guest, and let its kernel have a monitor, as `run` does
-    #[arg(long)]
-    pub monitor: bool,
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "on",
+        value_enum
+    )]
+    pub monitor: Option<Monitor>,
 
     /// The profile to write, which report shows as well [default: stat.pmi in the build
     /// directory]

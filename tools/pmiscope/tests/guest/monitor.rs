@@ -23,7 +23,8 @@ struct Guest {
     unseen: String,
     /// All that has come.
     log: String,
-    _slot: Slot,
+    /// Given back at its end: a test may have several guests, one after the other.
+    slot: Option<Slot>,
 }
 
 impl Guest {
@@ -60,7 +61,7 @@ impl Guest {
             socket,
             unseen: String::new(),
             log: String::new(),
-            _slot: slot,
+            slot: Some(slot),
         }
     }
 
@@ -126,6 +127,7 @@ impl Guest {
             }
             assert!(started.elapsed() < LIMIT, "no end: {}", self.log);
         };
+        self.slot = None;
         assert_eq!(ended.code(), Some(status), "{}", self.log);
     }
 }

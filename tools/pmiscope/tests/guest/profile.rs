@@ -10,7 +10,7 @@ use object::{Object as _, ObjectSymbol as _, SymbolKind};
 use pmiscope::internals::{Link, demangle};
 use serde_json::Value;
 
-use crate::fixture::{Run, Samples, Slot, built, folder, kernel, run};
+use crate::fixture::{Run, Samples, Slot, built, folder, kernel, run, stat};
 use crate::pmu::is_skipped;
 
 /// What the kernel has answered to each line.
@@ -226,7 +226,7 @@ fn what_cannot_be_done_is_said_and_what_was_last_is_traced() {
         ),
         (
             "stat arithmetic",
-            "nothing is counted at the prompt, where all cores stand still: pmiscope stat --workload arithmetic counts it",
+            "the run has begun: ask before it (monitor=start), or by pmiscope stat --workload arithmetic",
         ),
         ("stat nothing", "`nothing`: there is no such workload"),
         ("trace 65", "N is a number from 1 to 64, not 65"),
@@ -277,17 +277,36 @@ fn where_chains_are_counted_in_place_they_are_what_is_shown() {
     );
 }
 
+/// When a run with a monitor shows the prompt.
+#[derive(Clone, Copy)]
+enum When {
+    /// Before it begins.
+    Start,
+    /// When ^C is typed.
+    Key,
+}
+
 /// A run with a monitor, at whose prompt these lines are typed, each once the one before is answered.
-fn at_prompt(name: &str, arguments: &str, lines: &[&str]) -> (Option<i32>, String, Value) {
+/// The last one leads back to the run, or ends it.
+fn at_prompt(
+    name: &str,
+    when: When,
+    arguments: &str,
+    lines: &[&str],
+) -> (Option<i32>, String, Value) {
     let _slot = Slot::take();
     let profile = folder().join(format!("{name}.pmi"));
     let mut tool = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
-        .args(["run", "--monitor", "--time-limit", "100", "-o"])
+        .args(["run", "--time-limit", "100", "-o"])
         .arg(&profile)
         .arg("--kernel")
         .arg(built("kernel"))
         .arg("--loader")
         .arg(built("loader"))
+        .arg(match when {
+            When::Start => "--monitor=start",
+            When::Key => "--monitor",
+        })
         .args(arguments.split_ascii_whitespace())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -306,18 +325,20 @@ fn at_prompt(name: &str, arguments: &str, lines: &[&str]) -> (Option<i32>, Strin
         }
         shown.len()
     };
-    read_until("monitor: ^C on the serial port", 0);
-    // Behind some samples.
-    thread::sleep(Duration::from_secs(2));
-    stdin.write_all(b"\x03").unwrap();
+    if let When::Key = when {
+        read_until("monitor: ^C on the serial port", 0);
+        // Behind some samples.
+        thread::sleep(Duration::from_secs(2));
+        stdin.write_all(b"\x03").unwrap();
+    }
     let mut end = read_until("pmiscope> ", 0);
-    for line in lines {
+    for (number, line) in lines.iter().enumerate() {
         stdin.write_all(format!("{line}\r").as_bytes()).unwrap();
         if *line == "resume" {
             thread::sleep(Duration::from_secs(2));
             stdin.write_all(b"\x03").unwrap();
         }
-        if !line.starts_with("exit") {
+        if number + 1 < lines.len() {
             // What is typed is shown behind the prompt.
             end = read_until("\npmiscope> ", end);
         }
@@ -341,8 +362,9 @@ fn at_prompt(name: &str, arguments: &str, lines: &[&str]) -> (Option<i32>, Strin
 fn a_run_with_a_monitor_shows_its_profile_and_is_ended_from_there() {
     let (status, shown, report) = at_prompt(
         "at-prompt",
+        When::Key,
         "--qemu stock --samples 100000000 --ring 8M",
-        &["prof stop", "prof top 3", "trace 1", "exit 16"],
+        &["prof stop", "prof top 3", "trace 1", "exit"],
     );
     let refused = "monitor: a run by apic-timer goes on as it began: only counters can be changed. status, top and trace work\r\n";
     assert!(shown.contains(refused), "{shown}");
@@ -353,8 +375,12 @@ fn a_run_with_a_monitor_shows_its_profile_and_is_ended_from_there() {
     // Nothing was sampled after that: the profile has those, and all of them.
     assert_eq!(report["samples"], top);
     assert!(top > 100, "{top}");
-    // Who ends a run so has not let it finish.
-    assert_eq!((status, &report["lost"]), (Some(4), &0.into()), "{shown}");
+    // Who ends a run so has not let it finish: it is incomplete, and has not failed.
+    assert_eq!((status, &report["lost"]), (Some(3), &0.into()), "{shown}");
+    // Lines are broken where the terminal ends.
+    let said: Vec<_> = shown.split_ascii_whitespace().collect();
+    let early = "the kernel ended before it had taken all its samples: it has";
+    assert!(said.join(" ").contains(early), "{shown}");
     assert!(shown.contains("-- chain: complete --"), "{shown}");
 }
 
@@ -365,15 +391,9 @@ fn a_run_by_counters_is_changed_at_the_prompt() {
     }
     let (status, shown, report) = at_prompt(
         "counters-at-prompt",
+        When::Key,
         "--qemu lab --event instructions:k --period 2000 --samples 100000000 --ring 8M",
-        &[
-            "prof",
-            "prof period 700",
-            "prof",
-            "resume",
-            "prof",
-            "exit 16",
-        ],
+        &["prof", "prof period 700", "prof", "resume", "prof", "exit"],
     );
     assert!(
         shown.contains("source pmu, period 2000, sampling\r\n"),
@@ -391,5 +411,55 @@ fn a_run_by_counters_is_changed_at_the_prompt() {
     );
     assert!(shown.contains("asked last: done\r\n"), "{shown}");
     assert!(report["samples"].as_u64() > Some(100));
-    assert_eq!(status, Some(4), "{shown}");
+    assert_eq!(status, Some(3), "{shown}");
+}
+
+#[test]
+fn what_is_counted_from_the_prompt_is_what_stat_counts() {
+    if is_skipped() {
+        return;
+    }
+    let (status, shown, report) = at_prompt(
+        "stat-at-prompt",
+        When::Start,
+        "--qemu lab",
+        &[
+            "stat",
+            "stat nothing",
+            "stat hash 0",
+            "stat hash 5 nothing",
+            "on 1 stat hash",
+            "stat hash 5 instructions",
+        ],
+    );
+    for refused in [
+        "nothing is sampled: the run has not begun",
+        "`nothing`: there is no such workload",
+        "UNITS is a number from 1 to 1000000000, not 0",
+        "`nothing`: no such event (`pmiscope list` shows those there are, rUUEE is a raw one)",
+        "only the core with the prompt can do that: leave out `on`",
+    ] {
+        let line = format!("monitor: {refused}\r\n");
+        assert!(shown.contains(&line), "{refused}: {shown}");
+    }
+    assert_eq!(status, Some(0), "{shown}");
+    let other = stat("--qemu lab --workload hash --units 5 --event instructions").ended_with(0);
+    let counts = |report: &Value| -> Vec<u64> {
+        let cores = report["events"][0]["cores"].as_array().unwrap();
+        cores
+            .iter()
+            .map(|it| it["count"].as_u64().unwrap())
+            .collect()
+    };
+    let counted = counts(&report);
+    assert_eq!(counted, counts(&other.report()));
+    // The kernel shows the same.
+    let mut table = "core                count  event\n".to_owned();
+    for (core, count) in counted.iter().enumerate() {
+        table += &format!("{core:4} {count:20}  instructions\n");
+    }
+    let sum: u64 = counted.iter().sum();
+    table += &format!(" all {sum:20}  instructions\n");
+    let shown = shown.replace('\r', "");
+    assert!(shown.contains(&table), "{table}{shown}");
 }

@@ -13,7 +13,7 @@ use profiler::format::sample::MAX_WORDS;
 
 use super::outputs::Outputs;
 use super::unsampled::{self, has_sampler};
-use crate::cli::{BootArgs, MachineArgs, ReportFormat, RunArgs};
+use crate::cli::{BootArgs, MachineArgs, Monitor, ReportFormat, RunArgs};
 use crate::commands::kernel::{Kernel, load};
 use crate::commands::symbols::separate_files;
 use crate::control::SerialSocket;
@@ -201,7 +201,7 @@ impl Plan {
 
 /// The socket that the guest has its serial port on, where somebody is to type at it.
 fn serial(arguments: &RunArgs, machine: &mut Machine) -> Result<Option<SerialSocket>> {
-    let serial = arguments.monitor.then(SerialSocket::new).transpose();
+    let serial = arguments.monitor.map(|_| SerialSocket::new()).transpose();
     let serial = serial.context("no place for the socket of --monitor")?;
     machine.additions.serial = serial.as_ref().map(|socket| socket.path().to_owned());
     Ok(serial)
@@ -209,7 +209,7 @@ fn serial(arguments: &RunArgs, machine: &mut Machine) -> Result<Option<SerialSoc
 
 /// Refuses what cannot be read beside what the guest writes.
 fn may_be_attended(arguments: &RunArgs) -> Result<()> {
-    if arguments.monitor && arguments.format == ReportFormat::Json {
+    if arguments.monitor.is_some() && arguments.format == ReportFormat::Json {
         bail!(
             "--monitor: what the guest writes would stand in the JSON: leave out --format, and say pmiscope report --format json"
         );
@@ -527,8 +527,8 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
 }
 
 /// The words that the kernel is started with: the sampler's, and its own.
-fn command_line(settings: &Settings<'_>, has_monitor: bool, log: Option<&str>) -> String {
-    let monitor = if has_monitor { " monitor=on" } else { "" };
+fn command_line(settings: &Settings<'_>, monitor: Option<Monitor>, log: Option<&str>) -> String {
+    let monitor = monitor.map_or_else(String::new, |when| format!(" monitor={}", when.name()));
     let log = log.map_or_else(String::new, |filter| format!(" log={filter}"));
     format!("{settings}{monitor}{log}")
 }
