@@ -17,7 +17,7 @@ use assert_cmd::Command;
 use pmiscope::internals::Kvm;
 use pmiscope::internals::qemu::{Choice, Qemu, has_lab};
 use pmiscope::profile::{CoreEnd, OverheadEnd};
-use profiler::format::{ChainEnd, Source, State};
+use profiler::format::{ChainEnd, Sample, Source, State};
 use serde_json::Value;
 
 use crate::fixture::{Run, Samples, Seen, folder, run, stat, tool};
@@ -240,6 +240,42 @@ fn maskable_overflows_do_not_see_interrupts_off() {
     let masked = |seen: &Seen| !seen.state.has(State::INTERRUPTS_ON);
     let masked = seen.all().filter(masked).count();
     assert!((800..=1200).contains(&masked), "{masked} of 2000 by NMI");
+}
+
+/// By the clock, which counts the same instructions on a single core: where overflows come late,
+/// what is loaded for the next one is what is left, and the record says what has run.
+#[test]
+fn what_comes_late_takes_nothing_from_the_next() {
+    if is_skipped() {
+        return;
+    }
+    for model in ["intel-v5", "amd-v2", "amd-legacy"] {
+        let samples = counted(&format!(
+            "--pmu {model} --delivery irq --smp 1 --workload interrupts-off --samples 4000 \
+             --event instructions"
+        ))
+        .samples();
+        let records = &samples.cores[0];
+        let cost = |number: usize| Sample::decode(&records[number]).unwrap().handler_cost;
+        let seen: Vec<_> = samples.of(0).collect();
+        let late = seen.iter().filter(|seen| seen.period != 1000).count();
+        assert!(late > 1000, "{model}: {late}");
+        let off = |number: usize| {
+            let passed = seen[number].time - seen[number - 1].time;
+            let known = seen[number].period + u64::from(cost(number));
+            passed.cast_signed() - known.cast_signed()
+        };
+        // Handlers that look for more than a sample have a longer way out; a fast one has the
+        // shortest of all.
+        let others: Vec<_> = (1..seen.len())
+            .map(off)
+            .filter(|off| ![-2, 0].contains(off))
+            .collect();
+        assert!(
+            others.len() < 10 && others.iter().all(|&off| off > 0),
+            "{model}: {others:?}"
+        );
+    }
 }
 
 #[test]
