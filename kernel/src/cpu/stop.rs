@@ -100,6 +100,8 @@ struct Left {
     fails: AtomicBool,
     /// It has given up what it failed in, and does something else.
     has_recovered: AtomicBool,
+    /// It has said why it failed, and the others have gone on since.
+    has_told: AtomicBool,
     message: Once<Text<MESSAGE_BYTES>>,
     /// Program counter, stack pointer and frame pointer; a program counter of 0: none.
     registers: [AtomicU64; 3],
@@ -115,6 +117,7 @@ per_core! {
         state: CurrentState::new(),
         fails: AtomicBool::new(false),
         has_recovered: AtomicBool::new(false),
+        has_told: AtomicBool::new(false),
         message: Once::new(),
         registers: [const { AtomicU64::new(0) }; 3],
         frame: AtomicPtr::new(ptr::null_mut()),
@@ -135,6 +138,7 @@ pub fn begin_failing() -> bool {
             // What it was given to do is not come back from.
             left.state.on(Event::Release);
         }
+        left.has_told.store(false, Ordering::Relaxed);
         let has_recovered = left.has_recovered.swap(false, Ordering::Relaxed);
         left.fails.swap(true, Ordering::Relaxed) && !has_recovered
     })
@@ -148,6 +152,19 @@ pub fn recover() {
     if let Some(left) = own() {
         left.has_recovered.store(true, Ordering::Relaxed);
     }
+}
+
+/// The running core has said why it failed, and the others go on.
+pub fn tell() {
+    if let Some(left) = own() {
+        left.has_told.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Returns true if `core` has failed and said why, and the others have gone on since.
+#[must_use]
+pub fn has_told(core: &CoreBlock) -> bool {
+    LEFT.get(core).has_told.load(Ordering::Relaxed)
 }
 
 /// Returns true if the running core is about to say why it fails.

@@ -57,18 +57,19 @@ pub fn stop() {
     }
 }
 
-/// Takes all bytes that have come. Returns true if one was the key.
+/// Takes the bytes that have come, up to the key: what is behind it is for the prompt. Returns true
+/// if it was among them.
 pub fn has_come() -> bool {
     /// More than a port keeps.
     const MOST: u32 = 256;
-    let mut has_come = false;
     for _ in 0..MOST {
         match serial::receive() {
-            Some(byte) => has_come |= byte == CONTROL_C,
+            Some(CONTROL_C) => return true,
+            Some(_) => {}
             None => break,
         }
     }
-    has_come
+    false
 }
 
 /// Why no key leads to the monitor.

@@ -150,6 +150,7 @@ fn go_on_without_it(what: &str) {
         "monitor: core {me} {what}; the others go on, and are not sampled any more"
     );
     last_words::forget();
+    stop::tell();
     exit::resume();
     smp::release_others();
 }

@@ -40,6 +40,16 @@ fn space<'a>(memory: &'a dyn Memory, root: &Root) -> Space<'a> {
 ///
 /// There is none, with what there is in its place; or those of reading the file.
 pub fn find(image: &Image, wanted: Option<BuildId>) -> Result<Dead<'_>> {
+    let mut dead = find_placed(image, wanted)?;
+    if image.is_cut() {
+        dead.notes.push(
+            "the file ends within a page: it is cut, and so is what was read of it".to_owned(),
+        );
+    }
+    Ok(dead)
+}
+
+fn find_placed(image: &Image, wanted: Option<BuildId>) -> Result<Dead<'_>> {
     let mut problem = None;
     let mut unmapped = None;
     for memory in Placed::all(image) {

@@ -221,7 +221,7 @@ fn a_fault_on_another_core_is_looked_at_and_left_behind() {
     let cores = guest.ask("cores");
     let failed: Vec<_> = cores
         .lines()
-        .filter(|line| line.contains(" failed"))
+        .filter(|line| line.contains(", failed"))
         .collect();
     assert!(
         failed.len() == 1 && failed[0].starts_with("   3 "),
@@ -246,6 +246,33 @@ fn the_end_of_a_failure_has_its_own_status() {
     guest.until(PROMPT);
     guest.type_in("exit\r");
     guest.ended_with(37);
+}
+
+/// A core that was left behind has said why it failed, then.
+#[test]
+fn a_failure_that_was_left_behind_is_not_told_as_another_one() {
+    let mut guest = Guest::start("before", 2, "monitor=panic test=panic-everywhere");
+    let said = guest.until(PROMPT);
+    let is_of_first = said.contains("this panic of core 0 was asked for");
+    let (first, other) = if is_of_first { (0, 1) } else { (1, 0) };
+    guest.type_in("resume\r");
+    let said = guest.until(PROMPT);
+    let own = format!("this panic of core {other} was asked for\n");
+    assert!(said.contains(&own), "{said}");
+    let before = format!("core {first} (APIC id {first}) has failed before\n#00 ");
+    assert!(said.contains(&before), "{said}");
+    assert!(!said.contains("as well"), "{said}");
+    guest.type_in("exit\r");
+    guest.ended_with(37);
+
+    let mut guest = Guest::start("before", 2, "monitor=panic test=panic-left-behind");
+    guest.until(PROMPT);
+    guest.type_in("resume\r");
+    guest.ended_with(37);
+    let before = "[ERROR core0] core 1 has failed before, so the run has failed\n";
+    let behind = guest.log.split_once("the others go on").unwrap().1;
+    assert!(behind.contains(before), "{}", guest.log);
+    assert!(!behind.contains("as well"), "{}", guest.log);
 }
 
 #[test]
@@ -483,6 +510,45 @@ fn a_key_holds_all_cores_though_interrupts_are_off() {
         "{}",
         guest.log
     );
+}
+
+/// As a script types, or who pastes: all at once.
+#[test]
+fn what_is_typed_ahead_is_executed_as_it_was_typed() {
+    let mut guest = Guest::start("ahead", 3, "monitor=key test=count");
+    guest.until("all count");
+    guest
+        .type_in("dropped\x03on 1 call apic_id\rcall apic_id\ron 2 call apic_id\rhelp on\rcores\r");
+    for says in [
+        "apic_id: 1 (0x1)\n",
+        "apic_id: 0 (0x0)\n",
+        "apic_id: 2 (0x2)\n",
+        "on CORE COMMAND...: let another core execute a command\n",
+    ] {
+        let said = guest.until(says);
+        assert!(!said.contains("no command"), "{said}");
+    }
+    let cores = guest.until(PROMPT) + &guest.until(PROMPT);
+    let states = |cores: &str| -> Vec<String> {
+        let lines = cores.lines().skip_while(|line| !line.starts_with("core "));
+        let states = lines
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().nth(2));
+        states.map(str::to_owned).collect()
+    };
+    assert_eq!(states(&cores), ["monitor", "held", "held"], "{cores}");
+    // By another core, the same.
+    let cores = guest.ask("on 2 cores");
+    assert_eq!(states(&cores), ["monitor", "held", "works"], "{cores}");
+    // What is behind the end of a session is not of the next one.
+    guest.type_in("on 1 call apic_id\rresume\rhelp\r");
+    guest.until("resume\n");
+    std::thread::sleep(Duration::from_millis(300));
+    guest.type_in(KEY);
+    let said = guest.until(PROMPT);
+    assert!(!said.contains("list commands, or"), "{said}");
+    guest.type_in("exit\r");
+    guest.ended_with(33);
 }
 
 #[test]
