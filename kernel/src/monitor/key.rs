@@ -57,19 +57,28 @@ pub fn stop() {
     }
 }
 
-/// Takes the bytes that have come, up to the key: what is behind it is for the prompt. Returns true
-/// if it was among them.
-pub fn has_come() -> bool {
+/// What has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Came {
+    Nothing,
+    /// Bytes that are not the key.
+    Others,
+    Key,
+}
+
+/// Takes the bytes that have come, up to the key: what is behind it is for the prompt.
+pub fn take() -> Came {
     /// More than a port keeps.
     const MOST: u32 = 256;
+    let mut came = Came::Nothing;
     for _ in 0..MOST {
         match serial::receive() {
-            Some(CONTROL_C) => return true,
-            Some(_) => {}
+            Some(CONTROL_C) => return Came::Key,
+            Some(_) => came = Came::Others,
             None => break,
         }
     }
-    false
+    came
 }
 
 /// Why no key leads to the monitor.

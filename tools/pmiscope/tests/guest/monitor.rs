@@ -488,6 +488,8 @@ fn a_key_holds_all_cores_though_interrupts_are_off() {
         }
         guest.type_in("resume\r");
         guest.until("resume\n");
+        // QEMU lets the cores run in turns.
+        std::thread::sleep(Duration::from_millis(500));
     }
     for core in 0..4 {
         let backtrace = guest.ask(&format!("bt {core}"));
@@ -556,10 +558,18 @@ fn what_a_key_holds_goes_on_where_it_was() {
     let mut guest = Guest::start("count", 3, "monitor=key test=count");
     guest.until("all count");
     for _ in 0..5 {
+        guest.type_in("other bytes");
         guest.type_in(KEY);
         guest.until(PROMPT);
         let cores = guest.ask("cores");
         assert_eq!(cores.matches("held").count(), 2, "{cores}");
+        // Neither the port's NMIs nor those that hold a core are nobody's.
+        let unclaimed: Vec<_> = cores
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().nth(3).unwrap())
+            .collect();
+        assert_eq!(unclaimed, ["0"; 3], "{cores}");
         guest.type_in("resume\r");
         guest.until("resume\n");
     }
@@ -608,6 +618,48 @@ fn a_sampled_run_goes_on_to_its_end() {
         // In handlers of NMIs, where no NMI reaches them.
         let is_by_nmi = settings.contains("delivery=nmi");
         assert_eq!(waits > 0, is_by_nmi, "{settings}: {}", guest.log);
+    }
+}
+
+/// What is at the prompt for long is no work of what was interrupted.
+#[test]
+fn the_time_at_the_prompt_is_on_no_account() {
+    let line =
+        "source=apic-timer delivery=nmi monitor=on accounting=on workload=mix samples=10000000";
+    let mut guest = Guest::start("accounts", 2, line);
+    guest.until("region: ");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        // Each core changes its account meanwhile.
+        std::thread::sleep(Duration::from_millis(1500));
+        guest.type_in(KEY);
+        guest.until(PROMPT);
+        let mut counted = |core: u32| -> u64 {
+            let time = guest.ask(&format!("time {core}"));
+            let ticks = time.strip_prefix(&format!("core {core}: ")).unwrap();
+            ticks.split_once(" ticks\n").unwrap().0.parse().unwrap()
+        };
+        let counted = [counted(0), counted(1)];
+        let mut now = || -> u64 {
+            let said = guest.ask("call ticks");
+            said.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let came = now();
+        std::thread::sleep(Duration::from_millis(1500));
+        seen.push((counted, came, now()));
+        guest.type_in("resume\r");
+        guest.until("resume\n");
+    }
+    let [(before, _, left), (after, came, _)] = seen.try_into().unwrap();
+    for core in 0..2 {
+        // Of what the prompt itself has taken before and behind it was asked, a little.
+        let ran = (came - left) * 11 / 10;
+        let counted = after[core] - before[core];
+        assert!(
+            counted < ran,
+            "core {core}: {counted} in {ran}: {}",
+            guest.log
+        );
     }
 }
 
