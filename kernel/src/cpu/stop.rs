@@ -174,11 +174,19 @@ impl StandStill {
 impl Drop for StandStill {
     fn drop(&mut self) {
         if self.is_outer {
-            let own = STOOD_STILL.current();
-            let lasted = tsc::ticks().saturating_sub(own.since_tsc.load(Ordering::Relaxed));
-            own.ticks.fetch_add(lasted, Ordering::Relaxed);
-            own.since_tsc.store(0, Ordering::Relaxed);
+            end_standing_still();
         }
+    }
+}
+
+/// The running core goes on, if it stood still.
+fn end_standing_still() {
+    let own = STOOD_STILL.current();
+    let since = own.since_tsc.load(Ordering::Relaxed);
+    if since != 0 {
+        let lasted = tsc::ticks().saturating_sub(since);
+        own.ticks.fetch_add(lasted, Ordering::Relaxed);
+        own.since_tsc.store(0, Ordering::Relaxed);
     }
 }
 
@@ -186,11 +194,18 @@ impl Drop for StandStill {
 #[must_use]
 pub fn ticks_in_motion(core: &CoreBlock) -> u64 {
     let own = STOOD_STILL.get(core);
-    let now = match own.since_tsc.load(Ordering::Relaxed) {
-        0 => tsc::ticks(),
-        since => since,
-    };
-    now.saturating_sub(own.ticks.load(Ordering::Relaxed))
+    let mut stood = own.ticks.load(Ordering::Relaxed);
+    loop {
+        let now = match own.since_tsc.load(Ordering::Relaxed) {
+            0 => tsc::ticks(),
+            since => since,
+        };
+        let before = mem::replace(&mut stood, own.ticks.load(Ordering::Relaxed));
+        // Otherwise it was held meanwhile: it is not held again as soon.
+        if before == stood {
+            return now.saturating_sub(stood);
+        }
+    }
 }
 
 /// For how many ticks of the time stamp counter `core` has stood still, those of a hold that has not
@@ -225,6 +240,7 @@ pub fn recover() {
     leave_own(None);
     leave_frame(None);
     if let Some(left) = own() {
+        end_standing_still();
         left.has_recovered.store(true, Ordering::Relaxed);
     }
 }

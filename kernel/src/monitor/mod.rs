@@ -135,6 +135,7 @@ fn after_failure(code: ExitCode, failure: &Failure<'_>) {
     control::set_status(code as u8);
     stop::leave_frame(failure.frame);
     stop::leave_own(Some(failure.at));
+    let _standing = StandStill::begin();
     greet("which has failed");
     match session::run() {
         Leave::End => smp::stop_others(),

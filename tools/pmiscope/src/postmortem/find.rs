@@ -1,7 +1,7 @@
 //! Finds in a memory what leads to everything else.
 
 use anyhow::{Result, bail};
-use kernel_core::postmortem::{MAGIC, NoRoot, ROOT_BYTES, Root};
+use kernel_core::postmortem::{NoRoot, ROOT_BYTES, Root};
 
 use super::memory::{Memory, Placed};
 use super::space::Space;
@@ -52,7 +52,7 @@ pub fn find(image: &Image, wanted: Option<BuildId>) -> Result<Dead<'_>> {
 fn find_placed(image: &Image, wanted: Option<BuildId>) -> Result<Dead<'_>> {
     let mut problem = None;
     let mut unmapped = None;
-    for memory in Placed::all(image) {
+    for memory in Placed::all(image)? {
         match find_in(Box::new(memory), wanted) {
             Ok(dead) if is_mapped(&dead) => return Ok(dead),
             // Its memory is laid out in another way, or its page tables are lost.
@@ -86,7 +86,7 @@ pub(super) fn find_in<'a>(
     wanted: Option<BuildId>,
 ) -> Result<Dead<'a>> {
     let (mut roots, mut damaged, mut other) = (Vec::new(), 0, None);
-    for address in memory.pages_with(&MAGIC)? {
+    for address in memory.pages_like_roots() {
         let mut bytes = vec![0; ROOT_BYTES];
         if !memory.read(address, &mut bytes) {
             damaged += 1;
