@@ -66,6 +66,21 @@ pub enum Came {
     Key,
 }
 
+/// The last NMI found bytes. One that comes meanwhile is the port's as well, and finds none: they were
+/// taken with those before.
+static MAY_FOLLOW: AtomicBool = AtomicBool::new(false);
+
+/// For an NMI's handler: what has come, if that NMI was the port's.
+pub fn take_by_nmi() -> Came {
+    let came = take();
+    let follows = MAY_FOLLOW.swap(came != Came::Nothing, Ordering::Relaxed);
+    if came == Came::Nothing && follows {
+        Came::Others
+    } else {
+        came
+    }
+}
+
 /// Takes the bytes that have come, up to the key: what is behind it is for the prompt.
 pub fn take() -> Came {
     /// More than a port keeps.

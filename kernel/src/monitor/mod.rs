@@ -76,7 +76,7 @@ pub fn on_nmi(frame: &TrapFrame) -> bool {
     if is_ending || session::is_open() {
         return false;
     }
-    let came = key::take();
+    let came = key::take_by_nmi();
     if came == Came::Key {
         enter("by key", trap::registers_of(frame), Some(frame));
     }
