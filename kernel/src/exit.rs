@@ -203,13 +203,17 @@ pub fn refuse(code: ExitCode, topic: &str, problem: &dyn Display) -> ! {
 /// Ends the run. Where the machine is to stay, or does not do what it is told, this core halts
 /// for ever, as the others do by then.
 ///
-/// Where all was done but another core has failed meanwhile, it is as if this one had.
+/// Where all was done but another core has failed meanwhile, or before, it is as if this one had.
 pub fn exit(code: ExitCode) -> ! {
     begin();
     let code = match stop::any_failed().filter(|_| code == ExitCode::Success) {
         Some(core) => {
             let (index, message) = (core.index, stop::message_of(core).unwrap_or_default());
-            log::error!("core {index} has failed while the run ended: {message}");
+            if stop::has_told(core) {
+                log::error!("core {index} has failed before, so the run has failed");
+            } else {
+                log::error!("core {index} has failed while the run ended: {message}");
+            }
             ExitCode::Panic
         }
         None => code,

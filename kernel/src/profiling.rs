@@ -103,19 +103,18 @@ unsafe impl Target for ThisKernel {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
-    // Another core ends the run, and asks everyone to stop by NMI.
-    smp::stop_if_asked(frame);
+    // Another core holds all, or ends the run, by NMI.
+    let was_held = smp::stop_if_asked(frame);
     trap::counts::count(trap::vector::NMI);
-    if monitor::is_expected(core.index) {
-        monitor::on_nmi(frame);
-    }
+    let is_ports = monitor::is_expected(core.index) && monitor::on_nmi(frame);
+    let is_watchdogs = watchdog::is_asked(core);
     let mut at = Interrupted::from(&*frame);
     at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
-    at.is_kernels = watchdog::is_asked(core);
+    at.is_kernels = was_held || is_ports || is_watchdogs;
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) && !at.is_kernels {
         core.count_unclaimed_nmi();
     }
-    if at.is_kernels {
+    if is_watchdogs {
         // Behind the sampler: an overflow that comes meanwhile has an NMI of its own.
         let before = tsc::ticks();
         watchdog::report(core, frame);

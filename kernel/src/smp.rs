@@ -328,12 +328,10 @@ fn is_where_asked(core: &CoreBlock) -> bool {
 
 /// Does what another core asks for, if it does: for handlers of NMIs, which have interrupted
 /// what is in `frame`, first of all. Does not return if the run ends. Returns on the core that
-/// asks, and on one that is about to say why it fails and stops by itself.
+/// asks, and on one that is about to say why it fails and stops by itself; true if it was held.
 #[inline]
-pub fn stop_if_asked(frame: &TrapFrame) {
-    if stop::request() != Request::None {
-        rest_unless_failing(trap::registers_of(frame), Some(frame));
-    }
+pub fn stop_if_asked(frame: &TrapFrame) -> bool {
+    stop::request() != Request::None && rest_unless_failing(trap::registers_of(frame), Some(frame))
 }
 
 /// The same for code that waits in a handler of an NMI, where it is.
@@ -344,8 +342,6 @@ pub fn rest_if_asked() {
 }
 
 #[cold]
-fn rest_unless_failing(at: Registers, frame: Option<&TrapFrame>) {
-    if !exit::is_ending_here() && !stop::is_failing() {
-        stop::rest(at, frame);
-    }
+fn rest_unless_failing(at: Registers, frame: Option<&TrapFrame>) -> bool {
+    !exit::is_ending_here() && !stop::is_failing() && stop::rest(at, frame)
 }

@@ -1,9 +1,8 @@
 //! What the kernel watches of itself while it is sampled: each asks the sampler for what it needs.
 
 use kernel_core::words::Words;
-use profiler::hw::tsc;
 
-use crate::cpu::accounts;
+use crate::cpu::{accounts, stop};
 use crate::profiling::sampler;
 use crate::watch::{self, Sampling, watchdog};
 use crate::{sync, task, workload};
@@ -28,11 +27,11 @@ pub fn start(words: &Words<'_>) {
     }
     if words.accounting {
         // Without what samples take: in ticks of the run where it is known what that is, else of
-        // the time stamp counter.
+        // the time stamp counter. A core that is held spends nothing.
         accounts::start(|core| {
             sampler().source()?;
             let executed = sampler().executed(core.index);
-            executed.or_else(|| Some(tsc::ticks()))
+            executed.or_else(|| Some(stop::ticks_in_motion(core)))
         });
     }
     if words.locks {

@@ -5,6 +5,7 @@
 //! |---|---|---|---|
 //! | is at rest | for half of the limit | pinged | pings it |
 //! | is pinged | it has answered | at rest | |
+//! | | it was held meanwhile, and answers nothing then | pinged, from now on | |
 //! | | no answer for the limit | hung | asks it by an NMI where it is |
 //! | hangs | it has answered | at rest | |
 //! | | it has not said where it is, for an eighth of the limit | hung | asks again |
@@ -40,6 +41,8 @@ pub struct Seen {
     pub has_answered: bool,
     /// It has said where it is, since it was asked last.
     pub has_reported: bool,
+    /// All cores were held since it was pinged.
+    pub was_held: bool,
 }
 
 /// What the other core is to do.
@@ -70,6 +73,7 @@ impl Watched {
             Self::Pinged { .. } | Self::Hung { .. } if seen.has_answered => {
                 (Self::AtRest { since: now }, Action::None)
             }
+            Self::Pinged { .. } if seen.was_held => (Self::Pinged { since: now }, Action::None),
             Self::Pinged { since } if is_over(since, limit) => {
                 (Self::Hung { asked: now }, Action::Interrupt)
             }
@@ -138,8 +142,31 @@ mod tests {
                 now,
                 has_answered,
                 has_reported,
+                was_held: false,
             };
             assert_eq!(before.next(seen, LIMIT), after, "{before:?}, {seen:?}");
+        }
+    }
+
+    #[test]
+    fn while_all_cores_are_held_none_hangs() {
+        for (before, has_answered, after) in [
+            (Pinged { since: 140 }, false, Pinged { since: 900 }),
+            (Pinged { since: 140 }, true, AtRest { since: 900 }),
+            // It did before, and has said so.
+            (Hung { asked: 220 }, false, Hung { asked: 220 }),
+        ] {
+            let seen = Seen {
+                now: 900,
+                has_answered,
+                has_reported: true,
+                was_held: true,
+            };
+            assert_eq!(
+                before.next(seen, LIMIT),
+                (after, Action::None),
+                "{before:?}"
+            );
         }
     }
 

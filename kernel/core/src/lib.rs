@@ -39,6 +39,7 @@ pub mod holes;
 pub mod log_filter;
 pub mod log_ring;
 pub mod monitor;
+pub mod page_tables;
 pub mod pci;
 pub mod place;
 pub mod postmortem;

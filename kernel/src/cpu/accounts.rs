@@ -10,8 +10,8 @@ use profiler::hw::tsc;
 use spin::Once;
 use x86_64::instructions::interrupts;
 
-use super::CoreBlock;
 use super::per_core::per_core;
+use super::{CoreBlock, stop};
 
 /// What time is spent on, as a number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -184,10 +184,11 @@ pub fn of_core(core: &CoreBlock) -> impl Iterator<Item = (Use, u64)> + use<> {
 }
 
 /// From the start of accounting on `core` to the last time that its accounts were settled, in ticks of
-/// the time stamp counter.
+/// the time stamp counter, without the time for which it has stood still.
 #[must_use]
 pub fn span(core: &CoreBlock) -> u64 {
     let books = BOOKS.get(core);
     let began = books.began_tsc.load(Relaxed);
-    books.settled_tsc.load(Relaxed).saturating_sub(began)
+    let span = books.settled_tsc.load(Relaxed).saturating_sub(began);
+    span.saturating_sub(stop::ticks_stood_still(core))
 }

@@ -15,6 +15,7 @@ use kernel_core::rest::{CoreState, CurrentState, Event};
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::entry::TrapFrame;
 use profiler::format::Text;
+use profiler::hw::tsc;
 use profiler::unwind::Registers;
 use spin::Once;
 use x86_64::instructions::{hlt, interrupts};
@@ -71,8 +72,18 @@ pub fn ask_to_hold() -> bool {
     exchange(Request::None, Request::Hold)
 }
 
+/// How often all cores were held.
+static HOLDS: AtomicU32 = AtomicU32::new(0);
+
+/// How often all cores were held: it changes before they go on.
+#[must_use]
+pub fn holds() -> u32 {
+    HOLDS.load(Ordering::Acquire)
+}
+
 /// The running core asks for nothing any more. Returns false if another one has asked since.
 pub fn release() -> bool {
+    HOLDS.fetch_add(1, Ordering::Release);
     exchange(Request::Hold, Request::None)
 }
 
@@ -100,6 +111,8 @@ struct Left {
     fails: AtomicBool,
     /// It has given up what it failed in, and does something else.
     has_recovered: AtomicBool,
+    /// It has said why it failed, and the others have gone on since.
+    has_told: AtomicBool,
     message: Once<Text<MESSAGE_BYTES>>,
     /// Program counter, stack pointer and frame pointer; a program counter of 0: none.
     registers: [AtomicU64; 3],
@@ -115,11 +128,91 @@ per_core! {
         state: CurrentState::new(),
         fails: AtomicBool::new(false),
         has_recovered: AtomicBool::new(false),
+        has_told: AtomicBool::new(false),
         message: Once::new(),
         registers: [const { AtomicU64::new(0) }; 3],
         frame: AtomicPtr::new(ptr::null_mut()),
         work: AtomicPtr::new(ptr::null_mut()),
     };
+}
+
+/// How long a core has stood still for somebody else, by the time stamp counter.
+struct StoodStill {
+    /// Since when it does; 0: it does not.
+    since_tsc: AtomicU64,
+    /// How long it did before, in all.
+    ticks: AtomicU64,
+}
+
+per_core! {
+    /// How long each core has stood still.
+    static STOOD_STILL: StoodStill = StoodStill {
+        since_tsc: AtomicU64::new(0),
+        ticks: AtomicU64::new(0),
+    };
+}
+
+/// The time for which the running core stands still, as it is held or has the prompt: from its
+/// creation until it is dropped, or until the one is around which it was created.
+pub struct StandStill {
+    is_outer: bool,
+}
+
+impl StandStill {
+    /// It does from now on.
+    #[must_use]
+    pub fn begin() -> Self {
+        let since = &STOOD_STILL.current().since_tsc;
+        let is_outer = since.load(Ordering::Relaxed) == 0;
+        if is_outer {
+            since.store(tsc::ticks(), Ordering::Relaxed);
+        }
+        Self { is_outer }
+    }
+}
+
+impl Drop for StandStill {
+    fn drop(&mut self) {
+        if self.is_outer {
+            end_standing_still();
+        }
+    }
+}
+
+/// The running core goes on, if it stood still.
+fn end_standing_still() {
+    let own = STOOD_STILL.current();
+    let since = own.since_tsc.load(Ordering::Relaxed);
+    if since != 0 {
+        let lasted = tsc::ticks().saturating_sub(since);
+        own.ticks.fetch_add(lasted, Ordering::Relaxed);
+        own.since_tsc.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The time stamp counter of `core`, the running one, without the time for which it has stood still.
+#[must_use]
+pub fn ticks_in_motion(core: &CoreBlock) -> u64 {
+    let own = STOOD_STILL.get(core);
+    let mut stood = own.ticks.load(Ordering::Relaxed);
+    loop {
+        let now = match own.since_tsc.load(Ordering::Relaxed) {
+            0 => tsc::ticks(),
+            since => since,
+        };
+        let before = mem::replace(&mut stood, own.ticks.load(Ordering::Relaxed));
+        // Otherwise it was held meanwhile: it is not held again as soon.
+        if before == stood {
+            return now.saturating_sub(stood);
+        }
+    }
+}
+
+/// For how many ticks of the time stamp counter `core` has stood still, those of a hold that has not
+/// ended left out.
+#[must_use]
+pub fn ticks_stood_still(core: &CoreBlock) -> u64 {
+    STOOD_STILL.get(core).ticks.load(Ordering::Relaxed)
 }
 
 /// The running core's; `None` as long as it has no block.
@@ -135,6 +228,7 @@ pub fn begin_failing() -> bool {
             // What it was given to do is not come back from.
             left.state.on(Event::Release);
         }
+        left.has_told.store(false, Ordering::Relaxed);
         let has_recovered = left.has_recovered.swap(false, Ordering::Relaxed);
         left.fails.swap(true, Ordering::Relaxed) && !has_recovered
     })
@@ -146,8 +240,22 @@ pub fn recover() {
     leave_own(None);
     leave_frame(None);
     if let Some(left) = own() {
+        end_standing_still();
         left.has_recovered.store(true, Ordering::Relaxed);
     }
+}
+
+/// The running core has said why it failed, and the others go on.
+pub fn tell() {
+    if let Some(left) = own() {
+        left.has_told.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Returns true if `core` has failed and said why, and the others have gone on since.
+#[must_use]
+pub fn has_told(core: &CoreBlock) -> bool {
+    LEFT.get(core).has_told.load(Ordering::Relaxed)
 }
 
 /// Returns true if the running core is about to say why it fails.
@@ -212,23 +320,28 @@ fn stop_here() -> ! {
 }
 
 /// Does what another core asks this one for, whose registers these are; returns at once if there
-/// is nothing, and on the core that asks. Interrupts are off.
-pub fn rest(at: Registers, frame: Option<&TrapFrame>) {
-    let Some(left) = own() else { return };
+/// is nothing, and on the core that asks. Interrupts are off. Returns true if it has held.
+pub fn rest(at: Registers, frame: Option<&TrapFrame>) -> bool {
+    let Some(left) = own() else { return false };
     if is_asking() {
-        return;
+        return false;
     }
     if request() == Request::Hold && left.state.on(Event::Hold) {
         leave_frame(frame);
         set_registers(left, at);
+        let standing = StandStill::begin();
         hold(left);
+        drop(standing);
         left.state.on(Event::Release);
         left.frame.store(ptr::null_mut(), Ordering::Relaxed);
         left.registers[0].store(0, Ordering::Relaxed);
-    } else if request() == Request::Stop {
+        return true;
+    }
+    if request() == Request::Stop {
         leave_frame(frame);
         stop_at(at);
     }
+    false
 }
 
 /// Waits while all are to hold, and does what it is given meanwhile. NMIs may be blocked, so

@@ -2,6 +2,9 @@
 
 use core::fmt::{self, Write};
 
+use kernel_core::monitor::Ahead;
+use spin::mutex::SpinMutex;
+
 use crate::cpu::stop;
 use crate::log::Output;
 use crate::serial::{self, Serial};
@@ -40,13 +43,34 @@ impl Write for Echo {
     }
 }
 
+/// What was typed while a command ran. A core that was stopped meanwhile may have it for ever: then
+/// nothing is kept.
+static AHEAD: SpinMutex<Ahead> = SpinMutex::new(Ahead::new());
+
+/// Keeps what is typed while a command runs. Returns true if somebody does not want to wait for
+/// that any more, by `^C`.
+pub fn is_interrupted() -> bool {
+    let Some(mut ahead) = AHEAD.try_lock() else {
+        return false;
+    };
+    !ahead.is_full() && serial::receive().is_some_and(|byte| ahead.put(byte))
+}
+
+/// What was typed is not for the next session.
+pub fn forget_ahead() {
+    if let Some(mut ahead) = AHEAD.try_lock() {
+        ahead.clear();
+    }
+}
+
 /// The next byte, which is waited for. `None` if another core ends the run, or holds this one.
 pub fn read() -> Option<u8> {
     loop {
         if exit::is_ending_elsewhere() || !stop::is_asking() {
             return None;
         }
-        if let Some(byte) = serial::receive() {
+        let ahead = AHEAD.try_lock().and_then(|mut ahead| ahead.take());
+        if let Some(byte) = ahead.or_else(serial::receive) {
             return Some(byte);
         }
         core::hint::spin_loop();

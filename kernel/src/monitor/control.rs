@@ -7,7 +7,7 @@ use kernel_core::monitor::{Arguments, Command, Line, Problem};
 use kernel_core::rest::CoreState;
 use spin::mutex::SpinMutex;
 
-use super::console::Console;
+use super::console::{self, Console};
 use super::session::{self, Leave};
 use super::{commands, cores};
 use crate::cpu::{self, CoreBlock, stop};
@@ -151,7 +151,7 @@ fn wait_for(core: &CoreBlock, out: &mut dyn Write) -> Result<(), Problem> {
             }
             CoreState::Held | CoreState::Working | CoreState::Running => {}
         }
-        if serial::receive() == Some(kernel_core::monitor::editor::CONTROL_C) {
+        if console::is_interrupted() {
             return Err(Problem::new(format_args!("core {index} goes on with it")));
         }
         if session::is_lost() {

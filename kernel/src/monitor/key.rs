@@ -57,18 +57,43 @@ pub fn stop() {
     }
 }
 
-/// Takes all bytes that have come. Returns true if one was the key.
-pub fn has_come() -> bool {
+/// What has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Came {
+    Nothing,
+    /// Bytes that are not the key.
+    Others,
+    Key,
+}
+
+/// The last NMI found bytes. One that comes meanwhile is the port's as well, and finds none: they were
+/// taken with those before.
+static MAY_FOLLOW: AtomicBool = AtomicBool::new(false);
+
+/// For an NMI's handler: what has come, if that NMI was the port's.
+pub fn take_by_nmi() -> Came {
+    let came = take();
+    let follows = MAY_FOLLOW.swap(came != Came::Nothing, Ordering::Relaxed);
+    if came == Came::Nothing && follows {
+        Came::Others
+    } else {
+        came
+    }
+}
+
+/// Takes the bytes that have come, up to the key: what is behind it is for the prompt.
+pub fn take() -> Came {
     /// More than a port keeps.
     const MOST: u32 = 256;
-    let mut has_come = false;
+    let mut came = Came::Nothing;
     for _ in 0..MOST {
         match serial::receive() {
-            Some(byte) => has_come |= byte == CONTROL_C,
+            Some(CONTROL_C) => return Came::Key,
+            Some(_) => came = Came::Others,
             None => break,
         }
     }
-    has_come
+    came
 }
 
 /// Why no key leads to the monitor.

@@ -29,12 +29,14 @@ use profiler::entry::TrapFrame;
 use profiler::unwind::Registers;
 
 use crate::boot::{BootInfo, entry};
+use crate::cpu::stop::StandStill;
 use crate::cpu::{self, CoreBlock, stop};
 use crate::exit::{self, ExitCode, Failure};
 use crate::memory::stacks;
 use crate::trap::{self, last_words};
 use crate::{smp, task};
 use console::Console;
+use key::Came;
 use session::Leave;
 
 pub use commands::add;
@@ -68,13 +70,19 @@ pub fn start(boot: &BootInfo, words: &Words<'_>) {
     }
 }
 
-/// An NMI of the first core, which may be the port's, has interrupted what is in `frame`.
+/// An NMI of the first core, which may be the port's, has interrupted what is in `frame`. Returns
+/// true if it was the port's.
 #[cold]
-pub fn on_nmi(frame: &TrapFrame) {
+pub fn on_nmi(frame: &TrapFrame) -> bool {
     let is_ending = exit::is_ending_elsewhere() || exit::is_ending_here();
-    if !is_ending && !session::is_open() && key::has_come() {
+    if is_ending || session::is_open() {
+        return false;
+    }
+    let came = key::take_by_nmi();
+    if came == Came::Key {
         enter("by key", trap::registers_of(frame), Some(frame));
     }
+    came != Came::Nothing
 }
 
 /// Lets all cores go on behind the command that is running.
@@ -93,8 +101,10 @@ fn enter(how: &str, at: Registers, frame: Option<&TrapFrame>) {
     }
     stop::leave_frame(frame);
     stop::leave_own(Some(at));
+    let standing = StandStill::begin();
     greet(how);
     let leave = session::run();
+    drop(standing);
     stop::leave_own(None);
     stop::leave_frame(None);
     if leave != Leave::Lost {
@@ -136,10 +146,13 @@ fn after_failure(code: ExitCode, failure: &Failure<'_>) {
     control::set_status(code as u8);
     stop::leave_frame(failure.frame);
     stop::leave_own(Some(failure.at));
+    let _standing = StandStill::begin();
     greet("which has failed");
     match session::run() {
         Leave::End => smp::stop_others(),
-        Leave::Lost => stop::rest(failure.at, failure.frame),
+        Leave::Lost => {
+            stop::rest(failure.at, failure.frame);
+        }
         Leave::Idle => {
             stop::recover();
             go_on_without_it("gives up what it did");
@@ -161,6 +174,7 @@ fn go_on_without_it(what: &str) {
         "monitor: core {me} {what}; the others go on, and are not sampled any more"
     );
     last_words::forget();
+    stop::tell();
     exit::resume();
     smp::release_others();
 }
@@ -169,7 +183,7 @@ fn go_on_without_it(what: &str) {
 fn rest_failed(failure: &Failure<'_>) -> ! {
     loop {
         stop::rest(failure.at, failure.frame);
-        if !session::is_open() && key::has_come() {
+        if !session::is_open() && key::take() == Came::Key {
             enter("which has failed", failure.at, failure.frame);
         }
         core::hint::spin_loop();

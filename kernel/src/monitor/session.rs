@@ -107,6 +107,7 @@ pub fn run() -> Leave {
             leave => break leave,
         }
     };
+    console::forget_ahead();
     let me = cpu::current_index();
     let _ = OWNER.compare_exchange(me, NOBODY, Ordering::AcqRel, Ordering::Relaxed);
     leave
@@ -173,5 +174,11 @@ pub fn is_lost() -> bool {
 /// Returns true if the prompt is the running core's.
 #[must_use]
 pub fn is_here() -> bool {
-    OWNER.load(Ordering::Acquire) == cpu::current_index()
+    is_of(cpu::current_index())
+}
+
+/// Returns true if the prompt is that core's.
+#[must_use]
+pub fn is_of(core: u32) -> bool {
+    OWNER.load(Ordering::Acquire) == core
 }

@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering;
 use kernel_core::monitor::{Arguments, Command, Problem};
 use kernel_core::rest::CoreState;
 
+use super::session;
 use crate::cpu::{self, CoreBlock, stop};
 use crate::memory::stacks;
 use crate::task;
@@ -33,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn state_of(core: &CoreBlock) -> &'static str {
-    if core.index == cpu::current_index() {
+    if session::is_of(core.index) {
         return "monitor";
     }
     match stop::state_of(core) {
@@ -52,7 +53,7 @@ fn cores(arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
         let (index, id, state) = (core.index, core.apic_id, state_of(core));
         let nmis = core.stray_nmis();
         let fails = if stop::has_failed(core) {
-            " failed"
+            ", failed"
         } else {
             ""
         };

@@ -6,10 +6,12 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use x86_64::instructions::{hlt, interrupts};
 
 use super::Test;
-use crate::{cpu, smp};
+use crate::cpu::{self, stop};
+use crate::smp;
 
 pub(super) const TESTS: &[Test] = &[
     ("fault-elsewhere", fault_elsewhere),
+    ("panic-left-behind", panic_left_behind),
     ("all-deaf", all_deaf),
     ("count", count),
 ];
@@ -37,6 +39,15 @@ fn fault_elsewhere() {
     });
     loop {
         hlt();
+    }
+}
+
+/// The last core panics. The run ends well once the others go on.
+fn panic_left_behind() {
+    let last = cpu::cores().last().expect("there is a first core");
+    smp::give(last, || panic!("this panic was asked for"));
+    while !stop::has_told(last) {
+        core::hint::spin_loop();
     }
 }
 

@@ -112,6 +112,7 @@ impl fmt::Display for OtherCore {
             return writeln!(f, "has not stopped{why}");
         }
         match (stop::message_of(core), stop::has_failed(core)) {
+            (_, true) if stop::has_told(core) => f.write_str("has failed before")?,
             (Some(message), _) => write!(f, "has failed as well: {message}")?,
             (None, true) => f.write_str("has failed as well, and again in saying why")?,
             (None, false) => f.write_str("was stopped")?,

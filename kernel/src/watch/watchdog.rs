@@ -65,6 +65,8 @@ struct State {
     watched: AtomicU64,
     pings: AtomicU32,
     pinged_tsc: AtomicU64,
+    /// How often all cores had been held then.
+    holds: AtomicU32,
     /// The last ping that it has answered. Written by the core itself.
     answered: AtomicU32,
     /// It is to say where it is; cleared by the core itself.
@@ -82,6 +84,7 @@ per_core! {
         watched: AtomicU64::new(0),
         pings: AtomicU32::new(0),
         pinged_tsc: AtomicU64::new(0),
+        holds: AtomicU32::new(0),
         answered: AtomicU32::new(0),
         is_asked: AtomicBool::new(false),
         has_reported: AtomicBool::new(false),
@@ -110,6 +113,8 @@ pub fn is_on() -> bool {
 
 /// Lets the running core look at the next ones, if it is time. In any handler.
 pub fn look() {
+    // First: this core may be held at any time from here on.
+    let holds = stop::holds();
     // Cores that are held answer nothing, and do not hang.
     let is_looking = is_on() && stop::request() == stop::Request::None;
     let Some(plan) = PLAN.get().filter(|_| is_looking) else {
@@ -132,7 +137,8 @@ pub fn look() {
         if !is_there || (plan.facts.has_finished)(core.index) {
             continue;
         }
-        if !hangs(core, now, limit) {
+        let seen = Sight { now, holds };
+        if !hangs(core, &seen, limit) {
             return;
         }
     }
@@ -153,8 +159,14 @@ impl Plan {
     }
 }
 
+/// When a core looks: by the time stamp counter, and how often all cores had been held.
+struct Sight {
+    now: u64,
+    holds: u32,
+}
+
 /// Looks at a core, and does what is to be done. Returns true if it hangs.
-fn hangs(core: &CoreBlock, now: u64, limit: u64) -> bool {
+fn hangs(core: &CoreBlock, sight: &Sight, limit: u64) -> bool {
     let state = STATE.get(core);
     if state.is_looked_at.swap(true, Ordering::Acquire) {
         // Another one does, or this one did before it was interrupted.
@@ -162,16 +174,20 @@ fn hangs(core: &CoreBlock, now: u64, limit: u64) -> bool {
     }
     let before = Watched::from_bits(state.watched.load(Ordering::Relaxed));
     let seen = Seen {
-        now,
+        now: sight.now,
         has_answered: state.has_answered(),
         has_reported: !state.is_asked.load(Ordering::Acquire),
+        was_held: state.holds.load(Ordering::Relaxed) != sight.holds,
     };
     let (after, action) = before.next(seen, limit);
     state.watched.store(after.to_bits(), Ordering::Relaxed);
+    if let Watched::Pinged { since } = after {
+        state.pinged_tsc.store(since, Ordering::Relaxed);
+        state.holds.store(sight.holds, Ordering::Relaxed);
+    }
     match action {
         Action::None => {}
         Action::Ping => {
-            state.pinged_tsc.store(now, Ordering::Relaxed);
             state.pings.fetch_add(1, Ordering::AcqRel);
             send(Message::Fixed(VECTOR), core);
         }

@@ -4,9 +4,11 @@
 //!
 //! * [`arguments`]: the words behind a command's name; [`place`]: one that stands for an address.
 //! * [`editor`]: from bytes to a line, which is shown meanwhile; [`history`]: those before it.
+//! * [`ahead`]: what is typed while a command runs.
 //! * [`lookup`]: which command a word means; [`names`]: which function.
 //! * [`hexdump`]: bytes as a line.
 
+pub mod ahead;
 pub mod arguments;
 pub mod editor;
 pub mod hexdump;
@@ -20,6 +22,7 @@ use core::fmt;
 
 use profiler::format::Text;
 
+pub use ahead::Ahead;
 pub use arguments::Arguments;
 pub use editor::{Completions, Edit, Editor};
 pub use line::Line;

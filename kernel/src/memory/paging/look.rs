@@ -3,18 +3,13 @@
 
 use core::fmt;
 
+use kernel_core::page_tables::{self, Entry};
 use x86_64::registers::control::Cr3;
-use x86_64::structures::paging::PageTableFlags;
 use x86_64::{PhysAddr, VirtAddr};
 
 use crate::boot::{self, RegionKind};
 use crate::memory::direct;
-
-/// The levels of page tables.
-pub const LEVELS: usize = 4;
-
-/// Bits of an entry that are an address.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub use kernel_core::page_tables::LEVELS;
 
 /// What the page tables say of an address.
 #[derive(Clone, Copy, Debug)]
@@ -77,26 +72,21 @@ pub fn look_up(address: u64) -> Result<Mapping, Unreadable> {
         if !is_memory(table) {
             break;
         }
-        let shift = 12 + 9 * (LEVELS - 1 - level);
-        let index = address.as_u64() >> shift & 0x1ff;
-        let entry: *const u64 = (direct::address_of(table) + index * 8).as_ptr();
+        let offset = page_tables::offset_of_entry(address.as_u64(), level);
+        let entry: *const u64 = (direct::address_of(table) + offset).as_ptr();
         // SAFETY: in memory, all of which the direct map has.
         *place = unsafe { entry.read_volatile() };
         mapping.count = level + 1;
-        let flags = PageTableFlags::from_bits_truncate(*place);
-        if !flags.contains(PageTableFlags::PRESENT) {
-            break;
+        match Entry::new(*place, level) {
+            Entry::Absent => break,
+            Entry::Table(next) => table = PhysAddr::new_truncate(next),
+            Entry::Page { start, bytes } => {
+                let within = address.as_u64() & (bytes - 1);
+                mapping.physical = Some(PhysAddr::new_truncate(start + within));
+                mapping.page_bytes = bytes;
+                break;
+            }
         }
-        let is_huge = flags.contains(PageTableFlags::HUGE_PAGE) && (1..=2).contains(&level);
-        if is_huge || level == LEVELS - 1 {
-            let page_bytes = 1 << shift;
-            let within = address.as_u64() & (page_bytes - 1);
-            let start = *place & ADDRESS & !(page_bytes - 1);
-            mapping.physical = Some(PhysAddr::new_truncate(start + within));
-            mapping.page_bytes = page_bytes;
-            break;
-        }
-        table = PhysAddr::new_truncate(*place & ADDRESS);
     }
     Ok(mapping)
 }

@@ -71,6 +71,8 @@ pub struct Image {
     extents: Vec<Extent>,
     kind: Kind,
     bytes: u64,
+    /// It ends within a page, which is left out.
+    is_cut: bool,
 }
 
 /// What a file is.
@@ -84,6 +86,15 @@ enum Kind {
     Device,
 }
 
+/// What to do with a file that backs a guest's memory and is no multiple of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Odd {
+    /// No guest runs with it.
+    Refused,
+    /// It was one, and is cut.
+    Cut,
+}
+
 impl Image {
     /// Opens the file that backs a guest's memory, or a dump, for reading.
     ///
@@ -91,16 +102,16 @@ impl Image {
     ///
     /// There is no such file, or it is something else; the message says what.
     pub fn open(path: &Path) -> Result<Self> {
-        Self::open_file(path, "--ram")
+        Self::open_file(path, "--ram", Odd::Refused)
     }
 
-    /// The same, for a command that takes it as its argument.
+    /// The same, for a command that takes it as its argument, and what there is of one that is cut.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn open_for(path: &Path, command: &str) -> Result<Self> {
-        Self::open_file(path, command)
+        Self::open_file(path, command, Odd::Cut)
     }
 
     /// Opens the memory in which a run before a reset has left its samples: a file as by
@@ -113,7 +124,7 @@ impl Image {
         let shown = || path.display().to_string();
         let metadata = fs::metadata(path).with_context(shown)?;
         if !metadata.file_type().is_char_device() {
-            return Self::open_file(path, "--memory");
+            return Self::open_file(path, "--memory", Odd::Refused);
         }
         let file =
             File::open(path).with_context(|| format!("cannot read {}: be root", path.display()))?;
@@ -125,10 +136,11 @@ impl Image {
             extents: vec![ram_extent(bytes)?],
             kind: Kind::Device,
             bytes,
+            is_cut: false,
         })
     }
 
-    fn open_file(path: &Path, option: &str) -> Result<Self> {
+    fn open_file(path: &Path, option: &str, odd: Odd) -> Result<Self> {
         let shown = || path.display().to_string();
         let metadata = fs::metadata(path).with_context(shown)?;
         if !metadata.is_file() {
@@ -157,10 +169,13 @@ impl Image {
         } else {
             Kind::Ram
         };
+        let pages = bytes / PAGE_BYTES * PAGE_BYTES;
+        let is_cut = kind == Kind::Ram && odd == Odd::Cut && pages != bytes && pages != 0;
         let extents = if kind == Kind::Dump {
             dump_extents(&file, bytes).with_context(shown)?
         } else {
-            vec![ram_extent(bytes).with_context(shown)?]
+            let whole = if is_cut { pages } else { bytes };
+            vec![ram_extent(whole).with_context(shown)?]
         };
         Ok(Self {
             path: path.to_owned(),
@@ -168,6 +183,7 @@ impl Image {
             extents,
             kind,
             bytes,
+            is_cut,
         })
     }
 
@@ -179,6 +195,11 @@ impl Image {
     /// Returns true if it is a dump, which nobody writes to any more.
     pub fn is_dump(&self) -> bool {
         self.kind == Kind::Dump
+    }
+
+    /// Returns true if it backs a guest's memory and ends within a page: it is not whole.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Returns true if it is the memory of this machine.
@@ -256,6 +277,7 @@ impl Image {
             extents: vec![ram_extent(bytes)?],
             kind: Kind::Ram,
             bytes,
+            is_cut: false,
         })
     }
 

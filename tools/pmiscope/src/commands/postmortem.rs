@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use kernel_core::log_ring::Messages;
 
 use super::print;
 use super::run::plan::{built, read_kernel};
@@ -14,7 +15,7 @@ use crate::cli::{LogArgs, PostmortemArgs};
 use crate::control;
 use crate::exit::Exit;
 use crate::output::say;
-use crate::postmortem::{self, Dead, Files, Newest, Story};
+use crate::postmortem::{self, Files, Newest, Story};
 use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles};
 
 /// The samples of each core that are shown.
@@ -87,14 +88,14 @@ pub(super) fn log(arguments: &LogArgs) -> Result<Exit> {
     match &arguments.memory {
         Some(path) => {
             let image = Image::open_for(path, "log")?;
-            show_log(&postmortem::find(&image, None)?)
+            show_log(&postmortem::log_of(&postmortem::find(&image, None)?))
         }
         None => log_of_run(control::run_of(arguments.pid)?),
     }
 }
 
-fn show_log(dead: &Dead<'_>) -> Result<Exit> {
-    let (text, lacks) = postmortem::text(&postmortem::log_of(dead));
+fn show_log(log: &Messages) -> Result<Exit> {
+    let (text, lacks) = postmortem::text(log);
     print(&text)?;
     Ok(conclude(&lacks))
 }
@@ -114,7 +115,7 @@ fn log_of_run(pid: u32) -> Result<Exit> {
         if let Ok(image) = Image::open_for(&path, "log")
             && let Ok(dead) = postmortem::find(&image, None)
         {
-            return show_log(&dead);
+            return show_log(&postmortem::log_of_running(&dead));
         }
     }
     bail!("the kernel of the run of process {pid} has not come so far that it has a log in memory")

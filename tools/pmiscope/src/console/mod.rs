@@ -78,10 +78,11 @@ impl Console {
     ///
     /// Those of standard input and output.
     pub fn pump(&mut self) -> io::Result<Option<Ended>> {
-        if self.take_input()? {
+        let has_left = self.take_input()?;
+        let is_taken = self.give_input();
+        if has_left {
             return Ok(Some(Ended::Left));
         }
-        let is_taken = self.give_input();
         let is_open = self.show_output()?;
         Ok((!is_taken || !is_open).then_some(Ended::Closed))
     }

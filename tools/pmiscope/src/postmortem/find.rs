@@ -1,7 +1,7 @@
 //! Finds in a memory what leads to everything else.
 
 use anyhow::{Result, bail};
-use kernel_core::postmortem::{MAGIC, NoRoot, ROOT_BYTES, Root};
+use kernel_core::postmortem::{NoRoot, ROOT_BYTES, Root};
 
 use super::memory::{Memory, Placed};
 use super::space::Space;
@@ -40,9 +40,19 @@ fn space<'a>(memory: &'a dyn Memory, root: &Root) -> Space<'a> {
 ///
 /// There is none, with what there is in its place; or those of reading the file.
 pub fn find(image: &Image, wanted: Option<BuildId>) -> Result<Dead<'_>> {
+    let mut dead = find_placed(image, wanted)?;
+    if image.is_cut() {
+        dead.notes.push(
+            "the file ends within a page: it is cut, and so is what was read of it".to_owned(),
+        );
+    }
+    Ok(dead)
+}
+
+fn find_placed(image: &Image, wanted: Option<BuildId>) -> Result<Dead<'_>> {
     let mut problem = None;
     let mut unmapped = None;
-    for memory in Placed::all(image) {
+    for memory in Placed::all(image)? {
         match find_in(Box::new(memory), wanted) {
             Ok(dead) if is_mapped(&dead) => return Ok(dead),
             // Its memory is laid out in another way, or its page tables are lost.
@@ -76,7 +86,7 @@ pub(super) fn find_in<'a>(
     wanted: Option<BuildId>,
 ) -> Result<Dead<'a>> {
     let (mut roots, mut damaged, mut other) = (Vec::new(), 0, None);
-    for address in memory.pages_with(&MAGIC)? {
+    for address in memory.pages_like_roots() {
         let mut bytes = vec![0; ROOT_BYTES];
         if !memory.read(address, &mut bytes) {
             damaged += 1;

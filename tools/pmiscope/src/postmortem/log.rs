@@ -1,6 +1,8 @@
 //! The last messages of a kernel's log, out of its memory.
 
 use std::fmt::Write as _;
+use std::thread;
+use std::time::Duration;
 
 use kernel_core::log_ring::{self, Extent, Level, Message, Messages, RING_BYTES};
 use kernel_core::postmortem::LOG_OFFSET;
@@ -9,6 +11,29 @@ use super::find::Dead;
 
 /// Bytes that are read at a time.
 const PAGE: usize = 4096;
+
+/// How often the log of a kernel that runs is read, at most, and what lies between.
+const LOOKS: usize = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The messages of a kernel that runs: what it is just writing is whole a moment later.
+pub fn log_of_running(dead: &Dead<'_>) -> Messages {
+    settled(|| log_of(dead))
+}
+
+/// The first look at which nothing is being written, or the last one.
+fn settled(mut look: impl FnMut() -> Messages) -> Messages {
+    let is_torn = |message: &Message| message.extent == Extent::Torn;
+    let mut read = look();
+    for _ in 1..LOOKS {
+        if read.torn == 0 && !read.messages.iter().any(is_torn) {
+            break;
+        }
+        thread::sleep(PAUSE);
+        read = look();
+    }
+    read
+}
 
 /// The messages; as many as there are bytes of them.
 pub fn log_of(dead: &Dead<'_>) -> Messages {
@@ -78,4 +103,46 @@ pub fn text(read: &Messages) -> (String, Vec<String>) {
 fn parts(count: u64) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} part{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is read of a log of which this many looks find a message that is being written, and the
+    /// number of looks.
+    fn looks_at(torn: usize, in_slot: bool) -> (bool, usize) {
+        let mut looks = 0;
+        let read = settled(|| {
+            looks += 1;
+            let is_torn = looks <= torn;
+            let extent = if is_torn && !in_slot {
+                Extent::Torn
+            } else {
+                Extent::Whole
+            };
+            Messages {
+                messages: vec![Message {
+                    core: 0,
+                    level: Level::Info,
+                    time: 0,
+                    text: String::new(),
+                    extent,
+                }],
+                torn: usize::from(is_torn && in_slot),
+                ..Messages::default()
+            }
+        });
+        let is_whole = read.torn == 0 && read.messages[0].extent == Extent::Whole;
+        (is_whole, looks)
+    }
+
+    #[test]
+    fn a_log_that_is_being_written_is_looked_at_again() {
+        for in_slot in [false, true] {
+            for (torn, expected) in [(0, (true, 1)), (2, (true, 3)), (9, (false, LOOKS))] {
+                assert_eq!(looks_at(torn, in_slot), expected, "{torn}, {in_slot}");
+            }
+        }
+    }
 }

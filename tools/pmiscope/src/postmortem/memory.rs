@@ -1,6 +1,9 @@
 //! A guest's memory by physical addresses.
 
+use std::rc::Rc;
+
 use anyhow::Result;
+use kernel_core::postmortem::MAGIC;
 
 use crate::attach::Image;
 
@@ -9,12 +12,8 @@ pub trait Memory {
     /// Reads what is at an address. Returns false if not all of it is there.
     fn read(&self, address: u64, into: &mut [u8]) -> bool;
 
-    /// The addresses of all pages that begin with `magic`.
-    ///
-    /// # Errors
-    ///
-    /// Those of reading the file.
-    fn pages_with(&self, magic: &[u8]) -> Result<Vec<u64>>;
+    /// The addresses of all pages that begin as a root does.
+    fn pages_like_roots(&self) -> Vec<u64>;
 
     /// The registers of each processor, if the memory's file has notes with them.
     fn notes(&self) -> Vec<Vec<u8>> {
@@ -33,22 +32,32 @@ pub struct Placed<'a> {
     image: &'a Image,
     /// In a file that backs the memory: the bytes below the devices.
     below: u64,
+    /// Where in the image pages begin as a root does: a large file is searched once.
+    like_roots: Rc<[u64]>,
 }
 
 impl<'a> Placed<'a> {
     /// All ways in which the file can be the memory of a machine, the likeliest first.
-    pub fn all(image: &'a Image) -> Vec<Self> {
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the file.
+    pub fn all(image: &'a Image) -> Result<Vec<Self>> {
+        let like_roots: Rc<[u64]> = image.pages_with(&MAGIC)?.into();
         let bytes = image.bytes();
-        let mut all: Vec<_> = BELOW_DEVICES
+        let possible = BELOW_DEVICES
             .iter()
-            .filter(|(least, _)| !image.is_dump() && bytes >= *least)
-            .map(|&(_, below)| Self { image, below })
-            .collect();
-        if all.is_empty() {
-            let below = u64::MAX;
-            all.push(Self { image, below });
+            .filter(|(least, _)| !image.is_dump() && bytes >= *least);
+        let mut below: Vec<_> = possible.map(|&(_, below)| below).collect();
+        if below.is_empty() {
+            below.push(u64::MAX);
         }
-        all
+        let placed = below.into_iter().map(|below| Self {
+            image,
+            below,
+            like_roots: Rc::clone(&like_roots),
+        });
+        Ok(placed.collect())
     }
 
     /// The place in the image of a physical address.
@@ -66,14 +75,12 @@ impl Memory for Placed<'_> {
             .is_some_and(|place| self.image.read_at(place, into))
     }
 
-    fn pages_with(&self, magic: &[u8]) -> Result<Vec<u64>> {
-        let mut pages = self.image.pages_with(magic)?;
-        for page in &mut pages {
-            if *page >= self.below {
-                *page = (*page - self.below).saturating_add(FOUR_GIB);
-            }
-        }
-        Ok(pages)
+    fn pages_like_roots(&self) -> Vec<u64> {
+        let address = |&place: &u64| match place.checked_sub(self.below) {
+            Some(above) => above.saturating_add(FOUR_GIB),
+            None => place,
+        };
+        self.like_roots.iter().map(address).collect()
     }
 
     fn notes(&self) -> Vec<Vec<u8>> {

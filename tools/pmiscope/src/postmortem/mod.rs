@@ -21,7 +21,7 @@ mod story;
 mod tests;
 mod walk;
 
-pub use find::{Dead, find};
-pub use log::{log_of, text};
+pub use find::find;
+pub use log::{log_of, log_of_running, text};
 pub use newest::{Newest, newest_of};
 pub use story::{Files, Story};

@@ -1,11 +1,9 @@
-//! The kernel's addresses: four levels of page tables (SDM vol. 3, 5.5.4), followed in its memory.
+//! The kernel's addresses: its page tables, followed in its memory.
+
+use kernel_core::page_tables::{self, Entry, LEVELS};
 
 use super::memory::Memory;
 
-const PRESENT: u64 = 1;
-const LARGE: u64 = 1 << 7;
-/// In an entry: the address of the next table, or of the page.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PAGE: u64 = 4096;
 
 /// Why an address cannot be read.
@@ -38,28 +36,21 @@ pub struct Space<'a> {
 impl Space<'_> {
     /// The physical address of what is at an address.
     pub fn physical(&self, address: u64) -> Result<u64, Fault> {
-        let canonical = (address.cast_signed() << 16 >> 16).cast_unsigned();
-        if canonical != address {
+        if !page_tables::is_canonical(address) {
             return Err(Fault::Unmapped);
         }
-        let mut table = self.tables & ADDRESS;
-        // The bits of the address that choose an entry, from the highest table on.
-        for shift in [39, 30, 21, 12] {
-            let index = address >> shift & 0x1ff;
+        let mut table = page_tables::root(self.tables);
+        for level in 0..LEVELS {
             let mut entry = [0; 8];
-            if !self.memory.read(table + index * 8, &mut entry) {
+            let place = table + page_tables::offset_of_entry(address, level);
+            if !self.memory.read(place, &mut entry) {
                 return Err(Fault::Missing);
             }
-            let entry = u64::from_le_bytes(entry);
-            if entry & PRESENT == 0 {
-                return Err(Fault::Unmapped);
+            match Entry::new(u64::from_le_bytes(entry), level) {
+                Entry::Absent => return Err(Fault::Unmapped),
+                Entry::Table(next) => table = next,
+                Entry::Page { start, bytes } => return Ok(start | (address & (bytes - 1))),
             }
-            let is_page = shift == 12 || (shift < 39 && entry & LARGE != 0);
-            if is_page {
-                let within = (1 << shift) - 1;
-                return Ok((entry & ADDRESS & !within) | (address & within));
-            }
-            table = entry & ADDRESS;
         }
         Err(Fault::Unmapped)
     }

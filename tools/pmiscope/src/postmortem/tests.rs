@@ -44,12 +44,12 @@ impl Memory for Pages {
         true
     }
 
-    fn pages_with(&self, magic: &[u8]) -> Result<Vec<u64>> {
+    fn pages_like_roots(&self) -> Vec<u64> {
         let pages = self
             .pages
             .iter()
-            .filter(|(_, page)| page.starts_with(magic));
-        Ok(pages.map(|(number, _)| number * PAGE).collect())
+            .filter(|(_, page)| page.starts_with(&MAGIC));
+        pages.map(|(number, _)| number * PAGE).collect()
     }
 
     fn notes(&self) -> Vec<Vec<u8>> {
@@ -467,7 +467,7 @@ fn numbers(root: &mut Root) -> Vec<&mut u64> {
 #[test]
 fn whatever_a_root_says_ends_nothing() {
     let memory = machine().finish();
-    let address = memory.pages_with(&MAGIC).unwrap()[0];
+    let address = memory.pages_like_roots()[0];
     let dead = find_in(Box::new(memory.clone()), None).unwrap();
     let block = Box::new(Block::new());
     for number in 0..numbers(&mut Root::default()).len() {
@@ -496,7 +496,7 @@ fn what_is_no_kernel_is_said_to_be_none() {
     let said = |memory: &Pages| story(memory).unwrap_err().to_string();
     assert!(said(&Pages::default()).contains("no kernel of pmiscope's has left word"));
     let memory = machine().finish();
-    let root = memory.pages_with(&MAGIC).unwrap()[0];
+    let root = memory.pages_like_roots()[0];
     let mut damaged = memory.clone();
     damaged.poke(root + 100, &[0xff]);
     assert!(said(&damaged).contains("is damaged"));
@@ -519,7 +519,7 @@ fn of_two_kernels_the_one_that_is_asked_for_is_taken() {
     other.free += 0x100_0000;
     let other = other.finish();
     let mut both = memory;
-    let root = other.pages_with(&MAGIC).unwrap()[0];
+    let root = other.pages_like_roots()[0];
     both.pages
         .insert(root / PAGE, other.pages[&(root / PAGE)].clone());
     for (wanted, found, is_whole) in [(None, 7, true), (Some(7), 7, true), (Some(8), 8, false)] {

@@ -223,7 +223,7 @@ fn a_fault_on_another_core_is_looked_at_and_left_behind() {
     let cores = guest.ask("cores");
     let failed: Vec<_> = cores
         .lines()
-        .filter(|line| line.contains(" failed"))
+        .filter(|line| line.contains(", failed"))
         .collect();
     assert!(
         failed.len() == 1 && failed[0].starts_with("   3 "),
@@ -248,6 +248,33 @@ fn the_end_of_a_failure_has_its_own_status() {
     guest.until(PROMPT);
     guest.type_in("exit\r");
     guest.ended_with(37);
+}
+
+/// A core that was left behind has said why it failed, then.
+#[test]
+fn a_failure_that_was_left_behind_is_not_told_as_another_one() {
+    let mut guest = Guest::start("before", 2, "monitor=panic test=panic-everywhere");
+    let said = guest.until(PROMPT);
+    let is_of_first = said.contains("this panic of core 0 was asked for");
+    let (first, other) = if is_of_first { (0, 1) } else { (1, 0) };
+    guest.type_in("resume\r");
+    let said = guest.until(PROMPT);
+    let own = format!("this panic of core {other} was asked for\n");
+    assert!(said.contains(&own), "{said}");
+    let before = format!("core {first} (APIC id {first}) has failed before\n#00 ");
+    assert!(said.contains(&before), "{said}");
+    assert!(!said.contains("as well"), "{said}");
+    guest.type_in("exit\r");
+    guest.ended_with(37);
+
+    let mut guest = Guest::start("before", 2, "monitor=panic test=panic-left-behind");
+    guest.until(PROMPT);
+    guest.type_in("resume\r");
+    guest.ended_with(37);
+    let before = "[ERROR core0] core 1 has failed before, so the run has failed\n";
+    let behind = guest.log.split_once("the others go on").unwrap().1;
+    assert!(behind.contains(before), "{}", guest.log);
+    assert!(!behind.contains("as well"), "{}", guest.log);
 }
 
 #[test]
@@ -463,6 +490,8 @@ fn a_key_holds_all_cores_though_interrupts_are_off() {
         }
         guest.type_in("resume\r");
         guest.until("resume\n");
+        // QEMU lets the cores run in turns.
+        std::thread::sleep(Duration::from_millis(500));
     }
     for core in 0..4 {
         let backtrace = guest.ask(&format!("bt {core}"));
@@ -487,15 +516,62 @@ fn a_key_holds_all_cores_though_interrupts_are_off() {
     );
 }
 
+/// As a script types, or who pastes: all at once.
+#[test]
+fn what_is_typed_ahead_is_executed_as_it_was_typed() {
+    let mut guest = Guest::start("ahead", 3, "monitor=key test=count");
+    guest.until("all count");
+    guest
+        .type_in("dropped\x03on 1 call apic_id\rcall apic_id\ron 2 call apic_id\rhelp on\rcores\r");
+    for says in [
+        "apic_id: 1 (0x1)\n",
+        "apic_id: 0 (0x0)\n",
+        "apic_id: 2 (0x2)\n",
+        "on CORE COMMAND...: let another core execute a command\n",
+    ] {
+        let said = guest.until(says);
+        assert!(!said.contains("no command"), "{said}");
+    }
+    let cores = guest.until(PROMPT) + &guest.until(PROMPT);
+    let states = |cores: &str| -> Vec<String> {
+        let lines = cores.lines().skip_while(|line| !line.starts_with("core "));
+        let states = lines
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().nth(2));
+        states.map(str::to_owned).collect()
+    };
+    assert_eq!(states(&cores), ["monitor", "held", "held"], "{cores}");
+    // By another core, the same.
+    let cores = guest.ask("on 2 cores");
+    assert_eq!(states(&cores), ["monitor", "held", "works"], "{cores}");
+    // What is behind the end of a session is not of the next one.
+    guest.type_in("on 1 call apic_id\rresume\rhelp\r");
+    guest.until("resume\n");
+    std::thread::sleep(Duration::from_millis(300));
+    guest.type_in(KEY);
+    let said = guest.until(PROMPT);
+    assert!(!said.contains("list commands, or"), "{said}");
+    guest.type_in("exit\r");
+    guest.ended_with(33);
+}
+
 #[test]
 fn what_a_key_holds_goes_on_where_it_was() {
     let mut guest = Guest::start("count", 3, "monitor=key test=count");
     guest.until("all count");
     for _ in 0..5 {
+        guest.type_in("other bytes");
         guest.type_in(KEY);
         guest.until(PROMPT);
         let cores = guest.ask("cores");
         assert_eq!(cores.matches("held").count(), 2, "{cores}");
+        // Neither the port's NMIs nor those that hold a core are nobody's.
+        let unclaimed: Vec<_> = cores
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().nth(3).unwrap())
+            .collect();
+        assert_eq!(unclaimed, ["0"; 3], "{cores}");
         guest.type_in("resume\r");
         guest.until("resume\n");
     }
@@ -544,6 +620,48 @@ fn a_sampled_run_goes_on_to_its_end() {
         // In handlers of NMIs, where no NMI reaches them.
         let is_by_nmi = settings.contains("delivery=nmi");
         assert_eq!(waits > 0, is_by_nmi, "{settings}: {}", guest.log);
+    }
+}
+
+/// What is at the prompt for long is no work of what was interrupted.
+#[test]
+fn the_time_at_the_prompt_is_on_no_account() {
+    let line =
+        "source=apic-timer delivery=nmi monitor=on accounting=on workload=mix samples=10000000";
+    let mut guest = Guest::start("accounts", 2, line);
+    guest.until("region: ");
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        // Each core changes its account meanwhile.
+        std::thread::sleep(Duration::from_millis(1500));
+        guest.type_in(KEY);
+        guest.until(PROMPT);
+        let mut counted = |core: u32| -> u64 {
+            let time = guest.ask(&format!("time {core}"));
+            let ticks = time.strip_prefix(&format!("core {core}: ")).unwrap();
+            ticks.split_once(" ticks\n").unwrap().0.parse().unwrap()
+        };
+        let counted = [counted(0), counted(1)];
+        let mut now = || -> u64 {
+            let said = guest.ask("call ticks");
+            said.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let came = now();
+        std::thread::sleep(Duration::from_millis(1500));
+        seen.push((counted, came, now()));
+        guest.type_in("resume\r");
+        guest.until("resume\n");
+    }
+    let [(before, _, left), (after, came, _)] = seen.try_into().unwrap();
+    for core in 0..2 {
+        // Of what the prompt itself has taken before and behind it was asked, a little.
+        let ran = (came - left) * 11 / 10;
+        let counted = after[core] - before[core];
+        assert!(
+            counted < ran,
+            "core {core}: {counted} in {ran}: {}",
+            guest.log
+        );
     }
 }
 

@@ -187,6 +187,15 @@ fn after_the_end_of_its_qemu_every_core_of_a_guest_is_shown() {
         "the log:\n{text}"
     );
     is_never_told_wrong(&guest.ram, &text);
+    // Cut within its last page, in which there is nothing.
+    let memory = fs::OpenOptions::new().write(true).open(&guest.ram).unwrap();
+    let bytes = memory.metadata().unwrap().len();
+    memory.set_len(bytes - 100).unwrap();
+    let (status, cut, said) = postmortem(&guest.ram);
+    assert_eq!((status, cut), (Some(3), text), "{said}");
+    let is_cut =
+        "pmiscope: the file ends within a page: it is cut, and so is what was read of it\n";
+    assert_eq!(said, is_cut);
 }
 
 #[test]

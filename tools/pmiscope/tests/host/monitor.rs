@@ -284,7 +284,10 @@ fn a_terminal_is_raw_and_is_as_it_was_on_every_way_out() {
         );
         let signal = |signal| kill_process(Pid::from_child(&client), signal).unwrap();
         match way {
-            "escape" => keys.write_all(b"\x1d").unwrap(),
+            "escape" => {
+                keys.write_all(b"resume\r\x1d").unwrap();
+                assert_eq!(read(&mut guest, 7), "resume\r", "what was typed before it");
+            }
             "closed" => drop(guest),
             "SIGINT" => signal(Signal::INT),
             "SIGTERM" => signal(Signal::TERM),

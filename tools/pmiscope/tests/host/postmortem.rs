@@ -19,7 +19,8 @@ fn what_is_no_memory_of_a_kernels_is_refused_by_name() {
     says(folder(), "is a directory");
     says(Path::new("/dev/null"), "is no regular file");
     says(&file("empty.post", b""), "the file is empty");
-    says(&file("odd.post", &[0; 5000]), "no multiple of a page");
+    says(&file("short.post", &[0; 500]), "no multiple of a page");
+    says(&file("odd.post", &[0; 5000]), NOTHING);
     says(&kernel().path, "is an ELF program, not a guest's memory");
     says(
         &file("qcow2.post", b"QFI\xfb\0\0\0\x03"),
