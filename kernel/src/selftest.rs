@@ -5,6 +5,7 @@
 //! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike` and
 //! `profile-in-kernel` are sampled, and all is well.
 
+mod founding;
 mod last_words;
 mod monitor;
 mod profile;
@@ -113,7 +114,7 @@ const TESTS: &[Test] = &[
 /// All tests that are not sampled.
 fn all() -> impl Iterator<Item = &'static Test> {
     let others = last_words::TESTS.iter().chain(monitor::TESTS);
-    let others = others.chain(watch::TESTS);
+    let others = others.chain(watch::TESTS).chain(founding::TESTS);
     TESTS.iter().chain(others)
 }
 
