@@ -3,7 +3,7 @@
 use kernel_core::words::Words;
 use profiler::hw::tsc;
 
-use crate::cpu::accounts;
+use crate::cpu::{self, accounts};
 use crate::profiling::sampler;
 use crate::watch::{self, Sampling, watchdog};
 use crate::{sync, task, workload};
@@ -36,6 +36,15 @@ pub fn start(words: &Words<'_>) {
         });
     }
     if words.locks {
-        sync::tag_samples(workload::name_locks(), task::swap_name);
+        workload::name_locks();
+        sync::tag_samples(sync::Tags {
+            set: |lock| {
+                let number = task::current_name(cpu::current());
+                task::swap_name(workload::number_with_lock(number, lock))
+            },
+            restore: |number| {
+                task::swap_name(number);
+            },
+        });
     }
 }

@@ -29,7 +29,7 @@ pub struct Words<'a> {
     pub watchdog: Option<NonZeroU32>,
     /// `accounting=`: what each core spends its time on is counted.
     pub accounting: bool,
-    /// `locks=`: samples of a core that holds a lock have the name of that, not of their task.
+    /// `locks=`: samples of a core that holds a lock say which.
     pub locks: bool,
     /// `lines=`: backtraces have files and lines.
     pub lines: bool,

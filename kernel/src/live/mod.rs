@@ -21,7 +21,7 @@ use hottest::By;
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "prof",
-        arguments: "start|stop|status|period N|event LIST|top [N] [by task|by core]",
+        arguments: "start|stop|status|period N|event LIST|top [N] [by task|by core|by lock]",
         summary: "the run and its profile, here: hottest functions and their callers",
         run: prof,
     },
@@ -89,7 +89,7 @@ fn prof(mut arguments: Arguments<'_>, to: &mut dyn fmt::Write) -> Result<(), Pro
     }
 }
 
-/// `[N] [by task|by core]`
+/// `[N] [by task|by core|by lock]`
 fn rows_and_groups(mut arguments: Arguments<'_>) -> Result<(usize, By), Problem> {
     let mut words = arguments.clone();
     let rows = if words.word().is_some_and(|word| word != "by") {
@@ -101,9 +101,10 @@ fn rows_and_groups(mut arguments: Arguments<'_>) -> Result<(usize, By), Problem>
         (None, _) => By::Nothing,
         (Some("by"), Some("task")) => By::Task,
         (Some("by"), Some("core")) => By::Core,
+        (Some("by"), Some("lock")) => By::Lock,
         (Some(word), _) => {
             return Err(Problem::new(format_args!(
-                "`{word}`: behind the number of functions comes `by task` or `by core`"
+                "`{word}`: behind the number of functions comes `by task`, `by core` or `by lock`"
             )));
         }
     };

@@ -6,6 +6,8 @@
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use profiler::contract::task_number::LOCK;
+
 /// What is known of the locks of a name. Times are in ticks of the time stamp counter.
 #[repr(align(64))]
 pub struct Class {
@@ -15,6 +17,9 @@ pub struct Class {
     longest_wait: AtomicU64,
     longest_hold: AtomicU64,
 }
+
+// As `lock_class!` has it, which needs a literal.
+const _: () = assert!(matches!(LOCK.as_bytes(), b"lock: "));
 
 /// Declares a [`Class`], and is a reference to it.
 macro_rules! lock_class {
@@ -47,7 +52,7 @@ impl Class {
         self.name
     }
 
-    /// What samples of a core that holds one are called, where they are ([`super::tag_samples`]).
+    /// What it is called among the names of tasks ([`super::tag_samples`]).
     #[must_use]
     pub fn name_in_samples(&self) -> &'static str {
         self.name_in_samples
@@ -83,9 +88,10 @@ impl Class {
     }
 
     /// Its place among [`classes`].
-    pub(super) fn number(&self) -> usize {
+    #[allow(clippy::cast_possible_truncation)] // there are some
+    pub(super) fn number(&self) -> u16 {
         let distance = core::ptr::from_ref(self).addr() - classes().as_ptr().addr();
-        distance / size_of::<Self>()
+        (distance / size_of::<Self>()) as u16
     }
 }
 

@@ -24,4 +24,5 @@ mod walk;
 pub use find::{Dead, find};
 pub use log::{log_of, text};
 pub use newest::{Newest, newest_of};
+pub use registers::processors_said;
 pub use story::{Files, Story};

@@ -108,7 +108,14 @@ impl<'a> Story<'a> {
             self.chain(&walked, SHORT_LINES);
             return self.text;
         }
+        let stacks = self.stacks().ok();
         for core in cores.iter().filter(|core| core.is_online) {
+            if let (Some(at), Some(stacks)) = (core.dumped, &stacks) {
+                let walked = stacks.walk(core.index, at, &self.files.symbols);
+                let line = self.names(&walked);
+                let _ = writeln!(self.text, "core {} is here: {line}", core.index);
+                continue;
+            }
             let newest = self.newest.get(core.index as usize);
             if let Some(sample) = newest.and_then(|newest| newest.samples().next()) {
                 let line = self.sample(&sample);
@@ -269,6 +276,11 @@ impl<'a> Story<'a> {
     /// A sample in a line.
     fn sample(&mut self, sample: &profiler::format::Sample<'_>) -> String {
         let walked = self.walked_sample(sample);
+        self.names(&walked)
+    }
+
+    /// The first functions of a chain.
+    fn names(&mut self, walked: &Walked) -> String {
         let names = walked.links.iter().take(SAMPLE_FRAMES);
         let names: Vec<_> = names.map(|link| self.name(lookup(*link))).collect();
         let more = if walked.links.len() > SAMPLE_FRAMES {

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use profiler::format::Description;
 use profiler::format::region::Region;
 
+use super::control::Control;
 use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
 use super::failure::{Remains, Trace};
 use super::log::{Heard, Log};
@@ -169,6 +170,8 @@ pub struct Ended {
     pub qemu_said: String,
     /// What the kernel asked the loader for and did not get.
     pub unanswered: Option<String>,
+    /// Of a guest that hangs, what QEMU says of the registers of its processors; empty if nothing.
+    pub registers: String,
 }
 
 /// A guest that runs.
@@ -182,6 +185,7 @@ pub struct Guest<'memory> {
     log: Log,
     /// What QEMU prints.
     messages: File,
+    control: Option<Control>,
     /// The region, once it is found.
     region: Option<Region<'memory>>,
     /// What is found in its memory meanwhile: no run.
@@ -199,7 +203,9 @@ impl<'memory> Guest<'memory> {
         let messages = log_file().context("cannot make a file for QEMU's messages")?;
         let arguments = machine.arguments(&memory.file.path, &serial.path);
         let mut command = Command::new(&qemu.program);
+        let control = Control::new();
         command
+            .args(control.iter().flat_map(Control::arguments))
             .args(&arguments)
             .stdin(Stdio::null())
             .stdout(messages.file.try_clone()?)
@@ -216,6 +222,7 @@ impl<'memory> Guest<'memory> {
             arguments: shown.map(|word| word.into_owned()).collect(),
             log: Log::new(serial.file),
             messages: messages.file,
+            control,
             region: None,
             without_run: Seen::Nothing,
         })
@@ -288,6 +295,9 @@ impl<'memory> Guest<'memory> {
             active += away;
             settled.shift(away);
         };
+        let hangs = end.outcome == Outcome::Hung;
+        let control = self.control.as_mut().filter(|_| hangs);
+        let registers = control.map_or_else(String::new, Control::registers);
         self.process.kill();
         self.read_log(observer)?;
         self.log.finish();
@@ -298,6 +308,7 @@ impl<'memory> Guest<'memory> {
             heard: self.log.heard(),
             log: self.log.ending(),
             unanswered: self.log.unanswered().map(str::to_owned),
+            registers,
         })
     }
 
