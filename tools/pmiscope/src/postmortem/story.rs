@@ -24,6 +24,9 @@ const WORDS_LINES: usize = 12;
 const SAMPLE_FRAMES: usize = 4;
 /// Lines of a chain in a short story.
 const SHORT_LINES: usize = 16;
+/// The most cores whose chains are shown there, and the lines of each.
+const FEW_CORES: usize = 4;
+const FEW_LINES: usize = 8;
 
 /// The names of a kernel's code.
 pub struct Files {
@@ -109,11 +112,11 @@ impl<'a> Story<'a> {
             return self.text;
         }
         let stacks = self.stacks().ok();
+        let is_crowd = cores.len() > FEW_CORES;
         for core in cores.iter().filter(|core| core.is_online) {
             if let (Some(at), Some(stacks)) = (core.dumped, &stacks) {
                 let walked = stacks.walk(core.index, at, &self.files.symbols);
-                let line = self.names(&walked);
-                let _ = writeln!(self.text, "core {} is here: {line}", core.index);
+                self.place(core.index, &walked, is_crowd);
                 continue;
             }
             let newest = self.newest.get(core.index as usize);
@@ -127,6 +130,18 @@ impl<'a> Story<'a> {
             }
         }
         self.text
+    }
+
+    /// Where a core is; in one line if there are many.
+    fn place(&mut self, core: u32, walked: &Walked, is_crowd: bool) {
+        let _ = write!(self.text, "core {core} is here:");
+        if is_crowd {
+            let line = self.names(walked);
+            let _ = writeln!(self.text, " {line}");
+        } else {
+            self.text.push('\n');
+            self.chain(walked, FEW_LINES);
+        }
     }
 
     fn stacks(&self) -> Result<Stacks<'a>, super::space::Fault> {
