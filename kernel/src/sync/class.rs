@@ -6,8 +6,6 @@
 use core::slice;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use profiler::contract::task_number::LOCK;
-
 /// What is known of the locks of a name. Times are in ticks of the time stamp counter.
 #[repr(align(64))]
 pub struct Class {
@@ -18,12 +16,10 @@ pub struct Class {
     longest_hold: AtomicU64,
 }
 
-// As `lock_class!` has it, which needs a literal.
-const _: () = assert!(matches!(LOCK.as_bytes(), b"lock: "));
-
 /// Declares a [`Class`], and is a reference to it.
 macro_rules! lock_class {
     ($name:literal) => {{
+        // Names of locks in samples begin so (`profiler::contract::task_number`).
         #[unsafe(link_section = ".lock_classes")]
         #[used]
         static CLASS: $crate::sync::Class =

@@ -33,6 +33,7 @@ pub struct TaskNumbers {
     pub tasks: u16,
 }
 
+#[allow(clippy::cast_possible_truncation)] // there are some
 const FIRST_OF_BOTH: u16 = MAX_TASKS as u16;
 
 impl TaskNumbers {

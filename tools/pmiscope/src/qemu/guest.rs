@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -179,8 +179,7 @@ pub struct Guest<'memory> {
     memory: &'memory GuestMemory,
     process: Process,
     halts: Halts,
-    program: PathBuf,
-    is_script: bool,
+    qemu: Qemu,
     arguments: Vec<String>,
     log: Log,
     /// What QEMU prints.
@@ -217,8 +216,7 @@ impl<'memory> Guest<'memory> {
             memory,
             process,
             halts: Halts::catch(),
-            program: qemu.program.clone(),
-            is_script: qemu.is_script(),
+            qemu: qemu.clone(),
             arguments: shown.map(|word| word.into_owned()).collect(),
             log: Log::new(serial.file),
             messages: messages.file,
@@ -237,7 +235,7 @@ impl<'memory> Guest<'memory> {
     /// QEMU's command line, as a shell takes it.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let program = self.program.to_string_lossy();
+        let program = self.qemu.program.to_string_lossy();
         let words = std::iter::once(&*program).chain(self.arguments.iter().map(String::as_str));
         words.map(shell_word).collect::<Vec<_>>().join(" ")
     }
@@ -284,10 +282,8 @@ impl<'memory> Guest<'memory> {
             } else if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
                 break end;
             }
-            if let Some(end) = limits.panicked(active, self.log.said()) {
-                break end;
-            }
-            if let Some(end) = limits.exceeded(started, active) {
+            let panicked = limits.panicked(active, self.log.said());
+            if let Some(end) = panicked.or_else(|| limits.exceeded(started, active)) {
                 break end;
             }
             let away = self.rest();
@@ -295,9 +291,7 @@ impl<'memory> Guest<'memory> {
             active += away;
             settled.shift(away);
         };
-        let hangs = end.outcome == Outcome::Hung;
-        let control = self.control.as_mut().filter(|_| hangs);
-        let registers = control.map_or_else(String::new, Control::registers);
+        let registers = self.registers(&end);
         self.process.kill();
         self.read_log(observer)?;
         self.log.finish();
@@ -312,6 +306,13 @@ impl<'memory> Guest<'memory> {
         })
     }
 
+    /// What QEMU says of the registers, if the guest hangs.
+    fn registers(&mut self, end: &End) -> String {
+        let hangs = end.outcome == Outcome::Hung;
+        let control = self.control.as_mut().filter(|_| hangs);
+        control.map_or_else(String::new, Control::registers)
+    }
+
     /// How QEMU ended.
     fn exited(&self, status: ExitStatus) -> Exited {
         let is_heard = self.seen() != Seen::Nothing || self.log.tail().next().is_some();
@@ -323,7 +324,7 @@ impl<'memory> Guest<'memory> {
         let remains = Remains {
             status,
             said: &messages::said(&self.messages),
-            is_script: self.is_script,
+            is_script: self.qemu.is_script(),
             has_left_qemu: self.process.has_left_qemu(),
             trace,
             memory: &of_bus_error(&self.memory.file.folder, self.memory.file.missing()),
