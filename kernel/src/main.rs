@@ -97,6 +97,7 @@ extern "C" fn kernel_entry() -> ! {
     monitor::add(watch::COMMANDS);
     monitor::prepare(&words);
     log::set_filter(words.log);
+    trap::show_lines(words.lines);
     memory::start(boot, Features::get(), |free| kept::look(free, words.kept));
     postmortem::tell_of_image(boot);
     console::start(boot, &words);

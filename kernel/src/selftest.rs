@@ -5,6 +5,7 @@
 //! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike` and
 //! `profile-in-kernel` are sampled, and all is well.
 
+mod founding;
 mod last_words;
 mod monitor;
 mod profile;
@@ -108,6 +109,7 @@ const TESTS: &[Test] = &[
     ("nmi-on-landing", nmi_on_landing),
     ("control-registers", control_registers),
     ("hang", hang),
+    ("founding-bug", founding::founding_bug),
 ];
 
 /// All tests that are not sampled.

@@ -2,7 +2,7 @@
 
 use kernel_core::words::Words;
 
-use crate::cpu::{accounts, stop};
+use crate::cpu::{self, accounts, stop};
 use crate::profiling::sampler;
 use crate::watch::{self, Sampling, watchdog};
 use crate::{sync, task, workload};
@@ -35,6 +35,15 @@ pub fn start(words: &Words<'_>) {
         });
     }
     if words.locks {
-        sync::tag_samples(workload::name_locks(), task::swap_name);
+        workload::name_locks();
+        sync::tag_samples(sync::Tags {
+            set: |lock| {
+                let number = task::current_name(cpu::current());
+                task::swap_name(workload::number_with_lock(number, lock))
+            },
+            restore: |number| {
+                task::swap_name(number);
+            },
+        });
     }
 }

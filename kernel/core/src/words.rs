@@ -29,8 +29,10 @@ pub struct Words<'a> {
     pub watchdog: Option<NonZeroU32>,
     /// `accounting=`: what each core spends its time on is counted.
     pub accounting: bool,
-    /// `locks=`: samples of a core that holds a lock have the name of that, not of their task.
+    /// `locks=`: samples of a core that holds a lock say which.
     pub locks: bool,
+    /// `lines=`: backtraces have files and lines.
+    pub lines: bool,
 }
 
 /// What leads to the monitor.
@@ -144,14 +146,16 @@ const LOG: &str = "log";
 const WATCHDOG: &str = "watchdog";
 const ACCOUNTING: &str = "accounting";
 const LOCKS: &str = "locks";
+const LINES: &str = "lines";
 
 /// All of them.
-const OWN: [&str; 8] = [
-    SERIAL, AT_END, KEPT, MONITOR, LOG, WATCHDOG, ACCOUNTING, LOCKS,
+const OWN: [&str; 9] = [
+    SERIAL, AT_END, KEPT, MONITOR, LOG, WATCHDOG, ACCOUNTING, LOCKS, LINES,
 ];
 
 /// The kernel's own words, as a message lists those that there are.
-pub const LISTED: &str = "serial=, at-end=, kept=, monitor=, log=, watchdog=, accounting=, locks=";
+pub const LISTED: &str =
+    "serial=, at-end=, kept=, monitor=, log=, watchdog=, accounting=, locks=, lines=";
 
 /// The longest time of `watchdog=`: an hour.
 const LONGEST_WATCH: u32 = 3_600_000;
@@ -164,7 +168,7 @@ impl<'a> Words<'a> {
     /// The first that is not understood, or is there twice.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
         let (mut serial, mut at_end, mut kept) = (None, None, None);
-        let (mut monitor, mut log) = (None, None);
+        let (mut monitor, mut log, mut lines) = (None, None, None);
         let (mut watchdog, mut accounting, mut locks) = (None, None, None);
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
@@ -197,6 +201,7 @@ impl<'a> Words<'a> {
                     accounting.replace(switch(value).map_err(bad)?).is_some()
                 }
                 Some((LOCKS, value)) => locks.replace(switch(value).map_err(bad)?).is_some(),
+                Some((LINES, value)) => lines.replace(switch(value).map_err(bad)?).is_some(),
                 _ => false,
             };
             if is_again {
@@ -214,6 +219,7 @@ impl<'a> Words<'a> {
             watchdog,
             accounting: accounting.unwrap_or_default(),
             locks: locks.unwrap_or_default(),
+            lines: lines.unwrap_or_default(),
         })
     }
 }
@@ -445,7 +451,8 @@ mod tests {
         assert_eq!(watchdog("watchdog=1"), 1);
         assert_eq!(watchdog("watchdog=3600000"), 3_600_000);
         assert!(words("accounting=on").accounting && words("locks=on").locks);
-        let off = words("accounting=off locks=off");
+        assert!(words("lines=on").lines);
+        let off = words("accounting=off locks=off lines=off");
         assert_eq!(off, Words::default());
         for value in ["", "0", "-1", "3600001", "off", "1s"] {
             let line = std::format!("watchdog={value}");
@@ -453,7 +460,7 @@ mod tests {
             let says = "must be milliseconds, 1 to 3600000";
             assert_eq!(said, std::format!("`{line}`: {says}"));
         }
-        for line in ["accounting=yes", "locks="] {
+        for line in ["accounting=yes", "locks=", "lines=1"] {
             let said = Words::parse(line).unwrap_err().to_string();
             assert_eq!(said, std::format!("`{line}`: must be on or off"));
         }

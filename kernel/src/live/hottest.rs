@@ -12,7 +12,7 @@ use super::status;
 use crate::memory::image;
 use crate::profiling::sampler;
 use crate::trap::backtrace::CallerPlace;
-use crate::workload;
+use crate::{sync, workload};
 
 /// By what samples are told apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,7 @@ pub(super) enum By {
     Nothing,
     Task,
     Core,
+    Lock,
 }
 
 /// Functions that were looked for last, by the low bits of the address.
@@ -57,6 +58,11 @@ pub(super) fn show(rows: usize, by: By, to: &mut dyn fmt::Write) -> Result<(), P
     if look.period == 0 {
         return Err(Problem::new(format_args!(
             "this run counts events and takes no samples"
+        )));
+    }
+    if by == By::Lock && !workload::are_locks_named() {
+        return Err(Problem::new(format_args!(
+            "samples do not say which locks are held: start with locks=on on the command line"
         )));
     }
     // Somebody else's command: it was interrupted, or runs on another core.
@@ -135,7 +141,10 @@ impl Making {
     fn count(&mut self, core: u32, by: By, sample: &Sample<'_>, samples: u64) {
         let group = match by {
             By::Nothing => 0,
-            By::Task => sample.task,
+            By::Task => workload::task_and_lock(sample.task).0,
+            By::Lock => workload::task_and_lock(sample.task)
+                .1
+                .map_or(0, |lock| lock + 1),
             By::Core => u16::try_from(core).unwrap_or(u16::MAX),
         };
         let function = self.function_at(sample.pc.0);
@@ -205,6 +214,15 @@ impl Names for KernelNames {
     }
 
     fn group(&self, group: u16, to: &mut dyn fmt::Write) -> fmt::Result {
+        if self.0 == By::Lock {
+            let lock = group.checked_sub(1);
+            let lock = lock.and_then(|lock| sync::classes().get(usize::from(lock)));
+            return write!(
+                to,
+                "{}",
+                lock.map_or("no lock", sync::Class::name_in_samples)
+            );
+        }
         if self.0 == By::Task {
             let name = workload::task_name(group);
             if !name.is_empty() {

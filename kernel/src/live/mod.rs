@@ -25,7 +25,7 @@ pub use counts::{in_place_of, log_at_end};
 pub const COMMANDS: &[Command] = &[
     Command {
         name: "prof",
-        arguments: "start|stop|status|period N|event LIST|top [N] [by task|by core]",
+        arguments: "start|stop|status|period N|event LIST|top [N] [by task|by core|by lock]",
         summary: "the run and its profile, here: hottest functions and their callers",
         run: prof,
     },
@@ -93,7 +93,7 @@ fn prof(mut arguments: Arguments<'_>, to: &mut dyn fmt::Write) -> Result<(), Pro
     }
 }
 
-/// `[N] [by task|by core]`
+/// `[N] [by task|by core|by lock]`
 fn rows_and_groups(mut arguments: Arguments<'_>) -> Result<(usize, By), Problem> {
     let mut words = arguments.clone();
     let rows = if words.word().is_some_and(|word| word != "by") {
@@ -105,9 +105,10 @@ fn rows_and_groups(mut arguments: Arguments<'_>) -> Result<(usize, By), Problem>
         (None, _) => By::Nothing,
         (Some("by"), Some("task")) => By::Task,
         (Some("by"), Some("core")) => By::Core,
+        (Some("by"), Some("lock")) => By::Lock,
         (Some(word), _) => {
             return Err(Problem::new(format_args!(
-                "`{word}`: behind the number of functions comes `by task` or `by core`"
+                "`{word}`: behind the number of functions comes `by task`, `by core` or `by lock`"
             )));
         }
     };

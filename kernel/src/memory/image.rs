@@ -3,6 +3,7 @@
 use core::ops::Range;
 use core::slice;
 
+use kernel_core::symbols::lines::{Line, LineTable};
 use kernel_core::symbols::{Name, Place, Table};
 use x86_64::VirtAddr;
 
@@ -13,6 +14,8 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __symbols_start: u8;
     static __symbols_end: u8;
+    static __lines_start: u8;
+    static __lines_end: u8;
     static __data_start: u8;
     static __data_end: u8;
 }
@@ -61,11 +64,28 @@ impl Function {
 
 /// The table of names, if the image has one.
 fn names() -> Option<Table<'static>> {
-    let start = &raw const __symbols_start;
-    let bytes = (&raw const __symbols_end).addr() - start.addr();
-    // SAFETY: the linker script puts both symbols around a section that is loaded with the
-    // constants and never written.
-    Table::new(unsafe { slice::from_raw_parts(start, bytes) })
+    // SAFETY: the linker script puts both symbols around a section of constants.
+    Table::new(unsafe { section(&raw const __symbols_start, &raw const __symbols_end) })
+}
+
+/// The bytes between two symbols.
+///
+/// # Safety
+///
+/// What lies between them is loaded with the constants, and never written.
+unsafe fn section(start: *const u8, end: *const u8) -> &'static [u8] {
+    // SAFETY: the caller's promise.
+    unsafe { slice::from_raw_parts(start, end.addr() - start.addr()) }
+}
+
+/// Where in its source the code is that the byte at an address belongs to, if it is code and the
+/// image has a table of lines.
+#[must_use]
+pub fn line_at(address: u64) -> Option<Line<'static>> {
+    // SAFETY: the linker script puts both symbols around a section of constants.
+    let table = unsafe { section(&raw const __lines_start, &raw const __lines_end) };
+    let offset = address.checked_sub(text().start.as_u64())?;
+    LineTable::new(table)?.find(offset)
 }
 
 /// The function that the byte at an address belongs to, if it is code and the image has a table

@@ -92,10 +92,11 @@ fn registers(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Pr
 fn show_place(core: &CoreBlock, out: &mut dyn Write) -> Result<(), Problem> {
     let (index, id) = (core.index, core.apic_id);
     let pc = registers_of(core)?.pc.0;
+    let place = Symbol::of_instruction(pc);
+    let source = place.source();
     writeln!(
         out,
-        "core {index} (APIC id {id}) at {pc:#018x}{}",
-        Symbol::of_instruction(pc)
+        "core {index} (APIC id {id}) at {pc:#018x}{place}{source}"
     )?;
     Ok(())
 }
@@ -112,9 +113,10 @@ fn symbols(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Prob
             return Err(Problem::new(format_args!("no function at {address:#x}")));
         };
         let into = address - function.start;
+        let source = Symbol::of_instruction(address).source();
         writeln!(
             out,
-            "{address:#018x} {}+{into:#x} of {:#x} bytes",
+            "{address:#018x} {}+{into:#x} of {:#x} bytes{source}",
             function.name, function.bytes
         )?;
         return Ok(());

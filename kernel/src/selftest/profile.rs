@@ -19,6 +19,7 @@ const LINES: &[&str] = &[
     "prof top 2 by task",
     "prof top by core",
     "prof top by moon",
+    "prof top by lock",
     "prof stop",
     "prof period 0",
     "prof event nothing",

@@ -19,6 +19,7 @@ pub struct Class {
 /// Declares a [`Class`], and is a reference to it.
 macro_rules! lock_class {
     ($name:literal) => {{
+        // Names of locks in samples begin so (`profiler::contract::task_number`).
         #[unsafe(link_section = ".lock_classes")]
         #[used]
         static CLASS: $crate::sync::Class =
@@ -47,7 +48,7 @@ impl Class {
         self.name
     }
 
-    /// What samples of a core that holds one are called, where they are ([`super::tag_samples`]).
+    /// What it is called among the names of tasks ([`super::tag_samples`]).
     #[must_use]
     pub fn name_in_samples(&self) -> &'static str {
         self.name_in_samples
@@ -83,9 +84,10 @@ impl Class {
     }
 
     /// Its place among [`classes`].
-    pub(super) fn number(&self) -> usize {
+    #[allow(clippy::cast_possible_truncation)] // there are some
+    pub(super) fn number(&self) -> u16 {
         let distance = core::ptr::from_ref(self).addr() - classes().as_ptr().addr();
-        distance / size_of::<Self>()
+        (distance / size_of::<Self>()) as u16
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) struct Record {
     taken_at: AtomicU64,
     /// When, by the time stamp counter; 0 where nobody asks.
     taken_tsc: AtomicU64,
-    /// What samples of the core were called before, where they have the lock's name.
+    /// What samples of the core had before, where they say which lock it holds.
     name: AtomicU8,
     /// The lock that the core held before.
     outer: AtomicPtr<Self>,
@@ -81,23 +81,21 @@ pub fn are_holds_measured() -> bool {
     MODE.load(Relaxed) == TIMED
 }
 
-/// Sets by what number samples call what the running core does. Returns what it was.
-pub type SwapName = fn(u8) -> u8;
-
-/// What samples of a core that holds a lock are called.
-struct Tags {
-    /// The number of the first class's name.
-    first: u8,
-    swap: SwapName,
+/// What samples of a core that holds a lock say.
+pub struct Tags {
+    /// The running core's samples have the lock as well, by its place among
+    /// [`classes`](super::classes). Returns what they had.
+    pub set: fn(u16) -> u8,
+    /// They have that again.
+    pub restore: fn(u8),
 }
 
 static TAGS: Once<Tags> = Once::new();
 
-/// Samples of a core that holds a lock have a name of their own from now on: that of the first of
-/// [`classes`](super::classes) has the number `first`, the others follow. How long they are held is
-/// measured as well.
-pub fn tag_samples(first: u8, swap: SwapName) {
-    TAGS.call_once(|| Tags { first, swap });
+/// Samples of a core say which lock it holds from now on. How long they are held is measured as
+/// well.
+pub fn tag_samples(tags: Tags) {
+    TAGS.call_once(|| tags);
     measure_holds();
 }
 
@@ -146,10 +144,8 @@ impl Record {
         if MODE.load(Relaxed) == FIRST_ALONE {
             return (&EARLY, 0);
         }
-        // A number that samples have no room for is none of `tag_samples`.
-        if let (Some(tags), Ok(number)) = (TAGS.get(), u8::try_from(self.class.number())) {
-            let name = (tags.swap)(tags.first + number);
-            self.name.store(name, Relaxed);
+        if let Some(tags) = TAGS.get() {
+            self.name.store((tags.set)(self.class.number()), Relaxed);
         }
         let tsc = tsc::ticks();
         self.taken_tsc.store(tsc, Relaxed);
@@ -169,7 +165,7 @@ impl Record {
     #[inline(never)]
     fn end_hold(&self, since: u64) {
         if let Some(tags) = TAGS.get() {
-            (tags.swap)(self.name.load(Relaxed));
+            (tags.restore)(self.name.load(Relaxed));
         }
         self.class.note_hold(tsc::ticks().wrapping_sub(since));
     }

@@ -17,7 +17,8 @@ use x86_64::instructions::interrupts;
 pub(crate) use class::lock_class;
 pub use class::{Class, classes};
 pub use holding::{
-    Awaited, Held, are_holds_measured, awaited_by, held_by, know_cores, measure_holds, tag_samples,
+    Awaited, Held, Tags, are_holds_measured, awaited_by, held_by, know_cores, measure_holds,
+    tag_samples,
 };
 
 use holding::Record;

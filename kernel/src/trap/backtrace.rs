@@ -8,10 +8,13 @@
 //! -- chain: complete --
 //! ```
 //!
+//! With `lines=on` on the command line each has where it is in the source as well.
+//!
 //! The line 0, and the one behind each interrupt, is of an instruction that was about to
 //! execute; the others are return addresses, and their names those of the calls before them.
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use kernel_core::caller::{self, Frame, Interrupted, LONGEST};
 use profiler::address::{CodeAddress, CodeRange, StackAddress};
@@ -174,7 +177,8 @@ impl Lines<'_, '_> {
     fn line(&mut self, address: u64, symbol: Symbol) -> fmt::Result {
         let number = self.number;
         self.number += 1;
-        writeln!(self.f, "#{number:02} [<{address:#018x}>]{symbol}")
+        let source = symbol.source();
+        writeln!(self.f, "#{number:02} [<{address:#018x}>]{symbol}{source}")
     }
 
     fn end_of_repeated(&mut self) -> fmt::Result {
@@ -282,6 +286,33 @@ impl Symbol {
         Self {
             address,
             within: address.wrapping_sub(1),
+        }
+    }
+
+    /// Where the code is in its source.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        Source(SHOWS_LINES.load(Ordering::Relaxed).then_some(self.within))
+    }
+}
+
+/// Whether it is said where code is in its source.
+static SHOWS_LINES: AtomicBool = AtomicBool::new(false);
+
+/// Sets whether it is said where code is in its source.
+pub fn show_lines(shows: bool) {
+    SHOWS_LINES.store(shows, Ordering::Relaxed);
+}
+
+/// The file and the line of the code at an address, behind ` at `; nothing if they are not known, or
+/// not to be said.
+pub struct Source(Option<u64>);
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.and_then(image::line_at) {
+            Some(line) => write!(f, " at {line}"),
+            None => Ok(()),
         }
     }
 }

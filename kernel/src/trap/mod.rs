@@ -23,7 +23,7 @@ use x86_64::VirtAddr;
 
 use crate::cpu::{apic, idt};
 use crate::exit;
-pub use backtrace::{Backtrace, Symbol};
+pub use backtrace::{Backtrace, Symbol, show_lines};
 pub use dispatch::{end_of_trap_call, register};
 pub use profiler::entry::TrapFrame;
 pub use walk::{places, registers_of, rule};

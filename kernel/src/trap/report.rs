@@ -22,10 +22,11 @@ pub(super) fn unhandled(vector: u8, frame: &TrapFrame) -> ! {
     let name = vector::name(vector);
     let rip = frame.rip;
     let place = Symbol::of_instruction(rip);
+    let source = place.source();
     let failure = Failure {
         at: registers_of(frame),
         frame: Some(frame),
-        message: format_args!("{name} (vector {vector}) at {rip:#018x}{place}"),
+        message: format_args!("{name} (vector {vector}) at {rip:#018x}{place}{source}"),
     };
     let details = format_args!(
         "{frame}\n{}{}{}{}\n",

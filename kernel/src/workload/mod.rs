@@ -63,5 +63,6 @@ mod yield_storm;
 
 pub use nmi_storm::set_request;
 pub use run::{
-    Counted, Workload, find, find_or_refuse, name_locks, run, select, set_between, start, task_name,
+    Counted, Workload, are_locks_named, find, find_or_refuse, name_locks, number_with_lock, run,
+    select, set_between, start, task_and_lock, task_name,
 };

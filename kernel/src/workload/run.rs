@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::{fmt, ptr};
 
+use profiler::contract::task_number::TaskNumbers;
 use profiler::format::Text;
 use spin::Once;
 use x86_64::VirtAddr;
@@ -80,15 +81,17 @@ pub static ALL: &[Workload] = &[
 
 static MIX: Workload = Workload::new("mix", mix);
 
-/// The task name with this number; empty if there is none.
+/// The task name with this number; empty if there is none. Of a task that holds a lock it is the
+/// task's.
 #[must_use]
 pub fn task_name(number: u16) -> &'static str {
+    let (number, _) = task_and_lock(number);
     let Some(place) = usize::from(number).checked_sub(1) else {
         return "kernel";
     };
     match ALL.get(place) {
         Some(workload) => workload.name,
-        None if LOCKS_ARE_NAMED.load(Ordering::Relaxed) => {
+        None if are_locks_named() => {
             let lock = sync::classes().get(place - ALL.len());
             lock.map_or("", sync::Class::name_in_samples)
         }
@@ -96,14 +99,51 @@ pub fn task_name(number: u16) -> &'static str {
     }
 }
 
-/// Samples of cores that hold a lock have its name.
+/// The numbers of samples of cores that hold locks.
+#[allow(clippy::cast_possible_truncation)] // there are some workloads
+const NUMBERS: TaskNumbers = TaskNumbers {
+    tasks: ALL.len() as u16 + 1,
+};
+
+/// Samples of cores that hold a lock say which.
 static LOCKS_ARE_NAMED: AtomicBool = AtomicBool::new(false);
 
-/// Lets locks have names behind those of tasks. Returns the number of the first.
-#[allow(clippy::cast_possible_truncation)] // there are some workloads
-pub fn name_locks() -> u8 {
+/// Returns true if samples of cores that hold locks say which.
+#[must_use]
+pub fn are_locks_named() -> bool {
+    LOCKS_ARE_NAMED.load(Ordering::Relaxed)
+}
+
+/// Lets locks have names behind those of tasks.
+pub fn name_locks() {
     LOCKS_ARE_NAMED.store(true, Ordering::Relaxed);
-    ALL.len() as u8 + 1
+    let room = (u16::from(u8::MAX) + 1).saturating_sub(NUMBERS.with_lock(0, 0)) / NUMBERS.tasks;
+    for lock in sync::classes().iter().skip(room.into()) {
+        log::warn!(
+            "locks=on: samples have no room for the lock `{}`",
+            lock.name()
+        );
+    }
+}
+
+/// The number of a task's name, and the lock that it holds, by a sample's number.
+#[must_use]
+pub fn task_and_lock(number: u16) -> (u16, Option<u16>) {
+    if are_locks_named() {
+        (NUMBERS.task(number), NUMBERS.lock(number))
+    } else {
+        (number, None)
+    }
+}
+
+/// The number of a sample's task that takes this lock while it has that number; the same if samples
+/// have no room for the lock.
+#[must_use]
+pub fn number_with_lock(before: u16, lock: u16) -> u8 {
+    let number = NUMBERS.with_lock(before, lock);
+    u8::try_from(number)
+        .or(u8::try_from(before))
+        .unwrap_or_default()
 }
 
 /// Runs one unit of every workload in the mix; halting ones every 8th round. All cores

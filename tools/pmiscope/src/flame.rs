@@ -15,7 +15,7 @@ use profiler::format::{ChainEnd, Clock};
 use crate::output::folded::{self, Place};
 use crate::output::svg;
 use crate::profile::{Profile, ReadError};
-use crate::report::model::task_name;
+use crate::report::model::{task_name, task_of};
 use crate::report::{Stack, Step, Tally};
 use crate::symbols::{FunctionId, Symbols};
 use crate::units::{counted, grouped};
@@ -129,7 +129,7 @@ fn stacks_of<'a>(
     };
     let stacks = tally.stacks_by(profile, |core, task| match root {
         Root::Core => core,
-        Root::Task => task.into(),
+        Root::Task => task_of(&profile.description, task).into(),
     })?;
     let name = |key: u32| match root {
         Root::Core => format!("core {key}"),

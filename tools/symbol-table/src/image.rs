@@ -3,13 +3,16 @@
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use kernel_core::symbols::lines::{LineTable, Row, encode as encode_lines};
 use kernel_core::symbols::{Function, Table, encode, shown};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, elf};
 
 use crate::functions::{Named, functions};
+use crate::lines::{Lines, Place};
 
-/// The section that the linker script leaves room in.
+/// The sections that the linker script leaves room in: for the names, and for the lines.
 const SECTION: &str = ".pmiscope.symbols";
+const LINE_SECTION: &str = ".pmiscope.lines";
 
 /// Returns the file with its table, and what there is to say of that.
 pub fn with_table(linked: &[u8]) -> Result<(Vec<u8>, String)> {
@@ -22,21 +25,37 @@ pub fn with_table(linked: &[u8]) -> Result<(Vec<u8>, String)> {
     );
     let table = table(&named, text.start)?;
     check(&table, &named, text.start)?;
-    let room = room(&file)?;
+    let lines = Lines::of(&file)?;
+    let rows = lines.of_text(&text)?;
+    let line_table = line_table(&rows, text.start)?;
+    check_lines(&line_table, &rows, &text)?;
+    let mut content = linked.to_vec();
+    let names = format!("{} functions", named.len());
+    let rows = format!("{} lines", rows.len());
+    let names = write(&file, &mut content, SECTION, &table, &names)?;
+    let lines = write(&file, &mut content, LINE_SECTION, &line_table, &rows)?;
+    Ok((content, format!("{names}; {lines}")))
+}
+
+/// Writes a table into the room that there is for it, and returns what there is to say of that.
+fn write(
+    file: &object::File<'_>,
+    content: &mut [u8],
+    section: &str,
+    table: &[u8],
+    of: &str,
+) -> Result<String> {
+    let room = room(file, section)?;
     let (bytes, have) = (table.len(), room.len());
     ensure!(
         bytes <= have,
-        "the names of {} functions take {bytes} bytes, and its linker script has left {have} \
-         in {SECTION}: let it leave more",
-        named.len(),
+        "{of} take {bytes} bytes, and its linker script has left {have} in {section}: let it leave \
+         more"
     );
-    let mut content = linked.to_vec();
     let place = &mut content[room];
     place.fill(0);
-    place[..bytes].copy_from_slice(&table);
-    let functions = named.len();
-    let said = format!("{functions} functions in {bytes} bytes, of {have} that there are");
-    Ok((content, said))
+    place[..bytes].copy_from_slice(table);
+    Ok(format!("{of} in {bytes} bytes, of {have} that there are"))
 }
 
 /// The addresses of the kernel's code.
@@ -52,20 +71,20 @@ fn text(file: &object::File<'_>) -> Result<Range<u64>> {
 }
 
 /// Where in the file there is room for the table.
-fn room(file: &object::File<'_>) -> Result<Range<usize>> {
+fn room(file: &object::File<'_>, name: &str) -> Result<Range<usize>> {
     let section = file
-        .section_by_name(SECTION)
-        .with_context(|| format!("its linker script leaves no room for a table in {SECTION}"))?;
+        .section_by_name(name)
+        .with_context(|| format!("its linker script leaves no room for a table in {name}"))?;
     let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
         bail!("it is no ELF file");
     };
     ensure!(
         sh_flags & (elf::SHF_EXECINSTR | elf::SHF_WRITE) == elf::SectionFlags(0),
-        "{SECTION} can be written or executed, and is to be read only"
+        "{name} can be written or executed, and is to be read only"
     );
     let (offset, bytes) = section
         .file_range()
-        .with_context(|| format!("{SECTION} has no bytes in the file"))?;
+        .with_context(|| format!("{name} has no bytes in the file"))?;
     let start = usize::try_from(offset)?;
     let end = start.checked_add(usize::try_from(bytes)?);
     let end = end.context("it is damaged")?;
@@ -106,6 +125,36 @@ fn check(table: &[u8], named: &[Named], text_start: u64) -> Result<()> {
                 is_it,
                 "{address:#x} is in {}, found is {found:?}",
                 function.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The bytes of the table of lines.
+fn line_table(rows: &[(u64, Option<Place>)], text_start: u64) -> Result<Vec<u8>> {
+    let rows: Result<Vec<_>> = rows
+        .iter()
+        .map(|(address, place)| {
+            let place = place.as_ref().map(|(path, line)| (path.as_str(), *line));
+            let start = u32::try_from(address - text_start)?;
+            Ok(Row { start, place })
+        })
+        .collect();
+    encode_lines(&rows.context("its text has 4 GiB or more")?).context("its lines")
+}
+
+/// Makes sure that each line is found by its first and its last byte.
+fn check_lines(table: &[u8], rows: &[(u64, Option<Place>)], text: &Range<u64>) -> Result<()> {
+    let table = LineTable::new(table).context("the table of lines that was made is none")?;
+    let ends = rows.iter().skip(1).map(|row| row.0).chain([text.end]);
+    for ((start, place), end) in rows.iter().zip(ends) {
+        let expected = place.as_ref().map(|(path, line)| format!("{path}:{line}"));
+        for address in [*start, (end - 1).max(*start)] {
+            let found = table.find(address - text.start).map(|it| it.to_string());
+            ensure!(
+                found == expected,
+                "{address:#x} is at {expected:?}, found is {found:?}"
             );
         }
     }

@@ -1,11 +1,12 @@
-//! Writes the names of a kernel's functions into its image, where its linker script has left
-//! room: `symbol-table KERNEL`. `tools/freestanding.sh build` does it behind the linker.
+//! Writes the names of a kernel's functions, and where they are in its source, into its image, where
+//! its linker script has left room: `symbol-table KERNEL`. `tools/freestanding.sh build` does it behind the linker.
 //!
 //! Nothing moves, so what the table holds changes no address, and the build-id stays what the
 //! linker has made of the file without a table: the table says nothing that is not in there.
 
 mod functions;
 mod image;
+mod lines;
 
 use std::env;
 use std::fs;

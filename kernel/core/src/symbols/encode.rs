@@ -80,7 +80,7 @@ pub fn encode(functions: &[Function<'_>]) -> Result<Vec<u8>, EncodeError> {
     Ok(table)
 }
 
-fn number_of(count: usize) -> Result<u32, EncodeError> {
+pub(super) fn number_of(count: usize) -> Result<u32, EncodeError> {
     u32::try_from(count).map_err(|_| EncodeError)
 }
 
@@ -98,7 +98,7 @@ pub fn shown(name: &str) -> String {
     shown
 }
 
-fn append_number(list: &mut Vec<u8>, mut number: u32) {
+pub(super) fn append_number(list: &mut Vec<u8>, mut number: u32) {
     while number > 0x7f {
         list.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;

@@ -22,6 +22,7 @@
 //! bits in a byte, the lowest first, and the top bit says that more follow.
 
 mod encode;
+pub mod lines;
 
 use core::fmt::{self, Write as _};
 
@@ -156,6 +157,11 @@ impl<'a> Table<'a> {
     }
 }
 
+/// Returns true if a terminal shows the letter, and does nothing else by it.
+fn is_shown(letter: u8) -> bool {
+    letter == b' ' || letter.is_ascii_graphic()
+}
+
 /// Both numbers of an entry of the index.
 fn halves(entry: &[u8; 8]) -> (u32, u32) {
     let [a, b, c, d, e, f, g, h] = *entry;
@@ -192,8 +198,7 @@ impl fmt::Display for Name<'_> {
                 return f.write_str("...");
             }
             // What is none may reprogram a terminal.
-            let is_shown = letter == b' ' || letter.is_ascii_graphic();
-            f.write_char(if is_shown { letter.into() } else { '?' })?;
+            f.write_char(if is_shown(letter) { letter.into() } else { '?' })?;
         }
         Ok(())
     }

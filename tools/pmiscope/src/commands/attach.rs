@@ -250,6 +250,7 @@ pub(super) fn without_log(end: End) -> Ended {
         unanswered: None,
         log: Vec::new(),
         qemu_said: String::new(),
+        registers: String::new(),
     }
 }
 

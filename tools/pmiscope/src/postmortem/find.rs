@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use kernel_core::postmortem::{NoRoot, ROOT_BYTES, Root};
 
 use super::memory::{Memory, Placed};
+use super::registers::Processor;
 use super::space::Space;
 use crate::attach::Image;
 use crate::symbols::BuildId;
@@ -14,6 +15,8 @@ pub struct Dead<'a> {
     pub root: Root,
     /// What is to be said of what else was found; a line each.
     pub notes: Vec<String>,
+    /// The registers of processors that the memory does not have.
+    pub processors: Vec<Processor>,
 }
 
 impl Dead<'_> {
@@ -130,5 +133,6 @@ pub(super) fn find_in<'a>(
         memory,
         root,
         notes,
+        processors: Vec::new(),
     })
 }

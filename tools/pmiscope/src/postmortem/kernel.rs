@@ -54,6 +54,7 @@ pub fn cores(dead: &Dead<'_>) -> (Vec<Result<Core, Unreadable>>, Vec<Processor>)
     let mut processors: Vec<_> = notes
         .iter()
         .filter_map(|note| registers::processor(note))
+        .chain(dead.processors.iter().copied())
         .collect();
     let cores = (0..dead.root.cores.count.min(MAX_CORES)).map(|number| {
         core(dead, number, &mut processors).map_err(|fault| Unreadable {

@@ -24,4 +24,5 @@ mod walk;
 pub use find::find;
 pub use log::{log_of, log_of_running, text};
 pub use newest::{Newest, newest_of};
+pub use registers::processors_said;
 pub use story::{Files, Story};

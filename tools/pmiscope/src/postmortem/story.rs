@@ -24,6 +24,9 @@ const WORDS_LINES: usize = 12;
 const SAMPLE_FRAMES: usize = 4;
 /// Lines of a chain in a short story.
 const SHORT_LINES: usize = 16;
+/// The most cores whose chains are shown there, and the lines of each.
+const FEW_CORES: usize = 4;
+const FEW_LINES: usize = 8;
 
 /// The names of a kernel's code.
 pub struct Files {
@@ -108,7 +111,14 @@ impl<'a> Story<'a> {
             self.chain(&walked, SHORT_LINES);
             return self.text;
         }
+        let stacks = self.stacks().ok();
+        let is_crowd = cores.len() > FEW_CORES;
         for core in cores.iter().filter(|core| core.is_online) {
+            if let (Some(at), Some(stacks)) = (core.dumped, &stacks) {
+                let walked = stacks.walk(core.index, at, &self.files.symbols);
+                self.place(core.index, &walked, is_crowd);
+                continue;
+            }
             let newest = self.newest.get(core.index as usize);
             if let Some(sample) = newest.and_then(|newest| newest.samples().next()) {
                 let line = self.sample(&sample);
@@ -120,6 +130,18 @@ impl<'a> Story<'a> {
             }
         }
         self.text
+    }
+
+    /// Where a core is; in one line if there are many.
+    fn place(&mut self, core: u32, walked: &Walked, is_crowd: bool) {
+        let _ = write!(self.text, "core {core} is here:");
+        if is_crowd {
+            let line = self.names(walked);
+            let _ = writeln!(self.text, " {line}");
+        } else {
+            self.text.push('\n');
+            self.chain(walked, FEW_LINES);
+        }
     }
 
     fn stacks(&self) -> Result<Stacks<'a>, super::space::Fault> {
@@ -269,6 +291,11 @@ impl<'a> Story<'a> {
     /// A sample in a line.
     fn sample(&mut self, sample: &profiler::format::Sample<'_>) -> String {
         let walked = self.walked_sample(sample);
+        self.names(&walked)
+    }
+
+    /// The first functions of a chain.
+    fn names(&mut self, walked: &Walked) -> String {
         let names = walked.links.iter().take(SAMPLE_FRAMES);
         let names: Vec<_> = names.map(|link| self.name(lookup(*link))).collect();
         let more = if walked.links.len() > SAMPLE_FRAMES {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use profiler::format::Description;
 use profiler::format::region::Region;
 
+use super::control::Control;
 use super::ending::{End, Exited, Said, Seen, of_exit, of_region, of_silence};
 use super::failure::{Remains, Trace};
 use super::log::{Heard, Log};
@@ -169,6 +170,8 @@ pub struct Ended {
     pub qemu_said: String,
     /// What the kernel asked the loader for and did not get.
     pub unanswered: Option<String>,
+    /// Of a guest that hangs, what QEMU says of the registers of its processors; empty if nothing.
+    pub registers: String,
 }
 
 /// A guest that runs.
@@ -176,12 +179,12 @@ pub struct Guest<'memory> {
     memory: &'memory GuestMemory,
     process: Process,
     halts: Halts,
-    program: PathBuf,
-    is_script: bool,
+    qemu: Qemu,
     arguments: Vec<String>,
     log: Log,
     /// What QEMU prints.
     messages: File,
+    control: Option<Control>,
     /// The region, once it is found.
     region: Option<Region<'memory>>,
     /// What is found in its memory meanwhile: no run.
@@ -199,7 +202,9 @@ impl<'memory> Guest<'memory> {
         let messages = log_file().context("cannot make a file for QEMU's messages")?;
         let arguments = machine.arguments(&memory.file.path, &serial.path);
         let mut command = Command::new(&qemu.program);
+        let control = Control::new();
         command
+            .args(control.iter().flat_map(Control::arguments))
             .args(&arguments)
             .stdin(Stdio::null())
             .stdout(messages.file.try_clone()?)
@@ -211,11 +216,11 @@ impl<'memory> Guest<'memory> {
             memory,
             process,
             halts: Halts::catch(),
-            program: qemu.program.clone(),
-            is_script: qemu.is_script(),
+            qemu: qemu.clone(),
             arguments: shown.map(|word| word.into_owned()).collect(),
             log: Log::new(serial.file),
             messages: messages.file,
+            control,
             region: None,
             without_run: Seen::Nothing,
         })
@@ -230,7 +235,7 @@ impl<'memory> Guest<'memory> {
     /// QEMU's command line, as a shell takes it.
     #[must_use]
     pub fn command_line(&self) -> String {
-        let program = self.program.to_string_lossy();
+        let program = self.qemu.program.to_string_lossy();
         let words = std::iter::once(&*program).chain(self.arguments.iter().map(String::as_str));
         words.map(shell_word).collect::<Vec<_>>().join(" ")
     }
@@ -277,10 +282,8 @@ impl<'memory> Guest<'memory> {
             } else if let Some(end) = settled.end(&self.seen(), self.log.said(), active) {
                 break end;
             }
-            if let Some(end) = limits.panicked(active, self.log.said()) {
-                break end;
-            }
-            if let Some(end) = limits.exceeded(started, active) {
+            let panicked = limits.panicked(active, self.log.said());
+            if let Some(end) = panicked.or_else(|| limits.exceeded(started, active)) {
                 break end;
             }
             let away = self.rest();
@@ -288,6 +291,7 @@ impl<'memory> Guest<'memory> {
             active += away;
             settled.shift(away);
         };
+        let registers = self.registers(&end);
         self.process.kill();
         self.read_log(observer)?;
         self.log.finish();
@@ -298,7 +302,15 @@ impl<'memory> Guest<'memory> {
             heard: self.log.heard(),
             log: self.log.ending(),
             unanswered: self.log.unanswered().map(str::to_owned),
+            registers,
         })
+    }
+
+    /// What QEMU says of the registers, if the guest hangs.
+    fn registers(&mut self, end: &End) -> String {
+        let hangs = end.outcome == Outcome::Hung;
+        let control = self.control.as_mut().filter(|_| hangs);
+        control.map_or_else(String::new, Control::registers)
     }
 
     /// How QEMU ended.
@@ -312,7 +324,7 @@ impl<'memory> Guest<'memory> {
         let remains = Remains {
             status,
             said: &messages::said(&self.messages),
-            is_script: self.is_script,
+            is_script: self.qemu.is_script(),
             has_left_qemu: self.process.has_left_qemu(),
             trace,
             memory: &of_bus_error(&self.memory.file.folder, self.memory.file.missing()),

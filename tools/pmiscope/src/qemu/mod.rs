@@ -1,6 +1,7 @@
 //! QEMU: which one, how it is started, how it ends.
 
 mod arguments;
+mod control;
 pub(crate) mod disc;
 pub(crate) mod emulator;
 pub(crate) mod ending;

@@ -1,6 +1,7 @@
 //! The report, as values: what JSON shows and the text is made of.
 
 use hashbrown::HashMap;
+use profiler::contract::task_number::{LOCK, TaskNumbers};
 use profiler::format::region::Maker;
 use profiler::format::{ChainEnd, Clock, ClockReference, Description, Source};
 use serde::{Serialize, Serializer};
@@ -263,6 +264,9 @@ pub struct Image {
 pub struct Shares {
     /// Samples by the task that ran, most first.
     pub tasks: Vec<TaskRow>,
+    /// Those in which a lock was held, by its name, where the kernel says it (`locks=on`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<TaskRow>,
     /// Samples whose chain has a caller that was on top of the stack only, in a
     /// function's first or last instructions.
     pub callers_from_stack_top: u64,
@@ -593,6 +597,7 @@ impl Shares {
         Self {
             exact_elsewhere: tally.exact_elsewhere(symbols),
             tasks: tasks(tally, run),
+            locks: locks(tally, run),
             callers_from_stack_top: tally.totals.repaired,
             callers_doubtful: tally.totals.doubtful,
             callers_undecided: tally.totals.undecided,
@@ -684,6 +689,17 @@ fn chain_ends(tally: &Tally) -> Vec<(&'static str, u64)> {
         .collect()
 }
 
+/// How a run's samples say which locks are held, if they do.
+fn task_numbers(run: &Description) -> Option<TaskNumbers> {
+    TaskNumbers::of_names(run.tasks.iter().map(|name| name.as_str()))
+}
+
+/// The number of the name of a sample's task.
+#[must_use]
+pub fn task_of(run: &Description, number: u16) -> u16 {
+    task_numbers(run).map_or(number, |numbers| numbers.task(number))
+}
+
 /// The name of a task.
 #[must_use]
 pub fn task_name(run: &Description, task: u16) -> String {
@@ -694,11 +710,32 @@ pub fn task_name(run: &Description, task: u16) -> String {
 }
 
 fn tasks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
-    let rows = tally.tasks().map(|(task, samples)| TaskRow {
-        name: task_name(run, task),
-        samples,
-    });
-    let mut rows: Vec<_> = rows.collect();
+    rows(tally, |number| Some(task_name(run, task_of(run, number))))
+}
+
+/// The locks that were held, the last one that a core has taken.
+fn locks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
+    let Some(numbers) = task_numbers(run) else {
+        return Vec::new();
+    };
+    rows(tally, |number| {
+        let name = task_name(run, numbers.tasks + numbers.lock(number)?);
+        Some(name.strip_prefix(LOCK).unwrap_or(&name).to_owned())
+    })
+}
+
+/// The samples by what `name` makes of the number of their task, most first.
+fn rows(tally: &Tally, name: impl Fn(u16) -> Option<String>) -> Vec<TaskRow> {
+    let mut rows: Vec<TaskRow> = Vec::new();
+    for (number, samples) in tally.tasks() {
+        let Some(name) = name(number) else {
+            continue;
+        };
+        match rows.iter_mut().find(|row| row.name == name) {
+            Some(row) => row.samples += samples,
+            None => rows.push(TaskRow { name, samples }),
+        }
+    }
     rows.sort_by_key(|row| std::cmp::Reverse(row.samples));
     rows
 }

@@ -372,6 +372,14 @@ impl Out {
             "(interrupts off)",
         );
         self.share(report.shares.idle, report.totals.samples, "(halted)");
+        if report.shares.locks.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("      share      samples  locks that were held");
+        for lock in &report.shares.locks {
+            self.share(lock.samples, report.totals.samples, &lock.name);
+        }
     }
 
     /// What the kernel has accounted for; nothing if it has not.

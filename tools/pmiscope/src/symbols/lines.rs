@@ -5,6 +5,7 @@
 
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::Dwarf;
+use kernel_core::symbols::lines::short_path;
 
 use super::files::Chosen;
 use super::{Bytes, LinkAddress, SymbolFiles, dwarf};
@@ -12,7 +13,7 @@ use super::{Bytes, LinkAddress, SymbolFiles, dwarf};
 /// A place in a source file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SourceLine {
-    /// The file, as [`short`] has it.
+    /// The file, as [`short_path`] has it.
     pub file: String,
     pub line: u32,
 }
@@ -53,7 +54,7 @@ impl Lines {
             let line = frame.location.and_then(|place| {
                 let file = place.file?;
                 Some(SourceLine {
-                    file: short(file, folder.as_deref()).to_owned(),
+                    file: short_path(file, folder.as_deref()).to_owned(),
                     line: place.line?,
                 })
             });
@@ -63,18 +64,6 @@ impl Lines {
     }
 }
 
-/// A path without what tells nothing: the folder of Rust's own source, that of its packages, or the
-/// one in which all was compiled.
-fn short<'a>(file: &'a str, folder: Option<&str>) -> &'a str {
-    let behind = |folder: &str| file.split_once(folder).map(|(_, rest)| rest);
-    let of_package = || behind("/registry/src/")?.split_once('/');
-    let within = || file.strip_prefix(folder?)?.strip_prefix('/');
-    behind("/lib/rustlib/src/rust/")
-        .or_else(|| of_package().map(|(_, rest)| rest))
-        .or_else(within)
-        .unwrap_or(file)
-}
-
 /// The result of a look-up. Units that are split off are not looked for.
 fn loaded<L: LookupContinuation<Buf = Bytes>>(mut result: LookupResult<L>) -> L::Output {
     loop {
@@ -82,34 +71,5 @@ fn loaded<L: LookupContinuation<Buf = Bytes>>(mut result: LookupResult<L>) -> L:
             LookupResult::Output(output) => return output,
             LookupResult::Load { continuation, .. } => result = continuation.resume(None),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::short;
-
-    #[test]
-    fn a_path_begins_where_it_tells_something() {
-        let folder = Some("/home/me/kernel");
-        for (path, shown) in [
-            ("/home/me/kernel/src/main.rs", "src/main.rs"),
-            (
-                "/home/me/kernels/src/main.rs",
-                "/home/me/kernels/src/main.rs",
-            ),
-            ("src/main.c", "src/main.c"),
-            (
-                "/opt/rust/lib/rustlib/src/rust/library/core/src/panicking.rs",
-                "library/core/src/panicking.rs",
-            ),
-            (
-                "/home/me/.cargo/registry/src/index-1/spin-0.9/src/once.rs",
-                "spin-0.9/src/once.rs",
-            ),
-        ] {
-            assert_eq!(short(path, folder), shown);
-        }
-        assert_eq!(short("/a/b.rs", None), "/a/b.rs");
     }
 }

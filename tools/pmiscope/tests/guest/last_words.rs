@@ -3,9 +3,12 @@
 
 use std::fs;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
+use gimli::{EndianRcSlice, LittleEndian};
 use kernel_core::symbols::Table;
+use kernel_core::symbols::lines::LineTable;
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SymbolKind};
 use pmiscope::profile::Mode;
 use pmiscope::profile::Outcome::{self, Exception, Panic};
@@ -29,10 +32,15 @@ fn functions() -> &'static [(Range<u64>, String)] {
     })
 }
 
-/// The bytes of the table, and where in the kernel's file they are.
+/// The bytes of the table of names, and where in the kernel's file they are.
 fn table() -> (&'static [u8], Range<usize>) {
+    section(".pmiscope.symbols")
+}
+
+/// The bytes of a section, and where in the kernel's file they are.
+fn section(name: &str) -> (&'static [u8], Range<usize>) {
     let file = object::File::parse(kernel()).unwrap();
-    let section = file.section_by_name(".pmiscope.symbols").unwrap();
+    let section = file.section_by_name(name).unwrap();
     let (start, bytes) = section.file_range().unwrap();
     let start = usize::try_from(start).unwrap();
     let range = start..start + usize::try_from(bytes).unwrap();
@@ -71,6 +79,102 @@ fn each_functions_bytes_are_named_as_in_the_elf_file() {
             assert!(table.find(end - start).is_none(), "a name behind {name}");
         }
     }
+}
+
+type Bytes = EndianRcSlice<LittleEndian>;
+
+/// Where the kernel's file says that code is: the function that has a name there, not what is inlined
+/// into it.
+fn source_of(context: &addr2line::Context<Bytes>, address: u64) -> Option<(String, u32)> {
+    let mut frames = context.find_frames(address).skip_all_loads().ok()?;
+    let mut place = None;
+    while let Ok(Some(frame)) = frames.next() {
+        place = frame.location;
+    }
+    let place = place?;
+    Some((
+        place.file?.to_owned(),
+        place.line.filter(|&line| line != 0)?,
+    ))
+}
+
+#[test]
+fn the_table_of_lines_says_what_the_debug_information_says() {
+    let file = object::File::parse(kernel()).unwrap();
+    let dwarf = gimli::Dwarf::load(|id| {
+        let section = file.section_by_name(id.name());
+        let bytes = section.map_or(&[][..], |it| it.data().unwrap());
+        Ok::<_, object::Error>(Bytes::new(Rc::from(bytes), LittleEndian))
+    });
+    let context = addr2line::Context::from_dwarf(dwarf.unwrap()).unwrap();
+    let table = LineTable::new(section(".pmiscope.lines").0).expect("`make kernel` writes a table");
+    let text = file.section_by_name(".text").unwrap();
+    let start = text.address();
+    // Each 13th byte, and the first and last ones of functions.
+    let edges = functions().iter().flat_map(|it| [it.0.start, it.0.end - 1]);
+    let mut known = 0;
+    for address in (start..start + text.size()).step_by(13).chain(edges) {
+        let found = table.find(address - start).map(|it| it.to_string());
+        let expected = source_of(&context, address);
+        let Some(found) = &found else {
+            assert_eq!(expected, None, "{address:#x} has no line");
+            continue;
+        };
+        let (path, line) = expected.unwrap_or_else(|| panic!("{address:#x} is at {found}"));
+        let (found, number) = found.rsplit_once(':').unwrap();
+        let is_end = path == found || path.ends_with(&format!("/{found}"));
+        assert!(is_end, "{address:#x} is in {path}, found is {found}");
+        assert_eq!(number, line.to_string(), "{address:#x} in {path}");
+        known += 1;
+    }
+    assert!(known > 60_000, "{known} of {} bytes", text.size());
+}
+
+/// The line of a source file of the self-tests that has this text, once.
+#[track_caller]
+fn line_of(file: &str, text: &str) -> String {
+    let path = format!("{}/../../{file}", env!("CARGO_MANIFEST_DIR"));
+    let source = fs::read_to_string(path).unwrap();
+    let mut found = (1..).zip(source.lines()).filter(|it| it.1.contains(text));
+    let number = found.next().expect(text).0;
+    assert_eq!(found.next(), None, "{text} is there twice");
+    format!("{file}:{number}")
+}
+
+#[test]
+fn backtraces_have_files_and_lines_when_asked() {
+    let file = "kernel/src/selftest/last_words.rs";
+    let texts = ["middle(value)) + 1", "inner(value)) + 1", "outer(black_box"];
+    let callers = texts.map(|text| line_of(file, text));
+    let guest = Guest::boot_kernel(built("kernel"), 2, 64, "lines=on test=fault-deep");
+    let log = guest.ended_with(Exception, &[]).log;
+    let frames: Vec<_> = log.lines().filter(|it| it.starts_with('#')).collect();
+    let shown: Vec<_> = frames[1..4]
+        .iter()
+        .map(|it| it.split_once(" at ").expect("a line").1)
+        .collect();
+    assert_eq!(shown, [&callers[1], &callers[0], &callers[2]], "{log}");
+    // The fault itself is in what is inlined, and the message has it as the first frame.
+    let (place, source) = frames[0]
+        .split_once(">] ")
+        .unwrap()
+        .1
+        .split_once(" at ")
+        .unwrap();
+    assert!(place.starts_with(&own("inner+0x")), "{log}");
+    assert!(source.starts_with(&format!("{file}:")), "{log}");
+    assert!(
+        log.contains(&format!(" {place} at {source}\n  rip ")),
+        "{log}"
+    );
+    assert!(
+        frames[5].contains("] enter_stack+0x"),
+        "assembly has none: {log}"
+    );
+    assert!(!frames[5].contains(" at "), "{log}");
+    let idle = frames.iter().find(|it| it.contains("kernel::smp::idle+0x"));
+    let idle = idle.expect("core 1 is idle");
+    assert!(idle.contains(" at kernel/src/smp.rs:"), "{log}");
 }
 
 /// What is said of a core.

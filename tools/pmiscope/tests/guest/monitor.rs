@@ -233,6 +233,53 @@ fn a_fault_on_another_core_is_looked_at_and_left_behind() {
     guest.ended_with(2 * 5 + 1);
 }
 
+/// `docs/founding-bug.md` leads a reader by the same steps.
+#[test]
+fn the_founding_bug_is_told_so_that_a_reader_finds_the_instruction() {
+    let mut guest = Guest::start("founding", 2, "monitor=panic test=founding-bug");
+    let said = guest.until(PROMPT);
+    for says in [
+        "the first sample has 2 callers; now the core idles\n",
+        "page fault (vector 14) at 0x",
+        "\n  cr2 0000000000000008 (reading, not mapped)\n",
+        "\n  stack pointer: core 0's kernel stack\n",
+    ] {
+        assert!(said.contains(says), "`{says}` is not in {said}");
+    }
+    let backtrace = guest.ask("bt");
+    assert!(said.contains(&backtrace), "another one is in {said}");
+    let (chain, end) = backtrace.split_once("-- chain: ").unwrap();
+    assert_eq!(end, "frame pointer below the frame --\n");
+    let (profiler, idle) = chain
+        .split_once("-- interrupt (vector 248) --\n")
+        .expect(&backtrace);
+    let below = ["count_callers", "on_sample", "dispatch", "trap_common"];
+    assert_eq!(frames(profiler), below);
+    let idle = idle.strip_suffix('\n').unwrap();
+    assert_eq!(frames(idle), ["founding_idle"]);
+
+    // The one that was to come first, behind the one that let the interrupt in a step too early.
+    let address = &idle.split_once("0x").unwrap().1[..16];
+    let code = guest.ask("disasm founding_idle 7");
+    let column = "  ffffffff80012345  00 00 00 00 00 00 00 00  ".len();
+    let instructions: Vec<_> = code.lines().skip(1).map(|it| it.split_at(column)).collect();
+    let at = instructions.iter().position(|it| it.0.contains(address));
+    let texts: Vec<_> = instructions.iter().map(|it| it.1).collect();
+    assert_eq!(
+        texts[2..6],
+        ["sti", "mov rsp, qword [rdi + 0x8]", "xor ebp, ebp", "cli"],
+        "{code}"
+    );
+    assert_eq!(at, Some(4), "{address} in {code}");
+
+    // What the interrupt has pushed over the frame that the frame pointer leads to.
+    let pushed = guest.ask("hexdump 0xfffffe000001ffd0 16");
+    let row = "fffffe000001ffd0  08 00 00 00 00 00 00 00  ";
+    assert!(pushed.starts_with(row), "no code segment: {pushed}");
+    guest.type_in("exit\r");
+    guest.ended_with(39);
+}
+
 #[test]
 fn the_end_of_a_failure_has_its_own_status() {
     let mut guest = Guest::start("status", 2, "monitor=panic test=fault-elsewhere");

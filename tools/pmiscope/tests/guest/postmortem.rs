@@ -360,13 +360,36 @@ fn a_run_that_fails_says_where_by_source_lines() {
 }
 
 #[test]
-fn a_run_that_hangs_says_what_each_core_did_last() {
-    let run = run("--smp 2 --self-test hang-midway --timeout 3").ended_with(6);
-    let said = run.said();
-    for core in 0..2 {
-        let begin = format!("  core {core}, its newest sample (");
-        let line = said.lines().find(|line| line.starts_with(&begin));
-        let line = line.unwrap_or_else(|| panic!("core {core}: {said}"));
-        assert!(line.contains("kernel::workload::arithmetic::"), "{line}");
-    }
+fn a_run_that_hangs_says_where_each_core_is() {
+    let few = run("--smp 2 --self-test hang-midway --timeout 3").ended_with(6);
+    let said = few.said();
+    let place = |core: u32| {
+        let begin = format!("  core {core} is here:\n");
+        let (_, story) = said.split_once(&begin).expect(&said);
+        story.split_once("-- chain: ").expect(&said).0
+    };
+    // The last one loops for ever, unsampled; the other one waits in its handler for its turn.
+    let source = include_str!("../../../../kernel/src/selftest.rs");
+    let hang = source
+        .lines()
+        .position(|line| line == "fn hang() {")
+        .unwrap();
+    let hangs = place(1)
+        .lines()
+        .find(|line| line.contains("kernel::selftest::hang at "));
+    let line = hangs.and_then(|line| line.rsplit_once("kernel/src/selftest.rs:"));
+    let line: usize = line.expect(&said).1.parse().unwrap();
+    assert!((hang + 1..hang + 8).contains(&line), "{line}: {said}");
+    assert!(
+        place(0).contains("RoundRobin>::pass_to_next at profiler/src/"),
+        "{said}"
+    );
+    // Of many it is a line each.
+    let many = run("--smp 6 --self-test hang-midway --timeout 3").ended_with(6);
+    let lines = many
+        .said()
+        .lines()
+        .filter(|line| line.contains(" is here: "))
+        .count();
+    assert_eq!(lines, 6, "{}", many.said());
 }

@@ -209,7 +209,11 @@ fn what_cannot_be_done_is_said_and_what_was_last_is_traced() {
     for (asked, problem) in [
         (
             "prof top by moon",
-            "`by`: behind the number of functions comes `by task` or `by core`",
+            "`by`: behind the number of functions comes `by task`, `by core` or `by lock`",
+        ),
+        (
+            "prof top by lock",
+            "samples do not say which locks are held: start with locks=on on the command line",
         ),
         ("prof stop", "nothing to change: the run is finished"),
         (

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use pmiscope::profile::Outcome::Finished;
 
+use profiler::contract::task_number::TaskNumbers;
 use profiler::format::{ChainEntry, State};
 
 use crate::fixture::{Guest, Samples, run};
@@ -114,27 +115,42 @@ fn without_being_asked_nobody_measures_how_long_locks_are_held() {
 /// At each instruction: the lock's name begins and ends with interrupts off, and is the one of the
 /// heap, within which a frame may be taken.
 #[test]
-fn samples_of_a_core_that_holds_a_lock_have_its_name() {
+fn samples_of_a_core_that_holds_a_lock_say_which_and_whose() {
     let line = "workload=heap locks=on period=1 samples=100000";
     let guest = Guest::boot(1, 64, line).ended_with(Finished, &[]);
     let samples = guest.samples(line);
     samples.assert_whole(1, 100_000);
+    let names = || samples.description.tasks.iter().map(|name| name.as_str());
+    let numbers = TaskNumbers::of_names(names()).expect("names of locks");
+    let mut locks: BTreeMap<String, u32> = BTreeMap::new();
+    let mut tasks: BTreeMap<String, u32> = BTreeMap::new();
     let (mut held, mut off) = (0, 0);
     for seen in samples.all() {
-        let task = samples.task(&seen);
+        let name = |number: u16| names().nth(number.into()).unwrap_or_default().to_owned();
+        let task = name(numbers.task(seen.task));
         let is_on = seen.state.has(State::INTERRUPTS_ON);
-        if task.starts_with("lock: ") {
+        let lock = numbers.lock(seen.task);
+        if let Some(lock) = lock.map(|lock| name(numbers.tasks + lock)) {
             // The first are of the start of the task.
-            let is_start = ["lock: ready tasks", "lock: task numbers"].contains(&task);
-            let is_heaps = ["lock: heap", "lock: frames"].contains(&task);
+            let is_start = ["lock: ready tasks", "lock: task numbers"].contains(&&*lock);
+            let is_heaps = ["lock: heap", "lock: frames"].contains(&&*lock);
             assert!(is_heaps || is_start && seen.sequence < 5000, "{seen:x?}");
             assert!(!is_on, "{seen:x?}");
+            // The task stays what it was.
+            assert!(!is_heaps || task == "heap", "{lock} is held by {task}");
+            *locks.entry(lock).or_default() += 1;
             held += 1;
-        } else {
-            assert!(["heap", "kernel"].contains(&task), "{task}");
         }
+        assert!(["heap", "kernel"].contains(&&*task), "{task}");
+        *tasks.entry(task).or_default() += 1;
         off += u32::from(!is_on);
     }
+    // A frame is taken within the heap's lock.
+    assert!(
+        locks["lock: heap"] > 1000 && locks.contains_key("lock: frames"),
+        "{locks:?}"
+    );
+    assert!(tasks["heap"] > 90_000, "{tasks:?}");
     println!("{held} of {off}");
     // The rest is of taking the lock and giving it back.
     assert!(
@@ -150,6 +166,35 @@ fn samples_of_a_core_that_holds_a_lock_have_its_name() {
     assert!(samples.all().all(|seen| is_known(samples.task(&seen))));
     let names = samples.description.tasks.iter().map(|name| name.as_str());
     assert_eq!(names.filter(|name| name.starts_with("lock")).count(), 0);
+}
+
+/// The kernel's own profile by locks counts what the host reads of the same samples.
+#[test]
+fn a_profile_made_in_the_kernel_is_by_locks_as_well() {
+    let line = "test=profile-in-kernel locks=on samples=20000 period=100";
+    let guest = Guest::boot(2, 64, line).ended_with(Finished, &[]);
+    let (_, shown) = guest
+        .log
+        .split_once("monitor> prof top by lock\n20000 samples ")
+        .expect("a profile by locks");
+    let (shown, _) = shown.split_once("monitor> ").unwrap();
+    let in_kernel: BTreeMap<String, u32> = shown
+        .lines()
+        .filter_map(|line| line.split_once(" sample")?.0.rsplit_once(": "))
+        .map(|(lock, samples)| (lock.to_owned(), samples.parse().unwrap()))
+        .collect();
+    let samples = guest.samples(line);
+    let names: Vec<_> = samples.description.tasks.iter().collect();
+    let numbers = TaskNumbers::of_names(names.iter().map(|name| name.as_str())).unwrap();
+    let mut counted = BTreeMap::new();
+    for seen in samples.all() {
+        let lock = numbers.lock(seen.task).map_or("no lock", |lock| {
+            names[usize::from(numbers.tasks + lock)].as_str()
+        });
+        *counted.entry(lock.to_owned()).or_default() += 1;
+    }
+    assert_eq!(in_kernel, counted, "{shown}");
+    assert!(counted.len() > 1, "no lock was held: {counted:?}");
 }
 
 /// What the watchdog said of a core.

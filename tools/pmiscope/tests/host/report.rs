@@ -1,12 +1,14 @@
 //! Reports and flame graphs of a profile whose every sample is known.
 
+use std::collections::BTreeSet;
+
 use pmiscope::internals::Profile;
 use pmiscope::internals::flame::{self, Root};
 use pmiscope::internals::report::{self, Options, Report, Selection, SortBy, Tally};
 use pmiscope::profile::Mode;
 use pmiscope::qemu::{Emulator, PmuModel};
 use pmiscope::symbols::Symbols;
-use profiler::format::{ChainEnd, ChainEntry, Clock, Description, State};
+use profiler::format::{ChainEnd, ChainEntry, Clock, Description, State, Text};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -615,4 +617,67 @@ fn a_task_may_have_any_number() {
     let mut names: Vec<_> = report.shares.tasks.iter().map(|task| &*task.name).collect();
     names.sort_unstable();
     assert_eq!(names, ["task 300", "task 65535"]);
+}
+
+#[test]
+fn samples_of_tasks_that_hold_locks_have_both_names() {
+    let mut description = Description {
+        cores: 1,
+        ..description()
+    };
+    // The tasks 0 to 2, then the locks: 32 + 3 × lock + task is of both.
+    for (number, name) in (0..).zip(["kernel", "hash", "idle", "lock: heap", "lock: frames"]) {
+        description.tasks[number] = Text::new(name);
+    }
+    let tasks = [1, 1, 33, 36, 36, 36, 2, 35, 3];
+    let pc = kernel().at("in_hash");
+    let seen: Vec<_> = (0..)
+        .zip(tasks)
+        .map(|(sequence, task)| Seen {
+            task,
+            ..Seen::new(sequence, pc, &[])
+        })
+        .collect();
+    let profile = Profile::read(profile_of(&description, &seen)).unwrap();
+    let report = report_on(&profile, Selection::default(), Options::default());
+    let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();
+    assert_eq!(
+        json["tasks"],
+        json!([
+            {"name": "hash", "samples": 6},
+            {"name": "idle", "samples": 1},
+            // Of a lock alone it is not known which task holds it.
+            {"name": "lock: heap", "samples": 1},
+            {"name": "kernel", "samples": 1},
+        ])
+    );
+    assert_eq!(
+        json["locks"],
+        json!([{"name": "frames", "samples": 4}, {"name": "heap", "samples": 2}])
+    );
+    let text = report::text(&report, SortBy::Own);
+    let shown =
+        "\n      share      samples  locks that were held\n     44.44%            4  frames\n";
+    assert!(text.contains(shown), "{text}");
+    let roots: BTreeSet<_> = folded(&profile, Some(Root::Task))
+        .iter()
+        .map(|line| line.split(';').next().unwrap().to_owned())
+        .collect();
+    let expected = ["hash", "idle", "kernel", "lock: heap"];
+    assert!(roots.iter().eq(expected), "{roots:?}");
+
+    // A kernel without such names may number its tasks as it likes.
+    description.tasks[3] = Text::new("locksmith");
+    description.tasks[4] = Text::EMPTY;
+    let profile = Profile::read(profile_of(&description, &seen)).unwrap();
+    let report = report_on(&profile, Selection::default(), Options::default());
+    assert!(report.shares.locks.is_empty());
+    assert!(
+        report
+            .shares
+            .tasks
+            .iter()
+            .any(|task| task.name == "task 36")
+    );
+    assert!(!report::text(&report, SortBy::Own).contains("locks that were"));
 }

@@ -136,7 +136,7 @@ fn boot_and_follow(plan: &mut Plan) -> Result<FinishedRun> {
     interrupt.is_over();
     let mut run = run?;
     if failed(run.outcome()) {
-        let story = story(&memory, &plan.recording, &run.newest);
+        let story = story(&memory, &plan.recording, &run);
         // Where there is none, the kernel is another one, or it had not come so far.
         run.story = story.unwrap_or_default();
     }
@@ -152,9 +152,9 @@ fn failed(outcome: Outcome) -> bool {
 }
 
 /// What the memory of a guest that has ended says of how it failed.
-fn story(memory: &GuestMemory, recording: &Recording, newest: &[Vec<u64>]) -> Result<String> {
+fn story(memory: &GuestMemory, recording: &Recording, run: &FinishedRun) -> Result<String> {
     let image = memory.image()?;
-    let dead = postmortem::find(&image, Some(recording.build_id))?;
+    let mut dead = postmortem::find(&image, Some(recording.build_id))?;
     if dead.build_id() != recording.build_id {
         return Ok(String::new());
     }
@@ -163,8 +163,9 @@ fn story(memory: &GuestMemory, recording: &Recording, newest: &[Vec<u64>]) -> Re
         &recording.kernel,
         &recording.debug_files,
     )?;
+    dead.processors = postmortem::processors_said(&run.ended.registers);
     let mut files = Files::new(&files, &dead);
-    let newest: Vec<_> = newest.iter().map(|it| Newest::of_record(it)).collect();
+    let newest: Vec<_> = run.newest.iter().map(|it| Newest::of_record(it)).collect();
     Ok(Story::new(&dead, &mut files, &newest).short())
 }
 
