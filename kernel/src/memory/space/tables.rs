@@ -43,6 +43,18 @@ pub(super) struct Page {
     pub(super) flags: PageTableFlags,
 }
 
+impl Page {
+    fn new(address: u64, entry: &AtomicU64) -> Option<Self> {
+        let (frame, flags) = parts(entry.load(Ordering::Acquire))?;
+        let start = address / PAGE * PAGE;
+        Some(Self {
+            start,
+            frame,
+            flags,
+        })
+    }
+}
+
 /// Page tables. All that is mapped in the process's half is theirs, and goes with them.
 #[derive(Debug)]
 pub(super) struct Tables {
@@ -118,6 +130,11 @@ const fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * level) & (ENTRIES - 1)) as usize
 }
 
+/// The bytes of addresses that an entry of a level stands for.
+const fn bytes_of(level: u32) -> u64 {
+    PAGE << (9 * level)
+}
+
 impl Tables {
     /// Tables that map nothing but the kernel.
     pub(super) fn new() -> Result<Self, NoMemory> {
@@ -154,17 +171,21 @@ impl Tables {
         (self.tables, self.pages)
     }
 
-    /// The entry of the last level for an address of a process, if there are tables down to it.
-    fn entry(&self, address: u64) -> Option<&AtomicU64> {
+    /// The entry of the last level for an address of a process.
+    ///
+    /// # Errors
+    ///
+    /// There is no table for it: so many bytes of addresses around it have none.
+    fn entry(&self, address: u64) -> Result<&AtomicU64, u64> {
         let mut start = self.root.start_address();
         for level in [3, 2, 1] {
             // SAFETY: reached from the root by entries that are present, none of which is a leaf.
             let table = unsafe { table(start) };
             let entry = table[index(address, level)].load(Ordering::Relaxed);
-            (start, _) = parts(entry)?;
+            (start, _) = parts(entry).ok_or(bytes_of(level))?;
         }
         // SAFETY: likewise.
-        Some(&unsafe { table(start) }[index(address, 0)])
+        Ok(&unsafe { table(start) }[index(address, 0)])
     }
 
     /// The same; makes the tables that are missing.
@@ -195,13 +216,7 @@ impl Tables {
         if !USER.contains(&address) {
             return None;
         }
-        let entry = self.entry(address)?.load(Ordering::Acquire);
-        let (frame, flags) = parts(entry)?;
-        Some(Page {
-            start: address / PAGE * PAGE,
-            frame,
-            flags,
-        })
+        Page::new(address, self.entry(address).ok()?)
     }
 
     /// Maps a page of zeros at an address that has none. Returns its frame.
@@ -217,36 +232,38 @@ impl Tables {
         Ok(frame)
     }
 
-    /// The pages that are mapped in a range.
-    pub(super) fn pages_in(&self, range: Range<u64>) -> impl Iterator<Item = Page> {
+    /// The pages that are mapped in a range of pages, and their entries.
+    fn entries_in(&self, range: Range<u64>) -> impl Iterator<Item = (Page, &AtomicU64)> {
         let mut at = range.start;
         core::iter::from_fn(move || {
             while at < range.end {
-                let page = at;
-                let found = self.page(page);
-                // A table that is missing has none of its pages.
-                at = match self.entry(page) {
-                    Some(_) => page + PAGE,
-                    None => (page + 1).next_multiple_of(PAGE * ENTRIES),
-                };
-                if found.is_some() {
-                    return found;
+                let start = at;
+                let entry = self.entry(start);
+                let bytes = entry.err().unwrap_or(PAGE);
+                at = (start + 1).next_multiple_of(bytes);
+                if let Ok(entry) = entry
+                    && let Some(page) = Page::new(start, entry)
+                {
+                    return Some((page, entry));
                 }
             }
             None
         })
     }
 
-    /// Takes the pages in a range out of the tables. They are still to be given back, once no core
-    /// has them in its translations.
+    /// The pages that are mapped in a range of pages.
+    pub(super) fn pages_in(&self, range: Range<u64>) -> impl Iterator<Item = Page> {
+        self.entries_in(range).map(|(page, _)| page)
+    }
+
+    /// Takes the pages in a range of pages out of the tables. They are still to be given back, once
+    /// no core has them in its translations.
     pub(super) fn unmap(&mut self, range: Range<u64>, mut removed: impl FnMut(PhysAddr)) {
         let mut count = 0;
-        for page in self.pages_in(range) {
-            if let Some(entry) = self.entry(page.start) {
-                entry.store(0, Ordering::SeqCst);
-                removed(page.frame);
-                count += 1;
-            }
+        for (page, entry) in self.entries_in(range) {
+            entry.store(0, Ordering::SeqCst);
+            removed(page.frame);
+            count += 1;
         }
         self.pages -= count;
     }
