@@ -2,24 +2,29 @@
 //! what is unmapped, and that every frame comes back.
 
 use alloc::boxed::Box;
+use core::fmt;
 use core::hint;
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use kernel_core::process::mappings::{self, Kind};
+use kernel_core::process::program::Program;
 use kernel_core::process::{PAGE, Rights};
 use x86_64::instructions::smap::Smap;
+use x86_64::registers::control::Cr3;
 
+use crate::boot;
 use crate::cpu;
 use crate::memory::space::{self, Error, Fault, Space, Usage};
-use crate::memory::{frames, image};
+use crate::memory::{frames, image, paging};
 use crate::smp;
 
 pub(super) const TESTS: &[(&str, fn())] = &[
     ("space-pages", || by_the_frame(pages)),
     ("space-refused", || by_the_frame(refused)),
     ("space-shootdown", || by_the_frame(shootdown)),
+    ("space-programs", || by_the_frame(programs)),
     ("space-storm", || by_the_frame(storm)),
 ];
 
@@ -92,6 +97,7 @@ fn pages() {
     assert_eq!(space.on_fault(range.start + 5 * PAGE, READ), Ok(()));
     assert_usage(&space, 3, 4);
     space.activate();
+    assert_eq!(Cr3::read().0, space.root(), "page tables that are loaded");
     assert_eq!(load(at), 0x0123_4567_89ab_cdef);
     assert_eq!(load(range.start + 5 * PAGE), 0);
     store(range.start + 5 * PAGE + 8, 77);
@@ -124,6 +130,7 @@ fn pages() {
     other.activate();
     drop(space);
     drop(other);
+    assert_eq!(Cr3::read().0, paging::root(), "page tables that are loaded");
     assert_eq!(frames::free_bytes(), free, "free bytes");
 }
 
@@ -200,6 +207,46 @@ fn refused() {
     space.audit();
     assert_eq!(space.unmap(huge), Ok(()));
     assert_eq!(space.audit().pages, 2);
+}
+
+/// Programs among the modules are loaded, as for a process, and looked at; others are refused.
+fn programs() {
+    for module in boot::info().modules() {
+        match Program::parse(module.content) {
+            Ok(program) => log::info!("program {}: {}", module.name, Loaded(&program)),
+            Err(problem) => log::info!("program {}: refused: {problem}", module.name),
+        }
+    }
+}
+
+/// A program, as it is in memory once it is loaded.
+struct Loaded<'a>(&'a Program<'a>);
+
+impl fmt::Display for Loaded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = new();
+        if let Err(problem) = space.load(self.0) {
+            return write!(f, "not loaded: {problem}");
+        }
+        let usage = space.audit();
+        let mut sum = 0_u64;
+        for segment in self.0.segments() {
+            let mut byte = [0];
+            for at in segment.start..segment.start + segment.bytes {
+                space.read(at, &mut byte).expect("it is mapped");
+                sum = sum.wrapping_mul(31).wrapping_add(byte[0].into());
+            }
+            writeln!(f)?;
+            let mapping = space.mapping_at(segment.start).expect("it is mapped");
+            write!(f, "{mapping}")?;
+        }
+        let (entry, relocations) = (self.0.entry(), self.0.relocations().count());
+        let (pages, tables) = (usage.pages, usage.tables);
+        write!(
+            f,
+            "\nentry {entry:#x}, {relocations} relocations, {pages} pages, {tables} tables, sum {sum:x}"
+        )
+    }
 }
 
 /// The space that all cores have.

@@ -188,7 +188,7 @@ impl Mappings {
         let mut end = USER.end;
         let starts = self.list.iter().rev().map(|mapping| mapping.range());
         // Below all others is room as if there were one that ends where addresses begin.
-        for mapping in starts.chain([0..USER.start]) {
+        for mapping in starts.chain(core::iter::once(0..USER.start)) {
             let lowest = mapping.end.saturating_add(PAGE);
             let start = end.checked_sub(bytes.saturating_add(PAGE));
             if let Some(start) = start.filter(|&start| start >= lowest) {
