@@ -10,7 +10,8 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use kernel_core::process::mappings::{self, Kind};
 use kernel_core::process::program::Program;
-use kernel_core::process::{PAGE, Rights};
+use kernel_core::process::{PAGE, PAGE_BYTES, Rights};
+use x86_64::VirtAddr;
 use x86_64::instructions::smap::Smap;
 use x86_64::registers::control::Cr3;
 
@@ -54,13 +55,13 @@ fn as_user<R>(access: impl FnOnce() -> R) -> R {
 
 /// Reads a word at a process's address, as the process would.
 fn load(address: u64) -> u64 {
-    let word: *const u64 = ptr::with_exposed_provenance(address as usize);
+    let word: *const u64 = VirtAddr::new(address).as_ptr();
     // SAFETY: callers have page tables loaded in which the page is mapped.
     as_user(|| unsafe { word.read_volatile() })
 }
 
 fn store(address: u64, value: u64) {
-    let word: *mut u64 = ptr::with_exposed_provenance_mut(address as usize);
+    let word: *mut u64 = VirtAddr::new(address).as_mut_ptr();
     // SAFETY: likewise, to be written.
     as_user(|| unsafe { word.write_volatile(value) });
 }
@@ -357,7 +358,7 @@ fn rounds() {
     let me = u64::from(cpu::current_index()) + 1;
     for round in 0..ROUNDS {
         let range = map(space, 1 + (round * 7 + me * 3) % 40);
-        for page in range.clone().step_by(PAGE as usize) {
+        for page in range.clone().step_by(PAGE_BYTES) {
             assert_eq!(space.on_fault(page, WRITE), Ok(()));
             let mark = me << 32 | round;
             let before = load(page);

@@ -12,6 +12,9 @@ pub use rights::Rights;
 /// The bytes of a page.
 pub const PAGE: u64 = 4096;
 
+/// The same, to count them in memory.
+pub const PAGE_BYTES: usize = 4096;
+
 /// The addresses that a process may map. Below them a null pointer and what is near it faults; the
 /// page above them is left free, so that no instruction ends where addresses cease to be canonical.
 pub const USER: Range<u64> = 0x1_0000..0x7fff_ffff_f000;

@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use kernel_core::process::{PAGE, Rights};
+use kernel_core::process::{PAGE, PAGE_BYTES, Rights};
 use x86_64::PhysAddr;
 
 use super::inner::State;
@@ -43,8 +43,8 @@ fn parts(address: u64, bytes: usize) -> impl Iterator<Item = (u64, usize)> {
     let (mut at, mut left) = (address, bytes);
     core::iter::from_fn(move || {
         let start = at;
-        // A page has few bytes.
-        let bytes = left.min((PAGE - start % PAGE) as usize);
+        let in_page = usize::try_from(PAGE - start % PAGE);
+        let bytes = left.min(in_page.unwrap_or(PAGE_BYTES));
         left -= bytes;
         at = start.wrapping_add(bytes as u64);
         (bytes != 0).then_some((start, bytes))

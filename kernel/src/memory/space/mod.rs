@@ -22,7 +22,7 @@ use core::ops::Range;
 
 use kernel_core::process::mappings::{Kind, Mapping};
 use kernel_core::process::program::Program;
-use kernel_core::process::{PAGE, Rights, fault, mappings};
+use kernel_core::process::{PAGE_BYTES, Rights, fault, mappings};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
@@ -72,7 +72,7 @@ impl Space {
             let pages = segment.pages();
             self.map_at(pages.clone(), segment.rights, Kind::Image)?;
             self.inner.with(|state| {
-                let mut pages = pages.step_by(PAGE as usize);
+                let mut pages = pages.step_by(PAGE_BYTES);
                 pages.try_for_each(|page| state.tables.map(page, segment.rights).map(drop))
             })?;
             self.overwrite(segment.start, segment.content)?;

@@ -18,7 +18,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use core::{hint, ptr};
 
 use kernel_core::core_set::CoreSet;
-use kernel_core::process::PAGE;
+use kernel_core::process::{PAGE, PAGE_BYTES};
 use x86_64::VirtAddr;
 use x86_64::instructions::{interrupts, tlb};
 
@@ -96,7 +96,7 @@ fn forget(range: Range<u64>) {
     if (range.end - range.start) / PAGE > MOST_SINGLE_PAGES {
         tlb::flush_all();
     } else {
-        for page in range.step_by(PAGE as usize) {
+        for page in range.step_by(PAGE_BYTES) {
             tlb::flush(VirtAddr::new_truncate(page));
         }
     }

@@ -8,7 +8,7 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use kernel_core::process::{PAGE, Rights, USER};
+use kernel_core::process::{PAGE, PAGE_BYTES, Rights, USER};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{PageTableFlags, PhysFrame};
 
@@ -16,7 +16,7 @@ use crate::memory::frames::{self, Block, FRAME};
 use crate::memory::{direct, paging};
 
 /// The entries of a table.
-const ENTRIES: u64 = 512;
+const ENTRIES: usize = 512;
 
 /// Bits of an entry that are an address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -33,7 +33,7 @@ const KEPT_FOR_KERNEL: u64 = 4 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct NoMemory;
 
-type Table = [AtomicU64; ENTRIES as usize];
+type Table = [AtomicU64; ENTRIES];
 
 /// A page of a process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,7 +73,7 @@ fn take_zeroed() -> Result<PhysFrame, NoMemory> {
     let frame = frames::take().ok_or(NoMemory)?;
     let bytes: *mut u8 = direct::address_of(frame.start_address()).as_mut_ptr();
     // SAFETY: a frame that nothing else has, which the direct map has.
-    unsafe { bytes.write_bytes(0, FRAME as usize) };
+    unsafe { bytes.write_bytes(0, PAGE_BYTES) };
     Ok(frame)
 }
 
@@ -127,7 +127,7 @@ fn parts(entry: u64) -> Option<(PhysAddr, PageTableFlags)> {
 
 /// An address's place in the tables of a level: 3 is the root's, 0 the last one.
 const fn index(address: u64, level: u32) -> usize {
-    (address >> (12 + 9 * level) & (ENTRIES - 1)) as usize
+    (address >> (12 + 9 * level) & 0x1ff) as usize
 }
 
 /// The bytes of addresses that an entry of a level stands for.
@@ -281,7 +281,7 @@ fn free(start: PhysAddr, level: u32) {
     let own = if level == 3 { ENTRIES / 2 } else { ENTRIES };
     // SAFETY: called for tables alone, each of which is freed behind what it leads to.
     let table = unsafe { table(start) };
-    for entry in &table[..own as usize] {
+    for entry in &table[..own] {
         let Some((next, _)) = parts(entry.load(Ordering::Relaxed)) else {
             continue;
         };
