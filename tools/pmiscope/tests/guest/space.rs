@@ -186,3 +186,19 @@ fn modules_are_not_missed() {
     let said = run.said();
     assert!(!said.contains("module"), "{said}");
 }
+
+/// Each core waits again and again for all others, which wait for their turns in handlers: by NMI,
+/// and by interrupts that whoever waits has to let in.
+#[test]
+fn shootdowns_are_sampled_and_end() {
+    for more in ["", " --delivery irq"] {
+        let arguments = format!("--smp 4 --memory 128M --samples 4000 --self-test spaces{more}");
+        let report = run(&arguments).ended_with(0).report();
+        for core in report["cores"].as_array().unwrap() {
+            assert_eq!(core["samples"], 1000, "{more}: {core}");
+            assert_eq!(core["lost"], 0, "{more}: {core}");
+        }
+        let again = run(&arguments).ended_with(0).report();
+        assert_eq!(report["sample_hash"], again["sample_hash"], "{more}");
+    }
+}
