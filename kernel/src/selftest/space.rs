@@ -299,22 +299,26 @@ fn shootdown() {
     space.activate();
     smp::give_others(look);
     let others = u64::from(cpu::count()) - 1;
+    let mut elsewhere = None;
     for round in 1..=ROUNDS {
         if round > 1 {
-            let next = map(space, 1);
+            let other = map(space, 1);
             assert_eq!(space.unmap(range.clone()), Ok(()));
-            // This gets the frame that has become free.
-            assert_eq!(space.write(next.start, &[0xee; 8]), Ok(()));
+            // The frame that has become free goes elsewhere, and stays there for this round.
+            assert_eq!(space.write(other.start, &[0xee; 8]), Ok(()));
             let (rights, kind) = (Rights::Write, Kind::Anonymous);
             assert_eq!(space.map_at(range.clone(), rights, kind), Ok(()));
-            assert_eq!(space.unmap(next), Ok(()));
+            assert_eq!(space.write(range.start, &round.to_le_bytes()), Ok(()));
+            if let Some(before) = elsewhere.replace(other) {
+                assert_eq!(space.unmap(before), Ok(()));
+            }
         }
         assert_eq!(space.write(range.start, &round.to_le_bytes()), Ok(()));
         assert_eq!(load(range.start), round, "what the first core sees");
         ROUND.store(round, Ordering::Release);
         wait_until(|| LOOKED.load(Ordering::Acquire) == round * others);
     }
-    assert_usage(space, 1, 4);
+    assert_usage(space, 2, 4);
     let (looked, stale) = (
         LOOKED.load(Ordering::Relaxed),
         STALE.load(Ordering::Relaxed),
