@@ -139,11 +139,14 @@ fn pages() {
 
 fn refused() {
     let space = new();
-    let range = map(&space, 2);
-    let (read, execute) = (Rights::Read, Rights::Execute);
-    let code = space
-        .map(PAGE, execute, Kind::Image)
-        .expect("there is room");
+    wild_pointers(&space);
+    wrong_rights(&space);
+    wrong_ranges(&space);
+    no_memory(&space);
+}
+
+fn wild_pointers(space: &Space) {
+    let range = map(space, 2);
     let mut bytes = [0; 16];
     let kernel = image::text().start.as_u64();
     for at in [0, 8, range.start - 1, range.end, kernel, u64::MAX - 7] {
@@ -151,14 +154,18 @@ fn refused() {
         assert_eq!(space.write(at, &bytes), Err(Fault::NotMapped(at)));
         assert_eq!(space.on_fault(at, READ), Err(Fault::NotMapped(at)));
     }
-    assert_eq!(
-        space.write(range.end - 8, &bytes),
-        Err(Fault::NotMapped(range.end))
-    );
-    assert_eq!(
-        space.load_u32(range.start + 2),
-        Err(Fault::Unaligned(range.start + 2))
-    );
+    let over_end = space.write(range.end - 8, &bytes);
+    assert_eq!(over_end, Err(Fault::NotMapped(range.end)));
+    let unaligned = space.load_u32(range.start + 2);
+    assert_eq!(unaligned, Err(Fault::Unaligned(range.start + 2)));
+    assert_eq!(space.audit().pages, 1);
+    assert_eq!(space.unmap(range), Ok(()));
+}
+
+fn wrong_rights(space: &Space) {
+    let data = map(space, 1).start;
+    let code = space.map(PAGE, Rights::Execute, Kind::Image);
+    let code = code.expect("there is room").start;
     let refused = |address, wanted| {
         Err(Fault::NotAllowed {
             address,
@@ -166,50 +173,47 @@ fn refused() {
             mapping: space.mapping_at(address).expect("something is there"),
         })
     };
-    let wanted = refused(range.start, execute);
-    assert_eq!(space.on_fault(range.start, EXECUTE), wanted);
     assert_eq!(
-        space.on_fault(code.start, WRITE),
-        refused(code.start, Rights::Write)
+        space.on_fault(data, EXECUTE),
+        refused(data, Rights::Execute)
     );
-    assert_eq!(
-        space.write(code.start, &bytes),
-        refused(code.start, Rights::Write)
-    );
-    assert_eq!(space.on_fault(code.start, EXECUTE), Ok(()));
+    assert_eq!(space.on_fault(code, WRITE), refused(code, Rights::Write));
+    assert_eq!(space.write(code, &[1]), refused(code, Rights::Write));
+    assert_eq!(space.on_fault(code, EXECUTE), Ok(()));
     // A reserved bit, and the kernel's own.
-    assert_eq!(
-        space.on_fault(range.start, 0b1101),
-        Err(Fault::Unusual(0b1101))
-    );
-    assert_eq!(space.on_fault(range.start, 0b10), Err(Fault::Unusual(0b10)));
+    for code in [0b1101, 0b10] {
+        assert_eq!(space.on_fault(data, code), Err(Fault::Unusual(code)));
+    }
+    assert_eq!(space.audit().pages, 1);
+}
+
+fn wrong_ranges(space: &Space) {
+    let range = map(space, 2);
+    let kernel = image::text().start.as_u64();
     let mapping = |error| Err(Error::Mapping(error));
-    let overlap = space.map_at(range.start..range.end + PAGE, read, Kind::Image);
+    let overlap = space.map_at(range.start..range.end + PAGE, Rights::Read, Kind::Image);
     assert_eq!(overlap, mapping(mappings::Error::Overlap));
-    assert_eq!(
-        space.unmap(kernel..kernel + PAGE),
-        mapping(mappings::Error::NotUser)
-    );
-    assert_eq!(
-        space.unmap(range.start + 1..range.end),
-        mapping(mappings::Error::Unaligned)
-    );
-    // More than the machine has: addresses, and no memory.
-    let bytes = 1 << 40;
-    let huge = space.map(bytes, Rights::Write, Kind::Anonymous);
+    let not_user = space.unmap(kernel..kernel + PAGE);
+    assert_eq!(not_user, mapping(mappings::Error::NotUser));
+    let unaligned = space.unmap(range.start + 1..range.end);
+    assert_eq!(unaligned, mapping(mappings::Error::Unaligned));
+}
+
+/// A process asks for more than the machine has: there are addresses, and no pages.
+fn no_memory(space: &Space) {
+    let before = space.usage().pages;
+    let huge = space.map(1 << 40, Rights::Write, Kind::Anonymous);
     let huge = huge.expect("there are addresses");
     let mut at = huge.start;
     while space.on_fault(at, WRITE).is_ok() {
         at += PAGE;
     }
     assert_eq!(space.on_fault(at, WRITE), Err(Fault::NoMemory));
-    log::info!(
-        "spaces: {} pages are all that there are",
-        (at - huge.start) / PAGE
-    );
-    space.audit();
+    let pages = (at - huge.start) / PAGE;
+    log::info!("spaces: {pages} pages are all that there are");
+    assert_eq!(space.audit().pages, before + pages);
     assert_eq!(space.unmap(huge), Ok(()));
-    assert_eq!(space.audit().pages, 2);
+    assert_eq!(space.audit().pages, before);
 }
 
 /// Programs among the modules are loaded, as for a process, and looked at; others are refused.

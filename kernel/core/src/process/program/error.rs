@@ -45,17 +45,31 @@ pub enum Error {
     RelocationOutside(u64),
 }
 
+impl Error {
+    /// What it says, where that has no numbers.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::NotElf => "no ELF file: give a program",
+            Self::NotX86_64 => "not for x86-64: build it for this machine",
+            Self::NotExecutable => "an object file or a core dump: link it as an executable",
+            Self::CutShort => "the file is cut short or damaged: build it again",
+            Self::NoSegments => "nothing to load: it needs PT_LOAD segments",
+            Self::TooManySegments => "too many PT_LOAD segments: merge some",
+            Self::Interpreter => "it wants a dynamic linker: link it by -static or -static-pie",
+            Self::SharedLibrary => "it needs a shared library: link it by -static or -static-pie",
+            Self::ThreadLocal => "it has thread-local variables, which there are not: do without",
+            Self::ExecutableStack => "it wants an executable stack: link it by -z noexecstack",
+            Self::CompactRelocations => {
+                "its relocations are in the form RELR: link it without -z pack-relative-relocs"
+            }
+            _ => "its relocations are damaged: link it again",
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            Self::NotElf => f.write_str("no ELF file: give a program"),
-            Self::NotX86_64 => f.write_str("not for x86-64: build it for this machine"),
-            Self::NotExecutable => {
-                f.write_str("an object file or a core dump: link it as an executable")
-            }
-            Self::CutShort => f.write_str("the file is cut short or damaged: build it again"),
-            Self::NoSegments => f.write_str("nothing to load: it needs PT_LOAD segments"),
-            Self::TooManySegments => f.write_str("too many PT_LOAD segments: merge some"),
             Self::TooLarge => write!(
                 f,
                 "it takes more than {} MiB of memory: make its variables smaller",
@@ -81,30 +95,15 @@ impl fmt::Display for Error {
                 super::MOST_ALIGN
             ),
             Self::Entry(at) => write!(f, "the entry {at:#x} is not code: give it one when linking"),
-            Self::Interpreter => {
-                f.write_str("it wants a dynamic linker: link it by -static or -static-pie")
-            }
-            Self::SharedLibrary => {
-                f.write_str("it needs a shared library: link it by -static or -static-pie")
-            }
-            Self::ThreadLocal => {
-                f.write_str("it has thread-local variables, which there are not: do without")
-            }
-            Self::ExecutableStack => {
-                f.write_str("it wants an executable stack: link it by -z noexecstack")
-            }
             Self::RelocationType(kind) => write!(
                 f,
                 "a relocation of type {kind}, and only R_X86_64_RELATIVE can be applied: link it by -static-pie"
             ),
-            Self::CompactRelocations => f.write_str(
-                "its relocations are in the form RELR: link it without -z pack-relative-relocs",
-            ),
-            Self::RelocationTable => f.write_str("its relocations are damaged: link it again"),
             Self::RelocationOutside(at) => write!(
                 f,
                 "a relocation changes the word at {at:#x}, which is in no segment: link it again"
             ),
+            other => f.write_str(other.text()),
         }
     }
 }
