@@ -38,6 +38,11 @@ fn all_cores_forget_what_is_unmapped() {
 }
 
 #[test]
+fn frames_are_kept_until_all_cores_have_forgotten_them() {
+    test("space-late-answer", &["0 bytes were given back early"]);
+}
+
+#[test]
 fn cores_that_map_and_unmap_at_once_do_not_meet() {
     test("space-storm", &["0 pages left, 0 had what others wrote"]);
 }
