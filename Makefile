@@ -56,9 +56,9 @@ bench-perf: kernel qemu-pmu ## measure a sample of the same code by Linux's perf
 	@tools/qemu-pmu/linux/image.sh
 	cargo bench --locked -p pmiscope --bench perf
 
-iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked release of Limine 7 or 8
+iso: limine build ## a BIOS and UEFI image: make iso LIMINE_DIR=an unpacked release of Limine 7 or 8 [MODULES=files]
 	@tools/setup.sh iso
-	@tools/iso.sh "$(LIMINE_DIR)" $(out)/x86_64-unknown-none/release/kernel $(out)/pmiscope.iso
+	@tools/iso.sh "$(LIMINE_DIR)" $(out)/x86_64-unknown-none/release/kernel $(out)/pmiscope.iso limine.cfg $(MODULES)
 
 limine:
 	@tools/iso.sh "$(LIMINE_DIR)"

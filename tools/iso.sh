@@ -2,12 +2,15 @@
 # Builds a hybrid image that boots the kernel by BIOS and by UEFI, as a CD or as
 # a disk, from an unpacked binary release of Limine, version 7 or 8.
 #
-# usage: tools/iso.sh LIMINE_DIR KERNEL IMAGE [CONFIG]
+# usage: tools/iso.sh LIMINE_DIR KERNEL IMAGE [CONFIG [MODULE ...]]
 #        CONFIG, in the syntax of Limine 7, in place of the repository's limine.cfg
+#        MODULE, a file that its last entry hands to the kernel
 #        tools/iso.sh LIMINE_DIR        only looks whether Limine is there
 set -eu
 limine=${1-} kernel=${2-} image=${3-}
 config=${4-$(dirname "$0")/../limine.cfg}
+# What is left are the modules.
+shift "$(($# < 4 ? $# : 4))"
 
 die() {
     echo "iso: $*" >&2
@@ -38,9 +41,16 @@ cp "$limine/BOOTX64.EFI" "$root/EFI/BOOT/"
 # Each Limine reads its own of the two files. The later syntax: "/" opens an
 # entry, "key: value" sets an option, "boot():/" is the volume that the file is
 # on (CONFIG.md of Limine 7 and 8).
-cp "$config" "$root/boot/limine.cfg"
+cat "$config" >"$root/boot/limine.cfg"
+for module; do
+    name=$(basename "$module")
+    [ -f "$module" ] || die "no such module: $module"
+    [ ! -e "$root/boot/$name" ] || die "two files of the image are called $name: rename the module"
+    cp "$module" "$root/boot/"
+    printf '\nMODULE_PATH=boot:///boot/%s\n' "$name" >>"$root/boot/limine.cfg"
+done
 sed -e '/^#/d' -e 's|^:|/|' -e 's|^\([A-Z_]*\)=|\1: |' -e 's|boot:///|boot():/|' \
-    "$config" >"$root/boot/limine.conf"
+    "$root/boot/limine.cfg" >"$root/boot/limine.conf"
 
 # As USAGE.md of Limine says, "BIOS/UEFI hybrid ISO creation".
 xorriso -as mkisofs -R -J -V PMISCOPE -b boot/limine-bios-cd.bin \

@@ -2,13 +2,14 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike` and
+//! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike`, `spaces` and
 //! `profile-in-kernel` are sampled, and all is well.
 
 mod founding;
 mod last_words;
 mod monitor;
 mod profile;
+mod space;
 mod watch;
 
 use core::arch::{asm, naked_asm};
@@ -44,11 +45,12 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 13] = [
+static SAMPLED: [Workload; 14] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
     Workload::new("profile-in-kernel", profile::unit),
+    Workload::new("spaces", space::unit),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
     }),
@@ -115,7 +117,7 @@ const TESTS: &[Test] = &[
 /// All tests that are not sampled.
 fn all() -> impl Iterator<Item = &'static Test> {
     let others = last_words::TESTS.iter().chain(monitor::TESTS);
-    let others = others.chain(watch::TESTS);
+    let others = others.chain(watch::TESTS).chain(space::TESTS);
     TESTS.iter().chain(others)
 }
 

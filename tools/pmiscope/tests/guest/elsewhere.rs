@@ -38,12 +38,18 @@ pub fn image_of(kernel: &Path, name: &str) -> PathBuf {
 }
 
 fn image_by(kernel: &Path, name: &str, config: Option<&Path>) -> PathBuf {
+    image_by_with(kernel, name, config, &[])
+}
+
+/// The same with modules, which takes a configuration that is named.
+fn image_by_with(kernel: &Path, name: &str, config: Option<&Path>, modules: &[PathBuf]) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../iso.sh");
     let image = folder().join(name);
     let made = Command::new(script)
         .arg(variable("LIMINE_DIR"))
         .args([kernel, &image])
         .args(config)
+        .args(modules)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&made.stderr);
@@ -97,6 +103,28 @@ fn stock_limine_gives_the_profile_that_the_loader_gives() {
             .find(|(_, (limine, loader))| limine != loader);
         assert!(differ.is_none(), "core {core}: {differ:x?}");
     }
+}
+
+#[test]
+#[ignore = "needs LIMINE_DIR, as above"]
+fn stock_limine_brings_modules() {
+    let config = folder().join("modules.cfg");
+    let lines = "TIMEOUT=0\nSERIAL=yes\n\n:pmiscope\nPROTOCOL=limine\n\
+        KERNEL_PATH=boot:///boot/kernel\nCMDLINE=test=space-programs";
+    std::fs::write(&config, lines).unwrap();
+    let modules = ["first-module", "second-module"].map(|name| folder().join(name));
+    for (module, content) in modules.iter().zip(["#!/bin/sh\n", "\x7fELF"]) {
+        std::fs::write(module, content).unwrap();
+    }
+    let image = image_by_with(&built("kernel"), "modules.iso", Some(&config), &modules);
+    let disc = ["--disc".into(), image.into_os_string()];
+    start("--smp 2 --mode realtime --verbose", &disc).saying(&[
+        "module: first-module, 10 bytes, ``",
+        "module: second-module, 4 bytes, ``",
+        "program first-module: refused: no ELF file: give a program",
+        "program second-module: refused: not for x86-64: build it for this machine",
+        "bytes are free before and after",
+    ]);
 }
 
 #[test]

@@ -45,6 +45,7 @@ mod ring;
 mod screen;
 mod sizes;
 mod sources;
+mod space;
 mod strangers;
 mod stress;
 mod stress_boot;
