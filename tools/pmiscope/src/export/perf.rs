@@ -317,6 +317,8 @@ impl PerfData<'_> {
     /// Which file the kernel's code is in: without it perf takes that of the machine it runs on.
     fn build_id(&self) -> Bytes {
         const HAS_SIZE: u16 = 1 << 15;
+        // Of a SHA-1, for which there is room.
+        const ID_BYTES: u8 = 20;
         let id = self.export.profile.description.build_id;
         let mut name = Bytes::default();
         name.text(KERNEL);
@@ -325,8 +327,7 @@ impl PerfData<'_> {
         part.u32(0).u16(MISC_KERNEL | HAS_SIZE).u16(size);
         part.u32(u32::MAX);
         part.0.extend(id);
-        part.0.resize(part.0.len() + 20 - id.len(), 0);
-        part.0.extend([id.len() as u8, 0, 0, 0]);
+        part.0.extend([ID_BYTES, 0, 0, 0]);
         part.0.extend(name.0);
         part
     }
