@@ -187,7 +187,7 @@ pub(super) fn write(export: &Export<'_>, out: &mut dyn Write) -> Result<()> {
     put(tasks(export), out)?;
     for place in export.events.seen() {
         put(defaults(export, place), out)?;
-        for data in interned(export, place) {
+        for data in interned(export) {
             put(
                 in_sequence(place, |packet| packet.interned_data = Some(data)),
                 out,
@@ -266,11 +266,26 @@ fn text(number: u64, text: &str) -> InternedString {
 }
 
 /// Names, frames and stacks, in pieces; stacks by their innermost nodes.
-fn interned<'a>(
-    export: &'a Export<'a>,
-    _place: usize,
-) -> impl Iterator<Item = InternedData> + use<'a> {
-    let tree = &export.tree;
+fn interned<'a>(export: &'a Export<'a>) -> impl Iterator<Item = InternedData> + use<'a> {
+    let (frames, first_frames) = frames(export);
+    let leaves = leaves(export);
+    let pieces = leaves.len().div_ceil(AT_ONCE);
+    let stacks = (0..pieces).map(move |piece| {
+        let some = leaves.iter().skip(piece * AT_ONCE).take(AT_ONCE);
+        let callstack = |&leaf: &u32| Callstack {
+            iid: Some(u64::from(leaf) + 1),
+            frame_ids: frame_ids(export, leaf, &first_frames),
+        };
+        InternedData {
+            callstacks: some.map(callstack).collect(),
+            ..InternedData::default()
+        }
+    });
+    [names(export), frames].into_iter().chain(stacks)
+}
+
+/// The names of functions, and the kernel's file.
+fn names(export: &Export<'_>) -> InternedData {
     let run = &export.profile.description;
     let start = export.symbols.slide().shown(run.text.start);
     let length = run.text.end.0.wrapping_sub(run.text.start.0);
@@ -281,9 +296,9 @@ fn interned<'a>(
         end: Some(start.wrapping_add(length)),
         path_string_ids: vec![1],
     };
-    let names = (1..).zip(&tree.functions);
+    let names = (1..).zip(&export.tree.functions);
     let names = names.map(|(number, function)| text(number, &function.name));
-    let first = InternedData {
+    InternedData {
         function_names: names.collect(),
         build_ids: vec![InternedString {
             iid: Some(1),
@@ -292,10 +307,17 @@ fn interned<'a>(
         mapping_paths: vec![text(1, "kernel")],
         mappings: vec![mapping],
         ..InternedData::default()
-    };
-    let mut first_frames = Vec::with_capacity(tree.places.len());
+    }
+}
+
+/// The frames of all places, and the number of each place's first.
+fn frames(export: &Export<'_>) -> (InternedData, Vec<u64>) {
+    let start = export.profile.description.text.start;
+    let start = export.symbols.slide().shown(start);
+    let places = &export.tree.places;
+    let mut first_frames = Vec::with_capacity(places.len());
     let mut frames = Vec::new();
-    for place in &tree.places {
+    for place in places {
         first_frames.push(frames.len() as u64 + 1);
         let address = match place.kind {
             Kind::Code(address) => address.wrapping_sub(start),
@@ -314,20 +336,7 @@ fn interned<'a>(
         frames,
         ..InternedData::default()
     };
-    let leaves = leaves(export);
-    let pieces = leaves.len().div_ceil(AT_ONCE);
-    let stacks = (0..pieces).map(move |piece| {
-        let some = leaves.iter().skip(piece * AT_ONCE).take(AT_ONCE);
-        let callstack = |&leaf: &u32| Callstack {
-            iid: Some(u64::from(leaf) + 1),
-            frame_ids: frame_ids(export, leaf, &first_frames),
-        };
-        InternedData {
-            callstacks: some.map(callstack).collect(),
-            ..InternedData::default()
-        }
-    });
-    [first, frames].into_iter().chain(stacks)
+    (frames, first_frames)
 }
 
 /// The innermost nodes of all stacks.
