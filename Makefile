@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri names mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
+.PHONY: help run test adopters header miri names exports mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -35,6 +35,9 @@ names: build adopters ## compare the names of all functions of some files, a Deb
 	@tools/setup.sh names
 	files=$$(tools/names.sh $(abspath $(out))) && PMISCOPE_NAMES="$$files" \
 		cargo test --locked --release -p pmiscope --test names -- --ignored --nocapture $(ARGS)
+
+exports: build ## let speedscope's importer, Perfetto's schema and stock perf read the exports of a run
+	@tools/exports/check.sh $(abspath $(out))
 
 stress: setup-test kernel ## what takes long: 24 million samples of storms, every chain of 70 million instructions, a million by counters; fuzzing
 	cargo test --locked --release -p pmiscope --test guest -- --ignored --nocapture stress::

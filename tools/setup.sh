@@ -42,11 +42,12 @@ setup_packages() {
     [ "$1" != test ] || have g++ || wanted="$wanted g++"
     [ "$1" != test ] || have dwz || wanted="$wanted dwz"
     [ "$1" != test ] || have eu-strip || wanted="$wanted elfutils"
+    # Exports are read by these; reports are compared with perf's.
+    case $1 in test | bench) have perf || wanted="$wanted linux-perf" ;; esac
+    [ "$1" != test ] || have callgrind_annotate || wanted="$wanted valgrind"
     # libFuzzer is written in C++.
     [ "$1" != fuzz ] || have c++ || wanted="$wanted g++"
     [ "$1" != names ] || have llvm-symbolizer || wanted="$wanted llvm"
-    # Reports are compared with perf's.
-    [ "$1" != bench ] || have perf || wanted="$wanted linux-perf"
     # shellcheck disable=SC2086 # words
     [ -z "$wanted" ] || install_packages $wanted
     ! qemu_is_old || die "QEMU $(qemu_version) is too old: 7.2 or newer is needed (Debian 12's qemu-system-x86)"

@@ -158,6 +158,20 @@ pub enum ExportFormat {
     /// A line per stack: frames from the outermost in, between semicolons, then the
     /// number of samples
     Folded,
+    /// perf.data, for `perf report`, `script`, `annotate` and `diff`; the kernel goes beside it
+    Perf,
+    /// For profiler.firefox.com: a track for each core, inlined calls, lines, tasks as markers
+    Firefox,
+    /// For `pprof`, go tool pprof, and what else reads its protocol buffers
+    Pprof,
+    /// For speedscope.app
+    Speedscope,
+    /// For ui.perfetto.dev: samples by task and core
+    Perfetto,
+    /// For kcachegrind and callgrind_annotate
+    Callgrind,
+    /// A row per function: its samples by itself and with what it has called
+    Csv,
 }
 
 /// What `run` takes.
@@ -422,7 +436,7 @@ pub struct ExportArgs {
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
 
-    /// Stand the stacks on the cores or on the tasks that they belong to
+    /// Stand folded stacks on the cores or on the tasks that they belong to
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 

@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 mod ctl;
 mod doctor;
+mod export;
 mod import;
 mod kernel;
 mod list;
@@ -35,7 +36,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Import(arguments) => import::import(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
-        Command::Export(arguments) => show::export(arguments),
+        Command::Export(arguments) => export::export(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::Monitor(arguments) => monitor::run(arguments),

@@ -1,4 +1,4 @@
-//! `report`, `flamegraph` and `export`: what reads a profile.
+//! `report` and `flamegraph`: what reads a profile.
 
 use std::fs::File;
 use std::io;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::print;
 use super::symbols::{files_in, files_of};
-use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
+use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Written, parts_of, say};
@@ -17,37 +17,42 @@ use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
 use crate::report::warnings::{Warning, not_taken, warnings};
 use crate::report::{self, Options, Report, Selection, SortBy, Tally};
-use crate::symbols::Symbols;
+use crate::symbols::{SymbolFiles, Symbols};
 
 /// Functions in a text report, unless asked otherwise.
 const TOP: usize = 30;
 
 /// A profile with its symbols.
-struct LoadedProfile {
-    profile: Profile,
+pub(super) struct LoadedProfile {
+    pub profile: Profile,
     symbols: Symbols,
 }
 
 impl LoadedProfile {
     /// Reads a profile and its symbols, and says what is not whole.
     fn new(arguments: &ProfileArgs) -> Result<Self> {
+        Ok(Self::with_files(arguments)?.0)
+    }
+
+    /// The same with the files that the symbols are from.
+    pub(super) fn with_files(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
         let path = &arguments.profile;
         let mut profile = open(path)?;
         let files = files_of(&mut profile, arguments)?;
         let symbols = Symbols::of_files(&files, Some(profile.description.text));
         warn_incomplete(&profile, path);
-        Ok(Self { profile, symbols })
+        Ok((Self { profile, symbols }, files))
     }
 
     /// The number of the event that is asked for.
-    fn event(&self, asked_for: Option<&str>) -> Result<Option<u8>> {
+    pub(super) fn event(&self, asked_for: Option<&str>) -> Result<Option<u8>> {
         asked_for
             .map(|text| report::event::find(&self.profile, text))
             .transpose()
     }
 
     /// Counts samples, and says what makes them misleading.
-    fn count(self, selection: Selection) -> Result<CountedProfile> {
+    pub(super) fn count(self, selection: Selection) -> Result<CountedProfile> {
         let Self {
             profile,
             mut symbols,
@@ -84,10 +89,10 @@ fn exit(profile: &Profile, is_as_asked: bool) -> Exit {
 }
 
 /// A profile whose samples are counted: once for all that is shown of it.
-struct CountedProfile {
-    profile: Profile,
-    symbols: Symbols,
-    tally: Tally,
+pub(super) struct CountedProfile {
+    pub profile: Profile,
+    pub symbols: Symbols,
+    pub tally: Tally,
     warnings: Vec<Warning>,
     /// False if it is not what was asked for, or the symbols are of no use for any sample.
     is_as_asked: bool,
@@ -114,7 +119,7 @@ impl CountedProfile {
         print(&text).context("cannot write the report")
     }
 
-    fn stacks(&mut self, root: Option<Root>) -> Result<Stacks> {
+    pub(super) fn stacks(&mut self, root: Option<Root>) -> Result<Stacks> {
         let stacks = Stacks::new(&self.profile, &self.tally, &mut self.symbols, root)?;
         Ok(stacks)
     }
@@ -141,7 +146,7 @@ impl CountedProfile {
 
     /// The same where nothing comes behind. To free all that a report was made of, piece by piece,
     /// would take a part of the time that it took.
-    fn leave(self) -> Exit {
+    pub(super) fn leave(self) -> Exit {
         let exit = self.exit();
         std::mem::forget(self);
         exit
@@ -196,7 +201,7 @@ fn print_counts(
 }
 
 /// Where an export goes: not over what it is made of.
-fn destination(output: &Path, arguments: &ProfileArgs) -> Result<Destination> {
+pub(super) fn destination(output: &Path, arguments: &ProfileArgs) -> Result<Destination> {
     let elf = arguments.elf.as_deref().map(|elf| ("the ELF file", elf));
     let debug = arguments.debug_file.iter();
     let debug = debug.map(|file| ("a file with debug information", &**file));
@@ -210,21 +215,6 @@ pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let event = loaded.event(arguments.event.as_deref())?;
     let mut counted = loaded.count(Selection { core: None, event })?;
     output.write(&counted.picture(arguments.by)?)?;
-    Ok(counted.leave())
-}
-
-pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
-    let output = destination(&arguments.output, &arguments.profile)?;
-    let loaded = LoadedProfile::new(&arguments.profile)?;
-    let event = loaded.event(arguments.event.as_deref())?;
-    let mut counted = loaded.count(Selection { core: None, event })?;
-    let text = match arguments.format {
-        ExportFormat::Folded => {
-            let lines = counted.stacks(arguments.by)?.lines().into_iter();
-            lines.map(|line| line + "\n").collect::<String>()
-        }
-    };
-    output.write(text.as_bytes())?;
     Ok(counted.leave())
 }
 

@@ -55,6 +55,46 @@ impl Destination {
         Ok(Self::File(target.into()))
     }
 
+    /// Writes what `make` makes, or leaves what was there. A reader that has seen enough is no
+    /// error.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and of `make`.
+    pub(crate) fn write_with(
+        &self,
+        make: impl FnOnce(&mut dyn io::Write) -> Result<()>,
+    ) -> Result<()> {
+        match self {
+            Self::Stdout => {
+                let made = buffered(io::stdout().lock(), make);
+                unless_reader_left(made, || "the standard output".into())
+            }
+            Self::Stream(path) => {
+                let file = OpenOptions::new().write(true).open(path);
+                let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+                let made = buffered(file, make);
+                unless_reader_left(made, || path.display().to_string())
+            }
+            Self::File(target) => {
+                let path = target.path().display();
+                let draft = target
+                    .begin()
+                    .with_context(|| format!("cannot write {path}"))?;
+                let file = draft
+                    .file()
+                    .with_context(|| format!("cannot write {path}"))?;
+                if let Err(error) = buffered(file, make) {
+                    draft.discard();
+                    return Err(named(error, || path.to_string()));
+                }
+                draft
+                    .finish_or_discard()
+                    .with_context(|| format!("cannot write {path}"))
+            }
+        }
+    }
+
     /// Writes all of it, or leaves what was there. A reader that has seen enough is no error.
     ///
     /// # Errors
@@ -83,6 +123,40 @@ impl Destination {
 pub(crate) fn to_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     unless_closed(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What is written at once.
+const BUFFER: usize = 1 << 20;
+
+fn buffered(
+    out: impl io::Write,
+    make: impl FnOnce(&mut dyn io::Write) -> Result<()>,
+) -> Result<()> {
+    let mut out = io::BufWriter::with_capacity(BUFFER, out);
+    make(&mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+/// Why something was not written. What other parts say of themselves stays as it is.
+fn kind_of(error: &anyhow::Error) -> Option<io::ErrorKind> {
+    let by_json = || error.downcast_ref::<serde_json::Error>()?.io_error_kind();
+    let io = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    io.or_else(by_json)
+}
+
+fn named(error: anyhow::Error, what: impl FnOnce() -> String) -> anyhow::Error {
+    match kind_of(&error) {
+        Some(_) => error.context(format!("cannot write {}", what())),
+        None => error,
+    }
+}
+
+fn unless_reader_left(made: Result<()>, what: impl FnOnce() -> String) -> Result<()> {
+    match made {
+        Err(error) if kind_of(&error) == Some(io::ErrorKind::BrokenPipe) => Ok(()),
+        made => made.map_err(|error| named(error, what)),
+    }
 }
 
 fn unless_closed(written: io::Result<()>) -> io::Result<()> {

@@ -350,7 +350,7 @@ impl Draft {
     }
 
     /// As [`Self::finish`], of a file that can be made again: it is removed if that fails.
-    fn finish_or_discard(self) -> io::Result<()> {
+    pub(crate) fn finish_or_discard(self) -> io::Result<()> {
         let part = self.part.clone();
         self.finish().map(drop).inspect_err(|_| {
             let _ = fs::remove_file(part);

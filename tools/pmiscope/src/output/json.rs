@@ -4,7 +4,7 @@ use std::io;
 
 use serde::Serialize;
 use serde_json::Serializer;
-use serde_json::ser::{Formatter, PrettyFormatter};
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter};
 
 use super::terminal::is_unsafe;
 
@@ -16,15 +16,27 @@ use super::terminal::is_unsafe;
 /// Those of the value.
 pub(crate) fn json(value: &impl Serialize) -> serde_json::Result<String> {
     let mut bytes = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut bytes, Escaping::default());
+    let formatter = Escaping(PrettyFormatter::default());
+    let mut serializer = Serializer::with_formatter(&mut bytes, formatter);
     value.serialize(&mut serializer)?;
     bytes.push(b'\n');
     String::from_utf8(bytes).map_err(|error| serde::ser::Error::custom(error.utf8_error()))
 }
 
-/// Lines, with what is unsafe as `\u` and its UTF-16 code.
-#[derive(Default)]
-struct Escaping(PrettyFormatter<'static>);
+/// The same on one line, and without an end of it, as a part of a larger text.
+///
+/// # Errors
+///
+/// Those of the value and of `out`.
+pub(crate) fn compact_json(out: impl io::Write, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(
+        out,
+        Escaping(CompactFormatter),
+    ))
+}
+
+/// What is unsafe as `\u` and its UTF-16 code; all else as the formatter inside has it.
+struct Escaping<F>(F);
 
 /// Hands methods on to the formatter inside.
 macro_rules! as_inside {
@@ -35,7 +47,7 @@ macro_rules! as_inside {
     };
 }
 
-impl Formatter for Escaping {
+impl<F: Formatter> Formatter for Escaping<F> {
     as_inside! {
         begin_array();
         end_array();

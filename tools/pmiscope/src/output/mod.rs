@@ -9,7 +9,7 @@
 //! |---|---|
 //! | a line of a report, of a message | [`one_line`] |
 //! | a line that a person may give to a shell | [`shell_word`] |
-//! | JSON | [`json`] |
+//! | JSON | [`json`], [`compact_json`] |
 //! | folded stacks | [`folded`] |
 //! | a picture (SVG) | [`svg`] |
 
@@ -23,6 +23,6 @@ mod terminal;
 
 pub(crate) use destination::{Destination, to_stdout};
 pub(crate) use file::{Draft, Target, Written, beginning, parts_of};
-pub(crate) use json::json;
+pub(crate) use json::{compact_json, json};
 pub(crate) use shell::shell_word;
 pub(crate) use terminal::{line_of_log, one_line, padded, say, to_stderr, width, width_of};

@@ -66,6 +66,7 @@ mod zeros;
 pub use chains::ChainCount;
 pub(crate) use counted::{Alike, Counted, CountedSamples};
 pub(crate) use read::{Profile, ReadError, is_profile};
+pub(crate) use samples::Timed;
 pub use write::{Embedded, Writer};
 
 use profiler::format::Description;

@@ -105,6 +105,18 @@ impl<'a> Cache<'a> {
     }
 }
 
+/// When a sample was taken, and of what.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Timed {
+    pub core: u32,
+    /// The number of its stack.
+    pub stack: u32,
+    pub task: u16,
+    pub event: u8,
+    pub sequence: u32,
+    pub time: u64,
+}
+
 /// The samples of a core, oldest first.
 pub(crate) struct CoreSamples<'a> {
     profile: &'a Profile,
@@ -144,9 +156,36 @@ impl<'a> CoreSamples<'a> {
     ///
     /// [`ReadError`].
     pub(crate) fn advance(&mut self) -> Result<bool, ReadError> {
+        let Some(at) = self.advance_row()? else {
+            return Ok(false);
+        };
+        let stored = self.profile.blocks()[self.next - 1].at;
+        self.complete(at).ok_or(ReadError::Damaged(stored))
+    }
+
+    /// The next sample, by the number of its stack; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`].
+    pub(crate) fn next_timed(&mut self) -> Result<Option<Timed>, ReadError> {
+        let is_there = self.advance_row()?.is_some();
+        Ok(is_there.then_some(Timed {
+            core: self.core,
+            stack: self.row.stack,
+            task: self.row.task,
+            event: self.row.event,
+            sequence: self.row.sequence,
+            time: self.row.time,
+        }))
+    }
+
+    /// Goes to the next sample whose stack is known. Returns where its loose words are; `None` at
+    /// the end.
+    fn advance_row(&mut self) -> Result<Option<Place>, ReadError> {
         loop {
             if self.at.row == self.end && !self.next_block()? {
-                return Ok(false);
+                return Ok(None);
             }
             let stored = &self.profile.blocks()[self.next - 1];
             let row = self.block.rows[self.at.row];
@@ -154,7 +193,7 @@ impl<'a> CoreSamples<'a> {
             self.at.pass(&row);
             if self.profile.has_stack(row.stack, stored)? {
                 self.row = row;
-                return self.complete(at).ok_or(ReadError::Damaged(stored.at));
+                return Ok(Some(at));
             }
         }
     }

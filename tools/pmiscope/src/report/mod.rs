@@ -14,6 +14,7 @@ pub mod text;
 pub mod warnings;
 
 pub use model::{Options, Report, SortBy};
+pub(crate) use stack::lookup;
 pub use stack::{Stack, Step};
 pub use tally::{Selection, Tally};
 

@@ -49,7 +49,7 @@ pub enum Step {
 /// Where to look a link up. A return address is the instruction *after*
 /// the call, perhaps the first one of another function: the call is found one
 /// byte before it. A program counter is looked up as it is.
-pub(super) fn lookup(link: Link) -> CodeAddress {
+pub(crate) fn lookup(link: Link) -> CodeAddress {
     match link {
         Link::Return(address) => CodeAddress(address.0.wrapping_sub(1)),
         Link::Interrupted { pc, .. } => pc,

@@ -247,11 +247,11 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub(super) fn has_core(&self, core: u32) -> bool {
+    pub(crate) fn has_core(&self, core: u32) -> bool {
         self.core.is_none_or(|only| only == core)
     }
 
-    fn has_event(&self, event: u8) -> bool {
+    pub(crate) fn has_event(&self, event: u8) -> bool {
         self.event.is_none_or(|only| only == event)
     }
 }
@@ -708,6 +708,11 @@ impl Tally {
     /// Every different stack.
     pub fn stacks(&self) -> impl Iterator<Item = Stack<'_>> {
         self.rows.iter().map(|row| self.stack(row))
+    }
+
+    /// Every different stack with its number in the profile's table.
+    pub fn numbered_stacks(&self) -> impl Iterator<Item = (u32, Stack<'_>)> {
+        self.rows.iter().map(|row| (row.stack, self.stack(row)))
     }
 
     /// The numbers of every different stack, in the order of [`Self::stacks`]: what most stacks are

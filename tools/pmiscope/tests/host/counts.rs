@@ -130,7 +130,7 @@ fn ended(counts: &[Vec<Count>]) -> RunEnd {
     end
 }
 
-fn whole() -> Vec<u8> {
+pub fn whole() -> Vec<u8> {
     let counts = counts();
     profile_of(&counting(), &counts, Some(&ended(&counts)))
 }

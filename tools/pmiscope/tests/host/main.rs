@@ -10,6 +10,7 @@ mod compiled;
 mod counts;
 mod damaged;
 mod events;
+mod exports;
 mod files;
 mod fixture;
 #[path = "../folder.rs"]

@@ -1,0 +1,102 @@
+//! Profiles in the forms that other tools read: one file a form, each a function that writes to
+//! a stream.
+//!
+//! All forms have the same stacks, those of folded stacks: [`tree`] has each once, with names,
+//! inlined calls and lines, and [`samples`] has what stands on them. So the samples of each
+//! function, by itself and with what it has called, are the same in all of them.
+
+mod callgrind;
+mod counts;
+mod csv;
+mod firefox;
+mod perf;
+mod perfetto;
+mod pprof;
+mod samples;
+mod speedscope;
+mod tree;
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::profile::Profile;
+use crate::report::Tally;
+use crate::symbols::{Lines, Symbols};
+use samples::Events;
+use tree::Tree;
+
+pub(crate) use perf::Anchor;
+
+/// The forms that an [`Export`] can be written in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    Callgrind,
+    Csv,
+    Firefox,
+    Perf,
+    Perfetto,
+    Pprof,
+    Speedscope,
+}
+
+/// What is exported: samples that are counted, and whose addresses are resolved.
+pub(crate) struct Export<'a> {
+    profile: &'a Profile,
+    tally: &'a Tally,
+    symbols: &'a Symbols,
+    tree: Tree,
+    events: Events,
+    /// By what perf finds the kernel's code.
+    anchor: Option<Anchor>,
+}
+
+impl<'a> Export<'a> {
+    /// What a tally of a profile has; `lines` are of the same files as `symbols`.
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read.
+    pub(crate) fn new(
+        profile: &'a Profile,
+        (tally, symbols): (&'a Tally, &'a mut Symbols),
+        lines: &Lines,
+    ) -> Result<Self> {
+        symbols.resolve(tally.addresses());
+        Ok(Self {
+            profile,
+            tally,
+            symbols,
+            tree: Tree::new(tally, symbols, lines),
+            events: Events::new(profile, tally.selection)?,
+            anchor: None,
+        })
+    }
+
+    /// The same for perf, which is given this ELF file.
+    pub(crate) fn with_anchor(self, anchor: Option<Anchor>) -> Self {
+        Self { anchor, ..self }
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read; those of `out`.
+    pub(crate) fn write(&self, form: Form, out: &mut dyn Write) -> Result<()> {
+        match form {
+            Form::Callgrind => callgrind::write(self, out),
+            Form::Csv => csv::write(self, out),
+            Form::Firefox => firefox::write(self, out),
+            Form::Perf => perf::write(self, out),
+            Form::Perfetto => perfetto::write(self, out),
+            Form::Pprof => pprof::write(self, out),
+            Form::Speedscope => speedscope::write(self, out),
+        }
+    }
+
+    /// What the run was of, for titles.
+    fn title(&self) -> String {
+        format!("pmiscope: {}", self.profile.description.workload.as_str())
+    }
+}

@@ -1,0 +1,286 @@
+//! The stacks of a profile as a tree of places, from the outermost in: what stacks have in
+//! common on their outer side is there once. A profile of millions of samples has few places
+//! and few chains, so that a form that writes each sample writes a number.
+
+use hashbrown::HashMap;
+use profiler::address::CodeAddress;
+use profiler::format::ChainEnd;
+
+use crate::chain::Link;
+use crate::report::{Stack, Tally, lookup};
+use crate::symbols::{Lines, Symbols};
+
+/// Where a list of numbers has none.
+const NONE: u32 = u32::MAX;
+
+/// Numbers of places, nodes and functions are of 32 bits, as the profile's are.
+fn number(index: usize) -> u32 {
+    u32::try_from(index).expect("fewer than 2³²")
+}
+
+/// What a step of a stack is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Kind {
+    /// Code, at this address as the ELF file has it; of a caller, within its call.
+    Code(u64),
+    /// What is further out was interrupted, by this vector.
+    Interrupt(u8),
+    /// What is further out is not known: the walk ended so.
+    Cut(u8),
+}
+
+/// A step of a stack: an address with all functions that were inlined there.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub kind: Kind,
+    /// Innermost first; one or more.
+    pub frames: Box<[Frame]>,
+}
+
+/// A function at a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    /// Its place in [`Tree::functions`].
+    pub function: u32,
+    /// The line that was executing, or that has the call: its file by its place in
+    /// [`Tree::files`].
+    pub line: Option<(u32, u32)>,
+}
+
+/// A function, by the name that is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Function {
+    pub name: String,
+    /// Where it is declared.
+    pub file: Option<u32>,
+    pub line: Option<u32>,
+}
+
+/// A place on a stack, and what is further out.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    parent: u32,
+    place: u32,
+}
+
+/// The stacks.
+#[derive(Default)]
+pub(super) struct Tree {
+    pub places: Vec<Place>,
+    pub functions: Vec<Function>,
+    pub files: Vec<String>,
+    nodes: Vec<Node>,
+    /// The innermost node of each stack, by its number in the profile.
+    leaves: Vec<u32>,
+}
+
+impl Tree {
+    /// The stacks of a tally, whose addresses have been resolved.
+    pub(super) fn new(tally: &Tally, symbols: &Symbols, lines: &Lines) -> Self {
+        let mut builder = Builder {
+            symbols,
+            lines,
+            tree: Self::default(),
+            places: HashMap::new(),
+            functions: HashMap::new(),
+            files: HashMap::new(),
+            children: HashMap::new(),
+        };
+        let mut chains: HashMap<(usize, u8), u32> = HashMap::new();
+        for (stack_number, stack) in tally.numbered_stacks() {
+            let key = (stack.outer.number, stack.end as u8);
+            let chain = *chains.entry(key).or_insert_with(|| builder.chain(&stack));
+            let leaf = builder.innermost(chain, &stack);
+            let leaves = &mut builder.tree.leaves;
+            leaves.resize(leaves.len().max(stack_number as usize + 1), NONE);
+            leaves[stack_number as usize] = leaf;
+        }
+        builder.tree
+    }
+
+    /// The innermost node of the stack with this number in the profile, if it was counted.
+    pub(super) fn leaf(&self, stack: u32) -> Option<u32> {
+        let leaf = self.leaves.get(stack as usize).copied();
+        leaf.filter(|&leaf| leaf != NONE)
+    }
+
+    /// The number of nodes.
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The number of a node's place.
+    pub(super) fn place_of(&self, node: u32) -> u32 {
+        self.nodes[node as usize].place
+    }
+
+    /// The node further out; it has a smaller number.
+    pub(super) fn parent(&self, node: u32) -> Option<u32> {
+        let parent = self.nodes[node as usize].parent;
+        (parent != NONE).then_some(parent)
+    }
+
+    /// The places of a stack, innermost first, by its innermost node.
+    pub(super) fn places_of(&self, leaf: u32) -> impl Iterator<Item = &Place> {
+        let nodes = std::iter::successors(Some(leaf), |&node| self.parent(node));
+        nodes.map(|node| &self.places[self.place_of(node) as usize])
+    }
+
+    /// Its functions, innermost first, each with where it was.
+    pub(super) fn frames_of(&self, leaf: u32) -> impl Iterator<Item = Frame> {
+        self.places_of(leaf)
+            .flat_map(|place| place.frames.iter().copied())
+    }
+
+    /// A function's name, and where it is declared.
+    pub(super) fn declared(&self, function: &Function) -> (Option<&str>, Option<u32>) {
+        let file = function.file.map(|file| &*self.files[file as usize]);
+        (file, function.line)
+    }
+}
+
+/// Makes the tree.
+struct Builder<'a> {
+    symbols: &'a Symbols,
+    lines: &'a Lines,
+    tree: Tree,
+    /// By what they are, for code by the address at which it ran.
+    places: HashMap<Kind, u32>,
+    functions: HashMap<Named, u32>,
+    files: HashMap<String, u32>,
+    children: HashMap<(u32, u32), u32>,
+}
+
+/// What names a function: its number among the symbols, or its name.
+#[derive(PartialEq, Eq, Hash)]
+enum Named {
+    Symbol(usize),
+    Text(String),
+}
+
+impl Builder<'_> {
+    /// The node of a stack's outer chain.
+    fn chain(&mut self, stack: &Stack<'_>) -> u32 {
+        let mut node = NONE;
+        if stack.end != ChainEnd::Complete {
+            let name = format!("[cut: {}]", stack.end.name());
+            let cut = self.named_place(Kind::Cut(stack.end as u8), name);
+            node = self.child(node, cut);
+        }
+        for &link in stack.outer.links.iter().rev() {
+            let link = stack.outer.different[link as usize];
+            let code = self.code(lookup(link));
+            node = self.child(node, code);
+            if let Link::Interrupted { vector, .. } = link {
+                let interrupt = self.interrupt(vector);
+                node = self.child(node, interrupt);
+            }
+        }
+        node
+    }
+
+    /// The innermost node of a stack, as [`Stack::innermost`] has it.
+    fn innermost(&mut self, mut node: u32, stack: &Stack<'_>) -> u32 {
+        if let Some(added) = stack.added {
+            let added = self.code(lookup(Link::Return(added)));
+            node = self.child(node, added);
+        }
+        let is_same = !stack.is_exact_elsewhere(self.symbols);
+        let own = stack.exact.filter(|_| is_same).unwrap_or(stack.pc);
+        let own = self.code(own);
+        self.child(node, own)
+    }
+
+    fn child(&mut self, parent: u32, place: u32) -> u32 {
+        let nodes = &mut self.tree.nodes;
+        *self.children.entry((parent, place)).or_insert_with(|| {
+            nodes.push(Node { parent, place });
+            number(nodes.len() - 1)
+        })
+    }
+
+    fn interrupt(&mut self, vector: u8) -> u32 {
+        let what = if vector < 32 {
+            "exception"
+        } else {
+            "interrupt"
+        };
+        let name = format!("[{what} {vector:#04x}]");
+        self.named_place(Kind::Interrupt(vector), name)
+    }
+
+    fn named_place(&mut self, kind: Kind, name: String) -> u32 {
+        if let Some(&known) = self.places.get(&kind) {
+            return known;
+        }
+        let function = self.function(Named::Text(name.clone()), || (name, None, None));
+        let frame = Frame {
+            function,
+            line: None,
+        };
+        self.add(kind, kind, Box::new([frame]))
+    }
+
+    /// The place of code that ran at an address.
+    fn code(&mut self, address: CodeAddress) -> u32 {
+        let ran_at = Kind::Code(address.0);
+        if let Some(&known) = self.places.get(&ran_at) {
+            return known;
+        }
+        let symbols = self.symbols;
+        let resolved = symbols.frames(address);
+        let link = symbols.slide().link(address);
+        let mut lines = link.map_or_else(Vec::new, |link| self.lines.at(link));
+        if lines.len() != resolved.len() {
+            // What names the functions knows others than what has the lines.
+            lines = vec![None; resolved.len()];
+        }
+        let frames = resolved.iter().zip(lines).map(|(frame, line)| {
+            let id = frame.function;
+            let function = self.function(Named::Symbol(id.index()), || {
+                let declared = symbols.function(id);
+                let name = symbols.label(id).to_owned();
+                (name, declared.file.clone(), declared.line)
+            });
+            let line = line.map(|line| (self.file(line.file), line.line));
+            Frame { function, line }
+        });
+        let frames = frames.collect();
+        self.add(
+            ran_at,
+            Kind::Code(self.symbols.slide().shown(address)),
+            frames,
+        )
+    }
+
+    fn add(&mut self, key: Kind, kind: Kind, frames: Box<[Frame]>) -> u32 {
+        self.tree.places.push(Place { kind, frames });
+        let place = number(self.tree.places.len() - 1);
+        self.places.insert(key, place);
+        place
+    }
+
+    fn function(
+        &mut self,
+        key: Named,
+        make: impl FnOnce() -> (String, Option<String>, Option<u32>),
+    ) -> u32 {
+        if let Some(&known) = self.functions.get(&key) {
+            return known;
+        }
+        let (name, file, line) = make();
+        let file = file.map(|file| self.file(file));
+        self.tree.functions.push(Function { name, file, line });
+        let function = number(self.tree.functions.len() - 1);
+        self.functions.insert(key, function);
+        function
+    }
+
+    fn file(&mut self, name: String) -> u32 {
+        let files = &mut self.tree.files;
+        *self.files.entry(name).or_insert_with_key(|name| {
+            files.push(name.clone());
+            number(files.len() - 1)
+        })
+    }
+}
