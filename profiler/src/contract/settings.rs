@@ -387,18 +387,20 @@ impl fmt::Display for BadWord<'_> {
 impl core::error::Error for BadWord<'_> {}
 
 impl<'a> Settings<'a> {
+    /// The words that there are, without their values.
+    pub const KEYS: [&'static str; 16] = [
+        "source", "delivery", "period", "event", "take", "jitter", "seed", "workload", "samples",
+        "units", "ring", "keep", "table", "send", "aim", "test",
+    ];
+
     /// Parses a command line: words `key=value` between white space.
     ///
     /// # Errors
     ///
     /// The first word that is not valid.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
-        const KEYS: [&str; 16] = [
-            "source", "delivery", "period", "event", "take", "jitter", "seed", "workload",
-            "samples", "units", "ring", "keep", "table", "send", "aim", "test",
-        ];
         let mut settings = Self::default();
-        let mut seen = [false; KEYS.len()];
+        let mut seen = [false; Self::KEYS.len()];
         let mut of_pmu = None;
         let mut of_counts = None;
         let mut of_chains = None;
@@ -406,7 +408,7 @@ impl<'a> Settings<'a> {
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let (key, value) = word.split_once('=').ok_or(bad(Problem::Unknown))?;
-            let index = KEYS.iter().position(|&known| known == key);
+            let index = Self::KEYS.iter().position(|&known| known == key);
             let index = index.ok_or(bad(Problem::Unknown))?;
             if core::mem::replace(&mut seen[index], true) {
                 return Err(bad(Problem::Twice));

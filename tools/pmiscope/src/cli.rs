@@ -289,6 +289,11 @@ pub struct BootArgs {
     #[arg(long, value_name = "FILTER", value_parser = log_filter)]
     pub log: Option<String>,
 
+    /// Further words of the kernel's command line, which are its own, such as
+    /// "watchdog=100 accounting=on"; can be said several times
+    #[arg(long, value_name = "WORDS", value_parser = own_words)]
+    pub append: Vec<String>,
+
     /// The machine's memory, such as 512M or 2G [default: what the cores and their
     /// rings need]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = machine::HEADING)]
@@ -314,7 +319,7 @@ pub struct BootArgs {
     /// image itself is never written to. --kernel must be the kernel that is on it
     #[arg(long, visible_alias = "iso", value_name = "FILE", help_heading = machine::HEADING,
           conflicts_with_all = ["period", "source", "event", "jitter", "delivery", "workload",
-          "samples", "ring", "keep", "table", "log", "loader", "kaslr", "module", "aim", "self_test"])]
+          "samples", "ring", "keep", "table", "log", "append", "loader", "kaslr", "module", "aim", "self_test"])]
     pub disc: Option<PathBuf>,
 
     /// What the image of --disc is: a hybrid image, which is both, boots as a CD unless
@@ -470,6 +475,21 @@ fn jitter(text: &str) -> Result<u8, String> {
 fn delivery(name: &str) -> Result<Delivery, String> {
     name.parse()
         .map_err(|_| format!("must be one of {}", Delivery::NAMES))
+}
+
+/// Words that no option says.
+fn own_words(words: &str) -> Result<String, String> {
+    for word in words.split_whitespace() {
+        let key = word.split_once('=').map_or(word, |(key, _)| key);
+        let has_option = Settings::KEYS.contains(&key) || ["log", "monitor"].contains(&key);
+        if has_option {
+            return Err(format!("`{word}`: an option says that: see --help"));
+        }
+        if !word.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(format!("`{word}`: words are of ASCII characters"));
+        }
+    }
+    Ok(words.to_owned())
 }
 
 fn log_filter(text: &str) -> Result<String, String> {

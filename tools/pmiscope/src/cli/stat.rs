@@ -126,6 +126,7 @@ impl StatArgs {
             machine: self.machine.clone(),
             boot: BootArgs {
                 log: None,
+                append: Vec::new(),
                 debug_file: Vec::new(),
                 memory: self.memory,
                 // What it holds is a few words for each event.

@@ -7,7 +7,8 @@ use pmiscope::profile::Outcome::Finished;
 
 use profiler::format::{ChainEntry, State};
 
-use crate::fixture::{Guest, Samples};
+use crate::fixture::{Guest, Samples, run};
+use crate::pmu::is_skipped;
 
 /// What the command's output in a log is, each time that it was shown.
 #[track_caller]
@@ -242,6 +243,49 @@ fn a_core_that_waits_for_a_lock_for_ever_is_named_with_the_lock_and_its_holder()
     samples.assert_whole(4, 40_000);
     for core in &samples.counters {
         assert_eq!(core.unclaimed, 0, "{:?}", samples.counters);
+    }
+}
+
+/// By counters, by maskable interrupts, and where cores run in parallel by the clock; and time is
+/// accounted for there.
+#[test]
+fn a_core_that_hangs_is_found_by_any_source() {
+    let lab = ["--qemu lab"].into_iter().filter(|_| !is_skipped());
+    let others = [
+        "--qemu stock --delivery irq",
+        "--qemu stock --mode realtime --period 1000000",
+    ];
+    for arguments in lab.chain(others) {
+        let run = run(&format!(
+            "{arguments} --self-test hang-on-lock-midway --samples 40000 --verbose \
+             --append watchdog=2 --append accounting=on"
+        ))
+        .ended_with(0);
+        let log = run.said();
+        let hangs = hangs(&log);
+        for core in [2, 3] {
+            let begins = format!("{core} has had interrupts off for ");
+            assert!(
+                hangs.iter().any(|hang| hang.head.starts_with(&begins)),
+                "{arguments}: core {core}: {log}"
+            );
+            let goes_on = format!("watchdog: core {core} goes on after ");
+            assert!(log.contains(&goes_on), "{arguments}: {log}");
+        }
+        // On a busy host all may be over when the NMI arrives, but not by the instruction.
+        let mut locks = hangs.iter().flat_map(|hang| &hang.locks);
+        let is_named = locks.any(|lock| lock.contains("the lock `test lock`"));
+        assert!(
+            is_named || arguments.contains("realtime"),
+            "{arguments}: {log}"
+        );
+        let samples = run.samples();
+        // Where cores wait for their turns by maskable interrupts, some come too late to be samples.
+        for end in &samples.counters {
+            assert_eq!((end.stored, end.lost), (10_000, 0), "{arguments}: {end:?}");
+            // It was interrupted by more than samples.
+            assert!(end.accounts.len() >= 2, "{arguments}: {end:?}");
+        }
     }
 }
 

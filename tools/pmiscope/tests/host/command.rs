@@ -125,6 +125,20 @@ fn numbers_that_no_machine_has_are_refused() {
 }
 
 #[test]
+fn words_of_options_are_not_appended() {
+    for (words, word) in [
+        ("watchdog=5 period=7", "`period=7`"),
+        ("log=warn", "`log=warn`"),
+        ("monitor=on", "`monitor=on`"),
+    ] {
+        let says = format!("{word}: an option says that");
+        refused(run(&["--append", words]), 2, &["--append", &says]);
+    }
+    let says = "`watchdog=ü`: words are of ASCII characters";
+    refused(run(&["--append", "watchdog=ü"]), 2, &[says]);
+}
+
+#[test]
 fn events_are_refused_by_the_word() {
     refused(
         run(&["--event", "slots,branch-mises:k"]),

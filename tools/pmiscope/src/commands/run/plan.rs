@@ -170,7 +170,7 @@ impl Plan {
                     wanted,
                     (kernel_path.clone(), &kernel),
                     load,
-                    command_line(&settings, arguments.monitor, arguments.boot.log.as_deref()),
+                    command_line(&settings, arguments.monitor, &arguments.boot),
                 )?
             }
         };
@@ -527,10 +527,11 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
 }
 
 /// The words that the kernel is started with: the sampler's, and its own.
-fn command_line(settings: &Settings<'_>, monitor: Option<Monitor>, log: Option<&str>) -> String {
-    let monitor = monitor.map_or_else(String::new, |when| format!(" monitor={}", when.name()));
-    let log = log.map_or_else(String::new, |filter| format!(" log={filter}"));
-    format!("{settings}{monitor}{log}")
+fn command_line(settings: &Settings<'_>, monitor: Option<Monitor>, boot: &BootArgs) -> String {
+    let monitor = monitor.map(|when| format!("monitor={}", when.name()));
+    let log = boot.log.as_ref().map(|filter| format!("log={filter}"));
+    let own = monitor.into_iter().chain(log).chain(boot.append.clone());
+    own.fold(settings.to_string(), |line, words| line + " " + &words)
 }
 
 /// Refuses options of a disc where there is none: clap does not miss it if another option
