@@ -20,7 +20,7 @@ pub fn rule(offset: u64) -> Option<Rule> {
         PUSH_ZERO_BYTES if first == 0 => 1,
         _ => 2,
     };
-    let vector = Some(vector);
+    let vector = Some(vector.into());
     Some(Rule::Interrupted { words, vector })
 }
 
@@ -37,7 +37,7 @@ mod tests {
     fn each_instruction_of_a_stub_has_more_or_less_on_the_stack() {
         let rule_at = |vector: u8, byte| rule(u64::from(vector) * STUB_BYTES + byte);
         let interrupted = |words, vector| {
-            let vector = Some(vector);
+            let vector = Some(u16::from(vector));
             Some(Rule::Interrupted { words, vector })
         };
         // `pushq $0`, `pushq $vector`, `jmp`.

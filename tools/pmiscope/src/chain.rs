@@ -9,6 +9,7 @@
 
 use profiler::address::{CodeAddress, CodeRange};
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
+use profiler::unwind::user::USER_END;
 
 use crate::symbols::callframe::{Caller, Callers};
 
@@ -23,6 +24,15 @@ pub enum Link {
         /// The instruction that it was about to execute.
         pc: CodeAddress,
     },
+    /// What is further out is the user's program.
+    Border {
+        /// The interrupt or exception that came from it; `None`: it made a system call.
+        vector: Option<u8>,
+        /// The instruction that it was about to execute.
+        pc: CodeAddress,
+    },
+    /// As [`Self::Return`], in the user's program.
+    UserReturn(CodeAddress),
 }
 
 /// The result of repairing a sample's chain.
@@ -148,7 +158,11 @@ impl Repair<'_> {
         for entry in sample.chain() {
             last = None;
             match entry {
+                ChainEntry::Return(address) if self.is_users(address) => {
+                    links.push(Link::UserReturn(address));
+                }
                 ChainEntry::Return(address) => links.push(Link::Return(address)),
+                ChainEntry::Border { vector, pc, .. } => links.push(Link::Border { vector, pc }),
                 ChainEntry::Crossing {
                     vector,
                     pc,
@@ -166,6 +180,12 @@ impl Repair<'_> {
             }
         }
         (repaired, last)
+    }
+
+    /// Returns true if a return address is the user's program's: where the kernel's are is known,
+    /// and the program has the lower half of the addresses.
+    fn is_users(&self, address: CodeAddress) -> bool {
+        address.0 < USER_END && !self.text.contains(address)
     }
 
     /// How a walk ended, by what the sample says and the last link of its chain, if that was
@@ -283,6 +303,8 @@ mod tests {
                 assert_eq!(vector, 0x41);
                 pc.0
             }
+            Link::UserReturn(address) => address.0,
+            Link::Border { pc, .. } => pc.0,
         };
         (links.iter().map(address).collect(), repaired)
     }

@@ -751,7 +751,7 @@ impl Innermost {
         // One that is elsewhere was executing, and is not among the callers.
         let frames = stack.innermost(symbols).filter_map(|step| match step {
             Step::Frame(frame) => Some(frame),
-            Step::Interrupt(_) => None,
+            Step::Interrupt(_) | Step::Border(_) => None,
         });
         for function in counts.see(own.into_iter().chain(frames)) {
             if !all.contains(&function) {
