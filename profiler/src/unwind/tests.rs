@@ -9,6 +9,7 @@ mod defaults;
 mod fast;
 mod random;
 mod rules;
+mod user;
 
 const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8000_0000),
