@@ -8,6 +8,7 @@
 mod last_words;
 mod monitor;
 mod profile;
+mod space;
 mod watch;
 
 use core::arch::{asm, naked_asm};
@@ -113,7 +114,7 @@ const TESTS: &[Test] = &[
 /// All tests that are not sampled.
 fn all() -> impl Iterator<Item = &'static Test> {
     let others = last_words::TESTS.iter().chain(monitor::TESTS);
-    let others = others.chain(watch::TESTS);
+    let others = others.chain(watch::TESTS).chain(space::TESTS);
     TESTS.iter().chain(others)
 }
 

@@ -16,6 +16,7 @@ use crate::cpu::stop::{self, Request};
 use crate::cpu::{self, CoreBlock};
 use crate::exit;
 use crate::memory::paging;
+use crate::memory::space::shootdown;
 use crate::trap::{self, TrapFrame, leftovers};
 use profiler::hw::tsc::Deadline;
 
@@ -66,6 +67,7 @@ static ANSWERS: AtomicU64 = AtomicU64::new(0);
 /// Registers the handler of calls, and that the end of the run stops all cores.
 pub fn start() {
     trap::register(CALL_VECTOR, on_call);
+    trap::register(shootdown::VECTOR, |_| shootdown::on_interrupt());
     exit::on_claim(stop_at_end);
 }
 

@@ -48,6 +48,10 @@ pub fn log(boot: &BootInfo) {
         Ok(screen) => log::info!("screen: {}", screen.layout),
         Err(problem) => log::info!("no screen: {problem}"),
     }
+    for module in boot.modules() {
+        let (name, bytes) = (module.name, module.content.len());
+        log::info!("module: {name}, {bytes} bytes, `{}`", module.command_line);
+    }
     let audit = paging::audit::check(boot);
     log::info!(
         "memory: {} MiB free; {} KiB of text, mapped once and read-only; {} mappings",

@@ -5,6 +5,7 @@
 //! * [`bitmap`]: which frames are free.
 //! * [`caller`]: the return address of code without a frame.
 //! * [`classes`]: the heap's lists of small blocks.
+//! * [`core_set`]: a set of cores.
 //! * [`cores`]: which cores are used, and the mode of their APICs.
 //! * [`exceptions`]: error codes and flags as words.
 //! * [`hang`]: when a core hangs.
@@ -15,6 +16,7 @@
 //! * [`pci`]: a serial port on it.
 //! * [`place`]: where a register is.
 //! * [`postmortem`]: where the tool finds what a dead kernel knew.
+//! * [`process`]: programs, and what a process has mapped.
 //! * [`profile`]: which functions were executing, counted in fixed memory.
 //! * [`ready`]: a core's queue of tasks.
 //! * [`rest`]: where a core stands that others may stop.
@@ -32,6 +34,7 @@ pub mod acpi;
 pub mod bitmap;
 pub mod caller;
 pub mod classes;
+pub mod core_set;
 pub mod cores;
 pub mod exceptions;
 pub mod hang;
@@ -42,6 +45,7 @@ pub mod monitor;
 pub mod pci;
 pub mod place;
 pub mod postmortem;
+pub mod process;
 pub mod profile;
 pub mod ready;
 pub mod rest;

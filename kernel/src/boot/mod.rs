@@ -7,6 +7,7 @@
 pub mod entry;
 mod firmware;
 mod framebuffer;
+mod modules;
 mod requests;
 
 use core::fmt;
@@ -21,6 +22,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 pub use firmware::Firmware;
 pub use framebuffer::Screen;
+pub use modules::Module;
 
 /// What lies in a region of physical memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -131,6 +133,11 @@ impl BootInfo {
     /// and overlap with nothing; others need not.
     pub fn regions(&self) -> impl Iterator<Item = Region> + Clone {
         regions(self.memory_map)
+    }
+
+    /// Files that the boot loader has brought beside the kernel.
+    pub fn modules(&self) -> impl Iterator<Item = Module> {
+        modules::all()
     }
 
     /// The APIC ids of all cores, that of the first core (on which the boot

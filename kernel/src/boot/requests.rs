@@ -9,7 +9,8 @@ use core::sync::atomic::AtomicU64;
 use limine::mp::MP_FLAG_X2APIC;
 use limine::request::{
     BootloaderInfoRequest, ExecutableAddressRequest, ExecutableCmdlineRequest,
-    ExecutableFileRequest, FramebufferRequest, HhdmRequest, MemmapRequest, MpRequest, RsdpRequest,
+    ExecutableFileRequest, FramebufferRequest, HhdmRequest, MemmapRequest, ModulesRequest,
+    MpRequest, RsdpRequest,
 };
 use limine::{BaseRevision, RequestsEndMarker, RequestsStartMarker};
 
@@ -70,6 +71,23 @@ static FRAMEBUFFER_IS_OPTIONAL: [AtomicU64; 6] = [
     AtomicU64::new(0x0a82_e883_a194_f07b),
     AtomicU64::new(0x706d_6973_636f_7065),
     AtomicU64::new(0x6f70_7469_6f6e_616c),
+    AtomicU64::new(0),
+    AtomicU64::new(0),
+];
+
+/// Programs, for processes.
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+pub(super) static MODULES: ModulesRequest = ModulesRequest::new();
+
+/// Likewise: the kernel does without modules, so that their absence is nothing to be told.
+#[used]
+#[unsafe(link_section = ".limine_requests")]
+static MODULES_ARE_OPTIONAL: [AtomicU64; 6] = [
+    AtomicU64::new(0xc7b1_dd30_df4c_8b88),
+    AtomicU64::new(0x0a82_e883_a194_f07b),
+    AtomicU64::new(0x706d_6973_636f_7065),
+    AtomicU64::new(0x6d6f_6475_6c65_733f),
     AtomicU64::new(0),
     AtomicU64::new(0),
 ];

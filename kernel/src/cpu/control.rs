@@ -6,7 +6,7 @@
 
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags};
 
-use super::features::{Features, GlobalPages, MachineCheck, NoExecute, Smap, Smep};
+use super::features::{Features, GlobalPages, MachineCheck, NoExecute, Smap, Smep, Umip};
 use super::msr;
 
 /// Makes bit 63 of a page-table entry mean "not executed" instead of reserved.
@@ -29,6 +29,12 @@ impl Smep {
 impl Smap {
     const fn cr4(self) -> Cr4Flags {
         Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION
+    }
+}
+
+impl Umip {
+    const fn cr4(self) -> Cr4Flags {
+        Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION
     }
 }
 
@@ -55,6 +61,7 @@ fn cr4(features: &Features, before: Cr4Flags) -> Cr4Flags {
         features.global_pages.map(GlobalPages::cr4),
         features.smep.map(Smep::cr4),
         features.smap.map(Smap::cr4),
+        features.umip.map(Umip::cr4),
         features.machine_check.map(MachineCheck::cr4),
     ];
     let own = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION | before.intersection(fixed);
@@ -63,9 +70,9 @@ fn cr4(features: &Features, before: Cr4Flags) -> Cr4Flags {
 
 /// Sets the running core's control registers. Its page tables are the kernel's.
 ///
-/// CR0.WP holds the kernel to read-only pages (SDM vol. 3, 2.5). No page is the
-/// user's, so SMEP and SMAP forbid nothing that is there: they turn a page that
-/// becomes one by mistake into a fault. Setting PGE drops translations that were
+/// CR0.WP holds the kernel to read-only pages (SDM vol. 3, 2.5). The kernel uses no page
+/// of a process by the process's address (`memory::space`), so SMEP and SMAP forbid nothing that it
+/// does: they turn a mistake into a fault. Setting PGE drops translations that were
 /// made under the boot loader's tables, global ones too.
 pub fn set(features: &Features) {
     let before = Cr4::read();

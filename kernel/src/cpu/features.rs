@@ -31,6 +31,8 @@ proofs! {
     Smep
     /// Proof that the supervisor can be kept from using the user's pages.
     Smap
+    /// Proof that the user can be kept from asking where descriptor tables are.
+    Umip
     /// Proof of machine-check exceptions.
     MachineCheck
     /// Proof of the local APIC's MSR interface.
@@ -57,6 +59,8 @@ pub struct Features {
     pub smep: Option<Smep>,
     /// Supervisor-mode access prevention.
     pub smap: Option<Smap>,
+    /// User-mode instruction prevention.
+    pub umip: Option<Umip>,
     /// Machine-check exceptions.
     pub machine_check: Option<MachineCheck>,
     /// x2APIC.
@@ -114,6 +118,10 @@ impl Features {
                 .as_ref()
                 .is_some_and(|info| info.has_smap())
                 .then_some(Smap(())),
+            umip: extended
+                .as_ref()
+                .is_some_and(|info| info.has_umip())
+                .then_some(Umip(())),
             machine_check: basic.has_mce().then_some(MachineCheck(())),
             x2apic: basic.has_x2apic().then_some(X2Apic(())),
             invariant_tsc: power
@@ -132,6 +140,7 @@ impl fmt::Display for Features {
             ("global-pages", self.global_pages.is_some()),
             ("smep", self.smep.is_some()),
             ("smap", self.smap.is_some()),
+            ("umip", self.umip.is_some()),
             ("mce", self.machine_check.is_some()),
             ("x2apic", self.x2apic.is_some()),
             ("invariant-tsc", self.invariant_tsc.is_some()),

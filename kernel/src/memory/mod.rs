@@ -1,7 +1,8 @@
-//! Memory: frames, page tables, the heap, and stacks with guard pages.
+//! Memory: frames, page tables, the heap, stacks with guard pages, and what processes have.
 //!
 //! | addresses from          | what                                             | rights |
 //! |-------------------------|--------------------------------------------------|--------|
+//! | `0x1_0000`             | a process's own: its program, memory, stacks ([`space`]) | by its mappings; the user's |
 //! | the boot loader's offset (`0xffff_8000_0000_0000` under our loader) | the direct map of all RAM: heap, page tables, the region | write; the image's text and constants read only |
 //! | `0xffff_fd00_0000_0000` | device registers, a page each, uncached          | write  |
 //! | `0xffff_fd80_0000_0000` | the screen: the boot loader's framebuffer, write-combining where the boot loader has set up that | write |
@@ -14,6 +15,7 @@ pub mod frames;
 pub mod heap;
 pub mod image;
 pub mod paging;
+pub mod space;
 pub mod stacks;
 
 use crate::boot::BootInfo;

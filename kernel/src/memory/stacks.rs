@@ -32,7 +32,8 @@ use super::paging;
 pub use crate::cpu::stack::{Stack, StackKind};
 use crate::cpu::{self, CoreBlock};
 
-const AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe00_0000_0000);
+/// Where stacks lie, those of tasks as well.
+pub(super) const AREA: VirtAddr = VirtAddr::new_truncate(0xffff_fe00_0000_0000);
 /// Address space for one stack and the hole below it, in bytes.
 pub const SLOT: u64 = 128 << 10;
 const SLOTS_PER_CORE: u64 = 8;

@@ -17,6 +17,7 @@
 //! | [`crafted`] | a profile whose checksums are right, whatever it has | it is read or refused |
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
 //! | [`code`] | instructions without call-frame information | the same |
+//! | [`program`] | ELF files as the kernel loads processes from them | they are refused, or in order |
 //! | [`monitor`] | what is typed at the prompt of the kernel's monitor | every line fits, every problem is one, `^C` leads out |
 
 mod capabilities;
@@ -26,6 +27,7 @@ mod elf;
 mod input;
 mod monitor;
 mod profile;
+mod program;
 mod record;
 mod region;
 mod ring;
@@ -39,6 +41,7 @@ pub use crafted::crafted;
 pub use elf::elf;
 pub use monitor::monitor;
 pub use profile::profile;
+pub use program::program;
 pub use record::record;
 pub use region::region;
 pub use ring::ring;
@@ -49,7 +52,7 @@ pub use wire::wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),
@@ -61,4 +64,5 @@ pub const TARGETS: [Target; 11] = [
     ("elf", elf),
     ("code", code),
     ("monitor", monitor),
+    ("program", program),
 ];

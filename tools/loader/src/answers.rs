@@ -46,6 +46,8 @@ pub mod id {
     pub const FRAMEBUFFER: Id = [0x9d58_27dc_d881_dd75, 0xa314_8604_f6fa_b11b];
     /// Not of the protocol: the kernel does without a screen ("pmiscopeoptional").
     pub const FRAMEBUFFER_IS_OPTIONAL: Id = [0x706d_6973_636f_7065, 0x6f70_7469_6f6e_616c];
+    /// Not of the protocol: the kernel does without modules ("pmiscopemodules?").
+    pub const MODULES_ARE_OPTIONAL: Id = [0x706d_6973_636f_7065, 0x6d6f_6475_6c65_733f];
     /// Where SMBIOS tables are.
     pub const SMBIOS: Id = [0x9e90_46f1_1e09_5391, 0xaa4a_520f_efbd_e5ee];
     /// What the clock says.

@@ -42,6 +42,12 @@ const REASONS: [(Id, &str); 14] = [
     (id::FIVE_LEVELS, "5-level paging (this loader has 4 levels)"),
 ];
 
+/// Requests that are not missed, and what a kernel has then beside each.
+const OPTIONAL: [(Id, Id); 2] = [
+    (id::FRAMEBUFFER, id::FRAMEBUFFER_IS_OPTIONAL),
+    (id::MODULES, id::MODULES_ARE_OPTIONAL),
+];
+
 /// What a kernel does not get, as a list between semicolons.
 pub struct Unanswered<'a> {
     /// The requests, as far as possible answered.
@@ -61,12 +67,10 @@ impl Unanswered<'_> {
 
     /// The requests that are missed.
     fn ids(&self) -> impl Iterator<Item = Id> {
-        let is_optional = self
-            .requests
-            .revision(id::FRAMEBUFFER_IS_OPTIONAL)
-            .is_some();
+        let is_there = |tag| self.requests.revision(tag).is_some();
         self.requests.unanswered().filter(move |&id| {
-            id != id::FRAMEBUFFER_IS_OPTIONAL && !(is_optional && id == id::FRAMEBUFFER)
+            let mut optional = OPTIONAL.iter();
+            !optional.any(|&(request, tag)| id == tag || (id == request && is_there(tag)))
         })
     }
 

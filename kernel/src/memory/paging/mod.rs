@@ -9,6 +9,8 @@ pub mod audit;
 pub mod look;
 mod map;
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use spin::Once;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::{
@@ -18,6 +20,7 @@ use x86_64::{PhysAddr, VirtAddr};
 
 use super::direct;
 use super::frames::{self, ForPageTables};
+use super::stacks;
 use crate::boot::{BootInfo, Screen};
 use crate::cpu::features::Features;
 use crate::cpu::{control, msr};
@@ -35,6 +38,10 @@ const SCREEN: VirtAddr = VirtAddr::new_truncate(0xffff_fd80_0000_0000);
 static ROOT: Once<PhysFrame> = Once::new();
 /// Held while page tables change. The value: where the next device goes.
 static TABLES: Lock<VirtAddr> = Lock::new(lock_class!("page tables"), DEVICES);
+
+/// Page tables of processes share the tables below the root's upper half: no entry of it changes any
+/// more.
+static IS_SHARED: AtomicBool = AtomicBool::new(false);
 
 /// Makes the page tables and loads them.
 pub(super) fn start(boot: &'static BootInfo, features: &Features) {
@@ -109,6 +116,40 @@ pub fn root() -> PhysFrame {
     *ROOT.get().expect("page tables are asked for too early")
 }
 
+/// The entries of the root's upper half, for page tables of a process. What the kernel maps later is
+/// in those as well.
+///
+/// # Panics
+///
+/// If there is no frame for a page table.
+pub(super) fn kernel_half() -> [u64; 256] {
+    with_tables(|tables, _| {
+        if !IS_SHARED.load(Ordering::Relaxed) {
+            for area in [DEVICES, stacks::AREA] {
+                make_table(tables, area);
+            }
+            IS_SHARED.store(true, Ordering::Relaxed);
+        }
+        let root = tables.level_4_table();
+        core::array::from_fn(|index| {
+            let entry = &root[256 + index];
+            entry.addr().as_u64() | entry.flags().bits()
+        })
+    })
+}
+
+/// Makes the table below the root for an address, if there is none.
+fn make_table(tables: &mut OffsetPageTable<'_>, at: VirtAddr) {
+    let entry = &mut tables.level_4_table_mut()[at.p4_index()];
+    if entry.is_unused() {
+        let frame = frames::take().expect("no frame for a page table");
+        let table: *mut PageTable = direct::address_of(frame.start_address()).as_mut_ptr();
+        // SAFETY: the frame is ours, and the direct map has it.
+        unsafe { table.write(PageTable::new()) };
+        entry.set_addr(frame.start_address(), map::TABLE);
+    }
+}
+
 /// Maps a page of device registers, uncached, and returns where `address` is.
 ///
 /// `PCD` and `PWT` select entry 3 of the page attribute table, which is
@@ -144,6 +185,10 @@ pub(super) fn map_stack_page(page: Page) -> bool {
 
 /// Maps one page. It was not mapped before, so no core has to forget it.
 fn map_page(tables: &mut OffsetPageTable<'_>, page: Page, frame: PhysFrame, flags: PageTableFlags) {
+    assert!(
+        !IS_SHARED.load(Ordering::Relaxed) || !tables.level_4_table()[page.p4_index()].is_unused(),
+        "{page:?} would be missing in the page tables of processes"
+    );
     // SAFETY: callers map frames that nothing in Rust's view owns: fresh memory,
     // device registers, or what the boot loader had mapped in the same place.
     let mapped = unsafe {

@@ -387,7 +387,7 @@ fn what_is_not_there_or_not_known_is_named() {
 }
 
 #[test]
-fn a_framebuffer_that_a_kernel_does_without_is_not_missed() {
+fn what_a_kernel_does_without_is_not_missed() {
     let modules = Modules::default();
     let unanswered = |ids: &[Id]| Answered::new(ids, &facts(&modules)).unanswered;
     let both = [id::FRAMEBUFFER, id::FRAMEBUFFER_IS_OPTIONAL];
@@ -395,6 +395,11 @@ fn a_framebuffer_that_a_kernel_does_without_is_not_missed() {
     assert_eq!(unanswered(&both[1..]), "");
     let others = [both[0], both[1], id::SMBIOS];
     assert_eq!(unanswered(&others), "SMBIOS (this machine has none)");
+    let both = [id::MODULES, id::MODULES_ARE_OPTIONAL];
+    assert_eq!(unanswered(&both), "");
+    let missed = "modules (none was given: --module FILE)";
+    assert_eq!(unanswered(&both[..1]), missed);
+    assert_eq!(unanswered(&[both[0], id::FRAMEBUFFER_IS_OPTIONAL]), missed);
 }
 
 #[test]
