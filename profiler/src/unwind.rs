@@ -800,7 +800,18 @@ pub fn stack_top(sp: StackAddress, target: &impl Target) -> [u64; 2] {
     })
 }
 
-/// The two words on top of the stack of what was interrupted, as above.
+/// An address of the code that was interrupted, as a record has it: of the user's program with the
+/// number of that.
+pub fn recorded(address: CodeAddress, start: Start, target: &impl Target) -> CodeAddress {
+    if start.is_user {
+        user::recorded(address, target)
+    } else {
+        address
+    }
+}
+
+/// The two words on top of the stack of what was interrupted, as above. Of the user's program those
+/// that may be return addresses.
 pub fn top_of(start: Start, target: &impl Target) -> [u64; 2] {
     let Registers { pc, sp, .. } = start.registers;
     if start.is_user {

@@ -10,6 +10,8 @@
 //!   the root is the program's own, so none of another program's.
 //! * Words are aligned, so none crosses a page.
 //!
+//! The chain's addresses have the program's number above them ([`UserAddress`]).
+//!
 //! What another core unmaps meanwhile gives a wrong word at worst. Such a frame pointer is an
 //! allegation as any is: frames have to rise, a return address has to lie where the program may
 //! execute, and a chain has at most [`MAX_CHAIN`] words.
@@ -17,11 +19,9 @@
 //! [`MAX_CHAIN`]: crate::format::sample::MAX_CHAIN
 
 use super::{Append, Registers, Slot, Target, WORD};
-use crate::address::{CodeAddress, StackAddress};
+pub use crate::address::USER_END;
+use crate::address::{CodeAddress, StackAddress, UserAddress};
 use crate::format::sample::{ChainEnd, ChainEntry};
-
-/// The first address that is no program's: four levels of page tables, the lower half.
-pub const USER_END: u64 = 1 << 47;
 
 /// Memory at physical addresses: from `start` up to, not including, `end`.
 ///
@@ -48,7 +48,7 @@ pub struct PhysicalRange {
 /// static RAM: [PhysicalRange; 1] = [PhysicalRange { start: 0, end: 512 << 20 }];
 ///
 /// fn of_process(cr3: u64) -> UserMemory {
-///     UserMemory { root: cr3, direct_map: 0xffff_8000_0000_0000, ram: &RAM }
+///     UserMemory { root: cr3, program: 1, direct_map: 0xffff_8000_0000_0000, ram: &RAM }
 /// }
 /// # assert_eq!(of_process(0x1000).root, 0x1000);
 /// ```
@@ -56,6 +56,9 @@ pub struct PhysicalRange {
 pub struct UserMemory {
     /// The root of the program's page tables, as CR3 has it: bits that are no address are left out.
     pub root: u64,
+    /// The number of the program, by which a reader knows it, from 1 on: that of the boot module that
+    /// it is from. 0: none.
+    pub program: u16,
     /// Where physical address 0 is mapped.
     pub direct_map: u64,
     /// What is mapped there, for ever, and may be read without an effect: RAM. Looked through at each
@@ -173,12 +176,20 @@ impl<'a, T: Target> Memory<'a, T> {
             .is_some_and(|page| page.is_executable)
     }
 
-    /// The two words on top of the stack; 0 where there is none.
+    /// The two words on top of the stack, if they may be return addresses; else 0.
     fn top(&mut self, sp: StackAddress) -> [u64; 2] {
         [0, WORD].map(|offset| {
             let address = sp.0.checked_add(offset);
-            address.and_then(|it| self.word(it)).unwrap_or(0)
+            let word = address.and_then(|it| self.word(it));
+            let code = word.filter(|&word| self.is_code(word));
+            code.map_or(0, |word| self.recorded(word).0)
         })
+    }
+
+    /// An address as a record has it.
+    const fn recorded(&self, address: u64) -> CodeAddress {
+        let program = self.memory.program;
+        UserAddress { program, address }.code()
     }
 
     /// Proves the pair of words that a frame pointer leads to, and loads it.
@@ -219,7 +230,7 @@ pub(super) fn cross(
     let mut memory = Memory::new(memory, target);
     let pushed = chain.push(ChainEntry::Border {
         vector: border.vector,
-        pc: border.registers.pc,
+        pc: memory.recorded(border.registers.pc.0),
         stack_top: memory.top(border.registers.sp),
     });
     match pushed {
@@ -246,6 +257,14 @@ pub(super) fn stack_top(sp: StackAddress, target: &impl Target) -> [u64; 2] {
     memory.map_or([0; 2], |memory| Memory::new(memory, target).top(sp))
 }
 
+/// An address of a program that was interrupted, as a record has it.
+pub(super) fn recorded(address: CodeAddress, target: &impl Target) -> CodeAddress {
+    let memory = target.user_memory(None);
+    memory.map_or(address, |memory| {
+        Memory::new(memory, target).recorded(address.0)
+    })
+}
+
 fn walk_frames<T: Target>(
     at: Registers,
     memory: &mut Memory<'_, T>,
@@ -269,7 +288,7 @@ fn walk_frames<T: Target>(
         if !memory.is_code(code) {
             return ChainEnd::ReturnOutsideText;
         }
-        if let Err(end) = chain.push(ChainEntry::Return(CodeAddress(code))) {
+        if let Err(end) = chain.push(ChainEntry::Return(memory.recorded(code))) {
             return end;
         }
         floor = fp + 2 * WORD;

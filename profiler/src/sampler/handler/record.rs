@@ -44,8 +44,10 @@ impl<T: Target> Context<'_, T> {
             period: overflow.period,
             sp: interrupted.sp,
             stack_top: unwind::top_of(start, &view),
-            pc: interrupted.pc,
-            exact: overflow.exact,
+            pc: unwind::recorded(interrupted.pc, start, &view),
+            exact: overflow
+                .exact
+                .map(|exact| unwind::recorded(exact, start, &view)),
             end,
             // Those of `chain`, where they stand.
             chain_words: &[],

@@ -39,6 +39,10 @@ const AFTER_SWITCH: u64 = TEXT.start.0 + 0xb10;
 const PUSHED: u64 = TEXT.start.0 + 0xb20;
 const BY_SYSCALL: u64 = TEXT.start.0 + 0xb30;
 
+/// The program's number, and above an address.
+const PROGRAM: u16 = 3;
+const NUMBER: u64 = 3 << 48;
+
 const USER_CS: u64 = 0x2b;
 const RCX: u64 = 3;
 
@@ -112,7 +116,7 @@ impl WithProgram {
         self.set(STACK + 0xf00, &[0, 0]);
         self.set(STACK + 0xc00, &[STACK + 0xf00, CODE + 0x10]);
         self.set(STACK + 0x800, &[STACK + 0xc00, CODE + 0x20]);
-        self.set(STACK + 0x7f0, &[11, 22]);
+        self.set(STACK + 0x7f0, &[CODE + 0x44, 22]);
         self
     }
 
@@ -178,6 +182,7 @@ unsafe impl Target for WithProgram {
         self.has_program.then_some(UserMemory {
             // Bits of CR3 that are no address.
             root: ROOT_TABLE | 0xfff | 1 << 63,
+            program: PROGRAM,
             direct_map: DIRECT_MAP,
             ram: &RAM,
         })
@@ -217,16 +222,22 @@ fn in_program(sp: u64, fp: u64) -> Start {
 
 const LEAF: (u64, u64) = (STACK + 0x7f0, STACK + 0x800);
 
+/// Return addresses of the program.
+fn programs(addresses: &[u64]) -> Vec<ChainEntry> {
+    let recorded: Vec<_> = addresses.iter().map(|it| NUMBER + it).collect();
+    returns(&recorded)
+}
+
 /// The callers of the leaf.
 fn callers() -> Vec<ChainEntry> {
-    returns(&[CODE + 0x20, CODE + 0x10])
+    programs(&[CODE + 0x20, CODE + 0x10])
 }
 
 fn border(vector: Option<u8>) -> ChainEntry {
     ChainEntry::Border {
         vector,
-        pc: CodeAddress(CODE + 0x30),
-        stack_top: [11, 22],
+        pc: CodeAddress(NUMBER + CODE + 0x30),
+        stack_top: [NUMBER + CODE + 0x44, 0],
     }
 }
 
@@ -243,7 +254,14 @@ fn a_program_is_walked_to_its_first_function() {
     let walked = machine.walk(in_program(LEAF.0, LEAF.1));
     assert_eq!(walked, (ChainEnd::Complete, callers()));
     assert_eq!(*machine.asked.borrow(), [None]);
-    assert_eq!(top_of(in_program(LEAF.0, LEAF.1), &machine), [11, 22]);
+    let start = in_program(LEAF.0, LEAF.1);
+    assert_eq!(
+        recorded(CodeAddress(CODE), start, &machine).0,
+        NUMBER + CODE
+    );
+    // What is no program's stays as it is.
+    assert_eq!(recorded(TEXT.start, start, &machine), TEXT.start);
+    assert_eq!(top_of(start, &machine), [NUMBER + CODE + 0x44, 0]);
     assert_eq!(
         machine.walk(in_program(LEAF.0, 0)),
         (ChainEnd::Complete, vec![])
@@ -278,7 +296,7 @@ fn each_bad_frame_pointer_of_a_program_ends_the_walk_with_its_reason() {
         let mut machine = WithProgram::new().with_frames();
         machine.set(STACK + 0x800, &[saved]);
         let walked = machine.walk(in_program(LEAF.0, LEAF.1));
-        assert_eq!(walked, (end, returns(&[CODE + 0x20])), "{saved:#x}");
+        assert_eq!(walked, (end, programs(&[CODE + 0x20])), "{saved:#x}");
     }
 }
 
@@ -295,7 +313,7 @@ fn a_return_address_has_to_lie_where_the_program_may_execute() {
         let mut machine = WithProgram::new().with_frames();
         machine.set(STACK + 0xc08, &[wild]);
         let walked = machine.walk(in_program(LEAF.0, LEAF.1));
-        let expected = (ChainEnd::ReturnOutsideText, returns(&[CODE + 0x20]));
+        let expected = (ChainEnd::ReturnOutsideText, programs(&[CODE + 0x20]));
         assert_eq!(walked, expected, "{wild:#x}");
     }
 }
@@ -346,7 +364,7 @@ fn huge_pages_are_read_and_none_of_512_gib() {
         let walked = machine.walk(in_program(stack, stack));
         let expected = match level {
             0 => (ChainEnd::UserUnmapped, vec![]),
-            _ => (ChainEnd::Complete, returns(&[CODE + 0x10])),
+            _ => (ChainEnd::Complete, programs(&[CODE + 0x10])),
         };
         assert_eq!(walked, expected, "level {level}");
     }
@@ -534,19 +552,19 @@ fn a_stack_pointer_of_the_kernels_shows_nothing_of_it() {
     let mut machine = WithProgram::new();
     machine.kernel.set(TASK + 0x80, &[TASK + 0xf0, code(0x200)]);
     let secret = TASK + 0x80;
-    let programs = in_program(secret, secret);
+    let executing = in_program(secret, secret);
     let calling = Start {
         rcx: Some(CODE),
         ..at(AT_SYSCALL, secret, secret).into()
     };
     let border = ChainEntry::Border {
         vector: None,
-        pc: CodeAddress(CODE),
+        pc: CodeAddress(NUMBER + CODE),
         stack_top: [0; 2],
     };
-    assert_eq!(machine.walk(programs), (ChainEnd::FrameAbove, vec![]));
+    assert_eq!(machine.walk(executing), (ChainEnd::FrameAbove, vec![]));
     assert_eq!(machine.walk(calling), (ChainEnd::FrameAbove, vec![border]));
-    for start in [programs, calling] {
+    for start in [executing, calling] {
         assert_eq!(top_of(start, &machine), [0; 2]);
     }
     assert_eq!(machine.kernel.loads.get(), 0);
@@ -609,7 +627,7 @@ proptest! {
         prop_assert!(loads <= most, "{loads} loads for {} entries", chain.len());
         for entry in &chain {
             if let ChainEntry::Return(address) = entry {
-                prop_assert!(address.0 < USER_END);
+                prop_assert_eq!(address.0 & !(USER_END - 1), NUMBER);
             }
         }
         prop_assert_eq!(machine.kernel.loads.get(), 0);
@@ -639,10 +657,10 @@ proptest! {
         let (end, chain) = machine.walk(in_program(STACK, first));
         if expected.len() > MAX_CHAIN {
             prop_assert_eq!(end, ChainEnd::DepthLimit);
-            prop_assert_eq!(chain, returns(&expected[..MAX_CHAIN]));
+            prop_assert_eq!(chain, programs(&expected[..MAX_CHAIN]));
         } else {
             prop_assert_eq!(end, ChainEnd::Complete);
-            prop_assert_eq!(chain, returns(&expected));
+            prop_assert_eq!(chain, programs(&expected));
         }
     }
 }
