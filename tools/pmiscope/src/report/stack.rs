@@ -80,7 +80,7 @@ impl Chain<'_> {
     }
 
     /// The links, innermost first.
-    fn links(&self) -> impl Iterator<Item = Link> {
+    pub(super) fn links(&self) -> impl Iterator<Item = Link> {
         self.links.iter().map(|&link| self.different[link as usize])
     }
 
