@@ -37,7 +37,7 @@ mod tests {
     fn each_instruction_of_a_stub_has_more_or_less_on_the_stack() {
         let rule_at = |vector: u8, byte| rule(u64::from(vector) * STUB_BYTES + byte);
         let interrupted = |words, vector| {
-            let vector = Some(u16::from(vector));
+            let vector = Some(vector);
             Some(Rule::Interrupted { words, vector })
         };
         // `pushq $0`, `pushq $vector`, `jmp`.

@@ -166,7 +166,6 @@ impl Plan {
         let qemu = Qemu::find(&choice)?;
         may_accelerate(wanted.mode, &qemu)?;
         let loaded = Kernel::new(&kernel, &wanted.load)?;
-        let programs = programs(&wanted.load.module)?;
         let aim = arguments.aim.as_deref();
         let aim = aim.map(|text| aim_at(text, (&kernel, &debug_files), loaded.slide));
         let settings = settings(arguments, aim.transpose()?);
@@ -182,7 +181,6 @@ impl Plan {
                 )?
             }
         };
-        let period = settings.period;
         let mut machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let serial = serial(arguments, &mut machine)?;
         let boot = known_of_boot(arguments, &kernel)?;
@@ -192,11 +190,11 @@ impl Plan {
             asked: asked(arguments, &machine),
             machine,
             serial,
-            limits: limits(arguments, (period, &kernel), &boot),
+            limits: limits(arguments, (settings.period, &kernel), &boot),
             recording: Recording {
                 kernel,
                 debug_files,
-                programs,
+                programs: programs(&wanted.load.module)?,
                 build_id,
                 outputs,
                 verbose: wanted.verbose,
