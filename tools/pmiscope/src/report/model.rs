@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use super::accounts::{self, AccountRow};
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
+use super::processes::{self, ProcessRow};
 use super::stack::Chain;
 use super::warnings::{Warning, note, warnings};
 use super::{Selection, Stack, Step, Tally};
@@ -267,6 +268,9 @@ pub struct Shares {
     /// Those in which a lock was held, by its name, where the kernel says it (`locks=on`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<TaskRow>,
+    /// Samples of each of the user's programs, most first; left out without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessRow>,
     /// Samples whose chain has a caller that was on top of the stack only, in a
     /// function's first or last instructions.
     pub callers_from_stack_top: u64,
@@ -598,6 +602,7 @@ impl Shares {
             exact_elsewhere: tally.exact_elsewhere(symbols),
             tasks: tasks(tally, run),
             locks: locks(tally, run),
+            processes: processes::rows(tally, symbols),
             callers_from_stack_top: tally.totals.repaired,
             callers_doubtful: tally.totals.doubtful,
             callers_undecided: tally.totals.undecided,
@@ -788,7 +793,7 @@ impl Innermost {
         // One that is elsewhere was executing, and is not among the callers.
         let frames = stack.innermost(symbols).filter_map(|step| match step {
             Step::Frame(frame) => Some(frame),
-            Step::Interrupt(_) => None,
+            Step::Interrupt(_) | Step::Border(_) => None,
         });
         for function in counts.see(own.into_iter().chain(frames)) {
             if !all.contains(&function) {

@@ -26,6 +26,7 @@ pub fn text(report: &Report, sort: SortBy) -> String {
     out.cores(&report.cores);
     out.chains(report);
     out.tasks(report);
+    out.processes(report);
     out.accounts(&report.cores);
     out.functions(report, sort);
     out.0
@@ -379,6 +380,23 @@ impl Out {
         self.line("      share      samples  locks that were held");
         for lock in &report.shares.locks {
             self.share(lock.samples, report.totals.samples, &lock.name);
+        }
+    }
+
+    /// The user's programs; nothing if none ran.
+    fn processes(&mut self, report: &Report) {
+        if report.shares.processes.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("      share      samples  programs");
+        for row in &report.shares.processes {
+            let [user, kernel] = [row.user, row.kernel].map(grouped);
+            let what = format!(
+                "{} ({user} in the program, {kernel} in the kernel)",
+                row.name
+            );
+            self.share(row.samples, report.totals.samples, &what);
         }
     }
 

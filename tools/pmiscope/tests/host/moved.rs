@@ -43,6 +43,8 @@ fn run_moved(by: u64) -> Description {
 fn moved_entry(entry: ChainEntry, by: u64) -> ChainEntry {
     match entry {
         ChainEntry::Return(address) => ChainEntry::Return(moved(address, by)),
+        // Programs stay where they are.
+        ChainEntry::Border { .. } => entry,
         ChainEntry::Crossing {
             vector,
             pc,
@@ -221,8 +223,8 @@ fn distances_that_cannot_be_are_not_believed() {
     for by in [SLIDE + 8, SLIDE + 0x800] {
         refused("bytes.pmi", &run_moved(by), moved(here, by), &[]);
     }
-    // To where there are no addresses.
-    let by = 0x1234_0000_0000_0000_u64.wrapping_sub(TEXT) & !0xfff;
+    // To where there are no addresses, and none of a program with its number.
+    let by = 0x1234_8000_0000_0000_u64.wrapping_sub(TEXT) & !0xfff;
     refused("nowhere.pmi", &run_moved(by), moved(here, by), &[]);
     // Of another size than anything in the ELF file.
     let mut run = run_moved(SLIDE);
