@@ -74,6 +74,7 @@ fn records(criterion: &mut Criterion) {
             sample.chain().fold(sample.pc.0, |sum, entry| match entry {
                 ChainEntry::Return(address) => sum ^ address.0,
                 ChainEntry::Crossing { vector, pc, .. } => sum ^ pc.0 ^ u64::from(vector),
+                ChainEntry::Border { pc, .. } => sum ^ pc.0,
             })
         });
     });

@@ -46,6 +46,64 @@ pub struct CodeRange {
     pub end: CodeAddress,
 }
 
+/// The first address that is no program's of the user: four levels of page tables, the lower half.
+pub const USER_END: u64 = 1 << 47;
+
+/// An address of the user's program as records have it, with the number of the program above it:
+/// different programs have the same addresses.
+///
+/// ```
+/// use profiler::address::{CodeAddress, UserAddress};
+///
+/// let main = UserAddress { program: 2, address: 0x40_1000 };
+/// assert_eq!(main.code(), CodeAddress(0x0002_0000_0040_1000));
+/// assert_eq!(UserAddress::of(main.code()), Some(main));
+/// // An address of the kernel's is none.
+/// assert_eq!(UserAddress::of(CodeAddress(0xffff_ffff_8000_1000)), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct UserAddress {
+    /// Which program; 0: nobody has said.
+    pub program: u16,
+    /// Below [`USER_END`].
+    pub address: u64,
+}
+
+impl UserAddress {
+    /// The bits above an address.
+    const SHIFT: u32 = 48;
+
+    /// As a record has it. What is no address of a program's stays as it is.
+    #[must_use]
+    pub const fn code(self) -> CodeAddress {
+        if self.address < USER_END {
+            CodeAddress(self.address | (self.program as u64) << Self::SHIFT)
+        } else {
+            CodeAddress(self.address)
+        }
+    }
+
+    /// What a record has; `None` if it is no program's. Of a kernel in the lower half it may be
+    /// one of the program 0.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation)] // 16 bits are left
+    pub const fn of(code: CodeAddress) -> Option<Self> {
+        if code.0 & USER_END != 0 {
+            return None;
+        }
+        Some(Self {
+            program: (code.0 >> Self::SHIFT) as u16,
+            address: code.0 & (USER_END - 1),
+        })
+    }
+
+    /// The same, of a program that has a number: no kernel has such an address.
+    #[must_use]
+    pub fn of_program(code: CodeAddress) -> Option<Self> {
+        Self::of(code).filter(|it| it.program != 0)
+    }
+}
+
 impl CodeRange {
     /// A range that contains no address.
     pub const EMPTY: Self = Self {

@@ -38,13 +38,24 @@
 //! | frame pointer 0 in code of a [`Rule::Root`] | complete |
 //! | frame pointer 0 saved beside a return address 0, unless [`Target::has_root_rules`] | complete |
 //! | frame pointer 0 anywhere else | [`ChainEnd::FrameNull`] |
+//! | frame pointer 0 in the user's program | complete |
 //!
 //! A kernel whose stacks begin in assembly has a root there: it zeroes `rbp` and calls the
 //! first function. A boot loader that enters compiled code directly zeroes `rbp` and pushes
 //! a return address of 0 (the Limine protocol does), and the first function saves both.
+//!
+//! # Where the user's program begins
+//!
+//! What an interrupt pushed says whether it came from the kernel or from the user's program. At the
+//! latter the walk crosses the *border* ([`ChainEntry::Border`]) and goes on in the program's
+//! memory ([`user`]), as far as [`Target::user_memory`] says where that is. SYSCALL pushes
+//! nothing: where the program's registers are in its entry, and in the exit by SYSRET, say
+//! [`Rule::SystemCall`], and then [`Rule::Interrupted`], of what the entry has pushed
+//! as an interrupt would, with [`SYSCALL`] in place of a vector.
 
 pub mod assembly;
 pub(crate) mod fast;
+pub mod user;
 
 use crate::address::{CodeAddress, CodeRange, StackAddress};
 use crate::format::sample::{Chain, ChainEnd, ChainEntry, UNKNOWN_VECTOR};
@@ -52,11 +63,16 @@ use crate::format::sample::{Chain, ChainEnd, ChainEntry, UNKNOWN_VECTOR};
 /// Bytes in a word.
 const WORD: u64 = 8;
 
-/// The vectors that there are.
-const VECTORS: u64 = 256;
+/// What stands in place of a vector where SYSCALL came from the user's program: behind those of
+/// interrupts.
+pub const SYSCALL: u16 = 256;
+
+/// The vectors that there are, and [`SYSCALL`].
+const VECTORS: u64 = SYSCALL as u64 + 1;
 
 /// A word on a stack: aligned and within the bounds of a stack that the core
-/// knows. It cannot be made in any other way than by [`StackBounds::slot`].
+/// knows; or a word of the user's memory, where the kernel has that mapped. It cannot be made in any
+/// other way than by [`StackBounds::slot`], and by the walk in [`user`].
 ///
 /// ```
 /// use profiler::address::StackAddress;
@@ -194,6 +210,17 @@ pub struct TrapFrameLayout {
 }
 
 impl TrapFrameLayout {
+    /// Where the interrupted code's selector is: right above the program counter, where the words
+    /// are as the processor pushes them.
+    #[must_use]
+    pub const fn cs(&self) -> Option<u64> {
+        if self.sp == self.pc + 3 {
+            Some(self.pc + 1)
+        } else {
+            None
+        }
+    }
+
     /// The frame of a compiled handler (`extern "x86-interrupt"` in Rust,
     /// `__attribute__((interrupt))` in C) of a vector without an error code: it pushes
     /// `rbp` right below the five words that the processor pushed.
@@ -231,8 +258,8 @@ pub enum Rule {
     Interrupted {
         /// From the stack pointer to the interrupted program counter.
         words: u64,
-        /// The vector, if it does not stand where a trap frame has it.
-        vector: Option<u8>,
+        /// The vector, or [`SYSCALL`], if it does not stand where a trap frame has it.
+        vector: Option<u16>,
     },
     /// The stack was just switched, and the frame pointer is not of this one: the
     /// one that is lies `words` words above the stack pointer, with its return
@@ -243,6 +270,58 @@ pub enum Rule {
     },
     /// It has no caller: the root of a stack.
     Root,
+    /// SYSCALL's entry, or the exit by SYSRET: the user's program counter is in `rcx`, its frame
+    /// pointer in `rbp`.
+    SystemCall {
+        /// Where its stack pointer is.
+        sp: UserSp,
+    },
+}
+
+/// Where the stack pointer of the user's program is, in the entry of SYSCALL and the exit by SYSRET.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum UserSp {
+    /// In the stack pointer: the stack was not switched yet, or is again the program's.
+    Register,
+    /// In the word of the core that [`Target::user_sp`] reads.
+    Saved,
+    /// So many words above the stack pointer, on the kernel's stack.
+    Pushed(u64),
+}
+
+/// What a walk begins at: code that was interrupted, with more of its registers.
+///
+/// ```
+/// use profiler::address::{CodeAddress, StackAddress};
+/// use profiler::unwind::{Registers, Start};
+///
+/// let registers = Registers {
+///     pc: CodeAddress(0x40_1000),
+///     sp: StackAddress(0x7fff_f000),
+///     fp: StackAddress(0),
+/// };
+/// assert!(Start { is_user: true, ..Start::from(registers) }.rcx.is_none());
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// Where it was.
+    pub registers: Registers,
+    /// Its `rcx`, if that is known: for [`Rule::SystemCall`].
+    pub rcx: Option<u64>,
+    /// It is the user's program.
+    pub is_user: bool,
+}
+
+impl From<Registers> for Start {
+    /// Code of the kernel.
+    #[inline]
+    fn from(registers: Registers) -> Self {
+        Self {
+            registers,
+            rcx: None,
+            is_user: false,
+        }
+    }
 }
 
 /// What the walk asks of a kernel, on the running core.
@@ -256,6 +335,8 @@ pub enum Rule {
 ///    read until the walk ends: no guard pages, no memory of devices, nothing that another
 ///    core unmaps meanwhile. Whether it changes meanwhile does not matter: it is read by
 ///    volatile loads, any value is valid, and none is believed unproven.
+/// 2. So is and may every aligned word of the memory that [`Self::user_memory`] names, where its
+///    direct map has it.
 ///
 /// An implementation whose [`Self::load`] reads elsewhere (a copy of a stack, as in a test)
 /// has to be sound for every slot in those bounds instead.
@@ -333,12 +414,38 @@ pub unsafe trait Target {
         TrapFrameLayout::COMPILED_HANDLER
     }
 
-    /// Loads a word from a stack.
+    /// Where a trap frame has the interrupted `rcx`, in words from its start, if it has. What the
+    /// entry has pushed of a frame lies where it does in a whole one.
+    #[inline]
+    fn rcx_in_trap_frame(&self) -> Option<u64> {
+        None
+    }
+
+    /// Where the memory of the user's program is that was interrupted (`stack` is `None`), or that
+    /// the kernel serves on the stack of its own to which the stack pointer `stack` points. `None`:
+    /// there is none, or it is not known.
+    ///
+    /// The program of a stack stays the same as long as there is a border on it, whatever page tables
+    /// are in force: a task may be left, for another program's, with its frames on its stack.
+    #[inline]
+    fn user_memory(&self, stack: Option<StackAddress>) -> Option<user::UserMemory> {
+        let _ = stack;
+        None
+    }
+
+    /// The word in which the entry of SYSCALL, and the exit by SYSRET, keep the user's stack pointer
+    /// on this core: for [`UserSp::Saved`].
+    #[inline]
+    fn user_sp(&self) -> Option<StackAddress> {
+        None
+    }
+
+    /// Loads a word from a stack, or from a user's memory.
     #[inline]
     fn load(&self, slot: Slot) -> u64 {
-        // SAFETY: a slot is aligned and within bounds that `stack_of` returned, so it can be
-        // read (the trait's condition 1). Volatile: the compiler must not assume a value, as
-        // interrupted code or another core may be writing it.
+        // SAFETY: a slot is aligned and within bounds that `stack_of` returned or in memory that
+        // `user_memory` names, so it can be read (the trait's conditions). Volatile: the compiler
+        // must not assume a value, as interrupted code or another core may be writing it.
         unsafe { (slot.address() as *const u64).read_volatile() }
     }
 }
@@ -368,61 +475,113 @@ impl Append for Chain {
     }
 }
 
-/// Walks from `interrupted` outwards and appends the callers to `chain`.
+/// Walks from `interrupted`, code of the kernel, outwards and appends the callers to `chain`.
 ///
 /// The program counter itself is the caller's to record. However the walk ends,
 /// what `chain` holds is true as far as the stack was.
 pub fn walk(interrupted: Registers, target: &impl Target, chain: &mut Chain) -> ChainEnd {
-    walk_to(chain, interrupted, target)
+    walk_to(chain, interrupted.into(), target)
+}
+
+/// The same from whatever was interrupted, the user's program too.
+pub fn walk_from(start: Start, target: &impl Target, chain: &mut Chain) -> ChainEnd {
+    walk_to(chain, start, target)
 }
 
 /// The same, for any chain.
 pub(crate) fn walk_to(
     chain: &mut impl Append,
-    interrupted: Registers,
+    interrupted: Start,
     target: &impl Target,
 ) -> ChainEnd {
+    if interrupted.is_user {
+        return user::walk(interrupted.registers, target, chain);
+    }
     let mut at = interrupted;
     // Each turn of the loop appends at least one word to the chain, or ends.
     loop {
-        let Some(stack) = target.stack_of(at.sp) else {
+        let rule = target.rule(at.registers.pc);
+        // Before the stack pointer is looked at, which may be the program's.
+        if let Rule::SystemCall { sp } = rule {
+            return at_system_call(at, sp, target, chain);
+        }
+        let sp = at.registers.sp;
+        let Some(stack) = target.stack_of(sp) else {
             return ChainEnd::UnknownStack;
         };
-        match walk_stack(at, stack, target, chain) {
-            Ok(beyond) => at = beyond,
+        match walk_stack(at, rule, stack, target, chain) {
+            Ok(Beyond::Kernel(beyond)) => at = beyond,
+            Ok(Beyond::User(border)) => return user::cross(border, Some(sp), target, chain),
             Err(end) => return end,
         }
     }
 }
 
-/// Walks the frames of one stack to its root or to an interrupt. Returns the registers of
-/// what that interrupted.
+/// Crosses the border in the entry of SYSCALL or the exit by SYSRET.
+#[cold]
+fn at_system_call(
+    at: Start,
+    user_sp: UserSp,
+    target: &impl Target,
+    chain: &mut impl Append,
+) -> ChainEnd {
+    let Registers { sp: here, fp, .. } = at.registers;
+    let sp = match user_sp {
+        UserSp::Register => Some(here),
+        UserSp::Saved => target.user_sp(),
+        UserSp::Pushed(words) => target.stack_of(here).and_then(|stack| {
+            let pushed = StackAddress(here.0.wrapping_add(words * WORD));
+            let slot = stack.slot(pushed, 1, here).ok()?;
+            Some(StackAddress(target.load(slot)))
+        }),
+    };
+    let (Some(pc), Some(sp)) = (at.rcx.map(CodeAddress), sp) else {
+        return ChainEnd::UserUnknown;
+    };
+    let border = user::Border {
+        vector: None,
+        registers: Registers { pc, sp, fp },
+    };
+    // Where the stack pointer is the program's there is no other to tell it by than the core.
+    let stack = (user_sp != UserSp::Register).then_some(here);
+    user::cross(border, stack, target, chain)
+}
+
+/// What lies beyond an interrupt.
+enum Beyond {
+    Kernel(Start),
+    User(user::Border),
+}
+
+/// Walks the frames of one stack to its root or to an interrupt. Returns what that interrupted.
 fn walk_stack(
-    at: Registers,
+    at: Start,
+    rule: Rule,
     stack: StackBounds,
     target: &impl Target,
     chain: &mut impl Append,
-) -> Result<Registers, ChainEnd> {
+) -> Result<Beyond, ChainEnd> {
+    let Registers { pc, sp, fp } = at.registers;
     let mut frame = Frame {
-        code: at.pc,
-        fp: at.fp,
-        floor: at.sp,
+        code: pc,
+        fp,
+        floor: sp,
     };
-    match target.rule(at.pc) {
-        Rule::FramePointer if is_trap_call(at, stack, target) => {
+    match rule {
+        Rule::FramePointer if is_trap_call(at.registers, stack, target) => {
             return cross(frame, stack, target, chain);
         }
-        Rule::FramePointer => {}
         Rule::TrapFrame => return cross(frame, stack, target, chain),
         Rule::Interrupted { words, vector } => {
             return cross_pushed(at, words, vector, stack, target, chain);
         }
         Rule::Saved { words } => {
-            let saved = StackAddress(at.sp.0.wrapping_add(words * WORD));
-            frame = caller(saved, at.sp, stack, target, chain)?;
+            let saved = StackAddress(sp.0.wrapping_add(words * WORD));
+            frame = caller(saved, sp, stack, target, chain)?;
         }
-        // Here or below: it is one only if the frame pointer says so as well.
-        Rule::Root => {}
+        // A root is one, here or below, only if the frame pointer says so as well. A system call's
+        // entry has no frame that could be returned to.
+        Rule::FramePointer | Rule::Root | Rule::SystemCall { .. } => {}
     }
     // A chain holds a bounded number of words and each turn appends one.
     loop {
@@ -497,7 +656,11 @@ fn is_trap_call(at: Registers, stack: StackBounds, target: &impl Target) -> bool
     };
     let field = |words: u64| target.load(Slot(frame.0 + words * WORD));
     let has_vector = layout.vector.is_none_or(|words| field(words) < VECTORS);
-    has_vector && target.text().contains(CodeAddress(field(layout.pc)))
+    let is_code = || {
+        let is_user = layout.cs().is_some_and(|words| is_users(field(words)));
+        is_user || target.text().contains(CodeAddress(field(layout.pc)))
+    };
+    has_vector && is_code()
 }
 
 /// Crosses the trap frame that the frame pointer of `at` leads to.
@@ -506,40 +669,55 @@ fn cross(
     stack: StackBounds,
     target: &impl Target,
     chain: &mut impl Append,
-) -> Result<Registers, ChainEnd> {
+) -> Result<Beyond, ChainEnd> {
     let layout = target.trap_frame_layout();
     let frame = stack.slot(at.fp, layout.words, at.floor)?;
     // Within the frame, so proven with it.
     let field = |words: u64| target.load(Slot(frame.0 + words * WORD));
-    let interrupted = Registers {
-        pc: CodeAddress(field(layout.pc)),
-        sp: StackAddress(field(layout.sp)),
-        fp: StackAddress(field(layout.fp)),
+    let interrupted = Start {
+        registers: Registers {
+            pc: CodeAddress(field(layout.pc)),
+            sp: StackAddress(field(layout.sp)),
+            fp: StackAddress(field(layout.fp)),
+        },
+        rcx: target.rcx_in_trap_frame().map(field),
+        is_user: layout.cs().is_some_and(|words| is_users(field(words))),
     };
     let vector = layout.vector.map_or(UNKNOWN_VECTOR.into(), field);
     push_crossing(vector, interrupted, target, chain)
 }
 
+/// Returns true if a code selector is the user's.
+const fn is_users(cs: u64) -> bool {
+    cs & 3 != 0
+}
+
 /// Crosses the words that the processor pushed, `words` words above the stack pointer,
 /// before a stub has made them a trap frame or after it has taken it down.
 fn cross_pushed(
-    at: Registers,
+    at: Start,
     words: u64,
-    vector: Option<u8>,
+    vector: Option<u16>,
     stack: StackBounds,
     target: &impl Target,
     chain: &mut impl Append,
-) -> Result<Registers, ChainEnd> {
+) -> Result<Beyond, ChainEnd> {
     // Program counter, code segment, flags, stack pointer, stack segment (SDM vol.
     // 3, figure 7-8).
-    let pushed = StackAddress(at.sp.0.wrapping_add(words * WORD));
-    let pushed = stack.slot(pushed, 5, at.sp)?;
-    let interrupted = Registers {
-        pc: CodeAddress(target.load(pushed)),
-        sp: StackAddress(target.load(Slot(pushed.0 + 3 * WORD))),
-        fp: at.fp,
-    };
+    let Registers { sp, fp, .. } = at.registers;
+    let pushed = StackAddress(sp.0.wrapping_add(words * WORD));
+    let pushed = stack.slot(pushed, 5, sp)?;
+    let field = |words: u64| target.load(Slot(pushed.0 + words * WORD));
     let layout = target.trap_frame_layout();
+    let interrupted = Start {
+        registers: Registers {
+            pc: CodeAddress(field(0)),
+            sp: StackAddress(field(3)),
+            fp,
+        },
+        rcx: pushed_rcx(at, words, pushed, layout, target),
+        is_user: is_users(field(1)),
+    };
     let vector = match (vector, layout.vector) {
         (Some(vector), _) => vector.into(),
         // It may have been popped off just now, so it can lie below the stack pointer.
@@ -553,24 +731,51 @@ fn cross_pushed(
     push_crossing(vector, interrupted, target, chain)
 }
 
+/// The interrupted `rcx` where the entry has pushed `words` words below `pushed`: one of them, or
+/// the register's still.
+fn pushed_rcx(
+    at: Start,
+    words: u64,
+    pushed: Slot,
+    layout: TrapFrameLayout,
+    target: &impl Target,
+) -> Option<u64> {
+    let distance = layout.pc.checked_sub(target.rcx_in_trap_frame()?)?;
+    if distance > words {
+        return at.rcx;
+    }
+    // Above the stack pointer, so on the stack.
+    Some(target.load(Slot(pushed.0 - distance * WORD)))
+}
+
 fn push_crossing(
     vector: u64,
-    interrupted: Registers,
+    interrupted: Start,
     target: &impl Target,
     chain: &mut impl Append,
-) -> Result<Registers, ChainEnd> {
-    if !target.text().contains(interrupted.pc) {
+) -> Result<Beyond, ChainEnd> {
+    let registers = interrupted.registers;
+    if interrupted.is_user {
+        return Ok(Beyond::User(user::Border {
+            vector: vector.try_into().ok().or_else(|| {
+                // What no stub pushes is no vector.
+                (vector != SYSCALL.into()).then_some(UNKNOWN_VECTOR)
+            }),
+            registers,
+        }));
+    }
+    if !target.text().contains(registers.pc) {
         return Err(ChainEnd::InterruptedOutsideText);
     }
     chain.push(ChainEntry::Crossing {
         // The stub pushed it as a byte's worth.
         #[allow(clippy::cast_possible_truncation)]
         vector: vector as u8,
-        pc: interrupted.pc,
-        caller_known: is_caller_known(interrupted.pc, target),
-        stack_top: stack_top(interrupted.sp, target),
+        pc: registers.pc,
+        caller_known: is_caller_known(registers.pc, target),
+        stack_top: top_of(interrupted, target),
     })?;
-    Ok(interrupted)
+    Ok(Beyond::Kernel(interrupted))
 }
 
 /// Returns true if the chain from `pc` lacks no caller, whatever is on top of the stack:
@@ -593,6 +798,37 @@ pub fn stack_top(sp: StackAddress, target: &impl Target) -> [u64; 2] {
         let word = StackAddress(sp.0.wrapping_add(offset));
         stack.slot(word, 1, sp).map_or(0, |slot| target.load(slot))
     })
+}
+
+/// An address of the code that was interrupted, as a record has it: of the user's program with the
+/// number of that.
+pub fn recorded(address: CodeAddress, start: Start, target: &impl Target) -> CodeAddress {
+    if start.is_user {
+        user::recorded(address, target)
+    } else {
+        address
+    }
+}
+
+/// The two words on top of the stack of what was interrupted, as above. Of the user's program those
+/// that may be return addresses.
+pub fn top_of(start: Start, target: &impl Target) -> [u64; 2] {
+    let Registers { pc, sp, .. } = start.registers;
+    if start.is_user {
+        return user::stack_top(sp, target);
+    }
+    // It may be the program's, which may have an address of the kernel's there.
+    let is_users = matches!(
+        target.rule(pc),
+        Rule::SystemCall {
+            sp: UserSp::Register
+        }
+    );
+    if is_users {
+        [0; 2]
+    } else {
+        stack_top(sp, target)
+    }
 }
 
 #[cfg(all(test, not(loom)))]

@@ -20,7 +20,7 @@ pub fn rule(offset: u64) -> Option<Rule> {
         PUSH_ZERO_BYTES if first == 0 => 1,
         _ => 2,
     };
-    let vector = Some(vector);
+    let vector = Some(vector.into());
     Some(Rule::Interrupted { words, vector })
 }
 

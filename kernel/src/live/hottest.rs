@@ -155,7 +155,9 @@ impl Making {
         }
         match sample.chain().next() {
             Some(ChainEntry::Return(address)) => self.call_before(address.0),
-            Some(ChainEntry::Crossing { pc, .. }) => Caller::Interrupted(self.function_at(pc.0)),
+            Some(ChainEntry::Crossing { pc, .. } | ChainEntry::Border { pc, .. }) => {
+                Caller::Interrupted(self.function_at(pc.0))
+            }
             None if sample.end == ChainEnd::Complete => Caller::Root,
             None => Caller::Unknown,
         }

@@ -142,6 +142,17 @@ impl Lines<'_, '_> {
                 }
                 self.caller_on_stack(pc.0, stack_top)
             }
+            ChainEntry::Border { vector, pc, .. } => {
+                self.end_of_repeated()?;
+                match vector {
+                    Some(vector) => {
+                        let name = vector::name(vector);
+                        writeln!(self.f, "-- {name} (vector {vector}) from user code --")?;
+                    }
+                    None => writeln!(self.f, "-- system call from user code --")?,
+                }
+                self.instruction(pc.0)
+            }
         }
     }
 

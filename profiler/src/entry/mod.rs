@@ -157,6 +157,9 @@ impl TrapFrame {
             words: (size_of::<Self>() / WORD) as u64,
         }
     };
+
+    /// Where `rcx` is, likewise.
+    pub const RCX: u64 = (core::mem::offset_of!(Self, rcx) / WORD) as u64;
 }
 
 impl fmt::Display for TrapFrame {

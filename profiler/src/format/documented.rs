@@ -307,6 +307,30 @@ fn the_crossing_is_as_the_page_has_it() {
 }
 
 #[test]
+fn the_border_is_as_the_page_has_it() {
+    for (vector, number, syscall) in [(Some(0xfe), 0xfe, 0), (None, 0, 1)] {
+        let mut chain = Chain::new();
+        let border = ChainEntry::Border {
+            vector,
+            pc: CodeAddress(1),
+            stack_top: [2, 3],
+        };
+        chain.push(border).unwrap();
+        let values = [
+            ("vector", number),
+            ("syscall", syscall),
+            ("marker", 0x0100_c056_0000_0000 >> 9),
+            ("pc", 1),
+            ("stack_top[0]", 2),
+            ("stack_top[1]", 3),
+        ];
+        assert_eq!(chain.words(), record::<4>("Border", &values));
+    }
+    let marker = table("Border", "word")[2][3];
+    assert!(marker.starts_with("0x0100c05600000000 >> 9"), "{marker}");
+}
+
+#[test]
 fn counts_and_events_are_as_the_page_has_them() {
     let reading = Reading {
         count: 7,

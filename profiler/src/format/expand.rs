@@ -1,7 +1,7 @@
 //! A record of a ring, however narrow its fields are there, as 64-bit words.
 
 use super::sample::compact::{self, Context, Width};
-use super::sample::{CROSSING_WORDS, FIXED_WORDS, MAX_WORDS, is_crossing};
+use super::sample::{CROSSING_WORDS, FIXED_WORDS, MAX_WORDS, is_crossing, is_marker};
 use super::{RecordHead, count, event, kind};
 use crate::address::{CodeAddress, CodeRange};
 
@@ -184,8 +184,10 @@ fn expand_wide(units: &[u32], text: CodeRange, record: &mut [u64; MAX_WORDS]) ->
     while at < words {
         let crossing = record[..words].get_mut(at..at + CROSSING_WORDS);
         match crossing {
-            Some([marker, pc, stack_top @ ..]) if is_crossing(*marker) => {
-                keep_callers(*pc, stack_top, text);
+            Some([marker, pc, stack_top @ ..]) if is_marker(*marker) => {
+                if is_crossing(*marker) {
+                    keep_callers(*pc, stack_top, text);
+                }
                 at += CROSSING_WORDS;
             }
             _ => at += 1,

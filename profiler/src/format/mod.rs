@@ -45,7 +45,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
 /// refuses another one.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// A record's first unit says what it is and how long.
 ///

@@ -11,8 +11,8 @@ use crate::entry::{self, NoBreakpoint, TrapFrame};
 use crate::format::{Clock, Source};
 use crate::hw::exit;
 use crate::linked;
-use crate::unwind::assembly;
-use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
+use crate::unwind::user::UserMemory;
+use crate::unwind::{Registers, Rule, StackBounds, Start, TrapFrameLayout, assembly};
 
 /// The kernel that is sampled.
 ///
@@ -28,7 +28,8 @@ use crate::unwind::{Registers, Rule, StackBounds, TrapFrameLayout};
 /// 1. Each word within the bounds that [`Self::stack_of`] returns is mapped, and may be
 ///    read at any time from then on, whatever the kernel does. So is all that [`Self::text`]
 ///    returns, under whatever page tables the kernel's code runs, what it has executed at its
-///    start alone included: an NMI's handler looks for a `hlt` at the interrupted address.
+///    start alone included: an NMI's handler looks for a `hlt` at the interrupted address. So is
+///    the memory that [`Self::user_memory`] names.
 /// 2. All methods may be called in an NMI handler: they take no lock, allocate nothing,
 ///    cannot fault and return soon. Over a program of the user, and in the kernel's entry from
 ///    one, GS is the user's still.
@@ -135,6 +136,31 @@ pub unsafe trait Target: Sync + 'static {
     #[inline]
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         TrapFrame::LAYOUT
+    }
+
+    /// Where a trap frame has the interrupted `rcx`, in words from its start: see
+    /// [`crate::unwind::Target::rcx_in_trap_frame`].
+    #[inline]
+    fn rcx_in_trap_frame(&self) -> Option<u64> {
+        let is_ours = self.trap_frame_layout() == TrapFrame::LAYOUT;
+        is_ours.then_some(TrapFrame::RCX)
+    }
+
+    /// Where the memory of a user's program is, on `core`, the running core: see
+    /// [`crate::unwind::Target::user_memory`]. By default chains end where the kernel does.
+    ///
+    /// Of the program that was interrupted (`stack` is `None`) it is asked in an NMI too that came
+    /// in the first instructions of SYSCALL's entry, or the last ones of an exit.
+    #[inline]
+    fn user_memory(&self, _core: u32, _stack: Option<StackAddress>) -> Option<UserMemory> {
+        None
+    }
+
+    /// What the entry of SYSCALL has put into the word of `core` for the user's stack pointer: see
+    /// [`crate::unwind::Target::user_sp`].
+    #[inline]
+    fn user_sp(&self, _core: u32) -> Option<StackAddress> {
+        None
     }
 
     /// Makes sure that a breakpoint may be at `address`, where the command line aims at.
@@ -251,6 +277,9 @@ pub struct Interrupted {
     /// The kernel has a use of its own for this NMI, as its watchdog: one that finds no overflow is
     /// then not counted.
     pub is_kernels: bool,
+    /// Its `rcx`, if the entry has saved it: by it the walk finds the program that a kernel with
+    /// SYSCALL serves, in the first and last instructions of that.
+    pub rcx: Option<u64>,
     /// What the entry says of a fast handler.
     pub(super) handover: Handover,
 }
@@ -269,6 +298,7 @@ impl Interrupted {
             privilege: 0,
             is_nested: false,
             is_kernels: false,
+            rcx: None,
             handover: Handover {
                 defers: false,
                 claimed: None,
@@ -331,6 +361,15 @@ impl Interrupted {
 }
 
 impl Interrupted {
+    /// Where a walk begins.
+    pub(super) const fn start(&self) -> Start {
+        Start {
+            registers: self.registers,
+            rcx: self.rcx,
+            is_user: self.privilege != 0,
+        }
+    }
+
     /// Lets the code whose frame this is resume as the sampler has it: where, and with which
     /// flags.
     #[inline]
@@ -346,6 +385,7 @@ impl From<&TrapFrame> for Interrupted {
         Self {
             // The low two bits of a code selector are the privilege level.
             privilege: frame.cs.to_le_bytes()[0] & 3,
+            rcx: Some(frame.rcx),
             handover: Handover::of(frame.error_code),
             ..Self::new(frame.rip, frame.rsp, frame.rbp, frame.rflags)
         }

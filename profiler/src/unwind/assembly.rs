@@ -24,6 +24,14 @@
 //! * `RULE SAVED, words`: the stack was switched; the frame pointer that is of this
 //!   one lies `words` words above the stack pointer, its return address behind it.
 //! * `RULE ROOT`: there is no caller.
+//! * `RULE SYSCALL`: SYSCALL's entry, or the exit by SYSRET. The user's program counter is in `rcx`,
+//!   its stack pointer in `rsp`, its frame pointer in `rbp`.
+//! * `RULE SYSCALL_SAVED`: the same, but `rsp` is the kernel's, and the user's stack pointer in the
+//!   core's word for that ([`super::Target::user_sp`]).
+//! * `RULE SYSCALL_PUSHED, words`: the same, but it lies `words` words above the stack pointer.
+//!   Once the entry has pushed the five words that an interrupt would have pushed, it is
+//!   `RULE INTERRUPTED, words, BY_SYSCALL`, and without a vector from where it has pushed
+//!   `BY_SYSCALL` in the vector's place.
 //! * `TRAP_CFI`, `TRAP_PUSH`, `TRAP_POP`, `TRAP_PUSH_ALL` and `TRAP_POP_ALL`, for the
 //!   entries of interrupts in AT&T syntax: what the processor has pushed, and
 //!   registers above it, with their call-frame information and their rule.
@@ -31,7 +39,7 @@
 use core::slice;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::Rule;
+use super::{Rule, UserSp};
 use crate::address::{CodeAddress, CodeRange};
 use crate::linked::code_between;
 
@@ -42,6 +50,9 @@ mod kind {
     pub(super) const TRAP_FRAME: u8 = 2;
     pub(super) const SAVED: u8 = 3;
     pub(super) const ROOT: u8 = 4;
+    pub(super) const SYSCALL: u8 = 5;
+    pub(super) const SYSCALL_SAVED: u8 = 6;
+    pub(super) const SYSCALL_PUSHED: u8 = 7;
 }
 
 /// Assembly: `global_asm!` in the section that [`crate::unwind::assembly::rule`] knows,
@@ -82,6 +93,10 @@ macro_rules! assembly {
     .set TRAP_FRAME, 2
     .set SAVED, 3
     .set ROOT, 4
+    .set SYSCALL, 5
+    .set SYSCALL_SAVED, 6
+    .set SYSCALL_PUSHED, 7
+    .set BY_SYSCALL, 256
     .macro RULE kind, words=0, vector=-1
 777:
     .pushsection .pmiscope.rules, "a", @progbits
@@ -262,7 +277,14 @@ fn rule_of(kind: u8, words: u8, vector: i16) -> Rule {
     match kind {
         kind::INTERRUPTED => Rule::Interrupted {
             words,
-            vector: u8::try_from(vector).ok(),
+            vector: u16::try_from(vector).ok(),
+        },
+        kind::SYSCALL => Rule::SystemCall {
+            sp: UserSp::Register,
+        },
+        kind::SYSCALL_SAVED => Rule::SystemCall { sp: UserSp::Saved },
+        kind::SYSCALL_PUSHED => Rule::SystemCall {
+            sp: UserSp::Pushed(words),
         },
         kind::TRAP_FRAME => Rule::TrapFrame,
         kind::SAVED => Rule::Saved { words },
@@ -394,7 +416,7 @@ pub fn make_map() {
             Rule::FramePointer => kind::FRAME + 1,
             Rule::TrapFrame => kind::TRAP_FRAME + 1,
             Rule::Root => kind::ROOT + 1,
-            Rule::Interrupted { .. } | Rule::Saved { .. } => SEARCH,
+            Rule::Interrupted { .. } | Rule::Saved { .. } | Rule::SystemCall { .. } => SEARCH,
         };
         for byte in (entry.address()..end).filter_map(|address| map_at(CodeAddress(address))) {
             byte.store(kind, Ordering::Relaxed);

@@ -309,6 +309,8 @@ impl Append for CompactChain {
         let words = match entry {
             ChainEntry::Return(_) => 1,
             ChainEntry::Crossing { .. } => CROSSING_WORDS,
+            // The program's addresses are not in the text: the handler that is not fast has them.
+            ChainEntry::Border { .. } => return Err(ChainEnd::UserUnknown),
         };
         self.left = self.left.checked_sub(words).ok_or(ChainEnd::DepthLimit)?;
         match entry {
@@ -326,6 +328,7 @@ impl Append for CompactChain {
                 let head = (vector, caller_known);
                 Width::Bits24.push_crossing(head, pc, stack_top, |field| self.push_field(field));
             }
+            ChainEntry::Border { .. } => {}
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod defaults;
 mod fast;
 mod random;
 mod rules;
+mod user;
 
 const TEXT: CodeRange = CodeRange {
     start: CodeAddress(0xffff_ffff_8000_0000),
@@ -122,7 +123,7 @@ unsafe impl Target for Machine {
             return Rule::Interrupted { words, vector };
         }
         if let Some(words) = row(INTERRUPTED_BY_NMI) {
-            let vector = Some(NMI_VECTOR);
+            let vector = Some(NMI_VECTOR.into());
             return Rule::Interrupted { words, vector };
         }
         if let Some(words) = row(SAVED) {
@@ -325,7 +326,7 @@ fn what_a_trap_left_below_a_frame_is_no_call() {
     machine.set(TASK + 0x70, &[TASK + 0x80, TRAP_RETURN]);
     let callers = returns(&[code(0x200), code(0x100), ROOT]);
     // Where a trap frame has its program counter and its vector.
-    for stale in [[0x400, 0x40], [code(0x400), 1 << 8]] {
+    for stale in [[0x400, 0x40], [code(0x400), 1 + u64::from(SYSCALL)]] {
         machine.set(TASK + 0x90, &stale);
         let walked = machine.walk(code(0x300), TASK + 0x70, TASK + 0x80);
         assert_eq!(walked, (ChainEnd::Complete, callers.clone()), "{stale:#x?}");

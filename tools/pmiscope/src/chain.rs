@@ -7,7 +7,7 @@
 //! instructions do. That holds for the sample, and for the code that each interrupt
 //! of its chain interrupted.
 
-use profiler::address::{CodeAddress, CodeRange};
+use profiler::address::{CodeAddress, CodeRange, UserAddress};
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
 use crate::symbols::callframe::{Caller, Callers};
@@ -23,6 +23,15 @@ pub enum Link {
         /// The instruction that it was about to execute.
         pc: CodeAddress,
     },
+    /// What is further out is the user's program.
+    Border {
+        /// The interrupt or exception that came from it; `None`: it made a system call.
+        vector: Option<u8>,
+        /// The instruction that it was about to execute.
+        pc: CodeAddress,
+    },
+    /// As [`Self::Return`], in the user's program.
+    UserReturn(CodeAddress),
 }
 
 /// The result of repairing a sample's chain.
@@ -103,7 +112,7 @@ impl Repair<'_> {
     pub fn chain(&self, sample: &Sample<'_>, links: &mut Vec<Link>) -> Repaired {
         links.clear();
         let innermost = self.innermost(sample);
-        links.extend(innermost.added().map(Link::Return));
+        links.extend(innermost.added().map(|address| self.link_to(address)));
         let (mut repaired, last) = self.outer(sample, links);
         repaired.count(innermost);
         let last = match sample.chain_words {
@@ -148,7 +157,18 @@ impl Repair<'_> {
         for entry in sample.chain() {
             last = None;
             match entry {
-                ChainEntry::Return(address) => links.push(Link::Return(address)),
+                ChainEntry::Return(address) => links.push(self.link_to(address)),
+                ChainEntry::Border {
+                    vector,
+                    pc,
+                    stack_top,
+                } => {
+                    links.push(Link::Border { vector, pc });
+                    let caller = self.judge(self.callers.of(pc), pc, stack_top);
+                    repaired.count(caller);
+                    last = caller.added();
+                    links.extend(last.map(Link::UserReturn));
+                }
                 ChainEntry::Crossing {
                     vector,
                     pc,
@@ -166,6 +186,16 @@ impl Repair<'_> {
             }
         }
         (repaired, last)
+    }
+
+    /// The link of a return address, which may be the user's program's: where the kernel's are is
+    /// known, and programs have the lower half of the addresses.
+    fn link_to(&self, address: CodeAddress) -> Link {
+        if UserAddress::of(address).is_some() && !self.text.contains(address) {
+            Link::UserReturn(address)
+        } else {
+            Link::Return(address)
+        }
     }
 
     /// How a walk ended, by what the sample says and the last link of its chain, if that was
@@ -188,12 +218,15 @@ impl Repair<'_> {
         match caller {
             Caller::InFrame | Caller::None => return Innermost::InFrame,
             // Nothing is known of code that is not the ELF file's.
-            Caller::Unknown if !self.callers.slide().has_code_at(pc) => {
+            Caller::Unknown if !self.callers.has_code_at(pc) => {
                 return Innermost::InFrame;
             }
             Caller::OnTop(index) => {
                 let address = CodeAddress(stack_top[index]);
-                if self.text.contains(address) {
+                // Of a program the guest has looked where it may execute.
+                let is_users = UserAddress::of_program(pc).is_some()
+                    && UserAddress::of_program(address).is_some();
+                if is_users || self.text.contains(address) {
                     return Innermost::Added(address);
                 }
             }
@@ -283,6 +316,8 @@ mod tests {
                 assert_eq!(vector, 0x41);
                 pc.0
             }
+            Link::UserReturn(address) => address.0,
+            Link::Border { pc, .. } => pc.0,
         };
         (links.iter().map(address).collect(), repaired)
     }

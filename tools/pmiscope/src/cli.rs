@@ -339,7 +339,12 @@ pub struct ProfileArgs {
     #[arg(long, value_name = "FILE", group = "symbols")]
     pub debug_file: Vec<PathBuf>,
 
-    /// Take the symbols of --elf or --debug-file even if the build-id is another
+    /// Take the names of a program of the user from this ELF file: in place of the module of that
+    /// name; if the profile has no modules, in their order. Can be said several times
+    #[arg(long, value_name = "FILE", group = "symbols")]
+    pub program: Vec<PathBuf>,
+
+    /// Take the symbols of --elf, --debug-file or --program even if the build-id is another
     #[arg(long, requires = "symbols")]
     pub force: bool,
 }

@@ -191,6 +191,14 @@ impl Names {
             }
             Step::Interrupt(vector @ 0..32) => self.add(format!("[exception {vector:#04x}]")),
             Step::Interrupt(vector) => self.add(format!("[interrupt {vector:#04x}]")),
+            // On top of the program's frames.
+            Step::Border(None) => self.add("[system call]".to_owned()),
+            Step::Border(Some(vector @ 0..32)) => {
+                self.add(format!("[exception {vector:#04x} from user code]"))
+            }
+            Step::Border(Some(vector)) => {
+                self.add(format!("[interrupt {vector:#04x} from user code]"))
+            }
         }
     }
 }

@@ -35,6 +35,10 @@
 //! of the code that was interrupted there, and the two words on top of its stack;
 //! then return addresses follow again.
 //!
+//! Where the kernel serves the user's program, the chain goes on into that: four words, with another
+//! marker, are the *border*. All return addresses behind it are the program's, and so are all of a
+//! sample whose ring ([`State::RING`]) is 3.
+//!
 //! # The caller that a frame pointer does not show
 //!
 //! In a function's first and last instructions the frame pointer is still, or
@@ -68,8 +72,14 @@ const CROSSING: u64 = 0x0100_c055_0000_0000;
 const CROSSING_CALLER_KNOWN: u64 = 1 << 8;
 const CROSSING_FIELDS: u64 = CROSSING_CALLER_KNOWN | 0xff;
 
-/// Words of a crossing, the marker first, then the program counter.
+/// Words of a crossing, the marker first, then the program counter. A border has as many.
 pub(crate) const CROSSING_WORDS: usize = 4;
+
+/// A chain word that marks a border, as [`CROSSING`] does a crossing: the low byte is the vector; the
+/// bit above it says that there was none, as the program came by SYSCALL.
+const BORDER: u64 = 0x0100_c056_0000_0000;
+const BORDER_SYSCALL: u64 = 1 << 8;
+const BORDER_FIELDS: u64 = BORDER_SYSCALL | 0xff;
 
 named! {
     /// How a walk ended. Reports show the names.
@@ -97,11 +107,16 @@ named! {
         /// A frame pointer lies past the top of the stack, or so near that its frame
         /// does.
         FrameAbove = 6, "frame pointer above the stack";
-        /// A return address lies outside the kernel's text.
+        /// A return address lies outside the kernel's text; or, of the user's program, where that
+        /// has nothing to execute.
         ReturnOutsideText = 7, "return address outside text";
         /// The program counter that an interrupt saved lies outside the kernel's
         /// text.
         InterruptedOutsideText = 8, "interrupted code outside text";
+        /// It is not known where the registers or the page tables of the user's program are.
+        UserUnknown = 9, "user registers unknown";
+        /// The program's frame pointer leads to where it has no memory that is mapped.
+        UserUnmapped = 10, "user stack unmapped";
     }
 }
 
@@ -158,6 +173,44 @@ impl State {
 #[must_use]
 pub const fn is_crossing(word: u64) -> bool {
     word & !CROSSING_FIELDS == CROSSING
+}
+
+/// Returns true if a word of a chain marks the border to the user's program, whose other words are
+/// the three behind it.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::ChainEntry;
+/// use profiler::format::sample::{Chain, is_border};
+///
+/// let mut chain = Chain::new();
+/// let border = ChainEntry::Border {
+///     vector: None,
+///     pc: CodeAddress(0x40_1000),
+///     stack_top: [0; 2],
+/// };
+/// chain.push(border).unwrap();
+/// assert!(is_border(chain.words()[0]) && !is_border(chain.words()[1]));
+/// ```
+#[must_use]
+pub const fn is_border(word: u64) -> bool {
+    word & !BORDER_FIELDS == BORDER
+}
+
+/// Returns true if a word of a chain is none of an address, and takes the three behind it along: it
+/// marks a crossing or a border.
+#[must_use]
+pub const fn is_marker(word: u64) -> bool {
+    is_crossing(word) || is_border(word)
+}
+
+/// The chain word of a border.
+#[inline]
+const fn border_word(vector: Option<u8>) -> u64 {
+    match vector {
+        Some(vector) => BORDER | vector as u64,
+        None => BORDER | BORDER_SYSCALL,
+    }
 }
 
 /// The chain word of a crossing.
@@ -219,6 +272,17 @@ pub enum ChainEntry {
         /// The two words on top of its stack, as [`Sample::stack_top`].
         stack_top: [u64; 2],
     },
+    /// The chain leaves the kernel: what is behind is the user's program, which was about to
+    /// execute `pc`.
+    Border {
+        /// The vector of the interrupt or exception that came from the program, or
+        /// [`UNKNOWN_VECTOR`]; `None`: it called the kernel by SYSCALL.
+        vector: Option<u8>,
+        /// The program counter that the program goes on at.
+        pc: CodeAddress,
+        /// The two words on top of its stack, as [`Sample::stack_top`].
+        stack_top: [u64; 2],
+    },
 }
 
 /// A chain under construction: [`MAX_CHAIN`] words, no allocation.
@@ -269,6 +333,11 @@ impl Chain {
                 caller_known,
                 stack_top: [top, below],
             } => self.push_words([crossing_word(vector, caller_known), pc.0, top, below]),
+            ChainEntry::Border {
+                vector,
+                pc,
+                stack_top: [top, below],
+            } => self.push_words([border_word(vector), pc.0, top, below]),
         }
     }
 
@@ -536,6 +605,13 @@ fn entries_of(words: &[u64]) -> impl Iterator<Item = ChainEntry> + use<'_> {
                 pc: CodeAddress(words.next()?),
                 stack_top: [words.next()?, words.next()?],
             })
+        } else if is_border(word) {
+            let [vector, ..] = word.to_le_bytes();
+            Some(ChainEntry::Border {
+                vector: (word & BORDER_SYSCALL == 0).then_some(vector),
+                pc: CodeAddress(words.next()?),
+                stack_top: [words.next()?, words.next()?],
+            })
         } else {
             Some(ChainEntry::Return(CodeAddress(word)))
         }
@@ -557,6 +633,13 @@ mod tests {
                     vector,
                     pc,
                     caller_known,
+                    stack_top,
+                },
+            ),
+            1 => (any::<Option<u8>>(), any::<u64>(), any::<[u64; 2]>()).prop_map(
+                |(vector, pc, stack_top)| ChainEntry::Border {
+                    vector,
+                    pc: CodeAddress(pc),
                     stack_top,
                 },
             ),

@@ -166,7 +166,7 @@ unsafe fn walk_all<T: Target>(
     // SAFETY: an extent has room for the longest chain; what `stack_of` returns may be read by its
     // address (`Target`, condition 1).
     let mut chain = unsafe { CompactChain::new(core.fast.code(), text_len, place) };
-    let state = match unwind::walk_to(&mut chain, registers, &view) {
+    let state = match unwind::walk_to(&mut chain, registers.into(), &view) {
         ChainEnd::Complete => 0,
         ChainEnd::DepthLimit => compact::DEPTH_LIMIT,
         _ => return None,

@@ -12,6 +12,7 @@ use crate::sampler::per_core::Output;
 use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
+use crate::unwind::user::UserMemory;
 use crate::unwind::{self, Rule, StackBounds, TrapFrameLayout};
 
 impl<T: Target> Context<'_, T> {
@@ -24,7 +25,8 @@ impl<T: Target> Context<'_, T> {
             core: self.core.index,
         };
         let mut chain = Chain::new();
-        let end = unwind::walk(interrupted, &view, &mut chain);
+        let start = self.interrupted.start();
+        let end = unwind::walk_from(start, &view, &mut chain);
         let since_start = since(
             run.timing.start_tsc.load(Relaxed),
             self.core.clock.as_first(self.entry_tsc),
@@ -41,9 +43,11 @@ impl<T: Target> Context<'_, T> {
             time: run.timing.clock.ticks(since_start),
             period: overflow.period,
             sp: interrupted.sp,
-            stack_top: unwind::stack_top(interrupted.sp, &view),
-            pc: interrupted.pc,
-            exact: overflow.exact,
+            stack_top: unwind::top_of(start, &view),
+            pc: unwind::recorded(interrupted.pc, start, &view),
+            exact: overflow
+                .exact
+                .map(|exact| unwind::recorded(exact, start, &view)),
             end,
             // Those of `chain`, where they stand.
             chain_words: &[],
@@ -77,11 +81,14 @@ impl<T: Target> Context<'_, T> {
         if self.delivery == Delivery::Nmi && !self.is_step {
             state |= State::NMI;
         }
-        if self.target.is_halted_at(pc) {
-            state |= State::IDLE;
-        }
-        if unwind::is_caller_known(pc, view) {
-            state |= State::CALLER_KNOWN;
+        // A program may be about to execute an address of the kernel's, and fault.
+        if self.interrupted.privilege == 0 {
+            if self.target.is_halted_at(pc) {
+                state |= State::IDLE;
+            }
+            if unwind::is_caller_known(pc, view) {
+                state |= State::CALLER_KNOWN;
+            }
         }
         State(state)
     }
@@ -101,8 +108,10 @@ pub(super) struct StackView<'a, T> {
     pub core: u32,
 }
 
-// SAFETY: 1: as `Target::stack_of` promises (its condition 1), and the sampler's own stack is
-// mapped for ever.
+// SAFETY:
+// 1. As `Target::stack_of` promises (its condition 1), and the sampler's own stack is mapped for
+//    ever.
+// 2. As `Target::user_memory` promises (the same).
 unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
     #[inline]
     fn text(&self) -> CodeRange {
@@ -127,6 +136,21 @@ unsafe impl<T: Target> unwind::Target for StackView<'_, T> {
     #[inline]
     fn trap_frame_layout(&self) -> TrapFrameLayout {
         self.target.trap_frame_layout()
+    }
+
+    #[inline]
+    fn rcx_in_trap_frame(&self) -> Option<u64> {
+        self.target.rcx_in_trap_frame()
+    }
+
+    #[inline]
+    fn user_memory(&self, stack: Option<StackAddress>) -> Option<UserMemory> {
+        self.target.user_memory(self.core, stack)
+    }
+
+    #[inline]
+    fn user_sp(&self) -> Option<StackAddress> {
+        self.target.user_sp(self.core)
     }
 
     #[inline]

@@ -111,7 +111,7 @@ impl Memory {
         let len = TEXT.end.0 - TEXT.start.0;
         // SAFETY: `out` is as long as it has to be; stacks are this vector's.
         let mut chain = unsafe { CompactChain::new(COMPILED, len, out.as_mut_ptr()) };
-        let end = walk_to(&mut chain, at, self);
+        let end = walk_to(&mut chain, at.into(), self);
         let entries = chain.end().map(|end| {
             let len = end.addr() - out.as_ptr().addr();
             assert_eq!(out[len..len + OFFSET_BYTES], [0; OFFSET_BYTES]);
@@ -168,7 +168,7 @@ fn read(entry: ChainEntry) -> ChainEntry {
             caller_known,
             stack_top: stack_top.map(in_text),
         },
-        ChainEntry::Return(_) => entry,
+        ChainEntry::Return(_) | ChainEntry::Border { .. } => entry,
     }
 }
 
@@ -226,6 +226,7 @@ fn finishes(memory: &Memory, at: Registers) -> bool {
                 // Words on top of the stack are left out if none is in the text.
                 Some(ChainEntry::Crossing { stack_top, pc, .. }) if *stack_top == [0; 2] => pc.0,
                 Some(ChainEntry::Crossing { stack_top, .. }) => stack_top[1],
+                Some(ChainEntry::Border { .. }) => unreachable!("it has no program"),
                 None => 0,
             };
             assert_eq!(last, TEXT.start.0);

@@ -46,8 +46,9 @@ fn most_loads(words: usize, crossings: usize, end: ChainEnd) -> usize {
         | ChainEnd::FrameBelow
         | ChainEnd::FrameAbove => trap_call,
         ChainEnd::ReturnOutsideText => trap_call + 2,
-        ChainEnd::InterruptedOutsideText => trap_call + 4,
+        ChainEnd::InterruptedOutsideText | ChainEnd::UserUnknown => trap_call + 4,
         ChainEnd::DepthLimit => trap_call + 4 + 2,
+        ChainEnd::UserUnmapped => unreachable!("it has no program"),
     };
     2 * words + crossings + last
 }
@@ -121,12 +122,14 @@ proptest! {
         if end == ChainEnd::Complete && !chain.is_empty() {
             let last = match chain[chain.len() - 1] {
                 ChainEntry::Return(address) => address,
-                ChainEntry::Crossing { pc, .. } => pc,
+                ChainEntry::Crossing { pc, .. } | ChainEntry::Border { pc, .. } => pc,
             };
             prop_assert_eq!(last.0, ROOT);
         }
         for entry in &chain {
-            let (ChainEntry::Return(address) | ChainEntry::Crossing { pc: address, .. }) = *entry;
+            let (ChainEntry::Return(address)
+            | ChainEntry::Crossing { pc: address, .. }
+            | ChainEntry::Border { pc: address, .. }) = *entry;
             prop_assert!(TEXT.contains(address));
         }
     }

@@ -41,9 +41,9 @@ fn before_a_trap_frame_is_made_the_pushed_words_are_the_interrupted_codes() {
         assert_eq!(walked, whole(NMI_VECTOR), "{words} words");
         // It does not: it stands where a trap frame has it, a word above the program
         // counter in this layout.
-        machine.set(at + 8, &[0x41]);
+        machine.set(at + 8, &[0x44]);
         let walked = machine.walk(INTERRUPTED + words, sp, TASK + 0x80);
-        assert_eq!(walked, whole(0x41), "{words} words");
+        assert_eq!(walked, whole(0x44), "{words} words");
     }
 }
 
@@ -164,7 +164,7 @@ fn code_in_the_interrupted_place_is_walked_by_its_own_rule() {
     let (leaf, mut machine) = interrupted_leaf();
     machine.set(
         TASK + 0x20,
-        &[0, 0, 0, leaf[0], 0x77, leaf[2], leaf[3], 0x10],
+        &[0, 0, 0, leaf[0], 0x78, leaf[2], leaf[3], 0x10],
     );
     machine.set(NMI + 0x90, &[INTERRUPTED + 3, 8, 0x46, TASK + 0x20, 0x10]);
     let mut expected = vec![
@@ -174,7 +174,7 @@ fn code_in_the_interrupted_place_is_walked_by_its_own_rule() {
             caller_known: true,
             stack_top: [0; 2],
         },
-        crossing(0x77, code(0x300), [11, 22]),
+        crossing(0x78, code(0x300), [11, 22]),
     ];
     expected.extend(callers());
     assert_eq!(

@@ -143,7 +143,7 @@ fn of_sample(core: u32, sample: &Sample<'_>) -> Vec<u8> {
     let mut chain = vec![CONTEXT_KERNEL, sample.pc.0];
     chain.extend(sample.chain().map(|entry| match entry {
         ChainEntry::Return(address) => address.0,
-        ChainEntry::Crossing { pc, .. } => pc.0,
+        ChainEntry::Crossing { pc, .. } | ChainEntry::Border { pc, .. } => pc.0,
     }));
     let mut payload = Vec::new();
     words(&mut payload, &[sample.pc.0, thread_id(sample.task.into())]);

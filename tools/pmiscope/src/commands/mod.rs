@@ -9,6 +9,7 @@ mod kernel;
 mod list;
 mod monitor;
 mod postmortem;
+mod programs;
 mod run;
 mod show;
 mod stress_boot;

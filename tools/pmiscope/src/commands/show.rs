@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::print;
+use super::programs;
 use super::symbols::{files_in, files_of};
 use crate::cli::{ExportArgs, ExportFormat, FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
@@ -33,8 +34,10 @@ impl LoadedProfile {
     fn new(arguments: &ProfileArgs) -> Result<Self> {
         let path = &arguments.profile;
         let mut profile = open(path)?;
+        let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
-        let symbols = Symbols::of_files(&files, Some(profile.description.text));
+        let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
+        programs::add(&mut symbols, programs);
         warn_incomplete(&profile, path);
         Ok(Self { profile, symbols })
     }
@@ -292,8 +295,10 @@ pub(super) fn show_run(
         let exit = print_counts(&profile, format, selection)?;
         return Ok(exit.or(say_where(written)));
     }
+    let programs = programs::in_profile(&mut profile);
     let files = files_in(&mut profile, path);
-    let symbols = Symbols::of_files(&files, Some(profile.description.text));
+    let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
+    programs::add(&mut symbols, programs);
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default())?;
     // If the report cannot be written, the picture still is.

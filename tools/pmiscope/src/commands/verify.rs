@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::print;
+use super::programs;
 use super::show::{open, warn_incomplete};
 use super::symbols::files_of;
 use crate::cli::{ReportFormat, VerifyArgs};
@@ -19,8 +20,10 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     if profile.kernel.is_none() && arguments.profile.elf.is_none() {
         return Err(VerifyError::NoKernel).with_context(name);
     }
+    let programs = programs::of_profile(&mut profile, &arguments.profile)?;
     let files = files_of(&mut profile, &arguments.profile)?;
     let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
+    programs::add(&mut symbols, programs);
     let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
     warn_incomplete(&profile, path);
     let report = Report::new(&profile, &found, &mut symbols);

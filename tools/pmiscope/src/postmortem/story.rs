@@ -397,6 +397,13 @@ impl<'a> Story<'a> {
             if let (Link::Interrupted { vector, .. }, true) = (link, place > 0) {
                 let _ = writeln!(self.text, "  -- interrupt (vector {vector}) --");
             }
+            if let Link::Border { vector, .. } = link {
+                let by = match vector {
+                    Some(vector) => format!("interrupt (vector {vector})"),
+                    None => "system call".to_owned(),
+                };
+                let _ = writeln!(self.text, "  -- {by} from user code --");
+            }
             self.frames(*link, &mut number);
         }
         self.end_of_repeated(&mut repeated);
@@ -422,8 +429,8 @@ impl<'a> Story<'a> {
     /// The functions at a link: the one that has the code, and before it those inlined into it.
     fn frames(&mut self, link: Link, number: &mut usize) {
         let shown = match link {
-            Link::Return(address) => address,
-            Link::Interrupted { pc, .. } => pc,
+            Link::Return(address) | Link::UserReturn(address) => address,
+            Link::Interrupted { pc, .. } | Link::Border { pc, .. } => pc,
         };
         let address = lookup(link);
         let symbols = &mut self.files.symbols;
@@ -479,7 +486,7 @@ fn place_of(task: &Task, cores: &[Result<Core, Unreadable>]) -> Place {
 /// The address by which code is named: a return address is behind its call.
 fn lookup(link: Link) -> CodeAddress {
     match link {
-        Link::Return(address) => CodeAddress(address.0.wrapping_sub(1)),
-        Link::Interrupted { pc, .. } => pc,
+        Link::Return(address) | Link::UserReturn(address) => CodeAddress(address.0.wrapping_sub(1)),
+        Link::Interrupted { pc, .. } | Link::Border { pc, .. } => pc,
     }
 }

@@ -56,6 +56,7 @@ mod counted;
 mod distinct;
 mod hash;
 mod kernel_parts;
+pub mod programs;
 pub(crate) mod read;
 mod samples;
 mod source;
@@ -65,6 +66,7 @@ mod zeros;
 
 pub use chains::ChainCount;
 pub(crate) use counted::{Alike, Counted, CountedSamples};
+pub(crate) use programs::EmbeddedProgram;
 pub(crate) use read::{Profile, ReadError, is_profile};
 pub use write::{Embedded, Writer};
 

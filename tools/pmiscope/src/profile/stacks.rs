@@ -21,8 +21,8 @@
 use std::io;
 use std::ops::Range;
 
-use profiler::address::{CodeAddress, CodeRange};
-use profiler::format::sample::is_crossing;
+use profiler::address::{CodeAddress, CodeRange, UserAddress};
+use profiler::format::sample::is_marker;
 use profiler::format::{ChainEnd, Sample, State};
 
 use super::column::{Columns, Numbers, Packer, Unpacker};
@@ -40,7 +40,8 @@ pub(super) const LOOSE: u32 = 0;
 
 /// Returns true if a word on top of a stack is loose.
 pub(super) fn is_loose(text: CodeRange, word: u64) -> bool {
-    word == 0 || !text.contains(CodeAddress(word))
+    let address = CodeAddress(word);
+    word == 0 || !text.contains(address) && UserAddress::of_program(address).is_none()
 }
 
 /// The places in a chain of the words that were on top of a stack.
@@ -49,7 +50,7 @@ pub(super) fn top_places(chain: &[u64]) -> impl Iterator<Item = usize> {
     let crossings = std::iter::from_fn(move || {
         loop {
             let place = at;
-            if !is_crossing(*chain.get(place)?) {
+            if !is_marker(*chain.get(place)?) {
                 at += 1;
             } else if chain.len() - place < CROSSING_WORDS {
                 return None;
@@ -570,5 +571,7 @@ mod tests {
         assert_eq!(places(&[1, CROSSING, 2, 3, 4, 5]), [3, 4]);
         assert_eq!(places(&[CROSSING, 2, CROSSING, 4]), [2, 3]);
         assert_eq!(places(&[CROSSING, 2, 3, 4, CROSSING, 2, 3]), [2, 3]);
+        const BORDER: u64 = 0x0100_c056_0000_0100;
+        assert_eq!(places(&[BORDER, CROSSING, 3, 4, 5]), [2, 3]);
     }
 }

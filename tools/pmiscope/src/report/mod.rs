@@ -8,6 +8,7 @@ pub mod event;
 mod lacking;
 pub mod model;
 pub mod overhead;
+mod processes;
 pub mod stack;
 pub mod tally;
 pub mod text;

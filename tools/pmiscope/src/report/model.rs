@@ -8,6 +8,7 @@ use serde::{Serialize, Serializer};
 use super::accounts::{self, AccountRow};
 use super::event::{self, EventRow};
 use super::overhead::lost_checks;
+use super::processes::{self, ProcessRow};
 use super::stack::Chain;
 use super::warnings::{Warning, note, warnings};
 use super::{Selection, Stack, Step, Tally};
@@ -263,6 +264,9 @@ pub struct Image {
 pub struct Shares {
     /// Samples by the task that ran, most first.
     pub tasks: Vec<TaskRow>,
+    /// Samples of each of the user's programs, most first; left out without any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessRow>,
     /// Samples whose chain has a caller that was on top of the stack only, in a
     /// function's first or last instructions.
     pub callers_from_stack_top: u64,
@@ -593,6 +597,7 @@ impl Shares {
         Self {
             exact_elsewhere: tally.exact_elsewhere(symbols),
             tasks: tasks(tally, run),
+            processes: processes::rows(tally, symbols),
             callers_from_stack_top: tally.totals.repaired,
             callers_doubtful: tally.totals.doubtful,
             callers_undecided: tally.totals.undecided,
@@ -751,7 +756,7 @@ impl Innermost {
         // One that is elsewhere was executing, and is not among the callers.
         let frames = stack.innermost(symbols).filter_map(|step| match step {
             Step::Frame(frame) => Some(frame),
-            Step::Interrupt(_) => None,
+            Step::Interrupt(_) | Step::Border(_) => None,
         });
         for function in counts.see(own.into_iter().chain(frames)) {
             if !all.contains(&function) {

@@ -44,6 +44,9 @@ pub enum Step {
     Frame(Frame),
     /// What is further out was interrupted, by this vector.
     Interrupt(u8),
+    /// What is further out is the user's program; it was interrupted by this vector, or made a
+    /// system call.
+    Border(Option<u8>),
 }
 
 /// Where to look a link up. A return address is the instruction *after*
@@ -51,16 +54,17 @@ pub enum Step {
 /// byte before it. A program counter is looked up as it is.
 pub(super) fn lookup(link: Link) -> CodeAddress {
     match link {
-        Link::Return(address) => CodeAddress(address.0.wrapping_sub(1)),
-        Link::Interrupted { pc, .. } => pc,
+        Link::Return(address) | Link::UserReturn(address) => CodeAddress(address.0.wrapping_sub(1)),
+        Link::Interrupted { pc, .. } | Link::Border { pc, .. } => pc,
     }
 }
 
 /// The steps of a link, whose address must have been resolved.
 fn steps_of(link: Link, symbols: &Symbols) -> impl Iterator<Item = Step> {
     let crossed = match link {
-        Link::Return(_) => None,
+        Link::Return(_) | Link::UserReturn(_) => None,
         Link::Interrupted { vector, .. } => Some(Step::Interrupt(vector)),
+        Link::Border { vector, .. } => Some(Step::Border(vector)),
     };
     crossed.into_iter().chain(frames(lookup(link), symbols))
 }
@@ -76,7 +80,7 @@ impl Chain<'_> {
     }
 
     /// The links, innermost first.
-    fn links(&self) -> impl Iterator<Item = Link> {
+    pub(super) fn links(&self) -> impl Iterator<Item = Link> {
         self.links.iter().map(|&link| self.different[link as usize])
     }
 

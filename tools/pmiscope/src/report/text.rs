@@ -26,6 +26,7 @@ pub fn text(report: &Report, sort: SortBy) -> String {
     out.cores(&report.cores);
     out.chains(report);
     out.tasks(report);
+    out.processes(report);
     out.accounts(&report.cores);
     out.functions(report, sort);
     out.0
@@ -372,6 +373,23 @@ impl Out {
             "(interrupts off)",
         );
         self.share(report.shares.idle, report.totals.samples, "(halted)");
+    }
+
+    /// The user's programs; nothing if none ran.
+    fn processes(&mut self, report: &Report) {
+        if report.shares.processes.is_empty() {
+            return;
+        }
+        self.line("");
+        self.line("      share      samples  programs");
+        for row in &report.shares.processes {
+            let [user, kernel] = [row.user, row.kernel].map(grouped);
+            let what = format!(
+                "{} ({user} in the program, {kernel} in the kernel)",
+                row.name
+            );
+            self.share(row.samples, report.totals.samples, &what);
+        }
     }
 
     /// What the kernel has accounted for; nothing if it has not.

@@ -14,7 +14,7 @@ use gimli::{
     RegisterRule, UnwindContext, UnwindSection, X86_64,
 };
 use object::{Object as _, ObjectSection as _};
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, UserAddress};
 
 use super::by_code::ByCode;
 use super::code::Code;
@@ -74,6 +74,8 @@ pub struct Callers {
     slide: Slide,
     /// What is asked where no range is.
     by_code: Arc<ByCode>,
+    /// Those of the user's programs, by their numbers.
+    programs: Vec<(u16, Arc<Callers>)>,
 }
 
 impl Callers {
@@ -187,6 +189,10 @@ impl Callers {
     /// Where the code that is about to execute `pc` keeps its return address.
     #[must_use]
     pub fn of(&self, pc: CodeAddress) -> Caller {
+        if let Some(user) = UserAddress::of_program(pc) {
+            let program = self.program(user.program);
+            return program.map_or(Caller::Unknown, |it| it.of(CodeAddress(user.address)));
+        }
         let Some(address) = self.slide.link(pc) else {
             return Caller::Unknown;
         };
@@ -197,8 +203,36 @@ impl Callers {
     /// Returns true if call-frame information covers the code at `pc`.
     #[must_use]
     pub fn has_frames_at(&self, pc: CodeAddress) -> bool {
+        if let Some(user) = UserAddress::of_program(pc) {
+            let program = self.program(user.program);
+            return program.is_some_and(|it| it.has_frames_at(CodeAddress(user.address)));
+        }
         let address = self.slide.link(pc);
         address.is_some_and(|address| self.by_frames(address).is_some())
+    }
+
+    /// Returns true if there is an ELF file, the kernel's or the program's, with code that ran at
+    /// `pc`.
+    #[must_use]
+    pub fn has_code_at(&self, pc: CodeAddress) -> bool {
+        match UserAddress::of_program(pc) {
+            Some(user) => self
+                .program(user.program)
+                .is_some_and(|program| program.slide.has_code_at(CodeAddress(user.address))),
+            None => self.slide.has_code_at(pc),
+        }
+    }
+
+    /// Adds those of a program.
+    pub(super) fn add_program(&mut self, number: u16, callers: Self) {
+        self.programs.retain(|(known, _)| *known != number);
+        self.programs.push((number, Arc::new(callers)));
+    }
+
+    fn program(&self, number: u16) -> Option<&Self> {
+        let mut programs = self.programs.iter();
+        let (_, callers) = programs.find(|(known, _)| *known == number)?;
+        Some(callers)
     }
 
     /// What call-frame information says, if it covers the address.

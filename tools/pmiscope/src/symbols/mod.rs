@@ -24,6 +24,7 @@ mod lines;
 mod names;
 mod naming;
 mod path;
+mod programs;
 mod separate;
 mod slide;
 mod spans;
@@ -48,7 +49,7 @@ use std::sync::Arc;
 
 use gimli::{self, DebugInfoOffset, EndianArcSlice, LittleEndian};
 use hashbrown::{HashMap, HashSet};
-use profiler::address::{CodeAddress, CodeRange};
+use profiler::address::{CodeAddress, CodeRange, UserAddress};
 
 use demangle::demangle;
 use dwarf::{DebugInfo, Found};
@@ -56,6 +57,7 @@ use files::{Chosen, Part};
 use functions::{Functions, Identity};
 use names::{CodeSymbol, SymbolTable};
 use naming::{Declared, Verdict};
+use programs::Program;
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
@@ -116,6 +118,7 @@ pub struct Symbols {
     slide: Slide,
     functions: Functions,
     declared: HashMap<EntryKey, Rc<Declared>>,
+    programs: Vec<Program>,
     resolved: HashMap<CodeAddress, Resolved>,
 }
 
@@ -210,6 +213,7 @@ impl Symbols {
             slide: Slide::default(),
             functions: Functions::default(),
             declared: HashMap::new(),
+            programs: Vec::new(),
             resolved: HashMap::new(),
         }
     }
@@ -282,6 +286,9 @@ impl Symbols {
     }
 
     fn look_up(&mut self, address: CodeAddress) -> Resolved {
+        if let Some(user) = UserAddress::of_program(address) {
+            return self.look_up_in_program(user);
+        }
         let link = self.slide.link(address);
         let table = Arc::clone(&self.table);
         let symbol = link.and_then(|link| table.naming(link));

@@ -92,8 +92,12 @@ impl Replay<'_> {
             (Some(link), ChainEnd::DepthLimit) if has_no_room(sample, link) => Verdict::Cut,
             (Some(_), ChainEnd::DepthLimit) => Verdict::Different(Kind::End),
             (Some(_), end) if end != ChainEnd::Complete => Verdict::Different(Kind::Incomplete),
-            (Some(Link::Return(_)), _) => Verdict::Different(Kind::CallerMissing),
-            (Some(Link::Interrupted { .. }), _) => Verdict::Different(Kind::InterruptMissing),
+            (Some(Link::Return(_) | Link::UserReturn(_)), _) => {
+                Verdict::Different(Kind::CallerMissing)
+            }
+            (Some(Link::Interrupted { .. } | Link::Border { .. }), _) => {
+                Verdict::Different(Kind::InterruptMissing)
+            }
         }
     }
 
@@ -120,10 +124,10 @@ impl Replay<'_> {
 fn mismatch(expected: Link, reported: Link, next: Option<Link>) -> Kind {
     match (expected, reported) {
         // Only a missing caller leaves the chains the same further out.
-        (Link::Return(_), _) if next == Some(reported) => Kind::CallerMissing,
-        (Link::Return(_), _) => Kind::OtherLink,
-        (Link::Interrupted { .. }, Link::Interrupted { .. }) => Kind::OtherInterrupt,
-        (Link::Interrupted { .. }, Link::Return(_)) => Kind::InterruptMissing,
+        (Link::Return(_) | Link::UserReturn(_), _) if next == Some(reported) => Kind::CallerMissing,
+        (Link::Return(_) | Link::UserReturn(_), _) => Kind::OtherLink,
+        (_, Link::Interrupted { .. } | Link::Border { .. }) => Kind::OtherInterrupt,
+        (_, Link::Return(_) | Link::UserReturn(_)) => Kind::InterruptMissing,
     }
 }
 
@@ -132,14 +136,16 @@ fn is_root(callers: &Callers, link: Link) -> bool {
     match link {
         Link::Return(address) => callers.is_root(address),
         Link::Interrupted { pc, .. } => callers.is_root_at(pc),
+        // A program's root is where its frame pointer is 0.
+        Link::UserReturn(_) | Link::Border { .. } => false,
     }
 }
 
 /// Returns true if the record has no room for one more link.
 fn has_no_room(sample: &Sample<'_>, link: Link) -> bool {
     let words = match link {
-        Link::Return(_) => RETURN_WORDS,
-        Link::Interrupted { .. } => CROSSING_WORDS,
+        Link::Return(_) | Link::UserReturn(_) => RETURN_WORDS,
+        Link::Interrupted { .. } | Link::Border { .. } => CROSSING_WORDS,
     };
     sample.chain_words.len() + words > MAX_CHAIN
 }

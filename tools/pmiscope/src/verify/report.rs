@@ -377,6 +377,13 @@ fn link(link: Link, symbols: &mut Symbols) -> String {
         Link::Interrupted { vector, pc } => {
             format!("[interrupt {vector:#04x}] {}", place(pc, symbols))
         }
+        Link::UserReturn(address) => format!("{:#x} of the user", address.0),
+        Link::Border { vector, pc } => {
+            let by = vector.map_or("system call".to_owned(), |it| {
+                format!("interrupt {it:#04x}")
+            });
+            format!("[{by}] {:#x} of the user", pc.0)
+        }
     }
 }
 

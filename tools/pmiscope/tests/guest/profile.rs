@@ -66,6 +66,7 @@ fn counted(samples: &Samples, is_wanted: impl Fn(usize, &str) -> bool) -> Counte
             }
             let caller = match samples.links(core, number).first() {
                 None => "the root of its stack".to_owned(),
+                Some(Link::UserReturn(_) | Link::Border { .. }) => unreachable!("no program runs"),
                 Some(Link::Return(address)) => functions.at(address.0 - 1).to_owned(),
                 Some(Link::Interrupted { pc, .. }) => {
                     format!("interrupt of {}", functions.at(pc.0))

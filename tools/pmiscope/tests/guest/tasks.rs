@@ -33,7 +33,7 @@ fn between<'a>(
 fn crossed(seen: &Seen) -> Vec<u8> {
     let vectors = seen.chain.iter().filter_map(|entry| match entry {
         ChainEntry::Crossing { vector, .. } => Some(*vector),
-        ChainEntry::Return(_) => None,
+        ChainEntry::Return(_) | ChainEntry::Border { .. } => None,
     });
     vectors.collect()
 }

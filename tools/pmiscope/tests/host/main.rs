@@ -23,6 +23,7 @@ mod outside;
 mod postmortem;
 mod processes;
 mod profile;
+mod programs;
 #[path = "../records.rs"]
 mod records;
 mod report;

@@ -43,6 +43,8 @@ fn run_moved(by: u64) -> Description {
 fn moved_entry(entry: ChainEntry, by: u64) -> ChainEntry {
     match entry {
         ChainEntry::Return(address) => ChainEntry::Return(moved(address, by)),
+        // Programs stay where they are.
+        ChainEntry::Border { .. } => entry,
         ChainEntry::Crossing {
             vector,
             pc,

@@ -535,7 +535,7 @@ fn callers_on_top_of_the_stack_are_shown_and_counted() {
     };
     let address = |entry| match entry {
         ChainEntry::Return(address) => address.0,
-        ChainEntry::Crossing { .. } => unreachable!(),
+        ChainEntry::Crossing { .. } | ChainEntry::Border { .. } => unreachable!(),
     };
     let at = |sequence, caller, chain: &[ChainEntry]| Seen {
         stack_top: [caller, 0],

@@ -1,6 +1,8 @@
 //! The plan of a run: everything is checked before the guest starts.
 
 use std::env;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +17,18 @@ use super::outputs::Outputs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, ReportFormat, RunArgs};
 use crate::commands::kernel::{Kernel, load};
+use crate::commands::programs::file_name;
 use crate::commands::symbols::separate_files;
 use crate::control::SerialSocket;
 use crate::doctor::Finding;
 use crate::doctor::host::Kvm;
 use crate::input;
 use crate::output::say;
+use crate::profile::programs::embedded_name;
 use crate::profile::{Asked, Embedded, Mode};
 use crate::qemu::{
-    self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, PmuModel, Protocol,
-    Qemu, has_lab,
+    self, Additions, Boot, Choice, Disc, Drive, Limits, Load, Machine, Menu, Module, PmuModel,
+    Protocol, Qemu, has_lab,
 };
 use crate::symbols::{self, BuildId, SymbolFile, SymbolFiles};
 use crate::units::size;
@@ -90,6 +94,8 @@ pub(in crate::commands) struct Recording {
     pub(in crate::commands) kernel: Arc<[u8]>,
     /// What was taken out of it.
     pub(in crate::commands) debug_files: Vec<SymbolFile>,
+    /// The user's programs among the modules, by the names that the profile has for them.
+    pub(in crate::commands) programs: Vec<SymbolFile>,
     pub(in crate::commands) build_id: BuildId,
     /// What it writes.
     pub(in crate::commands) outputs: Outputs,
@@ -118,6 +124,7 @@ impl Recording {
         let outputs = Outputs::new(&self::output(output, "profile.pmi")?, true, &read)?;
         Ok(Self {
             debug_files: separate_files(&mut kernel, (&path, build_id), debug_file)?,
+            programs: Vec::new(),
             kernel,
             build_id,
             outputs,
@@ -129,7 +136,7 @@ impl Recording {
 
     /// The files that the profile embeds, packed before there is anything to sample.
     pub(in crate::commands) fn embedded(&self) -> Result<Embedded> {
-        let files = self.debug_files.iter();
+        let files = self.debug_files.iter().chain(&self.programs);
         let files = files.map(|file| (&*file.name, &*file.bytes));
         Embedded::new(&self.kernel, files).context("cannot pack the kernel")
     }
@@ -174,7 +181,6 @@ impl Plan {
                 )?
             }
         };
-        let period = settings.period;
         let mut machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let serial = serial(arguments, &mut machine)?;
         let boot = known_of_boot(arguments, &kernel)?;
@@ -184,10 +190,11 @@ impl Plan {
             asked: asked(arguments, &machine),
             machine,
             serial,
-            limits: limits(arguments, (period, &kernel), &boot),
+            limits: limits(arguments, (settings.period, &kernel), &boot),
             recording: Recording {
                 kernel,
                 debug_files,
+                programs: programs(&wanted.load.module)?,
                 build_id,
                 outputs,
                 verbose: wanted.verbose,
@@ -629,6 +636,29 @@ pub(in crate::commands) fn may_accelerate(mode: Mode, qemu: &Qemu) -> Result<()>
     let Finding { says, remedy, .. } = kvm.finding();
     let remedy = remedy.unwrap_or_default();
     bail!("--mode {mode}: {says}: {remedy}")
+}
+
+/// The modules that are ELF files, for their names: others hold something else.
+fn programs(modules: &[Module]) -> Result<Vec<SymbolFile>> {
+    const ELF: [u8; 4] = *b"\x7fELF";
+    let mut programs = Vec::new();
+    for (number, module) in (1..).zip(modules) {
+        let path = &module.file;
+        let is_elf = || {
+            let mut start = [0; ELF.len()];
+            let mut file = File::open(path)?;
+            file.read_exact(&mut start).map(|()| start == ELF)
+        };
+        // One that cannot be read is refused where it is loaded.
+        if is_elf().unwrap_or(false) {
+            let bytes = input::read(path);
+            let bytes = bytes.with_context(|| format!("cannot read {}", path.display()))?;
+            let mut file = SymbolFile::at(path, bytes);
+            file.name = embedded_name(number, &file_name(path));
+            programs.push(file);
+        }
+    }
+    Ok(programs)
 }
 
 /// Resolves `--aim` in this kernel, which the loader moves.

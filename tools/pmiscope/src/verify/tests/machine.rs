@@ -119,6 +119,7 @@ impl Core<'_> {
         for &link in chain {
             let entry = match link {
                 Link::Return(address) => ChainEntry::Return(address),
+                Link::UserReturn(_) | Link::Border { .. } => unreachable!("there is no program"),
                 Link::Interrupted { vector, pc } => ChainEntry::Crossing {
                     vector,
                     pc,

@@ -1,0 +1,297 @@
+//! The user's part of a chain: the frames of a program, read without a fault.
+//!
+//! A program's stack is whatever the program makes of it: its frame pointers lead anywhere, its pages
+//! come and go. So the walk never loads from one of its addresses. It translates each by the
+//! program's page tables, as the processor would, and reads tables and stack where the kernel has
+//! all memory mapped for ever, in its direct map:
+//!
+//! * A word is read only within [`UserMemory::ram`], whatever an entry of a table says.
+//! * Every table on the way has to say "present" and "user", so no word of the kernel's is read; and
+//!   the root is the program's own, so none of another program's.
+//! * Words are aligned, so none crosses a page.
+//!
+//! The chain's addresses have the program's number above them ([`UserAddress`]).
+//!
+//! What another core unmaps meanwhile gives a wrong word at worst. Such a frame pointer is an
+//! allegation as any is: frames have to rise, a return address has to lie where the program may
+//! execute, and a chain has at most [`MAX_CHAIN`] words.
+//!
+//! [`MAX_CHAIN`]: crate::format::sample::MAX_CHAIN
+
+use super::{Append, Registers, Slot, Target, WORD};
+pub use crate::address::USER_END;
+use crate::address::{CodeAddress, StackAddress, UserAddress};
+use crate::format::sample::{ChainEnd, ChainEntry};
+
+/// Memory at physical addresses: from `start` up to, not including, `end`.
+///
+/// ```
+/// use profiler::unwind::user::PhysicalRange;
+///
+/// let low = PhysicalRange { start: 0, end: 0xa_0000 };
+/// assert!(low.start < low.end);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PhysicalRange {
+    /// The first address.
+    pub start: u64,
+    /// The first address past it.
+    pub end: u64,
+}
+
+/// Where a program's memory is found.
+///
+/// ```
+/// use profiler::unwind::user::{PhysicalRange, UserMemory};
+///
+/// // What a kernel says whose direct map has 512 MiB.
+/// static RAM: [PhysicalRange; 1] = [PhysicalRange { start: 0, end: 512 << 20 }];
+///
+/// fn of_process(cr3: u64) -> UserMemory {
+///     UserMemory { root: cr3, program: 1, direct_map: 0xffff_8000_0000_0000, ram: &RAM }
+/// }
+/// # assert_eq!(of_process(0x1000).root, 0x1000);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UserMemory {
+    /// The root of the program's page tables, as CR3 has it: bits that are no address are left out.
+    pub root: u64,
+    /// The number of the program, by which a reader knows it, from 1 on: that of the boot module that
+    /// it is from. 0: none.
+    pub program: u16,
+    /// Where physical address 0 is mapped.
+    pub direct_map: u64,
+    /// What is mapped there, for ever, and may be read without an effect: RAM. Looked through at each
+    /// word, so it should be short, and the usual memory first.
+    pub ram: &'static [PhysicalRange],
+}
+
+/// In an entry of a page table.
+mod bit {
+    pub(super) const PRESENT_AND_USER: u64 = 1 | 1 << 2;
+    pub(super) const HUGE: u64 = 1 << 7;
+    pub(super) const NO_EXECUTE: u64 = 1 << 63;
+    pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+}
+
+/// The bits of an address below a page, by the level of the table that maps it: the root is the first.
+const LEVELS: [u32; 4] = [39, 30, 21, 12];
+
+/// A page of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Page {
+    /// Its first address.
+    start: u64,
+    /// Its size less one.
+    within: u64,
+    /// Its first physical address.
+    physical: u64,
+    is_executable: bool,
+}
+
+/// A program's memory, as the walk reads it: the page that was read last needs no tables again.
+struct Memory<'a, T> {
+    target: &'a T,
+    memory: UserMemory,
+    last: Option<Page>,
+}
+
+impl<'a, T: Target> Memory<'a, T> {
+    fn new(memory: UserMemory, target: &'a T) -> Self {
+        Self {
+            target,
+            memory,
+            last: None,
+        }
+    }
+
+    /// Loads the aligned word at a physical address, if that is in RAM.
+    fn physical_word(&self, address: u64) -> Option<u64> {
+        let end = address.checked_add(WORD)?;
+        let holds = |ram: &PhysicalRange| ram.start <= address && end <= ram.end;
+        if !address.is_multiple_of(WORD) || !self.memory.ram.iter().any(holds) {
+            return None;
+        }
+        let mapped = self.memory.direct_map.checked_add(address)?;
+        Some(self.target.load(Slot(mapped)))
+    }
+
+    /// The page that `address` is in, if the program may read it.
+    fn page(&mut self, address: u64) -> Option<Page> {
+        if let Some(last) = self.last
+            && address & !last.within == last.start
+        {
+            return Some(last);
+        }
+        let page = self.translate(address)?;
+        self.last = Some(page);
+        Some(page)
+    }
+
+    /// The same, by the page tables (SDM vol. 3, 5.5.4).
+    fn translate(&self, address: u64) -> Option<Page> {
+        if address >= USER_END {
+            return None;
+        }
+        let mut table = self.memory.root & bit::ADDRESS;
+        let mut is_executable = true;
+        for (level, shift) in LEVELS.into_iter().enumerate() {
+            let index = address >> shift & 511;
+            let entry = self.physical_word(table + index * WORD)?;
+            if entry & bit::PRESENT_AND_USER != bit::PRESENT_AND_USER {
+                return None;
+            }
+            is_executable &= entry & bit::NO_EXECUTE == 0;
+            let is_huge = entry & bit::HUGE != 0;
+            if level == 0 && is_huge {
+                // Reserved: no processor goes on here.
+                return None;
+            }
+            if is_huge || level == LEVELS.len() - 1 {
+                let within = (1 << shift) - 1;
+                return Some(Page {
+                    start: address & !within,
+                    within,
+                    physical: entry & bit::ADDRESS & !within,
+                    is_executable,
+                });
+            }
+            table = entry & bit::ADDRESS;
+        }
+        None
+    }
+
+    /// Loads the word at an address of the program, if it is aligned and may be read.
+    fn word(&mut self, address: u64) -> Option<u64> {
+        if !address.is_multiple_of(WORD) {
+            return None;
+        }
+        let page = self.page(address)?;
+        self.physical_word(page.physical | address & page.within)
+    }
+
+    /// Returns true if the program may execute what is at `address`.
+    fn is_code(&self, address: u64) -> bool {
+        self.translate(address)
+            .is_some_and(|page| page.is_executable)
+    }
+
+    /// The two words on top of the stack, if they may be return addresses; else 0.
+    fn top(&mut self, sp: StackAddress) -> [u64; 2] {
+        [0, WORD].map(|offset| {
+            let address = sp.0.checked_add(offset);
+            let word = address.and_then(|it| self.word(it));
+            let code = word.filter(|&word| self.is_code(word));
+            code.map_or(0, |word| self.recorded(word).0)
+        })
+    }
+
+    /// An address as a record has it.
+    const fn recorded(&self, address: u64) -> CodeAddress {
+        let program = self.memory.program;
+        UserAddress { program, address }.code()
+    }
+
+    /// Proves the pair of words that a frame pointer leads to, and loads it.
+    fn pair(&mut self, fp: u64, floor: u64) -> Result<[u64; 2], ChainEnd> {
+        if !fp.is_multiple_of(WORD) {
+            return Err(ChainEnd::FrameMisaligned);
+        }
+        if fp < floor {
+            return Err(ChainEnd::FrameBelow);
+        }
+        if fp >= USER_END - WORD {
+            return Err(ChainEnd::FrameAbove);
+        }
+        let mut word = |address| self.word(address).ok_or(ChainEnd::UserUnmapped);
+        Ok([word(fp)?, word(fp + WORD)?])
+    }
+}
+
+/// A border that the walk has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Border {
+    /// What brought the program into the kernel; `None`: SYSCALL.
+    pub vector: Option<u8>,
+    /// The program's.
+    pub registers: Registers,
+}
+
+/// Appends a border, and the program's frames behind it.
+pub(super) fn cross(
+    border: Border,
+    kernel_sp: Option<StackAddress>,
+    target: &impl Target,
+    chain: &mut impl Append,
+) -> ChainEnd {
+    let Some(memory) = target.user_memory(kernel_sp) else {
+        return ChainEnd::UserUnknown;
+    };
+    let mut memory = Memory::new(memory, target);
+    let pushed = chain.push(ChainEntry::Border {
+        vector: border.vector,
+        pc: memory.recorded(border.registers.pc.0),
+        stack_top: memory.top(border.registers.sp),
+    });
+    match pushed {
+        Ok(()) => walk_frames(border.registers, &mut memory, chain),
+        Err(end) => end,
+    }
+}
+
+/// Appends the callers of a program that was interrupted.
+pub(super) fn walk(
+    interrupted: Registers,
+    target: &impl Target,
+    chain: &mut impl Append,
+) -> ChainEnd {
+    let Some(memory) = target.user_memory(None) else {
+        return ChainEnd::UserUnknown;
+    };
+    walk_frames(interrupted, &mut Memory::new(memory, target), chain)
+}
+
+/// The two words on top of the stack of a program that was interrupted.
+pub(super) fn stack_top(sp: StackAddress, target: &impl Target) -> [u64; 2] {
+    let memory = target.user_memory(None);
+    memory.map_or([0; 2], |memory| Memory::new(memory, target).top(sp))
+}
+
+/// An address of a program that was interrupted, as a record has it.
+pub(super) fn recorded(address: CodeAddress, target: &impl Target) -> CodeAddress {
+    let memory = target.user_memory(None);
+    memory.map_or(address, |memory| {
+        Memory::new(memory, target).recorded(address.0)
+    })
+}
+
+fn walk_frames<T: Target>(
+    at: Registers,
+    memory: &mut Memory<'_, T>,
+    chain: &mut impl Append,
+) -> ChainEnd {
+    let mut fp = at.fp.0;
+    let mut floor = at.sp.0;
+    // A chain holds a bounded number of words and each turn appends one.
+    loop {
+        // How a program's first function is begun (System V ABI, 3.4.1).
+        if fp == 0 {
+            return ChainEnd::Complete;
+        }
+        let [next, code] = match memory.pair(fp, floor) {
+            Ok(pair) => pair,
+            Err(end) => return end,
+        };
+        if next == 0 && code == 0 {
+            return ChainEnd::Complete;
+        }
+        if !memory.is_code(code) {
+            return ChainEnd::ReturnOutsideText;
+        }
+        if let Err(end) = chain.push(ChainEntry::Return(memory.recorded(code))) {
+            return end;
+        }
+        floor = fp + 2 * WORD;
+        fp = next;
+    }
+}

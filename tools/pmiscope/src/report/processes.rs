@@ -1,0 +1,72 @@
+//! The samples of the user's programs: in their own code, and in the kernel on their behalf.
+
+use std::collections::BTreeMap;
+
+use profiler::address::UserAddress;
+use profiler::format::State;
+use serde::Serialize;
+
+use super::Tally;
+use super::stack::{Chain, Stack};
+use crate::chain::Link;
+use crate::symbols::Symbols;
+
+/// A program.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct ProcessRow {
+    /// Its file's name.
+    pub name: String,
+    /// All samples of it.
+    pub samples: u64,
+    /// Those of its own code.
+    pub user: u64,
+    /// Those of the kernel's code, at the end of a chain that begins in the program.
+    pub kernel: u64,
+}
+
+/// A row for each program, the one with most samples first.
+pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
+    let served: Vec<_> = tally.chains().map(|chain| served_by(&chain)).collect();
+    let mut counts: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
+    for stack in tally.stacks() {
+        let is_user = stack.state.0 & State::RING != 0;
+        let program = if is_user {
+            Some(program_of(&stack))
+        } else {
+            served[stack.outer.number]
+        };
+        if let Some(program) = program {
+            counts.entry(program).or_default()[usize::from(!is_user)] += stack.samples;
+        }
+    }
+    let row = |(number, [user, kernel]): (u16, [u64; 2])| ProcessRow {
+        name: symbols.program_name(number),
+        samples: user + kernel,
+        user,
+        kernel,
+    };
+    let mut rows: Vec<_> = counts.into_iter().map(row).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.samples));
+    rows
+}
+
+/// The program that the kernel serves in this chain.
+fn served_by(chain: &Chain<'_>) -> Option<u16> {
+    chain.links().find_map(|link| match link {
+        Link::Border { pc, .. } => Some(UserAddress::of(pc).map_or(0, |user| user.program)),
+        _ => None,
+    })
+}
+
+/// The program that was interrupted. One that is about to execute an address of the kernel's, and so to
+/// fault, is known by its callers.
+fn program_of(stack: &Stack<'_>) -> u16 {
+    let callers = stack.outer.links().filter_map(|link| match link {
+        Link::UserReturn(address) => Some(address),
+        _ => None,
+    });
+    let mut addresses = std::iter::once(stack.pc).chain(callers);
+    addresses
+        .find_map(UserAddress::of)
+        .map_or(0, |user| user.program)
+}

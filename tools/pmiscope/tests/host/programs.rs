@@ -1,0 +1,231 @@
+//! Profiles of runs with programs of the user: two that lie at the same addresses, in the kernel and
+//! in their own code.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use object::{Object as _, ObjectSymbol as _};
+use pmiscope::profile::programs::embedded_name;
+use profiler::address::{CodeAddress, UserAddress};
+use profiler::format::{ChainEntry, Description, State};
+use serde_json::{Value, json};
+
+use crate::command::{pmiscope, refused, stdout, text};
+use crate::fixture::{Seen, description, file, folder, kernel, profile_of_files};
+
+/// A program whose first function calls `work`, which calls `leaf`.
+const SOURCE: &str = r#"
+#ifdef TWO
+int two = 2;
+#endif
+__attribute__((noinline)) void leaf(void) { __asm__ volatile(".globl in_leaf\nin_leaf: nop"); }
+__attribute__((noinline)) void work(void) {
+    leaf();
+    __asm__ volatile(".globl in_work\nin_work: nop");
+}
+void _start(void) {
+    work();
+    __asm__ volatile(".globl in_start\nin_start: nop");
+    for (;;) {}
+}
+"#;
+
+struct Program {
+    number: u16,
+    path: PathBuf,
+    elf: Vec<u8>,
+}
+
+impl Program {
+    fn compile(number: u16, name: &str, flags: &[&str]) -> Self {
+        let source = file("program.c", SOURCE.as_bytes());
+        let path = folder().join(name);
+        let compiled = Command::new("cc")
+            .args(["-g", "-O1", "-nostdlib", "-static", "-no-pie", "-fno-pie"])
+            .args(["-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"])
+            .args([
+                "-momit-leaf-frame-pointer",
+                "-ffreestanding",
+                "-Wl,--build-id=sha1",
+            ])
+            .args(flags)
+            .args([&source, &PathBuf::from("-o"), &path])
+            .output()
+            .expect("cc, which Rust links with");
+        let said = String::from_utf8_lossy(&compiled.stderr);
+        assert!(compiled.status.success(), "{said}");
+        let elf = std::fs::read(&path).unwrap();
+        Self { number, path, elf }
+    }
+
+    fn at(&self, name: &str) -> CodeAddress {
+        let file = object::File::parse(&*self.elf).unwrap();
+        let mut symbols = file.symbols();
+        let symbol = symbols.find(|symbol| symbol.name() == Ok(name));
+        of_program(self.number, symbol.expect("a symbol").address())
+    }
+}
+
+fn of_program(program: u16, address: u64) -> CodeAddress {
+    UserAddress { program, address }.code()
+}
+
+/// In `leaf`, which has no frame: its caller is on top of the stack only.
+fn in_user_code(program: &Program) -> Seen {
+    Seen {
+        state: State::NMI | State::RING,
+        stack_top: [program.at("in_work").0, 0],
+        ..Seen::new(
+            0,
+            program.at("leaf"),
+            &[ChainEntry::Return(program.at("in_start"))],
+        )
+    }
+}
+
+/// In a system call, or an exception, of `leaf`.
+fn in_kernel(program: &Program, vector: Option<u8>) -> Seen {
+    let kernel = kernel();
+    let border = ChainEntry::Border {
+        vector,
+        pc: program.at("in_leaf"),
+        stack_top: [program.at("in_work").0, 0],
+    };
+    let start = ChainEntry::Return(program.at("in_start"));
+    let chain = [kernel.return_to("in_idle"), border, start];
+    Seen::new(0, kernel.at("in_innermost"), &chain)
+}
+
+struct Run {
+    one: Program,
+    two: Program,
+    /// The modules that it brought, which are embedded.
+    modules: Vec<(String, Vec<u8>)>,
+}
+
+impl Run {
+    fn new(name: &str) -> Self {
+        let one = Program::compile(1, &format!("{name}-one"), &[]);
+        let two = Program::compile(2, &format!("{name}-two"), &["-DTWO"]);
+        let modules = [&one, &two].map(|it| {
+            let file = it.path.file_name().unwrap().to_string_lossy();
+            (embedded_name(it.number, &file), it.elf.clone())
+        });
+        Self {
+            one,
+            two,
+            modules: modules.into(),
+        }
+    }
+
+    /// A profile of two samples of each kind, and of one of a program that is no module.
+    fn profile(&self, name: &str) -> PathBuf {
+        let mut samples = vec![
+            in_user_code(&self.one),
+            in_user_code(&self.two),
+            in_user_code(&self.two),
+            in_kernel(&self.one, None),
+            in_kernel(&self.two, Some(14)),
+            Seen {
+                state: State::NMI | State::RING,
+                ..Seen::new(0, of_program(5, 0x40_1234), &[])
+            },
+        ];
+        for (sequence, seen) in (0..).zip(&mut samples) {
+            seen.sequence = sequence;
+        }
+        let one_core = Description {
+            cores: 1,
+            ..description()
+        };
+        let modules = self.modules.iter();
+        let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
+        let profile = profile_of_files(&one_core, (&kernel().elf, &modules), &[&samples]);
+        file(name, &profile)
+    }
+}
+
+fn report(arguments: &[&str]) -> Value {
+    let shown = pmiscope(&[&["report", "--format", "json"], arguments].concat()).success();
+    serde_json::from_str(&stdout(&shown)).unwrap()
+}
+
+fn folded(arguments: &[&str]) -> Vec<String> {
+    let exported = ["export", "--format", "folded", "-o", "-"];
+    let shown = pmiscope(&[&exported, arguments].concat()).success();
+    stdout(&shown).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn each_program_is_named_by_its_own_file_and_its_border_is_seen() {
+    let run = Run::new("named");
+    let profile = run.profile("named.pmi");
+    let path = text(&profile);
+    let chain = |name: &str| {
+        ["_start", "work", "leaf"]
+            .map(|it| format!("{it} [{name}]"))
+            .join(";")
+    };
+    let [one, two] = ["named-one", "named-two"].map(chain);
+    assert_eq!(
+        folded(&[path]),
+        [
+            "0x401234 [program 5] 1".to_owned(),
+            format!("{one} 1"),
+            format!("{one};[system call];idle;kernel::workload::hash::run;middle;innermost 1"),
+            format!("{two} 2"),
+            format!(
+                "{two};[exception 0x0e from user code];idle;kernel::workload::hash::run;middle;innermost 1"
+            ),
+        ]
+    );
+    assert_eq!(
+        report(&[path])["processes"],
+        json!([
+            {"name": "named-two", "samples": 3, "user": 2, "kernel": 1},
+            {"name": "named-one", "samples": 2, "user": 1, "kernel": 1},
+            {"name": "program 5", "samples": 1, "user": 1, "kernel": 0},
+        ])
+    );
+    let shown = stdout(&pmiscope(&["report", path]).success());
+    let line = "named-two (2 in the program, 1 in the kernel)";
+    assert!(shown.contains(line), "{shown}");
+}
+
+#[test]
+fn a_program_is_taken_from_a_file_that_is_named_if_it_is_the_one_that_ran() {
+    let mut run = Run::new("given");
+    let [one, two] = [&run.one, &run.two].map(|it| text(&it.path).to_owned());
+    let known = run.profile("given.pmi");
+    // Another build of that name.
+    let other = folder().join("other-build");
+    std::fs::create_dir_all(&other).unwrap();
+    let other = other.join("given-one");
+    std::fs::write(&other, &run.two.elf).unwrap();
+    let path = text(&known);
+    assert_eq!(report(&[path, "--program", &one]), report(&[path]));
+    let says = ["--program", "another build-id", "--force"];
+    refused(
+        pmiscope(&["report", path, "--program", text(&other)]),
+        1,
+        &says,
+    );
+    let says = [
+        "the run had no program of that name",
+        "given-one, given-two",
+    ];
+    let kernel = text(&kernel().path);
+    refused(pmiscope(&["report", path, "--program", kernel]), 1, &says);
+    // Where the profile has none, they are numbered as they are named.
+    let with_modules = folded(&[path]);
+    run.modules.clear();
+    let bare = run.profile("bare.pmi");
+    let path = text(&bare);
+    assert!(
+        folded(&[path])[0].contains("[program 1]"),
+        "{:?}",
+        folded(&[path])
+    );
+    let given = folded(&[path, "--program", &one, "--program", &two]);
+    assert_eq!(given, with_modules);
+}
