@@ -10,11 +10,11 @@ use x86_64::VirtAddr;
 use super::scratch::Scratch;
 use super::{
     arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers, nmi_storm,
-    ping_pong, recursion, yield_storm,
+    ping_pong, processes, recursion, yield_storm,
 };
 use crate::cpu;
 use crate::exit::{self, ExitCode};
-use crate::{sync, task};
+use crate::{process, sync, task};
 
 /// Something to profile.
 pub struct Workload {
@@ -23,20 +23,28 @@ pub struct Workload {
     unit: fn(&mut Scratch),
     /// The mix runs it in one of `n` rounds; not at all if there is no number.
     one_in: Option<u64>,
+    /// It runs in user mode.
+    is_process: bool,
 }
 
 impl Workload {
     /// One that the mix runs in every round.
     pub(crate) const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = Some(1);
-        Self { name, unit, one_in }
+        Self {
+            name,
+            unit,
+            one_in: Some(1),
+            is_process: false,
+        }
     }
 
     /// One that mostly halts: by the clock a halt is much longer than all other
     /// units together.
     const fn halting(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = Some(8);
-        Self { name, unit, one_in }
+        Self {
+            one_in: Some(8),
+            ..Self::new(name, unit)
+        }
     }
 
     /// A round of it.
@@ -48,8 +56,18 @@ impl Workload {
 
     /// One that is not for the mix, whose chains are to be whole.
     const fn alone(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = None;
-        Self { name, unit, one_in }
+        Self {
+            one_in: None,
+            ..Self::new(name, unit)
+        }
+    }
+
+    /// One of processes: neither for the mix.
+    pub(crate) const fn process(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+        Self {
+            is_process: true,
+            ..Self::alone(name, unit)
+        }
     }
 }
 
@@ -60,7 +78,7 @@ pub fn start() {
     layers::start();
 }
 
-/// All but `mix`, which runs them in this order. A sample's task is a workload's
+/// All but `mix` and `processes`; `mix` runs them in this order. A sample's task is a workload's
 /// place here, from 1.
 pub static ALL: &[Workload] = &[
     Workload::new("arithmetic", arithmetic::unit),
@@ -76,9 +94,50 @@ pub static ALL: &[Workload] = &[
     Workload::new("layers", layers::unit),
     Workload::alone("corruption", corruption::unit),
     Workload::alone("nmi-storm", nmi_storm::unit),
+    Workload::process("process-arithmetic", |_| process(0)),
+    Workload::process("process-calls", |_| process(1)),
+    Workload::process("process-yield", |_| process(2)),
+    Workload::process("process-recursion", |_| process(3)),
+    Workload::process("process-spawn", |_| process(4)),
 ];
 
 static MIX: Workload = Workload::new("mix", mix);
+
+static PROCESSES: Workload = Workload::process("processes", processes::unit);
+
+/// The programs that are workloads, with the numbers of their names.
+pub(super) fn programs() -> impl Iterator<Item = processes::Program> {
+    let numbered = (1..).zip(ALL);
+    let own = numbered.filter(|(_, workload)| workload.is_process);
+    own.map(|(number, workload)| (workload.name, number))
+}
+
+/// Runs the program with this place among those of [`ALL`].
+fn process(place: usize) {
+    if let Some(program) = programs().nth(place) {
+        processes::run(program);
+    }
+}
+
+/// Lets processes run where the workload is of them: the first core, before any is sampled. Ends the
+/// run if the boot loader has not brought a program.
+pub fn prepare_processes(workload: &Workload) {
+    if !workload.is_process {
+        return;
+    }
+    let all = programs().map(|(name, _)| name);
+    let all = all.filter(|_| workload.name == PROCESSES.name);
+    let one = Some(workload.name).filter(|name| *name != PROCESSES.name);
+    let mut names = all.chain(one);
+    if let Some(name) = names.find(|name| !process::has_program(name)) {
+        let problem = format_args!(
+            "command line: `workload={}`: the boot loader has brought no module `{name}`",
+            workload.name
+        );
+        exit::refuse(ExitCode::BadCommandLine, "", &problem)
+    }
+    process::start();
+}
 
 /// The task name with this number; empty if there is none.
 #[must_use]
@@ -119,7 +178,8 @@ fn mix(scratch: &mut Scratch) {
 }
 
 fn each() -> impl Iterator<Item = &'static Workload> {
-    core::iter::once(&MIX).chain(ALL)
+    let parts = core::iter::once(&MIX).chain(ALL);
+    parts.chain([&PROCESSES])
 }
 
 /// The workload with this name.
@@ -145,7 +205,7 @@ pub fn find_or_refuse(name: &str) -> &'static Workload {
 }
 
 /// All names, for a message.
-fn names() -> Text<256> {
+fn names() -> Text<512> {
     struct Names;
     impl fmt::Display for Names {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
