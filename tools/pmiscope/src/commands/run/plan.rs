@@ -14,6 +14,7 @@ use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
 use super::outputs::Outputs;
+use super::programs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, ReportFormat, RunArgs};
 use crate::commands::kernel::{Kernel, load};
@@ -172,7 +173,10 @@ impl Plan {
         let booted = match &arguments.boot.disc {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
             None => {
-                let load = load(&wanted.load)?;
+                let mut load = load(&wanted.load)?;
+                if programs::are_wanted(&settings) {
+                    programs::add(&mut load, &kernel_path)?;
+                }
                 boot(
                     wanted,
                     (kernel_path.clone(), &kernel),
