@@ -189,6 +189,10 @@ impl Plan {
         let serial = serial(arguments, &mut machine)?;
         let boot = known_of_boot(arguments, &kernel)?;
         let outputs = outputs(arguments, &machine, kernel_path)?;
+        let of_modules = match &machine.boot {
+            Boot::Loader { load, .. } => programs(&load.modules)?,
+            Boot::Disc(_) | Boot::Pvh { .. } => programs(&wanted.load.module)?,
+        };
         Ok(Self {
             qemu,
             asked: asked(arguments, &machine),
@@ -198,7 +202,7 @@ impl Plan {
             recording: Recording {
                 kernel,
                 debug_files,
-                programs: programs(&wanted.load.module)?,
+                programs: of_modules,
                 build_id,
                 outputs,
                 verbose: wanted.verbose,
