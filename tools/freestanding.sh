@@ -27,7 +27,7 @@ esac
 
 command=$1
 shift
-cargo "$command" --locked --release -p pmiscope-kernel -p pmiscope-loader -p pmiscope-pmu-guest -p pmiscope-linux-loop -p pmiscope-c \
+cargo "$command" --locked --release -p pmiscope-kernel -p pmiscope-programs -p pmiscope-loader -p pmiscope-pmu-guest -p pmiscope-linux-loop -p pmiscope-c \
     --target x86_64-unknown-none -Zbuild-std=core,alloc,compiler_builtins \
     -Zbuild-std-features=compiler-builtins-mem "$@"
 

@@ -16,8 +16,9 @@
 //! 4. `memory`.
 //! 5. `trap`.
 //! 6. `task` and `smp`.
-//! 7. `monitor`.
-//! 8. What uses all that: `profiling`, `live`, `postmortem`, `wire`, `kept`, `workload`, `selftest`,
+//! 7. `process`.
+//! 8. `monitor`.
+//! 9. What uses all that: `profiling`, `live`, `postmortem`, `wire`, `kept`, `workload`, `selftest`,
 //!    this file.
 //!
 //! # Principles
@@ -52,6 +53,7 @@ mod monitor;
 mod panic;
 mod postmortem;
 mod power;
+mod process;
 mod profiling;
 mod progress;
 mod screen;
@@ -131,16 +133,18 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         profiling::list(boot)
     }
     let words = config::own(boot.command_line);
-    watching::start(&words);
+    watching::start(&words, settings.workload);
     monitor::start(boot, &words);
     let order = live::in_place_of(Order {
         settings,
         words: config::of_sampler(boot.command_line),
     });
-    workload::select(match order.settings.test {
+    let selected = match order.settings.test {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(order.settings.workload),
-    });
+    };
+    workload::prepare_processes(selected);
+    workload::select(selected);
     progress::start();
     profiling::start(boot, &order)
 }

@@ -6,23 +6,25 @@ use core::fmt::Display;
 use profiler::address::{CodeAddress, StackAddress};
 use profiler::contract::capabilities::Line;
 use profiler::contract::settings::{SendTo, Settings};
-use profiler::entry::overflow;
+use profiler::entry::{nmi, overflow};
 use profiler::format::{Clock, Source, Text};
-use profiler::hw::tsc;
+use profiler::hw::{control, tsc};
 use profiler::sampler::{self, Config, Interrupted, Memory, Progress, RegionMemory, Sampler};
 use profiler::sampler::{Settled, StartError, Target, vector};
+use profiler::unwind::user::UserMemory;
 use profiler::unwind::{Rule, StackBounds};
 use spin::Once;
 use x86_64::VirtAddr;
 
 use crate::boot::entry::CoreMain;
 use crate::boot::{BootInfo, entry};
+use crate::cpu::msr::gs;
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::watch::watchdog;
 use crate::workload::{self, Counted};
-use crate::{config, exit, kept, monitor, smp, task, wire};
+use crate::{config, exit, kept, monitor, process, smp, task, wire};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -40,11 +42,13 @@ unsafe impl Target for ThisKernel {
     }
 
     #[inline(always)]
-    fn task(&self, _: u32) -> u16 {
+    fn task(&self, core: u32) -> u16 {
+        let core = cpu::core(core);
         if watchdog::is_on() {
-            watchdog::look();
+            watchdog::look_on(core);
         }
-        task::current_name(cpu::current())
+        // The GS base may be the user's.
+        task::current_name(core)
     }
 
     /// Stacks lie by their numbers, for ever, and halting is assembly. Where cores watch each
@@ -64,6 +68,19 @@ unsafe impl Target for ThisKernel {
     #[inline]
     fn rule(&self, address: CodeAddress) -> Rule {
         trap::rule(address)
+    }
+
+    #[inline]
+    fn user_memory(&self, core: u32, stack: Option<StackAddress>) -> Option<UserMemory> {
+        // What a trap has interrupted that has a stack of the core's is what runs.
+        let on_stack = stack.and_then(stacks::task_with_sp);
+        let task = on_stack.or_else(|| task::running_on(cpu::core(core)));
+        process::memory_of_task(task?)
+    }
+
+    #[inline]
+    fn user_sp(&self, core: u32) -> Option<StackAddress> {
+        Some(StackAddress(cpu::core(core).descriptors.user_sp()))
     }
 
     fn begin(&self, _: u32, source: Source, clock: Clock) {
@@ -103,13 +120,15 @@ unsafe impl Target for ThisKernel {
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
+    let swapped = gs::own(core);
     // Another core holds all, or ends the run, by NMI.
     let was_held = smp::stop_if_asked(frame);
     trap::counts::count(trap::vector::NMI);
     let is_ports = monitor::is_expected(core.index) && monitor::on_nmi(frame);
     let is_watchdogs = watchdog::is_asked(core);
     let mut at = Interrupted::from(&*frame);
-    at.is_nested = stacks::is_in_nmi_handler(core, frame.rsp);
+    let is_kernels_stack = !nmi::has_user_stack(frame);
+    at.is_nested = is_kernels_stack & stacks::is_in_nmi_handler(core, frame.rsp);
     at.is_kernels = was_held || is_ports || is_watchdogs;
     if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) && !at.is_kernels {
         core.count_unclaimed_nmi();
@@ -121,6 +140,7 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
         SAMPLER.leave_out(core.index, tsc::ticks().saturating_sub(before));
     }
     at.resume(frame);
+    swapped.give_back();
     trap::end_of_trap_call();
 }
 
@@ -129,16 +149,22 @@ profiler::overflow_entry! { handler: on_overflow, vector: vector::OVERFLOW }
 /// The handler of overflows that are maskable interrupts.
 #[unsafe(link_section = ".pmiscope.calls")]
 extern "C" fn on_overflow(frame: &mut TrapFrame, entry_tsc: u64) {
+    let swapped = gs::own_if(trap::user::is_users(frame));
     let mut at = Interrupted::from(&*frame);
     SAMPLER.on_overflow(cpu::current_index(), &mut at, entry_tsc);
+    swapped.give_back();
     trap::end_of_trap_call();
 }
 
 fn on_debug(frame: &mut TrapFrame) {
     smp::stop_if_asked(frame);
     let mut at = Interrupted::from(&*frame);
-    SAMPLER.on_debug(cpu::current_index(), &mut at);
+    let is_ours = SAMPLER.on_debug(cpu::current_index(), &mut at);
     at.resume(frame);
+    if !is_ours {
+        // Of a program that steps itself, or of the kernel behind that.
+        frame.rflags &= !control::TRAP_FLAG;
+    }
 }
 
 fn on_interrupt(frame: &mut TrapFrame) {

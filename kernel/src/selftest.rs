@@ -2,12 +2,13 @@
 //! `test=NAME` on the command line runs one of them in place of a workload.
 //!
 //! Most do it before sampling begins; those called `…-midway` are workloads that
-//! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike`, `spaces` and
-//! `profile-in-kernel` are sampled, and all is well.
+//! are sampled for a while first. `interrupts-above`, `foreign-nmis`, `chains-alike`, `spaces`,
+//! `profile-in-kernel` and `process-…` are sampled, and all is well.
 
 mod founding;
 mod last_words;
 mod monitor;
+mod process;
 mod profile;
 mod space;
 mod watch;
@@ -45,11 +46,13 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 14] = [
+static SAMPLED: [Workload; 16] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
     Workload::new("profile-in-kernel", profile::unit),
+    Workload::process("process-faults", process::faults),
+    Workload::process("process-registers", process::registers),
     Workload::new("spaces", space::unit),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));

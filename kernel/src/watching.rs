@@ -17,7 +17,7 @@ pub fn set_up() {
 }
 
 /// Starts what the command line wants.
-pub fn start(words: &Words<'_>) {
+pub fn start(words: &Words<'_>, workload: &str) {
     if let Some(milliseconds) = words.watchdog {
         let facts = watchdog::Facts {
             nanoseconds: |ticks| sampler().run_ticks(ticks),
@@ -35,7 +35,7 @@ pub fn start(words: &Words<'_>) {
         });
     }
     if words.locks {
-        workload::name_locks();
+        workload::name_locks(workload);
         sync::tag_samples(sync::Tags {
             set: |lock| {
                 let number = task::current_name(cpu::current());

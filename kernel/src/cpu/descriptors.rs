@@ -1,12 +1,16 @@
 //! A core's segments (GDT) and its interrupt stacks (TSS).
 //!
-//! In long mode segments say nothing but the privilege level. The TSS matters:
+//! In long mode segments say nothing but the privilege level. Those of user mode lie in the
+//! order that `syscall` and `sysret` reckon with ([`super::user`]). The TSS matters:
 //! an IDT entry can name one of its seven stacks, to which the processor switches
 //! whatever the stack pointer was (SDM vol. 3, 7.14.5). Four kinds of trap need
 //! that: those that come where the stack may be unusable or half set up.
 
 use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering};
 
+use x86_64::VirtAddr;
 use x86_64::instructions::tables;
 use x86_64::registers::segmentation::{CS, DS, ES, FS, SS, Segment};
 use x86_64::structures::gdt::{Descriptor, GlobalDescriptorTable, SegmentSelector};
@@ -28,12 +32,38 @@ pub enum InterruptStack {
     MachineCheck = 4,
 }
 
+/// A selector of a segment, as a number.
+pub struct Selector;
+
+impl Selector {
+    /// The kernel's code.
+    pub const KERNEL_CODE: u16 = 0x08;
+    /// The kernel's data.
+    pub const KERNEL_DATA: u16 = 0x10;
+    /// The data of user mode.
+    pub const USER_DATA: u16 = 0x28 | 3;
+    /// The code of user mode.
+    pub const USER_CODE: u16 = 0x30 | 3;
+}
+
+/// A TSS whose stack for what comes from user mode changes.
+struct TaskState(UnsafeCell<TaskStateSegment>);
+
+// SAFETY: the core that it belongs to alone writes it, and the processor alone reads it.
+unsafe impl Sync for TaskState {}
+
 /// A core's descriptor tables.
 pub struct Descriptors {
     gdt: &'static GlobalDescriptorTable,
     code: SegmentSelector,
     data: SegmentSelector,
     task: SegmentSelector,
+    state: &'static TaskState,
+    /// Where the kernel's stack begins for what comes from user mode; for `syscall`, which does
+    /// not look into the TSS.
+    pub(super) user_entry_sp: AtomicU64,
+    /// The user's stack pointer between `syscall`'s first instructions.
+    pub(super) user_sp: AtomicU64,
 }
 
 impl Descriptors {
@@ -53,13 +83,49 @@ impl Descriptors {
         let mut gdt = GlobalDescriptorTable::new();
         let code = gdt.append(Descriptor::kernel_code_segment());
         let data = gdt.append(Descriptor::kernel_data_segment());
-        let task = gdt.append(Descriptor::tss_segment(Box::leak(Box::new(task))));
+        let state: &'static TaskState = Box::leak(Box::new(TaskState(UnsafeCell::new(task))));
+        // SAFETY: it lives for ever.
+        let task = gdt.append(unsafe { Descriptor::tss_segment_unchecked(state.0.get()) });
+        let user_data = gdt.append(Descriptor::user_data_segment());
+        let user_code = gdt.append(Descriptor::user_code_segment());
+        assert_eq!(
+            [code.0, data.0, user_data.0, user_code.0],
+            [
+                Selector::KERNEL_CODE,
+                Selector::KERNEL_DATA,
+                Selector::USER_DATA,
+                Selector::USER_CODE
+            ],
+            "selectors"
+        );
         Self {
             gdt: Box::leak(Box::new(gdt)),
             code,
             data,
             task,
+            state,
+            user_entry_sp: AtomicU64::new(0),
+            user_sp: AtomicU64::new(0),
         }
+    }
+
+    /// From now on what comes from user mode begins here on the running core, whose tables these
+    /// are. Interrupts are off.
+    #[inline]
+    pub fn set_user_entry_sp(&self, sp: VirtAddr) {
+        self.user_entry_sp.store(sp.as_u64(), Ordering::Relaxed);
+        let state = self.state.0.get();
+        // SAFETY: of a TSS that lives for ever; this core alone writes it, and is not in user mode.
+        let place = unsafe { &raw mut (*state).privilege_stack_table[0] };
+        // SAFETY: likewise. The field is not aligned.
+        unsafe { place.write_unaligned(sp) };
+    }
+
+    /// The user's stack pointer, between the first instructions of a call by `syscall`.
+    #[must_use]
+    #[inline]
+    pub fn user_sp(&self) -> u64 {
+        self.user_sp.load(Ordering::Relaxed)
     }
 
     /// Makes the running core use these tables. Loading FS clears nothing that

@@ -7,10 +7,10 @@
 //! that follows the processor's convention for its vector.
 
 use spin::Once;
-use x86_64::VirtAddr;
 use x86_64::instructions::tables;
 use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::idt::{Entry, ExceptionVector, HandlerFunc};
+use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::descriptors::InterruptStack;
 
@@ -28,8 +28,8 @@ const STACKS: [(ExceptionVector, InterruptStack); 4] = [
 ];
 
 /// Gates to the entries of all vectors, in the code segment that is in use; those in
-/// `stacks` switch to a stack of their own.
-fn table(entries: Entries, stacks: &[(ExceptionVector, InterruptStack)]) -> Table {
+/// `stacks` switch to a stack of their own, those in `calls` user mode may call.
+fn table(entries: Entries, stacks: &[(ExceptionVector, InterruptStack)], calls: &[u8]) -> Table {
     let mut table = [const { Entry::missing() }; 256];
     for (vector, gate) in (0..=u8::MAX).zip(&mut table) {
         // SAFETY: `entries` gives code that follows the processor's convention.
@@ -39,6 +39,9 @@ fn table(entries: Entries, stacks: &[(ExceptionVector, InterruptStack)]) -> Tabl
             // SAFETY: each core has this stack, for this vector alone. The crate counts
             // from 0.
             unsafe { options.set_stack_index(stack as u16 - 1) };
+        }
+        if calls.contains(&vector) {
+            options.set_privilege_level(PrivilegeLevel::Ring3);
         }
     }
     table
@@ -59,7 +62,7 @@ fn load_table(table: &'static Table) {
 /// stacks: a trap then uses what the boot loader left, but it is reported.
 pub fn load_early(entries: Entries) {
     static EARLY: Once<Table> = Once::new();
-    load_table(EARLY.call_once(|| table(entries, &[])));
+    load_table(EARLY.call_once(|| table(entries, &[], &[])));
 }
 
 /// A table that cores share, made when the first of them loads it.
@@ -73,8 +76,8 @@ impl SharedTable {
     }
 
     /// Loads it on the running core, which has its own segments and stacks. `entries` are the
-    /// same each time.
-    pub fn load(&'static self, entries: Entries) {
-        load_table(self.0.call_once(|| table(entries, &STACKS)));
+    /// same each time, and so are the vectors that user mode may call.
+    pub fn load(&'static self, entries: Entries, calls: &[u8]) {
+        load_table(self.0.call_once(|| table(entries, &STACKS, calls)));
     }
 }

@@ -21,6 +21,7 @@ pub mod pm_timer;
 pub mod stack;
 pub mod stop;
 pub mod tick;
+pub mod user;
 
 pub use block::CoreBlock;
 

@@ -251,6 +251,14 @@ pub fn of_task_at(sp: u64) -> Option<StackBounds> {
     bounds_in_slot(sp, StackKind::Task.bytes())
 }
 
+/// The number of the task whose stack a stack pointer is on, if it is mapped.
+#[must_use]
+#[inline]
+pub fn task_with_sp(sp: StackAddress) -> Option<u16> {
+    of_task_at(sp.0)?;
+    u16::try_from(slot_at(TASK_AREA.as_u64(), sp.0)).ok()
+}
+
 /// The bounds of the stack of so many bytes at the end of a slot, if `sp` is on it.
 #[inline(always)]
 fn bounds_in_slot(sp: u64, bytes: u64) -> Option<StackBounds> {
@@ -333,6 +341,16 @@ fn write_owner(stack: &Stack, core: &'static CoreBlock) {
     let at: *mut u64 = (stack.high - 8).as_mut_ptr();
     // SAFETY: the stack's highest word: mapped, aligned, above all that is pushed.
     unsafe { at.write_volatile(VirtAddr::from_ptr(core).as_u64()) };
+}
+
+/// The block of the core on one of whose stacks `address` is, which a trap has just switched to.
+#[must_use]
+pub fn owner_of_trap_stack(address: VirtAddr) -> &'static CoreBlock {
+    let at: *const *const CoreBlock = VirtAddr::new(slot_end(address.as_u64()) - 8).as_ptr();
+    // SAFETY: the stack's highest word, which `write_owner` has written before the core used it.
+    let block = unsafe { at.read() };
+    // SAFETY: a core's block, which lives for ever.
+    unsafe { &*block }
 }
 
 /// Looks at the canaries of all stacks.

@@ -49,12 +49,18 @@ pub(super) extern "C" fn dispatch(frame: &mut TrapFrame) {
     }
     counts::count(vector);
     let before = accounts::change(Account::of_vector(vector));
+    handle(vector, frame);
+    accounts::change(before);
+    end_of_trap_call();
+}
+
+/// Calls the handler of `vector`.
+#[inline(always)]
+pub(super) fn handle(vector: u8, frame: &mut TrapFrame) {
     match HANDLERS[usize::from(vector)].get() {
         Some(handler) => handler(frame),
         None => report::unhandled(vector, frame),
     }
-    accounts::change(before);
-    end_of_trap_call();
 }
 
 /// Comes last in what an entry stub calls, so that the compiler does not jump to

@@ -45,7 +45,7 @@ fn gate(vector: u8) -> VirtAddr {
 /// Lets interrupts in on the running core, for the first time: those that were left first.
 pub fn let_in() {
     if is_any_pending() {
-        TABLE.load(gate);
+        TABLE.load(gate, &[]);
         for _ in 0..MAX_PASSES {
             interrupts::enable();
             // What is pending comes behind the instruction that follows (SDM vol. 2, STI).

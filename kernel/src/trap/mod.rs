@@ -12,6 +12,7 @@ pub mod leftovers;
 mod nmi;
 mod report;
 mod stub;
+pub mod user;
 pub mod vector;
 mod walk;
 
@@ -81,7 +82,7 @@ pub fn load_early() {
 /// Loads the gates on the running core, which has its own segments.
 pub fn load() {
     static TABLE: idt::SharedTable = idt::SharedTable::new();
-    TABLE.load(gate);
+    TABLE.load(gate, &[]);
 }
 
 /// Registers the handlers of what the processor itself raises, and the entries that are

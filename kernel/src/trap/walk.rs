@@ -10,11 +10,18 @@ use x86_64::VirtAddr;
 
 unsafe extern "C" {
     static trap_stubs: u8;
+    // Those of what may come from user mode.
+    static user_stubs: u8;
 }
 
 /// Where the entry stubs begin ([`super::stub`]).
 pub(super) fn stubs() -> VirtAddr {
     VirtAddr::from_ptr(&raw const trap_stubs)
+}
+
+/// Where those begin of what may come from user mode ([`super::user`]).
+pub(super) fn user_stubs_start() -> VirtAddr {
+    VirtAddr::from_ptr(&raw const user_stubs)
 }
 
 /// Where the tool finds in a dead kernel's memory what its walk over stacks asks for.
@@ -62,6 +69,6 @@ fn rule_of_assembly(address: CodeAddress) -> Rule {
 
 /// How the stubs keep what they interrupt.
 fn rule_of_stub(address: CodeAddress) -> Option<Rule> {
-    let first = (&raw const trap_stubs).addr() as u64;
-    stub::rule(address.0.checked_sub(first)?)
+    let of = |first: u64| stub::rule(address.0.checked_sub(first)?);
+    of((&raw const trap_stubs).addr() as u64).or_else(|| of((&raw const user_stubs).addr() as u64))
 }

@@ -113,6 +113,11 @@ pub fn is_on() -> bool {
 
 /// Lets the running core look at the next ones, if it is time. In any handler.
 pub fn look() {
+    look_on(cpu::current());
+}
+
+/// The same; `me` is the running core, whose GS base may be a program's.
+pub fn look_on(me: &'static CoreBlock) {
     // First: this core may be held at any time from here on.
     let holds = stop::holds();
     // Cores that are held answer nothing, and do not hang.
@@ -124,7 +129,6 @@ pub fn look() {
         0 => plan.limit(),
         limit => limit,
     };
-    let me = cpu::current();
     let now = tsc::ticks();
     let looks = &STATE.get(me).looks_tsc;
     if limit == 0 || now < looks.load(Ordering::Relaxed) {

@@ -16,7 +16,9 @@
 //! | `layers`         | interrupts in exceptions          | chains across both          |
 //! | `corruption`     | the walk, by words gone wrong     | chains cut, each by reason  |
 //! | `nmi-storm`      | NMIs from all cores to all        | the same, in parallel       |
-//! | `mix`            | all but those two, in turn        | all of it, by task          |
+//! | `process-…`      | user mode: see [`processes`]      | chains from a program on    |
+//! | `processes`      | all of those, in turn             | all of it, by program       |
+//! | `mix`            | all above but `corruption`, `nmi-storm` and processes | all of it, by task |
 //!
 //! # Rules for a workload
 //!
@@ -58,11 +60,12 @@ mod interrupts_off;
 mod layers;
 mod nmi_storm;
 mod ping_pong;
+pub mod processes;
 mod run;
 mod yield_storm;
 
 pub use nmi_storm::set_request;
 pub use run::{
-    Counted, Workload, are_locks_named, find, find_or_refuse, name_locks, number_with_lock, run,
-    select, set_between, start, task_and_lock, task_name,
+    Counted, Workload, are_locks_named, find, find_or_refuse, name_locks, number_with_lock,
+    prepare_processes, run, select, set_between, start, task_and_lock, task_name,
 };

@@ -1,21 +1,22 @@
 //! Which workloads there are, and running one for ever.
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU16, Ordering};
 use core::{fmt, ptr};
 
 use profiler::contract::task_number::TaskNumbers;
 use profiler::format::Text;
+use profiler::format::description::MAX_TASKS;
 use spin::Once;
 use x86_64::VirtAddr;
 
 use super::scratch::Scratch;
 use super::{
     arithmetic, contention, copy, corruption, hash, heap, idle, interrupts_off, layers, nmi_storm,
-    ping_pong, recursion, yield_storm,
+    ping_pong, processes, recursion, yield_storm,
 };
 use crate::cpu;
 use crate::exit::{self, ExitCode};
-use crate::{sync, task};
+use crate::{process, sync, task};
 
 /// Something to profile.
 pub struct Workload {
@@ -24,20 +25,28 @@ pub struct Workload {
     unit: fn(&mut Scratch),
     /// The mix runs it in one of `n` rounds; not at all if there is no number.
     one_in: Option<u64>,
+    /// It runs in user mode.
+    is_process: bool,
 }
 
 impl Workload {
     /// One that the mix runs in every round.
     pub(crate) const fn new(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = Some(1);
-        Self { name, unit, one_in }
+        Self {
+            name,
+            unit,
+            one_in: Some(1),
+            is_process: false,
+        }
     }
 
     /// One that mostly halts: by the clock a halt is much longer than all other
     /// units together.
     const fn halting(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = Some(8);
-        Self { name, unit, one_in }
+        Self {
+            one_in: Some(8),
+            ..Self::new(name, unit)
+        }
     }
 
     /// A round of it.
@@ -49,8 +58,18 @@ impl Workload {
 
     /// One that is not for the mix, whose chains are to be whole.
     const fn alone(name: &'static str, unit: fn(&mut Scratch)) -> Self {
-        let one_in = None;
-        Self { name, unit, one_in }
+        Self {
+            one_in: None,
+            ..Self::new(name, unit)
+        }
+    }
+
+    /// One of processes: neither for the mix.
+    pub(crate) const fn process(name: &'static str, unit: fn(&mut Scratch)) -> Self {
+        Self {
+            is_process: true,
+            ..Self::alone(name, unit)
+        }
     }
 }
 
@@ -61,7 +80,7 @@ pub fn start() {
     layers::start();
 }
 
-/// All but `mix`, which runs them in this order. A sample's task is a workload's
+/// All but `mix` and `processes`; `mix` runs them in this order. A sample's task is a workload's
 /// place here, from 1.
 pub static ALL: &[Workload] = &[
     Workload::new("arithmetic", arithmetic::unit),
@@ -77,9 +96,50 @@ pub static ALL: &[Workload] = &[
     Workload::new("layers", layers::unit),
     Workload::alone("corruption", corruption::unit),
     Workload::alone("nmi-storm", nmi_storm::unit),
+    Workload::process("process-arithmetic", |_| process(0)),
+    Workload::process("process-calls", |_| process(1)),
+    Workload::process("process-yield", |_| process(2)),
+    Workload::process("process-recursion", |_| process(3)),
+    Workload::process("process-spawn", |_| process(4)),
 ];
 
 static MIX: Workload = Workload::new("mix", mix);
+
+static PROCESSES: Workload = Workload::process("processes", processes::unit);
+
+/// The programs that are workloads, with the numbers of their names.
+pub(super) fn programs() -> impl Iterator<Item = processes::Program> {
+    let numbered = (1..).zip(ALL);
+    let own = numbered.filter(|(_, workload)| workload.is_process);
+    own.map(|(number, workload)| (workload.name, number))
+}
+
+/// Runs the program with this place among those of [`ALL`].
+fn process(place: usize) {
+    if let Some(program) = programs().nth(place) {
+        processes::run(program);
+    }
+}
+
+/// Lets processes run where the workload is of them: the first core, before any is sampled. Ends the
+/// run if the boot loader has not brought a program.
+pub fn prepare_processes(workload: &Workload) {
+    if !workload.is_process {
+        return;
+    }
+    let all = programs().map(|(name, _)| name);
+    let all = all.filter(|_| workload.name == PROCESSES.name);
+    let one = Some(workload.name).filter(|name| *name != PROCESSES.name);
+    let mut names = all.chain(one);
+    if let Some(name) = names.find(|name| !process::has_program(name)) {
+        let problem = format_args!(
+            "command line: `workload={}`: the boot loader has brought no module `{name}`",
+            workload.name
+        );
+        exit::refuse(ExitCode::BadCommandLine, "", &problem)
+    }
+    process::start();
+}
 
 /// The task name with this number; empty if there is none. Of a task that holds a lock it is the
 /// task's.
@@ -89,36 +149,42 @@ pub fn task_name(number: u16) -> &'static str {
     let Some(place) = usize::from(number).checked_sub(1) else {
         return "kernel";
     };
-    match ALL.get(place) {
-        Some(workload) => workload.name,
-        None if are_locks_named() => {
-            let lock = sync::classes().get(place - ALL.len());
+    let before = numbers().map_or(ALL.len(), |numbers| usize::from(numbers.tasks) - 1);
+    match place.checked_sub(before) {
+        None => ALL[place].name,
+        Some(lock) if are_locks_named() => {
+            let lock = sync::classes().get(lock);
             lock.map_or("", sync::Class::name_in_samples)
         }
-        None => "",
+        Some(_) => "",
     }
 }
 
-/// The numbers of samples of cores that hold locks.
-#[allow(clippy::cast_possible_truncation)] // there are some workloads
-const NUMBERS: TaskNumbers = TaskNumbers {
-    tasks: ALL.len() as u16 + 1,
-};
+/// How many task names come before those of locks; 0 if samples do not say which lock is held.
+static TASKS_BEFORE_LOCKS: AtomicU16 = AtomicU16::new(0);
 
-/// Samples of cores that hold a lock say which.
-static LOCKS_ARE_NAMED: AtomicBool = AtomicBool::new(false);
+/// The numbers of samples of cores that hold locks, if samples say which.
+fn numbers() -> Option<TaskNumbers> {
+    let tasks = TASKS_BEFORE_LOCKS.load(Ordering::Relaxed);
+    (tasks != 0).then_some(TaskNumbers { tasks })
+}
 
 /// Returns true if samples of cores that hold locks say which.
 #[must_use]
 pub fn are_locks_named() -> bool {
-    LOCKS_ARE_NAMED.load(Ordering::Relaxed)
+    numbers().is_some()
 }
 
-/// Lets locks have names behind those of tasks.
-pub fn name_locks() {
-    LOCKS_ARE_NAMED.store(true, Ordering::Relaxed);
-    let room = (u16::from(u8::MAX) + 1).saturating_sub(NUMBERS.with_lock(0, 0)) / NUMBERS.tasks;
-    for lock in sync::classes().iter().skip(room.into()) {
+/// Lets locks have names behind those of tasks, where this workload runs: those of programs, the
+/// last ones, are left out for it where there are none.
+pub fn name_locks(workload: &str) {
+    let runs_programs = find(workload).is_some_and(|workload| workload.is_process);
+    let programs = ALL.iter().position(|each| each.is_process);
+    let others = programs.filter(|_| !runs_programs);
+    let names = 1 + others.unwrap_or(ALL.len());
+    TASKS_BEFORE_LOCKS.store(u16::try_from(names).unwrap_or(u16::MAX), Ordering::Relaxed);
+    let all = sync::classes().iter().zip(0..);
+    for (lock, _) in all.filter(|(_, number)| !has_room(*number)) {
         log::warn!(
             "locks=on: samples have no room for the lock `{}`",
             lock.name()
@@ -126,13 +192,20 @@ pub fn name_locks() {
     }
 }
 
+/// Returns true if there is a name for this lock, and a number for each task that holds it.
+fn has_room(lock: u16) -> bool {
+    numbers().is_some_and(|numbers| {
+        let names = usize::from(numbers.tasks) + usize::from(lock) < MAX_TASKS;
+        names && numbers.with_lock(numbers.tasks - 1, lock) <= u8::MAX.into()
+    })
+}
+
 /// The number of a task's name, and the lock that it holds, by a sample's number.
 #[must_use]
 pub fn task_and_lock(number: u16) -> (u16, Option<u16>) {
-    if are_locks_named() {
-        (NUMBERS.task(number), NUMBERS.lock(number))
-    } else {
-        (number, None)
+    match numbers() {
+        Some(numbers) => (numbers.task(number), numbers.lock(number)),
+        None => (number, None),
     }
 }
 
@@ -140,9 +213,10 @@ pub fn task_and_lock(number: u16) -> (u16, Option<u16>) {
 /// have no room for the lock.
 #[must_use]
 pub fn number_with_lock(before: u16, lock: u16) -> u8 {
-    let number = NUMBERS.with_lock(before, lock);
-    u8::try_from(number)
-        .or(u8::try_from(before))
+    let both = numbers().filter(|_| has_room(lock));
+    let both = both.map(|numbers| numbers.with_lock(before, lock));
+    both.and_then(|both| u8::try_from(both).ok())
+        .or(u8::try_from(before).ok())
         .unwrap_or_default()
 }
 
@@ -159,7 +233,8 @@ fn mix(scratch: &mut Scratch) {
 }
 
 fn each() -> impl Iterator<Item = &'static Workload> {
-    core::iter::once(&MIX).chain(ALL)
+    let parts = core::iter::once(&MIX).chain(ALL);
+    parts.chain([&PROCESSES])
 }
 
 /// The workload with this name.
@@ -180,7 +255,7 @@ pub fn find_or_refuse(name: &str) -> &'static Workload {
 }
 
 /// All names, for a message.
-fn names() -> Text<256> {
+fn names() -> Text<512> {
     struct Names;
     impl fmt::Display for Names {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

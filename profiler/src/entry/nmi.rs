@@ -24,6 +24,10 @@
 //! | that of #DB, #DF or #MC             | the same, breakpoints off (`nmi_aside`)    |
 //! | the landing                         | never: the first NMI is lost, the run ends |
 //!
+//! A user's program may set its stack pointer to an address of a trap stack. In user mode the code
+//! segment says that it is on none; right behind `syscall`, and right before `sysret`, the address
+//! of the instruction does ([`set_user_stack_code`]).
+//!
 //! No flag says how deep we are, so there is no instruction at which such a flag is
 //! wrong. The place is free, and stays untouched until its NMI returns, because:
 //!
@@ -81,7 +85,10 @@
 //! Before the fast handler the entry saves what a call may change. The others are in the frame
 //! before the handler that is not fast is called.
 
-use crate::address::CodeAddress;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::TrapFrame;
+use crate::address::{CodeAddress, CodeRange};
 
 /// The bytes of a stack that an NMI must find free, or it is only counted: more than the
 /// handler ever uses. It takes 1.6 KiB, and 4 KiB in a kernel without optimization, in which
@@ -246,6 +253,7 @@ macro_rules! nmi_entry {
             subq {handlers_low}(%rcx), %rax
             cmpq ${handlers_bytes} - {room}, %rax
             ja nmi_aside
+        nmi_copy:
             NMI_COPY
             NMI_LEAVE_LANDING
             .global nmi_landed
@@ -317,6 +325,12 @@ macro_rules! nmi_entry {
             # Still on the landing, for a place on the stack of #DB, #DF or #MC.
             .global nmi_aside
         nmi_aside:
+            # The kernel's code with the stack pointer of a user's program: on no trap stack,
+            # whatever it is.
+            movq 24(%rsp), %rax
+            subq {user_stack_code}(%rip), %rax
+            cmpq 8+{user_stack_code}(%rip), %rax
+            jb nmi_user_stack
             # Before the room is looked at: what is on the landing has no way back.
             movq 48(%rsp), %rax
             subq {landing_low}(%rcx), %rax
@@ -329,7 +343,7 @@ macro_rules! nmi_entry {
             jb nmi_no_room
             pushq %rdx
             # As many instructions as from the entry to the `rdtsc` above.
-            .rept 6
+            .rept 2
             nop
             .endr
             rdtsc
@@ -367,6 +381,13 @@ macro_rules! nmi_entry {
             RULE INTERRUPTED, 0, {vector}
             iretq
 
+        nmi_user_stack:
+            NMI_CFI_LANDING
+            RULE INTERRUPTED, 3, {vector}
+            movq {handlers_high}(%rcx), %rdx
+            andq $-16, %rdx
+            jmp nmi_copy
+
             .cfi_endproc
             .size nmi_entry, . - nmi_entry
             .global nmi_entry_end
@@ -391,10 +412,45 @@ macro_rules! nmi_entry {
             leave_aside = const $crate::entry::fast::LEAVE_ASIDE,
             rearm = const $crate::entry::fast::REARM,
             deferral = const $crate::entry::fast::DEFERRAL,
+            user_stack_code = sym $crate::entry::nmi::USER_STACK_CODE,
             taken = sym $handler,
             options(att_syntax),
         );
     };
+}
+
+/// Where the kernel's code has the stack pointer of a user's program, and how many bytes that is.
+#[doc(hidden)]
+pub static USER_STACK_CODE: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// Says at which instructions the kernel's code has the stack pointer of a user's program, which
+/// may be anything, an address of a trap stack too: where `syscall` leads to, up to the switch of
+/// stacks, and from the switch back to `sysret`. No NMI's handler is interrupted there, and none
+/// of #DB, #DF or #MC. A kernel whose programs enter it in other ways has no such code.
+///
+/// ```no_run
+/// use profiler::address::{CodeAddress, CodeRange};
+/// use profiler::entry::nmi;
+///
+/// # let (start, end) = (0, 0);
+/// // Before a program runs.
+/// nmi::set_user_stack_code(CodeRange { start: CodeAddress(start), end: CodeAddress(end) });
+/// ```
+pub fn set_user_stack_code(code: CodeRange) {
+    let [start, bytes] = &USER_STACK_CODE;
+    bytes.store(0, Ordering::Relaxed);
+    start.store(code.start.0, Ordering::Relaxed);
+    bytes.store(code.end.0.wrapping_sub(code.start.0), Ordering::Relaxed);
+}
+
+/// Returns true if the stack pointer of what was interrupted is that of a user's program, and says
+/// nothing of the kernel's stacks: in user mode, and where [`set_user_stack_code`] says so.
+#[must_use]
+#[inline]
+pub fn has_user_stack(frame: &TrapFrame) -> bool {
+    let [start, bytes] = &USER_STACK_CODE;
+    let from_start = frame.rip.wrapping_sub(start.load(Ordering::Relaxed));
+    frame.cs & 3 != 0 || from_start < bytes.load(Ordering::Relaxed)
 }
 
 // What the macro defines.

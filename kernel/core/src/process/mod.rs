@@ -1,5 +1,6 @@
 //! Processes: the programs that they run, and what they have mapped where.
 
+pub mod call;
 pub mod fault;
 pub mod mappings;
 pub mod program;

@@ -20,3 +20,9 @@ pub(in crate::cpu) fn set(_: NoExecute) {
     // SAFETY: the mode stays, and the proof says that the last bit is there.
     unsafe { Efer::write_raw(wanted.bits()) };
 }
+
+/// Sets `SCE`: `syscall` leads to where its registers say.
+pub(in crate::cpu) fn allow_system_calls() {
+    // SAFETY: every processor has it in long mode, and the registers are set.
+    unsafe { Efer::update(|flags| flags.insert(EferFlags::SYSTEM_CALL_EXTENSIONS)) };
+}

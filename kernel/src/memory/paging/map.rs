@@ -66,13 +66,13 @@ pub(super) fn direct_map(boot: &BootInfo, features: &Features, tables: &mut Offs
 }
 
 /// RAM that the direct map covers: neighbouring regions joined, ends on pages.
-struct RamRanges<I> {
+pub(super) struct RamRanges<I> {
     regions: I,
     next: Option<Range<PhysAddr>>,
 }
 
 impl RamRanges<()> {
-    fn new(boot: &BootInfo) -> RamRanges<impl Iterator<Item = Range<PhysAddr>>> {
+    pub(super) fn new(boot: &BootInfo) -> RamRanges<impl Iterator<Item = Range<PhysAddr>>> {
         let ram = boot
             .regions()
             .filter(|region| region.kind != RegionKind::Other);

@@ -11,6 +11,8 @@ mod map;
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use core::ops::Range;
+
 use spin::Once;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::{
@@ -92,6 +94,11 @@ fn map_screen(tables: &mut OffsetPageTable<'_>, screen: &Screen) {
             Err(error) => panic!("cannot map {page:?}: {error:?}"),
         }
     }
+}
+
+/// The RAM that the direct map has, for ever: neighbouring regions joined.
+pub fn ram(boot: &BootInfo) -> impl Iterator<Item = Range<PhysAddr>> {
+    map::RamRanges::new(boot)
 }
 
 fn with_tables<R>(action: impl FnOnce(&mut OffsetPageTable<'_>, &mut VirtAddr) -> R) -> R {

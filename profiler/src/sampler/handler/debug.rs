@@ -4,13 +4,16 @@ use super::Context;
 use crate::hw::control::{RESUME_FLAG, TRAP_FLAG};
 use crate::hw::{debug, tsc};
 use crate::sampler::phase::Phase;
+use crate::sampler::source::Source;
 use crate::sampler::target::Target;
 
 impl<T: Target> Context<'_, T> {
     /// Handles the debug exception. Returns true if it was the sampler's.
     pub(in crate::sampler) fn handle_debug(self) -> bool {
         if !debug::take_breakpoint_hit() {
-            return self.handle();
+            // Another's step, a program's for instance, is no overflow.
+            let is_step = matches!(self.engine.source(), Some(Source::Step));
+            return is_step && self.handle();
         }
         // The instruction is executed this time, whatever comes of it.
         self.interrupted.flags |= RESUME_FLAG;

@@ -36,6 +36,7 @@ mod over_debug;
 mod pass_on;
 mod pmu;
 mod postmortem;
+mod processes;
 mod profile;
 mod real;
 #[path = "../records.rs"]

@@ -56,11 +56,15 @@ fn locks_say_who_holds_them_and_where_they_were_taken() {
         sorted,
         [
             "frames",
+            "futexes",
             "heap",
             "outer test lock",
             "page tables",
+            "processes",
             "ready tasks",
             "serial wire",
+            "space",
+            "spaces",
             "task numbers",
             "test lock",
         ]

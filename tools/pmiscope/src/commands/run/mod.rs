@@ -3,6 +3,7 @@
 mod attended;
 mod outputs;
 pub(super) mod plan;
+mod programs;
 mod progress;
 mod session;
 pub(super) mod unsampled;

@@ -14,6 +14,7 @@ use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
 use super::outputs::Outputs;
+use super::programs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, Monitor, ReportFormat, RunArgs};
 use crate::commands::kernel::{Kernel, load};
@@ -172,7 +173,10 @@ impl Plan {
         let booted = match &arguments.boot.disc {
             Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
             None => {
-                let load = load(&wanted.load)?;
+                let mut load = load(&wanted.load)?;
+                if programs::are_wanted(&settings) {
+                    programs::add(&mut load, &kernel_path)?;
+                }
                 boot(
                     wanted,
                     (kernel_path.clone(), &kernel),
@@ -185,6 +189,10 @@ impl Plan {
         let serial = serial(arguments, &mut machine)?;
         let boot = known_of_boot(arguments, &kernel)?;
         let outputs = outputs(arguments, &machine, kernel_path)?;
+        let of_modules = match &machine.boot {
+            Boot::Loader { load, .. } => programs(&load.modules)?,
+            Boot::Disc(_) | Boot::Pvh { .. } => programs(&wanted.load.module)?,
+        };
         Ok(Self {
             qemu,
             asked: asked(arguments, &machine),
@@ -194,7 +202,7 @@ impl Plan {
             recording: Recording {
                 kernel,
                 debug_files,
-                programs: programs(&wanted.load.module)?,
+                programs: of_modules,
                 build_id,
                 outputs,
                 verbose: wanted.verbose,

@@ -1,0 +1,184 @@
+//! All processes, by number: those that have threads, and those that have ended and are to be waited
+//! for. What a lock is held for here is short, and nothing is woken meanwhile.
+
+use alloc::vec::Vec;
+
+use super::pid::Pid;
+use crate::cpu;
+use crate::smp;
+use crate::sync::{Lock, lock_class};
+use crate::task::{self, TaskId};
+
+/// What others know of a process.
+struct Record {
+    pid: Pid,
+    /// `None`: it has ended, and nobody will ask.
+    parent: Option<Pid>,
+    /// Threads that have not ended, those included that have not begun.
+    count: u32,
+    /// Those that have begun.
+    threads: Vec<TaskId>,
+    /// Once it has ended.
+    status: Option<u64>,
+    /// Who waits for that.
+    waiter: Option<TaskId>,
+}
+
+struct Table {
+    records: Vec<Record>,
+    last: u32,
+}
+
+static TABLE: Lock<Table> = Lock::new(
+    lock_class!("processes"),
+    Table {
+        records: Vec::new(),
+        last: 0,
+    },
+);
+
+impl Table {
+    fn of(&mut self, pid: Pid) -> Option<&mut Record> {
+        self.records.iter_mut().find(|record| record.pid == pid)
+    }
+}
+
+/// Adds a process without threads. Returns its number.
+pub(super) fn add(parent: Pid) -> Pid {
+    TABLE.with(|table| {
+        // Numbers come again after 4 billion processes: not the kernel's, and none that is in use.
+        let pid = loop {
+            table.last = table.last.wrapping_add(1).max(1);
+            let pid = Pid(table.last);
+            if table.of(pid).is_none() {
+                break pid;
+            }
+        };
+        table.records.push(Record {
+            pid,
+            parent: Some(parent),
+            count: 0,
+            threads: Vec::new(),
+            status: None,
+            waiter: None,
+        });
+        pid
+    })
+}
+
+/// Takes a process out that has never had a thread.
+pub(super) fn forget(pid: Pid) {
+    TABLE.with(|table| table.records.retain(|record| record.pid != pid));
+}
+
+/// A thread will begin.
+pub(super) fn count_thread(pid: Pid) {
+    TABLE.with(|table| {
+        if let Some(record) = table.of(pid) {
+            record.count += 1;
+        }
+    });
+}
+
+/// A thread has begun.
+pub(super) fn add_thread(pid: Pid, id: TaskId) {
+    TABLE.with(|table| {
+        if let Some(record) = table.of(pid) {
+            record.threads.push(id);
+        }
+    });
+}
+
+/// A thread has ended, or will not begin. Returns true if it was the last one.
+pub(super) fn remove_thread(pid: Pid, id: Option<TaskId>) -> bool {
+    TABLE.with(|table| {
+        let Some(record) = table.of(pid) else {
+            return false;
+        };
+        record.threads.retain(|&each| Some(each) != id);
+        record.count -= 1;
+        record.count == 0
+    })
+}
+
+/// A process has ended, and its memory is free.
+pub(super) fn finish(pid: Pid, status: u64) {
+    let waiter = TABLE.with(|table| {
+        for child in &mut table.records {
+            if child.parent == Some(pid) {
+                child.parent = None;
+            }
+        }
+        table
+            .records
+            .retain(|record| record.parent.is_some() || record.status.is_none());
+        let record = table.of(pid)?;
+        if record.parent.is_none() {
+            table.records.retain(|record| record.pid != pid);
+            return None;
+        }
+        record.status = Some(status);
+        record.waiter
+    });
+    if let Some(waiter) = waiter {
+        task::wake(waiter);
+    }
+}
+
+/// What became of a look at a child.
+enum Child {
+    /// There is none with that number.
+    None,
+    /// It has not ended.
+    Runs,
+    /// It has ended with this status, and is forgotten.
+    Ended(u64),
+}
+
+/// Waits until a child has ended. Returns its status; `None` if there is no such child, or if
+/// `gives_up` says so.
+pub(super) fn wait(parent: Pid, pid: Pid, gives_up: impl Fn() -> bool) -> Option<u64> {
+    let me = task::current();
+    loop {
+        let child = TABLE.with(|table| {
+            let Some(record) = table.of(pid).filter(|it| it.parent == Some(parent)) else {
+                return Child::None;
+            };
+            match record.status {
+                None => {
+                    record.waiter = me;
+                    Child::Runs
+                }
+                Some(status) => {
+                    table.records.retain(|record| record.pid != pid);
+                    Child::Ended(status)
+                }
+            }
+        });
+        match child {
+            Child::None => return None,
+            Child::Ended(status) => return Some(status),
+            Child::Runs if gives_up() => return None,
+            Child::Runs => task::block(),
+        }
+    }
+}
+
+/// Has all threads of a process look whether it is ending: wakes those that wait, and interrupts
+/// other cores, one of which may run one in user mode.
+pub(super) fn rouse(pid: Pid) {
+    let me = task::current();
+    let mut others = Vec::new();
+    TABLE.with(|table| {
+        if let Some(record) = table.of(pid) {
+            others.extend(record.threads.iter().copied().filter(|&it| Some(it) != me));
+        }
+    });
+    if others.is_empty() {
+        return;
+    }
+    others.into_iter().for_each(task::wake);
+    let index = cpu::current_index();
+    let cores = cpu::cores().iter().filter(|core| core.index != index);
+    cores.for_each(|core| smp::call(core));
+}
