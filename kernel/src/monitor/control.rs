@@ -8,7 +8,8 @@ use kernel_core::rest::CoreState;
 use spin::mutex::SpinMutex;
 
 use super::console::{self, Console};
-use super::session::{self, Leave};
+use super::owner::{self, Leave};
+use super::session;
 use super::{commands, cores};
 use crate::cpu::{self, CoreBlock, stop};
 use crate::trap::last_words;
@@ -28,7 +29,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "let all cores go on where they were; one that has failed stays at rest",
         run: |arguments, _| {
             arguments.end()?;
-            session::leave_by(Leave::Resume)
+            owner::leave_by(Leave::Resume)
         },
     },
     Command {
@@ -37,7 +38,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "the same, but this core gives up what it did, and goes to its idle loop",
         run: |arguments, _| {
             arguments.end()?;
-            session::leave_by(Leave::Idle)
+            owner::leave_by(Leave::Idle)
         },
     },
     Command {
@@ -52,7 +53,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "start the machine again",
         run: |arguments, _| {
             arguments.end()?;
-            session::check_is_here()?;
+            owner::check_is_here()?;
             smp::stop_others();
             serial::drain();
             power::reboot()
@@ -78,11 +79,11 @@ fn exit(mut arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem
     const MOST: u64 = 127;
     let named = arguments.number("STATUS")?;
     arguments.end()?;
-    session::check_is_here()?;
+    owner::check_is_here()?;
     let Some(number) = named else {
         if exit::is_ending_here() {
             // As it would have ended without the monitor.
-            return session::leave_by(Leave::End);
+            return owner::leave_by(Leave::End);
         }
         end(STATUS.load(Ordering::Relaxed), out)
     };
@@ -154,7 +155,7 @@ fn wait_for(core: &CoreBlock, out: &mut dyn Write) -> Result<(), Problem> {
         if console::is_interrupted() {
             return Err(Problem::new(format_args!("core {index} goes on with it")));
         }
-        if session::is_lost() {
+        if owner::is_lost() {
             return Ok(());
         }
         core::hint::spin_loop();

@@ -4,7 +4,7 @@
 //! other cores are held meanwhile, by NMI, so that interrupts may be off there: see [`crate::cpu::stop`].
 //! No command takes a lock that a held core may have, allocates, or faults.
 //!
-//! * [`session`]: the prompt. [`commands`]: all commands; layers above [`add`] theirs.
+//! * [`session`]: the prompt; [`owner`]: whose it is. [`commands`]: all commands; layers above [`add`] theirs.
 //! * [`control`], [`code`], [`memory`], [`tasks`], [`machine`], [`call`]: those of the monitor itself.
 //! * [`cores`]: which core or place is meant. [`key`]: what leads here while all runs. [`console`].
 
@@ -17,6 +17,7 @@ mod cores;
 mod key;
 mod machine;
 mod memory;
+mod owner;
 mod session;
 mod tasks;
 
@@ -37,12 +38,12 @@ use crate::trap::{self, last_words};
 use crate::{smp, task};
 use console::Console;
 use key::Came;
-use session::Leave;
+use owner::Leave;
 
 pub use commands::add;
 pub use cores::core_if_named;
 pub use key::is_expected;
-pub use session::check_is_here;
+pub use owner::check_is_here;
 
 /// Prepares what the monitor needs, if the command line wants it: before there are stacks.
 pub fn prepare(words: &Words<'_>) {
@@ -75,7 +76,7 @@ pub fn start(boot: &BootInfo, words: &Words<'_>) {
 #[cold]
 pub fn on_nmi(frame: &TrapFrame) -> bool {
     let is_ending = exit::is_ending_elsewhere() || exit::is_ending_here();
-    if is_ending || session::is_open() {
+    if is_ending || owner::is_open() {
         return false;
     }
     let came = key::take_by_nmi();
@@ -91,7 +92,7 @@ pub fn on_nmi(frame: &TrapFrame) -> bool {
 ///
 /// It does not run on the core with the prompt.
 pub fn leave_to_go_on() -> Result<(), Problem> {
-    session::leave_by(Leave::Resume)
+    owner::leave_by(Leave::Resume)
 }
 
 /// Holds all other cores, and shows the prompt. Returns when all go on.
@@ -139,7 +140,7 @@ fn greet(how: &str) {
 
 /// The prompt of a core that has failed. Returns if the run is to end.
 fn after_failure(code: ExitCode, failure: &Failure<'_>) {
-    if session::is_open() && stop::is_asking() && session::is_here() {
+    if owner::is_open() && stop::is_asking() && owner::is_here() {
         // In the monitor itself.
         return;
     }
@@ -183,7 +184,7 @@ fn go_on_without_it(what: &str) {
 fn rest_failed(failure: &Failure<'_>) -> ! {
     loop {
         stop::rest(failure.at, failure.frame);
-        if !session::is_open() && key::take() == Came::Key {
+        if !owner::is_open() && key::take() == Came::Key {
             enter("which has failed", failure.at, failure.frame);
         }
         core::hint::spin_loop();

@@ -6,7 +6,7 @@ use core::sync::atomic::Ordering;
 use kernel_core::monitor::{Arguments, Command, Problem};
 use kernel_core::rest::CoreState;
 
-use super::session;
+use super::owner;
 use crate::cpu::{self, CoreBlock, stop};
 use crate::memory::stacks;
 use crate::task;
@@ -34,7 +34,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn state_of(core: &CoreBlock) -> &'static str {
-    if session::is_of(core.index) {
+    if owner::is_of(core.index) {
         return "monitor";
     }
     match stop::state_of(core) {
