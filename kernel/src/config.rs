@@ -10,6 +10,13 @@ use spin::Once;
 
 use crate::exit::{self, ExitCode};
 
+/// What the sampler is to do.
+pub struct Order {
+    pub settings: Settings<'static>,
+    /// The words that say so.
+    pub words: &'static str,
+}
+
 /// The kernel's own words. Those that are not understood count as if they were not there until
 /// [`parse`] ends the run for them, in a log whose place they may have been meant to name.
 #[must_use]

@@ -75,10 +75,10 @@ use kernel_core::words::Words;
 use x86_64::PhysAddr;
 
 use crate::boot::BootInfo;
+use crate::config::Order;
 use crate::cpu::CoreBlock;
 use crate::cpu::features::Features;
 use crate::memory::{paging, stacks};
-use crate::profiling::Order;
 use profiler::contract::settings::RunKind;
 
 /// The first core, on the boot loader's stack.

@@ -18,13 +18,14 @@ use x86_64::VirtAddr;
 
 use crate::boot::entry::CoreMain;
 use crate::boot::{BootInfo, entry};
+use crate::config::{self, Order};
 use crate::cpu::msr::gs;
 use crate::cpu::{self, CoreBlock, apic, hpet, idle, pm_timer, tick};
 use crate::memory::stacks;
 use crate::trap::{self, TrapFrame};
 use crate::watch::watchdog;
 use crate::workload::{self, Counted};
-use crate::{config, exit, kept, monitor, process, smp, task, wire};
+use crate::{exit, kept, monitor, process, smp, task, wire};
 
 static SAMPLER: Sampler<ThisKernel> = Sampler::new(ThisKernel);
 
@@ -198,13 +199,6 @@ pub fn set_up(end: CoreMain) {
     exit::on_refusal(|reason| REFUSAL.take().refuse(reason));
     trap::set_gate(vector::WAKE, VirtAddr::new(SAMPLER.wake_entry()));
     trap::set_gate(vector::OVERFLOW, VirtAddr::new(overflow::entry()));
-}
-
-/// What the sampler is to do.
-pub struct Order {
-    pub settings: Settings<'static>,
-    /// The words that say so.
-    pub words: &'static str,
 }
 
 /// Samples what was selected to run: the first core. All others are idle.

@@ -47,5 +47,5 @@ check tools/adopters/rust-pvh 60
 check tools/adopters/rust-tasks 60
 check tools/adopters/c-limine 46 c
 check tools/adopters/c-multiboot2 45 c
-check kernel 205
+check kernel 240
 exit "$failed"

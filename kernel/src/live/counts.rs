@@ -16,8 +16,9 @@ use profiler::pmu::event::EventList;
 use spin::Mutex;
 
 use super::status;
+use crate::config::Order;
 use crate::monitor;
-use crate::profiling::{Order, sampler};
+use crate::profiling::sampler;
 use crate::workload::Workload;
 
 /// What is counted, and for how long.

@@ -170,21 +170,7 @@ impl Plan {
         let aim = arguments.aim.as_deref();
         let aim = aim.map(|text| aim_at(text, (&kernel, &debug_files), loaded.slide));
         let settings = settings(arguments, aim.transpose()?);
-        let booted = match &arguments.boot.disc {
-            Some(image) => Boot::Disc(disc(image, arguments.boot.disc_as)?),
-            None => {
-                let mut load = load(&wanted.load)?;
-                if programs::are_wanted(&settings) {
-                    programs::add(&mut load, &kernel_path)?;
-                }
-                boot(
-                    wanted,
-                    (kernel_path.clone(), &kernel),
-                    load,
-                    command_line(&settings, arguments.monitor, &arguments.boot),
-                )?
-            }
-        };
+        let booted = booted(arguments, &settings, (&kernel_path, &kernel))?;
         let mut machine = machine(arguments, &settings, (booted, &kernel, &loaded), pmu)?;
         let serial = serial(arguments, &mut machine)?;
         let boot = known_of_boot(arguments, &kernel)?;
@@ -212,6 +198,24 @@ impl Plan {
             boot,
         })
     }
+}
+
+/// What the machine boots: a disc, or the kernel with its command line and modules.
+fn booted(
+    arguments: &RunArgs,
+    settings: &Settings<'_>,
+    (kernel_path, kernel): (&Path, &[u8]),
+) -> Result<Boot> {
+    if let Some(image) = &arguments.boot.disc {
+        return Ok(Boot::Disc(disc(image, arguments.boot.disc_as)?));
+    }
+    let wanted = &arguments.machine;
+    let mut load = load(&wanted.load)?;
+    if programs::are_wanted(settings) {
+        programs::add(&mut load, kernel_path)?;
+    }
+    let words = command_line(settings, arguments.monitor, &arguments.boot);
+    boot(wanted, (kernel_path.to_owned(), kernel), load, words)
 }
 
 /// The socket that the guest has its serial port on, where somebody is to type at it.
