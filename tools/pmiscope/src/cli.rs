@@ -556,84 +556,6 @@ pub fn one_line(error: &clap::Error) -> String {
     line.strip_prefix("error: ").unwrap_or(&line).to_owned()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory as _;
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn what_cannot_be_taken_is_said_in_one_line() {
-        for (line, says) in [
-            (
-                "run --smp 0",
-                "invalid value '0' for '--smp <N>': 0 is not in 1..=255",
-            ),
-            ("run --smp 300", "300 is not in 1..=255"),
-            ("run --smp four", "invalid digit"),
-            ("run --period 0", "0 is not in 1..=1000000000"),
-            ("run --samples 0", "0 is not in 1..=1000000000"),
-            (
-                "run --source rdtsc",
-                "must be one of auto, pmu, apic-timer, hpet, ipi, step",
-            ),
-            ("run --delivery smi", "must be one of nmi, irq"),
-            (
-                "run --event slots,cycels:k",
-                "`cycels`: no such event; did you mean `cycles`?",
-            ),
-            ("run --event cycles,", "nothing at byte 7 of the events"),
-            ("run --jitter 51", "must be a number from 0 to 50"),
-            ("run --seed 5", "not provided: --jitter <PERCENT>"),
-            ("run --iso x.iso --event slots", "cannot be used with"),
-            (
-                "run --mode fast",
-                "[possible values: deterministic, realtime, kvm]",
-            ),
-            ("run --ring 100K", "must be a power of two from 64K to 1G"),
-            ("run --memory 64", "expected a number and a unit"),
-            (
-                "run --workload",
-                "a value is required for '--workload <NAME>'",
-            ),
-            ("run --iso x.iso --period 5", "cannot be used with"),
-            ("run --firmware x.fd", "not provided: --disc <FILE>"),
-            ("run --iso x.iso --kaslr", "cannot be used with"),
-            ("run --iso x.iso --module x", "cannot be used with"),
-            ("run --kaslr=here", "invalid digit"),
-            ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
-            ("run --log warn,task", "must be LEVEL or MODULE=LEVEL"),
-            ("run --log warn --iso x.iso", "cannot be used with"),
-            ("run --fast", "unexpected argument '--fast' found"),
-            ("report", "not provided: <FILE>"),
-            ("postmortem", "not provided: <RAMFILE|ELFCORE>"),
-            ("log ram --pid 1", "cannot be used with"),
-            (
-                "report x.pmi --force",
-                "not provided: <--elf <KERNEL>|--debug-file <FILE>>",
-            ),
-            ("export x.pmi --format pprof -o y", "invalid value 'pprof'"),
-            ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
-            ("profile", "unrecognized subcommand 'profile'"),
-        ] {
-            let words = std::iter::once("pmiscope").chain(line.split(' '));
-            let said = one_line(&Cli::try_parse_from(words).unwrap_err());
-            assert!(said.contains(says), "{line}: {said}");
-            assert!(
-                !said.contains('\n') && !said.starts_with("error"),
-                "{line}: {said}"
-            );
-        }
-        let two_words = ["pmiscope", "run", "--workload", "a b=c"];
-        let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
-        assert!(said.contains("must be one word"), "{said}");
-    }
-}
-
 /// When a kernel shows the prompt of its monitor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Monitor {
@@ -696,4 +618,82 @@ pub enum CtlCommand {
         #[arg(value_name = "LIST", value_parser = events)]
         list: EventList,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_said_in_one_line() {
+        for (line, says) in [
+            (
+                "run --smp 0",
+                "invalid value '0' for '--smp <N>': 0 is not in 1..=255",
+            ),
+            ("run --smp 300", "300 is not in 1..=255"),
+            ("run --smp four", "invalid digit"),
+            ("run --period 0", "0 is not in 1..=1000000000"),
+            ("run --samples 0", "0 is not in 1..=1000000000"),
+            (
+                "run --source rdtsc",
+                "must be one of auto, pmu, apic-timer, hpet, ipi, step",
+            ),
+            ("run --delivery smi", "must be one of nmi, irq"),
+            (
+                "run --event slots,cycels:k",
+                "`cycels`: no such event; did you mean `cycles`?",
+            ),
+            ("run --event cycles,", "nothing at byte 7 of the events"),
+            ("run --jitter 51", "must be a number from 0 to 50"),
+            ("run --seed 5", "not provided: --jitter <PERCENT>"),
+            ("run --iso x.iso --event slots", "cannot be used with"),
+            (
+                "run --mode fast",
+                "[possible values: deterministic, realtime, kvm]",
+            ),
+            ("run --ring 100K", "must be a power of two from 64K to 1G"),
+            ("run --memory 64", "expected a number and a unit"),
+            (
+                "run --workload",
+                "a value is required for '--workload <NAME>'",
+            ),
+            ("run --iso x.iso --period 5", "cannot be used with"),
+            ("run --firmware x.fd", "not provided: --disc <FILE>"),
+            ("run --iso x.iso --kaslr", "cannot be used with"),
+            ("run --iso x.iso --module x", "cannot be used with"),
+            ("run --kaslr=here", "invalid digit"),
+            ("run --module ,quiet", "must be FILE or FILE,COMMAND LINE"),
+            ("run --log warn,task", "must be LEVEL or MODULE=LEVEL"),
+            ("run --log warn --iso x.iso", "cannot be used with"),
+            ("run --fast", "unexpected argument '--fast' found"),
+            ("report", "not provided: <FILE>"),
+            ("postmortem", "not provided: <RAMFILE|ELFCORE>"),
+            ("log ram --pid 1", "cannot be used with"),
+            (
+                "report x.pmi --force",
+                "not provided: <--elf <KERNEL>|--debug-file <FILE>>",
+            ),
+            ("export x.pmi --format dot -o y", "invalid value 'dot'"),
+            ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),
+            ("profile", "unrecognized subcommand 'profile'"),
+        ] {
+            let words = std::iter::once("pmiscope").chain(line.split(' '));
+            let said = one_line(&Cli::try_parse_from(words).unwrap_err());
+            assert!(said.contains(says), "{line}: {said}");
+            assert!(
+                !said.contains('\n') && !said.starts_with("error"),
+                "{line}: {said}"
+            );
+        }
+        let two_words = ["pmiscope", "run", "--workload", "a b=c"];
+        let said = one_line(&Cli::try_parse_from(two_words).unwrap_err());
+        assert!(said.contains("must be one word"), "{said}");
+    }
 }

@@ -35,10 +35,14 @@ pub(super) struct Marks {
 }
 
 impl Marks {
+    /// Those of an empty ring: whatever is written first begins at its start, in a write that nests in
+    /// the outermost one too.
     pub(super) const fn new() -> Self {
+        let mut marks = [const { Mark::none() }; MARKS];
+        marks[0] = Mark::first();
         Self {
-            marks: [const { Mark::none() }; MARKS],
-            made: AtomicU64::new(0),
+            marks,
+            made: AtomicU64::new(1),
             due: AtomicU64::new(0),
         }
     }
@@ -85,6 +89,14 @@ impl Mark {
         }
     }
 
+    const fn first() -> Self {
+        Self {
+            position: AtomicU64::new(0),
+            next: AtomicU64::new(NO_CONTEXT),
+            ..Self::none()
+        }
+    }
+
     fn read(&self) -> Option<(u64, Option<Context>)> {
         let position = self.position.load(Ordering::Acquire);
         let next = self.next.load(Ordering::Relaxed);
@@ -107,7 +119,8 @@ mod tests {
     #[test]
     fn the_newest_marks_are_kept_with_what_is_known_there() {
         let marks = Marks::new();
-        assert_eq!(marks.first_from(0), None);
+        assert_eq!(marks.first_from(0), Some((0, None)));
+        assert_eq!(marks.first_from(1), None);
         assert!(marks.is_due(0));
         marks.add(0, None, 800);
         assert!(!marks.is_due(99) && marks.is_due(100));
