@@ -5,13 +5,14 @@ use kernel_core::words::Words;
 use crate::cpu::{self, accounts, stop};
 use crate::profiling::sampler;
 use crate::watch::{self, Sampling, watchdog};
-use crate::{sync, task, workload};
+use crate::{live, sync, task, workload};
 
 /// Says what commands and accounts ask of the sampler.
 pub fn set_up() {
     watch::set_sampling(Sampling {
         interrupts: |core| sampler().interrupts(core.index),
         account_ticks: |ticks| sampler().executed(0).and(sampler().run_ticks(ticks)),
+        lock_samples: live::lock_samples,
         leave_accounts: |core, accounts| sampler().set_accounts(core.index, accounts),
     });
 }

@@ -4,14 +4,16 @@ use core::fmt;
 
 use kernel_core::monitor::Problem;
 use kernel_core::profile::{Caller, Function, Names, Profile, Shown};
+use profiler::format::description::MAX_TASKS;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
-use spin::Mutex;
+use spin::{Mutex, MutexGuard};
 
 use super::status;
 use crate::memory::image;
 use crate::profiling::sampler;
 use crate::trap::backtrace::CallerPlace;
+use crate::watch::LockSamples;
 use crate::{sync, workload};
 
 /// By what samples are told apart.
@@ -65,17 +67,7 @@ pub(super) fn show(rows: usize, by: By, to: &mut dyn fmt::Write) -> Result<(), P
             "samples do not say which locks are held: start with locks=on on the command line"
         )));
     }
-    // Somebody else's command: it was interrupted, or runs on another core.
-    let Some(mut making) = MAKING.try_lock() else {
-        return Err(Problem::new(format_args!(
-            "another `prof top` is not done yet: ask again"
-        )));
-    };
-    making.profile.clear();
-    let mut read = Read::default();
-    for core in 0..look.cores {
-        making.count_core(core, by, &mut read);
-    }
+    let (making, read) = made(by, look.cores)?;
     let cores = (0..look.cores).filter_map(|core| sampler().look_at(core));
     let (taken, lost) = cores.fold((0, 0), |(taken, lost), core| {
         (taken + core.taken, lost + core.lost)
@@ -106,6 +98,38 @@ pub(super) fn show(rows: usize, by: By, to: &mut dyn fmt::Write) -> Result<(), P
         shown.write(to)?;
     }
     Ok(())
+}
+
+/// The profile of all samples of so many cores that are in memory.
+fn made(by: By, cores: u32) -> Result<(MutexGuard<'static, Making>, Read), Problem> {
+    // Somebody else's command: it was interrupted, or runs on another core.
+    let Some(mut making) = MAKING.try_lock() else {
+        return Err(Problem::new(format_args!(
+            "another profile is not done yet: ask again"
+        )));
+    };
+    making.profile.clear();
+    let mut read = Read::default();
+    for core in 0..cores {
+        making.count_core(core, by, &mut read);
+    }
+    Ok((making, read))
+}
+
+/// In how many samples that are in memory each lock was held; `None` if samples do not say it, or
+/// another command counts.
+pub fn lock_samples() -> Option<LockSamples> {
+    let look = sampler().look().filter(|look| look.period != 0)?;
+    let (making, _) = made(By::Lock, look.cores).ok()?;
+    let mut by_lock = [0; MAX_TASKS];
+    for (group, samples) in making.profile.groups() {
+        let lock = usize::from(group).checked_sub(1);
+        if let Some(place) = lock.and_then(|lock| by_lock.get_mut(lock)) {
+            *place = samples;
+        }
+    }
+    let all = making.profile.total();
+    (workload::are_locks_named() && all > 0).then_some(LockSamples { by_lock, all })
 }
 
 impl Making {

@@ -20,6 +20,7 @@ use counts::Plan;
 use hottest::By;
 
 pub use counts::{in_place_of, log_at_end};
+pub use hottest::lock_samples;
 
 /// The commands.
 pub const COMMANDS: &[Command] = &[

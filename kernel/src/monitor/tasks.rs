@@ -1,12 +1,13 @@
 //! The commands that show cores, tasks and stacks.
 
-use core::fmt::Write;
+use core::fmt::{self, Write};
 use core::sync::atomic::Ordering;
 
 use kernel_core::monitor::{Arguments, Command, Problem};
 use kernel_core::rest::CoreState;
 
 use super::owner;
+use crate::cpu::accounts::{self, Use};
 use crate::cpu::{self, CoreBlock, stop};
 use crate::memory::stacks;
 use crate::task;
@@ -16,7 +17,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "cores",
         arguments: "",
-        summary: "all cores: what each does, and where",
+        summary: "all cores: what each does, and where; with accounting=on, what its time went to",
         run: cores,
     },
     Command {
@@ -69,8 +70,37 @@ fn cores(arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
             }
             None => writeln!(out, "{fails}")?,
         }
+        if accounts::is_on() {
+            time(core, out)?;
+        }
     }
     Ok(())
+}
+
+/// What a core has spent its time on, but for samples, as far as its accounts are settled; `time`
+/// tells tasks and vectors apart.
+fn time(core: &CoreBlock, out: &mut dyn Write) -> fmt::Result {
+    let [mut tasks, mut interrupts, mut idle] = [0_u64; 3];
+    for (used_for, ticks) in accounts::of_core(core) {
+        let sum = match used_for {
+            Use::Task(_) => &mut tasks,
+            Use::Interrupt(_) => &mut interrupts,
+            Use::Idle => &mut idle,
+        };
+        *sum += ticks;
+    }
+    let all = (tasks + interrupts + idle).max(1);
+    write!(out, "     time:")?;
+    for (ticks, what) in [
+        (tasks, "tasks,"),
+        (interrupts, "interrupts,"),
+        (idle, "halted"),
+    ] {
+        // In hundredths of a percent.
+        let share = u128::from(ticks) * 10_000 / u128::from(all);
+        write!(out, " {}.{:02} % {what}", share / 100, share % 100)?;
+    }
+    writeln!(out)
 }
 
 fn tasks(arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {

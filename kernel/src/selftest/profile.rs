@@ -9,6 +9,7 @@ use spin::Once;
 use crate::exit;
 use crate::live;
 use crate::task;
+use crate::watch;
 use crate::workload::scratch::Scratch;
 use crate::workload::{arithmetic, hash, recursion};
 
@@ -20,6 +21,7 @@ const LINES: &[&str] = &[
     "prof top by core",
     "prof top by moon",
     "prof top by lock",
+    "locks",
     "prof stop",
     "prof period 0",
     "prof event nothing",
@@ -53,7 +55,7 @@ fn ask_all() {
 fn ask(line: &str) {
     let mut out = Raw;
     let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let commands = live::COMMANDS.iter();
+    let commands = live::COMMANDS.iter().chain(watch::COMMANDS);
     let Some(command) = commands.clone().find(|command| command.name == name) else {
         return;
     };

@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 use kernel_core::monitor::{Arguments, Command, Problem};
 use profiler::hw::tsc;
 
+use super::sampling::{LockSamples, sampling};
 use crate::cpu;
 use crate::sync::{self, Class, Held};
 use crate::trap::Symbol;
@@ -13,29 +14,42 @@ use crate::trap::Symbol;
 pub(super) const COMMAND: Command = Command {
     name: "locks",
     arguments: "",
-    summary: "what was waited for and held, and by whom; in ticks of the time stamp counter",
+    summary: "what was waited for and held, by whom, in ticks of the time stamp counter; the share of samples in which each was held",
     run,
 };
 
 fn run(arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
     arguments.end()?;
+    let samples = sampling().and_then(|sampling| (sampling.lock_samples)());
+    show(samples, out)?;
+    if !sync::are_holds_measured() {
+        writeln!(out, "-: with locks=on or watchdog= on the command line")?;
+    } else if samples.is_none() {
+        writeln!(out, "-: with locks=on on the command line, of samples")?;
+    }
+    Ok(())
+}
+
+/// Shows all locks. Counting `samples` may take long: who wants an answer at once has none.
+pub(super) fn show(samples: Option<LockSamples>, out: &mut dyn Write) -> fmt::Result {
     writeln!(
         out,
-        "{:<16}{:>12}{:>16}{:>16}",
-        "lock", "contended", "longest wait", "longest hold"
+        "{:<16}{:>12}{:>16}{:>16}{:>12}",
+        "lock", "contended", "longest wait", "longest hold", "of samples"
     )?;
-    for class in sync::classes() {
+    for (number, class) in sync::classes().iter().enumerate() {
         let (name, contended, wait) = (class.name(), class.contended(), class.longest_wait());
         write!(out, "{name:<16}{contended:>12}{wait:>16}")?;
         if sync::are_holds_measured() {
-            writeln!(out, "{:>16}", class.longest_hold())?;
+            write!(out, "{:>16}", class.longest_hold())?;
         } else {
-            writeln!(out, "{:>16}", "-")?;
+            write!(out, "{:>16}", "-")?;
+        }
+        match samples.map(|samples| samples.share(number)) {
+            Some(share) => writeln!(out, "{:>8}.{:02} %", share / 100, share % 100)?,
+            None => writeln!(out, "{:>12}", "-")?,
         }
         users(class, out)?;
-    }
-    if !sync::are_holds_measured() {
-        writeln!(out, "-: with locks=on or watchdog= on the command line")?;
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use kernel_core::monitor::{Arguments, Command};
 use crate::cpu::accounts;
 use crate::sync;
 
-pub use sampling::{Sampling, set_sampling};
+pub use sampling::{LockSamples, Sampling, set_sampling};
 
 /// The commands of the monitor that are of this.
 pub const COMMANDS: &[Command] = &[irq::COMMAND, locks::COMMAND, time::COMMAND];
@@ -41,6 +41,17 @@ pub fn log_at_end() {
         log::info!("{}", Shown(&irq::COMMAND));
     }
     if sync::are_holds_measured() {
-        log::info!("{}", Shown(&locks::COMMAND));
+        log::info!("{}", Locks);
+    }
+}
+
+/// The command `locks`, without the samples that the host has all of.
+struct Locks;
+
+impl fmt::Display for Locks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", locks::COMMAND.name)?;
+        locks::show(None, f)?;
+        f.write_str("-- end --")
     }
 }

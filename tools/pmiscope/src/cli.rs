@@ -678,7 +678,7 @@ mod tests {
             ("log ram --pid 1", "cannot be used with"),
             (
                 "report x.pmi --force",
-                "not provided: <--elf <KERNEL>|--debug-file <FILE>>",
+                "not provided: <--elf <KERNEL>|--debug-file <FILE>|--program <FILE>>",
             ),
             ("export x.pmi --format dot -o y", "invalid value 'dot'"),
             ("flamegraph x.pmi", "not provided: --output <OUT.svg>"),

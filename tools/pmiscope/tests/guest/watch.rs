@@ -34,7 +34,8 @@ fn function_in(line: &str) -> &str {
 fn row(output: &[&str], lock: &str) -> [u64; 3] {
     let is_it = |line: &&&str| line.starts_with(&format!("{lock:<16} "));
     let line = output.iter().find(is_it).expect("a row of the lock");
-    let numbers = line[16..].split_whitespace().map(|it| it.parse().unwrap());
+    let numbers = line[16..].split_whitespace().take(3);
+    let numbers = numbers.map(|it| it.parse().unwrap());
     numbers.collect::<Vec<u64>>().try_into().unwrap()
 }
 
@@ -47,7 +48,7 @@ fn locks_say_who_holds_them_and_where_they_were_taken() {
     println!("{during:#?} {after:#?}");
     let names: Vec<_> = during[1..]
         .iter()
-        .filter(|line| !line.starts_with("  "))
+        .filter(|line| !line.starts_with("  ") && !line.starts_with("-: "))
         .map(|line| line[..16].trim_end())
         .collect();
     let mut sorted = names.clone();
@@ -108,7 +109,7 @@ fn without_being_asked_nobody_measures_how_long_locks_are_held() {
     assert_eq!(during.iter().filter(is_held).count(), 2, "{during:#?}");
     for output in [&during[..], &after] {
         let rows = output.iter().filter(|line| line.ends_with(" -"));
-        assert_eq!(rows.count(), 8, "{output:#?}");
+        assert_eq!(rows.count(), 12, "{output:#?}");
         assert_eq!(
             output.last(),
             Some(&"-: with locks=on or watchdog= on the command line")
@@ -199,6 +200,24 @@ fn a_profile_made_in_the_kernel_is_by_locks_as_well() {
     }
     assert_eq!(in_kernel, counted, "{shown}");
     assert!(counted.len() > 1, "no lock was held: {counted:?}");
+    // So has `locks`, as shares.
+    let (_, table) = guest.log.split_once("monitor> locks\n").unwrap();
+    let (table, _) = table.split_once("monitor> ").unwrap();
+    for name in &names[usize::from(numbers.tasks)..] {
+        let name = name.as_str();
+        let Some(lock) = name.strip_prefix("lock: ") else {
+            continue;
+        };
+        let share = counted.get(name).copied().unwrap_or(0) * 10_000 / 20_000;
+        let expected = format!(" {}.{:02} %", share / 100, share % 100);
+        let row = table
+            .lines()
+            .find(|line| line.starts_with(&format!("{lock:<16} ")));
+        assert!(
+            row.unwrap().ends_with(&expected),
+            "{lock}: {expected}: {table}"
+        );
+    }
 }
 
 /// What the watchdog said of a core.
