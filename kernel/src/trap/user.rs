@@ -359,6 +359,7 @@ user_enter:
     movl ${frame_bytes} / 8, %ecx
     rep movsq
     movq %rsp, %rbp
+    .cfi_def_cfa %rsp, {frame_bytes} + 64
     RULE TRAP_FRAME
     jmp user_leave
     .cfi_endproc
