@@ -279,6 +279,14 @@ pub enum Rule {
 }
 
 /// Where the stack pointer of the user's program is, in the entry of SYSCALL and the exit by SYSRET.
+///
+/// ```
+/// use profiler::unwind::{Rule, UserSp};
+///
+/// // An entry's instructions: `swapgs`, the switch of stacks, and behind the push of ss and rsp.
+/// let rules = [UserSp::Register, UserSp::Saved, UserSp::Pushed(0)].map(|sp| Rule::SystemCall { sp });
+/// assert!(rules.contains(&Rule::SystemCall { sp: UserSp::Saved }));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum UserSp {
     /// In the stack pointer: the stack was not switched yet, or is again the program's.
