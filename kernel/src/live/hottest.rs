@@ -120,6 +120,9 @@ fn made(by: By, cores: u32) -> Result<(MutexGuard<'static, Making>, Read), Probl
 /// another command counts.
 pub fn lock_samples() -> Option<LockSamples> {
     let look = sampler().look().filter(|look| look.period != 0)?;
+    if !workload::are_locks_named() {
+        return None;
+    }
     let (making, _) = made(By::Lock, look.cores).ok()?;
     let mut by_lock = [0; MAX_TASKS];
     for (group, samples) in making.profile.groups() {
@@ -129,7 +132,7 @@ pub fn lock_samples() -> Option<LockSamples> {
         }
     }
     let all = making.profile.total();
-    (workload::are_locks_named() && all > 0).then_some(LockSamples { by_lock, all })
+    (all > 0).then_some(LockSamples { by_lock, all })
 }
 
 impl Making {

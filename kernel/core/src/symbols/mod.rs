@@ -101,11 +101,7 @@ impl<'a> Table<'a> {
     #[must_use]
     pub fn find(&self, offset: u64) -> Option<Place<'a>> {
         let offset = u32::try_from(offset).ok()?;
-        let behind = self
-            .index
-            .partition_point(|block| halves(block).0 <= offset);
-        let (mut at, position) = halves(self.index.get(behind.checked_sub(1)?)?);
-        let mut list = self.list.get(usize::try_from(position).ok()?..)?;
+        let (mut at, mut list) = block_of(offset, self.index, self.list)?;
         for _ in 0..BLOCK {
             let place = self.take_place(&mut list, at)?;
             let into = offset.checked_sub(place.start)?;
@@ -160,6 +156,14 @@ impl<'a> Table<'a> {
 /// Returns true if a terminal shows the letter, and does nothing else by it.
 fn is_shown(letter: u8) -> bool {
     letter == b' ' || letter.is_ascii_graphic()
+}
+
+/// The block of a list that the byte at `offset` is in, by the index of the list: the offset at which
+/// the block begins, and the list from there on.
+fn block_of<'a>(offset: u32, index: &[[u8; 8]], list: &'a [u8]) -> Option<(u32, &'a [u8])> {
+    let behind = index.partition_point(|block| halves(block).0 <= offset);
+    let (at, position) = halves(index.get(behind.checked_sub(1)?)?);
+    Some((at, list.get(usize::try_from(position).ok()?..)?))
 }
 
 /// Both numbers of an entry of the index.

@@ -31,7 +31,7 @@ use core::fmt::{self, Write as _};
 pub use encode::{Row, encode};
 pub use path::short_path;
 
-use super::{halves, is_shown, take_number};
+use super::{block_of, is_shown, take_number};
 
 const MAGIC: [u8; 8] = *b"PMILINES";
 const HEAD_BYTES: usize = 24;
@@ -106,11 +106,7 @@ impl<'a> LineTable<'a> {
     #[must_use]
     pub fn find(&self, offset: u64) -> Option<Line<'a>> {
         let offset = u32::try_from(offset).ok()?;
-        let behind = self
-            .index
-            .partition_point(|block| halves(block).0 <= offset);
-        let (mut at, position) = halves(self.index.get(behind.checked_sub(1)?)?);
-        let mut list = self.list.get(usize::try_from(position).ok()?..)?;
+        let (mut at, mut list) = block_of(offset, self.index, self.list)?;
         let (mut line, mut file) = (0_u32, 0);
         for _ in 0..BLOCK {
             // Those of the last block may be fewer.
