@@ -290,6 +290,39 @@ fn others() -> impl Iterator<Item = &'static CoreBlock> {
 /// takes for that alone.
 const ASK_AGAIN_TICKS: u64 = 10_000_000;
 
+/// The most NMIs that a core can have before it: one whose handler it is in, and one behind it. More
+/// are one with that.
+const MOST_BEFORE: u32 = 2;
+
+per_core! {
+    /// NMIs that others have sent to each core so that it looks what it is asked for, and that it has
+    /// not taken yet.
+    static SENT: AtomicU32 = AtomicU32::new(0);
+}
+
+/// Takes an NMI of `core`, the running one. Returns true if it may be one by which another core lets
+/// it look what it is asked for: such a one comes late where the core was in a handler of NMIs, and
+/// nothing is asked for any more.
+#[inline]
+pub fn take_sent(core: &CoreBlock) -> bool {
+    let sent = SENT.get(core);
+    sent.load(Ordering::Acquire) != 0 && {
+        let taken = |sent: u32| sent.checked_sub(1);
+        sent.fetch_update(Ordering::AcqRel, Ordering::Relaxed, taken)
+            .is_ok()
+    }
+}
+
+/// Sends an NMI to a core that is online, so that it looks what it is asked for.
+fn send_nmi(core: &CoreBlock) {
+    let more = |sent: u32| (sent < MOST_BEFORE).then_some(sent + 1);
+    let _ = SENT
+        .get(core)
+        .fetch_update(Ordering::AcqRel, Ordering::Relaxed, more);
+    // SAFETY: a core that is online has a gate for NMIs, on a stack of its own.
+    unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+}
+
 /// Lets all others look what they are asked for. Returns when they are at rest.
 fn ask_others() {
     if apic::find_registers().is_none() {
@@ -303,8 +336,7 @@ fn ask_others() {
             return;
         }
         for core in awaited() {
-            // SAFETY: a core that is online has a gate for NMIs, on a stack of its own.
-            unsafe { apic::registers().send(Message::Nmi, Destination::Core(core.apic_id)) };
+            send_nmi(core);
         }
         if let Some(wake) = WAKE.get() {
             wake();

@@ -39,7 +39,7 @@ pub(super) fn show(to: &mut dyn fmt::Write) -> Result<(), Problem> {
     }
     writeln!(
         to,
-        "core     taken    wanted    stored      lost  unread bytes"
+        "core     taken    wanted    stored      lost unclaimed  unread bytes"
     )?;
     let mut sum = CoreLook::default();
     for index in 0..look.cores {
@@ -50,6 +50,7 @@ pub(super) fn show(to: &mut dyn fmt::Write) -> Result<(), Problem> {
         sum.taken += core.taken;
         sum.stored += core.stored;
         sum.lost += core.lost;
+        sum.unclaimed += core.unclaimed;
         sum.unread_bytes += core.unread_bytes;
     }
     to.write_str(" all")?;
@@ -68,11 +69,12 @@ fn write_row(core: &CoreLook, to: &mut dyn fmt::Write) -> fmt::Result {
         taken,
         stored,
         lost,
+        unclaimed,
         unread_bytes,
     } = core;
     writeln!(
         to,
-        " {taken:9} {wanted:9} {stored:9} {lost:9} {unread_bytes:13}"
+        " {taken:9} {wanted:9} {stored:9} {lost:9} {unclaimed:9} {unread_bytes:13}"
     )
 }
 

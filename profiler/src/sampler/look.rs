@@ -45,7 +45,7 @@ pub struct Look {
 /// ```
 /// use profiler::sampler::CoreLook;
 ///
-/// let core = CoreLook { wanted: 1000, taken: 10, stored: 9, lost: 1, unread_bytes: 0 };
+/// let core = CoreLook { wanted: 1000, taken: 10, stored: 9, lost: 1, unclaimed: 0, unread_bytes: 0 };
 /// assert_eq!(core.stored + core.lost, core.taken);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -58,6 +58,8 @@ pub struct CoreLook {
     pub stored: u64,
     /// Those that had no room.
     pub lost: u64,
+    /// Interrupts that no overflow came of.
+    pub unclaimed: u64,
     /// Bytes of its ring that no reader has copied yet.
     pub unread_bytes: u64,
 }
@@ -103,6 +105,7 @@ impl<T: Target> Sampler<T> {
             taken: core.share.taken().min(wanted),
             stored: run.region.stored(core.index),
             lost: control.lost(),
+            unclaimed: run.region.counters(core.index).unclaimed.load(Relaxed),
             unread_bytes: control.unread() * 4,
         })
     }

@@ -18,11 +18,13 @@
 //! | [`elf`] | ELF, DWARF and call-frame information | every address has a frame, every name is whole |
 //! | [`code`] | instructions without call-frame information | the same |
 //! | [`program`] | ELF files as the kernel loads processes from them | they are refused, or in order |
+//! | [`dead`] | the memory of a dead kernel: its root, page tables, cores, tasks, stacks, log | what is told of it has an end, and is text |
 //! | [`monitor`] | what is typed at the prompt of the kernel's monitor | every line fits, every problem is one, `^C` leads out |
 
 mod capabilities;
 mod code;
 mod crafted;
+mod dead;
 mod elf;
 mod input;
 mod monitor;
@@ -38,6 +40,7 @@ mod wire;
 pub use capabilities::capabilities;
 pub use code::code;
 pub use crafted::crafted;
+pub use dead::dead;
 pub use elf::elf;
 pub use monitor::monitor;
 pub use profile::profile;
@@ -52,7 +55,7 @@ pub use wire::wire;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("record", record),
     ("settings", settings),
     ("capabilities", capabilities),
@@ -65,4 +68,5 @@ pub const TARGETS: [Target; 12] = [
     ("code", code),
     ("monitor", monitor),
     ("program", program),
+    ("dead", dead),
 ];

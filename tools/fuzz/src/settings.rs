@@ -1,15 +1,17 @@
 //! What people and the host write for a kernel.
 
+use kernel_core::log_filter::LogFilter;
 use profiler::contract::mailbox::{Mailbox, Request};
 use profiler::contract::settings::Settings;
 use profiler::format::region::MailboxWords;
 use profiler::pmu::event::EventList;
 
-/// A command line, a list of events, and what `pmiscope ctl` sends.
+/// A command line, a list of events, a filter of the log, and what `pmiscope ctl` sends.
 ///
 /// # Panics
 ///
-/// What is displayed is not parsed to the same.
+/// What is displayed is not parsed to the same, or a module makes messages that no part of the filter
+/// lets through.
 pub fn settings(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -31,6 +33,15 @@ pub fn settings(data: &[u8]) {
             posted(&Request::Events(events));
         }
         Err(bad) => assert!(bad.at <= text.len(), "{bad}"),
+    }
+    match LogFilter::parse(text) {
+        Ok(filter) => {
+            for name in text.split([',', '=']) {
+                let of_module = filter.of_module(&format!("kernel::{name}::inner"));
+                assert!(of_module <= filter.least(), "{name}");
+            }
+        }
+        Err(problem) => assert!(!problem.is_empty()),
     }
     if let Ok(period) = text.parse()
         && Settings::PERIODS.contains(&period)

@@ -141,6 +141,10 @@ pub mod internals {
         pub use crate::report::counts::{Counts, Selection, json};
     }
 
+    pub mod postmortem {
+        pub use crate::postmortem::{Memory, told_without_files};
+    }
+
     pub mod units {
         pub use crate::units::{duration, grouped, percent, size};
     }

@@ -23,6 +23,7 @@ mod walk;
 
 pub use find::find;
 pub use log::{log_of, log_of_running, text};
+pub use memory::Memory;
 pub use newest::{Newest, newest_of};
 pub use registers::processors_said;
-pub use story::{Files, Story};
+pub use story::{Files, Story, told_without_files};

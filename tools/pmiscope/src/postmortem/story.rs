@@ -2,13 +2,15 @@
 
 use std::fmt::Write as _;
 
+use anyhow::Result;
 use kernel_core::log_ring::{Level, Messages};
 use kernel_core::rest::CoreState;
 use profiler::address::CodeAddress;
 use profiler::unwind::Registers;
 
-use super::find::{Dead, is_mapped};
+use super::find::{Dead, find_in, is_mapped};
 use super::kernel::{self, Core, Task, Unreadable};
+use super::memory::Memory;
 use super::newest::Newest;
 use super::walk::{self, Stacks, Walked};
 use super::{log, log_of};
@@ -24,6 +26,8 @@ const WORDS_LINES: usize = 12;
 const SAMPLE_FRAMES: usize = 4;
 /// Lines of a chain in a short story.
 const SHORT_LINES: usize = 16;
+/// The most tasks that are shown: a number in a memory is not believed as far as any size.
+const MOST_TASKS: usize = 1024;
 /// The most cores whose chains are shown there, and the lines of each.
 const FEW_CORES: usize = 4;
 const FEW_LINES: usize = 8;
@@ -48,6 +52,20 @@ impl Files {
             lines: Lines::of_files(files),
         }
     }
+}
+
+/// All that there is to be told of a memory without any file, and what cannot be read, a line each.
+///
+/// # Errors
+///
+/// No kernel has left word in it.
+pub fn told_without_files<'a>(memory: Box<dyn Memory + 'a>) -> Result<(String, Vec<String>)> {
+    let dead = find_in(memory, None)?;
+    let mut files = Files {
+        symbols: Symbols::without_elf(),
+        lines: Lines::default(),
+    };
+    Ok(Story::new(&dead, &mut files, &[]).whole())
 }
 
 /// What is told of a kernel.
@@ -328,10 +346,16 @@ impl<'a> Story<'a> {
     fn tasks(&mut self) {
         let (cores, _) = kernel::cores(self.dead);
         let stacks = self.stacks().ok();
-        let mut lost = Vec::new();
+        let (mut shown, mut lost) = (0, Vec::new());
         for task in kernel::tasks(self.dead) {
             match task {
+                Ok(_) if shown == MOST_TASKS => {
+                    self.lacks
+                        .push(format!("there are more than {MOST_TASKS} tasks"));
+                    break;
+                }
                 Ok(task) => {
+                    shown += 1;
                     let place = place_of(&task, &cores);
                     self.task(&task, &place, stacks.as_ref());
                 }

@@ -15,7 +15,7 @@ use super::kernel;
 use super::memory::Memory;
 use super::registers::processor;
 use super::space::{Fault, Space};
-use super::story::{Files, Story};
+use super::story::{Files, Story, told_without_files};
 use crate::symbols::{BuildId, Lines, Symbols};
 
 const PAGE: u64 = 4096;
@@ -328,8 +328,7 @@ the log:
 ";
 
 fn story(memory: &Pages) -> Result<(String, Vec<String>)> {
-    let dead = find_in(Box::new(memory.clone()), None)?;
-    Ok(told(&dead))
+    told_without_files(Box::new(memory.clone()))
 }
 
 fn told(dead: &Dead<'_>) -> (String, Vec<String>) {

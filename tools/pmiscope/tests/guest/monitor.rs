@@ -602,6 +602,14 @@ fn what_is_typed_ahead_is_executed_as_it_was_typed() {
     guest.ended_with(33);
 }
 
+/// The NMIs of each core that were nobody's, as `cores` has them.
+fn unclaimed(cores: &str) -> Vec<&str> {
+    let lines = cores.lines().skip(1);
+    lines
+        .map(|line| line.split_whitespace().nth(3).unwrap())
+        .collect()
+}
+
 #[test]
 fn what_a_key_holds_goes_on_where_it_was() {
     let mut guest = Guest::start("count", 3, "monitor=key test=count");
@@ -613,12 +621,7 @@ fn what_a_key_holds_goes_on_where_it_was() {
         let cores = guest.ask("cores");
         assert_eq!(cores.matches("held").count(), 2, "{cores}");
         // Neither the port's NMIs nor those that hold a core are nobody's.
-        let unclaimed: Vec<_> = cores
-            .lines()
-            .skip(1)
-            .map(|line| line.split_whitespace().nth(3).unwrap())
-            .collect();
-        assert_eq!(unclaimed, ["0"; 3], "{cores}");
+        assert_eq!(unclaimed(&cores), ["0"; 3], "{cores}");
         guest.type_in("resume\r");
         guest.until("resume\n");
     }
@@ -642,6 +645,11 @@ fn a_sampled_run_goes_on_to_its_end() {
             guest.type_in(KEY);
             let said = guest.until(PROMPT);
             assert!(!said.contains("does not answer"), "{said}");
+            // Those that held the cores before came when they went on.
+            let status = guest.ask("prof status");
+            let (_, sum) = status.split_once("\n all ").unwrap();
+            let unclaimed = sum.split_whitespace().nth(4);
+            assert_eq!(unclaimed, Some("0"), "{settings}: {status}");
             for core in 1..3 {
                 let backtrace = guest.ask(&format!("bt {core}"));
                 // What recurses may be deeper than a chain.
