@@ -281,6 +281,8 @@ user_leave:
 
     RULE TRAP_FRAME
     .cfi_restore_state
+    # LLVM's assembler adjusts from what it was before the line above.
+    .cfi_def_cfa_offset {frame_bytes}
 user_leave_fast:
     .set depth, 17
     TRAP_POP_ALL
@@ -359,7 +361,9 @@ user_enter:
     movl ${frame_bytes} / 8, %ecx
     rep movsq
     movq %rsp, %rbp
-    .cfi_def_cfa %rsp, {frame_bytes} + 64
+    .cfi_endproc
+    # From here on it is as if user code had been interrupted.
+    TRAP_CFI {frame_bytes}
     RULE TRAP_FRAME
     jmp user_leave
     .cfi_endproc
