@@ -14,6 +14,7 @@
 mod border;
 mod code;
 mod compare;
+pub mod contained;
 mod difference;
 mod place;
 mod replay;
