@@ -57,7 +57,8 @@ pub struct UserMemory {
     /// The root of the program's page tables, as CR3 has it: bits that are no address are left out.
     pub root: u64,
     /// The number of the program, by which a reader knows it, from 1 on: that of the boot module that
-    /// it is from. 0: none.
+    /// it is from; or that of a process of it which was announced
+    /// ([`Sampler::announce`](crate::sampler::Sampler::announce)). 0: none.
     pub program: u16,
     /// Where physical address 0 is mapped.
     pub direct_map: u64,

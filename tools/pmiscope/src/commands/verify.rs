@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let programs = programs::of_profile(&mut profile, &arguments.profile)?;
     let files = files_of(&mut profile, &arguments.profile)?;
     let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
-    programs::add(&mut symbols, programs);
+    programs::add(&mut symbols, programs, profile.end.as_ref());
     let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
     warn_incomplete(&profile, path);
     let report = Report::new(&profile, &found, &mut symbols);

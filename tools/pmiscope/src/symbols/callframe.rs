@@ -7,6 +7,7 @@
 //! stack pointer before the call) is known relative to the stack pointer, and
 //! the return address is the word below it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gimli::{
@@ -78,7 +79,7 @@ pub struct Callers {
     /// What is asked where no range is.
     by_code: Arc<ByCode>,
     /// Those of the user's programs, by their numbers.
-    programs: Vec<(u16, Arc<Callers>)>,
+    programs: BTreeMap<u16, Arc<Callers>>,
 }
 
 impl Callers {
@@ -228,14 +229,18 @@ impl Callers {
 
     /// Adds those of a program.
     pub(super) fn add_program(&mut self, number: u16, callers: Self) {
-        self.programs.retain(|(known, _)| *known != number);
-        self.programs.push((number, Arc::new(callers)));
+        self.programs.insert(number, Arc::new(callers));
+    }
+
+    /// Has what is known of a program for a process of it, by that one's number.
+    pub(super) fn add_process(&mut self, number: u16, program: u16) {
+        if let Some(callers) = self.programs.get(&program).cloned() {
+            self.programs.insert(number, callers);
+        }
     }
 
     fn program(&self, number: u16) -> Option<&Self> {
-        let mut programs = self.programs.iter();
-        let (_, callers) = programs.find(|(known, _)| *known == number)?;
-        Some(callers)
+        self.programs.get(&number).map(|callers| &**callers)
     }
 
     /// What call-frame information says, if it covers the address.
@@ -278,7 +283,7 @@ impl Callers {
     pub(crate) fn programs_with_roots(&self) -> Vec<u16> {
         let programs = self.programs.iter();
         let with_roots = programs.filter(|(_, callers)| callers.has_roots());
-        with_roots.map(|&(number, _)| number).collect()
+        with_roots.map(|(&number, _)| number).collect()
     }
 
     /// Whether SYSCALL enters the kernel at `pc`.

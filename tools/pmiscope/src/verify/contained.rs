@@ -21,7 +21,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::output::one_line;
-use crate::profile::{EmbeddedProgram, Profile, ReadError};
+use crate::profile::{EmbeddedProgram, ProcessEnd, Profile, ReadError, RunEnd};
 use crate::units::{counted, grouped};
 
 /// A page: what a program may execute is known no finer.
@@ -179,6 +179,12 @@ pub fn contained(
             ..Contained::default()
         },
         programs: known,
+        processes: profile
+            .end
+            .iter()
+            .flat_map(RunEnd::processes)
+            .copied()
+            .collect(),
     };
     for (core, mut samples) in (0..).zip(profile.samples_of_cores()?) {
         while let Some(sample) = samples.next()? {
@@ -195,6 +201,8 @@ pub fn contained(
 struct Check<'a> {
     found: Contained,
     programs: BTreeMap<u16, Program<'a>>,
+    /// Those of programs that have a number of their own.
+    processes: Vec<ProcessEnd>,
 }
 
 impl Check<'_> {
@@ -250,7 +258,9 @@ impl Check<'_> {
         address: CodeAddress,
         role: Role,
     ) {
-        let program = self.programs.get(&number);
+        let process = self.processes.iter().find(|it| it.number == number);
+        let of_program = process.map_or(number, |process| process.program);
+        let program = self.programs.get(&of_program);
         let Some(program) = program.filter(|program| program.code.is_some()) else {
             self.found.unknown += 1;
             return;

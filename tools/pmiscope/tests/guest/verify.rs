@@ -156,7 +156,7 @@ fn exact_programs(arguments: &str, samples: u64) -> Value {
 
 #[test]
 fn programs_through_sysret_and_page_faults() {
-    let report = exact_programs("--workload process-calls --smp 1 --period 1", 150_000);
+    let report = exact_programs("--workload process-calls --smp 1 --period 1", 250_000);
     let user = &report["executed"]["user_mode"];
     for what in ["system_calls", "system_returns"] {
         assert!(number(&user[what]) > 300, "{what}: {user}");
