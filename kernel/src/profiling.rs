@@ -252,6 +252,7 @@ fn with_config(boot: &BootInfo, order: &Order, start: Start) {
     smp::set_wake(|| SAMPLER.wake_waiting());
     SAMPLER.call_where_cores_wait(smp::rest_if_asked);
     task::set_interrupt_source(|core| SAMPLER.will_interrupt(core.index));
+    process::set_announce(|core, process| SAMPLER.announce(core.index, process));
     workload::set_request(|core| SAMPLER.send_nmi(core.index));
     trap::register(trap::vector::DEBUG, on_debug);
     trap::register(tick::VECTOR, on_tick);
