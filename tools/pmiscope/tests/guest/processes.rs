@@ -173,6 +173,66 @@ fn nmis_in_the_handler_of_one_in_user_mode_or_at_the_border_harm_nothing() {
     }
 }
 
+/// What the first NMI in a chain has interrupted, and what follows.
+fn behind_nmi(seen: &Seen) -> Option<(CodeAddress, &[ChainEntry])> {
+    seen.chain.iter().enumerate().find_map(|(place, entry)| {
+        let pc = match *entry {
+            ChainEntry::Crossing {
+                vector: NMI, pc, ..
+            } => pc,
+            ChainEntry::Border {
+                vector: Some(NMI),
+                pc,
+                ..
+            } => pc,
+            _ => return None,
+        };
+        Some((pc, &seen.chain[place + 1..]))
+    })
+}
+
+/// An NMI in the handler of one that came at each instruction of the ways over the border finds, behind
+/// that handler, the chain that the handler itself has found.
+#[test]
+fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_interrupted() {
+    let samples = sample(
+        "--smp 1 --workload process-calls --period 1 --samples 120000 --aim nmi_landed:0..1500",
+    );
+    let all: BTreeMap<u32, Seen> = samples.of(0).map(|seen| (seen.sequence, seen)).collect();
+    // By instruction that an NMI came at, in whose handler another one did.
+    let mut places: BTreeMap<CodeAddress, u64> = BTreeMap::new();
+    let mut alone = 0;
+    for (&sequence, nested) in &all {
+        assert_eq!(nested.end, ChainEnd::Complete, "{nested:x?}");
+        let Some((pc, behind)) = behind_nmi(nested) else {
+            continue;
+        };
+        // The one that was interrupted has its number before or after it has come there.
+        let mut others = [sequence.wrapping_sub(1), sequence + 1].into_iter();
+        let outer = others.find_map(|it| all.get(&it).filter(|seen| seen.pc == pc));
+        let Some(outer) = outer else {
+            // Where several nest, or the run begins.
+            alone += 1;
+            continue;
+        };
+        assert_eq!(behind, outer.chain, "{nested:x?}\nin {outer:x?}");
+        *places.entry(pc).or_default() += 1;
+    }
+    let count = |start: &str, end: &str| places.range(function(start)..function(end)).count();
+    let found = [
+        ("syscall_entry", "syscall_on_stack", 3),
+        ("syscall_on_stack", "user_enter", 8),
+        ("user_leave", "user_leave_on_stack", 34),
+        ("user_leave_on_stack", "syscall_entry", 2),
+    ]
+    .map(|(start, end, least)| (start, count(start, end), least));
+    println!("{found:?}, {alone} of which the other is not known");
+    assert!(alone < places.values().sum::<u64>() / 100, "{alone}");
+    for (start, count, least) in found {
+        assert!(count >= least, "behind {start}: {count} of {least}");
+    }
+}
+
 #[test]
 fn all_programs_run_on_all_cores_by_both_deliveries() {
     for delivery in ["nmi", "irq"] {

@@ -159,14 +159,14 @@ fn programs_through_sysret_and_page_faults() {
     let report = exact_programs("--workload process-calls --smp 1 --period 1", 250_000);
     let user = &report["executed"]["user_mode"];
     for what in ["system_calls", "system_returns"] {
-        assert!(number(&user[what]) > 300, "{what}: {user}");
+        assert!(number(&user[what]) > 100, "{what}: {user}");
     }
     assert!(number(&user["interrupts"]) > 0, "no page fault: {user}");
 }
 
 #[test]
 fn programs_whose_threads_yield_in_both_ways() {
-    let report = exact_programs("--workload process-yield --smp 1 --period 1", 150_000);
+    let report = exact_programs("--workload process-yield --smp 1 --period 1", 120_000);
     let user = &report["executed"]["user_mode"];
     for what in ["system_calls", "interrupts"] {
         assert!(number(&user[what]) > 20, "{what}: {user}");
@@ -175,8 +175,8 @@ fn programs_whose_threads_yield_in_both_ways() {
 
 #[test]
 fn programs_that_begin_and_end_on_two_cores() {
-    let report = exact_programs("--workload process-spawn --smp 2 --period 1", 400_000);
-    assert!(number(&report["assumed"]["threads"]) > 6, "{report:#}");
+    let report = exact_programs("--workload process-spawn --smp 2 --period 1", 250_000);
+    assert!(number(&report["assumed"]["threads"]) > 3, "{report:#}");
 }
 
 #[test]
