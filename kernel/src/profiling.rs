@@ -252,7 +252,6 @@ fn with_config(boot: &BootInfo, order: &Order, start: Start) {
     smp::set_wake(|| SAMPLER.wake_waiting());
     SAMPLER.call_where_cores_wait(smp::rest_if_asked);
     task::set_interrupt_source(|core| SAMPLER.will_interrupt(core.index));
-    process::set_announce(|core, process| SAMPLER.announce(core.index, process));
     workload::set_request(|core| SAMPLER.send_nmi(core.index));
     trap::register(trap::vector::DEBUG, on_debug);
     trap::register(tick::VECTOR, on_tick);
@@ -261,6 +260,7 @@ fn with_config(boot: &BootInfo, order: &Order, start: Start) {
     }
     // How long making stacks takes depends on the memory map: not while sampling.
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
+    process::set_announce(|core, process| SAMPLER.announce(core.index, process));
     smp::give_others(join);
     let bytes = sampler::region_bytes(cpu::count(), settings.bytes_per_core()) as u64;
     let block = kept::take_region(bytes);
