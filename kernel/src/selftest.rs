@@ -46,13 +46,14 @@ use crate::workload::{Workload, arithmetic};
 type Test = (&'static str, fn());
 
 /// Tests that are sampled, most of them before they go wrong.
-static SAMPLED: [Workload; 16] = [
+static SAMPLED: [Workload; 17] = [
     Workload::new("interrupts-above", interrupts_above),
     Workload::new("foreign-nmis", foreign_nmis),
     Workload::new("chains-alike", |scratch| descend(scratch.seed(), 10)),
     Workload::new("profile-in-kernel", profile::unit),
     Workload::process("process-faults", process::faults),
     Workload::process("process-registers", process::registers),
+    Workload::process("process-vectors", process::vectors),
     Workload::new("spaces", space::unit),
     Workload::new("panic-midway", |scratch| {
         midway(scratch, || panic!("this panic was asked for"));
@@ -120,7 +121,10 @@ const TESTS: &[Test] = &[
 /// All tests that are not sampled.
 fn all() -> impl Iterator<Item = &'static Test> {
     let others = last_words::TESTS.iter().chain(monitor::TESTS);
-    let others = others.chain(watch::TESTS).chain(space::TESTS);
+    let others = others
+        .chain(watch::TESTS)
+        .chain(space::TESTS)
+        .chain(process::TESTS);
     TESTS.iter().chain(others)
 }
 

@@ -58,8 +58,10 @@ pub const USER_END: u64 = 1 << 47;
 /// let main = UserAddress { program: 2, address: 0x40_1000 };
 /// assert_eq!(main.code(), CodeAddress(0x0002_0000_0040_1000));
 /// assert_eq!(UserAddress::of(main.code()), Some(main));
-/// // An address of the kernel's is none.
+/// // An address of the kernel's is none, nor is what is no address at all.
 /// assert_eq!(UserAddress::of(CodeAddress(0xffff_ffff_8000_1000)), None);
+/// let none = UserAddress { program: 2, address: 0x1234_0000_0000_1000 };
+/// assert_eq!(UserAddress::of(none.code()), None);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct UserAddress {
@@ -73,13 +75,14 @@ impl UserAddress {
     /// The bits above an address.
     const SHIFT: u32 = 48;
 
-    /// As a record has it. What is no address of a program's stays as it is.
+    /// As a record has it. What is no address of a program's stays none: one of the kernel's is as it is.
     #[must_use]
     pub const fn code(self) -> CodeAddress {
         if self.address < USER_END {
             CodeAddress(self.address | (self.program as u64) << Self::SHIFT)
         } else {
-            CodeAddress(self.address)
+            // No processor executes what is changed by this, and it is not to look like a program's.
+            CodeAddress(self.address | USER_END)
         }
     }
 

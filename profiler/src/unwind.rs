@@ -496,6 +496,39 @@ pub fn walk_from(start: Start, target: &impl Target, chain: &mut Chain) -> Chain
     walk_to(chain, start, target)
 }
 
+/// What a record has of the code that was interrupted, beside the chain.
+///
+/// ```
+/// use profiler::address::CodeAddress;
+/// use profiler::format::ChainEnd;
+/// use profiler::unwind::Walked;
+///
+/// let walked = Walked { end: ChainEnd::Complete, pc: CodeAddress(0x1000), stack_top: [0; 2] };
+/// assert_eq!(walked.end.name(), "complete");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walked {
+    /// How the walk ended.
+    pub end: ChainEnd,
+    /// Where it was: of the user's program with the number of that.
+    pub pc: CodeAddress,
+    /// The two words on top of its stack: of the user's those that may be return addresses.
+    pub stack_top: [u64; 2],
+}
+
+/// The same, with all that a record has of what was interrupted.
+#[inline]
+pub fn walk_with_top(start: Start, target: &impl Target, chain: &mut Chain) -> Walked {
+    if start.is_user {
+        return user::walk_with_top(start.registers, target, chain);
+    }
+    Walked {
+        end: walk_to(chain, start, target),
+        pc: start.registers.pc,
+        stack_top: top_of(start, target),
+    }
+}
+
 /// The same, for any chain.
 pub(crate) fn walk_to(
     chain: &mut impl Append,
@@ -818,13 +851,9 @@ pub fn recorded(address: CodeAddress, start: Start, target: &impl Target) -> Cod
     }
 }
 
-/// The two words on top of the stack of what was interrupted, as above. Of the user's program those
-/// that may be return addresses.
-pub fn top_of(start: Start, target: &impl Target) -> [u64; 2] {
+/// The two words on top of the stack of the kernel's code that was interrupted, as above.
+fn top_of(start: Start, target: &impl Target) -> [u64; 2] {
     let Registers { pc, sp, .. } = start.registers;
-    if start.is_user {
-        return user::stack_top(sp, target);
-    }
     // It may be the program's, which may have an address of the kernel's there.
     let is_users = matches!(
         target.rule(pc),

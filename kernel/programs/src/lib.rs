@@ -9,6 +9,8 @@
 #[path = "../../core/src/process/call.rs"]
 pub mod call;
 mod memory;
+mod message;
+mod random;
 mod thread;
 mod work;
 
@@ -17,6 +19,8 @@ use core::fmt;
 use core::panic::PanicInfo;
 
 pub use memory::{map, unmap};
+pub use message::{Context, on_message, receive, send};
+pub use random::RANDOM;
 pub use thread::{Futex, start_thread};
 pub use work::{descend, mix};
 
@@ -163,6 +167,31 @@ pub fn log_at(address: u64, length: u64) -> Result<u64, Refused> {
 /// If there is no such child.
 pub fn wait(process: u64) -> Result<u64, Refused> {
     call(Call::Wait, [process, 0, 0])
+}
+
+/// Becomes the program with this name, with an argument. Returns only if that is refused.
+///
+/// # Errors
+///
+/// If there is no such program, no memory, or the process has other threads.
+pub fn exec(program: &str, argument: u64) -> Result<(), Refused> {
+    let name = program.as_ptr().addr() as u64;
+    call(Call::Exec, [name, program.len() as u64, argument]).map(|_| ())
+}
+
+/// Ends a child process.
+///
+/// # Errors
+///
+/// If there is no such child, or it has ended.
+pub fn kill(process: u64) -> Result<(), Refused> {
+    call(Call::Kill, [process, 0, 0]).map(|_| ())
+}
+
+/// The number of the process.
+#[must_use]
+pub fn pid() -> u64 {
+    call(Call::Pid, [0; 3]).unwrap_or(0)
 }
 
 /// A line of the log, made in a buffer on the stack; what does not fit is left out.

@@ -59,6 +59,11 @@ impl Futex {
     /// Changes the word, and wakes who waits for that: as many as `most`.
     pub fn set_and_wake(&self, value: u32, most: u64) {
         self.0.store(value, Ordering::Release);
+        self.wake(most);
+    }
+
+    /// Wakes who waits for a change of the word that was made: as many as `most`.
+    pub fn wake(&self, most: u64) {
         let _ = call(Call::FutexWake, [self.address(), most, 0]);
     }
 

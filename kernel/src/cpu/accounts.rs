@@ -1,5 +1,5 @@
-//! What each core spends its time on: the tasks by their names, interrupts by their vectors, halts.
-//! Off until somebody starts it with a clock.
+//! What each core spends its time on: the tasks by their names, in user mode and in the kernel;
+//! interrupts by their vectors; halts. Off until somebody starts it with a clock.
 //!
 //! A core's time is always of one *account*. Whoever begins something else changes it, and the time
 //! since the last change is the last account's: so the accounts add up to the whole.
@@ -21,15 +21,19 @@ pub struct Account(u16);
 const NAMES: u16 = 64;
 /// The number of vectors.
 const VECTORS: u16 = 256;
-const IDLE: u16 = NAMES + VECTORS;
+/// The first of tasks in user mode.
+const USER: u16 = NAMES + VECTORS;
+const IDLE: u16 = USER + NAMES;
 /// The number of accounts.
 const ACCOUNTS: usize = IDLE as usize + 1;
 
 /// What an account is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
-    /// Tasks whose name has this number.
+    /// Tasks whose name has this number, in the kernel.
     Task(u16),
+    /// The same in user mode.
+    User(u16),
     /// Handling interrupts of this vector.
     Interrupt(u8),
     /// Halts.
@@ -52,6 +56,23 @@ impl Account {
         Self(NAMES + vector as u16)
     }
 
+    /// Of the same task in user mode; of what is no task's the same.
+    #[must_use]
+    pub const fn in_user_mode(self) -> Self {
+        Self(if self.0 < NAMES {
+            USER + self.0
+        } else {
+            self.0
+        })
+    }
+
+    /// Of the same task in the kernel; of what is no task's in user mode the same.
+    #[must_use]
+    pub const fn in_kernel(self) -> Self {
+        let is_users = self.0 >= USER && self.0 < IDLE;
+        Self(if is_users { self.0 - USER } else { self.0 })
+    }
+
     /// What it is of.
     #[must_use]
     #[allow(clippy::cast_possible_truncation)] // below the number of vectors
@@ -59,6 +80,7 @@ impl Account {
         match self.0 {
             name if name < NAMES => Use::Task(name),
             IDLE => Use::Idle,
+            user if user >= USER => Use::User(user - USER),
             vector => Use::Interrupt((vector - NAMES) as u8),
         }
     }

@@ -121,6 +121,12 @@ impl Descriptors {
         unsafe { place.write_unaligned(sp) };
     }
 
+    /// What [`Self::set_user_entry_sp`] was told last; 0: nothing.
+    #[must_use]
+    pub fn user_entry_sp(&self) -> u64 {
+        self.user_entry_sp.load(Ordering::Relaxed)
+    }
+
     /// The user's stack pointer, between the first instructions of a call by `syscall`.
     #[must_use]
     #[inline]

@@ -9,6 +9,7 @@ pub mod apic;
 pub mod block;
 pub mod control;
 pub mod descriptors;
+pub mod extended_state;
 pub mod features;
 pub mod hpet;
 pub mod idle;

@@ -4,14 +4,13 @@
 use core::mem::offset_of;
 
 use x86_64::VirtAddr;
-use x86_64::registers::control::{Cr0, Cr0Flags};
 use x86_64::registers::model_specific::{LStar, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 use x86_64::structures::gdt::SegmentSelector;
 
 use super::block::CoreBlock;
 use super::descriptors::{Descriptors, Selector};
-use super::msr;
+use super::{extended_state, msr};
 
 /// In a core's block: where the kernel's stack begins for what comes from user mode.
 pub const ENTRY_SP: usize =
@@ -33,7 +32,7 @@ const CLEARED: RFlags = RFlags::INTERRUPT_FLAG
     .union(RFlags::RESUME_FLAG);
 
 /// Lets the running core, whose block is set, run code in user mode. `entry` is where `syscall`
-/// leads to. Floating point traps until somebody says otherwise: the kernel has none.
+/// leads to. Floating point traps until somebody says otherwise ([`extended_state`]).
 pub fn enable(entry: VirtAddr) {
     let selector = SegmentSelector;
     let written = Star::write(
@@ -47,6 +46,5 @@ pub fn enable(entry: VirtAddr) {
     SFMask::write(CLEARED);
     msr::gs::set_users();
     msr::efer::allow_system_calls();
-    // SAFETY: the kernel has no floating point.
-    unsafe { Cr0::update(|flags| flags.insert(Cr0Flags::TASK_SWITCHED)) };
+    extended_state::enable();
 }

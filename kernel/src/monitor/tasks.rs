@@ -80,19 +80,21 @@ fn cores(arguments: Arguments<'_>, out: &mut dyn Write) -> Result<(), Problem> {
 /// What a core has spent its time on, but for samples, as far as its accounts are settled; `time`
 /// tells tasks and vectors apart.
 fn time(core: &CoreBlock, out: &mut dyn Write) -> fmt::Result {
-    let [mut tasks, mut interrupts, mut idle] = [0_u64; 3];
+    let [mut tasks, mut user, mut interrupts, mut idle] = [0_u64; 4];
     for (used_for, ticks) in accounts::of_core(core) {
         let sum = match used_for {
             Use::Task(_) => &mut tasks,
+            Use::User(_) => &mut user,
             Use::Interrupt(_) => &mut interrupts,
             Use::Idle => &mut idle,
         };
         *sum += ticks;
     }
-    let all = (tasks + interrupts + idle).max(1);
+    let all = (tasks + user + interrupts + idle).max(1);
     write!(out, "     time:")?;
     for (ticks, what) in [
         (tasks, "tasks,"),
+        (user, "user,"),
         (interrupts, "interrupts,"),
         (idle, "halted"),
     ] {

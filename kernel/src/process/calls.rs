@@ -12,7 +12,7 @@ use super::error::Error;
 use super::pid::Pid;
 use super::spawn::Wanted;
 use super::thread::{self, Start, Thread};
-use super::{futex, table};
+use super::{fault, futex, messages, table, upcall};
 use crate::cpu;
 use crate::memory::space;
 use crate::task;
@@ -21,8 +21,7 @@ use crate::trap::TrapFrame;
 /// The most bytes of a text for the log, and of a program's name.
 const MOST_TEXT: usize = 120;
 
-/// The longest sleep, in ticks of the time stamp counter: about half a minute. A process that is to
-/// end waits for its sleepers.
+/// The longest sleep, in ticks of the time stamp counter: about half a minute.
 const LONGEST_SLEEP: u64 = 100_000_000_000;
 
 /// The handler of calls.
@@ -30,6 +29,7 @@ pub(super) fn on_call(frame: &mut TrapFrame) {
     let thread = Thread::of(frame);
     let arguments = [frame.rdi, frame.rsi, frame.rdx];
     let result = match Call::of(frame.rax) {
+        Some(Call::Resume) => resume(thread, frame),
         Some(call) => execute(thread, call, arguments),
         None => Err(Refusal::NoSuchCall),
     };
@@ -46,7 +46,7 @@ fn execute(thread: &Thread, call: Call, arguments: [u64; 3]) -> Result<u64, Refu
         Call::Wait => return wait(thread, first),
         Call::Yield => task::yield_now(),
         Call::Sleep if first > LONGEST_SLEEP => return Err(Refusal::BadArgument),
-        Call::Sleep => task::sleep(first),
+        Call::Sleep => sleep(thread, first),
         Call::FutexWait => return futex_wait(thread, first, second),
         Call::FutexWake => return Ok(futex::wake(thread, first, second)),
         Call::Log => return log(thread, first, second),
@@ -54,9 +54,67 @@ fn execute(thread: &Thread, call: Call, arguments: [u64; 3]) -> Result<u64, Refu
         Call::Unmap => return unmap(thread, first, second),
         Call::Clock => return Ok(tsc::ticks()),
         Call::MoveTo => return move_to(first),
-        Call::Nothing => {}
+        Call::Exec => return exec(thread, first, second, third),
+        Call::Send => return send(first, second),
+        Call::Receive => return Ok(messages::receive(thread).unwrap_or(0)),
+        Call::Handle if first != 0 && !USER.contains(&first) => return Err(Refusal::BadAddress),
+        Call::Handle => messages::set_handler(thread, first),
+        Call::Kill => return kill(thread, first),
+        Call::Pid => return Ok(thread.process.pid.0.into()),
+        // Of the frame's: `on_call` has done it.
+        Call::Resume | Call::Nothing => {}
     }
     Ok(0)
+}
+
+/// Goes back to what an upcall has interrupted. `rax` is of that.
+fn resume(thread: &Thread, frame: &mut TrapFrame) -> Result<u64, Refusal> {
+    match upcall::end(thread, frame, frame.rdi) {
+        Ok(()) => Ok(frame.rax),
+        Err(upcall::NotResumed::Memory) => Err(Refusal::BadAddress),
+        Err(upcall::NotResumed::At(address)) => {
+            fault::end_at_no_address(thread, frame, address);
+            Ok(0)
+        }
+    }
+}
+
+fn exec(thread: &Thread, address: u64, length: u64, argument: u64) -> Result<u64, Refusal> {
+    let name = Words::read(thread, address, length)?;
+    if table::has_several_threads(thread.process.pid) {
+        return Err(Refusal::TooMany);
+    }
+    super::exec::exec(thread, name.text()?, argument).map_err(|error| refusal(&error))?;
+    Ok(0)
+}
+
+fn send(pid: u64, message: u64) -> Result<u64, Refusal> {
+    let pid = u32::try_from(pid).map_err(|_| Refusal::NotFound)?;
+    if message >= Refusal::FIRST {
+        return Err(Refusal::BadArgument);
+    }
+    messages::send(Pid(pid), message)?;
+    Ok(0)
+}
+
+fn kill(thread: &Thread, pid: u64) -> Result<u64, Refusal> {
+    let pid = u32::try_from(pid).map_err(|_| Refusal::NotFound)?;
+    let is_there = table::kill(thread.process.pid, Pid(pid));
+    is_there.then_some(0).ok_or(Refusal::NotFound)
+}
+
+/// After so many ticks a sleeper looks whether its process is to end.
+const SLEEP_TICKS: u64 = 1_000_000;
+
+fn sleep(thread: &Thread, ticks: u64) {
+    let end = tsc::ticks().saturating_add(ticks);
+    loop {
+        let left = end.saturating_sub(tsc::ticks());
+        if left == 0 || thread.process.is_ending() {
+            return;
+        }
+        task::sleep(left.min(SLEEP_TICKS));
+    }
 }
 
 fn start_thread(thread: &Thread, pc: u64, sp: u64, argument: u64) -> Result<u64, Refusal> {

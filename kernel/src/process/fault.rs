@@ -1,6 +1,7 @@
 //! Exceptions in user mode: a page that is made when it is first used, or the end of the process.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use kernel_core::exceptions::{ErrorCode, Flags};
 use kernel_core::process::call::FAULTED;
@@ -31,6 +32,12 @@ pub(super) fn on_exception(frame: &mut TrapFrame) {
         if let Err(fault) = thread.process.space.on_fault(cr2, frame.error_code) {
             end(thread, frame, vector, format_args!(": {fault}"));
         }
+    } else if vector == vector::DEVICE_NOT_AVAILABLE {
+        // On the way back they are loaded.
+        if !thread.registers.begin() {
+            let reason = format_args!(": no memory for its vector registers");
+            end(thread, frame, vector, reason);
+        }
     } else if error.has_meaning() {
         end(thread, frame, vector, format_args!(": {error}"));
     } else {
@@ -38,15 +45,24 @@ pub(super) fn on_exception(frame: &mut TrapFrame) {
     }
 }
 
-/// It would go on where no instruction of a program's can be.
-pub(super) fn end_at_no_address(thread: &Thread, frame: &TrapFrame) {
-    let reason = format_args!(": it would go on at no address of its own");
+/// It would go on at `address`, where no instruction of a program's can be.
+pub(super) fn end_at_no_address(thread: &Thread, frame: &TrapFrame, address: u64) {
+    let reason = format_args!(": it would go on at {address:#x}, no address of its own");
     end(thread, frame, vector::GENERAL_PROTECTION, reason);
 }
 
 /// Ends the process of a thread, and says why, and where it was.
-fn end(thread: &Thread, frame: &TrapFrame, vector: u8, reason: fmt::Arguments<'_>) {
+pub(super) fn end(thread: &Thread, frame: &TrapFrame, vector: u8, reason: fmt::Arguments<'_>) {
+    /// The faults that are shown; a program can make thousands.
+    const MOST_SHOWN: u32 = 100;
+    static SHOWN: AtomicU32 = AtomicU32::new(0);
     let process = &thread.process;
+    process.end(FAULTED | u64::from(vector));
+    match SHOWN.fetch_add(1, Ordering::Relaxed) {
+        MOST_SHOWN => log::warn!("further faults of processes are not shown"),
+        shown if shown > MOST_SHOWN => return,
+        _ => {}
+    }
     log::warn!(
         "{process} has ended: {} (vector {vector}) at {:#x}{reason}\n{frame}\n  rflags {}\n{}{}",
         vector::name(vector),
@@ -55,7 +71,6 @@ fn end(thread: &Thread, frame: &TrapFrame, vector: u8, reason: fmt::Arguments<'_
         Mapped(thread, frame),
         Callers(frame),
     );
-    process.end(FAULTED | u64::from(vector));
 }
 
 /// What is mapped where the code and the stack are.

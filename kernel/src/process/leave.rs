@@ -2,20 +2,24 @@
 
 use kernel_core::process::USER;
 
-use super::fault;
 use super::thread::Thread;
+use super::{fault, messages};
 use crate::trap::TrapFrame;
 use crate::trap::user;
 
 /// The last step before user code goes on.
 pub(super) fn on_leave(frame: &mut TrapFrame) {
     let thread = Thread::of(frame);
+    if !thread.is_over() {
+        messages::deliver(thread, frame);
+    }
     // Neither `sysretq` nor `iretq` is to find an address that is none.
     if frame.rip >= USER.end && !thread.is_over() {
-        fault::end_at_no_address(thread, frame);
+        fault::end_at_no_address(thread, frame, frame.rip);
     }
     if thread.is_over() {
         user::leave(frame)
     }
+    thread.registers.load();
     thread.process.space.activate();
 }

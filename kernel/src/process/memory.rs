@@ -35,11 +35,11 @@ pub(super) fn start() {
 #[must_use]
 #[inline]
 pub fn memory_of_task(number: u16) -> Option<UserMemory> {
-    let thread::Place { root, program } = thread::place_of(number)?;
+    let thread::Place { root, number } = thread::place_of(number)?;
     Some(UserMemory {
         root,
         direct_map: direct::offset().as_u64(),
         ram: RAM.get()?,
-        program,
+        program: number,
     })
 }

@@ -11,21 +11,28 @@
 //!
 //! * `one`: a process. `table`: all of them, by number; who waits for which to end.
 //! * `spawn`, `thread`: the start of a process, and of a thread; that one's end.
-//! * `leave`: the last step on the way to user mode.
-//! * `calls`, `futex`: what programs ask for. `fault`: what becomes of exceptions in user mode.
-//! * `memory`: where walks find a process's memory.
+//! * `leave`: the last step on the way to user mode. `registers`: those of floating point and vectors.
+//! * `calls`, `exec`, `futex`, `messages`, `upcall`: what programs ask for. `fault`: what becomes of exceptions in user mode.
+//! * `served`: which one a core serves that has failed.
+//! * `memory`: where walks find a process's memory. `announce`: by which number samples know it.
 
+mod announce;
 mod calls;
 mod error;
+mod exec;
 mod fault;
 mod futex;
 mod leave;
 mod memory;
+mod messages;
 mod one;
 mod pid;
+mod registers;
+mod served;
 mod spawn;
 mod table;
 mod thread;
+mod upcall;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,8 +41,11 @@ use x86_64::instructions::interrupts;
 
 use crate::cpu;
 use crate::smp;
+use crate::task;
+use crate::trap::last_words;
 use crate::trap::user::{self, Users};
 
+pub use announce::set_announce;
 pub use error::Error;
 pub use memory::memory_of_task;
 use pid::Pid;
@@ -56,6 +66,8 @@ pub fn start() {
         leave: leave::on_leave,
     });
     memory::start();
+    last_words::on_last_words(served::show);
+    task::set_before_switch(registers::save);
     enable();
     smp::give_others(enable);
     let is_ready = || READY.load(Ordering::Acquire) == cpu::count();

@@ -6,6 +6,7 @@ use kernel_core::process::Rights;
 use kernel_core::process::mappings::Kind;
 use kernel_core::process::program::Program;
 
+use super::announce;
 use super::error::Error;
 use super::one::Process;
 use super::pid::Pid;
@@ -37,20 +38,28 @@ pub(super) fn spawn(
     parent: Pid,
     core: &'static CoreBlock,
 ) -> Result<Pid, Error> {
-    let (number, module) = find(wanted.name).ok_or(Error::NotFound)?;
+    let pid = table::add(parent);
+    let started = make(wanted, pid)
+        .and_then(|(process, start)| thread::start(Arc::new(process), start, core));
+    started.inspect_err(|_| table::forget(pid))?;
+    Ok(pid)
+}
+
+/// Makes a process with this number, which has no thread yet, and says where its first one is to begin.
+pub(super) fn make(wanted: &Wanted<'_>, pid: Pid) -> Result<(Process, Start), Error> {
+    let (program_number, module) = find(wanted.name).ok_or(Error::NotFound)?;
     let program = Program::parse(module.content).map_err(Error::Program)?;
     let space = Space::new().map_err(Error::Memory)?;
     space.load(&program).map_err(Error::Memory)?;
     let stack = space.map(STACK, Rights::Write, Kind::Stack);
     let stack = stack.map_err(Error::Memory)?;
-    let named = (wanted.name, number);
-    let pid = table::add(parent);
-    let process = Arc::new(Process::new(pid, named, wanted.task_name, space));
+    let ending = table::ending_of(pid).ok_or(Error::NotFound)?;
+    let named = (wanted.name, announce::number_for(pid, program_number));
+    let process = Process::new(pid, named, wanted.task_name, space, ending);
     let start = Start {
         pc: program.entry(),
         sp: stack.end - 16,
         argument: wanted.argument,
     };
-    thread::start(process, start, core).inspect_err(|_| table::forget(pid))?;
-    Ok(pid)
+    Ok((process, start))
 }

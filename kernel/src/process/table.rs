@@ -1,8 +1,13 @@
 //! All processes, by number: those that have threads, and those that have ended and are to be waited
 //! for. What a lock is held for here is short, and nothing is woken meanwhile.
 
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use kernel_core::process::call::KILLED;
+
+use super::one::Ending;
 use super::pid::Pid;
 use crate::cpu;
 use crate::smp;
@@ -22,6 +27,19 @@ struct Record {
     status: Option<u64>,
     /// Who waits for that.
     waiter: Option<TaskId>,
+    ending: Arc<Ending>,
+    inbox: Inbox,
+}
+
+/// The messages to a process.
+#[derive(Default)]
+pub(super) struct Inbox {
+    /// The oldest first.
+    pub(super) messages: VecDeque<u64>,
+    /// Who waits for one.
+    pub(super) receivers: Vec<TaskId>,
+    /// The address in its program that is called for each; 0: none.
+    pub(super) handler: u64,
 }
 
 struct Table {
@@ -61,6 +79,8 @@ pub(super) fn add(parent: Pid) -> Pid {
             threads: Vec::new(),
             status: None,
             waiter: None,
+            ending: Arc::default(),
+            inbox: Inbox::default(),
         });
         pid
     })
@@ -69,6 +89,36 @@ pub(super) fn add(parent: Pid) -> Pid {
 /// Takes a process out that has never had a thread.
 pub(super) fn forget(pid: Pid) {
     TABLE.with(|table| table.records.retain(|record| record.pid != pid));
+}
+
+/// How a process ends, while it has not.
+pub(super) fn ending_of(pid: Pid) -> Option<Arc<Ending>> {
+    TABLE.with(|table| Some(Arc::clone(&table.of(pid)?.ending)))
+}
+
+/// Returns true if a process has more than one thread.
+pub(super) fn has_several_threads(pid: Pid) -> bool {
+    TABLE.with(|table| table.of(pid).is_some_and(|record| record.count > 1))
+}
+
+/// Runs `action` on the messages to a process that has not ended; `None` if there is none.
+pub(super) fn with_inbox<R>(pid: Pid, action: impl FnOnce(&mut Inbox) -> R) -> Option<R> {
+    TABLE.with(|table| {
+        let record = table.of(pid).filter(|record| record.status.is_none())?;
+        Some(action(&mut record.inbox))
+    })
+}
+
+/// Ends a child. Returns false if there is no such one that has not ended.
+pub(super) fn kill(parent: Pid, pid: Pid) -> bool {
+    let ending = TABLE.with(|table| {
+        let record = table.of(pid).filter(|it| it.parent == Some(parent))?;
+        record.status.is_none().then(|| Arc::clone(&record.ending))
+    });
+    if ending.as_ref().is_some_and(|ending| ending.begin(KILLED)) {
+        rouse(pid);
+    }
+    ending.is_some()
 }
 
 /// A thread will begin.

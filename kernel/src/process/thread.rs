@@ -5,12 +5,14 @@ use alloc::sync::Arc;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use spin::mutex::SpinMutex;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
 
 use super::error::Error;
 use super::one::Process;
-use super::table;
+use super::registers::Registers;
+use super::{served, table};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::space;
 use crate::task::{self, MAX_TASKS};
@@ -25,11 +27,22 @@ pub(super) struct Start {
     pub(super) argument: u64,
 }
 
+/// What a thread becomes, once it has left user mode.
+pub(super) struct Next {
+    pub(super) process: Arc<Process>,
+    pub(super) start: Start,
+}
+
 /// A thread of a process.
 pub(super) struct Thread {
     pub(super) process: Arc<Process>,
+    pub(super) registers: Registers,
     start: Start,
     is_over: AtomicBool,
+    /// It is in an upcall, so that there is none in that.
+    is_in_upcall: AtomicBool,
+    /// What it becomes behind user mode.
+    next: SpinMutex<Option<Box<Next>>>,
 }
 
 /// What walks ask of a thread's process.
@@ -37,12 +50,13 @@ pub(super) struct Thread {
 pub(super) struct Place {
     /// The root of its page tables.
     pub(super) root: u64,
-    /// The number of its program.
-    pub(super) program: u16,
+    /// The number by which samples know it.
+    pub(super) number: u16,
 }
 
-/// The bits of a [`Place`] that are the program's number: below those of a root's address.
-const PROGRAM: u64 = 0xfff;
+/// The highest number by which samples can know a process: the bits of a [`Place`] below those of a
+/// root's address.
+pub(super) const MOST_NUMBER: u64 = 0xfff;
 
 /// The [`Place`] of each task's process, by the numbers of tasks, as one word that a walk reads at any
 /// instruction; 0: it is no process's.
@@ -53,18 +67,18 @@ static PLACES: [AtomicU64; MAX_TASKS] = [const { AtomicU64::new(0) }; MAX_TASKS]
 pub(super) fn place_of(number: u16) -> Option<Place> {
     let place = PLACES.get(usize::from(number))?.load(Ordering::Acquire);
     (place != 0).then_some(Place {
-        root: place & !PROGRAM,
+        root: place & !MOST_NUMBER,
         // Of twelve bits.
         #[allow(clippy::cast_possible_truncation)]
-        program: (place & PROGRAM) as u16,
+        number: (place & MOST_NUMBER) as u16,
     })
 }
 
 /// From now on walks find this process's memory where the running task has come from user mode.
 fn set_place(process: Option<&Process>) {
     let place = process.map_or(0, |process| {
-        let program = u64::from(process.program).min(PROGRAM);
-        process.space.root().start_address().as_u64() | program
+        let number = u64::from(process.number).min(MOST_NUMBER);
+        process.space.root().start_address().as_u64() | number
     });
     if let Some(number) = task::running_on(cpu::current()) {
         PLACES[usize::from(number)].store(place, Ordering::Release);
@@ -78,11 +92,7 @@ pub(super) fn start(
     core: &'static CoreBlock,
 ) -> Result<u64, Error> {
     let (pid, name) = (process.pid, process.task_name);
-    let thread = Box::new(Thread {
-        process,
-        start,
-        is_over: AtomicBool::new(false),
-    });
+    let thread = Box::new(Thread::new(process, start));
     table::count_thread(pid);
     let argument = Box::into_raw(thread);
     match task::spawn(name, core, run, argument.expose_provenance() as u64) {
@@ -100,20 +110,22 @@ pub(super) fn start(
 fn run(thread: u64) {
     let thread: *mut Thread = VirtAddr::new(thread).as_mut_ptr();
     // SAFETY: `start` has made it for this task alone.
-    let thread = unsafe { Box::from_raw(thread) };
+    let mut thread = unsafe { Box::from_raw(thread) };
     let pid = thread.process.pid;
     let id = task::current();
     if let Some(id) = id {
         table::add_thread(pid, id);
     }
-    set_place(Some(&thread.process));
-    let Start { pc, sp, argument } = thread.start;
-    let word = ptr::from_ref(&*thread).expose_provenance() as u64;
-    interrupts::without_interrupts(|| {
-        user::enter(&user::first_frame(pc, sp, argument), word);
-    });
-    set_place(None);
-    space::leave();
+    loop {
+        in_user_mode(&thread);
+        let next = thread.next.lock().take();
+        let Some(next) = next else {
+            break;
+        };
+        // With it goes the memory of the program before.
+        let Next { process, start } = *next;
+        *thread = Thread::new(process, start);
+    }
     let status = thread.process.status();
     let is_last = table::remove_thread(pid, id);
     // The process's memory, if it was the last one.
@@ -123,9 +135,35 @@ fn run(thread: u64) {
     }
 }
 
+/// Runs a thread's user code, as long as it lasts.
+fn in_user_mode(thread: &Thread) {
+    set_place(Some(&thread.process));
+    served::set(Some(&thread.process));
+    let Start { pc, sp, argument } = thread.start;
+    let word = ptr::from_ref(thread).expose_provenance() as u64;
+    interrupts::without_interrupts(|| {
+        user::enter(&user::first_frame(pc, sp, argument), word);
+        thread.registers.forget();
+    });
+    served::set(None);
+    set_place(None);
+    space::leave();
+}
+
 impl Thread {
-    /// The thread whose frame this is.
-    pub(super) fn of(frame: &TrapFrame) -> &Self {
+    fn new(process: Arc<Process>, start: Start) -> Self {
+        Self {
+            process,
+            registers: Registers::new(),
+            start,
+            is_over: AtomicBool::new(false),
+            is_in_upcall: AtomicBool::new(false),
+            next: SpinMutex::new(None),
+        }
+    }
+
+    /// The thread whose frame this is: the running one, which is there as long as what runs for it.
+    pub(super) fn of<'thread>(frame: &TrapFrame) -> &'thread Self {
         let thread: *const Self = VirtAddr::new(user::thread_word(frame)).as_ptr();
         // SAFETY: what `run` has given to `enter`, which has not returned: there is the frame.
         unsafe { &*thread }
@@ -134,6 +172,20 @@ impl Thread {
     /// Lets it end on its way back to user mode.
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
+    }
+
+    /// Lets it become another program on its way back to user mode.
+    pub(super) fn become_next(&self, next: Box<Next>) {
+        *self.next.lock() = Some(next);
+        self.end();
+    }
+
+    pub(super) fn set_in_upcall(&self, is_in_upcall: bool) {
+        self.is_in_upcall.store(is_in_upcall, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_in_upcall(&self) -> bool {
+        self.is_in_upcall.load(Ordering::Relaxed)
     }
 
     /// It does not go back to user mode.

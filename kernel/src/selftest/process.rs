@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::cpu;
 use crate::memory::frames;
+use crate::process;
+use crate::task;
 use crate::workload::processes;
 use crate::workload::scratch::Scratch;
 
@@ -20,6 +22,29 @@ pub(super) fn faults(scratch: &mut Scratch) {
 /// Flags and stack pointers that the kernel must not believe.
 pub(super) fn registers(scratch: &mut Scratch) {
     run("process-registers", scratch);
+}
+
+/// Registers of floating point and vectors.
+pub(super) fn vectors(scratch: &mut Scratch) {
+    run("process-vectors", scratch);
+}
+
+/// Tests that are not sampled.
+pub(super) const TESTS: &[(&str, fn())] = &[("process-fails-kernel", fails_kernel)];
+
+/// A panic in the kernel in a process's call, which is named in the last words.
+fn fails_kernel() {
+    process::start();
+    process::set_announce(|_, process| {
+        assert!(process.pid == 1, "this panic was asked for");
+        false
+    });
+    let parent = |_| {
+        let _ = process::run("process-spawn", 0);
+    };
+    let task = task::spawn(0, cpu::current(), parent, 0);
+    task.expect("there is memory for a task");
+    task::run(cpu::current())
 }
 
 fn run(program: &'static str, scratch: &Scratch) {

@@ -40,7 +40,9 @@ use crate::trap;
 pub use core_tasks::{current_name, name_word, runs_tasks, swap_name};
 pub use idle::{run, set_interrupt_source};
 pub use look::{all, look, running_on};
-pub use scheduler::{block, current, move_to, set_name, sleep, spawn, wake, yield_now};
+pub use scheduler::{
+    block, current, move_to, set_before_switch, set_name, sleep, spawn, wake, yield_now,
+};
 pub use table::{MAX_TASKS, TaskId, make_stacks};
 
 /// The tasks that most workloads have on a core at a time.

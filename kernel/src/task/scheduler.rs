@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use spin::Once;
 use x86_64::instructions::interrupts;
 
 use super::core_tasks::{SwitchReason, make_ready, tasks_of};
@@ -89,6 +90,15 @@ pub fn wake(id: TaskId) {
     }
 }
 
+/// Called when a task is about to give its core up, on the core, with interrupts off.
+static BEFORE_SWITCH: Once<fn()> = Once::new();
+
+/// Has this called whenever a task is about to give its core up, with interrupts off: for what it has in
+/// registers that a switch does not keep.
+pub fn set_before_switch(action: fn()) {
+    BEFORE_SWITCH.call_once(|| action);
+}
+
 /// The running task gives the core up. Returns when it has it again, or another.
 fn switch_away(reason: SwitchReason) {
     interrupts::without_interrupts(|| {
@@ -105,6 +115,9 @@ fn switch_away(reason: SwitchReason) {
         let stays = me.home.load(Ordering::Relaxed) == core.index;
         if next.is_none() && reason == SwitchReason::Yield && stays {
             return;
+        }
+        if let Some(before_switch) = BEFORE_SWITCH.get() {
+            before_switch();
         }
         tasks.begin_switch(number, reason);
         if let Some(next) = next {

@@ -39,6 +39,26 @@ pub fn forget() {
     AGAIN.store(0, Ordering::Relaxed);
 }
 
+/// What knows more of what a core was doing.
+static MORE: Once<fn(&CoreBlock, &mut fmt::Formatter<'_>) -> fmt::Result> = Once::new();
+
+/// Has this say whole lines of what a core was doing that has failed, or that was stopped.
+pub fn on_last_words(more: fn(&CoreBlock, &mut fmt::Formatter<'_>) -> fmt::Result) {
+    MORE.call_once(|| more);
+}
+
+/// What somebody else knows of a core.
+struct More(Option<&'static CoreBlock>);
+
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0, MORE.get()) {
+            (Some(core), Some(more)) => more(core, f),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Ends the run by a failure: says what it is, and `details` of it; then exits.
 ///
 /// `kind` is what it is called if this core was ending the run already.
@@ -49,8 +69,9 @@ pub fn fail(code: ExitCode, kind: &str, failure: &Failure<'_>, details: fmt::Arg
     }
     exit::begin_failed(failure);
     log::last_words(format_args!(
-        "{}\n{details}{}",
+        "{}\n{details}{}{}",
         failure.message,
+        More(cpu::cores().get(cpu::current_index() as usize).copied()),
         backtrace(failure)
     ));
     if let Some(hook) = BEFORE_END.get() {
@@ -121,6 +142,7 @@ impl fmt::Display for OtherCore {
         let Some(at) = stop::registers_of(core) else {
             return Ok(());
         };
+        write!(f, "{}", More(Some(core)))?;
         let core = core.index;
         writeln!(f, "{}", Backtrace { core, at })
     }

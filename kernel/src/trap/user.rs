@@ -181,13 +181,20 @@ extern "C" fn on_user_trap(frame: &mut TrapFrame) {
         control::set_trap_flag();
     }
     counts::count(vector);
-    let before = accounts::change(Account::of_vector(vector));
+    // A call is the task's own time.
+    let task = accounts::current().in_kernel();
+    let is_call = vector == CALL_VECTOR;
+    accounts::change(if is_call {
+        task
+    } else {
+        Account::of_vector(vector)
+    });
     match USERS.get() {
-        Some(users) if vector == CALL_VECTOR => (users.call)(frame),
+        Some(users) if is_call => (users.call)(frame),
         Some(users) if vector < EXCEPTIONS_END => (users.exception)(frame),
         _ => dispatch::handle(vector, frame),
     }
-    accounts::change(before);
+    accounts::change(task);
     end_of_trap_call();
 }
 
@@ -205,6 +212,7 @@ extern "C" fn on_user_return(frame: &mut TrapFrame) -> bool {
         && frame.rcx == frame.rip
         && frame.r11 == frame.rflags
         && frame.rflags & NOT_BY_SYSRET == 0;
+    accounts::change(accounts::current().in_user_mode());
     end_of_trap_call();
     is_fast
 }
@@ -281,6 +289,8 @@ user_leave:
 
     RULE TRAP_FRAME
     .cfi_restore_state
+    # LLVM's assembler adjusts from what it was before the line above.
+    .cfi_def_cfa_offset {frame_bytes}
 user_leave_fast:
     .set depth, 17
     TRAP_POP_ALL
@@ -359,7 +369,9 @@ user_enter:
     movl ${frame_bytes} / 8, %ecx
     rep movsq
     movq %rsp, %rbp
-    .cfi_def_cfa %rsp, {frame_bytes} + 64
+    .cfi_endproc
+    # From here on it is as if user code had been interrupted.
+    TRAP_CFI {frame_bytes}
     RULE TRAP_FRAME
     jmp user_leave
     .cfi_endproc

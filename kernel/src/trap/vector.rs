@@ -8,6 +8,8 @@ pub const NMI: u8 = 2;
 pub const BREAKPOINT: u8 = 3;
 /// #OF. No instruction of 64-bit code raises it, but `int 4`.
 pub const OVERFLOW_EXCEPTION: u8 = 4;
+/// #NM: floating point, or vectors, where that is forbidden.
+pub const DEVICE_NOT_AVAILABLE: u8 = 7;
 /// #DF.
 pub const DOUBLE_FAULT: u8 = 8;
 /// #GP.
@@ -28,7 +30,7 @@ pub const fn name(vector: u8) -> &'static str {
         OVERFLOW_EXCEPTION => "overflow exception",
         5 => "bound range exceeded",
         6 => "invalid opcode",
-        7 => "device not available",
+        DEVICE_NOT_AVAILABLE => "device not available",
         DOUBLE_FAULT => "double fault",
         10 => "invalid TSS",
         11 => "segment not present",

@@ -51,6 +51,7 @@ fn of_core(core: &CoreBlock) -> impl Iterator<Item = Account> + use<> {
     let accounted = accounted().map(|(used_for, ticks)| {
         let (kind, number) = match used_for {
             Use::Task(name) => (AccountKind::Task, name),
+            Use::User(name) => (AccountKind::User, name),
             Use::Interrupt(vector) => (AccountKind::Interrupt, vector.into()),
             Use::Idle => (AccountKind::Idle, 0),
         };
@@ -85,6 +86,10 @@ fn show(core: &CoreBlock, out: &mut dyn Write) -> fmt::Result {
         let share = Share { ticks, all };
         match kind {
             AccountKind::Task => writeln!(out, "  {share}  task {}", workload::task_name(number))?,
+            AccountKind::User => {
+                let name = workload::task_name(number);
+                writeln!(out, "  {share}  user {name}")?;
+            }
             AccountKind::Interrupt => writeln!(out, "  {share}  interrupt {number}")?,
             AccountKind::Idle => writeln!(out, "  {share}  idle")?,
             AccountKind::Samples => writeln!(out, "  {share}  samples, and waiting in them")?,

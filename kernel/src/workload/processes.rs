@@ -1,10 +1,11 @@
 //! Processes: programs in user mode, each run to its end, one after the other on each core.
 //!
 //! A unit of `process-NAME` runs the program of that name once: a process is made, works, and is
-//! gone. `processes` runs all of them. What each one's profile should show is at the top of its file
+//! gone. `processes` runs all of them but the hostile one. What each one's profile should show is at the top of its file
 //! in `kernel/programs/src/bin/`.
 
 use super::scratch::Scratch;
+use crate::cpu;
 use crate::process;
 use crate::task;
 
@@ -25,9 +26,24 @@ pub fn run((name, number): Program) {
     }
 }
 
+/// The one that does what programs must not.
+pub const HOSTILE: &str = "process-hostile";
+
+/// Ticks between looks of a core that has nothing to do but to run what others send it.
+const REST_TICKS: u64 = 20_000;
+
+/// Runs something on the first core. The others run what tasks come to them.
+pub fn on_first_core(action: fn()) {
+    if cpu::current_index() == 0 {
+        action();
+    } else {
+        task::sleep(REST_TICKS);
+    }
+}
+
 /// A unit of work: all programs.
 pub fn unit(_: &mut Scratch) {
-    for program in super::run::programs() {
+    for program in super::run::programs().filter(|program| program.0 != HOSTILE) {
         task::set_name(program.1);
         run(program);
     }

@@ -101,6 +101,15 @@ pub static ALL: &[Workload] = &[
     Workload::process("process-yield", |_| process(2)),
     Workload::process("process-recursion", |_| process(3)),
     Workload::process("process-spawn", |_| process(4)),
+    Workload::process("process-memory", |_| process(5)),
+    Workload::process("process-unmap", |_| process(6)),
+    Workload::process("process-ping-pong", |_| process(7)),
+    Workload::process("process-upcall", |_| process(8)),
+    Workload::process("process-exec", |_| process(9)),
+    Workload::process("process-c", |_| process(10)),
+    Workload::process(processes::HOSTILE, |_| {
+        processes::on_first_core(|| process(11))
+    }),
 ];
 
 static MIX: Workload = Workload::new("mix", mix);
@@ -129,11 +138,19 @@ pub fn prepare_processes(workload: &Workload) {
     }
     let all = programs().map(|(name, _)| name);
     let all = all.filter(|_| workload.name == PROCESSES.name);
+    let all = all.filter(|name| *name != processes::HOSTILE);
     let one = Some(workload.name).filter(|name| *name != PROCESSES.name);
     let mut names = all.chain(one);
     if let Some(name) = names.find(|name| !process::has_program(name)) {
         let problem = format_args!(
             "command line: `workload={}`: the boot loader has brought no module `{name}`",
+            workload.name
+        );
+        exit::refuse(ExitCode::BadCommandLine, "", &problem)
+    }
+    if workload.name == processes::HOSTILE && cpu::count() < 2 {
+        let problem = format_args!(
+            "command line: `workload={}`: it needs two cores or more, as it is ended from another one",
             workload.name
         );
         exit::refuse(ExitCode::BadCommandLine, "", &problem)

@@ -17,7 +17,7 @@ named! {
     /// assert_eq!(AccountKind::Task.name(), "task");
     /// ```
     AccountKind {
-        /// Tasks of a name: its number among those of the description.
+        /// Tasks of a name, in the kernel: its number among those of the description.
         Task = 1, "task";
         /// Interrupts of a vector: its number.
         Interrupt = 2, "interrupt";
@@ -25,6 +25,8 @@ named! {
         Idle = 3, "idle";
         /// Samples, and what their handlers have waited for.
         Samples = 4, "samples";
+        /// Tasks of a name in user mode: its number, as of those in the kernel.
+        User = 5, "user";
     }
 }
 

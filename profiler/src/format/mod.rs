@@ -5,6 +5,7 @@
 //! * [`sample`]: the record that an overflow leaves in the ring.
 //! * [`count`]: the record that a core leaves of each event in a run that counts.
 //! * [`description`]: what a run is, said once, when sampling starts.
+//! * [`process`]: a process of the user's, by the number that records have.
 //! * [`event`]: an event that is counted from some later time on.
 //! * [`ring`]: a core's records, from one writer to one reader.
 //! * [`table`]: a core's chains, counted in place.
@@ -25,6 +26,7 @@ mod expand;
 pub mod kept;
 mod named;
 pub mod note;
+pub mod process;
 pub mod region;
 pub mod ring;
 pub mod sample;

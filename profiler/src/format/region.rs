@@ -23,6 +23,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64 as PlainAtomicU64, Ordering as Pla
 
 use super::account::{ACCOUNT_ROWS, AccountCounters};
 use super::description::{DESCRIPTION_BYTES, DescriptionError};
+use super::process::{PROCESS_ROWS, ProcessWord};
 use super::table::{Chains, TABLE_BYTES, Table};
 use super::{Description, Text, VERSION, named, ring};
 use crate::address::CodeRange;
@@ -518,6 +519,8 @@ struct RingPage {
     table_used: PlainAtomicU64,
     /// What it has spent its time on.
     accounts: [AccountCounters; ACCOUNT_ROWS],
+    /// Processes that it has announced.
+    processes: [ProcessWord; PROCESS_ROWS],
 }
 
 /// Pages fit what they hold.
@@ -927,6 +930,16 @@ impl<'region> Region<'region> {
     #[must_use]
     pub fn accounts(&self, core: u32) -> &'region [AccountCounters; ACCOUNT_ROWS] {
         &self.ring_page(core).accounts
+    }
+
+    /// The processes that `core` has announced, and room for further ones.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such core.
+    #[must_use]
+    pub fn processes(&self, core: u32) -> &'region [ProcessWord; PROCESS_ROWS] {
+        &self.ring_page(core).processes
     }
 
     /// The control block of the ring of `core`.

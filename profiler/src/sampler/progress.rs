@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::{Sampler, Target};
 use crate::format::Clock;
 use crate::format::account::Account;
+use crate::format::process::Process;
 use crate::format::region::Region;
 use crate::hw::tsc;
 
@@ -126,6 +127,21 @@ impl<T: Target> Sampler<T> {
         for (row, account) in run.region.accounts(core).iter().zip(accounts) {
             row.store(account);
         }
+    }
+
+    /// Lets readers of the run know a process, which samples from then on have by its number
+    /// ([`UserMemory::program`](crate::unwind::user::UserMemory::program)). Called on the core with this
+    /// index, which nothing else calls it on meanwhile. Returns false before the run has begun, and if
+    /// there is no room: then its program's number is to be used.
+    #[must_use]
+    pub fn announce(&self, core: u32, process: Process) -> bool {
+        let run = self.engine.run().filter(|run| core < run.region.cores());
+        let rows = run.map(|run| run.region.processes(core));
+        let free = rows.and_then(|rows| rows.iter().find(|row| row.load().is_none()));
+        free.is_some_and(|row| {
+            row.store(process);
+            true
+        })
     }
 
     /// A difference of the time stamp counter in ticks of the run: nanoseconds, or instructions

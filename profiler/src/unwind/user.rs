@@ -18,7 +18,7 @@
 //!
 //! [`MAX_CHAIN`]: crate::format::sample::MAX_CHAIN
 
-use super::{Append, Registers, Slot, Target, WORD};
+use super::{Append, Registers, Slot, Target, WORD, Walked};
 pub use crate::address::USER_END;
 use crate::address::{CodeAddress, StackAddress, UserAddress};
 use crate::format::sample::{ChainEnd, ChainEntry};
@@ -57,7 +57,8 @@ pub struct UserMemory {
     /// The root of the program's page tables, as CR3 has it: bits that are no address are left out.
     pub root: u64,
     /// The number of the program, by which a reader knows it, from 1 on: that of the boot module that
-    /// it is from. 0: none.
+    /// it is from; or that of a process of it which was announced
+    /// ([`Sampler::announce`](crate::sampler::Sampler::announce)). 0: none.
     pub program: u16,
     /// Where physical address 0 is mapped.
     pub direct_map: u64,
@@ -89,47 +90,61 @@ struct Page {
     is_executable: bool,
 }
 
-/// A program's memory, as the walk reads it: the page that was read last needs no tables again.
+impl Page {
+    /// One that contains no address.
+    const NONE: Self = Self {
+        start: u64::MAX,
+        within: 0,
+        physical: 0,
+        is_executable: false,
+    };
+
+    const fn contains(&self, address: u64) -> bool {
+        address & !self.within == self.start
+    }
+}
+
+/// A program's memory, as the walk reads it. The pages that were looked at last need no tables again:
+/// for what is loaded, which is a stack, and for what may be executed.
 struct Memory<'a, T> {
     target: &'a T,
     memory: UserMemory,
-    last: Option<Page>,
+    /// What held the last physical address.
+    ram: PhysicalRange,
+    data: Page,
+    code: Page,
 }
 
 impl<'a, T: Target> Memory<'a, T> {
+    #[inline]
     fn new(memory: UserMemory, target: &'a T) -> Self {
         Self {
             target,
             memory,
-            last: None,
+            ram: PhysicalRange { start: 0, end: 0 },
+            data: Page::NONE,
+            code: Page::NONE,
         }
     }
 
     /// Loads the aligned word at a physical address, if that is in RAM.
-    fn physical_word(&self, address: u64) -> Option<u64> {
+    #[inline]
+    fn physical_word(&mut self, address: u64) -> Option<u64> {
         let end = address.checked_add(WORD)?;
         let holds = |ram: &PhysicalRange| ram.start <= address && end <= ram.end;
-        if !address.is_multiple_of(WORD) || !self.memory.ram.iter().any(holds) {
+        if !holds(&self.ram) {
+            self.ram = *self.memory.ram.iter().find(|ram| holds(ram))?;
+        }
+        if !address.is_multiple_of(WORD) {
             return None;
         }
         let mapped = self.memory.direct_map.checked_add(address)?;
         Some(self.target.load(Slot(mapped)))
     }
 
-    /// The page that `address` is in, if the program may read it.
-    fn page(&mut self, address: u64) -> Option<Page> {
-        if let Some(last) = self.last
-            && address & !last.within == last.start
-        {
-            return Some(last);
-        }
-        let page = self.translate(address)?;
-        self.last = Some(page);
-        Some(page)
-    }
-
-    /// The same, by the page tables (SDM vol. 3, 5.5.4).
-    fn translate(&self, address: u64) -> Option<Page> {
+    /// The page that `address` is in, if the program may read it (SDM vol. 3, 5.5.4).
+    #[inline(never)]
+    fn translate(&mut self, address: u64) -> Option<Page> {
         if address >= USER_END {
             return None;
         }
@@ -162,18 +177,39 @@ impl<'a, T: Target> Memory<'a, T> {
     }
 
     /// Loads the word at an address of the program, if it is aligned and may be read.
+    #[inline]
     fn word(&mut self, address: u64) -> Option<u64> {
         if !address.is_multiple_of(WORD) {
             return None;
         }
-        let page = self.page(address)?;
-        self.physical_word(page.physical | address & page.within)
+        if !self.data.contains(address) {
+            self.data = self.translate(address)?;
+        }
+        let Page {
+            physical, within, ..
+        } = self.data;
+        self.physical_word(physical | address & within)
     }
 
     /// Returns true if the program may execute what is at `address`.
-    fn is_code(&self, address: u64) -> bool {
-        self.translate(address)
-            .is_some_and(|page| page.is_executable)
+    #[inline]
+    fn is_code(&mut self, address: u64) -> bool {
+        if self.code.contains(address) {
+            return true;
+        }
+        // Words of a stack lead to it as often as to code.
+        let page = if self.data.contains(address) {
+            Some(self.data)
+        } else {
+            self.translate(address)
+        };
+        match page {
+            Some(page) if page.is_executable => {
+                self.code = page;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The two words on top of the stack, if they may be return addresses; else 0.
@@ -251,17 +287,34 @@ pub(super) fn walk(
     walk_frames(interrupted, &mut Memory::new(memory, target), chain)
 }
 
-/// The two words on top of the stack of a program that was interrupted.
-pub(super) fn stack_top(sp: StackAddress, target: &impl Target) -> [u64; 2] {
-    let memory = target.user_memory(None);
-    memory.map_or([0; 2], |memory| Memory::new(memory, target).top(sp))
+/// The same, with all that a record has of what was interrupted.
+pub(super) fn walk_with_top(
+    interrupted: Registers,
+    target: &impl Target,
+    chain: &mut impl Append,
+) -> Walked {
+    let Registers { pc, sp, .. } = interrupted;
+    let Some(memory) = target.user_memory(None) else {
+        return Walked {
+            end: ChainEnd::UserUnknown,
+            pc,
+            stack_top: [0; 2],
+        };
+    };
+    let mut memory = Memory::new(memory, target);
+    Walked {
+        stack_top: memory.top(sp),
+        pc: memory.recorded(pc.0),
+        end: walk_frames(interrupted, &mut memory, chain),
+    }
 }
 
 /// An address of a program that was interrupted, as a record has it.
 pub(super) fn recorded(address: CodeAddress, target: &impl Target) -> CodeAddress {
     let memory = target.user_memory(None);
-    memory.map_or(address, |memory| {
-        Memory::new(memory, target).recorded(address.0)
+    memory.map_or(address, |UserMemory { program, .. }| {
+        let address = address.0;
+        UserAddress { program, address }.code()
     })
 }
 

@@ -78,6 +78,7 @@ pub(crate) fn end(cores: impl IntoIterator<Item = (u64, Vec<OverheadEnd>)>) -> R
         corrupt_at: None,
         damaged_chains: 0,
         accounts: Vec::new(),
+        processes: Vec::new(),
     };
     RunEnd {
         outcome: Outcome::Finished,

@@ -15,14 +15,16 @@ const CORES: &str = "4";
 const SAMPLES: &str = "20000";
 
 /// Workloads and periods: what most will run; then short and deep stacks, and
-/// code that waits.
-const RUNS: [(&str, &str); 6] = [
+/// code that waits; then samples in a program of the user, and of the kernel whose chains go on into one.
+const RUNS: [(&str, &str); 8] = [
     ("mix", "1000"),
     ("mix", "100"),
     ("arithmetic", "100"),
     ("recursion", "100"),
     ("contention", "100"),
     ("ping-pong", "100"),
+    ("process-arithmetic", "100"),
+    ("process-calls", "100"),
 ];
 
 fn main() {
@@ -32,8 +34,8 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder for the profiles");
     println!("guest: {CORES} cores, {SAMPLES} samples, counted instructions");
     println!("figures repeat exactly, but for the last column (booting included)\n");
-    println!("                         handler, instructions  workload's share       samples");
-    println!("workload         period       median       max  of instructions     a second");
+    println!("                             handler, instructions  workload's share       samples");
+    println!("workload             period       median       max  of instructions     a second");
     for (workload, period) in RUNS {
         let started = Instant::now();
         let report = support::run(
@@ -70,7 +72,7 @@ fn row(workload: &str, report: &Value, seconds: f64) -> String {
     #[allow(clippy::cast_precision_loss)] // shown without decimals
     let a_second = samples as f64 / seconds;
     format!(
-        "{workload:<14} {:>8} {:>12} {:>9} {:>15.1}% {a_second:>12.0}",
+        "{workload:<18} {:>8} {:>12} {:>9} {:>15.1}% {a_second:>12.0}",
         grouped(period),
         grouped(median),
         grouped(max),

@@ -230,7 +230,7 @@ impl Repair<'_> {
                     return Innermost::Added(address);
                 }
             }
-            Caller::Pushed(_) | Caller::OutOfReach | Caller::Unknown => {}
+            Caller::Pushed(_) | Caller::InRcx | Caller::OutOfReach | Caller::Unknown => {}
         }
         Innermost::Doubtful {
             is_undecided: !self.callers.has_frames_at(pc),

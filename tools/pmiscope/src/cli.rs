@@ -463,6 +463,11 @@ pub struct VerifyArgs {
     /// The most examples of each kind of difference to show
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub examples: usize,
+
+    /// Check something else, of any profile: whether all addresses of the user's programs in chains
+    /// lie where their program may execute, by its ELF file
+    #[arg(long)]
+    pub programs: bool,
 }
 
 fn range(range: &std::ops::RangeInclusive<u64>) -> std::ops::RangeInclusive<u64> {

@@ -40,11 +40,27 @@ pub enum Call {
     MoveTo = 13,
     /// Does nothing. Returns 0.
     Nothing = 14,
+    /// Becomes the program whose name is at this address and has this length, with this argument: the
+    /// process, whose only thread it is, stays. Returns only if it is refused.
+    Exec = 15,
+    /// Sends a message, a number below [`Refusal::FIRST`], to the process with this number.
+    Send = 16,
+    /// Waits for the next message to the process, and returns it.
+    Receive = 17,
+    /// Has a thread of the process interrupted for each message to it: a function at this address is
+    /// called, with the message, and behind it the address to [`Self::Resume`] from. 0: not any more.
+    Handle = 18,
+    /// Continues with what was interrupted and lies at this address. Returns what that had in `rax`.
+    Resume = 19,
+    /// Ends the child process with this number, with the status [`KILLED`].
+    Kill = 20,
+    /// Returns the number of the process.
+    Pid = 21,
 }
 
 impl Call {
     /// All of them, by their numbers.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 22] = [
         Self::Exit,
         Self::EndThread,
         Self::StartThread,
@@ -60,6 +76,13 @@ impl Call {
         Self::Clock,
         Self::MoveTo,
         Self::Nothing,
+        Self::Exec,
+        Self::Send,
+        Self::Receive,
+        Self::Handle,
+        Self::Resume,
+        Self::Kill,
+        Self::Pid,
     ];
 
     /// The call with this number.
@@ -96,3 +119,6 @@ impl Refusal {
 
 /// The status of a process that a fault has ended: this, and the vector in the lower bits.
 pub const FAULTED: u64 = 1 << 32;
+
+/// The status of a process that its parent has ended.
+pub const KILLED: u64 = 1 << 33;

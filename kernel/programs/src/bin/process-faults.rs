@@ -8,8 +8,10 @@ use core::arch::asm;
 use core::hint::black_box;
 use core::sync::atomic::AtomicU32;
 
-use programs::call::{FAULTED, Refusal};
-use programs::{Futex, Line, Refused, log_at, spawn, start_thread, wait, yield_now};
+use programs::call::{Call, FAULTED, Refusal};
+use programs::{
+    Context, Futex, Line, Refused, log_at, on_message, pid, spawn, start_thread, wait, yield_now,
+};
 
 programs::program!(main);
 
@@ -64,7 +66,20 @@ const WRONG: &[Wrong] = &[
     wrong("no end of a stack", &[14], || {
         black_box(without_end(0));
     }),
-    wrong("floating point", &[7], || instruction!("fld1")),
+    wrong("a way back to no address", &[13], || {
+        go_back(0x8000_0000_0000_1000, 0x202)
+    }),
+    wrong("a way back to the kernel", &[13], || {
+        go_back(0xffff_ffff_8000_0000, 0x202)
+    }),
+    wrong("a way back with the kernel's flags", &[13], || {
+        // With IOPL 3 it may; if they are taken as they are, the program survives.
+        go_back((allowed_by_flags as *const ()).addr() as u64, 0x3002)
+    }),
+    wrong("an upcall without a stack", &[14], || {
+        on_message(never);
+        with_no_stack(pid());
+    }),
     wrong("GS", &[14], || instruction!("mov rax, gs:[0]")),
     wrong(
         "a thread beside one that waits",
@@ -145,6 +160,39 @@ fn return_to_ring_0() {
             "iretq",
             options(noreturn)
         )
+    };
+}
+
+/// Goes back from an upcall that there was not, to an address.
+fn go_back(address: u64, flags: u64) {
+    let mut context = Context::default();
+    context.0[1] = address;
+    context.0[2] = core::ptr::from_ref(&context).addr() as u64;
+    context.0[3] = flags;
+    let _ = context.resume();
+}
+
+/// What a program may not.
+extern "C" fn allowed_by_flags() -> ! {
+    instruction!("cli");
+    programs::exit(1)
+}
+
+extern "C" fn never(_: u64) {}
+
+/// Sends a message to a process where the stack has no room.
+fn with_no_stack(process: u64) {
+    // SAFETY: the process ends there, which is the test.
+    unsafe {
+        asm!(
+            "mov rsp, 64",
+            "syscall",
+            "ud2",
+            in("rax") Call::Send as u64,
+            in("rdi") process,
+            in("rsi") 1,
+            options(noreturn),
+        );
     };
 }
 

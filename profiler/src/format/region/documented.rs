@@ -8,6 +8,7 @@ use super::{
 };
 use crate::format::account::{ACCOUNT_ROWS, AccountCounters, AccountKind};
 use crate::format::documented::fields;
+use crate::format::process::{PROCESS_ROWS, Process, ProcessWord};
 
 #[test]
 fn the_header_page_is_as_the_page_has_it() {
@@ -96,6 +97,11 @@ fn the_counters_are_as_the_page_has_them() {
             size_of::<[AccountCounters; ACCOUNT_ROWS]>(),
             "accounts",
         ),
+        (
+            offset_of!(RingPage, processes),
+            size_of::<[ProcessWord; PROCESS_ROWS]>(),
+            "processes",
+        ),
     ];
     assert_eq!(fields("Ring page")[5..], expected);
 }
@@ -120,6 +126,25 @@ fn the_overheads_are_as_the_page_has_them() {
     assert_eq!(fields("Overhead"), expected);
     let page = include_str!("../../../../docs/region.md");
     assert!(page.contains(&format!("first {OVERHEAD_ROWS} events, by number")));
+}
+
+#[test]
+fn the_processes_are_as_the_page_has_them() {
+    assert_eq!(
+        fields("Process"),
+        [(0, 2, "number"), (2, 2, "program"), (4, 4, "pid")]
+    );
+    let row = ProcessWord::default();
+    row.store(Process {
+        number: 0x0102,
+        program: 0x0304,
+        pid: 0x0506_0708,
+    });
+    // SAFETY: it is a word of eight bytes that nobody else has.
+    let bytes = unsafe { core::mem::transmute::<ProcessWord, [u8; 8]>(row) };
+    assert_eq!(bytes, [2, 1, 4, 3, 8, 7, 6, 5]);
+    let page = include_str!("../../../../docs/region.md");
+    assert!(page.contains(&format!("{PROCESS_ROWS} processes")));
 }
 
 #[test]

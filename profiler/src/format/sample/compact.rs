@@ -238,6 +238,7 @@ pub(crate) unsafe fn encode(
 ) -> Result<u32, DoesNotFit> {
     let is_plain = matches!(sample.end, ChainEnd::Complete | ChainEnd::DepthLimit)
         && sample.exact.is_none()
+        && !sample.state.has(State::RING)
         && sample.sequence == context.next
         && sample.chain_words.len() <= MAX_CHAIN;
     match text.width {

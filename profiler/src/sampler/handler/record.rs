@@ -26,7 +26,7 @@ impl<T: Target> Context<'_, T> {
         };
         let mut chain = Chain::new();
         let start = self.interrupted.start();
-        let end = unwind::walk_from(start, &view, &mut chain);
+        let walked = unwind::walk_with_top(start, &view, &mut chain);
         let since_start = since(
             run.timing.start_tsc.load(Relaxed),
             self.core.clock.as_first(self.entry_tsc),
@@ -43,12 +43,12 @@ impl<T: Target> Context<'_, T> {
             time: run.timing.clock.ticks(since_start),
             period: overflow.period,
             sp: interrupted.sp,
-            stack_top: unwind::top_of(start, &view),
-            pc: unwind::recorded(interrupted.pc, start, &view),
+            stack_top: walked.stack_top,
+            pc: walked.pc,
             exact: overflow
                 .exact
                 .map(|exact| unwind::recorded(exact, start, &view)),
-            end,
+            end: walked.end,
             // Those of `chain`, where they stand.
             chain_words: &[],
         };

@@ -127,6 +127,15 @@ impl WithProgram {
     }
 }
 
+/// The words on top of the stack, as a record has them.
+fn top_words(start: Start, machine: &WithProgram) -> [u64; 2] {
+    let mut chain = Chain::new();
+    let walked = walk_with_top(start, machine, &mut chain);
+    assert_eq!(machine.walk(start), (walked.end, entries(&chain)));
+    assert_eq!(walked.pc, recorded(start.registers.pc, start, machine));
+    walked.stack_top
+}
+
 // SAFETY: `load` reads no memory by an address.
 unsafe impl Target for WithProgram {
     fn text(&self) -> CodeRange {
@@ -261,7 +270,7 @@ fn a_program_is_walked_to_its_first_function() {
     );
     // What is no program's stays as it is.
     assert_eq!(recorded(TEXT.start, start, &machine), TEXT.start);
-    assert_eq!(top_of(start, &machine), [NUMBER + CODE + 0x44, 0]);
+    assert_eq!(top_words(start, &machine), [NUMBER + CODE + 0x44, 0]);
     assert_eq!(
         machine.walk(in_program(LEAF.0, 0)),
         (ChainEnd::Complete, vec![])
@@ -274,7 +283,7 @@ fn a_program_of_which_nothing_is_known_has_no_chain() {
     machine.has_program = false;
     let start = in_program(LEAF.0, LEAF.1);
     assert_eq!(machine.walk(start), (ChainEnd::UserUnknown, vec![]));
-    assert_eq!(top_of(start, &machine), [0; 2]);
+    assert_eq!(top_words(start, &machine), [0; 2]);
 }
 
 #[test]
@@ -334,7 +343,7 @@ fn each_level_has_to_say_present_and_user() {
             (ChainEnd::UserUnmapped, vec![]),
             "level {level}, bit {missing}"
         );
-        assert_eq!(top_of(start, &machine), [0; 2]);
+        assert_eq!(top_words(start, &machine), [0; 2]);
     }
     // A page of code that is not executed, by any level.
     for level in 0..4 {
@@ -392,7 +401,7 @@ fn tables_and_pages_outside_ram_are_not_read() {
                 (ChainEnd::UserUnmapped, vec![]),
                 "{frame:#x} at {level}"
             );
-            assert_eq!(top_of(start, &machine), [0; 2]);
+            assert_eq!(top_words(start, &machine), [0; 2]);
         }
     }
 }
@@ -565,7 +574,7 @@ fn a_stack_pointer_of_the_kernels_shows_nothing_of_it() {
     assert_eq!(machine.walk(executing), (ChainEnd::FrameAbove, vec![]));
     assert_eq!(machine.walk(calling), (ChainEnd::FrameAbove, vec![border]));
     for start in [executing, calling] {
-        assert_eq!(top_of(start, &machine), [0; 2]);
+        assert_eq!(top_words(start, &machine), [0; 2]);
     }
     assert_eq!(machine.kernel.loads.get(), 0);
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use profiler::contract::mailbox::Mailbox;
 use profiler::format::account::AccountCounters;
+use profiler::format::process::ProcessWord;
 use profiler::format::region::{OverheadCounters, Region, RunState};
 use profiler::format::ring::Reader;
 use profiler::format::sample::MAX_WORDS;
 use profiler::format::{RecordHead, Sample, kind};
 
 use super::guard;
-use crate::profile::{AccountEnd, CoreEnd, OverheadEnd, Writer};
+use crate::profile::{AccountEnd, CoreEnd, OverheadEnd, ProcessEnd, Writer};
 
 /// Records that are taken of a core at a time, so that a fast one does not keep the others
 /// waiting.
@@ -240,6 +241,7 @@ impl<'memory> Collector<'memory> {
                 corrupt_at: core.corrupt_at,
                 damaged_chains: core.damaged_chains,
                 accounts: accounts(self.region.accounts(number)),
+                processes: processes(self.region.processes(number)),
             }
         });
         ends.collect()
@@ -281,6 +283,16 @@ fn accounts(rows: &[AccountCounters]) -> Vec<AccountEnd> {
         ticks: account.ticks,
     });
     accounts.collect()
+}
+
+fn processes(rows: &[ProcessWord]) -> Vec<ProcessEnd> {
+    let processes = rows.iter().filter_map(ProcessWord::load);
+    let processes = processes.map(|process| ProcessEnd {
+        number: process.number,
+        program: process.program,
+        pid: process.pid,
+    });
+    processes.collect()
 }
 
 /// The word that has this unit.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cli::ProfileArgs;
 use crate::input;
 use crate::output::say;
-use crate::profile::{EmbeddedProgram, Profile};
+use crate::profile::{EmbeddedProgram, Profile, RunEnd};
 use crate::symbols::{Symbols, build_id};
 
 /// The programs that a profile has. Beside its kernel's files, so before those are taken out.
@@ -54,12 +54,16 @@ pub(super) fn of_profile(
     Ok(programs)
 }
 
-/// Gives symbols the programs' functions. One that cannot be read has none, and that is said.
-pub(super) fn add(symbols: &mut Symbols, programs: Vec<EmbeddedProgram>) {
+/// Gives symbols the programs' functions, and which process runs which program, as the end of the run
+/// has it. One that cannot be read has none, and that is said.
+pub(super) fn add(symbols: &mut Symbols, programs: Vec<EmbeddedProgram>, end: Option<&RunEnd>) {
     for EmbeddedProgram { number, name, elf } in programs {
         if let Err(problem) = symbols.add_program(number, &name, &elf) {
             say!("pmiscope: warning: module {name}: {problem}: its code stays without names");
         }
+    }
+    for process in end.into_iter().flat_map(RunEnd::processes) {
+        symbols.add_process(process.number, process.program, process.pid);
     }
 }
 

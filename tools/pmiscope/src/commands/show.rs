@@ -42,7 +42,7 @@ impl LoadedProfile {
         let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
         let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
-        programs::add(&mut symbols, programs);
+        programs::add(&mut symbols, programs, profile.end.as_ref());
         warn_incomplete(&profile, path);
         Ok((Self { profile, symbols }, files))
     }
@@ -288,7 +288,7 @@ pub(super) fn show_run(
     let programs = programs::in_profile(&mut profile);
     let files = files_in(&mut profile, path);
     let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
-    programs::add(&mut symbols, programs);
+    programs::add(&mut symbols, programs, profile.end.as_ref());
     let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default())?;
     // If the report cannot be written, the picture still is.

@@ -166,6 +166,13 @@ pub struct RunEnd {
     pub cores: Vec<CoreEnd>,
 }
 
+impl RunEnd {
+    /// The processes that the kernel has announced.
+    pub fn processes(&self) -> impl Iterator<Item = &ProcessEnd> {
+        self.cores.iter().flat_map(|core| &core.processes)
+    }
+}
+
 /// How a run ended, and what was made of all its samples.
 #[derive(Serialize, Deserialize)]
 struct Ending {
@@ -272,6 +279,20 @@ pub struct CoreEnd {
     /// What it has spent its time on, if its kernel accounts for that.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub accounts: Vec<AccountEnd>,
+    /// The processes that its kernel has announced on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessEnd>,
+}
+
+/// A process of the user's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProcessEnd {
+    /// By which records know it, in place of its program's number.
+    pub number: u16,
+    /// The number of its program.
+    pub program: u16,
+    /// The number by which its kernel knows it.
+    pub pid: u32,
 }
 
 /// What a core has spent on one thing.

@@ -12,7 +12,7 @@ use crate::profile::AccountEnd;
 /// An account of a core.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct AccountRow {
-    /// What it is of: `task`, `interrupt`, `idle`, `samples`.
+    /// What it is of: `task`, `interrupt`, `idle`, `samples`, `user`.
     pub kind: &'static str,
     /// The task's name, or the number of the interrupt's vector; empty of the others.
     pub name: String,
@@ -27,6 +27,7 @@ impl AccountRow {
             ("samples", _) => "(samples, and waiting in them)".to_owned(),
             (kind, "") => format!("({kind})"),
             ("task", name) => name.to_owned(),
+            ("user", name) => format!("{name}, in user mode"),
             (kind, name) => format!("({kind} {name})"),
         }
     }
@@ -37,7 +38,7 @@ pub(super) fn of_core(accounts: &[AccountEnd], run: &Description) -> Vec<Account
     let row = |account: &AccountEnd| {
         let kind = AccountKind::try_from(account.kind).ok()?;
         let name = match kind {
-            AccountKind::Task => task_name(run, account.number),
+            AccountKind::Task | AccountKind::User => task_name(run, account.number),
             AccountKind::Interrupt => account.number.to_string(),
             AccountKind::Idle | AccountKind::Samples => String::new(),
         };
@@ -86,6 +87,7 @@ mod tests {
         let cores = [
             core(vec![
                 row("task", "heap", 700),
+                row("user", "heap", 80),
                 row("interrupt", "64", 10),
                 row("idle", "", 90),
                 row("samples", "", u64::MAX),
@@ -96,6 +98,7 @@ mod tests {
             ("(samples, and waiting in them)", u64::MAX),
             ("heap", 1000),
             ("(idle)", 90),
+            ("heap, in user mode", 80),
             ("(interrupt 64)", 10),
         ];
         let expected = expected.map(|(name, ticks)| (name.to_owned(), ticks));

@@ -268,7 +268,7 @@ pub struct Shares {
     /// Those in which a lock was held, by its name, where the kernel says it (`locks=on`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub locks: Vec<TaskRow>,
-    /// Samples of each of the user's programs, most first; left out without any.
+    /// Samples of each of the user's processes, most first; left out without any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub processes: Vec<ProcessRow>,
     /// Samples whose chain has a caller that was on top of the stack only, in a

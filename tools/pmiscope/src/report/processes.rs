@@ -1,4 +1,4 @@
-//! The samples of the user's programs: in their own code, and in the kernel on their behalf.
+//! The samples of the user's processes: in their own code, and in the kernel on their behalf.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,14 @@ use super::stack::{Chain, Stack};
 use crate::chain::Link;
 use crate::symbols::Symbols;
 
-/// A program.
+/// A process, or those of a program together that its kernel has not announced.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct ProcessRow {
-    /// Its file's name.
+    /// Its program's file's name.
     pub name: String,
+    /// The number by which its kernel knows it; left out of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
     /// All samples of it.
     pub samples: u64,
     /// Those of its own code.
@@ -24,7 +27,7 @@ pub struct ProcessRow {
     pub kernel: u64,
 }
 
-/// A row for each program, the one with most samples first.
+/// A row for each process, the one with most samples first.
 pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
     let served: Vec<_> = tally.chains().map(|chain| served_by(&chain)).collect();
     let mut counts: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
@@ -41,6 +44,7 @@ pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
     }
     let row = |(number, [user, kernel]): (u16, [u64; 2])| ProcessRow {
         name: symbols.program_name(number),
+        pid: symbols.pid_of(number),
         samples: user + kernel,
         user,
         kernel,
@@ -50,15 +54,56 @@ pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
     rows
 }
 
-/// The program that the kernel serves in this chain.
-fn served_by(chain: &Chain<'_>) -> Option<u16> {
-    chain.links().find_map(|link| match link {
-        Link::Border { pc, .. } => Some(UserAddress::of(pc).map_or(0, |user| user.program)),
-        _ => None,
-    })
+/// The processes of a program together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ProgramSum {
+    pub(super) name: String,
+    /// How many of them have a number, and samples.
+    pub(super) processes: usize,
+    pub(super) user: u64,
+    pub(super) kernel: u64,
 }
 
-/// The program that was interrupted. One that is about to execute an address of the kernel's, and so to
+/// A row for each program, the one with most samples first.
+pub(super) fn by_program(rows: &[ProcessRow]) -> Vec<ProgramSum> {
+    let mut sums: Vec<ProgramSum> = Vec::new();
+    for row in rows {
+        let place = sums.iter().position(|sum| sum.name == row.name);
+        let place = place.unwrap_or_else(|| {
+            sums.push(ProgramSum {
+                name: row.name.clone(),
+                processes: 0,
+                user: 0,
+                kernel: 0,
+            });
+            sums.len() - 1
+        });
+        let sum = &mut sums[place];
+        sum.processes += usize::from(row.pid.is_some());
+        sum.user += row.user;
+        sum.kernel += row.kernel;
+    }
+    sums.sort_by_key(|sum| std::cmp::Reverse(sum.user + sum.kernel));
+    sums
+}
+
+/// The process that the kernel serves in this chain.
+fn served_by(chain: &Chain<'_>) -> Option<u16> {
+    let mut behind = chain
+        .links()
+        .skip_while(|link| !matches!(link, Link::Border { .. }))
+        .peekable();
+    behind.peek()?;
+    // It may be about to go on at no address of its own, and is known by its callers then.
+    let numbers = behind.filter_map(|link| match link {
+        Link::Border { pc: address, .. } | Link::UserReturn(address) => UserAddress::of(address),
+        _ => None,
+    });
+    let mut numbers = numbers.map(|user| user.program);
+    Some(numbers.next().unwrap_or(0))
+}
+
+/// The process that was interrupted. One that is about to execute an address of the kernel's, and so to
 /// fault, is known by its callers.
 fn program_of(stack: &Stack<'_>) -> u16 {
     let callers = stack.outer.links().filter_map(|link| match link {
@@ -69,4 +114,36 @@ fn program_of(stack: &Stack<'_>) -> u16 {
     addresses
         .find_map(UserAddress::of)
         .map_or(0, |user| user.program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_a_program_add_up() {
+        let row = |name: &str, pid, user, kernel| ProcessRow {
+            name: name.into(),
+            pid,
+            samples: user + kernel,
+            user,
+            kernel,
+        };
+        let rows = [
+            row("spawn", Some(1), 5, 4),
+            row("exit", Some(2), 1, 6),
+            row("exit", Some(3), 2, 1),
+            row("exit", None, 1, 0),
+        ];
+        let sum = |name: &str, processes, user, kernel| ProgramSum {
+            name: name.into(),
+            processes,
+            user,
+            kernel,
+        };
+        assert_eq!(
+            by_program(&rows),
+            [sum("exit", 2, 4, 7), sum("spawn", 1, 5, 4)]
+        );
+    }
 }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use profiler::format::{Delivery, Source};
 
-use super::accounts;
 use super::model::{
     Core, CounterTotals, Counters, End, FunctionRow, Image, KeptChains, Period, Report, SortBy,
 };
+use super::{accounts, processes};
 use crate::output::{one_line, padded, width, width_of};
 use crate::profile::{Mode, Outcome};
 use crate::qemu::{Emulator, PmuModel};
@@ -390,13 +390,18 @@ impl Out {
         }
         self.line("");
         self.line("      share      samples  programs");
-        for row in &report.shares.processes {
-            let [user, kernel] = [row.user, row.kernel].map(grouped);
+        for sum in processes::by_program(&report.shares.processes) {
+            let [user, kernel] = [sum.user, sum.kernel].map(grouped);
+            let processes = match sum.processes {
+                0 => String::new(),
+                1 => "1 process, ".to_owned(),
+                count => format!("{count} processes, "),
+            };
             let what = format!(
-                "{} ({user} in the program, {kernel} in the kernel)",
-                row.name
+                "{} ({processes}{user} in the program, {kernel} in the kernel)",
+                sum.name
             );
-            self.share(row.samples, report.totals.samples, &what);
+            self.share(sum.user + sum.kernel, report.totals.samples, &what);
         }
     }
 

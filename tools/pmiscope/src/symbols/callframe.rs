@@ -7,6 +7,7 @@
 //! stack pointer before the call) is known relative to the stack pointer, and
 //! the return address is the word below it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gimli::{
@@ -47,6 +48,9 @@ pub enum Caller {
     /// the interrupted program counter, lies so many words above the stack
     /// pointer.
     Pushed(u64),
+    /// The code was entered by SYSCALL, or leaves by SYSRET: the user's program counter is in
+    /// `rcx`.
+    InRcx,
     /// Relative to the stack pointer, but not among the words of a sample, or by a
     /// rule that is not followed here.
     OutOfReach,
@@ -75,7 +79,7 @@ pub struct Callers {
     /// What is asked where no range is.
     by_code: Arc<ByCode>,
     /// Those of the user's programs, by their numbers.
-    programs: Vec<(u16, Arc<Callers>)>,
+    programs: BTreeMap<u16, Arc<Callers>>,
 }
 
 impl Callers {
@@ -225,14 +229,18 @@ impl Callers {
 
     /// Adds those of a program.
     pub(super) fn add_program(&mut self, number: u16, callers: Self) {
-        self.programs.retain(|(known, _)| *known != number);
-        self.programs.push((number, Arc::new(callers)));
+        self.programs.insert(number, Arc::new(callers));
+    }
+
+    /// Has what is known of a program for a process of it, by that one's number.
+    pub(super) fn add_process(&mut self, number: u16, program: u16) {
+        if let Some(callers) = self.programs.get(&program).cloned() {
+            self.programs.insert(number, callers);
+        }
     }
 
     fn program(&self, number: u16) -> Option<&Self> {
-        let mut programs = self.programs.iter();
-        let (_, callers) = programs.find(|(known, _)| *known == number)?;
-        Some(callers)
+        self.programs.get(&number).map(|callers| &**callers)
     }
 
     /// What call-frame information says, if it covers the address.
@@ -265,6 +273,29 @@ impl Callers {
         self.is_root_at(CodeAddress(return_address.0.wrapping_sub(1)))
     }
 
+    /// The code of a program, and where it ran.
+    pub(crate) fn code_of(&self, program: u16) -> Option<(&Code, &Slide)> {
+        let callers = self.program(program)?;
+        Some((callers.code(), callers.slide()))
+    }
+
+    /// The programs of which any code is said to be the root of a stack.
+    pub(crate) fn programs_with_roots(&self) -> Vec<u16> {
+        let programs = self.programs.iter();
+        let with_roots = programs.filter(|(_, callers)| callers.has_roots());
+        with_roots.map(|(&number, _)| number).collect()
+    }
+
+    /// Whether SYSCALL enters the kernel at `pc`.
+    #[must_use]
+    pub fn is_system_call_entry(&self, pc: CodeAddress) -> bool {
+        let Some(address) = self.slide.link(pc) else {
+            return false;
+        };
+        self.by_frames(address) == Some(Caller::InRcx)
+            && self.starts.binary_search(&address.0).is_ok()
+    }
+
     /// Whether any code is said to be the root of a stack. In a kernel without assembly at
     /// the bottom of its stacks none is.
     #[must_use]
@@ -285,12 +316,18 @@ impl Callers {
     /// code by the processor.
     #[must_use]
     pub fn entry(&self, pc: CodeAddress) -> Option<(CodeAddress, usize)> {
+        let (start, words) = self.entered(pc)?;
+        let words = usize::try_from(words).ok();
+        Some((start, words.filter(|&words| words < TOP_WORDS)?))
+    }
+
+    /// The same, however far above the stack pointer that is, in words.
+    #[must_use]
+    pub fn entered(&self, pc: CodeAddress) -> Option<(CodeAddress, u64)> {
         let address = self.slide.link(pc)?;
         let Some(Caller::Pushed(words)) = self.by_frames(address) else {
             return None;
         };
-        let words = usize::try_from(words).ok();
-        let words = words.filter(|&words| words < TOP_WORDS)?;
         let after = self.starts.partition_point(|&start| start <= address.0);
         let start = self.starts[..after].last()?;
         Some((self.slide.run(LinkAddress(*start)), words))
@@ -315,6 +352,14 @@ impl Callers {
             ..Self::default()
         }
     }
+
+    /// The same, with the code of a program, which has this number.
+    pub(crate) fn and_program(mut self, number: u16, program: Self, code: Code) -> Self {
+        let by_code = ByCode::new(Arc::new(code), Arc::default());
+        let by_code = Arc::new(by_code);
+        self.add_program(number, Self { by_code, ..program });
+        self
+    }
 }
 
 fn caller<T: gimli::ReaderOffset>(
@@ -322,6 +367,7 @@ fn caller<T: gimli::ReaderOffset>(
     return_address: Option<RegisterRule<T>>,
 ) -> Caller {
     let saved = match return_address {
+        Some(RegisterRule::Register(X86_64::RCX)) => return Caller::InRcx,
         None | Some(RegisterRule::Undefined) => return Caller::None,
         Some(RegisterRule::Offset(saved)) => saved,
         Some(_) => return Caller::OutOfReach,
@@ -373,6 +419,11 @@ mod tests {
             (based(rsp, 56), pushed, Caller::Pushed(2)),
             (based(rsp, 8), Some(RegisterRule::Undefined), Caller::None),
             (
+                based(rsp, 0),
+                Some(RegisterRule::Register(X86_64::RCX)),
+                Caller::InRcx,
+            ),
+            (
                 based(rsp, 8),
                 Some(RegisterRule::SameValue),
                 Caller::OutOfReach,
@@ -406,6 +457,7 @@ mod tests {
         let entry = CodeAddress(0x40);
         assert_eq!(callers.entry(CodeAddress(0x41)), Some((entry, 1)));
         assert_eq!(callers.entry(CodeAddress(0x42)), None);
+        assert_eq!(callers.entered(CodeAddress(0x42)), Some((entry, 3)));
         assert_eq!(callers.entry(CodeAddress(0x10)), None);
     }
 }

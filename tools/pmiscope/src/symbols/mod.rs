@@ -43,6 +43,7 @@ pub(crate) use kernel_file::{check, check_kernel};
 pub(crate) use lines::Lines;
 pub(crate) use separate::Whose;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -119,6 +120,8 @@ pub struct Symbols {
     functions: Functions,
     declared: HashMap<EntryKey, Rc<Declared>>,
     programs: Vec<Program>,
+    /// By their numbers, which addresses have in place of their programs'.
+    processes: BTreeMap<u16, programs::Process>,
     resolved: HashMap<CodeAddress, Resolved>,
 }
 
@@ -214,6 +217,7 @@ impl Symbols {
             functions: Functions::default(),
             declared: HashMap::new(),
             programs: Vec::new(),
+            processes: BTreeMap::new(),
             resolved: HashMap::new(),
         }
     }

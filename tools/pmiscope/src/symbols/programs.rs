@@ -12,7 +12,32 @@ pub(super) struct Program {
     symbols: Symbols,
 }
 
+/// A process of a program.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Process {
+    program: u16,
+    pid: u32,
+}
+
 impl Symbols {
+    /// Says which program a process runs that addresses have by this number, in place of the program's.
+    /// Behind the programs.
+    pub fn add_process(&mut self, number: u16, program: u16, pid: u32) {
+        self.callers.add_process(number, program);
+        self.processes.insert(number, Process { program, pid });
+    }
+
+    /// The program that addresses have by this number, or a process of it.
+    pub(crate) fn program_of(&self, number: u16) -> u16 {
+        let process = self.processes.get(&number);
+        process.map_or(number, |process| process.program)
+    }
+
+    /// The number by which the kernel knows the process that addresses have by this number.
+    pub(crate) fn pid_of(&self, number: u16) -> Option<u32> {
+        self.processes.get(&number).map(|process| process.pid)
+    }
+
     /// Adds the functions of the program that records have by this number: the last one of a number
     /// stays.
     ///
@@ -31,9 +56,10 @@ impl Symbols {
         Ok(())
     }
 
-    /// The name of a program.
+    /// The name of a program, by its number or by one of its processes'.
     #[must_use]
     pub fn program_name(&self, number: u16) -> String {
+        let number = self.program_of(number);
         let mut programs = self.programs.iter();
         match programs.find(|program| program.number == number) {
             Some(program) => program.name.clone(),
@@ -46,8 +72,9 @@ impl Symbols {
     /// different programs have functions of one name.
     pub(super) fn look_up_in_program(&mut self, user: UserAddress) -> Resolved {
         let name = self.program_name(user.program);
+        let number = self.program_of(user.program);
         let mut programs = self.programs.iter_mut();
-        let program = programs.find(|program| program.number == user.program);
+        let program = programs.find(|program| program.number == number);
         let frames = program.map_or_else(
             || vec![(format!("{:#x}", user.address), false)],
             |program| program.frames(user.address),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Mnemonic, OpKind, Register};
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, UserAddress};
 
 use crate::symbols::callframe::Callers;
 use crate::symbols::{self, Slide};
@@ -27,6 +27,10 @@ pub(super) enum Flow {
     Return(u64),
     /// Where the words that an interrupt pushed say.
     InterruptReturn,
+    /// Where the kernel has SYSCALL enter it.
+    SystemCall,
+    /// By SYSRET, where a register says.
+    SystemReturn,
     /// In a trap.
     Trap,
 }
@@ -46,19 +50,23 @@ pub(super) struct Instruction {
     pub loads_stack_pointer: bool,
 }
 
-/// The code of a kernel, by the addresses at which it ran. Each instruction is decoded once.
+/// The code of a kernel and of the user's programs, by the addresses at which it ran. Each
+/// instruction is decoded once.
 pub(super) struct Code<'a> {
     bytes: &'a symbols::Code,
     slide: &'a Slide,
+    /// What knows the programs.
+    callers: &'a Callers,
     decoded: HashMap<CodeAddress, Option<Instruction>>,
     vectors: HashMap<CodeAddress, Option<u8>>,
 }
 
 impl<'a> Code<'a> {
-    pub(super) fn new(bytes: &'a symbols::Code, slide: &'a Slide) -> Self {
+    pub(super) fn new(bytes: &'a symbols::Code, callers: &'a Callers) -> Self {
         Self {
             bytes,
-            slide,
+            slide: callers.slide(),
+            callers,
             decoded: HashMap::new(),
             vectors: HashMap::new(),
         }
@@ -80,7 +88,13 @@ impl<'a> Code<'a> {
     }
 
     fn decode(&self, pc: CodeAddress) -> Option<iced_x86::Instruction> {
-        let bytes = self.bytes.at(self.slide.link(pc)?)?;
+        let bytes = match UserAddress::of_program(pc) {
+            Some(user) => {
+                let (code, slide) = self.callers.code_of(user.program)?;
+                code.at(slide.link(CodeAddress(user.address))?)?
+            }
+            None => self.bytes.at(self.slide.link(pc)?)?,
+        };
         let raw = Decoder::with_ip(64, bytes, pc.0, DecoderOptions::NONE).decode();
         (!raw.is_invalid()).then_some(raw)
     }
@@ -152,6 +166,11 @@ fn holds_traps_off(raw: &iced_x86::Instruction) -> bool {
 
 fn flow(raw: &iced_x86::Instruction) -> Flow {
     let target = CodeAddress(raw.near_branch_target());
+    match raw.mnemonic() {
+        Mnemonic::Syscall => return Flow::SystemCall,
+        Mnemonic::Sysret | Mnemonic::Sysretq => return Flow::SystemReturn,
+        _ => {}
+    }
     match raw.flow_control() {
         FlowControl::Next if raw.has_rep_prefix() || raw.has_repne_prefix() => Flow::Repeat,
         FlowControl::Next => Flow::Next,
@@ -183,8 +202,8 @@ mod tests {
     /// The instruction that these bytes are, at address 0x1000.
     fn decoded(bytes: &[u8]) -> Option<Instruction> {
         let bytes = symbols::Code::of_bytes(LinkAddress(0x1000), bytes.to_vec());
-        let slide = Slide::default();
-        let mut code = Code::new(&bytes, &slide);
+        let callers = Callers::default();
+        let mut code = Code::new(&bytes, &callers);
         code.at(CodeAddress(0x1000))
     }
 
@@ -204,6 +223,8 @@ mod tests {
             (&[0xc3], Flow::Return(8)),               // ret
             (&[0xc2, 0x10, 0], Flow::Return(24)),     // ret 16
             (&[0x48, 0xcf], Flow::InterruptReturn),   // iretq
+            (&[0x0f, 0x05], Flow::SystemCall),        // syscall
+            (&[0x48, 0x0f, 0x07], Flow::SystemReturn), // sysretq
             (&[0xcd, 0x02], Flow::Trap),              // int 2
             (&[0x0f, 0x0b], Flow::Trap),              // ud2
         ] {

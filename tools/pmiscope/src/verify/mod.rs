@@ -11,9 +11,12 @@
 //! Only the callers of a core's first instruction are not verified: they are taken from
 //! its chain ([`Assumed`]).
 
+mod border;
 mod code;
 mod compare;
+pub mod contained;
 mod difference;
+mod place;
 mod replay;
 pub mod report;
 mod shadow;
@@ -28,9 +31,11 @@ use thiserror::Error;
 
 use crate::profile::{Profile, ReadError};
 use crate::symbols::Symbols;
+pub use border::UserMode;
 use code::Code;
 use difference::Verdict;
 pub use difference::{Difference, Kind};
+use place::Mode;
 pub use replay::{Assumed, Executed};
 use replay::{Replay, Setup};
 
@@ -151,7 +156,7 @@ pub fn verify(
         return Err(VerifyError::Moved);
     }
     let callers = symbols.callers();
-    let mut code = Code::new(callers.code(), symbols.slide());
+    let mut code = Code::new(callers.code(), callers);
     let setup = Setup {
         callers,
         code: &mut code,
@@ -205,8 +210,8 @@ impl Verification {
         {
             let (core, samples, time) = &mut cores[index];
             if let Some(sample) = samples.sample() {
-                let verdict = replay.step(index, &sample);
-                self.count(verdict, *core, &sample, replay, examples);
+                let compared = replay.step(index, &sample);
+                self.count(compared, *core, &sample, replay, examples);
             }
             *time = samples.next()?.map(|sample| sample.time);
         }
@@ -217,7 +222,7 @@ impl Verification {
 
     fn count(
         &mut self,
-        verdict: Verdict,
+        (verdict, mode): (Verdict, Mode),
         core: u32,
         sample: &Sample<'_>,
         replay: &Replay<'_>,
@@ -233,7 +238,7 @@ impl Verification {
                 differences.count += 1;
                 *differences.places.entry(sample.pc).or_default() += 1;
                 if differences.examples.len() < examples {
-                    let difference = replay.difference(kind, sample);
+                    let difference = replay.difference(kind, sample, mode);
                     differences.examples.push((core, difference));
                 }
             }

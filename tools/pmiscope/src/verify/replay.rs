@@ -2,11 +2,13 @@
 //! the same core, all cores in the order of time, as a task can go from one core to
 //! another.
 
-use profiler::address::{CodeAddress, CodeRange, StackAddress};
+use profiler::address::{CodeAddress, CodeRange, StackAddress, UserAddress};
 use profiler::format::{ChainEnd, Sample};
 
+use super::border::{Side, UserMode};
 use super::code::{Code, Flow, Instruction};
 use super::difference::{Kind, Verdict};
+use super::place::{Mode, Place, Stack};
 use super::shadow::{Returned, Shadow};
 use crate::chain::{Link, Repair, Repaired};
 use crate::symbols::callframe::Callers;
@@ -32,6 +34,8 @@ pub struct Assumed {
     pub unseen: u64,
     /// Roots: the code that a new stack returns to, which no call has pushed.
     pub roots: u64,
+    /// Threads of programs that were seen in user mode, or on the way there, for the first time.
+    pub threads: u64,
 }
 
 /// What instructions did, as far as it makes chains.
@@ -45,14 +49,17 @@ pub struct Executed {
     pub interrupts: u64,
     /// String instructions that were interrupted between two of their steps.
     pub repeated: u64,
+    /// What the user's programs did.
+    pub user: UserMode,
 }
 
 /// A core's record before.
 #[derive(Clone, Copy)]
-struct Before {
+pub(super) struct Before {
     sequence: u32,
-    pc: CodeAddress,
-    sp: StackAddress,
+    pub(super) pc: CodeAddress,
+    pub(super) sp: StackAddress,
+    pub(super) mode: Mode,
     stack_top: [u64; 2],
 }
 
@@ -72,11 +79,33 @@ pub(super) struct Setup<'a> {
     pub(super) is_stepped: bool,
 }
 
+/// Whose code says where stacks have their roots.
+pub(super) struct Roots {
+    kernel: bool,
+    programs: Vec<u16>,
+}
+
+impl Roots {
+    fn of(callers: &Callers) -> Self {
+        Self {
+            kernel: callers.has_roots(),
+            programs: callers.programs_with_roots(),
+        }
+    }
+
+    /// Returns true if the code at `pc`, the kernel's or a program's, says so.
+    pub(super) fn are_known_at(&self, pc: CodeAddress) -> bool {
+        match UserAddress::of_program(pc) {
+            Some(user) => self.programs.contains(&user.program),
+            None => self.kernel,
+        }
+    }
+}
+
 /// The cores, as they are replayed.
 pub(super) struct Replay<'a> {
     pub(super) setup: Setup<'a>,
-    /// The kernel's code says where stacks have their roots.
-    pub(super) has_roots: bool,
+    pub(super) roots: Roots,
     pub(super) shadow: Shadow,
     /// By core; `None` if it is to be taken up anew.
     before: Vec<Option<Before>>,
@@ -94,10 +123,10 @@ pub(super) struct Replay<'a> {
 impl<'a> Replay<'a> {
     /// Begins the replay of so many cores; `stack_slot` is that of the run's description.
     pub(super) fn new(setup: Setup<'a>, stack_slot: u64, cores: usize) -> Self {
-        let has_roots = setup.callers.has_roots();
+        let roots = Roots::of(setup.callers);
         Self {
             setup,
-            has_roots,
+            roots,
             shadow: Shadow::new(stack_slot),
             before: vec![None; cores],
             is_contradicted: false,
@@ -109,8 +138,9 @@ impl<'a> Replay<'a> {
         }
     }
 
-    /// Replays the next record of `core`, and compares its chain with the true one.
-    pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> Verdict {
+    /// Replays the next record of `core`, and compares its chain with the true one. Returns also
+    /// where the core is.
+    pub(super) fn step(&mut self, core: usize, sample: &Sample<'_>) -> (Verdict, Mode) {
         let repair = Repair {
             callers: self.setup.callers,
             text: self.setup.text,
@@ -121,25 +151,28 @@ impl<'a> Replay<'a> {
         let before = self.before[core];
         self.came_from = before.map(|before| before.pc);
         self.is_contradicted = false;
-        let verdict = match self.advance(before, sample) {
+        let (mode, is_successor) = self.advance(before, sample);
+        self.executed.user.instructions += u64::from(matches!(mode, Mode::User(_)));
+        let verdict = match is_successor {
             true if self.is_contradicted => Verdict::Different(Kind::AssumedWrong),
-            true => self.compare(sample),
+            true => self.compare(sample, mode),
             false => Verdict::Different(Kind::NotASuccessor),
         };
         self.before[core] = Some(Before {
             sequence: sample.sequence,
             pc: sample.pc,
             sp: sample.sp,
+            mode,
             stack_top: sample.stack_top,
         });
-        verdict
+        (verdict, mode)
     }
 
-    /// Applies the instruction before to the shadow. Returns true if it can have led here.
-    fn advance(&mut self, before: Option<Before>, sample: &Sample<'_>) -> bool {
+    /// Applies the instruction before to the shadow. Returns where the core is, and true if the
+    /// instruction can have led here.
+    fn advance(&mut self, before: Option<Before>, sample: &Sample<'_>) -> (Mode, bool) {
         let Some(before) = before else {
-            self.start(sample);
-            return true;
+            return (self.start(sample), true);
         };
         let missing = sample
             .sequence
@@ -147,35 +180,60 @@ impl<'a> Replay<'a> {
             .wrapping_sub(1);
         if missing != 0 {
             self.assumed.lost += u64::from(missing);
-            self.restart(sample);
-            return true;
+            return (self.restart(sample), true);
         }
         if sample.period == 0 && !self.setup.is_stepped && before.is_at(sample) {
             // The interrupts of another core: nothing was executed.
-            return true;
+            return (before.mode, true);
         }
-        let is_successor = match self.setup.code.at(before.pc) {
-            Some(instruction) => {
-                self.follows(&before, instruction, sample)
-                    || self.setup.is_stepped
-                        && instruction.holds_traps_off
-                        && self.follows_unseen(&before, instruction, sample)
+        let instruction = self.setup.code.at(before.pc);
+        let followed = instruction.and_then(|instruction| {
+            let skips = self.setup.is_stepped && instruction.holds_traps_off;
+            let seen = self.follows(&before, instruction, sample);
+            match seen {
+                None if skips => self.follows_unseen(&before, instruction, sample),
+                seen => seen,
             }
-            None => false,
+        });
+        let Some(mode) = followed else {
+            return (self.restart(sample), false);
         };
-        if is_successor {
-            self.shadow.settle(sample.sp);
-        } else {
-            self.restart(sample);
+        if let Some(place) = self.place(mode, sample.sp) {
+            self.shadow.settle(place);
         }
-        is_successor
+        (mode, true)
     }
 
-    /// Executes the instruction if it can have led to the sample; returns true if so.
-    fn follows(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) -> bool {
-        self.interrupted(before, instruction, sample)
-            || self.executed(before, instruction, sample)
-            || self.setup.is_stepped && self.interrupted_unseen(before, instruction, sample)
+    /// The place of a stack pointer, unless it may be of either stack.
+    pub(super) fn place(&self, mode: Mode, sp: StackAddress) -> Option<Place> {
+        match mode {
+            Mode::Kernel => Some(self.shadow.kernel(sp)),
+            Mode::User(thread) => Some(Place {
+                stack: Stack::User(thread),
+                sp,
+            }),
+            Mode::Border(..) => None,
+        }
+    }
+
+    /// Executes the instruction if it can have led to the sample; returns where the core is then.
+    fn follows(
+        &mut self,
+        before: &Before,
+        instruction: Instruction,
+        sample: &Sample<'_>,
+    ) -> Option<Mode> {
+        let mode = match (before.mode, self.side_of(sample)) {
+            (Mode::Kernel, Side::Kernel) | (Mode::User(_), Side::User) => before.mode,
+            (_, side) => return self.crosses(before, instruction, sample, side),
+        };
+        let from = self.place(mode, before.sp)?;
+        let to = self.place(mode, sample.sp)?;
+        let is_kernel = mode == Mode::Kernel;
+        let follows = is_kernel && self.interrupted(before, from, instruction, sample)
+            || self.executed(before, (from, to), instruction, sample)
+            || self.setup.is_stepped && self.interrupted_unseen(before, from, instruction, sample);
+        follows.then_some(mode)
     }
 
     /// As above, by way of one more instruction that was not seen.
@@ -184,71 +242,72 @@ impl<'a> Replay<'a> {
         before: &Before,
         instruction: Instruction,
         sample: &Sample<'_>,
-    ) -> bool {
+    ) -> Option<Mode> {
         let between = Before {
             pc: instruction.next,
             ..*before
         };
-        let follows = match self.setup.code.at(between.pc) {
-            Some(second) => self.follows(&between, second, sample),
-            None => false,
-        };
-        self.assumed.unseen += u64::from(follows);
-        follows
+        let second = self.setup.code.at(between.pc)?;
+        let mode = self.follows(&between, second, sample)?;
+        self.assumed.unseen += 1;
+        Some(mode)
     }
 
-    /// Starts a core: its chain is assumed true.
-    fn start(&mut self, sample: &Sample<'_>) {
-        self.assume(sample);
+    /// Starts a core: its chain is assumed true. Returns where it is.
+    fn start(&mut self, sample: &Sample<'_>) -> Mode {
         self.assumed.starts += 1;
+        self.take_up(sample)
     }
 
     /// Forgets all stacks and cores, as instructions that were not seen may have changed
     /// them, and starts a core.
-    fn restart(&mut self, sample: &Sample<'_>) {
+    fn restart(&mut self, sample: &Sample<'_>) -> Mode {
         self.shadow.forget();
         self.before.fill(None);
-        self.start(sample);
+        self.start(sample)
     }
 
-    /// Assumes that the reported chain is true.
-    fn assume(&mut self, sample: &Sample<'_>) {
+    /// Assumes that the reported chain is true, but for the innermost `known` links, of code on this
+    /// stack.
+    pub(super) fn assume(&mut self, stack: Stack, known: usize) {
         let is_cut = self.repaired.end != ChainEnd::Complete;
-        self.shadow.assume(sample.sp, &self.reported, is_cut);
-        self.assumed.links += self.reported.len() as u64;
+        let links = &self.reported[known..];
+        self.shadow.assume(stack, links, is_cut);
+        self.assumed.links += links.len() as u64;
     }
 
     /// The stack pointer was moved, by other than a call or a return.
-    fn moved(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) {
-        let mut is_known = self.shadow.knows(sample.sp);
-        if instruction.loads_stack_pointer {
-            is_known &= self.shadow.switched(before.sp, sample.sp);
+    fn moved(&mut self, from: Place, to: Place, loads_stack_pointer: bool) {
+        let mut is_known = self.shadow.knows(to.stack);
+        if loads_stack_pointer {
+            is_known &= self.shadow.switched(from, to);
         } else {
-            self.shadow.moved(before.sp, sample.sp);
+            self.shadow.moved(from, to);
         }
         if !is_known {
-            self.assume(sample);
+            self.assume(to.stack, 0);
             self.assumed.stacks += 1;
         }
     }
 
-    /// A return at `sp` has led to `pc`. Returns true if the rest of the stack is known.
-    fn returned(&mut self, sp: StackAddress, pc: CodeAddress) -> bool {
+    /// A return at `at` has led to `pc`. Returns true if the rest of the stack is known.
+    fn returned(&mut self, at: Place, pc: CodeAddress) -> bool {
         self.executed.returns += 1;
-        match self.shadow.return_at(sp) {
+        match self.shadow.return_at(at) {
             Returned::Seen => true,
             Returned::Assumed(link) => {
-                self.is_contradicted |= link != Link::Return(pc);
+                self.is_contradicted |= link != at.stack.return_to(pc);
                 true
             }
             Returned::Cut => false,
         }
     }
 
-    /// The instruction was followed by the entry of an interrupt.
+    /// The instruction, at `from`, was followed by the entry of an interrupt of the kernel.
     fn interrupted(
         &mut self,
         before: &Before,
+        from: Place,
         instruction: Instruction,
         sample: &Sample<'_>,
     ) -> bool {
@@ -261,104 +320,116 @@ impl<'a> Replay<'a> {
                 // From another entry: the interrupt is known.
                 return false;
             }
-        } else {
-            // It came before the instruction, and the entry's first one was executed in
-            // place of that.
-            let first = self.setup.code.at(entry);
-            if pc != before.pc || first.is_none_or(|first| first.next != sample.pc) {
-                return false;
-            }
+        } else if !self.is_second(sample.pc, entry) || pc != before.pc {
+            return false;
         }
-        let Some(sp) = self.interrupted_at(before, instruction, pc) else {
+        let Some(interrupted) = self.interrupted_at(before, from, instruction, pc) else {
             return false;
         };
         let Some(vector) = self.setup.code.vector(entry, self.setup.callers) else {
             return false;
         };
-        let pushed = StackAddress(sample.sp.0.wrapping_add(8 * words as u64));
+        let pushed = self.shadow.kernel(sample.sp).above(8 * words as u64);
         self.shadow
-            .interrupt(pushed, Link::Interrupted { vector, pc }, sp);
+            .interrupt(pushed, Link::Interrupted { vector, pc }, interrupted);
         self.executed.interrupts += 1;
         true
     }
 
-    /// If the code can have been interrupted at `pc`: executes the instruction up to there,
-    /// and returns the stack pointer.
-    fn interrupted_at(
+    /// Returns true if the instruction at `pc` is the second one of the entry: the interrupt came
+    /// before an instruction, in place of which the first one was executed.
+    pub(super) fn is_second(&mut self, pc: CodeAddress, entry: CodeAddress) -> bool {
+        let first = self.setup.code.at(entry);
+        first.is_some_and(|first| first.next == pc)
+    }
+
+    /// If the code can have been interrupted at `pc`: executes the instruction, at `from`, up to
+    /// there, and returns the stack pointer.
+    pub(super) fn interrupted_at(
         &mut self,
         before: &Before,
+        from: Place,
         instruction: Instruction,
         pc: CodeAddress,
-    ) -> Option<StackAddress> {
+    ) -> Option<Place> {
         if pc == before.pc {
             // Before the instruction, in the midst of it, or by it.
-            return Some(before.sp);
+            return Some(from);
         }
         if !leads_to(instruction, before, pc) {
             return None;
         }
-        let sp = before.sp;
         match instruction.flow {
             Flow::Call(_) => {
-                let pushed = StackAddress(sp.0.wrapping_sub(8));
+                let pushed = from.below(8);
                 self.shadow.call(pushed, instruction.next);
                 self.executed.calls += 1;
                 Some(pushed)
             }
             Flow::Return(bytes) => {
-                self.returned(sp, pc);
-                Some(StackAddress(sp.0.wrapping_add(bytes)))
+                self.returned(from, pc);
+                Some(from.above(bytes))
             }
-            Flow::InterruptReturn => match self.shadow.interrupted_at(sp)? {
+            Flow::InterruptReturn => match self.shadow.interrupted_at(from)? {
                 (to, back) if to == pc => {
-                    self.shadow.interrupt_return_at(sp);
-                    Some(back.unwrap_or(sp))
+                    self.shadow.interrupt_return_at(from);
+                    Some(back.unwrap_or(from))
                 }
                 _ => None,
             },
             // Wherever within the same function's frame: no entry of the shadow lies
             // between.
-            _ => Some(sp),
+            _ => Some(from),
         }
     }
 
     /// The instruction was executed, and the next one is where it led.
-    fn executed(&mut self, before: &Before, instruction: Instruction, sample: &Sample<'_>) -> bool {
+    fn executed(
+        &mut self,
+        before: &Before,
+        (from, to): (Place, Place),
+        instruction: Instruction,
+        sample: &Sample<'_>,
+    ) -> bool {
         if !leads_to(instruction, before, sample.pc) {
             return false;
         }
         match instruction.flow {
             Flow::Call(_) => {
-                let pushed = StackAddress(before.sp.0.wrapping_sub(8));
-                if sample.sp != pushed || sample.stack_top[0] != instruction.next.0 {
+                let pushed = from.below(8);
+                if to != pushed || sample.stack_top[0] != instruction.next.0 {
                     return false;
                 }
                 self.shadow.call(pushed, instruction.next);
                 self.executed.calls += 1;
             }
             Flow::Return(bytes) => {
-                if sample.sp.0 != before.sp.0.wrapping_add(bytes) {
+                if to.sp != from.above(bytes).sp {
                     return false;
                 }
-                if !self.returned(before.sp, sample.pc) {
-                    self.assume(sample);
+                if !self.returned(from, sample.pc) {
+                    self.assume(to.stack, 0);
                 }
             }
-            Flow::InterruptReturn => match self.shadow.interrupted_at(before.sp) {
+            Flow::InterruptReturn if matches!(from.stack, Stack::User(_)) => {
+                self.moved(from, to, true);
+            }
+            Flow::InterruptReturn => match self.shadow.interrupted_at(from) {
                 Some((pc, _)) if pc != sample.pc => return false,
                 Some((_, back)) => {
-                    self.shadow.interrupt_return_at(before.sp);
+                    self.shadow.interrupt_return_at(from);
                     if back.is_none() {
-                        self.shadow.carry_over(before.sp, sample.sp);
+                        self.shadow.carry_over(from, to);
                     }
                 }
-                None => self.shadow.begun(sample.sp),
+                None => self.shadow.begun(to),
             },
-            Flow::Trap => return false,
+            Flow::Trap | Flow::SystemCall | Flow::SystemReturn => return false,
             Flow::Repeat if sample.pc == before.pc => self.executed.repeated += 1,
-            _ if sample.sp != before.sp => self.moved(before, instruction, sample),
+            _ if to != from => self.moved(from, to, instruction.loads_stack_pointer),
             _ => {}
         }
+        self.begin_thread(to, sample.pc);
         true
     }
 
@@ -367,6 +438,7 @@ impl<'a> Replay<'a> {
     fn interrupted_unseen(
         &mut self,
         before: &Before,
+        from: Place,
         instruction: Instruction,
         sample: &Sample<'_>,
     ) -> bool {
@@ -374,12 +446,13 @@ impl<'a> Replay<'a> {
             let Link::Interrupted { pc, .. } = self.reported[index] else {
                 continue;
             };
-            let Some(sp) = self.interrupted_at(before, instruction, pc) else {
+            let Some(interrupted) = self.interrupted_at(before, from, instruction, pc) else {
                 continue;
             };
-            self.shadow.settle(sp);
+            self.shadow.settle(interrupted);
             let links = &self.reported[..=index];
-            self.shadow.interrupt_unseen(sample.sp, links, sp);
+            let at = self.shadow.kernel(sample.sp);
+            self.shadow.interrupt_unseen(at, links, interrupted);
             self.assumed.entries += 1;
             self.executed.interrupts += 1;
             return true;
@@ -389,7 +462,7 @@ impl<'a> Replay<'a> {
 }
 
 /// Returns true if executing the instruction can lead to `pc`.
-fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool {
+pub(super) fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool {
     match instruction.flow {
         Flow::Next | Flow::Trap => pc == instruction.next,
         Flow::Repeat => pc == instruction.next || pc == before.pc,
@@ -397,6 +470,6 @@ fn leads_to(instruction: Instruction, before: &Before, pc: CodeAddress) -> bool 
         Flow::Jump(target) | Flow::Call(target) => target.is_none_or(|target| pc == target),
         Flow::Return(_) => pc.0 == before.stack_top[0],
         // The shadow has the address.
-        Flow::InterruptReturn => true,
+        Flow::InterruptReturn | Flow::SystemCall | Flow::SystemReturn => true,
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use profiler::address::CodeAddress;
+use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::ChainEnd;
 use serde::Serialize;
 
-use super::{Assumed, Difference, Executed, Verification};
+use super::{Assumed, Difference, Executed, UserMode, Verification};
 use crate::chain::Link;
 use crate::output::one_line;
 use crate::profile::Profile;
@@ -63,6 +63,7 @@ pub struct AssumedRow {
     pub entries_not_stepped: u64,
     pub instructions_not_stepped: u64,
     pub roots: u64,
+    pub threads: u64,
 }
 
 /// See [`Executed`].
@@ -72,6 +73,8 @@ pub struct ExecutedRow {
     pub returns: u64,
     pub interrupts: u64,
     pub repeated: u64,
+    /// In the user's programs.
+    pub user_mode: UserMode,
 }
 
 /// What the kernel's ELF does not say, for want of call-frame information.
@@ -118,12 +121,14 @@ impl From<Executed> for ExecutedRow {
             returns,
             interrupts,
             repeated,
+            user,
         } = executed;
         Self {
             calls,
             returns,
             interrupts,
             repeated,
+            user_mode: user,
         }
     }
 }
@@ -138,6 +143,7 @@ impl From<Assumed> for AssumedRow {
             entries_not_stepped: assumed.entries,
             instructions_not_stepped: assumed.unseen,
             roots: assumed.roots,
+            threads: assumed.threads,
         }
     }
 }
@@ -226,6 +232,7 @@ impl Report {
         ]
         .map(|(count, noun)| counted(count, noun));
         writeln!(out, "executed    {calls}, {returns}, {interrupts}")?;
+        self.write_user_mode(out)?;
         self.write_assumed(out)?;
         self.write_lacks(out)?;
         writeln!(out, "\n      share instructions  chains")?;
@@ -251,6 +258,25 @@ impl Report {
         Ok(())
     }
 
+    fn write_user_mode(&self, out: &mut String) -> std::fmt::Result {
+        let user = &self.executed.user_mode;
+        if *user == UserMode::default() {
+            return Ok(());
+        }
+        let [instructions, calls, interrupts, by_sysret, by_iretq] = [
+            (user.instructions, "instruction"),
+            (user.system_calls, "system call"),
+            (user.interrupts, "interrupt"),
+            (user.system_returns, "return"),
+            (user.interrupt_returns, "return"),
+        ]
+        .map(|(count, noun)| counted(count, noun));
+        writeln!(
+            out,
+            "            in user mode {instructions}, {calls}, {interrupts}; {by_sysret} there by sysret, {by_iretq} by iretq"
+        )
+    }
+
     fn write_assumed(&self, out: &mut String) -> std::fmt::Result {
         let assumed = &self.assumed;
         writeln!(
@@ -262,6 +288,11 @@ impl Report {
         for (count, noun, what) in [
             (assumed.stacks, "stack", " taken up for the first time"),
             (assumed.roots, "root", " that a new stack returns to"),
+            (
+                assumed.threads,
+                "thread",
+                " of a program taken up for the first time",
+            ),
             (assumed.instructions_lost, "instruction", " lost"),
             (
                 assumed.entries_not_stepped,
@@ -370,26 +401,32 @@ fn example(core: u32, difference: &Difference, symbols: &mut Symbols) -> Example
 
 fn link(link: Link, symbols: &mut Symbols) -> String {
     match link {
-        Link::Return(address) => {
+        Link::Return(address) | Link::UserReturn(address) => {
             let name = function(CodeAddress(address.0.wrapping_sub(1)), symbols);
-            format!("{:#x} in {name}", symbols.slide().shown(address))
+            format!("{:#x} in {name}", shown(address, symbols))
         }
         Link::Interrupted { vector, pc } => {
             format!("[interrupt {vector:#04x}] {}", place(pc, symbols))
         }
-        Link::UserReturn(address) => format!("{:#x} of the user", address.0),
         Link::Border { vector, pc } => {
             let by = vector.map_or("system call".to_owned(), |it| {
                 format!("interrupt {it:#04x}")
             });
-            format!("[{by}] {:#x} of the user", pc.0)
+            format!("[{by}] {}", place(pc, symbols))
         }
     }
 }
 
 fn place(pc: CodeAddress, symbols: &mut Symbols) -> String {
-    let shown = symbols.slide().shown(pc);
-    format!("{shown:#x} in {}", function(pc, symbols))
+    format!("{:#x} in {}", shown(pc, symbols), function(pc, symbols))
+}
+
+/// The address, as its ELF file has it.
+fn shown(address: CodeAddress, symbols: &Symbols) -> u64 {
+    match UserAddress::of_program(address) {
+        Some(user) => user.address,
+        None => symbols.slide().shown(address),
+    }
 }
 
 /// The function that has the code at `pc`, not one that is inlined there.

@@ -13,6 +13,10 @@
 //! it takes the stack pointer from elsewhere. Then the slot's shadow is that of the stack in
 //! use, and those of the others are kept by where their pointers were left.
 //!
+//! The stack of a program in user mode is its thread's, wherever that has it: different programs
+//! have the same addresses. Where the kernel was entered from a thread the kernel's shadow has an
+//! entry that leads to the thread's, so that follows the kernel's stack to any core.
+//!
 //! What was called before the first instruction that was seen on a stack is
 //! *assumed*: an entry without an address, over when a return finds no other entry.
 
@@ -20,6 +24,7 @@ use std::collections::HashMap;
 
 use profiler::address::{CodeAddress, StackAddress};
 
+use super::place::{Place, Stack, Thread};
 use crate::chain::Link;
 
 /// An empty stack's pointer is no further from the end of its slot than this.
@@ -40,7 +45,7 @@ struct Entry {
 enum What {
     Link(Link),
     /// A link to code whose stack pointer is known: the shadow goes on there.
-    Across(Link, StackAddress),
+    Across(Link, Place),
     /// There is more, which is not known.
     Cut,
 }
@@ -84,14 +89,15 @@ fn left(stack: &[Entry], sp: StackAddress) -> usize {
 pub(super) struct Shadow {
     /// Bytes of address space of a stack, a power of two.
     slot: u64,
-    /// By the number of the stack's slot, outermost first.
-    stacks: HashMap<u64, Vec<Entry>>,
-    /// Where the stack pointer of a stack was when another one was switched to, by
-    /// the same number.
-    left_at: HashMap<u64, StackAddress>,
-    /// The shadows of stacks in whose slots others are in use, by where their stack pointers
-    /// were left.
-    parked: HashMap<StackAddress, Vec<Entry>>,
+    /// Outermost first.
+    stacks: HashMap<Stack, Vec<Entry>>,
+    /// Where the stack pointer of a stack was when another one was switched to.
+    left_at: HashMap<Stack, StackAddress>,
+    /// The shadows of stacks in whose slots, or in whose threads, others are in use, by where
+    /// their stack pointers were left.
+    parked: HashMap<Place, Vec<Entry>>,
+    /// Threads that were seen.
+    threads: u32,
 }
 
 impl Shadow {
@@ -101,28 +107,38 @@ impl Shadow {
             stacks: HashMap::new(),
             left_at: HashMap::new(),
             parked: HashMap::new(),
+            threads: 0,
         }
     }
 
-    /// The stack that a stack pointer is on. That of an empty stack may be the end
-    /// of its slot.
-    fn number(&self, sp: StackAddress) -> u64 {
-        sp.0.wrapping_sub(1) / self.slot
+    /// A stack pointer of the kernel's. That of an empty stack may be the end of its slot.
+    pub(super) fn kernel(&self, sp: StackAddress) -> Place {
+        let slot = sp.0.wrapping_sub(1) / self.slot;
+        Place {
+            stack: Stack::Kernel(slot),
+            sp,
+        }
     }
 
-    /// Returns true if two stack pointers are on the same stack.
-    pub(super) fn is_same_stack(&self, a: StackAddress, b: StackAddress) -> bool {
-        self.number(a) == self.number(b)
+    /// A thread of which nothing was seen yet.
+    pub(super) fn new_thread(&mut self) -> Thread {
+        self.threads += 1;
+        Thread(self.threads)
     }
 
-    fn stack(&mut self, sp: StackAddress) -> &mut Vec<Entry> {
-        self.stacks.entry(self.number(sp)).or_default()
+    fn stack(&mut self, stack: Stack) -> &mut Vec<Entry> {
+        self.stacks.entry(stack).or_default()
     }
 
     /// Drops what the stack pointer has passed.
-    pub(super) fn settle(&mut self, sp: StackAddress) {
-        let stack = self.stack(sp);
-        stack.truncate(left(stack, sp));
+    pub(super) fn settle(&mut self, at: Place) {
+        let stack = self.stack(at.stack);
+        stack.truncate(left(stack, at.sp));
+    }
+
+    /// Returns true if a stack of the kernel's ends within so many bytes.
+    fn is_near_end(&self, at: Place, within: u64) -> bool {
+        matches!(at.stack, Stack::Kernel(_)) && at.sp.0.wrapping_neg() % self.slot <= within
     }
 
     /// The stack pointer was moved, by other than a call, a return or an interrupt.
@@ -130,94 +146,104 @@ impl Shadow {
     /// At the top of a stack nothing is left on that, assumed or not. On another
     /// stack all is as it was when that was left; a stack that is not taken up
     /// there has begun anew.
-    pub(super) fn moved(&mut self, from: StackAddress, to: StackAddress) {
-        let mut is_new = to.0.wrapping_neg() % self.slot <= EMPTY_WITHIN;
-        if !self.is_same_stack(from, to) {
-            self.left_at.insert(self.number(from), from);
-            let left_at = self.left_at.remove(&self.number(to));
-            is_new |= left_at.is_some_and(|left_at| left_at != to);
+    pub(super) fn moved(&mut self, from: Place, to: Place) {
+        let mut is_new = self.is_near_end(to, EMPTY_WITHIN);
+        if from.stack != to.stack {
+            self.left_at.insert(from.stack, from.sp);
+            let left_at = self.left_at.remove(&to.stack);
+            is_new |= left_at.is_some_and(|left_at| left_at != to.sp);
         }
         if is_new {
-            self.stack(to).clear();
+            self.stack(to.stack).clear();
         }
     }
 
     /// The stack pointer was taken from elsewhere. Returns false if it is now on a stack that
-    /// has its slot with others and was not left there before: nothing is known of it.
-    pub(super) fn switched(&mut self, from: StackAddress, to: StackAddress) -> bool {
-        let left_at = if self.is_same_stack(from, to) {
-            Some(from)
+    /// has its slot, or its thread, with others and was not left there before: nothing is known of
+    /// it.
+    pub(super) fn switched(&mut self, from: Place, to: Place) -> bool {
+        if let Some(left) = self.left_above(from, to) {
+            self.stack(to.stack).truncate(left);
+            return true;
+        }
+        let left_at = if from.stack == to.stack {
+            Some(from.sp)
         } else {
-            self.left_at.get(&self.number(to)).copied()
+            self.left_at.get(&to.stack).copied()
         };
-        let is_near_end = to.0.wrapping_neg() % self.slot <= NEW_WITHIN;
-        let is_new = is_near_end && !self.parked.contains_key(&to);
-        match left_at.filter(|&left_at| left_at != to && !is_new) {
+        let is_new = self.is_near_end(to, NEW_WITHIN) && !self.parked.contains_key(&to);
+        match left_at.filter(|&left_at| left_at != to.sp && !is_new) {
             None => {
                 self.moved(from, to);
                 true
             }
             Some(left_at) => {
-                let parked = std::mem::take(self.stack(to));
-                self.parked.insert(left_at, parked);
+                let parked = std::mem::take(self.stack(to.stack));
+                self.parked.insert(to.at(left_at), parked);
                 let taken_up = self.parked.remove(&to);
-                if !self.is_same_stack(from, to) {
-                    self.left_at.insert(self.number(from), from);
-                    self.left_at.remove(&self.number(to));
+                if from.stack != to.stack {
+                    self.left_at.insert(from.stack, from.sp);
+                    self.left_at.remove(&to.stack);
                 }
                 let is_known = taken_up.is_some();
-                *self.stack(to) = taken_up.unwrap_or_default();
+                *self.stack(to.stack) = taken_up.unwrap_or_default();
                 is_known
             }
         }
     }
 
+    /// How many entries are left if `to` lies between `from` and what was pushed before on the same
+    /// stack: what is below is thrown away, and what was assumed with it.
+    fn left_above(&self, from: Place, to: Place) -> Option<usize> {
+        if from.stack != to.stack || from.sp >= to.sp {
+            return None;
+        }
+        let stack = self.stacks.get(&from.stack)?;
+        let is_above = |entry: &Entry| entry.address.is_some_and(|address| address >= to.sp);
+        Some(stack.iter().rposition(is_above)? + 1)
+    }
+
     /// An interrupt has returned to what no interrupt has interrupted, at `sp`: a
     /// stack that begins.
-    pub(super) fn begun(&mut self, sp: StackAddress) {
-        self.stack(sp).clear();
+    pub(super) fn begun(&mut self, at: Place) {
+        self.stack(at.stack).clear();
     }
 
-    /// A call has pushed `return_address` at `address`.
-    pub(super) fn call(&mut self, address: StackAddress, return_address: CodeAddress) {
-        self.push(address, What::Link(Link::Return(return_address)));
+    /// A call has pushed `return_address` at `at`.
+    pub(super) fn call(&mut self, at: Place, return_address: CodeAddress) {
+        self.push(at, What::Link(at.stack.return_to(return_address)));
     }
 
-    /// An interrupt has pushed what it interrupted, lowest the program counter, at
-    /// `address`. `sp` is the stack pointer that was interrupted.
-    pub(super) fn interrupt(&mut self, address: StackAddress, link: Link, sp: StackAddress) {
-        self.left_at.remove(&self.number(sp));
-        self.push(address, What::Across(link, sp));
+    /// An interrupt, or the entry of a system call, has pushed what was interrupted, lowest the
+    /// program counter, at `at`. `interrupted` is the stack pointer that was interrupted.
+    pub(super) fn interrupt(&mut self, at: Place, link: Link, interrupted: Place) {
+        self.left_at.remove(&interrupted.stack);
+        self.push(at, What::Across(link, interrupted));
     }
 
-    fn push(&mut self, address: StackAddress, what: What) {
+    fn push(&mut self, at: Place, what: What) {
         // What was there before was overwritten.
-        self.settle(StackAddress(address.0 + 1));
-        self.stack(address).push(Entry {
-            address: Some(address),
+        self.settle(at.above(1));
+        self.stack(at.stack).push(Entry {
+            address: Some(at.sp),
             what,
         });
     }
 
-    /// An interrupt was taken on the way to the stack pointer `sp`, and nothing of
+    /// An interrupt was taken on the way to the stack pointer `at`, and nothing of
     /// that was seen: `links` lead from there to the one that says what was
     /// interrupted, at `interrupted`.
-    pub(super) fn interrupt_unseen(
-        &mut self,
-        sp: StackAddress,
-        links: &[Link],
-        interrupted: StackAddress,
-    ) {
-        let same_stack = self.is_same_stack(sp, interrupted);
+    pub(super) fn interrupt_unseen(&mut self, at: Place, links: &[Link], interrupted: Place) {
+        let same_stack = at.stack == interrupted.stack;
         // The processor aligns the stack before it pushes five words (SDM vol. 3,
         // 7.14.2).
-        let pushed = StackAddress((interrupted.0 & !15).wrapping_sub(40));
+        let pushed = StackAddress((interrupted.sp.0 & !15).wrapping_sub(40));
         if !same_stack {
             // It came to a stack that was empty, or continued below what is in use:
             // entries below are over.
-            self.settle(sp);
+            self.settle(at);
         }
-        let stack = self.stack(sp);
+        let stack = self.stack(at.stack);
         for (index, &link) in links.iter().enumerate().rev() {
             let is_last = index + 1 == links.len();
             stack.push(Entry {
@@ -231,16 +257,16 @@ impl Shadow {
         }
     }
 
-    /// A return has popped its address at `sp`.
-    pub(super) fn return_at(&mut self, sp: StackAddress) -> Returned {
-        self.settle(sp);
-        let stack = self.stack(sp);
+    /// A return has popped its address at `at`.
+    pub(super) fn return_at(&mut self, at: Place) -> Returned {
+        self.settle(at);
+        let stack = self.stack(at.stack);
         match stack.last() {
             // A return without a call: a new stack begins.
             Some(&Entry {
                 address: Some(address),
                 ..
-            }) if address != sp => Returned::Seen,
+            }) if address != at.sp => Returned::Seen,
             Some(&Entry {
                 what: What::Cut, ..
             }) => Returned::Cut,
@@ -258,26 +284,25 @@ impl Shadow {
         }
     }
 
-    /// What an interrupt return at `sp` returns to: the program counter, and the
+    /// What an interrupt return at `at` returns to: the program counter, and the
     /// stack pointer if that is known. `None` if no interrupt has pushed what lies
     /// there.
-    pub(super) fn interrupted_at(
-        &self,
-        sp: StackAddress,
-    ) -> Option<(CodeAddress, Option<StackAddress>)> {
-        let stack = self.stacks.get(&self.number(sp))?;
-        match stack[self.interrupt_at(sp)?].what {
-            What::Across(Link::Interrupted { pc, .. }, sp) => Some((pc, Some(sp))),
+    pub(super) fn interrupted_at(&self, at: Place) -> Option<(CodeAddress, Option<Place>)> {
+        let stack = self.stacks.get(&at.stack)?;
+        match stack[self.interrupt_at(at)?].what {
+            What::Across(Link::Interrupted { pc, .. } | Link::Border { pc, .. }, place) => {
+                Some((pc, Some(place)))
+            }
             What::Link(Link::Interrupted { pc, .. }) => Some((pc, None)),
             _ => None,
         }
     }
 
-    /// The entry of the interrupt that returns at `sp`: on its stack, what lies
+    /// The entry of the interrupt that returns at `at`: on its stack, what lies
     /// there, or behind what was assumed to be called since.
-    fn interrupt_at(&self, sp: StackAddress) -> Option<usize> {
-        let stack = self.stacks.get(&self.number(sp))?;
-        let stack = &stack[..left(stack, sp)];
+    fn interrupt_at(&self, at: Place) -> Option<usize> {
+        let stack = self.stacks.get(&at.stack)?;
+        let stack = &stack[..left(stack, at.sp)];
         let is_of_interrupt = |entry: &Entry| {
             matches!(
                 entry.what,
@@ -285,23 +310,23 @@ impl Shadow {
             )
         };
         let index = stack.iter().rposition(is_of_interrupt)?;
-        let is_over = |entry: &Entry| entry.address.is_none_or(|address| address == sp);
+        let is_over = |entry: &Entry| entry.address.is_none_or(|address| address == at.sp);
         stack[index..].iter().all(is_over).then_some(index)
     }
 
-    /// The interrupt that returns at `sp` has ended.
-    pub(super) fn interrupt_return_at(&mut self, sp: StackAddress) {
-        if let Some(index) = self.interrupt_at(sp) {
-            self.stack(sp).truncate(index);
+    /// The interrupt that returns at `at` has ended.
+    pub(super) fn interrupt_return_at(&mut self, at: Place) {
+        if let Some(index) = self.interrupt_at(at) {
+            self.stack(at.stack).truncate(index);
         }
     }
 
     /// What was assumed of the stack of `from` beyond an interrupt is on the stack
     /// of `to`, to which it has returned.
-    pub(super) fn carry_over(&mut self, from: StackAddress, to: StackAddress) {
-        if !self.is_same_stack(from, to) {
-            let assumed = std::mem::take(self.stack(from));
-            *self.stack(to) = assumed;
+    pub(super) fn carry_over(&mut self, from: Place, to: Place) {
+        if from.stack != to.stack {
+            let assumed = std::mem::take(self.stack(from.stack));
+            *self.stack(to.stack) = assumed;
         }
     }
 
@@ -311,27 +336,36 @@ impl Shadow {
         self.parked.clear();
     }
 
-    /// Returns true if the stack that `sp` is on is known, even if it is empty.
-    pub(super) fn knows(&self, sp: StackAddress) -> bool {
-        self.stacks.contains_key(&self.number(sp))
+    /// Returns true if the stack is known, even if it is empty.
+    pub(super) fn knows(&self, stack: Stack) -> bool {
+        self.stacks.contains_key(&stack)
     }
 
-    /// Assumes that `links`, of code whose stack pointer is `sp`, are true. If `is_cut`,
-    /// there is more beyond.
-    pub(super) fn assume(&mut self, sp: StackAddress, links: &[Link], is_cut: bool) {
+    /// Assumes that `links`, of code on this stack, are true. If `is_cut`, there is more beyond.
+    pub(super) fn assume(&mut self, stack: Stack, links: &[Link], is_cut: bool) {
         let assumed = |what| Entry {
             address: None,
             what,
         };
-        let cut = is_cut.then_some(assumed(What::Cut));
+        let is_border = |link: &Link| matches!(link, Link::Border { .. });
+        let border = links.iter().position(is_border);
+        let (links, end) = match border {
+            Some(index) => {
+                let thread = Stack::User(self.new_thread());
+                self.assume(thread, &links[index + 1..], is_cut);
+                let across = What::Across(links[index], Place::somewhere(thread));
+                (&links[..index], Some(across))
+            }
+            None => (links, is_cut.then_some(What::Cut)),
+        };
         let links = links.iter().rev().map(|&link| assumed(What::Link(link)));
-        *self.stack(sp) = cut.into_iter().chain(links).collect();
+        *self.stack(stack) = end.map(assumed).into_iter().chain(links).collect();
     }
 
-    /// Adds a link beyond all that the stack of `sp` has.
-    pub(super) fn add_outermost(&mut self, sp: StackAddress, link: Link) {
+    /// Adds a link beyond all that the stack has.
+    pub(super) fn add_outermost(&mut self, stack: Stack, link: Link) {
         let what = What::Link(link);
-        self.stack(sp).insert(
+        self.stack(stack).insert(
             0,
             Entry {
                 address: None,
@@ -340,21 +374,22 @@ impl Shadow {
         );
     }
 
-    /// There is nothing beyond what the stack of `sp` has.
-    pub(super) fn drop_cut(&mut self, sp: StackAddress) {
-        let stack = self.stack(sp);
+    /// There is nothing beyond what the stack has.
+    pub(super) fn drop_cut(&mut self, stack: Stack) {
+        let stack = self.stack(stack);
         stack.retain(|entry| entry.what != What::Cut);
     }
 
-    /// The true chain of code whose stack pointer is `sp`.
-    pub(super) fn chain(&self, sp: StackAddress) -> Chain<'_> {
+    /// The true chain of code whose stack pointer is `at`, behind a link that is on no stack.
+    pub(super) fn chain(&self, first: Option<Link>, at: Place) -> Chain<'_> {
         let mut chain = Chain {
             shadow: self,
-            sp,
+            stack: at.stack,
+            first,
             rest: &[],
             bottom: Bottom::Empty,
         };
-        chain.enter(sp);
+        chain.enter(at);
         chain
     }
 }
@@ -362,19 +397,20 @@ impl Shadow {
 /// The links of a true chain, innermost first.
 pub(super) struct Chain<'a> {
     shadow: &'a Shadow,
-    /// A stack pointer on the stack that the chain has come to.
-    pub(super) sp: StackAddress,
+    /// The stack that the chain has come to.
+    pub(super) stack: Stack,
+    first: Option<Link>,
     rest: &'a [Entry],
     /// Why there are no more links, when there are none.
     pub(super) bottom: Bottom,
 }
 
 impl Chain<'_> {
-    fn enter(&mut self, sp: StackAddress) {
-        let stack = self.shadow.stacks.get(&self.shadow.number(sp));
+    fn enter(&mut self, at: Place) {
+        let stack = self.shadow.stacks.get(&at.stack);
         let stack = stack.map_or(&[][..], Vec::as_slice);
-        self.rest = &stack[..left(stack, sp)];
-        self.sp = sp;
+        self.rest = &stack[..left(stack, at.sp)];
+        self.stack = at.stack;
     }
 }
 
@@ -382,13 +418,16 @@ impl Iterator for Chain<'_> {
     type Item = Link;
 
     fn next(&mut self) -> Option<Link> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         let (entry, rest) = self.rest.split_last()?;
         self.rest = rest;
         match entry.what {
             What::Link(link) => Some(link),
-            What::Across(link, sp) => {
-                if !self.shadow.is_same_stack(self.sp, sp) {
-                    self.enter(sp);
+            What::Across(link, to) => {
+                if self.stack != to.stack {
+                    self.enter(to);
                 }
                 Some(link)
             }

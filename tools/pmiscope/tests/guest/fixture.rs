@@ -192,11 +192,16 @@ impl Run {
     /// Asserts how it ended.
     #[track_caller]
     pub fn ended_with(self, status: i32) -> Self {
+        self.ended_with_one_of(&[status])
+    }
+
+    /// Asserts that it ended in one of these ways.
+    #[track_caller]
+    pub fn ended_with_one_of(self, statuses: &[i32]) -> Self {
         let code = self.output.status.code();
-        assert_eq!(
-            code,
-            Some(status),
-            "the exit status of `pmiscope run {}`, which said:\n{}",
+        assert!(
+            statuses.iter().any(|status| code == Some(*status)),
+            "{code:?} and not one of {statuses:?} is the exit status of `pmiscope run {}`, which said:\n{}",
             self.arguments,
             self.said()
         );
@@ -377,6 +382,7 @@ impl Samples {
                 corrupt_at: None,
                 damaged_chains: 0,
                 accounts: counters.accounts.clone(),
+                processes: counters.processes.clone(),
             };
             assert_eq!(*counters, expected, "{what}: the counters of core {core}");
             assert!(

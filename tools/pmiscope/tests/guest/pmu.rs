@@ -488,8 +488,13 @@ fn hybrid(name: &str, first: &str, second: &str) -> String {
 
 /// A program that is the lab emulator with these arguments behind all others.
 pub fn lab_with(name: &str, more: &str) -> String {
-    let lab = Qemu::find(&Choice::Lab).unwrap().program;
-    let script = format!("#!/bin/sh\nexec '{}' \"$@\" {more}\n", lab.display());
+    qemu_with(&Choice::Lab, name, more)
+}
+
+/// The same of any emulator.
+pub fn qemu_with(qemu: &Choice, name: &str, more: &str) -> String {
+    let qemu = Qemu::find(qemu).unwrap().program;
+    let script = format!("#!/bin/sh\nexec '{}' \"$@\" {more}\n", qemu.display());
     let source = folder().join(format!("{name}.source"));
     fs::write(&source, script).unwrap();
     // Another process makes the program: one that is open for writing does not start.

@@ -2,11 +2,17 @@
 //! what they do that must harm nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use profiler::address::CodeAddress;
+use assert_cmd::Command;
+use pmiscope::internals::qemu::Choice;
+
+use profiler::address::{CodeAddress, UserAddress};
+use profiler::format::process::PROCESS_ROWS;
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
-use crate::fixture::{Samples, Seen, function, run, sample};
+use crate::fixture::{Run, Samples, Seen, function, run, run_within, sample};
+use crate::pmu::qemu_with;
 
 /// Of an NMI, and of a page fault.
 const NMI: u8 = 2;
@@ -167,13 +173,73 @@ fn nmis_in_the_handler_of_one_in_user_mode_or_at_the_border_harm_nothing() {
     }
 }
 
+/// What the first NMI in a chain has interrupted, and what follows.
+fn behind_nmi(seen: &Seen) -> Option<(CodeAddress, &[ChainEntry])> {
+    seen.chain.iter().enumerate().find_map(|(place, entry)| {
+        let pc = match *entry {
+            ChainEntry::Crossing {
+                vector: NMI, pc, ..
+            } => pc,
+            ChainEntry::Border {
+                vector: Some(NMI),
+                pc,
+                ..
+            } => pc,
+            _ => return None,
+        };
+        Some((pc, &seen.chain[place + 1..]))
+    })
+}
+
+/// An NMI in the handler of one that came at each instruction of the ways over the border finds, behind
+/// that handler, the chain that the handler itself has found.
+#[test]
+fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_interrupted() {
+    let samples = sample(
+        "--smp 1 --workload process-calls --period 1 --samples 120000 --aim nmi_landed:0..1500",
+    );
+    let all: BTreeMap<u32, Seen> = samples.of(0).map(|seen| (seen.sequence, seen)).collect();
+    // By instruction that an NMI came at, in whose handler another one did.
+    let mut places: BTreeMap<CodeAddress, u64> = BTreeMap::new();
+    let mut alone = 0;
+    for (&sequence, nested) in &all {
+        assert_eq!(nested.end, ChainEnd::Complete, "{nested:x?}");
+        let Some((pc, behind)) = behind_nmi(nested) else {
+            continue;
+        };
+        // The one that was interrupted has its number before or after it has come there.
+        let mut others = [sequence.wrapping_sub(1), sequence + 1].into_iter();
+        let outer = others.find_map(|it| all.get(&it).filter(|seen| seen.pc == pc));
+        let Some(outer) = outer else {
+            // Where several nest, or the run begins.
+            alone += 1;
+            continue;
+        };
+        assert_eq!(behind, outer.chain, "{nested:x?}\nin {outer:x?}");
+        *places.entry(pc).or_default() += 1;
+    }
+    let count = |start: &str, end: &str| places.range(function(start)..function(end)).count();
+    let found = [
+        ("syscall_entry", "syscall_on_stack", 3),
+        ("syscall_on_stack", "user_enter", 8),
+        ("user_leave", "user_leave_on_stack", 34),
+        ("user_leave_on_stack", "syscall_entry", 2),
+    ]
+    .map(|(start, end, least)| (start, count(start, end), least));
+    println!("{found:?}, {alone} of which the other is not known");
+    assert!(alone < places.values().sum::<u64>() / 100, "{alone}");
+    for (start, count, least) in found {
+        assert!(count >= least, "behind {start}: {count} of {least}");
+    }
+}
+
 #[test]
 fn all_programs_run_on_all_cores_by_both_deliveries() {
     for delivery in ["nmi", "irq"] {
         let samples = sample(&format!(
-            "--smp 4 --workload processes --period 97 --samples 40000 --delivery {delivery}"
+            "--smp 4 --workload processes --period 97 --samples 120000 --delivery {delivery}"
         ));
-        samples.assert_whole(4, 40_000);
+        samples.assert_whole(4, 120_000);
         for seen in samples.all() {
             assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
         }
@@ -183,7 +249,19 @@ fn all_programs_run_on_all_cores_by_both_deliveries() {
             .all()
             .map(|it| samples.task(&it).to_owned())
             .collect();
-        for program in ["arithmetic", "calls", "yield", "recursion", "spawn"] {
+        for program in [
+            "arithmetic",
+            "calls",
+            "yield",
+            "recursion",
+            "spawn",
+            "memory",
+            "unmap",
+            "ping-pong",
+            "upcall",
+            "exec",
+            "c",
+        ] {
             let name = format!("process-{program}");
             assert!(tasks.contains(&name), "{delivery}: {name} in {tasks:?}");
         }
@@ -201,6 +279,8 @@ fn faults_end_their_process_alone_and_all_memory_is_free_again() {
         "(process-faults) has ended: breakpoint (vector 3)",
         "(process-faults) has ended: invalid opcode (vector 6)",
         "(process-faults) has ended: divide error (vector 0)",
+        ": it would go on at 0x8000000000001000, no address of its own",
+        ": no room for an upcall: ",
         "all memory of processes is free again",
     ]);
 }
@@ -236,5 +316,182 @@ fn a_program_that_is_not_there_is_named() {
     run.ended_with(5).saying(&[
         "workload=process-yield",
         "the boot loader has brought no module `process-yield`",
+    ]);
+}
+
+#[test]
+fn samples_say_of_which_process_they_are() {
+    let run = run("--smp 1 --workload process-spawn --period 1 --samples 150000").ended_with(0);
+    let samples = run.samples();
+    let announced = &samples.counters[0].processes;
+    // Each was announced when it was made.
+    let pids: Vec<_> = announced.iter().map(|process| process.pid).collect();
+    let all: Vec<_> = (1..).take(pids.len()).collect();
+    assert_eq!(pids, all);
+    assert!(pids.len() > 2, "{announced:?}");
+    // The first one is the parent, and those behind it its children, of another program.
+    let [parent, child] = [announced[0].program, announced[1].program];
+    assert_ne!(parent, child);
+    let mut user: BTreeMap<u16, u64> = BTreeMap::new();
+    for seen in samples.all().filter(is_users) {
+        let address = UserAddress::of(seen.pc).expect("an address of a program's");
+        *user.entry(address.program).or_default() += 1;
+    }
+    // The last one may not have begun.
+    let (last, begun) = announced.split_last().unwrap();
+    let mut numbers: BTreeSet<_> = begun.iter().map(|process| process.number).collect();
+    if user.contains_key(&last.number) {
+        numbers.insert(last.number);
+    }
+    assert_eq!(user.keys().copied().collect::<BTreeSet<_>>(), numbers);
+    let report = run.report();
+    let rows = report["processes"].as_array().unwrap();
+    for process in begun {
+        let row = rows.iter().find(|row| row["pid"] == process.pid).unwrap();
+        let name = if process.program == parent {
+            "process-spawn"
+        } else {
+            "process-exit"
+        };
+        assert_eq!(row["name"], name, "{process:?}");
+        assert_eq!(row["user"], user[&process.number], "{process:?}");
+    }
+}
+
+#[test]
+fn processes_without_a_number_of_their_own_are_of_their_program() {
+    let run = run("--smp 1 --workload process-spawn --period 499 --samples 12000").ended_with(0);
+    let samples = run.samples();
+    assert_eq!(samples.counters[0].processes.len(), PROCESS_ROWS);
+    let report = run.report();
+    let rows = report["processes"].as_array().unwrap();
+    let others = rows.iter().filter(|row| row["pid"].is_null());
+    let names: BTreeSet<_> = others.map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["process-exit", "process-spawn"].into());
+    let sum: u64 = rows
+        .iter()
+        .map(|row| row["samples"].as_u64().unwrap())
+        .sum();
+    let users = |seen: &Seen| is_users(seen) || border(seen).is_some();
+    assert_eq!(sum, samples.all().filter(users).count() as u64);
+}
+
+#[test]
+fn vector_registers_are_each_threads_own() {
+    // A processor that has no XSAVE: by FXSAVE.
+    let old = qemu_with(&Choice::Stock, "no-xsave", "-cpu qemu64,-x2apic");
+    let old = format!("--qemu {old}");
+    for (cores, period, more) in [(1, 1, ""), (4, 499, ""), (1, 499, &*old)] {
+        let run = run(&format!(
+            "--smp {cores} --self-test process-vectors --samples 60000 --period {period} {more}"
+        ));
+        run.ended_with(0).samples().assert_whole(cores, 60_000);
+    }
+}
+
+#[test]
+fn a_chain_goes_on_from_an_upcall_to_what_it_has_interrupted() {
+    let run = run("--smp 1 --workload process-upcall --period 1 --samples 250000").ended_with(0);
+    let samples = run.samples();
+    let mut depths = BTreeSet::new();
+    for seen in samples.all() {
+        assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
+        if is_users(&seen) {
+            depths.insert(seen.chain.len());
+        }
+    }
+    // The handler, on stacks of five depths.
+    assert!(depths.len() > 5, "{depths:?}");
+    let folded = Command::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["export", "--format", "folded", "-o", "-"])
+        .arg(&run.profile)
+        .assert()
+        .success();
+    let folded = String::from_utf8_lossy(&folded.get_output().stdout).into_owned();
+    let mut in_handler = folded
+        .lines()
+        .filter(|line| line.contains(";process_upcall::called [process-upcall]"));
+    let is_behind = |line: &str| {
+        let before = line.split_once(";upcall_entry").map(|(before, _)| before);
+        before.is_some_and(|it| it.contains(";process_upcall::main [process-upcall]"))
+    };
+    assert!(in_handler.clone().count() > 1, "{folded}");
+    assert!(in_handler.all(is_behind), "{folded}");
+}
+
+#[test]
+fn a_process_that_becomes_another_program_keeps_its_number() {
+    let samples = sample("--smp 1 --workload process-exec --period 1 --samples 250000");
+    let mut programs: BTreeMap<u32, BTreeSet<u16>> = BTreeMap::new();
+    let mut announced: BTreeMap<u32, u64> = BTreeMap::new();
+    for process in &samples.counters[0].processes {
+        programs
+            .entry(process.pid)
+            .or_default()
+            .insert(process.program);
+        *announced.entry(process.pid).or_default() += 1;
+    }
+    // The child was three times the parent's program, and once another one.
+    assert_eq!(announced[&1], 1, "{announced:?}");
+    assert_eq!(announced[&2], 4, "{announced:?}");
+    assert_eq!(programs[&2].len(), 2, "{programs:?}");
+    for seen in samples.all() {
+        assert_eq!(seen.end, ChainEnd::Complete, "{seen:x?}");
+    }
+}
+
+/// What a program may do that does what it must not: the kernel lives, every loss has a name, and all but
+/// stacks that are none are walked to their ends.
+#[test]
+fn a_hostile_program_harms_nobody_else() {
+    let run = run("--smp 4 --workload process-hostile --period 100 --samples 400000");
+    check_hostile(run, 4, 400_000);
+}
+
+#[test]
+#[ignore = "a part of make stress: it takes half an hour"]
+fn a_hostile_program_harms_nobody_else_on_16_cores() {
+    let run = run_within(
+        "--smp 16 --workload process-hostile --period 100 --samples 10000000",
+        Duration::from_secs(3 * 3600),
+    );
+    check_hostile(run, 16, 10_000_000);
+}
+
+#[track_caller]
+fn check_hostile(run: Run, cores: usize, count: u64) {
+    // Or with the warning that many chains may lack a caller, as those of random code do.
+    let samples = run.ended_with_one_of(&[0, 3]).samples();
+    let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut seen_samples = 0;
+    let mut users = 0;
+    for seen in samples.all() {
+        *ends.entry(seen.end.name()).or_default() += 1;
+        seen_samples += 1;
+        users += u64::from(is_users(&seen));
+    }
+    println!("{users} in user mode; {ends:?}");
+    let lost: u64 = samples.counters.iter().map(|core| core.lost).sum();
+    assert_eq!(samples.counters.len(), cores);
+    assert_eq!(seen_samples + lost, count, "{ends:?}");
+    assert!(users > count / 20, "{users} in user mode");
+    // Wherever the stack and frame pointers were aimed at, a chain ends by a reason of its own.
+    for end in [
+        ChainEnd::FrameMisaligned,
+        ChainEnd::FrameBelow,
+        ChainEnd::UserUnmapped,
+    ] {
+        assert!(ends.contains_key(end.name()), "{end}: {ends:?}");
+    }
+    let unclaimed: u64 = samples.counters.iter().map(|core| core.unclaimed).sum();
+    assert_eq!(unclaimed, 0);
+}
+
+#[test]
+fn a_failure_of_the_kernel_names_the_process_that_it_serves() {
+    let run = run("--smp 1 --self-test process-fails-kernel --verbose");
+    run.ended_with(4).saying(&[
+        "this panic was asked for",
+        "  serves process 1 (process-spawn), in the call Spawn from 0x40",
     ]);
 }

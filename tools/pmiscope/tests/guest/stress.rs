@@ -134,10 +134,16 @@ fn every_chain_of_every_workload_is_exact() {
         ("layers", 1),
         ("yield-storm", 4),
         ("mix", 4),
+        ("process-arithmetic", 1),
+        ("process-calls", 1),
+        ("process-recursion", 1),
+        ("process-spawn", 2),
+        ("process-yield", 4),
+        ("processes", 4),
     ];
     let by_nmi = workloads.map(|workload| ("--period 1", workload));
-    let by_step =
-        [("yield-storm", 2), ("ping-pong", 2)].map(|workload| ("--source step", workload));
+    let by_step = [("yield-storm", 2), ("ping-pong", 2), ("processes", 1)]
+        .map(|workload| ("--source step", workload));
     for (source, (workload, cores)) in by_nmi.into_iter().chain(by_step) {
         let storm = storm(
             &format!("{source} --smp {cores} --workload {workload}"),

@@ -142,6 +142,51 @@ fn all_of_it_on_four_cores() {
     exact("--workload mix --smp 4 --period 1");
 }
 
+/// Programs in user mode: chains from each instruction of theirs, and of the kernel that serves them,
+/// through its entries, exits and switches.
+#[track_caller]
+fn exact_programs(arguments: &str, samples: u64) -> Value {
+    let report = exact_of(arguments, samples);
+    let user = &report["executed"]["user_mode"];
+    assert!(number(&user["instructions"]) > 100, "{user}");
+    assert!(number(&user["interrupt_returns"]) > 2, "{user}");
+    assert!(number(&report["assumed"]["threads"]) > 1, "{report:#}");
+    report
+}
+
+#[test]
+fn programs_through_sysret_and_page_faults() {
+    let report = exact_programs("--workload process-calls --smp 1 --period 1", 250_000);
+    let user = &report["executed"]["user_mode"];
+    for what in ["system_calls", "system_returns"] {
+        assert!(number(&user[what]) > 100, "{what}: {user}");
+    }
+    assert!(number(&user["interrupts"]) > 0, "no page fault: {user}");
+}
+
+#[test]
+fn programs_whose_threads_yield_in_both_ways() {
+    let report = exact_programs("--workload process-yield --smp 1 --period 1", 120_000);
+    let user = &report["executed"]["user_mode"];
+    for what in ["system_calls", "interrupts"] {
+        assert!(number(&user[what]) > 20, "{what}: {user}");
+    }
+}
+
+#[test]
+fn programs_that_begin_and_end_on_two_cores() {
+    let report = exact_programs("--workload process-spawn --smp 2 --period 1", 250_000);
+    assert!(number(&report["assumed"]["threads"]) > 3, "{report:#}");
+}
+
+#[test]
+fn programs_with_deep_chains_by_the_trap_flag() {
+    exact_programs(
+        "--workload process-recursion --smp 1 --source step",
+        150_000,
+    );
+}
+
 /// Where frames are overwritten chains end early, and say so: none is wrong.
 #[test]
 fn frames_that_are_overwritten() {

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use pmiscope::profile::Outcome::Finished;
 
 use profiler::contract::task_number::TaskNumbers;
+use profiler::format::account::AccountKind;
 use profiler::format::{ChainEntry, State};
 
-use crate::fixture::{Guest, Samples, run};
+use crate::fixture::{Guest, Samples, Seen, run};
 use crate::pmu::is_skipped;
 
 /// What the command's output in a log is, each time that it was shown.
@@ -365,8 +366,9 @@ fn the_watchdog_has_nothing_to_say_of_the_mix() {
     guest.samples(line).assert_whole(4, 40_000);
 }
 
-/// The vector of NMIs.
+/// The vector of NMIs, and that of `int 0x80`.
 const NMI: u8 = 2;
+const CALL: u8 = 0x80;
 
 /// What of a core's time is on which account, in percent: as the kernel says, and as samples have it.
 #[derive(Debug, Default)]
@@ -376,6 +378,23 @@ struct Shares {
     /// Of samples, and of waiting in them.
     taken: u64,
     all: u64,
+}
+
+/// What the time of a sample is accounted for as.
+fn account_of(seen: &Seen, samples: &Samples) -> String {
+    // A system call is the task's own time, and a page fault its vector's.
+    let vector = seen.chain.iter().find_map(|entry| match *entry {
+        ChainEntry::Crossing { vector, .. } => Some(vector).filter(|vector| *vector != NMI),
+        ChainEntry::Border { vector, .. } => vector.filter(|vector| *vector != CALL),
+        _ => None,
+    });
+    let task = samples.task(seen);
+    match vector {
+        _ if seen.state.has(State::IDLE) => "idle".into(),
+        _ if seen.state.has(State::RING) => format!("user {task}"),
+        Some(vector) => format!("interrupt {vector}"),
+        None => format!("task {task}"),
+    }
 }
 
 /// What the kernel says at the end of a run of all cores, beside what each core's samples say.
@@ -416,19 +435,58 @@ fn shares(log: &str, samples: &Samples) -> Vec<Shares> {
         core.accounts.values_mut().for_each(|it| *it *= 100.0 / own);
         let count = samples.cores[number].len() as f64;
         for seen in samples.of(number) {
-            let mut crossed = seen.chain.iter().filter_map(|entry| match entry {
-                ChainEntry::Crossing { vector, .. } if *vector != NMI => Some(*vector),
-                _ => None,
-            });
-            let account = match (seen.state.has(State::IDLE), crossed.next()) {
-                (true, _) => "idle".into(),
-                (_, Some(vector)) => format!("interrupt {vector}"),
-                _ => format!("task {}", samples.task(&seen)),
-            };
+            let account = account_of(&seen, samples);
             *core.samples.entry(account).or_default() += 100.0 / count;
         }
     }
     cores
+}
+
+/// What the entry to and the exit from the kernel take is on the account of what is outside.
+#[test]
+fn time_in_user_mode_is_on_accounts_of_its_own() {
+    let line =
+        "--smp 4 --workload process-arithmetic --period 997 --samples 60000 --append accounting=on";
+    let samples = run(line).ended_with(0).samples();
+    for (number, end) in samples.counters.iter().enumerate() {
+        let mut shares: BTreeMap<String, [f64; 2]> = BTreeMap::new();
+        let own = end.accounts.iter();
+        let own = own.filter(|it| it.kind != AccountKind::Samples as u8);
+        let all: u64 = own.clone().map(|account| account.ticks).sum();
+        for account in own {
+            let kind = AccountKind::try_from(account.kind).unwrap();
+            let name = match kind {
+                AccountKind::Task | AccountKind::User => {
+                    let name = samples.description.tasks[usize::from(account.number)];
+                    format!("{kind} {}", name.as_str())
+                }
+                AccountKind::Interrupt => format!("{kind} {}", account.number),
+                AccountKind::Idle | AccountKind::Samples => kind.to_string(),
+            };
+            shares.entry(name).or_default()[0] += account.ticks as f64 * 100.0 / all as f64;
+        }
+        let count = samples.cores[number].len() as f64;
+        for seen in samples.of(number) {
+            shares.entry(account_of(&seen, &samples)).or_default()[1] += 100.0 / count;
+        }
+        println!("core {number}: {shares:.2?}");
+        let [accounted, sampled] = shares["user process-arithmetic"];
+        assert!(
+            accounted > 30.0 && (accounted - sampled).abs() < 0.5,
+            "{shares:.2?}"
+        );
+        // A program and its calls together.
+        let mut together: BTreeMap<&str, [f64; 2]> = BTreeMap::new();
+        for (name, both) in &shares {
+            let name = name.trim_start_matches("user ").trim_start_matches("task ");
+            let sum = together.entry(name).or_default();
+            *sum = [sum[0] + both[0], sum[1] + both[1]];
+        }
+        for (name, [accounted, sampled]) in &together {
+            let difference = (accounted - sampled).abs();
+            assert!(difference < 1.0, "core {number}: {name}: {together:.2?}");
+        }
+    }
 }
 
 #[test]

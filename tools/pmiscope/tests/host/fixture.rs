@@ -311,6 +311,7 @@ pub fn run_end() -> RunEnd {
         corrupt_at: None,
         damaged_chains: 0,
         accounts: Vec::new(),
+        processes: Vec::new(),
     };
     RunEnd {
         outcome: Outcome::Finished,

@@ -10,7 +10,7 @@ use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::{ChainEntry, Description, State};
 use serde_json::{Value, json};
 
-use crate::command::{pmiscope, refused, stdout, text};
+use crate::command::{pmiscope, refused, stderr, stdout, text};
 use crate::fixture::{Seen, description, file, folder, kernel, profile_of_files};
 
 /// A program whose first function calls `work`, which calls `leaf`.
@@ -131,7 +131,11 @@ impl Run {
                 ..Seen::new(0, of_program(5, 0x40_1234), &[])
             },
         ];
-        for (sequence, seen) in (0..).zip(&mut samples) {
+        self.profile_of(name, &mut samples)
+    }
+
+    fn profile_of(&self, name: &str, samples: &mut [Seen]) -> PathBuf {
+        for (sequence, seen) in (0..).zip(&mut *samples) {
             seen.sequence = sequence;
         }
         let one_core = Description {
@@ -140,7 +144,7 @@ impl Run {
         };
         let modules = self.modules.iter();
         let modules: Vec<_> = modules.map(|(name, elf)| (&**name, elf.clone())).collect();
-        let profile = profile_of_files(&one_core, (&kernel().elf, &modules), &[&samples]);
+        let profile = profile_of_files(&one_core, (&kernel().elf, &modules), &[samples]);
         file(name, &profile)
     }
 }
@@ -228,4 +232,94 @@ fn a_program_is_taken_from_a_file_that_is_named_if_it_is_the_one_that_ran() {
     );
     let given = folded(&[path, "--program", &one, "--program", &two]);
     assert_eq!(given, with_modules);
+}
+
+#[test]
+fn chains_of_programs_lie_in_what_these_may_execute() {
+    let run = Run::new("contained");
+    let path = run.profile("contained.pmi");
+    let path = text(&path);
+    let check = ["verify", "--programs", "--format", "json", path];
+    let found: Value = serde_json::from_str(&stdout(&pmiscope(&check).success())).unwrap();
+    // Program counters, words on top, return addresses.
+    for (what, count) in [
+        ("samples", 6),
+        ("with_user_code", 6),
+        ("addresses", 15),
+        ("outside", 0),
+        ("behind_no_call", 0),
+        ("program_counters_outside", 0),
+        ("unknown", 1),
+    ] {
+        assert_eq!(found[what], count, "{what}: {found:#}");
+    }
+    let shown = stdout(&pmiscope(&["verify", "--programs", path]).success());
+    for line in [
+        "checked     6 samples, 6 with code of programs\n",
+        "           0  addresses outside what the program may execute\n",
+        "           1  address of programs that are not known\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    let mut kernels = [Seen::new(0, kernel().at("in_innermost"), &[])];
+    let path = run.profile_of("kernels.pmi", &mut kernels);
+    let says = ["it has no sample with code of a program"];
+    refused(pmiscope(&["verify", "--programs", text(&path)]), 1, &says);
+}
+
+#[test]
+fn addresses_of_chains_that_are_not_of_their_program_are_found() {
+    let run = Run::new("outside");
+    let in_start = run.one.at("in_start").0;
+    let with = |pc: CodeAddress, callers: &[u64]| {
+        let chain: Vec<_> = callers
+            .iter()
+            .map(|&it| ChainEntry::Return(CodeAddress(it)))
+            .collect();
+        Seen {
+            state: State::NMI | State::RING,
+            ..Seen::new(0, pc, &chain)
+        }
+    };
+    let pc = run.one.at("in_leaf");
+    let mut in_kernel = in_kernel(&run.one, None);
+    in_kernel.chain.pop();
+    in_kernel
+        .chain
+        .push(ChainEntry::Return(run.two.at("in_start")));
+    let mut samples = [
+        with(pc, &[in_start]),
+        // Not of its memory, of the kernel, of another program.
+        with(pc, &[of_program(1, 0x1000).0]),
+        with(pc, &[kernel().at("in_innermost").0]),
+        with(pc, &[in_start, run.two.at("in_start").0]),
+        in_kernel,
+        // A word that no call has written; a jump to nowhere.
+        with(pc, &[in_start + 1]),
+        with(of_program(1, 0x1000), &[in_start]),
+    ];
+    let path = run.profile_of("outside.pmi", &mut samples);
+    let check = ["verify", "--programs", "--format", "json", text(&path)];
+    let failed = pmiscope(&check).code(1);
+    let said = stderr(&failed);
+    assert!(
+        said.contains("4 of 17 addresses in chains lie outside what their program may execute"),
+        "{said}"
+    );
+    let found: Value = serde_json::from_str(&stdout(&failed)).unwrap();
+    assert_eq!(found["outside"], 4);
+    assert_eq!(found["behind_no_call"], 1);
+    assert_eq!(found["program_counters_outside"], 1);
+    let sequences: Vec<_> = found["examples"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["sequence"].as_u64().unwrap())
+        .collect();
+    assert_eq!(sequences, [1, 2, 3, 4]);
+    let shown = stdout(&pmiscope(&["verify", "--programs", text(&path)]).code(1));
+    assert!(
+        shown.contains("core 0, sample 1: 0x1000000001000 of outside-one"),
+        "{shown}"
+    );
 }

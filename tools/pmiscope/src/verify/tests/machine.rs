@@ -38,6 +38,21 @@ pub(super) const UNWIND: u64 = 0x1530; // mov rsp, rsi
 pub(super) const UNWIND_SUB: u64 = 0x1533; // sub rsp, 16
 pub(super) const UNWIND_NOP: u64 = 0x1537;
 
+/// SYSCALL's entry, and the exit by SYSRET right behind it.
+pub(super) const CALL_ENTRY: u64 = 0x1340; // swapgs
+pub(super) const CALL_SWITCH: u64 = 0x1343; // mov rsp, rsi
+pub(super) const CALL_PUSH: u64 = 0x1346; // push rcx
+pub(super) const CALL_PUSHED: u64 = 0x1347; // nop
+pub(super) const CALL_LEAVE: u64 = 0x1348; // mov rsp, [rsp + 24]
+pub(super) const CALL_SYSRET: u64 = 0x134d;
+
+/// A program, by its number.
+pub(super) const PROGRAM: u16 = 3;
+pub(super) const USER_CALL: u64 = 0x3_0000_0040_0000; // call 0x400010
+pub(super) const TO_USER: u64 = USER_CALL + 5;
+pub(super) const USER_SYSCALL: u64 = USER_CALL + 0x10;
+pub(super) const USER_RET: u64 = USER_CALL + 0x12;
+
 /// The vector that the entry pushes.
 pub(super) const VECTOR: u8 = 0x41;
 
@@ -59,6 +74,11 @@ pub(super) fn code() -> symbols::Code {
     put(OUTER_CALL, &[0xe8, 0xf7, 0, 0, 0, 0xfb, 0x90, 0x5d, 0xc3]);
     put(INNER, &[0x90, 0xc3]);
     put(ENTRY, &[0x6a, 0, 0x6a, VECTOR, 0xe9, 0xf7, 0, 0, 0]);
+    put(
+        CALL_ENTRY,
+        &[0x0f, 0x01, 0xf8, 0x48, 0x89, 0xf4, 0x51, 0x90],
+    );
+    put(CALL_LEAVE, &[0x48, 0x8b, 0x64, 0x24, 24, 0x48, 0x0f, 0x07]);
     put(HANDLER, &[0x48, 0x83, 0xc4, 0x10, 0x48, 0xcf]);
     put(SWITCH, &[0x48, 0x89, 0xf4, 0xc3]);
     put(CALLER, &[0xff, 0xd0]);
@@ -83,7 +103,45 @@ fn callers(root: Caller) -> Callers {
             (HANDLER_IRET, Caller::Pushed(0)),
             (0x1410, Caller::Unknown),
         ],
+        &[(CALL_ENTRY, Caller::InRcx), (CALL_PUSHED, Caller::Unknown)],
+        &[
+            (CALL_PUSHED, Caller::Pushed(0)),
+            (CALL_SYSRET, Caller::InRcx),
+            (CALL_SYSRET + 3, Caller::Unknown),
+        ],
     ])
+    .and_program(PROGRAM, program(), program_code())
+}
+
+const PROGRAM_START: u64 = 0x40_0000;
+
+fn program_code() -> symbols::Code {
+    let mut bytes = vec![0xcc; 0x20];
+    bytes[..5].copy_from_slice(&[0xe8, 0x0b, 0, 0, 0]);
+    bytes[0x10..0x13].copy_from_slice(&[0x0f, 0x05, 0xc3]);
+    symbols::Code::of_bytes(LinkAddress(PROGRAM_START), bytes)
+}
+
+/// Its first function is the root of its stack.
+fn program() -> Callers {
+    Callers::of_functions(&[&[
+        (PROGRAM_START, Caller::None),
+        (PROGRAM_START + 0x10, Caller::InFrame),
+        (PROGRAM_START + 0x20, Caller::Unknown),
+    ]])
+}
+
+/// A return to the program.
+pub(super) fn to_user(address: u64) -> Link {
+    Link::UserReturn(CodeAddress(address))
+}
+
+/// Where the program was left.
+pub(super) fn border(vector: Option<u8>, pc: u64) -> Link {
+    Link::Border {
+        vector,
+        pc: CodeAddress(pc),
+    }
 }
 
 pub(super) fn to(address: u64) -> Link {
@@ -118,8 +176,12 @@ impl Core<'_> {
         let mut words = Chain::new();
         for &link in chain {
             let entry = match link {
-                Link::Return(address) => ChainEntry::Return(address),
-                Link::UserReturn(_) | Link::Border { .. } => unreachable!("there is no program"),
+                Link::Return(address) | Link::UserReturn(address) => ChainEntry::Return(address),
+                Link::Border { vector, pc } => ChainEntry::Border {
+                    vector,
+                    pc,
+                    stack_top: [0; 2],
+                },
                 Link::Interrupted { vector, pc } => ChainEntry::Crossing {
                     vector,
                     pc,
@@ -134,7 +196,11 @@ impl Core<'_> {
             handler_cost: 0,
             event: 0,
             task: 0,
-            state: State::default(),
+            state: if pc >= USER_CALL && pc < USER_CALL + 0x1000 {
+                State(State::RING)
+            } else {
+                State::default()
+            },
             time: 0,
             period: 1,
             sp: StackAddress(sp),
@@ -145,7 +211,7 @@ impl Core<'_> {
             chain_words: words.words(),
         };
         self.sequence += 1;
-        self.replay.step(self.number, &sample)
+        self.replay.step(self.number, &sample).0
     }
 
     /// The same of a chain that is said to be complete and has to be right.
@@ -185,7 +251,7 @@ pub(super) fn replay_without_roots(run: impl FnOnce(&mut Core<'_>)) -> Assumed {
 
 fn replay_of(callers: &Callers, is_stepped: bool, run: impl FnOnce(&mut Core<'_>)) -> Assumed {
     let bytes = code();
-    let mut code = Code::new(&bytes, callers.slide());
+    let mut code = Code::new(&bytes, callers);
     let text = CodeRange {
         start: CodeAddress(0x1000),
         end: CodeAddress(0x2000),

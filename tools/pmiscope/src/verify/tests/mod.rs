@@ -1,5 +1,6 @@
 //! The replay, of a few instructions that each test puts together.
 
+mod border;
 mod machine;
 
 use profiler::format::ChainEnd;
