@@ -8,6 +8,7 @@ mod import;
 mod load;
 mod machine;
 mod postmortem;
+mod select;
 mod stat;
 mod stress_boot;
 
@@ -30,6 +31,7 @@ pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use postmortem::{LogArgs, PostmortemArgs};
+pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
 
@@ -386,13 +388,8 @@ pub struct ReportArgs {
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
 
-    /// Count only this core's samples (the hash stays that of all cores)
-    #[arg(long, value_name = "N")]
-    pub core: Option<u32>,
-
-    /// Count only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 
     /// Show each core's counts, where events were counted (stat)
     #[arg(long)]
@@ -422,9 +419,8 @@ pub struct FlamegraphArgs {
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What `export` takes.
@@ -445,9 +441,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What `verify` takes.

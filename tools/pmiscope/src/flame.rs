@@ -127,9 +127,9 @@ fn stacks_of<'a>(
     let Some(root) = root else {
         return Ok(tally.stacks().map(|stack| (None, stack)).collect());
     };
-    let stacks = tally.stacks_by(profile, |core, task| match root {
-        Root::Core => core,
-        Root::Task => task_of(&profile.description, task).into(),
+    let stacks = tally.stacks_by(profile, |of| match root {
+        Root::Core => of.core,
+        Root::Task => task_of(&profile.description, of.task).into(),
     })?;
     let name = |key: u32| match root {
         Root::Core => format!("core {key}"),
@@ -189,16 +189,7 @@ impl Names {
                 self.of_functions.insert(id, name);
                 name
             }
-            Step::Interrupt(vector @ 0..32) => self.add(format!("[exception {vector:#04x}]")),
-            Step::Interrupt(vector) => self.add(format!("[interrupt {vector:#04x}]")),
-            // On top of the program's frames.
-            Step::Border(None) => self.add("[system call]".to_owned()),
-            Step::Border(Some(vector @ 0..32)) => {
-                self.add(format!("[exception {vector:#04x} from user code]"))
-            }
-            Step::Border(Some(vector)) => {
-                self.add(format!("[interrupt {vector:#04x} from user code]"))
-            }
+            Step::Interrupt(_) | Step::Border(_) => self.add(step.label(symbols).into_owned()),
         }
     }
 }

@@ -133,7 +133,9 @@ pub mod internals {
         pub use crate::report::event::find as find_event;
         pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
         pub use crate::report::text::text;
-        pub use crate::report::{Options, Report, Selection, SortBy, Tally, json};
+        pub use crate::report::{
+            Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
+        };
     }
 
     pub mod counts {

@@ -12,6 +12,7 @@ mod monitor;
 mod postmortem;
 mod programs;
 mod run;
+mod select;
 mod show;
 mod stress_boot;
 mod symbols;

@@ -6,18 +6,27 @@ mod asked;
 pub mod counts;
 pub mod event;
 mod lacking;
+mod matching;
 pub mod model;
 pub mod overhead;
+mod pattern;
 mod processes;
+mod selection;
 pub mod stack;
+mod stack_filter;
 pub mod tally;
 pub mod text;
+mod time_window;
 pub mod warnings;
 
 pub use model::{Options, Report, SortBy};
+pub use pattern::Pattern;
+pub use selection::Selection;
 pub(crate) use stack::lookup;
 pub use stack::{Stack, Step};
-pub use tally::{Selection, Tally};
+pub use stack_filter::StackFilter;
+pub use tally::Tally;
+pub use time_window::TimeWindow;
 
 /// The report as JSON: the keys that are promised first, then the others.
 ///

@@ -31,6 +31,12 @@ impl Symbols {
         Ok(())
     }
 
+    /// The programs by their numbers, with their names.
+    pub fn programs(&self) -> impl Iterator<Item = (u16, &str)> {
+        let programs = self.programs.iter();
+        programs.map(|program| (program.number, &*program.name))
+    }
+
     /// The name of a program.
     #[must_use]
     pub fn program_name(&self, number: u16) -> String {
