@@ -2,6 +2,7 @@
 
 mod attach;
 mod capabilities;
+mod diff;
 #[cfg(test)]
 mod documented;
 mod import;
@@ -11,6 +12,8 @@ mod postmortem;
 mod select;
 mod stat;
 mod stress_boot;
+mod timeline;
+mod views;
 
 use std::path::PathBuf;
 
@@ -27,6 +30,7 @@ use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use diff::DiffArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
@@ -34,6 +38,8 @@ pub use postmortem::{LogArgs, PostmortemArgs};
 pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
+pub use timeline::TimelineArgs;
+pub use views::{View, ViewArgs};
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -62,6 +68,12 @@ pub enum Command {
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Compare two profiles: functions and stacks that are hotter or colder in the second
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(Box<DiffArgs>),
+    /// Show what cores did over time
+    #[command(after_help = timeline::EXAMPLES)]
+    Timeline(Box<TimelineArgs>),
     /// Draw a profile as a flame graph (SVG, for a browser)
     #[command(after_help = "Example:\n  pmiscope flamegraph profile.pmi -o profile.svg --by task")]
     Flamegraph(FlamegraphArgs),
@@ -136,6 +148,9 @@ Examples:
   pmiscope report profile.pmi --sort total --top 10
   pmiscope report profile.pmi --core 2
   pmiscope report profile.pmi --event cache-misses
+  pmiscope report profile.pmi --by core,function --task heap
+  pmiscope report profile.pmi --focus memcpy              its callers and callees
+  pmiscope report profile.pmi --tree --time 10%-20%
   pmiscope report profile.pmi --format json | jq .period.median";
 
 const VERIFY_EXAMPLES: &str = "\
@@ -390,6 +405,9 @@ pub struct ReportArgs {
 
     #[command(flatten)]
     pub select: SelectArgs,
+
+    #[command(flatten)]
+    pub view: ViewArgs,
 
     /// Show each core's counts, where events were counted (stat)
     #[arg(long)]

@@ -53,6 +53,7 @@ mod signals;
 mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
+mod timeline;
 mod units;
 mod verify;
 

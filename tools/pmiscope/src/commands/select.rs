@@ -8,7 +8,7 @@ use profiler::format::Description;
 
 use super::show::LoadedProfile;
 use crate::cli::{Idle, Privilege, SelectArgs, WhoseArgs};
-use crate::profile::{Profile, ReadError};
+use crate::profile::ReadError;
 use crate::report::counts::Counts;
 use crate::report::model::{lock_name, lock_of, task_name, task_of};
 use crate::report::{Selection, StackFilter, Tally};
@@ -36,7 +36,7 @@ impl LoadedProfile {
             if self.profile.keeps_chains() {
                 bail!("--time: the run kept chains and not when they were (--keep chains)");
             }
-            let last = last_time(&self.profile)?;
+            let last = self.last_time()?;
             let clock = self.profile.description.clock;
             selection.time = Some(window.ticks(clock, last).map_err(Error::msg)?);
         }
@@ -50,6 +50,17 @@ impl LoadedProfile {
         }
         selection.said = said(arguments);
         Ok(selection)
+    }
+
+    /// The time of the last sample, in ticks since sampling began.
+    pub(super) fn last_time(&self) -> Result<u64, ReadError> {
+        let mut last = 0;
+        self.profile.for_each_of(
+            |_| true,
+            true,
+            |samples| samples.for_each(|sample| last = sample.time.max(last)),
+        )?;
+        Ok(last)
     }
 
     fn core(&self, asked_for: Option<u32>) -> Result<Option<u32>> {
@@ -159,17 +170,6 @@ fn listed(names: &[&str]) -> String {
         return "none".into();
     }
     names.join(", ")
-}
-
-/// The time of the last sample.
-fn last_time(profile: &Profile) -> Result<u64, ReadError> {
-    let mut last = 0;
-    profile.for_each_of(
-        |_| true,
-        true,
-        |samples| samples.for_each(|sample| last = sample.time.max(last)),
-    )?;
-    Ok(last)
 }
 
 /// What is asked for, in words.

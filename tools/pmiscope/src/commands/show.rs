@@ -9,7 +9,8 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 use super::print;
 use super::programs;
 use super::symbols::{files_in, files_of};
-use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
+use super::views;
+use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Written, parts_of, say};
@@ -52,6 +53,11 @@ impl LoadedProfile {
         asked_for
             .map(|text| report::event::find(&self.profile, text))
             .transpose()
+    }
+
+    /// How a command ends that has shown it.
+    pub(super) fn exit(&self) -> Exit {
+        exit(&self.profile, true)
     }
 
     /// Counts samples, and says what makes them misleading.
@@ -173,6 +179,10 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
 }
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
+    let view = arguments.view.view(arguments.select.frames.focus.is_some());
+    if view != View::Report {
+        return views::show(view, arguments);
+    }
     let mut loaded = LoadedProfile::new(&arguments.profile)?;
     let selection = loaded.select(&arguments.select)?;
     if Counts::are_in(&loaded.profile.description) {

@@ -22,7 +22,7 @@ impl<'a> Matching<'a> {
     #[must_use]
     pub fn of_function(pattern: &'a Pattern, tally: &Tally, symbols: &Symbols) -> Self {
         let named = Self::with(pattern, tally, symbols, Pattern::is_name);
-        if named.functions.contains(&true) {
+        if named.functions.contains(&true) || pattern.is_crossing() {
             return named;
         }
         Self::new(pattern, tally, symbols)
@@ -53,7 +53,11 @@ impl<'a> Matching<'a> {
     pub fn has(&self, step: Step, symbols: &Symbols) -> bool {
         match step {
             Step::Frame(frame) => self.functions.get(frame.function.index()) == Some(&true),
-            Step::Interrupt(_) | Step::Border(_) => self.pattern.is_in(&step.label(symbols)),
+            Step::Interrupt(_) | Step::Border(_) => {
+                let label = step.label(symbols);
+                self.pattern.is_name(&label)
+                    || !self.pattern.is_crossing() && self.pattern.is_in(&label)
+            }
         }
     }
 

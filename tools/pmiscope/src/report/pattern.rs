@@ -34,6 +34,13 @@ impl Pattern {
         self.regex.is_match(name)
     }
 
+    /// Returns true if it is what stands between frames where something was crossed, such as
+    /// `[interrupt 0x40]`.
+    #[must_use]
+    pub fn is_crossing(&self) -> bool {
+        self.text.starts_with('[') && self.text.ends_with(']')
+    }
+
     /// Returns true if it is the whole name.
     #[must_use]
     pub fn is_name(&self, name: &str) -> bool {

@@ -43,6 +43,14 @@ pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
     rows
 }
 
+/// The program that ran in a stack, or that the kernel served in it.
+pub(super) fn of_stack(stack: &Stack<'_>) -> Option<u16> {
+    match stack.is_user() {
+        true => Some(program_of(stack)),
+        false => served_by(&stack.outer),
+    }
+}
+
 /// Each different stack, with the program that ran or that the kernel served, if there was one.
 pub(super) fn by_stack(tally: &Tally) -> impl Iterator<Item = (Stack<'_>, Option<u16>)> {
     let served: Vec<_> = tally.chains().map(|chain| served_by(&chain)).collect();

@@ -170,13 +170,19 @@ impl Stack<'_> {
         symbols.frames(address).first().copied()
     }
 
+    /// Where the functions that were interrupted are, as [`Self::innermost`] has them.
+    #[must_use]
+    pub fn innermost_address(&self, symbols: &Symbols) -> CodeAddress {
+        let is_same = !self.is_exact_elsewhere(symbols);
+        self.exact.filter(|_| is_same).unwrap_or(self.pc)
+    }
+
     /// The functions that were interrupted, and those of the caller that was on top of the
     /// stack only, innermost first, inlined ones included; behind them are those of
     /// [`Self::outer`]. Addresses must have been resolved. An exact address takes the place of
     /// the interrupted one if both are of one function; else the callers are not its own.
     pub fn innermost(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
-        let is_same = !self.is_exact_elsewhere(symbols);
-        let innermost = self.exact.filter(|_| is_same).unwrap_or(self.pc);
+        let innermost = self.innermost_address(symbols);
         let added = self.added.map(Link::Return).into_iter();
         frames(innermost, symbols).chain(added.flat_map(|link| steps_of(link, symbols)))
     }
