@@ -22,9 +22,10 @@ pub struct TimelineArgs {
     #[command(flatten)]
     pub select: SelectArgs,
 
-    /// What is shown of each piece of time; of samples that the options below choose, their share
-    #[arg(long, value_enum, default_value_t)]
-    pub show: Show,
+    /// What is shown of each piece of time [default: selected where samples are chosen by more than
+    /// core, event and time, else busy]
+    #[arg(long, value_enum)]
+    pub show: Option<Show>,
 
     /// Columns of time [default: 80 as text, 200 as JSON]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100_000))]

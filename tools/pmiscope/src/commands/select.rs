@@ -96,6 +96,12 @@ impl LoadedProfile {
 
 /// The number of a program.
 fn process_named(symbols: &Symbols, name: &str) -> Result<u16> {
+    // One of which no file is known.
+    if let Some(number) = name.strip_prefix("program ").and_then(|it| it.parse().ok())
+        && symbols.program_name(number) == name
+    {
+        return Ok(number);
+    }
     let programs: Vec<_> = symbols.programs().collect();
     let found = programs.iter().find(|&&(_, known)| known == name);
     let Some(&(number, _)) = found else {

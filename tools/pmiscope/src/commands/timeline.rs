@@ -9,7 +9,7 @@ use crate::cli::{ReportFormat, TimelineArgs};
 use crate::exit::Exit;
 use crate::output::{json, to_stdout};
 use crate::report::counts::Counts;
-use crate::timeline::{Timeline, text};
+use crate::timeline::{Show, Timeline, text};
 
 pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
     let mut loaded = LoadedProfile::new(&arguments.profile)?;
@@ -26,7 +26,9 @@ pub(super) fn timeline(arguments: &TimelineArgs) -> Result<Exit> {
     });
     let last = loaded.last_time()?;
     let only = crate::report::groups::only(&selection, &loaded.profile);
-    let shown = (&selection, arguments.show);
+    let chooses = selection.tasks.is_some() || selection.stacks.is_some();
+    let usual = if chooses { Show::Selected } else { Show::Busy };
+    let shown = (&selection, arguments.show.unwrap_or(usual));
     let timeline = Timeline::new(&loaded.profile, shown, (columns, last), only)?;
     let text = match arguments.format {
         ReportFormat::Json => json(&timeline)?,

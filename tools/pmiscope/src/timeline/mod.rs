@@ -12,11 +12,12 @@ use crate::profile::{Counted, Profile, ReadError};
 use crate::report::Selection;
 
 /// What is shown of each piece of time.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Show {
     /// The share of samples of cores that were not halted
-    #[default]
     Busy,
+    /// The share of samples that the other options choose
+    Selected,
     /// How many samples there are, of the most
     Samples,
     /// The share of samples in user mode
@@ -30,7 +31,7 @@ impl Show {
     fn has(self, state: State) -> bool {
         match self {
             Self::Busy => !state.has(State::IDLE),
-            Self::Samples => true,
+            Self::Selected | Self::Samples => true,
             Self::User => state.0 & State::RING != 0,
             Self::InterruptsOff => !state.has(State::INTERRUPTS_ON),
         }
@@ -66,6 +67,7 @@ pub struct CoreTimeline {
 fn name<S: serde::Serializer>(show: &Show, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(match show {
         Show::Busy => "busy",
+        Show::Selected => "selected",
         Show::Samples => "samples",
         Show::User => "user",
         Show::InterruptsOff => "interrupts-off",

@@ -49,7 +49,7 @@ pub fn text(timeline: &Timeline, has_colours: bool) -> String {
 fn shown(timeline: &Timeline) -> String {
     let what = match timeline.show {
         Show::Busy => "samples of cores that were not halted",
-        Show::Samples => "samples",
+        Show::Selected | Show::Samples => "samples",
         Show::User => "samples in user mode",
         Show::InterruptsOff => "samples with interrupts off",
     };
