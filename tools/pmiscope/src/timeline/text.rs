@@ -69,7 +69,8 @@ fn line(core: &CoreTimeline, (show, most): (Show, u64), has_colours: bool) -> St
     let mut line = format!("core {:>3} |", core.core);
     for (&part, &samples) in core.shown.iter().zip(&core.samples) {
         let of = if show == Show::Samples { most } else { samples };
-        line.push_str(&match shade(part, of) {
+        let shade = shade(part, of).filter(|_| show != Show::Samples || part > 0);
+        line.push_str(&match shade {
             None => " ".to_owned(),
             Some(shade) => cell(shade, has_colours),
         });
