@@ -15,7 +15,7 @@ use profiler::format::{ChainEnd, Clock};
 use crate::output::folded::{self, Place};
 use crate::output::svg;
 use crate::profile::{Profile, ReadError};
-use crate::report::model::{task_name, task_of};
+use crate::report::model::{task_name, task_numbers};
 use crate::report::{Stack, Step, Tally};
 use crate::symbols::{FunctionId, Symbols};
 use crate::units::{counted, grouped};
@@ -161,9 +161,10 @@ fn stacks_of<'a>(
     let Some(root) = root else {
         return Ok(tally.stacks().map(|stack| (None, stack)).collect());
     };
+    let numbers = task_numbers(&profile.description);
     let stacks = tally.stacks_by(profile, |of| match root {
         Root::Core => of.core,
-        Root::Task => task_of(&profile.description, of.task).into(),
+        Root::Task => numbers.map_or(of.task, |it| it.task(of.task)).into(),
     })?;
     let name = |key: u32| match root {
         Root::Core => format!("core {key}"),

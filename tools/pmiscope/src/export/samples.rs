@@ -221,7 +221,7 @@ impl Export<'_> {
     ///
     /// Samples cannot be read.
     pub(super) fn counted(&self) -> Result<Vec<Weighted>> {
-        let counts = self.tally.counted_by(self.profile, |of| of)?.into_iter();
+        let counts = self.tally.counted_by(self.profile, |of| of)?.into_counts();
         let counts = counts.map(|((SampleKey { core, task, event }, stack), samples)| {
             ((core, stack, task, event), samples)
         });

@@ -3,6 +3,7 @@
 pub mod text;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::{Serialize, Serializer};
 
@@ -62,6 +63,48 @@ struct Counts<'a> {
     callees: BTreeMap<&'a str, u64>,
 }
 
+/// Where a function stands on a stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place<'a> {
+    name: &'a str,
+    caller: Option<&'a str>,
+    callee: Option<&'a str>,
+}
+
+impl<'a> Place<'a> {
+    fn new(frames: &'a [Rc<str>], depth: usize) -> Self {
+        Self {
+            name: &frames[depth],
+            caller: depth.checked_sub(1).map(|it| &*frames[it]),
+            callee: frames.get(depth + 1).map(|it| &**it),
+        }
+    }
+}
+
+/// Counts a stack's samples: once for each function and each of its neighbours, however often it is
+/// there.
+fn count<'a>(counts: &mut BTreeMap<&'a str, Counts<'a>>, places: &[Place<'a>], samples: u64) {
+    for (index, place) in places.iter().enumerate() {
+        let before = places[..index].iter().filter(|it| it.name == place.name);
+        let is_known = before.clone().next().is_some();
+        let has_caller = before.clone().any(|it| it.caller == place.caller);
+        let has_callee = before.clone().any(|it| it.callee == place.callee);
+        let counts = counts.entry(place.name).or_default();
+        if !is_known {
+            counts.total += samples;
+        }
+        if !has_caller {
+            let caller = place.caller.unwrap_or(NO_CALLER);
+            *counts.callers.entry(caller).or_default() += samples;
+        }
+        match place.callee {
+            None => counts.own += samples,
+            Some(callee) if !has_callee => *counts.callees.entry(callee).or_default() += samples,
+            Some(_) => {}
+        }
+    }
+}
+
 impl Focus {
     /// The functions that a pattern means: those of this whole name, or else all that match.
     #[must_use]
@@ -74,40 +117,12 @@ impl Focus {
             false => pattern.is_in(name),
         };
         let mut counts: BTreeMap<&str, Counts<'_>> = BTreeMap::new();
-        let mut seen: Vec<(&str, Option<&str>, Option<&str>)> = Vec::new();
+        let mut places: Vec<Place<'_>> = Vec::new();
         for (frames, samples) in stacks.iter() {
-            seen.clear();
-            for (depth, name) in frames.iter().enumerate() {
-                if is_meant(name) {
-                    let caller = depth.checked_sub(1).map(|it| &*frames[it]);
-                    let callee = frames.get(depth + 1).map(|it| &**it);
-                    seen.push((name, caller, callee));
-                }
-            }
-            for (place, &(name, caller, callee)) in seen.iter().enumerate() {
-                let before = &seen[..place];
-                let of_name = before.iter().filter(|it| it.0 == name);
-                let is_new = |is: &dyn Fn(&(&str, Option<&str>, Option<&str>)) -> bool| {
-                    !of_name.clone().any(is)
-                };
-                let counts = counts.entry(name).or_default();
-                if is_new(&|_| true) {
-                    counts.total += samples;
-                }
-                if is_new(&|it| it.1 == caller) {
-                    *counts
-                        .callers
-                        .entry(caller.unwrap_or(NO_CALLER))
-                        .or_default() += samples;
-                }
-                match callee {
-                    None => counts.own += samples,
-                    Some(callee) if is_new(&|it| it.2 == Some(callee)) => {
-                        *counts.callees.entry(callee).or_default() += samples;
-                    }
-                    Some(_) => {}
-                }
-            }
+            places.clear();
+            let meant = (0..frames.len()).filter(|&depth| is_meant(&frames[depth]));
+            places.extend(meant.map(|depth| Place::new(frames, depth)));
+            count(&mut counts, &places, samples);
         }
         let mut functions: Vec<_> = counts.into_iter().map(focused).collect();
         functions.sort_by_key(|it| std::cmp::Reverse(it.total));

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod asked;
+mod cells;
 pub mod counts;
 pub mod diff;
 pub mod event;

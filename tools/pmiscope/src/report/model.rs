@@ -699,7 +699,7 @@ fn chain_ends(tally: &Tally) -> Vec<(&'static str, u64)> {
 }
 
 /// How a run's samples say which locks are held, if they do.
-fn task_numbers(run: &Description) -> Option<TaskNumbers> {
+pub(crate) fn task_numbers(run: &Description) -> Option<TaskNumbers> {
     TaskNumbers::of_names(run.tasks.iter().map(|name| name.as_str()))
 }
 

@@ -78,7 +78,7 @@ pub fn significant(chances: &[f64]) -> Vec<bool> {
     sorted.sort_by(f64::total_cmp);
     let all = sorted.len() as f64;
     let is_within = |&(place, &chance): &(usize, &f64)| chance <= RATE * (place + 1) as f64 / all;
-    let last = sorted.iter().enumerate().filter(is_within).last();
+    let last = sorted.iter().enumerate().rfind(is_within);
     let most = last.map_or(-1.0, |(_, &chance)| chance);
     chances.iter().map(|&chance| chance <= most).collect()
 }

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use profiler::address::CodeAddress;
 use profiler::format::{ChainEnd, State};
 
+use super::cells::Cells;
 use super::selection::Selection;
 use super::stack::{Chain, Stack, lookup};
 use crate::chain::{Link, Repair, Repaired};
@@ -748,7 +749,7 @@ impl Tally {
         profile: &Profile,
         key: impl Fn(SampleKey) -> K,
     ) -> Result<Vec<(K, Stack<'_>)>, ReadError> {
-        let counts = self.counted_by(profile, key)?.into_iter();
+        let counts = self.counted_by(profile, key)?.into_counts();
         let stack = |((key, number), samples)| {
             let index = self.rows.partition_point(|row| row.stack < number);
             let stack = self.stack(&self.rows[index]);
@@ -766,8 +767,8 @@ impl Tally {
         &self,
         profile: &Profile,
         key: impl Fn(SampleKey) -> K,
-    ) -> Result<HashMap<(K, u32), u64>, ReadError> {
-        let mut counts: HashMap<(K, u32), u64> = HashMap::new();
+    ) -> Result<Cells<K>, ReadError> {
+        let mut counts = Cells::new(profile.stacks().len());
         let selection = &self.selection;
         profile.for_each_of(
             |core| selection.has_core(core),
@@ -780,7 +781,7 @@ impl Tally {
                     if selection.has_event(event) && selection.has(stack, task, sample.time) {
                         let core = samples.core;
                         let key = key(SampleKey { core, task, event });
-                        *counts.entry((key, stack)).or_default() += 1;
+                        counts.add(key, stack, 1);
                     }
                 })
             },
@@ -791,7 +792,7 @@ impl Tally {
                     core, task, event, ..
                 } = chain;
                 let key = key(SampleKey { core, task, event });
-                *counts.entry((key, chain.stack)).or_default() += chain.samples;
+                counts.add(key, chain.stack, chain.samples);
             }
         }
         Ok(counts)

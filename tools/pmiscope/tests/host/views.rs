@@ -137,7 +137,7 @@ fn events_stand_side_by_side() {
     assert_eq!(row("stub"), json!([[1, 1], [1, 1], [0, 0]]));
     assert_eq!(row("idle"), json!([[0, 3], [0, 1], [0, 1]]));
     let text_of = shown(&["report", text(&path), "--by", "task"]);
-    let line = "  66.67%  36.54    0.00%  32.88  100.00%  39.67   hash";
+    let line = "  66.67%  36.54    0.00%  32.88  100.00%  39.67  hash";
     assert!(text_of.contains(line), "{text_of}");
     // Samples of several events have no sum.
     let refused = pmiscope(&["report", text(&path), "--tree"]).code(1);

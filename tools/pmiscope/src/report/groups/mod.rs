@@ -5,10 +5,11 @@ mod codes;
 pub mod text;
 
 use hashbrown::HashMap;
+use profiler::contract::task_number::TaskNumbers;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 
-use super::model::{SortBy, lock_name, lock_of, task_name, task_of};
+use super::model::{SortBy, lock_name, lock_of, task_name, task_numbers, task_of};
 use super::tally::SampleKey;
 use super::{Selection, Stack, Tally, processes, statistics};
 use crate::profile::{Profile, ReadError};
@@ -231,6 +232,8 @@ fn columns(profile: &Profile, tally: &Tally, by: &[By]) -> Vec<Column> {
 /// What samples are called by what they were taken of.
 struct Names<'a> {
     profile: &'a Profile,
+    /// How samples say which locks are held, if they do.
+    numbers: Option<TaskNumbers>,
     symbols: &'a Symbols,
     by: Vec<By>,
 }
@@ -243,6 +246,7 @@ impl<'a> Names<'a> {
         let by = by.to_vec();
         Self {
             profile,
+            numbers: task_numbers(&profile.description),
             symbols,
             by,
         }
@@ -250,11 +254,10 @@ impl<'a> Names<'a> {
 
     /// A sample's key without what is not asked for.
     fn key(&self, of: SampleKey) -> SampleKey {
-        let run = &self.profile.description;
         let has = |by| self.by.contains(&by);
         let task = match (has(By::Lock), has(By::Thread) || has(By::Task)) {
             (true, _) => of.task,
-            (false, true) => task_of(run, of.task),
+            (false, true) => self.numbers.map_or(of.task, |it| it.task(of.task)),
             (false, false) => 0,
         };
         SampleKey {
