@@ -165,8 +165,15 @@ fn rows(
             }
         })
         .collect();
-    // Equal ones stay in the order of their names.
-    rows.sort_by(|a, b| b.delta.abs().total_cmp(&a.delta.abs()));
+    // Of equal ones those with most samples first, then in the order of their names.
+    let samples = |row: &Row| match sort {
+        SortBy::Own => row.before_self + row.after_self,
+        SortBy::Total => row.before_total + row.after_total,
+    };
+    rows.sort_by(|a, b| {
+        let by_delta = b.delta.abs().total_cmp(&a.delta.abs());
+        by_delta.then_with(|| samples(b).cmp(&samples(a)))
+    });
     let in_all = rows.len();
     (rows, in_all)
 }

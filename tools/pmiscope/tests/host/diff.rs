@@ -107,6 +107,8 @@ fn a_profile_does_not_differ_from_itself() {
     for row in [&all["functions"], &all["stacks"]] {
         let rows = row.as_array().unwrap();
         assert!(!rows.is_empty());
+        let hottest: Vec<_> = rows.iter().map(|row| row["before_self"].as_u64()).collect();
+        assert!(hottest.is_sorted_by(|a, b| a >= b), "{hottest:?}");
         for row in rows {
             assert_eq!(row["delta"], 0.0);
             assert_eq!(row["is_significant"], false);

@@ -124,6 +124,27 @@ fn each_option_leaves_the_same_samples_to_all_views() {
     }
 }
 
+/// What all samples are judged by says nothing of those that were chosen.
+#[test]
+fn chosen_samples_at_one_instruction_are_no_warning() {
+    let run = Description {
+        cores: 1,
+        ..description()
+    };
+    let seen = (0..300).map(|sequence| {
+        let place = ["in_innermost", "stub", "in_hash"][sequence as usize % 3];
+        Seen::new(sequence, kernel().at(place), &[])
+    });
+    let path = file(
+        "one-place.pmi",
+        &profile_of(&run, &seen.collect::<Vec<_>>()),
+    );
+    for options in [&[][..], &["--filter", "stub"]] {
+        let assert = pmiscope(&[&["report", text(&path)], options].concat()).success();
+        assert_eq!(crate::command::stderr(&assert), "", "{options:?}");
+    }
+}
+
 #[test]
 fn a_report_says_what_was_asked_for() {
     let path = file("said.pmi", &profile());

@@ -3,10 +3,13 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use profiler::format::Description;
 use serde_json::{Value, json};
 
 use crate::command::{pmiscope, stdout, text};
-use crate::fixture::{file, kernel, profile, profile_of_cores, profile_of_events};
+use crate::fixture::{
+    Seen, description, file, kernel, profile, profile_of, profile_of_cores, profile_of_events,
+};
 
 const HASH: &str = "kernel::workload::hash::run";
 const UNNAMED: &str = "0xffffffff8fff0000";
@@ -256,9 +259,36 @@ fn callers_and_callees_stand_around_a_function() {
 }
 
 #[test]
+fn a_neighbour_counts_once_a_sample_however_often_it_is_there() {
+    let in_hash = kernel().return_to("in_hash");
+    let chain = [in_hash, in_hash, in_hash, kernel().return_to("in_idle")];
+    let deep = Seen::new(0, kernel().at("in_hash"), &chain);
+    let run = Description {
+        cores: 1,
+        ..description()
+    };
+    let path = file("deep.pmi", &profile_of(&run, &[deep]));
+    let focus = shown(&["report", text(&path), "--focus", HASH, "--format", "json"]);
+    let focus: Value = serde_json::from_str(&focus).unwrap();
+    let expected = json!([{
+        "function": HASH,
+        "self": 1,
+        "total": 1,
+        "callers": [{"function": "idle", "samples": 1}, {"function": HASH, "samples": 1}],
+        "callees": [{"function": HASH, "samples": 1}],
+    }]);
+    let mut found = focus["functions"].clone();
+    // Equal ones are in the order of their names.
+    found[0]["callers"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|it| it["function"] == HASH);
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn views_of_no_samples_say_so() {
-    let run = crate::fixture::description();
-    let path = file("none.pmi", &profile_of_cores(&run, &[&[], &[]]));
+    let path = file("none.pmi", &profile_of_cores(&description(), &[&[], &[]]));
     for (view, says) in [
         (&["--by", "function"][..], "no groups: no samples\n"),
         (&["--by", "core,line"], "no groups: no samples\n"),
