@@ -287,6 +287,13 @@ pub struct Shares {
     pub idle: u64,
     /// The number of functions, shown or not.
     pub functions_in_all: usize,
+    #[serde(flatten)]
+    pub chosen: Chosen,
+}
+
+/// Which samples are counted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chosen {
     /// The only core that is counted, if not all are.
     pub only_core: Option<u32>,
     /// What else is asked of the samples that are counted; left out if nothing is.
@@ -612,8 +619,10 @@ impl Shares {
             interrupts_off: tally.totals.interrupts_off,
             idle: tally.totals.idle,
             functions_in_all,
-            only_core: tally.selection.core,
-            only: tally.selection.said.clone(),
+            chosen: Chosen {
+                only_core: tally.selection.core,
+                only: tally.selection.said.clone(),
+            },
         }
     }
 }

@@ -128,11 +128,15 @@ impl Out {
             }
             None => samples += ", unclaimed interrupts not known",
         }
-        let only_core = report.shares.only_core.map(|core| format!("core {core}"));
+        let only_core = report
+            .shares
+            .chosen
+            .only_core
+            .map(|core| format!("core {core}"));
         let only: Vec<_> = only_core
             .into_iter()
             .chain(report.sampling.only_event.clone())
-            .chain(report.shares.only.iter().cloned())
+            .chain(report.shares.chosen.only.iter().cloned())
             .collect();
         if !only.is_empty() {
             let _ = write!(samples, " ({} only)", only.join(", "));

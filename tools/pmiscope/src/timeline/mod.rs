@@ -90,22 +90,8 @@ impl Timeline {
         let time = window(selection, last);
         let ticks_per_column = (time.end - time.start).div_ceil(columns.max(1)).max(1);
         let count = (time.end - time.start).div_ceil(ticks_per_column);
-        #[allow(clippy::cast_possible_truncation)] // at most `columns`
-        let empty = vec![0; count as usize];
-        let cores = (0..profile.cores()).filter(|&core| selection.has_core(core));
-        let mut cores: Vec<_> = cores
-            .map(|core| CoreTimeline {
-                core,
-                shown: empty.clone(),
-                samples: empty.clone(),
-            })
-            .collect();
-        let is_shown: Vec<bool> = (0..profile.stacks().len())
-            .map(|number| {
-                let stack = profile.stacks().get(number);
-                stack.is_some_and(|stack| show.has(stack.state))
-            })
-            .collect();
+        let mut cores = empty(profile, selection, count);
+        let is_shown = shown_stacks(profile, show);
         let asked = Selection {
             time: None,
             ..selection.clone()
@@ -162,6 +148,28 @@ impl Timeline {
         let shown = self.cores.iter().flat_map(|core| &core.shown);
         shown.copied().max().unwrap_or(0)
     }
+}
+
+/// The cores of a selection, with so many columns.
+fn empty(profile: &Profile, selection: &Selection, columns: u64) -> Vec<CoreTimeline> {
+    #[allow(clippy::cast_possible_truncation)] // as many as were asked for at most
+    let empty = vec![0; columns as usize];
+    let cores = (0..profile.cores()).filter(|&core| selection.has_core(core));
+    cores
+        .map(|core| CoreTimeline {
+            core,
+            shown: empty.clone(),
+            samples: empty.clone(),
+        })
+        .collect()
+}
+
+/// Which stacks are shown, by their numbers in the profile.
+fn shown_stacks(profile: &Profile, show: Show) -> Vec<bool> {
+    let stacks = (0..profile.stacks().len()).map(|number| profile.stacks().get(number));
+    stacks
+        .map(|stack| stack.is_some_and(|stack| show.has(stack.state)))
+        .collect()
 }
 
 /// The time that is shown: up to the last sample.
