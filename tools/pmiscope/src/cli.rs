@@ -2,14 +2,18 @@
 
 mod attach;
 mod capabilities;
+mod diff;
 #[cfg(test)]
 mod documented;
 mod import;
 mod load;
 mod machine;
 mod postmortem;
+mod select;
 mod stat;
 mod stress_boot;
+mod timeline;
+mod views;
 
 use std::path::PathBuf;
 
@@ -26,12 +30,16 @@ use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use diff::DiffArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use postmortem::{LogArgs, PostmortemArgs};
+pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
+pub use timeline::TimelineArgs;
+pub use views::{View, ViewArgs};
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -60,6 +68,12 @@ pub enum Command {
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Compare two profiles: functions and stacks that are hotter or colder in the second
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(Box<DiffArgs>),
+    /// Show what cores did over time
+    #[command(after_help = timeline::EXAMPLES)]
+    Timeline(Box<TimelineArgs>),
     /// Draw a profile as a flame graph (SVG, for a browser)
     #[command(after_help = "Example:\n  pmiscope flamegraph profile.pmi -o profile.svg --by task")]
     Flamegraph(FlamegraphArgs),
@@ -134,6 +148,9 @@ Examples:
   pmiscope report profile.pmi --sort total --top 10
   pmiscope report profile.pmi --core 2
   pmiscope report profile.pmi --event cache-misses
+  pmiscope report profile.pmi --by core,function --task heap
+  pmiscope report profile.pmi --focus memcpy              its callers and callees
+  pmiscope report profile.pmi --tree --time 10%-20%
   pmiscope report profile.pmi --format json | jq .period.median";
 
 const VERIFY_EXAMPLES: &str = "\
@@ -386,13 +403,11 @@ pub struct ReportArgs {
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
 
-    /// Count only this core's samples (the hash stays that of all cores)
-    #[arg(long, value_name = "N")]
-    pub core: Option<u32>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 
-    /// Count only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub view: ViewArgs,
 
     /// Show each core's counts, where events were counted (stat)
     #[arg(long)]
@@ -422,9 +437,8 @@ pub struct FlamegraphArgs {
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What `export` takes.
@@ -445,9 +459,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What `verify` takes.

@@ -53,6 +53,7 @@ mod signals;
 mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
+mod timeline;
 mod units;
 mod verify;
 
@@ -133,7 +134,9 @@ pub mod internals {
         pub use crate::report::event::find as find_event;
         pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
         pub use crate::report::text::text;
-        pub use crate::report::{Options, Report, Selection, SortBy, Tally, json};
+        pub use crate::report::{
+            Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
+        };
     }
 
     pub mod counts {

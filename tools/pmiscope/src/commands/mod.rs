@@ -3,6 +3,7 @@
 mod attach;
 mod capabilities;
 mod ctl;
+mod diff;
 mod doctor;
 mod export;
 mod import;
@@ -12,10 +13,13 @@ mod monitor;
 mod postmortem;
 mod programs;
 mod run;
+mod select;
 mod show;
 mod stress_boot;
 mod symbols;
+mod timeline;
 mod verify;
+mod views;
 
 use std::io;
 
@@ -36,6 +40,8 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Attach(arguments) => attach::attach(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Report(arguments) => show::report(arguments),
+        Command::Diff(arguments) => diff::diff(arguments),
+        Command::Timeline(arguments) => timeline::timeline(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => export::export(arguments),
         Command::Verify(arguments) => verify::run(arguments),

@@ -287,8 +287,18 @@ pub struct Shares {
     pub idle: u64,
     /// The number of functions, shown or not.
     pub functions_in_all: usize,
+    #[serde(flatten)]
+    pub chosen: Chosen,
+}
+
+/// Which samples are counted.
+#[derive(Clone, Debug, Serialize)]
+pub struct Chosen {
     /// The only core that is counted, if not all are.
     pub only_core: Option<u32>,
+    /// What else is asked of the samples that are counted; left out if nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
 }
 
 /// How the run ended, and what is wrong with the profile.
@@ -492,7 +502,7 @@ impl Report {
             cores,
             chain_ends: chain_ends(tally),
             functions,
-            fast_samples: fast_samples(profile, tally.selection),
+            fast_samples: fast_samples(profile, &tally.selection),
             sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, symbols, functions_in_all),
@@ -535,8 +545,8 @@ impl Sampling {
 }
 
 /// The selected samples that the fast handler has written, if each core says it.
-fn fast_samples(profile: &Profile, selection: Selection) -> Option<u64> {
-    if selection.event.is_some() {
+fn fast_samples(profile: &Profile, selection: &Selection) -> Option<u64> {
+    if selection.event.is_some() || !selection.is_plain() {
         return None;
     }
     let cores = (0..).zip(&profile.end.as_ref()?.cores);
@@ -609,7 +619,10 @@ impl Shares {
             interrupts_off: tally.totals.interrupts_off,
             idle: tally.totals.idle,
             functions_in_all,
-            only_core: tally.selection.core,
+            chosen: Chosen {
+                only_core: tally.selection.core,
+                only: tally.selection.said.clone(),
+            },
         }
     }
 }
@@ -695,7 +708,7 @@ fn chain_ends(tally: &Tally) -> Vec<(&'static str, u64)> {
 }
 
 /// How a run's samples say which locks are held, if they do.
-fn task_numbers(run: &Description) -> Option<TaskNumbers> {
+pub(crate) fn task_numbers(run: &Description) -> Option<TaskNumbers> {
     TaskNumbers::of_names(run.tasks.iter().map(|name| name.as_str()))
 }
 
@@ -703,6 +716,20 @@ fn task_numbers(run: &Description) -> Option<TaskNumbers> {
 #[must_use]
 pub fn task_of(run: &Description, number: u16) -> u16 {
     task_numbers(run).map_or(number, |numbers| numbers.task(number))
+}
+
+/// The number of the lock that was held, by a sample's number of a task.
+#[must_use]
+pub fn lock_of(run: &Description, number: u16) -> Option<u16> {
+    task_numbers(run)?.lock(number)
+}
+
+/// The name of a lock.
+#[must_use]
+pub fn lock_name(run: &Description, lock: u16) -> String {
+    let first = task_numbers(run).map_or(0, |numbers| numbers.tasks);
+    let name = task_name(run, first.saturating_add(lock));
+    name.strip_prefix(LOCK).unwrap_or(&name).to_owned()
 }
 
 /// The name of a task.
@@ -720,13 +747,7 @@ fn tasks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
 
 /// The locks that were held, the last one that a core has taken.
 fn locks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
-    let Some(numbers) = task_numbers(run) else {
-        return Vec::new();
-    };
-    rows(tally, |number| {
-        let name = task_name(run, numbers.tasks + numbers.lock(number)?);
-        Some(name.strip_prefix(LOCK).unwrap_or(&name).to_owned())
-    })
+    rows(tally, |number| Some(lock_name(run, lock_of(run, number)?)))
 }
 
 /// The samples by what `name` makes of the number of their task, most first.

@@ -241,15 +241,25 @@ pub fn warnings(
     tally: &Tally,
     symbols: &Symbols,
 ) -> Result<Vec<Warning>, ReadError> {
+    // Shares of all samples of cores and events: of others, that were chosen, they say nothing.
+    let is_whole = tally.selection.is_plain();
+    let stuck = match is_whole {
+        true => stuck(profile, tally, symbols)?,
+        false => None,
+    };
     let warnings = callers_missing(tally, symbols)
         .into_iter()
-        .chain(chains_broken(tally))
+        .chain(chains_broken(tally).filter(|_| is_whole))
         .chain(moved(profile, tally, symbols))
-        .chain(stuck(profile, tally, symbols)?)
+        .chain(stuck)
         .chain(lacking(tally, symbols).into_iter().map(Warning::Lacking))
         .chain(clock_is_time(profile))
         .chain(overheads(profile, tally))
-        .chain(no_sampled_ops(profile, tally))
+        .chain(
+            no_sampled_ops(profile, tally)
+                .into_iter()
+                .filter(|_| is_whole),
+        )
         .chain(not_taken(profile));
     Ok(warnings.collect())
 }
@@ -353,7 +363,7 @@ fn stuck(
         return Ok(None);
     }
     let mut at = HashMap::new();
-    for (core, stack) in tally.stacks_by(profile, |core, _| core)? {
+    for (core, stack) in tally.stacks_by(profile, |of| of.core)? {
         if !stack.state.has(State::IDLE) {
             *at.entry((core, stack.pc)).or_insert(0) += stack.samples;
         }

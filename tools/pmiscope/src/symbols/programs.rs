@@ -56,6 +56,49 @@ impl Symbols {
         Ok(())
     }
 
+    /// The names of all programs.
+    pub fn program_names(&self) -> impl Iterator<Item = &str> {
+        self.programs.iter().map(|program| &*program.name)
+    }
+
+    /// The numbers that addresses have of a process: of the one with this pid, or of all that run the
+    /// program with this name.
+    #[must_use]
+    pub fn numbers_of(&self, name_or_pid: &str) -> Vec<u16> {
+        let pid = name_or_pid.parse().ok();
+        let processes = self.processes.iter();
+        let of_pid = processes.filter(|(_, process)| Some(process.pid) == pid);
+        let numbers: Vec<_> = of_pid.map(|(&number, _)| number).collect();
+        if !numbers.is_empty() {
+            return numbers;
+        }
+        // One of which no file is known is named by its number.
+        let by_number = name_or_pid.strip_prefix("program ");
+        let programs = self.programs.iter().map(|program| program.number);
+        let mut numbers: Vec<_> = programs
+            .chain(self.processes.values().map(|process| process.program))
+            .chain(by_number.and_then(|number| number.parse().ok()))
+            .filter(|&number| self.program_name(number) == name_or_pid)
+            .collect();
+        let processes = self.processes.iter();
+        let running = processes.filter(|(_, process)| numbers.contains(&process.program));
+        let running: Vec<_> = running.map(|(&number, _)| number).collect();
+        numbers.extend(running);
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
+    /// The name of the process that addresses have by this number, with its pid if that is known.
+    #[must_use]
+    pub fn process_name(&self, number: u16) -> String {
+        let name = self.program_name(number);
+        match self.pid_of(number) {
+            Some(pid) => format!("{name} {pid}"),
+            None => name,
+        }
+    }
+
     /// The name of a program, by its number or by one of its processes'.
     #[must_use]
     pub fn program_name(&self, number: u16) -> String {

@@ -23,7 +23,10 @@ fn report_of(event: Option<u8>) -> Report {
     let profile = Profile::read(profile_of_events()).unwrap();
     report_on(
         &profile,
-        Selection { core: None, event },
+        Selection {
+            event,
+            ..Selection::default()
+        },
         Options::default(),
     )
 }
@@ -152,8 +155,8 @@ fn samples_of_other_events_are_not_lost() {
     let profile = Profile::read(profile_of(&description, &first)).unwrap();
     let symbols = Symbols::new(&kernel().elf).unwrap();
     let selection = Selection {
-        core: None,
         event: Some(1),
+        ..Selection::default()
     };
     let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
     assert_eq!((tally.samples(), tally.cores[0].gaps), (1, 0));
@@ -362,8 +365,8 @@ fn assert_known_by_the_most(mut profile: Profile) {
     core.checks = 2;
     let known = |profile: &Profile, only: Option<u8>| {
         let selection = Selection {
-            core: None,
             event: only,
+            ..Selection::default()
         };
         let report = report_on(profile, selection, Options::default());
         report
@@ -660,7 +663,10 @@ fn the_flame_graph_says_which_event_it_is_of() {
         ),
         (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
     ] {
-        let selection = Selection { core: None, event };
+        let selection = Selection {
+            event,
+            ..Selection::default()
+        };
         let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
         let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None).unwrap();
         let mut picture = Vec::new();

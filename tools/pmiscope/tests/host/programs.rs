@@ -191,6 +191,36 @@ fn each_program_is_named_by_its_own_file_and_its_border_is_seen() {
             {"name": "program 5", "samples": 1, "user": 1, "kernel": 0},
         ])
     );
+    for (chosen, samples) in [
+        (&["--process", "named-two"][..], 3),
+        (&["--process", "program 5"], 1),
+        (&["--privilege", "user"], 4),
+        (&["--privilege", "kernel"], 2),
+        (&["--process", "named-two", "--privilege", "kernel"], 1),
+        (&["--focus", "work [named-one]"], 2),
+        (&["--filter", "system call"], 1),
+    ] {
+        let report = report(&[&[path, "--by", "process"], chosen].concat());
+        assert_eq!(report["samples"], samples, "{chosen:?}");
+    }
+    let by_process = report(&[path, "--by", "process"]);
+    let shares: Vec<_> = by_process["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| json!([row["process"], row["events"][0]["self"]]))
+        .collect();
+    let expected = [
+        json!(["named-two", 3]),
+        json!(["named-one", 2]),
+        json!(["program 5", 1]),
+    ];
+    assert_eq!(shares, expected);
+    refused(
+        pmiscope(&["report", path, "--process", "shell"]),
+        1,
+        &["--process shell: ", "it has named-one, named-two"],
+    );
     let shown = stdout(&pmiscope(&["report", path]).success());
     let line = "named-two (2 in the program, 1 in the kernel)";
     assert!(shown.contains(line), "{shown}");

@@ -1,0 +1,184 @@
+//! Two profiles of different builds, of which each sample is known.
+
+use pmiscope::symbols::build_id;
+use profiler::format::{Description, State};
+use serde_json::{Value, json};
+
+use crate::command::{pmiscope, refused, stderr, stdout, text};
+use crate::fixture::{
+    Kernel, Seen, description, file, folder, kernel, other_kernel, profile, profile_of_events,
+    profile_of_kernel,
+};
+
+/// A profile of a kernel in which this often `innermost` and `stub` were executing.
+fn profile_with(name: &str, kernel: &Kernel, innermost: u32, stub: u32) -> std::path::PathBuf {
+    let run = Description {
+        cores: 1,
+        build_id: build_id(&kernel.elf).unwrap().0,
+        ..description()
+    };
+    let seen = (0..innermost + stub).map(|sequence| {
+        let place = if sequence < innermost {
+            "in_innermost"
+        } else {
+            "stub"
+        };
+        Seen {
+            state: State::NMI | State::INTERRUPTS_ON,
+            ..Seen::new(sequence, kernel.at(place), &[kernel.return_to("in_idle")])
+        }
+    });
+    let samples: Vec<_> = seen.collect();
+    file(name, &profile_of_kernel(&kernel.elf, &run, &[&samples]))
+}
+
+fn diff(arguments: &[&str]) -> Value {
+    let shown = pmiscope(&[&["diff", "--format", "json"], arguments].concat()).success();
+    serde_json::from_str(&stdout(&shown)).unwrap()
+}
+
+fn is_near(value: &Value, expected: f64) {
+    let value = value.as_f64().unwrap();
+    assert!((value - expected).abs() < 1e-3, "{value}, not {expected}");
+}
+
+#[test]
+fn functions_of_different_builds_are_matched_by_their_names() {
+    let before = profile_with("diff-before.pmi", kernel(), 8, 12);
+    let after = profile_with("diff-after.pmi", other_kernel(), 24, 6);
+    let [before, after] = [&before, &after].map(|it| text(it));
+    let all = diff(&[before, after]);
+    assert_eq!(
+        [&all["before"]["samples"], &all["after"]["samples"]],
+        [20, 30]
+    );
+    assert_ne!(all["before"]["build_id"], all["after"]["build_id"]);
+    assert_eq!(all["functions_in_all"], 5);
+    let row = |name: &str| {
+        let rows = all["functions"].as_array().unwrap().iter();
+        let mut rows = rows.filter(|row| row["name"] == json!([name]));
+        rows.next().unwrap_or_else(|| panic!("no {name}: {all}"))
+    };
+    for (name, counts, delta, is_significant) in [
+        ("innermost", [8, 24, 8, 24], 40.0, true),
+        ("stub", [12, 6, 12, 6], -40.0, true),
+        ("middle", [0, 0, 8, 24], 0.0, false),
+        ("idle", [0, 0, 20, 30], 0.0, false),
+    ] {
+        let row = row(name);
+        let keys = ["before_self", "after_self", "before_total", "after_total"];
+        assert_eq!(keys.map(|key| &row[key]), counts, "{name}");
+        is_near(&row["delta"], delta);
+        assert_eq!(row["is_significant"], is_significant, "{name}");
+    }
+    // z = 0.4 / √(0.64 · 0.36 · (1/20 + 1/30)) = 2.8868.
+    is_near(&row("innermost")["chance"], 0.003_892);
+    let stack = &all["stacks"][0];
+    assert_eq!(
+        stack["name"],
+        json!(["idle", "kernel::workload::hash::run", "middle", "innermost"])
+    );
+    assert_eq!([&stack["before_self"], &stack["after_self"]], [8, 24]);
+    let by_total = diff(&[before, after, "--sort", "total", "--top", "1"]);
+    assert_eq!(by_total["functions"].as_array().unwrap().len(), 1);
+    assert_eq!(by_total["functions_in_all"], 5);
+    let chosen = diff(&[before, after, "--exclude", "stub"]);
+    assert_eq!(chosen["after"]["samples"], 24);
+}
+
+#[test]
+fn what_may_be_by_chance_is_not_marked() {
+    let before = profile_with("chance-before.pmi", kernel(), 8, 12);
+    let after = profile_with("chance-after.pmi", kernel(), 12, 12);
+    let [before, after] = [&before, &after].map(|it| text(it));
+    let shown = stdout(&pmiscope(&["diff", before, after]).success());
+    let line = "  40.00%   50.00%   +10.00%  27.10%   innermost";
+    assert!(shown.contains(line), "{shown}");
+    let hotter = profile_with("hotter.pmi", kernel(), 95, 5);
+    let shown = stdout(&pmiscope(&["diff", before, text(&hotter)]).success());
+    assert!(shown.contains("+55.00%  20.24% + innermost\n"), "{shown}");
+    assert!(shown.contains("-55.00%  20.24% - stub\n"), "{shown}");
+}
+
+#[test]
+fn a_profile_does_not_differ_from_itself() {
+    let path = file("same.pmi", &profile());
+    let all = diff(&[text(&path), text(&path)]);
+    for row in [&all["functions"], &all["stacks"]] {
+        let rows = row.as_array().unwrap();
+        assert!(!rows.is_empty());
+        let hottest: Vec<_> = rows.iter().map(|row| row["before_self"].as_u64()).collect();
+        assert!(hottest.is_sorted_by(|a, b| a >= b), "{hottest:?}");
+        for row in rows {
+            assert_eq!(row["delta"], 0.0);
+            assert_eq!(row["is_significant"], false);
+        }
+    }
+}
+
+#[test]
+fn the_picture_shows_shares_as_if_both_had_as_many_samples() {
+    let before = profile_with("picture-before.pmi", kernel(), 8, 12);
+    let after = profile_with("picture-after.pmi", other_kernel(), 24, 6);
+    let picture = folder().join("diff.svg");
+    let both = [text(&before), text(&after), "-o", text(&picture)];
+    let shown = stdout(&pmiscope(&[&["diff"], &both[..]].concat()).success());
+    assert!(
+        shown.contains("those whose self share differs most"),
+        "{shown}"
+    );
+    let svg = std::fs::read_to_string(&picture).unwrap();
+    assert!(
+        svg.contains("innermost (24 samples, 80.00%; +40.00%)"),
+        "{svg}"
+    );
+    assert!(svg.contains("stub (6 samples, 20.00%; -40.00%)"), "{svg}");
+    assert!(svg.contains("20 samples before, 30 samples after"), "{svg}");
+    let alone = pmiscope(&["diff", both[0], both[1], "-o", "-"]).success();
+    assert!(
+        stdout(&alone).starts_with("<?xml"),
+        "nothing else is on the standard output"
+    );
+}
+
+#[test]
+fn what_cannot_be_compared_is_said() {
+    let good = file("diff-good.pmi", &profile());
+    let events = file("diff-events.pmi", &profile_of_events());
+    let [good, events] = [&good, &events].map(|it| text(it));
+    refused(pmiscope(&["diff", good]), 2, &["not provided: <AFTER>"]);
+    refused(
+        pmiscope(&["diff", good, "nowhere.pmi"]),
+        1,
+        &["cannot read nowhere.pmi"],
+    );
+    refused(
+        pmiscope(&["diff", good, good, "-o", good]),
+        1,
+        &["the profile"],
+    );
+    refused(
+        pmiscope(&["diff", good, events]),
+        1,
+        &[
+            "diff-events.pmi: the samples are of several events",
+            "--event",
+        ],
+    );
+    let none = pmiscope(&["diff", good, good, "--task", "idle", "--core", "0"]).success();
+    assert!(
+        stderr(&none).contains("the selection has no samples"),
+        "{}",
+        stderr(&none)
+    );
+    assert!(
+        stdout(&none).contains("0 of 0 functions"),
+        "{}",
+        stdout(&none)
+    );
+    let picture = [
+        "diff", good, good, "--task", "idle", "--core", "0", "-o", "-",
+    ];
+    let said = stderr(&pmiscope(&picture).code(1));
+    assert!(said.contains("there is nothing to draw"), "{said}");
+}
