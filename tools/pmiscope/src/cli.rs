@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 #[cfg(test)]
 mod documented;
+mod html;
 mod import;
 mod load;
 mod machine;
@@ -11,7 +12,7 @@ mod postmortem;
 mod stat;
 mod stress_boot;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kernel_core::log_filter::LogFilter;
@@ -26,6 +27,7 @@ use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use html::HtmlArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
@@ -68,6 +70,9 @@ pub enum Command {
         after_help = "Example:\n  pmiscope export profile.pmi --format folded -o - | sort -t' ' -k2 | tail"
     )]
     Export(ExportArgs),
+    /// Show a profile as one page for a browser, with all in it: flame graph, functions, time, code
+    #[command(after_help = html::EXAMPLES)]
+    Html(HtmlArgs),
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -374,6 +379,19 @@ pub struct ProfileArgs {
     /// Take the symbols of --elf, --debug-file or --program even if the build-id is another
     #[arg(long, requires = "symbols")]
     pub force: bool,
+}
+
+impl ProfileArgs {
+    /// A profile with the symbols that are in it.
+    pub(crate) fn of_file(profile: &Path) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            elf: None,
+            debug_file: Vec::new(),
+            program: Vec::new(),
+            force: false,
+        }
+    }
 }
 
 /// What `report` takes.

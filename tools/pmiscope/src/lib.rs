@@ -44,6 +44,7 @@ mod flame;
 mod import;
 mod input;
 mod output;
+mod page;
 mod postmortem;
 #[warn(missing_docs)]
 pub mod profile;

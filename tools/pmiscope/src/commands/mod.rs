@@ -5,6 +5,7 @@ mod capabilities;
 mod ctl;
 mod doctor;
 mod export;
+mod html;
 mod import;
 mod kernel;
 mod list;
@@ -38,6 +39,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => export::export(arguments),
+        Command::Html(arguments) => html::html(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::Monitor(arguments) => monitor::run(arguments),

@@ -112,14 +112,18 @@ impl CountedProfile {
             ReportFormat::Text => Some(top.unwrap_or(TOP)),
             ReportFormat::Json => top,
         };
-        let options = Options { sort, top };
-        let known = (&self.symbols, &self.warnings[..]);
-        let report = Report::with_warnings(&self.profile, &self.tally, known, options)?;
+        let report = self.report(Options { sort, top })?;
         let text = match format {
             ReportFormat::Text => report::text::text(&report, sort),
             ReportFormat::Json => report::json(&report)?,
         };
         print(&text).context("cannot write the report")
+    }
+
+    pub(super) fn report(&self, options: Options) -> Result<Report> {
+        let known = (&self.symbols, &self.warnings[..]);
+        let report = Report::with_warnings(&self.profile, &self.tally, known, options)?;
+        Ok(report)
     }
 
     pub(super) fn stacks(&mut self, root: Option<Root>) -> Result<Stacks> {

@@ -1,0 +1,45 @@
+//! One page of HTML that shows a profile: flame graph, functions, callers, a timeline, code. It has
+//! all of it in itself and loads nothing, so that it can be kept and sent.
+//!
+//! `data` says what the page is given, `rows` and `timeline` count it, `pack` makes one text of it,
+//! `html` puts that into the page. The page itself is in `web/`: what a person selects there
+//! is counted there, from the same rows, so every number is the report's.
+
+mod data;
+mod html;
+mod pack;
+mod rows;
+mod timeline;
+
+use anyhow::Result;
+
+use crate::export::Export;
+
+/// Returns the page of a profile, or of two: the first is then what the second is compared with.
+///
+/// # Errors
+///
+/// Samples cannot be read.
+pub(crate) fn page(profiles: &[Shown<'_>]) -> Result<String> {
+    html::page(&blob(profiles)?)
+}
+
+/// Returns what the page is given, as it is sent to a page that is open.
+///
+/// # Errors
+///
+/// Samples cannot be read.
+pub(crate) fn blob(profiles: &[Shown<'_>]) -> Result<Vec<u8>> {
+    let mut packed = pack::Pack::default();
+    for shown in profiles {
+        packed.add(data::Data::new(shown)?)?;
+    }
+    packed.finish()
+}
+
+/// A profile, and what it is called.
+pub(crate) struct Shown<'a> {
+    pub name: String,
+    pub export: &'a Export<'a>,
+    pub report: &'a crate::report::Report,
+}
