@@ -1,0 +1,111 @@
+// Numbers, times and elements as people read them.
+
+/** A number with a comma between groups of three digits. */
+function grouped(number) {
+  return Math.round(number).toString().replace(/\B(?=(\d{3})+$)/g, ',');
+}
+
+function samplesText(samples) {
+  return `${grouped(samples)} ${samples === 1 ? 'sample' : 'samples'}`;
+}
+
+/** A share, with two digits behind the point, as the report has it. */
+function percent(part, whole) {
+  return whole > 0 ? `${(100 * part / whole).toFixed(2)}%` : '–';
+}
+
+/** A difference of shares, in points of a percent. */
+function points(difference) {
+  const rounded = (100 * difference).toFixed(2);
+  if (Number(rounded) === 0) return '0.00';
+  return difference > 0 ? `+${rounded}` : `−${rounded.slice(1)}`;
+}
+
+/** How a share has changed, and whether by more than chance does: by more than three standard
+ *  errors of samples that do not depend on each other. */
+function change(samples, all, base, baseAll) {
+  if (!all || !baseAll) return { difference: 0, error: 0, isSignificant: false };
+  const [now, before] = [samples / all, base / baseAll];
+  const pooled = (samples + base) / (all + baseAll);
+  const error = Math.sqrt(pooled * (1 - pooled) * (1 / all + 1 / baseAll));
+  const difference = now - before;
+  return { difference, error, isSignificant: Math.abs(difference) > 3 * error };
+}
+
+/** A length or point of time, in ticks of this clock. */
+function timeText(ticks, clock, step = 0) {
+  const units = clock === 'ns'
+    ? [[1e9, 's'], [1e6, 'ms'], [1e3, 'µs'], [1, 'ns']]
+    : [[1e9, 'G'], [1e6, 'M'], [1e3, 'k'], [1, '']];
+  const [scale, unit] = units.find(([scale]) => Math.abs(ticks) >= scale) || units[units.length - 1];
+  const digits = step > 0 ? Math.min(6, Math.max(0, Math.ceil(Math.log10(scale / step) - 1e-9))) : 3;
+  let text = (ticks / scale).toFixed(digits);
+  if (step === 0 && text.includes('.')) text = text.replace(/\.?0+$/, '');
+  return clock === 'ns' ? `${text} ${unit}` : text + unit;
+}
+
+/** What a tick is, behind a number of them. */
+function clockName(clock) {
+  return { instructions: 'instructions', ticks: 'ticks' }[clock] || '';
+}
+
+/** An element with properties and children. Texts become text, never markup. */
+function element(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith('on')) made.addEventListener(key.slice(2), value);
+    else if (key in made && key !== 'role') made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children.filter(child => child !== null && child !== undefined));
+  return made;
+}
+
+/** A file and line, as short as the page has room for. */
+function placeText(file, line) {
+  if (!file) return '';
+  return line ? `${file}:${line}` : file;
+}
+
+/** A function's name without the path before it; generic arguments stay closed. */
+function shortName(name) {
+  let depth = 0, start = 0;
+  for (let i = 0; i < name.length; i++) {
+    const c = name[i];
+    if (c === '<' || c === '(' || c === '[' || c === '{') depth++;
+    else if ((c === '>' && name[i - 1] !== '-') || c === ')' || c === ']' || c === '}') depth--;
+    else if (depth === 0 && c === ':' && name[i + 1] === ':') {
+      // Of a closure, the function that it is in.
+      if (name[i + 2] !== '{' && name[i + 2] !== '<') start = i + 2;
+      i++;
+    }
+  }
+  return name.slice(start);
+}
+
+/** What a function is a part of: the path before its name, or its file. */
+function moduleOf({ name, file, isMark }) {
+  if (isMark) return name;
+  const plain = name.replace(/^<+&?(mut )?/, '');
+  const path = plain.match(/^[\w$]+(?:::[\w$]+)*/);
+  if (path && path[0].includes('::')) return path[0].split('::').slice(0, -1).slice(0, 3).join('::');
+  return file || name;
+}
+
+function hashOf(text) {
+  let hash = 2166136261;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 16777619);
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x2c1b3c6d);
+  return (hash ^ (hash >>> 13)) >>> 0;
+}
+
+/** Expressions that a person types: a regular expression, or else the text itself. */
+function matcher(text) {
+  if (!text) return null;
+  try {
+    return new RegExp(text, 'i');
+  } catch {
+    return new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'), 'i');
+  }
+}
