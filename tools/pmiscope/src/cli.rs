@@ -1,7 +1,9 @@
 //! The command line.
 
+mod annotate;
 mod attach;
 mod capabilities;
+mod diff;
 #[cfg(test)]
 mod documented;
 mod html;
@@ -9,8 +11,12 @@ mod import;
 mod load;
 mod machine;
 mod postmortem;
+mod select;
+mod serve;
 mod stat;
 mod stress_boot;
+mod timeline;
+mod views;
 
 use std::path::{Path, PathBuf};
 
@@ -25,15 +31,21 @@ use crate::flame::Root;
 use crate::qemu::{Drive, WARDEN};
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use annotate::{AnnotateArgs, SourceArgs};
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use diff::DiffArgs;
 pub use html::HtmlArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use postmortem::{LogArgs, PostmortemArgs};
+pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
+pub use serve::ServeArgs;
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
+pub use timeline::TimelineArgs;
+pub use views::{View, ViewArgs};
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -62,6 +74,12 @@ pub enum Command {
     /// Show what a profile says
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
+    /// Compare two profiles: functions and stacks that are hotter or colder in the second
+    #[command(after_help = diff::EXAMPLES)]
+    Diff(Box<DiffArgs>),
+    /// Show what cores did over time
+    #[command(after_help = timeline::EXAMPLES)]
+    Timeline(Box<TimelineArgs>),
     /// Draw a profile as a flame graph (SVG, for a browser)
     #[command(after_help = "Example:\n  pmiscope flamegraph profile.pmi -o profile.svg --by task")]
     Flamegraph(FlamegraphArgs),
@@ -70,9 +88,15 @@ pub enum Command {
         after_help = "Example:\n  pmiscope export profile.pmi --format folded -o - | sort -t' ' -k2 | tail"
     )]
     Export(ExportArgs),
+    /// Show the source and the instructions of a function, each with its samples
+    #[command(after_help = annotate::EXAMPLES)]
+    Annotate(Box<AnnotateArgs>),
     /// Show a profile as one page for a browser, with all in it: flame graph, functions, time, code
     #[command(after_help = html::EXAMPLES)]
-    Html(HtmlArgs),
+    Html(Box<HtmlArgs>),
+    /// Show the same page in a browser on this machine, and follow a run that has not come to its end
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<ServeArgs>),
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -139,6 +163,9 @@ Examples:
   pmiscope report profile.pmi --sort total --top 10
   pmiscope report profile.pmi --core 2
   pmiscope report profile.pmi --event cache-misses
+  pmiscope report profile.pmi --by core,function --task heap
+  pmiscope report profile.pmi --focus memcpy              its callers and callees
+  pmiscope report profile.pmi --tree --time 10%-20%
   pmiscope report profile.pmi --format json | jq .period.median";
 
 const VERIFY_EXAMPLES: &str = "\
@@ -353,7 +380,7 @@ pub struct BootArgs {
 }
 
 /// What the commands that read a profile take.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(group(ArgGroup::new("symbols").multiple(true)))]
 pub struct ProfileArgs {
     /// The profile
@@ -404,13 +431,11 @@ pub struct ReportArgs {
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,
 
-    /// Count only this core's samples (the hash stays that of all cores)
-    #[arg(long, value_name = "N")]
-    pub core: Option<u32>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 
-    /// Count only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub view: ViewArgs,
 
     /// Show each core's counts, where events were counted (stat)
     #[arg(long)]
@@ -440,9 +465,8 @@ pub struct FlamegraphArgs {
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What `export` takes.
@@ -463,9 +487,8 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub by: Option<Root>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
 }
 
 /// What `verify` takes.

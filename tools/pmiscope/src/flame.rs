@@ -49,7 +49,29 @@ impl Stacks {
         root: Option<Root>,
     ) -> Result<Self, ReadError> {
         symbols.resolve(tally.addresses());
-        let mut names = Names::default();
+        Self::with_names(profile, tally, symbols, (root, Names::default()))
+    }
+
+    /// The same by the names of functions alone, whatever others have the same: where they are
+    /// declared, and their addresses, are others in another kernel. Addresses must have been resolved.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::new`].
+    pub fn by_name(profile: &Profile, tally: &Tally, symbols: &Symbols) -> Result<Self, ReadError> {
+        let names = Names {
+            is_short: true,
+            ..Names::default()
+        };
+        Self::with_names(profile, tally, symbols, (None, names))
+    }
+
+    fn with_names(
+        profile: &Profile,
+        tally: &Tally,
+        symbols: &Symbols,
+        (root, mut names): (Option<Root>, Names),
+    ) -> Result<Self, ReadError> {
         let chains: Vec<_> = tally
             .chains()
             .map(|chain| names.outermost_first(chain.steps(symbols), symbols))
@@ -79,6 +101,18 @@ impl Stacks {
             samples: by_name,
             has_root: root.is_some(),
         })
+    }
+
+    /// The frames of each, outermost first, and its samples.
+    pub fn iter(&self) -> impl Iterator<Item = (&[Rc<str>], u64)> {
+        let stacks = self.samples.iter();
+        stacks.map(|(frames, &samples)| (&**frames, samples))
+    }
+
+    /// The samples of all.
+    #[must_use]
+    pub fn samples(&self) -> u64 {
+        self.samples.values().sum()
     }
 
     /// Returns true if there is none.
@@ -127,9 +161,9 @@ fn stacks_of<'a>(
     let Some(root) = root else {
         return Ok(tally.stacks().map(|stack| (None, stack)).collect());
     };
-    let stacks = tally.stacks_by(profile, |core, task| match root {
-        Root::Core => core,
-        Root::Task => task_of(&profile.description, task).into(),
+    let stacks = tally.stacks_by(profile, |of| match root {
+        Root::Core => of.core,
+        Root::Task => task_of(&profile.description, of.task).into(),
     })?;
     let name = |key: u32| match root {
         Root::Core => format!("core {key}"),
@@ -151,6 +185,8 @@ struct Names {
     all: Vec<Rc<str>>,
     by_text: HashMap<Rc<str>, Name>,
     of_functions: HashMap<FunctionId, Name>,
+    /// Functions that have one name are one.
+    is_short: bool,
 }
 
 impl Names {
@@ -185,20 +221,15 @@ impl Names {
                 if let Some(&name) = self.of_functions.get(&id) {
                     return name;
                 }
-                let name = self.add(symbols.label(id).to_owned());
+                let name = match self.is_short {
+                    true => &symbols.function(id).name,
+                    false => symbols.label(id),
+                };
+                let name = self.add(name.to_owned());
                 self.of_functions.insert(id, name);
                 name
             }
-            Step::Interrupt(vector @ 0..32) => self.add(format!("[exception {vector:#04x}]")),
-            Step::Interrupt(vector) => self.add(format!("[interrupt {vector:#04x}]")),
-            // On top of the program's frames.
-            Step::Border(None) => self.add("[system call]".to_owned()),
-            Step::Border(Some(vector @ 0..32)) => {
-                self.add(format!("[exception {vector:#04x} from user code]"))
-            }
-            Step::Border(Some(vector)) => {
-                self.add(format!("[interrupt {vector:#04x} from user code]"))
-            }
+            Step::Interrupt(_) | Step::Border(_) => self.add(step.label(symbols).into_owned()),
         }
     }
 }
@@ -231,9 +262,49 @@ pub fn draw(
     draw_with(&mut options, stacks, out)
 }
 
+/// Draws how the stacks of two profiles differ, as SVG: as wide as in the second, red where it has
+/// more than the first, blue where it has less. The first's samples count as if it had as many.
+///
+/// # Errors
+///
+/// Those of `out`; no stack to draw.
+pub fn draw_diff([before, after]: [&Stacks; 2], out: impl Write) -> std::io::Result<()> {
+    let (of, to) = (before.samples(), after.samples());
+    let mut both: BTreeMap<&[Rc<str>], [u64; 2]> = BTreeMap::new();
+    for (frames, samples) in before.iter() {
+        #[allow(clippy::cast_possible_truncation)] // no more than `to`
+        let scaled = (u128::from(samples) * u128::from(to) / u128::from(of.max(1))) as u64;
+        both.entry(frames).or_default()[0] += scaled;
+    }
+    for (frames, samples) in after.iter() {
+        both.entry(frames).or_default()[1] += samples;
+    }
+    let line = |(frames, [before, after]): (&&[Rc<str>], &[u64; 2])| {
+        let frames: Vec<_> = frames.iter().map(|name| svg::frame(name)).collect();
+        format!("{} {before} {after}", frames.join(";"))
+    };
+    let lines: Vec<_> = both.iter().map(line).collect();
+    let mut options = flamegraph::Options::default();
+    options.title = "pmiscope: difference".into();
+    options.subtitle = Some(svg::text(&format!(
+        "{} before, {} after · red: more, blue: less than before, by share",
+        counted(of, "sample"),
+        counted(to, "sample")
+    )));
+    draw_lines(&mut options, &lines, out)
+}
+
 fn draw_with(
     options: &mut flamegraph::Options<'_>,
     stacks: &Stacks,
+    out: impl Write,
+) -> std::io::Result<()> {
+    draw_lines(options, &stacks.drawn(), out)
+}
+
+fn draw_lines(
+    options: &mut flamegraph::Options<'_>,
+    lines: &[String],
     mut out: impl Write,
 ) -> std::io::Result<()> {
     options.count_name = "samples".into();
@@ -243,7 +314,6 @@ fn draw_with(
     options.deterministic = true;
     // Takes the lines as they are, from the last to the first.
     options.flame_chart = true;
-    let lines = stacks.drawn();
     let mut picture = Vec::new();
     let backwards = lines.iter().rev().map(String::as_str);
     flamegraph::from_lines(options, backwards, &mut picture)?;

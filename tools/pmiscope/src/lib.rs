@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod addresses;
+mod annotate;
 mod attach;
 mod capabilities;
 mod chain;
@@ -54,6 +55,7 @@ mod signals;
 mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
+mod timeline;
 mod units;
 mod verify;
 
@@ -134,7 +136,9 @@ pub mod internals {
         pub use crate::report::event::find as find_event;
         pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
         pub use crate::report::text::text;
-        pub use crate::report::{Options, Report, Selection, SortBy, Tally, json};
+        pub use crate::report::{
+            Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
+        };
     }
 
     pub mod counts {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::ProfileArgs;
+use super::{ProfileArgs, SelectArgs, SourceArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -25,7 +25,9 @@ pub struct HtmlArgs {
     #[arg(long, value_name = "OLD")]
     pub base: Option<PathBuf>,
 
-    /// Take only this event's samples, by its name or number
-    #[arg(long, value_name = "NAME|INDEX")]
-    pub event: Option<String>,
+    #[command(flatten)]
+    pub select: SelectArgs,
+
+    #[command(flatten)]
+    pub source: SourceArgs,
 }

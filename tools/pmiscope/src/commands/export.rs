@@ -11,7 +11,6 @@ use crate::exit::Exit;
 use crate::export::{Anchor, Export, Form};
 use crate::input;
 use crate::output::{Destination, Target, say, shell_word};
-use crate::report::Selection;
 use crate::report::counts::Counts;
 use crate::symbols::{Lines, SymbolFile, SymbolFiles};
 
@@ -24,12 +23,12 @@ pub(super) fn export(arguments: &ExportArgs) -> Result<Exit> {
         return Ok(Exit::Usage);
     }
     let output = destination(&arguments.output, &arguments.profile)?;
-    let (loaded, files) = LoadedProfile::with_files(&arguments.profile)?;
+    let (mut loaded, files) = LoadedProfile::with_files(&arguments.profile)?;
     if Counts::are_in(&loaded.profile.description) {
         bail!("the profile has counts of events and no samples: pmiscope report shows them");
     }
-    let event = loaded.event(arguments.event.as_deref())?;
-    let counted = loaded.count(Selection { core: None, event })?;
+    let selection = loaded.select(&arguments.select)?;
+    let counted = loaded.count(selection)?;
     match form {
         None => folded(counted, arguments, &output),
         Some(form) => other(counted, (arguments, form), files, &output),
@@ -68,10 +67,7 @@ fn other(
     output: &Destination,
 ) -> Result<Exit> {
     if counted.tally.samples() == 0 {
-        match counted.tally.selection.event {
-            None => bail!("the profile has no samples to export"),
-            Some(_) => bail!("the event has no samples to export"),
-        }
+        bail!("{} to export", counted.lacks_samples());
     }
     if counted.profile.keeps_chains() && has_times(form) {
         say!(

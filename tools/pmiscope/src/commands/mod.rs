@@ -1,8 +1,10 @@
 //! The subcommands.
 
+mod annotate;
 mod attach;
 mod capabilities;
 mod ctl;
+mod diff;
 mod doctor;
 mod export;
 mod html;
@@ -13,10 +15,14 @@ mod monitor;
 mod postmortem;
 mod programs;
 mod run;
+mod select;
+mod serve;
 mod show;
 mod stress_boot;
 mod symbols;
+mod timeline;
 mod verify;
+mod views;
 
 use std::io;
 
@@ -37,9 +43,13 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Attach(arguments) => attach::attach(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Report(arguments) => show::report(arguments),
+        Command::Diff(arguments) => diff::diff(arguments),
+        Command::Timeline(arguments) => timeline::timeline(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => export::export(arguments),
+        Command::Annotate(arguments) => annotate::annotate(arguments),
         Command::Html(arguments) => html::html(arguments),
+        Command::Serve(arguments) => serve::serve(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::Monitor(arguments) => monitor::run(arguments),

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 use super::print;
 use super::programs;
 use super::symbols::{files_in, files_of};
-use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
+use super::views;
+use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
 use crate::output::{Destination, Target, Written, parts_of, say};
@@ -26,24 +27,29 @@ const TOP: usize = 30;
 /// A profile with its symbols.
 pub(super) struct LoadedProfile {
     pub profile: Profile,
-    symbols: Symbols,
+    pub symbols: Symbols,
 }
 
 impl LoadedProfile {
     /// Reads a profile and its symbols, and says what is not whole.
-    fn new(arguments: &ProfileArgs) -> Result<Self> {
+    pub(super) fn new(arguments: &ProfileArgs) -> Result<Self> {
         Ok(Self::with_files(arguments)?.0)
     }
 
     /// The same with the files that the symbols are from.
     pub(super) fn with_files(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
-        let path = &arguments.profile;
-        let mut profile = open(path)?;
+        let (loaded, files) = Self::quietly(arguments)?;
+        warn_incomplete(&loaded.profile, &arguments.profile);
+        Ok((loaded, files))
+    }
+
+    /// The same without a word.
+    pub(super) fn quietly(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
+        let mut profile = open(&arguments.profile)?;
         let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
         let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
         programs::add(&mut symbols, programs);
-        warn_incomplete(&profile, path);
         Ok((Self { profile, symbols }, files))
     }
 
@@ -54,8 +60,20 @@ impl LoadedProfile {
             .transpose()
     }
 
+    /// How a command ends that has shown it.
+    pub(super) fn exit(&self) -> Exit {
+        exit(&self.profile, true)
+    }
+
     /// Counts samples, and says what makes them misleading.
     pub(super) fn count(self, selection: Selection) -> Result<CountedProfile> {
+        let mut counted = self.count_quietly(selection)?;
+        counted.is_as_asked = warn(&counted.warnings);
+        Ok(counted)
+    }
+
+    /// Counts samples without a word.
+    pub(super) fn count_quietly(self, selection: Selection) -> Result<CountedProfile> {
         let Self {
             profile,
             mut symbols,
@@ -64,7 +82,7 @@ impl LoadedProfile {
         symbols.resolve(tally.addresses());
         let warnings = warnings(&profile, &tally, &symbols)?;
         Ok(CountedProfile {
-            is_as_asked: warn(&warnings),
+            is_as_asked: true,
             warnings,
             profile,
             symbols,
@@ -136,15 +154,24 @@ impl CountedProfile {
         let event = self.tally.selection.event;
         let stacks = self.stacks(root)?;
         if stacks.is_empty() {
-            match event {
-                None => bail!("the profile has no samples to draw"),
-                Some(_) => bail!("the event has no samples to draw"),
-            }
+            bail!("{} to draw", self.lacks_samples());
         }
         let mut picture = Vec::new();
         flame::draw(&self.profile, &stacks, event, &mut picture)
             .context("cannot draw the flame graph")?;
         Ok(picture)
+    }
+
+    /// Says that there are no samples: in the profile, or of those that were asked for.
+    pub(super) fn lacks_samples(&self) -> &'static str {
+        let Selection { core, event, .. } = &self.tally.selection;
+        if !self.tally.selection.is_plain() || core.is_some() {
+            return "the selection has no samples";
+        }
+        match event {
+            None => "the profile has no samples",
+            Some(_) => "the event has no samples",
+        }
     }
 
     fn exit(&self) -> Exit {
@@ -168,25 +195,21 @@ pub(super) fn warn_incomplete(profile: &Profile, path: &Path) {
 }
 
 pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
-    let loaded = LoadedProfile::new(&arguments.profile)?;
-    let cores = loaded.profile.cores();
-    let core = arguments.core;
-    if let Some(core) = core.filter(|&core| core >= cores) {
-        bail!(
-            "there is no core {core}: the profile has cores 0 to {}",
-            cores - 1
-        );
+    let view = arguments.view.view(arguments.select.frames.focus.is_some());
+    if view != View::Report {
+        return views::show(view, arguments);
     }
-    let event = loaded.event(arguments.event.as_deref())?;
+    let mut loaded = LoadedProfile::new(&arguments.profile)?;
+    let selection = loaded.select(&arguments.select)?;
     if Counts::are_in(&loaded.profile.description) {
         let selection = counts::Selection {
-            core,
-            event,
+            core: selection.core,
+            event: selection.event,
             per_core: arguments.per_core,
         };
         return print_counts(&loaded.profile, arguments.format, selection);
     }
-    let mut counted = loaded.count(Selection { core, event })?;
+    let mut counted = loaded.count(selection)?;
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;
     Ok(counted.leave())
 }
@@ -218,9 +241,9 @@ pub(super) fn destination(output: &Path, arguments: &ProfileArgs) -> Result<Dest
 
 pub(super) fn flamegraph(arguments: &FlamegraphArgs) -> Result<Exit> {
     let output = destination(&arguments.output, &arguments.profile)?;
-    let loaded = LoadedProfile::new(&arguments.profile)?;
-    let event = loaded.event(arguments.event.as_deref())?;
-    let mut counted = loaded.count(Selection { core: None, event })?;
+    let mut loaded = LoadedProfile::new(&arguments.profile)?;
+    let selection = loaded.select(&arguments.select)?;
+    let mut counted = loaded.count(selection)?;
     output.write(&counted.picture(arguments.by)?)?;
     Ok(counted.leave())
 }

@@ -68,7 +68,7 @@ impl<'a> Export<'a> {
             tally,
             symbols,
             tree: Tree::new(tally, symbols, lines),
-            events: Events::new(profile, tally.selection)?,
+            events: Events::new(profile, &tally.selection)?,
             anchor: None,
         })
     }

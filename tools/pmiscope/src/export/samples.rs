@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use anyhow::Result;
-use hashbrown::HashMap;
 use profiler::format::{Clock, Sample};
 
 use super::Export;
 use crate::profile::{Profile, ReadError, Timed};
 use crate::report::Selection;
 use crate::report::model::{task_name, task_of};
+use crate::report::tally::SampleKey;
 
 /// A sample, or several that nothing tells apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +57,7 @@ impl Events {
     /// # Errors
     ///
     /// Samples cannot be read.
-    pub(crate) fn new(profile: &Profile, selection: Selection) -> Result<Self, ReadError> {
+    pub(crate) fn new(profile: &Profile, selection: &Selection) -> Result<Self, ReadError> {
         let mut all = of_run(profile);
         let numbered = all.len();
         // Overflows beside those of the period, which have none.
@@ -74,25 +74,28 @@ impl Events {
         Ok(events)
     }
 
-    fn count(&mut self, profile: &Profile, selection: Selection) -> Result<(), ReadError> {
+    fn count(&mut self, profile: &Profile, selection: &Selection) -> Result<(), ReadError> {
         let mut add = |event: u8, samples: u64| {
             if selection.has_event(event) {
                 let place = self.place(event);
                 self.all[place].samples += samples;
             }
         };
-        profile.for_each_counted(
+        profile.for_each_of(
             |core| selection.has_core(core),
+            selection.time.is_some(),
             |samples| match samples.alike() {
-                Some(alike) => {
+                Some(alike) if selection.is_plain() => {
                     add(alike.event, samples.len() as u64);
                     Ok(())
                 }
-                None => samples.for_each(|it| add(it.event, 1)),
+                _ => samples.for_each(|it| {
+                    add(it.event, selection.has(it.stack, it.task, it.time).into());
+                }),
             },
         )?;
-        for chain in profile.chains() {
-            if selection.has_core(chain.core) {
+        for &chain in profile.chains() {
+            if selection.has_chain(chain) {
                 add(chain.event, chain.samples);
             }
         }
@@ -176,8 +179,11 @@ impl Export<'_> {
             waiting.extend(next[number].map(|it| Reverse((it.time, it.core))));
             let lost_before = lost(&mut expected[number], seen.sequence);
             now = seen.time.max(now);
-            let selection = self.tally.selection;
-            if selection.has_event(seen.event) && selection.has_core(seen.core) {
+            let selection = &self.tally.selection;
+            if selection.has_event(seen.event)
+                && selection.has_core(seen.core)
+                && selection.has(seen.stack, seen.task, seen.time)
+            {
                 each(&InTime {
                     sample: self.weighted(seen.core, (seen.stack, seen.task, seen.event), 1),
                     time: now,
@@ -195,30 +201,28 @@ impl Export<'_> {
     ///
     /// Samples cannot be read.
     pub(crate) fn for_each_of_cores(&self, mut each: impl FnMut(&InTime)) -> Result<()> {
-        /// Of cores in turn, so that blocks, which have samples of all, are unpacked once.
-        const AT_ONCE: usize = 1 << 12;
-        let mut cores = self.profile.samples_of_cores()?;
-        let mut expected = vec![0_u32; cores.len()];
-        let mut is_over = vec![false; cores.len()];
-        while is_over.contains(&false) {
-            for (number, core) in cores.iter_mut().enumerate() {
-                for _ in 0..AT_ONCE {
-                    let Some(seen) = core.next_timed()? else {
-                        is_over[number] = true;
-                        break;
-                    };
-                    let lost_before = lost(&mut expected[number], seen.sequence);
-                    let selection = self.tally.selection;
-                    if selection.has_event(seen.event) && selection.has_core(seen.core) {
+        let selection = &self.tally.selection;
+        let mut expected = vec![0_u32; self.profile.cores() as usize];
+        self.profile.for_each_of(
+            |core| selection.has_core(core),
+            true,
+            |samples| {
+                let core = samples.core;
+                let expected = &mut expected[core as usize];
+                samples.for_each(|seen| {
+                    let lost_before = lost(expected, seen.sequence);
+                    if selection.has_event(seen.event)
+                        && selection.has(seen.stack, seen.task, seen.time)
+                    {
                         each(&InTime {
-                            sample: self.weighted(seen.core, (seen.stack, seen.task, seen.event), 1),
+                            sample: self.weighted(core, (seen.stack, seen.task, seen.event), 1),
                             time: seen.time,
                             lost_before,
                         });
                     }
-                }
-            }
-        }
+                })
+            },
+        )?;
         Ok(())
     }
 
@@ -254,26 +258,11 @@ impl Export<'_> {
     ///
     /// Samples cannot be read.
     pub(crate) fn counted(&self) -> Result<Vec<Weighted>> {
-        let mut counts: HashMap<(u32, u32, u16, u8), u64> = HashMap::new();
-        let selection = self.tally.selection;
-        self.profile.for_each_counted(
-            |core| selection.has_core(core),
-            |samples| {
-                samples.for_each(|it| {
-                    if selection.has_event(it.event) {
-                        let key = (samples.core, it.stack, it.task, it.event);
-                        *counts.entry(key).or_default() += 1;
-                    }
-                })
-            },
-        )?;
-        for chain in self.profile.chains() {
-            if selection.has_core(chain.core) && selection.has_event(chain.event) {
-                let key = (chain.core, chain.stack, chain.task, chain.event);
-                *counts.entry(key).or_default() += chain.samples;
-            }
-        }
-        let mut all: Vec<_> = counts.into_iter().collect();
+        let counts = self.tally.counted_by(self.profile, |of| of)?.into_iter();
+        let counts = counts.map(|((SampleKey { core, task, event }, stack), samples)| {
+            ((core, stack, task, event), samples)
+        });
+        let mut all: Vec<_> = counts.collect();
         all.sort_unstable();
         let weighted = |((core, stack, task, event), samples)| {
             self.weighted(core, (stack, task, event), samples)

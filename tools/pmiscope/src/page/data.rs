@@ -6,7 +6,9 @@ use profiler::format::Clock;
 use serde::Serialize;
 
 use super::Shown;
-use super::timeline::Timeline;
+use super::code::Code;
+use super::rows::Doing;
+use super::timeline::{Lanes, Timeline};
 use crate::export::Export;
 use crate::export::tree::{Kind, Tree};
 use crate::output::one_line;
@@ -28,6 +30,9 @@ pub(super) struct Head {
     cores: Vec<u32>,
     time: Option<Time>,
     steps: usize,
+    /// How many steps of `laneSamples` one step is; `null` if it has none.
+    shorter: Option<u64>,
+    code: Code,
 }
 
 /// What is said of the run.
@@ -107,9 +112,9 @@ impl Data {
 fn head(shown: &Shown<'_>, timeline: &Timeline) -> Head {
     let export = shown.export;
     let run = &export.profile.description;
+    // Where instructions are counted, each takes a nanosecond of the machine's time.
     let clock = match run.clock {
-        Clock::Instructions => "instructions",
-        Clock::Time => "ns",
+        Clock::Instructions | Clock::Time => "ns",
         Clock::Ticks => "ticks",
     };
     let time = timeline.start.map(|start| Time {
@@ -137,6 +142,8 @@ fn head(shown: &Shown<'_>, timeline: &Timeline) -> Head {
         cores: (0..run.cores).collect(),
         time,
         steps: timeline.steps(),
+        shorter: timeline.lanes.as_ref().map(|lanes| 1 << lanes.shorter),
+        code: Code::new(&export.tree, shown.listings, shown.sources),
     }
 }
 
@@ -302,10 +309,29 @@ fn add_steps(timeline: &Timeline, columns: &mut Vec<(&'static str, Vec<u64>)>) {
         lengths.extend(of_core.iter().map(|it| it.0));
         lost.extend(of_core.iter().map(|it| it.1));
     }
+    if let Some(lanes) = &timeline.lanes {
+        columns.push(("laneSamples", lane_samples(timeline, lanes)));
+    }
     columns.extend([
         ("stepLength", lengths),
         ("stepRow", rows),
         ("stepSamples", samples),
         ("stepLost", lost),
     ]);
+}
+
+/// What each core did in shorter steps, as many for all cores.
+fn lane_samples(timeline: &Timeline, lanes: &Lanes) -> Vec<u64> {
+    let first = timeline.first() << lanes.shorter;
+    let steps = timeline.steps() << lanes.shorter;
+    let mut all = Vec::with_capacity(lanes.cores.len() * steps * Doing::ALL);
+    for (own_first, of_core) in &lanes.cores {
+        let mut of_steps = vec![[0; Doing::ALL]; steps];
+        let from = usize::try_from(own_first - first.min(*own_first)).unwrap_or(steps);
+        for (step, samples) in of_steps.iter_mut().skip(from).zip(of_core) {
+            *step = *samples;
+        }
+        all.extend(of_steps.into_iter().flatten());
+    }
+    all
 }

@@ -20,24 +20,25 @@ const SCRIPTS: [&str; 8] = [
     include_str!("web/app.js"),
 ];
 
-/// The page of these data. All that the page shows is in them, in base64, which nothing in a name can
+/// The page of these data, or one that asks for them where it is from. All that the page shows is in them, in base64, which nothing in a name can
 /// end; its scripts and styles are the only ones that the browser takes.
 ///
 /// # Errors
 ///
 /// None that data can cause.
-pub(super) fn page(blob: &[u8]) -> Result<String> {
+pub(super) fn page(blob: Option<&[u8]>) -> Result<String> {
     let script = format!("'use strict';\n{}", SCRIPTS.concat());
     let policy = format!(
-        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; script-src 'sha256-{}'; style-src 'sha256-{}'; img-src data:; connect-src {}; base-uri 'none'; form-action 'none'",
         hash(&script),
-        hash(STYLE)
+        hash(STYLE),
+        if blob.is_some() { "'none'" } else { "'self'" }
     );
     Ok(fill(&[
         ("policy", &policy),
         ("style", STYLE),
         ("script", &script),
-        ("data", &BASE64.encode(blob)),
+        ("data", &blob.map_or(String::new(), |blob| BASE64.encode(blob))),
     ]))
 }
 

@@ -5,15 +5,21 @@
 //! `html` puts that into the page. The page itself is in `web/`: what a person selects there
 //! is counted there, from the same rows, so every number is the report's.
 
+mod code;
 mod data;
 mod html;
 mod pack;
 mod rows;
+mod server;
 mod timeline;
+
+pub(crate) use server::{Answer, Request, Server};
 
 use anyhow::Result;
 
+use crate::annotate::{Listings, Sources};
 use crate::export::Export;
+use crate::report::Report;
 
 /// Returns the page of a profile, or of two: the first is then what the second is compared with.
 ///
@@ -21,7 +27,16 @@ use crate::export::Export;
 ///
 /// Samples cannot be read.
 pub(crate) fn page(profiles: &[Shown<'_>]) -> Result<String> {
-    html::page(&blob(profiles)?)
+    html::page(Some(&blob(profiles)?))
+}
+
+/// Returns a page that asks for its data, again and again.
+///
+/// # Errors
+///
+/// None that data can cause.
+pub(crate) fn live() -> Result<String> {
+    html::page(None)
 }
 
 /// Returns what the page is given, as it is sent to a page that is open.
@@ -41,5 +56,7 @@ pub(crate) fn blob(profiles: &[Shown<'_>]) -> Result<Vec<u8>> {
 pub(crate) struct Shown<'a> {
     pub name: String,
     pub export: &'a Export<'a>,
-    pub report: &'a crate::report::Report,
+    pub report: &'a Report,
+    pub listings: &'a Listings,
+    pub sources: &'a Sources<'a>,
 }

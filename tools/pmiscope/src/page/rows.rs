@@ -5,6 +5,7 @@ use profiler::format::State;
 
 use crate::export::Export;
 use crate::export::samples::Weighted;
+use crate::export::tree::{Kind, Tree};
 
 /// What a row's samples have in common, as columns.
 #[derive(Default)]
@@ -13,40 +14,82 @@ pub(super) struct Rows {
     pub leaf: Vec<u32>,
     /// 1 + the place that the samples are of, if it is not that node's; else 0.
     pub exact: Vec<u32>,
-    /// What the processor was doing: see [`flags`].
+    /// What the core was doing, a [`Doing`], and whether interrupts were off.
     pub flags: Vec<u32>,
     pub task: Vec<u32>,
     pub event: Vec<u32>,
 }
 
+impl Rows {
+    pub(super) fn doing(&self, row: u32) -> usize {
+        self.flags[row as usize] as usize % Doing::ALL
+    }
+}
+
 /// Stacks by what the page shows of them, and their rows.
 pub(super) struct Finder<'a> {
     export: &'a Export<'a>,
-    flags_of: Vec<u8>,
+    states: Vec<State>,
+    in_interrupts: Vec<bool>,
     rows: Rows,
     by_key: HashMap<[u32; 5], u32>,
     by_sample: HashMap<(u32, u16, usize), u32>,
 }
 
-/// A sample of a program of the user, with interrupts on, of a halted core.
-fn flags(state: State) -> u8 {
-    let is_user = state.0 & State::RING == State::RING;
-    u8::from(is_user)
-        | u8::from(state.has(State::INTERRUPTS_ON)) << 1
-        | u8::from(state.has(State::IDLE)) << 2
+/// What a core was doing: the first of these that is true.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Doing {
+    Halted,
+    /// In the handler of an interrupt that is no exception.
+    Interrupt,
+    User,
+    Kernel,
+}
+
+impl Doing {
+    /// The number of them.
+    pub(super) const ALL: usize = 4;
+    /// The bit of [`Rows::flags`] behind the number: interrupts were off.
+    const INTERRUPTS_OFF: u32 = 1 << 2;
+
+    fn of(state: State, is_in_interrupt: bool) -> Self {
+        if state.has(State::IDLE) {
+            Self::Halted
+        } else if is_in_interrupt {
+            Self::Interrupt
+        } else if state.0 & State::RING != 0 {
+            Self::User
+        } else {
+            Self::Kernel
+        }
+    }
+}
+
+/// Which nodes of a tree are in the handler of an interrupt.
+fn in_interrupts(tree: &Tree) -> Vec<bool> {
+    let mut all: Vec<bool> = Vec::with_capacity(tree.len());
+    for node in 0..tree.len() {
+        let node = u32::try_from(node).expect("fewer than 2³²");
+        let place = &tree.places[tree.place_of(node) as usize];
+        let is_it = matches!(place.kind, Kind::Interrupt(32..));
+        let is_within = tree.parent(node).is_some_and(|it| all[it as usize]);
+        all.push(is_it || is_within);
+    }
+    all
 }
 
 impl<'a> Finder<'a> {
     pub(super) fn new(export: &'a Export<'a>) -> Self {
-        let mut flags_of = Vec::new();
+        let mut states = Vec::new();
         for (number, stack) in export.tally.numbered_stacks() {
             let number = number as usize;
-            flags_of.resize(flags_of.len().max(number + 1), 0);
-            flags_of[number] = flags(stack.state);
+            states.resize(states.len().max(number + 1), State(0));
+            states[number] = stack.state;
         }
         Self {
             export,
-            flags_of,
+            states,
+            in_interrupts: in_interrupts(&export.tree),
             rows: Rows::default(),
             by_key: HashMap::new(),
             by_sample: HashMap::new(),
@@ -65,7 +108,7 @@ impl<'a> Finder<'a> {
         let of_row = [
             leaf,
             exact.map_or(0, |place| place + 1),
-            self.flags_of[sample.stack as usize].into(),
+            self.flags(self.states[sample.stack as usize], leaf),
             task.into(),
             u32::try_from(sample.event).unwrap_or(u32::MAX),
         ];
@@ -81,6 +124,14 @@ impl<'a> Finder<'a> {
         });
         self.by_sample.insert(key, row);
         Some(row)
+    }
+
+    fn flags(&self, state: State, leaf: u32) -> u32 {
+        let doing = Doing::of(state, self.in_interrupts[leaf as usize]) as u32;
+        match state.has(State::INTERRUPTS_ON) {
+            true => doing,
+            false => doing | Doing::INTERRUPTS_OFF,
+        }
     }
 
     pub(super) fn finish(self) -> Rows {

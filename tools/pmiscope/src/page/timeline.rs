@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 
-use super::rows::{Finder, Rows};
+use super::rows::{Doing, Finder, Rows};
 use crate::export::Export;
 use crate::export::samples::Weighted;
 
 /// The most steps: more than a screen has columns that a person can tell apart.
 const MOST_STEPS: usize = 1024;
 /// So many steps there are, if there is time for them, whatever they take.
-const FEW_STEPS: usize = 64;
+const FEW_STEPS: usize = 128;
 /// The most counts of all steps. A page opens within a second with so many.
 const MOST_COUNTS: usize = 1_500_000;
 
@@ -21,6 +21,34 @@ pub(super) struct Timeline {
     pub start: Option<u64>,
     pub shift: u32,
     pub cores: Vec<Core>,
+    /// What the cores did in shorter steps, where those have too many counts: `None` if they are all
+    /// there.
+    pub lanes: Option<Lanes>,
+}
+
+/// What cores did in steps of time, in numbers alone.
+pub(super) struct Lanes {
+    /// A step of the timeline is so many of these, as a logarithm.
+    pub shorter: u32,
+    /// Of each core where its first step is, and its steps: samples by [`Doing`].
+    pub cores: Vec<(u64, Vec<[u64; Doing::ALL]>)>,
+}
+
+impl Lanes {
+    fn new(cores: &[Core], rows: &Rows) -> Self {
+        let of_step = |step: &Step| {
+            let mut sums = [0; Doing::ALL];
+            for &(row, samples) in &step.counts {
+                sums[rows.doing(row)] += samples;
+            }
+            sums
+        };
+        let of_core = |core: &Core| (core.first, core.steps.iter().map(of_step).collect());
+        Self {
+            shorter: 0,
+            cores: cores.iter().map(of_core).collect(),
+        }
+    }
 }
 
 /// A core's samples.
@@ -191,8 +219,13 @@ impl Timeline {
             start: None,
             shift,
             cores,
+            lanes: None,
         };
         while timeline.steps() > FEW_STEPS && timeline.counts() > MOST_COUNTS {
+            let new = || Lanes::new(&timeline.cores, &timeline.rows);
+            let mut lanes = timeline.lanes.take().unwrap_or_else(new);
+            lanes.shorter += 1;
+            timeline.lanes = Some(lanes);
             timeline.cores.iter_mut().for_each(Core::double);
             timeline.shift += 1;
         }
@@ -299,7 +332,7 @@ mod tests {
             }
             let shift = make_alike(&mut cores);
             let all: u64 = times.iter().map(|of| of.len() as u64 * 2).sum();
-            let timeline = Timeline { rows: Rows::default(), start: None, shift, cores };
+            let timeline = Timeline { rows: Rows::default(), start: None, shift, cores, lanes: None };
             prop_assert!(timeline.steps() <= MOST_STEPS);
             let steps = timeline.cores.iter().flat_map(|core| core.steps(timeline.first()));
             let found: u64 = steps.flat_map(|(_, step)| &step.counts).map(|it| it.1).sum();

@@ -222,6 +222,7 @@ pub(super) enum Field {
     Period,
     Cost,
     Gap,
+    Time,
 }
 
 /// Makes columns of samples.
@@ -350,6 +351,11 @@ impl<'a> Block<'a> {
     /// The sequence number that each core's first sample of the block would have if none is missing.
     pub(super) fn next_of(&self, segment: usize) -> u32 {
         self.segments[segment].2.next
+    }
+
+    /// The time of each core's last sample before the block.
+    pub(super) fn since(&self, segment: usize) -> u64 {
+        self.segments[segment].2.time
     }
 
     /// Puts the numbers of all samples into `out`. Returns `None` if they are not valid.

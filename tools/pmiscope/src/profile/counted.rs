@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::assembly::StoredBlock;
 use super::block::Field;
-use super::column::Numbers;
+use super::column::{Numbers, unzigzag};
 use super::read::{Profile, ReadError};
 
 /// What is counted of a sample.
@@ -18,6 +18,8 @@ pub(crate) struct Counted {
     /// What the handler before it cost.
     pub cost: u32,
     pub sequence: u32,
+    /// In ticks of the run; 0 where times are not read.
+    pub time: u64,
     /// It has an exact address.
     pub has_exact: bool,
 }
@@ -41,9 +43,15 @@ pub(super) struct CountedColumns {
     period: Numbers,
     cost: Numbers,
     gap: Numbers,
+    /// Empty where times are not read.
+    time: Numbers,
 }
 
 impl CountedColumns {
+    pub(super) const fn time_mut(&mut self) -> &mut Numbers {
+        &mut self.time
+    }
+
     /// In the order of [`COUNTED`].
     pub(super) fn each_mut(&mut self) -> [&mut Numbers; COUNTED.len()] {
         [
@@ -65,6 +73,8 @@ pub(crate) struct CountedSamples<'a> {
     pub(super) rows: Range<usize>,
     /// The first one's sequence number if none is missing before it.
     pub(super) next: u32,
+    /// The time of the core's sample before them, if times are read.
+    pub(super) since: Option<u64>,
     pub(crate) core: u32,
 }
 
@@ -199,9 +209,18 @@ impl CountedSamples<'_> {
     /// [`ReadError::Damaged`] if one is not valid.
     pub(crate) fn for_each(&self, mut each: impl FnMut(&Counted)) -> Result<(), ReadError> {
         let mut next = self.next;
+        let mut now = self.since;
         for row in self.rows.clone() {
             let sample = self.sample(row, &mut next);
-            let sample = sample.ok_or(ReadError::Damaged(self.block.at))?;
+            let mut sample = sample.ok_or(ReadError::Damaged(self.block.at))?;
+            if let Some(now) = &mut now {
+                // As `block.rs` has it.
+                let expected = now
+                    .wrapping_add(sample.period)
+                    .wrapping_add(sample.cost.into());
+                *now = expected.wrapping_add(unzigzag(self.columns.time.at(row)));
+                sample.time = *now;
+            }
             if self.profile.has_stack(sample.stack, self.block)? {
                 each(&sample);
             }
@@ -224,6 +243,7 @@ impl CountedSamples<'_> {
             period: columns.period.at(row),
             cost: u32::try_from(columns.cost.at(row)).ok()?,
             sequence,
+            time: 0,
             has_exact: self.profile.stacks().has_exact(stack as usize),
         })
     }

@@ -13,7 +13,7 @@ use profiler::format::{Description, EventDescription, Sample, record_words};
 use thiserror::Error;
 
 use super::assembly::{Assembly, Core, Incomplete, StoredBlock};
-use super::block::Slots;
+use super::block::{Field, Slots};
 use super::chains::{ChainCount, ChainHash};
 use super::chunk::{Chunks, Kind};
 use super::counted::{COUNTED, CountedColumns, CountedSamples};
@@ -275,6 +275,20 @@ impl Profile {
     pub(crate) fn for_each_counted(
         &self,
         is_selected: impl Fn(u32) -> bool,
+        each: impl FnMut(&CountedSamples<'_>) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        self.for_each_of(is_selected, false, each)
+    }
+
+    /// The same; samples have their times, if that is asked for, which is one column more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::for_each_counted`].
+    pub(crate) fn for_each_of(
+        &self,
+        is_selected: impl Fn(u32) -> bool,
+        with_times: bool,
         mut each: impl FnMut(&CountedSamples<'_>) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         let mut reader = self.reader()?;
@@ -288,6 +302,10 @@ impl Profile {
                 let whole = block.field(field, unpacker, column);
                 whole.ok_or(ReadError::Damaged(stored.at))?;
             }
+            if with_times {
+                let whole = block.field(Field::Time, unpacker, columns.time_mut());
+                whole.ok_or(ReadError::Damaged(stored.at))?;
+            }
             let mut at = 0;
             for (segment, (core, count)) in block.cores().enumerate() {
                 let rows = at..at + count;
@@ -299,6 +317,7 @@ impl Profile {
                         columns: &columns,
                         rows,
                         next: block.next_of(segment),
+                        since: with_times.then(|| block.since(segment)),
                         core,
                     })?;
                 }

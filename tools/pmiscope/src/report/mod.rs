@@ -4,20 +4,34 @@
 mod accounts;
 mod asked;
 pub mod counts;
+pub mod diff;
 pub mod event;
+pub mod focus;
+pub mod groups;
 mod lacking;
+mod matching;
 pub mod model;
 pub mod overhead;
+mod pattern;
 mod processes;
+mod selection;
 pub mod stack;
+mod stack_filter;
+pub mod statistics;
 pub mod tally;
 pub mod text;
+mod time_window;
+pub mod tree;
 pub mod warnings;
 
 pub use model::{Options, Report, SortBy};
-pub(crate) use stack::lookup;
+pub use pattern::Pattern;
+pub use selection::Selection;
+pub(crate) use stack::{Chain, lookup};
 pub use stack::{Stack, Step};
-pub use tally::{Selection, Tally};
+pub use stack_filter::StackFilter;
+pub use tally::Tally;
+pub use time_window::TimeWindow;
 
 /// The report as JSON: the keys that are promised first, then the others.
 ///

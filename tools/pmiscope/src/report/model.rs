@@ -289,6 +289,9 @@ pub struct Shares {
     pub functions_in_all: usize,
     /// The only core that is counted, if not all are.
     pub only_core: Option<u32>,
+    /// What else is asked of the samples that are counted; left out if nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
 }
 
 /// How the run ended, and what is wrong with the profile.
@@ -492,7 +495,7 @@ impl Report {
             cores,
             chain_ends: chain_ends(tally),
             functions,
-            fast_samples: fast_samples(profile, tally.selection),
+            fast_samples: fast_samples(profile, &tally.selection),
             sampling: Sampling::new(profile, events, tally.selection.event, handler),
             machine: Machine::new(profile, symbols),
             shares: Shares::new(run, tally, symbols, functions_in_all),
@@ -535,8 +538,8 @@ impl Sampling {
 }
 
 /// The selected samples that the fast handler has written, if each core says it.
-fn fast_samples(profile: &Profile, selection: Selection) -> Option<u64> {
-    if selection.event.is_some() {
+fn fast_samples(profile: &Profile, selection: &Selection) -> Option<u64> {
+    if selection.event.is_some() || !selection.is_plain() {
         return None;
     }
     let cores = (0..).zip(&profile.end.as_ref()?.cores);
@@ -610,6 +613,7 @@ impl Shares {
             idle: tally.totals.idle,
             functions_in_all,
             only_core: tally.selection.core,
+            only: tally.selection.said.clone(),
         }
     }
 }
@@ -705,6 +709,20 @@ pub fn task_of(run: &Description, number: u16) -> u16 {
     task_numbers(run).map_or(number, |numbers| numbers.task(number))
 }
 
+/// The number of the lock that was held, by a sample's number of a task.
+#[must_use]
+pub fn lock_of(run: &Description, number: u16) -> Option<u16> {
+    task_numbers(run)?.lock(number)
+}
+
+/// The name of a lock.
+#[must_use]
+pub fn lock_name(run: &Description, lock: u16) -> String {
+    let first = task_numbers(run).map_or(0, |numbers| numbers.tasks);
+    let name = task_name(run, first.saturating_add(lock));
+    name.strip_prefix(LOCK).unwrap_or(&name).to_owned()
+}
+
 /// The name of a task.
 #[must_use]
 pub fn task_name(run: &Description, task: u16) -> String {
@@ -720,13 +738,7 @@ fn tasks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
 
 /// The locks that were held, the last one that a core has taken.
 fn locks(tally: &Tally, run: &Description) -> Vec<TaskRow> {
-    let Some(numbers) = task_numbers(run) else {
-        return Vec::new();
-    };
-    rows(tally, |number| {
-        let name = task_name(run, numbers.tasks + numbers.lock(number)?);
-        Some(name.strip_prefix(LOCK).unwrap_or(&name).to_owned())
-    })
+    rows(tally, |number| Some(lock_name(run, lock_of(run, number)?)))
 }
 
 /// The samples by what `name` makes of the number of their task, most first.

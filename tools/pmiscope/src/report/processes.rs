@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use profiler::address::UserAddress;
-use profiler::format::State;
 use serde::Serialize;
 
 use super::Tally;
@@ -26,16 +25,10 @@ pub struct ProcessRow {
 
 /// A row for each program, the one with most samples first.
 pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
-    let served: Vec<_> = tally.chains().map(|chain| served_by(&chain)).collect();
     let mut counts: BTreeMap<u16, [u64; 2]> = BTreeMap::new();
-    for stack in tally.stacks() {
-        let is_user = stack.state.0 & State::RING != 0;
-        let program = if is_user {
-            Some(program_of(&stack))
-        } else {
-            served[stack.outer.number]
-        };
+    for (stack, program) in by_stack(tally) {
         if let Some(program) = program {
+            let is_user = stack.is_user();
             counts.entry(program).or_default()[usize::from(!is_user)] += stack.samples;
         }
     }
@@ -48,6 +41,27 @@ pub(super) fn rows(tally: &Tally, symbols: &Symbols) -> Vec<ProcessRow> {
     let mut rows: Vec<_> = counts.into_iter().map(row).collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.samples));
     rows
+}
+
+/// The program that ran in a stack, or that the kernel served in it.
+pub(super) fn of_stack(stack: &Stack<'_>) -> Option<u16> {
+    match stack.is_user() {
+        true => Some(program_of(stack)),
+        false => served_by(&stack.outer),
+    }
+}
+
+/// Each different stack, with the program that ran or that the kernel served, if there was one.
+pub(super) fn by_stack(tally: &Tally) -> impl Iterator<Item = (Stack<'_>, Option<u16>)> {
+    let served: Vec<_> = tally.chains().map(|chain| served_by(&chain)).collect();
+    tally.stacks().map(move |stack| {
+        let program = if stack.is_user() {
+            Some(program_of(&stack))
+        } else {
+            served[stack.outer.number]
+        };
+        (stack, program)
+    })
 }
 
 /// The program that the kernel serves in this chain.

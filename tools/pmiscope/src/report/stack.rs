@@ -1,5 +1,7 @@
 //! A chain of calls that was seen, and how often.
 
+use std::borrow::Cow;
+
 use profiler::address::CodeAddress;
 use profiler::format::{ChainEnd, State};
 
@@ -47,6 +49,26 @@ pub enum Step {
     /// What is further out is the user's program; it was interrupted by this vector, or made a
     /// system call.
     Border(Option<u8>),
+}
+
+impl Step {
+    /// What it is called where frames stand below each other.
+    #[must_use]
+    pub fn label(self, symbols: &Symbols) -> Cow<'_, str> {
+        match self {
+            Self::Frame(frame) => symbols.label(frame.function).into(),
+            Self::Interrupt(vector @ 0..32) => format!("[exception {vector:#04x}]").into(),
+            Self::Interrupt(vector) => format!("[interrupt {vector:#04x}]").into(),
+            // On top of the program's frames.
+            Self::Border(None) => "[system call]".into(),
+            Self::Border(Some(vector @ 0..32)) => {
+                format!("[exception {vector:#04x} from user code]").into()
+            }
+            Self::Border(Some(vector)) => {
+                format!("[interrupt {vector:#04x} from user code]").into()
+            }
+        }
+    }
 }
 
 /// Where to look a link up. A return address is the instruction *after*
@@ -112,6 +134,12 @@ impl Stack<'_> {
         usize::from(self.added.is_some()) + self.outer.links.len()
     }
 
+    /// Returns true if code in user mode was interrupted.
+    #[must_use]
+    pub const fn is_user(&self) -> bool {
+        self.state.0 & State::RING != 0
+    }
+
     /// Returns true if its place alone says which functions were interrupted.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -142,13 +170,19 @@ impl Stack<'_> {
         symbols.frames(address).first().copied()
     }
 
+    /// Where the functions that were interrupted are, as [`Self::innermost`] has them.
+    #[must_use]
+    pub fn innermost_address(&self, symbols: &Symbols) -> CodeAddress {
+        let is_same = !self.is_exact_elsewhere(symbols);
+        self.exact.filter(|_| is_same).unwrap_or(self.pc)
+    }
+
     /// The functions that were interrupted, and those of the caller that was on top of the
     /// stack only, innermost first, inlined ones included; behind them are those of
     /// [`Self::outer`]. Addresses must have been resolved. An exact address takes the place of
     /// the interrupted one if both are of one function; else the callers are not its own.
     pub fn innermost(&self, symbols: &Symbols) -> impl Iterator<Item = Step> {
-        let is_same = !self.is_exact_elsewhere(symbols);
-        let innermost = self.exact.filter(|_| is_same).unwrap_or(self.pc);
+        let innermost = self.innermost_address(symbols);
         let added = self.added.map(Link::Return).into_iter();
         frames(innermost, symbols).chain(added.flat_map(|link| steps_of(link, symbols)))
     }

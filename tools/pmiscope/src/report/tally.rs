@@ -1,12 +1,14 @@
 //! Counts a profile's samples: in one pass over what is counted of them, column by column where that
 //! says the same, and one over the different stacks, which completes their chains.
 
+use std::hash::Hash;
 use std::ops::Range;
 
 use hashbrown::HashMap;
 use profiler::address::CodeAddress;
 use profiler::format::{ChainEnd, State};
 
+use super::selection::Selection;
 use super::stack::{Chain, Stack, lookup};
 use crate::chain::{Link, Repair, Repaired};
 use crate::profile::stacks as profile;
@@ -237,23 +239,12 @@ impl DifferentLinks {
     }
 }
 
-/// Which of a profile's samples are counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Selection {
-    /// Only this core's.
-    pub core: Option<u32>,
-    /// Only this event's, by its number.
-    pub event: Option<u8>,
-}
-
-impl Selection {
-    pub(crate) fn has_core(&self, core: u32) -> bool {
-        self.core.is_none_or(|only| only == core)
-    }
-
-    pub(crate) fn has_event(&self, event: u8) -> bool {
-        self.event.is_none_or(|only| only == event)
-    }
+/// What a sample was taken of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct SampleKey {
+    pub core: u32,
+    pub task: u16,
+    pub event: u8,
 }
 
 /// An event's samples, counted.
@@ -453,11 +444,15 @@ impl Counting {
         before.is_some()
     }
 
-    /// Counts a sample that is asked for. Returns true if it is not the event's first.
-    fn count(&mut self, event: u8) -> bool {
+    /// Counts a sample that is asked for.
+    fn count(&mut self, event: u8) {
         self.tally.samples += 1;
+        self.events[usize::from(event)].on_core.samples += 1;
+    }
+
+    /// Passes a sample of an event that is asked for. Returns true if it is not the event's first.
+    fn pass(&mut self, event: u8) -> bool {
         let of_event = &mut self.events[usize::from(event)];
-        of_event.on_core.samples += 1;
         let now = self.numbers.0.max(self.all);
         let Some(before) = of_event.last.replace(now) else {
             return false;
@@ -486,9 +481,10 @@ impl Tally {
             of_stacks: vec![0; profile.stacks().len()],
             ..Self::default()
         };
+        let selection = tally.selection.clone();
         let is_selected = |core| selection.has_core(core);
         let mut cores: Vec<_> = (0..profile.cores()).map(Counting::new).collect();
-        profile.for_each_counted(is_selected, |samples| {
+        profile.for_each_of(is_selected, selection.time.is_some(), |samples| {
             tally.count_all(&mut cores[samples.core as usize], samples)
         })?;
         for &chain in profile.chains() {
@@ -518,7 +514,7 @@ impl Tally {
         samples: &CountedSamples<'_>,
     ) -> Result<(), ReadError> {
         match samples.alike() {
-            Some(alike) if core.numbers.is_ahead(alike.first) => {
+            Some(alike) if core.numbers.is_ahead(alike.first) && self.selection.is_plain() => {
                 self.count_alike(core, alike, samples)
             }
             _ => samples.for_each(|sample| self.count(core, sample)),
@@ -570,7 +566,12 @@ impl Tally {
             core.others += 1;
             return;
         }
-        let has_period = core.count(sample.event);
+        let has_period = core.pass(sample.event);
+        if !self.selection.has(sample.stack, sample.task, sample.time) {
+            core.others += 1;
+            return;
+        }
+        core.count(sample.event);
         if let Some(event) = self.events.get_mut(usize::from(sample.event)) {
             event.samples += 1;
             event.exact += u64::from(sample.has_exact);
@@ -587,7 +588,7 @@ impl Tally {
     /// Counts a chain that was counted in place.
     fn count_chain(&mut self, core: &mut Counting, chain: ChainCount) {
         core.all += chain.samples;
-        if !self.selection.has_event(chain.event) {
+        if !self.selection.has_event(chain.event) || !self.selection.has_of(chain) {
             core.others += chain.samples;
             return;
         }
@@ -737,41 +738,63 @@ impl Tally {
         rows.map(|row| self.stack(row))
     }
 
-    /// The samples by what `key` makes of a sample's core and task, and by stack: they are
-    /// read once more.
+    /// The samples by what `key` makes of them, and by stack: they are read once more.
     ///
     /// # Errors
     ///
     /// Samples cannot be read that were there when the profile was opened.
-    pub fn stacks_by(
+    pub(crate) fn stacks_by<K: Copy + Eq + Hash>(
         &self,
         profile: &Profile,
-        key: impl Fn(u32, u16) -> u32,
-    ) -> Result<Vec<(u32, Stack<'_>)>, ReadError> {
-        let mut counts: HashMap<(u32, u32), u64> = HashMap::new();
-        profile.for_each_counted(
-            |core| self.selection.has_core(core),
-            |samples| {
-                samples.for_each(|sample| {
-                    if self.selection.has_event(sample.event) {
-                        let key = key(samples.core, sample.task);
-                        *counts.entry((key, sample.stack)).or_default() += 1;
-                    }
-                })
-            },
-        )?;
-        for chain in profile.chains() {
-            if self.selection.has_core(chain.core) && self.selection.has_event(chain.event) {
-                let key = key(chain.core, chain.task);
-                *counts.entry((key, chain.stack)).or_default() += chain.samples;
-            }
-        }
+        key: impl Fn(SampleKey) -> K,
+    ) -> Result<Vec<(K, Stack<'_>)>, ReadError> {
+        let counts = self.counted_by(profile, key)?.into_iter();
         let stack = |((key, number), samples)| {
             let index = self.rows.partition_point(|row| row.stack < number);
             let stack = self.stack(&self.rows[index]);
             (key, Stack { samples, ..stack })
         };
-        Ok(counts.into_iter().map(stack).collect())
+        Ok(counts.map(stack).collect())
+    }
+
+    /// The same by the stack's number in the profile.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stacks_by`].
+    pub(crate) fn counted_by<K: Copy + Eq + Hash>(
+        &self,
+        profile: &Profile,
+        key: impl Fn(SampleKey) -> K,
+    ) -> Result<HashMap<(K, u32), u64>, ReadError> {
+        let mut counts: HashMap<(K, u32), u64> = HashMap::new();
+        let selection = &self.selection;
+        profile.for_each_of(
+            |core| selection.has_core(core),
+            selection.time.is_some(),
+            |samples| {
+                samples.for_each(|sample| {
+                    let &Counted {
+                        stack, task, event, ..
+                    } = sample;
+                    if selection.has_event(event) && selection.has(stack, task, sample.time) {
+                        let core = samples.core;
+                        let key = key(SampleKey { core, task, event });
+                        *counts.entry((key, stack)).or_default() += 1;
+                    }
+                })
+            },
+        )?;
+        for &chain in profile.chains() {
+            if selection.has_chain(chain) {
+                let ChainCount {
+                    core, task, event, ..
+                } = chain;
+                let key = key(SampleKey { core, task, event });
+                *counts.entry((key, chain.stack)).or_default() += chain.samples;
+            }
+        }
+        Ok(counts)
     }
 
     /// The tasks that ran, by their numbers, and the samples of each.

@@ -34,16 +34,16 @@ pub fn text(report: &Report, sort: SortBy) -> String {
 
 /// Text that grows.
 #[derive(Default)]
-pub(super) struct Out(pub(super) String);
+pub(crate) struct Out(pub(crate) String);
 
 impl Out {
-    pub(super) fn line(&mut self, text: &str) {
+    pub(crate) fn line(&mut self, text: &str) {
         self.0.push_str(&one_line(text.trim_end()));
         self.0.push('\n');
     }
 
     /// A label and what it says, wrapped beside it.
-    pub(super) fn fact(&mut self, label: &str, text: &str) {
+    pub(crate) fn fact(&mut self, label: &str, text: &str) {
         let mut label = label;
         for line in wrap(text, WIDTH - LABEL) {
             self.line(&format!("{label:<LABEL$}{line}"));
@@ -132,6 +132,7 @@ impl Out {
         let only: Vec<_> = only_core
             .into_iter()
             .chain(report.sampling.only_event.clone())
+            .chain(report.shares.only.iter().cloned())
             .collect();
         if !only.is_empty() {
             let _ = write!(samples, " ({} only)", only.join(", "));
@@ -603,7 +604,7 @@ fn place(row: &FunctionRow) -> String {
 }
 
 /// At most `room` columns of `text`, its end rather than its beginning.
-fn keep_end(text: &str, room: usize) -> String {
+pub(crate) fn keep_end(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.into();
     }
@@ -611,7 +612,7 @@ fn keep_end(text: &str, room: usize) -> String {
 }
 
 /// At most `room` columns of `text`, its beginning and its end.
-fn keep_ends(text: &str, room: usize) -> String {
+pub(crate) fn keep_ends(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.into();
     }

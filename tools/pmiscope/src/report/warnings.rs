@@ -353,7 +353,7 @@ fn stuck(
         return Ok(None);
     }
     let mut at = HashMap::new();
-    for (core, stack) in tally.stacks_by(profile, |core, _| core)? {
+    for (core, stack) in tally.stacks_by(profile, |of| of.core)? {
         if !stack.state.has(State::IDLE) {
             *at.entry((core, stack.pc)).or_insert(0) += stack.samples;
         }

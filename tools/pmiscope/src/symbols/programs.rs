@@ -31,6 +31,12 @@ impl Symbols {
         Ok(())
     }
 
+    /// The programs by their numbers, with their names.
+    pub fn programs(&self) -> impl Iterator<Item = (u16, &str)> {
+        let programs = self.programs.iter();
+        programs.map(|program| (program.number, &*program.name))
+    }
+
     /// The name of a program.
     #[must_use]
     pub fn program_name(&self, number: u16) -> String {
@@ -40,6 +46,13 @@ impl Symbols {
             None if number == 0 => "a program".to_owned(),
             None => format!("program {number}"),
         }
+    }
+
+    /// The symbols of a program.
+    pub(super) fn symbols_of_program(&self, number: u16) -> Option<&Self> {
+        let mut programs = self.programs.iter();
+        let program = programs.find(|program| program.number == number)?;
+        Some(&program.symbols)
     }
 
     /// What an address of a program is: its functions, with the program's name behind theirs, as

@@ -23,7 +23,10 @@ fn report_of(event: Option<u8>) -> Report {
     let profile = Profile::read(profile_of_events()).unwrap();
     report_on(
         &profile,
-        Selection { core: None, event },
+        Selection {
+            event,
+            ..Selection::default()
+        },
         Options::default(),
     )
 }
@@ -660,7 +663,10 @@ fn the_flame_graph_says_which_event_it_is_of() {
         ),
         (Some(0), "3 samples on 2 cores · pmu every 100 cycles:k ·"),
     ] {
-        let selection = Selection { core: None, event };
+        let selection = Selection {
+            event,
+            ..Selection::default()
+        };
         let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
         let stacks = flame::Stacks::new(&profile, &tally, &mut symbols, None).unwrap();
         let mut picture = Vec::new();

@@ -133,7 +133,7 @@ fn the_samples_of_the_fast_handler_are_those_of_the_cores_that_are_counted() {
         (of_core(1), json!(1), "; 33.3% the fast way"),
         (of_event, Value::Null, "at most 310\n"),
     ] {
-        let report = report_on(&profile, selection, Options::default());
+        let report = report_on(&profile, selection.clone(), Options::default());
         let text = report::text(&report, SortBy::Own);
         assert!(text.contains(said), "{selection:?}: {text}");
         let json: Value = serde_json::from_str(&report::json(&report).unwrap()).unwrap();

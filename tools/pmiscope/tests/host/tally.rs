@@ -63,7 +63,7 @@ impl Counts {
     }
 
     /// What counting one by one says.
-    fn expected(cores: &[Vec<Seen>; 2], selection: Selection, events: usize) -> Self {
+    fn expected(cores: &[Vec<Seen>; 2], selection: &Selection, events: usize) -> Self {
         let mut counts = Self::default();
         let (mut handler, mut periods) = (Vec::new(), Vec::new());
         let mut of_events = vec![OfEvent::default(); events];
@@ -216,10 +216,14 @@ proptest! {
         let symbols = Symbols::without_elf();
         for core in [None, Some(1)] {
             for event in [None, Some(0), Some(1)] {
-                let selection = Selection { core, event };
-                let tally = Tally::new(&profile, symbols.callers(), selection).unwrap();
+                let selection = Selection {
+                    core,
+                    event,
+                    ..Selection::default()
+                };
+                let tally = Tally::new(&profile, symbols.callers(), selection.clone()).unwrap();
                 let events = profile.events().len();
-                prop_assert_eq!(Counts::of(&tally), Counts::expected(&cores, selection, events));
+                prop_assert_eq!(Counts::of(&tally), Counts::expected(&cores, &selection, events));
             }
         }
     }

@@ -40,8 +40,12 @@ class App {
   /** Takes data; what is selected stays, if it is there. */
   load(text) {
     const before = this.model && this.selected !== null ? this.model.functions[this.selected].name : null;
+    const { time } = this.selection;
+    const window = this.model && time ? time.map(step => this.model.shown.ticksAt(step)) : null;
     this.model = new Model(text);
     const { shown, base } = this.model;
+    // A run that goes on has longer steps, and others, each time.
+    if (window && shown.time) this.selection.time = windowOf(...window.map(ticks => shown.stepAt(ticks)), shown.steps);
     if (before !== null) this.selected = this.model.byName.get(before) ?? null;
     if (this.selection.time && (!shown.time || this.selection.time[1] > shown.steps)) this.selection.time = null;
     document.title = `${shown.name} – pmiscope`;
@@ -112,6 +116,10 @@ class App {
         onclick: () => this.toggleKind(kind),
       }, swatch, KINDS[kind].name);
     });
+    if (shown.rowFlags.some(flags => flags & FLAG_INTERRUPTS_OFF)) buttons.push(element('button', {
+      className: 'kind only', 'aria-pressed': String(this.selection.isOff !== null), title: 'Only code that ran with interrupts off',
+      onclick: () => { this.choose('isOff', this.selection.isOff === null ? true : null); this.makeLegend(); },
+    }, 'only interrupts off'));
     const function_ = this.selected === null ? null : element('span', { className: 'kind of-function' },
       element('span', { className: 'swatch accent' }), shortName(this.model.functions[this.selected].name));
     this.byId('legend').replaceChildren(...buttons, ...(function_ ? [function_] : []));
@@ -169,7 +177,7 @@ class App {
     if (!time || !shown.time) return '';
     const { clock, step } = shown.time;
     const [from, to] = time.map(it => timeText(shown.ticksAt(it), clock, step));
-    return `, ${from} – ${to} ${clockName(clock)}`.trimEnd();
+    return `, ${from} – ${to}`;
   }
 
   showTimeline() {
@@ -272,7 +280,7 @@ class App {
     for (let own = 0; own < self.length; own++) {
       const base = this.baseCounts ? this.baseCounts.total[own] : 0;
       const it = this.model.functions[own];
-      if ((total[own] === 0 && base === 0) || it.isMark || (isIn && !isIn[own])) continue;
+      if ((total[own] === 0 && base === 0) || it.isMark) continue;
       const row = { own, name: it.name, self: self[own], total: total[own], it };
       if (this.baseCounts) {
         row.selfChange = change(row.self, this.all, this.baseCounts.self[own], this.baseAll);
@@ -280,7 +288,8 @@ class App {
       }
       rows.push(row);
     }
-    return rows;
+    if (this.baseCounts) for (const key of ['selfChange', 'totalChange']) judge(rows.map(row => row[key]));
+    return isIn ? rows.filter(row => isIn[row.own]) : rows;
   }
 
   makeTable() {
@@ -612,7 +621,7 @@ class App {
 
   /** Keeps what is shown in the address, so that it can be sent and come back to. */
   remember() {
-    const { time, core, task, event, kinds } = this.selection;
+    const { time, core, task, event, kinds, isOff } = this.selection;
     const words = new URLSearchParams();
     if (this.view !== 'flame') words.set('view', this.view);
     if (this.query) words.set('search', this.query);
@@ -621,6 +630,7 @@ class App {
     if (core !== null) words.set('core', core);
     if (task !== null) words.set('task', task);
     if (event !== null) words.set('event', event);
+    if (isOff) words.set('off', '1');
     if (kinds) words.set('kinds', kinds.map(kind => KINDS[kind].key).join(','));
     if (this.isInverted) words.set('inverted', '1');
     if (this.by) words.set('by', this.by);
@@ -650,6 +660,7 @@ class App {
       core: words.has('core') && shown.cores[words.get('core')] !== undefined ? Number(words.get('core')) : null,
       task: words.get('task'), event: words.get('event'),
       kinds: kinds.length ? kinds : null,
+      isOff: words.get('off') === '1' ? true : null,
     };
     this.makeFilters();
     this.select_();
@@ -672,13 +683,39 @@ function fillChange(cell, { difference, isSignificant }) {
   cell.append(element('span', { className: `points ${kind}` }, points(difference)));
 }
 
+/** The data of a page that has them in itself. */
+async function show(app) {
+  app.load(await unpack(bytesOf(document.getElementById('data').textContent)));
+  app.recall();
+  document.body.dataset.ready = 'true';
+}
+
+/** Asks for data once a second: a run that goes on has more each time. */
+async function follow(app) {
+  const summary = document.getElementById('summary');
+  let mark = null;
+  for (;;) {
+    try {
+      const answer = await fetch('data', { cache: 'no-store', headers: mark ? { 'If-None-Match': mark } : {} });
+      if (answer.status === 200) {
+        mark = answer.headers.get('ETag');
+        const isFirst = !app.model;
+        app.load(await unpack(new Uint8Array(await answer.arrayBuffer())));
+        if (isFirst) app.recall();
+        document.body.dataset.ready = 'true';
+      } else if (answer.status === 503) summary.textContent = await answer.text();
+    } catch {
+      if (app.model) summary.textContent = `${app.summary()} · the server has ended`;
+    }
+    await new Promise(done => setTimeout(done, 1000));
+  }
+}
+
 async function main() {
   const app = new App();
   window.pmiscope = app;
   try {
-    app.load(await unpack(bytesOf(document.getElementById('data').textContent)));
-    app.recall();
-    document.body.dataset.ready = 'true';
+    await (document.getElementById('data').textContent ? show(app) : follow(app));
   } catch (error) {
     document.getElementById('summary').textContent = `The profile cannot be shown: ${error.message}`;
     console.error(error);

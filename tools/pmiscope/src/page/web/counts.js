@@ -3,7 +3,7 @@
 
 /** Which samples are counted. `null` is all of them. */
 function everything() {
-  return { time: null, core: null, task: null, event: null, kinds: null };
+  return { time: null, core: null, task: null, event: null, kinds: null, isOff: null };
 }
 
 /** The samples of a profile that a selection has: by row, call and function. */
@@ -90,7 +90,8 @@ function selectedRows(profile, selection) {
     isSelected[row] =
       (selection.task === null || profile.taskName.get(profile.rowTask[row]) === selection.task) &&
       (event === null || profile.rowEvent[row] === event) &&
-      (selection.kinds === null || selection.kinds.includes(profile.rowKind[row])) ? 1 : 0;
+      (selection.kinds === null || selection.kinds.includes(profile.rowKind[row])) &&
+      (selection.isOff === null || (profile.rowFlags[row] & FLAG_INTERRUPTS_OFF)) ? 1 : 0;
   }
   return isSelected;
 }

@@ -23,7 +23,7 @@ async function unpack(packed) {
     const columns = {};
     for (const [name, count] of profile.columns) {
       // Counts may be more than 32 bits have.
-      const isCount = name === 'stepSamples' || name === 'stepLost';
+      const isCount = ['stepSamples', 'stepLost', 'laneSamples'].includes(name);
       const column = isCount ? new Float64Array(count) : new Uint32Array(count);
       for (let i = 0; i < count; i++) {
         let byte = bytes[at++];
@@ -49,7 +49,8 @@ const KINDS = [
   { key: 'kernel', name: 'kernel' },
 ];
 const [IDLE, INTERRUPT, USER, KERNEL] = [0, 1, 2, 3];
-const FLAG_USER = 1, FLAG_INTERRUPTS_ON = 2, FLAG_IDLE = 4;
+/** Behind the number of the kind. */
+const FLAG_INTERRUPTS_OFF = 4;
 
 /** Functions and calls of all profiles: what has one name is one function. */
 class Model {
@@ -111,6 +112,8 @@ class Profile {
     this.steps = data.steps;
     this.files = data.files;
     this.code = data.code || {};
+    this.shorter = data.shorter;
+    this.laneSamples = data.columns.laneSamples;
     const columns = data.columns;
     this.functionOf = data.functions.map(([name, file, line, isInlined]) =>
       model.intern(name, file === null ? null : data.files[file], line, isInlined));
@@ -148,13 +151,10 @@ class Profile {
     this.nodeParent = new Int32Array(count);
     this.nodePlace = nodePlace;
     this.nodeCall = new Int32Array(count);
-    this.nodeInInterrupt = new Uint8Array(count);
     for (let node = 0; node < count; node++) {
       const parent = nodeParent[node] === 0 ? -1 : node - nodeParent[node];
       this.nodeParent[node] = parent;
       this.nodeCall[node] = calls[nodeCall[node]];
-      const isInterrupt = this.places[nodePlace[node]].kind === 'interrupt';
-      this.nodeInInterrupt[node] = isInterrupt || (parent >= 0 && this.nodeInInterrupt[parent]) ? 1 : 0;
     }
   }
 
@@ -167,13 +167,12 @@ class Profile {
     this.rowPlace = new Int32Array(count);
     this.rowOwn = new Int32Array(count);
     for (let row = 0; row < count; row++) {
-      const node = rowNode[row], flags = rowFlags[row];
+      const node = rowNode[row];
       this.rowCall[row] = this.nodeCall[node];
       const place = rowExact[row] ? rowExact[row] - 1 : this.nodePlace[node];
       this.rowPlace[row] = place;
       this.rowOwn[row] = this.places[place].frames[0].own;
-      this.rowKind[row] = flags & FLAG_IDLE ? IDLE : this.nodeInInterrupt[node] ? INTERRUPT
-        : flags & FLAG_USER ? USER : KERNEL;
+      this.rowKind[row] = rowFlags[row] & 3;
     }
   }
 
@@ -193,6 +192,10 @@ class Profile {
       }
     }
     this.stepStart[stepLength.length] = at;
+  }
+
+  stepAt(ticks) {
+    return (ticks - this.time.start) / this.time.step;
   }
 
   /** How much time a step is from the run's begin, in ticks. */

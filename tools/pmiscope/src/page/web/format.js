@@ -21,32 +21,51 @@ function points(difference) {
   return difference > 0 ? `+${rounded}` : `−${rounded.slice(1)}`;
 }
 
-/** How a share has changed, and whether by more than chance does: by more than three standard
- *  errors of samples that do not depend on each other. */
+/** Half the width of the 95 % confidence interval of a share (Wilson's). */
+function errorOf(part, whole) {
+  if (!whole) return 0;
+  const z = 1.959963984540054, p = part / whole;
+  return z / (1 + z * z / whole) * Math.sqrt(p * (1 - p) / whole + z * z / (4 * whole * whole));
+}
+
+/** How a share has changed: to within `error` (95 %), as if each sample were drawn by itself. `z` is
+ *  how many standard deviations that is if both shares are the same. */
 function change(samples, all, base, baseAll) {
-  if (!all || !baseAll) return { difference: 0, error: 0, isSignificant: false };
-  const [now, before] = [samples / all, base / baseAll];
+  if (!all || !baseAll) return { difference: 0, error: 0, z: 0, isSignificant: false };
+  const difference = samples / all - base / baseAll;
+  const error = Math.hypot(errorOf(samples, all), errorOf(base, baseAll));
   const pooled = (samples + base) / (all + baseAll);
-  const error = Math.sqrt(pooled * (1 - pooled) * (1 / all + 1 / baseAll));
-  const difference = now - before;
-  return { difference, error, isSignificant: Math.abs(difference) > 3 * error };
+  const deviation = Math.sqrt(pooled * (1 - pooled) * (1 / all + 1 / baseAll));
+  return { difference, error, z: deviation ? Math.abs(difference) / deviation : 0, isSignificant: Math.abs(difference) > error };
+}
+
+/** How likely a normal number is to be so many standard deviations off, or more. */
+function chanceOf(z) {
+  // Numerical Recipes' erfcc: to within a part in ten million.
+  const x = z / Math.SQRT2, t = 1 / (1 + x / 2);
+  return t * Math.exp(-x * x - 1.26551223 + t * (1.00002368 + t * (0.37409196 + t * (0.09678418 + t * (-0.18628806 +
+    t * (0.27886807 + t * (-1.13520398 + t * (1.48851587 + t * (-0.82215223 + t * 0.17087277)))))))));
+}
+
+/** Marks which of these changes are significant: of those that are said to be, one in twenty is by
+ *  chance at most (Benjamini and Hochberg). */
+function judge(changes) {
+  const sorted = changes.map(it => ({ it, chance: chanceOf(it.z) })).sort((a, b) => a.chance - b.chance);
+  let last = -1;
+  sorted.forEach(({ chance }, at) => { if (chance <= 0.05 * (at + 1) / sorted.length) last = at; });
+  sorted.forEach(({ it }, at) => { it.isSignificant = at <= last; });
 }
 
 /** A length or point of time, in ticks of this clock. */
 function timeText(ticks, clock, step = 0) {
   const units = clock === 'ns'
     ? [[1e9, 's'], [1e6, 'ms'], [1e3, 'µs'], [1, 'ns']]
-    : [[1e9, 'G'], [1e6, 'M'], [1e3, 'k'], [1, '']];
+    : [[1e9, 'G ticks'], [1e6, 'M ticks'], [1e3, 'k ticks'], [1, 'ticks']];
   const [scale, unit] = units.find(([scale]) => Math.abs(ticks) >= scale) || units[units.length - 1];
   const digits = step > 0 ? Math.min(6, Math.max(0, Math.ceil(Math.log10(scale / step) - 1e-9))) : 3;
   let text = (ticks / scale).toFixed(digits);
   if (step === 0 && text.includes('.')) text = text.replace(/\.?0+$/, '');
-  return clock === 'ns' ? `${text} ${unit}` : text + unit;
-}
-
-/** What a tick is, behind a number of them. */
-function clockName(clock) {
-  return { instructions: 'instructions', ticks: 'ticks' }[clock] || '';
+  return `${text} ${unit}`;
 }
 
 /** An element with properties and children. Texts become text, never markup. */

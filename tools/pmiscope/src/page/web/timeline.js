@@ -20,30 +20,46 @@ class Timeline {
     new ResizeObserver(() => this.draw()).observe(canvas.parentElement);
   }
 
-  /** Counts the samples of each core and step by kind; `isSelected` says which rows. */
+  /** Counts the samples of each core and step by kind. */
   show(profile, selection, inFunction) {
-    const { steps, cores, stepStart, countRow, countSamples, rowKind } = profile;
-    const isSelected = selectedRows(profile, selection);
-    const size = cores.length * steps;
     this.profile = profile;
-    this.byKind = KINDS.map(() => new Float64Array(size));
-    this.ofFunction = inFunction ? new Float64Array(size) : null;
-    this.all = new Float64Array(size);
+    this.selection = selection.time;
+    this.core = selection.core;
+    const isPlain = selection.task === null && selection.event === null && selection.isOff === null;
+    // What is there in shorter steps is by kind alone.
+    this.shorter = isPlain && profile.laneSamples ? profile.shorter : 1;
+    this.steps = profile.steps * this.shorter;
+    this.byKind = KINDS.map(() => new Float64Array(profile.cores.length * this.steps));
+    if (this.shorter > 1) this.countLanes(selection);
+    this.countSteps(selectedRows(profile, selection), inFunction);
     this.most = 1;
+    for (let at = 0; at < this.byKind[0].length; at++)
+      this.most = Math.max(this.most, this.byKind[0][at] + this.byKind[1][at] + this.byKind[2][at] + this.byKind[3][at]);
+    this.draw();
+  }
+
+  countLanes({ kinds }) {
+    const { laneSamples } = this.profile;
+    for (const kind of [IDLE, INTERRUPT, USER, KERNEL]) {
+      if (kinds && !kinds.includes(kind)) continue;
+      for (let at = 0; at < this.byKind[kind].length; at++) this.byKind[kind][at] = laneSamples[at * 4 + kind];
+    }
+  }
+
+  countSteps(isSelected, inFunction) {
+    const { steps, cores, stepStart, countRow, countSamples, rowKind } = this.profile;
+    const size = cores.length * steps;
+    this.ofFunction = inFunction ? new Float64Array(size) : null;
+    if (this.shorter > 1 && !inFunction) return;
     for (let step = 0; step < size; step++) {
       for (let at = stepStart[step]; at < stepStart[step + 1]; at++) {
         const row = countRow[at];
         if (!isSelected[row]) continue;
-        const samples = countSamples[at];
-        this.byKind[rowKind[row]][step] += samples;
-        this.all[step] += samples;
-        if (inFunction && inFunction[row]) this.ofFunction[step] += samples;
+        if (this.shorter === 1) this.byKind[rowKind[row]][step] += countSamples[at];
+        // A step's mean is of as many as its shorter steps.
+        if (inFunction && inFunction[row]) this.ofFunction[step] += countSamples[at] / this.shorter;
       }
-      if (this.all[step] > this.most) this.most = this.all[step];
     }
-    this.selection = selection.time;
-    this.core = selection.core;
-    this.draw();
   }
 
   get lane() {
@@ -84,10 +100,10 @@ class Timeline {
     context.fillText(`core ${profile.cores[core]}`, 2, top + lane / 2);
     context.fillStyle = colours.lane;
     context.fillRect(LANE.label, top, plot, lane);
-    const columns = Math.min(plot, profile.steps);
+    const columns = Math.min(plot, this.steps);
     for (let column = 0; column < columns; column++) {
-      const from = Math.floor(column * profile.steps / columns);
-      const to = Math.max(from + 1, Math.floor((column + 1) * profile.steps / columns));
+      const from = Math.floor(column * this.steps / columns);
+      const to = Math.max(from + 1, Math.floor((column + 1) * this.steps / columns));
       const x = LANE.label + plot * column / columns;
       const right = LANE.label + plot * (column + 1) / columns;
       this.drawColumn(context, { core, from, to, x, width: right - x + 0.3, top }, colours);
@@ -95,30 +111,38 @@ class Timeline {
     context.globalAlpha = 1;
   }
 
-  /** The mean of some steps, the kind that is true first at the bottom. */
+  /** The mean of some steps, kernel at the bottom. */
   drawColumn(context, { core, from, to, x, width, top }, colours) {
-    const { lane } = this;
-    const sum = numbers => {
+    const { lane, shorter } = this;
+    const { steps, stepLost } = this.profile;
+    const mean = numbers => {
       let all = 0;
-      for (let step = from; step < to; step++) all += numbers[core * this.profile.steps + step];
+      for (let step = from; step < to; step++) all += numbers[core * this.steps + step];
       return all / (to - from);
     };
     let bottom = top + lane;
     for (const kind of [KERNEL, USER, INTERRUPT, IDLE]) {
-      const height = lane * sum(this.byKind[kind]) / this.most;
+      const height = lane * mean(this.byKind[kind]) / this.most;
       context.fillStyle = this.ofFunction ? colours.fadedKinds[kind] : colours.kinds[kind];
       context.fillRect(x, bottom - height, width, height);
       bottom -= height;
     }
+    const step = core * steps + Math.floor(from / shorter);
     if (this.ofFunction) {
-      const height = lane * sum(this.ofFunction) / this.most;
+      const height = lane * this.meanOfFunction(core, from, to) / this.most;
       context.fillStyle = colours.accent;
       context.fillRect(x, top + lane - height, width, height);
     }
-    if (sum(this.profile.stepLost) > 0) {
+    if (stepLost[step] > 0) {
       context.fillStyle = colours.lost;
       context.fillRect(x, top, Math.max(width, 2), 3);
     }
+  }
+
+  meanOfFunction(core, from, to) {
+    let all = 0;
+    for (let step = from; step < to; step++) all += this.ofFunction[core * this.profile.steps + Math.floor(step / this.shorter)];
+    return all / (to - from);
   }
 
   drawAxis(context, height, colours) {
@@ -197,7 +221,7 @@ class Timeline {
     }
     const core = this.coreAt(event.offsetY);
     if (core === null || event.offsetX < LANE.label) return this.host.tip();
-    this.host.tip(event.clientX, event.clientY, this.linesAt(core, Math.min(this.profile.steps - 1, Math.floor(this.stepAt(event.offsetX)))));
+    this.host.tip(event.clientX, event.clientY, this.linesAt(core, event.offsetX));
   }
 
   onUp(event) {
@@ -206,21 +230,24 @@ class Timeline {
     if (event.pointerId !== undefined && this.canvas.hasPointerCapture(event.pointerId)) this.canvas.releasePointerCapture(event.pointerId);
   }
 
-  linesAt(core, step) {
-    const { profile } = this;
-    const at = core * profile.steps + step;
-    const all = this.all[at];
+  /** What is said of a step: the shortest that there is. */
+  linesAt(core, x) {
+    const { profile, shorter } = this;
+    const step = Math.min(this.steps - 1, Math.floor(this.stepAt(x) * shorter));
+    const at = core * this.steps + step;
+    const all = this.byKind.reduce((sum, of) => sum + of[at], 0);
     const lines = [`core ${profile.cores[core]}`];
     if (profile.time) {
-      const { clock, step: length } = profile.time;
-      lines[0] += ` at ${timeText(profile.ticksAt(step), clock, length)} ${clockName(clock)}`.trimEnd();
+      const length = profile.time.step / shorter;
+      lines[0] += ` at ${timeText(profile.time.start + step * length, profile.time.clock, length)}`;
     }
     lines.push(samplesText(all));
     KINDS.forEach(({ name }, kind) => {
       if (this.byKind[kind][at]) lines.push(`${name} ${percent(this.byKind[kind][at], all)}`);
     });
-    if (this.ofFunction) lines.push(`the selected function ${percent(this.ofFunction[at], all)}`);
-    if (profile.stepLost[at]) lines.push(`${samplesText(profile.stepLost[at])} lost`);
+    const long = core * profile.steps + Math.floor(step / shorter);
+    if (this.ofFunction) lines.push(`${samplesText(this.ofFunction[long] * shorter)} of the selected function${shorter > 1 ? ' around here' : ''}`);
+    if (profile.stepLost[long]) lines.push(`${samplesText(profile.stepLost[long])} lost`);
     return lines;
   }
 

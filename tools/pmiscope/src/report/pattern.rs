@@ -1,0 +1,98 @@
+//! A regular expression that names of functions are matched against.
+
+use std::fmt;
+use std::str::FromStr;
+
+use regex::{Regex, escape};
+
+/// What a user has asked for, and how it is matched.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    text: String,
+    regex: Regex,
+}
+
+impl Pattern {
+    /// A function's name, or an expression that names match. Names have brackets and braces: what is no
+    /// expression is looked for as it stands.
+    ///
+    /// # Errors
+    ///
+    /// It is empty.
+    pub fn of_function(text: &str) -> Result<Self, String> {
+        text.parse()
+            .or_else(|_| escape(text).parse())
+            .map(|it| Self {
+                text: text.to_owned(),
+                ..it
+            })
+    }
+
+    /// Returns true if the name has a match.
+    #[must_use]
+    pub fn is_in(&self, name: &str) -> bool {
+        self.regex.is_match(name)
+    }
+
+    /// Returns true if it is what stands between frames where something was crossed, such as
+    /// `[interrupt 0x40]`.
+    #[must_use]
+    pub fn is_crossing(&self) -> bool {
+        self.text.starts_with('[') && self.text.ends_with(']')
+    }
+
+    /// Returns true if it is the whole name.
+    #[must_use]
+    pub fn is_name(&self, name: &str) -> bool {
+        self.text == name
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("must not be empty".into());
+        }
+        let regex = Regex::new(text).map_err(|error| {
+            // The last of its lines says what, those before it where.
+            let said = error.to_string();
+            let said = said.lines().last().unwrap_or_default().trim().to_owned();
+            format!(
+                "no regular expression: {}",
+                said.trim_start_matches("error: ")
+            )
+        })?;
+        Ok(Self {
+            text: text.to_owned(),
+            regex,
+        })
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_as_expressions_or_as_they_stand() {
+        let any: Pattern = "ha.h$".parse().unwrap();
+        assert!(any.is_in("kernel::hash") && !any.is_in("kernel::hash::round"));
+        let bad = "a(b".parse::<Pattern>().unwrap_err();
+        assert_eq!(bad, "no regular expression: unclosed group");
+        assert!("".parse::<Pattern>().is_err());
+        let name = "<[u8; 4] as Hash>::{closure#0}";
+        let function = Pattern::of_function(name).unwrap();
+        assert!(function.is_name(name) && function.is_in(&format!("x{name}")));
+        assert_eq!(function.to_string(), name);
+        let closed = Pattern::of_function("f(").unwrap();
+        assert!(closed.is_in("f(int)") && !closed.is_in("f"));
+    }
+}
