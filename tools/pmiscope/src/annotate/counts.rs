@@ -74,7 +74,8 @@ pub(crate) fn annotate(
 ) -> Vec<Annotation> {
     let counting = Counting::new(export);
     let of = functions.iter();
-    of.map(|&own| counting.function(own, listings, sources)).collect()
+    of.map(|&own| counting.function(own, listings, sources))
+        .collect()
 }
 
 /// Counts along the tree.
@@ -97,7 +98,9 @@ impl<'a> Counting<'a> {
         let mut elsewhere = vec![0; tree.places.len()];
         let mut all = 0;
         for (number, stack) in export.tally.numbered_stacks() {
-            let Some(leaf) = tree.leaf(number) else { continue };
+            let Some(leaf) = tree.leaf(number) else {
+                continue;
+            };
             all += stack.samples;
             nodes[leaf as usize] += stack.samples;
             match tree.exact_elsewhere(number) {
@@ -150,7 +153,10 @@ impl<'a> Counting<'a> {
 
     /// The frames of a function at a place: more than one if it is inlined into itself.
     fn frames(&self, place: &'a Place, own: u32) -> impl Iterator<Item = &'a Frame> {
-        place.frames.iter().filter(move |frame| frame.function == own)
+        place
+            .frames
+            .iter()
+            .filter(move |frame| frame.function == own)
     }
 
     /// The samples of stacks by what `keys` makes of their places: each key once a stack.
@@ -182,8 +188,15 @@ impl<'a> Counting<'a> {
                 *owns.entry(line).or_default() += samples;
             }
         }
-        let lines = |place| self.frames(place, own).filter_map(|frame| frame.line).collect();
-        let totals = self.totals(lines).into_iter().filter(|&(_, total)| total > 0);
+        let lines = |place| {
+            self.frames(place, own)
+                .filter_map(|frame| frame.line)
+                .collect()
+        };
+        let totals = self
+            .totals(lines)
+            .into_iter()
+            .filter(|&(_, total)| total > 0);
         totals
             .map(|((file, line), total)| {
                 let own = owns.get(&(file, line)).copied().unwrap_or(0);

@@ -1,9 +1,12 @@
 //! The instructions of functions.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use clap::ValueEnum;
-use iced_x86::{Decoder, DecoderOptions, Formatter, FormatterOutput, FormatterTextKind};
+use iced_x86::{
+    Decoder, DecoderOptions, FlowControl, Formatter, FormatterOutput, FormatterTextKind,
+};
 use iced_x86::{GasFormatter, Instruction as Decoded, IntelFormatter};
 use profiler::address::CodeAddress;
 
@@ -80,7 +83,9 @@ impl Listings {
         let mut seen: BTreeMap<u64, u64> = BTreeMap::new();
         for (address, samples) in addresses {
             if let Some(code) = symbols.code_around(address) {
-                *seen.entry(code.start.0.wrapping_add(code.moved_by)).or_default() += samples;
+                *seen
+                    .entry(code.start.0.wrapping_add(code.moved_by))
+                    .or_default() += samples;
             }
         }
         let mut seen: Vec<_> = seen.into_iter().collect();
@@ -124,14 +129,17 @@ fn listing(
         Instruction {
             offset: it.ip() - start.0,
             length: it.len() as u64,
-            text: format.text(it, symbols, moved_by),
+            text: format.text(it, symbols, (start.0..start.0 + size, moved_by)),
             target: (is_near && target < size).then_some(target),
             frames: frames(at(it), symbols, lines),
         }
     });
     let instructions = instructions.collect();
     Some(Listing {
-        name: symbols.frames(ran_at).last().map(|it| symbols.label(it.function).to_owned())?,
+        name: symbols
+            .frames(ran_at)
+            .last()
+            .map(|it| symbols.label(it.function).to_owned())?,
         start: symbols.slide().shown(ran_at),
         size,
         instructions,
@@ -159,7 +167,7 @@ fn frames(
 /// Writes instructions.
 struct Format(Box<dyn Formatter>);
 
-/// The text of an instruction; targets in another function are kept for their names.
+/// The text of an instruction.
 #[derive(Default)]
 struct Text(String);
 
@@ -188,17 +196,24 @@ impl Format {
         Self(formatter)
     }
 
-    /// The instruction, and the name of what it jumps to or calls.
-    fn text(&mut self, instruction: &Decoded, symbols: &Symbols, moved_by: u64) -> String {
+    /// An instruction of the code in `own`. What it jumps to or calls elsewhere has its name.
+    fn text(
+        &mut self,
+        it: &Decoded,
+        symbols: &Symbols,
+        (own, moved_by): (Range<u64>, u64),
+    ) -> String {
+        let target = it.near_branch_target();
+        let is_call = matches!(it.flow_control(), FlowControl::Call);
         let mut text = Text::default();
-        self.0.format(instruction, &mut text);
-        let target = instruction.near_branch_target();
-        if target != 0 {
+        if target != 0 && (is_call || !own.contains(&target)) {
             let ran_at = CodeAddress(target.wrapping_add(moved_by));
             if let Some(name) = symbols.name_of_code(ran_at) {
-                text.0 += &format!(" <{name}>");
+                self.0.format_mnemonic(it, &mut text);
+                return format!("{:<7} {name}", text.0);
             }
         }
+        self.0.format(it, &mut text);
         text.0
     }
 }

@@ -17,8 +17,8 @@ const MOST_BYTES: u64 = 8 << 20;
 /// What names of files end with that have source in them. A kernel's debug information comes from
 /// elsewhere: what else it names is nobody's business.
 const ENDINGS: &[&str] = &[
-    "S", "ads", "adb", "asm", "c", "cc", "cpp", "cxx", "d", "go", "h", "hh", "hpp", "inc", "inl", "m", "nim", "rs",
-    "s", "swift", "zig",
+    "S", "ads", "adb", "asm", "c", "cc", "cpp", "cxx", "d", "go", "h", "hh", "hpp", "inc", "inl",
+    "m", "nim", "rs", "s", "swift", "zig",
 ];
 
 /// A source file's lines, as a terminal or a page can show them.
@@ -38,7 +38,11 @@ pub(crate) struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     /// Those of these lines; `before` is when the profile was written.
-    pub(crate) fn new(lines: &'a Lines, folders: &'a [PathBuf], before: Option<SystemTime>) -> Self {
+    pub(crate) fn new(
+        lines: &'a Lines,
+        folders: &'a [PathBuf],
+        before: Option<SystemTime>,
+    ) -> Self {
         Self {
             lines,
             folders,
@@ -66,7 +70,9 @@ impl<'a> Sources<'a> {
             return known.clone();
         }
         let found = self.find(file);
-        self.known.borrow_mut().insert(file.to_owned(), found.clone());
+        self.known
+            .borrow_mut()
+            .insert(file.to_owned(), found.clone());
         found
     }
 
@@ -87,10 +93,21 @@ impl<'a> Sources<'a> {
     /// Where a file may be: in the folders that are named, with as much of its path as is there; else
     /// where it was compiled.
     fn places(&self, path: &Path) -> impl Iterator<Item = PathBuf> {
-        let parts: Vec<_> = path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect();
-        let ends: Vec<PathBuf> = (0..parts.len()).map(|from| parts[from..].iter().collect()).collect();
-        let named = self.folders.iter().flat_map(move |folder| ends.clone().into_iter().map(move |end| folder.join(end)));
-        named.chain([path.to_owned()]).collect::<Vec<_>>().into_iter()
+        let parts: Vec<_> = path
+            .components()
+            .filter(|part| matches!(part, std::path::Component::Normal(_)))
+            .collect();
+        let ends: Vec<PathBuf> = (0..parts.len())
+            .map(|from| parts[from..].iter().collect())
+            .collect();
+        let named = self
+            .folders
+            .iter()
+            .flat_map(move |folder| ends.clone().into_iter().map(move |end| folder.join(end)));
+        named
+            .chain([path.to_owned()])
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 }
 
@@ -104,5 +121,8 @@ fn read(path: &Path) -> Option<(Vec<String>, SystemTime)> {
     let bytes = input::read(path).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().map(|line| line_of_log(line).into_owned());
-    Some((lines.collect(), found.modified().unwrap_or(SystemTime::UNIX_EPOCH)))
+    Some((
+        lines.collect(),
+        found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+    ))
 }

@@ -62,9 +62,17 @@ fn lines(it: &Annotation, sources: &Sources<'_>, out: &mut String) -> std::fmt::
                 None => "  (the source is not here)",
                 Some(_) => "",
             };
-            writeln!(out, "\n   self    total   line  {}{lacking}", one_line(file))?;
+            writeln!(
+                out,
+                "\n   self    total   line  {}{lacking}",
+                one_line(file)
+            )?;
         }
-        let text = line.text.as_deref().unwrap_or_default().replace('\t', "    ");
+        let text = line
+            .text
+            .as_deref()
+            .unwrap_or_default()
+            .replace('\t', "    ");
         let row = format!(
             "{:>7}  {:>7}  {:>5}  {}",
             share(line.own, it.samples),
@@ -88,7 +96,11 @@ fn instructions(
         true => "",
         false => "  (it is inlined here)",
     };
-    writeln!(out, "\n   self    total   {}{inlined_here}", one_line(&code.symbol))?;
+    writeln!(
+        out,
+        "\n   self    total   {}{inlined_here}",
+        one_line(&code.symbol)
+    )?;
     let mut before: Option<&InstructionRow> = None;
     for row in &code.instructions {
         let is_new = before.is_none_or(|it| (&it.file, it.line) != (&row.file, row.line));
@@ -102,7 +114,9 @@ fn instructions(
         if let (true, Some(file), Some(line)) = (is_new, &row.file, row.line) {
             let text = sources.text(file);
             let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
-            let text = text.and_then(|text| text.get(index).cloned()).unwrap_or_default();
+            let text = text
+                .and_then(|text| text.get(index).cloned())
+                .unwrap_or_default();
             let short = file.rsplit('/').next().unwrap_or(file);
             let row = format!("{:18} ▏{}:{line}  {}", "", one_line(short), text.trim());
             writeln!(out, "{}", row.trim_end())?;

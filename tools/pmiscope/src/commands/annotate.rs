@@ -33,9 +33,17 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     }
     let lines = Lines::of_files(&files);
     // Before names are told apart, as more functions are looked up here than have samples.
-    let addresses: Vec<_> = counted.tally.addresses().map(|address| (address, 1)).collect();
+    let addresses: Vec<_> = counted
+        .tally
+        .addresses()
+        .map(|address| (address, 1))
+        .collect();
     let tables = (&mut counted.symbols, &lines);
-    let listings = Listings::new(addresses.into_iter(), tables, (arguments.syntax, MOST_INSTRUCTIONS));
+    let listings = Listings::new(
+        addresses.into_iter(),
+        tables,
+        (arguments.syntax, MOST_INSTRUCTIONS),
+    );
     let symbols = (&counted.tally, &mut counted.symbols);
     let export = Export::new(&counted.profile, symbols, &lines)?;
     let functions = chosen(&export, &arguments.function)?;
@@ -61,7 +69,11 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
 
 /// The functions that are meant, by their numbers.
 fn chosen(export: &Export<'_>, function: &Pattern) -> Result<Vec<u32>> {
-    let functions = || (0..).zip(&export.tree.functions).filter(|(_, it)| !it.name.starts_with('['));
+    let functions = || {
+        (0..)
+            .zip(&export.tree.functions)
+            .filter(|(_, it)| !it.name.starts_with('['))
+    };
     let numbers = |is_it: &dyn Fn(&str) -> bool| -> Vec<u32> {
         let found = functions().filter(|(_, it)| is_it(&it.name));
         found.map(|(number, _)| number).collect()
@@ -72,19 +84,25 @@ fn chosen(export: &Export<'_>, function: &Pattern) -> Result<Vec<u32>> {
     }
     let matching = numbers(&|name| function.is_in(name));
     if matching.is_empty() {
-        bail!("no sample has a function {function} on its stack: pmiscope report lists those that have");
+        bail!(
+            "no sample has a function {function} on its stack: pmiscope report lists those that have"
+        );
     }
     Ok(matching)
 }
 
 /// When a profile was written.
 pub(super) fn written_at(profile: &Path) -> Option<SystemTime> {
-    fs::metadata(profile).and_then(|found| found.modified()).ok()
+    fs::metadata(profile)
+        .and_then(|found| found.modified())
+        .ok()
 }
 
 /// Says which sources may be of another build.
 pub(super) fn say_changed(sources: &Sources<'_>) {
     for file in sources.changed() {
-        say!("pmiscope: warning: {file} was changed after the profile was written: its lines may be others");
+        say!(
+            "pmiscope: warning: {file} was changed after the profile was written: its lines may be others"
+        );
     }
 }

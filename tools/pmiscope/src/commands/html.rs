@@ -33,7 +33,9 @@ pub(super) fn html(arguments: &HtmlArgs) -> Result<Exit> {
     let shown: Vec<_> = exports.iter().map(Exported::shown).collect();
     let page = page::page(&shown)?;
     output.write(page.as_bytes())?;
-    exports.iter().for_each(|export| say_changed(&export.sources));
+    exports
+        .iter()
+        .for_each(|export| say_changed(&export.sources));
     drop(shown);
     drop(exports);
     let exits = counted.into_iter().map(|loaded| loaded.counted.leave());
@@ -98,7 +100,11 @@ impl Loaded {
         let others = self.counted.tally.addresses().map(|address| (address, 0));
         let addresses: Vec<_> = seen.chain(others).collect();
         let tables = (&mut self.counted.symbols, &self.lines);
-        let listings = Listings::new(addresses.into_iter(), tables, (Syntax::Intel, MOST_INSTRUCTIONS));
+        let listings = Listings::new(
+            addresses.into_iter(),
+            tables,
+            (Syntax::Intel, MOST_INSTRUCTIONS),
+        );
         let sources = Sources::new(&self.lines, &source.source, self.written);
         let symbols = (&self.counted.tally, &mut self.counted.symbols);
         Ok(Exported {

@@ -66,14 +66,23 @@ impl Code {
         let mut lines: BTreeMap<&str, BTreeSet<u32>> = BTreeMap::new();
         let frames = tree.places.iter().flat_map(|place| &place.frames);
         for (file, line) in frames.filter_map(|frame| frame.line) {
-            lines.entry(&tree.files[file as usize]).or_default().insert(line);
+            lines
+                .entry(&tree.files[file as usize])
+                .or_default()
+                .insert(line);
         }
-        for frame in listings.all().flat_map(|it| &it.instructions).flat_map(|it| &it.frames) {
+        for frame in listings
+            .all()
+            .flat_map(|it| &it.instructions)
+            .flat_map(|it| &it.frames)
+        {
             if let Some(line) = &frame.1 {
                 lines.entry(&line.file).or_default().insert(line.line);
             }
         }
-        let listings = listings.all().map(|listing| listing_of(listing, &mut strings));
+        let listings = listings
+            .all()
+            .map(|listing| listing_of(listing, &mut strings));
         let listings = listings.collect();
         let pieces = lines.into_iter().filter_map(|(file, lines)| {
             let text = sources.text(file)?;
@@ -94,14 +103,24 @@ fn listing_of(listing: &Listing, strings: &mut Strings) -> SymbolCode {
     let mut instruction = |it: &Instruction| {
         let of_it = it.frames.iter().map(|(name, line)| {
             let file = line.as_ref().map(|line| strings.place(&line.file));
-            (strings.place(name), file, line.as_ref().map(|line| line.line))
+            (
+                strings.place(name),
+                file,
+                line.as_ref().map(|line| line.line),
+            )
         });
         let of_it: Frames = of_it.collect();
         let place = *known.entry(of_it.clone()).or_insert_with(|| {
             frames.push(of_it);
             frames.len() - 1
         });
-        (it.offset, it.length, one_line(&it.text).into_owned(), it.target, place)
+        (
+            it.offset,
+            it.length,
+            one_line(&it.text).into_owned(),
+            it.target,
+            place,
+        )
     };
     let instructions = listing.instructions.iter().map(&mut instruction).collect();
     SymbolCode {
@@ -124,7 +143,10 @@ fn pieces(lines: &BTreeSet<u32>, text: &[String]) -> Vec<(u32, Vec<String>)> {
     }
     let piece = |(first, last): (u32, u32)| {
         let first = first.saturating_sub(AROUND).max(1);
-        let wanted = text.iter().skip(first as usize - 1).take((last + AROUND - first + 1) as usize);
+        let wanted = text
+            .iter()
+            .skip(first as usize - 1)
+            .take((last + AROUND - first + 1) as usize);
         (first, wanted.cloned().collect::<Vec<_>>())
     };
     let pieces = ranges.into_iter().map(piece);

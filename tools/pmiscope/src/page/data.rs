@@ -21,18 +21,32 @@ use crate::units::{counted, grouped};
 pub(super) struct Head {
     name: String,
     run: Run,
+    #[serde(flatten)]
+    names: Names,
+    events: Vec<Event>,
+    tasks: Vec<Task>,
+    cores: Vec<u32>,
+    #[serde(flatten)]
+    steps: Steps,
+    code: Code,
+}
+
+/// What stacks are made of.
+#[derive(Serialize)]
+struct Names {
     /// Name, file and line of its declaration, and whether it was inlined wherever it was seen.
     functions: Vec<(String, Option<u32>, Option<u32>, bool)>,
     files: Vec<String>,
     places: Vec<Place>,
-    events: Vec<Event>,
-    tasks: Vec<Task>,
-    cores: Vec<u32>,
+}
+
+/// The steps of the timeline.
+#[derive(Serialize)]
+struct Steps {
     time: Option<Time>,
     steps: usize,
     /// How many steps of `laneSamples` one step is; `null` if it has none.
     shorter: Option<u64>,
-    code: Code,
 }
 
 /// What is said of the run.
@@ -125,13 +139,17 @@ fn head(shown: &Shown<'_>, timeline: &Timeline) -> Head {
     let mut tasks: Vec<_> = timeline.rows.task.clone();
     tasks.sort_unstable();
     tasks.dedup();
-    let tasks = tasks.into_iter().filter_map(|task| u16::try_from(task).ok());
+    let tasks = tasks
+        .into_iter()
+        .filter_map(|task| u16::try_from(task).ok());
     Head {
         name: one_line(&shown.name).into_owned(),
         run: run_of(export, shown.report),
-        functions: functions(&export.tree),
-        files: export.tree.files.iter().map(|file| safe(file)).collect(),
-        places: places(&export.tree),
+        names: Names {
+            functions: functions(&export.tree),
+            files: export.tree.files.iter().map(|file| safe(file)).collect(),
+            places: places(&export.tree),
+        },
         events: events(export),
         tasks: tasks
             .map(|number| Task {
@@ -140,9 +158,11 @@ fn head(shown: &Shown<'_>, timeline: &Timeline) -> Head {
             })
             .collect(),
         cores: (0..run.cores).collect(),
-        time,
-        steps: timeline.steps(),
-        shorter: timeline.lanes.as_ref().map(|lanes| 1 << lanes.shorter),
+        steps: Steps {
+            time,
+            steps: timeline.steps(),
+            shorter: timeline.lanes.as_ref().map(|lanes| 1 << lanes.shorter),
+        },
         code: Code::new(&export.tree, shown.listings, shown.sources),
     }
 }
@@ -161,7 +181,14 @@ fn functions(tree: &Tree) -> Vec<(String, Option<u32>, Option<u32>, bool)> {
     }
     let functions = tree.functions.iter().zip(has_code);
     functions
-        .map(|(function, has_code)| (safe(&function.name), function.file, function.line, !has_code))
+        .map(|(function, has_code)| {
+            (
+                safe(&function.name),
+                function.file,
+                function.line,
+                !has_code,
+            )
+        })
         .collect()
 }
 
@@ -245,7 +272,8 @@ fn add_nodes(tree: &Tree, columns: &mut Vec<(&'static str, Vec<u64>)>) {
     let mut innermost: Vec<u32> = Vec::with_capacity(tree.len());
     let [mut up, mut places] = [Vec::new(), Vec::new()];
     // How far up the parent is; 0 for none.
-    let distance = |own: usize, parent: Option<u32>| parent.map_or(0, |it| own as u64 - u64::from(it));
+    let distance =
+        |own: usize, parent: Option<u32>| parent.map_or(0, |it| own as u64 - u64::from(it));
     for node in 0..tree.len() {
         let number = u32::try_from(node).expect("fewer than 2³²");
         let parent = tree.parent(number);
@@ -295,7 +323,10 @@ fn add_steps(timeline: &Timeline, columns: &mut Vec<(&'static str, Vec<u64>)>) {
     for core in &timeline.cores {
         let mut of_core = vec![(0, 0); steps];
         for (number, step) in core.steps(timeline.first()) {
-            let Some(of_step) = usize::try_from(number).ok().and_then(|it| of_core.get_mut(it)) else {
+            let Some(of_step) = usize::try_from(number)
+                .ok()
+                .and_then(|it| of_core.get_mut(it))
+            else {
                 continue;
             };
             *of_step = (step.counts.len() as u64, step.lost);

@@ -38,7 +38,10 @@ pub(super) fn page(blob: Option<&[u8]>) -> Result<String> {
         ("policy", &policy),
         ("style", STYLE),
         ("script", &script),
-        ("data", &blob.map_or(String::new(), |blob| BASE64.encode(blob))),
+        (
+            "data",
+            &blob.map_or(String::new(), |blob| BASE64.encode(blob)),
+        ),
     ]))
 }
 

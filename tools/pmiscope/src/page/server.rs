@@ -30,9 +30,12 @@ pub(crate) enum Request {
 /// What it is given.
 pub(crate) enum Answer {
     Page(String),
-    Data { mark: String, bytes: Vec<u8> },
+    Data {
+        mark: String,
+        bytes: Vec<u8>,
+    },
     Unchanged,
-    /// There are no data; why.
+    /// There are no data yet; why.
     Unavailable(String),
     NotFound,
 }
@@ -117,7 +120,10 @@ fn request(head: &str, secret: &str, port: u16) -> Request {
     if !header("host").is_some_and(|host| hosts.iter().any(|it| it == host)) {
         return Request::Other;
     }
-    match path.strip_prefix('/').and_then(|path| path.strip_prefix(secret)) {
+    match path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_prefix(secret))
+    {
         Some("/") => Request::Page,
         Some("/data") => Request::Data(header("if-none-match").map(str::to_owned)),
         _ => Request::Other,
@@ -126,12 +132,17 @@ fn request(head: &str, secret: &str, port: u16) -> Request {
 
 fn write(mut stream: &TcpStream, answer: Answer) -> io::Result<()> {
     let (status, kind, mark, body) = match answer {
-        Answer::Page(page) => ("200 OK", "text/html; charset=utf-8", None, page.into_bytes()),
+        Answer::Page(page) => (
+            "200 OK",
+            "text/html; charset=utf-8",
+            None,
+            page.into_bytes(),
+        ),
         Answer::Data { mark, bytes } => ("200 OK", "application/octet-stream", Some(mark), bytes),
         Answer::Unchanged => ("304 Not Modified", "text/plain", None, Vec::new()),
         Answer::Unavailable(reason) => {
             let kind = "text/plain; charset=utf-8";
-            ("503 Service Unavailable", kind, None, reason.into_bytes())
+            ("202 Accepted", kind, None, reason.into_bytes())
         }
         Answer::NotFound => ("404 Not Found", "text/plain", None, Vec::new()),
     };
@@ -152,10 +163,18 @@ mod tests {
     fn only_who_knows_the_secret_is_answered() {
         let of = |head: &str| request(head, "secret", 80);
         let host = "Host: 127.0.0.1:80\r\n\r\n";
-        assert_eq!(of(&format!("GET /secret/ HTTP/1.1\r\n{host}")), Request::Page);
-        assert_eq!(of(&format!("GET /secret/data HTTP/1.1\r\n{host}")), Request::Data(None));
         assert_eq!(
-            of(&format!("GET /secret/data HTTP/1.1\r\nIf-None-Match: \"7\"\r\n{host}")),
+            of(&format!("GET /secret/ HTTP/1.1\r\n{host}")),
+            Request::Page
+        );
+        assert_eq!(
+            of(&format!("GET /secret/data HTTP/1.1\r\n{host}")),
+            Request::Data(None)
+        );
+        assert_eq!(
+            of(&format!(
+                "GET /secret/data HTTP/1.1\r\nIf-None-Match: \"7\"\r\n{host}"
+            )),
             Request::Data(Some("\"7\"".into()))
         );
         for head in [

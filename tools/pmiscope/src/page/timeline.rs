@@ -143,7 +143,11 @@ impl Core {
             self.steps.push(Step::default());
         }
         // Of a step that was doubled the later half may be still to come.
-        let open = self.steps.last_mut().map(std::mem::take).unwrap_or_default();
+        let open = self
+            .steps
+            .last_mut()
+            .map(std::mem::take)
+            .unwrap_or_default();
         self.lost = open.lost;
         for (row, samples) in open.counts {
             self.open[row as usize] = samples;
@@ -210,7 +214,10 @@ impl Timeline {
         if has_times {
             export.for_each_of_cores(|seen| add(&seen.sample, seen.time, seen.lost_before))?;
         } else {
-            export.counted()?.iter().for_each(|sample| add(sample, 0, 0));
+            export
+                .counted()?
+                .iter()
+                .for_each(|sample| add(sample, 0, 0));
         }
         cores.iter_mut().for_each(Core::close);
         let shift = make_alike(&mut cores);
@@ -295,9 +302,15 @@ mod tests {
             let steps = steps.map(|(number, step)| (number, step.counts.clone(), step.lost));
             steps.collect::<Vec<_>>()
         };
-        assert_eq!(of(&core), [(2, vec![(0, 4), (1, 2)], 3), (514, vec![(1, 2)], 1)]);
+        assert_eq!(
+            of(&core),
+            [(2, vec![(0, 4), (1, 2)], 3), (514, vec![(1, 2)], 1)]
+        );
         core.double();
-        assert_eq!(of(&core), [(1, vec![(0, 4), (1, 2)], 3), (257, vec![(1, 2)], 1)]);
+        assert_eq!(
+            of(&core),
+            [(1, vec![(0, 4), (1, 2)], 3), (257, vec![(1, 2)], 1)]
+        );
     }
 
     proptest! {

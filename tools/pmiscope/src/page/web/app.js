@@ -54,7 +54,8 @@ class App {
     this.showWarnings();
     this.makeFilters();
     this.makeTable();
-    if (base) this.byId('colour').closest('label').hidden = true;
+    this.byId('colour').closest('label').hidden = !!base;
+    this.showChanges();
     this.showRun();
     this.select_();
   }
@@ -68,6 +69,18 @@ class App {
     parts.push(run.title);
     if (run.lost) parts.push(`${grouped(run.lost)} lost`);
     return parts.filter(Boolean).join(' · ');
+  }
+
+  /** What the colours of two profiles mean. */
+  showChanges() {
+    const box = this.byId('changes');
+    box.hidden = !this.model.base;
+    const swatch = difference => {
+      const made = element('span', { className: 'swatch' });
+      made.style.background = this.colours().changed(difference, Math.abs(difference));
+      return made;
+    };
+    box.replaceChildren('Share of samples', swatch(0.05), 'grew', swatch(-0.05), 'shrank');
   }
 
   showWarnings() {
@@ -245,6 +258,7 @@ class App {
         const base = this.model.base ? new Counts(this.model, this.model.base, selection, false) : null;
         return this.treeOf(counts, base, name);
       });
+      if (this.by === 'task') trees.sort((a, b) => b.root.samples - a.root.samples);
       tree = new Forest(trees.filter(tree => tree.root.samples > 0), label);
     }
     this.flame.show(tree);
@@ -372,8 +386,7 @@ class App {
   showDetails() {
     const box = this.byId('details');
     const own = this.selected;
-    box.hidden = own === null;
-    if (own === null) return box.replaceChildren();
+    if (own === null) return box.replaceChildren(...this.hottest());
     const { counts, baseCounts, model } = this;
     const it = model.functions[own];
     const share = (name, of) => {
@@ -392,7 +405,7 @@ class App {
     const [callers, callees] = this.neighbours(own);
     box.replaceChildren(
       element('button', { className: 'close', title: 'Close', 'aria-label': 'Close', onclick: () => this.unselect() }, '×'),
-      element('h2', {}, it.name),
+      element('h2', {}, ...breakable(it.name)),
       element('p', { className: 'quiet place' }, placeText(it.file, it.line), it.isInlined ? ' · inlined wherever it was seen' : ''),
       share('self', 'self'), share('total', 'total'),
       element('div', { className: 'actions' },
@@ -401,6 +414,29 @@ class App {
         element('button', { onclick: () => this.search(`^${it.name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`) }, 'Find')),
       ...this.neighbourList('Called by', callers, counts.total[own]),
       ...this.neighbourList('Calls', callees, counts.total[own]));
+  }
+
+  /** The functions with most samples of their own. */
+  hottest() {
+    if (this.baseCounts) return this.changed();
+    const { self } = this.counts;
+    const functions = Array.from(self.keys()).filter(own => self[own] > 0 && !this.model.functions[own].isMark);
+    functions.sort((a, b) => self[b] - self[a]);
+    return this.neighbourList('Most samples of their own', functions.map(own => [own, self[own]]), this.all, 12);
+  }
+
+  /** The functions whose own share has changed most, by more than chance. */
+  changed() {
+    const rows = this.functionRows().filter(row => row.selfChange.isSignificant);
+    rows.sort((a, b) => b.selfChange.difference - a.selfChange.difference);
+    const list = (title, some) => (some.length ? [element('h3', {}, title), element('ul', {}, ...some.map(row => {
+      const change = element('span', { className: 'number' });
+      fillChange(change, row.selfChange);
+      return element('li', {}, change, element('button', { title: row.name, onclick: () => this.select(row.own) }, shortName(row.name)));
+    }))] : []);
+    const grew = rows.filter(row => row.selfChange.difference > 0).slice(0, 10);
+    const shrank = rows.filter(row => row.selfChange.difference < 0).reverse().slice(0, 10);
+    return [...list('Own share grew, in points', grew), ...list('Own share shrank', shrank)];
   }
 
   /** What a function is called by and what it calls, in the samples that it has in all. */
@@ -421,15 +457,15 @@ class App {
     return [sorted(callers), sorted(callees)];
   }
 
-  neighbourList(title, all, whole) {
+  neighbourList(title, all, whole, most = 8) {
     if (!all.length) return [];
-    const rows = all.slice(0, 8).map(([own, samples]) => {
+    const rows = all.slice(0, most).map(([own, samples]) => {
       const share = element('span', { className: 'number' }, percent(samples, whole));
       if (own < 0) return element('li', {}, share, element('span', { className: 'quiet' }, 'nothing: it is outermost'));
       const name = this.model.functions[own].name;
       return element('li', {}, share, element('button', { title: name, onclick: () => this.select(own) }, shortName(name)));
     });
-    const more = all.length > 8 ? [element('li', { className: 'quiet' }, `and ${all.length - 8} more`)] : [];
+    const more = all.length > most ? [element('li', { className: 'quiet' }, `and ${grouped(all.length - most)} more`)] : [];
     return [element('h3', {}, title), element('ul', {}, ...rows, ...more)];
   }
 
@@ -535,6 +571,7 @@ class App {
 
   recolour() {
     this.makeLegend();
+    this.showChanges();
     this.timeline.draw();
     for (const graph of [this.flame, this.callers, this.callees]) graph.draw();
   }
@@ -703,7 +740,7 @@ async function follow(app) {
         app.load(await unpack(new Uint8Array(await answer.arrayBuffer())));
         if (isFirst) app.recall();
         document.body.dataset.ready = 'true';
-      } else if (answer.status === 503) summary.textContent = await answer.text();
+      } else if (answer.status === 202) summary.textContent = await answer.text();
     } catch {
       if (app.model) summary.textContent = `${app.summary()} · the server has ended`;
     }

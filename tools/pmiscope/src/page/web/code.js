@@ -21,10 +21,13 @@ class CodeView {
     const columns = element('div', { className: 'code-columns' });
     const source = this.source(counts, lines, it);
     if (source) columns.append(source);
-    for (const made of listings.map(listing => this.listing(counts, listing, it.name))) columns.append(made);
+    for (const listing of listings) columns.append(this.listing(counts, listing, it));
     this.box.append(columns);
-    const hottest = columns.querySelector('.hottest');
-    if (hottest) hottest.scrollIntoView({ block: 'center' });
+    // Where most samples are is in the middle of each listing.
+    for (const hottest of columns.querySelectorAll('.hottest')) {
+      const box = hottest.parentElement;
+      box.scrollTop = hottest.offsetTop - box.offsetTop - box.clientHeight / 2;
+    }
     columns.addEventListener('pointerover', event => this.light(columns, event.target.closest('[data-line]')));
   }
 
@@ -95,8 +98,9 @@ class CodeView {
   }
 
   /** Instructions: those of the function alone, where it is inlined into another. */
-  listing(counts, listing, name) {
+  listing(counts, listing, own) {
     const { profile } = counts;
+    const { name } = own;
     const { strings } = profile.code;
     const [self, total] = samplesAt(counts, listing);
     const made = element('div', { className: 'code-part' });
@@ -106,28 +110,33 @@ class CodeView {
     const targets = new Set(listing.instructions.map(it => it[3]).filter(target => target !== null));
     let before = null, isGap = false;
     const most = Math.max(...self);
-    listing.instructions.forEach(([offset, , text, target, framesNumber], index) => {
+    listing.instructions.forEach(([offset, , text, , framesNumber], index) => {
       const frames = listing.frames[framesNumber];
-      const isIts = isOwn || frames.some(([own]) => strings[own] === name);
+      const isIts = isOwn || frames.some(([of]) => strings[of] === name);
       if (!isIts) { isGap = true; return; }
       if (isGap && table.childElementCount) table.append(element('div', { className: 'line cut' }, '⋯'));
       isGap = false;
-      const inlined = frames.slice(0, -1).map(([own]) => shortName(strings[own])).join(' ← ');
+      const inlined = frames.slice(0, -1).map(([of]) => shortName(strings[of])).join(' ← ');
       if (inlined !== before && inlined) table.append(element('div', { className: 'line inlined' }, inlined));
       before = inlined;
       const [, file, line] = frames[0];
       table.append(this.row(counts, {
         self: self[index], total: total[index],
         at: (targets.has(offset) ? '▸' : '') + `+${offset.toString(16)}`,
-        text: target !== null && target !== undefined ? `${text}` : text,
+        text,
         key: file === null ? null : `${strings[file]}:${line}`,
-        note: file === null || line === null ? '' : `${line}`,
-        isHottest: self[index] > 0 && self[index] === most && !isOwn,
+        note: file === null || line === null ? '' : noteOf(strings[file], line, own),
+        isHottest: self[index] > 0 && self[index] === most,
       }));
     });
     made.append(table);
     return made;
   }
+}
+
+/** A line of the function's own file by its number alone. */
+function noteOf(file, line, own) {
+  return file === own.file ? `${line}` : `${file.slice(file.lastIndexOf('/') + 1)}:${line}`;
 }
 
 /** The lines of a function: the samples in which one itself was executing, and those in which it was

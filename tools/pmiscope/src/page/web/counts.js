@@ -147,6 +147,7 @@ class FrameTree {
     const tree = new FrameTree(counts, baseCounts);
     tree.isUpwards = true;
     tree.root = new Frame(tree, -1, null, label);
+    tree.root.isTop = true;
     tree.root.cursors = [];
     tree.root.weights = [];
     tree.root.baseWeights = [];
@@ -211,8 +212,8 @@ class FrameTree {
     const { callParent, callFunction } = this.model;
     const byFunction = new Map();
     for (let i = 0; i < frame.cursors.length; i++) {
-      // The root's cursors are on the frames that it stands for, all others' on the frame itself.
-      const call = frame === this.root ? frame.cursors[i] : callParent[frame.cursors[i]];
+      // Cursors of the top are on the frames behind it, all others' on the frame itself.
+      const call = frame.isTop ? frame.cursors[i] : callParent[frame.cursors[i]];
       if (call < 0) continue;
       const own = callFunction[call];
       let child = byFunction.get(own);

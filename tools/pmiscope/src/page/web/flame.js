@@ -129,7 +129,7 @@ class FlameGraph {
       context.lineWidth = frame === this.focused ? 2 : 1;
       context.strokeRect(x + 1, y + 1, Math.max(1, width - gap - 2), ROW - 3);
     } else if (frame.own >= 0 && frame.own === this.host.selected) {
-      context.fillStyle = colours.text;
+      context.fillStyle = colours.accent;
       context.fillRect(x, y + ROW - 3, width - gap, 2);
     }
     if (width > 26) {
@@ -143,7 +143,7 @@ class FlameGraph {
 
   names(own) {
     const it = this.host.model.functions[own];
-    if (!it.shorter) it.shorter = [it.name, shortName(it.name)];
+    if (!it.shorter) it.shorter = [it.name, shortName(it.name, 1), shortName(it.name)];
     return it.shorter;
   }
 
@@ -194,8 +194,7 @@ class FlameGraph {
     const root = this.tree.root;
     const lines = [this.nameOf(frame)];
     frame.tree.of(frame);
-    const here = this.tree.root.own < 0 && frame.parent ? '' : '';
-    lines.push(`${samplesText(frame.samples)}${here}, ${percent(frame.samples, root.samples)}`);
+    lines.push(`${samplesText(frame.samples)}, ${percent(frame.samples, root.samples)}`);
     if (this.zoomed !== root && frame !== this.zoomed)
       lines.push(`${percent(frame.samples, this.zoomed.samples)} of ${shortName(this.nameOf(this.zoomed))}`);
     if (frame.own >= 0 && !frame.tree.isUpwards) lines.push(`itself ${percent(frame.self, root.samples)}`);

@@ -80,26 +80,32 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
+/** A name that lines may break in, behind the parts of its path. */
+function breakable(name) {
+  return name.split('::').flatMap((part, at) => (at ? ['::', element('wbr'), part] : [part]));
+}
+
 /** A file and line, as short as the page has room for. */
 function placeText(file, line) {
   if (!file) return '';
   return line ? `${file}:${line}` : file;
 }
 
-/** A function's name without the path before it; generic arguments stay closed. */
-function shortName(name) {
-  let depth = 0, start = 0;
+/** A function's name without the path before it, but for so many parts; generic arguments stay closed. */
+function shortName(name, parts = 0) {
+  let depth = 0;
+  const starts = [0];
   for (let i = 0; i < name.length; i++) {
     const c = name[i];
     if (c === '<' || c === '(' || c === '[' || c === '{') depth++;
     else if ((c === '>' && name[i - 1] !== '-') || c === ')' || c === ']' || c === '}') depth--;
     else if (depth === 0 && c === ':' && name[i + 1] === ':') {
       // Of a closure, the function that it is in.
-      if (name[i + 2] !== '{' && name[i + 2] !== '<') start = i + 2;
+      if (name[i + 2] !== '{' && name[i + 2] !== '<') starts.push(i + 2);
       i++;
     }
   }
-  return name.slice(start);
+  return name.slice(starts[Math.max(0, starts.length - 1 - parts)]);
 }
 
 /** What a function is a part of: the path before its name, or its file. */

@@ -73,15 +73,27 @@ impl Browser {
         fs::create_dir_all(&profile).unwrap();
         // It reads file 3 and writes file 4.
         let mut command = Command::new("sh");
-        command.args(["-c", r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>/dev/null"#]);
+        command.args([
+            "-c",
+            r#"exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>/dev/null"#,
+        ]);
         command.arg(program);
-        command.args(["--headless=new", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]);
+        command.args([
+            "--headless=new",
+            "--disable-gpu",
+            "--no-first-run",
+            "--remote-debugging-pipe",
+        ]);
         command.arg(format!("--user-data-dir={}", profile.display()));
         if rustix::process::getuid().is_root() {
             // It has none for that user.
             command.arg("--no-sandbox");
         }
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         Self {
             to: RefCell::new(process.stdin.take().unwrap()),
             from: RefCell::new(BufReader::new(process.stdout.take().unwrap())),
@@ -147,7 +159,11 @@ impl Browser {
         let start = Instant::now();
         while self.eval(script) != true {
             let said = || self.eval("document.body.innerText.slice(0, 300)");
-            assert!(start.elapsed() < TIMEOUT, "{script} is never true: {}", said());
+            assert!(
+                start.elapsed() < TIMEOUT,
+                "{script} is never true: {}",
+                said()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -181,7 +197,8 @@ impl Browser {
     }
 
     fn mouse(&self, kind: &str, [x, y]: [f64; 2]) {
-        let event = json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1});
+        let event =
+            json!({"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1});
         self.call("Input.dispatchMouseEvent", event);
     }
 

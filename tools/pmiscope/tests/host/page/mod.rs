@@ -4,7 +4,9 @@ mod browser;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command as Process, Stdio};
 
 use profiler::format::{ChainEnd, State};
 use serde_json::{Value, json};
@@ -61,7 +63,11 @@ fn in_two_halves() -> Vec<u8> {
     let kernel = kernel();
     let root = kernel.return_to("in_idle");
     let sample = |sequence: u32| {
-        let name = if sequence < 10 { "in_hash" } else { "in_never_returns" };
+        let name = if sequence < 10 {
+            "in_hash"
+        } else {
+            "in_never_returns"
+        };
         Seen {
             task: if sequence < 10 { 1 } else { 2 },
             ..Seen::new(sequence, kernel.at(name), &[root])
@@ -84,11 +90,19 @@ fn numbers_are_those_of_the_report() {
         ("usual.pmi", profile()),
         ("events.pmi", profile_of_events()),
         ("halves.pmi", in_two_halves()),
-        ("one.pmi", profile_of(&description_of_one(), &samples()[0][..1])),
-        ("other-core.pmi", profile_of_cores(&description(), &[&[], &samples()[1]])),
+        (
+            "one.pmi",
+            profile_of(&description_of_one(), &samples()[0][..1]),
+        ),
+        (
+            "other-core.pmi",
+            profile_of_cores(&description(), &[&[], &samples()[1]]),
+        ),
     ] {
         let profile = file(name, &profile);
-        let Some(browser) = open(&profile) else { return };
+        let Some(browser) = open(&profile) else {
+            return;
+        };
         let reported = reported(&profile, &[]);
         assert!(!reported.is_empty());
         assert_eq!(shown(&browser), reported, "{name}");
@@ -101,7 +115,9 @@ fn numbers_are_those_of_the_report() {
 #[test]
 fn a_core_and_a_task_are_chosen_as_in_the_report() {
     let profile = file("chosen.pmi", &profile());
-    let Some(browser) = open(&profile) else { return };
+    let Some(browser) = open(&profile) else {
+        return;
+    };
     browser.eval("pmiscope.selectCore(1)");
     assert_eq!(shown(&browser), reported(&profile, &["--core", "1"]));
     assert_eq!(browser.text("#selected"), "3 of 6 samples");
@@ -116,16 +132,27 @@ fn a_core_and_a_task_are_chosen_as_in_the_report() {
 #[test]
 fn a_window_of_time_changes_all_views() {
     let profile = file("window.pmi", &in_two_halves());
-    let Some(browser) = open(&profile) else { return };
+    let Some(browser) = open(&profile) else {
+        return;
+    };
     // The lanes have 64 pixels of labels; 40 samples are in so many steps.
     let width = browser.eval("document.querySelector('#lanes').getBoundingClientRect().width");
     let width = width.as_f64().unwrap();
     let at = |share: f64| browser.point("#lanes", [(64.0 + (width - 64.0) * share) / width, 0.3]);
     browser.drag(at(0.0), at(0.25));
     browser.wait_for("pmiscope.all === 10");
-    assert!(browser.text("#selected").starts_with("10 of 40 samples, 0"), "{}", browser.text("#selected"));
-    assert_eq!(shown(&browser), reported(&profile, &["--time", "0ns,9001ns"]));
-    let name = browser.eval("pmiscope.model.functions[pmiscope.flame.tree.of(pmiscope.flame.tree.root)[0].own].name");
+    assert!(
+        browser.text("#selected").starts_with("10 of 40 samples, 0"),
+        "{}",
+        browser.text("#selected")
+    );
+    assert_eq!(
+        shown(&browser),
+        reported(&profile, &["--time", "0ns,9001ns"])
+    );
+    let name = browser.eval(
+        "pmiscope.model.functions[pmiscope.flame.tree.of(pmiscope.flame.tree.root)[0].own].name",
+    );
     assert_eq!(name, "idle");
     browser.press("Escape");
     browser.wait_for("pmiscope.all === 40");
@@ -140,7 +167,9 @@ fn a_window_of_time_changes_all_views() {
 #[test]
 fn search_and_zoom() {
     let profile = file("search.pmi", &in_two_halves());
-    let Some(browser) = open(&profile) else { return };
+    let Some(browser) = open(&profile) else {
+        return;
+    };
     browser.press("/");
     browser.type_text("hash");
     browser.wait_for("document.querySelector('#found').textContent === '25.00%'");
@@ -157,19 +186,31 @@ fn search_and_zoom() {
     assert_eq!(browser.text("#details h2"), "never_returns");
     browser.eval("document.querySelector('#flame canvas').focus()");
     browser.press("Escape");
-    assert_eq!(browser.eval("pmiscope.flame.zoomed === pmiscope.flame.tree.root"), true);
+    assert_eq!(
+        browser.eval("pmiscope.flame.zoomed === pmiscope.flame.tree.root"),
+        true
+    );
     assert_eq!(browser.troubles(), [""; 0]);
 }
 
 #[test]
 fn callers_and_callees_have_all_samples_of_a_function() {
     let profile = file("callers.pmi", &profile());
-    let Some(browser) = open(&profile) else { return };
+    let Some(browser) = open(&profile) else {
+        return;
+    };
     for (name, [_, total]) in reported(&profile, &[]) {
-        let script = format!("pmiscope.select(pmiscope.model.byName.get({})); pmiscope.go('callers')", json!(name));
+        let script = format!(
+            "pmiscope.select(pmiscope.model.byName.get({})); pmiscope.go('callers')",
+            json!(name)
+        );
         browser.eval(&script);
         for graph in ["callers", "callees"] {
-            assert_eq!(browser.eval(&format!("pmiscope.{graph}.tree.root.samples")), total, "{graph} of {name}");
+            assert_eq!(
+                browser.eval(&format!("pmiscope.{graph}.tree.root.samples")),
+                total,
+                "{graph} of {name}"
+            );
         }
     }
     browser.eval("pmiscope.go('flame'); pmiscope.flameBy('isInverted', true)");
@@ -185,27 +226,59 @@ fn callers_and_callees_have_all_samples_of_a_function() {
 #[test]
 fn code_has_the_samples_that_annotate_says() {
     let profile = file("code.pmi", &profile());
-    let Some(browser) = open(&profile) else { return };
-    for function in ["kernel::workload::hash::run", "innermost", "never_returns", "stub"] {
-        let annotated = stdout(&pmiscope(&["annotate", text(&profile), function, "--format", "json"]));
+    let Some(browser) = open(&profile) else {
+        return;
+    };
+    for function in [
+        "kernel::workload::hash::run",
+        "innermost",
+        "never_returns",
+        "stub",
+    ] {
+        let annotated = stdout(&pmiscope(&[
+            "annotate",
+            text(&profile),
+            function,
+            "--format",
+            "json",
+        ]));
         let annotated: Value = serde_json::from_str(&annotated).unwrap();
         let own = format!("pmiscope.model.byName.get({})", json!(function));
         let lines = browser.eval(&format!(
             "[...linesOf(pmiscope.counts, {own}).values()].filter(it => it.total).map(it => [it.line, it.self, it.total]).sort((a, b) => a[0] - b[0])"
         ));
-        let expected: Vec<_> = annotated[0]["lines"].as_array().unwrap().iter()
-            .map(|it| json!([it["line"], it["self"], it["total"]])).collect();
+        let expected: Vec<_> = annotated[0]["lines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| json!([it["line"], it["self"], it["total"]]))
+            .collect();
         assert_eq!(lines, json!(expected), "{function}");
         let code = browser.eval(&format!(
             "pmiscope.codeView.listingsOf(pmiscope.model.shown, {}).map(it => samplesAt(pmiscope.counts, it).map(of => of.reduce((a, b) => a + b, 0)))",
             json!(function)
         ));
-        let sums: Vec<_> = annotated[0]["code"].as_array().unwrap().iter().map(|code| {
-            let sum = |key| code["instructions"].as_array().unwrap().iter().map(|it| it[key].as_f64().unwrap()).sum::<f64>();
-            (sum("self"), sum("total"))
-        }).collect();
+        let sums: Vec<_> = annotated[0]["code"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|code| {
+                let sum = |key| {
+                    code["instructions"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .map(|it| it[key].as_f64().unwrap())
+                        .sum::<f64>()
+                };
+                (sum("self"), sum("total"))
+            })
+            .collect();
         for ((own, total), code) in sums.iter().zip(code.as_array().unwrap()) {
-            assert!(code[0].as_f64().unwrap() >= *own && code[1].as_f64().unwrap() >= *total, "{function}");
+            assert!(
+                code[0].as_f64().unwrap() >= *own && code[1].as_f64().unwrap() >= *total,
+                "{function}"
+            );
         }
         browser.eval(&format!("pmiscope.open({own})"));
         assert!(browser.text("#code").contains(function), "{function}");
@@ -215,14 +288,35 @@ fn code_has_the_samples_that_annotate_says() {
 
 #[test]
 fn two_profiles_are_compared() {
-    let before = file("before.pmi", &profile_of(&description_of_one(), &samples()[0][..1]));
+    let before = file(
+        "before.pmi",
+        &profile_of(&description_of_one(), &samples()[0][..1]),
+    );
     let after = file("after.pmi", &in_two_halves());
-    let Some(browser) = Browser::open(&page_of(&after, &["--base", text(&before)])) else { return };
-    assert_eq!(browser.text("#title"), "after.pmi, compared with before.pmi");
+    let Some(browser) = Browser::open(&page_of(&after, &["--base", text(&before)])) else {
+        return;
+    };
+    assert_eq!(
+        browser.text("#title"),
+        "after.pmi, compared with before.pmi"
+    );
     let rows = browser.eval("pmiscope.functionRows().map(row => [row.name, row.self, row.total, pmiscope.baseCounts.total[row.own], points(row.totalChange.difference)])");
-    let row = |name: &str| rows.as_array().unwrap().iter().find(|row| row[0] == name).unwrap().clone();
-    assert_eq!(row("kernel::workload::hash::run"), json!(["kernel::workload::hash::run", 10, 10, 1, "−75.00"]));
-    assert_eq!(row("never_returns"), json!(["never_returns", 30, 30, 0, "+75.00"]));
+    let row = |name: &str| {
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .find(|row| row[0] == name)
+            .unwrap()
+            .clone()
+    };
+    assert_eq!(
+        row("kernel::workload::hash::run"),
+        json!(["kernel::workload::hash::run", 10, 10, 1, "−75.00"])
+    );
+    assert_eq!(
+        row("never_returns"),
+        json!(["never_returns", 30, 30, 0, "+75.00"])
+    );
     assert_eq!(row("idle"), json!(["idle", 0, 40, 1, "0.00"]));
     assert_eq!(browser.troubles(), [""; 0]);
 }
@@ -230,7 +324,9 @@ fn two_profiles_are_compared() {
 #[test]
 fn dark_is_dark() {
     let profile = file("dark.pmi", &profile());
-    let Some(browser) = open(&profile) else { return };
+    let Some(browser) = open(&profile) else {
+        return;
+    };
     let background = "getComputedStyle(document.body).backgroundColor";
     let prefer = |value: &str| {
         let feature = json!({"features": [{"name": "prefers-color-scheme", "value": value}]});
@@ -252,11 +348,16 @@ fn nothing_in_a_profile_is_a_script() {
     let html = fs::read_to_string(&page).unwrap();
     assert!(!html.contains("onerror"), "names are there as they are");
     assert_eq!(html.matches("</script>").count(), 2);
-    let Some(browser) = Browser::open(&page) else { return };
+    let Some(browser) = Browser::open(&page) else {
+        return;
+    };
     for view in ["flame", "functions", "callers", "code", "run"] {
         browser.eval(&format!("pmiscope.select(0); pmiscope.go('{view}')"));
     }
-    assert_eq!(browser.eval("document.querySelectorAll('img, iframe, script[src], a').length"), 0);
+    assert_eq!(
+        browser.eval("document.querySelectorAll('img, iframe, script[src], a').length"),
+        0
+    );
     assert_eq!(browser.eval("typeof window.hacked"), "undefined");
     assert!(browser.text("#run").contains(HOSTILE));
     assert_eq!(browser.troubles(), [""; 0]);
@@ -277,10 +378,20 @@ fn profiles_with_little_in_them_are_shown() {
     chains[0].state = State::NMI;
     for (name, profile, samples) in [
         ("empty.pmi", profile_of(&description_of_one(), &[]), 0),
-        ("single.pmi", profile_of(&description_of_one(), &samples()[0][..1]), 1),
-        ("cut-chain.pmi", profile_of_cores(&description(), &[&[], &chains]), 3),
+        (
+            "single.pmi",
+            profile_of(&description_of_one(), &samples()[0][..1]),
+            1,
+        ),
+        (
+            "cut-chain.pmi",
+            profile_of_cores(&description(), &[&[], &chains]),
+            3,
+        ),
     ] {
-        let Some(browser) = open(&file(name, &profile)) else { return };
+        let Some(browser) = open(&file(name, &profile)) else {
+            return;
+        };
         assert_eq!(browser.eval("pmiscope.all"), samples, "{name}");
         for view in ["flame", "functions", "callers", "code", "run"] {
             browser.eval(&format!("pmiscope.go('{view}')"));
@@ -290,13 +401,60 @@ fn profiles_with_little_in_them_are_shown() {
     let whole = profile();
     let cut = file("cut.pmi", &whole[..whole.len() - 200]);
     let Some(browser) = open(&cut) else { return };
-    assert!(browser.text("#warnings").contains("incomplete"), "{}", browser.text("#warnings"));
+    assert!(
+        browser.text("#warnings").contains("incomplete"),
+        "{}",
+        browser.text("#warnings")
+    );
+}
+
+#[test]
+fn a_run_that_goes_on_is_followed() {
+    let path = folder().join("followed.pmi");
+    let mut server = Process::new(env!("CARGO_BIN_EXE_pmiscope"))
+        .args(["serve", text(&path)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    BufReader::new(server.stdout.take().unwrap())
+        .read_line(&mut url)
+        .unwrap();
+    let browser = Browser::at(
+        url.trim(),
+        "document.body.textContent.includes('waiting for')",
+    );
+    if let Some(browser) = browser {
+        // Cut at the ends of chunks: before the end of the run, as it is while the run goes on.
+        let all = in_two_halves();
+        let cut = file(
+            "half.pmi",
+            &profile_of(&description_of_one(), &samples()[0][..2]),
+        );
+        let some = fs::read(&cut).unwrap();
+        fs::write(&path, &some[..some.len() - 100]).unwrap();
+        browser.wait_for("document.body.dataset.ready === 'true' && pmiscope.all === 2");
+        assert!(browser.text("#warnings").contains("incomplete"));
+        browser.eval("pmiscope.select(pmiscope.model.byName.get('idle'))");
+        fs::write(&path, all).unwrap();
+        browser.wait_for("pmiscope.all === 40");
+        assert_eq!(browser.text("#details h2"), "idle");
+        assert_eq!(browser.text("#warnings"), "");
+        assert_eq!(shown(&browser), reported(&path, &[]));
+    }
+    server.kill().unwrap();
+    let said = server.wait_with_output().unwrap().stderr;
+    assert_eq!(String::from_utf8(said).unwrap(), "");
 }
 
 #[test]
 fn counts_are_refused() {
     let counts = file("counts.pmi", &counted_profile());
-    for command in [&["html", text(&counts), "-o", "-"][..], &["annotate", text(&counts), "f"]] {
+    for command in [
+        &["html", text(&counts), "-o", "-"][..],
+        &["annotate", text(&counts), "f"],
+    ] {
         refused(pmiscope(command), 1, &["counts of events and no samples"]);
     }
 }
@@ -304,16 +462,30 @@ fn counts_are_refused() {
 #[test]
 fn a_function_that_no_sample_has_is_one_line() {
     let profile = file("none.pmi", &profile());
-    refused(pmiscope(&["annotate", text(&profile), "nowhere"]), 1, &["no sample has a function nowhere"]);
+    refused(
+        pmiscope(&["annotate", text(&profile), "nowhere"]),
+        1,
+        &["no sample has a function nowhere"],
+    );
 }
 
 #[test]
 fn annotate_has_each_sample_at_its_line_and_instruction() {
     let profile = file("annotate.pmi", &in_two_halves());
-    let assert = pmiscope(&["annotate", text(&profile), "never_returns", "--format", "json"]);
+    let assert = pmiscope(&[
+        "annotate",
+        text(&profile),
+        "never_returns",
+        "--format",
+        "json",
+    ]);
     let annotated: Value = serde_json::from_str(&stdout(&assert)).unwrap();
     let it = &annotated[0];
-    assert_eq!([&it["samples"], &it["self"], &it["total"]], [40, 30, 30], "{it}");
+    assert_eq!(
+        [&it["samples"], &it["self"], &it["total"]],
+        [40, 30, 30],
+        "{it}"
+    );
     let lines: Vec<_> = it["lines"].as_array().unwrap().iter().collect();
     assert_eq!(lines.len(), 1, "{it}");
     assert_eq!([&lines[0]["self"], &lines[0]["total"]], [30, 30]);
@@ -328,10 +500,18 @@ fn annotate_has_each_sample_at_its_line_and_instruction() {
     let assert = pmiscope(&["annotate", text(&profile), "idle", "--format", "json"]);
     let annotated: Value = serde_json::from_str(&stdout(&assert)).unwrap();
     assert_eq!([&annotated[0]["self"], &annotated[0]["total"]], [0, 40]);
-    let sum: u64 = annotated[0]["code"][0]["instructions"].as_array().unwrap().iter().map(|it| it["total"].as_u64().unwrap()).sum();
+    let sum: u64 = annotated[0]["code"][0]["instructions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["total"].as_u64().unwrap())
+        .sum();
     assert_eq!(sum, 40);
     let shown = stdout(&pmiscope(&["annotate", text(&profile), "never_returns"]));
-    assert!(shown.contains("self 75.00% (30), total 75.00% (30) of 40 samples"), "{shown}");
+    assert!(
+        shown.contains("self 75.00% (30), total 75.00% (30) of 40 samples"),
+        "{shown}"
+    );
     assert!(shown.contains(" 75.00%   75.00%  ffffffff80"), "{shown}");
     assert!(stderr(&assert).is_empty(), "{}", stderr(&assert));
 }
