@@ -103,7 +103,8 @@ class FlameGraph {
     let depth = 0;
     for (const it of this.drawn) depth = Math.max(depth, it.depth);
     const height = (depth + 1) * ROW;
-    const ratio = window.devicePixelRatio || 1;
+    // Browsers draw nothing on a canvas that is too high.
+    const ratio = Math.min(window.devicePixelRatio || 1, 16000 / height);
     this.canvas.width = Math.round(width * ratio);
     this.canvas.height = Math.round(height * ratio);
     this.canvas.style.width = `${width}px`;

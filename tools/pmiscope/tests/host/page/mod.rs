@@ -515,3 +515,43 @@ fn annotate_has_each_sample_at_its_line_and_instruction() {
     assert!(shown.contains(" 75.00%   75.00%  ffffffff80"), "{shown}");
     assert!(stderr(&assert).is_empty(), "{}", stderr(&assert));
 }
+
+#[test]
+fn annotate_has_the_samples_of_the_report() {
+    // A function that calls itself is among them, and one that is inlined.
+    let profile = file("all.pmi", &profile());
+    let all = pmiscope(&[
+        "annotate",
+        text(&profile),
+        ".",
+        "--top",
+        "100",
+        "--format",
+        "json",
+    ]);
+    let annotated: Value = serde_json::from_str(&stdout(&all)).unwrap();
+    let mut functions = BTreeMap::new();
+    for it in annotated.as_array().unwrap() {
+        let [own, total] = ["self", "total"].map(|key| it[key].as_u64().unwrap());
+        let lines = it["lines"].as_array().unwrap();
+        let sum: u64 = lines
+            .iter()
+            .map(|line| line["self"].as_u64().unwrap())
+            .sum();
+        assert!(lines.is_empty() || sum == own, "{it}");
+        functions.insert(it["function"].as_str().unwrap().to_owned(), [own, total]);
+    }
+    assert_eq!(functions, reported(&profile, &[]));
+    assert_eq!(functions["kernel::workload::hash::run"], [1, 3]);
+    let core = pmiscope(&[
+        "annotate",
+        text(&profile),
+        "hash::run",
+        "--core",
+        "0",
+        "--format",
+        "json",
+    ]);
+    let annotated: Value = serde_json::from_str(&stdout(&core)).unwrap();
+    assert_eq!(annotated[0]["samples"], 3);
+}
