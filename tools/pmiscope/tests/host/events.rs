@@ -155,8 +155,8 @@ fn samples_of_other_events_are_not_lost() {
     let profile = Profile::read(profile_of(&description, &first)).unwrap();
     let symbols = Symbols::new(&kernel().elf).unwrap();
     let selection = Selection {
-        core: None,
         event: Some(1),
+        ..Selection::default()
     };
     let tally = report::Tally::new(&profile, symbols.callers(), selection).unwrap();
     assert_eq!((tally.samples(), tally.cores[0].gaps), (1, 0));
@@ -365,8 +365,8 @@ fn assert_known_by_the_most(mut profile: Profile) {
     core.checks = 2;
     let known = |profile: &Profile, only: Option<u8>| {
         let selection = Selection {
-            core: None,
             event: only,
+            ..Selection::default()
         };
         let report = report_on(profile, selection, Options::default());
         report

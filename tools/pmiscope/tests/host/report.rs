@@ -207,6 +207,7 @@ fn one_core_alone_is_counted_and_the_hash_stays() {
     let selection = Selection {
         core: Some(1),
         event: None,
+        ..Selection::default()
     };
     let profile = Profile::read(profile()).unwrap();
     let second = report_on(&profile, selection, Options::default());
