@@ -48,7 +48,7 @@ impl Browser {
     /// Opens a page's file; `None` if there is no browser.
     pub fn open(page: &Path) -> Option<Self> {
         let url = format!("file://{}", page.display());
-        Self::at(&url, "document.body.dataset.ready === 'true'")
+        Self::at(&url, "document.body?.dataset.ready === 'true'")
     }
 
     /// Opens an address, and waits until this is true there.
@@ -158,7 +158,7 @@ impl Browser {
     pub fn wait_for(&self, script: &str) {
         let start = Instant::now();
         while self.eval(script) != true {
-            let said = || self.eval("document.body.innerText.slice(0, 300)");
+            let said = || self.eval("document.body?.innerText.slice(0, 300)");
             assert!(
                 start.elapsed() < TIMEOUT,
                 "{script} is never true: {}",

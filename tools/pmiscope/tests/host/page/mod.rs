@@ -423,7 +423,7 @@ fn a_run_that_goes_on_is_followed() {
         .unwrap();
     let browser = Browser::at(
         url.trim(),
-        "document.body.textContent.includes('waiting for')",
+        "document.body?.textContent.includes('waiting for')",
     );
     if let Some(browser) = browser {
         // Cut at the ends of chunks: before the end of the run, as it is while the run goes on.
@@ -434,7 +434,7 @@ fn a_run_that_goes_on_is_followed() {
         );
         let some = fs::read(&cut).unwrap();
         fs::write(&path, &some[..some.len() - 100]).unwrap();
-        browser.wait_for("document.body.dataset.ready === 'true' && pmiscope.all === 2");
+        browser.wait_for("document.body?.dataset.ready === 'true' && pmiscope.all === 2");
         assert!(browser.text("#warnings").contains("incomplete"));
         browser.eval("pmiscope.select(pmiscope.model.byName.get('idle'))");
         fs::write(&path, all).unwrap();
