@@ -1,5 +1,6 @@
 //! The samples of a function's lines and instructions.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -65,14 +66,19 @@ pub(crate) struct InstructionRow {
     pub inlined: Vec<String>,
 }
 
-/// The functions with these numbers in the export's tree.
+/// The functions with these numbers in the export's tree: as many as `top`, those with most samples
+/// of their own first.
 pub(crate) fn annotate(
     export: &Export<'_>,
     listings: &Listings,
     sources: &Sources<'_>,
-    functions: &[u32],
+    (functions, top): (&[u32], usize),
 ) -> Vec<Annotation> {
     let counting = Counting::new(export);
+    let mut functions = functions.to_vec();
+    let ranks = counting.ranks();
+    functions.sort_by_key(|&own| Reverse(ranks[own as usize]));
+    functions.truncate(top);
     let of = functions.iter();
     of.map(|&own| counting.function(own, listings, sources))
         .collect()
@@ -142,6 +148,22 @@ impl<'a> Counting<'a> {
             lines: self.lines(own, sources),
             code: self.code(own, listings),
         }
+    }
+
+    /// For each function its own samples, and how often it is on stacks: a recursion counts often, as
+    /// this is only for an order.
+    fn ranks(&self) -> Vec<(u64, u64)> {
+        let tree = &self.export.tree;
+        let mut ranks = vec![(0, 0); tree.functions.len()];
+        for (place, &samples) in tree.places.iter().zip(&self.own) {
+            ranks[place.frames[0].function as usize].0 += samples;
+        }
+        for (node, &samples) in (0..).zip(&self.nodes) {
+            for frame in &tree.places[tree.place_of(node) as usize].frames {
+                ranks[frame.function as usize].1 += samples;
+            }
+        }
+        ranks
     }
 
     /// The innermost frames that are the function's, and the samples of each.

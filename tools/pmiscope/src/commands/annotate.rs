@@ -1,6 +1,5 @@
 //! `annotate`: a function's source and instructions, with samples.
 
-use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
@@ -50,10 +49,9 @@ pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     let written = written_at(&arguments.profile.profile);
     let sources = Sources::new(&lines, &arguments.source.source, written);
     let sources = sources.only_if(!arguments.source.no_source);
-    let mut annotations = annotate::annotate(&export, &listings, &sources, &functions);
-    annotations.sort_by_key(|it| Reverse((it.own, it.total)));
-    let left_out = annotations.len().saturating_sub(arguments.top);
-    annotations.truncate(arguments.top);
+    let chosen = (&functions[..], arguments.top);
+    let annotations = annotate::annotate(&export, &listings, &sources, chosen);
+    let left_out = functions.len() - annotations.len();
     let text = match arguments.format {
         ReportFormat::Text => annotate::text(&annotations, &sources),
         ReportFormat::Json => json(&annotations)?,

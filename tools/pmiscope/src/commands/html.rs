@@ -16,6 +16,8 @@ use crate::report::counts::Counts;
 use crate::report::{Options, Report};
 use crate::symbols::{Lines, SymbolFiles};
 
+/// The functions of the report that a page has in its text.
+const REPORTED: usize = 30;
 /// The most instructions of a page: those of the functions with the most samples.
 const MOST_INSTRUCTIONS: usize = 40_000;
 
@@ -95,7 +97,10 @@ impl Loaded {
     }
 
     pub(super) fn export<'a>(&'a mut self, source: &'a SourceArgs) -> Result<Exported<'a>> {
-        let report = self.counted.report(Options::default())?;
+        let report = self.counted.report(Options {
+            top: Some(REPORTED),
+            ..Options::default()
+        })?;
         let seen = self.counted.tally.places();
         let others = self.counted.tally.addresses().map(|address| (address, 0));
         let addresses: Vec<_> = seen.chain(others).collect();
