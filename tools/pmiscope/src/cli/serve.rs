@@ -6,8 +6,8 @@ use super::{ProfileArgs, SelectArgs, SourceArgs};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  pmiscope run --samples 10000000 -o profile.pmi &
-  pmiscope serve profile.pmi                        a page that follows the run
+  pmiscope run --samples 10000000 -o profile.pmi    a long run
+  pmiscope serve profile.pmi                        from another terminal: a page that follows it
 
 The address has a secret in it; only programs on this machine reach it. ^C ends it.";
 

@@ -188,7 +188,8 @@ impl Core {
 
     /// The steps, from the run's first on.
     pub(super) fn steps(&self, first: u64) -> impl Iterator<Item = (u64, &Step)> {
-        (self.first - first..).zip(&self.steps)
+        // A core without samples has no first step.
+        (self.first.saturating_sub(first)..).zip(&self.steps)
     }
 
     fn end(&self) -> u64 {
