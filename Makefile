@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri names exports mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
+.PHONY: help run test adopters header miri names exports page-test mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -27,6 +27,10 @@ miri:
 		PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --lib -p pmiscope-profiler \
 			--target-dir $(out)/miri -- --skip over_random_memory --skip a_write_nested_at_any_point; \
 	else echo "miri: skipped, there is no nightly toolchain with the component miri"; fi
+
+page-test: setup-test ## drive the page of a profile in headless Chromium (make test does where that is installed)
+	@tools/setup.sh page
+	PMISCOPE_CHROMIUM=required cargo test --locked -p pmiscope --test host -- page:: $(ARGS)
 
 mutants: setup-test qemu-pmu ## break the code in known places: a test must fail for each (ARGS: names of some)
 	tools/mutants.sh $(ARGS)

@@ -10,6 +10,7 @@
 #        tools/setup.sh names        and what `make names` needs besides
 #        tools/setup.sh fuzz         and what `make fuzz` needs besides
 #        tools/setup.sh bench        and what `make bench` needs besides
+#        tools/setup.sh page         and what `make page-test` needs besides
 #        tools/setup.sh std-source   installs nothing; prints where the source of
 #                                    the standard library is
 set -eu
@@ -47,6 +48,8 @@ setup_packages() {
     [ "$1" != test ] || have callgrind_annotate || wanted="$wanted valgrind"
     # libFuzzer is written in C++.
     [ "$1" != fuzz ] || have c++ || wanted="$wanted g++"
+    # Tests of the page are skipped without it: it takes 300 MB.
+    [ "$1" != page ] || have chromium || have google-chrome || wanted="$wanted chromium"
     [ "$1" != names ] || have llvm-symbolizer || wanted="$wanted llvm"
     # shellcheck disable=SC2086 # words
     [ -z "$wanted" ] || install_packages $wanted
@@ -174,7 +177,7 @@ setup_fuzz() {
 purpose=${1:-run}
 case $purpose in
 std-source) std_source ;;
-run | test | iso | stress | names | fuzz | bench)
+run | test | iso | stress | names | fuzz | bench | page)
     setup_packages "$purpose"
     setup_rust
     setup_std_source
@@ -182,5 +185,5 @@ run | test | iso | stress | names | fuzz | bench)
     [ "$purpose" != fuzz ] || setup_fuzz
     say "ready: Rust $rust, QEMU $(qemu_version), standard library from $(std_source)"
     ;;
-*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|stress|names|fuzz|bench|std-source]" ;;
+*) die "unknown word '$purpose'; usage: tools/setup.sh [test|iso|stress|names|fuzz|bench|page|std-source]" ;;
 esac

@@ -1,21 +1,24 @@
 //! The command line.
 
+mod annotate;
 mod attach;
 mod capabilities;
 mod diff;
 #[cfg(test)]
 mod documented;
+mod html;
 mod import;
 mod load;
 mod machine;
 mod postmortem;
 mod select;
+mod serve;
 mod stat;
 mod stress_boot;
 mod timeline;
 mod views;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use kernel_core::log_filter::LogFilter;
@@ -28,14 +31,17 @@ use crate::flame::Root;
 use crate::qemu::{Drive, WARDEN};
 use crate::report::SortBy;
 use crate::units::parse_size;
+pub use annotate::{AnnotateArgs, SourceArgs};
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
 pub use diff::DiffArgs;
+pub use html::HtmlArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use postmortem::{LogArgs, PostmortemArgs};
 pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
+pub use serve::ServeArgs;
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
 pub use timeline::TimelineArgs;
@@ -82,6 +88,15 @@ pub enum Command {
         after_help = "Example:\n  pmiscope export profile.pmi --format folded -o - | sort -t' ' -k2 | tail"
     )]
     Export(ExportArgs),
+    /// Show the source and the instructions of a function, each with its samples
+    #[command(after_help = annotate::EXAMPLES)]
+    Annotate(Box<AnnotateArgs>),
+    /// Show a profile as one page for a browser, with all in it: flame graph, functions, time, code
+    #[command(after_help = html::EXAMPLES)]
+    Html(Box<HtmlArgs>),
+    /// Show the same page in a browser on this machine, and follow a run that has not come to its end
+    #[command(after_help = serve::EXAMPLES)]
+    Serve(Box<ServeArgs>),
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -365,7 +380,7 @@ pub struct BootArgs {
 }
 
 /// What the commands that read a profile take.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 #[command(group(ArgGroup::new("symbols").multiple(true)))]
 pub struct ProfileArgs {
     /// The profile
@@ -391,6 +406,19 @@ pub struct ProfileArgs {
     /// Take the symbols of --elf, --debug-file or --program even if the build-id is another
     #[arg(long, requires = "symbols")]
     pub force: bool,
+}
+
+impl ProfileArgs {
+    /// A profile with the symbols that are in it.
+    pub(crate) fn of_file(profile: &Path) -> Self {
+        Self {
+            profile: profile.to_owned(),
+            elf: None,
+            debug_file: Vec::new(),
+            program: Vec::new(),
+            force: false,
+        }
+    }
 }
 
 /// What `report` takes.

@@ -7,7 +7,7 @@
 //! `qemu` starts the machine on a memory file; `collect` finds the rings in
 //! that file and moves their records, while the guest runs, into a [`profile`];
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
-//! its addresses up by [`symbols`], and show it, `export` in the forms of other tools. `verify` compares every chain
+//! its addresses up by [`symbols`], and show it, `export` in the forms of other tools, `page` in browsers, `annotate` as code. `verify` compares every chain
 //! with the true one. `attach` does the first two for a guest that somebody else has
 //! started, `import` for a machine that sends by a serial line; `stress` draws boots. `commands` are the subcommands that tie these together.
 //!
@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 mod addresses;
+mod annotate;
 mod attach;
 mod capabilities;
 mod chain;
@@ -44,6 +45,7 @@ mod flame;
 mod import;
 mod input;
 mod output;
+mod page;
 mod postmortem;
 #[warn(missing_docs)]
 pub mod profile;

@@ -1,11 +1,13 @@
 //! The subcommands.
 
+mod annotate;
 mod attach;
 mod capabilities;
 mod ctl;
 mod diff;
 mod doctor;
 mod export;
+mod html;
 mod import;
 mod kernel;
 mod list;
@@ -14,6 +16,7 @@ mod postmortem;
 mod programs;
 mod run;
 mod select;
+mod serve;
 mod show;
 mod stress_boot;
 mod symbols;
@@ -44,6 +47,9 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Timeline(arguments) => timeline::timeline(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => export::export(arguments),
+        Command::Annotate(arguments) => annotate::annotate(arguments),
+        Command::Html(arguments) => html::html(arguments),
+        Command::Serve(arguments) => serve::serve(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::Monitor(arguments) => monitor::run(arguments),

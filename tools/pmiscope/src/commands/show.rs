@@ -38,13 +38,18 @@ impl LoadedProfile {
 
     /// The same with the files that the symbols are from.
     pub(super) fn with_files(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
-        let path = &arguments.profile;
-        let mut profile = open(path)?;
+        let (loaded, files) = Self::quietly(arguments)?;
+        warn_incomplete(&loaded.profile, &arguments.profile);
+        Ok((loaded, files))
+    }
+
+    /// The same without a word.
+    pub(super) fn quietly(arguments: &ProfileArgs) -> Result<(Self, SymbolFiles)> {
+        let mut profile = open(&arguments.profile)?;
         let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
         let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
         programs::add(&mut symbols, programs, profile.end.as_ref());
-        warn_incomplete(&profile, path);
         Ok((Self { profile, symbols }, files))
     }
 
@@ -62,6 +67,13 @@ impl LoadedProfile {
 
     /// Counts samples, and says what makes them misleading.
     pub(super) fn count(self, selection: Selection) -> Result<CountedProfile> {
+        let mut counted = self.count_quietly(selection)?;
+        counted.is_as_asked = warn(&counted.warnings);
+        Ok(counted)
+    }
+
+    /// Counts samples without a word.
+    pub(super) fn count_quietly(self, selection: Selection) -> Result<CountedProfile> {
         let Self {
             profile,
             mut symbols,
@@ -70,7 +82,7 @@ impl LoadedProfile {
         symbols.resolve(tally.addresses());
         let warnings = warnings(&profile, &tally, &symbols)?;
         Ok(CountedProfile {
-            is_as_asked: warn(&warnings),
+            is_as_asked: true,
             warnings,
             profile,
             symbols,
@@ -118,14 +130,18 @@ impl CountedProfile {
             ReportFormat::Text => Some(top.unwrap_or(TOP)),
             ReportFormat::Json => top,
         };
-        let options = Options { sort, top };
-        let known = (&self.symbols, &self.warnings[..]);
-        let report = Report::with_warnings(&self.profile, &self.tally, known, options)?;
+        let report = self.report(Options { sort, top })?;
         let text = match format {
             ReportFormat::Text => report::text::text(&report, sort),
             ReportFormat::Json => report::json(&report)?,
         };
         print(&text).context("cannot write the report")
+    }
+
+    pub(super) fn report(&self, options: Options) -> Result<Report> {
+        let known = (&self.symbols, &self.warnings[..]);
+        let report = Report::with_warnings(&self.profile, &self.tally, known, options)?;
+        Ok(report)
     }
 
     pub(super) fn stacks(&mut self, root: Option<Root>) -> Result<Stacks> {

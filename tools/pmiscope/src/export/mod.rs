@@ -12,9 +12,9 @@ mod firefox;
 mod perf;
 mod perfetto;
 mod pprof;
-mod samples;
+pub(crate) mod samples;
 mod speedscope;
-mod tree;
+pub(crate) mod tree;
 
 use std::io::Write;
 
@@ -42,11 +42,11 @@ pub(crate) enum Form {
 
 /// What is exported: samples that are counted, and whose addresses are resolved.
 pub(crate) struct Export<'a> {
-    profile: &'a Profile,
-    tally: &'a Tally,
-    symbols: &'a Symbols,
-    tree: Tree,
-    events: Events,
+    pub profile: &'a Profile,
+    pub tally: &'a Tally,
+    pub symbols: &'a Symbols,
+    pub tree: Tree,
+    pub events: Events,
     /// By what perf finds the kernel's code.
     anchor: Option<Anchor>,
 }

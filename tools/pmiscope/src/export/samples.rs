@@ -9,12 +9,12 @@ use profiler::format::{Clock, Sample};
 use super::Export;
 use crate::profile::{Profile, ReadError, Timed};
 use crate::report::Selection;
-use crate::report::model::task_name;
+use crate::report::model::{task_name, task_of};
 use crate::report::tally::SampleKey;
 
 /// A sample, or several that nothing tells apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Weighted {
+pub(crate) struct Weighted {
     pub core: u32,
     pub task: u16,
     /// Its place in [`Events`].
@@ -26,7 +26,7 @@ pub(super) struct Weighted {
 
 /// The same with when it was, and whether samples before it on its core were lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct InTime {
+pub(crate) struct InTime {
     pub sample: Weighted,
     /// In ticks of the run, never less than that of the one before.
     pub time: u64,
@@ -34,7 +34,7 @@ pub(super) struct InTime {
 }
 
 /// What samples are of.
-pub(super) struct Events {
+pub(crate) struct Events {
     /// Those of the run, of which some may be without a sample.
     pub all: Vec<Event>,
     /// What the profile's numbers of events mean.
@@ -44,7 +44,7 @@ pub(super) struct Events {
 
 /// What a sample is of.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Event {
+pub(crate) struct Event {
     pub name: String,
     /// What lies between two samples.
     pub period: u64,
@@ -57,7 +57,7 @@ impl Events {
     /// # Errors
     ///
     /// Samples cannot be read.
-    pub(super) fn new(profile: &Profile, selection: &Selection) -> Result<Self, ReadError> {
+    pub(crate) fn new(profile: &Profile, selection: &Selection) -> Result<Self, ReadError> {
         let mut all = of_run(profile);
         let numbered = all.len();
         // Overflows beside those of the period, which have none.
@@ -103,7 +103,7 @@ impl Events {
     }
 
     /// The places of those that have samples; of the first one, if none has.
-    pub(super) fn seen(&self) -> Vec<usize> {
+    pub(crate) fn seen(&self) -> Vec<usize> {
         let seen: Vec<_> = (0..self.all.len())
             .filter(|&place| self.all[place].samples > 0)
             .collect();
@@ -155,7 +155,7 @@ impl Export<'_> {
     /// # Errors
     ///
     /// Samples cannot be read; those of `each`.
-    pub(super) fn for_each_in_time(
+    pub(crate) fn for_each_in_time(
         &self,
         mut each: impl FnMut(&InTime) -> Result<()>,
     ) -> Result<()> {
@@ -194,6 +194,43 @@ impl Export<'_> {
         Ok(())
     }
 
+    /// Calls `each` with every sample, each core's in the order of time, but the cores in any: it
+    /// takes less than [`Self::for_each_in_time`]. The run has kept that order.
+    ///
+    /// # Errors
+    ///
+    /// Samples cannot be read.
+    pub(crate) fn for_each_of_cores(&self, mut each: impl FnMut(&InTime)) -> Result<()> {
+        let selection = &self.tally.selection;
+        let mut expected = vec![0_u32; self.profile.cores() as usize];
+        self.profile.for_each_of(
+            |core| selection.has_core(core),
+            true,
+            |samples| {
+                let core = samples.core;
+                let expected = &mut expected[core as usize];
+                samples.for_each(|seen| {
+                    let lost_before = lost(expected, seen.sequence);
+                    if selection.has_event(seen.event)
+                        && selection.has(seen.stack, seen.task, seen.time)
+                    {
+                        each(&InTime {
+                            sample: self.weighted(core, (seen.stack, seen.task, seen.event), 1),
+                            time: seen.time,
+                            lost_before,
+                        });
+                    }
+                })
+            },
+        )?;
+        Ok(())
+    }
+
+    /// The number of the task of a sample's.
+    pub(crate) fn task_of(&self, number: u16) -> u16 {
+        task_of(&self.profile.description, number)
+    }
+
     /// The chains of a run that kept no order, each core's by stack.
     fn chains_in_turn(&self) -> Result<Vec<InTime>> {
         let mut clocks = vec![0_u64; self.profile.cores() as usize];
@@ -220,7 +257,7 @@ impl Export<'_> {
     /// # Errors
     ///
     /// Samples cannot be read.
-    pub(super) fn counted(&self) -> Result<Vec<Weighted>> {
+    pub(crate) fn counted(&self) -> Result<Vec<Weighted>> {
         let counts = self.tally.counted_by(self.profile, |of| of)?.into_counts();
         let counts = counts.map(|((SampleKey { core, task, event }, stack), samples)| {
             ((core, stack, task, event), samples)
@@ -244,7 +281,7 @@ impl Export<'_> {
     }
 
     /// The tasks that ran, with their names.
-    pub(super) fn tasks(&self) -> impl Iterator<Item = (u16, String)> {
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = (u16, String)> {
         let tasks = self.tally.tasks();
         tasks.map(|(task, _)| (task, task_name(&self.profile.description, task)))
     }

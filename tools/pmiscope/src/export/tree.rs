@@ -20,7 +20,7 @@ fn number(index: usize) -> u32 {
 
 /// What a step of a stack is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// Code, at this address as the ELF file has it; of a caller, within its call.
     Code(u64),
     /// What is further out was interrupted, by this vector.
@@ -31,7 +31,7 @@ pub(super) enum Kind {
 
 /// A step of a stack: an address with all functions that were inlined there.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     pub kind: Kind,
     /// Innermost first; one or more.
     pub frames: Box<[Frame]>,
@@ -39,7 +39,7 @@ pub(super) struct Place {
 
 /// A function at a place.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Its place in [`Tree::functions`].
     pub function: u32,
     /// The line that was executing, or that has the call: its file by its place in
@@ -49,7 +49,7 @@ pub(super) struct Frame {
 
 /// A function, by the name that is shown.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Function {
+pub(crate) struct Function {
     pub name: String,
     /// Where it is declared.
     pub file: Option<u32>,
@@ -65,18 +65,21 @@ struct Node {
 
 /// The stacks.
 #[derive(Default)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     pub places: Vec<Place>,
     pub functions: Vec<Function>,
     pub files: Vec<String>,
     nodes: Vec<Node>,
     /// The innermost node of each stack, by its number in the profile.
     leaves: Vec<u32>,
+    /// Where stacks were executing, by the same number, that have their exact address in another
+    /// function than the one that was interrupted.
+    exact_elsewhere: HashMap<u32, u32>,
 }
 
 impl Tree {
     /// The stacks of a tally, whose addresses have been resolved.
-    pub(super) fn new(tally: &Tally, symbols: &Symbols, lines: &Lines) -> Self {
+    pub(crate) fn new(tally: &Tally, symbols: &Symbols, lines: &Lines) -> Self {
         let mut builder = Builder {
             symbols,
             lines,
@@ -94,46 +97,55 @@ impl Tree {
             let leaves = &mut builder.tree.leaves;
             leaves.resize(leaves.len().max(stack_number as usize + 1), NONE);
             leaves[stack_number as usize] = leaf;
+            if let Some(exact) = stack.exact.filter(|_| stack.is_exact_elsewhere(symbols)) {
+                let exact = builder.code(exact);
+                builder.tree.exact_elsewhere.insert(stack_number, exact);
+            }
         }
         builder.tree
     }
 
     /// The innermost node of the stack with this number in the profile, if it was counted.
-    pub(super) fn leaf(&self, stack: u32) -> Option<u32> {
+    pub(crate) fn leaf(&self, stack: u32) -> Option<u32> {
         let leaf = self.leaves.get(stack as usize).copied();
         leaf.filter(|&leaf| leaf != NONE)
     }
 
+    /// The place that a stack's samples are of, if it is not that of its innermost node.
+    pub(crate) fn exact_elsewhere(&self, stack: u32) -> Option<u32> {
+        self.exact_elsewhere.get(&stack).copied()
+    }
+
     /// The number of nodes.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// The number of a node's place.
-    pub(super) fn place_of(&self, node: u32) -> u32 {
+    pub(crate) fn place_of(&self, node: u32) -> u32 {
         self.nodes[node as usize].place
     }
 
     /// The node further out; it has a smaller number.
-    pub(super) fn parent(&self, node: u32) -> Option<u32> {
+    pub(crate) fn parent(&self, node: u32) -> Option<u32> {
         let parent = self.nodes[node as usize].parent;
         (parent != NONE).then_some(parent)
     }
 
     /// The places of a stack, innermost first, by its innermost node.
-    pub(super) fn places_of(&self, leaf: u32) -> impl Iterator<Item = &Place> {
+    pub(crate) fn places_of(&self, leaf: u32) -> impl Iterator<Item = &Place> {
         let nodes = std::iter::successors(Some(leaf), |&node| self.parent(node));
         nodes.map(|node| &self.places[self.place_of(node) as usize])
     }
 
     /// Its functions, innermost first, each with where it was.
-    pub(super) fn frames_of(&self, leaf: u32) -> impl Iterator<Item = Frame> {
+    pub(crate) fn frames_of(&self, leaf: u32) -> impl Iterator<Item = Frame> {
         self.places_of(leaf)
             .flat_map(|place| place.frames.iter().copied())
     }
 
     /// A function's name, and where it is declared.
-    pub(super) fn declared(&self, function: &Function) -> (Option<&str>, Option<u32>) {
+    pub(crate) fn declared(&self, function: &Function) -> (Option<&str>, Option<u32>) {
         let file = function.file.map(|file| &*self.files[file as usize]);
         (file, function.line)
     }

@@ -12,6 +12,7 @@
 //! | JSON | [`json`], [`compact_json`] |
 //! | folded stacks | [`folded`] |
 //! | a picture (SVG) | [`svg`] |
+//! | a page (HTML) | base64, in [`crate::page`] |
 
 mod destination;
 mod file;

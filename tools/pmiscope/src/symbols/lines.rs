@@ -3,8 +3,12 @@
 //! [`super::Symbols`] reads debug information without them. Few addresses are asked for here, so
 //! what cannot be read costs no more than their lines.
 
+use std::cell::RefCell;
+use std::path::PathBuf;
+
 use addr2line::{Context, LookupContinuation, LookupResult};
 use gimli::Dwarf;
+use hashbrown::HashMap;
 use kernel_core::symbols::lines::short_path;
 
 use super::files::Chosen;
@@ -22,6 +26,8 @@ pub struct SourceLine {
 #[derive(Default)]
 pub struct Lines {
     context: Option<Context<Bytes>>,
+    /// The files of lines that were asked for, by their short names, as the compiler names them.
+    paths: RefCell<HashMap<String, PathBuf>>,
 }
 
 impl Lines {
@@ -34,6 +40,7 @@ impl Lines {
             part.map(|part| dwarf::load((&part.elf, &part.file.bytes), |id| id.name()));
         Self {
             context: dwarf.and_then(|dwarf| Context::from_dwarf(dwarf).ok()),
+            paths: RefCell::default(),
         }
     }
 
@@ -53,14 +60,31 @@ impl Lines {
         while let Ok(Some(frame)) = frames.next() {
             let line = frame.location.and_then(|place| {
                 let file = place.file?;
+                let short = short_path(file, folder.as_deref());
+                self.note_path(short, file);
                 Some(SourceLine {
-                    file: short_path(file, folder.as_deref()).to_owned(),
+                    file: short.to_owned(),
                     line: place.line?,
                 })
             });
             lines.push(line);
         }
         lines
+    }
+}
+
+impl Lines {
+    /// The file of a line that was asked for, by its short name; it may be on another machine.
+    #[must_use]
+    pub fn path(&self, file: &str) -> Option<PathBuf> {
+        self.paths.borrow().get(file).cloned()
+    }
+
+    fn note_path(&self, short: &str, path: &str) {
+        let mut paths = self.paths.borrow_mut();
+        if !paths.contains_key(short) {
+            paths.insert(short.to_owned(), path.into());
+        }
     }
 }
 

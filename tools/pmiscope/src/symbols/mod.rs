@@ -18,6 +18,7 @@ pub(crate) mod demangle;
 mod dwarf;
 pub(crate) mod elf;
 pub(crate) mod files;
+mod function_code;
 mod functions;
 mod kernel_file;
 mod lines;
@@ -40,7 +41,7 @@ pub(crate) use coverage::Coverage;
 pub(crate) use elf::{entry_of, loaded_bytes};
 pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
 pub(crate) use kernel_file::{check, check_kernel};
-pub(crate) use lines::Lines;
+pub(crate) use lines::{Lines, SourceLine};
 pub(crate) use separate::Whose;
 
 use std::collections::BTreeMap;
@@ -115,6 +116,7 @@ pub struct Symbols {
     origins: Origins,
     debug: DebugInfo,
     table: Arc<SymbolTable>,
+    code: Arc<Code>,
     callers: Callers,
     slide: Slide,
     functions: Functions,
@@ -198,7 +200,8 @@ impl Symbols {
         Self {
             origins,
             debug,
-            callers: Callers::new(frames, slide.clone(), code, Arc::clone(&table)),
+            callers: Callers::new(frames, slide.clone(), Arc::clone(&code), Arc::clone(&table)),
+            code,
             table,
             slide,
             ..Self::without_elf()
@@ -212,6 +215,7 @@ impl Symbols {
             origins: Origins::default(),
             debug: DebugInfo::default(),
             table: Arc::default(),
+            code: Arc::default(),
             callers: Callers::default(),
             slide: Slide::default(),
             functions: Functions::default(),

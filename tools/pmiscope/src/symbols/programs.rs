@@ -111,6 +111,13 @@ impl Symbols {
         }
     }
 
+    /// The symbols of a program.
+    pub(super) fn symbols_of_program(&self, number: u16) -> Option<&Self> {
+        let mut programs = self.programs.iter();
+        let program = programs.find(|program| program.number == number)?;
+        Some(&program.symbols)
+    }
+
     /// What an address of a program is: its functions, with the program's name behind theirs, as
     /// different programs have functions of one name.
     pub(super) fn look_up_in_program(&mut self, user: UserAddress) -> Resolved {

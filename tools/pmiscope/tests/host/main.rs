@@ -22,6 +22,7 @@ mod monitor;
 mod moved;
 mod names;
 mod outside;
+mod page;
 mod postmortem;
 mod processes;
 mod profile;

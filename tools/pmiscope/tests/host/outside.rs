@@ -37,26 +37,26 @@ const FROM_GUEST: &str = "gu\x1b[2Jest\n;<&>\u{202e} 7";
 /// an assembler does not take all of them.
 fn kernel() -> &'static (Vec<u8>, Vec<u64>) {
     static KERNEL: OnceLock<(Vec<u8>, Vec<u64>)> = OnceLock::new();
-    KERNEL.get_or_init(make_kernel)
+    KERNEL.get_or_init(|| make_kernel("names-from-outside", &NAMES))
 }
 
-fn make_kernel() -> (Vec<u8>, Vec<u64>) {
+fn make_kernel(file: &str, names: &[&str]) -> (Vec<u8>, Vec<u64>) {
     let placeholder =
         |(number, name): (usize, &&str)| format!("n{number:02}{:x<1$}", "", name.len() - 3);
-    let placeholders: Vec<_> = NAMES.iter().enumerate().map(placeholder).collect();
+    let placeholders: Vec<_> = names.iter().enumerate().map(placeholder).collect();
     let function = |name: &String| {
         format!(
             ".globl {name}\n.type {name},@function\n{name}: .cfi_startproc\nnop\n.cfi_endproc\n.size {name},1\n"
         )
     };
     let source: String = placeholders.iter().map(function).collect();
-    let compiled = link("names-from-outside", "s", &source, &[]);
+    let compiled = link(file, "s", &source, &[]);
     let places = placeholders
         .iter()
         .map(|name| compiled.at(name).0)
         .collect();
     let mut elf = compiled.elf;
-    for (placeholder, name) in placeholders.iter().zip(NAMES) {
+    for (placeholder, name) in placeholders.iter().zip(names) {
         let entry = format!("\0{placeholder}\0");
         let at = elf
             .windows(entry.len())
@@ -69,18 +69,26 @@ fn make_kernel() -> (Vec<u8>, Vec<u64>) {
 
 /// A profile in which every text is from outside.
 fn profile() -> Vec<u8> {
-    let (elf, places) = kernel();
+    profile_of(kernel(), FROM_GUEST)
+}
+
+/// A profile in which every text, and the name of the only function, is this one.
+pub fn profile_with(name: &str) -> Vec<u8> {
+    profile_of(&make_kernel("name-from-outside", &[name]), name)
+}
+
+fn profile_of((elf, places): &(Vec<u8>, Vec<u64>), text: &str) -> Vec<u8> {
     let mut run = Description {
         cores: 1,
-        reason: Text::new(FROM_GUEST),
-        bootloader: Text::new(FROM_GUEST),
-        workload: Text::new(FROM_GUEST),
+        reason: Text::new(text),
+        bootloader: Text::new(text),
+        workload: Text::new(text),
         build_id: pmiscope::symbols::build_id(elf).unwrap().0,
         ..description()
     };
-    run.tasks[1] = Text::new(FROM_GUEST);
+    run.tasks[1] = Text::new(text);
     let host = Host {
-        qemu: FROM_GUEST.into(),
+        qemu: text.into(),
         ..host()
     };
     let head = Head {
@@ -106,7 +114,7 @@ fn profile() -> Vec<u8> {
     end.cores[0].stored = sequence.into();
     writer
         .finish(&RunEnd {
-            message: FROM_GUEST.into(),
+            message: text.into(),
             ..end
         })
         .unwrap()

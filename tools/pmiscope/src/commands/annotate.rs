@@ -1,0 +1,106 @@
+//! `annotate`: a function's source and instructions, with samples.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::print;
+use super::show::LoadedProfile;
+use crate::annotate::{self, Listings, Sources};
+use crate::cli::{AnnotateArgs, ReportFormat};
+use crate::exit::Exit;
+use crate::export::Export;
+use crate::output::{json, say};
+use crate::report::Pattern;
+use crate::report::counts::Counts;
+use crate::symbols::Lines;
+
+/// The most instructions that are decoded: far more than a person reads.
+const MOST_INSTRUCTIONS: usize = 1 << 20;
+
+pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
+    let (mut loaded, files) = LoadedProfile::with_files(&arguments.profile)?;
+    if Counts::are_in(&loaded.profile.description) {
+        bail!("the profile has counts of events and no samples: pmiscope report shows them");
+    }
+    let selection = loaded.select(&arguments.select)?;
+    let mut counted = loaded.count(selection)?;
+    if counted.tally.samples() == 0 {
+        bail!("{}", counted.lacks_samples());
+    }
+    let lines = Lines::of_files(&files);
+    // Before names are told apart, as more functions are looked up here than have samples.
+    let addresses: Vec<_> = counted
+        .tally
+        .addresses()
+        .map(|address| (address, 1))
+        .collect();
+    let tables = (&mut counted.symbols, &lines);
+    let listings = Listings::new(
+        addresses.into_iter(),
+        tables,
+        (arguments.syntax, MOST_INSTRUCTIONS),
+    );
+    let symbols = (&counted.tally, &mut counted.symbols);
+    let export = Export::new(&counted.profile, symbols, &lines)?;
+    let functions = chosen(&export, &arguments.function)?;
+    let written = written_at(&arguments.profile.profile);
+    let sources = Sources::new(&lines, &arguments.source.source, written);
+    let sources = sources.only_if(!arguments.source.no_source);
+    let chosen = (&functions[..], arguments.top);
+    let annotations = annotate::annotate(&export, &listings, &sources, chosen);
+    let left_out = functions.len() - annotations.len();
+    let text = match arguments.format {
+        ReportFormat::Text => annotate::text(&annotations, &sources),
+        ReportFormat::Json => json(&annotations)?,
+    };
+    print(&text).context("cannot write the code")?;
+    say_changed(&sources);
+    if left_out > 0 {
+        say!("pmiscope: note: {left_out} more match: --top shows more");
+    }
+    drop(export);
+    Ok(counted.leave())
+}
+
+/// The functions that are meant, by their numbers.
+fn chosen(export: &Export<'_>, function: &Pattern) -> Result<Vec<u32>> {
+    let functions = || {
+        (0..)
+            .zip(&export.tree.functions)
+            .filter(|(_, it)| !it.name.starts_with('['))
+    };
+    let numbers = |is_it: &dyn Fn(&str) -> bool| -> Vec<u32> {
+        let found = functions().filter(|(_, it)| is_it(&it.name));
+        found.map(|(number, _)| number).collect()
+    };
+    let named = numbers(&|name| function.is_name(name));
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let matching = numbers(&|name| function.is_in(name));
+    if matching.is_empty() {
+        bail!(
+            "no sample has a function {function} on its stack: pmiscope report lists those that have"
+        );
+    }
+    Ok(matching)
+}
+
+/// When a profile was written.
+pub(super) fn written_at(profile: &Path) -> Option<SystemTime> {
+    fs::metadata(profile)
+        .and_then(|found| found.modified())
+        .ok()
+}
+
+/// Says which sources may be of another build.
+pub(super) fn say_changed(sources: &Sources<'_>) {
+    for file in sources.changed() {
+        say!(
+            "pmiscope: warning: {file} was changed after the profile was written: its lines may be others"
+        );
+    }
+}
