@@ -39,8 +39,9 @@ pub struct WhoseArgs {
     #[arg(long, value_name = "N", help_heading = HEADING)]
     pub thread: Vec<u16>,
 
-    /// Only those of this program of the user, in its own code and in the kernel on its behalf
-    #[arg(long, value_name = "NAME", help_heading = HEADING)]
+    /// Only those of the processes of this program, or of the one with this pid, in their own code and in
+    /// the kernel on their behalf
+    #[arg(long, value_name = "NAME|PID", help_heading = HEADING)]
     pub process: Option<String>,
 
     /// Only those with this lock held (locks=on)

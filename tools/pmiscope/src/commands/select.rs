@@ -77,7 +77,7 @@ impl LoadedProfile {
     fn filter(&self, arguments: &SelectArgs) -> Result<StackFilter> {
         let (state, frames) = (&arguments.state, &arguments.frames);
         let process = arguments.whose.process.as_deref();
-        let process = process.map(|name| process_named(&self.symbols, name));
+        let process = process.map(|name| processes_named(&self.symbols, name));
         Ok(StackFilter {
             user: state.privilege.map(|it| it == Privilege::User),
             interrupts_off: state.interrupts_off,
@@ -86,7 +86,7 @@ impl LoadedProfile {
                 Idle::Out => Some(false),
                 Idle::Only => Some(true),
             },
-            process: process.transpose()?,
+            processes: process.transpose()?,
             filter: frames.filter.clone(),
             exclude: frames.exclude.clone(),
             focus: frames.focus.clone(),
@@ -94,24 +94,17 @@ impl LoadedProfile {
     }
 }
 
-/// The number of a program.
-fn process_named(symbols: &Symbols, name: &str) -> Result<u16> {
-    // One of which no file is known.
-    if let Some(number) = name.strip_prefix("program ").and_then(|it| it.parse().ok())
-        && symbols.program_name(number) == name
-    {
-        return Ok(number);
-    }
-    let programs: Vec<_> = symbols.programs().collect();
-    let found = programs.iter().find(|&&(_, known)| known == name);
-    let Some(&(number, _)) = found else {
-        let names: Vec<_> = programs.into_iter().map(|(_, name)| name).collect();
+/// The numbers of a process, or of those of a program.
+fn processes_named(symbols: &Symbols, name: &str) -> Result<Vec<u16>> {
+    let numbers = symbols.numbers_of(name);
+    if numbers.is_empty() {
+        let names: Vec<_> = symbols.program_names().collect();
         bail!(
-            "--process {name}: the profile has no such program; it has {}",
+            "--process {name}: the profile has no such program, and no process with such a pid; its programs are {}",
             listed(&names)
         );
-    };
-    Ok(number)
+    }
+    Ok(numbers)
 }
 
 /// Which numbers of tasks are asked for; `None` if all are.

@@ -19,8 +19,9 @@ pub struct StackFilter {
     pub interrupts_off: bool,
     /// Whether the core was halted.
     pub idle: Option<bool>,
-    /// Whose program it was, in its own code or in the kernel's on its behalf.
-    pub process: Option<u16>,
+    /// Whose processes it was, in their own code or in the kernel's on their behalf: the numbers that
+    /// their addresses have.
+    pub processes: Option<Vec<u16>>,
     /// Each has to match some frame.
     pub filter: Vec<Pattern>,
     /// None may match a frame.
@@ -34,7 +35,7 @@ impl StackFilter {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let has_state = self.user.is_some() || self.interrupts_off || self.idle.is_some();
-        !has_state && self.process.is_none() && !self.has_patterns()
+        !has_state && self.processes.is_none() && !self.has_patterns()
     }
 
     fn has_patterns(&self) -> bool {
@@ -51,9 +52,12 @@ impl StackFilter {
                 *mark &= other == expected;
             }
         };
-        if self.process.is_some() {
-            let programs = processes::by_stack(tally);
-            and(programs.map(|(_, it)| it == self.process).collect(), true);
+        if let Some(numbers) = &self.processes {
+            let of_stacks = processes::by_stack(tally);
+            let is_one = |(_, number): (_, Option<u16>)| {
+                number.is_some_and(|number| numbers.contains(&number))
+            };
+            and(of_stacks.map(is_one).collect(), true);
         }
         for pattern in &self.filter {
             and(

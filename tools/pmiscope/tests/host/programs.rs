@@ -219,7 +219,7 @@ fn each_program_is_named_by_its_own_file_and_its_border_is_seen() {
     refused(
         pmiscope(&["report", path, "--process", "shell"]),
         1,
-        &["--process shell: ", "it has named-one, named-two"],
+        &["--process shell: ", "its programs are named-one, named-two"],
     );
     let shown = stdout(&pmiscope(&["report", path]).success());
     let line = "named-two (2 in the program, 1 in the kernel)";

@@ -280,7 +280,7 @@ impl<'a> Names<'a> {
             By::Event => self.event(of.event),
             By::Process => program.map_or_else(
                 || "(none)".to_owned(),
-                |number| self.symbols.program_name(number),
+                |number| self.symbols.process_name(number),
             ),
             By::Function | By::Line | By::File | By::Address => String::new(),
         }
