@@ -8,6 +8,7 @@ mod import;
 mod load;
 mod machine;
 mod postmortem;
+mod shell;
 mod stat;
 mod stress_boot;
 
@@ -30,6 +31,7 @@ pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
 pub use postmortem::{LogArgs, PostmortemArgs};
+pub use shell::{CompletionsArgs, ManArgs, shown};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
 
@@ -93,6 +95,12 @@ pub enum Command {
     /// end as they should
     #[command(after_help = stress_boot::EXAMPLES)]
     StressBoot(StressBootArgs),
+    /// Print what a shell completes the tool's command line by
+    #[command(after_help = shell::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write the tool's man pages, a page for each subcommand
+    #[command(after_help = "Example:\n  pmiscope man -o ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Wait for the end of the tool that has started this, and end its QEMU
     #[command(hide = true, name = WARDEN)]
     Warden(WardenArgs),
@@ -200,7 +208,7 @@ pub struct RunArgs {
     pub time_limit: Option<u64>,
 
     /// The profile to write; the flame graph goes beside it, with the ending svg
-    /// [default: profile.pmi in the build directory]
+    /// [default: profile.pmi in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

@@ -9,7 +9,8 @@
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
 //! its addresses up by [`symbols`], and show it, `export` in the forms of other tools. `verify` compares every chain
 //! with the true one. `attach` does the first two for a guest that somebody else has
-//! started, `import` for a machine that sends by a serial line; `stress` draws boots. `commands` are the subcommands that tie these together.
+//! started, `import` for a machine that sends by a serial line; `stress` draws boots; `cargo` builds
+//! a project's kernel before. `commands` are the subcommands that tie these together.
 //!
 //! # What is public
 //!
@@ -31,6 +32,7 @@ use clap::Parser as _;
 mod addresses;
 mod attach;
 mod capabilities;
+mod cargo;
 mod chain;
 mod cli;
 mod collect;
@@ -74,6 +76,18 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             output::say!("pmiscope: {error:#}");
+            exit::Exit::Failure.into()
+        }
+    }
+}
+
+/// Runs the command `cargo pmiscope` with this process's arguments.
+#[must_use]
+pub fn cargo_main() -> ExitCode {
+    match cargo::run() {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::say!("cargo pmiscope: {error:#}");
             exit::Exit::Failure.into()
         }
     }

@@ -58,7 +58,7 @@ pub struct AttachArgs {
     pub time_limit: Option<u64>,
 
     /// The profile to write; the flame graph goes beside it, with the ending svg
-    /// [default: profile.pmi in the build directory]
+    /// [default: profile.pmi in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

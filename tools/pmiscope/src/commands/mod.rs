@@ -12,6 +12,7 @@ mod monitor;
 mod postmortem;
 mod programs;
 mod run;
+mod shell;
 mod show;
 mod stress_boot;
 mod symbols;
@@ -46,6 +47,8 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::StressBoot(arguments) => stress_boot::run(arguments),
+        Command::Completions(arguments) => shell::completions(arguments),
+        Command::Man(arguments) => shell::man(arguments),
         Command::Warden(arguments) => {
             if !qemu::is_warden() {
                 say!("pmiscope: warden: pmiscope alone starts it, for a QEMU of its own");

@@ -16,6 +16,7 @@ mod fixture;
 #[path = "../folder.rs"]
 mod folder;
 mod import;
+mod installed;
 mod memory;
 mod monitor;
 mod moved;

@@ -2,6 +2,7 @@
 
 mod attended;
 mod outputs;
+mod places;
 pub(super) mod plan;
 mod programs;
 mod progress;
