@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 #[cfg(test)]
 mod documented;
+mod embed;
 mod import;
 mod load;
 mod machine;
@@ -11,6 +12,7 @@ mod postmortem;
 mod shell;
 mod stat;
 mod stress_boot;
+mod top;
 
 use std::path::PathBuf;
 
@@ -27,6 +29,7 @@ use crate::report::SortBy;
 use crate::units::parse_size;
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
+pub use embed::EmbedArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
 pub use machine::MachineArgs;
@@ -34,6 +37,7 @@ pub use postmortem::{LogArgs, PostmortemArgs};
 pub use shell::{CompletionsArgs, ManArgs, shown};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
+pub use top::TopArgs;
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
 /// time went.
@@ -50,13 +54,16 @@ pub enum Command {
     /// Boot the kernel, collect its samples into a profile, and report
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Boot the kernel, and show where its time goes while it runs
+    #[command(after_help = top::EXAMPLES)]
+    Top(Box<TopArgs>),
     /// Boot the kernel and count events, each core for so many units of a workload
     #[command(after_help = stat::EXAMPLES)]
     Stat(Box<StatArgs>),
     /// Read a guest that somebody else has started, while it runs or from what is left of it
     #[command(after_help = attach::EXAMPLES)]
     Attach(AttachArgs),
-    /// Make a profile of what a kernel has sent by a serial line, from the port or a file
+    /// Make a profile of what a kernel has sent by a serial line, or another profiler has recorded
     #[command(after_help = import::EXAMPLES)]
     Import(ImportArgs),
     /// Show what a profile says
@@ -70,6 +77,9 @@ pub enum Command {
         after_help = "Example:\n  pmiscope export profile.pmi --format folded -o - | sort -t' ' -k2 | tail"
     )]
     Export(ExportArgs),
+    /// Write a profile again with the names of its code in place of the kernel: one to share
+    #[command(after_help = embed::EXAMPLES)]
+    EmbedSymbols(EmbedArgs),
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -183,7 +193,7 @@ pub enum ExportFormat {
 }
 
 /// What `run` takes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -211,6 +221,10 @@ pub struct RunArgs {
     /// [default: profile.pmi in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Keep the names of the code that was sampled in the profile, and not the kernel: one to share
+    #[arg(long)]
+    pub embed_symbols: bool,
 
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
@@ -246,7 +260,7 @@ pub struct WardenArgs {
 }
 
 // What overflows, and how it interrupts.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct SamplingArgs {
     /// What the interrupted code runs between two samples: instructions in
     /// deterministic mode (default 1000), nanoseconds in realtime mode (default
@@ -281,7 +295,7 @@ pub struct SamplingArgs {
 }
 
 // What runs, and for how long.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct WorkArgs {
     /// Count events of so many rounds of the workload, and take no samples: `stat`
     #[arg(skip)]
@@ -299,7 +313,7 @@ pub struct WorkArgs {
 }
 
 // What only a run can choose of its machine.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct BootArgs {
     /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
     /// into the profile; can be said several times [default: found by build-id and debuglink]

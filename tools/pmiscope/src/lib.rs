@@ -9,7 +9,7 @@
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
 //! its addresses up by [`symbols`], and show it, `export` in the forms of other tools. `verify` compares every chain
 //! with the true one. `attach` does the first two for a guest that somebody else has
-//! started, `import` for a machine that sends by a serial line; `stress` draws boots; `cargo` builds
+//! started, `import` for a machine that sends by a serial line; `top` shows a run while it goes on; `foreign` reads what other profilers have recorded; `stress` draws boots; `cargo` builds
 //! a project's kernel before. `commands` are the subcommands that tie these together.
 //!
 //! # What is public
@@ -43,6 +43,7 @@ mod doctor;
 mod exit;
 mod export;
 mod flame;
+mod foreign;
 mod import;
 mod input;
 mod output;
@@ -55,6 +56,7 @@ mod signals;
 mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
+mod top;
 mod units;
 mod verify;
 

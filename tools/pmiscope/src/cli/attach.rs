@@ -62,6 +62,14 @@ pub struct AttachArgs {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 
+    /// Show where the time goes while the guest runs: as `pmiscope top`
+    #[arg(long, conflicts_with = "once")]
+    pub top: bool,
+
+    /// Keep the names of the code that was sampled in the profile, and not the kernel: one to share
+    #[arg(long)]
+    pub embed_symbols: bool,
+
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
     pub format: ReportFormat,

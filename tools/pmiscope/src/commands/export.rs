@@ -78,9 +78,15 @@ fn other(
             "pmiscope: note: the run kept chains and not when they were: the times in the export are made up"
         );
     }
+    let has_names_alone = counted.has_names_alone;
     let lines = Lines::of_files(&files);
     let kernel = (form == Form::Perf).then(|| PerfKernel::new(files, arguments, output));
     let kernel = kernel.transpose()?.flatten();
+    if form == Form::Perf && kernel.is_none() && has_names_alone {
+        bail!(
+            "the profile has names in place of its kernel, and perf takes names from that kernel's file alone: give it by --elf, or take another --format"
+        );
+    }
     let symbols = (&counted.tally, &mut counted.symbols);
     let export = Export::new(&counted.profile, symbols, &lines)?;
     let export = export.with_anchor(kernel.as_ref().and_then(PerfKernel::anchor));

@@ -4,6 +4,7 @@ mod attach;
 mod capabilities;
 mod ctl;
 mod doctor;
+mod embed;
 mod export;
 mod import;
 mod kernel;
@@ -33,12 +34,14 @@ use crate::qemu;
 pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Top(arguments) => run::top(&arguments.run),
         Command::Stat(arguments) => run::stat(arguments),
         Command::Attach(arguments) => attach::attach(arguments),
         Command::Import(arguments) => import::import(arguments),
         Command::Report(arguments) => show::report(arguments),
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => export::export(arguments),
+        Command::EmbedSymbols(arguments) => embed::embed(arguments),
         Command::Verify(arguments) => verify::run(arguments),
         Command::Ctl(arguments) => ctl::run(arguments),
         Command::Monitor(arguments) => monitor::run(arguments),

@@ -25,6 +25,7 @@ mod names;
 mod naming;
 mod path;
 mod programs;
+mod recorded;
 mod separate;
 mod slide;
 mod spans;
@@ -37,8 +38,8 @@ pub use slide::{LinkAddress, Slide};
 pub(crate) use callframe::Callers;
 pub(crate) use code::Code;
 pub(crate) use coverage::Coverage;
-pub(crate) use elf::{entry_of, loaded_bytes};
-pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
+pub(crate) use elf::{address_of, entry_of, loaded_bytes};
+pub(crate) use files::{Origins, Owner, Problems, SymbolFile, SymbolFiles};
 pub(crate) use kernel_file::{check, check_kernel};
 pub(crate) use lines::Lines;
 pub(crate) use separate::Whose;
@@ -120,6 +121,8 @@ pub struct Symbols {
     declared: HashMap<EntryKey, Rc<Declared>>,
     programs: Vec<Program>,
     resolved: HashMap<CodeAddress, Resolved>,
+    /// What is known of the kernel's code, where a profile has names in place of its file.
+    covered: HashMap<CodeAddress, Coverage>,
 }
 
 /// What an address is resolved to.
@@ -215,6 +218,7 @@ impl Symbols {
             declared: HashMap::new(),
             programs: Vec::new(),
             resolved: HashMap::new(),
+            covered: HashMap::new(),
         }
     }
 

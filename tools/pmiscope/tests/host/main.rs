@@ -9,12 +9,14 @@ mod command;
 mod compiled;
 mod counts;
 mod damaged;
+mod embedded;
 mod events;
 mod exports;
 mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod foreign;
 mod import;
 mod installed;
 mod memory;

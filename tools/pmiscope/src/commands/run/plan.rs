@@ -12,7 +12,7 @@ use profiler::contract::settings::{Aim, Keep, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
-use super::outputs::Outputs;
+pub(in crate::commands) use super::outputs::Outputs;
 use super::places::Places;
 use super::programs;
 use super::unsampled::{self, has_sampler};
@@ -105,6 +105,10 @@ pub(in crate::commands) struct Recording {
     pub(in crate::commands) is_disc: bool,
     /// Whether somebody else has started the guest.
     pub(in crate::commands) is_attached: bool,
+    /// Whether the profile is to have names and no kernel at its end.
+    pub(in crate::commands) embeds_names: bool,
+    /// Whether somebody watches it.
+    pub(in crate::commands) has_view: bool,
 }
 
 impl Recording {
@@ -132,6 +136,8 @@ impl Recording {
             verbose: false,
             is_disc: false,
             is_attached: true,
+            embeds_names: false,
+            has_view: false,
         })
     }
 
@@ -194,6 +200,8 @@ impl Plan {
                 verbose: wanted.verbose,
                 is_disc: boot.is_disc,
                 is_attached: false,
+                embeds_names: arguments.embed_symbols,
+                has_view: false,
             },
             boot,
         })
