@@ -268,7 +268,11 @@ pub(super) fn conclude(
     if run.outcome() != Outcome::Finished {
         explain(None, run, "sampled");
     }
-    let exit = Exit::from(run.outcome());
+    let exit = match run.outcome() {
+        // That is how it ends.
+        Outcome::Interrupted if recording.has_view && run.profile.is_some() => Exit::Success,
+        outcome => Exit::from(outcome),
+    };
     let Some(profile) = &run.profile else {
         return Ok(exit);
     };

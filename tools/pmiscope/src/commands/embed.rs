@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use super::show::{CountedProfile, LoadedProfile, open_written};
 use crate::cli::EmbedArgs;
 use crate::exit::Exit;
-use crate::output::{Target, Written, say};
+use crate::output::{Target, Working, Written, say};
 use crate::report::Selection;
 use crate::report::counts::Counts;
 use crate::symbols::BuildId;
@@ -65,6 +65,7 @@ fn write(counted: CountedProfile, target: &Target) -> Result<Exit> {
     let problem = || format!("cannot write {}", path.display());
     let draft = target.begin().with_context(problem)?;
     let file = draft.file().with_context(problem)?;
+    let working = Working::new("writing");
     let written = counted
         .profile
         .write_with_names(&names, BufWriter::new(file));
@@ -72,6 +73,7 @@ fn write(counted: CountedProfile, target: &Target) -> Result<Exit> {
         draft.discard();
         return Err(error).with_context(problem);
     }
+    drop(working);
     draft.finish_or_discard().with_context(problem)?;
     say_done(path, names.code.len());
     Ok(counted.leave())

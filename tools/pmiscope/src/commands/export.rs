@@ -10,7 +10,7 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::exit::Exit;
 use crate::export::{Anchor, Export, Form};
 use crate::input;
-use crate::output::{Destination, Target, say, shell_word};
+use crate::output::{Destination, Target, Working, say, shell_word};
 use crate::report::Selection;
 use crate::report::counts::Counts;
 use crate::symbols::{Lines, SymbolFile, SymbolFiles};
@@ -90,7 +90,11 @@ fn other(
     let symbols = (&counted.tally, &mut counted.symbols);
     let export = Export::new(&counted.profile, symbols, &lines)?;
     let export = export.with_anchor(kernel.as_ref().and_then(PerfKernel::anchor));
+    // On the standard output the two would be mixed.
+    let is_file = matches!(output, Destination::File(_));
+    let working = is_file.then(|| Working::new("exporting"));
     output.write_with(|out| export.write(form, out))?;
+    drop(working);
     drop(export);
     if form == Form::Perf {
         say_command(kernel.as_ref(), output);

@@ -12,7 +12,7 @@ use super::symbols::{files_in, files_of, symbols_of};
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
-use crate::output::{Destination, Target, Written, parts_of, say};
+use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::Profile;
 use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
@@ -69,8 +69,10 @@ impl LoadedProfile {
             mut symbols,
             has_names_alone,
         } = self;
+        let working = Working::new("counting samples");
         let tally = Tally::new(&profile, symbols.callers(), selection)?;
         symbols.resolve(tally.addresses());
+        drop(working);
         let warnings = warnings(&profile, &tally, &symbols)?;
         Ok(CountedProfile {
             is_as_asked: warn(&warnings),

@@ -199,3 +199,35 @@ fn add_given(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use profiler::address::CodeAddress;
+
+    use super::*;
+    use crate::foreign::folded;
+
+    #[test]
+    fn names_of_another_kernel_are_not_taken() {
+        let bytes = folded::read("main;work 3\n")
+            .unwrap()
+            .write(Vec::new())
+            .unwrap();
+        let profile = || Profile::read(bytes.clone()).unwrap();
+        let files = SymbolFiles::default();
+        let mut own = profile();
+        let code = own.names.as_ref().unwrap().code[0].address;
+        let mut symbols = symbols_of(&mut own, &files, false).unwrap();
+        symbols.resolve([CodeAddress(code)]);
+        let frames = symbols.frames(CodeAddress(code));
+        assert_eq!(symbols.label(frames[0].function), "work");
+        let mut other = profile();
+        other.names.as_mut().unwrap().build_id = "7".repeat(40);
+        let said = symbols_of(&mut other, &files, false)
+            .err()
+            .unwrap()
+            .to_string();
+        let says = "the names in it are those of the kernel with build-id 7777777777777777777777777777777777777777, and 0000000000000000000000000000000000000000 ran";
+        assert!(said.starts_with(says), "{said}");
+    }
+}

@@ -481,6 +481,67 @@ mod tests {
     }
 
     #[test]
+    fn what_is_saved_is_whole() {
+        use profiler::address::{CodeAddress, StackAddress};
+        use profiler::format::{ChainEnd, State};
+
+        let text = CodeRange {
+            start: CodeAddress(0x1000),
+            end: CodeAddress(0x2000),
+        };
+        let description = Description::new([0; 20], text, 1, 1 << 10);
+        let host = Host {
+            pmiscope: String::new(),
+            qemu: String::new(),
+            emulator: crate::qemu::Emulator::Other,
+            pmu: None,
+            mode: super::super::Mode::Realtime,
+            arguments: Vec::new(),
+            asked: super::super::Asked::default(),
+            imported: None,
+        };
+        let files = Embedded::new(b"a kernel", []).unwrap();
+        let mut writer = Writer::with(Vec::new(), &description, &host, files).unwrap();
+        let mut sample = Sample {
+            sequence: 0,
+            handler_cost: 0,
+            event: 0,
+            task: 0,
+            state: State(0),
+            time: 0,
+            period: 1,
+            sp: StackAddress(0),
+            stack_top: [0; 2],
+            pc: CodeAddress(0x1000),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: &[],
+        };
+        writer.sample(0, &sample).unwrap();
+        writer.flush().unwrap();
+        let end = RunEnd {
+            outcome: super::super::Outcome::Unfinished,
+            message: String::new(),
+            cores: vec![super::super::CoreEnd {
+                stored: 1,
+                ..super::super::CoreEnd::default()
+            }],
+        };
+        let mut saved = writer.chunks.out.clone();
+        saved.extend(writer.end_so_far(&end).unwrap());
+        let saved = super::super::Profile::read(saved).unwrap();
+        assert_eq!((saved.incomplete(), saved.records()), (None, 1));
+        assert_eq!(saved.wrong_hash().unwrap(), None);
+        // The run goes on as if nothing had been saved.
+        sample.sequence = 1;
+        writer.sample(0, &sample).unwrap();
+        let mut end = end;
+        end.cores[0].stored = 2;
+        let whole = super::super::Profile::read(writer.finish(&end).unwrap()).unwrap();
+        assert_eq!((whole.incomplete(), whole.records()), (None, 2));
+    }
+
+    #[test]
     fn a_kernel_without_all_its_parts_is_none() {
         let elf = [7; 25];
         for lost in [&[0][..], &[1], &[2], &[0, 1]] {

@@ -169,7 +169,7 @@ impl Top {
         screen.set_facts(facts);
         self.terminal.draw(|frame| screen.draw(frame))?;
         // What keys have asked for is no step in time.
-        if is_new && !self.keys.is_frozen() {
+        if is_new && !self.keys.is_frozen() && !standing.is_paused {
             self.live.decay();
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::foreign::perf::KernelNames;
 use crate::foreign::{Foreign, folded, perf};
 use crate::input;
-use crate::output::say;
+use crate::output::{Working, say};
 
 /// Makes a profile of a perf.data.
 pub(super) fn import_perf(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
@@ -24,7 +24,9 @@ pub(super) fn import_perf(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
         .transpose()?;
     let name = || path.display().to_string();
     let file = input::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let working = Working::new("reading perf.data");
     let (foreign, problems) = perf::read(file, kernel).with_context(name)?;
+    drop(working);
     for problem in problems {
         say!("pmiscope: warning: {problem}");
     }
@@ -35,7 +37,9 @@ pub(super) fn import_perf(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
 pub(super) fn import_folded(path: &Path, arguments: &ImportArgs) -> Result<Exit> {
     let outputs = outputs(path, arguments)?;
     let text = input::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let working = Working::new("reading stacks");
     let foreign = folded::read(&String::from_utf8_lossy(&text));
+    drop(working);
     finish(
         foreign.with_context(|| path.display().to_string())?,
         &outputs,

@@ -121,6 +121,8 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     }
     let exit = match outcome {
         Outcome::Finished if has_nothing => Exit::Failure,
+        // That is how it ends.
+        Outcome::Interrupted if plan.recording.has_view && run.profile.is_some() => Exit::Success,
         other => Exit::from(other),
     };
     let Some(profile) = &run.profile else {
