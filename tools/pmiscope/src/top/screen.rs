@@ -123,7 +123,7 @@ impl Screen {
             _ => "",
         };
         let first = format!(
-            "pmiscope top  {} samples by {}, {} lost; period {}{achieved}{state}",
+            "{} samples by {}, {} lost; period {}{achieved}{state}",
             grouped(self.samples),
             self.source,
             grouped(lost),
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn each_cell_is_where_it_belongs() {
         let expected = [
-            "pmiscope top  12,345 samples by pmu, 2 lost; period 1,000 requested, 1,003 achieved",
+            "12,345 samples by pmu, 2 lost; period 1,000 requested, 1,003 achieved",
             "cores: t task  i interrupt  n NMI  . idle  u user",
             "   0 [tttttttttttttttttttttttttiiiiinnnnn..........uuuuu]  80.00% busy, 0 lost",
             "   1 [..................................................]   0.00% busy, 2 lost",
