@@ -5,7 +5,7 @@ out := $(or $(CARGO_TARGET_DIR),target)
 # rustup's directory, for shells that did not read ~/.profile.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help run test adopters header miri names exports page-test mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
+.PHONY: help install uninstall run test adopters header miri names exports page-test mutants stress stress-boot fuzz bench bench-perf iso limine lab qemu-pmu qemu-pmu-test lab-linux lab-strict build kernel setup setup-test lint clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 22
@@ -111,6 +111,13 @@ adopters: setup ## the small kernels that are not ours, and some of them so that
 
 header: ## make the header for C anew, profiler/c/pmiscope.h, from its source
 	PMISCOPE_WRITE_HEADER=1 cargo test --locked --quiet -p pmiscope-c --test header header_is_what_the_source_says
+
+PREFIX ?= /usr/local
+install: build ## put tool, kernel, completions and man pages into a prefix: make install PREFIX=~/.local (DESTDIR for packages)
+	@DESTDIR="$(DESTDIR)" tools/install.sh $(abspath $(out)) "$(PREFIX)"
+
+uninstall: ## remove them again: make uninstall PREFIX=~/.local
+	@DESTDIR="$(DESTDIR)" tools/install.sh --remove "$(PREFIX)"
 
 setup: ## install what is missing (what builds does it first)
 	@tools/setup.sh

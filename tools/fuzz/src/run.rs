@@ -46,6 +46,7 @@ pub(crate) fn writer(description: &Description, kernel: &[u8]) -> Writer<Vec<u8>
         mode: Mode::Deterministic,
         arguments: Vec::new(),
         asked: Asked::default(),
+        imported: None,
     };
     let head = Head {
         description,

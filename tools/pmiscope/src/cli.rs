@@ -6,6 +6,7 @@ mod capabilities;
 mod diff;
 #[cfg(test)]
 mod documented;
+mod embed;
 mod html;
 mod import;
 mod load;
@@ -13,9 +14,11 @@ mod machine;
 mod postmortem;
 mod select;
 mod serve;
+mod shell;
 mod stat;
 mod stress_boot;
 mod timeline;
+mod top;
 mod views;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +38,7 @@ pub use annotate::{AnnotateArgs, SourceArgs};
 pub use attach::AttachArgs;
 pub use capabilities::CapabilitiesArgs;
 pub use diff::DiffArgs;
+pub use embed::EmbedArgs;
 pub use html::HtmlArgs;
 pub use import::{ImportArgs, MemoryPlace};
 pub use load::LoadArgs;
@@ -42,9 +46,11 @@ pub use machine::MachineArgs;
 pub use postmortem::{LogArgs, PostmortemArgs};
 pub use select::{Idle, Privilege, SelectArgs, WhoseArgs};
 pub use serve::ServeArgs;
+pub use shell::{CompletionsArgs, ManArgs, shown};
 pub use stat::StatArgs;
 pub use stress_boot::{GivenArgs, StressBootArgs};
 pub use timeline::TimelineArgs;
+pub use top::TopArgs;
 pub use views::{View, ViewArgs};
 
 /// Boots the pmiscope kernel in QEMU, samples every core, and shows where the
@@ -62,13 +68,16 @@ pub enum Command {
     /// Boot the kernel, collect its samples into a profile, and report
     #[command(after_help = RUN_EXAMPLES)]
     Run(Box<RunArgs>),
+    /// Boot the kernel, and show where its time goes while it runs
+    #[command(after_help = top::EXAMPLES)]
+    Top(Box<TopArgs>),
     /// Boot the kernel and count events, each core for so many units of a workload
     #[command(after_help = stat::EXAMPLES)]
     Stat(Box<StatArgs>),
     /// Read a guest that somebody else has started, while it runs or from what is left of it
     #[command(after_help = attach::EXAMPLES)]
     Attach(AttachArgs),
-    /// Make a profile of what a kernel has sent by a serial line, from the port or a file
+    /// Make a profile of what a kernel has sent by a serial line, or another profiler has recorded
     #[command(after_help = import::EXAMPLES)]
     Import(ImportArgs),
     /// Show what a profile says
@@ -97,6 +106,9 @@ pub enum Command {
     /// Show the same page in a browser on this machine, and follow a run that has not come to its end
     #[command(after_help = serve::EXAMPLES)]
     Serve(Box<ServeArgs>),
+    /// Write a profile again with the names of its code in place of the kernel: one to share
+    #[command(after_help = embed::EXAMPLES)]
+    EmbedSymbols(EmbedArgs),
     /// Compare every chain with the true one, where every instruction is a sample
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(VerifyArgs),
@@ -122,6 +134,12 @@ pub enum Command {
     /// end as they should
     #[command(after_help = stress_boot::EXAMPLES)]
     StressBoot(StressBootArgs),
+    /// Print what a shell completes the tool's command line by
+    #[command(after_help = shell::COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write the tool's man pages, a page for each subcommand
+    #[command(after_help = "Example:\n  pmiscope man -o ~/.local/share/man/man1")]
+    Man(ManArgs),
     /// Wait for the end of the tool that has started this, and end its QEMU
     #[command(hide = true, name = WARDEN)]
     Warden(WardenArgs),
@@ -207,7 +225,7 @@ pub enum ExportFormat {
 }
 
 /// What `run` takes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
@@ -232,9 +250,13 @@ pub struct RunArgs {
     pub time_limit: Option<u64>,
 
     /// The profile to write; the flame graph goes beside it, with the ending svg
-    /// [default: profile.pmi in the build directory]
+    /// [default: profile.pmi in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Keep the names of the code that was sampled in the profile, and not the kernel: one to share
+    #[arg(long)]
+    pub embed_symbols: bool,
 
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
@@ -270,7 +292,7 @@ pub struct WardenArgs {
 }
 
 // What overflows, and how it interrupts.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct SamplingArgs {
     /// What the interrupted code runs between two samples: instructions in
     /// deterministic mode (default 1000), nanoseconds in realtime mode (default
@@ -305,7 +327,7 @@ pub struct SamplingArgs {
 }
 
 // What runs, and for how long.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct WorkArgs {
     /// Count events of so many rounds of the workload, and take no samples: `stat`
     #[arg(skip)]
@@ -323,7 +345,7 @@ pub struct WorkArgs {
 }
 
 // What only a run can choose of its machine.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct BootArgs {
     /// A debug file that was split off the kernel; it must have the kernel's build-id. It goes
     /// into the profile; can be said several times [default: found by build-id and debuglink]

@@ -9,7 +9,8 @@
 //! `report` and `flame` read the profile, complete its chains (`chain`), look
 //! its addresses up by [`symbols`], and show it, `export` in the forms of other tools, `page` in browsers, `annotate` as code. `verify` compares every chain
 //! with the true one. `attach` does the first two for a guest that somebody else has
-//! started, `import` for a machine that sends by a serial line; `stress` draws boots. `commands` are the subcommands that tie these together.
+//! started, `import` for a machine that sends by a serial line; `top` shows a run while it goes on; `foreign` reads what other profilers have recorded; `stress` draws boots; `cargo` builds
+//! a project's kernel before. `commands` are the subcommands that tie these together.
 //!
 //! # What is public
 //!
@@ -32,6 +33,7 @@ mod addresses;
 mod annotate;
 mod attach;
 mod capabilities;
+mod cargo;
 mod chain;
 mod cli;
 mod collect;
@@ -42,6 +44,7 @@ mod doctor;
 mod exit;
 mod export;
 mod flame;
+mod foreign;
 mod import;
 mod input;
 mod output;
@@ -56,6 +59,7 @@ mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
 mod timeline;
+mod top;
 mod units;
 mod verify;
 
@@ -77,6 +81,18 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             output::say!("pmiscope: {error:#}");
+            exit::Exit::Failure.into()
+        }
+    }
+}
+
+/// Runs the command `cargo pmiscope` with this process's arguments.
+#[must_use]
+pub fn cargo_main() -> ExitCode {
+    match cargo::run() {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            output::say!("cargo pmiscope: {error:#}");
             exit::Exit::Failure.into()
         }
     }

@@ -58,9 +58,17 @@ pub struct AttachArgs {
     pub time_limit: Option<u64>,
 
     /// The profile to write; the flame graph goes beside it, with the ending svg
-    /// [default: profile.pmi in the build directory]
+    /// [default: profile.pmi in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Show where the time goes while the guest runs: as `pmiscope top`
+    #[arg(long, conflicts_with = "once")]
+    pub top: bool,
+
+    /// Keep the names of the code that was sampled in the profile, and not the kernel: one to share
+    #[arg(long)]
+    pub embed_symbols: bool,
 
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]

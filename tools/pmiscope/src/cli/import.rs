@@ -13,6 +13,8 @@ Examples:
   pmiscope import /dev/ttyUSB0 --kernel kernel.elf    before the machine is started
   pmiscope import serial.log --kernel kernel.elf      what -serial file:serial.log has written
   pmiscope import --memory /dev/mem@0x20000000 --kernel kernel.elf    after a reset, and Linux
+  pmiscope import --perf perf.data --kernel vmlinux -o linux.pmi      of Linux's perf
+  pmiscope import --folded stacks.txt -o other.pmi                    of another profiler
 
 The kernel is started with send=serial, or calls the library's sender. From a port, what has not
 arrived is asked for again. Exit status 3 if something is missing all the same.";
@@ -57,7 +59,7 @@ impl FromStr for MemoryPlace {
 #[derive(Args, Debug)]
 pub struct ImportArgs {
     /// A file that has what came by a serial line, or the serial port by which it comes
-    #[arg(value_name = "FILE|TTY", required_unless_present = "memory")]
+    #[arg(value_name = "FILE|TTY", required_unless_present_any = ["memory", "perf", "folded"])]
     pub input: Option<PathBuf>,
 
     /// The memory that a run before a reset has left its samples in: the file that backs a guest's
@@ -65,6 +67,15 @@ pub struct ImportArgs {
     /// next start [default: it is looked for]
     #[arg(long, value_name = "FILE[@ADDRESS]", conflicts_with_all = ["input", "timeout", "run", "speed"])]
     pub memory: Option<MemoryPlace>,
+
+    /// A perf.data that Linux's perf has recorded; names are those of the files that it has mapped, and of
+    /// --kernel, if they have the build-ids that it has recorded
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "memory", "folded", "debug_file", "embed_symbols", "timeout", "run", "speed"])]
+    pub perf: Option<PathBuf>,
+
+    /// Folded stacks of another profiler, a line each: `outermost;…;innermost COUNT`
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["input", "memory", "kernel", "debug_file", "embed_symbols", "timeout", "run", "speed"])]
+    pub folded: Option<PathBuf>,
 
     /// The kernel that was sampled, an ELF file with a build-id [default: the one that was built]
     #[arg(long, value_name = "ELF")]
@@ -88,9 +99,13 @@ pub struct ImportArgs {
     pub timeout: Option<u64>,
 
     /// The profile to write; the flame graph goes beside it, with the ending svg
-    /// [default: profile.pmi in the build directory]
+    /// [default: profile.pmi in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+
+    /// Keep the names of the code that was sampled in the profile, and not the kernel: one to share
+    #[arg(long)]
+    pub embed_symbols: bool,
 
     /// How the report is written
     #[arg(long, value_enum, default_value_t = ReportFormat::Text)]

@@ -139,6 +139,7 @@ impl StatArgs {
             },
             timeout: self.timeout,
             time_limit: self.time_limit,
+            embed_symbols: false,
             output: self.output.clone(),
             format: self.shown.format(),
             aim: None,

@@ -43,7 +43,7 @@ pub struct StressBootArgs {
     pub given: GivenArgs,
 
     /// The folder for what boots that failed have left: log, report, profile
-    /// [default: stress-boot in the build directory]
+    /// [default: stress-boot in the build directory; if the tool is installed, where you are]
     #[arg(short, long, value_name = "FOLDER")]
     pub output: Option<PathBuf>,
 }

@@ -26,6 +26,33 @@ const CHUNK_AGE: Duration = Duration::from_millis(500);
 /// The bytes that a ring's position counts.
 const POSITION_BYTES: u64 = 4;
 
+/// Where records go.
+pub trait Sink {
+    /// Takes the next record of `core`, whole.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    fn record(&mut self, core: u32, record: &[u64]) -> io::Result<()>;
+
+    /// Writes all that was taken.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+impl<W: Write> Sink for Writer<W> {
+    fn record(&mut self, core: u32, record: &[u64]) -> io::Result<()> {
+        Self::record(self, core, record)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Self::flush(self)
+    }
+}
+
 /// Follows the rings of all cores.
 pub struct Collector<'memory> {
     region: Region<'memory>,
@@ -85,7 +112,7 @@ impl<'memory> Collector<'memory> {
     /// # Errors
     ///
     /// Those of the profile's output.
-    pub fn drain(&mut self, profile: &mut Writer<impl Write>) -> io::Result<u64> {
+    pub fn drain(&mut self, profile: &mut impl Sink) -> io::Result<u64> {
         let mut taken = 0;
         for (number, core) in (0..).zip(&mut self.cores) {
             taken += core.drain(number, profile)?;
@@ -161,7 +188,7 @@ impl<'memory> Collector<'memory> {
     /// # Errors
     ///
     /// Those of the profile's output.
-    pub fn flush(&mut self, profile: &mut Writer<impl Write>) -> io::Result<()> {
+    pub fn flush(&mut self, profile: &mut impl Sink) -> io::Result<()> {
         self.flushed = Instant::now();
         profile.flush()
     }
@@ -181,6 +208,13 @@ impl<'memory> Collector<'memory> {
     pub fn lost(&self) -> u64 {
         let cores = 0..self.region.cores();
         cores.map(|core| self.region.control(core).lost()).sum()
+    }
+
+    /// The same, of each core.
+    #[must_use]
+    pub fn lost_of_cores(&self) -> Vec<u64> {
+        let cores = 0..self.region.cores();
+        cores.map(|core| self.region.control(core).lost()).collect()
     }
 
     /// The records of the last samples of all cores, of those that were read; empty where there is none.
@@ -210,6 +244,16 @@ impl<'memory> Collector<'memory> {
             for (end, core) in counters.iter_mut().zip(&self.cores) {
                 end.corrupt_at = core.corrupt_at;
             }
+        }
+        counters
+    }
+
+    /// The cores' counters as they belong to what was moved until now.
+    #[must_use]
+    pub fn counters_so_far(&self) -> Vec<CoreEnd> {
+        let mut counters = self.counters();
+        for (end, core) in counters.iter_mut().zip(&self.cores) {
+            end.stored = core.samples + core.others;
         }
         counters
     }
@@ -302,7 +346,7 @@ const fn word_at(unit: u64) -> u64 {
 
 impl Core<'_> {
     /// Moves the records of this core, whose number is `number`: some of them, if there are many.
-    fn drain(&mut self, number: u32, profile: &mut Writer<impl Write>) -> io::Result<u64> {
+    fn drain(&mut self, number: u32, profile: &mut impl Sink) -> io::Result<u64> {
         let mut record = [0; MAX_WORDS];
         let mut taken = 0;
         // The words of the last record that was read, if it is a sample.

@@ -13,7 +13,7 @@ mod memory;
 mod pace;
 pub mod system;
 
-pub use drain::Collector;
+pub use drain::{Collector, Sink};
 pub use find::{Search, find};
 pub use memory::{InheritedFile, MAKE_ROOM, guest_memory, log_file};
 pub use pace::Pace;

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, bail};
 use profiler::format::region::RunState;
 
 use super::run::plan::Recording;
-use super::run::{FinishedRun, Session, explain, listen};
-use super::show;
+use super::run::{FinishedRun, Session, explain, listen, may_show};
+use super::{embed, show};
 use crate::attach::{
     self, CUT, Chosen, Copies, FAILED, Found, Guest, Image, NO_REGION, Process, Regions, Seen,
 };
@@ -33,12 +33,17 @@ enum Plan {
 
 pub(super) fn attach(arguments: &AttachArgs) -> Result<Exit> {
     let image = Image::open(&arguments.ram)?;
-    let recording = Recording::of_other_guest(
+    let mut recording = Recording::of_other_guest(
         arguments.kernel.as_deref(),
         arguments.output.as_deref(),
         &arguments.debug_file,
         Some(("the guest's memory", arguments.ram.clone())),
     )?;
+    recording.embeds_names = arguments.embed_symbols;
+    if arguments.top {
+        may_show(false)?;
+        recording.has_view = true;
+    }
     match plan(arguments, &image)? {
         Plan::Follow(process) => follow(arguments, &image, process, &recording),
         Plan::Copy(note) => copy(arguments, &image, &recording, note.as_deref()),
@@ -263,13 +268,21 @@ pub(super) fn conclude(
     if run.outcome() != Outcome::Finished {
         explain(None, run, "sampled");
     }
-    let exit = Exit::from(run.outcome());
+    let exit = match run.outcome() {
+        // That is how it ends.
+        Outcome::Interrupted if recording.has_view && run.profile.is_some() => Exit::Success,
+        outcome => Exit::from(outcome),
+    };
     let Some(profile) = &run.profile else {
         return Ok(exit);
     };
     let picture = recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), format, false)?;
-    Ok(exit.or(of_profile))
+    let embedded = match recording.embeds_names {
+        true => embed::embed_in(profile)?,
+        false => Exit::Success,
+    };
+    Ok(exit.or(of_profile).or(embedded))
 }
 
 /// What is known of a QEMU that was started with these arguments; none if they are not known.
@@ -290,6 +303,7 @@ pub(super) fn host(arguments: &[String]) -> Host {
         mode,
         arguments: arguments.to_vec(),
         asked: Asked::default(),
+        imported: None,
     }
 }
 

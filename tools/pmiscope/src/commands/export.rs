@@ -10,7 +10,7 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::exit::Exit;
 use crate::export::{Anchor, Export, Form};
 use crate::input;
-use crate::output::{Destination, Target, say, shell_word};
+use crate::output::{Destination, Target, Working, say, shell_word};
 use crate::report::counts::Counts;
 use crate::symbols::{Lines, SymbolFile, SymbolFiles};
 
@@ -74,13 +74,23 @@ fn other(
             "pmiscope: note: the run kept chains and not when they were: the times in the export are made up"
         );
     }
+    let has_names_alone = counted.has_names_alone;
     let lines = Lines::of_files(&files);
     let kernel = (form == Form::Perf).then(|| PerfKernel::new(files, arguments, output));
     let kernel = kernel.transpose()?.flatten();
+    if form == Form::Perf && kernel.is_none() && has_names_alone {
+        bail!(
+            "the profile has names in place of its kernel, and perf takes names from that kernel's file alone: give it by --elf, or take another --format"
+        );
+    }
     let symbols = (&counted.tally, &mut counted.symbols);
     let export = Export::new(&counted.profile, symbols, &lines)?;
     let export = export.with_anchor(kernel.as_ref().and_then(PerfKernel::anchor));
+    // On the standard output the two would be mixed.
+    let is_file = matches!(output, Destination::File(_));
+    let working = is_file.then(|| Working::new("exporting"));
     output.write_with(|out| export.write(form, out))?;
+    drop(working);
     drop(export);
     if form == Form::Perf {
         say_command(kernel.as_ref(), output);

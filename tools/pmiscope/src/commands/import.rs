@@ -1,5 +1,6 @@
 //! `import`: makes a profile of what a kernel has sent by a serial line.
 
+mod foreign;
 mod memory;
 
 use std::fs::File;
@@ -45,20 +46,23 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const CHUNK: usize = 1 << 16;
 
 pub(super) fn import(arguments: &ImportArgs) -> Result<Exit> {
-    match &arguments.memory {
-        Some(place) => memory::import(place, arguments),
-        None => import_line(arguments),
+    match (&arguments.memory, &arguments.perf, &arguments.folded) {
+        (Some(place), ..) => memory::import(place, arguments),
+        (_, Some(perf), _) => foreign::import_perf(perf, arguments),
+        (.., Some(folded)) => foreign::import_folded(folded, arguments),
+        _ => import_line(arguments),
     }
 }
 
 fn import_line(arguments: &ImportArgs) -> Result<Exit> {
     let read = ("what has come by the line", arguments.line().to_owned());
-    let recording = Recording::of_other_guest(
+    let mut recording = Recording::of_other_guest(
         arguments.kernel.as_deref(),
         arguments.output.as_deref(),
         &arguments.debug_file,
         Some(read),
     )?;
+    recording.embeds_names = arguments.embed_symbols;
     let interrupt = Interrupt::catch().context("cannot catch signals")?;
     let arrived = match Line::open(arguments.line(), arguments.speed) {
         Ok(Some(line)) => receive(line, arguments, &interrupt),

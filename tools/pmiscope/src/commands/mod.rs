@@ -6,6 +6,7 @@ mod capabilities;
 mod ctl;
 mod diff;
 mod doctor;
+mod embed;
 mod export;
 mod html;
 mod import;
@@ -17,6 +18,7 @@ mod programs;
 mod run;
 mod select;
 mod serve;
+mod shell;
 mod show;
 mod stress_boot;
 mod symbols;
@@ -39,6 +41,7 @@ use crate::qemu;
 pub fn execute(command: &Command) -> anyhow::Result<Exit> {
     match command {
         Command::Run(arguments) => run::run(arguments),
+        Command::Top(arguments) => run::top(&arguments.run),
         Command::Stat(arguments) => run::stat(arguments),
         Command::Attach(arguments) => attach::attach(arguments),
         Command::Import(arguments) => import::import(arguments),
@@ -48,6 +51,7 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::Flamegraph(arguments) => show::flamegraph(arguments),
         Command::Export(arguments) => export::export(arguments),
         Command::Annotate(arguments) => annotate::annotate(arguments),
+        Command::EmbedSymbols(arguments) => embed::embed(arguments),
         Command::Html(arguments) => html::html(arguments),
         Command::Serve(arguments) => serve::serve(arguments),
         Command::Verify(arguments) => verify::run(arguments),
@@ -58,6 +62,8 @@ pub fn execute(command: &Command) -> anyhow::Result<Exit> {
         Command::List(arguments) => list::list(arguments),
         Command::Doctor(arguments) => doctor::doctor(arguments),
         Command::StressBoot(arguments) => stress_boot::run(arguments),
+        Command::Completions(arguments) => shell::completions(arguments),
+        Command::Man(arguments) => shell::man(arguments),
         Command::Warden(arguments) => {
             if !qemu::is_warden() {
                 say!("pmiscope: warden: pmiscope alone starts it, for a QEMU of its own");

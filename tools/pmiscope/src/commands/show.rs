@@ -8,12 +8,12 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::print;
 use super::programs;
-use super::symbols::{files_in, files_of};
+use super::symbols::{files_in, files_of, symbols_of};
 use super::views;
 use crate::cli::{FlamegraphArgs, ProfileArgs, ReportArgs, ReportFormat, View};
 use crate::exit::Exit;
 use crate::flame::{self, Root, Stacks};
-use crate::output::{Destination, Target, Written, parts_of, say};
+use crate::output::{Destination, Target, Working, Written, parts_of, say};
 use crate::profile::Profile;
 use crate::profile::read::OpenError;
 use crate::report::counts::{self, Counts};
@@ -28,6 +28,7 @@ const TOP: usize = 30;
 pub(super) struct LoadedProfile {
     pub profile: Profile,
     pub symbols: Symbols,
+    has_names_alone: bool,
 }
 
 impl LoadedProfile {
@@ -48,9 +49,17 @@ impl LoadedProfile {
         let mut profile = open(&arguments.profile)?;
         let programs = programs::of_profile(&mut profile, arguments)?;
         let files = files_of(&mut profile, arguments)?;
-        let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
+        let is_given = arguments.elf.is_some() || !arguments.debug_file.is_empty();
+        let symbols = symbols_of(&mut profile, &files, is_given);
+        let path = &arguments.profile;
+        let mut symbols = symbols.with_context(|| path.display().to_string())?;
         programs::add(&mut symbols, programs, profile.end.as_ref());
-        Ok((Self { profile, symbols }, files))
+        let loaded = Self {
+            has_names_alone: files.is_empty(),
+            profile,
+            symbols,
+        };
+        Ok((loaded, files))
     }
 
     /// The number of the event that is asked for.
@@ -77,13 +86,17 @@ impl LoadedProfile {
         let Self {
             profile,
             mut symbols,
+            has_names_alone,
         } = self;
+        let working = Working::new("counting samples");
         let tally = Tally::new(&profile, symbols.callers(), selection)?;
         symbols.resolve(tally.addresses());
+        drop(working);
         let warnings = warnings(&profile, &tally, &symbols)?;
         Ok(CountedProfile {
             is_as_asked: true,
             warnings,
+            has_names_alone,
             profile,
             symbols,
             tally,
@@ -115,6 +128,8 @@ pub(super) struct CountedProfile {
     pub symbols: Symbols,
     pub tally: Tally,
     warnings: Vec<Warning>,
+    /// Whether there is no file of the kernel's.
+    pub has_names_alone: bool,
     /// False if it is not what was asked for, or the symbols are of no use for any sample.
     is_as_asked: bool,
 }
@@ -298,25 +313,17 @@ pub(super) fn show_run(
     format: ReportFormat,
     per_core: bool,
 ) -> Result<Exit> {
-    let path = written.path();
-    let file = written.open();
-    let file = file.with_context(|| format!("cannot read {} back", path.display()))?;
-    let mut profile = Profile::open(file).with_context(|| path.display().to_string())?;
-    warn_incomplete(&profile, path);
+    let loaded = open_written(written)?;
+    warn_incomplete(&loaded.profile, written.path());
     // What there is, whatever was asked for.
-    if Counts::are_in(&profile.description) {
+    if Counts::are_in(&loaded.profile.description) {
         let selection = counts::Selection {
             per_core,
             ..counts::Selection::default()
         };
-        let exit = print_counts(&profile, format, selection)?;
+        let exit = print_counts(&loaded.profile, format, selection)?;
         return Ok(exit.or(say_where(written)));
     }
-    let programs = programs::in_profile(&mut profile);
-    let files = files_in(&mut profile, path);
-    let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
-    programs::add(&mut symbols, programs, profile.end.as_ref());
-    let loaded = LoadedProfile { profile, symbols };
     let mut counted = loaded.count(Selection::default())?;
     // If the report cannot be written, the picture still is.
     let printed = counted.print_report(format, SortBy::default(), None);
@@ -326,6 +333,23 @@ pub(super) fn show_run(
     }
     printed?;
     Ok(counted.exit().or(kept))
+}
+
+/// Reads what a run has written, with its symbols.
+pub(super) fn open_written(written: &Written) -> Result<LoadedProfile> {
+    let path = written.path();
+    let file = written.open();
+    let file = file.with_context(|| format!("cannot read {} back", path.display()))?;
+    let mut profile = Profile::open(file).with_context(|| path.display().to_string())?;
+    let programs = programs::in_profile(&mut profile);
+    let files = files_in(&mut profile, path);
+    let mut symbols = symbols_of(&mut profile, &files, false)?;
+    programs::add(&mut symbols, programs, profile.end.as_ref());
+    Ok(LoadedProfile {
+        has_names_alone: files.is_empty(),
+        profile,
+        symbols,
+    })
 }
 
 /// Writes the flame graph of a run, if it has samples, beside its profile.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::cli::ProfileArgs;
 use crate::input;
 use crate::profile::Profile;
-use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Whose};
+use crate::symbols::{BuildId, Owner, SymbolFile, SymbolFiles, Symbols, Whose};
 
 /// The files of a profile's kernel: those that are in it, which is the file `path`, and those
 /// that are found beside it. They are taken out of the profile.
@@ -77,6 +77,31 @@ pub(super) fn separate_files(
         .next_back()
         .map_or_else(Arc::default, |file| file.bytes);
     Ok(others)
+}
+
+/// The functions of a profile: by files that are there, or else by the names that it has in their place.
+///
+/// # Errors
+///
+/// Its names are another kernel's.
+pub(super) fn symbols_of(
+    profile: &mut Profile,
+    files: &SymbolFiles,
+    is_given: bool,
+) -> Result<Symbols> {
+    let ran = BuildId(profile.description.build_id);
+    match profile.names.take() {
+        Some(names) if !is_given => {
+            if names.build_id != ran.to_string() {
+                bail!(
+                    "the names in it are those of the kernel with build-id {}, and {ran} ran: they would be wrong; give that one by --elf",
+                    names.build_id
+                );
+            }
+            Ok(Symbols::of_names(names))
+        }
+        _ => Ok(Symbols::of_files(files, Some(profile.description.text))),
+    }
 }
 
 fn add_embedded(files: &mut SymbolFiles, profile: &mut Profile, path: &Path) {
@@ -173,4 +198,36 @@ fn add_given(
             .with_context(|| format!("--debug-file {name}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use profiler::address::CodeAddress;
+
+    use super::*;
+    use crate::foreign::folded;
+
+    #[test]
+    fn names_of_another_kernel_are_not_taken() {
+        let bytes = folded::read("main;work 3\n")
+            .unwrap()
+            .write(Vec::new())
+            .unwrap();
+        let profile = || Profile::read(bytes.clone()).unwrap();
+        let files = SymbolFiles::default();
+        let mut own = profile();
+        let code = own.names.as_ref().unwrap().code[0].address;
+        let mut symbols = symbols_of(&mut own, &files, false).unwrap();
+        symbols.resolve([CodeAddress(code)]);
+        let frames = symbols.frames(CodeAddress(code));
+        assert_eq!(symbols.label(frames[0].function), "work");
+        let mut other = profile();
+        other.names.as_mut().unwrap().build_id = "7".repeat(40);
+        let said = symbols_of(&mut other, &files, false)
+            .err()
+            .unwrap()
+            .to_string();
+        let says = "the names in it are those of the kernel with build-id 7777777777777777777777777777777777777777, and 0000000000000000000000000000000000000000 ran";
+        assert!(said.starts_with(says), "{said}");
+    }
 }

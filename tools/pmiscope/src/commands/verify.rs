@@ -8,6 +8,7 @@ use super::show::{open, warn_incomplete};
 use super::symbols::files_of;
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
+use crate::output::Working;
 use crate::profile::Profile;
 use crate::symbols::Symbols;
 use crate::units::grouped;
@@ -53,7 +54,9 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
     let files = files_of(&mut profile, &arguments.profile)?;
     let mut symbols = Symbols::of_files(&files, Some(profile.description.text));
     programs::add(&mut symbols, programs, profile.end.as_ref());
+    let working = Working::new("comparing chains");
     let found = verify(&profile, &symbols, arguments.examples).with_context(name)?;
+    drop(working);
     warn_incomplete(&profile, path);
     let report = Report::new(&profile, &found, &mut symbols);
     let text = match arguments.format {

@@ -21,9 +21,11 @@ mod json;
 mod shell;
 pub(crate) mod svg;
 mod terminal;
+mod working;
 
 pub(crate) use destination::{Destination, to_stdout};
 pub(crate) use file::{Draft, Target, Written, beginning, parts_of};
 pub(crate) use json::{compact_json, json};
 pub(crate) use shell::shell_word;
 pub(crate) use terminal::{line_of_log, one_line, padded, say, to_stderr, width, width_of};
+pub(crate) use working::Working;

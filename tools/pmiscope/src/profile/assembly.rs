@@ -12,6 +12,7 @@ use super::chains;
 use super::chunk::{Chunk, Chunks, Kind};
 use super::column::Unpacker;
 use super::kernel_parts::{DebugFiles, KernelParts};
+use super::names::Names;
 use super::read::{Contents, records, words};
 use super::samples::BlockReader;
 use super::source::Source;
@@ -110,6 +111,7 @@ pub(super) struct Assembly<'a> {
 pub(super) struct Files {
     pub kernel: Option<Arc<[u8]>>,
     pub debug_files: DebugFiles,
+    pub names: Option<Names>,
     pub end: Option<RunEnd>,
 }
 
@@ -154,7 +156,7 @@ impl<'a> Assembly<'a> {
                 self.others.first_at
             ));
         }
-        if self.files.kernel.is_none() {
+        if self.files.kernel.is_none() && self.files.names.is_none() {
             self.incomplete
                 .push("the kernel's symbols are missing".into());
         }
@@ -361,6 +363,11 @@ impl<'a> Assembly<'a> {
             }
             Kind::DebugFile => self.files.debug_files.add_last(chunk.core, payload),
             Kind::Records => self.take_records(chunk.core, &payload),
+            Kind::Names => {
+                let names: Names = serde_json::from_slice(&payload).ok()?;
+                self.files.names = Some(names).filter(Names::is_valid);
+                self.files.names.is_some().then_some(())
+            }
             Kind::End => {
                 let ending: Ending = serde_json::from_slice(&payload).ok()?;
                 (ending.run.cores.len() == self.contents.cores.len()).then_some(())?;

@@ -45,6 +45,8 @@ pub(super) enum Kind {
     Records = 9,
     /// Chains that were counted in place.
     Chains = 10,
+    /// Names in place of the kernel.
+    Names = 11,
 }
 
 impl Kind {
@@ -60,6 +62,7 @@ impl Kind {
             Self::Stacks,
             Self::Records,
             Self::Chains,
+            Self::Names,
         ]
         .into_iter()
         .find(|&kind| kind as u32 == number)
@@ -116,6 +119,18 @@ impl Packed {
         Ok(Self {
             raw_len: u32::try_from(payload.len()).map_err(|_| too_long())?,
             chunk,
+        })
+    }
+
+    /// A payload as another file has it.
+    ///
+    /// # Errors
+    ///
+    /// A payload too long for the format.
+    pub(super) fn stored(stored: &[u8], of: &Chunk) -> io::Result<Self> {
+        Ok(Self {
+            raw_len: u32::try_from(of.raw_len).map_err(|_| too_long())?,
+            chunk: [&[0; HEADER][..], stored].concat(),
         })
     }
 

@@ -58,6 +58,7 @@ pub(super) fn stack_hash(text: CodeRange, sample: &Sample<'_>) -> StackHash {
 }
 
 /// The hash of a run's samples, made while they arrive.
+#[derive(Clone)]
 pub(super) struct RunHash {
     /// Each core's, and the number of its samples.
     cores: Vec<(Sha256, u64)>,

@@ -34,6 +34,8 @@
 //! * *chains* (10), any number: how often there was each chain that was counted in place (`chains.rs`).
 //! * *records* (9), any number: whole records of one core that are no samples, as they stood in
 //!   its ring, oldest first.
+//! * *names* (11): the names of all code that the samples have, by address, as JSON (`names.rs`), in place
+//!   of the kernel's files.
 //! * *end* (4): [`RunEnd`] as JSON, and with it the hash of all samples, which is made while they
 //!   arrive (`hash.rs` has its definition).
 //!
@@ -56,8 +58,10 @@ mod counted;
 mod distinct;
 mod hash;
 mod kernel_parts;
+pub(crate) mod names;
 pub mod programs;
 pub(crate) mod read;
+mod rewrite;
 mod samples;
 mod source;
 pub(crate) mod stacks;
@@ -86,6 +90,8 @@ pub(crate) const MAGIC: [u8; 16] = *b"\x93pmiscope/run\r\n\x1a";
 /// others: who does not know of the first would take such a profile for one that lacks samples.
 pub(crate) const VERSION: u32 = 7;
 pub(crate) const VERSION_OF_SAMPLES: u32 = 6;
+/// That of a profile which has names in place of a kernel.
+pub(crate) const VERSION_OF_NAMES: u32 = 8;
 
 /// Bytes before the first chunk.
 const FILE_HEADER: usize = 24;
@@ -142,6 +148,9 @@ pub struct Host {
     /// What the kernel was asked for.
     #[serde(default)]
     pub asked: Asked,
+    /// What another profiler has recorded it by, if it was imported: nothing is known of a machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported: Option<String>,
 }
 
 /// What the kernel was asked for by its command line.
@@ -228,7 +237,7 @@ pub enum Outcome {
 }
 
 /// A core's counters at the end of a run.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct CoreEnd {
     /// The id of its local APIC.
     pub apic_id: u64,

@@ -22,7 +22,9 @@ pub fn embedded_name(number: u16, name: &str) -> String {
     format!("{PREFIX}{number}: {name}")
 }
 
-fn parse(name: &str) -> Option<(u16, &str)> {
+/// The number and the name of a program that is embedded by this one.
+#[must_use]
+pub(crate) fn parse(name: &str) -> Option<(u16, &str)> {
     let (number, name) = name.strip_prefix(PREFIX)?.split_once(": ")?;
     Some((number.parse().ok().filter(|&it| it > 0)?, name))
 }

@@ -18,10 +18,11 @@ use super::chains::{ChainCount, ChainHash};
 use super::chunk::{Chunks, Kind};
 use super::counted::{COUNTED, CountedColumns, CountedSamples};
 use super::hash::{RunHash, StackHash, stack_hash};
+use super::names::Names;
 use super::samples::{BlockReader, Cache, CoreSamples};
 use super::source::Source;
 use super::stacks::StackTable;
-use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION, VERSION_OF_SAMPLES};
+use super::{FILE_HEADER, Host, MAGIC, RunEnd, VERSION, VERSION_OF_NAMES, VERSION_OF_SAMPLES};
 
 /// Why a file is no profile that can be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
@@ -31,7 +32,7 @@ pub enum ProfileError {
     Magic,
     /// It is of another version.
     #[error(
-        "a profile of format version {0}, and this is pmiscope {this}, which reads versions {VERSION_OF_SAMPLES} and {VERSION}: use {other}",
+        "a profile of format version {0}, and this is pmiscope {this}, which reads versions {VERSION_OF_SAMPLES} to {VERSION_OF_NAMES}: use {other}",
         this = env!("CARGO_PKG_VERSION"),
         other = reader_of(*.0)
     )]
@@ -90,6 +91,8 @@ pub struct Profile {
     pub kernel: Option<Arc<[u8]>>,
     /// Separate debug files of it, with their names.
     pub debug_files: Vec<(String, Vec<u8>)>,
+    /// Names in place of these.
+    pub(crate) names: Option<Names>,
     /// How the run ended; `None` if the end is missing.
     pub end: Option<RunEnd>,
     contents: Contents,
@@ -139,7 +142,7 @@ impl Profile {
             return Err(ProfileError::NoHead.into());
         }
         let version = u32::from_le_bytes(core::array::from_fn(|i| header[MAGIC.len() + i]));
-        if ![VERSION_OF_SAMPLES, VERSION].contains(&version) {
+        if ![VERSION_OF_SAMPLES, VERSION, VERSION_OF_NAMES].contains(&version) {
             return Err(ProfileError::Version(version).into());
         }
         let mut chunks = Chunks::new(&source);
@@ -157,6 +160,7 @@ impl Profile {
             host,
             kernel: files.kernel,
             debug_files: files.debug_files.all,
+            names: files.names,
             end: files.end,
             contents,
             incomplete,
@@ -324,6 +328,10 @@ impl Profile {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     fn reader(&self) -> Result<BlockReader<'_>, ReadError> {

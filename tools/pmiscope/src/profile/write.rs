@@ -16,8 +16,9 @@ use super::chunk::{self, Kind, Label, Packed};
 use super::column::Packer;
 use super::distinct::Distinct;
 use super::hash::RunHash;
+use super::names::Names;
 use super::stacks::{is_loose, top_places};
-use super::{Ending, Head, Host, MAGIC, RunEnd, VERSION, VERSION_OF_SAMPLES};
+use super::{Ending, Head, Host, MAGIC, RunEnd, VERSION, VERSION_OF_NAMES, VERSION_OF_SAMPLES};
 
 /// Samples that become a block by themselves; and words of a core's other records a chunk.
 const BLOCK: usize = 64 << 10;
@@ -42,7 +43,7 @@ pub struct Writer<W: Write> {
 }
 
 /// A file that grows by chunks.
-struct ChunkWriter<W: Write> {
+pub(super) struct ChunkWriter<W: Write> {
     out: W,
     ordinal: u32,
     /// What tells this run's chunks from those of others.
@@ -82,6 +83,7 @@ impl<W: Write> Writer<W> {
         files: Embedded,
     ) -> io::Result<Self> {
         let version = match description.table_bytes {
+            _ if files.0.is_empty() => VERSION_OF_NAMES,
             0 => VERSION_OF_SAMPLES,
             _ => VERSION,
         };
@@ -238,6 +240,39 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// Appends names, in place of a kernel.
+    ///
+    /// # Errors
+    ///
+    /// Those of the output.
+    pub(crate) fn names(&mut self, names: &Names) -> io::Result<()> {
+        self.chunks
+            .pack(Kind::Names, 0, &serde_json::to_vec(names)?)
+    }
+
+    /// The bytes that make a whole profile of a copy of what was written until now, if all that was
+    /// appended was written by [`Self::flush`].
+    ///
+    /// # Errors
+    ///
+    /// A payload too long for the format.
+    pub(crate) fn end_so_far(&self, end: &RunEnd) -> io::Result<Vec<u8>> {
+        let ending = Ending {
+            run: end.clone(),
+            sample_hash: self.hash.clone().finish(),
+        };
+        let payload = Packed::new(&serde_json::to_vec(&ending)?, LEVEL)?;
+        let label = Label {
+            kind: Kind::End,
+            ordinal: self.chunks.ordinal,
+            core: 0,
+            run: self.chunks.run,
+        };
+        let mut bytes = Vec::new();
+        chunk::write(&mut bytes, label, payload)?;
+        Ok(bytes)
+    }
+
     /// Ends the profile and gives back the output.
     ///
     /// # Errors
@@ -262,7 +297,7 @@ fn no_such_core() -> io::Error {
 
 impl<W: Write> ChunkWriter<W> {
     /// Starts a file of this version.
-    fn new(mut out: W, version: u32) -> io::Result<Self> {
+    pub(super) fn new(mut out: W, version: u32) -> io::Result<Self> {
         out.write_all(&MAGIC)?;
         out.write_all(&version.to_le_bytes())?;
         out.write_all(&[0; 4])?;
@@ -271,6 +306,12 @@ impl<W: Write> ChunkWriter<W> {
             ordinal: 0,
             run: number_of_run(),
         })
+    }
+
+    /// Ends the file.
+    pub(super) fn into_output(mut self) -> io::Result<W> {
+        self.out.flush()?;
+        Ok(self.out)
     }
 
     /// Appends files.
@@ -286,11 +327,11 @@ impl<W: Write> ChunkWriter<W> {
         Ok(())
     }
 
-    fn pack(&mut self, kind: Kind, core: u32, payload: &[u8]) -> io::Result<()> {
+    pub(super) fn pack(&mut self, kind: Kind, core: u32, payload: &[u8]) -> io::Result<()> {
         self.append(kind, core, Packed::new(payload, LEVEL)?)
     }
 
-    fn append(&mut self, kind: Kind, core: u32, payload: Packed) -> io::Result<()> {
+    pub(super) fn append(&mut self, kind: Kind, core: u32, payload: Packed) -> io::Result<()> {
         let label = Label {
             kind,
             ordinal: self.ordinal,
@@ -318,6 +359,11 @@ struct Part {
 const PART: usize = 16 << 20;
 
 impl Embedded {
+    /// None: there are to be [names](Writer::names).
+    pub(crate) const fn nothing() -> Self {
+        Self(Vec::new())
+    }
+
     /// Packs a kernel, and what was taken out of it, by their names.
     ///
     /// # Errors
@@ -432,6 +478,67 @@ mod tests {
             let elf = &elf[..length];
             assert_eq!(read_back(elf, &[]), (chunks, Some(elf.to_vec())));
         }
+    }
+
+    #[test]
+    fn what_is_saved_is_whole() {
+        use profiler::address::{CodeAddress, StackAddress};
+        use profiler::format::{ChainEnd, State};
+
+        let text = CodeRange {
+            start: CodeAddress(0x1000),
+            end: CodeAddress(0x2000),
+        };
+        let description = Description::new([0; 20], text, 1, 1 << 10);
+        let host = Host {
+            pmiscope: String::new(),
+            qemu: String::new(),
+            emulator: crate::qemu::Emulator::Other,
+            pmu: None,
+            mode: super::super::Mode::Realtime,
+            arguments: Vec::new(),
+            asked: super::super::Asked::default(),
+            imported: None,
+        };
+        let files = Embedded::new(b"a kernel", []).unwrap();
+        let mut writer = Writer::with(Vec::new(), &description, &host, files).unwrap();
+        let mut sample = Sample {
+            sequence: 0,
+            handler_cost: 0,
+            event: 0,
+            task: 0,
+            state: State(0),
+            time: 0,
+            period: 1,
+            sp: StackAddress(0),
+            stack_top: [0; 2],
+            pc: CodeAddress(0x1000),
+            exact: None,
+            end: ChainEnd::Complete,
+            chain_words: &[],
+        };
+        writer.sample(0, &sample).unwrap();
+        writer.flush().unwrap();
+        let end = RunEnd {
+            outcome: super::super::Outcome::Unfinished,
+            message: String::new(),
+            cores: vec![super::super::CoreEnd {
+                stored: 1,
+                ..super::super::CoreEnd::default()
+            }],
+        };
+        let mut saved = writer.chunks.out.clone();
+        saved.extend(writer.end_so_far(&end).unwrap());
+        let saved = super::super::Profile::read(saved).unwrap();
+        assert_eq!((saved.incomplete(), saved.records()), (None, 1));
+        assert_eq!(saved.wrong_hash().unwrap(), None);
+        // The run goes on as if nothing had been saved.
+        sample.sequence = 1;
+        writer.sample(0, &sample).unwrap();
+        let mut end = end;
+        end.cores[0].stored = 2;
+        let whole = super::super::Profile::read(writer.finish(&end).unwrap()).unwrap();
+        assert_eq!((whole.incomplete(), whole.records()), (None, 2));
     }
 
     #[test]

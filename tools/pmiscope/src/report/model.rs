@@ -231,6 +231,9 @@ fn clock(run: &Description) -> Option<String> {
 /// What it ran on, and what ran.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
+    /// What has recorded the profile, if it was imported; nothing else is known then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imported: Option<String>,
     /// QEMU's version.
     pub qemu: String,
     /// Which QEMU it was.
@@ -594,6 +597,7 @@ impl Machine {
     fn new(profile: &Profile, symbols: &Symbols) -> Self {
         let (run, host) = (&profile.description, &profile.host);
         Self {
+            imported: host.imported.clone(),
             qemu: host.qemu.clone(),
             emulator: host.emulator,
             pmu: host.pmu,

@@ -58,7 +58,31 @@ impl Out {
         }
     }
 
+    /// What is known where another profiler has sampled.
+    fn imported(&mut self, report: &Report, from: &str) {
+        self.fact("imported", from);
+        if report.identity.build_id.bytes().any(|digit| digit != b'0') {
+            self.fact("kernel", &format!("build-id {}", report.identity.build_id));
+        }
+        self.events(report);
+        let [samples, lost] = [report.totals.samples, report.totals.lost].map(grouped);
+        self.fact("samples", &format!("{samples}, {lost} lost"));
+        if let Some(hash) = &report.totals.sample_hash {
+            self.fact("hash", hash);
+        }
+        if let Some(kept) = &report.totals.kept_chains {
+            self.fact(
+                "hash",
+                &format!("{} (of chains and counts)", kept.chain_hash),
+            );
+        }
+        self.end(&report.end);
+    }
+
     fn facts(&mut self, report: &Report) {
+        if let Some(from) = &report.machine.imported {
+            return self.imported(report, from);
+        }
         self.fact("kernel", &format!("build-id {}", report.identity.build_id));
         self.known_fact("booted by", &report.machine.bootloader);
         self.fact(

@@ -14,6 +14,7 @@ use gimli::{
     self, BaseAddresses, CfaRule, CieOrFde, DebugFrame, EhFrame, EndianSlice, LittleEndian,
     RegisterRule, UnwindContext, UnwindSection, X86_64,
 };
+use hashbrown::HashMap;
 use object::{Object as _, ObjectSection as _};
 use profiler::address::{CodeAddress, UserAddress};
 
@@ -21,6 +22,7 @@ use super::by_code::ByCode;
 use super::code::Code;
 use super::elf::Elf;
 use super::names::SymbolTable;
+use super::recorded::RecordedCallers;
 use super::slide::{LinkAddress, Slide};
 
 /// Bytes in a word.
@@ -80,6 +82,17 @@ pub struct Callers {
     by_code: Arc<ByCode>,
     /// Those of the user's programs, by their numbers.
     programs: BTreeMap<u16, Arc<Callers>>,
+    /// Where a profile has it by address.
+    recorded: Option<RecordedCallers>,
+    has_recorded_frames: bool,
+}
+
+/// What a profile says of the code at an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct RecordedCaller {
+    pub caller: Caller,
+    pub has_frames: bool,
+    pub has_code: bool,
 }
 
 impl Callers {
@@ -176,7 +189,7 @@ impl Callers {
     /// Returns true if there is no call-frame information.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges.is_empty() && !self.has_recorded_frames
     }
 
     /// How far the kernel's text was moved.
@@ -193,6 +206,10 @@ impl Callers {
     /// Where the code that is about to execute `pc` keeps its return address.
     #[must_use]
     pub fn of(&self, pc: CodeAddress) -> Caller {
+        if let Some(recorded) = &self.recorded {
+            let known = recorded.get(&pc);
+            return known.map_or(Caller::Unknown, |it| it.caller);
+        }
         if let Some(user) = UserAddress::of_program(pc) {
             let program = self.program(user.program);
             return program.map_or(Caller::Unknown, |it| it.of(CodeAddress(user.address)));
@@ -207,6 +224,9 @@ impl Callers {
     /// Returns true if call-frame information covers the code at `pc`.
     #[must_use]
     pub fn has_frames_at(&self, pc: CodeAddress) -> bool {
+        if let Some(recorded) = &self.recorded {
+            return recorded.get(&pc).is_some_and(|it| it.has_frames);
+        }
         if let Some(user) = UserAddress::of_program(pc) {
             let program = self.program(user.program);
             return program.is_some_and(|it| it.has_frames_at(CodeAddress(user.address)));
@@ -219,11 +239,28 @@ impl Callers {
     /// `pc`.
     #[must_use]
     pub fn has_code_at(&self, pc: CodeAddress) -> bool {
+        if let Some(recorded) = &self.recorded {
+            return recorded.get(&pc).is_some_and(|it| it.has_code);
+        }
         match UserAddress::of_program(pc) {
             Some(user) => self
                 .program(user.program)
                 .is_some_and(|program| program.slide.has_code_at(CodeAddress(user.address))),
             None => self.slide.has_code_at(pc),
+        }
+    }
+
+    /// Those that a profile has by address.
+    pub(super) fn recorded(
+        all: HashMap<CodeAddress, RecordedCaller>,
+        slide: Slide,
+        has_frames: bool,
+    ) -> Self {
+        Self {
+            slide,
+            recorded: Some(Arc::new(all)),
+            has_recorded_frames: has_frames,
+            ..Self::default()
         }
     }
 

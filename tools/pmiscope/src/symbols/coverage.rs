@@ -21,6 +21,9 @@ impl Symbols {
     /// What is known of the code at an address that was resolved; `None` if it is not the
     /// kernel's.
     pub(crate) fn coverage_at(&self, address: CodeAddress) -> Option<Coverage> {
+        if let Some(known) = self.covered.get(&address) {
+            return Some(*known);
+        }
         if !self.slide.has_code_at(address) {
             return None;
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection, ObjectSegment, SectionFlags, elf};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol as _, SectionFlags, elf};
 use profiler::address::CodeAddress;
 use thiserror::Error;
 
@@ -100,6 +100,14 @@ pub fn entry_of(elf: &[u8], name: &str) -> Result<CodeAddress, LookupError> {
             last: last.clone(),
         }),
     }
+}
+
+/// The address of the symbol of this name, whatever it is.
+pub(crate) fn address_of(elf: &[u8], name: &str) -> Option<u64> {
+    let elf = parse(elf).ok()?;
+    let mut symbols = elf.symbols();
+    let symbol = symbols.find(|symbol| symbol.name() == Ok(name))?;
+    Some(symbol.address())
 }
 
 /// Why a function is not found.

@@ -24,7 +24,7 @@ use object::{
     LittleEndian, Object as _, ObjectSection as _, ObjectSegment as _, ObjectSymbol as _,
     SymbolKind,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::elf::{Elf, ElfError, is_code, parse};
 use super::names::code_symbols;
@@ -117,7 +117,7 @@ fn has_code(elf: &Elf<'_>) -> bool {
 }
 
 /// From which files the parts of a kernel were taken, by their names.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Origins {
     pub names: Vec<String>,
     #[serde(rename = "debug_information")]
@@ -131,7 +131,7 @@ pub struct Origins {
 }
 
 /// What of a kernel's files cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Problems {
     /// Why the kernel's separate debug file is not there, a sentence each.
     pub missed: Vec<String>,
@@ -225,6 +225,11 @@ impl SymbolFiles {
     /// Looks for separate files with what these lack.
     pub fn find_separate(&mut self, wanted: BuildId) {
         separate::find(self, wanted, Path::new(separate::SYSTEM));
+    }
+
+    /// Returns true if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.unreadable.is_empty()
     }
 
     /// Puts a file before all others.

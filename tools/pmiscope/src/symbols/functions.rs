@@ -9,6 +9,7 @@ use hashbrown::HashMap;
 use super::demangle::demangle;
 use super::slide::LinkAddress;
 use super::{Function, FunctionId, path};
+use crate::profile::names::NamedFunction;
 
 /// What makes two functions one: not all that has one name is.
 #[derive(Clone, PartialEq, Eq, Default)]
@@ -77,6 +78,21 @@ impl Functions {
             identity,
         });
         id
+    }
+
+    /// All of them, by their numbers, as a profile has them.
+    pub(super) fn named(&self) -> impl Iterator<Item = NamedFunction> {
+        self.all.iter().map(|known| NamedFunction {
+            name: known.identity.name.clone(),
+            path: known
+                .identity
+                .path
+                .as_ref()
+                .map(|path| path.to_string_lossy().into_owned()),
+            file: known.file.clone(),
+            line: known.identity.line,
+            start: known.identity.start.map(|start| start.0),
+        })
     }
 
     pub(super) fn get(&self, id: FunctionId) -> &Function {

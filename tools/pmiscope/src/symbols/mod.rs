@@ -26,6 +26,7 @@ mod names;
 mod naming;
 mod path;
 mod programs;
+mod recorded;
 mod separate;
 mod slide;
 mod spans;
@@ -38,8 +39,8 @@ pub use slide::{LinkAddress, Slide};
 pub(crate) use callframe::Callers;
 pub(crate) use code::Code;
 pub(crate) use coverage::Coverage;
-pub(crate) use elf::{entry_of, loaded_bytes};
-pub(crate) use files::{Origins, Owner, SymbolFile, SymbolFiles};
+pub(crate) use elf::{address_of, entry_of, loaded_bytes};
+pub(crate) use files::{Origins, Owner, Problems, SymbolFile, SymbolFiles};
 pub(crate) use kernel_file::{check, check_kernel};
 pub(crate) use lines::{Lines, SourceLine};
 pub(crate) use separate::Whose;
@@ -125,6 +126,8 @@ pub struct Symbols {
     /// By their numbers, which addresses have in place of their programs'.
     processes: BTreeMap<u16, programs::Process>,
     resolved: HashMap<CodeAddress, Resolved>,
+    /// What is known of the kernel's code, where a profile has names in place of its file.
+    covered: HashMap<CodeAddress, Coverage>,
 }
 
 /// What an address is resolved to.
@@ -223,6 +226,7 @@ impl Symbols {
             programs: Vec::new(),
             processes: BTreeMap::new(),
             resolved: HashMap::new(),
+            covered: HashMap::new(),
         }
     }
 

@@ -147,6 +147,20 @@ impl Symbols {
 }
 
 impl Program {
+    /// One whose names are those of a profile.
+    pub(super) fn named(number: u16, name: String) -> Self {
+        Self {
+            number,
+            name,
+            symbols: Symbols::without_elf(),
+        }
+    }
+
+    /// Its number and its name.
+    pub(super) fn numbered(&self) -> (u16, String) {
+        (self.number, self.name.clone())
+    }
+
     /// The functions at an address, innermost first, and whether each is inlined into the next.
     fn frames(&mut self, address: u64) -> Vec<(String, bool)> {
         let address = CodeAddress(address);

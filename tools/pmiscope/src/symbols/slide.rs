@@ -59,6 +59,21 @@ impl Slide {
         Self { distance, text }
     }
 
+    /// That of a profile which has no ELF file.
+    pub(super) fn recorded(distance: Option<u64>, text: &[(u64, u64)]) -> Self {
+        let range = |&(start, end): &(u64, u64)| LinkAddress(start)..LinkAddress(end);
+        Self {
+            distance,
+            text: text.iter().map(range).collect(),
+        }
+    }
+
+    /// What the ELF file maps as executable.
+    pub(super) fn text_ranges(&self) -> Vec<(u64, u64)> {
+        let ranges = self.text.iter();
+        ranges.map(|range| (range.start.0, range.end.0)).collect()
+    }
+
     /// What is added to an address of the ELF file; `None` if that cannot be told, and
     /// addresses are taken as they are.
     #[must_use]

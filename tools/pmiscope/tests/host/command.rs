@@ -575,6 +575,33 @@ fn a_run_reports_and_writes_profile_and_picture() {
 }
 
 #[test]
+fn a_run_keeps_names_in_place_of_its_kernel_if_it_is_asked_to() {
+    let (assert, output) = run_on("names", "boot; exit 33", &["--embed-symbols"]);
+    let said = stderr(&assert.success());
+    assert!(said.contains("names.pmi has names by address, "), "{said}");
+    let profile = Profile::read(fs::read(&output).unwrap()).unwrap();
+    assert!(profile.kernel.is_none());
+    assert_eq!((profile.incomplete(), profile.records()), (None, 6));
+    let (assert, whole) = run_on("whole", "boot; exit 33", &[]);
+    assert.success();
+    let report = |path: &Path| stdout(&pmiscope(&["report", text(path)]).success());
+    assert_eq!(report(&output), report(&whole));
+}
+
+#[test]
+fn top_without_a_terminal_says_what_to_do() {
+    let kernel = text(&kernel().path);
+    let words = ["top", "--kernel", kernel, "--loader", kernel];
+    let says = "top: this is no terminal: pmiscope run reports without one";
+    refused(pmiscope(&words), 1, &[says]);
+    refused(
+        pmiscope(&["top", "--monitor"]),
+        1,
+        &["--monitor needs the terminal as well"],
+    );
+}
+
+#[test]
 fn the_kernel_is_told_what_was_asked_for() {
     let does = r#"printf '%s\n' "$@" >"$0.words"; boot; exit 33"#;
     let (assert, output) = run_on(

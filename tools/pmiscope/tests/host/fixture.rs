@@ -170,6 +170,7 @@ pub fn host() -> Host {
         mode: Mode::Deterministic,
         arguments: vec!["-smp".into(), "2".into()],
         asked: Asked::default(),
+        imported: None,
     }
 }
 

@@ -10,13 +10,16 @@ mod compiled;
 mod counts;
 mod damaged;
 mod diff;
+mod embedded;
 mod events;
 mod exports;
 mod files;
 mod fixture;
 #[path = "../folder.rs"]
 mod folder;
+mod foreign;
 mod import;
+mod installed;
 mod memory;
 mod monitor;
 mod moved;

@@ -235,7 +235,7 @@ fn profiles_of_older_versions_are_refused() {
         let error = Profile::read(old).unwrap_err();
         assert_eq!(error, ProfileError::Version(version.into()));
         let expected = format!(
-            "a profile of format version {version}, and this is pmiscope 0.2.0, which reads versions 6 and 7: use pmiscope 0.1.0, which wrote it"
+            "a profile of format version {version}, and this is pmiscope 0.2.0, which reads versions 6 to 8: use pmiscope 0.1.0, which wrote it"
         );
         assert_eq!(error.to_string(), expected);
     }

@@ -13,12 +13,13 @@ use crate::qemu::End;
 
 pub(super) fn import(place: &MemoryPlace, arguments: &ImportArgs) -> Result<Exit> {
     let image = Image::open_kept(&place.file)?;
-    let recording = Recording::of_other_guest(
+    let mut recording = Recording::of_other_guest(
         arguments.kernel.as_deref(),
         arguments.output.as_deref(),
         &arguments.debug_file,
         Some(("the memory", place.file.clone())).filter(|_| !image.is_device()),
     )?;
+    recording.embeds_names = arguments.embed_symbols;
     let copies = match place.address {
         Some(address) => Copies::at(&image, address)?,
         None if image.is_device() => bail!(

@@ -2,19 +2,23 @@
 
 mod attended;
 mod outputs;
+mod places;
 pub(super) mod plan;
 mod programs;
 mod progress;
 mod session;
 pub(super) mod unsampled;
+mod view;
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use profiler::contract::settings::Settings;
 
 use super::postmortem::symbol_files;
-use super::{show, with_reason};
+use super::{embed, show, with_reason};
 use crate::cli::{ReportFormat, RunArgs, StatArgs};
 use crate::control::Server;
 use crate::exit::Exit;
@@ -43,6 +47,40 @@ pub(super) fn run(arguments: &RunArgs) -> Result<Exit> {
             begun: "sampled",
         },
     )
+}
+
+/// `pmiscope top`: the same with a view of it while it goes on, until somebody ends that.
+pub(super) fn top(arguments: &RunArgs) -> Result<Exit> {
+    let mut arguments = arguments.clone();
+    let most = *Settings::SAMPLES.end();
+    arguments.work.samples.get_or_insert(most);
+    // The tool keeps up with what is sampled: all samples need not fit.
+    arguments.boot.ring.get_or_insert(RING_OF_TOP);
+    may_show(arguments.monitor.is_some())?;
+    let mut plan = Plan::new(&arguments)?;
+    plan.recording.has_view = true;
+    let run = boot_and_follow(&mut plan)?;
+    let shown = Shown {
+        format: arguments.format,
+        per_core: false,
+        is_expected: true,
+        begun: "sampled",
+    };
+    finish(&plan, &run, shown)
+}
+
+/// Each core's ring where nobody says how many samples there are.
+const RING_OF_TOP: u64 = 8 << 20;
+
+/// Refuses a view where there is no terminal for it.
+pub(super) fn may_show(has_monitor: bool) -> Result<()> {
+    if has_monitor {
+        bail!("top: --monitor needs the terminal as well: say pmiscope monitor in another one");
+    }
+    if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+        bail!("top: this is no terminal: pmiscope run reports without one");
+    }
+    Ok(())
 }
 
 /// `pmiscope stat`: boots a guest and shows how often events happened in it.
@@ -83,6 +121,8 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     }
     let exit = match outcome {
         Outcome::Finished if has_nothing => Exit::Failure,
+        // That is how it ends.
+        Outcome::Interrupted if plan.recording.has_view && run.profile.is_some() => Exit::Success,
         other => Exit::from(other),
     };
     let Some(profile) = &run.profile else {
@@ -90,6 +130,12 @@ fn finish(plan: &Plan, run: &FinishedRun, shown: Shown) -> Result<Exit> {
     };
     let picture = plan.recording.outputs.picture.as_ref();
     let of_profile = show::show_run((profile, picture), shown.format, shown.per_core);
+    let of_profile = of_profile.and_then(|of_profile| {
+        Ok(of_profile.or(match plan.recording.embeds_names {
+            true => embed::embed_in(profile)?,
+            false => Exit::Success,
+        }))
+    });
     match (of_profile, exit) {
         // How the run ended says more.
         (Err(problem), exit) if exit != Exit::Success => {
@@ -120,6 +166,7 @@ fn boot_and_follow(plan: &mut Plan) -> Result<FinishedRun> {
         mode: plan.machine.mode,
         arguments: guest.arguments().to_vec(),
         asked: plan.asked.clone(),
+        imported: None,
     };
     let mut session = Session::new(
         &plan.recording,

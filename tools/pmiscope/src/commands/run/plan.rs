@@ -1,6 +1,5 @@
 //! The plan of a run: everything is checked before the guest starts.
 
-use std::env;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,8 @@ use profiler::contract::settings::{Aim, Keep, RunKind, Settings, SourceChoice};
 use profiler::format::Source;
 use profiler::format::sample::MAX_WORDS;
 
-use super::outputs::Outputs;
+pub(in crate::commands) use super::outputs::Outputs;
+use super::places::Places;
 use super::programs;
 use super::unsampled::{self, has_sampler};
 use crate::cli::{BootArgs, MachineArgs, Monitor, ReportFormat, RunArgs};
@@ -105,6 +105,10 @@ pub(in crate::commands) struct Recording {
     pub(in crate::commands) is_disc: bool,
     /// Whether somebody else has started the guest.
     pub(in crate::commands) is_attached: bool,
+    /// Whether the profile is to have names and no kernel at its end.
+    pub(in crate::commands) embeds_names: bool,
+    /// Whether somebody watches it.
+    pub(in crate::commands) has_view: bool,
 }
 
 impl Recording {
@@ -132,6 +136,8 @@ impl Recording {
             verbose: false,
             is_disc: false,
             is_attached: true,
+            embeds_names: false,
+            has_view: false,
         })
     }
 
@@ -194,6 +200,8 @@ impl Plan {
                 verbose: wanted.verbose,
                 is_disc: boot.is_disc,
                 is_attached: false,
+                embeds_names: arguments.embed_symbols,
+                has_view: false,
             },
             boot,
         })
@@ -254,11 +262,12 @@ pub(in crate::commands) fn is_kernel(file: &[u8]) -> Result<()> {
     Ok(symbols::check_kernel(file, may_be_entered)?)
 }
 
-/// Where the profile goes: by default to this name in the build directory.
+/// Where the profile goes: by default to this name in the build directory, or in the current one if
+/// the tool is in none.
 pub(in crate::commands) fn output(wanted: Option<&Path>, default: &str) -> Result<PathBuf> {
     match wanted {
         Some(path) => Ok(path.to_owned()),
-        None => Ok(build_directory()?.join(default)),
+        None => Ok(Places::of_this_tool()?.output(default)),
     }
 }
 
@@ -720,30 +729,13 @@ fn may_use_hpet(settings: &Settings<'_>) -> bool {
     )
 }
 
-/// A file of the build: the named one, else the one that `make build` makes.
+/// A file of the build: the named one, else the one that `make build` makes or `make install` has
+/// put where this tool is.
 pub(in crate::commands) fn built(named: Option<&Path>, name: &str) -> Result<PathBuf> {
-    if let Some(path) = named {
-        return readable(path);
+    match named {
+        Some(path) => readable(path),
+        None => Places::of_this_tool()?.find(name),
     }
-    let path = build_directory()?
-        .join("x86_64-unknown-none/release")
-        .join(name);
-    if !path.is_file() {
-        bail!(
-            "no {name} at {}: run `make build`, or say where it is by --{name} ELF",
-            path.display()
-        );
-    }
-    Ok(path)
-}
-
-/// The build directory: the executable is in a folder of it.
-fn build_directory() -> Result<PathBuf> {
-    let executable = env::current_exe().context("cannot tell where this program is")?;
-    let directory = executable.parent().and_then(Path::parent);
-    Ok(directory
-        .context("this program is in no build directory")?
-        .to_owned())
 }
 
 /// The path, if it is that of a file that can be read.

@@ -10,6 +10,7 @@ use profiler::format::{Clock, Description, Source};
 use super::attended::Attended;
 use super::plan::Recording;
 use super::progress::Progress;
+use super::view;
 use crate::collect::Collector;
 use crate::control::{SerialSocket, Server};
 use crate::output::{Draft, Written};
@@ -17,6 +18,7 @@ use crate::profile::{CoreEnd, Embedded, Host, Mode, Outcome, RunEnd, Writer};
 use crate::qemu::{End, Ended, Look, Observer, Seen};
 use crate::signals::Interrupt;
 use crate::symbols::BuildId;
+use crate::top::{Standing, Top, Wanted};
 use crate::units::{counted, grouped};
 
 /// How long rings are drained that a guest still fills.
@@ -65,6 +67,8 @@ pub(in crate::commands) struct Session<'run> {
     progress: Progress,
     /// Who types to the guest, if somebody is to.
     attended: Option<Attended>,
+    /// What shows the run while it goes on, if somebody watches it.
+    top: Option<Top>,
     /// Where `pmiscope ctl` is heard, if there is a place for that.
     control: Option<Server>,
     /// Once the guest has made its region.
@@ -72,12 +76,12 @@ pub(in crate::commands) struct Session<'run> {
 }
 
 /// The rings, and where their records go.
-struct Sampling<'run> {
+pub(super) struct Sampling<'run> {
     source: Source,
-    collector: Collector<'run>,
+    pub(super) collector: Collector<'run>,
     /// The file of the profile, and what writes to it.
-    draft: Draft,
-    profile: Writer<File>,
+    pub(super) draft: Draft,
+    pub(super) profile: Writer<File>,
     total: u64,
     /// Records so far.
     records: u64,
@@ -95,8 +99,9 @@ impl<'run> Session<'run> {
             host,
             embedded: Some(embedded),
             interrupt,
-            progress: Progress::new(false),
+            progress: Progress::new(plan.has_view),
             attended: None,
+            top: None,
             control,
             sampling: None,
         }
@@ -116,6 +121,7 @@ impl<'run> Session<'run> {
     pub(in crate::commands) fn finish(mut self, ended: Ended) -> Result<FinishedRun> {
         // The terminal is as it was.
         self.attended = None;
+        self.top = None;
         loop {
             match self.drain() {
                 Ok(0) => break,
@@ -133,6 +139,7 @@ impl<'run> Session<'run> {
     /// Ends the profile of a guest that goes on, with what its rings have about now. It may
     /// fill them faster than they are drained.
     pub(in crate::commands) fn detach(mut self, ended: Ended) -> Result<FinishedRun> {
+        self.top = None;
         // Before the records, which are then as many as the counters say, or more.
         let counters = self.counters();
         let started = Instant::now();
@@ -238,7 +245,13 @@ impl<'run> Session<'run> {
             return Ok(0);
         };
         let collector = &mut sampling.collector;
-        let moved = collector.drain(&mut sampling.profile);
+        let moved = match &mut self.top {
+            None => collector.drain(&mut sampling.profile),
+            Some(top) => collector.drain(&mut view::Tee {
+                profile: &mut sampling.profile,
+                live: top.live(),
+            }),
+        };
         sampling.records += moved.as_ref().copied().unwrap_or_default();
         self.progress
             .update(collector.samples(), sampling.total, collector.lost());
@@ -256,6 +269,28 @@ impl<'run> Session<'run> {
             None => "the guest has not begun to sample yet".into(),
             Some(sampling) => status(sampling),
         });
+    }
+
+    /// Shows how the run stands, if somebody watches it, and does what keys ask for.
+    fn show(&mut self) -> Result<Wanted> {
+        let (Some(top), Some(sampling)) = (&mut self.top, &mut self.sampling) else {
+            return Ok(Wanted::Nothing);
+        };
+        let collector = &sampling.collector;
+        let standing = Standing {
+            lost: collector.lost_of_cores(),
+            is_paused: collector.is_paused(),
+        };
+        let wanted = top.look(&standing).context("the terminal")?;
+        if wanted == Wanted::Save {
+            let path = self.plan.outputs.profile.path();
+            let said = match view::save(path, sampling) {
+                Ok(path) => format!("written: {}", path.display()),
+                Err(error) => format!("not written: {error:#}"),
+            };
+            top.say(&said);
+        }
+        Ok(wanted)
     }
 
     fn begin_profile(&mut self, description: &Description) -> Result<(Draft, Writer<File>)> {
@@ -294,7 +329,10 @@ impl<'run> Observer<'run> for Session<'run> {
     }
 
     fn on_note(&mut self, text: &str) {
-        self.progress.line(&format!("pmiscope: {text}"));
+        match &mut self.top {
+            Some(top) => top.say(text),
+            None => self.progress.line(&format!("pmiscope: {text}")),
+        }
     }
 
     fn on_region(&mut self, region: Region<'run>, description: &Description) -> Result<Look> {
@@ -318,6 +356,10 @@ impl<'run> Observer<'run> for Session<'run> {
             self.host.mode = Mode::Deterministic;
         }
         self.progress.begin(description.samples);
+        if self.plan.has_view {
+            let live = view::live(self.plan, description)?;
+            self.top = Some(Top::new(live).context("the terminal")?);
+        }
         let (draft, profile) = self.begin_profile(description)?;
         self.sampling = Some(Sampling {
             collector: Collector::new(region),
@@ -344,6 +386,9 @@ impl<'run> Observer<'run> for Session<'run> {
             if wants_end {
                 return Ok(Look::End(interrupted("SIGINT")));
             }
+        }
+        if self.show()? == Wanted::End {
+            return Ok(Look::End(interrupted("SIGINT")));
         }
         if let Some(signal) = self.interrupt.wanted_by() {
             return Ok(Look::End(interrupted(signal)));
