@@ -190,7 +190,7 @@ fn behind_nmi(seen: &Seen) -> Option<(CodeAddress, &[ChainEntry])> {
 #[test]
 fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_interrupted() {
     let samples = sample(
-        "--smp 1 --workload process-calls --period 1 --samples 120000 --aim nmi_landed:0..1500",
+        "--smp 1 --workload process-calls --period 61 --samples 60000 --aim nmi_landed:0..1500",
     );
     let all: BTreeMap<u32, Seen> = samples.of(0).map(|seen| (seen.sequence, seen)).collect();
     // By instruction that an NMI came at, in whose handler another one did.
