@@ -196,38 +196,42 @@ fn behind_nmi(seen: &Seen) -> Option<(CodeAddress, &[ChainEntry])> {
 #[test]
 fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_interrupted() {
     let samples = sample(
-        "--smp 1 --workload process-calls --period 1 --samples 120000 --aim nmi_landed:0..1500",
+        "--smp 1 --workload process-calls --period 61 --samples 60000 --aim nmi_landed:0..1500",
     );
     let all: BTreeMap<u32, Seen> = samples.of(0).map(|seen| (seen.sequence, seen)).collect();
     // By instruction that an NMI came at, in whose handler another one did.
     let mut places: BTreeMap<CodeAddress, u64> = BTreeMap::new();
     let mut alone = 0;
+    let border = function("user_trap_common")..function("user_exit");
     for (&sequence, nested) in &all {
         assert_eq!(nested.end, ChainEnd::Complete, "{nested:x?}");
-        let Some((pc, behind)) = behind_nmi(nested) else {
+        let Some((pc, behind)) = behind_nmi(nested).filter(|(pc, _)| border.contains(pc)) else {
             continue;
         };
         // The one that was interrupted has its number before or after it has come there.
-        let mut others = [sequence.wrapping_sub(1), sequence + 1].into_iter();
-        let outer = others.find_map(|it| all.get(&it).filter(|seen| seen.pc == pc));
-        let Some(outer) = outer else {
-            // Where several nest, or the run begins.
+        let others = [sequence.wrapping_sub(1), sequence + 1];
+        let others = others.iter().filter_map(|it| all.get(it));
+        let outer: Vec<_> = others.filter(|seen| seen.pc == pc).collect();
+        if outer.is_empty() {
+            // It has no number next to this one.
             alone += 1;
             continue;
-        };
-        assert_eq!(behind, outer.chain, "{nested:x?}\nin {outer:x?}");
+        }
+        let is_same = outer.iter().any(|seen| seen.chain == behind);
+        assert!(is_same, "{nested:x?}\nin {outer:x?}");
         *places.entry(pc).or_default() += 1;
     }
     let count = |start: &str, end: &str| places.range(function(start)..function(end)).count();
     let found = [
         ("syscall_entry", "syscall_on_stack", 3),
         ("syscall_on_stack", "user_enter", 8),
-        ("user_leave", "user_leave_on_stack", 34),
+        ("user_leave", "user_leave_on_stack", 28),
         ("user_leave_on_stack", "syscall_entry", 2),
     ]
     .map(|(start, end, least)| (start, count(start, end), least));
-    println!("{found:?}, {alone} of which the other is not known");
-    assert!(alone < places.values().sum::<u64>() / 100, "{alone}");
+    let compared: u64 = places.values().sum();
+    println!("{found:?}, {compared} compared, {alone} of which the other is not known");
+    assert!(compared > 300, "{compared}");
     for (start, count, least) in found {
         assert!(count >= least, "behind {start}: {count} of {least}");
     }

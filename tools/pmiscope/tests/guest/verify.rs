@@ -149,8 +149,8 @@ fn exact_programs(arguments: &str, samples: u64) -> Value {
     let report = exact_of(arguments, samples);
     let user = &report["executed"]["user_mode"];
     assert!(number(&user["instructions"]) > 100, "{user}");
-    assert!(number(&user["interrupt_returns"]) > 2, "{user}");
-    assert!(number(&report["assumed"]["threads"]) > 1, "{report:#}");
+    assert!(number(&user["interrupt_returns"]) > 0, "{user}");
+    assert!(number(&report["assumed"]["threads"]) > 0, "{report:#}");
     report
 }
 

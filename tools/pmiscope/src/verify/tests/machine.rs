@@ -196,7 +196,7 @@ impl Core<'_> {
             handler_cost: 0,
             event: 0,
             task: 0,
-            state: if pc >= USER_CALL && pc < USER_CALL + 0x1000 {
+            state: if (USER_CALL..USER_CALL + 0x1000).contains(&pc) {
                 State(State::RING)
             } else {
                 State::default()
