@@ -20,8 +20,14 @@ use crate::symbols::Lines;
 /// The most instructions that are decoded: far more than a person reads.
 const MOST_INSTRUCTIONS: usize = 1 << 20;
 
+/// Of a profile that travels with names alone, or without its kernel.
+const NO_CODE: &str = "the profile has no code to show: give the kernel that ran by --elf";
+
 pub(super) fn annotate(arguments: &AnnotateArgs) -> Result<Exit> {
     let (mut loaded, files) = LoadedProfile::with_files(&arguments.profile)?;
+    if loaded.has_names_alone {
+        bail!("{NO_CODE}");
+    }
     if Counts::are_in(&loaded.profile.description) {
         bail!("the profile has counts of events and no samples: pmiscope report shows them");
     }

@@ -28,7 +28,7 @@ const TOP: usize = 30;
 pub(super) struct LoadedProfile {
     pub profile: Profile,
     pub symbols: Symbols,
-    has_names_alone: bool,
+    pub has_names_alone: bool,
 }
 
 impl LoadedProfile {

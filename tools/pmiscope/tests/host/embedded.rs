@@ -102,6 +102,11 @@ fn what_needs_the_kernel_itself_says_so() {
     let given = [&export[..], &["--elf", text(&kernel().path)]].concat();
     pmiscope(&given).success();
     refused(pmiscope(&["verify", text(&output)]), 1, &["the kernel"]);
+    refused(
+        pmiscope(&["annotate", text(&output), "main"]),
+        1,
+        &["no code to show: give the kernel that ran by --elf"],
+    );
     // Files that somebody names go first, if they are the kernel's.
     pmiscope(&["report", text(&output), "--elf", text(&kernel().path)]).success();
     let other = text(&other_kernel().path);
