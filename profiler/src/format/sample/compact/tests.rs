@@ -255,6 +255,13 @@ fn each_value_that_does_not_fit_is_refused() {
     assert!(at_sp(sp - (16 << 30)) && !at_sp(sp - (16 << 30) - 8));
     assert!(at_sp(sp + (16 << 30) - 8) && !at_sp(sp + (16 << 30)));
     assert!((1..8).all(|odd| !at_sp(sp + odd)));
+    let in_state = |state| {
+        fits(Sample {
+            state: State(state),
+            ..sample
+        })
+    };
+    assert!(in_state(State::IDLE) && !in_state(State::IDLE | State::RING));
     let with_sequence = |sequence| fits(Sample { sequence, ..sample });
     assert!(with_sequence(41) && !with_sequence(40) && !with_sequence(42));
     let at_pc = |pc| {
@@ -388,7 +395,8 @@ prop_compose! {
             handler_cost: handler_cost.into(),
             event,
             task: task.into(),
-            state: State(state & !State::EXACT),
+            // Of the kernel's code: a program's addresses are no offsets.
+            state: State(state & !(State::EXACT | State::RING)),
             time: CONTEXT.time + u64::from(time),
             period,
             sp: StackAddress(CONTEXT.sp - SP_BELOW + u64::from(sp) * 8),
