@@ -100,6 +100,10 @@ unsafe impl Target for ThisKernel {
         tick::set_repeating(is_paused);
     }
 
+    fn is_own_nmi(&self, core: u32) -> bool {
+        smp::take_sent(cpu::core(core))
+    }
+
     fn unclaimed_nmis(&self, core: u32) -> u64 {
         cpu::core(core).stray_nmis()
     }
@@ -123,7 +127,6 @@ unsafe impl Target for ThisKernel {
 extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_tsc: u64) {
     let swapped = gs::own(core);
     // Another core holds all, or ends the run, by NMI.
-    let is_to_look = smp::take_sent(core);
     let was_held = smp::stop_if_asked(frame);
     trap::counts::count(trap::vector::NMI);
     let is_ports = monitor::is_expected(core.index) && monitor::on_nmi(frame);
@@ -131,8 +134,9 @@ extern "C" fn kernel_nmi(frame: &mut TrapFrame, core: &'static CoreBlock, entry_
     let mut at = Interrupted::from(&*frame);
     let is_kernels_stack = !nmi::has_user_stack(frame);
     at.is_nested = is_kernels_stack & stacks::is_in_nmi_handler(core, frame.rsp);
-    at.is_kernels = is_to_look || was_held || is_ports || is_watchdogs;
-    if !SAMPLER.on_nmi(core.index, &mut at, entry_tsc) && !at.is_kernels {
+    at.is_kernels = was_held || is_ports || is_watchdogs;
+    let is_samplers = SAMPLER.on_nmi(core.index, &mut at, entry_tsc);
+    if !is_samplers && !at.is_kernels && !smp::take_sent(core) {
         core.count_unclaimed_nmi();
     }
     if is_watchdogs {

@@ -300,10 +300,9 @@ per_core! {
     static SENT: AtomicU32 = AtomicU32::new(0);
 }
 
-/// Takes an NMI of `core`, the running one. Returns true if it may be one by which another core lets
-/// it look what it is asked for: such a one comes late where the core was in a handler of NMIs, and
-/// nothing is asked for any more.
-#[inline]
+/// Takes an NMI of `core`, the running one, that has no other reason. Returns true if it may be one by
+/// which another core lets it look what it is asked for: such a one comes late where the core was in a
+/// handler of NMIs, and nothing is asked for any more.
 pub fn take_sent(core: &CoreBlock) -> bool {
     let sent = SENT.get(core);
     sent.load(Ordering::Acquire) != 0 && {
@@ -365,7 +364,16 @@ fn is_where_asked(core: &CoreBlock) -> bool {
 /// asks, and on one that is about to say why it fails and stops by itself; true if it was held.
 #[inline]
 pub fn stop_if_asked(frame: &TrapFrame) -> bool {
-    stop::request() != Request::None && rest_unless_failing(trap::registers_of(frame), Some(frame))
+    stop::request() != Request::None && rest_by_nmi(frame)
+}
+
+#[cold]
+fn rest_by_nmi(frame: &TrapFrame) -> bool {
+    let was_held = rest_unless_failing(trap::registers_of(frame), Some(frame));
+    if was_held {
+        take_sent(cpu::current());
+    }
+    was_held
 }
 
 /// The same for code that waits in a handler of an NMI, where it is.

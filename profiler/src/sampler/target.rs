@@ -194,6 +194,13 @@ pub unsafe trait Target: Sync + 'static {
         0
     }
 
+    /// Returns true if an NMI of `core` that no overflow came of is the kernel's own, so that it is not
+    /// counted as unclaimed. It is asked of such a one alone, where [`Interrupted::is_kernels`] does not
+    /// say so already.
+    fn is_own_nmi(&self, _core: u32) -> bool {
+        false
+    }
+
     /// An NMI of `core` that is not the sampler's, where its entry is that of
     /// [`sampler_gates!`](crate::sampler_gates): one by which the kernel stops its cores, or a
     /// watchdog's. Not in a run: there the sampler counts them as unclaimed, until

@@ -212,7 +212,8 @@ impl<T: Target> Context<'_, T> {
 
     /// Counts an interrupt that no overflow came of as unclaimed, unless it is the kernel's.
     fn count_without_overflow(&self, counters: &CoreCounters) {
-        if !self.interrupted.is_kernels {
+        let is_kernels = self.interrupted.is_kernels || self.target.is_own_nmi(self.core.index);
+        if !is_kernels {
             self.count_interrupt(counters);
             counters.unclaimed.add_local(1);
         }

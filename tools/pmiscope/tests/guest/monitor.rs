@@ -646,10 +646,13 @@ fn a_sampled_run_goes_on_to_its_end() {
             let said = guest.until(PROMPT);
             assert!(!said.contains("does not answer"), "{said}");
             // Those that held the cores before came when they went on.
-            let status = guest.ask("prof status");
-            let (_, sum) = status.split_once("\n all ").unwrap();
-            let unclaimed = sum.split_whitespace().nth(4);
-            assert_eq!(unclaimed, Some("0"), "{settings}: {status}");
+            // By maskable interrupts some are, as waits are cut short by interrupts of the sampler's.
+            if settings.contains("delivery=nmi") {
+                let status = guest.ask("prof status");
+                let (_, sum) = status.split_once("\n all ").unwrap();
+                let unclaimed = sum.split_whitespace().nth(4);
+                assert_eq!(unclaimed, Some("0"), "{settings}: {status}{}", guest.log);
+            }
             for core in 1..3 {
                 let backtrace = guest.ask(&format!("bt {core}"));
                 // What recurses may be deeper than a chain.
