@@ -34,6 +34,21 @@ pub enum Link {
     UserReturn(CodeAddress),
 }
 
+impl Link {
+    /// Where to look it up. A return address is the instruction *after* the call, perhaps the first one
+    /// of another function: the call is found one byte before it. A program counter is looked up as
+    /// it is.
+    #[must_use]
+    pub const fn lookup(self) -> CodeAddress {
+        match self {
+            Self::Return(address) | Self::UserReturn(address) => {
+                CodeAddress(address.0.wrapping_sub(1))
+            }
+            Self::Interrupted { pc, .. } | Self::Border { pc, .. } => pc,
+        }
+    }
+}
+
 /// The result of repairing a sample's chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Repaired {

@@ -114,7 +114,7 @@ fn warn(warnings: &[Warning]) -> bool {
 }
 
 /// How a command ends that has shown a profile.
-fn exit(profile: &Profile, is_as_asked: bool) -> Exit {
+pub(super) fn exit(profile: &Profile, is_as_asked: bool) -> Exit {
     if is_as_asked && profile.incomplete().is_none() {
         Exit::Success
     } else {

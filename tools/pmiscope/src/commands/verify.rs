@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::print;
 use super::programs;
-use super::show::{open, warn_incomplete};
+use super::show::{exit, open, warn_incomplete};
 use super::symbols::files_of;
 use crate::cli::{ReportFormat, VerifyArgs};
 use crate::exit::Exit;
@@ -34,10 +34,7 @@ fn check_programs(profile: &mut Profile, arguments: &VerifyArgs) -> Result<Exit>
             grouped(found.addresses)
         );
     }
-    Ok(match profile.incomplete() {
-        None => Exit::Success,
-        Some(_) => Exit::Incomplete,
-    })
+    Ok(exit(profile, true))
 }
 
 pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
@@ -71,8 +68,5 @@ pub(super) fn run(arguments: &VerifyArgs) -> Result<Exit> {
             grouped(report.instructions)
         );
     }
-    Ok(match profile.incomplete() {
-        None => Exit::Success,
-        Some(_) => Exit::Incomplete,
-    })
+    Ok(exit(&profile, true))
 }

@@ -7,7 +7,7 @@ use profiler::address::CodeAddress;
 use profiler::format::ChainEnd;
 
 use crate::chain::Link;
-use crate::report::{Stack, Tally, lookup};
+use crate::report::{Stack, Tally};
 use crate::symbols::{Lines, Symbols};
 
 /// Where a list of numbers has none.
@@ -181,7 +181,7 @@ impl Builder<'_> {
         }
         for &link in stack.outer.links.iter().rev() {
             let link = stack.outer.different[link as usize];
-            let code = self.code(lookup(link));
+            let code = self.code(link.lookup());
             node = self.child(node, code);
             if let Link::Interrupted { vector, .. } = link {
                 let interrupt = self.interrupt(vector);
@@ -194,7 +194,7 @@ impl Builder<'_> {
     /// The innermost node of a stack, as [`Stack::innermost`] has it.
     fn innermost(&mut self, mut node: u32, stack: &Stack<'_>) -> u32 {
         if let Some(added) = stack.added {
-            let added = self.code(lookup(Link::Return(added)));
+            let added = self.code(Link::Return(added).lookup());
             node = self.child(node, added);
         }
         let is_same = !stack.is_exact_elsewhere(self.symbols);

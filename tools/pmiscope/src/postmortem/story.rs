@@ -315,7 +315,7 @@ impl<'a> Story<'a> {
     /// The first functions of a chain.
     fn names(&mut self, walked: &Walked) -> String {
         let names = walked.links.iter().take(SAMPLE_FRAMES);
-        let names: Vec<_> = names.map(|link| self.name(lookup(*link))).collect();
+        let names: Vec<_> = names.map(|link| self.name(link.lookup())).collect();
         let more = if walked.links.len() > SAMPLE_FRAMES {
             " < …"
         } else {
@@ -483,7 +483,7 @@ impl<'a> Story<'a> {
             Link::Return(address) | Link::UserReturn(address) => address,
             Link::Interrupted { pc, .. } | Link::Border { pc, .. } => pc,
         };
-        let address = lookup(link);
+        let address = link.lookup();
         let symbols = &mut self.files.symbols;
         symbols.resolve([address]);
         let link_address = symbols.slide().link(address);
@@ -532,12 +532,4 @@ fn place_of(task: &Task, cores: &[Result<Core, Unreadable>]) -> Place {
         return Place::Unknown;
     }
     Place::Rests
-}
-
-/// The address by which code is named: a return address is behind its call.
-fn lookup(link: Link) -> CodeAddress {
-    match link {
-        Link::Return(address) | Link::UserReturn(address) => CodeAddress(address.0.wrapping_sub(1)),
-        Link::Interrupted { pc, .. } | Link::Border { pc, .. } => pc,
-    }
 }

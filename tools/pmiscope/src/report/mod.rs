@@ -28,7 +28,7 @@ pub mod warnings;
 pub use model::{Options, Report, SortBy};
 pub use pattern::Pattern;
 pub use selection::Selection;
-pub(crate) use stack::{Chain, lookup};
+pub(crate) use stack::Chain;
 pub use stack::{Stack, Step};
 pub use stack_filter::StackFilter;
 pub use tally::Tally;

@@ -71,16 +71,6 @@ impl Step {
     }
 }
 
-/// Where to look a link up. A return address is the instruction *after*
-/// the call, perhaps the first one of another function: the call is found one
-/// byte before it. A program counter is looked up as it is.
-pub(crate) fn lookup(link: Link) -> CodeAddress {
-    match link {
-        Link::Return(address) | Link::UserReturn(address) => CodeAddress(address.0.wrapping_sub(1)),
-        Link::Interrupted { pc, .. } | Link::Border { pc, .. } => pc,
-    }
-}
-
 /// The steps of a link, whose address must have been resolved.
 fn steps_of(link: Link, symbols: &Symbols) -> impl Iterator<Item = Step> {
     let crossed = match link {
@@ -88,7 +78,7 @@ fn steps_of(link: Link, symbols: &Symbols) -> impl Iterator<Item = Step> {
         Link::Interrupted { vector, .. } => Some(Step::Interrupt(vector)),
         Link::Border { vector, .. } => Some(Step::Border(vector)),
     };
-    crossed.into_iter().chain(frames(lookup(link), symbols))
+    crossed.into_iter().chain(frames(link.lookup(), symbols))
 }
 
 fn frames(address: CodeAddress, symbols: &Symbols) -> impl Iterator<Item = Step> {
@@ -98,7 +88,7 @@ fn frames(address: CodeAddress, symbols: &Symbols) -> impl Iterator<Item = Step>
 impl Chain<'_> {
     /// The addresses that [`Self::steps`] looks up.
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
-        self.links().map(lookup)
+        self.links().map(Link::lookup)
     }
 
     /// The links, innermost first.
@@ -148,7 +138,7 @@ impl Stack<'_> {
 
     /// The addresses that [`Self::innermost`] looks up.
     pub fn addresses(self) -> impl Iterator<Item = CodeAddress> {
-        let added = self.added.map(Link::Return).map(lookup);
+        let added = self.added.map(Link::Return).map(Link::lookup);
         std::iter::once(self.pc).chain(self.exact).chain(added)
     }
 

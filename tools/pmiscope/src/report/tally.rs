@@ -10,7 +10,7 @@ use profiler::format::{ChainEnd, State};
 
 use super::cells::Cells;
 use super::selection::Selection;
-use super::stack::{Chain, Stack, lookup};
+use super::stack::{Chain, Stack};
 use crate::chain::{Link, Repair, Repaired};
 use crate::profile::stacks as profile;
 use crate::profile::{Alike, ChainCount, Counted, CountedSamples, Profile, ReadError};
@@ -228,7 +228,7 @@ impl DifferentLinks {
             self.recent.resize(RECENT, NONE);
         }
         #[allow(clippy::cast_possible_truncation)] // the low bits
-        let recent = &mut self.recent[lookup(link).0 as usize % RECENT];
+        let recent = &mut self.recent[link.lookup().0 as usize % RECENT];
         if self.all.get(*recent as usize) != Some(&link) {
             let next = u32::try_from(self.all.len()).expect("fewer links than 2³²");
             *recent = *self.numbers.entry(link).or_insert(next);
@@ -815,7 +815,7 @@ impl Tally {
     pub fn addresses(&self) -> impl Iterator<Item = CodeAddress> {
         let places = self.places().map(|(pc, _)| pc);
         let others = self.stacks_with_more().flat_map(Stack::addresses);
-        let chains = self.chains.different.all.iter().copied().map(lookup);
+        let chains = self.chains.different.all.iter().copied().map(Link::lookup);
         places.chain(others).chain(chains)
     }
 
@@ -823,7 +823,7 @@ impl Tally {
     /// have been resolved.
     pub fn frames_of_links<'a>(&self, symbols: &'a Symbols) -> Vec<&'a [Frame]> {
         let links = self.chains.different.all.iter();
-        links.map(|&link| symbols.frames(lookup(link))).collect()
+        links.map(|&link| symbols.frames(link.lookup())).collect()
     }
 
     /// The samples of all cores that were asked for.

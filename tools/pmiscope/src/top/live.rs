@@ -9,7 +9,6 @@ use super::Standing;
 use super::keys::{Keys, Order};
 use super::screen::{Bar, FunctionLine, Screen};
 use crate::chain::{Link, Repair};
-use crate::report::lookup;
 use crate::symbols::{FunctionId, Symbols};
 
 /// Each refresh keeps seven eighths of what was counted, as perf's top does.
@@ -104,7 +103,7 @@ impl Live {
         };
         repair.chain(sample, &mut self.links);
         let innermost = sample.exact.unwrap_or(sample.pc);
-        let links = self.links.iter().copied().map(lookup);
+        let links = self.links.iter().copied().map(Link::lookup);
         let key: Vec<_> = std::iter::once(innermost).chain(links).collect();
         let stack = self.stacks.entry(key).or_insert_with(|| LiveStack {
             functions: Vec::new(),

@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 use profiler::address::CodeAddress;
 
 use super::By;
-use crate::report::{Chain, Stack, Tally, lookup};
+use crate::report::{Chain, Stack, Tally};
 use crate::symbols::{Frame, Lines, Symbols};
 
 /// What a group of code is called, in the order of what it is grouped by.
@@ -123,7 +123,7 @@ impl<'a> Codes<'a> {
     pub(super) fn of_chain(&mut self, chain: Chain<'_>) -> Vec<u32> {
         let mut all = Vec::new();
         for link in chain.links() {
-            all.extend_from_slice(&self.at(lookup(link)));
+            all.extend_from_slice(&self.at(link.lookup()));
         }
         all.sort_unstable();
         all.dedup();
