@@ -57,7 +57,7 @@ pub mod assembly;
 pub(crate) mod fast;
 pub mod user;
 
-use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::address::{CodeAddress, CodeRange, StackAddress, UserAddress};
 use crate::format::sample::{Chain, ChainEnd, ChainEntry, UNKNOWN_VECTOR};
 
 /// Bytes in a word.
@@ -466,6 +466,16 @@ pub(crate) trait Append {
     ///
     /// [`ChainEnd::DepthLimit`] if there is no room for all of it.
     fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd>;
+
+    /// Appends a return address of the program whose part of the chain was begun.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    #[inline(always)]
+    fn push_of_program(&mut self, caller: UserAddress) -> Result<(), ChainEnd> {
+        self.push(ChainEntry::Return(caller.code()))
+    }
 
     /// Appends callers of `frame`, which is on `stack`, in a way of its own, as far as it has one.
     /// Returns the frame to go on from.

@@ -11,7 +11,7 @@ use super::{
     ChainEnd, ChainEntry, Clock, ClockReference, Count, Delivery, Description, EventDescription,
     RecordHead, Sample, Source, State, Text, VERSION, count, kind,
 };
-use crate::address::{CodeAddress, CodeRange, StackAddress};
+use crate::address::{CodeAddress, CodeRange, StackAddress, UserAddress};
 use crate::contract::mailbox::{Answer, Mailbox, Request};
 use crate::contract::settings::Settings;
 use crate::format::region::{MailboxWords, PAGE, Region, RegionLayout, RunState};
@@ -380,6 +380,7 @@ fn records_have_the_kinds_and_lengths_that_the_page_has() {
         let units = |chain: usize| (width.chain() + chain * width.bytes()).div_ceil(4);
         range(units(0), units(MAX_CHAIN))
     };
+    let most = (Width::Bits24.chain() + compact::MOST_CHAIN_BYTES).div_ceil(4);
     let expected = [
         (
             kind::SAMPLE,
@@ -389,7 +390,7 @@ fn records_have_the_kinds_and_lengths_that_the_page_has() {
         (kind::COUNT, "count", (2 * count::WORDS).to_string()),
         (kind::EVENT, "event", (2 * EVENT_WORDS).to_string()),
         (kind::FILLER, "filler", range(1, MAX_UNITS)),
-        (kind::COMPACT, "compact sample", compact(Width::Bits24)),
+        (kind::COMPACT, "compact sample", range(7, most)),
         (
             kind::COMPACT_32,
             "compact sample, wide offsets",
@@ -432,7 +433,7 @@ fn the_compact_sample_is_as_the_page_has_it() {
         handler_cost: 0xc1c0,
         event: 0xe0,
         task: 0x7a,
-        state: State(0x99),
+        state: State(0x98),
         time: 1000 + 0x7473_7271,
         period: 0xb2_b1b0,
         sp: StackAddress(context.sp - 17_179_869_184 + 0x5352_5150 * 8),
@@ -462,7 +463,7 @@ fn the_compact_sample_is_as_the_page_has_it() {
         let values = [
             ("units", u64::from(len)),
             ("kind", width.kind().into()),
-            ("state", 0x99),
+            ("state", 0x98),
             ("event", 0xe0),
             ("time", 0x7473_7271),
             ("task", 0x7a),
@@ -509,8 +510,76 @@ fn a_crossing_in_a_compact_sample_is_as_the_page_has_it() {
         }
         assert_eq!(u64::from(width.crossing(0xff, true, true)), ones);
     }
-    let longest = format!("at most {} bytes", Width::Bits24.first_crossing());
+    let longest = format!("at most {} bytes", Width::Bits24.first_special());
     assert!(PAGE_TEXT.contains(&longest), "{longest}");
+}
+
+#[test]
+fn a_border_in_a_compact_sample_is_as_the_page_has_it() {
+    let start = 0xffff_ffff_8000_0000;
+    let text = CodeRange {
+        start: CodeAddress(start),
+        end: CodeAddress(start + (1 << 20)),
+    };
+    let code = |address| {
+        let program = 0x0302;
+        UserAddress { program, address }.code()
+    };
+    let chain = [code(0x0011_2233_4455).0];
+    let sample = Sample {
+        sequence: 0,
+        handler_cost: 0,
+        event: 0,
+        task: 0,
+        state: State(3),
+        time: 0,
+        period: 0,
+        sp: StackAddress(0x7654_3210_fed8),
+        stack_top: [code(0x0022_3344_5566).0, 0],
+        pc: code(0x0033_4455_6677),
+        exact: None,
+        end: ChainEnd::Complete,
+        chain_words: &chain,
+    };
+    let mut units = [0_u32; EXTENT_UNITS];
+    let place = units.as_mut_ptr().cast();
+    // SAFETY: of that length.
+    let len = unsafe { compact::encode(&sample, Context::default(), Offsets::new(text), place) };
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0_u64, |sum, &it| sum << 8 | u64::from(it))
+    };
+    assert_eq!(number(&bytes[14..18]), sample.sp.0 >> 3 & 0xffff_ffff);
+    let fields: Vec<_> = bytes[18..4 * len.unwrap() as usize]
+        .chunks_exact(3)
+        .map(number)
+        .collect();
+    let [first, none] = [Width::Bits24.first_special(), Width::Bits24.no_text()].map(u64::from);
+    let border = Width::Bits24.first_border();
+    assert_eq!(table("Border", "bits").len(), 3);
+    let expected = [
+        first + (sample.sp.0 >> 35),
+        none,
+        none,
+        u64::from(border) + (1 << 8) + (1 << 9),
+        0x0302,
+        0x0022_33,
+        0x44_5566,
+        0,
+        0,
+        0x0033_44,
+        0x55_6677,
+        0x0011_22,
+        0x33_4455,
+        0,
+    ];
+    assert_eq!(fields, expected);
+    for number in [first, none, border.into()] {
+        assert!(PAGE_TEXT.contains(&number.to_string()), "{number}");
+    }
 }
 
 #[test]

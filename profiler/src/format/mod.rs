@@ -47,7 +47,7 @@ pub use sample::{ChainEnd, ChainEntry, Sample, State};
 
 /// The version of everything in this module. A reader
 /// refuses another one.
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
 /// A record's first unit says what it is and how long.
 ///

@@ -22,8 +22,10 @@
 use core::arch::asm;
 
 use super::{Append, Frame, Rule, StackBounds, Target};
-use crate::address::{CodeAddress, StackAddress};
-use crate::format::sample::compact::{Width, put};
+use crate::address::{CodeAddress, StackAddress, UserAddress};
+#[cfg(any(test, miri))]
+use crate::format::sample::compact::MOST_CHAIN_BYTES;
+use crate::format::sample::compact::{ProgramPart, Width, put};
 use crate::format::sample::{CROSSING_WORDS, MAX_CHAIN};
 use crate::format::{ChainEnd, ChainEntry};
 
@@ -35,7 +37,7 @@ pub const OFFSET_BYTES: usize = 3;
 
 /// The most bytes that a walk writes: the chain, and what the last store is longer.
 #[cfg(any(test, miri))]
-pub const MOST_BYTES: usize = MAX_CHAIN * OFFSET_BYTES + 4;
+pub const MOST_BYTES: usize = MOST_CHAIN_BYTES + 4;
 
 /// Frames that are walked between two looks at how many there were.
 const UNROLLED: usize = 4;
@@ -246,6 +248,9 @@ pub unsafe fn walk(
     None
 }
 
+/// How the walk ends where something of a program does not fit: the handler that is not fast has it.
+const UNFIT: ChainEnd = ChainEnd::UserUnknown;
+
 /// The chain of a compact sample, written where it will lie.
 pub(crate) struct CompactChain {
     code: CompiledCode,
@@ -256,6 +261,8 @@ pub(crate) struct CompactChain {
     left: usize,
     /// No frame was met that [`walk`] does not take.
     is_ordinary: bool,
+    /// Behind a border, of what program the addresses are.
+    program: Option<ProgramPart>,
 }
 
 impl CompactChain {
@@ -273,6 +280,16 @@ impl CompactChain {
             place,
             left: MAX_CHAIN,
             is_ordinary: true,
+            program: None,
+        }
+    }
+
+    /// The same with room for the border of a program that was interrupted itself, which is no part of
+    /// its chain.
+    pub(crate) const fn with_border(self) -> Self {
+        Self {
+            left: MAX_CHAIN + CROSSING_WORDS,
+            ..self
         }
     }
 
@@ -308,9 +325,7 @@ impl Append for CompactChain {
     fn push(&mut self, entry: ChainEntry) -> Result<(), ChainEnd> {
         let words = match entry {
             ChainEntry::Return(_) => 1,
-            ChainEntry::Crossing { .. } => CROSSING_WORDS,
-            // The program's addresses are not in the text: the handler that is not fast has them.
-            ChainEntry::Border { .. } => return Err(ChainEnd::UserUnknown),
+            ChainEntry::Crossing { .. } | ChainEntry::Border { .. } => CROSSING_WORDS,
         };
         self.left = self.left.checked_sub(words).ok_or(ChainEnd::DepthLimit)?;
         match entry {
@@ -328,9 +343,25 @@ impl Append for CompactChain {
                 let head = (vector, caller_known);
                 Width::Bits24.push_crossing(head, pc, stack_top, |field| self.push_field(field));
             }
-            ChainEntry::Border { .. } => {}
+            ChainEntry::Border {
+                vector,
+                pc,
+                stack_top,
+            } => {
+                let push = |field| self.push_field(field);
+                let part = ProgramPart::begin(vector, pc, stack_top, push);
+                self.program = Some(part.ok_or(UNFIT)?);
+            }
         }
         Ok(())
+    }
+
+    #[inline(always)]
+    fn push_of_program(&mut self, caller: UserAddress) -> Result<(), ChainEnd> {
+        self.left = self.left.checked_sub(1).ok_or(ChainEnd::DepthLimit)?;
+        let part = self.program.ok_or(UNFIT)?;
+        let pushed = part.push(caller, |field| self.push_field(field));
+        pushed.ok_or(UNFIT)
     }
 
     #[inline]

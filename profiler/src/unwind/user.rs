@@ -104,14 +104,60 @@ impl Page {
     }
 }
 
+/// Where aligned words of RAM may be loaded from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Words {
+    start: u64,
+    /// From there up to, not including, the first that is not all in it, in bytes.
+    room: u64,
+}
+
+impl Words {
+    const NONE: Self = Self { start: 0, room: 0 };
+
+    const fn of(ram: PhysicalRange) -> Self {
+        let bytes = ram.end.saturating_sub(ram.start);
+        Self {
+            start: ram.start,
+            room: bytes.saturating_sub(WORD - 1),
+        }
+    }
+
+    #[inline(always)]
+    const fn contain(self, address: u64) -> bool {
+        address.wrapping_sub(self.start) < self.room
+    }
+}
+
+/// The page of a stack that was looked at last, where all of it is RAM.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Pairs {
+    /// Its first address.
+    start: u64,
+    /// From there up to, not including, the first at which there is no pair of words in it, in bytes.
+    room: u64,
+    /// Where the kernel has its first word mapped.
+    mapped: u64,
+}
+
+impl Pairs {
+    const NONE: Self = Self {
+        start: 0,
+        room: 0,
+        mapped: 0,
+    };
+}
+
 /// A program's memory, as the walk reads it. The pages that were looked at last need no tables again:
 /// for what is loaded, which is a stack, and for what may be executed.
 struct Memory<'a, T> {
     target: &'a T,
     memory: UserMemory,
-    /// What held the last physical address.
-    ram: PhysicalRange,
+    /// Of what held the last physical address.
+    ram: Words,
     data: Page,
+    /// Those of `data`, of which a frame needs no more than a comparison.
+    pairs: Pairs,
     code: Page,
 }
 
@@ -121,25 +167,28 @@ impl<'a, T: Target> Memory<'a, T> {
         Self {
             target,
             memory,
-            ram: PhysicalRange { start: 0, end: 0 },
+            ram: Words::NONE,
             data: Page::NONE,
+            pairs: Pairs::NONE,
             code: Page::NONE,
         }
     }
 
-    /// Loads the aligned word at a physical address, if that is in RAM.
-    #[inline]
+    /// Loads the word at an aligned physical address, if that is in RAM.
+    #[inline(always)]
     fn physical_word(&mut self, address: u64) -> Option<u64> {
-        let end = address.checked_add(WORD)?;
-        let holds = |ram: &PhysicalRange| ram.start <= address && end <= ram.end;
-        if !holds(&self.ram) {
-            self.ram = *self.memory.ram.iter().find(|ram| holds(ram))?;
+        if !self.ram.contain(address) {
+            self.ram = self.other_ram(address)?;
         }
-        if !address.is_multiple_of(WORD) {
-            return None;
-        }
-        let mapped = self.memory.direct_map.checked_add(address)?;
+        // All RAM is mapped there, so no address of it is past the end.
+        let mapped = self.memory.direct_map.wrapping_add(address);
         Some(self.target.load(Slot(mapped)))
+    }
+
+    #[cold]
+    fn other_ram(&self, address: u64) -> Option<Words> {
+        let mut words = self.memory.ram.iter().map(|ram| Words::of(*ram));
+        words.find(|words| words.contain(address))
     }
 
     /// The page that `address` is in, if the program may read it (SDM vol. 3, 5.5.4).
@@ -149,14 +198,14 @@ impl<'a, T: Target> Memory<'a, T> {
             return None;
         }
         let mut table = self.memory.root & bit::ADDRESS;
-        let mut is_executable = true;
+        let mut any = 0;
         for (level, shift) in LEVELS.into_iter().enumerate() {
             let index = address >> shift & 511;
             let entry = self.physical_word(table + index * WORD)?;
             if entry & bit::PRESENT_AND_USER != bit::PRESENT_AND_USER {
                 return None;
             }
-            is_executable &= entry & bit::NO_EXECUTE == 0;
+            any |= entry;
             let is_huge = entry & bit::HUGE != 0;
             if level == 0 && is_huge {
                 // Reserved: no processor goes on here.
@@ -168,7 +217,7 @@ impl<'a, T: Target> Memory<'a, T> {
                     start: address & !within,
                     within,
                     physical: entry & bit::ADDRESS & !within,
-                    is_executable,
+                    is_executable: any & bit::NO_EXECUTE == 0,
                 });
             }
             table = entry & bit::ADDRESS;
@@ -184,11 +233,39 @@ impl<'a, T: Target> Memory<'a, T> {
         }
         if !self.data.contains(address) {
             self.data = self.translate(address)?;
+            self.set_pairs();
         }
         let Page {
             physical, within, ..
         } = self.data;
         self.physical_word(physical | address & within)
+    }
+
+    /// Sets the pairs of the page that is looked at.
+    #[inline]
+    fn set_pairs(&mut self) {
+        let Page {
+            start,
+            within,
+            physical,
+            ..
+        } = self.data;
+        // The last word of a page is a multiple of 8 as its first one is.
+        let holds =
+            |ram: Words| ram.contain(physical) && ram.contain(physical | within - (WORD - 1));
+        if !holds(self.ram) {
+            let ram = self.other_ram(physical);
+            let Some(ram) = ram.filter(|&ram| holds(ram)) else {
+                self.pairs = Pairs::NONE;
+                return;
+            };
+            self.ram = ram;
+        }
+        self.pairs = Pairs {
+            start,
+            room: within + 1 - (2 * WORD - 1),
+            mapped: self.memory.direct_map.wrapping_add(physical),
+        };
     }
 
     /// Returns true if the program may execute what is at `address`.
@@ -213,12 +290,16 @@ impl<'a, T: Target> Memory<'a, T> {
     }
 
     /// The two words on top of the stack, if they may be return addresses; else 0.
+    #[inline]
     fn top(&mut self, sp: StackAddress) -> [u64; 2] {
-        [0, WORD].map(|offset| {
-            let address = sp.0.checked_add(offset);
-            let word = address.and_then(|it| self.word(it));
-            let code = word.filter(|&word| self.is_code(word));
-            code.map_or(0, |word| self.recorded(word).0)
+        let words = match self.pair(sp.0, 0) {
+            Ok(words) => words.map(Some),
+            // One of them may be there.
+            Err(_) => [Some(sp.0), sp.0.checked_add(WORD)].map(|it| self.word(it?)),
+        };
+        words.map(|word| match word {
+            Some(word) if self.is_code(word) => self.recorded(word).0,
+            _ => 0,
         })
     }
 
@@ -229,7 +310,21 @@ impl<'a, T: Target> Memory<'a, T> {
     }
 
     /// Proves the pair of words that a frame pointer leads to, and loads it.
+    #[inline(always)]
     fn pair(&mut self, fp: u64, floor: u64) -> Result<[u64; 2], ChainEnd> {
+        let within = fp.wrapping_sub(self.pairs.start);
+        if within >= self.pairs.room || !fp.is_multiple_of(WORD) || fp < floor {
+            return self.other_pair(fp, floor);
+        }
+        // All of the page is RAM, which is mapped for ever.
+        let mapped = self.pairs.mapped.wrapping_add(within);
+        let load = |address| self.target.load(Slot(address));
+        Ok([load(mapped), load(mapped.wrapping_add(WORD))])
+    }
+
+    /// The same, wherever it may be.
+    #[inline(never)]
+    fn other_pair(&mut self, fp: u64, floor: u64) -> Result<[u64; 2], ChainEnd> {
         if !fp.is_multiple_of(WORD) {
             return Err(ChainEnd::FrameMisaligned);
         }
@@ -275,6 +370,20 @@ pub(super) fn cross(
     }
 }
 
+/// Appends what was interrupted of a program as a border that the program itself came to, and its
+/// callers behind it.
+pub(crate) fn walk_to_border(
+    interrupted: Registers,
+    target: &impl Target,
+    chain: &mut impl Append,
+) -> ChainEnd {
+    let border = Border {
+        vector: None,
+        registers: interrupted,
+    };
+    cross(border, None, target, chain)
+}
+
 /// Appends the callers of a program that was interrupted.
 pub(super) fn walk(
     interrupted: Registers,
@@ -318,6 +427,7 @@ pub(super) fn recorded(address: CodeAddress, target: &impl Target) -> CodeAddres
     })
 }
 
+#[inline]
 fn walk_frames<T: Target>(
     at: Registers,
     memory: &mut Memory<'_, T>,
@@ -341,7 +451,12 @@ fn walk_frames<T: Target>(
         if !memory.is_code(code) {
             return ChainEnd::ReturnOutsideText;
         }
-        if let Err(end) = chain.push(ChainEntry::Return(memory.recorded(code))) {
+        let program = memory.memory.program;
+        let caller = UserAddress {
+            program,
+            address: code,
+        };
+        if let Err(end) = chain.push_of_program(caller) {
             return end;
         }
         floor = fp + 2 * WORD;

@@ -17,7 +17,16 @@
 //!         27…    the chain, then zeros to the next unit: return addresses, likewise; of a crossing
 //!                its vector, 111111tk, ff; the program counter; if t, the words on top of the stack;
 //!                k: the caller is known
+//!                of a border the vector, 111110ts, ff; the program's number; if t, the words on top
+//!                of the stack; the program counter; s: by SYSCALL, so there is no vector
 //! ```
+//!
+//! Behind a border all addresses are the program's ([`ProgramPart`]). Each takes two fields: its bits
+//! from 24 on, and those below.
+//!
+//! Where a program was interrupted itself, what is said of its code is its border, at the start of the
+//! chain. The field of the program counter then has the stack pointer's bits from 35 on below 1111, ff,
+//! that of the stack pointer those from 3 on, and the words on top of the stack are ff ff ff.
 //!
 //! The sequence number is that of the sample before it in the ring and one more. The chain is
 //! complete, or ends at the depth limit ([`DEPTH_LIMIT`]), and its last return address is no offset of
@@ -30,8 +39,12 @@
 //! Each field of three bytes can be written by a store of four before the one behind it is, so the
 //! fast handler needs an instruction for each, and room of [`EXTENT_UNITS`].
 
-use super::{ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State, crossing_of, crossing_word};
-use crate::address::{CodeAddress, CodeRange, StackAddress};
+use super::{
+    BORDER_SYSCALL, CROSSING_WORDS, ChainEnd, MAX_CHAIN, MAX_WORDS, Sample, State, border_vector,
+    border_word, crossing_of, crossing_word, is_border,
+};
+use crate::address::{CodeAddress, CodeRange, StackAddress, USER_END, UserAddress};
+use crate::format::description::MAX_EVENTS;
 use crate::format::{RecordHead, kind};
 
 /// Where the fields begin, in bytes.
@@ -52,14 +65,29 @@ pub(crate) const END_24: u64 = 1 << 24;
 /// at the depth limit.
 pub(crate) const DEPTH_LIMIT: u8 = State::EXACT;
 
-/// How many fields are a crossing's: a vector, and above it two bits.
+/// How many fields are a crossing's: a vector, and above it two bits. As many are a border's.
 const CROSSINGS: u32 = 1 << 10;
+
+/// How many fields are no offsets, the borders' and crossings' the last of them. As that of a program
+/// counter they have the high bits of a program's stack pointer.
+const SPECIALS: u32 = 1 << 12;
 
 /// In a crossing's field: the caller is known.
 pub(crate) const CALLER_KNOWN: u32 = 1 << 8;
 
 /// In a crossing's field: the words on top of the stack follow, as one of them is in the text.
 pub(crate) const HAS_TOP: u32 = 1 << 9;
+
+/// In a border's field, in which [`HAS_TOP`] is too: there is no vector.
+const BY_SYSCALL: u32 = 1 << 8;
+const _: () = assert!(BY_SYSCALL as u64 == BORDER_SYSCALL);
+
+/// The bits of a program's address that its second field has.
+const LOW_BITS: u32 = 24;
+
+/// The most fields of a border, and those of each address behind it.
+const BORDER_FIELDS: usize = 8;
+const ADDRESS_FIELDS: usize = 2;
 
 /// So far below the last wide sample's stack pointer may the next one lie. The field has words
 /// of 8 bytes from there.
@@ -68,9 +96,18 @@ pub(crate) const SP_BELOW: u64 = (1 << 31) * 8;
 /// Offsets into the text before the chain.
 const OFFSETS: usize = 3;
 
+/// The most bytes of a chain, that of a program which was interrupted itself, with its border.
+pub(crate) const MOST_CHAIN_BYTES: usize =
+    (BORDER_FIELDS + ADDRESS_FIELDS * MAX_CHAIN) * Width::Bits24.bytes();
+
 /// The most units that a compact sample, and the store behind its last field, take.
-pub(crate) const EXTENT_UNITS: usize =
-    (at::PC + (OFFSETS + MAX_CHAIN) * Width::Bits32.bytes() + 4).div_ceil(4);
+pub(crate) const SAMPLE_UNITS: usize = (Width::Bits24.chain() + MOST_CHAIN_BYTES + 4).div_ceil(4);
+const _: () =
+    assert!(Width::Bits32.chain() + MAX_CHAIN * Width::Bits32.bytes() + 4 <= 4 * SAMPLE_UNITS);
+
+/// The same with those of other events behind it.
+pub(crate) const EXTENT_UNITS: usize = SAMPLE_UNITS + MAX_EVENTS;
+const _: () = assert!(EXTENT_UNITS < 256);
 
 /// How wide the offsets into the text are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -95,7 +132,17 @@ impl Width {
         }
     }
 
-    /// The first field of the chain that is no offset: a crossing. A text is no longer.
+    /// The first field that is no offset. A text is no longer.
+    pub(crate) const fn first_special(self) -> u32 {
+        self.no_text() - (SPECIALS - 1)
+    }
+
+    /// The first field of a chain that is a border.
+    pub(crate) const fn first_border(self) -> u32 {
+        self.first_crossing() - CROSSINGS
+    }
+
+    /// The first field of a chain that is a crossing.
     pub(crate) const fn first_crossing(self) -> u32 {
         self.no_text() - (CROSSINGS - 1)
     }
@@ -158,7 +205,7 @@ impl Offsets {
             length,
             width: widths
                 .into_iter()
-                .find(|width| length <= width.first_crossing().into()),
+                .find(|width| length <= width.first_special().into()),
         }
     }
 
@@ -215,6 +262,104 @@ pub(crate) unsafe fn put(place: *mut u8, value: u32) {
     unsafe { place.cast::<u32>().write_unaligned(value.to_le()) }
 }
 
+/// A stack pointer in words of 8 bytes. What is no multiple of 8 has its low bits at the top then.
+#[inline(always)]
+pub(crate) const fn in_words(sp: u64) -> u64 {
+    sp.rotate_right(3)
+}
+
+/// Writes what stands in place of offsets where a program was interrupted, up to its border. A key has
+/// no stack pointer, and then none is given. `None` if it does not fit: it is not aligned.
+///
+/// # Safety
+///
+/// [`SAMPLE_UNITS`] units from `place` on are valid for writes.
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // the low half is a field, and the high one is small
+pub(crate) unsafe fn put_program(place: *mut u8, sp: Option<StackAddress>) -> Option<()> {
+    let width = Width::Bits24;
+    let put = |at: usize, value| {
+        // SAFETY: within the units (the caller's condition).
+        unsafe { put(place.wrapping_add(at), value) };
+    };
+    let mut high = 0;
+    if let Some(sp) = sp {
+        let sp = in_words(sp.0);
+        high = sp >> u32::BITS;
+        put(at::SP, sp as u32);
+    }
+    if high >= SPECIALS.into() {
+        return None;
+    }
+    put(at::PC, width.first_special() | high as u32);
+    for top in 1..OFFSETS {
+        put(at::PC + top * width.bytes(), width.no_text());
+    }
+    Some(())
+}
+
+/// A program's part of a chain: its border is written, and the addresses behind it are to come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ProgramPart {
+    program: u16,
+}
+
+impl ProgramPart {
+    /// Pushes the fields of a border; `None` if there are none for it.
+    #[inline]
+    pub(crate) fn begin(
+        vector: Option<u8>,
+        pc: CodeAddress,
+        stack_top: [u64; 2],
+        mut push: impl FnMut(u32),
+    ) -> Option<Self> {
+        let pc = UserAddress::of(pc)?;
+        let part = Self {
+            program: pc.program,
+        };
+        let has_top = stack_top != [0; 2];
+        let kind = vector.map_or(BY_SYSCALL, u32::from) | if has_top { HAS_TOP } else { 0 };
+        push(Width::Bits24.first_border() | kind);
+        push(part.program.into());
+        if has_top {
+            for word in stack_top {
+                push_address(part.top(word)?, &mut push);
+            }
+        }
+        part.push(pc, push)?;
+        Some(part)
+    }
+
+    /// Pushes the fields of an address; `None` if there are none for it.
+    #[inline]
+    pub(crate) fn push(self, code: UserAddress, mut push: impl FnMut(u32)) -> Option<()> {
+        let UserAddress { program, address } = code;
+        // As the last one, a field of 0 would be none.
+        if program != self.program || address % (1 << LOW_BITS) == 0 {
+            return None;
+        }
+        push_address(address, &mut push);
+        Some(())
+    }
+
+    /// A word on top of the stack, without the program's number; 0: it is no return address.
+    #[inline]
+    fn top(self, word: u64) -> Option<u64> {
+        if word == 0 {
+            return Some(0);
+        }
+        let UserAddress { program, address } = UserAddress::of(CodeAddress(word))?;
+        (program == self.program && address != 0).then_some(address)
+    }
+}
+
+#[inline]
+#[allow(clippy::cast_possible_truncation)] // cut in two
+fn push_address(address: u64, push: &mut impl FnMut(u32)) {
+    push((address >> LOW_BITS) as u32);
+    push((address % (1 << LOW_BITS)) as u32);
+}
+
 /// What was to be compact is not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DoesNotFit;
@@ -228,7 +373,7 @@ pub(crate) struct DoesNotFit;
 ///
 /// # Safety
 ///
-/// [`EXTENT_UNITS`] units from `place` on are valid for writes.
+/// [`SAMPLE_UNITS`] units from `place` on are valid for writes.
 #[inline]
 pub(crate) unsafe fn encode(
     sample: &Sample<'_>,
@@ -238,14 +383,15 @@ pub(crate) unsafe fn encode(
 ) -> Result<u32, DoesNotFit> {
     let is_plain = matches!(sample.end, ChainEnd::Complete | ChainEnd::DepthLimit)
         && sample.exact.is_none()
-        && !sample.state.has(State::RING)
         && sample.sequence == context.next
         && sample.chain_words.len() <= MAX_CHAIN;
     match text.width {
         // SAFETY: the caller's condition.
         Some(Width::Bits24) if is_plain => unsafe { encode_as::<3>(sample, context, text, place) },
         // SAFETY: likewise.
-        Some(Width::Bits32) if is_plain => unsafe { encode_as::<4>(sample, context, text, place) },
+        Some(Width::Bits32) if is_plain && !is_of_program(sample.state) => unsafe {
+            encode_as::<4>(sample, context, text, place)
+        },
         _ => Err(DoesNotFit),
     }
 }
@@ -269,12 +415,9 @@ unsafe fn encode_as<const WIDTH: usize>(
         Width::Bits32
     };
     let time = sample.time.wrapping_sub(context.time);
-    let sp = sample.sp.0.wrapping_sub(context.sp).wrapping_add(SP_BELOW);
-    // What is no multiple of 8 has its low bits at the top then.
-    let sp = sp.rotate_right(3);
     let (task, cost) = (u32::from(sample.task), sample.handler_cost);
     let fits = time < 1 << 32 && task < 1 << 8 && cost < 1 << 16;
-    if !fits || sample.period >= END_24 || sp >= 1 << 32 {
+    if !fits || sample.period >= END_24 {
         return Err(DoesNotFit);
     }
     let mut len = at::TIME;
@@ -287,14 +430,25 @@ unsafe fn encode_as<const WIDTH: usize>(
     push(time as u32, 4);
     push(task | cost << 8, 3);
     push(sample.period as u32, 3);
-    push(sp as u32, 4);
-    push(text.of(sample.pc.0).ok_or(DoesNotFit)?, WIDTH);
-    for word in sample.stack_top {
-        push(text.of(word).unwrap_or(width.no_text()), WIDTH);
-    }
-    // SAFETY: as above; the chain has no more words than fit.
-    let end =
-        unsafe { put_chain::<WIDTH>(sample.chain_words, width, text, place.wrapping_add(len)) }?;
+    let chain = place.wrapping_add(width.chain());
+    let end = if is_of_program(sample.state) {
+        // SAFETY: the caller's condition.
+        unsafe { put_program(place, Some(sample.sp)) }.ok_or(DoesNotFit)?;
+        let [top, below] = sample.stack_top;
+        let border = [border_word(None), sample.pc.0, top, below];
+        // SAFETY: as above; the chain has no more words than fit behind its border.
+        unsafe { put_program_part(border, sample.chain_words, chain) }?
+    } else {
+        let sp = sample.sp.0.wrapping_sub(context.sp).wrapping_add(SP_BELOW);
+        let sp = u32::try_from(in_words(sp)).map_err(|_| DoesNotFit)?;
+        push(sp, 4);
+        push(text.of(sample.pc.0).ok_or(DoesNotFit)?, WIDTH);
+        for word in sample.stack_top {
+            push(text.of(word).unwrap_or(width.no_text()), WIDTH);
+        }
+        // SAFETY: as above; the chain has no more words than fit.
+        unsafe { put_chain::<WIDTH>(sample.chain_words, width, text, chain) }?
+    };
     let units = (end.addr() - place.addr()).div_ceil(4) as u32;
     let end = if sample.end == ChainEnd::DepthLimit {
         DEPTH_LIMIT
@@ -307,11 +461,18 @@ unsafe fn encode_as<const WIDTH: usize>(
     Ok(units)
 }
 
+/// Returns true if what was interrupted is a program of the user's.
+#[inline]
+const fn is_of_program(state: State) -> bool {
+    state.0 & State::RING != 0
+}
+
 /// Writes a chain to `place`, and zeros behind. Returns the place behind it.
 ///
 /// # Safety
 ///
-/// There is room for a field for each of its words, and for another store.
+/// There is room for a field for each of its words, for two where they are three bytes wide, and for
+/// another store.
 #[inline(always)]
 unsafe fn put_chain<const WIDTH: usize>(
     mut words: &[u64],
@@ -326,6 +487,12 @@ unsafe fn put_chain<const WIDTH: usize>(
     };
     while let [word, rest @ ..] = words {
         words = rest;
+        if let (true, Width::Bits24, &[pc, top, below, ref rest @ ..]) =
+            (is_border(*word), width, words)
+        {
+            // SAFETY: the caller's condition.
+            return unsafe { put_program_part([*word, pc, top, below], rest, place) };
+        }
         let Some((vector, caller_known)) = crossing_of(*word) else {
             // As the last one, an offset of 0 would be none.
             let offset = text.of(*word).filter(|&offset| offset != 0);
@@ -345,6 +512,35 @@ unsafe fn put_chain<const WIDTH: usize>(
     Ok(place)
 }
 
+/// Writes a border and the program's addresses behind it to `place`, and zeros behind. Returns the place
+/// behind it.
+///
+/// # Safety
+///
+/// There is room for two fields for each word, and for another store.
+unsafe fn put_program_part(
+    [marker, pc, top, below]: [u64; CROSSING_WORDS],
+    addresses: &[u64],
+    mut place: *mut u8,
+) -> Result<*mut u8, DoesNotFit> {
+    let mut push = |value: u32| {
+        // SAFETY: the caller's condition.
+        unsafe { put(place, value) };
+        place = place.wrapping_add(Width::Bits24.bytes());
+    };
+    let vector = border_vector(marker);
+    let part = ProgramPart::begin(vector, CodeAddress(pc), [top, below], &mut push);
+    let part = part.ok_or(DoesNotFit)?;
+    for &address in addresses {
+        let code = UserAddress::of(CodeAddress(address));
+        let pushed = code.and_then(|code| part.push(code, &mut push));
+        pushed.ok_or(DoesNotFit)?;
+    }
+    // SAFETY: likewise.
+    unsafe { put(place, 0) };
+    Ok(place)
+}
+
 /// Writes the compact sample in `units` to `record` as the words of a wide one. Returns how many,
 /// and the context behind it; `None` if no writer has made it.
 pub(crate) fn decode(
@@ -354,7 +550,7 @@ pub(crate) fn decode(
     text: CodeRange,
     record: &mut [u64; MAX_WORDS],
 ) -> Option<(usize, Context)> {
-    let mut copy = [0; EXTENT_UNITS * 4];
+    let mut copy = [0; SAMPLE_UNITS * 4];
     let bytes = copy.get_mut(..units.len() * 4)?;
     for (bytes, unit) in bytes.as_chunks_mut().0.iter_mut().zip(units) {
         *bytes = unit.to_le_bytes();
@@ -363,48 +559,84 @@ pub(crate) fn decode(
         return None;
     }
     let field = |at: usize, size: usize| number(&bytes[at..at + size]);
-    let address = |offset: u32| text.start.0.wrapping_add(offset.into());
-    let is_text = |&address: &u64| text.contains(CodeAddress(address));
-    let [pc, top, below] = core::array::from_fn(|place| {
-        let at = at::PC + place * width.bytes();
-        Some(address(field(at, width.bytes()))).filter(is_text)
-    });
-    let mut chain = [0; MAX_CHAIN];
-    let len = decode_chain(&bytes[width.chain()..], width, text, &mut chain)?;
-    let [_, _, state, event] = units[0].to_le_bytes();
-    let end = if state & DEPTH_LIMIT == 0 {
+    let mut words = Words::default();
+    decode_chain(&bytes[width.chain()..], width, text, &mut words)?;
+    let [_, _, state_and_end, event] = units[0].to_le_bytes();
+    let state = State(state_and_end & !DEPTH_LIMIT);
+    let first = field(at::PC, width.bytes());
+    let sp = u64::from(field(at::SP, 4)) * 8;
+    let (sp, [pc, top, below], chain_words) = if is_of_program(state) {
+        let high = u64::from(first.checked_sub(width.first_special())?);
+        let (&[marker, code @ ..], rest) = words.get().split_first_chunk::<CROSSING_WORDS>()?;
+        let is_own = marker == border_word(None);
+        (is_own.then_some(sp | high << 35)?, code, rest)
+    } else {
+        let in_text = |place: usize| {
+            let offset = field(at::PC + place * width.bytes(), width.bytes());
+            let address = text.start.0.wrapping_add(offset.into());
+            text.contains(CodeAddress(address)).then_some(address)
+        };
+        let lowest = context.sp.wrapping_sub(SP_BELOW);
+        let code = [
+            in_text(0)?,
+            in_text(1).unwrap_or(0),
+            in_text(2).unwrap_or(0),
+        ];
+        (lowest.wrapping_add(sp), code, words.get())
+    };
+    let end = if state_and_end & DEPTH_LIMIT == 0 {
         ChainEnd::Complete
     } else {
         ChainEnd::DepthLimit
     };
-    let lowest_sp = context.sp.wrapping_sub(SP_BELOW);
     let sample = Sample {
         sequence: context.next,
         handler_cost: field(at::COST, 2),
         event,
         task: bytes[at::TASK].into(),
-        state: State(state & !DEPTH_LIMIT),
+        state,
         time: context.time.wrapping_add(units[1].into()),
         period: field(at::PERIOD, 3).into(),
-        sp: StackAddress(lowest_sp.wrapping_add(u64::from(field(at::SP, 4)) * 8)),
-        stack_top: [top.unwrap_or(0), below.unwrap_or(0)],
-        pc: CodeAddress(pc?),
+        sp: StackAddress(sp),
+        stack_top: [top, below],
+        pc: CodeAddress(pc),
         exact: None,
         end,
-        chain_words: &chain[..len],
+        chain_words: (chain_words.len() <= MAX_CHAIN).then_some(chain_words)?,
     };
     let next = context.next.wrapping_add(1);
     Some((sample.encode(record), Context { next, ..context }))
 }
 
-/// Writes the words of the chain in `bytes`, all that is left of a record, to `chain`. Returns how
-/// many; `None` if no writer has made them.
-fn decode_chain(
-    bytes: &[u8],
-    width: Width,
-    text: CodeRange,
-    chain: &mut [u64; MAX_CHAIN],
-) -> Option<usize> {
+/// The words of a chain that is read, and room for the border of a program that was interrupted itself.
+struct Words {
+    words: [u64; MAX_CHAIN + CROSSING_WORDS],
+    len: usize,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self {
+            words: [0; MAX_CHAIN + CROSSING_WORDS],
+            len: 0,
+        }
+    }
+}
+
+impl Words {
+    fn push(&mut self, word: u64) -> Option<()> {
+        *self.words.get_mut(self.len)? = word;
+        self.len += 1;
+        Some(())
+    }
+
+    fn get(&self) -> &[u64] {
+        &self.words[..self.len]
+    }
+}
+
+/// Reads the chain in `bytes`, all that is left of a record. `None` if no writer has made them.
+fn decode_chain(bytes: &[u8], width: Width, text: CodeRange, chain: &mut Words) -> Option<()> {
     let in_text = |offset: u32| {
         let address = text.start.0.wrapping_add(offset.into());
         text.contains(CodeAddress(address)).then_some(address)
@@ -412,17 +644,11 @@ fn decode_chain(
     let mut fields = bytes.chunks_exact(width.bytes()).map(number);
     let most = fields.len();
     let mut used = 0;
-    let mut len = 0;
-    let mut push = |word: u64| {
-        *chain.get_mut(len)? = word;
-        len += 1;
-        Some(())
-    };
     while let Some(field) = fields.next() {
         if let Some(crossing) = field.checked_sub(width.first_crossing()) {
             let [vector, ..] = crossing.to_le_bytes();
-            push(crossing_word(vector, crossing & CALLER_KNOWN != 0))?;
-            push(in_text(fields.next()?)?)?;
+            chain.push(crossing_word(vector, crossing & CALLER_KNOWN != 0))?;
+            chain.push(in_text(fields.next()?)?)?;
             for _ in 0..2 {
                 let has_top = crossing & HAS_TOP != 0;
                 let word = if has_top {
@@ -430,19 +656,68 @@ fn decode_chain(
                 } else {
                     None
                 };
-                push(word.unwrap_or(0))?;
+                chain.push(word.unwrap_or(0))?;
             }
+        } else if let Some(border) = field.checked_sub(width.first_border()) {
+            decode_program_part(border, width, &mut fields, chain)?;
         } else if field == 0 && fields.len() == 0 {
             // Zeros up to the next unit.
             break;
         } else {
-            push(in_text(field)?)?;
+            chain.push(in_text(field)?)?;
         }
         used = most - fields.len();
     }
     let rest = bytes.get(used * width.bytes()..)?;
     let is_padding = rest.len() < 4 && rest.iter().all(|&byte| byte == 0);
-    is_padding.then_some(len)
+    is_padding.then_some(())
+}
+
+/// Reads a border and the addresses behind it, up to the last field that is one of two. What it is, the
+/// border's field says.
+fn decode_program_part(
+    border: u32,
+    width: Width,
+    fields: &mut impl ExactSizeIterator<Item = u32>,
+    chain: &mut Words,
+) -> Option<()> {
+    let [vector, ..] = border.to_le_bytes();
+    let vector = if border & BY_SYSCALL == 0 {
+        Some(vector)
+    } else {
+        (vector == 0).then_some(None)?
+    };
+    let program = (width == Width::Bits24).then(|| u16::try_from(fields.next()?).ok())??;
+    let mut stack_top = [0; 2];
+    if border & HAS_TOP != 0 {
+        for word in &mut stack_top {
+            let address = next_address(fields)?;
+            if address != 0 {
+                *word = UserAddress { program, address }.code().0;
+            }
+        }
+    }
+    let next_code = |fields: &mut _| {
+        let address = next_address(fields)?;
+        Some(UserAddress { program, address }.code().0)
+    };
+    let pc = next_code(fields)?;
+    chain.push(border_word(vector))?;
+    chain.push(pc)?;
+    for word in stack_top {
+        chain.push(word)?;
+    }
+    while fields.len() >= ADDRESS_FIELDS {
+        chain.push(next_code(fields)?)?;
+    }
+    Some(())
+}
+
+/// Reads an address of a program's.
+fn next_address(fields: &mut impl Iterator<Item = u32>) -> Option<u64> {
+    let [high, low] = [fields.next()?, fields.next()?];
+    let address = u64::from(high) << LOW_BITS | u64::from(low);
+    (address < USER_END).then_some(address)
 }
 
 /// The little-endian number in at most four bytes.

@@ -206,10 +206,20 @@ pub const fn is_marker(word: u64) -> bool {
 
 /// The chain word of a border.
 #[inline]
-const fn border_word(vector: Option<u8>) -> u64 {
+pub(crate) const fn border_word(vector: Option<u8>) -> u64 {
     match vector {
         Some(vector) => BORDER | vector as u64,
         None => BORDER | BORDER_SYSCALL,
+    }
+}
+
+/// The vector of a border's chain word; `None`: it was SYSCALL.
+#[inline]
+pub(crate) const fn border_vector(word: u64) -> Option<u8> {
+    if word & BORDER_SYSCALL == 0 {
+        Some(word.to_le_bytes()[0])
+    } else {
+        None
     }
 }
 
@@ -606,9 +616,8 @@ fn entries_of(words: &[u64]) -> impl Iterator<Item = ChainEntry> + use<'_> {
                 stack_top: [words.next()?, words.next()?],
             })
         } else if is_border(word) {
-            let [vector, ..] = word.to_le_bytes();
             Some(ChainEntry::Border {
-                vector: (word & BORDER_SYSCALL == 0).then_some(vector),
+                vector: border_vector(word),
                 pc: CodeAddress(words.next()?),
                 stack_top: [words.next()?, words.next()?],
             })

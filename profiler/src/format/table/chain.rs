@@ -5,10 +5,15 @@ use core::fmt;
 use super::MAX_KEY_WORDS;
 use super::key::{Key, OFFSETS, TASK, UNIT};
 use crate::format::kind;
-use crate::format::sample::compact::{EXTENT_UNITS, Width, at};
+use crate::format::sample::compact::{SAMPLE_UNITS, Width, at};
 
-/// More callers than a key has room for.
-pub(super) const MAX_CALLERS: usize = (EXTENT_UNITS * UNIT - at::PC) / Width::Bits24.bytes();
+/// More callers than a key has room for; and the same where offsets have four bytes.
+pub(super) const MAX_CALLERS: usize = callers_of(Width::Bits24);
+pub(super) const MAX_WIDE_CALLERS: usize = callers_of(Width::Bits32);
+
+const fn callers_of(width: Width) -> usize {
+    (SAMPLE_UNITS * UNIT - at::PC) / width.bytes()
+}
 
 /// What a key says.
 #[derive(Clone, Copy, PartialEq, Eq)]

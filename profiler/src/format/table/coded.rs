@@ -25,7 +25,7 @@
 use core::ops::ControlFlow;
 
 use super::MAX_KEY_WORDS;
-use super::chain::{Chain, MAX_CALLERS};
+use super::chain::{Chain, MAX_CALLERS, MAX_WIDE_CALLERS};
 use super::key::Key;
 
 /// The numbers of byte 0 that are all.
@@ -44,8 +44,16 @@ const INNERMOST: u8 = 1;
 const AS_BEFORE: u8 = 2;
 const DIFFERENCE: u8 = 3;
 
-/// The most bytes of an entry: of the first two bytes, the count, five for each number, of the head.
-pub(in crate::format) const MOST_BYTES: usize = 2 + 10 + 5 * (5 + MAX_CALLERS) + 4;
+/// The most bytes of an entry: of the first two bytes, the count, five for each number, of the head,
+/// of the callers.
+pub(in crate::format) const MOST_BYTES: usize = 2 + 10 + 5 * 5 + 4 + MOST_CALLER_BYTES;
+
+/// Of these there are as many as have three bytes, and then a difference has four; or fewer that have
+/// four, with five.
+const MOST_CALLER_BYTES: usize = {
+    let (narrow, wide) = (4 * MAX_CALLERS, 5 * MAX_WIDE_CALLERS);
+    if narrow > wide { narrow } else { wide }
+};
 
 /// Bytes, with a place behind the last one that is written.
 struct Output<'a> {

@@ -17,7 +17,7 @@ use crate::address::{CodeRange, StackAddress};
 use crate::format::Sample;
 use crate::format::sample::MAX_WORDS;
 use crate::format::sample::compact::{
-    self, Context, EXTENT_UNITS, Offsets, SP_BELOW, Width, at, decode,
+    self, Context, Offsets, SAMPLE_UNITS, SP_BELOW, Width, at, decode,
 };
 use crate::format::{RecordHead, kind};
 
@@ -35,7 +35,7 @@ pub(crate) const KEY_AT: usize = at::PC - OFFSETS;
 pub(crate) const TASK_AT: usize = KEY_AT + TASK;
 
 /// The most bytes of a key without zeros behind, and the most words with them.
-const MAX_BYTES: usize = EXTENT_UNITS * UNIT - KEY_AT;
+const MAX_BYTES: usize = SAMPLE_UNITS * UNIT - KEY_AT;
 pub(super) const MAX_KEY_WORDS: usize = MAX_BYTES.next_multiple_of(BLOCK) / size_of::<u64>();
 
 /// Words that a fast handler makes a key in: from [`KEY_AT`] on, with room behind for two words of zeros.
@@ -59,7 +59,7 @@ impl Key {
             sp: StackAddress(0),
             ..*sample
         };
-        let mut record = [0; EXTENT_UNITS * UNIT];
+        let mut record = [0; SAMPLE_UNITS * UNIT];
         let place = record.as_mut_ptr();
         // SAFETY: it has as many units as that.
         let units = unsafe { compact::encode(&plain, Context::default(), text, place) }.ok()?;
@@ -67,7 +67,7 @@ impl Key {
     }
 
     /// That of a compact record of so many units, at the start of `record`.
-    fn of_record(record: &[u8; EXTENT_UNITS * UNIT], units: usize) -> Self {
+    fn of_record(record: &[u8; SAMPLE_UNITS * UNIT], units: usize) -> Self {
         let mut bytes = [0; MAX_KEY_WORDS * size_of::<u64>()];
         let len = units * UNIT - KEY_AT;
         bytes[..UNIT].copy_from_slice(&record[..UNIT]);
@@ -156,18 +156,18 @@ pub(super) fn sample(
         _ => return None,
     };
     let units = usize::from(head.units);
-    let is_possible = units * UNIT >= width.chain() && units <= EXTENT_UNITS;
+    let is_possible = units * UNIT >= width.chain() && units <= SAMPLE_UNITS;
     let key = is_possible.then(|| words.get(..words_of(units)))??;
     let mut bytes = [0; MAX_KEY_WORDS * size_of::<u64>()];
     for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(key) {
         *bytes = word.to_le_bytes();
     }
-    let mut compact = [0; EXTENT_UNITS * UNIT];
+    let mut compact = [0; SAMPLE_UNITS * UNIT];
     let offsets = units * UNIT - at::PC;
     compact[..UNIT].copy_from_slice(&bytes[..UNIT]);
     compact[at::TASK] = bytes[TASK];
     compact[at::PC..][..offsets].copy_from_slice(&bytes[OFFSETS..][..offsets]);
-    let mut record_units = [0; EXTENT_UNITS];
+    let mut record_units = [0; SAMPLE_UNITS];
     for (unit, bytes) in record_units.iter_mut().zip(compact.as_chunks().0) {
         *unit = u32::from_le_bytes(*bytes);
     }
@@ -185,5 +185,5 @@ pub(super) fn len(words: &[u64]) -> Option<usize> {
     #[allow(clippy::cast_possible_truncation)] // its first unit
     let head = RecordHead::from_unit(*words.first()? as u32);
     let units = usize::from(head.units);
-    (units * UNIT > KEY_AT && units <= EXTENT_UNITS).then(|| words_of(units))
+    (units * UNIT > KEY_AT && units <= SAMPLE_UNITS).then(|| words_of(units))
 }

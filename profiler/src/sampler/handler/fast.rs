@@ -9,7 +9,7 @@
 //! |---|---|
 //! | nothing is changed | the phase, what is armed, another handler at work, an aim, a skipped `hlt` before: the word |
 //! | | the source has not fired |
-//! | the overflow is claimed | the core's last sample; the user's program; code about to halt |
+//! | the overflow is claimed | the core's last sample; code about to halt |
 //! | | code or a stack pointer that [`crate::unwind::fast`] does not take |
 //! | | a write is under way in the ring, or it is nearly full |
 //! | | a field of the record that is narrower than its value |
@@ -18,6 +18,7 @@
 //!
 //! A chain that is more than frames of compiled code up to a root (it crosses an interrupt, say) is
 //! walked once more by the walk over all, which takes from [`crate::unwind::fast`] what is ordinary.
+//! So is the stack of a program that was interrupted.
 //!
 //! Sources of samples by counters have a handler of their own. What both share is [`Ordinary`].
 //!
@@ -46,7 +47,7 @@ use crate::sampler::run::Run;
 use crate::sampler::source::Source;
 use crate::sampler::target::Target;
 use crate::unwind::fast::{self, CompactChain, CompiledCode, Frames, ROUNDS};
-use crate::unwind::{self, Rule};
+use crate::unwind::{self, Rule, user};
 
 use super::record::StackView;
 
@@ -104,8 +105,9 @@ pub(super) unsafe extern "C" fn walk_from<T: Target>(
     start: u64,
 ) -> Walked {
     let place = output_of(core).writer.bytes_at(start);
+    let sp = StackAddress(frame.rsp);
     // SAFETY: an extent may be written there.
-    unsafe { walked_at::<T>(core, frame, place) }
+    unsafe { walked_at::<T>(core, frame, place, Some(sp)) }
 }
 
 /// For [`super::xapic`]: walks the whole chain of the key that is made.
@@ -115,7 +117,7 @@ pub(super) unsafe extern "C" fn walk_key<T: Target>(
     frame: &TrapFrame,
 ) -> Walked {
     // SAFETY: there is room for a key, and so for the longest chain.
-    unsafe { walked_at::<T>(core, frame, core.fast.scratch.record()) }
+    unsafe { walked_at::<T>(core, frame, core.fast.scratch.record(), None) }
 }
 
 /// Walks the chain of the record that begins at `place`, at the end of a handler's call.
@@ -124,7 +126,12 @@ pub(super) unsafe extern "C" fn walk_key<T: Target>(
 ///
 /// As for [`walk_all`].
 #[inline(always)]
-unsafe fn walked_at<T: Target>(core: &'static Core, frame: &TrapFrame, place: *mut u8) -> Walked {
+unsafe fn walked_at<T: Target>(
+    core: &'static Core,
+    frame: &TrapFrame,
+    place: *mut u8,
+    sp: Option<StackAddress>,
+) -> Walked {
     // SAFETY: set with the handler.
     let target: &T = unsafe { core.fast.at(Place::Target) };
     let registers = unwind::Registers {
@@ -132,8 +139,13 @@ unsafe fn walked_at<T: Target>(core: &'static Core, frame: &TrapFrame, place: *m
         sp: StackAddress(frame.rsp),
         fp: StackAddress(frame.rbp),
     };
-    // SAFETY: the caller's condition.
-    let walked = unsafe { walk_all(core, target, registers, place) };
+    let walked = if is_of_program(frame) {
+        // SAFETY: the caller's condition.
+        unsafe { walk_program(core, target, registers, place, sp) }
+    } else {
+        // SAFETY: likewise.
+        unsafe { walk_all(core, target, registers, place) }
+    };
     let (end, state) = walked.unwrap_or((core::ptr::null_mut(), 0));
     let walked = Walked {
         end,
@@ -156,22 +168,71 @@ unsafe fn walk_all<T: Target>(
     registers: unwind::Registers,
     place: *mut u8,
 ) -> Option<(*mut u8, u8)> {
-    let view = StackView {
+    // SAFETY: the caller's condition.
+    let mut chain = unsafe { chain_at(core, place) };
+    let end = unwind::walk_to(&mut chain, registers.into(), &view_of(core, target));
+    ended(chain, end)
+}
+
+/// The same of a program that was interrupted, with what else the record has of its code; and of its
+/// stack pointer, if it is no key.
+///
+/// # Safety
+///
+/// From there on there is room for a compact record.
+#[inline]
+unsafe fn walk_program<T: Target>(
+    core: &Core,
+    target: &T,
+    registers: unwind::Registers,
+    place: *mut u8,
+    sp: Option<StackAddress>,
+) -> Option<(*mut u8, u8)> {
+    // SAFETY: the caller's condition.
+    unsafe { compact::put_program(place, sp) }?;
+    // SAFETY: likewise.
+    let mut chain = unsafe { chain_at(core, place) }.with_border();
+    let end = user::walk_to_border(registers, &view_of(core, target), &mut chain);
+    ended(chain, end)
+}
+
+#[inline(always)]
+fn view_of<'a, T>(core: &Core, target: &'a T) -> StackView<'a, T> {
+    StackView {
         target,
         engine: engine_of(core),
         core: core.index,
-    };
+    }
+}
+
+/// The empty chain of the record at `place`.
+///
+/// # Safety
+///
+/// From there on there is room for a compact record.
+#[inline(always)]
+unsafe fn chain_at(core: &Core, place: *mut u8) -> CompactChain {
     let text_len = core.fast.text_len.load(Relaxed);
     let place = place.wrapping_add(Width::Bits24.chain());
     // SAFETY: an extent has room for the longest chain; what `stack_of` returns may be read by its
     // address (`Target`, condition 1).
-    let mut chain = unsafe { CompactChain::new(core.fast.code(), text_len, place) };
-    let state = match unwind::walk_to(&mut chain, registers.into(), &view) {
+    unsafe { CompactChain::new(core.fast.code(), text_len, place) }
+}
+
+#[inline(always)]
+fn ended(chain: CompactChain, end: ChainEnd) -> Option<(*mut u8, u8)> {
+    let state = match end {
         ChainEnd::Complete => 0,
         ChainEnd::DepthLimit => compact::DEPTH_LIMIT,
         _ => return None,
     };
     Some((chain.end()?, state))
+}
+
+/// Returns true if a program of the user's was interrupted.
+#[inline(always)]
+fn is_of_program(frame: &TrapFrame) -> bool {
+    frame.cs & u64::from(State::RING) != 0
 }
 
 /// For [`super::xapic`]: ends its write, which began at `start`.
@@ -231,48 +292,73 @@ impl FastExit {
     }
 }
 
-/// What was interrupted, if it is ordinary: code of the kernel, on a stack of its own.
+/// What was interrupted, if it is ordinary.
 #[derive(Clone, Copy)]
 pub(super) struct Ordinary {
+    registers: unwind::Registers,
+    state: u8,
+    whose: Whose,
+}
+
+/// Whose code was interrupted.
+#[derive(Clone, Copy)]
+pub(super) enum Whose {
+    /// The kernel's, on a stack of its own.
+    Kernel(KernelCode),
+    /// A program's of the user.
+    Program,
+}
+
+/// Code of the kernel that was interrupted.
+#[derive(Clone, Copy)]
+pub(super) struct KernelCode {
     code: CompiledCode,
     frames: Frames,
     /// The program counter, as a distance from the text's start.
-    pc_offset: u64,
-    sp: StackAddress,
-    fp: u64,
-    state: u8,
+    pub pc_offset: u64,
     /// The lowest address of the stack.
     low: u64,
     /// It may keep its caller otherwise than by a frame pointer.
-    is_ruled: bool,
+    pub is_ruled: bool,
+}
+
+impl KernelCode {
+    /// The highest place of a pair on the stack, and how far below a stack pointer may be.
+    pub(super) const fn stack(&self) -> (u64, u64) {
+        (self.frames.top(), self.frames.top() - self.low)
+    }
 }
 
 impl Ordinary {
-    pub(super) const fn pc_offset(&self) -> u64 {
-        self.pc_offset
-    }
-
     pub(super) const fn state(&self) -> u8 {
         self.state
     }
 
-    pub(super) const fn is_ruled(&self) -> bool {
-        self.is_ruled
-    }
-
-    /// The highest place of a pair on the stack, and how far below a stack pointer may be.
-    pub(super) const fn stack(&self) -> (u64, u64) {
-        (self.frames.top(), self.frames.top() - self.low)
+    pub(super) const fn whose(&self) -> Whose {
+        self.whose
     }
 
     /// Looks at what was interrupted. Nothing is changed.
     #[inline(always)]
     pub(super) fn look<T: Target>(core: &Core, target: &T, frame: &TrapFrame) -> Option<Self> {
-        if frame.cs & u64::from(State::RING) != 0 {
-            return None;
+        let registers = unwind::Registers {
+            pc: CodeAddress(frame.rip),
+            sp: StackAddress(frame.rsp),
+            fp: StackAddress(frame.rbp),
+        };
+        // One bit to another place.
+        let mut state = (frame.rflags >> (INTERRUPT_FLAG.ilog2() - State::INTERRUPTS_ON.ilog2()))
+            as u8
+            & State::INTERRUPTS_ON;
+        if is_of_program(frame) {
+            return Some(Self {
+                registers,
+                state: state | frame.cs as u8 & State::RING,
+                whose: Whose::Program,
+            });
         }
         let code = core.fast.code();
-        let pc = CodeAddress(frame.rip);
+        let pc = registers.pc;
         let pc_offset = pc.0.wrapping_sub(code.start.0);
         let is_compiled = pc_offset < code.len;
         if !is_compiled && pc_offset >= core.fast.text_len.load(Relaxed) {
@@ -282,13 +368,8 @@ impl Ordinary {
         if unsafe { (frame.rip as *const u8).read_volatile() } == HLT {
             return None;
         }
-        let sp = StackAddress(frame.rsp);
-        let stack = target.stack_of(core.index, sp)?;
-        let frames = Frames::above(sp, stack)?;
-        // One bit to another place.
-        let mut state = (frame.rflags >> (INTERRUPT_FLAG.ilog2() - State::INTERRUPTS_ON.ilog2()))
-            as u8
-            & State::INTERRUPTS_ON;
+        let stack = target.stack_of(core.index, registers.sp)?;
+        let frames = Frames::above(registers.sp, stack)?;
         if target.is_halted_at(pc) {
             state |= State::IDLE;
         }
@@ -296,15 +377,17 @@ impl Ordinary {
         if is_known {
             state |= State::CALLER_KNOWN;
         }
-        Some(Self {
+        let kernel = KernelCode {
             code,
             frames,
             pc_offset,
-            sp,
-            fp: frame.rbp,
-            state,
             low: stack.low,
             is_ruled: is_known || !is_compiled && target.is_called_by_stub(pc),
+        };
+        Some(Self {
+            registers,
+            state,
+            whose: Whose::Kernel(kernel),
         })
     }
 }
@@ -360,12 +443,13 @@ impl Ordinary {
         // SAFETY: within the room for a key, of which the handler is the only user.
         let put = |at: usize, value| unsafe { compact::put(place.wrapping_add(at), value) };
         put(TASK_AT, task.into());
-        put(at::PC, self.pc_offset as u32);
-        for (word, offset) in self.stack_top(core).into_iter().enumerate() {
-            put(at::PC + 3 + 3 * word, offset as u32);
-        }
-        // SAFETY: likewise; it has room for the longest chain.
-        let Some((end, chain_end)) = (unsafe { self.put_chain(core, target, place) }) else {
+        let walked = match self.whose {
+            // SAFETY: likewise; it has room for the longest chain.
+            Whose::Kernel(code) => unsafe { self.put_code(code, core, target, place) },
+            // SAFETY: likewise. A key has no stack pointer.
+            Whose::Program => unsafe { walk_program(core, target, self.registers, place, None) },
+        };
+        let Some((end, chain_end)) = walked else {
             return false;
         };
         let state = self.state | state | chain_end;
@@ -381,11 +465,11 @@ impl Ordinary {
 
     /// The two words on top of the stack, as a record has them.
     #[inline(always)]
-    fn stack_top(&self, core: &Core) -> [u64; 2] {
-        let start = self.code.start.0;
+    fn stack_top(&self, code: CompiledCode, core: &Core) -> [u64; 2] {
+        let start = code.start.0;
         let text_len = core.fast.text_len.load(Relaxed);
         [0, 1].map(|word| {
-            let top = (self.sp.0 as *const u64).wrapping_add(word);
+            let top = (self.registers.sp.0 as *const u64).wrapping_add(word);
             // SAFETY: `Frames::above` has proven that two words of the stack lie there.
             let offset = unsafe { top.read_volatile() }.wrapping_sub(start);
             if offset < text_len {
@@ -429,19 +513,23 @@ impl Ordinary {
             return None;
         }
         put(at::PERIOD, fields.period);
-        let sp = self.sp.0.wrapping_sub(base.lowest_sp.load(Relaxed));
-        // What is no multiple of 8 has its low bits at the top then.
-        let sp = sp.rotate_right(3);
-        if sp >> 32 != 0 {
-            return None;
-        }
-        put(at::SP, sp);
-        put(at::PC, self.pc_offset);
-        for (word, offset) in self.stack_top(core).into_iter().enumerate() {
-            put(at::PC + 3 + 3 * word, offset);
-        }
-        // SAFETY: the caller's condition.
-        let (end, chain_end) = unsafe { self.put_chain(core, target, place) }?;
+        let sp = self.registers.sp;
+        let walked = match self.whose {
+            Whose::Kernel(code) => {
+                let sp = compact::in_words(sp.0.wrapping_sub(base.lowest_sp.load(Relaxed)));
+                if sp >> 32 != 0 {
+                    return None;
+                }
+                put(at::SP, sp);
+                // SAFETY: the caller's condition.
+                unsafe { self.put_code(code, core, target, place) }
+            }
+            // SAFETY: likewise.
+            Whose::Program => unsafe {
+                walk_program(core, target, self.registers, place, Some(sp))
+            },
+        };
+        let (end, chain_end) = walked?;
         let units = (end.addr() - place.addr()).div_ceil(4) as u32;
         let state = self.state | fields.state | chain_end;
         put(
@@ -451,26 +539,36 @@ impl Ordinary {
         Some(units)
     }
 
-    /// Walks the stack and writes the chain to the record at `place`. Returns what [`walk_all`]
-    /// does.
+    /// Writes the offsets of kernel code to the record at `place`, and the chain: walks the stack.
+    /// Returns what [`walk_all`] does.
     ///
     /// # Safety
     ///
     /// An extent may be written there.
     #[inline(always)]
-    unsafe fn put_chain<T: Target>(
+    unsafe fn put_code<T: Target>(
         self,
+        kernel: KernelCode,
         core: &Core,
         target: &T,
         place: *mut u8,
     ) -> Option<(*mut u8, u8)> {
+        let put = |at: usize, value: u64| {
+            // SAFETY: within the extent.
+            unsafe { compact::put(place.wrapping_add(at), value as u32) };
+        };
+        put(at::PC, kernel.pc_offset);
+        for (word, offset) in self.stack_top(kernel.code, core).into_iter().enumerate() {
+            put(at::PC + 3 + 3 * word, offset);
+        }
         let chain = place.wrapping_add(Width::Bits24.chain());
         let walk = || {
+            let fp = self.registers.fp.0;
             // SAFETY: what `stack_of` returns may be read (`Target`, condition 1); an extent has
             // room for the longest chain.
-            unsafe { fast::walk(self.fp, self.frames, self.code, chain, ROUNDS) }
+            unsafe { fast::walk(fp, kernel.frames, kernel.code, chain, ROUNDS) }
         };
-        let reached = if self.is_ruled { None } else { walk() };
+        let reached = if kernel.is_ruled { None } else { walk() };
         let reached = reached.filter(|reached| {
             // SAFETY: of the same stack.
             let fp = unsafe { reached.fp() };
@@ -478,13 +576,8 @@ impl Ordinary {
             fp == 0 && (is_last() || is_root_of(core, target, reached.offset))
         });
         let Some(reached) = reached.filter(|reached| reached.offset >> 24 == 0) else {
-            let registers = unwind::Registers {
-                pc: CodeAddress(self.code.start.0.wrapping_add(self.pc_offset)),
-                sp: self.sp,
-                fp: StackAddress(self.fp),
-            };
             // SAFETY: the caller's condition.
-            return unsafe { walk_all(core, target, registers, place) };
+            return unsafe { walk_all(core, target, self.registers, place) };
         };
         let end = reached.end.wrapping_add(3);
         // SAFETY: an extent has room for the longest chain.
@@ -498,12 +591,7 @@ impl Ordinary {
 /// Looks whether a walk has reached the root, and notes the root's address for the next one.
 #[cold]
 fn is_root_of<T: Target>(core: &Core, target: &T, offset: u64) -> bool {
-    let view = StackView {
-        target,
-        engine: engine_of(core),
-        core: core.index,
-    };
-    let is_root = fast::is_root(offset, core.fast.code(), &view);
+    let is_root = fast::is_root(offset, core.fast.code(), &view_of(core, target));
     if is_root && offset >> 24 == 0 {
         core.fast.root_offset.store(offset, Relaxed);
     }
@@ -670,7 +758,7 @@ pub(in crate::sampler) fn prepare<T: Target>(
     let (text, compiled) = (target.text(), target.compiled_code());
     // What is larger has records of another kind.
     let len = text.end.0.saturating_sub(text.start.0);
-    if len > Width::Bits24.first_crossing().into() {
+    if len > Width::Bits24.first_special().into() {
         return;
     }
     let fast = &core.fast;

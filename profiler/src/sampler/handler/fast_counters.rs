@@ -21,7 +21,6 @@ use crate::entry::fast::Unusual;
 use crate::entry::{TrapFrame, end_of_call};
 use crate::format::State;
 use crate::format::further;
-use crate::format::sample::MAX_CHAIN;
 use crate::format::sample::compact::{self, Width};
 use crate::hw::apic::{self, PerformanceEntry, Vector};
 use crate::pmu::driver::{FastStop, Overflows, PmuDriver, Stage};
@@ -262,8 +261,8 @@ impl<T: Target> Samples<T> {
             };
             let number = u32::from(first_event + event);
             let to = place.wrapping_add(4 * units as usize);
-            // SAFETY: an extent has room for the longest chain with wider offsets, so for as many
-            // units as there can be events.
+            // SAFETY: an extent has room for the longest chain, and for as many units as there can be
+            // events.
             unsafe { compact::put(to, number << 24 | period) };
             units += 1;
             more += 1;
@@ -291,7 +290,7 @@ impl<T: Target> Samples<T> {
 
 // An extent has room for what `write_record` writes.
 const _: () = assert!(
-    Width::Bits24.chain() + MAX_CHAIN * Width::Bits24.bytes() + 4 * (MAX_EVENTS + 1)
+    Width::Bits24.chain() + compact::MOST_CHAIN_BYTES + 4 * (MAX_EVENTS + 1)
         <= 4 * compact::EXTENT_UNITS
 );
 const _: () = assert!(MAX_EVENTS <= further::END as usize);

@@ -24,7 +24,7 @@
 use core::mem::offset_of;
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::fast::{Ordinary, abandon, is_root_at, wait_or_publish, walk_from, walk_key};
+use super::fast::{Ordinary, Whose, abandon, is_root_at, wait_or_publish, walk_from, walk_key};
 use crate::assembly;
 use crate::entry::{TrapFrame, end_of_call, fast, vector};
 use crate::format::further;
@@ -261,7 +261,7 @@ pub(super) fn choose(core: &Core, delivery: Delivery, counts_chains: bool) {
 }
 
 /// Looks at what was interrupted, and notes it for the samples to come. Returns the distance of the
-/// program counter from the text's start, or -1 if it is not ordinary.
+/// program counter from the text's start, or -1 if it is not ordinary; 0 of a program.
 #[unsafe(link_section = ".pmiscope.calls")]
 unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> i64 {
     let fast = &core.fast;
@@ -270,10 +270,15 @@ unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> 
     let found = match Ordinary::look(core, target, frame) {
         Some(ordinary) => {
             let is_settled = target.settled(core.index).is_some();
-            let (top, span) = ordinary.stack();
-            fast.top.store(top, Relaxed);
-            fast.span
-                .store(if is_settled { span + 1 } else { 0 }, Relaxed);
+            let mut pc_offset = 0;
+            if let Whose::Kernel(code) = ordinary.whose() {
+                let (top, span) = code.stack();
+                fast.top.store(top, Relaxed);
+                fast.span
+                    .store(if is_settled { span + 1 } else { 0 }, Relaxed);
+                fast.is_ruled.store(code.is_ruled, Relaxed);
+                pc_offset = code.pc_offset;
+            }
             if !is_settled {
                 let task = u8::try_from(target.task(core.index));
                 fast.task_asked.store(task.unwrap_or(0), Relaxed);
@@ -283,10 +288,9 @@ unsafe extern "C" fn look<T: Target>(core: &'static Core, frame: &TrapFrame) -> 
                 }
             }
             let first = fast.heads[0].load(Relaxed);
-            let found = ordinary.state() & (State::IDLE | State::CALLER_KNOWN);
+            let found = ordinary.state() & !State::INTERRUPTS_ON;
             fast.heads[1].store(first | u32::from(found) << 16, Relaxed);
-            fast.is_ruled.store(ordinary.is_ruled(), Relaxed);
-            ordinary.pc_offset().cast_signed()
+            pc_offset.cast_signed()
         }
         None => -1,
     };
@@ -505,6 +509,9 @@ assembly!(
     movl %edx, {at_time}(%r8)
     shrq $32, %rdx
     jne 92f
+    .ifc \looked, program
+    jmp .Lwalk_\id
+    .else
     # A stack pointer that is not aligned has its low bits at the top then.
     movq 160(%rsp), %r9
     movq %r9, %rdx
@@ -521,6 +528,7 @@ assembly!(
     FAST_HEAD \head, \period
     testl ${interrupt_flag}, 152(%rsp)
     je .Loff_\id
+    .endif
 .Lhead_\id:
     movl %r9d, (%rdx,%rax,4)
     .ifc \period, several
@@ -554,11 +562,19 @@ assembly!(
     .endm
 
     # What is seldom of that.
-    .macro FAST_RECORD_SELDOM id, head, period
+    .macro FAST_RECORD_SELDOM id, head, period, looked
+    .ifnc \looked, program
     FAST_ROOT \id, 92f
     movl $0, (%r8)
     addq $3, %r8
     jmp .Lchain_\id
+    # Cut at the depth limit.
+.Lcut_\id:
+    movl $0, {at_chain}(%r8)
+    addq ${at_chain}+3, %r8
+    movl ${depth_limit}, 104(%rsp)
+    jmp .Lended_\id
+    .endif
     # More than frames of compiled code: all of it once more.
 .Lwalk_\id:
     movq 96(%rsp), %rdx
@@ -567,12 +583,6 @@ assembly!(
     je 92f
     leaq 3(%rax), %r8
     movl %edx, 104(%rsp)
-    jmp .Lended_\id
-    # Cut at the depth limit.
-.Lcut_\id:
-    movl $0, {at_chain}(%r8)
-    addq ${at_chain}+3, %r8
-    movl ${depth_limit}, 104(%rsp)
 .Lended_\id:
     FAST_HEAD \head, \period
     addl 104(%rsp), %r9d
@@ -602,6 +612,9 @@ assembly!(
     movq {task}(%rdi), %rdx
     movb (%rdx), %dl
     movb %dl, {at_key_task}(%r8)
+    .ifc \looked, program
+    jmp .Lwalk_\id
+    .else
     movq 160(%rsp), %r9
     testb $7, %r9b
     jne 91f
@@ -612,6 +625,7 @@ assembly!(
     FAST_KEY_HEAD \head
     testl ${interrupt_flag}, 152(%rsp)
     je .Loff_\id
+    .endif
 .Lhead_\id:
     movl %r9d, {key}(%rdi)
     .ifc \period, several
@@ -674,9 +688,16 @@ assembly!(
     .endm
 
     # What is seldom of that.
-    .macro FAST_COUNT_SELDOM id, head
+    .macro FAST_COUNT_SELDOM id, head, looked
+    .ifnc \looked, program
     FAST_ROOT \id, 91f
     jmp .Lchain_\id
+    # Cut at the depth limit.
+.Lcut_\id:
+    addq ${at_chain}, %r8
+    movl ${depth_limit}, 104(%rsp)
+    jmp .Lended_\id
+    .endif
     # More than frames of compiled code: all of it once more.
 .Lwalk_\id:
     FAST_CALL {walk_key}
@@ -684,11 +705,6 @@ assembly!(
     je 91f
     movq %rax, %r8
     movl %edx, 104(%rsp)
-    jmp .Lended_\id
-    # Cut at the depth limit.
-.Lcut_\id:
-    addq ${at_chain}, %r8
-    movl ${depth_limit}, 104(%rsp)
 .Lended_\id:
     FAST_KEY_HEAD \head
     addl 104(%rsp), %r9d
@@ -751,7 +767,7 @@ pmiscope_\keep\()_claimed_\name:
     jne 91f
     .endif
     testb $3, 144(%rsp)
-    jne 91f
+    jne 81f
     movq 136(%rsp), %r8
     movq %r8, %r9
     subq {text_start}(%rdi), %r9
@@ -818,8 +834,17 @@ pmiscope_\keep\()_left_\name:
     movq {writer}(%rdi), %rcx
     FAST_RECORD \name\()_looked, {head_looked}, ticks, looked
     jmp 93b
+    # A program of the user's.
+81:
+    FAST_CALL {look}
+    testq %rax, %rax
+    js 91f
+    movq {writer}(%rdi), %rcx
+    FAST_RECORD \name\()_program, {head_looked}, ticks, program
+    jmp 93b
     FAST_RECORD_SELDOM \name\()_usual, {head_usual}, ticks
     FAST_RECORD_SELDOM \name\()_looked, {head_looked}, ticks
+    FAST_RECORD_SELDOM \name\()_program, {head_looked}, ticks, program
     # The write has begun.
 92:
     movq 96(%rsp), %rdx
@@ -827,8 +852,16 @@ pmiscope_\keep\()_left_\name:
     .else
     FAST_COUNT chains_\name\()_looked, {head_looked}, ticks, looked
     jmp 93b
+    # A program of the user's.
+81:
+    FAST_CALL {look}
+    testq %rax, %rax
+    js 91f
+    FAST_COUNT chains_\name\()_program, {head_looked}, ticks, program
+    jmp 93b
     FAST_COUNT_SELDOM chains_\name\()_usual, {head_usual}
     FAST_COUNT_SELDOM chains_\name\()_looked, {head_looked}
+    FAST_COUNT_SELDOM chains_\name\()_program, {head_looked}, program
     .endif
     # The overflow is claimed.
 91:
@@ -1098,7 +1131,7 @@ pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way:
     jne 91f
     .endif
     testb $3, 144(%rsp)
-    jne 91f
+    jne 81f
     movq 136(%rsp), %r8
     movq %r8, %r9
     subq {text_start}(%rdi), %r9
@@ -1181,8 +1214,17 @@ pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way:
     movq {writer}(%rdi), %rcx
     FAST_RECORD \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form, looked
     jmp 93b
+    # A program of the user's.
+81:
+    FAST_CALL {look}
+    testq %rax, %rax
+    js 91f
+    movq {writer}(%rdi), %rcx
+    FAST_RECORD \form\()_\apic\()_\status\()_\way\()_program, {head_looked}, \form, program
+    jmp 93b
     FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_usual, {head_usual}, \form
     FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form
+    FAST_RECORD_SELDOM \form\()_\apic\()_\status\()_\way\()_program, {head_looked}, \form, program
     # The write has begun.
 92:
     movq 96(%rsp), %rdx
@@ -1191,8 +1233,16 @@ pmiscope_\keep\()_\form\()_\apic\()_\status\()_\way:
     .else
     FAST_COUNT chains_\form\()_\apic\()_\status\()_\way\()_looked, {head_looked}, \form, looked
     jmp 93b
+    # A program of the user's.
+81:
+    FAST_CALL {look}
+    testq %rax, %rax
+    js 91f
+    FAST_COUNT chains_\form\()_\apic\()_\status\()_\way\()_program, {head_looked}, \form, program
+    jmp 93b
     FAST_COUNT_SELDOM chains_\form\()_\apic\()_\status\()_\way\()_usual, {head_usual}
     FAST_COUNT_SELDOM chains_\form\()_\apic\()_\status\()_\way\()_looked, {head_looked}
+    FAST_COUNT_SELDOM chains_\form\()_\apic\()_\status\()_\way\()_program, {head_looked}, program
     .endif
     FAST_ADVANCE_SELDOM_\form \keep\()_\form\()_\apic\()_\status\()_\way
     # The overflows are taken, and have no samples yet.

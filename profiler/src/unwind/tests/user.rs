@@ -6,7 +6,10 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::unwind::user::{PhysicalRange, USER_END, UserMemory};
+use crate::format::sample::compact::{self, Context, EXTENT_UNITS, Offsets, Width};
+use crate::format::{Sample, State};
+use crate::unwind::fast::{CompactChain, CompiledCode};
+use crate::unwind::user::{self, PhysicalRange, USER_END, UserMemory};
 
 const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 /// Two pieces of RAM, with a hole between them.
@@ -125,6 +128,74 @@ impl WithProgram {
         let end = walk_from(start, self, &mut chain);
         (end, entries(&chain))
     }
+}
+
+/// The compact sample of what the walk finds, as the handler that is not fast writes it.
+fn encoded(start: Start, machine: &WithProgram) -> Option<Vec<u8>> {
+    let mut chain = Chain::new();
+    let walked = walk_with_top(start, machine, &mut chain);
+    let sample = Sample {
+        sequence: 0,
+        handler_cost: 0,
+        event: 0,
+        task: 0,
+        state: State(if start.is_user { State::RING } else { 0 }),
+        time: 0,
+        period: 0,
+        sp: start.registers.sp,
+        stack_top: walked.stack_top,
+        pc: walked.pc,
+        exact: None,
+        end: walked.end,
+        chain_words: chain.words(),
+    };
+    let context = Context {
+        sp: start.registers.sp.0,
+        ..Context::default()
+    };
+    let mut record = [0; 4 * EXTENT_UNITS];
+    let place = record.as_mut_ptr();
+    // SAFETY: it has as many units.
+    let units = unsafe { compact::encode(&sample, context, Offsets::new(TEXT), place) }.ok()?;
+    Some(record[..4 * units as usize].to_vec())
+}
+
+/// What of it the fast handler writes, from the stack pointer on; `None` if it leaves it to the other one.
+fn written(start: Start, machine: &WithProgram) -> Option<Vec<u8>> {
+    let mut record = [0; 4 * EXTENT_UNITS];
+    let place = record.as_mut_ptr();
+    // No kernel code is compiled: the machine's stacks are not where they say.
+    let code = CompiledCode {
+        start: TEXT.start,
+        len: 0,
+    };
+    let len = TEXT.end.0 - TEXT.start.0;
+    let chain = place.wrapping_add(Width::Bits24.chain());
+    // SAFETY: there is room for a whole record; none of its stacks is read by its addresses.
+    let mut chain = unsafe { CompactChain::new(code, len, chain) };
+    let sp = start.registers.sp;
+    let end = if start.is_user {
+        // SAFETY: as above.
+        unsafe { compact::put_program(place, Some(sp)) }?;
+        chain = chain.with_border();
+        user::walk_to_border(start.registers, machine, &mut chain)
+    } else {
+        walk_to(&mut chain, start, machine)
+    };
+    let is_told = matches!(end, ChainEnd::Complete | ChainEnd::DepthLimit);
+    let len = chain.end()?.addr() - place.addr();
+    is_told.then(|| record[..len.next_multiple_of(4)].to_vec())
+}
+
+/// Asserts that the fast handler writes what the other one does, or nothing. Returns whether it has
+/// written it.
+fn is_written(start: Start, machine: &WithProgram) -> bool {
+    let (fast, exact) = (written(start, machine), encoded(start, machine));
+    // Of the kernel's code the handler itself writes the first fields.
+    let from = if start.is_user { 14 } else { 27 };
+    let behind = |record: Vec<u8>| record[from..].to_vec();
+    assert_eq!(fast.clone().map(behind), exact.map(behind));
+    fast.is_some()
 }
 
 /// The words on top of the stack, as a record has them.
@@ -275,6 +346,33 @@ fn a_program_is_walked_to_its_first_function() {
         machine.walk(in_program(LEAF.0, 0)),
         (ChainEnd::Complete, vec![])
     );
+}
+
+#[test]
+fn a_program_is_written_fast_as_it_is_otherwise() {
+    let machine = WithProgram::new().with_frames();
+    assert!(is_written(in_program(LEAF.0, LEAF.1), &machine));
+    assert!(is_written(in_program(LEAF.0, 0), &machine));
+    // Its stack pointer is anything.
+    assert!(is_written(in_program(0x1000, 0), &machine));
+    assert!(!is_written(in_program(LEAF.0 + 1, 0), &machine));
+    // Its frames lead nowhere.
+    assert!(!is_written(in_program(LEAF.0, 0x1000), &machine));
+    // It has called the kernel.
+    let calling = Start {
+        rcx: Some(CODE + 0x30),
+        ..at(AT_SYSCALL, LEAF.0, LEAF.1).into()
+    };
+    assert!(is_written(calling, &machine));
+    for (vector, cs) in [(14, USER_CS), (SYSCALL.into(), USER_CS), (1 << 20, USER_CS)] {
+        let mut machine = entered(TASK + 0x50, vector, cs);
+        machine.kernel.set(TASK + 0x20, &[TASK + 0x50, TRAP_RETURN]);
+        let start = at(code(0x300), TASK + 0x10, TASK + 0x20).into();
+        assert!(is_written(start, &machine), "{vector}");
+    }
+    let mut machine = machine;
+    machine.has_program = false;
+    assert!(!is_written(in_program(LEAF.0, LEAF.1), &machine));
 }
 
 #[test]
@@ -631,6 +729,7 @@ proptest! {
         let (_, chain) = machine.walk(start);
         prop_assert!(chain.len() <= MAX_CHAIN);
         let loads = machine.loads.get();
+        is_written(start, &machine);
         // Of a frame: two words, which may be on two pages, and where its return address leads.
         let most = (chain.len() + 2) * (2 * 5 + 4);
         prop_assert!(loads <= most, "{loads} loads for {} entries", chain.len());
@@ -662,6 +761,7 @@ proptest! {
             let next = places.get(frame + 1).copied().unwrap_or(0);
             machine.set(*place, &[next, CODE + calls[frame]]);
         }
+        prop_assert!(is_written(in_program(STACK, first), &machine));
         let expected: Vec<_> = calls[..places.len()].iter().map(|it| CODE + it).collect();
         let (end, chain) = machine.walk(in_program(STACK, first));
         if expected.len() > MAX_CHAIN {

@@ -146,14 +146,14 @@ fn a_ring_can_be_filled_to_its_last_unit() {
 
 #[test]
 fn a_write_in_place_has_room_in_one_piece() {
-    let ring = Ring::new(128);
+    let ring = Ring::new(256);
     let writer = ring.writer();
     let extent = usize::try_from(EXTENT).unwrap();
     let mut begun = 0;
-    for number in (0..).step_by(7).take(40) {
+    for number in (0..).step_by(7).take(80) {
         writer.write(&record(number)).unwrap();
-        let is_free = |places: std::ops::Range<usize>| places.end <= 128;
-        let start = usize::try_from(writer.reserved.load(Ordering::Relaxed) % 128).unwrap();
+        let is_free = |places: std::ops::Range<usize>| places.end <= 256;
+        let start = usize::try_from(writer.reserved.load(Ordering::Relaxed) % 256).unwrap();
         let in_place = writer.begin();
         assert_eq!(
             in_place.is_some(),
@@ -173,10 +173,10 @@ fn a_write_in_place_has_room_in_one_piece() {
         writer.write(&record(number)).unwrap();
         assert_eq!(ring.read_all(), [number]);
     }
-    for number in [0, 7, 14, 21] {
+    for number in (0..).step_by(7).take(9) {
         writer.write(&record(number)).unwrap();
     }
-    assert_eq!(ring.control.unread(), 64);
+    assert_eq!(ring.control.unread(), 144);
     assert!(writer.begin().is_none());
 }
 

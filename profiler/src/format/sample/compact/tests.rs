@@ -13,7 +13,7 @@ const CONTEXT: Context = Context {
 };
 
 /// The longest text whose offsets have three bytes.
-const LONGEST_24: u64 = 0xff_fc00;
+const LONGEST_24: u64 = 0xff_f000;
 
 /// The marker of a crossing by the vector of NMIs, whose caller is known.
 const CROSSING: u64 = 0x0100_c055_0000_0102;
@@ -296,8 +296,143 @@ fn each_value_that_does_not_fit_is_refused() {
         start: CodeAddress(0),
         end: CodeAddress(end),
     };
-    assert_eq!(Offsets::new(whole(0xffff_fc00)).width, Some(Width::Bits32));
-    assert_eq!(Offsets::new(whole(0xffff_fc01)).width, None);
+    assert_eq!(Offsets::new(whole(0xffff_f000)).width, Some(Width::Bits32));
+    assert_eq!(Offsets::new(whole(0xffff_f001)).width, None);
+}
+
+/// A program's address as a record has it.
+const fn of_program(address: u64) -> u64 {
+    let program = 0x0102;
+    UserAddress { program, address }.code().0
+}
+
+const CALLERS: [u64; 2] = [of_program(0x40_5678), of_program(0x1234_5678_9abc)];
+
+/// A sample of a program that was interrupted.
+const fn of_interrupted_program() -> Sample<'static> {
+    Sample {
+        state: State(State::NMI | State::INTERRUPTS_ON | State::RING),
+        sp: StackAddress(0x7ffe_dcba_9870),
+        stack_top: [0, of_program(0x40_1234)],
+        pc: CodeAddress(of_program(0x7f12_3456_789a)),
+        chain_words: &CALLERS,
+        ..example()
+    }
+}
+
+#[test]
+fn a_program_that_was_interrupted_is_read_as_it_was() {
+    let sample = of_interrupted_program();
+    let units = encoded(&sample, CONTEXT, text(1 << 20)).unwrap();
+    let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+    let expected = [
+        // sp / 8: 0xfff_db97530e
+        &[0x0e, 0x53, 0x97, 0xdb][..],
+        &[0xff, 0xff, 0xff],
+        &[0xff; 6],
+        &[0x00, 0b1111_1011, 0xff],
+        &[0x02, 0x01, 0x00],
+        &[0; 6],
+        &[0x00, 0x00, 0x00, 0x34, 0x12, 0x40],
+        &[0x34, 0x12, 0x7f, 0x9a, 0x78, 0x56],
+        &[0x00, 0x00, 0x00, 0x78, 0x56, 0x40],
+        &[0x56, 0x34, 0x12, 0xbc, 0x9a, 0x78],
+        &[0],
+    ];
+    assert_eq!(bytes[14..], expected.concat());
+    let (read, context) = expanded(&units, Some(CONTEXT), text(1 << 20)).unwrap();
+    assert_eq!(read, words(&sample));
+    // What its stack pointer is, the next one is not relative to.
+    assert_eq!((context.sp, context.next), (CONTEXT.sp, CONTEXT.next + 1));
+    // The kernel's code with the same numbers is none, nor is a program with the kernel's.
+    let mut kernel = units.clone();
+    kernel[0] &= !(u32::from(State::RING) << 16);
+    assert_eq!(expanded(&kernel, Some(CONTEXT), text(1 << 20)), None);
+    let mut program = encoded(&example(), CONTEXT, text(1 << 20)).unwrap();
+    program[0] |= u32::from(State::RING) << 16;
+    assert_eq!(expanded(&program, Some(CONTEXT), text(1 << 20)), None);
+}
+
+#[test]
+fn a_chain_goes_on_into_a_program() {
+    for (came, field) in [(0x100, 0b1111_1001), (0x0e, 0b1111_1000)] {
+        let border = 0x0100_c056_0000_0000 | came;
+        let pc = of_program(0x40_1001);
+        let chain = [TEXT + 7, border, pc, 0, 0, of_program(0x40_2002)];
+        let sample = Sample {
+            chain_words: &chain,
+            ..example()
+        };
+        let units = encoded(&sample, CONTEXT, text(1 << 20)).unwrap();
+        let bytes: Vec<u8> = units.iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let expected = [
+            &[7, 0, 0][..],
+            &[came.to_le_bytes()[0], field, 0xff],
+            &[0x02, 0x01, 0x00],
+            &[0x00, 0x00, 0x00, 0x01, 0x10, 0x40],
+            &[0x00, 0x00, 0x00, 0x02, 0x20, 0x40],
+        ];
+        assert_eq!(bytes[27..], expected.concat());
+        let (read, _) = expanded(&units, Some(CONTEXT), text(1 << 20)).unwrap();
+        assert_eq!(read[8..], chain);
+        // Not with offsets of four bytes.
+        assert!(encoded(&sample, CONTEXT, text(1 << 25)).is_err());
+    }
+}
+
+#[test]
+fn what_of_a_program_does_not_fit_is_refused() {
+    let sample = of_interrupted_program();
+    let fits = |sample: Sample<'_>| encoded(&sample, CONTEXT, text(1 << 20)).is_ok();
+    assert!(fits(sample));
+    let at_sp = |sp| {
+        fits(Sample {
+            sp: StackAddress(sp),
+            ..sample
+        })
+    };
+    assert!(at_sp(0) && at_sp(0x7fff_ffff_fff8) && !at_sp(0x8000_0000_0000));
+    assert!((1..8).all(|odd| !at_sp(0x7ffe_dcba_9870 + odd)));
+    let at_pc = |pc| {
+        fits(Sample {
+            pc: CodeAddress(pc),
+            stack_top: [0; 2],
+            chain_words: &[],
+            ..sample
+        })
+    };
+    // An address of the kernel's; one whose low field would be none.
+    assert!(at_pc(of_program(1)) && !at_pc(0xffff_ffff_8000_0001));
+    assert!(!at_pc(of_program(0x40_0000_0000)));
+    let with_top = |word| {
+        fits(Sample {
+            stack_top: [word, 0],
+            ..sample
+        })
+    };
+    // Of another program; the address 0, which is none.
+    assert!(!with_top(of_program(0x40_1000) ^ 1 << 48) && !with_top(of_program(0)));
+    let with_chain = |chain_words: &[u64]| {
+        fits(Sample {
+            chain_words,
+            ..sample
+        })
+    };
+    assert!(with_chain(&[of_program(1); MAX_CHAIN]));
+    assert!(!with_chain(&[of_program(1); MAX_CHAIN + 1]));
+    assert!(!with_chain(&[of_program(1 << 24)]) && !with_chain(&[TEXT + 1]));
+    assert!(!with_chain(&[0x0100_c056_0000_0100, of_program(1), 0, 0]));
+    // The longest is as long as there is room for.
+    let longest = [of_program(1); MAX_CHAIN];
+    let longest = Sample {
+        stack_top: [of_program(1); 2],
+        chain_words: &longest,
+        ..sample
+    };
+    let units = encoded(&longest, CONTEXT, text(1 << 20)).unwrap();
+    assert_eq!(units.len(), (27 + MOST_CHAIN_BYTES).div_ceil(4));
+    let (read, _) = expanded(&units, Some(CONTEXT), text(1 << 20)).unwrap();
+    assert_eq!(read, words(&longest));
 }
 
 #[test]
