@@ -39,6 +39,12 @@ fn the_usual_sample_is_taken_fast_whatever_the_source() {
         ("--smp 2 --workload yield-storm", 98),
         // Some chains are too deep.
         ("--smp 1 --workload recursion", 99),
+        // Code of programs, and chains that go on into it.
+        ("--smp 1 --workload process-arithmetic", 99),
+        ("--smp 1 --workload process-calls", 95),
+        ("--smp 2 --workload processes", 98),
+        ("--smp 2 --workload processes --delivery irq", 90),
+        ("--smp 2 --workload processes --source hpet", 90),
     ] {
         let samples = sample(&format!("{run} --samples 4000"));
         let all = samples.all().count() as u64;

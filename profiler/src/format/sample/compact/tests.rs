@@ -421,6 +421,7 @@ fn what_of_a_program_does_not_fit_is_refused() {
     assert!(with_chain(&[of_program(1); MAX_CHAIN]));
     assert!(!with_chain(&[of_program(1); MAX_CHAIN + 1]));
     assert!(!with_chain(&[of_program(1 << 24)]) && !with_chain(&[TEXT + 1]));
+    assert!(!with_chain(&[of_program(1) ^ 1 << 48]));
     assert!(!with_chain(&[0x0100_c056_0000_0100, of_program(1), 0, 0]));
     // The longest is as long as there is room for.
     let longest = [of_program(1); MAX_CHAIN];
