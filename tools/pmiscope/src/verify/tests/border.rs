@@ -3,6 +3,7 @@
 use profiler::format::ChainEnd;
 
 use super::machine::*;
+use crate::chain::Link;
 use crate::verify::difference::{Kind, Verdict};
 use crate::verify::replay::Assumed;
 
@@ -161,6 +162,59 @@ fn a_thread_follows_its_stack_in_the_kernel_to_another_core() {
         leave(core, STACK);
     });
     assert_eq!((assumed.starts, assumed.threads), (2, 2));
+}
+
+/// From a call of a program that has `callers` there until the kernel has thrown its stack away and is to
+/// go on in user mode with another chain.
+fn send_elsewhere(core: &mut Core<'_>, callers: &[Link], sp: u64, anew: &[Link]) {
+    let chain = [&[border(None, USER_RET)], callers].concat();
+    core.right(ANEW_ENTRY, sp, [0; 2], &chain);
+    core.right(ANEW_SWITCH, sp, [0; 2], &chain);
+    core.right(ANEW_PUSH, STACK - 32, [0; 2], &chain);
+    core.right(ANEW_PUSHED, STACK - 40, [0; 2], &chain);
+    core.right(ANEW_EMPTY, STACK, [0; 2], &[]);
+    core.right(ANEW_IRET, STACK - 40, [0; 2], anew);
+}
+
+/// The stack pointer in an upcall, which begins at the call.
+const UPCALL: u64 = USER - 0x200;
+
+fn upcall(core: &mut Core<'_>) {
+    run_to_system_call(core);
+    let called = [to_user(USER_RET), to_user(TO_USER)];
+    let anew = [border(None, USER_SYSCALL), called[0], called[1]];
+    send_elsewhere(core, &called[1..], USER - 8, &anew);
+    core.right(USER_SYSCALL, UPCALL, [0; 2], &called);
+}
+
+#[test]
+fn an_upcall_has_the_callers_of_what_it_interrupts_and_goes_back_there() {
+    let called = [to_user(USER_RET), to_user(TO_USER)];
+    let back = [border(None, USER_RET), to_user(TO_USER)];
+    let assumed = replay(false, |core| {
+        upcall(core);
+        send_elsewhere(core, &called, UPCALL, &back);
+        core.right(USER_RET, USER - 8, [TO_USER, 0], &back[1..]);
+        core.right(TO_USER, USER, [0; 2], &[]);
+    });
+    assert_eq!(assumed, ONE_THREAD);
+    // A chain there that lacks what called is seen.
+    replay(false, |core| {
+        upcall(core);
+        send_elsewhere(core, &called, UPCALL, &back);
+        core.wrong(USER_RET, USER - 8, [TO_USER, 0], &[], Kind::CallerMissing);
+    });
+}
+
+#[test]
+fn what_goes_on_somewhere_else_is_another_thread() {
+    let assumed = replay(false, |core| {
+        upcall(core);
+        let called = [to_user(USER_RET), to_user(TO_USER)];
+        send_elsewhere(core, &called, UPCALL, &[border(None, USER_CALL)]);
+        core.right(USER_CALL, USER, [0; 2], &[]);
+    });
+    assert_eq!((assumed.starts, assumed.threads), (1, 2));
 }
 
 #[test]
