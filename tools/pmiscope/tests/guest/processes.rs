@@ -384,6 +384,20 @@ fn processes_without_a_number_of_their_own_are_of_their_program() {
     assert_eq!(sum, samples.all().filter(users).count() as u64);
 }
 
+/// By reading and writing, on the core that has unmapped it and on one that had it in use.
+#[test]
+fn what_is_unmapped_is_gone_for_user_code_on_all_cores() {
+    for period in [29, 499] {
+        let run = run(&format!(
+            "--smp 2 --self-test process-stale --samples 150000 --period {period} --verbose"
+        ));
+        let said = run.ended_with(0).said();
+        let faults = said.matches("(process-stale) has ended: page fault (vector 14)");
+        assert!(faults.count() >= 4, "{said}");
+        assert!(!said.contains("has used what is unmapped"), "{said}");
+    }
+}
+
 #[test]
 fn vector_registers_are_each_threads_own() {
     // A processor that has no XSAVE: by FXSAVE.
