@@ -41,7 +41,9 @@ fn main(kind: u64) -> u64 {
     ] {
         let ended = spawn("process-stale", kind).and_then(wait);
         if ended != Ok(FAULTED | PAGE_FAULT) {
-            Line::log(format_args!("kind {kind} has used what is unmapped: {ended:?}"));
+            Line::log(format_args!(
+                "kind {kind} has used what is unmapped: {ended:?}"
+            ));
             failed += 1;
         }
     }

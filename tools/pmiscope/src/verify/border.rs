@@ -114,6 +114,13 @@ impl Replay<'_> {
             (Mode::Border(..), Side::Border) => {
                 leads_to(instruction, before, sample.pc).then_some(before.mode)
             }
+            (Mode::Border(thread, Link::Border { pc, .. }), Side::Kernel)
+                if instruction.flow == Flow::SystemReturn =>
+            {
+                let mode = self.interrupted_on_return((thread, pc), sample)?;
+                self.executed.user.system_returns += 1;
+                Some(mode)
+            }
             (Mode::Border(thread, link), Side::Kernel) => {
                 let pushed = self.pushed_at(sample.pc, self.shadow.kernel(sample.sp))?;
                 if !leads_to(instruction, before, sample.pc) {
@@ -194,6 +201,56 @@ impl Replay<'_> {
         self.shadow.interrupt(pushed, link, interrupted);
         self.executed.user.interrupts += 1;
         Some(Mode::Kernel)
+    }
+
+    /// The program's thread was about to go on at `pc`, and was interrupted before its first instruction:
+    /// the return let the interrupt in.
+    fn interrupted_on_return(
+        &mut self,
+        (thread, pc): (Thread, CodeAddress),
+        sample: &Sample<'_>,
+    ) -> Option<Mode> {
+        let (entry, words) = self.setup.callers.entered(sample.pc)?;
+        if sample.pc != entry && !self.is_second(sample.pc, entry) {
+            return None;
+        }
+        let address = UserAddress::of(pc)?.address;
+        let top = usize::try_from(words).ok();
+        match top.and_then(|it| sample.stack_top.get(it)) {
+            // A record may have no words outside the kernel's text.
+            None | Some(0) => {}
+            Some(&pushed) if pushed == address => {}
+            Some(_) => return None,
+        }
+        let vector = self.setup.code.vector(entry, self.setup.callers)?;
+        let pushed = self.shadow.kernel(sample.sp).above(8 * words);
+        let vector = Some(vector);
+        let user = Place::somewhere(Stack::User(thread));
+        self.shadow
+            .interrupt(pushed, Link::Border { vector, pc }, user);
+        self.executed.user.interrupts += 1;
+        Some(Mode::Kernel)
+    }
+
+    /// The kernel's IRETQ, at `from`, led to user mode, and an interrupt from there back at once.
+    pub(super) fn returned_and_interrupted(
+        &mut self,
+        from: Place,
+        instruction: Instruction,
+        sample: &Sample<'_>,
+    ) -> bool {
+        if instruction.flow != Flow::InterruptReturn {
+            return false;
+        }
+        let Some((pc, Some(interrupted))) = self.shadow.interrupted_at(from) else {
+            return false;
+        };
+        let Stack::User(thread) = interrupted.stack else {
+            return false;
+        };
+        let is_seen = self.interrupted_on_return((thread, pc), sample).is_some();
+        self.executed.user.interrupt_returns += u64::from(is_seen);
+        is_seen
     }
 
     /// The same where the entry was not seen, nor that of a system call: where the trap flag was

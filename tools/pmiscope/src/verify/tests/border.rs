@@ -71,6 +71,59 @@ fn interrupts_in_user_mode_are_followed() {
     assert_eq!(assumed, ONE_THREAD);
 }
 
+/// The entry of an interrupt in user mode at `pc`, where the program had `callers`.
+fn entry(core: &mut Core<'_>, pc: u64, callers: &[Link]) {
+    let rip = STACK - 40;
+    let chain = [&[border(Some(VECTOR), pc)], callers].concat();
+    let raw = pc & 0xff_ffff;
+    core.right(ENTRY, rip, [raw, 0], &chain);
+    core.right(ENTRY_PUSH, rip - 8, [0, raw], &chain);
+    core.right(ENTRY_JMP, rip - 16, [VECTOR.into(), 0], &chain);
+    core.right(HANDLER, rip - 16, [VECTOR.into(), 0], &chain);
+    core.right(HANDLER_IRET, rip, [raw, 0], &chain);
+}
+
+/// A return to user mode lets an interrupt in, before any instruction of the program's.
+#[test]
+fn interrupts_that_come_with_the_return_to_user_mode_are_followed() {
+    let callers = [to_user(TO_USER)];
+    let assumed = replay(false, |core| {
+        run_to_system_call(core);
+        enter(core, STACK);
+        let chain = [border(None, USER_RET), callers[0]];
+        core.right(CALL_LEAVE, STACK - 40, [USER_RET & 0xff_ffff, 0], &chain);
+        core.right(CALL_SYSRET, USER - 8, [TO_USER, 0], &chain);
+        // Behind SYSRET, and behind IRETQ.
+        entry(core, USER_RET, &callers);
+        entry(core, USER_RET, &callers);
+        core.right(USER_RET, USER - 8, [TO_USER, 0], &callers);
+        core.right(TO_USER, USER, [0; 2], &[]);
+    });
+    assert_eq!(assumed, ONE_THREAD);
+    // Somewhere else, or by a call that nobody has made.
+    for (chain, pushed) in [
+        (border(Some(VECTOR), USER_CALL), USER_CALL),
+        (border(None, USER_RET), USER_RET),
+    ] {
+        replay(false, |core| {
+            run_to_system_call(core);
+            entry(core, USER_SYSCALL, &callers);
+            let verdict = core.see(
+                ENTRY,
+                STACK - 40,
+                [pushed & 0xff_ffff, 0],
+                &[chain, callers[0]],
+                ChainEnd::Complete,
+            );
+            assert_eq!(
+                verdict,
+                Verdict::Different(Kind::NotASuccessor),
+                "{chain:x?}"
+            );
+        });
+    }
+}
+
 #[test]
 fn each_difference_at_the_border_is_found() {
     let right = [border(None, USER_RET), to_user(TO_USER)];
