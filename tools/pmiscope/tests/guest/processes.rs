@@ -2,7 +2,6 @@
 //! what they do that must harm nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use assert_cmd::Command;
 use pmiscope::internals::qemu::Choice;
@@ -11,7 +10,7 @@ use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::process::PROCESS_ROWS;
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
-use crate::fixture::{Run, Samples, Seen, function, run, run_within, sample};
+use crate::fixture::{Run, Samples, Seen, function, run, sample};
 use crate::pmu::qemu_with;
 
 /// Of an NMI, and of a page fault.
@@ -470,18 +469,9 @@ fn a_hostile_program_harms_nobody_else() {
     check_hostile(run, 4, 400_000);
 }
 
-#[test]
-#[ignore = "a part of make stress: it takes half an hour"]
-fn a_hostile_program_harms_nobody_else_on_16_cores() {
-    let run = run_within(
-        "--smp 16 --workload process-hostile --period 100 --samples 10000000",
-        Duration::from_secs(3 * 3600),
-    );
-    check_hostile(run, 16, 10_000_000);
-}
-
+/// The checks of such a run, which says of each chain how it has ended.
 #[track_caller]
-fn check_hostile(run: Run, cores: usize, count: u64) {
+pub fn check_hostile(run: Run, cores: usize, count: u64) {
     // Or with the warning that many chains may lack a caller, as those of random code do.
     let samples = run.ended_with_one_of(&[0, 3]).samples();
     let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
