@@ -12,7 +12,7 @@ use x86_64::instructions::interrupts;
 use super::error::Error;
 use super::one::Process;
 use super::registers::Registers;
-use super::{served, table};
+use super::{running, served, table};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::space;
 use crate::task::{self, MAX_TASKS};
@@ -82,9 +82,13 @@ fn set_place(process: Option<&Process>) {
         let number = u64::from(process.number).min(MOST_NUMBER);
         process.space.root().start_address().as_u64() | number
     });
-    if let Some(number) = task::running_on(cpu::current()) {
-        PLACES[usize::from(number)].store(place, Ordering::Release);
-    }
+    interrupts::without_interrupts(|| {
+        let core = cpu::current();
+        if let Some(number) = task::running_on(core) {
+            PLACES[usize::from(number)].store(place, Ordering::Release);
+            running::note(core, Some(number));
+        }
+    });
 }
 
 /// Starts a thread on `core`.

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use assert_cmd::Command;
 use pmiscope::internals::qemu::Choice;
+use serde_json::Value;
 
 use profiler::address::{CodeAddress, UserAddress};
 use profiler::format::process::PROCESS_ROWS;
 use profiler::format::{ChainEnd, ChainEntry, Sample, State};
 
-use crate::fixture::{Run, Samples, Seen, function, run, sample};
-use crate::pmu::qemu_with;
+use crate::fixture::{Run, Samples, Seen, function, run, sample, stat};
+use crate::pmu::{is_skipped, qemu_with};
 
 /// Of an NMI, and of a page fault.
 const NMI: u8 = 2;
@@ -381,6 +382,57 @@ fn processes_without_a_number_of_their_own_are_of_their_program() {
         .sum();
     let users = |seen: &Seen| is_users(seen) || border(seen).is_some();
     assert_eq!(sum, samples.all().filter(users).count() as u64);
+}
+
+/// What `stat` has counted in user code, by program.
+fn counted_in_user_code(report: &Value) -> BTreeMap<String, u64> {
+    let mut programs: BTreeMap<String, u64> = BTreeMap::new();
+    let mut sums = [0; 2];
+    for process in report["processes"].as_array().unwrap() {
+        let counts = process["events"].as_array().unwrap().iter().map(|event| {
+            assert_ne!(event["status"], "scaled", "{process}");
+            event["count"].as_u64().unwrap()
+        });
+        let counts: Vec<_> = counts.collect();
+        sums = [sums[0] + counts[0], sums[1] + counts[1]];
+        match process["name"].as_str() {
+            Some(name) => {
+                assert!(counts[1] > 0, "nothing in the kernel: {process}");
+                *programs.entry(name.to_owned()).or_default() += counts[0];
+            }
+            None => assert_eq!(counts[0], 0, "user code of no process: {process}"),
+        }
+    }
+    // Nothing is counted twice, or for nobody.
+    for (event, sum) in report["events"].as_array().unwrap().iter().zip(sums) {
+        assert_eq!(event["count"], sum, "{}", event["name"]);
+    }
+    programs
+}
+
+/// Whoever runs beside it, and on however many cores, a program executes what it executes.
+#[test]
+fn counts_of_processes_are_those_of_each_alone() {
+    if is_skipped() {
+        return;
+    }
+    let count = |arguments: &str| {
+        let counted = stat(&format!("{arguments} --units 1 --event instructions"));
+        counted.ended_with(0).report()
+    };
+    let of_processes = |arguments: &str| count(&format!("{arguments} --per-process"));
+    let all = counted_in_user_code(&of_processes("--smp 1 --workload processes"));
+    // Those that neither wait by spinning nor are interrupted for messages.
+    for name in ["arithmetic", "calls", "recursion", "yield", "exec", "spawn"] {
+        let name = format!("process-{name}");
+        let alone = counted_in_user_code(&of_processes(&format!("--smp 1 --workload {name}")));
+        assert_eq!(all[&name], alone[&name], "{name}");
+        let together = of_processes(&format!("--smp 4 --workload {name}"));
+        let together = counted_in_user_code(&together);
+        assert_eq!(together[&name], 4 * alone[&name], "{name} on four cores");
+    }
+    let plain = count("--smp 1 --workload process-calls");
+    assert!(plain.get("processes").is_none(), "{plain:#}");
 }
 
 /// By reading and writing, on the core that has unmapped it and on one that had it in use.
