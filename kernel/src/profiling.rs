@@ -266,6 +266,9 @@ fn with_config(boot: &BootInfo, order: &Order, start: Start) {
     // How long making stacks takes depends on the memory map: not while sampling.
     task::make_stacks(cpu::cores().len() * task::TYPICAL_PER_CORE);
     process::set_announce(|core, process| SAMPLER.announce(core.index, process));
+    if settings.by_process {
+        process::set_on_change(|core, number| SAMPLER.count_process(core.index, number));
+    }
     smp::give_others(join);
     let bytes = sampler::region_bytes(cpu::count(), settings.bytes_per_core()) as u64;
     let block = kept::take_region(bytes);

@@ -37,7 +37,7 @@
 #define PMISCOPE_REGION_BYTES_ONCE 204800
 
 // The bytes of a region that each core needs beside its ring.
-#define PMISCOPE_REGION_BYTES_PER_CORE 102400
+#define PMISCOPE_REGION_BYTES_PER_CORE 106496
 
 // The stack of a gate. The values are the numbers of the interrupt stacks (IST), in a
 // kernel that gives 1 and 2 to the sampler.

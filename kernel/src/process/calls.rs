@@ -67,10 +67,10 @@ fn execute(thread: &Thread, call: Call, arguments: [u64; 3]) -> Result<u64, Refu
     Ok(0)
 }
 
-/// Goes back to what an upcall has interrupted. `rax` is of that.
-fn resume(thread: &Thread, frame: &mut TrapFrame) -> Result<u64, Refusal> {
-    match upcall::end(thread, frame, frame.rdi) {
-        Ok(()) => Ok(frame.rax),
+/// Goes back to what an upcall has interrupted.
+fn resume(thread: &Thread, frame: &TrapFrame) -> Result<u64, Refusal> {
+    match upcall::end(thread, frame) {
+        Ok(()) => Ok(0),
         Err(upcall::NotResumed::Memory) => Err(Refusal::BadAddress),
         Err(upcall::NotResumed::At(address)) => {
             fault::end_at_no_address(thread, frame, address);

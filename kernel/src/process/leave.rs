@@ -10,14 +10,14 @@ use crate::trap::user;
 /// The last step before user code goes on.
 pub(super) fn on_leave(frame: &mut TrapFrame) {
     let thread = Thread::of(frame);
-    if !thread.is_over() {
+    if !thread.goes_elsewhere() {
         messages::deliver(thread, frame);
     }
     // Neither `sysretq` nor `iretq` is to find an address that is none.
-    if frame.rip >= USER.end && !thread.is_over() {
+    if frame.rip >= USER.end && !thread.goes_elsewhere() {
         fault::end_at_no_address(thread, frame, frame.rip);
     }
-    if thread.is_over() {
+    if thread.goes_elsewhere() {
         user::leave(frame)
     }
     thread.registers.load();

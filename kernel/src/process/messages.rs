@@ -61,7 +61,7 @@ pub(super) fn set_handler(thread: &Thread, handler: u64) {
 
 /// Has the program handle a message, if there is one and it wants to, and is not about to do so already:
 /// before `frame` is gone back to.
-pub(super) fn deliver(thread: &Thread, frame: &mut TrapFrame) {
+pub(super) fn deliver(thread: &Thread, frame: &TrapFrame) {
     if !thread.process.is_handled() || thread.is_in_upcall() {
         return;
     }

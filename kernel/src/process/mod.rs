@@ -13,7 +13,7 @@
 //! * `spawn`, `thread`: the start of a process, and of a thread; that one's end.
 //! * `leave`: the last step on the way to user mode. `registers`: those of floating point and vectors.
 //! * `calls`, `exec`, `futex`, `messages`, `upcall`: what programs ask for. `fault`: what becomes of exceptions in user mode.
-//! * `served`: which one a core serves that has failed.
+//! * `running`: who wants to know which one a core runs. `served`: which one a core serves that has failed.
 //! * `memory`: where walks find a process's memory. `announce`: by which number samples know it.
 
 mod announce;
@@ -28,6 +28,7 @@ mod messages;
 mod one;
 mod pid;
 mod registers;
+mod running;
 mod served;
 mod spawn;
 mod table;
@@ -49,6 +50,7 @@ pub use announce::set_announce;
 pub use error::Error;
 pub use memory::memory_of_task;
 use pid::Pid;
+pub use running::set_on_change;
 
 /// Cores that can run processes.
 static READY: AtomicU32 = AtomicU32::new(0);

@@ -12,7 +12,7 @@ use x86_64::instructions::interrupts;
 use super::error::Error;
 use super::one::Process;
 use super::registers::Registers;
-use super::{served, table};
+use super::{running, served, table};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::space;
 use crate::task::{self, MAX_TASKS};
@@ -41,6 +41,8 @@ pub(super) struct Thread {
     is_over: AtomicBool,
     /// It is in an upcall, so that there is none in that.
     is_in_upcall: AtomicBool,
+    /// What it goes on with in user mode, other than what it has left.
+    elsewhere: SpinMutex<Option<TrapFrame>>,
     /// What it becomes behind user mode.
     next: SpinMutex<Option<Box<Next>>>,
 }
@@ -80,9 +82,13 @@ fn set_place(process: Option<&Process>) {
         let number = u64::from(process.number).min(MOST_NUMBER);
         process.space.root().start_address().as_u64() | number
     });
-    if let Some(number) = task::running_on(cpu::current()) {
-        PLACES[usize::from(number)].store(place, Ordering::Release);
-    }
+    interrupts::without_interrupts(|| {
+        let core = cpu::current();
+        if let Some(number) = task::running_on(core) {
+            PLACES[usize::from(number)].store(place, Ordering::Release);
+            running::note(core, Some(number));
+        }
+    });
 }
 
 /// Starts a thread on `core`.
@@ -142,7 +148,14 @@ fn in_user_mode(thread: &Thread) {
     let Start { pc, sp, argument } = thread.start;
     let word = ptr::from_ref(thread).expose_provenance() as u64;
     interrupts::without_interrupts(|| {
-        user::enter(&user::first_frame(pc, sp, argument), word);
+        let mut frame = user::first_frame(pc, sp, argument);
+        loop {
+            user::enter(&frame, word);
+            match thread.elsewhere.lock().take() {
+                Some(elsewhere) if !thread.is_over() => frame = elsewhere,
+                _ => break,
+            }
+        }
         thread.registers.forget();
     });
     served::set(None);
@@ -158,6 +171,7 @@ impl Thread {
             start,
             is_over: AtomicBool::new(false),
             is_in_upcall: AtomicBool::new(false),
+            elsewhere: SpinMutex::new(None),
             next: SpinMutex::new(None),
         }
     }
@@ -178,6 +192,18 @@ impl Thread {
     pub(super) fn become_next(&self, next: Box<Next>) {
         *self.next.lock() = Some(next);
         self.end();
+    }
+
+    /// Lets it go on with `frame`, of its user code, on its way back to user mode. The frame that it has
+    /// come with is never written for that: a walk that reads it meanwhile would find a program that is at
+    /// one place with the stack of another.
+    pub(super) fn go_on_with(&self, frame: TrapFrame) {
+        *self.elsewhere.lock() = Some(frame);
+    }
+
+    /// It does not go back to where it has left user mode.
+    pub(super) fn goes_elsewhere(&self) -> bool {
+        self.is_over() || self.elsewhere.lock().is_some()
     }
 
     pub(super) fn set_in_upcall(&self, is_in_upcall: bool) {

@@ -55,13 +55,14 @@ fn registers(frame: &mut TrapFrame) -> [&mut u64; WORDS] {
 /// Interrupts the program for its function at `handler`, which gets the message.
 pub(super) fn begin(
     thread: &Thread,
-    frame: &mut TrapFrame,
+    frame: &TrapFrame,
     (handler, message): (u64, u64),
 ) -> Result<(), space::Fault> {
+    let mut frame = *frame;
     let place = frame.rsp.wrapping_sub(RED_ZONE + BYTES as u64) & !15;
     let mut bytes = [0; BYTES];
     let words = bytes.as_chunks_mut().0.iter_mut();
-    for (bytes, register) in words.zip(registers(frame)) {
+    for (bytes, register) in words.zip(registers(&mut frame)) {
         *bytes = register.to_le_bytes();
     }
     thread.process.space.write(place, &bytes)?;
@@ -69,6 +70,7 @@ pub(super) fn begin(
     (frame.rdi, frame.rsi) = (message, place);
     // As where a thread begins: where the kernel is stepped, the program is.
     frame.rflags = cpu::user::INITIAL_FLAGS | frame.rflags & control::TRAP_FLAG;
+    thread.go_on_with(frame);
     Ok(())
 }
 
@@ -80,9 +82,11 @@ pub(super) enum NotResumed {
     At(u64),
 }
 
-/// Goes back to what lies at `place`. Whatever the program has made of it: segments are not there, nor is
-/// a flag that is not its own, and `iretq` never gets an address that is none.
-pub(super) fn end(thread: &Thread, frame: &mut TrapFrame, place: u64) -> Result<(), NotResumed> {
+/// Goes back to what lies where the call's argument says. Whatever the program has made of it: segments are
+/// not there, nor is a flag that is not its own, and `iretq` never gets an address that is none.
+pub(super) fn end(thread: &Thread, frame: &TrapFrame) -> Result<(), NotResumed> {
+    let mut frame = *frame;
+    let place = frame.rdi;
     let mut bytes = [0; BYTES];
     let read = thread.process.space.read(place, &mut bytes);
     read.map_err(|_| NotResumed::Memory)?;
@@ -92,9 +96,10 @@ pub(super) fn end(thread: &Thread, frame: &mut TrapFrame, place: u64) -> Result<
     if address >= USER.end {
         return Err(NotResumed::At(address));
     }
-    for (bytes, register) in words.iter().zip(registers(frame)) {
+    for (bytes, register) in words.iter().zip(registers(&mut frame)) {
         *register = u64::from_le_bytes(*bytes);
     }
     frame.rflags = frame.rflags & OWN_FLAGS | cpu::user::INITIAL_FLAGS;
+    thread.go_on_with(frame);
     Ok(())
 }

@@ -29,6 +29,11 @@ pub(super) fn vectors(scratch: &mut Scratch) {
     run("process-vectors", scratch);
 }
 
+/// Memory that is used behind its being unmapped.
+pub(super) fn stale(scratch: &mut Scratch) {
+    run("process-stale", scratch);
+}
+
 /// Tests that are not sampled.
 pub(super) const TESTS: &[(&str, fn())] = &[("process-fails-kernel", fails_kernel)];
 

@@ -14,6 +14,7 @@ use crate::cpu::per_core::per_core;
 use crate::cpu::{self, CoreBlock};
 use crate::sync::{Lock, lock_class};
 use profiler::hw::tsc;
+use spin::Once;
 
 /// The vector that tells a core that it has a task to run.
 pub(super) const RESCHEDULE_VECTOR: u8 = 0x43;
@@ -142,6 +143,7 @@ impl CoreTasks {
         self.set_name(task.name.load(Ordering::Relaxed));
         let account = task.account.load(Ordering::Relaxed);
         accounts::change(Account::from_bits(account));
+        on_switch(Some(number));
     }
 
     /// No task runs.
@@ -149,6 +151,7 @@ impl CoreTasks {
         self.current.store(NONE, Ordering::Relaxed);
         self.set_name(NO_TASK.into());
         accounts::change(Account::of_task(NO_TASK.into()));
+        on_switch(None);
     }
 
     /// Sets what samples call what runs.
@@ -214,5 +217,21 @@ pub(super) fn make_ready(number: u16) {
                 Destination::Core(home.apic_id),
             );
         }
+    }
+}
+
+/// What is called when a core runs another task, with its number, or none.
+static ON_SWITCH: Once<fn(&CoreBlock, Option<u16>)> = Once::new();
+
+/// Has this called whenever a core is about to run another task, with that one's number, or none: on the
+/// core, with interrupts off.
+pub fn set_on_switch(action: fn(&CoreBlock, Option<u16>)) {
+    ON_SWITCH.call_once(|| action);
+}
+
+/// The running core is about to run this task.
+fn on_switch(next: Option<u16>) {
+    if let Some(on_switch) = ON_SWITCH.get() {
+        on_switch(cpu::current(), next);
     }
 }

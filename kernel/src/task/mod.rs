@@ -37,7 +37,7 @@ use crate::cpu::apic;
 use crate::memory::stacks;
 use crate::trap;
 
-pub use core_tasks::{current_name, name_word, runs_tasks, swap_name};
+pub use core_tasks::{current_name, name_word, runs_tasks, set_on_switch, swap_name};
 pub use idle::{run, set_interrupt_source};
 pub use look::{all, look, running_on};
 pub use scheduler::{

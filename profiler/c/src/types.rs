@@ -13,7 +13,7 @@ pub const GATES: u32 = 11;
 pub const REGION_BYTES_ONCE: u64 = 204_800;
 
 /// The bytes of a region that each core needs beside its ring.
-pub const REGION_BYTES_PER_CORE: u64 = 102_400;
+pub const REGION_BYTES_PER_CORE: u64 = 106_496;
 
 /// What came of a call.
 #[repr(C)]

@@ -239,6 +239,8 @@ pub struct Settings<'a> {
     /// `units=`: how many rounds of the workload each core is counted for, where
     /// events are counted.
     pub units: u64,
+    /// `per=process`: events are counted by process, too, where they are counted.
+    pub by_process: bool,
     /// `ring=`: the bytes of each core's ring, a power of two.
     pub ring_bytes: u64,
     /// `keep=`: samples, or how often there was each chain.
@@ -300,6 +302,7 @@ impl Default for Settings<'_> {
             workload: "mix",
             samples: 100_000,
             units: Self::DEFAULT_UNITS,
+            by_process: false,
             ring_bytes: 8 << 20,
             keep: Keep::Samples,
             table_bytes: 1 << 20,
@@ -363,7 +366,7 @@ impl fmt::Display for BadWord<'_> {
         write!(f, "`{word}`: ")?;
         match self.problem {
             Problem::Unknown => f.write_str(
-                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, ring=, keep=, table=, send=, aim=, test=",
+                "no such setting; there are source=, delivery=, period=, event=, take=, jitter=, seed=, workload=, samples=, units=, per=, ring=, keep=, table=, send=, aim=, test=",
             ),
             Problem::Twice => f.write_str("set before; say it once"),
             Problem::NotOneOf(names) => write!(f, "must be one of {names}"),
@@ -388,9 +391,9 @@ impl core::error::Error for BadWord<'_> {}
 
 impl<'a> Settings<'a> {
     /// The words that there are, without their values.
-    pub const KEYS: [&'static str; 16] = [
+    pub const KEYS: [&'static str; 17] = [
         "source", "delivery", "period", "event", "take", "jitter", "seed", "workload", "samples",
-        "units", "ring", "keep", "table", "send", "aim", "test",
+        "units", "per", "ring", "keep", "table", "send", "aim", "test",
     ];
 
     /// Parses a command line: words `key=value` between white space.
@@ -429,7 +432,7 @@ impl<'a> Settings<'a> {
                 of_pmu = of_pmu.or(Some(word));
             }
             match key {
-                "units" => of_counts = Some(word),
+                "units" | "per" => of_counts = Some(word),
                 "table" => of_chains = Some(word),
                 "keep" if settings.keep == Keep::Chains => of_samples = Some(word),
                 _ => {}
@@ -471,6 +474,8 @@ impl<'a> Settings<'a> {
             "workload" => self.workload = value,
             "samples" => self.samples = number(value, Self::SAMPLES)?,
             "units" => self.units = number(value, Self::UNITS)?,
+            "per" if value == "process" => self.by_process = true,
+            "per" => return Err(Problem::NotOneOf("process")),
             "ring" => self.ring_bytes = power_of_two(value, Self::RING_BYTES)?,
             "keep" => self.keep = one_of(value, Keep::NAMES)?,
             "table" => self.table_bytes = power_of_two(value, Self::TABLE_BYTES)?,
@@ -529,6 +534,9 @@ impl fmt::Display for Settings<'_> {
         write!(f, " workload={} samples={}", self.workload, self.samples)?;
         if self.kind == RunKind::Counts {
             write!(f, " units={}", self.units)?;
+        }
+        if self.by_process {
+            write!(f, " per=process")?;
         }
         write!(f, " ring={}", self.ring_bytes)?;
         if self.keep != Keep::Samples {

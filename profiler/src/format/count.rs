@@ -2,14 +2,17 @@
 //! are counted and not sampled.
 //!
 //! ```text
-//! word 0   0..8 length in units   8..16 kind   16..24 flags   24..32 event
+//! word 0   0..8 length in units   8..16 kind   16..24 flags   24..32 event   32..48 process
 //! word 1   how often the event happened while it was counted
 //! word 2   ticks that the work ran on the core
 //! word 3   ticks of these in which the event was counted
 //! ```
 //!
 //! A *tick* is what the run's clock counts (see [`super::Clock`]), and the *event* an
-//! index into [`super::Description::events`].
+//! index into [`super::Description::events`]. Where the flag [`OF_PROCESS`] is set the
+//! count is a part of what the core has counted: while it ran the process that
+//! addresses have by this number, or, for 0, none. There may be several of a process,
+//! which add up.
 
 use core::fmt;
 
@@ -66,6 +69,8 @@ pub const WORDS: usize = 4;
 
 /// The event has no count, and never will on this core.
 const NOT_SUPPORTED: u64 = 1 << 16;
+/// The count is of a process.
+pub const OF_PROCESS: u64 = 1 << 17;
 
 /// The count of one event on one core.
 ///
@@ -74,7 +79,7 @@ const NOT_SUPPORTED: u64 = 1 << 16;
 /// use profiler::format::count::Reading;
 ///
 /// let reading = Reading { count: 7, enabled: 9, running: 9 };
-/// let count = Count { event: 1, is_supported: true, reading };
+/// let count = Count { event: 1, is_supported: true, process: None, reading };
 /// assert_eq!(count.encode(), [0x0100_0208, 7, 9, 9]);
 /// assert_eq!(Count::decode(&count.encode()), Ok(count));
 /// ```
@@ -84,6 +89,9 @@ pub struct Count {
     pub event: u8,
     /// True if the core can count it at all.
     pub is_supported: bool,
+    /// The process that it happened in, by the number that addresses have; `Some(0)`: in none.
+    /// `None`: on the core, whatever that ran.
+    pub process: Option<u16>,
     /// How often it happened. An event that never had a counter is *not counted*, which
     /// differs from 0.
     pub reading: Reading,
@@ -115,13 +123,16 @@ impl Count {
     pub fn encode(&self) -> [u64; WORDS] {
         let head = RecordHead::of_words(kind::COUNT, WORDS);
         let flags = if self.is_supported { 0 } else { NOT_SUPPORTED };
+        let process = self
+            .process
+            .map_or(0, |number| OF_PROCESS | u64::from(number) << 32);
         let Reading {
             count,
             enabled,
             running,
         } = self.reading;
         [
-            head.to_bits() | flags | u64::from(self.event) << 24,
+            head.to_bits() | flags | process | u64::from(self.event) << 24,
             count,
             enabled,
             running,
@@ -147,6 +158,7 @@ impl Count {
             [_, count, enabled, running] if head.words() == WORDS => Ok(Self {
                 event: (first >> 24) as u8,
                 is_supported: first & NOT_SUPPORTED == 0,
+                process: (first & OF_PROCESS != 0).then_some((first >> 32) as u16),
                 reading: Reading {
                     count,
                     enabled,
@@ -170,6 +182,7 @@ mod tests {
         let count = Count {
             event: 5,
             is_supported: false,
+            process: None,
             reading: Reading {
                 count: 7,
                 enabled: 9,
@@ -177,6 +190,9 @@ mod tests {
             },
         };
         assert_eq!(count.encode(), [0x0501_0208, 7, 9, 8]);
+        let process = Some(0x123);
+        let of_process = Count { process, ..count };
+        assert_eq!(of_process.encode(), [0x0123_0503_0208, 7, 9, 8]);
         // A reader that knows samples only passes it over.
         assert!(Sample::decode(&count.encode()).is_err());
     }
@@ -199,10 +215,11 @@ mod tests {
         fn what_is_encoded_is_decoded(
             event in any::<u8>(),
             is_supported in any::<bool>(),
+            process in any::<Option<u16>>(),
             [count, enabled, running] in any::<[u64; 3]>(),
         ) {
             let reading = Reading { count, enabled, running };
-            let count = Count { event, is_supported, reading };
+            let count = Count { event, is_supported, process, reading };
             prop_assert_eq!(Count::decode(&count.encode()), Ok(count));
         }
 

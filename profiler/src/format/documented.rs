@@ -340,14 +340,17 @@ fn counts_and_events_are_as_the_page_has_them() {
     let count = Count {
         event: 0xa5,
         is_supported: false,
+        process: Some(0xa5a6),
         reading,
     };
     let values = [
         ("units", 8),
         ("kind", 2),
         ("not_supported", 1),
+        ("of_process", 1),
         ("zero", 0),
         ("event", 0xa5),
+        ("process", 0xa5a6),
         ("zero", 0),
         ("count", 7),
         ("enabled", 9),

@@ -229,6 +229,8 @@ struct Account {
     count: AtomicU64,
     /// The ticks that its group had the counters.
     running: AtomicU64,
+    /// What is to be taken off its count in this turn.
+    calls: AtomicU64,
 }
 
 /// Counts the events of several groups on a core, one group at a time.
@@ -259,6 +261,7 @@ impl Multiplexer {
         for account in &self.accounts {
             account.count.store(0, Relaxed);
             account.running.store(0, Relaxed);
+            account.calls.store(0, Relaxed);
         }
         self.enabled.store(0, Relaxed);
         self.passages.store(0, Relaxed);
@@ -326,7 +329,8 @@ impl Multiplexer {
             } else {
                 0
             };
-            let counted = self.driver.position(index).saturating_sub(call);
+            let calls = account.calls.swap(0, Relaxed) + call;
+            let counted = self.driver.position(index).saturating_sub(calls);
             add(&account.count, counted);
             if is_called {
                 take_off(&account.running, group.time.call);
@@ -347,6 +351,34 @@ impl Multiplexer {
             enabled: self.enabled.load(Relaxed),
             running: account.running.load(Relaxed),
         }
+    }
+
+    /// Between [`Self::pause`] and [`Self::resume`]: the code has called the handler and goes on, which
+    /// is none of what is counted.
+    pub fn take_off_call(&self, groups: &[Group]) {
+        let Some(group) = groups.get(self.current.load(Relaxed)) else {
+            return;
+        };
+        for (index, event) in group.events() {
+            let account = &self.accounts[event];
+            add(&account.calls, group.calls[index].into());
+            take_off(&account.running, group.time.call);
+        }
+        take_off(&self.enabled, group.time.call);
+    }
+
+    /// Between [`Self::pause`] and [`Self::resume`]: the totals so far of the event at `index` of the whole
+    /// list, as [`Self::reading`] has them at the end.
+    #[must_use]
+    pub fn so_far(&self, groups: &[Group], index: usize) -> Reading {
+        let group = groups.get(self.current.load(Relaxed));
+        let counter = group.and_then(|group| group.events().find(|&(_, event)| event == index));
+        let account = &self.accounts[index];
+        let calls = account.calls.load(Relaxed);
+        let turn = counter.map_or(0, |(counter, _)| self.driver.position(counter));
+        let mut reading = self.reading(index);
+        reading.count += turn.saturating_sub(calls);
+        reading
     }
 
     /// How often the handler was come through since the begin, the last time included.

@@ -368,6 +368,20 @@ impl<T: Target> Sampler<T> {
         handler::begin_counting();
     }
 
+    /// From now on the running core, with this index, runs the process that addresses have by this number
+    /// ([`UserMemory::program`](crate::unwind::user::UserMemory::program)); 0: none. For runs that count by
+    /// process ([`Settings::by_process`](crate::contract::settings::Settings::by_process)), whenever that
+    /// changes. Interrupts are off.
+    pub fn count_process(&self, core: u32, number: u16) {
+        let Some(core) = self.engine.cores.get(core) else {
+            return;
+        };
+        core.counting.processes.set_next(number);
+        if core.counting.processes.is_on() {
+            handler::begin_counting();
+        }
+    }
+
     /// The running core has done its units.
     #[inline(always)]
     pub fn end_counting(&self) {

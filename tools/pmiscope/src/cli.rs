@@ -333,6 +333,10 @@ pub struct WorkArgs {
     #[arg(skip)]
     pub units: Option<u64>,
 
+    /// Count those of each process, too
+    #[arg(skip)]
+    pub by_process: bool,
+
     /// What runs; mix runs all there is [default: mix]
     #[arg(long, value_name = "NAME", value_parser = word)]
     pub workload: Option<String>,

@@ -12,7 +12,7 @@ fn an_empty_line_gives_the_defaults() {
 
 #[test]
 fn every_word_is_taken() {
-    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 ring=65536 keep=samples send=serial aim=0x12:3 test=hang";
+    let line = "source=pmu delivery=irq period=100 event=cycles:k,slots take=counts jitter=10 seed=7 workload=hash samples=5 units=6 per=process ring=65536 keep=samples send=serial aim=0x12:3 test=hang";
     let settings = Settings {
         source: SourceChoice::Only(Source::Pmu),
         delivery: Delivery::Irq,
@@ -24,6 +24,7 @@ fn every_word_is_taken() {
         workload: "hash",
         samples: 5,
         units: 6,
+        by_process: true,
         ring_bytes: 65536,
         keep: Keep::Samples,
         table_bytes: 1 << 20,
@@ -55,6 +56,12 @@ fn a_bad_word_is_named_with_what_would_be_right() {
             "no such setting; there are source=",
         ),
         ("nmi", "nmi", "no such setting"),
+        ("take=counts per=core", "per=core", "must be one of process"),
+        (
+            "per=process",
+            "per=process",
+            "only take=counts counts units",
+        ),
         ("period=0", "period=0", "a number from 1 to 1000000000"),
         ("period=-1", "period=-1", "a number from 1"),
         ("period=many", "period=many", "a number from 1"),
@@ -166,6 +173,7 @@ proptest! {
                 RunKind::Counts => units,
                 _ => Settings::DEFAULT_UNITS,
             },
+            by_process: irq && kind == RunKind::Counts,
             ring_bytes: 1 << ring,
             keep: match table {
                 Some(_) if kind == RunKind::Samples => Keep::Chains,

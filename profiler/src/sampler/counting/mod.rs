@@ -23,6 +23,15 @@
 //! event of an emulator that counts instructions), nothing of the sampler is in the
 //! counts.
 //!
+//! # By process
+//!
+//! Where that is asked for, the kernel says what runs on a core whenever that changes
+//! ([`super::Sampler::count_process`]), by the `int` that begins counting: the handler
+//! attributes to the process before what was counted since. The `int` itself is taken
+//! off. What a core has counted is then the sum of its processes' counts, exactly; code
+//! on either side of the call is what it is counted for. User code and the kernel are
+//! told apart by the events (`:u`, `:k`), which the processor does.
+//!
 //! For that, the way into the handler and out of it is the same whatever it came for:
 //! one function for all of its vectors, whose first step stops the counters and whose
 //! last one starts them.
@@ -39,6 +48,7 @@ use super::phase::Phase;
 use super::source::apic_timer;
 use super::vector;
 use crate::contract::settings::Settings;
+use crate::format::count::Reading;
 use crate::format::{Clock, Count, EventDescription, Text};
 use crate::hw::control;
 use crate::pmu::encode::NoEncoding;
@@ -67,6 +77,8 @@ pub(crate) struct Counting {
     pub events: EventList,
     /// Rounds of the workload on each core.
     pub units: u64,
+    /// Counts are kept by process, too.
+    pub by_process: bool,
     timer: TimerCounts,
     /// Cores that have measured what they need, and wait for the others.
     ready: AtomicU32,
@@ -97,6 +109,7 @@ impl Counting {
         Ok(Self {
             events,
             units: settings.units,
+            by_process: settings.by_process,
             timer: TimerCounts::of(counts),
             ready: AtomicU32::new(0),
         })
@@ -149,10 +162,33 @@ impl Counting {
             let count = Count {
                 event: index,
                 is_supported: is_encodable,
+                process: None,
                 reading,
             };
             output.write(&count.encode());
         }
+        let processes = &core.counting.processes;
+        let mut take = |number, event, part| self.write_part((number, event, part), clock, output);
+        processes.end(self.events.as_slice().len(), &mut take);
+    }
+
+    /// Writes a part of an event's count, which is of the process with this number, to a core's ring.
+    pub(crate) fn write_part(
+        &self,
+        (number, event, mut reading): (u16, usize, Reading),
+        clock: &RunClock,
+        output: &Output,
+    ) {
+        reading.enabled = clock.ticks(reading.enabled);
+        reading.running = clock.ticks(reading.running);
+        let count = Count {
+            // There are no more than a byte can number.
+            event: event.to_le_bytes()[0],
+            is_supported: true,
+            process: Some(number),
+            reading,
+        };
+        output.write(&count.encode());
     }
 }
 

@@ -4,6 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::Ordering;
 
 use super::Context;
+use crate::format::count::Reading;
 use crate::hw::apic::{self, Delivery, Destination, Message, PerformanceEntry, Vector};
 use crate::hw::tsc;
 use crate::pmu::multiplex::{Group, Multiplexer};
@@ -12,6 +13,7 @@ use crate::pmu::this_core::ThisCore;
 use crate::sampler::engine::Engine;
 use crate::sampler::per_core::Core;
 use crate::sampler::phase::Phase;
+use crate::sampler::run::Run;
 use crate::sampler::source::apic_timer;
 use crate::sampler::target::Target;
 use crate::sampler::vector;
@@ -40,11 +42,19 @@ impl<T: Target> Context<'_, T> {
         let groups = self.core.counting.groups.seen();
         let counters = &self.core.counting.multiplexer;
         let was_on = counters.pause(&ThisCore, groups, tsc::ticks());
-        // It finds nothing to end where an instruction has called.
-        apic::registers().end_of_interrupt();
+        // Code that an instruction has called from may have one to end itself.
+        if vector != vector::COUNT_BEGIN {
+            apic::registers().end_of_interrupt();
+        }
         let is_on = match vector {
+            vector::COUNT_BEGIN if was_on => {
+                counters.take_off_call(groups);
+                self.change_process(|event| counters.so_far(groups, event));
+                true
+            }
             vector::COUNT_BEGIN => {
                 self.check(counters.begin(&ThisCore, groups));
+                self.begin_processes(groups);
                 self.start_timer(groups);
                 !groups.is_empty()
             }
@@ -86,8 +96,34 @@ impl<T: Target> Context<'_, T> {
             counters.end(&ThisCore, groups, true);
         }
         if self.core.counting.is_workload.load(Ordering::Relaxed) {
+            self.change_process(|event| counters.reading(event));
             write_counts(self.engine, self.core);
         }
+    }
+
+    fn begin_processes(&self, groups: &[Group]) {
+        let counting = &self.core.counting;
+        let is_asked = |run: &Run| run.counting.as_ref().is_some_and(|it| it.by_process);
+        let is_workload = counting.is_workload.load(Ordering::Relaxed);
+        if is_workload && !groups.is_empty() && self.engine.run().is_some_and(is_asked) {
+            counting.processes.begin();
+        }
+    }
+
+    /// What was counted up to now, in all these totals, is of the process that ran.
+    fn change_process(&self, total: impl Fn(usize) -> Reading) {
+        let processes = &self.core.counting.processes;
+        let (Some(run), Some(output)) = (self.engine.run(), self.core.output.get()) else {
+            return;
+        };
+        let Some(counting) = run.counting.as_ref().filter(|_| processes.is_on()) else {
+            return;
+        };
+        let events = counting.events.as_slice().len();
+        let mut take = |number, event, part| {
+            counting.write_part((number, event, part), &run.timing.clock, output);
+        };
+        processes.change(total, events, &mut take);
     }
 
     /// A processor may refuse what it took on another core; then there are no counts.

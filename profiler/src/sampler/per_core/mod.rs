@@ -11,6 +11,7 @@ mod groups;
 pub(crate) mod kernel_timer;
 pub(crate) mod overflow;
 pub(crate) mod pmu;
+mod process_counts;
 pub(crate) mod trials;
 
 use core::mem::offset_of;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use profiler::contract::settings::{Keep, Settings, SourceChoice};
-use profiler::pmu::event::EventList;
+use profiler::pmu::event::{Event, EventList};
 
 use super::{
     BootArgs, MachineArgs, Monitor, ReportFormat, RunArgs, SamplingArgs, WorkArgs, events, machine,
@@ -17,11 +17,15 @@ Examples:
   pmiscope stat                                  100 units of the mix on each of 4 cores
   pmiscope stat --event instructions:k,cycles --workload heap --units 1000
   pmiscope stat --per-core --smp 2
+  pmiscope stat --per-process --workload processes --units 2
   pmiscope stat --format json | jq .events[0].count
 
 A count is whole if its event had a counter all the time; it is off by what interrupts of the
 count cost otherwise than is taken off, which is behind it (±). If there are more events than
 counters, they take turns, and what is then an estimate is marked as scaled.";
+
+/// Bytes of the ring where each process has counts of its own.
+const RING_OF_PROCESSES: u64 = 1 << 20;
 
 /// What `stat` takes.
 #[derive(Args, Debug)]
@@ -41,6 +45,11 @@ pub struct StatArgs {
     #[arg(long, value_name = "N", default_value_t = Settings::DEFAULT_UNITS,
           value_parser = clap::value_parser!(u64).range(range(&Settings::UNITS)))]
     pub units: u64,
+
+    /// Count each process by itself, too: each event in its own code (:u) and in the kernel while it
+    /// ran (:k) [default of --event then: instructions, cycles]
+    #[arg(long)]
+    pub per_process: bool,
 
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -106,6 +115,31 @@ impl ShownArgs {
 }
 
 impl StatArgs {
+    /// What is counted: of processes, each event in user code and in the kernel, unless it says where.
+    fn events(&self) -> Option<EventList> {
+        if !self.per_process {
+            return self.event;
+        }
+        let default = || EventList::parse("instructions,cycles").expect("events that have names");
+        let asked = self.event.unwrap_or_else(default);
+        let mut events = asked.iter().flat_map(|&event| {
+            let both = [(true, false), (false, true)];
+            let both = both.map(|(user, kernel)| Event {
+                user,
+                kernel,
+                ..event
+            });
+            if event.user && event.kernel {
+                both.to_vec()
+            } else {
+                vec![event]
+            }
+        });
+        let first = EventList::of(events.next()?);
+        // More than there is room for are refused as they are.
+        events.try_fold(first, EventList::and).or(self.event)
+    }
+
     /// The run that counts so.
     #[must_use]
     pub fn run(&self) -> RunArgs {
@@ -113,13 +147,14 @@ impl StatArgs {
             sampling: SamplingArgs {
                 period: None,
                 source: SourceChoice::Auto,
-                event: self.event,
+                event: self.events(),
                 jitter: None,
                 seed: None,
                 delivery: None,
             },
             work: WorkArgs {
                 units: Some(self.units),
+                by_process: self.per_process,
                 workload: self.workload.clone(),
                 samples: None,
             },
@@ -130,7 +165,10 @@ impl StatArgs {
                 debug_file: Vec::new(),
                 memory: self.memory,
                 // What it holds is a few words for each event.
-                ring: Some(*Settings::RING_BYTES.start()),
+                ring: Some(match self.per_process {
+                    false => *Settings::RING_BYTES.start(),
+                    true => RING_OF_PROCESSES,
+                }),
                 keep: Keep::Samples,
                 table: None,
                 disc: None,

@@ -222,7 +222,7 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
             event: selection.event,
             per_core: arguments.per_core,
         };
-        return print_counts(&loaded.profile, arguments.format, selection);
+        return print_counts(&loaded, arguments.format, selection);
     }
     let mut counted = loaded.count(selection)?;
     counted.print_report(arguments.format, arguments.sort, arguments.top)?;
@@ -231,12 +231,20 @@ pub(super) fn report(arguments: &ReportArgs) -> Result<Exit> {
 
 /// Prints what a run has counted.
 fn print_counts(
-    profile: &Profile,
+    loaded: &LoadedProfile,
     format: ReportFormat,
     selection: counts::Selection,
 ) -> Result<Exit> {
+    let LoadedProfile {
+        profile, symbols, ..
+    } = loaded;
     let is_as_asked = warn(&not_taken(profile));
-    let counts = Counts::new(profile, selection);
+    let mut counts = Counts::new(profile, selection);
+    counts.add_processes(profile, symbols);
+    if let Some(lacking) = &counts.processes_lacking {
+        say!("pmiscope: {lacking}");
+    }
+    let is_as_asked = is_as_asked && counts.processes_lacking.is_none();
     let text = match format {
         ReportFormat::Text => counts::text::text(&counts, selection.per_core),
         ReportFormat::Json => counts::json(&counts)?,
@@ -321,7 +329,7 @@ pub(super) fn show_run(
             per_core,
             ..counts::Selection::default()
         };
-        let exit = print_counts(&loaded.profile, format, selection)?;
+        let exit = print_counts(&loaded, format, selection)?;
         return Ok(exit.or(say_where(written)));
     }
     let mut counted = loaded.count(Selection::default())?;

@@ -9,6 +9,11 @@
 //! | the border | user mode | SYSRET |
 //! | the kernel | user mode | IRETQ |
 //!
+//! What the kernel sends elsewhere than where it came from, it lets leave user mode and begin anew: with what
+//! an interrupt would have pushed there, on the same stack of its own. If that has the last thread of that
+//! stack as its caller, it is an upcall, and if it is where one has come from, the end of that: what is
+//! known of the thread stays true. Anything else is another thread, as behind `exec`.
+//!
 //! Which thread that is says what was pushed on the kernel's stack: see [`super::shadow`].
 
 use profiler::address::{CodeAddress, UserAddress};
@@ -34,6 +39,10 @@ pub struct UserMode {
     pub system_returns: u64,
     /// By IRETQ.
     pub interrupt_returns: u64,
+    /// Upcalls: what the kernel has interrupted the program for, as by a call.
+    pub upcalls: u64,
+    /// Those that have gone back to what they were called from.
+    pub upcall_returns: u64,
 }
 
 /// In which code a sample is.
@@ -104,6 +113,13 @@ impl Replay<'_> {
             }
             (Mode::Border(..), Side::Border) => {
                 leads_to(instruction, before, sample.pc).then_some(before.mode)
+            }
+            (Mode::Border(thread, Link::Border { pc, .. }), Side::Kernel)
+                if instruction.flow == Flow::SystemReturn =>
+            {
+                let mode = self.interrupted_on_return((thread, pc), sample)?;
+                self.executed.user.system_returns += 1;
+                Some(mode)
             }
             (Mode::Border(thread, link), Side::Kernel) => {
                 let pushed = self.pushed_at(sample.pc, self.shadow.kernel(sample.sp))?;
@@ -187,6 +203,56 @@ impl Replay<'_> {
         Some(Mode::Kernel)
     }
 
+    /// The program's thread was about to go on at `pc`, and was interrupted before its first instruction:
+    /// the return let the interrupt in.
+    fn interrupted_on_return(
+        &mut self,
+        (thread, pc): (Thread, CodeAddress),
+        sample: &Sample<'_>,
+    ) -> Option<Mode> {
+        let (entry, words) = self.setup.callers.entered(sample.pc)?;
+        if sample.pc != entry && !self.is_second(sample.pc, entry) {
+            return None;
+        }
+        let address = UserAddress::of(pc)?.address;
+        let top = usize::try_from(words).ok();
+        match top.and_then(|it| sample.stack_top.get(it)) {
+            // A record may have no words outside the kernel's text.
+            None | Some(0) => {}
+            Some(&pushed) if pushed == address => {}
+            Some(_) => return None,
+        }
+        let vector = self.setup.code.vector(entry, self.setup.callers)?;
+        let pushed = self.shadow.kernel(sample.sp).above(8 * words);
+        let vector = Some(vector);
+        let user = Place::somewhere(Stack::User(thread));
+        self.shadow
+            .interrupt(pushed, Link::Border { vector, pc }, user);
+        self.executed.user.interrupts += 1;
+        Some(Mode::Kernel)
+    }
+
+    /// The kernel's IRETQ, at `from`, led to user mode, and an interrupt from there back at once.
+    pub(super) fn returned_and_interrupted(
+        &mut self,
+        from: Place,
+        instruction: Instruction,
+        sample: &Sample<'_>,
+    ) -> bool {
+        if instruction.flow != Flow::InterruptReturn {
+            return false;
+        }
+        let Some((pc, Some(interrupted))) = self.shadow.interrupted_at(from) else {
+            return false;
+        };
+        let Stack::User(thread) = interrupted.stack else {
+            return false;
+        };
+        let is_seen = self.interrupted_on_return((thread, pc), sample).is_some();
+        self.executed.user.interrupt_returns += u64::from(is_seen);
+        is_seen
+    }
+
     /// The same where the entry was not seen, nor that of a system call: where the trap flag was
     /// set again.
     fn entered_unseen(
@@ -252,18 +318,38 @@ impl Replay<'_> {
     }
 
     /// Looks whether the kernel, which is at `at` about to execute `pc`, has made what an interrupt
-    /// from user mode would have pushed: so begins a thread. Its chain is assumed true.
+    /// from user mode would have pushed. So begins a thread, whose chain is assumed true, or an upcall,
+    /// or that ends.
     pub(super) fn begin_thread(&mut self, at: Place, pc: CodeAddress) {
-        let Some(&link @ Link::Border { .. }) = self.reported.first() else {
+        let Some(&link @ Link::Border { pc: to, .. }) = self.reported.first() else {
             return;
         };
         let Some(pushed) = self.pushed_at(pc, at) else {
             return;
         };
-        if self.shadow.interrupted_at(pushed).is_none() {
-            let stack = Stack::User(self.new_thread());
-            self.shadow.interrupt(pushed, link, Place::somewhere(stack));
+        if self.shadow.interrupted_at(pushed).is_some() {
+            return;
+        }
+        let known = self.sent_elsewhere(at.stack, to);
+        let stack = Stack::User(known.unwrap_or_else(|| self.new_thread()));
+        self.shadow.interrupt(pushed, link, Place::somewhere(stack));
+        if known.is_none() {
             self.assume(stack, 1);
         }
+    }
+
+    /// The thread that goes on at `to`, if it is one that came to this stack of the kernel's last: called
+    /// from where it was, or back there.
+    fn sent_elsewhere(&mut self, kernel: Stack, to: CodeAddress) -> Option<Thread> {
+        let (thread, from) = self.shadow.came_to(kernel)?;
+        if let Some(back) = self.shadow.end_upcall(thread, to) {
+            self.executed.user.upcall_returns += 1;
+            return Some(back);
+        }
+        if self.reported.get(1) != Some(&Link::UserReturn(from)) {
+            return None;
+        }
+        self.executed.user.upcalls += 1;
+        Some(self.shadow.upcall(thread, from))
     }
 }

@@ -274,7 +274,13 @@ impl Report {
         writeln!(
             out,
             "            in user mode {instructions}, {calls}, {interrupts}; {by_sysret} there by sysret, {by_iretq} by iretq"
-        )
+        )?;
+        if user.upcalls > 0 {
+            let upcalls = counted(user.upcalls, "upcall");
+            let back = grouped(user.upcall_returns);
+            writeln!(out, "            {upcalls}, {back} of which went back")?;
+        }
+        Ok(())
     }
 
     fn write_assumed(&self, out: &mut String) -> std::fmt::Result {

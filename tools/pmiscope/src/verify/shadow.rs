@@ -96,6 +96,10 @@ pub(super) struct Shadow {
     /// The shadows of stacks in whose slots, or in whose threads, others are in use, by where
     /// their stack pointers were left.
     parked: HashMap<Place, Vec<Entry>>,
+    /// The thread that came to a stack of the kernel's last, and where it was left.
+    came: HashMap<Stack, (Thread, CodeAddress)>,
+    /// By the thread that an upcall is taken for: the one that it has interrupted, and where.
+    upcalls: HashMap<Thread, (Thread, CodeAddress)>,
     /// Threads that were seen.
     threads: u32,
 }
@@ -107,6 +111,8 @@ impl Shadow {
             stacks: HashMap::new(),
             left_at: HashMap::new(),
             parked: HashMap::new(),
+            came: HashMap::new(),
+            upcalls: HashMap::new(),
             threads: 0,
         }
     }
@@ -218,7 +224,44 @@ impl Shadow {
     /// program counter, at `at`. `interrupted` is the stack pointer that was interrupted.
     pub(super) fn interrupt(&mut self, at: Place, link: Link, interrupted: Place) {
         self.left_at.remove(&interrupted.stack);
+        self.comes(at, link, interrupted);
         self.push(at, What::Across(link, interrupted));
+    }
+
+    fn comes(&mut self, at: Place, link: Link, interrupted: Place) {
+        if let (Link::Border { pc, .. }, Stack::User(thread)) = (link, interrupted.stack) {
+            self.came.insert(at.stack, (thread, pc));
+        }
+    }
+
+    /// The thread that came to this stack of the kernel's last, and where it was left.
+    pub(super) fn came_to(&self, kernel: Stack) -> Option<(Thread, CodeAddress)> {
+        self.came.get(&kernel).copied()
+    }
+
+    /// The thread is called, from `pc`, where it was left: by no instruction of its own. What the upcall
+    /// does is that of a thread of its own, which has the callers of this one, until it ends.
+    pub(super) fn upcall(&mut self, thread: Thread, pc: CodeAddress) -> Thread {
+        let mut callers = self.stack(Stack::User(thread)).clone();
+        callers.push(Entry {
+            address: None,
+            what: What::Link(Link::UserReturn(pc)),
+        });
+        let upcall = self.new_thread();
+        self.stacks.insert(Stack::User(upcall), callers);
+        self.upcalls.insert(upcall, (thread, pc));
+        upcall
+    }
+
+    /// If the thread is an upcall's that was called from `to`: it has ended. Returns what goes on.
+    pub(super) fn end_upcall(&mut self, thread: Thread, to: CodeAddress) -> Option<Thread> {
+        let &(back, pc) = self.upcalls.get(&thread)?;
+        if pc != to {
+            return None;
+        }
+        self.upcalls.remove(&thread);
+        self.stacks.remove(&Stack::User(thread));
+        Some(back)
     }
 
     fn push(&mut self, at: Place, what: What) {
@@ -235,6 +278,9 @@ impl Shadow {
     /// interrupted, at `interrupted`.
     pub(super) fn interrupt_unseen(&mut self, at: Place, links: &[Link], interrupted: Place) {
         let same_stack = at.stack == interrupted.stack;
+        if let Some(&link) = links.last() {
+            self.comes(at, link, interrupted);
+        }
         // The processor aligns the stack before it pushes five words (SDM vol. 3,
         // 7.14.2).
         let pushed = StackAddress((interrupted.sp.0 & !15).wrapping_sub(40));
@@ -334,6 +380,8 @@ impl Shadow {
         self.stacks.clear();
         self.left_at.clear();
         self.parked.clear();
+        self.came.clear();
+        self.upcalls.clear();
     }
 
     /// Returns true if the stack is known, even if it is empty.

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::fixture::{Run, run_within};
 use crate::pmu::is_skipped;
+use crate::processes::check_hostile;
 use crate::truth::EveryInstruction;
 
 /// A run may take so long.
@@ -88,6 +89,17 @@ fn sixteen_cores_with_all_workloads_are_sampled_every_hundred_instructions() {
 
 #[test]
 #[ignore = "make stress"]
+fn sixteen_cores_with_a_hostile_program_are_sampled_every_hundred_instructions() {
+    let samples = scaled(10_000_000);
+    let run = run_within(
+        &format!("--smp 16 --workload process-hostile --period 100 --samples {samples}"),
+        LIMIT,
+    );
+    check_hostile(run, 16, samples);
+}
+
+#[test]
+#[ignore = "make stress"]
 fn all_cores_interrupt_all_others_in_real_time() {
     for source in ["ipi", "apic-timer"] {
         let storm = storm(
@@ -139,6 +151,13 @@ fn every_chain_of_every_workload_is_exact() {
         ("process-recursion", 1),
         ("process-spawn", 2),
         ("process-yield", 4),
+        ("process-memory", 1),
+        ("process-unmap", 4),
+        ("process-ping-pong", 2),
+        ("process-upcall", 1),
+        ("process-exec", 1),
+        ("process-c", 1),
+        ("processes", 1),
         ("processes", 4),
     ];
     let by_nmi = workloads.map(|workload| ("--period 1", workload));

@@ -179,6 +179,31 @@ fn programs_that_begin_and_end_on_two_cores() {
     assert!(number(&report["assumed"]["threads"]) > 3, "{report:#}");
 }
 
+/// The kernel interrupts the program for its function, which has what was interrupted as its caller.
+#[test]
+fn programs_that_are_called_for_messages() {
+    for source in ["--period 1", "--source step"] {
+        let report = exact_programs(
+            &format!("--workload process-upcall --smp 1 {source}"),
+            250_000,
+        );
+        let user = &report["executed"]["user_mode"];
+        assert!(number(&user["upcalls"]) > 16, "{source}: {user}");
+        let open = number(&user["upcalls"]) - number(&user["upcall_returns"]);
+        assert!(open <= 2, "{source}: {user}");
+        // One of the parent, whatever it is interrupted for, and one of each child.
+        let threads = number(&report["assumed"]["threads"]);
+        assert!(threads <= 4, "{source}: {threads} threads");
+    }
+}
+
+#[test]
+fn programs_that_become_other_ones() {
+    let report = exact_programs("--workload process-exec --smp 1 --period 1", 250_000);
+    // A parent, a child, and what that has become.
+    assert!(number(&report["assumed"]["threads"]) > 4, "{report:#}");
+}
+
 #[test]
 fn programs_with_deep_chains_by_the_trap_flag() {
     exact_programs(

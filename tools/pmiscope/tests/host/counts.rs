@@ -49,6 +49,7 @@ const fn count(event: u8, count: u64, running: u64) -> Count {
     Count {
         event,
         is_supported: true,
+        process: None,
         reading: Reading {
             count,
             enabled: 5000,
@@ -128,6 +129,60 @@ fn ended(counts: &[Vec<Count>]) -> RunEnd {
         core.overheads = vec![OverheadEnd(row.load())];
     }
     end
+}
+
+/// A run that has counted by process: of two cores that have run the programs 1 and 2, and none.
+fn by_process(lost: bool) -> Vec<u8> {
+    let mut run = counting_of(&["instructions:u", "instructions:k"]);
+    let words = "source=auto take=counts workload=mix samples=1 units=1 per=process";
+    run.command_line = Text::new(words);
+    let part = |process: u16, event: u8, of_event: u64| Count {
+        process: Some(process),
+        ..count(event, of_event, 5000)
+    };
+    let mut counts = [
+        vec![count(0, 700, 5000), count(1, 90, 5000)],
+        vec![count(0, 30, 5000), count(1, 4, 5000)],
+    ];
+    // In several parts, and on both cores.
+    counts[0].extend([part(1, 0, 300), part(1, 0, 400), part(1, 1, 20)]);
+    counts[0].extend([part(0, 1, 63), part(2, 1, 7)]);
+    counts[1].extend([part(1, 0, 10), part(2, 0, 20), part(2, 1, 4)]);
+    if lost {
+        counts[0].pop();
+    }
+    profile_of(&run, &counts, Some(&ended(&counts)))
+}
+
+#[test]
+fn each_process_has_its_counts_and_they_add_up() {
+    let (_folder, path) = file("counts.pmi", &by_process(false));
+    let shown = stdout(pmiscope(&["report", path_text(&path)]).success());
+    let rows = "
+by process                      instructions:u    instructions:k
+program 1                                  710                20
+program 2                                   20                11
+(no process)                     <not counted>                63
+";
+    assert!(shown.ends_with(rows), "{shown}");
+    let report = pmiscope(&["report", path_text(&path), "--format", "json"]);
+    let report: Value = serde_json::from_str(&stdout(report.success())).unwrap();
+    let processes = report["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), 3);
+    assert_eq!(processes[0]["name"], "program 1");
+    assert_eq!(processes[0]["events"][0]["name"], "instructions:u");
+    assert_eq!(processes[0]["events"][0]["count"], 710);
+    assert_eq!(processes[0]["events"][0]["status"], "exact");
+    assert_eq!(processes[2]["name"], Value::Null);
+}
+
+#[test]
+fn counts_of_processes_that_do_not_add_up_are_said() {
+    let (_folder, path) = file("counts.pmi", &by_process(true));
+    let output = pmiscope(&["report", path_text(&path)]).code(3);
+    let said = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+    let says = "of 90 instructions:k on core 0 they have 83";
+    assert!(said.contains(says), "{said}");
 }
 
 pub fn whole() -> Vec<u8> {

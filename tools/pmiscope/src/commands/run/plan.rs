@@ -539,6 +539,7 @@ fn settings(arguments: &RunArgs, aim: Option<Aim>) -> Settings<'_> {
             .unwrap_or(default.workload),
         samples,
         units: arguments.work.units.unwrap_or(Settings::DEFAULT_UNITS),
+        by_process: arguments.work.by_process,
         aim,
         ring_bytes: arguments
             .boot
@@ -832,6 +833,14 @@ mod tests {
                 "--event cpu-cycles:k --units 7 --workload heap",
                 "event=cycles:k take=counts workload=heap samples=100000 units=7",
             ),
+            (
+                "--per-process --units 2 --workload processes",
+                "event=instructions:u,instructions:k,cycles:u,cycles:k take=counts workload=processes samples=100000 units=2 per=process",
+            ),
+            (
+                "--per-process --units 2 --event cycles,branches:k",
+                "event=cycles:u,cycles:k,branches:k take=counts workload=mix samples=100000 units=2 per=process",
+            ),
         ] {
             let words = ["pmiscope", "stat"].into_iter();
             let cli = Cli::try_parse_from(words.chain(line.split_whitespace())).unwrap();
@@ -839,7 +848,15 @@ mod tests {
                 unreachable!()
             };
             let line = settings(&arguments.run(), None).to_string();
-            assert_eq!(line, format!("source=auto delivery=nmi {given} ring=65536"));
+            let ring = if given.contains("per=") {
+                1 << 20
+            } else {
+                65536
+            };
+            assert_eq!(
+                line,
+                format!("source=auto delivery=nmi {given} ring={ring}")
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! The report of a run that counts events and takes no samples: the values of the JSON
 //! and of the [`text`].
 
+mod processes;
 mod ratio;
 pub mod text;
 
@@ -10,12 +11,13 @@ use profiler::format::region::{OVERHEAD_ROWS, Overhead};
 use profiler::format::{Count, Description};
 use serde::Serialize;
 
+pub use processes::{ProcessCount, ProcessCounts};
 pub use ratio::Ratio;
 
 use super::model::ClockKnown;
 use super::warnings::not_taken;
 use crate::profile::{CoreEnd, Mode, Outcome, OverheadEnd, Profile};
-use crate::symbols::BuildId;
+use crate::symbols::{BuildId, Symbols};
 use crate::units;
 
 /// Options of the counts.
@@ -38,6 +40,12 @@ pub struct Counts {
     pub events: Vec<EventCount>,
     /// What two events say together.
     pub ratios: Vec<Ratio>,
+    /// Those of each process; left out where that was not counted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<ProcessCounts>,
+    /// Why the counts of processes are not whole, if they are not.
+    #[serde(skip)]
+    pub processes_lacking: Option<String>,
     #[serde(flatten)]
     pub machine: Machine,
     /// What ended the run; `null` if the profile's end is missing.
@@ -175,6 +183,8 @@ impl Counts {
         let command_line = run.command_line.as_str();
         let settings = Settings::parse(command_line).ok();
         let end = profile.end.as_ref();
+        let lacking = processes::lacking(profile, &cores);
+        let warnings = not_taken(profile).iter().map(ToString::to_string).collect();
         Self {
             run: Run {
                 build_id: BuildId(run.build_id).to_string(),
@@ -186,6 +196,8 @@ impl Counts {
                 clock_known: ClockKnown::new(run),
             },
             ratios: ratio::all(&events),
+            processes: Vec::new(),
+            processes_lacking: lacking.clone(),
             events,
             machine: Machine {
                 cores_online: run.cores,
@@ -198,8 +210,19 @@ impl Counts {
             outcome: end.map(|end| end.outcome),
             message: end.map(|end| end.message.clone()).unwrap_or_default(),
             incomplete: profile.incomplete(),
-            warnings: not_taken(profile).iter().map(ToString::to_string).collect(),
+            warnings: [warnings, Vec::from_iter(lacking)].concat(),
         }
+    }
+}
+
+impl Counts {
+    /// Adds those of the profile's processes, where they were counted, by the names that its programs
+    /// have.
+    pub fn add_processes(&mut self, profile: &Profile, symbols: &Symbols) {
+        let only = self.machine.only_core;
+        let is_selected = |&core: &u32| only.is_none_or(|only| only == core);
+        let cores: Vec<_> = (0..profile.cores()).filter(is_selected).collect();
+        self.processes = processes::all(profile, (&cores, &self.events), symbols);
     }
 }
 
@@ -238,6 +261,7 @@ fn of_core(profile: &Profile, core: u32) -> Vec<Count> {
     let records = profile.other_records(core);
     records
         .filter_map(|record| Count::decode(record).ok())
+        .filter(|count| count.process.is_none())
         .collect()
 }
 

@@ -1,8 +1,8 @@
 //! Counts for people: 100 columns, aligned.
 
-use super::{Counts, EventCount, Ratio, Status, Total};
+use super::{Counts, EventCount, ProcessCount, ProcessCounts, Ratio, Status, Total};
 use crate::output::{one_line, padded, width};
-use crate::report::text::{Out, WIDTH, machine, outcome};
+use crate::report::text::{Out, WIDTH, keep_end, machine, outcome};
 use crate::units::{duration, grouped, percent};
 
 /// The columns of a count.
@@ -48,7 +48,79 @@ pub fn text(counts: &Counts, per_core: bool) -> String {
         let core = if per_core { " all " } else { "" };
         row(core, &event.all, ratios.chain(marks).collect());
     }
+    processes(&mut out, counts);
     out.0
+}
+
+/// The columns of a process's name, and of each of its counts, as many beside each other.
+const PROCESS: usize = 28;
+const CELL: usize = 18;
+const CELLS: usize = (WIDTH - PROCESS) / CELL;
+
+/// A table of programs by events, with as many tables below it as have no room beside it.
+fn processes(out: &mut Out, counts: &Counts) {
+    let programs = by_program(&counts.processes);
+    for first in (0..counts.events.len()).step_by(CELLS) {
+        if programs.is_empty() {
+            return;
+        }
+        let events = programs[0].events.iter().skip(first).take(CELLS);
+        let cell = |text: &str| format!("{:>CELL$}", keep_end(text, CELL - 2));
+        let names: String = events.map(|event| cell(&one_line(&event.name))).collect();
+        out.line("");
+        out.line(&format!("{:PROCESS$}{names}", "by process"));
+        for program in &programs {
+            let name = match &program.name {
+                Some(name) => one_line(name).into_owned(),
+                None => "(no process)".to_owned(),
+            };
+            let several = match program.processes {
+                0 | 1 => String::new(),
+                many => format!(" ({many})"),
+            };
+            let name = keep_end(&name, PROCESS - 6);
+            let cells = program.events.iter().skip(first).take(CELLS);
+            let cells: String = cells.map(|event| cell(&marked(&event.all))).collect();
+            let name = padded(&format!("{name}{several}"), PROCESS);
+            out.line(&format!("{name}{cells}"));
+        }
+    }
+}
+
+/// A count, with a mark if it is an estimate.
+fn marked(total: &Total) -> String {
+    match total.status {
+        Status::Scaled => format!("~{}", number(total)),
+        _ => number(total),
+    }
+}
+
+/// The processes of a program.
+struct Program<'a> {
+    name: &'a Option<String>,
+    processes: usize,
+    events: Vec<ProcessCount>,
+}
+
+/// A row for each program, in the order of their first processes.
+fn by_program(processes: &[ProcessCounts]) -> Vec<Program<'_>> {
+    let mut programs: Vec<Program<'_>> = Vec::new();
+    for process in processes {
+        let known = programs.iter_mut().find(|it| *it.name == process.name);
+        if let Some(program) = known {
+            program.processes += 1;
+            for (sum, more) in program.events.iter_mut().zip(&process.events) {
+                sum.all = Total::sum([sum.all, more.all].into_iter());
+            }
+        } else {
+            programs.push(Program {
+                name: &process.name,
+                processes: 1,
+                events: process.events.clone(),
+            });
+        }
+    }
+    programs
 }
 
 impl Out {

@@ -3,6 +3,7 @@
 use profiler::format::ChainEnd;
 
 use super::machine::*;
+use crate::chain::Link;
 use crate::verify::difference::{Kind, Verdict};
 use crate::verify::replay::Assumed;
 
@@ -68,6 +69,59 @@ fn interrupts_in_user_mode_are_followed() {
         core.right(USER_SYSCALL, USER - 8, [TO_USER, 0], &chain[1..]);
     });
     assert_eq!(assumed, ONE_THREAD);
+}
+
+/// The entry of an interrupt in user mode at `pc`, where the program had `callers`.
+fn entry(core: &mut Core<'_>, pc: u64, callers: &[Link]) {
+    let rip = STACK - 40;
+    let chain = [&[border(Some(VECTOR), pc)], callers].concat();
+    let raw = pc & 0xff_ffff;
+    core.right(ENTRY, rip, [raw, 0], &chain);
+    core.right(ENTRY_PUSH, rip - 8, [0, raw], &chain);
+    core.right(ENTRY_JMP, rip - 16, [VECTOR.into(), 0], &chain);
+    core.right(HANDLER, rip - 16, [VECTOR.into(), 0], &chain);
+    core.right(HANDLER_IRET, rip, [raw, 0], &chain);
+}
+
+/// A return to user mode lets an interrupt in, before any instruction of the program's.
+#[test]
+fn interrupts_that_come_with_the_return_to_user_mode_are_followed() {
+    let callers = [to_user(TO_USER)];
+    let assumed = replay(false, |core| {
+        run_to_system_call(core);
+        enter(core, STACK);
+        let chain = [border(None, USER_RET), callers[0]];
+        core.right(CALL_LEAVE, STACK - 40, [USER_RET & 0xff_ffff, 0], &chain);
+        core.right(CALL_SYSRET, USER - 8, [TO_USER, 0], &chain);
+        // Behind SYSRET, and behind IRETQ.
+        entry(core, USER_RET, &callers);
+        entry(core, USER_RET, &callers);
+        core.right(USER_RET, USER - 8, [TO_USER, 0], &callers);
+        core.right(TO_USER, USER, [0; 2], &[]);
+    });
+    assert_eq!(assumed, ONE_THREAD);
+    // Somewhere else, or by a call that nobody has made.
+    for (chain, pushed) in [
+        (border(Some(VECTOR), USER_CALL), USER_CALL),
+        (border(None, USER_RET), USER_RET),
+    ] {
+        replay(false, |core| {
+            run_to_system_call(core);
+            entry(core, USER_SYSCALL, &callers);
+            let verdict = core.see(
+                ENTRY,
+                STACK - 40,
+                [pushed & 0xff_ffff, 0],
+                &[chain, callers[0]],
+                ChainEnd::Complete,
+            );
+            assert_eq!(
+                verdict,
+                Verdict::Different(Kind::NotASuccessor),
+                "{chain:x?}"
+            );
+        });
+    }
 }
 
 #[test]
@@ -161,6 +215,59 @@ fn a_thread_follows_its_stack_in_the_kernel_to_another_core() {
         leave(core, STACK);
     });
     assert_eq!((assumed.starts, assumed.threads), (2, 2));
+}
+
+/// From a call of a program that has `callers` there until the kernel has thrown its stack away and is to
+/// go on in user mode with another chain.
+fn send_elsewhere(core: &mut Core<'_>, callers: &[Link], sp: u64, anew: &[Link]) {
+    let chain = [&[border(None, USER_RET)], callers].concat();
+    core.right(ANEW_ENTRY, sp, [0; 2], &chain);
+    core.right(ANEW_SWITCH, sp, [0; 2], &chain);
+    core.right(ANEW_PUSH, STACK - 32, [0; 2], &chain);
+    core.right(ANEW_PUSHED, STACK - 40, [0; 2], &chain);
+    core.right(ANEW_EMPTY, STACK, [0; 2], &[]);
+    core.right(ANEW_IRET, STACK - 40, [0; 2], anew);
+}
+
+/// The stack pointer in an upcall, which begins at the call.
+const UPCALL: u64 = USER - 0x200;
+
+fn upcall(core: &mut Core<'_>) {
+    run_to_system_call(core);
+    let called = [to_user(USER_RET), to_user(TO_USER)];
+    let anew = [border(None, USER_SYSCALL), called[0], called[1]];
+    send_elsewhere(core, &called[1..], USER - 8, &anew);
+    core.right(USER_SYSCALL, UPCALL, [0; 2], &called);
+}
+
+#[test]
+fn an_upcall_has_the_callers_of_what_it_interrupts_and_goes_back_there() {
+    let called = [to_user(USER_RET), to_user(TO_USER)];
+    let back = [border(None, USER_RET), to_user(TO_USER)];
+    let assumed = replay(false, |core| {
+        upcall(core);
+        send_elsewhere(core, &called, UPCALL, &back);
+        core.right(USER_RET, USER - 8, [TO_USER, 0], &back[1..]);
+        core.right(TO_USER, USER, [0; 2], &[]);
+    });
+    assert_eq!(assumed, ONE_THREAD);
+    // A chain there that lacks what called is seen.
+    replay(false, |core| {
+        upcall(core);
+        send_elsewhere(core, &called, UPCALL, &back);
+        core.wrong(USER_RET, USER - 8, [TO_USER, 0], &[], Kind::CallerMissing);
+    });
+}
+
+#[test]
+fn what_goes_on_somewhere_else_is_another_thread() {
+    let assumed = replay(false, |core| {
+        upcall(core);
+        let called = [to_user(USER_RET), to_user(TO_USER)];
+        send_elsewhere(core, &called, UPCALL, &[border(None, USER_CALL)]);
+        core.right(USER_CALL, USER, [0; 2], &[]);
+    });
+    assert_eq!((assumed.starts, assumed.threads), (1, 2));
 }
 
 #[test]

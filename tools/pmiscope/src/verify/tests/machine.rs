@@ -46,6 +46,14 @@ pub(super) const CALL_PUSHED: u64 = 0x1347; // nop
 pub(super) const CALL_LEAVE: u64 = 0x1348; // mov rsp, [rsp + 24]
 pub(super) const CALL_SYSRET: u64 = 0x134d;
 
+/// Another entry, which throws its stack away and makes what an interrupt would have pushed anew.
+pub(super) const ANEW_ENTRY: u64 = 0x1360; // swapgs
+pub(super) const ANEW_SWITCH: u64 = 0x1363; // mov rsp, rsi
+pub(super) const ANEW_PUSH: u64 = 0x1366; // push rcx
+pub(super) const ANEW_PUSHED: u64 = 0x1367; // mov rsp, rsi
+pub(super) const ANEW_EMPTY: u64 = 0x136a; // sub rsp, 40
+pub(super) const ANEW_IRET: u64 = 0x136e;
+
 /// A program, by its number.
 pub(super) const PROGRAM: u16 = 3;
 pub(super) const USER_CALL: u64 = 0x3_0000_0040_0000; // call 0x400010
@@ -79,6 +87,11 @@ pub(super) fn code() -> symbols::Code {
         &[0x0f, 0x01, 0xf8, 0x48, 0x89, 0xf4, 0x51, 0x90],
     );
     put(CALL_LEAVE, &[0x48, 0x8b, 0x64, 0x24, 24, 0x48, 0x0f, 0x07]);
+    put(ANEW_ENTRY, &[0x0f, 0x01, 0xf8, 0x48, 0x89, 0xf4, 0x51]);
+    put(
+        ANEW_PUSHED,
+        &[0x48, 0x89, 0xf4, 0x48, 0x83, 0xec, 40, 0x48, 0xcf],
+    );
     put(HANDLER, &[0x48, 0x83, 0xc4, 0x10, 0x48, 0xcf]);
     put(SWITCH, &[0x48, 0x89, 0xf4, 0xc3]);
     put(CALLER, &[0xff, 0xd0]);
@@ -98,16 +111,23 @@ fn callers(root: Caller) -> Callers {
             (ENTRY_JMP, Caller::Pushed(2)),
             (0x1310, Caller::Unknown),
         ],
-        &[
-            (HANDLER, Caller::Pushed(2)),
-            (HANDLER_IRET, Caller::Pushed(0)),
-            (0x1410, Caller::Unknown),
-        ],
         &[(CALL_ENTRY, Caller::InRcx), (CALL_PUSHED, Caller::Unknown)],
         &[
             (CALL_PUSHED, Caller::Pushed(0)),
             (CALL_SYSRET, Caller::InRcx),
             (CALL_SYSRET + 3, Caller::Unknown),
+        ],
+        &[
+            (ANEW_ENTRY, Caller::InRcx),
+            (ANEW_PUSHED, Caller::Pushed(0)),
+            (ANEW_EMPTY, root),
+            (ANEW_IRET, Caller::Pushed(0)),
+            (ANEW_IRET + 2, Caller::Unknown),
+        ],
+        &[
+            (HANDLER, Caller::Pushed(2)),
+            (HANDLER_IRET, Caller::Pushed(0)),
+            (0x1410, Caller::Unknown),
         ],
     ])
     .and_program(PROGRAM, program(), program_code())
