@@ -14,20 +14,18 @@ use crate::cpu::{self, CoreBlock};
 use crate::memory::frames::FRAME;
 use crate::memory::image;
 use crate::memory::space::isolation::{self, Part};
-use crate::memory::{space, stacks};
+use crate::memory::{space, space::Space, stacks};
 use crate::task;
 use crate::trap;
 
 /// It was asked for.
 static IS_WANTED: AtomicBool = AtomicBool::new(false);
 
-/// What the first thread has in user mode has been looked at.
-static HAS_LOOKED: AtomicBool = AtomicBool::new(false);
-/// So is what each thread has.
+/// What each thread has in user mode is looked at when it begins.
 static LOOKS_ALWAYS: AtomicBool = AtomicBool::new(false);
 
-/// From now on the page tables of each thread are looked at when it begins, and not only the first
-/// one's.
+/// From now on the page tables of each thread are looked at when it begins, and not only those of a
+/// space without any.
 pub fn look_always() {
     LOOKS_ALWAYS.store(true, Ordering::Relaxed);
 }
@@ -67,6 +65,8 @@ pub(super) fn start() {
         }
     }
     let pages = isolation::start(parts);
+    let space = Space::new().expect("there is memory for page tables");
+    space.assert_isolated();
     log::info!(
         "processes are isolated: in user mode {pages} pages of the kernel are mapped, and one a thread"
     );
@@ -91,8 +91,7 @@ pub(super) fn with_stack(process: &Process, action: impl FnOnce()) -> bool {
     if process.space.show_stack(page).is_err() {
         return false;
     }
-    // It takes some time, so not for each.
-    if !HAS_LOOKED.swap(true, Ordering::Relaxed) || LOOKS_ALWAYS.load(Ordering::Relaxed) {
+    if LOOKS_ALWAYS.load(Ordering::Relaxed) {
         process.space.assert_isolated();
     }
     action();

@@ -26,7 +26,7 @@
 //! Where programs are isolated ([`super::isolation`]) there are the same ways a second time, in pages
 //! that a program's page tables have too: behind the last register that is saved they load the
 //! kernel's page tables, and before the first one that comes back the program's. So the page of the
-//! frame is in both, and compiled code runs below it.
+//! frame is in both; the frame is at its start, so that compiled code runs below it.
 //!
 //! `sysretq` with an address that is none raises #GP on some processors with the user's stack in
 //! the kernel, as `iretq` does. No such address gets there: who returns to user mode makes sure
@@ -191,7 +191,7 @@ const fn zeros() -> TrapFrame {
 pub fn enter(frame: &TrapFrame, word: u64) {
     assert!(is_users(frame), "user code has its segments");
     let enter = if isolation::is_on() {
-        isolated_user_enter
+        isolated_user_begin
     } else {
         user_enter
     };
@@ -259,7 +259,7 @@ extern "C" fn on_user_return(frame: &mut TrapFrame) -> bool {
 
 unsafe extern "C" {
     fn user_enter(frame: *const TrapFrame, word: u64);
-    fn isolated_user_enter(frame: *const TrapFrame, word: u64);
+    fn isolated_user_begin(frame: *const TrapFrame, word: u64);
     fn user_exit(saved: u64) -> !;
     static syscall_entry: u8;
     static syscall_on_stack: u8;
@@ -332,28 +332,11 @@ assembly!(
     movq %rsp, %rdi
     movq %rsp, %rbp
     RULE TRAP_FRAME
-    .if \isolated
-    # Off the page that the program's page tables have too.
-    subq ${page}, %rsp
-    .cfi_adjust_cfa_offset {page}
-    .endif
     call {trap}
-    .if \isolated
-    movq %rbp, %rsp
-    .cfi_adjust_cfa_offset -{page}
-    .endif
     .global \own\()user_leave
 \own\()user_leave:
     movq %rsp, %rdi
-    .if \isolated
-    subq ${page}, %rsp
-    .cfi_adjust_cfa_offset {page}
-    .endif
     call {leave}
-    .if \isolated
-    movq %rbp, %rsp
-    .cfi_adjust_cfa_offset -{page}
-    .endif
     testb %al, %al
     jnz \own\()user_leave_fast
     .cfi_remember_state
@@ -463,6 +446,30 @@ assembly!(
     WAYS_OF_USERS isolated_, 1
     .set RULES_OF_BORDER, 0
     .popsection
+
+    # `user_enter` with the frame at the start of the stack's top page, which the program's page tables
+    # have too: what is pushed below it is on another one.
+    .balign 16
+    .global isolated_user_begin
+    .type isolated_user_begin, @function
+isolated_user_begin:
+    .cfi_startproc
+    RULE FRAME
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset %rbp, 0
+    movq %rsp, %rbp
+    .cfi_def_cfa_register %rbp
+    andq $-{page}, %rsp
+    # Above it the word, six registers, and the address that the call pushes.
+    addq ${frame_bytes} + 64, %rsp
+    call isolated_user_enter
+    leave
+    .cfi_def_cfa %rsp, 8
+    .cfi_restore %rbp
+    ret
+    .cfi_endproc
+    .size isolated_user_begin, . - isolated_user_begin
 
     # Back out of `user_enter`: rdi is where that has pushed the last register.
     .balign 16
