@@ -72,6 +72,21 @@ pub(super) fn start() {
     );
 }
 
+/// A page fault in user mode with this error code should not have been, or not again, by the process's
+/// mappings. No mapping that can be executed comes while a process runs: a fetch from a page that was
+/// there is refused by the kernel's root alone.
+///
+/// # Panics
+///
+/// If user mode had the kernel's root.
+pub(super) fn assert_users_root(error_code: u64) {
+    const PRESENT_AND_FETCH: u64 = 1 | 1 << 4;
+    assert!(
+        !isolation::is_on() || error_code & PRESENT_AND_FETCH != PRESENT_AND_FETCH,
+        "user mode had the kernel's page tables"
+    );
+}
+
 const _: () = assert!(size_of::<CoreBlock>() as u64 == FRAME);
 
 /// Free bytes of a thread's page when it begins: more than what enters user mode takes, and its frame.

@@ -152,7 +152,6 @@ fn threads_that_yield_in_both_ways_have_their_own_chains() {
 
 #[test]
 fn nmis_in_the_handler_of_one_in_user_mode_or_at_the_border_harm_nothing() {
-    let run = "--smp 1 --workload process-calls --samples 6000";
     let isolated = "--append kpti=on";
     for (aim, more) in [
         ("nmi_landed:0..1300", ""),
@@ -160,7 +159,6 @@ fn nmis_in_the_handler_of_one_in_user_mode_or_at_the_border_harm_nothing() {
         ("user_leave:0..200", ""),
         ("nmi_landed:0..1300", isolated),
         ("isolated_syscall_entry:0..40", isolated),
-        ("isolated_user_trap_common:0..40", isolated),
         ("isolated_user_leave:0..200", isolated),
         // The last instructions of an NMI's handler, with the program's page tables.
         ("isolated_return_nmi:0..12", isolated),
@@ -169,7 +167,9 @@ fn nmis_in_the_handler_of_one_in_user_mode_or_at_the_border_harm_nothing() {
             "--append kpti=on --delivery irq",
         ),
     ] {
-        let samples = sample(&format!("{run} --aim {aim} {more}"));
+        let samples = sample(&format!(
+            "--smp 1 --workload process-calls --samples 6000 --aim {aim} {more}"
+        ));
         let aimed = samples.all().filter(|seen| seen.event == Sample::AIMED);
         assert!(aimed.count() > 1000, "{aim}");
         for seen in samples.all() {
