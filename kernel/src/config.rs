@@ -44,10 +44,10 @@ pub fn parse(command_line: &'static str) -> Settings<'static> {
     let own = Words::parse(command_line).unwrap_or_else(|problem| refuse(&problem));
     let settings = Settings::parse(of_sampler(command_line));
     let settings = settings.unwrap_or_else(|problem| refuse_word(&problem));
-    if settings.send == SendTo::Serial && own.serial == PortName::None {
+    if settings.send == SendTo::Serial && own.serial.name == PortName::None {
         refuse(&"send=serial needs a port: leave out serial=none");
     }
-    if own.monitor != MonitorEntry::Off && own.serial == PortName::None {
+    if own.monitor != MonitorEntry::Off && own.serial.name == PortName::None {
         refuse(&"monitor= needs a port: leave out serial=none");
     }
     settings

@@ -20,9 +20,9 @@ pub fn start(boot: &BootInfo, words: &Words<'_>) {
     let refused = |name: &dyn Display, problem: &dyn Display| {
         log::warn!("serial={name}: {problem}; the log stays on the first port");
     };
-    let usual = Some(words.speed.unwrap_or_default());
-    match words.serial {
-        name if name == PortName::default() && words.speed.is_none() => {}
+    let usual = Some(words.serial.speed.unwrap_or_default());
+    match words.serial.name {
+        name if name == PortName::default() && words.serial.speed.is_none() => {}
         // SAFETY: no registers.
         PortName::None => _ = unsafe { serial::set_registers(None, None) },
         PortName::Io(port) => {
@@ -39,7 +39,7 @@ pub fn start(boot: &BootInfo, words: &Words<'_>) {
         },
         PortName::Spcr => match boot.firmware.console {
             // Its clock is not known: the speed stays as firmware has set it, if nobody says one.
-            Some(Ok(registers)) if use_registers(registers, words.speed) => {}
+            Some(Ok(registers)) if use_registers(registers, words.serial.speed) => {}
             Some(Err(problem)) => refused(&"spcr", &problem),
             _ => refused(&"spcr", &"it does not answer"),
         },

@@ -143,6 +143,9 @@ extern "C" fn first_core(core: &'static CoreBlock) -> ! {
         Some(test) => selftest::run_or_refuse(test),
         None => workload::find_or_refuse(order.settings.workload),
     };
+    if words.kpti {
+        process::isolate();
+    }
     workload::prepare_processes(selected);
     workload::select(selected);
     progress::start();

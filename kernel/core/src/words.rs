@@ -1,6 +1,6 @@
 //! The words of the command line that are the kernel's own: what its log has and where it goes,
 //! what becomes of the machine when the run has ended, and of what a run before has left, what
-//! leads to the monitor, and what the kernel watches of itself. All others are the sampler's.
+//! leads to the monitor, what the kernel watches of itself, and whether programs are isolated. All others are the sampler's.
 
 use alloc::string::String;
 use core::fmt;
@@ -15,9 +15,7 @@ pub struct Words<'a> {
     /// `log=`: which messages are made.
     pub log: LogFilter<'a>,
     /// `serial=`: where the log goes.
-    pub serial: PortName,
-    /// Its speed, behind a comma. `None`: the usual one, or the one that firmware has set.
-    pub speed: Option<Speed>,
+    pub serial: Port,
     /// `at-end=`: what becomes of the machine.
     pub at_end: AtEnd,
     /// `kept=`: what becomes of what a run before a reset has left in memory.
@@ -33,6 +31,17 @@ pub struct Words<'a> {
     pub locks: bool,
     /// `lines=`: backtraces have files and lines.
     pub lines: bool,
+    /// `kpti=`: programs run on page tables without the kernel.
+    pub kpti: bool,
+}
+
+/// Where the log goes, and how fast.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Port {
+    /// The port.
+    pub name: PortName,
+    /// Its speed, behind a comma. `None`: the usual one, or the one that firmware has set.
+    pub speed: Option<Speed>,
 }
 
 /// What leads to the monitor.
@@ -147,15 +156,19 @@ const WATCHDOG: &str = "watchdog";
 const ACCOUNTING: &str = "accounting";
 const LOCKS: &str = "locks";
 const LINES: &str = "lines";
+const KPTI: &str = "kpti";
+
+/// Those that are on or off.
+const SWITCHES: [&str; 4] = [ACCOUNTING, LOCKS, LINES, KPTI];
 
 /// All of them.
-const OWN: [&str; 9] = [
-    SERIAL, AT_END, KEPT, MONITOR, LOG, WATCHDOG, ACCOUNTING, LOCKS, LINES,
+const OWN: [&str; 10] = [
+    SERIAL, AT_END, KEPT, MONITOR, LOG, WATCHDOG, ACCOUNTING, LOCKS, LINES, KPTI,
 ];
 
 /// The kernel's own words, as a message lists those that there are.
 pub const LISTED: &str =
-    "serial=, at-end=, kept=, monitor=, log=, watchdog=, accounting=, locks=, lines=";
+    "serial=, at-end=, kept=, monitor=, log=, watchdog=, accounting=, locks=, lines=, kpti=";
 
 /// The longest time of `watchdog=`: an hour.
 const LONGEST_WATCH: u32 = 3_600_000;
@@ -168,8 +181,8 @@ impl<'a> Words<'a> {
     /// The first that is not understood, or is there twice.
     pub fn parse(command_line: &'a str) -> Result<Self, BadWord<'a>> {
         let (mut serial, mut at_end, mut kept) = (None, None, None);
-        let (mut monitor, mut log, mut lines) = (None, None, None);
-        let (mut watchdog, mut accounting, mut locks) = (None, None, None);
+        let (mut monitor, mut log, mut watchdog) = (None, None, None);
+        let mut switches = [None; SWITCHES.len()];
         for word in command_line.split_ascii_whitespace() {
             let bad = |problem| BadWord { word, problem };
             let is_again = match word.split_once('=') {
@@ -197,29 +210,30 @@ impl<'a> Words<'a> {
                 Some((WATCHDOG, value)) => watchdog
                     .replace(milliseconds(value).map_err(bad)?)
                     .is_some(),
-                Some((ACCOUNTING, value)) => {
-                    accounting.replace(switch(value).map_err(bad)?).is_some()
-                }
-                Some((LOCKS, value)) => locks.replace(switch(value).map_err(bad)?).is_some(),
-                Some((LINES, value)) => lines.replace(switch(value).map_err(bad)?).is_some(),
-                _ => false,
+                Some((key, value)) => match SWITCHES.iter().position(|it| *it == key) {
+                    Some(place) => switches[place]
+                        .replace(switch(value).map_err(bad)?)
+                        .is_some(),
+                    None => false,
+                },
+                None => false,
             };
             if is_again {
                 return Err(bad("set before; say it once"));
             }
         }
-        let (serial, speed) = serial.unwrap_or_default();
+        let [accounting, locks, lines, kpti] = switches.map(Option::unwrap_or_default);
         Ok(Self {
             log: log.unwrap_or_default(),
-            serial,
-            speed,
+            serial: serial.unwrap_or_default(),
             at_end: at_end.unwrap_or_default(),
             kept: kept.unwrap_or_default(),
             monitor: monitor.unwrap_or_default(),
             watchdog,
-            accounting: accounting.unwrap_or_default(),
-            locks: locks.unwrap_or_default(),
-            lines: lines.unwrap_or_default(),
+            accounting,
+            locks,
+            lines,
+            kpti,
         })
     }
 }
@@ -251,22 +265,25 @@ pub fn without_own(command_line: &str) -> String {
     others
 }
 
-fn port_and_speed(value: &str) -> Result<(PortName, Option<Speed>), &'static str> {
+fn port_and_speed(value: &str) -> Result<Port, &'static str> {
     let (name, speed) = match value.split_once(',') {
         Some((name, speed)) => (name, Some(speed)),
         None => (value, None),
     };
-    let port =
+    let name =
         port(name).ok_or("must be com1 to com4, pci, spcr, none, or an I/O port such as 0x3f8")?;
     let Some(speed) = speed else {
-        return Ok((port, None));
+        return Ok(Port { name, speed: None });
     };
-    if port == PortName::None {
+    if name == PortName::None {
         return Err("no port has no speed");
     }
     let speed = speed.parse().ok().and_then(Speed::new);
     let speed = speed.ok_or("the speed must be 115200 or a divisor of it, 300 at the least")?;
-    Ok((port, Some(speed)))
+    Ok(Port {
+        name,
+        speed: Some(speed),
+    })
 }
 
 fn port(value: &str) -> Option<PortName> {
@@ -338,12 +355,12 @@ mod tests {
 
     fn serial(value: &str) -> Option<PortName> {
         let line = std::format!("period=7 serial={value}");
-        Words::parse(&line).ok().map(|words| words.serial)
+        Words::parse(&line).ok().map(|words| words.serial.name)
     }
 
     #[test]
     fn ports_have_names_or_are_numbers() {
-        assert_eq!(Words::parse("").unwrap().serial, PortName::Io(0x3f8));
+        assert_eq!(Words::parse("").unwrap().serial.name, PortName::Io(0x3f8));
         for (value, port) in [
             ("com1", PortName::Io(0x3f8)),
             ("com2", PortName::Io(0x2f8)),
@@ -369,7 +386,7 @@ mod tests {
     fn a_port_may_have_a_speed() {
         let divisor = |line| {
             let words = Words::parse(line).unwrap();
-            (words.serial, words.speed.map(Speed::divisor))
+            (words.serial.name, words.serial.speed.map(Speed::divisor))
         };
         let com = |number: usize| PortName::Io(COM[number - 1]);
         assert_eq!(divisor("serial=com1"), (com(1), None));
@@ -451,8 +468,8 @@ mod tests {
         assert_eq!(watchdog("watchdog=1"), 1);
         assert_eq!(watchdog("watchdog=3600000"), 3_600_000);
         assert!(words("accounting=on").accounting && words("locks=on").locks);
-        assert!(words("lines=on").lines);
-        let off = words("accounting=off locks=off lines=off");
+        assert!(words("lines=on").lines && words("kpti=on").kpti);
+        let off = words("accounting=off locks=off lines=off kpti=off");
         assert_eq!(off, Words::default());
         for value in ["", "0", "-1", "3600001", "off", "1s"] {
             let line = std::format!("watchdog={value}");
@@ -460,7 +477,7 @@ mod tests {
             let says = "must be milliseconds, 1 to 3600000";
             assert_eq!(said, std::format!("`{line}`: {says}"));
         }
-        for line in ["accounting=yes", "locks=", "lines=1"] {
+        for line in ["accounting=yes", "locks=", "lines=1", "kpti=auto"] {
             let said = Words::parse(line).unwrap_err().to_string();
             assert_eq!(said, std::format!("`{line}`: must be on or off"));
         }

@@ -41,7 +41,7 @@ impl Firmware {
         Self {
             hpet: hpet.and_then(physical),
             pm_timer: rsdp.and_then(|rsdp| acpi::pm_timer(tables, rsdp)),
-            console: (words.serial == PortName::Spcr)
+            console: (words.serial.name == PortName::Spcr)
                 .then(|| rsdp.and_then(|rsdp| acpi::console(tables, rsdp))),
             console_pin: console_irq(words)
                 .map(|irq| rsdp.and_then(|rsdp| acpi::pin_of(tables, rsdp, irq))),
@@ -56,7 +56,7 @@ impl Firmware {
 /// The interrupt of the port that the log goes to, if its key leads to the monitor. Of ports that
 /// are no PC's it is not known.
 fn console_irq(words: &Words<'_>) -> Option<u8> {
-    match words.serial {
+    match words.serial.name {
         PortName::Io(0x3f8 | 0x3e8) if words.monitor.is_by_key() => Some(4),
         PortName::Io(0x2f8 | 0x2e8) if words.monitor.is_by_key() => Some(3),
         _ => None,

@@ -14,8 +14,9 @@ use super::stack::{Stack, StackKind};
 /// A core's own state. Other cores may read all of it; what changes is atomic.
 ///
 /// Assembly knows some fields by their offsets: [`CoreBlock::this`],
-/// [`CoreBlock::entry_stack`], and what the NMI's entry needs.
-#[repr(C)]
+/// [`CoreBlock::entry_stack`], and what the NMI's entry needs. It has a page of its own: where
+/// programs are isolated their page tables have it too, for what entries keep in it.
+#[repr(C, align(4096))]
 pub struct CoreBlock {
     /// The block's own address, at offset 0, so that `gs:[0]` is a pointer to it.
     pub this: VirtAddr,

@@ -68,6 +68,12 @@ fn cr4(features: &Features, before: Cr4Flags) -> Cr4Flags {
     proven.into_iter().flatten().fold(own, Cr4Flags::union)
 }
 
+/// Lets the running core keep no translation over a change of page tables.
+pub fn forget_global_pages() {
+    // SAFETY: paging and its mode stay; nothing hangs on translations that are kept.
+    unsafe { Cr4::update(|flags| flags.remove(Cr4Flags::PAGE_GLOBAL)) };
+}
+
 /// Sets the running core's control registers. Its page tables are the kernel's.
 ///
 /// CR0.WP holds the kernel to read-only pages (SDM vol. 3, 2.5). The kernel uses no page

@@ -52,13 +52,20 @@ struct TaskState(UnsafeCell<TaskStateSegment>);
 // SAFETY: the core that it belongs to alone writes it, and the processor alone reads it.
 unsafe impl Sync for TaskState {}
 
+/// What the processor looks at whenever it enters the kernel: on a page of its own, which the page
+/// tables of isolated programs have too.
+#[repr(C, align(4096))]
+struct Segments {
+    gdt: GlobalDescriptorTable,
+    state: TaskState,
+}
+
 /// A core's descriptor tables.
 pub struct Descriptors {
-    gdt: &'static GlobalDescriptorTable,
+    segments: &'static Segments,
     code: SegmentSelector,
     data: SegmentSelector,
     task: SegmentSelector,
-    state: &'static TaskState,
     /// Where the kernel's stack begins for what comes from user mode; for `syscall`, which does
     /// not look into the TSS.
     pub(super) user_entry_sp: AtomicU64,
@@ -80,12 +87,15 @@ impl Descriptors {
             let stack = stacks[kind as usize].entry();
             task.interrupt_stack_table[entry as usize - 1] = stack;
         }
-        let mut gdt = GlobalDescriptorTable::new();
+        let segments: &'static mut Segments = Box::leak(Box::new(Segments {
+            gdt: GlobalDescriptorTable::new(),
+            state: TaskState(UnsafeCell::new(task)),
+        }));
+        let gdt = &mut segments.gdt;
         let code = gdt.append(Descriptor::kernel_code_segment());
         let data = gdt.append(Descriptor::kernel_data_segment());
-        let state: &'static TaskState = Box::leak(Box::new(TaskState(UnsafeCell::new(task))));
         // SAFETY: it lives for ever.
-        let task = gdt.append(unsafe { Descriptor::tss_segment_unchecked(state.0.get()) });
+        let task = gdt.append(unsafe { Descriptor::tss_segment_unchecked(segments.state.0.get()) });
         let user_data = gdt.append(Descriptor::user_data_segment());
         let user_code = gdt.append(Descriptor::user_code_segment());
         assert_eq!(
@@ -99,11 +109,10 @@ impl Descriptors {
             "selectors"
         );
         Self {
-            gdt: Box::leak(Box::new(gdt)),
+            segments,
             code,
             data,
             task,
-            state,
             user_entry_sp: AtomicU64::new(0),
             user_sp: AtomicU64::new(0),
         }
@@ -114,7 +123,7 @@ impl Descriptors {
     #[inline]
     pub fn set_user_entry_sp(&self, sp: VirtAddr) {
         self.user_entry_sp.store(sp.as_u64(), Ordering::Relaxed);
-        let state = self.state.0.get();
+        let state = self.segments.state.0.get();
         // SAFETY: of a TSS that lives for ever; this core alone writes it, and is not in user mode.
         let place = unsafe { &raw mut (*state).privilege_stack_table[0] };
         // SAFETY: likewise. The field is not aligned.
@@ -134,10 +143,16 @@ impl Descriptors {
         self.user_sp.load(Ordering::Relaxed)
     }
 
+    /// The page that they are in.
+    #[must_use]
+    pub fn page(&self) -> VirtAddr {
+        VirtAddr::from_ptr(self.segments)
+    }
+
     /// Makes the running core use these tables. Loading FS clears nothing that
     /// is in use; GS is left alone, its base is set by MSR.
     pub(super) fn load(&self) {
-        self.gdt.load();
+        self.segments.gdt.load();
         // SAFETY: a 64-bit code segment of ring 0 in the table just loaded.
         unsafe { CS::set_reg(self.code) };
         // SAFETY: a data segment of ring 0 in that table.

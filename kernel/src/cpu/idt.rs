@@ -14,7 +14,12 @@ use x86_64::{PrivilegeLevel, VirtAddr};
 
 use super::descriptors::InterruptStack;
 
-type Table = [Entry<HandlerFunc>; 256];
+/// On a page of its own: where programs are isolated their page tables have it too.
+#[repr(align(4096))]
+struct Table([Entry<HandlerFunc>; 256]);
+
+/// The bytes of a table.
+pub const TABLE_BYTES: u64 = size_of::<Table>() as u64;
 
 /// What a vector's gate leads to.
 pub type Entries = fn(u8) -> VirtAddr;
@@ -30,8 +35,8 @@ const STACKS: [(ExceptionVector, InterruptStack); 4] = [
 /// Gates to the entries of all vectors, in the code segment that is in use; those in
 /// `stacks` switch to a stack of their own, those in `calls` user mode may call.
 fn table(entries: Entries, stacks: &[(ExceptionVector, InterruptStack)], calls: &[u8]) -> Table {
-    let mut table = [const { Entry::missing() }; 256];
-    for (vector, gate) in (0..=u8::MAX).zip(&mut table) {
+    let mut table = Table([const { Entry::missing() }; 256]);
+    for (vector, gate) in (0..=u8::MAX).zip(&mut table.0) {
         // SAFETY: `entries` gives code that follows the processor's convention.
         let options = unsafe { gate.set_handler_addr(entries(vector)) };
         let own = stacks.iter().find(|(own, _)| *own as u8 == vector);
@@ -73,6 +78,16 @@ impl SharedTable {
     #[must_use]
     pub const fn new() -> Self {
         Self(Once::new())
+    }
+
+    /// Where it is.
+    ///
+    /// # Panics
+    ///
+    /// If no core has loaded it.
+    #[must_use]
+    pub fn start(&'static self) -> VirtAddr {
+        VirtAddr::from_ptr(self.0.get().expect("a table that is loaded"))
     }
 
     /// Loads it on the running core, which has its own segments and stacks. `entries` are the

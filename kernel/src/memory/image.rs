@@ -10,6 +10,8 @@ use x86_64::VirtAddr;
 unsafe extern "C" {
     static __text_start: u8;
     static __text_end: u8;
+    static __border_start: u8;
+    static __border_end: u8;
     static __rodata_start: u8;
     static __rodata_end: u8;
     static __symbols_start: u8;
@@ -28,6 +30,12 @@ fn between(start: *const u8, end: *const u8) -> Range<VirtAddr> {
 #[must_use]
 pub fn text() -> Range<VirtAddr> {
     between(&raw const __text_start, &raw const __text_end)
+}
+
+/// The part of the code that the page tables of isolated programs have too; whole pages.
+#[must_use]
+pub fn border() -> Range<VirtAddr> {
+    between(&raw const __border_start, &raw const __border_end)
 }
 
 /// The constants; whole pages.

@@ -28,6 +28,7 @@ use spin::Once;
 use x86_64::VirtAddr;
 use x86_64::structures::paging::Page;
 
+use super::frames::FRAME;
 use super::paging;
 pub use crate::cpu::stack::{Stack, StackKind};
 use crate::cpu::{self, CoreBlock};
@@ -72,6 +73,20 @@ fn place(core: u32, kind: StackKind) -> Stack {
         low: high - kind.bytes(),
         high,
     }
+}
+
+/// The page that a task's stack begins in, made or not.
+#[must_use]
+pub fn top_page_of_task(number: u16) -> VirtAddr {
+    of_task(number).high - FRAME
+}
+
+/// Returns true if a page is one in which a task's stack begins.
+#[must_use]
+pub fn is_top_of_task(page: VirtAddr) -> bool {
+    task_at(page).is_some_and(
+        |owner| matches!(owner, Owner::Task(number) if top_page_of_task(number) == page),
+    )
 }
 
 /// The stack of the task with this number, made or not.

@@ -13,6 +13,7 @@ use profiler::unwind::user::UserMemory;
 use profiler::unwind::{self, StackBounds, Start};
 use x86_64::registers::control::Cr2;
 
+use super::isolation;
 use super::memory::memory_of_task;
 use super::thread::Thread;
 use crate::cpu;
@@ -29,8 +30,9 @@ pub(super) fn on_exception(frame: &mut TrapFrame) {
         code: frame.error_code,
     };
     if vector == vector::PAGE_FAULT {
-        if let Err(fault) = thread.process.space.on_fault(cr2, frame.error_code) {
-            end(thread, frame, vector, format_args!(": {fault}"));
+        match thread.process.space.on_fault(cr2, frame.error_code) {
+            Ok(()) => isolation::assert_users_root(frame.error_code),
+            Err(fault) => end(thread, frame, vector, format_args!(": {fault}")),
         }
     } else if vector == vector::DEVICE_NOT_AVAILABLE {
         // On the way back they are loaded.

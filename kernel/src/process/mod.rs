@@ -14,6 +14,7 @@
 //! * `leave`: the last step on the way to user mode. `registers`: those of floating point and vectors.
 //! * `calls`, `exec`, `futex`, `messages`, `upcall`: what programs ask for. `fault`: what becomes of exceptions in user mode.
 //! * `running`: who wants to know which one a core runs. `served`: which one a core serves that has failed.
+//! * `isolation`: page tables of user mode without the kernel.
 //! * `memory`: where walks find a process's memory. `announce`: by which number samples know it.
 
 mod announce;
@@ -22,6 +23,7 @@ mod error;
 mod exec;
 mod fault;
 mod futex;
+mod isolation;
 mod leave;
 mod memory;
 mod messages;
@@ -48,6 +50,7 @@ use crate::trap::user::{self, Users};
 
 pub use announce::set_announce;
 pub use error::Error;
+pub use isolation::{isolate, look_always};
 pub use memory::memory_of_task;
 use pid::Pid;
 pub use running::set_on_change;
@@ -68,9 +71,11 @@ pub fn start() {
         leave: leave::on_leave,
     });
     memory::start();
+    isolation::begin();
     last_words::on_last_words(served::show);
     task::set_before_switch(registers::save);
     enable();
+    isolation::start();
     smp::give_others(enable);
     let is_ready = || READY.load(Ordering::Acquire) == cpu::count();
     let came = Deadline::after(smp::TIMEOUT_TICKS).wait_for(is_ready);

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kernel_core::process::call::KILLED;
 use spin::mutex::SpinMutex;
 use x86_64::VirtAddr;
 use x86_64::instructions::interrupts;
@@ -12,7 +13,7 @@ use x86_64::instructions::interrupts;
 use super::error::Error;
 use super::one::Process;
 use super::registers::Registers;
-use super::{running, served, table};
+use super::{isolation, running, served, table};
 use crate::cpu::{self, CoreBlock};
 use crate::memory::space;
 use crate::task::{self, MAX_TASKS};
@@ -50,7 +51,7 @@ pub(super) struct Thread {
 /// What walks ask of a thread's process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
-    /// The root of its page tables.
+    /// The root of its page tables: that of user mode.
     pub(super) root: u64,
     /// The number by which samples know it.
     pub(super) number: u16,
@@ -80,7 +81,7 @@ pub(super) fn place_of(number: u16) -> Option<Place> {
 fn set_place(process: Option<&Process>) {
     let place = process.map_or(0, |process| {
         let number = u64::from(process.number).min(MOST_NUMBER);
-        process.space.root().start_address().as_u64() | number
+        process.space.user_root().start_address().as_u64() | number
     });
     interrupts::without_interrupts(|| {
         let core = cpu::current();
@@ -147,17 +148,23 @@ fn in_user_mode(thread: &Thread) {
     served::set(Some(&thread.process));
     let Start { pc, sp, argument } = thread.start;
     let word = ptr::from_ref(thread).expose_provenance() as u64;
-    interrupts::without_interrupts(|| {
-        let mut frame = user::first_frame(pc, sp, argument);
-        loop {
-            user::enter(&frame, word);
-            match thread.elsewhere.lock().take() {
-                Some(elsewhere) if !thread.is_over() => frame = elsewhere,
-                _ => break,
+    let has_run = isolation::with_stack(&thread.process, || {
+        interrupts::without_interrupts(|| {
+            let mut frame = user::first_frame(pc, sp, argument);
+            loop {
+                user::enter(&frame, word);
+                match thread.elsewhere.lock().take() {
+                    Some(elsewhere) if !thread.is_over() => frame = elsewhere,
+                    _ => break,
+                }
             }
-        }
-        thread.registers.forget();
+            thread.registers.forget();
+        });
     });
+    if !has_run {
+        log::warn!("{}: no memory for a thread's page tables", thread.process);
+        thread.process.end(KILLED);
+    }
     served::set(None);
     set_place(None);
     space::leave();

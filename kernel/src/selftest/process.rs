@@ -54,6 +54,7 @@ fn fails_kernel() {
 
 fn run(program: &'static str, scratch: &Scratch) {
     static FREE: AtomicU64 = AtomicU64::new(0);
+    process::look_always();
     processes::run((program, 0));
     if cpu::count() > 1 {
         // Others may have processes.

@@ -7,7 +7,7 @@ use super::dispatch::{dispatch, end_of_trap_call};
 use crate::cpu::msr::gs;
 use crate::memory::stacks;
 
-profiler::switched_entries! { handler: on_switched_trap }
+profiler::switched_entries! { handler: on_switched_trap, returns: true }
 
 /// What the entries call.
 #[unsafe(link_section = ".pmiscope.calls")]

@@ -7,6 +7,7 @@ pub mod backtrace;
 pub mod counts;
 mod debug;
 mod dispatch;
+pub mod isolation;
 pub mod last_words;
 pub mod leftovers;
 mod nmi;

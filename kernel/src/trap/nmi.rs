@@ -26,4 +26,4 @@ const LAYOUT: NmiLayout = NmiLayout {
     fast: offset_of!(CoreBlock, fast),
 };
 
-profiler::nmi_entry! { handler: kernel_nmi, layout: LAYOUT }
+profiler::nmi_entry! { handler: kernel_nmi, layout: LAYOUT, returns: true }

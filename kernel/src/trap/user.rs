@@ -23,10 +23,18 @@
 //! pointer is the user's with the kernel's code segment, [`nmi::set_user_stack_code`] tells the
 //! entry of NMIs so.
 //!
+//! Where programs are isolated ([`super::isolation`]) there are the same ways a second time, in pages
+//! that a program's page tables have too: behind the last register that is saved they load the
+//! kernel's page tables, and before the first one that comes back the program's. So the page of the
+//! frame is in both; the frame is at its start, so that compiled code runs below it.
+//!
 //! `sysretq` with an address that is none raises #GP on some processors with the user's stack in
 //! the kernel, as `iretq` does. No such address gets there: who returns to user mode makes sure
 //! ([`Users::leave`]).
 
+use core::ops::Range;
+
+use kernel_core::process::PAGE;
 use profiler::address::{CodeAddress, CodeRange};
 use profiler::assembly;
 use profiler::entry::{TrapFrame, nmi};
@@ -37,10 +45,11 @@ use x86_64::VirtAddr;
 use x86_64::registers::rflags::{self, RFlags};
 
 use super::dispatch::{self, end_of_trap_call};
-use super::{GATES, counts, vector, walk};
+use super::{GATES, counts, isolation, vector, walk};
 use crate::cpu::accounts::{self, Account};
 use crate::cpu::descriptors::Selector;
 use crate::cpu::{self, idt};
+use crate::memory::space::isolation::USER_ROOT;
 
 /// The vector by which user mode calls the kernel; what `syscall` leads to has it in its frame too.
 pub const CALL_VECTOR: u8 = 0x80;
@@ -90,14 +99,40 @@ pub fn set_users(users: Users) {
 /// Lets the running core run code in user mode, behind [`set_users`]: other gates, and all that
 /// the processor asks for.
 pub fn enable() {
-    static TABLE: idt::SharedTable = idt::SharedTable::new();
+    let is_isolated = isolation::is_on();
+    let [start, end, entry] = if is_isolated {
+        [
+            &raw const isolated_user_leave_on_stack,
+            &raw const isolated_syscall_on_stack,
+            &raw const isolated_syscall_entry,
+        ]
+    } else {
+        [
+            &raw const user_leave_on_stack,
+            &raw const syscall_on_stack,
+            &raw const syscall_entry,
+        ]
+    };
     let at = |label: *const u8| CodeAddress(label.addr() as u64);
     nmi::set_user_stack_code(CodeRange {
-        start: at(&raw const user_leave_on_stack),
-        end: at(&raw const syscall_on_stack),
+        start: at(start),
+        end: at(end),
     });
-    cpu::user::enable(VirtAddr::from_ptr(&raw const syscall_entry));
+    if is_isolated {
+        cpu::control::forget_global_pages();
+    }
+    cpu::user::enable(VirtAddr::from_ptr(entry));
+    let gate = if is_isolated { isolation::gate } else { gate };
     TABLE.load(gate, &[CALL_VECTOR, vector::BREAKPOINT]);
+}
+
+static TABLE: idt::SharedTable = idt::SharedTable::new();
+
+/// The page that the gates are in, which the processor reads in user mode.
+#[must_use]
+pub fn gates() -> Range<VirtAddr> {
+    let gates = TABLE.start();
+    gates..gates + idt::TABLE_BYTES
 }
 
 fn gate(vector: u8) -> VirtAddr {
@@ -155,8 +190,13 @@ const fn zeros() -> TrapFrame {
 /// [`thread_word`] finds. Interrupts are off, before and after.
 pub fn enter(frame: &TrapFrame, word: u64) {
     assert!(is_users(frame), "user code has its segments");
+    let enter = if isolation::is_on() {
+        isolated_user_begin
+    } else {
+        user_enter
+    };
     // SAFETY: it keeps all registers that a call keeps, and returns by `leave`.
-    unsafe { user_enter(frame, word) };
+    unsafe { enter(frame, word) };
 }
 
 /// Ends user code whose frame this is: [`enter`] returns. What is on the stack below the frame is
@@ -219,18 +259,32 @@ extern "C" fn on_user_return(frame: &mut TrapFrame) -> bool {
 
 unsafe extern "C" {
     fn user_enter(frame: *const TrapFrame, word: u64);
+    fn isolated_user_begin(frame: *const TrapFrame, word: u64);
     fn user_exit(saved: u64) -> !;
     static syscall_entry: u8;
     static syscall_on_stack: u8;
     static user_leave_on_stack: u8;
+    static isolated_syscall_entry: u8;
+    static isolated_syscall_on_stack: u8;
+    static isolated_user_leave_on_stack: u8;
 }
 
 assembly!(
     r#"
+    # The way back, as far as only isolated programs have it: with a frame on the stack.
+    .macro TO_USERS_ROOT isolated
+    .if \isolated
+    movq %cr3, %rax
+    orq ${user_root}, %rax
+    movq %rax, %cr3
+    .endif
+    .endm
+
+    .macro WAYS_OF_USERS own, isolated
     .balign 16
-    .global user_stubs
-    .type user_stubs, @function
-user_stubs:
+    .global \own\()user_stubs
+    .type \own\()user_stubs, @function
+\own\()user_stubs:
     .set vector, 0
     .rept 256
     .balign 16
@@ -244,16 +298,16 @@ user_stubs:
     .endif
     pushq $vector
     .cfi_adjust_cfa_offset 8
-    jmp user_trap_common
+    jmp \own\()user_trap_common
     .cfi_endproc
     .set vector, vector + 1
     .endr
-    .size user_stubs, . - user_stubs
+    .size \own\()user_stubs, . - \own\()user_stubs
 
     .balign 16
-    .global user_trap_common
-    .type user_trap_common, @function
-user_trap_common:
+    .global \own\()user_trap_common
+    .type \own\()user_trap_common, @function
+\own\()user_trap_common:
     TRAP_CFI 56
     .set depth, 2
     RULE INTERRUPTED, depth
@@ -261,8 +315,13 @@ user_trap_common:
     testb $3, 24(%rsp)
     jz trap_common
     swapgs
-user_push_all:
+\own\()user_push_all:
     TRAP_PUSH_ALL
+    .if \isolated
+    movq %cr3, %rax
+    andq $-1-{user_root}, %rax
+    movq %rax, %cr3
+    .endif
     # None of the user's flags stays: AC is the one that an interrupt leaves.
     pushq $2
     .cfi_adjust_cfa_offset 8
@@ -274,13 +333,14 @@ user_push_all:
     movq %rsp, %rbp
     RULE TRAP_FRAME
     call {trap}
-    .global user_leave
-user_leave:
+    .global \own\()user_leave
+\own\()user_leave:
     movq %rsp, %rdi
     call {leave}
     testb %al, %al
-    jnz user_leave_fast
+    jnz \own\()user_leave_fast
     .cfi_remember_state
+    TO_USERS_ROOT \isolated
     .set depth, 17
     TRAP_POP_ALL
     RULE INTERRUPTED, 0
@@ -291,7 +351,8 @@ user_leave:
     .cfi_restore_state
     # LLVM's assembler adjusts from what it was before the line above.
     .cfi_def_cfa_offset {frame_bytes}
-user_leave_fast:
+\own\()user_leave_fast:
+    TO_USERS_ROOT \isolated
     .set depth, 17
     TRAP_POP_ALL
     RULE INTERRUPTED, 0, BY_SYSCALL
@@ -300,19 +361,19 @@ user_leave_fast:
     .cfi_def_cfa %rsp, 0
     .cfi_register %rip, %rcx
     .cfi_same_value %rsp
-    .global user_leave_on_stack
-user_leave_on_stack:
+    .global \own\()user_leave_on_stack
+\own\()user_leave_on_stack:
     RULE SYSCALL
     swapgs
     sysretq
     .cfi_endproc
-    .size user_trap_common, . - user_trap_common
+    .size \own\()user_trap_common, . - \own\()user_trap_common
 
     # On the user's stack, whose pointer may be anything; the address is in rcx, flags in r11. Right
     # behind the way out, so that one range of addresses is all code that has the user's stack.
-    .global syscall_entry
-    .type syscall_entry, @function
-syscall_entry:
+    .global \own\()syscall_entry
+    .type \own\()syscall_entry, @function
+\own\()syscall_entry:
     .cfi_startproc simple
     .cfi_signal_frame
     .cfi_def_cfa %rsp, 0
@@ -321,8 +382,8 @@ syscall_entry:
     swapgs
     movq %rsp, %gs:{user_sp}
     movq %gs:{entry_sp}, %rsp
-    .global syscall_on_stack
-syscall_on_stack:
+    .global \own\()syscall_on_stack
+\own\()syscall_on_stack:
     RULE SYSCALL_SAVED
     pushq ${user_data}
     pushq %gs:{user_sp}
@@ -341,15 +402,15 @@ syscall_on_stack:
     pushq $BY_SYSCALL
     .cfi_adjust_cfa_offset 8
     RULE INTERRUPTED, 2
-    jmp user_push_all
+    jmp \own\()user_push_all
     .cfi_endproc
-    .size syscall_entry, . - syscall_entry
+    .size \own\()syscall_entry, . - \own\()syscall_entry
 
     # Of a frame in rdi, over the word in rsi.
     .balign 16
-    .global user_enter
-    .type user_enter, @function
-user_enter:
+    .global \own\()user_enter
+    .type \own\()user_enter, @function
+\own\()user_enter:
     .cfi_startproc
     RULE FRAME
     pushq %rbp
@@ -373,9 +434,42 @@ user_enter:
     # From here on it is as if user code had been interrupted.
     TRAP_CFI {frame_bytes}
     RULE TRAP_FRAME
-    jmp user_leave
+    jmp \own\()user_leave
     .cfi_endproc
-    .size user_enter, . - user_enter
+    .size \own\()user_enter, . - \own\()user_enter
+    .endm
+
+    WAYS_OF_USERS , 0
+
+    .pushsection .pmiscope.assembly.border, "ax", @progbits
+    .set RULES_OF_BORDER, 1
+    WAYS_OF_USERS isolated_, 1
+    .set RULES_OF_BORDER, 0
+    .popsection
+
+    # `user_enter` with the frame at the start of the stack's top page, which the program's page tables
+    # have too: what is pushed below it is on another one.
+    .balign 16
+    .global isolated_user_begin
+    .type isolated_user_begin, @function
+isolated_user_begin:
+    .cfi_startproc
+    RULE FRAME
+    pushq %rbp
+    .cfi_adjust_cfa_offset 8
+    .cfi_rel_offset %rbp, 0
+    movq %rsp, %rbp
+    .cfi_def_cfa_register %rbp
+    andq $-{page}, %rsp
+    # Above it the word, six registers, and the address that the call pushes.
+    addq ${frame_bytes} + 64, %rsp
+    call isolated_user_enter
+    leave
+    .cfi_def_cfa %rsp, 8
+    .cfi_restore %rbp
+    ret
+    .cfi_endproc
+    .size isolated_user_begin, . - isolated_user_begin
 
     # Back out of `user_enter`: rdi is where that has pushed the last register.
     .balign 16
@@ -428,5 +522,7 @@ user_exit:
     user_data = const Selector::USER_DATA,
     user_code = const Selector::USER_CODE,
     frame_bytes = const size_of::<TrapFrame>(),
+    page = const PAGE,
+    user_root = const USER_ROOT,
     options(att_syntax),
 );

@@ -12,6 +12,8 @@ unsafe extern "C" {
     static trap_stubs: u8;
     // Those of what may come from user mode.
     static user_stubs: u8;
+    // And where programs are isolated.
+    static isolated_user_stubs: u8;
 }
 
 /// Where the entry stubs begin ([`super::stub`]).
@@ -22,6 +24,11 @@ pub(super) fn stubs() -> VirtAddr {
 /// Where those begin of what may come from user mode ([`super::user`]).
 pub(super) fn user_stubs_start() -> VirtAddr {
     VirtAddr::from_ptr(&raw const user_stubs)
+}
+
+/// The same where programs are isolated ([`super::isolation`]).
+pub(super) fn isolated_stubs_start() -> VirtAddr {
+    VirtAddr::from_ptr(&raw const isolated_user_stubs)
 }
 
 /// Where the tool finds in a dead kernel's memory what its walk over stacks asks for.
@@ -69,6 +76,11 @@ fn rule_of_assembly(address: CodeAddress) -> Rule {
 
 /// How the stubs keep what they interrupt.
 fn rule_of_stub(address: CodeAddress) -> Option<Rule> {
-    let of = |first: u64| stub::rule(address.0.checked_sub(first)?);
-    of((&raw const trap_stubs).addr() as u64).or_else(|| of((&raw const user_stubs).addr() as u64))
+    let all = [
+        &raw const trap_stubs,
+        &raw const user_stubs,
+        &raw const isolated_user_stubs,
+    ];
+    let mut all = all.into_iter();
+    all.find_map(|first| stub::rule(address.0.checked_sub(first.addr() as u64)?))
 }

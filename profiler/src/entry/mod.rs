@@ -6,6 +6,7 @@
 //! * [`overflow`]: that of maskable interrupts that are overflows.
 //! * [`fast`]: what is tried first there, and how it ends.
 //! * [`protection`]: that of #GP, before the kernel's own.
+//! * [`returns`]: how they end, where a kernel has more to do than `iretq`.
 //! * [`stacks`]: stacks for the first two, for kernels that have none.
 //!
 //! A kernel that has entries of its own may keep them; it then says what its trap frames
@@ -50,6 +51,7 @@ pub mod fast;
 pub mod nmi;
 pub mod overflow;
 pub mod protection;
+pub mod returns;
 pub mod stacks;
 pub mod switched;
 pub mod vectors;
@@ -59,7 +61,8 @@ use core::fmt;
 use crate::address::CodeAddress;
 use crate::unwind::TrapFrameLayout;
 
-/// The vectors of traps that have stacks of their own, and of #GP (SDM vol. 3, table 7-1).
+/// The vectors of traps that have stacks of their own, and of #GP (SDM vol. 3, table 7-1); and the
+/// sampler's of overflows.
 pub mod vector {
     /// The non-maskable interrupt's vector.
     pub const NMI: u8 = 2;
@@ -71,6 +74,8 @@ pub mod vector {
     pub const DOUBLE_FAULT: u8 = 8;
     /// The machine-check exception's vector.
     pub const MACHINE_CHECK: u8 = 18;
+    /// An overflow, where overflows come as maskable interrupts.
+    pub const OVERFLOW: u8 = 0xf0;
 }
 
 /// Why there cannot be a breakpoint at an address.
@@ -78,7 +83,8 @@ pub mod vector {
 pub enum NoBreakpoint {
     /// It is in the entry of debug exceptions.
     DebugEntry,
-    /// It is where an NMI has just landed.
+    /// It is where an NMI has just landed, or a gate of the kernel's before that
+    /// ([`returns`]).
     Landing,
 }
 
@@ -91,7 +97,7 @@ pub enum NoBreakpoint {
 pub fn check_breakpoint(address: CodeAddress) -> Result<(), NoBreakpoint> {
     if switched::code().contains(address) {
         Err(NoBreakpoint::DebugEntry)
-    } else if nmi::is_landing(address) {
+    } else if nmi::is_landing(address) || returns::is_without_breakpoints(address) {
         Err(NoBreakpoint::Landing)
     } else {
         Ok(())

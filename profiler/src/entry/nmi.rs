@@ -156,11 +156,25 @@ pub struct NmiLayout {
 /// `extern "C" fn(&mut TrapFrame, &Block, u64)` in the section `.pmiscope.calls`, which
 /// gets the interrupted registers, the core's block and the time stamp counter at the
 /// entry, and calls nothing as its last step by a jump.
+///
+/// With `returns: true` behind the layout, the entry ends by the kernel's way back, if it has one
+/// ([`crate::entry::returns`]).
 #[macro_export]
 macro_rules! nmi_entry {
     (handler: $handler:path, layout: $layout:expr) => {
+        $crate::nmi_entry! { handler: $handler, layout: $layout, returns: false }
+    };
+    (handler: $handler:path, layout: $layout:expr, returns: $returns:literal) => {
         $crate::assembly!(
             r#"
+            .macro NMI_RETURN way
+            .if {returns}
+            jmpq *{ways}+\way(%rip)
+            .else
+            iretq
+            .endif
+            .endm
+
             # From the landing, to which rsp points, to the place below rdx: a frame like that of
             # every other trap, see [`super::TrapFrame`]. The stack pointer stays on the landing,
             # by which a second NMI would see that it has come too early, until all is copied.
@@ -293,7 +307,7 @@ macro_rules! nmi_entry {
         nmi_leave:
             TRAP_RESTORE
             RULE INTERRUPTED, 0, {vector}
-            iretq
+            NMI_RETURN {way_nmi}
 
             # From here to the end there must be no breakpoint.
 
@@ -313,7 +327,7 @@ macro_rules! nmi_entry {
             .cfi_restore %\register
             .endr
             RULE INTERRUPTED, 0, {vector}
-            iretq
+            NMI_RETURN {way_aside}
 
             # What the NMI that was interrupted has pushed is overwritten: there is no way back.
             .global nmi_on_landing
@@ -379,7 +393,7 @@ macro_rules! nmi_entry {
         nmi_aside_leave:
             TRAP_RESTORE
             RULE INTERRUPTED, 0, {vector}
-            iretq
+            NMI_RETURN {way_aside}
 
         nmi_user_stack:
             NMI_CFI_LANDING
@@ -413,6 +427,10 @@ macro_rules! nmi_entry {
             rearm = const $crate::entry::fast::REARM,
             deferral = const $crate::entry::fast::DEFERRAL,
             user_stack_code = sym $crate::entry::nmi::USER_STACK_CODE,
+            returns = const $returns as u8,
+            ways = sym $crate::entry::returns::WAYS,
+            way_nmi = const $crate::entry::returns::NMI,
+            way_aside = const $crate::entry::returns::ASIDE,
             taken = sym $handler,
             options(att_syntax),
         );

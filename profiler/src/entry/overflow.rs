@@ -23,9 +23,13 @@
 /// The handler is an `extern "C" fn(&mut TrapFrame, u64)` in the section `.pmiscope.calls`, which
 /// gets the interrupted registers and the time stamp counter at the entry, and calls nothing as
 /// its last step by a jump. It is called for what the fast one leaves ([`crate::entry::fast`]).
+/// `returns: true` behind the vector is as in [`nmi_entry!`](crate::nmi_entry).
 #[macro_export]
 macro_rules! overflow_entry {
     (handler: $handler:path, vector: $vector:expr) => {
+        $crate::overflow_entry! { handler: $handler, vector: $vector, returns: false }
+    };
+    (handler: $handler:path, vector: $vector:expr, returns: $returns:literal) => {
         $crate::assembly!(
             r#"
             .balign 16
@@ -99,7 +103,11 @@ macro_rules! overflow_entry {
         7:
             TRAP_RESTORE
             RULE INTERRUPTED, 0, {vector}
+            .if {returns}
+            jmpq *{ways}+{way}(%rip)
+            .else
             iretq
+            .endif
             .cfi_endproc
             .size pmiscope_overflow_entry, . - pmiscope_overflow_entry
             "#,
@@ -114,6 +122,9 @@ macro_rules! overflow_entry {
             leave = const $crate::entry::fast::LEAVE,
             rearm = const $crate::entry::fast::REARM,
             deferral = const $crate::entry::fast::DEFERRAL,
+            returns = const $returns as u8,
+            ways = sym $crate::entry::returns::WAYS,
+            way = const $crate::entry::returns::OVERFLOWS,
             handler = sym $handler,
             options(att_syntax),
         );

@@ -32,10 +32,14 @@ use crate::address::{CodeAddress, CodeRange};
 /// ```
 ///
 /// The handler is an `extern "C" fn(&mut TrapFrame)` in the section `.pmiscope.calls`,
-/// which calls nothing as its last step by a jump, and returns from #DB alone.
+/// which calls nothing as its last step by a jump, and returns from #DB alone. `returns: true` behind
+/// it is as in [`nmi_entry!`](crate::nmi_entry).
 #[macro_export]
 macro_rules! switched_entries {
     (handler: $handler:path) => {
+        $crate::switched_entries! { handler: $handler, returns: false }
+    };
+    (handler: $handler:path, returns: $returns:literal) => {
         $crate::assembly!(
             r#"
             .balign 16
@@ -101,7 +105,11 @@ macro_rules! switched_entries {
         switched_leave:
             TRAP_POP_ALL
             RULE INTERRUPTED, 0, {debug}
+            .if {returns}
+            jmpq *{ways}+{way}(%rip)
+            .else
             iretq
+            .endif
             .cfi_endproc
             .size debug_entry, . - debug_entry
             .global switched_entries_end
@@ -110,6 +118,9 @@ macro_rules! switched_entries {
             debug = const $crate::entry::vector::DEBUG,
             double_fault = const $crate::entry::vector::DOUBLE_FAULT,
             machine_check = const $crate::entry::vector::MACHINE_CHECK,
+            returns = const $returns as u8,
+            ways = sym $crate::entry::returns::WAYS,
+            way = const $crate::entry::returns::DEBUG,
             taken = sym $handler,
             options(att_syntax),
         );

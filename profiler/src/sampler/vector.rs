@@ -2,7 +2,7 @@
 //! which a waiting core lets in alone, and fixed, since `int` takes a constant.
 
 /// An overflow, where overflows come as maskable interrupts.
-pub const OVERFLOW: u8 = 0xf0;
+pub const OVERFLOW: u8 = crate::entry::vector::OVERFLOW;
 /// The first core has a request of the host to run: see `sampler::requests`.
 pub const CONTROL: u8 = 0xf1;
 /// A group of events has been counted for its time: see `sampler::counting`, as for the

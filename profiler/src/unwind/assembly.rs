@@ -10,6 +10,11 @@
 //! `.pmiscope.assembly`, which the linker script places (`pmiscope.ld`), and the table's
 //! entries are made in the order of the code, so the table is sorted ([`is_sorted`]).
 //!
+//! A kernel may have some of its assembly in pages of its own: in the section
+//! `.pmiscope.assembly.border`, which its linker script places behind all other assembly, with
+//! `RULES_OF_BORDER` set to 1 meanwhile. Their rules are in `.pmiscope.rules.border` then, which is
+//! placed behind the others as well.
+//!
 //! A walk asks most often for the rules that have no operands: the root's, once in each
 //! complete chain. For those there is a byte for each byte of the assembly ([`make_map`]), so
 //! that no table is searched in a handler.
@@ -97,9 +102,14 @@ macro_rules! assembly {
     .set SYSCALL_SAVED, 6
     .set SYSCALL_PUSHED, 7
     .set BY_SYSCALL, 256
+    .set RULES_OF_BORDER, 0
     .macro RULE kind, words=0, vector=-1
 777:
+    .if RULES_OF_BORDER
+    .pushsection .pmiscope.rules.border, "a", @progbits
+    .else
     .pushsection .pmiscope.rules, "a", @progbits
+    .endif
     # A distance, which is the same wherever a boot loader moves the kernel.
     .quad 777b - .
     .byte \kind

@@ -49,7 +49,7 @@ static IS_SHARED: AtomicBool = AtomicBool::new(false);
 pub(super) fn start(boot: &'static BootInfo, features: &Features) {
     // Bits that the tables below are about to use.
     control::allow_no_execute(features.no_execute);
-    let root = frames::take().expect("no frame for page tables");
+    let root = take_root();
     ROOT.call_once(|| root);
     let table: *mut PageTable = direct::address_of(root.start_address()).as_mut_ptr();
     // SAFETY: the frame is ours, and the boot loader's direct map knows it.
@@ -69,6 +69,20 @@ pub(super) fn start(boot: &'static BootInfo, features: &Features) {
         // SAFETY: mapped there just now, and for ever.
         unsafe { screen::move_to(pixels) };
     }
+}
+
+/// A frame for the root: with another one behind it, as roots for user mode are told by that
+/// ([`super::space::isolation`]).
+fn take_root() -> PhysFrame {
+    let bytes = 2 * frames::FRAME;
+    let block = frames::take_block(bytes, bytes, None).expect("no frame for page tables");
+    let unused = frames::Block {
+        start: block.start + frames::FRAME,
+        bytes: frames::FRAME,
+    };
+    // SAFETY: the second half of what was just taken.
+    unsafe { frames::give_back(unused) };
+    PhysFrame::containing_address(block.start)
 }
 
 /// Maps the pages of the screen: write-combining by entry 5 of the page attribute table, which

@@ -14,6 +14,7 @@ mod audit;
 mod copy;
 mod error;
 mod inner;
+pub mod isolation;
 pub mod shootdown;
 mod tables;
 
@@ -23,8 +24,8 @@ use core::ops::Range;
 use kernel_core::process::mappings::{Kind, Mapping};
 use kernel_core::process::program::Program;
 use kernel_core::process::{PAGE_BYTES, Rights, fault, mappings};
-use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
+use x86_64::{PhysAddr, VirtAddr};
 
 pub use active::leave;
 pub use error::{Error, Fault};
@@ -159,6 +160,46 @@ impl Space {
     pub fn activate(&self) {
         // SAFETY: `drop` has all cores leave them before it frees them.
         unsafe { active::enter(self.inner, self.root) };
+    }
+
+    /// Lets user mode have this page of a thread's stack, if it has a root of its own.
+    ///
+    /// # Errors
+    ///
+    /// There is no memory for the tables.
+    pub fn show_stack(&self, page: VirtAddr) -> Result<(), Error> {
+        self.inner.with(|state| match state.tables.user_side() {
+            Some(user) => Ok(user.show(page)?),
+            None => Ok(()),
+        })
+    }
+
+    /// Ends that.
+    pub fn hide_stack(&self, page: VirtAddr) {
+        self.inner.with(|state| {
+            if let Some(user) = state.tables.user_side() {
+                user.hide(page);
+            }
+        });
+    }
+
+    /// Makes sure that user mode has nothing of the kernel but what it should have.
+    ///
+    /// # Panics
+    ///
+    /// If there is more, or less.
+    pub fn assert_isolated(&self) {
+        self.inner.with(|state| state.tables.audit_user_side());
+    }
+
+    /// The frame of the root that user mode has.
+    #[must_use]
+    pub fn user_root(&self) -> PhysFrame {
+        if isolation::is_on() {
+            self.root + 1
+        } else {
+            self.root
+        }
     }
 
     /// The frame of the root of the page tables: what CR3 has where they are loaded.

@@ -12,14 +12,15 @@ use kernel_core::process::{PAGE, PAGE_BYTES, Rights, USER};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{PageTableFlags, PhysFrame};
 
+use super::isolation::{self, USER_ROOT, UserSide};
 use crate::memory::frames::{self, Block, FRAME};
 use crate::memory::{direct, paging};
 
 /// The entries of a table.
-const ENTRIES: usize = 512;
+pub(super) const ENTRIES: usize = 512;
 
 /// Bits of an entry that are an address.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub(super) const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 /// Rights are restricted by the last level alone.
 const TABLE: PageTableFlags = PageTableFlags::PRESENT
@@ -63,18 +64,42 @@ pub(super) struct Tables {
     tables: u64,
     /// Frames that hold pages.
     pages: u64,
+    /// For user mode, if that has a root of its own.
+    user: Option<UserSide>,
 }
 
 /// A frame without anything in it.
-fn take_zeroed() -> Result<PhysFrame, NoMemory> {
+pub(super) fn take_zeroed() -> Result<PhysFrame, NoMemory> {
     if frames::free_bytes() < KEPT_FOR_KERNEL {
         return Err(NoMemory);
     }
     let frame = frames::take().ok_or(NoMemory)?;
-    let bytes: *mut u8 = direct::address_of(frame.start_address()).as_mut_ptr();
-    // SAFETY: a frame that nothing else has, which the direct map has.
-    unsafe { bytes.write_bytes(0, PAGE_BYTES) };
+    zero(frame);
     Ok(frame)
+}
+
+/// Makes a frame zero that nothing else has.
+fn zero(frame: PhysFrame) {
+    let bytes: *mut u8 = direct::address_of(frame.start_address()).as_mut_ptr();
+    // SAFETY: nothing else has it, and the direct map does.
+    unsafe { bytes.write_bytes(0, PAGE_BYTES) };
+}
+
+/// A frame for a root, and if user mode has one of its own, that one behind it.
+fn take_roots() -> Result<(PhysFrame, Option<PhysFrame>), NoMemory> {
+    if !isolation::is_on() {
+        return Ok((take_zeroed()?, None));
+    }
+    let bytes = 2 * FRAME;
+    if frames::free_bytes() < KEPT_FOR_KERNEL {
+        return Err(NoMemory);
+    }
+    let block = frames::take_block(bytes, bytes, None).ok_or(NoMemory)?;
+    let [kernels, users] =
+        [0, USER_ROOT].map(|offset| PhysFrame::containing_address(block.start + offset));
+    zero(kernels);
+    zero(users);
+    Ok((kernels, Some(users)))
 }
 
 /// Gives a frame back.
@@ -93,7 +118,7 @@ pub(super) unsafe fn give_back(start: PhysAddr) {
 /// # Safety
 ///
 /// The frame holds a table for as long as the result is used.
-unsafe fn table<'a>(start: PhysAddr) -> &'a Table {
+pub(super) unsafe fn table<'a>(start: PhysAddr) -> &'a Table {
     let table: *const Table = direct::address_of(start).as_ptr();
     // SAFETY: by the condition, mapped by the direct map; what of it changes is atomic.
     unsafe { &*table }
@@ -129,7 +154,7 @@ fn parts(entry: u64) -> Option<(PhysAddr, PageTableFlags)> {
 }
 
 /// An address's place in the tables of a level: 3 is the root's, 0 the last one.
-const fn index(address: u64, level: u32) -> usize {
+pub(super) const fn index(address: u64, level: u32) -> usize {
     (address >> (12 + 9 * level) & 0x1ff) as usize
 }
 
@@ -138,20 +163,106 @@ const fn bytes_of(level: u32) -> u64 {
     PAGE << (9 * level)
 }
 
+/// The entry of the last level for an address, in the tables of a root. Makes the tables that are
+/// missing, with these flags, adds them to `made`, and calls `in_root` for a new entry of the root
+/// itself.
+pub(super) fn entry_or_new_in<'a>(
+    root: PhysAddr,
+    address: u64,
+    flags: PageTableFlags,
+    made: &mut u64,
+    in_root: &mut dyn FnMut(&AtomicU64, u64),
+) -> Result<&'a AtomicU64, NoMemory> {
+    let mut start = root;
+    for level in [3, 2, 1] {
+        // SAFETY: reached from the root by entries that are present, none of which is a leaf.
+        let table = unsafe { table(start) };
+        let entry = &table[index(address, level)];
+        start = match parts(entry.load(Ordering::Relaxed)) {
+            Some((next, _)) => next,
+            None => {
+                let next = take_zeroed()?.start_address();
+                let word = next.as_u64() | flags.bits();
+                // Whoever finds it finds zeros.
+                entry.store(word, Ordering::Release);
+                if level == 3 {
+                    in_root(entry, word);
+                }
+                *made += 1;
+                next
+            }
+        };
+    }
+    // SAFETY: likewise.
+    Ok(&unsafe { table(start) }[index(address, 0)])
+}
+
+/// What an entry maps.
+pub(super) struct Leaf {
+    pub(super) address: u64,
+    pub(super) bytes: u64,
+    pub(super) entry: u64,
+}
+
+/// Calls `each` for all that an entry of a table of this level maps, which is for addresses from
+/// `address` on.
+pub(super) fn visit(entry: u64, level: u32, address: u64, each: &mut dyn FnMut(&Leaf)) {
+    let Some((next, flags)) = parts(entry) else {
+        return;
+    };
+    let bytes = bytes_of(level);
+    if level == 0 || flags.contains(PageTableFlags::HUGE_PAGE) {
+        each(&Leaf {
+            address,
+            bytes,
+            entry,
+        });
+        return;
+    }
+    // SAFETY: callers have tables that stay as they are meanwhile.
+    for (place, entry) in (0..).zip(unsafe { table(next) }) {
+        let address = address + place * bytes_of(level - 1);
+        visit(entry.load(Ordering::Relaxed), level - 1, address, each);
+    }
+}
+
+/// Frees a table of a level, and the tables that it leads to, but no page.
+pub(super) fn free_tables(start: PhysAddr, level: u32) {
+    if level > 0 {
+        // SAFETY: as in `free`.
+        for entry in unsafe { table(start) } {
+            if let Some((next, _)) = parts(entry.load(Ordering::Relaxed)) {
+                free_tables(next, level - 1);
+            }
+        }
+    }
+    // SAFETY: likewise.
+    unsafe { give_back(start) };
+}
+
 impl Tables {
     /// Tables that map nothing but the kernel.
     pub(super) fn new() -> Result<Self, NoMemory> {
-        let root = take_zeroed()?;
+        let (root, users) = take_roots()?;
         // SAFETY: it has been zeroed, so it is a table, and lives as long as this.
         let table = unsafe { table(root.start_address()) };
         for (own, kernels) in table[256..].iter().zip(paging::kernel_half()) {
             own.store(kernels, Ordering::Relaxed);
         }
-        Ok(Self {
+        let mut tables = Self {
             root,
             tables: 1,
             pages: 0,
-        })
+            user: None,
+        };
+        if let Some(users) = users {
+            let users = users.start_address();
+            tables.user = Some(UserSide::new(users).inspect_err(|_| {
+                // SAFETY: taken above, and nothing has it.
+                unsafe { give_back(users) };
+            })?);
+        }
+        Ok(tables)
     }
 
     /// The root's frame.
@@ -170,8 +281,21 @@ impl Tables {
     }
 
     /// How many frames hold tables, the root among them, and how many hold pages.
-    pub(super) const fn frames(&self) -> (u64, u64) {
-        (self.tables, self.pages)
+    pub(super) fn frames(&self) -> (u64, u64) {
+        let users = self.user.as_ref().map_or(0, |user| user.tables);
+        (self.tables + users, self.pages)
+    }
+
+    /// The side for user mode, if that has a root of its own.
+    pub(super) const fn user_side(&mut self) -> Option<&mut UserSide> {
+        self.user.as_mut()
+    }
+
+    /// Makes sure that user mode has nothing else of the kernel than it should.
+    pub(super) fn audit_user_side(&self) {
+        if let Some(user) = &self.user {
+            user.audit(self.root.start_address());
+        }
     }
 
     /// The entry of the last level for an address of a process.
@@ -194,24 +318,16 @@ impl Tables {
     /// The same; makes the tables that are missing.
     fn entry_or_new(&mut self, address: u64) -> Result<&AtomicU64, NoMemory> {
         assert!(USER.contains(&address), "{address:#x} is no process's");
-        let mut start = self.root.start_address();
-        for level in [3, 2, 1] {
-            // SAFETY: as in `entry`.
-            let table = unsafe { table(start) };
-            let entry = &table[index(address, level)];
-            start = match parts(entry.load(Ordering::Relaxed)) {
-                Some((next, _)) => next,
-                None => {
-                    let next = take_zeroed()?.start_address();
-                    // Whoever finds it finds zeros.
-                    entry.store(next.as_u64() | TABLE.bits(), Ordering::Release);
-                    self.tables += 1;
-                    next
-                }
-            };
-        }
-        // SAFETY: likewise.
-        Ok(&unsafe { table(start) }[index(address, 0)])
+        let user = &self.user;
+        let root = self.root.start_address();
+        // The kernel has no business in what is a program's: it is not to run there.
+        let mut in_root = |entry: &AtomicU64, word: u64| {
+            if let Some(user) = user {
+                user.set(index(address, 3), word);
+                entry.store(word | PageTableFlags::NO_EXECUTE.bits(), Ordering::Release);
+            }
+        };
+        entry_or_new_in(root, address, TABLE, &mut self.tables, &mut in_root)
     }
 
     /// The page that an address is in, if it is mapped.

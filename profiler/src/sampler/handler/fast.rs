@@ -31,7 +31,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::address::{CodeAddress, StackAddress};
 use crate::entry::fast::{FastPath, Unusual};
-use crate::entry::{TrapFrame, end_of_call, vector};
+use crate::entry::{TrapFrame, end_of_call, returns, vector};
 use crate::format::ring::Base;
 use crate::format::sample::compact::{self, Width, at};
 use crate::format::table::{self, TASK_AT};
@@ -728,7 +728,9 @@ fn handler_of<T: Target, const CHAINS: bool>(run: &Run) -> Chosen {
     let is_x2apic = apic::registers() == Registers::X2Apic;
     let is_nmi = run.delivery == Delivery::Nmi;
     Chosen::Rust(match (&run.source, is_nmi, is_x2apic) {
-        (Source::ApicTimer(_), _, false) if !is_scaled => return Chosen::Assembly,
+        (Source::ApicTimer(_), _, false) if !is_scaled && !returns::are_set() => {
+            return Chosen::Assembly;
+        }
         (Source::ApicTimer(_), true, false) => on_interrupt::<T, XAPIC, true, CHAINS>,
         (Source::ApicTimer(_), false, false) => on_interrupt::<T, XAPIC, false, CHAINS>,
         (Source::ApicTimer(_), true, true) => on_interrupt::<T, X2APIC, true, CHAINS>,

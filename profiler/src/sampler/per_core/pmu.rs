@@ -80,13 +80,13 @@ impl CounterHandlers {
         &self,
         plan: &Plan,
         delivery: Delivery,
-        is_scaled: bool,
+        is_rust: bool,
         is_x2apic: bool,
     ) -> Option<FastHandler> {
         let form = plan.form?;
         let is_nmi = usize::from(delivery == Delivery::Nmi);
         let is_one = form == FastForm::One;
-        if is_scaled || form == FastForm::Any {
+        if is_rust || form == FastForm::Any {
             let all = if is_one { &self.one } else { &self.any };
             return Some(FastHandler::Rust(all[is_nmi]));
         }

@@ -23,7 +23,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::Source;
 use crate::assembly;
 use crate::entry::fast::Leave;
-use crate::entry::{end_of_call, vector};
+use crate::entry::{end_of_call, returns, vector};
 use crate::format::Delivery;
 use crate::hw::apic::{self, Register};
 use crate::pmu::driver::{Stage, at};
@@ -36,36 +36,16 @@ use crate::sampler::vector::OVERFLOW;
 
 /// The last step for what `source` is armed by; `None` if its handler arms it.
 fn leave_of(source: &Source, delivery: Delivery) -> Option<Leave> {
-    let (by_nmi, by_irq, aside): (Step, Step, Step) = match source {
-        Source::ApicTimer(_) if apic::REGISTERS.load(Relaxed) == apic::X2APIC => (
-            pmiscope_leave_x2apic_nmi,
-            pmiscope_leave_x2apic_irq,
-            pmiscope_leave_x2apic_aside,
-        ),
-        Source::ApicTimer(_) => (
-            pmiscope_leave_xapic_nmi,
-            pmiscope_leave_xapic_irq,
-            pmiscope_leave_xapic_aside,
-        ),
-        Source::Hpet(_) => (
-            pmiscope_leave_hpet_nmi,
-            pmiscope_leave_hpet_irq,
-            pmiscope_leave_hpet_aside,
-        ),
-        Source::Ipi(_) => (
-            pmiscope_leave_ipi_nmi,
-            pmiscope_leave_ipi_irq,
-            pmiscope_leave_ipi_aside,
-        ),
+    let steps = match source {
+        Source::ApicTimer(_) if apic::REGISTERS.load(Relaxed) == apic::X2APIC => X2APIC,
+        Source::ApicTimer(_) => XAPIC,
+        Source::Hpet(_) => HPET,
+        Source::Ipi(_) => IPI,
         // What the plan has may be better.
-        Source::Pmu(_) => return Some(leave_of_counters(StartedBy::Call, delivery)),
+        Source::Pmu(_) => OTHERS,
         Source::Step => return None,
     };
-    let way = match delivery {
-        Delivery::Nmi => by_nmi,
-        Delivery::Irq => by_irq,
-    };
-    Some(Leave { way, aside })
+    Some(steps.choose(delivery))
 }
 
 /// In what counters are armed with: the handler has sampled. Others have no time of their own.
@@ -77,52 +57,16 @@ pub(crate) const fn after_sample(stage: Stage) -> u32 {
     stage as u32 | HAS_SAMPLED
 }
 
-/// What starts counters.
-#[derive(Clone, Copy)]
-enum StartedBy {
-    /// One register.
-    One,
-    /// One each.
-    Each,
-    Call,
-}
-
-/// The last step of counters that are started so.
-fn leave_of_counters(by: StartedBy, delivery: Delivery) -> Leave {
-    let (by_nmi, by_irq, aside): (Step, Step, Step) = match by {
-        StartedBy::One => (
-            pmiscope_leave_counters_nmi,
-            pmiscope_leave_counters_irq,
-            pmiscope_leave_counters_aside,
-        ),
-        StartedBy::Each => (
-            pmiscope_leave_selects_nmi,
-            pmiscope_leave_selects_irq,
-            pmiscope_leave_selects_aside,
-        ),
-        StartedBy::Call => (
-            pmiscope_leave_others_nmi,
-            pmiscope_leave_others_irq,
-            pmiscope_leave_others_aside,
-        ),
-    };
-    let way = match delivery {
-        Delivery::Nmi => by_nmi,
-        Delivery::Irq => by_irq,
-    };
-    Leave { way, aside }
-}
-
 /// Lets the entries of `core` start counters by `plan`.
 pub(super) fn set_leave_of_plan(core: &Core, plan: &Plan, delivery: Delivery) {
-    let by = match plan.form {
-        _ if plan.ibs.is_some() => StartedBy::Call,
-        _ if plan.global.is_some() => StartedBy::One,
-        Some(FastForm::One) => StartedBy::One,
-        Some(FastForm::Several) => StartedBy::Each,
-        Some(FastForm::Any) | None => StartedBy::Call,
+    let steps = match plan.form {
+        _ if plan.ibs.is_some() => OTHERS,
+        _ if plan.global.is_some() => COUNTERS,
+        Some(FastForm::One) => COUNTERS,
+        Some(FastForm::Several) => SELECTS,
+        Some(FastForm::Any) | None => OTHERS,
     };
-    core.path.set_leave(Some(leave_of_counters(by, delivery)));
+    core.path.set_leave(Some(steps.choose(delivery)));
 }
 
 /// Lets the entries of `core` arm `source`, which is never moved.
@@ -134,28 +78,156 @@ pub(super) fn set_leave(core: &Core, source: &'static Source, delivery: Delivery
 
 type Step = unsafe extern "C" fn();
 
+/// The last steps for a source: of NMIs, of maskable interrupts, and where there must be no
+/// breakpoint; those that end by `iretq`, and those by the kernel's way back.
+struct Steps {
+    own: [Step; 3],
+    returned: [Step; 3],
+}
+
+impl Steps {
+    fn choose(self, delivery: Delivery) -> Leave {
+        let [by_nmi, by_irq, aside] = if returns::are_set() {
+            self.returned
+        } else {
+            self.own
+        };
+        let way = match delivery {
+            Delivery::Nmi => by_nmi,
+            Delivery::Irq => by_irq,
+        };
+        Leave { way, aside }
+    }
+}
+
+const XAPIC: Steps = Steps {
+    own: [
+        pmiscope_leave_xapic_nmi,
+        pmiscope_leave_xapic_irq,
+        pmiscope_leave_xapic_aside,
+    ],
+    returned: [
+        pmiscope_leave_xapic_nmi_returned,
+        pmiscope_leave_xapic_irq_returned,
+        pmiscope_leave_xapic_aside_returned,
+    ],
+};
+const X2APIC: Steps = Steps {
+    own: [
+        pmiscope_leave_x2apic_nmi,
+        pmiscope_leave_x2apic_irq,
+        pmiscope_leave_x2apic_aside,
+    ],
+    returned: [
+        pmiscope_leave_x2apic_nmi_returned,
+        pmiscope_leave_x2apic_irq_returned,
+        pmiscope_leave_x2apic_aside_returned,
+    ],
+};
+const HPET: Steps = Steps {
+    own: [
+        pmiscope_leave_hpet_nmi,
+        pmiscope_leave_hpet_irq,
+        pmiscope_leave_hpet_aside,
+    ],
+    returned: [
+        pmiscope_leave_hpet_nmi_returned,
+        pmiscope_leave_hpet_irq_returned,
+        pmiscope_leave_hpet_aside_returned,
+    ],
+};
+const IPI: Steps = Steps {
+    own: [
+        pmiscope_leave_ipi_nmi,
+        pmiscope_leave_ipi_irq,
+        pmiscope_leave_ipi_aside,
+    ],
+    returned: [
+        pmiscope_leave_ipi_nmi_returned,
+        pmiscope_leave_ipi_irq_returned,
+        pmiscope_leave_ipi_aside_returned,
+    ],
+};
+const COUNTERS: Steps = Steps {
+    own: [
+        pmiscope_leave_counters_nmi,
+        pmiscope_leave_counters_irq,
+        pmiscope_leave_counters_aside,
+    ],
+    returned: [
+        pmiscope_leave_counters_nmi_returned,
+        pmiscope_leave_counters_irq_returned,
+        pmiscope_leave_counters_aside_returned,
+    ],
+};
+const SELECTS: Steps = Steps {
+    own: [
+        pmiscope_leave_selects_nmi,
+        pmiscope_leave_selects_irq,
+        pmiscope_leave_selects_aside,
+    ],
+    returned: [
+        pmiscope_leave_selects_nmi_returned,
+        pmiscope_leave_selects_irq_returned,
+        pmiscope_leave_selects_aside_returned,
+    ],
+};
+const OTHERS: Steps = Steps {
+    own: [
+        pmiscope_leave_others_nmi,
+        pmiscope_leave_others_irq,
+        pmiscope_leave_others_aside,
+    ],
+    returned: [
+        pmiscope_leave_others_nmi_returned,
+        pmiscope_leave_others_irq_returned,
+        pmiscope_leave_others_aside_returned,
+    ],
+};
+
 unsafe extern "C" {
     fn pmiscope_leave_xapic_nmi();
     fn pmiscope_leave_xapic_irq();
     fn pmiscope_leave_xapic_aside();
+    fn pmiscope_leave_xapic_nmi_returned();
+    fn pmiscope_leave_xapic_irq_returned();
+    fn pmiscope_leave_xapic_aside_returned();
     fn pmiscope_leave_x2apic_nmi();
     fn pmiscope_leave_x2apic_irq();
     fn pmiscope_leave_x2apic_aside();
+    fn pmiscope_leave_x2apic_nmi_returned();
+    fn pmiscope_leave_x2apic_irq_returned();
+    fn pmiscope_leave_x2apic_aside_returned();
     fn pmiscope_leave_hpet_nmi();
     fn pmiscope_leave_hpet_irq();
     fn pmiscope_leave_hpet_aside();
+    fn pmiscope_leave_hpet_nmi_returned();
+    fn pmiscope_leave_hpet_irq_returned();
+    fn pmiscope_leave_hpet_aside_returned();
     fn pmiscope_leave_ipi_nmi();
     fn pmiscope_leave_ipi_irq();
     fn pmiscope_leave_ipi_aside();
+    fn pmiscope_leave_ipi_nmi_returned();
+    fn pmiscope_leave_ipi_irq_returned();
+    fn pmiscope_leave_ipi_aside_returned();
     fn pmiscope_leave_counters_nmi();
     fn pmiscope_leave_counters_irq();
     fn pmiscope_leave_counters_aside();
+    fn pmiscope_leave_counters_nmi_returned();
+    fn pmiscope_leave_counters_irq_returned();
+    fn pmiscope_leave_counters_aside_returned();
     fn pmiscope_leave_selects_nmi();
     fn pmiscope_leave_selects_irq();
     fn pmiscope_leave_selects_aside();
+    fn pmiscope_leave_selects_nmi_returned();
+    fn pmiscope_leave_selects_irq_returned();
+    fn pmiscope_leave_selects_aside_returned();
     fn pmiscope_leave_others_nmi();
     fn pmiscope_leave_others_irq();
     fn pmiscope_leave_others_aside();
+    fn pmiscope_leave_others_nmi_returned();
+    fn pmiscope_leave_others_irq_returned();
+    fn pmiscope_leave_others_aside_returned();
 }
 
 /// Arms the core's timer of the HPET.
@@ -304,7 +376,7 @@ assembly!(
     movq 80(%rsp), %r11
     .endm
 
-    .macro LEAVE source, way, vector:vararg
+    .macro LEAVE source, way, vector, last:vararg
     .balign 16
     .global pmiscope_leave_\source\()_\way
     .type pmiscope_leave_\source\()_\way, @function
@@ -317,21 +389,24 @@ pmiscope_leave_\source\()_\way:
 pmiscope_left_\source\()_\way:
     TRAP_RESTORE
     RULE INTERRUPTED, 0, \vector
-    iretq
+    \last
     .cfi_endproc
     .size pmiscope_leave_\source\()_\way, . - pmiscope_leave_\source\()_\way
     .endm
 
     .irp source, xapic, x2apic, hpet, ipi, counters, selects, others
-    LEAVE \source, nmi, {nmi}
-    LEAVE \source, irq, {irq}
+    LEAVE \source, nmi, {nmi}, iretq
+    LEAVE \source, irq, {irq}, iretq
+    LEAVE \source, nmi_returned, {nmi}, jmpq *{ways}+{way_nmi}(%rip)
+    LEAVE \source, irq_returned, {irq}, jmpq *{ways}+{way_irq}(%rip)
     .endr
 
     # From here to the end there must be no breakpoint.
     .global pmiscope_leave_aside_start
 pmiscope_leave_aside_start:
     .irp source, xapic, x2apic, hpet, ipi, counters, selects, others
-    LEAVE \source, aside, {nmi}
+    LEAVE \source, aside, {nmi}, iretq
+    LEAVE \source, aside_returned, {nmi}, jmpq *{ways}+{way_aside}(%rip)
     .endr
     .global pmiscope_leave_aside_end
 pmiscope_leave_aside_end:
@@ -356,6 +431,10 @@ pmiscope_leave_aside_end:
     event_started = const at::EVENT_STARTED,
     start_counters = sym start_counters,
     stop_counters = sym stop_counters,
+    ways = sym returns::WAYS,
+    way_nmi = const returns::NMI,
+    way_irq = const returns::OVERFLOWS,
+    way_aside = const returns::ASIDE,
     nmi = const vector::NMI,
     irq = const OVERFLOW,
     options(att_syntax),

@@ -2,6 +2,7 @@
 //! what they do that must harm nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use assert_cmd::Command;
 use pmiscope::internals::qemu::Choice;
@@ -86,28 +87,36 @@ fn check(samples: &Samples) -> Checked {
     checked
 }
 
+/// The ways over the border: the names of what is there begin so, with these words for the kernel.
+const WAYS: [(&str, &str); 2] = [("", ""), ("isolated_", "--append kpti=on")];
+
 /// Returns how many instructions from a label up to another were checked.
-fn places(checked: &Checked, [start, end]: [&str; 2]) -> usize {
-    checked.places.range(function(start)..function(end)).count()
+fn places(checked: &Checked, own: &str, [start, end]: [&str; 2]) -> usize {
+    let at = |label| function(&format!("{own}{label}"));
+    checked.places.range(at(start)..at(end)).count()
 }
 
 #[test]
 fn each_instruction_between_a_call_and_its_return_has_the_programs_chain() {
-    let samples = sample("--smp 1 --workload process-calls --period 1 --samples 250000");
-    let checked = check(&samples);
-    println!("{:?}, {} returns", checked.vectors, checked.returns);
-    // Up to the switch of stacks; from there to the whole frame; the way back by `sysret`.
-    assert_eq!(places(&checked, ["syscall_entry", "syscall_on_stack"]), 3);
-    assert!(places(&checked, ["syscall_on_stack", "user_enter"]) >= 8);
-    assert_eq!(
-        places(&checked, ["user_leave_on_stack", "syscall_entry"]),
-        2
-    );
-    assert!(places(&checked, ["user_trap_common", "user_leave"]) > 18);
-    assert!(places(&checked, ["user_leave", "user_leave_on_stack"]) > 34);
-    assert!(checked.vectors[&None] > 50_000);
-    assert!(checked.vectors[&Some(PAGE_FAULT)] > 1000);
-    assert!(checked.returns > 500);
+    for (own, more) in WAYS {
+        let samples = sample(&format!(
+            "--smp 1 --workload process-calls --period 1 --samples 250000 {more}"
+        ));
+        let checked = check(&samples);
+        println!("{:?}, {} returns", checked.vectors, checked.returns);
+        let places = |labels| places(&checked, own, labels);
+        // Where they are isolated, by page tables as well, on each way.
+        let roots = if own.is_empty() { 0 } else { 3 };
+        // Up to the switch of stacks; from there to the whole frame; the way back by `sysret`.
+        assert_eq!(places(["syscall_entry", "syscall_on_stack"]), 3);
+        assert!(places(["syscall_on_stack", "user_enter"]) >= 8);
+        assert_eq!(places(["user_leave_on_stack", "syscall_entry"]), 2);
+        assert!(places(["user_trap_common", "user_leave"]) > 18 + roots);
+        assert!(places(["user_leave", "user_leave_on_stack"]) > 34 + 2 * roots);
+        assert!(checked.vectors[&None] > 50_000);
+        assert!(checked.vectors[&Some(PAGE_FAULT)] > 1000);
+        assert!(checked.returns > 300);
+    }
 }
 
 #[test]
@@ -143,13 +152,24 @@ fn threads_that_yield_in_both_ways_have_their_own_chains() {
 
 #[test]
 fn nmis_in_the_handler_of_one_in_user_mode_or_at_the_border_harm_nothing() {
-    let run = "--smp 1 --workload process-calls --samples 6000";
-    for aim in [
-        "nmi_landed:0..1300",
-        "syscall_entry:0..40",
-        "user_leave:0..200",
+    let isolated = "--append kpti=on";
+    for (aim, more) in [
+        ("nmi_landed:0..1300", ""),
+        ("syscall_entry:0..40", ""),
+        ("user_leave:0..200", ""),
+        ("nmi_landed:0..1300", isolated),
+        ("isolated_syscall_entry:0..40", isolated),
+        ("isolated_user_leave:0..200", isolated),
+        // The last instructions of an NMI's handler, with the program's page tables.
+        ("isolated_return_nmi:0..12", isolated),
+        (
+            "isolated_return_overflow:0..12",
+            "--append kpti=on --delivery irq",
+        ),
     ] {
-        let samples = sample(&format!("{run} --aim {aim}"));
+        let samples = sample(&format!(
+            "--smp 1 --workload process-calls --samples 6000 --aim {aim} {more}"
+        ));
         let aimed = samples.all().filter(|seen| seen.event == Sample::AIMED);
         assert!(aimed.count() > 1000, "{aim}");
         for seen in samples.all() {
@@ -203,15 +223,26 @@ const SAMPLES: u32 = 30_000;
 /// that handler, the chain that the handler itself has found.
 #[test]
 fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_interrupted() {
+    nested_nmis_have_the_chain("", function("user_trap_common")..function("user_exit"), "");
+}
+
+/// The same where page tables are switched on the way, and after the switch in an NMI's own way back.
+#[test]
+fn nested_nmis_have_the_chain_of_what_was_interrupted_by_both_page_tables() {
+    let border = function("isolated_wake")..function("isolated_user_enter");
+    nested_nmis_have_the_chain("isolated_", border, "--append kpti=on");
+}
+
+#[track_caller]
+fn nested_nmis_have_the_chain(own: &str, border: Range<CodeAddress>, more: &str) {
     // By instruction that an NMI came at, in whose handler another one did.
     let mut places: BTreeMap<CodeAddress, u64> = BTreeMap::new();
     let mut alone = 0;
     let mut distances: BTreeMap<u32, u64> = BTreeMap::new();
-    let border = function("user_trap_common")..function("user_exit");
     // The program is a loop, so samples at each period keep step with a part of its instructions.
     for period in [61, 67, 71, 73, 79] {
         let samples = sample(&format!(
-            "--smp 1 --workload process-calls --period {period} --samples {SAMPLES} --aim nmi_landed:0..1500"
+            "--smp 1 --workload process-calls --period {period} --samples {SAMPLES} --aim nmi_landed:0..1500 {more}"
         ));
         let all: BTreeMap<u32, Seen> = samples.of(0).map(|seen| (seen.sequence, seen)).collect();
         for (&sequence, nested) in &all {
@@ -238,7 +269,8 @@ fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_inte
             *places.entry(pc).or_default() += 1;
         }
     }
-    let count = |start: &str, end: &str| places.range(function(start)..function(end)).count();
+    let at = |label: &str| function(&format!("{own}{label}"));
+    let count = |start: &str, end: &str| places.range(at(start)..at(end)).count();
     let found = [
         ("syscall_entry", "syscall_on_stack", 3),
         ("syscall_on_stack", "user_enter", 8),
@@ -257,9 +289,14 @@ fn nested_nmis_at_each_instruction_of_the_border_have_the_chain_of_what_was_inte
 
 #[test]
 fn all_programs_run_on_all_cores_by_both_deliveries() {
-    for delivery in ["nmi", "irq"] {
+    for (delivery, more) in [
+        ("nmi", ""),
+        ("irq", ""),
+        ("nmi", "--append kpti=on"),
+        ("irq", "--append kpti=on"),
+    ] {
         let samples = sample(&format!(
-            "--smp 4 --workload processes --period 97 --samples 120000 --delivery {delivery}"
+            "--smp 4 --workload processes --period 97 --samples 120000 --delivery {delivery} {more}"
         ));
         samples.assert_whole(4, 120_000);
         for seen in samples.all() {
@@ -307,11 +344,37 @@ fn faults_end_their_process_alone_and_all_memory_is_free_again() {
     ]);
 }
 
+/// The kernel looks at the page tables of each thread itself, and ends the run if user mode has anything
+/// more: here they are counted, and faults in user mode are what they are without.
+#[test]
+fn isolated_programs_have_nothing_of_the_kernel_but_its_entries() {
+    for cores in [1, 2] {
+        let run = run(&format!(
+            "--smp {cores} --self-test process-faults --samples 60000 --append kpti=on --verbose"
+        ))
+        .ended_with(0);
+        let code = function("isolated_wake").0 >> 12..=function("isolated_user_enter").0 >> 12;
+        // Gates; of each core its block, its segments, and 96 KiB of stacks.
+        let pages = code.count() + 1 + cores * (2 + 24);
+        run.saying(&[
+            &format!("in user mode {pages} pages of the kernel are mapped, and one a thread"),
+            "(process-faults) has ended: page fault (vector 14)",
+            "nothing is mapped at 0x0\n",
+            "0x400000 cannot be written: it is in 0x400000-",
+            "(process-faults) has ended: divide error (vector 0)",
+        ]);
+    }
+    run("--smp 1 --self-test process-faults --samples 60000 --append kpti=on --verbose")
+        .ended_with(0)
+        .saying(&["all memory of processes is free again"]);
+}
+
 #[test]
 fn flags_and_stack_pointers_of_programs_harm_nothing() {
-    for period in [1, 29, 1000] {
+    let isolated = "--append kpti=on";
+    for (period, more) in [(1, ""), (29, ""), (1000, ""), (1, isolated), (29, isolated)] {
         let samples = sample(&format!(
-            "--smp 1 --self-test process-registers --samples 60000 --period {period}"
+            "--smp 1 --self-test process-registers --samples 60000 --period {period} {more}"
         ));
         let counters = &samples.counters[0];
         let found = (counters.lost, counters.unclaimed, counters.nested);
@@ -535,6 +598,13 @@ fn a_process_that_becomes_another_program_keeps_its_number() {
 fn a_hostile_program_harms_nobody_else() {
     let run = run("--smp 4 --workload process-hostile --period 100 --samples 400000");
     check_hostile(run, 4, 400_000);
+}
+
+#[test]
+fn a_hostile_program_that_is_isolated_harms_nobody_else() {
+    let run =
+        run("--smp 4 --workload process-hostile --period 100 --samples 200000 --append kpti=on");
+    check_hostile(run, 4, 200_000);
 }
 
 /// The checks of such a run, which says of each chain how it has ended.

@@ -212,6 +212,27 @@ fn programs_with_deep_chains_by_the_trap_flag() {
     );
 }
 
+/// Programs whose page tables have nothing of the kernel: through the changes of page tables.
+#[test]
+fn programs_that_are_isolated() {
+    for (workload, cores, samples) in [
+        ("process-calls", 1, 250_000),
+        ("process-yield", 1, 120_000),
+        ("process-calls", 4, 1_000_000),
+    ] {
+        let arguments = format!("--workload {workload} --smp {cores} --period 1 --append kpti=on");
+        let report = exact_programs(&arguments, samples);
+        let user = &report["executed"]["user_mode"];
+        for what in ["system_calls", "system_returns", "interrupts"] {
+            assert!(number(&user[what]) > 1, "{what}: {user}");
+        }
+    }
+    exact_programs(
+        "--workload process-recursion --smp 1 --source step --append kpti=on",
+        150_000,
+    );
+}
+
 /// Where frames are overwritten chains end early, and say so: none is wrong.
 #[test]
 fn frames_that_are_overwritten() {

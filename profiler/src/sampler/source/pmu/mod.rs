@@ -18,6 +18,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::{SourceError, leave};
 use crate::address::CodeAddress;
+use crate::entry::returns;
 use crate::format::Delivery;
 use crate::hw::apic::{self, Destination, Message, PerformanceEntry, Vector};
 use crate::hw::tsc::Deadline;
@@ -175,10 +176,11 @@ impl Pmu {
             // What handlers know of the events is of those before, up to the first sample.
             core.fast.last.store(0, Relaxed);
             leave::set_leave_of_plan(core, plan, self.delivery);
-            let is_scaled = core.fast.is_scaled.load(Relaxed);
+            // Those in assembly end by themselves.
+            let is_rust = core.fast.is_scaled.load(Relaxed) || returns::are_set();
             let is_x2apic = apic::registers() == apic::Registers::X2Apic;
             let handlers = core.pmu.handlers.get();
-            match handlers.and_then(|it| it.of(plan, self.delivery, is_scaled, is_x2apic)) {
+            match handlers.and_then(|it| it.of(plan, self.delivery, is_rust, is_x2apic)) {
                 None => core.path.set_up(),
                 Some(FastHandler::Assembly(handler)) => {
                     core.path.set_handler(self.delivery, handler);
