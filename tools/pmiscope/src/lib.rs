@@ -153,7 +153,7 @@ pub mod internals {
         pub use crate::report::model::{Core, Cost, CounterTotals, Counters};
         pub use crate::report::text::text;
         pub use crate::report::{
-            Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
+            Only, Options, Pattern, Report, Selection, SortBy, StackFilter, Tally, TimeWindow, json,
         };
     }
 

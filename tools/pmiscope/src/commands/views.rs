@@ -114,7 +114,7 @@ impl CountedProfile {
     /// Checks that samples are of one event.
     pub(super) fn check_one_event(&self) -> Result<()> {
         let counted = self.tally.events.iter().filter(|event| event.samples > 0);
-        if self.tally.selection.event.is_none() && counted.count() > 1 {
+        if counted.count() > 1 {
             let events = self.profile.events().iter();
             let names: Vec<_> = events.map(|event| event.name.as_str()).collect();
             bail!(

@@ -52,10 +52,19 @@ impl Period {
     }
 }
 
-/// The events of a profile, or only this one.
-pub(super) fn rows(profile: &Profile, tally: &Tally, only: Option<u8>) -> Vec<EventRow> {
+/// What these events count.
+pub(crate) fn names(profile: &Profile, numbers: &[u8]) -> Vec<String> {
+    let events = numbers
+        .iter()
+        .filter_map(|&it| profile.events().get(usize::from(it)));
+    events.map(|event| event.name.as_str().to_owned()).collect()
+}
+
+/// The events of a profile that are asked for.
+pub(super) fn rows(profile: &Profile, tally: &Tally) -> Vec<EventRow> {
+    let events = &tally.selection.events;
     let rows = profile.events().iter().zip(&tally.events).enumerate();
-    rows.filter(|&(index, _)| only.is_none_or(|only| usize::from(only) == index))
+    rows.filter(|&(index, _)| u8::try_from(index).is_ok_and(|index| events.has(index)))
         .map(|(index, (event, counted))| {
             let overhead = overhead::of_event(profile, tally, index);
             let known = overhead.and_then(|it| it.known);

@@ -11,7 +11,7 @@ use serde::ser::{SerializeMap as _, Serializer};
 
 use super::model::{SortBy, lock_name, lock_of, task_name, task_numbers, task_of};
 use super::tally::SampleKey;
-use super::{Selection, Stack, Tally, processes, statistics};
+use super::{Selection, Stack, Tally, event, only, processes, statistics};
 use crate::profile::{Profile, ReadError};
 use crate::symbols::{Lines, Symbols};
 use crate::units::percent;
@@ -165,12 +165,11 @@ impl Groups {
 
 /// What is asked of the samples of a selection, in words.
 pub(crate) fn only(selection: &Selection, profile: &Profile) -> Vec<String> {
-    let event = selection.event.map(usize::from);
-    let event = event.and_then(|event| profile.events().get(event));
-    let core = selection.core.map(|core| format!("core {core}"));
-    let event = event.map(|event| event.name.as_str().to_owned());
+    let cores = selection.cores.these().map(only::cores);
+    let events = selection.events.these().unwrap_or_default();
+    let events = event::names(profile, events).into_iter();
     let others = selection.said.iter().cloned();
-    core.into_iter().chain(event).chain(others).collect()
+    cores.into_iter().chain(events).chain(others).collect()
 }
 
 /// An address alone says little.
@@ -204,7 +203,7 @@ fn columns(profile: &Profile, tally: &Tally, by: &[By]) -> Vec<Column> {
         }]
     };
     let events = profile.events();
-    if let Some(only) = tally.selection.event {
+    if let Some(only) = tally.selection.events.single() {
         return all(events
             .get(usize::from(only))
             .map_or("", |it| it.name.as_str()));
