@@ -8,9 +8,10 @@ use profiler::format::{Clock, Sample};
 
 use super::Export;
 use crate::profile::{Profile, ReadError, Timed};
+use crate::report::Selection;
+use crate::report::event::AIMED;
 use crate::report::model::{task_name, task_of};
 use crate::report::tally::SampleKey;
-use crate::report::{Only, Selection};
 
 /// A sample, or several that nothing tells apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,7 +60,7 @@ impl Events {
     pub(crate) fn new(profile: &Profile, selection: &Selection) -> Result<Self, ReadError> {
         let run = of_run(profile);
         // Overflows beside those of the period, which have none.
-        let aimed = Some(Event::new("aimed", 1)).filter(|_| selection.events == Only::All);
+        let aimed = Some(Event::new(AIMED, 1)).filter(|_| selection.has_event(Sample::AIMED));
         let mut events = Self {
             all: Vec::new(),
             places: Vec::new(),

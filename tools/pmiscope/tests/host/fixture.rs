@@ -449,6 +449,27 @@ pub fn profile_of_events() -> Vec<u8> {
     profile_of_both(unfinished_of(&two_events()), samples)
 }
 
+/// A whole profile of a run that kept these chains, each core's with how often there was each, and no
+/// order.
+pub fn profile_of_chains(cores: [&[(Seen, u64)]; 2]) -> Vec<u8> {
+    let run = Description {
+        table_bytes: 1 << 20,
+        ..description()
+    };
+    let mut writer = unfinished_of(&run);
+    let mut end = run_end();
+    for (core, chains) in (0..).zip(cores) {
+        for (seen, samples) in chains {
+            let record = seen.record();
+            let sample = Sample::decode(&record).unwrap();
+            writer.chain(core, &sample, *samples).unwrap();
+        }
+        let samples = chains.iter().map(|(_, samples)| samples);
+        end.cores[core as usize].stored = samples.sum();
+    }
+    writer.finish(&end).unwrap()
+}
+
 fn profile_of_both(mut writer: Writer<Vec<u8>>, [first, second]: [Vec<Seen>; 2]) -> Vec<u8> {
     for (a, b) in first.iter().zip(&second) {
         writer.record(0, &a.record()).unwrap();

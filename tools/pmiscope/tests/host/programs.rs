@@ -96,7 +96,7 @@ fn in_kernel(program: &Program, vector: Option<u8>) -> Seen {
     Seen::new(0, kernel.at("in_innermost"), &chain)
 }
 
-struct Run {
+pub struct Run {
     one: Program,
     two: Program,
     /// The modules that it brought, which are embedded.
@@ -104,7 +104,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let one = Program::compile(1, &format!("{name}-one"), &[]);
         let two = Program::compile(2, &format!("{name}-two"), &["-DTWO"]);
         let modules = [&one, &two].map(|it| {
@@ -119,7 +119,7 @@ impl Run {
     }
 
     /// A profile of two samples of each kind, and of one of a program that is no module.
-    fn profile(&self, name: &str) -> PathBuf {
+    pub fn profile(&self, name: &str) -> PathBuf {
         let mut samples = vec![
             in_user_code(&self.one),
             in_user_code(&self.two),

@@ -2,12 +2,13 @@
 //! whose every sample is known.
 
 use pmiscope::profile::{Head, Writer};
-use profiler::format::{Description, Sample, Text};
+use profiler::format::{Description, Text};
 use serde_json::Value;
 
 use crate::command::{pmiscope, refused, stdout, text};
 use crate::fixture::{
-    Seen, description, file, host, kernel, profile, profile_of, profile_of_events, run_end, samples,
+    Seen, description, file, host, kernel, profile, profile_of, profile_of_chains,
+    profile_of_events, run_end, samples,
 };
 
 /// What each of these options leaves of the six samples.
@@ -359,26 +360,10 @@ fn a_timeline_has_the_cores_that_are_asked_for() {
 
 #[test]
 fn a_run_that_kept_chains_has_no_times_to_choose_by() {
-    let run = Description {
-        table_bytes: 1 << 20,
-        ..description()
-    };
-    let host = host();
-    let head = Head {
-        description: &run,
-        host: &host,
-        kernel: &kernel().elf,
-    };
-    let mut writer = Writer::new(Vec::new(), &head).unwrap();
-    let mut end = run_end();
-    for (core, (seen, times)) in (0..).zip(samples().iter().zip([30, 5])) {
-        let record = seen[0].record();
-        writer
-            .chain(core, &Sample::decode(&record).unwrap(), times)
-            .unwrap();
-        end.cores[core as usize].stored = times;
-    }
-    let path = file("chosen-chains.pmi", &writer.finish(&end).unwrap());
+    let [first, second] = samples();
+    let chains = [(first[0].clone(), 30), (second[0].clone(), 5)];
+    let profile = profile_of_chains([&chains[..1], &chains[1..]]);
+    let path = file("chosen-chains.pmi", &profile);
     let path = text(&path);
     for (options, expected) in [
         (&["--task", "hash"][..], 30),

@@ -204,16 +204,16 @@ fn columns(profile: &Profile, tally: &Tally, by: &[By]) -> Vec<Column> {
     };
     let events = profile.events();
     if let Some(only) = tally.selection.events.single() {
-        return all(events
-            .get(usize::from(only))
-            .map_or("", |it| it.name.as_str()));
+        let name = event::names(profile, &[only]);
+        return all(name.first().map_or("", String::as_str));
     }
     if by.contains(&By::Event) || events.is_empty() {
         return all("");
     }
-    let counted = events.iter().zip(&tally.events);
+    let counted = (0..).zip(events.iter().zip(&tally.events));
     let mut columns: Vec<_> = counted
-        .map(|(event, counted)| Column {
+        .filter(|&(number, _)| tally.selection.has_event(number))
+        .map(|(_, (event, counted))| Column {
             name: event.name.as_str().to_owned(),
             samples: counted.samples,
         })
@@ -221,7 +221,7 @@ fn columns(profile: &Profile, tally: &Tally, by: &[By]) -> Vec<Column> {
     let others = samples - columns.iter().map(|it| it.samples).sum::<u64>();
     if others > 0 {
         columns.push(Column {
-            name: "aimed".to_owned(),
+            name: event::AIMED.to_owned(),
             samples: others,
         });
     }
