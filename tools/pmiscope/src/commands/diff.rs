@@ -36,6 +36,9 @@ pub(super) fn diff(arguments: &DiffArgs) -> Result<Exit> {
                 event::names(&before.counted.profile, &firsts(&pairs)).join(", ")
             );
         }
+        if let Some(lacking) = before.lacking().or_else(|| after.lacking()) {
+            bail!("there is nothing to draw: {lacking}");
+        }
         draw(
             &before.of(first(&pairs, 0))?,
             &after.of(first(&pairs, 1))?,
@@ -43,6 +46,9 @@ pub(super) fn diff(arguments: &DiffArgs) -> Result<Exit> {
         )?;
     }
     if !matches!(output, Some(Destination::Stdout)) {
+        for lacking in [before.lacking(), after.lacking()].into_iter().flatten() {
+            say!("pmiscope: {lacking}");
+        }
         let text = text(&mut before, &mut after, (&pairs, arguments))?;
         print(&text).context("cannot write the difference")?;
     }
@@ -109,9 +115,6 @@ fn pairs(before: &Counted, after: &Counted) -> Result<Pairs> {
 }
 
 fn draw(before: &OfSide, after: &OfSide, output: &Destination) -> Result<()> {
-    if before.stacks.is_empty() || after.stacks.is_empty() {
-        bail!("there is nothing to draw: one of the two has no samples");
-    }
     let mut picture = Vec::new();
     flame::draw_diff([&before.stacks, &after.stacks], &mut picture)
         .context("cannot draw the flame graph")?;
@@ -183,10 +186,13 @@ impl Counted {
             .select(&arguments.select)
             .with_context(|| path.clone())?;
         let counted = loaded.count(selection)?;
-        if counted.tally.samples() == 0 {
-            say!("pmiscope: {path}: {}", counted.lacks_samples());
-        }
         Ok(Self { counted, path })
+    }
+
+    /// Why it has nothing to compare, if it has nothing.
+    fn lacking(&self) -> Option<String> {
+        let is_empty = self.counted.tally.samples() == 0;
+        is_empty.then(|| format!("{}: {}", self.path, self.counted.lacks_samples()))
     }
 
     /// The samples of this event, or all.
