@@ -58,6 +58,8 @@ mod signals;
 mod stress;
 #[warn(missing_docs)]
 pub mod symbols;
+#[cfg(test)]
+mod test_sample;
 mod timeline;
 mod top;
 mod units;

@@ -370,11 +370,21 @@ pub fn profile_of_files(
     (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
     cores: &[&[Seen]],
 ) -> Vec<u8> {
+    let mut end = run_end();
+    end.cores.truncate(description.cores as usize);
+    profile_with_end((description, &end), (kernel, debug_files), cores)
+}
+
+/// The same, but for how much was stored, with this end.
+pub fn profile_with_end(
+    (description, end): (&Description, &RunEnd),
+    (kernel, debug_files): (&[u8], &[(&str, Vec<u8>)]),
+    cores: &[&[Seen]],
+) -> Vec<u8> {
     let debug_files = debug_files.iter().map(|(name, file)| (*name, &**file));
     let files = Embedded::new(kernel, debug_files).unwrap();
     let mut writer = Writer::with(Vec::new(), description, &host(), files).unwrap();
-    let mut end = run_end();
-    end.cores.truncate(description.cores as usize);
+    let mut end = end.clone();
     for core in &mut end.cores {
         core.stored = 0;
     }

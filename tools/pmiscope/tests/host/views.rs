@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::command::{pmiscope, stdout, text};
 use crate::fixture::{
     Seen, description, file, kernel, profile, profile_of, profile_of_cores, profile_of_events,
+    profile_of_later_event,
 };
 
 const HASH: &str = "kernel::workload::hash::run";
@@ -142,6 +143,41 @@ fn events_stand_side_by_side() {
     let text_of = shown(&["report", text(&path), "--by", "task"]);
     let line = "  66.67%  36.54    0.00%  32.88  100.00%  39.67  hash";
     assert!(text_of.contains(line), "{text_of}");
+}
+
+/// Those that are chosen, wherever they are among all.
+#[test]
+fn some_of_the_events_stand_side_by_side() {
+    let path = file("some-side.pmi", &profile_of_later_event());
+    for (list, names, samples) in [
+        ("0,2", ["cycles:k", "instructions:u"], [1, 2]),
+        (
+            "2,1",
+            ["cpu/event=0xc4,umask=0x20/u", "instructions:u"],
+            [0, 2],
+        ),
+    ] {
+        let arguments = [
+            "report",
+            text(&path),
+            "--format",
+            "json",
+            "--event",
+            list,
+            "--by",
+            "core",
+        ];
+        let report: Value = serde_json::from_str(&shown(&arguments)).unwrap();
+        let events: Vec<_> = names
+            .iter()
+            .zip(samples)
+            .map(|(name, samples)| json!({"name": name, "samples": samples}))
+            .collect();
+        assert_eq!(report["events"], Value::from(events), "{list}");
+        let rows = report["rows"][0]["events"].as_array().unwrap().iter();
+        let rows: Vec<_> = rows.map(|row| row["self"].as_u64().unwrap()).collect();
+        assert_eq!(rows, samples, "{list}");
+    }
 }
 
 /// Samples of several events have no sum: each has a view, as perf shows them.

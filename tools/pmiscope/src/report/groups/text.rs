@@ -1,6 +1,6 @@
 //! Groups as a table.
 
-use super::{Group, Groups};
+use super::{By, Group, Groups};
 use crate::output::{one_line, padded, width};
 use crate::report::SortBy;
 use crate::report::statistics::error;
@@ -60,6 +60,16 @@ pub fn text(groups: &Groups, sort: SortBy) -> String {
         }
     };
     table(&mut out, &head, &shares, groups);
+    let left_out = groups.groups_in_all - groups.rows.len();
+    if left_out > 0 {
+        let more = counted(left_out as u64, "more group");
+        // Of programs that are started again and again there are a great many.
+        let together = match groups.by.contains(&By::Process) {
+            true => "; the processes of a program together: --by program",
+            false => "",
+        };
+        out.line(&format!("({more}: --top N{together})"));
+    }
     out.0
 }
 
