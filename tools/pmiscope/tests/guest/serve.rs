@@ -100,7 +100,8 @@ fn a_run_that_goes_on_is_served_with_what_it_has_by_now() {
     let server = Server::start("served.pmi");
     // Before there is a run.
     assert_eq!(server.get("data").0, 202);
-    let going = Going::endless("served", "--ring 32M");
+    // Few samples a second: each look counts all of them.
+    let going = Going::endless("served", "--ring 1M --period 200000");
     let (status, page) = server.get("");
     assert_eq!(status, 200);
     let page = String::from_utf8(page).unwrap();
